@@ -1,0 +1,121 @@
+package conf
+
+import (
+	"net/netip"
+	"time"
+)
+
+// Config is a whole configuration: validated, defaults filled in, names bound to what they refer to. It is pure data;
+// the same file gives the same value on any machine. Host names are kept as names: resolving them is the engine's work.
+type Config struct {
+	File      string // as given to Load
+	Runtime   Runtime
+	Log       Log
+	Listeners []Listener // in file order; at least one
+	Clusters  []Cluster  // in file order
+	Warnings  []Mistake  // odd but usable, such as a cluster that no listener uses
+}
+
+// Runtime holds what concerns the whole process.
+type Runtime struct {
+	Loops        int           // event loops; 0 = one per CPU. Fixed for the life of a process
+	MaxSessions  int           // whole process; 0 = what the descriptor limit allows
+	DrainTimeout time.Duration // how long leaving sessions may go on before they are cut
+}
+
+// Log says what is logged and where.
+type Log struct {
+	Level    string // debug, info, warn or error
+	Format   string // text or json
+	File     string // "" = standard error
+	Sessions string // off, errors or all
+}
+
+// Endpoint is a place to listen at or to dial: a TCP or UDP address, a host name with a port, or a unix socket.
+// Exactly one of the three forms is set. The zero value is no endpoint.
+type Endpoint struct {
+	Addr netip.AddrPort // a literal address; IPv4-mapped IPv6 is unmapped
+	Host string         // a host name, with Port
+	Port uint16         // the port, in both of the forms above
+	Path string         // a unix socket
+}
+
+// Listener is where clients arrive. A listener with several addresses is one listener: one name, one set of limits.
+type Listener struct {
+	Name      string
+	Addresses []Endpoint // never host names; port ranges are already expanded
+	Protocol  string     // tcp or udp
+	Cluster   string
+	Levels    []int // indexes into the cluster's levels, in the order to try; nil = all in file order
+
+	ClientIdleTimeout time.Duration // 0 = none
+	HalfCloseTimeout  time.Duration // > 0
+	TCPKeepalive      time.Duration // 0 = off
+	TCPUserTimeout    time.Duration // 0 = the kernel's own
+	Backlog           int
+}
+
+// Cluster is a set of servers in levels, with a balancing method and checks.
+type Cluster struct {
+	Name              string
+	Balance           string // wrr, rr, least_sessions, random, first, least_time, hash or maglev ("ip_hash" is stored as hash with HashKey client_ip)
+	HashKey           string // client_ip, client_ip_port or local_address
+	ConnectTimeout    time.Duration
+	Try               int           // failed attempts per session; 0 = the number of servers in the levels chosen
+	TryTimeout        time.Duration // 0 = none
+	ServerIdleTimeout time.Duration // 0 = none
+	Protected         bool
+	SlowStart         time.Duration // 0 = off
+	OnDown            string        // keep or close
+	Failback          string        // auto or manual
+	QueueTimeout      time.Duration // 0 = no queue
+	ResolveInterval   time.Duration // > 0
+	Levels            []Level       // at least one
+	Checks            []Check
+}
+
+// Level is one priority tier of a cluster.
+type Level struct {
+	Name    string // "" = unnamed
+	MinUp   int    // used while at least this many of its servers are eligible; ≥ 1
+	Try     int    // failed attempts inside the level before the next one; 0 = every server once
+	Servers []Server
+}
+
+// Server is one address that serves. Values inherited from its cluster are already filled in.
+type Server struct {
+	Name        string // default: the address as written
+	Address     Endpoint
+	Weight      int // 0 to 256
+	MaxFails    int // 0 = passive health off
+	FailTimeout time.Duration
+	State       string // ready, drain or maint
+	MaxSessions int    // 0 = no limit
+	Source      netip.Addr // local address for dialling and checking; zero = the kernel's choice
+}
+
+// Check is one kind of test run against the servers of a cluster.
+type Check struct {
+	Type         string // tcp http redis mysql udp exec agent agent_http
+	ID           string // unique in the cluster; default: the type
+	Interval     time.Duration
+	FastInterval time.Duration // while a verdict is changing; default Interval
+	DownInterval time.Duration // while down; default Interval
+	Timeout      time.Duration // ≤ Interval
+	Rise, Fall   int           // ≥ 1
+	Port         int           // 0 = the server's own
+	Address      string        // "" = the server's own host
+	Watch        string        // all, up, down or list (the file's key: servers)
+	WatchNames   []string      // with Watch = list
+
+	// The monitor's own options; which of them a type takes is told in conf/README.md.
+	Steps []Step // tcp, udp: what to send and to expect, in order
+}
+
+// Step is one exchange of a check: first Send is written, then the reply is read until it matches Expect or Regex.
+// Empty parts are skipped.
+type Step struct {
+	Send   []byte // exact bytes; the file may say them as text or as "0x…" hex
+	Expect []byte // must occur in the reply
+	Regex  string // must match the reply; already known to compile
+}
