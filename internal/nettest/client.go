@@ -1,0 +1,37 @@
+package nettest
+
+import (
+	"net"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+)
+
+// Dial connects, or fails the test. The connection is closed with the test at the latest.
+func Dial(t testing.TB, addr string) *net.TCPConn {
+	t.Helper()
+	c, err := TryDial(addr)
+	require.NoError(t, err)
+	t.Cleanup(func() { c.Close() })
+	return c
+}
+
+// DialFrom is Dial from a local address of one's own choice.
+func DialFrom(t testing.TB, ip, addr string) *net.TCPConn {
+	t.Helper()
+	d := net.Dialer{Timeout: 5 * time.Second, LocalAddr: &net.TCPAddr{IP: net.ParseIP(ip)}}
+	c, err := d.Dial("tcp", addr)
+	require.NoError(t, err)
+	t.Cleanup(func() { c.Close() })
+	return c.(*net.TCPConn)
+}
+
+// TryDial connects, or says why not. The caller closes the connection.
+func TryDial(addr string) (*net.TCPConn, error) {
+	c, err := (&net.Dialer{Timeout: 5 * time.Second}).Dial("tcp", addr)
+	if err != nil {
+		return nil, err
+	}
+	return c.(*net.TCPConn), nil
+}

@@ -1,0 +1,60 @@
+package nettest
+
+import (
+	"errors"
+	"io"
+	"net"
+	"os"
+	"syscall"
+	"testing"
+	"time"
+)
+
+// End is how a stream stopped, as its reader saw it.
+type End string
+
+// The ends a reader can see. Anything else is the error's own text.
+const (
+	EOF     End = "eof"
+	Reset   End = "reset"
+	Timeout End = "timeout"
+)
+
+// EndOf names the error that a read returned.
+func EndOf(err error) End {
+	switch {
+	case err == nil:
+		return ""
+	case errors.Is(err, io.EOF):
+		return EOF
+	case errors.Is(err, syscall.ECONNRESET), errors.Is(err, syscall.EPIPE):
+		return Reset
+	case errors.Is(err, os.ErrDeadlineExceeded):
+		return Timeout
+	}
+	return End(err.Error())
+}
+
+// ReadToEnd reads until the stream stops or the time is over, and says which.
+func ReadToEnd(c net.Conn, within time.Duration) ([]byte, End) {
+	c.SetReadDeadline(time.Now().Add(within))
+	defer c.SetReadDeadline(time.Time{})
+	data, err := io.ReadAll(c)
+	if err == nil {
+		err = io.EOF
+	}
+	return data, EndOf(err)
+}
+
+// Wait polls until the condition holds and fails the test when it does not in time. what completes "timed out waiting
+// for".
+func Wait(t testing.TB, within time.Duration, what string, cond func() bool) {
+	t.Helper()
+	deadline := time.Now().Add(within)
+	for !cond() {
+		if time.Now().After(deadline) {
+			t.Fatalf("timed out after %v waiting for %s", within, what)
+		}
+		time.Sleep(2 * time.Millisecond)
+	}
+}

@@ -1,0 +1,165 @@
+package nettest
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"os"
+	"os/exec"
+	"runtime"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+	"golang.org/x/sys/unix"
+)
+
+// Namespace is a network of its own: the whole of 127.0.0.0/8 and ::1, every port, filters and settings that disturb
+// nobody. It has no name in the file system and disappears with the test, even when the test is killed. Making one needs
+// root.
+type Namespace struct {
+	t    testing.TB
+	file *os.File
+}
+
+// NewNamespace makes a namespace in which loopback works.
+func NewNamespace(t testing.TB) *Namespace {
+	t.Helper()
+	ns := &Namespace{t: t}
+	onThread(t, func() {
+		require.NoError(t, unix.Unshare(unix.CLONE_NEWNET), "making a network namespace (tests run as root)")
+		var err error
+		ns.file, err = os.Open("/proc/thread-self/ns/net")
+		require.NoError(t, err)
+	})
+	t.Cleanup(func() { ns.file.Close() })
+	ns.Exec("ip", "link", "set", "lo", "up")
+	return ns
+}
+
+// Connect joins two namespaces by a cable: ns gets the address and o the other one, both in one /24 network, on
+// interfaces named eth0.
+func (ns *Namespace) Connect(o *Namespace, ip, other string) {
+	ns.t.Helper()
+	peer := fmt.Sprintf("/proc/%d/fd/%d", os.Getpid(), o.file.Fd())
+	ns.Exec("ip", "link", "add", "eth0", "type", "veth", "peer", "name", "eth0", "netns", peer)
+	ns.Exec("ip", "address", "add", ip+"/24", "dev", "eth0")
+	ns.Exec("ip", "link", "set", "eth0", "up")
+	o.Exec("ip", "address", "add", other+"/24", "dev", "eth0")
+	o.Exec("ip", "link", "set", "eth0", "up")
+}
+
+// Do runs f on a thread inside the namespace. Sockets opened and processes started by f itself (not by goroutines it
+// starts) belong to the namespace for ever.
+func (ns *Namespace) Do(f func()) {
+	ns.t.Helper()
+	onThread(ns.t, func() {
+		require.NoError(ns.t, unix.Setns(int(ns.file.Fd()), unix.CLONE_NEWNET))
+		f()
+	})
+}
+
+// onThread runs f with a thread of its own and puts the thread back into the namespace it came from.
+func onThread(t testing.TB, f func()) {
+	t.Helper()
+	runtime.LockOSThread()
+	home, err := os.Open("/proc/thread-self/ns/net")
+	require.NoError(t, err)
+	defer home.Close()
+	defer func() {
+		if err := unix.Setns(int(home.Fd()), unix.CLONE_NEWNET); err != nil {
+			t.Errorf("leaving a network namespace: %v", err)
+			return // still locked: the thread ends with its goroutine
+		}
+		runtime.UnlockOSThread()
+	}()
+	f()
+}
+
+// Exec runs a program inside the namespace, fails the test when it fails, and returns its output.
+func (ns *Namespace) Exec(name string, arg ...string) string {
+	ns.t.Helper()
+	var out []byte
+	var err error
+	ns.Do(func() { out, err = exec.Command(name, arg...).CombinedOutput() })
+	require.NoError(ns.t, err, "%s %v: %s", name, arg, out)
+	return string(out)
+}
+
+// Sysctl sets a network setting of the namespace, such as "ipv4/ip_local_port_range".
+func (ns *Namespace) Sysctl(name, value string) {
+	ns.t.Helper()
+	var err error
+	ns.Do(func() { err = os.WriteFile("/proc/sys/net/"+name, []byte(value), 0) })
+	require.NoError(ns.t, err)
+}
+
+// Start runs a host inside the namespace. Port 0 picks a free one.
+func (ns *Namespace) Start(addr string, h Handler) *Host {
+	ns.t.Helper()
+	return start(ns.t, func() net.Listener { return ns.Listen(addr) }, h)
+}
+
+// Listen opens a plain TCP listening socket inside the namespace.
+func (ns *Namespace) Listen(addr string) net.Listener {
+	ns.t.Helper()
+	var ln net.Listener
+	ns.Do(func() { ln = Listen(ns.t, addr) })
+	return ln
+}
+
+// Dial connects from inside the namespace, or fails the test. The connection is closed with the test at the latest.
+func (ns *Namespace) Dial(addr string) *net.TCPConn {
+	ns.t.Helper()
+	c, err := ns.TryDial(addr)
+	require.NoError(ns.t, err)
+	ns.t.Cleanup(func() { c.Close() })
+	return c
+}
+
+// TryDial connects from inside the namespace, or says why not.
+func (ns *Namespace) TryDial(addr string) (*net.TCPConn, error) {
+	var c net.Conn
+	var err error
+	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+	defer cancel()
+	ns.Do(func() { c, err = new(net.Dialer).DialContext(ctx, "tcp", addr) })
+	if err != nil {
+		return nil, err
+	}
+	return c.(*net.TCPConn), nil
+}
+
+// Filter adds packet filter rules in nft's words to what arrives in the namespace, such as
+// "tcp dport 6379 drop". They stay until ClearFilter.
+func (ns *Namespace) Filter(rules ...string) {
+	ns.t.Helper()
+	ns.Exec("nft", "add table inet weir; add chain inet weir input { type filter hook input priority 0; }")
+	for _, rule := range rules {
+		ns.Exec("nft", "add rule inet weir input "+rule)
+	}
+}
+
+// ClearFilter removes every rule.
+func (ns *Namespace) ClearFilter() {
+	ns.t.Helper()
+	ns.Exec("nft", "flush ruleset")
+}
+
+// DropSYN makes a port a black hole: dialling it neither succeeds nor fails. Established connections go on.
+func (ns *Namespace) DropSYN(port uint16) {
+	ns.t.Helper()
+	ns.Filter(fmt.Sprintf("tcp dport %d tcp flags & (syn|ack) == syn drop", port))
+}
+
+// DropAll cuts the cable to a port, in both directions.
+func (ns *Namespace) DropAll(port uint16) {
+	ns.t.Helper()
+	ns.Filter(fmt.Sprintf("tcp dport %d drop", port), fmt.Sprintf("tcp sport %d drop", port))
+}
+
+// Reject answers what is sent to a port: with is what nft calls it, such as "icmp host-unreachable" or "tcp reset".
+func (ns *Namespace) Reject(port uint16, with string) {
+	ns.t.Helper()
+	ns.Filter(fmt.Sprintf("tcp dport %d reject with %s", port, with))
+}

@@ -1,0 +1,144 @@
+package nettest
+
+import (
+	"bufio"
+	"bytes"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+)
+
+// Process reads what the kernel knows about a process.
+type Process int
+
+// Self is the test's own process.
+func Self() Process { return Process(os.Getpid()) }
+
+// Descriptors are a process's open files: number → what it is, such as "socket:[4711]" or "/dev/null".
+type Descriptors map[int]string
+
+// Descriptors lists the open files. It is empty when the process is gone.
+func (p Process) Descriptors() Descriptors {
+	dir := fmt.Sprintf("/proc/%d/fd", int(p))
+	f, err := os.Open(dir)
+	if err != nil {
+		return nil
+	}
+	defer f.Close()
+	names, _ := f.Readdirnames(-1)
+	out := Descriptors{}
+	for _, name := range names {
+		number, _ := strconv.Atoi(name)
+		link, err := os.Readlink(filepath.Join(dir, name))
+		if err != nil || int(p) == os.Getpid() && number == int(f.Fd()) {
+			continue // closed meanwhile, or the listing itself
+		}
+		out[number] = link
+	}
+	return out
+}
+
+// Kinds counts descriptors by kind: socket, pipe, eventpoll, eventfd and so on, and file for whatever has a path.
+func (d Descriptors) Kinds() map[string]int {
+	out := map[string]int{}
+	for _, link := range d {
+		out[kindOf(link)]++
+	}
+	return out
+}
+
+func kindOf(link string) string {
+	if rest, ok := strings.CutPrefix(link, "anon_inode:"); ok {
+		return strings.Trim(rest, "[]")
+	}
+	if kind, _, ok := strings.Cut(link, ":["); ok {
+		return kind
+	}
+	return "file"
+}
+
+// Since lists what was not open before, sorted.
+func (d Descriptors) Since(before Descriptors) []string {
+	known := map[string]int{}
+	for _, link := range before {
+		known[link]++
+	}
+	var out []string
+	for number, link := range d {
+		if known[link]--; known[link] < 0 {
+			out = append(out, fmt.Sprintf("%d → %s", number, link))
+		}
+	}
+	slices.Sort(out)
+	return out
+}
+
+// Alive tells whether the process still runs (a zombie does not).
+func (p Process) Alive() bool {
+	fields := p.stat()
+	return len(fields) > 0 && fields[0] != "Z" && fields[0] != "X"
+}
+
+// Threads counts the kernel threads of the process.
+func (p Process) Threads(t testing.TB) int {
+	t.Helper()
+	n, err := strconv.Atoi(p.mustStat(t)[17])
+	require.NoError(t, err)
+	return n
+}
+
+// CPUTime is the processor time used so far, user and system, in steps of 10 ms.
+func (p Process) CPUTime(t testing.TB) time.Duration {
+	t.Helper()
+	fields := p.mustStat(t)
+	user, err := strconv.Atoi(fields[11])
+	require.NoError(t, err)
+	system, err := strconv.Atoi(fields[12])
+	require.NoError(t, err)
+	return time.Duration(user+system) * 10 * time.Millisecond // USER_HZ is 100 on every Linux that Go runs on
+}
+
+// stat is /proc/PID/stat from the state on: the third field is index 0.
+func (p Process) stat() []string {
+	data, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", int(p)))
+	if err != nil {
+		return nil
+	}
+	return strings.Fields(string(data[bytes.LastIndexByte(data, ')')+1:]))
+}
+
+func (p Process) mustStat(t testing.TB) []string {
+	t.Helper()
+	fields := p.stat()
+	require.NotEmpty(t, fields, "process %d is gone", int(p))
+	return fields
+}
+
+// RSS is the resident memory in bytes.
+func (p Process) RSS(t testing.TB) int64 { t.Helper(); return p.rollup(t, "Rss:") }
+
+// PSS is the resident memory in bytes, shared pages divided among those who share them.
+func (p Process) PSS(t testing.TB) int64 { t.Helper(); return p.rollup(t, "Pss:") }
+
+func (p Process) rollup(t testing.TB, key string) int64 {
+	t.Helper()
+	f, err := os.Open(fmt.Sprintf("/proc/%d/smaps_rollup", int(p)))
+	require.NoError(t, err)
+	defer f.Close()
+	for lines := bufio.NewScanner(f); lines.Scan(); {
+		if fields := strings.Fields(lines.Text()); len(fields) == 3 && fields[0] == key {
+			kb, err := strconv.ParseInt(fields[1], 10, 64)
+			require.NoError(t, err)
+			return kb << 10
+		}
+	}
+	t.Fatalf("no %s for process %d", key, int(p))
+	return 0
+}

@@ -1,0 +1,138 @@
+package nettest
+
+import (
+	"bufio"
+	"bytes"
+	"net"
+	"os"
+	"os/exec"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+)
+
+// Redis is a real redis-server with an address and a directory of its own, and nothing on disk.
+type Redis struct {
+	t    testing.TB
+	addr string
+	args []string
+	p    *program
+}
+
+// StartRedis runs redis-server with further arguments, such as "--requirepass", "secret", until the test ends.
+func StartRedis(t testing.TB, args ...string) *Redis {
+	t.Helper()
+	r := &Redis{t: t, addr: Reserve(t), args: args}
+	r.Up()
+	return r
+}
+
+// Addr is where it listens.
+func (r *Redis) Addr() string { return r.addr }
+
+// PID is the process number of the running server.
+func (r *Redis) PID() int { return r.p.cmd.Process.Pid }
+
+// Up starts the server again after Kill, empty.
+func (r *Redis) Up() {
+	r.t.Helper()
+	host, port, err := net.SplitHostPort(r.addr)
+	require.NoError(r.t, err)
+	args := append([]string{
+		"--bind", host, "--port", port, "--dir", r.t.TempDir(), "--save", "", "--appendonly", "no", "--daemonize", "no",
+	}, r.args...)
+	r.p = startProgram(r.t, "redis-server", args...)
+	r.p.waitReady(r.t, 10*time.Second, func() bool {
+		reply, err := redisPing(r.addr)
+		return err == nil && (strings.HasPrefix(reply, "+PONG") || strings.HasPrefix(reply, "-NOAUTH"))
+	})
+}
+
+// Kill ends the server with SIGKILL and returns when it is gone.
+func (r *Redis) Kill() { r.p.kill() }
+
+func redisPing(addr string) (string, error) {
+	c, err := net.DialTimeout("tcp", addr, time.Second)
+	if err != nil {
+		return "", err
+	}
+	defer c.Close()
+	c.SetDeadline(time.Now().Add(time.Second))
+	if _, err := c.Write([]byte("PING\r\n")); err != nil {
+		return "", err
+	}
+	return bufio.NewReader(c).ReadString('\n')
+}
+
+// program is a server from a package, running for a test.
+type program struct {
+	cmd    *exec.Cmd
+	output lockedBuffer
+	done   chan struct{} // closed when the process is gone
+}
+
+// startProgram runs a program that dies with the test, and is killed when even that fails.
+func startProgram(t testing.TB, name string, args ...string) *program {
+	t.Helper()
+	path, err := exec.LookPath(name)
+	require.NoError(t, err, "install %s to run this test", name)
+	p := &program{cmd: exec.Command(path, args...), done: make(chan struct{})}
+	p.cmd.Stdout, p.cmd.Stderr = &p.output, &p.output
+	p.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	p.cmd.Env = append(os.Environ(), "LC_ALL=C")
+	require.NoError(t, p.cmd.Start())
+	go func() {
+		p.cmd.Wait()
+		close(p.done)
+	}()
+	t.Cleanup(p.kill)
+	return p
+}
+
+func (p *program) kill() {
+	p.cmd.Process.Kill()
+	<-p.done
+}
+
+func (p *program) waitReady(t testing.TB, within time.Duration, ready func() bool) {
+	t.Helper()
+	deadline := time.Now().Add(within)
+	for !ready() {
+		select {
+		case <-p.done:
+			t.Fatalf("%s ended at once: %s", p.cmd.Path, p.output.tail())
+		case <-time.After(10 * time.Millisecond):
+		}
+		if time.Now().After(deadline) {
+			t.Fatalf("%s is not ready after %v: %s", p.cmd.Path, within, p.output.tail())
+		}
+	}
+}
+
+// lockedBuffer collects a program's output while others read it.
+type lockedBuffer struct {
+	mu  sync.Mutex
+	buf bytes.Buffer
+}
+
+func (b *lockedBuffer) Write(data []byte) (int, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.buf.Write(data)
+}
+
+func (b *lockedBuffer) String() string {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.buf.String()
+}
+
+// tail is the end of the output, for a failing test's message.
+func (b *lockedBuffer) tail() string {
+	text := b.String()
+	return text[max(0, len(text)-2000):]
+}
