@@ -1,0 +1,46 @@
+package main
+
+import "time"
+
+// metric is a kind of figure; its text is its key in the raw results.
+type metric string
+
+const (
+	metricRate        metric = "per_second"
+	metricCPU         metric = "cpu_us"
+	metricP50         metric = "p50_ms"
+	metricP99         metric = "p99_ms"
+	metricBulk        metric = "gb_per_second"
+	metricBulkCPU     metric = "cpu_ms_per_gb"
+	metricMemory      metric = "pss_bytes"
+	metricDescriptors metric = "descriptors"
+)
+
+// title names the figure and its unit.
+func (m metric) title() string {
+	switch m {
+	case metricRate:
+		return "per second"
+	case metricCPU:
+		return "proxy CPU each, µs"
+	case metricP50:
+		return "p50, ms"
+	case metricP99:
+		return "p99, ms"
+	case metricBulk:
+		return "GB/s"
+	case metricBulkCPU:
+		return "proxy CPU per GB, ms"
+	case metricMemory:
+		return "user memory each, bytes"
+	case metricDescriptors:
+		return "descriptors each"
+	}
+	return string(m)
+}
+
+// more tells whether a larger figure is the better one.
+func (m metric) more() bool { return m == metricRate || m == metricBulk }
+
+// micros is a duration in microseconds.
+func micros(d time.Duration) float64 { return float64(d) / float64(time.Microsecond) }

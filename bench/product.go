@@ -1,0 +1,66 @@
+package main
+
+import (
+	"fmt"
+	"os/exec"
+	"strings"
+)
+
+// productNames lists what can be measured, in the order of the table's columns.
+func productNames() []string {
+	return []string{direct, "haproxy", "nginx", weirOld, weirNew}
+}
+
+// Products with a part of their own in the evaluation.
+const (
+	direct  = "direct"   // no proxy: what the machine and the load generator can do
+	weirNew = "weir"     // what is judged
+	weirOld = "weir-old" // another weir binary, for before and after
+)
+
+// product is one way from the clients to the servers.
+type product struct {
+	name string
+	// command writes the proxy's configuration into dir and returns the command that runs it in the foreground. It
+	// is nil for direct.
+	command func(dir string, f forward) ([]string, error)
+	// version says what is measured.
+	version string
+}
+
+// forward is what a proxy is asked to do: plain TCP forwarding, tuned, without logs.
+type forward struct {
+	listen   string   // host:port
+	servers  []string // host:port each
+	sessions int      // the most sessions the load opens at one time
+	bulk     bool     // few long streams: splice where that has to be asked for
+	threads  int      // threads, workers or loops
+}
+
+// peers are the products weir is judged against.
+func peers() []string { return []string{"haproxy", "nginx"} }
+
+// newProduct builds a product; an error says why it cannot be measured here.
+func newProduct(name string, o options) (product, error) {
+	switch name {
+	case direct:
+		return product{name: direct, version: "client and server without a proxy"}, nil
+	case "haproxy":
+		return newHAProxy()
+	case "nginx":
+		return newNginx()
+	case weirNew:
+		return newWeir(weirNew, o.weir)
+	case weirOld:
+		return newWeir(weirOld, o.weirOld)
+	}
+	return product{}, fmt.Errorf("unknown product %q, want one of %s", name, strings.Join(productNames(), ", "))
+}
+
+// firstLine runs a command that prints a version and returns the first line it says, on either output. Some of these
+// commands exit with an error all the same.
+func firstLine(argv ...string) string {
+	out, _ := exec.Command(argv[0], argv[1:]...).CombinedOutput()
+	line, _, _ := strings.Cut(string(out), "\n")
+	return strings.TrimSpace(line)
+}

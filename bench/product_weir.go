@@ -1,0 +1,79 @@
+package main
+
+import (
+	"debug/buildinfo"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+)
+
+// newWeir measures a weir binary under the given product name.
+func newWeir(name, binary string) (product, error) {
+	if binary == "" {
+		return product{}, fmt.Errorf("%s: no binary given", name)
+	}
+	path, err := filepath.Abs(binary)
+	if err != nil {
+		return product{}, fmt.Errorf("%s: %w", name, err)
+	}
+	if _, err := os.Stat(path); err != nil {
+		return product{}, fmt.Errorf("%s: no binary: %w", name, err)
+	}
+	return product{
+		name:    name,
+		version: binaryVersion(path),
+		command: func(dir string, f forward) ([]string, error) {
+			file := filepath.Join(dir, "weir.toml")
+			return []string{path, "run", "-c", file}, os.WriteFile(file, []byte(weirConfig(f)), 0o600)
+		},
+	}, nil
+}
+
+// weirConfig writes plain forwarding; like the peers' it has no logs, no admin access and no health rules.
+func weirConfig(f forward) string {
+	var servers strings.Builder
+	for _, server := range f.servers {
+		fmt.Fprintf(&servers, "  %q,\n", server)
+	}
+	return fmt.Sprintf(`[runtime]
+loops = %d
+
+[log]
+sessions = "off"
+level = "error"
+
+[admin]
+listen = ""
+
+[[listener]]
+name = "fwd"
+address = %q
+cluster = "c"
+
+[cluster.c]
+max_fails = 0
+
+[[cluster.c.level]]
+servers = [
+%s]
+`, f.threads, f.listen, servers.String())
+}
+
+// binaryVersion says which commit a Go binary was built from.
+func binaryVersion(path string) string {
+	info, err := buildinfo.ReadFile(path)
+	if err != nil {
+		return "unknown build"
+	}
+	version := info.GoVersion
+	for _, setting := range info.Settings {
+		switch {
+		case setting.Key == "vcs.revision":
+			version = "commit " + setting.Value[:min(12, len(setting.Value))] + ", " + version
+		case setting.Key == "vcs.modified" && setting.Value == "true":
+			version += ", with uncommitted changes"
+		}
+	}
+	return version
+}

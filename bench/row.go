@@ -1,0 +1,129 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"time"
+)
+
+// values are the figures of one run, by metric.
+type values map[metric]float64
+
+// row is one kind of load.
+type row struct {
+	name   string // family-point
+	family string // rows that differ in one number only, drawn in one plot
+	point  int    // that number
+	kind   serverKind
+
+	clients  int  // connections that are active at one time
+	sessions int  // the most sessions that are open at one time, idle ones included
+	servers  int  // servers in the cluster
+	direct   bool // whether a run without a proxy says anything
+	brief    bool // two thirds of the window are enough
+
+	drive func(context.Context, *trial) (values, error)
+}
+
+// window is how long the row's load lasts in a run, in whole seconds; 0 for rows that measure no time.
+func (r row) window(full time.Duration) time.Duration {
+	switch {
+	case r.family == familyIdle:
+		return 0
+	case r.brief:
+		return max(time.Second, (full * 2 / 3).Round(time.Second))
+	}
+	return full
+}
+
+// The families of rows.
+const (
+	familyRequests = "requests"
+	familyShort    = "short"
+	familyBulk     = "bulk"
+	familyIdle     = "idle"
+	familyServers  = "servers"
+	familySessions = "sessions"
+)
+
+// family is what the rows of a family have in common in tables and plots.
+type family struct {
+	name    string
+	title   string
+	axis    string // what the point counts
+	metrics []metric
+	growth  bool // the question is how cost grows from the first point to the last
+}
+
+func families() []family {
+	return []family{
+		{familyRequests, "Redis GET, no pipelining", "clients", []metric{metricRate, metricCPU, metricP50, metricP99}, false},
+		{familyShort, "Short connections", "at a time", []metric{metricRate, metricCPU}, false},
+		{familyBulk, "Bulk streams", "streams", []metric{metricBulk, metricBulkCPU}, false},
+		{familyIdle, "Idle sessions", "sessions", []metric{metricMemory, metricDescriptors}, true},
+		{familyServers, "Short connections against servers in the cluster", "servers", []metric{metricRate, metricCPU}, true},
+		{familySessions, "Redis GET, 50 clients, beside idle sessions", "sessions", []metric{metricRate, metricCPU}, true},
+	}
+}
+
+// rows lists every row in the order of the table.
+func rows() []row {
+	var all []row
+	add := func(family string, points []int, make func(point int) row) {
+		for _, point := range points {
+			r := make(point)
+			r.family, r.point, r.name = family, point, fmt.Sprintf("%s-%d", family, point)
+			all = append(all, r)
+		}
+	}
+	add(familyRequests, []int{1, 50, 500}, func(n int) row {
+		return row{kind: redisServer, clients: n, sessions: n, servers: 1, direct: true, drive: requests}
+	})
+	add(familyShort, []int{100}, func(n int) row {
+		return row{kind: webServer, clients: n, sessions: n, servers: 1, direct: true, drive: shortConnections}
+	})
+	add(familyBulk, []int{1, 4, 32}, func(n int) row {
+		return row{kind: sourceServer, clients: n, sessions: n, servers: 1, direct: true, drive: bulk}
+	})
+	add(familyIdle, []int{1000, 9000}, func(n int) row {
+		return row{kind: redisServer, sessions: n, servers: 1, drive: idle}
+	})
+	add(familyServers, []int{1, 10, 100, 1000}, func(n int) row {
+		return row{kind: webServer, clients: 100, sessions: 100, servers: n, brief: true, drive: shortConnections}
+	})
+	add(familySessions, []int{100, 1000, 9000}, func(n int) row {
+		return row{kind: redisServer, clients: 50, sessions: n, servers: 1, brief: true, drive: requestsBesideIdle}
+	})
+	return all
+}
+
+// selectRows returns the rows whose name or family is in a comma-separated list; "all" is every row.
+func selectRows(list string) ([]row, error) {
+	if list == "all" {
+		return rows(), nil
+	}
+	var chosen []row
+	wanted := map[string]bool{}
+	for name := range strings.SplitSeq(list, ",") {
+		wanted[strings.TrimSpace(name)] = false
+	}
+	for _, r := range rows() {
+		_, byName := wanted[r.name]
+		_, byFamily := wanted[r.family]
+		if byName || byFamily {
+			chosen = append(chosen, r)
+		}
+		for _, name := range []string{r.name, r.family} {
+			if _, ok := wanted[name]; ok {
+				wanted[name] = true
+			}
+		}
+	}
+	for name, known := range wanted {
+		if !known {
+			return nil, fmt.Errorf("unknown row %q: -list names them", name)
+		}
+	}
+	return chosen, nil
+}

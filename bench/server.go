@@ -1,0 +1,37 @@
+package main
+
+import (
+	"fmt"
+	"os/exec"
+	"strconv"
+)
+
+// serverKind is what stands behind the proxy.
+type serverKind string
+
+const (
+	redisServer  serverKind = "redis-server" // answers many small requests on lasting connections
+	webServer    serverKind = "web"          // nginx with a constant answer: one request per connection
+	sourceServer serverKind = "source"       // this program's source subcommand: as many bytes as it can send
+)
+
+// serverCommand writes what configuration a server needs into dir and returns its command. The web server listens on
+// every address; the others take one.
+func serverCommand(kind serverKind, dir string, addresses []string, port, threads int, self string) ([]string, error) {
+	switch kind {
+	case redisServer:
+		return []string{
+			"redis-server", "--bind", "127.0.0.1", "--port", strconv.Itoa(port), "--dir", dir,
+			"--save", "", "--appendonly", "no", "--maxclients", "11000",
+		}, nil
+	case webServer:
+		path, err := exec.LookPath("nginx")
+		if err != nil {
+			return nil, err
+		}
+		return nginxCommand(path, dir, "web.conf", webConfig(dir, addresses, threads))
+	case sourceServer:
+		return []string{self, "source", "-listen", addresses[0]}, nil
+	}
+	return nil, fmt.Errorf("unknown kind of server %q", kind)
+}

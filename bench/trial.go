@@ -1,0 +1,191 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"time"
+)
+
+// trial is one run while it happens: its processes and what they are driven with.
+type trial struct {
+	row    row
+	window time.Duration // how long a load lasts
+	dir    string        // the run's own directory
+	self   string        // this program, for its generators
+	target string        // where clients connect
+	server *process
+	proxy  *process // nil for a direct run
+
+	notes notes // what drives the load fills in beside its values
+}
+
+// notes say how far a run can be trusted.
+type notes struct {
+	// GeneratorCores is how many CPUs the load generator used; 1 for a generator of one thread means it was the limit.
+	GeneratorCores float64 `json:"generator_cores,omitempty"`
+	// OtherCores is how many CPUs were busy with, or taken by, something that is no part of the run.
+	OtherCores float64 `json:"other_cores,omitempty"`
+	// Failures counts requests that failed during the load.
+	Failures int `json:"failures,omitempty"`
+}
+
+// open starts the servers and the proxy of a run and returns once a client can connect. close must be called even
+// after an error.
+func (t *trial) open(ctx context.Context, p product, threads int) error {
+	ports, err := freePorts(2)
+	if err != nil {
+		return err
+	}
+	addresses := []string{loopback(ports[0])}
+	if t.row.servers > 1 {
+		addresses = loopbackRange(t.row.servers, ports[0])
+	}
+	argv, err := serverCommand(t.row.kind, t.dir, addresses, ports[0], threads, t.self)
+	if err != nil {
+		return err
+	}
+	if t.server, err = startProcess(string(t.row.kind), t.dir, argv); err != nil {
+		return err
+	}
+	if err := t.server.waitListening(ctx, addresses[len(addresses)-1]); err != nil {
+		return err
+	}
+	if t.row.kind == redisServer {
+		if err := fillRedis(addresses[0]); err != nil {
+			return err
+		}
+	}
+	t.target = addresses[0]
+	if p.command == nil {
+		return nil
+	}
+	t.target = loopback(ports[1])
+	argv, err = p.command(t.dir, forward{
+		listen: t.target, servers: addresses, sessions: t.row.sessions, bulk: t.row.kind == sourceServer, threads: threads,
+	})
+	if err != nil {
+		return err
+	}
+	if t.proxy, err = startProcess(p.name, t.dir, argv); err != nil {
+		return err
+	}
+	return t.proxy.waitListening(ctx, t.target)
+}
+
+// close stops the proxy and the servers and removes the run's directory.
+func (t *trial) close() error {
+	for _, p := range []*process{t.proxy, t.server} {
+		if p != nil {
+			p.stop()
+		}
+	}
+	return os.RemoveAll(t.dir)
+}
+
+// measured is what one load generator said, and the CPU time the proxy spent on it.
+type measured struct {
+	out []byte
+	cpu time.Duration // 0 for a direct run
+}
+
+// measure runs a load generator to its end and takes the proxy's CPU time from before its first to after its last
+// connection, including what the proxy still does right after it.
+func (t *trial) measure(ctx context.Context, argv []string) (measured, error) {
+	begin := time.Now()
+	before, err := t.read()
+	if err != nil {
+		return measured{}, err
+	}
+	load, err := generate(ctx, argv)
+	if err != nil {
+		return measured{}, err
+	}
+	length := time.Since(begin).Seconds()
+	if err := t.settle(ctx); err != nil {
+		return measured{}, err
+	}
+	after, err := t.read()
+	if err != nil {
+		return measured{}, err
+	}
+	cpu := after.proxy.since(before.proxy)
+	own := cpu + after.server.since(before.server) + load.cpu
+	t.notes.GeneratorCores = load.cpu.Seconds() / length
+	t.notes.OtherCores = max(0, (after.busy-before.busy-own).Seconds()/time.Since(begin).Seconds())
+	return measured{out: load.out, cpu: cpu}, nil
+}
+
+// reading is the CPU time spent so far by the parts of a run and by the machine.
+type reading struct {
+	proxy, server cpuReading
+	busy          time.Duration
+}
+
+func (t *trial) read() (r reading, err error) {
+	if t.proxy != nil {
+		if r.proxy, err = readCPU(t.proxy.pid()); err != nil {
+			return r, t.proxy.failure(err)
+		}
+	}
+	if r.server, err = readCPU(t.server.pid()); err != nil {
+		return r, t.server.failure(err)
+	}
+	r.busy, err = readBusy()
+	return r, err
+}
+
+// settle waits until the proxy has nothing left to do: less than 1 ms of CPU time in 20 ms, twice; a second at most.
+func (t *trial) settle(ctx context.Context) error {
+	if t.proxy == nil {
+		return nil
+	}
+	again := time.NewTicker(20 * time.Millisecond)
+	defer again.Stop()
+	last, err := readCPU(t.proxy.pid())
+	for calm, tries := 0, 0; err == nil && calm < 2 && tries < 50; tries++ {
+		select {
+		case <-again.C:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+		var now cpuReading
+		now, err = readCPU(t.proxy.pid())
+		if calm++; now.since(last) >= time.Millisecond {
+			calm = 0
+		}
+		last = now
+	}
+	if err != nil {
+		return t.proxy.failure(err)
+	}
+	return nil
+}
+
+// hold opens idle sessions through the proxy and keeps them until the returned process is stopped.
+func (t *trial) hold(ctx context.Context, sessions int) (*process, error) {
+	p, err := startProcess("hold", t.dir, []string{t.self, "hold", "-target", t.target, "-sessions", fmt.Sprint(sessions)})
+	if err != nil {
+		return nil, err
+	}
+	if err := p.waitSaid(ctx, holding); err != nil {
+		p.stop()
+		return nil, err
+	}
+	return p, t.settle(ctx)
+}
+
+// fillRedis stores the value that redis-benchmark reads: 64 bytes.
+func fillRedis(address string) error {
+	conn, err := net.DialTimeout("tcp4", address, time.Second)
+	if err != nil {
+		return err
+	}
+	value := fmt.Sprintf("%064d", 0)
+	if err := ask(conn, fmt.Sprintf("SET %s %s\r\n", benchKey, value), "+OK\r\n"); err != nil {
+		return errors.Join(fmt.Errorf("redis-server: %w", err), conn.Close())
+	}
+	return conn.Close()
+}
