@@ -1,0 +1,117 @@
+package checks
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"os"
+	"strings"
+	"syscall" // two socket options, set while dialling; see prepare
+)
+
+// dial opens a fresh connection to the target, from its source address. The context is the only time limit.
+func dial(ctx context.Context, t Target, patience patience) (net.Conn, error) {
+	d := net.Dialer{
+		KeepAliveConfig: net.KeepAliveConfig{Enable: false},
+		KeepAlive:       -1, // a check is over before the first keepalive would be due
+		FallbackDelay:   -1,
+	}
+	network := t.Network
+	if network == "" {
+		network = "tcp"
+	}
+	if network == "tcp" {
+		d.SetMultipathTCP(false)
+		if patience == hasty {
+			d.Control = delayAck
+		}
+		if t.Source.IsValid() {
+			d.LocalAddr = net.TCPAddrFromAddrPort(netip.AddrPortFrom(t.Source, 0))
+			d.Control = bindLate
+			if patience == hasty {
+				d.Control = delayAckBindLate
+			}
+		}
+	}
+	conn, err := d.DialContext(ctx, network, t.Address)
+	if err != nil {
+		return nil, dialError(ctx, t, err)
+	}
+	return conn, nil
+}
+
+// patience says what a connection is opened for.
+type patience uint8
+
+const (
+	patient patience = iota // to be spoken over
+	hasty                   // to be closed at once: the server need not hear of it
+)
+
+// delayAck holds the last acknowledgement of the handshake back. A connection that is reset before it is sent is known
+// to have been accepted by the server's kernel, and never reaches the server's program: no accept, no log line, no
+// "connection aborted" counted against this host.
+func delayAck(_, _ string, c syscall.RawConn) error { return set(c, true, false) }
+
+// bindLate lets the kernel choose the local port when the destination is known, so that ports are used up per
+// destination and not per source address.
+func bindLate(_, _ string, c syscall.RawConn) error { return set(c, false, true) }
+
+func delayAckBindLate(_, _ string, c syscall.RawConn) error { return set(c, true, true) }
+
+// ipBindAddressNoPort is IP_BIND_ADDRESS_NO_PORT of ip(7), which package syscall lacks.
+const ipBindAddressNoPort = 24
+
+// set applies socket options that are improvements and no more: a kernel without them serves as well.
+func set(c syscall.RawConn, delayAck, bindLate bool) error {
+	return c.Control(func(fd uintptr) {
+		if delayAck {
+			_ = syscall.SetsockoptInt(int(fd), syscall.IPPROTO_TCP, syscall.TCP_QUICKACK, 0)
+		}
+		if bindLate {
+			_ = syscall.SetsockoptInt(int(fd), syscall.IPPROTO_IP, ipBindAddressNoPort, 1)
+		}
+	})
+}
+
+// dialError says whom the connection was for and why there is none, in one breath, and marks failures of this host.
+func dialError(ctx context.Context, t Target, err error) error {
+	if ended := ended(ctx, err); ended != nil {
+		return fmt.Errorf("connect to %s: %w", t.Address, ended)
+	}
+	var call *os.SyscallError
+	if errors.As(err, &call) {
+		if call.Syscall == "bind" {
+			return fmt.Errorf("%w: bind to %s: %w", ErrShortage, t.Source, call.Err)
+		}
+		if strings.HasPrefix(call.Syscall, "connect") {
+			return fmt.Errorf("connect to %s: %w", t.Address, call.Err)
+		}
+		return fmt.Errorf("connect to %s: %w", t.Address, call)
+	}
+	var op *net.OpError
+	if errors.As(err, &op) {
+		err = op.Err
+	}
+	return fmt.Errorf("connect to %s: %w", t.Address, err)
+}
+
+// timedOut is what an exceeded deadline is called. It is context.DeadlineExceeded to errors.Is.
+type timedOut struct{}
+
+func (timedOut) Error() string        { return "timed out" }
+func (timedOut) Timeout() bool        { return true }
+func (timedOut) Is(target error) bool { return target == context.DeadlineExceeded }
+
+// ended returns the reason if err came about because the context has ended, else nil.
+func ended(ctx context.Context, err error) error {
+	switch {
+	case errors.Is(ctx.Err(), context.Canceled):
+		return context.Canceled
+	case ctx.Err() != nil, errors.Is(err, os.ErrDeadlineExceeded), errors.Is(err, context.DeadlineExceeded):
+		return timedOut{}
+	}
+	return nil
+}

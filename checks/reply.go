@@ -1,0 +1,123 @@
+package checks
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"regexp"
+	"strconv"
+)
+
+// maxReply is how many bytes of a server's reply a check reads, over all its steps.
+const maxReply = 64 << 10
+
+// maxQuote is how long a quotation from a reply may become, its quotation marks not counted.
+const maxQuote = 120
+
+// reply collects what a server says. What has been matched is consumed; the rest stays for the next step.
+type reply struct {
+	from   io.Reader
+	buf    []byte
+	unread int // buf[unread:] has not been matched yet
+}
+
+// awaitText reads until want occurs in what has not been consumed.
+func (r *reply) awaitText(want []byte) error {
+	seen := r.unread
+	return r.await(strconv.Quote(clip(string(want))), func(bool) int {
+		// The part looked through before can only matter with its last len(want)-1 bytes.
+		from := max(r.unread, seen-len(want)+1)
+		seen = len(r.buf)
+		if i := bytes.Index(r.buf[from:], want); i >= 0 {
+			return from + i + len(want)
+		}
+		return -1
+	})
+}
+
+// awaitRegexp reads until want matches what has not been consumed.
+func (r *reply) awaitRegexp(want *regexp.Regexp) error {
+	looked := 0
+	return r.await("a match of "+strconv.Quote(clip(want.String())), func(last bool) int {
+		text := r.buf[r.unread:]
+		// A long reply that drips in is not looked through at every drop.
+		if !last && len(text) > 4<<10 && len(text) < looked+looked/8 {
+			return -1
+		}
+		looked = len(text)
+		if m := want.FindIndex(text); m != nil {
+			return r.unread + m[1]
+		}
+		return -1
+	})
+}
+
+// await reads until match, called after every read, returns where in buf the match ends; -1 means not yet. last is set
+// when nothing more will come.
+func (r *reply) await(want string, match func(last bool) int) error {
+	if end := match(false); end >= 0 {
+		r.unread = end
+		return nil
+	}
+	for {
+		var err error
+		if len(r.buf) == maxReply {
+			err = errTooLarge
+		} else {
+			err = r.read()
+		}
+		if end := match(err != nil); end >= 0 {
+			r.unread = end
+			return nil
+		}
+		if err != nil {
+			return mismatch(err, want, r.buf[r.unread:])
+		}
+	}
+}
+
+var (
+	errTooLarge = fmt.Errorf("reply too large (over %d bytes)", maxReply)
+	errClosed   = errors.New("connection closed by the server")
+)
+
+// read reads once, into as much room as the cap leaves.
+func (r *reply) read() error {
+	const step = 1 << 10
+	if room := min(max(step, len(r.buf)), maxReply-len(r.buf)); cap(r.buf)-len(r.buf) == 0 {
+		r.buf = append(make([]byte, 0, len(r.buf)+room), r.buf...)
+	}
+	n, err := r.from.Read(r.buf[len(r.buf):cap(r.buf)])
+	r.buf = r.buf[:len(r.buf)+n]
+	if errors.Is(err, io.EOF) {
+		return errClosed
+	}
+	return err
+}
+
+// mismatch says why a check failed, what it expected and what came.
+func mismatch(why error, want string, got []byte) error {
+	return fmt.Errorf("%w: expected %s, got %s", why, want, quote(got))
+}
+
+// quote quotes the beginning of a reply for an error text.
+func quote(b []byte) string {
+	if len(b) == 0 {
+		return "nothing"
+	}
+	short := clip(string(b[:min(len(b), maxQuote)]))
+	if len(short) < len(b) {
+		return strconv.Quote(short) + "…"
+	}
+	return strconv.Quote(short)
+}
+
+// clip returns as much of s as can be quoted within maxQuote.
+func clip(s string) string {
+	s = s[:min(len(s), maxQuote)]
+	for len(strconv.Quote(s))-2 > maxQuote {
+		s = s[:len(s)-max(1, (len(strconv.Quote(s))-2-maxQuote)/4)]
+	}
+	return s
+}

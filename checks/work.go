@@ -1,0 +1,164 @@
+package checks
+
+import (
+	"context"
+	"fmt"
+	"runtime/debug"
+	"time"
+)
+
+// keepIdle is how many workers stay when there is nothing to do: enough for a steady load not to start goroutines, few
+// enough not to matter.
+const keepIdle = 32
+
+// staff sees to it that there are workers for the ready tasks. The caller holds the mutex.
+func (r *Runner) staff() {
+	need := len(r.ready)
+	for range min(need, r.idlers) {
+		r.idle.Signal()
+	}
+	for need -= r.idlers; need > 0 && r.workers < r.opts.Parallel && !r.closed; need-- {
+		r.workers++
+		r.running.Go(r.work)
+	}
+}
+
+// work runs ready tasks, one after the other, until there are none and enough other workers wait for the next.
+func (r *Runner) work() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	defer func() { r.workers-- }()
+	for !r.closed {
+		if len(r.ready) > 0 {
+			t := r.ready[0]
+			r.ready[0] = nil
+			r.ready = r.ready[1:]
+			t.waiting = false
+			if !t.gone {
+				r.run(t)
+			}
+			continue
+		}
+		if r.idlers >= keepIdle {
+			return
+		}
+		r.idlers++
+		r.idle.Wait()
+		r.idlers--
+	}
+}
+
+// outcome is what one run came to.
+type outcome struct {
+	job          Job // as it was when the run began
+	watched      bool
+	report       Report
+	err          error
+	panicked     bool
+	began, ended time.Time
+}
+
+// run runs a task once, tells the result and schedules the next run. The caller holds the mutex; it is given up while
+// anything outside the runner is called. The task is in no queue meanwhile, so neither do two runs of it overlap nor can
+// a result overtake an earlier one.
+func (r *Runner) run(t *task) {
+	ctx, cancel := context.WithTimeout(r.ctx, t.job.timeout())
+	t.running, t.cancel = true, cancel
+	t.began = time.Now()
+	o := outcome{job: t.job, began: t.began}
+	verdict := t.verdict
+	r.counters.Running++
+	r.mu.Unlock()
+
+	o.watched = o.job.due(r.state(&o.job), verdict)
+	if o.watched {
+		o.report, o.err, o.panicked = protect(ctx, &o.job)
+	}
+	o.ended = time.Now()
+	cancel()
+
+	r.mu.Lock()
+	r.counters.Running--
+	result, tell := r.count(t, &o)
+	if tell && r.opts.Result != nil {
+		r.mu.Unlock()
+		r.opts.Result(result)
+		r.mu.Lock()
+	}
+	stale := t.stale
+	t.running, t.stale, t.cancel = false, false, nil
+	switch {
+	case t.gone, r.closed:
+	case stale:
+		if r.schedule.add(t, time.Now()) {
+			r.signal()
+		}
+	default:
+		r.again(t)
+	}
+}
+
+// count adds what a run came to to the task's verdict and the runner's counters. It returns the result to be told,
+// and false if there is none.
+func (r *Runner) count(t *task, o *outcome) (Result, bool) {
+	switch {
+	case !o.watched:
+		return Result{}, false
+	case t.stale, t.gone, r.closed:
+		r.counters.Discarded++
+		return Result{}, false
+	case o.err != nil && Shortage(o.err):
+		r.counters.Shortages++
+		t.shortage++
+		return Result{}, false
+	}
+	t.shortage = 0
+	before := t.verdict
+	streak := 0
+	if pass := o.err == nil; !o.job.Advisory {
+		if pass == before.Down {
+			streak = before.Streak + 1
+		}
+		t.verdict = before.Step(pass, o.job.Spec.Rise, o.job.Spec.Fall)
+	}
+	detail := o.report.Detail
+	r.counters.Runs++
+	if o.err != nil {
+		r.counters.Failures++
+		detail = o.err.Error()
+	}
+	if o.panicked {
+		r.counters.Panics++
+	}
+	return Result{
+		Cluster: t.key.Cluster, Server: t.key.Server, Check: t.key.Check, Target: o.job.Target,
+		Up: !t.verdict.Down, Changed: t.verdict.Down != before.Down, Streak: streak, Pass: o.err == nil,
+		Detail: detail, Err: o.err, Report: o.report, Took: o.ended.Sub(o.began), At: o.ended,
+	}, true
+}
+
+func (r *Runner) state(job *Job) State {
+	if r.opts.State == nil {
+		return StateUp
+	}
+	return r.opts.State(job.Target.Cluster, job.Target.Server)
+}
+
+// PanicError is the error of a check whose monitor panicked.
+type PanicError struct {
+	Value any
+	Stack []byte
+}
+
+func (e *PanicError) Error() string { return fmt.Sprintf("monitor panicked: %v", e.Value) }
+
+// protect runs the monitor and turns its panic into a failed check.
+func protect(ctx context.Context, job *Job) (report Report, err error, panicked bool) {
+	defer func() {
+		if p := recover(); p != nil {
+			report, err, panicked = Report{}, &PanicError{Value: p, Stack: debug.Stack()}, true
+		}
+	}()
+	report, err = job.Monitor(ctx, job.Target)
+	return report, err, false
+}
