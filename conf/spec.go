@@ -70,6 +70,7 @@ type Cluster struct {
 	Failback          string        // auto or manual
 	QueueTimeout      time.Duration // 0 = no queue
 	ResolveInterval   time.Duration // > 0
+	Defaults          Server        // what a server has that says nothing else, without name and address
 	Levels            []Level       // at least one
 	Checks            []Check
 }
@@ -89,8 +90,8 @@ type Server struct {
 	Weight      int // 0 to 256
 	MaxFails    int // 0 = passive health off
 	FailTimeout time.Duration
-	State       string // ready, drain or maint
-	MaxSessions int    // 0 = no limit
+	State       string     // ready, drain or maint
+	MaxSessions int        // 0 = no limit
 	Source      netip.Addr // local address for dialling and checking; zero = the kernel's choice
 }
 

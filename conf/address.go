@@ -1,0 +1,197 @@
+package conf
+
+import (
+	"fmt"
+	"net/netip"
+	"path/filepath"
+	"strconv"
+	"strings"
+)
+
+// String is the endpoint as it may be written in a file.
+func (e Endpoint) String() string {
+	switch {
+	case e.Path != "":
+		return "unix:" + e.Path
+	case e.Host != "":
+		return e.Host + ":" + strconv.Itoa(int(e.Port))
+	case e.Addr.IsValid():
+		return e.Addr.String()
+	}
+	return ""
+}
+
+// IsZero tells whether the endpoint is none at all.
+func (e Endpoint) IsZero() bool { return e == Endpoint{} }
+
+// maxUnixPath is what sun_path of sockaddr_un holds, less the closing NUL (unix(7)).
+const maxUnixPath = 107
+
+// parsed is an address as written: an endpoint of which the port may be a range.
+type parsed struct {
+	Endpoint
+	last uint16 // the last port of a range; Port where there is none
+}
+
+// parseAddress reads "10.0.0.1:80", "[::1]:80", "name:80", "unix:/path", and with ranges "10.0.0.1:80-89". A missing
+// host is left empty.
+func parseAddress(s string) (parsed, error) {
+	if path, ok := strings.CutPrefix(s, "unix:"); ok {
+		return parseUnix(s, path)
+	}
+	host, port, err := cutPort(s)
+	if err != nil {
+		return parsed{}, err
+	}
+	var p parsed
+	if p.Port, p.last, err = parsePorts(port); err != nil {
+		return parsed{}, err
+	}
+	bracketed := strings.HasPrefix(host, "[")
+	if bracketed {
+		host = host[1 : len(host)-1]
+	}
+	if host == "" && !bracketed {
+		return p, nil
+	}
+	if ip, err := netip.ParseAddr(host); err == nil {
+		if bracketed && ip.Is4() {
+			return parsed{}, fmt.Errorf("%q is not an IPv6 address: leave out the brackets", host)
+		}
+		p.Addr = netip.AddrPortFrom(ip.Unmap(), p.Port)
+		return p, nil
+	}
+	if bracketed {
+		return parsed{}, fmt.Errorf("%s is not an IPv6 address", quoteText(host))
+	}
+	if err := checkHost(host); err != nil {
+		return parsed{}, err
+	}
+	p.Host = host
+	return p, nil
+}
+
+func parseUnix(s, path string) (parsed, error) {
+	switch {
+	case path == "":
+		return parsed{}, fmt.Errorf("missing path in %q", s)
+	case !filepath.IsAbs(path):
+		return parsed{}, fmt.Errorf("want an absolute path after unix:, got %s", quoteText(path))
+	case strings.ContainsRune(path, 0):
+		return parsed{}, fmt.Errorf("a NUL byte in the path")
+	}
+	path = filepath.Clean(path)
+	switch {
+	case path == "/":
+		return parsed{}, fmt.Errorf("%q is no socket", path)
+	case len(path) > maxUnixPath:
+		return parsed{}, fmt.Errorf("a unix socket's path has at most %d bytes, got %d", maxUnixPath, len(path))
+	}
+	return parsed{Endpoint: Endpoint{Path: path}}, nil
+}
+
+// cutPort splits an address at the colon before its port; brackets stay with the host.
+func cutPort(s string) (host, port string, err error) {
+	switch i := strings.LastIndexByte(s, ':'); {
+	case s == "":
+		return "", "", fmt.Errorf("an empty address")
+	case strings.HasPrefix(s, "["):
+		end := strings.IndexByte(s, ']')
+		if end < 0 {
+			return "", "", fmt.Errorf("missing ] in %s", quoteText(s))
+		}
+		host, port = s[:end+1], s[end+1:]
+		if port == "" {
+			return "", "", fmt.Errorf("missing port in %s", quoteText(s))
+		}
+		if port[0] != ':' {
+			return "", "", fmt.Errorf("want a colon and a port after ] in %s", quoteText(s))
+		}
+		return host, port[1:], nil
+	case i < 0:
+		return "", "", fmt.Errorf("missing port in %s", quoteText(s))
+	case strings.Count(s, ":") > 1:
+		if _, err := netip.ParseAddr(s); err == nil {
+			return "", "", fmt.Errorf("missing port in %s: write an IPv6 address as \"[%s]:PORT\"", quoteText(s), s)
+		}
+		return "", "", fmt.Errorf("too many colons in %s: write an IPv6 address as \"[::1]:80\"", quoteText(s))
+	default:
+		return s[:i], s[i+1:], nil
+	}
+}
+
+// parsePorts reads "80" or "80-89".
+func parsePorts(s string) (first, last uint16, err error) {
+	if s == "" {
+		return 0, 0, fmt.Errorf("missing port after the colon")
+	}
+	a, b, ranged := strings.Cut(s, "-")
+	first, ok := parsePort(a)
+	if !ok {
+		return 0, 0, fmt.Errorf("port must be 1–65535, got %s", quoteText(a))
+	}
+	last = first
+	if ranged {
+		if last, ok = parsePort(b); !ok {
+			return 0, 0, fmt.Errorf("port must be 1–65535, got %s", quoteText(b))
+		}
+		if last < first {
+			return 0, 0, fmt.Errorf("port range %s ends before it begins", s)
+		}
+	}
+	return first, last, nil
+}
+
+func parsePort(s string) (uint16, bool) {
+	if s == "" || s[0] == '+' {
+		return 0, false
+	}
+	n, err := strconv.ParseUint(s, 10, 16)
+	return uint16(n), err == nil && n > 0
+}
+
+// checkHost accepts host names: letters, digits, hyphens and underscores in labels of up to 63 bytes. What consists of
+// digits and dots is a mistyped address.
+func checkHost(s string) error {
+	name := strings.TrimSuffix(s, ".")
+	if len(name) > 253 {
+		return fmt.Errorf("a host name has at most 253 bytes, got %d", len(name))
+	}
+	labels := strings.Split(name, ".")
+	for _, l := range labels {
+		if l == "" || len(l) > 63 || l[0] == '-' || l[len(l)-1] == '-' {
+			return fmt.Errorf("%s is neither an IP address nor a host name", quoteText(s))
+		}
+		for _, c := range []byte(l) {
+			if !isNameByte(c) || c == '.' {
+				return fmt.Errorf("%s is neither an IP address nor a host name", quoteText(s))
+			}
+		}
+	}
+	if last := labels[len(labels)-1]; strings.Trim(last, "0123456789") == "" {
+		return fmt.Errorf("%s is not an IP address", quoteText(s))
+	}
+	return nil
+}
+
+func isNameByte(c byte) bool {
+	return c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' || c >= '0' && c <= '9' || c == '_' || c == '.' || c == '-'
+}
+
+// parseHost reads an address without a port: an IP address, with or without brackets, or a host name.
+func parseHost(s string) (string, error) {
+	host := s
+	if strings.HasPrefix(s, "[") && strings.HasSuffix(s, "]") {
+		host = s[1 : len(s)-1]
+	}
+	if ip, err := netip.ParseAddr(host); err == nil {
+		return ip.Unmap().String(), nil
+	}
+	if p, err := parseAddress(s); err == nil && !p.IsZero() {
+		return "", fmt.Errorf("want a host without a port or path, got %s", quoteText(s))
+	}
+	if s == "" {
+		return "", fmt.Errorf("an empty address")
+	}
+	return s, checkHost(s)
+}

@@ -1,0 +1,248 @@
+package conf
+
+import (
+	"cmp"
+	"net/netip"
+	"slices"
+	"strings"
+)
+
+// allAddresses is what a listener without a host listens at: every address of both families.
+func allAddresses(port uint16) netip.AddrPort {
+	return netip.AddrPortFrom(netip.IPv6Unspecified(), port)
+}
+
+// bind checks what only shows when all files are read: names given twice, references, addresses claimed twice, loops.
+func (d *decoder) bind(all *draft) {
+	clusters := d.nameClusters(all)
+	d.nameListeners(all)
+	d.expand(all)
+	used := make(map[string]bool)
+	names := sortedKeys(clusters)
+	for i := range all.listeners {
+		l := &all.listeners[i]
+		at := l.node.get("cluster")
+		if at == nil || l.Cluster == "" {
+			continue
+		}
+		used[l.Cluster] = true
+		c := clusters[l.Cluster]
+		if c == nil {
+			if !d.partial && !d.meant[all.root]["cluster"] {
+				d.fault(at, "listener %s: cluster %q not defined%s", l.Name, l.Cluster, maybe(nearest(l.Cluster, names, nil)))
+			}
+			continue
+		}
+		d.bindLevels(l, c)
+	}
+	d.loops(all, clusters)
+	for _, c := range all.clusters {
+		if !used[c.Name] {
+			d.warn(c.node, "cluster %s is not used by any listener", c.Name)
+		}
+	}
+	if len(all.listeners) == 0 && all.root.get("listener") == nil {
+		d.noListener(all)
+	}
+}
+
+func (d *decoder) noListener(all *draft) {
+	if d.partial || d.meant[all.root]["listener"] {
+		return
+	}
+	d.mistakes = append(d.mistakes, Mistake{File: all.root.file.name, Msg: "no listener defined"})
+}
+
+func (d *decoder) nameClusters(all *draft) map[string]*clusterDraft {
+	clusters := make(map[string]*clusterDraft, len(all.clusters))
+	for i := range all.clusters {
+		c := &all.clusters[i]
+		if old := clusters[c.Name]; old != nil { // only from different files; in one file it is a duplicate table
+			d.fault(c.node, "duplicate name %s of a cluster (%s)", quoteName(c.Name), lines(old.node, c.node))
+			continue
+		}
+		clusters[c.Name] = c
+	}
+	return clusters
+}
+
+func (d *decoder) nameListeners(all *draft) {
+	named := make(map[string]*node)
+	for _, l := range all.listeners {
+		n := l.node.get("name")
+		if n == nil || l.Name == "" {
+			continue
+		}
+		if old := named[l.Name]; old != nil {
+			d.fault(n, "duplicate name %s of a listener (%s)", quoteName(l.Name), lines(old, n))
+			continue
+		}
+		named[l.Name] = n
+	}
+}
+
+// maxAddresses bounds the listening sockets of one configuration.
+const maxAddresses = 1 << 16
+
+// claim is an address range and who wants it.
+type claim struct {
+	listenRange
+	listener int
+	order    int
+}
+
+// expand turns port ranges into addresses, unless two of them overlap.
+func (d *decoder) expand(all *draft) {
+	type place struct {
+		protocol string
+		ip       netip.Addr
+		path     string
+	}
+	claims := make(map[place][]claim)
+	total, order := 0, 0
+	for i := range all.listeners {
+		l := &all.listeners[i]
+		for _, r := range l.ranges {
+			order++
+			if total += int(r.last) - int(r.Port) + 1; total > maxAddresses {
+				d.fault(r.node, "more than %d addresses to listen at", maxAddresses)
+				return
+			}
+			where := place{l.Protocol, r.Addr.Addr(), r.Path}
+			claims[where] = append(claims[where], claim{r, i, order})
+		}
+	}
+	clash := false
+	for _, same := range claims {
+		slices.SortFunc(same, func(a, b claim) int { return cmp.Or(cmp.Compare(a.Port, b.Port), cmp.Compare(a.order, b.order)) })
+		reach := 0 // index of the claim that reaches furthest so far
+		for i := 1; i < len(same); i++ {
+			if same[i].Port <= same[reach].last {
+				d.clash(all, same[reach], same[i])
+				clash = true
+			}
+			if same[i].last > same[reach].last {
+				reach = i
+			}
+		}
+	}
+	if clash {
+		return
+	}
+	for i := range all.listeners {
+		l := &all.listeners[i]
+		for _, r := range l.ranges {
+			if r.Path != "" {
+				l.Addresses = append(l.Addresses, r.Endpoint)
+				continue
+			}
+			for port := int(r.Port); port <= int(r.last); port++ {
+				l.Addresses = append(l.Addresses, Endpoint{Addr: netip.AddrPortFrom(r.Addr.Addr(), uint16(port)), Port: uint16(port)})
+			}
+		}
+	}
+}
+
+// clash reports two claims on one address at the one that comes later.
+func (d *decoder) clash(all *draft, a, b claim) {
+	if a.order > b.order {
+		a, b = b, a
+	}
+	what := b.Endpoint.String()
+	if b.Path == "" && b.Port < a.Port {
+		what = Endpoint{Addr: netip.AddrPortFrom(b.Addr.Addr(), a.Port)}.String()
+	}
+	x, y := all.listeners[a.listener], all.listeners[b.listener]
+	d.fault(b.node, "duplicate address %s (%s): listener %s (%s) and listener %s (%s)",
+		what, y.Protocol, x.Name, line(a.node, b.node), y.Name, line(b.node, b.node))
+}
+
+// bindLevels turns a listener's references to levels into indexes.
+func (d *decoder) bindLevels(l *listenerDraft, c *clusterDraft) {
+	byName := make(map[string]int)
+	var names []string
+	for i, level := range c.levels {
+		if level.Name != "" {
+			byName[level.Name] = i
+			names = append(names, level.Name)
+		}
+	}
+	taken := make(map[int]bool)
+	for _, r := range l.levels {
+		i, ok := r.number-1, r.number >= 1 && r.number <= len(c.levels)
+		if r.name != "" || r.number == 0 && r.node.value == "" {
+			i, ok = byName[r.name], slices.Contains(names, r.name)
+		}
+		switch {
+		case !ok && d.partial, !ok && d.meant[c.node]["level"]:
+		case !ok && r.node.value == r.name:
+			d.fault(r.node, "listener %s: cluster %s has no level %s%s", l.Name, c.Name, quoteText(r.name), maybe(nearest(r.name, names, nil)))
+		case !ok:
+			d.fault(r.node, "listener %s: want a level from 1 to %d of cluster %s, got %s", l.Name, len(c.levels), c.Name, r.node.got())
+		case taken[i]:
+			d.fault(r.node, "listener %s: level %s is listed twice", l.Name, r.node.got())
+		default:
+			taken[i] = true
+			l.Levels = append(l.Levels, i)
+		}
+	}
+}
+
+// loops refuses servers that lead back to the listener that they serve.
+func (d *decoder) loops(all *draft, clusters map[string]*clusterDraft) {
+	owner := make(map[Endpoint]int)
+	for i, l := range all.listeners {
+		for _, a := range l.Addresses {
+			if l.Protocol == "tcp" {
+				owner[a] = i
+			}
+		}
+	}
+	for i := range all.listeners {
+		l := &all.listeners[i]
+		c := clusters[l.Cluster]
+		if c == nil || l.Protocol != "tcp" {
+			continue
+		}
+		for j, level := range c.levels {
+			if l.Levels != nil && !slices.Contains(l.Levels, j) {
+				continue
+			}
+			for _, s := range level.servers {
+				if to, found := arrives(s.Address, owner); found && to == i {
+					d.fault(s.at("address"), "cluster %s: server %s points back to listener %s (%s)", c.Name, s.Name, l.Name, line(l.node.get("address"), s.node))
+				}
+			}
+		}
+	}
+}
+
+// arrives tells which listener a dialled address leads to, as far as that is certain: the one that has the address, or
+// for loopback addresses the one that has all addresses at that port.
+func arrives(to Endpoint, owner map[Endpoint]int) (listener int, found bool) {
+	if to.IsZero() {
+		return 0, false
+	}
+	if strings.EqualFold(to.Host, "localhost") {
+		for _, ip := range []netip.Addr{netip.AddrFrom4([4]byte{127, 0, 0, 1}), netip.IPv6Loopback()} {
+			if i, ok := arrives(Endpoint{Addr: netip.AddrPortFrom(ip, to.Port), Port: to.Port}, owner); ok {
+				return i, true
+			}
+		}
+		return 0, false
+	}
+	if i, ok := owner[to]; ok {
+		return i, true
+	}
+	if !to.Addr.IsValid() || !to.Addr.Addr().IsLoopback() {
+		return 0, false
+	}
+	if to.Addr.Addr().Is4() {
+		any4 := Endpoint{Addr: netip.AddrPortFrom(netip.IPv4Unspecified(), to.Port), Port: to.Port}
+		if i, ok := owner[any4]; ok {
+			return i, true
+		}
+	}
+	i, ok := owner[Endpoint{Addr: allAddresses(to.Port), Port: to.Port}]
+	return i, ok
+}

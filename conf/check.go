@@ -1,0 +1,272 @@
+package conf
+
+import (
+	"encoding/hex"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+)
+
+// CheckTypes lists the legal types of checks.
+func CheckTypes() []string { return []string{"tcp"} }
+
+func checkKeys() []key[checkDraft] {
+	return []key[checkDraft]{
+		scalar("type", oneOf(CheckTypes(), map[string]string{"connect": "tcp", "port": "tcp"}), "", func(c *checkDraft) *string { return &c.Type },
+			"The kind of test: `tcp`.").required().called("kind"),
+		scalar("id", nameText(), "", func(c *checkDraft) *string { return &c.ID },
+			"Unique in the cluster.").defaults("the type").called("name").identity(),
+		scalar("interval", someTime(), "2s", func(c *checkDraft) *time.Duration { return &c.Interval },
+			"From the start of one test to the start of the next.").called("inter", "period", "every"),
+		scalar("fast_interval", someTime(), "", func(c *checkDraft) *time.Duration { return &c.FastInterval },
+			"The same while a verdict is changing.").defaults("`interval`").called("fastinter"),
+		scalar("down_interval", someTime(), "", func(c *checkDraft) *time.Duration { return &c.DownInterval },
+			"The same while the server is down.").defaults("`interval`").called("downinter"),
+		scalar("timeout", someTime(), "", func(c *checkDraft) *time.Duration { return &c.Timeout },
+			"How long one test may take; not longer than `interval`.").defaults("`\"1s\"`, or `interval` if that is shorter"),
+		scalar("rise", integer(1, most), "2", func(c *checkDraft) *int { return &c.Rise },
+			"Successes in a row that bring a server up.").called("passes"),
+		scalar("fall", integer(1, most), "3", func(c *checkDraft) *int { return &c.Fall },
+			"Failures in a row that take a server down.").called("fails"),
+		scalar("port", integer(0, 65535), "0", func(c *checkDraft) *int { return &c.Port },
+			"The port to test instead of the server's own, which 0 stands for."),
+		scalar("address", hostText(), "", func(c *checkDraft) *string { return &c.Address },
+			"The host to test instead of the server's own: an IP address or a host name, without a port.").defaults("the server's own").called("addr", "host"),
+		{
+			name: "servers", form: "`all`, `up`, `down` or list of names", usual: "all",
+			doc:    "Which servers are tested: all, those that are up or down at the moment, or those named.",
+			decode: decodeWatch,
+			show: func(c *checkDraft) string {
+				if c.Watch == "list" {
+					return strings.Join(c.WatchNames, ", ")
+				}
+				return c.Watch
+			},
+		},
+		stepKey("send", "tcp: what to send after connecting; text, or bytes as `\"0x…\"`."),
+		stepKey("expect", "tcp: what must occur in the reply; text, or bytes as `\"0x…\"`."),
+		stepKey("expect_regex", "tcp: the regular expression (RE2) that the reply must match."),
+		{
+			name: "steps", form: "list of tables", words: []string{"step"},
+			doc: "tcp: several exchanges in order, each with `send`, `expect` or `expect_regex`, instead of the keys above.",
+			decode: func(d *decoder, n *node, c *checkDraft) {
+				c.Steps = decodeSteps(d, n)
+			},
+			show: func(c *checkDraft) string { return showSteps(c.Steps) },
+		},
+	}
+}
+
+// stepKey is a key of a step that may also stand in the check itself, for the usual case of one step.
+func stepKey(name, doc string) key[checkDraft] {
+	return key[checkDraft]{
+		name: name, form: "string", doc: doc,
+		decode: func(d *decoder, n *node, c *checkDraft) {
+			for _, k := range d.schema.step {
+				if k.name == name {
+					k.decode(d, n, &c.single)
+				}
+			}
+			c.singled = append(c.singled, n)
+		},
+	}
+}
+
+func stepKeys() []key[Step] {
+	return []key[Step]{
+		scalar("send", bytesText(), "", func(s *Step) *[]byte { return &s.Send }, "What to send; text, or bytes as `\"0x…\"`."),
+		scalar("expect", bytesText(), "", func(s *Step) *[]byte { return &s.Expect }, "What must occur in the reply; text, or bytes as `\"0x…\"`."),
+		scalar("expect_regex", regex(), "", func(s *Step) *string { return &s.Regex }, "The regular expression (RE2) that the reply must match."),
+	}
+}
+
+// checkDraft is a check together with where its parts stand.
+type checkDraft struct {
+	Check
+	node    *node
+	single  Step    // what the check says without steps
+	singled []*node // and where
+}
+
+func decodeCheck(d *decoder, n *node, c *clusterDraft) {
+	k := checkDraft{node: n}
+	k.Watch = "all"
+	decodeTable(d, n, d.schema.check, &k)
+	if k.ID == "" && n.get("id") == nil {
+		k.ID = k.Type
+	}
+	if steps := n.get("steps"); steps != nil && len(k.singled) > 0 {
+		d.faultKey(k.singled[0], "%s and steps exclude each other; move it into a step", k.singled[0].name)
+	} else if len(k.singled) > 0 {
+		finishStep(d, n, &k.single)
+		k.Steps = []Step{k.single}
+	}
+	if k.FastInterval == 0 {
+		k.FastInterval = k.Interval
+	}
+	if k.DownInterval == 0 {
+		k.DownInterval = k.Interval
+	}
+	switch at := n.get("timeout"); {
+	case at == nil:
+		k.Timeout = min(time.Second, k.Interval)
+	case k.Timeout > k.Interval:
+		d.fault(at, "timeout %s is longer than interval %s", showDuration(k.Timeout), showDuration(k.Interval))
+	}
+	c.checks = append(c.checks, k)
+}
+
+func decodeWatch(d *decoder, n *node, c *checkDraft) {
+	if n.kind != nodeList {
+		if v, ok := read(d, n, oneOf([]string{"all", "up", "down"}, nil)); ok {
+			c.Watch = v
+		}
+		return
+	}
+	c.Watch = "list"
+	if len(n.items) == 0 {
+		d.fault(n, "want \"all\", \"up\", \"down\" or at least one server's name")
+	}
+	for _, e := range n.items {
+		if s, ok := e.value.(string); ok {
+			c.WatchNames = append(c.WatchNames, s)
+		} else {
+			d.fault(e, "want a server's name, got %s", e.got())
+		}
+	}
+}
+
+func decodeSteps(d *decoder, n *node) []Step {
+	if n.kind != nodeList {
+		d.fault(n, "want a list of tables with send and expect, got %s", n.got())
+		return nil
+	}
+	if len(n.items) == 0 {
+		d.fault(n, "want at least one step")
+	}
+	var steps []Step
+	for _, e := range n.items {
+		if e.kind != nodeTable {
+			d.fault(e, "want a table with send and expect, got %s", e.got())
+			continue
+		}
+		var s Step
+		decodeTable(d, e, d.schema.step, &s)
+		if len(e.keys) == 0 {
+			d.fault(e, "an empty step; want send, expect or expect_regex")
+		}
+		finishStep(d, e, &s)
+		steps = append(steps, s)
+	}
+	return steps
+}
+
+// finishStep checks what the keys of one step, given in the table n, mean together.
+func finishStep(d *decoder, n *node, s *Step) {
+	if s.Expect != nil && s.Regex != "" {
+		d.fault(n.get("expect_regex"), "expect and expect_regex exclude each other")
+	}
+}
+
+// checkChecks looks for identities given twice, and for what checks say about servers.
+func checkChecks(d *decoder, c *clusterDraft) {
+	ids := make(map[string]*node)
+	servers := make(map[string]bool)
+	for _, l := range c.levels {
+		for _, s := range l.servers {
+			servers[s.Name] = true
+		}
+	}
+	for _, k := range c.checks {
+		if k.ID != "" {
+			if old := ids[k.ID]; old != nil {
+				d.fault(k.node, "duplicate id %s of a check (%s)", quoteName(k.ID), lines(old, k.node))
+			} else {
+				ids[k.ID] = k.node
+			}
+		}
+		if list := k.node.get("servers"); list != nil && !d.partial {
+			checkWatch(d, list, servers)
+		}
+		if k.Address != "" && k.Port == 0 {
+			checkPort(d, c, k)
+		}
+	}
+}
+
+func checkWatch(d *decoder, list *node, servers map[string]bool) {
+	seen := make(map[string]bool)
+	for _, e := range list.items {
+		name, ok := e.value.(string)
+		switch {
+		case !ok:
+		case seen[name]:
+			d.fault(e, "server %q is named twice", name)
+		case !servers[name]:
+			d.fault(e, "server %s not defined in this cluster%s", quoteText(name), maybe(nearest(name, sortedKeys(servers), nil)))
+		}
+		seen[name] = true
+	}
+}
+
+// checkPort refuses a check of another host that takes its port from a server without one.
+func checkPort(d *decoder, c *clusterDraft, k checkDraft) {
+	for _, l := range c.levels {
+		for _, s := range l.servers {
+			if s.Address.Path != "" && (k.Watch != "list" || slices.Contains(k.WatchNames, s.Name)) {
+				d.fault(k.node.get("address"), "address needs port as well: server %q is a unix socket and has none", s.Name)
+				return
+			}
+		}
+	}
+}
+
+func hostText() kind[string] {
+	k := text("host", nil)
+	k.parse = func(n *node) (string, error) {
+		s, ok := n.value.(string)
+		if !ok {
+			return "", fmt.Errorf("want an IP address or a host name, got %s", n.got())
+		}
+		return parseHost(s)
+	}
+	return k
+}
+
+// bytesText is text, or exact bytes written as 0x and pairs of hexadecimal digits.
+func bytesText() kind[[]byte] {
+	return kind[[]byte]{
+		form: "string",
+		parse: func(n *node) ([]byte, error) {
+			s, ok := n.value.(string)
+			if !ok {
+				return nil, fmt.Errorf("want a string, got %s", n.got())
+			}
+			digits, isHex := strings.CutPrefix(s, "0x")
+			switch {
+			case s == "":
+				return nil, fmt.Errorf("want at least one byte; leave the key out for none")
+			case !isHex:
+				return []byte(s), nil
+			}
+			b, err := hex.DecodeString(digits)
+			if err != nil || len(b) == 0 {
+				return nil, fmt.Errorf("want pairs of hexadecimal digits after 0x, got %s", n.got())
+			}
+			return b, nil
+		},
+		show: func(b []byte) string { return fmt.Sprintf("%q", b) },
+	}
+}
+
+func showSteps(steps []Step) string {
+	if len(steps) == 0 {
+		return "none"
+	}
+	var out []string
+	for _, s := range steps {
+		out = append(out, fmt.Sprintf("send %q expect %q regex %q", s.Send, s.Expect, s.Regex))
+	}
+	return strings.Join(out, "; ")
+}

@@ -1,0 +1,119 @@
+package conf
+
+import (
+	"net/netip"
+	"time"
+)
+
+// Methods lists the legal values of a cluster's balance.
+func Methods() []string {
+	return []string{"wrr", "rr", "least_sessions", "random", "first", "least_time", "hash", "maglev"}
+}
+
+// HashKeys lists the legal values of a cluster's hash_key.
+func HashKeys() []string { return []string{"client_ip", "client_ip_port", "local_address"} }
+
+// ipHash is another way to write balance = "hash" with hash_key = "client_ip".
+const ipHash = "ip_hash"
+
+func clusterKeys() []key[clusterDraft] {
+	methodWords := map[string]string{
+		"roundrobin": "wrr", "round_robin": "wrr", "weighted": "wrr", "static-rr": "wrr", "smooth": "wrr",
+		"leastconn": "least_sessions", "least_conn": "least_sessions", "least_connections": "least_sessions",
+		"leasttime": "least_time", "source": ipHash, "iphash": ipHash, "consistent": "hash", "consistent_hash": "hash", "ring_hash": "hash",
+	}
+	return []key[clusterDraft]{
+		scalar("balance", oneOf(append(Methods(), ipHash), methodWords), "wrr", func(c *clusterDraft) *string { return &c.Balance },
+			"How a server is chosen: `wrr` smooth weighted round robin, `rr` the same without weights, `least_sessions` the fewest sessions "+
+				"per weight, `random` the better of two random ones, `first` the first one with room, `least_time` the shortest connect time, "+
+				"`hash` a weighted consistent ring, `maglev` a weighted Maglev table, `ip_hash` the same as `hash` by `client_ip`.").balancing().called("algorithm", "method", "lb", "policy"),
+		scalar("hash_key", oneOf(HashKeys(), map[string]string{"source": "client_ip", "src": "client_ip", "remote_addr": "client_ip"}), "client_ip", func(c *clusterDraft) *string { return &c.HashKey },
+			"What `hash` and `maglev` go by: the client's address, its address and port, or the address that it connected to.").balancing(),
+		scalar("connect_timeout", someTime(), "2s", func(c *clusterDraft) *time.Duration { return &c.ConnectTimeout },
+			"How long one attempt to connect to a server may take.").called("timeout", "timeout_connect", "timeout connect", "proxy_connect_timeout"),
+		scalar("try", integer(0, most), "0", func(c *clusterDraft) *int { return &c.Try },
+			"Failed attempts per session over all levels; 0 = the number of servers in the levels chosen.").called("retries", "tries", "proxy_next_upstream_tries"),
+		scalar("try_timeout", timeOrNone(), "0s", func(c *clusterDraft) *time.Duration { return &c.TryTimeout },
+			"Time for all attempts of a session together; 0 = no limit.").called("proxy_next_upstream_timeout"),
+		scalar("server_idle_timeout", timeOrNone(), "0s", func(c *clusterDraft) *time.Duration { return &c.ServerIdleTimeout },
+			"Ends a session after so long without a byte on the server side, either way. 0 = never.").called("timeout_server", "timeout server"),
+		scalar("protected", boolean(), "true", func(c *clusterDraft) *bool { return &c.Protected },
+			"Never leave the cluster without its last server because checks or failures say so.").balancing(),
+		scalar("slow_start", timeOrNone(), "0s", func(c *clusterDraft) *time.Duration { return &c.SlowStart },
+			"How long a server that came back takes to grow to its full weight. 0 = at once.").balancing().called("slowstart"),
+		scalar("on_down", oneOf([]string{"keep", "close"}, nil), "keep", func(c *clusterDraft) *string { return &c.OnDown },
+			"What happens to the sessions of a server that goes down or into maintenance."),
+		scalar("failback", oneOf([]string{"auto", "manual"}, nil), "auto", func(c *clusterDraft) *string { return &c.Failback },
+			"May a better level take over again by itself?").balancing(),
+		scalar("queue_timeout", timeOrNone(), "0s", func(c *clusterDraft) *time.Duration { return &c.QueueTimeout },
+			"How long a session may wait for a server that is at its `max_sessions`; 0 = do not wait.").called("timeout_queue", "timeout queue", "queue"),
+		scalar("resolve_interval", someTime(), "10s", func(c *clusterDraft) *time.Duration { return &c.ResolveInterval },
+			"How often the host names of servers are resolved anew."),
+
+		scalar("max_fails", integer(0, most), "3", func(c *clusterDraft) *int { return &c.Defaults.MaxFails },
+			"Failed attempts within `fail_timeout` that put a server out of use; 0 = never. Also per server."),
+		scalar("fail_timeout", someTime(), "10s", func(c *clusterDraft) *time.Duration { return &c.Defaults.FailTimeout },
+			"How long failures count together, and for how long the server is then out of use. Also per server."),
+		scalar("max_sessions", integer(0, most), "0", func(c *clusterDraft) *int { return &c.Defaults.MaxSessions },
+			"Sessions per server; 0 = no limit. Also per server.").called("maxconn", "max_conns"),
+		scalar("source", ipAddress(), "", func(c *clusterDraft) *netip.Addr { return &c.Defaults.Source },
+			"The local IP address from which servers are dialled and checked; without it the kernel chooses. Also per server.").defaults("none").called("bind", "proxy_bind", "bind_address", "local_address"),
+
+		tables("level", "One priority tier of servers, in the order in which they are tried. At least one.", decodeLevel).
+			called("levels", "group", "groups", "tier", "priority"),
+		tables("check", "One kind of test run against the servers.", decodeCheck).
+			called("checks", "health_check", "healthcheck", "monitor", "monitors"),
+	}
+}
+
+// clusterDraft is a cluster together with where its parts stand.
+type clusterDraft struct {
+	Cluster
+	node   *node
+	levels []levelDraft
+	checks []checkDraft
+}
+
+func decodeClusters(d *decoder, n *node, into *draft) {
+	if n.kind != nodeTable {
+		d.fault(n, "want [cluster.NAME] tables, got %s", gotTable(n))
+		return
+	}
+	for _, c := range n.keys {
+		if c.kind != nodeTable {
+			d.fault(c, "want a [%s] table, got %s", tablePath(c), gotTable(c))
+			continue
+		}
+		into.clusters = append(into.clusters, decodeCluster(d, c))
+	}
+}
+
+func decodeCluster(d *decoder, n *node) clusterDraft {
+	c := clusterDraft{node: n}
+	c.Name = n.name
+	if err := checkName(n.name); err != nil {
+		d.faultKey(n, "%s", err)
+	}
+	presets(d.schema.server, &c.Defaults)
+	decodeTable(d, n, d.schema.cluster, &c)
+	if c.Balance == ipHash {
+		if k := n.get("hash_key"); k != nil && c.HashKey != "client_ip" {
+			d.fault(k, "balance = \"ip_hash\" always goes by client_ip; write \"hash\" to go by %s", c.HashKey)
+		}
+		c.Balance, c.HashKey = "hash", "client_ip"
+	}
+	if n.get("level") == nil {
+		d.absent(n, "level", "cluster %s has no level; want at least one [[%s.level]]", n.name, tablePath(n))
+	} else if list := n.get("level"); list.kind == nodeList && len(list.items) == 0 {
+		d.fault(list, "cluster %s has no level; want at least one", n.name)
+	}
+	checkLevels(d, &c)
+	checkChecks(d, &c)
+	for _, l := range c.levels {
+		c.Levels = append(c.Levels, l.finish())
+	}
+	for _, k := range c.checks {
+		c.Checks = append(c.Checks, k.Check)
+	}
+	return c
+}

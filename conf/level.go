@@ -1,0 +1,88 @@
+package conf
+
+func levelKeys() []key[levelDraft] {
+	return []key[levelDraft]{
+		scalar("name", nameText(), "", func(l *levelDraft) *string { return &l.Name },
+			"Unique in the cluster; for the listener's `levels`, the API and the logs.").defaults("none"),
+		scalar("min_up", integer(1, most), "1", func(l *levelDraft) *int { return &l.MinUp },
+			"The level is used while at least this many of its servers can serve."),
+		scalar("try", integer(0, most), "0", func(l *levelDraft) *int { return &l.Try },
+			"Failed attempts inside the level before the next one; 0 = every server once.").called("tries", "retries"),
+		{
+			name: "servers", form: "list of servers", usual: "[]", words: []string{"server", "targets", "nodes", "hosts", "endpoints", "backends", "upstreams"},
+			doc:    "The servers, as strings (`\"10.0.0.2:6379 weight=5\"`) or tables (`{ address = \"10.0.0.2:6379\", weight = 5 }`). May be empty.",
+			decode: decodeServers,
+		},
+	}
+}
+
+// levelDraft is a level together with where its parts stand.
+type levelDraft struct {
+	Level
+	node    *node
+	inherit Server
+	servers []serverDraft
+}
+
+func decodeLevel(d *decoder, n *node, c *clusterDraft) {
+	l := levelDraft{node: n, inherit: c.Defaults}
+	decodeTable(d, n, d.schema.level, &l)
+	if m := n.get("min_up"); m != nil && len(l.servers) > 0 && l.MinUp > len(l.servers) {
+		d.warn(m, "min_up is %d, but the level has only %d servers", l.MinUp, len(l.servers))
+	}
+	c.levels = append(c.levels, l)
+}
+
+func (l *levelDraft) finish() Level {
+	for _, s := range l.servers {
+		l.Servers = append(l.Servers, s.Server)
+	}
+	return l.Level
+}
+
+// checkLevels looks for names given twice: of levels, of servers in a level, and for servers that are in several levels
+// but not described alike.
+func checkLevels(d *decoder, c *clusterDraft) {
+	named := make(map[string]*node)
+	first := make(map[string]*serverDraft) // of the whole cluster
+	for i := range c.levels {
+		l := &c.levels[i]
+		if name := l.node.get("name"); name != nil && l.Name != "" {
+			if old := named[l.Name]; old != nil {
+				d.fault(name, "duplicate name %s of a level (%s)", quoteName(l.Name), lines(old, name))
+			} else {
+				named[l.Name] = name
+			}
+		}
+		here := make(map[string]*serverDraft)
+		for j := range l.servers {
+			s := &l.servers[j]
+			if s.Name == "" {
+				continue
+			}
+			if old := here[s.Name]; old != nil {
+				d.fault(s.node, "duplicate name %q of a server in one level (%s)", s.Name, lines(old.node, s.node))
+				continue
+			}
+			here[s.Name] = s
+			if old := first[s.Name]; old != nil {
+				sameServer(d, old, s)
+			} else {
+				first[s.Name] = s
+			}
+		}
+	}
+}
+
+// sameServer refuses two descriptions of one server that differ in more than the weight.
+func sameServer(d *decoder, a, b *serverDraft) {
+	for _, k := range d.schema.server {
+		if k.name == "weight" || k.show == nil {
+			continue
+		}
+		if x, y := k.show(&a.Server), k.show(&b.Server); x != y {
+			d.fault(b.node, "server %q is in several levels and has %s %s in one and %s in another (%s); only the weight may differ",
+				b.Name, k.name, x, y, lines(a.node, b.node))
+		}
+	}
+}

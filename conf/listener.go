@@ -1,0 +1,131 @@
+package conf
+
+import (
+	"fmt"
+	"math"
+	"time"
+)
+
+func listenerKeys() []key[listenerDraft] {
+	field := func(l *listenerDraft) *Listener { return &l.Listener }
+	return []key[listenerDraft]{
+		scalar("name", nameText(), "", func(l *listenerDraft) *string { return &field(l).Name },
+			"Unique among listeners.").required().called("id"),
+		{
+			name: "address", form: "address or list", need: true, words: []string{"bind", "listen", "addresses"},
+			doc: "Where clients arrive: `\"10.0.0.1:6379\"`, `\"[::1]:6379\"`, `\":6379\"` (all addresses, the same as `\"[::]:6379\"`), " +
+				"`\"0.0.0.0:7000-7005\"` (one address per port) or `\"unix:/run/redis.sock\"`. No host names.",
+			decode: decodeListenAddresses,
+		},
+		scalar("protocol", protocolText(), "tcp", func(l *listenerDraft) *string { return &field(l).Protocol },
+			"`tcp`."),
+		scalar("cluster", nameText(), "", func(l *listenerDraft) *string { return &field(l).Cluster },
+			"The cluster that serves.").required().called("backend", "default_backend", "pool", "upstream", "proxy_pass", "service"),
+		{
+			name: "levels", form: "list", usual: "[]",
+			doc: "The cluster's levels to try, in this order: names, or numbers counted from 1. Empty = all, in the order of the file.",
+			decode: func(d *decoder, n *node, l *listenerDraft) {
+				l.levels = decodeLevelReferences(d, n)
+			},
+		},
+		scalar("client_idle_timeout", timeOrNone(), "0s", func(l *listenerDraft) *time.Duration { return &field(l).ClientIdleTimeout },
+			"Ends a session after so long without a byte on the client side, either way. 0 = never.").called("timeout_client", "timeout client", "proxy_timeout"),
+		scalar("half_close_timeout", someTime(), "30s", func(l *listenerDraft) *time.Duration { return &field(l).HalfCloseTimeout },
+			"How long a session may go on without a byte once one side has ended its direction."),
+		scalar("tcp_keepalive", duration(time.Second, maxKeepalive, true), "60s", func(l *listenerDraft) *time.Duration { return &field(l).TCPKeepalive },
+			"Idle time before TCP keep-alive packets, on the sockets of both sides. 0 = off; at least 1s, at most "+showDuration(maxKeepalive)+".").called("keepalive", "so_keepalive"),
+		scalar("tcp_user_timeout", duration(shortest, maxUserTimeout, true), "0s", func(l *listenerDraft) *time.Duration { return &field(l).TCPUserTimeout },
+			"How long sent bytes may stay unacknowledged before TCP gives up, on the sockets of both sides. 0 = the kernel's own; at most "+showDuration(maxUserTimeout)+"."),
+		scalar("backlog", integer(1, 1<<20), "4096", func(l *listenerDraft) *int { return &field(l).Backlog },
+			"Connections that may wait to be accepted; the kernel caps it at net.core.somaxconn."),
+	}
+}
+
+// What the kernel takes: MAX_TCP_KEEPIDLE of 32,767 s (net/tcp.h), and milliseconds in an int for TCP_USER_TIMEOUT.
+const (
+	maxKeepalive   = 32767 * time.Second
+	maxUserTimeout = math.MaxInt32 / 1000 / 3600 * time.Hour
+)
+
+// listenerDraft is a listener whose references are not bound yet.
+type listenerDraft struct {
+	Listener
+	node   *node
+	ranges []listenRange
+	levels []levelReference
+}
+
+// listenRange is one address as written, before its ports are expanded.
+type listenRange struct {
+	parsed
+	node *node
+}
+
+// levelReference names a level of the cluster, or gives its number counted from 1.
+type levelReference struct {
+	name   string
+	number int
+	node   *node
+}
+
+func protocolText() kind[string] {
+	legal := oneOf([]string{"tcp", "udp"}, nil)
+	check := legal.parse
+	legal.form = "tcp"
+	legal.parse = func(n *node) (string, error) {
+		s, err := check(n)
+		if s == "udp" {
+			return s, fmt.Errorf("udp is not available in this version; want tcp")
+		}
+		return s, err
+	}
+	return legal
+}
+
+func decodeListenAddresses(d *decoder, n *node, l *listenerDraft) {
+	entries := []*node{n}
+	if n.kind == nodeList {
+		entries = n.items
+		if len(entries) == 0 {
+			d.fault(n, "want at least one address")
+		}
+	}
+	for _, e := range entries {
+		s, ok := e.value.(string)
+		if !ok {
+			d.fault(e, "want an address such as \"0.0.0.0:6379\", got %s", e.got())
+			continue
+		}
+		p, err := parseAddress(s)
+		switch {
+		case err != nil:
+			d.fault(e, "%s", err)
+			continue
+		case p.Host != "":
+			d.fault(e, "want an IP address to listen at, got the name %q; for all addresses write \":%d\"", p.Host, p.Port)
+			continue
+		case p.Path == "" && !p.Addr.IsValid():
+			p.Addr = allAddresses(p.Port)
+		}
+		l.ranges = append(l.ranges, listenRange{p, e})
+	}
+}
+
+func decodeLevelReferences(d *decoder, n *node) []levelReference {
+	if n.kind != nodeList {
+		d.fault(n, "want a list of level names or numbers, got %s", n.got())
+		return nil
+	}
+	var refs []levelReference
+	for _, e := range n.items {
+		switch v := e.value.(type) {
+		case string:
+			refs = append(refs, levelReference{name: v, node: e})
+		case int64:
+			refs = append(refs, levelReference{number: int(max(-1, min(v, most))), node: e})
+		default:
+			d.fault(e, "want a level's name or its number counted from 1, got %s", e.got())
+		}
+	}
+	return refs
+}

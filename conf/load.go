@@ -1,0 +1,185 @@
+package conf
+
+import (
+	"bytes"
+	"os"
+	"path/filepath"
+)
+
+// Load reads a configuration file and those that it includes. The error is of type Mistakes and holds everything that is
+// wrong, not only the first mistake. A file that changes while it is read is read again, a few times, then refused.
+func Load(path string) (*Config, error) {
+	text, err := newReader().read(path, true)
+	if err != nil {
+		return nil, Mistakes{{File: path, Msg: err.Error()}}
+	}
+	return Parse(path, text)
+}
+
+// Parse is Load for a text at hand. name stands for it in messages, and what it includes is read relative to name's
+// directory. Nothing else is read.
+func Parse(name string, text []byte) (*Config, error) {
+	d := newDecoder()
+	var all draft
+	d.file(name, text, &all)
+	for _, path := range d.included(name, all.include) {
+		text, err := newReader().read(path, false)
+		if err != nil {
+			d.files = append(d.files, &file{name: path})
+			d.mistakes = append(d.mistakes, Mistake{File: path, Msg: err.Error()})
+			continue
+		}
+		d.file(path, text, &all)
+	}
+	d.bind(&all)
+	if len(d.mistakes) > 0 {
+		return nil, Mistakes(sortedMistakes(d.mistakes, d.files))
+	}
+	c := all.config()
+	c.File = name
+	c.Warnings = sortedMistakes(d.warnings, d.files)
+	return c, nil
+}
+
+// draft is what the files say, before names are bound to what they refer to.
+type draft struct {
+	root      *node // of the main file
+	runtime   Runtime
+	log       Log
+	listeners []listenerDraft
+	clusters  []clusterDraft
+	include   []*node          // patterns
+	single    map[string]*node // the keys of [runtime] and [log] that some file has set
+}
+
+func rootKeys() []key[draft] {
+	return []key[draft]{
+		{
+			name: "include", form: "list of patterns", usual: "[]",
+			doc:    "More files to load, such as `\"conf.d/*.toml\"`, relative to the directory of this one.",
+			decode: decodeInclude,
+		},
+		table("runtime", "The process as a whole.", func(d *decoder, n *node, into *draft) {
+			decodeOnce(d, n, d.schema.runtime, &into.runtime, into)
+		}),
+		table("log", "What is logged and where.", func(d *decoder, n *node, into *draft) {
+			decodeOnce(d, n, d.schema.log, &into.log, into)
+		}).called("logging", "logs"),
+		tables("listener", "Where clients arrive.", func(d *decoder, n *node, into *draft) {
+			l := listenerDraft{node: n}
+			decodeTable(d, n, d.schema.listener, &l)
+			into.listeners = append(into.listeners, l)
+		}).called("listen", "listeners", "frontend", "bind", "server", "vserver", "entrypoint"),
+		{
+			name: "cluster", form: "tables by name", doc: "What serves: one `[cluster.NAME]` table for each cluster.",
+			words:  []string{"clusters", "backend", "backends", "pool", "pools", "upstream", "upstreams"},
+			decode: decodeClusters,
+		},
+	}
+}
+
+// file decodes one text into the draft.
+func (d *decoder) file(name string, text []byte, into *draft) {
+	f := &file{name: name, text: bytes.TrimPrefix(text, []byte("\xef\xbb\xbf"))} // a byte order mark, which editors on Windows like
+	if len(f.text) > 0 && f.text[len(f.text)-1] != '\n' {
+		f.text = append(bytes.Clone(f.text), '\n') // so that what is missing at the end is missing from a line
+	}
+	d.files = append(d.files, f)
+	root, found, partial := parseText(f)
+	d.mistakes = append(d.mistakes, found...)
+	d.partial = d.partial || partial
+	if into.root == nil {
+		into.root = root
+		presets(d.schema.runtime, &into.runtime)
+		presets(d.schema.log, &into.log)
+	} else if n := root.get("include"); n != nil {
+		d.faultKey(n, "only the main file may include others, and %s is included itself", name)
+		root.drop("include")
+	}
+	decodeTable(d, root, d.schema.root, into)
+}
+
+// decodeOnce decodes a table that several files may have parts of, each key only once.
+func decodeOnce[T any](d *decoder, n *node, keys []key[T], into *T, all *draft) {
+	if all.single == nil {
+		all.single = make(map[string]*node)
+	}
+	decodeGiven(d, n, keys, into)
+	for _, c := range n.keys {
+		if old := all.single[c.path()]; old != nil {
+			d.faultKey(c, "duplicate key %s (%s)", quoteName(c.name), lines(old, c))
+		}
+		all.single[c.path()] = c
+	}
+}
+
+func decodeInclude(d *decoder, n *node, into *draft) {
+	if n.kind != nodeList {
+		d.fault(n, "want a list of patterns such as [\"conf.d/*.toml\"], got %s", n.got())
+		return
+	}
+	for _, e := range n.items {
+		if s, ok := e.value.(string); !ok || s == "" {
+			d.fault(e, "want a pattern such as \"conf.d/*.toml\", got %s", e.got())
+			continue
+		}
+		into.include = append(into.include, e)
+	}
+}
+
+// maxIncluded bounds the files of one configuration.
+const maxIncluded = 1000
+
+// included lists the files that match, each once and never the main file itself, in the order of the patterns and by
+// name within one.
+func (d *decoder) included(main string, patterns []*node) []string {
+	var paths []string
+	taken := make(map[string]bool)
+	self, _ := os.Stat(main)
+	for _, n := range patterns {
+		pattern := n.value.(string)
+		if !filepath.IsAbs(pattern) {
+			pattern = filepath.Join(escapePattern(filepath.Dir(main)), pattern)
+		}
+		matches, err := filepath.Glob(pattern)
+		if err != nil {
+			d.fault(n, "%s is not a pattern: %s", n.got(), "unpaired brackets or a \\ at its end")
+			continue
+		}
+		for _, m := range matches {
+			if info, err := os.Stat(m); err == nil && self != nil && os.SameFile(info, self) || taken[m] {
+				continue
+			}
+			taken[m] = true
+			if paths = append(paths, m); len(paths) > maxIncluded {
+				d.fault(n, "more than %d files included", maxIncluded)
+				return nil
+			}
+		}
+	}
+	return paths
+}
+
+// escapePattern makes a directory's name match itself only.
+func escapePattern(dir string) string {
+	var out []byte
+	for _, c := range []byte(dir) {
+		if bytes.IndexByte([]byte(`*?[\`), c) >= 0 {
+			out = append(out, '\\')
+		}
+		out = append(out, c)
+	}
+	return string(out)
+}
+
+// config is the specification that a draft without mistakes stands for.
+func (all *draft) config() *Config {
+	c := &Config{Runtime: all.runtime, Log: all.log}
+	for _, l := range all.listeners {
+		c.Listeners = append(c.Listeners, l.Listener)
+	}
+	for _, k := range all.clusters {
+		c.Clusters = append(c.Clusters, k.Cluster)
+	}
+	return c
+}

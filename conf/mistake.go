@@ -1,0 +1,72 @@
+package conf
+
+import (
+	"cmp"
+	"fmt"
+	"slices"
+	"strings"
+)
+
+// Mistake is one thing wrong, or only odd, in a configuration file. Line and Col count from 1, Col in characters; Line 0
+// means that the mistake concerns the file as a whole. Path counts from 0, as in cluster.redis.level[0].servers[1].weight.
+type Mistake struct {
+	File string
+	Line int
+	Col  int
+	Path string // "" where no key is concerned, as in syntax errors
+	Msg  string
+}
+
+// String is the mistake in one line: weir.toml:12:3: listener[0].address: missing port in "10.0.0.1".
+func (m Mistake) String() string {
+	var b strings.Builder
+	b.WriteString(m.File)
+	if m.Line > 0 {
+		fmt.Fprintf(&b, ":%d:%d", m.Line, m.Col)
+	}
+	b.WriteString(": ")
+	if m.Path != "" {
+		b.WriteString(m.Path)
+		b.WriteString(": ")
+	}
+	b.WriteString(m.Msg)
+	return b.String()
+}
+
+// Mistakes is the error of Load and Parse: all that is wrong, by file (the main one first), line and column.
+type Mistakes []Mistake
+
+// Error has one line per mistake.
+func (ms Mistakes) Error() string {
+	lines := make([]string, len(ms))
+	for i, m := range ms {
+		lines[i] = m.String()
+	}
+	return strings.Join(lines, "\n")
+}
+
+// maxMistakes bounds what one run reports, so that a large file of another format does not fill a terminal or a log.
+const maxMistakes = 500
+
+// sortedMistakes orders by file in the order of loading, then by position, drops repetitions and applies maxMistakes.
+func sortedMistakes(ms []Mistake, files []*file) []Mistake {
+	rank := make(map[string]int, len(files))
+	for i, f := range files {
+		rank[f.name] = i
+	}
+	slices.SortStableFunc(ms, func(a, b Mistake) int {
+		return cmp.Or(
+			cmp.Compare(rank[a.File], rank[b.File]),
+			cmp.Compare(a.Line, b.Line),
+			cmp.Compare(a.Col, b.Col),
+			strings.Compare(a.Path, b.Path),
+		)
+	})
+	ms = slices.Compact(ms)
+	if over := len(ms) - maxMistakes; over > 0 {
+		last := ms[maxMistakes-1]
+		last.Path, last.Msg = "", fmt.Sprintf("and %d more mistakes", over+1)
+		ms = append(ms[:maxMistakes-1:maxMistakes-1], last)
+	}
+	return ms
+}

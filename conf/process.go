@@ -1,0 +1,29 @@
+package conf
+
+import "time"
+
+// Tables that concern the process as a whole: [runtime] and [log].
+
+func runtimeKeys() []key[Runtime] {
+	return []key[Runtime]{
+		scalar("loops", integer(0, 1024), "0", func(r *Runtime) *int { return &r.Loops },
+			"Event loops; 0 = one per CPU. Cannot change while weir runs.").called("nbthread", "worker_processes", "threads"),
+		scalar("max_sessions", integer(0, most), "0", func(r *Runtime) *int { return &r.MaxSessions },
+			"Sessions in the whole process; 0 = as many as the descriptor limit allows.").called("maxconn", "worker_connections", "max_connections"),
+		scalar("drain_timeout", timeOrNone(), "30s", func(r *Runtime) *time.Duration { return &r.DrainTimeout },
+			"How long sessions may go on that a stop or a reload leaves without a listener or a server; then they are cut. 0 = cut at once.").called("hard_stop_after", "shutdown_timeout"),
+	}
+}
+
+func logKeys() []key[Log] {
+	return []key[Log]{
+		scalar("level", oneOf([]string{"debug", "info", "warn", "error"}, map[string]string{"warning": "warn", "err": "error", "notice": "info"}),
+			"info", func(l *Log) *string { return &l.Level }, "The least serious messages that are logged."),
+		scalar("format", oneOf([]string{"text", "json"}, nil), "text", func(l *Log) *string { return &l.Format },
+			"One line of `key=value` pairs or one JSON object per message."),
+		scalar("file", filePath(), "", func(l *Log) *string { return &l.File },
+			"Where to append; empty = standard error. A relative path starts at the working directory of the process.").defaults(`""`),
+		scalar("sessions", oneOf([]string{"off", "errors", "all"}, nil), "errors", func(l *Log) *string { return &l.Sessions },
+			"Which ended sessions leave a record: none, those that ended by an error, or all."),
+	}
+}

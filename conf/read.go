@@ -1,0 +1,107 @@
+package conf
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"time"
+)
+
+// reader reads a file that somebody may be writing at the same moment.
+type reader struct {
+	limit int64         // the largest file accepted, in bytes
+	tries int           // how often a file that keeps changing is read
+	pause time.Duration // between two tries
+	// settle is the age at which a change is surely visible in the file's time; kernels stamp files with a clock that
+	// ticks every 1 to 10 ms, so a younger file is read again after a pause.
+	settle time.Duration
+	during func() // called while a file is open, by tests; nil otherwise
+}
+
+func newReader() reader {
+	return reader{limit: maxFileSize, tries: 5, pause: 20 * time.Millisecond, settle: 10 * time.Millisecond}
+}
+
+// read returns the content of a file whose size and time stayed as they were from before the read until after it. Its
+// errors say only what is wrong; the caller names the file. A pipe or device is read once, if pipes are allowed.
+func (r reader) read(path string, pipes bool) ([]byte, error) {
+	for range r.tries {
+		text, stable, err := r.once(path, pipes)
+		if err != nil {
+			return nil, plainError(err)
+		}
+		if stable {
+			return text, nil
+		}
+		time.Sleep(r.pause)
+	}
+	return nil, fmt.Errorf("changed while it was read, %d times", r.tries)
+}
+
+var (
+	errDirectory = errors.New("is a directory, want a file")
+	errSpecial   = errors.New("not a regular file")
+)
+
+func (r reader) once(path string, pipes bool) (text []byte, stable bool, err error) {
+	info, err := os.Stat(path)
+	switch {
+	case err != nil:
+		return nil, false, err
+	case info.IsDir():
+		return nil, false, errDirectory
+	case !info.Mode().IsRegular() && !pipes:
+		return nil, false, errSpecial
+	}
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, false, err
+	}
+	defer f.Close()
+	before, err := f.Stat()
+	if err != nil {
+		return nil, false, err
+	}
+	if before.IsDir() {
+		return nil, false, errDirectory
+	}
+	text, err = io.ReadAll(io.LimitReader(f, r.limit+1))
+	if err != nil {
+		return nil, false, err
+	}
+	if int64(len(text)) > r.limit {
+		return nil, false, fmt.Errorf("larger than %d MB", r.limit>>20)
+	}
+	if !before.Mode().IsRegular() {
+		return text, true, nil
+	}
+	if r.during != nil {
+		r.during()
+	}
+	if age := time.Since(before.ModTime()); age >= 0 && age < r.settle {
+		time.Sleep(r.settle)
+	}
+	after, err := os.Stat(path) // by name: a rename over it is a change too
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, false, nil // in the middle of being replaced
+	}
+	if err != nil {
+		return nil, false, err
+	}
+	same := os.SameFile(before, after) && before.Size() == after.Size() && before.ModTime().Equal(after.ModTime())
+	return text, same && int64(len(text)) == before.Size(), nil
+}
+
+// plainError strips the operation and the path from an error of package os, leaving the system's reason.
+func plainError(err error) error {
+	var perr *fs.PathError
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return errors.New("no such file")
+	case errors.As(err, &perr):
+		return perr.Err
+	}
+	return err
+}

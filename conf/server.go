@@ -1,0 +1,119 @@
+package conf
+
+import (
+	"net/netip"
+	"strings"
+	"time"
+)
+
+func serverKeys() []key[Server] {
+	return []key[Server]{
+		scalar("address", serverAddress(), "", func(s *Server) *Endpoint { return &s.Address },
+			"Where to dial: `\"10.0.0.1:6379\"`, `\"[::1]:6379\"`, `\"db1.example:6379\"` or `\"unix:/run/redis.sock\"`.").required().called("addr", "host", "target"),
+		scalar("name", serverName(), "", func(s *Server) *string { return &s.Name },
+			"Unique in the level. The same name in another level is the same server.").defaults("the address as written").called("id").identity(),
+		scalar("weight", integer(0, 256), "1", func(s *Server) *int { return &s.Weight },
+			"Its share; 0 = only when no other server of the level has weight. May differ from level to level."),
+		scalar("max_fails", integer(0, most), "3", func(s *Server) *int { return &s.MaxFails },
+			"As in the cluster.").inherits(),
+		scalar("fail_timeout", someTime(), "10s", func(s *Server) *time.Duration { return &s.FailTimeout },
+			"As in the cluster.").inherits(),
+		scalar("state", oneOf([]string{"ready", "drain", "maint"}, map[string]string{"up": "ready", "down": "maint", "disabled": "maint", "maintenance": "maint", "draining": "drain"}), "ready", func(s *Server) *string { return &s.State },
+			"`ready`; `drain`: no new sessions; `maint`: out of service and not checked."),
+		scalar("max_sessions", integer(0, most), "0", func(s *Server) *int { return &s.MaxSessions },
+			"As in the cluster.").inherits().called("maxconn", "max_conns"),
+		scalar("source", ipAddress(), "", func(s *Server) *netip.Addr { return &s.Source },
+			"As in the cluster.").inherits().called("bind", "proxy_bind", "bind_address", "local_address"),
+	}
+}
+
+// serverDraft is a server together with where it stands.
+type serverDraft struct {
+	Server
+	node *node
+}
+
+func decodeServers(d *decoder, n *node, l *levelDraft) {
+	if n.kind != nodeList {
+		d.fault(n, "want a list of servers, got %s", n.got())
+		return
+	}
+	for _, e := range n.items {
+		s := serverDraft{Server: l.inherit, node: e}
+		table := e
+		if text, ok := e.value.(string); ok {
+			table = wordsAsTable(d, e, text)
+		} else if e.kind != nodeTable {
+			d.fault(e, "want a server such as \"10.0.0.1:6379 weight=5\" or { address = \"10.0.0.1:6379\" }, got %s", e.got())
+			table = nil
+		}
+		if table != nil {
+			decodeTable(d, table, d.schema.server, &s.Server)
+			finishServer(d, table, &s.Server)
+		}
+		l.servers = append(l.servers, s)
+	}
+}
+
+// wordsAsTable turns a server's string form, "ADDRESS KEY=VALUE …", into the table that it stands for; every part of it
+// stands where the string does.
+func wordsAsTable(d *decoder, n *node, text string) *node {
+	t := &node{file: n.file, at: n.at, key: n.key, kind: nodeTable, parent: n.parent, index: n.index}
+	words := strings.Fields(text)
+	if len(words) == 0 {
+		d.fault(n, "an empty server; want an address such as \"10.0.0.1:6379\"")
+		return nil
+	}
+	if name, _, ok := strings.Cut(words[0], "="); !ok || strings.ContainsAny(name, ":/") || name == "" {
+		words[0] = "address=" + words[0]
+	}
+	ok := true
+	for _, w := range words {
+		name, value, pair := strings.Cut(w, "=")
+		switch {
+		case !pair || name == "":
+			d.fault(n, "want KEY=VALUE after the address, got %s", quoteText(w))
+			ok = false
+		case t.get(name) != nil:
+			d.fault(n, "duplicate key %s", quoteName(name))
+			ok = false
+		default:
+			t.keys = append(t.keys, &node{file: n.file, at: n.at, key: n.at, value: value, word: true, parent: t, name: name})
+		}
+	}
+	if !ok {
+		d.seen(t, "address")
+	}
+	return t
+}
+
+// finishServer fills in what depends on other keys of the server.
+func finishServer(d *decoder, n *node, s *Server) {
+	written := n.get("address")
+	if written == nil {
+		return
+	}
+	if s.Name == "" && n.get("name") == nil && !s.Address.IsZero() {
+		s.Name, _ = written.value.(string)
+	}
+	if !s.Source.IsValid() || s.Address.IsZero() {
+		return
+	}
+	own := n.get("source")
+	switch to := s.Address.Addr.Addr(); {
+	case s.Address.Path != "" && own != nil:
+		d.fault(own, "a unix socket is dialled without a source address")
+	case s.Address.Path != "":
+		s.Source = netip.Addr{}
+	case to.IsValid() && to.Is4() != s.Source.Is4():
+		d.fault(written, "family mismatch: %s cannot be dialled from source %s", s.Address, s.Source)
+	}
+}
+
+// at is where a key of the server stands: in the table, or in the string that stands for it.
+func (s *serverDraft) at(name string) *node {
+	if n := s.node.get(name); n != nil {
+		return n
+	}
+	return s.node
+}

@@ -1,0 +1,71 @@
+package conf
+
+import "strings"
+
+// nearest returns the legal word that the user most likely meant, or "". aliases are words of other programs that stand
+// for a legal one ("leastconn" for least_sessions): being near to one counts as being near to what it stands for.
+func nearest(word string, legal []string, aliases map[string]string) string {
+	if len(word) > 100 {
+		return ""
+	}
+	best, least := "", 1<<30
+	try := func(candidate, stands string) {
+		d := distance(fold(word), fold(candidate))
+		// A third of the letters may differ, and at least one in words of three or more.
+		if d < least && d <= max(len(candidate)/3, min(1, len(candidate)/3)) && d < len(word) {
+			best, least = stands, d
+		}
+	}
+	for _, w := range legal {
+		try(w, w)
+	}
+	for _, w := range sortedKeys(aliases) {
+		try(w, aliases[w])
+	}
+	if best == "" { // a word with more or fewer parts, as in server_level for level
+		for _, w := range legal {
+			if len(w) > 3 && (strings.HasPrefix(fold(word), fold(w)) || len(word) > 3 && strings.HasPrefix(fold(w), fold(word))) {
+				return w
+			}
+		}
+	}
+	return best
+}
+
+// fold makes spellings that differ only in case or in separators equal.
+func fold(s string) string {
+	return strings.NewReplacer("_", "", "-", "", " ", "").Replace(strings.ToLower(s))
+}
+
+// distance is the number of letters to insert, delete, replace or swap with their neighbour to turn a into b (optimal
+// string alignment).
+func distance(a, b string) int {
+	x, y := []rune(a), []rune(b)
+	before, last, row := make([]int, len(y)+1), make([]int, len(y)+1), make([]int, len(y)+1)
+	for j := range last {
+		last[j] = j
+	}
+	for i := 1; i <= len(x); i++ {
+		row[0] = i
+		for j := 1; j <= len(y); j++ {
+			change := 1
+			if x[i-1] == y[j-1] {
+				change = 0
+			}
+			row[j] = min(last[j]+1, row[j-1]+1, last[j-1]+change)
+			if i > 1 && j > 1 && x[i-1] == y[j-2] && x[i-2] == y[j-1] {
+				row[j] = min(row[j], before[j-2]+1)
+			}
+		}
+		before, last, row = last, row, before
+	}
+	return last[len(y)]
+}
+
+// maybe is the tail of a message: `; did you mean "web"?`, or nothing.
+func maybe(suggestion string) string {
+	if suggestion == "" {
+		return ""
+	}
+	return "; did you mean \"" + suggestion + "\"?"
+}

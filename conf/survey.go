@@ -1,0 +1,345 @@
+package conf
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"strings"
+
+	"github.com/pelletier/go-toml/v2/unstable"
+)
+
+// survey walks over the expressions of a text, notes where everything stands, and takes out what cannot be parsed, so
+// that one broken line does not hide the mistakes of the others.
+type survey struct {
+	file  *file
+	root  *place
+	clean []byte // the text with broken and repeated expressions blanked; offsets stay as they are
+	found []Mistake
+
+	table   *place // where keys go now
+	prefix  []string
+	spans   []span
+	removed bool // something was blanked, so what seems missing may not be
+}
+
+// span is the extent of one expression.
+type span struct {
+	start, end int
+	header     bool
+}
+
+// maxSyntaxMistakes is how many broken expressions are looked past: a text with more is not a configuration.
+const maxSyntaxMistakes = 50
+
+func surveyText(f *file) *survey {
+	s := &survey{file: f, root: &place{form: placeTable}}
+	s.clean = bytes.Clone(f.text)
+	s.table = s.root
+
+	var p unstable.Parser
+	base := 0 // the offset in the text at which the parser began
+	p.Reset(f.text)
+	for {
+		if p.NextExpression() {
+			s.expression(&p, base)
+			continue
+		}
+		if p.Error() == nil {
+			return s
+		}
+		resume := s.broken(&p, base)
+		if len(s.found) >= maxSyntaxMistakes || resume >= len(f.text) {
+			return s
+		}
+		base = resume
+		p.Reset(f.text[base:])
+	}
+}
+
+// keyPart is one part of a dotted key.
+type keyPart struct {
+	name string
+	at   int
+}
+
+func keyParts(it unstable.Iterator, base int) []keyPart {
+	var parts []keyPart
+	for it.Next() {
+		n := it.Node()
+		parts = append(parts, keyPart{string(n.Data), base + int(n.Raw.Offset)})
+	}
+	return parts
+}
+
+func names(parts []keyPart) []string {
+	out := make([]string, len(parts))
+	for i, p := range parts {
+		out[i] = p.name
+	}
+	return out
+}
+
+func (s *survey) expression(p *unstable.Parser, base int) {
+	e := p.Expression()
+	parts := keyParts(e.Key(), base)
+	start := parts[0].at
+	switch e.Kind {
+	case unstable.Table, unstable.ArrayTable:
+		start = bytes.LastIndexByte(s.file.text[:start], '[')
+		if e.Kind == unstable.ArrayTable {
+			start--
+		}
+		s.spans = append(s.spans, span{start, lineEnd(s.file.text, start), true})
+		s.prefix = names(parts)
+		if msg := s.header(parts, start, e.Kind == unstable.ArrayTable); msg != "" {
+			s.complain(parts[len(parts)-1].at, s.prefix, msg)
+			s.blankTable(start)
+		}
+	case unstable.KeyValue:
+		end := base + int(e.Raw.Offset+e.Raw.Length)
+		s.spans = append(s.spans, span{start, end, false})
+		if s.table == nil { // below a header that was refused
+			s.blank(start, end)
+			return
+		}
+		if at, path, msg := s.assign(s.table, e, base, start); msg != "" {
+			s.complain(at, append(append([]string{}, s.prefix...), path...), msg)
+			s.blank(start, end)
+		}
+	}
+}
+
+// header enters the table of a header.
+func (s *survey) header(parts []keyPart, start int, many bool) string {
+	s.table = nil
+	t := s.root
+	for i, k := range parts[:len(parts)-1] {
+		c := t.child(k.name)
+		switch {
+		case c == nil:
+			c = &place{at: int32(start), key: int32(k.at), form: placeImplied}
+			t.put(k.name, c)
+		case c.form == placeValue || c.form == placeInline:
+			return fmt.Sprintf("%s already has a value on line %d", strings.Join(names(parts[:i+1]), "."), s.line(int(c.key)))
+		}
+		t = c.last()
+	}
+	k := parts[len(parts)-1]
+	old := t.child(k.name)
+	fresh := &place{at: int32(start), key: int32(k.at), form: placeTable}
+	switch {
+	case many && old == nil:
+		t.put(k.name, &place{at: int32(start), key: int32(k.at), form: placeTables, items: []*place{fresh}})
+	case many && old.form == placeTables:
+		old.items = append(old.items, fresh)
+	case many && old.form != placeValue:
+		return fmt.Sprintf("[[%[1]s]] after [%[1]s] on line %[2]d: one of them is wrong", strings.Join(names(parts), "."), s.line(int(old.key)))
+	case !many && old == nil:
+		t.put(k.name, fresh)
+	case !many && old.form == placeImplied:
+		old.form, old.at, old.key = placeTable, int32(start), int32(k.at)
+		fresh = old
+	case !many && old.form == placeTables:
+		return fmt.Sprintf("[%[1]s] after [[%[1]s]] on line %[2]d: one of them is wrong", strings.Join(names(parts), "."), s.line(int(old.key)))
+	default:
+		what := "key"
+		if old.form == placeTable {
+			what = "table"
+		}
+		return s.duplicate(what, k.name, old, k.at)
+	}
+	s.table = fresh
+	return ""
+}
+
+// assign notes a key and its value below a table. On a mistake it returns its offset, the key's parts and the text.
+func (s *survey) assign(t *place, kv *unstable.Node, base, start int) (int, []string, string) {
+	parts := keyParts(kv.Key(), base)
+	for _, k := range parts[:len(parts)-1] {
+		c := t.child(k.name)
+		switch {
+		case c == nil:
+			c = &place{at: int32(k.at), key: int32(k.at), form: placeDotted}
+			t.put(k.name, c)
+		case c.form != placeDotted:
+			return k.at, names(parts), fmt.Sprintf("%s is already defined on line %d", quoteName(k.name), s.line(int(c.key)))
+		}
+		t = c
+	}
+	k := parts[len(parts)-1]
+	if old := t.child(k.name); old != nil {
+		return k.at, names(parts), s.duplicate("key", k.name, old, k.at)
+	}
+	c := s.value(kv.Value(), base, s.valueStart(k.at), names(parts))
+	c.key = int32(k.at)
+	t.put(k.name, c)
+	return 0, nil, ""
+}
+
+// value notes where a value and its parts stand. fallback is for values whose own offset the parser does not tell.
+func (s *survey) value(n *unstable.Node, base, fallback int, path []string) *place {
+	at := fallback
+	if n.Raw.Length > 0 {
+		at = base + int(n.Raw.Offset)
+	}
+	c := &place{at: int32(at), key: int32(at)}
+	switch n.Kind {
+	case unstable.Array:
+		for it := n.Children(); it.Next(); {
+			c.items = append(c.items, s.value(it.Node(), base, at, append(path, fmt.Sprintf("[%d]", len(c.items)))))
+		}
+	case unstable.InlineTable:
+		c.form = placeInline
+		for it := n.Children(); it.Next(); {
+			kv := it.Node()
+			start := base + int(kv.Raw.Offset)
+			if off, sub, msg := s.assign(c, kv, base, start); msg != "" {
+				s.complain(off, append(append(append([]string{}, s.prefix...), path...), sub...), msg)
+				s.blankInline(start, start+int(kv.Raw.Length))
+			}
+		}
+		// A key inside may be dotted; from outside nothing may be added.
+	}
+	return c
+}
+
+// valueStart is the offset of the value that follows the key at off.
+func (s *survey) valueStart(off int) int {
+	sc := scanner{text: s.file.text, end: off}
+	for sc.next() {
+		if s.file.text[sc.at] == '=' {
+			if sc.next() {
+				return sc.at
+			}
+			break
+		}
+	}
+	return off
+}
+
+func (s *survey) line(off int) int {
+	line, _ := s.file.position(off)
+	return line
+}
+
+func (s *survey) duplicate(what, name string, old *place, off int) string {
+	return fmt.Sprintf("duplicate %s %s (lines %d and %d)", what, quoteName(name), s.line(int(old.key)), s.line(off))
+}
+
+func (s *survey) complain(off int, path []string, msg string) {
+	s.found = append(s.found, s.file.mistake(off, joinPath(path), msg))
+	s.removed = true
+}
+
+// joinPath joins the parts of a key, "[1]" being an index.
+func joinPath(parts []string) string {
+	var b strings.Builder
+	for i, p := range parts {
+		switch {
+		case strings.HasPrefix(p, "[") && i > 0:
+			b.WriteString(p)
+			continue
+		case i > 0:
+			b.WriteByte('.')
+		}
+		b.WriteString(quoteName(p))
+	}
+	return b.String()
+}
+
+// blank overwrites part of the text, keeping its lines.
+func (s *survey) blank(from, to int) {
+	s.removed = true
+	for i := from; i < to; i++ {
+		if c := s.clean[i]; c != '\n' && c != '\r' {
+			s.clean[i] = ' '
+		}
+	}
+}
+
+// blankTable takes out a header; the keys below it go as they come.
+func (s *survey) blankTable(start int) {
+	s.blank(start, lineEnd(s.clean, start))
+}
+
+// blankInline takes out a key of an inline table, with the comma before it.
+func (s *survey) blankInline(from, to int) {
+	i := from - 1
+	for i >= 0 && strings.IndexByte(" \t\r\n", s.clean[i]) >= 0 {
+		i--
+	}
+	if i >= 0 && s.clean[i] == ',' {
+		from = i
+	}
+	s.blank(from, to)
+}
+
+// broken reports a syntax error, blanks what it spoils and returns the offset from which to go on.
+func (s *survey) broken(p *unstable.Parser, base int) (resume int) {
+	text := s.file.text
+	start := s.nextStart(base)
+	off, reason := start, p.Error().Error()
+	var perr *unstable.ParserError
+	if errors.As(p.Error(), &perr) {
+		off = base + cap(text[base:]) - cap(perr.Highlight)
+		off = max(start, min(off, len(text)))
+		reason = perr.Message
+	}
+	header := text[start] == '['
+	off, reason, open := explain(text, start, off, reason)
+	s.found = append(s.found, s.file.mistake(off, "", reason))
+
+	resume = min(lineEnd(text, max(off, start))+1, len(text))
+	switch {
+	case open == openText:
+		resume = len(text)
+	case header || open == openBracket:
+		from := resume
+		if open == openBracket {
+			from = lineStart(text, off)
+			if from <= start {
+				from = resume
+			}
+		}
+		resume = nextHeader(text, from)
+		s.table = nil
+	}
+	s.blank(start, resume)
+	return resume
+}
+
+// nextStart is the offset of the first expression after the last one known, not before base.
+func (s *survey) nextStart(base int) int {
+	off := base
+	if n := len(s.spans); n > 0 && s.spans[n-1].end > off {
+		off = min(lineEnd(s.file.text, s.spans[n-1].end)+1, len(s.file.text)-1)
+	}
+	sc := scanner{text: s.file.text, end: off}
+	if sc.next() {
+		return sc.at
+	}
+	return min(off, len(s.file.text)-1)
+}
+
+func lineStart(text []byte, off int) int {
+	return bytes.LastIndexByte(text[:min(off, len(text))], '\n') + 1
+}
+
+// nextHeader is the offset of the first line from off on that looks like a table header.
+func nextHeader(text []byte, off int) int {
+	for off < len(text) {
+		end := lineEnd(text, off)
+		line := bytes.TrimSpace(text[off:end])
+		if i := bytes.IndexByte(line, '#'); i >= 0 {
+			line = bytes.TrimSpace(line[:i])
+		}
+		if len(line) > 2 && line[0] == '[' && line[len(line)-1] == ']' && !bytes.ContainsAny(line, ",=") {
+			if c := bytes.TrimLeft(line, "[ \t"); len(c) > 0 && c[0] != '"' && c[0] != '\'' && (c[0] < '0' || c[0] > '9') {
+				return off
+			}
+		}
+		off = end + 1
+	}
+	return len(text)
+}
