@@ -1,0 +1,74 @@
+package agentcheck
+
+import (
+	"errors"
+	"io"
+	"strings"
+	"testing"
+	"testing/iotest"
+
+	"github.com/stretchr/testify/require"
+)
+
+// host is a connection to an agent that says what is in Reader.
+type host struct {
+	io.Reader
+	heard  strings.Builder
+	broken error
+}
+
+func (h *host) Write(p []byte) (int, error) {
+	if h.broken != nil {
+		return 0, h.broken
+	}
+	return h.heard.Write(p)
+}
+
+func TestAskSendsVerbatimAndReadsOneLine(t *testing.T) {
+	h := &host{Reader: iotest.OneByteReader(strings.NewReader("up\n50%\n"))}
+	advice, err := Ask(h, []byte("pouet\n"))
+	require.NoError(t, err)
+	require.Equal(t, Advice{Health: HealthUp, Word: "up"}, advice)
+	require.Equal(t, "pouet\n", h.heard.String())
+}
+
+func TestAskStopsAtTheLineEnd(t *testing.T) {
+	// Reading on would block forever on an agent that keeps its connection open.
+	h := &host{Reader: io.MultiReader(strings.NewReader("drain\r"), iotest.ErrReader(errors.New("read on")))}
+	advice, err := Ask(h, nil)
+	require.NoError(t, err)
+	require.Equal(t, AdminDrain, advice.Admin)
+}
+
+func TestAskOfAnAgentThatDoesNotListen(t *testing.T) {
+	broken := errors.New("broken pipe")
+	advice, err := Ask(&host{Reader: strings.NewReader("up\n"), broken: broken}, []byte("x"))
+	require.NoError(t, err)
+	require.Equal(t, HealthUp, advice.Health)
+	_, err = Ask(&host{Reader: strings.NewReader(""), broken: broken}, []byte("x"))
+	require.ErrorIs(t, err, broken)
+}
+
+// endless says "a" forever and counts what was taken.
+type endless struct{ taken int }
+
+func (e *endless) Read(p []byte) (int, error) {
+	for i := range p {
+		p[i] = 'a'
+	}
+	e.taken += len(p)
+	return len(p), nil
+}
+
+func TestAskGivesUpOnUselessReplies(t *testing.T) {
+	_, err := Ask(&host{Reader: strings.NewReader("up")}, nil)
+	require.ErrorIs(t, err, ErrIncomplete)
+	_, err = Ask(&host{Reader: strings.NewReader("")}, nil)
+	require.ErrorIs(t, err, ErrEmpty)
+	_, err = Ask(&host{Reader: iotest.ErrReader(io.ErrClosedPipe)}, nil)
+	require.ErrorIs(t, err, io.ErrClosedPipe)
+	e := &endless{}
+	_, err = Ask(&host{Reader: e}, nil)
+	require.ErrorIs(t, err, ErrTooLong)
+	require.LessOrEqual(t, e.taken, MaxReply)
+}
