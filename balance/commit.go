@@ -1,0 +1,109 @@
+package balance
+
+import "time"
+
+// Prepared is a specification made ready to be put in place by one Commit of the same cluster.
+type Prepared struct {
+	spec   Spec
+	levels []*level
+}
+
+// Prepare builds everything that takes time, rings and tables above all, without the lock and without any effect.
+func (c *Cluster) Prepare(spec Spec) *Prepared {
+	spec = spec.clone()
+	return build(spec, c.dice, nil)
+}
+
+func build(spec Spec, rnd *dice, tables []*table) *Prepared {
+	p := &Prepared{spec: spec}
+	for i, ls := range spec.Levels {
+		l := newLevel(i, ls, spec.Method, rnd)
+		for j, ss := range ls.Servers {
+			l.slots[j].address, l.slots[j].configured = ss.Address, ss.Weight
+		}
+		p.levels = append(p.levels, l)
+	}
+	return p
+}
+
+// Commit puts a prepared specification in place. It cannot fail.
+//
+// A server whose name stays keeps its identity: sessions, verdicts, overrides, passive record, counters. If its address
+// changed, it keeps the override, the weights and the counters, while its verdict and its passive record start afresh.
+// The method's cursors start anew if method, levels, servers or weights changed, and otherwise go on where they were.
+func (c *Cluster) Commit(p *Prepared, now time.Duration) {
+	c.lock(now)
+	c.install(p)
+	c.settle()
+	c.unlock()
+}
+
+func (c *Cluster) install(p *Prepared) {
+	if sameShares(c.spec, p.spec) {
+		for i, l := range p.levels {
+			l.resume(c.levels[i])
+		}
+	}
+	known := c.servers
+	c.spec, c.levels, c.slots = p.spec, p.levels, 0
+	c.servers = make(map[string]*Server, len(known))
+	c.up, c.able = 0, 0
+	for _, s := range known {
+		s.places = s.places[:0]
+	}
+	for i, l := range c.levels {
+		c.slots += len(l.slots)
+		for j := range l.slots {
+			spec := &p.spec.Levels[i].Servers[j]
+			s := c.servers[spec.Name]
+			if s == nil {
+				if s = known[spec.Name]; s == nil {
+					s = &Server{cluster: c, name: spec.Name, cold: known != nil, percent: grown, since: -1}
+				}
+				c.servers[spec.Name] = s
+				s.configure(spec)
+			}
+			s.places = append(s.places, place{l, j})
+			l.slots[j].server = s
+			l.load[j] = int64(s.sessions)
+			l.slots[j].weight = l.scaled(s.layers.weight(spec.Weight))
+			l.slots[j].lost = min(l.slots[j].lost, max(0, l.slots[j].weight-1))
+			l.remeasure(j, s.connect)
+		}
+	}
+	for _, s := range c.servers {
+		c.up += count(s.own.State == Up)
+		c.able += count(able(s.own.State))
+		c.judge(s, ByConfiguration, "")
+	}
+	c.level = -1
+	for i, l := range c.levels {
+		if l.name == c.before {
+			c.level = i
+		}
+	}
+}
+
+// configure applies what the file says of a server that is new, stays, or has another address.
+func (s *Server) configure(spec *ServerSpec) {
+	was := s.public.Swap(&public{spec.Address, spec.Handle})
+	s.layers.Configured, s.layers.Weight, s.layers.MaxSessions = spec.State, spec.Weight, spec.MaxSessions
+	if was == nil || was.address != spec.Address {
+		s.layers.Unresolved = spec.Unresolved
+		s.layers.Checks = nil
+		s.layers.Agent.Down, s.layers.Agent.Admin, s.layers.Agent.Reason = false, Ready, ""
+		s.record.clear()
+		s.connect = measure{}
+	}
+	s.record.set(spec.MaxFails, spec.FailTimeout)
+	s.layers.Passive = s.record.state
+}
+
+// resume takes over the cursors of a level with the same slots.
+func (l *level) resume(old *level) {
+	for i := range l.slots {
+		l.run.frozen[i] = old.run.count(i)
+		l.slots[i].lost = old.slots[i].lost
+	}
+	l.weak = append(l.weak, old.weak...)
+}

@@ -1,0 +1,124 @@
+package balance
+
+import (
+	"cmp"
+	"math"
+	"slices"
+	"time"
+)
+
+// Layers is everything that is known about a server, each field written by its own layer alone. A copy is independent:
+// what the pointers and the slice lead to is never changed in place.
+type Layers struct {
+	Configured  Admin
+	Weight      int // configured, in the level of the first appearance
+	MaxSessions int // configured
+
+	Override      Override
+	Agent         AgentAdvice
+	Checks        []Verdict // sorted by ID; none = unchecked = up
+	Passive       PassiveState
+	PassiveReason string
+	Unresolved    bool
+
+	// When each layer last spoke; 0 = not since the start.
+	OverrideAt, AgentAt, PassiveAt, ResolverAt time.Duration
+}
+
+// Override is what an operator said at run time. Nil fields say nothing; the zero value takes an override back.
+type Override struct {
+	State       *Admin
+	Weight      *int
+	MaxSessions *int
+	Note        string // who and why, shown as the reason
+}
+
+// AgentAdvice is all that an agent's words amount to so far. The zero value is neutral: an agent that has said nothing,
+// or whose word has outlived its ttl. It replaces earlier advice as a whole, so whoever reads the agent's lines carries
+// over the kinds of words that a line does not mention.
+type AgentAdvice struct {
+	Down        bool  // it said down, fail or stopped
+	Admin       Admin // Ready also when it said nothing
+	Percent     *int  // of the configured weight
+	Weight      *int  // absolute; stands before Percent
+	MaxSessions *int  // 0 = no limit
+	Reason      string
+}
+
+// Verdict is one monitor's word on one server, after rise and fall.
+type Verdict struct {
+	ID     string
+	Up     bool
+	Reason string
+	At     time.Duration // when it last changed
+}
+
+func (v Verdict) text() string {
+	if v.Reason == "" {
+		return v.ID
+	}
+	return v.ID + ": " + v.Reason
+}
+
+// verdicts returns the list with v in it. The old list is left as it was: snapshots may share it.
+func verdicts(list []Verdict, v Verdict) []Verdict {
+	i, found := slices.BinarySearchFunc(list, v.ID, func(v Verdict, id string) int { return cmp.Compare(v.ID, id) })
+	list = slices.Clone(list)
+	if !found {
+		return slices.Insert(list, i, v)
+	}
+	if list[i].Up == v.Up {
+		v.At = list[i].At
+	}
+	list[i] = v
+	return list
+}
+
+// weight returns a server's weight before slow start and back-off: the override, else what the agent makes of the
+// configured one. A percentage is rounded to the nearest, never from something to nothing.
+func (l *Layers) weight(configured int) int {
+	switch {
+	case l.Override.Weight != nil:
+		return max(0, *l.Override.Weight)
+	case l.Agent.Weight != nil:
+		return max(0, *l.Agent.Weight)
+	case l.Agent.Percent != nil:
+		p := max(0, *l.Agent.Percent)
+		w := int(math.Round(float64(configured) * float64(p) / 100))
+		if w == 0 && p > 0 && configured > 0 {
+			return 1
+		}
+		return w
+	}
+	return configured
+}
+
+// maxSessions returns a server's limit before slow start; 0 = none.
+func (l *Layers) maxSessions() int {
+	switch {
+	case l.Override.MaxSessions != nil:
+		return max(0, *l.Override.MaxSessions)
+	case l.Agent.MaxSessions != nil:
+		return max(0, *l.Agent.MaxSessions)
+	}
+	return l.MaxSessions
+}
+
+// copied returns the override with pointers of its own.
+func (o Override) copied() Override {
+	o.State, o.Weight, o.MaxSessions = own(o.State), own(o.Weight), own(o.MaxSessions)
+	return o
+}
+
+func (a AgentAdvice) copied() AgentAdvice {
+	a.Percent, a.Weight, a.MaxSessions = own(a.Percent), own(a.Weight), own(a.MaxSessions)
+	return a
+}
+
+func own[T any](p *T) *T {
+	if p == nil {
+		return nil
+	}
+	v := *p
+	return &v
+}

@@ -1,0 +1,112 @@
+package balance
+
+import "time"
+
+// Lease is a session's claim on a server. It is a value and may be copied; whatever is done with the copies, it is
+// given back once, and what comes after that has no effect. The zero Lease is no lease.
+type Lease struct {
+	server *Server
+	claim  claim
+	level  int32
+}
+
+// Server returns whom the lease is on, also after it has been given back; nil for the zero Lease.
+func (l *Lease) Server() *Server { return l.server }
+
+// Level returns the index of the level that the server was picked from, at the time of the pick.
+func (l *Lease) Level() int { return int(l.level) }
+
+// Established tells that the server answered the dial, which took so long. It ends the server's probation, or a trip of
+// the one that protection spared. The lease stays out.
+func (l *Lease) Established(now, took time.Duration) {
+	if l.server == nil {
+		return
+	}
+	s, c := l.server, l.server.cluster
+	c.lock(now)
+	defer c.unlock()
+	if !c.ledger.has(l.claim) {
+		return
+	}
+	s.connect.add(now, took)
+	s.remeasure()
+	c.succeed(s, "connected")
+	if s.probing == l.claim {
+		s.probing = claim{}
+		s.refit()
+	}
+	c.settle()
+}
+
+// Fail tells that the attempt failed by the server's fault: refused, timed out or unreachable. It counts towards
+// max_fails, halves the server's effective weight, and gives the lease back.
+func (l *Lease) Fail(now time.Duration) { l.end(now, true) }
+
+// Done gives the lease back without judging the server: the session has ended, or the attempt was given up for reasons
+// of our own.
+func (l *Lease) Done(now time.Duration) { l.end(now, false) }
+
+func (l *Lease) end(now time.Duration, failed bool) {
+	if l.server == nil {
+		return
+	}
+	s, c := l.server, l.server.cluster
+	c.lock(now)
+	defer c.unlock()
+	if !c.ledger.close(l.claim) {
+		return
+	}
+	s.hold(-1)
+	if s.probing == l.claim {
+		s.probing = claim{}
+		s.refit()
+	}
+	if failed {
+		s.failures++
+		for _, p := range s.places {
+			if p.level.index == int(l.level) {
+				p.level.weaken(p.slot)
+			}
+		}
+		c.fail(s, "dial failed")
+	}
+	c.settle()
+}
+
+// claim is a lease's entry in the ledger; the zero claim is none.
+type claim struct{ entry, term uint32 }
+
+// ledger knows which leases are out. An entry is used again and again; its term, odd while it is out, tells its uses
+// apart, so that a lease that was copied cannot be given back twice.
+type ledger struct {
+	terms []uint32
+	free  []uint32
+	out   int
+}
+
+func (g *ledger) open() claim {
+	g.out++
+	if n := len(g.free); n > 0 {
+		e := g.free[n-1]
+		g.free = g.free[:n-1]
+		g.terms[e]++
+		return claim{e, g.terms[e]}
+	}
+	g.terms = append(g.terms, 1)
+	return claim{uint32(len(g.terms) - 1), 1}
+}
+
+func (g *ledger) has(c claim) bool {
+	return int(c.entry) < len(g.terms) && g.terms[c.entry] == c.term
+}
+
+// close reports whether the claim was still out.
+func (g *ledger) close(c claim) bool {
+	if !g.has(c) {
+		return false
+	}
+	g.out--
+	g.terms[c.entry]++
+	g.free = append(g.free, c.entry)
+	return true
+}

@@ -1,0 +1,193 @@
+package balance
+
+import (
+	"errors"
+	"slices"
+	"time"
+)
+
+// Why Pick hands out no lease.
+var (
+	// ErrNoServer: no server that the session may use is eligible and untried.
+	ErrNoServer = errors.New("no server")
+	// ErrTries: the session has used up its attempts.
+	ErrTries = errors.New("no attempts left")
+	// ErrFull: the servers that would serve are all at max_sessions. With Spec.Queue the session may Wait.
+	ErrFull = errors.New("every server is at max_sessions")
+)
+
+// Pick chooses the server for a session's next attempt and hands out a lease on it. What the trial has tried before
+// counts as ineligible. The error is one of ErrNoServer, ErrTries and ErrFull, as they are.
+//
+// The level is the first one, in order, with min_up eligible servers; if no level reaches its min_up, the first one
+// with any. A level whose servers are all at max_sessions gives way to the next unless sessions may wait.
+func (c *Cluster) Pick(now time.Duration, t *Trial) (Lease, error) {
+	c.lock(now)
+	lease, err := c.pick(now, t)
+	c.unlock()
+	return lease, err
+}
+
+func (c *Cluster) pick(now time.Duration, t *Trial) (Lease, error) {
+	if t.n >= c.budget(t) {
+		return Lease{}, ErrTries
+	}
+	full := false
+	for _, enough := range [...]bool{true, false} {
+		for i := range c.choices(t) {
+			l := c.choice(t, i)
+			if l == nil {
+				continue
+			}
+			left := l.eligible
+			if t.n > 0 {
+				left = c.untried(l, t)
+			}
+			if left == 0 || enough != (left >= l.minUp) || l.try > 0 && t.in(l.index) >= l.try {
+				continue
+			}
+			if lease, ok := c.pickIn(l, t); ok {
+				return lease, nil
+			}
+			if c.hasFull(l, t) {
+				if c.spec.Queue {
+					return Lease{}, ErrFull
+				}
+				full = true
+			}
+		}
+	}
+	if full {
+		return Lease{}, ErrFull
+	}
+	if c.spec.Protected {
+		return c.pickLast(t)
+	}
+	return Lease{}, ErrNoServer
+}
+
+// budget returns how many attempts a session may make.
+func (c *Cluster) budget(t *Trial) int {
+	if c.spec.Try > 0 {
+		return c.spec.Try
+	}
+	if t.Levels == nil {
+		return c.slots
+	}
+	n := 0
+	for i := range t.Levels {
+		if l := c.levelAt(t.Levels, i); l != nil {
+			n += len(l.slots)
+		}
+	}
+	return n
+}
+
+// choices returns how many levels choice can name.
+func (c *Cluster) choices(t *Trial) int {
+	if c.held {
+		return c.levelCount(t.Levels) + 1
+	}
+	return c.levelCount(t.Levels)
+}
+
+// choice returns the i-th level to consider, or nil. A level that is held comes before all others, if the session may
+// use it; that it then comes again in its own place does no harm.
+func (c *Cluster) choice(t *Trial, i int) *level {
+	if !c.held {
+		return c.levelAt(t.Levels, i)
+	}
+	if i > 0 {
+		return c.levelAt(t.Levels, i-1)
+	}
+	if t.Levels == nil || slices.Contains(t.Levels, c.level) {
+		return c.levels[c.level]
+	}
+	return nil
+}
+
+// levelCount returns how many levels levelAt can name.
+func (c *Cluster) levelCount(list []int) int {
+	if list == nil {
+		return len(c.levels)
+	}
+	return len(list)
+}
+
+// levelAt returns the i-th level of a list, nil being all in order. The result is nil if there is no such level.
+func (c *Cluster) levelAt(list []int, i int) *level {
+	if list != nil {
+		i = list[i]
+	}
+	if i < 0 || i >= len(c.levels) {
+		return nil
+	}
+	return c.levels[i]
+}
+
+// untried returns how many servers of a level are eligible for the session.
+func (c *Cluster) untried(l *level, t *Trial) int {
+	n := l.eligible
+	for j := range t.n {
+		if a := t.at(j); a.level == int32(l.index) {
+			if p := a.server.in(l); p.level != nil && l.slots[p.slot].eligible {
+				n--
+			}
+		}
+	}
+	return n
+}
+
+// hasFull tells whether a server of the level would be the session's if it had room.
+func (c *Cluster) hasFull(l *level, t *Trial) bool {
+	n := l.full
+	for j := 0; j < t.n && n > 0; j++ {
+		if a := t.at(j); a.level == int32(l.index) {
+			if p := a.server.in(l); p.level != nil && l.slots[p.slot].full {
+				n--
+			}
+		}
+	}
+	return n > 0
+}
+
+// pickIn picks in one level. The slots that the session has tried are closed for the length of the pick, so the methods
+// never meet them and their counters stand still.
+func (c *Cluster) pickIn(l *level, t *Trial) (Lease, bool) {
+	if l.open() == 0 {
+		return Lease{}, false
+	}
+	c.mark(l, t, true)
+	i := l.choose(key{t.Key, t.Keyed})
+	c.mark(l, t, false)
+	if i < 0 {
+		return Lease{}, false
+	}
+	return c.take(l, i, t), true
+}
+
+// mark closes or opens again what the session has tried in a level.
+func (c *Cluster) mark(l *level, t *Trial, tried bool) {
+	for j := range t.n {
+		if a := t.at(j); a.level == int32(l.index) {
+			if p := a.server.in(l); p.level != nil {
+				l.slots[p.slot].tried = tried
+				l.fit(p.slot)
+			}
+		}
+	}
+}
+
+// take hands out a lease on a slot's server.
+func (c *Cluster) take(l *level, i int, t *Trial) Lease {
+	s := l.slots[i].server
+	lease := Lease{server: s, claim: c.ledger.open(), level: int32(l.index)}
+	t.add(attempt{s, int32(l.index)})
+	s.picks++
+	s.hold(1)
+	if s.shown.State == Probation && s.probing == (claim{}) {
+		s.probing = lease.claim
+		s.refit()
+	}
+	return lease
+}

@@ -1,0 +1,114 @@
+package balance
+
+// protect decides which server, if any, is spared: kept in service, as unstable, although health says that it should be
+// out. There is one at most, and only while no server is up:
+//
+//	any server up                                nobody: whoever was spared loses the privilege
+//	else, any server on probation                whoever was spared stays so; nobody new
+//	else, all that are out were found down       the first of those found down in the last round, in order of levels
+//	else                                         the last one to go out
+//
+// Servers in maint, drain or unresolved are not out on health grounds and never spared.
+func (c *Cluster) protect() {
+	was := c.spared
+	switch {
+	case !c.spec.Protected || c.up > 0:
+		c.spared = nil
+	case c.able > 0:
+		if was != nil && (len(was.places) == 0 || !was.own.State.out()) {
+			c.spared = nil
+		}
+	default:
+		c.spared = c.last(nil)
+	}
+	if was != c.spared {
+		c.touch(was)
+		c.touch(c.spared)
+	}
+}
+
+// last returns the server to spare among the given levels (nil = all), or nil if none is out on health grounds.
+func (c *Cluster) last(levels []int) *Server {
+	var latest *Server
+	each := func(visit func(s *Server) bool) {
+		for i := range c.levelCount(levels) {
+			if l := c.levelAt(levels, i); l != nil {
+				for j := range l.slots {
+					if s := l.slots[j].server; s.own.State.out() && !visit(s) {
+						return
+					}
+				}
+			}
+		}
+	}
+	onlyDown := true
+	each(func(s *Server) bool {
+		onlyDown = onlyDown && s.own.State == Down
+		if latest == nil || s.outSince > latest.outSince {
+			latest = s
+		}
+		return true
+	})
+	if latest == nil || !onlyDown {
+		return latest
+	}
+	each(func(s *Server) bool {
+		if s.ownSince > latest.ownSince {
+			latest = s
+		}
+		return true
+	})
+	first := latest
+	each(func(s *Server) bool {
+		first = s
+		return s.ownSince < latest.ownSince-c.spec.Round
+	})
+	return first
+}
+
+// pickLast is the last resort of a protected cluster, when no level had anything to offer. A server on probation then
+// takes more than its one session, and a session that may use only some of the levels gets the server that would be
+// spared if these were the whole cluster.
+func (c *Cluster) pickLast(t *Trial) (Lease, error) {
+	eligible, full := false, false
+	for i := range c.choices(t) {
+		l := c.choice(t, i)
+		if l == nil {
+			continue
+		}
+		eligible = eligible || l.eligible > 0
+		if l.busy == 0 || l.try > 0 && t.in(l.index) >= l.try {
+			continue
+		}
+		for j := range l.slots {
+			s := &l.slots[j]
+			if !s.busy || t.tried(s.server, l.index) {
+				continue
+			}
+			if !s.full {
+				return c.take(l, j, t), nil
+			}
+			full = true
+		}
+	}
+	if t.Levels != nil && !eligible {
+		if s := c.last(t.Levels); s != nil {
+			for i := range c.choices(t) {
+				l := c.choice(t, i)
+				if l == nil {
+					continue
+				}
+				if p := s.in(l); p.level != nil && !t.tried(s, l.index) {
+					if !s.full() {
+						return c.take(l, p.slot, t), nil
+					}
+					full = true
+				}
+			}
+		}
+	}
+	if full {
+		return Lease{}, ErrFull
+	}
+	return Lease{}, ErrNoServer
+}

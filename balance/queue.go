@@ -1,0 +1,96 @@
+package balance
+
+import "time"
+
+// Waiter is a session's place in the queue of a cluster. It belongs to the caller, who keeps it and the trial in place
+// and leaves both alone from Wait until the wake-up or Leave. The zero value is ready.
+type Waiter struct {
+	// Lease is what a wake-up may bring: if its Server is not nil, the session has its server; if it is nil, the session
+	// should Pick again. Whoever takes the lease out sets the field to the zero Lease.
+	Lease Lease
+
+	trial      *Trial
+	wake       func()
+	prev, next *Waiter
+	waiting    bool
+}
+
+// queue holds those who wait, in order of arrival.
+type queue struct {
+	head, tail *Waiter
+	n          int
+}
+
+func (q *queue) push(w *Waiter) {
+	w.waiting, w.prev = true, q.tail
+	if q.tail == nil {
+		q.head = w
+	} else {
+		q.tail.next = w
+	}
+	q.tail = w
+	q.n++
+}
+
+func (q *queue) remove(w *Waiter) {
+	if w.prev == nil {
+		q.head = w.next
+	} else {
+		w.prev.next = w.next
+	}
+	if w.next == nil {
+		q.tail = w.prev
+	} else {
+		w.next.prev = w.prev
+	}
+	w.prev, w.next, w.waiting = nil, nil, false
+	q.n--
+}
+
+// Wait queues a session to which Pick said ErrFull. Those who wait are served in order of arrival, as far as each may
+// use what has come free, and before any newcomer. wake is called once, outside the lock, and possibly before Wait
+// returns: either w.Lease holds a lease, or there is nothing left to wait for and the next Pick says why.
+func (c *Cluster) Wait(now time.Duration, t *Trial, w *Waiter, wake func()) {
+	c.lock(now)
+	w.Lease, w.trial, w.wake = Lease{}, t, wake
+	c.queue.push(w)
+	c.serve()
+	c.unlock()
+}
+
+// Leave takes a session out of the queue, because its client has gone or has waited long enough. If a lease was granted
+// meanwhile and not taken out of w, it is given back. A wake-up already on its way may still arrive afterwards.
+func (c *Cluster) Leave(w *Waiter, now time.Duration) {
+	c.lock(now)
+	if w.waiting {
+		c.queue.remove(w)
+	}
+	lease := w.Lease
+	w.Lease, w.trial, w.wake = Lease{}, nil, nil
+	c.unlock()
+	lease.Done(now)
+}
+
+// serve gives what is free to those who wait, first come first served.
+func (c *Cluster) serve() {
+	for w := c.queue.head; w != nil && c.anyOpen(); {
+		next := w.next
+		lease, err := c.pick(c.now, w.trial)
+		if err != ErrFull {
+			c.queue.remove(w)
+			w.Lease = lease
+			c.wakes = append(c.wakes, w.wake)
+			w.trial, w.wake = nil, nil
+		}
+		w = next
+	}
+}
+
+func (c *Cluster) anyOpen() bool {
+	for _, l := range c.levels {
+		if l.open() > 0 {
+			return true
+		}
+	}
+	return false
+}

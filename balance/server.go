@@ -1,0 +1,106 @@
+package balance
+
+import (
+	"sync/atomic"
+	"time"
+)
+
+// Server is one server of one cluster, in however many levels it appears. It keeps its identity, and with it its
+// sessions, verdicts and overrides, for as long as its name stays in the cluster.
+type Server struct {
+	// Immutable.
+	cluster *Cluster
+	name    string
+
+	// Atomic, read by anyone.
+	public atomic.Pointer[public]
+
+	// Under the cluster's lock.
+	places []place // where it stands; empty = it has left the cluster
+	layers Layers
+	record passive
+
+	own      Finding       // what the layers amount to
+	ownSince time.Duration // of own.State
+	outSince time.Duration // when health took it out of service, while it is out
+	shown    Finding       // own, or unstable
+	since    time.Duration // of shown.State
+	cause    Finding       // Layer and Reason of the latest word, for the event that it leads to
+	touched  bool          // on the cluster's list of servers to settle
+	cold     bool          // slow start is due when it next comes up
+	growing  bool          // slow start is under way
+	started  time.Duration // of the slow start
+	percent  int           // of weight and max_sessions that slow start allows
+	timed    bool          // on the cluster's list of servers that time changes
+
+	limit    int   // sessions at once; 0 = no limit
+	sessions int   // leases out
+	probing  claim // the lease that decides a probation; zero = none
+
+	picks, failures uint64
+	connect         measure
+}
+
+// public is what the owner may read without the lock.
+type public struct {
+	address string
+	handle  any
+}
+
+// place is one appearance of a server.
+type place struct {
+	level *level
+	slot  int
+}
+
+// Name returns the server's name, unique in its cluster.
+func (s *Server) Name() string { return s.name }
+
+// Address returns the address as written in the specification.
+func (s *Server) Address() string { return s.public.Load().address }
+
+// Handle returns what the owner hung on in ServerSpec.Handle, as of the latest Commit.
+func (s *Server) Handle() any { return s.public.Load().handle }
+
+// Sessions returns how many leases on the server are out.
+func (s *Server) Sessions() int {
+	s.cluster.mu.Lock()
+	defer s.cluster.mu.Unlock()
+	return s.sessions
+}
+
+// full tells whether the server has no room for another session.
+func (s *Server) full() bool { return s.limit > 0 && s.sessions >= s.limit }
+
+// busy tells whether the server is on probation and the one session that decides is under way.
+func (s *Server) busy() bool { return s.shown.State == Probation && s.probing != claim{} }
+
+// in returns the server's place in a level, or a place with a nil level.
+func (s *Server) in(l *level) place {
+	for _, p := range s.places {
+		if p.level == l {
+			return p
+		}
+	}
+	return place{}
+}
+
+// refit brings the server's slots into line with its state, room and weight.
+func (s *Server) refit() {
+	s.limit = share(s.layers.maxSessions(), s.percent)
+	for _, p := range s.places {
+		p.level.refit(p.slot)
+	}
+}
+
+// hold counts n more sessions (or fewer).
+func (s *Server) hold(n int) {
+	was := s.full()
+	s.sessions += n
+	for _, p := range s.places {
+		p.level.load[p.slot] = int64(s.sessions)
+		if s.full() != was {
+			p.level.refit(p.slot)
+		}
+	}
+}

@@ -1,0 +1,85 @@
+package balance
+
+import "time"
+
+// The methods in this file are how the layers speak. A name that the cluster does not have is passed over: whoever
+// speaks may be a reload behind.
+
+// SetCheck records a monitor's verdict on a server, after rise and fall. id tells the monitors of a cluster apart; all
+// of them must agree that a server is up.
+func (c *Cluster) SetCheck(server, id string, up bool, reason string, now time.Duration) {
+	c.speak(server, now, func(s *Server) {
+		v := Verdict{ID: id, Up: up, Reason: reason, At: c.now}
+		s.layers.Checks = verdicts(s.layers.Checks, v)
+		c.judge(s, ByChecks, v.text())
+	})
+}
+
+// DropCheck forgets a monitor's verdict on a server.
+func (c *Cluster) DropCheck(server, id string, now time.Duration) {
+	c.speak(server, now, func(s *Server) {
+		list := s.layers.Checks[:0:0]
+		for _, v := range s.layers.Checks {
+			if v.ID != id {
+				list = append(list, v)
+			}
+		}
+		s.layers.Checks = list
+		c.judge(s, ByChecks, id+": no longer checked")
+	})
+}
+
+// SetOverride replaces what an operator said about a server.
+func (c *Cluster) SetOverride(server string, o Override, now time.Duration) {
+	c.speak(server, now, func(s *Server) {
+		s.layers.Override, s.layers.OverrideAt = o.copied(), c.now
+		c.judge(s, ByOverride, o.Note)
+		s.reweigh()
+	})
+}
+
+// SetAgent replaces what an agent said about a server.
+func (c *Cluster) SetAgent(server string, a AgentAdvice, now time.Duration) {
+	c.speak(server, now, func(s *Server) {
+		s.layers.Agent, s.layers.AgentAt = a.copied(), c.now
+		c.judge(s, ByAgent, a.Reason)
+		s.reweigh()
+	})
+}
+
+// SetResolved records whether a server's name has an address.
+func (c *Cluster) SetResolved(server string, ok bool, now time.Duration) {
+	c.speak(server, now, func(s *Server) {
+		s.layers.Unresolved, s.layers.ResolverAt = !ok, c.now
+		c.judge(s, ByResolver, "")
+	})
+}
+
+// Feedback counts a failure or a success that somebody outside observed, as if a dial had met with it.
+func (c *Cluster) Feedback(server string, failed bool, now time.Duration) {
+	c.speak(server, now, func(s *Server) {
+		if failed {
+			s.failures++
+			c.fail(s, "reported")
+		} else {
+			c.succeed(s, "reported")
+		}
+	})
+}
+
+// speak changes one server's layers and settles the cluster.
+func (c *Cluster) speak(server string, now time.Duration, change func(*Server)) {
+	c.lock(now)
+	if s := c.servers[server]; s != nil {
+		change(s)
+		c.settle()
+	}
+	c.unlock()
+}
+
+// reweigh applies the layers' weight to every place of a server.
+func (s *Server) reweigh() {
+	for _, p := range s.places {
+		p.level.reweigh(p.slot, s.layers.weight(p.level.slots[p.slot].configured))
+	}
+}

@@ -1,0 +1,77 @@
+package balance
+
+import "time"
+
+// ClusterState is a copy of what a cluster is doing. It shares nothing that is ever changed.
+type ClusterState struct {
+	Name    string
+	Method  Method
+	Level   string // in use by sessions that may use any; "" = none
+	Held    bool   // only because failback is manual
+	Empty   bool   // no server is in service on its own merits
+	Leases  int    // out, including those on servers that have left
+	Waiting int    // sessions in the queue
+	Levels  []LevelState
+}
+
+// LevelState is a copy of what a level is doing.
+type LevelState struct {
+	Name     string
+	InUse    bool
+	MinUp    int
+	Eligible int // servers
+	Servers  []ServerState
+}
+
+// ServerState is a copy of what a server is doing in one level.
+type ServerState struct {
+	Name, Address   string
+	State           State
+	Layer           Layer  // who decided the state; "" when up
+	Reason          string // that layer's
+	Since           time.Duration
+	Weight          int     // override, else configured × agent
+	EffectiveWeight float64 // Weight after back-off and slow start
+	MaxSessions     int     // after slow start; 0 = no limit
+	Sessions        int     // leases out, over all levels
+	Picks, Failures uint64  // over all levels
+	ConnectTime     time.Duration
+	Layers          Layers
+}
+
+// Snapshot returns a copy of the cluster's state.
+func (c *Cluster) Snapshot(now time.Duration) ClusterState {
+	c.lock(now)
+	defer c.unlock()
+	state := ClusterState{
+		Name: c.spec.Name, Method: c.spec.Method, Held: c.held, Empty: c.empty,
+		Leases: c.ledger.out, Waiting: c.queue.n,
+		Levels: make([]LevelState, len(c.levels)),
+	}
+	if c.level >= 0 {
+		state.Level = c.levels[c.level].name
+	}
+	for i, l := range c.levels {
+		servers := make([]ServerState, len(l.slots))
+		for j := range l.slots {
+			servers[j] = l.state(j)
+		}
+		state.Levels[i] = LevelState{Name: l.name, InUse: i == c.level, MinUp: l.minUp, Eligible: l.eligible, Servers: servers}
+	}
+	return state
+}
+
+func (l *level) state(i int) ServerState {
+	slot := &l.slots[i]
+	s := slot.server
+	state := ServerState{
+		Name: s.name, Address: slot.address,
+		State: s.shown.State, Layer: s.shown.Layer, Reason: s.shown.Reason, Since: s.since,
+		Weight: s.layers.weight(slot.configured), EffectiveWeight: float64(l.step(i)) / unit,
+		MaxSessions: s.limit, Sessions: s.sessions,
+		Picks: s.picks, Failures: s.failures, ConnectTime: time.Duration(s.connect.took),
+		Layers: s.layers,
+	}
+	state.Layers.Weight = slot.configured
+	return state
+}

@@ -1,0 +1,70 @@
+package balance
+
+// Trial is one session's progress through levels and servers: each Pick with it avoids what the earlier ones tried. The
+// zero value with the exported fields set is ready. It belongs to one session at a time and is not for concurrent use;
+// while it waits in a queue it belongs to the cluster.
+type Trial struct {
+	// Levels are the indexes of the levels to try, in this order; nil = all, in the cluster's order. The slice is
+	// shared, not owned. Indexes that the cluster does not have are passed over.
+	Levels []int
+
+	// Key places the session with the keyed methods, see HashKey; if Keyed is not set they work as Wrr.
+	Key   uint64
+	Keyed bool
+
+	n    int        // attempts
+	few  [3]attempt // the first of them
+	more []attempt  // the others
+}
+
+// attempt is a server that was picked, and the level it was picked from.
+type attempt struct {
+	server *Server
+	level  int32
+}
+
+// Attempts returns how many leases Pick has handed out for the trial, which is one more than have failed while the last
+// one stands.
+func (t *Trial) Attempts() int { return t.n }
+
+// Reset makes the trial ready for another session of the same kind: Levels stays, the key and the attempts go.
+func (t *Trial) Reset() {
+	*t = Trial{Levels: t.Levels, more: t.more[:0]}
+}
+
+func (t *Trial) at(i int) attempt {
+	if i < len(t.few) {
+		return t.few[i]
+	}
+	return t.more[i-len(t.few)]
+}
+
+func (t *Trial) add(a attempt) {
+	if t.n < len(t.few) {
+		t.few[t.n] = a
+	} else {
+		t.more = append(t.more, a)
+	}
+	t.n++
+}
+
+// in counts the attempts in a level.
+func (t *Trial) in(level int) int {
+	n := 0
+	for i := range t.n {
+		if t.at(i).level == int32(level) {
+			n++
+		}
+	}
+	return n
+}
+
+// tried tells whether the server was picked from the level before.
+func (t *Trial) tried(s *Server, level int) bool {
+	for i := range t.n {
+		if t.at(i) == (attempt{s, int32(level)}) {
+			return true
+		}
+	}
+	return false
+}
