@@ -7,7 +7,8 @@ import "time"
 func runtimeKeys() []key[Runtime] {
 	return []key[Runtime]{
 		scalar("loops", integer(0, 1024), "0", func(r *Runtime) *int { return &r.Loops },
-			"Event loops; 0 = one per CPU. Cannot change while weir runs.").called("nbthread", "worker_processes", "threads"),
+			"Event loops; 0 = one per CPU. Cannot change while weir runs.").
+			fixedFor("the event loops are fixed for the life of the process; upgrade or restart it").called("nbthread", "worker_processes", "threads"),
 		scalar("max_sessions", integer(0, most), "0", func(r *Runtime) *int { return &r.MaxSessions },
 			"Sessions in the whole process; 0 = as many as the descriptor limit allows.").called("maxconn", "worker_connections", "max_connections"),
 		scalar("drain_timeout", timeOrNone(), "30s", func(r *Runtime) *time.Duration { return &r.DrainTimeout },

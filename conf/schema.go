@@ -12,6 +12,7 @@ type key[T any] struct {
 
 	words []string // what other programs call it, for suggestions
 	part  part     // which part of its object it belongs to, for plans
+	fixed string   // why it cannot change while weir runs; "" = it can
 
 	preset func(into *T)                      // sets the default; nil = the zero value, or inherited
 	decode func(d *decoder, n *node, into *T) // sets the field from the file
@@ -109,6 +110,9 @@ func (k key[T]) required() key[T]              { k.need = true; return k }
 func (k key[T]) called(words ...string) key[T] { k.words = words; return k }
 func (k key[T]) balancing() key[T]             { k.part = partBalancing; return k }
 func (k key[T]) identity() key[T]              { k.part = partName; return k }
+
+// fixedFor gives the reason why a key cannot change while weir runs.
+func (k key[T]) fixedFor(reason string) key[T] { k.fixed = reason; return k }
 
 // inherits is for keys of a server that default to the cluster's.
 func (k key[T]) inherits() key[T] { k.preset, k.usual = nil, "the cluster's"; return k }

@@ -1,0 +1,377 @@
+package conf
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+)
+
+// Diff tells what leads from the running configuration to the wanted one. What keeps its identity is changed, never
+// removed and added: a listening address is its protocol and address, a server its cluster and name, a check its cluster
+// and id. Either side may be nil: everything is added, or removed. Both must come from Load or Parse.
+func Diff(running, wanted *Config) Plan {
+	w := differ{schema: newSchema()}
+	if running != nil && wanted != nil {
+		w.process(ObjectRuntime, changes(w.schema.runtime, running.Runtime, wanted.Runtime))
+		w.process(ObjectLog, changes(w.schema.log, running.Log, wanted.Log))
+	}
+	if running == nil {
+		running = &Config{}
+	}
+	if wanted == nil {
+		wanted = &Config{}
+	}
+	w.clusters(running, wanted)
+	w.listeners(running, wanted)
+	w.steps = append(w.steps, w.removals...)
+	return Plan{Steps: w.steps}
+}
+
+type differ struct {
+	schema   schema
+	steps    []PlanStep
+	removals []PlanStep // of clusters; they come last
+}
+
+// change is a key of the schema that differs.
+type change struct {
+	Detail
+	part  part
+	fixed string
+}
+
+// changes compares two values key by key.
+func changes[T any](keys []key[T], a, b T) []change {
+	var out []change
+	for _, k := range keys {
+		if k.show == nil {
+			continue
+		}
+		if x, y := k.show(&a), k.show(&b); x != y {
+			out = append(out, change{Detail{Key: k.name, From: x, To: y}, k.part, k.fixed})
+		}
+	}
+	return out
+}
+
+// process adds the steps for a table of the whole process: one for what can be done, one for what cannot.
+func (w *differ) process(object Object, found []change) {
+	var can PlanStep
+	for _, c := range found {
+		if c.fixed != "" {
+			w.steps = append(w.steps, PlanStep{Kind: Change, Object: object, Details: []Detail{c.Detail}, Refused: c.fixed})
+		} else {
+			can.Details = append(can.Details, c.Detail)
+		}
+	}
+	if len(can.Details) > 0 {
+		can.Kind, can.Object = Change, object
+		w.steps = append(w.steps, can)
+	}
+}
+
+func (w *differ) clusters(running, wanted *Config) {
+	old := make(map[string]*Cluster)
+	for i := range running.Clusters {
+		old[running.Clusters[i].Name] = &running.Clusters[i]
+	}
+	for i := range wanted.Clusters {
+		b := &wanted.Clusters[i]
+		if a := old[b.Name]; a != nil {
+			w.cluster(a, b)
+			delete(old, b.Name)
+			continue
+		}
+		w.steps = append(w.steps, PlanStep{Kind: Add, Object: ObjectCluster, Cluster: b.Name, Name: b.Name, Note: clusterNote(b), Rebalances: true})
+	}
+	for i := range running.Clusters {
+		if a := &running.Clusters[i]; old[a.Name] != nil {
+			w.removals = append(w.removals, PlanStep{Kind: Remove, Object: ObjectCluster, Cluster: a.Name, Name: a.Name, Note: clusterNote(a), Rebalances: true})
+		}
+	}
+}
+
+func clusterNote(c *Cluster) string {
+	servers := 0
+	for _, l := range c.Levels {
+		servers += len(l.Servers)
+	}
+	return fmt.Sprintf("%s, %s in %s", c.Balance, count(servers, "server"), count(len(c.Levels), "level"))
+}
+
+func count(n int, what string) string {
+	if n == 1 {
+		return "1 " + what
+	}
+	return fmt.Sprintf("%d %ss", n, what)
+}
+
+func (w *differ) cluster(a, b *Cluster) {
+	step := PlanStep{Kind: Change, Object: ObjectCluster, Cluster: b.Name, Name: b.Name}
+	for _, c := range changes(w.schema.cluster, clusterDraft{Cluster: *a}, clusterDraft{Cluster: *b}) {
+		step.Details = append(step.Details, c.Detail)
+		step.Rebalances = step.Rebalances || c.part == partBalancing
+	}
+	if d := w.levels(a, b); len(d) > 0 {
+		step.Details = append(step.Details, d...)
+		step.Rebalances = true
+	}
+	if len(step.Details) > 0 {
+		w.steps = append(w.steps, step)
+	}
+	w.servers(a, b)
+	w.checks(a, b)
+}
+
+// label is a level's name, or its number counted from 1, marked so that no name can be like it.
+func label(c *Cluster, i int) string {
+	if name := c.Levels[i].Name; name != "" {
+		return name
+	}
+	return fmt.Sprintf("#%d", i+1)
+}
+
+func labels(c *Cluster) []string {
+	out := make([]string, len(c.Levels))
+	for i := range c.Levels {
+		out[i] = label(c, i)
+	}
+	return out
+}
+
+// levels compares the levels of a cluster themselves, and the order of the servers that stay in them.
+func (w *differ) levels(a, b *Cluster) []Detail {
+	var out []Detail
+	before, after := labels(a), labels(b)
+	if !slices.Equal(before, after) {
+		out = append(out, Detail{Key: "levels", From: strings.Join(before, ", "), To: strings.Join(after, ", ")})
+	}
+	for j, name := range after {
+		i := slices.Index(before, name)
+		if i < 0 {
+			continue
+		}
+		for _, c := range changes(w.schema.level, levelDraft{Level: a.Levels[i]}, levelDraft{Level: b.Levels[j]}) {
+			c.Level = name
+			out = append(out, c.Detail)
+		}
+		x, y := common(a.Levels[i].Servers, b.Levels[j].Servers)
+		if !slices.Equal(x, y) {
+			out = append(out, Detail{Key: "order of servers", Level: name, From: strings.Join(x, ", "), To: strings.Join(y, ", ")})
+		}
+	}
+	return out
+}
+
+// common lists the names that two lists of servers share, in the order of each.
+func common(a, b []Server) (x, y []string) {
+	in := func(list []Server) map[string]bool {
+		m := make(map[string]bool, len(list))
+		for _, s := range list {
+			m[s.Name] = true
+		}
+		return m
+	}
+	inA, inB := in(a), in(b)
+	for _, s := range a {
+		if inB[s.Name] {
+			x = append(x, s.Name)
+		}
+	}
+	for _, s := range b {
+		if inA[s.Name] {
+			y = append(y, s.Name)
+		}
+	}
+	return x, y
+}
+
+// placement is a server and the levels that it is in.
+type placement struct {
+	server  Server
+	levels  []string
+	weights []int
+}
+
+func placements(c *Cluster) (byName map[string]*placement, order []string) {
+	byName = make(map[string]*placement)
+	for i, l := range c.Levels {
+		for _, s := range l.Servers {
+			p := byName[s.Name]
+			if p == nil {
+				p = &placement{server: s}
+				byName[s.Name] = p
+				order = append(order, s.Name)
+			}
+			p.levels = append(p.levels, label(c, i))
+			p.weights = append(p.weights, s.Weight)
+		}
+	}
+	return byName, order
+}
+
+func (p *placement) note() string {
+	weights := make([]string, len(p.weights))
+	for i, w := range p.weights {
+		weights[i] = fmt.Sprint(w)
+	}
+	return fmt.Sprintf("%s, level %s, weight %s", p.server.Address, strings.Join(p.levels, ", "), strings.Join(weights, ", "))
+}
+
+func (w *differ) servers(a, b *Cluster) {
+	old, before := placements(a)
+	wanted, after := placements(b)
+	for _, name := range after {
+		x, y := old[name], wanted[name]
+		if x == nil {
+			w.steps = append(w.steps, PlanStep{Kind: Add, Object: ObjectServer, Cluster: b.Name, Name: name, Note: y.note(), Rebalances: true})
+			continue
+		}
+		if step := w.server(x, y); len(step.Details) > 0 {
+			step.Kind, step.Object, step.Cluster, step.Name = Change, ObjectServer, b.Name, name
+			w.steps = append(w.steps, step)
+		}
+	}
+	for _, name := range before {
+		if wanted[name] == nil {
+			w.steps = append(w.steps, PlanStep{Kind: Remove, Object: ObjectServer, Cluster: b.Name, Name: name, Note: old[name].note(), Rebalances: true})
+		}
+	}
+}
+
+// server compares one server: its levels, its weight in each, then the rest.
+func (w *differ) server(x, y *placement) (step PlanStep) {
+	if !slices.Equal(x.levels, y.levels) {
+		step.Details = append(step.Details, Detail{Key: "level", From: strings.Join(x.levels, ", "), To: strings.Join(y.levels, ", ")})
+		step.Rebalances = true
+	}
+	weight := func(level string, i, j int) {
+		if x.weights[i] != y.weights[j] {
+			step.Details = append(step.Details, Detail{"weight", level, fmt.Sprint(x.weights[i]), fmt.Sprint(y.weights[j])})
+			step.Rebalances = true
+		}
+	}
+	if len(x.levels) == 1 && len(y.levels) == 1 {
+		weight("", 0, 0)
+	} else {
+		for j, l := range y.levels {
+			if i := slices.Index(x.levels, l); i >= 0 {
+				weight(l, i, j)
+			}
+		}
+	}
+	for _, c := range changes(w.schema.server, x.server, y.server) {
+		if c.Key == "weight" {
+			continue
+		}
+		step.Details = append(step.Details, c.Detail)
+		step.Rebalances = step.Rebalances || c.part == partBalancing
+	}
+	return step
+}
+
+func (w *differ) checks(a, b *Cluster) {
+	old := make(map[string]*Check)
+	for i := range a.Checks {
+		old[a.Checks[i].ID] = &a.Checks[i]
+	}
+	note := func(c *Check) string { return fmt.Sprintf("%s every %s", c.Type, showDuration(c.Interval)) }
+	for i := range b.Checks {
+		y := &b.Checks[i]
+		x := old[y.ID]
+		delete(old, y.ID)
+		if x == nil {
+			w.steps = append(w.steps, PlanStep{Kind: Add, Object: ObjectCheck, Cluster: b.Name, Name: y.ID, Note: note(y)})
+			continue
+		}
+		step := PlanStep{Kind: Change, Object: ObjectCheck, Cluster: b.Name, Name: y.ID}
+		for _, c := range changes(w.schema.check, checkDraft{Check: *x}, checkDraft{Check: *y}) {
+			step.Details = append(step.Details, c.Detail)
+		}
+		if len(step.Details) > 0 {
+			w.steps = append(w.steps, step)
+		}
+	}
+	for i := range a.Checks {
+		if x := &a.Checks[i]; old[x.ID] != nil {
+			w.steps = append(w.steps, PlanStep{Kind: Remove, Object: ObjectCheck, Cluster: b.Name, Name: x.ID, Note: note(x)})
+		}
+	}
+}
+
+// listeners compares address by address, and groups what happens to the addresses of one listener.
+func (w *differ) listeners(running, wanted *Config) {
+	owner := make(map[Listening]int)
+	for i, l := range running.Listeners {
+		for _, a := range l.Addresses {
+			owner[Listening{l.Protocol, a}] = i
+		}
+	}
+	kept := make(map[Listening]bool)
+	for j := range wanted.Listeners {
+		l := &wanted.Listeners[j]
+		fresh := PlanStep{Kind: Add, Object: ObjectListener, Name: l.Name, Protocol: l.Protocol, Note: "to cluster " + l.Cluster}
+		from := make(map[int][]Endpoint)
+		for _, a := range l.Addresses {
+			id := Listening{l.Protocol, a}
+			if i, ok := owner[id]; ok {
+				kept[id] = true
+				from[i] = append(from[i], a)
+			} else {
+				fresh.Addresses = append(fresh.Addresses, a)
+			}
+		}
+		if len(fresh.Addresses) > 0 {
+			w.steps = append(w.steps, fresh)
+		}
+		for i := range running.Listeners {
+			if len(from[i]) == 0 {
+				continue
+			}
+			step := PlanStep{Kind: Change, Object: ObjectListener, Name: l.Name, Protocol: l.Protocol, Addresses: from[i]}
+			step.Details = w.listener(running, wanted, &running.Listeners[i], l)
+			if len(step.Details) > 0 {
+				w.steps = append(w.steps, step)
+			}
+		}
+	}
+	for _, l := range running.Listeners {
+		gone := PlanStep{Kind: Remove, Object: ObjectListener, Name: l.Name, Protocol: l.Protocol}
+		for _, a := range l.Addresses {
+			if !kept[Listening{l.Protocol, a}] {
+				gone.Addresses = append(gone.Addresses, a)
+			}
+		}
+		if len(gone.Addresses) > 0 {
+			w.steps = append(w.steps, gone)
+		}
+	}
+}
+
+func (w *differ) listener(running, wanted *Config, a, b *Listener) []Detail {
+	var out []Detail
+	for _, c := range changes(w.schema.listener, listenerDraft{Listener: *a}, listenerDraft{Listener: *b}) {
+		out = append(out, c.Detail)
+	}
+	if x, y := showLevels(running, a), showLevels(wanted, b); !slices.Equal(a.Levels, b.Levels) || x != y && a.Cluster == b.Cluster {
+		out = append(out, Detail{Key: "levels", From: x, To: y})
+	}
+	return out
+}
+
+// showLevels prints the levels that a listener tries, by name and number.
+func showLevels(c *Config, l *Listener) string {
+	if l.Levels == nil {
+		return "all"
+	}
+	var out []string
+	for _, i := range l.Levels {
+		out = append(out, fmt.Sprintf("#%d", i+1))
+		for k := range c.Clusters {
+			if cl := &c.Clusters[k]; cl.Name == l.Cluster && i < len(cl.Levels) && cl.Levels[i].Name != "" {
+				out[len(out)-1] = fmt.Sprintf("%s (#%d)", cl.Levels[i].Name, i+1)
+			}
+		}
+	}
+	return strings.Join(out, ", ")
+}

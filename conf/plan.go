@@ -1,0 +1,214 @@
+package conf
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+)
+
+// Plan is what leads from one configuration to another, in an order that can be carried out: clusters appear before the
+// listeners that use them, and disappear after. It is pure data.
+type Plan struct {
+	Steps []PlanStep
+}
+
+// Kind says what a step does to its object.
+type Kind string
+
+// The kinds of steps.
+const (
+	Add    Kind = "add"
+	Change Kind = "change"
+	Remove Kind = "remove"
+)
+
+// Object says what a step is about.
+type Object string
+
+// The objects of steps.
+const (
+	ObjectRuntime  Object = "runtime"
+	ObjectLog      Object = "log"
+	ObjectListener Object = "listener"
+	ObjectCluster  Object = "cluster"
+	ObjectServer   Object = "server"
+	ObjectCheck    Object = "check"
+)
+
+// PlanStep is one action of a plan. The servers and checks of a cluster that is added or removed as a whole have no steps of
+// their own.
+type PlanStep struct {
+	Kind    Kind
+	Object  Object
+	Cluster string   // of a cluster, server or check
+	Name    string   // of a listener (the wanted one's, unless it is removed), cluster or server; the id of a check
+	Details []Detail // of a change: at least one
+	Note    string   // of an addition or a removal: what it is
+
+	// Of a listener: the addresses that the step is about. A listener with other addresses has other steps for them.
+	Protocol  string
+	Addresses []Endpoint
+
+	// Rebalances tells that the step changes who is chosen in its cluster, so that its cursors start anew.
+	Rebalances bool
+	// Refused is the reason why this cannot be done while weir runs; "" = it can.
+	Refused string
+}
+
+// Detail is one value that changes.
+type Detail struct {
+	Key   string // as in the file
+	Level string // the level that it concerns, where a server or cluster has several; else ""
+	From  string
+	To    string
+}
+
+// String is the detail for an operator: weight 1 → 3.
+func (d Detail) String() string {
+	where := ""
+	if d.Level != "" {
+		where = " in level " + d.Level
+	}
+	return fmt.Sprintf("%s%s %s → %s", d.Key, where, brief(d.From), brief(d.To))
+}
+
+// brief cuts a value to a length that fits a line.
+func brief(s string) string {
+	const most = 100
+	if len(s) <= most {
+		return s
+	}
+	return strings.ToValidUTF8(s[:most], "") + "…"
+}
+
+// Changes tells whether a step of kind Change changes a key.
+func (s PlanStep) Changes(key string) bool {
+	return slices.ContainsFunc(s.Details, func(d Detail) bool { return d.Key == key })
+}
+
+// String is the step in one line: change server redis/a: weight 1 → 3.
+func (s PlanStep) String() string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "%s %s", s.Kind, s.Object)
+	switch s.Object {
+	case ObjectServer, ObjectCheck:
+		fmt.Fprintf(&b, " %s/%s", s.Cluster, s.Name)
+	case ObjectListener, ObjectCluster:
+		b.WriteString(" " + s.Name)
+	}
+	if len(s.Addresses) > 0 {
+		fmt.Fprintf(&b, " (%s %s)", s.Protocol, showAddresses(s.Addresses))
+	}
+	var tail []string
+	if s.Note != "" {
+		tail = append(tail, s.Note)
+	}
+	for _, d := range s.Details {
+		tail = append(tail, d.String())
+	}
+	if len(tail) > 0 {
+		b.WriteString(": " + strings.Join(tail, ", "))
+	}
+	if s.Refused != "" {
+		b.WriteString(" (refused: " + s.Refused + ")")
+	}
+	return b.String()
+}
+
+// String has one line per step, or says that there is none.
+func (p Plan) String() string {
+	if p.Empty() {
+		return "no changes"
+	}
+	lines := make([]string, len(p.Steps))
+	for i, s := range p.Steps {
+		lines[i] = s.String()
+	}
+	return strings.Join(lines, "\n")
+}
+
+// Empty tells that there is nothing to do.
+func (p Plan) Empty() bool { return len(p.Steps) == 0 }
+
+// Refused lists the steps that cannot be taken while weir runs. With any of them, no step of the plan may be taken.
+func (p Plan) Refused() []PlanStep {
+	return p.filter(func(s PlanStep) bool { return s.Refused != "" })
+}
+
+// Of lists the steps about an object, of any of the kinds given, or of all.
+func (p Plan) Of(object Object, kinds ...Kind) []PlanStep {
+	return p.filter(func(s PlanStep) bool {
+		return s.Object == object && (len(kinds) == 0 || slices.Contains(kinds, s.Kind))
+	})
+}
+
+// In lists the steps about a cluster: its own, its servers' and its checks'.
+func (p Plan) In(cluster string) []PlanStep {
+	return p.filter(func(s PlanStep) bool { return s.Cluster == cluster })
+}
+
+// Rebalanced names the clusters that stay but whose choice of servers changes, in the order of the wanted configuration.
+func (p Plan) Rebalanced() []string {
+	var names []string
+	for _, s := range p.Steps {
+		whole := s.Object == ObjectCluster && s.Kind != Change
+		if s.Rebalances && !whole && !slices.Contains(names, s.Cluster) {
+			names = append(names, s.Cluster)
+		}
+	}
+	return names
+}
+
+// Listening is the identity of a listening socket.
+type Listening struct {
+	Protocol string
+	Address  Endpoint
+}
+
+// Opened lists the addresses to listen at that the running configuration does not have.
+func (p Plan) Opened() []Listening { return p.listening(Add) }
+
+// Closed lists the addresses that the wanted configuration does not have.
+func (p Plan) Closed() []Listening { return p.listening(Remove) }
+
+func (p Plan) listening(kind Kind) []Listening {
+	var out []Listening
+	for _, s := range p.Of(ObjectListener, kind) {
+		for _, a := range s.Addresses {
+			out = append(out, Listening{s.Protocol, a})
+		}
+	}
+	return out
+}
+
+func (p Plan) filter(keep func(PlanStep) bool) []PlanStep {
+	var out []PlanStep
+	for _, s := range p.Steps {
+		if keep(s) {
+			out = append(out, s)
+		}
+	}
+	return out
+}
+
+// showAddresses prints addresses with consecutive ports as ranges: 0.0.0.0:7000-7005.
+func showAddresses(list []Endpoint) string {
+	var out []string
+	for i := 0; i < len(list); {
+		first := list[i]
+		n := 1
+		for first.Path == "" && i+n < len(list) && list[i+n].Addr.Addr() == first.Addr.Addr() && int(list[i+n].Port) == int(first.Port)+n {
+			n++
+		}
+		text := first.String()
+		if n > 1 {
+			text += fmt.Sprintf("-%d", int(first.Port)+n-1)
+		}
+		out = append(out, text)
+		i += n
+	}
+	if len(out) > 10 {
+		out = append(out[:9], fmt.Sprintf("and %d more", len(out)-9))
+	}
+	return strings.Join(out, ", ")
+}
