@@ -1,0 +1,39 @@
+# Pinned: nothing here fetches a newer toolchain or an unpinned module.
+export GOTOOLCHAIN = local
+export GOFLAGS = -buildvcs=false
+
+STATICCHECK = go tool -modfile=internal/tools/go.mod staticcheck
+
+.PHONY: build test check race fuzz bench demo packages clean
+
+build:
+	CGO_ENABLED=0 go build -trimpath -o bin/weir ./cmd/weir
+	CGO_ENABLED=0 go build -trimpath -o bin/demo ./cmd/demo
+
+# The first thing to run: three servers in two levels, weir in front, a failover to watch. Needs nothing but Go.
+demo: build
+	bin/demo
+
+# Everything that must hold before a commit. Installs the real servers that tests talk to where they are missing.
+test: packages build check
+	go test -race -shuffle=on -timeout 15m ./...
+
+check:
+	@files="$$(gofmt -l $$(git ls-files '*.go'))"; test -z "$$files" || { echo "gofmt would change:"; echo "$$files"; exit 1; }
+	go vet ./...
+	$(STATICCHECK) ./...
+
+packages:
+	@sh internal/tools/packages.sh
+
+# Each fuzz target for FUZZTIME.
+FUZZTIME = 30s
+fuzz:
+	@sh internal/tools/fuzz.sh $(FUZZTIME)
+
+# Side by side with HAProxy and nginx; about 15 minutes on an otherwise idle machine.
+bench: packages build
+	go run ./bench $(BENCHFLAGS)
+
+clean:
+	rm -rf bin

@@ -1,0 +1,173 @@
+package main
+
+// The log: formatted where things happen, written by a goroutine of its own. Whoever logs never waits for whoever
+// reads: what a blocked or slow reader leaves no room for is counted and left out.
+
+import (
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"weir/conf"
+)
+
+const (
+	logQueue = 8192
+	// logPatience is how long an exit waits for the log to take its last lines.
+	logPatience = time.Second
+)
+
+// logOutput is where log lines go.
+type logOutput struct {
+	stderr io.Writer
+	queue  chan []byte
+	reset  chan io.Writer // another place to write to
+	done   chan struct{}
+	lost   atomic.Uint64
+	level  slog.LevelVar
+
+	mu   sync.Mutex // guards what follows
+	path string
+	file *os.File
+}
+
+// openLog opens the log file, if there is one, and starts to write.
+func openLog(spec conf.Log, stderr io.Writer) (*logOutput, error) {
+	o := &logOutput{stderr: stderr, queue: make(chan []byte, logQueue), reset: make(chan io.Writer), done: make(chan struct{})}
+	to := stderr
+	if spec.File != "" {
+		f, err := openLogFile(spec.File)
+		if err != nil {
+			return nil, err
+		}
+		o.path, o.file, to = spec.File, f, f
+	}
+	go o.write(to)
+	return o, nil
+}
+
+func openLogFile(path string) (*os.File, error) {
+	f, err := os.OpenFile(path, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o640)
+	if err != nil {
+		return nil, fmt.Errorf("log.file: %w", err)
+	}
+	return f, nil
+}
+
+// Write queues one line. It never blocks and never fails.
+func (o *logOutput) Write(p []byte) (int, error) {
+	select {
+	case o.queue <- append([]byte(nil), p...):
+	default:
+		o.lost.Add(1)
+	}
+	return len(p), nil
+}
+
+func (o *logOutput) write(to io.Writer) {
+	defer close(o.done)
+	for {
+		select {
+		case line, open := <-o.queue:
+			if !open {
+				return
+			}
+			if n := o.lost.Swap(0); n > 0 {
+				fmt.Fprintf(to, "weir: %d log lines were left out here: the log was not taking them\n", n)
+			}
+			to.Write(line) // a log that cannot be written has nobody to tell
+		case to = <-o.reset:
+		}
+	}
+}
+
+// reopen opens the file anew, for a log that was renamed. Lines queued before go to the new file too.
+func (o *logOutput) reopen() error {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.open(o.path)
+}
+
+// change goes over to the log of another configuration. The format stays until a restart.
+func (o *logOutput) change(spec conf.Log) error {
+	o.setLevel(spec)
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if spec.File == o.path {
+		return nil
+	}
+	return o.open(spec.File)
+}
+
+// open goes over to another file; mu is held.
+func (o *logOutput) open(path string) error {
+	var f *os.File
+	to := o.stderr
+	if path != "" {
+		var err error
+		if f, err = openLogFile(path); err != nil {
+			return err
+		}
+		to = f
+	}
+	select {
+	case o.reset <- to:
+	case <-time.After(logPatience): // stuck in a write to the old place
+		if f != nil {
+			f.Close()
+		}
+		return fmt.Errorf("log.file: the log is blocked")
+	}
+	if o.file != nil {
+		o.file.Close()
+	}
+	o.path, o.file = path, f
+	return nil
+}
+
+func (o *logOutput) setLevel(spec conf.Log) {
+	var level slog.Level
+	if level.UnmarshalText([]byte(spec.Level)) == nil {
+		o.level.Set(level)
+	}
+}
+
+// logger is for everything but session records.
+func (o *logOutput) logger(spec conf.Log) *slog.Logger {
+	o.setLevel(spec)
+	return slog.New(o.handler(spec, &o.level))
+}
+
+// sessions is for session records, which have a switch of their own and no level.
+func (o *logOutput) sessions(spec conf.Log) *slog.Logger {
+	return slog.New(o.handler(spec, slog.LevelDebug))
+}
+
+func (o *logOutput) handler(spec conf.Log, level slog.Leveler) slog.Handler {
+	options := &slog.HandlerOptions{Level: level}
+	if spec.Format == "json" {
+		return slog.NewJSONHandler(o, options)
+	}
+	return slog.NewTextHandler(o, options)
+}
+
+// close writes what is queued, as far as the log takes it in time. Nothing may be logged any more.
+func (o *logOutput) close() {
+	close(o.queue)
+	select {
+	case <-o.done:
+	case <-time.After(logPatience):
+	}
+}
+
+// lines are the single errors of a joined one.
+func lines(err error) []error {
+	if joined, ok := err.(interface{ Unwrap() []error }); ok {
+		return joined.Unwrap()
+	}
+	return []error{err}
+}

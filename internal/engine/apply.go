@@ -1,0 +1,199 @@
+package engine
+
+// Going over to another configuration: prepare, commit, retire.
+
+import (
+	"errors"
+	"fmt"
+	"maps"
+	"math/rand/v2"
+	"slices"
+	"time"
+
+	"weir/balance"
+	"weir/checks"
+	"weir/conf"
+	"weir/l4"
+)
+
+// change is a configuration made ready to be committed.
+type change struct {
+	next      *state
+	fresh     map[string]*balance.Cluster  // clusters that are new
+	prepared  map[string]*balance.Prepared // those that are there already
+	settings  map[string]*l4.Settings      // of every listener, by identity
+	listeners map[string]*l4.Listener      // those that are new: bound, not started
+	jobs      []checks.Job
+}
+
+func (e *Engine) apply(cfg *conf.Config) error {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if e.stopped {
+		return ErrStopped
+	}
+	if running := e.now.Load().cfg; running != nil && running.Runtime.Loops != cfg.Runtime.Loops {
+		return fmt.Errorf("%s: runtime.loops: cannot change from %d to %d while running: restart weir",
+			cfg.File, running.Runtime.Loops, cfg.Runtime.Loops)
+	}
+	ch, err := e.prepare(cfg)
+	if err != nil {
+		return err
+	}
+	e.retire(e.commit(ch))
+	return nil
+}
+
+// prepare does everything that may fail, and changes nothing that a client could see.
+func (e *Engine) prepare(cfg *conf.Config) (*change, error) {
+	running := e.now.Load()
+	next := &state{cfg: cfg, clusters: map[string]*balance.Cluster{}, jobs: map[checks.Key]bool{}}
+	ch := &change{
+		next: next, fresh: map[string]*balance.Cluster{}, prepared: map[string]*balance.Prepared{},
+		settings: map[string]*l4.Settings{}, listeners: map[string]*l4.Listener{},
+	}
+	next.known = e.resolveFor(cfg)
+	specs := map[string]*conf.Cluster{}
+	for i := range cfg.Clusters {
+		c := &cfg.Clusters[i]
+		specs[c.Name] = c
+		spec, err := balanceSpec(c, next.known)
+		if err != nil {
+			return nil, err
+		}
+		if b := running.clusters[c.Name]; b != nil {
+			next.clusters[c.Name], ch.prepared[c.Name] = b, b.Prepare(spec)
+		} else {
+			b = balance.New(spec, rand.Uint64(), e.observe)
+			next.clusters[c.Name], ch.fresh[c.Name] = b, b
+		}
+		jobs, err := checkJobs(c, next.known)
+		if err != nil {
+			return nil, err
+		}
+		ch.jobs = append(ch.jobs, jobs...)
+	}
+	for i := range ch.jobs {
+		next.jobs[jobKey(&ch.jobs[i])] = true
+	}
+	if err := e.bind(ch, specs); err != nil {
+		for _, ln := range ch.listeners {
+			ln.Discard()
+		}
+		return nil, err
+	}
+	return ch, nil
+}
+
+// bind opens the listeners that are not open yet. All that cannot be opened are told at once.
+func (e *Engine) bind(ch *change, specs map[string]*conf.Cluster) error {
+	var failed []error
+	cfg := ch.next.cfg
+	for i := range cfg.Listeners {
+		ln := &cfg.Listeners[i]
+		set := settings(ln, specs[ln.Cluster], ch.next.clusters[ln.Cluster], &cfg.Log)
+		for _, at := range ln.Addresses {
+			id := listenerID(ln.Protocol, at)
+			ch.settings[id] = set
+			if e.listeners[id] != nil {
+				continue
+			}
+			opened, err := e.plane.Listen(at, set, e.besideOwn(at))
+			if err != nil {
+				failed = append(failed, fmt.Errorf("listener %s: %w", ln.Name, err))
+				continue
+			}
+			ch.listeners[id] = opened
+		}
+	}
+	return errors.Join(failed...)
+}
+
+func listenerID(protocol string, at conf.Endpoint) string { return protocol + " " + at.String() }
+
+func jobKey(j *checks.Job) checks.Key {
+	return checks.Key{Cluster: j.Target.Cluster, Server: j.Target.Server, Check: j.Spec.ID}
+}
+
+// besideOwn reports whether a listener that is open now has the same port: a wildcard may take over from an address,
+// and the other way round, before the old one is closed.
+func (e *Engine) besideOwn(at conf.Endpoint) bool {
+	for _, ln := range e.listeners {
+		if own := ln.Endpoint(); at.Path == "" && own.Path == "" && own.Addr.Port() == at.Addr.Port() {
+			return true
+		}
+	}
+	return false
+}
+
+// departed is what a commit has left without a place in the configuration.
+type departed struct {
+	listeners []*l4.Listener
+	servers   map[*balance.Server]bool
+	after     time.Duration // until their sessions are cut
+}
+
+// commit goes over to what was prepared. It cannot fail.
+func (e *Engine) commit(ch *change) departed {
+	now := e.plane.Now()
+	before := e.now.Load()
+	gone := departed{servers: map[*balance.Server]bool{}, after: ch.next.cfg.Runtime.DrainTimeout}
+	for name, b := range before.clusters {
+		servers := b.Servers()
+		kept := ch.next.clusters[name] == b
+		if kept {
+			b.Commit(ch.prepared[name], now)
+		}
+		for _, s := range servers {
+			if !kept || b.Server(s.Name()) != s {
+				gone.servers[s] = true
+			}
+		}
+	}
+	e.now.Store(ch.next)
+	for key := range before.jobs {
+		if b := ch.next.clusters[key.Cluster]; b != nil && !ch.next.jobs[key] {
+			b.DropCheck(key.Server, key.Check, now)
+		}
+	}
+	e.markResolved(ch.next, now)
+	for id, ln := range e.listeners {
+		if set := ch.settings[id]; set != nil {
+			ln.Update(set)
+		} else {
+			gone.listeners = append(gone.listeners, ln)
+			delete(e.listeners, id)
+		}
+	}
+	maps.Copy(e.listeners, ch.listeners)
+	for _, ln := range ch.listeners {
+		ln.Start()
+	}
+	e.runner.Update(ch.jobs)
+	e.plane.Limit(e.sessionLimit(ch.next.cfg))
+	return gone
+}
+
+// retire closes the listeners that have left, and gives the sessions of what has left until the drain deadline.
+func (e *Engine) retire(gone departed) {
+	for _, ln := range gone.listeners {
+		ln.Stop()
+	}
+	if len(gone.listeners) == 0 && len(gone.servers) == 0 {
+		return
+	}
+	e.work.Go(func() {
+		deadline := time.NewTimer(gone.after)
+		defer deadline.Stop()
+		select {
+		case <-deadline.C:
+		case <-e.ctx.Done():
+			return
+		}
+		cut := e.plane.Cut(func(v l4.View) bool { return gone.servers[v.Server] }, l4.CutServerGone)
+		cut += e.plane.Cut(func(v l4.View) bool { return slices.Contains(gone.listeners, v.Listener) }, l4.CutListenerGone)
+		if cut > 0 {
+			e.log.Info("drain deadline", "sessions_cut", cut)
+		}
+	})
+}

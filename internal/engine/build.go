@@ -1,0 +1,104 @@
+package engine
+
+// From specifications to what the data plane and the balancing work with.
+
+import (
+	"fmt"
+	"net/netip"
+	"strconv"
+
+	"weir/balance"
+	"weir/conf"
+	"weir/l4"
+)
+
+// balanceSpec is the balancing part of a cluster, with the dialling target of each server hung on.
+func balanceSpec(c *conf.Cluster, known addresses) (balance.Spec, error) {
+	method, ok := balance.ParseMethod(c.Balance)
+	if !ok {
+		return balance.Spec{}, fmt.Errorf("cluster %s: balancing method %q is not available", c.Name, c.Balance)
+	}
+	spec := balance.Spec{
+		Name: c.Name, Method: method, Try: c.Try, Protected: c.Protected, Manual: c.Failback == "manual",
+		SlowStart: c.SlowStart, Queue: c.QueueTimeout > 0,
+	}
+	for _, level := range c.Levels {
+		ls := balance.LevelSpec{Name: level.Name, MinUp: level.MinUp, Try: level.Try}
+		for _, server := range level.Servers {
+			target, err := newTarget(&server, known)
+			if err != nil {
+				return balance.Spec{}, fmt.Errorf("cluster %s: server %s: %w", c.Name, server.Name, err)
+			}
+			ls.Servers = append(ls.Servers, balance.ServerSpec{
+				Name: server.Name, Address: server.Address.String(), Weight: server.Weight,
+				MaxFails: server.MaxFails, FailTimeout: server.FailTimeout, State: adminState(server.State),
+				MaxSessions: server.MaxSessions, Handle: target,
+			})
+		}
+		spec.Levels = append(spec.Levels, ls)
+	}
+	return spec, nil
+}
+
+// newTarget is where a server is dialled; one without a known address has a target with none.
+func newTarget(server *conf.Server, known addresses) (*l4.Target, error) {
+	at := server.Address
+	switch {
+	case at.Path != "":
+		return l4.NewUnixTarget(at.Path)
+	case at.Host != "":
+		var addrs []netip.AddrPort
+		for _, a := range known[at.Host] {
+			addrs = append(addrs, netip.AddrPortFrom(a, at.Port))
+		}
+		return l4.NewTarget(addrs, server.Source), nil
+	}
+	return l4.NewTarget([]netip.AddrPort{at.Addr}, server.Source), nil
+}
+
+func adminState(state string) balance.Admin {
+	switch state {
+	case "drain":
+		return balance.Drain
+	case "maint":
+		return balance.Maint
+	}
+	return balance.Ready
+}
+
+// settings is what a listener's clients get.
+func settings(ln *conf.Listener, c *conf.Cluster, b *balance.Cluster, log *conf.Log) *l4.Settings {
+	s := &l4.Settings{
+		Name: ln.Name, Cluster: b, ClusterTag: c.Name, Levels: ln.Levels, Hash: hashKey(c),
+		ConnectTimeout: c.ConnectTimeout, TryTimeout: c.TryTimeout, QueueTimeout: c.QueueTimeout,
+		ClientIdle: ln.ClientIdleTimeout, ServerIdle: c.ServerIdleTimeout, HalfClose: ln.HalfCloseTimeout,
+		Keepalive: ln.TCPKeepalive, UserTimeout: ln.TCPUserTimeout, Backlog: ln.Backlog,
+	}
+	switch log.Sessions {
+	case "errors":
+		s.Records = l4.RecordErrors
+	case "all":
+		s.Records = l4.RecordAll
+	}
+	for i, level := range c.Levels {
+		tag := level.Name
+		if tag == "" {
+			tag = strconv.Itoa(i + 1)
+		}
+		s.LevelTags = append(s.LevelTags, tag)
+	}
+	return s
+}
+
+func hashKey(c *conf.Cluster) l4.HashKey {
+	if c.Balance != "hash" && c.Balance != "maglev" {
+		return l4.NoHash
+	}
+	switch c.HashKey {
+	case "client_ip_port":
+		return l4.HashClientIPPort
+	case "local_address":
+		return l4.HashLocalAddress
+	}
+	return l4.HashClientIP
+}

@@ -1,0 +1,157 @@
+package engine
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"net/netip"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"weir/balance"
+	"weir/checks"
+	"weir/conf"
+	"weir/l4"
+)
+
+// Options are what an Engine is made with.
+type Options struct {
+	Log      *slog.Logger // must not block
+	Sessions *slog.Logger // where session records go; must not block. nil = nowhere
+
+	// Lookup resolves host names; nil = the system's resolver.
+	Lookup func(ctx context.Context, host string) ([]netip.Addr, error)
+}
+
+// Engine is a running weir. Its methods may be called from any goroutine; changes are made one after the other.
+type Engine struct {
+	// Immutable after Start.
+	log     *slog.Logger
+	plane   *l4.Plane
+	runner  *checks.Runner
+	records *recorder
+	ask     lookup
+	ctx     context.Context
+	cancel  context.CancelFunc
+	work    sync.WaitGroup // goroutines of the engine
+
+	now atomic.Pointer[state] // what runs; read by anyone
+
+	// Guarded by mu, which is held for the length of a change.
+	mu        sync.Mutex
+	listeners map[string]*l4.Listener // by identity: protocol and address
+	stopped   bool
+}
+
+// state is what runs at a moment. It is immutable; a change puts another in its place.
+type state struct {
+	cfg      *conf.Config
+	known    addresses
+	clusters map[string]*balance.Cluster
+	jobs     map[checks.Key]bool
+}
+
+// Start makes a configuration run. When it returns an error nothing is left running.
+func Start(cfg *conf.Config, o Options) (*Engine, error) {
+	e := &Engine{log: o.Log, ask: o.Lookup, listeners: map[string]*l4.Listener{}}
+	e.now.Store(&state{})
+	if e.ask == nil {
+		e.ask = systemLookup
+	}
+	e.ctx, e.cancel = context.WithCancel(context.Background())
+	e.records = newRecorder(o.Sessions)
+	var err error
+	e.plane, err = l4.Open(l4.Options{Loops: cfg.Runtime.Loops, Record: e.records.put, Log: o.Log})
+	if err != nil {
+		e.cancel()
+		e.records.close()
+		return nil, err
+	}
+	e.runner = checks.NewRunner(checks.Options{Result: e.checked, State: e.checkState})
+	if err := e.apply(cfg); err != nil {
+		e.close()
+		return nil, err
+	}
+	e.work.Go(e.keepTime)
+	return e, nil
+}
+
+// ErrStopped is returned by changes after Stop.
+var ErrStopped = errors.New("weir is stopping")
+
+// Reload goes over to another configuration, wholly or not at all.
+func (e *Engine) Reload(cfg *conf.Config) error { return e.apply(cfg) }
+
+// Sessions is how many there are.
+func (e *Engine) Sessions() int { return e.plane.Sessions() }
+
+// Stop accepts no more clients, lets the sessions finish until ctx ends or drain_timeout is over, cuts those that are
+// left, and ends everything. It returns how many were cut.
+func (e *Engine) Stop(ctx context.Context) int {
+	e.mu.Lock()
+	e.stopped = true
+	listeners := e.listeners
+	e.listeners = nil
+	drain := e.now.Load().cfg.Runtime.DrainTimeout
+	e.mu.Unlock()
+	for _, ln := range listeners {
+		ln.Stop()
+	}
+	ctx, cancel := context.WithTimeout(ctx, drain)
+	defer cancel()
+	for e.plane.Sessions() > 0 && ctx.Err() == nil {
+		select {
+		case <-e.plane.Idle():
+		case <-ctx.Done():
+		}
+	}
+	cut := 0
+	if e.plane.Sessions() > 0 {
+		cut = e.plane.Cut(func(l4.View) bool { return true }, l4.CutShutdown)
+		e.flush()
+	}
+	e.close()
+	return cut
+}
+
+// flush gives sessions that were cut the moment that their last bytes may take.
+func (e *Engine) flush() {
+	limit := time.NewTimer(cutPatience)
+	defer limit.Stop()
+	for e.plane.Sessions() > 0 {
+		select {
+		case <-e.plane.Idle():
+		case <-limit.C:
+			return
+		}
+	}
+}
+
+// cutPatience is longer than the data plane waits for the bytes of a session that was cut.
+const cutPatience = 200 * time.Millisecond
+
+func (e *Engine) close() {
+	e.cancel()
+	e.runner.Close()
+	e.work.Wait()
+	e.plane.Close()
+	e.records.close()
+}
+
+// descriptorReserve is what is kept back for everything but sessions: loops, checks, log, configuration files.
+const descriptorReserve = 128
+
+// sessionLimit is how many sessions fit, two descriptors each, into what the process may have.
+func (e *Engine) sessionLimit(cfg *conf.Config) int {
+	sockets := len(e.listeners) * e.plane.Loops()
+	room := max(l4.DescriptorLimit()-descriptorReserve-sockets, 2) / 2
+	if want := cfg.Runtime.MaxSessions; want > 0 {
+		if want > room {
+			e.log.Warn("max_sessions does not fit the descriptor limit",
+				"max_sessions", want, "needs", want*2+descriptorReserve+sockets, "limit", l4.DescriptorLimit(), "effective", room)
+		}
+		return min(want, room)
+	}
+	return room
+}

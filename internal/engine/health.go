@@ -1,0 +1,125 @@
+package engine
+
+// What is learnt about servers, on its way to where sessions are balanced and to the log.
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"net"
+	"strconv"
+	"time"
+
+	"weir/balance"
+	"weir/checks"
+	"weir/conf"
+)
+
+// checkJobs are the checks of a cluster, one job for each server and check. A server that several levels name is
+// checked once. Servers without a known address are not checked.
+func checkJobs(c *conf.Cluster, known addresses) ([]checks.Job, error) {
+	var jobs []checks.Job
+	for i := range c.Checks {
+		check := &c.Checks[i]
+		monitor, err := checks.NewMonitor(*check)
+		if err != nil {
+			return nil, fmt.Errorf("cluster %s: check %s: %w", c.Name, check.ID, err)
+		}
+		seen := map[string]bool{}
+		for _, level := range c.Levels {
+			for _, server := range level.Servers {
+				if seen[server.Name] {
+					continue
+				}
+				seen[server.Name] = true
+				target, ok := checkTarget(c, check, &server, known)
+				if ok {
+					jobs = append(jobs, checks.Job{Monitor: monitor, Target: target, Spec: *check, Identity: server.Address.String()})
+				}
+			}
+		}
+	}
+	return jobs, nil
+}
+
+// checkTarget is where a check finds a server: at its own address, unless the check names another host or port.
+func checkTarget(c *conf.Cluster, check *conf.Check, server *conf.Server, known addresses) (checks.Target, bool) {
+	t := checks.Target{Cluster: c.Name, Server: server.Name, Source: server.Source}
+	at := server.Address
+	if at.Path != "" && check.Address == "" {
+		t.Network, t.Address = "unix", at.Path
+		return t, true
+	}
+	host, port := check.Address, check.Port
+	switch {
+	case host != "":
+	case at.Host != "":
+		t.Host = at.Host
+		if len(known[at.Host]) == 0 {
+			return t, false
+		}
+		host = known[at.Host][0].String()
+	default:
+		host = at.Addr.Addr().String()
+	}
+	if port == 0 {
+		port = int(at.Port)
+	}
+	t.Address = net.JoinHostPort(host, strconv.Itoa(port))
+	return t, true
+}
+
+// checked takes the result of a check.
+func (e *Engine) checked(r checks.Result) {
+	e.log.Debug("check", "cluster", r.Cluster, "server", r.Server, "check", r.Check, "pass", r.Pass, "detail", r.Detail, "took", r.Took)
+	now := e.now.Load()
+	if c := now.clusters[r.Cluster]; c != nil && now.jobs[checks.Key{Cluster: r.Cluster, Server: r.Server, Check: r.Check}] {
+		c.SetCheck(r.Server, r.Check, r.Up, r.Detail, e.plane.Now())
+	}
+}
+
+// checkState tells the runner what is thought of a server before it is checked.
+func (e *Engine) checkState(cluster, server string) checks.State {
+	c := e.now.Load().clusters[cluster]
+	if c == nil {
+		return checks.StateUp
+	}
+	return checkStateOf(c, server, e.plane.Now())
+}
+
+// observe takes what the balancing has noticed. It is called on the data plane's loops and does not block.
+func (e *Engine) observe(ev balance.Event) {
+	level := slog.LevelInfo
+	if ev.Kind == balance.ServerDown || ev.Kind == balance.ClusterEmpty {
+		level = slog.LevelWarn
+	}
+	attrs := []slog.Attr{slog.String("event", ev.Kind.String()), slog.String("cluster", ev.Cluster)}
+	for _, a := range []slog.Attr{
+		slog.String("level", ev.Level), slog.String("server", ev.Server), slog.String("from", ev.From),
+		slog.String("to", ev.To), slog.String("layer", ev.Layer), slog.String("reason", ev.Reason),
+	} {
+		if a.Value.String() != "" {
+			attrs = append(attrs, a)
+		}
+	}
+	e.log.LogAttrs(context.Background(), level, ev.Kind.String(), attrs...)
+}
+
+// tickEvery is how often clusters are asked whether time alone has changed something.
+const tickEvery = 250 * time.Millisecond
+
+func (e *Engine) keepTime() {
+	tick := time.NewTicker(tickEvery)
+	defer tick.Stop()
+	for {
+		select {
+		case <-e.ctx.Done():
+			return
+		case <-tick.C:
+		}
+		now := e.plane.Now()
+		for _, c := range e.now.Load().clusters {
+			c.Tick(now)
+		}
+	}
+}

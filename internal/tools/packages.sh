@@ -1,0 +1,31 @@
+#!/bin/sh
+# Installs, with Debian's package manager, the programs that tests and the bench run against, where they are missing.
+set -eu
+want() { command -v "$1" >/dev/null 2>&1 || [ -x "/usr/sbin/$1" ] || missing="$missing $2"; }
+missing=
+want redis-server redis-server
+want redis-cli redis-tools
+want mariadbd mariadb-server
+want mariadb mariadb-client
+want haproxy haproxy
+want nginx nginx
+[ -e /usr/lib/nginx/modules/ngx_stream_module.so ] || missing="$missing libnginx-mod-stream"
+want nft nftables
+want ip iproute2
+want strace strace
+want gcc gcc
+[ -n "$missing" ] || exit 0
+if ! command -v apt-get >/dev/null 2>&1 || [ "$(id -u)" != 0 ]; then
+	echo "missing:$missing (install them, or run this as root on Debian)" >&2
+	exit 1
+fi
+# Services that the packages would start are not wanted: tests start what they need.
+policy=/usr/sbin/policy-rc.d
+if [ ! -e "$policy" ]; then
+	printf '#!/bin/sh\nexit 101\n' >"$policy"
+	chmod +x "$policy"
+	trap 'rm -f "$policy"' EXIT
+fi
+apt-get update -qq
+# shellcheck disable=SC2086
+DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $missing

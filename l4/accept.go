@@ -1,0 +1,171 @@
+package l4
+
+// Accepting: from the listening socket to a session in the right loop. A passing error never ends it and never spins.
+
+import (
+	"net/netip"
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// door is a listening socket as its loop sees it. Clients come in here.
+type door struct {
+	ln      *Listener
+	fd      int32
+	burst   int           // how many to accept before looking at other events; follows the load
+	resume  time.Duration // when to try again after a shortage
+	waiting bool
+}
+
+// accepted is a client on its way into a loop.
+type accepted struct {
+	ln   *Listener
+	fd   int32
+	from netip.AddrPort
+}
+
+const (
+	burstMax = 64
+	// shortagePause is how long a listening socket rests when the process or the machine has run out of something.
+	// Sessions that end meanwhile make room; a client waits for no longer than this after there is some.
+	shortagePause = 100 * time.Millisecond
+	// errorPause follows any other error that accept may report for ever.
+	errorPause = 20 * time.Millisecond
+)
+
+func (l *loop) openDoor(ln *Listener, fd int32) {
+	d := &door{ln: ln, fd: fd, burst: 1}
+	l.doors[ln.number] = d
+	d.listen(l, unix.EPOLLIN, unix.EPOLL_CTL_ADD)
+}
+
+func (d *door) listen(l *loop, events uint32, op int) {
+	if e := epollControl(l.epfd, op, d.fd, events, markListener, d.ln.number); e != 0 {
+		l.plane.complain("cannot watch a listening socket", "address", d.ln.at.String(), "error", e)
+		l.pause(d, shortagePause)
+	}
+}
+
+// closeDoor takes in the clients that are queued, then closes.
+func (l *loop) closeDoor(number int32) {
+	d := l.doors[number]
+	if d == nil {
+		return
+	}
+	for l.acceptOne(d) == 0 {
+	}
+	delete(l.doors, number)
+	d.close()
+}
+
+func (d *door) close() { closeFD(d.fd) }
+
+// accept takes in a burst of clients. The socket is watched level-triggered, so whoever is left is reported again; the
+// burst grows while there are more, and shrinks to what was found, which saves the calls that would find nothing.
+func (l *loop) accept(d *door) {
+	if d.waiting {
+		return
+	}
+	for n := range d.burst {
+		switch e := l.acceptOne(d); e {
+		case 0, syscall.ECONNABORTED:
+		case eagain:
+			d.burst = max(1, n)
+			return
+		case syscall.EMFILE, syscall.ENFILE, syscall.ENOBUFS, syscall.ENOMEM:
+			l.plane.complain("cannot accept: out of descriptors or memory", "address", d.ln.at.String(), "error", e)
+			l.pause(d, shortagePause)
+			return
+		default:
+			l.plane.complain("cannot accept", "address", d.ln.at.String(), "error", e)
+			l.pause(d, errorPause)
+			return
+		}
+	}
+	d.burst = min(d.burst*2, burstMax)
+}
+
+// pause stops watching a listening socket for a while: level-triggered readiness would spin.
+func (l *loop) pause(d *door, d4 time.Duration) {
+	d.resume = l.now + d4
+	if !d.waiting {
+		d.waiting = true
+		l.paused = append(l.paused, d)
+		epollControl(l.epfd, unix.EPOLL_CTL_MOD, d.fd, 0, markListener, d.ln.number)
+	}
+}
+
+// resume watches again what has rested.
+func (l *loop) resume() {
+	resting := l.paused
+	l.paused = nil
+	for _, d := range resting {
+		switch {
+		case l.doors[d.ln.number] != d: // closed meanwhile
+		case l.now < d.resume:
+			l.paused = append(l.paused, d)
+		default:
+			d.waiting = false
+			epollControl(l.epfd, unix.EPOLL_CTL_ADD, d.fd, 0, markListener, d.ln.number) // in case it never was
+			d.listen(l, unix.EPOLLIN, unix.EPOLL_CTL_MOD)
+		}
+	}
+}
+
+// acceptOne accepts one client and hands it to a loop: this one, unless another has clearly fewer sessions. The kernel
+// spreads clients by hash, which leaves a few long sessions unevenly spread.
+func (l *loop) acceptOne(d *door) errno {
+	var from rawAddr
+	fd, e := acceptSocket(d.fd, &from)
+	if e != 0 {
+		return e
+	}
+	p := l.plane
+	if p.count.Add(1) > p.limit.Load() {
+		p.refuse(fd)
+		return 0
+	}
+	client := accepted{ln: d.ln, fd: fd, from: from.ip()}
+	if other := l.other(); other != nil {
+		other.live.Add(1)
+		other.post(message{client: client})
+		return 0
+	}
+	l.live.Add(1)
+	l.admit(&client)
+	return 0
+}
+
+// other is a loop that has clearly fewer sessions than this one. One is looked at, in turn.
+func (l *loop) other() *loop {
+	loops := l.plane.loops
+	if len(loops) == 1 {
+		return nil
+	}
+	next := l.index + 1 + int(l.lastID)%(len(loops)-1)
+	o := loops[next%len(loops)]
+	mine, theirs := l.live.Load(), o.live.Load()
+	if mine-theirs >= 1+theirs/8 {
+		return o
+	}
+	return nil
+}
+
+// admit begins the session of a client that this loop was given.
+func (l *loop) admit(c *accepted) {
+	if l.stopping {
+		l.live.Add(-1)
+		l.plane.refuse(c.fd)
+		return
+	}
+	l.open().begin(l, c.ln, c.ln.set.Load(), c.fd, c.from)
+}
+
+// refuse turns a client away that was counted but has no session.
+func (p *Plane) refuse(fd int32) {
+	p.refused.Add(1)
+	resetFD(fd)
+	p.departed()
+}

@@ -1,0 +1,75 @@
+package l4
+
+// Socket addresses as the kernel wants them, made once and used for every call.
+
+import (
+	"encoding/binary"
+	"net/netip"
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+)
+
+// rawAddr is a socket address in kernel form.
+type rawAddr struct {
+	any unix.RawSockaddrAny
+	len uint32
+}
+
+func (a *rawAddr) bytes() []byte {
+	return (*[unix.SizeofSockaddrAny]byte)(unsafe.Pointer(&a.any))[:]
+}
+
+func (a *rawAddr) family() int { return int(a.any.Addr.Family) }
+
+// setIP fills in an address and port. The zone of an IPv6 address must be numeric or the name of an interface, already
+// resolved into scope by the caller.
+func (a *rawAddr) setIP(ap netip.AddrPort, scope uint32) {
+	*a = rawAddr{}
+	b := a.bytes()
+	addr := ap.Addr()
+	if addr.Is4() {
+		a.any.Addr.Family = unix.AF_INET
+		binary.BigEndian.PutUint16(b[2:], ap.Port())
+		ip := addr.As4()
+		copy(b[4:], ip[:])
+		a.len = unix.SizeofSockaddrInet4
+		return
+	}
+	a.any.Addr.Family = unix.AF_INET6
+	binary.BigEndian.PutUint16(b[2:], ap.Port())
+	ip := addr.As16()
+	copy(b[8:], ip[:])
+	binary.NativeEndian.PutUint32(b[24:], scope)
+	a.len = unix.SizeofSockaddrInet6
+}
+
+// setPath fills in the path of a unix socket; a leading @ means the abstract namespace. It reports false when the path
+// does not fit.
+func (a *rawAddr) setPath(path string) bool {
+	*a = rawAddr{}
+	b := a.bytes()
+	if len(path) == 0 || len(path) > 107 {
+		return false
+	}
+	a.any.Addr.Family = unix.AF_UNIX
+	copy(b[2:], path)
+	a.len = uint32(2 + len(path) + 1)
+	if path[0] == '@' {
+		b[2] = 0
+		a.len--
+	}
+	return true
+}
+
+// ip reads an address the kernel has written. IPv4-mapped addresses come out as IPv4; a unix socket as the zero value.
+func (a *rawAddr) ip() netip.AddrPort {
+	b := a.bytes()
+	switch a.family() {
+	case unix.AF_INET:
+		return netip.AddrPortFrom(netip.AddrFrom4([4]byte(b[4:8])), binary.BigEndian.Uint16(b[2:]))
+	case unix.AF_INET6:
+		return netip.AddrPortFrom(netip.AddrFrom16([16]byte(b[8:24])).Unmap(), binary.BigEndian.Uint16(b[2:]))
+	}
+	return netip.AddrPort{}
+}

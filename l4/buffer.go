@@ -1,0 +1,97 @@
+package l4
+
+// What a loop lends to streams that cannot be delivered at once: buffers for what a socket refused, and pipes for
+// streams that are spliced. Both are free lists owned by one loop, bounded, and never shrink below zero work: an idle
+// session holds neither.
+
+const (
+	// scratchSize is the most that one read takes off a socket, and the size of a lent buffer. A read that fills it is
+	// the sign of a stream worth splicing.
+	scratchSize = 32 << 10
+	// pipeSize is what F_SETPIPE_SZ asks for. The kernel counts one page for every fragment of a socket buffer,
+	// whatever the fragment's length, so a pipe of this size holds several times as many bytes.
+	pipeSize = 256 << 10
+	// spliceMax bounds one splice into a pipe.
+	spliceMax = 1 << 20
+
+	keepBuffers = 64
+	keepPipes   = 32
+)
+
+// buffer holds bytes that were received and not yet taken by the other socket: data[from:to].
+type buffer struct {
+	from, to int
+	data     [scratchSize]byte
+}
+
+type bufferPool struct {
+	free []*buffer
+}
+
+func (p *bufferPool) get() *buffer {
+	if n := len(p.free); n > 0 {
+		b := p.free[n-1]
+		p.free = p.free[:n-1]
+		return b
+	}
+	return new(buffer)
+}
+
+func (p *bufferPool) put(b *buffer) {
+	if len(p.free) < keepBuffers {
+		b.from, b.to = 0, 0
+		p.free = append(p.free, b)
+	}
+}
+
+// pipe is a kernel pipe and how many bytes are in it.
+type pipe struct {
+	r, w int32
+	held int
+}
+
+type pipePool struct {
+	free []*pipe
+}
+
+// get returns nil when the process has no descriptors left for a pipe: the stream is copied instead.
+func (p *pipePool) get() *pipe {
+	if n := len(p.free); n > 0 {
+		x := p.free[n-1]
+		p.free = p.free[:n-1]
+		return x
+	}
+	r, w, e := openPipe()
+	if e != 0 {
+		return nil
+	}
+	setPipeSize(w, pipeSize) // refused when the user's share of pipe memory is spent: the default size serves too
+	return &pipe{r: r, w: w}
+}
+
+// put takes a pipe back. One that still holds bytes is closed: they belong to a session that has ended.
+func (p *pipePool) put(x *pipe) {
+	if x.held == 0 && len(p.free) < keepPipes {
+		p.free = append(p.free, x)
+		return
+	}
+	closeFD(x.r)
+	closeFD(x.w)
+}
+
+// trim closes pipes that nobody took since the last trim, all but keep of them.
+func (p *pipePool) trim(keep int) {
+	for len(p.free) > keep {
+		n := len(p.free) - 1
+		closeFD(p.free[n].r)
+		closeFD(p.free[n].w)
+		p.free = p.free[:n]
+	}
+}
+
+func (p *bufferPool) trim(keep int) {
+	if len(p.free) > keep {
+		clear(p.free[keep:])
+		p.free = p.free[:keep]
+	}
+}

@@ -1,0 +1,265 @@
+package l4
+
+// The beginning of a session: from an accepted client to a connected server. The only step back in a session's life is
+// here, from a failed dial to the next pick.
+
+import (
+	"errors"
+	"net/netip"
+	"syscall"
+	"time"
+
+	"weir/balance"
+)
+
+// dialling is what a session needs only until it is connected, borrowed from its loop.
+type dialling struct {
+	trial    balance.Trial
+	waiter   balance.Waiter
+	queued   bool
+	target   *Target
+	address  int           // which of the target's addresses is being dialled
+	began    time.Duration // when the attempt began
+	deadline time.Duration // when the attempt on this address is given up
+	last     End           // how the last attempt failed
+}
+
+type diallingPool struct {
+	free []*dialling
+}
+
+func (p *diallingPool) get() *dialling {
+	if n := len(p.free); n > 0 {
+		d := p.free[n-1]
+		p.free = p.free[:n-1]
+		return d
+	}
+	return new(dialling)
+}
+
+func (p *diallingPool) put(d *dialling) {
+	if len(p.free) < 256 {
+		*d = dialling{}
+		p.free = append(p.free, d)
+	}
+}
+
+// begin takes over a client that was accepted and looks for a server.
+func (s *session) begin(l *loop, ln *Listener, set *Settings, fd int32, from netip.AddrPort) {
+	s.listener, s.set, s.from = ln, set, from
+	s.begun, s.clientAt, s.serverAt = l.now, l.now, l.now
+	s.client = socket{fd: fd, nodelay: true} // inherited from the listening socket
+	s.server = socket{fd: -1}
+	s.dialling = l.dials.get()
+	s.phase = phaseDial
+	if !l.watch(s, clientSide, fd) {
+		s.finish(l, DialLocalShortage)
+		return
+	}
+	t := &s.dialling.trial
+	t.Levels = set.Levels
+	t.Key, t.Keyed = set.hashKey(fd, from)
+	s.pick(l)
+}
+
+// pick claims a server and starts to dial it. A failure that is known at once leads on to the next server.
+func (s *session) pick(l *loop) {
+	d := s.dialling
+	for {
+		lease, err := s.set.Cluster.Pick(l.now, &d.trial)
+		if err != nil {
+			s.unserved(l, err)
+			return
+		}
+		s.lease = lease
+		if e := s.attempt(l); e == 0 || !s.another(l, e) {
+			return
+		}
+	}
+}
+
+// unserved ends a session for which no server is left, or lets it wait for one that is full.
+func (s *session) unserved(l *loop, err error) {
+	if errors.Is(err, balance.ErrFull) && s.set.QueueTimeout > 0 {
+		s.enqueue(l)
+		return
+	}
+	if last := s.dialling.last; last != NotEnded {
+		s.finish(l, last) // the error of the last attempt says more
+		return
+	}
+	s.finish(l, DialNoServer)
+}
+
+// attempt starts to dial the server of the lease.
+func (s *session) attempt(l *loop) errno {
+	d := s.dialling
+	if s.attempts < 1<<16-1 {
+		s.attempts++
+	}
+	d.target, _ = s.lease.Server().Handle().(*Target)
+	d.began = l.now
+	s.phase = phaseDial
+	return s.connectFrom(l, 0)
+}
+
+// connectFrom starts connecting to the first of the target's addresses, from the given one on, that does not fail at
+// once. It returns why the last one failed, or 0 when an event will tell.
+func (s *session) connectFrom(l *loop, address int) errno {
+	d := s.dialling
+	e := syscall.EDESTADDRREQ
+	for ; address < d.target.addresses(); address++ {
+		d.address = address
+		if e = s.connect(l); e == 0 || isShortage(e) {
+			return e
+		}
+	}
+	return e
+}
+
+// connect opens a socket to the current address and starts connecting.
+func (s *session) connect(l *loop) errno {
+	d := s.dialling
+	fd, e := d.target.open(d.address, s.set)
+	if e != 0 {
+		return e
+	}
+	s.server = socket{fd: fd, nodelay: d.target.isUnix()}
+	e = connectSocket(fd, &d.target.addrs[d.address])
+	if e != 0 && e != einprogress {
+		s.server.close(true)
+		if e == eagain && d.target.isUnix() {
+			return syscall.ECONNREFUSED // its queue is full
+		}
+		return e
+	}
+	if !l.watch(s, serverSide, fd) {
+		s.server.close(true)
+		return syscall.ENOMEM
+	}
+	// Each address that is left gets an equal part of what is left of connect_timeout.
+	left := max(d.began+s.set.ConnectTimeout-l.now, wheelTick)
+	d.deadline = l.now + left/time.Duration(d.target.addresses()-d.address)
+	at := d.deadline
+	if t := s.set.TryTimeout; t > 0 {
+		at = min(at, s.begun+t)
+	}
+	l.wheel.arm(&s.timer, at)
+	return 0
+}
+
+// dial is the phase between connect and connected.
+func (s *session) dial(l *loop) {
+	switch {
+	case s.client.failed:
+		s.finish(l, DialClientReset)
+	case s.server.failed:
+		e := socketError(s.server.fd)
+		if e == 0 {
+			e = syscall.ECONNREFUSED
+		}
+		s.dialFailed(l, e)
+	case s.server.fin && !s.server.writable: // a unix socket that hung up
+		s.dialFailed(l, syscall.ECONNREFUSED)
+	case s.server.writable:
+		s.established(l)
+	}
+}
+
+// dialFailed goes on with the target's next address, else with the next server.
+func (s *session) dialFailed(l *loop, e errno) {
+	s.server.close(true)
+	d := s.dialling
+	if s.overTry(l) {
+		s.judge(l, e)
+		s.finish(l, DialTryTimeout)
+		return
+	}
+	if d.address+1 < d.target.addresses() && !isShortage(e) {
+		if e = s.connectFrom(l, d.address+1); e == 0 {
+			return
+		}
+	}
+	if s.another(l, e) {
+		s.pick(l)
+	}
+}
+
+func (s *session) dialExpired(l *loop) { s.dialFailed(l, syscall.ETIMEDOUT) }
+
+// overTry reports whether try_timeout has run out.
+func (s *session) overTry(l *loop) bool {
+	t := s.set.TryTimeout
+	return t > 0 && l.now >= s.begun+t
+}
+
+// another gives the lease back as the error asks, and reports whether another server may be tried.
+func (s *session) another(l *loop, e errno) bool {
+	s.judge(l, e)
+	switch {
+	case isShortage(e):
+		s.finish(l, DialLocalShortage)
+		return false
+	case s.overTry(l):
+		s.finish(l, DialTryTimeout)
+		return false
+	}
+	return true
+}
+
+// judge gives the lease back: a failed dial is the server's failure unless this machine was short of something.
+func (s *session) judge(l *loop, e errno) {
+	s.dialling.last = dialEnd(e)
+	if isShortage(e) || isLocal(e) {
+		s.lease.Done(l.now)
+	} else {
+		s.lease.Fail(l.now)
+	}
+}
+
+// established turns a dial into a relay.
+func (s *session) established(l *loop) {
+	d := s.dialling
+	s.lease.Established(l.now, l.now-d.began)
+	s.dialling = nil
+	l.dials.put(d)
+	s.phase = phaseRelay
+	s.connected = l.now
+	s.clientAt, s.serverAt = l.now, l.now
+	l.wheel.arm(&s.timer, l.now+settleAfter)
+	s.relay(l)
+}
+
+// isShortage reports whether an error means that this machine is out of something: trying another server would meet
+// the same shortage.
+func isShortage(e errno) bool {
+	switch e {
+	case syscall.EMFILE, syscall.ENFILE, syscall.ENOBUFS, syscall.ENOMEM, syscall.ENOSPC:
+		return true
+	}
+	return false
+}
+
+// isLocal reports whether an error is about this machine's address or ports towards one server: no failure of the
+// server, but another one may do.
+func isLocal(e errno) bool {
+	switch e {
+	case syscall.EADDRNOTAVAIL, syscall.EADDRINUSE, syscall.EACCES, syscall.EPERM, syscall.EAFNOSUPPORT,
+		syscall.EINVAL, syscall.EAGAIN, syscall.EDESTADDRREQ:
+		return true
+	}
+	return false
+}
+
+// dialEnd is the end of a session whose last dial failed with e.
+func dialEnd(e errno) End {
+	switch {
+	case isShortage(e) || isLocal(e):
+		return DialLocalShortage
+	case e == syscall.ETIMEDOUT:
+		return DialTimeout
+	case e == syscall.ECONNREFUSED || e == syscall.ECONNRESET || e == syscall.ENOENT:
+		return DialRefused
+	}
+	return DialUnreachable
+}

@@ -1,0 +1,74 @@
+package l4
+
+// Why a session finished: the phase it was in and the party that ended it, or the limit that did.
+
+// End is the one reason for which a session finished. Its text is what logs, metrics and the API show.
+type End uint8
+
+// The ends of a session. The word before the colon is the phase.
+const (
+	NotEnded End = iota
+
+	DialNoServer       // nothing eligible was left to try
+	DialRefused        // the last server tried refused
+	DialTimeout        // connect_timeout ran out on the last server tried
+	DialUnreachable    // the network said that the last server tried cannot be reached
+	DialTryTimeout     // try_timeout ran out
+	DialLocalShortage  // this machine had no descriptor, port, address or memory to dial with
+	DialClientReset    // the client gave up before a server was found
+	DialQueueTimeout   // queue_timeout ran out before a server had room
+	RelayClientClosed  // both sides finished cleanly, the client first
+	RelayServerClosed  // both sides finished cleanly, the server first
+	RelayClientReset   // the client aborted
+	RelayServerReset   // the server aborted
+	RelayClientTimeout // the client's host stopped answering (keepalive or tcp_user_timeout)
+	RelayServerTimeout // the server's host stopped answering
+	RelayClientIdle    // client_idle_timeout
+	RelayServerIdle    // server_idle_timeout
+	RelayHalfClose     // half_close_timeout
+	CutServerDown      // the server went down or into maint, and on_down is close
+	CutServerGone      // the server was removed and drain_timeout ran out
+	CutListenerGone    // the listener was removed and drain_timeout ran out
+	CutShutdown        // weir stopped and drain_timeout ran out
+	CutOperator        // an operator ended it
+	endCount
+)
+
+var endTexts = [endCount]string{
+	NotEnded:           "",
+	DialNoServer:       "dial: no server",
+	DialRefused:        "dial: server refused",
+	DialTimeout:        "dial: server connect_timeout",
+	DialUnreachable:    "dial: server unreachable",
+	DialTryTimeout:     "dial: try_timeout",
+	DialLocalShortage:  "dial: local shortage",
+	DialClientReset:    "dial: client reset",
+	DialQueueTimeout:   "dial: queue_timeout",
+	RelayClientClosed:  "relay: client closed",
+	RelayServerClosed:  "relay: server closed",
+	RelayClientReset:   "relay: client reset",
+	RelayServerReset:   "relay: server reset",
+	RelayClientTimeout: "relay: client timeout",
+	RelayServerTimeout: "relay: server timeout",
+	RelayClientIdle:    "relay: client_idle_timeout",
+	RelayServerIdle:    "relay: server_idle_timeout",
+	RelayHalfClose:     "relay: half_close_timeout",
+	CutServerDown:      "cut: server down",
+	CutServerGone:      "cut: server removed",
+	CutListenerGone:    "cut: listener removed",
+	CutShutdown:        "cut: shutdown",
+	CutOperator:        "cut: operator",
+}
+
+func (e End) String() string {
+	if e < endCount {
+		return endTexts[e]
+	}
+	return "unknown"
+}
+
+// Clean reports whether both sides finished of their own accord with every byte delivered.
+func (e End) Clean() bool { return e == RelayClientClosed || e == RelayServerClosed }
+
+// cut reports whether the session was ended from outside.
+func (e End) cut() bool { return e >= CutServerDown }

@@ -1,0 +1,198 @@
+package l4
+
+// Listening sockets: made before anything is changed, accepted from once started, emptied before they are closed.
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"os"
+	"sync/atomic"
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"weir/conf"
+)
+
+// Listener is one address where clients arrive. Every loop has a listening socket of its own for it (SO_REUSEPORT),
+// between which the kernel spreads the clients; a unix socket has one.
+type Listener struct {
+	plane  *Plane
+	at     conf.Endpoint
+	number int32
+	fds    []int32 // until Start; then the loops own them
+	set    atomic.Pointer[Settings]
+}
+
+// Listen binds an address and starts queueing clients, but accepts none before Start. The error names the address and
+// what the kernel said. A listener that is never started is closed with Discard. An address may overlap with that of
+// another listener of this plane only if beside is set; otherwise whoever holds it makes Listen fail.
+func (p *Plane) Listen(at conf.Endpoint, set *Settings, beside bool) (*Listener, error) {
+	ln := &Listener{plane: p, at: at, number: p.listeners.Add(1)}
+	ln.set.Store(set)
+	sockets := len(p.loops)
+	if at.Path != "" {
+		if err := clearStale(at.Path); err != nil {
+			return nil, fmt.Errorf("listen on %s: %w", at, err)
+		}
+		sockets = 1
+	}
+	for i := range sockets {
+		fd, e := bindListening(at, set, beside || i > 0)
+		if e != 0 {
+			ln.Discard()
+			return nil, fmt.Errorf("listen on %s: %w", at, e)
+		}
+		ln.fds = append(ln.fds, fd)
+	}
+	for _, fd := range ln.fds {
+		if e := listenSocket(fd, set.Backlog); e != 0 {
+			ln.Discard()
+			return nil, fmt.Errorf("listen on %s: %w", at, e)
+		}
+	}
+	return ln, nil
+}
+
+// bindListening makes one listening socket. The first of an address is bound without SO_REUSEPORT, so that an address
+// that another process of the same user listens at is refused instead of shared with it; it gets the option afterwards,
+// for the others to join.
+func bindListening(at conf.Endpoint, set *Settings, share bool) (int32, errno) {
+	var to rawAddr
+	if at.Path != "" {
+		if !to.setPath(at.Path) {
+			return -1, syscall.ENAMETOOLONG
+		}
+	} else {
+		scope, e := scopeOf(at.Addr.Addr())
+		if e != 0 {
+			return -1, e
+		}
+		to.setIP(at.Addr, scope)
+	}
+	fd, e := openSocket(to.family(), unix.SOCK_STREAM)
+	if e != 0 {
+		return -1, e
+	}
+	if at.Path == "" {
+		setOption(fd, unix.SOL_SOCKET, unix.SO_REUSEADDR, 1)
+		if to.family() == unix.AF_INET6 {
+			only := 1
+			if at.Addr.Addr().IsUnspecified() {
+				only = 0
+			}
+			setOption(fd, unix.IPPROTO_IPV6, unix.IPV6_V6ONLY, only)
+		}
+		if share {
+			setOption(fd, unix.SOL_SOCKET, unix.SO_REUSEPORT, 1)
+		}
+	}
+	if e = bindSocket(fd, &to); e != 0 {
+		closeFD(fd)
+		return -1, e
+	}
+	if at.Path == "" {
+		setOption(fd, unix.SOL_SOCKET, unix.SO_REUSEPORT, 1)
+		inherit(fd, set)
+	}
+	return fd, 0
+}
+
+// inherit sets what accepted sockets take over from the listening one, which saves the calls on every session.
+func inherit(fd int32, set *Settings) {
+	setOption(fd, unix.IPPROTO_TCP, unix.TCP_NODELAY, 1)
+	if set.Keepalive > 0 {
+		set.settle(fd)
+	} else {
+		setOption(fd, unix.SOL_SOCKET, unix.SO_KEEPALIVE, 0)
+	}
+	setOption(fd, unix.IPPROTO_TCP, unix.TCP_USER_TIMEOUT, int(set.UserTimeout/time.Millisecond))
+}
+
+func scopeOf(addr netip.Addr) (uint32, errno) {
+	if addr.Zone() == "" {
+		return 0, 0
+	}
+	iface, err := net.InterfaceByName(addr.Zone())
+	if err != nil {
+		return 0, syscall.ENODEV
+	}
+	return uint32(iface.Index), 0
+}
+
+// clearStale removes a socket file that nobody listens at any more, as a killed process leaves it. One that is alive,
+// or a file that is no socket, is left alone.
+func clearStale(path string) error {
+	if path[0] == '@' {
+		return nil
+	}
+	info, err := os.Lstat(path)
+	switch {
+	case errors.Is(err, os.ErrNotExist):
+		return nil
+	case err != nil:
+		return err
+	case info.Mode()&os.ModeSocket == 0:
+		return fmt.Errorf("%w: the file is not a socket", syscall.EEXIST)
+	}
+	conn, err := net.Dial("unix", path)
+	if err == nil {
+		conn.Close()
+		return syscall.EADDRINUSE
+	}
+	if !errors.Is(err, syscall.ECONNREFUSED) {
+		return err
+	}
+	return os.Remove(path)
+}
+
+// Endpoint is the address the listener was made for.
+func (ln *Listener) Endpoint() conf.Endpoint { return ln.at }
+
+// Settings is what new sessions get.
+func (ln *Listener) Settings() *Settings { return ln.set.Load() }
+
+// Discard closes a listener that was not started.
+func (ln *Listener) Discard() {
+	for _, fd := range ln.fds {
+		closeFD(fd)
+	}
+	if ln.at.Path != "" && len(ln.fds) > 0 && ln.at.Path[0] != '@' {
+		os.Remove(ln.at.Path)
+	}
+	ln.fds = nil
+}
+
+// Start begins to accept. The loops own the sockets from now on.
+func (ln *Listener) Start() {
+	fds := ln.fds
+	ln.fds = nil
+	for i, fd := range fds {
+		ln.plane.loops[i].post(message{do: func(l *loop) { l.openDoor(ln, fd) }})
+	}
+}
+
+// Update gives new sessions other settings; those under way keep theirs.
+func (ln *Listener) Update(set *Settings) {
+	old := ln.set.Swap(set)
+	if old.Keepalive == set.Keepalive && old.UserTimeout == set.UserTimeout && old.Backlog == set.Backlog {
+		return
+	}
+	ln.plane.tell(func(l *loop) {
+		if d := l.doors[ln.number]; d != nil {
+			inherit(d.fd, set)
+			listenSocket(d.fd, set.Backlog)
+		}
+	})
+}
+
+// Stop accepts what is queued, closes the sockets and returns when no client can arrive any more. Sessions go on.
+func (ln *Listener) Stop() {
+	ln.plane.ask(func(l *loop) { l.closeDoor(ln.number) })
+	if ln.at.Path != "" && ln.at.Path[0] != '@' {
+		os.Remove(ln.at.Path)
+	}
+}

@@ -1,0 +1,192 @@
+package l4
+
+import (
+	"fmt"
+	"log/slog"
+	"math"
+	"runtime"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"weir/balance"
+)
+
+// Options are what a Plane is opened with.
+type Options struct {
+	Loops  int          // event loops; 0 = one per CPU
+	Pin    bool         // bind each loop to a CPU of its own
+	Record func(Record) // called on a loop for every session that its Settings ask to record; must not block. May be nil
+	Log    *slog.Logger // must not block; nil = nothing is logged
+	Origin time.Time    // where the plane's clock starts, so that it can be shared; zero = now
+}
+
+// Plane is the data plane: the loops, their listeners and sessions.
+type Plane struct {
+	loops  []*loop
+	record func(Record)
+	log    *slog.Logger
+	origin time.Time
+	done   sync.WaitGroup
+
+	listeners atomic.Int32 // the last number given to one
+	count     atomic.Int64 // sessions, those on their way into a loop included
+	limit     atomic.Int64
+	refused   atomic.Uint64
+	idle      chan struct{} // has a value whenever count has come down to 0
+
+	complained atomic.Int64 // when the last complaint was logged, on the plane's clock
+	muted      atomic.Int64 // complaints left out since
+}
+
+// Open starts the loops. The caller keeps GOMAXPROCS above their number, so that the rest of the process finds a
+// processor, and closes the plane when it is done.
+func Open(o Options) (*Plane, error) {
+	if o.Loops <= 0 {
+		o.Loops = runtime.NumCPU()
+	}
+	if o.Log == nil {
+		o.Log = slog.New(slog.DiscardHandler)
+	}
+	if o.Origin.IsZero() {
+		o.Origin = time.Now()
+	}
+	p := &Plane{record: o.Record, log: o.Log, origin: o.Origin, idle: make(chan struct{}, 1)}
+	p.limit.Store(math.MaxInt64)
+	p.complained.Store(math.MinInt64 / 2)
+	for i := range o.Loops {
+		l, e := openLoop(p, i)
+		if e != 0 {
+			for _, l := range p.loops {
+				l.close()
+			}
+			return nil, fmt.Errorf("event loop: %w", e)
+		}
+		p.loops = append(p.loops, l)
+	}
+	for i, l := range p.loops {
+		cpu := -1
+		if o.Pin {
+			cpu = i % runtime.NumCPU()
+		}
+		p.done.Go(func() { l.run(cpu) })
+	}
+	return p, nil
+}
+
+// Close resets whatever sessions are left and returns when every loop has ended. Listeners are to be stopped before.
+func (p *Plane) Close() {
+	p.tell(func(l *loop) { l.stopping = true })
+	p.done.Wait()
+}
+
+// Now is the time on the plane's clock: monotonic, from an origin of its own.
+func (p *Plane) Now() time.Duration { return time.Since(p.origin) }
+
+// Loops is how many event loops there are.
+func (p *Plane) Loops() int { return len(p.loops) }
+
+// Limit sets how many sessions there may be at once; more clients are turned away. Lowering it ends none.
+func (p *Plane) Limit(sessions int) { p.limit.Store(int64(sessions)) }
+
+// Sessions is how many there are.
+func (p *Plane) Sessions() int { return int(p.count.Load()) }
+
+// Refused is how many clients were turned away by the limit.
+func (p *Plane) Refused() uint64 { return p.refused.Load() }
+
+// Idle has a value after the last session has ended. Whoever waits checks Sessions, before and after.
+func (p *Plane) Idle() <-chan struct{} { return p.idle }
+
+// departed counts a session out.
+func (p *Plane) departed() {
+	if p.count.Add(-1) == 0 {
+		select {
+		case p.idle <- struct{}{}:
+		default:
+		}
+	}
+}
+
+// tell leaves every loop something to do.
+func (p *Plane) tell(do func(*loop)) {
+	for _, l := range p.loops {
+		l.post(message{do: do})
+	}
+}
+
+// ask has every loop do something and waits for it.
+func (p *Plane) ask(do func(*loop)) {
+	var wait sync.WaitGroup
+	wait.Add(len(p.loops))
+	p.tell(func(l *loop) {
+		do(l)
+		wait.Done()
+	})
+	wait.Wait()
+}
+
+// View is what tells sessions apart from outside.
+type View struct {
+	ID       uint64
+	Listener *Listener
+	Server   *balance.Server // nil while none is chosen
+}
+
+// cutBatch bounds how many sessions a loop cuts before it looks after the others.
+const cutBatch = 128
+
+// Cut ends the sessions that match, a batch at a time, and returns how many there were.
+func (p *Plane) Cut(match func(View) bool, end End) int {
+	var cut atomic.Int64
+	var wait sync.WaitGroup
+	wait.Add(len(p.loops))
+	var batch func(l *loop, from int)
+	batch = func(l *loop, from int) {
+		n := 0
+		for i := from; i < len(l.slots); i++ {
+			s := l.slots[i]
+			if s == nil || !match(View{ID: s.id, Listener: s.listener, Server: s.lease.Server()}) {
+				continue
+			}
+			s.cut(l, end)
+			if n++; n == cutBatch && i+1 < len(l.slots) {
+				cut.Add(int64(n))
+				l.post(message{do: func(l *loop) { batch(l, i+1) }})
+				return
+			}
+		}
+		cut.Add(int64(n))
+		wait.Done()
+	}
+	p.tell(func(l *loop) { batch(l, 0) })
+	wait.Wait()
+	return int(cut.Load())
+}
+
+// complainEvery bounds how often the loops log that something is short.
+const complainEvery = time.Second
+
+func (p *Plane) complain(what string, args ...any) {
+	now := int64(p.Now())
+	last := p.complained.Load()
+	if now-last < int64(complainEvery) || !p.complained.CompareAndSwap(last, now) {
+		p.muted.Add(1)
+		return
+	}
+	if n := p.muted.Swap(0); n > 0 {
+		args = append(args, "left_out", n)
+	}
+	p.log.Warn(what, args...)
+}
+
+// DescriptorLimit is how many descriptors this process may have.
+func DescriptorLimit() int {
+	var limit unix.Rlimit
+	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &limit); err != nil {
+		return 1024
+	}
+	return int(min(limit.Cur, math.MaxInt32))
+}

@@ -1,0 +1,43 @@
+package l4
+
+// Waiting for a server that is full: the session holds its place in the cluster's queue, and its loop goes on.
+
+import "weir/balance"
+
+// enqueue takes a place in the queue, once; the time for it runs from the first.
+func (s *session) enqueue(l *loop) {
+	d := s.dialling
+	s.phase = phaseQueue
+	if !d.queued {
+		d.queued = true
+		l.wheel.arm(&s.timer, l.now+s.set.QueueTimeout)
+	}
+	gen, slot := s.gen, s.slot
+	s.set.Cluster.Wait(l.now, &d.trial, &d.waiter, func() {
+		l.post(message{do: func(l *loop) {
+			if s := l.slots[slot]; s != nil && s.gen == gen && s.phase == phaseQueue {
+				s.called(l)
+			}
+		}})
+	})
+}
+
+// called goes on with the lease that came free for this session, or looks again when there is none.
+func (s *session) called(l *loop) {
+	d := s.dialling
+	s.lease, d.waiter = d.waiter.Lease, balance.Waiter{}
+	if s.lease.Server() == nil {
+		s.pick(l)
+		return
+	}
+	if e := s.attempt(l); e != 0 && s.another(l, e) {
+		s.pick(l)
+	}
+}
+
+// leave gives up a place in the queue, and a lease that was granted on it.
+func (d *dialling) leave(l *loop, s *session) {
+	if s.phase == phaseQueue {
+		s.set.Cluster.Leave(&d.waiter, l.now)
+	}
+}

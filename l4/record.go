@@ -1,0 +1,48 @@
+package l4
+
+import (
+	"net/netip"
+	"strconv"
+	"time"
+
+	"weir/balance"
+)
+
+// Record is what is told of a session that has ended.
+type Record struct {
+	ID        uint64
+	Listener  string
+	Client    netip.AddrPort // zero on a unix socket
+	Cluster   string
+	Level     string // "" when no server was ever chosen
+	Server    string // the last one chosen; "" when none was
+	Attempts  int
+	Connect   time.Duration // from the client's arrival to a connected server; negative = never
+	FirstByte time.Duration // from the client's arrival to the first byte from the server; negative = never
+	Duration  time.Duration
+	BytesUp   uint64 // client to server, as taken by the server's socket
+	BytesDown uint64
+	End       End
+}
+
+func (s *session) record(now time.Duration, server *balance.Server, level int) Record {
+	r := Record{
+		ID: s.id, Listener: s.set.Name, Client: s.from, Cluster: s.set.ClusterTag,
+		Attempts: int(s.attempts), Connect: -1, FirstByte: -1, Duration: now - s.begun,
+		BytesUp: s.up.bytes, BytesDown: s.down.bytes, End: s.end,
+	}
+	if server != nil {
+		r.Server = server.Name()
+		r.Level = strconv.Itoa(level + 1)
+		if level < len(s.set.LevelTags) {
+			r.Level = s.set.LevelTags[level]
+		}
+	}
+	if s.connected > 0 {
+		r.Connect = s.connected - s.begun
+	}
+	if s.firstByte > 0 {
+		r.FirstByte = s.firstByte - s.begun
+	}
+	return r
+}

@@ -1,0 +1,130 @@
+package l4
+
+// The middle of a session: bytes both ways, and the two ends of the streams.
+
+import (
+	"syscall"
+	"time"
+)
+
+// settleAfter is how long a session must have lived before its server side gets keepalive: short sessions save the
+// calls, and no keepalive interval is anywhere near as short.
+const settleAfter = 20 * time.Millisecond
+
+// relay moves bytes both ways, passes on the ends of the streams, and finishes when both have ended.
+func (s *session) relay(l *loop) {
+	left := s.move(l)
+	if s.client.failed || s.server.failed {
+		s.beginAbort(l, s.failedEnd(), s.set.HalfClose)
+		return
+	}
+	if (s.up.eof || s.down.eof) && s.passEnds(l) {
+		return
+	}
+	if left == moreLeft {
+		l.later(s)
+	}
+}
+
+// move gives both directions their turn and notes the times by which idle sessions are known: bytes moving either way
+// on a side are activity of that side.
+func (s *session) move(l *loop) moved {
+	up, down := s.up, s.down
+	left := s.down.turn(l, &s.server, &s.client)
+	left |= s.up.turn(l, &s.client, &s.server)
+	if s.up.taken != up.taken || s.down.bytes != down.bytes {
+		s.clientAt = l.now
+	}
+	if s.down.taken != down.taken || s.up.bytes != up.bytes {
+		s.serverAt = l.now
+	}
+	if s.firstByte == 0 && s.down.bytes > 0 {
+		s.firstByte = l.now
+	}
+	return left
+}
+
+// passEnds passes a FIN on once everything before it was delivered. It reports true when that finished the session: two
+// sockets that are both done are closed without a shutdown first.
+func (s *session) passEnds(l *loop) bool {
+	upDone := s.up.eof && !s.up.holding()
+	downDone := s.down.eof && !s.down.holding()
+	if upDone && downDone {
+		end := RelayClientClosed
+		if s.down.shut {
+			end = RelayServerClosed
+		}
+		s.finish(l, end)
+		return true
+	}
+	if s.halfAt == 0 {
+		s.halfAt = l.now
+		s.rearm(l)
+	}
+	if upDone {
+		s.up.passEnd(&s.server)
+	}
+	if downDone {
+		s.down.passEnd(&s.client)
+	}
+	return false
+}
+
+// failedEnd names the party whose socket failed and how.
+func (s *session) failedEnd() End {
+	party, timeout, reset := &s.server, RelayServerTimeout, RelayServerReset
+	if !s.server.failed {
+		party, timeout, reset = &s.client, RelayClientTimeout, RelayClientReset
+	}
+	if party.err == 0 {
+		party.err = socketError(party.fd)
+	}
+	if party.err == syscall.ETIMEDOUT {
+		return timeout
+	}
+	return reset
+}
+
+// relayExpired looks at every deadline of the phase.
+func (s *session) relayExpired(l *loop) {
+	if !s.settled {
+		s.settled = true
+		s.set.settle(s.server.fd)
+	}
+	at, end := s.relayDeadline()
+	if at > 0 && l.now >= at {
+		s.finish(l, end)
+		return
+	}
+	s.rearm(l)
+}
+
+// relayDeadline is the nearest moment at which the session would be ended for idleness, and how; 0 when there is none.
+// It only ever moves later while bytes move, so nothing is armed anew then: a timer that fires too early looks again.
+func (s *session) relayDeadline() (at time.Duration, end End) {
+	sooner := func(t time.Duration, e End) {
+		if at == 0 || t < at {
+			at, end = t, e
+		}
+	}
+	if t := s.set.ClientIdle; t > 0 {
+		sooner(s.clientAt+t, RelayClientIdle)
+	}
+	if t := s.set.ServerIdle; t > 0 {
+		sooner(s.serverAt+t, RelayServerIdle)
+	}
+	if s.halfAt > 0 {
+		sooner(max(s.halfAt, s.clientAt, s.serverAt)+s.set.HalfClose, RelayHalfClose)
+	}
+	return at, end
+}
+
+// rearm arms the nearest deadline of the relay.
+func (s *session) rearm(l *loop) {
+	if !s.settled {
+		return // the timer is armed, and looks at everything when it fires
+	}
+	if at, _ := s.relayDeadline(); at > 0 {
+		l.wheel.arm(&s.timer, at)
+	}
+}

@@ -1,0 +1,167 @@
+package l4
+
+// A TCP session: what it consists of and how its wake-ups find their phase. The phases stand in the order in which a
+// session lives: dial.go (begin, pick, connect, established), relay.go, abort.go, and finish below. Nothing of a
+// session is kept anywhere but in this struct and in the dialling it has borrowed.
+
+import (
+	"net/netip"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"weir/balance"
+)
+
+type phase uint8
+
+const (
+	phaseFree  phase = iota
+	phaseQueue       // every server that could take it is full
+	phaseDial        // connecting to a server
+	phaseRelay       // bytes move both ways
+	phaseAbort       // received bytes are still on their way before the reset
+)
+
+func (p phase) String() string {
+	return [...]string{"free", "queue", "dial", "relay", "abort"}[p]
+}
+
+// session is one client's passage. All of it is owned by its loop.
+type session struct {
+	gen      uint32 // tells a late event for an earlier user of the slot
+	slot     uint32
+	phase    phase
+	settled  bool  // the server side has its keepalive
+	ready    bool  // waits for its turn in the loop's ready list
+	end      End   // decided when the abort begins
+	polls    uint8 // looks at unacknowledged bytes since the abort began
+	attempts uint16
+
+	client, server socket
+	up, down       stream
+
+	id       uint64
+	listener *Listener
+	set      *Settings // as it was when the session began
+	lease    balance.Lease
+	dialling *dialling // until connected
+	timer    timer
+
+	from      netip.AddrPort // the client; zero on a unix socket
+	begun     time.Duration
+	connected time.Duration // 0 = not yet
+	firstByte time.Duration // when the first byte from the server was passed on; 0 = not yet
+	clientAt  time.Duration // last byte moved on the client's side
+	serverAt  time.Duration // last byte moved on the server's side
+	halfAt    time.Duration // when the first FIN was seen; 0 = not yet
+	abortAt   time.Duration // when an abort stops waiting
+}
+
+const (
+	clientSide = uint8(0)
+	serverSide = uint8(1)
+)
+
+// wake takes in what an event has told about one of the two sockets.
+func (s *session) wake(l *loop, side uint8, events uint32) {
+	sock := &s.client
+	if side == serverSide {
+		sock = &s.server
+	}
+	if events&unix.EPOLLIN != 0 {
+		sock.readable = true
+	}
+	if events&unix.EPOLLOUT != 0 {
+		sock.writable = true
+	}
+	if events&unix.EPOLLERR != 0 {
+		sock.failed, sock.readable = true, true
+	} else if events&(unix.EPOLLRDHUP|unix.EPOLLHUP) != 0 {
+		sock.fin, sock.readable = true, true
+	}
+	if events&unix.EPOLLPRI != 0 && !sock.urgent {
+		sock.urgent = true // the urgent byte stays in the stream, where it was sent
+		setOption(sock.fd, unix.SOL_SOCKET, unix.SO_OOBINLINE, 1)
+	}
+	s.step(l)
+}
+
+// step goes on with whatever the phase has to do.
+func (s *session) step(l *loop) {
+	switch s.phase {
+	case phaseQueue:
+		if s.client.failed {
+			s.finish(l, DialClientReset)
+		}
+	case phaseDial:
+		s.dial(l)
+	case phaseRelay:
+		s.relay(l)
+	case phaseAbort:
+		s.abort(l)
+	}
+}
+
+// expire handles the session's timer: whatever is due is done, and the nearest deadline left is armed.
+func (s *session) expire(l *loop) {
+	switch s.phase {
+	case phaseQueue:
+		s.finish(l, DialQueueTimeout)
+	case phaseDial:
+		s.dialExpired(l)
+	case phaseRelay:
+		s.relayExpired(l)
+	case phaseAbort:
+		s.abortExpired(l)
+	}
+}
+
+// cut ends a session from outside: nothing more is read, what was received is delivered, then both sides are reset.
+func (s *session) cut(l *loop, end End) {
+	switch s.phase {
+	case phaseFree:
+	case phaseRelay:
+		s.up.dead, s.down.dead = true, true
+		s.beginAbort(l, end, cutFlush)
+	case phaseAbort:
+		s.abortAt = min(s.abortAt, l.now+cutFlush)
+		s.abort(l)
+	default:
+		s.finish(l, end)
+	}
+}
+
+// finish is the one exit of every session: both descriptors closed, the lease given back, what was lent returned, one
+// record made. Whatever did not end cleanly is closed with a reset, so that nobody takes it for a clean end. The lease
+// goes back before the client can see the close: a client that comes again at once finds the room it left.
+func (s *session) finish(l *loop, end End) {
+	s.end = end
+	l.wheel.stop(&s.timer)
+	server, level := s.lease.Server(), s.lease.Level()
+	if s.dialling != nil {
+		s.dialling.leave(l, s)
+		l.dials.put(s.dialling)
+		s.dialling = nil
+	}
+	s.lease.Done(l.now)
+	s.up.drop(l)
+	s.down.drop(l)
+	l.ended(s, server, level)
+	s.client.close(end.Clean())
+	s.server.close(end.Clean())
+	l.release(s)
+}
+
+// close closes an open socket, cleanly or with a reset.
+func (s *socket) close(clean bool) {
+	if s.fd < 0 {
+		return
+	}
+	if clean {
+		closeFD(s.fd)
+	} else {
+		resetFD(s.fd)
+	}
+	s.fd = -1
+}

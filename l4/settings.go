@@ -1,0 +1,94 @@
+package l4
+
+import (
+	"net/netip"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"weir/balance"
+)
+
+// HashKey says what of a client is hashed for the methods that balance by key.
+type HashKey uint8
+
+// What can be hashed. NoHash is for the methods that need no key.
+const (
+	NoHash HashKey = iota
+	HashClientIP
+	HashClientIPPort
+	HashLocalAddress
+)
+
+// Records says which ended sessions are recorded.
+type Records uint8
+
+// Which sessions get a record.
+const (
+	RecordNone Records = iota
+	RecordErrors
+	RecordAll
+)
+
+// Settings is what a listener does with the clients that arrive: immutable, and kept by every session as it was when
+// the session began. Times of 0 mean none unless said otherwise.
+type Settings struct {
+	Name       string
+	Cluster    *balance.Cluster
+	ClusterTag string   // the cluster's name, for records
+	LevelTags  []string // the levels' names or numbers, for records
+	Levels     []int    // the cluster's levels to try, in order; nil = all
+	Hash       HashKey
+	Records    Records
+
+	ConnectTimeout time.Duration // > 0
+	TryTimeout     time.Duration
+	QueueTimeout   time.Duration
+	ClientIdle     time.Duration
+	ServerIdle     time.Duration
+	HalfClose      time.Duration // > 0
+	Keepalive      time.Duration
+	UserTimeout    time.Duration
+	Backlog        int
+}
+
+// keepaliveCount is how many unanswered keepalive messages, Keepalive apart, end a session: a host that is gone is
+// noticed within four times Keepalive.
+const keepaliveCount = 3
+
+// settle gives a socket its keepalive. Accepted sockets inherit theirs from the listening one.
+func (set *Settings) settle(fd int32) {
+	if set.Keepalive <= 0 {
+		return
+	}
+	seconds := int(max(set.Keepalive, time.Second) / time.Second)
+	setOption(fd, unix.IPPROTO_TCP, unix.TCP_KEEPIDLE, seconds)
+	setOption(fd, unix.IPPROTO_TCP, unix.TCP_KEEPINTVL, seconds)
+	setOption(fd, unix.IPPROTO_TCP, unix.TCP_KEEPCNT, keepaliveCount)
+	setOption(fd, unix.SOL_SOCKET, unix.SO_KEEPALIVE, 1)
+}
+
+// hashKey is the key by which a client is balanced; false when it has none.
+func (set *Settings) hashKey(fd int32, from netip.AddrPort) (uint64, bool) {
+	at := from
+	switch set.Hash {
+	case NoHash:
+		return 0, false
+	case HashLocalAddress:
+		var local rawAddr
+		if localAddr(fd, &local) != 0 {
+			return 0, false
+		}
+		at = local.ip()
+	}
+	if !at.IsValid() {
+		return 0, false
+	}
+	var key [18]byte
+	n := copy(key[:], at.Addr().AsSlice())
+	if set.Hash != HashClientIP {
+		key[n], key[n+1] = byte(at.Port()>>8), byte(at.Port())
+		n += 2
+	}
+	return balance.HashKey(key[:n]), true
+}

@@ -1,0 +1,278 @@
+package l4
+
+// The relay of one direction of a session: from one socket to the other, by small copies or by splice.
+
+import (
+	"syscall"
+
+	"golang.org/x/sys/unix"
+)
+
+// socket is one of the two descriptors of a session, with what is known of it. Registration is edge-triggered and made
+// once, so what an event has told is remembered until a call shows otherwise.
+type socket struct {
+	fd       int32 // -1 when closed or not yet open
+	readable bool  // a read may find something
+	writable bool  // a write may be taken
+	fin      bool  // the other host will send no more: no further edge announces what is unread
+	failed   bool  // the socket has an error or was reset: reads give what came before it, then the error
+	urgent   bool  // urgent data stops reads short of what is there: a short read proves nothing
+	primed   bool  // something was written: later small writes need TCP_NODELAY
+	nodelay  bool  // TCP_NODELAY is set
+	err      errno // the error that ended it, once seen
+}
+
+// stream is one direction: up from client to server, or down.
+type stream struct {
+	held  *buffer // bytes that the target refused
+	pipe  *pipe   // while bytes move by splice
+	taken uint64  // bytes read from the source
+	bytes uint64  // bytes the target socket has taken
+	full  uint8   // reads in a row that filled the scratch buffer; spliceAfter of them start splicing
+	thin  uint8   // splices in a row that moved little; copyAfter of them end splicing
+	eof   bool    // the source has said its last byte
+	shut  bool    // the end was passed on to the target
+	dead  bool    // the target takes no more, or the source broke: nothing is read any more
+}
+
+const (
+	spliceAfter = 2
+	copyAfter   = 4
+	thinSplice  = 8 << 10
+	// turnBytes is how much one direction may move before other sessions of the loop get their turn.
+	turnBytes = 512 << 10
+)
+
+// moved says what a turn of a stream came to.
+type moved uint8
+
+const (
+	waiting  moved = iota // for an event on one of the sockets
+	moreLeft              // the turn is over and there may be more to move at once
+)
+
+func (st *stream) holding() bool {
+	return st.held != nil || st.pipe != nil && st.pipe.held > 0
+}
+
+// drop gives back what the stream was lent, delivered or not.
+func (st *stream) drop(l *loop) {
+	if st.held != nil {
+		l.buffers.put(st.held)
+		st.held = nil
+	}
+	if st.pipe != nil {
+		l.pipes.put(st.pipe)
+		st.pipe = nil
+	}
+}
+
+// stop ends reading for good and forgets what was not delivered.
+func (st *stream) stop(l *loop) {
+	st.dead = true
+	st.drop(l)
+}
+
+// turn moves bytes from src to dst until one of them would block, the stream ends or the turn is used up. Errors are
+// left in the socket they came from.
+func (st *stream) turn(l *loop, src, dst *socket) moved {
+	for budget := turnBytes; ; {
+		before := st.bytes
+		if st.holding() && !st.deliver(l, dst) {
+			return waiting
+		}
+		if st.eof || st.dead || !src.readable {
+			break
+		}
+		if budget <= 0 {
+			st.rest(l)
+			return moreLeft
+		}
+		if st.full >= spliceAfter && st.pipe == nil {
+			if st.pipe = l.pipes.get(); st.pipe == nil {
+				st.full = 0
+			}
+		}
+		if st.pipe != nil {
+			st.fill(l, src)
+		} else {
+			st.copy(l, src, dst)
+		}
+		budget -= int(st.bytes-before) + 1024
+	}
+	st.rest(l)
+	return waiting
+}
+
+// rest gives an empty pipe back.
+func (st *stream) rest(l *loop) {
+	if st.pipe != nil && st.pipe.held == 0 {
+		l.pipes.put(st.pipe)
+		st.pipe = nil
+	}
+}
+
+// copy moves one scratch buffer's worth at most.
+func (st *stream) copy(l *loop, src, dst *socket) {
+	n, e := recvBytes(src.fd, l.scratch[:])
+	switch {
+	case e == eagain:
+		src.readable = false
+		return
+	case e != 0:
+		src.broke(e)
+		st.dead = true
+		return
+	case n == 0:
+		st.end(src)
+		return
+	}
+	st.taken += uint64(n)
+	if n == len(l.scratch) {
+		if st.full < spliceAfter {
+			st.full++
+		}
+	} else {
+		st.full = 0
+		switch {
+		case src.failed || src.urgent: // the error, or what is behind the mark, is still to be read
+		case src.fin: // everything came before the FIN, and the read has emptied the socket: this was the end
+			st.eof = true
+		default:
+			src.readable = false
+		}
+	}
+	sent := 0
+	if dst.writable {
+		flags := 0
+		if st.eof && !st.shut {
+			flags = unix.MSG_MORE // the FIN that follows at once goes out in the same segment
+		}
+		sent, e = dst.send(l.scratch[:n], flags)
+		st.bytes += uint64(sent)
+		if e != 0 && e != eagain {
+			st.dead = true
+			return
+		}
+	}
+	if sent < n {
+		b := l.buffers.get()
+		b.to = copy(b.data[:], l.scratch[sent:n])
+		st.held = b
+	}
+}
+
+// end notes that a read found the end of the source's stream. After an error of the socket that was already taken off
+// it by a write, a reset reads like an end; only a FIN that was seen before makes it one. (EPIPE is what Linux reports
+// for a reset that follows a FIN.)
+func (st *stream) end(src *socket) {
+	if src.err != 0 && src.err != syscall.EPIPE && !src.fin {
+		st.dead = true
+		return
+	}
+	st.eof = true
+}
+
+// passEnd passes the end of the stream on, once.
+func (st *stream) passEnd(dst *socket) {
+	if !st.shut {
+		st.shut = true
+		shutdownWrite(dst.fd)
+	}
+}
+
+// fill moves bytes into the empty pipe.
+func (st *stream) fill(l *loop, src *socket) {
+	n, e := spliceBytes(src.fd, st.pipe.w, spliceMax)
+	switch {
+	case e == eagain:
+		src.readable = false
+	case e == syscall.EINVAL: // not a socket that splices
+		st.full = 0
+		st.rest(l)
+	case e != 0:
+		src.broke(e)
+		st.dead = true
+	case n == 0:
+		st.end(src)
+	default:
+		st.taken += uint64(n)
+		st.pipe.held = n
+		if n >= thinSplice {
+			st.thin = 0
+		} else if st.thin++; st.thin >= copyAfter {
+			st.thin, st.full = 0, 0
+		}
+	}
+}
+
+// deliver passes on what is held and reports whether all of it was taken.
+func (st *stream) deliver(l *loop, dst *socket) bool {
+	for dst.writable {
+		switch {
+		case st.held != nil:
+			b := st.held
+			n, e := dst.send(b.data[b.from:b.to], 0)
+			st.bytes += uint64(n)
+			b.from += n
+			if e != 0 && e != eagain {
+				st.stop(l)
+				return false
+			}
+			if b.from == b.to {
+				l.buffers.put(b)
+				st.held = nil
+				return true
+			}
+		case st.pipe != nil && st.pipe.held > 0:
+			n, e := spliceBytes(st.pipe.r, dst.fd, st.pipe.held)
+			st.bytes += uint64(n)
+			st.pipe.held -= n
+			switch {
+			case e == eagain:
+				dst.writable = false
+			case e != 0:
+				dst.broke(e)
+				st.stop(l)
+				return false
+			}
+			if st.pipe.held == 0 {
+				if st.full < spliceAfter { // thin of late
+					st.rest(l)
+				}
+				return true
+			}
+		default:
+			return true
+		}
+	}
+	return !st.holding()
+}
+
+// send writes what the socket takes. Nagle's algorithm never delays the first write of a connection, so TCP_NODELAY is
+// set only when a second one follows: most short sessions save the call.
+func (s *socket) send(p []byte, flags int) (int, errno) {
+	if s.primed && !s.nodelay {
+		setOption(s.fd, unix.IPPROTO_TCP, unix.TCP_NODELAY, 1)
+		s.nodelay = true
+	}
+	n, e := sendBytes(s.fd, p, flags)
+	s.primed = true
+	switch {
+	case e == eagain, e == 0 && n < len(p):
+		s.writable = false
+	case e != 0:
+		s.broke(e)
+	}
+	return n, e
+}
+
+// broke notes that the socket is finished. What came before the error can still be read.
+func (s *socket) broke(e errno) {
+	s.failed = true
+	s.readable = true
+	s.writable = false
+	if s.err == 0 {
+		s.err = e
+	}
+}

@@ -1,0 +1,224 @@
+package l4
+
+// The system calls of the data plane, wrapped once. All of them act on non-blocking descriptors and return at once, so
+// they go through RawSyscall: the scheduler is not told, which saves its bookkeeping on every call. The one exception
+// is the epoll_wait that may sleep.
+//
+// What results mean is said here and relied on everywhere: a count and errno 0, or 0 and an errno. EINTR never leaves
+// this file. A count of 0 with errno 0 from a read is the end of the stream.
+
+import (
+	"syscall"
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+)
+
+type errno = syscall.Errno
+
+const (
+	eagain      = syscall.EAGAIN
+	einprogress = syscall.EINPROGRESS
+)
+
+func recvBytes(fd int32, p []byte) (int, errno) {
+	for {
+		n, _, e := syscall.RawSyscall6(unix.SYS_RECVFROM, uintptr(fd), uintptr(unsafe.Pointer(unsafe.SliceData(p))), uintptr(len(p)), 0, 0, 0)
+		if e == 0 {
+			return int(n), 0
+		}
+		if e != syscall.EINTR {
+			return 0, e
+		}
+	}
+}
+
+// sendBytes may take fewer bytes than offered: then the socket's buffer is full and an EPOLLOUT edge will follow.
+func sendBytes(fd int32, p []byte, flags int) (int, errno) {
+	for {
+		n, _, e := syscall.RawSyscall6(unix.SYS_SENDTO, uintptr(fd), uintptr(unsafe.Pointer(unsafe.SliceData(p))), uintptr(len(p)), uintptr(flags|unix.MSG_NOSIGNAL|unix.MSG_DONTWAIT), 0, 0)
+		if e == 0 {
+			return int(n), 0
+		}
+		if e != syscall.EINTR {
+			return 0, e
+		}
+	}
+}
+
+// spliceBytes moves at most max bytes from one descriptor to the other, one of which is a pipe. EAGAIN does not say
+// which of the two would block: callers splice into empty pipes and out of filled ones only. SPLICE_F_MORE is never
+// set: it makes the kernel hold back the last segment for up to 200 ms.
+func spliceBytes(from, to int32, max int) (int, errno) {
+	for {
+		n, _, e := syscall.RawSyscall6(unix.SYS_SPLICE, uintptr(from), 0, uintptr(to), 0, uintptr(max), unix.SPLICE_F_NONBLOCK|unix.SPLICE_F_MOVE)
+		if e == 0 {
+			return int(n), 0
+		}
+		if e != syscall.EINTR {
+			return 0, e
+		}
+	}
+}
+
+func acceptSocket(fd int32, from *rawAddr) (int32, errno) {
+	for {
+		from.len = unix.SizeofSockaddrAny
+		n, _, e := syscall.RawSyscall6(unix.SYS_ACCEPT4, uintptr(fd), uintptr(unsafe.Pointer(&from.any)), uintptr(unsafe.Pointer(&from.len)), unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC, 0, 0)
+		if e == 0 {
+			return int32(n), 0
+		}
+		if e != syscall.EINTR {
+			return -1, e
+		}
+	}
+}
+
+func openSocket(family, kind int) (int32, errno) {
+	n, _, e := syscall.RawSyscall(unix.SYS_SOCKET, uintptr(family), uintptr(kind|unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC), 0)
+	if e != 0 {
+		return -1, e
+	}
+	return int32(n), 0
+}
+
+func bindSocket(fd int32, to *rawAddr) errno {
+	_, _, e := syscall.RawSyscall(unix.SYS_BIND, uintptr(fd), uintptr(unsafe.Pointer(&to.any)), uintptr(to.len))
+	return e
+}
+
+// connectSocket returns 0 when connected, EINPROGRESS when an event will tell.
+func connectSocket(fd int32, to *rawAddr) errno {
+	_, _, e := syscall.RawSyscall(unix.SYS_CONNECT, uintptr(fd), uintptr(unsafe.Pointer(&to.any)), uintptr(to.len))
+	if e == syscall.EINTR { // a non-blocking connect goes on by itself
+		return einprogress
+	}
+	return e
+}
+
+func listenSocket(fd int32, backlog int) errno {
+	_, _, e := syscall.RawSyscall(unix.SYS_LISTEN, uintptr(fd), uintptr(backlog), 0)
+	return e
+}
+
+func shutdownWrite(fd int32) errno {
+	_, _, e := syscall.RawSyscall(unix.SYS_SHUTDOWN, uintptr(fd), unix.SHUT_WR, 0)
+	return e
+}
+
+// closeFD closes once and never retries: on Linux the descriptor is gone whatever close returns.
+func closeFD(fd int32) {
+	syscall.RawSyscall(unix.SYS_CLOSE, uintptr(fd), 0, 0)
+}
+
+// resetFD closes with a RST instead of a FIN; bytes still queued in the kernel are thrown away.
+func resetFD(fd int32) {
+	linger := unix.Linger{Onoff: 1}
+	syscall.RawSyscall6(unix.SYS_SETSOCKOPT, uintptr(fd), unix.SOL_SOCKET, unix.SO_LINGER, uintptr(unsafe.Pointer(&linger)), unsafe.Sizeof(linger), 0)
+	closeFD(fd)
+}
+
+func setOption(fd int32, level, name, value int) errno {
+	v := int32(value)
+	_, _, e := syscall.RawSyscall6(unix.SYS_SETSOCKOPT, uintptr(fd), uintptr(level), uintptr(name), uintptr(unsafe.Pointer(&v)), unsafe.Sizeof(v), 0)
+	return e
+}
+
+func getOption(fd int32, level, name int) (int, errno) {
+	var v int32
+	size := uint32(unsafe.Sizeof(v))
+	_, _, e := syscall.RawSyscall6(unix.SYS_GETSOCKOPT, uintptr(fd), uintptr(level), uintptr(name), uintptr(unsafe.Pointer(&v)), uintptr(unsafe.Pointer(&size)), 0)
+	return int(v), e
+}
+
+// socketError takes the pending error off a socket (reading it clears it).
+func socketError(fd int32) errno {
+	v, e := getOption(fd, unix.SOL_SOCKET, unix.SO_ERROR)
+	if e != 0 {
+		return e
+	}
+	return errno(v)
+}
+
+// unacked is how many bytes the other host has not acknowledged yet (SIOCOUTQ, tcp(7)); a FIN counts as one.
+func unacked(fd int32) int {
+	var v int32
+	_, _, e := syscall.RawSyscall(unix.SYS_IOCTL, uintptr(fd), unix.TIOCOUTQ, uintptr(unsafe.Pointer(&v)))
+	if e != 0 {
+		return 0
+	}
+	return int(v)
+}
+
+func localAddr(fd int32, to *rawAddr) errno {
+	to.len = unix.SizeofSockaddrAny
+	_, _, e := syscall.RawSyscall(unix.SYS_GETSOCKNAME, uintptr(fd), uintptr(unsafe.Pointer(&to.any)), uintptr(unsafe.Pointer(&to.len)))
+	return e
+}
+
+func openPipe() (r, w int32, e errno) {
+	var p [2]int32
+	_, _, e = syscall.RawSyscall(unix.SYS_PIPE2, uintptr(unsafe.Pointer(&p)), unix.O_NONBLOCK|unix.O_CLOEXEC, 0)
+	return p[0], p[1], e
+}
+
+func setPipeSize(fd int32, size int) errno {
+	_, _, e := syscall.RawSyscall(unix.SYS_FCNTL, uintptr(fd), unix.F_SETPIPE_SZ, uintptr(size))
+	return e
+}
+
+func openEpoll() (int32, errno) {
+	n, _, e := syscall.RawSyscall(unix.SYS_EPOLL_CREATE1, unix.EPOLL_CLOEXEC, 0, 0)
+	return int32(n), e
+}
+
+func openEventFD() (int32, errno) {
+	n, _, e := syscall.RawSyscall(unix.SYS_EVENTFD2, 0, unix.EFD_NONBLOCK|unix.EFD_CLOEXEC, 0)
+	return int32(n), e
+}
+
+func signalEventFD(fd int32) {
+	one := uint64(1)
+	syscall.RawSyscall(unix.SYS_WRITE, uintptr(fd), uintptr(unsafe.Pointer(&one)), unsafe.Sizeof(one))
+}
+
+func drainEventFD(fd int32) {
+	var v uint64
+	syscall.RawSyscall(unix.SYS_READ, uintptr(fd), uintptr(unsafe.Pointer(&v)), unsafe.Sizeof(v))
+}
+
+func epollControl(epfd int32, op int, fd int32, events uint32, lo, hi int32) errno {
+	ev := unix.EpollEvent{Events: events, Fd: lo, Pad: hi}
+	_, _, e := syscall.RawSyscall6(unix.SYS_EPOLL_CTL, uintptr(epfd), uintptr(op), uintptr(fd), uintptr(unsafe.Pointer(&ev)), 0, 0)
+	return e
+}
+
+// epollPoll asks for events without waiting.
+func epollPoll(epfd int32, events []unix.EpollEvent) int {
+	n, _, e := syscall.RawSyscall6(unix.SYS_EPOLL_PWAIT, uintptr(epfd), uintptr(unsafe.Pointer(unsafe.SliceData(events))), uintptr(len(events)), 0, 0, 0)
+	if e != 0 {
+		return 0
+	}
+	return int(n)
+}
+
+// epollSleep waits for events; ms < 0 waits for ever. It goes through Syscall: the runtime may give the processor to
+// another goroutine and can stop the world meanwhile.
+func epollSleep(epfd int32, events []unix.EpollEvent, ms int) int {
+	n, _, e := syscall.Syscall6(unix.SYS_EPOLL_PWAIT, uintptr(epfd), uintptr(unsafe.Pointer(unsafe.SliceData(events))), uintptr(len(events)), uintptr(ms), 0, 0)
+	if e != 0 {
+		return 0
+	}
+	return int(n)
+}
+
+func schedYield() {
+	syscall.RawSyscall(unix.SYS_SCHED_YIELD, 0, 0, 0)
+}
+
+// pinThread binds the calling thread to one CPU.
+func pinThread(cpu int) error {
+	var set unix.CPUSet
+	set.Set(cpu)
+	return unix.SchedSetaffinity(0, &set)
+}

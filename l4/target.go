@@ -1,0 +1,71 @@
+package l4
+
+// Where a server is dialled, prepared once so that a dial does no work twice.
+
+import (
+	"fmt"
+	"net/netip"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// Target is what it takes to dial one server: its addresses in the order to try, and where to dial from. It is
+// immutable, and hung on the balance.Server it belongs to; a server that changes gets a new one.
+type Target struct {
+	addrs  []rawAddr
+	texts  []string
+	source rawAddr // len 0 = the kernel's choice
+}
+
+// NewTarget prepares a target for TCP. A valid source is bound before dialling; it must be of the addresses' family.
+func NewTarget(addrs []netip.AddrPort, source netip.Addr) *Target {
+	t := &Target{addrs: make([]rawAddr, len(addrs)), texts: make([]string, len(addrs))}
+	for i, a := range addrs {
+		t.addrs[i].setIP(a, 0)
+		t.texts[i] = a.String()
+	}
+	if source.IsValid() {
+		t.source.setIP(netip.AddrPortFrom(source, 0), 0)
+	}
+	return t
+}
+
+// NewUnixTarget prepares a target for a unix socket.
+func NewUnixTarget(path string) (*Target, error) {
+	t := &Target{addrs: make([]rawAddr, 1), texts: []string{"unix:" + path}}
+	if !t.addrs[0].setPath(path) {
+		return nil, fmt.Errorf("unix socket path %q: want 1 to 107 bytes", path)
+	}
+	return t, nil
+}
+
+func (t *Target) addresses() int {
+	if t == nil { // a server whose name has never resolved
+		return 0
+	}
+	return len(t.addrs)
+}
+
+func (t *Target) isUnix() bool { return t.addrs[0].family() == unix.AF_UNIX }
+
+// open makes a socket ready to connect to one of the addresses.
+func (t *Target) open(address int, set *Settings) (int32, errno) {
+	family := t.addrs[address].family()
+	fd, e := openSocket(family, unix.SOCK_STREAM)
+	if e != 0 || family == unix.AF_UNIX {
+		return fd, e
+	}
+	if set.UserTimeout > 0 {
+		setOption(fd, unix.IPPROTO_TCP, unix.TCP_USER_TIMEOUT, int(set.UserTimeout/time.Millisecond))
+	}
+	if t.source.len != 0 {
+		// The port is chosen at connect time, per destination: 64 k sessions for each server and not for all.
+		setOption(fd, unix.IPPROTO_IP, unix.IP_BIND_ADDRESS_NO_PORT, 1)
+		if e = bindSocket(fd, &t.source); e != 0 {
+			closeFD(fd)
+			return -1, e
+		}
+	}
+	return fd, 0
+}

@@ -1,0 +1,141 @@
+package l4
+
+// The timing wheel of a loop: any number of timers, each armed, moved and stopped in constant time, one clock read per
+// wake-up. It is the hierarchical wheel of Varghese and Lauck (SOSP 1987) with six bits a level, as in the Linux
+// kernel before 4.8: a timer sits in the coarsest level that tells it from now and falls one level each time its slot
+// comes up, so it fires in its own tick, never early and at most one tick late.
+
+import (
+	"math/bits"
+	"time"
+)
+
+const (
+	wheelTick   = time.Millisecond
+	wheelBits   = 6
+	wheelSlots  = 1 << wheelBits
+	wheelLevels = 6 // 64^6 ms: two years
+)
+
+// timer is one deadline, embedded in what it belongs to. The zero value is a stopped timer.
+type timer struct {
+	owner      *session
+	next, prev *timer
+	tick       uint64 // when it fires
+	level      uint8
+	slot       uint8
+	armed      bool
+}
+
+type wheel struct {
+	slots    [wheelLevels][wheelSlots]*timer
+	occupied [wheelLevels]uint64 // bit per slot that holds a timer
+	now      uint64              // the last tick that was run
+}
+
+// arm starts the timer, or moves it, to fire at the first tick not before at.
+func (w *wheel) arm(t *timer, at time.Duration) {
+	w.stop(t)
+	t.tick = uint64((at + wheelTick - 1) / wheelTick)
+	if t.tick <= w.now {
+		t.tick = w.now + 1
+	}
+	w.insert(t)
+}
+
+func (w *wheel) insert(t *timer) {
+	tick := t.tick
+	level := 0
+	if x := tick ^ w.now; x != 0 {
+		level = (63 - bits.LeadingZeros64(x)) / wheelBits
+	}
+	if level >= wheelLevels {
+		level = wheelLevels - 1 // further than two years: looked at again when the top slot comes up
+		tick = w.now | 1<<(wheelBits*wheelLevels) - 1
+	}
+	slot := tick >> (level * wheelBits) & (wheelSlots - 1)
+	t.level, t.slot, t.armed = uint8(level), uint8(slot), true
+	head := w.slots[level][slot]
+	t.prev, t.next = nil, head
+	if head != nil {
+		head.prev = t
+	}
+	w.slots[level][slot] = t
+	w.occupied[level] |= 1 << slot
+}
+
+// stop takes a timer out; a stopped one is left alone.
+func (w *wheel) stop(t *timer) {
+	if !t.armed {
+		return
+	}
+	if t.prev != nil {
+		t.prev.next = t.next
+	} else {
+		w.slots[t.level][t.slot] = t.next
+		if t.next == nil {
+			w.occupied[t.level] &^= 1 << t.slot
+		}
+	}
+	if t.next != nil {
+		t.next.prev = t.prev
+	}
+	t.next, t.prev, t.armed = nil, nil, false
+}
+
+// next is the time at which advance has something to do, or false when no timer is armed.
+func (w *wheel) next() (time.Duration, bool) {
+	for level := range wheelLevels {
+		if tick, ok := w.slotAhead(level); ok {
+			return time.Duration(tick) * wheelTick, true
+		}
+	}
+	return 0, false
+}
+
+// slotAhead is the first tick of the nearest occupied slot of a level.
+func (w *wheel) slotAhead(level int) (uint64, bool) {
+	shift := level * wheelBits
+	at := w.now >> shift & (wheelSlots - 1)
+	// A slot at or behind the current one of its level is empty: its timers have fired or fallen.
+	ahead := w.occupied[level] &^ (1<<(at+1) - 1)
+	if ahead == 0 {
+		return 0, false
+	}
+	slot := uint64(bits.TrailingZeros64(ahead))
+	return w.now>>shift&^(wheelSlots-1)<<shift | slot<<shift, true
+}
+
+// advance runs every timer that is due at now, stopped before fire is called with its owner. fire may arm and stop
+// timers, the one that fired too.
+func (w *wheel) advance(now time.Duration, fire func(*session)) {
+	target := uint64(now / wheelTick)
+	for w.now < target {
+		due, ok := w.next()
+		if tick := uint64(due / wheelTick); !ok || tick > target {
+			w.now = target
+			return
+		} else {
+			w.now = tick
+		}
+		// Entering a new slot of a coarse level lets its timers fall, coarsest first.
+		for level := wheelLevels - 1; level > 0; level-- {
+			if w.now&(1<<(level*wheelBits)-1) == 0 {
+				w.fall(level)
+			}
+		}
+		slot := w.now & (wheelSlots - 1)
+		for t := w.slots[0][slot]; t != nil; t = w.slots[0][slot] {
+			w.stop(t)
+			fire(t.owner)
+		}
+	}
+}
+
+func (w *wheel) fall(level int) {
+	slot := w.now >> (level * wheelBits) & (wheelSlots - 1)
+	for t := w.slots[level][slot]; t != nil; t = w.slots[level][slot] {
+		w.stop(t)
+		w.insert(t)
+	}
+}
