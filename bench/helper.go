@@ -26,6 +26,13 @@ func helpers() map[string]helper {
 			_ = flags.Parse(args) // exits on error
 			return runBulk(out, *target, *streams, *length)
 		},
+		"ask": func(args []string, _ io.Reader, out io.Writer) error {
+			flags := flag.NewFlagSet("ask", flag.ExitOnError)
+			target := flags.String("target", "", "redis-server to ask")
+			length := flags.Duration("for", time.Second, "how long")
+			_ = flags.Parse(args) // exits on error
+			return runAsk(out, *target, *length)
+		},
 		"hold": func(args []string, in io.Reader, out io.Writer) error {
 			flags := flag.NewFlagSet("hold", flag.ExitOnError)
 			target := flags.String("target", "", "address to open sessions to")

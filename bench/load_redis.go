@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/csv"
+	"encoding/json"
 	"fmt"
 	"net"
 	"strconv"
@@ -15,7 +16,7 @@ const benchKey = "key:__rand_int__"
 // requests drives the redis-server with GETs, each client waiting for its answer before it asks again. redis-benchmark
 // takes a number of requests, not a time: a short first load, which also warms everything up, finds the number.
 func requests(ctx context.Context, t *trial) (values, error) {
-	first, err := generate(ctx, t.redisBenchmark(1000+100*t.row.clients))
+	first, err := generate(ctx, t.redisBenchmark(min(1000+200*t.row.clients, 15000)))
 	if err != nil {
 		return nil, err
 	}
@@ -35,6 +36,23 @@ func requests(ctx context.Context, t *trial) (values, error) {
 	v := values{metricRate: result.rate, metricP50: result.p50, metricP99: result.p99}
 	if t.proxy != nil {
 		v[metricCPU] = micros(load.cpu) / float64(n)
+	}
+	return v, nil
+}
+
+// oneClient drives the redis-server with a single client, whose round trips this program times itself.
+func oneClient(ctx context.Context, t *trial) (values, error) {
+	load, err := t.measure(ctx, []string{t.self, "ask", "-target", t.target, "-for", t.window.String()})
+	if err != nil {
+		return nil, err
+	}
+	var result askResult
+	if err := json.Unmarshal(load.out, &result); err != nil {
+		return nil, fmt.Errorf("ask: %w in %q", err, load.out)
+	}
+	v := values{metricRate: result.PerSecond, metricP50: result.P50, metricP99: result.P99}
+	if t.proxy != nil {
+		v[metricCPU] = micros(load.cpu) / float64(result.Requests)
 	}
 	return v, nil
 }

@@ -3,6 +3,7 @@ package main
 import (
 	"fmt"
 	"image/color"
+	"math"
 	"path/filepath"
 	"slices"
 	"strconv"
@@ -10,6 +11,7 @@ import (
 	"gonum.org/v1/plot"
 	"gonum.org/v1/plot/font"
 	"gonum.org/v1/plot/plotter"
+	"gonum.org/v1/plot/text"
 	"gonum.org/v1/plot/vg"
 	"gonum.org/v1/plot/vg/draw"
 )
@@ -42,12 +44,16 @@ func drawAll(dir string, lines []comparison, products []string) ([]string, error
 // question is growth, groups of bars elsewhere.
 func drawOne(file string, f family, m metric, points []comparison, products []string) error {
 	p := plot.New()
-	p.Title.Text = fmt.Sprintf("%s: %s (%s is better)", f.title, m.title(), map[bool]string{true: "more", false: "less"}[m.more()])
+	p.Title.Text = f.title
 	p.Title.Padding = vg.Points(8)
 	p.X.Label.Text = f.axis
+	p.Y.Label.Text = m.title() + " (less is better)"
+	if m.more() {
+		p.Y.Label.Text = m.title() + " (more is better)"
+	}
 	p.Y.Min = 0
 	p.Y.Tick.Marker = readableTicks{}
-	p.Legend.Top = true
+	p.Legend.Top, p.Legend.Padding = true, vg.Points(3)
 	p.Legend.YOffs = vg.Points(4)
 	grid := plotter.NewGrid()
 	grid.Vertical.Color = nil
@@ -66,7 +72,12 @@ func drawOne(file string, f family, m metric, points []comparison, products []st
 		return err
 	}
 	p.Y.Max *= 1.05
-	p.Legend.TextStyle.Font.Size = font.Points(9)
+	for _, style := range []*text.Style{
+		&p.Title.TextStyle, &p.X.Label.TextStyle, &p.Y.Label.TextStyle, &p.X.Tick.Label, &p.Y.Tick.Label, &p.Legend.TextStyle,
+	} {
+		style.Font.Variant = "Sans"
+		style.Font.Size = font.Points(10)
+	}
 	return p.Save(vg.Points(560), vg.Points(320), file)
 }
 
@@ -95,6 +106,8 @@ func addCurves(p *plot.Plot, points []comparison, products []string) error {
 		p.Add(line, dots, bars)
 		p.Legend.Add(product, line, dots)
 	}
+	// Room for whiskers on the left and for the legend, which lies inside the frame, on the right.
+	p.X.Min, p.X.Max = p.X.Min/1.2, p.X.Max*math.Pow(p.X.Max/p.X.Min, 0.2)
 	return nil
 }
 

@@ -77,7 +77,10 @@ func rows() []row {
 			all = append(all, r)
 		}
 	}
-	add(familyRequests, []int{1, 50, 500}, func(n int) row {
+	add(familyRequests, []int{1}, func(n int) row {
+		return row{kind: redisServer, clients: n, sessions: n, servers: 1, direct: true, drive: oneClient}
+	})
+	add(familyRequests, []int{50, 500}, func(n int) row {
 		return row{kind: redisServer, clients: n, sessions: n, servers: 1, direct: true, drive: requests}
 	})
 	add(familyShort, []int{100}, func(n int) row {

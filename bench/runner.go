@@ -24,7 +24,7 @@ type runner struct {
 
 // overhead is what a run takes beside its window: starting, warming, settling and stopping. It is a rough figure, used
 // to say how long everything will take.
-const overhead = 800 * time.Millisecond
+const overhead = 300 * time.Millisecond
 
 // job is one run to make.
 type job struct {
