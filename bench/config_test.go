@@ -1,10 +1,13 @@
 package main
 
 import (
+	"os"
+	"path/filepath"
 	"testing"
 
-	"github.com/BurntSushi/toml"
 	"github.com/stretchr/testify/require"
+
+	"weir/conf"
 )
 
 func TestHAProxySplicesOnlyWhereAsked(t *testing.T) {
@@ -35,13 +38,13 @@ func TestNginxConfigs(t *testing.T) {
 	require.Contains(t, webConfig("/dir", []string{"127.0.0.1:2"}, 1), "listen 127.0.0.1:2 backlog=4096;")
 }
 
-func TestWeirConfigIsTOML(t *testing.T) {
-	var config struct {
-		Listener []struct{ Address string }
-		Cluster  map[string]struct{ Level []struct{ Servers []string } }
+func TestWeirConfigIsValid(t *testing.T) {
+	for _, servers := range []int{1, 1000} {
+		file := filepath.Join(t.TempDir(), "weir.toml")
+		text := weirConfig(forward{listen: "127.0.0.1:1", servers: loopbackRange(servers, 2), threads: 2})
+		require.NoError(t, os.WriteFile(file, []byte(text), 0o600))
+		config, err := conf.Load(file)
+		require.NoError(t, err)
+		require.Empty(t, config.Warnings)
 	}
-	_, err := toml.Decode(weirConfig(forward{listen: "127.0.0.1:1", servers: loopbackRange(1000, 2), threads: 2}), &config)
-	require.NoError(t, err)
-	require.Equal(t, "127.0.0.1:1", config.Listener[0].Address)
-	require.Len(t, config.Cluster["c"].Level[0].Servers, 1000)
 }

@@ -30,7 +30,7 @@ func newWeir(name, binary string) (product, error) {
 	}, nil
 }
 
-// weirConfig writes plain forwarding; like the peers' it has no logs, no admin access and no health rules.
+// weirConfig writes plain forwarding; like the peers' it has no logs and no health rules.
 func weirConfig(f forward) string {
 	var servers strings.Builder
 	for _, server := range f.servers {
@@ -42,9 +42,6 @@ loops = %d
 [log]
 sessions = "off"
 level = "error"
-
-[admin]
-listen = ""
 
 [[listener]]
 name = "fwd"
