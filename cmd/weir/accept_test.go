@@ -1,0 +1,173 @@
+package main_test
+
+import (
+	"fmt"
+	"net"
+	"os/exec"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"weir/internal/nettest"
+)
+
+// knock opens a connection and tells whether it is served within the time. Served connections stay open.
+func knock(t *testing.T, addr string, within time.Duration) (*net.TCPConn, bool) {
+	t.Helper()
+	c := nettest.Dial(t, addr)
+	c.SetDeadline(time.Now().Add(within))
+	defer c.SetDeadline(time.Time{})
+	b := make([]byte, 1)
+	if _, err := c.Read(b); err != nil {
+		return c, false
+	}
+	return c, true
+}
+
+// With fewer descriptors than clients want, those that are served are served well, the others cost neither processor time nor
+// a flood of log lines, and as soon as descriptors are free new clients are served again.
+func TestDescriptorShortage(t *testing.T) {
+	for _, late := range []bool{false, true} {
+		t.Run(map[bool]string{false: "known from the start", true: "limit lowered later"}[late], func(t *testing.T) {
+			host := nettest.Start(t, nettest.Greet("x", nettest.Echo))
+			l := layout{listen: nettest.Reserve(t), levels: servers(host.Addr())}
+			var w *weir
+			if late {
+				w = start(t, l.String())
+				out, err := exec.Command("prlimit", "--pid", fmt.Sprint(w.cmd.Process.Pid), "--nofile=256:256").CombinedOutput()
+				require.NoError(t, err, "%s", out)
+			} else {
+				w = launch{nofile: 256}.start(t, l.String())
+			}
+			var served, waiting []*net.TCPConn
+			for range 400 {
+				waiting = append(waiting, nettest.Dial(t, l.listen))
+			}
+			deadline := time.Now().Add(time.Second)
+			open := waiting
+			waiting = nil
+			for _, c := range open {
+				c.SetReadDeadline(deadline)
+				b := make([]byte, 1)
+				if _, err := c.Read(b); err == nil {
+					served = append(served, c)
+				} else {
+					waiting = append(waiting, c)
+				}
+				c.SetReadDeadline(time.Time{})
+			}
+			require.GreaterOrEqual(t, len(served), 100, "256 descriptors carry more sessions")
+			require.NotEmpty(t, waiting)
+
+			lines, cpu := len(w.loud()), w.proc().CPUTime(t)
+			const span = 2 * time.Second
+			for begin := time.Now(); time.Since(begin) < span; time.Sleep(100 * time.Millisecond) {
+				for _, c := range served[:20] {
+					require.NoError(t, pingpong(c))
+				}
+			}
+			require.Less(t, w.proc().CPUTime(t)-cpu, span/5)
+			require.LessOrEqual(t, len(w.loud())-lines, 3, "lines in %v", span)
+
+			for _, c := range waiting {
+				c.Close()
+			}
+			for _, c := range served[20:] {
+				c.Close()
+			}
+			nettest.Wait(t, time.Second+500*time.Millisecond, "a new client to be served", func() bool {
+				c, ok := knock(t, l.listen, 500*time.Millisecond)
+				c.Close()
+				return ok
+			})
+			for _, c := range served[:20] {
+				require.NoError(t, pingpong(c))
+			}
+		})
+	}
+}
+
+// With fewer ports than sessions want, those that find one are served, the others are told within connect_timeout, nobody
+// counts it as the server's failure, and all is well as soon as ports are free.
+func TestPortShortage(t *testing.T) {
+	t.Parallel()
+	ns, clients := nettest.NewNamespace(t), nettest.NewNamespace(t)
+	ns.Connect(clients, "10.99.0.1", "10.99.0.2")
+	ns.Sysctl("ipv4/ip_local_port_range", "40000 40031")
+	host := ns.Start("127.0.0.1:7001", nettest.Greet("x", nettest.Echo))
+	w := launch{ns: ns}.start(t, layout{
+		listen: "10.99.0.1:7000", cluster: "connect_timeout = \"1s\"\nmax_fails = 1\nfail_timeout = \"60s\"",
+		levels: servers("127.0.0.1:7001"),
+	}.String())
+	var served []*net.TCPConn
+	cpu := w.proc().CPUTime(t)
+	begin := time.Now()
+	for range 64 {
+		c := clients.Dial("10.99.0.1:7000")
+		c.SetReadDeadline(time.Now().Add(2 * time.Second))
+		if _, err := c.Read(make([]byte, 1)); err == nil {
+			served = append(served, c)
+		} else {
+			require.NotEqual(t, nettest.Timeout, nettest.EndOf(err), "nobody is left waiting")
+		}
+	}
+	require.Len(t, served, 32)
+	require.Less(t, w.proc().CPUTime(t)-cpu, 100*time.Millisecond+time.Since(begin)/5)
+	for _, c := range served[:10] {
+		c.SetReadDeadline(time.Time{})
+		require.NoError(t, pingpong(c))
+		nettest.Abort(c) // a reset leaves no TIME_WAIT on either side
+	}
+	nettest.Wait(t, time.Second, "the sessions' end", func() bool { return host.Open() == 22 })
+	c := clients.Dial("10.99.0.1:7000")
+	c.SetReadDeadline(time.Now().Add(2 * time.Second))
+	require.Equal(t, "x", first(t, c))
+}
+
+// The limit on all sessions counts over all listeners, and beyond it clients are closed at once.
+func TestMaxSessions(t *testing.T) {
+	t.Parallel()
+	host := nettest.Start(t, nettest.Greet("x", nettest.Echo))
+	second := nettest.Reserve(t)
+	_, addr := serve(t, layout{
+		runtime: "max_sessions = 20", levels: servers(host.Addr()), more: pair("second", second, host.Addr()),
+	})
+	var served []*net.TCPConn
+	for i := range 30 {
+		begin := time.Now()
+		c, ok := knock(t, []string{addr, second}[i%2], 5*time.Second)
+		require.Less(t, time.Since(begin), 500*time.Millisecond)
+		if ok {
+			served = append(served, c)
+		}
+	}
+	require.Len(t, served, 20)
+	for i := range 5 {
+		served[i].Close()
+		nettest.Wait(t, time.Second, "room for one", func() bool {
+			c, ok := knock(t, second, time.Second)
+			if !ok {
+				c.Close()
+			}
+			return ok
+		})
+	}
+	_, ok := knock(t, addr, 5*time.Second)
+	require.False(t, ok)
+}
+
+// Room that a session leaves is there for the client that sees it leave.
+func TestRoomIsFreeAtOnce(t *testing.T) {
+	t.Parallel()
+	host := nettest.Start(t, nettest.Say("x"))
+	_, addr := serve(t, layout{cluster: "max_sessions = 1", levels: servers(host.Addr())})
+	refused := 0
+	for range scaled(500) {
+		if text, _ := ask(addr); text != "x" {
+			refused++
+			time.Sleep(5 * time.Millisecond)
+		}
+	}
+	require.Zero(t, refused)
+}

@@ -1,0 +1,139 @@
+package main_test
+
+import (
+	"io"
+	"net"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"weir/internal/nettest"
+)
+
+// perStalled is what weir may hold in its own memory for a session whose one side does not read, and fixed what it may
+// hold beside that: 200 of them fit into 16 MiB.
+const (
+	perStalled = 64 << 10
+	fixed      = 4 << 20
+)
+
+// grown checks memory growth, where it can be told: the race detector multiplies it.
+func grown(t *testing.T, w *weir, before int64, bound int64) {
+	t.Helper()
+	if raceEnabled {
+		return
+	}
+	require.LessOrEqual(t, w.proc().RSS(t)-before, bound, "growth of resident memory")
+}
+
+// Clients that do not read stop their servers, not weir's memory.
+func TestStalledClients(t *testing.T) {
+	host := nettest.Start(t, nettest.Send(1, 64<<20))
+	w, addr := serve(t, layout{levels: servers(host.Addr())})
+	before := w.proc().RSS(t)
+	n := scaled(40)
+	for range n {
+		nettest.Dial(t, addr)
+	}
+	time.Sleep(2 * time.Second)
+	require.Equal(t, n, host.Open(), "every server still has something to send")
+	grown(t, w, before, int64(n)*perStalled+fixed)
+}
+
+// Servers that do not read stop their clients, not weir's memory.
+func TestStalledServers(t *testing.T) {
+	host := nettest.Start(t, nettest.NeverRead)
+	w, addr := serve(t, layout{levels: servers(host.Addr())})
+	before := w.proc().RSS(t)
+	n := scaled(40)
+	var wg sync.WaitGroup
+	for range n {
+		c := nettest.Dial(t, addr)
+		wg.Go(func() {
+			c.SetWriteDeadline(time.Now().Add(2 * time.Second))
+			written, err := c.Write(make([]byte, 64<<20))
+			if err == nil {
+				t.Errorf("%d bytes found room", written)
+			}
+		})
+	}
+	wg.Wait()
+	grown(t, w, before, int64(n)*perStalled+fixed)
+	host.Reset()
+}
+
+// A reader that pauses for long and goes on gets everything.
+func TestStalledReaderResumes(t *testing.T) {
+	t.Parallel()
+	const size = 64 << 20
+	host := nettest.Start(t, nettest.Send(2, size))
+	_, addr := serve(t, layout{levels: servers(host.Addr())})
+	c := nettest.Dial(t, addr)
+	time.Sleep(3 * time.Second)
+	c.SetDeadline(time.Now().Add(20 * time.Second))
+	require.NoError(t, nettest.Expect(c, 2, size))
+}
+
+// The same upwards: a server that pauses gets everything.
+func TestStalledServerResumes(t *testing.T) {
+	t.Parallel()
+	d := &nettest.Duplex{}
+	host := nettest.Start(t, nettest.Pause(2*time.Second, d.Handle))
+	_, addr := serve(t, layout{levels: servers(host.Addr())})
+	require.NoError(t, d.Run(nettest.Dial(t, addr), 8, 32<<20, 1000))
+	nettest.Wait(t, 5*time.Second, "the server's verdict", func() bool { return d.Good() == 1 })
+}
+
+// One session that stands still does not hold up the others.
+func TestStalledSessionStallsNoOther(t *testing.T) {
+	host := nettest.Start(t, nettest.Send(1, 64<<20))
+	echo := nettest.Start(t, nettest.Echo)
+	echoAddr := nettest.Reserve(t)
+	_, addr := serve(t, layout{levels: servers(host.Addr()), more: pair("echo", echoAddr, echo.Addr())})
+	for range 10 {
+		nettest.Dial(t, addr)
+	}
+	// And one that moves as fast as it can.
+	busy := nettest.Dial(t, addr)
+	go io.Copy(io.Discard, struct{ io.Reader }{busy})
+	c := nettest.Dial(t, echoAddr)
+	var took []time.Duration
+	for range 200 {
+		begin := time.Now()
+		require.NoError(t, pingpong(c))
+		took = append(took, time.Since(begin))
+	}
+	require.Less(t, median(took), 5*time.Millisecond)
+}
+
+// A session that has moved much and fallen silent holds two descriptors, no pipe and next to no memory; so does one that
+// moves a byte now and then.
+func TestIdleSessionsAreSmall(t *testing.T) {
+	const volume = 1 << 20
+	host := nettest.Start(t, nettest.Echo)
+	w, addr := serve(t, layout{levels: servers(host.Addr())})
+	before := w.proc().RSS(t)
+	clients := make([]*net.TCPConn, scaled(500))
+	for i := range clients {
+		c := nettest.Dial(t, addr)
+		clients[i] = c
+		go c.Write(make([]byte, volume))
+		_, err := io.CopyN(io.Discard, struct{ io.Reader }{c}, volume)
+		require.NoError(t, err)
+	}
+	n := len(clients)
+	kinds := func() map[string]int { return w.kinds() }
+	nettest.Wait(t, 5*time.Second, "the pipes to be closed", func() bool { return kinds()["pipe"] == w.base["pipe"] })
+	require.Equal(t, w.base["socket"]+2*n, kinds()["socket"])
+	grown(t, w, before, int64(n)*16<<10+fixed)
+
+	for range 10 {
+		for _, c := range clients {
+			require.NoError(t, pingpong(c))
+		}
+	}
+	require.Equal(t, w.base["socket"]+2*n, kinds()["socket"])
+	grown(t, w, before, int64(n)*20<<10+fixed)
+}

@@ -1,0 +1,363 @@
+package main_test
+
+import (
+	"fmt"
+	"io"
+	"regexp"
+	"strconv"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"weir/internal/nettest"
+)
+
+// With one server refusing and one up, every client is served by the other one, without delay.
+func TestRefusingServerCostsNothing(t *testing.T) {
+	t.Parallel()
+	host := nettest.Start(t, nettest.Say("ok"))
+	_, addr := serve(t, layout{levels: servers(nettest.Reserve(t), host.Addr())})
+	var took []time.Duration
+	for range 20 {
+		begin := time.Now()
+		text, end := ask(addr)
+		took = append(took, time.Since(begin))
+		require.Equal(t, "ok", text)
+		require.Equal(t, nettest.EOF, end)
+	}
+	require.Less(t, median(took), 5*time.Millisecond)
+}
+
+// A whole level that refuses is no error for any client while the next level serves, with and without passive health.
+func TestRefusingLevelCostsNoClient(t *testing.T) {
+	t.Parallel()
+	for _, maxFails := range []int{3, 0} {
+		t.Run(fmt.Sprintf("max_fails=%d", maxFails), func(t *testing.T) {
+			t.Parallel()
+			host := nettest.Start(t, nettest.Say("ok"))
+			_, addr := serve(t, layout{
+				cluster: fmt.Sprintf("max_fails = %d", maxFails),
+				levels:  [][]string{{nettest.Reserve(t), nettest.Reserve(t)}, {host.Addr()}},
+			})
+			n := scaled(500)
+			var failed atomic.Int64
+			var wg sync.WaitGroup
+			for range 8 {
+				wg.Go(func() {
+					for range n / 8 {
+						if text, end := ask(addr); text != "ok" || end != nettest.EOF {
+							failed.Add(1)
+						}
+					}
+				})
+			}
+			wg.Wait()
+			require.Zero(t, failed.Load())
+			require.Equal(t, n/8*8, host.Accepted())
+		})
+	}
+}
+
+// A server that does not answer costs connect_timeout and not more.
+func TestConnectTimeoutThenNextServer(t *testing.T) {
+	t.Parallel()
+	host := nettest.Start(t, nettest.Say("ok"))
+	w, addr := serve(t, layout{
+		cluster: `connect_timeout = "500ms"`, levels: servers(nettest.FullBacklog(t), host.Addr()),
+	})
+	begin := time.Now()
+	c := nettest.Dial(t, addr)
+	data, _ := nettest.ReadToEnd(c, 5*time.Second)
+	took := time.Since(begin)
+	require.Equal(t, "ok", string(data))
+	require.GreaterOrEqual(t, took, 500*time.Millisecond)
+	require.Less(t, took, 700*time.Millisecond)
+	c.Close()
+	r := w.session(c)
+	require.Equal(t, 2, r.num("attempts"))
+	require.Equal(t, host.Addr(), r.str("server"))
+}
+
+// Each server is dialled once per session, failed attempts stop at `try`, and the client is told when they do.
+func TestAttemptsAreBounded(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct {
+		name    string
+		cluster string
+		level   string
+		dead    int
+		counts  []int // SYNs per port, the level-2 server's last; -1 = any
+		total   int
+		served  bool
+	}{
+		{"every server once by default", "", "", 3, []int{1, 1, 1, 1}, 4, true},
+		{"try bounds the session", "try = 2", "", 3, []int{-1, -1, -1, 0}, 2, false},
+		{"try = 1 means no second attempt", "try = 1", "", 3, []int{-1, -1, -1, 0}, 1, false},
+		{"a level's own try leads to the next level", "", "try = 1", 3, []int{-1, -1, -1, 1}, 2, true},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
+			ns := nettest.NewNamespace(t)
+			host := ns.Start("127.0.0.1:7004", nettest.Say("ok"))
+			for port := 7001; port <= 7004; port++ {
+				ns.Filter(fmt.Sprintf("tcp dport %d tcp flags & (syn|ack) == syn counter", port))
+			}
+			w := launch{ns: ns}.start(t, layout{
+				listen: "127.0.0.1:7000", cluster: c.cluster, level: c.level,
+				levels: [][]string{{"127.0.0.1:7001", "127.0.0.1:7002", "127.0.0.1:7003"}, {"127.0.0.1:7004"}},
+			}.String())
+			conn := ns.Dial("127.0.0.1:7000")
+			data, end := nettest.ReadToEnd(conn, 5*time.Second)
+			conn.Close()
+			require.NotEqual(t, nettest.Timeout, end)
+			require.Equal(t, c.served, string(data) == "ok")
+			r := w.session(conn)
+			require.Equal(t, c.total, r.num("attempts"))
+			if !c.served {
+				require.Zero(t, host.Accepted())
+				require.Contains(t, r.str("end"), "dial")
+			}
+			total := 0
+			for i, n := range synCounts(t, ns) {
+				if c.counts[i] >= 0 {
+					require.Equal(t, c.counts[i], n, "port %d", 7001+i)
+				}
+				require.LessOrEqual(t, n, 1, "port %d", 7001+i)
+				total += n
+			}
+			require.Equal(t, c.total, total)
+		})
+	}
+}
+
+// synCounts reads the packet counters of a namespace's filter, in the order of its rules.
+func synCounts(t *testing.T, ns *nettest.Namespace) []int {
+	var out []int
+	for _, m := range regexp.MustCompile(`counter packets (\d+)`).FindAllStringSubmatch(ns.Exec("nft", "list", "ruleset"), -1) {
+		n, err := strconv.Atoi(m[1])
+		require.NoError(t, err)
+		out = append(out, n)
+	}
+	return out
+}
+
+// When the level above recovers, new sessions go there and those below are left alone.
+func TestBetterLevelTakesOverAgain(t *testing.T) {
+	t.Parallel()
+	best := nettest.Start(t, nettest.Greet("1", nettest.Echo))
+	best.Down()
+	spare := nettest.Start(t, nettest.Greet("2", nettest.Echo))
+	_, addr := serve(t, layout{
+		levels: [][]string{{best.Addr()}, {spare.Addr()}},
+		checks: "[[cluster.c.check]]\ntype = \"tcp\"\ninterval = \"100ms\"\ntimeout = \"100ms\"\nrise = 2\nfall = 2\n",
+	})
+	old := nettest.Dial(t, addr)
+	require.Equal(t, "2", first(t, old))
+	best.Up()
+	nettest.Wait(t, 5*time.Second, "level 1 to serve", func() bool { return greeting(t, addr) == "1" })
+	for range 20 {
+		require.Equal(t, "1", greeting(t, addr))
+	}
+	require.NoError(t, pingpong(old))
+}
+
+// first reads one byte.
+func first(t *testing.T, r io.Reader) string {
+	t.Helper()
+	b := make([]byte, 1)
+	_, err := io.ReadFull(r, b)
+	require.NoError(t, err)
+	return string(b)
+}
+
+// greeting opens a session for the first byte it is told.
+func greeting(t *testing.T, addr string) string {
+	t.Helper()
+	c := nettest.Dial(t, addr)
+	defer c.Close()
+	c.SetReadDeadline(time.Now().Add(5 * time.Second))
+	return first(t, c)
+}
+
+// What a client sends while its server is being looked for reaches the one that is found, once and in order.
+func TestEarlyDataReachesTheServerFound(t *testing.T) {
+	t.Parallel()
+	rec := &nettest.Recorder{}
+	host := nettest.Start(t, rec.Handle)
+	_, addr := serve(t, layout{
+		cluster: `connect_timeout = "300ms"`, levels: servers(nettest.FullBacklog(t), nettest.Reserve(t), host.Addr()),
+	})
+	want, err := io.ReadAll(io.LimitReader(nettest.Pattern(9), 16<<10))
+	require.NoError(t, err)
+	c := nettest.Dial(t, addr)
+	_, err = c.Write(want)
+	require.NoError(t, err)
+	nettest.Wait(t, 5*time.Second, "the bytes at the server", func() bool {
+		visits := rec.Visits()
+		return len(visits) == 1 && visits[0].Bytes >= int64(len(want))
+	})
+	c.Close()
+	require.Equal(t, want, rec.WaitEnd(t, 0, time.Second).Data)
+}
+
+// A source address that this host does not have is a local mistake: the next server is tried, and the one that could not
+// be dialled because of it is not counted as failing.
+func TestForeignSourceAddressIsNotTheServersFault(t *testing.T) {
+	t.Parallel()
+	a, b := nettest.Start(t, nettest.Say("A")), nettest.Start(t, nettest.Say("B"))
+	l := layout{
+		cluster: "max_fails = 1\nfail_timeout = \"60s\"",
+		levels:  servers(a.Addr()+" name=a source=192.0.2.77", b.Addr()+" name=b"),
+	}
+	w, addr := serve(t, l)
+	require.Equal(t, "BBBBBB", sequence(t, addr, 6))
+	require.Zero(t, a.Accepted())
+	l.listen, l.levels = addr, servers(a.Addr()+" name=a", b.Addr()+" name=b")
+	w.reload(l.String())
+	require.Contains(t, sequence(t, addr, 2), "A")
+}
+
+// ICMP refusals are as quick as a reset.
+func TestICMPRefusalIsQuick(t *testing.T) {
+	t.Parallel()
+	for _, with := range []string{"icmp host-unreachable", "icmp admin-prohibited", "icmp net-unreachable", "tcp reset"} {
+		t.Run(with, func(t *testing.T) {
+			t.Parallel()
+			ns := nettest.NewNamespace(t)
+			ns.Reject(7001, with)
+			ns.Start("127.0.0.1:7002", nettest.Say("ok"))
+			launch{ns: ns}.start(t, layout{
+				listen: "127.0.0.1:7000", levels: servers("127.0.0.1:7001", "127.0.0.1:7002"),
+			}.String())
+			begin := time.Now()
+			c := ns.Dial("127.0.0.1:7000")
+			data, _ := nettest.ReadToEnd(c, 5*time.Second)
+			require.Equal(t, "ok", string(data))
+			require.Less(t, time.Since(begin), 150*time.Millisecond)
+		})
+	}
+}
+
+// A server that fails max_fails times is left alone for fail_timeout, tried by one session after it, and back at once when
+// that succeeds.
+func TestPassiveHealth(t *testing.T) {
+	t.Parallel()
+	a, b := nettest.Start(t, nettest.Say("A")), nettest.Start(t, nettest.Say("B"))
+	a.Down()
+	const failTimeout = 1500 * time.Millisecond
+	w, addr := serve(t, layout{
+		cluster: "max_fails = 3\nfail_timeout = \"1500ms\"",
+		levels:  servers(a.Addr()+" name=a", b.Addr()+" name=b"),
+	})
+	attempts := func() int {
+		c := nettest.Dial(t, addr)
+		data, _ := nettest.ReadToEnd(c, 5*time.Second)
+		require.NotEmpty(t, data)
+		c.Close()
+		return w.session(c).num("attempts")
+	}
+	failed := 0
+	for i := 0; failed < 3; i++ {
+		require.Less(t, i, 20, "the refusing server is tried again and again")
+		failed += attempts() - 1
+	}
+	tripped := time.Now()
+	for time.Since(tripped) < failTimeout-300*time.Millisecond {
+		require.Equal(t, 1, attempts(), "a failing server is not dialled")
+	}
+
+	time.Sleep(failTimeout + 100*time.Millisecond - time.Since(tripped))
+	failed = 0
+	for range 20 {
+		failed += attempts() - 1
+	}
+	require.Equal(t, 1, failed, "one session tries it, and its failure trips the server again at once")
+
+	a.Up()
+	nettest.Wait(t, 2*failTimeout, "the server's return", func() bool { return sequence(t, addr, 1) == "A" })
+	require.Regexp(t, "^(AB)+A?$|^(BA)+B?$", sequence(t, addr, 10))
+}
+
+// An IPv6 server that refuses is followed by an IPv4 one without a visible delay.
+func TestFamiliesMayBeMixed(t *testing.T) {
+	t.Parallel()
+	host := nettest.Start(t, nettest.Say("ok"))
+	_, addr := serve(t, layout{levels: servers(nettest.ReserveOn(t, "::1"), host.Addr())})
+	begin := time.Now()
+	text, _ := ask(addr)
+	require.Equal(t, "ok", text)
+	require.Less(t, time.Since(begin), 150*time.Millisecond)
+
+	six := nettest.StartAt(t, nettest.ReserveOn(t, "::1"), nettest.Say("six"))
+	_, addr = serve(t, layout{levels: servers(six.Addr())})
+	text, _ = ask(addr)
+	require.Equal(t, "six", text)
+}
+
+// A host name with a dead and a live address is served within the same attempt.
+func TestHostNameIsDialled(t *testing.T) {
+	t.Parallel()
+	host := nettest.Start(t, nettest.Say("ok"))
+	// localhost is ::1 and 127.0.0.1 on most machines, and 127.0.0.1 on all.
+	_, addr := serve(t, layout{levels: servers(fmt.Sprintf("localhost:%d", host.AddrPort().Port()))})
+	nettest.Wait(t, 5*time.Second, "the name to be resolved", func() bool {
+		text, _ := ask(addr)
+		return text == "ok"
+	})
+	for range 10 {
+		text, _ := ask(addr)
+		require.Equal(t, "ok", text)
+	}
+}
+
+// Failed dials give back the room they took under max_sessions.
+func TestFailedDialsLeakNoRoom(t *testing.T) {
+	t.Parallel()
+	host := nettest.Start(t, nettest.Greet("1", nettest.Echo))
+	host.Down()
+	_, addr := serve(t, layout{cluster: "max_sessions = 10\nmax_fails = 0", levels: servers(host.Addr())})
+	for range scaled(300) {
+		text, _ := ask(addr)
+		require.Empty(t, text)
+	}
+	host.Up()
+	for range 10 {
+		require.Equal(t, "1", first(t, nettest.Dial(t, addr)))
+	}
+	data, _ := nettest.ReadToEnd(nettest.Dial(t, addr), 5*time.Second)
+	require.Empty(t, data, "the eleventh")
+}
+
+// try_timeout bounds picking and dialling together, and cuts a running dial.
+func TestTryTimeout(t *testing.T) {
+	t.Parallel()
+	w, addr := serve(t, layout{
+		cluster: "connect_timeout = \"5s\"\ntry_timeout = \"500ms\"",
+		levels:  servers(nettest.FullBacklog(t), nettest.FullBacklog(t)),
+	})
+	begin := time.Now()
+	c := nettest.Dial(t, addr)
+	data, end := nettest.ReadToEnd(c, 5*time.Second)
+	require.Empty(t, data)
+	require.NotEqual(t, nettest.Timeout, end)
+	between(t, 500*time.Millisecond, time.Since(begin))
+	require.Contains(t, w.session(c).str("end"), "dial")
+}
+
+// A cluster without an eligible server ends sessions at once and says why.
+func TestNoServer(t *testing.T) {
+	t.Parallel()
+	host := nettest.Start(t, nettest.Say("never"))
+	w, addr := serve(t, layout{levels: servers(host.Addr() + " state=maint")})
+	for range 50 {
+		c := nettest.Dial(t, addr)
+		data, end := nettest.ReadToEnd(c, time.Second)
+		require.Empty(t, data)
+		require.NotEqual(t, nettest.Timeout, end)
+		require.Contains(t, w.session(c).str("end"), "no server")
+	}
+	require.Zero(t, host.Accepted())
+}

@@ -1,0 +1,265 @@
+package main_test
+
+import (
+	"context"
+	"errors"
+	"io"
+	"math/rand/v2"
+	"net"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"weir/internal/nettest"
+)
+
+// A server's reset reaches the client as a reset, after the bytes that came before it.
+func TestServerResetIsPassedOn(t *testing.T) {
+	t.Parallel()
+	host := nettest.Start(t, nettest.ResetAfter(1000, 100*time.Millisecond))
+	w, addr := serve(t, layout{levels: servers(host.Addr())})
+	c := nettest.Dial(t, addr)
+	data, end := nettest.ReadToEnd(c, 5*time.Second)
+	require.Len(t, data, 1000)
+	require.Equal(t, nettest.Reset, end)
+	r := w.session(c)
+	require.Contains(t, r.str("end"), "server")
+	require.Contains(t, r.str("end"), "reset")
+	require.Equal(t, 1000, r.num("bytes_down"))
+}
+
+// What a server sent before its reset is delivered even to a client that reads it only later.
+func TestServerResetWaitsForSlowClient(t *testing.T) {
+	t.Parallel()
+	host := nettest.Start(t, nettest.ResetAfter(200_000, 200*time.Millisecond))
+	_, addr := serve(t, layout{levels: servers(host.Addr())})
+	c := nettest.Dial(t, addr)
+	time.Sleep(700 * time.Millisecond) // the reset has come and gone
+	data, end := nettest.ReadToEnd(c, 5*time.Second)
+	require.Len(t, data, 200_000)
+	require.Equal(t, nettest.Reset, end)
+}
+
+// A client that never reads cannot hold up a server's reset for ever: the wait is bounded by half_close_timeout.
+func TestServerResetWaitIsBounded(t *testing.T) {
+	t.Parallel()
+	host := nettest.Start(t, nettest.ResetAfter(3<<20, 0))
+	w, addr := serve(t, layout{listener: `half_close_timeout = "1s"`, levels: servers(host.Addr())})
+	nettest.Dial(t, addr)
+	nettest.Wait(t, 5*time.Second, "the connection at the server", func() bool { return host.Accepted() == 1 })
+	w.settled(5 * time.Second)
+}
+
+// A client's reset reaches the server as a reset, at once.
+func TestClientResetIsPassedOn(t *testing.T) {
+	t.Parallel()
+	rec := &nettest.Recorder{Banner: "hello"}
+	host := nettest.Start(t, rec.Handle)
+	w, addr := serve(t, layout{levels: servers(host.Addr())})
+	var took []time.Duration
+	for i := range 20 {
+		c := nettest.Dial(t, addr)
+		_, err := io.ReadFull(c, make([]byte, 5))
+		require.NoError(t, err)
+		begin := time.Now()
+		nettest.Abort(c)
+		v := rec.WaitEnd(t, i, 5*time.Second)
+		require.Equal(t, nettest.Reset, v.End)
+		took = append(took, v.EndAt.Sub(begin))
+		require.Contains(t, w.session(c).str("end"), "client")
+	}
+	require.Less(t, median(took), 100*time.Millisecond)
+}
+
+// What a client sent before its reset is delivered even to a server that reads it only later.
+func TestClientResetWaitsForSlowServer(t *testing.T) {
+	t.Parallel()
+	rec := &nettest.Recorder{Pause: 700 * time.Millisecond}
+	host := nettest.Start(t, rec.Handle)
+	_, addr := serve(t, layout{levels: servers(host.Addr())})
+	c := nettest.Dial(t, addr)
+	_, err := c.Write(make([]byte, 200_000))
+	require.NoError(t, err)
+	time.Sleep(200 * time.Millisecond) // weir has taken it all from the client
+	nettest.Abort(c)
+	v := rec.WaitEnd(t, 0, 5*time.Second)
+	require.EqualValues(t, 200_000, v.Bytes)
+	require.Equal(t, nettest.Reset, v.End)
+}
+
+// A reset is passed on when its receiver has already closed its own side.
+func TestResetAfterHalfClose(t *testing.T) {
+	t.Parallel()
+	t.Run("client closed its side, server resets", func(t *testing.T) {
+		t.Parallel()
+		host := nettest.Start(t, func(ctx context.Context, c *net.TCPConn) {
+			io.Copy(io.Discard, c)
+			time.Sleep(50 * time.Millisecond)
+			nettest.Abort(c)
+		})
+		w, addr := serve(t, layout{levels: servers(host.Addr())})
+		c := nettest.Dial(t, addr)
+		require.NoError(t, c.CloseWrite())
+		begin := time.Now()
+		data, end := nettest.ReadToEnd(c, 5*time.Second)
+		require.Empty(t, data)
+		require.Equal(t, nettest.Reset, end)
+		require.Less(t, time.Since(begin), time.Second)
+		w.settled(time.Second)
+	})
+	t.Run("server closed its side, client resets", func(t *testing.T) {
+		t.Parallel()
+		rec := &nettest.Recorder{Banner: "bye", CloseSide: true}
+		host := nettest.Start(t, rec.Handle)
+		w, addr := serve(t, layout{levels: servers(host.Addr())})
+		c := nettest.Dial(t, addr)
+		_, end := nettest.ReadToEnd(c, 5*time.Second)
+		require.Equal(t, nettest.EOF, end)
+		require.NoError(t, pushed(c, "more"))
+		nettest.Wait(t, time.Second, "the bytes at the server", func() bool { return rec.Visits()[0].Bytes == 4 })
+		nettest.Abort(c)
+		require.Equal(t, nettest.Reset, rec.WaitEnd(t, 0, time.Second).End)
+		w.settled(time.Second)
+	})
+}
+
+// A client that resets while its server is being dialled ends the dial: no other server is tried, nothing is kept.
+func TestClientResetCancelsDial(t *testing.T) {
+	t.Parallel()
+	other := nettest.Start(t, nettest.Echo)
+	w, addr := serve(t, layout{
+		cluster: `connect_timeout = "3s"`, levels: servers(nettest.FullBacklog(t), other.Addr()),
+	})
+	c := nettest.Dial(t, addr)
+	time.Sleep(200 * time.Millisecond)
+	nettest.Abort(c)
+	r := w.session(c)
+	require.Contains(t, r.str("end"), "dial")
+	require.Contains(t, r.str("end"), "client")
+	w.settled(300 * time.Millisecond)
+	require.Zero(t, other.Accepted())
+}
+
+// Bytes that one server has been given are never given to another one.
+func TestNoReplayAfterReset(t *testing.T) {
+	t.Parallel()
+	first := nettest.Start(t, nettest.ResetAfterReading(64<<10, 0))
+	other := nettest.Start(t, nettest.Echo)
+	w, addr := serve(t, layout{levels: servers(first.Addr(), other.Addr())})
+	c := nettest.Dial(t, addr)
+	_, err := c.Write(make([]byte, 64<<10))
+	require.NoError(t, err)
+	data, end := nettest.ReadToEnd(c, 5*time.Second)
+	require.Empty(t, data)
+	require.Equal(t, nettest.Reset, end)
+	require.Zero(t, other.Accepted())
+	require.Equal(t, 1, w.session(c).num("attempts"))
+}
+
+// When a server process is killed, each of its clients is told within a second, and nothing of their sessions is left.
+func TestServerProcessKilled(t *testing.T) {
+	redis := nettest.StartRedis(t)
+	w, addr := serve(t, layout{levels: servers(redis.Addr())})
+	clients := make([]*net.TCPConn, scaled(500))
+	for i := range clients {
+		clients[i] = nettest.Dial(t, addr)
+		require.NoError(t, pushed(clients[i], "PING\r\n"))
+		_, err := io.ReadFull(clients[i], make([]byte, len("+PONG\r\n")))
+		require.NoError(t, err)
+	}
+	redis.Kill()
+	begin := time.Now()
+	for _, c := range clients {
+		_, end := nettest.ReadToEnd(c, 5*time.Second)
+		require.Contains(t, []nettest.End{nettest.EOF, nettest.Reset}, end)
+	}
+	require.Less(t, time.Since(begin), time.Second+200*time.Millisecond)
+	for _, c := range clients {
+		c.Close()
+	}
+	w.settled(5 * time.Second)
+}
+
+// A server that has vanished from the network is noticed by keepalive even when nobody speaks, and the client is told.
+func TestKeepaliveNoticesVanishedServer(t *testing.T) {
+	t.Parallel()
+	ns := nettest.NewNamespace(t)
+	ns.Start("127.0.0.1:7001", nettest.Echo)
+	w := launch{ns: ns}.start(t, layout{
+		listen: "127.0.0.1:7000", listener: `tcp_keepalive = "1s"`, levels: servers("127.0.0.1:7001"),
+	}.String())
+	c := ns.Dial("127.0.0.1:7000")
+	require.NoError(t, pingpong(c))
+	ns.DropAll(7001)
+	_, end := nettest.ReadToEnd(c, 10*time.Second)
+	require.Equal(t, nettest.Reset, end)
+	w.settled(time.Second)
+}
+
+// A server that has vanished with data on the way to it is noticed after tcp_user_timeout.
+func TestUserTimeoutNoticesVanishedServer(t *testing.T) {
+	t.Parallel()
+	ns := nettest.NewNamespace(t)
+	ns.Start("127.0.0.1:7001", nettest.Echo)
+	w := launch{ns: ns}.start(t, layout{
+		listen: "127.0.0.1:7000", listener: `tcp_user_timeout = "1s"`, levels: servers("127.0.0.1:7001"),
+	}.String())
+	c := ns.Dial("127.0.0.1:7000")
+	require.NoError(t, pingpong(c))
+	ns.DropAll(7001)
+	require.NoError(t, pushed(c, "is anybody there?"))
+	_, end := nettest.ReadToEnd(c, 6*time.Second)
+	require.Equal(t, nettest.Reset, end)
+	w.settled(time.Second)
+}
+
+// Aborts at random moments of random streams are always seen as such on the other side: what arrived is right, and a
+// stream that was cut short never ends like a whole one.
+func TestTruncationIsAlwaysVisible(t *testing.T) {
+	t.Parallel()
+	d := &nettest.Duplex{}
+	cut := nettest.Start(t, func(ctx context.Context, c *net.TCPConn) {
+		// The server's side of a session, with a reset after a while.
+		timer := time.AfterFunc(time.Duration(rand.IntN(30_000))*time.Microsecond, func() { nettest.Abort(c) })
+		defer timer.Stop()
+		d.Handle(ctx, c)
+	})
+	w, addr := serve(t, layout{levels: servers(cut.Addr())})
+	var mu sync.Mutex
+	var corrupt []error
+	broken := 0
+	const workers = 8
+	each := scaled(25)
+	var wg sync.WaitGroup
+	for k := range workers {
+		wg.Go(func() {
+			random := rand.New(rand.NewPCG(uint64(k), 2))
+			for i := range each {
+				c, err := nettest.TryDial(addr)
+				if err == nil {
+					if random.IntN(4) == 0 {
+						timer := time.AfterFunc(time.Duration(random.IntN(20_000))*time.Microsecond, func() { nettest.Abort(c) })
+						defer timer.Stop()
+					}
+					err = d.Run(c, uint64(k*1000+i), random.Int64N(16<<20), random.Int64N(16<<20))
+				}
+				mu.Lock()
+				if errors.Is(err, nettest.ErrCorrupt) {
+					corrupt = append(corrupt, err)
+				} else if err != nil {
+					broken++
+				}
+				mu.Unlock()
+			}
+		})
+	}
+	wg.Wait()
+	w.settled(5 * time.Second)
+	require.Empty(t, corrupt, "at clients")
+	for _, err := range d.Errs() {
+		require.NotErrorIs(t, err, nettest.ErrCorrupt, "at the server")
+	}
+	require.Greater(t, broken, each, "most sessions were cut")
+}

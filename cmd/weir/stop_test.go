@@ -1,0 +1,228 @@
+package main_test
+
+import (
+	"net"
+	"os"
+	"os/exec"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"weir/internal/nettest"
+)
+
+// An idle weir ends at once, with 0.
+func TestStopIdle(t *testing.T) {
+	t.Parallel()
+	host := nettest.Start(t, nettest.Echo)
+	for _, s := range []syscall.Signal{syscall.SIGTERM, syscall.SIGINT} {
+		w, _ := serve(t, layout{levels: servers(host.Addr())})
+		begin := time.Now()
+		w.signal(s)
+		require.Equal(t, 0, w.exit(5*time.Second))
+		if !raceEnabled { // whose exit takes a second of its own
+			require.Less(t, time.Since(begin), 500*time.Millisecond)
+		}
+	}
+}
+
+// On SIGTERM the address refuses at once, sessions go on, and the process ends with the last of them.
+func TestStopDrains(t *testing.T) {
+	t.Parallel()
+	host := nettest.Start(t, nettest.Echo)
+	w, addr := serve(t, layout{runtime: `drain_timeout = "10s"`, levels: servers(host.Addr())})
+	clients := make([]*net.TCPConn, 50)
+	for i := range clients {
+		clients[i] = nettest.Dial(t, addr)
+		require.NoError(t, pingpong(clients[i]))
+	}
+	last := clients[49]
+	w.signal(syscall.SIGTERM)
+	nettest.Wait(t, time.Second, "the address to refuse", func() bool {
+		c, err := nettest.TryDial(addr)
+		if err == nil {
+			c.Close()
+		}
+		return err != nil
+	})
+	time.Sleep(500 * time.Millisecond)
+	require.NoError(t, pingpong(last))
+	for _, c := range clients[:49] {
+		c.Close()
+	}
+	time.Sleep(200 * time.Millisecond)
+	require.False(t, w.ended())
+	require.NoError(t, pingpong(last))
+	begin := time.Now()
+	last.Close()
+	require.Equal(t, 0, w.exit(5*time.Second))
+	if !raceEnabled {
+		require.Less(t, time.Since(begin), 500*time.Millisecond)
+	}
+}
+
+// A session that does not end is reset after drain_timeout, and the exit code says so.
+func TestStopCutsAfterDrainTimeout(t *testing.T) {
+	t.Parallel()
+	rec := &nettest.Recorder{}
+	host := nettest.Start(t, rec.Handle)
+	w, addr := serve(t, layout{runtime: `drain_timeout = "1s"`, levels: servers(host.Addr())})
+	c := nettest.Dial(t, addr)
+	require.NoError(t, pushed(c, "hello"))
+	nettest.Wait(t, time.Second, "the session", func() bool { return len(rec.Visits()) == 1 })
+	begin := time.Now()
+	w.signal(syscall.SIGTERM)
+	_, end := nettest.ReadToEnd(c, 5*time.Second)
+	between(t, time.Second, time.Since(begin))
+	require.Equal(t, nettest.Reset, end)
+	require.Equal(t, nettest.Reset, rec.WaitEnd(t, 0, time.Second).End)
+	require.Equal(t, 3, w.exit(5*time.Second))
+	require.Contains(t, w.session(c).str("end"), "drain")
+}
+
+// A second signal does not wait.
+func TestSecondSignalStopsNow(t *testing.T) {
+	t.Parallel()
+	host := nettest.Start(t, nettest.Echo)
+	w, addr := serve(t, layout{runtime: `drain_timeout = "1m"`, levels: servers(host.Addr())})
+	c := nettest.Dial(t, addr)
+	require.NoError(t, pingpong(c))
+	w.signal(syscall.SIGTERM)
+	time.Sleep(300 * time.Millisecond)
+	require.False(t, w.ended())
+	begin := time.Now()
+	w.signal(syscall.SIGINT)
+	require.Equal(t, 3, w.exit(5*time.Second))
+	if !raceEnabled {
+		require.Less(t, time.Since(begin), 500*time.Millisecond)
+	}
+	_, end := nettest.ReadToEnd(c, time.Second)
+	require.Equal(t, nettest.Reset, end)
+}
+
+// Connections that were in the accept queue when the stop was asked for are served.
+func TestStopServesAcceptQueue(t *testing.T) {
+	t.Parallel()
+	host := nettest.Start(t, nettest.Say("ok"))
+	w, addr := serve(t, layout{levels: servers(host.Addr())})
+	w.signal(syscall.SIGSTOP)
+	clients := make([]*net.TCPConn, scaled(200))
+	for i := range clients {
+		clients[i] = nettest.Dial(t, addr)
+	}
+	w.signal(syscall.SIGTERM)
+	w.signal(syscall.SIGCONT)
+	for _, c := range clients {
+		data, end := nettest.ReadToEnd(c, 5*time.Second)
+		require.Equal(t, "ok", string(data))
+		require.Equal(t, nettest.EOF, end)
+		c.Close()
+	}
+	require.Equal(t, 0, w.exit(5*time.Second))
+}
+
+// After a kill with sessions open the same address can be served again at once.
+func TestStartAfterKill(t *testing.T) {
+	t.Parallel()
+	host := nettest.Start(t, nettest.Echo)
+	config := layout{listen: nettest.Reserve(t), levels: servers(host.Addr())}
+	w := start(t, config.String())
+	for range scaled(200) {
+		require.NoError(t, pingpong(nettest.Dial(t, config.listen)))
+	}
+	w.signal(syscall.SIGKILL)
+	<-w.done
+	start(t, config.String())
+	text, _ := echoOnce(t, config.listen)
+	require.Equal(t, "hello", text)
+}
+
+// Exit codes: 0 done, 1 bad configuration or usage, 2 could not start.
+func TestExitCodes(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	file := func(name, text string) string {
+		path := dir + "/" + name
+		require.NoError(t, os.WriteFile(path, []byte(text), 0o644))
+		return path
+	}
+	good := layout{listen: nettest.Reserve(t), levels: servers("127.0.0.1:1")}.String()
+	goodFile, badFile := file("good.toml", good), file("bad.toml", strings.Replace(good, "cluster = ", "cluter = ", 1))
+	taken := nettest.Start(t, nettest.Echo)
+	takenFile := file("taken.toml", layout{listen: taken.Addr(), levels: servers("127.0.0.1:1")}.String())
+	for _, c := range []struct {
+		args []string
+		code int
+		says string
+	}{
+		{[]string{"check", "-c", goodFile}, 0, goodFile + ": ok"},
+		{[]string{"check", "-c", badFile}, 1, badFile + ":"},
+		{[]string{"check", "-c", dir + "/none.toml"}, 1, "none.toml"},
+		{[]string{"run", "-c", badFile}, 1, "cluter"},
+		{[]string{"run", "-c", dir + "/none.toml"}, 1, "none.toml"},
+		{[]string{"run", "-c", dir}, 1, ""},
+		{[]string{"run", "--no-such-flag"}, 1, "no-such-flag"},
+		{[]string{"no-such-command"}, 1, "no-such-command"},
+		{[]string{"run", "-c", takenFile}, 2, taken.Addr()},
+		{[]string{"check", "-c", takenFile}, 0, "ok"}, // a check opens no socket
+		{[]string{"version"}, 0, ""},
+	} {
+		code, out := run(t, c.args...)
+		require.Equal(t, c.code, code, "%v: %s", c.args, out)
+		require.Contains(t, out, c.says, "%v", c.args)
+	}
+}
+
+// A log that nobody reads, or that has been closed, never slows or stops the service.
+func TestLogThatIsNotRead(t *testing.T) {
+	t.Parallel()
+	for _, closed := range []bool{false, true} {
+		t.Run(map[bool]string{false: "full pipe", true: "closed pipe"}[closed], func(t *testing.T) {
+			t.Parallel()
+			host := nettest.Start(t, nettest.Say("ok"))
+			l := layout{listen: nettest.Reserve(t), levels: servers(host.Addr())}
+			r, stderr, err := os.Pipe()
+			require.NoError(t, err)
+			w := launch{stderr: stderr}.start(t, l.String())
+			stderr.Close()
+			t.Cleanup(func() { r.Close() })
+			nettest.Wait(t, 10*time.Second, "weir to listen", func() bool {
+				c, err := nettest.TryDial(l.listen)
+				if err == nil {
+					c.Close()
+				}
+				return err == nil
+			})
+			if closed {
+				r.Close()
+			}
+			for range 1000 { // several times the 64 KiB that a pipe holds
+				text, end := ask(l.listen)
+				require.Equal(t, "ok", text)
+				require.Equal(t, nettest.EOF, end)
+			}
+			w.signal(syscall.SIGHUP)
+			text, _ := ask(l.listen)
+			require.Equal(t, "ok", text)
+			w.signal(syscall.SIGTERM)
+			require.Equal(t, 0, w.exit(10*time.Second))
+		})
+	}
+}
+
+// A check of a file opens no socket.
+func TestCheckOpensNoSocket(t *testing.T) {
+	t.Parallel()
+	file := t.TempDir() + "/weir.toml"
+	require.NoError(t, os.WriteFile(file, []byte(layout{
+		listen: nettest.Reserve(t), levels: servers("127.0.0.1:1"),
+	}.String()), 0o644))
+	strace, err := exec.LookPath("strace")
+	require.NoError(t, err, "install strace to run this test")
+	out, err := exec.Command(strace, "-f", "-e", "trace=socket,bind,listen,connect", binary, "check", "-c", file).CombinedOutput()
+	require.NoError(t, err, "%s", out)
+	require.NotContains(t, string(out), "socket(")
+}
