@@ -127,6 +127,14 @@ func (s *session) cut(l *loop, end End) {
 	case phaseAbort:
 		s.abortAt = min(s.abortAt, l.now+cutFlush)
 		s.abort(l)
+	case phaseDial:
+		if end == CutServerDown || end == CutServerGone { // nothing has been said to that server yet
+			s.server.close(true)
+			s.lease.Done(l.now)
+			s.pick(l)
+			return
+		}
+		s.finish(l, end)
 	default:
 		s.finish(l, end)
 	}

@@ -36,7 +36,19 @@ func (e *Engine) apply(cfg *conf.Config) error {
 		return fmt.Errorf("%s: runtime.loops: cannot change from %d to %d while running: restart weir",
 			cfg.File, running.Runtime.Loops, cfg.Runtime.Loops)
 	}
-	ch, err := e.prepare(cfg)
+	known, err := e.resolveFor(cfg)
+	if err != nil {
+		return err
+	}
+	return e.change(cfg, known)
+}
+
+// change goes over to a configuration whose names are resolved. mu is held.
+func (e *Engine) change(cfg *conf.Config, known addresses) error {
+	if e.stopped {
+		return ErrStopped
+	}
+	ch, err := e.prepare(cfg, known)
 	if err != nil {
 		return err
 	}
@@ -45,19 +57,18 @@ func (e *Engine) apply(cfg *conf.Config) error {
 }
 
 // prepare does everything that may fail, and changes nothing that a client could see.
-func (e *Engine) prepare(cfg *conf.Config) (*change, error) {
+func (e *Engine) prepare(cfg *conf.Config, known addresses) (*change, error) {
 	running := e.now.Load()
-	next := &state{cfg: cfg, clusters: map[string]*balance.Cluster{}, jobs: map[checks.Key]bool{}}
+	next := &state{cfg: cfg, known: known, clusters: map[string]*balance.Cluster{}, jobs: map[checks.Key]bool{}}
 	ch := &change{
 		next: next, fresh: map[string]*balance.Cluster{}, prepared: map[string]*balance.Prepared{},
 		settings: map[string]*l4.Settings{}, listeners: map[string]*l4.Listener{},
 	}
-	next.known = e.resolveFor(cfg)
 	specs := map[string]*conf.Cluster{}
 	for i := range cfg.Clusters {
 		c := &cfg.Clusters[i]
 		specs[c.Name] = c
-		spec, err := balanceSpec(c, next.known)
+		spec, err := balanceSpec(c, known)
 		if err != nil {
 			return nil, err
 		}
@@ -67,7 +78,7 @@ func (e *Engine) prepare(cfg *conf.Config) (*change, error) {
 			b = balance.New(spec, rand.Uint64(), e.observe)
 			next.clusters[c.Name], ch.fresh[c.Name] = b, b
 		}
-		jobs, err := checkJobs(c, next.known)
+		jobs, err := checkJobs(c, known)
 		if err != nil {
 			return nil, err
 		}
@@ -139,7 +150,7 @@ func (e *Engine) commit(ch *change) departed {
 	before := e.now.Load()
 	gone := departed{servers: map[*balance.Server]bool{}, after: ch.next.cfg.Runtime.DrainTimeout}
 	for name, b := range before.clusters {
-		servers := b.Servers()
+		servers := serversOf(before.cfg, name, b)
 		kept := ch.next.clusters[name] == b
 		if kept {
 			b.Commit(ch.prepared[name], now)
@@ -151,12 +162,20 @@ func (e *Engine) commit(ch *change) departed {
 		}
 	}
 	e.now.Store(ch.next)
-	for key := range before.jobs {
-		if b := ch.next.clusters[key.Cluster]; b != nil && !ch.next.jobs[key] {
-			b.DropCheck(key.Server, key.Check, now)
+	for _, c := range ch.next.cfg.Clusters {
+		for _, level := range c.Levels {
+			for _, s := range level.Servers {
+				if s.Address.Host != "" {
+					ch.next.clusters[c.Name].SetResolved(s.Name, len(ch.next.known[s.Address.Host]) > 0, now)
+				}
+			}
 		}
 	}
-	e.markResolved(ch.next, now)
+	for key := range before.jobs {
+		if b := ch.next.clusters[key.Cluster]; b != nil && !ch.next.jobs[key] {
+			b.DropCheck(key.Server, key.Check)
+		}
+	}
 	for id, ln := range e.listeners {
 		if set := ch.settings[id]; set != nil {
 			ln.Update(set)
@@ -172,6 +191,24 @@ func (e *Engine) commit(ch *change) departed {
 	e.runner.Update(ch.jobs)
 	e.plane.Limit(e.sessionLimit(ch.next.cfg))
 	return gone
+}
+
+// serversOf are the servers that a configuration gives a cluster.
+func serversOf(cfg *conf.Config, cluster string, b *balance.Cluster) []*balance.Server {
+	var servers []*balance.Server
+	for _, c := range cfg.Clusters {
+		if c.Name != cluster {
+			continue
+		}
+		for _, level := range c.Levels {
+			for _, s := range level.Servers {
+				if found := b.Server(s.Name); found != nil {
+					servers = append(servers, found)
+				}
+			}
+		}
+	}
+	return servers
 }
 
 // retire closes the listeners that have left, and gives the sessions of what has left until the drain deadline.

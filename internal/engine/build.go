@@ -33,6 +33,7 @@ func balanceSpec(c *conf.Cluster, known addresses) (balance.Spec, error) {
 				Name: server.Name, Address: server.Address.String(), Weight: server.Weight,
 				MaxFails: server.MaxFails, FailTimeout: server.FailTimeout, State: adminState(server.State),
 				MaxSessions: server.MaxSessions, Handle: target,
+				Unresolved: server.Address.Host != "" && len(known[server.Address.Host]) == 0,
 			})
 		}
 		spec.Levels = append(spec.Levels, ls)

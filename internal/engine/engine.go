@@ -36,7 +36,8 @@ type Engine struct {
 	cancel  context.CancelFunc
 	work    sync.WaitGroup // goroutines of the engine
 
-	now atomic.Pointer[state] // what runs; read by anyone
+	now  atomic.Pointer[state] // what runs; read by anyone
+	cuts cutList
 
 	// Guarded by mu, which is held for the length of a change.
 	mu        sync.Mutex
@@ -56,6 +57,7 @@ type state struct {
 func Start(cfg *conf.Config, o Options) (*Engine, error) {
 	e := &Engine{log: o.Log, ask: o.Lookup, listeners: map[string]*l4.Listener{}}
 	e.now.Store(&state{})
+	e.cuts.wake = make(chan struct{}, 1)
 	if e.ask == nil {
 		e.ask = systemLookup
 	}
@@ -74,6 +76,8 @@ func Start(cfg *conf.Config, o Options) (*Engine, error) {
 		return nil, err
 	}
 	e.work.Go(e.keepTime)
+	e.work.Go(e.resolveAgain)
+	e.work.Go(e.cutDown)
 	return e, nil
 }
 

@@ -84,25 +84,36 @@ func (e *Engine) checkState(cluster, server string) checks.State {
 	if c == nil {
 		return checks.StateUp
 	}
-	return checkStateOf(c, server, e.plane.Now())
+	s := c.Server(server)
+	if s == nil {
+		return checks.StateMaint
+	}
+	switch s.State() {
+	case balance.InMaint:
+		return checks.StateMaint
+	case balance.Down:
+		return checks.StateDown
+	}
+	return checks.StateUp
 }
 
 // observe takes what the balancing has noticed. It is called on the data plane's loops and does not block.
 func (e *Engine) observe(ev balance.Event) {
+	e.orderCut(ev)
 	level := slog.LevelInfo
-	if ev.Kind == balance.ServerDown || ev.Kind == balance.ClusterEmpty {
+	if ev.Kind == balance.EventServerDown || ev.Kind == balance.EventClusterEmpty {
 		level = slog.LevelWarn
 	}
-	attrs := []slog.Attr{slog.String("event", ev.Kind.String()), slog.String("cluster", ev.Cluster)}
+	attrs := []slog.Attr{slog.String("event", string(ev.Kind)), slog.String("cluster", ev.Cluster)}
 	for _, a := range []slog.Attr{
 		slog.String("level", ev.Level), slog.String("server", ev.Server), slog.String("from", ev.From),
-		slog.String("to", ev.To), slog.String("layer", ev.Layer), slog.String("reason", ev.Reason),
+		slog.String("to", ev.To), slog.String("layer", string(ev.Layer)), slog.String("reason", ev.Reason),
 	} {
 		if a.Value.String() != "" {
 			attrs = append(attrs, a)
 		}
 	}
-	e.log.LogAttrs(context.Background(), level, ev.Kind.String(), attrs...)
+	e.log.LogAttrs(context.Background(), level, string(ev.Kind), attrs...)
 }
 
 // tickEvery is how often clusters are asked whether time alone has changed something.

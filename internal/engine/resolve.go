@@ -4,6 +4,7 @@ package engine
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net"
 	"net/netip"
@@ -75,4 +76,95 @@ func resolve(ctx context.Context, names []string, ask lookup) (addresses, map[st
 	}
 	wait.Wait()
 	return found, failed
+}
+
+// resolveFor is what the names of a configuration stand for. Names that are known keep what they have. At the start a
+// name that cannot be resolved leaves its servers unresolved, so that weir comes up when its resolver does not; later
+// it is an error, so that a misspelt name is found out while the old configuration still runs.
+func (e *Engine) resolveFor(cfg *conf.Config) (addresses, error) {
+	running := e.now.Load()
+	known := addresses{}
+	var ask []string
+	for _, name := range hostNames(cfg) {
+		if a, ok := running.known[name]; ok {
+			known[name] = a
+		} else {
+			ask = append(ask, name)
+		}
+	}
+	if len(ask) == 0 {
+		return known, nil
+	}
+	found, failed := resolve(e.ctx, ask, e.ask)
+	var errs []error
+	for _, name := range ask {
+		if err := failed[name]; err != nil {
+			known[name] = nil
+			errs = append(errs, fmt.Errorf("%s: %w", cfg.File, err))
+		} else {
+			known[name] = found[name]
+		}
+	}
+	if running.cfg == nil {
+		for _, err := range errs {
+			e.log.Warn("unresolved", "error", err)
+		}
+		return known, nil
+	}
+	return known, errors.Join(errs...)
+}
+
+// resolveAgain asks for the names that are due, in a goroutine of its own, and goes over to what has changed. A name
+// that does not resolve any more keeps its last addresses.
+func (e *Engine) resolveAgain() {
+	for {
+		running := e.now.Load()
+		interval := resolveInterval(running.cfg)
+		select {
+		case <-e.ctx.Done():
+			return
+		case <-time.After(interval):
+		}
+		running = e.now.Load()
+		names := hostNames(running.cfg)
+		if len(names) == 0 {
+			continue
+		}
+		found, failed := resolve(e.ctx, names, e.ask)
+		for name, err := range failed {
+			e.log.Debug("cannot resolve", "name", name, "error", err)
+		}
+		if err := e.readdress(found); err != nil && !errors.Is(err, ErrStopped) {
+			e.log.Error("cannot go over to resolved addresses", "error", err)
+		}
+	}
+}
+
+// resolveInterval is the shortest resolve_interval of the clusters that have names.
+func resolveInterval(cfg *conf.Config) time.Duration {
+	interval := 10 * time.Second
+	for _, c := range cfg.Clusters {
+		interval = min(interval, c.ResolveInterval)
+	}
+	return interval
+}
+
+// readdress goes over to addresses that were found, where they differ from what is known.
+func (e *Engine) readdress(found addresses) error {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	running := e.now.Load()
+	known, changed := addresses{}, false
+	for name, addrs := range running.known {
+		known[name] = addrs
+		if now, ok := found[name]; ok && !slices.Equal(now, addrs) {
+			e.log.Info("resolved", "name", name, "from", addrs, "to", now)
+			known[name] = now
+			changed = true
+		}
+	}
+	if !changed {
+		return nil
+	}
+	return e.change(running.cfg, known)
 }

@@ -1,0 +1,110 @@
+// Package weir holds no code: this test keeps the import graph of the repository as it was meant.
+package weir
+
+import (
+	"go/parser"
+	"go/token"
+	"io/fs"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+)
+
+// allowed says which packages of this module each package may import. A package that is not listed fails.
+var allowed = map[string][]string{
+	"cmd/weir":         {"admin", "agentcheck", "conf", "internal/engine", "internal/status"},
+	"cmd/demo":         {},
+	"admin":            {"conf", "internal/status"},
+	"internal/engine":  {"agentcheck", "balance", "checks", "conf", "internal/status", "l4"},
+	"internal/status":  {},
+	"internal/nettest": {},
+	"l4":               {"balance", "conf"},
+	"checks":           {"agentcheck", "conf"},
+	"bench":            {"conf"},
+	"conf":             {},
+	"balance":          {},
+	"agentcheck":       {},
+}
+
+// reserved says which packages alone may import what lies close to the system. Tests may import anything.
+var reserved = map[string][]string{
+	"unsafe":                {"l4"},
+	"golang.org/x/sys/unix": {"l4", "internal/nettest"},
+	// cmd names signals; checks and bench name errors and kill what they started.
+	"syscall": {"l4", "cmd/weir", "cmd/demo", "checks", "bench", "internal/nettest"},
+	"github.com/prometheus/client_golang/prometheus": {"admin"},
+	"github.com/alicebob/miniredis/v2":               {"cmd/demo"},
+}
+
+// forbidden says what a package may not import at all.
+var forbidden = map[string][]string{
+	"balance": {"net", "os", "log", "log/slog"},
+	"conf":    {"net", "log", "log/slog"},
+}
+
+func TestImports(t *testing.T) {
+	seen := map[string]bool{}
+	err := filepath.WalkDir(".", func(path string, entry fs.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		if entry.IsDir() && (strings.HasPrefix(entry.Name(), ".") && path != "." || entry.Name() == "testdata" || entry.Name() == "tools") {
+			return filepath.SkipDir
+		}
+		if filepath.Ext(path) != ".go" || strings.HasSuffix(path, "_test.go") {
+			return nil
+		}
+		dir := filepath.ToSlash(filepath.Dir(path))
+		edges, listed := allowed[dir]
+		if !listed {
+			t.Errorf("%s: package %s is not listed here", path, dir)
+			return nil
+		}
+		seen[dir] = true
+		file, err := parser.ParseFile(token.NewFileSet(), path, nil, parser.ImportsOnly)
+		if err != nil {
+			return err
+		}
+		for _, spec := range file.Imports {
+			name, _ := strconv.Unquote(spec.Path.Value)
+			if own, ok := strings.CutPrefix(name, "weir/"); ok && !slices.Contains(edges, own) {
+				t.Errorf("%s: %s may not import %s", path, dir, own)
+			}
+			if users, ok := reserved[name]; ok && !slices.Contains(users, dir) {
+				t.Errorf("%s: %s is reserved for %v", path, name, users)
+			}
+			if slices.Contains(forbidden[dir], name) {
+				t.Errorf("%s: %s may not import %s", path, dir, name)
+			}
+		}
+		return nil
+	})
+	require.NoError(t, err)
+	require.True(t, seen["l4"], "the walk found no source")
+}
+
+// TestNoInit keeps init functions out, and files without a concept of their own.
+func TestNoInit(t *testing.T) {
+	err := filepath.WalkDir(".", func(path string, entry fs.DirEntry, err error) error {
+		if err != nil || entry.IsDir() || filepath.Ext(path) != ".go" {
+			return err
+		}
+		file, err := parser.ParseFile(token.NewFileSet(), path, nil, 0)
+		if err != nil {
+			return err
+		}
+		if object := file.Scope.Lookup("init"); object != nil {
+			t.Errorf("%s: no init functions", path)
+		}
+		switch name := filepath.Base(path); name {
+		case "util.go", "utils.go", "common.go", "helpers.go", "types.go":
+			t.Errorf("%s: a file is named after its concept", path)
+		}
+		return nil
+	})
+	require.NoError(t, err)
+}
