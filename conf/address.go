@@ -112,9 +112,9 @@ func cutPort(s string) (host, port string, err error) {
 		return "", "", fmt.Errorf("missing port in %s", quoteText(s))
 	case strings.Count(s, ":") > 1:
 		if _, err := netip.ParseAddr(s); err == nil {
-			return "", "", fmt.Errorf("missing port in %s: write an IPv6 address as \"[%s]:PORT\"", quoteText(s), s)
+			return "", "", fmt.Errorf("missing port, or missing brackets around the IPv6 address, in %s; write \"[::1]:80\"", quoteText(s))
 		}
-		return "", "", fmt.Errorf("too many colons in %s: write an IPv6 address as \"[::1]:80\"", quoteText(s))
+		return "", "", fmt.Errorf("too many colons in %s; write an IPv6 address as in \"[::1]:80\"", quoteText(s))
 	default:
 		return s[:i], s[i+1:], nil
 	}

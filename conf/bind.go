@@ -18,7 +18,6 @@ func (d *decoder) bind(all *draft) {
 	d.nameListeners(all)
 	d.expand(all)
 	used := make(map[string]bool)
-	names := sortedKeys(clusters)
 	for i := range all.listeners {
 		l := &all.listeners[i]
 		at := l.node.get("cluster")
@@ -29,7 +28,7 @@ func (d *decoder) bind(all *draft) {
 		c := clusters[l.Cluster]
 		if c == nil {
 			if !d.partial && !d.meant[all.root]["cluster"] {
-				d.fault(at, "listener %s: cluster %q not defined%s", l.Name, l.Cluster, maybe(nearest(l.Cluster, names, nil)))
+				d.fault(at, "listener %s: cluster %q not defined%s", l.Name, l.Cluster, suggest(d, l.Cluster, clusters))
 			}
 			continue
 		}
@@ -159,24 +158,17 @@ func (d *decoder) clash(all *draft, a, b claim) {
 
 // bindLevels turns a listener's references to levels into indexes.
 func (d *decoder) bindLevels(l *listenerDraft, c *clusterDraft) {
-	byName := make(map[string]int)
-	var names []string
-	for i, level := range c.levels {
-		if level.Name != "" {
-			byName[level.Name] = i
-			names = append(names, level.Name)
-		}
-	}
 	taken := make(map[int]bool)
 	for _, r := range l.levels {
 		i, ok := r.number-1, r.number >= 1 && r.number <= len(c.levels)
-		if r.name != "" || r.number == 0 && r.node.value == "" {
-			i, ok = byName[r.name], slices.Contains(names, r.name)
+		_, named := r.node.value.(string)
+		if named {
+			i, ok = c.named[r.name]
 		}
 		switch {
-		case !ok && d.partial, !ok && d.meant[c.node]["level"]:
-		case !ok && r.node.value == r.name:
-			d.fault(r.node, "listener %s: cluster %s has no level %s%s", l.Name, c.Name, quoteText(r.name), maybe(nearest(r.name, names, nil)))
+		case !ok && c.hidden:
+		case !ok && named:
+			d.fault(r.node, "listener %s: cluster %s has no level %s%s", l.Name, c.Name, quoteText(r.name), suggest(d, r.name, c.named))
 		case !ok:
 			d.fault(r.node, "listener %s: want a level from 1 to %d of cluster %s, got %s", l.Name, len(c.levels), c.Name, r.node.got())
 		case taken[i]:
@@ -198,18 +190,18 @@ func (d *decoder) loops(all *draft, clusters map[string]*clusterDraft) {
 			}
 		}
 	}
-	for i := range all.listeners {
-		l := &all.listeners[i]
-		c := clusters[l.Cluster]
-		if c == nil || l.Protocol != "tcp" {
+	for i := range all.clusters {
+		c := &all.clusters[i]
+		if clusters[c.Name] != c {
 			continue
 		}
 		for j, level := range c.levels {
-			if l.Levels != nil && !slices.Contains(l.Levels, j) {
-				continue
-			}
 			for _, s := range level.servers {
-				if to, found := arrives(s.Address, owner); found && to == i {
+				to, found := arrives(s.Address, owner)
+				if !found {
+					continue
+				}
+				if l := &all.listeners[to]; l.Cluster == c.Name && (l.Levels == nil || slices.Contains(l.Levels, j)) {
 					d.fault(s.at("address"), "cluster %s: server %s points back to listener %s (%s)", c.Name, s.Name, l.Name, line(l.node.get("address"), s.node))
 				}
 			}

@@ -172,10 +172,16 @@ func finishStep(d *decoder, n *node, s *Step) {
 // checkChecks looks for identities given twice, and for what checks say about servers.
 func checkChecks(d *decoder, c *clusterDraft) {
 	ids := make(map[string]*node)
-	servers := make(map[string]bool)
+	servers := make(map[string]bool) // every name
+	unix := make(map[string]bool)    // those of unix sockets
+	var sockets []string             // the same, in the order of the file
 	for _, l := range c.levels {
 		for _, s := range l.servers {
 			servers[s.Name] = true
+			if s.Address.Path != "" {
+				unix[s.Name] = true
+				sockets = append(sockets, s.Name)
+			}
 		}
 	}
 	for _, k := range c.checks {
@@ -186,11 +192,17 @@ func checkChecks(d *decoder, c *clusterDraft) {
 				ids[k.ID] = k.node
 			}
 		}
-		if list := k.node.get("servers"); list != nil && !d.partial {
+		if list := k.node.get("servers"); list != nil && !c.hidden {
 			checkWatch(d, list, servers)
 		}
 		if k.Address != "" && k.Port == 0 {
-			checkPort(d, c, k)
+			watched := sockets
+			if k.Watch == "list" {
+				watched = k.WatchNames
+			}
+			if i := slices.IndexFunc(watched, func(name string) bool { return unix[name] }); i >= 0 {
+				d.fault(k.node.get("address"), "address needs port as well: unix sockets such as %q have none", watched[i])
+			}
 		}
 	}
 }
@@ -204,21 +216,9 @@ func checkWatch(d *decoder, list *node, servers map[string]bool) {
 		case seen[name]:
 			d.fault(e, "server %q is named twice", name)
 		case !servers[name]:
-			d.fault(e, "server %s not defined in this cluster%s", quoteText(name), maybe(nearest(name, sortedKeys(servers), nil)))
+			d.fault(e, "server %s not defined in this cluster%s", quoteText(name), suggest(d, name, servers))
 		}
 		seen[name] = true
-	}
-}
-
-// checkPort refuses a check of another host that takes its port from a server without one.
-func checkPort(d *decoder, c *clusterDraft, k checkDraft) {
-	for _, l := range c.levels {
-		for _, s := range l.servers {
-			if s.Address.Path != "" && (k.Watch != "list" || slices.Contains(k.WatchNames, s.Name)) {
-				d.fault(k.node.get("address"), "address needs port as well: server %q is a unix socket and has none", s.Name)
-				return
-			}
-		}
 	}
 }
 
@@ -234,6 +234,9 @@ func hostText() kind[string] {
 	return k
 }
 
+// maxBytes bounds what a check sends or expects.
+const maxBytes = 1 << 16
+
 // bytesText is text, or exact bytes written as 0x and pairs of hexadecimal digits.
 func bytesText() kind[[]byte] {
 	return kind[[]byte]{
@@ -242,6 +245,9 @@ func bytesText() kind[[]byte] {
 			s, ok := n.value.(string)
 			if !ok {
 				return nil, fmt.Errorf("want a string, got %s", n.got())
+			}
+			if len(s) > maxBytes {
+				return nil, fmt.Errorf("at most %d bytes, got %d", maxBytes, len(s))
 			}
 			digits, isHex := strings.CutPrefix(s, "0x")
 			switch {

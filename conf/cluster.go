@@ -2,6 +2,7 @@ package conf
 
 import (
 	"net/netip"
+	"slices"
 	"time"
 )
 
@@ -72,6 +73,9 @@ type clusterDraft struct {
 	node   *node
 	levels []levelDraft
 	checks []checkDraft
+
+	named  map[string]int // the index of each level that has a name
+	hidden bool           // something of it could not be parsed, so that what seems missing may not be
 }
 
 func decodeClusters(d *decoder, n *node, into *draft) {
@@ -107,6 +111,7 @@ func decodeCluster(d *decoder, n *node) clusterDraft {
 	} else if list := n.get("level"); list.kind == nodeList && len(list.items) == 0 {
 		d.fault(list, "cluster %s has no level; want at least one", n.name)
 	}
+	c.hidden = d.partial || n.lost || d.meant[n]["level"] || slices.ContainsFunc(c.levels, func(l levelDraft) bool { return l.node.lost })
 	checkLevels(d, &c)
 	checkChecks(d, &c)
 	for _, l := range c.levels {

@@ -16,6 +16,26 @@ type decoder struct {
 	// meant holds, per table, the legal names that misspelt ones were taken for, so that nobody is told both that
 	// "adress" is unknown and that address is missing.
 	meant map[*node]map[string]bool
+
+	// Looking for the nearest of many names costs time that a hostile file must not be able to ask for without end.
+	comparisons int
+}
+
+// Limits on the work that goes into mistakes.
+const (
+	maxFound       = 20 * maxMistakes // after which decoding stops
+	maxComparisons = 1 << 20          // of names, for suggestions
+)
+
+// full tells that there are more mistakes than anybody will read.
+func (d *decoder) full() bool { return len(d.mistakes) >= maxFound }
+
+// suggest is the tail of a message about a reference to nothing: the nearest of the names that exist.
+func suggest[V any](d *decoder, word string, names map[string]V) string {
+	if d.comparisons += len(names); d.comparisons > maxComparisons {
+		return ""
+	}
+	return maybe(nearest(word, sortedKeys(names), nil))
 }
 
 func newDecoder() *decoder {
@@ -24,17 +44,23 @@ func newDecoder() *decoder {
 
 // fault reports a mistake at a value.
 func (d *decoder) fault(n *node, format string, args ...any) {
-	d.mistakes = append(d.mistakes, n.file.mistake(n.at, n.path(), fmt.Sprintf(format, args...)))
+	d.note(n, n.at, format, args...)
 }
 
 // faultKey reports a mistake at a key.
 func (d *decoder) faultKey(n *node, format string, args ...any) {
-	d.mistakes = append(d.mistakes, n.file.mistake(n.key, n.path(), fmt.Sprintf(format, args...)))
+	d.note(n, n.key, format, args...)
+}
+
+func (d *decoder) note(n *node, off int, format string, args ...any) {
+	if !d.full() {
+		d.mistakes = append(d.mistakes, n.file.mistake(off, n.path(), fmt.Sprintf(format, args...)))
+	}
 }
 
 // absent reports that a table lacks something, unless a misspelt key was meant to be it or the file is partly unread.
 func (d *decoder) absent(n *node, name, format string, args ...any) {
-	if !d.partial && !d.meant[n][name] {
+	if !d.partial && !n.lost && !d.meant[n][name] {
 		d.fault(n, format, args...)
 	}
 }
@@ -84,14 +110,14 @@ func decodeGiven[T any](d *decoder, n *node, keys []key[T], into *T) {
 		given[c.name] = c
 	}
 	for _, k := range keys {
-		if c := given[k.name]; c != nil {
+		if c := given[k.name]; c != nil && !d.full() {
 			k.decode(d, c, into)
 			delete(given, k.name)
 		}
 	}
 	if len(given) > 0 {
 		for _, c := range n.keys {
-			if given[c.name] == c {
+			if given[c.name] == c && !d.full() {
 				d.unknown(n, c, keyNames(keys), keyWords(keys))
 			}
 		}

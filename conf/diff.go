@@ -2,6 +2,7 @@ package conf
 
 import (
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 )
@@ -31,6 +32,8 @@ type differ struct {
 	schema   schema
 	steps    []PlanStep
 	removals []PlanStep // of clusters; they come last
+
+	running, wanted map[string]*Cluster // by name
 }
 
 // change is a key of the schema that differs.
@@ -71,24 +74,28 @@ func (w *differ) process(object Object, found []change) {
 }
 
 func (w *differ) clusters(running, wanted *Config) {
-	old := make(map[string]*Cluster)
-	for i := range running.Clusters {
-		old[running.Clusters[i].Name] = &running.Clusters[i]
-	}
+	w.running, w.wanted = byName(running), byName(wanted)
 	for i := range wanted.Clusters {
 		b := &wanted.Clusters[i]
-		if a := old[b.Name]; a != nil {
+		if a := w.running[b.Name]; a != nil {
 			w.cluster(a, b)
-			delete(old, b.Name)
 			continue
 		}
 		w.steps = append(w.steps, PlanStep{Kind: Add, Object: ObjectCluster, Cluster: b.Name, Name: b.Name, Note: clusterNote(b), Rebalances: true})
 	}
 	for i := range running.Clusters {
-		if a := &running.Clusters[i]; old[a.Name] != nil {
+		if a := &running.Clusters[i]; w.wanted[a.Name] == nil {
 			w.removals = append(w.removals, PlanStep{Kind: Remove, Object: ObjectCluster, Cluster: a.Name, Name: a.Name, Note: clusterNote(a), Rebalances: true})
 		}
 	}
+}
+
+func byName(c *Config) map[string]*Cluster {
+	m := make(map[string]*Cluster, len(c.Clusters))
+	for i := range c.Clusters {
+		m[c.Clusters[i].Name] = &c.Clusters[i]
+	}
+	return m
 }
 
 func clusterNote(c *Cluster) string {
@@ -146,9 +153,13 @@ func (w *differ) levels(a, b *Cluster) []Detail {
 	if !slices.Equal(before, after) {
 		out = append(out, Detail{Key: "levels", From: strings.Join(before, ", "), To: strings.Join(after, ", ")})
 	}
+	index := make(map[string]int, len(before))
+	for i, name := range before {
+		index[name] = i
+	}
 	for j, name := range after {
-		i := slices.Index(before, name)
-		if i < 0 {
+		i, ok := index[name]
+		if !ok {
 			continue
 		}
 		for _, c := range changes(w.schema.level, levelDraft{Level: a.Levels[i]}, levelDraft{Level: b.Levels[j]}) {
@@ -254,8 +265,12 @@ func (w *differ) server(x, y *placement) (step PlanStep) {
 	if len(x.levels) == 1 && len(y.levels) == 1 {
 		weight("", 0, 0)
 	} else {
+		index := make(map[string]int, len(x.levels))
+		for i, l := range x.levels {
+			index[l] = i
+		}
 		for j, l := range y.levels {
-			if i := slices.Index(x.levels, l); i >= 0 {
+			if i, ok := index[l]; ok {
 				weight(l, i, j)
 			}
 		}
@@ -324,12 +339,9 @@ func (w *differ) listeners(running, wanted *Config) {
 		if len(fresh.Addresses) > 0 {
 			w.steps = append(w.steps, fresh)
 		}
-		for i := range running.Listeners {
-			if len(from[i]) == 0 {
-				continue
-			}
+		for _, i := range slices.Sorted(maps.Keys(from)) {
 			step := PlanStep{Kind: Change, Object: ObjectListener, Name: l.Name, Protocol: l.Protocol, Addresses: from[i]}
-			step.Details = w.listener(running, wanted, &running.Listeners[i], l)
+			step.Details = w.listener(&running.Listeners[i], l)
 			if len(step.Details) > 0 {
 				w.steps = append(w.steps, step)
 			}
@@ -348,29 +360,27 @@ func (w *differ) listeners(running, wanted *Config) {
 	}
 }
 
-func (w *differ) listener(running, wanted *Config, a, b *Listener) []Detail {
+func (w *differ) listener(a, b *Listener) []Detail {
 	var out []Detail
 	for _, c := range changes(w.schema.listener, listenerDraft{Listener: *a}, listenerDraft{Listener: *b}) {
 		out = append(out, c.Detail)
 	}
-	if x, y := showLevels(running, a), showLevels(wanted, b); !slices.Equal(a.Levels, b.Levels) || x != y && a.Cluster == b.Cluster {
+	if x, y := showLevels(w.running, a), showLevels(w.wanted, b); !slices.Equal(a.Levels, b.Levels) || x != y && a.Cluster == b.Cluster {
 		out = append(out, Detail{Key: "levels", From: x, To: y})
 	}
 	return out
 }
 
 // showLevels prints the levels that a listener tries, by name and number.
-func showLevels(c *Config, l *Listener) string {
+func showLevels(c map[string]*Cluster, l *Listener) string {
 	if l.Levels == nil {
 		return "all"
 	}
 	var out []string
 	for _, i := range l.Levels {
 		out = append(out, fmt.Sprintf("#%d", i+1))
-		for k := range c.Clusters {
-			if cl := &c.Clusters[k]; cl.Name == l.Cluster && i < len(cl.Levels) && cl.Levels[i].Name != "" {
-				out[len(out)-1] = fmt.Sprintf("%s (#%d)", cl.Levels[i].Name, i+1)
-			}
+		if cl := c[l.Cluster]; cl != nil && i < len(cl.Levels) && cl.Levels[i].Name != "" {
+			out[len(out)-1] = fmt.Sprintf("%s (#%d)", cl.Levels[i].Name, i+1)
 		}
 	}
 	return strings.Join(out, ", ")

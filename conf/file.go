@@ -2,6 +2,7 @@ package conf
 
 import (
 	"sort"
+	"strings"
 	"unicode/utf8"
 )
 
@@ -24,10 +25,20 @@ func (f *file) position(off int) (line, col int) {
 	}
 	off = max(0, min(off, len(f.text)))
 	line = sort.SearchInts(f.lines, off+1)
-	return line, utf8.RuneCount(f.text[f.lines[line-1]:off]) + 1
+	before := f.text[f.lines[line-1]:off]
+	if len(before) > 1<<16 { // no line that a person wrote; counting bytes keeps many mistakes in one line affordable
+		return line, len(before) + 1
+	}
+	return line, utf8.RuneCount(before) + 1
 }
+
+// maxMessage bounds the text of one mistake, which may quote the file.
+const maxMessage = 400
 
 func (f *file) mistake(off int, path, msg string) Mistake {
 	line, col := f.position(off)
+	if len(msg) > maxMessage {
+		msg = strings.ToValidUTF8(msg[:maxMessage], "") + "…"
+	}
 	return Mistake{File: f.name, Line: line, Col: col, Path: path, Msg: msg}
 }

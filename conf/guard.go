@@ -10,7 +10,7 @@ import (
 // number of values bounds the memory that a hostile file can take.
 const (
 	maxFileSize = 16 << 20
-	maxNesting  = 32
+	maxNesting  = 16
 	maxValues   = 1 << 20
 )
 

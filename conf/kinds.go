@@ -255,9 +255,15 @@ func serverAddress() kind[Endpoint] {
 	}
 }
 
+// maxRegex bounds regular expressions, whose cost grows with their length.
+const maxRegex = 4096
+
 // regex is a regular expression, or empty.
 func regex() kind[string] {
 	return text("regular expression", func(s string) error {
+		if len(s) > maxRegex {
+			return fmt.Errorf("a regular expression has at most %d bytes, got %d", maxRegex, len(s))
+		}
 		if _, err := regexp.Compile(s); err != nil {
 			return fmt.Errorf("want a regular expression: %s", strings.TrimPrefix(err.Error(), "error parsing regexp: "))
 		}

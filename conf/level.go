@@ -44,6 +44,7 @@ func (l *levelDraft) finish() Level {
 // but not described alike.
 func checkLevels(d *decoder, c *clusterDraft) {
 	named := make(map[string]*node)
+	c.named = make(map[string]int)
 	first := make(map[string]*serverDraft) // of the whole cluster
 	for i := range c.levels {
 		l := &c.levels[i]
@@ -51,7 +52,7 @@ func checkLevels(d *decoder, c *clusterDraft) {
 			if old := named[l.Name]; old != nil {
 				d.fault(name, "duplicate name %s of a level (%s)", quoteName(l.Name), lines(old, name))
 			} else {
-				named[l.Name] = name
+				named[l.Name], c.named[l.Name] = name, i
 			}
 		}
 		here := make(map[string]*serverDraft)

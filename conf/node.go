@@ -22,6 +22,7 @@ type node struct {
 	value any // string, int64, float64, bool or time.Time; nil for tables and lists
 
 	kind nodeKind
+	lost bool // a table from which a key that could not be parsed was left out
 	word bool // part of a server's string form, where numbers, too, are written as text
 
 	parent *node
@@ -120,7 +121,7 @@ func join(f *file, value any, at *place, parent *node) *node {
 	n := &node{file: f, parent: parent}
 	switch {
 	case at != nil:
-		n.at, n.key = int(at.at), int(at.key)
+		n.at, n.key, n.lost = int(at.at), int(at.key), at.lost
 	case parent != nil:
 		n.at, n.key = parent.at, parent.key
 	}
@@ -166,7 +167,7 @@ func parseText(f *file) (root *node, found []Mistake, partial bool) {
 	for {
 		values, err := decodeText(s.clean)
 		if err == nil {
-			return join(f, values, s.root, nil), s.found, s.removed
+			return join(f, values, s.root, nil), s.found, s.partial
 		}
 		again := s.refused(err)
 		if budget -= len(s.clean); !again || budget < 0 || len(s.found) >= maxSyntaxMistakes {

@@ -6,6 +6,7 @@ type place struct {
 	at    int32 // offset of the value; of a table, of its header or opening brace
 	key   int32 // offset of the last part of its key; of a list element, of the element
 	form  placeForm
+	lost  bool // of a table: a key that could not be parsed was left out
 	keys  map[string]*place
 	items []*place
 }

@@ -83,6 +83,9 @@ func tables[T any](name, doc string, each func(d *decoder, n *node, into *T)) ke
 				return
 			}
 			for _, e := range n.items {
+				if d.full() {
+					return
+				}
 				if e.kind != nodeTable {
 					d.fault(e, "want a table, got %s", e.got())
 				}

@@ -39,6 +39,9 @@ func decodeServers(d *decoder, n *node, l *levelDraft) {
 		return
 	}
 	for _, e := range n.items {
+		if d.full() {
+			return
+		}
 		s := serverDraft{Server: l.inherit, node: e}
 		table := e
 		if text, ok := e.value.(string); ok {
@@ -55,6 +58,9 @@ func decodeServers(d *decoder, n *node, l *levelDraft) {
 	}
 }
 
+// maxWords bounds a server's string form; there are fewer keys than that.
+const maxWords = 64
+
 // wordsAsTable turns a server's string form, "ADDRESS KEY=VALUE …", into the table that it stands for; every part of it
 // stands where the string does.
 func wordsAsTable(d *decoder, n *node, text string) *node {
@@ -62,6 +68,10 @@ func wordsAsTable(d *decoder, n *node, text string) *node {
 	words := strings.Fields(text)
 	if len(words) == 0 {
 		d.fault(n, "an empty server; want an address such as \"10.0.0.1:6379\"")
+		return nil
+	}
+	if len(words) > maxWords {
+		d.fault(n, "a server in %d words; want an address and at most %d KEY=VALUE pairs", len(words), maxWords-1)
 		return nil
 	}
 	if name, _, ok := strings.Cut(words[0], "="); !ok || strings.ContainsAny(name, ":/") || name == "" {

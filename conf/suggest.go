@@ -1,6 +1,9 @@
 package conf
 
-import "strings"
+import (
+	"strings"
+	"unicode"
+)
 
 // nearest returns the legal word that the user most likely meant, or "". aliases are words of other programs that stand
 // for a legal one ("leastconn" for least_sessions): being near to one counts as being near to what it stands for.
@@ -8,9 +11,14 @@ func nearest(word string, legal []string, aliases map[string]string) string {
 	if len(word) > 100 {
 		return ""
 	}
+	word = fold(word)
 	best, least := "", 1<<30
 	try := func(candidate, stands string) {
-		d := distance(fold(word), fold(candidate))
+		candidate = fold(candidate)
+		if limit := max(len(candidate)/3, 1); len(candidate)-len(word) > limit || len(word)-len(candidate) > limit {
+			return
+		}
+		d := distance(word, candidate)
 		// A third of the letters may differ, and at least one in words of three or more.
 		if d < least && d <= max(len(candidate)/3, min(1, len(candidate)/3)) && d < len(word) {
 			best, least = stands, d
@@ -24,7 +32,7 @@ func nearest(word string, legal []string, aliases map[string]string) string {
 	}
 	if best == "" { // a word with more or fewer parts, as in server_level for level
 		for _, w := range legal {
-			if len(w) > 3 && (strings.HasPrefix(fold(word), fold(w)) || len(word) > 3 && strings.HasPrefix(fold(w), fold(word))) {
+			if len(w) > 3 && (strings.HasPrefix(word, fold(w)) || len(word) > 3 && strings.HasPrefix(fold(w), word)) {
 				return w
 			}
 		}
@@ -34,7 +42,12 @@ func nearest(word string, legal []string, aliases map[string]string) string {
 
 // fold makes spellings that differ only in case or in separators equal.
 func fold(s string) string {
-	return strings.NewReplacer("_", "", "-", "", " ", "").Replace(strings.ToLower(s))
+	return strings.Map(func(r rune) rune {
+		if r == '_' || r == '-' || r == ' ' {
+			return -1
+		}
+		return unicode.ToLower(r)
+	}, s)
 }
 
 // distance is the number of letters to insert, delete, replace or swap with their neighbour to turn a into b (optimal

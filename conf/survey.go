@@ -17,10 +17,10 @@ type survey struct {
 	clean []byte // the text with broken and repeated expressions blanked; offsets stay as they are
 	found []Mistake
 
-	table   *place // where keys go now
+	table   *place // where keys go now; nil below a header that was refused
 	prefix  []string
 	spans   []span
-	removed bool // something was blanked, so what seems missing may not be
+	partial bool // whole tables were blanked, so what seems missing may not be
 }
 
 // span is the extent of one expression.
@@ -91,10 +91,11 @@ func (s *survey) expression(p *unstable.Parser, base int) {
 			start--
 		}
 		s.spans = append(s.spans, span{start, lineEnd(s.file.text, start), true})
-		s.prefix = names(parts)
+		s.prefix = s.indexed(parts, e.Kind == unstable.ArrayTable)
 		if msg := s.header(parts, start, e.Kind == unstable.ArrayTable); msg != "" {
-			s.complain(parts[len(parts)-1].at, s.prefix, msg)
-			s.blankTable(start)
+			s.complain(parts[len(parts)-1].at, names(parts), msg)
+			s.blank(start, lineEnd(s.clean, start)) // the keys below it go as they come
+			s.partial = true
 		}
 	case unstable.KeyValue:
 		end := base + int(e.Raw.Offset+e.Raw.Length)
@@ -108,6 +109,31 @@ func (s *survey) expression(p *unstable.Parser, base int) {
 			s.blank(start, end)
 		}
 	}
+}
+
+// indexed is the path of a header's table, with the indexes of the repeated tables on the way.
+func (s *survey) indexed(parts []keyPart, many bool) []string {
+	var path []string
+	t := s.root
+	for i, k := range parts {
+		path = append(path, k.name)
+		c := t.child(k.name)
+		last := i == len(parts)-1
+		switch {
+		case last && many:
+			n := 0
+			if c != nil {
+				n = len(c.items)
+			}
+			path = append(path, fmt.Sprintf("[%d]", n))
+		case c != nil && c.form == placeTables && !last:
+			path = append(path, fmt.Sprintf("[%d]", len(c.items)-1))
+			t = c.last()
+		default:
+			t = c
+		}
+	}
+	return path
 }
 
 // header enters the table of a header.
@@ -229,7 +255,6 @@ func (s *survey) duplicate(what, name string, old *place, off int) string {
 
 func (s *survey) complain(off int, path []string, msg string) {
 	s.found = append(s.found, s.file.mistake(off, joinPath(path), msg))
-	s.removed = true
 }
 
 // joinPath joins the parts of a key, "[1]" being an index.
@@ -250,17 +275,11 @@ func joinPath(parts []string) string {
 
 // blank overwrites part of the text, keeping its lines.
 func (s *survey) blank(from, to int) {
-	s.removed = true
 	for i := from; i < to; i++ {
 		if c := s.clean[i]; c != '\n' && c != '\r' {
 			s.clean[i] = ' '
 		}
 	}
-}
-
-// blankTable takes out a header; the keys below it go as they come.
-func (s *survey) blankTable(start int) {
-	s.blank(start, lineEnd(s.clean, start))
 }
 
 // blankInline takes out a key of an inline table, with the comma before it.
@@ -293,7 +312,7 @@ func (s *survey) broken(p *unstable.Parser, base int) (resume int) {
 	resume = min(lineEnd(text, max(off, start))+1, len(text))
 	switch {
 	case open == openText:
-		resume = len(text)
+		resume, s.partial = len(text), true
 	case header || open == openBracket:
 		from := resume
 		if open == openBracket {
@@ -303,7 +322,9 @@ func (s *survey) broken(p *unstable.Parser, base int) (resume int) {
 			}
 		}
 		resume = nextHeader(text, from)
-		s.table = nil
+		s.table, s.partial = nil, true
+	case s.table != nil:
+		s.table.lost = true
 	}
 	s.blank(start, resume)
 	return resume

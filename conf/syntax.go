@@ -37,6 +37,9 @@ func explain(text []byte, start, off int, reason string) (at int, msg string, op
 	switch {
 	case strings.HasPrefix(reason, "expected ']' to close table name"):
 		return off, "expected ] to close the table's name" + gotByte(text, off), openNothing
+	case strings.HasPrefix(reason, "expected ']]' to close array table name") && off < len(text) && text[off] == ']':
+		off++
+		return off, "expected ] to close the table's name" + gotByte(text, off), openNothing
 	case strings.HasPrefix(reason, "expected ']]' to close array table name"):
 		return off, "expected ]] to close the table's name" + gotByte(text, off), openNothing
 	}
@@ -66,7 +69,7 @@ var bareValue = regexp.MustCompile(`^[A-Za-z0-9_."'-]+\s*=\s*[A-Za-z0-9:./-]+`)
 func plainSyntax(reason string, text []byte, start, off int) string {
 	got := gotByte(text, off)
 	switch {
-	case strings.HasPrefix(reason, "expected newline but got"):
+	case strings.HasPrefix(reason, "expected newline but got"), reason == "strings must be quoted":
 		reason = "expected the end of the line" + got
 	case strings.HasPrefix(reason, "expected value but got"):
 		reason = "expected a value" + got
