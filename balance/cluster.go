@@ -33,6 +33,8 @@ type Cluster struct {
 	empty  bool    // no server is in service on its own merits
 	before string  // the name of the level last in use
 
+	unfitTables bool // some table does not fit the weights in force
+
 	ledger ledger
 	queue  queue
 
@@ -49,9 +51,9 @@ type dice struct{ rand.PCG }
 // block, but may call the cluster.
 func New(spec Spec, seed uint64, observe func(Event)) *Cluster {
 	c := &Cluster{observe: observe, dice: &dice{}, next: never, level: -1}
-	c.dice.Seed(seed, 0x9e3779b97f4a7c15)
+	c.dice.Seed(seed, golden)
 	c.mu.Lock()
-	c.install(build(spec.clone(), c.dice, nil))
+	c.install(build(spec.clone(), c.dice, nil, nil))
 	c.settle()
 	c.events = nil
 	c.mu.Unlock()

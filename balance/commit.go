@@ -11,19 +11,53 @@ type Prepared struct {
 // Prepare builds everything that takes time, rings and tables above all, without the lock and without any effect.
 func (c *Cluster) Prepare(spec Spec) *Prepared {
 	spec = spec.clone()
-	return build(spec, c.dice, nil)
+	var tables []*table
+	layers := map[string]Layers{}
+	if spec.Method.keyed() {
+		c.mu.Lock()
+		for _, l := range c.levels {
+			tables = append(tables, l.table)
+		}
+		for name, s := range c.servers {
+			layers[name] = s.layers
+		}
+		c.mu.Unlock()
+	}
+	return build(spec, c.dice, tables, layers)
 }
 
-func build(spec Spec, rnd *dice, tables []*table) *Prepared {
+// build makes the levels of a specification. Tables that would come out the same are taken over from the old ones; new
+// ones are for the weights that the layers would make of the configured ones.
+func build(spec Spec, rnd *dice, tables []*table, layers map[string]Layers) *Prepared {
 	p := &Prepared{spec: spec}
 	for i, ls := range spec.Levels {
 		l := newLevel(i, ls, spec.Method, rnd)
 		for j, ss := range ls.Servers {
 			l.slots[j].address, l.slots[j].configured = ss.Address, ss.Weight
 		}
+		if spec.Method.keyed() {
+			l.table = tableFor(spec.Method, ls, tables, layers)
+		}
 		p.levels = append(p.levels, l)
 	}
 	return p
+}
+
+func tableFor(m Method, spec LevelSpec, old []*table, layers map[string]Layers) *table {
+	var addresses []string
+	var weights []int
+	for _, s := range spec.Servers {
+		l := layers[s.Name]
+		addresses = append(addresses, s.Address)
+		weights = append(weights, tableWeight(s.Weight, l.weight(s.Weight)))
+	}
+	points := points(addresses)
+	for _, t := range old {
+		if t != nil && t.same(m, points, weights) {
+			return t
+		}
+	}
+	return newTable(m, points, weights)
 }
 
 // Commit puts a prepared specification in place. It cannot fail.
@@ -36,6 +70,7 @@ func (c *Cluster) Commit(p *Prepared, now time.Duration) {
 	c.install(p)
 	c.settle()
 	c.unlock()
+	c.retable()
 }
 
 func (c *Cluster) install(p *Prepared) {
@@ -102,8 +137,11 @@ func (s *Server) configure(spec *ServerSpec) {
 // resume takes over the cursors of a level with the same slots.
 func (l *level) resume(old *level) {
 	for i := range l.slots {
-		l.run.frozen[i] = old.run.count(i)
+		if l.turns != nil {
+			l.turns.slots[i].start = old.turns.count(i)
+		}
 		l.slots[i].lost = old.slots[i].lost
 	}
+	copy(l.lineup, old.lineup)
 	l.weak = append(l.weak, old.weak...)
 }

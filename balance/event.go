@@ -22,7 +22,7 @@ type Event struct {
 	Level    string // of the server's first appearance, or the level in use
 	Server   string
 	From, To string // states, or levels in an EventLevelChange
-	Layer    Layer  // who caused it
+	Layer    string // who caused it: a Layer
 	Reason   string
 	At       time.Duration
 }

@@ -1,14 +1,80 @@
 package balance
 
-import "time"
+import (
+	"math"
+	"time"
+)
+
+// leastTime picks the server with the smallest connect time × (sessions+1) / weight. Ties go by smooth weighted round
+// robin.
+//
+// A server that was never measured counts as fast as the fastest, so that it is tried without drawing every session in
+// the meantime. A measurement loses half its worth with every halfLife of age: a server that was slow once is asked
+// again, instead of being shunned for ever on the word of one bad moment.
+type leastTime struct{}
+
+const (
+	halfLife = 10 * time.Second
+	newest   = 0.3 // what a new measurement counts for in the smoothed one
+)
+
+func (leastTime) choose(l *level, a ask) int {
+	fastest := math.Inf(1)
+	for i, step := range l.steps {
+		if m := &l.time[i]; step > 0 && m.took > 0 {
+			fastest = min(fastest, m.worth(a.now))
+		}
+	}
+	if math.IsInf(fastest, 1) {
+		fastest = 1
+	}
+	score := func(i int, step int64) float64 {
+		took := fastest
+		if m := &l.time[i]; m.took > 0 {
+			took = m.worth(a.now)
+		}
+		return took * float64(l.load[i]+1) / float64(step)
+	}
+	best, least, ties := -1, math.Inf(1), 0
+	for i, step := range l.steps {
+		if step == 0 {
+			continue
+		}
+		if s := score(i, step); s < least {
+			best, least, ties = i, s, 1
+		} else if s == least {
+			ties++
+		}
+	}
+	if ties == 1 {
+		return best
+	}
+	return l.lineup.next(best, func(i int) int64 {
+		if step := l.steps[i]; step > 0 && score(i, step) == least {
+			return step
+		}
+		return 0
+	})
+}
 
 // measure is a server's smoothed connect time.
 type measure struct {
-	took float64 // nanoseconds; 0 = never measured
+	took float64 // nanoseconds, at least 1; 0 = never measured
 	at   time.Duration
 }
 
 func (m *measure) add(now, took time.Duration) {
-	m.at = now
-	m.took = float64(max(1, took))
+	t := float64(max(1, took))
+	if m.took > 0 {
+		t = m.worth(now)*(1-newest) + t*newest
+	}
+	m.took, m.at = t, now
+}
+
+// worth returns the measurement as it counts now; 0 = never measured.
+func (m *measure) worth(now time.Duration) float64 {
+	if age := now - m.at; age >= halfLife && m.took > 0 {
+		return max(1, math.Ldexp(m.took, -int(age/halfLife)))
+	}
+	return m.took
 }

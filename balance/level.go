@@ -4,8 +4,8 @@ package balance
 // in slices of their own so that a walk over ten thousand servers stays in the cache.
 //
 // A slot is open while its server may be given a session right now: eligible, with room, not busy with a probation, and
-// not tried before by the session at hand. Open slots with weight are in run, open slots without weight in idle, and
-// closed ones in neither.
+// not tried before by the session at hand. Open slots with weight are running, open slots without weight idle, and
+// closed ones neither.
 type level struct {
 	index  int
 	name   string // shown name
@@ -19,13 +19,18 @@ type level struct {
 	full     int // eligible ones without room
 	busy     int // eligible ones with a probation under way
 
-	run  run
-	idle bitset
-	load []int64   // sessions of each slot's server
-	weak []int     // slots that failures have weakened
-	tree *tree     // run's steps once more, for Random
-	time []measure // for LeastTime
-	hash *table    // for Hash and Maglev
+	running bitset  // open slots with weight: what methods choose from
+	idle    bitset  // open slots without
+	steps   []int64 // of the running slots, what they are due; 0 for the others
+	total   int64   // of steps
+	load    []int64 // sessions of each slot's server
+	weak    []int   // slots that failures have weakened
+
+	turns  *turns    // Wrr, Rr, Hash, Maglev
+	lineup lineup    // LeastSessions, LeastTime, and idle slots with any
+	tree   *tree     // Random
+	time   []measure // LeastTime
+	table  *table    // Hash, Maglev
 }
 
 // slot is one server's appearance in a level.
@@ -70,26 +75,32 @@ func (l *level) fit(i int) {
 	if open {
 		step = l.step(i)
 	}
+	l.running.set(i, step > 0)
 	l.idle.set(i, open && step == 0)
-	if l.run.slots[i].step != step {
-		l.run.set(i, step)
-		if l.tree != nil {
-			l.tree.set(i, step)
-		}
+	if l.steps[i] == step {
+		return
+	}
+	l.total += step - l.steps[i]
+	l.steps[i] = step
+	if l.turns != nil {
+		l.turns.set(i, step)
+	}
+	if l.tree != nil {
+		l.tree.set(i, step)
 	}
 }
 
 // open returns how many slots could be picked.
-func (l *level) open() int { return l.run.open + l.idle.n }
+func (l *level) open() int { return l.running.n + l.idle.n }
 
 // choose returns the slot to be picked, or -1 if none is open.
-func (l *level) choose(k key) int {
+func (l *level) choose(a ask) int {
 	i := -1
 	switch {
-	case l.run.open > 0:
-		i = l.method.choose(l, k)
+	case l.running.n > 0:
+		i = l.method.choose(l, a)
 	case l.idle.n > 0:
-		i = l.chooseIdle(k)
+		i = l.chooseIdle(a)
 	}
 	l.recover()
 	return i
@@ -114,7 +125,7 @@ func (l *level) recover() {
 	for j := 0; j < len(l.weak); {
 		i := l.weak[j]
 		s := &l.slots[i]
-		if l.run.slots[i].step > 0 {
+		if l.steps[i] > 0 {
 			s.lost--
 			l.fit(i)
 		}
@@ -138,8 +149,12 @@ func (l *level) reweigh(i, weight int) {
 	s.weight = weight
 	s.lost = min(s.lost, max(0, weight-1))
 	l.fit(i)
-	if after := l.weight(); before > 0 {
-		l.run.scale(float64(after) / float64(before))
+	if before > 0 {
+		by := float64(l.weight()) / float64(before)
+		l.lineup.rebase(by)
+		if l.turns != nil {
+			l.turns.rebase(by)
+		}
 	}
 }
 
@@ -183,18 +198,22 @@ func count(b bool) int {
 func newLevel(index int, spec LevelSpec, m Method, rnd *dice) *level {
 	n := len(spec.Servers)
 	l := &level{
-		index:  index,
-		name:   levelName(spec.Name, index),
-		minUp:  spec.MinUp,
-		try:    spec.Try,
-		equal:  m == Rr,
-		method: m.chooser(rnd),
-		slots:  make([]slot, n),
-		run:    newRun(n),
-		idle:   newBitset(n),
-		load:   make([]int64, n),
+		index:   index,
+		name:    levelName(spec.Name, index),
+		minUp:   spec.MinUp,
+		try:     spec.Try,
+		equal:   m == Rr,
+		method:  m.chooser(rnd),
+		slots:   make([]slot, n),
+		steps:   make([]int64, n),
+		lineup:  make(lineup, n),
+		running: newBitset(n),
+		idle:    newBitset(n),
+		load:    make([]int64, n),
 	}
 	switch m {
+	case Wrr, Rr, Hash, Maglev:
+		l.turns = newTurns(n)
 	case Random:
 		l.tree = newTree(n)
 	case LeastTime:

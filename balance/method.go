@@ -1,5 +1,7 @@
 package balance
 
+import "time"
+
 // Method is a way to share sessions out among the eligible servers of a level.
 type Method uint8
 
@@ -50,20 +52,36 @@ func ParseMethod(s string) (Method, bool) {
 	return Wrr, false
 }
 
+// keyed tells whether the method goes by a session's key.
+func (m Method) keyed() bool { return m == Hash || m == Maglev }
+
 // A chooser is a balancing method at work in one level. choose is called with the lock held and at least one slot of
 // the level open with weight; it returns the index of an open slot. Who is ineligible, full or already tried by the
 // session is not open, so no method has to know about any of that.
 type chooser interface {
-	choose(l *level, k key) int
+	choose(l *level, a ask) int
 }
 
-// key is what a keyed method places a session by.
-type key struct {
-	hash uint64
-	set  bool
+// ask is what a method may go by besides the level.
+type ask struct {
+	now   time.Duration
+	hash  uint64 // the session's key
+	keyed bool   // it has one
 }
 
 // chooser returns the method's implementation for one level. rnd is shared by the levels of a cluster.
 func (m Method) chooser(rnd *dice) chooser {
-	return wrr{}
+	switch m {
+	case LeastSessions:
+		return leastSessions{}
+	case Random:
+		return random{rnd}
+	case First:
+		return first{}
+	case LeastTime:
+		return leastTime{}
+	case Hash, Maglev:
+		return keyed{}
+	}
+	return wrr{} // and Rr
 }

@@ -158,7 +158,7 @@ func (c *Cluster) pickIn(l *level, t *Trial) (Lease, bool) {
 		return Lease{}, false
 	}
 	c.mark(l, t, true)
-	i := l.choose(key{t.Key, t.Keyed})
+	i := l.choose(ask{now: c.now, hash: t.Key, keyed: t.Keyed})
 	c.mark(l, t, false)
 	if i < 0 {
 		return Lease{}, false

@@ -15,9 +15,9 @@ func (c *Cluster) SetCheck(server, id string, up bool, reason string, now time.D
 	})
 }
 
-// DropCheck forgets a monitor's verdict on a server.
-func (c *Cluster) DropCheck(server, id string, now time.Duration) {
-	c.speak(server, now, func(s *Server) {
+// DropCheck forgets a monitor's verdict on a server, as of the latest time that the cluster has heard of.
+func (c *Cluster) DropCheck(server, id string) {
+	c.speak(server, 0, func(s *Server) {
 		list := s.layers.Checks[:0:0]
 		for _, v := range s.layers.Checks {
 			if v.ID != id {
@@ -34,7 +34,7 @@ func (c *Cluster) SetOverride(server string, o Override, now time.Duration) {
 	c.speak(server, now, func(s *Server) {
 		s.layers.Override, s.layers.OverrideAt = o.copied(), c.now
 		c.judge(s, ByOverride, o.Note)
-		s.reweigh()
+		c.reweigh(s)
 	})
 }
 
@@ -43,7 +43,7 @@ func (c *Cluster) SetAgent(server string, a AgentAdvice, now time.Duration) {
 	c.speak(server, now, func(s *Server) {
 		s.layers.Agent, s.layers.AgentAt = a.copied(), c.now
 		c.judge(s, ByAgent, a.Reason)
-		s.reweigh()
+		c.reweigh(s)
 	})
 }
 
@@ -74,12 +74,22 @@ func (c *Cluster) speak(server string, now time.Duration, change func(*Server)) 
 		change(s)
 		c.settle()
 	}
+	unfit := c.unfitTables
+	c.unfitTables = false
 	c.unlock()
+	if unfit {
+		c.retable()
+	}
 }
 
 // reweigh applies the layers' weight to every place of a server.
-func (s *Server) reweigh() {
+func (c *Cluster) reweigh(s *Server) {
 	for _, p := range s.places {
-		p.level.reweigh(p.slot, s.layers.weight(p.level.slots[p.slot].configured))
+		l, configured := p.level, p.level.slots[p.slot].configured
+		weight := s.layers.weight(configured)
+		l.reweigh(p.slot, weight)
+		if l.table != nil && l.table.weights[p.slot] != tableWeight(configured, weight) {
+			c.unfitTables = true
+		}
 	}
 }

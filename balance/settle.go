@@ -79,12 +79,12 @@ func (c *Cluster) show(s *Server) {
 		s.since = c.now
 		if known {
 			e := Event{Kind: kindOf(was, is.State), Level: s.places[0].level.name, Server: s.name,
-				From: was.String(), To: is.State.String(), Layer: is.Layer, Reason: is.Reason}
+				From: was.String(), To: is.State.String(), Layer: string(is.Layer), Reason: is.Reason}
 			switch {
 			case is.State == Up || is.State == Probation:
-				e.Layer, e.Reason = s.cause.Layer, s.cause.Reason
+				e.Layer, e.Reason = string(s.cause.Layer), s.cause.Reason
 			case is.State == Unstable && was.out(), was == Unstable && is.State.out():
-				e.Layer = ByProtection
+				e.Layer = string(ByProtection)
 			}
 			c.tell(e)
 		}
@@ -104,7 +104,7 @@ func (c *Cluster) relevel() {
 		if empty {
 			e.Kind = EventClusterEmpty
 			if c.spared != nil {
-				e.Server, e.Layer, e.Reason = c.spared.name, ByProtection, "kept in service as the last server"
+				e.Server, e.Layer, e.Reason = c.spared.name, string(ByProtection), "kept in service as the last server"
 			}
 		}
 		c.tell(e)

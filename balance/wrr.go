@@ -9,94 +9,163 @@ import "math"
 // Rr is the same with every weight being one.
 type wrr struct{}
 
-func (wrr) choose(l *level, _ key) int { return l.run.next() }
+func (wrr) choose(l *level, _ ask) int { return l.turns.next() }
 
-// run holds the counters of a level's smooth weighted round robin.
-type run struct {
-	slots  []counter
-	frozen []int64 // counters of the closed slots
-	total  int64   // of the steps of the open slots
-	open   int     // slots with a step
+// turns holds the counters of a level's smooth weighted round robin, such that a pick need not walk over all servers.
+// A counter grows by the same step at every pick, so it is kept as the line start + step·picks. Lines of the same step
+// never cross: among the slots of one step, the order changes only when one of them is picked. So they are kept in a
+// heap by start, one heap for each step that occurs, and a pick compares the tops. That is O(log n) for n servers, and a
+// handful of different weights, and picks exactly what the walk would have picked.
+type turns struct {
+	slots []turn
+	heaps []heap // some may be empty
+	picks int64
+	total int64 // of the steps of the open slots
 }
 
-// counter is one slot's. A closed slot has step 0 and a counter far below any real one, so that the walk over all slots
-// needs no test for it.
-type counter struct{ now, step int64 }
-
-const closed = math.MinInt64 / 2
-
-func newRun(n int) run {
-	r := run{slots: make([]counter, n), frozen: make([]int64, n)}
-	for i := range r.slots {
-		r.slots[i].now = closed
-	}
-	return r
+// turn is one slot's counter.
+type turn struct {
+	step  int64 // 0 = closed
+	start int64 // counter - step·picks
+	heap  int32 // index into heaps, while open
+	at    int32 // index into the heap
 }
+
+// heap holds open slots of one step, the one whose turn it is first.
+type heap struct {
+	step int64
+	list []int32
+}
+
+func newTurns(n int) *turns { return &turns{slots: make([]turn, n)} }
 
 // next picks among the open slots; at least one must be.
-func (r *run) next() int {
-	best, most := -1, int64(math.MinInt64)
-	for i := range r.slots {
-		s := &r.slots[i]
-		s.now += s.step
-		if s.now > most {
-			best, most = i, s.now
+func (r *turns) next() int {
+	r.picks++
+	best, most := int32(-1), int64(math.MinInt64)
+	for i := range r.heaps {
+		if h := &r.heaps[i]; len(h.list) > 0 {
+			top := h.list[0]
+			if n := r.count(int(top)); n > most || n == most && top < best {
+				best, most = top, n
+			}
 		}
 	}
-	r.slots[best].now -= r.total
-	return best
-}
-
-// set opens a slot with a step, changes the step of an open one, or with step 0 closes it and freezes its counter.
-func (r *run) set(i int, step int64) {
-	s := &r.slots[i]
-	switch {
-	case s.step == 0 && step > 0:
-		s.now, r.open = r.frozen[i], r.open+1
-	case s.step > 0 && step == 0:
-		r.frozen[i], s.now, r.open = s.now, closed, r.open-1
+	t := &r.slots[best]
+	t.start -= r.total
+	r.down(&r.heaps[t.heap], int(t.at))
+	if r.picks == math.MaxInt32 {
+		r.rebase(1)
 	}
-	r.total += step - s.step
-	s.step = step
+	return int(best)
 }
 
-// count returns a slot's counter.
-func (r *run) count(i int) int64 {
-	if r.slots[i].step > 0 {
-		return r.slots[i].now
+// count returns a slot's counter. That of a closed slot stands still.
+func (r *turns) count(i int) int64 { return r.slots[i].start + r.slots[i].step*r.picks }
+
+// set opens a slot with a step, changes the step of an open one, or closes it with step 0. The counter stays.
+func (r *turns) set(i int, step int64) {
+	t := &r.slots[i]
+	if t.step == step {
+		return
 	}
-	return r.frozen[i]
-}
-
-// put sets a slot's counter.
-func (r *run) put(i int, n int64) {
-	if r.slots[i].step > 0 {
-		r.slots[i].now = n
-	} else {
-		r.frozen[i] = n
+	n := r.count(i)
+	if t.step > 0 {
+		r.remove(i)
+	}
+	r.total += step - t.step
+	t.step, t.start = step, n-step*r.picks
+	if step > 0 {
+		r.insert(i)
 	}
 }
 
-// scale multiplies every counter.
-func (r *run) scale(by float64) {
+// rebase multiplies all counters and begins counting picks anew.
+func (r *turns) rebase(by float64) {
 	for i := range r.slots {
-		r.put(i, int64(float64(r.count(i))*by))
+		r.slots[i].start = int64(float64(r.count(i)) * by)
 	}
-}
-
-// chooseIdle is for a level in which no open slot has weight: they are used equally. Keyed methods keep their keys
-// together.
-func (l *level) chooseIdle(k key) int {
-	if l.hash != nil && k.set {
-		return l.rendezvous(k.hash, func(i int) bool { return l.idle.has(i) })
-	}
-	best := -1
-	for i := l.idle.next(0); i >= 0; i = l.idle.next(i + 1) {
-		l.run.frozen[i] += unit
-		if best < 0 || l.run.frozen[i] > l.run.frozen[best] {
-			best = i
+	r.picks = 0
+	for i := range r.heaps {
+		h := &r.heaps[i]
+		for at := len(h.list)/2 - 1; at >= 0; at-- {
+			r.down(h, at) // rounding may have made ties
 		}
 	}
-	l.run.frozen[best] -= int64(l.idle.n) * unit
-	return best
+}
+
+func (r *turns) insert(i int) {
+	t := &r.slots[i]
+	t.heap = r.heapOf(t.step)
+	h := &r.heaps[t.heap]
+	h.list = append(h.list, int32(i))
+	r.up(h, len(h.list)-1)
+}
+
+func (r *turns) remove(i int) {
+	t := &r.slots[i]
+	h, at, last := &r.heaps[t.heap], int(t.at), len(r.heaps[t.heap].list)-1
+	r.place(h, at, h.list[last])
+	h.list = h.list[:last]
+	if at < last {
+		r.down(h, at)
+		r.up(h, at)
+	}
+}
+
+// heapOf returns the heap of a step: the one it has, else an empty one, else a new one.
+func (r *turns) heapOf(step int64) int32 {
+	empty := -1
+	for i := range r.heaps {
+		if h := &r.heaps[i]; len(h.list) == 0 {
+			empty = i
+		} else if h.step == step {
+			return int32(i)
+		}
+	}
+	if empty < 0 {
+		empty = len(r.heaps)
+		r.heaps = append(r.heaps, heap{})
+	}
+	r.heaps[empty].step = step
+	return int32(empty)
+}
+
+// before tells whether slot a has its turn before slot b of the same step.
+func (r *turns) before(a, b int32) bool {
+	x, y := r.slots[a].start, r.slots[b].start
+	return x > y || x == y && a < b
+}
+
+func (r *turns) place(h *heap, at int, slot int32) {
+	h.list[at] = slot
+	r.slots[slot].at = int32(at)
+}
+
+func (r *turns) up(h *heap, at int) {
+	slot := h.list[at]
+	for at > 0 && r.before(slot, h.list[(at-1)/2]) {
+		r.place(h, at, h.list[(at-1)/2])
+		at = (at - 1) / 2
+	}
+	r.place(h, at, slot)
+}
+
+func (r *turns) down(h *heap, at int) {
+	slot := h.list[at]
+	for {
+		child := 2*at + 1
+		if child >= len(h.list) {
+			break
+		}
+		if child+1 < len(h.list) && r.before(h.list[child+1], h.list[child]) {
+			child++
+		}
+		if !r.before(h.list[child], slot) {
+			break
+		}
+		r.place(h, at, h.list[child])
+		at = child
+	}
+	r.place(h, at, slot)
 }

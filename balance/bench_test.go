@@ -1,0 +1,53 @@
+package balance
+
+import (
+	"fmt"
+	"strconv"
+	"testing"
+	"time"
+)
+
+// many returns a cluster of n servers in one level, with weights from 1 to 4.
+func many(m Method, n int) *Cluster {
+	var l LevelSpec
+	for i := range n {
+		name := "10." + strconv.Itoa(i/65536) + "." + strconv.Itoa(i/256%256) + "." + strconv.Itoa(i%256) + ":6379"
+		l.Servers = append(l.Servers, ServerSpec{Name: name, Address: name, Weight: 1 + i%4})
+	}
+	return New(Spec{Method: m, Levels: []LevelSpec{l}}, 1, nil)
+}
+
+// One session each: pick, give back.
+func BenchmarkPick(b *testing.B) {
+	for m := range methods {
+		for _, n := range []int{10, 1000, 10000} {
+			b.Run(fmt.Sprintf("%v/%d", m, n), func(b *testing.B) {
+				c := many(m, n)
+				b.ReportAllocs()
+				for i := 0; b.Loop(); i++ {
+					t := Trial{Key: mix(uint64(i)), Keyed: true}
+					lease, err := c.Pick(time.Duration(i), &t)
+					if err != nil {
+						b.Fatal(err)
+					}
+					lease.Done(time.Duration(i))
+				}
+			})
+		}
+	}
+}
+
+// What Prepare does off the lock for the keyed methods.
+func BenchmarkTable(b *testing.B) {
+	for _, m := range []Method{Hash, Maglev} {
+		for _, n := range []int{10, 1000, 10000} {
+			b.Run(fmt.Sprintf("%v/%d", m, n), func(b *testing.B) {
+				c := many(m, n)
+				t := c.levels[0].table
+				for b.Loop() {
+					newTable(m, t.points, t.weights)
+				}
+			})
+		}
+	}
+}

@@ -1,0 +1,131 @@
+package balance
+
+import (
+	"math/bits"
+	"slices"
+)
+
+// keyed is hash and maglev: both look a session's key up in a table whose places belong to servers, and differ only in
+// how the places are given away (ring, maglevTable). If the owner of the key's place is not open, the places after it
+// are looked at, a bounded number of them. What a session gets thus depends on its key, on the servers' addresses and
+// weights, and on who is open, and on nothing else; a server that closes gives its keys to the others by their weights,
+// and has the same keys back when it opens.
+//
+// A session without a key is balanced by wrr.
+type keyed struct{}
+
+// walk is how many places a pick looks at. With one server in a hundred open, one pick in 30,000 finds none of its
+// places among so many, and then the servers themselves are gone through.
+const walk = 1024
+
+func (keyed) choose(l *level, a ask) int {
+	if !a.keyed {
+		return l.turns.next()
+	}
+	t := l.table
+	if n := uint64(len(t.owner)); n > 0 {
+		place, _ := bits.Mul64(a.hash, n)
+		for range walk {
+			if i := int(t.owner[place]); l.steps[i] > 0 && l.admits(i, a.hash, place) {
+				return i
+			}
+			if place++; place == n {
+				place = 0
+			}
+		}
+	}
+	return l.rendezvous(a.hash, &l.running)
+}
+
+// admits tells whether a slot takes a key at one of its places. A slot whose weight is at the moment lower than the one
+// its table was built with takes the like share of its places only, so that a slow start or an agent's percentage needs
+// no new table. The decision is fixed for a key at a place: as the weight grows, keys move to the server and none away
+// from it, and back in the same order as it falls. A rejected key goes on along the table, where the shares are the
+// same again, so the outcome is exactly by weight.
+func (l *level) admits(i int, hash, place uint64) bool {
+	have := uint64(l.slots[i].weight) * uint64(l.slots[i].server.percent)
+	full := uint64(l.table.weights[i]) * grown
+	return have >= full || mix(hash+place*golden)>>32*full>>32 < have
+}
+
+// rendezvous picks among a set of slots the one that the key prefers: Thaler and Ravishankar, "Using
+// Name-Based Mappings to Increase Hit Rates", IEEE/ACM Transactions on Networking 6(1), 1998. It returns -1 if the set is
+// empty.
+func (l *level) rendezvous(hash uint64, among *bitset) int {
+	best, most := -1, uint64(0)
+	for i := among.next(0); i >= 0; i = among.next(i + 1) {
+		if score := mix(hash ^ l.table.points[i]); best < 0 || score > most {
+			best, most = i, score
+		}
+	}
+	return best
+}
+
+// table is a level's places and whose they are. It is immutable.
+type table struct {
+	method  Method
+	owner   []int32  // slot by place; empty if no server has weight
+	points  []uint64 // by slot, from its address
+	weights []int    // by slot, as built
+}
+
+// newTable builds the table for slots with the given points and weights.
+func newTable(m Method, points []uint64, weights []int) *table {
+	t := &table{method: m, points: points, weights: weights}
+	switch {
+	case !slices.ContainsFunc(weights, func(w int) bool { return w > 0 }):
+	case m == Maglev:
+		t.owner = maglevTable(t.points, weights)
+	default:
+		t.owner = ring(t.points, weights)
+	}
+	return t
+}
+
+// same tells whether newTable would build this table.
+func (t *table) same(m Method, points []uint64, weights []int) bool {
+	return t.method == m && slices.Equal(t.points, points) && slices.Equal(t.weights, weights)
+}
+
+// points turns addresses into numbers. Should an address occur twice, each occurrence gets its own.
+func points(addresses []string) []uint64 {
+	list := make([]uint64, len(addresses))
+	seen := make(map[uint64]bool, len(addresses))
+	for i, a := range addresses {
+		p := HashKey([]byte(a))
+		for seen[p] {
+			p = mix(p)
+		}
+		seen[p] = true
+		list[i] = p
+	}
+	return list
+}
+
+// tableWeight returns the weight that a slot's table is built with, from the configured weight and the one in force.
+// It is the configured one as long as that suffices, else the least doubling of it that does: what an operator or an
+// agent says about weights then rarely asks for a new table, and the table still follows from the present state alone,
+// so that two weirs in the same state have the same one.
+func tableWeight(configured, now int) int {
+	w := max(1, configured)
+	for w < now {
+		w *= 2
+	}
+	if configured == 0 && now == 0 {
+		return 0
+	}
+	return w
+}
+
+// golden is 2⁶⁴ divided by the golden ratio.
+const golden = 0x9e3779b97f4a7c15
+
+// mix is the output function of SplitMix64: Steele, Lea and Flood, "Fast Splittable Pseudorandom Number Generators",
+// OOPSLA 2014.
+func mix(x uint64) uint64 {
+	x ^= x >> 30
+	x *= 0xbf58476d1ce4e5b9
+	x ^= x >> 27
+	x *= 0x94d049bb133111eb
+	return x ^ x>>31
+}

@@ -1,0 +1,52 @@
+package balance
+
+// Tables take milliseconds to build, so they are built outside the lock: by Prepare for a new specification, and here
+// when an operator or an agent raises a weight above what a table was built for.
+
+// plan is what it takes to build the table of a level.
+type plan struct {
+	level   *level
+	old     *table
+	weights []int
+}
+
+// retable builds and puts in place the tables that have become unfit, until there are none.
+func (c *Cluster) retable() {
+	for {
+		c.mu.Lock()
+		plans := c.unfit()
+		c.mu.Unlock()
+		if len(plans) == 0 {
+			return
+		}
+		built := make([]*table, len(plans))
+		for i, p := range plans {
+			built[i] = newTable(p.old.method, p.old.points, p.weights)
+		}
+		c.mu.Lock()
+		for i, p := range plans {
+			p.level.table = built[i] // if the level has been replaced meanwhile, to no effect
+		}
+		c.mu.Unlock()
+	}
+}
+
+// unfit returns plans for the tables that do not fit the weights in force.
+func (c *Cluster) unfit() []plan {
+	var plans []plan
+	for _, l := range c.levels {
+		if l.table == nil {
+			continue
+		}
+		p := plan{level: l, old: l.table, weights: make([]int, len(l.slots))}
+		fit := true
+		for i := range l.slots {
+			p.weights[i] = tableWeight(l.slots[i].configured, l.slots[i].weight)
+			fit = fit && p.weights[i] == l.table.weights[i]
+		}
+		if !fit {
+			plans = append(plans, p)
+		}
+	}
+	return plans
+}
