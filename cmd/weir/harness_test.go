@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"maps"
 	"net"
 	"os"
 	"os/exec"
@@ -168,7 +169,7 @@ func (w *weir) finish() {
 	t := w.t
 	if !w.ended() {
 		if !t.Failed() && w.base != nil {
-			w.settled(5 * time.Second)
+			w.rested()
 		}
 		w.signal(syscall.SIGTERM)
 		select {
@@ -326,16 +327,23 @@ func (w *weir) kinds() map[string]int {
 	return kinds
 }
 
-// settled waits until the process has exactly the descriptors it had when it was ready, or at the last rebase.
+// settled waits until the process has exactly the sockets it had when it was ready, or at the last rebase.
 func (w *weir) settled(within time.Duration) {
 	w.t.Helper()
-	var now map[string]int
-	for deadline := time.Now().Add(within); ; time.Sleep(5 * time.Millisecond) {
-		if now = w.kinds(); sameCounts(now, w.base) {
-			return
-		}
+	w.back(within, func(now map[string]int) bool { return now["socket"] == w.base["socket"] })
+}
+
+// rested waits until every kind of descriptor is back, spare pipes included, which are kept for a while.
+func (w *weir) rested() {
+	w.t.Helper()
+	w.back(5*time.Second, func(now map[string]int) bool { return maps.Equal(now, w.base) })
+}
+
+func (w *weir) back(within time.Duration, done func(now map[string]int) bool) {
+	w.t.Helper()
+	for deadline := time.Now().Add(within); !done(w.kinds()); time.Sleep(5 * time.Millisecond) {
 		if time.Now().After(deadline) {
-			w.t.Errorf("weir's descriptors: want %v, got %v after %v\n%s", w.base, now, within,
+			w.t.Errorf("weir's descriptors: want %v, got %v after %v\n%s", w.base, w.kinds(), within,
 				strings.Join(w.proc().Descriptors().Since(nil), "\n"))
 			return
 		}
@@ -344,18 +352,6 @@ func (w *weir) settled(within time.Duration) {
 
 // rebase takes the present descriptors, of a weir without sessions, for what settled compares with.
 func (w *weir) rebase() { w.base = w.kinds() }
-
-func sameCounts(a, b map[string]int) bool {
-	if len(a) != len(b) {
-		return false
-	}
-	for k, v := range a {
-		if b[k] != v {
-			return false
-		}
-	}
-	return true
-}
 
 // run runs a weir command to its end.
 func run(t *testing.T, args ...string) (code int, output string) {

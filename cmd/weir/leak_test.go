@@ -141,15 +141,15 @@ func TestNothingIsLeftAfterSessions(t *testing.T) {
 	config := e.layout.String()
 	fresh := start(t, config)
 	e.storm(t, 1) // what is made at first use is not a leak
-	fresh.settled(5 * time.Second)
+	fresh.rested()
 	want := fresh.goroutines()
 
 	w := start(t, config)
 	e.storm(t, 20)
-	w.settled(5 * time.Second)
+	w.rested()
 	threads, memory := w.proc().Threads(t), w.proc().RSS(t)
 	e.storm(t, scaled(250))
-	w.settled(5 * time.Second)
+	w.rested()
 	require.LessOrEqual(t, w.proc().Threads(t), threads+2)
 	grown(t, w, memory, memory/10+fixed)
 	require.Empty(t, w.loud())
@@ -190,5 +190,5 @@ func TestNothingIsLeftAfterChecks(t *testing.T) {
 	few := strings.Replace(config, "[[cluster.c.check]]", "[[cluster.c.check]]\ndown_interval = \"1m\"", -1)
 	w.reload(strings.ReplaceAll(few, `interval = "20ms"`, `interval = "1m"`))
 	silent.Reset()
-	w.settled(5 * time.Second)
+	w.rested()
 }

@@ -368,7 +368,7 @@ func TestReloadStorm(t *testing.T) {
 		w.reload(two)
 		w.reload(one)
 	}
-	w.settled(5 * time.Second)
+	w.rested()
 	threads, memory := w.proc().Threads(t), w.proc().RSS(t)
 	traffic := startLoad(t, l.listen, 2, 20)
 	begin := time.Now()
@@ -390,7 +390,7 @@ func TestReloadStorm(t *testing.T) {
 	require.Equal(t, before, b.Accepted(), "the last file's servers alone are used")
 	traffic.end()
 	require.Empty(t, w.all(func(r record) bool { return r.is("reload_failed") }))
-	w.settled(5 * time.Second)
+	w.rested()
 	require.LessOrEqual(t, w.proc().Threads(t), threads+2)
 	grown(t, w, memory, memory/10+fixed)
 }
@@ -428,7 +428,7 @@ func TestReloadsUnderLoad(t *testing.T) {
 		w.reload(change().String())
 	}
 	w.reload(base.String())
-	w.settled(5 * time.Second)
+	w.rested()
 	threads, memory := w.proc().Threads(t), w.proc().RSS(t)
 	traffic := startLoad(t, base.listen, 4, 50)
 	for range scaled(200) {
@@ -437,7 +437,7 @@ func TestReloadsUnderLoad(t *testing.T) {
 	w.reload(base.String())
 	traffic.end()
 	t.Logf("%d short sessions", traffic.short.Load())
-	w.settled(5 * time.Second)
+	w.rested()
 	require.LessOrEqual(t, w.proc().Threads(t), threads+2)
 	grown(t, w, memory, memory/5+fixed)
 	require.Empty(t, w.loud())
