@@ -7,6 +7,9 @@ import (
 	"io"
 	"regexp"
 	"strconv"
+	"strings"
+	"unicode"
+	"unicode/utf8"
 )
 
 // maxReply is how many bytes of a server's reply a check reads, over all its steps.
@@ -84,7 +87,7 @@ var (
 
 // read reads once, into as much room as the cap leaves.
 func (r *reply) read() error {
-	const step = 1 << 10
+	const step = 512
 	if room := min(max(step, len(r.buf)), maxReply-len(r.buf)); cap(r.buf)-len(r.buf) == 0 {
 		r.buf = append(make([]byte, 0, len(r.buf)+room), r.buf...)
 	}
@@ -118,6 +121,20 @@ func clip(s string) string {
 	s = s[:min(len(s), maxQuote)]
 	for len(strconv.Quote(s))-2 > maxQuote {
 		s = s[:len(s)-max(1, (len(strconv.Quote(s))-2-maxQuote)/4)]
+	}
+	return s
+}
+
+// printable replaces what must not reach a log or a terminal, and shortens what is too long for one.
+func printable(s string) string {
+	s = strings.Map(func(r rune) rune {
+		if r == utf8.RuneError || !unicode.IsPrint(r) {
+			return '?'
+		}
+		return r
+	}, s)
+	if len(s) > maxQuote {
+		return strings.ToValidUTF8(s[:maxQuote], "") + "…"
 	}
 	return s
 }

@@ -1,7 +1,9 @@
 package checks
 
 import (
+	"bytes"
 	"context"
+	"crypto/tls"
 	"fmt"
 	"regexp"
 
@@ -14,18 +16,23 @@ import (
 // no trace in its log and does not count against this host. A server whose accept queue is full does not pass.
 type TCP struct {
 	Steps []conf.Step // in order; each sends first, then reads until what is expected has come
+	TLS   *TLS        // nil = plain. A handshake is a check of its own: it needs no steps
 }
 
-// Monitor returns the monitor. The error tells a regular expression that does not compile.
+// Monitor returns the monitor. The errors are those of regular expressions and of the TLS options.
 func (o TCP) Monitor() (Monitor, error) {
 	steps, err := compile(o.Steps)
 	if err != nil {
 		return nil, err
 	}
-	if len(steps) == 0 {
+	secure, err := o.TLS.config()
+	if err != nil {
+		return nil, err
+	}
+	if len(steps) == 0 && secure == nil {
 		return connectOnly, nil
 	}
-	return func(ctx context.Context, t Target) (Report, error) { return Report{}, talk(ctx, t, steps) }, nil
+	return func(ctx context.Context, t Target) (Report, error) { return Report{}, talk(ctx, t, steps, secure) }, nil
 }
 
 // step is one step of a dialogue, ready to be used.
@@ -36,6 +43,11 @@ type step struct {
 }
 
 func (s step) expects() bool { return len(s.expect) > 0 || s.regex != nil }
+
+// matches reports whether a whole reply is what is expected.
+func (s step) matches(reply []byte) bool {
+	return bytes.Contains(reply, s.expect) && (s.regex == nil || s.regex.Match(reply))
+}
 
 func compile(specs []conf.Step) ([]step, error) {
 	steps := make([]step, 0, len(specs))
@@ -64,12 +76,12 @@ func connectOnly(ctx context.Context, t Target) (Report, error) {
 
 // talk goes through the steps. Every reply may come in pieces, and what follows a match in the same piece is left for
 // the next step.
-func talk(ctx context.Context, t Target, steps []step) error {
-	x, err := open(ctx, t)
+func talk(ctx context.Context, t Target, steps []step, secure *tls.Config) error {
+	x, err := open(ctx, t, secure)
 	if err != nil {
 		return err
 	}
-	if last := steps[len(steps)-1]; len(last.send) > 0 && !last.expects() {
+	if n := len(steps); n > 0 && len(steps[n-1].send) > 0 && !steps[n-1].expects() {
 		defer x.closeAfterServer() // a reset could overtake what was sent last
 	} else {
 		defer x.close()
@@ -86,20 +98,21 @@ func talk(ctx context.Context, t Target, steps []step) error {
 	return nil
 }
 
+// run sends and waits. A server may say what is expected and close without having read: its reply counts, so a failed
+// write is told only where no reply is expected.
 func (s step) run(x *exchange, r *reply) error {
-	var unsent error
 	if len(s.send) > 0 {
-		if _, unsent = x.Write(s.send); unsent != nil && !s.expects() {
-			return fmt.Errorf("send: %w", unsent)
+		if _, err := x.Write(s.send); err != nil && !s.expects() {
+			return fmt.Errorf("send: %w", err)
 		}
-		// A server may say what is expected and close without reading: its reply counts, whether or not it listened.
 	}
-	var err error
 	if s.regex != nil {
-		err = r.awaitRegexp(s.regex)
+		if err := r.awaitRegexp(s.regex); err != nil {
+			return err
+		}
 	}
-	if len(s.expect) > 0 && err == nil {
-		err = r.awaitText(s.expect)
+	if len(s.expect) > 0 {
+		return r.awaitText(s.expect)
 	}
-	return err
+	return nil
 }

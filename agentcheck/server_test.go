@@ -1,0 +1,153 @@
+package agentcheck
+
+import (
+	"context"
+	"errors"
+	"net"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+)
+
+func serve(t *testing.T, s *Server) string {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan error)
+	go func() { done <- s.Serve(ctx, l) }()
+	t.Cleanup(func() {
+		cancel()
+		require.NoError(t, <-done)
+	})
+	return l.Addr().String()
+}
+
+func ask(t *testing.T, address, send string) (Advice, error) {
+	t.Helper()
+	conn, err := net.Dial("tcp", address)
+	require.NoError(t, err)
+	defer conn.Close()
+	require.NoError(t, conn.SetDeadline(time.Now().Add(5*time.Second)))
+	return Ask(conn, []byte(send))
+}
+
+func TestServerAnswersEveryQuestion(t *testing.T) {
+	answer, err := Fixed("50% drain")
+	require.NoError(t, err)
+	address := serve(t, &Server{Answer: answer})
+	for _, send := range []string{"", "how are you?\n", strings.Repeat("x", 500)} {
+		advice, err := ask(t, address, send)
+		require.NoError(t, err)
+		require.Equal(t, Advice{Admin: AdminDrain, Weight: Weight{WeightPercent, 50}}, advice)
+	}
+}
+
+func TestServerWithNothingToSaySaysNothing(t *testing.T) {
+	nothing := errors.New("nothing")
+	var told atomic.Value
+	address := serve(t, &Server{Answer: func() (string, error) { return "", nothing }, Report: func(err error) { told.Store(err) }})
+	_, err := ask(t, address, "")
+	require.ErrorIs(t, err, ErrEmpty)
+	require.Eventually(t, func() bool { return told.Load() == nothing }, 5*time.Second, time.Millisecond)
+}
+
+func TestServerEndsWithBalancersConnected(t *testing.T) {
+	answer, err := Fixed("up")
+	require.NoError(t, err)
+	address := serve(t, &Server{Answer: answer})
+	conn, err := net.Dial("tcp", address)
+	require.NoError(t, err)
+	t.Cleanup(func() { conn.Close() }) // after the server has ended
+	var line [16]byte
+	n, err := conn.Read(line[:])
+	require.NoError(t, err)
+	require.Equal(t, "up\n", string(line[:n]))
+}
+
+func TestServerReportsAListenerThatIsGone(t *testing.T) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	require.NoError(t, l.Close())
+	require.ErrorIs(t, (&Server{}).Serve(context.Background(), l), net.ErrClosed)
+}
+
+// flaky is a listener whose first accepts fail.
+type flaky struct {
+	net.Listener
+	left atomic.Int32
+}
+
+func (f *flaky) Accept() (net.Conn, error) {
+	if f.left.Add(-1) >= 0 {
+		return nil, errors.New("too many open files")
+	}
+	return f.Listener.Accept()
+}
+
+func TestServerSurvivesFailingAccepts(t *testing.T) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	f := &flaky{Listener: l}
+	f.left.Store(2)
+	answer, err := Fixed("up")
+	require.NoError(t, err)
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan error)
+	go func() { done <- (&Server{Answer: answer}).Serve(ctx, f) }()
+	advice, err := ask(t, l.Addr().String(), "")
+	require.NoError(t, err)
+	require.Equal(t, HealthUp, advice.Health)
+	cancel()
+	require.NoError(t, <-done)
+}
+
+func TestFixedRefusesWhatNobodyUnderstands(t *testing.T) {
+	for line, want := range map[string]string{
+		"":            "empty agent reply",
+		"upgrading":   `"upgrading" is not a word`,
+		"up\n50%":     "more than one line",
+		"weight:1000": `"weight:1000" is not a word`,
+	} {
+		_, err := Fixed(line)
+		require.ErrorContains(t, err, want)
+	}
+}
+
+func TestFileAnswersWhatItHoldsNow(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "state")
+	answer := File(path)
+	_, err := answer()
+	require.ErrorIs(t, err, os.ErrNotExist)
+	for content, want := range map[string]string{"drain\n": "drain", "up 20%": "up 20%", "maint\r\nup\n": "maint"} {
+		require.NoError(t, os.WriteFile(path, []byte(content), 0o600))
+		line, err := answer()
+		require.NoError(t, err)
+		require.Equal(t, want, line)
+	}
+	for content, want := range map[string]error{"": ErrEmpty, "\nup\n": ErrEmpty, strings.Repeat("x", 5000): ErrTooLong} {
+		require.NoError(t, os.WriteFile(path, []byte(content), 0o600))
+		_, err := answer()
+		require.ErrorIs(t, err, want)
+	}
+}
+
+func TestLoad(t *testing.T) {
+	line, err := Load()()
+	require.NoError(t, err)
+	advice, err := Parse([]byte(line + "\n"))
+	require.NoError(t, err)
+	require.Equal(t, WeightPercent, advice.Weight.Kind)
+	for _, c := range []struct {
+		load       float64
+		processors int
+		want       string
+	}{{0, 1, "100%"}, {0.5, 1, "50%"}, {0.5, 4, "88%"}, {4, 4, "1%"}, {100, 1, "1%"}} {
+		require.Equal(t, c.want, loadLine(c.load, c.processors))
+	}
+}

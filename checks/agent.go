@@ -1,0 +1,93 @@
+package checks
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+
+	"weir/agentcheck"
+)
+
+// Agent asks an agent on the server's host how the server wants to be used: the agent check of HAProxy's documentation.
+// The report's Advice is what it said. An error means that there is no advice this time; it is for an Advisory job, and
+// says nothing about the server.
+type Agent struct {
+	Send []byte // written first, as it is
+	TLS  *TLS   // nil = plain
+}
+
+// Monitor returns the monitor. The error is that of the TLS options.
+func (o Agent) Monitor() (Monitor, error) {
+	secure, err := o.TLS.config()
+	if err != nil {
+		return nil, err
+	}
+	return func(ctx context.Context, t Target) (Report, error) {
+		x, err := open(ctx, t, secure)
+		if err != nil {
+			return Report{}, err
+		}
+		defer x.close()
+		advice, err := agentcheck.Ask(x, o.Send)
+		return adviceReport(advice, err)
+	}, nil
+}
+
+// AgentHTTP asks an agent that speaks HTTP: its reply's body is what an Agent would say. The end of a body whose length
+// is known ends the line as well as a line end does.
+type AgentHTTP struct {
+	HTTP // Codes default to 2xx; Expect is not used
+}
+
+// Monitor returns the monitor. The errors are those of HTTP.Monitor.
+func (o AgentHTTP) Monitor() (Monitor, error) {
+	if o.Codes == "" {
+		o.Codes = "2xx"
+	}
+	codes, err := ParseCodes(o.Codes)
+	if err != nil {
+		return nil, err
+	}
+	secure, err := o.TLS.config()
+	if err != nil {
+		return nil, err
+	}
+	if err := o.check(); err != nil {
+		return nil, err
+	}
+	return func(ctx context.Context, t Target) (Report, error) {
+		x, err := open(ctx, t, secure)
+		if err != nil {
+			return Report{}, err
+		}
+		defer x.close()
+		response, err := o.ask(x, t, secure)
+		if err != nil {
+			return Report{}, err
+		}
+		if !codes.Match(response.StatusCode) {
+			return Report{}, fmt.Errorf("status: expected %s, got %s", codes, quote([]byte(response.Status)))
+		}
+		body, err := io.ReadAll(io.LimitReader(response.Body, agentcheck.MaxReply))
+		if err != nil && len(body) == 0 {
+			return Report{}, err
+		}
+		whole := err == nil && len(body) < agentcheck.MaxReply
+		if delimited := response.ContentLength >= 0 || len(response.TransferEncoding) > 0; whole && delimited && len(body) > 0 {
+			body = append(body, '\n')
+		}
+		advice, parseErr := agentcheck.Parse(body)
+		if parseErr != nil && errors.Is(err, context.DeadlineExceeded) {
+			parseErr = err
+		}
+		return adviceReport(advice, parseErr)
+	}, nil
+}
+
+func adviceReport(advice agentcheck.Advice, err error) (Report, error) {
+	if err != nil {
+		return Report{}, fmt.Errorf("no advice: %w", err)
+	}
+	return Report{Detail: printable(advice.String()), Advice: &advice}, nil
+}

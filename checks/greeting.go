@@ -1,0 +1,106 @@
+package checks
+
+import (
+	"bytes"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io"
+)
+
+// mysqlGreeting is what a MySQL server says first. Source: "MySQL Internals", Protocol::HandshakeV10.
+type mysqlGreeting struct{ version string }
+
+// mysqlError is an error packet.
+type mysqlError struct {
+	code uint16
+	text string
+}
+
+func (e *mysqlError) Error() string {
+	return fmt.Sprintf("the server said error %d: %s", e.code, quote([]byte(e.text)))
+}
+
+// Limits of what is read before a login; real packets are a tenth of it.
+const maxPacket = 4096
+
+// readPacket reads one packet, at most maxPacket bytes, and its sequence number. The errors say what was expected.
+func readPacket(r io.Reader, want string) (payload []byte, sequence byte, err error) {
+	buf := make([]byte, 4, 256)
+	n, err := io.ReadFull(r, buf)
+	if err != nil {
+		return nil, 0, mismatch(cutShort(err), want, buf[:n])
+	}
+	size := int(buf[0]) | int(buf[1])<<8 | int(buf[2])<<16
+	if size == 0 || size > maxPacket {
+		return nil, 0, mismatch(errors.New("not a MySQL packet"), want, buf)
+	}
+	sequence = buf[3]
+	payload = make([]byte, size)
+	if n, err = io.ReadFull(r, payload); err != nil {
+		return nil, 0, mismatch(cutShort(err), want, append(buf, payload[:n]...))
+	}
+	return payload, sequence, nil
+}
+
+// cutShort names the end of a connection in the middle of what was expected.
+func cutShort(err error) error {
+	if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
+		return errClosed
+	}
+	return err
+}
+
+// parseGreeting reads the payload of a server's first packet. The error is a *mysqlError if the server has sent one.
+func parseGreeting(p []byte) (mysqlGreeting, error) {
+	const want = "a MySQL greeting"
+	if len(p) > 0 && p[0] == 0xff {
+		return mysqlGreeting{}, parseError(p)
+	}
+	if len(p) == 0 || p[0] != 10 {
+		return mysqlGreeting{}, mismatch(errors.New("not a MySQL server"), want, p)
+	}
+	version, rest, ok := bytes.Cut(p[1:], []byte{0})
+	// Thread, 8 bytes of challenge, a filler and the lower half of the capabilities have to follow.
+	if !ok || len(rest) < 4+8+1+2 {
+		return mysqlGreeting{}, mismatch(errors.New("greeting cut short"), want, p)
+	}
+	return mysqlGreeting{version: string(version)}, nil
+}
+
+// parseError reads an error packet, with or without a state.
+func parseError(p []byte) error {
+	if len(p) < 3 {
+		return mismatch(errors.New("error packet cut short"), "an error code", p)
+	}
+	text := p[3:]
+	if len(text) >= 6 && text[0] == '#' {
+		text = text[6:]
+	}
+	return &mysqlError{code: binary.LittleEndian.Uint16(p[1:3]), text: string(text)}
+}
+
+// guest is who a check without a user logs in as. Nobody is called so.
+const guest = "weir-check"
+
+// guestLogin is the packet of a login without a password: Protocol::HandshakeResponse41.
+func guestLogin(sequence byte) []byte {
+	const (
+		longPassword     = 1 << 0
+		protocol41       = 1 << 9
+		secureConnection = 1 << 15
+		pluginAuth       = 1 << 19
+	)
+	p := binary.LittleEndian.AppendUint32([]byte{0, 0, 0, sequence}, longPassword|protocol41|secureConnection|pluginAuth)
+	p = binary.LittleEndian.AppendUint32(p, maxPacket)
+	p = append(p, 45) // utf8mb4
+	p = append(p, make([]byte, 23)...)
+	p = append(p, guest+"\x00"...)
+	p = append(p, 0) // a password of no bytes
+	p = append(p, "mysql_native_password\x00"...)
+	p[0] = byte(len(p) - 4)
+	return p
+}
+
+// quit is the packet of COM_QUIT.
+var quit = [...]byte{1, 0, 0, 0, 1}

@@ -1,0 +1,189 @@
+package checks
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"strings"
+)
+
+// DefaultCodes are the status codes that pass an HTTP check which names none.
+const DefaultCodes = "101 102 2xx 3xx"
+
+// HTTP sends one request and judges the reply by its status code and, if Expect is set, its body. Redirects are not
+// followed, nothing is decompressed, and the first status line counts, interim or not.
+type HTTP struct {
+	Method  string      // "" = GET
+	Path    string      // "" = /
+	Host    string      // the Host header; "" = the target's host and port
+	Headers [][2]string // further header lines: name, value
+	Body    []byte
+	Codes   string // as ParseCodes takes them; "" = DefaultCodes
+	Expect  []byte // must occur in the first 64 kB of the body, as it is on the wire; nil = the body is not read
+	TLS     *TLS   // nil = plain
+}
+
+// Monitor returns the monitor. The errors are those of the codes and of the TLS options, and that some part cannot be
+// said in a request.
+func (o HTTP) Monitor() (Monitor, error) {
+	codes, err := ParseCodes(o.Codes)
+	if err != nil {
+		return nil, err
+	}
+	secure, err := o.TLS.config()
+	if err != nil {
+		return nil, err
+	}
+	if err := o.check(); err != nil {
+		return nil, err
+	}
+	return func(ctx context.Context, t Target) (Report, error) {
+		x, err := open(ctx, t, secure)
+		if err != nil {
+			return Report{}, err
+		}
+		defer x.close()
+		response, err := o.ask(x, t, secure)
+		if err != nil {
+			return Report{}, err
+		}
+		report := Report{Detail: response.Status}
+		if !codes.Match(response.StatusCode) {
+			return report, fmt.Errorf("status: expected %s, got %s", codes, quote([]byte(response.Status)))
+		}
+		if len(o.Expect) > 0 {
+			r := &reply{from: response.Body}
+			return report, r.awaitText(o.Expect)
+		}
+		return report, nil
+	}, nil
+}
+
+// check refuses what would break the request apart.
+func (o HTTP) check() error {
+	for _, part := range [][2]string{{"method", o.Method}, {"path", o.Path}, {"host", o.Host}} {
+		if strings.ContainsFunc(part[1], func(r rune) bool { return r <= ' ' || r == 0x7f }) {
+			return fmt.Errorf("%s: %q contains a blank or a control character", part[0], part[1])
+		}
+	}
+	for _, h := range o.Headers {
+		if h[0] == "" || strings.ContainsAny(h[0], " \t\r\n:") || strings.ContainsAny(h[1], "\r\n\x00") {
+			return fmt.Errorf("headers: %q is not a header line", h[0]) // its value may be a secret
+		}
+	}
+	return nil
+}
+
+// ask sends the request and reads the reply's head, at most 64 kB of it. The body is left to be read.
+func (o HTTP) ask(x *exchange, t Target, secure *tls.Config) (*http.Response, error) {
+	request := o.request(t, secure != nil)
+	if _, err := x.Write(request); err != nil && (errors.Is(err, context.DeadlineExceeded) || errors.Is(err, context.Canceled)) {
+		return nil, fmt.Errorf("send request: %w", err)
+	}
+	// Any other failure to write may be a server that has answered already: then its answer counts.
+	head := &capped{from: x, left: maxReply}
+	response, err := http.ReadResponse(bufio.NewReaderSize(head, 4096), &http.Request{Method: o.method()})
+	if err != nil {
+		switch {
+		case head.err != nil && !errors.Is(head.err, io.EOF):
+			err = head.err
+		case head.err != nil:
+			err = errClosed
+		default:
+			err = errors.New("not an HTTP reply")
+		}
+		return nil, mismatch(err, "an HTTP status line and headers", head.first)
+	}
+	head.left = 2 * maxReply // for the body, with the sizes of its chunks between
+	return response, nil
+}
+
+func (o HTTP) method() string {
+	if o.Method == "" {
+		return "GET"
+	}
+	return o.Method
+}
+
+// request is what goes over the wire.
+func (o HTTP) request(t Target, secured bool) []byte {
+	path := o.Path
+	if path == "" {
+		path = "/"
+	}
+	var b bytes.Buffer
+	fmt.Fprintf(&b, "%s %s HTTP/1.1\r\n", o.method(), path)
+	given := map[string]bool{}
+	for _, h := range o.Headers {
+		given[strings.ToLower(h[0])] = true
+	}
+	standard := func(name, value string) {
+		if !given[strings.ToLower(name)] {
+			fmt.Fprintf(&b, "%s: %s\r\n", name, value)
+		}
+	}
+	host := o.Host
+	if host == "" {
+		host = t.authority(secured)
+	}
+	standard("Host", host)
+	standard("User-Agent", "weir")
+	standard("Accept", "*/*")
+	standard("Connection", "close")
+	if len(o.Body) > 0 || o.method() == "POST" || o.method() == "PUT" {
+		standard("Content-Length", fmt.Sprint(len(o.Body)))
+	}
+	for _, h := range o.Headers {
+		fmt.Fprintf(&b, "%s: %s\r\n", h[0], h[1])
+	}
+	b.WriteString("\r\n")
+	b.Write(o.Body)
+	return b.Bytes()
+}
+
+// authority is the target as a URL would name it, without the scheme's own port.
+func (t Target) authority(secured bool) string {
+	host := t.host()
+	if strings.Contains(host, ":") {
+		host, _, _ = strings.Cut(host, "%")
+		host = "[" + host + "]"
+	}
+	i := strings.LastIndexByte(t.Address, ':')
+	if t.Network == "unix" || i < 0 {
+		return host
+	}
+	port := t.Address[i+1:]
+	if secured && port == "443" || !secured && port == "80" {
+		return host
+	}
+	return host + ":" + port
+}
+
+// capped reads until it has had enough, and keeps the beginning for error texts.
+type capped struct {
+	from  io.Reader
+	left  int
+	first []byte
+	err   error // what ended the reading
+}
+
+func (c *capped) Read(p []byte) (int, error) {
+	if c.left == 0 {
+		c.err = errTooLarge
+		return 0, c.err
+	}
+	n, err := c.from.Read(p[:min(len(p), c.left)])
+	c.left -= n
+	if room := maxQuote + 1 - len(c.first); room > 0 {
+		c.first = append(c.first, p[:min(n, room)]...)
+	}
+	if err != nil {
+		c.err = err
+	}
+	return n, err
+}

@@ -1,0 +1,239 @@
+package checks
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"net"
+	"time"
+
+	driver "github.com/go-sql-driver/mysql"
+)
+
+// MySQL logs in and, as asked for, looks at the role, the replication, the state in a Galera cluster or the result of a
+// query. Without a user it only reads the greeting.
+//
+// Servers count connections that end before a login and shut out hosts with too many of them. So a check without a user
+// goes through a login as a user that does not exist, whatever comes of it; and every check lets the server close first.
+type MySQL struct {
+	User       string
+	Password   Secret
+	Database   string
+	Role       string        // "", primary (not read only) or replica (its replication runs)
+	MaxLag     time.Duration // of a replica behind its primary, to the second; 0 = any
+	Galera     bool          // synced with a primary component and ready
+	AllowDonor bool          // with Galera: a donor passes too
+	Query      string        // must return a first value that is not 0, empty or NULL
+	TLS        *TLS          // nil = plain
+}
+
+// Monitor returns the monitor. The errors are those of the password, the role and the TLS options, and that an option
+// needs a user.
+func (o MySQL) Monitor() (Monitor, error) {
+	password, err := o.Password.read()
+	if err != nil {
+		return nil, err
+	}
+	secure, err := o.TLS.config()
+	if err != nil {
+		return nil, err
+	}
+	if o.Role != "" && o.Role != "primary" && o.Role != "replica" {
+		return nil, fmt.Errorf("role: want primary or replica, got %q", o.Role)
+	}
+	if o.User == "" {
+		if o.Role != "" || o.MaxLag > 0 || o.Galera || o.Query != "" || o.Database != "" || secure != nil {
+			return nil, errors.New("user: role, max_lag, galera, query, database and tls need one")
+		}
+		return greet, nil
+	}
+	return func(ctx context.Context, t Target) (Report, error) {
+		report, err := o.login(ctx, t, password, secure)
+		if err != nil && ctx.Err() != nil && !errors.Is(err, context.Canceled) && !errors.Is(err, context.DeadlineExceeded) {
+			err = fmt.Errorf("%w (%w)", timedOut{}, err)
+		}
+		return report, err
+	}, nil
+}
+
+// greet reads the greeting and takes its leave with a login that the server can finish.
+func greet(ctx context.Context, t Target) (Report, error) {
+	x, err := open(ctx, t, nil)
+	if err != nil {
+		return Report{}, err
+	}
+	defer x.closeAfterServer()
+	p, sequence, err := readPacket(x, "a MySQL greeting")
+	if err != nil {
+		x.close()
+		return Report{}, err
+	}
+	greeting, err := parseGreeting(p)
+	if err != nil {
+		return Report{}, err
+	}
+	x.gentle = true
+	return Report{Detail: "mysql " + printable(greeting.version)}, leave(x, sequence)
+}
+
+// leave ends the session of a check without a user. Being refused as a user is what is expected; being refused as a
+// client is a failure.
+func leave(x *exchange, sequence byte) error {
+	if _, err := x.Write(guestLogin(sequence + 1)); err != nil {
+		return nil // the greeting was all that was asked for
+	}
+	until := time.Now().Add(farewell)
+	if deadline, ok := x.ctx.Deadline(); !ok || until.Before(deadline) {
+		_ = x.SetReadDeadline(until)
+	}
+	for range 2 {
+		p, sequence, err := readPacket(x, "an answer to a login")
+		switch {
+		case err != nil:
+			_, _ = x.Write(quit[:])
+			return nil
+		case p[0] == 0xfe: // another way to authenticate: with no password either
+			if _, err := x.Write([]byte{0, 0, 0, sequence + 1}); err != nil {
+				return nil
+			}
+		case p[0] == 0xff:
+			var refused *mysqlError
+			if errors.As(parseError(p), &refused) && shutsOut(refused.code) {
+				return refused
+			}
+			return nil
+		default:
+			_, _ = x.Write(quit[:])
+			return nil
+		}
+	}
+	_, _ = x.Write(quit[:])
+	return nil
+}
+
+// shutsOut reports whether an error is about the server's state or this host, not about the user.
+func shutsOut(code uint16) bool {
+	switch code {
+	case 1040, // too many connections
+		1041, // out of memory
+		1053, // shutting down
+		1129, // host blocked
+		1130, // host not allowed
+		1135, // no thread
+		1203: // too many connections of a user
+		return true
+	}
+	return false
+}
+
+// silence is a logger for the driver, which would otherwise write to standard error.
+type silence struct{}
+
+func (silence) Print(...any) {}
+
+// login logs in and does what else is asked for.
+func (o MySQL) login(ctx context.Context, t Target, password string, secure *tls.Config) (Report, error) {
+	wire := &mysqlWire{}
+	cfg := driver.NewConfig()
+	cfg.User, cfg.Passwd, cfg.DBName = o.User, password, o.Database
+	cfg.Net, cfg.Addr = "weir", t.Address
+	cfg.Logger = silence{}
+	cfg.CheckConnLiveness = false
+	cfg.MaxAllowedPacket = maxReply
+	cfg.ConnectionAttributes = "program_name:weir"
+	cfg.TLS = tlsFor(secure, t)
+	cfg.DialFunc = func(ctx context.Context, _, _ string) (net.Conn, error) {
+		x, err := open(ctx, t, nil)
+		if err != nil {
+			return nil, err
+		}
+		wire.exchange = x
+		return wire, nil
+	}
+	connector, err := driver.NewConnector(cfg)
+	if err != nil {
+		return Report{}, err
+	}
+	conn, err := connector.Connect(ctx)
+	report := Report{Detail: wire.detail()}
+	if err != nil {
+		return report, o.redacted("login", wire.explain(err), password)
+	}
+	defer conn.Close()
+	session := &mysqlSession{conn: conn}
+	if err := o.examine(ctx, session); err != nil {
+		return report, o.redacted("", wire.explain(err), password)
+	}
+	if session.role != "" {
+		report.Detail += ", " + session.role
+	}
+	return report, nil
+}
+
+// redacted puts the subject before an error, and takes the password out of what a server said.
+func (o MySQL) redacted(subject string, err error, password string) error {
+	var refused *driver.MySQLError
+	if errors.As(err, &refused) {
+		err = &mysqlError{code: refused.Number, text: redact(refused.Message, password)}
+	}
+	if subject != "" {
+		return fmt.Errorf("%s: %w", subject, err)
+	}
+	return err
+}
+
+// mysqlWire is the driver's connection. It limits what is read, remembers the beginning and what it ended with, and is
+// closed after the server has understood that the client is going.
+type mysqlWire struct {
+	*exchange
+	first []byte // the beginning of what the server said
+	read  int
+	last  error // the first error
+}
+
+func (w *mysqlWire) Read(p []byte) (int, error) {
+	if w.read >= 2*maxReply {
+		w.last = errTooLarge
+		return 0, errTooLarge
+	}
+	n, err := w.exchange.Read(p)
+	w.read += n
+	if room := 256 - len(w.first); room > 0 {
+		w.first = append(w.first, p[:min(n, room)]...)
+	}
+	if err != nil && w.last == nil {
+		w.last = cutShort(err)
+	}
+	return n, err
+}
+
+func (w *mysqlWire) Close() error {
+	w.closeAfterServer()
+	return nil
+}
+
+// detail is the server's version, as far as it has told one.
+func (w *mysqlWire) detail() string {
+	if len(w.first) > 4 {
+		if g, err := parseGreeting(w.first[4:]); err == nil {
+			return "mysql " + printable(g.version)
+		}
+	}
+	return ""
+}
+
+// explain replaces the driver's generic errors with what happened on the wire.
+func (w *mysqlWire) explain(err error) error {
+	var refused *driver.MySQLError
+	if errors.As(err, &refused) || w.exchange == nil {
+		return err
+	}
+	if w.last != nil {
+		err = w.last
+	}
+	if w.detail() == "" {
+		return mismatch(err, "a MySQL greeting", w.first)
+	}
+	return err
+}

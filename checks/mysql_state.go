@@ -1,0 +1,221 @@
+package checks
+
+import (
+	"context"
+	sqldriver "database/sql/driver"
+	"errors"
+	"fmt"
+	"io"
+	"strconv"
+	"strings"
+	"time"
+
+	driver "github.com/go-sql-driver/mysql"
+)
+
+// mysqlSession asks a server questions after the login.
+type mysqlSession struct {
+	conn sqldriver.Conn
+	role string // what was found out for the report
+}
+
+// row is one row of a result, by lower-case column name. NULL is absent.
+type row map[string]string
+
+// ask runs a query and returns its first rows, at most 16, and the names of the columns in order.
+func (s *mysqlSession) ask(ctx context.Context, query string) (rows []row, columns []string, err error) {
+	q, ok := s.conn.(sqldriver.QueryerContext)
+	if !ok {
+		return nil, nil, errors.New("the driver cannot query")
+	}
+	result, err := q.QueryContext(ctx, query, nil)
+	if err != nil {
+		return nil, nil, err
+	}
+	columns = result.Columns()
+	for i := range columns {
+		columns[i] = strings.ToLower(columns[i])
+	}
+	for len(rows) < 16 {
+		values := make([]sqldriver.Value, len(columns))
+		if err := result.Next(values); err != nil {
+			if errors.Is(err, io.EOF) {
+				break
+			}
+			return nil, nil, err
+		}
+		r := row{}
+		for i, v := range values {
+			switch v := v.(type) {
+			case nil:
+			case []byte:
+				r[columns[i]] = string(v)
+			default:
+				r[columns[i]] = fmt.Sprint(v)
+			}
+		}
+		rows = append(rows, r)
+	}
+	return rows, columns, result.Close()
+}
+
+// examine asks what the options ask for.
+func (o MySQL) examine(ctx context.Context, s *mysqlSession) error {
+	if o.Role == "primary" {
+		if err := s.writable(ctx); err != nil {
+			return err
+		}
+	}
+	if o.Role == "replica" || o.MaxLag > 0 && o.Role == "" {
+		if err := s.replicating(ctx, o.Role == "replica", o.MaxLag); err != nil {
+			return err
+		}
+	}
+	if o.Galera {
+		if err := s.synced(ctx, o.AllowDonor); err != nil {
+			return err
+		}
+	}
+	if o.Query != "" {
+		return s.affirms(ctx, o.Query)
+	}
+	return nil
+}
+
+// writable fails on a server that is read only.
+func (s *mysqlSession) writable(ctx context.Context) error {
+	rows, columns, err := s.ask(ctx, "SELECT @@global.read_only")
+	if err != nil {
+		return fmt.Errorf("role: %w", err)
+	}
+	if len(rows) == 0 || len(columns) == 0 {
+		return errors.New("role: expected read_only, got nothing")
+	}
+	switch v := rows[0][columns[0]]; strings.ToUpper(v) {
+	case "0", "OFF":
+		s.role = "primary"
+		return nil
+	default:
+		return fmt.Errorf("role: expected primary (read_only = 0), got read_only = %s", quote([]byte(v)))
+	}
+}
+
+// noSuchStatement is ER_PARSE_ERROR: the server calls replicas something else.
+const noSuchStatement = 1064
+
+// replicating fails on a replica that does not run or lags behind and, if must is set, on a server that is no replica.
+func (s *mysqlSession) replicating(ctx context.Context, must bool, maxLag time.Duration) error {
+	rows, _, err := s.ask(ctx, "SHOW REPLICA STATUS")
+	var refused *driver.MySQLError
+	if errors.As(err, &refused) && refused.Number == noSuchStatement {
+		rows, _, err = s.ask(ctx, "SHOW SLAVE STATUS")
+	}
+	if err != nil {
+		return fmt.Errorf("replication: %w", err)
+	}
+	if len(rows) == 0 {
+		if must {
+			return errors.New("role: expected replica, got no replication")
+		}
+		return nil
+	}
+	s.role = "replica"
+	for _, r := range rows {
+		for _, thread := range []string{"io", "sql"} {
+			if v := r.either("replica_"+thread+"_running", "slave_"+thread+"_running"); !strings.EqualFold(v, "yes") {
+				return fmt.Errorf("replication: expected the %s thread to run, got %s%s", thread, quote([]byte(v)), r.trouble(thread))
+			}
+		}
+		if maxLag <= 0 {
+			continue
+		}
+		v := r.either("seconds_behind_source", "seconds_behind_master")
+		seconds, err := strconv.Atoi(v)
+		if err != nil || seconds < 0 || seconds > 1<<31 {
+			return fmt.Errorf("replication: expected a lag of at most %v, got %s", maxLag, quote([]byte(v)))
+		}
+		if lag := time.Duration(seconds) * time.Second; lag > maxLag {
+			return fmt.Errorf("replication: expected a lag of at most %v, got %v", maxLag, lag)
+		}
+	}
+	return nil
+}
+
+// either returns the value of the first column there is.
+func (r row) either(names ...string) string {
+	for _, name := range names {
+		if v, ok := r[name]; ok {
+			return v
+		}
+	}
+	return ""
+}
+
+// trouble is what a replication thread complains of, for an error text.
+func (r row) trouble(thread string) string {
+	if v := r["last_"+thread+"_error"]; v != "" {
+		return " (" + printable(v) + ")"
+	}
+	return ""
+}
+
+// States of a member of a Galera cluster. Source: Galera Cluster, "Node State Changes".
+const (
+	galeraDonor  = "2"
+	galeraSynced = "4"
+)
+
+// synced fails on a server that is not a synced and ready member of a Galera cluster's primary component.
+func (s *mysqlSession) synced(ctx context.Context, allowDonor bool) error {
+	rows, columns, err := s.ask(ctx, "SHOW GLOBAL STATUS WHERE Variable_name IN "+
+		"('wsrep_cluster_status', 'wsrep_local_state', 'wsrep_local_state_comment', 'wsrep_ready')")
+	if err != nil {
+		return fmt.Errorf("galera: %w", err)
+	}
+	status := map[string]string{}
+	for _, r := range rows {
+		if len(columns) >= 2 {
+			status[strings.ToLower(r[columns[0]])] = r[columns[1]]
+		}
+	}
+	return galeraVerdict(status, allowDonor)
+}
+
+// galeraVerdict judges a server by its status variables.
+func galeraVerdict(status map[string]string, allowDonor bool) error {
+	if v := status["wsrep_cluster_status"]; !strings.EqualFold(v, "primary") {
+		return fmt.Errorf("galera: expected wsrep_cluster_status Primary, got %s", quote([]byte(v)))
+	}
+	state := status["wsrep_local_state"]
+	if state != galeraSynced && !(allowDonor && state == galeraDonor) {
+		want := "Synced"
+		if allowDonor {
+			want = "Synced or Donor"
+		}
+		return fmt.Errorf("galera: expected wsrep_local_state %s, got %s", want, quote([]byte(state+" "+status["wsrep_local_state_comment"])))
+	}
+	if v := status["wsrep_ready"]; !strings.EqualFold(v, "on") {
+		return fmt.Errorf("galera: expected wsrep_ready ON, got %s", quote([]byte(v)))
+	}
+	return nil
+}
+
+// affirms fails unless a query's first value is something other than 0, empty or NULL.
+func (s *mysqlSession) affirms(ctx context.Context, query string) error {
+	const want = "a first value that is not 0, empty or NULL"
+	rows, columns, err := s.ask(ctx, query)
+	if err != nil {
+		return fmt.Errorf("query: %w", err)
+	}
+	if len(rows) == 0 || len(columns) == 0 {
+		return fmt.Errorf("query: expected %s, got no row", want)
+	}
+	v, ok := rows[0][columns[0]]
+	if !ok {
+		return fmt.Errorf("query: expected %s, got NULL", want)
+	}
+	if n, err := strconv.ParseFloat(v, 64); v == "" || err == nil && n == 0 {
+		return fmt.Errorf("query: expected %s, got %s", want, strconv.Quote(clip(v)))
+	}
+	return nil
+}

@@ -1,0 +1,184 @@
+package checks
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// Redis asks PING, after AUTH where there is a password or a user, then INFO.
+//
+// The server fails if it answers PING or AUTH with an error, is loading its data, is a replica whose link to its primary
+// is down, has not the Role asked for or lags behind. A server that passes PING and will not answer INFO (a proxy, or a
+// user who may not) passes, unless an option depends on the answer.
+type Redis struct {
+	User       string
+	Password   Secret
+	Role       string        // "", primary or replica
+	MaxLag     time.Duration // of a replica: since it last heard from its primary, to the second; 0 = any
+	AllowStale bool          // accept a replica whose link is down
+	TLS        *TLS          // nil = plain
+}
+
+// Monitor returns the monitor. The errors are those of the password, the role and the TLS options.
+func (o Redis) Monitor() (Monitor, error) {
+	password, err := o.Password.read()
+	if err != nil {
+		return nil, err
+	}
+	if o.Role != "" && o.Role != "primary" && o.Role != "replica" {
+		return nil, fmt.Errorf("role: want primary or replica, got %q", o.Role)
+	}
+	secure, err := o.TLS.config()
+	if err != nil {
+		return nil, err
+	}
+	return func(ctx context.Context, t Target) (Report, error) {
+		x, err := open(ctx, t, secure)
+		if err != nil {
+			return Report{}, err
+		}
+		defer x.close()
+		r := &resp{reply: reply{from: x}}
+		if o.User != "" || password != "" {
+			if err := o.login(x, r, password); err != nil {
+				return Report{}, err
+			}
+		}
+		return o.examine(x, r)
+	}, nil
+}
+
+// login authenticates. What a server says to that may repeat the password, so nothing of it is told but an error line,
+// without the password.
+func (o Redis) login(x *exchange, r *resp, password string) error {
+	words := []string{"AUTH", password}
+	if o.User != "" {
+		words = []string{"AUTH", o.User, password}
+	}
+	_, err := r.call(x, maxLine, words...)
+	var refused *redisError
+	switch {
+	case err == nil:
+		return nil
+	case errors.As(err, &refused):
+		refused.text = redact(refused.text, password)
+		return fmt.Errorf("AUTH: %w", refused)
+	}
+	var odd *oddReply
+	if errors.As(err, &odd) {
+		return fmt.Errorf("AUTH: %w: expected OK, got something else", odd.why)
+	}
+	return fmt.Errorf("AUTH: %w", err)
+}
+
+// examine asks the server how it is.
+func (o Redis) examine(x *exchange, r *resp) (Report, error) {
+	pong, err := r.call(x, maxLine, "PING")
+	if err == nil && string(pong) != "PONG" {
+		err = mismatch(errors.New("wrong reply"), strconv.Quote("PONG"), pong)
+	}
+	if err != nil {
+		return Report{}, fmt.Errorf("PING: %w", err)
+	}
+	text, err := r.call(x, maxReply, "INFO")
+	var odd *oddReply
+	switch {
+	case errors.Is(err, context.Canceled):
+		return Report{}, err
+	case err != nil && (o.Role != "" || o.MaxLag > 0 || errors.As(err, &odd)):
+		return Report{}, fmt.Errorf("INFO: %w", err)
+	case err != nil:
+		return Report{Detail: "answers PING, not INFO"}, nil
+	}
+	info := parseInfo(text)
+	return Report{Detail: info.String()}, o.judge(info)
+}
+
+// judge says whether a server that says this of itself passes.
+func (o Redis) judge(i redisInfo) error {
+	switch {
+	case i.loading:
+		return errors.New("loading its data")
+	case o.Role != "" && i.role != o.Role:
+		return fmt.Errorf("role: expected %s, got %s", o.Role, strconv.Quote(clip(i.role)))
+	case i.role != "replica":
+		return nil
+	case !i.linked && !o.AllowStale:
+		return errors.New("replication: the link to the primary is down")
+	case o.MaxLag > 0 && (i.lag < 0 || i.lag > o.MaxLag):
+		if i.lag < 0 {
+			return fmt.Errorf("replication: expected a lag of at most %v, got none told", o.MaxLag)
+		}
+		return fmt.Errorf("replication: expected a lag of at most %v, got %v", o.MaxLag, i.lag)
+	}
+	return nil
+}
+
+// redisInfo is the part of a reply to INFO that matters here.
+type redisInfo struct {
+	version string
+	role    string        // primary, replica, or what the server calls it
+	linked  bool          // a replica's link to its primary is up
+	lag     time.Duration // since a replica last heard from its primary; below 0 = not told
+	loading bool
+}
+
+// parseInfo reads lines of "name:value" and ignores every other.
+func parseInfo(text []byte) redisInfo {
+	i := redisInfo{lag: -1}
+	for line := range bytes.Lines(text) {
+		name, value, ok := strings.Cut(strings.TrimRight(string(line), "\r\n"), ":")
+		if !ok {
+			continue
+		}
+		switch name {
+		case "redis_version":
+			if i.version == "" {
+				i.version = "redis " + value
+			}
+		case "valkey_version":
+			i.version = "valkey " + value
+		case "role":
+			switch value {
+			case "master":
+				i.role = "primary"
+			case "slave":
+				i.role = "replica"
+			default:
+				i.role = value
+			}
+		case "master_link_status":
+			i.linked = value == "up"
+		case "master_last_io_seconds_ago":
+			if n, err := strconv.Atoi(value); err == nil && n >= 0 {
+				i.lag = time.Duration(min(n, 1<<31)) * time.Second
+			}
+		case "loading":
+			i.loading = value != "0"
+		}
+	}
+	return i
+}
+
+func (i redisInfo) String() string {
+	parts := []string{printable(i.version)}
+	if i.role != "" {
+		parts = append(parts, printable(i.role))
+	}
+	if i.role == "replica" {
+		link := "link down"
+		if i.linked {
+			link = "link up"
+		}
+		parts = append(parts, link)
+		if i.lag >= 0 {
+			parts = append(parts, fmt.Sprintf("lag %v", i.lag))
+		}
+	}
+	return strings.TrimPrefix(strings.Join(parts, ", "), ", ")
+}

@@ -1,0 +1,104 @@
+package checks
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"time"
+
+	"weir/conf"
+)
+
+// UDP sends datagrams and reads the answers. A step that expects something passes when a datagram matches, each by
+// itself; a step that expects nothing passes unless the server's host refuses it, for which the rest of the time is
+// waited. Without steps, one empty datagram is sent.
+type UDP struct{ Steps []conf.Step }
+
+// Monitor returns the monitor. The error tells a regular expression that does not compile.
+func (o UDP) Monitor() (Monitor, error) {
+	steps, err := compile(o.Steps)
+	if err != nil {
+		return nil, err
+	}
+	if len(steps) == 0 {
+		steps = []step{{}}
+	}
+	return func(ctx context.Context, t Target) (Report, error) { return Report{}, exchangeDatagrams(ctx, t, steps) }, nil
+}
+
+func exchangeDatagrams(ctx context.Context, t Target, steps []step) error {
+	d := net.Dialer{}
+	if t.Source.IsValid() {
+		d.LocalAddr = net.UDPAddrFromAddrPort(netip.AddrPortFrom(t.Source, 0))
+	}
+	conn, err := d.DialContext(ctx, "udp", t.Address)
+	if err != nil {
+		return dialError(ctx, t, err)
+	}
+	x := &exchange{Conn: conn, raw: conn, ctx: ctx}
+	if deadline, ok := ctx.Deadline(); ok {
+		_ = conn.SetDeadline(deadline)
+	}
+	x.unhook = context.AfterFunc(ctx, func() { _ = conn.SetDeadline(time.Unix(1, 0)) })
+	defer x.close()
+	for i, s := range steps {
+		// The refusal of an earlier datagram is told by the next call, whatever it is.
+		if len(s.send) > 0 || i == 0 {
+			if _, err := x.Write(s.send); err != nil {
+				return fmt.Errorf("send: %w", err)
+			}
+		}
+		var err error
+		switch {
+		case s.expects():
+			err = s.awaitDatagram(x)
+		case i == len(steps)-1:
+			err = awaitRefusal(x)
+		}
+		if err != nil && len(steps) > 1 {
+			return fmt.Errorf("step %d: %w", i, err)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// maxDatagram is the largest UDP payload.
+const maxDatagram = 65507
+
+// awaitRefusal waits until something comes, which is fine whatever it is, or the time is over, which is fine as well.
+func awaitRefusal(x *exchange) error {
+	_, err := x.Read(make([]byte, 1))
+	if errors.Is(err, context.DeadlineExceeded) {
+		return nil
+	}
+	return err
+}
+
+// awaitDatagram reads until a datagram matches, of at most 64 kB in total.
+func (s step) awaitDatagram(x *exchange) error {
+	var want string
+	if s.regex != nil {
+		want = "a match of " + quote([]byte(s.regex.String()))
+	} else {
+		want = quote(s.expect)
+	}
+	buf := make([]byte, maxDatagram)
+	var last []byte
+	for total := 0; total <= maxReply; {
+		n, err := x.Read(buf)
+		if err != nil {
+			return mismatch(err, want, last)
+		}
+		if s.matches(buf[:n]) {
+			return nil
+		}
+		total += n + 64 // an empty one counts too
+		last = append(last[:0], buf[:min(n, maxQuote+1)]...)
+	}
+	return mismatch(errTooLarge, want, last)
+}
