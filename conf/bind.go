@@ -27,7 +27,7 @@ func (d *decoder) bind(all *draft) {
 		used[l.Cluster] = true
 		c := clusters[l.Cluster]
 		if c == nil {
-			if !d.partial && !d.meant[all.root]["cluster"] {
+			if !d.partial && !all.meant(d, "cluster") {
 				d.fault(at, "listener %s: cluster %q not defined%s", l.Name, l.Cluster, suggest(d, l.Cluster, clusters))
 			}
 			continue
@@ -40,16 +40,10 @@ func (d *decoder) bind(all *draft) {
 			d.warn(c.node, "cluster %s is not used by any listener", c.Name)
 		}
 	}
-	if len(all.listeners) == 0 && all.root.get("listener") == nil {
-		d.noListener(all)
+	attempted := slices.ContainsFunc(all.roots, func(root *node) bool { return root.get("listener") != nil })
+	if len(all.listeners) == 0 && !attempted && !d.partial && !all.meant(d, "listener") {
+		d.mistakes = append(d.mistakes, Mistake{File: d.files[0].name, Msg: "no listener defined"})
 	}
-}
-
-func (d *decoder) noListener(all *draft) {
-	if d.partial || d.meant[all.root]["listener"] {
-		return
-	}
-	d.mistakes = append(d.mistakes, Mistake{File: all.root.file.name, Msg: "no listener defined"})
 }
 
 func (d *decoder) nameClusters(all *draft) map[string]*clusterDraft {

@@ -45,7 +45,7 @@ func clusterKeys() []key[clusterDraft] {
 		scalar("on_down", oneOf([]string{"keep", "close"}, nil), "keep", func(c *clusterDraft) *string { return &c.OnDown },
 			"What happens to the sessions of a server that goes down or into maintenance."),
 		scalar("failback", oneOf([]string{"auto", "manual"}, nil), "auto", func(c *clusterDraft) *string { return &c.Failback },
-			"May a better level take over again by itself?").balancing(),
+			"Whether a better level takes over again by itself (`auto`) or when an operator says so (`manual`).").balancing(),
 		scalar("queue_timeout", timeOrNone(), "0s", func(c *clusterDraft) *time.Duration { return &c.QueueTimeout },
 			"How long a session may wait for a server that is at its `max_sessions`; 0 = do not wait.").called("timeout_queue", "timeout queue", "queue"),
 		scalar("resolve_interval", someTime(), "10s", func(c *clusterDraft) *time.Duration { return &c.ResolveInterval },
@@ -81,11 +81,13 @@ type clusterDraft struct {
 func decodeClusters(d *decoder, n *node, into *draft) {
 	if n.kind != nodeTable {
 		d.fault(n, "want [cluster.NAME] tables, got %s", gotTable(n))
+		d.seen(n.parent, "cluster")
 		return
 	}
 	for _, c := range n.keys {
 		if c.kind != nodeTable {
 			d.fault(c, "want a [%s] table, got %s", tablePath(c), gotTable(c))
+			d.seen(n.parent, "cluster")
 			continue
 		}
 		into.clusters = append(into.clusters, decodeCluster(d, c))

@@ -28,7 +28,7 @@ func decodeLevel(d *decoder, n *node, c *clusterDraft) {
 	l := levelDraft{node: n, inherit: c.Defaults}
 	decodeTable(d, n, d.schema.level, &l)
 	if m := n.get("min_up"); m != nil && len(l.servers) > 0 && l.MinUp > len(l.servers) {
-		d.warn(m, "min_up is %d, but the level has only %d servers", l.MinUp, len(l.servers))
+		d.warn(m, "min_up is %d, but the level has only %s", l.MinUp, count(len(l.servers), "server"))
 	}
 	c.levels = append(c.levels, l)
 }

@@ -29,7 +29,7 @@ func listenerKeys() []key[listenerDraft] {
 			},
 		},
 		scalar("client_idle_timeout", timeOrNone(), "0s", func(l *listenerDraft) *time.Duration { return &field(l).ClientIdleTimeout },
-			"Ends a session after so long without a byte on the client side, either way. 0 = never.").called("timeout_client", "timeout client", "proxy_timeout"),
+			"Ends a session after so long without a byte on the client side, either way. 0 = never.").called("timeout", "idle_timeout", "timeout_client", "timeout client", "proxy_timeout"),
 		scalar("half_close_timeout", someTime(), "30s", func(l *listenerDraft) *time.Duration { return &field(l).HalfCloseTimeout },
 			"How long a session may go on without a byte once one side has ended its direction."),
 		scalar("tcp_keepalive", duration(time.Second, maxKeepalive, true), "60s", func(l *listenerDraft) *time.Duration { return &field(l).TCPKeepalive },

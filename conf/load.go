@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"os"
 	"path/filepath"
+	"slices"
 )
 
 // Load reads a configuration file and those that it includes. The error is of type Mistakes and holds everything that is
@@ -43,7 +44,7 @@ func Parse(name string, text []byte) (*Config, error) {
 
 // draft is what the files say, before names are bound to what they refer to.
 type draft struct {
-	root      *node // of the main file
+	roots     []*node // of the main file, then of the included ones
 	runtime   Runtime
 	log       Log
 	listeners []listenerDraft
@@ -78,6 +79,11 @@ func rootKeys() []key[draft] {
 	}
 }
 
+// meant tells whether a misspelt top-level table of any file was meant to be the one named.
+func (all *draft) meant(d *decoder, name string) bool {
+	return slices.ContainsFunc(all.roots, func(root *node) bool { return d.meant[root][name] })
+}
+
 // file decodes one text into the draft.
 func (d *decoder) file(name string, text []byte, into *draft) {
 	f := &file{name: name, text: bytes.TrimPrefix(text, []byte("\xef\xbb\xbf"))} // a byte order mark, which editors on Windows like
@@ -88,8 +94,8 @@ func (d *decoder) file(name string, text []byte, into *draft) {
 	root, found, partial := parseText(f)
 	d.mistakes = append(d.mistakes, found...)
 	d.partial = d.partial || partial
-	if into.root == nil {
-		into.root = root
+	into.roots = append(into.roots, root)
+	if len(into.roots) == 1 {
 		presets(d.schema.runtime, &into.runtime)
 		presets(d.schema.log, &into.log)
 	} else if n := root.get("include"); n != nil {

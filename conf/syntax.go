@@ -83,6 +83,8 @@ func plainSyntax(reason string, text []byte, start, off int) string {
 		return "expected , or ] after a list's element" + got
 	case strings.HasPrefix(reason, "expected ',' or '}'"):
 		return "expected , or } after an inline table's key" + got
+	case strings.HasPrefix(reason, "invalid escape character"):
+		return "invalid escape " + string(text[off:min(off+2, len(text))]) + `; write \\ for a backslash`
 	case reason == "array is incomplete":
 		return "expected ] to close the list, got the end of the file"
 	case reason == "inline table is incomplete":

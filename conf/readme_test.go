@@ -1,0 +1,82 @@
+package conf
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+)
+
+// rows is the reference of one table: a row per key of its schema.
+func rows[T any](keys []key[T]) string {
+	var b strings.Builder
+	b.WriteString("| key | type | default | meaning |\n|---|---|---|---|\n")
+	for _, k := range keys {
+		usual := k.usual
+		switch {
+		case k.need:
+			usual = "required"
+		case usual == "":
+			usual = "none"
+		case k.preset != nil:
+			usual = "`" + usual + "`"
+			if !strings.HasPrefix(k.form, "integer") && k.form != "boolean" {
+				usual = "`\"" + k.usual + "\"`"
+			}
+		case usual == "[]":
+			usual = "`[]`"
+		}
+		fmt.Fprintf(&b, "| `%s` | %s | %s | %s |\n", k.name, k.form, usual, k.doc)
+	}
+	return b.String()
+}
+
+// TestReadmeTables compares the tables of the reference with the schema; -update writes them.
+func TestReadmeTables(t *testing.T) {
+	s := newSchema()
+	tables := map[string]string{
+		"root": rows(s.root), "runtime": rows(s.runtime), "log": rows(s.log), "listener": rows(s.listener), "cluster": rows(s.cluster),
+		"level": rows(s.level), "server": rows(s.server), "check": rows(s.check), "step": rows(s.step),
+	}
+	text, err := os.ReadFile("README.md")
+	require.NoError(t, err)
+	seen := 0
+	got := regexp.MustCompile(`(?s)<!-- keys: (\w+) -->\n.*?<!-- end -->`).ReplaceAllStringFunc(string(text), func(block string) string {
+		name := regexp.MustCompile(`keys: (\w+)`).FindStringSubmatch(block)[1]
+		require.Contains(t, tables, name)
+		seen++
+		return fmt.Sprintf("<!-- keys: %s -->\n\n%s\n<!-- end -->", name, tables[name])
+	})
+	require.Equal(t, len(tables), seen)
+	compare(t, "README.md", got)
+}
+
+// TestReadmeExamples loads every configuration in the reference.
+func TestReadmeExamples(t *testing.T) {
+	text, err := os.ReadFile("README.md")
+	require.NoError(t, err)
+	examples := regexp.MustCompile("(?ms)^```toml\n(.*?)^```").FindAllStringSubmatch(string(text), -1)
+	require.NotEmpty(t, examples)
+	for i, e := range examples {
+		c, err := Parse(filepath.Join(t.TempDir(), fmt.Sprintf("example%d.toml", i)), []byte(e[1]))
+		require.NoError(t, err)
+		require.Empty(t, c.Warnings)
+	}
+}
+
+// TestDocumented makes sure that every key says what it is.
+func TestDocumented(t *testing.T) {
+	s := newSchema()
+	for _, k := range s.cluster {
+		require.NotEmpty(t, k.form, k.name)
+		require.Regexp(t, `\.$`, k.doc, k.name)
+	}
+	for _, k := range s.listener {
+		require.NotEmpty(t, k.form, k.name)
+		require.Regexp(t, `\.$`, k.doc, k.name)
+	}
+}
