@@ -9,6 +9,8 @@ import (
 	"syscall"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"weir/balance"
 )
 
@@ -51,14 +53,23 @@ func (s *session) begin(l *loop, ln *Listener, set *Settings, fd int32, from net
 	s.client = socket{fd: fd, nodelay: true} // inherited from the listening socket
 	s.server = socket{fd: -1}
 	s.dialling = l.dials.get()
-	s.phase = phaseDial
+	s.phase = phaseArrive
 	if !l.watch(s, clientSide, fd) {
 		s.finish(l, DialLocalShortage)
 		return
 	}
+}
+
+// arrive looks for a server once the first event has told what the client is about: it may have gone again, and if it
+// has already said something, the dial can save a segment.
+func (s *session) arrive(l *loop) {
+	if s.client.failed {
+		s.finish(l, DialClientReset)
+		return
+	}
 	t := &s.dialling.trial
-	t.Levels = set.Levels
-	t.Key, t.Keyed = set.hashKey(fd, from)
+	t.Levels = s.set.Levels
+	t.Key, t.Keyed = s.set.hashKey(s.client.fd, s.from)
 	s.pick(l)
 }
 
@@ -125,6 +136,11 @@ func (s *session) connect(l *loop) errno {
 		return e
 	}
 	s.server = socket{fd: fd, nodelay: d.target.isUnix()}
+	if s.client.readable && !s.server.nodelay {
+		// There is something to send at once: let it carry the last acknowledgement of the handshake.
+		setOption(fd, unix.IPPROTO_TCP, unix.TCP_QUICKACK, 0)
+		s.server.quiet = true
+	}
 	e = connectSocket(fd, &d.target.addrs[d.address])
 	if e != 0 && e != einprogress {
 		s.server.close(true)

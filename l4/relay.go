@@ -5,10 +5,12 @@ package l4
 import (
 	"syscall"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
-// settleAfter is how long a session must have lived before its server side gets keepalive: short sessions save the
-// calls, and no keepalive interval is anywhere near as short.
+// settleAfter is how long a session must have lived before its sockets get keepalive: short sessions save the calls and
+// the kernel's timers, and no keepalive interval is anywhere near as short.
 const settleAfter = 20 * time.Millisecond
 
 // relay moves bytes both ways, passes on the ends of the streams, and finishes when both have ended.
@@ -89,7 +91,11 @@ func (s *session) failedEnd() End {
 func (s *session) relayExpired(l *loop) {
 	if !s.settled {
 		s.settled = true
-		s.set.settle(s.server.fd)
+		if s.set.Keepalive > 0 {
+			s.set.keepalive(s.server.fd)
+			setOption(s.server.fd, unix.SOL_SOCKET, unix.SO_KEEPALIVE, 1)
+			setOption(s.client.fd, unix.SOL_SOCKET, unix.SO_KEEPALIVE, 1)
+		}
 	}
 	at, end := s.relayDeadline()
 	if at > 0 && l.now >= at {

@@ -16,15 +16,16 @@ import (
 type phase uint8
 
 const (
-	phaseFree  phase = iota
-	phaseQueue       // every server that could take it is full
-	phaseDial        // connecting to a server
-	phaseRelay       // bytes move both ways
-	phaseAbort       // received bytes are still on their way before the reset
+	phaseFree   phase = iota
+	phaseArrive       // waiting for the first event of the client's socket, which comes at once
+	phaseQueue        // every server that could take it is full
+	phaseDial         // connecting to a server
+	phaseRelay        // bytes move both ways
+	phaseAbort        // received bytes are still on their way before the reset
 )
 
 func (p phase) String() string {
-	return [...]string{"free", "queue", "dial", "relay", "abort"}[p]
+	return [...]string{"free", "arrive", "queue", "dial", "relay", "abort"}[p]
 }
 
 // session is one client's passage. All of it is owned by its loop.
@@ -32,7 +33,7 @@ type session struct {
 	gen      uint32 // tells a late event for an earlier user of the slot
 	slot     uint32
 	phase    phase
-	settled  bool  // the server side has its keepalive
+	settled  bool  // the sockets have their keepalive
 	ready    bool  // waits for its turn in the loop's ready list
 	end      End   // decided when the abort begins
 	polls    uint8 // looks at unacknowledged bytes since the abort began
@@ -90,6 +91,8 @@ func (s *session) wake(l *loop, side uint8, events uint32) {
 // step goes on with whatever the phase has to do.
 func (s *session) step(l *loop) {
 	switch s.phase {
+	case phaseArrive:
+		s.arrive(l)
 	case phaseQueue:
 		if s.client.failed {
 			s.finish(l, DialClientReset)

@@ -56,16 +56,14 @@ type Settings struct {
 // noticed within four times Keepalive.
 const keepaliveCount = 3
 
-// settle gives a socket its keepalive. Accepted sockets inherit theirs from the listening one.
-func (set *Settings) settle(fd int32) {
-	if set.Keepalive <= 0 {
-		return
+// keepalive says how a socket is to be kept alive, once it is. Accepted sockets inherit this from the listening one.
+func (set *Settings) keepalive(fd int32) {
+	if set.Keepalive > 0 {
+		seconds := int(max(set.Keepalive, time.Second) / time.Second)
+		setOption(fd, unix.IPPROTO_TCP, unix.TCP_KEEPIDLE, seconds)
+		setOption(fd, unix.IPPROTO_TCP, unix.TCP_KEEPINTVL, seconds)
+		setOption(fd, unix.IPPROTO_TCP, unix.TCP_KEEPCNT, keepaliveCount)
 	}
-	seconds := int(max(set.Keepalive, time.Second) / time.Second)
-	setOption(fd, unix.IPPROTO_TCP, unix.TCP_KEEPIDLE, seconds)
-	setOption(fd, unix.IPPROTO_TCP, unix.TCP_KEEPINTVL, seconds)
-	setOption(fd, unix.IPPROTO_TCP, unix.TCP_KEEPCNT, keepaliveCount)
-	setOption(fd, unix.SOL_SOCKET, unix.SO_KEEPALIVE, 1)
 }
 
 // hashKey is the key by which a client is balanced; false when it has none.

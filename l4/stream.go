@@ -18,7 +18,8 @@ type socket struct {
 	failed   bool  // the socket has an error or was reset: reads give what came before it, then the error
 	urgent   bool  // urgent data stops reads short of what is there: a short read proves nothing
 	primed   bool  // something was written: later small writes need TCP_NODELAY
-	nodelay  bool  // TCP_NODELAY is set
+	nodelay  bool  // TCP_NODELAY is set, or means nothing here
+	quiet    bool  // acknowledgements wait for the first write
 	err      errno // the error that ended it, once seen
 }
 
@@ -258,6 +259,10 @@ func (s *socket) send(p []byte, flags int) (int, errno) {
 	}
 	n, e := sendBytes(s.fd, p, flags)
 	s.primed = true
+	if s.quiet {
+		s.quiet = false
+		setOption(s.fd, unix.IPPROTO_TCP, unix.TCP_QUICKACK, 1)
+	}
 	switch {
 	case e == eagain, e == 0 && n < len(p):
 		s.writable = false
