@@ -34,11 +34,11 @@ func TestSourceAddress(t *testing.T) {
 // Checks come from the same address as sessions do.
 func TestSourceAddressOfChecks(t *testing.T) {
 	t.Parallel()
-	rec := &nettest.Recorder{}
+	rec := &nettest.Recorder{Banner: "hello"}
 	host := nettest.Start(t, rec.Handle)
 	serve(t, layout{
 		cluster: `source = "127.0.0.2"`, levels: servers(host.Addr()),
-		checks: "[[cluster.c.check]]\ntype = \"tcp\"\ninterval = \"100ms\"\ntimeout = \"100ms\"\n",
+		checks: "[[cluster.c.check]]\ntype = \"tcp\"\ninterval = \"100ms\"\ntimeout = \"100ms\"\nexpect = \"hello\"\n",
 	})
 	nettest.Wait(t, 5*time.Second, "a check", func() bool { return len(rec.Visits()) > 1 })
 	for _, v := range rec.Visits() {

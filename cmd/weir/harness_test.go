@@ -327,7 +327,7 @@ func (w *weir) kinds() map[string]int {
 	return kinds
 }
 
-// settled waits until the process has exactly the sockets it had when it was ready, or at the last rebase.
+// settled waits until the process has exactly the sockets it had when it was ready.
 func (w *weir) settled(within time.Duration) {
 	w.t.Helper()
 	w.back(within, func(now map[string]int) bool { return now["socket"] == w.base["socket"] })
@@ -349,9 +349,6 @@ func (w *weir) back(within time.Duration, done func(now map[string]int) bool) {
 		}
 	}
 }
-
-// rebase takes the present descriptors, of a weir without sessions, for what settled compares with.
-func (w *weir) rebase() { w.base = w.kinds() }
 
 // run runs a weir command to its end.
 func run(t *testing.T, args ...string) (code int, output string) {
@@ -403,6 +400,22 @@ func pingpong(c net.Conn) error {
 	}
 	_, err := io.ReadFull(c, b)
 	return err
+}
+
+// knock opens a session and tells whether it is served: whether its first byte comes within the time. A refusal may be so
+// quick that connecting fails already; c is nil then. Otherwise c stays open until the test ends.
+func knock(t *testing.T, addr string, within time.Duration) (c *net.TCPConn, served bool) {
+	t.Helper()
+	c, err := nettest.TryDial(addr)
+	if err != nil {
+		require.Equal(t, nettest.Reset, nettest.EndOf(err), "%v", err)
+		return nil, false
+	}
+	t.Cleanup(func() { c.Close() })
+	c.SetReadDeadline(time.Now().Add(within))
+	defer c.SetReadDeadline(time.Time{})
+	_, err = c.Read(make([]byte, 1))
+	return c, err == nil
 }
 
 // between checks that a time is at least what was asked for and exceeds it by little more than a tenth: half a second

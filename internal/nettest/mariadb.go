@@ -31,8 +31,10 @@ func StartMariaDB(t testing.TB, args ...string) *MariaDB {
 	t.Cleanup(func() { os.RemoveAll(dir) })
 	install, err := exec.LookPath("mariadb-install-db")
 	require.NoError(t, err, "install mariadb-server to run this test")
-	out, err := exec.Command(install, "--no-defaults", "--user=root", "--datadir="+filepath.Join(dir, "data"),
-		"--auth-root-authentication-method=normal", "--skip-test-db").CombinedOutput()
+	command := exec.Command(install, "--no-defaults", "--user=root", "--datadir="+filepath.Join(dir, "data"),
+		"--auth-root-authentication-method=normal", "--skip-test-db")
+	command.Env = append(os.Environ(), "TMPDIR="+dir) // two installations in one directory disturb each other
+	out, err := command.CombinedOutput()
 	require.NoError(t, err, "%s", out)
 	require.NoError(t, os.WriteFile(filepath.Join(dir, "init.sql"), []byte(
 		// One statement per line, or the second is ignored.
@@ -56,7 +58,7 @@ func (m *MariaDB) Up() {
 	require.NoError(m.t, err)
 	args := append([]string{
 		"--no-defaults", "--user=root", "--datadir=" + filepath.Join(m.dir, "data"), "--socket=" + filepath.Join(m.dir, "sock"),
-		"--bind-address=" + host, "--port=" + port, "--pid-file=" + filepath.Join(m.dir, "pid"),
+		"--tmpdir=" + m.dir, "--bind-address=" + host, "--port=" + port, "--pid-file=" + filepath.Join(m.dir, "pid"),
 		"--init-file=" + filepath.Join(m.dir, "init.sql"), "--skip-name-resolve",
 		"--innodb-buffer-pool-size=16M", "--innodb-flush-log-at-trx-commit=0", "--performance-schema=OFF",
 	}, m.args...)

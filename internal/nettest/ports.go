@@ -1,6 +1,7 @@
 package nettest
 
 import (
+	"math/rand/v2"
 	"net"
 	"net/netip"
 	"testing"
@@ -29,12 +30,12 @@ func ReserveOn(t testing.TB, ip string) string {
 func ReserveRange(t testing.TB, n int) netip.AddrPort {
 	t.Helper()
 	for range 100 {
-		first, err := reserve(t, netip.MustParseAddrPort("127.0.0.1:0"))
-		require.NoError(t, err)
-		free := int(first.Port())+n <= 1<<16
-		for i := 1; i < n && free; i++ {
+		// Below the ports that the kernel gives to connections.
+		first := netip.AddrPortFrom(netip.MustParseAddr("127.0.0.1"), uint16(10_000+rand.IntN(20_000)))
+		free := true
+		for i := range n {
 			_, err := reserve(t, netip.AddrPortFrom(first.Addr(), first.Port()+uint16(i)))
-			free = err == nil
+			free = free && err == nil
 		}
 		if free {
 			return first

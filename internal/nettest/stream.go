@@ -12,6 +12,7 @@ import (
 	"math/rand/v2"
 	"net"
 	"sync"
+	"syscall"
 )
 
 // Pattern is an endless stream of bytes that the seed decides. Streams of different seeds have nothing in common, so that
@@ -46,7 +47,7 @@ func Expect(r io.Reader, seed uint64, n int64) error {
 		offset += int64(k)
 		switch {
 		case err == io.EOF && offset < n:
-			return fmt.Errorf("end of stream at %d of %d: %w", offset, n, ErrCorrupt)
+			return fmt.Errorf("end of stream at %d of %d: %w", offset, n, errCut)
 		case err == io.EOF:
 			return nil
 		case err != nil:
@@ -77,8 +78,12 @@ func Exchange(c *net.TCPConn, seed uint64, n int64, maxChunk int) error {
 	return converse(c, seed, n, seed, n, maxChunk)
 }
 
+// errCut is the kind of ErrCorrupt that a reset can be mistaken for.
+var errCut = fmt.Errorf("cut short: %w", ErrCorrupt)
+
 // converse writes one stream and expects another at the same time, and closes the connection. The reader's error is the
-// one that counts when both fail: it tells what arrived.
+// one that counts when both fail: it tells what arrived. But the kernel reports a reset once: when the writer was told
+// ECONNRESET (EPIPE would mean that a FIN had come first), an end is all that is left for the reader.
 func converse(c *net.TCPConn, writeSeed uint64, write int64, readSeed uint64, read int64, maxChunk int) error {
 	defer c.Close()
 	written := make(chan error, 1)
@@ -90,7 +95,7 @@ func converse(c *net.TCPConn, writeSeed uint64, write int64, readSeed uint64, re
 	if err != nil {
 		c.Close() // so that the writer ends too
 	}
-	if werr := <-written; err == nil {
+	if werr := <-written; err == nil || errors.Is(err, errCut) && errors.Is(werr, syscall.ECONNRESET) {
 		err = werr
 	}
 	return err
