@@ -93,7 +93,7 @@ func decodeCheck(d *decoder, n *node, c *clusterDraft) {
 	k := checkDraft{node: n}
 	k.Watch = "all"
 	decodeTable(d, n, d.schema.check, &k)
-	if k.ID == "" && n.get("id") == nil {
+	if k.ID == "" && n.get("id") == nil && !n.lost {
 		k.ID = k.Type
 	}
 	if steps := n.get("steps"); steps != nil && len(k.singled) > 0 {
@@ -102,16 +102,16 @@ func decodeCheck(d *decoder, n *node, c *clusterDraft) {
 		finishStep(d, n, &k.single)
 		k.Steps = []Step{k.single}
 	}
-	if k.FastInterval == 0 {
+	if n.get("fast_interval") == nil {
 		k.FastInterval = k.Interval
 	}
-	if k.DownInterval == 0 {
+	if n.get("down_interval") == nil {
 		k.DownInterval = k.Interval
 	}
 	switch at := n.get("timeout"); {
 	case at == nil:
 		k.Timeout = min(time.Second, k.Interval)
-	case k.Timeout > k.Interval:
+	case k.Interval > 0 && k.Timeout > k.Interval:
 		d.fault(at, "timeout %s is longer than interval %s", showDuration(k.Timeout), showDuration(k.Interval))
 	}
 	c.checks = append(c.checks, k)

@@ -103,7 +103,7 @@ func decodeCluster(d *decoder, n *node) clusterDraft {
 	presets(d.schema.server, &c.Defaults)
 	decodeTable(d, n, d.schema.cluster, &c)
 	if c.Balance == ipHash {
-		if k := n.get("hash_key"); k != nil && c.HashKey != "client_ip" {
+		if k := n.get("hash_key"); k != nil && c.HashKey != "" && c.HashKey != "client_ip" {
 			d.fault(k, "balance = \"ip_hash\" always goes by client_ip; write \"hash\" to go by %s", c.HashKey)
 		}
 		c.Balance, c.HashKey = "hash", "client_ip"

@@ -2,7 +2,9 @@ package conf
 
 import (
 	"sort"
+	"strconv"
 	"strings"
+	"unicode"
 	"unicode/utf8"
 )
 
@@ -37,6 +39,10 @@ const maxMessage = 400
 
 func (f *file) mistake(off int, path, msg string) Mistake {
 	line, col := f.position(off)
+	if strings.ContainsFunc(msg, unicode.IsControl) { // a mistake is one line
+		quoted := strconv.Quote(msg)
+		msg = strings.ReplaceAll(quoted[1:len(quoted)-1], `\"`, `"`)
+	}
 	if len(msg) > maxMessage {
 		msg = strings.ToValidUTF8(msg[:maxMessage], "") + "…"
 	}

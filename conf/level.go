@@ -67,7 +67,9 @@ func checkLevels(d *decoder, c *clusterDraft) {
 			}
 			here[s.Name] = s
 			if old := first[s.Name]; old != nil {
-				sameServer(d, old, s)
+				if !old.wrong && !s.wrong {
+					sameServer(d, old, s)
+				}
 			} else {
 				first[s.Name] = s
 			}

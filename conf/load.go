@@ -20,10 +20,15 @@ func Load(path string) (*Config, error) {
 // Parse is Load for a text at hand. name stands for it in messages, and what it includes is read relative to name's
 // directory. Nothing else is read.
 func Parse(name string, text []byte) (*Config, error) {
+	return parse(name, text, (*decoder).included)
+}
+
+// parse is Parse with a way to find what patterns include.
+func parse(name string, text []byte, included func(d *decoder, main string, patterns []*node) []string) (*Config, error) {
 	d := newDecoder()
 	var all draft
 	d.file(name, text, &all)
-	for _, path := range d.included(name, all.include) {
+	for _, path := range included(d, name, all.include) {
 		text, err := newReader().read(path, false)
 		if err != nil {
 			d.files = append(d.files, &file{name: path})

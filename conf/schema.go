@@ -51,9 +51,12 @@ func scalar[T, V any](name string, k kind[V], usual string, field func(*T) *V, d
 	return key[T]{
 		name: name, form: k.form, usual: usual, doc: doc, preset: preset,
 		decode: func(d *decoder, n *node, into *T) {
-			if v, ok := read(d, n, k); ok {
-				*field(into) = v
+			v, ok := read(d, n, k)
+			if !ok {
+				var none V // not the default: what depends on this value shall not be judged
+				v = none
 			}
+			*field(into) = v
 		},
 		show: func(of *T) string { return k.show(*field(of)) },
 	}

@@ -30,7 +30,8 @@ func serverKeys() []key[Server] {
 // serverDraft is a server together with where it stands.
 type serverDraft struct {
 	Server
-	node *node
+	node  *node
+	wrong bool // something about it is: it is not compared with others
 }
 
 func decodeServers(d *decoder, n *node, l *levelDraft) {
@@ -43,6 +44,7 @@ func decodeServers(d *decoder, n *node, l *levelDraft) {
 			return
 		}
 		s := serverDraft{Server: l.inherit, node: e}
+		before := len(d.mistakes)
 		table := e
 		if text, ok := e.value.(string); ok {
 			table = wordsAsTable(d, e, text)
@@ -54,6 +56,7 @@ func decodeServers(d *decoder, n *node, l *levelDraft) {
 			decodeTable(d, table, d.schema.server, &s.Server)
 			finishServer(d, table, &s.Server)
 		}
+		s.wrong = len(d.mistakes) > before || e.lost
 		l.servers = append(l.servers, s)
 	}
 }

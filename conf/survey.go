@@ -313,7 +313,7 @@ func (s *survey) broken(p *unstable.Parser, base int) (resume int) {
 	switch {
 	case open == openText:
 		resume, s.partial = len(text), true
-	case header || open == openBracket:
+	case header || open == openBracket && !closes(text, start):
 		from := resume
 		if open == openBracket {
 			from = lineStart(text, off)
@@ -341,6 +341,14 @@ func (s *survey) nextStart(base int) int {
 		return sc.at
 	}
 	return min(off, len(s.file.text)-1)
+}
+
+// closes tells whether the brackets that open in the line from off on are closed in it.
+func closes(text []byte, off int) bool {
+	s := scanner{text: text[:lineEnd(text, off)], end: off}
+	for s.next() {
+	}
+	return s.depth == 0
 }
 
 func lineStart(text []byte, off int) int {

@@ -1,0 +1,281 @@
+package conf
+
+import (
+	"bytes"
+	"fmt"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"reflect"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+	"pgregory.net/rapid"
+)
+
+func TestDefaults(t *testing.T) {
+	c := mustParse(t, "[[listener]]\nname = \"a\"\naddress = \":80\"\ncluster = \"web\"\n[[cluster.web.level]]\nservers = [\"10.0.0.1:80\"]\n[[cluster.web.check]]\ntype = \"tcp\"\n")
+	defaults := Server{Weight: 1, MaxFails: 3, FailTimeout: 10 * time.Second, State: "ready"}
+	server := defaults
+	server.Name = "10.0.0.1:80"
+	server.Address = Endpoint{Addr: netip.MustParseAddrPort("10.0.0.1:80"), Port: 80}
+	require.Equal(t, &Config{
+		File:    "weir.toml",
+		Runtime: Runtime{DrainTimeout: 30 * time.Second},
+		Log:     Log{Level: "info", Format: "text", Sessions: "errors"},
+		Listeners: []Listener{{
+			Name: "a", Addresses: []Endpoint{{Addr: netip.MustParseAddrPort("[::]:80"), Port: 80}}, Protocol: "tcp", Cluster: "web",
+			HalfCloseTimeout: 30 * time.Second, TCPKeepalive: 60 * time.Second, Backlog: 4096,
+		}},
+		Clusters: []Cluster{{
+			Name: "web", Balance: "wrr", HashKey: "client_ip", ConnectTimeout: 2 * time.Second, Protected: true, OnDown: "keep",
+			Failback: "auto", ResolveInterval: 10 * time.Second, Defaults: defaults,
+			Levels: []Level{{MinUp: 1, Servers: []Server{server}}},
+			Checks: []Check{{
+				Type: "tcp", ID: "tcp", Interval: 2 * time.Second, FastInterval: 2 * time.Second, DownInterval: 2 * time.Second,
+				Timeout: time.Second, Rise: 2, Fall: 3, Watch: "all",
+			}},
+		}},
+	}, c)
+}
+
+func TestServerForms(t *testing.T) {
+	words := mustParse(t, small+"servers = [\"h:80 name=x weight=5 max_fails=2 fail_timeout=5s state=maint max_sessions=9 source=10.0.0.1\", \"unix:/a=b weight=0\"]\n")
+	table := mustParse(t, small+"servers = [{ address = \"h:80\", name = \"x\", weight = 5, max_fails = 2, fail_timeout = \"5s\", state = \"maint\", max_sessions = 9, source = \"10.0.0.1\" }, \"weight=0 address=unix:/a=b\"]\n")
+	require.Equal(t, words.Clusters[0].Levels[0].Servers[0], table.Clusters[0].Levels[0].Servers[0])
+	require.Equal(t, "/a=b", words.Clusters[0].Levels[0].Servers[1].Address.Path)
+}
+
+func TestSpellingDoesNotMatter(t *testing.T) {
+	load := func(name string) *Config {
+		c, err := Load("testdata/good/" + name + ".toml")
+		require.NoError(t, err)
+		c.File = ""
+		return c
+	}
+	require.Equal(t, load("smallest").Clusters[0].Levels, mustParse(t, strings.ReplaceAll("cluster.redis.level = [{ servers = ['10.0.0.1:6379'] }]\n[[listener]]\nname = 'redis'\naddress = ':6379'\ncluster = 'redis'\n", "'", "\"")).Clusters[0].Levels)
+	unix, dos := load("inline_tables"), load("windows_line_ends")
+	require.Equal(t, unix.Listeners, dos.Listeners)
+}
+
+func TestDuration(t *testing.T) {
+	for text, want := range map[string]time.Duration{
+		"1s": time.Second, "1m30s": 90 * time.Second, "1.5h": 90 * time.Minute, "250ms": 250 * time.Millisecond, "7d": 168 * time.Hour,
+		"0s": 0, "-0s": 0, "1e3ms": time.Second, "3us": 3 * time.Microsecond, "3µs": 3 * time.Microsecond, ".5s": time.Second / 2,
+	} {
+		got, err := parseDuration(text)
+		require.NoError(t, err, text)
+		require.Equal(t, want, got, text)
+	}
+	for _, text := range []string{"", "-", "5", "s", "5 s", "5sec", "1s5", "1..5s", "+5s", "1e", "1es", "NaNs", "5S", "١s", "."} {
+		_, err := parseDuration(text)
+		require.ErrorIs(t, err, errNotDuration, text)
+	}
+	for _, text := range []string{"1e9h", "9223372037s", "1e999s", strings.Repeat("9", 500) + "h"} {
+		_, err := parseDuration(text)
+		require.ErrorIs(t, err, errOverflow, text)
+	}
+	rapid.Check(t, func(t *rapid.T) {
+		d := time.Duration(rapid.Int64Range(0, int64(longest)).Draw(t, "d")).Round(time.Millisecond)
+		got, err := parseDuration(showDuration(d))
+		require.NoError(t, err)
+		require.Equal(t, d, got)
+	})
+}
+
+// TestAddressesPrintAsTheyRead: what String prints is the same endpoint when read.
+func TestAddressesPrintAsTheyRead(t *testing.T) {
+	for _, text := range []string{"10.0.0.1:80", "[::1]:80", "[fe80::1%eth0]:80", "a.example:1", "A-b_c:65535", "unix:/a/b c"} {
+		p, err := parseAddress(text)
+		require.NoError(t, err, text)
+		require.Equal(t, text, p.String())
+	}
+	rapid.Check(t, func(t *rapid.T) {
+		text := rapid.StringMatching(`(\[[0-9a-f:.%]{0,9}\]|[a-zA-Z0-9._-]{0,9}|unix:[/a.]{0,5}):[0-9+-]{0,6}`).Draw(t, "text")
+		if p, err := parseAddress(text); err == nil && p.last == p.Port && !(p.Host == "" && p.Path == "" && !p.Addr.IsValid()) {
+			again, err := parseAddress(p.String())
+			require.NoError(t, err)
+			require.Equal(t, p, again)
+		}
+	})
+}
+
+func TestNearest(t *testing.T) {
+	legal := []string{"name", "address", "protocol", "max_sessions", "level", "rr", "wrr"}
+	for word, want := range map[string]string{
+		"adress": "address", "Name": "name", "nmae": "name", "maxsessions": "max_sessions", "MAX-SESSIONS": "max_sessions", "levels": "level",
+		"proto": "protocol", "x": "", "": "", "xyzzy": "", "namenamename": "name", "rrr": "wrr", "wr": "wrr", strings.Repeat("a", 1000): "",
+	} {
+		got := nearest(word, legal, nil)
+		if want == "wrr" && got == "rr" {
+			continue // equally near
+		}
+		require.Equal(t, want, got, word)
+	}
+}
+
+// TestBrokenLineHidesNothing puts a broken line anywhere into a good file, and expects it and nothing else to be reported.
+func TestBrokenLineHidesNothing(t *testing.T) {
+	text, err := os.ReadFile("testdata/good/everything.toml")
+	require.NoError(t, err)
+	lines := strings.SplitAfter(string(text), "\n")
+	open := 0 // brackets, as a new line inside a list breaks the list
+	for i, l := range lines {
+		if open == 0 {
+			for _, broken := range []string{"backlog = = 1\n", "x = \"abc\n", "x y\n", "x = 5m\n", "x = [1 2]\n"} {
+				bad := strings.Join(lines[:i], "") + broken + strings.Join(lines[i:], "")
+				_, err := Parse("weir.toml", []byte(bad))
+				require.Error(t, err)
+				ms := err.(Mistakes)
+				require.Len(t, ms, 1, "%s before line %d: %s", broken, i+1, err)
+				require.Equal(t, i+1, ms[0].Line)
+			}
+		}
+		open += strings.Count(l, "[") + strings.Count(l, "{") - strings.Count(l, "]") - strings.Count(l, "}")
+	}
+}
+
+// TestEveryLineMissing drops each line of a good file in turn: never a panic, and every mistake has its place.
+func TestEveryLineMissing(t *testing.T) {
+	text, err := os.ReadFile("testdata/good/everything.toml")
+	require.NoError(t, err)
+	lines := strings.SplitAfter(string(text), "\n")
+	for i := range lines {
+		checkParse(t, []byte(strings.Join(lines[:i], "")+strings.Join(lines[i+1:], "")))
+		checkParse(t, []byte(strings.Join(lines[:i], "")))
+	}
+	for i := range text {
+		checkParse(t, append(append([]byte{}, text[:i]...), text[i+1:]...))
+	}
+}
+
+// TestHostileFiles: bounded time, whatever the file.
+func TestHostileFiles(t *testing.T) {
+	head := "[[listener]]\nname = \"a\"\naddress = \":80\"\ncluster = \"x\"\n[[cluster.x.level]]\nservers = ["
+	for name, text := range map[string]string{
+		"brackets":        "a = " + strings.Repeat("[", 1<<20),
+		"braces":          "a = " + strings.Repeat("{a=", 1<<18),
+		"header brackets": strings.Repeat("[", 1<<20),
+		"dots":            strings.Repeat("a.", 1<<19) + "a = 1",
+		"quotes":          strings.Repeat("\"", 1<<20),
+		"lists":           strings.Repeat("a = [\n", 1<<17),
+		"same key":        strings.Repeat("a = 1\n", 1<<16),
+		"same key inline": "a = {" + strings.Repeat("a = 1,", 1<<16) + "}",
+		"same table":      strings.Repeat("[a]\n", 1<<16),
+		"broken lines":    strings.Repeat("a b\n", 1<<17),
+		"one long line":   head + strings.Repeat("\"é\",", 1<<17) + "]",
+		"unknown keys":    head + "]\n" + manyKeys(1<<16),
+		"too many values": head + strings.Repeat("1,", 1<<21) + "]",
+		"words":           head + "\"" + strings.Repeat("a=1 ", 1<<19) + "\"]",
+		"escapes":         "a = \"" + strings.Repeat("\\n", 1<<20) + "\"",
+		"regex":           head + "]\n[[cluster.x.check]]\ntype = \"tcp\"\nexpect_regex = \"" + strings.Repeat("a*", 1<<20) + "\"",
+		"digits":          "a = " + strings.Repeat("9", 1<<20),
+		"no references":   manyListeners(1 << 13),
+	} {
+		t.Run(name, func(t *testing.T) {
+			start := time.Now()
+			_, err := Parse("weir.toml", []byte(text))
+			require.Error(t, err)
+			require.Less(t, time.Since(start), 20*time.Second) // a fraction of a second, but for the race detector
+			require.Less(t, len(err.Error()), maxMistakes*(maxMessage+400))
+		})
+	}
+}
+
+func manyKeys(n int) string {
+	var b strings.Builder
+	for i := range n {
+		fmt.Fprintf(&b, "bakclog%d = 1\n", i)
+	}
+	return b.String()
+}
+
+func manyListeners(n int) string {
+	var b strings.Builder
+	for i := range n {
+		fmt.Fprintf(&b, "[[listener]]\nname = \"l%[1]d\"\naddress = \"127.0.0.1:%[2]d\"\ncluster = \"no%[1]d\"\n[[cluster.yes%[1]d.level]]\n", i, i+1)
+	}
+	return b.String()
+}
+
+// TestMistakesAreBounded: a file of another format does not fill the log.
+func TestMistakesAreBounded(t *testing.T) {
+	_, err := Parse("weir.toml", []byte(manyKeys(2000)))
+	require.Len(t, err.(Mistakes), maxMistakes)
+	require.Equal(t, "weir.toml:499:1: and 1502 more mistakes", err.(Mistakes)[maxMistakes-1].String())
+}
+
+// TestSecrets: a value of a secret kind never appears, whatever is wrong with it.
+func TestSecrets(t *testing.T) {
+	secret := text("password", func(string) error { return fmt.Errorf("hunter2 is too short") })
+	secret.secret = true
+	d := newDecoder()
+	n := &node{file: &file{name: "weir.toml", text: []byte("x")}, value: "hunter2", name: "password", parent: &node{kind: nodeTable}}
+	_, ok := read(d, n, secret)
+	require.False(t, ok)
+	require.Equal(t, "weir.toml:1:1: password: want password", d.mistakes[0].String())
+}
+
+// TestSchema builds every default and looks for keys given twice.
+func TestSchema(t *testing.T) {
+	s := reflect.ValueOf(newSchema())
+	for i := range s.NumField() {
+		seen := map[string]bool{}
+		for j := range s.Field(i).Len() {
+			name := s.Field(i).Index(j).FieldByName("name").String()
+			require.False(t, seen[name], "%s twice", name)
+			seen[name] = true
+		}
+	}
+}
+
+// checkParse parses and tests what holds for every text.
+func checkParse(t testing.TB, text []byte) {
+	nothing := func(*decoder, string, []*node) []string { return nil }
+	c, err := parse("weir.toml", text, nothing)
+	if err != nil {
+		require.Nil(t, c)
+		ms, ok := err.(Mistakes)
+		require.True(t, ok)
+		require.NotEmpty(t, ms)
+		lines := bytes.Count(text, []byte("\n")) + 1
+		for i, m := range ms {
+			require.Equal(t, "weir.toml", m.File)
+			require.NotEmpty(t, m.Msg)
+			require.NotContains(t, m.String(), "\n")
+			require.NotContains(t, m.String(), "%!")
+			if m.Msg != "no listener defined" {
+				require.GreaterOrEqual(t, m.Line, 1)
+				require.GreaterOrEqual(t, m.Col, 1)
+			}
+			require.LessOrEqual(t, m.Line, lines)
+			if i > 0 {
+				require.LessOrEqual(t, ms[i-1].Line, m.Line)
+			}
+		}
+		return
+	}
+	again, err := parse("weir.toml", text, nothing)
+	require.NoError(t, err)
+	require.Equal(t, c, again)
+	require.True(t, Diff(c, again).Empty())
+	require.NotEmpty(t, c.Listeners)
+	for _, k := range c.Clusters {
+		require.NotEmpty(t, k.Levels)
+	}
+}
+
+func FuzzParse(f *testing.F) {
+	for _, pattern := range []string{"testdata/good/*.toml", "testdata/bad/*.toml"} {
+		files, err := filepath.Glob(pattern)
+		require.NoError(f, err)
+		for _, path := range files {
+			text, err := os.ReadFile(path)
+			require.NoError(f, err)
+			f.Add(text)
+		}
+	}
+	f.Fuzz(func(t *testing.T, text []byte) { checkParse(t, text) })
+}
