@@ -46,8 +46,8 @@ func dial(ctx context.Context, t Target, patience patience) (net.Conn, error) {
 type patience uint8
 
 const (
-	patient patience = iota // to be spoken over
-	hasty                   // to be closed at once: the server need not hear of it
+	patient patience = iota // for the server's program to see
+	hasty                   // to be reset at once: only the server's kernel need know of it
 )
 
 // delayAck holds the last acknowledgement of the handshake back. A connection that is reset before it is sent is known

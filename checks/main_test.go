@@ -1,9 +1,32 @@
 package checks
 
 import (
+	"context"
+	"os"
 	"testing"
+	"time"
 
-	"go.uber.org/goleak"
+	"github.com/stretchr/testify/require"
+
+	"weir/internal/nettest"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) { os.Exit(nettest.Run(m)) }
+
+// builder is any monitor's options.
+type builder interface{ Monitor() (Monitor, error) }
+
+// check runs a monitor once against an address, within two seconds.
+func check(t testing.TB, b builder, address string) (Report, error) {
+	t.Helper()
+	return checkWithin(t, b, Target{Cluster: "c", Server: "s", Address: address}, 2*time.Second)
+}
+
+func checkWithin(t testing.TB, b builder, target Target, limit time.Duration) (Report, error) {
+	t.Helper()
+	monitor, err := b.Monitor()
+	require.NoError(t, err)
+	ctx, cancel := context.WithTimeout(context.Background(), limit)
+	defer cancel()
+	return monitor(ctx, target)
+}

@@ -4,19 +4,27 @@ import (
 	"bytes"
 	"context"
 	"crypto/tls"
+	"errors"
 	"fmt"
 	"regexp"
+	"syscall" // for ECONNRESET
 
 	"weir/conf"
 )
 
 // TCP connects and, if there are steps, holds a dialogue.
 //
-// Without steps nothing is said: the connection is reset before the server's program gets to see it, so a check leaves
-// no trace in its log and does not count against this host. A server whose accept queue is full does not pass.
+// Without steps nothing is said, and the connection is reset at once: that leaves no socket waiting out its time on
+// either side. Most servers take no notice. MySQL counts it against this host and in the end shuts the host out: there,
+// use the MySQL monitor, or Quiet.
 type TCP struct {
 	Steps []conf.Step // in order; each sends first, then reads until what is expected has come
 	TLS   *TLS        // nil = plain. A handshake is a check of its own: it needs no steps
+
+	// Quiet, without steps and TLS, resets the connection before the server's program gets to see it: its kernel has
+	// said that it listens and has room in its queue, which is all that connecting can tell. Nothing is logged or
+	// counted there.
+	Quiet bool
 }
 
 // Monitor returns the monitor. The errors are those of regular expressions and of the TLS options.
@@ -30,7 +38,10 @@ func (o TCP) Monitor() (Monitor, error) {
 		return nil, err
 	}
 	if len(steps) == 0 && secure == nil {
-		return connectOnly, nil
+		if o.Quiet {
+			return func(ctx context.Context, t Target) (Report, error) { return Report{}, connectOnly(ctx, t, hasty) }, nil
+		}
+		return func(ctx context.Context, t Target) (Report, error) { return Report{}, connectOnly(ctx, t, patient) }, nil
 	}
 	return func(ctx context.Context, t Target) (Report, error) { return Report{}, talk(ctx, t, steps, secure) }, nil
 }
@@ -64,14 +75,17 @@ func compile(specs []conf.Step) ([]step, error) {
 	return steps, nil
 }
 
-func connectOnly(ctx context.Context, t Target) (Report, error) {
-	conn, err := dial(ctx, t, hasty)
+func connectOnly(ctx context.Context, t Target, p patience) error {
+	conn, err := dial(ctx, t, p)
+	if errors.Is(err, syscall.ECONNRESET) {
+		return nil // it had been accepted: before that, a reset is a refusal
+	}
 	if err != nil {
-		return Report{}, err
+		return err
 	}
 	reset(conn)
 	_ = conn.Close()
-	return Report{}, nil
+	return nil
 }
 
 // talk goes through the steps. Every reply may come in pieces, and what follows a match in the same piece is left for

@@ -1,0 +1,206 @@
+package checks
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"weir/internal/nettest"
+)
+
+func TestCodes(t *testing.T) {
+	c, err := ParseCodes("")
+	require.NoError(t, err)
+	for _, good := range []int{101, 102, 200, 299, 301, 399} {
+		require.True(t, c.Match(good), good)
+	}
+	for _, bad := range []int{100, 103, 404, 500, 0, -1, 1200} {
+		require.False(t, c.Match(bad), bad)
+	}
+	c, err = ParseCodes("200,404 50X,\t2xx")
+	require.NoError(t, err)
+	require.Equal(t, "200 404 50x 2xx", c.String())
+	for code, want := range map[int]bool{200: true, 299: true, 404: true, 405: false, 509: true, 510: false} {
+		require.Equal(t, want, c.Match(code), code)
+	}
+	for _, bad := range []string{"abc", "20", "2000", "2x0", "xxx", "099", "200;300", " ,"} {
+		_, err := ParseCodes(bad)
+		require.Error(t, err, bad)
+	}
+}
+
+// status is a host that answers every request with a status line and a body.
+func status(line, body string) nettest.Handler {
+	return script([2]string{"\r\n\r\n", fmt.Sprintf("%s\r\nContent-Length: %d\r\n\r\n%s", line, len(body), body)})
+}
+
+func TestHTTPStatus(t *testing.T) {
+	for line, want := range map[string]string{
+		"HTTP/1.1 200 OK":                  "",
+		"HTTP/1.1 204 No Content":          "",
+		"HTTP/1.1 301 Moved":               "",
+		"HTTP/1.1 102 Processing":          "",
+		"HTTP/1.0 200 OK":                  "",
+		"HTTP/1.1 200":                     "",
+		"HTTP/1.1 404 Not Found":           `status: expected 101 102 2xx 3xx, got "404 Not Found"`,
+		"HTTP/1.1 503 Service Unavailable": `status: expected 101 102 2xx 3xx, got "503 Service Unavailable"`,
+		"HTTP/1.1 100 Continue":            `status: expected 101 102 2xx 3xx, got "100 Continue"`,
+		"<html>0.9</html>":                 `not an HTTP reply: expected an HTTP status line and headers, got "<html>0.9</html>`,
+		"HTTP/1.1 2OO OK":                  "not an HTTP reply",
+	} {
+		h := nettest.Start(t, status(line, ""))
+		report, err := check(t, HTTP{}, h.Addr())
+		if want == "" {
+			require.NoError(t, err, line)
+			require.NotEmpty(t, report.Detail)
+		} else {
+			require.ErrorContains(t, err, want)
+		}
+	}
+}
+
+func TestHTTPRequest(t *testing.T) {
+	var h heard
+	host := nettest.Start(t, scripted(&h, [2]string{"ping", "HTTP/1.1 200 OK\r\n\r\n"}))
+	_, err := checkWithin(t, HTTP{
+		Method: "POST", Path: "/health?x=1", Body: []byte("ping"),
+		Headers: [][2]string{{"X-Check", "yes, it is"}, {"user-agent", "me"}},
+	}, Target{Address: host.Addr(), Host: "redis.example"}, time.Second)
+	require.NoError(t, err)
+	_, port, _ := net.SplitHostPort(host.Addr())
+	require.Equal(t, "POST /health?x=1 HTTP/1.1\r\nHost: redis.example:"+port+"\r\nAccept: */*\r\nConnection: close\r\n"+
+		"Content-Length: 4\r\nX-Check: yes, it is\r\nuser-agent: me\r\n\r\nping", h.String())
+}
+
+func TestHTTPAuthority(t *testing.T) {
+	for _, c := range []struct {
+		target  Target
+		secured bool
+		want    string
+	}{
+		{Target{Address: "10.0.0.1:80"}, false, "10.0.0.1"},
+		{Target{Address: "10.0.0.1:443"}, true, "10.0.0.1"},
+		{Target{Address: "10.0.0.1:80"}, true, "10.0.0.1:80"},
+		{Target{Address: "[fe80::1%eth0]:8080"}, false, "[fe80::1]:8080"},
+		{Target{Address: "/run/s.sock", Network: "unix"}, false, "localhost"},
+	} {
+		require.Equal(t, c.want, c.target.authority(c.secured))
+	}
+}
+
+func TestHTTPRedirectsAreNotFollowed(t *testing.T) {
+	other := nettest.Start(t, nettest.Silent)
+	h := nettest.Start(t, script([2]string{"\r\n\r\n", "HTTP/1.1 301 Moved\r\nLocation: http://" + other.Addr() + "/\r\n\r\n"}))
+	_, err := check(t, HTTP{}, h.Addr())
+	require.NoError(t, err)
+	require.Zero(t, other.Accepted())
+}
+
+func TestHTTPBody(t *testing.T) {
+	for _, c := range []struct {
+		name string
+		host nettest.Handler
+		want string
+	}{
+		{"there", status("HTTP/1.1 200 OK", "all is well"), ""},
+		{"not there", status("HTTP/1.1 200 OK", "all is lost"), `connection closed by the server: expected "well", got "all is lost"`},
+		{"chunked", script([2]string{"\r\n\r\n", "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nwe\r\n2\r\nll\r\n"}), ""},
+		{"until the end", script([2]string{"\r\n\r\n", "HTTP/1.0 200 OK\r\n\r\nwe are well"}), ""},
+		{"endless", script([2]string{"\r\n\r\n", "HTTP/1.0 200 OK\r\n\r\n" + strings.Repeat("we", 100000)}), "reply too large"},
+		{"compressed", func(_ context.Context, c *net.TCPConn) {
+			_, _ = c.Read(make([]byte, 4096))
+			_, _ = io.WriteString(c, "HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\n\r\n"+strings.Repeat("\x1f\x8b", 1<<20))
+		}, "reply too large"},
+		{"silent", script([2]string{"\r\n\r\n", "HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nwe"}, [2]string{"never", ""}), `timed out: expected "well", got "we"`},
+		{"cut short", script([2]string{"\r\n\r\n", "HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nwe"}), `expected "well", got "we"`},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
+			h := nettest.Start(t, c.host)
+			_, err := checkWithin(t, HTTP{Expect: []byte("well")}, Target{Address: h.Addr()}, 500*time.Millisecond)
+			if c.want == "" {
+				require.NoError(t, err)
+			} else {
+				require.ErrorContains(t, err, c.want)
+			}
+		})
+	}
+}
+
+func TestHTTPHostileHosts(t *testing.T) {
+	for _, c := range []struct {
+		name string
+		host nettest.Handler
+		want string
+	}{
+		{"silent", nettest.Silent, "timed out: expected an HTTP status line and headers, got nothing"},
+		{"closes", script([2]string{"\r\n\r\n", ""}), "connection closed by the server: expected an HTTP status line"},
+		{"closes in the middle", script([2]string{"\r\n\r\n", "HTTP/1.1 200"}), `connection closed by the server: expected an HTTP status line and headers, got "HTTP/1.1 200"`},
+		{"endless headers", endless("HTTP/1.1 200 OK\r\n", "A: b\r\n"), "reply too large (over 65536 bytes): expected an HTTP status line and headers, got \"HTTP/1.1 200 OK"},
+		{"one endless header", endless("HTTP/1.1 200 OK\r\nX: ", "a"), "reply too large"},
+		{"endless status line", endless("HTTP/1.1 200 ", "a"), "reply too large"},
+		{"garbage", endless("", "\x00\xff"), "got \"\\x00\\xff"},
+		{"dripping", nettest.Trickle(100, 50*time.Millisecond), "timed out"},
+		{"another protocol", nettest.Say("-ERR unknown command\r\n\r\n"), `not an HTTP reply: expected an HTTP status line and headers, got "-ERR unknown command`},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
+			h := nettest.Start(t, c.host)
+			began := time.Now()
+			_, err := checkWithin(t, HTTP{}, Target{Address: h.Addr()}, 500*time.Millisecond)
+			require.ErrorContains(t, err, c.want)
+			require.Less(t, time.Since(began), time.Second)
+		})
+	}
+}
+
+func TestHTTPVerdictComesWithTheHeaders(t *testing.T) {
+	for name, host := range map[string]nettest.Handler{
+		"body without end":      endless("HTTP/1.1 200 OK\r\n\r\n", "x"),
+		"connection kept open":  thenSilent("HTTP/1.1 200 OK\r\nConnection: keep-alive\r\n\r\n"),
+		"before the request is": pieces(0, "HTTP/1.1 200 OK\r\n\r\n"),
+	} {
+		h := nettest.Start(t, host)
+		_, err := check(t, HTTP{Method: "POST", Body: make([]byte, 1<<20)}, h.Addr())
+		require.NoError(t, err, name)
+		nettest.Wait(t, 5*time.Second, "the check to close", func() bool { return h.Open() == 0 })
+	}
+}
+
+func TestHTTPAgainstTheStandardLibrary(t *testing.T) {
+	mux := http.NewServeMux()
+	mux.HandleFunc("GET /{$}", func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "well") })
+	mux.HandleFunc("GET /old", func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, "/", http.StatusFound) })
+	s := httptest.NewServer(mux)
+	defer s.Close()
+	address := s.Listener.Addr().String()
+	for _, o := range []HTTP{{Expect: []byte("well")}, {Path: "/old", Codes: "302"}, {Path: "/nowhere", Codes: "404"}, {Method: "HEAD"}} {
+		_, err := check(t, o, address)
+		require.NoError(t, err)
+	}
+	_, err := check(t, HTTP{Path: "/nowhere"}, address)
+	require.ErrorContains(t, err, "404 Not Found")
+}
+
+func TestHTTPOptionsThatCannotBeSaid(t *testing.T) {
+	for want, o := range map[string]HTTP{
+		"path:":         {Path: "/a b"},
+		"method:":       {Method: "GET\r\nX: y"},
+		"host:":         {Host: "a\nb"},
+		"headers:":      {Headers: [][2]string{{"X", "secret\r\nY: z"}}},
+		"status codes:": {Codes: "abc"},
+		"tls_ca_file:":  {TLS: &TLS{CAFile: "/nowhere"}},
+	} {
+		_, err := o.Monitor()
+		require.ErrorContains(t, err, want)
+		require.NotContains(t, err.Error(), "secret")
+	}
+}

@@ -1,0 +1,87 @@
+package checks
+
+import (
+	"context"
+	"crypto/tls"
+	"encoding/pem"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"weir/internal/nettest"
+)
+
+// secured starts an HTTPS server for example.com and 127.0.0.1 and returns its address and its certificate's file.
+func secured(t *testing.T) (address, ca string) {
+	t.Helper()
+	s := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		_, _ = io.WriteString(w, "hello "+r.TLS.ServerName)
+	}))
+	s.EnableHTTP2 = false
+	s.StartTLS()
+	t.Cleanup(s.Close)
+	ca = filepath.Join(t.TempDir(), "ca.pem")
+	require.NoError(t, os.WriteFile(ca, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: s.Certificate().Raw}), 0o600))
+	return s.Listener.Addr().String(), ca
+}
+
+func TestTLS(t *testing.T) {
+	address, ca := secured(t)
+	for name, o := range map[string]*TLS{
+		"trusted, by address": {CAFile: ca},
+		"trusted, by name":    {CAFile: ca, ServerName: "example.com"},
+		"not verified":        {SkipVerify: true},
+	} {
+		_, err := check(t, TCP{TLS: o}, address)
+		require.NoError(t, err, name)
+		_, err = check(t, HTTP{TLS: o, Expect: []byte("hello")}, address)
+		require.NoError(t, err, name)
+	}
+	_, err := check(t, TCP{TLS: &TLS{}}, address)
+	require.ErrorContains(t, err, "TLS handshake: ")
+	require.ErrorContains(t, err, "unknown authority")
+	_, err = check(t, TCP{TLS: &TLS{CAFile: ca, ServerName: "other.example"}}, address)
+	require.ErrorContains(t, err, "not other.example")
+}
+
+func TestTLSServerNameIsTheTargetsHost(t *testing.T) {
+	address, ca := secured(t)
+	_, err := checkWithin(t, HTTP{TLS: &TLS{CAFile: ca}, Expect: []byte("hello example.com")}, Target{Address: address, Host: "example.com"}, farewell*20)
+	require.NoError(t, err)
+}
+
+func TestTLSOfAServerWithoutIt(t *testing.T) {
+	for want, host := range map[string]nettest.Handler{
+		"first record does not look like a TLS handshake": nettest.Say("220 ready\r\n"),
+		"TLS handshake: timed out":                        nettest.Silent,
+		"TLS handshake: EOF":                              script([2]string{"\x16", ""}),
+	} {
+		h := nettest.Start(t, host)
+		_, err := checkWithin(t, TCP{TLS: &TLS{SkipVerify: true}}, Target{Address: h.Addr()}, farewell*3)
+		require.ErrorContains(t, err, want)
+	}
+}
+
+func TestTLSRefusedByTheServer(t *testing.T) {
+	s := httptest.NewUnstartedServer(http.NotFoundHandler())
+	s.TLS = &tls.Config{MinVersion: tls.VersionTLS12, GetConfigForClient: func(*tls.ClientHelloInfo) (*tls.Config, error) {
+		return nil, context.Canceled
+	}}
+	s.Config.ErrorLog = nil
+	s.StartTLS()
+	defer s.Close()
+	_, err := check(t, TCP{TLS: &TLS{SkipVerify: true}}, s.Listener.Addr().String())
+	require.ErrorContains(t, err, "TLS handshake: the server said tls: internal error")
+}
+
+func TestTLSFileWithoutACertificate(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "ca.pem")
+	require.NoError(t, os.WriteFile(path, []byte("nothing"), 0o600))
+	_, err := TCP{TLS: &TLS{CAFile: path}}.Monitor()
+	require.ErrorContains(t, err, "no certificate in it")
+}
