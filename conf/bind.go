@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"net/netip"
 	"slices"
+	"strconv"
 	"strings"
 )
 
@@ -162,7 +163,11 @@ func (d *decoder) bindLevels(l *listenerDraft, c *clusterDraft) {
 		switch {
 		case !ok && c.hidden:
 		case !ok && named:
-			d.fault(r.node, "listener %s: cluster %s has no level %s%s", l.Name, c.Name, quoteText(r.name), suggest(d, r.name, c.named))
+			hint := suggest(d, r.name, c.named)
+			if n, err := strconv.Atoi(r.name); err == nil && n >= 1 && n <= len(c.levels) {
+				hint = "; the number of a level has no quotes"
+			}
+			d.fault(r.node, "listener %s: cluster %s has no level %s%s", l.Name, c.Name, quoteText(r.name), hint)
 		case !ok:
 			d.fault(r.node, "listener %s: want a level from 1 to %d of cluster %s, got %s", l.Name, len(c.levels), c.Name, r.node.got())
 		case taken[i]:

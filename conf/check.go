@@ -15,7 +15,7 @@ func checkKeys() []key[checkDraft] {
 	return []key[checkDraft]{
 		scalar("type", oneOf(CheckTypes(), map[string]string{"connect": "tcp", "port": "tcp"}), "", func(c *checkDraft) *string { return &c.Type },
 			"The kind of test: `tcp`.").required().called("kind"),
-		scalar("id", nameText(), "", func(c *checkDraft) *string { return &c.ID },
+		scalar("id", orNone(nameText()), "", func(c *checkDraft) *string { return &c.ID },
 			"Unique in the cluster.").defaults("the type").called("name").identity(),
 		scalar("interval", someTime(), "2s", func(c *checkDraft) *time.Duration { return &c.Interval },
 			"From the start of one test to the start of the next.").called("inter", "period", "every"),
@@ -31,7 +31,7 @@ func checkKeys() []key[checkDraft] {
 			"Failures in a row that take a server down.").called("fails"),
 		scalar("port", integer(0, 65535), "0", func(c *checkDraft) *int { return &c.Port },
 			"The port to test instead of the server's own, which 0 stands for."),
-		scalar("address", hostText(), "", func(c *checkDraft) *string { return &c.Address },
+		scalar("address", orNone(hostText()), "", func(c *checkDraft) *string { return &c.Address },
 			"The host to test instead of the server's own: an IP address or a host name, without a port.").defaults("the server's own").called("addr", "host"),
 		{
 			name: "servers", form: "`all`, `up`, `down` or list of names", usual: "all",
@@ -93,14 +93,16 @@ func decodeCheck(d *decoder, n *node, c *clusterDraft) {
 	k := checkDraft{node: n}
 	k.Watch = "all"
 	decodeTable(d, n, d.schema.check, &k)
-	if k.ID == "" && n.get("id") == nil && !n.lost {
+	if id := n.get("id"); k.ID == "" && (id == nil || id.value == "") && !n.lost {
 		k.ID = k.Type
 	}
-	if steps := n.get("steps"); steps != nil && len(k.singled) > 0 {
+	if steps := n.get("steps"); steps != nil && !k.single.empty() {
 		d.faultKey(k.singled[0], "%s and steps exclude each other; move it into a step", k.singled[0].name)
 	} else if len(k.singled) > 0 {
 		finishStep(d, n, &k.single)
-		k.Steps = []Step{k.single}
+		if !k.single.empty() {
+			k.Steps = []Step{k.single}
+		}
 	}
 	if n.get("fast_interval") == nil {
 		k.FastInterval = k.Interval
@@ -153,7 +155,7 @@ func decodeSteps(d *decoder, n *node) []Step {
 		}
 		var s Step
 		decodeTable(d, e, d.schema.step, &s)
-		if len(e.keys) == 0 {
+		if s.empty() && !slices.ContainsFunc(e.keys, func(k *node) bool { return k.value != "" }) {
 			d.fault(e, "an empty step; want send, expect or expect_regex")
 		}
 		finishStep(d, e, &s)
@@ -161,6 +163,8 @@ func decodeSteps(d *decoder, n *node) []Step {
 	}
 	return steps
 }
+
+func (s *Step) empty() bool { return len(s.Send) == 0 && len(s.Expect) == 0 && s.Regex == "" }
 
 // finishStep checks what the keys of one step, given in the table n, mean together.
 func finishStep(d *decoder, n *node, s *Step) {
@@ -252,7 +256,7 @@ func bytesText() kind[[]byte] {
 			digits, isHex := strings.CutPrefix(s, "0x")
 			switch {
 			case s == "":
-				return nil, fmt.Errorf("want at least one byte; leave the key out for none")
+				return nil, nil
 			case !isHex:
 				return []byte(s), nil
 			}

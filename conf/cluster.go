@@ -57,7 +57,7 @@ func clusterKeys() []key[clusterDraft] {
 			"How long failures count together, and for how long the server is then out of use. Also per server."),
 		scalar("max_sessions", integer(0, most), "0", func(c *clusterDraft) *int { return &c.Defaults.MaxSessions },
 			"Sessions per server; 0 = no limit. Also per server.").called("maxconn", "max_conns"),
-		scalar("source", ipAddress(), "", func(c *clusterDraft) *netip.Addr { return &c.Defaults.Source },
+		scalar("source", orNone(ipAddress()), "", func(c *clusterDraft) *netip.Addr { return &c.Defaults.Source },
 			"The local IP address from which servers are dialled and checked; without it the kernel chooses. Also per server.").defaults("none").called("bind", "proxy_bind", "bind_address", "local_address"),
 
 		tables("level", "One priority tier of servers, in the order in which they are tried. At least one.", decodeLevel).

@@ -71,8 +71,7 @@ func (d *decoder) warn(n *node, format string, args ...any) {
 
 // lines names the lines of two places: "lines 3 and 7", or with the files where they differ.
 func lines(a, b *node) string {
-	x, _ := a.file.position(a.at)
-	y, _ := b.file.position(b.at)
+	x, y := a.file.line(a.at), b.file.line(b.at)
 	if a.file == b.file {
 		return fmt.Sprintf("lines %d and %d", x, y)
 	}
@@ -81,7 +80,7 @@ func lines(a, b *node) string {
 
 // line names the line of a place, seen from another.
 func line(of, from *node) string {
-	x, _ := of.file.position(of.at)
+	x := of.file.line(of.at)
 	if of.file == from.file {
 		return fmt.Sprintf("line %d", x)
 	}

@@ -2,7 +2,6 @@ package conf
 
 import (
 	"fmt"
-	"maps"
 	"slices"
 	"strings"
 )
@@ -197,94 +196,6 @@ func common(a, b []Server) (x, y []string) {
 	return x, y
 }
 
-// placement is a server and the levels that it is in.
-type placement struct {
-	server  Server
-	levels  []string
-	weights []int
-}
-
-func placements(c *Cluster) (byName map[string]*placement, order []string) {
-	byName = make(map[string]*placement)
-	for i, l := range c.Levels {
-		for _, s := range l.Servers {
-			p := byName[s.Name]
-			if p == nil {
-				p = &placement{server: s}
-				byName[s.Name] = p
-				order = append(order, s.Name)
-			}
-			p.levels = append(p.levels, label(c, i))
-			p.weights = append(p.weights, s.Weight)
-		}
-	}
-	return byName, order
-}
-
-func (p *placement) note() string {
-	weights := make([]string, len(p.weights))
-	for i, w := range p.weights {
-		weights[i] = fmt.Sprint(w)
-	}
-	return fmt.Sprintf("%s, level %s, weight %s", p.server.Address, strings.Join(p.levels, ", "), strings.Join(weights, ", "))
-}
-
-func (w *differ) servers(a, b *Cluster) {
-	old, before := placements(a)
-	wanted, after := placements(b)
-	for _, name := range after {
-		x, y := old[name], wanted[name]
-		if x == nil {
-			w.steps = append(w.steps, PlanStep{Kind: Add, Object: ObjectServer, Cluster: b.Name, Name: name, Note: y.note(), Rebalances: true})
-			continue
-		}
-		if step := w.server(x, y); len(step.Details) > 0 {
-			step.Kind, step.Object, step.Cluster, step.Name = Change, ObjectServer, b.Name, name
-			w.steps = append(w.steps, step)
-		}
-	}
-	for _, name := range before {
-		if wanted[name] == nil {
-			w.steps = append(w.steps, PlanStep{Kind: Remove, Object: ObjectServer, Cluster: b.Name, Name: name, Note: old[name].note(), Rebalances: true})
-		}
-	}
-}
-
-// server compares one server: its levels, its weight in each, then the rest.
-func (w *differ) server(x, y *placement) (step PlanStep) {
-	if !slices.Equal(x.levels, y.levels) {
-		step.Details = append(step.Details, Detail{Key: "level", From: strings.Join(x.levels, ", "), To: strings.Join(y.levels, ", ")})
-		step.Rebalances = true
-	}
-	weight := func(level string, i, j int) {
-		if x.weights[i] != y.weights[j] {
-			step.Details = append(step.Details, Detail{"weight", level, fmt.Sprint(x.weights[i]), fmt.Sprint(y.weights[j])})
-			step.Rebalances = true
-		}
-	}
-	if len(x.levels) == 1 && len(y.levels) == 1 {
-		weight("", 0, 0)
-	} else {
-		index := make(map[string]int, len(x.levels))
-		for i, l := range x.levels {
-			index[l] = i
-		}
-		for j, l := range y.levels {
-			if i, ok := index[l]; ok {
-				weight(l, i, j)
-			}
-		}
-	}
-	for _, c := range changes(w.schema.server, x.server, y.server) {
-		if c.Key == "weight" {
-			continue
-		}
-		step.Details = append(step.Details, c.Detail)
-		step.Rebalances = step.Rebalances || c.part == partBalancing
-	}
-	return step
-}
-
 func (w *differ) checks(a, b *Cluster) {
 	old := make(map[string]*Check)
 	for i := range a.Checks {
@@ -312,76 +223,4 @@ func (w *differ) checks(a, b *Cluster) {
 			w.steps = append(w.steps, PlanStep{Kind: Remove, Object: ObjectCheck, Cluster: b.Name, Name: x.ID, Note: note(x)})
 		}
 	}
-}
-
-// listeners compares address by address, and groups what happens to the addresses of one listener.
-func (w *differ) listeners(running, wanted *Config) {
-	owner := make(map[Listening]int)
-	for i, l := range running.Listeners {
-		for _, a := range l.Addresses {
-			owner[Listening{l.Protocol, a}] = i
-		}
-	}
-	kept := make(map[Listening]bool)
-	for j := range wanted.Listeners {
-		l := &wanted.Listeners[j]
-		fresh := PlanStep{Kind: Add, Object: ObjectListener, Name: l.Name, Protocol: l.Protocol, Note: "to cluster " + l.Cluster}
-		from := make(map[int][]Endpoint)
-		for _, a := range l.Addresses {
-			id := Listening{l.Protocol, a}
-			if i, ok := owner[id]; ok {
-				kept[id] = true
-				from[i] = append(from[i], a)
-			} else {
-				fresh.Addresses = append(fresh.Addresses, a)
-			}
-		}
-		if len(fresh.Addresses) > 0 {
-			w.steps = append(w.steps, fresh)
-		}
-		for _, i := range slices.Sorted(maps.Keys(from)) {
-			step := PlanStep{Kind: Change, Object: ObjectListener, Name: l.Name, Protocol: l.Protocol, Addresses: from[i]}
-			step.Details = w.listener(&running.Listeners[i], l)
-			if len(step.Details) > 0 {
-				w.steps = append(w.steps, step)
-			}
-		}
-	}
-	for _, l := range running.Listeners {
-		gone := PlanStep{Kind: Remove, Object: ObjectListener, Name: l.Name, Protocol: l.Protocol}
-		for _, a := range l.Addresses {
-			if !kept[Listening{l.Protocol, a}] {
-				gone.Addresses = append(gone.Addresses, a)
-			}
-		}
-		if len(gone.Addresses) > 0 {
-			w.steps = append(w.steps, gone)
-		}
-	}
-}
-
-func (w *differ) listener(a, b *Listener) []Detail {
-	var out []Detail
-	for _, c := range changes(w.schema.listener, listenerDraft{Listener: *a}, listenerDraft{Listener: *b}) {
-		out = append(out, c.Detail)
-	}
-	if x, y := showLevels(w.running, a), showLevels(w.wanted, b); !slices.Equal(a.Levels, b.Levels) || x != y && a.Cluster == b.Cluster {
-		out = append(out, Detail{Key: "levels", From: x, To: y})
-	}
-	return out
-}
-
-// showLevels prints the levels that a listener tries, by name and number.
-func showLevels(c map[string]*Cluster, l *Listener) string {
-	if l.Levels == nil {
-		return "all"
-	}
-	var out []string
-	for _, i := range l.Levels {
-		out = append(out, fmt.Sprintf("#%d", i+1))
-		if cl := c[l.Cluster]; cl != nil && i < len(cl.Levels) && cl.Levels[i].Name != "" {
-			out[len(out)-1] = fmt.Sprintf("%s (#%d)", cl.Levels[i].Name, i+1)
-		}
-	}
-	return strings.Join(out, ", ")
 }

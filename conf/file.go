@@ -15,8 +15,8 @@ type file struct {
 	lines []int // the offset at which each line starts; made when first asked for
 }
 
-// position tells line and column of an offset, both from 1; columns count characters.
-func (f *file) position(off int) (line, col int) {
+// line tells the line of an offset, from 1.
+func (f *file) line(off int) int {
 	if f.lines == nil {
 		f.lines = []int{0}
 		for i, c := range f.text {
@@ -25,8 +25,13 @@ func (f *file) position(off int) (line, col int) {
 			}
 		}
 	}
+	return sort.SearchInts(f.lines, off+1)
+}
+
+// position tells line and column of an offset, both from 1; columns count characters.
+func (f *file) position(off int) (line, col int) {
 	off = max(0, min(off, len(f.text)))
-	line = sort.SearchInts(f.lines, off+1)
+	line = f.line(off)
 	before := f.text[f.lines[line-1]:off]
 	if len(before) > 1<<16 { // no line that a person wrote; counting bytes keeps many mistakes in one line affordable
 		return line, len(before) + 1

@@ -83,6 +83,19 @@ func text(form string, check func(string) error) kind[string] {
 	}
 }
 
+// orNone is a kind for which an empty string stands for the zero value, as if the key were not there.
+func orNone[V any](k kind[V]) kind[V] {
+	parse := k.parse
+	k.parse = func(n *node) (V, error) {
+		if n.value == "" {
+			var none V
+			return none, nil
+		}
+		return parse(n)
+	}
+	return k
+}
+
 // maxName bounds the names of things, which appear in URLs, metrics and logs.
 const maxName = 64
 

@@ -2,7 +2,7 @@ package conf
 
 func levelKeys() []key[levelDraft] {
 	return []key[levelDraft]{
-		scalar("name", nameText(), "", func(l *levelDraft) *string { return &l.Name },
+		scalar("name", orNone(nameText()), "", func(l *levelDraft) *string { return &l.Name },
 			"Unique in the cluster; for the listener's `levels`, the API and the logs.").defaults("none"),
 		scalar("min_up", integer(1, most), "1", func(l *levelDraft) *int { return &l.MinUp },
 			"The level is used while at least this many of its servers can serve."),

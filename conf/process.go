@@ -23,7 +23,7 @@ func logKeys() []key[Log] {
 		scalar("format", oneOf([]string{"text", "json"}, nil), "text", func(l *Log) *string { return &l.Format },
 			"One line of `key=value` pairs or one JSON object per message."),
 		scalar("file", filePath(), "", func(l *Log) *string { return &l.File },
-			"Where to append; empty = standard error. A relative path starts at the working directory of the process.").defaults(`""`),
+			"Where to append; empty = standard error. A relative path starts at the working directory of the process.").defaults("`\"\"`"),
 		scalar("sessions", oneOf([]string{"off", "errors", "all"}, nil), "errors", func(l *Log) *string { return &l.Sessions },
 			"Which ended sessions leave a record: none, those that ended by an error, or all."),
 	}

@@ -10,7 +10,7 @@ func serverKeys() []key[Server] {
 	return []key[Server]{
 		scalar("address", serverAddress(), "", func(s *Server) *Endpoint { return &s.Address },
 			"Where to dial: `\"10.0.0.1:6379\"`, `\"[::1]:6379\"`, `\"db1.example:6379\"` or `\"unix:/run/redis.sock\"`.").required().balancing().called("addr", "host", "target"),
-		scalar("name", serverName(), "", func(s *Server) *string { return &s.Name },
+		scalar("name", orNone(serverName()), "", func(s *Server) *string { return &s.Name },
 			"Unique in the level. The same name in another level is the same server.").defaults("the address as written").called("id").identity(),
 		scalar("weight", integer(0, 256), "1", func(s *Server) *int { return &s.Weight },
 			"Its share; 0 = only when no other server of the level has weight. May differ from level to level.").balancing(),
@@ -22,7 +22,7 @@ func serverKeys() []key[Server] {
 			"`ready`; `drain`: no new sessions; `maint`: out of service and not checked.").balancing(),
 		scalar("max_sessions", integer(0, most), "0", func(s *Server) *int { return &s.MaxSessions },
 			"As in the cluster.").inherits().balancing().called("maxconn", "max_conns"),
-		scalar("source", ipAddress(), "", func(s *Server) *netip.Addr { return &s.Source },
+		scalar("source", orNone(ipAddress()), "", func(s *Server) *netip.Addr { return &s.Source },
 			"As in the cluster.").inherits().called("bind", "proxy_bind", "bind_address", "local_address"),
 	}
 }
@@ -106,7 +106,7 @@ func finishServer(d *decoder, n *node, s *Server) {
 	if written == nil {
 		return
 	}
-	if s.Name == "" && n.get("name") == nil && !s.Address.IsZero() {
+	if own := n.get("name"); s.Name == "" && (own == nil || own.value == "") && !s.Address.IsZero() {
 		s.Name, _ = written.value.(string)
 	}
 	if !s.Source.IsValid() || s.Address.IsZero() {
@@ -114,7 +114,7 @@ func finishServer(d *decoder, n *node, s *Server) {
 	}
 	own := n.get("source")
 	switch to := s.Address.Addr.Addr(); {
-	case s.Address.Path != "" && own != nil:
+	case s.Address.Path != "" && own != nil: // given here, not inherited
 		d.fault(own, "a unix socket is dialled without a source address")
 	case s.Address.Path != "":
 		s.Source = netip.Addr{}

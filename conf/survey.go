@@ -2,7 +2,6 @@ package conf
 
 import (
 	"bytes"
-	"errors"
 	"fmt"
 	"strings"
 
@@ -28,9 +27,6 @@ type span struct {
 	start, end int
 	header     bool
 }
-
-// maxSyntaxMistakes is how many broken expressions are looked past: a text with more is not a configuration.
-const maxSyntaxMistakes = 50
 
 func surveyText(f *file) *survey {
 	s := &survey{file: f, root: &place{form: placeTable}}
@@ -245,8 +241,7 @@ func (s *survey) valueStart(off int) int {
 }
 
 func (s *survey) line(off int) int {
-	line, _ := s.file.position(off)
-	return line
+	return s.file.line(off)
 }
 
 func (s *survey) duplicate(what, name string, old *place, off int) string {
@@ -254,7 +249,9 @@ func (s *survey) duplicate(what, name string, old *place, off int) string {
 }
 
 func (s *survey) complain(off int, path []string, msg string) {
-	s.found = append(s.found, s.file.mistake(off, joinPath(path), msg))
+	if len(s.found) < maxFound {
+		s.found = append(s.found, s.file.mistake(off, joinPath(path), msg))
+	}
 }
 
 // joinPath joins the parts of a key, "[1]" being an index.
@@ -271,104 +268,4 @@ func joinPath(parts []string) string {
 		b.WriteString(quoteName(p))
 	}
 	return b.String()
-}
-
-// blank overwrites part of the text, keeping its lines.
-func (s *survey) blank(from, to int) {
-	for i := from; i < to; i++ {
-		if c := s.clean[i]; c != '\n' && c != '\r' {
-			s.clean[i] = ' '
-		}
-	}
-}
-
-// blankInline takes out a key of an inline table, with the comma before it.
-func (s *survey) blankInline(from, to int) {
-	i := from - 1
-	for i >= 0 && strings.IndexByte(" \t\r\n", s.clean[i]) >= 0 {
-		i--
-	}
-	if i >= 0 && s.clean[i] == ',' {
-		from = i
-	}
-	s.blank(from, to)
-}
-
-// broken reports a syntax error, blanks what it spoils and returns the offset from which to go on.
-func (s *survey) broken(p *unstable.Parser, base int) (resume int) {
-	text := s.file.text
-	start := s.nextStart(base)
-	off, reason := start, p.Error().Error()
-	var perr *unstable.ParserError
-	if errors.As(p.Error(), &perr) {
-		off = base + cap(text[base:]) - cap(perr.Highlight)
-		off = max(start, min(off, len(text)))
-		reason = perr.Message
-	}
-	header := text[start] == '['
-	off, reason, open := explain(text, start, off, reason)
-	s.found = append(s.found, s.file.mistake(off, "", reason))
-
-	resume = min(lineEnd(text, max(off, start))+1, len(text))
-	switch {
-	case open == openText:
-		resume, s.partial = len(text), true
-	case header || open == openBracket && !closes(text, start):
-		from := resume
-		if open == openBracket {
-			from = lineStart(text, off)
-			if from <= start {
-				from = resume
-			}
-		}
-		resume = nextHeader(text, from)
-		s.table, s.partial = nil, true
-	case s.table != nil:
-		s.table.lost = true
-	}
-	s.blank(start, resume)
-	return resume
-}
-
-// nextStart is the offset of the first expression after the last one known, not before base.
-func (s *survey) nextStart(base int) int {
-	off := base
-	if n := len(s.spans); n > 0 && s.spans[n-1].end > off {
-		off = min(lineEnd(s.file.text, s.spans[n-1].end)+1, len(s.file.text)-1)
-	}
-	sc := scanner{text: s.file.text, end: off}
-	if sc.next() {
-		return sc.at
-	}
-	return min(off, len(s.file.text)-1)
-}
-
-// closes tells whether the brackets that open in the line from off on are closed in it.
-func closes(text []byte, off int) bool {
-	s := scanner{text: text[:lineEnd(text, off)], end: off}
-	for s.next() {
-	}
-	return s.depth == 0
-}
-
-func lineStart(text []byte, off int) int {
-	return bytes.LastIndexByte(text[:min(off, len(text))], '\n') + 1
-}
-
-// nextHeader is the offset of the first line from off on that looks like a table header.
-func nextHeader(text []byte, off int) int {
-	for off < len(text) {
-		end := lineEnd(text, off)
-		line := bytes.TrimSpace(text[off:end])
-		if i := bytes.IndexByte(line, '#'); i >= 0 {
-			line = bytes.TrimSpace(line[:i])
-		}
-		if len(line) > 2 && line[0] == '[' && line[len(line)-1] == ']' && !bytes.ContainsAny(line, ",=") {
-			if c := bytes.TrimLeft(line, "[ \t"); len(c) > 0 && c[0] != '"' && c[0] != '\'' && (c[0] < '0' || c[0] > '9') {
-				return off
-			}
-		}
-		off = end + 1
-	}
-	return len(text)
 }

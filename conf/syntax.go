@@ -47,8 +47,8 @@ func explain(text []byte, start, off int, reason string) (at int, msg string, op
 	if bracket >= 0 {
 		f := file{text: text}
 		open = openBracket
-		from, _ := f.position(bracket)
-		if here, _ := f.position(off); from != here {
+		from := f.line(bracket)
+		if from != f.line(off) {
 			msg += fmt.Sprintf(" (in the %s that opens on line %d)", bracketName(text[bracket]), from)
 		}
 	}

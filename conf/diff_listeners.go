@@ -1,0 +1,80 @@
+package conf
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+)
+
+// listeners compares address by address, and groups what happens to the addresses of one listener.
+func (w *differ) listeners(running, wanted *Config) {
+	owner := make(map[Listening]int)
+	for i, l := range running.Listeners {
+		for _, a := range l.Addresses {
+			owner[Listening{l.Protocol, a}] = i
+		}
+	}
+	kept := make(map[Listening]bool)
+	for j := range wanted.Listeners {
+		l := &wanted.Listeners[j]
+		fresh := PlanStep{Kind: Add, Object: ObjectListener, Name: l.Name, Protocol: l.Protocol, Note: "to cluster " + l.Cluster}
+		from := make(map[int][]Endpoint)
+		for _, a := range l.Addresses {
+			id := Listening{l.Protocol, a}
+			if i, ok := owner[id]; ok {
+				kept[id] = true
+				from[i] = append(from[i], a)
+			} else {
+				fresh.Addresses = append(fresh.Addresses, a)
+			}
+		}
+		if len(fresh.Addresses) > 0 {
+			w.steps = append(w.steps, fresh)
+		}
+		for _, i := range slices.Sorted(maps.Keys(from)) {
+			step := PlanStep{Kind: Change, Object: ObjectListener, Name: l.Name, Protocol: l.Protocol, Addresses: from[i]}
+			step.Details = w.listener(&running.Listeners[i], l)
+			if len(step.Details) > 0 {
+				w.steps = append(w.steps, step)
+			}
+		}
+	}
+	for _, l := range running.Listeners {
+		gone := PlanStep{Kind: Remove, Object: ObjectListener, Name: l.Name, Protocol: l.Protocol}
+		for _, a := range l.Addresses {
+			if !kept[Listening{l.Protocol, a}] {
+				gone.Addresses = append(gone.Addresses, a)
+			}
+		}
+		if len(gone.Addresses) > 0 {
+			w.steps = append(w.steps, gone)
+		}
+	}
+}
+
+func (w *differ) listener(a, b *Listener) []Detail {
+	var out []Detail
+	for _, c := range changes(w.schema.listener, listenerDraft{Listener: *a}, listenerDraft{Listener: *b}) {
+		out = append(out, c.Detail)
+	}
+	if x, y := showLevels(w.running, a), showLevels(w.wanted, b); !slices.Equal(a.Levels, b.Levels) || x != y && a.Cluster == b.Cluster {
+		out = append(out, Detail{Key: "levels", From: x, To: y})
+	}
+	return out
+}
+
+// showLevels prints the levels that a listener tries, by name and number.
+func showLevels(c map[string]*Cluster, l *Listener) string {
+	if l.Levels == nil {
+		return "all"
+	}
+	var out []string
+	for _, i := range l.Levels {
+		out = append(out, fmt.Sprintf("#%d", i+1))
+		if cl := c[l.Cluster]; cl != nil && i < len(cl.Levels) && cl.Levels[i].Name != "" {
+			out[len(out)-1] = fmt.Sprintf("%s (#%d)", cl.Levels[i].Name, i+1)
+		}
+	}
+	return strings.Join(out, ", ")
+}
