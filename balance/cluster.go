@@ -28,6 +28,7 @@ type Cluster struct {
 	up     int     // servers whose own state is up
 	able   int     // … up or on probation
 	spared *Server // by protection
+	outs   uint64  // times that health took a server out of service
 	level  int     // in use, or -1
 	held   bool    // level is in use only because failback is manual
 	empty  bool    // no server is in service on its own merits

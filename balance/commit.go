@@ -106,10 +106,17 @@ func (c *Cluster) install(p *Prepared) {
 			l.remeasure(j, s.connect)
 		}
 	}
-	for _, s := range c.servers {
-		c.up += count(s.own.State == Up)
-		c.able += count(able(s.own.State))
-		c.judge(s, ByConfiguration, "")
+	for _, l := range c.levels {
+		for j := range l.slots {
+			if s := l.slots[j].server; s.places[0] == (place{l, j}) {
+				c.up += count(s.own.State == Up)
+				c.able += count(able(s.own.State))
+				c.judge(s, ByConfiguration, "")
+			}
+		}
+	}
+	if c.spared != nil && len(c.spared.places) == 0 {
+		c.spared = nil
 	}
 	c.level = -1
 	for i, l := range c.levels {
@@ -140,7 +147,7 @@ func (l *level) resume(old *level) {
 		if l.turns != nil {
 			l.turns.slots[i].start = old.turns.count(i)
 		}
-		l.slots[i].lost = old.slots[i].lost
+		l.slots[i].lost, l.slots[i].weak = old.slots[i].lost, old.slots[i].weak
 	}
 	copy(l.lineup, old.lineup)
 	l.weak = append(l.weak, old.weak...)

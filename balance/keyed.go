@@ -6,10 +6,11 @@ import (
 )
 
 // keyed is hash and maglev: both look a session's key up in a table whose places belong to servers, and differ only in
-// how the places are given away (ring, maglevTable). If the owner of the key's place is not open, the places after it
-// are looked at, a bounded number of them. What a session gets thus depends on its key, on the servers' addresses and
-// weights, and on who is open, and on nothing else; a server that closes gives its keys to the others by their weights,
-// and has the same keys back when it opens.
+// how the places are given away (ring, maglevTable). If the owner of the key's place is not open, further places are
+// looked at, a bounded number of them, at a stride that is the key's own: neighbours in a Maglev table are not
+// independent of each other. What a session gets thus depends on its key, on the servers' addresses and weights, and on
+// who is open, and on nothing else; a server that closes gives its keys to the others by their weights, and has the same
+// keys back when it opens.
 //
 // A session without a key is balanced by wrr.
 type keyed struct{}
@@ -25,12 +26,14 @@ func (keyed) choose(l *level, a ask) int {
 	t := l.table
 	if n := uint64(len(t.owner)); n > 0 {
 		place, _ := bits.Mul64(a.hash, n)
+		stride, _ := bits.Mul64(mix(a.hash), n-1)
+		stride |= 1 // the table's size is a prime or a power of two: every place is reached
 		for range walk {
 			if i := int(t.owner[place]); l.steps[i] > 0 && l.admits(i, a.hash, place) {
 				return i
 			}
-			if place++; place == n {
-				place = 0
+			if place += stride; place >= n {
+				place -= n
 			}
 		}
 	}

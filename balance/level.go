@@ -14,10 +14,11 @@ type level struct {
 	equal  bool // every weight counts as one (Rr)
 	method chooser
 
-	slots    []slot
-	eligible int // slots whose server is
-	full     int // eligible ones without room
-	busy     int // eligible ones with a probation under way
+	slots     []slot
+	eligible  int // slots whose server is
+	probation int // eligible ones on probation
+	busy      int // … with the session that decides under way
+	full      int // eligible ones without room
 
 	running bitset  // open slots with weight: what methods choose from
 	idle    bitset  // open slots without
@@ -38,11 +39,13 @@ type slot struct {
 	server     *Server
 	address    string
 	configured int
-	weight     int // override, else configured × agent; slow start and back-off apart
-	lost       int // of weight, to failures; regained one per pick
+	weight     int  // override, else configured × agent; slow start and back-off apart
+	lost       int  // of weight, to failures; regained one per pick
+	weak       bool // on the level's list
 	eligible   bool
-	full       bool
+	probation  bool
 	busy       bool
+	full       bool
 	tried      bool // by the session at hand, for the length of one pick
 }
 
@@ -58,13 +61,18 @@ func (l *level) step(i int) int64 {
 // refit recomputes what a slot's server allows and opens or closes the slot accordingly.
 func (l *level) refit(i int) {
 	s := &l.slots[i]
-	eligible := s.server.shown.State.Eligible()
-	full, busy := eligible && s.server.full(), eligible && s.server.busy()
-	l.eligible += count(eligible) - count(s.eligible)
-	l.full += count(full) - count(s.full)
-	l.busy += count(busy) - count(s.busy)
-	s.eligible, s.full, s.busy = eligible, full, busy
+	state := s.server.shown.State
+	tally(&l.eligible, &s.eligible, state.Eligible())
+	tally(&l.probation, &s.probation, state == Probation)
+	tally(&l.busy, &s.busy, s.server.busy())
+	tally(&l.full, &s.full, s.eligible && s.server.full())
 	l.fit(i)
+}
+
+// tally sets a flag and keeps count of how many are set.
+func tally(n *int, flag *bool, to bool) {
+	*n += count(to) - count(*flag)
+	*flag = to
 }
 
 // fit opens or closes a slot.
@@ -90,6 +98,9 @@ func (l *level) fit(i int) {
 	}
 }
 
+// steady returns how many servers serve without being on probation.
+func (l *level) steady() int { return l.eligible - l.probation }
+
 // open returns how many slots could be picked.
 func (l *level) open() int { return l.running.n + l.idle.n }
 
@@ -113,7 +124,8 @@ func (l *level) weaken(i int) {
 	if left <= 1 {
 		return
 	}
-	if s.lost == 0 {
+	if !s.weak {
+		s.weak = true
 		l.weak = append(l.weak, i)
 	}
 	s.lost += left / 2
@@ -125,7 +137,7 @@ func (l *level) recover() {
 	for j := 0; j < len(l.weak); {
 		i := l.weak[j]
 		s := &l.slots[i]
-		if l.steps[i] > 0 {
+		if s.lost > 0 && l.steps[i] > 0 {
 			s.lost--
 			l.fit(i)
 		}
@@ -133,6 +145,7 @@ func (l *level) recover() {
 			j++
 			continue
 		}
+		s.weak = false
 		l.weak[j] = l.weak[len(l.weak)-1]
 		l.weak = l.weak[:len(l.weak)-1]
 	}

@@ -23,13 +23,13 @@ var (
 // with any. A level whose servers are all at max_sessions gives way to the next unless sessions may wait.
 func (c *Cluster) Pick(now time.Duration, t *Trial) (Lease, error) {
 	c.lock(now)
-	lease, err := c.pick(now, t)
+	lease, err := c.pick(t)
 	c.unlock()
 	return lease, err
 }
 
-func (c *Cluster) pick(now time.Duration, t *Trial) (Lease, error) {
-	if t.n >= c.budget(t) {
+func (c *Cluster) pick(t *Trial) (Lease, error) {
+	if t.n > 0 && t.n >= c.budget(t) {
 		return Lease{}, ErrTries
 	}
 	full := false
@@ -71,7 +71,7 @@ func (c *Cluster) budget(t *Trial) int {
 	if c.spec.Try > 0 {
 		return c.spec.Try
 	}
-	if t.Levels == nil {
+	if len(t.Levels) == 0 {
 		return c.slots
 	}
 	n := 0
@@ -100,7 +100,7 @@ func (c *Cluster) choice(t *Trial, i int) *level {
 	if i > 0 {
 		return c.levelAt(t.Levels, i-1)
 	}
-	if t.Levels == nil || slices.Contains(t.Levels, c.level) {
+	if len(t.Levels) == 0 || slices.Contains(t.Levels, c.level) {
 		return c.levels[c.level]
 	}
 	return nil
@@ -108,15 +108,15 @@ func (c *Cluster) choice(t *Trial, i int) *level {
 
 // levelCount returns how many levels levelAt can name.
 func (c *Cluster) levelCount(list []int) int {
-	if list == nil {
+	if len(list) == 0 {
 		return len(c.levels)
 	}
 	return len(list)
 }
 
-// levelAt returns the i-th level of a list, nil being all in order. The result is nil if there is no such level.
+// levelAt returns the i-th level of a list, an empty one being all in order. The result is nil if there is no such level.
 func (c *Cluster) levelAt(list []int, i int) *level {
-	if list != nil {
+	if len(list) > 0 {
 		i = list[i]
 	}
 	if i < 0 || i >= len(c.levels) {

@@ -27,7 +27,7 @@ func (c *Cluster) protect() {
 	}
 }
 
-// last returns the server to spare among the given levels (nil = all), or nil if none is out on health grounds.
+// last returns the server to spare among the given levels (none = all), or nil if none is out on health grounds.
 func (c *Cluster) last(levels []int) *Server {
 	var latest *Server
 	each := func(visit func(s *Server) bool) {
@@ -44,7 +44,7 @@ func (c *Cluster) last(levels []int) *Server {
 	onlyDown := true
 	each(func(s *Server) bool {
 		onlyDown = onlyDown && s.own.State == Down
-		if latest == nil || s.outSince > latest.outSince {
+		if latest == nil || s.wentOut > latest.wentOut {
 			latest = s
 		}
 		return true
@@ -91,7 +91,7 @@ func (c *Cluster) pickLast(t *Trial) (Lease, error) {
 			full = true
 		}
 	}
-	if t.Levels != nil && !eligible {
+	if len(t.Levels) > 0 && !eligible {
 		if s := c.last(t.Levels); s != nil {
 			for i := range c.choices(t) {
 				l := c.choice(t, i)

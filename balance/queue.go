@@ -52,9 +52,13 @@ func (q *queue) remove(w *Waiter) {
 // returns: either w.Lease holds a lease, or there is nothing left to wait for and the next Pick says why.
 func (c *Cluster) Wait(now time.Duration, t *Trial, w *Waiter, wake func()) {
 	c.lock(now)
-	w.Lease, w.trial, w.wake = Lease{}, t, wake
-	c.queue.push(w)
-	c.serve()
+	w.trial, w.wake = t, wake
+	if lease, err := c.pick(t); err == ErrFull {
+		w.Lease = Lease{}
+		c.queue.push(w)
+	} else {
+		c.release(w, lease)
+	}
 	c.unlock()
 }
 
@@ -71,19 +75,25 @@ func (c *Cluster) Leave(w *Waiter, now time.Duration) {
 	lease.Done(now)
 }
 
-// serve gives what is free to those who wait, first come first served.
-func (c *Cluster) serve() {
-	for w := c.queue.head; w != nil && c.anyOpen(); {
+// serve gives what is free to those who wait, first come first served. What is left afterwards none of them may use, so
+// a newcomer who gets it overtakes nobody. all looks at everybody even if nothing is free: somebody may have nothing
+// left to wait for.
+func (c *Cluster) serve(all bool) {
+	for w := c.queue.head; w != nil && (all || c.anyOpen()); {
 		next := w.next
-		lease, err := c.pick(c.now, w.trial)
-		if err != ErrFull {
+		if lease, err := c.pick(w.trial); err != ErrFull {
 			c.queue.remove(w)
-			w.Lease = lease
-			c.wakes = append(c.wakes, w.wake)
-			w.trial, w.wake = nil, nil
+			c.release(w, lease)
 		}
 		w = next
 	}
+}
+
+// release ends a wait.
+func (c *Cluster) release(w *Waiter, lease Lease) {
+	w.Lease = lease
+	c.wakes = append(c.wakes, w.wake)
+	w.trial, w.wake = nil, nil
 }
 
 func (c *Cluster) anyOpen() bool {

@@ -22,7 +22,7 @@ type Server struct {
 
 	own      Finding       // what the layers amount to
 	ownSince time.Duration // of own.State
-	outSince time.Duration // when health took it out of service, while it is out
+	wentOut  uint64        // its number in the order in which health took servers out of service
 	shown    Finding       // own, or unstable
 	since    time.Duration // of shown.State
 	cause    Finding       // Layer and Reason of the latest word, for the event that it leads to

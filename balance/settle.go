@@ -22,7 +22,8 @@ func (c *Cluster) judge(s *Server, by Layer, why string) {
 	c.able += count(able(is)) - count(able(was))
 	s.ownSince = c.now
 	if is.out() && !was.out() {
-		s.outSince = c.now
+		c.outs++
+		s.wentOut = c.outs
 	}
 	if is == Down || is == InMaint {
 		s.cold = true
@@ -43,7 +44,8 @@ func (c *Cluster) touch(s *Server) {
 // settle brings the cluster into line with its servers' own states: protection first, then what is shown and which
 // slots are open, then the level in use, then those who wait.
 func (c *Cluster) settle() {
-	if len(c.touched) > 0 {
+	changed := len(c.touched) > 0
+	if changed {
 		c.protect()
 	}
 	for i := 0; i < len(c.touched); i++ {
@@ -56,7 +58,7 @@ func (c *Cluster) settle() {
 	}
 	c.touched = c.touched[:0]
 	c.relevel()
-	c.serve()
+	c.serve(changed)
 }
 
 // show brings what is shown of a server, its slow start and its slots into line with its own state.
@@ -92,22 +94,21 @@ func (c *Cluster) show(s *Server) {
 	s.refit()
 }
 
-// relevel finds the level in use and whether the cluster is empty.
+// relevel finds the level in use and whether the cluster is empty. A server on probation ends neither an emptiness nor
+// the use of a lower level: it gets its session, and may fail it.
 func (c *Cluster) relevel() {
 	c.level, c.held = c.inUse()
-	if empty := c.able == 0; empty != c.empty {
-		c.empty = empty
-		e := Event{Kind: EventClusterBack}
-		if c.level >= 0 {
-			e.Level = c.levels[c.level].name
-		}
-		if empty {
-			e.Kind = EventClusterEmpty
-			if c.spared != nil {
-				e.Server, e.Layer, e.Reason = c.spared.name, string(ByProtection), "kept in service as the last server"
-			}
+	switch {
+	case !c.empty && c.able == 0:
+		c.empty = true
+		e := Event{Kind: EventClusterEmpty, Level: c.before}
+		if c.spared != nil {
+			e.Server, e.Layer, e.Reason = c.spared.name, string(ByProtection), "kept in service as the last server"
 		}
 		c.tell(e)
+	case c.empty && c.up > 0:
+		c.empty = false
+		c.tell(Event{Kind: EventClusterBack, Level: c.levels[c.level].name})
 	}
 	if c.level < 0 {
 		return
@@ -120,26 +121,31 @@ func (c *Cluster) relevel() {
 	}
 }
 
-// inUse returns the level that serves sessions which may use any, or -1, and whether it does so only because failback
-// is manual.
-func (c *Cluster) inUse() (level int, held bool) {
-	level = -1
+// inUse returns the level that serves sessions which may use any, or -1, and whether these have to be kept in it because
+// failback is manual.
+func (c *Cluster) inUse() (use int, held bool) {
+	eligible := c.first(func(l *level) int { return l.eligible })
+	if use = c.first((*level).steady); use < 0 {
+		use = eligible
+	}
+	if c.spec.Manual && c.level > use && c.levels[c.level].steady() >= c.levels[c.level].minUp {
+		use = c.level
+	}
+	return use, c.spec.Manual && use > eligible
+}
+
+// first returns the first level in which at least min_up servers count, else the first in which any does, else -1.
+func (c *Cluster) first(servers func(*level) int) int {
+	some := -1
 	for i, l := range c.levels {
-		if l.eligible >= l.minUp {
-			level = i
-			break
+		switch n := servers(l); {
+		case n >= l.minUp:
+			return i
+		case n > 0 && some < 0:
+			some = i
 		}
-		if level < 0 && l.eligible > 0 {
-			level = i
-		}
 	}
-	if enough := level >= 0 && c.levels[level].eligible >= c.levels[level].minUp; !enough {
-		return level, false
-	}
-	if c.spec.Manual && c.level > level && c.levels[c.level].eligible >= c.levels[c.level].minUp {
-		return c.level, true
-	}
-	return level, false
+	return some
 }
 
 // watch puts a server on the list of those that time changes.

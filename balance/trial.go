@@ -4,7 +4,7 @@ package balance
 // zero value with the exported fields set is ready. It belongs to one session at a time and is not for concurrent use;
 // while it waits in a queue it belongs to the cluster.
 type Trial struct {
-	// Levels are the indexes of the levels to try, in this order; nil = all, in the cluster's order. The slice is
+	// Levels are the indexes of the levels to try, in this order; none = all, in the cluster's order. The slice is
 	// shared, not owned. Indexes that the cluster does not have are passed over.
 	Levels []int
 

@@ -3,13 +3,14 @@ package balance
 import (
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
+	"pgregory.net/rapid"
 )
 
 // sequence picks n times, each session ending at once, and returns the servers' names in a row.
-func sequence(t *testing.T, c *Cluster, n int) string {
-	t.Helper()
+func sequence(t require.TestingT, c *Cluster, n int) string {
 	var names strings.Builder
 	for range n {
 		lease, err := c.Pick(0, &Trial{})
@@ -20,7 +21,7 @@ func sequence(t *testing.T, c *Cluster, n int) string {
 	return names.String()
 }
 
-// level returns a level of servers named A, B, C … with the given weights.
+// levelOf returns a level of servers named A, B, C … with the given weights.
 func levelOf(weights ...int) LevelSpec {
 	var l LevelSpec
 	for i, w := range weights {
@@ -30,22 +31,192 @@ func levelOf(weights ...int) LevelSpec {
 	return l
 }
 
+// one returns a cluster of one level.
+func one(m Method, weights ...int) *Cluster {
+	return New(Spec{Name: "c", Method: m, Levels: []LevelSpec{levelOf(weights...)}}, 1, nil)
+}
+
+// to returns a pointer to a value.
+func to[T any](v T) *T { return &v }
+
 func TestWrrSequences(t *testing.T) {
 	for _, test := range []struct {
+		method  Method
 		weights []int
 		n       int
 		want    string
 	}{
-		{[]int{1, 4}, 15, "BBABBBBABBBBABB"},
-		{[]int{5, 1, 1}, 14, "AABACAAAABACAA"},
-		{[]int{3, 2, 1}, 12, "ABACBAABACBA"},
-		{[]int{1, 4, 3, 0, 6}, 28, "EBCEBEACEBECBEEBCEBEACEBECBE"},
-		{[]int{1, 1, 1}, 6, "ABCABC"},
-		{[]int{0, 0, 0}, 6, "ABCABC"},
-		{[]int{0, 1, 0}, 3, "BBB"},
-		{[]int{256}, 3, "AAA"},
+		{Wrr, []int{1, 4}, 15, "BBABBBBABBBBABB"},
+		{Wrr, []int{5, 1, 1}, 14, "AABACAAAABACAA"},
+		{Wrr, []int{3, 2, 1}, 12, "ABACBAABACBA"},
+		{Wrr, []int{1, 4, 3, 0, 6}, 28, "EBCEBEACEBECBEEBCEBEACEBECBE"},
+		{Wrr, []int{1, 1, 1}, 6, "ABCABC"},
+		{Wrr, []int{0, 0, 0}, 6, "ABCABC"},
+		{Wrr, []int{0, 1, 0}, 3, "BBB"},
+		{Wrr, []int{256}, 3, "AAA"},
+		{Rr, []int{5, 1, 1}, 6, "ABCABC"},
+		{Rr, []int{5, 0, 1}, 4, "ACAC"},
+		{First, []int{1, 9, 9}, 3, "AAA"},
+		{LeastSessions, []int{1, 2}, 6, "BABBAB"},
+		{Hash, []int{1, 4}, 5, "BBABB"},   // no key
+		{Maglev, []int{1, 4}, 5, "BBABB"}, // no key
 	} {
-		c := New(Spec{Levels: []LevelSpec{levelOf(test.weights...)}}, 0, nil)
-		require.Equal(t, test.want, sequence(t, c, test.n), "weights %v", test.weights)
+		require.Equal(t, test.want, sequence(t, one(test.method, test.weights...), test.n), "%v %v", test.method, test.weights)
 	}
+}
+
+func TestWrrHeavyServerDownLeavesTheOther(t *testing.T) {
+	for _, test := range []struct {
+		weights []int
+		want    string
+	}{{[]int{3, 1}, "BBBBBB"}, {[]int{10, 1, 1}, "BCBCBC"}, {[]int{9999, 1}, "BBBBBB"}} {
+		c := one(Wrr, test.weights...)
+		c.SetCheck("A", "tcp", false, "refused", 0)
+		require.Equal(t, test.want, sequence(t, c, 6))
+	}
+}
+
+func TestWrrIneligibleServersCountersAreFrozen(t *testing.T) {
+	c := one(Wrr, 1, 4)
+	require.Equal(t, "BB", sequence(t, c, 2))
+	c.SetOverride("B", Override{State: to(Drain)}, 0)
+	require.Equal(t, "AAA", sequence(t, c, 3))
+	c.SetOverride("B", Override{}, 0)
+	require.Equal(t, "ABBBBABB", sequence(t, c, 8), "it goes on where it was")
+}
+
+func TestWrrWeightZeroServesOnlyAlone(t *testing.T) {
+	c := one(Wrr, 0, 2, 0)
+	require.Equal(t, "BBBB", sequence(t, c, 4))
+	c.SetCheck("B", "tcp", false, "", 0)
+	require.Equal(t, "ACAC", sequence(t, c, 4))
+	c.SetCheck("B", "tcp", true, "", 0)
+	require.Equal(t, "BB", sequence(t, c, 2))
+}
+
+func TestWrrFailureHalvesAndRegainsOnePerPick(t *testing.T) {
+	c := one(Wrr, 10, 10)
+	weight := func() float64 { return c.Snapshot(0).Levels[0].Servers[0].EffectiveWeight }
+	a, _ := c.Pick(0, &Trial{})
+	require.Equal(t, "A", a.Server().Name())
+	a.Fail(0)
+	require.Equal(t, 5.0, weight())
+	for want := 6.0; want <= 10; want++ {
+		sequence(t, c, 1)
+		require.Equal(t, want, weight())
+	}
+	sequence(t, c, 3)
+	require.Equal(t, 10.0, weight())
+	// 10 → 5 → 3 → 2 → 1 → 1, rounded up.
+	for _, want := range []float64{5, 3, 2, 1, 1} {
+		c.levels[0].weaken(0)
+		require.Equal(t, want, weight())
+	}
+	// While it is ineligible it regains nothing.
+	c.SetOverride("A", Override{State: to(Drain)}, 0)
+	sequence(t, c, 5)
+	c.SetOverride("A", Override{}, 0)
+	require.Equal(t, 1.0, weight())
+}
+
+func TestWrrRecoveredServerTakesItsShare(t *testing.T) {
+	c := New(Spec{Levels: []LevelSpec{{Servers: []ServerSpec{
+		{Name: "A", Weight: 1, MaxFails: 3, FailTimeout: 10 * time.Second},
+		{Name: "B", Weight: 1, MaxFails: 3, FailTimeout: 10 * time.Second},
+	}}}}, 0, nil)
+	dial := func(now time.Duration, dead string) string {
+		var trial Trial
+		for {
+			lease, err := c.Pick(now, &trial)
+			require.NoError(t, err)
+			if name := lease.Server().Name(); name != dead {
+				lease.Established(now, time.Millisecond)
+				lease.Done(now)
+				return name
+			}
+			lease.Fail(now)
+		}
+	}
+	for i := range 30 {
+		require.Equal(t, "B", dial(time.Duration(i), "A"))
+	}
+	served := map[string]int{}
+	for i := range 30 {
+		served[dial(11*time.Second+time.Duration(i), "")]++
+	}
+	require.Equal(t, map[string]int{"A": 15, "B": 15}, served)
+}
+
+func TestWrrReweighingDoesNotBurst(t *testing.T) {
+	c := one(Wrr, 100, 100, 1, 1)
+	sequence(t, c, 150)
+	c.SetOverride("A", Override{Weight: to(1)}, 0)
+	c.SetOverride("B", Override{Weight: to(1)}, 0)
+	names := sequence(t, c, 40)
+	for _, burst := range []string{"AAA", "BBB", "CCC", "DDD"} {
+		require.NotContains(t, names, burst)
+	}
+	c.SetOverride("A", Override{Weight: to(3)}, 0)
+	names = sequence(t, c, 6000)
+	require.InDelta(t, 3000, strings.Count(names, "A"), 2)
+	require.InDelta(t, 1000, strings.Count(names, "D"), 2)
+}
+
+// walked is smooth weighted round robin as its definition says it, for comparison.
+type walked struct{ now, step []int64 }
+
+func (w *walked) next() int {
+	best, total := -1, int64(0)
+	for i, s := range w.step {
+		if s == 0 {
+			continue
+		}
+		w.now[i] += s
+		total += s
+		if best < 0 || w.now[i] > w.now[best] {
+			best = i
+		}
+	}
+	w.now[best] -= total
+	return best
+}
+
+// However slots open, close and change step, the heaps pick what a walk over all counters would pick.
+func TestTurnsPickWhatTheWalkPicks(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		n := rapid.IntRange(1, 40).Draw(t, "slots")
+		heaps, walk := newTurns(n), &walked{make([]int64, n), make([]int64, n)}
+		open := 0
+		t.Repeat(map[string]func(*rapid.T){
+			"set": func(t *rapid.T) {
+				i := rapid.IntRange(0, n-1).Draw(t, "slot")
+				step := rapid.SampledFrom([]int64{0, 0, 1, 2, 3, 100, 256}).Draw(t, "step")
+				open += count(step > 0) - count(walk.step[i] > 0)
+				heaps.set(i, step)
+				walk.step[i] = step
+			},
+			"next": func(t *rapid.T) {
+				for range rapid.IntRange(1, 20).Draw(t, "picks") {
+					if open > 0 {
+						require.Equal(t, walk.next(), heaps.next())
+					}
+				}
+			},
+			"rebase": func(t *rapid.T) {
+				by := rapid.SampledFrom([]float64{1, 0.3, 4}).Draw(t, "by")
+				heaps.rebase(by)
+				for i := range walk.now {
+					walk.now[i] = int64(float64(walk.now[i]) * by)
+				}
+			},
+			"": func(t *rapid.T) {
+				total := int64(0)
+				for i, s := range walk.step {
+					require.Equal(t, walk.now[i], heaps.count(i))
+					total += s
+				}
+				require.Equal(t, total, heaps.total)
+			},
+		})
+	})
 }

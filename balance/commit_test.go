@@ -1,0 +1,157 @@
+package balance
+
+import (
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+)
+
+func commit(c *Cluster, spec Spec) { c.Commit(c.Prepare(spec), 0) }
+
+func TestCommitKeepsWhatIsKnownAboutAServer(t *testing.T) {
+	spec := tiers("AB", "C")
+	c := tripping(spec, 1, nil)
+	c.SetCheck("C", "tcp", false, "refused", 0)
+	c.SetOverride("B", Override{State: to(Drain), Weight: to(7)}, 0)
+	a := pick(t, c, 0)
+	server := a.Server()
+	c.Feedback("A", true, 0)
+
+	moved := tiers("C", "BA") // C has come up a level, A has gone down one
+	for i := range moved.Levels {
+		for j := range moved.Levels[i].Servers {
+			moved.Levels[i].Servers[j].MaxFails, moved.Levels[i].Servers[j].FailTimeout = 1, 2*sec
+			moved.Levels[i].Servers[j].Handle = "new"
+		}
+	}
+	commit(c, moved)
+	require.Same(t, server, c.Server("A"))
+	require.Equal(t, "new", server.Handle())
+	require.Equal(t, 1, server.Sessions())
+	state := c.Snapshot(0)
+	require.Equal(t, "C", state.Levels[0].Servers[0].Name)
+	require.Equal(t, Down, state.Levels[0].Servers[0].State)
+	require.Equal(t, Draining, state.Levels[1].Servers[0].State)
+	require.Equal(t, 7, state.Levels[1].Servers[0].Weight)
+	require.Equal(t, Unstable, state.Levels[1].Servers[1].State, "tripped, and the last one")
+	a.Done(0)
+	require.Zero(t, server.Sessions())
+}
+
+func TestCommitWithANewAddressStartsTheVerdictAfresh(t *testing.T) {
+	spec := tiers("AB")
+	c := tripping(spec, 1, nil)
+	held := pick(t, c, 0)
+	c.SetCheck("A", "tcp", false, "refused", 0)
+	c.SetOverride("A", Override{Weight: to(9)}, 0)
+	c.SetAgent("A", AgentAdvice{Down: true, Percent: to(50)}, 0)
+	c.Feedback("A", true, 0)
+	spec = spec.clone()
+	spec.Levels[0].Servers[0].Address = "elsewhere"
+	commit(c, spec)
+	a := c.Snapshot(0).Levels[0].Servers[0]
+	require.Equal(t, Up, a.State)
+	require.Equal(t, 9, a.Weight)
+	require.Equal(t, 50, *a.Layers.Agent.Percent)
+	require.Equal(t, 1, a.Sessions)
+	require.Equal(t, uint64(1), a.Picks)
+	require.Equal(t, "elsewhere", held.Server().Address())
+}
+
+func TestServerThatLeftIsForgottenButItsLeasesCount(t *testing.T) {
+	spec := tiers("AB")
+	c := New(spec, 0, nil)
+	c.SetOverride("B", Override{State: to(Drain)}, 0)
+	a := pick(t, c, 0)
+	commit(c, tiers("B"))
+	require.Nil(t, c.Server("A"))
+	require.Equal(t, 1, a.Server().Sessions())
+	require.Equal(t, 1, c.Snapshot(0).Leases)
+	a.Established(0, 1)
+	a.Fail(0)
+	require.Zero(t, a.Server().Sessions())
+	require.Zero(t, c.Snapshot(0).Leases)
+	commit(c, spec)
+	require.NotSame(t, a.Server(), c.Server("A"))
+	require.Equal(t, "A", session(t, c, "", Trial{}))
+	commit(c, tiers("A"))
+	commit(c, spec)
+	require.Equal(t, Up, stateOf(c, "B"), "removed and added again, it starts clean")
+}
+
+func TestRemovingTheFirstOfTwoLeavesTheSecondWorking(t *testing.T) {
+	c := New(tiers("AB"), 0, nil)
+	commit(c, tiers("B"))
+	require.Equal(t, "BBB", sequence(t, c, 3))
+}
+
+func TestCommitRestartsCursorsOnlyIfSharesChange(t *testing.T) {
+	spec := Spec{Levels: []LevelSpec{levelOf(5, 1, 1)}}
+	c := New(spec, 0, nil)
+	require.Equal(t, "AAB", sequence(t, c, 3))
+	other := spec.clone()
+	other.Try, other.SlowStart = 2, 3
+	other.Levels[0].Servers[1].MaxFails = 9
+	commit(c, other)
+	require.Equal(t, "ACAAAAB", sequence(t, c, 7))
+	c.SetOverride("C", Override{MaxSessions: to(4)}, 0)
+	require.Equal(t, "AC", sequence(t, c, 2))
+	other = other.clone()
+	other.Levels[0].Servers[1].Weight = 2
+	commit(c, other)
+	require.Equal(t, sequence(t, New(other, 0, nil), 16), sequence(t, c, 16))
+}
+
+func TestCommitOfNewWeightsDoesNotBurst(t *testing.T) {
+	c := one(Wrr, 1, 1)
+	sequence(t, c, 1001)
+	commit(c, Spec{Levels: []LevelSpec{levelOf(1, 3)}})
+	names := sequence(t, c, 4000)
+	require.Equal(t, 1000, strings.Count(names, "A"))
+	require.NotContains(t, names, "AA")
+}
+
+func TestServerInTwoLevelsIsOne(t *testing.T) {
+	spec := tiers("AB", "A")
+	spec.Levels[0].Servers[0].MaxSessions = 1
+	spec.Levels[1].Servers[0].Weight = 5
+	c := New(spec, 0, nil)
+	pick(t, c, 0)
+	require.Equal(t, "B", session(t, c, "", Trial{}))
+	_, err := c.Pick(0, &Trial{Levels: []int{1}})
+	require.ErrorIs(t, err, ErrFull, "its one session is in the other level")
+	state := c.Snapshot(0)
+	require.Equal(t, 1, state.Levels[1].Servers[0].Sessions)
+	require.Equal(t, 5, state.Levels[1].Servers[0].Weight)
+}
+
+func TestPrepareAloneChangesNothing(t *testing.T) {
+	c := one(Hash, 1, 2)
+	before := c.Snapshot(0)
+	c.Prepare(tiers("XYZ"))
+	require.Equal(t, before, c.Snapshot(0))
+}
+
+func TestPrepareKeepsTablesThatFit(t *testing.T) {
+	c := one(Maglev, 1, 2)
+	table := c.levels[0].table
+	commit(c, Spec{Method: Maglev, Try: 4, Levels: []LevelSpec{levelOf(1, 2)}})
+	require.Same(t, table, c.levels[0].table)
+	c.SetOverride("A", Override{Weight: to(3)}, 0)
+	require.NotSame(t, table, c.levels[0].table)
+	table = c.levels[0].table
+	commit(c, Spec{Method: Maglev, Levels: []LevelSpec{levelOf(1, 2)}})
+	require.Same(t, table, c.levels[0].table)
+}
+
+func TestUnresolvedServersWait(t *testing.T) {
+	spec := tiers("AB")
+	spec.Levels[0].Servers[0].Unresolved = true
+	c := New(spec, 0, nil)
+	require.Equal(t, "BB", sequence(t, c, 2))
+	c.SetResolved("A", true, 0)
+	require.Equal(t, "AB", sequence(t, c, 2))
+	commit(c, spec)
+	require.Equal(t, Up, stateOf(c, "A"), "what is known stays")
+}

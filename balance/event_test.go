@@ -1,0 +1,144 @@
+package balance
+
+import (
+	"fmt"
+	"sync"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+)
+
+// journal returns an observer and a function that returns and forgets what it has heard.
+func journal() (func(Event), func() []string) {
+	var heard []string
+	return func(e Event) {
+			text := string(e.Kind)
+			if e.Server != "" {
+				text += " " + e.Server
+			}
+			if e.To != "" {
+				text += fmt.Sprintf(" %s>%s", e.From, e.To)
+			}
+			if e.Layer != "" {
+				text += " by " + e.Layer
+			}
+			heard = append(heard, text)
+		}, func() []string {
+			said := heard
+			heard = nil
+			return said
+		}
+}
+
+func TestAllDownThenUpIsOneEmptyAndOneBack(t *testing.T) {
+	for _, protected := range []bool{false, true} {
+		observe, heard := journal()
+		spec := tiers("AB")
+		spec.Protected = protected
+		c := New(spec, 0, observe)
+		c.SetCheck("B", "tcp", false, "", 0)
+		c.SetCheck("B", "tcp", false, "", 0)
+		require.Equal(t, []string{"server_down B up>down by checks"}, heard())
+		c.SetCheck("A", "tcp", false, "", 0)
+		if protected {
+			require.Equal(t, []string{"server_down A up>unstable by checks", "cluster_empty A by protection"}, heard())
+		} else {
+			require.Equal(t, []string{"server_down A up>down by checks", "cluster_empty"}, heard())
+		}
+		c.SetCheck("B", "tcp", true, "", 0)
+		said := heard()
+		require.Contains(t, said, "server_up B down>up by checks")
+		require.Contains(t, said, "cluster_back")
+		if protected {
+			require.Equal(t, "server_state A unstable>down by protection", said[1])
+			require.Len(t, said, 3)
+		} else {
+			require.Len(t, said, 2)
+		}
+		c.SetCheck("A", "tcp", true, "", 0)
+		require.Equal(t, []string{"server_up A down>up by checks"}, heard())
+	}
+}
+
+func TestEventsOfEachLayer(t *testing.T) {
+	observe, heard := journal()
+	c := tripping(tiers("AB", "C"), 1, observe)
+	expect := func(want ...string) {
+		t.Helper()
+		require.Equal(t, want, heard())
+	}
+	c.SetOverride("A", Override{State: to(Maint)}, 0)
+	expect("server_state A up>maint by override")
+	c.SetCheck("A", "tcp", false, "", 0)
+	require.Empty(t, heard(), "maint stays maint")
+	c.SetOverride("A", Override{}, 0)
+	expect("server_down A maint>down by checks")
+	c.SetCheck("A", "tcp", true, "", 0)
+	expect("server_up A down>up by checks")
+	c.SetAgent("A", AgentAdvice{Admin: Drain}, 0)
+	expect("server_state A up>drain by agent")
+	c.SetAgent("B", AgentAdvice{Down: true}, 0)
+	expect("server_down B up>down by agent", "level_change 1>2")
+	c.SetAgent("A", AgentAdvice{}, 0)
+	expect("server_up A drain>up by agent", "level_change 2>1")
+	c.Feedback("A", true, 0)
+	expect("server_down A up>failing by passive", "level_change 1>2")
+	c.Tick(2 * sec)
+	expect("server_state A failing>probation by passive")
+	c.Feedback("A", true, 2*sec)
+	expect("server_state A probation>failing by passive")
+	c.Tick(4 * sec)
+	c.Feedback("A", false, 4*sec)
+	expect("server_state A failing>probation by passive", "server_up A probation>up by passive", "level_change 2>1")
+	c.SetResolved("A", false, 4*sec)
+	expect("server_state A up>unresolved by resolver", "level_change 1>2")
+	spec := tiers("AB", "C")
+	spec.Levels[1].Servers[0].State = Drain
+	commit(c, spec)
+	said := heard()
+	require.Contains(t, said, "server_state C up>drain by configuration")
+	require.Contains(t, said, "cluster_empty B by protection")
+}
+
+func TestStartIsSilent(t *testing.T) {
+	observe, heard := journal()
+	spec := tiers("A", "B")
+	spec.Levels[0].Servers[0].State = Maint
+	New(spec, 0, observe)
+	require.Empty(t, heard())
+}
+
+func TestObserverMayCallTheCluster(t *testing.T) {
+	var c *Cluster
+	var said []string
+	c = New(tiers("AB"), 0, func(e Event) {
+		said = append(said, string(e.Kind)+e.Server)
+		if e.Server == "A" && e.To == "down" {
+			c.SetOverride("B", Override{State: to(Drain)}, 0)
+		}
+	})
+	c.SetCheck("A", "tcp", false, "", 0)
+	require.Equal(t, []string{"server_downA", "server_stateB", "server_stateA", "cluster_emptyA"}, said)
+}
+
+// Whoever makes the callbacks, they come one at a time and in the order in which things happened.
+func TestEventsKeepTheirOrder(t *testing.T) {
+	state := map[string]string{}
+	c := New(tiers("ABCD"), 0, func(e Event) {
+		if e.Server != "" && e.To != "" {
+			if was, ok := state[e.Server]; ok && was != e.From {
+				t.Errorf("%s went from %s, was %s", e.Server, e.From, was)
+			}
+			state[e.Server] = e.To
+		}
+	})
+	var wg sync.WaitGroup
+	for _, name := range []string{"A", "B", "C", "D"} {
+		wg.Go(func() {
+			for i := range 2000 {
+				c.SetCheck(name, "tcp", i%2 == 1, "", 0)
+			}
+		})
+	}
+	wg.Wait()
+}

@@ -1,0 +1,184 @@
+package balance
+
+import (
+	"errors"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+)
+
+// tiers returns a specification with one level for each word; its letters are the servers.
+func tiers(words ...string) Spec {
+	spec := Spec{Name: "c", Protected: true}
+	for _, w := range words {
+		var l LevelSpec
+		for _, r := range w {
+			l.Servers = append(l.Servers, ServerSpec{Name: string(r), Address: string(r), Weight: 1})
+		}
+		spec.Levels = append(spec.Levels, l)
+	}
+	return spec
+}
+
+// session runs one session to its end: servers named in dead refuse. The result lists the attempts, refused ones with a
+// cross, and the error if nobody served.
+func session(t require.TestingT, c *Cluster, dead string, trial Trial) string {
+	var story strings.Builder
+	for {
+		lease, err := c.Pick(0, &trial)
+		if err != nil {
+			story.WriteString(" " + err.Error())
+			return story.String()
+		}
+		name := lease.Server().Name()
+		story.WriteString(name)
+		if !strings.Contains(dead, name) {
+			lease.Established(0, 1)
+			lease.Done(0)
+			return story.String()
+		}
+		story.WriteString("✗")
+		lease.Fail(0)
+		require.Less(t, trial.Attempts(), 100)
+	}
+}
+
+func TestFailoverSequences(t *testing.T) {
+	with := func(s Spec, change func(*Spec)) Spec { change(&s); return s }
+	for _, test := range []struct {
+		name string
+		spec Spec
+		dead string
+		want []string
+	}{
+		{"first level dead", tiers("AB", "C"), "AB", []string{"A✗B✗C", "B✗A✗C", "A✗B✗C", "B✗A✗C"}},
+		{"try 2 ends before the next level", with(tiers("AB", "C"), func(s *Spec) { s.Try = 2 }), "AB", []string{"A✗B✗ no attempts left", "B✗A✗ no attempts left"}},
+		{"try 2 of three", with(tiers("ABC", "D"), func(s *Spec) { s.Try = 2 }), "ABC", []string{"A✗B✗ no attempts left", "C✗B✗ no attempts left"}},
+		{"try 1", with(tiers("AB"), func(s *Spec) { s.Try = 1 }), "A", []string{"A✗ no attempts left", "B"}},
+		{"second level never used", tiers("ABC", "D"), "D", []string{"A", "B", "C", "A", "B", "C"}},
+		{"every server once", tiers("ABC"), "ABC", []string{"A✗B✗C✗ no attempts left"}},
+		{"a level's own try", with(tiers("ABC", "D"), func(s *Spec) { s.Levels[0].Try = 1 }), "ABC", []string{"A✗D", "B✗D", "C✗D"}},
+		{"the same server again in another level", tiers("AB", "AC"), "AB", []string{"A✗B✗A✗C"}},
+		{"one live server of many is enough", tiers("ABCDEFGHIJ", "K"), "ABCDEFGHI", []string{"A✗B✗C✗D✗E✗F✗G✗H✗I✗J"}},
+		{"min_up counts those tried as ineligible", with(tiers("ABC", "D"), func(s *Spec) { s.Levels[0].MinUp = 3 }), "AD", []string{"A✗D✗B"}},
+		{"nothing there", tiers("", ""), "", []string{" no server"}},
+	} {
+		c := New(test.spec, 0, nil)
+		for i, want := range test.want {
+			require.Equal(t, want, session(t, c, test.dead, Trial{}), "%s, session %d", test.name, i)
+		}
+	}
+}
+
+func TestListenersLevels(t *testing.T) {
+	c := New(tiers("A", "B", "C"), 0, nil)
+	require.Equal(t, "C", session(t, c, "", Trial{Levels: []int{2, 0}}))
+	require.Equal(t, "C✗A", session(t, c, "C", Trial{Levels: []int{2, 0}}))
+	require.Equal(t, "C✗A✗ no attempts left", session(t, c, "AC", Trial{Levels: []int{2, 0}}), "try defaults to the servers of the levels chosen")
+	require.Equal(t, "B", session(t, c, "", Trial{Levels: []int{7, -1, 1}}), "levels that are not there are passed over")
+	require.Equal(t, "A", session(t, c, "", Trial{Levels: []int{}}))
+}
+
+func TestMinUp(t *testing.T) {
+	spec := tiers("ABC", "DE")
+	spec.Levels[0].MinUp, spec.Levels[1].MinUp = 2, 2
+	c := New(spec, 0, nil)
+	down := func(names string) string {
+		for _, r := range "ABCDE" {
+			c.SetCheck(string(r), "tcp", !strings.ContainsRune(names, r), "", 0)
+		}
+		return c.Snapshot(0).Level
+	}
+	require.Equal(t, "1", down(""))
+	require.Equal(t, "1", down("A"))
+	require.Equal(t, "2", down("AB"))
+	require.Equal(t, "D", session(t, c, "", Trial{}))
+	require.Equal(t, "1", down("ABD"), "no level reaches its min_up: the first with anybody")
+	require.Equal(t, "C", session(t, c, "", Trial{}))
+	require.Equal(t, "2", down("ABCD"))
+	require.Equal(t, "E", session(t, c, "", Trial{}))
+}
+
+func TestFullLevelGivesWay(t *testing.T) {
+	spec := tiers("AB", "C")
+	for i := range spec.Levels {
+		for j := range spec.Levels[i].Servers {
+			spec.Levels[i].Servers[j].MaxSessions = 1
+		}
+	}
+	c := New(spec, 0, nil)
+	var held []Lease
+	for _, want := range []string{"A", "B", "C"} {
+		lease, err := c.Pick(0, &Trial{})
+		require.NoError(t, err)
+		require.Equal(t, want, lease.Server().Name())
+		held = append(held, lease)
+	}
+	_, err := c.Pick(0, &Trial{})
+	require.ErrorIs(t, err, ErrFull)
+	require.Equal(t, "1", c.Snapshot(0).Level, "full is not out")
+	held[1].Done(0)
+	require.Equal(t, "B", session(t, c, "", Trial{}))
+
+	spec.Queue = true
+	c.Commit(c.Prepare(spec), 0)
+	lease, err := c.Pick(0, &Trial{})
+	require.NoError(t, err)
+	require.Equal(t, "B", lease.Server().Name())
+	held[2].Done(0)
+	_, err = c.Pick(0, &Trial{})
+	require.ErrorIs(t, err, ErrFull, "with a queue the level keeps its sessions")
+}
+
+func TestManualFailback(t *testing.T) {
+	for _, manual := range []bool{false, true} {
+		spec := tiers("A", "B", "C")
+		spec.Manual = manual
+		c := New(spec, 0, nil)
+		c.SetCheck("A", "tcp", false, "", 0)
+		require.Equal(t, "B", session(t, c, "", Trial{}))
+		c.SetCheck("A", "tcp", true, "", 0)
+		if !manual {
+			require.Equal(t, "A", session(t, c, "", Trial{}))
+			continue
+		}
+		require.Equal(t, "B", session(t, c, "", Trial{}))
+		require.True(t, c.Snapshot(0).Held)
+		require.Equal(t, "B✗A", session(t, c, "B", Trial{}), "within a session the order goes on from the top")
+		require.Equal(t, "A", session(t, c, "", Trial{Levels: []int{0, 2}}))
+		c.Commit(c.Prepare(spec), 0)
+		require.Equal(t, "B", session(t, c, "", Trial{}), "a reload is no operator")
+		c.Failback(0)
+		require.Equal(t, "A", session(t, c, "", Trial{}))
+		require.False(t, c.Snapshot(0).Held)
+
+		c.SetCheck("A", "tcp", false, "", 0)
+		c.SetCheck("A", "tcp", true, "", 0)
+		require.Equal(t, "B", session(t, c, "", Trial{}))
+		c.SetCheck("B", "tcp", false, "", 0)
+		require.Equal(t, "A", session(t, c, "", Trial{}), "it failed")
+		c.SetCheck("B", "tcp", true, "", 0)
+		require.Equal(t, "A", session(t, c, "", Trial{}))
+	}
+}
+
+func TestTrialOfManyAttemptsAndReset(t *testing.T) {
+	c := New(tiers("ABCDEFGH"), 0, nil)
+	trial := Trial{Levels: []int{0}, Key: 1, Keyed: true}
+	seen := map[string]bool{}
+	for range 8 {
+		lease, err := c.Pick(0, &trial)
+		require.NoError(t, err)
+		seen[lease.Server().Name()] = true
+		lease.Fail(0)
+	}
+	require.Len(t, seen, 8)
+	require.Equal(t, 8, trial.Attempts())
+	trial.Reset()
+	require.Equal(t, 0, trial.Attempts())
+	require.Equal(t, []int{0}, trial.Levels)
+	require.False(t, trial.Keyed)
+	_, err := c.Pick(0, &trial)
+	require.False(t, errors.Is(err, ErrTries))
+}

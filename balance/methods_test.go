@@ -1,0 +1,169 @@
+package balance
+
+import (
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+	"pgregory.net/rapid"
+)
+
+// shares picks n times and returns each server's share, in percent.
+func shares(t require.TestingT, c *Cluster, n int) map[string]float64 {
+	got := map[string]float64{}
+	for i := range n {
+		lease, err := c.Pick(0, &Trial{Key: mix(uint64(i)), Keyed: true})
+		require.NoError(t, err)
+		got[lease.Server().Name()] += 100 / float64(n)
+		lease.Done(0)
+	}
+	return got
+}
+
+func TestEveryMethodHasAName(t *testing.T) {
+	for m := range methods {
+		got, ok := ParseMethod(m.String())
+		require.True(t, ok)
+		require.Equal(t, m, got)
+		require.NotPanics(t, func() { sequence(t, one(m, 1, 2, 3), 10) })
+	}
+	_, ok := ParseMethod("unknown")
+	require.False(t, ok)
+}
+
+func TestEveryMethodReturnsNoneWhenEveryServerIsAvoided(t *testing.T) {
+	for m := range methods {
+		c := one(m, 1, 2, 0)
+		trial := Trial{Key: 7, Keyed: true}
+		for range 3 {
+			_, err := c.Pick(0, &trial)
+			require.NoError(t, err)
+		}
+		_, err := c.Pick(0, &trial)
+		require.ErrorIs(t, err, ErrTries, "%v", m)
+		for _, name := range []string{"A", "B", "C"} {
+			c.SetOverride(name, Override{State: to(Maint)}, 0)
+		}
+		_, err = c.Pick(0, &Trial{Key: 7, Keyed: true})
+		require.ErrorIs(t, err, ErrNoServer, "%v", m)
+	}
+}
+
+func TestLeastSessionsSharesIdleServersAndAvoidsBusyOnes(t *testing.T) {
+	c := one(LeastSessions, 1, 1)
+	require.Equal(t, "ABABABABAB", sequence(t, c, 10))
+	held, err := c.Pick(0, &Trial{})
+	require.NoError(t, err)
+	require.Equal(t, "A", held.Server().Name())
+	require.Equal(t, "BBBBBBBBBB", sequence(t, c, 10))
+}
+
+func TestLeastSessionsFillsByWeight(t *testing.T) {
+	c := one(LeastSessions, 1, 2, 5)
+	for range 800 {
+		_, err := c.Pick(0, &Trial{})
+		require.NoError(t, err)
+	}
+	for i, want := range []int{100, 200, 500} {
+		require.Equal(t, want, c.Snapshot(0).Levels[0].Servers[i].Sessions)
+	}
+}
+
+func TestRandomSharesByWeight(t *testing.T) {
+	for _, weights := range [][]int{{1, 1, 1, 1, 0}, {1, 2, 5, 0, 8}} {
+		c := one(Random, weights...)
+		c.SetCheck("D", "tcp", false, "", 0)
+		sum := 0
+		for i, w := range weights {
+			if i != 3 {
+				sum += w
+			}
+		}
+		got := shares(t, c, 100000)
+		require.Zero(t, got["D"], "a server that is down is never picked")
+		for i, w := range weights {
+			if name := string(rune('A' + i)); name != "D" {
+				require.InDelta(t, 100*float64(w)/float64(sum), got[name], 0.7)
+			}
+		}
+	}
+}
+
+func TestRandomAvoidsTheBusierOfTwo(t *testing.T) {
+	c := one(Random, 1, 1)
+	for range 1000 {
+		_, err := c.Pick(0, &Trial{})
+		require.NoError(t, err)
+	}
+	require.Equal(t, 500, c.Server("A").Sessions())
+}
+
+func TestFirstFillsOneServerAfterAnother(t *testing.T) {
+	spec := Spec{Method: First, Levels: []LevelSpec{levelOf(1, 1, 1)}}
+	for i := range 3 {
+		spec.Levels[0].Servers[i].MaxSessions = 2
+	}
+	c := New(spec, 0, nil)
+	names := ""
+	for range 5 {
+		lease, err := c.Pick(0, &Trial{})
+		require.NoError(t, err)
+		names += lease.Server().Name()
+	}
+	require.Equal(t, "AABBC", names)
+}
+
+func TestLeastTimePrefersTheQuickAndAsksTheSlowAgain(t *testing.T) {
+	c := one(LeastTime, 1, 1)
+	now := time.Duration(0)
+	serve := func(n int, took map[string]time.Duration) map[string]int {
+		got := map[string]int{}
+		for range n {
+			now += time.Millisecond
+			lease, err := c.Pick(now, &Trial{})
+			require.NoError(t, err)
+			name := lease.Server().Name()
+			got[name]++
+			lease.Established(now, took[name])
+			lease.Done(now)
+		}
+		return got
+	}
+	got := serve(100, map[string]time.Duration{"A": 50 * time.Millisecond, "B": time.Millisecond})
+	require.Less(t, got["A"], 3)
+	now += 2 * time.Minute
+	got = serve(100, map[string]time.Duration{"A": time.Millisecond, "B": 4 * time.Millisecond})
+	require.Greater(t, got["A"], 90, "the one that was slow once is asked again")
+}
+
+func TestLeastTimeWeighsSessionsAndWeight(t *testing.T) {
+	c := one(LeastTime, 1, 3)
+	for _, s := range c.servers {
+		s.connect.add(0, time.Millisecond)
+		s.remeasure()
+	}
+	for range 400 {
+		_, err := c.Pick(0, &Trial{})
+		require.NoError(t, err)
+	}
+	require.Equal(t, 100, c.Server("A").Sessions())
+}
+
+// Fenwick's tree finds the slot that a walk over the steps finds.
+func TestTreeFindsByRunningTotal(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		steps := rapid.SliceOfN(rapid.Int64Range(0, 5), 1, 70).Draw(t, "steps")
+		tree := newTree(len(steps))
+		for i, s := range steps {
+			tree.set(i, 9)
+			tree.set(i, s)
+		}
+		x := int64(0)
+		for i, s := range steps {
+			for range s {
+				require.Equal(t, i, tree.find(x))
+				x++
+			}
+		}
+	})
+}

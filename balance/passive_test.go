@@ -1,0 +1,146 @@
+package balance
+
+import (
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+)
+
+const sec = time.Second
+
+func TestPassiveRecord(t *testing.T) {
+	type step struct {
+		at   time.Duration
+		do   string // f fails, s succeeds, t only time
+		want PassiveState
+	}
+	for name, steps := range map[string][]step{
+		"the third failure trips":           {{0, "f", PassiveUp}, {1 * sec, "f", PassiveUp}, {2 * sec, "f", PassiveFailing}},
+		"failures too far apart do not":     {{0, "f", PassiveUp}, {6 * sec, "f", PassiveUp}, {11 * sec, "f", PassiveUp}, {12 * sec, "f", PassiveUp}, {13 * sec, "f", PassiveFailing}},
+		"at the edge they still do":         {{0, "f", PassiveUp}, {10 * sec, "f", PassiveUp}, {10 * sec, "f", PassiveFailing}},
+		"successes do not clear the count":  {{0, "f", PassiveUp}, {1 * sec, "f", PassiveUp}, {1 * sec, "s", PassiveUp}, {2 * sec, "f", PassiveFailing}},
+		"a full fail_timeout from the trip": {{0, "f", 0}, {0, "f", 0}, {5 * sec, "f", PassiveFailing}, {8 * sec, "f", PassiveFailing}, {15*sec - 1, "t", PassiveFailing}, {15 * sec, "t", PassiveProbation}},
+		"a success during a trip is late":   {{0, "f", 0}, {0, "f", 0}, {0, "f", PassiveFailing}, {1 * sec, "s", PassiveFailing}},
+		"a failure on probation trips":      {{0, "f", 0}, {0, "f", 0}, {0, "f", PassiveFailing}, {10 * sec, "t", PassiveProbation}, {11 * sec, "f", PassiveFailing}, {21*sec - 1, "t", PassiveFailing}, {21 * sec, "t", PassiveProbation}},
+		"a success on probation clears":     {{0, "f", 0}, {0, "f", 0}, {0, "f", PassiveFailing}, {10 * sec, "t", PassiveProbation}, {11 * sec, "s", PassiveUp}, {12 * sec, "f", PassiveUp}, {12 * sec, "f", PassiveUp}, {12 * sec, "f", PassiveFailing}},
+	} {
+		p := passive{maxFails: 3, timeout: 10 * sec}
+		for i, s := range steps {
+			p.ripen(s.at)
+			switch s.do {
+			case "f":
+				p.fail(s.at)
+			case "s":
+				p.success()
+			}
+			require.Equal(t, s.want, p.state, "%s, step %d", name, i)
+		}
+	}
+	off := passive{timeout: sec}
+	for range 100 {
+		off.fail(0)
+	}
+	require.Equal(t, PassiveUp, off.state, "max_fails = 0 switches it off")
+	off = passive{maxFails: 1, timeout: sec}
+	off.fail(0)
+	off.set(0, sec)
+	require.Equal(t, PassiveUp, off.state, "and ends a trip")
+}
+
+// tripping returns a cluster whose servers trip at the n-th failure, for two seconds.
+func tripping(spec Spec, n int, observe func(Event)) *Cluster {
+	for i := range spec.Levels {
+		for j := range spec.Levels[i].Servers {
+			spec.Levels[i].Servers[j].MaxFails, spec.Levels[i].Servers[j].FailTimeout = n, 2*sec
+		}
+	}
+	return New(spec, 0, observe)
+}
+
+// pick picks for a new session.
+func pick(t require.TestingT, c *Cluster, now time.Duration) Lease {
+	lease, err := c.Pick(now, &Trial{})
+	require.NoError(t, err)
+	return lease
+}
+
+func stateOf(c *Cluster, name string) State {
+	for _, l := range c.Snapshot(0).Levels {
+		for _, s := range l.Servers {
+			if s.Name == name {
+				return s.State
+			}
+		}
+	}
+	return 99
+}
+
+func TestTrippedServerIsSkippedThenProbedByOneSession(t *testing.T) {
+	c := tripping(tiers("A", "B"), 3, nil)
+	for i := range 3 {
+		lease := pick(t, c, time.Duration(i))
+		require.Equal(t, "A", lease.Server().Name())
+		lease.Fail(time.Duration(i))
+	}
+	lease := pick(t, c, 1*sec)
+	require.Equal(t, "B", lease.Server().Name())
+	require.Equal(t, Failing, stateOf(c, "A"))
+
+	probe := pick(t, c, 2*sec+2)
+	require.Equal(t, "A", probe.Server().Name())
+	other := pick(t, c, 2*sec+2)
+	require.Equal(t, "B", other.Server().Name(), "one session at a time")
+	probe.Done(2*sec + 3) // the client left: nothing is known
+	probe = pick(t, c, 2*sec+3)
+	require.Equal(t, "A", probe.Server().Name())
+	probe.Fail(2*sec + 4)
+	other = pick(t, c, 4*sec+3)
+	require.Equal(t, "B", other.Server().Name(), "tripped again at once, for the whole time")
+	probe = pick(t, c, 4*sec+4)
+	require.Equal(t, "A", probe.Server().Name())
+	probe.Established(4*sec+5, sec)
+	require.Equal(t, Up, stateOf(c, "A"))
+	other = pick(t, c, 4*sec+5)
+	require.Equal(t, "A", other.Server().Name())
+}
+
+func TestLocalShortageIsNoFailureButIsNotTriedAgain(t *testing.T) {
+	c := tripping(tiers("AB"), 1, nil)
+	var trial Trial
+	a, err := c.Pick(0, &trial)
+	require.NoError(t, err)
+	a.Done(0)
+	b, err := c.Pick(0, &trial)
+	require.NoError(t, err)
+	require.NotEqual(t, a.Server(), b.Server())
+	require.Equal(t, Up, stateOf(c, a.Server().Name()))
+}
+
+func TestFeedbackCountsAsADialWould(t *testing.T) {
+	c := tripping(tiers("AB"), 2, nil)
+	c.Feedback("A", true, 0)
+	c.Feedback("A", true, 1)
+	require.Equal(t, Failing, stateOf(c, "A"))
+	c.Feedback("A", false, 1*sec)
+	require.Equal(t, Failing, stateOf(c, "A"))
+	c.Tick(2*sec + 1)
+	require.Equal(t, Probation, stateOf(c, "A"))
+	c.Feedback("A", false, 2*sec+2)
+	require.Equal(t, Up, stateOf(c, "A"))
+}
+
+func TestFailedDialsLeakNoRoom(t *testing.T) {
+	spec := tiers("A")
+	spec.Levels[0].Servers[0].MaxSessions = 10
+	c := New(spec, 0, nil)
+	for range 1000 {
+		lease := pick(t, c, 0)
+		lease.Fail(0)
+	}
+	for range 10 {
+		pick(t, c, 0)
+	}
+	_, err := c.Pick(0, &Trial{})
+	require.ErrorIs(t, err, ErrFull)
+}

@@ -1,0 +1,110 @@
+package balance
+
+import (
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+)
+
+func unstable(c *Cluster) string {
+	names := ""
+	for _, l := range c.Snapshot(0).Levels {
+		for _, s := range l.Servers {
+			if s.State == Unstable {
+				names += s.Name
+			}
+		}
+	}
+	return names
+}
+
+func TestAllFoundDownInOneRoundSparesTheFirst(t *testing.T) {
+	for _, order := range []string{"ABCD", "DCBA", "BADC", "CADB"} {
+		c := New(tiers("AB", "CD"), 0, nil)
+		for i, r := range order {
+			require.Empty(t, unstable(c))
+			c.SetCheck(string(r), "tcp", false, "", time.Duration(i)*sec)
+		}
+		require.Equal(t, "A", unstable(c), order)
+		require.Equal(t, "AAA", sequence(t, c, 3))
+		require.Equal(t, "1", c.Snapshot(0).Level)
+		c.SetCheck("D", "tcp", true, "", 0)
+		require.Empty(t, unstable(c), "it loses the privilege as soon as any server is up")
+		require.Equal(t, "DD", sequence(t, c, 2))
+	}
+}
+
+func TestTheLastOneToGoDownLaterIsSpared(t *testing.T) {
+	c := New(tiers("ABC"), 0, nil)
+	c.SetCheck("A", "tcp", false, "", 0)
+	c.SetCheck("C", "tcp", false, "", 3600*sec)
+	c.SetCheck("B", "tcp", false, "", 3601*sec)
+	require.Equal(t, "B", unstable(c), "B and C went down in the last round, A an hour before")
+	c.SetOverride("B", Override{State: to(Maint)}, 3700*sec)
+	require.Equal(t, "C", unstable(c), "maint is never overruled")
+	c.SetOverride("C", Override{State: to(Drain)}, 3700*sec)
+	require.Equal(t, "A", unstable(c))
+	c.SetResolved("A", false, 3700*sec)
+	require.Empty(t, unstable(c))
+	_, err := c.Pick(3700*sec, &Trial{})
+	require.ErrorIs(t, err, ErrNoServer)
+}
+
+func TestUnprotectedClusterHasNoServer(t *testing.T) {
+	spec := tiers("AB")
+	spec.Protected = false
+	c := tripping(spec, 1, nil)
+	c.SetCheck("A", "tcp", false, "", 0)
+	lease := pick(t, c, 0)
+	require.Equal(t, "B", lease.Server().Name())
+	lease.Fail(0)
+	require.Empty(t, unstable(c))
+	_, err := c.Pick(0, &Trial{})
+	require.ErrorIs(t, err, ErrNoServer)
+}
+
+func TestTheLastOneToTripIsSparedAndASuccessBringsItBack(t *testing.T) {
+	c := tripping(tiers("AB"), 1, nil)
+	require.Equal(t, "A✗B✗ no attempts left", session(t, c, "AB", Trial{}))
+	require.Equal(t, Failing, stateOf(c, "A"))
+	require.Equal(t, Unstable, stateOf(c, "B"))
+	require.Equal(t, "B✗ no server", session(t, c, "AB", Trial{}))
+	require.Equal(t, "B", session(t, c, "A", Trial{}))
+	require.Equal(t, Up, stateOf(c, "B"))
+}
+
+func TestFailingUnstableServerStaysSo(t *testing.T) {
+	var events []Event
+	c := tripping(tiers("A"), 1, func(e Event) { events = append(events, e) })
+	for now := time.Duration(0); now < 20*sec; now += sec / 2 {
+		lease := pick(t, c, now)
+		lease.Fail(now)
+	}
+	require.Equal(t, Unstable, stateOf(c, "A"))
+	require.Len(t, events, 2, "up to unstable, and empty: %v", events)
+}
+
+func TestLastServerOnProbationServesEverybody(t *testing.T) {
+	c := tripping(tiers("A"), 1, nil)
+	lease := pick(t, c, 0)
+	lease.Fail(0)
+	c.Tick(10 * sec)
+	require.Equal(t, Probation, stateOf(c, "A"))
+	first, second := pick(t, c, 10*sec), pick(t, c, 10*sec)
+	second.Established(10*sec, 1)
+	require.Equal(t, Up, stateOf(c, "A"))
+	first.Done(10 * sec)
+	second.Done(10 * sec)
+	require.Zero(t, c.Snapshot(0).Leases)
+}
+
+func TestListenersOwnLevelsAreProtectedToo(t *testing.T) {
+	c := New(tiers("AB", "C"), 0, nil)
+	c.SetCheck("B", "tcp", false, "", 0)
+	c.SetCheck("A", "tcp", false, "", 0)
+	require.Equal(t, "C", session(t, c, "", Trial{}))
+	require.Empty(t, unstable(c))
+	require.Equal(t, "A", session(t, c, "", Trial{Levels: []int{0}}))
+	require.Equal(t, "A✗ no server", session(t, c, "A", Trial{Levels: []int{0}}))
+}

@@ -1,0 +1,136 @@
+package balance
+
+import (
+	"fmt"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+)
+
+// queued returns a cluster of servers with room for one session each, and a queue.
+func queued(words ...string) (*Cluster, Spec) {
+	spec := tiers(words...)
+	spec.Queue, spec.Protected = true, false
+	for i := range spec.Levels {
+		for j := range spec.Levels[i].Servers {
+			spec.Levels[i].Servers[j].MaxSessions = 1
+		}
+	}
+	return New(spec, 0, nil), spec
+}
+
+// line lets sessions wait and notes who is woken with what.
+type line struct {
+	c       *Cluster
+	waiters map[string]*Waiter
+	story   string
+}
+
+func (l *line) wait(name string, trial *Trial) {
+	w := &Waiter{}
+	if l.waiters == nil {
+		l.waiters = map[string]*Waiter{}
+	}
+	l.waiters[name] = w
+	l.c.Wait(0, trial, w, func() {
+		if s := w.Lease.Server(); s != nil {
+			l.story += fmt.Sprintf("%s:%s ", name, s.Name())
+		} else {
+			l.story += name + ":– "
+		}
+	})
+}
+
+func TestQueueIsServedInOrderOfArrival(t *testing.T) {
+	c, _ := queued("AB")
+	a, b := pick(t, c, 0), pick(t, c, 0)
+	l := &line{c: c}
+	for _, name := range []string{"1", "2", "3"} {
+		_, err := c.Pick(0, &Trial{})
+		require.ErrorIs(t, err, ErrFull)
+		l.wait(name, &Trial{})
+	}
+	require.Equal(t, 3, c.Snapshot(0).Waiting)
+	b.Done(0)
+	require.Equal(t, "1:B ", l.story)
+	_, err := c.Pick(0, &Trial{})
+	require.ErrorIs(t, err, ErrFull, "a newcomer does not overtake")
+	a.Fail(0)
+	require.Equal(t, "1:B 2:A ", l.story)
+	require.Equal(t, 2, c.Snapshot(0).Leases)
+	l.waiters["1"].Lease.Done(0)
+	require.Equal(t, "1:B 2:A 3:B ", l.story)
+}
+
+func TestWaitingEndsAtOnceIfThereIsRoom(t *testing.T) {
+	c, _ := queued("A")
+	a := pick(t, c, 0)
+	_, err := c.Pick(0, &Trial{})
+	require.ErrorIs(t, err, ErrFull)
+	a.Done(0) // between the pick and the wait
+	l := &line{c: c}
+	l.wait("1", &Trial{})
+	require.Equal(t, "1:A ", l.story)
+}
+
+func TestLeavingTheQueue(t *testing.T) {
+	c, _ := queued("A")
+	a := pick(t, c, 0)
+	l := &line{c: c}
+	for _, name := range []string{"1", "2", "3"} {
+		l.wait(name, &Trial{})
+	}
+	c.Leave(l.waiters["2"], 0)
+	a.Done(0)
+	require.Equal(t, "1:A ", l.story)
+	c.Leave(l.waiters["1"], 0) // the grant raced with the client's leaving
+	require.Equal(t, "1:A 3:A ", l.story)
+	l.waiters["3"].Lease.Done(0)
+	c.Leave(l.waiters["3"], 0)
+	require.Zero(t, c.Snapshot(0).Leases)
+	require.Zero(t, c.Snapshot(0).Waiting)
+}
+
+func TestLiftedLimitServesThoseWhoWait(t *testing.T) {
+	c, spec := queued("A")
+	pick(t, c, 0)
+	l := &line{c: c}
+	for _, name := range []string{"1", "2", "3"} {
+		l.wait(name, &Trial{})
+	}
+	c.SetOverride("A", Override{MaxSessions: to(2)}, 0)
+	require.Equal(t, "1:A ", l.story)
+	c.SetOverride("A", Override{}, 0)
+	spec.Levels[0].Servers[0].MaxSessions = 0
+	c.Commit(c.Prepare(spec), 0)
+	require.Equal(t, "1:A 2:A 3:A ", l.story)
+}
+
+func TestThoseWhoWaitGoElsewhereOrLearnThatAllIsGone(t *testing.T) {
+	c, _ := queued("A", "B")
+	pick(t, c, 0)
+	l := &line{c: c}
+	l.wait("1", &Trial{})
+	l.wait("2", &Trial{})
+	c.SetCheck("A", "tcp", false, "", 0)
+	require.Equal(t, "1:B ", l.story, "the level gave way")
+	c.SetCheck("B", "tcp", false, "", 0)
+	require.Equal(t, "1:B 2:– ", l.story)
+	_, err := c.Pick(0, &Trial{})
+	require.ErrorIs(t, err, ErrNoServer)
+}
+
+func TestWhoeverMayUseItGetsIt(t *testing.T) {
+	c, _ := queued("A", "B")
+	a, err := c.Pick(0, &Trial{Levels: []int{0}})
+	require.NoError(t, err)
+	b, err := c.Pick(0, &Trial{Levels: []int{1}})
+	require.NoError(t, err)
+	l := &line{c: c}
+	l.wait("1", &Trial{Levels: []int{0}})
+	l.wait("2", &Trial{Levels: []int{1}})
+	b.Done(0)
+	require.Equal(t, "2:B ", l.story)
+	a.Done(0)
+	require.Equal(t, "2:B 1:A ", l.story)
+}

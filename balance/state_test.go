@@ -1,0 +1,103 @@
+package balance
+
+import (
+	"testing"
+
+	"github.com/stretchr/testify/require"
+)
+
+func TestStateTruthTable(t *testing.T) {
+	bad := []Verdict{{ID: "mysql", Up: true}, {ID: "tcp", Reason: "refused"}}
+	for _, test := range []struct {
+		name   string
+		layers Layers
+		want   Finding
+	}{
+		{"nothing said", Layers{}, Finding{}},
+		{"configured maint", Layers{Configured: Maint}, Finding{InMaint, ByConfiguration, ""}},
+		{"configured drain", Layers{Configured: Drain}, Finding{Draining, ByConfiguration, ""}},
+		{"override of maint over everything", Layers{Configured: Drain, Override: Override{State: to(Maint), Note: "disk"}, Agent: AgentAdvice{Admin: Drain, Down: true}, Checks: bad, Unresolved: true}, Finding{InMaint, ByOverride, "disk"}},
+		{"override of drain lifts a configured maint", Layers{Configured: Maint, Override: Override{State: to(Drain)}}, Finding{Draining, ByOverride, ""}},
+		{"override of ready lifts a configured maint", Layers{Configured: Maint, Override: Override{State: to(Ready)}}, Finding{}},
+		{"override of ready stands before the agent's drain", Layers{Override: Override{State: to(Ready)}, Agent: AgentAdvice{Admin: Drain}}, Finding{}},
+		{"override of ready lifts no verdict", Layers{Configured: Maint, Override: Override{State: to(Ready)}, Checks: bad}, Finding{Down, ByChecks, "tcp: refused"}},
+		{"agent's ready lifts no maint", Layers{Override: Override{State: to(Maint)}, Agent: AgentAdvice{Admin: Ready}}, Finding{InMaint, ByOverride, ""}},
+		{"agent's maint", Layers{Agent: AgentAdvice{Admin: Maint, Reason: "backup"}}, Finding{InMaint, ByAgent, "backup"}},
+		{"agent's maint over a configured drain", Layers{Configured: Drain, Agent: AgentAdvice{Admin: Maint}}, Finding{InMaint, ByAgent, ""}},
+		{"agent's drain", Layers{Agent: AgentAdvice{Admin: Drain}}, Finding{Draining, ByAgent, ""}},
+		{"override of weight alone leaves the agent's drain", Layers{Override: Override{Weight: to(3)}, Agent: AgentAdvice{Admin: Drain}}, Finding{Draining, ByAgent, ""}},
+		{"drain over unresolved", Layers{Configured: Drain, Unresolved: true}, Finding{Draining, ByConfiguration, ""}},
+		{"unresolved over down", Layers{Unresolved: true, Checks: bad}, Finding{Unresolved, ByResolver, ""}},
+		{"agent's down over the checks'", Layers{Agent: AgentAdvice{Down: true, Reason: "full"}, Checks: bad}, Finding{Down, ByAgent, "full"}},
+		{"one check of two fails", Layers{Checks: bad}, Finding{Down, ByChecks, "tcp: refused"}},
+		{"all checks pass", Layers{Checks: bad[:1]}, Finding{}},
+		{"down over failing", Layers{Checks: bad, Passive: PassiveFailing}, Finding{Down, ByChecks, "tcp: refused"}},
+		{"failing", Layers{Passive: PassiveFailing, PassiveReason: "3 failures"}, Finding{Failing, ByPassive, "3 failures"}},
+		{"probation", Layers{Passive: PassiveProbation}, Finding{Probation, ByPassive, ""}},
+		{"maint over failing", Layers{Configured: Maint, Passive: PassiveFailing}, Finding{InMaint, ByConfiguration, ""}},
+	} {
+		require.Equal(t, test.want, test.layers.State(), test.name)
+	}
+}
+
+func TestOnlyThreeStatesServe(t *testing.T) {
+	for s := Up; s <= Unstable; s++ {
+		require.Equal(t, s == Up || s == Probation || s == Unstable, s.Eligible(), s.String())
+	}
+}
+
+func TestWeightLayers(t *testing.T) {
+	for _, test := range []struct {
+		name       string
+		layers     Layers
+		configured int
+		want       int
+	}{
+		{"configured", Layers{}, 10, 10},
+		{"half", Layers{Agent: AgentAdvice{Percent: to(50)}}, 10, 5},
+		{"rounded to the nearest", Layers{Agent: AgentAdvice{Percent: to(33)}}, 10, 3},
+		{"rounded up from the middle", Layers{Agent: AgentAdvice{Percent: to(50)}}, 5, 3},
+		{"never from something to nothing", Layers{Agent: AgentAdvice{Percent: to(1)}}, 10, 1},
+		{"nought percent is nothing", Layers{Agent: AgentAdvice{Percent: to(0)}}, 10, 0},
+		{"of nothing is nothing", Layers{Agent: AgentAdvice{Percent: to(100)}}, 0, 0},
+		{"more than all", Layers{Agent: AgentAdvice{Percent: to(300)}}, 10, 30},
+		{"an absolute word stands before a percentage", Layers{Agent: AgentAdvice{Percent: to(50), Weight: to(7)}}, 10, 7},
+		{"an override stands before the agent", Layers{Override: Override{Weight: to(4)}, Agent: AgentAdvice{Weight: to(7)}}, 10, 4},
+		{"an override of nothing", Layers{Override: Override{Weight: to(0)}}, 10, 0},
+	} {
+		require.Equal(t, test.want, test.layers.weight(test.configured), test.name)
+	}
+}
+
+func TestMaintStaysWhateverChecksSay(t *testing.T) {
+	c := one(Wrr, 1, 1)
+	c.SetOverride("A", Override{State: to(Maint)}, 0)
+	for i, up := range []bool{true, false, true, false} {
+		c.SetCheck("A", "tcp", up, "", 0)
+		c.Tick(60e9 * 1)
+		require.Equal(t, InMaint, c.Snapshot(0).Levels[0].Servers[0].State, "verdict %d", i)
+	}
+}
+
+func TestDroppedCheckNoLongerCounts(t *testing.T) {
+	c := one(Wrr, 1, 1)
+	c.SetCheck("A", "tcp", false, "", 0)
+	before := c.Snapshot(0)
+	c.SetCheck("A", "http", true, "", 0)
+	c.DropCheck("A", "tcp")
+	require.Equal(t, Up, c.Snapshot(0).Levels[0].Servers[0].State)
+	require.Equal(t, []Verdict{{ID: "tcp"}}, before.Levels[0].Servers[0].Layers.Checks, "a snapshot stays what it was")
+}
+
+func TestWordsAboutUnknownServersArePassedOver(t *testing.T) {
+	c := one(Wrr, 1)
+	require.NotPanics(t, func() {
+		c.SetCheck("Z", "tcp", false, "", 0)
+		c.DropCheck("Z", "tcp")
+		c.SetOverride("Z", Override{}, 0)
+		c.SetAgent("Z", AgentAdvice{}, 0)
+		c.SetResolved("Z", false, 0)
+		c.Feedback("Z", true, 0)
+	})
+	require.Nil(t, c.Server("Z"))
+}
