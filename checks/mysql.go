@@ -158,29 +158,17 @@ func (o MySQL) login(ctx context.Context, t Target, password string, secure *tls
 	conn, err := connector.Connect(ctx)
 	report := Report{Detail: wire.detail()}
 	if err != nil {
-		return report, o.redacted("login", wire.explain(err), password)
+		return report, fmt.Errorf("login: %w", wire.explain(err, password))
 	}
 	defer conn.Close()
-	session := &mysqlSession{conn: conn}
+	session := &mysqlSession{conn: conn, explain: func(err error) error { return wire.explain(err, password) }}
 	if err := o.examine(ctx, session); err != nil {
-		return report, o.redacted("", wire.explain(err), password)
+		return report, err
 	}
 	if session.role != "" {
 		report.Detail += ", " + session.role
 	}
 	return report, nil
-}
-
-// redacted puts the subject before an error, and takes the password out of what a server said.
-func (o MySQL) redacted(subject string, err error, password string) error {
-	var refused *driver.MySQLError
-	if errors.As(err, &refused) {
-		err = &mysqlError{code: refused.Number, text: redact(refused.Message, password)}
-	}
-	if subject != "" {
-		return fmt.Errorf("%s: %w", subject, err)
-	}
-	return err
 }
 
 // mysqlWire is the driver's connection. It limits what is read, remembers the beginning and what it ended with, and is
@@ -223,11 +211,15 @@ func (w *mysqlWire) detail() string {
 	return ""
 }
 
-// explain replaces the driver's generic errors with what happened on the wire.
-func (w *mysqlWire) explain(err error) error {
+// explain replaces the driver's generic errors with what happened on the wire, and takes the password out of what the
+// server said.
+func (w *mysqlWire) explain(err error, password string) error {
 	var refused *driver.MySQLError
-	if errors.As(err, &refused) || w.exchange == nil {
-		return err
+	if errors.As(err, &refused) {
+		return &mysqlError{code: refused.Number, text: redact(refused.Message, password)}
+	}
+	if w.exchange == nil {
+		return err // not even connected
 	}
 	if w.last != nil {
 		err = w.last

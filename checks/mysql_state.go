@@ -9,14 +9,13 @@ import (
 	"strconv"
 	"strings"
 	"time"
-
-	driver "github.com/go-sql-driver/mysql"
 )
 
 // mysqlSession asks a server questions after the login.
 type mysqlSession struct {
-	conn sqldriver.Conn
-	role string // what was found out for the report
+	conn    sqldriver.Conn
+	explain func(error) error // makes an error of the driver fit to be told
+	role    string            // what was found out for the report
 }
 
 // row is one row of a result, by lower-case column name. NULL is absent.
@@ -30,7 +29,7 @@ func (s *mysqlSession) ask(ctx context.Context, query string) (rows []row, colum
 	}
 	result, err := q.QueryContext(ctx, query, nil)
 	if err != nil {
-		return nil, nil, err
+		return nil, nil, s.explain(err)
 	}
 	columns = result.Columns()
 	for i := range columns {
@@ -42,7 +41,7 @@ func (s *mysqlSession) ask(ctx context.Context, query string) (rows []row, colum
 			if errors.Is(err, io.EOF) {
 				break
 			}
-			return nil, nil, err
+			return nil, nil, s.explain(err)
 		}
 		r := row{}
 		for i, v := range values {
@@ -56,7 +55,10 @@ func (s *mysqlSession) ask(ctx context.Context, query string) (rows []row, colum
 		}
 		rows = append(rows, r)
 	}
-	return rows, columns, result.Close()
+	if err := result.Close(); err != nil {
+		return nil, nil, s.explain(err)
+	}
+	return rows, columns, nil
 }
 
 // examine asks what the options ask for.
@@ -106,8 +108,8 @@ const noSuchStatement = 1064
 // replicating fails on a replica that does not run or lags behind and, if must is set, on a server that is no replica.
 func (s *mysqlSession) replicating(ctx context.Context, must bool, maxLag time.Duration) error {
 	rows, _, err := s.ask(ctx, "SHOW REPLICA STATUS")
-	var refused *driver.MySQLError
-	if errors.As(err, &refused) && refused.Number == noSuchStatement {
+	var refused *mysqlError
+	if errors.As(err, &refused) && refused.code == noSuchStatement {
 		rows, _, err = s.ask(ctx, "SHOW SLAVE STATUS")
 	}
 	if err != nil {

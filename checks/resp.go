@@ -88,11 +88,11 @@ func (r *resp) line() ([]byte, error) {
 				return nil, &oddReply{errors.New("empty line"), text[:i+1]}
 			}
 			return line, nil
-		case len(text) >= maxLine:
-			return nil, &oddReply{fmt.Errorf("line too long (over %d bytes)", maxLine), text}
 		case len(text) > 0 && bytes.IndexByte([]byte("+-:$*"), text[0]) < 0:
 			// Nothing that could follow makes this a reply.
 			return nil, &oddReply{errors.New("not a Redis reply"), text}
+		case len(text) >= maxLine:
+			return nil, &oddReply{fmt.Errorf("line too long (over %d bytes)", maxLine), text}
 		}
 		if err := r.more(); err != nil {
 			return nil, err

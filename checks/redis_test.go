@@ -1,0 +1,238 @@
+package checks
+
+import (
+	"context"
+	"net"
+	"os"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"weir/internal/nettest"
+)
+
+const pingWire = "*1\r\n$4\r\nPING\r\n"
+
+// bulk is a string as Redis sends one.
+func bulk(s string) string {
+	return "$" + itoa(len(s)) + "\r\n" + s + "\r\n"
+}
+
+func itoa(n int) string {
+	digits := ""
+	for ; n > 9; n /= 10 {
+		digits = string(rune('0'+n%10)) + digits
+	}
+	return string(rune('0'+n)) + digits
+}
+
+// redisSaying is a host that answers PING with one thing and INFO with another.
+func redisSaying(ping, info string) nettest.Handler {
+	return script([2]string{"PING\r\n", ping}, [2]string{"INFO\r\n", info})
+}
+
+func TestRedisReplies(t *testing.T) {
+	primary := bulk("# Server\r\nredis_version:7.0.15\r\n# Replication\r\nrole:master\r\nloading:0\r\n")
+	replica := func(link, ago string) string {
+		return bulk("redis_version:7.0.15\r\nrole:slave\r\nmaster_link_status:" + link + "\r\nmaster_last_io_seconds_ago:" + ago + "\r\n")
+	}
+	for _, c := range []struct {
+		name       string
+		o          Redis
+		ping, info string
+		want       string // the error
+		detail     string
+	}{
+		{"primary", Redis{}, "+PONG\r\n", primary, "", "redis 7.0.15, primary"},
+		{"primary wanted", Redis{Role: "primary", MaxLag: time.Second}, "+PONG\r\n", primary, "", ""},
+		{"replica wanted", Redis{Role: "replica"}, "+PONG\r\n", primary, `role: expected replica, got "primary"`, ""},
+		{"replica", Redis{}, "+PONG\r\n", replica("up", "3"), "", "redis 7.0.15, replica, link up, lag 3s"},
+		{"replica, not primary", Redis{Role: "primary"}, "+PONG\r\n", replica("up", "3"), `role: expected primary, got "replica"`, ""},
+		{"replica near enough", Redis{MaxLag: 3 * time.Second}, "+PONG\r\n", replica("up", "3"), "", ""},
+		{"replica too far", Redis{MaxLag: 2 * time.Second}, "+PONG\r\n", replica("up", "3"), "replication: expected a lag of at most 2s, got 3s", ""},
+		{"replica with odd lag", Redis{MaxLag: 2 * time.Second}, "+PONG\r\n", replica("up", "-1"), "got none told", ""},
+		{"replica alone", Redis{}, "+PONG\r\n", replica("down", "-1"), "replication: the link to the primary is down", "redis 7.0.15, replica, link down"},
+		{"replica alone, accepted", Redis{AllowStale: true}, "+PONG\r\n", replica("down", "-1"), "", ""},
+		{"loading, by INFO", Redis{}, "+PONG\r\n", bulk("loading:1\r\n"), "loading its data", ""},
+		{"valkey", Redis{}, "+PONG\r\n", bulk("redis_version:7.2.4\r\nvalkey_version:8.0.1\r\nrole:master\r\n"), "", "valkey 8.0.1, primary"},
+		{"error", Redis{}, "-ERR x\r\n", "", `PING: the server said "ERR x"`, ""},
+		{"noauth", Redis{}, "-NOAUTH Authentication required.\r\n", "", `PING: the server said "NOAUTH Authentication required."`, ""},
+		{"loading", Redis{}, "-LOADING Redis is loading the dataset in memory\r\n", "", "LOADING", ""},
+		{"masterdown", Redis{}, "-MASTERDOWN Link with MASTER is down\r\n", "", "MASTERDOWN", ""},
+		{"control characters", Redis{}, "-ERR \x1b[31m\x00\xff\r\n", "", `"ERR \x1b[31m\x00\xff"`, ""},
+		{"wrong word", Redis{}, "+PANG\r\n", "", `PING: wrong reply: expected "PONG", got "PANG"`, ""},
+		{"no INFO allowed", Redis{}, "+PONG\r\n", "-NOPERM no\r\n", "", "answers PING, not INFO"},
+		{"no INFO, but needed", Redis{Role: "primary"}, "+PONG\r\n", "-NOPERM no\r\n", `INFO: the server said "NOPERM no"`, ""},
+		{"INFO that is none", Redis{}, "+PONG\r\n", "<html>", `INFO: not a Redis reply: expected a Redis reply, got "<html>"`, ""},
+		{"INFO too large", Redis{}, "+PONG\r\n", "$70000\r\n", "INFO: reply too large (over 65536 bytes)", ""},
+		{"INFO with a mad length", Redis{}, "+PONG\r\n", "$-99999999999999999999\r\n", "INFO: wrong length", ""},
+		{"INFO cut short", Redis{}, "+PONG\r\n", "$100\r\nredis_ver", `INFO: connection closed by the server: expected a Redis reply, got "redis_ver"`, ""},
+		{"role of its own", Redis{}, "+PONG\r\n", bulk("role:sentinel\x1b\r\n"), "", "sentinel?"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			h := nettest.Start(t, redisSaying(c.ping, c.info))
+			report, err := check(t, c.o, h.Addr())
+			if c.want != "" {
+				require.ErrorContains(t, err, c.want)
+			} else {
+				require.NoError(t, err)
+			}
+			if c.detail != "" {
+				require.Equal(t, c.detail, report.Detail)
+			}
+		})
+	}
+}
+
+func TestRedisHostileHosts(t *testing.T) {
+	for _, c := range []struct {
+		name string
+		host nettest.Handler
+		want string
+	}{
+		{"silent", nettest.Silent, "PING: timed out"},
+		{"closes", script([2]string{"PING\r\n", ""}), "PING: connection closed by the server"},
+		{"closes in the middle", script([2]string{"PING\r\n", "+PO"}), `PING: connection closed by the server: expected a Redis reply, got "+PO"`},
+		{"endless line", endless("+", "A"), `PING: line too long (over 512 bytes): expected a Redis reply, got "+AAAA`},
+		{"garbage", endless("", "\x00\xff"), `PING: not a Redis reply: expected a Redis reply, got "\x00\xff`},
+		{"another protocol", nettest.Say("HTTP/1.1 400 Bad Request\r\n"), `got "HTTP/1.1 400 Bad Request`},
+		{"empty lines", endless("", "\r\n"), "PING: empty line"},
+		{"dripping", pieces(60*time.Millisecond, strings.Split(strings.Repeat("+ ", 50), " ")...), "PING: timed out"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
+			h := nettest.Start(t, c.host)
+			_, err := checkWithin(t, Redis{}, Target{Address: h.Addr()}, 400*time.Millisecond)
+			require.ErrorContains(t, err, c.want)
+		})
+	}
+}
+
+func TestRedisSaysNothingButPingFirst(t *testing.T) {
+	var h heard
+	host := nettest.Start(t, scripted(&h, [2]string{"PING\r\n", "+PONG\r\n"}))
+	_, err := check(t, Redis{}, host.Addr())
+	require.NoError(t, err, "a server that does not answer INFO is none the worse for it")
+	require.Equal(t, pingWire, h.String())
+}
+
+func TestRedisEarlyErrorIsTold(t *testing.T) {
+	h := nettest.Start(t, nettest.Say("-ERR max number of clients reached\r\n"))
+	_, err := check(t, Redis{}, h.Addr())
+	require.ErrorContains(t, err, "max number of clients reached")
+}
+
+func TestRedisPasswordIsNowhereToBeSeen(t *testing.T) {
+	const password = "s3cr3t \"pass\""
+	file := filepath.Join(t.TempDir(), "password")
+	require.NoError(t, os.WriteFile(file, []byte(password+"\n"), 0o600))
+	t.Setenv("WEIR_TEST_PASSWORD", password)
+	for _, s := range []Secret{{Value: password}, {File: file}, {Env: "WEIR_TEST_PASSWORD"}} {
+		require.NotContains(t, s.String()+s.GoString(), "s3cr3t")
+		for name, host := range map[string]nettest.Handler{
+			"echo": nettest.Echo,
+			"repeats it in an error": func(_ context.Context, c *net.TCPConn) {
+				_, _ = c.Read(make([]byte, 1000))
+				_, _ = c.Write([]byte("-WRONGPASS " + password + " is wrong\r\n"))
+			},
+			"says it first":    nettest.Say(password + "\r\n"),
+			"says half of it":  thenSilent("+s3cr3t"),
+			"says it and ends": nettest.Say("+" + password),
+		} {
+			h := nettest.Start(t, host)
+			_, err := checkWithin(t, Redis{User: "u", Password: s}, Target{Address: h.Addr()}, 300*time.Millisecond)
+			require.Error(t, err, name)
+			require.NotContains(t, err.Error(), "s3cr3t", name)
+		}
+	}
+	_, err := Redis{Password: Secret{File: filepath.Join(t.TempDir(), "none")}}.Monitor()
+	require.ErrorIs(t, err, os.ErrNotExist)
+	_, err = Redis{Password: Secret{Env: "WEIR_TEST_NONE"}}.Monitor()
+	require.ErrorContains(t, err, "password_env: WEIR_TEST_NONE is not set")
+	_, err = Redis{Role: "master"}.Monitor()
+	require.ErrorContains(t, err, `want primary or replica, got "master"`)
+}
+
+func TestRedisReal(t *testing.T) {
+	primary := nettest.StartRedis(t)
+	host, port, err := net.SplitHostPort(primary.Addr())
+	require.NoError(t, err)
+	report, err := check(t, Redis{Role: "primary"}, primary.Addr())
+	require.NoError(t, err)
+	require.Regexp(t, `^(redis|valkey) [0-9.]+, primary$`, report.Detail)
+
+	replica := nettest.StartRedis(t, "--replicaof", host, port)
+	nettest.Wait(t, 10*time.Second, "the replica to follow", func() bool {
+		_, err = check(t, Redis{Role: "replica", MaxLag: time.Minute}, replica.Addr())
+		return err == nil
+	})
+	_, err = check(t, Redis{Role: "primary"}, replica.Addr())
+	require.ErrorContains(t, err, "role: expected primary")
+
+	tell(t, primary.Addr(), "CONFIG", "SET", "requirepass", "secret")
+	_, err = check(t, Redis{}, primary.Addr())
+	require.ErrorContains(t, err, "NOAUTH")
+	_, err = check(t, Redis{Password: Secret{Value: "secret"}}, primary.Addr())
+	require.NoError(t, err)
+	_, err = check(t, Redis{User: "default", Password: Secret{Value: "secret"}}, primary.Addr())
+	require.NoError(t, err)
+	_, err = check(t, Redis{Password: Secret{Value: "wrong"}}, primary.Addr())
+	require.ErrorContains(t, err, "AUTH: the server said \"WRONGPASS")
+
+	// A stopped process is what a hung one looks like from here.
+	require.NoError(t, syscall.Kill(primary.PID(), syscall.SIGSTOP))
+	_, err = checkWithin(t, Redis{Password: Secret{Value: "secret"}}, Target{Address: primary.Addr()}, 300*time.Millisecond)
+	require.NoError(t, syscall.Kill(primary.PID(), syscall.SIGCONT))
+	require.ErrorIs(t, err, context.DeadlineExceeded)
+
+	primary.Kill()
+	_, err = check(t, Redis{}, primary.Addr())
+	require.ErrorIs(t, err, syscall.ECONNREFUSED)
+	nettest.Wait(t, 10*time.Second, "the replica to notice", func() bool {
+		_, err = check(t, Redis{}, replica.Addr())
+		return err != nil
+	})
+	require.ErrorContains(t, err, "the link to the primary is down")
+	_, err = check(t, Redis{AllowStale: true}, replica.Addr())
+	require.NoError(t, err)
+}
+
+// tell sends a command to a server.
+func tell(t *testing.T, address string, words ...string) {
+	t.Helper()
+	conn := nettest.Dial(t, address)
+	r := &resp{reply{from: conn}}
+	_, err := r.call(conn, maxReply, words...)
+	require.NoError(t, err)
+}
+
+func FuzzRedisReply(f *testing.F) {
+	for _, seed := range []string{
+		"+PONG\r\n", "-ERR x\r\n", ":1\r\n", "$5\r\nhello\r\n", "$-1\r\n", "$99999999999\r\n", "*1\r\n", "\r\n", "+", "$3\r\nab",
+		"+PONG\r\n" + bulk("redis_version:7\r\nrole:slave\r\nmaster_link_status:down\r\nmaster_last_io_seconds_ago:99999999999999999999\r\n"),
+		strings.Repeat("+", 2000),
+	} {
+		f.Add([]byte(seed))
+	}
+	f.Fuzz(func(t *testing.T, said []byte) {
+		r := &resp{reply{from: strings.NewReader(string(said))}}
+		for range 100 {
+			value, err := r.next(maxReply)
+			if err != nil {
+				if len(err.Error()) > 8*maxQuote {
+					t.Fatalf("an error of %d bytes", len(err.Error()))
+				}
+				return
+			}
+			info := parseInfo(value)
+			_ = Redis{MaxLag: time.Second}.judge(info)
+			if strings.ContainsAny(info.String(), "\r\n\x00\x1b") {
+				t.Fatalf("not fit to be shown: %q", info)
+			}
+		}
+	})
+}
