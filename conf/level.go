@@ -9,7 +9,7 @@ func levelKeys() []key[levelDraft] {
 		scalar("try", integer(0, most), "0", func(l *levelDraft) *int { return &l.Try },
 			"Failed attempts inside the level before the next one; 0 = every server once.").called("tries", "retries"),
 		{
-			name: "servers", form: "list of servers", usual: "[]", words: []string{"server", "targets", "nodes", "hosts", "endpoints", "backends", "upstreams"},
+			name: "servers", form: "list of servers", usual: "[]", words: []string{"server", "targets", "nodes", "hosts", "endpoints"},
 			doc:    "The servers, as strings (`\"10.0.0.2:6379 weight=5\"`) or tables (`{ address = \"10.0.0.2:6379\", weight = 5 }`). May be empty.",
 			decode: decodeServers,
 		},

@@ -20,7 +20,7 @@ func listenerKeys() []key[listenerDraft] {
 		scalar("protocol", protocolText(), "tcp", func(l *listenerDraft) *string { return &field(l).Protocol },
 			"`tcp`."),
 		scalar("cluster", nameText(), "", func(l *listenerDraft) *string { return &field(l).Cluster },
-			"The cluster that serves.").required().called("backend", "default_backend", "pool", "upstream", "proxy_pass", "service"),
+			"The cluster that serves.").required().called("proxy_pass", "service"),
 		{
 			name: "levels", form: "list", usual: "[]",
 			doc: "The cluster's levels to try, in this order: names, or numbers counted from 1. Empty = all, in the order of the file.",

@@ -75,10 +75,10 @@ func rootKeys() []key[draft] {
 			l := listenerDraft{node: n}
 			decodeTable(d, n, d.schema.listener, &l)
 			into.listeners = append(into.listeners, l)
-		}).called("listen", "listeners", "frontend", "bind", "server", "vserver", "entrypoint"),
+		}).called("listen", "listeners", "bind", "server", "vserver", "entrypoint"),
 		{
 			name: "cluster", form: "tables by name", doc: "What serves: one `[cluster.NAME]` table for each cluster.",
-			words:  []string{"clusters", "backend", "backends", "pool", "pools", "upstream", "upstreams"},
+			words:  []string{"clusters"},
 			decode: decodeClusters,
 		},
 	}

@@ -209,7 +209,7 @@ func (s *survey) value(n *unstable.Node, base, fallback int, path []string) *pla
 	switch n.Kind {
 	case unstable.Array:
 		for it := n.Children(); it.Next(); {
-			c.items = append(c.items, s.value(it.Node(), base, at, append(path, fmt.Sprintf("[%d]", len(c.items)))))
+			c.items = append(c.items, s.value(it.Node(), base, s.listStart(it.Node(), base, at), append(path, fmt.Sprintf("[%d]", len(c.items)))))
 		}
 	case unstable.InlineTable:
 		c.form = placeInline
@@ -224,6 +224,25 @@ func (s *survey) value(n *unstable.Node, base, fallback int, path []string) *pla
 		// A key inside may be dotted; from outside nothing may be added.
 	}
 	return c
+}
+
+// listStart is the offset of a list in a list, the bracket before its first element; of an empty one, that of the list
+// around it.
+func (s *survey) listStart(n *unstable.Node, base, around int) int {
+	for e := n; e.Kind == unstable.Array; e = e.Child() {
+		first := e.Child()
+		if first == nil {
+			return around
+		}
+		if first.Raw.Length > 0 {
+			at := base + int(first.Raw.Offset)
+			for ; e != n; n = n.Child() { // one bracket more for each level between
+				at = max(0, bytes.LastIndexByte(s.file.text[:at], '['))
+			}
+			return max(around, bytes.LastIndexByte(s.file.text[:at], '['))
+		}
+	}
+	return around
 }
 
 // valueStart is the offset of the value that follows the key at off.
