@@ -1,0 +1,120 @@
+package checks
+
+import (
+	"context"
+	"io"
+	"net"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"weir/agentcheck"
+	"weir/internal/nettest"
+)
+
+func TestAgent(t *testing.T) {
+	h := nettest.Start(t, nettest.Say("75%,maxconn:30,maint,down #disk\n"))
+	report, err := check(t, Agent{}, h.Addr())
+	require.NoError(t, err)
+	require.Equal(t, &agentcheck.Advice{
+		Health: agentcheck.HealthDown, Word: "down", Admin: agentcheck.AdminMaint,
+		Weight:      agentcheck.Weight{Kind: agentcheck.WeightPercent, Value: 75},
+		MaxSessions: 30, HasMaxSessions: true, Text: "disk",
+	}, report.Advice)
+	require.Equal(t, "maint 75% maxconn:30 down #disk", report.Detail)
+}
+
+func TestAgentSendIsVerbatim(t *testing.T) {
+	var h heard
+	host := nettest.Start(t, scripted(&h, [2]string{"pouet\n", "up\n"}))
+	report, err := check(t, Agent{Send: []byte("pouet\n")}, host.Addr())
+	require.NoError(t, err)
+	require.Equal(t, "up", report.Detail)
+	require.Equal(t, "pouet\n", h.String())
+}
+
+func TestAgentWithoutAdvice(t *testing.T) {
+	for _, c := range []struct {
+		name string
+		host nettest.Handler
+		want string
+	}{
+		{"silent", nettest.Silent, "no advice: timed out"},
+		{"closes", nettest.Say(""), "no advice: empty agent reply"},
+		{"incomplete", nettest.Say("up"), "no advice: agent reply without a line end"},
+		{"a gigabyte", endless("", "up "), "no advice: agent reply without a line end in its first 1024 bytes"},
+		{"1,025 bytes", nettest.Say(strings.Repeat("a", 1025)), "in its first 1024 bytes"},
+		{"dripping", nettest.Trickle(100, 50*time.Millisecond), "no advice: "},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
+			h := nettest.Start(t, c.host)
+			report, err := checkWithin(t, Agent{}, Target{Address: h.Addr()}, 300*time.Millisecond)
+			require.ErrorContains(t, err, c.want)
+			require.Nil(t, report.Advice)
+		})
+	}
+}
+
+func TestAgentAnswersBeforeItListens(t *testing.T) {
+	h := nettest.Start(t, func(_ context.Context, c *net.TCPConn) {
+		_, _ = io.WriteString(c, "drain\n")
+		_ = c.CloseWrite()
+		_, _ = io.Copy(io.Discard, c)
+	})
+	report, err := check(t, Agent{Send: []byte("anybody there?\n")}, h.Addr())
+	require.NoError(t, err)
+	require.Equal(t, agentcheck.AdminDrain, report.Advice.Admin)
+}
+
+func TestAgentAgainstOurOwn(t *testing.T) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	answer, err := agentcheck.Fixed("50%")
+	require.NoError(t, err)
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan error)
+	go func() { done <- (&agentcheck.Server{Answer: answer}).Serve(ctx, l) }()
+	for range 20 {
+		report, err := check(t, Agent{Send: []byte("how?\n")}, l.Addr().String())
+		require.NoError(t, err)
+		require.Equal(t, "50%", report.Detail)
+	}
+	cancel()
+	require.NoError(t, <-done)
+}
+
+func TestAgentHTTP(t *testing.T) {
+	for _, c := range []struct {
+		name   string
+		host   nettest.Handler
+		detail string
+		want   string
+	}{
+		{"a line", status("HTTP/1.1 200 OK", "drain 20%\r\nup\n"), "drain 20%", ""},
+		{"a whole body", status("HTTP/1.1 200 OK", "failed"), "failed", ""},
+		{"a whole body in chunks", script([2]string{"\r\n\r\n", "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nup\r\n0\r\n\r\n"}), "up", ""},
+		{"half a body", script([2]string{"\r\n\r\n", "HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nup"}), "", "no advice: agent reply without a line end"},
+		{"a body that may be half", script([2]string{"\r\n\r\n", "HTTP/1.0 200 OK\r\n\r\nup"}), "", "no advice: agent reply without a line end"},
+		{"a body that hangs", script([2]string{"\r\n\r\n", "HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nup"}, [2]string{"never", ""}), "", "no advice: timed out"},
+		{"no body", status("HTTP/1.1 204 No Content", ""), "", "no advice: agent reply without a line end"},
+		{"an error page", status("HTTP/1.1 503 Service Unavailable", "down\n"), "", `status: expected 2xx, got "503 Service Unavailable"`},
+		{"an endless body", endless("HTTP/1.1 200 OK\r\n\r\n", "up "), "", "no advice: agent reply without a line end in its first 1024 bytes"},
+		{"not HTTP", nettest.Say("up\n"), "", "not an HTTP reply"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
+			h := nettest.Start(t, c.host)
+			report, err := checkWithin(t, AgentHTTP{}, Target{Address: h.Addr()}, 500*time.Millisecond)
+			if c.want != "" {
+				require.ErrorContains(t, err, c.want)
+				require.Nil(t, report.Advice)
+				return
+			}
+			require.NoError(t, err)
+			require.Equal(t, c.detail, report.Detail)
+		})
+	}
+}

@@ -1,0 +1,107 @@
+package checks
+
+import (
+	"context"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"weir/internal/nettest"
+)
+
+func shell(script string) Exec { return Exec{Command: []string{"sh", "-c", script}} }
+
+func TestExec(t *testing.T) {
+	for _, c := range []struct {
+		script, want, detail string
+	}{
+		{"exit 0", "", ""},
+		{"echo; echo '  fine  '; echo more", "", "fine"},
+		{"echo to stderr >&2", "", "to stderr"},
+		{"echo broken; exit 3", `expected exit code 0, got exit status 3: "broken"`, "broken"},
+		{"exit 1", "expected exit code 0, got exit status 1: nothing", ""},
+		{"kill -9 $$", "expected exit code 0, got signal: killed: nothing", ""},
+		{"printf 'a\\033[31mb'; exit 1", `: "a?[31mb"`, "a?[31mb"},
+		{"echo $WEIR_CLUSTER $WEIR_SERVER $WEIR_ADDRESS $WEIR_HOST $WEIR_PORT", "", "c s [::1]:53 ::1 53"},
+		{"head -c 200 /dev/zero | tr '\\0' a", "", strings.Repeat("a", 120) + "…"},
+		{"cat", "", ""},
+	} {
+		t.Run(c.script, func(t *testing.T) {
+			t.Parallel()
+			report, err := checkWithin(t, shell(c.script), Target{Cluster: "c", Server: "s", Address: "[::1]:53"}, 5*time.Second)
+			if c.want == "" {
+				require.NoError(t, err)
+			} else {
+				require.ErrorContains(t, err, c.want)
+			}
+			require.Equal(t, c.detail, report.Detail)
+		})
+	}
+}
+
+func TestExecOfAUnixSocket(t *testing.T) {
+	report, err := checkWithin(t, shell("echo $WEIR_HOST,$WEIR_PORT."), Target{Network: "unix", Address: "/run/s"}, 5*time.Second)
+	require.NoError(t, err)
+	require.Equal(t, "/run/s,.", report.Detail)
+}
+
+// gone waits until the process whose number is in a file has ended.
+func gone(t *testing.T, file string) {
+	t.Helper()
+	text, err := os.ReadFile(file)
+	require.NoError(t, err)
+	pid, err := strconv.Atoi(strings.TrimSpace(string(text)))
+	require.NoError(t, err)
+	nettest.Wait(t, 5*time.Second, "the program to be gone", func() bool {
+		if stat, err := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/stat"); err == nil && strings.Contains(string(stat), ") Z ") {
+			return true // whoever is its parent now has not fetched it yet
+		}
+		return syscall.Kill(pid, 0) != nil
+	})
+}
+
+func TestExecIsKilledWithItsProcessGroup(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "pid")
+	began := time.Now()
+	_, err := checkWithin(t, shell("echo waiting; sleep 1000 & echo $! > "+file+"; wait"), Target{}, 500*time.Millisecond)
+	require.ErrorIs(t, err, context.DeadlineExceeded)
+	require.ErrorContains(t, err, `timed out: expected exit code 0, killed after "waiting"`)
+	require.Less(t, time.Since(began), 3*time.Second)
+	gone(t, file)
+}
+
+func TestExecThatLeavesSomethingBehind(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "pid")
+	report, err := check(t, shell("echo started; sleep 1000 & echo $! > "+file), "")
+	require.NoError(t, err)
+	require.Equal(t, "started", report.Detail)
+	gone(t, file)
+}
+
+func TestExecThatDoesNotStopTalking(t *testing.T) {
+	report, err := check(t, Exec{Command: []string{"yes", "no"}}, "")
+	require.ErrorContains(t, err, "broken pipe")
+	require.Equal(t, "no", report.Detail)
+}
+
+func TestExecCancelled(t *testing.T) {
+	monitor, err := shell("sleep 1000").Monitor()
+	require.NoError(t, err)
+	ctx, cancel := context.WithCancel(context.Background())
+	time.AfterFunc(50*time.Millisecond, cancel)
+	_, err = monitor(ctx, Target{})
+	require.ErrorIs(t, err, context.Canceled)
+}
+
+func TestExecWithoutAProgram(t *testing.T) {
+	for _, command := range [][]string{nil, {""}, {"/nowhere/at/all"}, {"no-such-program-weir"}} {
+		_, err := Exec{Command: command}.Monitor()
+		require.ErrorContains(t, err, "command: ")
+	}
+}
