@@ -8,7 +8,7 @@ import "time"
 
 const (
 	// cutFlush bounds the wait for queued bytes to be acknowledged when a session is cut from outside.
-	cutFlush = 100 * time.Millisecond
+	cutFlush = 50 * time.Millisecond
 	// No event tells that everything was acknowledged, so an aborting session looks, at intervals that double.
 	flushPoll    = time.Millisecond
 	flushPollMax = 64 * time.Millisecond

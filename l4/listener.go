@@ -23,7 +23,8 @@ type Listener struct {
 	plane  *Plane
 	at     conf.Endpoint
 	number int32
-	fds    []int32 // until Start; then the loops own them
+	fds    []int32     // until Start; then the loops own them
+	file   os.FileInfo // of a unix socket, to know it again
 	set    atomic.Pointer[Settings]
 }
 
@@ -47,6 +48,9 @@ func (p *Plane) Listen(at conf.Endpoint, set *Settings, beside bool) (*Listener,
 			return nil, fmt.Errorf("listen on %s: %w", at, e)
 		}
 		ln.fds = append(ln.fds, fd)
+	}
+	if at.Path != "" && at.Path[0] != '@' {
+		ln.file, _ = os.Lstat(at.Path)
 	}
 	for _, fd := range ln.fds {
 		if e := listenSocket(fd, set.Backlog); e != 0 {
@@ -156,10 +160,18 @@ func (ln *Listener) Discard() {
 	for _, fd := range ln.fds {
 		closeFD(fd)
 	}
-	if ln.at.Path != "" && len(ln.fds) > 0 && ln.at.Path[0] != '@' {
+	ln.fds = nil
+	ln.removeFile()
+}
+
+// removeFile removes the file of a unix socket, unless another has taken its place.
+func (ln *Listener) removeFile() {
+	if ln.file == nil {
+		return
+	}
+	if now, err := os.Lstat(ln.at.Path); err == nil && os.SameFile(now, ln.file) {
 		os.Remove(ln.at.Path)
 	}
-	ln.fds = nil
 }
 
 // Start begins to accept. The loops own the sockets from now on.
@@ -188,7 +200,5 @@ func (ln *Listener) Update(set *Settings) {
 // Stop accepts what is queued, closes the sockets and returns when no client can arrive any more. Sessions go on.
 func (ln *Listener) Stop() {
 	ln.plane.ask(func(l *loop) { l.closeDoor(ln.number) })
-	if ln.at.Path != "" && ln.at.Path[0] != '@' {
-		os.Remove(ln.at.Path)
-	}
+	ln.removeFile()
 }

@@ -78,7 +78,7 @@ func (s *session) wake(l *loop, side uint8, events uint32) {
 	}
 	if events&unix.EPOLLERR != 0 {
 		sock.failed, sock.readable = true, true
-	} else if events&(unix.EPOLLRDHUP|unix.EPOLLHUP) != 0 {
+	} else if events&(unix.EPOLLRDHUP|unix.EPOLLHUP) != 0 && !sock.failed { // a reset whose error was taken looks the same
 		sock.fin, sock.readable = true, true
 	}
 	if events&unix.EPOLLPRI != 0 && !sock.urgent {

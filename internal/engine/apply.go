@@ -109,7 +109,7 @@ func (e *Engine) bind(ch *change, specs map[string]*conf.Cluster) error {
 			if e.listeners[id] != nil {
 				continue
 			}
-			opened, err := e.plane.Listen(at, set, e.besideOwn(at))
+			opened, err := e.plane.Listen(at, set, e.besideOwn(ch, at))
 			if err != nil {
 				failed = append(failed, fmt.Errorf("listener %s: %w", ln.Name, err))
 				continue
@@ -126,12 +126,14 @@ func jobKey(j *checks.Job) checks.Key {
 	return checks.Key{Cluster: j.Target.Cluster, Server: j.Target.Server, Check: j.Spec.ID}
 }
 
-// besideOwn reports whether a listener that is open now has the same port: a wildcard may take over from an address,
-// and the other way round, before the old one is closed.
-func (e *Engine) besideOwn(at conf.Endpoint) bool {
-	for _, ln := range e.listeners {
-		if own := ln.Endpoint(); at.Path == "" && own.Path == "" && own.Addr.Port() == at.Addr.Port() {
-			return true
+// besideOwn reports whether a listener of this process has the same port, one that is open now or one that is about to
+// be: an address may stand beside a wildcard, and either may take over from the other before that is closed.
+func (e *Engine) besideOwn(ch *change, at conf.Endpoint) bool {
+	for _, set := range []map[string]*l4.Listener{e.listeners, ch.listeners} {
+		for _, ln := range set {
+			if own := ln.Endpoint(); at.Path == "" && own.Path == "" && own.Addr.Port() == at.Addr.Port() {
+				return true
+			}
 		}
 	}
 	return false

@@ -133,7 +133,7 @@ func (e *Engine) flush() {
 }
 
 // cutPatience is longer than the data plane waits for the bytes of a session that was cut.
-const cutPatience = 200 * time.Millisecond
+const cutPatience = 75 * time.Millisecond
 
 func (e *Engine) close() {
 	e.cancel()

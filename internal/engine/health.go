@@ -71,7 +71,9 @@ func checkTarget(c *conf.Cluster, check *conf.Check, server *conf.Server, known 
 
 // checked takes the result of a check.
 func (e *Engine) checked(r checks.Result) {
-	e.log.Debug("check", "cluster", r.Cluster, "server", r.Server, "check", r.Check, "pass", r.Pass, "detail", r.Detail, "took", r.Took)
+	if e.log.Enabled(e.ctx, slog.LevelDebug) {
+		e.log.Debug("check", "cluster", r.Cluster, "server", r.Server, "check", r.Check, "pass", r.Pass, "detail", r.Detail, "took", r.Took)
+	}
 	now := e.now.Load()
 	if c := now.clusters[r.Cluster]; c != nil && now.jobs[checks.Key{Cluster: r.Cluster, Server: r.Server, Check: r.Check}] {
 		c.SetCheck(r.Server, r.Check, r.Up, r.Detail, e.plane.Now())
