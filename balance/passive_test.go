@@ -144,3 +144,18 @@ func TestFailedDialsLeakNoRoom(t *testing.T) {
 	_, err := c.Pick(0, &Trial{})
 	require.ErrorIs(t, err, ErrFull)
 }
+
+func TestLateLeaseOfAnEarlierProbationHoldsUpNobody(t *testing.T) {
+	c := tripping(tiers("A", "B"), 1, nil)
+	lease := pick(t, c, 0)
+	lease.Fail(0)
+	probe := pick(t, c, 2*sec)
+	require.Equal(t, "A", probe.Server().Name())
+	c.Feedback("A", false, 2*sec) // somebody else found it well
+	c.Feedback("A", true, 3*sec)
+	again := pick(t, c, 5*sec)
+	require.Equal(t, "A", again.Server().Name(), "a new probation, although the old session is still there")
+	probe.Done(5 * sec)
+	other := pick(t, c, 5*sec)
+	require.Equal(t, "B", other.Server().Name())
+}

@@ -68,6 +68,9 @@ func (c *Cluster) show(s *Server) {
 		is.State = Unstable
 	}
 	s.shown = is
+	if is.State != Probation {
+		s.probing = claim{}
+	}
 	if able(is.State) && s.cold {
 		s.cold = false
 		if was != Unstable && c.spec.SlowStart > 0 {

@@ -30,6 +30,7 @@ type ServerState struct {
 	Layer           Layer  // who decided the state; "" when up
 	Reason          string // that layer's
 	Since           time.Duration
+	Probing         bool    // the one session that decides a probation is under way
 	Weight          int     // override, else configured × agent
 	EffectiveWeight float64 // Weight after back-off and slow start
 	MaxSessions     int     // after slow start; 0 = no limit
@@ -66,7 +67,7 @@ func (l *level) state(i int) ServerState {
 	s := slot.server
 	state := ServerState{
 		Name: s.name, Address: slot.address,
-		State: s.shown.State, Layer: s.shown.Layer, Reason: s.shown.Reason, Since: s.since,
+		State: s.shown.State, Layer: s.shown.Layer, Reason: s.shown.Reason, Since: s.since, Probing: s.busy(),
 		Weight: s.layers.weight(slot.configured), EffectiveWeight: float64(l.step(i)) / unit,
 		MaxSessions: s.limit, Sessions: s.sessions,
 		Picks: s.picks, Failures: s.failures, ConnectTime: time.Duration(s.connect.took),

@@ -1,0 +1,415 @@
+package balance
+
+import (
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+	"pgregory.net/rapid"
+)
+
+// This test drives a cluster through random operations and holds every answer against what can be said from the outside:
+// a snapshot taken before, the trial's own history, and a count of the leases that are out.
+
+type world struct {
+	c        *Cluster
+	spec     Spec
+	now      time.Duration
+	trials   []*run
+	waiters  []*waiting
+	sessions map[*Server]int
+	verdicts map[string]bool // down
+	admin    map[string]Admin
+}
+
+// run is a session with the lease of its latest attempt.
+type run struct {
+	trial *Trial
+	tried []triedAt
+	lease Lease
+}
+
+type triedAt struct {
+	level  int
+	server *Server
+}
+
+type waiting struct {
+	*run
+	w     *Waiter
+	woken bool
+}
+
+var names = []string{"A", "B", "C", "D", "E"}
+
+func drawSpec(t *rapid.T) Spec {
+	spec := Spec{
+		Name:      "c",
+		Method:    rapid.SampledFrom([]Method{Wrr, Rr, LeastSessions, Random, First, LeastTime}).Draw(t, "method"),
+		Try:       rapid.SampledFrom([]int{0, 0, 0, 2}).Draw(t, "try"),
+		Protected: rapid.Bool().Draw(t, "protected"),
+		Queue:     rapid.Bool().Draw(t, "queue"),
+		SlowStart: rapid.SampledFrom([]time.Duration{0, 5 * sec}).Draw(t, "slow start"),
+	}
+	for range rapid.IntRange(1, 3).Draw(t, "levels") {
+		l := LevelSpec{MinUp: rapid.IntRange(0, 2).Draw(t, "min_up"), Try: rapid.SampledFrom([]int{0, 0, 1}).Draw(t, "level try")}
+		for _, name := range names {
+			if rapid.IntRange(0, 2).Draw(t, name) == 0 {
+				continue
+			}
+			l.Servers = append(l.Servers, ServerSpec{Name: name, Address: name,
+				Weight:      rapid.SampledFrom([]int{0, 1, 1, 2, 7}).Draw(t, "weight"),
+				MaxFails:    rapid.IntRange(0, 2).Draw(t, "max_fails"),
+				FailTimeout: 2 * sec,
+				MaxSessions: rapid.SampledFrom([]int{0, 0, 1, 3}).Draw(t, "max_sessions"),
+			})
+		}
+		spec.Levels = append(spec.Levels, l)
+	}
+	return spec
+}
+
+// candidates returns the servers of a level that a session could be given, by what a snapshot shows; whether one is
+// full; and how many are eligible and untried.
+func (w *world) candidates(level int, state LevelState, r *run) (open []string, full bool, eligible int) {
+	weighted := false
+	for _, s := range state.Servers {
+		if !s.State.Eligible() || slices.Contains(r.tried, triedAt{level, w.c.Server(s.Name)}) {
+			continue
+		}
+		eligible++
+		atLimit := s.MaxSessions > 0 && s.Sessions >= s.MaxSessions
+		full = full || atLimit
+		if atLimit || s.Probing {
+			continue
+		}
+		open = append(open, s.Name)
+		weighted = weighted || s.Weight > 0
+	}
+	return slices.DeleteFunc(open, func(name string) bool {
+		for _, s := range state.Servers {
+			if s.Name == name {
+				return weighted && s.Weight == 0
+			}
+		}
+		return true
+	}), full, eligible
+}
+
+// check holds the outcome of a pick against the rules.
+func (w *world) check(t *rapid.T, before ClusterState, r *run, lease Lease, err error) {
+	total, anyFull := 0, false
+	for _, l := range before.Levels {
+		total += len(l.Servers)
+	}
+	if try := w.spec.Try; len(r.tried) > 0 && (try > 0 && len(r.tried) >= try || try == 0 && len(r.tried) >= total) {
+		require.ErrorIs(t, err, ErrTries)
+		return
+	}
+	for _, enough := range []bool{true, false} {
+		for i, l := range before.Levels {
+			open, full, eligible := w.candidates(i, l, r)
+			spent := 0
+			for _, a := range r.tried {
+				spent += count(a.level == i)
+			}
+			if try := w.spec.Levels[i].Try; eligible == 0 || enough != (eligible >= max(1, w.spec.Levels[i].MinUp)) || try > 0 && spent >= try {
+				continue
+			}
+			if len(open) > 0 {
+				require.NoError(t, err)
+				require.Equal(t, i, lease.Level())
+				require.Contains(t, open, lease.Server().Name())
+				return
+			}
+			if full && w.spec.Queue {
+				require.ErrorIs(t, err, ErrFull)
+				return
+			}
+			anyFull = anyFull || full
+		}
+	}
+	switch {
+	case anyFull:
+		require.ErrorIs(t, err, ErrFull)
+	case err == nil:
+		require.True(t, w.spec.Protected, "only protection gives more")
+		require.Equal(t, Probation, lease.Server().shown.State)
+	default:
+		require.ErrorIs(t, err, ErrNoServer)
+	}
+}
+
+func (w *world) pick(t *rapid.T, r *run) {
+	w.c.Tick(w.now)
+	w.settleWaiters(t)
+	before := w.c.Snapshot(w.now)
+	lease, err := w.c.Pick(w.now, r.trial)
+	w.check(t, before, r, lease, err)
+	if err == nil {
+		w.took(r, lease)
+		w.trials = append(w.trials, r)
+		return
+	}
+	require.Equal(t, Lease{}, lease)
+	if err == ErrFull && w.spec.Queue {
+		entry := &waiting{run: r, w: &Waiter{}}
+		w.c.Wait(w.now, r.trial, entry.w, func() { entry.woken = true })
+		require.False(t, entry.woken, "nothing has changed since the pick")
+		w.waiters = append(w.waiters, entry)
+	}
+}
+
+func (w *world) took(r *run, lease Lease) {
+	r.lease = lease
+	r.tried = append(r.tried, triedAt{lease.Level(), lease.Server()})
+	w.sessions[lease.Server()]++
+}
+
+// settleWaiters takes over what those who waited were given.
+func (w *world) settleWaiters(t *rapid.T) {
+	w.waiters = slices.DeleteFunc(w.waiters, func(e *waiting) bool {
+		if !e.woken {
+			return false
+		}
+		if e.w.Lease.Server() != nil {
+			w.took(e.run, e.w.Lease)
+			w.trials = append(w.trials, e.run)
+		}
+		return true
+	})
+}
+
+// draw takes a session that holds a lease out of the world, or returns nil.
+func (w *world) draw(t *rapid.T) *run {
+	if len(w.trials) == 0 {
+		return nil
+	}
+	i := rapid.IntRange(0, len(w.trials)-1).Draw(t, "session")
+	r := w.trials[i]
+	w.trials = slices.Delete(w.trials, i, i+1)
+	return r
+}
+
+func (w *world) gaveBack(r *run) { w.sessions[r.lease.Server()]-- }
+
+func TestRandomOperations(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		w := &world{sessions: map[*Server]int{}, verdicts: map[string]bool{}, admin: map[string]Admin{}}
+		w.spec = drawSpec(t)
+		w.c = New(w.spec, 1, func(Event) {})
+		name := func() string { return rapid.SampledFrom(names).Draw(t, "server") }
+		t.Repeat(map[string]func(*rapid.T){
+			"time": func(t *rapid.T) {
+				w.now += time.Duration(rapid.Int64Range(0, int64(3*sec)).Draw(t, "later"))
+				w.c.Tick(w.now)
+			},
+			"pick": func(t *rapid.T) { w.pick(t, &run{trial: &Trial{}}) },
+			"fail": func(t *rapid.T) {
+				if r := w.draw(t); r != nil {
+					w.gaveBack(r)
+					r.lease.Fail(w.now)
+					w.settleWaiters(t)
+					w.pick(t, r)
+				}
+			},
+			"established": func(t *rapid.T) {
+				if r := w.draw(t); r != nil {
+					r.lease.Established(w.now, time.Millisecond)
+					w.trials = append(w.trials, r)
+				}
+			},
+			"done, twice and by a copy": func(t *rapid.T) {
+				if r := w.draw(t); r != nil {
+					w.gaveBack(r)
+					copied := r.lease
+					r.lease.Done(w.now)
+					r.lease.Done(w.now)
+					copied.Fail(w.now)
+				}
+			},
+			"check": func(t *rapid.T) {
+				s, down := name(), rapid.Bool().Draw(t, "down")
+				w.c.SetCheck(s, "tcp", !down, "", w.now)
+				if w.c.Server(s) != nil {
+					w.verdicts[s] = down
+				}
+			},
+			"override": func(t *rapid.T) {
+				s := name()
+				o := Override{State: to(rapid.SampledFrom([]Admin{Ready, Ready, Drain, Maint}).Draw(t, "state"))}
+				if rapid.Bool().Draw(t, "weighs") {
+					o.Weight = to(rapid.IntRange(0, 9).Draw(t, "weight"))
+				}
+				w.c.SetOverride(s, o, w.now)
+				if w.c.Server(s) != nil {
+					w.admin[s] = *o.State
+				}
+			},
+			"feedback": func(t *rapid.T) { w.c.Feedback(name(), rapid.Bool().Draw(t, "failed"), w.now) },
+			"reload": func(t *rapid.T) {
+				if rapid.Bool().Draw(t, "changed") {
+					w.spec = drawSpec(t)
+				}
+				p := w.c.Prepare(w.spec)
+				w.c.Commit(p, w.now)
+				for _, n := range names {
+					if w.c.Server(n) == nil {
+						delete(w.verdicts, n)
+						delete(w.admin, n)
+					}
+				}
+				for i := range w.trials { // a level is known by its number: the history of running trials no longer applies
+					w.trials[i] = &run{trial: &Trial{}, lease: w.trials[i].lease}
+				}
+				for _, e := range w.waiters {
+					if !e.woken {
+						w.c.Leave(e.w, w.now)
+					}
+				}
+				w.waiters = slices.DeleteFunc(w.waiters, func(e *waiting) bool { return !e.woken })
+			},
+			"leave": func(t *rapid.T) {
+				if len(w.waiters) > 0 {
+					i := rapid.IntRange(0, len(w.waiters)-1).Draw(t, "waiter")
+					w.c.Leave(w.waiters[i].w, w.now)
+					w.waiters = slices.Delete(w.waiters, i, i+1)
+				}
+			},
+			"": func(t *rapid.T) {
+				w.settleWaiters(t)
+				w.hold(t)
+			},
+		})
+		for len(w.trials) > 0 {
+			w.gaveBack(w.trials[0])
+			w.trials[0].lease.Done(w.now)
+			w.trials = w.trials[1:]
+			w.settleWaiters(t)
+		}
+		w.hold(t)
+		require.Zero(t, w.c.Snapshot(w.now).Leases)
+	})
+}
+
+// hold checks what must be true at all times.
+func (w *world) hold(t *rapid.T) {
+	state := w.c.Snapshot(w.now)
+	w.settleWaiters(t)
+	out := 0
+	for s, n := range w.sessions {
+		require.GreaterOrEqual(t, n, 0)
+		require.Equal(t, n, s.Sessions())
+		out += n
+	}
+	require.Equal(t, out, state.Leases)
+	require.Equal(t, len(w.waiters), state.Waiting)
+	w.holdStates(t, state)
+	w.holdSlots(t)
+}
+
+// holdStates checks the states against the words that were said, and protection against the states.
+func (w *world) holdStates(t *rapid.T, state ClusterState) {
+	seen, up, spared, out, probation := map[string]State{}, 0, 0, 0, 0
+	for _, l := range state.Levels {
+		for _, s := range l.Servers {
+			if was, ok := seen[s.Name]; ok {
+				require.Equal(t, was, s.State, "one server, one state")
+				continue
+			}
+			seen[s.Name] = s.State
+			up += count(s.State == Up)
+			spared += count(s.State == Unstable)
+			probation += count(s.State == Probation)
+			out += count(s.State.out())
+			switch {
+			case w.admin[s.Name] == Maint:
+				require.Equal(t, InMaint, s.State)
+			case w.admin[s.Name] == Drain:
+				require.Equal(t, Draining, s.State)
+			case w.verdicts[s.Name]:
+				require.Contains(t, []State{Down, Unstable}, s.State)
+			default:
+				require.Contains(t, []State{Up, Failing, Probation, Unstable}, s.State)
+			}
+		}
+	}
+	switch {
+	case !w.spec.Protected || up > 0:
+		require.Zero(t, spared)
+	case probation > 0:
+		require.LessOrEqual(t, spared, 1)
+	default:
+		require.Equal(t, count(spared+out > 0), spared)
+	}
+}
+
+// holdSlots checks every number that is kept up to date against the number that it stands for.
+func (w *world) holdSlots(t *rapid.T) {
+	w.c.mu.Lock()
+	defer w.c.mu.Unlock()
+	for _, l := range w.c.levels {
+		eligible, full, busy, probation, running, idle, total := 0, 0, 0, 0, 0, 0, int64(0)
+		for i := range l.slots {
+			s := l.slots[i].server
+			e := s.shown.State.Eligible()
+			eligible += count(e)
+			full += count(e && s.full())
+			busy += count(s.busy())
+			probation += count(s.shown.State == Probation)
+			open := e && !s.full() && !s.busy()
+			running += count(open && l.slots[i].weight > 0)
+			idle += count(open && l.slots[i].weight == 0)
+			require.Equal(t, int64(s.sessions), l.load[i])
+			require.False(t, l.slots[i].tried)
+			require.GreaterOrEqual(t, l.slots[i].lost, 0)
+			require.Equal(t, open && l.slots[i].weight > 0, l.steps[i] > 0)
+			total += l.steps[i]
+			if l.turns != nil {
+				require.Equal(t, l.steps[i], l.turns.slots[i].step)
+			}
+		}
+		require.Equal(t, []int{eligible, full, busy, probation, running, idle},
+			[]int{l.eligible, l.full, l.busy, l.probation, l.running.n, l.idle.n})
+		require.Equal(t, total, l.total)
+	}
+}
+
+// Whatever happened to a level before, each of its open servers is picked again within a bounded number of picks.
+func TestNobodyStarves(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		weights := rapid.SliceOfN(rapid.IntRange(1, 20), 1, 8).Draw(t, "weights")
+		m := rapid.SampledFrom([]Method{Wrr, Rr, LeastSessions}).Draw(t, "method")
+		c := one(m, weights...)
+		for range rapid.IntRange(0, 30).Draw(t, "disturbances") {
+			i := rapid.IntRange(0, len(weights)-1).Draw(t, "server")
+			name := string(rune('A' + i))
+			c.SetOverride(name, Override{State: to(Admin(rapid.IntRange(0, 1).Draw(t, "state"))), Weight: to(rapid.IntRange(1, 20).Draw(t, "weight"))}, 0)
+			for range rapid.IntRange(0, 30).Draw(t, "picks") {
+				if lease, err := c.Pick(0, &Trial{}); err == nil {
+					lease.Done(0)
+				}
+			}
+		}
+		sum := 0
+		for i, weight := range weights {
+			c.SetOverride(string(rune('A'+i)), Override{}, 0)
+			sum += weight
+		}
+		sequence(t, c, 50*sum) // whatever was owed is paid
+		got := map[string]int{}
+		for range 10 * sum {
+			lease := pick(t, c, 0)
+			got[lease.Server().Name()]++
+			lease.Done(0)
+		}
+		for i, weight := range weights {
+			want := 10 * weight
+			if m == Rr {
+				want = 10 * sum / len(weights)
+			}
+			require.InDelta(t, want, got[string(rune('A'+i))], 1, "%v", weights)
+		}
+	})
+}
