@@ -214,3 +214,12 @@ func TestKeyedSlowStartBringsKeysBackLittleByLittle(t *testing.T) {
 	c.Tick(102 * time.Second)
 	require.Equal(t, full, owners(t, c, 5000))
 }
+
+func TestKeyedAddressGivenTwiceIsSharedByBoth(t *testing.T) {
+	for _, m := range keyedMethods {
+		spec := Spec{Method: m, Levels: []LevelSpec{levelOf(1, 1)}}
+		spec.Levels[0].Servers[1].Address = spec.Levels[0].Servers[0].Address
+		got := shares(t, New(spec, 0, nil), 10000)
+		require.InDelta(t, 50, got["A"], 3)
+	}
+}

@@ -108,3 +108,22 @@ func TestListenersOwnLevelsAreProtectedToo(t *testing.T) {
 	require.Equal(t, "A", session(t, c, "", Trial{Levels: []int{0}}))
 	require.Equal(t, "A✗ no server", session(t, c, "A", Trial{Levels: []int{0}}))
 }
+
+func TestProtectionDoesNotOverruleLimits(t *testing.T) {
+	spec := tiers("A", "B")
+	spec.Levels[0].Servers[0].MaxSessions = 1
+	c := tripping(spec, 1, nil)
+	only := []int{0}
+	lease := pick(t, c, 0)
+	lease.Fail(0)
+	held, err := c.Pick(0, &Trial{Levels: only})
+	require.NoError(t, err)
+	_, err = c.Pick(0, &Trial{Levels: only})
+	require.ErrorIs(t, err, ErrFull)
+	held.Done(0)
+	held, err = c.Pick(2*sec, &Trial{Levels: only})
+	require.NoError(t, err)
+	require.Equal(t, Probation, stateOf(c, "A"))
+	_, err = c.Pick(2*sec, &Trial{Levels: only})
+	require.ErrorIs(t, err, ErrFull)
+}

@@ -69,6 +69,13 @@ func (s *Server) Sessions() int {
 	return s.sessions
 }
 
+// State returns the state that the server is shown in, as of the latest call to its cluster.
+func (s *Server) State() State {
+	s.cluster.mu.Lock()
+	defer s.cluster.mu.Unlock()
+	return s.shown.State
+}
+
 // full tells whether the server has no room for another session.
 func (s *Server) full() bool { return s.limit > 0 && s.sessions >= s.limit }
 

@@ -101,3 +101,23 @@ func TestWordsAboutUnknownServersArePassedOver(t *testing.T) {
 	})
 	require.Nil(t, c.Server("Z"))
 }
+
+func TestAdminWords(t *testing.T) {
+	for _, a := range []Admin{Ready, Drain, Maint} {
+		got, ok := ParseAdmin(a.String())
+		require.True(t, ok)
+		require.Equal(t, a, got)
+	}
+	_, ok := ParseAdmin("MAINT")
+	require.False(t, ok)
+}
+
+func TestAgentsLimitHolds(t *testing.T) {
+	c := one(Wrr, 1)
+	c.SetAgent("A", AgentAdvice{MaxSessions: to(1)}, 0)
+	pick(t, c, 0)
+	_, err := c.Pick(0, &Trial{})
+	require.ErrorIs(t, err, ErrFull)
+	c.SetOverride("A", Override{MaxSessions: to(0)}, 0)
+	pick(t, c, 0)
+}

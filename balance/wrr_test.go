@@ -220,3 +220,41 @@ func TestTurnsPickWhatTheWalkPicks(t *testing.T) {
 		})
 	})
 }
+
+// Whatever happened to a level before, each of its open servers is picked again within a bounded number of picks.
+func TestNobodyStarves(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		weights := rapid.SliceOfN(rapid.IntRange(1, 20), 1, 8).Draw(t, "weights")
+		m := rapid.SampledFrom([]Method{Wrr, Rr, LeastSessions}).Draw(t, "method")
+		c := one(m, weights...)
+		for range rapid.IntRange(0, 30).Draw(t, "disturbances") {
+			i := rapid.IntRange(0, len(weights)-1).Draw(t, "server")
+			name := string(rune('A' + i))
+			c.SetOverride(name, Override{State: to(Admin(rapid.IntRange(0, 1).Draw(t, "state"))), Weight: to(rapid.IntRange(1, 20).Draw(t, "weight"))}, 0)
+			for range rapid.IntRange(0, 30).Draw(t, "picks") {
+				if lease, err := c.Pick(0, &Trial{}); err == nil {
+					lease.Done(0)
+				}
+			}
+		}
+		sum := 0
+		for i, weight := range weights {
+			c.SetOverride(string(rune('A'+i)), Override{}, 0)
+			sum += weight
+		}
+		sequence(t, c, 50*sum) // whatever was owed is paid
+		got := map[string]int{}
+		for range 10 * sum {
+			lease := pick(t, c, 0)
+			got[lease.Server().Name()]++
+			lease.Done(0)
+		}
+		for i, weight := range weights {
+			want := 10 * weight
+			if m == Rr {
+				want = 10 * sum / len(weights)
+			}
+			require.InDelta(t, want, got[string(rune('A'+i))], 1, "%v", weights)
+		}
+	})
+}

@@ -1,0 +1,89 @@
+package balance
+
+import (
+	"github.com/stretchr/testify/require"
+	"pgregory.net/rapid"
+)
+
+// hold checks what must be true at all times.
+func (w *world) hold(t *rapid.T) {
+	state := w.c.Snapshot(w.now)
+	w.settleWaiters(t)
+	out := 0
+	for s, n := range w.sessions {
+		require.GreaterOrEqual(t, n, 0)
+		require.Equal(t, n, s.Sessions())
+		out += n
+	}
+	require.Equal(t, out, state.Leases)
+	require.Equal(t, len(w.waiters), state.Waiting)
+	w.holdStates(t, state)
+	w.holdSlots(t)
+}
+
+// holdStates checks the states against the words that were said, and protection against the states.
+func (w *world) holdStates(t *rapid.T, state ClusterState) {
+	seen, up, spared, out, probation := map[string]State{}, 0, 0, 0, 0
+	for _, l := range state.Levels {
+		for _, s := range l.Servers {
+			if was, ok := seen[s.Name]; ok {
+				require.Equal(t, was, s.State, "one server, one state")
+				continue
+			}
+			seen[s.Name] = s.State
+			up += count(s.State == Up)
+			spared += count(s.State == Unstable)
+			probation += count(s.State == Probation)
+			out += count(s.State.out())
+			switch {
+			case w.admin[s.Name] == Maint:
+				require.Equal(t, InMaint, s.State)
+			case w.admin[s.Name] == Drain:
+				require.Equal(t, Draining, s.State)
+			case w.verdicts[s.Name]:
+				require.Contains(t, []State{Down, Unstable}, s.State)
+			default:
+				require.Contains(t, []State{Up, Failing, Probation, Unstable}, s.State)
+			}
+		}
+	}
+	switch {
+	case !w.spec.Protected || up > 0:
+		require.Zero(t, spared)
+	case probation > 0:
+		require.LessOrEqual(t, spared, 1)
+	default:
+		require.Equal(t, count(spared+out > 0), spared)
+	}
+}
+
+// holdSlots checks every number that is kept up to date against the number that it stands for.
+func (w *world) holdSlots(t *rapid.T) {
+	w.c.mu.Lock()
+	defer w.c.mu.Unlock()
+	for _, l := range w.c.levels {
+		eligible, full, busy, probation, running, idle, total := 0, 0, 0, 0, 0, 0, int64(0)
+		for i := range l.slots {
+			s := l.slots[i].server
+			e := s.shown.State.Eligible()
+			eligible += count(e)
+			full += count(e && s.full())
+			busy += count(s.busy())
+			probation += count(s.shown.State == Probation)
+			open := e && !s.full() && !s.busy()
+			running += count(open && l.slots[i].weight > 0)
+			idle += count(open && l.slots[i].weight == 0)
+			require.Equal(t, int64(s.sessions), l.load[i])
+			require.False(t, l.slots[i].tried)
+			require.GreaterOrEqual(t, l.slots[i].lost, 0)
+			require.Equal(t, open && l.slots[i].weight > 0, l.steps[i] > 0)
+			total += l.steps[i]
+			if l.turns != nil {
+				require.Equal(t, l.steps[i], l.turns.slots[i].step)
+			}
+		}
+		require.Equal(t, []int{eligible, full, busy, probation, running, idle},
+			[]int{l.eligible, l.full, l.busy, l.probation, l.running.n, l.idle.n})
+		require.Equal(t, total, l.total)
+	}
+}
