@@ -23,6 +23,9 @@ func dial(ctx context.Context, t Target, patience patience) (net.Conn, error) {
 		network = "tcp"
 	}
 	if network == "tcp" {
+		if err := t.reachable(); err != nil {
+			return nil, err
+		}
 		d.SetMultipathTCP(false)
 		if patience == hasty {
 			d.Control = delayAck
@@ -40,6 +43,18 @@ func dial(ctx context.Context, t Target, patience patience) (net.Conn, error) {
 		return nil, dialError(ctx, t, err)
 	}
 	return conn, nil
+}
+
+// reachable refuses a source address of another family than the target's.
+func (t Target) reachable() error {
+	if !t.Source.IsValid() {
+		return nil
+	}
+	to, err := netip.ParseAddrPort(t.Address)
+	if err == nil && to.Addr().Unmap().Is4() != t.Source.Unmap().Is4() {
+		return fmt.Errorf("%w: %s cannot be reached from %s", ErrShortage, t.Address, t.Source)
+	}
+	return nil
 }
 
 // patience says what a connection is opened for.

@@ -62,6 +62,7 @@ type Runner struct {
 	mu       sync.Mutex // guards what follows
 	tasks    map[Key]*task
 	servers  map[server][]*task
+	leaving  map[Key]*task // removed, while their last run goes on
 	schedule schedule
 	ready    []*task   // due and waiting for a worker, in order
 	idle     sync.Cond // workers waiting for a ready task
@@ -79,7 +80,7 @@ func NewRunner(opts Options) *Runner {
 	if opts.Parallel <= 0 {
 		opts.Parallel = 4096
 	}
-	r := &Runner{opts: opts, wake: make(chan struct{}, 1), tasks: make(map[Key]*task)}
+	r := &Runner{opts: opts, wake: make(chan struct{}, 1), tasks: make(map[Key]*task), leaving: make(map[Key]*task)}
 	r.ctx, r.cancel = context.WithCancel(context.Background())
 	r.idle.L = &r.mu
 	r.running.Go(r.keepTime)
@@ -107,6 +108,11 @@ func (r *Runner) Update(jobs []Job) {
 		}
 		t, known := r.tasks[key]
 		switch {
+		case !known && r.leaving[key] != nil: // it is back before its last run, called off, has ended
+			t = r.leaving[key]
+			delete(r.leaving, key)
+			t.job, t.verdict, t.shortage, t.gone = *job, Verdict{Down: job.Down}, 0, false
+			begin = append(begin, t)
 		case !known:
 			t = &task{key: key, job: *job, verdict: Verdict{Down: job.Down}, place: -1}
 			begin = append(begin, t)
@@ -129,6 +135,9 @@ func (r *Runner) Update(jobs []Job) {
 			t.gone = true
 			r.callOff(t)
 			r.schedule.drop(t)
+			if t.running {
+				r.leaving[key] = t
+			}
 		}
 	}
 	r.tasks = keep

@@ -128,6 +128,9 @@ func TestTCPSourceThatIsNotHere(t *testing.T) {
 	require.ErrorIs(t, err, ErrShortage)
 	require.True(t, Shortage(err))
 	require.ErrorContains(t, err, "bind to 192.0.2.1")
+	_, err = checkWithin(t, TCP{}, Target{Address: h.Addr(), Source: netip.MustParseAddr("::1")}, time.Second)
+	require.ErrorIs(t, err, ErrShortage)
+	require.ErrorContains(t, err, "cannot be reached from ::1")
 }
 
 func TestTCPDialogue(t *testing.T) {

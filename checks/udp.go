@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"slices"
 	"time"
 
 	"weir/conf"
@@ -30,6 +31,9 @@ func (o UDP) Monitor() (Monitor, error) {
 
 func exchangeDatagrams(ctx context.Context, t Target, steps []step) error {
 	d := net.Dialer{}
+	if err := t.reachable(); err != nil {
+		return err
+	}
 	if t.Source.IsValid() {
 		d.LocalAddr = net.UDPAddrFromAddrPort(netip.AddrPortFrom(t.Source, 0))
 	}
@@ -43,10 +47,16 @@ func exchangeDatagrams(ctx context.Context, t Target, steps []step) error {
 	}
 	x.unhook = context.AfterFunc(ctx, func() { _ = conn.SetDeadline(time.Unix(1, 0)) })
 	defer x.close()
+	var prefix []byte // each datagram is a conversation of its own to whoever reads the header
+	if t.SendProxy != "" {
+		if prefix, err = proxyHeader("v2", conn.LocalAddr(), conn.RemoteAddr()); err != nil {
+			return err
+		}
+	}
 	for i, s := range steps {
 		// The refusal of an earlier datagram is told by the next call, whatever it is.
 		if len(s.send) > 0 || i == 0 {
-			if _, err := x.Write(s.send); err != nil {
+			if _, err := x.Write(slices.Concat(prefix, s.send)); err != nil {
 				return fmt.Errorf("send: %w", err)
 			}
 		}

@@ -114,6 +114,18 @@ func TestUDPSource(t *testing.T) {
 	require.ErrorIs(t, err, ErrShortage)
 }
 
+func TestUDPSendProxy(t *testing.T) {
+	address := datagrams(t, func(_ netip.AddrPort, said string) []string {
+		if strings.HasPrefix(said, "\r\n\r\n\x00\r\nQUIT\n\x20") && strings.HasSuffix(said, "ping") {
+			return []string{"pong"}
+		}
+		return nil
+	})
+	o := UDP{Steps: []conf.Step{{Send: []byte("ping"), Expect: []byte("pong")}, {Send: []byte("ping"), Expect: []byte("pong")}}}
+	_, err := checkWithin(t, o, Target{Address: address, SendProxy: "v2"}, time.Second)
+	require.NoError(t, err)
+}
+
 func TestUDPCancelled(t *testing.T) {
 	address := datagrams(t, func(netip.AddrPort, string) []string { return nil })
 	monitor, err := UDP{}.Monitor()

@@ -88,7 +88,9 @@ func (r *Runner) run(t *task) {
 	stale := t.stale
 	t.running, t.stale, t.cancel = false, false, nil
 	switch {
-	case t.gone, r.closed:
+	case t.gone:
+		delete(r.leaving, t.key)
+	case r.closed:
 	case stale:
 		if r.schedule.add(t, time.Now()) {
 			r.signal()

@@ -1,0 +1,87 @@
+package checks
+
+import (
+	"context"
+	"errors"
+	"sync"
+	"time"
+
+	"weir/conf"
+)
+
+var errSick = errors.New("sick")
+
+// ward is a set of servers for a runner, with a log of when each was tested and what came of it.
+type ward struct {
+	mu      sync.Mutex
+	errs    map[string]error // by server: what its next checks come to
+	took    time.Duration    // how long each check takes
+	started map[string][]time.Time
+	running map[string]int
+	overlap bool
+	most    int // most checks running at the same time
+	results []Result
+}
+
+func newWard() *ward {
+	return &ward{errs: map[string]error{}, started: map[string][]time.Time{}, running: map[string]int{}}
+}
+
+func (w *ward) monitor(ctx context.Context, t Target) (Report, error) {
+	w.mu.Lock()
+	w.started[t.Server] = append(w.started[t.Server], time.Now())
+	w.running[t.Server]++
+	w.overlap = w.overlap || w.running[t.Server] > 1
+	all := 0
+	for _, n := range w.running {
+		all += n
+	}
+	w.most = max(w.most, all)
+	err, took := w.errs[t.Server], w.took
+	w.mu.Unlock()
+	if took > 0 {
+		select {
+		case <-time.After(took):
+		case <-ctx.Done():
+			err = ctx.Err()
+		}
+	}
+	w.mu.Lock()
+	w.running[t.Server]--
+	w.mu.Unlock()
+	return Report{Detail: "well"}, err
+}
+
+func (w *ward) result(r Result) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.results = append(w.results, r)
+}
+
+func (w *ward) set(server string, err error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.errs[server] = err
+}
+
+func (w *ward) times(server string) []time.Time {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return append([]time.Time(nil), w.started[server]...)
+}
+
+func (w *ward) seen() []Result {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return append([]Result(nil), w.results...)
+}
+
+func (w *ward) job(server string) Job {
+	return Job{
+		Monitor: w.monitor, Identity: server,
+		Target: Target{Cluster: "c", Server: server, Address: server},
+		Spec:   conf.Check{ID: "tcp", Interval: 2 * time.Second, Timeout: time.Second, Rise: 2, Fall: 3},
+	}
+}
+
+func key(server string) Key { return Key{"c", server, "tcp"} }
