@@ -4,6 +4,8 @@ package l4
 // streams that are spliced. Both are free lists owned by one loop, bounded, and never shrink below zero work: an idle
 // session holds neither.
 
+import "sync/atomic"
+
 const (
 	// scratchSize is the most that one read takes off a socket, and the size of a lent buffer. A read that fills it is
 	// the sign of a stream worth splicing.
@@ -52,6 +54,7 @@ type pipe struct {
 
 type pipePool struct {
 	free []*pipe
+	open atomic.Int32 // pipes there are, lent or free
 }
 
 // get returns nil when the process has no descriptors left for a pipe: the stream is copied instead.
@@ -65,6 +68,7 @@ func (p *pipePool) get() *pipe {
 	if e != 0 {
 		return nil
 	}
+	p.open.Add(1)
 	setPipeSize(w, pipeSize) // refused when the user's share of pipe memory is spent: the default size serves too
 	return &pipe{r: r, w: w}
 }
@@ -75,16 +79,20 @@ func (p *pipePool) put(x *pipe) {
 		p.free = append(p.free, x)
 		return
 	}
+	p.close(x)
+}
+
+func (p *pipePool) close(x *pipe) {
 	closeFD(x.r)
 	closeFD(x.w)
+	p.open.Add(-1)
 }
 
 // trim closes pipes that nobody took since the last trim, all but keep of them.
 func (p *pipePool) trim(keep int) {
 	for len(p.free) > keep {
 		n := len(p.free) - 1
-		closeFD(p.free[n].r)
-		closeFD(p.free[n].w)
+		p.close(p.free[n])
 		p.free = p.free[:n]
 	}
 }

@@ -52,6 +52,8 @@ func (s *session) begin(l *loop, ln *Listener, set *Settings, fd int32, from net
 	s.begun, s.clientAt, s.serverAt = l.now, l.now, l.now
 	s.client = socket{fd: fd, nodelay: true} // inherited from the listening socket
 	s.server = socket{fd: -1}
+	s.tally = &ln.tallies[l.index]
+	store(&s.tally.Sessions, s.tally.Sessions+1)
 	s.dialling = l.dials.get()
 	s.phase = phaseArrive
 	if !l.watch(s, clientSide, fd) {
@@ -110,6 +112,12 @@ func (s *session) attempt(l *loop) errno {
 	}
 	d.target, _ = s.lease.Server().Handle().(*Target)
 	d.began = l.now
+	if t := d.target.tally(l); t != nil {
+		store(&t.dials, t.dials+1)
+		if s.attempts > 1 {
+			store(&t.retries, t.retries+1)
+		}
+	}
 	s.phase = phaseDial
 	return s.connectFrom(l, 0)
 }
@@ -230,13 +238,22 @@ func (s *session) judge(l *loop, e errno) {
 		s.lease.Done(l.now)
 	} else {
 		s.lease.Fail(l.now)
+		if t := s.dialling.target.tally(l); t != nil {
+			store(&t.fails, t.fails+1)
+		}
 	}
 }
 
 // established turns a dial into a relay.
 func (s *session) established(l *loop) {
 	d := s.dialling
-	s.lease.Established(l.now, l.now-d.began)
+	took := l.now - d.began
+	s.lease.Established(l.now, took)
+	l.dialTime.add(took)
+	if s.stats = d.target.tally(l); s.stats != nil {
+		store(&s.stats.sessions, s.stats.sessions+1)
+		store(&s.stats.connectNanos, s.stats.connectNanos+uint64(took))
+	}
 	s.dialling = nil
 	l.dials.put(d)
 	s.phase = phaseRelay

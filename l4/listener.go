@@ -26,13 +26,15 @@ type Listener struct {
 	fds    []int32     // until Start; then the loops own them
 	file   os.FileInfo // of a unix socket, to know it again
 	set    atomic.Pointer[Settings]
+
+	tallies []Counters // one for each loop, written by it alone
 }
 
 // Listen binds an address and starts queueing clients, but accepts none before Start. The error names the address and
 // what the kernel said. A listener that is never started is closed with Discard. An address may overlap with that of
 // another listener of this plane only if beside is set; otherwise whoever holds it makes Listen fail.
 func (p *Plane) Listen(at conf.Endpoint, set *Settings, beside bool) (*Listener, error) {
-	ln := &Listener{plane: p, at: at, number: p.listeners.Add(1)}
+	ln := &Listener{plane: p, at: at, number: p.listeners.Add(1), tallies: make([]Counters, len(p.loops))}
 	ln.set.Store(set)
 	sockets := len(p.loops)
 	if at.Path != "" {

@@ -42,6 +42,7 @@ type loop struct {
 	freeSlots []uint32
 	spare     []*session
 	readyList []*session
+	dirty     []*session // have moved bytes that are not counted yet; may hold one twice, or one that has ended
 	buffers   bufferPool
 	pipes     pipePool
 	dials     diallingPool
@@ -49,13 +50,15 @@ type loop struct {
 	paused    []*door         // those that wait out a shortage
 	lastID    uint64
 	lastTrim  time.Duration
+	dialTime  Histogram
 	stopping  bool
 	events    [eventBatch]unix.EpollEvent
 	scratch   [scratchSize]byte
 
 	// Read by anyone.
-	live atomic.Int32 // sessions, those on their way from another loop included
-	rung atomic.Bool  // the bell was rung and not yet answered
+	live  atomic.Int32 // sessions, those on their way from another loop included
+	slept atomic.Int64 // nanoseconds
+	rung  atomic.Bool  // the bell was rung and not yet answered
 
 	mu   sync.Mutex
 	mail []message
@@ -112,7 +115,7 @@ func (l *loop) run(cpu int) {
 		if n == 0 && len(l.readyList) == 0 {
 			schedYield()
 			if n = epollPoll(l.epfd, l.events[:]); n == 0 {
-				n = epollSleep(l.epfd, l.events[:], l.patience())
+				n = l.sleep()
 			}
 		}
 		l.now = l.plane.Now()
@@ -128,18 +131,26 @@ func (l *loop) run(cpu int) {
 	l.close()
 }
 
+// sleep waits for an event or for whatever is due next.
+func (l *loop) sleep() int {
+	asleep := l.plane.Now()
+	n := epollSleep(l.epfd, l.events[:], l.patience(asleep))
+	l.slept.Add(int64(l.plane.Now() - asleep))
+	return n
+}
+
 func (l *loop) fire(s *session) { s.expire(l) }
 
 // patience is how long the loop may sleep, in milliseconds.
-func (l *loop) patience() int {
+func (l *loop) patience(now time.Duration) int {
 	wait := time.Duration(-1)
 	if at, ok := l.wheel.next(); ok {
-		wait = max(at-l.plane.Now(), 0)
+		wait = max(at-now, 0)
 	}
 	if len(l.paused) > 0 && (wait < 0 || wait > shortagePause) {
 		wait = shortagePause
 	}
-	if (len(l.pipes.free) > 0 || len(l.buffers.free) > 0) && (wait < 0 || wait > trimEvery) {
+	if (len(l.pipes.free) > 0 || len(l.buffers.free) > 0 || len(l.dirty) > 0) && (wait < 0 || wait > trimEvery) {
 		wait = trimEvery
 	}
 	if wait < 0 {
@@ -268,6 +279,7 @@ func (l *loop) housekeep() {
 	l.resume()
 	if l.now-l.lastTrim > trimEvery {
 		l.lastTrim = l.now
+		l.flushAll()
 		l.pipes.trim(len(l.pipes.free) / 2)
 		l.buffers.trim(len(l.buffers.free) / 2)
 	}

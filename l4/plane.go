@@ -10,8 +10,6 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
-
-	"weir/balance"
 )
 
 // Options are what a Plane is opened with.
@@ -126,44 +124,6 @@ func (p *Plane) ask(do func(*loop)) {
 		wait.Done()
 	})
 	wait.Wait()
-}
-
-// View is what tells sessions apart from outside.
-type View struct {
-	ID       uint64
-	Listener *Listener
-	Server   *balance.Server // nil while none is chosen
-}
-
-// cutBatch bounds how many sessions a loop cuts before it looks after the others.
-const cutBatch = 128
-
-// Cut ends the sessions that match, a batch at a time, and returns how many there were.
-func (p *Plane) Cut(match func(View) bool, end End) int {
-	var cut atomic.Int64
-	var wait sync.WaitGroup
-	wait.Add(len(p.loops))
-	var batch func(l *loop, from int)
-	batch = func(l *loop, from int) {
-		n := 0
-		for i := from; i < len(l.slots); i++ {
-			s := l.slots[i]
-			if s == nil || !match(View{ID: s.id, Listener: s.listener, Server: s.lease.Server()}) {
-				continue
-			}
-			s.cut(l, end)
-			if n++; n == cutBatch && i+1 < len(l.slots) {
-				cut.Add(int64(n))
-				l.post(message{do: func(l *loop) { batch(l, i+1) }})
-				return
-			}
-		}
-		cut.Add(int64(n))
-		wait.Done()
-	}
-	p.tell(func(l *loop) { batch(l, 0) })
-	wait.Wait()
-	return int(cut.Load())
 }
 
 // complainEvery bounds how often the loops log that something is short.

@@ -2,7 +2,6 @@ package l4
 
 import (
 	"net/netip"
-	"strconv"
 	"time"
 
 	"weir/balance"
@@ -33,10 +32,7 @@ func (s *session) record(now time.Duration, server *balance.Server, level int) R
 	}
 	if server != nil {
 		r.Server = server.Name()
-		r.Level = strconv.Itoa(level + 1)
-		if level < len(s.set.LevelTags) {
-			r.Level = s.set.LevelTags[level]
-		}
+		r.Level = s.set.levelTag(level)
 	}
 	if s.connected > 0 {
 		r.Connect = s.connected - s.begun

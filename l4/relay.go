@@ -31,17 +31,24 @@ func (s *session) relay(l *loop) {
 // move gives both directions their turn and notes the times by which idle sessions are known: bytes moving either way
 // on a side are activity of that side.
 func (s *session) move(l *loop) moved {
-	up, down := s.up, s.down
+	upTaken, upBytes, downTaken, downBytes := s.up.taken, s.up.bytes, s.down.taken, s.down.bytes
 	left := s.down.turn(l, &s.server, &s.client)
 	left |= s.up.turn(l, &s.client, &s.server)
-	if s.up.taken != up.taken || s.down.bytes != down.bytes {
+	if s.up.taken != upTaken || s.down.bytes != downBytes {
 		s.clientAt = l.now
 	}
-	if s.down.taken != down.taken || s.up.bytes != up.bytes {
+	if s.down.taken != downTaken || s.up.bytes != upBytes {
 		s.serverAt = l.now
+	}
+	if s.up.bytes == upBytes && s.down.bytes == downBytes {
+		return left
 	}
 	if s.firstByte == 0 && s.down.bytes > 0 {
 		s.firstByte = l.now
+	}
+	if !s.dirty {
+		s.dirty = true
+		l.dirty = append(l.dirty, s)
 	}
 	return left
 }

@@ -34,6 +34,7 @@ type session struct {
 	slot     uint32
 	phase    phase
 	settled  bool  // the sockets have their keepalive
+	dirty    bool  // has moved bytes that are not counted yet
 	ready    bool  // waits for its turn in the loop's ready list
 	end      End   // decided when the abort begins
 	polls    uint8 // looks at unacknowledged bytes since the abort began
@@ -48,6 +49,10 @@ type session struct {
 	lease    balance.Lease
 	dialling *dialling // until connected
 	timer    timer
+	tally    *Counters    // the loop's for the listener
+	stats    *serverTally // the loop's for the server, once connected
+
+	flushedUp, flushedDown uint64 // bytes that are counted
 
 	from      netip.AddrPort // the client; zero on a unix socket
 	begun     time.Duration
@@ -158,6 +163,9 @@ func (s *session) finish(l *loop, end End) {
 	s.lease.Done(l.now)
 	s.up.drop(l)
 	s.down.drop(l)
+	s.flushBytes()
+	store(&s.tally.Ended[end], s.tally.Ended[end]+1)
+	s.tally.Lifetime.add(l.now - s.begun)
 	l.ended(s, server, level)
 	s.client.close(end.Clean())
 	s.server.close(end.Clean())

@@ -2,6 +2,7 @@ package l4
 
 import (
 	"net/netip"
+	"strconv"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -50,6 +51,14 @@ type Settings struct {
 	Keepalive      time.Duration
 	UserTimeout    time.Duration
 	Backlog        int
+}
+
+// levelTag is what a level is called in records.
+func (set *Settings) levelTag(level int) string {
+	if level < len(set.LevelTags) {
+		return set.LevelTags[level]
+	}
+	return strconv.Itoa(level + 1)
 }
 
 // keepaliveCount is how many unanswered keepalive messages, Keepalive apart, end a session: a host that is gone is

@@ -15,7 +15,22 @@ import (
 type Target struct {
 	addrs  []rawAddr
 	texts  []string
-	source rawAddr // len 0 = the kernel's choice
+	source rawAddr      // len 0 = the kernel's choice
+	stats  *ServerStats // nil = nobody counts
+}
+
+// Count has the loops count what they do with the target's server.
+func (t *Target) Count(stats *ServerStats) { t.stats = stats }
+
+// Stats is what Count was given.
+func (t *Target) Stats() *ServerStats { return t.stats }
+
+// tally is the loop's part of what is counted of the server; nil when nothing is.
+func (t *Target) tally(l *loop) *serverTally {
+	if t == nil || t.stats == nil {
+		return nil
+	}
+	return &t.stats.tallies[l.index]
 }
 
 // NewTarget prepares a target for TCP. A valid source is bound before dialling; it must be of the addresses' family.

@@ -68,7 +68,7 @@ func (e *Engine) prepare(cfg *conf.Config, known addresses) (*change, error) {
 	for i := range cfg.Clusters {
 		c := &cfg.Clusters[i]
 		specs[c.Name] = c
-		spec, err := balanceSpec(c, known)
+		spec, err := e.balanceSpec(c, known)
 		if err != nil {
 			return nil, err
 		}

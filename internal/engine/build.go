@@ -13,7 +13,8 @@ import (
 )
 
 // balanceSpec is the balancing part of a cluster, with the dialling target of each server hung on.
-func balanceSpec(c *conf.Cluster, known addresses) (balance.Spec, error) {
+func (e *Engine) balanceSpec(c *conf.Cluster, known addresses) (balance.Spec, error) {
+	running := e.now.Load().clusters[c.Name]
 	method, ok := balance.ParseMethod(c.Balance)
 	if !ok {
 		return balance.Spec{}, fmt.Errorf("cluster %s: balancing method %q is not available", c.Name, c.Balance)
@@ -29,6 +30,7 @@ func balanceSpec(c *conf.Cluster, known addresses) (balance.Spec, error) {
 			if err != nil {
 				return balance.Spec{}, fmt.Errorf("cluster %s: server %s: %w", c.Name, server.Name, err)
 			}
+			target.Count(e.statsOf(running, &server))
 			ls.Servers = append(ls.Servers, balance.ServerSpec{
 				Name: server.Name, Address: server.Address.String(), Weight: server.Weight,
 				MaxFails: server.MaxFails, FailTimeout: server.FailTimeout, State: adminState(server.State),
@@ -55,6 +57,18 @@ func newTarget(server *conf.Server, known addresses) (*l4.Target, error) {
 		return l4.NewTarget(addrs, server.Source), nil
 	}
 	return l4.NewTarget([]netip.AddrPort{at.Addr}, server.Source), nil
+}
+
+// statsOf is what is counted of a server: what it had before, if it was there before.
+func (e *Engine) statsOf(running *balance.Cluster, server *conf.Server) *l4.ServerStats {
+	if running != nil {
+		if s := running.Server(server.Name); s != nil {
+			if t, ok := s.Handle().(*l4.Target); ok {
+				return t.Stats()
+			}
+		}
+	}
+	return e.plane.NewServerStats()
 }
 
 func adminState(state string) balance.Admin {

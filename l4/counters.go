@@ -1,0 +1,181 @@
+package l4
+
+// What the data plane counts. Each loop counts for itself, in plain words that only it writes; an observer adds them up.
+
+import (
+	"sync/atomic"
+	"time"
+)
+
+// Buckets are the upper bounds of the histograms, in seconds. What is above the last is in the total only.
+var buckets = [...]time.Duration{
+	500 * time.Microsecond, time.Millisecond, 2500 * time.Microsecond, 5 * time.Millisecond, 10 * time.Millisecond,
+	25 * time.Millisecond, 50 * time.Millisecond, 100 * time.Millisecond, 250 * time.Millisecond, 500 * time.Millisecond,
+	time.Second, 2500 * time.Millisecond, 5 * time.Second, 10 * time.Second, 30 * time.Second, time.Minute,
+	5 * time.Minute, 30 * time.Minute, time.Hour, 12 * time.Hour,
+}
+
+// Histogram counts durations.
+type Histogram struct {
+	Count   uint64
+	Sum     time.Duration
+	Buckets [len(buckets)]uint64 // of each bucket alone, not of those below it
+}
+
+// HistogramBounds are the upper bounds of a Histogram's buckets.
+func HistogramBounds() []time.Duration { return append([]time.Duration(nil), buckets[:]...) }
+
+// add counts one; one goroutine writes.
+func (h *Histogram) add(d time.Duration) {
+	store(&h.Count, h.Count+1)
+	atomic.StoreInt64((*int64)(&h.Sum), int64(h.Sum+d))
+	for i := range buckets {
+		if d <= buckets[i] {
+			store(&h.Buckets[i], h.Buckets[i]+1)
+			return
+		}
+	}
+}
+
+func (h *Histogram) merge(o *Histogram) {
+	h.Count += atomic.LoadUint64(&o.Count)
+	h.Sum += time.Duration(atomic.LoadInt64((*int64)(&o.Sum)))
+	for i := range o.Buckets {
+		h.Buckets[i] += atomic.LoadUint64(&o.Buckets[i])
+	}
+}
+
+// Counters are what has been counted of a listener since it was opened. Bytes are at most a second behind.
+type Counters struct {
+	Live      int              // sessions now
+	Sessions  uint64           // begun
+	Ended     [endCount]uint64 // by End
+	BytesUp   uint64           // client to server
+	BytesDown uint64
+	Lifetime  Histogram
+}
+
+func store(p *uint64, v uint64) { atomic.StoreUint64(p, v) }
+
+func (c *Counters) merge(o *Counters) {
+	begun := atomic.LoadUint64(&o.Sessions)
+	c.Sessions += begun
+	c.Live += int(begun)
+	for i := range o.Ended {
+		n := atomic.LoadUint64(&o.Ended[i])
+		c.Ended[i] += n
+		c.Live -= int(n)
+	}
+	c.BytesUp += atomic.LoadUint64(&o.BytesUp)
+	c.BytesDown += atomic.LoadUint64(&o.BytesDown)
+	c.Lifetime.merge(&o.Lifetime)
+}
+
+// Counters adds up what the loops have counted for the listener.
+func (ln *Listener) Counters() Counters {
+	var sum Counters
+	for i := range ln.tallies {
+		sum.merge(&ln.tallies[i])
+	}
+	return sum
+}
+
+// ServerStats is what the data plane counts of one server. Whoever makes Targets keeps one for as long as the server
+// keeps its identity, and gives it to each of the server's Targets.
+type ServerStats struct {
+	tallies []serverTally
+}
+
+// serverTally is one loop's part, a cache line.
+type serverTally struct {
+	sessions, up, down, dials, fails, retries, connectNanos, _ uint64
+}
+
+// NewServerStats makes room for what the loops of the plane will count.
+func (p *Plane) NewServerStats() *ServerStats {
+	return &ServerStats{tallies: make([]serverTally, len(p.loops))}
+}
+
+// ServerCounters are the sum of a ServerStats. Bytes are at most a second behind.
+type ServerCounters struct {
+	Sessions    uint64 // connected
+	BytesUp     uint64 // client to server
+	BytesDown   uint64
+	Dials       uint64        // attempts
+	DialFails   uint64        // attempts that failed by the server's fault
+	Retries     uint64        // attempts after a session's first
+	ConnectTime time.Duration // of all dials that succeeded, together
+}
+
+// Counters adds up what the loops have counted for the server.
+func (st *ServerStats) Counters() ServerCounters {
+	var sum ServerCounters
+	for i := range st.tallies {
+		t := &st.tallies[i]
+		sum.Sessions += atomic.LoadUint64(&t.sessions)
+		sum.BytesUp += atomic.LoadUint64(&t.up)
+		sum.BytesDown += atomic.LoadUint64(&t.down)
+		sum.Dials += atomic.LoadUint64(&t.dials)
+		sum.DialFails += atomic.LoadUint64(&t.fails)
+		sum.Retries += atomic.LoadUint64(&t.retries)
+		sum.ConnectTime += time.Duration(atomic.LoadUint64(&t.connectNanos))
+	}
+	return sum
+}
+
+// Ends are all the reasons for which a session may finish; an End is its own index into Counters.Ended.
+func Ends() []End {
+	ends := make([]End, 0, endCount-1)
+	for e := NotEnded + 1; e < endCount; e++ {
+		ends = append(ends, e)
+	}
+	return ends
+}
+
+// LoopCounters are what one event loop has counted.
+type LoopCounters struct {
+	Sessions int           // now
+	Slept    time.Duration // of the time since the plane was opened; the rest the loop was busy
+	Pipes    int           // open now, lent or spare
+	DialTime Histogram     // of the dials that succeeded
+}
+
+// Counters tells what each event loop has counted.
+func (p *Plane) Counters() []LoopCounters {
+	all := make([]LoopCounters, len(p.loops))
+	for i, l := range p.loops {
+		c := &all[i]
+		c.Sessions = int(l.live.Load())
+		c.Slept = time.Duration(l.slept.Load())
+		c.Pipes = int(l.pipes.open.Load())
+		c.DialTime.merge(&l.dialTime)
+	}
+	return all
+}
+
+// flushBytes adds what the session has moved since the last time to the counters.
+func (s *session) flushBytes() {
+	up, down := s.up.bytes-s.flushedUp, s.down.bytes-s.flushedDown
+	if up|down == 0 {
+		return
+	}
+	s.flushedUp, s.flushedDown = s.up.bytes, s.down.bytes
+	store(&s.tally.BytesUp, s.tally.BytesUp+up)
+	store(&s.tally.BytesDown, s.tally.BytesDown+down)
+	if s.stats != nil {
+		store(&s.stats.up, s.stats.up+up)
+		store(&s.stats.down, s.stats.down+down)
+	}
+}
+
+// flushAll does so for every session of the loop that has moved bytes since the last time.
+func (l *loop) flushAll() {
+	for i, s := range l.dirty {
+		s.dirty = false
+		if s.tally != nil { // it has not ended
+			s.flushBytes()
+		}
+		l.dirty[i] = nil
+	}
+	l.dirty = l.dirty[:0]
+}

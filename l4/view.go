@@ -1,0 +1,111 @@
+package l4
+
+// What observers see of sessions: copies, made by each loop of its own.
+
+import (
+	"net/netip"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"weir/balance"
+)
+
+// View is what tells sessions apart from outside.
+type View struct {
+	ID       uint64
+	Listener *Listener
+	Server   *balance.Server // nil while none is chosen
+}
+
+func (s *session) view() View {
+	return View{ID: s.id, Listener: s.listener, Server: s.lease.Server()}
+}
+
+// SessionInfo is a copy of what a session is doing.
+type SessionInfo struct {
+	ID        uint64
+	Listener  string
+	Client    netip.AddrPort // zero on a unix socket
+	Cluster   string
+	Level     string // "" while no server is chosen
+	Server    string
+	Phase     string
+	BytesUp   uint64
+	BytesDown uint64
+	Age       time.Duration
+}
+
+func (s *session) info(now time.Duration) SessionInfo {
+	i := SessionInfo{
+		ID: s.id, Listener: s.set.Name, Client: s.from, Cluster: s.set.ClusterTag, Phase: s.phase.String(),
+		BytesUp: s.up.bytes, BytesDown: s.down.bytes, Age: now - s.begun,
+	}
+	if server := s.lease.Server(); server != nil {
+		i.Server, i.Level = server.Name(), s.set.levelTag(s.lease.Level())
+	}
+	return i
+}
+
+// List describes at most limit sessions, in no particular order.
+func (p *Plane) List(limit int) []SessionInfo {
+	var mu sync.Mutex
+	var list []SessionInfo
+	p.walk(func(l *loop, s *session) bool {
+		mu.Lock()
+		defer mu.Unlock()
+		if len(list) < limit {
+			list = append(list, s.info(l.now))
+		}
+		return false
+	})
+	return list
+}
+
+// Cut ends the sessions that match, and returns how many there were.
+func (p *Plane) Cut(match func(View) bool, end End) int {
+	var cut atomic.Int64
+	p.walk(func(l *loop, s *session) bool {
+		if !match(s.view()) {
+			return false
+		}
+		s.cut(l, end)
+		cut.Add(1)
+		return true
+	})
+	return int(cut.Load())
+}
+
+// CutID ends one session, and reports whether there was such a one.
+func (p *Plane) CutID(id uint64, end End) bool {
+	return p.Cut(func(v View) bool { return v.ID == id }, end) > 0
+}
+
+// A loop that walks its sessions looks after the others again after this many, and after this many that cost work.
+const (
+	walkBatch = 4096
+	workBatch = 128
+)
+
+// walk calls visit for every session, on the session's loop, in batches, and returns when all are done. visit reports
+// whether it did work.
+func (p *Plane) walk(visit func(*loop, *session) bool) {
+	var wait sync.WaitGroup
+	wait.Add(len(p.loops))
+	var batch func(l *loop, from int)
+	batch = func(l *loop, from int) {
+		seen, worked := 0, 0
+		for i := from; i < len(l.slots); i++ {
+			if s := l.slots[i]; s != nil && visit(l, s) {
+				worked++
+			}
+			if seen++; seen == walkBatch || worked == workBatch {
+				l.post(message{do: func(l *loop) { batch(l, i+1) }})
+				return
+			}
+		}
+		wait.Done()
+	}
+	p.tell(func(l *loop) { batch(l, 0) })
+	wait.Wait()
+}
