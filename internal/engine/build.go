@@ -23,6 +23,9 @@ func (e *Engine) balanceSpec(c *conf.Cluster, known addresses) (balance.Spec, er
 		Name: c.Name, Method: method, Try: c.Try, Protected: c.Protected, Manual: c.Failback == "manual",
 		SlowStart: c.SlowStart, Queue: c.QueueTimeout > 0,
 	}
+	for _, check := range c.Checks {
+		spec.Round = max(spec.Round, 2*check.Interval+check.Timeout) // how far apart verdicts of one round may be
+	}
 	for _, level := range c.Levels {
 		ls := balance.LevelSpec{Name: level.Name, MinUp: level.MinUp, Try: level.Try}
 		for _, server := range level.Servers {
