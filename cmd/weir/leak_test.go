@@ -17,15 +17,31 @@ import (
 	"weir/internal/nettest"
 )
 
-// goroutines ends the process with SIGQUIT and counts the goroutines that Go's traceback shows.
-func (w *weir) goroutines() int {
+// goroutines ends the process with SIGQUIT and counts the goroutines in Go's traceback, by the function that started
+// them.
+func (w *weir) goroutines() map[string]int {
 	w.t.Helper()
 	w.signal(syscall.SIGQUIT)
 	w.exit(10 * time.Second)
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	return len(regexp.MustCompile(`(?m)^goroutine \d+ `).FindAllString(strings.Join(w.other, "\n"), -1))
+	out := map[string]int{}
+	for _, stack := range strings.Split(strings.Join(w.other, "\n"), "\n\n") {
+		if !strings.HasPrefix(stack, "goroutine ") {
+			continue
+		}
+		by := "main"
+		if m := createdBy.FindStringSubmatch(stack); m != nil {
+			by = m[1]
+		}
+		if !strings.HasPrefix(by, "runtime.") { // the collector's workers come as they are needed
+			out[by]++
+		}
+	}
+	return out
 }
+
+var createdBy = regexp.MustCompile(`created by (\S+)`)
 
 // every lets sessions of every ending happen: served, refused by every server, reset by either side, timed out while idle
 // and half-closed; n of each. Its servers live as long as the test.

@@ -215,6 +215,43 @@ func TestUserTimeoutNoticesVanishedServer(t *testing.T) {
 	w.settled(time.Second)
 }
 
+// A server that resets while it is being written to, with an answer on its way to a client that is late in reading it: the
+// client gets what had arrived and then the reset, never an end.
+func TestServerResetDuringUpload(t *testing.T) {
+	t.Parallel()
+	d := &nettest.Duplex{Late: 30 * time.Millisecond}
+	host := nettest.Start(t, func(ctx context.Context, c *net.TCPConn) {
+		timer := time.AfterFunc(time.Duration(5+rand.IntN(15))*time.Millisecond, func() { nettest.Abort(c) })
+		defer timer.Stop()
+		d.Handle(ctx, c)
+	})
+	w, addr := serve(t, layout{levels: servers(host.Addr())})
+	var mu sync.Mutex
+	var corrupt []string // clients
+	var wg sync.WaitGroup
+	for k := range 4 {
+		wg.Go(func() {
+			for i := range scaled(60) {
+				c, err := nettest.TryDial(addr)
+				if err != nil {
+					continue // connected, and reset before it was noticed
+				}
+				err = d.Run(c, uint64(k*1000+i), 256<<20, 256<<20)
+				if err == nil || errors.Is(err, nettest.ErrCorrupt) {
+					t.Error(err)
+					mu.Lock()
+					corrupt = append(corrupt, c.LocalAddr().String())
+					mu.Unlock()
+				}
+			}
+		})
+	}
+	wg.Wait()
+	for _, client := range corrupt {
+		t.Log(w.all(func(r record) bool { return r.str("client") == client }))
+	}
+}
+
 // Aborts at random moments of random streams are always seen as such on the other side: what arrived is right, and a
 // stream that was cut short never ends like a whole one.
 func TestTruncationIsAlwaysVisible(t *testing.T) {

@@ -219,10 +219,10 @@ func TestSharesThroughAFailure(t *testing.T) {
 	require.InDelta(t, 100, count["B"], 5)
 
 	hosts["C"].Up()
-	w.waitEvent("server_up", "C")
 	nettest.Wait(t, 5*time.Second, "the share of the server that is back", func() bool {
 		return shares(26)["C"] >= 14
 	})
+	w.waitEvent("server_up", "C")
 }
 
 // Sessions held open count: the busy server gets no more of them.

@@ -249,7 +249,9 @@ func TestNamespace(t *testing.T) {
 func TestProcess(t *testing.T) {
 	self := nettest.Self()
 	before := self.Descriptors()
+	listening := self.Listening()
 	ln := nettest.Listen(t, "127.0.0.1:0")
+	require.Equal(t, listening+1, self.Listening())
 	require.Contains(t, strings.Join(self.Descriptors().Since(before), " "), "socket:")
 	require.Positive(t, self.Descriptors().Kinds()["socket"])
 	ln.Close()

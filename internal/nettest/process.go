@@ -80,6 +80,29 @@ func (d Descriptors) Since(before Descriptors) []string {
 	return out
 }
 
+// Listening counts the process's listening TCP and unix sockets.
+func (p Process) Listening() int {
+	inodes := map[string]bool{}
+	read := func(name string, inode, state int, listens string) {
+		data, _ := os.ReadFile(fmt.Sprintf("/proc/%d/net/%s", int(p), name))
+		for line := range strings.Lines(string(data)) {
+			if f := strings.Fields(line); len(f) > max(inode, state) && f[state] == listens {
+				inodes["socket:["+f[inode]+"]"] = true
+			}
+		}
+	}
+	read("tcp", 9, 3, "0A")
+	read("tcp6", 9, 3, "0A")
+	read("unix", 6, 3, "00010000")
+	n := 0
+	for _, link := range p.Descriptors() {
+		if inodes[link] {
+			n++
+		}
+	}
+	return n
+}
+
 // Alive tells whether the process still runs (a zombie does not).
 func (p Process) Alive() bool {
 	fields := p.stat()

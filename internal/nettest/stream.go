@@ -13,6 +13,7 @@ import (
 	"net"
 	"sync"
 	"syscall"
+	"time"
 )
 
 // Pattern is an endless stream of bytes that the seed decides. Streams of different seeds have nothing in common, so that
@@ -75,7 +76,7 @@ func writePattern(c *net.TCPConn, seed uint64, n int64, maxChunk int) error {
 // Exchange sends n bytes to a host that echoes, in random chunks of 1 to maxChunk bytes, closes its side, and checks that
 // the same bytes and then an EOF come back. It closes the connection.
 func Exchange(c *net.TCPConn, seed uint64, n int64, maxChunk int) error {
-	return converse(c, seed, n, seed, n, maxChunk)
+	return converse(c, seed, n, seed, n, maxChunk, 0)
 }
 
 // errCut is the kind of ErrCorrupt that a reset can be mistaken for.
@@ -84,19 +85,26 @@ var errCut = fmt.Errorf("cut short: %w", ErrCorrupt)
 // converse writes one stream and expects another at the same time, and closes the connection. The reader's error is the
 // one that counts when both fail: it tells what arrived. But the kernel reports a reset once: when the writer was told
 // ECONNRESET (EPIPE would mean that a FIN had come first), an end is all that is left for the reader.
-func converse(c *net.TCPConn, writeSeed uint64, write int64, readSeed uint64, read int64, maxChunk int) error {
+func converse(
+	c *net.TCPConn, writeSeed uint64, write int64, readSeed uint64, read int64, maxChunk int, late time.Duration,
+) error {
 	defer c.Close()
 	written := make(chan error, 1)
 	go func() {
 		err := writePattern(c, writeSeed, write, maxChunk)
 		written <- err
 	}()
+	time.Sleep(late)
 	err := Expect(c, readSeed, read)
 	if err != nil {
 		c.Close() // so that the writer ends too
 	}
-	if werr := <-written; err == nil || errors.Is(err, errCut) && errors.Is(werr, syscall.ECONNRESET) {
-		err = werr
+	werr := <-written
+	switch {
+	case err == nil, errors.Is(err, errCut) && errors.Is(werr, syscall.ECONNRESET):
+		return werr
+	case werr != nil:
+		return fmt.Errorf("%w (and %v)", err, werr)
 	}
 	return err
 }
@@ -104,7 +112,8 @@ func converse(c *net.TCPConn, writeSeed uint64, write int64, readSeed uint64, re
 // Duplex is a service in which both directions carry streams of their own, neither waiting for the other: sessions
 // half-close in every order. Handle is the host's side, Run the client's.
 type Duplex struct {
-	MaxChunk int // 0 = 64 KiB
+	MaxChunk int           // 0 = 64 KiB
+	Late     time.Duration // how long Run writes before it begins to read
 
 	mu   sync.Mutex
 	good int
@@ -124,7 +133,7 @@ func (d *Duplex) Run(c *net.TCPConn, seed uint64, up, down int64) error {
 		c.Close()
 		return err
 	}
-	return converse(c, seed, up, ^seed, down, d.maxChunk())
+	return converse(c, seed, up, ^seed, down, d.maxChunk(), d.Late)
 }
 
 // Handle is the host's Handler.
@@ -136,7 +145,7 @@ func (d *Duplex) Handle(_ context.Context, c *net.TCPConn) {
 	seed := binary.LittleEndian.Uint64(header[0:])
 	up := int64(binary.LittleEndian.Uint64(header[8:]))
 	down := int64(binary.LittleEndian.Uint64(header[16:]))
-	err := converse(c, ^seed, down, seed, up, d.maxChunk())
+	err := converse(c, ^seed, down, seed, up, d.maxChunk(), 0)
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if err != nil {
