@@ -46,12 +46,12 @@ func TestAgentWithoutAdvice(t *testing.T) {
 		{"incomplete", nettest.Say("up"), "no advice: agent reply without a line end"},
 		{"a gigabyte", endless("", "up "), "no advice: agent reply without a line end in its first 1024 bytes"},
 		{"1,025 bytes", nettest.Say(strings.Repeat("a", 1025)), "in its first 1024 bytes"},
-		{"dripping", nettest.Trickle(100, 50*time.Millisecond), "no advice: "},
+		{"dripping", pieces(50*time.Millisecond, strings.Split(strings.Repeat("u p ", 20), " ")...), "no advice: timed out"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
 			h := nettest.Start(t, c.host)
-			report, err := checkWithin(t, Agent{}, Target{Address: h.Addr()}, 300*time.Millisecond)
+			report, err := checkWithin(t, Agent{}, Target{Address: h.Addr()}, limitFor(c.want))
 			require.ErrorContains(t, err, c.want)
 			require.Nil(t, report.Advice)
 		})
@@ -107,7 +107,7 @@ func TestAgentHTTP(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
 			h := nettest.Start(t, c.host)
-			report, err := checkWithin(t, AgentHTTP{}, Target{Address: h.Addr()}, 500*time.Millisecond)
+			report, err := checkWithin(t, AgentHTTP{}, Target{Address: h.Addr()}, limitFor(c.want))
 			if c.want != "" {
 				require.ErrorContains(t, err, c.want)
 				require.Nil(t, report.Advice)

@@ -3,6 +3,7 @@ package checks
 import (
 	"context"
 	"os"
+	"strings"
 	"testing"
 	"time"
 
@@ -29,4 +30,13 @@ func checkWithin(t testing.TB, b builder, target Target, limit time.Duration) (R
 	ctx, cancel := context.WithTimeout(context.Background(), limit)
 	defer cancel()
 	return monitor(ctx, target)
+}
+
+// limitFor is how long a check may take that is expected to end with an error: long enough for a busy machine, unless it
+// is waiting in vain that is tested.
+func limitFor(want string) time.Duration {
+	if strings.Contains(want, "timed out") {
+		return 300 * time.Millisecond
+	}
+	return 10 * time.Second
 }

@@ -106,7 +106,7 @@ func TestRedisHostileHosts(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
 			h := nettest.Start(t, c.host)
-			_, err := checkWithin(t, Redis{}, Target{Address: h.Addr()}, 400*time.Millisecond)
+			_, err := checkWithin(t, Redis{}, Target{Address: h.Addr()}, limitFor(c.want))
 			require.ErrorContains(t, err, c.want)
 		})
 	}

@@ -41,14 +41,15 @@ func (r *reply) awaitText(want []byte) error {
 
 // awaitRegexp reads until want matches what has not been consumed.
 func (r *reply) awaitRegexp(want *regexp.Regexp) error {
-	looked := 0
+	looked, spent := 0, 0
 	return r.await("a match of "+strconv.Quote(clip(want.String())), func(last bool) int {
 		text := r.buf[r.unread:]
-		// A long reply that drips in is not looked through at every drop.
-		if !last && len(text) > 4<<10 && len(text) < looked+looked/8 {
+		// A long reply that drips in is not looked through at every drop for ever.
+		if !last && spent > 4<<20 && len(text) < looked+looked/8 {
 			return -1
 		}
 		looked = len(text)
+		spent += looked
 		if m := want.FindIndex(text); m != nil {
 			return r.unread + m[1]
 		}

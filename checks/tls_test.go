@@ -2,14 +2,21 @@ package checks
 
 import (
 	"context"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
 	"crypto/tls"
+	"crypto/x509"
 	"encoding/pem"
 	"io"
+	"math/big"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -84,4 +91,55 @@ func TestTLSFileWithoutACertificate(t *testing.T) {
 	require.NoError(t, os.WriteFile(path, []byte("nothing"), 0o600))
 	_, err := TCP{TLS: &TLS{CAFile: path}}.Monitor()
 	require.ErrorContains(t, err, "no certificate in it")
+}
+
+// certificate writes a certificate for 127.0.0.1 that trusts itself, and its key, to files.
+func certificate(t *testing.T) (cert, key string) {
+	t.Helper()
+	private, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	require.NoError(t, err)
+	template := x509.Certificate{
+		SerialNumber: big.NewInt(1), NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour),
+		IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)}, IsCA: true, BasicConstraintsValid: true,
+	}
+	der, err := x509.CreateCertificate(rand.Reader, &template, &template, private.Public(), private)
+	require.NoError(t, err)
+	der2, err := x509.MarshalPKCS8PrivateKey(private)
+	require.NoError(t, err)
+	dir := t.TempDir()
+	cert, key = filepath.Join(dir, "cert.pem"), filepath.Join(dir, "key.pem")
+	require.NoError(t, os.WriteFile(cert, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}), 0o600))
+	require.NoError(t, os.WriteFile(key, pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der2}), 0o600))
+	return cert, key
+}
+
+func TestTLSOfMySQL(t *testing.T) {
+	cert, key := certificate(t)
+	m := nettest.StartMariaDB(t, "--ssl-cert="+cert, "--ssl-key="+key)
+	o := user("weir", "secret")
+	o.Query = "SELECT VARIABLE_VALUE <> '' FROM information_schema.SESSION_STATUS WHERE VARIABLE_NAME = 'Ssl_cipher'"
+	_, err := check(t, o, m.Addr())
+	require.ErrorContains(t, err, "query: expected")
+	o.TLS = &TLS{CAFile: cert}
+	before := len(m.Log())
+	for range 20 {
+		_, err = check(t, o, m.Addr())
+		require.NoError(t, err)
+	}
+	require.NotContains(t, m.Log()[before:], "Aborted")
+	o.TLS = &TLS{}
+	_, err = check(t, o, m.Addr())
+	require.ErrorContains(t, err, "unknown authority")
+}
+
+func TestTLSOfRedis(t *testing.T) {
+	cert, key := certificate(t)
+	address := nettest.Reserve(t)
+	_, port, err := net.SplitHostPort(address)
+	require.NoError(t, err)
+	nettest.StartRedis(t, "--tls-port", port, "--tls-cert-file", cert, "--tls-key-file", key, "--tls-auth-clients", "no")
+	_, err = check(t, Redis{Role: "primary", TLS: &TLS{CAFile: cert}}, address)
+	require.NoError(t, err)
+	_, err = check(t, Redis{}, address)
+	require.Error(t, err)
 }
