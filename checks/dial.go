@@ -8,7 +8,7 @@ import (
 	"net/netip"
 	"os"
 	"strings"
-	"syscall" // two socket options, set while dialling; see prepare
+	"syscall" // two socket options, set while dialling; see set
 )
 
 // dial opens a fresh connection to the target, from its source address. The context is the only time limit.

@@ -3,7 +3,7 @@ package checks
 import (
 	"errors"
 	"os"
-	"syscall" // for the numbers of system errors alone: package syscall's calls belong to l4
+	"syscall" // for the numbers of system errors
 )
 
 // ErrShortage marks errors that say something about this host and nothing about the server: no descriptors, no memory,
