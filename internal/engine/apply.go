@@ -40,7 +40,14 @@ func (e *Engine) apply(cfg *conf.Config) error {
 	if err != nil {
 		return err
 	}
-	return e.change(cfg, known)
+	if err := e.change(cfg, known); err != nil {
+		return err
+	}
+	select {
+	case e.renamed <- struct{}{}:
+	default:
+	}
+	return nil
 }
 
 // change goes over to a configuration whose names are resolved. mu is held.

@@ -32,6 +32,7 @@ type Engine struct {
 	runner  *checks.Runner
 	records *recorder
 	ask     lookup
+	renamed chan struct{} // holds one: the names to resolve, or when, may have changed
 	ctx     context.Context
 	cancel  context.CancelFunc
 	work    sync.WaitGroup // goroutines of the engine
@@ -58,6 +59,7 @@ func Start(cfg *conf.Config, o Options) (*Engine, error) {
 	e := &Engine{log: o.Log, ask: o.Lookup, listeners: map[string]*l4.Listener{}}
 	e.now.Store(&state{})
 	e.cuts.wake = make(chan struct{}, 1)
+	e.renamed = make(chan struct{}, 1)
 	if e.ask == nil {
 		e.ask = systemLookup
 	}

@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"net"
 	"net/netip"
 	"slices"
@@ -114,23 +115,28 @@ func (e *Engine) resolveFor(cfg *conf.Config) (addresses, error) {
 	return known, errors.Join(errs...)
 }
 
-// resolveAgain asks for the names that are due, in a goroutine of its own, and goes over to what has changed. A name
+// resolveAgain asks for each name when it is due, in a goroutine of its own, and goes over to what has changed. A name
 // that does not resolve any more keeps its last addresses.
 func (e *Engine) resolveAgain() {
-	for {
-		running := e.now.Load()
-		interval := resolveInterval(running.cfg)
-		select {
-		case <-e.ctx.Done():
-			return
-		case <-time.After(interval):
-		}
-		running = e.now.Load()
-		names := hostNames(running.cfg)
-		if len(names) == 0 {
+	asked := map[string]time.Time{}
+	for e.ctx.Err() == nil {
+		due, wait := dueNames(e.now.Load().cfg, asked, time.Now())
+		if len(due) == 0 {
+			timer := time.NewTimer(wait)
+			select {
+			case <-e.ctx.Done():
+				timer.Stop()
+				return
+			case <-timer.C:
+			case <-e.renamed: // other names, or at other times
+				timer.Stop()
+			}
 			continue
 		}
-		found, failed := resolve(e.ctx, names, e.ask)
+		found, failed := resolve(e.ctx, due, e.ask)
+		for _, name := range due {
+			asked[name] = time.Now()
+		}
 		for name, err := range failed {
 			e.log.Debug("cannot resolve", "name", name, "error", err)
 		}
@@ -140,13 +146,35 @@ func (e *Engine) resolveAgain() {
 	}
 }
 
-// resolveInterval is the shortest resolve_interval of the clusters that have names.
-func resolveInterval(cfg *conf.Config) time.Duration {
-	interval := 10 * time.Second
+// dueNames are the names that it is time to ask for, and how long it is until the next one is due. A name is asked for
+// at the shortest resolve_interval of the clusters that have it. Those that were not there before have just been asked
+// for; those that are no longer there are dropped from asked.
+func dueNames(cfg *conf.Config, asked map[string]time.Time, now time.Time) (due []string, wait time.Duration) {
+	interval := map[string]time.Duration{}
 	for _, c := range cfg.Clusters {
-		interval = min(interval, c.ResolveInterval)
+		for _, level := range c.Levels {
+			for _, s := range level.Servers {
+				if name := s.Address.Host; name != "" {
+					if i, ok := interval[name]; !ok || c.ResolveInterval < i {
+						interval[name] = c.ResolveInterval
+					}
+				}
+			}
+		}
 	}
-	return interval
+	maps.DeleteFunc(asked, func(name string, _ time.Time) bool { return interval[name] == 0 })
+	wait = time.Hour
+	for name, i := range interval {
+		if _, ok := asked[name]; !ok {
+			asked[name] = now
+		}
+		if left := asked[name].Add(i).Sub(now); left <= 0 {
+			due = append(due, name)
+		} else {
+			wait = min(wait, left)
+		}
+	}
+	return due, wait
 }
 
 // readdress goes over to addresses that were found, where they differ from what is known.

@@ -1,0 +1,267 @@
+// Scripts: a configuration, what happens, another configuration, what must follow.
+
+package engine_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net/netip"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"weir/conf"
+	"weir/internal/engine"
+	"weir/internal/nettest"
+)
+
+// script is an engine at work with everything it has said.
+type script struct {
+	t      *testing.T
+	e      *engine.Engine
+	listen string
+	names  *names
+
+	mu      sync.Mutex
+	lines   []line
+	ended   []line // session records
+	stopped bool
+}
+
+// line is one log record: its attributes as text, and its message as "msg".
+type line map[string]string
+
+// play starts an engine that the test ends. Further arguments are a name and its addresses, for the resolver.
+func play(t *testing.T, config string, name ...string) *script {
+	t.Helper()
+	s := &script{t: t, listen: nettest.Reserve(t), names: &names{}}
+	if len(name) > 0 {
+		s.names.set(name[0], name[1:]...)
+	}
+	cfg, err := s.parse(config)
+	require.NoError(t, err)
+	s.e, err = engine.Start(cfg, engine.Options{
+		Log: slog.New(&sink{script: s, to: &s.lines}), Sessions: slog.New(&sink{script: s, to: &s.ended}), Lookup: s.names.lookup,
+	})
+	require.NoError(t, err)
+	t.Cleanup(s.stop)
+	return s
+}
+
+// parse reads a configuration in which LISTEN stands for the script's address.
+func (s *script) parse(config string) (*conf.Config, error) {
+	return conf.Parse("weir.toml", []byte(strings.ReplaceAll(config, "LISTEN", s.listen)))
+}
+
+// becomes goes over to another configuration.
+func (s *script) becomes(config string) {
+	s.t.Helper()
+	require.NoError(s.t, s.tries(config))
+}
+
+// tries goes over to another configuration, or says why not.
+func (s *script) tries(config string) error {
+	s.t.Helper()
+	cfg, err := s.parse(config)
+	require.NoError(s.t, err)
+	return s.e.Reload(cfg)
+}
+
+func (s *script) stop() {
+	if s.stopped {
+		return
+	}
+	s.stopped = true
+	ctx, cancel := context.WithCancel(context.Background())
+	cancel()
+	s.e.Stop(ctx)
+	if s.t.Failed() {
+		for _, l := range s.said(&s.lines, func(line) bool { return true }) {
+			s.t.Log(l)
+		}
+	}
+}
+
+// sink is a log that keeps its records.
+type sink struct {
+	script *script
+	to     *[]line
+}
+
+func (k *sink) Enabled(context.Context, slog.Level) bool { return true }
+func (k *sink) WithAttrs([]slog.Attr) slog.Handler       { return k }
+func (k *sink) WithGroup(string) slog.Handler            { return k }
+
+func (k *sink) Handle(_ context.Context, r slog.Record) error {
+	l := line{"msg": r.Message}
+	r.Attrs(func(a slog.Attr) bool {
+		l[a.Key] = a.Value.String()
+		return true
+	})
+	if r.Message == "check" {
+		return nil // many, and none of them an event
+	}
+	k.script.mu.Lock()
+	defer k.script.mu.Unlock()
+	*k.to = append(*k.to, l)
+	return nil
+}
+
+func (s *script) said(in *[]line, match func(line) bool) []line {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	var out []line
+	for _, l := range *in {
+		if match(l) {
+			out = append(out, l)
+		}
+	}
+	return out
+}
+
+// events are those so far, as "event subject from→to", in order.
+func (s *script) events() []string {
+	var out []string
+	for _, l := range s.said(&s.lines, func(l line) bool { return l["event"] != "" }) {
+		text := l["event"]
+		if l["server"] != "" {
+			text += " " + l["server"]
+		}
+		if l["from"] != "" {
+			text += " " + l["from"] + "→" + l["to"]
+		}
+		out = append(out, text)
+	}
+	return out
+}
+
+// waits until an event has been told, and returns how often it has.
+func (s *script) waits(event string) int {
+	s.t.Helper()
+	n := 0
+	nettest.Wait(s.t, 5*time.Second, event, func() bool {
+		n = 0
+		for _, e := range s.events() {
+			if e == event {
+				n++
+			}
+		}
+		return n > 0
+	})
+	return n
+}
+
+// ask opens a session and returns all that it is told; a session that is told nothing is a dash.
+func (s *script) ask() string {
+	c, err := nettest.TryDial(s.listen)
+	if err != nil {
+		return "-"
+	}
+	defer c.Close()
+	data, _ := nettest.ReadToEnd(c, 5*time.Second)
+	if len(data) == 0 {
+		return "-"
+	}
+	return string(data)
+}
+
+// asks opens n sessions, one after the other.
+func (s *script) asks(n int) string {
+	var b strings.Builder
+	for range n {
+		b.WriteString(s.ask())
+	}
+	return b.String()
+}
+
+// cluster is a configuration of one listener and one cluster: its keys, then each level's servers.
+func cluster(keys string, levels ...string) string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "[runtime]\nloops = 2\n[[listener]]\nname = \"l\"\naddress = \"LISTEN\"\ncluster = \"c\"\n[cluster.c]\n%s\n", keys)
+	for _, level := range levels {
+		fmt.Fprintf(&b, "[[cluster.c.level]]\nservers = [")
+		for server := range strings.SplitSeq(level, ", ") {
+			fmt.Fprintf(&b, "%q, ", server)
+		}
+		b.WriteString("]\n")
+	}
+	return b.String()
+}
+
+// quick is a check whose verdicts come soon.
+const quick = "[[cluster.c.check]]\ntype = \"tcp\"\ninterval = \"20ms\"\ntimeout = \"20ms\"\nrise = 2\nfall = 2\n"
+
+// says starts a server that says its name to every client, and returns it with how a configuration calls it.
+func says(t *testing.T, name string) (*nettest.Host, string) {
+	t.Helper()
+	h := nettest.Start(t, nettest.Say(name))
+	return h, h.Addr() + " name=" + name
+}
+
+// names are what a resolver answers.
+type names struct {
+	mu    sync.Mutex
+	known map[string][]string
+	mute  bool // no answer ever comes
+	asked int
+}
+
+var errNoName = errors.New("no such host")
+
+func (n *names) set(name string, addrs ...string) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if n.known == nil {
+		n.known = map[string][]string{}
+	}
+	n.known[name] = addrs
+}
+
+func (n *names) silence(mute bool) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.mute = mute
+}
+
+// questions is how many there have been.
+func (n *names) questions() int {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return n.asked
+}
+
+func (n *names) lookup(ctx context.Context, host string) ([]netip.Addr, error) {
+	n.mu.Lock()
+	n.asked++
+	mute, addrs := n.mute, n.known[host]
+	n.mu.Unlock()
+	if mute {
+		<-ctx.Done()
+		return nil, fmt.Errorf("lookup %s: %w", host, ctx.Err())
+	}
+	if len(addrs) == 0 {
+		return nil, fmt.Errorf("lookup %s: %w", host, errNoName)
+	}
+	var out []netip.Addr
+	for _, a := range addrs {
+		out = append(out, netip.MustParseAddr(a))
+	}
+	return out, nil
+}
+
+// read reads exactly n bytes.
+func read(t *testing.T, r io.Reader, n int) string {
+	t.Helper()
+	b := make([]byte, n)
+	_, err := io.ReadFull(r, b)
+	require.NoError(t, err)
+	return string(b)
+}
+
+func quiet() *slog.Logger { return slog.New(slog.DiscardHandler) }
