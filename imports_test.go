@@ -34,8 +34,8 @@ var allowed = map[string][]string{
 var reserved = map[string][]string{
 	"unsafe":                {"l4"},
 	"golang.org/x/sys/unix": {"l4", "internal/nettest"},
-	// cmd names signals; checks and bench name errors and kill what they started.
-	"syscall": {"l4", "cmd/weir", "cmd/demo", "checks", "bench", "internal/nettest"},
+	// cmd names signals; admin, checks and bench name errors, and the latter two kill what they started.
+	"syscall": {"l4", "cmd/weir", "cmd/demo", "checks", "bench", "admin", "internal/nettest"},
 	"github.com/prometheus/client_golang/prometheus": {"admin"},
 	"github.com/alicebob/miniredis/v2":               {"cmd/demo"},
 }

@@ -35,6 +35,7 @@ func (d *decoder) bind(all *draft) {
 		}
 		d.bindLevels(l, c)
 	}
+	d.bindAdmin(all)
 	d.loops(all, clusters)
 	for _, c := range all.clusters {
 		if !used[c.Name] {

@@ -14,6 +14,7 @@ func Diff(running, wanted *Config) Plan {
 	if running != nil && wanted != nil {
 		w.process(ObjectRuntime, changes(w.schema.runtime, running.Runtime, wanted.Runtime))
 		w.process(ObjectLog, changes(w.schema.log, running.Log, wanted.Log))
+		w.process(ObjectAdmin, changes(w.schema.admin, adminDraft{Admin: running.Admin}, adminDraft{Admin: wanted.Admin}))
 	}
 	if running == nil {
 		running = &Config{}

@@ -52,10 +52,11 @@ type draft struct {
 	roots     []*node // of the main file, then of the included ones
 	runtime   Runtime
 	log       Log
+	admin     adminDraft
 	listeners []listenerDraft
 	clusters  []clusterDraft
 	include   []*node          // patterns
-	single    map[string]*node // the keys of [runtime] and [log] that some file has set
+	single    map[string]*node // the keys of [runtime], [log] and [admin] that some file has set
 }
 
 func rootKeys() []key[draft] {
@@ -71,6 +72,10 @@ func rootKeys() []key[draft] {
 		table("log", "What is logged and where.", func(d *decoder, n *node, into *draft) {
 			decodeOnce(d, n, d.schema.log, &into.log, into)
 		}).called("logging", "logs"),
+		table("admin", "Where the API is served.", func(d *decoder, n *node, into *draft) {
+			into.admin.Asked = true
+			decodeOnce(d, n, d.schema.admin, &into.admin, into)
+		}).called("api", "stats", "management"),
 		tables("listener", "Where clients arrive.", func(d *decoder, n *node, into *draft) {
 			l := listenerDraft{node: n}
 			decodeTable(d, n, d.schema.listener, &l)
@@ -103,6 +108,7 @@ func (d *decoder) file(name string, text []byte, into *draft) {
 	if len(into.roots) == 1 {
 		presets(d.schema.runtime, &into.runtime)
 		presets(d.schema.log, &into.log)
+		presets(d.schema.admin, &into.admin)
 	} else if n := root.get("include"); n != nil {
 		d.faultKey(n, "only the main file may include others, and %s is included itself", name)
 		root.drop("include")
@@ -185,7 +191,7 @@ func escapePattern(dir string) string {
 
 // config is the specification that a draft without mistakes stands for.
 func (all *draft) config() *Config {
-	c := &Config{Runtime: all.runtime, Log: all.log}
+	c := &Config{Runtime: all.runtime, Log: all.log, Admin: all.admin.Admin}
 	for _, l := range all.listeners {
 		c.Listeners = append(c.Listeners, l.Listener)
 	}

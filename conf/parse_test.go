@@ -25,6 +25,7 @@ func TestDefaults(t *testing.T) {
 		File:    "weir.toml",
 		Runtime: Runtime{DrainTimeout: 30 * time.Second},
 		Log:     Log{Level: "info", Format: "text", Sessions: "errors"},
+		Admin:   Admin{Listen: []Endpoint{{Path: "/run/weir/admin.sock"}}},
 		Listeners: []Listener{{
 			Name: "a", Addresses: []Endpoint{{Addr: netip.MustParseAddrPort("[::]:80"), Port: 80}}, Protocol: "tcp", Cluster: "web",
 			HalfCloseTimeout: 30 * time.Second, TCPKeepalive: 60 * time.Second, Backlog: 4096,

@@ -29,6 +29,7 @@ type Object string
 const (
 	ObjectRuntime  Object = "runtime"
 	ObjectLog      Object = "log"
+	ObjectAdmin    Object = "admin"
 	ObjectListener Object = "listener"
 	ObjectCluster  Object = "cluster"
 	ObjectServer   Object = "server"

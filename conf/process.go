@@ -2,7 +2,7 @@ package conf
 
 import "time"
 
-// Tables that concern the process as a whole: [runtime] and [log].
+// Tables that concern the process as a whole: [runtime] and [log]. [admin] has a file of its own.
 
 func runtimeKeys() []key[Runtime] {
 	return []key[Runtime]{

@@ -131,6 +131,7 @@ type schema struct {
 	root     []key[draft]
 	runtime  []key[Runtime]
 	log      []key[Log]
+	admin    []key[adminDraft]
 	listener []key[listenerDraft]
 	cluster  []key[clusterDraft]
 	level    []key[levelDraft]
@@ -141,7 +142,7 @@ type schema struct {
 
 func newSchema() schema {
 	return schema{
-		root: rootKeys(), runtime: runtimeKeys(), log: logKeys(), listener: listenerKeys(), cluster: clusterKeys(),
+		root: rootKeys(), runtime: runtimeKeys(), log: logKeys(), admin: adminKeys(), listener: listenerKeys(), cluster: clusterKeys(),
 		level: levelKeys(), server: serverKeys(), check: checkKeys(), step: stepKeys(),
 	}
 }

@@ -11,6 +11,7 @@ type Config struct {
 	File      string // as given to Load
 	Runtime   Runtime
 	Log       Log
+	Admin     Admin
 	Listeners []Listener // in file order; at least one
 	Clusters  []Cluster  // in file order
 	Warnings  []Mistake  // odd but usable, such as a cluster that no listener uses
@@ -29,6 +30,13 @@ type Log struct {
 	Format   string // text or json
 	File     string // "" = standard error
 	Sessions string // off, errors or all
+}
+
+// Admin says where the API is served.
+type Admin struct {
+	Listen    []Endpoint // unix sockets and TCP addresses, never host names; empty = nowhere
+	Asked     bool       // the file has an [admin] table: what cannot be had is an error
+	TokenFile string     // "" = no token
 }
 
 // Endpoint is a place to listen at or to dial: a TCP or UDP address, a host name with a port, or a unix socket.

@@ -284,6 +284,9 @@ func (w *weir) loud() []record {
 // write replaces the configuration file at once, as an editor does.
 func (w *weir) write(config string) {
 	w.t.Helper()
+	if !strings.Contains(config, "[admin]") { // the default socket is for one weir at a time
+		config += "\n[admin]\nlisten = \"\"\n"
+	}
 	require.NoError(w.t, os.WriteFile(w.file+".new", []byte(config), 0o644))
 	require.NoError(w.t, os.Rename(w.file+".new", w.file))
 }

@@ -13,6 +13,7 @@ import (
 
 	"github.com/coreos/go-systemd/v22/daemon"
 
+	"weir/admin"
 	"weir/conf"
 	"weir/internal/engine"
 )
@@ -54,27 +55,46 @@ func serve(ctx context.Context, file string, stderr io.Writer) int {
 	for _, w := range cfg.Warnings {
 		log.Warn(w.String())
 	}
-	e, err := engine.Start(cfg, engine.Options{Log: log, Sessions: out.sessions(cfg.Log)})
-	if err != nil {
+	cannot := func(err error) int {
 		for _, line := range lines(err) {
 			log.Error("cannot start", "error", line)
 		}
 		return exitNoStart
 	}
+	api := admin.New(log)
+	defer api.Close()
+	doors, err := api.Prepare(cfg.Admin)
+	if err != nil {
+		return cannot(err)
+	}
+	e, err := engine.Start(cfg, engine.Options{Log: log, Sessions: out.sessions(cfg.Log), Version: version()})
+	if err != nil {
+		doors.Discard()
+		return cannot(err)
+	}
+	d := &daemonState{
+		file: file, engine: e, out: out, log: log, api: api,
+		reloads: make(chan chan error), stops: make(chan bool), stopping: make(chan struct{}), stopped: make(chan struct{}),
+	}
+	api.Start(&operator{e, d})
+	doors.Commit()
 	log.Info("ready", "file", file, "listeners", len(cfg.Listeners), "clusters", len(cfg.Clusters), "loops", loops, "pid", os.Getpid())
 	notify(log, daemon.SdNotifyReady)
 
-	d := &daemonState{file: file, engine: e, out: out, log: log}
 	for {
 		select {
 		case <-reloads:
 			d.reload()
+		case asked := <-d.reloads:
+			d.reloadFor(asked)
 		case <-reopens:
 			d.reopen()
 		case sig := <-stops:
-			return d.stop(ctx, stops, sig)
+			return d.stop(ctx, stops, sig.String(), false)
+		case now := <-d.stops:
+			return d.stop(ctx, stops, "api", now)
 		case <-ctx.Done():
-			return d.stop(context.WithoutCancel(ctx), stops, syscall.SIGTERM)
+			return d.stop(context.WithoutCancel(ctx), stops, syscall.SIGTERM.String(), false)
 		}
 	}
 }
@@ -85,26 +105,35 @@ func notified(room int, signals ...os.Signal) chan os.Signal {
 	return c
 }
 
-// daemonState is what the signals act on.
+// daemonState is what signals and the API act on.
 type daemonState struct {
 	file   string
 	engine *engine.Engine
 	out    *logOutput
 	log    *slog.Logger
+	api    *admin.Server
+
+	// Requests of the API, and how far a stop has come.
+	reloads  chan chan error // each gets the outcome
+	stops    chan bool       // true = at once
+	stopping chan struct{}   // closed when a stop begins
+	stopped  chan struct{}   // closed when it is done
+	cut      int             // sessions that it has cut; valid once stopped is closed
 }
 
 // reload goes over to what the file says now, or says why not and changes nothing.
-func (d *daemonState) reload() {
+func (d *daemonState) reload() error {
 	began := time.Now()
 	cfg, err := conf.Load(d.file)
 	if err == nil {
-		err = d.engine.Reload(cfg)
+		err = d.goOver(cfg)
 	}
+	d.engine.Reloaded(err)
 	if err != nil {
 		for _, line := range lines(err) {
 			d.log.Error("reload_failed", "event", "reload_failed", "error", line)
 		}
-		return
+		return err
 	}
 	for _, w := range cfg.Warnings {
 		d.log.Warn(w.String())
@@ -113,6 +142,37 @@ func (d *daemonState) reload() {
 		d.log.Error("log file", "error", err)
 	}
 	d.log.Info("reload", "event", "reload", "file", d.file, "took_ms", float64(time.Since(began).Microseconds())/1000)
+	return nil
+}
+
+func (d *daemonState) goOver(cfg *conf.Config) error {
+	doors, err := d.api.Prepare(cfg.Admin)
+	if err != nil {
+		return err
+	}
+	if err := d.engine.Reload(cfg); err != nil {
+		doors.Discard()
+		return err
+	}
+	doors.Commit()
+	return nil
+}
+
+// reloadFor reloads once for all who have asked by now.
+func (d *daemonState) reloadFor(asked chan error) {
+	all := []chan error{asked}
+	for more := true; more; {
+		select {
+		case another := <-d.reloads:
+			all = append(all, another)
+		default:
+			more = false
+		}
+	}
+	err := d.reload()
+	for _, a := range all {
+		a <- err
+	}
 }
 
 func (d *daemonState) reopen() {
@@ -123,19 +183,29 @@ func (d *daemonState) reopen() {
 	d.log.Info("log file reopened")
 }
 
-// stop drains. A second signal cuts what is left.
-func (d *daemonState) stop(ctx context.Context, again chan os.Signal, sig os.Signal) int {
+// stop drains, unless it is to be at once. A second signal cuts what is left.
+func (d *daemonState) stop(ctx context.Context, again chan os.Signal, why string, now bool) int {
+	close(d.stopping)
 	notify(d.log, daemon.SdNotifyStopping)
-	d.log.Info("stopping", "signal", sig.String(), "sessions", d.engine.Sessions())
+	d.log.Info("stopping", "signal", why, "sessions", d.engine.Sessions())
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
+	if now {
+		cancel()
+	}
 	done := make(chan int, 1)
 	go func() { done <- d.engine.Stop(ctx) }()
 	for {
 		select {
 		case <-again:
 			cancel()
+		case now := <-d.stops:
+			if now {
+				cancel()
+			}
 		case cut := <-done:
+			d.cut = cut
+			close(d.stopped)
 			d.log.Info("stopped", "sessions_cut", cut)
 			if cut > 0 {
 				return exitCut

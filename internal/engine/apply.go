@@ -198,7 +198,11 @@ func (e *Engine) commit(ch *change) departed {
 		ln.Start()
 	}
 	e.runner.Update(ch.jobs)
-	e.plane.Limit(e.sessionLimit(ch.next.cfg))
+	open := maps.Clone(e.listeners)
+	e.seen.open.Store(&open)
+	limit := e.sessionLimit(ch.next.cfg)
+	e.plane.Limit(limit)
+	e.seen.limit.Store(int64(limit))
 	return gone
 }
 

@@ -12,6 +12,7 @@ import (
 	"weir/balance"
 	"weir/checks"
 	"weir/conf"
+	"weir/internal/status"
 	"weir/l4"
 )
 
@@ -19,6 +20,7 @@ import (
 type Options struct {
 	Log      *slog.Logger // must not block
 	Sessions *slog.Logger // where session records go; must not block. nil = nowhere
+	Version  string       // for those who look on
 
 	// Lookup resolves host names; nil = the system's resolver.
 	Lookup func(ctx context.Context, host string) ([]netip.Addr, error)
@@ -39,6 +41,7 @@ type Engine struct {
 
 	now  atomic.Pointer[state] // what runs; read by anyone
 	cuts cutList
+	seen observed
 
 	// Guarded by mu, which is held for the length of a change.
 	mu        sync.Mutex
@@ -58,6 +61,8 @@ type state struct {
 func Start(cfg *conf.Config, o Options) (*Engine, error) {
 	e := &Engine{log: o.Log, ask: o.Lookup, listeners: map[string]*l4.Listener{}}
 	e.now.Store(&state{})
+	e.seen.version, e.seen.began = o.Version, time.Now()
+	e.seen.config = status.Config{File: cfg.File, LoadedAt: e.seen.began}
 	e.cuts.wake = make(chan struct{}, 1)
 	e.renamed = make(chan struct{}, 1)
 	if e.ask == nil {
@@ -95,6 +100,7 @@ func (e *Engine) Sessions() int { return e.plane.Sessions() }
 // Stop accepts no more clients, lets the sessions finish until ctx ends or drain_timeout is over, cuts those that are
 // left, and ends everything. It returns how many were cut.
 func (e *Engine) Stop(ctx context.Context) int {
+	e.seen.stopping.Store(true)
 	e.mu.Lock()
 	e.stopped = true
 	listeners := e.listeners

@@ -1,0 +1,76 @@
+package admin
+
+// Answers: JSON, and errors with the status code that fits them.
+
+import (
+	"encoding/json"
+	"errors"
+	"io"
+	"maps"
+	"net/http"
+	"slices"
+	"strings"
+
+	"weir/internal/status"
+)
+
+// maxBody bounds what a client may send, except a configuration file.
+const maxBody = 1 << 20
+
+func answer(w http.ResponseWriter, code int, v any) {
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(code)
+	json.NewEncoder(w).Encode(v) // a client that is gone has nobody to tell
+}
+
+// problem is the body of every error.
+type problem struct {
+	Error string `json:"error"`
+	Field string `json:"field"`
+}
+
+func fail(w http.ResponseWriter, code int, field, text string) {
+	answer(w, code, problem{Error: text, Field: field})
+}
+
+// refuse answers with an error of a Weir.
+func refuse(w http.ResponseWriter, err error) {
+	var r *status.Refusal
+	if !errors.As(err, &r) {
+		fail(w, http.StatusInternalServerError, "", err.Error())
+		return
+	}
+	code := http.StatusBadRequest
+	switch r.Why {
+	case status.NotFound:
+		code = http.StatusNotFound
+	case status.Conflict:
+		code = http.StatusConflict
+	case status.Refused:
+		code = http.StatusUnprocessableEntity
+	case status.Unavailable:
+		code = http.StatusServiceUnavailable
+	}
+	fail(w, code, r.Field, r.Text)
+}
+
+// body reads what the client sent, up to a limit; false when an error has been answered.
+func body(w http.ResponseWriter, r *http.Request, limit int64) ([]byte, bool) {
+	text, err := io.ReadAll(http.MaxBytesReader(w, r.Body, limit))
+	var over *http.MaxBytesError
+	switch {
+	case errors.As(err, &over):
+		fail(w, http.StatusRequestEntityTooLarge, "", "the request is too large")
+	case err != nil:
+		fail(w, http.StatusBadRequest, "", "the request ends early")
+	}
+	return text, err == nil
+}
+
+func (m methods) allowed() string {
+	names := slices.Sorted(maps.Keys(m))
+	if m[http.MethodGet] != nil {
+		names = append(names, http.MethodHead)
+	}
+	return strings.Join(names, ", ")
+}

@@ -1,0 +1,133 @@
+package admin
+
+// The addresses of the API: opened before anything is changed, put in use once nothing can fail any more.
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"time"
+
+	"weir/conf"
+)
+
+// door is one open address.
+type door struct {
+	at     string
+	ln     net.Listener
+	server *http.Server // nil until it is in use
+	remove func()       // takes away the file of a unix socket
+}
+
+// What a client may take.
+const (
+	headerTimeout = 5 * time.Second
+	readTimeout   = 30 * time.Second
+	writeTimeout  = 30 * time.Second
+	idleTimeout   = time.Minute
+	maxHeader     = 16 << 10
+	maxClients    = 64 // connections at each address
+	closePatience = time.Second
+)
+
+// Change is another set of addresses, made ready: the new ones are open and serve nobody yet.
+type Change struct {
+	server *Server
+	token  *token
+	fresh  map[string]*door
+	wanted map[string]bool
+}
+
+// Prepare opens the addresses that are not open yet and reads the token. It changes nothing that runs. The default
+// socket, which nobody asked for, may fail with a warning.
+func (s *Server) Prepare(spec conf.Admin) (*Change, error) {
+	t, err := readToken(spec.TokenFile)
+	if err != nil {
+		return nil, err
+	}
+	c := &Change{server: s, token: t, fresh: map[string]*door{}, wanted: map[string]bool{}}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	var failed []error
+	for _, at := range spec.Listen {
+		name := at.String()
+		c.wanted[name] = true
+		if s.doors[name] != nil {
+			continue
+		}
+		d, err := open(at)
+		switch {
+		case err == nil:
+			c.fresh[name] = d
+		case spec.Asked:
+			failed = append(failed, fmt.Errorf("admin.listen: %w", err))
+		default:
+			s.log.Warn("no admin socket", "error", err)
+		}
+	}
+	if len(failed) > 0 {
+		c.Discard()
+		return nil, errors.Join(failed...)
+	}
+	return c, nil
+}
+
+// Discard closes what was opened.
+func (c *Change) Discard() {
+	for _, d := range c.fresh {
+		d.ln.Close()
+		d.remove()
+	}
+}
+
+// Commit serves at the new addresses and no longer at those that are not wanted. It cannot fail.
+func (c *Change) Commit() {
+	s := c.server
+	s.token.Store(c.token)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.doors == nil { // closed
+		c.Discard()
+		return
+	}
+	for name, d := range s.doors {
+		if !c.wanted[name] {
+			delete(s.doors, name)
+			s.work.Go(d.close)
+		}
+	}
+	for name, d := range c.fresh {
+		s.doors[name] = d
+		d.server = &http.Server{
+			Handler:           s.guard(d.ln.Addr().Network() != "unix"),
+			ReadHeaderTimeout: headerTimeout, ReadTimeout: readTimeout, WriteTimeout: writeTimeout, IdleTimeout: idleTimeout,
+			MaxHeaderBytes: maxHeader,
+			BaseContext:    func(net.Listener) context.Context { return s.ctx },
+			ErrorLog:       quiet(),
+		}
+		s.work.Go(func() { d.server.Serve(bounded(d.ln, maxClients)) })
+	}
+}
+
+func open(at conf.Endpoint) (*door, error) {
+	if at.Path != "" {
+		return openUnix(at)
+	}
+	ln, err := (&net.ListenConfig{}).Listen(context.Background(), "tcp", at.Addr.String())
+	if err != nil {
+		return nil, err
+	}
+	return &door{at: at.String(), ln: ln, remove: func() {}}, nil
+}
+
+// close lets requests under way finish for a moment.
+func (d *door) close() {
+	ctx, cancel := context.WithTimeout(context.Background(), closePatience)
+	defer cancel()
+	if d.server.Shutdown(ctx) != nil {
+		d.server.Close()
+	}
+	d.remove()
+}

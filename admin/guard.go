@@ -1,0 +1,83 @@
+package admin
+
+// Who may ask: on TCP addresses whoever has the token, if there is one; on unix sockets whoever may open them.
+
+import (
+	"crypto/sha256"
+	"crypto/subtle"
+	"fmt"
+	"net"
+	"net/http"
+	"net/netip"
+	"os"
+	"strings"
+)
+
+// token is the digest of the secret; the zero value is none.
+type token struct {
+	set    bool
+	digest [sha256.Size]byte
+}
+
+// maxToken bounds a token file.
+const maxToken = 4096
+
+// readToken reads the first line of a file; no file is no token.
+func readToken(file string) (*token, error) {
+	if file == "" {
+		return &token{}, nil
+	}
+	text, err := os.ReadFile(file)
+	if err != nil {
+		return nil, fmt.Errorf("admin.token_file: %w", err)
+	}
+	line, _, _ := strings.Cut(string(text), "\n")
+	line = strings.TrimSpace(line)
+	if line == "" || len(text) > maxToken {
+		return nil, fmt.Errorf("admin.token_file: %s: want one line with a token", file)
+	}
+	return &token{true, sha256.Sum256([]byte(line))}, nil
+}
+
+// matches takes the same time whatever the client has guessed.
+func (t *token) matches(header string) bool {
+	scheme, secret, _ := strings.Cut(header, " ")
+	digest := sha256.Sum256([]byte(strings.TrimSpace(secret)))
+	return strings.EqualFold(scheme, "bearer") && subtle.ConstantTimeCompare(digest[:], t.digest[:]) == 1
+}
+
+// guard lets the right requests through. Nothing here allows other origins, so that no page in a browser can read an
+// answer; nor may one make changes, or reach a loopback address by a name of its own.
+func (s *Server) guard(tcp bool) http.Handler {
+	origin := http.NewCrossOriginProtection()
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		h := w.Header()
+		h.Set("Cache-Control", "no-store")
+		h.Set("X-Content-Type-Options", "nosniff")
+		t := s.token.Load()
+		switch {
+		case tcp && t.set && !t.matches(r.Header.Get("Authorization")):
+			h.Set("WWW-Authenticate", "Bearer")
+			fail(w, http.StatusUnauthorized, "", "want the token of admin.token_file: Authorization: Bearer …")
+		case tcp && !t.set && !local(r.Host):
+			fail(w, http.StatusMisdirectedRequest, "", "want an address or localhost as the host")
+		case origin.Check(r) != nil:
+			fail(w, http.StatusForbidden, "", "a page of another origin may not do this")
+		default:
+			s.routes.ServeHTTP(w, r)
+		}
+	})
+}
+
+// local tells whether a Host header is an address or localhost, and not a name that somebody may have pointed here.
+func local(host string) bool {
+	if h, _, err := net.SplitHostPort(host); err == nil {
+		host = h
+	}
+	host = strings.Trim(host, "[]")
+	if host == "" || strings.EqualFold(host, "localhost") {
+		return true
+	}
+	_, err := netip.ParseAddr(host)
+	return err == nil
+}

@@ -1,0 +1,46 @@
+package admin
+
+// What is: the document, whole and in parts.
+
+import (
+	"net/http"
+
+	"weir/internal/status"
+)
+
+func (s *Server) healthy(w http.ResponseWriter, r *http.Request) {
+	answer(w, http.StatusOK, map[string]bool{"ok": true})
+}
+
+func (s *Server) ready(w http.ResponseWriter, r *http.Request) {
+	if !s.weir.Ready() {
+		fail(w, http.StatusServiceUnavailable, "", "weir is stopping")
+		return
+	}
+	answer(w, http.StatusOK, map[string]bool{"ready": true})
+}
+
+func (s *Server) status(w http.ResponseWriter, r *http.Request) {
+	answer(w, http.StatusOK, s.weir.Status())
+}
+
+func (s *Server) clusters(w http.ResponseWriter, r *http.Request) {
+	answer(w, http.StatusOK, s.weir.Status().Clusters)
+}
+
+func (s *Server) cluster(w http.ResponseWriter, r *http.Request) {
+	if c, ok := find(w, s.weir.Status(), r.PathValue("cluster")); ok {
+		answer(w, http.StatusOK, c)
+	}
+}
+
+// find looks a cluster up; false when the error has been answered.
+func find(w http.ResponseWriter, doc status.Document, name string) (status.Cluster, bool) {
+	for _, c := range doc.Clusters {
+		if c.Name == name {
+			return c, true
+		}
+	}
+	fail(w, http.StatusNotFound, "cluster", "no cluster "+name)
+	return status.Cluster{}, false
+}

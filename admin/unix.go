@@ -1,0 +1,69 @@
+package admin
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"net"
+	"os"
+	"path/filepath"
+	"syscall"
+
+	"weir/conf"
+)
+
+// socketMode is who may use a unix socket: its owner and group.
+const socketMode = 0o660
+
+// openUnix makes a unix socket, and its directory if that is missing. It takes the place of a socket that nobody listens
+// at any more, as a killed process leaves it; one that is alive, or a file that is no socket, is left alone.
+func openUnix(at conf.Endpoint) (*door, error) {
+	path := at.Path
+	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+		return nil, fmt.Errorf("listen on %s: %w", at, err)
+	}
+	if err := clearStale(path); err != nil {
+		return nil, fmt.Errorf("listen on %s: %w", at, err)
+	}
+	ln, err := net.ListenUnix("unix", &net.UnixAddr{Name: path, Net: "unix"})
+	if err != nil {
+		return nil, fmt.Errorf("listen on %s: %w", at, err)
+	}
+	ln.SetUnlinkOnClose(false)
+	own, err := os.Lstat(path)
+	if err == nil {
+		err = os.Chmod(path, socketMode)
+	}
+	d := &door{at: at.String(), ln: ln, remove: func() {
+		if now, err := os.Lstat(path); err == nil && own != nil && os.SameFile(own, now) {
+			os.Remove(path)
+		}
+	}}
+	if err != nil {
+		ln.Close()
+		d.remove()
+		return nil, fmt.Errorf("listen on %s: %w", at, err)
+	}
+	return d, nil
+}
+
+func clearStale(path string) error {
+	info, err := os.Lstat(path)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return nil
+	case err != nil:
+		return err
+	case info.Mode()&fs.ModeSocket == 0:
+		return fmt.Errorf("%w: the file is not a socket", syscall.EEXIST)
+	}
+	conn, err := net.Dial("unix", path)
+	if err == nil {
+		conn.Close()
+		return syscall.EADDRINUSE
+	}
+	if !errors.Is(err, syscall.ECONNREFUSED) {
+		return err
+	}
+	return os.Remove(path)
+}

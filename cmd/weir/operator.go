@@ -1,0 +1,56 @@
+package main
+
+import (
+	"context"
+	"errors"
+
+	"weir/conf"
+	"weir/internal/engine"
+	"weir/internal/status"
+)
+
+// operator is what the API acts on: the engine, and the process around it for what concerns that too.
+type operator struct {
+	*engine.Engine
+	process *daemonState
+}
+
+// Reload goes over to what the file says now, as the signal does, and returns the outcome. Requests that come while one
+// is under way are answered together by the next.
+func (o *operator) Reload(ctx context.Context) error {
+	outcome := make(chan error, 1)
+	select {
+	case o.process.reloads <- outcome:
+	case <-o.process.stopping:
+		return &status.Refusal{Why: status.Unavailable, Text: engine.ErrStopped.Error()}
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+	err := <-outcome
+	if err == nil {
+		return nil
+	}
+	r := &status.Refusal{Why: status.Refused, Text: err.Error()}
+	var mistakes conf.Mistakes
+	if errors.As(err, &mistakes) {
+		r.Field = mistakes[0].Path
+	}
+	return r
+}
+
+// Stop stops weir, as the signal does, and returns how many sessions were cut. With now, or when it is asked for now
+// while a stop is under way, they are cut at once.
+func (o *operator) Stop(ctx context.Context, now bool) (cut int, err error) {
+	select {
+	case o.process.stops <- now:
+	case <-o.process.stopped:
+	case <-ctx.Done():
+		return 0, ctx.Err()
+	}
+	select {
+	case <-o.process.stopped:
+		return o.process.cut, nil
+	case <-ctx.Done():
+		return 0, ctx.Err()
+	}
+}

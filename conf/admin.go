@@ -1,0 +1,115 @@
+package conf
+
+import (
+	"fmt"
+	"net/netip"
+	"strings"
+)
+
+// The [admin] table: where the API is served, and to whom.
+
+// AdminSocket is where the API is served, and looked for, unless something else is asked for.
+const AdminSocket = "unix:/run/weir/admin.sock"
+
+func adminKeys() []key[adminDraft] {
+	return []key[adminDraft]{
+		{
+			name: "listen", form: "address or list", usual: AdminSocket, words: []string{"address", "bind", "addresses", "socket"},
+			doc: "Where the API is served: unix sockets and TCP addresses (`\"127.0.0.1:9280\"`). Empty = nowhere. Without an `[admin]` table, " +
+				"a socket that cannot be made is only worth a warning.",
+			preset: func(a *adminDraft) {
+				path, _ := strings.CutPrefix(AdminSocket, "unix:")
+				a.Listen = []Endpoint{{Path: path}}
+			},
+			decode: decodeAdminListen,
+			show: func(a *adminDraft) string {
+				if len(a.Listen) == 0 {
+					return "none"
+				}
+				return showAddresses(a.Listen)
+			},
+		},
+		scalar("token_file", filePath(), "", func(a *adminDraft) *string { return &a.TokenFile },
+			"The file with the token (`Authorization: Bearer …`) that clients on TCP addresses have to show; required for addresses "+
+				"that are not loopback ones. Empty = none. Unix sockets rely on their mode, 0660.").defaults("`\"\"`").called("token", "password_file", "bearer_token_file"),
+	}
+}
+
+// adminDraft is the table together with where its addresses stand.
+type adminDraft struct {
+	Admin
+	addresses []adminAddress
+}
+
+type adminAddress struct {
+	Endpoint
+	node *node
+}
+
+func decodeAdminListen(d *decoder, n *node, a *adminDraft) {
+	a.Listen = nil
+	entries := []*node{n}
+	if n.kind == nodeList {
+		entries = n.items
+	} else if n.value == "" {
+		return
+	}
+	for _, e := range entries {
+		at, err := parseAdminAddress(e)
+		if err != nil {
+			d.fault(e, "%s", err)
+			continue
+		}
+		for _, old := range a.addresses {
+			if old.Endpoint == at {
+				d.fault(e, "duplicate address %s (%s)", at, lines(old.node, e))
+			}
+		}
+		a.Listen = append(a.Listen, at)
+		a.addresses = append(a.addresses, adminAddress{at, e})
+	}
+}
+
+func parseAdminAddress(n *node) (Endpoint, error) {
+	s, ok := n.value.(string)
+	if !ok {
+		return Endpoint{}, fmt.Errorf("want an address such as %q or \"127.0.0.1:9280\", got %s", AdminSocket, n.got())
+	}
+	p, err := parseAddress(s)
+	switch {
+	case err != nil:
+		return Endpoint{}, err
+	case p.Host != "":
+		return Endpoint{}, fmt.Errorf("want an IP address to listen at, got the name %q", p.Host)
+	case p.last != p.Port:
+		return Endpoint{}, fmt.Errorf("want one port, got the range in %s", quoteText(s))
+	case p.Path == "" && !p.Addr.IsValid():
+		p.Addr = allAddresses(p.Port)
+	}
+	return p.Endpoint, nil
+}
+
+// bindAdmin checks the API's addresses against the token and against those of the listeners.
+func (d *decoder) bindAdmin(all *draft) {
+	type owned struct {
+		at   netip.AddrPort
+		path string
+	}
+	taken := make(map[owned]*listenerDraft)
+	for i := range all.listeners {
+		l := &all.listeners[i]
+		for _, a := range l.Addresses {
+			if l.Protocol == "tcp" {
+				taken[owned{a.Addr, a.Path}] = l
+			}
+		}
+	}
+	for _, a := range all.admin.addresses {
+		if l := taken[owned{a.Addr, a.Path}]; l != nil {
+			d.fault(a.node, "duplicate address %s: listener %s has it too (%s)", a.Endpoint, l.Name, line(l.node.get("address"), a.node))
+		}
+		if a.Path == "" && !a.Addr.Addr().IsLoopback() && all.admin.TokenFile == "" && !d.partial {
+			d.fault(a.node, "%s can be reached from other machines: token_file is required", a.Endpoint)
+		}
+	}
+}

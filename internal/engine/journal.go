@@ -1,0 +1,108 @@
+package engine
+
+// The events of late, and those who wait for the next one.
+
+import (
+	"context"
+	"sync"
+	"time"
+
+	"weir/balance"
+	"weir/internal/status"
+)
+
+// journalSize is how many events are remembered.
+const journalSize = 1000
+
+// journal remembers the last events. Putting one in takes a few instructions under a lock that nobody holds for longer:
+// readers come for events, and are never waited for.
+type journal struct {
+	mu    sync.Mutex
+	ring  [journalSize]status.Event
+	last  uint64        // the ID of the newest
+	woken chan struct{} // closed at the next event; nil = nobody waits
+}
+
+func (j *journal) put(ev status.Event) {
+	j.mu.Lock()
+	j.last++
+	ev.ID = j.last
+	j.ring[ev.ID%journalSize] = ev
+	woken := j.woken
+	j.woken = nil
+	j.mu.Unlock()
+	if woken != nil {
+		close(woken)
+	}
+}
+
+// after returns the events that came after the one with an ID, as far as they are remembered, how many are not, and
+// what is closed when another comes.
+func (j *journal) after(id uint64) (events []status.Event, missed uint64, next <-chan struct{}) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	if id > j.last { // of an earlier process
+		id = 0
+	}
+	first := id + 1
+	if oldest := j.oldest(); first < oldest {
+		missed, first = oldest-first, oldest
+	}
+	for n := first; n <= j.last; n++ {
+		events = append(events, j.ring[n%journalSize])
+	}
+	if j.woken == nil {
+		j.woken = make(chan struct{})
+	}
+	return events, missed, j.woken
+}
+
+// oldest is the ID of the oldest event that is remembered; mu is held.
+func (j *journal) oldest() uint64 {
+	if j.last < journalSize {
+		return 1
+	}
+	return j.last - journalSize + 1
+}
+
+// Events returns the events after the one with an ID, the oldest first; 0 stands for the beginning. missed is how many
+// are not remembered any more. With wait, it returns only when there is one, or with ctx's error.
+func (e *Engine) Events(ctx context.Context, after uint64, wait bool) (events []status.Event, missed uint64, err error) {
+	for {
+		events, missed, next := e.seen.journal.after(after)
+		if len(events) > 0 || !wait {
+			return events, missed, nil
+		}
+		select {
+		case <-next:
+		case <-ctx.Done():
+			return nil, 0, ctx.Err()
+		}
+	}
+}
+
+// remember puts what the balancing has noticed into the journal. It does not block.
+func (e *Engine) remember(ev balance.Event) {
+	e.seen.journal.put(status.Event{
+		Time: time.Now(), Event: string(ev.Kind), Cluster: ev.Cluster, Level: ev.Level, Server: ev.Server,
+		From: ev.From, To: ev.To, Layer: ev.Layer, Reason: ev.Reason,
+	})
+}
+
+// Reloaded notes what became of an attempt to replace the configuration: nil, or why it was refused.
+func (e *Engine) Reloaded(err error) {
+	now := time.Now()
+	ev := status.Event{Time: now, Event: "reload"}
+	e.seen.mu.Lock()
+	c := &e.seen.config
+	c.Reloads++
+	if err != nil {
+		c.Failed++
+		c.LastError, c.LastErrorAt = err.Error(), &now
+		ev.Event, ev.Reason = "reload_failed", err.Error()
+	} else {
+		c.LoadedAt, c.LastError, c.LastErrorAt = now, "", nil
+	}
+	e.seen.mu.Unlock()
+	e.seen.journal.put(ev)
+}

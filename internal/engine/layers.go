@@ -1,0 +1,85 @@
+package engine
+
+// What each layer says about a server, in words.
+
+import (
+	"time"
+
+	"weir/balance"
+	"weir/conf"
+	"weir/internal/status"
+)
+
+// layers tells who says what about a server, in the order in which layers are asked. Layers that have nothing to say
+// are left out, but for the configuration and the passive record. spec may be nil.
+func (e *Engine) layers(seen *balance.ServerState, spec *conf.Server, clock clock) []status.Layer {
+	known := &seen.Layers
+	var list []status.Layer
+	add := func(by balance.Layer, l status.Layer) {
+		l.Layer = string(by)
+		l.Decides = by == seen.Layer
+		list = append(list, l)
+	}
+	if o := known.Override; o.State != nil || o.Weight != nil || o.MaxSessions != nil {
+		l := status.Layer{By: "operator", Weight: o.Weight, MaxSessions: o.MaxSessions, Reason: o.Note, At: clock.at(known.OverrideAt)}
+		if o.State != nil {
+			l.Says = o.State.String()
+		}
+		if l.Reason == "" {
+			l.Reason = "set by an operator"
+		}
+		add(balance.ByOverride, l)
+	}
+	weight, limit := known.Weight, known.MaxSessions
+	configured := status.Layer{By: e.describedBy(spec), Says: known.Configured.String(), Weight: &weight, MaxSessions: &limit}
+	if known.Configured != balance.Ready {
+		configured.Reason = "state = " + configured.Says
+	}
+	add(balance.ByConfiguration, configured)
+	if spec != nil && spec.Address.Host != "" {
+		l := status.Layer{By: spec.Address.Host, Says: "resolved", At: clock.at(known.ResolverAt)}
+		if known.Unresolved {
+			l.Says, l.Reason = "unresolved", "the name has no address yet"
+		}
+		add(balance.ByResolver, l)
+	}
+	if known.AgentAt > 0 {
+		add(balance.ByAgent, agentLayer(&known.Agent, clock.at(known.AgentAt)))
+	}
+	decided := false
+	for _, v := range known.Checks {
+		l := status.Layer{By: v.ID, Says: "up", Reason: v.Reason, At: clock.at(v.At)}
+		if !v.Up {
+			l.Says = "down"
+		}
+		add(balance.ByChecks, l)
+		last := &list[len(list)-1]
+		last.Decides = last.Decides && !v.Up && !decided
+		decided = decided || last.Decides
+	}
+	passive := status.Layer{By: "sessions", Says: known.Passive.String(), At: clock.at(known.PassiveAt), Reason: known.PassiveReason}
+	if known.Passive == balance.PassiveFailing && spec != nil {
+		passive.Until = clock.at(known.PassiveAt + spec.FailTimeout)
+	}
+	add(balance.ByPassive, passive)
+	return list
+}
+
+func agentLayer(a *balance.AgentAdvice, at *time.Time) status.Layer {
+	l := status.Layer{By: "agent", Says: "up", Weight: a.Weight, Percent: a.Percent, MaxSessions: a.MaxSessions, Reason: a.Reason, At: at}
+	switch {
+	case a.Admin != balance.Ready:
+		l.Says = a.Admin.String()
+	case a.Down:
+		l.Says = "down"
+	}
+	return l
+}
+
+// describedBy names who put a server where it is.
+func (e *Engine) describedBy(*conf.Server) string {
+	if cfg := e.now.Load().cfg; cfg != nil {
+		return cfg.File
+	}
+	return ""
+}

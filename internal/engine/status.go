@@ -1,0 +1,137 @@
+package engine
+
+// What is observed of a running weir: copies, made without holding up what runs.
+
+import (
+	"os"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"weir/balance"
+	"weir/conf"
+	"weir/internal/status"
+	"weir/l4"
+)
+
+// observed is what the engine keeps for those who look on.
+type observed struct {
+	version string // immutable
+	began   time.Time
+
+	open     atomic.Pointer[map[string]*l4.Listener] // by identity; immutable
+	limit    atomic.Int64                            // of sessions
+	stopping atomic.Bool
+	journal  journal
+
+	mu     sync.Mutex
+	config status.Config // guarded by mu
+}
+
+// Status is everything there is to see. It is a copy.
+func (e *Engine) Status() status.Document {
+	running := e.now.Load()
+	clock := e.clock()
+	doc := status.Document{
+		Version: e.seen.version, PID: os.Getpid(), StartedAt: e.seen.began, UptimeSeconds: time.Since(e.seen.began).Seconds(),
+		Stopping: e.seen.stopping.Load(), Sessions: e.plane.Sessions(), MaxSessions: int(e.seen.limit.Load()),
+		Listeners: []status.Listener{}, Clusters: []status.Cluster{},
+	}
+	e.seen.mu.Lock()
+	doc.Config = e.seen.config
+	e.seen.mu.Unlock()
+	if running.cfg == nil {
+		return doc
+	}
+	if open := e.seen.open.Load(); open != nil {
+		for i := range running.cfg.Listeners {
+			doc.Listeners = append(doc.Listeners, listenerStatus(&running.cfg.Listeners[i], *open)...)
+		}
+	}
+	for i := range running.cfg.Clusters {
+		doc.Clusters = append(doc.Clusters, e.clusterStatus(running, &running.cfg.Clusters[i], clock))
+	}
+	return doc
+}
+
+// Ready tells whether clients are served: not before the first configuration is in force, and not while weir stops.
+func (e *Engine) Ready() bool { return e.now.Load().cfg != nil && !e.seen.stopping.Load() }
+
+// clock turns times of the data plane into those of the wall.
+type clock struct{ origin time.Time }
+
+func (e *Engine) clock() clock { return clock{time.Now().Add(-e.plane.Now())} }
+
+// at is nil for a time that never was.
+func (c clock) at(t time.Duration) *time.Time {
+	if t <= 0 {
+		return nil
+	}
+	wall := c.origin.Add(t).Round(time.Millisecond)
+	return &wall
+}
+
+func listenerStatus(ln *conf.Listener, open map[string]*l4.Listener) []status.Listener {
+	var list []status.Listener
+	for _, at := range ln.Addresses {
+		s := status.Listener{Name: ln.Name, Address: at.String(), Protocol: ln.Protocol, Cluster: ln.Cluster}
+		if opened := open[listenerID(ln.Protocol, at)]; opened != nil {
+			c := opened.Counters()
+			s.Sessions, s.SessionsTotal, s.BytesUp, s.BytesDown = max(0, c.Live), c.Sessions, c.BytesUp, c.BytesDown
+		}
+		list = append(list, s)
+	}
+	return list
+}
+
+func (e *Engine) clusterStatus(running *state, spec *conf.Cluster, clock clock) status.Cluster {
+	b := running.clusters[spec.Name]
+	seen := b.Snapshot(e.plane.Now())
+	c := status.Cluster{
+		Name: spec.Name, Balance: spec.Balance, Origin: status.OriginFile, Level: seen.Level, Held: seen.Held, Empty: seen.Empty,
+		Sessions: seen.Leases, Queue: seen.Waiting, Levels: make([]status.Level, 0, len(seen.Levels)),
+	}
+	specs := map[string]*conf.Server{}
+	for i := range spec.Levels {
+		for j := range spec.Levels[i].Servers {
+			s := &spec.Levels[i].Servers[j]
+			if specs[s.Name] == nil {
+				specs[s.Name] = s
+			}
+		}
+	}
+	for _, l := range seen.Levels {
+		level := status.Level{Name: l.Name, InUse: l.InUse, MinUp: l.MinUp, Eligible: l.Eligible, Servers: make([]status.Server, 0, len(l.Servers))}
+		for i := range l.Servers {
+			level.Servers = append(level.Servers, e.serverStatus(b, &l.Servers[i], specs[l.Servers[i].Name], clock))
+		}
+		c.Levels = append(c.Levels, level)
+	}
+	return c
+}
+
+// serverStatus describes a server as seen in one level. spec is nil if the cluster is changed at this very moment.
+func (e *Engine) serverStatus(b *balance.Cluster, seen *balance.ServerState, spec *conf.Server, clock clock) status.Server {
+	s := status.Server{
+		Name: seen.Name, Address: seen.Address, Origin: status.OriginFile, State: seen.State.String(),
+		Weight: seen.Weight, EffectiveWeight: seen.EffectiveWeight, MaxSessions: seen.MaxSessions, Sessions: seen.Sessions,
+		ConnectMS: ms(seen.ConnectTime), Since: e.seen.began,
+	}
+	if at := clock.at(seen.Since); at != nil {
+		s.Since = *at
+	}
+	if server := b.Server(seen.Name); server != nil {
+		if t, ok := server.Handle().(*l4.Target); ok {
+			c := t.Stats().Counters()
+			s.SessionsTotal, s.BytesUp, s.BytesDown = c.Sessions, c.BytesUp, c.BytesDown
+			s.Dials, s.DialFailures, s.Retries = c.Dials, c.DialFails, c.Retries
+		}
+	}
+	s.Layers = e.layers(seen, spec, clock)
+	for _, l := range s.Layers {
+		if l.Decides && s.State != "up" {
+			s.Reason = l.Reason
+		}
+	}
+	return s
+}
