@@ -121,16 +121,20 @@ func (s *session) relayDeadline() (at time.Duration, end End) {
 		}
 	}
 	if t := s.set.ClientIdle; t > 0 {
-		sooner(s.clientAt+t, RelayClientIdle)
+		sooner(s.clientAt+lenient(t), RelayClientIdle)
 	}
 	if t := s.set.ServerIdle; t > 0 {
-		sooner(s.serverAt+t, RelayServerIdle)
+		sooner(s.serverAt+lenient(t), RelayServerIdle)
 	}
 	if s.halfAt > 0 {
-		sooner(max(s.halfAt, s.clientAt, s.serverAt)+s.set.HalfClose, RelayHalfClose)
+		sooner(max(s.halfAt, s.clientAt, s.serverAt)+lenient(s.set.HalfClose), RelayHalfClose)
 	}
 	return at, end
 }
+
+// lenient is how long an idle timeout really waits: a little more, because the byte that it counts from was handled here
+// before whoever sent or got it could look at a clock. Nobody sees a session end before its time.
+func lenient(t time.Duration) time.Duration { return t + min(t/50, 50*time.Millisecond) }
 
 // rearm arms the nearest deadline of the relay.
 func (s *session) rearm(l *loop) {
