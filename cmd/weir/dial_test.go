@@ -16,8 +16,7 @@ import (
 )
 
 // With one server refusing and one up, every client is served by the other one, without delay.
-func TestRefusingServerCostsNothing(t *testing.T) {
-	t.Parallel()
+func TestRefusingServerCostsNothing(t *testing.T) { // alone: it measures time
 	host := nettest.Start(t, nettest.Say("ok"))
 	_, addr := serve(t, layout{levels: servers(nettest.Reserve(t), host.Addr())})
 	var took []time.Duration
@@ -62,8 +61,7 @@ func TestRefusingLevelCostsNoClient(t *testing.T) {
 }
 
 // A server that does not answer costs connect_timeout and not more.
-func TestConnectTimeoutThenNextServer(t *testing.T) {
-	t.Parallel()
+func TestConnectTimeoutThenNextServer(t *testing.T) { // alone: it measures time
 	host := nettest.Start(t, nettest.Say("ok"))
 	w, addr := serve(t, layout{
 		cluster: `connect_timeout = "500ms"`, levels: servers(nettest.FullBacklog(t), host.Addr()),
@@ -285,8 +283,7 @@ func TestPassiveHealth(t *testing.T) {
 }
 
 // An IPv6 server that refuses is followed by an IPv4 one without a visible delay.
-func TestFamiliesMayBeMixed(t *testing.T) {
-	t.Parallel()
+func TestFamiliesMayBeMixed(t *testing.T) { // alone: it measures time
 	host := nettest.Start(t, nettest.Say("ok"))
 	_, addr := serve(t, layout{levels: servers(nettest.ReserveOn(t, "::1"), host.Addr())})
 	begin := time.Now()

@@ -225,8 +225,7 @@ func TestWaitingSessionsCostNothing(t *testing.T) {
 }
 
 // A server that speaks first is heard at once, without a word from the client.
-func TestServerSpeaksFirst(t *testing.T) {
-	t.Parallel()
+func TestServerSpeaksFirst(t *testing.T) { // alone: it measures time
 	host := nettest.Start(t, nettest.Greet("ready", nettest.Echo))
 	_, addr := serve(t, layout{levels: servers(host.Addr())})
 	var took []time.Duration

@@ -92,9 +92,11 @@ func TestIdleSessionsStayByDefault(t *testing.T) {
 		first(t, c)
 	}
 	for _, filter := range []string{"sport = " + addr[strings.LastIndex(addr, ":"):], "dport = " + host.Addr()[strings.LastIndex(host.Addr(), ":"):]} {
-		out, err := exec.Command("ss", "-Htno", "state", "established", filter).CombinedOutput()
-		require.NoError(t, err, "%s", out)
-		require.Contains(t, string(out), "timer:(keepalive", "%s", filter)
+		nettest.Wait(t, 2*time.Second, "a keepalive timer on "+filter, func() bool {
+			out, err := exec.Command("ss", "-Htno", "state", "established", filter).CombinedOutput()
+			require.NoError(t, err, "%s", out)
+			return strings.Contains(string(out), "timer:(keepalive")
+		})
 	}
 	time.Sleep(4 * time.Second)
 	require.NoError(t, pingpong(c))
