@@ -157,6 +157,7 @@ type departed struct {
 func (e *Engine) commit(ch *change) departed {
 	now := e.plane.Now()
 	before := e.now.Load()
+	e.now.Store(ch.next) // before the clusters change: their events are judged by what the new configuration says
 	gone := departed{servers: map[*balance.Server]bool{}, after: ch.next.cfg.Runtime.DrainTimeout}
 	for name, b := range before.clusters {
 		servers := serversOf(before.cfg, name, b)
@@ -170,7 +171,6 @@ func (e *Engine) commit(ch *change) departed {
 			}
 		}
 	}
-	e.now.Store(ch.next)
 	for _, c := range ch.next.cfg.Clusters {
 		for _, level := range c.Levels {
 			for _, s := range level.Servers {

@@ -1,0 +1,151 @@
+package engine_test
+
+import (
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"weir/internal/nettest"
+)
+
+// A level that goes down and comes back is told once each way: its server, the level, nothing else.
+func TestEventsOfALevel(t *testing.T) {
+	t.Parallel()
+	a, aName := says(t, "A")
+	_, b := says(t, "B")
+	s := play(t, cluster("", aName, b)+quick)
+	require.Equal(t, "AA", s.asks(2))
+	a.Down()
+	s.waits("level_change 1→2")
+	require.Equal(t, "BB", s.asks(2))
+	a.Up()
+	s.waits("level_change 2→1")
+	require.Equal(t, "AA", s.asks(2))
+	require.Equal(t, []string{"server_down A up→down", "level_change 1→2", "server_up A down→up", "level_change 2→1"}, s.events())
+}
+
+// When the last server of an unprotected cluster goes, the cluster is empty, once; when the first one is back it is
+// back, once, however many follow.
+func TestEventsOfAnEmptyCluster(t *testing.T) {
+	t.Parallel()
+	a, aName := says(t, "A")
+	b, bName := says(t, "B")
+	s := play(t, cluster("protected = false", aName+", "+bName)+quick)
+	for range 2 {
+		before := len(s.events())
+		a.Down()
+		b.Down()
+		nettest.Wait(t, 5*time.Second, "both to be down", func() bool { return len(s.events()) >= before+3 })
+		require.Equal(t, "--", s.asks(2))
+		a.Up()
+		b.Up()
+		nettest.Wait(t, 5*time.Second, "both to be up", func() bool { return len(s.events()) >= before+6 })
+		now := s.events()[before:]
+		require.Equal(t, "cluster_empty", now[2])
+		require.Equal(t, "cluster_back", now[4])
+		require.ElementsMatch(t, []string{
+			"server_down A up→down", "server_down B up→down", "cluster_empty",
+			"server_up A down→up", "server_up B down→up", "cluster_back",
+		}, now)
+	}
+}
+
+// With protection the last server is unstable: the cluster is empty all the same, and serves.
+func TestEventsOfAProtectedCluster(t *testing.T) {
+	t.Parallel()
+	a, aName := says(t, "A")
+	s := play(t, cluster("max_fails = 0", aName)+quick)
+	a.Down()
+	s.waits("cluster_empty A")
+	a.Up()
+	s.waits("cluster_back")
+	require.Equal(t, []string{"server_down A up→unstable", "cluster_empty A", "server_up A unstable→up", "cluster_back"}, s.events())
+}
+
+// Failures of sessions take a server out, time puts it on probation, a success brings it back: each told once, with
+// the layer and a reason.
+func TestEventsOfPassiveHealth(t *testing.T) {
+	t.Parallel()
+	a, aName := says(t, "A")
+	_, b := says(t, "B")
+	a.Down()
+	s := play(t, cluster("max_fails = 2\nfail_timeout = \"300ms\"", aName+", "+b))
+	nettest.Wait(t, 5*time.Second, "the trip", func() bool {
+		require.Equal(t, "B", s.ask())
+		return len(s.events()) > 0
+	})
+	s.waits("server_state A failing→probation")
+	a.Up()
+	nettest.Wait(t, 5*time.Second, "the return", func() bool { return s.ask() == "A" })
+	s.waits("server_up A probation→up")
+	require.Equal(t, []string{
+		"server_down A up→failing", "server_state A failing→probation", "server_up A probation→up",
+	}, s.events())
+	told := s.said(&s.lines, func(l line) bool { return l["event"] != "" })
+	for _, l := range told {
+		require.Equal(t, "passive", l["layer"])
+		require.NotEmpty(t, l["reason"])
+		require.Equal(t, "c", l["cluster"])
+		require.Equal(t, "1", l["level"])
+	}
+	require.Contains(t, told[0]["reason"], "2 failures")
+}
+
+// What the file says of a server's state is told as what it is; nothing is told of a reload that leaves it.
+func TestEventsOfTheFile(t *testing.T) {
+	t.Parallel()
+	_, a := says(t, "A")
+	_, b := says(t, "B")
+	s := play(t, cluster("", a+", "+b))
+	s.becomes(cluster("", a+" state=drain, "+b))
+	require.Equal(t, "BBB", s.asks(3))
+	s.becomes(cluster("", a+" state=drain, "+b+" weight=7"))
+	s.becomes(cluster("", a+" state=maint, "+b))
+	require.Equal(t, "BBB", s.asks(3))
+	s.becomes(cluster("", a+", "+b))
+	require.Equal(t, "ABAB", s.asks(4))
+	require.Equal(t, []string{"server_state A up→drain", "server_state A drain→maint", "server_up A maint→up"}, s.events())
+	for _, l := range s.said(&s.lines, func(l line) bool { return l["event"] != "" }) {
+		require.Equal(t, "configuration", l["layer"])
+	}
+}
+
+// A drain is not overruled by protection, and empties the cluster.
+func TestDrainOfTheLastServer(t *testing.T) {
+	t.Parallel()
+	a, aName := says(t, "A")
+	s := play(t, cluster("", aName))
+	s.becomes(cluster("", aName+" state=drain"))
+	require.Equal(t, "--", s.asks(2))
+	require.Zero(t, a.Accepted())
+	s.becomes(cluster("", aName))
+	require.Equal(t, "A", s.ask())
+	require.Equal(t, []string{"server_state A up→drain", "cluster_empty", "server_up A drain→up", "cluster_back"}, s.events())
+}
+
+// With failback = "manual" a level that has taken over stays, until it fails itself.
+func TestManualFailback(t *testing.T) {
+	t.Parallel()
+	a, aName := says(t, "A")
+	b, bName := says(t, "B")
+	config := cluster("failback = \"manual\"", aName, bName) + quick
+	s := play(t, config)
+	a.Down()
+	s.waits("level_change 1→2")
+	a.Up()
+	s.waits("server_up A down→up")
+	require.Equal(t, "BBBB", s.asks(4))
+	s.becomes(config + "[[cluster.c.check]]\ntype = \"tcp\"\nid = \"other\"\n")
+	require.Equal(t, "BBBB", s.asks(4), "a reload is no failback")
+	b.Down()
+	s.waits("level_change 2→1")
+	require.Equal(t, "AAAA", s.asks(4))
+	b.Up()
+	s.waits("server_up B down→up")
+	require.Equal(t, "AAAA", s.asks(4))
+	require.Equal(t, []string{"level_change 1→2", "level_change 2→1"}, slices.DeleteFunc(s.events(), func(e string) bool {
+		return e[:6] == "server"
+	}))
+}
