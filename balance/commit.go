@@ -68,6 +68,7 @@ func tableFor(m Method, spec LevelSpec, old []*table, layers map[string]Layers) 
 func (c *Cluster) Commit(p *Prepared, now time.Duration) {
 	c.lock(now)
 	c.install(p)
+	c.ripen() // slow_start may be another one
 	c.settle()
 	c.unlock()
 	c.retable()

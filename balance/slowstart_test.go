@@ -113,3 +113,20 @@ func TestSpareServerThatRecoversHasNoSlowStart(t *testing.T) {
 	c.SetCheck("B", "tcp", true, "", sec)
 	require.Equal(t, 10, c.Server("B").percent)
 }
+
+// A server that is growing when slow_start becomes shorter, or none, is not held to the time that was.
+func TestSlowStartThatACommitShortens(t *testing.T) {
+	spec := slow()
+	c := New(spec, 0, nil)
+	c.SetCheck("A", "tcp", false, "", 10*sec)
+	c.SetCheck("A", "tcp", true, "", 20*sec)
+	weight := func(over, now time.Duration) float64 {
+		spec.SlowStart = over
+		c.Commit(c.Prepare(spec), now)
+		return c.Snapshot(now).Levels[0].Servers[0].EffectiveWeight
+	}
+	require.Equal(t, 1.0, weight(900*sec, 25*sec))
+	require.Equal(t, 5.5, weight(90*sec, 65*sec))
+	require.Equal(t, 10.0, weight(0, 66*sec))
+	require.Equal(t, never, c.next)
+}
