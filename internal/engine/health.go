@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"slices"
 	"strconv"
 	"time"
 
@@ -16,7 +17,7 @@ import (
 )
 
 // checkJobs are the checks of a cluster, one job for each server and check. A server that several levels name is
-// checked once. Servers without a known address are not checked.
+// checked once. Servers without a known address, and those that the check does not name, are not checked.
 func checkJobs(c *conf.Cluster, known addresses) ([]checks.Job, error) {
 	var jobs []checks.Job
 	for i := range c.Checks {
@@ -32,6 +33,9 @@ func checkJobs(c *conf.Cluster, known addresses) ([]checks.Job, error) {
 					continue
 				}
 				seen[server.Name] = true
+				if check.Watch == "list" && !slices.Contains(check.WatchNames, server.Name) {
+					continue
+				}
 				target, ok := checkTarget(c, check, &server, known)
 				if ok {
 					jobs = append(jobs, checks.Job{Monitor: monitor, Target: target, Spec: *check, Identity: server.Address.String()})

@@ -1,0 +1,258 @@
+package engine_test
+
+import (
+	"fmt"
+	"runtime"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"weir/internal/nettest"
+)
+
+// dead is a check that no server passes: it asks a port that refuses.
+func dead(t *testing.T, keys string) string {
+	t.Helper()
+	_, port, _ := strings.Cut(nettest.Reserve(t), ":")
+	return quick + "port = " + port + "\n" + keys + "\n"
+}
+
+// A verdict survives reloads that change everything around it, and is told once.
+func TestReloadKeepsVerdict(t *testing.T) {
+	t.Parallel()
+	a, aName := says(t, "A")
+	_, b := says(t, "B")
+	check := dead(t, "servers = [\"A\"]")
+	s := play(t, cluster("", aName+", "+b)+check)
+	s.waits("server_down A up→down")
+	before := a.Accepted()
+	for i := range 5 {
+		s.becomes(cluster(fmt.Sprintf("max_fails = %d", i+1), fmt.Sprintf("%s weight=%d, %s", aName, i+1, b)) + check)
+		require.Equal(t, "BBB", s.asks(3))
+	}
+	s.becomes(cluster("", b, aName) + check)
+	require.Equal(t, "B", s.ask())
+	require.Equal(t, before, a.Accepted())
+	require.Equal(t, []string{"server_down A up→down"}, s.events())
+}
+
+// A server that is no longer checked is up, whether the check has gone or only looks at others now.
+func TestReloadEndsACheck(t *testing.T) {
+	t.Parallel()
+	for name, rest := range map[string]string{"gone": "", "others only": "others"} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			_, a := says(t, "A")
+			_, b := says(t, "B")
+			both := dead(t, "servers = [\"A\", \"B\"]")
+			s := play(t, cluster("protected = false", a+", "+b)+both)
+			s.waits("server_down A up→down")
+			s.waits("server_down B up→down")
+			if rest != "" {
+				rest = strings.Replace(both, `["A", "B"]`, `["B"]`, 1)
+			}
+			s.becomes(cluster("protected = false", a+", "+b) + rest)
+			require.Equal(t, 1, s.waits("server_up A down→up"))
+			require.Contains(t, s.asks(2), "A")
+			told := s.said(&s.lines, func(l line) bool { return l["event"] == "server_up" && l["server"] == "A" })
+			require.Contains(t, told[0]["reason"], "no longer checked")
+		})
+	}
+}
+
+// A check that a reload adds judges from its first result on; until then servers keep what is known of them.
+func TestReloadAddsACheck(t *testing.T) {
+	t.Parallel()
+	_, a := says(t, "A")
+	_, b := says(t, "B")
+	s := play(t, cluster("", a+", "+b))
+	require.Equal(t, "AB", s.asks(2))
+	s.becomes(cluster("", a+", "+b) + dead(t, "servers = [\"B\"]"))
+	s.waits("server_down B up→down")
+	require.Equal(t, "AAAA", s.asks(4))
+	require.Len(t, s.events(), 1)
+}
+
+// A new address under the old name starts with a clean slate: what was found out about the old one is not held against
+// it, neither by checks nor by dialling.
+func TestReloadWithNewAddressForgetsVerdict(t *testing.T) {
+	t.Parallel()
+	old, oldName := says(t, "A")
+	old.Down()
+	_, port, _ := strings.Cut(nettest.Start(t, nettest.Say("1")).Addr(), ":")
+	t.Run("checks", func(t *testing.T) {
+		_, b := says(t, "B")
+		s := play(t, cluster("", oldName+", "+b)+quick)
+		s.waits("server_down A up→down")
+		s.becomes(cluster("", "127.0.0.1:"+port+" name=A, "+b) + quick)
+		require.Contains(t, []string{"1B1B", "B1B1"}, s.asks(4), "at once, without waiting for a check")
+		require.Equal(t, []string{"server_down A up→down", "server_up A down→up"}, s.events())
+	})
+	t.Run("dialling", func(t *testing.T) {
+		_, b := says(t, "B")
+		s := play(t, cluster("max_fails = 1\nfail_timeout = \"1h\"", oldName+", "+b))
+		require.Equal(t, "BB", s.asks(2))
+		require.Equal(t, []string{"server_down A up→failing"}, s.events())
+		s.becomes(cluster("max_fails = 1\nfail_timeout = \"1h\"", "127.0.0.1:"+port+" name=A, "+b))
+		require.Contains(t, []string{"1B1B", "B1B1"}, s.asks(4))
+	})
+}
+
+// The passive record survives a reload: a server that failed is not dialled again because the file was read again.
+func TestReloadKeepsPassiveRecord(t *testing.T) {
+	t.Parallel()
+	a, aName := says(t, "A")
+	_, b := says(t, "B")
+	a.Down()
+	s := play(t, cluster("max_fails = 1\nfail_timeout = \"1h\"", aName+", "+b))
+	require.Equal(t, "BB", s.asks(2))
+	a.Up()
+	for i := range 3 {
+		s.becomes(cluster(fmt.Sprintf("max_fails = 1\nfail_timeout = \"1h\"\nqueue_timeout = \"%ds\"", i), aName+" weight=9, "+b))
+		require.Equal(t, "BBBB", s.asks(4))
+	}
+	require.Equal(t, []string{"server_down A up→failing"}, s.events())
+	s.becomes(cluster("max_fails = 0", aName+", "+b))
+	require.Contains(t, s.asks(2), "A", "switching passive health off ends the trip")
+}
+
+// The same server in two clusters is two: their checks find out different things.
+func TestClustersJudgeForThemselves(t *testing.T) {
+	t.Parallel()
+	_, a := says(t, "A")
+	s := play(t, cluster("protected = false", a)+dead(t, "")+
+		"[cluster.d]\nprotected = false\n[[cluster.d.level]]\nservers = [\""+a+"\"]\n"+strings.ReplaceAll(quick, ".c.", ".d."))
+	s.waits("server_down A up→down")
+	require.Equal(t, "-", s.ask())
+	s.becomes(strings.Replace(cluster("protected = false", a), "cluster = \"c\"", "cluster = \"d\"", 1) + dead(t, "") +
+		"[cluster.d]\nprotected = false\n[[cluster.d.level]]\nservers = [\"" + a + "\"]\n" + strings.ReplaceAll(quick, ".c.", ".d."))
+	require.Equal(t, "A", s.ask())
+}
+
+// One name in two levels is one server: down in both at once, its sessions counted together.
+func TestServerOfTwoLevels(t *testing.T) {
+	t.Parallel()
+	a, aName := greets(t, "A")
+	_, b := greets(t, "B")
+	_, c := greets(t, "C")
+	config := cluster("max_sessions = 1", aName+", "+b, c+", "+aName)
+	s := play(t, config)
+	s.holds("A")
+	s.holds("B")
+	s.holds("C")
+	require.Equal(t, "-", s.ask(), "A has its one session already")
+	require.Equal(t, 1, a.Accepted())
+}
+
+// Sessions that wait because everybody is full go on as soon as a reload lifts the limit, and end as soon as it takes
+// away whom they wait for.
+func TestReloadWhileSessionsWait(t *testing.T) {
+	t.Parallel()
+	_, a := greets(t, "A")
+	limited := cluster("max_sessions = 1\nqueue_timeout = \"1m\"", a)
+	s := play(t, limited)
+	s.holds("A")
+	var waiting [3]chan string
+	wait := func() {
+		for i := range waiting {
+			waiting[i] = make(chan string, 1)
+			c := nettest.Dial(t, s.listen)
+			go func() {
+				b := make([]byte, 1)
+				c.SetReadDeadline(time.Now().Add(5 * time.Second))
+				if n, err := c.Read(b); n == 0 {
+					b = []byte(nettest.EndOf(err))
+				}
+				waiting[i] <- string(b)
+			}()
+		}
+		nettest.Wait(t, 5*time.Second, "the sessions", func() bool { return s.e.Sessions() == 4 })
+	}
+	wait()
+	s.becomes(cluster("max_sessions = 0\nqueue_timeout = \"1m\"", a))
+	for _, w := range waiting {
+		require.Equal(t, "A", <-w)
+	}
+
+	s = play(t, limited)
+	s.holds("A")
+	wait()
+	s.becomes(cluster("max_sessions = 1\nqueue_timeout = \"1m\"", a+" state=drain"))
+	for _, w := range waiting {
+		require.Equal(t, "reset", <-w)
+	}
+	require.Equal(t, 1, s.e.Sessions())
+}
+
+// A server that a reload adds starts slowly; those that were there before do not.
+func TestReloadAddsServerSlowly(t *testing.T) {
+	t.Parallel()
+	_, a := says(t, "A")
+	_, b := says(t, "B")
+	s := play(t, cluster("slow_start = \"1h\"", a+" weight=10"))
+	s.becomes(cluster("slow_start = \"1h\"", a+" weight=10, "+b+" weight=10"))
+	got := s.asks(44)
+	require.Equal(t, 4, strings.Count(got, "B"), got)
+	s.becomes(cluster("slow_start = \"0s\"", a+" weight=10, "+b+" weight=10"))
+	got = s.asks(40)
+	require.Equal(t, 20, strings.Count(got, "B"), got)
+}
+
+// A reload that fails leaves not a trace: what was prepared is taken back, also when it is the last thing that fails.
+func TestFailedReloadLeavesNothing(t *testing.T) {
+	nettest.CheckDescriptors(t)
+	_, a := says(t, "A")
+	_, b := says(t, "B")
+	taken, _ := says(t, "X")
+	s := play(t, cluster("", a))
+	require.Equal(t, "A", s.ask())
+	listeners := ""
+	for i := range 5 {
+		listeners += fmt.Sprintf("[[listener]]\nname = \"x%d\"\naddress = %q\ncluster = \"c\"\n", i, nettest.Reserve(t))
+	}
+	bad := cluster("on_down = \"close\"", b) + listeners +
+		fmt.Sprintf("[[listener]]\nname = \"taken\"\naddress = %q\ncluster = \"c\"\n", taken.Addr()) + quick
+	idle := nettest.Self().Descriptors()
+	goroutines := runtime.NumGoroutine()
+	for range 10 {
+		require.ErrorContains(t, s.tries(bad), taken.Addr())
+	}
+	require.Equal(t, "AA", s.asks(2))
+	nettest.Wait(t, 5*time.Second, "everything to be as before", func() bool {
+		return len(nettest.Self().Descriptors().Since(idle)) == 0 && runtime.NumGoroutine() <= goroutines
+	})
+	require.Empty(t, s.events())
+}
+
+// After dozens of changes back and forth, with sessions all the while, an engine holds what it held before.
+func TestManyReloadsLeaveNothing(t *testing.T) {
+	nettest.CheckDescriptors(t)
+	_, a := says(t, "A")
+	_, b := says(t, "B")
+	second := fmt.Sprintf("[[listener]]\nname = \"m\"\naddress = %q\ncluster = \"c\"\n", nettest.Reserve(t))
+	one := "[runtime]\ndrain_timeout = \"1ms\"\n" + strings.TrimPrefix(cluster("", a), "[runtime]\n")
+	two := "[runtime]\ndrain_timeout = \"1ms\"\n" + strings.TrimPrefix(cluster("balance = \"rr\"", a+", "+b, "db.test:1 name=D"), "[runtime]\n") + quick + second
+	s := play(t, one, "db.test", "127.0.0.1")
+	for range 3 {
+		s.becomes(two)
+		s.becomes(one)
+	}
+	settle := func() (int, nettest.Descriptors) {
+		nettest.Wait(t, 5*time.Second, "no session", func() bool { return s.e.Sessions() == 0 })
+		time.Sleep(100 * time.Millisecond) // longer than the drain deadline
+		return runtime.NumGoroutine(), nettest.Self().Descriptors()
+	}
+	goroutines, descriptors := settle()
+	for range 20 {
+		s.becomes(two)
+		require.NotEqual(t, "-", s.ask())
+		s.becomes(one)
+		require.Equal(t, "A", s.ask())
+	}
+	nettest.Wait(t, 5*time.Second, "everything to be as before", func() bool {
+		n, d := settle()
+		return n < goroutines+5 && len(d.Since(descriptors)) == 0
+	})
+}
