@@ -12,19 +12,27 @@ func serverKeys() []key[Server] {
 			"Where to dial: `\"10.0.0.1:6379\"`, `\"[::1]:6379\"`, `\"db1.example:6379\"` or `\"unix:/run/redis.sock\"`.").required().balancing().called("addr", "host", "target"),
 		scalar("name", orNone(serverName()), "", func(s *Server) *string { return &s.Name },
 			"Unique in the level. The same name in another level is the same server.").defaults("the address as written").called("id").identity(),
-		scalar("weight", integer(0, 256), "1", func(s *Server) *int { return &s.Weight },
+		scalar("weight", integer(0, maxWeight), "1", func(s *Server) *int { return &s.Weight },
 			"Its share; 0 = only when no other server of the level has weight. May differ from level to level.").balancing(),
 		scalar("max_fails", integer(0, most), "3", func(s *Server) *int { return &s.MaxFails },
 			"As in the cluster.").inherits().balancing(),
 		scalar("fail_timeout", someTime(), "10s", func(s *Server) *time.Duration { return &s.FailTimeout },
 			"As in the cluster.").inherits().balancing(),
-		scalar("state", oneOf([]string{"ready", "drain", "maint"}, map[string]string{"up": "ready", "down": "maint", "disabled": "maint", "maintenance": "maint", "draining": "drain"}), "ready", func(s *Server) *string { return &s.State },
+		scalar("state", serverState(), "ready", func(s *Server) *string { return &s.State },
 			"`ready`; `drain`: no new sessions; `maint`: out of service and not checked.").balancing(),
 		scalar("max_sessions", integer(0, most), "0", func(s *Server) *int { return &s.MaxSessions },
 			"As in the cluster.").inherits().balancing().called("maxconn", "max_conns"),
 		scalar("source", orNone(ipAddress()), "", func(s *Server) *netip.Addr { return &s.Source },
 			"As in the cluster.").inherits().called("bind", "proxy_bind", "bind_address", "local_address"),
 	}
+}
+
+// maxWeight is the largest weight of a server, that of HAProxy.
+const maxWeight = 256
+
+func serverState() kind[string] {
+	return oneOf([]string{"ready", "drain", "maint"},
+		map[string]string{"up": "ready", "down": "maint", "disabled": "maint", "maintenance": "maint", "draining": "drain"})
 }
 
 // serverDraft is a server together with where it stands.

@@ -1,0 +1,181 @@
+package conf
+
+import (
+	"errors"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+)
+
+func someCluster(t *testing.T) *Cluster {
+	t.Helper()
+	c, err := Parse("weir.toml", []byte(`
+[[listener]]
+name = "l"
+address = "127.0.0.1:80"
+cluster = "c"
+[cluster.c]
+balance = "rr"
+max_fails = 7
+[[cluster.c.level]]
+name = "one"
+servers = ["10.0.0.1:80 name=a max_fails=2", "10.0.0.2:80 name=b"]
+[[cluster.c.level]]
+servers = ["10.0.0.1:80 name=a max_fails=2 weight=3"]
+[[cluster.c.check]]
+type = "tcp"
+servers = ["a"]
+`))
+	require.NoError(t, err)
+	return &c.Clusters[0]
+}
+
+// told is what an error says: path and message of each mistake.
+func told(t *testing.T, err error) [][2]string {
+	t.Helper()
+	var ms Mistakes
+	require.True(t, errors.As(err, &ms), "%v", err)
+	var out [][2]string
+	for _, m := range ms {
+		out = append(out, [2]string{m.Path, m.Msg})
+	}
+	return out
+}
+
+func TestParseServer(t *testing.T) {
+	c := someCluster(t)
+	for _, text := range []string{
+		`{"address": "10.0.0.3:80", "name": "x", "weight": 5, "level": 2, "fail_timeout": "3s"}`,
+		`{"address": "10.0.0.3:80", "name": "x", "weight": 5, "level": "2", "fail_timeout": "3s"}`,
+		`"10.0.0.3:80 name=x weight=5 level=2 fail_timeout=3s"`,
+	} {
+		s, level, err := ParseServer([]byte(text), c)
+		require.NoError(t, err, text)
+		require.Equal(t, 1, level)
+		require.Equal(t, "x", s.Name)
+		require.Equal(t, 5, s.Weight)
+		require.Equal(t, 7, s.MaxFails, "inherited")
+		require.Equal(t, 3*time.Second, s.FailTimeout)
+		require.Equal(t, "ready", s.State)
+	}
+	s, level, err := ParseServer([]byte(`{"address": "db.example:80", "level": "one"}`), c)
+	require.NoError(t, err)
+	require.Equal(t, 0, level)
+	require.Equal(t, "db.example:80", s.Name)
+}
+
+func TestParseServerRefuses(t *testing.T) {
+	c := someCluster(t)
+	for text, want := range map[string][2]string{
+		``:                  {"", "want JSON: the JSON text ends early"},
+		`{"address": `:      {"", "want JSON: the JSON text ends early"},
+		`{} {}`:             {"", "want JSON: something follows the JSON value"},
+		`7`:                 {"", `want a server such as {"address": "10.0.0.1:6379"} or "10.0.0.1:6379 weight=5", got 7`},
+		`{}`:                {"", "missing key address"},
+		`{"address": null}`: {"address", `want an address such as "10.0.0.1:6379", got null`},
+		`{"address": "10.0.0.3:80", "weight": "five"}`: {"weight", `want an integer from 0 to 256, got "five"`},
+		`{"address": "10.0.0.3:80", "weight": 1.5}`:    {"weight", `want an integer from 0 to 256, got 1.5`},
+		`{"address": "10.0.0.3:80", "weight": 257}`:    {"weight", `want an integer from 0 to 256, got 257`},
+		`{"address": "10.0.0.3:80", "wieght": 1}`:      {"wieght", "unknown key wieght, did you mean weight?"},
+		`{"address": "10.0.0.3:80", "level": 3}`:       {"level", "cluster c has no level 3"},
+		`{"address": "10.0.0.3:80", "level": "ome"}`:   {"level", `cluster c has no level "ome"; did you mean "one"?`},
+		`{"address": "10.0.0.9:80", "name": "b", "level": 2}`: {"",
+			`server "b" is in level one too and has address 10.0.0.2:80 there, not 10.0.0.9:80; only the weight may differ`},
+		`{"address": "10.0.0.3:80", "address": "10.0.0.4:80"}`: {"", "want JSON: duplicate key address"},
+	} {
+		_, _, err := ParseServer([]byte(text), c)
+		require.Error(t, err, text)
+		require.Equal(t, want, told(t, err)[0], text)
+	}
+}
+
+func TestParseCluster(t *testing.T) {
+	old := someCluster(t)
+	got, err := ParseCluster("c", []byte(`{"levels": [{"servers": ["10.0.0.5:80 name=a", {"address": "10.0.0.6:80"}]}]}`), old)
+	require.NoError(t, err)
+	require.Equal(t, "rr", got.Balance)
+	require.Equal(t, old.Checks, got.Checks)
+	require.Len(t, got.Levels, 1)
+	require.Equal(t, 7, got.Levels[0].Servers[1].MaxFails)
+
+	got, err = ParseCluster("new", []byte(`{"balance": "hash", "name": "new", "levels": [{"servers": []}], "checks": [{"type": "tcp"}]}`), nil)
+	require.NoError(t, err)
+	require.Equal(t, "new", got.Name)
+	require.Equal(t, "hash", got.Balance)
+	require.Equal(t, "tcp", got.Checks[0].ID)
+	require.Equal(t, 3, got.Defaults.MaxFails)
+}
+
+func TestParseClusterRefuses(t *testing.T) {
+	old := someCluster(t)
+	for text, want := range map[string][2]string{
+		`[]`:              {"", "want a JSON object, got a list"},
+		`{}`:              {"", "cluster c has no level; want at least one [[cluster.c.level]]"},
+		`{"levels": []}`:  {"levels", "cluster c has no level; want at least one"},
+		`{"level": [{}]}`: {"level", "unknown key level, did you mean levels?"},
+		`{"levels": [{"servers": ["10.0.0.1:80 weight=x"]}], "checks": []}`: {"levels[0].servers[0].weight", `want an integer from 0 to 256, got "x"`},
+		`{"levels": [{"servers": ["10.0.0.1:80"]}]}`:                        {"levels", `check tcp is for server "a", which is in no level`},
+		`{"levels": [{"servers": []}], "checks": [{"type": "tpc"}]}`:        {"checks[0].type", `want tcp, got "tpc"; did you mean "tcp"?`},
+		`{"levels": [{"servers": []}], "name": "d"}`:                        {"name", `the cluster is c, got "d"`},
+		`{"levels": [{"servers": ["10.0.0.1:80", "10.0.0.1:80"]}], "checks": []}`: {"levels[0].servers[1]",
+			`duplicate name "10.0.0.1:80" of a server in one level (lines 1 and 1)`},
+	} {
+		_, err := ParseCluster("c", []byte(text), old)
+		require.Error(t, err, text)
+		got := told(t, err)[0]
+		require.Equal(t, want[0], got[0]+"", text)
+		if want[0] != "checks[0].type" { // the list of types grows
+			require.Equal(t, want[1], got[1], text)
+		}
+	}
+}
+
+func TestParsePatch(t *testing.T) {
+	p, err := ParsePatch([]byte(`{"state": "drain", "weight": null, "reason": "kernel"}`))
+	require.NoError(t, err)
+	require.Equal(t, "drain", *p.State)
+	require.Equal(t, -1, *p.Weight)
+	require.Nil(t, p.MaxSessions)
+	require.Equal(t, "kernel", p.Reason)
+	p, err = ParsePatch([]byte(`{"state": null, "max_sessions": 0}`))
+	require.NoError(t, err)
+	require.Empty(t, *p.State)
+	require.Equal(t, 0, *p.MaxSessions)
+
+	for text, want := range map[string][2]string{
+		`{}`:                    {"", "want at least one of state, weight and max_sessions"},
+		`{"state": "down"}`:     {"state", `want ready, drain or maint, got "down"; did you mean "maint"?`},
+		`{"state": ""}`:         {"state", `want ready, drain or maint, got ""`},
+		`{"weight": -1}`:        {"weight", "want an integer from 0 to 256, got -1"},
+		`{"weight": 1e3}`:       {"weight", "want an integer from 0 to 256, got 1000"},
+		`{"max_sessions": "a"}`: {"max_sessions", `want an integer ≥ 0, got "a"`},
+		`{"wait": 1}`:           {"wait", "unknown key wait"},
+		`null`:                  {"", "want a JSON object, got null"},
+	} {
+		_, err := ParsePatch([]byte(text))
+		require.Error(t, err, text)
+		require.Equal(t, want[0], told(t, err)[0][0], text)
+		require.Contains(t, told(t, err)[0][1], want[1], text)
+	}
+}
+
+func TestParseFeedback(t *testing.T) {
+	failed, err := ParseFeedback([]byte(`{"failed": true}`))
+	require.NoError(t, err)
+	require.True(t, failed)
+	_, err = ParseFeedback([]byte(`{}`))
+	require.Equal(t, [][2]string{{"", "missing key failed"}}, told(t, err))
+	_, err = ParseFeedback([]byte(`{"failed": "yes"}`))
+	require.Equal(t, [][2]string{{"failed", `want true or false, got "yes"`}}, told(t, err))
+}
+
+func TestLoops(t *testing.T) {
+	c, err := Parse("weir.toml", []byte("[[listener]]\nname = \"l\"\naddress = \"127.0.0.1:80\"\ncluster = \"c\"\n[[cluster.c.level]]\nservers = []\n"))
+	require.NoError(t, err)
+	require.NoError(t, c.Loops())
+	s, _, err := ParseServer([]byte(`"127.0.0.1:80"`), &c.Clusters[0])
+	require.NoError(t, err)
+	c.Clusters[0].Levels[0].Servers = append(c.Clusters[0].Levels[0].Servers, s)
+	require.EqualError(t, c.Loops(), "cluster c: server 127.0.0.1:80 points back to listener l")
+}
