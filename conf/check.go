@@ -9,12 +9,18 @@ import (
 )
 
 // CheckTypes lists the legal types of checks.
-func CheckTypes() []string { return []string{"tcp"} }
+func CheckTypes() []string {
+	return []string{"tcp", "http", "redis", "mysql", "udp", "exec", "agent", "agent_http"}
+}
 
 func checkKeys() []key[checkDraft] {
-	return []key[checkDraft]{
-		scalar("type", oneOf(CheckTypes(), map[string]string{"connect": "tcp", "port": "tcp"}), "", func(c *checkDraft) *string { return &c.Type },
-			"The kind of test: `tcp`.").required().called("kind"),
+	typeWords := map[string]string{
+		"connect": "tcp", "port": "tcp", "https": "http", "valkey": "redis", "mariadb": "mysql", "script": "exec", "external": "exec",
+		"program": "exec", "agent-check": "agent",
+	}
+	return slices.Concat([]key[checkDraft]{
+		scalar("type", oneOf(CheckTypes(), typeWords), "", func(c *checkDraft) *string { return &c.Type },
+			"The kind of test.").required().called("kind"),
 		scalar("id", orNone(nameText()), "", func(c *checkDraft) *string { return &c.ID },
 			"Unique in the cluster.").defaults("the type").called("name").identity(),
 		scalar("interval", someTime(), "2s", func(c *checkDraft) *time.Duration { return &c.Interval },
@@ -26,11 +32,11 @@ func checkKeys() []key[checkDraft] {
 		scalar("timeout", someTime(), "", func(c *checkDraft) *time.Duration { return &c.Timeout },
 			"How long one test may take; not longer than `interval`.").defaults("`\"1s\"`, or `interval` if that is shorter"),
 		scalar("rise", integer(1, most), "2", func(c *checkDraft) *int { return &c.Rise },
-			"Successes in a row that bring a server up.").called("passes"),
+			"Successes in a row that bring a server up. Agents have none.").called("passes"),
 		scalar("fall", integer(1, most), "3", func(c *checkDraft) *int { return &c.Fall },
-			"Failures in a row that take a server down.").called("fails"),
+			"Failures in a row that take a server down. Agents have none.").called("fails"),
 		scalar("port", integer(0, 65535), "0", func(c *checkDraft) *int { return &c.Port },
-			"The port to test instead of the server's own, which 0 stands for."),
+			"The port to test instead of the server's own, which 0 stands for. Agents need one."),
 		scalar("address", orNone(hostText()), "", func(c *checkDraft) *string { return &c.Address },
 			"The host to test instead of the server's own: an IP address or a host name, without a port.").defaults("the server's own").called("addr", "host"),
 		{
@@ -44,24 +50,34 @@ func checkKeys() []key[checkDraft] {
 				return c.Watch
 			},
 		},
-		stepKey("send", "tcp: what to send after connecting; text, or bytes as `\"0x…\"`."),
-		stepKey("expect", "tcp: what must occur in the reply; text, or bytes as `\"0x…\"`."),
-		stepKey("expect_regex", "tcp: the regular expression (RE2) that the reply must match."),
-		{
+		only("tcp udp agent", stepKey("send", "what to send first; text, or bytes as `\"0x…\"`.")),
+		only("tcp udp http", stepKey("expect", "what must occur in the reply (http: in the first 64 kB of its body); text, or bytes as `\"0x…\"`.")),
+		only("tcp udp", stepKey("expect_regex", "the regular expression (RE2) that the reply must match.")),
+		only("tcp udp", key[checkDraft]{
 			name: "steps", form: "list of tables", words: []string{"step"},
-			doc: "tcp: several exchanges in order, each with `send`, `expect` or `expect_regex`, instead of the keys above.",
+			doc: "several exchanges in order, each with `send`, `expect` or `expect_regex`, instead of the keys above.",
 			decode: func(d *decoder, n *node, c *checkDraft) {
 				c.Steps = decodeSteps(d, n)
 			},
 			show: func(c *checkDraft) string { return showSteps(c.Steps) },
-		},
-	}
+		}),
+	}, httpKeys(), optionKeys())
 }
 
-// stepKey is a key of a step that may also stand in the check itself, for the usual case of one step.
+// stepKey is a key of a step that may also stand in the check itself, for the usual case of one step. An agent check has
+// nothing of it but what to send, an http check nothing but what to expect.
 func stepKey(name, doc string) key[checkDraft] {
 	return key[checkDraft]{
 		name: name, form: "string", doc: doc,
+		show: func(c *checkDraft) string {
+			switch {
+			case name == "send" && c.Send != nil:
+				return fmt.Sprintf("%q", c.Send)
+			case name == "expect" && c.Expect != nil:
+				return fmt.Sprintf("%q", c.Expect)
+			}
+			return "none"
+		},
 		decode: func(d *decoder, n *node, c *checkDraft) {
 			for _, k := range d.schema.step {
 				if k.name == name {
@@ -100,8 +116,15 @@ func decodeCheck(d *decoder, n *node, c *clusterDraft) {
 		d.faultKey(k.singled[0], "%s and steps exclude each other; move it into a step", k.singled[0].name)
 	} else if len(k.singled) > 0 {
 		finishStep(d, n, &k.single)
-		if !k.single.empty() {
-			k.Steps = []Step{k.single}
+		switch k.Type {
+		case "agent":
+			k.Send = k.single.Send
+		case "http":
+			k.Expect = k.single.Expect
+		default:
+			if !k.single.empty() {
+				k.Steps = []Step{k.single}
+			}
 		}
 	}
 	if n.get("fast_interval") == nil {
@@ -116,6 +139,7 @@ func decodeCheck(d *decoder, n *node, c *clusterDraft) {
 	case k.Interval > 0 && k.Timeout > k.Interval:
 		d.fault(at, "timeout %s is longer than interval %s", showDuration(k.Timeout), showDuration(k.Interval))
 	}
+	finishOptions(d, n, &k)
 	c.checks = append(c.checks, k)
 }
 
@@ -170,59 +194,6 @@ func (s *Step) empty() bool { return len(s.Send) == 0 && len(s.Expect) == 0 && s
 func finishStep(d *decoder, n *node, s *Step) {
 	if s.Expect != nil && s.Regex != "" {
 		d.fault(n.get("expect_regex"), "expect and expect_regex exclude each other")
-	}
-}
-
-// checkChecks looks for identities given twice, and for what checks say about servers.
-func checkChecks(d *decoder, c *clusterDraft) {
-	ids := make(map[string]*node)
-	servers := make(map[string]bool) // every name
-	unix := make(map[string]bool)    // those of unix sockets
-	var sockets []string             // the same, in the order of the file
-	for _, l := range c.levels {
-		for _, s := range l.servers {
-			servers[s.Name] = true
-			if s.Address.Path != "" {
-				unix[s.Name] = true
-				sockets = append(sockets, s.Name)
-			}
-		}
-	}
-	for _, k := range c.checks {
-		if k.ID != "" {
-			if old := ids[k.ID]; old != nil {
-				d.fault(k.node, "duplicate id %s of a check (%s)", quoteName(k.ID), lines(old, k.node))
-			} else {
-				ids[k.ID] = k.node
-			}
-		}
-		if list := k.node.get("servers"); list != nil && !c.hidden {
-			checkWatch(d, list, servers)
-		}
-		if k.Address != "" && k.Port == 0 {
-			watched := sockets
-			if k.Watch == "list" {
-				watched = k.WatchNames
-			}
-			if i := slices.IndexFunc(watched, func(name string) bool { return unix[name] }); i >= 0 {
-				d.fault(k.node.get("address"), "address needs port as well: unix sockets such as %q have none", watched[i])
-			}
-		}
-	}
-}
-
-func checkWatch(d *decoder, list *node, servers map[string]bool) {
-	seen := make(map[string]bool)
-	for _, e := range list.items {
-		name, ok := e.value.(string)
-		switch {
-		case !ok:
-		case seen[name]:
-			d.fault(e, "server %q is named twice", name)
-		case !servers[name]:
-			d.fault(e, "server %s not defined in this cluster%s", quoteText(name), suggest(d, name, servers))
-		}
-		seen[name] = true
 	}
 }
 

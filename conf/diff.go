@@ -51,6 +51,9 @@ func changes[T any](keys []key[T], a, b T) []change {
 			continue
 		}
 		if x, y := k.show(&a), k.show(&b); x != y {
+			if k.secret {
+				x, y = veil(x, hidden), veil(y, "another "+hidden)
+			}
 			out = append(out, change{Detail{Key: k.name, From: x, To: y}, k.part, k.fixed})
 		}
 	}

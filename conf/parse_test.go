@@ -216,7 +216,7 @@ func TestSecrets(t *testing.T) {
 	n := &node{file: &file{name: "weir.toml", text: []byte("x")}, value: "hunter2", name: "password", parent: &node{kind: nodeTable}}
 	_, ok := read(d, n, secret)
 	require.False(t, ok)
-	require.Equal(t, "weir.toml:1:1: password: want password", d.mistakes[0].String())
+	require.Equal(t, "weir.toml:1:1: password: want a password", d.mistakes[0].String())
 }
 
 // TestSchema builds every default and looks for keys given twice.

@@ -11,12 +11,14 @@ type key[T any] struct {
 	need  bool   // must be given
 
 	words []string // what other programs call it, for suggestions
+	types []string // of a check: the types that take it; nil = all
 	part  part     // which part of its object it belongs to, for plans
 	fixed string   // why it cannot change while weir runs; "" = it can
 
 	preset func(into *T)                      // sets the default; nil = the zero value, or inherited
 	decode func(d *decoder, n *node, into *T) // sets the field from the file
 	show   func(of *T) string                 // prints the field for comparison; nil = not compared by this key
+	secret bool                               // what it shows is compared, but told to nobody
 }
 
 // part divides the keys of a cluster by who has to act when one changes.
@@ -33,7 +35,7 @@ type kind[V any] struct {
 	form  string
 	parse func(n *node) (V, error) // the error is the message, without what was got
 	show  func(v V) string
-	// The values of a secret kind appear in no message, whatever parse says; its show must print a digest.
+	// The values of a secret kind appear in no message, whatever parse says. Its keys are to be veiled.
 	secret bool
 }
 
@@ -70,7 +72,7 @@ func read[V any](d *decoder, n *node, k kind[V]) (V, bool) {
 	}
 	msg := err.Error()
 	if k.secret {
-		msg = "want " + k.form
+		msg = "want a " + k.form
 	}
 	d.fault(n, "%s", msg)
 	return v, false
@@ -116,6 +118,9 @@ func (k key[T]) required() key[T]              { k.need = true; return k }
 func (k key[T]) called(words ...string) key[T] { k.words = words; return k }
 func (k key[T]) balancing() key[T]             { k.part = partBalancing; return k }
 func (k key[T]) identity() key[T]              { k.part = partName; return k }
+
+// veiled is for keys whose values no plan shows.
+func (k key[T]) veiled() key[T] { k.secret = true; return k }
 
 // fixedFor gives the reason why a key cannot change while weir runs.
 func (k key[T]) fixedFor(reason string) key[T] { k.fixed = reason; return k }

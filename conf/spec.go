@@ -111,14 +111,47 @@ type Check struct {
 	FastInterval time.Duration // while a verdict is changing; default Interval
 	DownInterval time.Duration // while down; default Interval
 	Timeout      time.Duration // ≤ Interval
-	Rise, Fall   int           // ≥ 1
+	Rise, Fall   int           // ≥ 1; agents have neither
 	Port         int           // 0 = the server's own
 	Address      string        // "" = the server's own host
 	Watch        string        // all, up, down or list (the file's key: servers)
 	WatchNames   []string      // with Watch = list
 
-	// The monitor's own options; which of them a type takes is told in conf/README.md.
-	Steps []Step // tcp, udp: what to send and to expect, in order
+	// The monitor's own options, each for some types only.
+
+	Steps   []Step        // tcp, udp: what to send and to expect, in order
+	Quiet   bool          // tcp: connect without the server's program noticing
+	Command []string      // exec: the program and its arguments
+	Send    []byte        // agent: what to send first
+	TTL     time.Duration // agent, agent_http: how long words hold; 0 = for ever
+
+	Method  string   // http, agent_http: of the request; never empty
+	Path    string   // begins with /
+	Host    string   // "" = what is tested
+	Headers []Header // in file order
+	Body    []byte
+	Codes   string // status codes that pass, such as "200,40x"; never empty
+	Expect  []byte // http: must occur in the body; nil = the body is not read
+
+	User       string // redis, mysql
+	Password   Secret
+	Role       string        // "", primary or replica
+	MaxLag     time.Duration // 0 = any
+	AllowStale bool          // redis: accept a replica without a link
+	Database   string        // mysql
+	Galera     bool          // mysql
+	AllowDonor bool          // mysql, with Galera
+	Query      string        // mysql
+
+	TLS TLS // all but udp and exec
+}
+
+// TLS says whether and how a check secures its connection.
+type TLS struct {
+	On         bool
+	ServerName string // "" = the host's
+	CAFile     string // PEM; "" = the system's
+	SkipVerify bool
 }
 
 // Step is one exchange of a check: first Send is written, then the reply is read until it matches Expect or Regex.

@@ -1,0 +1,199 @@
+package conf
+
+import (
+	"errors"
+	"fmt"
+	"net/url"
+	"strconv"
+	"strings"
+)
+
+// The options of checks that speak HTTP.
+
+func httpKeys() []key[checkDraft] {
+	return []key[checkDraft]{
+		only(httpTypes, scalar("method", orNone(httpMethod()), "", func(c *checkDraft) *string { return &c.Method },
+			"the request's method.").defaults("`\"GET\"`")),
+		only(httpTypes, scalar("path", orNone(httpPath()), "", func(c *checkDraft) *string { return &c.Path },
+			"what to ask for, with a query if need be.").defaults("`\"/\"`").called("uri")),
+		only(httpTypes, scalar("host", orNone(httpHost()), "", func(c *checkDraft) *string { return &c.Host },
+			"the Host header.").defaults("the host and port that are tested")),
+		only(httpTypes, headersKey()),
+		only(httpTypes, scalar("body", bytesText(), "", func(c *checkDraft) *[]byte { return &c.Body },
+			"the request's body; text, or bytes as `\"0x…\"`.")),
+		only(httpTypes, scalar("ok_codes", orNone(statusCodes()), "", func(c *checkDraft) *string { return &c.Codes },
+			"the status codes that pass: codes such as `200`, `40x` or `2xx`, with blanks or commas between.").
+			defaults("`\"101 102 2xx 3xx\"`, agent_http `\"2xx\"`").called("expected_status", "status")),
+		only("agent_http", urlKey()),
+	}
+}
+
+// finishHTTP fills in the defaults.
+func finishHTTP(c *checkDraft) {
+	if c.Method == "" {
+		c.Method = "GET"
+	}
+	if c.Path == "" {
+		c.Path = "/"
+	}
+	switch {
+	case c.Codes != "":
+	case c.Type == "http":
+		c.Codes = "101 102 2xx 3xx"
+	default:
+		c.Codes = "2xx"
+	}
+}
+
+func httpMethod() kind[string] {
+	return text("method", func(s string) error {
+		if !isToken(s) {
+			return fmt.Errorf("want a method such as GET, got %s", quoteText(s))
+		}
+		return nil
+	})
+}
+
+func httpPath() kind[string] {
+	return text("path", func(s string) error {
+		switch {
+		case !strings.HasPrefix(s, "/"):
+			return fmt.Errorf("must start with /, got %s", quoteText(s))
+		case hasBlank(s):
+			return fmt.Errorf("a blank or a control character in %s; write %%20 for a blank", quoteText(s))
+		}
+		return nil
+	})
+}
+
+func httpHost() kind[string] {
+	return text("host", func(s string) error {
+		if hasBlank(s) || strings.Contains(s, "/") {
+			return fmt.Errorf("want a host such as \"www.example.com\", got %s", quoteText(s))
+		}
+		return nil
+	})
+}
+
+func statusCodes() kind[string] {
+	return text("status codes", func(s string) error {
+		words := strings.FieldsFunc(s, func(r rune) bool { return r == ' ' || r == ',' || r == '\t' })
+		if len(words) == 0 {
+			return fmt.Errorf("want status codes such as 200, 40x or 2xx, got %s", quoteText(s))
+		}
+		for _, w := range words {
+			if !isCode(strings.ToLower(w)) {
+				return fmt.Errorf("want status codes such as 200, 40x or 2xx, got %s", quoteText(w))
+			}
+		}
+		return nil
+	})
+}
+
+// isCode tells whether a word is three digits from 100 on, the last or the last two of which may be x.
+func isCode(w string) bool {
+	if len(w) != 3 || w[0] < '1' || w[0] > '9' {
+		return false
+	}
+	digit := func(c byte) bool { return c >= '0' && c <= '9' }
+	return digit(w[1]) && (digit(w[2]) || w[2] == 'x') || w[1:] == "xx"
+}
+
+func headersKey() key[checkDraft] {
+	return key[checkDraft]{
+		name: "headers", form: "table", words: []string{"header"},
+		doc: "further header lines: `{ Authorization = \"Bearer …\" }`.",
+		decode: func(d *decoder, n *node, c *checkDraft) {
+			if n.kind != nodeTable {
+				d.fault(n, "want a table such as { Accept = \"text/plain\" }")
+				return
+			}
+			for _, e := range n.keys {
+				value, ok := e.value.(string)
+				switch { // what the value is may be a secret
+				case !isToken(e.name):
+					d.faultKey(e, "%s is not the name of a header", quoteName(e.name))
+				case !ok:
+					d.fault(e, "want a string")
+				case strings.ContainsAny(value, "\r\n\x00"):
+					d.fault(e, "a header is one line")
+				default:
+					c.Headers = append(c.Headers, Header{e.name, value})
+				}
+			}
+		},
+		show: func(c *checkDraft) string {
+			var b strings.Builder
+			for _, h := range c.Headers {
+				b.WriteString(h.Name + ": " + h.Value + "\n")
+			}
+			return b.String()
+		},
+		secret: true,
+	}
+}
+
+// urlKey says in one word what address, port, path and tls say in four.
+func urlKey() key[checkDraft] {
+	return key[checkDraft]{
+		name: "url", form: "URL",
+		doc: "where the agent is, instead of `address`, `port`, `path` and `tls`: `\"http://10.0.0.9:8080/weight\"`, or `\"http://:8080/weight\"` for one on each server's host.",
+		decode: func(d *decoder, n *node, c *checkDraft) {
+			u, err := parseURL(n)
+			if err != nil {
+				d.fault(n, "%s", err)
+				return
+			}
+			for _, name := range []string{"address", "port", "path", "tls"} {
+				if n.parent.get(name) != nil {
+					d.faultKey(n, "url and %s exclude each other", name)
+				}
+			}
+			c.Address, c.Port, c.Path, c.TLS.On = u.host, u.port, u.path, u.secure
+		},
+	}
+}
+
+type agentURL struct {
+	host   string
+	port   int
+	path   string
+	secure bool
+}
+
+func parseURL(n *node) (u agentURL, err error) {
+	const want = "want a URL such as \"http://10.0.0.9:8080/weight\""
+	s, ok := n.value.(string)
+	if !ok {
+		return u, errors.New(want)
+	}
+	parsed, err := url.Parse(s)
+	switch {
+	case err != nil || hasBlank(s) || parsed.Opaque != "" || parsed.Fragment != "" || parsed.Scheme != "http" && parsed.Scheme != "https":
+		return u, errors.New(want) // whatever it is may hold a password
+	case parsed.User != nil:
+		return u, errors.New("a URL with a user: say it in headers")
+	}
+	port, err := strconv.ParseUint(parsed.Port(), 10, 16)
+	if err != nil || port == 0 {
+		return u, fmt.Errorf("an agent_http check needs a port: %s", want)
+	}
+	if host := parsed.Hostname(); host != "" {
+		if u.host, err = parseHost(host); err != nil {
+			return u, err
+		}
+	}
+	u.port, u.path, u.secure = int(port), parsed.RequestURI(), parsed.Scheme == "https"
+	return u, nil
+}
+
+func hasBlank(s string) bool {
+	return strings.ContainsFunc(s, func(r rune) bool { return r <= ' ' || r == 0x7f })
+}
+
+// isToken tells whether s is a token of RFC 9110, section 5.6.2.
+func isToken(s string) bool {
+	return s != "" && !strings.ContainsFunc(s, func(r rune) bool {
+		return (r < '0' || r > '9') && (r < 'a' || r > 'z') && (r < 'A' || r > 'Z') && !strings.ContainsRune("!#$%&'*+-.^_`|~", r)
+	})
+}
