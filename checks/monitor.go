@@ -36,11 +36,47 @@ type Report struct {
 }
 
 // NewMonitor builds the monitor that a configuration's check asks for. The error tells a wrong option, a file that
-// cannot be read or a type that does not exist.
+// cannot be read or a type that does not exist. Files and the environment are read now; no socket is opened.
 func NewMonitor(spec conf.Check) (Monitor, error) {
 	switch spec.Type {
 	case "tcp":
-		return TCP{Steps: spec.Steps}.Monitor()
+		return TCP{Steps: spec.Steps, TLS: tlsOf(spec), Quiet: spec.Quiet}.Monitor()
+	case "http":
+		return httpOf(spec).Monitor()
+	case "redis":
+		return Redis{
+			User: spec.User, Password: Secret(spec.Password), Role: spec.Role, MaxLag: spec.MaxLag, AllowStale: spec.AllowStale, TLS: tlsOf(spec),
+		}.Monitor()
+	case "mysql":
+		return MySQL{
+			User: spec.User, Password: Secret(spec.Password), Database: spec.Database, Role: spec.Role, MaxLag: spec.MaxLag,
+			Galera: spec.Galera, AllowDonor: spec.AllowDonor, Query: spec.Query, TLS: tlsOf(spec),
+		}.Monitor()
+	case "udp":
+		return UDP{Steps: spec.Steps}.Monitor()
+	case "exec":
+		return Exec{Command: spec.Command}.Monitor()
+	case "agent":
+		return Agent{Send: spec.Send, TLS: tlsOf(spec)}.Monitor()
+	case "agent_http":
+		return AgentHTTP{httpOf(spec)}.Monitor()
 	}
-	return nil, fmt.Errorf("check %s: unknown type %q", spec.ID, spec.Type)
+	return nil, fmt.Errorf("unknown type %q", spec.Type)
+}
+
+func httpOf(spec conf.Check) HTTP {
+	o := HTTP{
+		Method: spec.Method, Path: spec.Path, Host: spec.Host, Body: spec.Body, Codes: spec.Codes, Expect: spec.Expect, TLS: tlsOf(spec),
+	}
+	for _, h := range spec.Headers {
+		o.Headers = append(o.Headers, [2]string{h.Name, h.Value})
+	}
+	return o
+}
+
+func tlsOf(spec conf.Check) *TLS {
+	if !spec.TLS.On {
+		return nil
+	}
+	return &TLS{ServerName: spec.TLS.ServerName, CAFile: spec.TLS.CAFile, SkipVerify: spec.TLS.SkipVerify}
 }

@@ -239,7 +239,7 @@ func TestTCPBadExpressionIsRefused(t *testing.T) {
 	_, err := NewMonitor(conf.Check{Type: "tcp", Steps: []conf.Step{{}, {Regex: "("}}})
 	require.ErrorContains(t, err, "step 1: ")
 	_, err = NewMonitor(conf.Check{Type: "smtp", ID: "x"})
-	require.ErrorContains(t, err, `check x: unknown type "smtp"`)
+	require.ErrorContains(t, err, `unknown type "smtp"`)
 }
 
 func TestSendProxy(t *testing.T) {
