@@ -4,6 +4,7 @@ package main
 // reads: what a blocked or slow reader leaves no room for is counted and left out.
 
 import (
+	"context"
 	"fmt"
 	"io"
 	"log/slog"
@@ -29,6 +30,7 @@ type logOutput struct {
 	done   chan struct{}
 	lost   atomic.Uint64
 	level  slog.LevelVar
+	inJSON atomic.Bool
 
 	mu   sync.Mutex // guards what follows
 	path string
@@ -92,9 +94,9 @@ func (o *logOutput) reopen() error {
 	return o.open(o.path)
 }
 
-// change goes over to the log of another configuration. The format stays until a restart.
+// change goes over to the log of another configuration.
 func (o *logOutput) change(spec conf.Log) error {
-	o.setLevel(spec)
+	o.setForm(spec)
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	if spec.File == o.path {
@@ -129,30 +131,57 @@ func (o *logOutput) open(path string) error {
 	return nil
 }
 
-func (o *logOutput) setLevel(spec conf.Log) {
+func (o *logOutput) setForm(spec conf.Log) {
 	var level slog.Level
 	if level.UnmarshalText([]byte(spec.Level)) == nil {
 		o.level.Set(level)
 	}
+	o.inJSON.Store(spec.Format == "json")
 }
 
 // logger is for everything but session records.
 func (o *logOutput) logger(spec conf.Log) *slog.Logger {
-	o.setLevel(spec)
-	return slog.New(o.handler(spec, &o.level))
+	o.setForm(spec)
+	return slog.New(o.handler(&o.level))
 }
 
 // sessions is for session records, which have a switch of their own and no level.
-func (o *logOutput) sessions(spec conf.Log) *slog.Logger {
-	return slog.New(o.handler(spec, slog.LevelDebug))
+func (o *logOutput) sessions() *slog.Logger {
+	return slog.New(o.handler(slog.LevelDebug))
 }
 
-func (o *logOutput) handler(spec conf.Log, level slog.Leveler) slog.Handler {
+func (o *logOutput) handler(level slog.Leveler) slog.Handler {
 	options := &slog.HandlerOptions{Level: level}
-	if spec.Format == "json" {
-		return slog.NewJSONHandler(o, options)
+	return formats{inJSON: &o.inJSON, text: slog.NewTextHandler(o, options), json: slog.NewJSONHandler(o, options)}
+}
+
+// formats writes each record in the format that is configured at the time.
+type formats struct {
+	inJSON     *atomic.Bool
+	text, json slog.Handler
+}
+
+func (f formats) now() slog.Handler {
+	if f.inJSON.Load() {
+		return f.json
 	}
-	return slog.NewTextHandler(o, options)
+	return f.text
+}
+
+func (f formats) Enabled(ctx context.Context, level slog.Level) bool {
+	return f.text.Enabled(ctx, level)
+}
+
+func (f formats) Handle(ctx context.Context, r slog.Record) error { return f.now().Handle(ctx, r) }
+
+func (f formats) WithAttrs(attrs []slog.Attr) slog.Handler {
+	f.text, f.json = f.text.WithAttrs(attrs), f.json.WithAttrs(attrs)
+	return f
+}
+
+func (f formats) WithGroup(name string) slog.Handler {
+	f.text, f.json = f.text.WithGroup(name), f.json.WithGroup(name)
+	return f
 }
 
 // close writes what is queued, as far as the log takes it in time. Nothing may be logged any more.

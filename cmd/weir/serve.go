@@ -67,7 +67,7 @@ func serve(ctx context.Context, file string, stderr io.Writer) int {
 	if err != nil {
 		return cannot(err)
 	}
-	e, err := engine.Start(cfg, engine.Options{Log: log, Sessions: out.sessions(cfg.Log), Version: version()})
+	e, err := engine.Start(cfg, engine.Options{Log: log, Sessions: out.sessions(), Version: version()})
 	if err != nil {
 		doors.Discard()
 		return cannot(err)

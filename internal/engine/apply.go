@@ -7,8 +7,6 @@ import (
 	"fmt"
 	"maps"
 	"math/rand/v2"
-	"slices"
-	"time"
 
 	"weir/balance"
 	"weir/checks"
@@ -36,18 +34,7 @@ func (e *Engine) apply(cfg *conf.Config) error {
 		return fmt.Errorf("%s: runtime.loops: cannot change from %d to %d while running: restart weir",
 			cfg.File, running.Runtime.Loops, cfg.Runtime.Loops)
 	}
-	known, err := e.resolveFor(cfg)
-	if err != nil {
-		return err
-	}
-	if err := e.change(cfg, known); err != nil {
-		return err
-	}
-	select {
-	case e.renamed <- struct{}{}:
-	default:
-	}
-	return nil
+	return e.goOver(cfg, e.members)
 }
 
 // change goes over to a configuration whose names are resolved. mu is held.
@@ -66,7 +53,7 @@ func (e *Engine) change(cfg *conf.Config, known addresses) error {
 // prepare does everything that may fail, and changes nothing that a client could see.
 func (e *Engine) prepare(cfg *conf.Config, known addresses) (*change, error) {
 	running := e.now.Load()
-	next := &state{cfg: cfg, known: known, clusters: map[string]*balance.Cluster{}, jobs: map[checks.Key]bool{}}
+	next := &state{cfg: cfg, members: e.members, known: known, clusters: map[string]*balance.Cluster{}, jobs: map[checks.Key]bool{}}
 	ch := &change{
 		next: next, fresh: map[string]*balance.Cluster{}, prepared: map[string]*balance.Prepared{},
 		settings: map[string]*l4.Settings{}, listeners: map[string]*l4.Listener{},
@@ -146,13 +133,6 @@ func (e *Engine) besideOwn(ch *change, at conf.Endpoint) bool {
 	return false
 }
 
-// departed is what a commit has left without a place in the configuration.
-type departed struct {
-	listeners []*l4.Listener
-	servers   map[*balance.Server]bool
-	after     time.Duration // until their sessions are cut
-}
-
 // commit goes over to what was prepared. It cannot fail.
 func (e *Engine) commit(ch *change) departed {
 	now := e.plane.Now()
@@ -222,28 +202,4 @@ func serversOf(cfg *conf.Config, cluster string, b *balance.Cluster) []*balance.
 		}
 	}
 	return servers
-}
-
-// retire closes the listeners that have left, and gives the sessions of what has left until the drain deadline.
-func (e *Engine) retire(gone departed) {
-	for _, ln := range gone.listeners {
-		ln.Stop()
-	}
-	if len(gone.listeners) == 0 && len(gone.servers) == 0 {
-		return
-	}
-	e.work.Go(func() {
-		deadline := time.NewTimer(gone.after)
-		defer deadline.Stop()
-		select {
-		case <-deadline.C:
-		case <-e.ctx.Done():
-			return
-		}
-		cut := e.plane.Cut(func(v l4.View) bool { return gone.servers[v.Server] }, l4.CutServerGone)
-		cut += e.plane.Cut(func(v l4.View) bool { return slices.Contains(gone.listeners, v.Listener) }, l4.CutListenerGone)
-		if cut > 0 {
-			e.log.Info("drain deadline", "sessions_cut", cut)
-		}
-	})
 }

@@ -41,17 +41,22 @@ type Engine struct {
 
 	now  atomic.Pointer[state] // what runs; read by anyone
 	cuts cutList
-	seen observed
+
+	farewells farewells
+	seen      observed
 
 	// Guarded by mu, which is held for the length of a change.
 	mu        sync.Mutex
 	listeners map[string]*l4.Listener // by identity: protocol and address
 	stopped   bool
+	file      *conf.Config // what the file says, without what was changed at run time
+	members   membership   // what was changed at run time
 }
 
 // state is what runs at a moment. It is immutable; a change puts another in its place.
 type state struct {
-	cfg      *conf.Config
+	cfg      *conf.Config // the file's, with what was changed at run time laid over it
+	members  membership   // what was
 	known    addresses
 	clusters map[string]*balance.Cluster
 	jobs     map[checks.Key]bool
@@ -146,6 +151,7 @@ const cutPatience = 75 * time.Millisecond
 func (e *Engine) close() {
 	e.cancel()
 	e.runner.Close()
+	e.farewells.stop()
 	e.work.Wait()
 	e.plane.Close()
 	e.records.close()

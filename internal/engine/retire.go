@@ -1,0 +1,84 @@
+package engine
+
+// What has left the configuration: its sessions go on until the drain deadline, and are then cut.
+
+import (
+	"slices"
+	"sync"
+	"time"
+
+	"weir/balance"
+	"weir/l4"
+)
+
+// departed is what a commit has left without a place in the configuration.
+type departed struct {
+	listeners []*l4.Listener
+	servers   map[*balance.Server]bool
+	after     time.Duration // until their sessions are cut
+}
+
+// farewells are the drain deadlines that are still to come. Waiting costs no goroutine.
+type farewells struct {
+	work sync.WaitGroup // deadlines that are being carried out
+
+	mu      sync.Mutex // guards what follows
+	timers  map[*time.Timer]bool
+	stopped bool
+}
+
+// after has something done later, unless stop comes first.
+func (f *farewells) after(wait time.Duration, do func()) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.stopped {
+		return
+	}
+	if f.timers == nil {
+		f.timers = map[*time.Timer]bool{}
+	}
+	var timer *time.Timer
+	timer = time.AfterFunc(wait, func() {
+		f.mu.Lock()
+		late := f.stopped
+		delete(f.timers, timer)
+		if !late {
+			f.work.Add(1)
+		}
+		f.mu.Unlock()
+		if !late {
+			defer f.work.Done()
+			do()
+		}
+	})
+	f.timers[timer] = true
+}
+
+// stop forgets what has not begun and waits for what has.
+func (f *farewells) stop() {
+	f.mu.Lock()
+	f.stopped = true
+	for timer := range f.timers {
+		timer.Stop()
+	}
+	f.timers = nil
+	f.mu.Unlock()
+	f.work.Wait()
+}
+
+// retire closes the listeners that have left, and gives the sessions of what has left until the drain deadline.
+func (e *Engine) retire(gone departed) {
+	for _, ln := range gone.listeners {
+		ln.Stop()
+	}
+	if len(gone.listeners) == 0 && len(gone.servers) == 0 {
+		return
+	}
+	e.farewells.after(gone.after, func() {
+		cut := e.plane.Cut(func(v l4.View) bool { return gone.servers[v.Server] }, l4.CutServerGone)
+		cut += e.plane.Cut(func(v l4.View) bool { return slices.Contains(gone.listeners, v.Listener) }, l4.CutListenerGone)
+		if cut > 0 {
+			e.log.Info("drain deadline", "sessions_cut", cut)
+		}
+	})
+}
