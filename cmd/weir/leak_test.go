@@ -27,8 +27,8 @@ func (w *weir) goroutines() map[string]int {
 	defer w.mu.Unlock()
 	out := map[string]int{}
 	for _, stack := range strings.Split(strings.Join(w.other, "\n"), "\n\n") {
-		if !strings.HasPrefix(stack, "goroutine ") {
-			continue
+		if !strings.HasPrefix(stack, "goroutine ") || strings.HasPrefix(stack, "goroutine 0 ") {
+			continue // text, or the scheduler's own stack
 		}
 		by := "main"
 		if m := createdBy.FindStringSubmatch(stack); m != nil {
