@@ -53,10 +53,14 @@ func (e *Engine) change(cfg *conf.Config, known addresses) error {
 // prepare does everything that may fail, and changes nothing that a client could see.
 func (e *Engine) prepare(cfg *conf.Config, known addresses) (*change, error) {
 	running := e.now.Load()
-	next := &state{cfg: cfg, members: e.members, known: known, clusters: map[string]*balance.Cluster{}, jobs: map[checks.Key]bool{}}
+	next := &state{cfg: cfg, members: e.members, known: known, clusters: map[string]*balance.Cluster{}}
 	ch := &change{
 		next: next, fresh: map[string]*balance.Cluster{}, prepared: map[string]*balance.Prepared{},
 		settings: map[string]*l4.Settings{}, listeners: map[string]*l4.Listener{},
+	}
+	built, err := monitorsOf(cfg)
+	if err != nil {
+		return nil, err
 	}
 	specs := map[string]*conf.Cluster{}
 	for i := range cfg.Clusters {
@@ -72,15 +76,9 @@ func (e *Engine) prepare(cfg *conf.Config, known addresses) (*change, error) {
 			b = balance.New(spec, rand.Uint64(), e.observe)
 			next.clusters[c.Name], ch.fresh[c.Name] = b, b
 		}
-		jobs, err := checkJobs(c, known)
-		if err != nil {
-			return nil, err
-		}
-		ch.jobs = append(ch.jobs, jobs...)
+		ch.jobs = append(ch.jobs, checkJobs(c, known, built)...)
 	}
-	for i := range ch.jobs {
-		next.jobs[jobKey(&ch.jobs[i])] = true
-	}
+	next.take(ch.jobs, running)
 	if err := e.bind(ch, specs); err != nil {
 		for _, ln := range ch.listeners {
 			ln.Discard()
@@ -116,10 +114,6 @@ func (e *Engine) bind(ch *change, specs map[string]*conf.Cluster) error {
 
 func listenerID(protocol string, at conf.Endpoint) string { return protocol + " " + at.String() }
 
-func jobKey(j *checks.Job) checks.Key {
-	return checks.Key{Cluster: j.Target.Cluster, Server: j.Target.Server, Check: j.Spec.ID}
-}
-
 // besideOwn reports whether a listener of this process has the same port, one that is open now or one that is about to
 // be: an address may stand beside a wildcard, and either may take over from the other before that is closed.
 func (e *Engine) besideOwn(ch *change, at conf.Endpoint) bool {
@@ -137,7 +131,9 @@ func (e *Engine) besideOwn(ch *change, at conf.Endpoint) bool {
 func (e *Engine) commit(ch *change) departed {
 	now := e.plane.Now()
 	before := e.now.Load()
+	e.results.Lock()     // what was found out for the old configuration is in before anything of it is dropped
 	e.now.Store(ch.next) // before the clusters change: their events are judged by what the new configuration says
+	e.results.Unlock()
 	gone := departed{servers: map[*balance.Server]bool{}, after: ch.next.cfg.Runtime.DrainTimeout}
 	for name, b := range before.clusters {
 		servers := serversOf(before.cfg, name, b)
@@ -160,11 +156,7 @@ func (e *Engine) commit(ch *change) departed {
 			}
 		}
 	}
-	for key := range before.jobs {
-		if b := ch.next.clusters[key.Cluster]; b != nil && !ch.next.jobs[key] {
-			b.DropCheck(key.Server, key.Check)
-		}
-	}
+	e.drop(before, ch.next, now)
 	for id, ln := range e.listeners {
 		if set := ch.settings[id]; set != nil {
 			ln.Update(set)

@@ -42,6 +42,8 @@ type Engine struct {
 	now  atomic.Pointer[state] // what runs; read by anyone
 	cuts cutList
 
+	results sync.RWMutex // held for reading while a check's result is taken
+
 	farewells farewells
 	seen      observed
 
@@ -59,7 +61,8 @@ type state struct {
 	members  membership   // what was
 	known    addresses
 	clusters map[string]*balance.Cluster
-	jobs     map[checks.Key]bool
+	jobs     map[checks.Key]*job
+	mortal   []checks.Key // of agents whose words have a ttl
 }
 
 // Start makes a configuration run. When it returns an error nothing is left running.
@@ -82,7 +85,7 @@ func Start(cfg *conf.Config, o Options) (*Engine, error) {
 		e.records.close()
 		return nil, err
 	}
-	e.runner = checks.NewRunner(checks.Options{Result: e.checked, State: e.checkState})
+	e.runner = checks.NewRunner(checks.Options{Result: e.checked, State: e.checkState, Parallel: parallelChecks(l4.DescriptorLimit())})
 	if err := e.apply(cfg); err != nil {
 		e.close()
 		return nil, err
@@ -157,17 +160,15 @@ func (e *Engine) close() {
 	e.records.close()
 }
 
-// descriptorReserve is what is kept back for everything but sessions: loops, checks, log, configuration files.
-const descriptorReserve = 128
-
 // sessionLimit is how many sessions fit, two descriptors each, into what the process may have.
 func (e *Engine) sessionLimit(cfg *conf.Config) int {
 	sockets := len(e.listeners) * e.plane.Loops()
-	room := max(l4.DescriptorLimit()-descriptorReserve-sockets, 2) / 2
+	reserve := descriptorReserve + sockets + e.now.Load().checkReserve(l4.DescriptorLimit())
+	room := max(l4.DescriptorLimit()-reserve, 2) / 2
 	if want := cfg.Runtime.MaxSessions; want > 0 {
 		if want > room {
 			e.log.Warn("max_sessions does not fit the descriptor limit",
-				"max_sessions", want, "needs", want*2+descriptorReserve+sockets, "limit", l4.DescriptorLimit(), "effective", room)
+				"max_sessions", want, "needs", want*2+reserve, "limit", l4.DescriptorLimit(), "effective", room)
 		}
 		return min(want, room)
 	}

@@ -4,7 +4,6 @@ package engine
 
 import (
 	"context"
-	"fmt"
 	"log/slog"
 	"net"
 	"slices"
@@ -18,14 +17,10 @@ import (
 
 // checkJobs are the checks of a cluster, one job for each server and check. A server that several levels name is
 // checked once. Servers without a known address, and those that the check does not name, are not checked.
-func checkJobs(c *conf.Cluster, known addresses) ([]checks.Job, error) {
+func checkJobs(c *conf.Cluster, known addresses, built monitors) []checks.Job {
 	var jobs []checks.Job
 	for i := range c.Checks {
 		check := &c.Checks[i]
-		monitor, err := checks.NewMonitor(*check)
-		if err != nil {
-			return nil, fmt.Errorf("cluster %s: check %s: %w", c.Name, check.ID, err)
-		}
 		seen := map[string]bool{}
 		for _, level := range c.Levels {
 			for _, server := range level.Servers {
@@ -38,12 +33,15 @@ func checkJobs(c *conf.Cluster, known addresses) ([]checks.Job, error) {
 				}
 				target, ok := checkTarget(c, check, &server, known)
 				if ok {
-					jobs = append(jobs, checks.Job{Monitor: monitor, Target: target, Spec: *check, Identity: server.Address.String()})
+					jobs = append(jobs, checks.Job{
+						Monitor: built[check], Target: target, Spec: *check, Identity: server.Address.String(),
+						Advisory: isAgent(check), Always: isAgent(check),
+					})
 				}
 			}
 		}
 	}
-	return jobs, nil
+	return jobs
 }
 
 // checkTarget is where a check finds a server: at its own address, unless the check names another host or port.
@@ -78,8 +76,15 @@ func (e *Engine) checked(r checks.Result) {
 	if e.log.Enabled(e.ctx, slog.LevelDebug) {
 		e.log.Debug("check", "cluster", r.Cluster, "server", r.Server, "check", r.Check, "pass", r.Pass, "detail", r.Detail, "took", r.Took)
 	}
+	e.results.RLock()
+	defer e.results.RUnlock()
 	now := e.now.Load()
-	if c := now.clusters[r.Cluster]; c != nil && now.jobs[checks.Key{Cluster: r.Cluster, Server: r.Server, Check: r.Check}] {
+	c, job := now.clusters[r.Cluster], now.jobs[checks.Key{Cluster: r.Cluster, Server: r.Server, Check: r.Check}]
+	switch {
+	case c == nil || job == nil || job.target != r.Target: // of a configuration that has been replaced
+	case job.agent != nil:
+		e.heard(job.agent, c, r)
+	default:
 		c.SetCheck(r.Server, r.Check, r.Up, r.Detail, e.plane.Now())
 	}
 }
@@ -135,9 +140,13 @@ func (e *Engine) keepTime() {
 			return
 		case <-tick.C:
 		}
-		now := e.plane.Now()
-		for _, c := range e.now.Load().clusters {
+		now, running := e.plane.Now(), e.now.Load()
+		for _, c := range running.clusters {
 			c.Tick(now)
+		}
+		for _, key := range running.mortal {
+			j := running.jobs[key]
+			e.expire(j.agent, running.clusters[key.Cluster], key, j.ttl)
 		}
 	}
 }

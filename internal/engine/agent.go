@@ -1,0 +1,131 @@
+package engine
+
+// What agents say, on its way to the layer that they have in their servers' states.
+
+import (
+	"errors"
+	"sync"
+	"time"
+
+	"weir/agentcheck"
+	"weir/balance"
+	"weir/checks"
+	"weir/conf"
+)
+
+// agent is one agent check of one server. It lives as long as the check does, through reloads.
+type agent struct {
+	mu      sync.Mutex
+	total   agentcheck.Advice // all that its words amount to: a line replaces the kinds of words that it mentions
+	spoke   time.Duration     // when it last did; meaningless while it is silent
+	silent  bool              // it has not spoken yet, or its words have outlived their ttl
+	gone    bool              // the check has left; what still arrives does not count
+	strange map[string]bool   // unknown words that were warned of
+	garbled bool              // its last reply was not a line, and that was warned of
+}
+
+func newAgent() *agent { return &agent{silent: true, strange: map[string]bool{}} }
+
+// maxStrange bounds the unknown words that are remembered; an agent that has more to offer is not listened to.
+const maxStrange = 16
+
+func isAgent(check *conf.Check) bool { return check.Type == "agent" || check.Type == "agent_http" }
+
+// heard takes a result of an agent's check. An agent that cannot be asked changes nothing.
+func (e *Engine) heard(a *agent, c *balance.Cluster, r checks.Result) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.gone {
+		return
+	}
+	about := []any{"cluster", r.Cluster, "server", r.Server, "check", r.Check}
+	advice := r.Report.Advice
+	if advice == nil {
+		garbled := errors.Is(r.Err, agentcheck.ErrIncomplete) || errors.Is(r.Err, agentcheck.ErrTooLong)
+		if garbled && !a.garbled {
+			e.log.Warn("agent: incomplete line ignored", append(about, "error", r.Err)...)
+		}
+		a.garbled = a.garbled || garbled
+		return
+	}
+	a.garbled = false
+	if word := advice.Unknown; word != "" && !a.strange[word] && len(a.strange) < maxStrange {
+		a.strange[word] = true
+		e.log.Warn("agent: unknown word ignored", append(about, "word", word)...)
+	}
+	now := e.plane.Now()
+	a.take(*advice)
+	a.spoke, a.silent = now, false
+	c.SetAgent(r.Server, a.layer(), now)
+}
+
+// take adds a line to what was said before. Kinds of words that it does not mention stay.
+func (a *agent) take(line agentcheck.Advice) {
+	if line.Health != agentcheck.HealthUnsaid {
+		a.total.Health, a.total.Word, a.total.Text = line.Health, line.Word, line.Text
+	}
+	if line.Admin != agentcheck.AdminUnsaid {
+		a.total.Admin = line.Admin
+	}
+	if line.Weight.Kind != agentcheck.WeightUnsaid {
+		a.total.Weight = line.Weight
+	}
+	if line.HasMaxSessions {
+		a.total.MaxSessions, a.total.HasMaxSessions = line.MaxSessions, true
+	}
+}
+
+// layer is what the words amount to. A weight of nothing drains, as agents have always meant it.
+func (a *agent) layer() balance.AgentAdvice {
+	said := &a.total
+	l := balance.AgentAdvice{Down: said.Health == agentcheck.HealthDown, Reason: said.String()}
+	weight := said.Weight.Value
+	switch said.Weight.Kind {
+	case agentcheck.WeightPercent:
+		l.Percent = &weight
+	case agentcheck.WeightAbsolute:
+		l.Weight = &weight
+	}
+	switch {
+	case said.Admin == agentcheck.AdminMaint:
+		l.Admin = balance.Maint
+	case said.Admin == agentcheck.AdminDrain, said.Weight.Kind != agentcheck.WeightUnsaid && weight == 0:
+		l.Admin = balance.Drain
+	}
+	if said.HasMaxSessions {
+		limit := said.MaxSessions
+		l.MaxSessions = &limit
+	}
+	return l
+}
+
+// expire takes words back that are older than their ttl.
+func (e *Engine) expire(a *agent, c *balance.Cluster, key checks.Key, ttl time.Duration) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	now := e.plane.Now()
+	if a.gone || a.silent || now-a.spoke <= ttl {
+		return
+	}
+	a.total, a.silent = agentcheck.Advice{}, true
+	e.log.Info("agent: silent, its words are forgotten", "cluster", key.Cluster, "server", key.Server, "check", key.Check, "ttl", ttl.String())
+	c.SetAgent(key.Server, balance.AgentAdvice{Reason: "the agent has fallen silent"}, now)
+}
+
+// leave ends an agent's say, because its check has left the configuration.
+func (a *agent) leave(c *balance.Cluster, server string, now time.Duration) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.gone = true
+	if c != nil && !a.silent {
+		c.SetAgent(server, balance.AgentAdvice{Reason: "no longer asked"}, now)
+	}
+}
+
+// moved forgets what was said of the server's health at an address that it has no more, as the cluster does.
+func (a *agent) moved() {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.total.Health, a.total.Word, a.total.Text = agentcheck.HealthUnsaid, "", ""
+	a.total.Admin = agentcheck.AdminUnsaid
+}

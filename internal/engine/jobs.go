@@ -1,0 +1,122 @@
+package engine
+
+// The checks of a configuration: which there are, and what is known of each.
+
+import (
+	"errors"
+	"fmt"
+	"time"
+
+	"weir/checks"
+	"weir/conf"
+)
+
+// monitors are those of a configuration, by check.
+type monitors map[*conf.Check]checks.Monitor
+
+// Check looks for what a configuration needs of this host: the files with passwords and certificates, the environment,
+// the programs that checks run. The error tells all that is missing. It opens no socket.
+func Check(cfg *conf.Config) error {
+	_, err := monitorsOf(cfg)
+	return err
+}
+
+func monitorsOf(cfg *conf.Config) (monitors, error) {
+	built := monitors{}
+	var wrong []error
+	for i := range cfg.Clusters {
+		c := &cfg.Clusters[i]
+		for j := range c.Checks {
+			check := &c.Checks[j]
+			monitor, err := checks.NewMonitor(*check)
+			if err != nil {
+				wrong = append(wrong, fmt.Errorf("%s: cluster %s: check %s: %w", cfg.File, c.Name, check.ID, err))
+			}
+			built[check] = monitor
+		}
+	}
+	return built, errors.Join(wrong...)
+}
+
+// job is what a state knows of one check of one server.
+type job struct {
+	target   checks.Target
+	identity string
+	agent    *agent        // what an agent has said; nil for other checks
+	ttl      time.Duration // of what it said; 0 = for ever
+	sockets  int           // how many descriptors it needs
+}
+
+// programSockets is how many descriptors a check needs that runs a program: pipes, its process, its null device.
+const programSockets = 6
+
+func newJob(j *checks.Job, before *job) *job {
+	n := &job{target: j.Target, identity: j.Identity, ttl: j.Spec.TTL, sockets: 1}
+	if j.Spec.Type == "exec" {
+		n.sockets = programSockets
+	}
+	if isAgent(&j.Spec) {
+		if before != nil && before.agent != nil {
+			n.agent = before.agent
+		} else {
+			n.agent = newAgent()
+		}
+	}
+	return n
+}
+
+func jobKey(j *checks.Job) checks.Key {
+	return checks.Key{Cluster: j.Target.Cluster, Server: j.Target.Server, Check: j.Spec.ID}
+}
+
+// take makes checks a state's own. What agents have said is taken over from the state before.
+func (s *state) take(list []checks.Job, before *state) {
+	s.jobs = make(map[checks.Key]*job, len(list))
+	for i := range list {
+		key := jobKey(&list[i])
+		j := newJob(&list[i], before.jobs[key])
+		s.jobs[key] = j
+		if j.agent != nil && j.ttl > 0 {
+			s.mortal = append(s.mortal, key)
+		}
+	}
+}
+
+// drop ends the say of checks that a state has no more. Nothing of theirs is on its way any more.
+func (e *Engine) drop(before, next *state, now time.Duration) {
+	for key, was := range before.jobs {
+		is := next.jobs[key]
+		b := next.clusters[key.Cluster]
+		switch {
+		case was.agent != nil && (is == nil || is.agent != was.agent):
+			was.agent.leave(b, key.Server, now)
+		case was.agent != nil && is.identity != was.identity:
+			was.agent.moved()
+		case was.agent == nil && b != nil && (is == nil || is.agent != nil):
+			b.DropCheck(key.Server, key.Check)
+		}
+	}
+}
+
+// Descriptors that are kept back from sessions.
+const (
+	// descriptorReserve is for everything but sessions and checks: loops, log, configuration files, the API.
+	descriptorReserve = 128
+	// checkShare is which part of all descriptors checks may take at most. More of them wait for each other.
+	checkShare = 4
+	// minChecks and maxChecks bound how many checks run at the same time.
+	minChecks, maxChecks = 16, 4096
+)
+
+// parallelChecks is how many checks may run at the same time where the process may have so many descriptors.
+func parallelChecks(limit int) int { return min(max(limit/checkShare, minChecks), maxChecks) }
+
+// checkReserve is how many descriptors have to be kept back for a state's checks, so that they work when sessions have
+// taken all the others.
+func (s *state) checkReserve(limit int) int {
+	sum := 0
+	for _, j := range s.jobs {
+		sum += j.sockets
+	}
+	return min(sum, parallelChecks(limit))
+}
