@@ -41,7 +41,7 @@ func servers(s ...string) [][]string { return [][]string{s} }
 
 func (l layout) String() string {
 	var b strings.Builder
-	fmt.Fprintf(&b, "[runtime]\n%s\n[log]\nformat = \"json\"\nlevel = \"info\"\nsessions = \"all\"\n", l.runtime)
+	fmt.Fprintf(&b, "[runtime]\n%s\n[admin]\nlisten = \"\"\n[log]\nformat = \"json\"\nlevel = \"info\"\nsessions = \"all\"\n", l.runtime)
 	fmt.Fprintf(&b, "[[listener]]\nname = \"l\"\naddress = %q\ncluster = \"c\"\n%s\n", l.listen, l.listener)
 	fmt.Fprintf(&b, "[cluster.c]\n%s\n", l.cluster)
 	for _, level := range l.levels {

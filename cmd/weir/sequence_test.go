@@ -366,7 +366,7 @@ func TestServerMaxSessions(t *testing.T) {
 	w.waitRecord(time.Second, "the refused session's record", func(r record) bool { return r["end"] != nil })
 
 	b.Close()
-	nettest.Wait(t, time.Second, "the session's end", func() bool { return hosts["B"].Open() == 0 })
+	w.session(b)
 	require.Equal(t, "B", greeting(t, addr))
 }
 
