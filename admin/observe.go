@@ -3,6 +3,7 @@ package admin
 // What is: the document, whole and in parts.
 
 import (
+	"fmt"
 	"net/http"
 
 	"weir/internal/status"
@@ -43,4 +44,22 @@ func find(w http.ResponseWriter, doc status.Document, name string) (status.Clust
 	}
 	fail(w, http.StatusNotFound, "cluster", "no cluster "+name)
 	return status.Cluster{}, false
+}
+
+// How many sessions are listed, unless the client says otherwise, and at most.
+const (
+	usualSessions = 1000
+	mostSessions  = 100_000
+)
+
+func (s *Server) sessions(w http.ResponseWriter, r *http.Request) {
+	q := r.URL.Query()
+	limit, err := uintOr(q.Get("limit"), usualSessions)
+	if err != nil || limit < 1 || limit > mostSessions {
+		fail(w, http.StatusBadRequest, "limit", fmt.Sprintf("want a number from 1 to %d", mostSessions))
+		return
+	}
+	answer(w, http.StatusOK, s.weir.ListSessions(status.SessionFilter{
+		Listener: q.Get("listener"), Cluster: q.Get("cluster"), Server: q.Get("server"), Limit: int(limit),
+	}))
 }

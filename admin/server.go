@@ -17,7 +17,9 @@ type Server struct {
 	cancel context.CancelFunc
 	work   sync.WaitGroup // one for each address
 
-	token atomic.Pointer[token]
+	token   atomic.Pointer[token]
+	streams chan struct{} // a place for each client that follows the events
+	missed  atomic.Uint64 // events that were forgotten before a client came for them
 
 	mu    sync.Mutex
 	doors map[string]*door // guarded by mu; by address
@@ -25,7 +27,7 @@ type Server struct {
 
 // New returns a server without addresses. log must not block.
 func New(log *slog.Logger) *Server {
-	s := &Server{log: log, doors: map[string]*door{}}
+	s := &Server{log: log, doors: map[string]*door{}, streams: make(chan struct{}, maxStreams)}
 	s.ctx, s.cancel = context.WithCancel(context.Background())
 	s.token.Store(&token{})
 	return s
@@ -49,15 +51,35 @@ func (s *Server) Close() {
 	s.work.Wait()
 }
 
+// The methods by short names, for the table.
+const (
+	get, put, post, patch, del = http.MethodGet, http.MethodPut, http.MethodPost, http.MethodPatch, http.MethodDelete
+)
+
 // table is what answers at which path.
 func (s *Server) table() http.Handler {
 	mux := http.NewServeMux()
 	for path, m := range map[string]methods{
-		"/healthz":               {http.MethodGet: s.healthy},
-		"/readyz":                {http.MethodGet: s.ready},
-		"/v1/status":             {http.MethodGet: s.status},
-		"/v1/clusters":           {http.MethodGet: s.clusters},
-		"/v1/clusters/{cluster}": {http.MethodGet: s.cluster},
+		"/healthz":   {get: s.healthy},
+		"/readyz":    {get: s.ready},
+		"/v1/status": {get: s.status},
+		"/v1/events": {get: s.events},
+		"/v1/reload": {post: s.reload},
+		"/v1/plan":   {post: s.plan},
+		"/v1/stop":   {post: s.stop},
+
+		"/v1/sessions":      {get: s.sessions},
+		"/v1/sessions/{id}": {del: s.cutSession},
+
+		"/v1/clusters":                    {get: s.clusters},
+		"/v1/clusters/{cluster}":          {get: s.cluster, put: s.putCluster, del: s.deleteCluster},
+		"/v1/clusters/{cluster}/failback": {post: s.failback},
+		"/v1/clusters/{cluster}/servers":  {post: s.postServer},
+
+		"/v1/clusters/{cluster}/servers/{server}":          {get: s.explain, patch: s.patchServer, del: s.deleteServer},
+		"/v1/clusters/{cluster}/servers/{server}/explain":  {get: s.explain},
+		"/v1/clusters/{cluster}/servers/{server}/feedback": {post: s.feedback},
+		"/v1/clusters/{cluster}/servers/{server}/sessions": {del: s.cutServer},
 	} {
 		mux.Handle(path, m)
 	}

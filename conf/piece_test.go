@@ -117,7 +117,7 @@ func TestParseClusterRefuses(t *testing.T) {
 		`{"levels": [{"servers": ["10.0.0.1:80 weight=x"]}], "checks": []}`: {"levels[0].servers[0].weight", `want an integer from 0 to 256, got "x"`},
 		`{"levels": [{"servers": ["10.0.0.1:80"]}]}`:                        {"levels", `check tcp is for server "a", which is in no level`},
 		`{"levels": [{"servers": []}], "checks": [{"type": "tpc"}]}`:        {"checks[0].type", `want tcp, got "tpc"; did you mean "tcp"?`},
-		`{"levels": [{"servers": []}], "name": "d"}`:                        {"name", `the cluster is c, got "d"`},
+		`{"levels": [{"servers": []}], "checks": [], "name": "d"}`:          {"name", `the cluster is c, got "d"`},
 		`{"levels": [{"servers": ["10.0.0.1:80", "10.0.0.1:80"]}], "checks": []}`: {"levels[0].servers[1]",
 			`duplicate name "10.0.0.1:80" of a server in one level (lines 1 and 1)`},
 	} {

@@ -2,9 +2,7 @@ package main
 
 import (
 	"context"
-	"errors"
 
-	"weir/conf"
 	"weir/internal/engine"
 	"weir/internal/status"
 )
@@ -30,12 +28,7 @@ func (o *operator) Reload(ctx context.Context) error {
 	if err == nil {
 		return nil
 	}
-	r := &status.Refusal{Why: status.Refused, Text: err.Error()}
-	var mistakes conf.Mistakes
-	if errors.As(err, &mistakes) {
-		r.Field = mistakes[0].Path
-	}
-	return r
+	return engine.Unusable(err)
 }
 
 // Stop stops weir, as the signal does, and returns how many sessions were cut. With now, or when it is asked for now

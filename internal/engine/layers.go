@@ -31,7 +31,7 @@ func (e *Engine) layers(seen *balance.ServerState, spec *conf.Server, clock cloc
 		add(balance.ByOverride, l)
 	}
 	weight, limit := known.Weight, known.MaxSessions
-	configured := status.Layer{By: e.describedBy(spec), Says: known.Configured.String(), Weight: &weight, MaxSessions: &limit}
+	configured := status.Layer{By: e.describedBy(), Says: known.Configured.String(), Weight: &weight, MaxSessions: &limit}
 	if known.Configured != balance.Ready {
 		configured.Reason = "state = " + configured.Says
 	}
@@ -76,8 +76,8 @@ func agentLayer(a *balance.AgentAdvice, at *time.Time) status.Layer {
 	return l
 }
 
-// describedBy names who put a server where it is.
-func (e *Engine) describedBy(*conf.Server) string {
+// describedBy names the file.
+func (e *Engine) describedBy() string {
 	if cfg := e.now.Load().cfg; cfg != nil {
 		return cfg.File
 	}

@@ -24,6 +24,8 @@ type observed struct {
 	stopping atomic.Bool
 	journal  journal
 
+	overrides sync.Mutex // held while one is changed
+
 	mu     sync.Mutex
 	config status.Config // guarded by mu
 }
@@ -88,8 +90,11 @@ func (e *Engine) clusterStatus(running *state, spec *conf.Cluster, clock clock) 
 	b := running.clusters[spec.Name]
 	seen := b.Snapshot(e.plane.Now())
 	c := status.Cluster{
-		Name: spec.Name, Balance: spec.Balance, Origin: status.OriginFile, Level: seen.Level, Held: seen.Held, Empty: seen.Empty,
+		Name: spec.Name, Balance: spec.Balance, Origin: running.members.origin(spec.Name, "", ""), Level: seen.Level, Held: seen.Held, Empty: seen.Empty,
 		Sessions: seen.Leases, Queue: seen.Waiting, Levels: make([]status.Level, 0, len(seen.Levels)),
+	}
+	if l := running.members[spec.Name]; l != nil {
+		c.Removed = l.removed
 	}
 	specs := map[string]*conf.Server{}
 	for i := range spec.Levels {
@@ -103,7 +108,14 @@ func (e *Engine) clusterStatus(running *state, spec *conf.Cluster, clock clock) 
 	for _, l := range seen.Levels {
 		level := status.Level{Name: l.Name, InUse: l.InUse, MinUp: l.MinUp, Eligible: l.Eligible, Servers: make([]status.Server, 0, len(l.Servers))}
 		for i := range l.Servers {
-			level.Servers = append(level.Servers, e.serverStatus(b, &l.Servers[i], specs[l.Servers[i].Name], clock))
+			s := e.serverStatus(b, &l.Servers[i], specs[l.Servers[i].Name], clock)
+			s.Origin = running.members.origin(spec.Name, l.Name, s.Name)
+			for j := range s.Layers {
+				if s.Layers[j].Layer == string(balance.ByConfiguration) && s.Origin == status.OriginAPI {
+					s.Layers[j].By = "operator"
+				}
+			}
+			level.Servers = append(level.Servers, s)
 		}
 		c.Levels = append(c.Levels, level)
 	}
@@ -113,7 +125,7 @@ func (e *Engine) clusterStatus(running *state, spec *conf.Cluster, clock clock) 
 // serverStatus describes a server as seen in one level. spec is nil if the cluster is changed at this very moment.
 func (e *Engine) serverStatus(b *balance.Cluster, seen *balance.ServerState, spec *conf.Server, clock clock) status.Server {
 	s := status.Server{
-		Name: seen.Name, Address: seen.Address, Origin: status.OriginFile, State: seen.State.String(),
+		Name: seen.Name, Address: seen.Address, State: seen.State.String(),
 		Weight: seen.Weight, EffectiveWeight: seen.EffectiveWeight, MaxSessions: seen.MaxSessions, Sessions: seen.Sessions,
 		ConnectMS: ms(seen.ConnectTime), Since: e.seen.began,
 	}

@@ -109,5 +109,4 @@ type Explanation struct {
 	Cluster string   `json:"cluster"`
 	Levels  []string `json:"levels"` // that it is in
 	Server
-	Decided string `json:"decided_by"` // a layer, or protection; "" when up
 }

@@ -1,0 +1,58 @@
+package admin
+
+// What concerns the process: its configuration and its end.
+
+import (
+	"net/http"
+	"time"
+
+	"weir/conf"
+)
+
+// maxFile bounds a configuration file that is sent to be planned with.
+const maxFile = 16 << 20
+
+func (s *Server) reload(w http.ResponseWriter, r *http.Request) {
+	if err := s.weir.Reload(r.Context()); err != nil {
+		refuse(w, err)
+		return
+	}
+	answer(w, http.StatusOK, s.weir.Status().Config)
+}
+
+func (s *Server) plan(w http.ResponseWriter, r *http.Request) {
+	text, ok := body(w, r, maxFile)
+	if !ok {
+		return
+	}
+	if len(text) == 0 {
+		text = nil
+	}
+	p, err := s.weir.Plan(text)
+	if err != nil {
+		refuse(w, err)
+		return
+	}
+	answer(w, http.StatusOK, p)
+}
+
+// stop answers when the drain is over.
+func (s *Server) stop(w http.ResponseWriter, r *http.Request) {
+	text, ok := body(w, r, maxBody)
+	if !ok {
+		return
+	}
+	now, err := conf.ParseStop(text)
+	if ms, bad := err.(conf.Mistakes); bad {
+		fail(w, http.StatusBadRequest, ms[0].Path, ms[0].Msg)
+		return
+	}
+	out := http.NewResponseController(w)
+	out.SetReadDeadline(time.Time{})
+	out.SetWriteDeadline(time.Time{})
+	cut, err := s.weir.Stop(r.Context(), now)
+	if err != nil {
+		return // the client is gone
+	}
+	answer(w, http.StatusOK, cutCount{cut})
+}

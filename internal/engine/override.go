@@ -1,0 +1,167 @@
+package engine
+
+// What an operator says about a server, and what becomes of its sessions.
+
+import (
+	"weir/balance"
+	"weir/conf"
+	"weir/internal/status"
+	"weir/l4"
+)
+
+// Override changes what an operator says about a server: {"state": "drain", "weight": null}. What is null is taken back;
+// what is not mentioned stays.
+func (e *Engine) Override(cluster, server string, text []byte) error {
+	p, err := conf.ParsePatch(text)
+	if err != nil {
+		return invalid(err)
+	}
+	e.seen.overrides.Lock() // from reading the old one to writing the new one
+	defer e.seen.overrides.Unlock()
+	b, seen, err := e.lookUp(cluster, server)
+	if err != nil {
+		return err
+	}
+	o := seen.Layers.Override
+	o.Note = p.Reason
+	if p.State != nil {
+		o.State = nil
+		if word, ok := balance.ParseAdmin(*p.State); ok && *p.State != "" {
+			o.State = &word
+		}
+	}
+	if p.Weight != nil {
+		o.Weight = unlessNegative(*p.Weight)
+	}
+	if p.MaxSessions != nil {
+		o.MaxSessions = unlessNegative(*p.MaxSessions)
+	}
+	b.SetOverride(server, o, e.plane.Now())
+	e.log.Info("override", "cluster", cluster, "server", server, "state", said(o.State), "weight", said(o.Weight),
+		"max_sessions", said(o.MaxSessions), "reason", o.Note)
+	return nil
+}
+
+func unlessNegative(n int) *int {
+	if n < 0 {
+		return nil
+	}
+	return &n
+}
+
+// said is what a pointer leads to, or nothing.
+func said[T any](p *T) any {
+	if p == nil {
+		return ""
+	}
+	return *p
+}
+
+// Feedback counts a failure or a success of a server that somebody else has observed.
+func (e *Engine) Feedback(cluster, server string, text []byte) error {
+	failed, err := conf.ParseFeedback(text)
+	if err != nil {
+		return invalid(err)
+	}
+	b, _, err := e.lookUp(cluster, server)
+	if err != nil {
+		return err
+	}
+	b.Feedback(server, failed, e.plane.Now())
+	return nil
+}
+
+// Failback ends the stay of a cluster in a lower level that failback = "manual" keeps up.
+func (e *Engine) Failback(cluster string) error {
+	b := e.now.Load().clusters[cluster]
+	if b == nil {
+		return noCluster(cluster)
+	}
+	b.Failback(e.plane.Now())
+	return nil
+}
+
+// Explain tells how the state of a server came about.
+func (e *Engine) Explain(cluster, server string) (status.Explanation, error) {
+	running := e.now.Load()
+	if running.cfg == nil || clusterOf(running.cfg, cluster) == nil {
+		return status.Explanation{}, noCluster(cluster)
+	}
+	x := status.Explanation{Cluster: cluster}
+	for _, l := range e.clusterStatus(running, clusterOf(running.cfg, cluster), e.clock()).Levels {
+		for _, s := range l.Servers {
+			if s.Name != server {
+				continue
+			}
+			if x.Levels == nil {
+				x.Server = s
+			}
+			x.Levels = append(x.Levels, l.Name)
+		}
+	}
+	if x.Levels == nil {
+		return x, noServer(cluster, server)
+	}
+	return x, nil
+}
+
+// CutServer ends the sessions of a server and returns how many there were.
+func (e *Engine) CutServer(cluster, server string) (int, error) {
+	b, _, err := e.lookUp(cluster, server)
+	if err != nil {
+		return 0, err
+	}
+	s := b.Server(server)
+	cut := e.plane.Cut(func(v l4.View) bool { return v.Server == s && s != nil }, l4.CutOperator)
+	e.log.Info("sessions cut", "sessions", cut, "cluster", cluster, "server", server, "reason", "operator")
+	return cut, nil
+}
+
+// CutSession ends one session.
+func (e *Engine) CutSession(id uint64) error {
+	if !e.plane.CutID(id, l4.CutOperator) {
+		return &status.Refusal{Why: status.NotFound, Field: "id", Text: "no such session"}
+	}
+	return nil
+}
+
+// ListSessions describes the sessions that a filter chooses, in no particular order.
+func (e *Engine) ListSessions(f status.SessionFilter) []status.Session {
+	most := f.Limit
+	if (f != status.SessionFilter{Limit: f.Limit}) {
+		most = maxListed // chosen from these
+	}
+	list := []status.Session{}
+	for _, i := range e.plane.List(most) {
+		client := "unix"
+		if i.Client.IsValid() {
+			client = i.Client.String()
+		}
+		s := status.Session{ID: i.ID, Listener: i.Listener, Client: client, Cluster: i.Cluster, Level: i.Level, Server: i.Server,
+			Phase: i.Phase, BytesUp: i.BytesUp, BytesDown: i.BytesDown, AgeSeconds: i.Age.Seconds()}
+		if f.Matches(&s) && len(list) < f.Limit {
+			list = append(list, s)
+		}
+	}
+	return list
+}
+
+// maxListed bounds the memory that a list of sessions takes.
+const maxListed = 1 << 18
+
+// lookUp finds a server at work.
+func (e *Engine) lookUp(cluster, server string) (*balance.Cluster, *balance.ServerState, error) {
+	b := e.now.Load().clusters[cluster]
+	if b == nil {
+		return nil, nil, noCluster(cluster)
+	}
+	seen := b.Snapshot(e.plane.Now())
+	for i := range seen.Levels {
+		for j := range seen.Levels[i].Servers {
+			if s := &seen.Levels[i].Servers[j]; s.Name == server {
+				return b, s, nil
+			}
+		}
+	}
+	return nil, nil, noServer(cluster, server)
+}
