@@ -74,8 +74,11 @@ func verdicts(list []Verdict, v Verdict) []Verdict {
 	return list
 }
 
+// maxWeight is the most that a percentage of a weight comes to: the largest weight that can be configured.
+const maxWeight = 256
+
 // weight returns a server's weight before slow start and back-off: the override, else what the agent makes of the
-// configured one. A percentage is rounded to the nearest, never from something to nothing.
+// configured one. A percentage is rounded to the nearest, never from something to nothing, and never raised above maxWeight.
 func (l *Layers) weight(configured int) int {
 	switch {
 	case l.Override.Weight != nil:
@@ -88,7 +91,7 @@ func (l *Layers) weight(configured int) int {
 		if w == 0 && p > 0 && configured > 0 {
 			return 1
 		}
-		return w
+		return min(w, max(maxWeight, configured))
 	}
 	return configured
 }

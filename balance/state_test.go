@@ -61,6 +61,7 @@ func TestWeightLayers(t *testing.T) {
 		{"nought percent is nothing", Layers{Agent: AgentAdvice{Percent: to(0)}}, 10, 0},
 		{"of nothing is nothing", Layers{Agent: AgentAdvice{Percent: to(100)}}, 0, 0},
 		{"more than all", Layers{Agent: AgentAdvice{Percent: to(300)}}, 10, 30},
+		{"more than any weight", Layers{Agent: AgentAdvice{Percent: to(25600)}}, 10, 256},
 		{"an absolute word stands before a percentage", Layers{Agent: AgentAdvice{Percent: to(50), Weight: to(7)}}, 10, 7},
 		{"an override stands before the agent", Layers{Override: Override{Weight: to(4)}, Agent: AgentAdvice{Weight: to(7)}}, 10, 4},
 		{"an override of nothing", Layers{Override: Override{Weight: to(0)}}, 10, 0},
