@@ -5,11 +5,16 @@ import (
 	"io"
 
 	"weir/conf"
+	"weir/internal/engine"
 )
 
-// check validates a file exactly as a start would, and opens no socket.
+// check validates a file exactly as a start would, with the files and programs that its checks need, and opens no
+// socket.
 func check(file string, stdout, stderr io.Writer) int {
 	cfg, err := conf.Load(file)
+	if err == nil {
+		err = engine.Check(cfg)
+	}
 	if err != nil {
 		fmt.Fprintln(stderr, err)
 		return exitUsage

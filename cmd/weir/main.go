@@ -28,6 +28,7 @@ const usage = `weir: a layer-4 stream balancer
 
   weir run -c FILE      serve, in the foreground
   weir check -c FILE    validate a configuration
+  weir agent            tell balancers the state and weight of this host
   weir version          print the version
 
 Signals: HUP reloads, TERM and INT drain and exit (a second one exits at once),
@@ -46,6 +47,8 @@ func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.
 		return withFile(args, "run", stderr, func(file string) int { return serve(ctx, file, stderr) })
 	case "check":
 		return withFile(args, "check", stderr, func(file string) int { return check(file, stdout, stderr) })
+	case "agent":
+		return agent(ctx, args, stdout, stderr)
 	case "version", "-version", "--version":
 		fmt.Fprintln(stdout, "weir", version())
 		return exitDone
