@@ -5,7 +5,6 @@ package main
 import (
 	"context"
 	"errors"
-	"flag"
 	"fmt"
 	"io"
 	"os"
@@ -16,7 +15,7 @@ import (
 const (
 	exitDone    = 0
 	exitUsage   = 1 // bad configuration or usage
-	exitNoStart = 2
+	exitNoStart = 2 // could not start; of a client command: weir was not reached
 	exitCut     = 3 // sessions were cut at the drain deadline or by a second signal
 )
 
@@ -24,58 +23,48 @@ func main() {
 	os.Exit(run(context.Background(), os.Args[1:], os.Stdin, os.Stdout, os.Stderr))
 }
 
-const usage = `weir: a layer-4 stream balancer
-
-  weir run -c FILE      serve, in the foreground
-  weir check -c FILE    validate a configuration
-  weir agent            tell balancers the state and weight of this host
-  weir version          print the version
-
-Signals: HUP reloads, TERM and INT drain and exit (a second one exits at once),
-USR1 reopens the log file.
-`
-
 // run is the whole program but for the exit.
 func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.Writer) int {
-	if len(args) == 0 {
-		fmt.Fprint(stderr, usage)
-		return exitUsage
-	}
-	command, args := args[0], args[1:]
-	switch command {
-	case "run":
-		return withFile(args, "run", stderr, func(file string) int { return serve(ctx, file, stderr) })
-	case "check":
-		return withFile(args, "check", stderr, func(file string) int { return check(file, stdout, stderr) })
-	case "agent":
-		return agent(ctx, args, stdout, stderr)
-	case "version", "-version", "--version":
-		fmt.Fprintln(stdout, "weir", version())
-		return exitDone
-	case "help", "-h", "-help", "--help":
-		fmt.Fprint(stdout, usage)
+	root := rootCommand()
+	root.SetArgs(args)
+	root.SetIn(stdin)
+	root.SetOut(stdout)
+	root.SetErr(stderr)
+	err := root.ExecuteContext(ctx)
+	if err == nil {
 		return exitDone
 	}
-	fmt.Fprintf(stderr, "weir: unknown command %q\n\n%s", command, usage)
-	return exitUsage
+	var end ended
+	if !errors.As(err, &end) {
+		end = ended{exitUsage, err}
+	}
+	if end.err != nil {
+		fmt.Fprintln(stderr, "weir:", end.err)
+	}
+	return end.code
 }
 
-// withFile reads the arguments of a command that takes a configuration file.
-func withFile(args []string, command string, stderr io.Writer, do func(file string) int) int {
-	flags := flag.NewFlagSet("weir "+command, flag.ContinueOnError)
-	flags.SetOutput(stderr)
-	file := flags.String("c", "", "the configuration `file`")
-	switch err := flags.Parse(args); {
-	case errors.Is(err, flag.ErrHelp):
-		return exitDone
-	case err != nil:
-		return exitUsage
+// ended is how a command ends that is not done: with an exit code, and words unless they have been said.
+type ended struct {
+	code int
+	err  error
+}
+
+func (e ended) Error() string {
+	if e.err == nil {
+		return fmt.Sprintf("exit code %d", e.code)
 	}
-	if *file == "" || flags.NArg() > 0 {
-		fmt.Fprintf(stderr, "usage: weir %s -c FILE\n", command)
-		return exitUsage
+	return e.err.Error()
+}
+
+func (e ended) Unwrap() error { return e.err }
+
+// exits makes an exit code a command's end.
+func exits(code int) error {
+	if code == exitDone {
+		return nil
 	}
-	return do(*file)
+	return ended{code: code}
 }
 
 // version is what the binary was built as.

@@ -1,0 +1,277 @@
+package admin
+
+import (
+	"bufio"
+	"context"
+	"encoding/json"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"weir/conf"
+	"weir/internal/status"
+)
+
+// serve runs an API about w at one address until the test ends.
+func serve(t *testing.T, w Weir, spec conf.Admin) *Server {
+	t.Helper()
+	s := New(slog.New(slog.DiscardHandler))
+	s.Start(w)
+	c, err := s.Prepare(spec)
+	require.NoError(t, err)
+	c.Commit()
+	t.Cleanup(s.Close)
+	return s
+}
+
+func unixAt(path string) conf.Endpoint { return conf.Endpoint{Path: path} }
+
+// freePort is a loopback address that nobody listens at.
+func freePort(t *testing.T) conf.Endpoint {
+	t.Helper()
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	defer ln.Close()
+	at := netip.MustParseAddrPort(ln.Addr().String())
+	return conf.Endpoint{Addr: at, Port: at.Port()}
+}
+
+// over is an HTTP client for one address.
+func over(at conf.Endpoint) *http.Client {
+	return &http.Client{Transport: &http.Transport{
+		DisableKeepAlives: true,
+		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+			if at.Path != "" {
+				return (&net.Dialer{}).DialContext(ctx, "unix", at.Path)
+			}
+			return (&net.Dialer{}).DialContext(ctx, "tcp", at.Addr.String())
+		},
+	}}
+}
+
+// request sends a request, METHOD PATH in short, with headers by name and value.
+func request(t *testing.T, c *http.Client, what, body string, header ...string) (*http.Response, string) {
+	t.Helper()
+	method, path, _ := strings.Cut(what, " ")
+	req, err := http.NewRequest(method, "http://127.0.0.1"+path, strings.NewReader(body))
+	require.NoError(t, err)
+	for i := 0; i < len(header); i += 2 {
+		if header[i] == "Host" {
+			req.Host = header[i+1]
+		}
+		req.Header.Set(header[i], header[i+1])
+	}
+	res, err := c.Do(req)
+	require.NoError(t, err)
+	defer res.Body.Close()
+	text, err := io.ReadAll(res.Body)
+	require.NoError(t, err)
+	return res, string(text)
+}
+
+func TestRequests(t *testing.T) {
+	at := unixAt(filepath.Join(t.TempDir(), "a.sock"))
+	f := newFake()
+	serve(t, f, conf.Admin{Listen: []conf.Endpoint{at}, Asked: true})
+	c := over(at)
+	for _, test := range []struct {
+		what, body string
+		code       int
+		asked      string // of the weir
+		says       string
+	}{
+		{"GET /healthz", "", 200, "", `{"ok":true}`},
+		{"HEAD /healthz", "", 200, "", ""},
+		{"GET /readyz", "", 200, "", `{"ready":true}`},
+		{"GET /v1/status", "", 200, "", `"version":"test"`},
+		{"GET /v1/clusters", "", 200, "", `[{"name":"c"`},
+		{"GET /v1/clusters/c", "", 200, "", `{"name":"c"`},
+		{"GET /v1/clusters/d", "", 404, "", `{"error":"no cluster d","field":"cluster"}`},
+		{"PUT /v1/clusters/c", "{x}", 201, "put c {x}", `{"name":"c"`},
+		{"DELETE /v1/clusters/c", "", 204, "remove c", ""},
+		{"POST /v1/clusters/c/failback", "", 204, "failback c", ""},
+		{"POST /v1/clusters/c/servers", "{}", 201, "add c {}", `"name":"new"`},
+		{"GET /v1/clusters/c/servers/a", "", 200, "", `"name":"a"`},
+		{"GET /v1/clusters/c/servers/a/explain", "", 200, "", `"cluster":"c"`},
+		{"PATCH /v1/clusters/c/servers/a", "{y}", 200, "override c a {y}", `"name":"a"`},
+		{"PATCH /v1/clusters/c/servers/unix:%2Frun%2Fx.sock", "{y}", 200, "override c unix:/run/x.sock {y}", ""},
+		{"DELETE /v1/clusters/c/servers/a", "", 204, "remove c a", ""},
+		{"POST /v1/clusters/c/servers/a/feedback", "{z}", 200, "feedback c a {z}", ""},
+		{"DELETE /v1/clusters/c/servers/a/sessions", "", 200, "cut c a", `{"sessions_cut":3}`},
+		{"GET /v1/sessions", "", 200, "sessions ", `[{"id":7`},
+		{"GET /v1/sessions?cluster=c&limit=5", "", 200, "sessions c", `[{"id":7`},
+		{"GET /v1/sessions?limit=0", "", 400, "", `"field":"limit"`},
+		{"GET /v1/sessions?limit=many", "", 400, "", `"field":"limit"`},
+		{"GET /v1/sessions?limit=1000000", "", 400, "", `"field":"limit"`},
+		{"DELETE /v1/sessions/7", "", 204, "cut 7", ""},
+		{"DELETE /v1/sessions/8", "", 404, "", `{"error":"no such session","field":"id"}`},
+		{"DELETE /v1/sessions/x", "", 400, "", `"field":"id"`},
+		{"POST /v1/reload", "", 200, "reload", `"file":""`},
+		{"POST /v1/plan", "", 200, "plan of the file", `{"steps":[]`},
+		{"POST /v1/plan", "text", 200, "plan text", `{"steps":[]`},
+		{"POST /v1/stop", `{"now": 1}`, 400, "", `{"error":"want true or false, got 1","field":"now"}`},
+		{"POST /v1/stop", `{`, 400, "", `want JSON`},
+		{"GET /v1/events?follow=perhaps", "", 400, "", `"field":"follow"`},
+		{"POST /v1/status", "", 405, "", `{"error":"want GET, HEAD, got POST","field":""}`},
+		{"DELETE /v1/reload", "", 405, "", `want POST, got DELETE`},
+		{"GET /v1/nothing", "", 404, "", `"error":"nothing here`},
+		{"GET /v2", "", 404, "", `"error":"nothing here`},
+		{"PUT /v1/clusters/c", strings.Repeat("x", maxBody+1), 413, "", `{"error":"the request is too large","field":""}`},
+	} {
+		t.Run(test.what, func(t *testing.T) {
+			f.asked = nil
+			res, text := request(t, c, test.what, test.body)
+			require.Equal(t, test.code, res.StatusCode, text)
+			require.Contains(t, text, test.says)
+			require.Equal(t, test.asked, f.last())
+			require.Equal(t, "no-store", res.Header.Get("Cache-Control"))
+			require.Empty(t, res.Header.Get("Access-Control-Allow-Origin"))
+			if text != "" {
+				require.Equal(t, "application/json", res.Header.Get("Content-Type"))
+				require.True(t, json.Valid([]byte(text)))
+			}
+		})
+	}
+}
+
+func TestRefusals(t *testing.T) {
+	at := unixAt(filepath.Join(t.TempDir(), "a.sock"))
+	f := newFake()
+	serve(t, f, conf.Admin{Listen: []conf.Endpoint{at}, Asked: true})
+	c := over(at)
+	for why, code := range map[status.Why]int{
+		status.Invalid: 400, status.NotFound: 404, status.Conflict: 409, status.Refused: 422, status.Unavailable: 503,
+	} {
+		f.err = &status.Refusal{Why: why, Field: "weight", Text: "so what"}
+		for _, what := range []string{
+			"PUT /v1/clusters/c", "DELETE /v1/clusters/c", "POST /v1/clusters/c/servers", "PATCH /v1/clusters/c/servers/a",
+			"DELETE /v1/clusters/c/servers/a", "POST /v1/clusters/c/servers/a/feedback", "DELETE /v1/clusters/c/servers/a/sessions",
+			"POST /v1/reload", "POST /v1/plan", "POST /v1/clusters/c/failback",
+		} {
+			res, text := request(t, c, what, "{}")
+			require.Equal(t, code, res.StatusCode, what)
+			require.JSONEq(t, `{"error": "so what", "field": "weight"}`, text, what)
+		}
+	}
+	f.err = io.ErrUnexpectedEOF
+	res, _ := request(t, c, "POST /v1/reload", "")
+	require.Equal(t, 500, res.StatusCode)
+	f.ready = false
+	res, _ = request(t, c, "GET /readyz", "")
+	require.Equal(t, 503, res.StatusCode)
+	res, _ = request(t, c, "GET /healthz", "")
+	require.Equal(t, 200, res.StatusCode)
+}
+
+func TestToken(t *testing.T) {
+	dir := t.TempDir()
+	file := filepath.Join(dir, "token")
+	require.NoError(t, os.WriteFile(file, []byte("s3cret\n"), 0o600))
+	tcp, unix := freePort(t), unixAt(filepath.Join(dir, "a.sock"))
+	serve(t, newFake(), conf.Admin{Listen: []conf.Endpoint{tcp, unix}, Asked: true, TokenFile: file})
+	for _, path := range []string{"/v1/status", "/healthz", "/readyz", "/metrics", "/", "/v1/nothing"} {
+		for _, header := range []string{"", "s3cret", "Bearer", "Bearer s3cre", "Bearer s3cret2", "Basic s3cret"} {
+			res, text := request(t, over(tcp), "GET "+path, "", "Authorization", header)
+			require.Equal(t, 401, res.StatusCode, "%s %q", path, header)
+			require.NotContains(t, text, "s3cret")
+		}
+		res, _ := request(t, over(tcp), "GET "+path, "", "Authorization", "Bearer s3cret")
+		require.NotEqual(t, 401, res.StatusCode, path)
+	}
+	res, _ := request(t, over(tcp), "GET /v1/status", "", "Authorization", "bearer s3cret", "Host", "weir.example:9280")
+	require.Equal(t, 200, res.StatusCode)
+	res, _ = request(t, over(unix), "GET /v1/status", "")
+	require.Equal(t, 200, res.StatusCode, "unix sockets rely on their mode")
+}
+
+// A page in a browser may reach a loopback address; it must not be able to change anything there, nor read by way of a
+// name of its own.
+func TestPagesOfOthers(t *testing.T) {
+	at := freePort(t)
+	f := newFake()
+	serve(t, f, conf.Admin{Listen: []conf.Endpoint{at}, Asked: true})
+	c := over(at)
+	for _, header := range [][]string{{"Sec-Fetch-Site", "cross-site"}, {"Origin", "http://evil.example"}} {
+		res, _ := request(t, c, "POST /v1/reload", "", header...)
+		require.Equal(t, 403, res.StatusCode)
+	}
+	for _, host := range []string{"evil.example", "evil.example:9280", "127.0.0.1.evil.example"} {
+		res, _ := request(t, c, "GET /v1/status", "", "Host", host)
+		require.Equal(t, 421, res.StatusCode, host)
+	}
+	for _, host := range []string{"localhost:9280", "127.0.0.1", "[::1]:9280"} {
+		res, _ := request(t, c, "GET /v1/status", "", "Host", host)
+		require.Equal(t, 200, res.StatusCode, host)
+	}
+	require.Empty(t, f.last())
+}
+
+func TestEvents(t *testing.T) {
+	at := unixAt(filepath.Join(t.TempDir(), "a.sock"))
+	f := newFake()
+	s := serve(t, f, conf.Admin{Listen: []conf.Endpoint{at}, Asked: true})
+	f.put("server_down")
+	f.put("server_up")
+	res, text := request(t, over(at), "GET /v1/events?follow=false", "")
+	require.Equal(t, "text/event-stream", res.Header.Get("Content-Type"))
+	require.Equal(t, 2, strings.Count(text, "data: "))
+	require.True(t, strings.HasPrefix(text, "id: 1\nevent: server_down\ndata: {\"id\":1,"), text)
+	_, text = request(t, over(at), "GET /v1/events?follow=false", "", "Last-Event-ID", "1")
+	require.True(t, strings.HasPrefix(text, "id: 2\n"), text)
+	res, _ = request(t, over(at), "GET /v1/events", "", "Last-Event-ID", "last")
+	require.Equal(t, 400, res.StatusCode)
+
+	stream, err := over(at).Get("http://weir/v1/events")
+	require.NoError(t, err)
+	defer stream.Body.Close()
+	lines := bufio.NewScanner(stream.Body)
+	next := func() string {
+		for lines.Scan() {
+			if name, ok := strings.CutPrefix(lines.Text(), "event: "); ok {
+				return name
+			}
+		}
+		return "end"
+	}
+	require.Equal(t, "server_down", next())
+	require.Equal(t, "server_up", next())
+	f.put("reload")
+	require.Equal(t, "reload", next())
+	began := time.Now()
+	s.Close() // ends streams at once
+	require.Equal(t, "end", next())
+	require.Less(t, time.Since(began), closePatience)
+}
+
+func TestTooManyStreams(t *testing.T) {
+	at := unixAt(filepath.Join(t.TempDir(), "a.sock"))
+	serve(t, newFake(), conf.Admin{Listen: []conf.Endpoint{at}, Asked: true})
+	for range maxStreams {
+		stream, err := over(at).Get("http://weir/v1/events")
+		require.NoError(t, err)
+		defer stream.Body.Close()
+	}
+	res, _ := request(t, over(at), "GET /v1/events", "")
+	require.Equal(t, 503, res.StatusCode)
+	res, _ = request(t, over(at), "GET /v1/status", "")
+	require.Equal(t, 200, res.StatusCode)
+}
+
+func TestStopAnswersWhenDone(t *testing.T) {
+	at := unixAt(filepath.Join(t.TempDir(), "a.sock"))
+	f := newFake()
+	serve(t, f, conf.Admin{Listen: []conf.Endpoint{at}, Asked: true})
+	time.AfterFunc(50*time.Millisecond, func() { f.cut <- 5 })
+	res, text := request(t, over(at), "POST /v1/stop", "")
+	require.Equal(t, 200, res.StatusCode)
+	require.JSONEq(t, `{"sessions_cut": 5}`, text)
+}

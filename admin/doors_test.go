@@ -1,0 +1,134 @@
+package admin
+
+import (
+	"log/slog"
+	"net"
+	"os"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"weir/conf"
+)
+
+func TestUnixSocket(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "deep", "er", "a.sock")
+	at := unixAt(path)
+	s := serve(t, newFake(), conf.Admin{Listen: []conf.Endpoint{at}, Asked: true})
+	info, err := os.Stat(path)
+	require.NoError(t, err)
+	require.Equal(t, os.FileMode(0o660), info.Mode().Perm())
+
+	other := New(slog.New(slog.DiscardHandler))
+	_, err = other.Prepare(conf.Admin{Listen: []conf.Endpoint{at}, Asked: true})
+	require.ErrorContains(t, err, "admin.listen: listen on unix:"+path+": address already in use")
+	res, _ := request(t, over(at), "GET /healthz", "")
+	require.Equal(t, 200, res.StatusCode, "the one that lives is left alone")
+
+	s.Close()
+	_, err = os.Stat(path)
+	require.ErrorIs(t, err, os.ErrNotExist)
+}
+
+func TestStaleSocket(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "a.sock")
+	ln, err := net.ListenUnix("unix", &net.UnixAddr{Name: path, Net: "unix"})
+	require.NoError(t, err)
+	ln.SetUnlinkOnClose(false)
+	ln.Close()
+	serve(t, newFake(), conf.Admin{Listen: []conf.Endpoint{unixAt(path)}, Asked: true})
+	res, _ := request(t, over(unixAt(path)), "GET /healthz", "")
+	require.Equal(t, 200, res.StatusCode)
+}
+
+func TestWhatCannotBeHad(t *testing.T) {
+	dir := t.TempDir()
+	file := filepath.Join(dir, "file")
+	require.NoError(t, os.WriteFile(file, nil, 0o600))
+	taken, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	defer taken.Close()
+	free := freePort(t)
+	port := free
+	port.Addr = taken.Addr().(*net.TCPAddr).AddrPort()
+
+	s := New(slog.New(slog.DiscardHandler))
+	s.Start(newFake())
+	defer s.Close()
+	for _, spec := range []conf.Admin{
+		{Listen: []conf.Endpoint{free, unixAt(file)}, Asked: true},
+		{Listen: []conf.Endpoint{free, unixAt(file + "/below/a.sock")}, Asked: true},
+		{Listen: []conf.Endpoint{free, port}, Asked: true},
+		{Listen: []conf.Endpoint{free}, Asked: true, TokenFile: file},
+		{Listen: []conf.Endpoint{free}, Asked: true, TokenFile: file + ".none"},
+	} {
+		_, err := s.Prepare(spec)
+		require.Error(t, err)
+		ln, err := net.Listen("tcp", free.Addr.String())
+		require.NoError(t, err, "nothing is left open")
+		ln.Close()
+	}
+	c, err := s.Prepare(conf.Admin{Listen: []conf.Endpoint{unixAt(file)}})
+	require.NoError(t, err, "the default may fail")
+	c.Commit()
+}
+
+// A change of addresses leaves those that stay as they are, with their connections.
+func TestChangeOfAddresses(t *testing.T) {
+	dir := t.TempDir()
+	stays, goes, comes := unixAt(filepath.Join(dir, "stays")), unixAt(filepath.Join(dir, "goes")), unixAt(filepath.Join(dir, "comes"))
+	s := serve(t, newFake(), conf.Admin{Listen: []conf.Endpoint{stays, goes}, Asked: true})
+	stream, err := over(stays).Get("http://weir/v1/events")
+	require.NoError(t, err)
+	defer stream.Body.Close()
+
+	c, err := s.Prepare(conf.Admin{Listen: []conf.Endpoint{stays, comes}, Asked: true})
+	require.NoError(t, err)
+	c.Commit()
+	for at, want := range map[conf.Endpoint]bool{stays: true, goes: false, comes: true} {
+		require.Eventually(t, func() bool {
+			conn, err := net.Dial("unix", at.Path)
+			if err == nil {
+				conn.Close()
+			}
+			return (err == nil) == want
+		}, 2*time.Second, 5*time.Millisecond, "%v", at)
+	}
+	s.weir.(*fake).put("reload")
+	b := make([]byte, 1)
+	_, err = stream.Body.Read(b)
+	require.NoError(t, err)
+}
+
+func TestBoundedClients(t *testing.T) {
+	at := unixAt(filepath.Join(t.TempDir(), "a.sock"))
+	serve(t, newFake(), conf.Admin{Listen: []conf.Endpoint{at}, Asked: true})
+	var idle []net.Conn
+	for range maxClients {
+		conn, err := net.Dial("unix", at.Path)
+		require.NoError(t, err)
+		defer conn.Close()
+		idle = append(idle, conn)
+	}
+	require.Eventually(t, func() bool { // the next is turned away at once
+		conn, err := net.Dial("unix", at.Path)
+		if err != nil {
+			return false
+		}
+		defer conn.Close()
+		conn.SetReadDeadline(time.Now().Add(100 * time.Millisecond))
+		_, err = conn.Read(make([]byte, 1))
+		nerr, timeout := err.(net.Error)
+		return !timeout || !nerr.Timeout()
+	}, 5*time.Second, 10*time.Millisecond)
+	idle[0].Close()
+	require.Eventually(t, func() bool {
+		res, err := over(at).Get("http://weir/healthz")
+		if err == nil {
+			res.Body.Close()
+		}
+		return err == nil
+	}, 5*time.Second, 10*time.Millisecond)
+}

@@ -1,0 +1,100 @@
+package main
+
+// weir events: what is remembered, and with -f what happens.
+
+import (
+	"bufio"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net/http"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"weir/internal/status"
+)
+
+func eventsCommand(r *reach) *cobra.Command {
+	follow := false
+	cmd := &cobra.Command{
+		Use: "events [-f]", Short: "Show events", Args: cobra.NoArgs,
+		Long: "Shows the events that weir remembers; with -f also those that come. With --json, one object to a line.",
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			c, err := r.client()
+			if err != nil {
+				return err
+			}
+			stream, err := c.open(cmd.Context(), http.MethodGet, fmt.Sprintf("/v1/events?follow=%t", follow), nil)
+			if err != nil {
+				return err
+			}
+			defer stream.Close()
+			show := showEvent
+			if r.json {
+				show = func(w io.Writer, _ status.Event, text string) error { _, err := fmt.Fprintln(w, text); return err }
+			}
+			if err := eachEvent(stream, func(ev status.Event, text string) error { return show(cmd.OutOrStdout(), ev, text) }); err != nil {
+				return err
+			}
+			if follow {
+				return ended{exitNoStart, fmt.Errorf("%s has ended the stream", c.address)}
+			}
+			return nil
+		},
+	}
+	cmd.Flags().BoolVarP(&follow, "follow", "f", false, "go on with the events that come")
+	return cmd
+}
+
+// eachEvent reads a stream of server-sent events.
+func eachEvent(stream io.Reader, do func(status.Event, string) error) error {
+	lines := bufio.NewScanner(stream)
+	lines.Buffer(nil, 1<<20)
+	for lines.Scan() {
+		text, ok := strings.CutPrefix(lines.Text(), "data: ")
+		if !ok {
+			continue
+		}
+		var ev status.Event
+		if err := json.Unmarshal([]byte(text), &ev); err != nil {
+			return fmt.Errorf("an event that cannot be read: %w", err)
+		}
+		if err := do(ev, text); err != nil {
+			return err
+		}
+	}
+	return nil // a stream that breaks off has ended
+}
+
+// showEvent writes an event in a line, and its reason in another.
+func showEvent(w io.Writer, ev status.Event, _ string) error {
+	where := ev.Cluster
+	if ev.Server != "" {
+		where += "/" + ev.Server
+	}
+	change := ""
+	if ev.From != "" || ev.To != "" {
+		change = ev.From + " → " + ev.To
+	}
+	line := fmt.Sprintf("%s  %-13s  %s", moment(ev.Time), ev.Event, where)
+	if change != "" {
+		line += "  " + change
+	}
+	line = strings.TrimRight(line, " ")
+	if _, err := fmt.Fprintln(w, cut(line, width)); err != nil {
+		return err
+	}
+	for i, reason := range strings.Split(ev.Reason, "\n") {
+		if i == 0 && ev.Layer != "" {
+			reason = strings.TrimSuffix(ev.Layer+": "+reason, ": ")
+		}
+		if reason == "" {
+			continue
+		}
+		if _, err := fmt.Fprintln(w, cut("          "+reason, width)); err != nil {
+			return err
+		}
+	}
+	return nil
+}

@@ -1,0 +1,154 @@
+package main
+
+// weir server: overrides and membership at run time.
+
+import (
+	"encoding/json"
+	"fmt"
+	"io"
+	"net/http"
+	"strconv"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"weir/internal/status"
+)
+
+const serverHelp = `Says what a server shall do, over what the file says of it:
+
+  drain               no new sessions, old ones go on
+  maint               out of service, and not checked
+  ready               in service, whatever the file says
+  weight N            a share of N, from 0 to 256
+  reset               takes all of these back
+  kill-sessions       ends its sessions now
+  add [ADDRESS] [KEY=VALUE …]   adds it to a level (--level); the keys are those
+                      of a server in the file. Without an address its name is one
+  remove              takes it out; its sessions drain
+
+What is said here survives a reload for as long as the server exists.`
+
+// serverChange is what the flags of weir server say.
+type serverChange struct {
+	*reach
+	reason, level string
+}
+
+func serverCommand(r *reach) *cobra.Command {
+	change := &serverChange{reach: r}
+	cmd := &cobra.Command{
+		Use:   "server CLUSTER/SERVER drain|maint|ready|weight N|reset|kill-sessions|add|remove",
+		Short: "Change a server at run time", Long: serverHelp, Args: cobra.MinimumNArgs(2),
+		ValidArgsFunction: func(cmd *cobra.Command, args []string, word string) ([]string, cobra.ShellCompDirective) {
+			if len(args) == 0 {
+				return completeServers(r)(cmd, args, word)
+			}
+			if len(args) > 1 {
+				return nil, cobra.ShellCompDirectiveNoFileComp
+			}
+			return []string{"drain", "maint", "ready", "weight", "reset", "kill-sessions", "add", "remove"}, cobra.ShellCompDirectiveNoFileComp
+		},
+		RunE: func(cmd *cobra.Command, args []string) error {
+			cluster, server, err := clusterAndServer(args[0])
+			if err != nil {
+				return err
+			}
+			return change.apply(cmd, cluster, server, args[1], args[2:])
+		},
+	}
+	cmd.Flags().StringVar(&change.reason, "reason", "", "why, for those who look on")
+	cmd.Flags().StringVar(&change.level, "level", "", "with add: the `level`, by name or number counted from 1 (default the first)")
+	return cmd
+}
+
+func (s *serverChange) apply(cmd *cobra.Command, cluster, server, action string, args []string) error {
+	at := path("v1", "clusters", cluster, "servers", server)
+	takes := map[string]int{"weight": 1, "add": -1}[action]
+	if takes >= 0 && len(args) != takes {
+		return fmt.Errorf("%s takes %d arguments, got %d", action, takes, len(args))
+	}
+	patch := map[string]any{}
+	switch action {
+	case "drain", "maint", "ready":
+		patch["state"] = action
+	case "weight":
+		n, err := strconv.Atoi(args[0])
+		if err != nil {
+			return fmt.Errorf("weight: want a number, got %q", args[0])
+		}
+		patch["weight"] = n
+	case "reset":
+		patch["state"], patch["weight"], patch["max_sessions"] = nil, nil, nil
+	case "kill-sessions":
+		return tell(cmd, s.reach, http.MethodDelete, at+"/sessions", nil, func(w io.Writer, n cutCount) {
+			fmt.Fprintf(w, "%d sessions cut\n", n.SessionsCut)
+		})
+	case "add":
+		body, err := s.described(server, args)
+		if err != nil {
+			return err
+		}
+		return tell(cmd, s.reach, http.MethodPost, path("v1", "clusters", cluster, "servers"), body, showServer)
+	case "remove":
+		c, err := s.client()
+		if err != nil {
+			return err
+		}
+		if _, err := c.do(cmd.Context(), http.MethodDelete, at, nil, nil); err != nil {
+			return err
+		}
+		fmt.Fprintf(cmd.ErrOrStderr(), "%s/%s removed\n", cluster, server)
+		return nil
+	default:
+		return fmt.Errorf("unknown action %q; want drain, maint, ready, weight N, reset, kill-sessions, add or remove", action)
+	}
+	if s.reason != "" {
+		patch["reason"] = s.reason
+	}
+	body, err := json.Marshal(patch)
+	if err != nil {
+		return err
+	}
+	return tell(cmd, s.reach, http.MethodPatch, at, body, showServer)
+}
+
+// described is a server to add, as the API takes it.
+func (s *serverChange) described(name string, args []string) ([]byte, error) {
+	server := map[string]any{"name": name, "address": name}
+	if s.level != "" {
+		server["level"] = s.level
+	}
+	for i, arg := range args {
+		key, value, pair := strings.Cut(arg, "=")
+		switch n, err := strconv.Atoi(value); {
+		case !pair && i == 0:
+			server["address"] = arg
+		case !pair:
+			return nil, fmt.Errorf("want KEY=VALUE after the address, got %q", arg)
+		case err == nil && key != "name" && key != "address":
+			server[key] = n
+		default:
+			server[key] = value
+		}
+	}
+	return json.Marshal(server)
+}
+
+// cutCount is the answer to what ends sessions.
+type cutCount struct {
+	SessionsCut int `json:"sessions_cut"`
+}
+
+func showServer(w io.Writer, x status.Explanation) {
+	fmt.Fprintf(w, "%s/%s: %s, weight %d, %d sessions\n", x.Cluster, x.Name, x.State, x.Weight, x.Sessions)
+}
+
+// clusterAndServer splits CLUSTER/SERVER; the server's name may hold slashes of its own.
+func clusterAndServer(arg string) (cluster, server string, err error) {
+	cluster, server, ok := strings.Cut(arg, "/")
+	if !ok || cluster == "" || server == "" {
+		return "", "", fmt.Errorf("want CLUSTER/SERVER, got %q", arg)
+	}
+	return cluster, server, nil
+}

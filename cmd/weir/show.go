@@ -1,0 +1,242 @@
+package main
+
+// Commands that show what is: status, sessions, explain.
+
+import (
+	"cmp"
+	"fmt"
+	"io"
+	"net/http"
+	"net/url"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"weir/internal/status"
+)
+
+func statusCommand(r *reach) *cobra.Command {
+	return &cobra.Command{
+		Use: "status [CLUSTER]", Short: "Show listeners, clusters, servers and their states", Args: cobra.MaximumNArgs(1),
+		ValidArgsFunction: completeClusters(r),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if len(args) == 1 {
+				return tell(cmd, r, http.MethodGet, path("v1", "clusters", args[0]), nil, func(w io.Writer, c status.Cluster) {
+					showCluster(w, &c)
+					showLegend(w, []status.Cluster{c})
+				})
+			}
+			return tell(cmd, r, http.MethodGet, "/v1/status", nil, showStatus)
+		},
+	}
+}
+
+func showStatus(w io.Writer, doc status.Document) {
+	fmt.Fprintf(w, "weir %s, pid %d, up %s, %d of %d sessions\n", doc.Version, doc.PID, age(doc.UptimeSeconds), doc.Sessions, doc.MaxSessions)
+	fmt.Fprintf(w, "%s, loaded %s\n", doc.Config.File, moment(doc.Config.LoadedAt))
+	if doc.Stopping {
+		fmt.Fprintln(w, "stopping: no more clients are taken")
+	}
+	if doc.Config.LastError != "" {
+		at := ""
+		if doc.Config.LastErrorAt != nil {
+			at = " at " + moment(*doc.Config.LastErrorAt)
+		}
+		fmt.Fprintf(w, "the last reload was refused%s:\n", at)
+		for _, line := range strings.Split(doc.Config.LastError, "\n") {
+			fmt.Fprintln(w, "  "+line)
+		}
+	}
+	fmt.Fprintln(w)
+	t := columns("LISTENER", "ADDRESS", "CLUSTER", ">SESSIONS", ">TOTAL", ">UP", ">DOWN")
+	for _, l := range doc.Listeners {
+		address := l.Address
+		if l.Protocol != "tcp" {
+			address = l.Protocol + " " + address
+		}
+		t.row(l.Name, address, l.Cluster, l.Sessions, l.SessionsTotal, size(l.BytesUp), size(l.BytesDown))
+	}
+	t.print(w, "")
+	for i := range doc.Clusters {
+		fmt.Fprintln(w)
+		showCluster(w, &doc.Clusters[i])
+	}
+	showLegend(w, doc.Clusters)
+}
+
+func showCluster(w io.Writer, c *status.Cluster) {
+	head := []string{c.Balance}
+	switch {
+	case c.Level == "":
+		head = append(head, "no level in use")
+	default:
+		head = append(head, "level "+c.Level+" in use")
+	}
+	if c.Held {
+		head = append(head, "held: failback is manual")
+	}
+	if c.Empty {
+		head = append(head, "no server is healthy")
+	}
+	if c.Queue > 0 {
+		head = append(head, fmt.Sprintf("%d sessions wait", c.Queue))
+	}
+	if c.Origin == status.OriginAPI {
+		head = append(head, "made at run time")
+	}
+	fmt.Fprintf(w, "%s: %s\n", c.Name, strings.Join(head, ", "))
+	t := columns("LEVEL", "SERVER", "STATE", ">WEIGHT", ">SESSIONS", "REASON")
+	for _, l := range c.Levels {
+		name := l.Name
+		if l.InUse {
+			name += " <"
+		}
+		if len(l.Servers) == 0 {
+			t.row(name, "(none)", "", "", "", "")
+		}
+		for i := range l.Servers {
+			s := &l.Servers[i]
+			t.row(name, mark(s), s.State, s.Weight, s.Sessions, s.Reason)
+			name = ""
+		}
+	}
+	t.print(w, "  ")
+	if len(c.Removed) > 0 {
+		fmt.Fprintln(w, "  removed at run time:", strings.Join(c.Removed, ", "))
+	}
+}
+
+// mark is a server's name, with a star if something about it was said at run time, and a plus if it was added.
+func mark(s *status.Server) string {
+	name := s.Name
+	if s.Origin == status.OriginAPI {
+		name += " +"
+	}
+	if slices.ContainsFunc(s.Layers, func(l status.Layer) bool { return l.Layer == "override" }) {
+		name += " *"
+	}
+	return name
+}
+
+func showLegend(w io.Writer, clusters []status.Cluster) {
+	marks := ""
+	for _, c := range clusters {
+		for _, l := range c.Levels {
+			for i := range l.Servers {
+				marks += strings.TrimPrefix(mark(&l.Servers[i]), l.Servers[i].Name)
+			}
+		}
+	}
+	if strings.Contains(marks, "*") {
+		fmt.Fprintln(w, "\n* an operator has set state, weight or max_sessions; weir explain tells")
+	}
+	if strings.Contains(marks, "+") {
+		fmt.Fprintln(w, "\n+ added at run time")
+	}
+}
+
+func sessionsCommand(r *reach) *cobra.Command {
+	var listener, cluster, server string
+	var limit int
+	cmd := &cobra.Command{
+		Use: "sessions", Short: "List sessions", Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			q := url.Values{"limit": {strconv.Itoa(limit)}}
+			for name, value := range map[string]string{"listener": listener, "cluster": cluster, "server": server} {
+				if value != "" {
+					q.Set(name, value)
+				}
+			}
+			return tell(cmd, r, http.MethodGet, "/v1/sessions?"+q.Encode(), nil, showSessions)
+		},
+	}
+	cmd.Flags().StringVar(&listener, "listener", "", "only those of this listener")
+	cmd.Flags().StringVar(&cluster, "cluster", "", "only those of this cluster")
+	cmd.Flags().StringVar(&server, "server", "", "only those of this server")
+	cmd.Flags().IntVar(&limit, "limit", 1000, "at most so many")
+	return cmd
+}
+
+func showSessions(w io.Writer, list []status.Session) {
+	slices.SortFunc(list, func(a, b status.Session) int { return cmp.Compare(a.ID, b.ID) })
+	t := columns("!ID", "CLIENT", "SERVER", "PHASE", ">UP", ">DOWN", ">AGE")
+	for _, s := range list {
+		server := s.Cluster
+		if s.Server != "" {
+			server += "/" + s.Server
+		}
+		t.row(s.ID, s.Client, server, s.Phase, size(s.BytesUp), size(s.BytesDown), age(s.AgeSeconds))
+	}
+	t.print(w, "")
+}
+
+func explainCommand(r *reach) *cobra.Command {
+	return &cobra.Command{
+		Use: "explain CLUSTER/SERVER", Short: "Show how a server's state came about, layer by layer", Args: cobra.ExactArgs(1),
+		ValidArgsFunction: completeServers(r),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			cluster, server, err := clusterAndServer(args[0])
+			if err != nil {
+				return err
+			}
+			return tell(cmd, r, http.MethodGet, path("v1", "clusters", cluster, "servers", server, "explain"), nil, showExplanation)
+		},
+	}
+}
+
+func showExplanation(w io.Writer, x status.Explanation) {
+	fmt.Fprintf(w, "%s/%s at %s is %s since %s", x.Cluster, x.Name, x.Address, x.State, moment(x.Since))
+	if x.Reason != "" {
+		fmt.Fprintf(w, ": %s", x.Reason)
+	}
+	levels := "level"
+	if len(x.Levels) > 1 {
+		levels = "levels"
+	}
+	fmt.Fprintf(w, "\n%s %s, weight %d (%.3g in effect), %s, %d sessions\n\n", levels, strings.Join(x.Levels, ", "), x.Weight, x.EffectiveWeight,
+		limitText(x.MaxSessions), x.Sessions)
+	t := columns("LAYER", "BY", "SAYS", "AT", "UNTIL", "REASON")
+	for _, l := range x.Layers {
+		at, until, name := "", "", l.Layer
+		if l.At != nil {
+			at = moment(*l.At)
+		}
+		if l.Until != nil {
+			until = moment(*l.Until)
+		}
+		if l.Decides {
+			name = "> " + name
+		} else {
+			name = "  " + name
+		}
+		t.row(name, l.By, says(&l), at, until, l.Reason)
+	}
+	t.print(w, "")
+}
+
+func limitText(n int) string {
+	if n == 0 {
+		return "no limit"
+	}
+	return fmt.Sprintf("at most %d sessions", n)
+}
+
+// says is all that a layer asks for.
+func says(l *status.Layer) string {
+	var words []string
+	if l.Says != "" {
+		words = append(words, l.Says)
+	}
+	if l.Weight != nil {
+		words = append(words, fmt.Sprintf("weight %d", *l.Weight))
+	}
+	if l.Percent != nil {
+		words = append(words, fmt.Sprintf("%d%%", *l.Percent))
+	}
+	if l.MaxSessions != nil && *l.MaxSessions > 0 {
+		words = append(words, fmt.Sprintf("max %d", *l.MaxSessions))
+	}
+	return strings.Join(words, ", ")
+}

@@ -1,0 +1,146 @@
+package main
+
+import (
+	"fmt"
+	"io"
+	"strings"
+	"time"
+	"unicode/utf8"
+)
+
+// width is how wide tables may be.
+const width = 80
+
+// table is rows of text under a head. Cells that hold numbers stand on the right.
+type table struct {
+	head  []string
+	right map[int]bool // columns of numbers
+	whole map[int]bool // columns that are never cut, such as what other commands take
+	rows  [][]string
+}
+
+// columns makes a table. A column with a > before its head holds numbers, one with a ! is never cut.
+func columns(heads ...string) *table {
+	t := &table{right: map[int]bool{}, whole: map[int]bool{}}
+	for i, h := range heads {
+		for strings.HasPrefix(h, ">") || strings.HasPrefix(h, "!") {
+			t.right[i] = t.right[i] || h[0] == '>'
+			t.whole[i] = true // numbers are not cut either
+			h = h[1:]
+		}
+		t.head = append(t.head, h)
+	}
+	return t
+}
+
+func (t *table) row(cells ...any) {
+	row := make([]string, len(cells))
+	for i, c := range cells {
+		row[i] = fmt.Sprint(c)
+	}
+	t.rows = append(t.rows, row)
+}
+
+// shortest is how far a column is cut at most.
+const shortest = 8
+
+// print writes the table without its empty columns, the widest columns cut until it fits.
+func (t *table) print(w io.Writer, margin string) {
+	widths := make([]int, len(t.head))
+	for i := range t.head {
+		empty := len(t.rows) > 0
+		for _, row := range t.rows {
+			empty = empty && row[i] == ""
+		}
+		if empty {
+			widths[i] = -2 // takes away the gap, too
+		}
+	}
+	all := append([][]string{t.head}, t.rows...)
+	for _, row := range all {
+		for i, c := range row {
+			if widths[i] >= 0 {
+				widths[i] = max(widths[i], utf8.RuneCountInString(c))
+			}
+		}
+	}
+	for {
+		total, widest := len(margin)+2*(len(widths)-1), -1
+		for i, n := range widths {
+			total += n
+			if !t.whole[i] && n > shortest && (widest < 0 || n > widths[widest]) {
+				widest = i
+			}
+		}
+		if total <= width || widest < 0 {
+			break
+		}
+		widths[widest]--
+	}
+	for _, row := range all {
+		var line strings.Builder
+		line.WriteString(margin)
+		for i, c := range row {
+			if widths[i] < 0 {
+				continue
+			}
+			if line.Len() > len(margin) {
+				line.WriteString("  ")
+			}
+			c = cut(c, widths[i])
+			pad := strings.Repeat(" ", widths[i]-utf8.RuneCountInString(c))
+			if t.right[i] {
+				c = pad + c
+			} else {
+				c += pad
+			}
+			line.WriteString(c)
+		}
+		fmt.Fprintln(w, strings.TrimRight(line.String(), " "))
+	}
+}
+
+// cut shortens a text to so many characters.
+func cut(s string, most int) string {
+	if utf8.RuneCountInString(s) <= most {
+		return s
+	}
+	return string([]rune(s)[:most-1]) + "…"
+}
+
+// size is a number of bytes in four or five characters.
+func size(n uint64) string {
+	if n < 10_000 {
+		return fmt.Sprint(n)
+	}
+	f := float64(n)
+	for _, unit := range "kMGTPE" {
+		if f /= 1000; f < 999.5 {
+			return fmt.Sprintf("%.3g%c", f, unit)
+		}
+	}
+	return fmt.Sprint(n)
+}
+
+// age is a length of time in its two largest units.
+func age(seconds float64) string {
+	switch d := time.Duration(seconds * float64(time.Second)); {
+	case d < 10*time.Second:
+		return d.Round(100 * time.Millisecond).String()
+	case d < time.Hour:
+		return d.Round(time.Second).String()
+	case d < 24*time.Hour:
+		return fmt.Sprintf("%dh%dm", int(d.Hours()), int(d.Minutes())%60)
+	default:
+		return fmt.Sprintf("%dd%dh", int(d.Hours())/24, int(d.Hours())%24)
+	}
+}
+
+// moment is a time of today, or with its date.
+func moment(t time.Time) string {
+	t = t.Local()
+	if time.Since(t) < 12*time.Hour {
+		return t.Format("15:04:05")
+	}
+	return t.Format("2006-01-02 15:04:05")
+}
