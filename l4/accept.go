@@ -54,7 +54,7 @@ func (l *loop) closeDoor(number int32) {
 	if d == nil {
 		return
 	}
-	for l.acceptOne(d) == 0 {
+	for n := 0; n < 2*burstMax+d.ln.set.Load().Backlog && l.acceptOne(d) == 0; n++ {
 	}
 	delete(l.doors, number)
 	d.close()
@@ -76,6 +76,7 @@ func (l *loop) accept(d *door) {
 			return
 		case syscall.EMFILE, syscall.ENFILE, syscall.ENOBUFS, syscall.ENOMEM:
 			l.plane.complain("cannot accept: out of descriptors or memory", "address", d.ln.at.String(), "error", e)
+			l.pipes.trim(0)
 			l.pause(d, shortagePause)
 			return
 		default:

@@ -57,12 +57,16 @@ type pipePool struct {
 	open atomic.Int32 // pipes there are, lent or free
 }
 
-// get returns nil when the process has no descriptors left for a pipe: the stream is copied instead.
-func (p *pipePool) get() *pipe {
+// get returns nil when the process has no descriptors to spare for a pipe, which sessions need more: the stream is
+// copied instead.
+func (p *pipePool) get(plane *Plane) *pipe {
 	if n := len(p.free); n > 0 {
 		x := p.free[n-1]
 		p.free = p.free[:n-1]
 		return x
+	}
+	if !plane.roomForPipe() {
+		return nil
 	}
 	r, w, e := openPipe()
 	if e != 0 {

@@ -33,6 +33,7 @@ type Plane struct {
 	count     atomic.Int64 // sessions, those on their way into a loop included
 	limit     atomic.Int64
 	refused   atomic.Uint64
+	room      int           // descriptors this process may have, less some for everything but sessions and pipes
 	idle      chan struct{} // has a value whenever count has come down to 0
 
 	complained atomic.Int64 // when the last complaint was logged, on the plane's clock
@@ -51,7 +52,7 @@ func Open(o Options) (*Plane, error) {
 	if o.Origin.IsZero() {
 		o.Origin = time.Now()
 	}
-	p := &Plane{record: o.Record, log: o.Log, origin: o.Origin, idle: make(chan struct{}, 1)}
+	p := &Plane{record: o.Record, log: o.Log, origin: o.Origin, idle: make(chan struct{}, 1), room: DescriptorLimit() - pipeReserve}
 	p.limit.Store(math.MaxInt64)
 	p.complained.Store(math.MinInt64 / 2)
 	for i := range o.Loops {
@@ -97,6 +98,18 @@ func (p *Plane) Refused() uint64 { return p.refused.Load() }
 
 // Idle has a value after the last session has ended. Whoever waits checks Sessions, before and after.
 func (p *Plane) Idle() <-chan struct{} { return p.idle }
+
+// pipeReserve is how many descriptors splicing leaves alone, besides those of the sessions that there are.
+const pipeReserve = 64
+
+// roomForPipe reports whether the descriptors of another pipe can be spared.
+func (p *Plane) roomForPipe() bool {
+	held := 2 * int(p.count.Load())
+	for _, l := range p.loops {
+		held += 2 * int(l.pipes.open.Load())
+	}
+	return held+2 <= p.room
+}
 
 // departed counts a session out.
 func (p *Plane) departed() {

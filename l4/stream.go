@@ -90,7 +90,7 @@ func (st *stream) turn(l *loop, src, dst *socket) moved {
 			return moreLeft
 		}
 		if st.full >= spliceAfter && st.pipe == nil {
-			if st.pipe = l.pipes.get(); st.pipe == nil {
+			if st.pipe = l.pipes.get(l.plane); st.pipe == nil {
 				st.full = 0
 			}
 		}
