@@ -1,0 +1,355 @@
+// Checks of every type, from the configuration file to the server's state, against real servers.
+
+package main_test
+
+import (
+	"context"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/x509"
+	"encoding/pem"
+	"fmt"
+	"math/big"
+	"net"
+	"os"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"weir/internal/nettest"
+)
+
+// patient and eager are how often checks run in tests: patient ones never fail because a machine is busy.
+const (
+	eager   = "interval = \"400ms\"\ntimeout = \"400ms\"\n"
+	patient = "interval = \"2s\"\ntimeout = \"2s\"\ndown_interval = \"100ms\"\nrise = 1\nfall = 1\n"
+)
+
+// watched is a cluster of one server that is only checked.
+func watched(name, server, check string) string { return watchedAt(patient, name, server, check) }
+
+func watchedAt(pace, name, server, check string) string {
+	return fmt.Sprintf("[cluster.%[1]s]\nprotected = false\n[[cluster.%[1]s.level]]\nservers = [%[2]q]\n[[cluster.%[1]s.check]]\n%[3]s%[4]s\n",
+		name, server+" name=S", pace, check)
+}
+
+// watch runs weir with clusters that are only checked, and logs every check.
+func watch(t *testing.T, from launch, clusters ...string) *weir {
+	t.Helper()
+	l := layout{listen: "127.0.0.1:65000", levels: servers("127.0.0.1:1"), more: strings.Join(clusters, "")}
+	if from.ns == nil {
+		l.listen = nettest.Reserve(t)
+	}
+	return from.start(t, strings.Replace(l.String(), `level = "info"`, `level = "debug"`, 1))
+}
+
+// checked waits for the result of a cluster's check whose detail has a part, and returns it.
+func (w *weir) checked(cluster string, pass bool, part string) record {
+	w.t.Helper()
+	return w.waitRecord(10*time.Second, fmt.Sprintf("a check of %s with %q", cluster, part), func(r record) bool {
+		return r.str("msg") == "check" && r.str("cluster") == cluster && r["pass"] == pass && strings.Contains(r.str("detail"), part)
+	})
+}
+
+// goes waits for the server of a cluster to go to a state for a reason.
+func (w *weir) goes(cluster, to, reason string) record {
+	w.t.Helper()
+	return w.waitRecord(20*time.Second, fmt.Sprintf("%s to go %s because of %q", cluster, to, reason), func(r record) bool {
+		return r["event"] != nil && r.str("cluster") == cluster && r.str("to") == to && strings.Contains(r.str("reason"), reason)
+	})
+}
+
+// file writes a file for the test.
+func file(t *testing.T, name, text string) string {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), name)
+	require.NoError(t, os.WriteFile(path, []byte(text), 0o600))
+	return path
+}
+
+// certificate writes a certificate for some addresses that trusts itself, and its key.
+func certificate(t *testing.T, ips ...string) (cert, key string) {
+	t.Helper()
+	private, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	require.NoError(t, err)
+	template := x509.Certificate{
+		SerialNumber: big.NewInt(1), NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour),
+		IsCA: true, BasicConstraintsValid: true,
+	}
+	for _, ip := range ips {
+		template.IPAddresses = append(template.IPAddresses, net.ParseIP(ip))
+	}
+	public, err := x509.CreateCertificate(rand.Reader, &template, &template, private.Public(), private)
+	require.NoError(t, err)
+	secret, err := x509.MarshalPKCS8PrivateKey(private)
+	require.NoError(t, err)
+	return file(t, "cert.pem", string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: public}))),
+		file(t, "key.pem", string(pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: secret})))
+}
+
+// Checks of servers that need no program of their own.
+func TestCheckTypes(t *testing.T) {
+	t.Parallel()
+	web := nettest.Start(t, func(_ context.Context, c *net.TCPConn) {
+		asked := make([]byte, 4096)
+		n, _ := c.Read(asked)
+		status, body := "404 Not Found", "no"
+		if want := "GET /health?x=1 HTTP/1.1\r\nHost: www.example.com\r\n"; strings.HasPrefix(string(asked[:n]), want) &&
+			strings.Contains(string(asked[:n]), "\r\nAuthorization: Bearer hunter2\r\n") {
+			status, body = "200 OK", "all is well"
+		}
+		fmt.Fprintf(c, "HTTP/1.1 %s\r\nContent-Length: %d\r\n\r\n%s", status, len(body), body)
+	})
+	udp, err := net.ListenPacket("udp", "127.0.0.1:0")
+	require.NoError(t, err)
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		b := make([]byte, 100)
+		for {
+			n, from, err := udp.ReadFrom(b)
+			if err != nil {
+				return
+			}
+			udp.WriteTo(append([]byte("you said "), b[:n]...), from)
+		}
+	}()
+	t.Cleanup(func() {
+		udp.Close()
+		<-done
+	})
+	health := "type = \"http\"\npath = \"/health?x=1\"\nhost = \"www.example.com\"\nheaders = { Authorization = \"Bearer hunter2\" }\n"
+	w := watch(t, launch{},
+		watched("http", web.Addr(), health+"expect = \"is well\""),
+		watched("http-code", web.Addr(), "type = \"http\"\npath = \"/nowhere\"\n"),
+		watched("http-taken", web.Addr(), "type = \"http\"\npath = \"/nowhere\"\nok_codes = \"2xx,404\"\n"),
+		watched("http-text", web.Addr(), health+"expect = \"amiss\""),
+		watched("udp", udp.LocalAddr().String(), "type = \"udp\"\nsend = \"0x6869\"\nexpect = \"you said hi\""),
+		watched("udp-refused", nettest.Reserve(t), "type = \"udp\"\n"),
+		watched("exec", "127.0.0.1:7", `type = "exec"
+command = ["sh", "-c", "echo $WEIR_CLUSTER $WEIR_SERVER $WEIR_ADDRESS $WEIR_HOST $WEIR_PORT"]`),
+		watched("exec-fails", "127.0.0.1:7", "type = \"exec\"\ncommand = [\"sh\", \"-c\", \"echo sorry; exit 3\"]"),
+		watched("quiet", web.Addr(), "type = \"tcp\"\nquiet = true"),
+		watched("refused", nettest.Reserve(t), "type = \"tcp\""),
+	)
+	w.checked("http", true, "200 OK")
+	w.goes("http-code", "down", `status: expected 101 102 2xx 3xx, got "404 Not Found"`)
+	w.checked("http-taken", true, "404 Not Found")
+	w.goes("http-text", "down", "amiss")
+	w.checked("udp", true, "")
+	w.goes("udp-refused", "down", "connection refused")
+	w.checked("exec", true, "exec S 127.0.0.1:7 127.0.0.1 7")
+	w.goes("exec-fails", "down", `expected exit code 0, got exit status 3: "sorry"`)
+	w.checked("quiet", true, "")
+	w.goes("refused", "down", "connection refused")
+	require.NotContains(t, w.output(), "hunter2")
+}
+
+func TestRedisChecks(t *testing.T) {
+	t.Parallel()
+	const password = "hunter2-of-redis"
+	open, closed := nettest.StartRedis(t), nettest.StartRedis(t, "--requirepass", password)
+	right, wrong := file(t, "right", password+"\n"), file(t, "wrong", password+"-not")
+	w := watch(t, launch{},
+		watched("open", open.Addr(), "type = \"redis\"\nrole = \"primary\""),
+		watched("replica", open.Addr(), "type = \"redis\"\nrole = \"replica\""),
+		watched("file", closed.Addr(), fmt.Sprintf("type = \"redis\"\npassword_file = %q", right)),
+		watched("literal", closed.Addr(), fmt.Sprintf("type = \"redis\"\nuser = \"default\"\npassword = %q", password)),
+		watched("none", closed.Addr(), "type = \"redis\""),
+		watched("wrong", closed.Addr(), fmt.Sprintf("type = \"redis\"\npassword_file = %q", wrong)),
+		watched("needless", open.Addr(), fmt.Sprintf("type = \"redis\"\npassword = %q", password)),
+	)
+	w.checked("open", true, ", primary")
+	w.goes("replica", "down", `role: expected replica, got "primary"`)
+	w.checked("file", true, ", primary")
+	w.checked("literal", true, ", primary")
+	w.goes("none", "down", "NOAUTH")
+	w.goes("wrong", "down", "WRONGPASS")
+	w.goes("needless", "down", "AUTH")
+
+	// It comes and goes.
+	redisCLI(t, open.Addr(), "CONFIG", "SET", "requirepass", password)
+	w.goes("open", "down", "NOAUTH")
+	redisCLI(t, open.Addr(), "-a", password, "--no-auth-warning", "CONFIG", "SET", "requirepass", "")
+	w.goes("open", "up", "primary")
+	require.NoError(t, syscall.Kill(closed.PID(), syscall.SIGSTOP))
+	w.goes("file", "down", "timed out")
+	require.NoError(t, syscall.Kill(closed.PID(), syscall.SIGCONT))
+	w.goes("file", "up", "primary")
+
+	// A password that is changed where it is kept is read at the next reload.
+	require.NoError(t, os.WriteFile(wrong, []byte(password), 0o600))
+	w.hup("reload")
+	w.goes("wrong", "up", "primary")
+
+	require.NotContains(t, w.output(), password)
+}
+
+// A server that is still reading its data is down until it has.
+func TestRedisCheckWhileLoading(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	redis := nettest.StartRedis(t, "--dir", dir, "--enable-debug-command", "local",
+		"--key-load-delay", "300", "--loading-process-events-interval-bytes", "1024")
+	redisCLI(t, redis.Addr(), "DEBUG", "POPULATE", "2000", "key", "100")
+	redisCLI(t, redis.Addr(), "SAVE")
+	w := watch(t, launch{}, watched("redis", redis.Addr(), "type = \"redis\""))
+	w.checked("redis", true, "primary")
+	redis.Kill()
+	w.goes("redis", "down", "")
+	redis.Up()
+	w.goes("redis", "up", "primary")
+	w.checked("redis", false, "LOADING")
+}
+
+func TestRedisCheckWithTLS(t *testing.T) {
+	t.Parallel()
+	cert, key := certificate(t, "127.0.0.1")
+	address := nettest.Reserve(t)
+	_, port, _ := net.SplitHostPort(address)
+	nettest.StartRedis(t, "--tls-port", port, "--tls-cert-file", cert, "--tls-key-file", key, "--tls-auth-clients", "no")
+	w := watch(t, launch{},
+		watched("trusted", address, fmt.Sprintf("type = \"redis\"\ntls = true\ntls_ca_file = %q", cert)),
+		watched("named", address, fmt.Sprintf("type = \"redis\"\ntls = true\ntls_ca_file = %q\ntls_server_name = \"redis.example\"", cert)),
+		watched("unknown", address, "type = \"redis\"\ntls = true"),
+		watched("blind", address, "type = \"redis\"\ntls = true\ntls_skip_verify = true"),
+		watched("plain", address, "type = \"redis\""),
+	)
+	w.checked("trusted", true, "primary")
+	w.goes("named", "down", "redis.example")
+	w.goes("unknown", "down", "unknown authority")
+	w.checked("blind", true, "primary")
+	w.goes("plain", "down", "")
+}
+
+// MariaDB over a cable: logins by different means leave no trace of a client that went away, and never shut out the host.
+func TestMariaDBChecks(t *testing.T) {
+	t.Parallel()
+	const password = "hunter2-of-mariadb"
+	own, far := nettest.NewNamespace(t), nettest.NewNamespace(t)
+	own.Connect(far, "10.99.0.1", "10.99.0.2")
+	cert, key := certificate(t, "10.99.0.2")
+	var db *nettest.MariaDB
+	far.Do(func() {
+		db = nettest.StartMariaDB(t, "--bind-address=0.0.0.0", "--max-connect-errors=5", "--log-warnings=1",
+			"--ssl-cert="+cert, "--ssl-key="+key, "--plugin-load-add=auth_ed25519")
+	})
+	client := func(ns *nettest.Namespace, host, statements string) string {
+		_, port, _ := net.SplitHostPort(db.Addr())
+		return ns.Exec("mariadb", "--no-defaults", "--protocol=tcp", "--host="+host, "--port="+port, "--user=weir", "--password=secret",
+			"--batch", "--skip-column-names", "-e", statements)
+	}
+	client(far, "127.0.0.1", fmt.Sprintf("CREATE USER native@'%%' IDENTIFIED VIA mysql_native_password USING PASSWORD('%[1]s');"+
+		"CREATE USER modern@'%%' IDENTIFIED VIA ed25519 USING PASSWORD('%[1]s');"+
+		"CREATE USER secured@'%%' IDENTIFIED BY '%[1]s' REQUIRE SSL;"+
+		"GRANT REPLICA MONITOR ON *.* TO native@'%%'", password))
+	_, port, _ := net.SplitHostPort(db.Addr())
+	server := net.JoinHostPort("10.99.0.2", port)
+	as := func(user, more string) string {
+		return fmt.Sprintf("type = \"mysql\"\nuser = %q\npassword_file = %q\n%s\n", user, file(t, "password", password), more)
+	}
+	var clusters []string
+	for i := range 8 { // many at once, so that 200 of them take little time
+		clusters = append(clusters,
+			watchedAt(eager, fmt.Sprintf("greeting-%d", i), server, "type = \"mysql\""),
+			watchedAt(eager, fmt.Sprintf("login-%d", i), server, as("native", "role = \"primary\"")),
+			watchedAt(eager, fmt.Sprintf("quiet-%d", i), server, "type = \"tcp\"\nquiet = true"))
+	}
+	clusters = append(clusters,
+		watched("ed25519", server, as("modern", "query = \"SELECT 1\"")),
+		watched("tls", server, as("secured", fmt.Sprintf("tls = true\ntls_ca_file = %q", cert))),
+		watched("no-tls", server, as("secured", "")),
+		watched("wrong", server, "type = \"mysql\"\nuser = \"native\"\npassword = \""+password+"-not\""),
+		watched("nowhere", server, as("native", "database = \"nowhere\"")),
+		watched("no-replica", server, as("native", "role = \"replica\"")),
+		watched("falsy", server, as("native", "query = \"SELECT 0\"")),
+		watched("galera", server, as("native", "galera = true")),
+	)
+	w := watch(t, launch{ns: own}, clusters...)
+	w.checked("ed25519", true, "MariaDB")
+	w.checked("tls", true, "MariaDB")
+	w.goes("no-tls", "down", "error 1045")
+	w.goes("wrong", "down", "error 1045")
+	w.goes("nowhere", "down", "error 1044")
+	w.goes("no-replica", "down", "got no replication")
+	w.goes("falsy", "down", `got "0"`)
+	w.goes("galera", "down", "wsrep")
+	passed := func(prefix string) int {
+		return len(w.all(func(r record) bool {
+			return r.str("msg") == "check" && strings.HasPrefix(r.str("cluster"), prefix) && r["pass"] == true
+		}))
+	}
+	nettest.Wait(t, 30*time.Second, "200 checks", func() bool { return min(passed("greeting"), passed("login"), passed("quiet")) >= 70 })
+	w.checked("login-0", true, ", primary")
+
+	// The host is as welcome as ever.
+	require.Equal(t, "1\n", client(own, "10.99.0.2", "SELECT 1"))
+	client(far, "127.0.0.1", "SET GLOBAL read_only = 1")
+	w.goes("login-0", "down", "expected primary (read_only = 0)")
+	client(far, "127.0.0.1", "SET GLOBAL read_only = 0")
+	w.goes("login-0", "up", "primary")
+	w.signal(syscall.SIGTERM)
+	w.exit(5 * time.Second)
+	for _, line := range []string{"Aborted connection", "Got an error reading", "Got timeout"} {
+		require.NotContains(t, db.Log(), line)
+	}
+	require.NotContains(t, w.output(), password)
+}
+
+// What checks need from this host is missed before anything changes, by weir check as well as by a start and a reload.
+func TestMissingPasswordFile(t *testing.T) {
+	t.Parallel()
+	missing := filepath.Join(t.TempDir(), "password")
+	l := layout{listen: nettest.Reserve(t), levels: servers("127.0.0.1:1")}
+	w := start(t, l.String())
+	l.checks = fmt.Sprintf("[[cluster.c.check]]\ntype = \"redis\"\npassword_file = %q\n[[cluster.c.check]]\ntype = \"exec\"\ncommand = [%q]\n", missing, missing)
+	said := w.reloadFails(l.String()).str("error")
+	require.Contains(t, said, "cluster c: check redis: password_file: open "+missing+": no such file or directory")
+	code, out := run(t, "check", "-c", w.file)
+	require.Equal(t, 1, code)
+	require.Contains(t, out, said)
+	require.Contains(t, out, "cluster c: check exec: command: ")
+	code, out = run(t, "run", "-c", w.file)
+	require.Equal(t, 2, code)
+	require.Contains(t, out, "no such file or directory")
+	require.NoError(t, os.WriteFile(missing, []byte("x"), 0o700))
+	code, out = run(t, "check", "-c", w.file)
+	require.Equal(t, 0, code, out)
+}
+
+// When sessions have used up all descriptors that they may have, checks go on, and nothing goes down.
+func TestChecksHaveDescriptorsOfTheirOwn(t *testing.T) {
+	t.Parallel()
+	host := nettest.Start(t, nettest.Greet("A", nettest.Echo))
+	l := layout{
+		listen: nettest.Reserve(t), levels: servers(host.Addr() + " name=A"), cluster: "protected = false",
+		checks: "[[cluster.c.check]]\ntype = \"tcp\"\nexpect = \"A\"\n" + eager,
+	}
+	for i := range 40 { // so many that they would not fit beside the sessions by chance
+		l.checks += fmt.Sprintf("[[cluster.c.check]]\ntype = \"tcp\"\nid = \"check-%d\"\nexpect = \"A\"\n%s", i, eager)
+	}
+	w := launch{nofile: 400}.start(t, strings.Replace(l.String(), `level = "info"`, `level = "debug"`, 1))
+	full := false
+	for range 400 {
+		if _, served := knock(t, l.listen, 5*time.Second); !served {
+			full = true
+			break
+		}
+	}
+	require.True(t, full, "sessions have a limit")
+	count := func() int {
+		return len(w.all(func(r record) bool { return r.str("msg") == "check" && r["pass"] == true }))
+	}
+	before := count()
+	nettest.Wait(t, 10*time.Second, "ten rounds of checks", func() bool { return count() >= before+410 })
+	require.Empty(t, w.all(func(r record) bool { return r.is("server_down") }))
+	host.Down()
+	w.goes("c", "down", "connection refused")
+	host.Reset()
+	w.settled(10 * time.Second)
+}
