@@ -1,0 +1,274 @@
+package engine_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"weir/internal/nettest"
+	"weir/internal/status"
+)
+
+// serverNames are the servers of cluster c, level by level, with a plus on those of run time.
+func (s *script) serverNames() string {
+	text := ""
+	for _, c := range s.e.Status().Clusters {
+		if c.Name != "c" {
+			continue
+		}
+		for i, l := range c.Levels {
+			if i > 0 {
+				text += "|"
+			}
+			for _, server := range l.Servers {
+				text += server.Name
+				if server.Origin == status.OriginAPI {
+					text += "+"
+				}
+			}
+		}
+	}
+	return text
+}
+
+func (s *script) add(h *nettest.Host, name, more string) error {
+	got, err := s.e.AddServer("c", fmt.Appendf(nil, `{"address": %q, "name": %q%s}`, h.Addr(), name, more))
+	if err == nil {
+		require.Equal(s.t, name, got)
+	}
+	return err
+}
+
+// refused is why a change was.
+func refused(t *testing.T, err error) status.Refusal {
+	t.Helper()
+	var r *status.Refusal
+	require.True(t, errors.As(err, &r), "%v", err)
+	return *r
+}
+
+// A server that is added serves at once and survives a reload; once the file names it, it is the file's.
+func TestAddedServer(t *testing.T) {
+	t.Parallel()
+	_, a := says(t, "A")
+	host, b := says(t, "B")
+	s := play(t, cluster("", a))
+	require.NoError(t, s.add(host, "B", ""))
+	require.Equal(t, "AB+", s.serverNames())
+	require.ElementsMatch(t, []byte("AABB"), []byte(s.asks(4)))
+	require.Equal(t, "operator", layer(s.server("B"), "configuration").By)
+
+	s.becomes(cluster("try = 2", a))
+	require.Equal(t, "AB+", s.serverNames())
+	s.becomes(cluster("try = 2", a+", "+b))
+	require.Equal(t, "AB", s.serverNames(), "the file's from now on")
+	s.becomes(cluster("try = 2", a))
+	require.Equal(t, "A", s.serverNames())
+}
+
+func TestAddedServerIsRefused(t *testing.T) {
+	t.Parallel()
+	host, a := says(t, "A")
+	s := play(t, cluster("", a, a+" weight=3"))
+	r := refused(t, s.add(host, "A", ""))
+	require.Equal(t, status.Conflict, r.Why)
+	r = refused(t, s.add(host, "B", `, "level": 3`))
+	require.Equal(t, "level", r.Field)
+	r = refused(t, s.add(host, "B", `, "weight": "x"`))
+	require.Equal(t, status.Refusal{Field: "weight", Text: `want an integer from 0 to 256, got "x"`}, r)
+	_, err := s.e.AddServer("d", []byte(`"10.0.0.1:1"`))
+	require.Equal(t, status.NotFound, refused(t, err).Why)
+	_, err = s.e.AddServer("c", fmt.Appendf(nil, "%q", s.listen))
+	require.Contains(t, refused(t, err).Text, "points back to listener l")
+	_, err = s.e.AddServer("c", []byte(`"no.such.name:1"`))
+	require.Equal(t, status.Refused, refused(t, err).Why)
+	require.Equal(t, "A|A", s.serverNames())
+}
+
+// A server that is removed drains, and stays away until the file has named it anew.
+func TestRemovedServer(t *testing.T) {
+	t.Parallel()
+	host := nettest.Start(t, nettest.Echo)
+	a, b := host.Addr()+" name=A", host.Addr()+" name=B"
+	s := play(t, "[runtime]\ndrain_timeout = \"300ms\"\nloops = 2\n"+cluster("", a+", "+b)[len("[runtime]\nloops = 2\n"):])
+	c := nettest.Dial(t, s.listen)
+	_, err := c.Write([]byte("x"))
+	require.NoError(t, err)
+	read(t, c, 1)
+	require.NoError(t, s.e.RemoveServer("c", "A"))
+	require.Equal(t, "B", s.serverNames())
+	require.Equal(t, []string{"A"}, s.e.Status().Clusters[0].Removed)
+	_, err = c.Write([]byte("y"))
+	require.NoError(t, err)
+	read(t, c, 1)
+	_, end := nettest.ReadToEnd(c, 3*time.Second)
+	require.Equal(t, nettest.Reset, end, "cut at the drain deadline")
+
+	s.becomes(cluster("", a+", "+b))
+	require.Equal(t, "B", s.serverNames())
+	require.Equal(t, status.NotFound, refused(t, s.e.RemoveServer("c", "A")).Why)
+	s.becomes(cluster("", b))
+	s.becomes(cluster("", a+", "+b))
+	require.Equal(t, "AB", s.serverNames())
+}
+
+func TestRemovedAndAddedAgain(t *testing.T) {
+	t.Parallel()
+	host, a := says(t, "A")
+	s := play(t, cluster("", a))
+	require.NoError(t, s.e.RemoveServer("c", "A"))
+	require.Equal(t, "", s.serverNames())
+	require.Equal(t, "-", s.ask())
+	require.NoError(t, s.add(host, "A", `, "weight": 4`))
+	require.Equal(t, "A+", s.serverNames())
+	require.Equal(t, 4, s.server("A").Weight)
+	require.Equal(t, "A", s.ask())
+	s.becomes(cluster("try = 1", a))
+	require.Equal(t, "A+", s.serverNames(), "the removal stands, and so does the addition")
+	require.NoError(t, s.e.RemoveServer("c", "A"))
+	require.Equal(t, "", s.serverNames())
+}
+
+// Levels alone keep the other options; what is wrong changes nothing.
+func TestPutCluster(t *testing.T) {
+	t.Parallel()
+	_, a := says(t, "A")
+	host, _ := says(t, "B")
+	s := play(t, cluster("balance = \"first\"", a))
+	created, err := s.e.PutCluster("c", fmt.Appendf(nil, `{"levels": [{"servers": [%q]}]}`, host.Addr()+" name=B"))
+	require.NoError(t, err)
+	require.False(t, created)
+	require.Equal(t, "B+", s.serverNames())
+	require.Equal(t, "first", s.e.Status().Clusters[0].Balance)
+	require.Equal(t, "BB", s.asks(2))
+	_, err = s.e.PutCluster("c", []byte(`{"levels": [{"servers": ["10.0.0.1"]}]}`))
+	require.Equal(t, "levels[0].servers[0].address", refused(t, err).Field)
+	require.Equal(t, "BB", s.asks(2))
+
+	s.becomes(cluster("balance = \"first\"\ntry = 1", a))
+	require.Equal(t, "BB", s.asks(2), "survives a reload")
+	require.Equal(t, status.Conflict, refused(t, s.e.RemoveCluster("c")).Why)
+
+	_, err = s.e.PutCluster("c", fmt.Appendf(nil, `{"balance": "first", "try": 1, "levels": [{"servers": [%q]}]}`, a))
+	require.NoError(t, err)
+	require.Equal(t, "A", s.serverNames(), "what the file says is the file's")
+}
+
+func TestCreatedCluster(t *testing.T) {
+	t.Parallel()
+	_, a := says(t, "A")
+	s := play(t, cluster("", a))
+	created, err := s.e.PutCluster("new", []byte(`{"levels": [{"servers": ["10.0.0.1:1"]}]}`))
+	require.NoError(t, err)
+	require.True(t, created)
+	_, err = s.e.AddServer("new", []byte(`"10.0.0.2:1"`))
+	require.NoError(t, err)
+	s.becomes(cluster("try = 1", a))
+	doc := s.e.Status()
+	require.Equal(t, "new", doc.Clusters[1].Name)
+	require.Equal(t, status.OriginAPI, doc.Clusters[1].Origin)
+	require.Len(t, doc.Clusters[1].Levels[0].Servers, 2)
+	require.NoError(t, s.e.RemoveCluster("new"))
+	require.Len(t, s.e.Status().Clusters, 1)
+	require.Equal(t, status.NotFound, refused(t, s.e.RemoveCluster("new")).Why)
+}
+
+// A listener that chooses levels keeps those of the same names.
+func TestPutClusterBelowAListenerThatChooses(t *testing.T) {
+	t.Parallel()
+	_, a := says(t, "A")
+	_, b := says(t, "B")
+	config := func() string {
+		return fmt.Sprintf("[[listener]]\nname = \"l\"\naddress = \"LISTEN\"\ncluster = \"c\"\nlevels = [\"two\"]\n"+
+			"[[cluster.c.level]]\nname = \"one\"\nservers = [%q]\n[[cluster.c.level]]\nname = \"two\"\nservers = [%q]\n", a, b)
+	}
+	s := play(t, config())
+	require.Equal(t, "B", s.ask())
+	_, err := s.e.PutCluster("c", fmt.Appendf(nil, `{"levels": [{"name": "two", "servers": [%q]}, {"name": "one", "servers": []}]}`, a))
+	require.NoError(t, err)
+	require.Equal(t, "A", s.ask())
+	_, err = s.e.PutCluster("c", fmt.Appendf(nil, `{"levels": [{"name": "one", "servers": [%q]}]}`, a))
+	require.Equal(t, status.Conflict, refused(t, err).Why)
+	require.Equal(t, "A", s.ask())
+}
+
+func TestPlan(t *testing.T) {
+	t.Parallel()
+	host := nettest.Start(t, nettest.Echo)
+	a := host.Addr() + " name=A"
+	s := play(t, cluster("", a))
+	c := nettest.Dial(t, s.listen)
+	_, err := c.Write([]byte("x"))
+	require.NoError(t, err)
+	read(t, c, 1)
+	p, err := s.e.Plan([]byte(s.text(cluster("", "10.0.0.1:1 name=B"))))
+	require.NoError(t, err)
+	require.Len(t, p.Steps, 2)
+	require.Equal(t, "add", p.Steps[0].Kind)
+	require.Equal(t, "remove", p.Steps[1].Kind)
+	require.Equal(t, 1, p.Steps[1].Cuts)
+	require.Equal(t, 1, p.Cuts)
+	require.False(t, p.Refused)
+
+	p, err = s.e.Plan([]byte(s.text("[runtime]\nloops = 3\n" + cluster("", a)[len("[runtime]\nloops = 2\n"):])))
+	require.NoError(t, err)
+	require.True(t, p.Refused)
+	_, err = s.e.Plan([]byte("x = 1"))
+	require.Equal(t, status.Refused, refused(t, err).Why)
+	require.Equal(t, "A", s.serverNames())
+}
+
+func TestStoppedTakesNoChanges(t *testing.T) {
+	t.Parallel()
+	_, a := says(t, "A")
+	s := play(t, cluster("", a))
+	require.True(t, s.e.Ready())
+	s.stop()
+	require.False(t, s.e.Ready())
+	_, err := s.e.AddServer("c", []byte(`"10.0.0.1:1"`))
+	require.Equal(t, status.Unavailable, refused(t, err).Why)
+	require.True(t, s.e.Status().Stopping)
+}
+
+// The journal holds what the log is told, and those who wait are woken.
+func TestJournal(t *testing.T) {
+	t.Parallel()
+	_, a := says(t, "A")
+	s := play(t, cluster("", a))
+	got := make(chan []status.Event, 1)
+	go func() {
+		events, _, _ := s.e.Events(context.Background(), 0, true)
+		got <- events
+	}()
+	require.NoError(t, s.e.Override("c", "A", []byte(`{"state": "maint"}`)))
+	events := <-got
+	require.Equal(t, "server_state", events[0].Event)
+	require.Equal(t, "override", events[0].Layer)
+	require.Equal(t, uint64(1), events[0].ID)
+	for range 1200 {
+		s.e.Reloaded(errors.New("no"))
+	}
+	events, missed, err := s.e.Events(context.Background(), 0, false)
+	require.NoError(t, err)
+	require.Len(t, events, 1000)
+	require.Equal(t, events[0].ID, missed+1)
+	doc := s.e.Status()
+	require.Equal(t, "no", doc.Config.LastError)
+	require.Equal(t, uint64(1200), doc.Config.Failed)
+	s.e.Reloaded(nil)
+	require.Empty(t, s.e.Status().Config.LastError)
+	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Millisecond)
+	defer cancel()
+	_, _, err = s.e.Events(ctx, events[len(events)-1].ID+1, true)
+	require.ErrorIs(t, err, context.DeadlineExceeded)
+}
+
+// text is a configuration with the script's address in it.
+func (s *script) text(config string) string {
+	return strings.ReplaceAll(config, "LISTEN", s.listen)
+}
