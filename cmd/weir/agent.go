@@ -2,8 +2,6 @@ package main
 
 import (
 	"context"
-	"errors"
-	"flag"
 	"fmt"
 	"io"
 	"net"
@@ -11,66 +9,49 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/spf13/cobra"
+
 	"weir/agentcheck"
 )
 
-const agentUsage = `usage: weir agent --listen ADDRESS (--say LINE | --file FILE | --load)
-
-Tells balancers how this host wants to be used, over TCP: weir's check of type
-"agent", or HAProxy's agent-check.
-
-  --listen ADDRESS  where to answer, such as :9999 or 10.0.0.1:9999
-  --say LINE        this line always, such as "50%" or "drain"
-  --file FILE       the first line of a file, read anew for every question
-  --load            a percentage that falls from 100% to 1% as the load of this
-                    host rises to one task per processor
+const aboutAgent = `Tells balancers how this host wants to be used, over TCP: weir's check of type
+"agent", or HAProxy's agent-check. One of --say, --file and --load says what.
 
 Words: up, down, fail, stopped, ready, drain, maint, 50%, weight:10, maxconn:30,
-and after up or down, "# a text".
-`
+and after up or down, "# a text".`
 
-// agent answers balancers until it is told to end.
-func agent(ctx context.Context, args []string, stdout, stderr io.Writer) int {
-	flags := flag.NewFlagSet("weir agent", flag.ContinueOnError)
-	flags.SetOutput(stderr)
-	flags.Usage = func() { fmt.Fprint(stderr, agentUsage) }
-	listen := flags.String("listen", "", "")
-	say := flags.String("say", "", "")
-	file := flags.String("file", "", "")
-	load := flags.Bool("load", false, "")
-	switch err := flags.Parse(args); {
-	case errors.Is(err, flag.ErrHelp):
-		return exitDone
-	case err != nil:
-		return exitUsage
+// agentCommand answers balancers until it is told to end.
+func agentCommand() *cobra.Command {
+	cmd := &cobra.Command{
+		Use: "agent --listen ADDRESS (--say LINE | --file FILE | --load)", Short: "Tell balancers the state and weight of this host",
+		Long: aboutAgent, Args: cobra.NoArgs, GroupID: groupService, DisableFlagsInUseLine: true,
 	}
-	ways := 0
-	flags.Visit(func(f *flag.Flag) {
-		if f.Name != "listen" {
-			ways++
+	listen := cmd.Flags().String("listen", "", "where to answer: an `address` such as :9999 or 10.0.0.1:9999")
+	say := cmd.Flags().String("say", "", "this `line` always, such as \"50%\" or \"drain\"")
+	file := cmd.Flags().String("file", "", "the first line of a `file`, read anew for every question")
+	load := cmd.Flags().Bool("load", false, "a percentage, from 100% down to 1% where one task per processor runs or waits")
+	cmd.MarkFlagRequired("listen")
+	cmd.MarkFlagsOneRequired("say", "file", "load")
+	cmd.MarkFlagsMutuallyExclusive("say", "file", "load")
+	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
+		var answer agentcheck.Answer
+		switch {
+		case *load:
+			answer = agentcheck.Load()
+		case *file != "":
+			answer = agentcheck.File(*file)
+		default:
+			var err error
+			if answer, err = agentcheck.Fixed(*say); err != nil {
+				return fmt.Errorf("agent: --say: %w", err)
+			}
 		}
-	})
-	if *listen == "" || ways != 1 || flags.NArg() > 0 {
-		fmt.Fprint(stderr, agentUsage)
-		return exitUsage
-	}
-	var answer agentcheck.Answer
-	switch {
-	case *load:
-		answer = agentcheck.Load()
-	case *file != "":
-		answer = agentcheck.File(*file)
-	default:
-		var err error
-		if answer, err = agentcheck.Fixed(*say); err != nil {
-			fmt.Fprintf(stderr, "weir agent: --say: %v\n", err)
-			return exitUsage
+		if _, err := answer(); err != nil { // it may be put right later, and somebody should know
+			fmt.Fprintf(cmd.ErrOrStderr(), "weir agent: nothing to say yet: %v\n", err)
 		}
+		return exits(answerBalancers(cmd.Context(), *listen, answer, cmd.OutOrStdout(), cmd.ErrOrStderr()))
 	}
-	if _, err := answer(); err != nil { // it may be put right later, and somebody should know
-		fmt.Fprintf(stderr, "weir agent: nothing to say yet: %v\n", err)
-	}
-	return answerBalancers(ctx, *listen, answer, stdout, stderr)
+	return cmd
 }
 
 func answerBalancers(ctx context.Context, listen string, answer agentcheck.Answer, stdout, stderr io.Writer) int {

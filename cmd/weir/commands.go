@@ -40,7 +40,7 @@ func rootCommand() *cobra.Command {
 	root.AddGroup(&cobra.Group{ID: groupService, Title: "The service:"}, &cobra.Group{ID: groupClient, Title: "About a running weir:"})
 	root.SetHelpCommandGroupID(groupService)
 	root.SetCompletionCommandGroupID(groupService)
-	root.AddCommand(runCommand(), checkCommand(), versionCommand())
+	root.AddCommand(runCommand(), checkCommand(), agentCommand(), versionCommand())
 	reach := &reach{}
 	for _, c := range []*cobra.Command{
 		statusCommand(reach), sessionsCommand(reach), eventsCommand(reach), explainCommand(reach), serverCommand(reach),
