@@ -59,6 +59,7 @@ func (l layout) String() string {
 type launch struct {
 	ns     *nettest.Namespace // nil = the test's own network
 	nofile int                // the descriptor limit; 0 = the test's own
+	under  []string           // a program that becomes weir: the command line follows its own arguments
 	stderr *os.File           // instead of the log being read; such a weir is taken to be ready when it listens
 }
 
@@ -120,6 +121,7 @@ func (l launch) launch(t *testing.T, config string) *weir {
 	if l.nofile > 0 {
 		args = append([]string{"prlimit", fmt.Sprintf("--nofile=%d:%d", l.nofile, l.nofile)}, args...)
 	}
+	args = append(slices.Clone(l.under), args...)
 	w.cmd = exec.Command(args[0], args[1:]...)
 	w.cmd.Env = append(os.Environ(), "GORACE=exitcode=66", "GOTRACEBACK=all")
 	w.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}

@@ -227,7 +227,7 @@ func TestHashOfAFullServer(t *testing.T) {
 			for _, name := range []string{"A", "B", "C"} {
 				hosts[name] = nettest.Start(t, nettest.Greet(name, nettest.Echo))
 			}
-			_, addr := serve(t, layout{
+			w, addr := serve(t, layout{
 				cluster: fmt.Sprintf("balance = %q\nmax_sessions = 2", method), levels: [][]string{weighted(hosts, "A B C")},
 			})
 			open := func() (*net.TCPConn, string) {
@@ -247,8 +247,7 @@ func TestHashOfAFullServer(t *testing.T) {
 			require.Equal(t, got[4], got[5])
 			require.Len(t, map[byte]bool{got[0]: true, got[2]: true, got[4]: true}, 3)
 			held[0].Close()
-			owner := hosts[got[:1]]
-			nettest.Wait(t, time.Second, "the room", func() bool { return owner.Open() == 1 })
+			w.session(held[0])
 			_, name := open()
 			require.Equal(t, got[:1], name)
 		})
@@ -293,7 +292,7 @@ func TestFirstWithRoom(t *testing.T) {
 	for _, name := range []string{"A", "B", "C"} {
 		hosts[name] = nettest.Start(t, nettest.Greet(name, nettest.Echo))
 	}
-	_, addr := serve(t, layout{
+	w, addr := serve(t, layout{
 		cluster: "balance = \"first\"", levels: [][]string{weighted(hosts, "A=1,max_sessions=3 B=9,max_sessions=1 C=5")},
 	})
 	var held []*net.TCPConn
@@ -306,7 +305,8 @@ func TestFirstWithRoom(t *testing.T) {
 	require.Equal(t, "AAABCCC", got)
 	held[1].Close()
 	held[3].Close()
-	nettest.Wait(t, time.Second, "the room", func() bool { return hosts["A"].Open() == 2 && hosts["B"].Open() == 0 })
+	w.session(held[1])
+	w.session(held[3])
 	require.Equal(t, "A", first(t, nettest.Dial(t, addr)))
 	require.Equal(t, "B", first(t, nettest.Dial(t, addr)))
 	require.Equal(t, "C", first(t, nettest.Dial(t, addr)))

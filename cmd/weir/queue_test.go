@@ -1,0 +1,217 @@
+package main_test
+
+import (
+	"fmt"
+	"io"
+	"net"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"weir/internal/nettest"
+)
+
+// waits checks that a session has no server yet: not a byte comes.
+func waits(t *testing.T, c net.Conn, d time.Duration) {
+	t.Helper()
+	c.SetReadDeadline(time.Now().Add(d))
+	_, err := c.Read(make([]byte, 1))
+	require.Equal(t, nettest.Timeout, nettest.EndOf(err))
+	c.SetReadDeadline(time.Now().Add(5 * time.Second))
+}
+
+// inQueue opens a session that has to wait, and returns when weir has taken it in.
+func inQueue(t *testing.T, addr string) *net.TCPConn {
+	t.Helper()
+	c := nettest.Dial(t, addr)
+	waits(t, c, 50*time.Millisecond)
+	return c
+}
+
+// Those who wait are served in the order in which they came, and what they have sent meanwhile reaches the server.
+func TestQueueIsFirstComeFirstServed(t *testing.T) {
+	t.Parallel()
+	host := nettest.Start(t, nettest.Echo)
+	w, addr := serve(t, layout{
+		runtime: "loops = 1", // with several it is their business who is first among clients that come together
+		cluster: "max_sessions = 1\nqueue_timeout = \"1m\"", levels: servers(host.Addr()),
+	})
+	held := nettest.Dial(t, addr)
+	require.NoError(t, pingpong(held))
+	var queue []*net.TCPConn
+	for i := range 5 {
+		c := inQueue(t, addr)
+		_, err := fmt.Fprint(c, i)
+		require.NoError(t, err)
+		queue = append(queue, c)
+	}
+	require.Equal(t, 1, host.Accepted())
+	for i, c := range queue {
+		held.Close()
+		require.Equal(t, fmt.Sprint(i), first(t, c))
+		for _, later := range queue[i+1:] {
+			waits(t, later, time.Millisecond)
+		}
+		held = c
+	}
+	held.Close()
+	require.Equal(t, "relay: client closed", w.session(held).str("end"))
+}
+
+// A client that leaves while it waits gives up its place, however it leaves; the next one moves up, and room that comes
+// free is not lost on those who have gone.
+func TestClientLeavesTheQueue(t *testing.T) {
+	t.Parallel()
+	host := nettest.Start(t, nettest.Greet("A", nettest.Echo))
+	w, addr := serve(t, layout{cluster: "max_sessions = 1\nqueue_timeout = \"1m\"", levels: servers(host.Addr())})
+	held := nettest.Dial(t, addr)
+	require.Equal(t, "A", first(t, held))
+	aborts, closes, stays := inQueue(t, addr), inQueue(t, addr), inQueue(t, addr)
+	nettest.Abort(aborts)
+	require.Equal(t, "dial: client reset", w.session(aborts).str("end"))
+	closes.Close()
+	held.Close()
+	require.Equal(t, "A", first(t, stays))
+	for range 3 {
+		stays.Close()
+		stays = nettest.Dial(t, addr)
+		require.Equal(t, "A", first(t, stays))
+	}
+}
+
+// queue_timeout ends a wait on time and says so; sessions that come later start their own time.
+func TestQueueTimeout(t *testing.T) {
+	t.Parallel()
+	host := nettest.Start(t, nettest.Greet("A", nettest.Echo))
+	w, addr := serve(t, layout{cluster: "max_sessions = 1\nqueue_timeout = \"600ms\"", levels: servers(host.Addr())})
+	require.Equal(t, "A", first(t, nettest.Dial(t, addr)))
+	begin := time.Now()
+	early := nettest.Dial(t, addr)
+	waits(t, early, 300*time.Millisecond)
+	middle := time.Now()
+	late := nettest.Dial(t, addr)
+	_, end := nettest.ReadToEnd(early, 5*time.Second)
+	require.Equal(t, nettest.Reset, end)
+	between(t, 600*time.Millisecond, time.Since(begin))
+	_, end = nettest.ReadToEnd(late, 5*time.Second)
+	require.Equal(t, nettest.Reset, end)
+	between(t, 600*time.Millisecond, time.Since(middle))
+	for _, c := range []net.Conn{early, late} {
+		r := w.session(c)
+		require.Equal(t, "dial: queue_timeout", r.str("end"))
+		require.Zero(t, r.num("attempts"))
+	}
+	require.Equal(t, 1, host.Accepted())
+}
+
+// A level that is full gives way to the next one at once where nobody may wait, and keeps its sessions where they may.
+func TestFullLevelAndTheNext(t *testing.T) {
+	t.Parallel()
+	for queue, spills := range map[string]bool{"0s": true, "1m": false} {
+		a, b := nettest.Start(t, nettest.Greet("A", nettest.Echo)), nettest.Start(t, nettest.Greet("B", nettest.Echo))
+		w, addr := serve(t, layout{
+			cluster: fmt.Sprintf("queue_timeout = %q", queue), levels: [][]string{{a.Addr() + " max_sessions=2"}, {b.Addr()}},
+		})
+		held := nettest.Dial(t, addr)
+		require.Equal(t, "A", first(t, held))
+		require.Equal(t, "A", first(t, nettest.Dial(t, addr)))
+		if spills {
+			require.Equal(t, "B", first(t, nettest.Dial(t, addr)))
+			held.Close()
+			w.session(held)
+			require.Equal(t, "A", first(t, nettest.Dial(t, addr)), "the better level, as soon as there is room")
+			continue
+		}
+		c := inQueue(t, addr)
+		held.Close()
+		require.Equal(t, "A", first(t, c))
+		require.Zero(t, b.Accepted())
+	}
+}
+
+// When the level fails for which they wait, sessions go to the next one.
+func TestQueueMovesToTheNextLevel(t *testing.T) {
+	t.Parallel()
+	a, b := nettest.Start(t, nettest.Greet("A", nettest.Echo)), nettest.Start(t, nettest.Greet("B", nettest.Echo))
+	w, addr := serve(t, layout{
+		cluster: "max_sessions = 1\nqueue_timeout = \"1m\"", checks: passing, levels: [][]string{{a.Addr() + " name=A"}, {b.Addr() + " name=B"}},
+	})
+	held := nettest.Dial(t, addr)
+	require.Equal(t, "A", first(t, held))
+	one, two := inQueue(t, addr), inQueue(t, addr)
+	a.Down()
+	w.waitEvent("server_down", "A")
+	require.Equal(t, "B", first(t, one))
+	waits(t, two, 50*time.Millisecond)
+	one.Close()
+	require.Equal(t, "B", first(t, two))
+	require.NoError(t, pingpong(held))
+}
+
+// Room for one is room for one after the other: who comes when the one before has seen its session end is never refused,
+// however quick it is.
+func TestOneSessionAtATime(t *testing.T) {
+	t.Parallel()
+	host := nettest.Start(t, nettest.Echo)
+	w, addr := serve(t, layout{cluster: "max_sessions = 1", levels: servers(host.Addr())})
+	for i := range scaled(2000) {
+		c, err := nettest.TryDial(addr)
+		require.NoError(t, err)
+		require.NoError(t, pushed(c, "x"))
+		require.NoError(t, c.CloseWrite())
+		data, end := nettest.ReadToEnd(c, 5*time.Second)
+		require.Equal(t, "x", string(data), "session %d", i)
+		require.Equal(t, nettest.EOF, end)
+		c.Close()
+	}
+	require.Empty(t, w.all(func(r record) bool { return r["end"] != nil && r.str("end") != "relay: client closed" }))
+}
+
+// With a queue it does not even have to see the end of the one before.
+func TestOneSessionAtATimeInAQueue(t *testing.T) {
+	t.Parallel()
+	host := nettest.Start(t, nettest.Echo)
+	w, addr := serve(t, layout{cluster: "max_sessions = 1\nqueue_timeout = \"5s\"", levels: servers(host.Addr())})
+	for range scaled(2000) {
+		c, err := nettest.TryDial(addr)
+		require.NoError(t, err)
+		require.NoError(t, pingpong(c))
+		c.Close()
+	}
+	nettest.Wait(t, 5*time.Second, "the end of all", func() bool { return host.Open() == 0 })
+	require.Empty(t, w.all(func(r record) bool { return r["end"] != nil && r.str("end") != "relay: client closed" }))
+}
+
+// Many who wait for few places are all served, none twice and none never.
+func TestQueueUnderLoad(t *testing.T) {
+	t.Parallel()
+	host := nettest.Start(t, nettest.Echo)
+	w, addr := serve(t, layout{cluster: "max_sessions = 3\nqueue_timeout = \"30s\"", levels: servers(host.Addr())})
+	errs := make(chan error)
+	const workers = 24
+	for range workers {
+		go func() {
+			for range 25 {
+				c, err := nettest.TryDial(addr)
+				if err == nil {
+					err = pingpong(c)
+					if open := host.Open(); open > 4 { // one may have been closed that the server does not know of yet
+						err = fmt.Errorf("%d sessions at once", open)
+					}
+					c.Close()
+				}
+				if err != nil && err != io.EOF {
+					errs <- err
+					return
+				}
+			}
+			errs <- nil
+		}()
+	}
+	for range workers {
+		require.NoError(t, <-errs)
+	}
+	require.Equal(t, workers*25, host.Accepted())
+	require.Empty(t, w.loud())
+}
