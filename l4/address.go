@@ -73,3 +73,35 @@ func (a *rawAddr) ip() netip.AddrPort {
 	}
 	return netip.AddrPort{}
 }
+
+// putIP writes the 4 or 16 bytes of an address, or none, and returns how many.
+func putIP(to []byte, ip netip.Addr) int {
+	switch {
+	case ip.Is4():
+		b := ip.As4()
+		return copy(to, b[:])
+	case ip.Is6():
+		b := ip.As16()
+		return copy(to, b[:])
+	}
+	return 0
+}
+
+// compactAddr is a client's address and port in the least room; the zero value is none.
+type compactAddr struct {
+	ip   [16]byte
+	port uint16
+	size uint8 // of the address: 4, 16 or 0
+}
+
+func (c *compactAddr) set(a netip.AddrPort) {
+	c.port, c.size = a.Port(), uint8(putIP(c.ip[:], a.Addr()))
+}
+
+func (c *compactAddr) get() netip.AddrPort {
+	ip, ok := netip.AddrFromSlice(c.ip[:c.size])
+	if !ok {
+		return netip.AddrPort{}
+	}
+	return netip.AddrPortFrom(ip, c.port)
+}

@@ -48,7 +48,8 @@ func (p *diallingPool) put(d *dialling) {
 
 // begin takes over a client that was accepted and looks for a server.
 func (s *session) begin(l *loop, ln *Listener, set *Settings, fd int32, from netip.AddrPort) {
-	s.listener, s.set, s.from = ln, set, from
+	s.listener, s.set = ln, set
+	s.from.set(from)
 	s.begun, s.clientAt, s.serverAt = l.now, l.now, l.now
 	s.client = socket{fd: fd, nodelay: true} // inherited from the listening socket
 	s.server = socket{fd: -1}
@@ -71,7 +72,7 @@ func (s *session) arrive(l *loop) {
 	}
 	t := &s.dialling.trial
 	t.Levels = s.set.Levels
-	t.Key, t.Keyed = s.set.hashKey(s.client.fd, s.from)
+	t.Key, t.Keyed = s.set.hashKey(s.client.fd, s.from.get())
 	s.pick(l)
 }
 
@@ -257,7 +258,7 @@ func (s *session) established(l *loop) {
 	s.dialling = nil
 	l.dials.put(d)
 	s.phase = phaseRelay
-	s.connected = l.now
+	s.connected.set(l.now - s.begun)
 	s.clientAt, s.serverAt = l.now, l.now
 	l.wheel.arm(&s.timer, l.now+settleAfter)
 	s.relay(l)

@@ -15,7 +15,7 @@ import (
 )
 
 // Events carry two words: lo is the slot of a session with the side in the top bit, or one of the marks below; hi is
-// the generation of the slot, or the number of the listener.
+// the low half of the session's id, unlike that of the slot's last user, or the number of the listener.
 const (
 	sideBit      = 1 << 30
 	markMailbox  = -1
@@ -169,7 +169,7 @@ func (l *loop) dispatch(ev *unix.EpollEvent) {
 		}
 	default:
 		s := l.slots[ev.Fd&^sideBit]
-		if s == nil || s.gen != uint32(ev.Pad) {
+		if s == nil || uint32(s.id) != uint32(ev.Pad) {
 			return // of a session that ended earlier in this batch
 		}
 		side := clientSide
@@ -221,7 +221,7 @@ func (l *loop) watch(s *session, side uint8, fd int32) bool {
 	if side == serverSide {
 		lo |= sideBit
 	}
-	return epollControl(l.epfd, unix.EPOLL_CTL_ADD, fd, interest, lo, int32(s.gen)) == 0
+	return epollControl(l.epfd, unix.EPOLL_CTL_ADD, fd, interest, lo, int32(uint32(s.id))) == 0
 }
 
 // open makes a session with a slot of its own.
@@ -244,7 +244,6 @@ func (l *loop) open() *session {
 	s.timer.owner = s
 	l.lastID++
 	s.id = l.lastID*uint64(len(l.plane.loops)) + uint64(l.index)
-	s.gen = uint32(l.lastID) // unlike that of the slot's last user
 	return s
 }
 

@@ -12,10 +12,10 @@ func (s *session) enqueue(l *loop) {
 		d.queued = true
 		l.wheel.arm(&s.timer, l.now+s.set.QueueTimeout)
 	}
-	gen, slot := s.gen, s.slot
+	id, slot := s.id, s.slot
 	s.set.Cluster.Wait(l.now, &d.trial, &d.waiter, func() {
 		l.post(message{do: func(l *loop) {
-			if s := l.slots[slot]; s != nil && s.gen == gen && s.phase == phaseQueue {
+			if s := l.slots[slot]; s != nil && s.id == id && s.phase == phaseQueue {
 				s.called(l)
 			}
 		}})

@@ -26,7 +26,7 @@ type Record struct {
 
 func (s *session) record(now time.Duration, server *balance.Server, level int) Record {
 	r := Record{
-		ID: s.id, Listener: s.set.Name, Client: s.from, Cluster: s.set.ClusterTag,
+		ID: s.id, Listener: s.set.Name, Client: s.from.get(), Cluster: s.set.ClusterTag,
 		Attempts: int(s.attempts), Connect: -1, FirstByte: -1, Duration: now - s.begun,
 		BytesUp: s.up.bytes, BytesDown: s.down.bytes, End: s.end,
 	}
@@ -35,10 +35,10 @@ func (s *session) record(now time.Duration, server *balance.Server, level int) R
 		r.Level = s.set.levelTag(level)
 	}
 	if s.connected > 0 {
-		r.Connect = s.connected - s.begun
+		r.Connect = s.connected.duration()
 	}
 	if s.firstByte > 0 {
-		r.FirstByte = s.firstByte - s.begun
+		r.FirstByte = s.firstByte.duration()
 	}
 	return r
 }

@@ -44,7 +44,7 @@ func (s *session) move(l *loop) moved {
 		return left
 	}
 	if s.firstByte == 0 && s.down.bytes > 0 {
-		s.firstByte = l.now
+		s.firstByte.set(l.now - s.begun)
 	}
 	if !s.dirty {
 		s.dirty = true
@@ -86,9 +86,9 @@ func (s *session) failedEnd() End {
 		party, timeout, reset = &s.client, RelayClientTimeout, RelayClientReset
 	}
 	if party.err == 0 {
-		party.err = socketError(party.fd)
+		party.err = uint16(socketError(party.fd))
 	}
-	if party.err == syscall.ETIMEDOUT {
+	if errno(party.err) == syscall.ETIMEDOUT {
 		return timeout
 	}
 	return reset

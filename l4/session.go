@@ -5,7 +5,7 @@ package l4
 // session is kept anywhere but in this struct and in the dialling it has borrowed.
 
 import (
-	"net/netip"
+	"math"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -28,41 +28,47 @@ func (p phase) String() string {
 	return [...]string{"free", "arrive", "queue", "dial", "relay", "abort"}[p]
 }
 
-// session is one client's passage. All of it is owned by its loop.
+// session is one client's passage. All of it is owned by its loop. There are many and most are idle, so it is kept small.
 type session struct {
-	gen      uint32 // tells a late event for an earlier user of the slot
-	slot     uint32
-	phase    phase
-	settled  bool  // the sockets have their keepalive
-	dirty    bool  // has moved bytes that are not counted yet
-	ready    bool  // waits for its turn in the loop's ready list
-	end      End   // decided when the abort begins
-	polls    uint8 // looks at unacknowledged bytes since the abort began
-	attempts uint16
+	id       uint64 // unique; its low half tells a late event for an earlier user of the slot
+	listener *Listener
+	set      *Settings // as it was when the session began
+	lease    balance.Lease
+	dialling *dialling    // until connected
+	tally    *Counters    // the loop's for the listener
+	stats    *serverTally // the loop's for the server, once connected
+	timer    timer
 
 	client, server socket
 	up, down       stream
 
-	id       uint64
-	listener *Listener
-	set      *Settings // as it was when the session began
-	lease    balance.Lease
-	dialling *dialling // until connected
-	timer    timer
-	tally    *Counters    // the loop's for the listener
-	stats    *serverTally // the loop's for the server, once connected
-
 	flushedUp, flushedDown uint64 // bytes that are counted
 
-	from      netip.AddrPort // the client; zero on a unix socket
 	begun     time.Duration
-	connected time.Duration // 0 = not yet
-	firstByte time.Duration // when the first byte from the server was passed on; 0 = not yet
 	clientAt  time.Duration // last byte moved on the client's side
 	serverAt  time.Duration // last byte moved on the server's side
 	halfAt    time.Duration // when the first FIN was seen; 0 = not yet
 	abortAt   time.Duration // when an abort stops waiting
+	connected since         // 0 = not yet
+	firstByte since         // when the first byte from the server was passed on; 0 = not yet
+
+	from     compactAddr // the client
+	slot     uint32
+	attempts uint16
+	phase    phase
+	end      End   // decided when the abort begins
+	polls    uint8 // looks at unacknowledged bytes since the abort began
+	settled  bool  // the sockets have their keepalive
+	dirty    bool  // has moved bytes that are not counted yet
+	ready    bool  // waits for its turn in the loop's ready list
 }
+
+// since is a time after the session began, in microseconds, up to an hour and more; 0 = not yet.
+type since uint32
+
+func (s *since) set(d time.Duration) { *s = since(min(max(d.Microseconds(), 1), math.MaxUint32)) }
+
+func (s since) duration() time.Duration { return time.Duration(s) * time.Microsecond }
 
 const (
 	clientSide = uint8(0)

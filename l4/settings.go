@@ -92,7 +92,7 @@ func (set *Settings) hashKey(fd int32, from netip.AddrPort) (uint64, bool) {
 		return 0, false
 	}
 	var key [18]byte
-	n := copy(key[:], at.Addr().AsSlice())
+	n := putIP(key[:], at.Addr())
 	if set.Hash != HashClientIP {
 		key[n], key[n+1] = byte(at.Port()>>8), byte(at.Port())
 		n += 2

@@ -11,16 +11,16 @@ import (
 // socket is one of the two descriptors of a session, with what is known of it. Registration is edge-triggered and made
 // once, so what an event has told is remembered until a call shows otherwise.
 type socket struct {
-	fd       int32 // -1 when closed or not yet open
-	readable bool  // a read may find something
-	writable bool  // a write may be taken
-	fin      bool  // the other host will send no more: no further edge announces what is unread
-	failed   bool  // the socket has an error or was reset: reads give what came before it, then the error
-	urgent   bool  // urgent data stops reads short of what is there: a short read proves nothing
-	primed   bool  // something was written: later small writes need TCP_NODELAY
-	nodelay  bool  // TCP_NODELAY is set, or means nothing here
-	quiet    bool  // acknowledgements wait for the first write
-	err      errno // the error that ended it, once seen
+	fd       int32  // -1 when closed or not yet open
+	readable bool   // a read may find something
+	writable bool   // a write may be taken
+	fin      bool   // the other host will send no more: no further edge announces what is unread
+	failed   bool   // the socket has an error or was reset: reads give what came before it, then the error
+	urgent   bool   // urgent data stops reads short of what is there: a short read proves nothing
+	primed   bool   // something was written: later small writes need TCP_NODELAY
+	nodelay  bool   // TCP_NODELAY is set, or means nothing here
+	quiet    bool   // acknowledgements wait for the first write
+	err      uint16 // the errno that ended it, once seen
 }
 
 // stream is one direction: up from client to server, or down.
@@ -167,7 +167,7 @@ func (st *stream) copy(l *loop, src, dst *socket) {
 // it by a write, a reset reads like an end; only a FIN that was seen before makes it one. (EPIPE is what Linux reports
 // for a reset that follows a FIN.)
 func (st *stream) end(src *socket) {
-	if src.err != 0 && src.err != syscall.EPIPE && !src.fin {
+	if src.err != 0 && errno(src.err) != syscall.EPIPE && !src.fin {
 		st.dead = true
 		return
 	}
@@ -278,6 +278,6 @@ func (s *socket) broke(e errno) {
 	s.readable = true
 	s.writable = false
 	if s.err == 0 {
-		s.err = e
+		s.err = uint16(e)
 	}
 }

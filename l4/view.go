@@ -38,7 +38,7 @@ type SessionInfo struct {
 
 func (s *session) info(now time.Duration) SessionInfo {
 	i := SessionInfo{
-		ID: s.id, Listener: s.set.Name, Client: s.from, Cluster: s.set.ClusterTag, Phase: s.phase.String(),
+		ID: s.id, Listener: s.set.Name, Client: s.from.get(), Cluster: s.set.ClusterTag, Phase: s.phase.String(),
 		BytesUp: s.up.bytes, BytesDown: s.down.bytes, Age: now - s.begun,
 	}
 	if server := s.lease.Server(); server != nil {
