@@ -177,5 +177,7 @@ func (l *loop) flushAll() {
 		}
 		l.dirty[i] = nil
 	}
-	l.dirty = l.dirty[:0]
+	if l.dirty = l.dirty[:0]; cap(l.dirty) > keepFree {
+		l.dirty = nil
+	}
 }
