@@ -1,6 +1,7 @@
 package main_test
 
 import (
+	"context"
 	"io"
 	"net"
 	"sync"
@@ -136,4 +137,79 @@ func TestIdleSessionsAreSmall(t *testing.T) {
 	}
 	require.Equal(t, w.base["socket"]+2*n, kinds()["socket"])
 	grown(t, w, before, int64(n)*20<<10+fixed)
+}
+
+// Over a slow line no timeout fires while bytes still arrive, and what waits for the line is not in weir's memory.
+func TestSlowLine(t *testing.T) {
+	t.Parallel()
+	const size, downloads = 150_000, 8
+	ns, clients := nettest.NewNamespace(t), nettest.NewNamespace(t)
+	ns.Connect(clients, "10.99.0.1", "10.99.0.2")
+	ns.Exec("tc", "qdisc", "add", "dev", "eth0", "root", "tbf", "rate", "3mbit", "burst", "20kb", "latency", "200ms")
+	ns.Start("127.0.0.1:7001", nettest.Send(4, size))
+	w := launch{ns: ns}.start(t, layout{
+		listen: "10.99.0.1:7000", listener: "client_idle_timeout = \"2s\"\nhalf_close_timeout = \"2s\"",
+		levels: servers("127.0.0.1:7001"),
+	}.String())
+	before := w.proc().RSS(t)
+	var wg sync.WaitGroup
+	for range downloads {
+		c := clients.Dial("10.99.0.1:7000")
+		wg.Go(func() {
+			c.SetDeadline(time.Now().Add(30 * time.Second))
+			if err := nettest.Expect(c, 4, size); err != nil {
+				t.Error(err, w.session(c))
+			}
+			c.Close()
+		})
+	}
+	wg.Wait()
+	grown(t, w, before, downloads*perStalled+fixed)
+}
+
+// A client that reads slowly but steadily is not idle, though everything it still has to read has long left weir for
+// the kernel: nothing that was received for it is thrown away by a timeout.
+func TestSlowReaderIsNotCut(t *testing.T) {
+	t.Parallel()
+	const size = 800_000
+	stay := func(ctx context.Context, c *net.TCPConn) {
+		io.Copy(c, io.LimitReader(nettest.Pattern(6), size))
+		<-ctx.Done()
+	}
+	for _, c := range []struct {
+		name    string
+		handler nettest.Handler
+		limits  string
+		end     nettest.End
+	}{
+		{"after the server's FIN", nettest.Send(6, size), `half_close_timeout = "1s"`, nettest.EOF},
+		{"after the server's reset", nettest.ResetAfter(size, 50*time.Millisecond), `half_close_timeout = "1s"`, nettest.Reset},
+		{"while the server is silent", stay, `client_idle_timeout = "1s"`, ""},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
+			host := nettest.Start(t, c.handler)
+			w, addr := serve(t, layout{listener: c.limits, levels: servers(host.Addr())})
+			conn := nettest.Dial(t, addr)
+			require.NoError(t, conn.SetReadBuffer(64<<10))
+			buf := make([]byte, 20_000)
+			got := 0
+			for got < size {
+				n, err := conn.Read(buf)
+				got += n
+				if err != nil {
+					t.Log(w.session(conn))
+					require.NoError(t, err, "at %d of %d", got, size)
+				}
+				time.Sleep(75 * time.Millisecond)
+			}
+			require.Equal(t, size, got)
+			if c.end != "" {
+				_, end := nettest.ReadToEnd(conn, 5*time.Second)
+				require.Equal(t, c.end, end)
+			}
+			conn.Close()
+			host.Close()
+		})
+	}
 }

@@ -425,11 +425,15 @@ func knock(t *testing.T, addr string, within time.Duration) (c *net.TCPConn, ser
 }
 
 // between checks that a time is at least what was asked for and exceeds it by little more than a tenth: half a second
-// is what a busy machine is given.
+// is what a busy machine is given, and more under the race detector.
 func between(t *testing.T, want, got time.Duration) {
 	t.Helper()
+	slack := 500 * time.Millisecond
+	if raceEnabled {
+		slack = 1500 * time.Millisecond
+	}
 	require.GreaterOrEqual(t, got, want-5*time.Millisecond)
-	require.Less(t, got, want+want/10+500*time.Millisecond)
+	require.Less(t, got, want+want/10+slack)
 }
 
 // median of durations, which it sorts.

@@ -137,7 +137,7 @@ func TestReloadRemovesServer(t *testing.T) {
 	t.Parallel()
 	a, b := nettest.Start(t, nettest.Greet("A", nettest.Echo)), nettest.Start(t, nettest.Greet("B", nettest.Echo))
 	l := layout{
-		listen: nettest.Reserve(t), runtime: `drain_timeout = "1500ms"`, levels: servers(a.Addr(), b.Addr()),
+		listen: nettest.Reserve(t), runtime: `drain_timeout = "3s"`, levels: servers(a.Addr(), b.Addr()),
 	}
 	w := start(t, l.String())
 	onA := nettest.Dial(t, l.listen)
@@ -152,9 +152,9 @@ func TestReloadRemovesServer(t *testing.T) {
 		require.Equal(t, "B", greeting(t, l.listen))
 	}
 	require.NoError(t, pingpong(onA))
-	_, end := nettest.ReadToEnd(onA, 5*time.Second)
+	_, end := nettest.ReadToEnd(onA, 10*time.Second)
 	require.Equal(t, nettest.Reset, end)
-	between(t, 1500*time.Millisecond, time.Since(begin))
+	between(t, 3*time.Second, time.Since(begin))
 	require.NoError(t, pingpong(onB), "sessions of servers that stay are left alone")
 }
 
@@ -395,7 +395,7 @@ func TestReloadStorm(t *testing.T) {
 		require.Contains(t, fmt.Sprint(r), "changed while it was read", "the only reason there may be")
 	}
 	w.rested()
-	require.LessOrEqual(t, w.proc().Threads(t), threads+2)
+	require.LessOrEqual(t, w.proc().Threads(t), threads+5)
 	grown(t, w, memory, memory/10+fixed)
 }
 
@@ -442,7 +442,7 @@ func TestReloadsUnderLoad(t *testing.T) {
 	traffic.end()
 	t.Logf("%d short sessions", traffic.short.Load())
 	w.rested()
-	require.LessOrEqual(t, w.proc().Threads(t), threads+2)
+	require.LessOrEqual(t, w.proc().Threads(t), threads+5)
 	grown(t, w, memory, memory/5+fixed)
 	require.Empty(t, w.loud())
 }

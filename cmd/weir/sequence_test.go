@@ -393,3 +393,22 @@ func TestQueue(t *testing.T) {
 	waiting.SetReadDeadline(time.Now().Add(5 * time.Second))
 	require.Equal(t, "Ax", first(t, waiting)+first(t, waiting))
 }
+
+// With failback = "manual" a lower level that has taken over stays in use when the better one is back.
+func TestManualFailback(t *testing.T) {
+	t.Parallel()
+	hosts := letters(t, "AB")
+	w, addr := serve(t, layout{
+		cluster: "failback = \"manual\"", checks: passing, levels: [][]string{weighted(hosts, "A"), weighted(hosts, "B")},
+	})
+	require.Equal(t, "AA", sequence(t, addr, 2))
+	hosts["A"].Down()
+	w.waitEvent("server_down", "A")
+	require.Equal(t, "BB", sequence(t, addr, 2))
+	hosts["A"].Up()
+	w.waitEvent("server_up", "A")
+	require.Equal(t, "BBBB", sequence(t, addr, 4))
+	hosts["B"].Down()
+	w.waitEvent("server_down", "B")
+	require.Equal(t, "AA", sequence(t, addr, 2), "it fails itself")
+}

@@ -1,6 +1,7 @@
 package main_test
 
 import (
+	"fmt"
 	"net"
 	"os"
 	"os/exec"
@@ -211,6 +212,44 @@ func TestLogThatIsNotRead(t *testing.T) {
 			require.Equal(t, 0, w.exit(10*time.Second))
 		})
 	}
+}
+
+// On SIGUSR1 a log file that was moved away is opened anew; not a line is lost.
+func TestLogRotation(t *testing.T) {
+	t.Parallel()
+	host := nettest.Start(t, nettest.Say("ok"))
+	file := t.TempDir() + "/weir.log"
+	l := layout{listen: nettest.Reserve(t), levels: servers(host.Addr())}
+	w := launch{}.launch(t, strings.Replace(l.String(), "[log]\n", fmt.Sprintf("[log]\nfile = %q\n", file), 1))
+	lines := func(file, text string) int {
+		data, _ := os.ReadFile(file)
+		return strings.Count(string(data), text)
+	}
+	nettest.Wait(t, 5*time.Second, "weir to be ready", func() bool { return lines(file, "\"ready\"") == 1 })
+	const each, rounds = 20, 3
+	for range each {
+		ask(l.listen)
+	}
+	total := func() (n int) {
+		for i := range rounds {
+			n += lines(fmt.Sprintf("%s.%d", file, i), "\"end\":")
+		}
+		return n + lines(file, "\"end\":")
+	}
+	for i := range rounds {
+		require.NoError(t, os.Rename(file, fmt.Sprintf("%s.%d", file, i)))
+		for range each {
+			ask(l.listen)
+		}
+		w.signal(syscall.SIGUSR1)
+		nettest.Wait(t, 5*time.Second, "the new file", func() bool {
+			_, err := os.Stat(file)
+			return err == nil
+		})
+	}
+	ask(l.listen)
+	nettest.Wait(t, 5*time.Second, "every session's record", func() bool { return total() == each*(rounds+1)+1 })
+	require.Positive(t, lines(file, "\"end\":"), "in the new file")
 }
 
 // A check of a file opens no socket.
