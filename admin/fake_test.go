@@ -52,6 +52,14 @@ func (f *fake) Status() status.Document {
 	}}, Listeners: []status.Listener{{Name: "l", Address: "10.0.0.1:2", Protocol: "tcp", Cluster: "c"}}}
 }
 
+func (f *fake) Totals() status.Totals {
+	h := status.Histogram{Count: 1, Sum: 0.1, Buckets: map[float64]uint64{0.05: 0, 0.5: 1}}
+	return status.Totals{
+		Document: f.Status(), Dials: h, Loops: []status.Loop{{}}, Ends: []status.Ended{{Listener: "l", End: "relay: client closed", Sessions: 2}},
+		Lifetimes: []status.Lifetime{{Listener: "l", Took: h}}, Checks: []status.Check{{Cluster: "c", Server: "a", Check: "tcp", Passed: 3, Took: h}},
+	}
+}
+
 func (f *fake) Ready() bool { return f.ready }
 
 func (f *fake) ListSessions(filter status.SessionFilter) []status.Session {

@@ -11,6 +11,8 @@ import (
 type Weir interface {
 	// Status is everything there is to see.
 	Status() status.Document
+	// Totals is everything that is counted and measured, with a Status of the same moment.
+	Totals() status.Totals
 	// Ready tells whether clients are served.
 	Ready() bool
 	// ListSessions describes the sessions that a filter chooses.

@@ -76,6 +76,7 @@ func (e *Engine) checked(r checks.Result) {
 	if e.log.Enabled(e.ctx, slog.LevelDebug) {
 		e.log.Debug("check", "cluster", r.Cluster, "server", r.Server, "check", r.Check, "pass", r.Pass, "detail", r.Detail, "took", r.Took)
 	}
+	e.seen.checks.count(&r)
 	e.results.RLock()
 	defer e.results.RUnlock()
 	now := e.now.Load()

@@ -65,6 +65,13 @@ func (j *journal) oldest() uint64 {
 	return j.last - journalSize + 1
 }
 
+// count is how many there have been.
+func (j *journal) count() uint64 {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	return j.last
+}
+
 // Events returns the events after the one with an ID, the oldest first; 0 stands for the beginning. missed is how many
 // are not remembered any more. With wait, it returns only when there is one, or with ctx's error.
 func (e *Engine) Events(ctx context.Context, after uint64, wait bool) (events []status.Event, missed uint64, err error) {

@@ -11,8 +11,8 @@ import (
 )
 
 // layers tells who says what about a server, in the order in which layers are asked. Layers that have nothing to say
-// are left out, but for the configuration and the passive record. spec may be nil.
-func (e *Engine) layers(seen *balance.ServerState, spec *conf.Server, clock clock) []status.Layer {
+// are left out, but for the configuration and the passive record. spec and agent, the check of that layer, may be nil.
+func (e *Engine) layers(seen *balance.ServerState, spec *conf.Server, agent *job, clock clock) []status.Layer {
 	known := &seen.Layers
 	var list []status.Layer
 	add := func(by balance.Layer, l status.Layer) {
@@ -44,7 +44,11 @@ func (e *Engine) layers(seen *balance.ServerState, spec *conf.Server, clock cloc
 		add(balance.ByResolver, l)
 	}
 	if known.AgentAt > 0 {
-		add(balance.ByAgent, agentLayer(&known.Agent, clock.at(known.AgentAt)))
+		l := agentLayer(&known.Agent, clock.at(known.AgentAt))
+		if agent != nil && agent.ttl > 0 {
+			l.Until = clock.at(known.AgentAt + agent.ttl)
+		}
+		add(balance.ByAgent, l)
 	}
 	decided := false
 	for _, v := range known.Checks {

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"weir/balance"
+	"weir/checks"
 	"weir/conf"
 	"weir/internal/status"
 	"weir/l4"
@@ -23,6 +24,7 @@ type observed struct {
 	limit    atomic.Int64                            // of sessions
 	stopping atomic.Bool
 	journal  journal
+	checks   checkTallies
 
 	overrides sync.Mutex // held while one is changed
 
@@ -108,7 +110,7 @@ func (e *Engine) clusterStatus(running *state, spec *conf.Cluster, clock clock) 
 	for _, l := range seen.Levels {
 		level := status.Level{Name: l.Name, InUse: l.InUse, MinUp: l.MinUp, Eligible: l.Eligible, Servers: make([]status.Server, 0, len(l.Servers))}
 		for i := range l.Servers {
-			s := e.serverStatus(b, &l.Servers[i], specs[l.Servers[i].Name], clock)
+			s := e.serverStatus(b, &l.Servers[i], specs[l.Servers[i].Name], agentOf(running, spec, l.Servers[i].Name), clock)
 			s.Origin = running.members.origin(spec.Name, l.Name, s.Name)
 			for j := range s.Layers {
 				if s.Layers[j].Layer == string(balance.ByConfiguration) && s.Origin == status.OriginAPI {
@@ -123,7 +125,7 @@ func (e *Engine) clusterStatus(running *state, spec *conf.Cluster, clock clock) 
 }
 
 // serverStatus describes a server as seen in one level. spec is nil if the cluster is changed at this very moment.
-func (e *Engine) serverStatus(b *balance.Cluster, seen *balance.ServerState, spec *conf.Server, clock clock) status.Server {
+func (e *Engine) serverStatus(b *balance.Cluster, seen *balance.ServerState, spec *conf.Server, agent *job, clock clock) status.Server {
 	s := status.Server{
 		Name: seen.Name, Address: seen.Address, State: seen.State.String(),
 		Weight: seen.Weight, EffectiveWeight: seen.EffectiveWeight, MaxSessions: seen.MaxSessions, Sessions: seen.Sessions,
@@ -139,11 +141,21 @@ func (e *Engine) serverStatus(b *balance.Cluster, seen *balance.ServerState, spe
 			s.Dials, s.DialFailures, s.Retries = c.Dials, c.DialFails, c.Retries
 		}
 	}
-	s.Layers = e.layers(seen, spec, clock)
+	s.Layers = e.layers(seen, spec, agent, clock)
 	for _, l := range s.Layers {
 		if l.Decides && s.State != "up" {
 			s.Reason = l.Reason
 		}
 	}
 	return s
+}
+
+// agentOf is the check by which a server's agent speaks; nil = it has none.
+func agentOf(running *state, c *conf.Cluster, server string) *job {
+	for i := range c.Checks {
+		if j := running.jobs[checks.Key{Cluster: c.Name, Server: server, Check: c.Checks[i].ID}]; j != nil && j.agent != nil {
+			return j
+		}
+	}
+	return nil
 }

@@ -1,0 +1,49 @@
+package status
+
+// Totals is what is counted and measured, beside what a Document says: what metrics are made of.
+type Totals struct {
+	Document
+	Ends        []Ended
+	Lifetimes   []Lifetime
+	Loops       []Loop
+	Dials       Histogram // of dials that succeeded
+	Refused     uint64    // clients turned away by the process's limit
+	Checks      []Check
+	Events      uint64 // told since the start
+	RecordsLost uint64 // session records that the log had no room for
+	Pipes       int    // open now
+	Descriptors int    // open now
+	MaxFiles    int    // how many there may be
+}
+
+// Ended is how many sessions of a listener have ended in one way.
+type Ended struct {
+	Listener, End string
+	Sessions      uint64
+}
+
+// Lifetime is how long the sessions of a listener took.
+type Lifetime struct {
+	Listener string
+	Took     Histogram
+}
+
+// Loop is one event loop.
+type Loop struct {
+	Sessions    int // now
+	BusySeconds float64
+}
+
+// Check is what has been counted of one check of one server.
+type Check struct {
+	Cluster, Server, Check string
+	Passed, Failed         uint64
+	Took                   Histogram
+}
+
+// Histogram counts durations in seconds: Buckets are cumulative, by upper bound.
+type Histogram struct {
+	Count   uint64
+	Sum     float64
+	Buckets map[float64]uint64
+}
