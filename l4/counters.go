@@ -147,6 +147,9 @@ func (p *Plane) Counters() []LoopCounters {
 		c := &all[i]
 		c.Sessions = int(l.live.Load())
 		c.Slept = time.Duration(l.slept.Load())
+		if since := l.asleep.Load(); since > 0 {
+			c.Slept += max(0, p.Now()-time.Duration(since))
+		}
 		c.Pipes = int(l.pipes.open.Load())
 		c.DialTime.merge(&l.dialTime)
 	}

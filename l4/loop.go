@@ -56,9 +56,10 @@ type loop struct {
 	scratch   [scratchSize]byte
 
 	// Read by anyone.
-	live  atomic.Int32 // sessions, those on their way from another loop included
-	slept atomic.Int64 // nanoseconds
-	rung  atomic.Bool  // the bell was rung and not yet answered
+	live   atomic.Int32 // sessions, those on their way from another loop included
+	slept  atomic.Int64 // nanoseconds
+	asleep atomic.Int64 // since when, on the plane's clock; 0 = it is awake
+	rung   atomic.Bool  // the bell was rung and not yet answered
 
 	mu   sync.Mutex
 	mail []message
@@ -134,7 +135,9 @@ func (l *loop) run(cpu int) {
 // sleep waits for an event or for whatever is due next.
 func (l *loop) sleep() int {
 	asleep := l.plane.Now()
+	l.asleep.Store(int64(asleep))
 	n := epollSleep(l.epfd, l.events[:], l.patience(asleep))
+	l.asleep.Store(0)
 	l.slept.Add(int64(l.plane.Now() - asleep))
 	return n
 }
