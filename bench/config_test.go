@@ -46,5 +46,12 @@ func TestWeirConfigIsValid(t *testing.T) {
 		config, err := conf.Load(file)
 		require.NoError(t, err)
 		require.Empty(t, config.Warnings)
+		require.Empty(t, config.Clusters[0].Checks)
+		checked := forward{listen: "127.0.0.1:1", servers: loopbackRange(servers, 2), threads: 2, checks: true}
+		require.NoError(t, os.WriteFile(file, []byte(weirConfig(checked)), 0o600))
+		config, err = conf.Load(file)
+		require.NoError(t, err)
+		require.Equal(t, checkInterval, config.Clusters[0].Checks[0].Interval)
+		require.Contains(t, haproxyConfig(checked), "timeout check 1s\n    default-server inter 2s fall 3 rise 2\n    server s1 127.1.0.1:2 check\n")
 	}
 }

@@ -12,6 +12,12 @@ type helper func(args []string, in io.Reader, out io.Writer) error
 
 func helpers() map[string]helper {
 	return map[string]helper{
+		"open": func(args []string, _ io.Reader, _ io.Writer) error {
+			flags := flag.NewFlagSet("open", flag.ExitOnError)
+			address := flags.String("listen", "", "address to accept at")
+			_ = flags.Parse(args) // exits on error
+			return serveOpen(*address)
+		},
 		"source": func(args []string, _ io.Reader, _ io.Writer) error {
 			flags := flag.NewFlagSet("source", flag.ExitOnError)
 			listen := flags.String("listen", "", "address to serve the bulk protocol on")

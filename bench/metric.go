@@ -14,6 +14,9 @@ const (
 	metricBulkCPU     metric = "cpu_ms_per_gb"
 	metricMemory      metric = "pss_bytes"
 	metricDescriptors metric = "descriptors"
+	metricCores       metric = "cores"
+	metricVerdict     metric = "verdict_s"
+	metricVerdicts    metric = "verdicts_s"
 )
 
 // title names the figure and its unit.
@@ -35,6 +38,12 @@ func (m metric) title() string {
 		return "user memory each, bytes"
 	case metricDescriptors:
 		return "descriptors each"
+	case metricCores:
+		return "proxy CPU, cores"
+	case metricVerdict:
+		return "half of them down, s"
+	case metricVerdicts:
+		return "all of them down, s"
 	}
 	return string(m)
 }

@@ -35,6 +35,7 @@ type forward struct {
 	sessions int      // the most sessions the load opens at one time
 	bulk     bool     // few long streams: splice where that has to be asked for
 	threads  int      // threads, workers or loops
+	checks   bool     // check every server, and log those that go down
 }
 
 // peers are the products weir is judged against.

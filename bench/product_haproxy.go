@@ -40,8 +40,13 @@ func haproxyConfig(f forward) string {
 		b.WriteString("    option splice-request\n    option splice-response\n")
 	}
 	fmt.Fprintf(&b, "listen fwd\n    bind %s shards by-thread\n", f.listen)
+	check := ""
+	if f.checks {
+		fmt.Fprintf(&b, "    timeout check %s\n    default-server inter %s fall %d rise 2\n", checkTimeout, checkInterval, checkFall)
+		check = " check"
+	}
 	for i, server := range f.servers {
-		fmt.Fprintf(&b, "    server s%d %s\n", i+1, server)
+		fmt.Fprintf(&b, "    server s%d %s%s\n", i+1, server, check)
 	}
 	return b.String()
 }

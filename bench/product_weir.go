@@ -30,18 +30,23 @@ func newWeir(name, binary string) (product, error) {
 	}, nil
 }
 
-// weirConfig writes plain forwarding; like the peers' it has no logs and no health rules.
+// weirConfig writes plain forwarding; like the peers' it has no logs and no health rules, unless asked for.
 func weirConfig(f forward) string {
 	var servers strings.Builder
 	for _, server := range f.servers {
 		fmt.Fprintf(&servers, "  %q,\n", server)
+	}
+	level, checks := "error", ""
+	if f.checks {
+		level = "warn"
+		checks = fmt.Sprintf("\n[[cluster.c.check]]\ntype = \"tcp\"\ninterval = %q\ntimeout = %q\nfall = %d\nrise = 2\n", checkInterval, checkTimeout, checkFall)
 	}
 	return fmt.Sprintf(`[runtime]
 loops = %d
 
 [log]
 sessions = "off"
-level = "error"
+level = %q
 
 [[listener]]
 name = "fwd"
@@ -50,11 +55,12 @@ cluster = "c"
 
 [cluster.c]
 max_fails = 0
+protected = false
 
 [[cluster.c.level]]
 servers = [
 %s]
-`, f.threads, f.listen, servers.String())
+%s`, f.threads, level, f.listen, servers.String(), checks)
 }
 
 // binaryVersion says which commit a Go binary was built from.

@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 )
@@ -22,6 +23,7 @@ type row struct {
 	servers  int  // servers in the cluster
 	direct   bool // whether a run without a proxy says anything
 	brief    bool // two thirds of the window are enough
+	apart    bool // measured only when it is asked for by name: it takes long
 
 	drive func(context.Context, *trial) (values, error)
 }
@@ -31,10 +33,23 @@ func (r row) window(full time.Duration) time.Duration {
 	switch {
 	case r.family == familyIdle:
 		return 0
+	case r.family == familyChecks:
+		return checkWindow
 	case r.brief:
 		return max(time.Second, (full * 2 / 3).Round(time.Second))
 	}
 	return full
+}
+
+// fits tells whether a product can do what the row asks for, and whether that says anything.
+func (r row) fits(product string) bool {
+	switch product {
+	case direct:
+		return r.direct
+	case "nginx":
+		return r.family != familyChecks // it has no checks of its own accord
+	}
+	return true
 }
 
 // The families of rows.
@@ -45,6 +60,7 @@ const (
 	familyIdle     = "idle"
 	familyServers  = "servers"
 	familySessions = "sessions"
+	familyChecks   = "checks"
 )
 
 // family is what the rows of a family have in common in tables and plots.
@@ -63,6 +79,7 @@ func families() []family {
 		{familyBulk, "Bulk streams", "streams", []metric{metricBulk, metricBulkCPU}, false},
 		{familyIdle, "Idle sessions", "sessions", []metric{metricMemory, metricDescriptors}, true},
 		{familyServers, "Short connections against servers in the cluster", "servers", []metric{metricRate, metricCPU}, true},
+		{familyChecks, "Checks of servers every 2 s, then all of them gone", "servers", []metric{metricCores, metricVerdict, metricVerdicts}, true},
 		{familySessions, "Redis GET, 50 clients, beside idle sessions", "sessions", []metric{metricRate, metricCPU}, true},
 	}
 }
@@ -98,13 +115,17 @@ func rows() []row {
 	add(familySessions, []int{100, 1000, 9000}, func(n int) row {
 		return row{kind: redisServer, clients: 50, sessions: n, servers: 1, brief: true, drive: requestsBesideIdle}
 	})
+	add(familyChecks, []int{1000, 10000}, func(n int) row {
+		return row{kind: openServer, servers: n, apart: true, drive: checkServers}
+	})
 	return all
 }
 
-// selectRows returns the rows whose name or family is in a comma-separated list; "all" is every row.
+// selectRows returns the rows whose name or family is in a comma-separated list; "all" is every row that does not stand
+// apart.
 func selectRows(list string) ([]row, error) {
 	if list == "all" {
-		return rows(), nil
+		return slices.DeleteFunc(rows(), func(r row) bool { return r.apart }), nil
 	}
 	var chosen []row
 	wanted := map[string]bool{}

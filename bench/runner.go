@@ -38,7 +38,7 @@ type job struct {
 func (r *runner) jobs() []job {
 	var all []job
 	for _, row := range r.options.rows {
-		fit := slices.DeleteFunc(slices.Clone(r.products), func(p product) bool { return p.name == direct && !row.direct })
+		fit := slices.DeleteFunc(slices.Clone(r.products), func(p product) bool { return !row.fits(p.name) })
 		for round := range r.options.rounds {
 			for i := range fit {
 				all = append(all, job{row: row, product: fit[(round+i)%len(fit)], round: round + 1})
@@ -129,7 +129,7 @@ func checkTools(rows []row) error {
 			needed["redis-server"], needed["redis-benchmark"] = "redis-server", "redis-tools"
 		case webServer:
 			needed["nginx"], needed["wrk"] = "nginx", "wrk"
-		case sourceServer: // this program itself
+		case sourceServer, openServer: // this program itself
 		}
 	}
 	var errs []error

@@ -13,10 +13,11 @@ const (
 	redisServer  serverKind = "redis-server" // answers many small requests on lasting connections
 	webServer    serverKind = "web"          // nginx with a constant answer: one request per connection
 	sourceServer serverKind = "source"       // this program's source subcommand: as many bytes as it can send
+	openServer   serverKind = "open"         // this program's open subcommand, at every address: accepts and closes
 )
 
-// serverCommand writes what configuration a server needs into dir and returns its command. The web server listens on
-// every address; the others take one.
+// serverCommand writes what configuration a server needs into dir and returns its command. The web server and
+// the open one listen on every address; the others take one.
 func serverCommand(kind serverKind, dir string, addresses []string, port, threads int, self string) ([]string, error) {
 	switch kind {
 	case redisServer:
@@ -32,6 +33,8 @@ func serverCommand(kind serverKind, dir string, addresses []string, port, thread
 		return nginxCommand(path, dir, "web.conf", webConfig(dir, addresses, threads))
 	case sourceServer:
 		return []string{self, "source", "-listen", addresses[0]}, nil
+	case openServer:
+		return []string{self, "open", "-listen", "0.0.0.0:" + strconv.Itoa(port)}, nil
 	}
 	return nil, fmt.Errorf("unknown kind of server %q", kind)
 }

@@ -31,6 +31,11 @@ func targetOf(r row, m metric) (target, bool) {
 		return target{floor: 1024, aim: 512, absolute: true}, true
 	case r.family == familyIdle && m == metricDescriptors:
 		return target{floor: 2, aim: 2, absolute: true}, true
+	case r.family == familyChecks && m == metricCores && r.point == 10000:
+		return target{floor: 0.5, aim: 0.2, absolute: true}, true
+	case r.family == familyChecks && m == metricVerdicts:
+		bound := (checkInterval*checkFall + checkTimeout).Seconds()
+		return target{floor: bound, aim: bound, absolute: true}, true
 	}
 	return target{}, false
 }

@@ -65,6 +65,7 @@ func (t *trial) open(ctx context.Context, p product, threads int) error {
 	t.target = loopback(ports[1])
 	argv, err = p.command(t.dir, forward{
 		listen: t.target, servers: addresses, sessions: t.row.sessions, bulk: t.row.kind == sourceServer, threads: threads,
+		checks: t.row.family == familyChecks,
 	})
 	if err != nil {
 		return err

@@ -1,0 +1,30 @@
+package main
+
+import (
+	"errors"
+	"io"
+	"net"
+)
+
+// serveOpen is the open subcommand: a server that accepts and closes, which is all that a check of its port needs.
+func serveOpen(address string) error {
+	ln, err := net.Listen("tcp4", address)
+	if err != nil {
+		return err
+	}
+	for {
+		conn, err := ln.Accept()
+		if err != nil {
+			return err
+		}
+		_ = conn.Close()
+	}
+}
+
+// ignoreEOF is for reading what may go on later.
+func ignoreEOF(err error) error {
+	if errors.Is(err, io.EOF) {
+		return nil
+	}
+	return err
+}
