@@ -35,7 +35,7 @@ func statusCommand(r *reach) *cobra.Command {
 
 func showStatus(w io.Writer, doc status.Document) {
 	fmt.Fprintf(w, "weir %s, pid %d, up %s, %d of %d sessions\n", doc.Version, doc.PID, age(doc.UptimeSeconds), doc.Sessions, doc.MaxSessions)
-	fmt.Fprintf(w, "%s, loaded %s\n", doc.Config.File, moment(doc.Config.LoadedAt))
+	fmt.Fprintln(w, cut(fmt.Sprintf("loaded %s from %s", moment(doc.Config.LoadedAt), doc.Config.File), width))
 	if doc.Stopping {
 		fmt.Fprintln(w, "stopping: no more clients are taken")
 	}
@@ -86,19 +86,19 @@ func showCluster(w io.Writer, c *status.Cluster) {
 	if c.Origin == status.OriginAPI {
 		head = append(head, "made at run time")
 	}
-	fmt.Fprintf(w, "%s: %s\n", c.Name, strings.Join(head, ", "))
-	t := columns("LEVEL", "SERVER", "STATE", ">WEIGHT", ">SESSIONS", "REASON")
+	fmt.Fprintln(w, cut(c.Name+": "+strings.Join(head, ", "), width))
+	t := columns("LEVEL", "!", "SERVER", "STATE", ">WEIGHT", ">SESSIONS", "REASON")
 	for _, l := range c.Levels {
 		name := l.Name
 		if l.InUse {
 			name += " <"
 		}
 		if len(l.Servers) == 0 {
-			t.row(name, "(none)", "", "", "", "")
+			t.row(name, "", "(none)", "", "", "", "")
 		}
 		for i := range l.Servers {
 			s := &l.Servers[i]
-			t.row(name, mark(s), s.State, s.Weight, s.Sessions, s.Reason)
+			t.row(name, marks(s), s.Name, s.State, s.Weight, s.Sessions, s.Reason)
 			name = ""
 		}
 	}
@@ -108,32 +108,35 @@ func showCluster(w io.Writer, c *status.Cluster) {
 	}
 }
 
-// mark is a server's name, with a star if something about it was said at run time, and a plus if it was added.
-func mark(s *status.Server) string {
-	name := s.Name
+// marks are a star if an operator has said something about a server, and a plus if it was added at run time.
+func marks(s *status.Server) string {
+	text := ""
 	if s.Origin == status.OriginAPI {
-		name += " +"
+		text += "+"
 	}
 	if slices.ContainsFunc(s.Layers, func(l status.Layer) bool { return l.Layer == "override" }) {
-		name += " *"
+		text += "*"
 	}
-	return name
+	return text
 }
 
 func showLegend(w io.Writer, clusters []status.Cluster) {
-	marks := ""
+	all := ""
 	for _, c := range clusters {
 		for _, l := range c.Levels {
 			for i := range l.Servers {
-				marks += strings.TrimPrefix(mark(&l.Servers[i]), l.Servers[i].Name)
+				all += marks(&l.Servers[i])
 			}
 		}
 	}
-	if strings.Contains(marks, "*") {
-		fmt.Fprintln(w, "\n* an operator has set state, weight or max_sessions; weir explain tells")
+	if all != "" {
+		fmt.Fprintln(w)
 	}
-	if strings.Contains(marks, "+") {
-		fmt.Fprintln(w, "\n+ added at run time")
+	if strings.Contains(all, "*") {
+		fmt.Fprintln(w, "* an operator has set state, weight or max_sessions; weir explain tells")
+	}
+	if strings.Contains(all, "+") {
+		fmt.Fprintln(w, "+ added at run time")
 	}
 }
 

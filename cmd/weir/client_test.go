@@ -1,0 +1,265 @@
+// The command line client, against a running weir.
+
+package main_test
+
+import (
+	"bufio"
+	"encoding/json"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+	"unicode/utf8"
+
+	"github.com/stretchr/testify/require"
+
+	"weir/internal/nettest"
+)
+
+// weirs runs a client command against the weir of an API.
+func (a api) weirs(args ...string) (int, string) {
+	a.t.Helper()
+	return run(a.t, append(args, "--admin", "unix:"+a.socket)...)
+}
+
+// done runs a client command that must end well.
+func (a api) done(args ...string) string {
+	a.t.Helper()
+	code, out := a.weirs(args...)
+	require.Zero(a.t, code, "%v: %s", args, out)
+	return out
+}
+
+func TestClientServer(t *testing.T) {
+	t.Parallel()
+	hostA, hostB, hostC := nettest.Start(t, nettest.Say("A")), nettest.Start(t, nettest.Say("B")), nettest.Start(t, nettest.Say("C"))
+	w, addr, a := administered(t, layout{levels: servers(hostA.Addr()+" name=A", hostB.Addr()+" name=B")})
+	require.Contains(t, a.done("server", "c/A", "drain", "--reason", "new kernel"), "c/A: drain")
+	require.Equal(t, "BB", sequence(t, addr, 2))
+	w.hup("reload")
+	require.Equal(t, "BB", sequence(t, addr, 2))
+	out := a.done("explain", "c/A")
+	require.Contains(t, out, "c/A at "+hostA.Addr()+" is drain")
+	require.Contains(t, out, "new kernel")
+	require.Contains(t, out, "> override")
+	out = a.done("status")
+	require.Contains(t, out, "*  A")
+	require.Contains(t, out, "an operator has set")
+
+	a.done("server", "c/A", "reset")
+	require.Contains(t, a.done("server", "c/A", "weight", "9"), "weight 9")
+	require.Equal(t, 9, strings.Count(sequence(t, addr, 10), "A"))
+	a.done("server", "c/A", "reset")
+	a.done("server", "c/B", "maint")
+	require.Equal(t, "AA", sequence(t, addr, 2))
+	a.done("server", "c/B", "ready")
+
+	a.done("server", "c/C", "add", hostC.Addr(), "weight=2", "--level", "1")
+	require.Contains(t, a.done("status", "c"), "+  C")
+	require.Equal(t, 4, strings.Count(sequence(t, addr, 8), "C"))
+	a.done("server", "c/C", "remove")
+	a.done("server", "c/A", "remove")
+	require.Contains(t, a.done("status", "c"), "removed at run time: A")
+	require.Equal(t, "BB", sequence(t, addr, 2))
+
+	for _, args := range [][]string{
+		{"server", "c/Z", "drain"},
+		{"server", "c", "drain"},
+		{"server", "c/B", "explode"},
+		{"server", "c/B", "weight"},
+		{"server", "c/B", "weight", "many"},
+		{"server", "c/B", "weight", "257"},
+		{"server", "c/B", "drain", "now"},
+		{"server", "c/X", "add", "nonsense"},
+		{"server", "c/B", "add", hostC.Addr()},
+		{"server", "c/X", "add", hostC.Addr(), "wieght=3"},
+		{"explain", "c/Z"},
+		{"status", "d"},
+		{"server"},
+	} {
+		code, out := a.weirs(args...)
+		require.Equal(t, 1, code, "%v: %s", args, out)
+		require.NotEmpty(t, out)
+	}
+}
+
+func TestClientSessions(t *testing.T) {
+	t.Parallel()
+	host := nettest.Start(t, nettest.Echo)
+	_, addr, a := administered(t, layout{levels: servers(host.Addr() + " name=A")})
+	c := nettest.Dial(t, addr)
+	require.NoError(t, pingpong(c))
+	require.Contains(t, a.done("sessions"), c.LocalAddr().String())
+	var list []map[string]any
+	require.NoError(t, json.Unmarshal([]byte(a.done("sessions", "--json", "--server", "A")), &list))
+	require.Len(t, list, 1)
+	require.JSONEq(t, "[]", a.done("sessions", "--json", "--server", "B"))
+	require.Equal(t, "1 sessions cut\n", a.done("server", "c/A", "kill-sessions"))
+	_, end := nettest.ReadToEnd(c, 2*time.Second)
+	require.Equal(t, nettest.Reset, end)
+}
+
+// Whatever the names, tables fit 80 columns; every list has --json.
+func TestClientTables(t *testing.T) {
+	t.Parallel()
+	long := strings.Repeat("long-", 12)
+	l := layout{levels: servers("127.0.0.1:1 name="+long+"a", "127.0.0.1:2 name="+long+"b state=drain"), more: pair(long+"c", nettest.Reserve(t), "127.0.0.1:1")}
+	_, _, a := administered(t, l)
+	a.done("server", "c/"+long+"a", "maint", "--reason", strings.Repeat("because ", 20))
+	for _, args := range [][]string{{"status"}, {"status", "c"}, {"sessions"}, {"events"}, {"explain", "c/" + long + "a"}} {
+		out := a.done(args...)
+		for line := range strings.SplitSeq(out, "\n") {
+			if args[0] != "explain" || strings.Contains(line, "override") {
+				require.LessOrEqual(t, utf8.RuneCountInString(line), 80, "%v", args)
+			}
+		}
+		for line := range strings.SplitSeq(strings.TrimSpace(a.done(append(args, "--json")...)), "\n") {
+			if args[0] == "events" {
+				require.True(t, json.Valid([]byte(line)), line)
+			}
+		}
+	}
+	require.True(t, json.Valid([]byte(a.done("status", "--json"))))
+}
+
+func TestClientReloadAndPlan(t *testing.T) {
+	t.Parallel()
+	host := nettest.Start(t, nettest.Say("A"))
+	l := layout{listen: nettest.Reserve(t), levels: servers(host.Addr() + " name=A")}
+	w, _, a := administered(t, l)
+	require.Equal(t, "no changes\n", a.done("plan"))
+	before := filepath.Join(t.TempDir(), "before.toml")
+	require.NoError(t, os.WriteFile(before, []byte(a.at(l.String())), 0o644))
+
+	l.levels = servers(host.Addr()+" name=A weight=2", host.Addr()+" name=B")
+	w.write(a.at(l.String()))
+	want := "change server c/A: weight 1 → 2\nadd server c/B: " + host.Addr() + ", level #1, weight 1\n"
+	require.Equal(t, want, a.done("plan"))
+	require.Equal(t, want, a.done("plan", "-c", w.file))
+	code, out := run(t, "plan", "--from", before, "-c", w.file)
+	require.Zero(t, code)
+	require.Equal(t, want, out)
+	require.Equal(t, w.file+": in force\n", a.done("reload"))
+	require.Equal(t, "no changes\n", a.done("plan"))
+
+	l.runtime = "loops = 7"
+	w.write(a.at(l.String()))
+	code, out = a.weirs("plan")
+	require.Equal(t, 1, code)
+	require.Contains(t, out, "refused")
+	code, out = a.weirs("plan", "--json")
+	require.Equal(t, 1, code)
+	require.Contains(t, out, `"refused": true`)
+	code, out = a.weirs("reload")
+	require.Equal(t, 1, code)
+	require.Contains(t, out, "loops")
+
+	w.write("nonsense")
+	for _, args := range [][]string{{"reload"}, {"plan"}, {"plan", "-c", w.file}} {
+		code, out = a.weirs(args...)
+		require.Equal(t, 1, code, args)
+		require.Contains(t, out, w.file, args)
+	}
+	require.Contains(t, a.done("status"), "the last reload was refused")
+}
+
+func TestClientStop(t *testing.T) {
+	t.Parallel()
+	host := nettest.Start(t, nettest.Echo)
+	w, addr, a := administered(t, layout{levels: servers(host.Addr())})
+	c := nettest.Dial(t, addr)
+	require.NoError(t, pingpong(c))
+	drain := make(chan int, 1)
+	go func() {
+		code, _ := run(t, "stop", "--admin", "unix:"+a.socket) // waits for the session
+		drain <- code
+	}()
+	nettest.Wait(t, 5*time.Second, "the drain", func() bool { return a.get("stopping") == true })
+	require.NoError(t, pingpong(c))
+	code, out := a.weirs("stop", "--now")
+	require.Equal(t, 3, code, out)
+	require.Equal(t, "stopped, 1 sessions cut\n", out)
+	require.Equal(t, 3, <-drain)
+	require.Equal(t, 3, w.exit(5*time.Second))
+
+	w, _, a = administered(t, layout{levels: servers(host.Addr())})
+	require.Equal(t, "stopped, 0 sessions cut\n", a.done("stop"))
+	require.Equal(t, 0, w.exit(time.Second))
+	code, out = a.weirs("status")
+	require.Equal(t, 2, code)
+	require.Contains(t, out, a.socket)
+}
+
+func TestClientEvents(t *testing.T) {
+	t.Parallel()
+	host := nettest.Start(t, nettest.Say("A"))
+	_, _, a := administered(t, layout{levels: servers(host.Addr()+" name=A", "127.0.0.1:1 name=B")})
+	a.done("server", "c/B", "maint")
+	cmd := exec.Command(binary, "events", "-f", "--json")
+	cmd.Env = append(os.Environ(), "WEIR_ADMIN=unix:"+a.socket)
+	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	stdout, err := cmd.StdoutPipe()
+	require.NoError(t, err)
+	require.NoError(t, cmd.Start())
+	defer func() {
+		cmd.Process.Kill()
+		cmd.Wait()
+	}()
+	lines := bufio.NewScanner(stdout)
+	next := func() (ev map[string]any) {
+		require.True(t, lines.Scan())
+		require.NoError(t, json.Unmarshal(lines.Bytes(), &ev))
+		return ev
+	}
+	require.Equal(t, "maint", next()["to"])
+	a.done("server", "c/B", "reset")
+	require.Equal(t, "up", next()["to"])
+	out := a.done("events")
+	require.Contains(t, out, "c/B  up → maint")
+	require.Contains(t, out, "override")
+}
+
+func TestClientUsage(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct {
+		args []string
+		code int
+		says string
+	}{
+		{nil, 1, "Usage:"},
+		{[]string{"help"}, 0, "About a running weir"},
+		{[]string{"status", "--help"}, 0, "--admin"},
+		{[]string{"status", "--no-such"}, 1, "no-such"},
+		{[]string{"status", "a", "b"}, 1, "arg"},
+		{[]string{"status", "--admin", "unix:/no/such/socket"}, 2, "/no/such/socket"},
+		{[]string{"status", "--admin", "127.0.0.1:1"}, 2, "127.0.0.1:1"},
+		{[]string{"status", "--admin", "nonsense"}, 1, "nonsense"},
+		{[]string{"status", "--token-file", "/no/such/file"}, 1, "/no/such/file"},
+		{[]string{"plan", "--from", "x.toml"}, 1, "-c"},
+		{[]string{"completion", "bash"}, 0, "weir"},
+		{[]string{"completion", "zsh"}, 0, "weir"},
+		{[]string{"completion", "fish"}, 0, "weir"},
+		{[]string{"version"}, 0, "weir "},
+		{[]string{"--version"}, 0, "weir "},
+		{[]string{"run"}, 1, "-c FILE"},
+		{[]string{"check", "-c"}, 1, "-c"},
+	} {
+		code, out := run(t, c.args...)
+		require.Equal(t, c.code, code, "%v: %s", c.args, out)
+		require.Contains(t, out, c.says, "%v", c.args)
+	}
+}
+
+func TestClientCompletion(t *testing.T) {
+	t.Parallel()
+	_, _, a := administered(t, layout{levels: servers("127.0.0.1:1 name=A")})
+	_, out := run(t, "__complete", "explain", "--admin", "unix:"+a.socket, "")
+	require.Contains(t, out, "c/A\n")
+	_, out = run(t, "__complete", "status", "--admin", "unix:"+a.socket, "")
+	require.Contains(t, out, "c\n")
+	_, out = run(t, "__complete", "server", "--admin", "unix:"+a.socket, "c/A", "")
+	require.Contains(t, out, "drain\n")
+}
