@@ -265,7 +265,7 @@ func TestHashOnClientAddress(t *testing.T) {
 			}
 			before := map[string]string{}
 			used := map[string]bool{}
-			for i := range 40 {
+			for i := range 80 {
 				ip := fmt.Sprintf("127.0.1.%d", i+1)
 				before[ip] = choice(ip)
 				used[before[ip]] = true
