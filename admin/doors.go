@@ -115,7 +115,9 @@ func open(at conf.Endpoint) (*door, error) {
 	if at.Path != "" {
 		return openUnix(at)
 	}
-	ln, err := (&net.ListenConfig{}).Listen(context.Background(), "tcp", at.Addr.String())
+	var how net.ListenConfig
+	how.SetMultipathTCP(false) // which would be the default
+	ln, err := how.Listen(context.Background(), "tcp", at.Addr.String())
 	if err != nil {
 		return nil, err
 	}

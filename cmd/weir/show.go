@@ -84,7 +84,7 @@ func showCluster(w io.Writer, c *status.Cluster) {
 		head = append(head, fmt.Sprintf("%d sessions wait", c.Queue))
 	}
 	if c.Origin == status.OriginAPI {
-		head = append(head, "made at run time")
+		head = append(head, "described at run time")
 	}
 	fmt.Fprintln(w, cut(c.Name+": "+strings.Join(head, ", "), width))
 	t := columns("LEVEL", "!", "SERVER", "STATE", ">WEIGHT", ">SESSIONS", "REASON")

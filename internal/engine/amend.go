@@ -120,6 +120,11 @@ func (e *Engine) goOver(file *conf.Config, m membership) error {
 		e.members, e.file = kept, before
 		return err
 	}
+	if file != before {
+		for _, what := range m.without(e.members) {
+			e.log.Info("no longer changed at run time: the file says otherwise", "what", what)
+		}
+	}
 	select {
 	case e.renamed <- struct{}{}:
 	default:

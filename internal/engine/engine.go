@@ -156,6 +156,7 @@ func (e *Engine) close() {
 	e.runner.Close()
 	e.farewells.stop()
 	e.work.Wait()
+	e.seen.leave()
 	e.plane.Close()
 	e.records.close()
 }

@@ -230,3 +230,28 @@ func (m membership) origin(cluster, level, server string) string {
 	}
 	return status.OriginFile
 }
+
+// without names what was changed by m and is not by what is left of it.
+func (m membership) without(left membership) []string {
+	var names []string
+	for _, name := range slices.Sorted(maps.Keys(m)) {
+		was, is := m[name], left[name]
+		if is == nil {
+			is = &clusterLayer{}
+		}
+		if was.whole != nil && is.whole == nil || was.gone && !is.gone {
+			names = append(names, name)
+		}
+		for _, a := range was.added {
+			if !slices.ContainsFunc(is.added, func(b addedServer) bool { return b.level == a.level && b.server.Name == a.server.Name }) {
+				names = append(names, name+"/"+a.server.Name)
+			}
+		}
+		for _, server := range was.removed {
+			if !slices.Contains(is.removed, server) {
+				names = append(names, name+"/"+server)
+			}
+		}
+	}
+	return names
+}

@@ -67,6 +67,7 @@ func TestAddedServer(t *testing.T) {
 	require.Equal(t, "AB+", s.serverNames())
 	s.becomes(cluster("try = 2", a+", "+b))
 	require.Equal(t, "AB", s.serverNames(), "the file's from now on")
+	require.Len(t, s.said(&s.lines, func(l line) bool { return l["what"] == "c/B" }), 1)
 	s.becomes(cluster("try = 2", a))
 	require.Equal(t, "A", s.serverNames())
 }
@@ -233,6 +234,9 @@ func TestStoppedTakesNoChanges(t *testing.T) {
 	_, err := s.e.AddServer("c", []byte(`"10.0.0.1:1"`))
 	require.Equal(t, status.Unavailable, refused(t, err).Why)
 	require.True(t, s.e.Status().Stopping)
+	require.Empty(t, s.e.ListSessions(status.SessionFilter{Limit: 1}), "and does not wait for loops that have ended")
+	require.Error(t, s.e.CutSession(1))
+	require.NotEmpty(t, s.e.Totals().Loops)
 }
 
 // The journal holds what the log is told, and those who wait are woken.

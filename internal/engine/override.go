@@ -112,14 +112,19 @@ func (e *Engine) CutServer(cluster, server string) (int, error) {
 		return 0, err
 	}
 	s := b.Server(server)
-	cut := e.plane.Cut(func(v l4.View) bool { return v.Server == s && s != nil }, l4.CutOperator)
+	cut := 0
+	e.seen.visit(func() {
+		cut = e.plane.Cut(func(v l4.View) bool { return v.Server == s && s != nil }, l4.CutOperator)
+	})
 	e.log.Info("sessions cut", "sessions", cut, "cluster", cluster, "server", server, "reason", "operator")
 	return cut, nil
 }
 
 // CutSession ends one session.
 func (e *Engine) CutSession(id uint64) error {
-	if !e.plane.CutID(id, l4.CutOperator) {
+	found := false
+	e.seen.visit(func() { found = e.plane.CutID(id, l4.CutOperator) })
+	if !found {
 		return &status.Refusal{Why: status.NotFound, Field: "id", Text: "no such session"}
 	}
 	return nil
@@ -131,8 +136,10 @@ func (e *Engine) ListSessions(f status.SessionFilter) []status.Session {
 	if (f != status.SessionFilter{Limit: f.Limit}) {
 		most = maxListed // chosen from these
 	}
+	var all []l4.SessionInfo
+	e.seen.visit(func() { all = e.plane.List(most) })
 	list := []status.Session{}
-	for _, i := range e.plane.List(most) {
+	for _, i := range all {
 		client := "unix"
 		if i.Client.IsValid() {
 			client = i.Client.String()

@@ -28,8 +28,27 @@ type observed struct {
 
 	overrides sync.Mutex // held while one is changed
 
+	loops sync.RWMutex // held for reading while somebody waits for the data plane's loops
+	left  bool         // the loops are about to end; guarded by loops
+
 	mu     sync.Mutex
 	config status.Config // guarded by mu
+}
+
+// visit does something for which the loops have to run, unless they are about to end.
+func (o *observed) visit(do func()) {
+	o.loops.RLock()
+	defer o.loops.RUnlock()
+	if !o.left {
+		do()
+	}
+}
+
+// leave waits for those who visit and lets in nobody else.
+func (o *observed) leave() {
+	o.loops.Lock()
+	defer o.loops.Unlock()
+	o.left = true
 }
 
 // Status is everything there is to see. It is a copy.
