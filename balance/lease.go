@@ -13,7 +13,7 @@ type Lease struct {
 // Server returns whom the lease is on, also after it has been given back; nil for the zero Lease.
 func (l *Lease) Server() *Server { return l.server }
 
-// Level returns the index of the level that the server was picked from, at the time of the pick.
+// Level returns the key of the level that the server was picked from.
 func (l *Lease) Level() int { return int(l.level) }
 
 // Established tells that the server answered the dial, which took so long. It ends the server's probation, or a trip of
@@ -64,7 +64,7 @@ func (l *Lease) end(now time.Duration, failed bool) {
 	if failed {
 		s.failures++
 		for _, p := range s.places {
-			if p.level.index == int(l.level) {
+			if p.level.key == int(l.level) {
 				p.level.weaken(p.slot)
 			}
 		}

@@ -8,6 +8,7 @@ package balance
 // closed ones neither.
 type level struct {
 	index  int
+	key    int    // what trials and leases call it
 	name   string // shown name
 	minUp  int
 	try    int
@@ -212,6 +213,7 @@ func newLevel(index int, spec LevelSpec, m Method, rnd *dice) *level {
 	n := len(spec.Servers)
 	l := &level{
 		index:   index,
+		key:     spec.Key,
 		name:    levelName(spec.Name, index),
 		minUp:   spec.MinUp,
 		try:     spec.Try,

@@ -43,7 +43,7 @@ func (c *Cluster) pick(t *Trial) (Lease, error) {
 			if t.n > 0 {
 				left = c.untried(l, t)
 			}
-			if left == 0 || enough != (left >= l.minUp) || l.try > 0 && t.in(l.index) >= l.try {
+			if left == 0 || enough != (left >= l.minUp) || l.try > 0 && t.in(l.key) >= l.try {
 				continue
 			}
 			if lease, ok := c.pickIn(l, t); ok {
@@ -100,7 +100,7 @@ func (c *Cluster) choice(t *Trial, i int) *level {
 	if i > 0 {
 		return c.levelAt(t.Levels, i-1)
 	}
-	if len(t.Levels) == 0 || slices.Contains(t.Levels, c.level) {
+	if len(t.Levels) == 0 || slices.Contains(t.Levels, c.levels[c.level].key) {
 		return c.levels[c.level]
 	}
 	return nil
@@ -116,20 +116,22 @@ func (c *Cluster) levelCount(list []int) int {
 
 // levelAt returns the i-th level of a list, an empty one being all in order. The result is nil if there is no such level.
 func (c *Cluster) levelAt(list []int, i int) *level {
-	if len(list) > 0 {
-		i = list[i]
+	if len(list) == 0 {
+		return c.levels[i]
 	}
-	if i < 0 || i >= len(c.levels) {
-		return nil
+	for _, l := range c.levels {
+		if l.key == list[i] {
+			return l
+		}
 	}
-	return c.levels[i]
+	return nil
 }
 
 // untried returns how many servers of a level are eligible for the session.
 func (c *Cluster) untried(l *level, t *Trial) int {
 	n := l.eligible
 	for j := range t.n {
-		if a := t.at(j); a.level == int32(l.index) {
+		if a := t.at(j); a.level == int32(l.key) {
 			if p := a.server.in(l); p.level != nil && l.slots[p.slot].eligible {
 				n--
 			}
@@ -142,7 +144,7 @@ func (c *Cluster) untried(l *level, t *Trial) int {
 func (c *Cluster) hasFull(l *level, t *Trial) bool {
 	n := l.full
 	for j := 0; j < t.n && n > 0; j++ {
-		if a := t.at(j); a.level == int32(l.index) {
+		if a := t.at(j); a.level == int32(l.key) {
 			if p := a.server.in(l); p.level != nil && l.slots[p.slot].full {
 				n--
 			}
@@ -169,7 +171,7 @@ func (c *Cluster) pickIn(l *level, t *Trial) (Lease, bool) {
 // mark closes or opens again what the session has tried in a level.
 func (c *Cluster) mark(l *level, t *Trial, tried bool) {
 	for j := range t.n {
-		if a := t.at(j); a.level == int32(l.index) {
+		if a := t.at(j); a.level == int32(l.key) {
 			if p := a.server.in(l); p.level != nil {
 				l.slots[p.slot].tried = tried
 				l.fit(p.slot)
@@ -181,8 +183,8 @@ func (c *Cluster) mark(l *level, t *Trial, tried bool) {
 // take hands out a lease on a slot's server.
 func (c *Cluster) take(l *level, i int, t *Trial) Lease {
 	s := l.slots[i].server
-	lease := Lease{server: s, claim: c.ledger.open(), level: int32(l.index)}
-	t.add(attempt{s, int32(l.index)})
+	lease := Lease{server: s, claim: c.ledger.open(), level: int32(l.key)}
+	t.add(attempt{s, int32(l.key)})
 	s.picks++
 	s.hold(1)
 	if s.shown.State == Probation && s.probing == (claim{}) {

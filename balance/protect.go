@@ -77,12 +77,12 @@ func (c *Cluster) pickLast(t *Trial) (Lease, error) {
 			continue
 		}
 		eligible = eligible || l.eligible > 0
-		if l.busy == 0 || l.try > 0 && t.in(l.index) >= l.try {
+		if l.busy == 0 || l.try > 0 && t.in(l.key) >= l.try {
 			continue
 		}
 		for j := range l.slots {
 			s := &l.slots[j]
-			if !s.busy || t.tried(s.server, l.index) {
+			if !s.busy || t.tried(s.server, l.key) {
 				continue
 			}
 			if !s.full {
@@ -98,7 +98,7 @@ func (c *Cluster) pickLast(t *Trial) (Lease, error) {
 				if l == nil {
 					continue
 				}
-				if p := s.in(l); p.level != nil && !t.tried(s, l.index) {
+				if p := s.in(l); p.level != nil && !t.tried(s, l.key) {
 					if !s.full() {
 						return c.take(l, p.slot, t), nil
 					}

@@ -38,6 +38,7 @@ type Spec struct {
 // LevelSpec is one priority tier of a cluster.
 type LevelSpec struct {
 	Name    string // "" = shown as its number, counted from 1
+	Key     int    // what Trial.Levels and Lease.Level call it, in this and in later specifications; all 0 = its index
 	MinUp   int    // used while at least this many of its servers are eligible; 0 = 1
 	Try     int    // attempts of one session inside this level before the next one; 0 = every server once
 	Servers []ServerSpec
@@ -97,6 +98,11 @@ func (s Spec) clone() Spec {
 		l := &s.Levels[i]
 		l.Servers = slices.Clone(l.Servers)
 		l.MinUp = max(1, l.MinUp)
+	}
+	if !slices.ContainsFunc(s.Levels, func(l LevelSpec) bool { return l.Key != 0 }) {
+		for i := range s.Levels {
+			s.Levels[i].Key = i
+		}
 	}
 	if s.Round == 0 {
 		s.Round = defaultRound

@@ -4,8 +4,8 @@ package balance
 // zero value with the exported fields set is ready. It belongs to one session at a time and is not for concurrent use;
 // while it waits in a queue it belongs to the cluster.
 type Trial struct {
-	// Levels are the indexes of the levels to try, in this order; none = all, in the cluster's order. The slice is
-	// shared, not owned. Indexes that the cluster does not have are passed over.
+	// Levels are the keys of the levels to try, in this order; none = all, in the cluster's order. The slice is
+	// shared, not owned. Keys that the cluster does not have are passed over.
 	Levels []int
 
 	// Key places the session with the keyed methods, see HashKey; if Keyed is not set they work as Wrr.

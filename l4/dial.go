@@ -18,7 +18,7 @@ import (
 type dialling struct {
 	trial    balance.Trial
 	waiter   balance.Waiter
-	queued   bool
+	queueEnd time.Duration // when the session stops waiting for room; 0 = it has not begun to
 	target   *Target
 	address  int           // which of the target's addresses is being dialled
 	began    time.Duration // when the attempt began

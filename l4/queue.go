@@ -8,10 +8,14 @@ import "weir/balance"
 func (s *session) enqueue(l *loop) {
 	d := s.dialling
 	s.phase = phaseQueue
-	if !d.queued {
-		d.queued = true
-		l.wheel.arm(&s.timer, l.now+s.set.QueueTimeout)
+	if d.queueEnd == 0 {
+		d.queueEnd = l.now + s.set.QueueTimeout
 	}
+	at := d.queueEnd
+	if t := s.set.TryTimeout; t > 0 {
+		at = min(at, s.begun+t)
+	}
+	l.wheel.arm(&s.timer, at) // again, if a dial has used the timer meanwhile
 	id, slot := s.id, s.slot
 	s.set.Cluster.Wait(l.now, &d.trial, &d.waiter, func() {
 		l.post(message{do: func(l *loop) {

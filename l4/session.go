@@ -121,6 +121,10 @@ func (s *session) step(l *loop) {
 func (s *session) expire(l *loop) {
 	switch s.phase {
 	case phaseQueue:
+		if s.overTry(l) {
+			s.finish(l, DialTryTimeout)
+			return
+		}
 		s.finish(l, DialQueueTimeout)
 	case phaseDial:
 		s.dialExpired(l)

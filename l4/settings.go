@@ -36,9 +36,9 @@ const (
 type Settings struct {
 	Name       string
 	Cluster    *balance.Cluster
-	ClusterTag string   // the cluster's name, for records
-	LevelTags  []string // the levels' names or numbers, for records
-	Levels     []int    // the cluster's levels to try, in order; nil = all
+	ClusterTag string         // the cluster's name, for records
+	LevelTags  map[int]string // the levels' names or numbers by key, for records
+	Levels     []int          // keys of the cluster's levels to try, in order; nil = all
 	Hash       HashKey
 	Records    Records
 
@@ -55,8 +55,8 @@ type Settings struct {
 
 // levelTag is what a level is called in records.
 func (set *Settings) levelTag(level int) string {
-	if level < len(set.LevelTags) {
-		return set.LevelTags[level]
+	if tag, ok := set.LevelTags[level]; ok {
+		return tag
 	}
 	return strconv.Itoa(level + 1)
 }

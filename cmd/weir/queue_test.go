@@ -215,3 +215,43 @@ func TestQueueUnderLoad(t *testing.T) {
 	require.Equal(t, workers*25, host.Accepted())
 	require.Empty(t, w.loud())
 }
+
+// A session that has waited, got its turn and been refused by that very server waits on for another one, for as long as
+// queue_timeout allows from the beginning, and not until some other time is over.
+func TestQueueAgainAfterARefusal(t *testing.T) {
+	t.Parallel()
+	a, b := nettest.Start(t, nettest.Greet("A", nettest.Echo)), nettest.Start(t, nettest.Greet("B", nettest.Echo))
+	w, addr := serve(t, layout{
+		cluster: "max_sessions = 1\nqueue_timeout = \"2s\"\nconnect_timeout = \"200ms\"\nmax_fails = 0",
+		levels:  servers(a.Addr()+" name=A", b.Addr()+" name=B"),
+	})
+	onA, onB := nettest.Dial(t, addr), nettest.Dial(t, addr)
+	require.Equal(t, "AB", first(t, onA)+first(t, onB))
+	begin := time.Now()
+	served, ends := inQueue(t, addr), inQueue(t, addr)
+	a.Down()
+	onA.Close()
+	waits(t, served, 600*time.Millisecond)
+	onB.Close()
+	require.Equal(t, "B", first(t, served))
+	_, end := nettest.ReadToEnd(ends, 5*time.Second)
+	require.Equal(t, nettest.Reset, end)
+	require.InDelta(t, 2, time.Since(begin).Seconds(), 0.5)
+	require.Contains(t, w.session(ends).str("end"), "queue_timeout")
+}
+
+// try_timeout bounds waiting as well as dialling: a session that may not dial any more does not go on waiting.
+func TestTryTimeoutInTheQueue(t *testing.T) {
+	t.Parallel()
+	host := nettest.Start(t, nettest.Greet("A", nettest.Echo))
+	w, addr := serve(t, layout{
+		cluster: "max_sessions = 1\nqueue_timeout = \"3s\"\ntry_timeout = \"500ms\"", levels: servers(host.Addr()),
+	})
+	require.Equal(t, "A", first(t, nettest.Dial(t, addr)))
+	begin := time.Now()
+	c := nettest.Dial(t, addr)
+	_, end := nettest.ReadToEnd(c, 5*time.Second)
+	require.Equal(t, nettest.Reset, end)
+	between(t, 500*time.Millisecond, time.Since(begin))
+	require.Equal(t, "dial: try_timeout", w.session(c).str("end"))
+}

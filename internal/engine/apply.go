@@ -94,7 +94,7 @@ func (e *Engine) bind(ch *change, specs map[string]*conf.Cluster) error {
 	cfg := ch.next.cfg
 	for i := range cfg.Listeners {
 		ln := &cfg.Listeners[i]
-		set := settings(ln, specs[ln.Cluster], ch.next.clusters[ln.Cluster], &cfg.Log)
+		set := e.settings(ln, specs[ln.Cluster], ch.next.clusters[ln.Cluster], &cfg.Log)
 		for _, at := range ln.Addresses {
 			id := listenerID(ln.Protocol, at)
 			ch.settings[id] = set

@@ -26,8 +26,8 @@ func (e *Engine) balanceSpec(c *conf.Cluster, known addresses) (balance.Spec, er
 	for _, check := range c.Checks {
 		spec.Round = max(spec.Round, 2*check.Interval+check.Timeout) // how far apart verdicts of one round may be
 	}
-	for _, level := range c.Levels {
-		ls := balance.LevelSpec{Name: level.Name, MinUp: level.MinUp, Try: level.Try}
+	for i, level := range c.Levels {
+		ls := balance.LevelSpec{Name: level.Name, Key: e.levels.key(c.Name, level.Name, i), MinUp: level.MinUp, Try: level.Try}
 		for _, server := range level.Servers {
 			target, err := newTarget(&server, known)
 			if err != nil {
@@ -44,6 +44,26 @@ func (e *Engine) balanceSpec(c *conf.Cluster, known addresses) (balance.Spec, er
 		spec.Levels = append(spec.Levels, ls)
 	}
 	return spec, nil
+}
+
+// levelKeys gives every level a number that stays, whatever its place in the file becomes: sessions and listeners go on
+// to mean the same level while a reload moves it. A level without a name is known by its place.
+type levelKeys struct {
+	named map[[2]string]int // by cluster and level
+}
+
+func (k *levelKeys) key(cluster, name string, index int) int {
+	if name == "" {
+		return index
+	}
+	if k.named == nil {
+		k.named = map[[2]string]int{}
+	}
+	id := [2]string{cluster, name}
+	if _, known := k.named[id]; !known {
+		k.named[id] = 1<<16 + len(k.named)
+	}
+	return k.named[id]
 }
 
 // newTarget is where a server is dialled; one without a known address has a target with none.
@@ -85,9 +105,9 @@ func adminState(state string) balance.Admin {
 }
 
 // settings is what a listener's clients get.
-func settings(ln *conf.Listener, c *conf.Cluster, b *balance.Cluster, log *conf.Log) *l4.Settings {
+func (e *Engine) settings(ln *conf.Listener, c *conf.Cluster, b *balance.Cluster, log *conf.Log) *l4.Settings {
 	s := &l4.Settings{
-		Name: ln.Name, Cluster: b, ClusterTag: c.Name, Levels: ln.Levels, Hash: hashKey(c),
+		Name: ln.Name, Cluster: b, ClusterTag: c.Name, LevelTags: map[int]string{}, Hash: hashKey(c),
 		ConnectTimeout: c.ConnectTimeout, TryTimeout: c.TryTimeout, QueueTimeout: c.QueueTimeout,
 		ClientIdle: ln.ClientIdleTimeout, ServerIdle: c.ServerIdleTimeout, HalfClose: ln.HalfCloseTimeout,
 		Keepalive: ln.TCPKeepalive, UserTimeout: ln.TCPUserTimeout, Backlog: ln.Backlog,
@@ -98,12 +118,15 @@ func settings(ln *conf.Listener, c *conf.Cluster, b *balance.Cluster, log *conf.
 	case "all":
 		s.Records = l4.RecordAll
 	}
+	for _, i := range ln.Levels {
+		s.Levels = append(s.Levels, e.levels.key(c.Name, c.Levels[i].Name, i))
+	}
 	for i, level := range c.Levels {
 		tag := level.Name
 		if tag == "" {
 			tag = strconv.Itoa(i + 1)
 		}
-		s.LevelTags = append(s.LevelTags, tag)
+		s.LevelTags[e.levels.key(c.Name, level.Name, i)] = tag
 	}
 	return s
 }

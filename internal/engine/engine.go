@@ -50,6 +50,7 @@ type Engine struct {
 	// Guarded by mu, which is held for the length of a change.
 	mu        sync.Mutex
 	listeners map[string]*l4.Listener // by identity: protocol and address
+	levels    levelKeys
 	stopped   bool
 	file      *conf.Config // what the file says, without what was changed at run time
 	members   membership   // what was changed at run time

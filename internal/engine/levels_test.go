@@ -1,0 +1,52 @@
+package engine_test
+
+import (
+	"fmt"
+	"github.com/stretchr/testify/require"
+	"strings"
+	"sync"
+	"testing"
+)
+
+// A listener that has chosen a level by name is served by that level through every reload that moves it.
+func TestReloadMovesLevelsUnderLoad(t *testing.T) {
+	t.Parallel()
+	_, a := says(t, "A")
+	_, b := says(t, "B")
+	config := func(levels ...string) string {
+		text := strings.Replace(cluster("", levels...), "cluster = \"c\"\n", "cluster = \"c\"\nlevels = [\"far\"]\n", 1)
+		for _, l := range levels {
+			name := map[string]string{a: "near", b: "far"}[l]
+			text = strings.Replace(text, "[[cluster.c.level]]\nservers = [\""+l, "[[cluster.c.level]]\nname = \""+name+"\"\nservers = [\""+l, 1)
+		}
+		return text
+	}
+	s := play(t, config(a, b))
+	stop := make(chan struct{})
+	var wg sync.WaitGroup
+	var mu sync.Mutex
+	got := map[string]int{}
+	for range 4 {
+		wg.Go(func() {
+			for {
+				select {
+				case <-stop:
+					return
+				default:
+				}
+				text := s.ask()
+				mu.Lock()
+				got[text]++
+				mu.Unlock()
+			}
+		})
+	}
+	for range 300 {
+		s.becomes(config(b, a))
+		s.becomes(config(a, b))
+	}
+	close(stop)
+	wg.Wait()
+	fmt.Println(got)
+	require.Zero(t, got["A"])
+}
