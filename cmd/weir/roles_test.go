@@ -29,12 +29,12 @@ type roles struct {
 	write, read string
 }
 
-func startRoles(t *testing.T, check, a, b string) *roles {
+func startRoles(t *testing.T, cluster, check, a, b string) *roles {
 	t.Helper()
 	r := &roles{write: nettest.Reserve(t), read: nettest.Reserve(t)}
 	list := servers(a+" name=A", b+" name=B")
 	l := layout{
-		listen: r.write, levels: list, cluster: "protected = false\non_down = \"close\"",
+		listen: r.write, levels: list, cluster: cluster + "\non_down = \"close\"",
 		checks: "[[cluster.c.check]]\n" + rolePace + check + "role = \"primary\"\n",
 		more: "[[listener]]\nname = \"r\"\naddress = \"" + r.read + "\"\ncluster = \"r\"\n[cluster.r]\n" +
 			"[[cluster.r.level]]\nservers = [\"" + strings.Join(list[0], "\", \"") + "\"]\n" +
@@ -44,14 +44,19 @@ func startRoles(t *testing.T, check, a, b string) *roles {
 	return r
 }
 
+// changes are a server's changes to a state in a cluster so far.
+func (r *roles) changes(cluster, server, to string) []record {
+	return r.all(func(e record) bool {
+		return e["event"] != nil && e.str("cluster") == cluster && e.str("server") == server && e.str("to") == to
+	})
+}
+
 // turns waits for a server's n-th change to a state in a cluster and returns how long after a moment that was.
 func (r *roles) turns(cluster, server, to string, n int, since time.Time) time.Duration {
 	r.t.Helper()
 	var found []record
 	nettest.Wait(r.t, 15*time.Second, fmt.Sprintf("%s/%s to go %s", cluster, server, to), func() bool {
-		found = r.all(func(e record) bool {
-			return e["event"] != nil && e.str("cluster") == cluster && e.str("server") == server && e.str("to") == to
-		})
+		found = r.changes(cluster, server, to)
 		return len(found) >= n
 	})
 	at, err := time.Parse(time.RFC3339Nano, found[n-1].str("time"))
@@ -93,7 +98,7 @@ func TestRedisRoles(t *testing.T) {
 		require.Equal(t, "OK\n", tell(replica.Addr(), "REPLICAOF", host, port))
 	}
 	follow(b, a)
-	r := startRoles(t, fmt.Sprintf("type = \"redis\"\npassword_file = %q\n", file(t, "password", password)), a.Addr(), b.Addr())
+	r := startRoles(t, "protected = false", fmt.Sprintf("type = \"redis\"\npassword_file = %q\n", file(t, "password", password)), a.Addr(), b.Addr())
 	r.turns("c", "B", "down", 1, time.Time{})
 	r.turns("r", "A", "down", 1, time.Time{})
 	require.Contains(t, tell(r.write, "INFO", "replication"), "role:master")
@@ -136,9 +141,10 @@ func TestRedisRoles(t *testing.T) {
 	}
 
 	// The new primary dies: the replica without a link is the last one to read from, and nobody writes.
+	unstable := len(r.changes("r", "A", "unstable"))
 	b.Kill()
 	r.turns("c", "B", "down", 2, time.Time{})
-	r.turns("r", "A", "unstable", 1, time.Time{})
+	r.turns("r", "A", "unstable", unstable+1, time.Time{})
 	require.Contains(t, tell(r.read, "INFO", "replication"), "role:slave")
 	c, err := nettest.TryDial(r.write)
 	if err == nil {
@@ -149,7 +155,8 @@ func TestRedisRoles(t *testing.T) {
 	require.NotContains(t, r.output(), password)
 }
 
-// Under a stream of writes, a promotion costs what was under way and nothing after it has been noticed.
+// Under a stream of writes, a promotion costs what was under way and nothing after it has been noticed. The old primary
+// is the last server for a moment, and spared as such: it gives its sessions up when the new one is there.
 func TestRedisPromotionUnderLoad(t *testing.T) {
 	t.Parallel()
 	a, b := nettest.StartRedis(t, "--repl-diskless-sync-delay", "0"), nettest.StartRedis(t, "--repl-diskless-sync-delay", "0")
@@ -158,7 +165,7 @@ func TestRedisPromotionUnderLoad(t *testing.T) {
 		redisCLI(t, replica.Addr(), "REPLICAOF", host, port)
 	}
 	follow(b, a)
-	r := startRoles(t, "type = \"redis\"\n", a.Addr(), b.Addr())
+	r := startRoles(t, "protected = true", "type = \"redis\"\n", a.Addr(), b.Addr())
 	r.turns("c", "B", "down", 1, time.Time{})
 	var (
 		mu      sync.Mutex
@@ -192,12 +199,17 @@ func TestRedisPromotionUnderLoad(t *testing.T) {
 		nettest.Wait(t, 20*time.Second, "writes", func() bool { return count() >= before+n })
 	}
 	more(50)
+	held := heldSessions(t, r.write, 5)
+	for _, c := range held {
+		require.NoError(t, redisPings(c, 1))
+	}
 	promoted := time.Now()
 	redisCLI(t, b.Addr(), "REPLICAOF", "NO", "ONE")
 	follow(a, b)
 	took := time.Since(promoted)
 	r.turns("c", "A", "down", 1, promoted)
 	up := r.turns("c", "B", "up", 1, promoted)
+	r.areCut(held, "A")
 	more(100)
 	cancel()
 	wg.Wait()
@@ -251,7 +263,7 @@ func TestMariaDBRoles(t *testing.T) {
 			", MASTER_USER='weir', MASTER_PASSWORD='secret', MASTER_USE_GTID=current_pos, MASTER_CONNECT_RETRY=1; START SLAVE")
 	}
 	follow(b, a)
-	r := startRoles(t, fmt.Sprintf("type = \"mysql\"\nuser = \"monitor\"\npassword = %q\n", password), a.Addr(), b.Addr())
+	r := startRoles(t, "protected = false", fmt.Sprintf("type = \"mysql\"\nuser = \"monitor\"\npassword = %q\n", password), a.Addr(), b.Addr())
 	r.turns("c", "B", "down", 1, time.Time{})
 	r.turns("r", "A", "down", 1, time.Time{})
 	nettest.Wait(t, 15*time.Second, "the replica to be read from", func() bool { return tell(a, r.read, "SELECT @@server_id, @@read_only") == "2\t1\n" })
@@ -269,6 +281,9 @@ func TestMariaDBRoles(t *testing.T) {
 		_, err := c.Read(make([]byte, 4)) // the greeting has come
 		require.NoError(t, err)
 	}
+	nettest.Wait(t, 10*time.Second, "the replica to have all that was written", func() bool {
+		return tell(a, a.Addr(), "SELECT @@gtid_binlog_pos") == tell(b, b.Addr(), "SELECT @@gtid_slave_pos")
+	})
 	promoted := time.Now()
 	tell(b, b.Addr(), "STOP SLAVE; RESET SLAVE ALL; SET GLOBAL read_only = 0")
 	follow(a, b)
@@ -288,10 +303,11 @@ func TestMariaDBRoles(t *testing.T) {
 	r.turns("r", "B", "down", 1, promoted)
 	require.Equal(t, "1\t1\n", tell(a, r.read, "SELECT @@server_id, @@read_only"))
 
-	// A replica whose replication has stopped is not read from while there is another.
+	// A replica whose replication has stopped is read from only because there is no other.
+	unstable, well := len(r.changes("r", "A", "unstable")), len(r.changes("r", "A", "up"))
 	tell(a, a.Addr(), "STOP SLAVE SQL_THREAD")
-	r.turns("r", "A", "unstable", 1, promoted)
+	r.turns("r", "A", "unstable", unstable+1, promoted)
 	tell(a, a.Addr(), "START SLAVE")
-	r.turns("r", "A", "up", 2, promoted)
+	r.turns("r", "A", "up", well+1, promoted)
 	require.NotContains(t, r.output(), password)
 }
