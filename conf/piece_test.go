@@ -179,3 +179,40 @@ func TestLoops(t *testing.T) {
 	c.Clusters[0].Levels[0].Servers = append(c.Clusters[0].Levels[0].Servers, s)
 	require.EqualError(t, c.Loops(), "cluster c: server 127.0.0.1:80 points back to listener l")
 }
+
+// FuzzPieces feeds anything to what reads requests: it answers or explains, and what it accepts is within the rules.
+func FuzzPieces(f *testing.F) {
+	for _, text := range []string{
+		`{"address": "10.0.0.3:80", "name": "x", "weight": 5, "level": 2}`, `"10.0.0.3:80 weight=5 level=one"`, `{"state": "drain", "weight": null}`,
+		`{"levels": [{"servers": ["10.0.0.1:80 name=a", {"address": "10.0.0.6:80"}]}]}`, `{"failed": true}`, `[[[[`, `{"a": 1e999}`, `null`,
+		`{"balance": "hash", "levels": [{"min_up": 2, "servers": []}], "checks": [{"type": "tcp", "steps": [{"send": "0x00"}]}]}`,
+	} {
+		f.Add([]byte(text))
+	}
+	base, err := Parse("weir.toml", []byte("[[listener]]\nname = \"l\"\naddress = \":80\"\ncluster = \"c\"\n[[cluster.c.level]]\nname = \"one\"\nservers = []\n[[cluster.c.level]]\nservers = []\n"))
+	if err != nil {
+		f.Fatal(err)
+	}
+	c := &base.Clusters[0]
+	f.Fuzz(func(t *testing.T, text []byte) {
+		if s, level, err := ParseServer(text, c); err == nil {
+			require.NotEmpty(t, s.Name)
+			require.False(t, s.Address.IsZero())
+			require.Contains(t, []int{0, 1}, level)
+			require.LessOrEqual(t, s.Weight, maxWeight)
+		} else {
+			require.NotEmpty(t, told(t, err))
+		}
+		if k, err := ParseCluster("c", text, c); err == nil {
+			require.Equal(t, "c", k.Name)
+			require.NotEmpty(t, k.Levels)
+		} else {
+			require.NotEmpty(t, told(t, err))
+		}
+		if p, err := ParsePatch(text); err == nil {
+			require.True(t, p.State != nil || p.Weight != nil || p.MaxSessions != nil)
+		}
+		ParseFeedback(text)
+		ParseStop(text)
+	})
+}
