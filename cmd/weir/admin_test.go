@@ -339,3 +339,24 @@ func TestMetrics(t *testing.T) {
 		require.True(t, line == "" || strings.HasPrefix(line, "#") || strings.HasPrefix(line, "weir_"), line)
 	}
 }
+
+// Sessions may take every descriptor that they may have; the API still answers.
+func TestAPIAtTheDescriptorLimit(t *testing.T) {
+	t.Parallel()
+	host := nettest.Start(t, nettest.Echo)
+	l := layout{listen: nettest.Reserve(t), levels: servers(host.Addr())}
+	a := newAPI(t)
+	launch{nofile: 400}.start(t, a.at(l.String()))
+	limit := int(a.get("max_sessions").(float64))
+	require.Greater(t, limit, 50)
+	for range limit {
+		require.NoError(t, pingpong(nettest.Dial(t, l.listen)))
+	}
+	_, served := knock(t, l.listen, 200*time.Millisecond)
+	require.False(t, served)
+	require.EqualValues(t, limit, a.get("sessions"))
+	for range 20 {
+		a.ok("GET /metrics", "")
+	}
+	require.Contains(t, a.ok("GET /metrics", ""), `weir_sessions_refused_total{reason="max_sessions"} `)
+}
