@@ -51,6 +51,11 @@ func (s *session) abort(l *loop) {
 }
 
 func (s *session) abortExpired(l *loop) {
+	clientAt, serverAt := s.clientAt, s.serverAt
+	s.look(l)
+	if !s.end.cut() && (s.clientAt != clientAt || s.serverAt != serverAt) {
+		s.abortAt = l.now + s.set.HalfClose
+	}
 	if l.now >= s.abortAt {
 		s.finish(l, s.end)
 		return

@@ -98,6 +98,13 @@ func (l *loop) pause(d *door, d4 time.Duration) {
 	}
 }
 
+// rest pauses every listening socket of the loop.
+func (l *loop) rest() {
+	for _, d := range l.doors {
+		l.pause(d, shortagePause)
+	}
+}
+
 // resume watches again what has rested.
 func (l *loop) resume() {
 	resting := l.paused

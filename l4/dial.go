@@ -223,6 +223,7 @@ func (s *session) another(l *loop, e errno) bool {
 	s.judge(l, e)
 	switch {
 	case isShortage(e):
+		l.rest() // whoever is accepted now could not be served either
 		s.finish(l, DialLocalShortage)
 		return false
 	case s.overTry(l):

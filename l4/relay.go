@@ -31,15 +31,16 @@ func (s *session) relay(l *loop) {
 // move gives both directions their turn and notes the times by which idle sessions are known: bytes moving either way
 // on a side are activity of that side.
 func (s *session) move(l *loop) moved {
-	upTaken, upBytes, downTaken, downBytes := s.up.taken, s.up.bytes, s.down.taken, s.down.bytes
+	upBytes, downBytes := s.up.bytes, s.down.bytes
 	left := s.down.turn(l, &s.server, &s.client)
 	left |= s.up.turn(l, &s.client, &s.server)
-	if s.up.taken != upTaken || s.down.bytes != downBytes {
-		s.clientAt = l.now
+	if s.up.took || s.down.bytes != downBytes {
+		s.clientAt, s.clientQueue = l.now, 0
 	}
-	if s.down.taken != downTaken || s.up.bytes != upBytes {
-		s.serverAt = l.now
+	if s.down.took || s.up.bytes != upBytes {
+		s.serverAt, s.serverQueue = l.now, 0
 	}
+	s.up.took, s.down.took = false, false
 	if s.up.bytes == upBytes && s.down.bytes == downBytes {
 		return left
 	}
@@ -104,13 +105,33 @@ func (s *session) relayExpired(l *loop) {
 			setOption(s.client.fd, unix.SOL_SOCKET, unix.SO_KEEPALIVE, 1)
 		}
 	}
-	at, end := s.relayDeadline()
-	if at > 0 && l.now >= at {
+	if at, _ := s.relayDeadline(); at == 0 {
+		return
+	}
+	s.look(l)
+	if at, end := s.relayDeadline(); l.now >= at {
 		s.finish(l, end)
 		return
 	}
 	s.rearm(l)
 }
+
+// look counts it as activity of a side when its host has acknowledged some of what the kernel still holds for it: a slow
+// reader is not idle while it reads what was moved long ago.
+func (s *session) look(l *loop) {
+	progress := func(fd int32, queue *uint32, at *time.Duration) {
+		now := uint32(unacked(fd))
+		if now < *queue {
+			*at = l.now
+		}
+		*queue = now
+	}
+	progress(s.client.fd, &s.clientQueue, &s.clientAt)
+	progress(s.server.fd, &s.serverQueue, &s.serverAt)
+}
+
+// looks is how many times in an idle timeout a queue in the kernel is looked at, while there is one.
+const looks = 16
 
 // relayDeadline is the nearest moment at which the session would be ended for idleness, and how; 0 when there is none.
 // It only ever moves later while bytes move, so nothing is armed anew then: a timer that fires too early looks again.
@@ -136,12 +157,28 @@ func (s *session) relayDeadline() (at time.Duration, end End) {
 // before whoever sent or got it could look at a clock. Nobody sees a session end before its time.
 func lenient(t time.Duration) time.Duration { return t + min(t/50, 50*time.Millisecond) }
 
-// rearm arms the nearest deadline of the relay.
+// rearm arms the nearest deadline of the relay, or the next look at what the kernel holds before it.
 func (s *session) rearm(l *loop) {
 	if !s.settled {
 		return // the timer is armed, and looks at everything when it fires
 	}
-	if at, _ := s.relayDeadline(); at > 0 {
-		l.wheel.arm(&s.timer, at)
+	at, end := s.relayDeadline()
+	if at == 0 {
+		return
 	}
+	if s.clientQueue|s.serverQueue != 0 || s.halfAt == l.now {
+		at = min(at, l.now+max(s.timeout(end)/looks, wheelTick))
+	}
+	l.wheel.arm(&s.timer, at)
+}
+
+// timeout is the setting behind an end.
+func (s *session) timeout(end End) time.Duration {
+	switch end {
+	case RelayClientIdle:
+		return s.set.ClientIdle
+	case RelayServerIdle:
+		return s.set.ServerIdle
+	}
+	return s.set.HalfClose
 }

@@ -52,6 +52,8 @@ type session struct {
 	connected since         // 0 = not yet
 	firstByte since         // when the first byte from the server was passed on; 0 = not yet
 
+	clientQueue, serverQueue uint32 // what the kernel held for the side when last looked at; 0 = unknown or nothing
+
 	from     compactAddr // the client
 	slot     uint32
 	attempts uint16

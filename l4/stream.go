@@ -27,12 +27,12 @@ type socket struct {
 type stream struct {
 	held  *buffer // bytes that the target refused
 	pipe  *pipe   // while bytes move by splice
-	taken uint64  // bytes read from the source
 	bytes uint64  // bytes the target socket has taken
 	full  uint8   // reads in a row that filled the scratch buffer; spliceAfter of them start splicing
 	thin  uint8   // splices in a row that moved little; copyAfter of them end splicing
 	eof   bool    // the source has said its last byte
 	shut  bool    // the end was passed on to the target
+	took  bool    // something was read since this was last looked at
 	dead  bool    // the target takes no more, or the source broke: nothing is read any more
 }
 
@@ -128,7 +128,7 @@ func (st *stream) copy(l *loop, src, dst *socket) {
 		st.end(src)
 		return
 	}
-	st.taken += uint64(n)
+	st.took = true
 	if n == len(l.scratch) {
 		if st.full < spliceAfter {
 			st.full++
@@ -163,15 +163,26 @@ func (st *stream) copy(l *loop, src, dst *socket) {
 	}
 }
 
-// end notes that a read found the end of the source's stream. After an error of the socket that was already taken off
-// it by a write, a reset reads like an end; only a FIN that was seen before makes it one. (EPIPE is what Linux reports
-// for a reset that follows a FIN.)
+// end notes that a read found the end of the source's stream. After an error that a write has already taken off the
+// socket, a reset reads like an end: it is one only if the FIN was seen, or counted.
 func (st *stream) end(src *socket) {
-	if src.err != 0 && errno(src.err) != syscall.EPIPE && !src.fin {
+	if src.err != 0 && !src.fin && !finReceived(src.fd, st.received()) {
 		st.dead = true
 		return
 	}
 	st.eof = true
+}
+
+// received is how many bytes were read from the source.
+func (st *stream) received() uint64 {
+	n := st.bytes
+	if st.held != nil {
+		n += uint64(st.held.to - st.held.from)
+	}
+	if st.pipe != nil {
+		n += uint64(st.pipe.held)
+	}
+	return n
 }
 
 // passEnd passes the end of the stream on, once.
@@ -197,7 +208,7 @@ func (st *stream) fill(l *loop, src *socket) {
 	case n == 0:
 		st.end(src)
 	default:
-		st.taken += uint64(n)
+		st.took = true
 		st.pipe.held = n
 		if n >= thinSplice {
 			st.thin = 0

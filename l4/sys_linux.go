@@ -150,6 +150,15 @@ func unacked(fd int32) int {
 	return int(v)
 }
 
+// finReceived reports whether the other host has sent a FIN after so many bytes. The kernel counts the FIN as a byte in
+// tcpi_bytes_received (tcp_rcv_nxt_update in net/ipv4/tcp_input.c), and keeps the count when a reset follows.
+func finReceived(fd int32, bytes uint64) bool {
+	var info unix.TCPInfo
+	size := uint32(unsafe.Sizeof(info))
+	_, _, e := syscall.RawSyscall6(unix.SYS_GETSOCKOPT, uintptr(fd), unix.IPPROTO_TCP, unix.TCP_INFO, uintptr(unsafe.Pointer(&info)), uintptr(unsafe.Pointer(&size)), 0)
+	return e == 0 && info.Bytes_received == bytes+1
+}
+
 func localAddr(fd int32, to *rawAddr) errno {
 	to.len = unix.SizeofSockaddrAny
 	_, _, e := syscall.RawSyscall(unix.SYS_GETSOCKNAME, uintptr(fd), uintptr(unsafe.Pointer(&to.any)), uintptr(unsafe.Pointer(&to.len)))

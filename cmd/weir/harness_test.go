@@ -79,6 +79,13 @@ type weir struct {
 // record is one line of the log.
 type record map[string]any
 
+func (r record) severity() string {
+	if s := r.str("severity"); s != "" { // where "level" is that of a cluster
+		return s
+	}
+	return r.str("level")
+}
+
 func (r record) str(key string) string { s, _ := r[key].(string); return s }
 func (r record) num(key string) int    { n, _ := r[key].(float64); return int(n) }
 
@@ -278,9 +285,9 @@ func (w *weir) session(c net.Conn) record {
 	})
 }
 
-// loud returns the records at warn and above.
+// loud returns the records at warn and above, but for those of events: servers may go down as they like.
 func (w *weir) loud() []record {
-	return w.all(func(r record) bool { return r.str("level") == "WARN" || r.str("level") == "ERROR" })
+	return w.all(func(r record) bool { return r.str("event") == "" && (r.severity() == "WARN" || r.severity() == "ERROR") })
 }
 
 // write replaces the configuration file at once, as an editor does.

@@ -151,36 +151,58 @@ func (o *logOutput) sessions() *slog.Logger {
 }
 
 func (o *logOutput) handler(level slog.Leveler) slog.Handler {
-	options := &slog.HandlerOptions{Level: level}
-	return formats{inJSON: &o.inJSON, text: slog.NewTextHandler(o, options), json: slog.NewJSONHandler(o, options)}
-}
-
-// formats writes each record in the format that is configured at the time.
-type formats struct {
-	inJSON     *atomic.Bool
-	text, json slog.Handler
-}
-
-func (f formats) now() slog.Handler {
-	if f.inJSON.Load() {
-		return f.json
+	plain := &slog.HandlerOptions{Level: level}
+	placed := &slog.HandlerOptions{Level: level, ReplaceAttr: func(groups []string, a slog.Attr) slog.Attr {
+		if _, severity := a.Value.Any().(slog.Level); severity && len(groups) == 0 && a.Key == slog.LevelKey {
+			a.Key = "severity"
+		}
+		return a
+	}}
+	return formats{
+		inJSON: &o.inJSON,
+		text:   slog.NewTextHandler(o, plain), placedText: slog.NewTextHandler(o, placed),
+		json: slog.NewJSONHandler(o, plain), placedJSON: slog.NewJSONHandler(o, placed),
 	}
-	return f.text
+}
+
+// formats writes each record in the format that is configured at the time. In records of sessions and events, "level" is
+// that of a cluster, and how grave the record is goes by the name of severity.
+type formats struct {
+	inJSON                             *atomic.Bool
+	text, json, placedText, placedJSON slog.Handler
 }
 
 func (f formats) Enabled(ctx context.Context, level slog.Level) bool {
 	return f.text.Enabled(ctx, level)
 }
 
-func (f formats) Handle(ctx context.Context, r slog.Record) error { return f.now().Handle(ctx, r) }
+func (f formats) Handle(ctx context.Context, r slog.Record) error {
+	placed := false
+	r.Attrs(func(a slog.Attr) bool {
+		placed = a.Key == slog.LevelKey
+		return !placed
+	})
+	switch inJSON := f.inJSON.Load(); {
+	case inJSON && placed:
+		return f.placedJSON.Handle(ctx, r)
+	case inJSON:
+		return f.json.Handle(ctx, r)
+	case placed:
+		return f.placedText.Handle(ctx, r)
+	}
+	return f.text.Handle(ctx, r)
+}
 
 func (f formats) WithAttrs(attrs []slog.Attr) slog.Handler {
-	f.text, f.json = f.text.WithAttrs(attrs), f.json.WithAttrs(attrs)
-	return f
+	return f.each(func(h slog.Handler) slog.Handler { return h.WithAttrs(attrs) })
 }
 
 func (f formats) WithGroup(name string) slog.Handler {
-	f.text, f.json = f.text.WithGroup(name), f.json.WithGroup(name)
+	return f.each(func(h slog.Handler) slog.Handler { return h.WithGroup(name) })
+}
+
+func (f formats) each(with func(slog.Handler) slog.Handler) slog.Handler {
+	f.text, f.json, f.placedText, f.placedJSON = with(f.text), with(f.json), with(f.placedText), with(f.placedJSON)
 	return f
 }
 
