@@ -51,7 +51,7 @@ func (s *session) begin(l *loop, ln *Listener, set *Settings, fd int32, from net
 	s.listener, s.set = ln, set
 	s.from.set(from)
 	s.begun, s.clientAt, s.serverAt = l.now, l.now, l.now
-	s.client = socket{fd: fd, nodelay: true} // inherited from the listening socket
+	s.client = socket{fd: fd, nodelay: true, local: !from.IsValid()} // TCP_NODELAY is inherited from the listening socket
 	s.server = socket{fd: -1}
 	s.tally = &ln.tallies[l.index]
 	store(&s.tally.Sessions, s.tally.Sessions+1)
@@ -144,8 +144,8 @@ func (s *session) connect(l *loop) errno {
 	if e != 0 {
 		return e
 	}
-	s.server = socket{fd: fd, nodelay: d.target.isUnix()}
-	if s.client.readable && !s.server.nodelay {
+	s.server = socket{fd: fd, nodelay: d.target.isUnix(), local: d.target.isUnix()}
+	if s.client.readable && !s.server.local {
 		// There is something to send at once: let it carry the last acknowledgement of the handshake.
 		setOption(fd, unix.IPPROTO_TCP, unix.TCP_QUICKACK, 0)
 		s.server.quiet = true

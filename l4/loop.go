@@ -23,10 +23,12 @@ const (
 )
 
 const (
-	eventBatch = 256
-	interest   = unix.EPOLLIN | unix.EPOLLOUT | unix.EPOLLRDHUP | unix.EPOLLPRI | unix.EPOLLET&0xffffffff
-	keepFree   = 1024 // session structs kept for reuse
-	trimEvery  = time.Second
+	eventBatch  = 256
+	interest    = unix.EPOLLIN | unix.EPOLLOUT | unix.EPOLLRDHUP | unix.EPOLLPRI | unix.EPOLLET&0xffffffff
+	timeSlice   = 100 * time.Microsecond // the least that the scheduler grants
+	threadEvery = 64                     // rounds between looks at which thread this is
+	keepFree    = 1024                   // session structs kept for reuse
+	trimEvery   = time.Second
 )
 
 type loop struct {
@@ -51,6 +53,8 @@ type loop struct {
 	lastID    uint64
 	lastTrim  time.Duration
 	dialTime  Histogram
+	thread    int32 // that ownThread has seen to
+	rounds    uint32
 	stopping  bool
 	events    [eventBatch]unix.EpollEvent
 	scratch   [scratchSize]byte
@@ -102,7 +106,12 @@ func (l *loop) post(m message) {
 
 // run is the loop. Waiting has three steps, because sleeping and waking cost more than a short look: poll; if nothing
 // is there, let another thread run and poll again; then sleep until an event or the next timer. Measured with small
-// requests, the one yield saves a fifth of the CPU time of each.
+// requests, the one yield saves an eighth of the CPU time of each. A thread that yields waits for as long as its time
+// slice is, so the loop asks for the shortest: with the usual one the yield cost a third more latency at the 99th
+// percentile than sleeping, with this it costs none.
+//
+// The goroutine is not locked to its thread unless it is pinned: a locked one that comes back from a sleep is handed over
+// twice, which costs a third more CPU time per request when there is little to do.
 func (l *loop) run(cpu int) {
 	if cpu >= 0 {
 		runtime.LockOSThread()
@@ -118,6 +127,9 @@ func (l *loop) run(cpu int) {
 			if n = epollPoll(l.epfd, l.events[:]); n == 0 {
 				n = l.sleep()
 			}
+		}
+		if l.rounds++; l.rounds%threadEvery == 0 {
+			l.ownThread()
 		}
 		l.now = l.plane.Now()
 		for i := range l.events[:n] {
@@ -140,6 +152,14 @@ func (l *loop) sleep() int {
 	l.asleep.Store(0)
 	l.slept.Add(int64(l.plane.Now() - asleep))
 	return n
+}
+
+// ownThread gives the thread that the loop finds itself on the time slice that a loop wants. It seldom changes.
+func (l *loop) ownThread() {
+	if id := threadID(); id != l.thread {
+		l.thread = id
+		shortenSlice(timeSlice)
+	}
 }
 
 func (l *loop) fire(s *session) { s.expire(l) }

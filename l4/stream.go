@@ -16,6 +16,7 @@ type socket struct {
 	writable bool   // a write may be taken
 	fin      bool   // the other host will send no more: no further edge announces what is unread
 	failed   bool   // the socket has an error or was reset: reads give what came before it, then the error
+	local    bool   // a unix socket: descriptors sent along stop reads short of what is there
 	urgent   bool   // urgent data stops reads short of what is there: a short read proves nothing
 	primed   bool   // something was written: later small writes need TCP_NODELAY
 	nodelay  bool   // TCP_NODELAY is set, or means nothing here
@@ -89,6 +90,10 @@ func (st *stream) turn(l *loop, src, dst *socket) moved {
 			st.rest(l)
 			return moreLeft
 		}
+		if src.urgent { // splicing stops at the mark for ever
+			st.rest(l)
+			st.full = 0
+		}
 		if st.full >= spliceAfter && st.pipe == nil {
 			if st.pipe = l.pipes.get(l.plane); st.pipe == nil {
 				st.full = 0
@@ -136,7 +141,7 @@ func (st *stream) copy(l *loop, src, dst *socket) {
 	} else {
 		st.full = 0
 		switch {
-		case src.failed || src.urgent: // the error, or what is behind the mark, is still to be read
+		case src.failed || src.urgent || src.local: // there may be more: the error, or what is behind the mark
 		case src.fin: // everything came before the FIN, and the read has emptied the socket: this was the end
 			st.eof = true
 		default:

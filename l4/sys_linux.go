@@ -9,6 +9,7 @@ package l4
 
 import (
 	"syscall"
+	"time"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
@@ -223,6 +224,22 @@ func epollSleep(epfd int32, events []unix.EpollEvent, ms int) int {
 
 func schedYield() {
 	syscall.RawSyscall(unix.SYS_SCHED_YIELD, 0, 0, 0)
+}
+
+func threadID() int32 {
+	id, _, _ := syscall.RawSyscall(unix.SYS_GETTID, 0, 0, 0)
+	return int32(id)
+}
+
+// shortenSlice asks for a time slice of its own for the calling thread (sched_setattr(2), sched_runtime with the ordinary
+// policy: Linux 6.12 and later, without privileges). Elsewhere it changes nothing, and nothing is lost but some latency.
+func shortenSlice(d time.Duration) {
+	attr, err := unix.SchedGetAttr(0, 0)
+	if err != nil || attr.Policy != unix.SCHED_NORMAL {
+		return
+	}
+	attr.Runtime = uint64(d)
+	_ = unix.SchedSetAttr(0, attr, 0)
 }
 
 // pinThread binds the calling thread to one CPU.
