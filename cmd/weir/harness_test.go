@@ -287,7 +287,9 @@ func (w *weir) session(c net.Conn) record {
 
 // loud returns the records at warn and above, but for those of events: servers may go down as they like.
 func (w *weir) loud() []record {
-	return w.all(func(r record) bool { return r.str("event") == "" && (r.severity() == "WARN" || r.severity() == "ERROR") })
+	return w.all(func(r record) bool {
+		return r.str("event") == "" && (r.severity() == "WARN" || r.severity() == "ERROR")
+	})
 }
 
 // write replaces the configuration file at once, as an editor does.
