@@ -1,10 +1,9 @@
 package l4
 
-// One event loop: a goroutine on a thread of its own, with its own epoll descriptor, timing wheel, buffers, pipes and
+// One event loop: a goroutine that is seldom off its thread, with its own epoll descriptor, timing wheel, buffers, pipes and
 // sessions. Nothing outside it touches what it owns; other goroutines leave it messages.
 
 import (
-	"runtime"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -110,16 +109,9 @@ func (l *loop) post(m message) {
 // slice is, so the loop asks for the shortest: with the usual one the yield cost a third more latency at the 99th
 // percentile than sleeping, with this it costs none.
 //
-// The goroutine is not locked to its thread unless it is pinned: a locked one that comes back from a sleep is handed over
-// twice, which costs a third more CPU time per request when there is little to do.
-func (l *loop) run(cpu int) {
-	if cpu >= 0 {
-		runtime.LockOSThread()
-		defer runtime.UnlockOSThread()
-		if err := pinThread(cpu); err != nil {
-			l.plane.log.Warn("cannot pin an event loop", "cpu", cpu, "error", err)
-		}
-	}
+// The goroutine is not locked to its thread: a locked one that comes back from a sleep is handed over twice, which costs
+// a third more CPU time per request when there is little to do.
+func (l *loop) run() {
 	for !l.stopping {
 		n := epollPoll(l.epfd, l.events[:])
 		if n == 0 && len(l.readyList) == 0 {

@@ -15,7 +15,6 @@ import (
 // Options are what a Plane is opened with.
 type Options struct {
 	Loops  int          // event loops; 0 = one per CPU
-	Pin    bool         // bind each loop to a CPU of its own
 	Record func(Record) // called on a loop for every session that its Settings ask to record; must not block. May be nil
 	Log    *slog.Logger // must not block; nil = nothing is logged
 	Origin time.Time    // where the plane's clock starts, so that it can be shared; zero = now
@@ -65,12 +64,8 @@ func Open(o Options) (*Plane, error) {
 		}
 		p.loops = append(p.loops, l)
 	}
-	for i, l := range p.loops {
-		cpu := -1
-		if o.Pin {
-			cpu = i % runtime.NumCPU()
-		}
-		p.done.Go(func() { l.run(cpu) })
+	for _, l := range p.loops {
+		p.done.Go(l.run)
 	}
 	return p, nil
 }

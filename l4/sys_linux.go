@@ -241,10 +241,3 @@ func shortenSlice(d time.Duration) {
 	attr.Runtime = uint64(d)
 	_ = unix.SchedSetAttr(0, attr, 0)
 }
-
-// pinThread binds the calling thread to one CPU.
-func pinThread(cpu int) error {
-	var set unix.CPUSet
-	set.Set(cpu)
-	return unix.SchedSetaffinity(0, &set)
-}

@@ -67,6 +67,7 @@ func run(args []string, stdin io.Reader, stdout, stderr io.Writer) int {
 	weir := flags.String("weir", "bin/weir", "the weir `binary`")
 	listen := flags.String("listen", "127.0.0.1:6380", "where weir listens")
 	script := flags.Bool("script", false, "stop and start servers without asking, then exit")
+	step := flags.Duration("step", 3500*time.Millisecond, "the time between two steps of the script")
 	if flags.Parse(args) != nil {
 		return 1
 	}
@@ -81,7 +82,7 @@ func run(args []string, stdin io.Reader, stdout, stderr io.Writer) int {
 	defer d.stop()
 	commands := lines(stdin)
 	if *script {
-		commands = scripted(ctx)
+		commands = scripted(ctx, *step)
 	} else {
 		d.explain()
 	}
@@ -307,17 +308,17 @@ func lines(in io.Reader) <-chan string {
 }
 
 // scripted plays a failover through both levels and back.
-func scripted(ctx context.Context) <-chan string {
+func scripted(ctx context.Context, step time.Duration) <-chan string {
 	c := make(chan string)
 	go func() {
 		defer close(c)
-		for _, step := range []string{"stop a", "stop b", "start a", "start b", "quit"} {
+		for _, command := range []string{"stop a", "stop b", "start a", "start b", "quit"} {
 			select {
-			case <-time.After(3500 * time.Millisecond):
+			case <-time.After(step):
 			case <-ctx.Done():
 				return
 			}
-			c <- step
+			c <- command
 		}
 	}()
 	return c
