@@ -34,6 +34,7 @@ fuzz:
 # Side by side with HAProxy and nginx; about 15 minutes on an otherwise idle machine.
 bench: packages build
 	go run ./bench $(BENCHFLAGS)
+	go test -run '^$$' -bench Pick -benchtime 20000x ./balance | tee bench/results/picks.txt
 
 clean:
 	rm -rf bin
