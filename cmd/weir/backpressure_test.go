@@ -171,7 +171,7 @@ func TestSlowLine(t *testing.T) {
 // the kernel: nothing that was received for it is thrown away by a timeout.
 func TestSlowReaderIsNotCut(t *testing.T) {
 	t.Parallel()
-	const size = 800_000
+	const size = 1_000_000 // nearly four seconds
 	stay := func(ctx context.Context, c *net.TCPConn) {
 		io.Copy(c, io.LimitReader(nettest.Pattern(6), size))
 		<-ctx.Done()
@@ -182,9 +182,9 @@ func TestSlowReaderIsNotCut(t *testing.T) {
 		limits  string
 		end     nettest.End
 	}{
-		{"after the server's FIN", nettest.Send(6, size), `half_close_timeout = "1s"`, nettest.EOF},
-		{"after the server's reset", nettest.ResetAfter(size, 50*time.Millisecond), `half_close_timeout = "1s"`, nettest.Reset},
-		{"while the server is silent", stay, `client_idle_timeout = "1s"`, ""},
+		{"after the server's FIN", nettest.Send(6, size), `half_close_timeout = "2s"`, nettest.EOF},
+		{"after the server's reset", nettest.ResetAfter(size, 50*time.Millisecond), `half_close_timeout = "2s"`, nettest.Reset},
+		{"while the server is silent", stay, `client_idle_timeout = "2s"`, ""},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()

@@ -183,7 +183,7 @@ func TestReloadWhileSessionsWait(t *testing.T) {
 	for _, w := range waiting {
 		require.Equal(t, "reset", <-w)
 	}
-	require.Equal(t, 1, s.e.Sessions())
+	nettest.Wait(t, 5*time.Second, "the sessions to be over", func() bool { return s.e.Sessions() == 1 })
 }
 
 // A server that a reload adds starts slowly; those that were there before do not.
