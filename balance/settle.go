@@ -205,7 +205,7 @@ func (c *Cluster) fail(s *Server, why string) {
 	}
 	s.record.fail(c.now)
 	if s.record.state == PassiveFailing && s.layers.Passive != PassiveFailing {
-		if s.layers.Passive != PassiveProbation {
+		if s.layers.Passive != PassiveProbation && s.record.maxFails > 1 {
 			why = fmt.Sprintf("%d failures within %v, the last: %s", s.record.maxFails, s.record.timeout, why)
 		}
 		c.watch(s)
