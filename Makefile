@@ -31,7 +31,7 @@ FUZZTIME = 30s
 fuzz:
 	@sh internal/tools/fuzz.sh $(FUZZTIME)
 
-# Side by side with HAProxy and nginx; about 15 minutes on an otherwise idle machine.
+# Side by side with HAProxy and nginx; about half an hour on an otherwise idle machine.
 bench: packages build
 	go run ./bench $(BENCHFLAGS)
 	go test -run '^$$' -bench Pick -benchtime 20000x ./balance | tee bench/results/picks.txt

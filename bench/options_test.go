@@ -11,7 +11,7 @@ import (
 func TestOptions(t *testing.T) {
 	o, err := parseOptions(nil, io.Discard)
 	require.NoError(t, err)
-	require.Len(t, o.rows, len(rows())-2, "all but those about checks")
+	require.Len(t, o.rows, len(rows()))
 	require.Equal(t, []string{direct, "haproxy", "nginx", weirNew}, o.products)
 	require.GreaterOrEqual(t, o.rounds, 5)
 
@@ -64,12 +64,12 @@ func TestJobsAlternate(t *testing.T) {
 	require.Len(t, r.jobs(), 2, "no direct run where it says nothing")
 }
 
-func TestWholeMeasurementStaysUnderAQuarterOfAnHour(t *testing.T) {
+func TestWholeMeasurementStaysUnderHalfAnHour(t *testing.T) {
 	o, err := parseOptions(nil, io.Discard)
 	require.NoError(t, err)
 	r := &runner{options: o}
 	for _, name := range o.products {
 		r.products = append(r.products, product{name: name})
 	}
-	require.Less(t, r.estimate(r.jobs()), 15*time.Minute)
+	require.Less(t, r.estimate(r.jobs()), 30*time.Minute)
 }

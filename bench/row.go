@@ -3,7 +3,6 @@ package main
 import (
 	"context"
 	"fmt"
-	"slices"
 	"strings"
 	"time"
 )
@@ -23,7 +22,6 @@ type row struct {
 	servers  int  // servers in the cluster
 	direct   bool // whether a run without a proxy says anything
 	brief    bool // two thirds of the window are enough
-	apart    bool // measured only when it is asked for by name: it takes long
 
 	drive func(context.Context, *trial) (values, error)
 }
@@ -116,16 +114,15 @@ func rows() []row {
 		return row{kind: redisServer, clients: 50, sessions: n, servers: 1, brief: true, drive: requestsBesideIdle}
 	})
 	add(familyChecks, []int{1000, 10000}, func(n int) row {
-		return row{kind: openServer, servers: n, apart: true, drive: checkServers}
+		return row{kind: openServer, servers: n, drive: checkServers}
 	})
 	return all
 }
 
-// selectRows returns the rows whose name or family is in a comma-separated list; "all" is every row that does not stand
-// apart.
+// selectRows returns the rows whose name or family is in a comma-separated list; "all" is every row.
 func selectRows(list string) ([]row, error) {
 	if list == "all" {
-		return slices.DeleteFunc(rows(), func(r row) bool { return r.apart }), nil
+		return rows(), nil
 	}
 	var chosen []row
 	wanted := map[string]bool{}

@@ -111,6 +111,7 @@ type task struct {
 
 	stale    bool    // what is being run is of no interest any more: the job has changed
 	gone     bool    // the job has been removed
+	doubted  bool    // it is to run again soon, whatever comes out of this run
 	spread   float64 // how much of the next gap may be left out, for spreading new jobs; below 0.1 = the usual jitter
 	shortage int     // runs in a row that this host was too short of something to do
 }

@@ -180,15 +180,24 @@ func (r *Runner) stagger(begin []*task) {
 func (r *Runner) Recheck(cluster, name string) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	now := time.Now()
 	for _, t := range r.servers[server{cluster, name}] {
-		at := t.began.Add(t.job.Spec.Interval / 10)
-		if at.Before(now) {
-			at = now
+		if t.running { // it may have begun before there was a doubt
+			t.doubted = true
+		} else {
+			r.hasten(t)
 		}
-		if t.place >= 0 && at.Before(t.at) && r.schedule.add(t, at) {
-			r.signal()
-		}
+	}
+}
+
+// hasten makes a task that is not running due.
+func (r *Runner) hasten(t *task) {
+	t.doubted = false
+	at := t.began.Add(t.job.Spec.Interval / 10)
+	if now := time.Now(); at.Before(now) {
+		at = now
+	}
+	if t.place >= 0 && at.Before(t.at) && r.schedule.add(t, at) {
+		r.signal()
 	}
 }
 

@@ -1,7 +1,9 @@
 package checks
 
 import (
+	"context"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -188,6 +190,29 @@ func TestRunnerRecheck(t *testing.T) {
 		require.Len(t, w.times("a"), 2, "doubts are not an attack on the server")
 		time.Sleep(1100 * time.Millisecond)
 		require.Len(t, w.times("a"), 3)
+	})
+}
+
+// A doubt that comes up during a run is not answered by that run: it may have begun before.
+func TestRunnerRecheckDuringARun(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var runs atomic.Int32
+		r := NewRunner(Options{})
+		defer r.Close()
+		job := newWard().job("a")
+		job.Spec.Interval = time.Minute
+		job.Monitor = func(context.Context, Target) (Report, error) {
+			runs.Add(1)
+			time.Sleep(500 * time.Millisecond)
+			return Report{}, nil
+		}
+		r.Update([]Job{job})
+		time.Sleep(100 * time.Millisecond)
+		r.Recheck("c", "a")
+		time.Sleep(7 * time.Second)
+		require.EqualValues(t, 2, runs.Load())
+		time.Sleep(40 * time.Second)
+		require.EqualValues(t, 2, runs.Load())
 	})
 }
 

@@ -97,6 +97,9 @@ func (r *Runner) run(t *task) {
 		}
 	default:
 		r.again(t)
+		if t.doubted {
+			r.hasten(t)
+		}
 	}
 }
 

@@ -39,8 +39,9 @@ type Engine struct {
 	cancel  context.CancelFunc
 	work    sync.WaitGroup // goroutines of the engine
 
-	now  atomic.Pointer[state] // what runs; read by anyone
-	cuts cutList
+	now    atomic.Pointer[state]   // what runs; read by anyone
+	cuts   orders[*balance.Server] // whose sessions are to be cut
+	doubts orders[checks.Key]      // servers to be checked at once, by all their checks
 
 	results sync.RWMutex // held for reading while a check's result is taken
 
@@ -72,7 +73,7 @@ func Start(cfg *conf.Config, o Options) (*Engine, error) {
 	e.now.Store(&state{})
 	e.seen.version, e.seen.began = o.Version, time.Now()
 	e.seen.config = status.Config{File: cfg.File, LoadedAt: e.seen.began}
-	e.cuts.wake = make(chan struct{}, 1)
+	e.cuts, e.doubts = newOrders[*balance.Server](), newOrders[checks.Key]()
 	e.renamed = make(chan struct{}, 1)
 	if e.ask == nil {
 		e.ask = systemLookup
@@ -94,6 +95,7 @@ func Start(cfg *conf.Config, o Options) (*Engine, error) {
 	e.work.Go(e.keepTime)
 	e.work.Go(e.resolveAgain)
 	e.work.Go(e.cutDown)
+	e.work.Go(e.recheck)
 	return e, nil
 }
 

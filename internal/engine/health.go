@@ -111,7 +111,7 @@ func (e *Engine) checkState(cluster, server string) checks.State {
 
 // observe takes what the balancing has noticed. It is called on the data plane's loops and does not block.
 func (e *Engine) observe(ev balance.Event) {
-	e.orderCut(ev)
+	e.follow(ev)
 	e.remember(ev)
 	level := slog.LevelInfo
 	if ev.Kind == balance.EventServerDown || ev.Kind == balance.EventClusterEmpty {

@@ -19,11 +19,19 @@ type MariaDB struct {
 	addr string
 	dir  string
 	args []string
+	file string // stands for /etc/hosts; "" = the machine's
 	p    *program
 }
 
 // StartMariaDB installs a database and runs mariadbd with further arguments until the test ends. It takes a few seconds.
 func StartMariaDB(t testing.TB, args ...string) *MariaDB {
+	t.Helper()
+	return StartMariaDBKnowing(t, nil, args...)
+}
+
+// StartMariaDBKnowing is StartMariaDB for a server that looks up the names of its clients and finds these, by address. It
+// counts what goes wrong with a client only if that has a name.
+func StartMariaDBKnowing(t testing.TB, names map[string]string, args ...string) *MariaDB {
 	t.Helper()
 	// A directory with a short name: the path of the server's unix socket is limited to 107 bytes.
 	dir, err := os.MkdirTemp("", "weirdb")
@@ -41,6 +49,16 @@ func StartMariaDB(t testing.TB, args ...string) *MariaDB {
 		"CREATE USER IF NOT EXISTS weir@'%' IDENTIFIED BY 'secret';\nGRANT ALL ON *.* TO weir@'%' WITH GRANT OPTION;\n"), 0o600))
 
 	m := &MariaDB{t: t, addr: Reserve(t), dir: dir, args: args}
+	if names == nil {
+		m.args = append([]string{"--skip-name-resolve"}, args...)
+	} else {
+		var lines strings.Builder
+		for ip, name := range names {
+			lines.WriteString(ip + " " + name + "\n")
+		}
+		m.file = filepath.Join(dir, "hosts")
+		require.NoError(t, os.WriteFile(m.file, []byte(lines.String()), 0o644))
+	}
 	m.Up()
 	return m
 }
@@ -59,10 +77,14 @@ func (m *MariaDB) Up() {
 	args := append([]string{
 		"--no-defaults", "--user=root", "--datadir=" + filepath.Join(m.dir, "data"), "--socket=" + filepath.Join(m.dir, "sock"),
 		"--tmpdir=" + m.dir, "--bind-address=" + host, "--port=" + port, "--pid-file=" + filepath.Join(m.dir, "pid"),
-		"--init-file=" + filepath.Join(m.dir, "init.sql"), "--skip-name-resolve",
+		"--init-file=" + filepath.Join(m.dir, "init.sql"),
 		"--innodb-buffer-pool-size=16M", "--innodb-flush-log-at-trx-commit=0", "--performance-schema=OFF",
 	}, m.args...)
-	m.p = startProgram(m.t, "mariadbd", args...)
+	if m.file == "" {
+		m.p = startProgram(m.t, "mariadbd", args...)
+	} else {
+		m.p = startProgram(m.t, "unshare", append([]string{"--mount", "sh", "-c", `mount --bind "$0" /etc/hosts && exec mariadbd "$@"`, m.file}, args...)...)
+	}
 	// Its own word, not a connection: one that is cut before a login counts as an error of this host.
 	m.p.waitReady(m.t, 60*time.Second, func() bool { return strings.Contains(m.Log(), "ready for connections") })
 }
