@@ -6,6 +6,7 @@ import (
 	"cmp"
 	"fmt"
 	"io"
+	"math"
 	"net/http"
 	"net/url"
 	"slices"
@@ -24,7 +25,7 @@ func statusCommand(r *reach) *cobra.Command {
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if len(args) == 1 {
 				return tell(cmd, r, http.MethodGet, path("v1", "clusters", args[0]), nil, func(w io.Writer, c status.Cluster) {
-					showCluster(w, &c)
+					showCluster(w, &c, math.MaxInt)
 					showLegend(w, []status.Cluster{c})
 				})
 			}
@@ -36,19 +37,8 @@ func statusCommand(r *reach) *cobra.Command {
 func showStatus(w io.Writer, doc status.Document) {
 	fmt.Fprintf(w, "weir %s, pid %d, up %s, %d of %d sessions\n", doc.Version, doc.PID, age(doc.UptimeSeconds), doc.Sessions, doc.MaxSessions)
 	fmt.Fprintln(w, cut(fmt.Sprintf("loaded %s from %s", moment(doc.Config.LoadedAt), doc.Config.File), width))
-	if doc.Stopping {
-		fmt.Fprintln(w, "stopping: no more clients are taken")
-	}
-	if doc.Config.LastError != "" {
-		at := ""
-		if doc.Config.LastErrorAt != nil {
-			at = " at " + moment(*doc.Config.LastErrorAt)
-		}
-		fmt.Fprintf(w, "the last reload was refused%s:\n", at)
-		for _, line := range strings.Split(doc.Config.LastError, "\n") {
-			fmt.Fprintln(w, "  "+line)
-		}
-	}
+	fmt.Fprintln(w)
+	showTroubles(w, doc.Troubles)
 	fmt.Fprintln(w)
 	t := columns("LISTENER", "ADDRESS", "CLUSTER", ">SESSIONS", ">TOTAL", ">UP", ">DOWN")
 	for _, l := range doc.Listeners {
@@ -61,12 +51,49 @@ func showStatus(w io.Writer, doc status.Document) {
 	t.print(w, "")
 	for i := range doc.Clusters {
 		fmt.Fprintln(w)
-		showCluster(w, &doc.Clusters[i])
+		showCluster(w, &doc.Clusters[i], fewServers)
 	}
 	showLegend(w, doc.Clusters)
 }
 
-func showCluster(w io.Writer, c *status.Cluster) {
+// showTroubles writes what is wrong, each thing in a line and its reason in another.
+func showTroubles(w io.Writer, troubles []status.Trouble) {
+	k := inkFor(w)
+	if len(troubles) == 0 {
+		fmt.Fprintln(w, k.severity("", "all is well"))
+	}
+	for _, t := range troubles {
+		text := strings.ToUpper(t.Severity) + "  "
+		if t.Cluster != "" {
+			text += t.Cluster + ": "
+		}
+		text += t.Text
+		since := ""
+		if t.Since != nil {
+			since = " since " + moment(*t.Since)
+		}
+		fmt.Fprintln(w, k.severity(t.Severity, cut(text, width-len(since))+since))
+		most := width
+		if t.Cluster == "" {
+			most = mistakeWidth
+		}
+		for line := range strings.SplitSeq(t.Reason, "\n") {
+			if line != "" {
+				fmt.Fprintln(w, cut("  "+line, most))
+			}
+		}
+	}
+}
+
+// mistakeWidth bounds a line about a mistake in the file: its place is worth more than one line of a terminal.
+const mistakeWidth = 4 * width
+
+// fewServers is how many servers a cluster may have of which weir status shows all: of larger ones it shows those that
+// are not up.
+const fewServers = 16
+
+// showCluster writes a cluster's table. If it has more servers than most, those that are up are counted and left out.
+func showCluster(w io.Writer, c *status.Cluster, most int) {
 	head := []string{c.Balance}
 	switch {
 	case c.Level == "":
@@ -87,7 +114,12 @@ func showCluster(w io.Writer, c *status.Cluster) {
 		head = append(head, "described at run time")
 	}
 	fmt.Fprintln(w, cut(c.Name+": "+strings.Join(head, ", "), width))
+	servers := 0
+	for i := range c.Levels {
+		servers += len(c.Levels[i].Servers)
+	}
 	t := columns("LEVEL", "!", "SERVER", "STATE", ">WEIGHT", ">SESSIONS", "REASON")
+	t.paint[3] = inkFor(w).state
 	for _, l := range c.Levels {
 		name := l.Name
 		if l.InUse {
@@ -96,10 +128,19 @@ func showCluster(w io.Writer, c *status.Cluster) {
 		if len(l.Servers) == 0 {
 			t.row(name, "", "(none)", "", "", "", "")
 		}
+		up, sessions := 0, 0
 		for i := range l.Servers {
 			s := &l.Servers[i]
+			if servers > most && s.State == "up" {
+				up++
+				sessions += s.Sessions
+				continue
+			}
 			t.row(name, marks(s), s.Name, s.State, s.Weight, s.Sessions, s.Reason)
 			name = ""
+		}
+		if up > 0 {
+			t.row(name, "", fmt.Sprintf("(%d of %d)", up, len(l.Servers)), "up", "", sessions, "weir status "+c.Name+" shows them")
 		}
 	}
 	t.print(w, "  ")

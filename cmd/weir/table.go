@@ -5,6 +5,7 @@ import (
 	"io"
 	"strings"
 	"time"
+	"unicode"
 	"unicode/utf8"
 )
 
@@ -14,14 +15,15 @@ const width = 80
 // table is rows of text under a head. Cells that hold numbers stand on the right.
 type table struct {
 	head  []string
-	right map[int]bool // columns of numbers
-	whole map[int]bool // columns that are never cut, such as what other commands take
+	right map[int]bool                // columns of numbers
+	whole map[int]bool                // columns that are never cut, such as what other commands take
+	paint map[int]func(string) string // columns in colours
 	rows  [][]string
 }
 
 // columns makes a table. A column with a > before its head holds numbers, one with a ! is never cut.
 func columns(heads ...string) *table {
-	t := &table{right: map[int]bool{}, whole: map[int]bool{}}
+	t := &table{right: map[int]bool{}, whole: map[int]bool{}, paint: map[int]func(string) string{}}
 	for i, h := range heads {
 		for strings.HasPrefix(h, ">") || strings.HasPrefix(h, "!") {
 			t.right[i] = t.right[i] || h[0] == '>'
@@ -36,7 +38,7 @@ func columns(heads ...string) *table {
 func (t *table) row(cells ...any) {
 	row := make([]string, len(cells))
 	for i, c := range cells {
-		row[i] = fmt.Sprint(c)
+		row[i] = plain(fmt.Sprint(c))
 	}
 	t.rows = append(t.rows, row)
 }
@@ -77,7 +79,7 @@ func (t *table) print(w io.Writer, margin string) {
 		}
 		widths[widest]--
 	}
-	for _, row := range all {
+	for n, row := range all {
 		var line strings.Builder
 		line.WriteString(margin)
 		for i, c := range row {
@@ -94,14 +96,28 @@ func (t *table) print(w io.Writer, margin string) {
 			} else {
 				c += pad
 			}
+			if p := t.paint[i]; p != nil && n > 0 {
+				c = p(c)
+			}
 			line.WriteString(c)
 		}
 		fmt.Fprintln(w, strings.TrimRight(line.String(), " "))
 	}
 }
 
-// cut shortens a text to so many characters.
+// plain is a text that a terminal only shows: servers and agents have a say in reasons.
+func plain(s string) string {
+	return strings.Map(func(r rune) rune {
+		if unicode.IsPrint(r) {
+			return r
+		}
+		return '·'
+	}, s)
+}
+
+// cut shortens a text to so many characters, and makes it plain.
 func cut(s string, most int) string {
+	s = plain(s)
 	if utf8.RuneCountInString(s) <= most {
 		return s
 	}

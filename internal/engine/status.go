@@ -52,10 +52,10 @@ func (o *observed) leave() {
 }
 
 // Status is everything there is to see. It is a copy.
-func (e *Engine) Status() status.Document {
+func (e *Engine) Status() (doc status.Document) {
 	running := e.now.Load()
 	clock := e.clock()
-	doc := status.Document{
+	doc = status.Document{
 		Version: e.seen.version, PID: os.Getpid(), StartedAt: e.seen.began, UptimeSeconds: time.Since(e.seen.began).Seconds(),
 		Stopping: e.seen.stopping.Load(), Sessions: e.plane.Sessions(), MaxSessions: int(e.seen.limit.Load()),
 		Listeners: []status.Listener{}, Clusters: []status.Cluster{},
@@ -63,6 +63,7 @@ func (e *Engine) Status() status.Document {
 	e.seen.mu.Lock()
 	doc.Config = e.seen.config
 	e.seen.mu.Unlock()
+	defer doc.Judge()
 	if running.cfg == nil {
 		return doc
 	}

@@ -12,6 +12,8 @@ type Document struct {
 	Sessions      int       `json:"sessions"`
 	MaxSessions   int       `json:"max_sessions"` // the limit in force
 
+	Troubles []Trouble `json:"troubles"` // what is wrong, worst first
+
 	Config    Config     `json:"config"`
 	Listeners []Listener `json:"listeners"`
 	Clusters  []Cluster  `json:"clusters"`

@@ -1,0 +1,154 @@
+package status
+
+// What is wrong, worst first: the same words for the API, the dashboard and the command line.
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+)
+
+// How bad a Trouble is.
+const (
+	Critical = "critical" // clients are turned away, or nearly so
+	Warning  = "warning"  // clients are served, with less than there should be
+	Note     = "note"     // somebody wanted it so
+)
+
+// Trouble is one thing that an operator should know of.
+type Trouble struct {
+	Severity string     `json:"severity"` // critical, warning or note
+	Cluster  string     `json:"cluster,omitempty"`
+	Servers  []string   `json:"servers,omitempty"` // the first of those concerned
+	Text     string     `json:"text"`
+	Reason   string     `json:"reason,omitempty"` // of the first server, or of a refused reload
+	Since    *time.Time `json:"since,omitempty"`
+}
+
+// namesShown is how many servers a trouble names.
+const namesShown = 3
+
+// Judge fills in Troubles from all the rest, worst first. There are a few for each cluster, however many servers it has.
+func (d *Document) Judge() {
+	list := []Trouble{}
+	if d.Stopping {
+		list = append(list, Trouble{Severity: Critical, Text: "weir stops: no more clients are taken"})
+	}
+	switch {
+	case d.MaxSessions > 0 && d.Sessions >= d.MaxSessions:
+		list = append(list, Trouble{Severity: Critical, Text: fmt.Sprintf("all %d sessions are taken: clients are turned away", d.MaxSessions)})
+	case d.MaxSessions > 0 && d.Sessions >= d.MaxSessions/10*9:
+		list = append(list, Trouble{Severity: Warning, Text: fmt.Sprintf("%d of %d sessions are taken", d.Sessions, d.MaxSessions)})
+	}
+	if d.Config.LastError != "" {
+		list = append(list, Trouble{Severity: Warning, Text: "the last reload was refused: the configuration before it is in force",
+			Reason: d.Config.LastError, Since: d.Config.LastErrorAt})
+	}
+	used := make(map[string]bool)
+	for _, l := range d.Listeners {
+		used[l.Cluster] = true
+	}
+	for i := range d.Clusters {
+		list = append(list, d.Clusters[i].troubles(used[d.Clusters[i].Name])...)
+	}
+	rank := map[string]int{Critical: 0, Warning: 1, Note: 2}
+	slices.SortStableFunc(list, func(a, b Trouble) int { return rank[a.Severity] - rank[b.Severity] })
+	d.Troubles = list
+}
+
+// troubles of a cluster; used tells whether a listener leads to it.
+func (c *Cluster) troubles(used bool) []Trouble {
+	var list []Trouble
+	tell := func(severity, text string) {
+		list = append(list, Trouble{Severity: severity, Cluster: c.Name, Text: text})
+	}
+	worst := Critical
+	if !used {
+		worst = Warning // there is nobody to turn away
+	}
+	servers := 0
+	for i := range c.Levels {
+		servers += len(c.Levels[i].Servers)
+	}
+	switch {
+	case servers == 0:
+		tell(worst, "there are no servers")
+	case c.Level == "":
+		tell(worst, "no server can serve")
+	case c.Empty:
+		tell(worst, "no server is healthy: the last ones are kept in service")
+	}
+	if c.Queue > 0 {
+		tell(Warning, fmt.Sprintf("sessions wait for room: %d", c.Queue))
+	}
+	for i := range c.Levels {
+		if l := &c.Levels[i]; l.InUse && l.Eligible < l.MinUp {
+			tell(Warning, fmt.Sprintf("level %s serves with %d of the %d servers that it should have", l.Name, l.Eligible, l.MinUp))
+		}
+	}
+	switch first := c.firstLevel(); {
+	case c.Held:
+		tell(Warning, fmt.Sprintf("level %s stays in use until a failback is asked for", c.Level))
+	case c.Level != "" && first != c.Level:
+		tell(Warning, fmt.Sprintf("level %s serves instead of %s", c.Level, first))
+	}
+	return append(list, c.outOfService()...)
+}
+
+// firstLevel is the level that would serve if all were well: the first with servers.
+func (c *Cluster) firstLevel() string {
+	for i := range c.Levels {
+		if len(c.Levels[i].Servers) > 0 {
+			return c.Levels[i].Name
+		}
+	}
+	return ""
+}
+
+// outOfService is a trouble for each state but up that servers are in.
+func (c *Cluster) outOfService() []Trouble {
+	of := make(map[string]*Trouble)
+	count := make(map[string]int)
+	seen := make(map[string]bool)
+	for i := range c.Levels {
+		for j := range c.Levels[i].Servers {
+			s := &c.Levels[i].Servers[j]
+			if s.State == "up" || seen[s.Name] {
+				continue
+			}
+			seen[s.Name] = true
+			count[s.State]++
+			t := of[s.State]
+			if t == nil {
+				since := s.Since
+				t = &Trouble{Cluster: c.Name, Reason: s.Reason, Since: &since}
+				of[s.State] = t
+			}
+			if s.Since.Before(*t.Since) {
+				*t.Since = s.Since
+			}
+			if len(t.Servers) < namesShown {
+				t.Servers = append(t.Servers, s.Name)
+			}
+		}
+	}
+	var list []Trouble
+	for _, state := range []string{"down", "unstable", "failing", "unresolved", "probation", "maint", "drain"} {
+		t := of[state]
+		if t == nil {
+			continue
+		}
+		t.Severity = Warning
+		if state == "maint" || state == "drain" {
+			t.Severity = Note
+		}
+		names := strings.Join(t.Servers, ", ")
+		if more := count[state] - len(t.Servers); more > 0 {
+			names += fmt.Sprintf(" and %d more", more)
+		}
+		t.Text = names + ": " + state
+		list = append(list, *t)
+	}
+	return list
+}

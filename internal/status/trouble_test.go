@@ -1,0 +1,82 @@
+package status
+
+import (
+	"fmt"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+)
+
+// doc is a document of one listener and one cluster c, whose levels 1, 2 … have servers with these states, named a, b, …
+func doc(inUse string, levels ...[]string) *Document {
+	d := &Document{MaxSessions: 100, Listeners: []Listener{{Name: "l", Cluster: "c"}}, Clusters: []Cluster{{Name: "c", Level: inUse}}}
+	letter := 'a'
+	for i, states := range levels {
+		l := Level{Name: fmt.Sprint(i + 1), MinUp: 1}
+		l.InUse = l.Name == inUse
+		for _, state := range states {
+			l.Servers = append(l.Servers, Server{Name: string(letter), State: state, Reason: "because of " + string(letter), Since: time.Unix(int64(letter), 0)})
+			if state == "up" {
+				l.Eligible++
+			}
+			letter++
+		}
+		d.Clusters[0].Levels = append(d.Clusters[0].Levels, l)
+	}
+	return d
+}
+
+func TestTroubles(t *testing.T) {
+	at := time.Unix(5, 0)
+	for name, test := range map[string]struct {
+		doc    *Document
+		change func(*Document)
+		want   []string
+	}{
+		"all is well":       {doc: doc("1", []string{"up", "up"}, []string{"up"})},
+		"one of many":       {doc: doc("1", []string{"up", "down"}), want: []string{"warning c: b: down (because of b)"}},
+		"counted, not told": {doc: doc("1", []string{"up", "down", "down", "down", "down", "down"}), want: []string{"warning c: b, c, d and 2 more: down (because of b)"}},
+		"a fallback": {doc: doc("2", []string{"down"}, []string{"up"}), want: []string{
+			"warning c: level 2 serves instead of 1", "warning c: a: down (because of a)"}},
+		"an outage, before all else": {doc: doc("", []string{"maint", "down"}), want: []string{
+			"critical c: no server can serve", "warning c: b: down (because of b)", "note c: a: maint (because of a)"}},
+		"an outage of nobody":          {doc: doc("", []string{"down"}), change: func(d *Document) { d.Listeners = nil }, want: []string{"warning c: no server can serve", "warning c: a: down (because of a)"}},
+		"protection":                   {doc: doc("1", []string{"unstable"}), change: func(d *Document) { d.Clusters[0].Empty = true; d.Clusters[0].Levels[0].Eligible = 1 }, want: []string{"critical c: no server is healthy: the last ones are kept in service", "warning c: a: unstable (because of a)"}},
+		"an empty first level":         {doc: doc("2", nil, []string{"up"})},
+		"no servers":                   {doc: doc("", nil), want: []string{"critical c: there are no servers"}},
+		"held":                         {doc: doc("2", []string{"up"}, []string{"up"}), change: func(d *Document) { d.Clusters[0].Held = true }, want: []string{"warning c: level 2 stays in use until a failback is asked for"}},
+		"less than there should be":    {doc: doc("1", []string{"up", "drain"}), change: func(d *Document) { d.Clusters[0].Levels[0].MinUp = 2 }, want: []string{"warning c: level 1 serves with 1 of the 2 servers that it should have", "note c: b: drain (because of b)"}},
+		"a queue":                      {doc: doc("1", []string{"up"}), change: func(d *Document) { d.Clusters[0].Queue = 7 }, want: []string{"warning c: sessions wait for room: 7"}},
+		"stopping":                     {doc: doc("1", []string{"up"}), change: func(d *Document) { d.Stopping = true }, want: []string{"critical weir stops: no more clients are taken"}},
+		"full":                         {doc: doc("1", []string{"up"}), change: func(d *Document) { d.Sessions = 100 }, want: []string{"critical all 100 sessions are taken: clients are turned away"}},
+		"nearly full":                  {doc: doc("1", []string{"up"}), change: func(d *Document) { d.Sessions = 95 }, want: []string{"warning 95 of 100 sessions are taken"}},
+		"a refused reload":             {doc: doc("1", []string{"up"}), change: func(d *Document) { d.Config.LastError, d.Config.LastErrorAt = "f:1: no", &at }, want: []string{"warning the last reload was refused: the configuration before it is in force (f:1: no)"}},
+		"one server in several levels": {doc: doc("1", []string{"up", "down"}, []string{"up"}), change: func(d *Document) { d.Clusters[0].Levels[1].Servers[0] = d.Clusters[0].Levels[0].Servers[1] }, want: []string{"warning c: b: down (because of b)"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			if test.change != nil {
+				test.change(test.doc)
+			}
+			test.doc.Judge()
+			require.NotNil(t, test.doc.Troubles, "an array in JSON")
+			var got []string
+			for _, x := range test.doc.Troubles {
+				text := x.Severity + " "
+				if x.Cluster != "" {
+					text += x.Cluster + ": "
+				}
+				text += x.Text
+				if x.Reason != "" {
+					text += " (" + x.Reason + ")"
+				}
+				got = append(got, text)
+			}
+			require.Equal(t, test.want, got)
+		})
+	}
+	d := doc("1", []string{"up", "down", "down"})
+	d.Clusters[0].Levels[0].Servers[2].Since = at
+	d.Judge()
+	require.Equal(t, at, *d.Troubles[0].Since, "the earliest")
+}
