@@ -19,7 +19,8 @@ var allowed = map[string][]string{
 	"cmd/weir":         {"admin", "agentcheck", "conf", "internal/engine", "internal/status"},
 	"cmd/demo":         {},
 	"admin":            {"conf", "internal/status"},
-	"internal/engine":  {"agentcheck", "balance", "checks", "conf", "internal/status", "l4"},
+	"internal/engine":  {"agentcheck", "balance", "checks", "conf", "internal/hooks", "internal/status", "l4"},
+	"internal/hooks":   {"conf", "internal/status"},
 	"internal/status":  {},
 	"internal/nettest": {},
 	"l4":               {"balance", "conf"},
@@ -34,8 +35,8 @@ var allowed = map[string][]string{
 var reserved = map[string][]string{
 	"unsafe":                {"l4"},
 	"golang.org/x/sys/unix": {"l4", "internal/nettest"},
-	// cmd names signals; admin, checks and bench name errors, and the latter two kill what they started.
-	"syscall": {"l4", "cmd/weir", "cmd/demo", "checks", "bench", "admin", "internal/nettest"},
+	// cmd names signals; admin, checks and bench name errors; checks, bench and hooks kill what they started.
+	"syscall": {"l4", "cmd/weir", "cmd/demo", "checks", "bench", "admin", "internal/hooks", "internal/nettest"},
 	"github.com/prometheus/client_golang/prometheus": {"admin"},
 	"github.com/alicebob/miniredis/v2":               {"cmd/demo"},
 }

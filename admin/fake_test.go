@@ -49,7 +49,7 @@ func (f *fake) Status() status.Document {
 	server := status.Server{Name: "a", Address: "10.0.0.1:1", State: "up", Layers: []status.Layer{}}
 	return status.Document{Version: "test", Clusters: []status.Cluster{{
 		Name: "c", Level: "one", Levels: []status.Level{{Name: "one", InUse: true, Servers: []status.Server{server}}},
-	}}, Listeners: []status.Listener{{Name: "l", Address: "10.0.0.1:2", Protocol: "tcp", Cluster: "c"}}}
+	}}, Listeners: []status.Listener{{Name: "l", Address: "10.0.0.1:2", Protocol: "tcp", Cluster: "c"}}, Hooks: []status.Hook{{Name: "h", Kind: "exec"}}}
 }
 
 func (f *fake) Totals() status.Totals {

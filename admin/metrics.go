@@ -77,7 +77,10 @@ func metrics() []metric {
 		{"weir_check_seconds", "cluster, server, check", "How long checks took, a histogram."},
 
 		{"weir_events_total", "", "Events told."},
-		{"weir_events_dropped_total", "", "Events that a client of the stream was too slow for."},
+		{"weir_events_delivered_total", "hook", "Events that a hook took."},
+		{"weir_events_dropped_total", "hook", "Events that a hook missed: it failed, or was too slow."},
+		{"weir_events_queued", "hook", "Events that a hook has not been told of yet."},
+		{"weir_event_stream_dropped_total", "", "Events that a client of the stream was too slow for."},
 		{"weir_session_records_dropped_total", "", "Session records that the log had no room for."},
 
 		{"weir_loop_busy_seconds_total", "loop", "Time that an event loop has worked."},
@@ -121,7 +124,13 @@ func (c *collector) Collect(out chan<- prometheus.Metric) {
 	p.put("weir_sessions_limit", float64(t.MaxSessions))
 	p.put("weir_sessions_refused_total", float64(t.Refused), "max_sessions")
 	p.put("weir_events_total", float64(t.Events))
-	p.put("weir_events_dropped_total", float64(c.missed()))
+	p.put("weir_event_stream_dropped_total", float64(c.missed()))
+	for i := range t.Hooks {
+		h := &t.Hooks[i]
+		p.put("weir_events_delivered_total", float64(h.Delivered), h.Name)
+		p.put("weir_events_dropped_total", float64(h.Dropped), h.Name)
+		p.put("weir_events_queued", float64(h.Queued), h.Name)
+	}
 	p.put("weir_session_records_dropped_total", float64(t.RecordsLost))
 	p.put("weir_pipes", float64(t.Pipes))
 	p.put("weir_descriptors", float64(t.Descriptors))

@@ -17,6 +17,7 @@ func allAddresses(port uint16) netip.AddrPort {
 func (d *decoder) bind(all *draft) {
 	clusters := d.nameClusters(all)
 	d.nameListeners(all)
+	d.nameHooks(all)
 	d.expand(all)
 	used := make(map[string]bool)
 	for i := range all.listeners {

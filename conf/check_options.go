@@ -84,21 +84,27 @@ func commandKey() key[checkDraft] {
 		name: "command", form: "list of strings", words: []string{"program", "script", "exec"},
 		doc: "the program and its arguments; no shell is involved.",
 		decode: func(d *decoder, n *node, c *checkDraft) {
-			if n.kind != nodeList || len(n.items) == 0 {
-				d.fault(n, "want a program and its arguments such as [\"/usr/bin/check\", \"-q\"], got %s", n.got())
-				return
-			}
-			for i, e := range n.items {
-				if s, ok := read(d, e, plainText()); ok {
-					if i == 0 && s == "" {
-						d.fault(e, "an empty program")
-					}
-					c.Command = append(c.Command, s)
-				}
-			}
+			c.Command = decodeCommand(d, n, "/usr/bin/check")
 		},
 		show: func(c *checkDraft) string { return fmt.Sprintf("%q", c.Command) },
 	}
+}
+
+// decodeCommand is a program and its arguments; nil if it is none.
+func decodeCommand(d *decoder, n *node, example string) (command []string) {
+	if n.kind != nodeList || len(n.items) == 0 {
+		d.fault(n, "want a program and its arguments such as [%q, \"-q\"], got %s", example, n.got())
+		return nil
+	}
+	for i, e := range n.items {
+		if s, ok := read(d, e, plainText()); ok {
+			if i == 0 && s == "" {
+				d.fault(e, "an empty program")
+			}
+			command = append(command, s)
+		}
+	}
+	return command
 }
 
 // finishOptions checks what the options in the table n mean together and for the check's type.

@@ -24,6 +24,7 @@ func Diff(running, wanted *Config) Plan {
 	}
 	w.clusters(running, wanted)
 	w.listeners(running, wanted)
+	w.hooks(running, wanted)
 	w.steps = append(w.steps, w.removals...)
 	return Plan{Steps: w.steps}
 }

@@ -55,6 +55,7 @@ type draft struct {
 	admin     adminDraft
 	listeners []listenerDraft
 	clusters  []clusterDraft
+	hooks     []hookDraft
 	include   []*node          // patterns
 	single    map[string]*node // the keys of [runtime], [log] and [admin] that some file has set
 }
@@ -86,6 +87,7 @@ func rootKeys() []key[draft] {
 			words:  []string{"clusters"},
 			decode: decodeClusters,
 		},
+		tables("event", "Who is told what happens: programs and URLs.", decodeHook).called("events", "hook", "hooks", "notify", "webhook"),
 	}
 }
 
@@ -197,6 +199,9 @@ func (all *draft) config() *Config {
 	}
 	for _, k := range all.clusters {
 		c.Clusters = append(c.Clusters, k.Cluster)
+	}
+	for _, h := range all.hooks {
+		c.Hooks = append(c.Hooks, h.Hook)
 	}
 	return c
 }

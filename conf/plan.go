@@ -34,6 +34,7 @@ const (
 	ObjectCluster  Object = "cluster"
 	ObjectServer   Object = "server"
 	ObjectCheck    Object = "check"
+	ObjectEvent    Object = "event" // a hook
 )
 
 // PlanStep is one action of a plan. The servers and checks of a cluster that is added or removed as a whole have no steps of
@@ -42,7 +43,7 @@ type PlanStep struct {
 	Kind    Kind
 	Object  Object
 	Cluster string   // of a cluster, server or check
-	Name    string   // of a listener (the wanted one's, unless it is removed), cluster or server; the id of a check
+	Name    string   // of a listener (the wanted one's, unless it is removed), cluster, server or event hook; the id of a check
 	Details []Detail // of a change: at least one
 	Note    string   // of an addition or a removal: what it is
 
@@ -94,7 +95,7 @@ func (s PlanStep) String() string {
 	switch s.Object {
 	case ObjectServer, ObjectCheck:
 		fmt.Fprintf(&b, " %s/%s", s.Cluster, s.Name)
-	case ObjectListener, ObjectCluster:
+	case ObjectListener, ObjectCluster, ObjectEvent:
 		b.WriteString(" " + s.Name)
 	}
 	if len(s.Addresses) > 0 {

@@ -143,11 +143,12 @@ type schema struct {
 	server   []key[Server]
 	check    []key[checkDraft]
 	step     []key[Step]
+	event    []key[hookDraft]
 }
 
 func newSchema() schema {
 	return schema{
 		root: rootKeys(), runtime: runtimeKeys(), log: logKeys(), admin: adminKeys(), listener: listenerKeys(), cluster: clusterKeys(),
-		level: levelKeys(), server: serverKeys(), check: checkKeys(), step: stepKeys(),
+		level: levelKeys(), server: serverKeys(), check: checkKeys(), step: stepKeys(), event: hookKeys(),
 	}
 }

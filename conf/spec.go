@@ -14,6 +14,7 @@ type Config struct {
 	Admin     Admin
 	Listeners []Listener // in file order; at least one
 	Clusters  []Cluster  // in file order
+	Hooks     []Hook     // in file order; whom events are told
 	Warnings  []Mistake  // odd but usable, such as a cluster that no listener uses
 }
 
@@ -37,6 +38,15 @@ type Admin struct {
 	Listen    []Endpoint // unix sockets and TCP addresses, never host names; empty = nowhere
 	Asked     bool       // the file has an [admin] table: what cannot be had is an error
 	TokenFile string     // "" = no token
+}
+
+// Hook is told of events, by a program that is run for each or by a request. Exactly one of Exec and URL is set.
+type Hook struct {
+	Name    string        // unique; never empty
+	On      []string      // some of EventKinds; empty = all
+	Exec    []string      // the program and its arguments
+	URL     string        // http or https; it may hold a secret
+	Timeout time.Duration // > 0
 }
 
 // Endpoint is a place to listen at or to dial: a TCP or UDP address, a host name with a port, or a unix socket.

@@ -53,7 +53,20 @@ func showStatus(w io.Writer, doc status.Document) {
 		fmt.Fprintln(w)
 		showCluster(w, &doc.Clusters[i], fewServers)
 	}
+	showHooks(w, doc.Hooks)
 	showLegend(w, doc.Clusters)
+}
+
+func showHooks(w io.Writer, hooks []status.Hook) {
+	if len(hooks) == 0 {
+		return
+	}
+	fmt.Fprintln(w)
+	t := columns("EVENT HOOK", "KIND", ">QUEUED", ">DELIVERED", ">DROPPED", "LAST ERROR")
+	for _, h := range hooks {
+		t.row(h.Name, h.Kind, h.Queued, h.Delivered, h.Dropped, h.LastError)
+	}
+	t.print(w, "")
 }
 
 // showTroubles writes what is wrong, each thing in a line and its reason in another.

@@ -62,6 +62,9 @@ func (e *Engine) prepare(cfg *conf.Config, known addresses) (*change, error) {
 	if err != nil {
 		return nil, err
 	}
+	if err := checkHooks(cfg); err != nil {
+		return nil, err
+	}
 	specs := map[string]*conf.Cluster{}
 	for i := range cfg.Clusters {
 		c := &cfg.Clusters[i]
@@ -170,6 +173,7 @@ func (e *Engine) commit(ch *change) departed {
 		ln.Start()
 	}
 	e.runner.Update(ch.jobs)
+	e.hooks.Update(ch.next.cfg.Hooks)
 	open := maps.Clone(e.listeners)
 	e.seen.open.Store(&open)
 	limit := e.sessionLimit(ch.next.cfg)

@@ -12,6 +12,7 @@ import (
 	"weir/balance"
 	"weir/checks"
 	"weir/conf"
+	"weir/internal/hooks"
 	"weir/internal/status"
 	"weir/l4"
 )
@@ -33,6 +34,7 @@ type Engine struct {
 	plane   *l4.Plane
 	runner  *checks.Runner
 	records *recorder
+	hooks   *hooks.Set
 	ask     lookup
 	renamed chan struct{} // holds one: the names to resolve, or when, may have changed
 	ctx     context.Context
@@ -80,10 +82,13 @@ func Start(cfg *conf.Config, o Options) (*Engine, error) {
 	}
 	e.ctx, e.cancel = context.WithCancel(context.Background())
 	e.records = newRecorder(o.Sessions)
+	e.hooks = hooks.New(o.Log)
+	e.seen.journal.hooks = e.hooks
 	var err error
 	e.plane, err = l4.Open(l4.Options{Loops: cfg.Runtime.Loops, Record: e.records.put, Log: o.Log})
 	if err != nil {
 		e.cancel()
+		e.hooks.Close()
 		e.records.close()
 		return nil, err
 	}
@@ -161,6 +166,7 @@ func (e *Engine) close() {
 	e.work.Wait()
 	e.seen.leave()
 	e.plane.Close()
+	e.hooks.Close() // after the last event
 	e.records.close()
 }
 

@@ -9,6 +9,7 @@ import (
 
 	"weir/checks"
 	"weir/conf"
+	"weir/internal/hooks"
 )
 
 // monitors are those of a configuration, by check.
@@ -18,7 +19,18 @@ type monitors map[*conf.Check]checks.Monitor
 // the programs that checks run. The error tells all that is missing. It opens no socket.
 func Check(cfg *conf.Config) error {
 	_, err := monitorsOf(cfg)
-	return err
+	return errors.Join(err, checkHooks(cfg))
+}
+
+// checkHooks tells what is wrong with the programs of hooks.
+func checkHooks(cfg *conf.Config) error {
+	var wrong []error
+	for i := range cfg.Hooks {
+		if err := hooks.Check(&cfg.Hooks[i]); err != nil {
+			wrong = append(wrong, fmt.Errorf("%s: event %s: %w", cfg.File, cfg.Hooks[i].Name, err))
+		}
+	}
+	return errors.Join(wrong...)
 }
 
 func monitorsOf(cfg *conf.Config) (monitors, error) {

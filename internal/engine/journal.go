@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"weir/balance"
+	"weir/internal/hooks"
 	"weir/internal/status"
 )
 
@@ -21,6 +22,7 @@ type journal struct {
 	ring  [journalSize]status.Event
 	last  uint64        // the ID of the newest
 	woken chan struct{} // closed at the next event; nil = nobody waits
+	hooks *hooks.Set    // told of each event, in their order; immutable
 }
 
 func (j *journal) put(ev status.Event) {
@@ -30,6 +32,7 @@ func (j *journal) put(ev status.Event) {
 	j.ring[ev.ID%journalSize] = ev
 	woken := j.woken
 	j.woken = nil
+	j.hooks.Put(ev)
 	j.mu.Unlock()
 	if woken != nil {
 		close(woken)

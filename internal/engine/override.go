@@ -3,6 +3,7 @@ package engine
 // What an operator says about a server, and what becomes of its sessions.
 
 import (
+	"fmt"
 	"weir/balance"
 	"weir/conf"
 	"weir/internal/status"
@@ -50,11 +51,11 @@ func unlessNegative(n int) *int {
 }
 
 // said is what a pointer leads to, or nothing.
-func said[T any](p *T) any {
+func said[T any](p *T) string {
 	if p == nil {
 		return ""
 	}
-	return *p
+	return fmt.Sprint(*p)
 }
 
 // Feedback counts a failure or a success of a server that somebody else has observed.

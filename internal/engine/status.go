@@ -58,7 +58,7 @@ func (e *Engine) Status() (doc status.Document) {
 	doc = status.Document{
 		Version: e.seen.version, PID: os.Getpid(), StartedAt: e.seen.began, UptimeSeconds: time.Since(e.seen.began).Seconds(),
 		Stopping: e.seen.stopping.Load(), Sessions: e.plane.Sessions(), MaxSessions: int(e.seen.limit.Load()),
-		Listeners: []status.Listener{}, Clusters: []status.Cluster{},
+		Listeners: []status.Listener{}, Clusters: []status.Cluster{}, Hooks: e.hooks.Status(),
 	}
 	e.seen.mu.Lock()
 	doc.Config = e.seen.config

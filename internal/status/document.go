@@ -17,6 +17,7 @@ type Document struct {
 	Config    Config     `json:"config"`
 	Listeners []Listener `json:"listeners"`
 	Clusters  []Cluster  `json:"clusters"`
+	Hooks     []Hook     `json:"hooks"` // who is told of events
 }
 
 // Config is the configuration in force and what became of the last attempt to replace it.

@@ -1,0 +1,203 @@
+package conf
+
+import (
+	"errors"
+	"fmt"
+	"net/url"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+)
+
+// The [[event]] tables: who is told what happens.
+
+// EventKinds lists the events that there are.
+func EventKinds() []string {
+	return []string{
+		"server_up", "server_down", "server_state", "level_change", "cluster_empty", "cluster_back", "reload", "reload_failed", "session_refused",
+	}
+}
+
+func hookKeys() []key[hookDraft] {
+	return []key[hookDraft]{
+		scalar("name", orNone(nameText()), "", func(h *hookDraft) *string { return &h.Name },
+			"What the log, `weir status` and the metrics call it; unique.").defaults("the program's or the host's").called("id").identity(),
+		{
+			name: "on", form: "list", usual: "[]", words: []string{"events", "event", "kinds", "when"},
+			doc: "The events that it is for: `" + strings.Join(EventKinds(), "`, `") + "`. Empty = all.",
+			decode: func(d *decoder, n *node, h *hookDraft) {
+				h.On = decodeEventKinds(d, n)
+			},
+			show: func(h *hookDraft) string {
+				if len(h.On) == 0 {
+					return "all"
+				}
+				return strings.Join(h.On, ", ")
+			},
+		},
+		{
+			name: "exec", form: "list of strings", words: []string{"command", "program", "script"},
+			doc: "A program and its arguments, run once for each event; no shell is involved. It gets the event as JSON on standard input and as " +
+				"`WEIR_*` variables, and is killed with what it has started after `timeout`.",
+			decode: func(d *decoder, n *node, h *hookDraft) {
+				h.Exec = decodeCommand(d, n, "/usr/local/bin/notify")
+			},
+			show: func(h *hookDraft) string {
+				if h.Exec == nil {
+					return "none"
+				}
+				return fmt.Sprintf("%q", h.Exec)
+			},
+		},
+		scalar("url", orNone(hookURL()), "", func(h *hookDraft) *string { return &h.URL },
+			"Or an `http` or `https` address that each event is sent to as JSON (POST). A status of 2xx is a success; what is worth it is tried "+
+				"up to four times, at growing intervals.").called("webhook", "post", "http").veiled(),
+		scalar("timeout", duration(10*time.Millisecond, time.Hour, false), "5s", func(h *hookDraft) *time.Duration { return &h.Timeout },
+			"How long the program may run, or one request may take."),
+	}
+}
+
+// hookDraft is a hook together with where it stands.
+type hookDraft struct {
+	Hook
+	node *node
+}
+
+func decodeHook(d *decoder, n *node, into *draft) {
+	h := hookDraft{node: n}
+	decodeTable(d, n, d.schema.event, &h)
+	// What was given and is wrong has been reported; it still counts as given.
+	given := func(name string) *node {
+		if at := n.get(name); at != nil && at.value != "" {
+			return at
+		}
+		return nil
+	}
+	switch program, address := given("exec"), given("url"); {
+	case program != nil && address != nil:
+		d.faultKey(address, "exec and url exclude each other; make two [[event]] tables")
+	case program == nil && address == nil && n.get("exec") == nil:
+		d.absent(n, "exec", "an event hook needs exec or url")
+	}
+	into.hooks = append(into.hooks, h)
+}
+
+func decodeEventKinds(d *decoder, n *node) []string {
+	if n.kind != nodeList {
+		d.fault(n, "want a list of events such as [\"server_down\", \"server_up\"], got %s", n.got())
+		return nil
+	}
+	var kinds []string
+	legal := oneOf(EventKinds(), map[string]string{
+		"down": "server_down", "up": "server_up", "state": "server_state", "level": "level_change", "failover": "level_change",
+		"empty": "cluster_empty", "refused": "session_refused",
+	})
+	for _, e := range n.items {
+		k, ok := read(d, e, legal)
+		switch {
+		case !ok:
+		case slices.Contains(kinds, k):
+			d.fault(e, "%s is listed twice", k)
+		default:
+			kinds = append(kinds, k)
+		}
+	}
+	return kinds
+}
+
+// hookURL is where events are posted to. It may hold a password, so no message shows it.
+func hookURL() kind[string] {
+	const want = "URL such as \"https://alerts.example.com/weir\""
+	k := text(want, func(s string) error {
+		u, err := url.Parse(s)
+		if err != nil || hasBlank(s) || u.Opaque != "" || u.Fragment != "" || u.Scheme != "http" && u.Scheme != "https" || u.Hostname() == "" {
+			return errors.New("want a " + want)
+		}
+		return nil
+	})
+	k.secret = true
+	k.form = want
+	k.show = func(s string) string { return s }
+	return k
+}
+
+// nameHooks checks the names of hooks and gives one to those that have none: the program's, or the host's of the URL.
+func (d *decoder) nameHooks(all *draft) {
+	named := make(map[string]*node)
+	for _, h := range all.hooks {
+		if h.Name == "" {
+			continue
+		}
+		n := h.node.get("name")
+		if old := named[h.Name]; old != nil {
+			d.fault(n, "duplicate name %s of an event hook (%s)", quoteName(h.Name), lines(old, n))
+			continue
+		}
+		named[h.Name] = n
+	}
+	for i := range all.hooks {
+		h := &all.hooks[i]
+		if h.Name != "" {
+			continue
+		}
+		usual := "url"
+		if len(h.Exec) > 0 {
+			usual = filepath.Base(h.Exec[0])
+		} else if u, err := url.Parse(h.URL); err == nil && u.Hostname() != "" {
+			usual = u.Hostname()
+		}
+		usual = strings.Map(func(r rune) rune {
+			if r > 0x7f || !isNameByte(byte(r)) {
+				return '-'
+			}
+			return r
+		}, usual)
+		usual = usual[:min(len(usual), maxName-4)]
+		h.Name = usual
+		for n := 2; named[h.Name] != nil; n++ {
+			h.Name = fmt.Sprintf("%s-%d", usual, n)
+		}
+		named[h.Name] = h.node
+	}
+}
+
+// hooks compares who is told of events.
+func (w *differ) hooks(running, wanted *Config) {
+	old := make(map[string]*Hook)
+	for i := range running.Hooks {
+		old[running.Hooks[i].Name] = &running.Hooks[i]
+	}
+	for i := range wanted.Hooks {
+		b := &wanted.Hooks[i]
+		a := old[b.Name]
+		delete(old, b.Name)
+		if a == nil {
+			w.steps = append(w.steps, PlanStep{Kind: Add, Object: ObjectEvent, Name: b.Name, Note: hookNote(b)})
+			continue
+		}
+		step := PlanStep{Kind: Change, Object: ObjectEvent, Name: b.Name}
+		for _, c := range changes(w.schema.event, hookDraft{Hook: *a}, hookDraft{Hook: *b}) {
+			step.Details = append(step.Details, c.Detail)
+		}
+		if len(step.Details) > 0 {
+			w.steps = append(w.steps, step)
+		}
+	}
+	for i := range running.Hooks {
+		if a := &running.Hooks[i]; old[a.Name] != nil {
+			w.steps = append(w.steps, PlanStep{Kind: Remove, Object: ObjectEvent, Name: a.Name, Note: hookNote(a)})
+		}
+	}
+}
+
+func hookNote(h *Hook) string {
+	how := "url"
+	if h.Exec != nil {
+		how = "exec"
+	}
+	if len(h.On) == 0 {
+		return how + " on all events"
+	}
+	return how + " on " + strings.Join(h.On, ", ")
+}

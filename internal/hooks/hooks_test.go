@@ -1,0 +1,357 @@
+package hooks
+
+import (
+	"encoding/json"
+	"fmt"
+	"io"
+	"log/slog"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"weir/conf"
+	"weir/internal/nettest"
+	"weir/internal/status"
+)
+
+// open makes a set of hooks that is closed with the test.
+func open(t *testing.T, specs ...conf.Hook) *Set {
+	s := New(slog.New(slog.DiscardHandler))
+	s.Update(specs)
+	t.Cleanup(s.Close)
+	return s
+}
+
+// script is a program of shell lines.
+func script(t *testing.T, lines string) []string {
+	path := filepath.Join(t.TempDir(), "hook")
+	require.NoError(t, os.WriteFile(path, []byte(lines), 0o644))
+	return []string{"/bin/sh", path}
+}
+
+func event(kind string, id uint64) status.Event {
+	return status.Event{ID: id, Time: time.Now(), Event: kind, Cluster: "c", Level: "1", Server: "a", From: "up", To: "down", Layer: "checks", Reason: "tcp: refused"}
+}
+
+// settles waits until a hook has nothing left to do, and returns what became of its events.
+func settles(t *testing.T, s *Set) status.Hook {
+	t.Helper()
+	var h status.Hook
+	nettest.Wait(t, 10*time.Second, "the hook to be done", func() bool {
+		h = s.Status()[0]
+		return h.Queued == 0
+	})
+	return h
+}
+
+// host answers posts as a test says, and notes which came.
+type host struct {
+	*httptest.Server
+	mu   sync.Mutex
+	seen []uint64
+}
+
+func newHost(t *testing.T, answer func(n int) int) *host {
+	h := &host{}
+	h.Server = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		var ev status.Event
+		body, _ := io.ReadAll(r.Body)
+		if json.Unmarshal(body, &ev) != nil || r.Method != http.MethodPost || r.Header.Get("Content-Type") != "application/json" {
+			w.WriteHeader(http.StatusTeapot)
+			return
+		}
+		h.mu.Lock()
+		h.seen = append(h.seen, ev.ID)
+		n := len(h.seen)
+		h.mu.Unlock()
+		w.WriteHeader(answer(n))
+	}))
+	t.Cleanup(h.Close)
+	return h
+}
+
+func (h *host) told() []uint64 {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return append([]uint64(nil), h.seen...)
+}
+
+// A program gets the event on its standard input and in its environment, holds no descriptor but its own three, and is
+// told nothing that the service manager meant for weir.
+func TestProgram(t *testing.T) {
+	t.Setenv("NOTIFY_SOCKET", "/run/x")
+	t.Setenv("WEIR_SERVER", "other")
+	out := filepath.Join(t.TempDir(), "out")
+	s := open(t, conf.Hook{Name: "n", Timeout: 10 * time.Second, Exec: append(script(t,
+		`{ cat; env | grep -E '^(WEIR_|NOTIFY)' | sort; for f in /proc/$$/fd/*; do readlink $f; done; echo "$1"; } >`+out+`.new; mv `+out+`.new `+out), "an argument")})
+	ev := event("server_down", 7)
+	ev.Time = time.Date(2026, 1, 31, 12, 0, 0, 5, time.UTC)
+	ev.Level, ev.Reason = "", "said \x00 \"no\"\nwell"
+	s.Put(ev)
+	require.Equal(t, uint64(1), settles(t, s).Delivered)
+	text, err := os.ReadFile(out)
+	require.NoError(t, err)
+	line, rest, _ := strings.Cut(string(text), "\n")
+	var got status.Event
+	require.NoError(t, json.Unmarshal([]byte(line), &got))
+	require.Equal(t, ev, got)
+	for _, want := range []string{
+		"WEIR_EVENT=server_down\n", "WEIR_TIME=2026-01-31T12:00:00.000000005Z\n", "WEIR_CLUSTER=c\n", "WEIR_LEVEL=\n", "WEIR_SERVER=a\n",
+		"WEIR_FROM=up\n", "WEIR_TO=down\n", "WEIR_LAYER=checks\n", "WEIR_REASON=said  \"no\"\n", "an argument\n",
+	} {
+		require.Contains(t, rest, want)
+	}
+	require.NotContains(t, rest, "NOTIFY")
+	require.NotContains(t, rest, "socket:")
+	require.NotContains(t, rest, "eventpoll")
+}
+
+// A hook sees its events in order, those that it is for and no others.
+func TestOrder(t *testing.T) {
+	h := newHost(t, func(int) int { return 204 })
+	s := open(t, conf.Hook{Name: "n", On: []string{"server_up", "server_down"}, URL: h.URL, Timeout: 10 * time.Second})
+	var want []uint64
+	for id := range uint64(60) {
+		kind := []string{"server_up", "server_down", "reload"}[id%3]
+		s.Put(event(kind, id))
+		if kind != "reload" {
+			want = append(want, id)
+		}
+	}
+	require.Equal(t, uint64(40), settles(t, s).Delivered)
+	require.Equal(t, want, h.told())
+}
+
+// A request that fails is sent again until it is taken, and the next event waits for that.
+func TestRetry(t *testing.T) {
+	t.Parallel()
+	h := newHost(t, func(n int) int {
+		if n <= 2 {
+			return 503
+		}
+		return 200
+	})
+	s := open(t, conf.Hook{Name: "n", URL: h.URL, Timeout: 10 * time.Second})
+	s.Put(event("server_down", 1))
+	s.Put(event("server_up", 2))
+	got := settles(t, s)
+	require.Equal(t, []uint64{1, 1, 1, 2}, h.told())
+	require.Equal(t, uint64(2), got.Delivered)
+	require.Zero(t, got.Dropped)
+}
+
+// What no further try can help is given up at once; so is what has been tried often enough. Neither tells the URL.
+func TestGivenUp(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct {
+		answer int
+		tries  int
+	}{"not found": {404, 1}, "redirect": {302, 1}, "broken": {500, tries}, "too many requests": {429, tries}} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			h := newHost(t, func(int) int { return c.answer })
+			s := open(t, conf.Hook{Name: "n", URL: h.URL + "/secret", Timeout: 10 * time.Second})
+			s.Put(event("server_down", 1))
+			got := settles(t, s)
+			require.Len(t, h.told(), c.tries)
+			require.Equal(t, uint64(1), got.Dropped)
+			require.Contains(t, got.LastError, fmt.Sprintf("want status 2xx, got %d", c.answer))
+			require.NotContains(t, got.LastError, "secret")
+		})
+	}
+}
+
+// A host that is not there, or never answers, costs the event and nothing else.
+func TestDeafHost(t *testing.T) {
+	t.Parallel()
+	silent := nettest.Start(t, nettest.Silent)
+	s := open(t, conf.Hook{Name: "n", URL: "http://user:geheim@" + silent.Addr() + "/x", Timeout: 20 * time.Millisecond})
+	s.Put(event("server_down", 1))
+	got := settles(t, s)
+	require.Equal(t, uint64(1), got.Dropped)
+	require.Equal(t, "no answer within 20ms", got.LastError)
+	require.NotNil(t, got.LastErrorAt)
+}
+
+// A program that fails has had its chance; its exit code and first words are told.
+func TestFailingProgram(t *testing.T) {
+	out := filepath.Join(t.TempDir(), "out")
+	s := open(t, conf.Hook{Name: "n", Exec: script(t, "echo x >>"+out+"; echo; echo 'no such pager' >&2; exit 3"), Timeout: 10 * time.Second})
+	s.Put(event("server_down", 1))
+	got := settles(t, s)
+	require.Equal(t, uint64(1), got.Dropped)
+	require.Equal(t, `exit status 3: "no such pager"`, got.LastError)
+	text, err := os.ReadFile(out)
+	require.NoError(t, err)
+	require.Equal(t, "x\n", string(text))
+}
+
+// alive tells whether a process runs. One that has ended and was not waited for does not.
+func alive(pid int) bool {
+	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+	return err == nil && !strings.Contains(string(text), ") Z ")
+}
+
+// started reads the process ids that a script has written to a file, one a line.
+func started(t *testing.T, path string, n int) []int {
+	t.Helper()
+	var pids []int
+	nettest.Wait(t, 10*time.Second, "the program to start", func() bool {
+		text, _ := os.ReadFile(path)
+		words := strings.Fields(string(text))
+		pids = pids[:0]
+		for _, w := range words {
+			pid, _ := strconv.Atoi(w)
+			pids = append(pids, pid)
+		}
+		return len(pids) == n && strings.HasSuffix(string(text), "\n")
+	})
+	return pids
+}
+
+// A program that takes too long is killed with what it has started, and so is what holds its output open after its end.
+func TestKilledWithItsGroup(t *testing.T) {
+	t.Parallel()
+	for name, last := range map[string]string{"hangs": "wait", "leaves something behind": "exit 0"} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			out := filepath.Join(t.TempDir(), "pids")
+			s := open(t, conf.Hook{Name: "n", Exec: script(t, "sleep 300 & echo $! $$ >"+out+"; "+last), Timeout: 500 * time.Millisecond})
+			s.Put(event("server_down", 1))
+			pids := started(t, out, 2)
+			got := settles(t, s)
+			nettest.Wait(t, 5*time.Second, "the group to be gone", func() bool { return !alive(pids[0]) && !alive(pids[1]) })
+			require.Equal(t, last == "wait", got.Dropped == 1)
+			if last == "wait" {
+				require.Equal(t, "killed after 500ms", got.LastError)
+			}
+		})
+	}
+}
+
+// A hook that hangs delays nobody who puts events in, and other hooks neither. The oldest of what waits for it gives way,
+// and is counted.
+func TestSlowHook(t *testing.T) {
+	t.Parallel()
+	release := make(chan struct{})
+	slow := newHost(t, func(int) int { <-release; return 200 })
+	quick := newHost(t, func(int) int { return 200 })
+	s := open(t, conf.Hook{Name: "slow", URL: slow.URL, Timeout: time.Minute}, conf.Hook{Name: "quick", On: []string{"reload"}, URL: quick.URL, Timeout: time.Minute})
+	s.Put(event("server_down", 1))
+	nettest.Wait(t, 5*time.Second, "the first to be sent", func() bool { return len(slow.told()) == 1 })
+	const more = queueSize + 100
+	for id := range uint64(more) {
+		s.Put(event("server_down", id+2))
+	}
+	s.Put(event("reload", 9999))
+	nettest.Wait(t, 5*time.Second, "the other hook", func() bool { return len(quick.told()) == 1 })
+	now := s.Status()[0]
+	require.Equal(t, queueSize+1, now.Queued)
+	require.Equal(t, uint64(101), now.Dropped)
+	close(release)
+	got := settles(t, s)
+	require.Equal(t, uint64(queueSize+1), got.Delivered)
+	require.Equal(t, uint64(101), got.Dropped)
+	told := slow.told()
+	require.Equal(t, uint64(1), told[0])
+	require.Equal(t, uint64(103), told[1])
+	require.Equal(t, uint64(9999), told[queueSize])
+}
+
+// A reload leaves what waits for a hook that stays, and tells it in the new way; one that leaves has a moment.
+func TestUpdate(t *testing.T) {
+	t.Parallel()
+	release := make(chan struct{})
+	old := newHost(t, func(int) int { <-release; return 200 })
+	fresh := newHost(t, func(int) int { return 200 })
+	s := open(t, conf.Hook{Name: "n", URL: old.URL, Timeout: time.Minute})
+	for id := range uint64(5) {
+		s.Put(event("server_down", id))
+	}
+	nettest.Wait(t, 5*time.Second, "the first to be sent", func() bool { return len(old.told()) == 1 })
+	s.Update([]conf.Hook{{Name: "other", URL: fresh.URL, On: []string{"reload"}, Timeout: time.Minute}, {Name: "n", URL: fresh.URL, Timeout: time.Minute}})
+	close(release)
+	nettest.Wait(t, 5*time.Second, "the rest", func() bool { return len(fresh.told()) == 4 })
+	require.Equal(t, []uint64{0}, old.told())
+	require.Equal(t, []uint64{1, 2, 3, 4}, fresh.told())
+	require.Equal(t, uint64(5), s.Status()[1].Delivered)
+
+	out := filepath.Join(t.TempDir(), "pids")
+	s.Update([]conf.Hook{{Name: "stuck", Exec: script(t, "echo $$ >"+out+"; sleep 300"), Timeout: time.Minute}})
+	require.Len(t, s.Status(), 1)
+	s.Put(event("server_down", 9))
+	pid := started(t, out, 1)[0]
+	s.Update(nil)
+	require.Empty(t, s.Status())
+	nettest.Wait(t, farewell+5*time.Second, "the program to be killed", func() bool { return !alive(pid) })
+}
+
+// Close waits for what is queued, but not for ever.
+func TestClose(t *testing.T) {
+	t.Parallel()
+	h := newHost(t, func(int) int { return 200 })
+	s := open(t, conf.Hook{Name: "n", URL: h.URL, Timeout: time.Minute})
+	for id := range uint64(20) {
+		s.Put(event("server_down", id))
+	}
+	s.Close()
+	require.Len(t, h.told(), 20)
+
+	out := filepath.Join(t.TempDir(), "pids")
+	s = open(t, conf.Hook{Name: "n", Exec: script(t, "echo $$ >"+out+"; sleep 300"), Timeout: time.Minute})
+	for id := range uint64(3) {
+		s.Put(event("server_down", id))
+	}
+	pid := started(t, out, 1)[0]
+	began := time.Now()
+	s.Close()
+	require.Less(t, time.Since(began), farewell+3*time.Second)
+	require.False(t, alive(pid))
+	require.Equal(t, uint64(3), s.Status()[0].Dropped)
+	s.Put(event("server_down", 4))
+	s.Update([]conf.Hook{{Name: "late", URL: h.URL, Timeout: time.Minute}})
+	require.Equal(t, "n", s.Status()[0].Name)
+}
+
+// The log hears of a failing hook at once, and then not for every event.
+func TestComplaints(t *testing.T) {
+	t.Parallel()
+	var mu sync.Mutex
+	var log strings.Builder
+	s := New(slog.New(slog.NewTextHandler(writer(func(p []byte) {
+		mu.Lock()
+		defer mu.Unlock()
+		log.Write(p)
+	}), nil)))
+	s.Update([]conf.Hook{{Name: "n", Exec: []string{"/bin/false"}, Timeout: time.Minute}})
+	for id := range uint64(50) {
+		s.Put(event("server_down", id))
+	}
+	settles(t, s)
+	s.Close()
+	mu.Lock()
+	defer mu.Unlock()
+	lines := strings.Split(strings.TrimSpace(log.String()), "\n")
+	require.Len(t, lines, 2, log.String())
+	require.Contains(t, lines[0], `hook=n missed=1 error="exit status 1"`)
+	require.Contains(t, lines[1], `hook=n missed=49 error="exit status 1"`)
+}
+
+type writer func([]byte)
+
+func (w writer) Write(p []byte) (int, error) { w(p); return len(p), nil }
+
+func TestCheck(t *testing.T) {
+	require.NoError(t, Check(&conf.Hook{Exec: []string{"/bin/true"}}))
+	require.NoError(t, Check(&conf.Hook{Exec: []string{"true"}}))
+	require.NoError(t, Check(&conf.Hook{URL: "http://nobody.example/"}))
+	require.ErrorContains(t, Check(&conf.Hook{Exec: []string{"/nonexistent/x"}}), "exec: ")
+}

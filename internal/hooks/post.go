@@ -1,0 +1,48 @@
+package hooks
+
+// Hooks that are URLs.
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+
+	"weir/conf"
+)
+
+// post sends one event. again reports that the error may go away. No error tells the URL, which may hold a secret.
+func post(ctx context.Context, spec *conf.Hook, body []byte) (err error, again bool) {
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, spec.URL, bytes.NewReader(body))
+	if err != nil {
+		return errors.New("the url cannot be used"), false
+	}
+	req.Header.Set("Content-Type", "application/json")
+	req.Header.Set("User-Agent", "weir")
+	if u := req.URL.User; u != nil {
+		password, _ := u.Password()
+		req.SetBasicAuth(u.Username(), password)
+	}
+	// A connection of its own for each: events are rare, and nothing is left open between them.
+	transport := &http.Transport{Proxy: http.ProxyFromEnvironment, DisableKeepAlives: true, MaxResponseHeaderBytes: 64 << 10}
+	defer transport.CloseIdleConnections()
+	res, err := transport.RoundTrip(req) // redirects are not followed: they would make a GET of it
+	if err != nil {
+		if errors.Is(ctx.Err(), context.DeadlineExceeded) {
+			err = fmt.Errorf("no answer within %v", spec.Timeout)
+		} else if ctx.Err() != nil {
+			err = ctx.Err()
+		}
+		return err, true
+	}
+	res.Body.Close()
+	switch code := res.StatusCode; {
+	case code >= 200 && code <= 299:
+		return nil, false
+	case code >= 500, code == http.StatusRequestTimeout, code == http.StatusTooManyRequests:
+		return fmt.Errorf("want status 2xx, got %s", res.Status), true
+	default:
+		return fmt.Errorf("want status 2xx, got %s", res.Status), false
+	}
+}
