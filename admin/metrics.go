@@ -51,7 +51,7 @@ func metrics() []metric {
 		{"weir_sessions_limit", "", "The limit on sessions in force."},
 		{"weir_sessions_total", "listener", "Sessions begun."},
 		{"weir_sessions_ended_total", "listener, end", "Sessions ended, by phase and party or by what cut them."},
-		{"weir_sessions_refused_total", "reason", "Clients turned away before a session began."},
+		{"weir_sessions_refused_total", "listener, reason", "Clients turned away by allow and deny or by a limit."},
 		{"weir_session_seconds", "listener", "How long sessions took, a histogram."},
 		{"weir_bytes_up_total", "listener", "Bytes from clients to servers."},
 		{"weir_bytes_down_total", "listener", "Bytes from servers to clients."},
@@ -122,7 +122,6 @@ func (c *collector) Collect(out chan<- prometheus.Metric) {
 	p.put("weir_reloads_total", float64(t.Config.Reloads-t.Config.Failed), "done")
 	p.put("weir_reloads_total", float64(t.Config.Failed), "refused")
 	p.put("weir_sessions_limit", float64(t.MaxSessions))
-	p.put("weir_sessions_refused_total", float64(t.Refused), "max_sessions")
 	p.put("weir_events_total", float64(t.Events))
 	p.put("weir_event_stream_dropped_total", float64(c.missed()))
 	for i := range t.Hooks {
@@ -194,6 +193,9 @@ func (p point) listeners(t *status.Totals) {
 	}
 	for _, e := range t.Ends {
 		p.put("weir_sessions_ended_total", float64(e.Sessions), e.Listener, e.End)
+	}
+	for _, r := range t.Refused {
+		p.put("weir_sessions_refused_total", float64(r.Clients), r.Listener, r.Reason)
 	}
 	for _, l := range t.Lifetimes {
 		p.histogram("weir_session_seconds", l.Took, l.Listener)

@@ -66,6 +66,12 @@ type Listener struct {
 	Cluster   string
 	Levels    []int // indexes into the cluster's levels, in the order to try; nil = all in file order
 
+	Allow                Clients // empty = everyone
+	Deny                 Clients // wins over Allow
+	MaxSessions          int     // at once, over all addresses; 0 = no limit
+	MaxSessionsPerSource int     // at once from one address; 0 = no limit
+	MaxSessionRate       int     // new sessions per second, with bursts of as many; 0 = no limit
+
 	ClientIdleTimeout time.Duration // 0 = none
 	HalfCloseTimeout  time.Duration // > 0
 	TCPKeepalive      time.Duration // 0 = off

@@ -22,7 +22,9 @@ type door struct {
 // accepted is a client on its way into a loop.
 type accepted struct {
 	ln   *Listener
+	set  *Settings
 	fd   int32
+	pass pass
 	from netip.AddrPort
 }
 
@@ -122,28 +124,103 @@ func (l *loop) resume() {
 	}
 }
 
-// acceptOne accepts one client and hands it to a loop: this one, unless another has clearly fewer sessions. The kernel
-// spreads clients by hash, which leaves a few long sessions unevenly spread.
+// acceptOne accepts one client and lets it in, or turns it away before there is a session.
 func (l *loop) acceptOne(d *door) errno {
 	var from rawAddr
 	fd, e := acceptSocket(d.fd, &from)
 	if e != 0 {
 		return e
 	}
-	p := l.plane
-	if p.count.Add(1) > p.limit.Load() {
-		p.refuse(fd)
-		return 0
-	}
 	client := accepted{ln: d.ln, fd: fd, from: from.ip()}
+	switch why := l.letIn(&client); {
+	case why == Admitted:
+		l.seat(&client)
+	case why.passing() && l.hope(&client, why):
+	default:
+		l.turnAway(&client, why)
+	}
+	return 0
+}
+
+// letIn judges a client. Once it is let in, it is counted among the sessions.
+func (l *loop) letIn(c *accepted) Refusal {
+	c.set = c.ln.set.Load()
+	a := &c.set.Admission
+	var why Refusal
+	if c.pass, why = a.enter(c.from.Addr(), l.now); why != Admitted {
+		return why
+	}
+	if !l.plane.arrived() {
+		a.undo(&c.pass, c.from.Addr())
+		return RefusedProcess
+	}
+	return Admitted
+}
+
+// turnAway resets a client that has no session.
+func (l *loop) turnAway(c *accepted, why Refusal) {
+	l.refused(c.ln, why)
+	resetFD(c.fd)
+}
+
+// seat hands a client to a loop: this one, unless another has clearly fewer sessions. The kernel spreads clients by hash,
+// which leaves a few long sessions unevenly spread.
+func (l *loop) seat(c *accepted) {
 	if other := l.other(); other != nil {
 		other.live.Add(1)
-		other.post(message{client: client})
-		return 0
+		other.post(message{client: *c})
+		return
 	}
 	l.live.Add(1)
-	l.admit(&client)
-	return 0
+	l.admit(c)
+}
+
+// hopeful is a client that came while there was no room. The session whose place it may have can be on its way out: one
+// who closes a connection and opens another at once is not to be told that there are too many.
+type hopeful struct {
+	accepted
+	why   Refusal
+	until time.Duration
+}
+
+const (
+	hopeFor   = 20 * time.Millisecond // a refusal still comes at once, for people
+	hopeEvery = 2 * time.Millisecond
+	maxHope   = 32 // clients of a loop; others are refused without delay
+)
+
+// hope keeps a client for a moment, unless there are too many such.
+func (l *loop) hope(c *accepted, why Refusal) bool {
+	if len(l.hopeful) >= maxHope || l.stopping {
+		return false
+	}
+	l.hopeful = append(l.hopeful, hopeful{*c, why, l.now + hopeFor})
+	return true
+}
+
+// judgeAgain lets in those for whom there is room now, and turns away those who have waited long enough.
+func (l *loop) judgeAgain() {
+	left := l.hopeful[:0]
+	for i := range l.hopeful {
+		h := l.hopeful[i]
+		switch why := l.letIn(&h.accepted); {
+		case why == Admitted:
+			l.seat(&h.accepted)
+		case why.passing() && l.now < h.until:
+			left = append(left, h)
+		default:
+			l.turnAway(&h.accepted, why)
+		}
+	}
+	l.hopeful = left
+}
+
+// giveUp turns all of them away.
+func (l *loop) giveUp() {
+	for i := range l.hopeful {
+		l.turnAway(&l.hopeful[i].accepted, RefusedStopping)
+	}
+	l.hopeful = nil
 }
 
 // other is a loop that has clearly fewer sessions than this one. One is looked at, in turn.
@@ -163,17 +240,14 @@ func (l *loop) other() *loop {
 
 // admit begins the session of a client that this loop was given.
 func (l *loop) admit(c *accepted) {
+	a := &c.set.Admission
 	if l.stopping {
 		l.live.Add(-1)
-		l.plane.refuse(c.fd)
+		a.leave(&c.pass, c.from.Addr())
+		l.plane.departed()
+		l.turnAway(c, RefusedStopping)
 		return
 	}
-	l.open().begin(l, c.ln, c.ln.set.Load(), c.fd, c.from)
-}
-
-// refuse turns a client away that was counted but has no session.
-func (p *Plane) refuse(fd int32) {
-	p.refused.Add(1)
-	resetFD(fd)
-	p.departed()
+	a.catchUp(&c.pass, c.from.Addr())
+	l.open().begin(l, c)
 }

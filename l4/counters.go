@@ -53,6 +53,7 @@ type Counters struct {
 	BytesUp   uint64           // client to server
 	BytesDown uint64
 	Lifetime  Histogram
+	Refused   [refusalCount]uint64 // clients turned away, by Refusal
 }
 
 func store(p *uint64, v uint64) { atomic.StoreUint64(p, v) }
@@ -69,6 +70,9 @@ func (c *Counters) merge(o *Counters) {
 	c.BytesUp += atomic.LoadUint64(&o.BytesUp)
 	c.BytesDown += atomic.LoadUint64(&o.BytesDown)
 	c.Lifetime.merge(&o.Lifetime)
+	for i := range o.Refused {
+		c.Refused[i] += atomic.LoadUint64(&o.Refused[i])
+	}
 }
 
 // Counters adds up what the loops have counted for the listener.
@@ -78,6 +82,23 @@ func (ln *Listener) Counters() Counters {
 		sum.merge(&ln.tallies[i])
 	}
 	return sum
+}
+
+// Refused adds up the clients that were turned away, by Refusal.
+func (ln *Listener) Refused() (sum [refusalCount]uint64) {
+	for i := range ln.tallies {
+		for r := range sum {
+			sum[r] += atomic.LoadUint64(&ln.tallies[i].Refused[r])
+		}
+	}
+	return sum
+}
+
+// refused counts a client that the loop turns away from the listener.
+func (l *loop) refused(ln *Listener, why Refusal) {
+	t := &ln.tallies[l.index].Refused[why]
+	store(t, *t+1)
+	l.plane.refused.Add(1)
 }
 
 // ServerStats is what the data plane counts of one server. Whoever makes Targets keeps one for as long as the server

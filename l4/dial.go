@@ -5,7 +5,6 @@ package l4
 
 import (
 	"errors"
-	"net/netip"
 	"syscall"
 	"time"
 
@@ -47,11 +46,12 @@ func (p *diallingPool) put(d *dialling) {
 }
 
 // begin takes over a client that was accepted and looks for a server.
-func (s *session) begin(l *loop, ln *Listener, set *Settings, fd int32, from netip.AddrPort) {
-	s.listener, s.set = ln, set
-	s.from.set(from)
+func (s *session) begin(l *loop, c *accepted) {
+	ln, fd := c.ln, c.fd
+	s.listener, s.set, s.pass = ln, c.set, c.pass
+	s.from.set(c.from)
 	s.begun, s.clientAt, s.serverAt = l.now, l.now, l.now
-	s.client = socket{fd: fd, nodelay: true, local: !from.IsValid()} // TCP_NODELAY is inherited from the listening socket
+	s.client = socket{fd: fd, nodelay: true, local: !c.from.IsValid()} // TCP_NODELAY is inherited from the listening socket
 	s.server = socket{fd: -1}
 	s.tally = &ln.tallies[l.index]
 	store(&s.tally.Sessions, s.tally.Sessions+1)

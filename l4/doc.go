@@ -3,8 +3,8 @@
 // A Plane runs a few loops, each a goroutine with an epoll descriptor, a timing wheel and sessions of its own; what a
 // loop owns nobody else touches. Others leave messages. The life of a session, and where to read it:
 //
-//	accept   accept.go   A listening socket of the loop has a client. Over the limit it is reset at once; otherwise it
-//	                     becomes a session of this loop, or of one that has clearly fewer.
+//	accept   accept.go   A listening socket of the loop has a client. If it may not come in (admission.go) it is reset;
+//	                     otherwise it becomes a session of this loop, or of one that has clearly fewer.
 //	arrive   dial.go     The first event of the client's socket comes at once and tells whether it is still there.
 //	pick     dial.go     The cluster hands out a lease on a server, or a place in its queue (queue.go).
 //	dial     dial.go     A non-blocking connect, under connect_timeout and try_timeout. If it fails, the lease goes

@@ -9,6 +9,10 @@ type End uint8
 const (
 	NotEnded End = iota
 
+	RefuseDenied       // the client that a PROXY header names is not let in: deny, allow
+	RefuseSessions     // … max_sessions
+	RefusePerSource    // … max_sessions_per_source
+	RefuseRate         // … max_session_rate
 	DialNoServer       // nothing eligible was left to try
 	DialRefused        // the last server tried refused
 	DialTimeout        // connect_timeout ran out on the last server tried
@@ -36,6 +40,10 @@ const (
 
 var endTexts = [endCount]string{
 	NotEnded:           "",
+	RefuseDenied:       "refuse: denied",
+	RefuseSessions:     "refuse: max_sessions",
+	RefusePerSource:    "refuse: max_sessions_per_source",
+	RefuseRate:         "refuse: max_session_rate",
 	DialNoServer:       "dial: no server",
 	DialRefused:        "dial: server refused",
 	DialTimeout:        "dial: server connect_timeout",

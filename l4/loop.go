@@ -49,6 +49,7 @@ type loop struct {
 	dials     diallingPool
 	doors     map[int32]*door // the listening sockets this loop accepts from, by number
 	paused    []*door         // those that wait out a shortage
+	hopeful   []hopeful       // clients for whom there may be room in a moment
 	lastID    uint64
 	lastTrim  time.Duration
 	dialTime  Histogram
@@ -129,6 +130,9 @@ func (l *loop) run() {
 		}
 		l.runReady()
 		l.wheel.advance(l.now, l.fire)
+		if len(l.hopeful) > 0 {
+			l.judgeAgain()
+		}
 		if len(l.paused) > 0 || l.now-l.lastTrim > trimEvery {
 			l.housekeep()
 		}
@@ -164,6 +168,9 @@ func (l *loop) patience(now time.Duration) int {
 	}
 	if len(l.paused) > 0 && (wait < 0 || wait > shortagePause) {
 		wait = shortagePause
+	}
+	if len(l.hopeful) > 0 && (wait < 0 || wait > hopeEvery) {
+		wait = hopeEvery
 	}
 	if (len(l.pipes.free) > 0 || len(l.buffers.free) > 0 || len(l.dirty) > 0) && (wait < 0 || wait > trimEvery) {
 		wait = trimEvery
@@ -277,7 +284,6 @@ func (l *loop) release(s *session) {
 		}
 	}
 	l.live.Add(-1)
-	l.plane.departed()
 }
 
 // ended tells the observers of sessions that one is over. Its lease has been given back, its sockets are still open.
@@ -311,6 +317,7 @@ func (l *loop) each(f func(*session)) {
 func (l *loop) close() {
 	l.each(func(s *session) { s.finish(l, CutShutdown) })
 	l.readMail()
+	l.giveUp()
 	for _, d := range l.doors {
 		d.close()
 	}

@@ -31,7 +31,7 @@ type Plane struct {
 	listeners atomic.Int32 // the last number given to one
 	count     atomic.Int64 // sessions, those on their way into a loop included
 	limit     atomic.Int64
-	refused   atomic.Uint64
+	refused   atomic.Uint64 // clients turned away, for any reason
 	room      int           // descriptors this process may have, less some for everything but sessions and pipes
 	idle      chan struct{} // has a value whenever count has come down to 0
 
@@ -88,7 +88,7 @@ func (p *Plane) Limit(sessions int) { p.limit.Store(int64(sessions)) }
 // Sessions is how many there are.
 func (p *Plane) Sessions() int { return int(p.count.Load()) }
 
-// Refused is how many clients were turned away by the limit.
+// Refused is how many clients were turned away, at all listeners and for any reason. Listener.Counters tells more.
 func (p *Plane) Refused() uint64 { return p.refused.Load() }
 
 // Idle has a value after the last session has ended. Whoever waits checks Sessions, before and after.
@@ -105,6 +105,9 @@ func (p *Plane) roomForPipe() bool {
 	}
 	return held+2 <= p.room
 }
+
+// arrived counts a session in, unless there are as many as may be.
+func (p *Plane) arrived() bool { return take(&p.count, p.limit.Load()) }
 
 // departed counts a session out.
 func (p *Plane) departed() {

@@ -60,6 +60,7 @@ type session struct {
 	phase    phase
 	end      End   // decided when the abort begins
 	polls    uint8 // looks at unacknowledged bytes since the abort began
+	pass     pass  // what it holds of the listener's limits
 	settled  bool  // the sockets have their keepalive
 	dirty    bool  // has moved bytes that are not counted yet
 	ready    bool  // waits for its turn in the loop's ready list
@@ -161,8 +162,9 @@ func (s *session) cut(l *loop, end End) {
 }
 
 // finish is the one exit of every session: both descriptors closed, the lease given back, what was lent returned, one
-// record made. Whatever did not end cleanly is closed with a reset, so that nobody takes it for a clean end. The lease
-// goes back before the client can see the close: a client that comes again at once finds the room it left.
+// record made. Whatever did not end cleanly is closed with a reset, so that nobody takes it for a clean end. The lease and
+// the place among the listener's sessions go back before the client can see the close: a client that comes again at
+// once finds the room it left.
 func (s *session) finish(l *loop, end End) {
 	s.end = end
 	l.wheel.stop(&s.timer)
@@ -173,6 +175,8 @@ func (s *session) finish(l *loop, end End) {
 		s.dialling = nil
 	}
 	s.lease.Done(l.now)
+	s.set.Admission.leave(&s.pass, s.from.get().Addr())
+	l.plane.departed()
 	s.up.drop(l)
 	s.down.drop(l)
 	s.flushBytes()

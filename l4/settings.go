@@ -41,6 +41,7 @@ type Settings struct {
 	Levels     []int          // keys of the cluster's levels to try, in order; nil = all
 	Hash       HashKey
 	Records    Records
+	Admission  Admission
 
 	ConnectTimeout time.Duration // > 0
 	TryTimeout     time.Duration

@@ -69,13 +69,16 @@ func eachEvent(stream io.Reader, do func(status.Event, string) error) error {
 
 // showEvent writes an event in a line, and its reason in another.
 func showEvent(w io.Writer, ev status.Event, _ string) error {
-	where := ev.Cluster
+	where := ev.Cluster + ev.Listener // one of them
 	if ev.Server != "" {
 		where += "/" + ev.Server
 	}
 	change := ""
 	if ev.From != "" || ev.To != "" {
 		change = ev.From + " → " + ev.To
+	}
+	if ev.Count > 0 {
+		change = fmt.Sprintf("%d times", ev.Count)
 	}
 	line := fmt.Sprintf("%s  %-13s  %s", moment(ev.Time), ev.Event, where)
 	if change != "" {

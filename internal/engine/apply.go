@@ -21,6 +21,8 @@ type change struct {
 	prepared  map[string]*balance.Prepared // those that are there already
 	settings  map[string]*l4.Settings      // of every listener, by identity
 	listeners map[string]*l4.Listener      // those that are new: bound, not started
+	gates     gates                        // of every listener
+	kept      map[*l4.Gate]bool            // the gates that are there already
 	jobs      []checks.Job
 }
 
@@ -95,9 +97,11 @@ func (e *Engine) prepare(cfg *conf.Config, known addresses) (*change, error) {
 func (e *Engine) bind(ch *change, specs map[string]*conf.Cluster) error {
 	var failed []error
 	cfg := ch.next.cfg
+	ch.gates, ch.kept = e.gates.of(cfg, e.now.Load().cfg)
 	for i := range cfg.Listeners {
 		ln := &cfg.Listeners[i]
 		set := e.settings(ln, specs[ln.Cluster], ch.next.clusters[ln.Cluster], &cfg.Log)
+		set.Admission = admission(ln, ch.gates[listenerID(ln.Protocol, ln.Addresses[0])])
 		for _, at := range ln.Addresses {
 			id := listenerID(ln.Protocol, at)
 			ch.settings[id] = set
@@ -160,6 +164,8 @@ func (e *Engine) commit(ch *change) departed {
 		}
 	}
 	e.drop(before, ch.next, now)
+	e.countSources(ch)
+	e.gates = ch.gates
 	for id, ln := range e.listeners {
 		if set := ch.settings[id]; set != nil {
 			ln.Update(set)

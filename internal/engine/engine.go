@@ -53,6 +53,7 @@ type Engine struct {
 	// Guarded by mu, which is held for the length of a change.
 	mu        sync.Mutex
 	listeners map[string]*l4.Listener // by identity: protocol and address
+	gates     gates
 	levels    levelKeys
 	stopped   bool
 	file      *conf.Config // what the file says, without what was changed at run time

@@ -135,6 +135,7 @@ const tickEvery = 250 * time.Millisecond
 func (e *Engine) keepTime() {
 	tick := time.NewTicker(tickEvery)
 	defer tick.Stop()
+	var turnedAway refusals
 	for {
 		select {
 		case <-e.ctx.Done():
@@ -145,6 +146,7 @@ func (e *Engine) keepTime() {
 		for _, c := range running.clusters {
 			c.Tick(now)
 		}
+		e.tellRefusals(&turnedAway, now)
 		for _, key := range running.mortal {
 			j := running.jobs[key]
 			e.expire(j.agent, running.clusters[key.Cluster], key, j.ttl)

@@ -95,7 +95,7 @@ func histogram(count uint64, sum time.Duration, bounds []time.Duration, buckets 
 func (e *Engine) Totals() status.Totals {
 	running := e.now.Load()
 	t := status.Totals{
-		Document: e.Status(), Refused: e.plane.Refused(), Events: e.seen.journal.count(), RecordsLost: e.records.dropped.Load(),
+		Document: e.Status(), Events: e.seen.journal.count(), RecordsLost: e.records.dropped.Load(),
 		Descriptors: openDescriptors(), MaxFiles: l4.DescriptorLimit(),
 	}
 	bounds := l4.HistogramBounds()
@@ -103,12 +103,16 @@ func (e *Engine) Totals() status.Totals {
 		for i := range running.cfg.Listeners {
 			ln := &running.cfg.Listeners[i]
 			sum := map[string]uint64{}
+			refused := map[l4.Refusal]uint64{}
 			var took l4.Histogram
 			for _, at := range ln.Addresses {
 				if opened := (*open)[listenerID(ln.Protocol, at)]; opened != nil {
 					c := opened.Counters()
 					for _, end := range l4.Ends() {
 						sum[end.String()] += c.Ended[end]
+					}
+					for _, why := range l4.Refusals() {
+						refused[why] += c.Refused[why]
 					}
 					took.Count += c.Lifetime.Count
 					took.Sum += c.Lifetime.Sum
@@ -119,6 +123,9 @@ func (e *Engine) Totals() status.Totals {
 			}
 			for _, end := range l4.Ends() {
 				t.Ends = append(t.Ends, status.Ended{Listener: ln.Name, End: end.String(), Sessions: sum[end.String()]})
+			}
+			for _, why := range l4.Refusals() {
+				t.Refused = append(t.Refused, status.TurnedAway{Listener: ln.Name, Reason: why.String(), Clients: refused[why]})
 			}
 			t.Lifetimes = append(t.Lifetimes, status.Lifetime{Listener: ln.Name, Took: histogram(took.Count, took.Sum, bounds, took.Buckets[:])})
 		}

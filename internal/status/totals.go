@@ -6,8 +6,8 @@ type Totals struct {
 	Ends        []Ended
 	Lifetimes   []Lifetime
 	Loops       []Loop
-	Dials       Histogram // of dials that succeeded
-	Refused     uint64    // clients turned away by the process's limit
+	Dials       Histogram    // of dials that succeeded
+	Refused     []TurnedAway // clients turned away
 	Checks      []Check
 	Events      uint64 // told since the start
 	RecordsLost uint64 // session records that the log had no room for
@@ -20,6 +20,12 @@ type Totals struct {
 type Ended struct {
 	Listener, End string
 	Sessions      uint64
+}
+
+// TurnedAway is how many clients a listener has turned away for one reason.
+type TurnedAway struct {
+	Listener, Reason string
+	Clients          uint64
 }
 
 // Lifetime is how long the sessions of a listener took.

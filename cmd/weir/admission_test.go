@@ -1,0 +1,356 @@
+// Who is let in, and how many.
+
+package main_test
+
+import (
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"net"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"weir/internal/nettest"
+)
+
+// come connects from a local address and tells whether the client is served; then the connection stays open until the
+// test ends, or the caller closes it. A refusal must come as a reset, and soon.
+func come(t *testing.T, from, addr string) (net.Conn, bool) {
+	t.Helper()
+	network, local := "tcp", net.Addr(&net.TCPAddr{IP: net.ParseIP(from)})
+	if path, ok := strings.CutPrefix(addr, "unix:"); ok {
+		network, local, addr = "unix", nil, path
+	}
+	begin := time.Now()
+	c, err := (&net.Dialer{Timeout: 5 * time.Second, LocalAddr: local}).Dial(network, addr)
+	if err == nil {
+		t.Cleanup(func() { c.Close() })
+		c.SetReadDeadline(time.Now().Add(5 * time.Second))
+		if _, err = io.ReadFull(c, make([]byte, 1)); err == nil {
+			c.SetReadDeadline(time.Time{})
+			return c, true
+		}
+		c.Close()
+	}
+	if network == "unix" {
+		require.NotEqual(t, nettest.Timeout, nettest.EndOf(err))
+	} else {
+		require.Equal(t, nettest.Reset, nettest.EndOf(err), "%v", err)
+	}
+	slack := 100 * time.Millisecond
+	if raceEnabled {
+		slack *= 5
+	}
+	require.Less(t, time.Since(begin), slack)
+	return nil, false
+}
+
+// refusals are the clients turned away, by reason, at all listeners.
+func (a api) refusals() map[string]int {
+	a.t.Helper()
+	sum := map[string]int{}
+	for line := range strings.Lines(a.ok("GET /metrics", "")) {
+		if rest, ok := strings.CutPrefix(line, "weir_sessions_refused_total{"); ok {
+			labels, value, _ := strings.Cut(strings.TrimSpace(rest), "} ")
+			_, why, _ := strings.Cut(labels, `reason="`)
+			n, err := strconv.Atoi(value)
+			require.NoError(a.t, err)
+			if n > 0 {
+				sum[strings.TrimSuffix(why, `"`)] += n
+			}
+		}
+	}
+	return sum
+}
+
+// Who may come in, by rule and by the kind of listener: what nginx's access module says to the same rules.
+func TestAccessByAddress(t *testing.T) {
+	host := nettest.Start(t, nettest.Greet("x", nettest.Echo))
+	path := "unix:" + filepath.Join(t.TempDir(), "l.sock")
+	port := func(addr string) string { _, p, _ := net.SplitHostPort(addr); return p }
+	any := ":" + port(nettest.Reserve(t))
+	l := layout{listen: path, levels: servers(host.Addr())}
+	config := func(rules string) string {
+		l.listener = rules
+		return strings.Replace(l.String(), fmt.Sprintf("address = %q", path), fmt.Sprintf("address = [%q, %q]", any, path), 1)
+	}
+	w := start(t, config(""))
+	const v4, v6, unix = "127.0.0.1", "::1", ""
+	for _, c := range []struct{ rules, served string }{
+		{``, "46u"},
+		{`allow = ["all"]`, "46u"},
+		{`allow = ["0.0.0.0/0", "::/0"]`, "46u"},
+		{`deny = ["all"]`, ""},
+		{`deny = ["0.0.0.0/0", "::/0"]`, ""},
+		{`deny = ["127.0.0.1"]`, "6u"},
+		{`deny = ["127.0.0.0/8"]`, "6u"},
+		{`deny = ["::ffff:127.0.0.1"]`, "6u"},
+		{`deny = ["::ffff:127.0.0.0/104"]`, "6u"},
+		{`deny = ["::1"]`, "4u"},
+		{`deny = ["unix:"]`, "46"},
+		{`allow = ["127.0.0.0/8"]`, "4"},
+		{`allow = ["::1"]`, "6"},
+		{`allow = ["unix:"]`, "u"},
+		{"allow = [\"all\"]\ndeny = [\"127.0.0.0/8\"]", "6u"},
+		{"allow = [\"127.0.0.1\"]\ndeny = [\"127.0.0.0/8\"]", ""},
+	} {
+		w.reload(config(c.rules))
+		before, served := host.Accepted(), ""
+		for who, from := range map[string]string{"4": v4, "6": v6, "u": unix} {
+			to := path
+			if from != "" {
+				to = net.JoinHostPort(from, any[1:])
+			}
+			conn, ok := come(t, from, to)
+			require.Equal(t, strings.Contains(c.served, who), ok, "%s: %s", c.rules, who)
+			if ok {
+				served += who
+				conn.Close()
+			}
+		}
+		require.Equal(t, before+len(served), host.Accepted(), "no server hears of a client that is denied")
+	}
+	require.Empty(t, w.all(func(r record) bool { return r.str("severity") == "ERROR" }))
+}
+
+// Limits hold over all addresses of a listener, for each source by itself, and refuse at once without a server hearing of
+// it. A reload that removes or raises one is in force at once, one that lowers it ends nothing, and the counts stay.
+func TestListenerLimits(t *testing.T) {
+	host := nettest.Start(t, nettest.Greet("x", nettest.Echo))
+	first, second := nettest.Reserve(t), nettest.Reserve(t)
+	l := layout{listen: first, levels: servers(host.Addr())}
+	a := newAPI(t)
+	config := func(limits string) string {
+		l.listener = limits
+		return a.at(strings.Replace(l.String(), fmt.Sprintf("address = %q", first), fmt.Sprintf("address = [%q, %q]", first, second), 1))
+	}
+	w := start(t, config("max_sessions = 10"))
+	var in []net.Conn
+	for i := range 10 {
+		c, ok := come(t, "127.0.0.1", []string{first, second}[i%2])
+		require.True(t, ok)
+		in = append(in, c)
+	}
+	refused := func(from string) {
+		t.Helper()
+		for _, at := range []string{first, second} {
+			_, ok := come(t, from, at)
+			require.False(t, ok)
+		}
+	}
+	refused("127.0.0.1")
+	require.Equal(t, 10, host.Accepted())
+	require.Equal(t, map[string]int{"max_sessions": 2}, a.refusals())
+	ev := w.waitRecord(2*time.Second, "the refusals to be told", func(r record) bool { return r.is("session_refused") })
+	require.Equal(t, []string{"l", "max_sessions"}, []string{ev.str("listener"), ev.str("reason")})
+	require.Contains(t, a.ok("GET /v1/events?follow=false", ""), `"event":"session_refused","listener":"l","reason":"max_sessions","count":`)
+
+	in[3].Close()
+	nettest.Wait(t, time.Second, "room for one", func() bool {
+		c, ok := come(t, "127.0.0.1", second)
+		if ok {
+			in[3] = c
+		}
+		return ok
+	})
+	refused("127.0.0.1")
+
+	w.reload(config("max_sessions = 12")) // raised
+	for range 2 {
+		c, ok := come(t, "127.0.0.2", first)
+		require.True(t, ok)
+		in = append(in, c)
+	}
+	refused("127.0.0.3")
+	w.reload(config("max_sessions = 3")) // lowered
+	refused("127.0.0.3")
+	for _, c := range in {
+		require.NoError(t, pingpong(c.(*net.TCPConn)))
+	}
+	w.reload(config("max_sessions_per_source = 3")) // another one, which counts those that are there
+	refused("127.0.0.1")
+	c, ok := come(t, "127.0.0.2", first)
+	require.True(t, ok)
+	in = append(in, c)
+	refused("127.0.0.2")
+	for range 3 {
+		c, ok := come(t, "127.0.0.3", second)
+		require.True(t, ok)
+		in = append(in, c)
+	}
+	refused("127.0.0.3")
+	w.reload(config("")) // none
+	for _, from := range []string{"127.0.0.1", "127.0.0.3"} {
+		c, ok := come(t, from, first)
+		require.True(t, ok)
+		in = append(in, c)
+	}
+	w.reload(config("max_sessions_per_source = 1")) // those that came meanwhile were not counted then, and are now
+	for _, from := range []string{"127.0.0.1", "127.0.0.2", "127.0.0.3"} {
+		refused(from)
+	}
+	for _, c := range in {
+		c.Close()
+	}
+	nettest.Wait(t, time.Second, "room", func() bool {
+		_, ok := come(t, "127.0.0.1", first)
+		return ok
+	})
+}
+
+// The rate lets a second's worth through at once, and then as many a second.
+func TestSessionRateLimit(t *testing.T) {
+	t.Parallel()
+	host := nettest.Start(t, nettest.Greet("x", nettest.Echo))
+	_, addr := serve(t, layout{listener: "max_session_rate = 10", levels: servers(host.Addr())})
+	begin := time.Now()
+	served := 0
+	for range 30 {
+		if _, ok := come(t, "127.0.0.1", addr); ok {
+			served++
+		}
+	}
+	require.GreaterOrEqual(t, served, 10)
+	require.LessOrEqual(t, served, 10+int(10*time.Since(begin).Seconds())+1)
+	require.Equal(t, served, host.Accepted())
+	time.Sleep(time.Until(begin.Add(2 * time.Second))) // what is tested is what so much time brings
+	for range 10 {
+		_, ok := come(t, "127.0.0.1", addr)
+		require.True(t, ok)
+	}
+}
+
+// Whoever closes a connection and opens another at once is never told that there are too many.
+func TestRoomIsThereForWhoComesAgain(t *testing.T) {
+	for _, c := range []struct{ limit, runtime string }{
+		{limit: "max_sessions = 1"},
+		{limit: "max_sessions_per_source = 1"},
+		{runtime: "max_sessions = 1"},
+	} {
+		t.Run(c.limit+c.runtime, func(t *testing.T) {
+			t.Parallel()
+			host := nettest.Start(t, nettest.Greet("x", nettest.Echo))
+			_, addr := serve(t, layout{listener: c.limit, runtime: c.runtime, levels: servers(host.Addr())})
+			for i := range scaled(500) {
+				c, err := nettest.TryDial(addr)
+				require.NoError(t, err, "round %d", i)
+				c.SetDeadline(time.Now().Add(5 * time.Second))
+				_, err = io.ReadFull(c, make([]byte, 1))
+				require.NoError(t, err, "round %d", i)
+				if i%2 == 0 {
+					nettest.Abort(c)
+				}
+				c.Close()
+			}
+		})
+	}
+}
+
+// After a storm of clients who are served, refused, denied, reset, gone again or met by nobody, every gauge is exactly 0
+// and all the room is there.
+func TestNoRoomIsLost(t *testing.T) {
+	host := nettest.Start(t, nettest.Greet("x", nettest.Echo))
+	dead := nettest.Reserve(t)
+	limits := "max_sessions = 8\nmax_sessions_per_source = 3\nmax_session_rate = 100000\ndeny = [\"127.0.0.9\"]"
+	w, addr, a := administered(t, layout{
+		runtime: "max_sessions = 10", listener: limits, cluster: "max_fails = 0", levels: servers(host.Addr()),
+		more: strings.Replace(pair("dead", dead, nettest.Reserve(t)), "cluster =", "max_sessions = 4\ncluster =", 1),
+	})
+	var wait sync.WaitGroup
+	for worker := range 16 {
+		wait.Go(func() {
+			random := rand.New(rand.NewPCG(7, uint64(worker)))
+			for range scaled(300) {
+				from := fmt.Sprintf("127.0.0.%d", 2+random.IntN(8))
+				to := addr
+				if random.IntN(5) == 0 {
+					to = dead
+				}
+				c, err := (&net.Dialer{Timeout: 5 * time.Second, LocalAddr: &net.TCPAddr{IP: net.ParseIP(from)}}).Dial("tcp", to)
+				if err != nil {
+					if nettest.EndOf(err) != nettest.Reset {
+						t.Error(err)
+					}
+					continue
+				}
+				switch random.IntN(16) % 5 {
+				case 0:
+					nettest.Abort(c.(*net.TCPConn))
+				case 1:
+					c.(*net.TCPConn).CloseWrite()
+					c.SetReadDeadline(time.Now().Add(5 * time.Second))
+					io.Copy(io.Discard, c)
+				case 2:
+					c.SetReadDeadline(time.Now().Add(5 * time.Second))
+					c.Read(make([]byte, 1))
+				case 4: // stays for longer than whoever finds no room is let hope
+					c.SetReadDeadline(time.Now().Add(50 * time.Millisecond))
+					io.Copy(io.Discard, c)
+				}
+				c.Close()
+			}
+		})
+	}
+	wait.Wait()
+	w.settled(5 * time.Second)
+	metrics := a.ok("GET /metrics", "")
+	for _, gauge := range []string{
+		`weir_sessions{listener="l"}`, `weir_sessions{listener="dead"}`, `weir_loop_sessions{loop="0"}`, `weir_loop_sessions{loop="1"}`,
+	} {
+		require.Contains(t, metrics, gauge+" 0\n")
+	}
+	require.Equal(t, 0.0, a.get("sessions"))
+	require.Subset(t, keysOf(a.refusals()), []string{"denied", "max_sessions", "max_sessions_per_source"})
+	var in []net.Conn
+	for i := range 8 {
+		c, ok := come(t, fmt.Sprintf("127.0.0.%d", 2+i/3), addr)
+		require.True(t, ok, "all the room is there")
+		in = append(in, c)
+	}
+	_, ok := come(t, "127.0.0.8", addr)
+	require.False(t, ok)
+	for _, c := range in {
+		c.Close()
+	}
+}
+
+func keysOf(m map[string]int) []string {
+	var keys []string
+	for k := range m {
+		keys = append(keys, k)
+	}
+	return keys
+}
+
+// Ten thousand networks in a list cost a client nothing that it could notice.
+func TestLongAccessList(t *testing.T) { // alone: it measures time
+	host := nettest.Start(t, nettest.Greet("x", nettest.Echo))
+	random := rand.New(rand.NewPCG(8, 9))
+	var list strings.Builder
+	for range 10_000 {
+		fmt.Fprintf(&list, "\"%d.%d.%d.0/24\", ", 1+random.IntN(99), random.IntN(256), random.IntN(256))
+	}
+	l := layout{listen: nettest.Reserve(t), levels: servers(host.Addr())}
+	w := start(t, l.String())
+	measure := func() time.Duration {
+		took := make([]time.Duration, 300)
+		for i := range took {
+			begin := time.Now()
+			c, ok := come(t, "127.0.0.1", l.listen)
+			took[i] = time.Since(begin)
+			require.True(t, ok)
+			c.Close()
+		}
+		return median(took)
+	}
+	plain := measure()
+	l.listener = "deny = [" + list.String() + "]"
+	w.reload(l.String())
+	require.Less(t, measure(), plain+time.Millisecond)
+}

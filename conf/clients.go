@@ -1,0 +1,104 @@
+package conf
+
+import (
+	"net/netip"
+	"strings"
+)
+
+// Clients is a list of those who may or may not come in.
+type Clients struct {
+	Networks []netip.Prefix // masked; IPv4-mapped IPv6 is IPv4
+	Unix     bool           // those of unix sockets, which have no address
+}
+
+// IsEmpty tells whether the list names nobody.
+func (c Clients) IsEmpty() bool { return len(c.Networks) == 0 && !c.Unix }
+
+// String is the list as it may be written in a file.
+func (c Clients) String() string {
+	if c.IsEmpty() {
+		return "none"
+	}
+	words := make([]string, 0, len(c.Networks)+1)
+	for _, n := range c.Networks {
+		if n.IsSingleIP() {
+			words = append(words, n.Addr().String())
+		} else {
+			words = append(words, n.String())
+		}
+	}
+	if c.Unix {
+		words = append(words, "unix:")
+	}
+	return strings.Join(words, ", ")
+}
+
+// clients is a key that holds a list of clients.
+func clients[T any](name string, field func(*T) *Clients, doc string) key[T] {
+	return key[T]{
+		name: name, form: "list", usual: "[]", doc: doc,
+		decode: func(d *decoder, n *node, into *T) { *field(into) = decodeClients(d, n) },
+		show:   func(of *T) string { return field(of).String() },
+	}
+}
+
+func everyone() (v4, v6 netip.Prefix) {
+	return netip.PrefixFrom(netip.IPv4Unspecified(), 0), netip.PrefixFrom(netip.IPv6Unspecified(), 0)
+}
+
+func decodeClients(d *decoder, n *node) Clients {
+	var list Clients
+	if n.kind != nodeList {
+		d.fault(n, "want a list of IP addresses and CIDRs such as [\"10.0.0.0/8\"], got %s", n.got())
+		return list
+	}
+	v4, v6 := everyone()
+	var all4, all6 bool
+	for _, e := range n.items {
+		s, ok := e.value.(string)
+		switch {
+		case !ok:
+			d.fault(e, "want an IP address or CIDR such as \"10.0.0.0/8\", got %s", e.got())
+		case s == "unix:":
+			list.Unix = true
+		case s == "all":
+			list.Networks = append(list.Networks, v4, v6)
+			all4, all6 = true, true
+		default:
+			network, ok := parseNetwork(s)
+			if !ok {
+				d.fault(e, "%s is not an IP address or CIDR", quoteText(s))
+				continue
+			}
+			if masked := network.Masked(); masked != network {
+				d.warn(e, "%s means %s", s, masked)
+				network = masked
+			}
+			list.Networks = append(list.Networks, network)
+			all4, all6 = all4 || network == v4, all6 || network == v6
+		}
+	}
+	list.Unix = list.Unix || all4 && all6 // every address there is: everyone
+	return list
+}
+
+// parseNetwork reads an address or a CIDR, without a zone. What is written in the IPv4-mapped form of IPv6 is IPv4.
+func parseNetwork(s string) (netip.Prefix, bool) {
+	const mappedBits = 96
+	if !strings.Contains(s, "/") {
+		ip, err := netip.ParseAddr(s)
+		if err != nil || ip.Zone() != "" {
+			return netip.Prefix{}, false
+		}
+		ip = ip.Unmap()
+		return netip.PrefixFrom(ip, ip.BitLen()), true
+	}
+	network, err := netip.ParsePrefix(s)
+	if err != nil {
+		return netip.Prefix{}, false
+	}
+	if ip := network.Addr(); ip.Is4In6() && network.Bits() >= mappedBits {
+		network = netip.PrefixFrom(ip.Unmap(), network.Bits()-mappedBits)
+	}
+	return network, true
+}

@@ -1,0 +1,73 @@
+package engine
+
+// What listeners ask of their clients, and the gates at which these are counted.
+
+import (
+	"weir/conf"
+	"weir/l4"
+)
+
+// gates are those of the listeners, by the identity of each of their addresses. The addresses of a listener share one.
+type gates map[string]*l4.Gate
+
+// of finds a gate for every listener of a configuration: one that it had before at one of its addresses, if no other
+// listener is to have it, preferably that of the listener with its name. Sessions go on to count where they were counted.
+func (g gates) of(cfg *conf.Config, running *conf.Config) (next gates, kept map[*l4.Gate]bool) {
+	names := map[*l4.Gate]string{}
+	if running != nil {
+		for i := range running.Listeners {
+			ln := &running.Listeners[i]
+			for _, at := range ln.Addresses {
+				names[g[listenerID(ln.Protocol, at)]] = ln.Name
+			}
+		}
+	}
+	kept = map[*l4.Gate]bool{}
+	chosen := make([]*l4.Gate, len(cfg.Listeners))
+	for _, sameName := range []bool{true, false} {
+		for i := range cfg.Listeners {
+			ln := &cfg.Listeners[i]
+			for _, at := range ln.Addresses {
+				before := g[listenerID(ln.Protocol, at)]
+				if chosen[i] == nil && before != nil && !kept[before] && (!sameName || names[before] == ln.Name) {
+					chosen[i], kept[before] = before, true
+				}
+			}
+		}
+	}
+	next = gates{}
+	for i := range cfg.Listeners {
+		ln := &cfg.Listeners[i]
+		if chosen[i] == nil {
+			chosen[i] = l4.NewGate(ln.MaxSessionsPerSource > 0)
+		}
+		for _, at := range ln.Addresses {
+			next[listenerID(ln.Protocol, at)] = chosen[i]
+		}
+	}
+	return next, kept
+}
+
+// admission is what a listener asks of its clients.
+func admission(ln *conf.Listener, gate *l4.Gate) l4.Admission {
+	return l4.Admission{
+		Gate:        gate,
+		Allow:       l4.NewAddressSet(ln.Allow.Networks, ln.Allow.Unix),
+		Deny:        l4.NewAddressSet(ln.Deny.Networks, ln.Deny.Unix),
+		MaxSessions: ln.MaxSessions, MaxPerSource: ln.MaxSessionsPerSource, MaxSessionRate: ln.MaxSessionRate,
+	}
+}
+
+// countSources has those gates that were there before count by source whose listeners want it from now on, and the
+// others no more.
+func (e *Engine) countSources(ch *change) {
+	for i := range ch.next.cfg.Listeners {
+		ln := &ch.next.cfg.Listeners[i]
+		if len(ln.Addresses) == 0 {
+			continue
+		}
+		if gate := ch.gates[listenerID(ln.Protocol, ln.Addresses[0])]; ch.kept[gate] {
+			e.plane.CountSources(gate, ln.MaxSessionsPerSource > 0)
+		}
+	}
+}

@@ -1,0 +1,63 @@
+package engine
+
+import (
+	"net/netip"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"weir/conf"
+	"weir/l4"
+)
+
+// Counts stay with a listener's addresses: through a new name, a further address and a lost one. Of two listeners that
+// were one, the one with the name keeps them.
+func TestGatesStayWithTheirListeners(t *testing.T) {
+	listener := func(name string, ports ...uint16) conf.Listener {
+		ln := conf.Listener{Name: name, Protocol: "tcp"}
+		for _, p := range ports {
+			ln.Addresses = append(ln.Addresses, conf.Endpoint{Addr: netip.AddrPortFrom(netip.IPv4Unspecified(), p), Port: p})
+		}
+		return ln
+	}
+	file := func(list ...conf.Listener) *conf.Config { return &conf.Config{Listeners: list} }
+	gateOf := func(g gates, ln conf.Listener) *l4.Gate {
+		gate := g[listenerID(ln.Protocol, ln.Addresses[0])]
+		for _, at := range ln.Addresses {
+			require.Same(t, gate, g[listenerID(ln.Protocol, at)], "one for all its addresses")
+		}
+		return gate
+	}
+	first := file(listener("a", 1, 2), listener("b", 3))
+	before, kept := gates{}.of(first, nil)
+	require.Empty(t, kept)
+	a, b := gateOf(before, first.Listeners[0]), gateOf(before, first.Listeners[1])
+	require.NotSame(t, a, b)
+	for _, c := range []struct {
+		name string
+		next *conf.Config
+		want []*l4.Gate // nil = a new one
+	}{
+		{"the same", file(listener("a", 1, 2), listener("b", 3)), []*l4.Gate{a, b}},
+		{"another order", file(listener("b", 3), listener("a", 2, 1)), []*l4.Gate{b, a}},
+		{"another name", file(listener("c", 1, 2), listener("b", 3)), []*l4.Gate{a, b}},
+		{"a further address", file(listener("a", 4, 1, 2), listener("b", 3)), []*l4.Gate{a, b}},
+		{"a lost address", file(listener("a", 2), listener("b", 3)), []*l4.Gate{a, b}},
+		{"split", file(listener("c", 1), listener("a", 2), listener("b", 3)), []*l4.Gate{nil, a, b}},
+		{"joined", file(listener("b", 1, 2, 3)), []*l4.Gate{b}},
+		{"names exchanged", file(listener("b", 1, 2), listener("a", 3)), []*l4.Gate{a, b}},
+		{"moved", file(listener("a", 9), listener("b", 3)), []*l4.Gate{nil, b}},
+	} {
+		next, kept := before.of(c.next, first)
+		for i, ln := range c.next.Listeners {
+			got := gateOf(next, ln)
+			if c.want[i] == nil {
+				require.False(t, got == a || got == b, c.name)
+				require.False(t, kept[got], c.name)
+			} else {
+				require.Same(t, c.want[i], got, c.name)
+				require.True(t, kept[got], c.name)
+			}
+		}
+	}
+}

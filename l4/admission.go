@@ -1,0 +1,334 @@
+package l4
+
+// Who is let in: the one judgement that every client passes before a server is looked for, TCP or UDP, with the address
+// of its socket or the one that a PROXY header carries. The limits are exact over all loops and all addresses of a
+// listener: a place is taken by compare-and-swap, and given back before the client can see the end of its session.
+
+import (
+	"encoding/binary"
+	"net/netip"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/gaissmai/bart"
+)
+
+// Refusal is why a client was not let in. Its text is what metrics and events show.
+type Refusal uint8
+
+// The reasons for refusals. Admitted is none.
+const (
+	Admitted         Refusal = iota
+	RefusedDenied            // deny names the client, or allow does not
+	RefusedSessions          // max_sessions of the listener
+	RefusedPerSource         // max_sessions_per_source
+	RefusedRate              // max_session_rate
+	RefusedProcess           // runtime.max_sessions, or what the descriptor limit allows
+	RefusedStopping          // weir is about to end
+	refusalCount
+)
+
+var refusalTexts = [refusalCount]string{
+	"", "denied", "max_sessions", "max_sessions_per_source", "max_session_rate", "runtime_max_sessions", "stopping",
+}
+
+func (r Refusal) String() string { return refusalTexts[r] }
+
+// Refusals are all the reasons; a Refusal is its own index into Counters.Refused.
+func Refusals() []Refusal {
+	all := make([]Refusal, 0, refusalCount-1)
+	for r := Admitted + 1; r < refusalCount; r++ {
+		all = append(all, r)
+	}
+	return all
+}
+
+// End is how a session ends that is refused after it has begun, by the address in a PROXY header.
+func (r Refusal) End() End {
+	switch r {
+	case RefusedDenied:
+		return RefuseDenied
+	case RefusedSessions:
+		return RefuseSessions
+	case RefusedPerSource:
+		return RefusePerSource
+	case RefusedRate:
+		return RefuseRate
+	}
+	return NotEnded
+}
+
+// passing reports whether a refusal is over when some session ends, which may be under way.
+func (r Refusal) passing() bool {
+	return r == RefusedSessions || r == RefusedPerSource || r == RefusedProcess
+}
+
+// AddressSet is a set of networks, and perhaps of those who come by a unix socket and have no address. It is immutable.
+// nil is the empty set.
+type AddressSet struct {
+	networks bart.Lite
+	unix     bool
+}
+
+// NewAddressSet makes a set of networks whose addresses are not IPv4-mapped. A lookup takes some ten nanoseconds,
+// however many there are.
+func NewAddressSet(networks []netip.Prefix, unix bool) *AddressSet {
+	if len(networks) == 0 && !unix {
+		return nil
+	}
+	s := &AddressSet{unix: unix}
+	for _, n := range networks {
+		s.networks.Insert(n)
+	}
+	return s
+}
+
+// Contains reports whether an address is in the set. The zero Addr stands for the client of a unix socket.
+func (s *AddressSet) Contains(ip netip.Addr) bool {
+	switch {
+	case s == nil:
+		return false
+	case !ip.IsValid():
+		return s.unix
+	}
+	return s.networks.Contains(ip)
+}
+
+// Admission is what a listener asks of its clients. It is immutable, a part of Settings; limits of 0 are none. What is
+// counted for the limits is in the Gate, which stays when the Admission is replaced.
+type Admission struct {
+	Gate           *Gate
+	Allow, Deny    *AddressSet // Deny wins; an empty Allow is everyone
+	MaxSessions    int
+	MaxPerSource   int // the gate must count sources: NewGate, Plane.CountSources
+	MaxSessionRate int // per second, with bursts of as many
+}
+
+// Gate counts the sessions of one listener, over all its addresses, for as long as it keeps its identity.
+type Gate struct {
+	live atomic.Int64
+	rate bucket
+
+	counting atomic.Bool             // new sessions are counted by source
+	sources  atomic.Pointer[sources] // made when they are first counted; sessions that were counted leave it
+}
+
+// NewGate makes a gate for a listener that has no sessions yet.
+func NewGate(countSources bool) *Gate {
+	g := &Gate{}
+	if countSources {
+		g.count()
+	}
+	return g
+}
+
+func (g *Gate) count() {
+	if g.sources.Load() == nil {
+		g.sources.Store(&sources{})
+	}
+	g.counting.Store(true)
+}
+
+// Sessions is how many have been let in and have not left.
+func (g *Gate) Sessions() int { return int(g.live.Load()) }
+
+// Sources is how many addresses have a count.
+func (g *Gate) Sources() int {
+	if t := g.sources.Load(); t != nil {
+		return t.size()
+	}
+	return 0
+}
+
+// pass is what a client holds of its listener's gate. The zero value is nothing.
+type pass uint8
+
+const (
+	passGate   pass = 1 << iota // it is counted
+	passSource                  // its address is counted too
+)
+
+// enter lets a client in or says why not. Nothing is held after a refusal. What was given must go back through leave,
+// with the same address. The rate is asked last, so that only those who come in use it up.
+func (a *Admission) enter(client netip.Addr, now time.Duration) (pass, Refusal) {
+	if a.Deny.Contains(client) || a.Allow != nil && !a.Allow.Contains(client) {
+		return 0, RefusedDenied
+	}
+	g := a.Gate
+	if !take(&g.live, int64(a.MaxSessions)) {
+		return 0, RefusedSessions
+	}
+	held := passGate
+	if client.IsValid() && g.counting.Load() {
+		if !g.sources.Load().take(client, a.MaxPerSource) {
+			a.leave(&held, client)
+			return 0, RefusedPerSource
+		}
+		held |= passSource
+	}
+	if a.MaxSessionRate > 0 && !g.rate.spend(now, a.MaxSessionRate) {
+		a.leave(&held, client)
+		return 0, RefusedRate
+	}
+	return held, Admitted
+}
+
+// undo is leave for a client that was let in and then not made a session: the rate forgets it too.
+func (a *Admission) undo(p *pass, client netip.Addr) {
+	a.leave(p, client)
+	if a.MaxSessionRate > 0 {
+		a.Gate.rate.refund(a.MaxSessionRate)
+	}
+}
+
+// leave gives back what a pass holds, once.
+func (a *Admission) leave(p *pass, client netip.Addr) {
+	held := *p
+	*p = 0
+	if held&passSource != 0 {
+		a.Gate.sources.Load().give(client)
+	}
+	if held&passGate != 0 {
+		a.Gate.live.Add(-1)
+	}
+}
+
+// catchUp counts the source of a client that was let in before sources were counted.
+func (a *Admission) catchUp(p *pass, client netip.Addr) {
+	if *p&passGate != 0 && *p&passSource == 0 && client.IsValid() && a.Gate.counting.Load() {
+		a.Gate.sources.Load().take(client, 0)
+		*p |= passSource
+	}
+}
+
+// CountSources makes a gate count sessions by source from now on, those included that there are, or stop it. It returns
+// when every session is counted; the loops must be running. Only then may an Admission with MaxPerSource be put in force.
+func (p *Plane) CountSources(g *Gate, on bool) {
+	if !on {
+		g.counting.Store(false)
+		return
+	}
+	if g.counting.Load() {
+		return
+	}
+	g.count()
+	p.walk(func(_ *loop, s *session) bool {
+		if a := &s.set.Admission; a.Gate == g && s.pass != 0 {
+			a.catchUp(&s.pass, s.from.get().Addr())
+		}
+		return false
+	})
+}
+
+// take counts one more, unless there are as many as the limit allows; 0 is no limit.
+func take(count *atomic.Int64, limit int64) bool {
+	if limit == 0 {
+		count.Add(1)
+		return true
+	}
+	for {
+		n := count.Load()
+		if n >= limit {
+			return false
+		}
+		if count.CompareAndSwap(n, n+1) {
+			return true
+		}
+	}
+}
+
+// bucket holds one second's worth of what a rate allows. It keeps one number: the moment at which it will be full again
+// (the generic cell rate algorithm of ITU-T I.371, with that moment as its theoretical arrival time).
+type bucket struct {
+	full atomic.Int64 // on the plane's clock
+}
+
+func perEach(rate int) int64 { return max(int64(time.Second)/int64(rate), 1) }
+
+// spend takes one out, or reports that there is none.
+func (b *bucket) spend(now time.Duration, rate int) bool {
+	each := perEach(rate)
+	for {
+		full := b.full.Load()
+		next := max(full, int64(now)) + each
+		if next-int64(now) > each*int64(rate) {
+			return false
+		}
+		if b.full.CompareAndSwap(full, next) {
+			return true
+		}
+	}
+}
+
+// refund puts one back.
+func (b *bucket) refund(rate int) { b.full.Add(-perEach(rate)) }
+
+// sources counts sessions by client address. An address is in it for as long as it has sessions, so it is never larger
+// than the number of sessions.
+type sources struct {
+	shards [sourceShards]sourceShard
+}
+
+const (
+	sourceShards   = 1 << sourceBits
+	sourceBits     = 4
+	sourceKeepSize = 1024 // a shard that has held so many gives its memory back when it is empty
+)
+
+type sourceShard struct {
+	mu     sync.Mutex // held for one look
+	counts map[[16]byte]uint32
+	peak   int
+	_      [40]byte // a cache line each
+}
+
+func (t *sources) shard(key *[16]byte) *sourceShard {
+	h := (binary.LittleEndian.Uint64(key[:8]) ^ binary.LittleEndian.Uint64(key[8:])) * 0x9e3779b97f4a7c15
+	return &t.shards[h>>(64-sourceBits)]
+}
+
+// take counts one more session of an address, unless it has as many as the limit allows; 0 is no limit.
+func (t *sources) take(client netip.Addr, limit int) bool {
+	key := client.As16()
+	s := t.shard(&key)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	n := s.counts[key]
+	if limit > 0 && n >= uint32(limit) {
+		return false
+	}
+	if s.counts == nil {
+		s.counts = map[[16]byte]uint32{}
+	}
+	s.counts[key] = n + 1
+	s.peak = max(s.peak, len(s.counts))
+	return true
+}
+
+// give takes a session of an address out of the count.
+func (t *sources) give(client netip.Addr) {
+	key := client.As16()
+	s := t.shard(&key)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if n := s.counts[key]; n > 1 {
+		s.counts[key] = n - 1
+		return
+	}
+	delete(s.counts, key)
+	if len(s.counts) == 0 && s.peak > sourceKeepSize {
+		s.counts, s.peak = nil, 0
+	}
+}
+
+func (t *sources) size() int {
+	n := 0
+	for i := range t.shards {
+		s := &t.shards[i]
+		s.mu.Lock()
+		n += len(s.counts)
+		s.mu.Unlock()
+	}
+	return n
+}

@@ -1,0 +1,279 @@
+package l4
+
+import (
+	"math/rand/v2"
+	"net/netip"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+	"pgregory.net/rapid"
+)
+
+func networks(list ...string) []netip.Prefix {
+	var out []netip.Prefix
+	for _, s := range list {
+		out = append(out, netip.MustParsePrefix(s))
+	}
+	return out
+}
+
+func TestAddressSet(t *testing.T) {
+	var none *AddressSet
+	require.False(t, none.Contains(netip.MustParseAddr("10.0.0.1")))
+	require.False(t, none.Contains(netip.Addr{}))
+	require.Nil(t, NewAddressSet(nil, false))
+	s := NewAddressSet(networks("10.0.0.0/8", "10.1.0.0/16", "192.0.2.1/32", "2001:db8::/32"), true)
+	for ip, in := range map[string]bool{
+		"10.255.255.255": true, "11.0.0.0": false, "192.0.2.1": true, "192.0.2.2": false, "2001:db8::1": true, "2001:db9::1": false, "::1": false,
+	} {
+		require.Equal(t, in, s.Contains(netip.MustParseAddr(ip)), ip)
+	}
+	require.True(t, s.Contains(netip.Addr{}))
+}
+
+// A set says what looking at every network would.
+func TestAddressSetIsASet(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		var list []netip.Prefix
+		for range rapid.IntRange(1, 50).Draw(t, "networks") {
+			ip := netip.AddrFrom4([4]byte{10, byte(rapid.IntRange(0, 3).Draw(t, "b")), rapid.Byte().Draw(t, "c"), rapid.Byte().Draw(t, "d")})
+			list = append(list, netip.PrefixFrom(ip, rapid.IntRange(8, 32).Draw(t, "bits")).Masked())
+		}
+		s := NewAddressSet(list, false)
+		for range 50 {
+			ip := netip.AddrFrom4([4]byte{10, byte(rapid.IntRange(0, 3).Draw(t, "b")), rapid.Byte().Draw(t, "c"), rapid.Byte().Draw(t, "d")})
+			want := false
+			for _, n := range list {
+				want = want || n.Contains(ip)
+			}
+			require.Equal(t, want, s.Contains(ip), "%v in %v", ip, list)
+		}
+	})
+}
+
+// model is admission as one would write it without regard to speed or loops.
+type model struct {
+	live    int
+	sources map[netip.Addr]int
+	tokens  float64
+	at      time.Duration
+}
+
+func (m *model) enter(a *Admission, ip netip.Addr, now time.Duration) Refusal {
+	if rate := float64(a.MaxSessionRate); rate > 0 {
+		m.tokens = min(rate, m.tokens+(now-m.at).Seconds()*rate)
+	}
+	m.at = now
+	switch {
+	case a.Deny.Contains(ip), a.Allow != nil && !a.Allow.Contains(ip):
+		return RefusedDenied
+	case a.MaxSessions > 0 && m.live >= a.MaxSessions:
+		return RefusedSessions
+	case a.MaxPerSource > 0 && ip.IsValid() && m.sources[ip] >= a.MaxPerSource:
+		return RefusedPerSource
+	case a.MaxSessionRate > 0 && m.tokens < 1:
+		return RefusedRate
+	}
+	if a.MaxSessionRate > 0 {
+		m.tokens--
+	}
+	m.live++
+	if ip.IsValid() {
+		m.sources[ip]++
+	}
+	return Admitted
+}
+
+func (m *model) leave(ip netip.Addr) {
+	m.live--
+	if m.sources[ip]--; m.sources[ip] <= 0 {
+		delete(m.sources, ip)
+	}
+}
+
+// A million random arrivals and departures, under limits that change on the way, come out as the model says, each of them,
+// and leave nothing behind.
+func TestAdmissionIsExact(t *testing.T) {
+	const rounds = 1_000_000
+	random := rand.New(rand.NewPCG(1, 2))
+	gate := NewGate(true)
+	a := Admission{Gate: gate}
+	m := &model{sources: map[netip.Addr]int{}}
+	type client struct {
+		ip   netip.Addr
+		held pass
+	}
+	var in []client
+	var seen [refusalCount]int
+	// 64 ns a tick: times and rates that binary fractions hold exactly, so that the model's sums do not drift.
+	now := time.Duration(0)
+	for i := range rounds {
+		if i%1000 == 0 {
+			a.MaxSessions = random.IntN(3) * 40
+			a.MaxPerSource = random.IntN(3) * 5
+			a.Deny = NewAddressSet(networks([]string{"10.0.0.0/32", "10.0.0.4/31", "192.0.2.0/24"}[random.IntN(3)]), random.IntN(2) == 0)
+			a.Allow = nil
+			if random.IntN(3) == 0 {
+				a.Allow = NewAddressSet(networks("10.0.0.0/28"), random.IntN(2) == 0)
+			}
+			if rate := []int{0, 1 << 9, 1 << 6}[random.IntN(3)]; rate != a.MaxSessionRate { // a new rate begins with a full bucket
+				a.MaxSessionRate = rate
+				now += time.Second
+				m.tokens, m.at = float64(rate), now
+			}
+		}
+		now += time.Duration(random.IntN(1<<15)) * 64
+		if n := len(in); n > 0 && random.IntN(5) < 2 {
+			c := &in[random.IntN(n)]
+			m.leave(c.ip)
+			a.leave(&c.held, c.ip)
+			a.leave(&c.held, c.ip) // once more does nothing
+			*c = in[n-1]
+			in = in[:n-1]
+			continue
+		}
+		var ip netip.Addr
+		if n := random.IntN(21); n < 20 {
+			ip = netip.AddrFrom4([4]byte{10, 0, 0, byte(n)})
+		}
+		want := m.enter(&a, ip, now)
+		held, got := a.enter(ip, now)
+		if want != got || (held == 0) != (got != Admitted) {
+			t.Fatalf("round %d: want %v, got %v and %d", i, want, got, held)
+		}
+		seen[got]++
+		if got == Admitted {
+			in = append(in, client{ip, held})
+		}
+		if i%100 == 0 {
+			require.Equal(t, m.live, gate.Sessions())
+			require.Equal(t, len(m.sources), gate.Sources())
+		}
+	}
+	for _, why := range []Refusal{Admitted, RefusedDenied, RefusedSessions, RefusedPerSource, RefusedRate} {
+		require.Greater(t, seen[why], 1000, why.String())
+	}
+	for i := range in {
+		a.leave(&in[i].held, in[i].ip)
+	}
+	require.Zero(t, gate.Sessions())
+	require.Zero(t, gate.Sources())
+}
+
+// With many at once no limit is ever exceeded, full capacity is used, and nothing is left behind.
+func TestAdmissionFromManyLoops(t *testing.T) {
+	const limit, perSource = 64, 5
+	gate := NewGate(true)
+	a := Admission{Gate: gate, MaxSessions: limit, MaxPerSource: perSource}
+	var wait sync.WaitGroup
+	for worker := range 8 {
+		wait.Go(func() {
+			random := rand.New(rand.NewPCG(3, uint64(worker)))
+			type client struct {
+				ip   netip.Addr
+				held pass
+			}
+			var in []client
+			for range 20_000 {
+				if n := gate.Sessions(); n < 0 || n > limit {
+					t.Errorf("%d sessions", n)
+					return
+				}
+				if len(in) > 0 && random.IntN(2) == 0 {
+					c := in[len(in)-1]
+					in = in[:len(in)-1]
+					a.leave(&c.held, c.ip)
+					continue
+				}
+				ip := netip.AddrFrom4([4]byte{10, 0, 0, byte(random.IntN(20))})
+				if held, why := a.enter(ip, 0); why == Admitted {
+					in = append(in, client{ip, held})
+				}
+			}
+			for _, c := range in {
+				a.leave(&c.held, c.ip)
+			}
+		})
+	}
+	wait.Wait()
+	require.Zero(t, gate.Sessions())
+	require.Zero(t, gate.Sources())
+	for i := range limit {
+		_, why := a.enter(netip.AddrFrom4([4]byte{10, 1, 0, byte(i)}), 0)
+		require.Equal(t, Admitted, why)
+	}
+	_, why := a.enter(netip.AddrFrom4([4]byte{10, 2, 0, 0}), 0)
+	require.Equal(t, RefusedSessions, why)
+}
+
+// A rate lets a second's worth through at once, and then as many a second, whatever the number.
+func TestSessionRate(t *testing.T) {
+	for _, rate := range []int{1, 3, 7, 10, 999, 1_000_000} {
+		var b bucket
+		burst := 0
+		for b.spend(time.Hour, rate) {
+			burst++
+		}
+		require.Equal(t, rate, burst)
+		for range 5 {
+			require.False(t, b.spend(time.Hour+time.Second/time.Duration(rate)-time.Microsecond, rate))
+		}
+		later := 0
+		for b.spend(time.Hour+time.Second, rate) {
+			later++
+		}
+		require.Equal(t, rate, later)
+		b.refund(rate)
+		require.True(t, b.spend(time.Hour+time.Second, rate))
+		require.False(t, b.spend(time.Hour+time.Second, rate))
+	}
+}
+
+// Judging takes no memory, and with ten thousand networks no time to speak of.
+func TestAdmissionCost(t *testing.T) {
+	random := rand.New(rand.NewPCG(5, 6))
+	list := make([]netip.Prefix, 10_000)
+	for i := range list {
+		ip := netip.AddrFrom4([4]byte{byte(1 + random.IntN(9)), byte(random.Uint32()), byte(random.Uint32()), byte(random.Uint32())})
+		list[i] = netip.PrefixFrom(ip, 8+random.IntN(25)).Masked()
+	}
+	a := Admission{Gate: NewGate(true), Deny: NewAddressSet(list, false), MaxSessions: 1, MaxPerSource: 1, MaxSessionRate: 1}
+	ip := netip.MustParseAddr("192.0.2.1")
+	held, _ := a.enter(ip, 0)
+	denied := list[7].Addr()
+	require.Zero(t, testing.AllocsPerRun(1000, func() {
+		if _, why := a.enter(ip, 0); why != RefusedSessions {
+			t.Fatal(why)
+		}
+		if _, why := a.enter(denied, 0); why != RefusedDenied {
+			t.Fatal(why)
+		}
+	}))
+	begin := time.Now()
+	const looks = 100_000
+	for range looks {
+		a.enter(denied, 0)
+	}
+	require.Less(t, time.Since(begin)/looks, 20*time.Microsecond)
+	a.leave(&held, ip)
+}
+
+func BenchmarkAdmission(b *testing.B) {
+	a := Admission{Gate: NewGate(false)}
+	ip := netip.MustParseAddr("192.0.2.1")
+	run := func(b *testing.B) {
+		for b.Loop() {
+			held, _ := a.enter(ip, 0)
+			a.leave(&held, ip)
+		}
+	}
+	b.Run("open", run)
+	a.MaxSessions, a.MaxSessionRate = 1000, 1_000_000_000
+	b.Run("limits", run)
+	a.Gate, a.MaxPerSource = NewGate(true), 10
+	b.Run("sources", run)
+	a.Deny = NewAddressSet(networks("10.0.0.0/8", "172.16.0.0/12"), false)
+	b.Run("deny", run)
+}
