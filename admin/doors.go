@@ -18,7 +18,9 @@ type door struct {
 	at     string
 	ln     net.Listener
 	server *http.Server // nil until it is in use
+	gate   *gate        // likewise
 	remove func()       // takes away the file of a unix socket
+	shared bool         // inherited, and not yet in use: its file is the other process's
 }
 
 // What a client may take.
@@ -57,7 +59,7 @@ func (s *Server) Prepare(spec conf.Admin) (*Change, error) {
 		if s.doors[name] != nil {
 			continue
 		}
-		d, err := open(at)
+		d, err := s.open(at)
 		switch {
 		case err == nil:
 			c.fresh[name] = d
@@ -78,7 +80,9 @@ func (s *Server) Prepare(spec conf.Admin) (*Change, error) {
 func (c *Change) Discard() {
 	for _, d := range c.fresh {
 		d.ln.Close()
-		d.remove()
+		if !d.shared {
+			d.remove()
+		}
 	}
 }
 
@@ -100,6 +104,7 @@ func (c *Change) Commit() {
 	}
 	for name, d := range c.fresh {
 		s.doors[name] = d
+		d.shared, d.gate = false, newGate(d.ln)
 		d.server = &http.Server{
 			Handler:           s.guard(d.ln.Addr().Network() != "unix"),
 			ReadHeaderTimeout: headerTimeout, ReadTimeout: readTimeout, WriteTimeout: writeTimeout, IdleTimeout: idleTimeout,
@@ -107,11 +112,22 @@ func (c *Change) Commit() {
 			BaseContext:    func(net.Listener) context.Context { return s.ctx },
 			ErrorLog:       quiet(),
 		}
-		s.work.Go(func() { d.server.Serve(bounded(d.ln, maxClients)) })
+		s.work.Go(func() { d.server.Serve(bounded(d.gate, maxClients)) })
 	}
 }
 
-func open(at conf.Endpoint) (*door, error) {
+// open opens an address, or takes the socket that another process had there.
+func (s *Server) open(at conf.Endpoint) (*door, error) {
+	if s.inherit != nil {
+		if f := s.inherit(at.String()); f != nil {
+			defer f.Close()
+			ln, err := net.FileListener(f)
+			if err != nil {
+				return nil, err
+			}
+			return &door{at: at.String(), ln: ln, remove: removal(at.Path), shared: true}, nil
+		}
+	}
 	if at.Path != "" {
 		return openUnix(at)
 	}

@@ -135,6 +135,10 @@ func (f *fake) Plan(text []byte) (status.Plan, error) {
 	return status.Plan{Steps: []status.PlanStep{}}, f.note("plan " + string(text))
 }
 
+func (f *fake) Upgrade(ctx context.Context) (status.Upgrade, error) {
+	return status.Upgrade{PID: 2, Previous: 1}, f.note("upgrade")
+}
+
 func (f *fake) Stop(ctx context.Context, now bool) (int, error) {
 	select {
 	case n := <-f.cut:

@@ -56,3 +56,16 @@ func (s *Server) stop(w http.ResponseWriter, r *http.Request) {
 	}
 	answer(w, http.StatusOK, cutCount{cut})
 }
+
+// upgrade answers when the other process serves, or when it has turned out that it will not.
+func (s *Server) upgrade(w http.ResponseWriter, r *http.Request) {
+	out := http.NewResponseController(w)
+	out.SetReadDeadline(time.Time{})
+	out.SetWriteDeadline(time.Time{})
+	u, err := s.weir.Upgrade(r.Context())
+	if err != nil {
+		refuse(w, err)
+		return
+	}
+	answer(w, http.StatusOK, u)
+}

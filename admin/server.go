@@ -4,18 +4,20 @@ import (
 	"context"
 	"log/slog"
 	"net/http"
+	"os"
 	"sync"
 	"sync/atomic"
 )
 
 // Server serves the API at the addresses that Prepare opens and Commit puts in use.
 type Server struct {
-	log    *slog.Logger // immutable
-	weir   Weir         // immutable after Start
-	routes http.Handler // immutable after Start
-	ctx    context.Context
-	cancel context.CancelFunc
-	work   sync.WaitGroup // one for each address
+	log     *slog.Logger                  // immutable
+	weir    Weir                          // immutable after Start
+	inherit func(address string) *os.File // immutable after Inherit; nil = nothing is inherited
+	routes  http.Handler                  // immutable after Start
+	ctx     context.Context
+	cancel  context.CancelFunc
+	work    sync.WaitGroup // one for each address
 
 	token   atomic.Pointer[token]
 	streams chan struct{} // a place for each client that follows the events
@@ -60,13 +62,14 @@ const (
 func (s *Server) table() http.Handler {
 	mux := http.NewServeMux()
 	for path, m := range map[string]methods{
-		"/healthz":   {get: s.healthy},
-		"/readyz":    {get: s.ready},
-		"/v1/status": {get: s.status},
-		"/v1/events": {get: s.events},
-		"/v1/reload": {post: s.reload},
-		"/v1/plan":   {post: s.plan},
-		"/v1/stop":   {post: s.stop},
+		"/healthz":    {get: s.healthy},
+		"/readyz":     {get: s.ready},
+		"/v1/status":  {get: s.status},
+		"/v1/events":  {get: s.events},
+		"/v1/reload":  {post: s.reload},
+		"/v1/plan":    {post: s.plan},
+		"/v1/stop":    {post: s.stop},
+		"/v1/upgrade": {post: s.upgrade},
 
 		"/v1/sessions":      {get: s.sessions},
 		"/v1/sessions/{id}": {del: s.cutSession},

@@ -30,21 +30,26 @@ func openUnix(at conf.Endpoint) (*door, error) {
 		return nil, fmt.Errorf("listen on %s: %w", at, err)
 	}
 	ln.SetUnlinkOnClose(false)
-	own, err := os.Lstat(path)
-	if err == nil {
-		err = os.Chmod(path, socketMode)
-	}
-	d := &door{at: at.String(), ln: ln, remove: func() {
-		if now, err := os.Lstat(path); err == nil && own != nil && os.SameFile(own, now) {
-			os.Remove(path)
-		}
-	}}
-	if err != nil {
+	d := &door{at: at.String(), ln: ln, remove: removal(path)}
+	if err := os.Chmod(path, socketMode); err != nil {
 		ln.Close()
 		d.remove()
 		return nil, fmt.Errorf("listen on %s: %w", at, err)
 	}
 	return d, nil
+}
+
+// removal removes the file that a unix socket has now, unless another has taken its place.
+func removal(path string) func() {
+	own, err := os.Lstat(path)
+	if path == "" || err != nil {
+		return func() {}
+	}
+	return func() {
+		if now, err := os.Lstat(path); err == nil && os.SameFile(own, now) {
+			os.Remove(path)
+		}
+	}
 }
 
 func clearStale(path string) error {

@@ -47,6 +47,8 @@ type Weir interface {
 	Reload(ctx context.Context) error
 	// Plan tells what a reload would do if the file had a text; nil = with what is on disk.
 	Plan(text []byte) (status.Plan, error)
+	// Upgrade hands over to the program that is on disk now, in a process of its own.
+	Upgrade(ctx context.Context) (status.Upgrade, error)
 	// Stop ends the process, after a drain or at once, and returns how many sessions were cut.
 	Stop(ctx context.Context, now bool) (cut int, err error)
 }

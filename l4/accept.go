@@ -14,6 +14,7 @@ import (
 type door struct {
 	ln      *Listener
 	fd      int32
+	number  int32         // tells its events from those of others
 	burst   int           // how many to accept before looking at other events; follows the load
 	resume  time.Duration // when to try again after a shortage
 	waiting bool
@@ -38,28 +39,56 @@ const (
 )
 
 func (l *loop) openDoor(ln *Listener, fd int32) {
-	d := &door{ln: ln, fd: fd, burst: 1}
-	l.doors[ln.number] = d
+	l.lastDoor++
+	d := &door{ln: ln, fd: fd, number: l.lastDoor, burst: 1}
+	l.doors[d.number] = d
 	d.listen(l, unix.EPOLLIN, unix.EPOLL_CTL_ADD)
 }
 
 func (d *door) listen(l *loop, events uint32, op int) {
-	if e := epollControl(l.epfd, op, d.fd, events, markListener, d.ln.number); e != 0 {
+	if e := epollControl(l.epfd, op, d.fd, events, markListener, d.number); e != 0 {
 		l.plane.complain("cannot watch a listening socket", "address", d.ln.at.String(), "error", e)
 		l.pause(d, shortagePause)
 	}
 }
 
-// closeDoor takes in the clients that are queued, then closes.
-func (l *loop) closeDoor(number int32) {
-	d := l.doors[number]
-	if d == nil {
-		return
+// closeDoors takes in the clients that are queued at a listener's doors, then closes them.
+func (l *loop) closeDoors(ln *Listener) {
+	for number, d := range l.doors {
+		if d.ln != ln {
+			continue
+		}
+		for n := 0; n < 2*burstMax+ln.set.Load().Backlog && l.acceptOne(d) == 0; n++ {
+		}
+		delete(l.doors, number)
+		d.close()
 	}
-	for n := 0; n < 2*burstMax+d.ln.set.Load().Backlog && l.acceptOne(d) == 0; n++ {
+}
+
+// holdDoors looks at no door any more, until releaseDoors. Whoever knocks waits in the queue, for whoever else accepts
+// from it.
+func (l *loop) holdDoors() {
+	l.held = true
+	for _, d := range l.doors {
+		epollControl(l.epfd, unix.EPOLL_CTL_DEL, d.fd, 0, markListener, d.number)
 	}
-	delete(l.doors, number)
-	d.close()
+}
+
+func (l *loop) releaseDoors() {
+	l.held = false
+	for _, d := range l.doors {
+		if !d.waiting {
+			d.listen(l, unix.EPOLLIN, unix.EPOLL_CTL_ADD)
+		}
+	}
+}
+
+// leaveDoors closes doors without taking in who is queued there: somebody else has the same sockets.
+func (l *loop) leaveDoors() {
+	for number, d := range l.doors {
+		delete(l.doors, number)
+		d.close()
+	}
 }
 
 func (d *door) close() { closeFD(d.fd) }
@@ -96,7 +125,7 @@ func (l *loop) pause(d *door, d4 time.Duration) {
 	if !d.waiting {
 		d.waiting = true
 		l.paused = append(l.paused, d)
-		epollControl(l.epfd, unix.EPOLL_CTL_MOD, d.fd, 0, markListener, d.ln.number)
+		epollControl(l.epfd, unix.EPOLL_CTL_MOD, d.fd, 0, markListener, d.number)
 	}
 }
 
@@ -109,16 +138,19 @@ func (l *loop) rest() {
 
 // resume watches again what has rested.
 func (l *loop) resume() {
+	if l.held {
+		return
+	}
 	resting := l.paused
 	l.paused = nil
 	for _, d := range resting {
 		switch {
-		case l.doors[d.ln.number] != d: // closed meanwhile
+		case l.doors[d.number] != d: // closed meanwhile
 		case l.now < d.resume:
 			l.paused = append(l.paused, d)
 		default:
 			d.waiting = false
-			epollControl(l.epfd, unix.EPOLL_CTL_ADD, d.fd, 0, markListener, d.ln.number) // in case it never was
+			epollControl(l.epfd, unix.EPOLL_CTL_ADD, d.fd, 0, markListener, d.number) // in case it never was
 			d.listen(l, unix.EPOLLIN, unix.EPOLL_CTL_MOD)
 		}
 	}

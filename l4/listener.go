@@ -18,14 +18,15 @@ import (
 )
 
 // Listener is one address where clients arrive. Every loop has a listening socket of its own for it (SO_REUSEPORT),
-// between which the kernel spreads the clients; a unix socket has one.
+// between which the kernel spreads the clients; a unix socket has one. One that was inherited from another process has at
+// least the sockets that it had there.
 type Listener struct {
-	plane  *Plane
-	at     conf.Endpoint
-	number int32
-	fds    []int32     // until Start; then the loops own them
-	file   os.FileInfo // of a unix socket, to know it again
-	set    atomic.Pointer[Settings]
+	plane     *Plane
+	at        conf.Endpoint
+	fds       []int32     // its sockets; from Start on they are the loops', who close them
+	file      os.FileInfo // of a unix socket, to know it again
+	inherited bool
+	set       atomic.Pointer[Settings]
 
 	tallies []Counters // one for each loop, written by it alone
 }
@@ -34,8 +35,7 @@ type Listener struct {
 // what the kernel said. A listener that is never started is closed with Discard. An address may overlap with that of
 // another listener of this plane only if beside is set; otherwise whoever holds it makes Listen fail.
 func (p *Plane) Listen(at conf.Endpoint, set *Settings, beside bool) (*Listener, error) {
-	ln := &Listener{plane: p, at: at, number: p.listeners.Add(1), tallies: make([]Counters, len(p.loops))}
-	ln.set.Store(set)
+	ln := p.newListener(at, set)
 	sockets := len(p.loops)
 	if at.Path != "" {
 		if err := clearStale(at.Path); err != nil {
@@ -61,6 +61,39 @@ func (p *Plane) Listen(at conf.Endpoint, set *Settings, beside bool) (*Listener,
 		}
 	}
 	return ln, nil
+}
+
+func (p *Plane) newListener(at conf.Endpoint, set *Settings) *Listener {
+	ln := &Listener{plane: p, at: at, tallies: make([]Counters, len(p.loops))}
+	ln.set.Store(set)
+	return ln
+}
+
+// Inherit makes a listener of the sockets that another process has listened with at the address. It owns them from now
+// on. Nothing about them is changed before Start. Where there are fewer than loops, others are added.
+func (p *Plane) Inherit(at conf.Endpoint, set *Settings, fds []int32) *Listener {
+	ln := p.newListener(at, set)
+	ln.fds, ln.inherited = fds, true
+	if at.Path != "" {
+		if at.Path[0] != '@' {
+			ln.file, _ = os.Lstat(at.Path)
+		}
+		return ln
+	}
+	for len(ln.fds) < len(p.loops) {
+		fd, e := bindListening(at, set, true)
+		if e == 0 {
+			if e = listenSocket(fd, set.Backlog); e != 0 {
+				closeFD(fd)
+			}
+		}
+		if e != 0 { // the ones there are serve all clients, from fewer loops
+			p.complain("cannot add a listening socket", "address", at.String(), "error", e)
+			break
+		}
+		ln.fds = append(ln.fds, fd)
+	}
+	return ln
 }
 
 // bindListening makes one listening socket. The first of an address is bound without SO_REUSEPORT, so that an address
@@ -157,13 +190,21 @@ func (ln *Listener) Endpoint() conf.Endpoint { return ln.at }
 // Settings is what new sessions get.
 func (ln *Listener) Settings() *Settings { return ln.set.Load() }
 
+// Sockets are the listening sockets, which stay the listener's.
+func (ln *Listener) Sockets() []int32 { return ln.fds }
+
+// Inherited tells whether the sockets are those of another process.
+func (ln *Listener) Inherited() bool { return ln.inherited }
+
 // Discard closes a listener that was not started.
 func (ln *Listener) Discard() {
 	for _, fd := range ln.fds {
 		closeFD(fd)
 	}
 	ln.fds = nil
-	ln.removeFile()
+	if !ln.inherited { // else it belongs to the process that goes on with the socket
+		ln.removeFile()
+	}
 }
 
 // removeFile removes the file of a unix socket, unless another has taken its place.
@@ -178,10 +219,21 @@ func (ln *Listener) removeFile() {
 
 // Start begins to accept. The loops own the sockets from now on.
 func (ln *Listener) Start() {
-	fds := ln.fds
-	ln.fds = nil
-	for i, fd := range fds {
-		ln.plane.loops[i].post(message{do: func(l *loop) { l.openDoor(ln, fd) }})
+	if ln.inherited {
+		ln.apply(ln.set.Load())
+	}
+	for i, fd := range ln.fds {
+		ln.plane.loops[i%len(ln.plane.loops)].post(message{do: func(l *loop) { l.openDoor(ln, fd) }})
+	}
+}
+
+// apply sets what clients inherit from the sockets, and the length of their queues.
+func (ln *Listener) apply(set *Settings) {
+	for _, fd := range ln.fds {
+		if ln.at.Path == "" {
+			inherit(fd, set)
+		}
+		listenSocket(fd, set.Backlog)
 	}
 }
 
@@ -191,16 +243,11 @@ func (ln *Listener) Update(set *Settings) {
 	if old.Keepalive == set.Keepalive && old.UserTimeout == set.UserTimeout && old.Backlog == set.Backlog {
 		return
 	}
-	ln.plane.tell(func(l *loop) {
-		if d := l.doors[ln.number]; d != nil {
-			inherit(d.fd, set)
-			listenSocket(d.fd, set.Backlog)
-		}
-	})
+	ln.apply(set)
 }
 
 // Stop accepts what is queued, closes the sockets and returns when no client can arrive any more. Sessions go on.
 func (ln *Listener) Stop() {
-	ln.plane.ask(func(l *loop) { l.closeDoor(ln.number) })
+	ln.plane.ask(func(l *loop) { l.closeDoors(ln) })
 	ln.removeFile()
 }

@@ -14,7 +14,7 @@ import (
 )
 
 // Events carry two words: lo is the slot of a session with the side in the top bit, or one of the marks below; hi is
-// the low half of the session's id, unlike that of the slot's last user, or the number of the listener.
+// the low half of the session's id, unlike that of the slot's last user, or the number of the door.
 const (
 	sideBit      = 1 << 30
 	markMailbox  = -1
@@ -50,6 +50,8 @@ type loop struct {
 	doors     map[int32]*door // the listening sockets this loop accepts from, by number
 	paused    []*door         // those that wait out a shortage
 	hopeful   []hopeful       // clients for whom there may be room in a moment
+	lastDoor  int32
+	held      bool // nothing is accepted while another process does
 	lastID    uint64
 	lastTrim  time.Duration
 	dialTime  Histogram

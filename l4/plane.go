@@ -28,12 +28,11 @@ type Plane struct {
 	origin time.Time
 	done   sync.WaitGroup
 
-	listeners atomic.Int32 // the last number given to one
-	count     atomic.Int64 // sessions, those on their way into a loop included
-	limit     atomic.Int64
-	refused   atomic.Uint64 // clients turned away, for any reason
-	room      int           // descriptors this process may have, less some for everything but sessions and pipes
-	idle      chan struct{} // has a value whenever count has come down to 0
+	count   atomic.Int64 // sessions, those on their way into a loop included
+	limit   atomic.Int64
+	refused atomic.Uint64 // clients turned away, for any reason
+	room    int           // descriptors this process may have, less some for everything but sessions and pipes
+	idle    chan struct{} // has a value whenever count has come down to 0
 
 	complained atomic.Int64 // when the last complaint was logged, on the plane's clock
 	muted      atomic.Int64 // complaints left out since

@@ -12,7 +12,8 @@ import (
 const about = `weir is a layer-4 stream balancer.
 
 Signals to a running weir: HUP reloads, TERM and INT drain and exit (a second one
-exits at once), USR1 reopens the log file.
+exits at once), USR1 reopens the log file, USR2 hands over to the program that is
+on disk now.
 
 Exit codes: 0 done, 1 bad configuration or usage, 2 could not start or, of a
 client command, weir was not reached, 3 sessions were cut.`
@@ -44,7 +45,7 @@ func rootCommand() *cobra.Command {
 	reach := &reach{}
 	for _, c := range []*cobra.Command{
 		statusCommand(reach), sessionsCommand(reach), eventsCommand(reach), explainCommand(reach), serverCommand(reach),
-		reloadCommand(reach), planCommand(reach), stopCommand(reach),
+		reloadCommand(reach), planCommand(reach), upgradeCommand(reach), stopCommand(reach),
 	} {
 		c.GroupID = groupClient
 		reach.flags(c)

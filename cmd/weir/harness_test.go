@@ -61,6 +61,9 @@ type launch struct {
 	nofile int                // the descriptor limit; 0 = the test's own
 	under  []string           // a program that becomes weir: the command line follows its own arguments
 	stderr *os.File           // instead of the log being read; such a weir is taken to be ready when it listens
+
+	program string   // instead of the binary under test
+	env     []string // added to the test's own
 }
 
 // weir is a running `weir run`.
@@ -74,6 +77,8 @@ type weir struct {
 	mu      sync.Mutex
 	records []record
 	other   []string // lines that are no JSON
+	heirs   []int    // the processes that have taken over, in order
+	codes   []int    // with which they ended; valid once done is closed
 }
 
 // record is one line of the log.
@@ -124,13 +129,16 @@ func (l launch) launch(t *testing.T, config string) *weir {
 	t.Helper()
 	w := &weir{t: t, file: filepath.Join(t.TempDir(), "weir.toml"), done: make(chan struct{})}
 	w.write(config)
-	args := []string{binary, "run", "-c", w.file}
+	if l.program == "" {
+		l.program = binary
+	}
+	args := []string{l.program, "run", "-c", w.file}
 	if l.nofile > 0 {
 		args = append([]string{"prlimit", fmt.Sprintf("--nofile=%d:%d", l.nofile, l.nofile)}, args...)
 	}
 	args = append(slices.Clone(l.under), args...)
 	w.cmd = exec.Command(args[0], args[1:]...)
-	w.cmd.Env = append(os.Environ(), "GORACE=exitcode=66", "GOTRACEBACK=all")
+	w.cmd.Env = append(append(os.Environ(), "GORACE=exitcode=66", "GOTRACEBACK=all"), l.env...)
 	w.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	var stderr io.ReadCloser
 	if l.stderr != nil {
@@ -150,9 +158,12 @@ func (l launch) launch(t *testing.T, config string) *weir {
 	go func() {
 		defer close(w.done)
 		if stderr != nil {
-			w.readLog(stderr)
+			w.readLog(stderr) // until the last process that has it ends
 		}
 		w.cmd.Wait()
+		for _, heir := range w.heirs {
+			w.codes = append(w.codes, nettest.Process(heir).Wait())
+		}
 	}()
 	t.Cleanup(w.finish)
 	return w
@@ -184,7 +195,7 @@ func (w *weir) finish() {
 		w.signal(syscall.SIGTERM)
 		select {
 		case <-w.done:
-			if code := w.cmd.ProcessState.ExitCode(); code != 0 {
+			if code := w.code(); code != 0 {
 				t.Errorf("exit code %d instead of 0", code)
 			}
 		case <-time.After(5 * time.Second):
@@ -214,9 +225,25 @@ func (w *weir) dump() {
 	}
 }
 
-func (w *weir) proc() nettest.Process { return nettest.Process(w.cmd.Process.Pid) }
+// proc is the process that serves.
+func (w *weir) proc() nettest.Process {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if n := len(w.heirs); n > 0 {
+		return nettest.Process(w.heirs[n-1])
+	}
+	return nettest.Process(w.cmd.Process.Pid)
+}
 
-func (w *weir) signal(s os.Signal) { w.cmd.Process.Signal(s) }
+func (w *weir) signal(s syscall.Signal) { syscall.Kill(int(w.proc()), s) }
+
+// code is how the last process ended.
+func (w *weir) code() int {
+	if n := len(w.codes); n > 0 {
+		return w.codes[n-1]
+	}
+	return w.cmd.ProcessState.ExitCode()
+}
 
 func (w *weir) ended() bool {
 	select {
@@ -235,7 +262,7 @@ func (w *weir) exit(within time.Duration) int {
 	case <-time.After(within):
 		require.Fail(w.t, "weir has not ended", "after %v", within)
 	}
-	return w.cmd.ProcessState.ExitCode()
+	return w.code()
 }
 
 // output is everything on standard error so far.

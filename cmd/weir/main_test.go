@@ -33,6 +33,10 @@ func testMain(m *testing.M) int {
 			return 1
 		}
 	}
+	if err := nettest.AdoptOrphans(); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
 	dir, err := os.MkdirTemp("", "weirtest")
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err)

@@ -24,17 +24,33 @@ const spareProcs = 2
 
 // serve runs a configuration until it is told to stop.
 func serve(ctx context.Context, file string, stderr io.Writer) int {
+	path, err := programPath()
+	if err != nil {
+		fmt.Fprintln(stderr, "weir: upgrades will not work:", err)
+	}
+	before, err := predecessor()
+	if err != nil {
+		fmt.Fprintln(stderr, "weir:", err)
+		return exitNoStart
+	}
+	failed := func(code int, err error) int {
+		if before != nil {
+			before.Fail(err)
+		}
+		return code
+	}
 	cfg, err := conf.Load(file)
 	if err != nil {
 		fmt.Fprintln(stderr, err)
-		return exitUsage
+		return failed(exitUsage, err)
 	}
 	signal.Ignore(syscall.SIGPIPE) // a log that nobody reads any more
 	// One channel each, so that a storm of one signal cannot push out another; a reload that is asked for while one is
 	// under way is made once, after it.
 	reloads, reopens, stops := notified(1, syscall.SIGHUP), notified(1, syscall.SIGUSR1), notified(2, syscall.SIGTERM, syscall.SIGINT)
+	upgrades := notified(1, syscall.SIGUSR2)
 	defer func() {
-		for _, c := range []chan os.Signal{reloads, reopens, stops} {
+		for _, c := range []chan os.Signal{reloads, reopens, stops, upgrades} {
 			signal.Stop(c)
 		}
 	}()
@@ -42,7 +58,7 @@ func serve(ctx context.Context, file string, stderr io.Writer) int {
 	out, err := openLog(cfg.Log, stderr)
 	if err != nil {
 		fmt.Fprintln(stderr, err)
-		return exitNoStart
+		return failed(exitNoStart, err)
 	}
 	defer out.close()
 	log := out.logger(cfg.Log)
@@ -59,36 +75,61 @@ func serve(ctx context.Context, file string, stderr io.Writer) int {
 		for _, line := range lines(err) {
 			log.Error("cannot start", "error", line)
 		}
-		return exitNoStart
+		return failed(exitNoStart, err)
 	}
 	api := admin.New(log)
 	defer api.Close()
+	if before != nil {
+		api.Inherit(before.Door)
+	}
 	doors, err := api.Prepare(cfg.Admin)
 	if err != nil {
 		return cannot(err)
 	}
-	e, err := engine.Start(cfg, engine.Options{Log: log, Sessions: out.sessions(), Version: version()})
+	e, err := engine.Start(cfg, engine.Options{Log: log, Sessions: out.sessions(), Version: version(), Predecessor: before})
+	if err == nil && before != nil {
+		err = e.TakeOver()
+	}
 	if err != nil {
 		doors.Discard()
 		return cannot(err)
 	}
 	d := &daemonState{
-		file: file, engine: e, out: out, log: log, api: api,
-		reloads: make(chan chan error), stops: make(chan bool), stopping: make(chan struct{}), stopped: make(chan struct{}),
+		file: file, path: path, engine: e, out: out, log: log, api: api,
+		reloads: make(chan chan error), upgrades: make(chan chan upgraded), stops: make(chan bool),
+		stopping: make(chan struct{}), stopped: make(chan struct{}),
 	}
 	api.Start(&operator{e, d})
 	doors.Commit()
 	log.Info("ready", "file", file, "listeners", len(cfg.Listeners), "clusters", len(cfg.Clusters), "loops", loops, "pid", os.Getpid())
+	if before != nil {
+		notify(log, fmt.Sprintf("MAINPID=%d", os.Getpid()))
+	}
 	notify(log, daemon.SdNotifyReady)
 
 	for {
+		// While an upgrade is under way, nothing is changed that the new process has been told already.
+		signalled, asked := reloads, d.reloads
+		if d.upgrading != nil {
+			signalled, asked = nil, nil
+		}
 		select {
-		case <-reloads:
+		case <-signalled:
 			d.reload()
-		case asked := <-d.reloads:
+		case asked := <-asked:
 			d.reloadFor(asked)
 		case <-reopens:
 			d.reopen()
+		case <-upgrades:
+			if err := d.beginUpgrade(ctx); err != nil {
+				log.Warn("upgrade refused", "reason", err)
+			}
+		case asked := <-d.upgrades:
+			d.upgradeFor(ctx, asked)
+		case u := <-d.upgrading:
+			if d.endUpgrade(u) {
+				return d.leave(ctx, u.PID, reloads, stops)
+			}
 		case sig := <-stops:
 			return d.stop(ctx, stops, sig.String(), false)
 		case now := <-d.stops:
@@ -108,6 +149,7 @@ func notified(room int, signals ...os.Signal) chan os.Signal {
 // daemonState is what signals and the API act on.
 type daemonState struct {
 	file   string
+	path   string // of the program; "" = not known
 	engine *engine.Engine
 	out    *logOutput
 	log    *slog.Logger
@@ -115,10 +157,16 @@ type daemonState struct {
 
 	// Requests of the API, and how far a stop has come.
 	reloads  chan chan error // each gets the outcome
-	stops    chan bool       // true = at once
-	stopping chan struct{}   // closed when a stop begins
-	stopped  chan struct{}   // closed when it is done
-	cut      int             // sessions that it has cut; valid once stopped is closed
+	upgrades chan chan upgraded
+	stops    chan bool     // true = at once
+	stopping chan struct{} // closed when a stop begins
+	stopped  chan struct{} // closed when it is done
+	cut      int           // sessions that it has cut; valid once stopped is closed
+
+	// Of the one goroutine that acts on signals and requests.
+	upgrading chan upgraded // the outcome of the upgrade under way; nil = there is none
+	callOff   func()        // ends it
+	askers    []chan upgraded
 }
 
 // reload goes over to what the file says now, or says why not and changes nothing.
@@ -183,8 +231,15 @@ func (d *daemonState) reopen() {
 	d.log.Info("log file reopened")
 }
 
-// stop drains, unless it is to be at once. A second signal cuts what is left.
+// stop drains, unless it is to be at once. A second signal cuts what is left. An upgrade under way is called off, unless
+// it is through.
 func (d *daemonState) stop(ctx context.Context, again chan os.Signal, why string, now bool) int {
+	if d.upgrading != nil {
+		d.callOff()
+		if u := <-d.upgrading; d.endUpgrade(u) {
+			return d.leave(ctx, u.PID, nil, again)
+		}
+	}
 	close(d.stopping)
 	notify(d.log, daemon.SdNotifyStopping)
 	d.log.Info("stopping", "signal", why, "sessions", d.engine.Sessions())
@@ -204,15 +259,20 @@ func (d *daemonState) stop(ctx context.Context, again chan os.Signal, why string
 				cancel()
 			}
 		case cut := <-done:
-			d.cut = cut
-			close(d.stopped)
-			d.log.Info("stopped", "sessions_cut", cut)
-			if cut > 0 {
-				return exitCut
-			}
-			return exitDone
+			return d.gone(cut)
 		}
 	}
+}
+
+// gone is the end.
+func (d *daemonState) gone(cut int) int {
+	d.cut = cut
+	close(d.stopped)
+	d.log.Info("stopped", "sessions_cut", cut)
+	if cut > 0 {
+		return exitCut
+	}
+	return exitDone
 }
 
 func notify(log *slog.Logger, state string) {

@@ -48,6 +48,10 @@ func (e *Engine) change(cfg *conf.Config, known addresses) error {
 	if err != nil {
 		return err
 	}
+	if e.before != nil && e.now.Load().cfg == nil { // TakeOver will
+		e.waiting = ch
+		return nil
+	}
 	e.retire(e.commit(ch))
 	return nil
 }
@@ -108,6 +112,10 @@ func (e *Engine) bind(ch *change, specs map[string]*conf.Cluster) error {
 			if e.listeners[id] != nil {
 				continue
 			}
+			if p := e.before; p != nil && p.holds(socketListener, id) {
+				ch.listeners[id] = e.plane.Inherit(at, set, p.claim(socketListener, id))
+				continue
+			}
 			opened, err := e.plane.Listen(at, set, e.besideOwn(ch, at))
 			if err != nil {
 				failed = append(failed, fmt.Errorf("listener %s: %w", ln.Name, err))
@@ -124,6 +132,9 @@ func listenerID(protocol string, at conf.Endpoint) string { return protocol + " 
 // besideOwn reports whether a listener of this process has the same port, one that is open now or one that is about to
 // be: an address may stand beside a wildcard, and either may take over from the other before that is closed.
 func (e *Engine) besideOwn(ch *change, at conf.Endpoint) bool {
+	if e.before != nil && at.Path == "" && e.before.holdsPort(at.Addr.Port()) {
+		return true
+	}
 	for _, set := range []map[string]*l4.Listener{e.listeners, ch.listeners} {
 		for _, ln := range set {
 			if own := ln.Endpoint(); at.Path == "" && own.Path == "" && own.Addr.Port() == at.Addr.Port() {

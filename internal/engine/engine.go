@@ -25,6 +25,10 @@ type Options struct {
 
 	// Lookup resolves host names; nil = the system's resolver.
 	Lookup func(ctx context.Context, host string) ([]netip.Addr, error)
+
+	// Predecessor is the process that hands over to this one; nil = there is none. With one, Start gets everything ready,
+	// and TakeOver begins.
+	Predecessor *Predecessor
 }
 
 // Engine is a running weir. Its methods may be called from any goroutine; changes are made one after the other.
@@ -50,6 +54,9 @@ type Engine struct {
 	farewells farewells
 	seen      observed
 
+	before  *Predecessor // immutable; nil = none
+	waiting *change      // what TakeOver will commit
+
 	// Guarded by mu, which is held for the length of a change.
 	mu        sync.Mutex
 	listeners map[string]*l4.Listener // by identity: protocol and address
@@ -72,7 +79,7 @@ type state struct {
 
 // Start makes a configuration run. When it returns an error nothing is left running.
 func Start(cfg *conf.Config, o Options) (*Engine, error) {
-	e := &Engine{log: o.Log, ask: o.Lookup, listeners: map[string]*l4.Listener{}}
+	e := &Engine{log: o.Log, ask: o.Lookup, listeners: map[string]*l4.Listener{}, before: o.Predecessor}
 	e.now.Store(&state{})
 	e.seen.version, e.seen.began = o.Version, time.Now()
 	e.seen.config = status.Config{File: cfg.File, LoadedAt: e.seen.began}
@@ -86,7 +93,11 @@ func Start(cfg *conf.Config, o Options) (*Engine, error) {
 	e.hooks = hooks.New(o.Log)
 	e.seen.journal.hooks = e.hooks
 	var err error
-	e.plane, err = l4.Open(l4.Options{Loops: cfg.Runtime.Loops, Record: e.records.put, Log: o.Log})
+	origin := time.Now()
+	if e.before != nil {
+		origin = l4.Origin(e.before.state.Anchor)
+	}
+	e.plane, err = l4.Open(l4.Options{Loops: cfg.Runtime.Loops, Record: e.records.put, Log: o.Log, Origin: origin})
 	if err != nil {
 		e.cancel()
 		e.hooks.Close()
@@ -98,11 +109,18 @@ func Start(cfg *conf.Config, o Options) (*Engine, error) {
 		e.close()
 		return nil, err
 	}
+	if e.before == nil {
+		e.begin()
+	}
+	return e, nil
+}
+
+// begin starts what goes on by itself.
+func (e *Engine) begin() {
 	e.work.Go(e.keepTime)
 	e.work.Go(e.resolveAgain)
 	e.work.Go(e.cutDown)
 	e.work.Go(e.recheck)
-	return e, nil
 }
 
 // ErrStopped is returned by changes after Stop.
@@ -122,12 +140,16 @@ func (e *Engine) Stop(ctx context.Context) int {
 	e.stopped = true
 	listeners := e.listeners
 	e.listeners = nil
-	drain := e.now.Load().cfg.Runtime.DrainTimeout
 	e.mu.Unlock()
 	for _, ln := range listeners {
 		ln.Stop()
 	}
-	ctx, cancel := context.WithTimeout(ctx, drain)
+	return e.drain(ctx)
+}
+
+// drain lets the sessions finish until ctx ends or drain_timeout is over, cuts those that are left, and ends everything.
+func (e *Engine) drain(ctx context.Context) int {
+	ctx, cancel := context.WithTimeout(ctx, e.now.Load().cfg.Runtime.DrainTimeout)
 	defer cancel()
 	for e.plane.Sessions() > 0 && ctx.Err() == nil {
 		select {

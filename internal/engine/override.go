@@ -19,6 +19,9 @@ func (e *Engine) Override(cluster, server string, text []byte) error {
 	}
 	e.seen.overrides.Lock() // from reading the old one to writing the new one
 	defer e.seen.overrides.Unlock()
+	if e.seen.handed.Load() {
+		return stopping()
+	}
 	b, seen, err := e.lookUp(cluster, server)
 	if err != nil {
 		return err

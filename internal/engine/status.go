@@ -26,7 +26,8 @@ type observed struct {
 	journal  journal
 	checks   checkTallies
 
-	overrides sync.Mutex // held while one is changed
+	overrides sync.Mutex  // held while one is changed
+	handed    atomic.Bool // another process has taken over; set while overrides is held
 
 	loops sync.RWMutex // held for reading while somebody waits for the data plane's loops
 	left  bool         // the loops are about to end; guarded by loops

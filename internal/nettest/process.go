@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+	"golang.org/x/sys/unix"
 )
 
 // Process reads what the kernel knows about a process.
@@ -101,6 +102,25 @@ func (p Process) Listening() int {
 		}
 	}
 	return n
+}
+
+// AdoptOrphans makes this process the parent of descendants whose own parents have ended. They have to be waited for.
+func AdoptOrphans() error { return unix.Prctl(unix.PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) }
+
+// Wait waits for the end of a child of this process that no exec.Cmd waits for, and returns its exit code: -1 when it was
+// killed, or is not a child.
+func (p Process) Wait() int {
+	var status unix.WaitStatus
+	for {
+		_, err := unix.Wait4(int(p), &status, 0, nil)
+		switch {
+		case err == unix.EINTR:
+		case err != nil:
+			return -1
+		default:
+			return status.ExitStatus()
+		}
+	}
 }
 
 // Alive tells whether the process still runs (a zombie does not).

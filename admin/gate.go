@@ -1,0 +1,122 @@
+package admin
+
+// Addresses that two processes have for a while: one of them stops accepting there, and may have to go on.
+
+import (
+	"net"
+	"os"
+	"sync"
+	"time"
+)
+
+// gate is a listener that can be told to wait.
+type gate struct {
+	net.Listener
+
+	mu     sync.Mutex
+	open   chan struct{} // closed while it is open
+	closed chan struct{}
+	once   sync.Once
+}
+
+func newGate(ln net.Listener) *gate {
+	g := &gate{Listener: ln, open: make(chan struct{}), closed: make(chan struct{})}
+	close(g.open)
+	return g
+}
+
+// hold stops accepting, or goes on.
+func (g *gate) hold(hold bool) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	select {
+	case <-g.open:
+		if hold {
+			g.open = make(chan struct{})
+			g.until(time.Unix(1, 0))
+		}
+	default:
+		if !hold {
+			g.until(time.Time{})
+			close(g.open)
+		}
+	}
+}
+
+func (g *gate) until(t time.Time) {
+	if d, ok := g.Listener.(interface{ SetDeadline(time.Time) error }); ok {
+		d.SetDeadline(t)
+	}
+}
+
+func (g *gate) state() <-chan struct{} {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return g.open
+}
+
+// Accept waits while the gate is held.
+func (g *gate) Accept() (net.Conn, error) {
+	for {
+		select {
+		case <-g.state():
+		case <-g.closed:
+			return nil, net.ErrClosed
+		}
+		conn, err := g.Listener.Accept()
+		if err == nil || !os.IsTimeout(err) {
+			return conn, err
+		}
+	}
+}
+
+func (g *gate) Close() error {
+	g.once.Do(func() { close(g.closed) })
+	return g.Listener.Close()
+}
+
+// Inherit has Prepare take the sockets that another process has had, as far as there are any: from gives the one of an
+// address, or nil. It comes before the first Prepare.
+func (s *Server) Inherit(from func(address string) *os.File) { s.inherit = from }
+
+// Sockets are copies of the sockets at the addresses, for another process. The caller closes them.
+func (s *Server) Sockets() (map[string]*os.File, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	files := map[string]*os.File{}
+	for name, d := range s.doors {
+		ln, ok := d.ln.(interface{ File() (*os.File, error) })
+		if !ok {
+			continue
+		}
+		f, err := ln.File()
+		if err != nil {
+			for _, f := range files {
+				f.Close()
+			}
+			return nil, err
+		}
+		files[name] = f
+	}
+	return files, nil
+}
+
+// Hold stops accepting, or goes on. Requests under way are not affected.
+func (s *Server) Hold(hold bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, d := range s.doors {
+		d.gate.hold(hold)
+	}
+}
+
+// Leave leaves the addresses, and the files of unix sockets, to the process that has them too: whoever is connected is
+// answered once more and then comes again. Close ends the rest.
+func (s *Server) Leave() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, d := range s.doors {
+		d.remove = func() {}
+		d.server.SetKeepAlivesEnabled(false)
+	}
+}

@@ -1,0 +1,194 @@
+package main
+
+// Replacing the running program by the one that is on disk now: a process of the same command line takes everything over,
+// and this one goes.
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"syscall"
+
+	"github.com/spf13/cobra"
+
+	"weir/internal/engine"
+	"weir/internal/status"
+)
+
+// handOverEnv tells a process that another one hands over to it, and by which descriptor.
+const handOverEnv = "WEIR_HANDOVER"
+
+func upgradeCommand(r *reach) *cobra.Command {
+	return &cobra.Command{
+		Use: "upgrade", Short: "Hand over to the program that is on disk now", Args: cobra.NoArgs,
+		Long: "Starts the program that is on disk now with the same command line, hands everything over to it, and waits\n" +
+			"for the outcome. If the new process cannot take over, nothing has changed.",
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			return tell(cmd, r, http.MethodPost, "/v1/upgrade", nil, func(w io.Writer, u status.Upgrade) {
+				fmt.Fprintf(w, "process %d has taken over from %d: weir %s, %d sessions moved, %d end in the old process\n",
+					u.PID, u.Previous, u.Version, u.Moved, u.Left)
+			})
+		},
+	}
+}
+
+// programPath is where the program that runs can be found again after it was replaced: by the name that it was started
+// by, or else by where the kernel has found it.
+func programPath() (string, error) {
+	path := os.Args[0]
+	if !strings.Contains(path, "/") {
+		found, err := exec.LookPath(path)
+		if err != nil && !errors.Is(err, exec.ErrDot) {
+			found = ""
+		}
+		path = found
+	}
+	if path != "" {
+		if whole, err := filepath.Abs(path); err == nil && sameFile(whole, "/proc/self/exe") {
+			return whole, nil
+		}
+	}
+	return os.Executable()
+}
+
+func sameFile(a, b string) bool {
+	x, err := os.Stat(a)
+	if err != nil {
+		return false
+	}
+	y, err := os.Stat(b)
+	return err == nil && os.SameFile(x, y)
+}
+
+// predecessor meets the process that hands over to this one; nil when there is none.
+func predecessor() (*engine.Predecessor, error) {
+	text, ok := os.LookupEnv(handOverEnv)
+	if !ok {
+		return nil, nil
+	}
+	os.Unsetenv(handOverEnv) // it is not for the programs of checks and hooks
+	descriptor, err := strconv.Atoi(text)
+	if err != nil || descriptor < 3 {
+		return nil, fmt.Errorf("%s=%s: want the number of a descriptor", handOverEnv, text)
+	}
+	return engine.Succeed(descriptor, version())
+}
+
+// upgradeFor starts an upgrade for somebody who waits for the outcome.
+func (d *daemonState) upgradeFor(ctx context.Context, asked chan upgraded) {
+	if err := d.beginUpgrade(ctx); err != nil {
+		asked <- upgraded{err: err}
+		return
+	}
+	d.askers = append(d.askers, asked)
+}
+
+// upgraded is what became of an upgrade.
+type upgraded struct {
+	status.Upgrade
+	err error
+}
+
+// beginUpgrade starts an upgrade, unless one is under way.
+func (d *daemonState) beginUpgrade(ctx context.Context) error {
+	if d.upgrading != nil {
+		return &status.Refusal{Why: status.Conflict, Text: "an upgrade is under way"}
+	}
+	if d.path == "" {
+		return &status.Refusal{Why: status.Conflict, Text: "it is not known where the program is"}
+	}
+	d.log.Info("upgrade", "program", d.path)
+	ctx, d.callOff = context.WithCancel(ctx)
+	d.upgrading = make(chan upgraded, 1)
+	go func() {
+		u, err := d.upgrade(ctx)
+		d.upgrading <- upgraded{u, err}
+	}()
+	return nil
+}
+
+func (d *daemonState) upgrade(ctx context.Context) (status.Upgrade, error) {
+	doors, err := d.api.Sockets()
+	if err != nil {
+		return status.Upgrade{}, err
+	}
+	defer func() {
+		for _, f := range doors {
+			f.Close()
+		}
+	}()
+	return d.engine.Upgrade(ctx, engine.Succession{
+		Path: d.path, Args: os.Args, Stdin: os.Stdin, Stdout: os.Stdout, Stderr: os.Stderr,
+		Env: func(descriptor int) []string {
+			return append(os.Environ(), fmt.Sprintf("%s=%d", handOverEnv, descriptor))
+		},
+		Doors: doors, Hold: d.api.Hold,
+	})
+}
+
+// endUpgrade tells those who have asked what became of an upgrade, and whether this process is to go.
+func (d *daemonState) endUpgrade(u upgraded) (goes bool) {
+	d.callOff()
+	d.upgrading = nil
+	if u.err != nil {
+		d.log.Error("upgrade_failed", "event", "upgrade_failed", "error", u.err)
+	} else {
+		d.log.Info("upgraded", "event", "upgrade", "pid", u.PID, "version", u.Version, "sessions_moved", u.Moved,
+			"sessions_left", u.Left, "took_ms", u.TookMS)
+		d.api.Leave()
+	}
+	for _, asked := range d.askers {
+		asked <- u
+	}
+	d.askers = nil
+	return u.err == nil
+}
+
+// leave waits for the sessions that stay in this process. What it was asked for meanwhile is for the process that serves
+// now.
+func (d *daemonState) leave(ctx context.Context, pid int, reloads, stops chan os.Signal) int {
+	close(d.stopping)
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	done := make(chan int, 1)
+	go func() { done <- d.engine.Leave(ctx) }()
+	for {
+		select {
+		case <-reloads:
+			syscall.Kill(pid, syscall.SIGHUP)
+		case <-stops:
+			cancel()
+		case now := <-d.stops:
+			if now {
+				cancel()
+			}
+		case cut := <-done:
+			return d.gone(cut)
+		}
+	}
+}
+
+// Upgrade hands over to the program that is on disk now, and returns the outcome.
+func (o *operator) Upgrade(ctx context.Context) (status.Upgrade, error) {
+	outcome := make(chan upgraded, 1)
+	select {
+	case o.process.upgrades <- outcome:
+	case <-o.process.stopping:
+		return status.Upgrade{}, &status.Refusal{Why: status.Unavailable, Text: engine.ErrStopped.Error()}
+	case <-ctx.Done():
+		return status.Upgrade{}, ctx.Err()
+	}
+	u := <-outcome
+	var r *status.Refusal
+	if u.err != nil && !errors.As(u.err, &r) {
+		u.err = &status.Refusal{Why: status.Refused, Text: "upgrade: " + u.err.Error()}
+	}
+	return u.Upgrade, u.err
+}

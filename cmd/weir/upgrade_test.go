@@ -1,0 +1,200 @@
+// Replacing the running program: the new process takes everything over, and nobody notices.
+
+package main_test
+
+import (
+	"fmt"
+	"net"
+	"os"
+	"path/filepath"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"weir/internal/nettest"
+)
+
+// program is a copy of the binary under test at a path of its own, where it can be replaced.
+func program(t *testing.T) string {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), "weir")
+	install(t, path, binary)
+	return path
+}
+
+// install replaces a program as package managers do: the new file takes the name of the old one.
+func install(t *testing.T, path, from string) {
+	t.Helper()
+	text, err := os.ReadFile(from)
+	require.NoError(t, err)
+	script(t, path, string(text))
+}
+
+// script replaces a program by a text.
+func script(t *testing.T, path, text string) {
+	t.Helper()
+	require.NoError(t, os.WriteFile(path+".new", []byte(text), 0o755))
+	require.NoError(t, os.Rename(path+".new", path))
+}
+
+// upgrade has the process hand over to the program on disk, and waits until the old process has ended. It returns how
+// long that took from the outcome on.
+func (w *weir) upgrade() time.Duration {
+	w.t.Helper()
+	r := w.usr2("upgrade")
+	told := time.Now()
+	w.succeeded(r.num("pid"))
+	return time.Since(told)
+}
+
+// succeeded notes who serves now, and waits for the end of the process before.
+func (w *weir) succeeded(pid int) {
+	w.t.Helper()
+	old := w.proc()
+	w.mu.Lock()
+	w.heirs = append(w.heirs, pid)
+	w.mu.Unlock()
+	nettest.Wait(w.t, 10*time.Second, "the old process to end", func() bool { return !old.Alive() })
+}
+
+// usr2 sends SIGUSR2 and waits for the outcome.
+func (w *weir) usr2(outcome string) record {
+	w.t.Helper()
+	over := func(r record) bool { return r.str("event") == "upgrade" || r.str("event") == "upgrade_failed" }
+	before := len(w.all(over))
+	w.signal(syscall.SIGUSR2)
+	var r record
+	nettest.Wait(w.t, 30*time.Second, "the upgrade's outcome", func() bool {
+		if all := w.all(over); len(all) > before {
+			r = all[before]
+		}
+		return r != nil
+	})
+	require.Equal(w.t, outcome, r.str("event"), "%v", r)
+	return r
+}
+
+// One process hands over to the next, again and again: its sockets, the files of unix sockets, its API.
+func TestUpgrade(t *testing.T) {
+	t.Parallel()
+	host := nettest.Start(t, nettest.Echo)
+	socket := filepath.Join(t.TempDir(), "l.sock")
+	l := layout{listen: nettest.Reserve(t), levels: servers(host.Addr()), more: pair("local", "unix:"+socket, host.Addr())}
+	a := newAPI(t)
+	w := launch{program: program(t)}.start(t, a.at(l.String()))
+	first := int(w.proc())
+	for range 3 {
+		old := w.proc()
+		w.upgrade()
+		require.NotEqual(t, old, w.proc())
+		require.Equal(t, int(w.proc()), a.pid())
+		text, _ := echoOnce(t, l.listen)
+		require.Equal(t, "hello", text)
+		c, err := net.Dial("unix", socket)
+		require.NoError(t, err)
+		require.NoError(t, pingpong(c))
+		c.Close()
+	}
+	out := a.done("upgrade")
+	require.Contains(t, out, fmt.Sprintf("has taken over from %d", w.proc()))
+	w.succeeded(a.pid())
+	text, _ := echoOnce(t, l.listen)
+	require.Equal(t, "hello", text)
+	w.hup("reload")
+	require.NotEqual(t, first, int(w.proc()))
+	require.Empty(t, w.loud())
+}
+
+// A new process that cannot take over changes nothing.
+func TestUpgradeFails(t *testing.T) {
+	t.Parallel()
+	host := nettest.Start(t, nettest.Echo)
+	l := layout{listen: nettest.Reserve(t), levels: servers(host.Addr())}
+	a := newAPI(t)
+	path := program(t)
+	good := a.at(l.String())
+	w := launch{program: path}.start(t, good)
+	c := nettest.Dial(t, l.listen)
+	unchanged := func(what string) {
+		t.Helper()
+		require.NoError(t, pingpong(c), what)
+		text, _ := echoOnce(t, l.listen)
+		require.Equal(t, "hello", text, what)
+		require.Equal(t, w.cmd.Process.Pid, a.pid(), what)
+	}
+	for what, text := range map[string]string{
+		"ended: exit status 1":  "#!/bin/sh\nexit 1\n",
+		"signal: killed":        "#!/bin/sh\nkill -9 $$\n",
+		"exec format error":     "no program at all",
+		"not get ready in time": "#!/bin/sh\nexec sleep 1000\n",
+	} {
+		script(t, path, text)
+		require.Contains(t, w.usr2("upgrade_failed").str("error"), what)
+		unchanged(what)
+	}
+	require.NoError(t, os.Remove(path))
+	require.Contains(t, w.usr2("upgrade_failed").str("error"), "no such file")
+	unchanged("no program")
+
+	install(t, path, binary)
+	w.write(good + "\n[cluster.d]\nbalanse = \"rr\"\n")
+	code, out := a.weirs("upgrade")
+	require.Equal(t, 1, code)
+	require.Contains(t, out, "balanse")
+	unchanged("a file with a mistake")
+
+	taken := nettest.Start(t, nettest.Echo)
+	w.write(good + pair("taken", taken.Addr(), host.Addr()))
+	code, out = a.weirs("upgrade")
+	require.Equal(t, 1, code)
+	require.Contains(t, out, taken.Addr())
+	unchanged("an address that is taken")
+
+	w.write(good)
+	c.Close()
+	w.upgrade()
+	require.NotEqual(t, w.cmd.Process.Pid, a.pid())
+}
+
+// Clients in the accept queue when the upgrade comes are served by one of the two processes.
+func TestUpgradeKeepsAcceptQueue(t *testing.T) {
+	t.Parallel()
+	host := nettest.Start(t, nettest.Say("ok"))
+	l := layout{listen: nettest.Reserve(t), levels: servers(host.Addr())}
+	w := launch{program: program(t)}.start(t, l.String())
+	for _, loops := range []int{2, 5, 1, 3} { // sockets that are too few, or too many, for the loops
+		l.runtime = fmt.Sprintf("loops = %d", loops)
+		w.write(l.String())
+		w.signal(syscall.SIGSTOP)
+		clients := make([]*net.TCPConn, scaled(200))
+		for i := range clients {
+			clients[i] = nettest.Dial(t, l.listen)
+		}
+		w.signal(syscall.SIGUSR2)
+		w.signal(syscall.SIGCONT)
+		for _, c := range clients {
+			data, end := nettest.ReadToEnd(c, 10*time.Second)
+			require.Equal(t, "ok", string(data))
+			require.Equal(t, nettest.EOF, end)
+			c.Close()
+		}
+		done := len(w.heirs)
+		nettest.Wait(t, 10*time.Second, "the upgrade", func() bool { return len(w.upgrades()) == done+1 })
+		w.succeeded(w.upgrades()[done].num("pid"))
+	}
+	w.base = nil // the sockets are not as many as in the beginning
+	require.Empty(t, w.loud())
+}
+
+// pid is the process that answers.
+func (a api) pid() int {
+	a.t.Helper()
+	return int(a.get("pid").(float64))
+}
+
+// upgrades are those that have been told, in order.
+func (w *weir) upgrades() []record {
+	return w.all(func(r record) bool { return r.str("event") == "upgrade" })
+}

@@ -1,0 +1,224 @@
+package engine
+
+// The old process of a hand-over: it starts the new one, and goes when that has everything.
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"slices"
+	"strings"
+	"time"
+
+	"weir/internal/status"
+	"weir/l4"
+)
+
+// Succession is how the process is to be replaced.
+type Succession struct {
+	Path                  string                        // of the program
+	Args                  []string                      // its whole command line
+	Env                   func(descriptor int) []string // its environment, in which it finds the number of its end of the wire
+	Stdin, Stdout, Stderr *os.File
+
+	Doors map[string]*os.File // the sockets of the API, by address; they stay the caller's
+	Hold  func(hold bool)     // stops accepting at those, or goes on
+}
+
+// Upgrade hands everything over to another process. When it returns an error, nothing has happened, and the engine goes
+// on. Otherwise the other process serves, and the caller waits for what is left with Leave. ctx calls it off, up to the
+// moment when the other process serves.
+func (e *Engine) Upgrade(ctx context.Context, s Succession) (status.Upgrade, error) {
+	began := time.Now()
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if e.stopped {
+		return status.Upgrade{}, ErrStopped
+	}
+	p, err := startSuccessor(s)
+	if err != nil {
+		return status.Upgrade{}, err
+	}
+	keep := context.AfterFunc(ctx, p.kill)
+	ready, err := e.introduce(p, s)
+	if err == nil {
+		err = e.commitTo(p, s, keep)
+	}
+	if err != nil {
+		keep()
+		p.kill()
+		err = p.explain(err)
+		p.wire.Close()
+		if ctx.Err() != nil {
+			err = fmt.Errorf("called off: %w", ErrStopped)
+		}
+		return status.Upgrade{}, err
+	}
+	e.stopped = true
+	e.seen.stopping.Store(true)
+	e.leave(p, ready)
+	return status.Upgrade{
+		PID: p.cmd.Process.Pid, Version: p.hello.Version, Previous: os.Getpid(),
+		Left: e.plane.Sessions(), TookMS: float64(time.Since(began).Microseconds()) / 1000,
+	}, nil
+}
+
+// successor is the new process.
+type successor struct {
+	cmd    *exec.Cmd
+	wire   *l4.Wire
+	hello  hello
+	exited chan struct{} // closed when it has ended
+}
+
+func startSuccessor(s Succession) (*successor, error) {
+	wire, theirs, err := l4.NewWire()
+	if err != nil {
+		return nil, err
+	}
+	defer theirs.Close()
+	const firstExtra = 3
+	cmd := &exec.Cmd{Path: s.Path, Args: s.Args, Env: s.Env(firstExtra), Stdin: s.Stdin, Stdout: s.Stdout, Stderr: s.Stderr, ExtraFiles: []*os.File{theirs}}
+	if err := cmd.Start(); err != nil {
+		wire.Close()
+		return nil, fmt.Errorf("cannot start the new process: %w", err)
+	}
+	p := &successor{cmd: cmd, wire: wire, exited: make(chan struct{})}
+	go func() { // ends with the new process, or with this one
+		cmd.Wait()
+		close(p.exited)
+	}()
+	return p, nil
+}
+
+// kill ends the new process, which has not taken over.
+func (p *successor) kill() { p.cmd.Process.Kill() }
+
+// explain adds to an error what became of the process.
+func (p *successor) explain(err error) error {
+	<-p.exited
+	state := p.cmd.ProcessState
+	switch {
+	case errors.Is(err, os.ErrDeadlineExceeded):
+		return errors.New("the new process did not get ready in time, and was killed")
+	case errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) || isBroken(err):
+		return fmt.Errorf("the new process ended: %s", state)
+	}
+	return fmt.Errorf("the new process: %w", err)
+}
+
+// isBroken tells errors of a wire whose other end is gone.
+func isBroken(err error) bool {
+	text := err.Error()
+	return strings.Contains(text, "broken pipe") || strings.Contains(text, "connection reset")
+}
+
+// introduce gives the new process what it needs to get ready, and waits until it is.
+func (e *Engine) introduce(p *successor, s Succession) (readiness, error) {
+	var ready readiness
+	p.wire.Deadline(time.Now().Add(helloPatience))
+	if err := send(p.wire, sayHello, hello{Format: handOverFormat, Sessions: l4.SessionFormat, PID: os.Getpid(), Version: e.seen.version}); err != nil {
+		return ready, err
+	}
+	if err := hear(p.wire, sayHello, &p.hello); err != nil {
+		return ready, err
+	}
+	if p.hello.Format != handOverFormat {
+		return ready, fmt.Errorf("its hand-over is of format %d, this one's of %d", p.hello.Format, handOverFormat)
+	}
+	p.wire.Deadline(time.Now().Add(readyPatience))
+	if err := e.sendSockets(p.wire, s.Doors); err != nil {
+		return ready, err
+	}
+	if err := send(p.wire, sayState, e.legacy()); err != nil {
+		return ready, err
+	}
+	return ready, hear(p.wire, sayReady, &ready)
+}
+
+// sendSockets sends every listening socket.
+func (e *Engine) sendSockets(w *l4.Wire, doors map[string]*os.File) error {
+	var names []socket
+	var fds []int32
+	flush := func() error {
+		err := send(w, saySockets, names, fds...)
+		names, fds = nil, nil
+		return err
+	}
+	add := func(kind, name string, own []int32) error {
+		for len(own) > 0 {
+			n := min(len(own), l4.MaxDescriptors-len(fds))
+			if n == 0 {
+				if err := flush(); err != nil {
+					return err
+				}
+				continue
+			}
+			names, fds = append(names, socket{kind, name, n}), append(fds, own[:n]...)
+			own = own[n:]
+		}
+		return nil
+	}
+	for id, ln := range e.listeners {
+		if err := add(socketListener, id, ln.Sockets()); err != nil {
+			return err
+		}
+	}
+	for name, f := range doors {
+		fd, err := l4.DescriptorOf(f)
+		if err == nil {
+			err = add(socketAdmin, name, []int32{fd})
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return flush()
+}
+
+// commitTo stops accepting, and goes on when the new process has not taken over. keep sees to it that nobody ends the new
+// process any more, and tells whether that came in time.
+func (e *Engine) commitTo(p *successor, s Succession, keep func() bool) error {
+	e.seen.overrides.Lock()
+	defer e.seen.overrides.Unlock()
+	e.plane.Hold()
+	s.Hold(true)
+	p.wire.Deadline(time.Now().Add(servePatience))
+	err := send(p.wire, sayCommit, e.legacy())
+	if err == nil {
+		err = hear(p.wire, sayServing, nil)
+	}
+	if err == nil && !keep() {
+		err = ErrStopped
+	}
+	if err != nil {
+		p.kill() // before anything is accepted here
+		<-p.exited
+		e.plane.Release()
+		s.Hold(false)
+		return err
+	}
+	e.seen.handed.Store(true)
+	return nil
+}
+
+// leave closes what the new process has taken over.
+func (e *Engine) leave(p *successor, ready readiness) {
+	for id, ln := range e.listeners {
+		if !slices.Contains(ready.Listeners, id) {
+			ln.Stop()
+		}
+	}
+	e.plane.Forsake()
+	e.listeners = nil
+	p.wire.Close()
+}
+
+// Leave waits until the sessions that could not be handed over have ended, for at most drain_timeout, cuts those that
+// are left, and ends everything. It returns how many were cut.
+func (e *Engine) Leave(ctx context.Context) int {
+	return e.drain(ctx)
+}
