@@ -19,8 +19,9 @@ var allowed = map[string][]string{
 	"cmd/weir":         {"admin", "agentcheck", "conf", "internal/engine", "internal/status"},
 	"cmd/demo":         {},
 	"admin":            {"conf", "internal/status"},
-	"internal/engine":  {"agentcheck", "balance", "checks", "conf", "internal/hooks", "internal/status", "l4"},
+	"internal/engine":  {"agentcheck", "balance", "checks", "conf", "internal/hooks", "internal/route", "internal/status", "l4"},
 	"internal/hooks":   {"conf", "internal/status"},
+	"internal/route":   {},
 	"internal/status":  {},
 	"internal/nettest": {},
 	"l4":               {"balance", "conf"},
@@ -39,6 +40,7 @@ var reserved = map[string][]string{
 	"syscall": {"l4", "cmd/weir", "cmd/demo", "checks", "bench", "admin", "internal/hooks", "internal/nettest"},
 	"github.com/prometheus/client_golang/prometheus": {"admin"},
 	"github.com/alicebob/miniredis/v2":               {"cmd/demo"},
+	"github.com/vishvananda/netlink":                 {"internal/route"},
 }
 
 // forbidden says what a package may not import at all.

@@ -1,7 +1,6 @@
 package conf
 
 import (
-	"net/netip"
 	"slices"
 	"time"
 )
@@ -57,8 +56,9 @@ func clusterKeys() []key[clusterDraft] {
 			"How long failures count together, and for how long the server is then out of use. Also per server."),
 		scalar("max_sessions", integer(0, most), "0", func(c *clusterDraft) *int { return &c.Defaults.MaxSessions },
 			"Sessions per server; 0 = no limit. Also per server.").called("maxconn", "max_conns"),
-		scalar("source", orNone(ipAddress()), "", func(c *clusterDraft) *netip.Addr { return &c.Defaults.Source },
-			"The local IP address from which servers are dialled and checked; without it the kernel chooses. Also per server.").defaults("none").called("bind", "proxy_bind", "bind_address", "local_address"),
+		scalar("source", sources(), "", func(c *clusterDraft) *Source { return &c.Defaults.Source },
+			"Where servers are dialled from: a local IP address, several in turn (a list, or `\"10.0.0.1,10.0.0.8/29\"`), or `\"client\"` for the "+
+				"client's own. Checks come from the first, or with `\"client\"` from wherever the kernel chooses, as sessions do without it. Also per server.").defaults("none").called("bind", "proxy_bind", "bind_address", "local_address"),
 
 		tables("level", "One priority tier of servers, in the order in which they are tried. At least one.", decodeLevel).
 			called("levels", "group", "groups", "tier", "priority"),

@@ -49,6 +49,8 @@ func TestDiff(t *testing.T) {
 		},
 		"weight":        {swap("weight=5", "weight=6"), "change server web/10.0.0.2:80: weight 5 → 6", []string{"web"}},
 		"source":        {swap("weight=5", "weight=5 source=10.0.0.9"), "change server web/10.0.0.2:80: source none → 10.0.0.9", nil},
+		"sources":       {swap("weight=5", "weight=5 source=10.0.0.9,10.0.1.0/30,::1"), "change server web/10.0.0.2:80: source none → 10.0.0.9,10.0.1.0/30,::1", nil},
+		"source client": {swap("[cluster.other]", "[cluster.other]\nsource = \"client\""), "change cluster other: source none → client", nil},
 		"balance":       {swap("[cluster.web]", "[cluster.web]\nbalance = \"maglev\"\nconnect_timeout = \"1m\""), "change cluster web: balance wrr → maglev, connect_timeout 2s → 1m", []string{"web"}},
 		"timeout alone": {swap("[cluster.web]", "[cluster.web]\nconnect_timeout = \"1m\""), "change cluster web: connect_timeout 2s → 1m", nil},
 		"inherited value": {

@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"math"
-	"net/netip"
 	"regexp"
 	"strconv"
 	"strings"
@@ -214,33 +213,6 @@ func duration(low, high time.Duration, orNone bool) kind[time.Duration] {
 
 func someTime() kind[time.Duration]   { return duration(shortest, longest, false) }
 func timeOrNone() kind[time.Duration] { return duration(shortest, longest, true) }
-
-// ipAddress is an IP address without a port.
-func ipAddress() kind[netip.Addr] {
-	return kind[netip.Addr]{
-		form: "IP address",
-		parse: func(n *node) (netip.Addr, error) {
-			s, ok := n.value.(string)
-			if !ok {
-				return netip.Addr{}, fmt.Errorf("want an IP address, got %s", n.got())
-			}
-			ip, err := netip.ParseAddr(s)
-			switch {
-			case err != nil:
-				return netip.Addr{}, fmt.Errorf("want an IP address without a port, got %s", n.got())
-			case ip.IsUnspecified():
-				return netip.Addr{}, fmt.Errorf("%s is no address to send from", s)
-			}
-			return ip.Unmap(), nil
-		},
-		show: func(a netip.Addr) string {
-			if !a.IsValid() {
-				return "none"
-			}
-			return a.String()
-		},
-	}
-}
 
 // serverAddress is an endpoint to dial.
 func serverAddress() kind[Endpoint] {

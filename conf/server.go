@@ -1,7 +1,6 @@
 package conf
 
 import (
-	"net/netip"
 	"strings"
 	"time"
 )
@@ -22,7 +21,7 @@ func serverKeys() []key[Server] {
 			"`ready`; `drain`: no new sessions; `maint`: out of service and not checked.").balancing(),
 		scalar("max_sessions", integer(0, most), "0", func(s *Server) *int { return &s.MaxSessions },
 			"As in the cluster.").inherits().balancing().called("maxconn", "max_conns"),
-		scalar("source", orNone(ipAddress()), "", func(s *Server) *netip.Addr { return &s.Source },
+		scalar("source", sources(), "", func(s *Server) *Source { return &s.Source },
 			"As in the cluster.").inherits().called("bind", "proxy_bind", "bind_address", "local_address"),
 	}
 }
@@ -117,7 +116,7 @@ func finishServer(d *decoder, n *node, s *Server) {
 	if own := n.get("name"); s.Name == "" && (own == nil || own.value == "") && !s.Address.IsZero() {
 		s.Name, _ = written.value.(string)
 	}
-	if !s.Source.IsValid() || s.Address.IsZero() {
+	if s.Source.IsZero() || s.Address.IsZero() {
 		return
 	}
 	own := n.get("source")
@@ -125,8 +124,8 @@ func finishServer(d *decoder, n *node, s *Server) {
 	case s.Address.Path != "" && own != nil: // given here, not inherited
 		d.fault(own, "a unix socket is dialled without a source address")
 	case s.Address.Path != "":
-		s.Source = netip.Addr{}
-	case to.IsValid() && to.Is4() != s.Source.Is4():
+		s.Source = Source{}
+	case to.IsValid() && !s.Source.Client && len(s.Source.For(to)) == 0:
 		d.fault(written, "family mismatch: %s cannot be dialled from source %s", s.Address, s.Source)
 	}
 }

@@ -114,9 +114,9 @@ type Server struct {
 	Weight      int // 0 to 256
 	MaxFails    int // 0 = passive health off
 	FailTimeout time.Duration
-	State       string     // ready, drain or maint
-	MaxSessions int        // 0 = no limit
-	Source      netip.Addr // local address for dialling and checking; zero = the kernel's choice
+	State       string // ready, drain or maint
+	MaxSessions int    // 0 = no limit
+	Source      Source // where it is dialled and checked from; zero = the kernel's choice
 }
 
 // Check is one kind of test run against the servers of a cluster.

@@ -120,27 +120,44 @@ func (s *session) attempt(l *loop) errno {
 		}
 	}
 	s.phase = phaseDial
-	return s.connectFrom(l, 0)
-}
-
-// connectFrom starts connecting to the first of the target's addresses, from the given one on, that does not fail at
-// once. It returns why the last one failed, or 0 when an event will tell.
-func (s *session) connectFrom(l *loop, address int) errno {
-	d := s.dialling
-	e := syscall.EDESTADDRREQ
-	for ; address < d.target.addresses(); address++ {
-		d.address = address
-		if e = s.connect(l); e == 0 || isShortage(e) {
-			return e
-		}
+	e := s.connectFrom(l, 0, syscall.EDESTADDRREQ)
+	if e != 0 {
+		d.target.from.explain(l, s, e)
 	}
 	return e
 }
 
-// connect opens a socket to the current address and starts connecting.
+// connectFrom starts connecting to the first of the target's addresses, from the given one on, that does not fail at
+// once. It returns why the last one failed, or 0 when an event will tell; an address that there is nowhere to dial from
+// is passed over, and says nothing about the server.
+func (s *session) connectFrom(l *loop, address int, last errno) errno {
+	d := s.dialling
+	for ; address < d.target.addresses(); address++ {
+		d.address = address
+		switch e := s.connect(l); {
+		case e == 0 || isShortage(e):
+			return e
+		case e != syscall.EAFNOSUPPORT || last == syscall.EDESTADDRREQ:
+			last = e
+		}
+	}
+	return last
+}
+
+// connect opens a socket to the current address and starts connecting. A local address that is out of ports gives way
+// to the next one.
 func (s *session) connect(l *loop) errno {
 	d := s.dialling
-	fd, e := d.target.open(d.address, s.set)
+	e := s.tryConnect(l)
+	for n := d.target.from.tries(d.target.addrs[d.address].family()); n > 1 && e == syscall.EADDRNOTAVAIL; n-- {
+		e = s.tryConnect(l)
+	}
+	return e
+}
+
+func (s *session) tryConnect(l *loop) errno {
+	d := s.dialling
+	fd, e := d.target.open(d.address, s.set, s.from.get().Addr())
 	if e != 0 {
 		return e
 	}
@@ -201,7 +218,7 @@ func (s *session) dialFailed(l *loop, e errno) {
 		return
 	}
 	if d.address+1 < d.target.addresses() && !isShortage(e) {
-		if e = s.connectFrom(l, d.address+1); e == 0 {
+		if e = s.connectFrom(l, d.address+1, e); e == 0 {
 			return
 		}
 	}

@@ -8,15 +8,17 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"weir/conf"
 )
 
 // Target is what it takes to dial one server: its addresses in the order to try, and where to dial from. It is
 // immutable, and hung on the balance.Server it belongs to; a server that changes gets a new one.
 type Target struct {
-	addrs  []rawAddr
-	texts  []string
-	source rawAddr      // len 0 = the kernel's choice
-	stats  *ServerStats // nil = nobody counts
+	addrs []rawAddr
+	texts []string
+	from  *origin      // nil = the kernel's choice
+	stats *ServerStats // nil = nobody counts
 }
 
 // Count has the loops count what they do with the target's server.
@@ -33,15 +35,12 @@ func (t *Target) tally(l *loop) *serverTally {
 	return &t.stats.tallies[l.index]
 }
 
-// NewTarget prepares a target for TCP. A valid source is bound before dialling; it must be of the addresses' family.
-func NewTarget(addrs []netip.AddrPort, source netip.Addr) *Target {
-	t := &Target{addrs: make([]rawAddr, len(addrs)), texts: make([]string, len(addrs))}
+// NewTarget prepares a target for TCP. Addresses for which the source has none of their family are passed over.
+func NewTarget(addrs []netip.AddrPort, source conf.Source) *Target {
+	t := &Target{addrs: make([]rawAddr, len(addrs)), texts: make([]string, len(addrs)), from: newOrigin(source)}
 	for i, a := range addrs {
 		t.addrs[i].setIP(a, 0)
 		t.texts[i] = a.String()
-	}
-	if source.IsValid() {
-		t.source.setIP(netip.AddrPortFrom(source, 0), 0)
 	}
 	return t
 }
@@ -64,20 +63,18 @@ func (t *Target) addresses() int {
 
 func (t *Target) isUnix() bool { return t.addrs[0].family() == unix.AF_UNIX }
 
-// open makes a socket ready to connect to one of the addresses.
-func (t *Target) open(address int, set *Settings) (int32, errno) {
-	family := t.addrs[address].family()
-	fd, e := openSocket(family, unix.SOCK_STREAM)
-	if e != 0 || family == unix.AF_UNIX {
+// open makes a socket ready to connect to one of the addresses, for a client at an address of its own.
+func (t *Target) open(address int, set *Settings, client netip.Addr) (int32, errno) {
+	to := &t.addrs[address]
+	fd, e := openSocket(to.family(), unix.SOCK_STREAM)
+	if e != 0 || to.family() == unix.AF_UNIX {
 		return fd, e
 	}
 	if set.UserTimeout > 0 {
 		setOption(fd, unix.IPPROTO_TCP, unix.TCP_USER_TIMEOUT, int(set.UserTimeout/time.Millisecond))
 	}
-	if t.source.len != 0 {
-		// The port is chosen at connect time, per destination: 64 k sessions for each server and not for all.
-		setOption(fd, unix.IPPROTO_IP, unix.IP_BIND_ADDRESS_NO_PORT, 1)
-		if e = bindSocket(fd, &t.source); e != 0 {
+	if t.from != nil {
+		if e = t.from.bind(fd, to, client); e != 0 {
 			closeFD(fd)
 			return -1, e
 		}

@@ -88,10 +88,16 @@ func (e *Engine) prepare(cfg *conf.Config, known addresses) (*change, error) {
 		ch.jobs = append(ch.jobs, checkJobs(c, known, built)...)
 	}
 	next.take(ch.jobs, running)
+	next.replies = repliesOf(cfg, known)
+	routed, err := e.prepareReplies(next.replies)
+	if err != nil {
+		return nil, err
+	}
 	if err := e.bind(ch, specs); err != nil {
 		for _, ln := range ch.listeners {
 			ln.Discard()
 		}
+		e.routes.Remove(routed)
 		return nil, err
 	}
 	return ch, nil
@@ -188,6 +194,10 @@ func (e *Engine) commit(ch *change) departed {
 	maps.Copy(e.listeners, ch.listeners)
 	for _, ln := range ch.listeners {
 		ln.Start()
+	}
+	select {
+	case e.rerouted <- struct{}{}:
+	default:
 	}
 	e.runner.Update(ch.jobs)
 	e.hooks.Update(ch.next.cfg.Hooks)

@@ -13,6 +13,7 @@ import (
 	"weir/checks"
 	"weir/conf"
 	"weir/internal/hooks"
+	"weir/internal/route"
 	"weir/internal/status"
 	"weir/l4"
 )
@@ -34,16 +35,17 @@ type Options struct {
 // Engine is a running weir. Its methods may be called from any goroutine; changes are made one after the other.
 type Engine struct {
 	// Immutable after Start.
-	log     *slog.Logger
-	plane   *l4.Plane
-	runner  *checks.Runner
-	records *recorder
-	hooks   *hooks.Set
-	ask     lookup
-	renamed chan struct{} // holds one: the names to resolve, or when, may have changed
-	ctx     context.Context
-	cancel  context.CancelFunc
-	work    sync.WaitGroup // goroutines of the engine
+	log      *slog.Logger
+	plane    *l4.Plane
+	runner   *checks.Runner
+	records  *recorder
+	hooks    *hooks.Set
+	ask      lookup
+	renamed  chan struct{} // holds one: the names to resolve, or when, may have changed
+	rerouted chan struct{} // holds one: the ways back that are needed may have changed
+	ctx      context.Context
+	cancel   context.CancelFunc
+	work     sync.WaitGroup // goroutines of the engine
 
 	now    atomic.Pointer[state]   // what runs; read by anyone
 	cuts   orders[*balance.Server] // whose sessions are to be cut
@@ -62,6 +64,7 @@ type Engine struct {
 	listeners map[string]*l4.Listener // by identity: protocol and address
 	gates     gates
 	levels    levelKeys
+	routes    *route.Keeper
 	stopped   bool
 	file      *conf.Config // what the file says, without what was changed at run time
 	members   membership   // what was changed at run time
@@ -72,6 +75,7 @@ type state struct {
 	cfg      *conf.Config // the file's, with what was changed at run time laid over it
 	members  membership   // what was
 	known    addresses
+	replies  map[route.Reply]bool // the ways back that servers need which are dialled from their clients' addresses
 	clusters map[string]*balance.Cluster
 	jobs     map[checks.Key]*job
 	mortal   []checks.Key // of agents whose words have a ttl
@@ -84,7 +88,7 @@ func Start(cfg *conf.Config, o Options) (*Engine, error) {
 	e.seen.version, e.seen.began = o.Version, time.Now()
 	e.seen.config = status.Config{File: cfg.File, LoadedAt: e.seen.began}
 	e.cuts, e.doubts = newOrders[*balance.Server](), newOrders[checks.Key]()
-	e.renamed = make(chan struct{}, 1)
+	e.renamed, e.rerouted = make(chan struct{}, 1), make(chan struct{}, 1)
 	if e.ask == nil {
 		e.ask = systemLookup
 	}
@@ -104,6 +108,7 @@ func Start(cfg *conf.Config, o Options) (*Engine, error) {
 		e.records.close()
 		return nil, err
 	}
+	e.routes = route.Open()
 	e.runner = checks.NewRunner(checks.Options{Result: e.checked, State: e.checkState, Parallel: parallelChecks(l4.DescriptorLimit())})
 	if err := e.apply(cfg); err != nil {
 		e.close()
@@ -119,6 +124,7 @@ func Start(cfg *conf.Config, o Options) (*Engine, error) {
 func (e *Engine) begin() {
 	e.work.Go(e.keepTime)
 	e.work.Go(e.resolveAgain)
+	e.work.Go(e.keepRoutes)
 	e.work.Go(e.cutDown)
 	e.work.Go(e.recheck)
 }
@@ -190,6 +196,7 @@ func (e *Engine) close() {
 	e.seen.leave()
 	e.plane.Close()
 	e.hooks.Close() // after the last event
+	e.routes.Close()
 	e.records.close()
 }
 

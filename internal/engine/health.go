@@ -6,6 +6,7 @@ import (
 	"context"
 	"log/slog"
 	"net"
+	"net/netip"
 	"slices"
 	"strconv"
 	"time"
@@ -46,7 +47,7 @@ func checkJobs(c *conf.Cluster, known addresses, built monitors) []checks.Job {
 
 // checkTarget is where a check finds a server: at its own address, unless the check names another host or port.
 func checkTarget(c *conf.Cluster, check *conf.Check, server *conf.Server, known addresses) (checks.Target, bool) {
-	t := checks.Target{Cluster: c.Name, Server: server.Name, Source: server.Source}
+	t := checks.Target{Cluster: c.Name, Server: server.Name}
 	at := server.Address
 	if at.Path != "" && check.Address == "" {
 		t.Network, t.Address = "unix", at.Path
@@ -60,7 +61,7 @@ func checkTarget(c *conf.Cluster, check *conf.Check, server *conf.Server, known 
 		if len(known[at.Host]) == 0 {
 			return t, false
 		}
-		host = known[at.Host][0].String()
+		host = firstReachable(known[at.Host], server.Source).String()
 	default:
 		host = at.Addr.Addr().String()
 	}
@@ -68,7 +69,22 @@ func checkTarget(c *conf.Cluster, check *conf.Check, server *conf.Server, known 
 		port = int(at.Port)
 	}
 	t.Address = net.JoinHostPort(host, strconv.Itoa(port))
+	if ip, err := netip.ParseAddr(host); err == nil {
+		t.Source = server.Source.First(ip)
+	} else if ranges := server.Source.Ranges; len(ranges) > 0 {
+		t.Source = ranges[0].Addr() // the name that the check gives has to have an address of that family
+	}
 	return t, true
+}
+
+// firstReachable is the first of a name's addresses that sessions can dial from the source.
+func firstReachable(addrs []netip.Addr, source conf.Source) netip.Addr {
+	for _, a := range addrs {
+		if len(source.Ranges) == 0 || len(source.For(a)) > 0 {
+			return a
+		}
+	}
+	return addrs[0]
 }
 
 // checked takes the result of a check.

@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/exec"
 	"runtime"
+	"strings"
 	"testing"
 	"time"
 
@@ -18,8 +19,9 @@ import (
 // nobody. It has no name in the file system and disappears with the test, even when the test is killed. Making one needs
 // root.
 type Namespace struct {
-	t    testing.TB
-	file *os.File
+	t       testing.TB
+	file    *os.File
+	devices int // cables so far
 }
 
 // NewNamespace makes a namespace in which loopback works.
@@ -37,16 +39,30 @@ func NewNamespace(t testing.TB) *Namespace {
 	return ns
 }
 
-// Connect joins two namespaces by a cable: ns gets the address and o the other one, both in one /24 network, on
-// interfaces named eth0.
+// Connect joins two namespaces by a cable: ns gets the first address and o the other one, both in one network (/24 or,
+// for IPv6, /64), on interfaces named eth0, or eth1 and so on where there are some already.
 func (ns *Namespace) Connect(o *Namespace, ip, other string) {
 	ns.t.Helper()
 	peer := fmt.Sprintf("/proc/%d/fd/%d", os.Getpid(), o.file.Fd())
-	ns.Exec("ip", "link", "add", "eth0", "type", "veth", "peer", "name", "eth0", "netns", peer)
-	ns.Exec("ip", "address", "add", ip+"/24", "dev", "eth0")
-	ns.Exec("ip", "link", "set", "eth0", "up")
-	o.Exec("ip", "address", "add", other+"/24", "dev", "eth0")
-	o.Exec("ip", "link", "set", "eth0", "up")
+	device, remote := ns.nextDevice(), o.nextDevice()
+	ns.Exec("ip", "link", "add", device, "type", "veth", "peer", "name", remote, "netns", peer)
+	ns.plug(device, ip)
+	o.plug(remote, other)
+}
+
+func (ns *Namespace) nextDevice() string {
+	ns.devices++
+	return fmt.Sprintf("eth%d", ns.devices-1)
+}
+
+func (ns *Namespace) plug(device, ip string) {
+	ns.t.Helper()
+	address := []string{"address", "add", ip + "/24", "dev", device}
+	if strings.Contains(ip, ":") {
+		address = []string{"address", "add", ip + "/64", "dev", device, "nodad"}
+	}
+	ns.Exec("ip", address...)
+	ns.Exec("ip", "link", "set", device, "up")
 }
 
 // Do runs f on a thread inside the namespace. Sockets opened and processes started by f itself (not by goroutines it
@@ -98,6 +114,14 @@ func (ns *Namespace) Sysctl(name, value string) {
 func (ns *Namespace) Start(addr string, h Handler) *Host {
 	ns.t.Helper()
 	return start(ns.t, func() net.Listener { return ns.Listen(addr) }, h)
+}
+
+// StartRedis runs redis-server inside the namespace until the test ends.
+func (ns *Namespace) StartRedis(addr string, args ...string) *Redis {
+	ns.t.Helper()
+	r := &Redis{t: ns.t, addr: addr, args: args, ns: ns}
+	r.Up()
+	return r
 }
 
 // Listen opens a plain TCP listening socket inside the namespace.

@@ -20,6 +20,7 @@ type Redis struct {
 	t    testing.TB
 	addr string
 	args []string
+	ns   *Namespace // nil = the test's own network
 	p    *program
 }
 
@@ -45,9 +46,15 @@ func (r *Redis) Up() {
 	args := append([]string{
 		"--bind", host, "--port", port, "--dir", r.t.TempDir(), "--save", "", "--appendonly", "no", "--daemonize", "no",
 	}, r.args...)
-	r.p = startProgram(r.t, "redis-server", args...)
+	within := func(f func()) { f() }
+	if r.ns != nil {
+		within = r.ns.Do
+	}
+	within(func() { r.p = startProgram(r.t, "redis-server", args...) })
 	r.p.waitReady(r.t, 10*time.Second, func() bool {
-		reply, err := redisPing(r.addr)
+		var reply string
+		var err error
+		within(func() { reply, err = redisPing(r.addr) })
 		return err == nil && (strings.HasPrefix(reply, "+PONG") || strings.HasPrefix(reply, "-NOAUTH"))
 	})
 }

@@ -1,0 +1,132 @@
+package conf
+
+// Where servers are dialled from: addresses of this host, or those of the clients.
+
+import (
+	"fmt"
+	"net/netip"
+	"strings"
+)
+
+// Source says where servers are dialled from. The zero value leaves it to the kernel.
+type Source struct {
+	Client bool           // from the client's own address
+	Ranges []netip.Prefix // else from these in turn; masked, and of either family
+}
+
+// IsZero tells whether the kernel chooses.
+func (s Source) IsZero() bool { return !s.Client && len(s.Ranges) == 0 }
+
+// String is the source as it may be written in a server's string form; "none" when the kernel chooses.
+func (s Source) String() string {
+	switch {
+	case s.Client:
+		return "client"
+	case len(s.Ranges) == 0:
+		return "none"
+	}
+	texts := make([]string, len(s.Ranges))
+	for i, r := range s.Ranges {
+		texts[i] = r.String()
+		if r.IsSingleIP() {
+			texts[i] = r.Addr().String()
+		}
+	}
+	return strings.Join(texts, ",")
+}
+
+// For is the ranges of the family that an address is of.
+func (s Source) For(to netip.Addr) []netip.Prefix {
+	var same []netip.Prefix
+	for _, r := range s.Ranges {
+		if r.Addr().Is4() == to.Unmap().Is4() {
+			same = append(same, r)
+		}
+	}
+	return same
+}
+
+// First is the address from which an address is dialled if it is always the same; invalid when the kernel chooses, be
+// it because there is none of that family.
+func (s Source) First(to netip.Addr) netip.Addr {
+	for _, r := range s.For(to) {
+		return r.Addr()
+	}
+	return netip.Addr{}
+}
+
+const (
+	maxSourceRanges = 256
+	// maxSourceBits bounds a range to 64 k addresses: 4 billion connections to one server.
+	maxSourceBits = 16
+)
+
+// sources is an address, several, or the word client.
+func sources() kind[Source] {
+	return kind[Source]{form: "addresses or `client`", parse: parseSources, show: Source.String}
+}
+
+func parseSources(n *node) (Source, error) {
+	var words []string
+	switch text, ok := n.value.(string); {
+	case ok && text == "":
+		return Source{}, nil
+	case ok && text == "client":
+		return Source{Client: true}, nil
+	case ok:
+		words = strings.Split(text, ",")
+	case n.kind == nodeList && len(n.items) == 0:
+		return Source{}, fmt.Errorf("an empty list; leave source out to have the kernel choose")
+	case n.kind == nodeList:
+		for _, e := range n.items {
+			word, ok := e.value.(string)
+			if !ok {
+				return Source{}, fmt.Errorf("want IP addresses, got %s", e.got())
+			}
+			words = append(words, word)
+		}
+	default:
+		return Source{}, fmt.Errorf("want an IP address, a list of them or \"client\", got %s", n.got())
+	}
+	if len(words) > maxSourceRanges {
+		return Source{}, fmt.Errorf("want at most %d addresses and ranges, got %d", maxSourceRanges, len(words))
+	}
+	var s Source
+	for _, word := range words {
+		r, err := parseSourceRange(strings.TrimSpace(word))
+		if err != nil {
+			return Source{}, err
+		}
+		s.Ranges = append(s.Ranges, r)
+	}
+	return s, nil
+}
+
+// parseSourceRange reads "10.0.0.1" or "10.0.0.0/28".
+func parseSourceRange(s string) (netip.Prefix, error) {
+	r, err := netip.ParsePrefix(s)
+	if err != nil {
+		var ip netip.Addr
+		ip, err = netip.ParseAddr(s)
+		ip = ip.Unmap()
+		r = netip.PrefixFrom(ip, ip.BitLen())
+		if ip.Zone() != "" {
+			return r, fmt.Errorf("%s: an address with a zone is no source", quoteText(s))
+		}
+	}
+	switch {
+	case err != nil && s == "client":
+		return r, fmt.Errorf("\"client\" stands alone, not in a list of addresses")
+	case err != nil:
+		return r, fmt.Errorf("want an IP address without a port, a range such as \"10.0.0.0/28\", or \"client\", got %s", quoteText(s))
+	case r.Addr().Is4In6():
+		return r, fmt.Errorf("%s: write an IPv4 range as one", s)
+	case r.Masked() != r:
+		return r, fmt.Errorf("%s is no range; did you mean %s or %s?", s, r.Masked(), r.Addr())
+	case r.Addr().BitLen()-r.Bits() > maxSourceBits:
+		return r, fmt.Errorf("%s has more than %d addresses", s, 1<<maxSourceBits)
+	case r.Addr().IsUnspecified(), r.Addr().IsMulticast(), r.Addr() == netip.AddrFrom4([4]byte{255, 255, 255, 255}):
+		return r, fmt.Errorf("%s is no address to send from", s)
+	}
+	return r, nil
+}

@@ -1,0 +1,119 @@
+package engine
+
+// Servers that are dialled from their clients' own addresses: what the kernel has to be told for their replies to come
+// back here.
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"net/netip"
+	"time"
+
+	"weir/conf"
+	"weir/internal/route"
+	"weir/l4"
+)
+
+// repliesOf are the ways back that a configuration needs: one for each address of each such server.
+func repliesOf(cfg *conf.Config, known addresses) map[route.Reply]bool {
+	want := map[route.Reply]bool{}
+	for i := range cfg.Listeners {
+		ln := &cfg.Listeners[i]
+		c := clusterOf(cfg, ln.Cluster)
+		if c == nil {
+			continue
+		}
+		for _, level := range c.Levels {
+			for j := range level.Servers {
+				s := &level.Servers[j]
+				if !s.Source.Client {
+					continue
+				}
+				for _, at := range dialled(s.Address, known) {
+					want[route.Reply{Server: at, UDP: ln.Protocol == "udp"}] = true
+				}
+			}
+		}
+	}
+	return want
+}
+
+// dialled are the addresses that a server has at the moment; a unix socket has none.
+func dialled(at conf.Endpoint, known addresses) []netip.AddrPort {
+	switch {
+	case at.Host != "":
+		var all []netip.AddrPort
+		for _, ip := range known[at.Host] {
+			all = append(all, netip.AddrPortFrom(ip, at.Port))
+		}
+		return all
+	case at.Addr.IsValid():
+		return []netip.AddrPort{at.Addr}
+	}
+	return nil
+}
+
+// prepareReplies makes the ways back that a configuration needs. Those that were there before stay, for the sessions that
+// use them. What it returns was added, and is taken away again if the configuration is not committed.
+func (e *Engine) prepareReplies(want map[route.Reply]bool) ([]route.Reply, error) {
+	if len(want) == 0 {
+		return nil, nil
+	}
+	if err := l4.CanBeTransparent(); err != nil {
+		if errors.Is(err, fs.ErrPermission) {
+			err = fmt.Errorf("%w: neither the capability CAP_NET_RAW nor CAP_NET_ADMIN is there", err)
+		}
+		return nil, fmt.Errorf("source = \"client\": %w", err)
+	}
+	added, err := e.routes.Ensure(want)
+	if err != nil {
+		return nil, fmt.Errorf("source = \"client\": %w", err)
+	}
+	return added, nil
+}
+
+// How often the ways back are looked after: soon after a change, so that what is not needed any more goes, and less and
+// less often until the next one.
+const (
+	routesSoon  = 250 * time.Millisecond
+	routesLater = 5 * time.Second
+)
+
+// keepRoutes restores what others have taken away, as network managers do that want all rules to be theirs, and takes
+// away what no session needs any more.
+func (e *Engine) keepRoutes() {
+	wait, broken := routesSoon, ""
+	timer := time.NewTimer(wait)
+	defer timer.Stop()
+	for {
+		select {
+		case <-e.ctx.Done():
+			return
+		case <-e.rerouted:
+			wait = routesSoon
+		case <-timer.C:
+			wait = min(2*wait, routesLater)
+		}
+		e.mu.Lock()
+		want := e.now.Load().replies
+		waiting := e.routes.Trim(want)
+		added, err := e.routes.Ensure(want)
+		e.mu.Unlock()
+		switch {
+		case err != nil && err.Error() != broken:
+			broken = err.Error()
+			e.log.Error("replies to clients' own addresses may not come back", "error", err)
+		case err == nil:
+			broken = ""
+		}
+		if len(added) > 0 {
+			e.log.Warn("somebody removed policy rules of weir: restored", "rules", len(added))
+		}
+		if len(want) == 0 && !waiting {
+			timer.Stop() // nothing to look after until the next change
+			continue
+		}
+		timer.Reset(wait)
+	}
+}
