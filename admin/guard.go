@@ -58,6 +58,10 @@ func (s *Server) guard(tcp bool) http.Handler {
 		switch {
 		case tcp && t.set && !t.matches(r.Header.Get("Authorization")):
 			h.Set("WWW-Authenticate", "Bearer")
+			if r.URL.Path == "/" && (r.Method == http.MethodGet || r.Method == http.MethodHead) {
+				s.page.send(w, http.StatusUnauthorized)
+				return
+			}
 			fail(w, http.StatusUnauthorized, "", "want the token of admin.token_file: Authorization: Bearer …")
 		case tcp && !t.set && !local(r.Host):
 			fail(w, http.StatusMisdirectedRequest, "", "want an address or localhost as the host")

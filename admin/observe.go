@@ -21,6 +21,8 @@ func (s *Server) ready(w http.ResponseWriter, r *http.Request) {
 	answer(w, http.StatusOK, map[string]bool{"ready": true})
 }
 
+func (s *Server) dashboard(w http.ResponseWriter, r *http.Request) { s.page.send(w, http.StatusOK) }
+
 func (s *Server) status(w http.ResponseWriter, r *http.Request) {
 	answer(w, http.StatusOK, s.weir.Status())
 }

@@ -15,6 +15,7 @@ type Server struct {
 	weir    Weir                          // immutable after Start
 	inherit func(address string) *os.File // immutable after Inherit; nil = nothing is inherited
 	routes  http.Handler                  // immutable after Start
+	page    *page                         // immutable
 	ctx     context.Context
 	cancel  context.CancelFunc
 	work    sync.WaitGroup // one for each address
@@ -29,7 +30,7 @@ type Server struct {
 
 // New returns a server without addresses. log must not block.
 func New(log *slog.Logger) *Server {
-	s := &Server{log: log, doors: map[string]*door{}, streams: make(chan struct{}, maxStreams)}
+	s := &Server{log: log, doors: map[string]*door{}, streams: make(chan struct{}, maxStreams), page: newPage()}
 	s.ctx, s.cancel = context.WithCancel(context.Background())
 	s.token.Store(&token{})
 	return s
@@ -62,6 +63,7 @@ const (
 func (s *Server) table() http.Handler {
 	mux := http.NewServeMux()
 	for path, m := range map[string]methods{
+		"/{$}":        {get: s.dashboard},
 		"/healthz":    {get: s.healthy},
 		"/readyz":     {get: s.ready},
 		"/v1/status":  {get: s.status},

@@ -14,6 +14,7 @@ want nft nftables
 want ip iproute2
 want strace strace
 want gcc gcc
+want chromium chromium
 [ -n "$missing" ] || exit 0
 if ! command -v apt-get >/dev/null 2>&1 || [ "$(id -u)" != 0 ]; then
 	echo "missing:$missing (install them, or run this as root on Debian)" >&2

@@ -1,0 +1,181 @@
+// The page: asks for the state once a second, draws it, and follows the events.
+
+const samples = 120; // of the curve
+const eventsShown = 100;
+const state = { doc: null, rates: null, curve: [], events: [], lost: null };
+
+function redraw() {
+  if (!state.doc) return;
+  const { doc, rates } = state;
+  showProcess(doc, rates);
+  showTroubles(doc);
+  showClusters(doc, rates);
+  keyed($("listeners").tBodies[0], doc.listeners, (l) => l.protocol + " " + l.address, makeListener, (tr, l) => showListener(tr, l, rates.listener(l)));
+  text($("config"), doc.config.file + ", loaded " + moment(doc.config.loaded_at) + ", " + say(doc.config.reloads, "reload") +
+    (doc.config.reloads_failed ? ", " + doc.config.reloads_failed + " refused" : ""));
+}
+
+function showProcess(doc, rates) {
+  const all = rates.all(doc);
+  text($("process"), "at " + location.host + ", " + doc.version.split(" ")[0] + ", pid " + doc.pid + ", up " + duration(doc.uptime_seconds));
+  text($("sessions"), doc.sessions);
+  $("sessions").title = "of at most " + doc.max_sessions;
+  text($("rate"), rate(all.sessions));
+  text($("up"), bytes(all.up));
+  text($("down"), bytes(all.down));
+  const most = Math.max(1, ...state.curve);
+  const points = state.curve.map((y, i) => i + samples - state.curve.length + "," + (23 - (22 * y) / most).toFixed(1)).join(" ");
+  $("spark").firstElementChild.setAttribute("points", points);
+  const grave = doc.troubles.filter((t) => t.severity !== "note").length;
+  document.title = (state.lost ? "? " : grave ? "(" + grave + ") " : "") + "weir " + location.host;
+}
+
+// showTroubles puts what is wrong at the top, first of all that nothing is known any more.
+function showTroubles(doc) {
+  const list = doc ? [...doc.troubles] : [];
+  if (state.problem) list.unshift({ severity: "warning", text: state.problem });
+  if (state.lost) {
+    list.unshift({ severity: "critical", text: "weir does not answer", reason: state.lost.why + (doc ? ". What is below is old." : ""), since: state.lost.since });
+  }
+  if (list.length === 0) list.push({ severity: "well", text: "All is well" });
+  keyed($("troubles"), list.map((t, i) => ({ ...t, i })), (t) => t.i, makeTrouble, showTrouble);
+  className(document.body, state.lost ? "lost" : "");
+}
+
+function makeTrouble() {
+  const what = el("button", { type: "button", class: "link what" });
+  const e = el("div", {}, what, el("span", { class: "why" }), el("time"));
+  what.addEventListener("click", () => {
+    const t = e.trouble;
+    if (t.servers && t.servers.length) openServer(t.cluster, t.servers[0]);
+    else if (t.cluster) $("cluster-" + t.cluster).scrollIntoView({ block: "start" });
+  });
+  return e;
+}
+
+function showTrouble(e, t) {
+  e.trouble = t;
+  className(e, "trouble " + t.severity);
+  text(e.children[0], (t.cluster ? t.cluster + ": " : "") + t.text);
+  e.children[0].disabled = !t.cluster;
+  text(e.children[1], t.reason || "");
+  text(e.children[2], t.since ? "since " + moment(t.since) : "");
+}
+
+function tellProblem(message) {
+  state.problem = message;
+  showTroubles(state.doc);
+  setTimeout(() => { if (state.problem === message) { state.problem = null; showTroubles(state.doc); } }, 8000);
+}
+
+function makeListener(l) {
+  return el("tr", {}, el("td", {}, l.name, el("small")), ...[0, 0, 0, 0].map(() => el("td", { class: "n" })));
+}
+
+function showListener(tr, l, r) {
+  text(tr.children[0].lastChild, (l.protocol === "tcp" ? "" : l.protocol + " ") + l.address + " → " + l.cluster);
+  text(tr.children[1], l.sessions);
+  text(tr.children[2], rate(r.sessions));
+  text(tr.children[3], bytes(r.up));
+  text(tr.children[4], bytes(r.down));
+}
+
+function showEvents() {
+  const list = state.events.slice(-eventsShown).reverse();
+  if (list.length) keyed($("events"), list, (ev) => ev.id, makeEvent, () => {});
+}
+
+function makeEvent(ev) {
+  const where = (ev.cluster || "") + (ev.server ? "/" + ev.server : "");
+  const change = ev.from || ev.to ? (ev.from || "–") + " → " + (ev.to || "–") : "";
+  return el("li", {}, el("time", { class: "quiet" }, moment(ev.time)), " ", el("b", {}, ev.event), " ", where, " ", el("span", { class: "change" }, change),
+    ev.reason ? el("span", { class: "why" }, (ev.layer ? ev.layer + ": " : "") + ev.reason) : null);
+}
+
+// refresh asks for the state and draws it. Requests that come meanwhile are answered by another round.
+let round = null, again = false;
+
+function refresh() {
+  if (round) {
+    again = true;
+    return round;
+  }
+  round = ask().finally(() => {
+    round = null;
+    if (again) {
+      again = false;
+      refresh();
+    }
+  });
+  return round;
+}
+
+async function ask() {
+  try {
+    const doc = await call("GET", "/v1/status", undefined, 5);
+    state.rates = new Rates(doc, state.rates);
+    state.doc = doc;
+    state.lost = null;
+    const now = state.rates.all(doc).sessions;
+    if (now !== undefined) state.curve = [...state.curve, now].slice(-samples);
+  } catch (err) {
+    state.lost = state.lost || { since: new Date().toISOString(), why: err.message };
+    showTroubles(state.doc);
+  }
+  $("forget").hidden = !sessionStorage.getItem(tokenKey);
+  redraw();
+  await refreshServer();
+}
+
+// watch refreshes once a second, less often where that takes weir or this page long, and not while nobody looks.
+async function watch() {
+  for (;;) {
+    const began = performance.now();
+    try {
+      if (!document.hidden) await refresh();
+    } catch (err) {
+      tellProblem("This page has a fault: " + err.message);
+    }
+    const took = performance.now() - began;
+    await new Promise((next) => setTimeout(next, Math.max(1000, 5 * took)));
+  }
+}
+
+async function showPlan() {
+  const list = (items) => keyed($("steps"), items, (s) => s.i, (s) => el("li", {}, s.text), () => {});
+  text($("reload-error"), "");
+  list([]);
+  $("reload-now").disabled = true;
+  if (!$("reload").open) $("reload").showModal();
+  try {
+    const p = await call("POST", "/v1/plan");
+    const steps = p.steps.map((s) => s.text + (s.cuts ? " (" + say(s.cuts, "session") + " left to drain)" : "") + (s.refused ? "\nrefused: " + s.refused : ""));
+    list((steps.length ? steps : ["no changes"]).map((s, i) => ({ i: s + i, text: s })));
+    $("reload-now").disabled = p.refused;
+  } catch (err) {
+    text($("reload-error"), err.message);
+  }
+}
+
+$("plan").addEventListener("click", showPlan);
+$("reload-now").addEventListener("click", () => act($("reload-now"), async () => {
+  await call("POST", "/v1/reload");
+  $("reload").close();
+}, $("reload-error")));
+$("filter").addEventListener("input", redraw);
+$("forget").addEventListener("click", () => {
+  sessionStorage.removeItem(tokenKey);
+  location.reload();
+});
+document.addEventListener("visibilitychange", () => { if (!document.hidden) refresh(); });
+
+let soon = null; // a redraw for the events that come at once
+watch();
+follow(() => { state.events = []; }, (ev) => {
+  state.events = [...state.events.slice(1 - eventsShown), ev];
+  soon = soon || setTimeout(() => {
+    soon = null;
+    showEvents();
+    refresh();
+  }, 100);
+});

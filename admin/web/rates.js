@@ -1,0 +1,50 @@
+// Rates: what counters have grown by between two documents.
+
+class Rates {
+  // before is the Rates of an earlier document, or null.
+  constructor(doc, before) {
+    this.at = doc.uptime_seconds;
+    this.pid = doc.pid;
+    this.servers = new Map();
+    this.listeners = new Map();
+    for (const c of doc.clusters) {
+      for (const l of c.levels) for (const s of l.servers) this.servers.set(c.name + "/" + s.name, this.counts(s));
+    }
+    for (const l of doc.listeners) this.listeners.set(l.protocol + " " + l.address, this.counts(l));
+    this.before = before && before.pid === this.pid && before.at < this.at ? before : null;
+    if (this.before) this.before.before = null;
+  }
+
+  counts(x) { return { sessions: x.sessions_total, up: x.bytes_up, down: x.bytes_down }; }
+
+  // grown is by how much counters grow in a second.
+  grown(now, then) {
+    if (!this.before || !now || !then) return {};
+    const t = this.at - this.before.at;
+    const per = (key) => Math.max(0, now[key] - then[key]) / t;
+    return { sessions: per("sessions"), up: per("up"), down: per("down") };
+  }
+
+  sum(list) {
+    const known = list.filter((r) => r.sessions !== undefined);
+    if (known.length === 0) return {};
+    return known.reduce((a, b) => ({ sessions: a.sessions + b.sessions, up: a.up + b.up, down: a.down + b.down }));
+  }
+
+  server(cluster, name) {
+    const key = cluster + "/" + name;
+    return this.grown(this.servers.get(key), this.before && this.before.servers.get(key));
+  }
+
+  cluster(c) {
+    const names = new Set(c.levels.flatMap((l) => l.servers.map((s) => s.name)));
+    return this.sum([...names].map((name) => this.server(c.name, name)));
+  }
+
+  listener(l) {
+    const key = l.protocol + " " + l.address;
+    return this.grown(this.listeners.get(key), this.before && this.before.listeners.get(key));
+  }
+
+  all(doc) { return this.sum(doc.listeners.map((l) => this.listener(l))); }
+}
