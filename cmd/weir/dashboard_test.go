@@ -12,6 +12,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -246,7 +247,7 @@ func TestDashboard(t *testing.T) {
 	t.Run("when weir is gone", func(t *testing.T) {
 		p := newTab(t, chromium, 1280, 800, url)
 		p.says("#troubles", "liar")
-		w.signal(os.Interrupt)
+		w.signal(syscall.SIGINT)
 		require.Zero(t, w.exit(10*time.Second))
 		p.says("#troubles", "weir does not answer")
 		require.Equal(t, "lost", p.eval("document.body.className"))
@@ -271,7 +272,7 @@ func TestDashboard(t *testing.T) {
 		p.do(chromedp.Click(css("#server .close button")), chromedp.Click(css("#forget")))
 		p.until("document.getElementById('login')?.open === true")
 		require.Nil(t, p.eval("sessionStorage.getItem('weir-token')"))
-		w.signal(os.Interrupt) // while the browser keeps its connections
+		w.signal(syscall.SIGINT) // while the browser keeps its connections
 		require.Zero(t, w.exit(10*time.Second))
 	})
 
@@ -291,7 +292,7 @@ func TestDashboard(t *testing.T) {
 		p.until(rows + " === 1000")
 		p.do(chromedp.SendKeys(css("#filter"), "s12"))
 		p.until(rows + " === 10")
-		w.signal(os.Interrupt)
+		w.signal(syscall.SIGINT)
 		require.Zero(t, w.exit(10*time.Second))
 	})
 }
