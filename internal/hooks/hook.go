@@ -48,7 +48,8 @@ type hook struct {
 	delivered uint64
 	dropped   uint64
 	untold    uint64 // of those dropped that the log has not been told of
-	fault     string // why the last one failed
+	failing   bool   // the last one was dropped
+	fault     string // why the last one that was dropped was
 	faultAt   time.Time
 }
 
@@ -91,7 +92,7 @@ func (h *hook) put(ev status.Event) {
 func (h *hook) drop(n int, why string) {
 	h.dropped += uint64(n)
 	h.untold += uint64(n)
-	h.fault, h.faultAt = why, time.Now()
+	h.failing, h.fault, h.faultAt = true, why, time.Now()
 }
 
 // retire lets the hook tell what is queued, for a time.
@@ -107,7 +108,8 @@ func (h *hook) status() status.Hook {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	s := status.Hook{
-		Name: h.name, Kind: "url", On: append([]string{}, h.spec.On...), Queued: len(h.queue), Delivered: h.delivered, Dropped: h.dropped, LastError: h.fault,
+		Name: h.name, Kind: "url", On: append([]string{}, h.spec.On...), Queued: len(h.queue), Delivered: h.delivered, Dropped: h.dropped,
+		Failing: h.failing, LastError: h.fault,
 	}
 	if h.spec.Exec != nil {
 		s.Kind = "exec"
@@ -180,6 +182,7 @@ func (h *hook) done(err error) {
 	h.busy = false
 	if err == nil {
 		h.delivered++
+		h.failing = false
 		return
 	}
 	if h.ctx.Err() != nil && errors.Is(err, context.Canceled) {

@@ -45,6 +45,12 @@ func (d *Document) Judge() {
 		list = append(list, Trouble{Severity: Warning, Text: "the last reload was refused: the configuration before it is in force",
 			Reason: d.Config.LastError, Since: d.Config.LastErrorAt})
 	}
+	for i := range d.Hooks {
+		if h := &d.Hooks[i]; h.Failing {
+			list = append(list, Trouble{Severity: Warning, Text: fmt.Sprintf("event hook %s fails: events missed so far: %d", h.Name, h.Dropped),
+				Reason: h.LastError, Since: h.LastErrorAt})
+		}
+	}
 	used := make(map[string]bool)
 	for _, l := range d.Listeners {
 		used[l.Cluster] = true

@@ -41,17 +41,20 @@ func TestTroubles(t *testing.T) {
 			"warning c: level 2 serves instead of 1", "warning c: a: down (because of a)"}},
 		"an outage, before all else": {doc: doc("", []string{"maint", "down"}), want: []string{
 			"critical c: no server can serve", "warning c: b: down (because of b)", "note c: a: maint (because of a)"}},
-		"an outage of nobody":          {doc: doc("", []string{"down"}), change: func(d *Document) { d.Listeners = nil }, want: []string{"warning c: no server can serve", "warning c: a: down (because of a)"}},
-		"protection":                   {doc: doc("1", []string{"unstable"}), change: func(d *Document) { d.Clusters[0].Empty = true; d.Clusters[0].Levels[0].Eligible = 1 }, want: []string{"critical c: no server is healthy: the last ones are kept in service", "warning c: a: unstable (because of a)"}},
-		"an empty first level":         {doc: doc("2", nil, []string{"up"})},
-		"no servers":                   {doc: doc("", nil), want: []string{"critical c: there are no servers"}},
-		"held":                         {doc: doc("2", []string{"up"}, []string{"up"}), change: func(d *Document) { d.Clusters[0].Held = true }, want: []string{"warning c: level 2 stays in use until a failback is asked for"}},
-		"less than there should be":    {doc: doc("1", []string{"up", "drain"}), change: func(d *Document) { d.Clusters[0].Levels[0].MinUp = 2 }, want: []string{"warning c: level 1 serves with 1 of the 2 servers that it should have", "note c: b: drain (because of b)"}},
-		"a queue":                      {doc: doc("1", []string{"up"}), change: func(d *Document) { d.Clusters[0].Queue = 7 }, want: []string{"warning c: sessions wait for room: 7"}},
-		"stopping":                     {doc: doc("1", []string{"up"}), change: func(d *Document) { d.Stopping = true }, want: []string{"critical weir stops: no more clients are taken"}},
-		"full":                         {doc: doc("1", []string{"up"}), change: func(d *Document) { d.Sessions = 100 }, want: []string{"critical all 100 sessions are taken: clients are turned away"}},
-		"nearly full":                  {doc: doc("1", []string{"up"}), change: func(d *Document) { d.Sessions = 95 }, want: []string{"warning 95 of 100 sessions are taken"}},
-		"a refused reload":             {doc: doc("1", []string{"up"}), change: func(d *Document) { d.Config.LastError, d.Config.LastErrorAt = "f:1: no", &at }, want: []string{"warning the last reload was refused: the configuration before it is in force (f:1: no)"}},
+		"an outage of nobody":       {doc: doc("", []string{"down"}), change: func(d *Document) { d.Listeners = nil }, want: []string{"warning c: no server can serve", "warning c: a: down (because of a)"}},
+		"protection":                {doc: doc("1", []string{"unstable"}), change: func(d *Document) { d.Clusters[0].Empty = true; d.Clusters[0].Levels[0].Eligible = 1 }, want: []string{"critical c: no server is healthy: the last ones are kept in service", "warning c: a: unstable (because of a)"}},
+		"an empty first level":      {doc: doc("2", nil, []string{"up"})},
+		"no servers":                {doc: doc("", nil), want: []string{"critical c: there are no servers"}},
+		"held":                      {doc: doc("2", []string{"up"}, []string{"up"}), change: func(d *Document) { d.Clusters[0].Held = true }, want: []string{"warning c: level 2 stays in use until a failback is asked for"}},
+		"less than there should be": {doc: doc("1", []string{"up", "drain"}), change: func(d *Document) { d.Clusters[0].Levels[0].MinUp = 2 }, want: []string{"warning c: level 1 serves with 1 of the 2 servers that it should have", "note c: b: drain (because of b)"}},
+		"a queue":                   {doc: doc("1", []string{"up"}), change: func(d *Document) { d.Clusters[0].Queue = 7 }, want: []string{"warning c: sessions wait for room: 7"}},
+		"stopping":                  {doc: doc("1", []string{"up"}), change: func(d *Document) { d.Stopping = true }, want: []string{"critical weir stops: no more clients are taken"}},
+		"full":                      {doc: doc("1", []string{"up"}), change: func(d *Document) { d.Sessions = 100 }, want: []string{"critical all 100 sessions are taken: clients are turned away"}},
+		"nearly full":               {doc: doc("1", []string{"up"}), change: func(d *Document) { d.Sessions = 95 }, want: []string{"warning 95 of 100 sessions are taken"}},
+		"a refused reload":          {doc: doc("1", []string{"up"}), change: func(d *Document) { d.Config.LastError, d.Config.LastErrorAt = "f:1: no", &at }, want: []string{"warning the last reload was refused: the configuration before it is in force (f:1: no)"}},
+		"a failing hook": {doc: doc("1", []string{"up"}), change: func(d *Document) {
+			d.Hooks = []Hook{{Name: "pager", Failing: true, Dropped: 3, LastError: "exit status 1"}, {Name: "well", Dropped: 2, LastError: "of old"}}
+		}, want: []string{"warning event hook pager fails: events missed so far: 3 (exit status 1)"}},
 		"one server in several levels": {doc: doc("1", []string{"up", "down"}, []string{"up"}), change: func(d *Document) { d.Clusters[0].Levels[1].Servers[0] = d.Clusters[0].Levels[0].Servers[1] }, want: []string{"warning c: b: down (because of b)"}},
 	} {
 		t.Run(name, func(t *testing.T) {
