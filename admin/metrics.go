@@ -81,7 +81,7 @@ func metrics() []metric {
 		{"weir_events_dropped_total", "hook", "Events that a hook missed: it failed, or was too slow."},
 		{"weir_events_queued", "hook", "Events that a hook has not been told of yet."},
 		{"weir_event_stream_dropped_total", "", "Events that a client of the stream was too slow for."},
-		{"weir_session_records_dropped_total", "", "Session records that the log had no room for."},
+		{"weir_session_records_dropped_total", "", "Session records that were left out: the log was not taking them."},
 
 		{"weir_loop_busy_seconds_total", "loop", "Time that an event loop has worked."},
 		{"weir_loop_sessions", "loop", "Sessions of an event loop now."},

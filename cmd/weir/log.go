@@ -4,6 +4,7 @@ package main
 // reads: what a blocked or slow reader leaves no room for is counted and left out.
 
 import (
+	"bytes"
 	"context"
 	"fmt"
 	"io"
@@ -17,7 +18,8 @@ import (
 )
 
 const (
-	logQueue = 8192
+	logQueue = 8192    // writes
+	logBytes = 4 << 20 // and how much they may hold
 	// logPatience is how long an exit waits for the log to take its last lines.
 	logPatience = time.Second
 )
@@ -29,6 +31,7 @@ type logOutput struct {
 	reset  chan io.Writer // another place to write to
 	done   chan struct{}
 	lost   atomic.Uint64
+	queued atomic.Int64 // bytes
 	level  slog.LevelVar
 	inJSON atomic.Bool
 
@@ -62,12 +65,22 @@ func openLogFile(path string) (*os.File, error) {
 
 // Write queues one line. It never blocks and never fails.
 func (o *logOutput) Write(p []byte) (int, error) {
-	select {
-	case o.queue <- append([]byte(nil), p...):
-	default:
-		o.lost.Add(1)
-	}
+	o.put(bytes.Clone(p))
 	return len(p), nil
+}
+
+// put queues lines, which are its own from then on. It never blocks; false means that there was no room for them.
+func (o *logOutput) put(lines []byte) bool {
+	if o.queued.Add(int64(len(lines))) <= logBytes {
+		select {
+		case o.queue <- lines:
+			return true
+		default:
+		}
+	}
+	o.queued.Add(-int64(len(lines)))
+	o.lost.Add(uint64(bytes.Count(lines, []byte{'\n'})))
+	return false
 }
 
 func (o *logOutput) write(to io.Writer) {
@@ -82,6 +95,7 @@ func (o *logOutput) write(to io.Writer) {
 				fmt.Fprintf(to, "weir: %d log lines were left out here: the log was not taking them\n", n)
 			}
 			to.Write(line) // a log that cannot be written has nobody to tell
+			o.queued.Add(-int64(len(line)))
 		case to = <-o.reset:
 		}
 	}
@@ -143,11 +157,6 @@ func (o *logOutput) setForm(spec conf.Log) {
 func (o *logOutput) logger(spec conf.Log) *slog.Logger {
 	o.setForm(spec)
 	return slog.New(o.handler(&o.level))
-}
-
-// sessions is for session records, which have a switch of their own and no level.
-func (o *logOutput) sessions() *slog.Logger {
-	return slog.New(o.handler(slog.LevelDebug))
 }
 
 func (o *logOutput) handler(level slog.Leveler) slog.Handler {

@@ -86,7 +86,7 @@ func serve(ctx context.Context, file string, stderr io.Writer) int {
 	if err != nil {
 		return cannot(err)
 	}
-	e, err := engine.Start(cfg, engine.Options{Log: log, Sessions: out.sessions(), Version: version(), Predecessor: before})
+	e, err := engine.Start(cfg, engine.Options{Log: log, Sessions: out.put, Version: version(), Predecessor: before})
 	if err == nil && before != nil {
 		err = e.TakeOver()
 	}

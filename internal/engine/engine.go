@@ -20,9 +20,9 @@ import (
 
 // Options are what an Engine is made with.
 type Options struct {
-	Log      *slog.Logger // must not block
-	Sessions *slog.Logger // where session records go; must not block. nil = nowhere
-	Version  string       // for those who look on
+	Log      *slog.Logger            // must not block
+	Sessions func(lines []byte) bool // takes session records, whole lines, unless there is no room for them; must not block. nil = nowhere
+	Version  string                  // for those who look on
 
 	// Lookup resolves host names; nil = the system's resolver.
 	Lookup func(ctx context.Context, host string) ([]netip.Addr, error)
@@ -93,7 +93,7 @@ func Start(cfg *conf.Config, o Options) (*Engine, error) {
 		e.ask = systemLookup
 	}
 	e.ctx, e.cancel = context.WithCancel(context.Background())
-	e.records = newRecorder(o.Sessions)
+	e.records = newRecorder(o.Sessions, func() bool { cfg := e.now.Load().cfg; return cfg != nil && cfg.Log.Format == "json" })
 	e.hooks = hooks.New(o.Log)
 	e.seen.journal.hooks = e.hooks
 	var err error

@@ -9,6 +9,7 @@ import (
 	"io"
 	"log/slog"
 	"net/netip"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -47,7 +48,7 @@ func play(t *testing.T, config string, name ...string) *script {
 	cfg, err := s.parse(config)
 	require.NoError(t, err)
 	s.e, err = engine.Start(cfg, engine.Options{
-		Log: slog.New(&sink{script: s, to: &s.lines}), Sessions: slog.New(&sink{script: s, to: &s.ended}), Lookup: s.names.lookup,
+		Log: slog.New(&sink{script: s, to: &s.lines}), Sessions: s.recorded, Lookup: s.names.lookup,
 	})
 	require.NoError(t, err)
 	t.Cleanup(s.stop)
@@ -86,6 +87,30 @@ func (s *script) stop() {
 			s.t.Log(l)
 		}
 	}
+}
+
+// recorded takes session records, lines of text.
+func (s *script) recorded(lines []byte) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for text := range strings.Lines(string(lines)) {
+		l := line{}
+		for text = strings.TrimSpace(text); text != ""; text = strings.TrimPrefix(text, " ") {
+			var key, value string
+			key, text, _ = strings.Cut(text, "=")
+			if quoted, err := strconv.QuotedPrefix(text); err == nil {
+				value, _ = strconv.Unquote(quoted)
+				text = text[len(quoted):]
+			} else if end := strings.IndexByte(text, ' '); end >= 0 {
+				value, text = text[:end], text[end:]
+			} else {
+				value, text = text, ""
+			}
+			l[key] = value
+		}
+		s.ended = append(s.ended, l)
+	}
+	return true
 }
 
 // sink is a log that keeps its records.

@@ -1,0 +1,162 @@
+package engine
+
+import (
+	"bytes"
+	"encoding/json"
+	"log/slog"
+	"net/netip"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+	"pgregory.net/rapid"
+
+	"weir/l4"
+)
+
+// The lines are what the log's own handlers make of the same values, but for how numbers are written.
+func TestRecordLines(t *testing.T) {
+	t.Parallel()
+	var clock stamp
+	rapid.Check(t, func(t *rapid.T) {
+		text := rapid.StringOf(rapid.RuneFrom([]rune("ab19:/=\" \n\x00<&{}[]%,"))) // names have no other letters
+		span := rapid.Int64Range(-1, 1<<40)
+		e := entry{rapid.Custom(func(t *rapid.T) time.Time {
+			return time.Unix(rapid.Int64Range(0, 1<<33).Draw(t, "s"), rapid.Int64Range(0, 999_999).Draw(t, "µs")*1000)
+		}).Draw(t, "at"), l4.Record{
+			ID: rapid.Uint64().Draw(t, "id"), Listener: text.Draw(t, "listener"), Cluster: text.Draw(t, "cluster"), Level: text.Draw(t, "level"),
+			Server: text.Draw(t, "server"), Attempts: rapid.IntRange(0, 99).Draw(t, "attempts"), Connect: time.Duration(span.Draw(t, "connect")),
+			FirstByte: time.Duration(span.Draw(t, "first")), Duration: time.Duration(span.Draw(t, "duration")),
+			BytesUp: rapid.Uint64().Draw(t, "up"), BytesDown: rapid.Uint64().Draw(t, "down"), End: rapid.SampledFrom(l4.Ends()).Draw(t, "end"),
+		}}
+		if rapid.Bool().Draw(t, "tcp") {
+			e.Client = netip.MustParseAddrPort(rapid.SampledFrom([]string{"127.0.0.1:1", "[fe80::1%eth0]:65535", "[::]:80"}).Draw(t, "client"))
+		}
+
+		var plain, structured bytes.Buffer
+		opts := &slog.HandlerOptions{ReplaceAttr: func(_ []string, a slog.Attr) slog.Attr {
+			switch _, grave := a.Value.Any().(slog.Level); {
+			case grave && a.Key == slog.LevelKey:
+				a.Key = "severity"
+			case a.Value.Kind() == slog.KindFloat64:
+				a.Value = slog.AnyValue(json.Number(string(appendMS(nil, time.Duration(a.Value.Float64()*1e6+0.5)))))
+			}
+			return a
+		}}
+		for _, h := range []slog.Handler{slog.NewTextHandler(&plain, opts), slog.NewJSONHandler(&structured, opts)} {
+			r := slog.NewRecord(e.at, slog.LevelInfo, "session", 0)
+			client := "unix"
+			if e.Client.IsValid() {
+				client = e.Client.String()
+			}
+			r.AddAttrs(slog.Uint64("id", e.ID), slog.String("listener", e.Listener), slog.String("client", client), slog.String("cluster", e.Cluster),
+				slog.String("level", e.Level), slog.String("server", e.Server), slog.Int("attempts", e.Attempts))
+			if e.Connect >= 0 {
+				r.AddAttrs(slog.Float64("connect_ms", ms(e.Connect)))
+			}
+			if e.FirstByte >= 0 {
+				r.AddAttrs(slog.Float64("first_byte_ms", ms(e.FirstByte)))
+			}
+			r.AddAttrs(slog.Float64("duration_ms", ms(e.Duration)), slog.Uint64("bytes_up", e.BytesUp), slog.Uint64("bytes_down", e.BytesDown),
+				slog.String("end", e.End.String()))
+			require.NoError(t, h.Handle(t.Context(), r))
+		}
+		got := string(appendText(nil, &e, &clock))
+		require.True(t, strings.HasSuffix(got, "\n") && strings.Count(got, "\n") == 1, "one line")
+		require.Equal(t, plain.String(), got)
+		var want, have map[string]any
+		got = string(appendJSON(nil, &e, &clock))
+		require.True(t, strings.HasSuffix(got, "\n") && strings.Count(got, "\n") == 1, "one line")
+		require.NoError(t, json.Unmarshal(structured.Bytes(), &want))
+		require.NoError(t, json.Unmarshal([]byte(got), &have), got)
+		at, err := time.Parse(time.RFC3339Nano, have["time"].(string))
+		require.NoError(t, err)
+		require.True(t, at.Equal(e.at), "%v is not %v", at, e.at)
+		want["time"] = have["time"] // but for zeros at its end
+		require.Equal(t, want, have)
+	})
+}
+
+func TestMilliseconds(t *testing.T) {
+	for d, want := range map[time.Duration]string{
+		0: "0", time.Microsecond: "0.001", 1500 * time.Microsecond: "1.5", 2*time.Hour + 10*time.Microsecond: "7200000.01", 999: "0", -2 * time.Millisecond: "-2",
+	} {
+		require.Equal(t, want, string(appendMS(nil, d)))
+	}
+}
+
+// All records arrive in their order, or are counted: those that found no room in the queue, and those of lines that the
+// log had none for. Putting one in waits for nothing, even while the log does.
+func TestRecorder(t *testing.T) {
+	t.Parallel()
+	var mu sync.Mutex
+	var got []string
+	stuck, full := make(chan struct{}), false
+	r := newRecorder(func(lines []byte) bool {
+		<-stuck
+		mu.Lock()
+		defer mu.Unlock()
+		if full {
+			return false
+		}
+		got = append(got, strings.Split(strings.TrimSuffix(string(lines), "\n"), "\n")...)
+		return true
+	}, func() bool { return false })
+	r.put(l4.Record{ID: 1})
+	require.Eventually(t, func() bool { // taken out of the queue, and stuck in the log
+		r.mu.Lock()
+		defer r.mu.Unlock()
+		return len(r.queue) == 0
+	}, 5*time.Second, time.Millisecond)
+	const more = recordQueue + 100
+	for i := range uint64(more) {
+		r.put(l4.Record{ID: i + 2})
+	}
+	require.Equal(t, uint64(100), r.dropped.Load())
+	close(stuck)
+	require.Eventually(t, func() bool {
+		mu.Lock()
+		defer mu.Unlock()
+		return len(got) == recordQueue+1
+	}, 5*time.Second, time.Millisecond)
+	for i, line := range got {
+		require.Contains(t, line, " id="+string(appendMS(nil, time.Duration(i+1)*time.Millisecond))+" ")
+	}
+	mu.Lock()
+	full = true
+	mu.Unlock()
+	r.put(l4.Record{})
+	r.put(l4.Record{})
+	r.close()
+	require.Equal(t, uint64(102), r.dropped.Load())
+	require.Len(t, got, recordQueue+1)
+}
+
+func BenchmarkRecord(b *testing.B) {
+	lines := 0
+	r := newRecorder(func([]byte) bool { lines++; return true }, func() bool { return true })
+	rec := l4.Record{
+		ID: 12345, Listener: "redis", Client: netip.MustParseAddrPort("192.0.2.1:54321"), Cluster: "redis", Level: "1", Server: "10.0.0.1:6379",
+		Attempts: 1, Connect: 123 * time.Microsecond, FirstByte: time.Millisecond, Duration: 12 * time.Second, BytesUp: 1234, BytesDown: 56789, End: l4.RelayClientClosed,
+	}
+	b.ReportAllocs()
+	for b.Loop() {
+		r.put(rec)
+	}
+	r.close()
+}
+
+func BenchmarkRecordLine(b *testing.B) {
+	e := entry{time.Now(), l4.Record{
+		ID: 12345, Listener: "redis", Client: netip.MustParseAddrPort("192.0.2.1:54321"), Cluster: "redis", Level: "1", Server: "10.0.0.1:6379",
+		Attempts: 1, Connect: 123 * time.Microsecond, FirstByte: time.Millisecond, Duration: 12 * time.Second, BytesUp: 1234, BytesDown: 56789, End: l4.RelayClientClosed,
+	}}
+	buf := make([]byte, 0, 1024)
+	var clock stamp
+	b.ReportAllocs()
+	for b.Loop() {
+		buf = appendText(buf[:0], &e, &clock)
+	}
+}
