@@ -182,7 +182,12 @@ func (l *loop) letIn(c *accepted) Refusal {
 	if c.pass, why = a.enter(c.from.Addr(), l.now); why != Admitted {
 		return why
 	}
-	if !l.plane.arrived() {
+	arrived := l.plane.arrived()
+	if !arrived && len(l.pipes.free) > 0 {
+		l.pipes.trim(0)
+		arrived = l.plane.arrived()
+	}
+	if !arrived {
 		a.undo(&c.pass, c.from.Addr())
 		return RefusedProcess
 	}
@@ -218,12 +223,14 @@ type hopeful struct {
 const (
 	hopeFor   = 20 * time.Millisecond // a refusal still comes at once, for people
 	hopeEvery = 2 * time.Millisecond
-	maxHope   = 32 // clients of a loop; others are refused without delay
+	// Waiting is how many such clients a loop has at most; others are refused without delay. Each holds a descriptor
+	// and is no session yet.
+	Waiting = 8
 )
 
 // hope keeps a client for a moment, unless there are too many such.
 func (l *loop) hope(c *accepted, why Refusal) bool {
-	if len(l.hopeful) >= maxHope || l.stopping {
+	if len(l.hopeful) >= Waiting || l.stopping {
 		return false
 	}
 	l.hopeful = append(l.hopeful, hopeful{*c, why, l.now + hopeFor})

@@ -79,9 +79,10 @@ func (p *pipePool) get(plane *Plane) *pipe {
 	return &pipe{r: r, w: w}
 }
 
-// put takes a pipe back. One that still holds bytes is closed: they belong to a session that has ended.
-func (p *pipePool) put(x *pipe) {
-	if x.held == 0 && len(p.free) < keepPipes {
+// put takes a pipe back. One that still holds bytes is closed: they belong to a session that has ended. So is one whose
+// descriptors are better left to sessions.
+func (p *pipePool) put(plane *Plane, x *pipe) {
+	if x.held == 0 && len(p.free) < keepPipes && plane.roomForPipe() {
 		p.free = append(p.free, x)
 		return
 	}

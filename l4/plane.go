@@ -31,7 +31,7 @@ type Plane struct {
 	count   atomic.Int64 // sessions, those on their way into a loop included
 	limit   atomic.Int64
 	refused atomic.Uint64 // clients turned away, for any reason
-	room    int           // descriptors this process may have, less some for everything but sessions and pipes
+	room    atomic.Int64  // descriptors that sessions and pipes may have together
 	idle    chan struct{} // has a value whenever count has come down to 0
 
 	complained atomic.Int64 // when the last complaint was logged, on the plane's clock
@@ -50,8 +50,9 @@ func Open(o Options) (*Plane, error) {
 	if o.Origin.IsZero() {
 		o.Origin = time.Now()
 	}
-	p := &Plane{record: o.Record, log: o.Log, origin: o.Origin, idle: make(chan struct{}, 1), room: DescriptorLimit() - pipeReserve}
+	p := &Plane{record: o.Record, log: o.Log, origin: o.Origin, idle: make(chan struct{}, 1)}
 	p.limit.Store(math.MaxInt64)
+	p.room.Store(math.MaxInt64)
 	p.complained.Store(math.MinInt64 / 2)
 	for i := range o.Loops {
 		l, e := openLoop(p, i)
@@ -81,8 +82,12 @@ func (p *Plane) Now() time.Duration { return time.Since(p.origin) }
 // Loops is how many event loops there are.
 func (p *Plane) Loops() int { return len(p.loops) }
 
-// Limit sets how many sessions there may be at once; more clients are turned away. Lowering it ends none.
-func (p *Plane) Limit(sessions int) { p.limit.Store(int64(sessions)) }
+// Limit sets how many sessions there may be at once; more clients are turned away. Lowering it ends none. Sessions and the
+// pipes that they are lent have so many descriptors between them.
+func (p *Plane) Limit(sessions, descriptors int) {
+	p.limit.Store(int64(sessions))
+	p.room.Store(int64(descriptors))
+}
 
 // Sessions is how many there are.
 func (p *Plane) Sessions() int { return int(p.count.Load()) }
@@ -93,20 +98,26 @@ func (p *Plane) Refused() uint64 { return p.refused.Load() }
 // Idle has a value after the last session has ended. Whoever waits checks Sessions, before and after.
 func (p *Plane) Idle() <-chan struct{} { return p.idle }
 
-// pipeReserve is how many descriptors splicing leaves alone, besides those of the sessions that there are.
-const pipeReserve = 64
-
-// roomForPipe reports whether the descriptors of another pipe can be spared.
-func (p *Plane) roomForPipe() bool {
-	held := 2 * int(p.count.Load())
+// pipeDescriptors is how many descriptors pipes have.
+func (p *Plane) pipeDescriptors() int64 {
+	var n int64
 	for _, l := range p.loops {
-		held += 2 * int(l.pipes.open.Load())
+		n += 2 * int64(l.pipes.open.Load())
 	}
-	return held+2 <= p.room
+	return n
+}
+
+// roomForPipe reports whether the descriptors of another pipe can be spared: an eighth is left to sessions to come, which
+// need them more.
+func (p *Plane) roomForPipe() bool {
+	room := p.room.Load()
+	return 2*p.count.Load()+p.pipeDescriptors()+2 <= room-room/8
 }
 
 // arrived counts a session in, unless there are as many as may be.
-func (p *Plane) arrived() bool { return take(&p.count, p.limit.Load()) }
+func (p *Plane) arrived() bool {
+	return take(&p.count, max(1, min(p.limit.Load(), (p.room.Load()-p.pipeDescriptors())/2)))
+}
 
 // departed counts a session out.
 func (p *Plane) departed() {

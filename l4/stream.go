@@ -64,7 +64,7 @@ func (st *stream) drop(l *loop) {
 		st.held = nil
 	}
 	if st.pipe != nil {
-		l.pipes.put(st.pipe)
+		l.pipes.put(l.plane, st.pipe)
 		st.pipe = nil
 	}
 }
@@ -113,7 +113,7 @@ func (st *stream) turn(l *loop, src, dst *socket) moved {
 // rest gives an empty pipe back.
 func (st *stream) rest(l *loop) {
 	if st.pipe != nil && st.pipe.held == 0 {
-		l.pipes.put(st.pipe)
+		l.pipes.put(l.plane, st.pipe)
 		st.pipe = nil
 	}
 }

@@ -358,5 +358,5 @@ func TestAPIAtTheDescriptorLimit(t *testing.T) {
 	for range 20 {
 		a.ok("GET /metrics", "")
 	}
-	require.Contains(t, a.ok("GET /metrics", ""), `weir_sessions_refused_total{reason="max_sessions"} `)
+	require.Contains(t, a.ok("GET /metrics", ""), `weir_sessions_refused_total{listener="l",reason="runtime_max_sessions"} 1`)
 }

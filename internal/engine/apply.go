@@ -21,8 +21,9 @@ type change struct {
 	prepared  map[string]*balance.Prepared // those that are there already
 	settings  map[string]*l4.Settings      // of every listener, by identity
 	listeners map[string]*l4.Listener      // those that are new: bound, not started
-	gates     gates                        // of every listener
-	kept      map[*l4.Gate]bool            // the gates that are there already
+	budget    budget
+	gates     gates             // of every listener
+	kept      map[*l4.Gate]bool // the gates that are there already
 	jobs      []checks.Job
 }
 
@@ -88,6 +89,9 @@ func (e *Engine) prepare(cfg *conf.Config, known addresses) (*change, error) {
 		ch.jobs = append(ch.jobs, checkJobs(c, known, built)...)
 	}
 	next.take(ch.jobs, running)
+	if ch.budget, err = shareOut(l4.DescriptorLimit(), e.plane.Loops(), cfg, next.jobs); err != nil {
+		return nil, err
+	}
 	next.replies = repliesOf(cfg, known)
 	routed, err := e.prepareReplies(next.replies)
 	if err != nil {
@@ -203,9 +207,10 @@ func (e *Engine) commit(ch *change) departed {
 	e.hooks.Update(ch.next.cfg.Hooks)
 	open := maps.Clone(e.listeners)
 	e.seen.open.Store(&open)
-	limit := e.sessionLimit(ch.next.cfg)
-	e.plane.Limit(limit)
+	limit := ch.budget.effective(ch.next.cfg)
+	e.plane.Limit(limit, ch.budget.limit-ch.budget.reserved())
 	e.seen.limit.Store(int64(limit))
+	e.tell(ch.budget, ch.next.cfg)
 	return gone
 }
 

@@ -63,6 +63,7 @@ type Engine struct {
 	mu        sync.Mutex
 	listeners map[string]*l4.Listener // by identity: protocol and address
 	gates     gates
+	announced announced
 	levels    levelKeys
 	routes    *route.Keeper
 	stopped   bool
@@ -198,19 +199,4 @@ func (e *Engine) close() {
 	e.hooks.Close() // after the last event
 	e.routes.Close()
 	e.records.close()
-}
-
-// sessionLimit is how many sessions fit, two descriptors each, into what the process may have.
-func (e *Engine) sessionLimit(cfg *conf.Config) int {
-	sockets := len(e.listeners) * e.plane.Loops()
-	reserve := descriptorReserve + sockets + e.now.Load().checkReserve(l4.DescriptorLimit())
-	room := max(l4.DescriptorLimit()-reserve, 2) / 2
-	if want := cfg.Runtime.MaxSessions; want > 0 {
-		if want > room {
-			e.log.Warn("max_sessions does not fit the descriptor limit",
-				"max_sessions", want, "needs", want*2+reserve, "limit", l4.DescriptorLimit(), "effective", room)
-		}
-		return min(want, room)
-	}
-	return room
 }

@@ -109,26 +109,3 @@ func (e *Engine) drop(before, next *state, now time.Duration) {
 		}
 	}
 }
-
-// Descriptors that are kept back from sessions.
-const (
-	// descriptorReserve is for everything but sessions and checks: loops, log, configuration files, the API.
-	descriptorReserve = 128
-	// checkShare is which part of all descriptors checks may take at most. More of them wait for each other.
-	checkShare = 4
-	// minChecks and maxChecks bound how many checks run at the same time.
-	minChecks, maxChecks = 16, 4096
-)
-
-// parallelChecks is how many checks may run at the same time where the process may have so many descriptors.
-func parallelChecks(limit int) int { return min(max(limit/checkShare, minChecks), maxChecks) }
-
-// checkReserve is how many descriptors have to be kept back for a state's checks, so that they work when sessions have
-// taken all the others.
-func (s *state) checkReserve(limit int) int {
-	sum := 0
-	for _, j := range s.jobs {
-		sum += j.sockets
-	}
-	return min(sum, parallelChecks(limit))
-}
