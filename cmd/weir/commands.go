@@ -44,7 +44,7 @@ func rootCommand() *cobra.Command {
 	root.AddCommand(runCommand(), checkCommand(), agentCommand(), versionCommand())
 	reach := &reach{}
 	for _, c := range []*cobra.Command{
-		statusCommand(reach), sessionsCommand(reach), eventsCommand(reach), explainCommand(reach), serverCommand(reach),
+		statusCommand(reach), sessionsCommand(reach), eventsCommand(reach), topCommand(reach), explainCommand(reach), serverCommand(reach),
 		reloadCommand(reach), planCommand(reach), upgradeCommand(reach), stopCommand(reach),
 	} {
 		c.GroupID = groupClient

@@ -246,7 +246,7 @@ func explainCommand(r *reach) *cobra.Command {
 func showExplanation(w io.Writer, x status.Explanation) {
 	fmt.Fprintf(w, "%s/%s at %s is %s since %s", x.Cluster, x.Name, x.Address, x.State, moment(x.Since))
 	if x.Reason != "" {
-		fmt.Fprintf(w, ": %s", x.Reason)
+		fmt.Fprintf(w, ": %s", plain(x.Reason))
 	}
 	levels := "level"
 	if len(x.Levels) > 1 {
@@ -254,8 +254,13 @@ func showExplanation(w io.Writer, x status.Explanation) {
 	}
 	fmt.Fprintf(w, "\n%s %s, weight %d (%.3g in effect), %s, %d sessions\n\n", levels, strings.Join(x.Levels, ", "), x.Weight, x.EffectiveWeight,
 		limitText(x.MaxSessions), x.Sessions)
+	showLayers(w, x.Layers)
+}
+
+// showLayers writes what each layer says; a mark is before the one that decides.
+func showLayers(w io.Writer, layers []status.Layer) {
 	t := columns("LAYER", "BY", "SAYS", "AT", "UNTIL", "REASON")
-	for _, l := range x.Layers {
+	for _, l := range layers {
 		at, until, name := "", "", l.Layer
 		if l.At != nil {
 			at = moment(*l.At)
