@@ -24,8 +24,9 @@ var allowed = map[string][]string{
 	"internal/route":   {},
 	"internal/status":  {},
 	"internal/nettest": {},
-	"l4":               {"balance", "conf"},
-	"checks":           {"agentcheck", "conf"},
+	"internal/proxy":   {},
+	"l4":               {"balance", "conf", "internal/proxy"},
+	"checks":           {"agentcheck", "conf", "internal/proxy"},
 	"bench":            {"conf"},
 	"conf":             {},
 	"balance":          {},
@@ -45,8 +46,9 @@ var reserved = map[string][]string{
 
 // forbidden says what a package may not import at all.
 var forbidden = map[string][]string{
-	"balance": {"net", "os", "log", "log/slog"},
-	"conf":    {"net", "log", "log/slog"},
+	"balance":        {"net", "os", "log", "log/slog"},
+	"internal/proxy": {"net", "os", "log", "log/slog", "time"},
+	"conf":           {"net", "log", "log/slog"},
 }
 
 func TestImports(t *testing.T) {

@@ -1,0 +1,192 @@
+// What another implementation says about the same bytes.
+
+package proxy
+
+import (
+	"bufio"
+	"bytes"
+	"encoding/binary"
+	"fmt"
+	"net"
+	"net/netip"
+	"testing"
+
+	"github.com/pires/go-proxyproto"
+	"github.com/stretchr/testify/require"
+)
+
+// oracle is what go-proxyproto makes of bytes, in the words of this package. size is how many it took.
+func oracle(b []byte) (h Header, size int, err error) {
+	if len(b) > 0 && len(b) < 5 { // it waits for five bytes to look at
+		b = b[:0]
+	}
+	rest := bytes.NewReader(b)
+	r := bufio.NewReaderSize(rest, max(len(b), 16)) // all bytes at hand at once: it refuses lines that come in parts
+	o, err := proxyproto.Read(r)
+	if err != nil {
+		return Header{}, 0, err
+	}
+	size = len(b) - rest.Len() - r.Buffered()
+	h = Header{Version: o.Version, Local: o.Command == proxyproto.LOCAL && o.Version == 2}
+	switch {
+	case o.TransportProtocol.IsStream():
+		h.Transport = Stream
+	case o.TransportProtocol.IsDatagram():
+		h.Transport = Datagram
+	}
+	if o.Version == 2 {
+		if _, err := o.TLVs(); err == nil {
+			h.TLVs = rawTLVs(b[:size])
+		} else if !h.Local && h.Transport != Unspec {
+			return Header{}, 0, err
+		}
+	}
+	h.Source, h.Dest = addressOf(o.SourceAddr), addressOf(o.DestinationAddr)
+	return h, size, nil
+}
+
+func addressOf(a net.Addr) netip.AddrPort {
+	var at netip.AddrPort
+	switch a := a.(type) {
+	case *net.TCPAddr:
+		at = a.AddrPort()
+	case *net.UDPAddr:
+		at = a.AddrPort()
+	}
+	return netip.AddrPortFrom(at.Addr().Unmap(), at.Port())
+}
+
+// rawTLVs is where TLVs stand in a version 2 header.
+func rawTLVs(header []byte) []byte {
+	addresses, _, _ := family(header[13])
+	if len(header) < 16+addresses {
+		return nil
+	}
+	return header[16+addresses:]
+}
+
+// explained tells why the two may differ about b, or "".
+func explained(b []byte, ours, theirs error) string {
+	switch {
+	case len(b) > 16 && b[0] == '\r':
+		declared := 16 + int(binary.BigEndian.Uint16(b[14:]))
+		switch {
+		case ours == nil && b[12] == 0x21 && b[13] == 0:
+			return "it refuses a PROXY header of an unspecified family, which receivers may accept"
+		case ours == ErrTooLong && declared > MaxV2:
+			return "its limit of 4096 bytes does not count the first 16"
+		case declared > len(b):
+			return ""
+		case ours == ErrChecksum:
+			return "it does not look at checksums"
+		case ours == ErrMalformed && sumsOf(rawTLVs(b[:declared])) != "":
+			return "it does not look at checksums"
+		}
+	case len(b) == 16 && b[0] == '\r' && ours == nil && theirs != nil && b[12] == 0x21 && b[13] == 0:
+		return "it refuses a PROXY header of an unspecified family"
+	case ours != nil && bytes.HasPrefix(b, []byte("PROXY UNKNOWN ")) && bytes.IndexByte(b, '\r') < bytes.IndexByte(b, '\n')-1:
+		return "it lets a CR stand within a line"
+	}
+	return ""
+}
+
+// sumsOf tells what is wrong with the checksum among TLVs, its value apart.
+func sumsOf(b []byte) string {
+	seen := false
+	for len(b) >= 3 {
+		end := 3 + int(binary.BigEndian.Uint16(b[1:]))
+		if end > len(b) {
+			return ""
+		}
+		if b[0] == 3 && (seen || end != 7) {
+			return "two, or of a wrong length"
+		}
+		seen = seen || b[0] == 3
+		b = b[end:]
+	}
+	return ""
+}
+
+// compare parses bytes with both, and checks what holds for all bytes whatsoever.
+func compare(t testing.TB, b []byte) {
+	t.Helper()
+	h, size, err := Parse(b)
+	want, wantSize, theirs := oracle(b)
+	if (err == nil) != (theirs == nil) {
+		if explained(b, err, theirs) == "" {
+			t.Fatalf("%q: here %v, there %v", b, err, theirs)
+		}
+	} else if err == nil {
+		if len(h.TLVs) == 0 {
+			h.TLVs = nil
+		}
+		if len(want.TLVs) == 0 || h.TLVs == nil && sumsOf(want.TLVs) != "" {
+			want.TLVs = nil
+		}
+		if want.Local && want.Transport == Unspec {
+			h.Transport = Unspec // there, a block that does not fit its family is of no family
+		}
+		if fmt.Sprint(h, size) != fmt.Sprint(want, wantSize) {
+			t.Fatalf("%q: here %+v of %d bytes, there %+v of %d", b, h, size, want, wantSize)
+		}
+	}
+	steady(t, b, err, size)
+	if err == nil {
+		again(t, h)
+	}
+}
+
+// steady checks that what was found does not depend on how many bytes follow, nor on how many come at a time.
+func steady(t testing.TB, b []byte, err error, size int) {
+	t.Helper()
+	decided := false
+	var first error
+	for n := 1; n <= len(b); n++ {
+		if n > 300 && n != len(b) && n != size && n != size-1 {
+			continue
+		}
+		_, s, e := Parse(b[:n])
+		switch {
+		case decided && (e != first || e == nil && s != size):
+			t.Fatalf("%q: %v after %d bytes, and %v before", b, e, n, first)
+		case e != ErrShort:
+			decided, first = true, e
+		}
+		if e == nil && s > n {
+			t.Fatalf("%q: %d bytes of %d", b, s, n)
+		}
+		if err == nil && n < size && e != ErrShort {
+			t.Fatalf("%q: %v after %d of %d bytes", b, e, n, size)
+		}
+	}
+}
+
+// again writes a header and reads it back: the same, in the same bytes.
+func again(t testing.TB, h Header) {
+	t.Helper()
+	if h.Version == 1 && !h.Source.IsValid() {
+		h.Transport = Unspec
+	}
+	text := h.Append(nil)
+	require.LessOrEqual(t, len(text), MaxAppend(len(h.TLVs)))
+	back, size, err := Parse(text)
+	if err == ErrTooLong && len(text) > MaxV2 {
+		return // it had no checksum and no room for one
+	}
+	require.NoError(t, err, "%q", text)
+	require.Equal(t, len(text), size)
+	require.Equal(t, h.Source, back.Source)
+	require.Equal(t, h.Dest, back.Dest)
+	require.Equal(t, h.Local, back.Local)
+	require.Equal(t, text, back.Append(nil))
+	if h.Source.IsValid() {
+		require.Equal(t, h.Transport, back.Transport)
+	}
+	if h.Version == 2 {
+		_, _, err := oracle(text)
+		if h.Local || h.Source.IsValid() {
+			require.NoError(t, err)
+		}
+		require.Equal(t, string(appendTLVs(nil, h.TLVs)), string(back.TLVs[:len(back.TLVs)-checksumSize]))
+	}
+}
