@@ -76,6 +76,9 @@ func compile(specs []conf.Step) ([]step, error) {
 }
 
 func connectOnly(ctx context.Context, t Target, p patience) error {
+	if t.SendProxy != "" && p == patient {
+		return headerOnly(ctx, t)
+	}
 	conn, err := dial(ctx, t, p)
 	if errors.Is(err, syscall.ECONNRESET) {
 		return nil // it had been accepted: before that, a reset is a refusal
@@ -85,6 +88,22 @@ func connectOnly(ctx context.Context, t Target, p patience) error {
 	}
 	reset(conn)
 	_ = conn.Close()
+	return nil
+}
+
+// headerOnly connects to a server that reads a PROXY header first: it gets one, and then the end of the stream.
+func headerOnly(ctx context.Context, t Target) error {
+	x, err := open(ctx, t, nil)
+	if errors.Is(err, syscall.ECONNRESET) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	if c, ok := x.raw.(interface{ CloseWrite() error }); ok {
+		_ = c.CloseWrite()
+	}
+	x.closeAfterServer() // a reset could overtake the header
 	return nil
 }
 

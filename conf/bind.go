@@ -36,6 +36,7 @@ func (d *decoder) bind(all *draft) {
 		}
 		d.bindLevels(l, c)
 	}
+	d.bindProxies(all, clusters)
 	d.bindAdmin(all)
 	d.loops(all, clusters)
 	for _, c := range all.clusters {

@@ -10,9 +10,6 @@ func Methods() []string {
 	return []string{"wrr", "rr", "least_sessions", "random", "first", "least_time", "hash", "maglev"}
 }
 
-// HashKeys lists the legal values of a cluster's hash_key.
-func HashKeys() []string { return []string{"client_ip", "client_ip_port", "local_address"} }
-
 // ipHash is another way to write balance = "hash" with hash_key = "client_ip".
 const ipHash = "ip_hash"
 
@@ -27,8 +24,9 @@ func clusterKeys() []key[clusterDraft] {
 			"How a server is chosen: `wrr` smooth weighted round robin, `rr` the same without weights, `least_sessions` the fewest sessions "+
 				"per weight, `random` the better of two random ones, `first` the first one with room, `least_time` the shortest connect time, "+
 				"`hash` a weighted consistent ring, `maglev` a weighted Maglev table, `ip_hash` the same as `hash` by `client_ip`.").balancing().called("algorithm", "method", "lb", "policy"),
-		scalar("hash_key", oneOf(HashKeys(), map[string]string{"source": "client_ip", "src": "client_ip", "remote_addr": "client_ip"}), "client_ip", func(c *clusterDraft) *string { return &c.HashKey },
-			"What `hash` and `maglev` go by: the client's address, its address and port, or the address that it connected to.").balancing(),
+		scalar("hash_key", hashKeyText(), "client_ip", func(c *clusterDraft) *string { return &c.HashKey },
+			"What `hash` and `maglev` go by: the client's address, its address and port, the address that it connected to, or a value of "+
+				"its PROXY header: the host name that it asked for (`proxy_authority`), or any by its type. A client without it is balanced by `wrr`.").balancing(),
 		scalar("connect_timeout", someTime(), "2s", func(c *clusterDraft) *time.Duration { return &c.ConnectTimeout },
 			"How long one attempt to connect to a server may take.").called("timeout", "timeout_connect", "timeout connect", "proxy_connect_timeout"),
 		scalar("try", integer(0, most), "0", func(c *clusterDraft) *int { return &c.Try },
@@ -59,6 +57,8 @@ func clusterKeys() []key[clusterDraft] {
 		scalar("source", sources(), "", func(c *clusterDraft) *Source { return &c.Defaults.Source },
 			"Where servers are dialled from: a local IP address, several in turn (a list, or `\"10.0.0.1,10.0.0.8/29\"`), or `\"client\"` for the "+
 				"client's own. Checks come from the first, or with `\"client\"` from wherever the kernel chooses, as sessions do without it. Also per server.").defaults("none").called("bind", "proxy_bind", "bind_address", "local_address"),
+		scalar("send_proxy", sendProxy(), "", func(c *clusterDraft) *string { return &c.Defaults.SendProxy },
+			"Begin connections to servers, those of checks too, with a PROXY header of this version. Also per server.").defaults("none").called("send-proxy", "proxy_protocol", "send-proxy-v2"),
 
 		tables("level", "One priority tier of servers, in the order in which they are tried. At least one.", decodeLevel).
 			called("levels", "group", "groups", "tier", "priority"),

@@ -23,11 +23,25 @@ func serverKeys() []key[Server] {
 			"As in the cluster.").inherits().balancing().called("maxconn", "max_conns"),
 		scalar("source", sources(), "", func(s *Server) *Source { return &s.Source },
 			"As in the cluster.").inherits().called("bind", "proxy_bind", "bind_address", "local_address"),
+		scalar("send_proxy", sendProxy(), "", func(s *Server) *string { return &s.SendProxy },
+			"As in the cluster.").inherits().called("send-proxy", "proxy_protocol", "send-proxy-v2"),
 	}
 }
 
 // maxWeight is the largest weight of a server, that of HAProxy.
 const maxWeight = 256
+
+// sendProxy is a version of the PROXY protocol, or empty.
+func sendProxy() kind[string] {
+	k := orNone(oneOf([]string{"v1", "v2"}, map[string]string{"1": "v1", "2": "v2"}))
+	k.show = func(s string) string {
+		if s == "" {
+			return "none"
+		}
+		return s
+	}
+	return k
+}
 
 func serverState() kind[string] {
 	return oneOf([]string{"ready", "drain", "maint"},

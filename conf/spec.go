@@ -72,6 +72,10 @@ type Listener struct {
 	MaxSessionsPerSource int     // at once from one address; 0 = no limit
 	MaxSessionRate       int     // new sessions per second, with bursts of as many; 0 = no limit
 
+	AcceptProxy    bool          // every client begins with a PROXY header
+	TrustedProxies Clients       // who may speak for clients, besides those who may open the unix sockets
+	ProxyTimeout   time.Duration // > 0; how long a client may take for its header
+
 	ClientIdleTimeout time.Duration // 0 = none
 	HalfCloseTimeout  time.Duration // > 0
 	TCPKeepalive      time.Duration // 0 = off
@@ -83,7 +87,7 @@ type Listener struct {
 type Cluster struct {
 	Name              string
 	Balance           string // wrr, rr, least_sessions, random, first, least_time, hash or maglev ("ip_hash" is stored as hash with HashKey client_ip)
-	HashKey           string // client_ip, client_ip_port or local_address
+	HashKey           string // one of HashKeys, or "proxy_tlv:0xNN" with two digits
 	ConnectTimeout    time.Duration
 	Try               int           // failed attempts per session; 0 = the number of servers in the levels chosen
 	TryTimeout        time.Duration // 0 = none
@@ -117,6 +121,7 @@ type Server struct {
 	State       string // ready, drain or maint
 	MaxSessions int    // 0 = no limit
 	Source      Source // where it is dialled and checked from; zero = the kernel's choice
+	SendProxy   string // the version of the PROXY header that connections begin with, v1 or v2; "" = none
 }
 
 // Check is one kind of test run against the servers of a cluster.

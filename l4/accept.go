@@ -179,7 +179,14 @@ func (l *loop) letIn(c *accepted) Refusal {
 	c.set = c.ln.set.Load()
 	a := &c.set.Admission
 	var why Refusal
-	if c.pass, why = a.enter(c.from.Addr(), l.now); why != Admitted {
+	switch {
+	case !c.set.AcceptProxy:
+		c.pass, why = a.enter(c.from.Addr(), l.now)
+	case !c.set.trusts(c.from.Addr()):
+		why = RefusedUntrusted
+	default: // the client is judged when its header has told who it is: see session.enter
+	}
+	if why != Admitted {
 		return why
 	}
 	arrived := l.plane.arrived()
@@ -188,7 +195,9 @@ func (l *loop) letIn(c *accepted) Refusal {
 		arrived = l.plane.arrived()
 	}
 	if !arrived {
-		a.undo(&c.pass, c.from.Addr())
+		if c.pass != 0 {
+			a.undo(&c.pass, c.from.Addr())
+		}
 		return RefusedProcess
 	}
 	return Admitted
@@ -198,6 +207,9 @@ func (l *loop) letIn(c *accepted) Refusal {
 func (l *loop) turnAway(c *accepted, why Refusal) {
 	l.refused(c.ln, why)
 	resetFD(c.fd)
+	if why == RefusedUntrusted && l.plane.mayComplain() {
+		l.plane.warn("turned away: not among trusted_proxies", "listener", c.set.Name, "client", c.from.String())
+	}
 }
 
 // seat hands a client to a loop: this one, unless another has clearly fewer sessions. The kernel spreads clients by hash,

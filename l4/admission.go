@@ -20,6 +20,7 @@ type Refusal uint8
 // The reasons for refusals. Admitted is none.
 const (
 	Admitted         Refusal = iota
+	RefusedUntrusted         // it is not among trusted_proxies
 	RefusedDenied            // deny names the client, or allow does not
 	RefusedSessions          // max_sessions of the listener
 	RefusedPerSource         // max_sessions_per_source
@@ -30,7 +31,7 @@ const (
 )
 
 var refusalTexts = [refusalCount]string{
-	"", "denied", "max_sessions", "max_sessions_per_source", "max_session_rate", "runtime_max_sessions", "stopping",
+	"", "untrusted", "denied", "max_sessions", "max_sessions_per_source", "max_session_rate", "runtime_max_sessions", "stopping",
 }
 
 func (r Refusal) String() string { return refusalTexts[r] }

@@ -5,16 +5,22 @@ package l4
 
 import (
 	"errors"
+	"net/netip"
 	"syscall"
 	"time"
 
 	"golang.org/x/sys/unix"
 
 	"weir/balance"
+	"weir/internal/proxy"
 )
 
 // dialling is what a session needs only until it is connected, borrowed from its loop.
 type dialling struct {
+	sought   time.Duration  // when the search for a server began
+	dest     netip.AddrPort // what the client connected to, as its PROXY header says; zero = the header did not, or there was none
+	tlvs     []byte         // what else the header said, to pass on
+	local    bool           // the header was of a proxy that speaks for itself
 	trial    balance.Trial
 	waiter   balance.Waiter
 	queueEnd time.Duration // when the session stops waiting for room; 0 = it has not begun to
@@ -40,7 +46,7 @@ func (p *diallingPool) get() *dialling {
 
 func (p *diallingPool) put(d *dialling) {
 	if len(p.free) < 256 {
-		*d = dialling{}
+		*d = dialling{tlvs: d.tlvs[:0]}
 		p.free = append(p.free, d)
 	}
 }
@@ -55,11 +61,12 @@ func (s *session) begin(l *loop, c *accepted) {
 	s.server = socket{fd: -1}
 	s.tally = &ln.tallies[l.index]
 	store(&s.tally.Sessions, s.tally.Sessions+1)
-	s.dialling = l.dials.get()
 	s.phase = phaseArrive
+	if c.set.AcceptProxy {
+		s.expectHeader(l)
+	}
 	if !l.watch(s, clientSide, fd) {
 		s.finish(l, DialLocalShortage)
-		return
 	}
 }
 
@@ -70,10 +77,17 @@ func (s *session) arrive(l *loop) {
 		s.finish(l, DialClientReset)
 		return
 	}
+	s.dialling = l.dials.get()
+	s.dialling.sought = s.begun
+	s.prepare(nil)
+	s.pick(l)
+}
+
+// prepare says what servers are picked by. said is what the client's PROXY header said; nil = it came without.
+func (s *session) prepare(said *proxy.Header) {
 	t := &s.dialling.trial
 	t.Levels = s.set.Levels
-	t.Key, t.Keyed = s.set.hashKey(s.client.fd, s.from.get())
-	s.pick(l)
+	t.Key, t.Keyed = s.hashKey(said)
 }
 
 // pick claims a server and starts to dial it. A failure that is known at once leads on to the next server.
@@ -162,7 +176,7 @@ func (s *session) tryConnect(l *loop) errno {
 		return e
 	}
 	s.server = socket{fd: fd, nodelay: d.target.isUnix(), local: d.target.isUnix()}
-	if s.client.readable && !s.server.local {
+	if (s.client.readable || d.target.sendProxy != 0) && !s.server.local {
 		// There is something to send at once: let it carry the last acknowledgement of the handshake.
 		setOption(fd, unix.IPPROTO_TCP, unix.TCP_QUICKACK, 0)
 		s.server.quiet = true
@@ -184,7 +198,7 @@ func (s *session) tryConnect(l *loop) errno {
 	d.deadline = l.now + left/time.Duration(d.target.addresses()-d.address)
 	at := d.deadline
 	if t := s.set.TryTimeout; t > 0 {
-		at = min(at, s.begun+t)
+		at = min(at, d.sought+t)
 	}
 	l.wheel.arm(&s.timer, at)
 	return 0
@@ -232,7 +246,7 @@ func (s *session) dialExpired(l *loop) { s.dialFailed(l, syscall.ETIMEDOUT) }
 // overTry reports whether try_timeout has run out.
 func (s *session) overTry(l *loop) bool {
 	t := s.set.TryTimeout
-	return t > 0 && l.now >= s.begun+t
+	return t > 0 && l.now >= s.dialling.sought+t
 }
 
 // another gives the lease back as the error asks, and reports whether another server may be tried.
@@ -272,6 +286,9 @@ func (s *session) established(l *loop) {
 	if s.stats = d.target.tally(l); s.stats != nil {
 		store(&s.stats.sessions, s.stats.sessions+1)
 		store(&s.stats.connectNanos, s.stats.connectNanos+uint64(took))
+	}
+	if d.target.sendProxy != 0 {
+		s.announce(l)
 	}
 	s.dialling = nil
 	l.dials.put(d)

@@ -9,63 +9,79 @@ type End uint8
 const (
 	NotEnded End = iota
 
-	RefuseDenied       // the client that a PROXY header names is not let in: deny, allow
-	RefuseSessions     // … max_sessions
-	RefusePerSource    // … max_sessions_per_source
-	RefuseRate         // … max_session_rate
-	DialNoServer       // nothing eligible was left to try
-	DialRefused        // the last server tried refused
-	DialTimeout        // connect_timeout ran out on the last server tried
-	DialUnreachable    // the network said that the last server tried cannot be reached
-	DialTryTimeout     // try_timeout ran out
-	DialLocalShortage  // this machine had no descriptor, port, address or memory to dial with
-	DialClientReset    // the client gave up before a server was found
-	DialQueueTimeout   // queue_timeout ran out before a server had room
-	RelayClientClosed  // both sides finished cleanly, the client first
-	RelayServerClosed  // both sides finished cleanly, the server first
-	RelayClientReset   // the client aborted
-	RelayServerReset   // the server aborted
-	RelayClientTimeout // the client's host stopped answering (keepalive or tcp_user_timeout)
-	RelayServerTimeout // the server's host stopped answering
-	RelayClientIdle    // client_idle_timeout
-	RelayServerIdle    // server_idle_timeout
-	RelayHalfClose     // half_close_timeout
-	CutServerDown      // the server went down or into maint, and on_down is close
-	CutServerGone      // the server was removed and drain_timeout ran out
-	CutListenerGone    // the listener was removed and drain_timeout ran out
-	CutShutdown        // weir stopped and drain_timeout ran out
-	CutOperator        // an operator ended it
+	RefuseDenied        // the client that a PROXY header names is not let in: deny, allow
+	RefuseSessions      // … max_sessions
+	RefusePerSource     // … max_sessions_per_source
+	RefuseRate          // … max_session_rate
+	PrereadNoHeader     // what the client said first is no PROXY header
+	PrereadMalformed    // its PROXY header is wrong
+	PrereadTooLong      // its PROXY header is longer than allowed
+	PrereadChecksum     // the checksum in its PROXY header is not that of the header
+	PrereadTruncated    // it ended its stream within the header
+	PrereadClientClosed // it ended its stream without a byte: somebody looked whether the port is open
+	PrereadClientReset  // it aborted before its header was complete
+	PrereadTimeout      // proxy_timeout ran out
+	DialNoServer        // nothing eligible was left to try
+	DialRefused         // the last server tried refused
+	DialTimeout         // connect_timeout ran out on the last server tried
+	DialUnreachable     // the network said that the last server tried cannot be reached
+	DialTryTimeout      // try_timeout ran out
+	DialLocalShortage   // this machine had no descriptor, port, address or memory to dial with
+	DialClientReset     // the client gave up before a server was found
+	DialQueueTimeout    // queue_timeout ran out before a server had room
+	RelayClientClosed   // both sides finished cleanly, the client first
+	RelayServerClosed   // both sides finished cleanly, the server first
+	RelayClientReset    // the client aborted
+	RelayServerReset    // the server aborted
+	RelayClientTimeout  // the client's host stopped answering (keepalive or tcp_user_timeout)
+	RelayServerTimeout  // the server's host stopped answering
+	RelayClientIdle     // client_idle_timeout
+	RelayServerIdle     // server_idle_timeout
+	RelayHalfClose      // half_close_timeout
+	CutServerDown       // the server went down or into maint, and on_down is close
+	CutServerGone       // the server was removed and drain_timeout ran out
+	CutListenerGone     // the listener was removed and drain_timeout ran out
+	CutShutdown         // weir stopped and drain_timeout ran out
+	CutOperator         // an operator ended it
 	endCount
 )
 
 var endTexts = [endCount]string{
-	NotEnded:           "",
-	RefuseDenied:       "refuse: denied",
-	RefuseSessions:     "refuse: max_sessions",
-	RefusePerSource:    "refuse: max_sessions_per_source",
-	RefuseRate:         "refuse: max_session_rate",
-	DialNoServer:       "dial: no server",
-	DialRefused:        "dial: server refused",
-	DialTimeout:        "dial: server connect_timeout",
-	DialUnreachable:    "dial: server unreachable",
-	DialTryTimeout:     "dial: try_timeout",
-	DialLocalShortage:  "dial: local shortage",
-	DialClientReset:    "dial: client reset",
-	DialQueueTimeout:   "dial: queue_timeout",
-	RelayClientClosed:  "relay: client closed",
-	RelayServerClosed:  "relay: server closed",
-	RelayClientReset:   "relay: client reset",
-	RelayServerReset:   "relay: server reset",
-	RelayClientTimeout: "relay: client timeout",
-	RelayServerTimeout: "relay: server timeout",
-	RelayClientIdle:    "relay: client_idle_timeout",
-	RelayServerIdle:    "relay: server_idle_timeout",
-	RelayHalfClose:     "relay: half_close_timeout",
-	CutServerDown:      "cut: server down",
-	CutServerGone:      "cut: server removed",
-	CutListenerGone:    "cut: listener removed",
-	CutShutdown:        "cut: shutdown",
-	CutOperator:        "cut: operator",
+	NotEnded:            "",
+	RefuseDenied:        "refuse: denied",
+	RefuseSessions:      "refuse: max_sessions",
+	RefusePerSource:     "refuse: max_sessions_per_source",
+	RefuseRate:          "refuse: max_session_rate",
+	PrereadNoHeader:     "preread: no header",
+	PrereadMalformed:    "preread: malformed header",
+	PrereadTooLong:      "preread: header too long",
+	PrereadChecksum:     "preread: wrong checksum",
+	PrereadTruncated:    "preread: truncated header",
+	PrereadClientClosed: "preread: client closed",
+	PrereadClientReset:  "preread: client reset",
+	PrereadTimeout:      "preread: proxy_timeout",
+	DialNoServer:        "dial: no server",
+	DialRefused:         "dial: server refused",
+	DialTimeout:         "dial: server connect_timeout",
+	DialUnreachable:     "dial: server unreachable",
+	DialTryTimeout:      "dial: try_timeout",
+	DialLocalShortage:   "dial: local shortage",
+	DialClientReset:     "dial: client reset",
+	DialQueueTimeout:    "dial: queue_timeout",
+	RelayClientClosed:   "relay: client closed",
+	RelayServerClosed:   "relay: server closed",
+	RelayClientReset:    "relay: client reset",
+	RelayServerReset:    "relay: server reset",
+	RelayClientTimeout:  "relay: client timeout",
+	RelayServerTimeout:  "relay: server timeout",
+	RelayClientIdle:     "relay: client_idle_timeout",
+	RelayServerIdle:     "relay: server_idle_timeout",
+	RelayHalfClose:      "relay: half_close_timeout",
+	CutServerDown:       "cut: server down",
+	CutServerGone:       "cut: server removed",
+	CutListenerGone:     "cut: listener removed",
+	CutShutdown:         "cut: shutdown",
+	CutOperator:         "cut: operator",
 }
 
 func (e End) String() string {
@@ -76,7 +92,13 @@ func (e End) String() string {
 }
 
 // Clean reports whether both sides finished of their own accord with every byte delivered.
-func (e End) Clean() bool { return e == RelayClientClosed || e == RelayServerClosed }
+func (e End) Clean() bool {
+	return e == RelayClientClosed || e == RelayServerClosed || e == PrereadClientClosed
+}
+
+// errorless reports whether the end is none that anybody has to look into: clean ones, and those of clients that left
+// before they said anything, as whoever only looks at the port does.
+func (e End) errorless() bool { return e.Clean() || e == PrereadClientReset }
 
 // cut reports whether the session was ended from outside.
 func (e End) cut() bool { return e >= CutServerDown }

@@ -290,7 +290,7 @@ func (l *loop) release(s *session) {
 
 // ended tells the observers of sessions that one is over. Its lease has been given back, its sockets are still open.
 func (l *loop) ended(s *session, server *balance.Server, level int) {
-	if r := s.set.Records; r == RecordNone || r == RecordErrors && s.end.Clean() || l.plane.record == nil {
+	if r := s.set.Records; r == RecordNone || r == RecordErrors && s.end.errorless() || l.plane.record == nil {
 		return
 	}
 	l.plane.record(s.record(l.now, server, level))

@@ -151,12 +151,23 @@ func (p *Plane) ask(do func(*loop)) {
 const complainEvery = time.Second
 
 func (p *Plane) complain(what string, args ...any) {
+	if p.mayComplain() {
+		p.warn(what, args...)
+	}
+}
+
+// mayComplain reports whether it is time for a complaint, and counts those that are left out.
+func (p *Plane) mayComplain() bool {
 	now := int64(p.Now())
 	last := p.complained.Load()
 	if now-last < int64(complainEvery) || !p.complained.CompareAndSwap(last, now) {
 		p.muted.Add(1)
-		return
+		return false
 	}
+	return true
+}
+
+func (p *Plane) warn(what string, args ...any) {
 	if n := p.muted.Swap(0); n > 0 {
 		args = append(args, "left_out", n)
 	}

@@ -13,7 +13,7 @@ func (s *session) enqueue(l *loop) {
 	}
 	at := d.queueEnd
 	if t := s.set.TryTimeout; t > 0 {
-		at = min(at, s.begun+t)
+		at = min(at, d.sought+t)
 	}
 	l.wheel.arm(&s.timer, at) // again, if a dial has used the timer meanwhile
 	id, slot := s.id, s.slot

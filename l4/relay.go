@@ -87,7 +87,7 @@ func (s *session) failedEnd() End {
 		party, timeout, reset = &s.client, RelayClientTimeout, RelayClientReset
 	}
 	if party.err == 0 {
-		party.err = uint16(socketError(party.fd))
+		party.err = uint8(socketError(party.fd))
 	}
 	if errno(party.err) == syscall.ETIMEDOUT {
 		return timeout

@@ -1,7 +1,7 @@
 package l4
 
 // A TCP session: what it consists of and how its wake-ups find their phase. The phases stand in the order in which a
-// session lives: dial.go (begin, pick, connect, established), relay.go, abort.go, and finish below. Nothing of a
+// session lives: preread.go, dial.go (begin, pick, connect, established), relay.go, abort.go, and finish below. Nothing of a
 // session is kept anywhere but in this struct and in the dialling it has borrowed.
 
 import (
@@ -16,16 +16,18 @@ import (
 type phase uint8
 
 const (
-	phaseFree   phase = iota
-	phaseArrive       // waiting for the first event of the client's socket, which comes at once
-	phaseQueue        // every server that could take it is full
-	phaseDial         // connecting to a server
-	phaseRelay        // bytes move both ways
-	phaseAbort        // received bytes are still on their way before the reset
+	phaseFree    phase = iota
+	phasePreread       // waiting for the client's PROXY header
+	phaseEnter         // waiting for room for the client that the header names
+	phaseArrive        // waiting for the first event of the client's socket, which comes at once
+	phaseQueue         // every server that could take it is full
+	phaseDial          // connecting to a server
+	phaseRelay         // bytes move both ways
+	phaseAbort         // received bytes are still on their way before the reset
 )
 
 func (p phase) String() string {
-	return [...]string{"free", "arrive", "queue", "dial", "relay", "abort"}[p]
+	return [...]string{"free", "preread", "enter", "arrive", "queue", "dial", "relay", "abort"}[p]
 }
 
 // session is one client's passage. All of it is owned by its loop. There are many and most are idle, so it is kept small.
@@ -54,7 +56,7 @@ type session struct {
 
 	clientQueue, serverQueue uint32 // what the kernel held for the side when last looked at; 0 = unknown or nothing
 
-	from     compactAddr // the client
+	from     compactAddr // the client: its socket's address, or what its PROXY header says
 	slot     uint32
 	attempts uint16
 	phase    phase
@@ -105,9 +107,11 @@ func (s *session) wake(l *loop, side uint8, events uint32) {
 // step goes on with whatever the phase has to do.
 func (s *session) step(l *loop) {
 	switch s.phase {
+	case phasePreread:
+		s.preread(l)
 	case phaseArrive:
 		s.arrive(l)
-	case phaseQueue:
+	case phaseEnter, phaseQueue:
 		if s.client.failed {
 			s.finish(l, DialClientReset)
 		}
@@ -123,6 +127,10 @@ func (s *session) step(l *loop) {
 // expire handles the session's timer: whatever is due is done, and the nearest deadline left is armed.
 func (s *session) expire(l *loop) {
 	switch s.phase {
+	case phasePreread:
+		s.finish(l, PrereadTimeout)
+	case phaseEnter:
+		s.enter(l)
 	case phaseQueue:
 		if s.overTry(l) {
 			s.finish(l, DialTryTimeout)

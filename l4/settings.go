@@ -1,13 +1,13 @@
 package l4
 
 import (
-	"net/netip"
 	"strconv"
 	"time"
 
 	"golang.org/x/sys/unix"
 
 	"weir/balance"
+	"weir/internal/proxy"
 )
 
 // HashKey says what of a client is hashed for the methods that balance by key.
@@ -19,6 +19,7 @@ const (
 	HashClientIP
 	HashClientIPPort
 	HashLocalAddress
+	HashProxyTLV
 )
 
 // Records says which ended sessions are recorded.
@@ -40,8 +41,13 @@ type Settings struct {
 	LevelTags  map[int]string // the levels' names or numbers by key, for records
 	Levels     []int          // keys of the cluster's levels to try, in order; nil = all
 	Hash       HashKey
+	HashTLV    byte // with HashProxyTLV: the type
 	Records    Records
 	Admission  Admission
+
+	AcceptProxy    bool          // every client begins with a PROXY header
+	TrustedProxies *AddressSet   // who may send one
+	ProxyTimeout   time.Duration // > 0 with AcceptProxy; for the whole header, from the client's arrival
 
 	ConnectTimeout time.Duration // > 0
 	TryTimeout     time.Duration
@@ -76,25 +82,28 @@ func (set *Settings) keepalive(fd int32) {
 	}
 }
 
-// hashKey is the key by which a client is balanced; false when it has none.
-func (set *Settings) hashKey(fd int32, from netip.AddrPort) (uint64, bool) {
-	at := from
-	switch set.Hash {
+// hashKey is the key by which a session is balanced; false when it has none. said is what its client's PROXY header said;
+// nil = it came without.
+func (s *session) hashKey(said *proxy.Header) (uint64, bool) {
+	at := s.from.get()
+	switch s.set.Hash {
 	case NoHash:
 		return 0, false
-	case HashLocalAddress:
-		var local rawAddr
-		if localAddr(fd, &local) != 0 {
+	case HashProxyTLV:
+		if said == nil {
 			return 0, false
 		}
-		at = local.ip()
+		value, _ := said.TLV(s.set.HashTLV)
+		return balance.HashKey(value), len(value) > 0
+	case HashLocalAddress:
+		at = s.destination()
 	}
 	if !at.IsValid() {
 		return 0, false
 	}
 	var key [18]byte
 	n := putIP(key[:], at.Addr())
-	if set.Hash != HashClientIP {
+	if s.set.Hash != HashClientIP {
 		key[n], key[n+1] = byte(at.Port()>>8), byte(at.Port())
 		n += 2
 	}

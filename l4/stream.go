@@ -21,7 +21,8 @@ type socket struct {
 	primed   bool   // something was written: later small writes need TCP_NODELAY
 	nodelay  bool   // TCP_NODELAY is set, or means nothing here
 	quiet    bool   // acknowledgements wait for the first write
-	err      uint16 // the errno that ended it, once seen
+	err      uint8  // the errno that ended it, once seen
+	preface  uint16 // bytes of a PROXY header that were read before the stream begins
 }
 
 // stream is one direction: up from client to server, or down.
@@ -35,6 +36,7 @@ type stream struct {
 	shut  bool    // the end was passed on to the target
 	took  bool    // something was read since this was last looked at
 	dead  bool    // the target takes no more, or the source broke: nothing is read any more
+	lead  uint16  // how much of what is held was never the source's: the rest of a PROXY header
 }
 
 const (
@@ -171,7 +173,7 @@ func (st *stream) copy(l *loop, src, dst *socket) {
 // end notes that a read found the end of the source's stream. After an error that a write has already taken off the
 // socket, a reset reads like an end: it is one only if the FIN was seen, or counted.
 func (st *stream) end(src *socket) {
-	if src.err != 0 && !src.fin && !finReceived(src.fd, st.received()) {
+	if src.err != 0 && !src.fin && !finReceived(src.fd, uint64(src.preface)+st.received()) {
 		st.dead = true
 		return
 	}
@@ -182,7 +184,7 @@ func (st *stream) end(src *socket) {
 func (st *stream) received() uint64 {
 	n := st.bytes
 	if st.held != nil {
-		n += uint64(st.held.to - st.held.from)
+		n += uint64(st.held.to - st.held.from - int(st.lead))
 	}
 	if st.pipe != nil {
 		n += uint64(st.pipe.held)
@@ -230,7 +232,9 @@ func (st *stream) deliver(l *loop, dst *socket) bool {
 		case st.held != nil:
 			b := st.held
 			n, e := dst.send(b.data[b.from:b.to], 0)
-			st.bytes += uint64(n)
+			lead := min(n, int(st.lead))
+			st.lead -= uint16(lead)
+			st.bytes += uint64(n - lead)
 			b.from += n
 			if e != 0 && e != eagain {
 				st.stop(l)
@@ -279,13 +283,25 @@ func (s *socket) send(p []byte, flags int) (int, errno) {
 		s.quiet = false
 		setOption(s.fd, unix.IPPROTO_TCP, unix.TCP_QUICKACK, 1)
 	}
+	s.wrote(n, len(p), e)
+	return n, e
+}
+
+// sendBefore writes what the send that follows at once carries in its first segment.
+func (s *socket) sendBefore(p []byte) (int, errno) {
+	n, e := sendBytes(s.fd, p, unix.MSG_MORE)
+	s.wrote(n, len(p), e)
+	return n, e
+}
+
+// wrote notes what became of a write.
+func (s *socket) wrote(n, of int, e errno) {
 	switch {
-	case e == eagain, e == 0 && n < len(p):
+	case e == eagain, e == 0 && n < of:
 		s.writable = false
 	case e != 0:
 		s.broke(e)
 	}
-	return n, e
 }
 
 // broke notes that the socket is finished. What came before the error can still be read.
@@ -294,6 +310,6 @@ func (s *socket) broke(e errno) {
 	s.readable = true
 	s.writable = false
 	if s.err == 0 {
-		s.err = uint16(e)
+		s.err = uint8(e) // the kernel's go up to 133
 	}
 }

@@ -22,9 +22,14 @@ const (
 	einprogress = syscall.EINPROGRESS
 )
 
-func recvBytes(fd int32, p []byte) (int, errno) {
+func recvBytes(fd int32, p []byte) (int, errno) { return recvFlags(fd, p, 0) }
+
+// peekBytes is recvBytes without taking anything from the socket.
+func peekBytes(fd int32, p []byte) (int, errno) { return recvFlags(fd, p, unix.MSG_PEEK) }
+
+func recvFlags(fd int32, p []byte, flags int) (int, errno) {
 	for {
-		n, _, e := syscall.RawSyscall6(unix.SYS_RECVFROM, uintptr(fd), uintptr(unsafe.Pointer(unsafe.SliceData(p))), uintptr(len(p)), 0, 0, 0)
+		n, _, e := syscall.RawSyscall6(unix.SYS_RECVFROM, uintptr(fd), uintptr(unsafe.Pointer(unsafe.SliceData(p))), uintptr(len(p)), uintptr(flags), 0, 0)
 		if e == 0 {
 			return int(n), 0
 		}

@@ -19,6 +19,8 @@ type Target struct {
 	texts []string
 	from  *origin      // nil = the kernel's choice
 	stats *ServerStats // nil = nobody counts
+
+	sendProxy uint8 // the version of the PROXY header that connections begin with; 0 = none
 }
 
 // Count has the loops count what they do with the target's server.

@@ -34,6 +34,7 @@ func (e *Engine) balanceSpec(c *conf.Cluster, known addresses) (balance.Spec, er
 				return balance.Spec{}, fmt.Errorf("cluster %s: server %s: %w", c.Name, server.Name, err)
 			}
 			target.Count(e.statsOf(running, &server))
+			target.SendProxy(proxyVersion(server.SendProxy))
 			ls.Servers = append(ls.Servers, balance.ServerSpec{
 				Name: server.Name, Address: server.Address.String(), Weight: server.Weight,
 				MaxFails: server.MaxFails, FailTimeout: server.FailTimeout, State: adminState(server.State),
@@ -82,6 +83,16 @@ func newTarget(server *conf.Server, known addresses) (*l4.Target, error) {
 	return l4.NewTarget([]netip.AddrPort{at.Addr}, server.Source), nil
 }
 
+func proxyVersion(s string) uint8 {
+	switch s {
+	case "v1":
+		return 1
+	case "v2":
+		return 2
+	}
+	return 0
+}
+
 // statsOf is what is counted of a server: what it had before, if it was there before.
 func (e *Engine) statsOf(running *balance.Cluster, server *conf.Server) *l4.ServerStats {
 	if running != nil {
@@ -112,6 +123,13 @@ func (e *Engine) settings(ln *conf.Listener, c *conf.Cluster, b *balance.Cluster
 		ClientIdle: ln.ClientIdleTimeout, ServerIdle: c.ServerIdleTimeout, HalfClose: ln.HalfCloseTimeout,
 		Keepalive: ln.TCPKeepalive, UserTimeout: ln.TCPUserTimeout, Backlog: ln.Backlog,
 	}
+	if ln.AcceptProxy {
+		s.AcceptProxy, s.ProxyTimeout = true, ln.ProxyTimeout
+		s.TrustedProxies = l4.NewAddressSet(ln.TrustedProxies.Networks, ln.TrustedProxies.Unix)
+	}
+	if typ, ok := c.ProxyTLV(); ok {
+		s.HashTLV = typ
+	}
 	switch log.Sessions {
 	case "errors":
 		s.Records = l4.RecordErrors
@@ -140,6 +158,9 @@ func hashKey(c *conf.Cluster) l4.HashKey {
 		return l4.HashClientIPPort
 	case "local_address":
 		return l4.HashLocalAddress
+	}
+	if _, ok := c.ProxyTLV(); ok {
+		return l4.HashProxyTLV
 	}
 	return l4.HashClientIP
 }

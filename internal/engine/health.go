@@ -49,6 +49,9 @@ func checkJobs(c *conf.Cluster, known addresses, built monitors) []checks.Job {
 func checkTarget(c *conf.Cluster, check *conf.Check, server *conf.Server, known addresses) (checks.Target, bool) {
 	t := checks.Target{Cluster: c.Name, Server: server.Name}
 	at := server.Address
+	if check.Address == "" && (check.Port == 0 || check.Port == int(at.Port)) && !isAgent(check) {
+		t.SendProxy = server.SendProxy // another port is another service, and so is an agent
+	}
 	if at.Path != "" && check.Address == "" {
 		t.Network, t.Address = "unix", at.Path
 		return t, true

@@ -1,0 +1,58 @@
+package conf
+
+import (
+	"fmt"
+	"strconv"
+	"strings"
+)
+
+// HashKeys lists the legal values of a cluster's hash_key, but for those that name a value of the PROXY header by its
+// number.
+func HashKeys() []string {
+	return []string{"client_ip", "client_ip_port", "local_address", "proxy_authority"}
+}
+
+// hashTLV begins a hash_key that goes by one of the values (TLVs) of a PROXY header, whose type follows.
+const hashTLV = "proxy_tlv:"
+
+// TLVs whose values say nothing about a client: the checksum, and padding.
+const (
+	tlvChecksum = 0x03
+	tlvPadding  = 0x04
+)
+
+func hashKeyText() kind[string] {
+	words := oneOf(append(HashKeys(), hashTLV+"0xNN"), map[string]string{"source": "client_ip", "src": "client_ip", "remote_addr": "client_ip"})
+	named := words.parse
+	words.parse = func(n *node) (string, error) {
+		s, _ := n.value.(string)
+		number, ok := strings.CutPrefix(s, hashTLV)
+		if !ok {
+			return named(n)
+		}
+		digits, ok := strings.CutPrefix(number, "0x")
+		typ, err := strconv.ParseUint(digits, 16, 8)
+		switch {
+		case !ok || err != nil || len(digits) > 2:
+			return "", fmt.Errorf("want a type of one byte such as \"proxy_tlv:0xea\", got %s", n.got())
+		case typ == tlvChecksum || typ == tlvPadding:
+			return "", fmt.Errorf("the value of type 0x%02x says nothing about a client", typ)
+		}
+		return fmt.Sprintf("%s0x%02x", hashTLV, typ), nil
+	}
+	return words
+}
+
+// ProxyTLV is the type of the value in a PROXY header that the cluster's hash_key goes by; false when it goes by
+// something else.
+func (c *Cluster) ProxyTLV() (typ byte, ok bool) {
+	if c.HashKey == "proxy_authority" {
+		return 0x02, true // PP2_TYPE_AUTHORITY
+	}
+	number, ok := strings.CutPrefix(c.HashKey, hashTLV+"0x")
+	if !ok {
+		return 0, false
+	}
+	n, err := strconv.ParseUint(number, 16, 8)
+	return byte(n), err == nil
+}

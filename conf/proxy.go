@@ -1,0 +1,46 @@
+package conf
+
+// What the PROXY protocol asks of listeners and clusters together.
+
+import "slices"
+
+// bindProxies checks who is trusted, and whether what a cluster goes by can come from anywhere.
+func (d *decoder) bindProxies(all *draft, clusters map[string]*clusterDraft) {
+	headers := make(map[string]bool) // the clusters whose clients may come with a header
+	for i := range all.listeners {
+		l := &all.listeners[i]
+		switch {
+		case l.AcceptProxy:
+			headers[l.Cluster] = true
+			d.bindTrust(l)
+		case l.node.get("accept_proxy") == nil || l.node.get("accept_proxy").value == false:
+			for _, name := range []string{"trusted_proxies", "proxy_timeout"} {
+				if n := l.node.get(name); n != nil {
+					d.warn(n, "%s means nothing without accept_proxy", name)
+				}
+			}
+		}
+	}
+	for i := range all.clusters {
+		c := &all.clusters[i]
+		if clusters[c.Name] != c || headers[c.Name] || c.Balance != "hash" && c.Balance != "maglev" {
+			continue
+		}
+		if _, ok := c.ProxyTLV(); ok {
+			d.warn(c.node.get("hash_key"), "no listener of cluster %s has accept_proxy: every client is balanced by wrr", c.Name)
+		}
+	}
+}
+
+// bindTrust wants to know whom a listener takes at their word. Clients of unix sockets need no mention: the file's mode
+// says who may connect.
+func (d *decoder) bindTrust(l *listenerDraft) {
+	ip := slices.ContainsFunc(l.ranges, func(r listenRange) bool { return r.Path == "" })
+	n := l.node.get("trusted_proxies")
+	switch {
+	case n == nil && ip && !d.partial && !l.node.lost && !d.meant[l.node]["trusted_proxies"]:
+		d.fault(l.node.get("accept_proxy"), "accept_proxy needs trusted_proxies, a list of those who may speak for clients")
+	case n != nil && ip && n.kind == nodeList && len(n.items) == 0:
+		d.fault(n, "an empty list, with which nobody could connect")
+	}
+}

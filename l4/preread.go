@@ -1,0 +1,148 @@
+package l4
+
+// The PROXY header that a client begins with, on a listener that asks for one. It is looked at in the kernel's queue
+// (MSG_PEEK) until it is complete, and then taken from there to the byte: a client that sends it slowly, or not at all,
+// costs no memory but its session, and what follows the header is read by the relay as if there had been none.
+
+import (
+	"net/netip"
+
+	"weir/internal/proxy"
+)
+
+// trusts reports whether whoever has the socket's address may speak for clients. Those of unix sockets may: the file's
+// mode says who they are.
+func (set *Settings) trusts(peer netip.Addr) bool {
+	return !peer.IsValid() || set.TrustedProxies.Contains(peer)
+}
+
+// expectHeader begins the wait for the header, the whole of which must be there in time.
+func (s *session) expectHeader(l *loop) {
+	s.phase = phasePreread
+	l.wheel.arm(&s.timer, s.begun+s.set.ProxyTimeout)
+}
+
+// preread looks whether the header is complete.
+func (s *session) preread(l *loop) {
+	if s.client.failed {
+		s.finish(l, PrereadClientReset)
+		return
+	}
+	if !s.client.readable {
+		return
+	}
+	window := l.scratch[:proxy.MaxV2]
+	n, e := peekBytes(s.client.fd, window)
+	switch {
+	case e == eagain:
+		s.client.readable = false
+		return
+	case e != 0:
+		s.finish(l, PrereadClientReset)
+		return
+	case n == 0:
+		s.finish(l, PrereadClientClosed)
+		return
+	}
+	h, size, err := proxy.Parse(window[:n])
+	switch {
+	case err == proxy.ErrShort && s.client.fin:
+		s.finish(l, PrereadTruncated)
+		return
+	case err == proxy.ErrShort:
+		s.client.readable = false // until there is more of it
+		return
+	case err != nil:
+		s.finish(l, prereadEnd(err))
+		return
+	}
+	// What is read are the bytes that were looked at: h goes on to point to its TLVs.
+	if got, e := recvBytes(s.client.fd, window[:size]); e != 0 || got != size {
+		s.finish(l, PrereadClientReset)
+		return
+	}
+	c := &s.client
+	c.preface = uint16(size)
+	c.readable = n > size || c.fin || c.local || c.urgent // a short read means that the socket is empty, as elsewhere
+	s.introduced(l, &h)
+}
+
+// introduced takes over what the header says. It goes on for the client that it names.
+func (s *session) introduced(l *loop, h *proxy.Header) {
+	d := l.dials.get()
+	s.dialling = d
+	d.sought = l.now
+	d.local = h.Local
+	d.tlvs = append(d.tlvs, h.TLVs...)
+	if client, dest, ok := h.Ends(proxy.Stream); ok {
+		s.from.set(client)
+		d.dest = dest
+	}
+	s.prepare(h)
+	s.enter(l)
+}
+
+// enter has the client judged that the header names, as others are when they are accepted. One for whom there is no room
+// waits for a moment, as they do.
+func (s *session) enter(l *loop) {
+	d := s.dialling
+	var why Refusal
+	s.pass, why = s.set.Admission.enter(s.from.get().Addr(), l.now)
+	switch {
+	case why == Admitted:
+		s.pick(l)
+	case why.passing() && l.now < d.sought+hopeFor:
+		s.phase = phaseEnter
+		l.wheel.arm(&s.timer, l.now+hopeEvery)
+	default:
+		l.refused(s.listener, why)
+		s.finish(l, why.End())
+	}
+}
+
+func prereadEnd(err error) End {
+	switch err {
+	case proxy.ErrNone:
+		return PrereadNoHeader
+	case proxy.ErrTooLong:
+		return PrereadTooLong
+	case proxy.ErrChecksum:
+		return PrereadChecksum
+	}
+	return PrereadMalformed
+}
+
+// destination is what the client connected to: what its PROXY header says, else what its socket does; zero for a unix
+// socket. It is known until the session is connected.
+func (s *session) destination() netip.AddrPort {
+	if at := s.dialling.dest; at.IsValid() {
+		return at
+	}
+	var local rawAddr
+	if localAddr(s.client.fd, &local) != 0 {
+		return netip.AddrPort{}
+	}
+	return local.ip()
+}
+
+// announce sends the PROXY header that the target's server wants: the first bytes that it gets, in one segment. What the
+// client has said already follows in the same one.
+func (s *session) announce(l *loop) {
+	d := s.dialling
+	h := proxy.Header{Version: d.target.sendProxy, Local: d.local, Transport: proxy.Stream, Source: s.from.get(), Dest: s.destination(), TLVs: d.tlvs}
+	text := h.Append(l.scratch[:0])
+	n, e := 0, errno(0)
+	if c := &s.client; c.readable && !c.fin && !c.urgent && !c.local {
+		n, e = s.server.sendBefore(text) // there are bytes to read, and the relay sends them next
+	} else {
+		n, e = s.server.send(text, 0)
+	}
+	if n < len(text) && (e == 0 || e == eagain) {
+		b := l.buffers.get()
+		b.to = copy(b.data[:], text[n:])
+		s.up.held, s.up.lead = b, uint16(b.to)
+	}
+}
+
+// SendProxy has connections to the target begin with a PROXY header of a version, 1 or 2; 0 = without.
+func (t *Target) SendProxy(version uint8) { t.sendProxy = version }
