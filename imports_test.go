@@ -38,10 +38,9 @@ var reserved = map[string][]string{
 	"unsafe":                {"l4"},
 	"golang.org/x/sys/unix": {"l4", "internal/nettest"},
 	// cmd names signals; admin, checks and bench name errors; checks, bench and hooks kill what they started.
-	"syscall": {"l4", "cmd/weir", "cmd/demo", "checks", "bench", "admin", "internal/hooks", "internal/nettest"},
-	"github.com/prometheus/client_golang/prometheus": {"admin"},
-	"github.com/alicebob/miniredis/v2":               {"cmd/demo"},
-	"github.com/vishvananda/netlink":                 {"internal/route"},
+	"syscall":                          {"l4", "cmd/weir", "cmd/demo", "checks", "bench", "admin", "internal/hooks", "internal/nettest"},
+	"github.com/alicebob/miniredis/v2": {"cmd/demo"},
+	"github.com/vishvananda/netlink":   {"internal/route"},
 }
 
 // forbidden says what a package may not import at all.

@@ -88,7 +88,7 @@ func (s *Server) table() http.Handler {
 	} {
 		mux.Handle(path, m)
 	}
-	mux.Handle("/metrics", methods{get: metricsOf(s.weir, s.missed.Load).ServeHTTP})
+	mux.Handle("/metrics", methods{get: metricsOf(s.weir, s.missed.Load)})
 	mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
 		fail(w, http.StatusNotFound, "", "nothing here; the API is under /v1")
 	})

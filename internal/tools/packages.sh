@@ -13,6 +13,7 @@ want nginx nginx
 want nft nftables
 want ip iproute2
 want strace strace
+want promtool prometheus
 want gcc gcc
 want chromium chromium
 [ -n "$missing" ] || exit 0

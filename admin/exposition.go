@@ -1,0 +1,143 @@
+package admin
+
+// The text form of metrics (Prometheus exposition format, version 0.0.4), written as it is made. A general client library
+// spends a second on the 300,000 lines of 10,000 servers, on processors that sessions want; this takes a thirtieth of that
+// and holds nothing of it in memory.
+
+import (
+	"bufio"
+	"io"
+	"math"
+	"slices"
+	"strconv"
+	"strings"
+
+	"weir/internal/status"
+)
+
+const expositionType = "text/plain; version=0.0.4; charset=utf-8"
+
+// family writes the lines of one metric.
+type family struct {
+	out    *bufio.Writer // keeps the first error
+	name   string
+	labels []string
+	buf    []byte
+	bounds []float64 // of a histogram's buckets, ascending
+}
+
+// writeMetrics writes all metrics of a snapshot.
+func writeMetrics(w io.Writer, t *totals) error {
+	out := bufio.NewWriterSize(w, 64<<10)
+	f := family{out: out}
+	for _, m := range metrics() {
+		f.begin(&m)
+		m.put(&f, t)
+	}
+	return out.Flush()
+}
+
+// kind is the type of a metric, which its name tells but for histograms.
+func (m *metric) kind() string {
+	switch {
+	case strings.HasSuffix(m.name, "_total"):
+		return "counter"
+	case strings.HasSuffix(m.help, "a histogram."):
+		return "histogram"
+	}
+	return "gauge"
+}
+
+func (f *family) begin(m *metric) {
+	f.name, f.bounds, f.labels = m.name, nil, nil
+	if m.labels != "" {
+		f.labels = strings.Split(m.labels, ", ")
+	}
+	f.out.WriteString("# HELP " + m.name + " " + m.help + "\n# TYPE " + m.name + " " + m.kind() + "\n")
+}
+
+// value writes a line. The values are those of the labels, in the order of the table.
+func (f *family) value(v float64, labels ...string) {
+	f.start("", labels)
+	if len(labels) > 0 {
+		f.buf = append(f.buf, '}')
+	}
+	f.end(v)
+}
+
+func (f *family) count(n uint64, labels ...string) { f.value(float64(n), labels...) }
+func (f *family) bit(b bool, labels ...string)     { f.value(bit(b), labels...) }
+
+// histogram writes the lines of one. All histograms of a family have the same bounds.
+func (f *family) histogram(h *status.Histogram, labels ...string) {
+	if f.bounds == nil {
+		for bound := range h.Buckets {
+			f.bounds = append(f.bounds, bound)
+		}
+		slices.Sort(f.bounds)
+	}
+	for _, bound := range f.bounds {
+		f.bucket(bound, h.Buckets[bound], labels)
+	}
+	f.bucket(math.Inf(1), h.Count, labels)
+	for _, part := range []struct {
+		suffix string
+		v      float64
+	}{{"_sum", h.Sum}, {"_count", float64(h.Count)}} {
+		f.start(part.suffix, labels)
+		if len(labels) > 0 {
+			f.buf = append(f.buf, '}')
+		}
+		f.end(part.v)
+	}
+}
+
+func (f *family) bucket(bound float64, n uint64, labels []string) {
+	f.start("_bucket", labels)
+	if len(labels) > 0 {
+		f.buf = append(f.buf, ',')
+	} else {
+		f.buf = append(f.buf, '{')
+	}
+	f.buf = append(f.buf, `le="`...)
+	f.buf = append(appendNumber(f.buf, bound), `"}`...)
+	f.end(float64(n))
+}
+
+// start begins a line, up to and without the bracket that ends its labels.
+func (f *family) start(suffix string, values []string) {
+	f.buf = append(append(f.buf[:0], f.name...), suffix...)
+	for i, v := range values {
+		sign := byte(',')
+		if i == 0 {
+			sign = '{'
+		}
+		f.buf = append(append(append(f.buf, sign), f.labels[i]...), `="`...)
+		f.buf = append(appendLabel(f.buf, v), '"')
+	}
+}
+
+func (f *family) end(v float64) {
+	f.buf = append(appendNumber(append(f.buf, ' '), v), '\n')
+	f.out.Write(f.buf)
+}
+
+// appendLabel escapes what has to be.
+func appendLabel(b []byte, s string) []byte {
+	for i := range len(s) {
+		if c := s[i]; c == '\\' || c == '"' || c == '\n' {
+			return append(b, strings.NewReplacer(`\`, `\\`, `"`, `\"`, "\n", `\n`).Replace(s)...)
+		}
+	}
+	return append(b, s...)
+}
+
+func appendNumber(b []byte, v float64) []byte {
+	switch {
+	case v == math.Trunc(v) && math.Abs(v) < 1<<53:
+		return strconv.AppendInt(b, int64(v), 10)
+	case math.IsInf(v, 1):
+		return append(b, "+Inf"...)
+	}
+	return strconv.AppendFloat(b, v, 'g', -1, 64)
+}
