@@ -1,6 +1,10 @@
 package conf
 
-import "time"
+import (
+	"fmt"
+	"strings"
+	"time"
+)
 
 // Tables that concern the process as a whole: [runtime] and [log]. [admin] has a file of its own.
 
@@ -13,7 +17,22 @@ func runtimeKeys() []key[Runtime] {
 			"Sessions in the whole process; 0 = as many as the descriptor limit allows.").called("maxconn", "worker_connections", "max_connections"),
 		scalar("drain_timeout", timeOrNone(), "30s", func(r *Runtime) *time.Duration { return &r.DrainTimeout },
 			"How long sessions may go on that a stop or a reload leaves without a listener or a server; then they are cut. 0 = cut at once.").called("hard_stop_after", "shutdown_timeout"),
+		scalar("user", userText(), "", func(r *Runtime) *string { return &r.User },
+			"Who to be once everything is bound: a user's name or number, `\"weir\"`, or with a group, `\"weir:proxy\"`. Empty = who starts weir. Cannot change while weir runs.").
+			defaults("`\"\"`").fixedFor("the user is fixed for the life of the process; restart it"),
 	}
+}
+
+// userText is a user, with or without a group, or empty.
+func userText() kind[string] {
+	return orNone(text("user", func(s string) error {
+		name, group, grouped := strings.Cut(s, ":")
+		bad := func(r rune) bool { return r <= ' ' || r >= 0x7f || strings.ContainsRune(":/\"'`\\", r) }
+		if name == "" || grouped && group == "" || strings.ContainsFunc(name+group, bad) {
+			return fmt.Errorf("want a user's name or number, perhaps with a group as in \"weir:weir\", got %s", quoteText(s))
+		}
+		return nil
+	}))
 }
 
 func logKeys() []key[Log] {

@@ -23,6 +23,7 @@ type Runtime struct {
 	Loops        int           // event loops; 0 = one per CPU. Fixed for the life of a process
 	MaxSessions  int           // whole process; 0 = what the descriptor limit allows
 	DrainTimeout time.Duration // how long leaving sessions may go on before they are cut
+	User         string        // user or user:group to become; "" = nobody else. Fixed for the life of a process
 }
 
 // Log says what is logged and where.

@@ -33,11 +33,25 @@ func (e *Engine) apply(cfg *conf.Config) error {
 	if e.stopped {
 		return ErrStopped
 	}
-	if running := e.now.Load().cfg; running != nil && running.Runtime.Loops != cfg.Runtime.Loops {
-		return fmt.Errorf("%s: runtime.loops: cannot change from %d to %d while running: restart weir",
-			cfg.File, running.Runtime.Loops, cfg.Runtime.Loops)
+	if err := unchangeable(e.now.Load().cfg, cfg); err != nil {
+		return err
 	}
 	return e.goOver(cfg, e.members)
+}
+
+// unchangeable refuses what stays as it is for the life of a process.
+func unchangeable(running, cfg *conf.Config) error {
+	if running == nil {
+		return nil
+	}
+	var wrong []error
+	if was, is := running.Runtime.Loops, cfg.Runtime.Loops; was != is {
+		wrong = append(wrong, fmt.Errorf("%s: runtime.loops: cannot change from %d to %d while running: restart weir", cfg.File, was, is))
+	}
+	if was, is := running.Runtime.User, cfg.Runtime.User; was != is {
+		wrong = append(wrong, fmt.Errorf("%s: runtime.user: cannot change from %q to %q while running: restart weir", cfg.File, was, is))
+	}
+	return errors.Join(wrong...)
 }
 
 // change goes over to a configuration whose names are resolved. mu is held.
@@ -97,7 +111,11 @@ func (e *Engine) prepare(cfg *conf.Config, known addresses) (*change, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := e.bind(ch, specs); err != nil {
+	err = e.bind(ch, specs)
+	if err == nil && running.cfg == nil {
+		err = e.become(cfg, ch.listeners)
+	}
+	if err != nil {
 		for _, ln := range ch.listeners {
 			ln.Discard()
 		}

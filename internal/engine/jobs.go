@@ -19,7 +19,7 @@ type monitors map[*conf.Check]checks.Monitor
 // the programs that checks run. The error tells all that is missing. It opens no socket.
 func Check(cfg *conf.Config) error {
 	_, err := monitorsOf(cfg)
-	return errors.Join(err, checkHooks(cfg))
+	return errors.Join(checkUser(cfg), err, checkHooks(cfg))
 }
 
 // checkHooks tells what is wrong with the programs of hooks.

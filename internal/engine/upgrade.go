@@ -82,6 +82,7 @@ func startSuccessor(s Succession) (*successor, error) {
 	defer theirs.Close()
 	const firstExtra = 3
 	cmd := &exec.Cmd{Path: s.Path, Args: s.Args, Env: s.Env(firstExtra), Stdin: s.Stdin, Stdout: s.Stdout, Stderr: s.Stderr, ExtraFiles: []*os.File{theirs}}
+	l4.PassRights(cmd)
 	if err := cmd.Start(); err != nil {
 		wire.Close()
 		return nil, fmt.Errorf("cannot start the new process: %w", err)
