@@ -155,3 +155,36 @@ func TestUnresolvedServersWait(t *testing.T) {
 	commit(c, spec)
 	require.Equal(t, Up, stateOf(c, "A"), "what is known stays")
 }
+
+func TestAdoptTakesAPlaceWhateverTheState(t *testing.T) {
+	spec := tiers("AB")
+	spec.Levels[0].Servers[0].MaxSessions, spec.Levels[0].Servers[0].State = 1, Maint
+	c := New(spec, 1, nil)
+	var leases []Lease
+	for range 3 {
+		lease, ok := c.Adopt("A", 0, 0)
+		require.True(t, ok)
+		leases = append(leases, lease)
+	}
+	require.Equal(t, 3, c.Server("A").Sessions())
+	_, ok := c.Adopt("Z", 0, 0)
+	require.False(t, ok)
+	for i := range leases {
+		leases[i].Done(0)
+		leases[i].Done(0)
+	}
+	require.Zero(t, c.Server("A").Sessions())
+	require.Zero(t, c.Snapshot(0).Leases)
+}
+
+func TestAdoptedSessionsFillAServer(t *testing.T) {
+	spec := tiers("A", "B")
+	spec.Levels[0].Servers[0].MaxSessions = 1
+	c := New(spec, 1, nil)
+	lease, _ := c.Adopt("A", 0, 0)
+	next := pick(t, c, 0)
+	require.Equal(t, "B", next.Server().Name())
+	lease.Done(0)
+	next = pick(t, c, 0)
+	require.Equal(t, "A", next.Server().Name())
+}

@@ -16,6 +16,19 @@ func (l *Lease) Server() *Server { return l.server }
 // Level returns the key of the level that the server was picked from.
 func (l *Lease) Level() int { return int(l.level) }
 
+// Adopt hands out a lease to a session that has its server already, from another process: neither the server's state nor
+// its limit is asked. It reports false when the cluster has no such server.
+func (c *Cluster) Adopt(server string, level int, now time.Duration) (Lease, bool) {
+	c.lock(now)
+	defer c.unlock()
+	s := c.servers[server]
+	if s == nil {
+		return Lease{}, false
+	}
+	s.hold(1)
+	return Lease{server: s, claim: c.ledger.open(), level: int32(level)}, true
+}
+
 // Established tells that the server answered the dial, which took so long. It ends the server's probation, or a trip of
 // the one that protection spared. The lease stays out.
 func (l *Lease) Established(now, took time.Duration) {

@@ -175,6 +175,18 @@ func (a *Admission) enter(client netip.Addr, now time.Duration) (pass, Refusal) 
 	return held, Admitted
 }
 
+// join counts a client that another process has let in, whatever the limits are here.
+func (a *Admission) join(client netip.Addr) pass {
+	g := a.Gate
+	if g == nil {
+		return 0
+	}
+	g.live.Add(1)
+	held := passGate
+	a.catchUp(&held, client)
+	return held
+}
+
 // undo is leave for a client that was let in and then not made a session: the rate forgets it too.
 func (a *Admission) undo(p *pass, client netip.Addr) {
 	a.leave(p, client)

@@ -49,6 +49,8 @@ func (h *Histogram) merge(o *Histogram) {
 type Counters struct {
 	Live      int              // sessions now
 	Sessions  uint64           // begun
+	Adopted   uint64           // of those that began in another process
+	Moved     uint64           // to another process
 	Ended     [endCount]uint64 // by End
 	BytesUp   uint64           // client to server
 	BytesDown uint64
@@ -61,7 +63,10 @@ func store(p *uint64, v uint64) { atomic.StoreUint64(p, v) }
 func (c *Counters) merge(o *Counters) {
 	begun := atomic.LoadUint64(&o.Sessions)
 	c.Sessions += begun
-	c.Live += int(begun)
+	adopted, moved := atomic.LoadUint64(&o.Adopted), atomic.LoadUint64(&o.Moved)
+	c.Adopted += adopted
+	c.Moved += moved
+	c.Live += int(begun+adopted) - int(moved)
 	for i := range o.Ended {
 		n := atomic.LoadUint64(&o.Ended[i])
 		c.Ended[i] += n

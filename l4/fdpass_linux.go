@@ -184,7 +184,7 @@ func (w *Wire) read(p []byte) error {
 				return bad
 			}
 		}
-		if err != nil {
+		if err != nil && !errors.Is(err, io.EOF) {
 			return err
 		}
 		if flags&unix.MSG_CTRUNC != 0 {

@@ -1,10 +1,24 @@
 package l4
 
-// Handing over to another process: the listening sockets. Both processes have them for a while; who of the two accepts is
-// agreed elsewhere.
+// Handing over to another process: the listening sockets, and the sessions in relay. Both processes have the sockets for a
+// while; who of the two accepts, and when, is agreed elsewhere.
+//
+// A session is moved by the loop that owns it. It is frozen first: its sockets leave epoll, its timer stops, and nothing
+// touches it any more. Then its description and copies of its descriptors travel. Only when the other process has said
+// that it has them, and before it reads the first byte, they are closed here; if it says nothing, the session goes on here
+// as if nothing had happened. So there is no moment at which two processes read one socket.
 
-// SessionFormat is the version of the form in which sessions are handed over; 0 = they are not.
-const SessionFormat = 0
+import (
+	"maps"
+	"net/netip"
+	"slices"
+	"strings"
+
+	"golang.org/x/sys/unix"
+
+	"weir/balance"
+	"weir/conf"
+)
 
 // Hold accepts no more clients, without closing anything, and returns when none can arrive. Those who come wait in the
 // queues of the sockets for the process that has them too, or for Release.
@@ -16,3 +30,376 @@ func (p *Plane) Release() { p.ask((*loop).releaseDoors) }
 // Forsake closes this process's descriptors of every listening socket that is held. Whoever waits in their queues is the
 // other process's, which has them too; so are the files of unix sockets.
 func (p *Plane) Forsake() { p.ask((*loop).leaveDoors) }
+
+// Mover goes through the sessions of a plane.
+type Mover struct {
+	plane *Plane
+	loop  int // where it is
+	slot  int
+	idle  int // loops in a row that had nothing to move
+}
+
+// Mover starts to move sessions away. One goroutine at a time may use it.
+func (p *Plane) Mover() *Mover { return &Mover{plane: p} }
+
+// Parcel is some sessions of one loop, frozen, and ready to be sent. It ends with Delivered or Return.
+type Parcel struct {
+	Body        []byte
+	Descriptors []int32 // the sessions' own
+
+	loop     *loop
+	sessions []*session
+}
+
+// Sessions is how many.
+func (x *Parcel) Sessions() int { return len(x.sessions) }
+
+// Next freezes some sessions; nil = every loop was looked through, and there was nothing to move. Sessions that arrive, wait
+// or dial come into it once they relay.
+func (m *Mover) Next() *Parcel {
+	for m.idle = 0; m.idle < len(m.plane.loops); {
+		l := m.plane.loops[m.loop]
+		done := make(chan *Parcel, 1)
+		l.post(message{do: func(l *loop) { done <- l.pack(&m.slot) }})
+		if x := <-done; x != nil {
+			return x
+		}
+		m.loop, m.slot = (m.loop+1)%len(m.plane.loops), 0
+		m.idle++
+	}
+	return nil
+}
+
+// parcelBytes bounds the bytes of sessions that wait in buffers and travel in one parcel, softly.
+const parcelBytes = 512 << 10
+
+// pack freezes the sessions from a slot on that fit into a parcel.
+func (l *loop) pack(slot *int) *Parcel {
+	x := &Parcel{loop: l}
+	var p parcel
+	places := map[Place]int{}
+	held := 0
+	for ; *slot < len(l.slots) && held < parcelBytes; *slot++ {
+		s := l.slots[*slot]
+		if s == nil || !s.movable() {
+			continue
+		}
+		t := s.describe()
+		if len(x.Descriptors)+t.descriptors() > MaxDescriptors {
+			break
+		}
+		at := s.place()
+		place, known := places[at]
+		if !known {
+			place = len(p.places)
+			places[at] = place
+			p.places = append(p.places, at)
+		}
+		t.place = place
+		s.freeze(l)
+		x.sessions = append(x.sessions, s)
+		x.Descriptors = append(x.Descriptors, s.client.fd, s.server.fd)
+		for _, st := range [...]*stream{&s.up, &s.down} {
+			if st.pipe != nil {
+				x.Descriptors = append(x.Descriptors, st.pipe.r, st.pipe.w)
+			}
+		}
+		held += len(t.up.held) + len(t.down.held)
+		p.sessions = append(p.sessions, t)
+	}
+	if len(x.sessions) == 0 {
+		return nil
+	}
+	x.Body = p.encode()
+	return x
+}
+
+// movable tells whether another process could go on with the session: it relays, and neither side has broken.
+func (s *session) movable() bool {
+	return s.phase == phaseRelay && !s.client.failed && !s.server.failed && !s.up.dead && !s.down.dead
+}
+
+// place is what the session has in common with others.
+func (s *session) place() Place {
+	at := Place{
+		Address: s.listener.at.String(), Listener: s.set.Name, Cluster: s.set.ClusterTag,
+		clientIdle: s.set.ClientIdle, serverIdle: s.set.ServerIdle, halfClose: s.set.HalfClose,
+		keepalive: s.set.Keepalive, userTimeout: s.set.UserTimeout, records: s.set.Records,
+	}
+	if server := s.lease.Server(); server != nil {
+		at.Server, at.Level = server.Name(), s.set.levelTag(s.lease.Level())
+	}
+	return at
+}
+
+func (s *session) describe() travelling {
+	return travelling{
+		id: s.id, from: s.from.get(), begun: s.begun, clientAt: s.clientAt, serverAt: s.serverAt, halfAt: s.halfAt,
+		connected: s.connected, firstByte: s.firstByte, attempts: s.attempts, settled: s.settled,
+		client: s.client.describe(), server: s.server.describe(), up: s.up.describe(), down: s.down.describe(),
+	}
+}
+
+func (s *socket) describe() travellingSocket {
+	return travellingSocket{fin: s.fin, local: s.local, urgent: s.urgent, primed: s.primed, nodelay: s.nodelay, quiet: s.quiet, preface: s.preface}
+}
+
+func (st *stream) describe() travellingStream {
+	t := travellingStream{bytes: st.bytes, full: st.full, eof: st.eof, shut: st.shut, lead: st.lead, pipe: st.pipe != nil}
+	if st.held != nil {
+		t.held = st.held.data[st.held.from:st.held.to]
+	}
+	if st.pipe != nil {
+		t.inPipe = st.pipe.held
+	}
+	return t
+}
+
+// freeze stops everything about a session.
+func (s *session) freeze(l *loop) {
+	s.phase = phaseMove
+	s.end = NotEnded // set by whoever cuts it meanwhile
+	s.ready = false
+	l.wheel.stop(&s.timer)
+	s.flushBytes()
+	epollControl(l.epfd, unix.EPOLL_CTL_DEL, s.client.fd, 0, 0, 0)
+	epollControl(l.epfd, unix.EPOLL_CTL_DEL, s.server.fd, 0, 0, 0)
+}
+
+// Delivered ends a parcel: another process has the sessions.
+func (x *Parcel) Delivered() {
+	x.each(func(l *loop, s *session) { s.depart(l) })
+}
+
+// Return ends a parcel that nobody has taken: its sessions go on here.
+func (x *Parcel) Return() {
+	x.each(func(l *loop, s *session) { s.thaw(l) })
+}
+
+func (x *Parcel) each(do func(*loop, *session)) {
+	done := make(chan struct{})
+	x.loop.post(message{do: func(l *loop) {
+		for _, s := range x.sessions {
+			do(l, s)
+		}
+		close(done)
+	}})
+	<-done
+}
+
+// depart lets go of a session that another process has. Its sockets are closed without a word: they live on there.
+func (s *session) depart(l *loop) {
+	store(&s.tally.Moved, s.tally.Moved+1)
+	s.lease.Done(l.now)
+	s.set.Admission.leave(&s.pass, s.from.get().Addr())
+	l.plane.departed()
+	for _, st := range [...]*stream{&s.up, &s.down} {
+		if st.pipe != nil { // the bytes in it are the other process's
+			l.pipes.close(st.pipe)
+			st.pipe = nil
+		}
+		st.drop(l)
+	}
+	closeFD(s.client.fd)
+	closeFD(s.server.fd)
+	l.release(s)
+}
+
+// thaw goes on with a session that was frozen.
+func (s *session) thaw(l *loop) {
+	s.phase = phaseRelay
+	s.resume(l)
+	if end := s.end; end != NotEnded && s.phase == phaseRelay {
+		s.cut(l, end)
+	}
+}
+
+// resume has a session's sockets watched, which tells at once what they are ready for, and its deadlines kept.
+func (s *session) resume(l *loop) {
+	s.client.readable, s.client.writable = false, false
+	s.server.readable, s.server.writable = false, false
+	if !l.watch(s, clientSide, s.client.fd) || !l.watch(s, serverSide, s.server.fd) {
+		s.finish(l, DialLocalShortage)
+		return
+	}
+	if s.settled {
+		s.rearm(l)
+	} else {
+		l.wheel.arm(&s.timer, l.now+settleAfter)
+	}
+}
+
+// Home is where a session belongs in this process.
+type Home struct {
+	Listener *Listener
+	Set      *Settings // of the sessions that begin there now
+	Cluster  *balance.Cluster
+	Server   string
+	Level    int // the key
+}
+
+// Adoption is a parcel that has arrived. It ends with Begin or Discard.
+type Adoption struct {
+	plane       *Plane
+	parcel      *parcel
+	homes       []Home          // of each place
+	leases      []balance.Lease // of each session
+	descriptors []int32
+}
+
+// Adopt unpacks a parcel, whose descriptors become the adoption's; with an error they stay the caller's. find tells where
+// the sessions of a place belong.
+func (p *Plane) Adopt(body []byte, descriptors []int32, find func(Place) Home) (*Adoption, error) {
+	content, err := decodeParcel(body, len(descriptors))
+	if err != nil {
+		return nil, err
+	}
+	a := &Adoption{plane: p, parcel: content, descriptors: descriptors}
+	for i := range content.places {
+		at := &content.places[i]
+		h := find(*at)
+		h.Set = h.Set.as(at, h.Level)
+		a.homes = append(a.homes, h)
+	}
+	for i := range content.sessions {
+		h := &a.homes[content.sessions[i].place]
+		lease, _ := h.Cluster.Adopt(h.Server, h.Level, p.Now())
+		a.leases = append(a.leases, lease)
+	}
+	return a, nil
+}
+
+// Sessions is how many.
+func (a *Adoption) Sessions() int { return len(a.parcel.sessions) }
+
+// Discard closes everything, in a way that the peers see nothing of: the other process has the sockets too.
+func (a *Adoption) Discard() {
+	for i := range a.leases {
+		a.leases[i].Done(a.plane.Now())
+	}
+	for _, fd := range a.descriptors {
+		closeFD(fd)
+	}
+}
+
+// Begin goes on with the sessions, which the other process does not touch any more.
+func (a *Adoption) Begin() {
+	p := a.plane
+	work := make([][]func(*loop), len(p.loops))
+	fds := a.descriptors
+	for i := range a.parcel.sessions {
+		t := &a.parcel.sessions[i]
+		n := t.descriptors()
+		h, own := &a.homes[t.place], fds[:n]
+		fds = fds[n:]
+		l := p.quietest()
+		l.live.Add(1)
+		p.count.Add(1)
+		work[l.index] = append(work[l.index], func(l *loop) { l.adopt(t, h, a.leases[i], own) })
+	}
+	for i, list := range work {
+		if len(list) > 0 {
+			p.loops[i].post(message{do: func(l *loop) {
+				for _, do := range list {
+					do(l)
+				}
+			}})
+		}
+	}
+}
+
+// quietest is the loop with the fewest sessions.
+func (p *Plane) quietest() *loop {
+	best := p.loops[0]
+	for _, l := range p.loops[1:] {
+		if l.live.Load() < best.live.Load() {
+			best = l
+		}
+	}
+	return best
+}
+
+// Vanished makes a listener without sockets, for sessions of one that this process does not have. It begins none.
+func (p *Plane) Vanished(address string) *Listener {
+	var at conf.Endpoint
+	if path, ok := strings.CutPrefix(address, "unix:"); ok {
+		at.Path = path
+	} else {
+		at.Addr, _ = netip.ParseAddrPort(address)
+	}
+	return p.newListener(at, &Settings{})
+}
+
+// LastID is a number that no session of this plane has reached yet, nor will soon.
+func (p *Plane) LastID() uint64 {
+	last := make([]uint64, len(p.loops))
+	p.ask(func(l *loop) { last[l.index] = l.lastID })
+	return (slices.Max(last) + 1<<16) * uint64(len(p.loops))
+}
+
+// as is these settings with those of a place that sessions keep as they were when they began.
+func (set *Settings) as(at *Place, level int) *Settings {
+	s := *set
+	s.ClientIdle, s.ServerIdle, s.HalfClose = at.clientIdle, at.serverIdle, at.halfClose
+	s.Keepalive, s.UserTimeout, s.Records = at.keepalive, at.userTimeout, at.records
+	if s.ClientIdle == set.ClientIdle && s.ServerIdle == set.ServerIdle && s.HalfClose == set.HalfClose && s.Keepalive == set.Keepalive &&
+		s.UserTimeout == set.UserTimeout && s.Records == set.Records && set.levelTag(level) == at.Level {
+		return set
+	}
+	if s.levelTag(level) != at.Level {
+		s.LevelTags = maps.Clone(s.LevelTags)
+		if s.LevelTags == nil {
+			s.LevelTags = map[int]string{}
+		}
+		s.LevelTags[level] = at.Level
+	}
+	return &s
+}
+
+// adopt goes on with a session of another process.
+func (l *loop) adopt(t *travelling, h *Home, lease balance.Lease, fds []int32) {
+	s := l.open()
+	s.id = t.id
+	s.listener, s.set = h.Listener, h.Set
+	s.from.set(t.from)
+	s.lease = lease
+	s.pass = s.set.Admission.join(t.from.Addr())
+	s.tally = &h.Listener.tallies[l.index]
+	store(&s.tally.Adopted, s.tally.Adopted+1)
+	if server := s.lease.Server(); server != nil {
+		target, _ := server.Handle().(*Target)
+		s.stats = target.tally(l)
+	}
+	s.begun, s.clientAt, s.serverAt, s.halfAt = t.begun, t.clientAt, t.serverAt, t.halfAt
+	s.connected, s.firstByte, s.attempts, s.settled = t.connected, t.firstByte, t.attempts, t.settled
+	s.client, s.server = t.client.socket(fds[0]), t.server.socket(fds[1])
+	fds = fds[2:]
+	fds = s.up.take(l, &t.up, fds)
+	s.down.take(l, &t.down, fds)
+	s.flushedUp, s.flushedDown = s.up.bytes, s.down.bytes
+	s.phase = phaseRelay
+	if l.stopping {
+		s.finish(l, CutShutdown)
+		return
+	}
+	s.resume(l)
+}
+
+func (t *travellingSocket) socket(fd int32) socket {
+	return socket{fd: fd, fin: t.fin, local: t.local, urgent: t.urgent, primed: t.primed, nodelay: t.nodelay, quiet: t.quiet, preface: t.preface}
+}
+
+// take makes the stream what it was, and returns the descriptors that are not its own.
+func (st *stream) take(l *loop, t *travellingStream, fds []int32) []int32 {
+	*st = stream{bytes: t.bytes, full: t.full, eof: t.eof, shut: t.shut, lead: t.lead}
+	if len(t.held) > 0 {
+		st.held = l.buffers.get()
+		st.held.from, st.held.to = 0, copy(st.held.data[:], t.held)
+	}
+	if t.pipe {
+		st.pipe = &pipe{r: fds[0], w: fds[1], held: t.inPipe}
+		l.pipes.open.Add(1)
+		fds = fds[2:]
+	}
+	return fds
+}

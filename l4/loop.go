@@ -80,6 +80,7 @@ type message struct {
 func openLoop(p *Plane, index int) (*loop, errno) {
 	l := &loop{plane: p, index: index, epfd: -1, bell: -1, doors: map[int32]*door{}, now: p.Now()}
 	l.wheel.now = uint64(l.now / wheelTick)
+	l.slept.Store(int64(l.now)) // before there was this loop, it was not busy
 	var e errno
 	if l.epfd, e = openEpoll(); e != 0 {
 		return nil, e

@@ -18,6 +18,7 @@ type Options struct {
 	Record func(Record) // called on a loop for every session that its Settings ask to record; must not block. May be nil
 	Log    *slog.Logger // must not block; nil = nothing is logged
 	Origin time.Time    // where the plane's clock starts, so that it can be shared; zero = now
+	LastID uint64       // sessions are numbered from here on
 }
 
 // Plane is the data plane: the loops, their listeners and sessions.
@@ -62,6 +63,7 @@ func Open(o Options) (*Plane, error) {
 			}
 			return nil, fmt.Errorf("event loop: %w", e)
 		}
+		l.lastID = o.LastID / uint64(o.Loops)
 		p.loops = append(p.loops, l)
 	}
 	for _, l := range p.loops {

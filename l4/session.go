@@ -24,10 +24,11 @@ const (
 	phaseDial          // connecting to a server
 	phaseRelay         // bytes move both ways
 	phaseAbort         // received bytes are still on their way before the reset
+	phaseMove          // on its way to another process: nothing touches it
 )
 
 func (p phase) String() string {
-	return [...]string{"free", "preread", "enter", "arrive", "queue", "dial", "relay", "abort"}[p]
+	return [...]string{"free", "preread", "enter", "arrive", "queue", "dial", "relay", "abort", "move"}[p]
 }
 
 // session is one client's passage. All of it is owned by its loop. There are many and most are idle, so it is kept small.
@@ -150,6 +151,8 @@ func (s *session) expire(l *loop) {
 func (s *session) cut(l *loop, end End) {
 	switch s.phase {
 	case phaseFree:
+	case phaseMove: // once it is known whether it stays
+		s.end = end
 	case phaseRelay:
 		s.up.dead, s.down.dead = true, true
 		s.beginAbort(l, end, cutFlush)

@@ -68,6 +68,16 @@ func (set *Settings) levelTag(level int) string {
 	return strconv.Itoa(level + 1)
 }
 
+// LevelKey is the key of the level that a tag stands for, or one that no level has.
+func (set *Settings) LevelKey(tag string) int {
+	for key, t := range set.LevelTags {
+		if t == tag {
+			return key
+		}
+	}
+	return -1
+}
+
 // keepaliveCount is how many unanswered keepalive messages, Keepalive apart, end a session: a host that is gone is
 // noticed within four times Keepalive.
 const keepaliveCount = 3

@@ -58,6 +58,7 @@ type Engine struct {
 
 	before  *Predecessor // immutable; nil = none
 	waiting *change      // what TakeOver will commit
+	heir    *successor   // who has taken over; set before Leave
 
 	// Guarded by mu, which is held for the length of a change.
 	mu        sync.Mutex
@@ -98,11 +99,11 @@ func Start(cfg *conf.Config, o Options) (*Engine, error) {
 	e.hooks = hooks.New(o.Log)
 	e.seen.journal.hooks = e.hooks
 	var err error
-	origin := time.Now()
+	how := l4.Options{Loops: cfg.Runtime.Loops, Record: e.records.put, Log: o.Log}
 	if e.before != nil {
-		origin = l4.Origin(e.before.state.Anchor)
+		how.Origin, how.LastID = l4.Origin(e.before.state.Anchor), e.before.state.LastID
 	}
-	e.plane, err = l4.Open(l4.Options{Loops: cfg.Runtime.Loops, Record: e.records.put, Log: o.Log, Origin: origin})
+	e.plane, err = l4.Open(how)
 	if err != nil {
 		e.cancel()
 		e.hooks.Close()

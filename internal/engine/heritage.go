@@ -12,6 +12,7 @@ import (
 	"strings"
 	"time"
 
+	"weir/balance"
 	"weir/l4"
 )
 
@@ -204,11 +205,97 @@ func (e *Engine) adopt(p *Predecessor) {
 	defer p.Close()
 	stop := context.AfterFunc(e.ctx, func() { p.wire.Deadline(time.Unix(1, 0)) })
 	defer stop()
+	strays := &strays{engine: e, clusters: map[[2]string]*balance.Cluster{}, listeners: map[string]*l4.Listener{}}
 	for {
 		f, err := p.wire.Receive()
 		if err != nil {
+			if !errors.Is(err, io.EOF) && e.ctx.Err() == nil {
+				e.log.Warn("hand-over: the old process cannot be understood", "error", err)
+			}
 			return
 		}
+		switch f.Kind {
+		case saySessions:
+			err = e.adoptSessions(p, &f, strays)
+		default: // of a later version; this one does without
+		}
 		f.Close()
+		if err != nil {
+			e.log.Warn("hand-over: sessions stay in the old process", "error", err)
+			return
+		}
 	}
+}
+
+// adoptSessions goes on with sessions, once the old process has been told that they are here. It will not touch them then.
+func (e *Engine) adoptSessions(p *Predecessor, f *l4.Frame, strays *strays) error {
+	e.mu.Lock() // so that no reload comes between finding a place and taking it
+	a, err := e.plane.Adopt(f.Body, f.Descriptors, strays.home)
+	e.mu.Unlock()
+	if err != nil {
+		send(p.wire, sayFailed, failure{err.Error()})
+		return err
+	}
+	f.Descriptors = nil
+	if err := send(p.wire, sayTaken, a.Sessions()); err != nil {
+		a.Discard() // they are the old process's, or lost with it
+		return err
+	}
+	a.Begin()
+	return nil
+}
+
+// strays are the places of sessions that the configuration of this process does not have: servers and listeners that have
+// left. Their sessions go on until the drain deadline.
+type strays struct {
+	engine    *Engine
+	clusters  map[[2]string]*balance.Cluster // of one server each, by names of cluster and server
+	listeners map[string]*l4.Listener        // by address
+}
+
+// home is where the sessions of a place belong. mu is held.
+func (s *strays) home(at l4.Place) l4.Home {
+	e := s.engine
+	running := e.now.Load()
+	h := l4.Home{Listener: e.listeners["tcp "+at.Address], Cluster: running.clusters[at.Cluster], Server: at.Server}
+	if h.Listener == nil {
+		h.Listener = s.listener(at.Address)
+		h.Set = &l4.Settings{Name: at.Listener, ClusterTag: at.Cluster}
+	} else {
+		h.Set = h.Listener.Settings()
+	}
+	if h.Cluster == nil || h.Cluster.Server(at.Server) == nil || h.Set.ClusterTag != at.Cluster {
+		if h.Cluster == nil || h.Cluster.Server(at.Server) == nil {
+			h.Cluster = s.cluster(at.Cluster, at.Server)
+		}
+		if h.Set.ClusterTag != at.Cluster { // the listener leads elsewhere by now
+			set := *h.Set
+			set.ClusterTag, set.LevelTags = at.Cluster, nil
+			h.Set = &set
+		}
+	}
+	h.Level = h.Set.LevelKey(at.Level)
+	return h
+}
+
+func (s *strays) listener(address string) *l4.Listener {
+	ln := s.listeners[address]
+	if ln == nil {
+		ln = s.engine.plane.Vanished(address)
+		s.listeners[address] = ln
+		s.engine.retire(departed{listeners: []*l4.Listener{ln}, after: s.engine.now.Load().cfg.Runtime.DrainTimeout})
+	}
+	return ln
+}
+
+func (s *strays) cluster(cluster, server string) *balance.Cluster {
+	key := [2]string{cluster, server}
+	c := s.clusters[key]
+	if c == nil {
+		c = balance.New(balance.Spec{Name: cluster, Levels: []balance.LevelSpec{{Servers: []balance.ServerSpec{{Name: server, Weight: 1}}}}}, 0, nil)
+		s.clusters[key] = c
+		gone := map[*balance.Server]bool{c.Server(server): true}
+		s.engine.retire(departed{servers: gone, after: s.engine.now.Load().cfg.Runtime.DrainTimeout})
+	}
+	return c
 }

@@ -57,13 +57,56 @@ func (e *Engine) Upgrade(ctx context.Context, s Succession) (status.Upgrade, err
 		}
 		return status.Upgrade{}, err
 	}
+	moved, err := e.move(p)
+	if err != nil && p.hasEnded(lastBreath) { // with what it had; everything else is still here
+		e.plane.Release()
+		s.Hold(false)
+		e.seen.overrides.Lock()
+		e.seen.handed.Store(false)
+		e.seen.overrides.Unlock()
+		p.wire.Close()
+		return status.Upgrade{}, fmt.Errorf("the new process ended: %s, with the %d sessions that it had been given", p.cmd.ProcessState, moved)
+	}
+	if err != nil {
+		e.log.Warn("hand-over: sessions that are left will end in this process", "error", err)
+		p.wire.Close()
+		p.wire = nil
+	}
 	e.stopped = true
 	e.seen.stopping.Store(true)
-	e.leave(p, ready)
+	e.leave(ready)
+	e.heir = p
 	return status.Upgrade{
 		PID: p.cmd.Process.Pid, Version: p.hello.Version, Previous: os.Getpid(),
-		Left: e.plane.Sessions(), TookMS: float64(time.Since(began).Microseconds()) / 1000,
+		Moved: moved, Left: e.plane.Sessions(), TookMS: float64(time.Since(began).Microseconds()) / 1000,
 	}, nil
+}
+
+// lastBreath is how long it may take to see that a process has ended whose end of the wire is closed.
+const lastBreath = time.Second
+
+// move moves the sessions that can move, and returns how many did. After an error the rest is here, and goes on.
+func (e *Engine) move(p *successor) (moved int, err error) {
+	if p.hello.Sessions != l4.SessionFormat {
+		return 0, fmt.Errorf("the new process knows sessions of format %d, this one of format %d", p.hello.Sessions, l4.SessionFormat)
+	}
+	for m := e.plane.Mover(); ; {
+		x := m.Next()
+		if x == nil {
+			return moved, nil
+		}
+		p.wire.Deadline(time.Now().Add(servePatience))
+		err := p.wire.Send(saySessions, x.Body, x.Descriptors)
+		if err == nil {
+			err = hear(p.wire, sayTaken, nil)
+		}
+		if err != nil {
+			x.Return()
+			return moved, err
+		}
+		x.Delivered()
+		moved += x.Sessions()
+	}
 }
 
 // successor is the new process.
@@ -206,8 +249,19 @@ func (e *Engine) commitTo(p *successor, s Succession, keep func() bool) error {
 	return nil
 }
 
-// leave closes what the new process has taken over.
-func (e *Engine) leave(p *successor, ready readiness) {
+// hasEnded waits for the end of the process, for so long.
+func (p *successor) hasEnded(within time.Duration) bool {
+	select {
+	case <-p.exited:
+		return true
+	case <-time.After(within):
+		return false
+	}
+}
+
+// leave closes what the new process has taken over. Clients at listeners that have left the configuration are let in
+// before those are closed.
+func (e *Engine) leave(ready readiness) {
 	for id, ln := range e.listeners {
 		if !slices.Contains(ready.Listeners, id) {
 			ln.Stop()
@@ -215,11 +269,36 @@ func (e *Engine) leave(p *successor, ready readiness) {
 	}
 	e.plane.Forsake()
 	e.listeners = nil
-	p.wire.Close()
 }
 
-// Leave waits until the sessions that could not be handed over have ended, for at most drain_timeout, cuts those that
-// are left, and ends everything. It returns how many were cut.
+// followEvery is how often sessions are looked for that can move by now.
+const followEvery = 10 * time.Millisecond
+
+// Leave waits until the sessions that could not be handed over have ended, or can be by now, for at most drain_timeout,
+// cuts those that are left, and ends everything. It returns how many were cut.
 func (e *Engine) Leave(ctx context.Context) int {
+	ctx, cancel := context.WithTimeout(ctx, e.now.Load().cfg.Runtime.DrainTimeout)
+	defer cancel()
+	if e.heir.wire != nil {
+		e.moveRest(ctx)
+		e.heir.wire.Close()
+	}
 	return e.drain(ctx)
+}
+
+// moveRest moves sessions as soon as they can be.
+func (e *Engine) moveRest(ctx context.Context) {
+	tick := time.NewTicker(followEvery)
+	defer tick.Stop()
+	for e.plane.Sessions() > 0 && ctx.Err() == nil {
+		if _, err := e.move(e.heir); err != nil {
+			e.log.Warn("hand-over: sessions that are left will end in this process", "error", err)
+			return
+		}
+		select {
+		case <-tick.C:
+		case <-e.plane.Idle():
+		case <-ctx.Done():
+		}
+	}
 }

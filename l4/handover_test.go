@@ -1,0 +1,220 @@
+package l4
+
+import (
+	"bytes"
+	"io"
+	"math/rand/v2"
+	"net/netip"
+	"os"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+	"golang.org/x/sys/unix"
+)
+
+// someParcel is a parcel as pack could have made it.
+func someParcel(r *rand.Rand) *parcel {
+	coin := func() bool { return r.IntN(2) == 0 }
+	p := &parcel{}
+	for range 1 + r.IntN(3) {
+		p.places = append(p.places, Place{
+			Address: "127.0.0.1:80", Listener: "l", Cluster: "c", Level: "1", Server: string(make([]byte, r.IntN(40))),
+			clientIdle: time.Duration(r.Int64N(1e12)), halfClose: 30 * time.Second, records: Records(r.IntN(3)),
+		})
+	}
+	for range 1 + r.IntN(8) {
+		t := travelling{
+			place: r.IntN(len(p.places)), id: r.Uint64(), begun: time.Duration(r.Int64()), clientAt: time.Duration(r.Int64()),
+			connected: since(r.Uint32()), attempts: uint16(r.Uint32()), settled: coin(),
+			client: travellingSocket{fin: coin(), urgent: coin(), quiet: coin(), preface: uint16(r.Uint32())}, server: travellingSocket{primed: coin(), nodelay: coin()},
+		}
+		switch r.IntN(3) {
+		case 0:
+			t.from = netip.MustParseAddrPort("127.0.0.1:4711")
+		case 1:
+			t.from = netip.MustParseAddrPort("[2001:db8::1]:65535")
+		}
+		if coin() {
+			t.halfAt = time.Duration(r.Int64())
+		}
+		for _, s := range [...]*travellingStream{&t.up, &t.down} {
+			s.bytes, s.full, s.eof = r.Uint64(), uint8(r.IntN(spliceAfter+1)), coin()
+			switch r.IntN(3) {
+			case 0:
+				s.held = make([]byte, 1+r.IntN(scratchSize))
+				s.held[len(s.held)-1], s.lead = 7, uint16(r.IntN(len(s.held)))
+			case 1:
+				s.pipe, s.inPipe = true, r.IntN(pipeSize+1)
+			default:
+				s.held = []byte{}
+				s.shut = s.eof
+			}
+			if s.held == nil {
+				s.held = []byte{}
+			}
+		}
+		p.sessions = append(p.sessions, t)
+	}
+	return p
+}
+
+func (p *parcel) descriptors() (n int) {
+	for i := range p.sessions {
+		n += p.sessions[i].descriptors()
+	}
+	return n
+}
+
+// What is written is read again as it was.
+func TestParcelRoundTrip(t *testing.T) {
+	r := rand.New(rand.NewPCG(1, 2))
+	for range 200 {
+		p := someParcel(r)
+		got, err := decodeParcel(p.encode(), p.descriptors())
+		require.NoError(t, err)
+		require.Equal(t, p, got)
+	}
+}
+
+// A parcel that ends early, goes on too long, or comes with other descriptors than it says is refused as a whole.
+func TestParcelIsWholeOrRefused(t *testing.T) {
+	r := rand.New(rand.NewPCG(3, 4))
+	p := someParcel(r)
+	for i := range p.sessions {
+		for _, s := range [...]*travellingStream{&p.sessions[i].up, &p.sessions[i].down} {
+			s.held, s.lead = s.held[:min(20, len(s.held))], 0
+		}
+	}
+	text, n := p.encode(), p.descriptors()
+	for i := range text {
+		_, err := decodeParcel(text[:i], n)
+		require.ErrorIs(t, err, errParcel, "%d of %d bytes", i, len(text))
+	}
+	for _, bad := range []struct {
+		text []byte
+		n    int
+	}{{append(bytes.Clone(text), 0), n}, {text, n - 1}, {text, n + 1}, {append([]byte{SessionFormat + 1}, text[1:]...), n}, {nil, 0}} {
+		_, err := decodeParcel(bad.text, bad.n)
+		require.ErrorIs(t, err, errParcel)
+	}
+}
+
+// FuzzParcel feeds the reader of parcels: it never panics, never takes what it does not write, and allocates in
+// proportion to what it is given.
+func FuzzParcel(f *testing.F) {
+	r := rand.New(rand.NewPCG(5, 6))
+	for range 8 {
+		p := someParcel(r)
+		for i := range p.sessions {
+			for _, s := range [...]*travellingStream{&p.sessions[i].up, &p.sessions[i].down} {
+				s.held, s.lead = s.held[:min(10, len(s.held))], 0
+			}
+		}
+		f.Add(p.encode(), p.descriptors())
+	}
+	f.Add([]byte{}, 0)
+	f.Add([]byte{SessionFormat, 0, 0}, 0)
+	f.Add([]byte{SessionFormat, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 1}, 0)
+	f.Fuzz(func(t *testing.T, text []byte, descriptors int) {
+		p, err := decodeParcel(text, descriptors)
+		if err != nil {
+			if p != nil {
+				t.Fatal("a parcel and an error")
+			}
+			return
+		}
+		if n := p.descriptors(); n != descriptors {
+			t.Fatalf("%d descriptors taken for %d", descriptors, n)
+		}
+		again, err := decodeParcel(p.encode(), descriptors)
+		if err != nil || len(again.sessions) != len(p.sessions) || len(again.places) != len(p.places) {
+			t.Fatalf("what was read cannot be written: %v", err)
+		}
+		for i := range p.sessions {
+			s := &p.sessions[i]
+			if s.place >= len(p.places) || len(s.up.held) > scratchSize || s.down.inPipe > pipeSize {
+				t.Fatalf("out of bounds: %+v", s)
+			}
+		}
+	})
+}
+
+// wires is a connection with both ends here.
+func wires(t testing.TB) (a, b *Wire) {
+	t.Helper()
+	a, f, err := NewWire()
+	require.NoError(t, err)
+	t.Cleanup(a.Close)
+	fd, err := unix.Dup(int(f.Fd()))
+	require.NoError(t, err)
+	f.Close()
+	b, err = OpenWire(uintptr(fd))
+	require.NoError(t, err)
+	t.Cleanup(b.Close)
+	return a, b
+}
+
+// Frames of all sizes arrive as they were sent, each with its own descriptors.
+func TestWireKeepsFramesAndDescriptorsTogether(t *testing.T) {
+	a, b := wires(t)
+	r, w, err := os.Pipe()
+	require.NoError(t, err)
+	defer r.Close()
+	defer w.Close()
+	fd, err := DescriptorOf(w)
+	require.NoError(t, err)
+	sizes := []struct{ bytes, fds int }{{0, 0}, {0, 1}, {1, 0}, {10, MaxDescriptors}, {1 << 20, 2}, {3, 0}, {200_000, MaxDescriptors}, {0, 7}}
+	sent := make(chan error, 1)
+	go func() {
+		for i, s := range sizes {
+			fds := make([]int32, s.fds)
+			for j := range fds {
+				fds[j] = fd
+			}
+			if err := a.Send(uint8(i), bytes.Repeat([]byte{byte(i)}, s.bytes), fds); err != nil {
+				sent <- err
+				return
+			}
+		}
+		a.Close()
+		sent <- nil
+	}()
+	for i, s := range sizes {
+		f, err := b.Receive()
+		require.NoError(t, err)
+		require.Equal(t, uint8(i), f.Kind)
+		require.True(t, bytes.Equal(bytes.Repeat([]byte{byte(i)}, s.bytes), f.Body))
+		require.Len(t, f.Descriptors, s.fds)
+		for _, fd := range f.Descriptors { // each works
+			_, err := unix.Write(int(fd), []byte{'.'})
+			require.NoError(t, err)
+		}
+		f.Close()
+	}
+	_, err = b.Receive()
+	require.ErrorIs(t, err, io.EOF)
+	require.NoError(t, <-sent)
+}
+
+// A header that promises too much is refused before anything is set aside for it.
+func TestWireRefusesMalformedHeaders(t *testing.T) {
+	for _, head := range [][]byte{
+		{0xff, 0xff, 0xff, 0xff, 1, 0, 0, 0}, // too long
+		{0, 0, 0, 0, 1, 0, 0, 1},             // a descriptor that does not come
+		{0, 0, 0, 0, 1, 0, 0xff, 0xff},       // too many
+		{0, 0, 0, 0, 1, 9, 0, 0},             // a byte that means nothing yet
+	} {
+		a, b := wires(t)
+		_, err := a.conn.Write(head)
+		require.NoError(t, err)
+		_, err = b.Receive()
+		require.ErrorIs(t, err, ErrWire)
+	}
+	a, b := wires(t)
+	_, err := a.conn.Write([]byte{0, 0, 0, 9, 1, 0, 0, 0, 'x'})
+	require.NoError(t, err)
+	a.Close()
+	_, err = b.Receive()
+	require.ErrorIs(t, err, io.ErrUnexpectedEOF)
+}
