@@ -4,7 +4,7 @@ export GOFLAGS = -buildvcs=false
 
 STATICCHECK = go tool -modfile=internal/tools/go.mod staticcheck
 
-.PHONY: build test check race fuzz bench demo packages clean
+.PHONY: build test check race fuzz soak bench demo packages clean
 
 build:
 	CGO_ENABLED=0 go build -trimpath -o bin/weir ./cmd/weir
@@ -30,6 +30,11 @@ packages:
 FUZZTIME = 30s
 fuzz:
 	@sh internal/tools/fuzz.sh $(FUZZTIME)
+
+# Everything at once for MINUTES, and every session accounted for; internal/soak says how. SEED repeats a run's decisions.
+MINUTES = 10
+soak: build
+	go run ./cmd/soak -time $(MINUTES)m $(if $(SEED),-seed $(SEED)) $(SOAKFLAGS)
 
 # Side by side with HAProxy and nginx; about half an hour on an otherwise idle machine.
 bench: packages build

@@ -18,10 +18,12 @@ import (
 var allowed = map[string][]string{
 	"cmd/weir":         {"admin", "agentcheck", "conf", "internal/engine", "internal/status"},
 	"cmd/demo":         {},
+	"cmd/soak":         {"internal/soak"},
 	"admin":            {"conf", "internal/status"},
 	"internal/engine":  {"agentcheck", "balance", "checks", "conf", "internal/hooks", "internal/route", "internal/status", "l4"},
 	"internal/hooks":   {"conf", "internal/status"},
 	"internal/route":   {},
+	"internal/soak":    {},
 	"internal/status":  {},
 	"internal/nettest": {},
 	"internal/proxy":   {},
@@ -37,8 +39,8 @@ var allowed = map[string][]string{
 var reserved = map[string][]string{
 	"unsafe":                {"l4"},
 	"golang.org/x/sys/unix": {"l4", "internal/nettest"},
-	// cmd names signals; admin, checks and bench name errors; checks, bench and hooks kill what they started.
-	"syscall":                          {"l4", "cmd/weir", "cmd/demo", "checks", "bench", "admin", "internal/hooks", "internal/nettest"},
+	// cmd names signals; admin, checks and bench name errors; checks, bench, hooks and soak kill what they started.
+	"syscall":                          {"l4", "cmd/weir", "cmd/demo", "checks", "bench", "admin", "internal/hooks", "internal/nettest", "internal/soak"},
 	"github.com/alicebob/miniredis/v2": {"cmd/demo"},
 	"github.com/vishvananda/netlink":   {"internal/route"},
 }

@@ -163,6 +163,7 @@ func metrics() []metric {
 		{"weir_pipes", "", "Pipes open for splicing.", func(f *family, t *totals) { f.value(float64(t.Pipes)) }},
 		{"weir_descriptors", "", "Descriptors open.", func(f *family, t *totals) { f.value(float64(t.Descriptors)) }},
 		{"weir_descriptors_limit", "", "Descriptors that may be open.", func(f *family, t *totals) { f.value(float64(t.MaxFiles)) }},
+		{"weir_goroutines", "", "Goroutines: one for each event loop and for what is not sessions.", func(f *family, t *totals) { f.value(float64(t.Goroutines)) }},
 	}
 }
 

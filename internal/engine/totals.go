@@ -5,6 +5,7 @@ package engine
 import (
 	"cmp"
 	"os"
+	"runtime"
 	"slices"
 	"sync"
 	"time"
@@ -96,7 +97,7 @@ func (e *Engine) Totals() status.Totals {
 	running := e.now.Load()
 	t := status.Totals{
 		Document: e.Status(), Events: e.seen.journal.count(), RecordsLost: e.records.dropped.Load(),
-		Descriptors: openDescriptors(), MaxFiles: l4.DescriptorLimit(),
+		Descriptors: openDescriptors(), MaxFiles: l4.DescriptorLimit(), Goroutines: runtime.NumGoroutine(),
 	}
 	bounds := l4.HistogramBounds()
 	if open := e.seen.open.Load(); open != nil && running.cfg != nil {

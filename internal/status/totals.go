@@ -14,6 +14,7 @@ type Totals struct {
 	Pipes       int    // open now
 	Descriptors int    // open now
 	MaxFiles    int    // how many there may be
+	Goroutines  int
 }
 
 // Ended is how many sessions of a listener have ended in one way.

@@ -1,0 +1,50 @@
+// Command soak puts a built weir under everything at once for a while, and looks whether it did right by every session.
+package main
+
+import (
+	"flag"
+	"fmt"
+	"io"
+	"os"
+	"strconv"
+	"time"
+
+	"weir/internal/soak"
+)
+
+func main() { os.Exit(run(os.Args[1:], os.Stdout, os.Stderr)) }
+
+// run is the whole program. It returns the exit code.
+func run(args []string, stdout, stderr io.Writer) int {
+	if len(args) == 3 && args[0] == "server" { // one of our own, to be killed
+		index, err := strconv.Atoi(args[1])
+		if err == nil {
+			err = soak.Serve(index, args[2], stdout)
+		}
+		if err != nil {
+			fmt.Fprintln(stderr, "soak:", err)
+			return 1
+		}
+		return 0
+	}
+	flags := flag.NewFlagSet("soak", flag.ContinueOnError)
+	flags.SetOutput(stderr)
+	weir := flags.String("weir", "bin/weir", "the weir `binary`")
+	length := flags.Duration("time", 10*time.Minute, "how long it goes on")
+	seed := flags.Uint64("seed", uint64(time.Now().UnixNano()), "decides what is done")
+	clients := flags.Int("clients", 48, "sessions at once")
+	if flags.Parse(args) != nil {
+		return 1
+	}
+	self, err := os.Executable()
+	if err == nil {
+		err = soak.Run(soak.Options{
+			Binary: *weir, Child: []string{self, "server"}, Time: *length, Seed: *seed, Clients: *clients, Out: stdout,
+		})
+	}
+	if err != nil {
+		fmt.Fprintln(stderr, "soak:", err)
+		return 1
+	}
+	return 0
+}

@@ -1,0 +1,232 @@
+package soak
+
+// The configuration that weir runs with, as a value that is changed at random and written as a file.
+
+import (
+	"fmt"
+	"maps"
+	"math/rand/v2"
+	"slices"
+	"strings"
+)
+
+// world is a configuration. Two clusters and their two listeners are always there; everything else comes and goes.
+type world struct {
+	admin     string
+	servers   []place // all there are, in the configuration or not
+	clusters  [2]cluster
+	listeners []listener
+}
+
+// place is where a server is, and the only cluster that it may be in.
+type place struct {
+	name, address string
+	cluster       int
+}
+
+type cluster struct {
+	name     string
+	balance  string
+	levels   [2][]member
+	room     int // max_sessions; 0 = no limit
+	queue    bool
+	closes   bool // on_down
+	interval int  // of its checks in milliseconds; 0 = none
+}
+
+type member struct {
+	server int
+	weight int
+}
+
+type listener struct {
+	name, address string
+	cluster       int
+	there         bool
+	room          int // max_sessions
+	perSource     int
+	rate          int
+}
+
+const lastsBase = 2 // so many of the listeners are always there
+
+var methods = []string{"wrr", "rr", "least_sessions", "random", "first", "least_time", "hash", "maglev"}
+
+// newWorld is the configuration at the beginning and at the end: everything there, nothing limited.
+func newWorld(admin string, servers []place, addresses []string) *world {
+	w := &world{admin: admin, servers: servers}
+	for i := range w.clusters {
+		w.clusters[i] = cluster{name: fmt.Sprintf("c%d", i), balance: methods[i], interval: 200}
+	}
+	for i, s := range servers {
+		c := &w.clusters[s.cluster]
+		level := 0
+		if i%4 == 3 {
+			level = 1
+		}
+		c.levels[level] = append(c.levels[level], member{i, 1})
+	}
+	for i, at := range addresses {
+		w.listeners = append(w.listeners, listener{name: fmt.Sprintf("l%d", i), address: at, cluster: i % 2, there: i < lastsBase})
+	}
+	return w
+}
+
+func (w *world) clone() *world {
+	c := *w
+	c.listeners = slices.Clone(w.listeners)
+	for i := range c.clusters {
+		for j := range c.clusters[i].levels {
+			c.clusters[i].levels[j] = slices.Clone(w.clusters[i].levels[j])
+		}
+	}
+	return &c
+}
+
+// String is the configuration file.
+func (w *world) String() string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "[runtime]\nloops = 2\ndrain_timeout = \"2s\"\n[admin]\nlisten = %q\n", w.admin)
+	fmt.Fprintf(&b, "[log]\nformat = \"json\"\nlevel = \"info\"\nsessions = \"all\"\n")
+	for _, l := range w.listeners {
+		if !l.there {
+			continue
+		}
+		fmt.Fprintf(&b, "[[listener]]\nname = %q\naddress = %q\ncluster = %q\nhalf_close_timeout = \"120s\"\n", l.name, l.address, w.clusters[l.cluster].name)
+		fmt.Fprintf(&b, "max_sessions = %d\nmax_sessions_per_source = %d\nmax_session_rate = %d\n", l.room, l.perSource, l.rate)
+	}
+	for _, c := range w.clusters {
+		onDown, queue := "keep", "0s"
+		if c.closes {
+			onDown = "close"
+		}
+		if c.queue {
+			queue = "500ms"
+		}
+		fmt.Fprintf(&b, "[cluster.%s]\nbalance = %q\nmax_fails = 2\nfail_timeout = \"1s\"\nmax_sessions = %d\nqueue_timeout = %q\non_down = %q\n",
+			c.name, c.balance, c.room, queue, onDown)
+		for _, level := range c.levels {
+			fmt.Fprintf(&b, "[[cluster.%s.level]]\nservers = [", c.name)
+			for _, m := range level {
+				fmt.Fprintf(&b, "{ name = %q, address = %q, weight = %d }, ", w.servers[m.server].name, w.servers[m.server].address, m.weight)
+			}
+			b.WriteString("]\n")
+		}
+		if c.interval > 0 {
+			fmt.Fprintf(&b, "[[cluster.%s.check]]\ntype = \"tcp\"\nrise = 1\nfall = 2\ninterval = \"%dms\"\ntimeout = \"%[2]dms\"\n", c.name, c.interval)
+		}
+	}
+	return b.String()
+}
+
+// absent are the names of the servers and listeners that are not in the configuration.
+func (w *world) absent() map[string]bool {
+	gone := map[string]bool{}
+	for _, s := range w.servers {
+		gone[s.name] = true
+	}
+	for _, c := range w.clusters {
+		for _, level := range c.levels {
+			for _, m := range level {
+				delete(gone, w.servers[m.server].name)
+			}
+		}
+	}
+	for _, l := range w.listeners {
+		if !l.there {
+			gone[l.name] = true
+		}
+	}
+	return gone
+}
+
+// limited are the names of the listeners and clusters that have a limit.
+func (w *world) limited() map[string]bool {
+	all := map[string]bool{}
+	for _, c := range w.clusters {
+		if c.room > 0 {
+			all[c.name] = true
+		}
+	}
+	for _, l := range w.listeners {
+		if l.there && (l.room > 0 || l.perSource > 0 || l.rate > 0) {
+			all[l.name] = true
+		}
+	}
+	return all
+}
+
+// mutate changes one thing and says which.
+func (w *world) mutate(r *rand.Rand) string {
+	c := &w.clusters[r.IntN(len(w.clusters))]
+	switch r.IntN(11) {
+	case 0, 1:
+		level := c.levels[r.IntN(2)]
+		if len(level) == 0 {
+			return "nothing"
+		}
+		m := &level[r.IntN(len(level))]
+		m.weight = r.IntN(10)
+		return "weigh"
+	case 2:
+		level := r.IntN(2)
+		if len(c.levels[0])+len(c.levels[1]) < 3 || len(c.levels[level]) == 0 {
+			return "nothing"
+		}
+		i := r.IntN(len(c.levels[level]))
+		c.levels[level] = slices.Delete(c.levels[level], i, i+1)
+		return "remove a server"
+	case 3, 4:
+		gone := w.absent()
+		for i, s := range w.servers {
+			if gone[s.name] && w.clusters[s.cluster].name == c.name {
+				level := r.IntN(2)
+				c.levels[level] = slices.Insert(c.levels[level], r.IntN(len(c.levels[level])+1), member{i, 1 + r.IntN(5)})
+				return "add a server"
+			}
+		}
+		return "nothing"
+	case 5:
+		from := r.IntN(2)
+		if len(c.levels[from]) == 0 {
+			return "nothing"
+		}
+		i := r.IntN(len(c.levels[from]))
+		m := c.levels[from][i]
+		c.levels[from] = slices.Delete(c.levels[from], i, i+1)
+		c.levels[1-from] = append(c.levels[1-from], m)
+		return "move a server"
+	case 6:
+		if c.room, c.queue = 0, false; r.IntN(2) == 0 {
+			c.room, c.queue = 1+r.IntN(6), r.IntN(2) == 0
+		}
+		return "limit a cluster"
+	case 7:
+		l := &w.listeners[r.IntN(len(w.listeners))]
+		if l.room, l.perSource, l.rate = 0, 0, 0; r.IntN(2) == 0 {
+			switch r.IntN(3) {
+			case 0:
+				l.room = 1 + r.IntN(8)
+			case 1:
+				l.perSource = 1 + r.IntN(8)
+			case 2:
+				l.rate = 1 + r.IntN(40)
+			}
+		}
+		return "limit a listener"
+	case 8:
+		l := &w.listeners[lastsBase+r.IntN(len(w.listeners)-lastsBase)]
+		l.there = !l.there
+		return "add or remove a listener"
+	case 9:
+		c.balance = methods[r.IntN(len(methods))]
+		return "balance"
+	default:
+		c.closes = r.IntN(2) == 0
+		c.interval = []int{0, 100, 200, 500}[r.IntN(4)]
+		return "checks"
+	}
+}
+
+// names are the keys of a set, sorted.
+func names(set map[string]bool) []string { return slices.Sorted(maps.Keys(set)) }
