@@ -94,7 +94,7 @@ func (c *Cluster) install(p *Prepared) {
 			s := c.servers[spec.Name]
 			if s == nil {
 				if s = known[spec.Name]; s == nil {
-					s = &Server{cluster: c, name: spec.Name, cold: known != nil, percent: grown, since: -1}
+					s = &Server{cluster: c, name: spec.Name, cold: known != nil, percent: grown, since: unshown}
 				}
 				c.servers[spec.Name] = s
 				s.configure(spec)

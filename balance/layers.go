@@ -21,7 +21,7 @@ type Layers struct {
 	PassiveReason string
 	Unresolved    bool
 
-	// When each layer last spoke; 0 = not since the start.
+	// When each layer last spoke; 0 = never, and below it = to an earlier process.
 	OverrideAt, AgentAt, PassiveAt, ResolverAt time.Duration
 }
 

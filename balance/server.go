@@ -1,6 +1,7 @@
 package balance
 
 import (
+	"math"
 	"sync/atomic"
 	"time"
 )
@@ -24,7 +25,7 @@ type Server struct {
 	ownSince time.Duration // of own.State
 	wentOut  uint64        // its number in the order in which health took servers out of service
 	shown    Finding       // own, or unstable
-	since    time.Duration // of shown.State
+	since    time.Duration // of shown.State, or unshown
 	cause    Finding       // Layer and Reason of the latest word, for the event that it leads to
 	touched  bool          // on the cluster's list of servers to settle
 	cold     bool          // slow start is due when it next comes up
@@ -40,6 +41,9 @@ type Server struct {
 	picks, failures uint64
 	connect         measure
 }
+
+// unshown is when a state began that has not been shown yet. Times below zero are those of an earlier process.
+const unshown = time.Duration(math.MinInt64)
 
 // public is what the owner may read without the lock.
 type public struct {

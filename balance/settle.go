@@ -79,8 +79,8 @@ func (c *Cluster) show(s *Server) {
 			c.watch(s)
 		}
 	}
-	if is.State != was || s.since < 0 {
-		known := s.since >= 0
+	if is.State != was || s.since == unshown {
+		known := s.since != unshown
 		s.since = c.now
 		if known {
 			e := Event{Kind: kindOf(was, is.State), Level: s.places[0].level.name, Server: s.name,

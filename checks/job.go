@@ -24,8 +24,8 @@ type Job struct {
 	// Always keeps the job running while its server is in maintenance, which an agent may have to end.
 	Always bool
 
-	// Down is the verdict that a job begins with if it has no predecessor.
-	Down bool
+	// Begin is the verdict that a job begins with if it has no predecessor.
+	Begin Verdict
 }
 
 // Key names a job.

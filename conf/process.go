@@ -20,6 +20,9 @@ func runtimeKeys() []key[Runtime] {
 		scalar("user", userText(), "", func(r *Runtime) *string { return &r.User },
 			"Who to be once everything is bound: a user's name or number, `\"weir\"`, or with a group, `\"weir:proxy\"`. Empty = who starts weir. Cannot change while weir runs.").
 			defaults("`\"\"`").fixedFor("the user is fixed for the life of the process; restart it"),
+		scalar("state_file", filePath(), "", func(r *Runtime) *string { return &r.StateFile },
+			"Where weir keeps what operators, agents and checks have said and what was changed at run time, so that a restart does not forget it; empty = nowhere. "+
+				"A relative path starts at the working directory of the process.").defaults("`\"\"`").called("server_state_file", "journal"),
 	}
 }
 

@@ -24,6 +24,7 @@ type Runtime struct {
 	MaxSessions  int           // whole process; 0 = what the descriptor limit allows
 	DrainTimeout time.Duration // how long leaving sessions may go on before they are cut
 	User         string        // user or user:group to become; "" = nobody else. Fixed for the life of a process
+	StateFile    string        // where what was said and found out is kept over a restart; "" = nowhere
 }
 
 // Log says what is logged and where.

@@ -54,7 +54,10 @@ func (e *Engine) heard(a *agent, c *balance.Cluster, r checks.Result) {
 		e.log.Warn("agent: unknown word ignored", append(about, "word", word)...)
 	}
 	now := e.plane.Now()
-	a.take(*advice)
+	before := a.total
+	if a.take(*advice); a.total != before || a.silent {
+		e.changed()
+	}
 	a.spoke, a.silent = now, false
 	c.SetAgent(r.Server, a.layer(), now)
 }
@@ -110,6 +113,7 @@ func (e *Engine) expire(a *agent, c *balance.Cluster, key checks.Key, ttl time.D
 	a.total, a.silent = agentcheck.Advice{}, true
 	e.log.Info("agent: silent, its words are forgotten", "cluster", key.Cluster, "server", key.Server, "check", key.Check, "ttl", ttl.String())
 	c.SetAgent(key.Server, balance.AgentAdvice{Reason: "the agent has fallen silent"}, now)
+	e.changed()
 }
 
 // leave ends an agent's say, because its check has left the configuration.

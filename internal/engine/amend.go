@@ -3,6 +3,7 @@ package engine
 // Changes to servers and clusters at run time.
 
 import (
+	"encoding/json"
 	"errors"
 	"fmt"
 	"slices"
@@ -28,7 +29,7 @@ func (e *Engine) AddServer(cluster string, text []byte) (name string, err error)
 			return &status.Refusal{Why: status.Conflict, Field: "name",
 				Text: fmt.Sprintf("level %s of cluster %s has a server %s already", levelName(c, level), cluster, name)}
 		}
-		m.of(cluster).added = append(m.of(cluster).added, addedServer{server, levelName(c, level)})
+		m.of(cluster).added = append(m.of(cluster).added, addedServer{server, levelName(c, level), slices.Clone(text)})
 		return nil
 	})
 	return name, err
@@ -60,10 +61,32 @@ func (e *Engine) PutCluster(name string, text []byte) (created bool, err error) 
 			return invalid(err)
 		}
 		created = old == nil
-		m[name] = &clusterLayer{whole: &c, created: clusterOf(e.file, name) == nil}
+		layer := &clusterLayer{whole: &c, text: slices.Clone(text), created: clusterOf(e.file, name) == nil}
+		if before := m[name]; before != nil && before.whole != nil {
+			layer.text = relevelled(before.text, text)
+		}
+		m[name] = layer
 		return nil
 	})
 	return created, err
+}
+
+// relevelled is what a cluster comes to in the operator's words, if new ones of levels alone leave the rest to the old.
+func relevelled(old, text []byte) []byte {
+	var was, is map[string]json.RawMessage
+	if json.Unmarshal(old, &was) != nil || json.Unmarshal(text, &is) != nil {
+		return slices.Clone(text)
+	}
+	delete(is, "name")
+	if len(is) != 1 || is["levels"] == nil {
+		return slices.Clone(text)
+	}
+	was["levels"] = is["levels"]
+	merged, err := json.Marshal(was)
+	if err != nil {
+		return slices.Clone(text)
+	}
+	return merged
 }
 
 // RemoveCluster takes a cluster away that no listener uses.

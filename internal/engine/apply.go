@@ -67,7 +67,12 @@ func (e *Engine) change(cfg *conf.Config, known addresses) error {
 		e.waiting = ch
 		return nil
 	}
+	if e.earlier != nil {
+		e.recall(ch, e.earlier)
+		e.earlier = nil
+	}
 	e.retire(e.commit(ch))
+	e.changed()
 	return nil
 }
 

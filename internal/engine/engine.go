@@ -24,6 +24,10 @@ type Options struct {
 	Sessions func(lines []byte) bool // takes session records, whole lines, unless there is no room for them; must not block. nil = nowhere
 	Version  string                  // for those who look on
 
+	// Memory is what an earlier process knew, for this one to go on with; nil = what runtime.state_file holds, if there
+	// is such a file.
+	Memory *status.Memory
+
 	// Lookup resolves host names; nil = the system's resolver.
 	Lookup func(ctx context.Context, host string) ([]netip.Addr, error)
 
@@ -55,6 +59,7 @@ type Engine struct {
 
 	farewells farewells
 	seen      observed
+	journal   stateFile
 
 	before  *Predecessor // immutable; nil = none
 	waiting *change      // what TakeOver will commit
@@ -68,8 +73,9 @@ type Engine struct {
 	levels    levelKeys
 	routes    *route.Keeper
 	stopped   bool
-	file      *conf.Config // what the file says, without what was changed at run time
-	members   membership   // what was changed at run time
+	file      *conf.Config   // what the file says, without what was changed at run time
+	members   membership     // what was changed at run time
+	earlier   *status.Memory // until the first configuration is in force: what an earlier process knew
 }
 
 // state is what runs at a moment. It is immutable; a change puts another in its place.
@@ -91,6 +97,7 @@ func Start(cfg *conf.Config, o Options) (*Engine, error) {
 	e.seen.config = status.Config{File: cfg.File, LoadedAt: e.seen.began}
 	e.cuts, e.doubts = newOrders[*balance.Server](), newOrders[checks.Key]()
 	e.renamed, e.rerouted = make(chan struct{}, 1), make(chan struct{}, 1)
+	e.journal.wake = make(chan struct{}, 1)
 	if e.ask == nil {
 		e.ask = systemLookup
 	}
@@ -112,11 +119,24 @@ func Start(cfg *conf.Config, o Options) (*Engine, error) {
 	}
 	e.routes = route.Open()
 	e.runner = checks.NewRunner(checks.Options{Result: e.checked, State: e.checkState, Parallel: parallelChecks(l4.DescriptorLimit())})
+	switch e.earlier = o.Memory; {
+	case e.before != nil:
+		e.earlier = &e.before.memory
+	case e.earlier == nil:
+		e.earlier = e.readState(cfg.Runtime.StateFile)
+	}
+	if e.earlier != nil {
+		var lost error
+		if e.members, lost = membersOf(e.earlier, cfg); lost != nil {
+			e.log.Warn("state: some changes of run time are lost", "error", lost)
+		}
+	}
 	if err := e.apply(cfg); err != nil {
 		e.close()
 		return nil, err
 	}
 	if e.before == nil {
+		e.saveState() // here, so that a file that cannot be written is told before anything else is
 		e.begin()
 	}
 	return e, nil
@@ -125,6 +145,7 @@ func Start(cfg *conf.Config, o Options) (*Engine, error) {
 // begin starts what goes on by itself.
 func (e *Engine) begin() {
 	e.work.Go(e.keepTime)
+	e.work.Go(e.keepState)
 	e.work.Go(e.resolveAgain)
 	e.work.Go(e.keepRoutes)
 	e.work.Go(e.cutDown)

@@ -106,6 +106,9 @@ func (e *Engine) checked(r checks.Result) {
 		e.heard(job.agent, c, r)
 	default:
 		c.SetCheck(r.Server, r.Check, r.Up, r.Detail, e.plane.Now())
+		if doubt := r.Streak > 0; job.doubt.Swap(doubt) || doubt || r.Changed {
+			e.changed()
+		}
 	}
 }
 
@@ -132,6 +135,7 @@ func (e *Engine) checkState(cluster, server string) checks.State {
 func (e *Engine) observe(ev balance.Event) {
 	e.follow(ev)
 	e.remember(ev)
+	e.changed()
 	level := slog.LevelInfo
 	if ev.Kind == balance.EventServerDown || ev.Kind == balance.EventClusterEmpty {
 		level = slog.LevelWarn

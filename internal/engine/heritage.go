@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"weir/balance"
+	"weir/internal/status"
 	"weir/l4"
 )
 
@@ -22,7 +23,8 @@ type Predecessor struct {
 	hello   hello
 	sockets map[[2]string][]int32 // by kind and name
 	state   legacy
-	gone    bool // it has ended before it committed: this one goes on with what it has
+	memory  status.Memory // of the state
+	gone    bool          // it has ended before it committed: this one goes on with what it has
 }
 
 // Succeed meets the process at the other end of a wire, and takes what that has to give.
@@ -62,12 +64,24 @@ func (p *Predecessor) meet(version string) error {
 			}
 		case sayState:
 			f.Close()
-			return json.Unmarshal(f.Body, &p.state)
+			if err := json.Unmarshal(f.Body, &p.state); err != nil {
+				return err
+			}
+			return p.decode()
 		default:
 			f.Close()
 			return fmt.Errorf("%w: a message of kind %d", l4.ErrWire, f.Kind)
 		}
 	}
+}
+
+// decode reads the state's memory.
+func (p *Predecessor) decode() (err error) {
+	p.memory, err = status.DecodeMemory(p.state.Memory)
+	if err != nil {
+		err = fmt.Errorf("state: %w", err)
+	}
+	return err
 }
 
 // take notes whose sockets have come.
@@ -161,7 +175,7 @@ func (e *Engine) TakeOver() error {
 		return err
 	}
 	e.mu.Lock()
-	e.inherit(p.state)
+	e.inherit(ch, p)
 	e.commit(ch)
 	e.mu.Unlock()
 	p.drop() // of listeners that have left the configuration: the old process sees to those who knock there
@@ -190,6 +204,7 @@ func (p *Predecessor) await(ch *change) error {
 	switch {
 	case err == nil:
 		p.state = final
+		return p.decode()
 	case errors.Is(err, l4.ErrWire):
 		return err
 	case errors.Is(err, io.EOF), isBroken(err):

@@ -5,6 +5,7 @@ package engine
 import (
 	"errors"
 	"fmt"
+	"sync/atomic"
 	"time"
 
 	"weir/checks"
@@ -57,6 +58,7 @@ type job struct {
 	agent    *agent        // what an agent has said; nil for other checks
 	ttl      time.Duration // of what it said; 0 = for ever
 	sockets  int           // how many descriptors it needs
+	doubt    atomic.Bool   // the last result spoke against the verdict, or changed it
 }
 
 // programSockets is how many descriptors a check needs that runs a program: pipes, its process, its null device.
@@ -64,6 +66,9 @@ const programSockets = 6
 
 func newJob(j *checks.Job, before *job) *job {
 	n := &job{target: j.Target, identity: j.Identity, ttl: j.Spec.TTL, sockets: 1}
+	if before != nil {
+		n.doubt.Store(before.doubt.Load())
+	}
 	if j.Spec.Type == "exec" {
 		n.sockets = programSockets
 	}

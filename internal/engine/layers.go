@@ -43,7 +43,7 @@ func (e *Engine) layers(seen *balance.ServerState, spec *conf.Server, agent *job
 		}
 		add(balance.ByResolver, l)
 	}
-	if known.AgentAt > 0 {
+	if known.AgentAt != 0 {
 		l := agentLayer(&known.Agent, clock.at(known.AgentAt))
 		if agent != nil && agent.ttl > 0 {
 			l.Until = clock.at(known.AgentAt + agent.ttl)

@@ -2,18 +2,29 @@ package engine
 
 // What one process knows and another goes on with: the state that a hand-over carries.
 
-import "time"
+import (
+	"encoding/json"
+	"time"
+
+	"weir/internal/status"
+)
 
 // legacy is that state.
 type legacy struct {
 	Anchor time.Duration `json:"anchor"`  // where the data plane's clock starts; all other times are on that clock
 	LastID uint64        `json:"last_id"` // sessions that begin in the new process have higher ones
+
+	Memory json.RawMessage `json:"memory"` // of servers, and what was changed at run time: a status.Memory
 }
 
 // legacy is what this process knows. mu is held.
-func (e *Engine) legacy() legacy {
-	return legacy{Anchor: e.plane.Anchor(), LastID: e.plane.LastID()}
+func (e *Engine) legacy() (legacy, error) {
+	memory, err := status.EncodeMemory(e.Memory())
+	return legacy{Anchor: e.plane.Anchor(), LastID: e.plane.LastID(), Memory: memory}, err
 }
 
 // inherit takes up what another process knew. mu is held, and nothing is at work yet.
-func (e *Engine) inherit(known legacy) {}
+func (e *Engine) inherit(ch *change, p *Predecessor) {
+	e.recall(ch, &p.memory)
+	e.earlier = nil
+}

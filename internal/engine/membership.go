@@ -20,6 +20,7 @@ type membership map[string]*clusterLayer
 // clusterLayer is what was changed in one cluster.
 type clusterLayer struct {
 	whole   *conf.Cluster // the cluster as put; nil = the file's
+	text    []byte        // and the operator's words for it
 	created bool          // the file did not describe the cluster when it was put
 	gone    bool          // the file's cluster was taken away
 	added   []addedServer
@@ -30,6 +31,7 @@ type clusterLayer struct {
 type addedServer struct {
 	server conf.Server
 	level  string // its name, or its number counted from 1
+	text   []byte // the operator's words
 }
 
 // clone copies what may be changed.
@@ -94,7 +96,7 @@ func (m membership) over(file *conf.Config) (*conf.Config, membership, error) {
 	for _, name := range slices.Sorted(maps.Keys(m)) {
 		if l := m[name]; l.created && !named[name] {
 			c, left := l.on(l.whole)
-			left.whole, left.created = l.whole, true
+			left.whole, left.text, left.created = l.whole, l.text, true
 			kept[name] = left
 			result.Clusters = append(result.Clusters, c)
 		}
@@ -110,7 +112,7 @@ func (l *clusterLayer) on(own *conf.Cluster) (conf.Cluster, *clusterLayer) {
 	left := &clusterLayer{}
 	base := own
 	if l.whole != nil && !reflect.DeepEqual(l.whole, own) {
-		base, left.whole = l.whole, l.whole
+		base, left.whole, left.text = l.whole, l.whole, l.text
 	}
 	c := *base
 	c.Levels = slices.Clone(base.Levels)

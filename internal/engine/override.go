@@ -41,6 +41,7 @@ func (e *Engine) Override(cluster, server string, text []byte) error {
 		o.MaxSessions = unlessNegative(*p.MaxSessions)
 	}
 	b.SetOverride(server, o, e.plane.Now())
+	e.changed()
 	e.log.Info("override", "cluster", cluster, "server", server, "state", said(o.State), "weight", said(o.Weight),
 		"max_sessions", said(o.MaxSessions), "reason", o.Note)
 	return nil
@@ -82,6 +83,7 @@ func (e *Engine) Failback(cluster string) error {
 		return noCluster(cluster)
 	}
 	b.Failback(e.plane.Now())
+	e.changed()
 	return nil
 }
 

@@ -20,6 +20,7 @@ import (
 	"weir/conf"
 	"weir/internal/engine"
 	"weir/internal/nettest"
+	"weir/internal/status"
 )
 
 // script is an engine at work with everything it has said.
@@ -41,6 +42,12 @@ type line map[string]string
 // play starts an engine that the test ends. Further arguments are a name and its addresses, for the resolver.
 func play(t *testing.T, config string, name ...string) *script {
 	t.Helper()
+	return resume(t, config, nil, name...)
+}
+
+// resume is play with what an earlier engine knew.
+func resume(t *testing.T, config string, earlier *status.Memory, name ...string) *script {
+	t.Helper()
 	s := &script{t: t, listen: nettest.Reserve(t), names: &names{}}
 	if len(name) > 0 {
 		s.names.set(name[0], name[1:]...)
@@ -48,7 +55,7 @@ func play(t *testing.T, config string, name ...string) *script {
 	cfg, err := s.parse(config)
 	require.NoError(t, err)
 	s.e, err = engine.Start(cfg, engine.Options{
-		Log: slog.New(&sink{script: s, to: &s.lines}), Sessions: s.recorded, Lookup: s.names.lookup,
+		Log: slog.New(&sink{script: s, to: &s.lines}), Sessions: s.recorded, Lookup: s.names.lookup, Memory: earlier,
 	})
 	require.NoError(t, err)
 	t.Cleanup(s.stop)

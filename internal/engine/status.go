@@ -68,6 +68,7 @@ func (e *Engine) Status() (doc status.Document) {
 	if running.cfg == nil {
 		return doc
 	}
+	doc.StateFile = e.stateStatus(running.cfg.Runtime.StateFile)
 	if open := e.seen.open.Load(); open != nil {
 		for i := range running.cfg.Listeners {
 			doc.Listeners = append(doc.Listeners, listenerStatus(&running.cfg.Listeners[i], *open)...)
@@ -89,11 +90,24 @@ func (e *Engine) clock() clock { return clock{time.Now().Add(-e.plane.Now())} }
 
 // at is nil for a time that never was.
 func (c clock) at(t time.Duration) *time.Time {
-	if t <= 0 {
+	if t == 0 {
 		return nil
 	}
 	wall := c.origin.Add(t).Round(time.Millisecond)
 	return &wall
+}
+
+// wall is like at, for a time that was. Only the plane's very first moment is 0: nobody spoke then.
+func (c clock) wall(t time.Duration) time.Time { return c.origin.Add(t).Round(time.Millisecond).UTC() }
+
+// plane is the inverse of wall, and never 0.
+func (c clock) plane(t time.Time) time.Duration {
+	const most = 100 * 365 * 24 * time.Hour
+	d := max(-most, min(t.Sub(c.origin), most))
+	if d == 0 {
+		return -1
+	}
+	return d
 }
 
 func listenerStatus(ln *conf.Listener, open map[string]*l4.Listener) []status.Listener {

@@ -177,7 +177,11 @@ func (e *Engine) introduce(p *successor, s Succession) (readiness, error) {
 	if err := e.sendSockets(p.wire, s.Doors); err != nil {
 		return ready, err
 	}
-	if err := send(p.wire, sayState, e.legacy()); err != nil {
+	known, err := e.legacy()
+	if err == nil {
+		err = send(p.wire, sayState, known)
+	}
+	if err != nil {
 		return ready, err
 	}
 	return ready, hear(p.wire, sayReady, &ready)
@@ -230,8 +234,12 @@ func (e *Engine) commitTo(p *successor, s Succession, keep func() bool) error {
 	defer e.seen.overrides.Unlock()
 	e.plane.Hold()
 	s.Hold(true)
+	e.leaveStateFile(true)
 	p.wire.Deadline(time.Now().Add(servePatience))
-	err := send(p.wire, sayCommit, e.legacy())
+	known, err := e.legacy()
+	if err == nil {
+		err = send(p.wire, sayCommit, known)
+	}
 	if err == nil {
 		err = hear(p.wire, sayServing, nil)
 	}
@@ -243,6 +251,7 @@ func (e *Engine) commitTo(p *successor, s Succession, keep func() bool) error {
 		<-p.exited
 		e.plane.Release()
 		s.Hold(false)
+		e.leaveStateFile(false)
 		return err
 	}
 	e.seen.handed.Store(true)

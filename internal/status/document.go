@@ -15,6 +15,7 @@ type Document struct {
 	Troubles []Trouble `json:"troubles"` // what is wrong, worst first
 
 	Config    Config     `json:"config"`
+	StateFile *StateFile `json:"state_file,omitempty"` // if one is asked for
 	Listeners []Listener `json:"listeners"`
 	Clusters  []Cluster  `json:"clusters"`
 	Hooks     []Hook     `json:"hooks"` // who is told of events
@@ -28,6 +29,14 @@ type Config struct {
 	LastErrorAt *time.Time `json:"last_error_at,omitempty"`
 	Reloads     uint64     `json:"reloads"`        // since the start
 	Failed      uint64     `json:"reloads_failed"` // of those refused
+}
+
+// StateFile is the file in which what was said and found out outlasts the process.
+type StateFile struct {
+	File      string     `json:"file"`
+	SavedAt   *time.Time `json:"saved_at"`            // last; null = not yet by this process
+	LastError string     `json:"last_error"`          // why it cannot be written; "" = it can
+	SetAside  string     `json:"set_aside,omitempty"` // what was there at the start and could not be read
 }
 
 // Listener is one address where clients arrive. A listener with several addresses is here once for each.

@@ -45,6 +45,13 @@ func (d *Document) Judge() {
 		list = append(list, Trouble{Severity: Warning, Text: "the last reload was refused: the configuration before it is in force",
 			Reason: d.Config.LastError, Since: d.Config.LastErrorAt})
 	}
+	if f := d.StateFile; f != nil && f.LastError != "" {
+		list = append(list, Trouble{Severity: Warning, Text: "the state file cannot be written: a restart would forget what was said at run time",
+			Reason: f.LastError, Since: f.SavedAt})
+	}
+	if f := d.StateFile; f != nil && f.SetAside != "" {
+		list = append(list, Trouble{Severity: Note, Text: "the state file could not be used at the start", Reason: "set aside as " + f.SetAside})
+	}
 	for i := range d.Hooks {
 		if h := &d.Hooks[i]; h.Failing {
 			list = append(list, Trouble{Severity: Warning, Text: fmt.Sprintf("event hook %s fails: events missed so far: %d", h.Name, h.Dropped),

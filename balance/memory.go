@@ -1,0 +1,152 @@
+package balance
+
+import (
+	"slices"
+	"time"
+)
+
+// Memory is what a cluster knows that its Spec does not say, for a cluster of a later process to begin with. Times may
+// lie before the origin of that one's timeline: they are negative then.
+type Memory struct {
+	Level   string         // in use while failback is manual; "" = it is not
+	Spared  string         // the server that protection keeps in service; "" = none
+	Servers []ServerMemory // in the order in which health took them out of service, as far as it did
+}
+
+// ServerMemory is what is known of one server.
+type ServerMemory struct {
+	Name, Address string
+
+	Override   Override
+	OverrideAt time.Duration
+
+	Agent   AgentAdvice
+	AgentAt time.Duration
+	Checks  []Verdict
+
+	Passive Passive
+
+	Since time.Duration // of the state that follows from all that, protection apart
+}
+
+// Passive is a server's passive record.
+type Passive struct {
+	State  PassiveState
+	Fails  int           // since First, while State is PassiveUp
+	First  time.Duration // of the failures counted
+	Until  time.Duration // when a trip ends
+	Reason string
+	At     time.Duration // since when State
+}
+
+// says tells whether there is anything to remember.
+func (m *ServerMemory) says() bool {
+	return m.Override != (Override{}) || m.AgentAt != 0 || len(m.Checks) > 0 || m.Passive.State != PassiveUp || m.Passive.Fails > 0
+}
+
+// Memory returns a copy of what the cluster knows, without the servers that there is nothing to say about.
+func (c *Cluster) Memory(now time.Duration) Memory {
+	c.lock(now)
+	defer c.unlock()
+	var m Memory
+	if c.spared != nil {
+		m.Spared = c.spared.name
+	}
+	var outs []uint64
+	if c.spec.Manual && c.level >= 0 {
+		m.Level = c.levels[c.level].name
+	}
+	for _, l := range c.levels {
+		for i := range l.slots {
+			s := l.slots[i].server
+			if s.places[0] != (place{l, i}) {
+				continue
+			}
+			known := &s.layers
+			r := ServerMemory{
+				Name: s.name, Address: s.Address(), Override: known.Override, OverrideAt: known.OverrideAt,
+				Agent: known.Agent, AgentAt: known.AgentAt, Checks: known.Checks, Since: s.ownSince,
+				Passive: Passive{State: s.record.state, Fails: s.record.fails, First: s.record.first, Until: s.record.until,
+					Reason: known.PassiveReason, At: known.PassiveAt},
+			}
+			if r.says() {
+				at, _ := slices.BinarySearch(outs, s.wentOut+1) // after those that are alike
+				outs = slices.Insert(outs, at, s.wentOut)
+				m.Servers = slices.Insert(m.Servers, at, r)
+			}
+		}
+	}
+	return m
+}
+
+// Recall has a cluster that has not been used yet begin with a memory. What it holds of other servers is passed over,
+// and so is, of a server that has another address now, all that is about its address (see Commit). No event is told:
+// nothing has happened.
+func (c *Cluster) Recall(m Memory, now time.Duration) {
+	c.lock(now)
+	for i := range m.Servers {
+		if s := c.servers[m.Servers[i].Name]; s != nil {
+			c.recall(s, &m.Servers[i])
+		}
+	}
+	if s := c.servers[m.Spared]; s != nil && s.own.State.out() {
+		c.spared = s
+	}
+	for i, l := range c.levels {
+		if c.spec.Manual && l.name == m.Level {
+			c.level, c.before = i, l.name
+		}
+	}
+	c.ripen()
+	c.settle()
+	for i := range m.Servers {
+		if s := c.servers[m.Servers[i].Name]; s != nil && s.own.State != Up && s.shown.State != Unstable {
+			s.since = s.ownSince
+		}
+	}
+	c.events = nil
+	c.unfitTables = false
+	c.unlock()
+	c.retable()
+}
+
+func (c *Cluster) recall(s *Server, m *ServerMemory) {
+	known := &s.layers
+	known.Override, known.OverrideAt = m.Override.copied(), m.OverrideAt
+	known.Agent, known.AgentAt = m.Agent.copied(), m.AgentAt
+	if m.Address == s.Address() {
+		known.Checks = nil
+		for _, v := range m.Checks {
+			known.Checks = verdicts(known.Checks, v)
+		}
+		s.recallPassive(&m.Passive)
+	} else {
+		known.Agent.Down, known.Agent.Admin, known.Agent.Reason = false, Ready, ""
+	}
+	c.judge(s, ByConfiguration, "")
+	if s.own.State != Up {
+		s.ownSince = min(m.Since, c.now)
+	}
+	if s.record.state == PassiveFailing {
+		c.watch(s)
+	}
+	c.reweigh(s)
+}
+
+// recallPassive takes over a record as far as today's settings allow: a trip lasts for a fail_timeout at most.
+func (s *Server) recallPassive(m *Passive) {
+	r := &s.record
+	if r.maxFails <= 0 {
+		return
+	}
+	now := s.cluster.now
+	r.state, r.fails, r.first = m.State, m.Fails, min(m.First, now)
+	r.until = min(m.Until, now+r.timeout)
+	switch {
+	case r.state != PassiveUp:
+		r.fails = 0
+	case r.fails >= r.maxFails: // it has become stricter
+		r.fails = r.maxFails - 1
+	}
+	s.layers.Passive, s.layers.PassiveReason, s.layers.PassiveAt = r.state, m.Reason, m.At
+}

@@ -1,0 +1,146 @@
+package balance
+
+import (
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+	"pgregory.net/rapid"
+)
+
+// A cluster that begins with another's memory shows every server as that one does, whatever had been said, and tells of
+// nothing: some time later, on a timeline that begins anew.
+func TestRecallIsWhatWasRemembered(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		spec := drawSpec(t)
+		spec.SlowStart = 0 // which is under way or not
+		spec.Method = Wrr
+		spec.Manual = rapid.Bool().Draw(t, "manual")
+		for i := range spec.Levels {
+			for j := range spec.Levels[i].Servers {
+				s := &spec.Levels[i].Servers[j]
+				s.MaxFails, s.FailTimeout = 2, 20*sec
+			}
+		}
+		old := New(spec, 1, nil)
+		now := 100 * sec
+		for range rapid.IntRange(0, 40).Draw(t, "steps") {
+			now += time.Duration(rapid.IntRange(1, 3).Draw(t, "wait")) * sec
+			name := rapid.SampledFrom(names).Draw(t, "server")
+			switch rapid.IntRange(0, 4).Draw(t, "what") {
+			case 0:
+				o := Override{Weight: rapid.Ptr(rapid.IntRange(0, 9), true).Draw(t, "weight"), Note: "why"}
+				if a := rapid.SampledFrom([]Admin{Ready, Drain, Maint}).Draw(t, "admin"); rapid.Bool().Draw(t, "state") {
+					o.State = &a
+				}
+				old.SetOverride(name, o, now)
+			case 1:
+				old.SetAgent(name, AgentAdvice{Down: rapid.Bool().Draw(t, "down"), Percent: rapid.Ptr(rapid.IntRange(0, 200), true).Draw(t, "percent")}, now)
+			case 2:
+				old.SetCheck(name, rapid.SampledFrom([]string{"a", "b"}).Draw(t, "id"), rapid.Bool().Draw(t, "up"), "reason", now)
+			default:
+				old.Feedback(name, rapid.IntRange(0, 3).Draw(t, "failed") > 0, now)
+			}
+		}
+		now += time.Duration(rapid.IntRange(1, 30).Draw(t, "off")) * sec
+		m := old.Memory(now)
+		was := old.Snapshot(now)
+
+		shift := 10 * sec // the new timeline's beginning is 10 s ago
+		move := func(d *time.Duration) {
+			if *d != 0 {
+				*d -= now - shift
+			}
+		}
+		for i := range m.Servers {
+			s := &m.Servers[i]
+			for _, d := range []*time.Duration{&s.OverrideAt, &s.AgentAt, &s.Passive.First, &s.Passive.Until, &s.Passive.At, &s.Since} {
+				move(d)
+			}
+			list := append([]Verdict(nil), s.Checks...)
+			for j := range list {
+				move(&list[j].At)
+			}
+			s.Checks = list
+		}
+		fresh := New(spec, 1, func(e Event) { t.Fatalf("told: %+v", e) })
+		fresh.Recall(m, shift)
+		is := fresh.Snapshot(shift)
+		require.Equal(t, was.Level, is.Level)
+		require.Equal(t, was.Held, is.Held)
+		if old.up > 0 || old.able == 0 { // else it depends on what came before
+			require.Equal(t, was.Empty, is.Empty)
+		}
+		for i := range was.Levels {
+			require.Equal(t, was.Levels[i].Eligible, is.Levels[i].Eligible)
+			for j := range was.Levels[i].Servers {
+				a, b := &was.Levels[i].Servers[j], &is.Levels[i].Servers[j]
+				require.Equal(t, a.State.String(), b.State.String(), a.Name)
+				require.Equal(t, a.Reason, b.Reason)
+				require.Equal(t, a.Weight, b.Weight)
+				require.Equal(t, a.Layers.Override, b.Layers.Override)
+				require.Equal(t, a.Layers.Agent, b.Layers.Agent)
+				if a.State != Up {
+					require.Equal(t, old.Server(a.Name).ownSince-now+shift, fresh.Server(a.Name).ownSince, "%s %s", a.Name, a.State)
+				}
+			}
+		}
+		later := rapid.IntRange(0, 30).Draw(t, "later")
+		fresh.observe = nil
+		old.Tick(now + time.Duration(later)*sec)
+		fresh.Tick(shift + time.Duration(later)*sec)
+		for _, name := range names {
+			if old.Server(name) != nil {
+				require.Equal(t, stateOf(old, name).String(), stateOf(fresh, name).String(), "trips end when they would have")
+			}
+		}
+	})
+}
+
+func TestRecallOfAnotherAddress(t *testing.T) {
+	spec := tiers("A")
+	c := tripping(spec, 1, nil)
+	c.SetCheck("A", "tcp", false, "refused", sec)
+	c.SetOverride("A", Override{Weight: to(9)}, sec)
+	c.SetAgent("A", AgentAdvice{Down: true, Percent: to(50), Reason: "down"}, sec)
+	c.Feedback("A", true, sec)
+	m := c.Memory(sec)
+	require.Len(t, m.Servers, 1)
+	spec.Levels[0].Servers[0].Address = "elsewhere"
+	c = tripping(spec, 1, nil)
+	c.Recall(m, sec)
+	a := c.Snapshot(sec).Levels[0].Servers[0]
+	require.Equal(t, Up, a.State)
+	require.Equal(t, 9, a.Weight)
+	require.Equal(t, 50, *a.Layers.Agent.Percent)
+	require.Empty(t, a.Layers.Checks)
+}
+
+// A table is built for the weights that are remembered.
+func TestRecallOfWeights(t *testing.T) {
+	spec := tiers("AB")
+	spec.Method = Hash
+	c := New(spec, 1, nil)
+	c.SetOverride("A", Override{Weight: to(9)}, sec)
+	again := New(spec, 1, nil)
+	again.Recall(c.Memory(sec), sec)
+	require.Equal(t, c.levels[0].table.weights, again.levels[0].table.weights)
+	require.Equal(t, c.levels[0].table.weights[0], tableWeight(1, 9))
+}
+
+// A record is read by the rules of today.
+func TestRecallWithOtherSettings(t *testing.T) {
+	c := tripping(tiers("A"), 3, nil)
+	c.Feedback("A", true, sec)
+	c.Feedback("A", true, sec)
+	m := c.Memory(sec)
+	strict := tripping(tiers("AB"), 1, nil)
+	strict.Recall(m, sec)
+	require.Equal(t, Up, stateOf(strict, "A"), "no failure, no trip")
+	strict.Feedback("A", true, sec)
+	require.Equal(t, Failing, stateOf(strict, "A"))
+	off := tripping(tiers("AB"), 0, nil)
+	off.Recall(strict.Memory(sec), sec)
+	require.Equal(t, Up, stateOf(off, "A"))
+	require.Empty(t, tripping(tiers("AB"), 1, nil).Memory(sec).Servers, "nothing to say")
+}

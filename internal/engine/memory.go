@@ -1,0 +1,309 @@
+package engine
+
+// What a weir leaves to its successor, and how that one takes it up: overrides, what agents, checks and sessions have
+// said, and what was changed at run time.
+
+import (
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"time"
+
+	"weir/agentcheck"
+	"weir/balance"
+	"weir/checks"
+	"weir/conf"
+	"weir/internal/status"
+)
+
+// staleAfter is how old a memory may be for its verdicts to stand as they are. When weir was away for longer, they still
+// hold at first, but the next result of each check decides alone, whatever rise and fall are: much may have happened.
+const staleAfter = 3 * time.Minute
+
+// Memory returns what another process needs to go on where this one is. It is a copy, made without holding up what runs.
+func (e *Engine) Memory() status.Memory {
+	running := e.now.Load()
+	m := status.Memory{SavedAt: time.Now().UTC(), Clusters: []status.ClusterMemory{}}
+	if running.cfg == nil {
+		return m
+	}
+	clock := e.clock()
+	remembered := map[string]status.ClusterMemory{}
+	for name, l := range running.members {
+		remembered[name] = l.memory(name)
+	}
+	for i := range running.cfg.Clusters {
+		c := &running.cfg.Clusters[i]
+		known := running.clusters[c.Name].Memory(e.plane.Now())
+		r := remembered[c.Name]
+		r.Name, r.Level, r.Spared = c.Name, known.Level, known.Spared
+		for i := range known.Servers {
+			r.Servers = append(r.Servers, e.serverMemory(running, c, &known.Servers[i], clock)...)
+		}
+		if r.Level != "" || r.Spared != "" || len(r.Servers) > 0 || running.members[c.Name] != nil {
+			remembered[c.Name] = r
+		}
+	}
+	for _, name := range slices.Sorted(maps.Keys(remembered)) {
+		m.Clusters = append(m.Clusters, remembered[name])
+	}
+	return m
+}
+
+// serverMemory describes what is known of one server; nothing if that is what everybody assumes anyway.
+func (e *Engine) serverMemory(running *state, c *conf.Cluster, known *balance.ServerMemory, clock clock) []status.ServerMemory {
+	s := status.ServerMemory{Name: known.Name, Address: known.Address, Since: clock.wall(known.Since)}
+	if o := known.Override; o.State != nil || o.Weight != nil || o.MaxSessions != nil {
+		s.Override = &status.OverrideMemory{Weight: o.Weight, MaxSessions: o.MaxSessions, Reason: short(o.Note), At: clock.wall(known.OverrideAt)}
+		if o.State != nil {
+			s.Override.State = o.State.String()
+		}
+	}
+	for i := range c.Checks {
+		key := checks.Key{Cluster: c.Name, Server: known.Name, Check: c.Checks[i].ID}
+		if j := running.jobs[key]; j != nil && j.agent != nil {
+			if says, at, ok := j.agent.words(); ok {
+				s.Agent = &status.AgentMemory{Check: key.Check, Says: says, At: clock.wall(at)}
+			}
+		}
+	}
+	for _, v := range known.Checks {
+		key := checks.Key{Cluster: c.Name, Server: known.Name, Check: v.ID}
+		k := status.CheckMemory{ID: v.ID, Down: !v.Up, Reason: short(v.Reason), At: clock.wall(v.At)}
+		if verdict, ok := e.runner.Verdict(key); ok && verdict.Down == k.Down {
+			k.Streak = verdict.Streak
+		}
+		if k.Down || k.Streak > 0 {
+			s.Checks = append(s.Checks, k)
+		}
+	}
+	if p := &known.Passive; p.State != balance.PassiveUp || p.Fails > 0 {
+		s.Passive = &status.PassiveMemory{State: p.State.String(), Failures: p.Fails, Reason: short(p.Reason), At: clock.wall(p.At)}
+		if p.Fails > 0 {
+			first := clock.wall(p.First)
+			s.Passive.First = &first
+		}
+		if p.State == balance.PassiveFailing {
+			until := clock.wall(p.Until)
+			s.Passive.Until = &until
+		}
+	}
+	if s.Override == nil && s.Agent == nil && s.Checks == nil && s.Passive == nil {
+		return nil
+	}
+	return []status.ServerMemory{s}
+}
+
+// short cuts a text to what a memory takes.
+func short(s string) string {
+	const most = 500
+	if len(s) > most {
+		return s[:most]
+	}
+	return s
+}
+
+// words are all that an agent's words amount to, as one line, and when it last spoke; false = it is silent.
+func (a *agent) words() (says string, at time.Duration, ok bool) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	total := a.total
+	if says = total.String(); len(says) >= agentcheck.MaxReply {
+		total.Text = ""
+		says = total.String()
+	}
+	return says, a.spoke, !a.silent && !a.gone && total.Says()
+}
+
+// memory describes what was changed of a cluster at run time.
+func (l *clusterLayer) memory(name string) status.ClusterMemory {
+	m := status.ClusterMemory{Name: name, Created: l.created, Deleted: l.gone, Removed: l.removed}
+	if l.whole != nil {
+		m.Put = l.text
+	}
+	for _, a := range l.added {
+		m.Added = append(m.Added, status.AddedServer{Level: a.level, Server: a.text})
+	}
+	return m
+}
+
+// membersOf is what was changed at run time as an earlier process tells it, as far as it makes sense with a file. What
+// does not is told in the error, and left out.
+func membersOf(m *status.Memory, file *conf.Config) (membership, error) {
+	members := membership{}
+	var lost []error
+	for i := range m.Clusters {
+		c := &m.Clusters[i]
+		l, err := layerOf(c, clusterOf(file, c.Name))
+		if err != nil {
+			lost = append(lost, fmt.Errorf("clusters[%d] (%s).%w", i, c.Name, err))
+		}
+		if !l.empty() {
+			members[c.Name] = l
+		}
+	}
+	if _, _, err := members.over(file); err == nil {
+		return members, errors.Join(lost...)
+	}
+	for _, name := range slices.Sorted(maps.Keys(members)) { // it does not fit: whose fault is it?
+		one := membership{name: members[name]}
+		if _, _, err := one.over(file); err != nil {
+			lost = append(lost, fmt.Errorf("cluster %s: %w", name, err))
+			delete(members, name)
+		}
+	}
+	if _, _, err := members.over(file); err != nil {
+		return membership{}, errors.Join(append(lost, err)...)
+	}
+	return members, errors.Join(lost...)
+}
+
+// layerOf is what was changed in one cluster; own is the file's, or nil.
+func layerOf(m *status.ClusterMemory, own *conf.Cluster) (*clusterLayer, error) {
+	l := &clusterLayer{removed: slices.Compact(slices.Sorted(slices.Values(m.Removed)))}
+	if m.Deleted {
+		return &clusterLayer{gone: true}, nil
+	}
+	base := own
+	if len(m.Put) > 0 {
+		if own == nil && !m.Created {
+			return &clusterLayer{}, nil // it was the file's, and has left with it
+		}
+		c, err := conf.ParseCluster(m.Name, m.Put, own)
+		if err != nil {
+			return &clusterLayer{}, fmt.Errorf("put: %w", invalid(err))
+		}
+		l.whole, l.text, l.created = &c, m.Put, m.Created
+		base = &c
+	}
+	if base == nil {
+		return &clusterLayer{}, nil
+	}
+	var lost []error
+	for i, a := range m.Added {
+		server, _, err := conf.ParseServer(a.Server, base)
+		if err != nil {
+			lost = append(lost, fmt.Errorf("added[%d]: %w", i, invalid(err)))
+			continue
+		}
+		l.added = append(l.added, addedServer{server, a.Level, a.Server})
+	}
+	return l, errors.Join(lost...)
+}
+
+// recollection is what a memory has to say about a configuration, in terms of those who are to begin with it.
+type recollection struct {
+	memory *status.Memory
+	stale  bool
+	now    time.Time
+	clock  clock
+}
+
+// recall gives what is about to begin what an earlier process knew of it.
+func (e *Engine) recall(ch *change, m *status.Memory) {
+	r := recollection{memory: m, now: time.Now(), clock: e.clock()}
+	r.stale = r.now.Sub(m.SavedAt) > staleAfter
+	known := map[checks.Key]*checks.Job{}
+	for i := range ch.jobs {
+		known[jobKey(&ch.jobs[i])] = &ch.jobs[i]
+	}
+	servers := 0
+	for i := range m.Clusters {
+		c := &m.Clusters[i]
+		b := ch.fresh[c.Name]
+		if b == nil {
+			continue
+		}
+		to := balance.Memory{Level: c.Level, Spared: c.Spared}
+		for j := range c.Servers {
+			s := &c.Servers[j]
+			if at := b.Server(s.Name); at != nil {
+				to.Servers = append(to.Servers, r.server(c.Name, s, at.Address() == s.Address, known, ch.next.jobs))
+				servers++
+			}
+		}
+		b.Recall(to, e.plane.Now())
+	}
+	e.log.Info("state restored", "saved_at", m.SavedAt, "servers", servers, "changed_at_run_time", len(ch.next.members), "stale", r.stale)
+}
+
+// server takes up what is known of one server: the runner's part goes into its jobs, the agent's into its own.
+func (r *recollection) server(cluster string, s *status.ServerMemory, same bool, known map[checks.Key]*checks.Job, jobs map[checks.Key]*job) balance.ServerMemory {
+	to := balance.ServerMemory{Name: s.Name, Address: s.Address, Since: r.at(s.Since)}
+	if o := s.Override; o != nil {
+		to.OverrideAt = r.at(o.At)
+		to.Override = balance.Override{Weight: o.Weight, MaxSessions: o.MaxSessions, Note: o.Reason}
+		if o.State != "" {
+			word, _ := balance.ParseAdmin(o.State)
+			to.Override.State = &word
+		}
+	}
+	for _, k := range s.Checks {
+		job := known[checks.Key{Cluster: cluster, Server: s.Name, Check: k.ID}]
+		if job == nil || job.Advisory || !same {
+			continue
+		}
+		job.Begin = checks.Verdict{Down: k.Down, Streak: r.streak(&job.Spec, k)}
+		to.Checks = append(to.Checks, balance.Verdict{ID: k.ID, Up: !k.Down, Reason: k.Reason, At: r.at(k.At)})
+	}
+	if a := s.Agent; a != nil {
+		if j := jobs[checks.Key{Cluster: cluster, Server: s.Name, Check: a.Check}]; j != nil && j.agent != nil {
+			// The time between the two processes does not count: nobody listened.
+			if to.AgentAt = r.at(r.now.Add(-r.memory.SavedAt.Sub(a.At))); j.agent.recall(a.Says, to.AgentAt, same) {
+				to.Agent = j.agent.layer()
+			} else {
+				to.AgentAt = 0
+			}
+		}
+	}
+	if p := s.Passive; p != nil {
+		to.Passive = balance.Passive{Fails: p.Failures, Reason: p.Reason, At: r.at(p.At)}
+		for _, state := range []balance.PassiveState{balance.PassiveUp, balance.PassiveFailing, balance.PassiveProbation} {
+			if p.State == state.String() {
+				to.Passive.State = state
+			}
+		}
+		if p.First != nil {
+			to.Passive.First = r.at(*p.First)
+		}
+		if p.Until != nil {
+			to.Passive.Until = r.clock.plane(*p.Until)
+		}
+	}
+	return to
+}
+
+// streak is how many results spoke against a verdict. One that is stale takes one more to fall.
+func (r *recollection) streak(check *conf.Check, k status.CheckMemory) int {
+	need := check.Fall
+	if k.Down {
+		need = check.Rise
+	}
+	if r.stale {
+		return max(0, need-1)
+	}
+	return max(0, min(k.Streak, need-1))
+}
+
+// at is a time of the wall on the plane's clock; one that is yet to come is now.
+func (r *recollection) at(t time.Time) time.Duration {
+	if t.After(r.now) {
+		t = r.now
+	}
+	return r.clock.plane(t)
+}
+
+// recall has an agent begin with words of an earlier process, and reports whether they say anything.
+func (a *agent) recall(says string, spoke time.Duration, same bool) bool {
+	line, err := agentcheck.Parse([]byte(says + "\n"))
+	if err != nil || !line.Says() {
+		return false
+	}
+	a.take(line)
+	a.spoke, a.silent = spoke, false
+	if !same {
+		a.moved()
+	}
+	return a.total.Says()
+}

@@ -1,0 +1,407 @@
+package engine_test
+
+import (
+	"encoding/json"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"weir/internal/nettest"
+	"weir/internal/status"
+)
+
+// restarts stops the script's engine and starts another with a configuration and what the first one left.
+func (s *script) restarts(config string) *script {
+	s.t.Helper()
+	m := s.e.Memory()
+	s.stop()
+	text, err := status.EncodeMemory(m)
+	require.NoError(s.t, err)
+	again, err := status.DecodeMemory(text)
+	require.NoError(s.t, err)
+	return resume(s.t, config, &again)
+}
+
+// states are those of a cluster's servers, in order.
+func (s *script) states(cluster string) []string {
+	var out []string
+	s.each(cluster, func(server status.Server) { out = append(out, server.State) })
+	return out
+}
+
+// members are the names of a cluster's servers, in order.
+func (s *script) members(cluster string) []string {
+	var out []string
+	s.each(cluster, func(server status.Server) { out = append(out, server.Name) })
+	return out
+}
+
+func (s *script) each(cluster string, visit func(status.Server)) {
+	for _, c := range s.e.Status().Clusters {
+		for _, l := range c.Levels {
+			for i := range l.Servers {
+				if c.Name == cluster {
+					visit(l.Servers[i])
+				}
+			}
+		}
+	}
+}
+
+const remembered = `
+[[listener]]
+name = "l"
+address = "LISTEN"
+cluster = "c"
+[cluster.c]
+max_fails = 2
+fail_timeout = "1m"
+[[cluster.c.level]]
+servers = ["127.0.0.1:1 name=a", "127.0.0.1:2 name=b weight=5", "127.0.0.1:3 name=d"]
+`
+
+func TestRestartKeepsOverrides(t *testing.T) {
+	s := play(t, remembered)
+	require.NoError(t, s.e.Override("c", "a", []byte(`{"state": "drain", "reason": "new kernel"}`)))
+	require.NoError(t, s.e.Override("c", "b", []byte(`{"weight": 7, "max_sessions": 3}`)))
+	before, err := s.e.Explain("c", "a")
+	require.NoError(t, err)
+	time.Sleep(20 * time.Millisecond)
+
+	s = s.restarts(strings.Replace(remembered, "127.0.0.1:1 ", "127.0.0.9:1 ", 1))
+	after, err := s.e.Explain("c", "a")
+	require.NoError(t, err)
+	require.Equal(t, "drain", after.State)
+	require.Equal(t, "new kernel", after.Reason)
+	require.WithinDuration(t, *before.Layers[0].At, *after.Layers[0].At, 3*time.Millisecond)
+	require.WithinDuration(t, before.Since, after.Since, 3*time.Millisecond)
+	b, err := s.e.Explain("c", "b")
+	require.NoError(t, err)
+	require.Equal(t, 7, b.Weight)
+	require.Equal(t, 3, b.MaxSessions)
+	require.Empty(t, s.events(), "nothing has happened")
+
+	require.NoError(t, s.e.Override("c", "a", []byte(`{"state": null}`)))
+	require.NoError(t, s.e.Override("c", "b", []byte(`{"weight": null, "max_sessions": null}`)))
+	s = s.restarts(remembered)
+	b, err = s.e.Explain("c", "b")
+	require.NoError(t, err)
+	require.Equal(t, 5, b.Weight)
+	require.Equal(t, []string{"up", "up", "up"}, s.states("c"))
+}
+
+func TestRestartKeepsPassiveRecords(t *testing.T) {
+	s := play(t, remembered)
+	for range 2 {
+		require.NoError(t, s.e.Feedback("c", "a", []byte(`{"failed": true}`)))
+	}
+	require.NoError(t, s.e.Feedback("c", "b", []byte(`{"failed": true}`)))
+	before, err := s.e.Explain("c", "a")
+	require.NoError(t, err)
+	require.Equal(t, "failing", before.State)
+
+	s = s.restarts(remembered)
+	after, err := s.e.Explain("c", "a")
+	require.NoError(t, err)
+	require.Equal(t, "failing", after.State)
+	require.WithinDuration(t, before.Since, after.Since, 3*time.Millisecond)
+	require.NoError(t, s.e.Feedback("c", "b", []byte(`{"failed": true}`)))
+	require.Equal(t, []string{"failing", "failing", "up"}, s.states("c"), "the first failure counts, too")
+
+	moved := s.restarts(strings.Replace(remembered, "127.0.0.1:1 ", "127.0.0.9:1 ", 1))
+	require.Equal(t, []string{"up", "failing", "up"}, moved.states("c"), "a record is about an address")
+	off := moved.restarts(strings.Replace(remembered, "max_fails = 2", "max_fails = 0", 1))
+	require.Equal(t, []string{"up", "up", "up"}, off.states("c"))
+}
+
+// A trip lasts for a fail_timeout from now at most, whatever the clock was when it was written down.
+func TestRestartAfterTheClockWasSet(t *testing.T) {
+	later := time.Now().Add(1000 * time.Hour)
+	m := &status.Memory{SavedAt: later, Clusters: []status.ClusterMemory{{Name: "c", Servers: []status.ServerMemory{{
+		Name: "a", Address: "127.0.0.1:1", Passive: &status.PassiveMemory{State: "failing", Until: &later, At: later},
+	}}}}}
+	s := resume(t, strings.Replace(remembered, `"1m"`, `"300ms"`, 1), m)
+	require.Equal(t, []string{"failing", "up", "up"}, s.states("c"))
+	nettest.Wait(t, 5*time.Second, "probation", func() bool { return s.states("c")[0] == "probation" })
+}
+
+func TestRestartKeepsVerdicts(t *testing.T) {
+	a, b := nettest.Start(t, nettest.Echo), nettest.Start(t, nettest.Echo)
+	config := strings.NewReplacer("A", a.Addr(), "B", b.Addr()).Replace(`
+[[listener]]
+name = "l"
+address = "LISTEN"
+cluster = "c"
+[cluster.c]
+slow_start = "1m"
+[[cluster.c.level]]
+servers = ["A name=a", "B name=b"]
+[[cluster.c.check]]
+type = "tcp"
+interval = "50ms"
+rise = 4
+fall = 1
+`)
+	s := play(t, config)
+	b.Down()
+	require.Equal(t, 1, s.waits("server_down b up→down"))
+	down, err := s.e.Explain("c", "b")
+	require.NoError(t, err)
+	b.Up()
+
+	slow := strings.Replace(config, `"50ms"`, `"500ms"`, 1)
+	s = s.restarts(slow)
+	after, err := s.e.Explain("c", "b")
+	require.NoError(t, err)
+	require.Equal(t, "down", after.State, "not before its check says so, rise times")
+	require.WithinDuration(t, down.Since, after.Since, 3*time.Millisecond)
+	require.Equal(t, 1, s.waits("server_up b down→up"))
+	after, err = s.e.Explain("c", "b")
+	require.NoError(t, err)
+	require.Less(t, after.EffectiveWeight, 0.5, "it comes back from being down, and so slowly")
+}
+
+// What was found out long ago holds until the first result, which decides alone.
+func TestRestartAfterALongTime(t *testing.T) {
+	a, b := nettest.Start(t, nettest.Echo), nettest.Start(t, nettest.Echo)
+	b.Down()
+	config := strings.NewReplacer("A", a.Addr(), "B", b.Addr()).Replace(`
+[[listener]]
+name = "l"
+address = "LISTEN"
+cluster = "c"
+[cluster.c]
+protected = false
+[[cluster.c.level]]
+servers = ["A name=a", "B name=b"]
+[[cluster.c.check]]
+type = "tcp"
+interval = "1h"
+rise = 9
+fall = 9
+`)
+	long := time.Now().Add(-time.Hour)
+	m := &status.Memory{SavedAt: long, Clusters: []status.ClusterMemory{{Name: "c", Servers: []status.ServerMemory{
+		{Name: "a", Address: a.Addr(), Checks: []status.CheckMemory{{ID: "tcp", Down: true, At: long}}},
+		{Name: "b", Address: b.Addr(), Checks: []status.CheckMemory{{ID: "tcp", Streak: 1, At: long}}},
+	}}}}
+	s := resume(t, config, m)
+	require.Equal(t, 1, s.waits("server_up a down→up"))
+	require.Equal(t, 1, s.waits("server_down b up→down"))
+}
+
+func TestRestartKeepsAgentsWords(t *testing.T) {
+	agent := nettest.Start(t, nettest.Say("drain 50% maxconn:7\n"))
+	_, port, _ := strings.Cut(agent.Addr(), ":")
+	config := func(ttl string) string {
+		return strings.NewReplacer("PORT", port, "TTL", ttl).Replace(`
+[[listener]]
+name = "l"
+address = "LISTEN"
+cluster = "c"
+[[cluster.c.level]]
+servers = ["127.0.0.1:1 name=a weight=10"]
+[[cluster.c.check]]
+type = "agent"
+port = PORT
+interval = "100ms"
+ttl = "TTL"
+`)
+	}
+	s := play(t, config("0s"))
+	s.waits("server_state a up→drain")
+	agent.Down()
+	s = s.restarts(config("300ms"))
+	x, err := s.e.Explain("c", "a")
+	require.NoError(t, err)
+	require.Equal(t, "drain", x.State)
+	require.Equal(t, 5, x.Weight)
+	require.Equal(t, 7, x.MaxSessions)
+	require.Equal(t, 1, s.waits("server_up a drain→up"), "its ttl goes on")
+	s = s.restarts(config("0s"))
+	require.Equal(t, []string{"up"}, s.states("c"), "and is not begun again")
+}
+
+func TestRestartKeepsTheLevelOfManualFailback(t *testing.T) {
+	config := `
+[[listener]]
+name = "l"
+address = "LISTEN"
+cluster = "c"
+[cluster.c]
+failback = "manual"
+[[cluster.c.level]]
+name = "one"
+servers = ["127.0.0.1:1 name=a"]
+[[cluster.c.level]]
+name = "two"
+servers = ["127.0.0.1:2 name=b"]
+`
+	s := play(t, config)
+	require.NoError(t, s.e.Override("c", "a", []byte(`{"state": "drain"}`)))
+	require.NoError(t, s.e.Override("c", "a", []byte(`{"state": null}`)))
+	require.Equal(t, "two", s.e.Status().Clusters[0].Level)
+	require.True(t, s.e.Status().Clusters[0].Held)
+	s = s.restarts(config)
+	require.Equal(t, "two", s.e.Status().Clusters[0].Level)
+	require.True(t, s.e.Status().Clusters[0].Held)
+	require.NoError(t, s.e.Failback("c"))
+	require.Equal(t, "one", s.e.Status().Clusters[0].Level)
+	s = s.restarts(config)
+	require.Equal(t, "one", s.e.Status().Clusters[0].Level)
+	require.NoError(t, s.e.Override("c", "a", []byte(`{"state": "drain"}`)))
+	require.NoError(t, s.e.Override("c", "a", []byte(`{"state": null}`)))
+	s = s.restarts(strings.Replace(config, `"manual"`, `"auto"`, 1))
+	require.Equal(t, "one", s.e.Status().Clusters[0].Level)
+}
+
+func TestRestartKeepsMembership(t *testing.T) {
+	s := play(t, remembered)
+	_, err := s.e.AddServer("c", []byte(`{"address": "127.0.0.1:4", "name": "x", "weight": 9}`))
+	require.NoError(t, err)
+	require.NoError(t, s.e.Override("c", "x", []byte(`{"state": "maint"}`)))
+	require.NoError(t, s.e.RemoveServer("c", "d"))
+	_, err = s.e.PutCluster("made", []byte(`{"balance": "rr", "levels": [{"servers": ["127.0.0.1:7"]}]}`))
+	require.NoError(t, err)
+	_, err = s.e.AddServer("made", []byte(`"127.0.0.1:8"`))
+	require.NoError(t, err)
+	_, err = s.e.PutCluster("made", []byte(`{"levels": [{"servers": ["127.0.0.1:9"]}]}`)) // the rest stays
+	require.NoError(t, err)
+
+	s = s.restarts(remembered)
+	require.Equal(t, []string{"a", "b", "x"}, s.members("c"))
+	x, err := s.e.Explain("c", "x")
+	require.NoError(t, err)
+	require.Equal(t, "maint", x.State)
+	require.Equal(t, 9, x.Weight)
+	require.Equal(t, status.OriginAPI, x.Origin)
+	made := s.e.Status().Clusters[1]
+	require.Equal(t, "rr", made.Balance)
+	require.Equal(t, status.OriginAPI, made.Origin)
+	require.Equal(t, []string{"127.0.0.1:9"}, s.members("made"))
+
+	without := strings.Replace(remembered, `, "127.0.0.1:3 name=d"`, "", 1)
+	s = s.restarts(without)
+	require.Equal(t, []string{"a", "b", "x"}, s.members("c"))
+	s = s.restarts(remembered)
+	require.Equal(t, []string{"a", "b", "d", "x"}, s.members("c"), "the file names it anew")
+
+	named := strings.Replace(remembered, `"127.0.0.1:3 name=d"`, `"127.0.0.1:3 name=x"`, 1)
+	s = s.restarts(named)
+	x, err = s.e.Explain("c", "x")
+	require.NoError(t, err)
+	require.Equal(t, status.OriginFile, x.Origin)
+	require.Equal(t, 1, x.Weight)
+}
+
+// What of an earlier process's changes has become impossible is told and left out; the rest stands.
+func TestRestartWithImpossibleChanges(t *testing.T) {
+	raw := func(s string) json.RawMessage { return json.RawMessage(s) }
+	m := &status.Memory{SavedAt: time.Now(), Clusters: []status.ClusterMemory{
+		{Name: "c", Removed: []string{"a", "nobody"}, Added: []status.AddedServer{
+			{Level: "1", Server: raw(`{"address": "nonsense"}`)},
+			{Level: "7", Server: raw(`"127.0.0.1:70"`)},
+			{Level: "1", Server: raw(`"127.0.0.1:71 name=y"`)},
+		}},
+		{Name: "bad", Created: true, Put: raw(`{"balanse": 7}`)},
+		{Name: "left", Put: raw(`{"levels": [{"servers": []}]}`)},
+		{Name: "good", Created: true, Put: raw(`{"levels": [{"servers": ["127.0.0.1:72"]}]}`)},
+	}}
+	s := resume(t, remembered, m)
+	require.Equal(t, []string{"b", "d", "y"}, s.members("c"))
+	require.Equal(t, []string{"127.0.0.1:72"}, s.members("good"))
+	require.Len(t, s.e.Status().Clusters, 2)
+	said := s.said(&s.lines, func(l line) bool { return strings.HasPrefix(l["msg"], "state: some changes") })
+	require.Len(t, said, 1)
+	require.Contains(t, said[0]["error"], "nonsense")
+	require.Contains(t, said[0]["error"], "balanse")
+
+	at := nettest.Reserve(t)
+	m = &status.Memory{SavedAt: time.Now(), Clusters: []status.ClusterMemory{
+		{Name: "c", Added: []status.AddedServer{{Level: "1", Server: raw(`"` + at + ` name=z"`)}}},
+		{Name: "good", Created: true, Put: raw(`{"levels": [{"servers": ["127.0.0.1:72"]}]}`)},
+	}}
+	s = resume(t, strings.Replace(remembered, "LISTEN", at, 1), m)
+	require.Equal(t, []string{"a", "b", "d"}, s.members("c"), "a server that leads back to the listener")
+	require.Equal(t, []string{"127.0.0.1:72"}, s.members("good"))
+}
+
+// The file has what was said soon after, and another engine takes it up.
+func TestStateFile(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "state.json")
+	config := "[runtime]\nstate_file = \"" + path + "\"\n" + remembered
+	s := play(t, config)
+	require.NoError(t, s.e.Override("c", "a", []byte(`{"state": "drain"}`)))
+	nettest.Wait(t, 5*time.Second, "the file", func() bool {
+		text, err := os.ReadFile(path)
+		return err == nil && strings.Contains(string(text), "drain")
+	})
+	info, err := os.Stat(path)
+	require.NoError(t, err)
+	require.Equal(t, os.FileMode(0o600), info.Mode())
+	nettest.Wait(t, 5*time.Second, "the status to say so", func() bool { return s.e.Status().StateFile.SavedAt != nil })
+	require.NoError(t, s.e.Override("c", "b", []byte(`{"state": "maint"}`)))
+	s.stop() // which writes it once more
+	s = play(t, config)
+	require.Equal(t, []string{"drain", "maint", "up"}, s.states("c"))
+}
+
+// Whatever is in the file's place, weir starts.
+func TestBadStateFiles(t *testing.T) {
+	good, err := status.EncodeMemory(status.Memory{Clusters: []status.ClusterMemory{{Name: "c"}}})
+	require.NoError(t, err)
+	for name, bad := range map[string]struct{ text, says string }{
+		"empty":     {"", ":1:1: the text ends early"},
+		"truncated": {string(good[:len(good)/2]), "the text ends early"},
+		"damaged":   {strings.Replace(string(good), `"clusters": [`, `"clusters": ]`, 1), ":5:14: invalid character"},
+		"foreign":   {`{"version": 1}`, "not a state file of weir"},
+		"future":    {strings.Replace(string(good), `"version": 1`, `"version": 99`, 1), "version: 99, and this weir reads up to 1"},
+		"wrong":     {strings.Replace(string(good), `"c"`, `7`, 1), "want a value of type string"},
+		"huge":      {strings.Repeat(" ", status.MaxMemory+1), "larger than 64 MB"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			path := filepath.Join(t.TempDir(), "state.json")
+			require.NoError(t, os.WriteFile(path, []byte(bad.text), 0o600))
+			s := play(t, "[runtime]\nstate_file = \""+path+"\"\n"+remembered)
+			said := s.said(&s.lines, func(l line) bool { return l["msg"] == "state file: cannot be used" })
+			require.Len(t, said, 1)
+			require.Contains(t, said[0]["error"], path+":")
+			require.Contains(t, said[0]["error"], bad.says)
+			aside, err := os.ReadFile(said[0]["set_aside"])
+			require.NoError(t, err)
+			require.Equal(t, bad.text, string(aside))
+			require.Equal(t, said[0]["set_aside"], s.e.Status().StateFile.SetAside)
+			s.stop()
+			text, err := os.ReadFile(path)
+			require.NoError(t, err)
+			_, err = status.DecodeMemory(text)
+			require.NoError(t, err)
+		})
+	}
+}
+
+// A file that cannot be written is told once, and tried again.
+func TestStateFileThatCannotBeWritten(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "missing")
+	s := play(t, "[runtime]\nstate_file = \""+dir+"/state.json\"\n"+remembered)
+	failed := func() int {
+		return len(s.said(&s.lines, func(l line) bool { return strings.HasPrefix(l["msg"], "state file: cannot be written") }))
+	}
+	nettest.Wait(t, 5*time.Second, "the warning", func() bool { return failed() == 1 })
+	require.Contains(t, s.e.Status().StateFile.LastError, "no such file")
+	require.NoError(t, s.e.Override("c", "a", []byte(`{"state": "drain"}`)))
+	time.Sleep(time.Second)
+	require.Equal(t, 1, failed())
+	require.NoError(t, os.Mkdir(dir, 0o700))
+	nettest.Wait(t, 10*time.Second, "the file", func() bool { return s.e.Status().StateFile.LastError == "" })
+	require.FileExists(t, dir+"/state.json")
+
+	directory := t.TempDir()
+	s = play(t, "[runtime]\nstate_file = \""+directory+"\"\n"+remembered)
+	nettest.Wait(t, 5*time.Second, "the warning", func() bool { return s.e.Status().StateFile.LastError == "not a regular file" })
+	require.DirExists(t, directory)
+}

@@ -1,0 +1,238 @@
+package engine
+
+// The file in which a weir leaves what it knows to its successor (runtime.state_file).
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"sync"
+	"time"
+
+	"weir/internal/status"
+)
+
+// When the file is written. A killed weir has lost what it learnt in the last stateDelay + stateEvery, and the time that
+// writing takes, at most.
+const (
+	stateDelay   = 100 * time.Millisecond // after a change, so that what belongs together is written together
+	stateEvery   = 400 * time.Millisecond // between two times at least
+	stateRefresh = time.Minute            // also without a change: the file tells until when weir was at work
+	stateRetry   = 5 * time.Second        // at most, between two attempts that fail
+)
+
+// stateFile is what the engine knows of its state file.
+type stateFile struct {
+	wake chan struct{} // holds one: there is something new to write
+
+	writing  sync.Mutex // held while the file is written; guards what follows
+	released bool       // the file is another process's
+
+	mu   sync.Mutex
+	seen status.StateFile // guarded by mu
+}
+
+// changed has the state written soon. It does not block.
+func (e *Engine) changed() {
+	select {
+	case e.journal.wake <- struct{}{}:
+	default:
+	}
+}
+
+// leaveStateFile gives the state file up to another process, or takes it back. When it returns, this process writes it no
+// more.
+func (e *Engine) leaveStateFile(leave bool) {
+	e.journal.writing.Lock()
+	e.journal.released = leave
+	e.journal.writing.Unlock()
+	e.changed()
+}
+
+// readState returns what the state file holds, or nil. A file that cannot be understood is set aside, for people to look
+// at, and weir starts without it.
+func (e *Engine) readState(path string) *status.Memory {
+	if path == "" {
+		return nil
+	}
+	text, err := readRegular(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err == nil {
+		var m status.Memory
+		if m, err = status.DecodeMemory(text); err == nil {
+			return &m
+		}
+	}
+	args := []any{"error", fmt.Sprintf("%s:%v", path, bare(err))}
+	if !errors.Is(err, errNotAFile) {
+		if aside, failed := setAside(path); failed != nil {
+			args = append(args, "cannot_set_aside", bare(failed))
+		} else {
+			args = append(args, "set_aside", aside)
+			e.journal.seen.SetAside = aside
+		}
+	}
+	e.log.Warn("state file: cannot be used", args...)
+	return nil
+}
+
+var errNotAFile = errors.New("not a regular file")
+
+// readRegular reads a file that is one, up to the size that a state may have.
+func readRegular(path string) ([]byte, error) {
+	info, err := os.Stat(path)
+	switch {
+	case err != nil:
+		return nil, err
+	case !info.Mode().IsRegular():
+		return nil, errNotAFile
+	case info.Size() > status.MaxMemory:
+		return nil, fmt.Errorf("larger than %d MB", status.MaxMemory>>20)
+	}
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	return io.ReadAll(io.LimitReader(f, status.MaxMemory+1))
+}
+
+// bare leaves the path out of an error whose reader has it already.
+func bare(err error) error {
+	var at *fs.PathError
+	if errors.As(err, &at) {
+		return at.Err
+	}
+	return err
+}
+
+// setAside renames a file to a name that nothing has yet.
+func setAside(path string) (string, error) {
+	name := path + ".bad-" + time.Now().UTC().Format("20060102T150405Z")
+	for n := 1; n < 100; n++ {
+		to := name
+		if n > 1 {
+			to = fmt.Sprintf("%s.%d", name, n)
+		}
+		if _, err := os.Lstat(to); errors.Is(err, fs.ErrNotExist) {
+			return to, os.Rename(path, to)
+		}
+	}
+	return "", errors.New("too many such files")
+}
+
+// writeState replaces the file: after a crash at any moment there is the old one or the new one, and it is whole.
+func writeState(path string, text []byte) error {
+	if real, err := filepath.EvalSymlinks(path); err == nil {
+		path = real
+	}
+	if info, err := os.Stat(path); err == nil && !info.Mode().IsRegular() {
+		return errNotAFile
+	}
+	next := path + ".new"
+	os.Remove(next) // of an earlier process that was killed; whatever else is wrong shows below
+	f, err := os.OpenFile(next, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
+	if err != nil {
+		return err
+	}
+	_, err = f.Write(text)
+	if err == nil {
+		err = f.Sync()
+	}
+	err = errors.Join(err, f.Close())
+	if err == nil {
+		err = os.Rename(next, path)
+	}
+	if err != nil {
+		os.Remove(next)
+		return err
+	}
+	if dir, err := os.Open(filepath.Dir(path)); err == nil {
+		_ = dir.Sync() // not every file system can
+		dir.Close()
+	}
+	return nil
+}
+
+// saveState writes the state now. It tells the log when that begins to fail, when the reason changes, and when it works
+// again.
+func (e *Engine) saveState() (ok bool) {
+	path := e.now.Load().cfg.Runtime.StateFile
+	e.journal.writing.Lock()
+	defer e.journal.writing.Unlock()
+	if path == "" || e.journal.released {
+		return true
+	}
+	text, err := status.EncodeMemory(e.Memory())
+	if err == nil {
+		err = writeState(path, text)
+	}
+	now := time.Now()
+	e.journal.mu.Lock()
+	defer e.journal.mu.Unlock()
+	seen := &e.journal.seen
+	if seen.File != path {
+		*seen = status.StateFile{File: path, SetAside: seen.SetAside}
+	}
+	before := seen.LastError
+	if err != nil {
+		if seen.LastError = err.Error(); seen.LastError != before {
+			e.log.Warn("state file: cannot be written, a restart would forget what was said at run time", "file", path, "error", seen.LastError)
+		}
+		return false
+	}
+	seen.LastError, seen.SavedAt = "", &now
+	if before != "" {
+		e.log.Info("state file: can be written again", "file", path)
+	}
+	return true
+}
+
+// stateStatus is nil where no state file is asked for.
+func (e *Engine) stateStatus(path string) *status.StateFile {
+	if path == "" {
+		return nil
+	}
+	e.journal.mu.Lock()
+	defer e.journal.mu.Unlock()
+	seen := e.journal.seen
+	if seen.File != path { // not tried yet
+		seen = status.StateFile{File: path, SetAside: seen.SetAside}
+	}
+	return &seen
+}
+
+// keepState writes the state when something has changed, from time to time, and at the end.
+func (e *Engine) keepState() {
+	wait := stateDelay
+	e.rest(time.Now().Add(stateRefresh), e.journal.wake)
+	for e.ctx.Err() == nil {
+		e.rest(time.Now().Add(stateDelay), nil)
+		began := time.Now()
+		if e.saveState() {
+			wait = stateDelay
+			e.rest(began.Add(stateEvery), nil)
+			e.rest(began.Add(stateRefresh), e.journal.wake)
+		} else {
+			wait = min(2*wait, stateRetry)
+			e.rest(began.Add(wait), nil)
+		}
+	}
+	e.saveState()
+}
+
+// rest waits until a time, or until the engine ends or is woken.
+func (e *Engine) rest(until time.Time, wake <-chan struct{}) {
+	timer := time.NewTimer(time.Until(until))
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+	case <-wake:
+	case <-e.ctx.Done():
+	}
+}

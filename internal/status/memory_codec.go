@@ -1,0 +1,197 @@
+package status
+
+// Memories as text, and back. The text may come from anybody: a file that was damaged, another program's, another
+// version's.
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"slices"
+)
+
+const (
+	memoryFormat  = "weir state"
+	memoryVersion = 1 // of what is written; older ones can be read
+
+	// MaxMemory is the longest text of a Memory, in bytes: more than a hundred thousand servers need.
+	MaxMemory = 64 << 20
+)
+
+// memoryHead tells what a text is.
+type memoryHead struct {
+	Format  string `json:"format"`
+	Version int    `json:"version"`
+}
+
+// EncodeMemory writes a memory as JSON, for people to read as well.
+func EncodeMemory(m Memory) ([]byte, error) {
+	var b bytes.Buffer
+	enc := json.NewEncoder(&b)
+	enc.SetEscapeHTML(false)
+	enc.SetIndent("", " ")
+	err := enc.Encode(struct {
+		memoryHead
+		Memory
+	}{memoryHead{memoryFormat, memoryVersion}, m})
+	if err == nil && b.Len() > MaxMemory {
+		err = fmt.Errorf("the state is larger than %d MB", MaxMemory>>20)
+	}
+	return b.Bytes(), err
+}
+
+// DecodeMemory reads what EncodeMemory wrote. The error names the place, as LINE:COL or as the path of a value. A memory
+// that it returns is sound: words are legal, numbers in their ranges, names given once. What the operator's words mean
+// it does not know.
+func DecodeMemory(text []byte) (Memory, error) {
+	var head memoryHead
+	switch err := json.Unmarshal(text, &head); {
+	case len(text) > MaxMemory:
+		return Memory{}, fmt.Errorf("larger than %d MB", MaxMemory>>20)
+	case err != nil:
+		return Memory{}, placed(text, err)
+	case head.Format != memoryFormat:
+		return Memory{}, errors.New("format: not a state file of weir")
+	case head.Version < 1 || head.Version > memoryVersion:
+		return Memory{}, fmt.Errorf("version: %d, and this weir reads up to %d", head.Version, memoryVersion)
+	}
+	var m Memory
+	if err := json.Unmarshal(text, &m); err != nil {
+		return Memory{}, placed(text, err)
+	}
+	return m, m.check()
+}
+
+// placed puts the place before an error of package json.
+func placed(text []byte, err error) error {
+	offset := int64(-1)
+	var syntax *json.SyntaxError
+	var kind *json.UnmarshalTypeError
+	switch {
+	case errors.As(err, &syntax):
+		offset = syntax.Offset - 1 // it counts the byte that it stumbled over
+		if int(syntax.Offset) >= len(text) && bytes.Contains([]byte(err.Error()), []byte("unexpected end")) {
+			offset, err = int64(len(text)), errors.New("the text ends early")
+		}
+	case errors.As(err, &kind):
+		offset = kind.Offset - 1
+		err = fmt.Errorf("%s: want a value of type %s, got %s", kind.Field, kind.Type, kind.Value)
+	}
+	if offset < 0 {
+		return err
+	}
+	before := text[:min(int(offset), len(text))]
+	line := bytes.Count(before, []byte("\n")) + 1
+	return fmt.Errorf("%d:%d: %w", line, len(before)-bytes.LastIndexByte(before, '\n'), err)
+}
+
+// Limits on what a memory may hold, far beyond what a configuration can lead to.
+const (
+	maxMemoryText  = 4096
+	maxMemoryCount = 1 << 31
+)
+
+func (m *Memory) check() error {
+	seen := map[string]bool{}
+	for i := range m.Clusters {
+		c := &m.Clusters[i]
+		at := fmt.Sprintf("clusters[%d]", i)
+		if err := once(seen, c.Name); err != nil {
+			return fmt.Errorf("%s.name: %w", at, err)
+		}
+		if err := c.check(); err != nil {
+			return fmt.Errorf("%s.%w", at, err)
+		}
+	}
+	return nil
+}
+
+func (c *ClusterMemory) check() error {
+	if c.Created && len(c.Put) == 0 {
+		return errors.New("created: without put")
+	}
+	for i, a := range c.Added {
+		if a.Level == "" || len(a.Server) == 0 {
+			return fmt.Errorf("added[%d]: want a level and a server", i)
+		}
+	}
+	for i, name := range c.Removed {
+		if err := once(nil, name); err != nil {
+			return fmt.Errorf("removed[%d]: %w", i, err)
+		}
+	}
+	seen := map[string]bool{}
+	for i := range c.Servers {
+		s := &c.Servers[i]
+		at := fmt.Sprintf("servers[%d]", i)
+		if err := once(seen, s.Name); err != nil {
+			return fmt.Errorf("%s.name: %w", at, err)
+		}
+		if err := s.check(); err != nil {
+			return fmt.Errorf("%s.%w", at, err)
+		}
+	}
+	return nil
+}
+
+func (s *ServerMemory) check() error {
+	if o := s.Override; o != nil {
+		if !slices.Contains([]string{"", "ready", "drain", "maint"}, o.State) {
+			return fmt.Errorf("override.state: want ready, drain or maint, got %.20q", o.State)
+		}
+		for name, n := range map[string]*int{"weight": o.Weight, "max_sessions": o.MaxSessions} {
+			if n != nil && (*n < 0 || *n >= maxMemoryCount) {
+				return fmt.Errorf("override.%s: %d is out of range", name, *n)
+			}
+		}
+		if len(o.Reason) > maxMemoryText {
+			return errors.New("override.reason: too long")
+		}
+	}
+	if a := s.Agent; a != nil && (a.Check == "" || len(a.Says) > maxMemoryText) {
+		return errors.New("agent: want a check, and words of a sensible length")
+	}
+	seen := map[string]bool{}
+	for i, k := range s.Checks {
+		if err := once(seen, k.ID); err != nil {
+			return fmt.Errorf("checks[%d].id: %w", i, err)
+		}
+		if k.Streak < 0 || k.Streak >= maxMemoryCount {
+			return fmt.Errorf("checks[%d].streak: %d is out of range", i, k.Streak)
+		}
+		if len(k.Reason) > maxMemoryText {
+			return fmt.Errorf("checks[%d].reason: too long", i)
+		}
+	}
+	if p := s.Passive; p != nil {
+		switch {
+		case !slices.Contains([]string{"up", "failing", "probation"}, p.State):
+			return fmt.Errorf("passive.state: want up, failing or probation, got %.20q", p.State)
+		case p.Failures < 0 || p.Failures >= maxMemoryCount:
+			return fmt.Errorf("passive.failures: %d is out of range", p.Failures)
+		case p.Failures > 0 && p.First == nil:
+			return errors.New("passive.first: missing")
+		case p.State == "failing" && p.Until == nil:
+			return errors.New("passive.until: missing")
+		case len(p.Reason) > maxMemoryText:
+			return errors.New("passive.reason: too long")
+		}
+	}
+	return nil
+}
+
+// once refuses a name that is empty or was there before.
+func once(seen map[string]bool, name string) error {
+	switch {
+	case name == "":
+		return errors.New("an empty name")
+	case len(name) > maxMemoryText:
+		return errors.New("too long")
+	case seen[name]:
+		return fmt.Errorf("%.64q is here twice", name)
+	case seen != nil:
+		seen[name] = true
+	}
+	return nil
+}

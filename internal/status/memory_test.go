@@ -1,0 +1,143 @@
+package status
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+	"pgregory.net/rapid"
+)
+
+func anyTime() *rapid.Generator[time.Time] {
+	return rapid.Custom(func(t *rapid.T) time.Time {
+		return time.UnixMilli(rapid.Int64Range(0, 1<<42).Draw(t, "ms")).UTC()
+	})
+}
+
+func anyMemory() *rapid.Generator[Memory] {
+	count := rapid.Custom(func(t *rapid.T) *int {
+		return rapid.Ptr(rapid.IntRange(0, 1<<30), true).Draw(t, "count")
+	})
+	server := rapid.Custom(func(t *rapid.T) ServerMemory {
+		s := ServerMemory{Address: rapid.String().Draw(t, "address")}
+		if rapid.Bool().Draw(t, "override") {
+			s.Override = &OverrideMemory{
+				State:  rapid.SampledFrom([]string{"", "ready", "drain", "maint"}).Draw(t, "state"),
+				Weight: count.Draw(t, "weight"), MaxSessions: count.Draw(t, "max_sessions"), Reason: rapid.String().Draw(t, "why"), At: anyTime().Draw(t, "at"),
+			}
+		}
+		if rapid.Bool().Draw(t, "agent") {
+			s.Agent = &AgentMemory{Check: "agent", Says: rapid.String().Draw(t, "says"), At: anyTime().Draw(t, "at")}
+		}
+		for _, id := range rapid.SliceOfNDistinct(rapid.StringMatching("[a-z]+"), 0, 3, rapid.ID[string]).Draw(t, "checks") {
+			s.Checks = append(s.Checks, CheckMemory{ID: id, Down: rapid.Bool().Draw(t, "down"), Streak: rapid.IntRange(0, 9).Draw(t, "streak"), At: anyTime().Draw(t, "at")})
+		}
+		if rapid.Bool().Draw(t, "passive") {
+			at := anyTime().Draw(t, "at")
+			s.Passive = &PassiveMemory{State: rapid.SampledFrom([]string{"up", "failing", "probation"}).Draw(t, "state"),
+				Failures: rapid.IntRange(0, 9).Draw(t, "failures"), First: &at, Until: &at, At: at}
+		}
+		return s
+	})
+	return rapid.Custom(func(t *rapid.T) Memory {
+		m := Memory{SavedAt: anyTime().Draw(t, "saved"), Clusters: []ClusterMemory{}}
+		for _, name := range rapid.SliceOfNDistinct(rapid.StringMatching("[a-z]+"), 0, 3, rapid.ID[string]).Draw(t, "clusters") {
+			c := ClusterMemory{Name: name, Level: rapid.String().Draw(t, "level"), Deleted: rapid.Bool().Draw(t, "deleted")}
+			for _, name := range rapid.SliceOfNDistinct(rapid.StringMatching("[a-z]+"), 0, 3, rapid.ID[string]).Draw(t, "servers") {
+				s := server.Draw(t, name)
+				s.Name = name
+				c.Servers = append(c.Servers, s)
+			}
+			m.Clusters = append(m.Clusters, c)
+		}
+		return m
+	})
+}
+
+func TestMemoryComesBackAsItWas(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		m := anyMemory().Draw(t, "memory")
+		text, err := EncodeMemory(m)
+		require.NoError(t, err)
+		again, err := DecodeMemory(text)
+		require.NoError(t, err, "%s", text)
+		require.Equal(t, m, again)
+	})
+}
+
+func TestUnknownKeysAreLeftAlone(t *testing.T) {
+	m, err := DecodeMemory([]byte(`{"format": "weir state", "version": 1, "of_a_later_release": {}, "clusters": [{"name": "c", "new": 1}]}`))
+	require.NoError(t, err)
+	require.Equal(t, "c", m.Clusters[0].Name)
+}
+
+func TestBadMemories(t *testing.T) {
+	whole := func(clusters string) string {
+		return `{"format": "weir state", "version": 1, "clusters": [` + clusters + `]}`
+	}
+	server := func(s string) string { return whole(`{"name": "c", "servers": [{"name": "s", ` + s + `}]}`) }
+	for text, says := range map[string]string{
+		"":                                       "1:1: the text ends early",
+		"{\n\"format\": ":                        "2:11: the text ends early",
+		"{\n \"format\": x}":                     "2:12: invalid character 'x'",
+		"{} {}":                                  "1:4: invalid character '{' after top-level value",
+		"[]":                                     "want a value of type",
+		"null":                                   "not a state file of weir",
+		"{}":                                     "not a state file of weir",
+		`{"format": "weir state"}`:               "version: 0, and this weir reads up to 1",
+		`{"format": "weir state", "version": 2}`: "version: 2, and this weir reads up to 1",
+		`{"format": "weir state", "version": 1, "clusters": {}}`: "want a value of type",
+		whole(`{}`):                                                           "clusters[0].name: an empty name",
+		whole(`{"name": "c"}, {"name": "c"}`):                                 `clusters[1].name: "c" is here twice`,
+		whole(`{"name": "c", "created": true}`):                               "clusters[0].created: without put",
+		whole(`{"name": "c", "added": [{"level": "1"}]}`):                     "clusters[0].added[0]: want a level and a server",
+		whole(`{"name": "c", "removed": [""]}`):                               "clusters[0].removed[0]: an empty name",
+		server(`"name": ""`):                                                  "clusters[0].servers[0].name: an empty name",
+		server(`"override": {"state": "off"}`):                                `servers[0].override.state: want ready, drain or maint, got "off"`,
+		server(`"override": {"weight": -1}`):                                  "servers[0].override.weight: -1 is out of range",
+		server(`"override": {"weight": 1e400}`):                               "1:",
+		server(`"override": {"max_sessions": 3000000000}`):                    "servers[0].override.max_sessions: 3000000000 is out of range",
+		server(`"override": {"at": "yesterday"}`):                             "yesterday",
+		server(`"agent": {"says": "up"}`):                                     "servers[0].agent: want a check",
+		server(`"checks": [{"id": "a", "streak": -1}]`):                       "servers[0].checks[0].streak: -1 is out of range",
+		server(`"checks": [{"id": "a"}, {"id": "a"}]`):                        `servers[0].checks[1].id: "a" is here twice`,
+		server(`"passive": {"state": "odd"}`):                                 `servers[0].passive.state: want up, failing or probation, got "odd"`,
+		server(`"passive": {"state": "failing"}`):                             "servers[0].passive.until: missing",
+		server(`"passive": {"state": "up", "failures": 1}`):                   "servers[0].passive.first: missing",
+		server(`"override": {"reason": "` + strings.Repeat("x", 5000) + `"}`): "servers[0].override.reason: too long",
+	} {
+		_, err := DecodeMemory([]byte(text))
+		require.ErrorContains(t, err, says, "%.100s", text)
+	}
+}
+
+// FuzzMemory reads anything: it ends with an error, or with a memory that comes back as it was once it is written.
+func FuzzMemory(f *testing.F) {
+	files, err := filepath.Glob("testdata/memory/*.json")
+	require.NoError(f, err)
+	require.NotEmpty(f, files)
+	for _, path := range files {
+		text, err := os.ReadFile(path)
+		require.NoError(f, err)
+		f.Add(text)
+	}
+	f.Fuzz(func(t *testing.T, text []byte) {
+		m, err := DecodeMemory(text)
+		if err != nil {
+			require.NotEmpty(t, err.Error())
+			return
+		}
+		written, err := EncodeMemory(m)
+		if err != nil {
+			return // a year that JSON has no text for
+		}
+		again, err := DecodeMemory(written)
+		require.NoError(t, err)
+		rewritten, err := EncodeMemory(again)
+		require.NoError(t, err)
+		require.Equal(t, string(written), string(rewritten))
+	})
+}
