@@ -116,6 +116,7 @@ func metrics() []metric {
 		{"weir_cluster_level_in_use", "cluster, level", "1 for the level that sessions go to.", ofLevel(func(l *status.Level) float64 { return bit(l.InUse) })},
 		{"weir_cluster_eligible_servers", "cluster, level", "Servers that may be given sessions.", ofLevel(func(l *status.Level) float64 { return float64(l.Eligible) })},
 		{"weir_cluster_servers", "cluster, state", "Servers in a state.", serversByState},
+		{"weir_cluster_fallback", "cluster", "1 while a level serves that is not the first one with servers.", ofCluster(func(c *status.Cluster) float64 { return bit(fallback(c)) })},
 		{"weir_cluster_empty", "cluster", "1 while no server is in service on its own merits.", ofCluster(func(c *status.Cluster) float64 { return bit(c.Empty) })},
 		{"weir_cluster_sessions", "cluster", "Sessions now, those of servers that have left included.", ofCluster(func(c *status.Cluster) float64 { return float64(c.Sessions) })},
 		{"weir_cluster_queue", "cluster", "Sessions that wait for room.", ofCluster(func(c *status.Cluster) float64 { return float64(c.Queue) })},
@@ -165,6 +166,16 @@ func metrics() []metric {
 		{"weir_descriptors_limit", "", "Descriptors that may be open.", func(f *family, t *totals) { f.value(float64(t.MaxFiles)) }},
 		{"weir_goroutines", "", "Goroutines: one for each event loop and for what is not sessions.", func(f *family, t *totals) { f.value(float64(t.Goroutines)) }},
 	}
+}
+
+// fallback tells whether a cluster is served by another level than it would be if all were well.
+func fallback(c *status.Cluster) bool {
+	for i := range c.Levels {
+		if len(c.Levels[i].Servers) > 0 {
+			return c.Level != "" && c.Level != c.Levels[i].Name
+		}
+	}
+	return false
 }
 
 func ofListener(v func(*status.Listener) float64) func(*family, *totals) {

@@ -79,6 +79,7 @@ func TestMetrics(t *testing.T) {
 		`weir_cluster_servers{cluster="c",state="up"} 1`,
 		`weir_cluster_servers{cluster="c",state="down"} 0`,
 		`weir_events_dropped_total{hook="h"} 0`,
+		`weir_cluster_fallback{cluster="c"} 0`,
 	} {
 		require.Contains(t, text, line+"\n")
 	}

@@ -10,6 +10,7 @@ import (
 	"io/fs"
 	"os"
 	"os/exec"
+	"strconv"
 	"strings"
 	"syscall" // process groups: a program is killed with what it has started
 	"time"
@@ -72,8 +73,12 @@ func inherited() []string {
 // environ tells a program about an event. Every variable is set, so that none comes from elsewhere.
 func environ(ev *status.Event) []string {
 	env := []string{
-		"WEIR_EVENT=" + ev.Event, "WEIR_TIME=" + ev.Time.UTC().Format(time.RFC3339Nano), "WEIR_CLUSTER=" + ev.Cluster, "WEIR_LEVEL=" + ev.Level,
+		"WEIR_EVENT=" + ev.Event, "WEIR_TIME=" + ev.Time.UTC().Format(time.RFC3339Nano), "WEIR_LISTENER=" + ev.Listener, "WEIR_CLUSTER=" + ev.Cluster, "WEIR_LEVEL=" + ev.Level,
 		"WEIR_SERVER=" + ev.Server, "WEIR_FROM=" + ev.From, "WEIR_TO=" + ev.To, "WEIR_LAYER=" + ev.Layer, "WEIR_REASON=" + ev.Reason,
+		"WEIR_COUNT=",
+	}
+	if ev.Count > 0 {
+		env[len(env)-1] += strconv.FormatUint(ev.Count, 10)
 	}
 	for i, e := range env { // a NUL, which a reason might hold, would keep the program from being run
 		env[i] = strings.ReplaceAll(e, "\x00", "")

@@ -106,6 +106,7 @@ func TestProgram(t *testing.T) {
 	for _, want := range []string{
 		"WEIR_EVENT=server_down\n", "WEIR_TIME=2026-01-31T12:00:00.000000005Z\n", "WEIR_CLUSTER=c\n", "WEIR_LEVEL=\n", "WEIR_SERVER=a\n",
 		"WEIR_FROM=up\n", "WEIR_TO=down\n", "WEIR_LAYER=checks\n", "WEIR_REASON=said  \"no\"\n", "an argument\n",
+		"WEIR_LISTENER=\n", "WEIR_COUNT=\n",
 	} {
 		require.Contains(t, rest, want)
 	}
