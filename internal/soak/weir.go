@@ -15,6 +15,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -179,7 +180,18 @@ type refusal struct {
 
 func (r *refusal) Error() string { return fmt.Sprintf("%d: %s", r.status, r.text) }
 
-// metrics are what /metrics says, by name with labels.
+// series is a metric's name with its labels in the order of their names. The values here hold no comma.
+func series(key string) string {
+	name, labels, found := strings.Cut(strings.TrimSuffix(key, "}"), "{")
+	if !found {
+		return key
+	}
+	all := strings.Split(labels, ",")
+	slices.Sort(all)
+	return name + "{" + strings.Join(all, ",") + "}"
+}
+
+// metrics are what /metrics says, by series.
 func (p *process) metrics() (map[string]float64, error) {
 	text, err := p.ask(http.MethodGet, "/metrics", "")
 	if err != nil {
@@ -190,7 +202,7 @@ func (p *process) metrics() (map[string]float64, error) {
 		line = strings.TrimSpace(line)
 		if i := strings.LastIndexByte(line, ' '); i > 0 && line[0] != '#' {
 			if v, err := strconv.ParseFloat(line[i+1:], 64); err == nil {
-				all[line[:i]] = v
+				all[series(line[:i])] = v
 			}
 		}
 	}
