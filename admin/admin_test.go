@@ -123,6 +123,13 @@ func TestRequests(t *testing.T) {
 		{"GET /v1/events?follow=perhaps", "", 400, "", `"field":"follow"`},
 		{"POST /v1/status", "", 405, "", `{"error":"want GET, HEAD, got POST","field":""}`},
 		{"DELETE /v1/reload", "", 405, "", `want POST, got DELETE`},
+		{"GET /v1/sessions?clutser=c", "", 400, "", `unknown parameter \"clutser\", want listener`},
+		{"GET /v1/sessions?limit=1&limit=2", "", 400, "", `"field":"limit"`},
+		{"GET /v1/sessions?a;b", "", 400, "", `cannot be read`},
+		{"GET /v1/events?folow=false", "", 400, "", `"field":"folow"`},
+		{"GET //v1/status", "", 404, "", `"error":"nothing here`},
+		{"GET /v1/clusters/../status", "", 404, "", `"error":"nothing here`},
+		{"GET /v1/status/", "", 404, "", `"error":"nothing here`},
 		{"GET /v1/nothing", "", 404, "", `"error":"nothing here`},
 		{"GET /v2", "", 404, "", `"error":"nothing here`},
 		{"PUT /v1/clusters/c", strings.Repeat("x", maxBody+1), 413, "", `{"error":"the request is too large","field":""}`},
@@ -212,7 +219,62 @@ func TestPagesOfOthers(t *testing.T) {
 		res, _ := request(t, c, "GET /v1/status", "", "Host", host)
 		require.Equal(t, 200, res.StatusCode, host)
 	}
+	for _, header := range [][]string{
+		{"Sec-Fetch-Site", "cross-site"}, {"Sec-Fetch-Site", "same-site", "Sec-Fetch-Mode", "no-cors"},
+		{"Sec-Fetch-Site", "cross-site", "Sec-Fetch-Mode", "navigate", "Sec-Fetch-Dest", "iframe"},
+		{"Sec-Fetch-Site", "cross-site", "Sec-Fetch-Mode", "navigate", "Sec-Fetch-Dest", "document"},
+	} {
+		res, _ := request(t, c, "GET /v1/events?follow=false", "", header...)
+		require.Equal(t, 403, res.StatusCode, "%v: nor take up places", header)
+	}
+	link := []string{"Sec-Fetch-Site", "cross-site", "Sec-Fetch-Mode", "navigate", "Sec-Fetch-Dest", "document"}
+	res, _ := request(t, c, "GET /", "", link...)
+	require.Equal(t, 200, res.StatusCode, "its user may follow a link to the dashboard")
+	for _, kind := range []string{"text/plain", "application/x-www-form-urlencoded", "multipart/form-data; boundary=x", "nonsense;"} {
+		res, text := request(t, c, "POST /v1/clusters/c/servers", "{}", "Content-Type", kind)
+		require.Equal(t, 415, res.StatusCode, kind)
+		require.Contains(t, text, `"field":"Content-Type"`)
+	}
 	require.Empty(t, f.last())
+	for _, kind := range []string{"", "application/json", "application/json; charset=utf-8", "application/vnd.x+json"} {
+		res, _ := request(t, c, "POST /v1/clusters/c/servers", "{}", "Content-Type", kind)
+		require.Equal(t, 201, res.StatusCode, kind)
+	}
+	res, _ = request(t, c, "POST /v1/plan", "text", "Content-Type", "text/plain")
+	require.Equal(t, 200, res.StatusCode)
+	res, _ = request(t, c, "POST /v1/reload", "", "Content-Type", "application/x-www-form-urlencoded")
+	require.Equal(t, 200, res.StatusCode, "there is nothing of that type")
+}
+
+// A client of the stream that does not read is let go, and its place with it.
+func TestSlowStream(t *testing.T) {
+	at := unixAt(filepath.Join(t.TempDir(), "a.sock"))
+	f := newFake()
+	s := New(slog.New(slog.DiscardHandler))
+	s.patience = 50 * time.Millisecond
+	s.Start(f)
+	c, err := s.Prepare(conf.Admin{Listen: []conf.Endpoint{at}, Asked: true})
+	require.NoError(t, err)
+	c.Commit()
+	t.Cleanup(s.Close)
+	stream, err := over(at).Get("http://weir/v1/events")
+	require.NoError(t, err)
+	defer stream.Body.Close()
+	require.Eventually(t, func() bool { return len(s.streams) == 1 }, 5*time.Second, time.Millisecond)
+	require.Eventually(t, func() bool { f.put(strings.Repeat("x", 64<<10)); return len(s.streams) == 0 }, 10*time.Second, time.Millisecond)
+}
+
+func TestTooManyPlans(t *testing.T) {
+	at := unixAt(filepath.Join(t.TempDir(), "a.sock"))
+	s := serve(t, newFake(), conf.Admin{Listen: []conf.Endpoint{at}, Asked: true})
+	for range maxPlans {
+		s.plans <- struct{}{}
+	}
+	res, _ := request(t, over(at), "POST /v1/plan", "")
+	require.Equal(t, 503, res.StatusCode)
+	<-s.plans
+	res, _ = request(t, over(at), "POST /v1/plan", "")
+	require.Equal(t, 200, res.StatusCode)
 }
 
 func TestEvents(t *testing.T) {

@@ -8,7 +8,9 @@ import (
 	"io"
 	"maps"
 	"net/http"
+	"net/url"
 	"slices"
+	"strconv"
 	"strings"
 
 	"weir/internal/status"
@@ -65,6 +67,27 @@ func body(w http.ResponseWriter, r *http.Request, limit int64) ([]byte, bool) {
 		fail(w, http.StatusBadRequest, "", "the request ends early")
 	}
 	return text, err == nil
+}
+
+// known answers a request with an unknown or doubtful parameter with an error, and returns false. What is misspelt would
+// otherwise choose everything.
+func known(w http.ResponseWriter, r *http.Request, names ...string) bool {
+	q, err := url.ParseQuery(r.URL.RawQuery)
+	if err != nil {
+		fail(w, http.StatusBadRequest, "", "the part of the address after ? cannot be read")
+		return false
+	}
+	for _, name := range slices.Sorted(maps.Keys(q)) {
+		if !slices.Contains(names, name) {
+			fail(w, http.StatusBadRequest, name, "unknown parameter "+strconv.Quote(name)+", want "+strings.Join(names, ", "))
+			return false
+		}
+		if len(q[name]) > 1 {
+			fail(w, http.StatusBadRequest, name, "given more than once")
+			return false
+		}
+	}
+	return true
 }
 
 func (m methods) allowed() string {

@@ -105,14 +105,16 @@ func (c *Change) Commit() {
 	for name, d := range c.fresh {
 		s.doors[name] = d
 		d.shared, d.gate = false, newGate(d.ln)
+		ln := bounded(d.gate, maxClients)
 		d.server = &http.Server{
+			ConnState:         ln.note,
 			Handler:           s.guard(d.ln.Addr().Network() != "unix"),
 			ReadHeaderTimeout: headerTimeout, ReadTimeout: readTimeout, WriteTimeout: writeTimeout, IdleTimeout: idleTimeout,
 			MaxHeaderBytes: maxHeader,
 			BaseContext:    func(net.Listener) context.Context { return s.ctx },
 			ErrorLog:       quiet(),
 		}
-		s.work.Go(func() { d.server.Serve(bounded(d.gate, maxClients)) })
+		s.work.Go(func() { d.server.Serve(ln) })
 	}
 }
 

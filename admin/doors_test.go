@@ -5,6 +5,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"syscall"
 	"testing"
 	"time"
 
@@ -32,13 +33,34 @@ func TestUnixSocket(t *testing.T) {
 	require.ErrorIs(t, err, os.ErrNotExist)
 }
 
+// A directory with the set-group-ID bit gives its group to the socket.
+func TestSocketGroup(t *testing.T) {
+	dir := t.TempDir()
+	group := os.Getgid()
+	if os.Getuid() == 0 { // who alone may give a directory to any group
+		group = 4242
+	}
+	require.NoError(t, os.Chown(dir, -1, group))
+	require.NoError(t, os.Chmod(dir, 0o750|os.ModeSetgid))
+	at := unixAt(filepath.Join(dir, "a.sock"))
+	serve(t, newFake(), conf.Admin{Listen: []conf.Endpoint{at}, Asked: true})
+	info, err := os.Stat(at.Path)
+	require.NoError(t, err)
+	require.Equal(t, os.FileMode(socketMode), info.Mode().Perm())
+	require.EqualValues(t, group, info.Sys().(*syscall.Stat_t).Gid)
+}
+
 func TestStaleSocket(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "a.sock")
 	ln, err := net.ListenUnix("unix", &net.UnixAddr{Name: path, Net: "unix"})
 	require.NoError(t, err)
 	ln.SetUnlinkOnClose(false)
 	ln.Close()
+	require.NoError(t, os.Chmod(path, 0o777))
 	serve(t, newFake(), conf.Admin{Listen: []conf.Endpoint{unixAt(path)}, Asked: true})
+	info, err := os.Stat(path)
+	require.NoError(t, err)
+	require.Equal(t, os.FileMode(socketMode), info.Mode().Perm())
 	res, _ := request(t, over(unixAt(path)), "GET /healthz", "")
 	require.Equal(t, 200, res.StatusCode)
 }
@@ -102,33 +124,63 @@ func TestChangeOfAddresses(t *testing.T) {
 	require.NoError(t, err)
 }
 
+// Those who ask for nothing give way; those at work keep what they have, and newcomers are turned away at once.
 func TestBoundedClients(t *testing.T) {
 	at := unixAt(filepath.Join(t.TempDir(), "a.sock"))
 	serve(t, newFake(), conf.Admin{Listen: []conf.Endpoint{at}, Asked: true})
-	var idle []net.Conn
-	for range maxClients {
+	connect := func() net.Conn {
 		conn, err := net.Dial("unix", at.Path)
 		require.NoError(t, err)
-		defer conn.Close()
-		idle = append(idle, conn)
+		t.Cleanup(func() { conn.Close() })
+		return conn
 	}
-	require.Eventually(t, func() bool { // the next is turned away at once
-		conn, err := net.Dial("unix", at.Path)
-		if err != nil {
-			return false
-		}
-		defer conn.Close()
-		conn.SetReadDeadline(time.Now().Add(100 * time.Millisecond))
-		_, err = conn.Read(make([]byte, 1))
-		nerr, timeout := err.(net.Error)
-		return !timeout || !nerr.Timeout()
-	}, 5*time.Second, 10*time.Millisecond)
-	idle[0].Close()
-	require.Eventually(t, func() bool {
+	gone := func(conn net.Conn, within time.Duration) bool {
+		conn.SetReadDeadline(time.Now().Add(within))
+		_, err := conn.Read(make([]byte, 1))
+		nerr, ok := err.(net.Error)
+		return err != nil && !(ok && nerr.Timeout())
+	}
+	served := func() bool {
 		res, err := over(at).Get("http://weir/healthz")
 		if err == nil {
 			res.Body.Close()
 		}
 		return err == nil
-	}, 5*time.Second, 10*time.Millisecond)
+	}
+	var idle []net.Conn
+	for i := range maxClients {
+		conn := connect()
+		if i%2 == 0 { // nor do these
+			_, err := conn.Write([]byte("GET /healthz HTTP/1.1\r\nHost: weir\r\nX: "))
+			require.NoError(t, err)
+		}
+		idle = append(idle, conn)
+	}
+	for i := range 3 {
+		require.True(t, served(), "in the place of one that asks for nothing")
+		require.True(t, gone(idle[i], 5*time.Second), "the one that has waited longest: %d", i)
+		connect()
+	}
+	require.False(t, gone(idle[maxClients-1], 20*time.Millisecond))
+
+	work := func() net.Conn {
+		conn := connect()
+		_, err := conn.Write([]byte("PATCH /v1/clusters/c/servers/a HTTP/1.1\r\nHost: weir\r\nContent-Length: 20\r\n\r\n{"))
+		require.NoError(t, err)
+		return conn
+	}
+	var last net.Conn
+	for range maxClients {
+		last = work()
+	}
+	require.Eventually(t, func() bool {
+		if served() { // in the place of one that had just come, and was not at work yet
+			last = work()
+			return false
+		}
+		return true
+	}, 10*time.Second, 5*time.Millisecond, "all are at work")
+	require.True(t, gone(connect(), 2*time.Second))
+	last.Close()
+	require.Eventually(t, served, 5*time.Second, 5*time.Millisecond)
 }

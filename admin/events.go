@@ -24,6 +24,9 @@ const (
 // events sends what is remembered, and then what happens. A client that comes back says what it has seen
 // (Last-Event-ID); with follow=false it is sent what is remembered alone.
 func (s *Server) events(w http.ResponseWriter, r *http.Request) {
+	if !known(w, r, "follow") {
+		return
+	}
 	after, err := uintOr(r.Header.Get("Last-Event-ID"), 0)
 	if err != nil {
 		fail(w, http.StatusBadRequest, "Last-Event-ID", "want the number of an event")
@@ -56,8 +59,8 @@ func (s *Server) events(w http.ResponseWriter, r *http.Request) {
 		if r.Context().Err() != nil {
 			return
 		}
-		out.SetWriteDeadline(time.Now().Add(writeTimeout))
-		if err != nil { // nothing has happened
+		out.SetWriteDeadline(time.Now().Add(s.patience)) // whoever does not read is let go
+		if err != nil {                                  // nothing has happened
 			_, err = io.WriteString(w, ":\n\n")
 		} else {
 			err = send(w, events, missed)

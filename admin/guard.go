@@ -6,6 +6,7 @@ import (
 	"crypto/sha256"
 	"crypto/subtle"
 	"fmt"
+	"mime"
 	"net"
 	"net/http"
 	"net/netip"
@@ -47,13 +48,14 @@ func (t *token) matches(header string) bool {
 }
 
 // guard lets the right requests through. Nothing here allows other origins, so that no page in a browser can read an
-// answer; nor may one make changes, or reach a loopback address by a name of its own.
+// answer; nor may one make changes, take up places, or reach a loopback address by a name of its own.
 func (s *Server) guard(tcp bool) http.Handler {
 	origin := http.NewCrossOriginProtection()
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		h := w.Header()
 		h.Set("Cache-Control", "no-store")
 		h.Set("X-Content-Type-Options", "nosniff")
+		h.Set("Cross-Origin-Resource-Policy", "same-origin")
 		t := s.token.Load()
 		switch {
 		case tcp && t.set && !t.matches(r.Header.Get("Authorization")):
@@ -65,12 +67,33 @@ func (s *Server) guard(tcp bool) http.Handler {
 			fail(w, http.StatusUnauthorized, "", "want the token of admin.token_file: Authorization: Bearer …")
 		case tcp && !t.set && !local(r.Host):
 			fail(w, http.StatusMisdirectedRequest, "", "want an address or localhost as the host")
-		case origin.Check(r) != nil:
+		case origin.Check(r) != nil || ofAnotherPage(r):
 			fail(w, http.StatusForbidden, "", "a page of another origin may not do this")
+		case tcp && !t.set && plainPost(r):
+			fail(w, http.StatusUnsupportedMediaType, "Content-Type", "want application/json, got "+r.Header.Get("Content-Type"))
 		default:
 			s.routes.ServeHTTP(w, r)
 		}
 	})
+}
+
+// ofAnotherPage tells whether a page of another origin asks, unless its user goes to the dashboard by a link.
+func ofAnotherPage(r *http.Request) bool {
+	site := r.Header.Get("Sec-Fetch-Site")
+	if site != "cross-site" && site != "same-site" {
+		return false
+	}
+	return r.URL.Path != "/" || r.Header.Get("Sec-Fetch-Mode") != "navigate" || r.Header.Get("Sec-Fetch-Dest") != "document"
+}
+
+// plainPost tells whether a request has a body of one of the types that a browser sends for any page without asking
+// first (Fetch, section 2.2.2). A configuration file to plan with may be of any type: nothing comes of it.
+func plainPost(r *http.Request) bool {
+	kind, _, err := mime.ParseMediaType(r.Header.Get("Content-Type"))
+	if err != nil && r.Header.Get("Content-Type") == "" || r.Method != http.MethodPost || r.ContentLength == 0 || r.URL.Path == "/v1/plan" {
+		return false
+	}
+	return err != nil || kind != "application/json" && !strings.HasSuffix(kind, "+json")
 }
 
 // local tells whether a Host header is an address or localhost, and not a name that somebody may have pointed here.

@@ -55,6 +55,9 @@ const (
 )
 
 func (s *Server) sessions(w http.ResponseWriter, r *http.Request) {
+	if !known(w, r, "listener", "cluster", "server", "limit") {
+		return
+	}
 	q := r.URL.Query()
 	limit, err := uintOr(q.Get("limit"), usualSessions)
 	if err != nil || limit < 1 || limit > mostSessions {

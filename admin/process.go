@@ -3,14 +3,18 @@ package admin
 // What concerns the process: its configuration and its end.
 
 import (
+	"fmt"
 	"net/http"
 	"time"
 
 	"weir/conf"
 )
 
-// maxFile bounds a configuration file that is sent to be planned with.
-const maxFile = 16 << 20
+// What planning may take: maxFile bounds a configuration file that is sent, and maxPlans how many there are at once.
+const (
+	maxFile  = 16 << 20
+	maxPlans = 2
+)
 
 func (s *Server) reload(w http.ResponseWriter, r *http.Request) {
 	if err := s.weir.Reload(r.Context()); err != nil {
@@ -21,6 +25,13 @@ func (s *Server) reload(w http.ResponseWriter, r *http.Request) {
 }
 
 func (s *Server) plan(w http.ResponseWriter, r *http.Request) {
+	select {
+	case s.plans <- struct{}{}:
+		defer func() { <-s.plans }()
+	default:
+		fail(w, http.StatusServiceUnavailable, "", fmt.Sprintf("%d configurations are being planned with already", maxPlans))
+		return
+	}
 	text, ok := body(w, r, maxFile)
 	if !ok {
 		return

@@ -5,23 +5,27 @@ import (
 	"log/slog"
 	"net/http"
 	"os"
+	"path"
 	"sync"
 	"sync/atomic"
+	"time"
 )
 
 // Server serves the API at the addresses that Prepare opens and Commit puts in use.
 type Server struct {
-	log     *slog.Logger                  // immutable
-	weir    Weir                          // immutable after Start
-	inherit func(address string) *os.File // immutable after Inherit; nil = nothing is inherited
-	routes  http.Handler                  // immutable after Start
-	page    *page                         // immutable
-	ctx     context.Context
-	cancel  context.CancelFunc
-	work    sync.WaitGroup // one for each address
+	log      *slog.Logger                  // immutable
+	weir     Weir                          // immutable after Start
+	inherit  func(address string) *os.File // immutable after Inherit; nil = nothing is inherited
+	routes   http.Handler                  // immutable after Start
+	page     *page                         // immutable
+	patience time.Duration                 // for which the stream of events waits for a client to read; immutable once a door is open
+	ctx      context.Context
+	cancel   context.CancelFunc
+	work     sync.WaitGroup // one for each address
 
 	token   atomic.Pointer[token]
 	streams chan struct{} // a place for each client that follows the events
+	plans   chan struct{} // a place for each configuration that is planned with
 	missed  atomic.Uint64 // events that were forgotten before a client came for them
 
 	mu    sync.Mutex
@@ -30,7 +34,8 @@ type Server struct {
 
 // New returns a server without addresses. log must not block.
 func New(log *slog.Logger) *Server {
-	s := &Server{log: log, doors: map[string]*door{}, streams: make(chan struct{}, maxStreams), page: newPage()}
+	s := &Server{log: log, doors: map[string]*door{}, streams: make(chan struct{}, maxStreams), plans: make(chan struct{}, maxPlans),
+		page: newPage(), patience: writeTimeout}
 	s.ctx, s.cancel = context.WithCancel(context.Background())
 	s.token.Store(&token{})
 	return s
@@ -39,7 +44,7 @@ func New(log *slog.Logger) *Server {
 // Start says whom the API is about. It comes before the first Commit, and once.
 func (s *Server) Start(w Weir) {
 	s.weir = w
-	s.routes = s.table()
+	s.routes = router(s.table())
 }
 
 // Close ends streams, lets other requests finish for a moment, closes the addresses and returns when all has ended.
@@ -60,18 +65,19 @@ const (
 )
 
 // table is what answers at which path.
-func (s *Server) table() http.Handler {
-	mux := http.NewServeMux()
-	for path, m := range map[string]methods{
-		"/{$}":        {get: s.dashboard},
-		"/healthz":    {get: s.healthy},
-		"/readyz":     {get: s.ready},
-		"/v1/status":  {get: s.status},
-		"/v1/events":  {get: s.events},
-		"/v1/reload":  {post: s.reload},
-		"/v1/plan":    {post: s.plan},
-		"/v1/stop":    {post: s.stop},
-		"/v1/upgrade": {post: s.upgrade},
+func (s *Server) table() map[string]methods {
+	return map[string]methods{
+		"/":                {get: s.dashboard},
+		"/healthz":         {get: s.healthy},
+		"/readyz":          {get: s.ready},
+		"/metrics":         {get: metricsOf(s.weir, s.missed.Load)},
+		"/v1/openapi.yaml": {get: s.description},
+		"/v1/status":       {get: s.status},
+		"/v1/events":       {get: s.events},
+		"/v1/reload":       {post: s.reload},
+		"/v1/plan":         {post: s.plan},
+		"/v1/stop":         {post: s.stop},
+		"/v1/upgrade":      {post: s.upgrade},
 
 		"/v1/sessions":      {get: s.sessions},
 		"/v1/sessions/{id}": {del: s.cutSession},
@@ -85,14 +91,28 @@ func (s *Server) table() http.Handler {
 		"/v1/clusters/{cluster}/servers/{server}/explain":  {get: s.explain},
 		"/v1/clusters/{cluster}/servers/{server}/feedback": {post: s.feedback},
 		"/v1/clusters/{cluster}/servers/{server}/sessions": {del: s.cutServer},
-	} {
-		mux.Handle(path, m)
 	}
-	mux.Handle("/metrics", methods{get: metricsOf(s.weir, s.missed.Load)})
-	mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
-		fail(w, http.StatusNotFound, "", "nothing here; the API is under /v1")
+}
+
+// router is the table as a handler. A path that is not as it would be written is not found, instead of another answer's
+// being offered.
+func router(table map[string]methods) http.Handler {
+	mux := http.NewServeMux()
+	for at, m := range table {
+		if at == "/" {
+			at = "/{$}" // and nothing below
+		}
+		mux.Handle(at, m)
+	}
+	nothing := func(w http.ResponseWriter) { fail(w, http.StatusNotFound, "", "nothing here; the API is under /v1") }
+	mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) { nothing(w) })
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if p := r.URL.EscapedPath(); path.Clean("/"+p) != p && p != "*" {
+			nothing(w)
+			return
+		}
+		mux.ServeHTTP(w, r)
 	})
-	return mux
 }
 
 // methods are what may be done at one path.

@@ -1,0 +1,82 @@
+package admin
+
+import (
+	"maps"
+	"reflect"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/getkin/kin-openapi/openapi3"
+	"github.com/stretchr/testify/require"
+
+	"weir/internal/status"
+)
+
+func described(t *testing.T) *openapi3.T {
+	t.Helper()
+	doc, err := openapi3.NewLoader().LoadFromData(openapi)
+	require.NoError(t, err)
+	require.NoError(t, doc.Validate(t.Context()))
+	return doc
+}
+
+// What is described is what there is.
+func TestDescriptionOfPaths(t *testing.T) {
+	s := New(nil)
+	s.Start(newFake())
+	is := map[string][]string{}
+	for path, m := range s.table() {
+		is[path] = slices.Sorted(maps.Keys(m))
+	}
+	told := map[string][]string{}
+	for path, item := range described(t).Paths.Map() {
+		told[path] = slices.Sorted(maps.Keys(item.Operations()))
+		for _, op := range item.Operations() {
+			require.NotNil(t, op.Responses.Default(), "%s: errors are described", path)
+		}
+	}
+	require.Equal(t, is, told)
+}
+
+func TestDescriptionOfData(t *testing.T) {
+	schemas := described(t).Components.Schemas
+	for name, v := range map[string]any{
+		"Document": status.Document{}, "Trouble": status.Trouble{}, "Config": status.Config{}, "Listener": status.Listener{}, "Hook": status.Hook{},
+		"Cluster": status.Cluster{}, "Level": status.Level{}, "Server": status.Server{}, "Layer": status.Layer{}, "Session": status.Session{},
+		"Event": status.Event{}, "Plan": status.Plan{}, "PlanStep": status.PlanStep{}, "Upgrade": status.Upgrade{}, "Problem": problem{}, "Cut": cutCount{},
+	} {
+		all, always := fieldsOf(reflect.TypeOf(v))
+		require.Equal(t, all, slices.Sorted(maps.Keys(schemas[name].Value.Properties)), name)
+		required := slices.Clone(schemas[name].Value.Required)
+		slices.Sort(required)
+		require.Equal(t, always, required, "%s: what is always there", name)
+	}
+	all, _ := fieldsOf(reflect.TypeFor[status.Explanation]())
+	server, _ := fieldsOf(reflect.TypeFor[status.Server]())
+	own := slices.Sorted(maps.Keys(schemas["Explanation"].Value.Properties))
+	require.ElementsMatch(t, all, append(server, own...))
+	var told []string
+	for _, state := range schemas["Server"].Value.Properties["state"].Value.Enum {
+		told = append(told, state.(string))
+	}
+	require.ElementsMatch(t, states(), told)
+}
+
+// fieldsOf are the names that a struct has in JSON, and those of them that are always there.
+func fieldsOf(t reflect.Type) (all, always []string) {
+	for _, f := range reflect.VisibleFields(t) {
+		tag, ok := f.Tag.Lookup("json")
+		if !ok {
+			continue
+		}
+		name, options, _ := strings.Cut(tag, ",")
+		all = append(all, name)
+		if !strings.Contains(options, "omitempty") {
+			always = append(always, name)
+		}
+	}
+	slices.Sort(all)
+	slices.Sort(always)
+	return all, always
+}
