@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/getkin/kin-openapi/openapi3"
 	"github.com/stretchr/testify/require"
@@ -41,12 +42,13 @@ func TestDescriptionOfPaths(t *testing.T) {
 
 func TestDescriptionOfData(t *testing.T) {
 	schemas := described(t).Components.Schemas
-	for name, v := range map[string]any{
-		"Document": status.Document{}, "Trouble": status.Trouble{}, "Config": status.Config{}, "Listener": status.Listener{}, "Hook": status.Hook{},
-		"Cluster": status.Cluster{}, "Level": status.Level{}, "Server": status.Server{}, "Layer": status.Layer{}, "Session": status.Session{},
-		"Event": status.Event{}, "Plan": status.Plan{}, "PlanStep": status.PlanStep{}, "Upgrade": status.Upgrade{}, "Problem": problem{}, "Cut": cutCount{},
-	} {
-		all, always := fieldsOf(reflect.TypeOf(v))
+	named := map[reflect.Type]string{reflect.TypeFor[problem](): "Problem", reflect.TypeFor[cutCount](): "Cut"}
+	for _, root := range []any{status.Document{}, status.Session{}, status.Event{}, status.Plan{}, status.Upgrade{}} {
+		structsOf(reflect.TypeOf(root), named)
+	}
+	for v, name := range named {
+		require.Contains(t, schemas, name)
+		all, always := fieldsOf(v)
 		require.Equal(t, all, slices.Sorted(maps.Keys(schemas[name].Value.Properties)), name)
 		required := slices.Clone(schemas[name].Value.Required)
 		slices.Sort(required)
@@ -61,6 +63,20 @@ func TestDescriptionOfData(t *testing.T) {
 		told = append(told, state.(string))
 	}
 	require.ElementsMatch(t, states(), told)
+}
+
+// structsOf names a struct and those that it is made of.
+func structsOf(t reflect.Type, named map[reflect.Type]string) {
+	for t.Kind() == reflect.Slice || t.Kind() == reflect.Pointer {
+		t = t.Elem()
+	}
+	if t.Kind() != reflect.Struct || t == reflect.TypeFor[time.Time]() || named[t] != "" {
+		return
+	}
+	named[t] = t.Name()
+	for _, f := range reflect.VisibleFields(t) {
+		structsOf(f.Type, named)
+	}
 }
 
 // fieldsOf are the names that a struct has in JSON, and those of them that are always there.
