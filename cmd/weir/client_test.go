@@ -263,3 +263,36 @@ func TestClientCompletion(t *testing.T) {
 	_, out = run(t, "__complete", "server", "--admin", "unix:"+a.socket, "c/A", "")
 	require.Contains(t, out, "drain\n")
 }
+
+// Shells complete the names of the running weir.
+func TestCompletion(t *testing.T) {
+	t.Parallel()
+	l := layout{levels: [][]string{{"127.0.0.1:1 name=A", "127.0.0.1:2 name=B"}, {"127.0.0.1:1 name=A"}}, more: pair("other", nettest.Reserve(t), "127.0.0.1:3")}
+	_, _, a := administered(t, l)
+	for _, test := range []struct{ words, want string }{
+		{"status|", "c other"},
+		{"status|o", "other"},
+		{"explain|c/", "c/A c/B"},
+		{"server|other/", "other/127.0.0.1:3"},
+		{"server|c/A|", "drain maint ready weight reset kill-sessions add remove"},
+		{"server|c/A|drain|", ""},
+		{"sessions|--cluster|", "c other"},
+		{"sessions|--listener|", "l other"},
+		{"sessions|--cluster|c|--server|", "A B"},
+	} {
+		cmd := exec.Command(binary, append([]string{"__complete"}, strings.Split(test.words, "|")...)...)
+		cmd.Env = append(os.Environ(), "WEIR_ADMIN=unix:"+a.socket)
+		out, err := cmd.Output()
+		require.NoError(t, err)
+		got := strings.Fields(string(out))
+		require.Equal(t, test.want, strings.Join(got[:len(got)-1], " "), test.words)
+		require.Equal(t, ":4", got[len(got)-1], "no file names")
+	}
+	for _, shell := range []string{"bash", "zsh", "fish"} {
+		code, out := run(t, "completion", shell)
+		require.Zero(t, code)
+		require.Contains(t, out, "__complete")
+	}
+	code, out := run(t, "__complete", "status", "--admin", "unix:"+a.socket+".none", "")
+	require.Zero(t, code, out)
+}

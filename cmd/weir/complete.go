@@ -4,7 +4,8 @@ package main
 
 import (
 	"context"
-	"net/http"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -15,37 +16,95 @@ import (
 type completion = func(cmd *cobra.Command, args []string, word string) ([]string, cobra.ShellCompDirective)
 
 func completeClusters(r *reach) completion {
-	return r.complete(func(c *status.Cluster) []string { return []string{c.Name} })
+	return first(r.complete(func(doc *status.Document) []string { return clustersOf(doc) }))
 }
 
 func completeServers(r *reach) completion {
-	return r.complete(func(c *status.Cluster) []string {
+	return first(r.complete(func(doc *status.Document) []string {
 		var names []string
-		for _, l := range c.Levels {
-			for _, s := range l.Servers {
-				names = append(names, c.Name+"/"+s.Name)
+		for i := range doc.Clusters {
+			for _, name := range serversOf(&doc.Clusters[i]) {
+				names = append(names, doc.Clusters[i].Name+"/"+name)
 			}
 		}
 		return names
-	})
+	}))
 }
 
-// complete offers names for the first argument, or none if weir is not there.
-func (r *reach) complete(names func(*status.Cluster) []string) completion {
-	return func(cmd *cobra.Command, args []string, _ string) (list []string, how cobra.ShellCompDirective) {
+func clustersOf(doc *status.Document) []string {
+	var names []string
+	for i := range doc.Clusters {
+		names = append(names, doc.Clusters[i].Name)
+	}
+	return names
+}
+
+// serversOf are the names of a cluster's servers, each once.
+func serversOf(c *status.Cluster) []string {
+	var names []string
+	for _, l := range c.Levels {
+		for _, s := range l.Servers {
+			if !slices.Contains(names, s.Name) {
+				names = append(names, s.Name)
+			}
+		}
+	}
+	return names
+}
+
+// completeFilters offers names for the flags by which sessions are chosen.
+func completeFilters(cmd *cobra.Command, r *reach) {
+	for flag, names := range map[string]func(*status.Document) []string{
+		"cluster": clustersOf,
+		"listener": func(doc *status.Document) []string {
+			var names []string
+			for _, l := range doc.Listeners {
+				names = append(names, l.Name)
+			}
+			return names
+		},
+		"server": func(doc *status.Document) []string {
+			var names []string
+			for i := range doc.Clusters {
+				if only := cmd.Flag("cluster").Value.String(); only == "" || only == doc.Clusters[i].Name {
+					names = append(names, serversOf(&doc.Clusters[i])...)
+				}
+			}
+			return names
+		},
+	} {
+		cmd.RegisterFlagCompletionFunc(flag, r.complete(names)) // fails for flags that there are not
+	}
+}
+
+// first offers names for the first argument alone.
+func first(c completion) completion {
+	return func(cmd *cobra.Command, args []string, word string) ([]string, cobra.ShellCompDirective) {
+		if len(args) > 0 {
+			return nil, cobra.ShellCompDirectiveNoFileComp
+		}
+		return c(cmd, args, word)
+	}
+}
+
+// complete offers those names of the running weir that begin like a word, or none if weir is not there.
+func (r *reach) complete(names func(*status.Document) []string) completion {
+	return func(_ *cobra.Command, _ []string, word string) (list []string, how cobra.ShellCompDirective) {
 		how = cobra.ShellCompDirectiveNoFileComp
 		c, err := r.client()
-		if err != nil || len(args) > 0 {
+		if err != nil {
 			return nil, how
 		}
 		ctx, cancel := context.WithTimeout(context.Background(), time.Second)
 		defer cancel()
-		var clusters []status.Cluster
-		if _, err := c.do(ctx, http.MethodGet, "/v1/clusters", nil, &clusters); err != nil {
+		doc, err := statusOf(ctx, c)
+		if err != nil {
 			return nil, how
 		}
-		for i := range clusters {
-			list = append(list, names(&clusters[i])...)
+		for _, name := range names(doc) {
+			if strings.HasPrefix(name, word) && !slices.Contains(list, name) {
+				list = append(list, name)
+			}
 		}
 		return list, how
 	}

@@ -85,7 +85,7 @@ func showEvent(w io.Writer, ev status.Event, _ string) error {
 		line += "  " + change
 	}
 	line = strings.TrimRight(line, " ")
-	if _, err := fmt.Fprintln(w, cut(line, width)); err != nil {
+	if _, err := fmt.Fprintln(w, inkFor(w).event(ev.Event, cut(line, width))); err != nil {
 		return err
 	}
 	for i, reason := range strings.Split(ev.Reason, "\n") {

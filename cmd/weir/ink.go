@@ -53,3 +53,11 @@ func (k ink) state(text string) string {
 func (k ink) severity(severity, text string) string {
 	return k.in(map[string]string{"": green, status.Critical: bold + ";" + red, status.Warning: yellow, status.Note: blue}[severity], text)
 }
+
+// event colours a line about an event by what it means for clients.
+func (k ink) event(event, text string) string {
+	return k.in(map[string]string{
+		"cluster_empty": bold + ";" + red, "server_down": red, "reload_failed": red,
+		"level_change": yellow, "session_refused": yellow, "server_up": green, "cluster_back": green,
+	}[event], text)
+}

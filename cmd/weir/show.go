@@ -213,6 +213,7 @@ func sessionsCommand(r *reach) *cobra.Command {
 	cmd.Flags().StringVar(&cluster, "cluster", "", "only those of this cluster")
 	cmd.Flags().StringVar(&server, "server", "", "only those of this server")
 	cmd.Flags().IntVar(&limit, "limit", 1000, "at most so many")
+	completeFilters(cmd, r)
 	return cmd
 }
 
@@ -244,7 +245,7 @@ func explainCommand(r *reach) *cobra.Command {
 }
 
 func showExplanation(w io.Writer, x status.Explanation) {
-	fmt.Fprintf(w, "%s/%s at %s is %s since %s", x.Cluster, x.Name, x.Address, x.State, moment(x.Since))
+	fmt.Fprintf(w, "%s/%s at %s is %s since %s", x.Cluster, x.Name, x.Address, inkFor(w).state(x.State), moment(x.Since))
 	if x.Reason != "" {
 		fmt.Fprintf(w, ": %s", plain(x.Reason))
 	}

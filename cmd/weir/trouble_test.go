@@ -4,10 +4,14 @@ package main_test
 
 import (
 	"fmt"
+	"io"
+	"os"
+	"os/exec"
 	"strings"
 	"testing"
 	"time"
 
+	"github.com/creack/pty"
 	"github.com/stretchr/testify/require"
 
 	"weir/internal/nettest"
@@ -42,4 +46,23 @@ func TestStatusShowsTroublesFirst(t *testing.T) {
 	require.Contains(t, out, "(60 of 61)  up")
 	require.NotContains(t, out, "\x1b", "no colours but on a terminal, and nothing that others have sent")
 	require.NotContains(t, out, "\u202e")
+}
+
+// Colours are for terminals, and for those who want them.
+func TestColours(t *testing.T) {
+	t.Parallel()
+	_, _, a := administered(t, layout{levels: servers("127.0.0.1:1 name=A", "127.0.0.1:2 name=B state=maint")})
+	for env, coloured := range map[string]bool{"NO_COLOR=": true, "NO_COLOR=1": false, "TERM=dumb": false} {
+		for _, command := range []string{"status", "explain c/B"} {
+			cmd := exec.Command(binary, append(strings.Fields(command), "--admin", "unix:"+a.socket)...)
+			cmd.Env = append(os.Environ(), "TERM=xterm", "NO_COLOR=", env)
+			master, err := pty.Start(cmd)
+			require.NoError(t, err)
+			out, _ := io.ReadAll(master) // ends with an error, as terminals do
+			require.NoError(t, cmd.Wait())
+			require.NoError(t, master.Close())
+			require.Contains(t, string(out), "maint")
+			require.Equal(t, coloured, strings.Contains(string(out), "\x1b["), "%s %s: %q", env, command, out)
+		}
+	}
 }
