@@ -80,9 +80,23 @@ func (c *Counters) merge(o *Counters) {
 	}
 }
 
+// add adds what is in no loop's hands, sessions now apart.
+func (c *Counters) add(o *Counters) {
+	live := c.Live
+	c.merge(o)
+	c.Live = live
+}
+
+// CountFrom has Counters go on from what another process has counted of the listener, its sessions now apart. A later
+// call, with what it has counted since, replaces an earlier one.
+func (ln *Listener) CountFrom(before Counters) { ln.before.Store(&before) }
+
 // Counters adds up what the loops have counted for the listener.
 func (ln *Listener) Counters() Counters {
 	var sum Counters
+	if before := ln.before.Load(); before != nil {
+		sum.add(before)
+	}
 	for i := range ln.tallies {
 		sum.merge(&ln.tallies[i])
 	}
@@ -110,6 +124,7 @@ func (l *loop) refused(ln *Listener, why Refusal) {
 // keeps its identity, and gives it to each of the server's Targets.
 type ServerStats struct {
 	tallies []serverTally
+	before  atomic.Pointer[ServerCounters] // in another process
 }
 
 // serverTally is one loop's part, a cache line.
@@ -133,9 +148,16 @@ type ServerCounters struct {
 	ConnectTime time.Duration // of all dials that succeeded, together
 }
 
+// CountFrom has Counters go on from what another process has counted of the server. A later call, with what it has
+// counted since, replaces an earlier one.
+func (st *ServerStats) CountFrom(before ServerCounters) { st.before.Store(&before) }
+
 // Counters adds up what the loops have counted for the server.
 func (st *ServerStats) Counters() ServerCounters {
 	var sum ServerCounters
+	if before := st.before.Load(); before != nil {
+		sum = *before
+	}
 	for i := range st.tallies {
 		t := &st.tallies[i]
 		sum.Sessions += atomic.LoadUint64(&t.sessions)

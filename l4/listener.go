@@ -28,7 +28,8 @@ type Listener struct {
 	inherited bool
 	set       atomic.Pointer[Settings]
 
-	tallies []Counters // one for each loop, written by it alone
+	tallies []Counters               // one for each loop, written by it alone
+	before  atomic.Pointer[Counters] // in another process; nil = nothing
 }
 
 // Listen binds an address and starts queueing clients, but accepts none before Start. The error names the address and

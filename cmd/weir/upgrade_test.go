@@ -7,6 +7,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"strings"
 	"syscall"
 	"testing"
 	"time"
@@ -197,4 +198,45 @@ func (a api) pid() int {
 // upgrades are those that have been told, in order.
 func (w *weir) upgrades() []record {
 	return w.all(func(r record) bool { return r.str("event") == "upgrade" })
+}
+
+// What is known goes along: what an operator has said, what checks and sessions have found out, what was counted and told.
+func TestUpgradeKeepsState(t *testing.T) {
+	t.Parallel()
+	hosts := letters(t, "ABC")
+	down := nettest.Reserve(t) // nobody listens there
+	_, port, _ := net.SplitHostPort(down)
+	check := "[[cluster.c.check]]\ntype = \"tcp\"\nid = \"dead\"\ninterval = \"100ms\"\ntimeout = \"100ms\"\nfall = 2\nrise = 1000\nservers = [\"C\"]\nport = " + port + "\n"
+	l := layout{listen: nettest.Reserve(t), checks: check, levels: [][]string{weighted(hosts, "A B C")}}
+	a := newAPI(t)
+	w := launch{program: program(t)}.start(t, a.at(l.String()))
+	w.waitEvent("server_down", "C")
+	a.done("server", "c/B", "drain", "--reason", "new kernel")
+	a.done("server", "c/A", "weight", "7")
+	added := nettest.Start(t, nettest.Say("D"))
+	a.done("server", "c/D", "add", added.Addr(), "weight=2")
+	sequence(t, l.listen, 20)
+	total := func() float64 { return a.get("listeners", 0, "sessions_total").(float64) }
+	nettest.Wait(t, 5*time.Second, "the sessions to be counted", func() bool { return total() == 20 })
+	_, follow := a.do("GET /v1/events?follow=false", "")
+
+	for i := range 3 {
+		w.upgrade()
+		for j, state := range []string{"up", "drain", "down", "up"} {
+			require.Equal(t, state, a.state(j), "server %d", j)
+		}
+		require.Equal(t, "new kernel", a.get("clusters", 0, "levels", 0, "servers", 1, "reason"))
+		require.Equal(t, 7.0, a.get("clusters", 0, "levels", 0, "servers", 0, "weight"))
+		require.Equal(t, 20+float64(9*i), total())
+		text := sequence(t, l.listen, 9)
+		require.Equal(t, 7, strings.Count(text, "A"), text)
+		require.Equal(t, 2, strings.Count(text, "D"), text)
+		_, again := a.do("GET /v1/events?follow=false", "")
+		require.True(t, strings.HasPrefix(again, follow), "the events of before, with their numbers")
+		nettest.Wait(t, 5*time.Second, "the sessions to be counted", func() bool { return total() == 20+float64(9*(i+1)) })
+	}
+	require.Len(t, w.all(func(r record) bool { return r.is("server_down") }), 1, "told once")
+	a.done("server", "c/B", "reset")
+	require.Contains(t, sequence(t, l.listen, 10), "B")
+	a.done("server", "c/D", "remove")
 }

@@ -92,7 +92,11 @@ type state struct {
 // Start makes a configuration run. When it returns an error nothing is left running.
 func Start(cfg *conf.Config, o Options) (*Engine, error) {
 	e := &Engine{log: o.Log, ask: o.Lookup, listeners: map[string]*l4.Listener{}, before: o.Predecessor}
-	e.now.Store(&state{})
+	begin := &state{}
+	if e.before != nil {
+		begin.known = e.before.state.Known // what a name stood for goes on to hold while nobody can resolve it
+	}
+	e.now.Store(begin)
 	e.seen.version, e.seen.began = o.Version, time.Now()
 	e.seen.config = status.Config{File: cfg.File, LoadedAt: e.seen.began}
 	e.cuts, e.doubts = newOrders[*balance.Server](), newOrders[checks.Key]()
@@ -186,12 +190,18 @@ func (e *Engine) drain(ctx context.Context) int {
 		case <-ctx.Done():
 		}
 	}
-	cut := 0
-	if e.plane.Sessions() > 0 {
-		cut = e.plane.Cut(func(l4.View) bool { return true }, l4.CutShutdown)
-		e.flush()
-	}
+	cut := e.cutRest()
 	e.close()
+	return cut
+}
+
+// cutRest cuts the sessions that are left, and returns how many there were.
+func (e *Engine) cutRest() int {
+	if e.plane.Sessions() == 0 {
+		return 0
+	}
+	cut := e.plane.Cut(func(l4.View) bool { return true }, l4.CutShutdown)
+	e.flush()
 	return cut
 }
 

@@ -12,7 +12,7 @@ package engine
 //	                          ←   serving        the new one does
 //	sessions …                →
 //	                          ←   taken …        and only then begins to serve them
-//	counters                  →                  the last words on what was counted
+//	counts                    →                  of what was done meanwhile; also once more at the end
 //
 // Up to serving, whatever goes wrong in the new one changes nothing: the old one goes on as before, and keeps its
 // descriptors of the listening sockets until all that can move has moved. If the old one dies, the new one goes on with
@@ -38,7 +38,7 @@ const (
 	sayServing
 	saySessions
 	sayTaken
-	sayCounters
+	sayCounts
 )
 
 // handOverFormat is the version of this conversation. Documents may gain fields without a new one: what is not known is

@@ -177,6 +177,8 @@ func (e *Engine) TakeOver() error {
 	e.mu.Lock()
 	e.inherit(ch, p)
 	e.commit(ch)
+	e.seen.journal.goOn(p.state.Told)
+	e.countFrom(&p.state.Counts, e.listeners, e.now.Load())
 	e.mu.Unlock()
 	p.drop() // of listeners that have left the configuration: the old process sees to those who knock there
 	e.begin()
@@ -232,11 +234,16 @@ func (e *Engine) adopt(p *Predecessor) {
 		switch f.Kind {
 		case saySessions:
 			err = e.adoptSessions(p, &f, strays)
+		case sayCounts:
+			var c counts
+			if err = json.Unmarshal(f.Body, &c); err == nil {
+				e.countFrom(&c, *e.seen.open.Load(), e.now.Load())
+			}
 		default: // of a later version; this one does without
 		}
 		f.Close()
 		if err != nil {
-			e.log.Warn("hand-over: sessions stay in the old process", "error", err)
+			e.log.Warn("hand-over: what is left stays in the old process", "error", err)
 			return
 		}
 	}

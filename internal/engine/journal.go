@@ -116,3 +116,34 @@ func (e *Engine) Reloaded(err error) {
 	e.seen.mu.Unlock()
 	e.seen.journal.put(ev)
 }
+
+// told is the events of a process, for another one to go on from.
+type told struct {
+	Last   uint64         `json:"last"` // the ID of the newest
+	Events []status.Event `json:"events"`
+}
+
+func (j *journal) told() told {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	t := told{Last: j.last}
+	for n := j.oldest(); n <= j.last; n++ {
+		t.Events = append(t.Events, j.ring[n%journalSize])
+	}
+	return t
+}
+
+// goOn takes over the events of another process. Those who follow its events come here next, with the last ID they saw.
+func (j *journal) goOn(t told) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	if t.Last < j.last {
+		return
+	}
+	j.last = t.Last
+	for _, ev := range t.Events {
+		if ev.ID <= j.last && ev.ID >= j.oldest() {
+			j.ring[ev.ID%journalSize] = ev
+		}
+	}
+}

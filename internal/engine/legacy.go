@@ -15,12 +15,24 @@ type legacy struct {
 	LastID uint64        `json:"last_id"` // sessions that begin in the new process have higher ones
 
 	Memory json.RawMessage `json:"memory"` // of servers, and what was changed at run time: a status.Memory
+	Known  addresses       `json:"known"`  // what names stand for
+	Counts counts          `json:"counts"` // of everything
+	Told   told            `json:"told"`   // the events
 }
 
 // legacy is what this process knows. mu is held.
 func (e *Engine) legacy() (legacy, error) {
 	memory, err := status.EncodeMemory(e.Memory())
-	return legacy{Anchor: e.plane.Anchor(), LastID: e.plane.LastID(), Memory: memory}, err
+	known := addresses{}
+	for name, addrs := range e.now.Load().known {
+		if len(addrs) > 0 { // others are asked for again
+			known[name] = addrs
+		}
+	}
+	return legacy{
+		Anchor: e.plane.Anchor(), LastID: e.plane.LastID(), Memory: memory, Known: known,
+		Counts: e.counts(*e.seen.open.Load()), Told: e.seen.journal.told(),
+	}, err
 }
 
 // inherit takes up what another process knew. mu is held, and nothing is at work yet.

@@ -25,6 +25,7 @@ type observed struct {
 	stopping atomic.Bool
 	journal  journal
 	checks   checkTallies
+	earlier  atomic.Pointer[counts] // what another process has counted; nil = there was none
 
 	overrides sync.Mutex  // held while one is changed
 	handed    atomic.Bool // another process has taken over; set while overrides is held

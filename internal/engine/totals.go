@@ -17,8 +17,9 @@ import (
 
 // checkTallies count results of checks.
 type checkTallies struct {
-	mu  sync.Mutex
-	all map[checks.Key]*checkTally
+	mu     sync.Mutex
+	all    map[checks.Key]*checkTally
+	before map[checks.Key]*checkTally // in another process
 }
 
 type checkTally struct {
@@ -64,11 +65,13 @@ func (t *checkTallies) sum(runs func(checks.Key) bool) []status.Check {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	var list []status.Check
-	for key, c := range t.all {
+	for _, key := range t.keys() {
 		if !runs(key) {
 			delete(t.all, key)
+			delete(t.before, key)
 			continue
 		}
+		c := t.of(key)
 		list = append(list, status.Check{
 			Cluster: key.Cluster, Server: key.Server, Check: key.Check, Passed: c.passed, Failed: c.failed,
 			Took: histogram(c.passed+c.failed, c.took, checkBounds[:], c.buckets[:]),
@@ -96,7 +99,7 @@ func histogram(count uint64, sum time.Duration, bounds []time.Duration, buckets 
 func (e *Engine) Totals() status.Totals {
 	running := e.now.Load()
 	t := status.Totals{
-		Document: e.Status(), Events: e.seen.journal.count(), RecordsLost: e.records.dropped.Load(),
+		Document: e.Status(), Events: e.seen.journal.count(), RecordsLost: e.recordsLost(),
 		Descriptors: openDescriptors(), MaxFiles: l4.DescriptorLimit(), Goroutines: runtime.NumGoroutine(),
 	}
 	bounds := l4.HistogramBounds()
@@ -131,17 +134,12 @@ func (e *Engine) Totals() status.Totals {
 			t.Lifetimes = append(t.Lifetimes, status.Lifetime{Listener: ln.Name, Took: histogram(took.Count, took.Sum, bounds, took.Buckets[:])})
 		}
 	}
-	var dials l4.Histogram
 	now := e.plane.Now()
 	for _, c := range e.plane.Counters() {
 		t.Loops = append(t.Loops, status.Loop{Sessions: c.Sessions, BusySeconds: max(0, now-c.Slept).Seconds()})
 		t.Pipes += c.Pipes
-		dials.Count += c.DialTime.Count
-		dials.Sum += c.DialTime.Sum
-		for i, n := range c.DialTime.Buckets {
-			dials.Buckets[i] += n
-		}
 	}
+	dials := e.dialTimes()
 	t.Dials = histogram(dials.Count, dials.Sum, bounds, dials.Buckets[:])
 	t.Checks = e.seen.checks.sum(func(key checks.Key) bool { return running.jobs[key] != nil })
 	return t

@@ -61,21 +61,22 @@ func (e *Engine) Upgrade(ctx context.Context, s Succession) (status.Upgrade, err
 	if err != nil && p.hasEnded(lastBreath) { // with what it had; everything else is still here
 		e.plane.Release()
 		s.Hold(false)
+		e.leaveStateFile(false)
 		e.seen.overrides.Lock()
 		e.seen.handed.Store(false)
 		e.seen.overrides.Unlock()
 		p.wire.Close()
 		return status.Upgrade{}, fmt.Errorf("the new process ended: %s, with the %d sessions that it had been given", p.cmd.ProcessState, moved)
 	}
+	p.takes = err == nil
 	if err != nil {
 		e.log.Warn("hand-over: sessions that are left will end in this process", "error", err)
-		p.wire.Close()
-		p.wire = nil
 	}
 	e.stopped = true
 	e.seen.stopping.Store(true)
 	e.leave(ready)
 	e.heir = p
+	e.tellCounts()
 	return status.Upgrade{
 		PID: p.cmd.Process.Pid, Version: p.hello.Version, Previous: os.Getpid(),
 		Moved: moved, Left: e.plane.Sessions(), TookMS: float64(time.Since(began).Microseconds()) / 1000,
@@ -114,6 +115,7 @@ type successor struct {
 	cmd    *exec.Cmd
 	wire   *l4.Wire
 	hello  hello
+	takes  bool          // sessions
 	exited chan struct{} // closed when it has ended
 }
 
@@ -125,6 +127,7 @@ func startSuccessor(s Succession) (*successor, error) {
 	defer theirs.Close()
 	const firstExtra = 3
 	cmd := &exec.Cmd{Path: s.Path, Args: s.Args, Env: s.Env(firstExtra), Stdin: s.Stdin, Stdout: s.Stdout, Stderr: s.Stderr, ExtraFiles: []*os.File{theirs}}
+	l4.PassRights(cmd)
 	l4.PassRights(cmd)
 	if err := cmd.Start(); err != nil {
 		wire.Close()
@@ -269,7 +272,7 @@ func (p *successor) hasEnded(within time.Duration) bool {
 }
 
 // leave closes what the new process has taken over. Clients at listeners that have left the configuration are let in
-// before those are closed.
+// before those are closed. What is checked, and told of it, is the new process's affair.
 func (e *Engine) leave(ready readiness) {
 	for id, ln := range e.listeners {
 		if !slices.Contains(ready.Listeners, id) {
@@ -278,31 +281,39 @@ func (e *Engine) leave(ready readiness) {
 	}
 	e.plane.Forsake()
 	e.listeners = nil
+	e.runner.Close()
 }
 
-// followEvery is how often sessions are looked for that can move by now.
-const followEvery = 10 * time.Millisecond
+// tellCounts tells the new process what was counted here.
+func (e *Engine) tellCounts() {
+	e.heir.wire.Deadline(time.Now().Add(servePatience))
+	if err := send(e.heir.wire, sayCounts, e.counts(*e.seen.open.Load())); err != nil {
+		e.log.Debug("hand-over: the new process does not hear what was counted", "error", err)
+	}
+}
+
+const (
+	followEvery = 10 * time.Millisecond // how often sessions are looked for that can move by now
+	tellEvery   = time.Second           // how often the new process hears what is counted here
+)
 
 // Leave waits until the sessions that could not be handed over have ended, or can be by now, for at most drain_timeout,
 // cuts those that are left, and ends everything. It returns how many were cut.
 func (e *Engine) Leave(ctx context.Context) int {
 	ctx, cancel := context.WithTimeout(ctx, e.now.Load().cfg.Runtime.DrainTimeout)
 	defer cancel()
-	if e.heir.wire != nil {
-		e.moveRest(ctx)
-		e.heir.wire.Close()
-	}
-	return e.drain(ctx)
-}
-
-// moveRest moves sessions as soon as they can be.
-func (e *Engine) moveRest(ctx context.Context) {
 	tick := time.NewTicker(followEvery)
 	defer tick.Stop()
-	for e.plane.Sessions() > 0 && ctx.Err() == nil {
-		if _, err := e.move(e.heir); err != nil {
-			e.log.Warn("hand-over: sessions that are left will end in this process", "error", err)
-			return
+	for told := time.Now(); e.plane.Sessions() > 0 && ctx.Err() == nil; {
+		if e.heir.takes {
+			if _, err := e.move(e.heir); err != nil {
+				e.log.Warn("hand-over: sessions that are left will end in this process", "error", err)
+				e.heir.takes = false
+			}
+		}
+		if time.Since(told) > tellEvery {
+			told = time.Now()
+			e.tellCounts()
 		}
 		select {
 		case <-tick.C:
@@ -310,4 +321,9 @@ func (e *Engine) moveRest(ctx context.Context) {
 		case <-ctx.Done():
 		}
 	}
+	cut := e.cutRest()
+	e.tellCounts()
+	e.heir.wire.Close()
+	e.close()
+	return cut
 }

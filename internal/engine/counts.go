@@ -1,0 +1,212 @@
+package engine
+
+// What has been counted, for another process to go on from: totals do not start again because the program was replaced.
+
+import (
+	"slices"
+	"time"
+
+	"weir/checks"
+	"weir/l4"
+)
+
+// counts is everything that is counted. Ends and refusals go by their names, which mean the same in every version.
+type counts struct {
+	Listeners   map[string]listenerCounts `json:"listeners"` // by identity
+	Servers     []serverCounts            `json:"servers"`
+	Checks      []checkCounts             `json:"checks"`
+	Dials       durations                 `json:"dials"`
+	RecordsLost uint64                    `json:"records_lost"`
+}
+
+type listenerCounts struct {
+	Sessions  uint64            `json:"sessions"`
+	Ended     map[string]uint64 `json:"ended"`
+	Refused   map[string]uint64 `json:"refused"`
+	BytesUp   uint64            `json:"bytes_up"`
+	BytesDown uint64            `json:"bytes_down"`
+	Lifetime  durations         `json:"lifetime"`
+}
+
+type serverCounts struct {
+	Cluster string            `json:"cluster"`
+	Server  string            `json:"server"`
+	Counts  l4.ServerCounters `json:"counts"`
+}
+
+type checkCounts struct {
+	Cluster string    `json:"cluster"`
+	Server  string    `json:"server"`
+	Check   string    `json:"check"`
+	Passed  uint64    `json:"passed"`
+	Failed  uint64    `json:"failed"`
+	Took    durations `json:"took"`
+}
+
+// durations is a histogram. One with other bounds loses its buckets.
+type durations struct {
+	Count   uint64          `json:"count"`
+	Sum     time.Duration   `json:"sum"`
+	Bounds  []time.Duration `json:"bounds"`
+	Buckets []uint64        `json:"buckets"` // each alone
+}
+
+// into writes the buckets to where they are counted, if they are counted alike.
+func (d *durations) into(buckets []uint64, bounds []time.Duration) {
+	if slices.Equal(d.Bounds, bounds) && len(d.Buckets) == len(buckets) {
+		copy(buckets, d.Buckets)
+	}
+}
+
+func durationsOf(h *l4.Histogram) durations {
+	return durations{h.Count, h.Sum, l4.HistogramBounds(), slices.Clone(h.Buckets[:])}
+}
+
+func (d *durations) histogram() (h l4.Histogram) {
+	h.Count, h.Sum = d.Count, d.Sum
+	d.into(h.Buckets[:], l4.HistogramBounds())
+	return h
+}
+
+// counts is what this process and those before it have counted. listeners are those that are open, or were.
+func (e *Engine) counts(listeners map[string]*l4.Listener) counts {
+	c := counts{Listeners: map[string]listenerCounts{}, RecordsLost: e.recordsLost()}
+	for id, ln := range listeners {
+		sum := ln.Counters()
+		l := listenerCounts{Sessions: sum.Sessions, BytesUp: sum.BytesUp, BytesDown: sum.BytesDown, Lifetime: durationsOf(&sum.Lifetime),
+			Ended: map[string]uint64{}, Refused: map[string]uint64{}}
+		for _, end := range l4.Ends() {
+			if n := sum.Ended[end]; n > 0 {
+				l.Ended[end.String()] = n
+			}
+		}
+		for _, why := range l4.Refusals() {
+			if n := sum.Refused[why]; n > 0 {
+				l.Refused[why.String()] = n
+			}
+		}
+		c.Listeners[id] = l
+	}
+	running := e.now.Load()
+	for i := range running.cfg.Clusters {
+		name := running.cfg.Clusters[i].Name
+		for _, s := range serversOf(running.cfg, name, running.clusters[name]) {
+			if t, ok := s.Handle().(*l4.Target); ok {
+				c.Servers = append(c.Servers, serverCounts{name, s.Name(), t.Stats().Counters()})
+			}
+		}
+	}
+	dials := e.dialTimes()
+	c.Dials = durationsOf(&dials)
+	c.Checks = e.seen.checks.counts()
+	return c
+}
+
+// countFrom goes on from what another process has counted. What it says later replaces what it said before.
+func (e *Engine) countFrom(c *counts, listeners map[string]*l4.Listener, running *state) {
+	for id, l := range c.Listeners {
+		ln := listeners[id]
+		if ln == nil {
+			continue
+		}
+		sum := l4.Counters{Sessions: l.Sessions, BytesUp: l.BytesUp, BytesDown: l.BytesDown, Lifetime: l.Lifetime.histogram()}
+		for _, end := range l4.Ends() {
+			sum.Ended[end] = l.Ended[end.String()]
+		}
+		for _, why := range l4.Refusals() {
+			sum.Refused[why] = l.Refused[why.String()]
+		}
+		ln.CountFrom(sum)
+	}
+	for _, s := range c.Servers {
+		if b := running.clusters[s.Cluster]; b != nil {
+			if server := b.Server(s.Server); server != nil {
+				if t, ok := server.Handle().(*l4.Target); ok {
+					t.Stats().CountFrom(s.Counts)
+				}
+			}
+		}
+	}
+	e.seen.checks.countFrom(c.Checks)
+	e.seen.earlier.Store(c)
+}
+
+// recordsLost is how many session records the log had no room for.
+func (e *Engine) recordsLost() uint64 {
+	n := e.records.dropped.Load()
+	if before := e.seen.earlier.Load(); before != nil {
+		n += before.RecordsLost
+	}
+	return n
+}
+
+// dialTimes is how long the dials took that succeeded.
+func (e *Engine) dialTimes() (sum l4.Histogram) {
+	if before := e.seen.earlier.Load(); before != nil {
+		sum = before.Dials.histogram()
+	}
+	for _, c := range e.plane.Counters() {
+		sum.Count += c.DialTime.Count
+		sum.Sum += c.DialTime.Sum
+		for i, n := range c.DialTime.Buckets {
+			sum.Buckets[i] += n
+		}
+	}
+	return sum
+}
+
+// counts is what has been counted of all checks, here and before.
+func (t *checkTallies) counts() []checkCounts {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	var list []checkCounts
+	for _, key := range t.keys() {
+		sum := t.of(key)
+		list = append(list, checkCounts{key.Cluster, key.Server, key.Check, sum.passed, sum.failed,
+			durations{sum.passed + sum.failed, sum.took, checkBounds[:], sum.buckets[:]}})
+	}
+	return list
+}
+
+// countFrom has checks go on from what another process has counted.
+func (t *checkTallies) countFrom(list []checkCounts) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.before = map[checks.Key]*checkTally{}
+	for i := range list {
+		c := &list[i]
+		tally := &checkTally{passed: c.Passed, failed: c.Failed, took: c.Took.Sum}
+		c.Took.into(tally.buckets[:], checkBounds[:])
+		t.before[checks.Key{Cluster: c.Cluster, Server: c.Server, Check: c.Check}] = tally
+	}
+}
+
+// keys are the checks that something was counted of. mu is held.
+func (t *checkTallies) keys() []checks.Key {
+	var keys []checks.Key
+	for key := range t.all {
+		keys = append(keys, key)
+	}
+	for key := range t.before {
+		if t.all[key] == nil {
+			keys = append(keys, key)
+		}
+	}
+	return keys
+}
+
+// of is what was counted of a check, here and before. mu is held.
+func (t *checkTallies) of(key checks.Key) (sum checkTally) {
+	for _, c := range []*checkTally{t.before[key], t.all[key]} {
+		if c == nil {
+			continue
+		}
+		sum.passed += c.passed
+		sum.failed += c.failed
+		sum.took += c.took
+		for i, n := range c.buckets {
+			sum.buckets[i] += n
+		}
+	}
+	return sum
+}
