@@ -2,11 +2,13 @@ package admin
 
 import (
 	"container/list"
+	"errors"
 	"io"
 	"log"
 	"net"
 	"net/http"
 	"sync"
+	"time"
 )
 
 // boundedListener is a listener with so many clients at most. Those who are connected and ask for nothing give way to
@@ -26,11 +28,18 @@ func bounded(ln net.Listener, most int) *boundedListener {
 	return &boundedListener{Listener: ln, most: most, idle: list.New(), at: map[*boundedConn]*list.Element{}}
 }
 
+// acceptPause is how long a listener rests when clients cannot be accepted.
+const acceptPause = 50 * time.Millisecond
+
 func (b *boundedListener) Accept() (net.Conn, error) {
 	for {
 		conn, err := b.Listener.Accept()
-		if err != nil {
+		switch {
+		case errors.Is(err, net.ErrClosed):
 			return nil, err
+		case err != nil: // whatever is short will be there again: the API must not end of it
+			time.Sleep(acceptPause)
+			continue
 		}
 		c := &boundedConn{Conn: conn, listener: b}
 		if b.enter(c) {

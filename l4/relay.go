@@ -77,6 +77,9 @@ func (s *session) passEnds(l *loop) bool {
 	if downDone {
 		s.down.passEnd(&s.client)
 	}
+	if s.client.failed || s.server.failed {
+		l.later(s) // no event will tell
+	}
 	return false
 }
 

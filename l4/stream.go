@@ -125,7 +125,7 @@ func (st *stream) copy(l *loop, src, dst *socket) {
 	n, e := recvBytes(src.fd, l.scratch[:])
 	switch {
 	case e == eagain:
-		src.readable = false
+		st.dry(src)
 		return
 	case e != 0:
 		src.broke(e)
@@ -170,6 +170,14 @@ func (st *stream) copy(l *loop, src, dst *socket) {
 	}
 }
 
+// dry notes that the source holds nothing at the moment. One that has failed will never again.
+func (st *stream) dry(src *socket) {
+	src.readable = false
+	if src.failed {
+		st.dead = true
+	}
+}
+
 // end notes that a read found the end of the source's stream. After an error that a write has already taken off the
 // socket, a reset reads like an end: it is one only if the FIN was seen, or counted.
 func (st *stream) end(src *socket) {
@@ -196,7 +204,9 @@ func (st *stream) received() uint64 {
 func (st *stream) passEnd(dst *socket) {
 	if !st.shut {
 		st.shut = true
-		shutdownWrite(dst.fd)
+		if e := shutdownWrite(dst.fd); e != 0 && e != syscall.ENOTCONN { // which is a reset that its event will tell of
+			dst.broke(e)
+		}
 	}
 }
 
@@ -205,8 +215,8 @@ func (st *stream) fill(l *loop, src *socket) {
 	n, e := spliceBytes(src.fd, st.pipe.w, spliceMax)
 	switch {
 	case e == eagain:
-		src.readable = false
-	case e == syscall.EINVAL: // not a socket that splices
+		st.dry(src)
+	case e == syscall.EINVAL || isShortage(e): // not a socket that splices, or no memory to do it with
 		st.full = 0
 		st.rest(l)
 	case e != 0:
