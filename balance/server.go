@@ -15,6 +15,7 @@ type Server struct {
 
 	// Atomic, read by anyone.
 	public atomic.Pointer[public]
+	away   atomic.Bool // shown as down or in maintenance
 
 	// Under the cluster's lock.
 	places []place // where it stands; empty = it has left the cluster
@@ -65,6 +66,10 @@ func (s *Server) Address() string { return s.public.Load().address }
 
 // Handle returns what the owner hung on in ServerSpec.Handle, as of the latest Commit.
 func (s *Server) Handle() any { return s.public.Load().handle }
+
+// Out tells whether the server is down or in maintenance: what it serves is better served by another one. It takes no
+// lock. A server that has left its cluster stays as it was.
+func (s *Server) Out() bool { return s.away.Load() }
 
 // Sessions returns how many leases on the server are out.
 func (s *Server) Sessions() int {

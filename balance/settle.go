@@ -68,6 +68,7 @@ func (c *Cluster) show(s *Server) {
 		is.State = Unstable
 	}
 	s.shown = is
+	s.away.Store(is.State == Down || is.State == InMaint)
 	if is.State != Probation {
 		s.probing = claim{}
 	}

@@ -68,3 +68,7 @@ func (t *Trial) tried(s *Server, level int) bool {
 	}
 	return false
 }
+
+// Tried adds the server of a lease to those that were tried: for a session that looks for another one long after it was
+// picked, with a trial that was not kept.
+func (t *Trial) Tried(l *Lease) { t.add(attempt{l.server, l.level}) }

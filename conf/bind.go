@@ -35,6 +35,7 @@ func (d *decoder) bind(all *draft) {
 			continue
 		}
 		d.bindLevels(l, c)
+		d.bindDatagrams(l, c)
 	}
 	d.bindProxies(all, clusters)
 	d.bindAdmin(all)
@@ -178,6 +179,24 @@ func (d *decoder) bindLevels(l *listenerDraft, c *clusterDraft) {
 		default:
 			taken[i] = true
 			l.Levels = append(l.Levels, i)
+		}
+	}
+}
+
+// bindDatagrams refuses servers that a udp listener cannot reach.
+func (d *decoder) bindDatagrams(l *listenerDraft, c *clusterDraft) {
+	if l.Protocol != "udp" {
+		return
+	}
+	for j, level := range c.levels {
+		if l.Levels != nil && !slices.Contains(l.Levels, j) {
+			continue
+		}
+		for _, s := range level.servers {
+			if s.Address.Path != "" {
+				d.fault(s.at("address"), "cluster %s: server %s is a unix socket, which the udp listener %s (%s) cannot reach",
+					c.Name, s.Name, l.Name, line(l.node.get("cluster"), s.node))
+			}
 		}
 	}
 }

@@ -1,8 +1,8 @@
 package conf
 
 import (
-	"fmt"
 	"math"
+	"slices"
 	"time"
 )
 
@@ -17,8 +17,8 @@ func listenerKeys() []key[listenerDraft] {
 				"`\"0.0.0.0:7000-7005\"` (one address per port) or `\"unix:/run/redis.sock\"`. No host names.",
 			decode: decodeListenAddresses,
 		},
-		scalar("protocol", protocolText(), "tcp", func(l *listenerDraft) *string { return &field(l).Protocol },
-			"`tcp`."),
+		scalar("protocol", oneOf([]string{"tcp", "udp"}, nil), "tcp", func(l *listenerDraft) *string { return &field(l).Protocol },
+			"`tcp` or `udp`."),
 		scalar("cluster", nameText(), "", func(l *listenerDraft) *string { return &field(l).Cluster },
 			"The cluster that serves.").required().called("proxy_pass", "service"),
 		{
@@ -43,19 +43,32 @@ func listenerKeys() []key[listenerDraft] {
 		clients("trusted_proxies", func(l *listenerDraft) *Clients { return &field(l).TrustedProxies },
 			"Who may send such headers: addresses and CIDRs. Others are turned away. Required with `accept_proxy`, but for unix sockets.").called("set_real_ip_from"),
 		scalar("proxy_timeout", someTime(), "5s", func(l *listenerDraft) *time.Duration { return &field(l).ProxyTimeout },
-			"How long a client may take for its PROXY header, from its arrival to the last byte."),
+			"How long a client may take for its PROXY header, from its arrival to the last byte.").taken("tcp"),
 		scalar("client_idle_timeout", timeOrNone(), "0s", func(l *listenerDraft) *time.Duration { return &field(l).ClientIdleTimeout },
-			"Ends a session after so long without a byte on the client side, either way. 0 = never.").called("timeout", "idle_timeout", "timeout_client", "timeout client"),
+			"Ends a session after so long without a byte on the client side, either way. 0 = never.").called("timeout", "idle_timeout", "timeout_client", "timeout client").taken("tcp"),
 		scalar("half_close_timeout", someTime(), "30s", func(l *listenerDraft) *time.Duration { return &field(l).HalfCloseTimeout },
-			"How long a session may go on without a byte once one side has ended its direction."),
+			"How long a session may go on without a byte once one side has ended its direction.").taken("tcp"),
 		scalar("tcp_keepalive", duration(time.Second, maxKeepalive, true), "60s", func(l *listenerDraft) *time.Duration { return &field(l).TCPKeepalive },
-			"Idle time before TCP keep-alive packets, on the sockets of both sides. 0 = off; at least 1s, at most "+showDuration(maxKeepalive)+".").called("keepalive", "so_keepalive"),
+			"Idle time before TCP keep-alive packets, on the sockets of both sides. 0 = off; at least 1s, at most "+showDuration(maxKeepalive)+".").called("keepalive", "so_keepalive").taken("tcp"),
 		scalar("tcp_user_timeout", duration(shortest, maxUserTimeout, true), "0s", func(l *listenerDraft) *time.Duration { return &field(l).TCPUserTimeout },
-			"How long sent bytes may stay unacknowledged before TCP gives up, on the sockets of both sides. 0 = the kernel's own; at most "+showDuration(maxUserTimeout)+"."),
+			"How long sent bytes may stay unacknowledged before TCP gives up, on the sockets of both sides. 0 = the kernel's own; at most "+showDuration(maxUserTimeout)+".").taken("tcp"),
 		scalar("backlog", integer(1, 1<<20), "4096", func(l *listenerDraft) *int { return &field(l).Backlog },
-			"Connections that may wait to be accepted; the kernel caps it at net.core.somaxconn."),
+			"Connections that may wait to be accepted; the kernel caps it at net.core.somaxconn.").taken("tcp"),
+		scalar("flow_timeout", someTime(), "30s", func(l *listenerDraft) *time.Duration { return &field(l).FlowTimeout },
+			"udp: ends a flow after so long without a datagram, either way.").called("udp_timeout").taken("udp"),
+		scalar("responses", integer(0, maxResponses), "0", func(l *listenerDraft) *int { return &field(l).Responses },
+			"udp: how many datagrams answer each datagram of a client. When all have come the flow ends, and the next datagram is balanced anew; with 1, "+
+				"one that comes meanwhile, too. 0 = any number: only `flow_timeout` ends a flow.").called("proxy_responses", "udp_responses").taken("udp"),
+		scalar("max_flows", integer(0, most), "0", func(l *listenerDraft) *int { return &field(l).MaxFlows },
+			"udp: flows at once, over all addresses. When there are as many, a newcomer takes the place of the oldest flow that no server has "+
+				"answered; if all have been answered, it is dropped. 0 = this listener's part of what the process may have, see below.").called("udp_max_sessions").taken("udp"),
+		scalar("max_flows_per_source", integer(0, most), "0", func(l *listenerDraft) *int { return &field(l).MaxFlowsPerSource },
+			"udp: flows at once from one client address; 0 = no limit.").taken("udp"),
 	}
 }
+
+// maxResponses keeps sums of expected responses from overflowing.
+const maxResponses = 1 << 16
 
 // What the kernel takes: MAX_TCP_KEEPIDLE of 32,767 s (net/tcp.h), and milliseconds in an int for TCP_USER_TIMEOUT.
 const (
@@ -84,18 +97,23 @@ type levelReference struct {
 	node   *node
 }
 
-func protocolText() kind[string] {
-	legal := oneOf([]string{"tcp", "udp"}, nil)
-	check := legal.parse
-	legal.form = "tcp"
-	legal.parse = func(n *node) (string, error) {
-		s, err := check(n)
-		if s == "udp" {
-			return s, fmt.Errorf("udp is not available in this version; want tcp")
-		}
-		return s, err
+// finishListener checks that the keys of the table n are those of the listener's protocol.
+func finishListener(d *decoder, n *node, l *listenerDraft) {
+	if l.Protocol == "" {
+		return // unknown, and reported
 	}
-	return legal
+	for _, k := range d.schema.listener {
+		if at := n.get(k.name); at != nil && k.types != nil && !slices.Contains(k.types, l.Protocol) {
+			d.faultKey(at, "%s is for %s listeners, and the protocol of this one is %s", k.name, k.types[0], l.Protocol)
+		}
+	}
+	if l.Protocol == "udp" {
+		for _, r := range l.ranges {
+			if r.Path != "" {
+				d.fault(r.node, "a udp listener cannot have a unix socket; want an IP address and a port")
+			}
+		}
+	}
 }
 
 func decodeListenAddresses(d *decoder, n *node, l *listenerDraft) {

@@ -80,6 +80,7 @@ func rootKeys() []key[draft] {
 		tables("listener", "Where clients arrive.", func(d *decoder, n *node, into *draft) {
 			l := listenerDraft{node: n}
 			decodeTable(d, n, d.schema.listener, &l)
+			finishListener(d, n, &l)
 			into.listeners = append(into.listeners, l)
 		}).called("listen", "listeners", "bind", "server", "vserver", "entrypoint"),
 		{

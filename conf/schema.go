@@ -11,7 +11,7 @@ type key[T any] struct {
 	need  bool   // must be given
 
 	words []string // what other programs call it, for suggestions
-	types []string // of a check: the types that take it; nil = all
+	types []string // of a check its types, of a listener its protocols that take it; nil = all
 	part  part     // which part of its object it belongs to, for plans
 	fixed string   // why it cannot change while weir runs; "" = it can
 
@@ -118,6 +118,9 @@ func (k key[T]) required() key[T]              { k.need = true; return k }
 func (k key[T]) called(words ...string) key[T] { k.words = words; return k }
 func (k key[T]) balancing() key[T]             { k.part = partBalancing; return k }
 func (k key[T]) identity() key[T]              { k.part = partName; return k }
+
+// taken is for keys of some types of checks, or protocols of listeners, only.
+func (k key[T]) taken(types ...string) key[T] { k.types = types; return k }
 
 // veiled is for keys whose values no plan shows.
 func (k key[T]) veiled() key[T] { k.secret = true; return k }

@@ -83,6 +83,12 @@ type Listener struct {
 	TCPKeepalive      time.Duration // 0 = off
 	TCPUserTimeout    time.Duration // 0 = the kernel's own
 	Backlog           int
+
+	// Of udp listeners.
+	FlowTimeout       time.Duration // > 0
+	Responses         int           // to each datagram; 0 = any number
+	MaxFlows          int           // 0 = a part of what the process may have
+	MaxFlowsPerSource int           // 0 = no limit
 }
 
 // Cluster is a set of servers in levels, with a balancing method and checks.

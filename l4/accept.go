@@ -69,6 +69,7 @@ func (l *loop) closeDoors(ln *Listener) {
 // from it.
 func (l *loop) holdDoors() {
 	l.held = true
+	l.holdInlets()
 	for _, d := range l.doors {
 		epollControl(l.epfd, unix.EPOLL_CTL_DEL, d.fd, 0, markListener, d.number)
 	}
@@ -76,6 +77,7 @@ func (l *loop) holdDoors() {
 
 func (l *loop) releaseDoors() {
 	l.held = false
+	l.releaseInlets()
 	for _, d := range l.doors {
 		if !d.waiting {
 			d.listen(l, unix.EPOLLIN, unix.EPOLL_CTL_ADD)

@@ -226,9 +226,9 @@ func (p *Plane) CountSources(g *Gate, on bool) {
 		return
 	}
 	g.count()
-	p.walk(func(_ *loop, s *session) bool {
-		if a := &s.set.Admission; a.Gate == g && s.pass != 0 {
-			a.catchUp(&s.pass, s.from.get().Addr())
+	p.walk(func(_ *loop, s passage) bool {
+		if a, held, client := s.admitted(); a.Gate == g && *held != 0 {
+			a.catchUp(held, client)
 		}
 		return false
 	})

@@ -56,6 +56,7 @@ type Counters struct {
 	BytesDown uint64
 	Lifetime  Histogram
 	Refused   [refusalCount]uint64 // clients turned away, by Refusal
+	Dropped   [dropCount]uint64    // datagrams, by Drop; those of the kernel at most a second behind
 }
 
 func store(p *uint64, v uint64) { atomic.StoreUint64(p, v) }
@@ -77,6 +78,9 @@ func (c *Counters) merge(o *Counters) {
 	c.Lifetime.merge(&o.Lifetime)
 	for i := range o.Refused {
 		c.Refused[i] += atomic.LoadUint64(&o.Refused[i])
+	}
+	for i := range o.Dropped {
+		c.Dropped[i] += atomic.LoadUint64(&o.Dropped[i])
 	}
 }
 
@@ -230,5 +234,18 @@ func (l *loop) flushAll() {
 	}
 	if l.dirty = l.dirty[:0]; cap(l.dirty) > keepFree {
 		l.dirty = nil
+	}
+	for i, f := range l.dirtyFlows {
+		f.dirty = false
+		if f.id != 0 { // it has not ended
+			f.flushBytes()
+		}
+		l.dirtyFlows[i] = nil
+	}
+	if l.dirtyFlows = l.dirtyFlows[:0]; cap(l.dirtyFlows) > keepFree {
+		l.dirtyFlows = nil
+	}
+	for _, in := range l.inlets {
+		in.countOverflow()
 	}
 }

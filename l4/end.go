@@ -38,6 +38,9 @@ const (
 	RelayClientIdle     // client_idle_timeout
 	RelayServerIdle     // server_idle_timeout
 	RelayHalfClose      // half_close_timeout
+	RelayFlowTimeout    // flow_timeout: neither side has sent a datagram for so long
+	RelayResponses      // every datagram of the client has had its responses
+	FlowEvicted         // a flow without an answer had to make room
 	CutServerDown       // the server went down or into maint, and on_down is close
 	CutServerGone       // the server was removed and drain_timeout ran out
 	CutListenerGone     // the listener was removed and drain_timeout ran out
@@ -77,6 +80,9 @@ var endTexts = [endCount]string{
 	RelayClientIdle:     "relay: client_idle_timeout",
 	RelayServerIdle:     "relay: server_idle_timeout",
 	RelayHalfClose:      "relay: half_close_timeout",
+	RelayFlowTimeout:    "relay: flow_timeout",
+	RelayResponses:      "relay: responses",
+	FlowEvicted:         "flow: evicted",
 	CutServerDown:       "cut: server down",
 	CutServerGone:       "cut: server removed",
 	CutListenerGone:     "cut: listener removed",
@@ -93,7 +99,11 @@ func (e End) String() string {
 
 // Clean reports whether both sides finished of their own accord with every byte delivered.
 func (e End) Clean() bool {
-	return e == RelayClientClosed || e == RelayServerClosed || e == PrereadClientClosed
+	switch e {
+	case RelayClientClosed, RelayServerClosed, PrereadClientClosed, RelayFlowTimeout, RelayResponses:
+		return true
+	}
+	return false
 }
 
 // errorless reports whether the end is none that anybody has to look into: clean ones, and those of clients that left

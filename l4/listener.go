@@ -26,10 +26,17 @@ type Listener struct {
 	fds       []int32     // its sockets; from Start on they are the loops', who close them
 	file      os.FileInfo // of a unix socket, to know it again
 	inherited bool
+	udp       bool
 	set       atomic.Pointer[Settings]
 
 	tallies []Counters               // one for each loop, written by it alone
 	before  atomic.Pointer[Counters] // in another process; nil = nothing
+
+	// Of UDP.
+	flows   atomic.Int64 // flows now, of all loops
+	asked   atomic.Bool  // the loops are looking for a flow that can make room
+	stopped bool         // it takes no new clients; whoever calls its methods knows
+	leaving atomic.Bool  // it takes no new clients and closes with its last flow; set with the plane's list of those
 }
 
 // Listen binds an address and starts queueing clients, but accepts none before Start. The error names the address and
@@ -199,6 +206,10 @@ func (ln *Listener) Inherited() bool { return ln.inherited }
 
 // Discard closes a listener that was not started.
 func (ln *Listener) Discard() {
+	if ln.stopped { // found again, and not wanted after all
+		ln.plane.part(ln)
+		return
+	}
 	for _, fd := range ln.fds {
 		closeFD(fd)
 	}
@@ -220,16 +231,28 @@ func (ln *Listener) removeFile() {
 
 // Start begins to accept. The loops own the sockets from now on.
 func (ln *Listener) Start() {
+	if ln.udp && ln.comeBack() {
+		return
+	}
 	if ln.inherited {
 		ln.apply(ln.set.Load())
 	}
 	for i, fd := range ln.fds {
-		ln.plane.loops[i%len(ln.plane.loops)].post(message{do: func(l *loop) { l.openDoor(ln, fd) }})
+		ln.plane.loops[i%len(ln.plane.loops)].post(message{do: func(l *loop) {
+			if ln.udp {
+				l.openInlet(ln, fd)
+			} else {
+				l.openDoor(ln, fd)
+			}
+		}})
 	}
 }
 
 // apply sets what clients inherit from the sockets, and the length of their queues.
 func (ln *Listener) apply(set *Settings) {
+	if ln.udp {
+		return
+	}
 	for _, fd := range ln.fds {
 		if ln.at.Path == "" {
 			inherit(fd, set)
@@ -241,6 +264,9 @@ func (ln *Listener) apply(set *Settings) {
 // Update gives new sessions other settings; those under way keep theirs.
 func (ln *Listener) Update(set *Settings) {
 	old := ln.set.Swap(set)
+	if ln.udp {
+		return
+	}
 	if old.Keepalive == set.Keepalive && old.UserTimeout == set.UserTimeout && old.Backlog == set.Backlog {
 		return
 	}
@@ -249,6 +275,10 @@ func (ln *Listener) Update(set *Settings) {
 
 // Stop accepts what is queued, closes the sockets and returns when no client can arrive any more. Sessions go on.
 func (ln *Listener) Stop() {
+	if ln.udp {
+		ln.stopDatagrams()
+		return
+	}
 	ln.plane.ask(func(l *loop) { l.closeDoors(ln) })
 	ln.removeFile()
 }

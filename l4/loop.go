@@ -13,12 +13,15 @@ import (
 	"weir/balance"
 )
 
-// Events carry two words: lo is the slot of a session with the side in the top bit, or one of the marks below; hi is
-// the low half of the session's id, unlike that of the slot's last user, or the number of the door.
+// Events carry two words: lo is the slot of a session with the side in the top bit, that of a flow with the next bit set,
+// or one of the marks below; hi is the low half of the session's or flow's id, unlike that of the slot's last user, or the
+// number of the door or inlet.
 const (
 	sideBit      = 1 << 30
 	markMailbox  = -1
 	markListener = -2
+	markInlet    = -3
+	flowBit      = 1 << 29
 )
 
 const (
@@ -38,7 +41,7 @@ type loop struct {
 
 	// Owned by the loop.
 	now       time.Duration
-	wheel     wheel
+	wheel     wheel[*session]
 	slots     []*session
 	freeSlots []uint32
 	spare     []*session
@@ -53,13 +56,27 @@ type loop struct {
 	lastDoor  int32
 	held      bool // nothing is accepted while another process does
 	lastID    uint64
-	lastTrim  time.Duration
-	dialTime  Histogram
-	thread    int32 // that ownThread has seen to
-	rounds    uint32
-	stopping  bool
-	events    [eventBatch]unix.EpollEvent
-	scratch   [scratchSize]byte
+
+	// Of UDP, owned by the loop.
+	inlets     map[int32]*inlet // the listening sockets, by number
+	resting    []*inlet         // those that wait out an error
+	datagrams  *mailroom        // nil while there was no listener
+	flows      flowSlots
+	flowWheel  wheel[*flow]
+	dirtyFlows []*flow // as dirty
+	kept       keptDatagrams
+	trial      balance.Trial // for the pick under way
+	trials     trialPool
+	join       uint16 // the largest datagrams that the kernel joins and cuts up; 0 = none
+
+	// Owned by the loop.
+	lastTrim time.Duration
+	dialTime Histogram
+	thread   int32 // that ownThread has seen to
+	rounds   uint32
+	stopping bool
+	events   [eventBatch]unix.EpollEvent
+	scratch  [scratchSize]byte
 
 	// Read by anyone.
 	live   atomic.Int32 // sessions, those on their way from another loop included
@@ -78,9 +95,10 @@ type message struct {
 }
 
 func openLoop(p *Plane, index int) (*loop, errno) {
-	l := &loop{plane: p, index: index, epfd: -1, bell: -1, doors: map[int32]*door{}, now: p.Now()}
+	l := &loop{plane: p, index: index, epfd: -1, bell: -1, doors: map[int32]*door{}, inlets: map[int32]*inlet{}, now: p.Now()}
 	l.wheel.now = uint64(l.now / wheelTick)
 	l.slept.Store(int64(l.now)) // before there was this loop, it was not busy
+	l.flowWheel.now = l.wheel.now
 	var e errno
 	if l.epfd, e = openEpoll(); e != 0 {
 		return nil, e
@@ -131,12 +149,16 @@ func (l *loop) run() {
 		for i := range l.events[:n] {
 			l.dispatch(&l.events[i])
 		}
+		if l.datagrams != nil {
+			l.deliver()
+			l.flowWheel.advance(l.now, l.fireFlow)
+		}
 		l.runReady()
 		l.wheel.advance(l.now, l.fire)
 		if len(l.hopeful) > 0 {
 			l.judgeAgain()
 		}
-		if len(l.paused) > 0 || l.now-l.lastTrim > trimEvery {
+		if len(l.paused)+len(l.resting) > 0 || l.now-l.lastTrim > trimEvery {
 			l.housekeep()
 		}
 	}
@@ -163,19 +185,24 @@ func (l *loop) ownThread() {
 
 func (l *loop) fire(s *session) { s.expire(l) }
 
+func (l *loop) fireFlow(f *flow) { f.expire(l) }
+
 // patience is how long the loop may sleep, in milliseconds.
 func (l *loop) patience(now time.Duration) int {
 	wait := time.Duration(-1)
 	if at, ok := l.wheel.next(); ok {
 		wait = max(at-now, 0)
 	}
-	if len(l.paused) > 0 && (wait < 0 || wait > shortagePause) {
+	if at, ok := l.flowWheel.next(); ok && (wait < 0 || wait > at-now) {
+		wait = max(at-now, 0)
+	}
+	if len(l.paused)+len(l.resting) > 0 && (wait < 0 || wait > shortagePause) {
 		wait = shortagePause
 	}
 	if len(l.hopeful) > 0 && (wait < 0 || wait > hopeEvery) {
 		wait = hopeEvery
 	}
-	if (len(l.pipes.free) > 0 || len(l.buffers.free) > 0 || len(l.dirty) > 0) && (wait < 0 || wait > trimEvery) {
+	if (len(l.pipes.free) > 0 || len(l.buffers.free) > 0 || len(l.dirty) > 0 || len(l.dirtyFlows) > 0) && (wait < 0 || wait > trimEvery) {
 		wait = trimEvery
 	}
 	if wait < 0 {
@@ -192,7 +219,17 @@ func (l *loop) dispatch(ev *unix.EpollEvent) {
 		if d := l.doors[ev.Pad]; d != nil {
 			l.accept(d)
 		}
+	case markInlet:
+		if in := l.inlets[ev.Pad]; in != nil {
+			l.receive(in)
+		}
 	default:
+		if ev.Fd&flowBit != 0 {
+			if f := l.flows.all[ev.Fd&^flowBit]; f != nil && uint32(f.id) == uint32(ev.Pad) {
+				f.wake(l, ev.Events)
+			}
+			return
+		}
 		s := l.slots[ev.Fd&^sideBit]
 		if s == nil || uint32(s.id) != uint32(ev.Pad) {
 			return // of a session that ended earlier in this batch
@@ -291,15 +328,20 @@ func (l *loop) release(s *session) {
 
 // ended tells the observers of sessions that one is over. Its lease has been given back, its sockets are still open.
 func (l *loop) ended(s *session, server *balance.Server, level int) {
-	if r := s.set.Records; r == RecordNone || r == RecordErrors && s.end.errorless() || l.plane.record == nil {
-		return
+	if l.recorded(s.set, s.end) {
+		l.plane.record(s.record(l.now, server, level))
 	}
-	l.plane.record(s.record(l.now, server, level))
+}
+
+// recorded tells whether a session that ends so gets a record.
+func (l *loop) recorded(set *Settings, end End) bool {
+	return l.plane.record != nil && (set.Records == RecordAll || set.Records == RecordErrors && !end.errorless())
 }
 
 // housekeep retries listening sockets that waited out a shortage, and gives back what was not used lately.
 func (l *loop) housekeep() {
 	l.resume()
+	l.resumeInlets()
 	if l.now-l.lastTrim > trimEvery {
 		l.lastTrim = l.now
 		l.flushAll()
@@ -321,6 +363,9 @@ func (l *loop) close() {
 	l.each(func(s *session) { s.finish(l, CutShutdown) })
 	l.readMail()
 	l.giveUp()
+	for _, in := range l.inlets {
+		l.closeInlet(in, CutShutdown)
+	}
 	for _, d := range l.doors {
 		d.close()
 	}

@@ -10,6 +10,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"weir/conf"
 )
 
 // Options are what a Plane is opened with.
@@ -35,6 +37,9 @@ type Plane struct {
 	room    atomic.Int64  // descriptors that sessions and pipes may have together
 	idle    chan struct{} // has a value whenever count has come down to 0
 
+	leavingMu sync.Mutex
+	leaving   map[conf.Endpoint]*Listener // UDP listeners that have stopped and still have flows; guarded by leavingMu
+
 	complained atomic.Int64 // when the last complaint was logged, on the plane's clock
 	muted      atomic.Int64 // complaints left out since
 }
@@ -51,7 +56,7 @@ func Open(o Options) (*Plane, error) {
 	if o.Origin.IsZero() {
 		o.Origin = time.Now()
 	}
-	p := &Plane{record: o.Record, log: o.Log, origin: o.Origin, idle: make(chan struct{}, 1)}
+	p := &Plane{record: o.Record, log: o.Log, origin: o.Origin, idle: make(chan struct{}, 1), leaving: map[conf.Endpoint]*Listener{}}
 	p.limit.Store(math.MaxInt64)
 	p.room.Store(math.MaxInt64)
 	p.complained.Store(math.MinInt64 / 2)

@@ -24,6 +24,25 @@ type Record struct {
 	End       End
 }
 
+func (f *flow) record(now time.Duration, server *balance.Server, level int, end End) Record {
+	r := Record{
+		ID: f.id, Listener: f.set.Name, Client: f.key.client(), Cluster: f.set.ClusterTag,
+		Attempts: int(f.attempts), Connect: -1, FirstByte: -1, Duration: now - f.begun,
+		BytesUp: f.bytesUp, BytesDown: f.bytesDown, End: end,
+	}
+	if server != nil {
+		r.Server = server.Name()
+		r.Level = f.set.levelTag(level)
+	}
+	if f.connected > 0 {
+		r.Connect = f.connected.duration()
+	}
+	if f.firstByte > 0 {
+		r.FirstByte = f.firstByte.duration()
+	}
+	return r
+}
+
 func (s *session) record(now time.Duration, server *balance.Server, level int) Record {
 	r := Record{
 		ID: s.id, Listener: s.set.Name, Client: s.from.get(), Cluster: s.set.ClusterTag,

@@ -40,7 +40,7 @@ type session struct {
 	dialling *dialling    // until connected
 	tally    *Counters    // the loop's for the listener
 	stats    *serverTally // the loop's for the server, once connected
-	timer    timer
+	timer    timer[*session]
 
 	client, server socket
 	up, down       stream

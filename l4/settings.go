@@ -1,6 +1,7 @@
 package l4
 
 import (
+	"net/netip"
 	"strconv"
 	"time"
 
@@ -58,6 +59,16 @@ type Settings struct {
 	Keepalive      time.Duration
 	UserTimeout    time.Duration
 	Backlog        int
+
+	// Of UDP listeners.
+	FlowTimeout time.Duration // > 0
+	Responses   int           // replies to each datagram, after which the flow ends; 0 = any number
+	EvictFlows  bool          // Admission.MaxSessions is max_flows: an unanswered flow makes room for a newcomer
+}
+
+// overTry reports whether try_timeout is over.
+func (set *Settings) overTry(spent time.Duration) bool {
+	return set.TryTimeout > 0 && spent >= set.TryTimeout
 }
 
 // levelTag is what a level is called in records.
@@ -108,12 +119,17 @@ func (s *session) hashKey(said *proxy.Header) (uint64, bool) {
 	case HashLocalAddress:
 		at = s.destination()
 	}
+	return s.set.addressKey(at)
+}
+
+// addressKey is the key by which an address is balanced.
+func (set *Settings) addressKey(at netip.AddrPort) (uint64, bool) {
 	if !at.IsValid() {
 		return 0, false
 	}
 	var key [18]byte
 	n := putIP(key[:], at.Addr())
-	if s.set.Hash != HashClientIP {
+	if set.Hash != HashClientIP {
 		key[n], key[n+1] = byte(at.Port()>>8), byte(at.Port())
 		n += 2
 	}

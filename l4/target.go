@@ -5,6 +5,7 @@ package l4
 import (
 	"fmt"
 	"net/netip"
+	"syscall"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -64,6 +65,33 @@ func (t *Target) addresses() int {
 }
 
 func (t *Target) isUnix() bool { return t.addrs[0].family() == unix.AF_UNIX }
+
+// openDatagrams makes a socket ready to connect to one of the addresses by UDP. What the network says about datagrams
+// that it could not deliver shows as the socket's error, whatever the reason (IP_RECVERR).
+func (t *Target) openDatagrams(address int, client netip.Addr) (int32, errno) {
+	to := &t.addrs[address]
+	family := to.family()
+	if family == unix.AF_UNIX {
+		return -1, syscall.EAFNOSUPPORT
+	}
+	fd, e := openSocket(family, unix.SOCK_DGRAM)
+	if e != 0 {
+		return -1, e
+	}
+	if family == unix.AF_INET {
+		setOption(fd, unix.IPPROTO_IP, unix.IP_RECVERR, 1)
+	} else {
+		setOption(fd, unix.IPPROTO_IPV6, unix.IPV6_RECVERR, 1)
+	}
+	setOption(fd, unix.SOL_UDP, unix.UDP_GRO, 1)
+	if t.from != nil {
+		if e = t.from.bind(fd, to, client); e != 0 {
+			closeFD(fd)
+			return -1, e
+		}
+	}
+	return fd, 0
+}
 
 // open makes a socket ready to connect to one of the addresses, for a client at an address of its own.
 func (t *Target) open(address int, set *Settings, client netip.Addr) (int32, errno) {

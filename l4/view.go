@@ -18,6 +18,37 @@ type View struct {
 	Server   *balance.Server // nil while none is chosen
 }
 
+// passage is a session as observers meet it: one of TCP, or a flow.
+type passage interface {
+	view() View
+	info(now time.Duration) SessionInfo
+	cut(l *loop, end End)
+	admitted() (a *Admission, held *pass, client netip.Addr)
+}
+
+func (s *session) admitted() (*Admission, *pass, netip.Addr) {
+	return &s.set.Admission, &s.pass, s.from.get().Addr()
+}
+
+func (f *flow) admitted() (*Admission, *pass, netip.Addr) {
+	return &f.set.Admission, &f.pass, f.key.client().Addr()
+}
+
+func (f *flow) view() View {
+	return View{ID: f.id, Listener: f.inlet.ln, Server: f.lease.Server()}
+}
+
+func (f *flow) info(now time.Duration) SessionInfo {
+	i := SessionInfo{
+		ID: f.id, Listener: f.set.Name, Client: f.key.client(), Cluster: f.set.ClusterTag, Phase: f.phase(),
+		BytesUp: f.bytesUp, BytesDown: f.bytesDown, Age: now - f.begun,
+	}
+	if server := f.lease.Server(); server != nil {
+		i.Server, i.Level = server.Name(), f.set.levelTag(f.lease.Level())
+	}
+	return i
+}
+
 func (s *session) view() View {
 	return View{ID: s.id, Listener: s.listener, Server: s.lease.Server()}
 }
@@ -51,7 +82,7 @@ func (s *session) info(now time.Duration) SessionInfo {
 func (p *Plane) List(limit int) []SessionInfo {
 	var mu sync.Mutex
 	var list []SessionInfo
-	p.walk(func(l *loop, s *session) bool {
+	p.walk(func(l *loop, s passage) bool {
 		mu.Lock()
 		defer mu.Unlock()
 		if len(list) < limit {
@@ -65,7 +96,7 @@ func (p *Plane) List(limit int) []SessionInfo {
 // Cut ends the sessions that match, and returns how many there were.
 func (p *Plane) Cut(match func(View) bool, end End) int {
 	var cut atomic.Int64
-	p.walk(func(l *loop, s *session) bool {
+	p.walk(func(l *loop, s passage) bool {
 		if !match(s.view()) {
 			return false
 		}
@@ -87,25 +118,43 @@ const (
 	workBatch = 128
 )
 
-// walk calls visit for every session, on the session's loop, in batches, and returns when all are done. visit reports
+// walk calls visit for every session and flow, on its loop, in batches, and returns when all are done. visit reports
 // whether it did work.
-func (p *Plane) walk(visit func(*loop, *session) bool) {
+func (p *Plane) walk(visit func(*loop, passage) bool) {
 	var wait sync.WaitGroup
 	wait.Add(len(p.loops))
-	var batch func(l *loop, from int)
-	batch = func(l *loop, from int) {
-		seen, worked := 0, 0
-		for i := from; i < len(l.slots); i++ {
-			if s := l.slots[i]; s != nil && visit(l, s) {
-				worked++
+	p.tell(func(l *loop) {
+		sessions := func(i int) passage {
+			if s := l.slots[i]; s != nil {
+				return s
 			}
-			if seen++; seen == walkBatch || worked == workBatch {
-				l.post(message{do: func(l *loop) { batch(l, i+1) }})
-				return
-			}
+			return nil
 		}
-		wait.Done()
-	}
-	p.tell(func(l *loop) { batch(l, 0) })
+		flows := func(i int) passage {
+			if f := l.flows.all[i]; f != nil {
+				return f
+			}
+			return nil
+		}
+		l.walkSlots(0, func() int { return len(l.slots) }, sessions, visit, func() {
+			l.walkSlots(0, func() int { return len(l.flows.all) }, flows, visit, wait.Done)
+		})
+	})
 	wait.Wait()
+}
+
+// walkSlots visits what at returns for each number from the given one on, and then calls done. After a batch others
+// have their turn.
+func (l *loop) walkSlots(from int, count func() int, at func(int) passage, visit func(*loop, passage) bool, done func()) {
+	seen, worked := 0, 0
+	for i := from; i < count(); i++ {
+		if s := at(i); s != nil && visit(l, s) {
+			worked++
+		}
+		if seen++; seen == walkBatch || worked == workBatch {
+			l.post(message{do: func(l *loop) { l.walkSlots(i+1, count, at, visit, done) }})
+			return
+		}
+	}
+	done()
 }

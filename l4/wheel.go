@@ -17,24 +17,24 @@ const (
 	wheelLevels = 6 // 64^6 ms: two years
 )
 
-// timer is one deadline, embedded in what it belongs to. The zero value is a stopped timer.
-type timer struct {
-	owner      *session
-	next, prev *timer
+// timer is one deadline, embedded in what it belongs to, its owner. The zero value is a stopped timer.
+type timer[T any] struct {
+	owner      T
+	next, prev *timer[T]
 	tick       uint64 // when it fires
 	level      uint8
 	slot       uint8
 	armed      bool
 }
 
-type wheel struct {
-	slots    [wheelLevels][wheelSlots]*timer
+type wheel[T any] struct {
+	slots    [wheelLevels][wheelSlots]*timer[T]
 	occupied [wheelLevels]uint64 // bit per slot that holds a timer
 	now      uint64              // the last tick that was run
 }
 
 // arm starts the timer, or moves it, to fire at the first tick not before at.
-func (w *wheel) arm(t *timer, at time.Duration) {
+func (w *wheel[T]) arm(t *timer[T], at time.Duration) {
 	w.stop(t)
 	t.tick = uint64((at + wheelTick - 1) / wheelTick)
 	if t.tick <= w.now {
@@ -43,7 +43,7 @@ func (w *wheel) arm(t *timer, at time.Duration) {
 	w.insert(t)
 }
 
-func (w *wheel) insert(t *timer) {
+func (w *wheel[T]) insert(t *timer[T]) {
 	tick := t.tick
 	level := 0
 	if x := tick ^ w.now; x != 0 {
@@ -65,7 +65,7 @@ func (w *wheel) insert(t *timer) {
 }
 
 // stop takes a timer out; a stopped one is left alone.
-func (w *wheel) stop(t *timer) {
+func (w *wheel[T]) stop(t *timer[T]) {
 	if !t.armed {
 		return
 	}
@@ -84,7 +84,7 @@ func (w *wheel) stop(t *timer) {
 }
 
 // next is the time at which advance has something to do, or false when no timer is armed.
-func (w *wheel) next() (time.Duration, bool) {
+func (w *wheel[T]) next() (time.Duration, bool) {
 	for level := range wheelLevels {
 		if tick, ok := w.slotAhead(level); ok {
 			return time.Duration(tick) * wheelTick, true
@@ -94,7 +94,7 @@ func (w *wheel) next() (time.Duration, bool) {
 }
 
 // slotAhead is the first tick of the nearest occupied slot of a level.
-func (w *wheel) slotAhead(level int) (uint64, bool) {
+func (w *wheel[T]) slotAhead(level int) (uint64, bool) {
 	shift := level * wheelBits
 	at := w.now >> shift & (wheelSlots - 1)
 	// A slot at or behind the current one of its level is empty: its timers have fired or fallen.
@@ -108,7 +108,7 @@ func (w *wheel) slotAhead(level int) (uint64, bool) {
 
 // advance runs every timer that is due at now, stopped before fire is called with its owner. fire may arm and stop
 // timers, the one that fired too.
-func (w *wheel) advance(now time.Duration, fire func(*session)) {
+func (w *wheel[T]) advance(now time.Duration, fire func(T)) {
 	target := uint64(now / wheelTick)
 	for w.now < target {
 		due, ok := w.next()
@@ -132,7 +132,7 @@ func (w *wheel) advance(now time.Duration, fire func(*session)) {
 	}
 }
 
-func (w *wheel) fall(level int) {
+func (w *wheel[T]) fall(level int) {
 	slot := w.now >> (level * wheelBits) & (wheelSlots - 1)
 	for t := w.slots[level][slot]; t != nil; t = w.slots[level][slot] {
 		w.stop(t)

@@ -12,7 +12,7 @@ import (
 // Every timer fires once, in the tick of its time or the one after, in the order of the ticks; a stopped one never.
 func TestWheelFiresInTime(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
-		var w wheel
+		var w wheel[*session]
 		start := time.Duration(rapid.Int64Range(0, int64(90*24*time.Hour)).Draw(t, "start"))
 		w.now = uint64(start / wheelTick)
 		now := start
@@ -82,7 +82,7 @@ func TestWheelFiresInTime(t *testing.T) {
 
 // A timer may be armed again from within its own firing, as sessions do.
 func TestWheelRearmWhileFiring(t *testing.T) {
-	var w wheel
+	var w wheel[*session]
 	s := &session{}
 	s.timer.owner = s
 	w.arm(&s.timer, 10*time.Millisecond)

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"maps"
 	"math/rand/v2"
+	"strings"
 
 	"weir/balance"
 	"weir/checks"
@@ -139,6 +140,11 @@ func (e *Engine) bind(ch *change, specs map[string]*conf.Cluster) error {
 		ln := &cfg.Listeners[i]
 		set := e.settings(ln, specs[ln.Cluster], ch.next.clusters[ln.Cluster], &cfg.Log)
 		set.Admission = admission(ln, ch.gates[listenerID(ln.Protocol, ln.Addresses[0])])
+		listen, inherit := e.plane.Listen, e.plane.Inherit
+		if ln.Protocol == "udp" {
+			listen, inherit = e.plane.ListenDatagrams, e.plane.InheritDatagrams
+			boundFlows(set, ln, cfg, ch.budget.effective(cfg))
+		}
 		for _, at := range ln.Addresses {
 			id := listenerID(ln.Protocol, at)
 			ch.settings[id] = set
@@ -146,10 +152,10 @@ func (e *Engine) bind(ch *change, specs map[string]*conf.Cluster) error {
 				continue
 			}
 			if p := e.before; p != nil && p.holds(socketListener, id) {
-				ch.listeners[id] = e.plane.Inherit(at, set, p.claim(socketListener, id))
+				ch.listeners[id] = inherit(at, set, p.claim(socketListener, id))
 				continue
 			}
-			opened, err := e.plane.Listen(at, set, e.besideOwn(ch, at))
+			opened, err := listen(at, set, e.besideOwn(ch, ln.Protocol, at))
 			if err != nil {
 				failed = append(failed, fmt.Errorf("listener %s: %w", ln.Name, err))
 				continue
@@ -164,13 +170,13 @@ func listenerID(protocol string, at conf.Endpoint) string { return protocol + " 
 
 // besideOwn reports whether a listener of this process has the same port, one that is open now or one that is about to
 // be: an address may stand beside a wildcard, and either may take over from the other before that is closed.
-func (e *Engine) besideOwn(ch *change, at conf.Endpoint) bool {
+func (e *Engine) besideOwn(ch *change, protocol string, at conf.Endpoint) bool {
 	if e.before != nil && at.Path == "" && e.before.holdsPort(at.Addr.Port()) {
 		return true
 	}
 	for _, set := range []map[string]*l4.Listener{e.listeners, ch.listeners} {
-		for _, ln := range set {
-			if own := ln.Endpoint(); at.Path == "" && own.Path == "" && own.Addr.Port() == at.Addr.Port() {
+		for id, ln := range set {
+			if own := ln.Endpoint(); strings.HasPrefix(id, protocol+" ") && at.Path == "" && own.Path == "" && own.Addr.Port() == at.Addr.Port() {
 				return true
 			}
 		}

@@ -20,6 +20,7 @@ type budget struct {
 	api       int // clients of the API
 	checks    int
 	other     int // standard streams, log, files, names, hooks
+	each      int // of a session: two sockets, or one where all are flows of UDP
 	sessions  int // how many sessions the rest carries
 }
 
@@ -31,8 +32,7 @@ const (
 	// apiClients is how many clients at each address of the API find a descriptor at any time.
 	apiClients = 32
 
-	descriptorsPerLoop    = 2
-	descriptorsPerSession = 2
+	descriptorsPerLoop = 2
 
 	// checkShare is which part of all descriptors checks may take at most. More of them wait for each other.
 	checkShare = 4
@@ -46,8 +46,11 @@ func parallelChecks(limit int) int { return min(max(limit/checkShare, minChecks)
 // shareOut works out the budget of a configuration. What is kept back for a moment of need is at most half of what is
 // not in use for certain. The error says what is needed when there is not enough for a single session.
 func shareOut(limit, loops int, cfg *conf.Config, jobs map[checks.Key]*job) (budget, error) {
-	b := budget{limit: limit, listening: len(cfg.Admin.Listen), loops: loops * descriptorsPerLoop}
+	b := budget{limit: limit, listening: len(cfg.Admin.Listen), loops: loops * descriptorsPerLoop, each: 1}
 	for i := range cfg.Listeners {
+		if cfg.Listeners[i].Protocol != "udp" {
+			b.each = 2
+		}
 		for _, at := range cfg.Listeners[i].Addresses {
 			if at.Path != "" {
 				b.listening++
@@ -57,9 +60,9 @@ func shareOut(limit, loops int, cfg *conf.Config, jobs map[checks.Key]*job) (bud
 		}
 	}
 	free := limit - baseDescriptors - b.listening - b.loops
-	if free < descriptorsPerSession {
+	if free < b.each {
 		return b, fmt.Errorf("%s: %d descriptors are needed to serve a single session (%d sockets that listen, %d for event loops, %d for the process), the limit is %d",
-			cfg.File, limit-free+descriptorsPerSession, b.listening, b.loops, baseDescriptors, limit)
+			cfg.File, limit-free+b.each, b.listening, b.loops, baseDescriptors, limit)
 	}
 	for _, j := range jobs {
 		b.checks += j.sockets
@@ -74,7 +77,7 @@ func shareOut(limit, loops int, cfg *conf.Config, jobs map[checks.Key]*job) (bud
 	}
 	b.loops += waiting
 	b.other += baseDescriptors
-	b.sessions = max((limit-b.reserved())/descriptorsPerSession, 1)
+	b.sessions = max((limit-b.reserved())/b.each, 1)
 	return b, nil
 }
 
@@ -101,7 +104,7 @@ func (e *Engine) tell(b budget, cfg *conf.Config) {
 	var unreachable []string
 	tooMany := func(key string, want int) {
 		if want > b.sessions {
-			unreachable = append(unreachable, fmt.Sprintf("%s = %d needs %d descriptors, the limit is %d", key, want, want*descriptorsPerSession+b.reserved(), b.limit))
+			unreachable = append(unreachable, fmt.Sprintf("%s = %d needs %d descriptors, the limit is %d", key, want, want*b.each+b.reserved(), b.limit))
 		}
 	}
 	tooMany("runtime.max_sessions", cfg.Runtime.MaxSessions)

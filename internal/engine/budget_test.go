@@ -40,7 +40,7 @@ func TestBudgetFits(t *testing.T) {
 			return
 		}
 		require.Positive(t, b.sessions)
-		require.LessOrEqual(t, b.reserved()+b.sessions*descriptorsPerSession, limit)
+		require.LessOrEqual(t, b.reserved()+b.sessions*b.each, limit)
 		for _, part := range []int{b.listening, b.loops, b.api, b.checks, b.other} {
 			require.GreaterOrEqual(t, part, 0)
 		}

@@ -122,6 +122,7 @@ func (e *Engine) settings(ln *conf.Listener, c *conf.Cluster, b *balance.Cluster
 		ConnectTimeout: c.ConnectTimeout, TryTimeout: c.TryTimeout, QueueTimeout: c.QueueTimeout,
 		ClientIdle: ln.ClientIdleTimeout, ServerIdle: c.ServerIdleTimeout, HalfClose: ln.HalfCloseTimeout,
 		Keepalive: ln.TCPKeepalive, UserTimeout: ln.TCPUserTimeout, Backlog: ln.Backlog,
+		FlowTimeout: ln.FlowTimeout, Responses: ln.Responses,
 	}
 	if ln.AcceptProxy {
 		s.AcceptProxy, s.ProxyTimeout = true, ln.ProxyTimeout

@@ -39,7 +39,7 @@ func (g gates) of(cfg *conf.Config, running *conf.Config) (next gates, kept map[
 	for i := range cfg.Listeners {
 		ln := &cfg.Listeners[i]
 		if chosen[i] == nil {
-			chosen[i] = l4.NewGate(ln.MaxSessionsPerSource > 0)
+			chosen[i] = l4.NewGate(perSource(ln) > 0)
 		}
 		for _, at := range ln.Addresses {
 			next[listenerID(ln.Protocol, at)] = chosen[i]
@@ -54,8 +54,40 @@ func admission(ln *conf.Listener, gate *l4.Gate) l4.Admission {
 		Gate:        gate,
 		Allow:       l4.NewAddressSet(ln.Allow.Networks, ln.Allow.Unix),
 		Deny:        l4.NewAddressSet(ln.Deny.Networks, ln.Deny.Unix),
-		MaxSessions: ln.MaxSessions, MaxPerSource: ln.MaxSessionsPerSource, MaxSessionRate: ln.MaxSessionRate,
+		MaxSessions: ln.MaxSessions, MaxPerSource: perSource(ln), MaxSessionRate: ln.MaxSessionRate,
 	}
+}
+
+// perSource is how many sessions a client address may have: those of a udp listener are flows.
+func perSource(ln *conf.Listener) int { return stricter(ln.MaxSessionsPerSource, ln.MaxFlowsPerSource) }
+
+// stricter is the smaller of two limits of which 0 is none.
+func stricter(a, b int) int {
+	if a == 0 || b == 0 {
+		return a + b
+	}
+	return min(a, b)
+}
+
+// boundFlows limits the flows of a udp listener. Where the file says nothing, all udp listeners together get half of the
+// sessions that the process may have, or all if there is no other listener, in equal parts.
+func boundFlows(set *l4.Settings, ln *conf.Listener, cfg *conf.Config, sessions int) {
+	flows := ln.MaxFlows
+	if flows == 0 {
+		udp := 0
+		for i := range cfg.Listeners {
+			if cfg.Listeners[i].Protocol == "udp" {
+				udp++
+			}
+		}
+		flows = sessions
+		if udp < len(cfg.Listeners) {
+			flows /= 2
+		}
+		flows = max(1, flows/udp)
+	}
+	set.EvictFlows = ln.MaxSessions == 0 || flows <= ln.MaxSessions
+	set.Admission.MaxSessions = stricter(ln.MaxSessions, flows)
 }
 
 // countSources has those gates that were there before count by source whose listeners want it from now on, and the
@@ -67,7 +99,7 @@ func (e *Engine) countSources(ch *change) {
 			continue
 		}
 		if gate := ch.gates[listenerID(ln.Protocol, ln.Addresses[0])]; ch.kept[gate] {
-			e.plane.CountSources(gate, ln.MaxSessionsPerSource > 0)
+			e.plane.CountSources(gate, perSource(ln) > 0)
 		}
 	}
 }

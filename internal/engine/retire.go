@@ -76,7 +76,7 @@ func (e *Engine) retire(gone departed) {
 	}
 	e.farewells.after(gone.after, func() {
 		cut := e.plane.Cut(func(v l4.View) bool { return gone.servers[v.Server] }, l4.CutServerGone)
-		cut += e.plane.Cut(func(v l4.View) bool { return slices.Contains(gone.listeners, v.Listener) }, l4.CutListenerGone)
+		cut += e.plane.Cut(func(v l4.View) bool { return slices.Contains(gone.listeners, v.Listener) && !v.Listener.Returned() }, l4.CutListenerGone)
 		if cut > 0 {
 			e.log.Info("drain deadline", "sessions_cut", cut)
 		}

@@ -1,0 +1,293 @@
+package l4
+
+// Datagrams in batches: a loop's buffers for what arrives, and the outboxes in which datagrams gather until one system
+// call sends them. Datagrams of one flow and one size follow each other into a single send, which the kernel cuts up
+// again at the last moment (UDP_SEGMENT); what it has joined on their way in (UDP_GRO) stays joined where it can.
+
+import (
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+)
+
+const (
+	batchSize = 32 // datagrams in one system call; more gained nothing
+	// bufferSize holds any datagram, and as many as the kernel joins. The buffers lie a little further apart: at multiples
+	// of 64 kB the beginnings of all of them would share a few lines of the processor's cache.
+	bufferSize   = 64 << 10
+	bufferStride = bufferSize + 20*64
+	// The most that one datagram over IPv4 holds, and what one send with UDP_SEGMENT may (UDP_MAX_SEGMENTS, before 6.9).
+	payloadMax  = 65507
+	segmentsMax = 64
+	// roomWanted is how many buffers a flow is to find free for what it has received.
+	roomWanted = 8
+	// roundsMax is how many batches a socket may hand over before others have their turn.
+	roundsMax = 4
+)
+
+// parcel is one received datagram, or several of one size that the kernel has joined.
+type parcel struct {
+	data []byte
+	size int // of the datagrams joined, the last of which may be shorter; 0 = it is one
+	next int32
+}
+
+// datagrams is how many there are in it.
+func (p *parcel) datagrams() int {
+	if p.size == 0 {
+		return 1
+	}
+	return (len(p.data) + p.size - 1) / p.size
+}
+
+// last is the last datagram in it.
+func (p *parcel) last() []byte {
+	if p.size == 0 {
+		return p.data
+	}
+	return p.data[(p.datagrams()-1)*p.size:]
+}
+
+// mailroom is what a loop needs to relay datagrams. It is made with the first UDP listener.
+type mailroom struct {
+	in       [batchSize]mmsghdr
+	names    [batchSize]sockaddr
+	controls [batchSize]control
+	iovs     [batchSize]unix.Iovec
+	space    []byte
+
+	parcels []parcel // of the batch from a listening socket
+	touched []*flow  // flows that the batch is for; nil = one that has ended meanwhile
+
+	used int    // buffers that hold what down is to send
+	up   outbox // to a flow's server, sent at once
+	down outbox // to clients, from one listening socket; sent when the loop has seen all its events, at the latest
+	from *inlet // the listening socket of down
+}
+
+func newMailroom() *mailroom {
+	m := &mailroom{space: make([]byte, batchSize*bufferStride)}
+	for i := range m.in {
+		m.iovs[i].Base = &m.space[i*bufferStride]
+		m.iovs[i].SetLen(bufferSize)
+		h := &m.in[i].hdr
+		h.Iov = &m.iovs[i]
+		h.SetIovlen(1)
+		h.Name = &m.names[i][0]
+		h.Control = &m.controls[i][0]
+		m.reset(i)
+	}
+	m.up.init(false)
+	m.down.init(true)
+	return m
+}
+
+// reset makes a header ready to receive again.
+func (m *mailroom) reset(i int) {
+	h := &m.in[i].hdr
+	h.Namelen = uint32(len(m.names[i]))
+	h.SetControllen(controlSize)
+	h.Flags = 0
+}
+
+// take is what was received in a buffer; false if some of it did not fit, or what belongs to it.
+func (m *mailroom) take(i int) (p parcel, a attached, whole bool) {
+	h := &m.in[i]
+	if h.hdr.Controllen > 0 {
+		a = parseControl(m.controls[i][:min(int(h.hdr.Controllen), controlSize)])
+	}
+	whole = h.hdr.Flags&(unix.MSG_TRUNC|unix.MSG_CTRUNC) == 0 && h.len <= bufferSize
+	at := i * bufferStride
+	p = parcel{data: m.space[at : at+int(min(h.len, bufferSize))], next: -1}
+	if a.segment > 0 && a.segment < len(p.data) {
+		p.size = a.segment
+	}
+	m.reset(i)
+	return p, a, whole
+}
+
+// outgoing is what one message of an outbox holds.
+type outgoing struct {
+	flow     *flow
+	id       uint64 // of the flow, which may have ended since
+	size     int    // of each datagram but the last
+	total    int
+	segments int
+	first    int  // of its pieces in memory
+	pieces   int  // …
+	short    bool // the last datagram is shorter: nothing can follow it
+}
+
+const (
+	outMessages = 64
+	outPieces   = 256
+)
+
+// outbox gathers datagrams for one socket.
+type outbox struct {
+	n, sent int // messages in it, and those that are done with
+	pieces  int
+	named   bool // every message says where to and where from
+	about   [outMessages]outgoing
+	msgs    [outMessages]mmsghdr
+	names   [outMessages]sockaddr
+	ctrl    [outMessages]control
+	ctrlLen [outMessages]int // of the part that says where from
+	iovs    [outPieces]unix.Iovec
+}
+
+func (o *outbox) init(named bool) {
+	o.named = named
+	for i := range o.msgs {
+		if named {
+			o.msgs[i].hdr.Name = &o.names[i][0]
+		}
+		o.msgs[i].hdr.Control = &o.ctrl[i][0]
+	}
+}
+
+// empty tells whether there is nothing to send.
+func (o *outbox) empty() bool { return o.sent == o.n }
+
+func (o *outbox) clear() { o.n, o.sent, o.pieces = 0, 0, 0 }
+
+// room tells whether a parcel surely fits, taken apart if need be.
+func (o *outbox) room(p *parcel, apart bool) bool {
+	messages, pieces := 1, 2
+	if apart {
+		messages = p.datagrams()
+		pieces = 2 * messages
+	}
+	return o.n+messages <= outMessages && o.pieces+pieces <= outPieces
+}
+
+// add takes a parcel in, for which there is room: into the flow's last message if the kernel can cut the two apart
+// again. join is the largest size that the flow's datagrams may have for that; apart is set for a parcel that is joined
+// and may not stay so, and for one of which each datagram gets a header.
+func (o *outbox) add(f *flow, p *parcel, join int, header []byte, apart bool) {
+	if p.size == 0 || !apart {
+		o.put(f, p.data, p.size, p.datagrams(), join, header)
+		return
+	}
+	for data := p.data; len(data) > 0; {
+		n := min(p.size, len(data))
+		o.put(f, data[:n], 0, 1, join, header)
+		data = data[n:]
+	}
+}
+
+func (o *outbox) put(f *flow, data []byte, size, count, join int, header []byte) {
+	total := len(header) + len(data)
+	if size == 0 {
+		size = total
+	}
+	if o.n > o.sent {
+		m := &o.about[o.n-1]
+		if m.flow == f && m.id == f.id && !m.short && m.size <= join && total > 0 && m.size > 0 &&
+			(size == m.size || count == 1 && size < m.size) &&
+			m.segments+count <= segmentsMax && m.total+total <= payloadMax {
+			o.piece(m, header)
+			o.piece(m, data)
+			m.total += total
+			m.segments += count
+			m.short = total != count*m.size
+			return
+		}
+	}
+	m := &o.about[o.n]
+	*m = outgoing{flow: f, id: f.id, size: size, total: total, segments: count, first: o.pieces, short: total != count*size}
+	o.piece(m, header)
+	o.piece(m, data)
+	if o.named {
+		o.ctrlLen[o.n] = f.addressed(&o.msgs[o.n].hdr, &o.names[o.n], &o.ctrl[o.n])
+	}
+	o.n++
+}
+
+func (o *outbox) piece(m *outgoing, data []byte) {
+	if len(data) == 0 {
+		return
+	}
+	v := &o.iovs[o.pieces]
+	v.Base = unsafe.SliceData(data)
+	v.SetLen(len(data))
+	o.pieces++
+	m.pieces++
+}
+
+// send hands the socket what it has not taken yet. An error is that of the message at o.sent.
+func (o *outbox) send(fd int32) errno {
+	if o.n == 1 && o.sent == 0 && !o.named && o.about[0].segments == 1 && o.about[0].pieces <= 1 {
+		var data []byte
+		if o.about[0].pieces == 1 {
+			data = unsafe.Slice(o.iovs[0].Base, int(o.iovs[0].Len))
+		}
+		_, e := sendBytes(fd, data, 0)
+		if e == 0 {
+			o.sent = 1
+		}
+		return e
+	}
+	for i := o.sent; i < o.n; i++ {
+		m, h := &o.about[i], &o.msgs[i].hdr
+		h.Iov = nil
+		if m.pieces > 0 {
+			h.Iov = &o.iovs[m.first]
+		}
+		h.SetIovlen(m.pieces)
+		size := o.ctrlLen[i]
+		if m.segments > 1 {
+			size = o.ctrl[i].putSegment(size, uint16(m.size))
+		}
+		h.SetControllen(size)
+	}
+	for o.sent < o.n {
+		n, e := sendMany(fd, o.msgs[o.sent:o.n])
+		if e != 0 {
+			return e
+		}
+		o.sent += n
+	}
+	return 0
+}
+
+// sendApart sends the datagrams of the next message one by one, and returns how many of them, and of their bytes, the
+// socket did not take, and why not.
+func (o *outbox) sendApart(fd int32) (lost, bytes int, why errno) {
+	m := &o.about[o.sent]
+	h := o.msgs[o.sent].hdr
+	h.SetControllen(o.ctrlLen[o.sent])
+	left := m.total
+	var pieces []unix.Iovec
+	at := m.first
+	for offset := 0; left > 0; {
+		// Collect the pieces of one datagram: a header and a payload, or part of a payload.
+		pieces = pieces[:0]
+		for want := min(m.size, left); want > 0; {
+			v := o.iovs[at]
+			n := min(want, int(v.Len)-offset)
+			v.Base = (*byte)(unsafe.Add(unsafe.Pointer(v.Base), offset))
+			v.SetLen(n)
+			pieces = append(pieces, v)
+			want -= n
+			if offset += n; offset == int(o.iovs[at].Len) {
+				at, offset = at+1, 0
+			}
+		}
+		h.Iov = &pieces[0]
+		h.SetIovlen(len(pieces))
+		one := []mmsghdr{{hdr: h}}
+		_, e := sendMany(fd, one)
+		if isRefusal(e) { // about an earlier datagram, and told: this one has not been sent yet
+			_, e = sendMany(fd, one)
+		}
+		if e != 0 {
+			lost++
+			bytes += min(m.size, left)
+			why = e
+		}
+		left -= min(m.size, left)
+	}
+	o.sent++
+	return lost, bytes, why
+}

@@ -1,0 +1,165 @@
+package l4
+
+// Where a loop finds its flows: by client and address for what comes from clients, by slot for what comes from servers,
+// and by age among those that no server has answered, which have to make room first.
+
+import (
+	"encoding/binary"
+	"hash/maphash"
+	"net/netip"
+)
+
+// flowKey is who speaks to whom: the client's address (IPv4 in its mapped form), the address that it has sent to, if the
+// listener has several, the client's port, and the interface of a link-local address.
+type flowKey [38]byte
+
+func makeFlowKey(client, local *[16]byte, port uint16, scope uint32) (k flowKey) {
+	copy(k[:16], client[:])
+	copy(k[16:32], local[:])
+	binary.NativeEndian.PutUint16(k[32:], port)
+	binary.NativeEndian.PutUint32(k[34:], scope)
+	return k
+}
+
+func (k *flowKey) ip() *[16]byte    { return (*[16]byte)(k[:16]) }
+func (k *flowKey) local() *[16]byte { return (*[16]byte)(k[16:32]) }
+func (k *flowKey) port() uint16     { return binary.NativeEndian.Uint16(k[32:]) }
+func (k *flowKey) scope() uint32    { return binary.NativeEndian.Uint32(k[34:]) }
+
+// client is who speaks.
+func (k *flowKey) client() netip.AddrPort { return addrPort(k.ip(), k.port()) }
+
+// tableMin is the size below which a table does not shrink.
+const tableMin = 64
+
+// flowTable holds the flows of one listening socket. Its hash is seeded at random: a client that chooses its addresses
+// cannot make them meet.
+type flowTable struct {
+	seed    maphash.Seed
+	buckets []*flow // chains, through flow.next; their number is a power of two
+	n       int
+
+	oldest, newest *flow // those that no server has answered yet, by age
+}
+
+func newFlowTable() flowTable {
+	return flowTable{seed: maphash.MakeSeed(), buckets: make([]*flow, tableMin)}
+}
+
+func (t *flowTable) hash(k *flowKey) uint32 { return uint32(maphash.Bytes(t.seed, k[:])) }
+
+func (t *flowTable) find(k *flowKey, hash uint32) *flow {
+	f := t.buckets[hash&uint32(len(t.buckets)-1)]
+	for f != nil && (f.hash != hash || f.key != *k) {
+		f = f.next
+	}
+	return f
+}
+
+// insert adds a flow with a key that no other flow of the table has.
+func (t *flowTable) insert(f *flow) {
+	if t.n >= len(t.buckets) {
+		t.resize(2 * len(t.buckets))
+	}
+	t.link(f)
+	f.listed = true
+	t.n++
+}
+
+func (t *flowTable) link(f *flow) {
+	head := &t.buckets[f.hash&uint32(len(t.buckets)-1)]
+	f.next = *head
+	*head = f
+}
+
+// remove takes a flow out; one that is not in is left alone.
+func (t *flowTable) remove(f *flow) {
+	if !f.listed {
+		return
+	}
+	at := &t.buckets[f.hash&uint32(len(t.buckets)-1)]
+	for *at != f {
+		at = &(*at).next
+	}
+	*at = f.next
+	f.next, f.listed = nil, false
+	if t.n--; t.n < len(t.buckets)/8 && len(t.buckets) > tableMin {
+		t.resize(len(t.buckets) / 4)
+	}
+}
+
+func (t *flowTable) resize(size int) {
+	old := t.buckets
+	t.buckets = make([]*flow, size)
+	for _, f := range old {
+		for f != nil {
+			next := f.next
+			t.link(f)
+			f = next
+		}
+	}
+}
+
+// await puts a flow last among those that have no answer.
+func (t *flowTable) await(f *flow) {
+	f.older, f.newer, f.waiting = t.newest, nil, true
+	if t.newest == nil {
+		t.oldest = f
+	} else {
+		t.newest.newer = f
+	}
+	t.newest = f
+}
+
+// settle takes a flow out of those that have no answer; another one is left alone.
+func (t *flowTable) settle(f *flow) {
+	if !f.waiting {
+		return
+	}
+	if f.older == nil {
+		t.oldest = f.newer
+	} else {
+		f.older.newer = f.newer
+	}
+	if f.newer == nil {
+		t.newest = f.older
+	} else {
+		f.newer.older = f.older
+	}
+	f.older, f.newer, f.waiting = nil, nil, false
+}
+
+// flowSlots gives the flows of a loop a number that events can carry.
+type flowSlots struct {
+	all   []*flow
+	free  []uint32
+	spare []*flow
+}
+
+func (s *flowSlots) get() *flow {
+	var f *flow
+	if n := len(s.spare); n > 0 {
+		f = s.spare[n-1]
+		s.spare = s.spare[:n-1]
+	} else {
+		f = new(flow)
+	}
+	if n := len(s.free); n > 0 {
+		f.slot = s.free[n-1]
+		s.free = s.free[:n-1]
+		s.all[f.slot] = f
+	} else {
+		f.slot = uint32(len(s.all))
+		s.all = append(s.all, f)
+	}
+	return f
+}
+
+func (s *flowSlots) put(f *flow) {
+	s.all[f.slot] = nil
+	s.free = append(s.free, f.slot)
+	*f = flow{}
+	if len(s.spare) < keepFree {
+		s.spare = append(s.spare, f)
+	}
+}

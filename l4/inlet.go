@@ -1,0 +1,346 @@
+package l4
+
+// The listening sockets of UDP: clients' datagrams come in here, in batches, find their flow or begin one, and replies
+// leave from here. A passing error never ends it and never spins.
+
+import (
+	"net/netip"
+	"sync/atomic"
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// Drop is why a datagram was not relayed. Its text is what metrics show.
+type Drop uint8
+
+// The reasons for drops.
+const (
+	DropOverflow  Drop = iota // the listening socket was full: counted by the kernel
+	DropTruncated             // it did not fit the buffer
+	DropRefused               // its client was not let in: see Refusal
+	DropNoServer              // no server could be had, or all that could be tried refused
+	DropShortage              // this machine was short of descriptors, ports or memory
+	DropTooLarge              // larger than what can be sent
+	DropSend                  // the socket had no room, or the network refused it
+	dropCount
+)
+
+var dropTexts = [dropCount]string{
+	"receive_buffer", "truncated", "refused", "no_server", "local_shortage", "too_large", "send",
+}
+
+func (d Drop) String() string { return dropTexts[d] }
+
+// Drops are all the reasons; a Drop is its own index into Counters.Dropped.
+func Drops() []Drop {
+	all := make([]Drop, dropCount)
+	for d := range all {
+		all[d] = Drop(d)
+	}
+	return all
+}
+
+// inlet is a listening socket of UDP as its loop sees it.
+type inlet struct {
+	ln      *Listener
+	tally   *Counters // the loop's for the listener
+	fd      int32
+	number  int32 // tells its events from those of others
+	family  int
+	wild    bool // it has all addresses of the host: every datagram says for which it is
+	closing bool // no new flows
+
+	table      flowTable
+	overflowed uint32        // datagrams lost in the kernel that are counted already
+	resume     time.Duration // when to look again after an error
+	resting    bool
+}
+
+func (l *loop) openInlet(ln *Listener, fd int32) {
+	if l.datagrams == nil {
+		l.datagrams = newMailroom()
+		if setOption(fd, unix.SOL_UDP, unix.UDP_SEGMENT, 0) == 0 { // Linux 4.18 and later
+			l.join = joinAny
+		}
+	}
+	in := &inlet{ln: ln, tally: &ln.tallies[l.index], fd: fd, family: unix.AF_INET6, table: newFlowTable()}
+	if ln.at.Addr.Addr().Is4() {
+		in.family = unix.AF_INET
+	}
+	in.wild = ln.at.Addr.Addr().IsUnspecified()
+	l.lastDoor++
+	in.number = l.lastDoor
+	l.inlets[in.number] = in
+	if e := epollControl(l.epfd, unix.EPOLL_CTL_ADD, fd, unix.EPOLLIN, markInlet, in.number); e != 0 {
+		l.plane.complain("cannot watch a listening socket", "address", ln.at.String(), "error", e)
+		in.rest(l)
+	}
+}
+
+// closeInlet closes a listening socket and ends the flows that it has.
+func (l *loop) closeInlet(in *inlet, end End) {
+	for _, f := range l.flows.all {
+		if f != nil && f.inlet == in {
+			f.finish(l, end)
+		}
+	}
+	if l.datagrams.from == in {
+		l.deliver()
+		l.datagrams.from = nil
+	}
+	in.countOverflow()
+	delete(l.inlets, in.number)
+	closeFD(in.fd)
+}
+
+// inletsOf calls f for the loop's sockets of a listener.
+func (l *loop) inletsOf(ln *Listener, f func(*inlet)) {
+	for _, in := range l.inlets {
+		if in.ln == ln {
+			f(in)
+		}
+	}
+}
+
+// holdInlets looks at no listening socket any more, until releaseInlets. Replies still leave from there.
+func (l *loop) holdInlets() {
+	for _, in := range l.inlets {
+		epollControl(l.epfd, unix.EPOLL_CTL_DEL, in.fd, 0, markInlet, in.number)
+	}
+}
+
+func (l *loop) releaseInlets() {
+	for _, in := range l.inlets {
+		if !in.resting {
+			epollControl(l.epfd, unix.EPOLL_CTL_ADD, in.fd, unix.EPOLLIN, markInlet, in.number)
+		}
+	}
+}
+
+// rest stops watching for a while.
+func (in *inlet) rest(l *loop) {
+	in.resume = l.now + errorPause
+	if !in.resting {
+		in.resting = true
+		l.resting = append(l.resting, in)
+		epollControl(l.epfd, unix.EPOLL_CTL_MOD, in.fd, 0, markInlet, in.number)
+	}
+}
+
+// resumeInlets watches again what has rested.
+func (l *loop) resumeInlets() {
+	if l.held {
+		return
+	}
+	resting := l.resting
+	l.resting = nil
+	for _, in := range resting {
+		switch {
+		case l.inlets[in.number] != in: // closed meanwhile
+		case l.now < in.resume:
+			l.resting = append(l.resting, in)
+		default:
+			in.resting = false
+			epollControl(l.epfd, unix.EPOLL_CTL_ADD, in.fd, 0, markInlet, in.number) // in case it never was
+			epollControl(l.epfd, unix.EPOLL_CTL_MOD, in.fd, unix.EPOLLIN, markInlet, in.number)
+		}
+	}
+}
+
+func (in *inlet) drop(why Drop, n int) {
+	c := &in.tally.Dropped[why]
+	store(c, *c+uint64(n))
+}
+
+// countOverflow takes in how many datagrams the kernel had no room for.
+func (in *inlet) countOverflow() {
+	now := overflows(in.fd)
+	if n := now - in.overflowed; n > 0 {
+		in.overflowed = now
+		in.drop(DropOverflow, int(n))
+	}
+}
+
+// receive takes in some batches of datagrams. The socket is watched level-triggered: what is left is reported again.
+func (l *loop) receive(in *inlet) {
+	m := l.datagrams
+	for range roundsMax {
+		l.deliver() // the buffers are needed
+		n, e := recvMany(in.fd, m.in[:])
+		switch e {
+		case 0:
+		case eagain:
+			return
+		case syscall.ECONNREFUSED, syscall.EHOSTUNREACH, syscall.ENETUNREACH, syscall.EMSGSIZE:
+			continue // what the network says about an earlier reply is taken note of by reading it
+		default:
+			l.plane.complain("cannot receive", "address", in.ln.at.String(), "error", e)
+			in.rest(l)
+			return
+		}
+		in.sort(l, n)
+		if n < batchSize {
+			return
+		}
+	}
+}
+
+// sort gives the datagrams of a batch to their flows, and then has every flow forward what it got.
+func (in *inlet) sort(l *loop, n int) {
+	m := l.datagrams
+	set := in.ln.set.Load()
+	m.parcels, m.touched = m.parcels[:0], m.touched[:0]
+	var f *flow
+	for i := range n {
+		ip, port, scope, ok := m.names[i].get(m.in[i].hdr.Namelen)
+		p, about, whole := m.take(i)
+		if !ok || !whole {
+			in.drop(DropTruncated, 1)
+			continue
+		}
+		key := makeFlowKey(&ip, &about.local, port, scope)
+		if set.Responses == 1 {
+			in.sortApart(l, set, &key, &p)
+			continue
+		}
+		if f == nil || !f.listed || f.key != key {
+			if f = in.flowOf(l, set, &key, p.datagrams()); f == nil {
+				continue
+			}
+		}
+		f.queue(m, &p)
+	}
+	l.forwardAll()
+}
+
+// sortApart gives every datagram a flow of its own, unless its client's flow has nothing under way: where each request
+// has one reply, each is balanced for itself.
+func (in *inlet) sortApart(l *loop, set *Settings, key *flowKey, p *parcel) {
+	for data := p.data; ; {
+		one := parcel{data: data, next: -1}
+		if p.size > 0 && len(data) > p.size {
+			one.data = data[:p.size]
+		}
+		if f := in.table.find(key, in.table.hash(key)); f != nil && (f.unanswered > 0 || f.queued()) {
+			in.table.remove(f) // it waits for its reply, and is found by the server's socket
+		}
+		if f := in.flowOf(l, set, key, 1); f != nil {
+			f.queue(l.datagrams, &one)
+		}
+		if data = data[len(one.data):]; len(data) == 0 {
+			return
+		}
+	}
+}
+
+// forwardAll has every flow forward what it got.
+func (l *loop) forwardAll() {
+	m := l.datagrams
+	for i, f := range m.touched {
+		if f != nil {
+			m.touched[i] = nil
+			f.forward(l)
+		}
+	}
+}
+
+// flowOf finds the flow of a client, or begins one. nil means that the datagrams, n of them, are dropped.
+func (in *inlet) flowOf(l *loop, set *Settings, key *flowKey, n int) *flow {
+	hash := in.table.hash(key)
+	if f := in.table.find(key, hash); f != nil {
+		return f
+	}
+	held, why := in.admit(l, set, key.client().Addr())
+	if why != Admitted {
+		for range n {
+			l.refused(in.ln, why)
+		}
+		in.drop(DropRefused, n)
+		return nil
+	}
+	f := l.flows.get()
+	f.begin(l, in, set, key, hash)
+	f.pass = held
+	return f
+}
+
+// admit judges a client as one of TCP is judged, except that a full table parts with the oldest flow that no server has
+// answered. If all have been, the newcomer is turned away.
+func (in *inlet) admit(l *loop, set *Settings, client netip.Addr) (pass, Refusal) {
+	if in.closing || l.stopping {
+		return 0, RefusedStopping
+	}
+	a := &set.Admission
+	for {
+		held, why := a.enter(client, l.now)
+		if why == Admitted {
+			if l.plane.arrived() {
+				return held, Admitted
+			}
+			a.undo(&held, client)
+			why = RefusedProcess
+		}
+		if !(why == RefusedProcess || why == RefusedSessions && set.EvictFlows) || !in.evict(l) {
+			return 0, why
+		}
+	}
+}
+
+// evict ends the oldest flow of this socket that has no answer; what it has got in this batch still goes out. It
+// reports false when there is none: then the other loops are asked for theirs, for those who come next.
+func (in *inlet) evict(l *loop) bool {
+	f := in.table.oldest
+	if f == nil {
+		in.ln.makeRoom(l)
+		return false
+	}
+	if f.queued() {
+		l.datagrams.touched[f.turn] = nil
+		id := f.id
+		f.forward(l)
+		if f.id != id { // that ended it
+			return true
+		}
+	}
+	f.finish(l, FlowEvicted)
+	return true
+}
+
+// makeRoom asks the other loops for one flow that has no answer, unless they have been asked.
+func (ln *Listener) makeRoom(l *loop) {
+	if ln.asked.Swap(true) {
+		return
+	}
+	ask := int32(len(l.plane.loops) - 1)
+	if ask == 0 {
+		ln.asked.Store(false)
+		return
+	}
+	left := new(atomic.Int32)
+	left.Store(ask)
+	for _, o := range l.plane.loops {
+		if o == l {
+			continue
+		}
+		o.post(message{do: func(o *loop) {
+			o.inletsOf(ln, func(in *inlet) {
+				if f := in.table.oldest; f != nil {
+					f.finish(o, FlowEvicted)
+				}
+			})
+			if left.Add(-1) == 0 {
+				ln.asked.Store(false)
+			}
+		}})
+	}
+}
+
+// localAddress is what the client of a flow has sent to.
+func (in *inlet) localAddress(key *flowKey) netip.AddrPort {
+	if in.wild && *key.local() != [16]byte{} {
+		return addrPort(key.local(), in.ln.at.Addr.Port())
+	}
+	return in.ln.at.Addr
+}

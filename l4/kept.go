@@ -1,0 +1,94 @@
+package l4
+
+// The last unanswered datagram of each flow, kept so that it can be sent again if its server turns out to refuse. What
+// all of them take is bounded: the oldest are forgotten first, and are merely not sent again.
+
+const keptMax = 4 << 20 // bytes, of one loop
+
+// The sizes of the buffers: most datagrams fit the first, all those of a network with frames of the usual size the
+// second.
+var keptSizes = [...]int{256, 2048, bufferSize}
+
+var keptSpare = [...]int{256, 128, 4} // buffers of each size that wait for reuse
+
+type keptDatagram struct {
+	flow         *flow
+	older, newer *keptDatagram
+	class        int
+	size         int
+	data         []byte
+}
+
+type keptDatagrams struct {
+	oldest, newest *keptDatagram
+	held           int // bytes
+	free           [len(keptSizes)][]*keptDatagram
+}
+
+// keep remembers a datagram in place of what was kept of the flow.
+func (k *keptDatagrams) keep(f *flow, data []byte) {
+	class := 0
+	for len(data) > keptSizes[class] {
+		class++
+	}
+	d := f.kept
+	if d != nil && d.class != class {
+		k.drop(f)
+		d = nil
+	}
+	if d == nil {
+		for k.held+keptSizes[class] > keptMax {
+			k.drop(k.oldest.flow)
+		}
+		d = k.get(class)
+		d.flow, f.kept = f, d
+	} else {
+		k.unlink(d)
+	}
+	d.older, d.newer = k.newest, nil
+	if k.newest == nil {
+		k.oldest = d
+	} else {
+		k.newest.newer = d
+	}
+	k.newest = d
+	d.size = copy(d.data, data)
+}
+
+func (k *keptDatagrams) get(class int) *keptDatagram {
+	k.held += keptSizes[class]
+	if n := len(k.free[class]); n > 0 {
+		d := k.free[class][n-1]
+		k.free[class] = k.free[class][:n-1]
+		return d
+	}
+	return &keptDatagram{class: class, data: make([]byte, keptSizes[class])}
+}
+
+// drop forgets what is kept of a flow.
+func (k *keptDatagrams) drop(f *flow) {
+	d := f.kept
+	if d == nil {
+		return
+	}
+	f.kept, d.flow = nil, nil
+	k.unlink(d)
+	k.held -= keptSizes[d.class]
+	if len(k.free[d.class]) < keptSpare[d.class] {
+		k.free[d.class] = append(k.free[d.class], d)
+	}
+}
+
+func (k *keptDatagrams) unlink(d *keptDatagram) {
+	if d.older == nil {
+		k.oldest = d.newer
+	} else {
+		d.older.newer = d.newer
+	}
+	if d.newer == nil {
+		k.newest = d.older
+	} else {
+		d.newer.older = d.older
+	}
+	d.older, d.newer = nil, nil
+}

@@ -1,0 +1,153 @@
+package l4
+
+// Listening sockets of UDP: bound like those of TCP, one for each loop. The kernel spreads clients over them by address
+// and port, so a client meets the same loop for as long as there are as many sockets. There is no queue to empty when one
+// stops: what its flows still have to say goes through the same sockets, which close with the last of them.
+
+import (
+	"fmt"
+	"syscall"
+
+	"golang.org/x/sys/unix"
+
+	"weir/conf"
+)
+
+// ListenDatagrams is Listen for UDP. A listener that has stopped and still has flows is found again: they go on.
+func (p *Plane) ListenDatagrams(at conf.Endpoint, set *Settings, beside bool) (*Listener, error) {
+	if ln := p.returning(at); ln != nil {
+		ln.set.Store(set)
+		return ln, nil
+	}
+	ln := p.newListener(at, set)
+	ln.udp = true
+	for i := range p.loops {
+		fd, e := bindDatagrams(at, beside || i > 0)
+		if e == syscall.EADDRINUSE && i == 0 {
+			p.ask(func(*loop) {}) // the loops may be about to close it
+			fd, e = bindDatagrams(at, beside)
+		}
+		if e != 0 {
+			ln.Discard()
+			return nil, fmt.Errorf("listen on %s: %w", at, e)
+		}
+		ln.fds = append(ln.fds, fd)
+	}
+	return ln, nil
+}
+
+// InheritDatagrams is Inherit for UDP. No socket is added where there are fewer than loops: the kernel would spread the
+// clients anew.
+func (p *Plane) InheritDatagrams(at conf.Endpoint, set *Settings, fds []int32) *Listener {
+	ln := p.newListener(at, set)
+	ln.fds, ln.inherited, ln.udp = fds, true, true
+	return ln
+}
+
+// socketRoom is what is asked for as the buffers of a listening socket: all clients of a loop share it, and the usual
+// one holds a few hundred datagrams. An ordinary user gets what net.core.rmem_max and wmem_max allow.
+const socketRoom = 4 << 20
+
+// bindDatagrams makes one listening socket. As with TCP, the first of an address is bound alone.
+func bindDatagrams(at conf.Endpoint, share bool) (int32, errno) {
+	scope, e := scopeOf(at.Addr.Addr())
+	if e != 0 {
+		return -1, e
+	}
+	var to rawAddr
+	to.setIP(at.Addr, scope)
+	fd, e := openSocket(to.family(), unix.SOCK_DGRAM)
+	if e != 0 {
+		return -1, e
+	}
+	wild := at.Addr.Addr().IsUnspecified()
+	if to.family() == unix.AF_INET6 {
+		setOption(fd, unix.IPPROTO_IPV6, unix.IPV6_V6ONLY, word(!wild))
+		setOption(fd, unix.IPPROTO_IPV6, unix.IPV6_RECVPKTINFO, word(wild))
+	} else {
+		setOption(fd, unix.IPPROTO_IP, unix.IP_PKTINFO, word(wild))
+	}
+	for _, o := range [...][2]int{{unix.SO_RCVBUFFORCE, unix.SO_RCVBUF}, {unix.SO_SNDBUFFORCE, unix.SO_SNDBUF}} {
+		if setOption(fd, unix.SOL_SOCKET, o[0], socketRoom) != 0 {
+			setOption(fd, unix.SOL_SOCKET, o[1], socketRoom)
+		}
+	}
+	setOption(fd, unix.SOL_UDP, unix.UDP_GRO, 1) // refused before Linux 5.0: then nothing is joined
+	setOption(fd, unix.SOL_SOCKET, unix.SO_REUSEPORT, word(share))
+	if e = bindSocket(fd, &to); e != 0 {
+		closeFD(fd)
+		return -1, e
+	}
+	setOption(fd, unix.SOL_SOCKET, unix.SO_REUSEPORT, 1)
+	return fd, 0
+}
+
+func word(b bool) int {
+	if b {
+		return 1
+	}
+	return 0
+}
+
+// stopDatagrams has the listener take no new clients, and closes it with its last flow. It returns when no client can
+// begin a flow any more.
+func (ln *Listener) stopDatagrams() {
+	ln.plane.ask(func(l *loop) { l.inletsOf(ln, func(in *inlet) { in.closing = true }) })
+	ln.plane.part(ln)
+}
+
+// Returned reports whether a listener that was stopped takes clients again: one of UDP that was wanted again while it had
+// flows.
+func (ln *Listener) Returned() bool { return ln.udp && !ln.leaving.Load() }
+
+// flowEnded counts a flow out; the last one of a listener that has stopped closes it.
+func (ln *Listener) flowEnded() {
+	if ln.flows.Add(-1) == 0 && ln.leaving.Load() {
+		ln.plane.closeEmpty(ln)
+	}
+}
+
+// comeBack takes new clients again, if the listener has stopped and is not closed.
+func (ln *Listener) comeBack() bool {
+	if !ln.stopped {
+		return false
+	}
+	ln.stopped = false
+	ln.plane.tell(func(l *loop) { l.inletsOf(ln, func(in *inlet) { in.closing = false }) })
+	return true
+}
+
+// part puts a listener that has stopped on the list of those that still have flows, or closes it.
+func (p *Plane) part(ln *Listener) {
+	p.leavingMu.Lock()
+	ln.stopped = true
+	ln.leaving.Store(true)
+	p.leaving[ln.at] = ln
+	p.leavingMu.Unlock()
+	if ln.flows.Load() == 0 {
+		p.closeEmpty(ln)
+		p.ask(func(*loop) {}) // it is closed when this returns
+	}
+}
+
+// returning takes a listener off that list.
+func (p *Plane) returning(at conf.Endpoint) *Listener {
+	p.leavingMu.Lock()
+	defer p.leavingMu.Unlock()
+	ln := p.leaving[at]
+	if ln != nil {
+		delete(p.leaving, at)
+		ln.leaving.Store(false)
+	}
+	return ln
+}
+
+// closeEmpty closes a listener that has stopped and has no flows, unless it is wanted again.
+func (p *Plane) closeEmpty(ln *Listener) {
+	p.leavingMu.Lock()
+	defer p.leavingMu.Unlock()
+	if p.leaving[ln.at] == ln {
+		delete(p.leaving, ln.at)
+		p.tell(func(l *loop) { l.inletsOf(ln, func(in *inlet) { l.closeInlet(in, CutListenerGone) }) })
+	}
+}
