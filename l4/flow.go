@@ -612,6 +612,13 @@ func (f *flow) addressed(h *unix.Msghdr, name *sockaddr, c *control) int {
 // expire handles the flow's timer: whatever is due is done, and the nearest deadline left is armed.
 func (f *flow) expire(l *loop) {
 	end := f.activeAt + f.set.FlowTimeout
+	if l.now >= end && f.unanswered > 0 && f.fd >= 0 { // a reply may wait for its turn
+		id := f.id
+		if f.read(l); f.id != id {
+			return
+		}
+		end = f.activeAt + f.set.FlowTimeout
+	}
 	if l.now >= end {
 		if f.fd < 0 && f.fault != NotEnded {
 			f.finish(l, f.fault)

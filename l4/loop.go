@@ -150,8 +150,8 @@ func (l *loop) run() {
 			l.dispatch(&l.events[i])
 		}
 		if l.datagrams != nil {
-			l.deliver()
 			l.flowWheel.advance(l.now, l.fireFlow)
+			l.deliver()
 		}
 		l.runReady()
 		l.wheel.advance(l.now, l.fire)

@@ -81,7 +81,7 @@ func (d Descriptors) Since(before Descriptors) []string {
 	return out
 }
 
-// Listening counts the process's listening TCP and unix sockets.
+// Listening counts the process's listening TCP and unix sockets, and its UDP sockets that are not connected.
 func (p Process) Listening() int {
 	inodes := map[string]bool{}
 	read := func(name string, inode, state int, listens string) {
@@ -94,6 +94,8 @@ func (p Process) Listening() int {
 	}
 	read("tcp", 9, 3, "0A")
 	read("tcp6", 9, 3, "0A")
+	read("udp", 9, 3, "07")
+	read("udp6", 9, 3, "07")
 	read("unix", 6, 3, "00010000")
 	n := 0
 	for _, link := range p.Descriptors() {

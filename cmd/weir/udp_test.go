@@ -1,0 +1,521 @@
+// UDP through the built binary: flows, boundaries, refusals, limits.
+
+package main_test
+
+import (
+	"bytes"
+	"cmp"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"net"
+	"net/netip"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"weir/internal/nettest"
+)
+
+// serveUDP runs weir with a UDP listener until the test ends. Flows end after a second of silence unless the layout says
+// otherwise, so that nothing is left at the test's end.
+func serveUDP(t *testing.T, l layout) (*weir, string) {
+	t.Helper()
+	l = l.udp(t)
+	return start(t, l.String()), l.listen
+}
+
+// udp makes the layout's listener one of UDP.
+func (l layout) udp(t *testing.T) layout {
+	t.Helper()
+	if l.listen == "" {
+		l.listen = nettest.ReserveDatagrams(t)
+	}
+	if !strings.Contains(l.listener, "flow_timeout") {
+		l.listener += "\nflow_timeout = \"1s\""
+	}
+	l.listener += "\nprotocol = \"udp\""
+	return l
+}
+
+// crew is goroutines that may fail.
+type crew struct {
+	sync.WaitGroup
+	mu  sync.Mutex
+	err error // the first
+}
+
+func (c *crew) Go(f func() error) {
+	c.WaitGroup.Go(func() {
+		if err := f(); err != nil {
+			c.mu.Lock()
+			defer c.mu.Unlock()
+			c.err = cmp.Or(c.err, err)
+		}
+	})
+}
+
+func (c *crew) Wait() error {
+	c.WaitGroup.Wait()
+	return c.err
+}
+
+// A client keeps its server and weir's port towards it; another client has others.
+func TestUDPFlowsStick(t *testing.T) {
+	t.Parallel()
+	a, b := nettest.StartDatagrams(t, nettest.NameDatagrams("a")), nettest.StartDatagrams(t, nettest.NameDatagrams("b"))
+	w, addr := serveUDP(t, layout{levels: servers(a.Addr(), b.Addr())})
+	one, two := nettest.DialDatagrams(t, "", addr), nettest.DialDatagrams(t, "", addr)
+	first, second := one.Ask("1"), two.Ask("1")
+	require.NotEqual(t, strings.Fields(first)[0], strings.Fields(second)[0])
+	for range 3 {
+		require.Equal(t, first, one.Ask("again"))
+		require.Equal(t, second, two.Ask("again"))
+	}
+	r := w.waitRecord(10*time.Second, "the flow's record", func(r record) bool { return r.str("client") == one.LocalAddr().String() })
+	require.Equal(t, "relay: flow_timeout", r.str("end"))
+	require.Equal(t, 1+3*len("again"), r.num("bytes_up"))
+	require.Equal(t, 4*len(first), r.num("bytes_down"))
+}
+
+// Whatever its size, a datagram arrives as it was sent, both ways, alone and in a crowd.
+func TestUDPSizes(t *testing.T) {
+	t.Parallel()
+	host := nettest.StartDatagrams(t, nettest.EchoDatagrams)
+	_, addr := serveUDP(t, layout{levels: servers(host.Addr())})
+	c := nettest.DialDatagrams(t, "", addr)
+	c.SetReadBuffer(8 << 20)
+	sizes := []int{0, 1, 2, 63, 64, 65, 508, 1471, 1472, 1473, 4096, 8972, 9000, 16384, 16385, 32768, 65506, 65507}
+	for range 30 {
+		sizes = append(sizes, rand.IntN(65508))
+	}
+	fill := func(n, seed int) []byte {
+		data := make([]byte, n)
+		for i := range data {
+			data[i] = byte(i*7 + seed + i>>8)
+		}
+		return data
+	}
+	for i, n := range sizes {
+		sent := fill(n, i)
+		c.Send(sent)
+		got, ok := c.Receive(5 * time.Second)
+		require.True(t, ok, "no answer to %d bytes", n)
+		require.True(t, bytes.Equal(sent, got), "%d bytes came back as %d", n, len(got))
+	}
+	// Runs of equal, shorter, longer and empty datagrams at once: every boundary stays where it was.
+	for round := range 40 {
+		var sent [][]byte
+		size := []int{0, 1, 64, 512, 1200, 1400, 4000}[rand.IntN(7)]
+		for i := range 24 {
+			n := size
+			if rand.IntN(4) == 0 {
+				n = rand.IntN(size + 2)
+			}
+			sent = append(sent, fill(n, round*31+i))
+			c.Send(sent[i])
+		}
+		for i := range sent {
+			got, ok := c.Receive(5 * time.Second)
+			require.True(t, ok, "datagram %d of round %d is missing", i, round)
+			require.True(t, bytes.Equal(sent[i], got), "round %d, datagram %d: %d bytes came back as %d", round, i, len(sent[i]), len(got))
+		}
+	}
+}
+
+// A server that refuses costs nobody an answer, and nobody gets an empty datagram that nobody sent.
+func TestUDPRefusedServer(t *testing.T) {
+	t.Parallel()
+	echo := nettest.StartDatagrams(t, nettest.EchoDatagrams)
+	w, addr := serveUDP(t, layout{levels: servers(nettest.ReserveDatagrams(t), echo.Addr()), cluster: "max_fails = 0"})
+	for i := range 20 {
+		c := nettest.DialDatagrams(t, "", addr)
+		ask := fmt.Sprint("hello ", i)
+		begin := time.Now()
+		require.Equal(t, ask, c.Ask(ask))
+		require.Less(t, time.Since(begin), time.Second)
+		_, more := c.Receive(2 * time.Millisecond)
+		require.False(t, more)
+	}
+	// A server that goes down later is left as well: what it has not answered goes to the next.
+	late := nettest.StartDatagrams(t, nettest.NameDatagrams("late"))
+	w.reload(layout{listen: addr, levels: [][]string{{late.Addr()}, {echo.Addr()}}, cluster: "max_fails = 0"}.udp(t).String())
+	c := nettest.DialDatagrams(t, "", addr)
+	require.Contains(t, c.Ask("x"), "late")
+	late.Down()
+	require.Equal(t, "y", c.Ask("y"))
+}
+
+// Failures count: a server that refuses is out of use after max_fails.
+func TestUDPPassiveHealth(t *testing.T) {
+	t.Parallel()
+	echo := nettest.StartDatagrams(t, nettest.EchoDatagrams)
+	dead := nettest.ReserveDatagrams(t)
+	w, addr := serveUDP(t, layout{levels: servers(dead+" name=dead", echo.Addr())})
+	for range 8 {
+		require.Equal(t, "x", nettest.DialDatagrams(t, "", addr).Ask("x"))
+	}
+	w.waitRecord(5*time.Second, "the server to trip", func(r record) bool {
+		return r.str("server") == "dead" && r.str("to") == "failing"
+	})
+}
+
+func TestUDPFlowTimeout(t *testing.T) {
+	t.Parallel()
+	host := nettest.StartDatagrams(t, nettest.NameDatagrams("a"))
+	_, addr := serveUDP(t, layout{levels: servers(host.Addr()), listener: `flow_timeout = "400ms"`})
+	c := nettest.DialDatagrams(t, "", addr)
+	first := c.Ask("x")
+	for range 4 { // either direction keeps it
+		time.Sleep(200 * time.Millisecond)
+		require.Equal(t, first, c.Ask("x"))
+	}
+	time.Sleep(600 * time.Millisecond)
+	require.NotEqual(t, first, c.Ask("x"))
+}
+
+// responses is how many replies a request has; then the flow is over. 0 is any number.
+func TestUDPResponses(t *testing.T) {
+	t.Parallel()
+	host := nettest.StartDatagrams(t, func(_ netip.AddrPort, data []byte, reply func([]byte)) {
+		for range 3 {
+			reply(data)
+		}
+	})
+	for responses, want := range map[int]int{0: 3, 1: 1, 2: 2, 3: 3} {
+		w, addr := serveUDP(t, layout{levels: servers(host.Addr()), listener: fmt.Sprintf("responses = %d\nflow_timeout = \"700ms\"", responses)})
+		c := nettest.DialDatagrams(t, "", addr)
+		c.Send([]byte("x"))
+		got := 0
+		for _, ok := c.Receive(5 * time.Second); ok; _, ok = c.Receive(200 * time.Millisecond) {
+			got++
+		}
+		require.Equal(t, want, got, "responses = %d", responses)
+		end := "relay: responses"
+		if responses == 0 {
+			end = "relay: flow_timeout"
+		}
+		require.Equal(t, end, w.session(c).str("end"))
+	}
+}
+
+// With one response to each request every datagram is balanced for itself, answered or not.
+func TestUDPBalancedPerDatagram(t *testing.T) {
+	t.Parallel()
+	a, b := nettest.StartDatagrams(t, nettest.NameDatagrams("a")), nettest.StartDatagrams(t, nettest.NameDatagrams("b"))
+	_, addr := serveUDP(t, layout{levels: servers(a.Addr(), b.Addr()), listener: "responses = 1"})
+	c := nettest.DialDatagrams(t, "", addr)
+	for i := range 6 {
+		require.Equal(t, "ab"[i%2:i%2+1], c.Ask("x")[:1])
+	}
+	for range 20 {
+		c.Send([]byte("x"))
+	}
+	count := map[string]int{}
+	for range 20 {
+		got, ok := c.Receive(5 * time.Second)
+		require.True(t, ok)
+		count[string(got[:1])]++
+	}
+	require.Equal(t, map[string]int{"a": 10, "b": 10}, count)
+}
+
+// Weights hold for flows as for sessions.
+func TestUDPWeights(t *testing.T) {
+	t.Parallel()
+	a, b := nettest.StartDatagrams(t, nettest.NameDatagrams("a")), nettest.StartDatagrams(t, nettest.NameDatagrams("b"))
+	_, addr := serveUDP(t, layout{levels: servers(a.Addr(), b.Addr()+" weight=2")})
+	count := map[string]int{}
+	for range 9 {
+		count[nettest.DialDatagrams(t, "", addr).Ask("x")[:1]]++
+	}
+	require.Equal(t, map[string]int{"a": 3, "b": 6}, count)
+}
+
+// On a listener with all addresses, a reply comes from the address that the client spoke to; a client of IPv4 is one of
+// IPv4, also where the socket is one of IPv6.
+func TestUDPWildcard(t *testing.T) {
+	t.Parallel()
+	ns := nettest.NewNamespace(t)
+	ns.Exec("ip", "link", "add", "v0", "type", "veth", "peer", "name", "v1")
+	ns.Exec("ip", "link", "set", "v0", "up")
+	ns.Exec("ip", "link", "set", "v1", "up")
+	ns.Exec("ip", "address", "add", "fd00::1/64", "dev", "v0", "nodad")
+	ns.Exec("ip", "address", "add", "fd00::2/64", "dev", "v0", "nodad")
+	ns.Exec("ip", "address", "add", "fe80::5/64", "dev", "v0", "nodad")
+	host := ns.StartDatagrams("127.0.0.1:9000", nettest.NameDatagrams("a"))
+	for _, listen := range []string{"0.0.0.0:5300", "[::]:5301"} {
+		port := listen[len(listen)-5:]
+		l := layout{listen: listen, levels: servers(host.Addr())}.udp(t)
+		w := launch{ns: ns}.start(t, l.String())
+		for _, to := range []string{"127.0.0.1", "127.0.0.2", "127.9.9.9", "[::1]", "[fd00::1]", "[fd00::2]", "[fe80::5%v0]"} {
+			if listen[0] != '[' && to[0] == '[' {
+				continue
+			}
+			c := ns.DialDatagrams("", to+port) // connected: what comes from elsewhere is not heard
+			require.True(t, strings.HasPrefix(c.Ask("x"), "a "), to)
+			from := c.LocalAddr().String()
+			if i := strings.IndexByte(from, '%'); i > 0 {
+				from = from[:i] + from[strings.IndexByte(from, ']'):]
+			}
+			w.waitRecord(5*time.Second, "the client "+from, func(r record) bool { return r.str("client") == from })
+		}
+		// One socket that speaks to two addresses has two flows, and each reply comes from the right one.
+		var c *net.UDPConn
+		var err error
+		ns.Do(func() { c, err = nettest.ListenDatagrams("127.0.0.1:0") })
+		require.NoError(t, err)
+		defer c.Close()
+		c.SetDeadline(time.Now().Add(5 * time.Second))
+		for range 3 {
+			for _, to := range []string{"127.0.0.1", "127.0.0.2"} {
+				_, err := c.WriteToUDPAddrPort([]byte("x"), netip.MustParseAddrPort(to+port))
+				require.NoError(t, err)
+				_, from, err := c.ReadFromUDPAddrPort(make([]byte, 99))
+				require.NoError(t, err)
+				require.Equal(t, to+port, from.String())
+			}
+		}
+	}
+}
+
+// A server that goes down or into maintenance is left at the next datagram; one that drains keeps its flows.
+func TestUDPServerStates(t *testing.T) {
+	t.Parallel()
+	a, b := nettest.StartDatagrams(t, nettest.NameDatagrams("a")), nettest.StartDatagrams(t, nettest.NameDatagrams("b"))
+	for _, onDown := range []string{"keep", "close"} {
+		l := layout{listener: `flow_timeout = "1500ms"`, cluster: fmt.Sprintf("on_down = %q", onDown),
+			levels: [][]string{{a.Addr() + " name=a"}, {b.Addr() + " name=b"}}}.udp(t)
+		set := func(state string) string {
+			l := l
+			l.levels = [][]string{{a.Addr() + " name=a state=" + state}, {b.Addr() + " name=b"}}
+			return l.String()
+		}
+		w := start(t, l.String())
+		c := nettest.DialDatagrams(t, "", l.listen)
+		first := c.Ask("x")
+		require.Equal(t, "a", first[:1])
+		w.reload(set("drain"))
+		require.Equal(t, first, c.Ask("x"), "a draining server keeps its flows")
+		require.Equal(t, "b", nettest.DialDatagrams(t, "", l.listen).Ask("x")[:1])
+		w.reload(set("maint"))
+		nettest.Wait(t, 5*time.Second, "the flow to move", func() bool { return c.Ask("x")[:1] == "b" })
+	}
+}
+
+// Nothing of a flow changes with a reload: neither its server nor the port towards it, and nothing is lost.
+func TestUDPReloads(t *testing.T) {
+	t.Parallel()
+	host := nettest.StartDatagrams(t, nettest.NameDatagrams("a"))
+	l := layout{levels: servers(host.Addr()), listener: `flow_timeout = "3s"`}.udp(t)
+	w := start(t, l.String())
+	const clients = 40
+	stop := make(chan struct{})
+	var asked atomic.Int64
+	var group crew
+	for range clients {
+		c := nettest.DialDatagrams(t, "", l.listen)
+		group.Go(func() error {
+			first := ""
+			for {
+				select {
+				case <-stop:
+					return nil
+				default:
+				}
+				c.Write([]byte("x"))
+				got, ok := c.Receive(5 * time.Second)
+				if !ok {
+					return fmt.Errorf("no answer after %d", asked.Load())
+				}
+				if first == "" {
+					first = string(got)
+				}
+				if first != string(got) {
+					return fmt.Errorf("%q, then %q", first, got)
+				}
+				asked.Add(1)
+				time.Sleep(5 * time.Millisecond)
+			}
+		})
+	}
+	other := nettest.ReserveDatagrams(t)
+	for i := range scaled(60) {
+		changed := l
+		changed.cluster = fmt.Sprintf("fail_timeout = \"%ds\"", 10+i%2)
+		if i%3 == 0 {
+			changed.more = strings.Replace(pair("more", other, "127.0.0.1:9"), "cluster = ", "protocol = \"udp\"\ncluster = ", 1)
+		}
+		w.reload(changed.String())
+	}
+	close(stop)
+	require.NoError(t, group.Wait())
+	require.Greater(t, int(asked.Load()), clients)
+}
+
+// A listener that leaves the configuration serves the flows it has until they end, and nobody else; wanted again
+// meanwhile, it goes on as if nothing had happened. The same port of TCP is another matter.
+func TestUDPListenerLeaves(t *testing.T) {
+	t.Parallel()
+	host := nettest.StartDatagrams(t, nettest.NameDatagrams("a"))
+	l := layout{levels: servers(host.Addr())}.udp(t)
+	w := start(t, l.String())
+	c := nettest.DialDatagrams(t, "", l.listen)
+	first := c.Ask("x")
+	elsewhere := layout{levels: servers(host.Addr())}.udp(t)
+	w.reload(elsewhere.String())
+	require.Equal(t, first, c.Ask("x"))
+	late := nettest.DialDatagrams(t, "", l.listen)
+	late.Send([]byte("x"))
+	_, served := late.Receive(100 * time.Millisecond)
+	require.False(t, served, "a removed listener takes new clients")
+	w.reload(l.String())
+	require.Equal(t, first, c.Ask("x"))
+	late.Ask("x")
+	// Without flows it closes at once.
+	w.reload(elsewhere.String())
+	nettest.Wait(t, 10*time.Second, "the port to refuse", func() bool {
+		d, err := nettest.TryDialDatagrams("", l.listen)
+		require.NoError(t, err)
+		defer d.Close()
+		d.Write([]byte("x"))
+		d.SetReadDeadline(time.Now().Add(50 * time.Millisecond))
+		_, err = d.Read(make([]byte, 9))
+		return errors.Is(err, syscall.ECONNREFUSED)
+	})
+	// tcp ⇄ udp on one port, then both.
+	tcp := layout{listen: l.listen, levels: servers(host.Addr())}
+	w.reload(tcp.String())
+	w.reload(l.String())
+	nettest.DialDatagrams(t, "", l.listen).Ask("x")
+	both := l
+	both.more = pair("t", l.listen, host.Addr())
+	w.reload(both.String())
+	nettest.DialDatagrams(t, "", l.listen).Ask("x")
+	w.reload(l.String())
+}
+
+// A client whose period is the timeout finds its flow ending or not, and always an answer.
+func TestUDPTimeoutSweep(t *testing.T) {
+	t.Parallel()
+	host := nettest.StartDatagrams(t, nettest.EchoDatagrams)
+	_, addr := serveUDP(t, layout{levels: servers(host.Addr()), listener: `flow_timeout = "100ms"`})
+	var group crew
+	for i := range 50 {
+		c := nettest.DialDatagrams(t, "", addr)
+		group.Go(func() error {
+			for n := range scaled(20) {
+				c.Write([]byte{byte(n)})
+				if got, ok := c.Receive(5 * time.Second); !ok || got[0] != byte(n) {
+					return fmt.Errorf("datagram %d: no answer", n)
+				}
+				time.Sleep(99*time.Millisecond + time.Duration(i)*40*time.Microsecond)
+			}
+			return nil
+		})
+	}
+	require.NoError(t, group.Wait())
+}
+
+// What strangers send to weir's port towards a server reaches nobody.
+func TestUDPInjection(t *testing.T) {
+	t.Parallel()
+	host := nettest.StartDatagrams(t, nettest.NameDatagrams("a"))
+	_, addr := serveUDP(t, layout{levels: servers(host.Addr())})
+	c := nettest.DialDatagrams(t, "", addr)
+	towards := strings.Fields(c.Ask("x"))[1]
+	stranger := nettest.DialDatagrams(t, "", towards)
+	for range 20 {
+		stranger.Write([]byte("spoofed"))
+	}
+	for range 5 {
+		require.Equal(t, "a "+towards, c.Ask("x"))
+	}
+	_, more := c.Receive(20 * time.Millisecond)
+	require.False(t, more)
+}
+
+// Clients that have closed their port by the time the answer comes disturb nobody.
+func TestUDPClientsThatLeft(t *testing.T) {
+	t.Parallel()
+	host := nettest.StartDatagrams(t, func(_ netip.AddrPort, data []byte, reply func([]byte)) {
+		if data[0] == 's' {
+			data := bytes.Clone(data)
+			time.AfterFunc(20*time.Millisecond, func() { reply(data) })
+			return
+		}
+		reply(data)
+	})
+	_, addr := serveUDP(t, layout{levels: servers(host.Addr())})
+	steady := nettest.DialDatagrams(t, "", addr)
+	for range 20 {
+		for range 20 {
+			c, err := nettest.TryDialDatagrams("", addr)
+			require.NoError(t, err)
+			c.Write([]byte("slow"))
+			c.Close()
+		}
+		require.Equal(t, "x", steady.Ask("x"))
+	}
+}
+
+// Denied sources have no flow and no answer, and are counted; limits of sessions hold for flows.
+func TestUDPAdmission(t *testing.T) {
+	t.Parallel()
+	host := nettest.StartDatagrams(t, nettest.EchoDatagrams)
+	w, addr := serveUDP(t, layout{levels: servers(host.Addr()), listener: "deny = [\"127.77.0.0/16\"]\nmax_sessions = 4\nmax_flows_per_source = 2\nflow_timeout = \"900ms\""})
+	denied := nettest.DialDatagrams(t, "127.77.1.1:0", addr)
+	denied.Send([]byte("x"))
+	_, ok := denied.Receive(100 * time.Millisecond)
+	require.False(t, ok)
+	w.waitRecord(5*time.Second, "the refusal", func(r record) bool {
+		return r.is("session_refused") && r.str("reason") == "denied"
+	})
+	served := func(from string) bool {
+		c := nettest.DialDatagrams(t, from+":0", addr)
+		c.Send([]byte("x"))
+		_, ok := c.Receive(200 * time.Millisecond)
+		return ok
+	}
+	require.True(t, served("127.0.0.1"))
+	require.True(t, served("127.0.0.1"))
+	require.False(t, served("127.0.0.1"), "a third flow of one source")
+	require.True(t, served("127.0.0.2"))
+	require.True(t, served("127.0.0.3"))
+	require.False(t, served("127.0.0.4"), "a fifth flow")
+	require.Zero(t, host.Seen()-4)
+	nettest.Wait(t, 5*time.Second, "room", func() bool { return served("127.0.0.5") })
+}
+
+// Without any server that answers there is no reply, no spinning and no flood of messages; when one comes back, it is used.
+func TestUDPNobodyThere(t *testing.T) {
+	t.Parallel()
+	host := nettest.StartDatagrams(t, nettest.EchoDatagrams)
+	host.Down()
+	w, addr := serveUDP(t, layout{levels: servers(nettest.ReserveDatagrams(t), host.Addr())})
+	c := nettest.DialDatagrams(t, "", addr)
+	before := w.proc().CPUTime(t)
+	begin := time.Now()
+	for range 200 {
+		for range 50 {
+			c.Write([]byte("x"))
+		}
+		time.Sleep(5 * time.Millisecond)
+	}
+	share := float64(w.proc().CPUTime(t)-before) / float64(time.Since(begin))
+	require.Less(t, share, 0.5)
+	_, answered := c.Receive(10 * time.Millisecond)
+	require.False(t, answered)
+	require.Less(t, len(w.loud()), 5)
+	host.Up()
+	nettest.Wait(t, 5*time.Second, "an answer", func() bool {
+		c.Write([]byte("x"))
+		_, ok := c.Receive(100 * time.Millisecond)
+		return ok
+	})
+}
