@@ -10,6 +10,7 @@ import (
 	"math/rand/v2"
 	"net"
 	"net/netip"
+	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -400,21 +401,35 @@ func TestUDPListenerLeaves(t *testing.T) {
 	w.reload(l.String())
 }
 
-// A client whose period is the timeout finds its flow ending or not, and always an answer.
+// A client whose period is the timeout finds its flow ending or not, and always an answer, unless the server itself takes
+// longer than that.
 func TestUDPTimeoutSweep(t *testing.T) {
 	t.Parallel()
-	host := nettest.StartDatagrams(t, nettest.EchoDatagrams)
-	_, addr := serveUDP(t, layout{levels: servers(host.Addr()), listener: `flow_timeout = "100ms"`})
+	const timeout = 100 * time.Millisecond
+	var late atomic.Int64
+	host := nettest.StartDatagrams(t, func(_ netip.AddrPort, data []byte, reply func([]byte)) {
+		reply(data)
+		if sent, _ := strconv.ParseInt(string(data), 10, 64); time.Since(time.Unix(0, sent)) > timeout/2 {
+			late.Add(1) // the test's process was held up
+		}
+	})
+	_, addr := serveUDP(t, layout{levels: servers(host.Addr()), listener: fmt.Sprintf("flow_timeout = %q", timeout)})
 	var group crew
 	for i := range 50 {
 		c := nettest.DialDatagrams(t, "", addr)
 		group.Go(func() error {
-			for n := range scaled(20) {
-				c.Write([]byte{byte(n)})
-				if got, ok := c.Receive(5 * time.Second); !ok || got[0] != byte(n) {
-					return fmt.Errorf("datagram %d: no answer", n)
+			for range scaled(20) {
+				before := late.Load()
+				ask := strconv.FormatInt(time.Now().UnixNano(), 10)
+				c.Write([]byte(ask))
+				got, ok := c.Receive(3 * time.Second)
+				for ok && string(got) != ask { // the answer to one that was late
+					got, ok = c.Receive(3 * time.Second)
 				}
-				time.Sleep(99*time.Millisecond + time.Duration(i)*40*time.Microsecond)
+				if !ok && late.Load() == before {
+					return fmt.Errorf("client %v: no answer", c.LocalAddr())
+				}
+				time.Sleep(timeout - time.Millisecond + time.Duration(i)*40*time.Microsecond)
 			}
 			return nil
 		})
