@@ -99,6 +99,11 @@ func metrics() []metric {
 				f.count(e.Sessions, e.Listener, e.End)
 			}
 		}},
+		{"weir_datagrams_dropped_total", "listener, reason", "Datagrams of UDP listeners that were not relayed.", func(f *family, t *totals) {
+			for _, d := range t.Dropped {
+				f.count(d.Datagrams, d.Listener, d.Reason)
+			}
+		}},
 		{"weir_sessions_refused_total", "listener, reason", "Clients turned away by allow and deny or by a limit.", func(f *family, t *totals) {
 			for _, r := range t.Refused {
 				f.count(r.Clients, r.Listener, r.Reason)

@@ -25,15 +25,15 @@ const (
 	roundsMax = 4
 )
 
-// parcel is one received datagram, or several of one size that the kernel has joined.
-type parcel struct {
+// run is one received datagram, or several of one size that the kernel has joined.
+type run struct {
 	data []byte
 	size int // of the datagrams joined, the last of which may be shorter; 0 = it is one
 	next int32
 }
 
 // datagrams is how many there are in it.
-func (p *parcel) datagrams() int {
+func (p *run) datagrams() int {
 	if p.size == 0 {
 		return 1
 	}
@@ -41,7 +41,7 @@ func (p *parcel) datagrams() int {
 }
 
 // last is the last datagram in it.
-func (p *parcel) last() []byte {
+func (p *run) last() []byte {
 	if p.size == 0 {
 		return p.data
 	}
@@ -56,8 +56,8 @@ type mailroom struct {
 	iovs     [batchSize]unix.Iovec
 	space    []byte
 
-	parcels []parcel // of the batch from a listening socket
-	touched []*flow  // flows that the batch is for; nil = one that has ended meanwhile
+	runs    []run   // of the batch from a listening socket
+	touched []*flow // flows that the batch is for; nil = one that has ended meanwhile
 
 	used int    // buffers that hold what down is to send
 	up   outbox // to a flow's server, sent at once
@@ -91,14 +91,14 @@ func (m *mailroom) reset(i int) {
 }
 
 // take is what was received in a buffer; false if some of it did not fit, or what belongs to it.
-func (m *mailroom) take(i int) (p parcel, a attached, whole bool) {
+func (m *mailroom) take(i int) (p run, a attached, whole bool) {
 	h := &m.in[i]
 	if h.hdr.Controllen > 0 {
 		a = parseControl(m.controls[i][:min(int(h.hdr.Controllen), controlSize)])
 	}
 	whole = h.hdr.Flags&(unix.MSG_TRUNC|unix.MSG_CTRUNC) == 0 && h.len <= bufferSize
 	at := i * bufferStride
-	p = parcel{data: m.space[at : at+int(min(h.len, bufferSize))], next: -1}
+	p = run{data: m.space[at : at+int(min(h.len, bufferSize))], next: -1}
 	if a.segment > 0 && a.segment < len(p.data) {
 		p.size = a.segment
 	}
@@ -151,8 +151,8 @@ func (o *outbox) empty() bool { return o.sent == o.n }
 
 func (o *outbox) clear() { o.n, o.sent, o.pieces = 0, 0, 0 }
 
-// room tells whether a parcel surely fits, taken apart if need be.
-func (o *outbox) room(p *parcel, apart bool) bool {
+// room tells whether a run surely fits, taken apart if need be.
+func (o *outbox) room(p *run, apart bool) bool {
 	messages, pieces := 1, 2
 	if apart {
 		messages = p.datagrams()
@@ -161,10 +161,10 @@ func (o *outbox) room(p *parcel, apart bool) bool {
 	return o.n+messages <= outMessages && o.pieces+pieces <= outPieces
 }
 
-// add takes a parcel in, for which there is room: into the flow's last message if the kernel can cut the two apart
-// again. join is the largest size that the flow's datagrams may have for that; apart is set for a parcel that is joined
+// add takes a run in, for which there is room: into the flow's last message if the kernel can cut the two apart
+// again. join is the largest size that the flow's datagrams may have for that; apart is set for a run that is joined
 // and may not stay so, and for one of which each datagram gets a header.
-func (o *outbox) add(f *flow, p *parcel, join int, header []byte, apart bool) {
+func (o *outbox) add(f *flow, p *run, join int, header []byte, apart bool) {
 	if p.size == 0 || !apart {
 		o.put(f, p.data, p.size, p.datagrams(), join, header)
 		return

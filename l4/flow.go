@@ -46,7 +46,7 @@ type flow struct {
 	unanswered uint32 // datagrams of the client that have had no reply
 	owed       uint32 // replies that end the flow, with Settings.Responses
 
-	first, last int32 // of the batch's parcels; first < 0 = none
+	first, last int32 // of the batch's runs; first < 0 = none
 	turn        int32 // its place among the flows that the batch is for
 
 	attempts         uint16
@@ -97,12 +97,12 @@ func (f *flow) begin(l *loop, in *inlet, set *Settings, key *flowKey, hash uint3
 	l.flowWheel.arm(&f.timer, l.now+min(set.ConnectTimeout, set.FlowTimeout))
 }
 
-// queue adds a parcel of the batch to what the flow is to forward.
-func (f *flow) queue(m *mailroom, p *parcel) {
-	i := int32(len(m.parcels))
-	m.parcels = append(m.parcels, *p)
+// queue adds a run of the batch to what the flow is to forward.
+func (f *flow) queue(m *mailroom, p *run) {
+	i := int32(len(m.runs))
+	m.runs = append(m.runs, *p)
 	if f.first >= 0 {
-		m.parcels[f.last].next = i
+		m.runs[f.last].next = i
 	} else {
 		f.first, f.turn = i, int32(len(m.touched))
 		m.touched = append(m.touched, f)
@@ -127,9 +127,9 @@ func (f *flow) forward(l *loop) {
 	}
 	o := &m.up
 	o.clear()
-	var p *parcel
+	var p *run
 	for i := first; i >= 0; i = p.next {
-		p = &m.parcels[i]
+		p = &m.runs[i]
 		apart := p.size > int(f.joinUp)
 		if !o.room(p, apart) && !f.push(l) {
 			f.lose(l, m, i)
@@ -146,11 +146,11 @@ func (f *flow) forward(l *loop) {
 	f.push(l)
 }
 
-// lose counts the parcels from the given one on as dropped.
+// lose counts the runs from the given one on as dropped.
 func (f *flow) lose(l *loop, m *mailroom, first int32) {
 	n := 0
-	for i := first; i >= 0; i = m.parcels[i].next {
-		n += m.parcels[i].datagrams()
+	for i := first; i >= 0; i = m.runs[i].next {
+		n += m.runs[i].datagrams()
 	}
 	f.inlet.drop(f.dropped(), n)
 }
@@ -458,7 +458,7 @@ func (f *flow) failed(l *loop, e errno) {
 	}
 	o := &l.datagrams.up
 	o.clear()
-	o.add(f, &parcel{data: f.kept.data[:f.kept.size]}, 0, nil, false)
+	o.add(f, &run{data: f.kept.data[:f.kept.size]}, 0, nil, false)
 	f.unanswered, f.owed = 1, uint32(f.set.Responses)
 	f.push(l)
 }
@@ -529,7 +529,7 @@ func (f *flow) answered(l *loop) {
 }
 
 // reply passes on what the server has said. It reports true when that was the last of it and has ended the flow.
-func (f *flow) reply(l *loop, p *parcel) bool {
+func (f *flow) reply(l *loop, p *run) bool {
 	n := uint32(p.datagrams())
 	if f.owed > 0 && n > f.owed {
 		n = f.owed

@@ -191,7 +191,7 @@ func (l *loop) receive(in *inlet) {
 func (in *inlet) sort(l *loop, n int) {
 	m := l.datagrams
 	set := in.ln.set.Load()
-	m.parcels, m.touched = m.parcels[:0], m.touched[:0]
+	m.runs, m.touched = m.runs[:0], m.touched[:0]
 	var f *flow
 	for i := range n {
 		ip, port, scope, ok := m.names[i].get(m.in[i].hdr.Namelen)
@@ -217,9 +217,9 @@ func (in *inlet) sort(l *loop, n int) {
 
 // sortApart gives every datagram a flow of its own, unless its client's flow has nothing under way: where each request
 // has one reply, each is balanced for itself.
-func (in *inlet) sortApart(l *loop, set *Settings, key *flowKey, p *parcel) {
+func (in *inlet) sortApart(l *loop, set *Settings, key *flowKey, p *run) {
 	for data := p.data; ; {
-		one := parcel{data: data, next: -1}
+		one := run{data: data, next: -1}
 		if p.size > 0 && len(data) > p.size {
 			one.data = data[:p.size]
 		}

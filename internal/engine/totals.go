@@ -108,6 +108,7 @@ func (e *Engine) Totals() status.Totals {
 			ln := &running.cfg.Listeners[i]
 			sum := map[string]uint64{}
 			refused := map[l4.Refusal]uint64{}
+			dropped := map[l4.Drop]uint64{}
 			var took l4.Histogram
 			for _, at := range ln.Addresses {
 				if opened := (*open)[listenerID(ln.Protocol, at)]; opened != nil {
@@ -117,6 +118,9 @@ func (e *Engine) Totals() status.Totals {
 					}
 					for _, why := range l4.Refusals() {
 						refused[why] += c.Refused[why]
+					}
+					for _, why := range l4.Drops() {
+						dropped[why] += c.Dropped[why]
 					}
 					took.Count += c.Lifetime.Count
 					took.Sum += c.Lifetime.Sum
@@ -130,6 +134,11 @@ func (e *Engine) Totals() status.Totals {
 			}
 			for _, why := range l4.Refusals() {
 				t.Refused = append(t.Refused, status.TurnedAway{Listener: ln.Name, Reason: why.String(), Clients: refused[why]})
+			}
+			for _, why := range l4.Drops() {
+				if ln.Protocol == "udp" {
+					t.Dropped = append(t.Dropped, status.Dropped{Listener: ln.Name, Reason: why.String(), Datagrams: dropped[why]})
+				}
 			}
 			t.Lifetimes = append(t.Lifetimes, status.Lifetime{Listener: ln.Name, Took: histogram(took.Count, took.Sum, bounds, took.Buckets[:])})
 		}

@@ -8,6 +8,7 @@ type Totals struct {
 	Loops       []Loop
 	Dials       Histogram    // of dials that succeeded
 	Refused     []TurnedAway // clients turned away
+	Dropped     []Dropped    // datagrams of UDP listeners
 	Checks      []Check
 	Events      uint64 // told since the start
 	RecordsLost uint64 // session records that the log had no room for
@@ -21,6 +22,12 @@ type Totals struct {
 type Ended struct {
 	Listener, End string
 	Sessions      uint64
+}
+
+// Dropped is how many datagrams a listener has not relayed, for one reason.
+type Dropped struct {
+	Listener, Reason string
+	Datagrams        uint64
 }
 
 // TurnedAway is how many clients a listener has turned away for one reason.
