@@ -128,7 +128,7 @@ func (f *fake) Failback(name string) error { return f.note("failback " + name) }
 
 func (f *fake) Reload(context.Context) error { return f.note("reload") }
 
-func (f *fake) Plan(text []byte) (status.Plan, error) {
+func (f *fake) Plan(_ string, text []byte) (status.Plan, error) {
 	if text == nil {
 		return status.Plan{Steps: []status.PlanStep{}}, f.note("plan of the file")
 	}

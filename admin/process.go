@@ -39,7 +39,7 @@ func (s *Server) plan(w http.ResponseWriter, r *http.Request) {
 	if len(text) == 0 {
 		text = nil
 	}
-	p, err := s.weir.Plan(text)
+	p, err := s.weir.Plan(r.URL.Query().Get("file"), text)
 	if err != nil {
 		refuse(w, err)
 		return

@@ -46,7 +46,7 @@ type Weir interface {
 	// Reload goes over to what the file says now.
 	Reload(ctx context.Context) error
 	// Plan tells what a reload would do if the file had a text; nil = with what is on disk.
-	Plan(text []byte) (status.Plan, error)
+	Plan(file string, text []byte) (status.Plan, error)
 	// Upgrade hands over to the program that is on disk now, in a process of its own.
 	Upgrade(ctx context.Context) (status.Upgrade, error)
 	// Stop ends the process, after a drain or at once, and returns how many sessions were cut.

@@ -88,6 +88,11 @@ func (s PlanStep) Changes(key string) bool {
 	return slices.ContainsFunc(s.Details, func(d Detail) bool { return d.Key == key })
 }
 
+// Becomes tells whether a step of kind Change gives a key a value.
+func (s PlanStep) Becomes(key, value string) bool {
+	return slices.ContainsFunc(s.Details, func(d Detail) bool { return d.Key == key && d.To == value })
+}
+
 // String is the step in one line: change server redis/a: weight 1 → 3.
 func (s PlanStep) String() string {
 	var b strings.Builder

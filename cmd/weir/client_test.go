@@ -128,7 +128,11 @@ func TestClientTables(t *testing.T) {
 func TestClientReloadAndPlan(t *testing.T) {
 	t.Parallel()
 	host := nettest.Start(t, nettest.Say("A"))
-	l := layout{listen: nettest.Reserve(t), levels: servers(host.Addr() + " name=A")}
+	echoes := nettest.Reserve(t)
+	l := layout{
+		listen: nettest.Reserve(t), levels: servers(host.Addr() + " name=A"),
+		more: pair("e", echoes, nettest.Start(t, nettest.Echo).Addr()),
+	}
 	w, _, a := administered(t, l)
 	require.Equal(t, "no changes\n", a.done("plan"))
 	before := filepath.Join(t.TempDir(), "before.toml")
@@ -156,6 +160,25 @@ func TestClientReloadAndPlan(t *testing.T) {
 	code, out = a.weirs("reload")
 	require.Equal(t, 1, code)
 	require.Contains(t, out, "loops")
+
+	// Whom a step would cut, and files that another one includes from where it is.
+	dir := t.TempDir()
+	require.NoError(t, os.Mkdir(filepath.Join(dir, "more"), 0o755))
+	held := nettest.Dial(t, echoes)
+	require.NoError(t, pingpong(held))
+	l.runtime, l.more = "", ""
+	main := filepath.Join(dir, "new.toml")
+	require.NoError(t, os.WriteFile(main, []byte("include = [\"more/*\"]\n"+a.at(l.String())), 0o644))
+	extra := nettest.Reserve(t)
+	require.NoError(t, os.WriteFile(filepath.Join(dir, "more", "x.toml"), []byte(pair("x", extra, host.Addr())), 0o644))
+	out = a.done("plan", "-c", main)
+	require.Contains(t, out, "add listener x (tcp "+extra+"): to cluster x\n")
+	require.Contains(t, out, "remove listener e (tcp "+echoes+") (1 sessions left to drain)\n")
+	require.NoError(t, os.WriteFile(filepath.Join(dir, "more", "x.toml"), []byte("nonsense\n"), 0o644))
+	code, out = a.weirs("plan", "-c", main)
+	require.Equal(t, 1, code)
+	require.Contains(t, out, filepath.Join(dir, "more", "x.toml")+":1:")
+	held.Close()
 
 	w.write("nonsense")
 	for _, args := range [][]string{{"reload"}, {"plan"}, {"plan", "-c", w.file}} {

@@ -8,7 +8,9 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"net/url"
 	"os"
+	"path/filepath"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -95,7 +97,11 @@ func planCommand(r *reach) *cobra.Command {
 				return mistaken(cmd, err)
 			}
 		}
-		p, err := ask(cmd, r, http.MethodPost, "/v1/plan", text, showPlan)
+		at := "/v1/plan"
+		if whole, err := filepath.Abs(*file); *file != "" && err == nil {
+			at += "?" + url.Values{"file": {whole}}.Encode()
+		}
+		p, err := ask(cmd, r, http.MethodPost, at, text, showPlan)
 		if err == nil && p.Refused {
 			return ended{code: exitUsage}
 		}

@@ -34,25 +34,43 @@ func (e *Engine) apply(cfg *conf.Config) error {
 	if e.stopped {
 		return ErrStopped
 	}
-	if err := unchangeable(e.now.Load().cfg, cfg); err != nil {
+	before := e.now.Load().cfg
+	if before == nil {
+		return e.goOver(cfg, e.members)
+	}
+	if err := refused(cfg.File, conf.Diff(e.file, cfg)); err != nil {
 		return err
 	}
-	return e.goOver(cfg, e.members)
+	if err := e.goOver(cfg, e.members); err != nil {
+		return err
+	}
+	e.tellSteps(conf.Diff(before, e.now.Load().cfg))
+	return nil
 }
 
-// unchangeable refuses what stays as it is for the life of a process.
-func unchangeable(running, cfg *conf.Config) error {
-	if running == nil {
-		return nil
-	}
+// refused is why a plan cannot be carried out while weir runs; nil = it can.
+func refused(file string, p conf.Plan) error {
 	var wrong []error
-	if was, is := running.Runtime.Loops, cfg.Runtime.Loops; was != is {
-		wrong = append(wrong, fmt.Errorf("%s: runtime.loops: cannot change from %d to %d while running: restart weir", cfg.File, was, is))
-	}
-	if was, is := running.Runtime.User, cfg.Runtime.User; was != is {
-		wrong = append(wrong, fmt.Errorf("%s: runtime.user: cannot change from %q to %q while running: restart weir", cfg.File, was, is))
+	for _, s := range p.Refused() {
+		for _, d := range s.Details {
+			wrong = append(wrong, fmt.Errorf("%s: %s.%s: cannot change from %s to %s while weir runs: %s", file, s.Object, d.Key, d.From, d.To, s.Refused))
+		}
 	}
 	return errors.Join(wrong...)
+}
+
+// stepsTold bounds what the log says of one reload.
+const stepsTold = 20
+
+// tellSteps logs what a reload has done, in the words of the plan for it.
+func (e *Engine) tellSteps(p conf.Plan) {
+	for i, s := range p.Steps {
+		if i == stepsTold {
+			e.log.Info("and so on", "more", len(p.Steps)-i)
+			return
+		}
+		e.log.Info("reload: " + s.String())
+	}
 }
 
 // change goes over to a configuration whose names are resolved. mu is held.

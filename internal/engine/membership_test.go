@@ -207,7 +207,7 @@ func TestPlan(t *testing.T) {
 	_, err := c.Write([]byte("x"))
 	require.NoError(t, err)
 	read(t, c, 1)
-	p, err := s.e.Plan([]byte(s.text(cluster("", "10.0.0.1:1 name=B"))))
+	p, err := s.e.Plan("", []byte(s.text(cluster("", "10.0.0.1:1 name=B"))))
 	require.NoError(t, err)
 	require.Len(t, p.Steps, 2)
 	require.Equal(t, "add", p.Steps[0].Kind)
@@ -216,12 +216,35 @@ func TestPlan(t *testing.T) {
 	require.Equal(t, 1, p.Cuts)
 	require.False(t, p.Refused)
 
-	p, err = s.e.Plan([]byte(s.text("[runtime]\nloops = 3\n" + cluster("", a)[len("[runtime]\nloops = 2\n"):])))
+	p, err = s.e.Plan("", []byte(s.text("[runtime]\nloops = 3\n" + cluster("", a)[len("[runtime]\nloops = 2\n"):])))
 	require.NoError(t, err)
 	require.True(t, p.Refused)
-	_, err = s.e.Plan([]byte("x = 1"))
+	_, err = s.e.Plan("", []byte("x = 1"))
 	require.Equal(t, status.Refused, refused(t, err).Why)
 	require.Equal(t, "A", s.serverNames())
+}
+
+// Maintenance ends sessions where on_down = "close", and only there.
+func TestPlanOfMaintenance(t *testing.T) {
+	t.Parallel()
+	host := nettest.Start(t, nettest.Echo)
+	for onDown, cuts := range map[string]int{"keep": 0, "close": 1} {
+		config := cluster("on_down = \""+onDown+"\"\n", host.Addr()+" name=A")
+		s := play(t, config)
+		c := nettest.Dial(t, s.listen)
+		_, err := c.Write([]byte("x"))
+		require.NoError(t, err)
+		read(t, c, 1)
+		maint := []byte(s.text(strings.Replace(config, "name=A", "name=A state=maint", 1)))
+		p, err := s.e.Plan("", maint)
+		require.NoError(t, err)
+		require.Len(t, p.Steps, 1)
+		require.Equal(t, cuts, p.Cuts)
+		require.NoError(t, s.e.Override("c", "A", []byte(`{"state": "ready"}`)))
+		p, err = s.e.Plan("", maint)
+		require.NoError(t, err)
+		require.Zero(t, p.Cuts, "an operator's word stands before the file's")
+	}
 }
 
 func TestStoppedTakesNoChanges(t *testing.T) {

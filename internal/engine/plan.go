@@ -7,17 +7,21 @@ import (
 	"weir/internal/status"
 )
 
-// Plan tells what a reload would do if the file had a text; nil = with what is on disk. Nothing is changed, nor opened.
-func (e *Engine) Plan(text []byte) (status.Plan, error) {
+// Plan tells what a reload would do if the file had a text; nil = with what is on disk. What the text includes is looked
+// for as if it were at a path; "" = that of the file. Nothing is changed, nor opened.
+func (e *Engine) Plan(path string, text []byte) (status.Plan, error) {
 	e.mu.Lock()
 	file, members, running := e.file, e.members, e.now.Load()
 	e.mu.Unlock()
 	var wanted *conf.Config
 	var err error
-	if text == nil {
+	switch {
+	case text == nil:
 		wanted, err = conf.Load(file.File)
-	} else {
+	case path == "":
 		wanted, err = conf.Parse(file.File, text)
+	default:
+		wanted, err = conf.Parse(path, text)
 	}
 	if err == nil {
 		wanted, _, err = members.over(wanted)
@@ -29,7 +33,7 @@ func (e *Engine) Plan(text []byte) (status.Plan, error) {
 	case err != nil:
 		return status.Plan{}, Unusable(err)
 	}
-	return PlanOf(conf.Diff(running.cfg, wanted), e.wouldCut(running)), nil
+	return PlanOf(conf.Diff(running.cfg, wanted), e.wouldCut(running, wanted)), nil
 }
 
 // PlanOf is a plan for those who look on; cuts counts the sessions that a step leaves without a listener or a server.
@@ -55,9 +59,11 @@ func Unusable(err error) error {
 	return r
 }
 
-// wouldCut counts, of the sessions of now, those that removals leave without a place.
-func (e *Engine) wouldCut(running *state) func(conf.PlanStep) int {
+// wouldCut counts, of the sessions of now, those that removals leave without a place, and those of servers that go into
+// maintenance where that ends them.
+func (e *Engine) wouldCut(running *state, wanted *conf.Config) func(conf.PlanStep) int {
 	perListener, perServer := map[string]int{}, map[[2]string]int{}
+	closed := map[[2]string]bool{} // servers that an operator has no word on, in clusters that cut the sessions of those that go
 	if open := e.seen.open.Load(); open != nil {
 		for id, ln := range *open {
 			perListener[id] = max(0, ln.Counters().Live)
@@ -67,12 +73,17 @@ func (e *Engine) wouldCut(running *state) func(conf.PlanStep) int {
 		for _, l := range b.Snapshot(e.plane.Now()).Levels {
 			for _, s := range l.Servers {
 				perServer[[2]string{name, s.Name}] = s.Sessions
+				if c := clusterOf(wanted, name); c != nil && c.OnDown == "close" && s.Layers.Override.State == nil {
+					closed[[2]string{name, s.Name}] = true
+				}
 			}
 		}
 	}
 	return func(s conf.PlanStep) int {
 		n := 0
 		switch {
+		case s.Object == conf.ObjectServer && s.Becomes("state", "maint") && closed[[2]string{s.Cluster, s.Name}]:
+			n = perServer[[2]string{s.Cluster, s.Name}]
 		case s.Kind != conf.Remove:
 		case s.Object == conf.ObjectListener:
 			for _, at := range s.Addresses {
