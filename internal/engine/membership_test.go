@@ -216,7 +216,7 @@ func TestPlan(t *testing.T) {
 	require.Equal(t, 1, p.Cuts)
 	require.False(t, p.Refused)
 
-	p, err = s.e.Plan("", []byte(s.text("[runtime]\nloops = 3\n" + cluster("", a)[len("[runtime]\nloops = 2\n"):])))
+	p, err = s.e.Plan("", []byte(s.text("[runtime]\nloops = 3\n"+cluster("", a)[len("[runtime]\nloops = 2\n"):])))
 	require.NoError(t, err)
 	require.True(t, p.Refused)
 	_, err = s.e.Plan("", []byte("x = 1"))
