@@ -30,6 +30,13 @@ func TestKeys(t *testing.T) {
 	} {
 		require.Equal(t, want, keysOf(text), "%q", text)
 	}
+	rapid.Check(t, func(t *rapid.T) {
+		for _, k := range keysOf(rapid.StringOf(rapid.SampledFrom([]rune("\x1b[O1;~Aqä\x00"))).Draw(t, "text")) {
+			if k == "" || k[0] == '\x1b' {
+				t.Fatalf("no key: %q", k)
+			}
+		}
+	})
 }
 
 // docOf is a document at a time of a process, with servers a, b, … of one cluster that have counted so many sessions.

@@ -49,9 +49,17 @@ func showStatus(w io.Writer, doc status.Document) {
 		t.row(l.Name, address, l.Cluster, l.Sessions, l.SessionsTotal, size(l.BytesUp), size(l.BytesDown))
 	}
 	t.print(w, "")
-	for i := range doc.Clusters {
-		fmt.Fprintln(w)
-		showCluster(w, &doc.Clusters[i], fewServers)
+	troubled := make(map[string]bool)
+	for _, t := range doc.Troubles {
+		troubled[t.Cluster] = troubled[t.Cluster] || t.Severity != status.Note
+	}
+	for _, now := range []bool{true, false} { // those with troubles first
+		for i := range doc.Clusters {
+			if c := &doc.Clusters[i]; troubled[c.Name] == now {
+				fmt.Fprintln(w)
+				showCluster(w, c, fewServers)
+			}
+		}
 	}
 	showHooks(w, doc.Hooks)
 	showLegend(w, doc.Clusters)
@@ -75,7 +83,11 @@ func showTroubles(w io.Writer, troubles []status.Trouble) {
 	if len(troubles) == 0 {
 		fmt.Fprintln(w, k.severity("", "all is well"))
 	}
-	for _, t := range troubles {
+	for i, t := range troubles {
+		if i == mostTroubles {
+			fmt.Fprintf(w, "and %d more; --json has them all\n", len(troubles)-i)
+			break
+		}
 		text := strings.ToUpper(t.Severity) + "  "
 		if t.Cluster != "" {
 			text += t.Cluster + ": "
@@ -97,6 +109,9 @@ func showTroubles(w io.Writer, troubles []status.Trouble) {
 		}
 	}
 }
+
+// mostTroubles is how many things that are wrong are told of: those that matter are first.
+const mostTroubles = 12
 
 // mistakeWidth bounds a line about a mistake in the file: its place is worth more than one line of a terminal.
 const mistakeWidth = 4 * width

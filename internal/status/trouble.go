@@ -84,13 +84,19 @@ func (c *Cluster) troubles(used bool) []Trouble {
 	for i := range c.Levels {
 		servers += len(c.Levels[i].Servers)
 	}
+	out := c.outOfService()
 	switch {
 	case servers == 0:
 		tell(worst, "there are no servers")
 	case c.Level == "":
 		tell(worst, "no server can serve")
 	case c.Empty:
-		tell(worst, "no server is healthy: the last ones are kept in service")
+		tell(worst, "no server is healthy: the last is kept in use")
+	}
+	if len(list) > 0 && len(out) > 0 { // an outage: one line tells of it, and why
+		all := &list[0]
+		all.Servers, all.Reason, all.Since = out[0].Servers, out[0].Reason, c.lastLoss()
+		out = slices.DeleteFunc(out, func(t Trouble) bool { return t.Severity == Warning })
 	}
 	if c.Queue > 0 {
 		tell(Warning, fmt.Sprintf("sessions wait for room: %d", c.Queue))
@@ -106,7 +112,20 @@ func (c *Cluster) troubles(used bool) []Trouble {
 	case c.Level != "" && first != c.Level:
 		tell(Warning, fmt.Sprintf("level %s serves instead of %s", c.Level, first))
 	}
-	return append(list, c.outOfService()...)
+	return append(list, out...)
+}
+
+// lastLoss is when the last server that is out of service went.
+func (c *Cluster) lastLoss() *time.Time {
+	var last time.Time
+	for i := range c.Levels {
+		for j := range c.Levels[i].Servers {
+			if s := &c.Levels[i].Servers[j]; s.State != "up" && s.Since.After(last) {
+				last = s.Since
+			}
+		}
+	}
+	return &last
 }
 
 // firstLevel is the level that would serve if all were well: the first with servers.

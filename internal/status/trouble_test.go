@@ -40,9 +40,9 @@ func TestTroubles(t *testing.T) {
 		"a fallback": {doc: doc("2", []string{"down"}, []string{"up"}), want: []string{
 			"warning c: level 2 serves instead of 1", "warning c: a: down (because of a)"}},
 		"an outage, before all else": {doc: doc("", []string{"maint", "down"}), want: []string{
-			"critical c: no server can serve", "warning c: b: down (because of b)", "note c: a: maint (because of a)"}},
-		"an outage of nobody":       {doc: doc("", []string{"down"}), change: func(d *Document) { d.Listeners = nil }, want: []string{"warning c: no server can serve", "warning c: a: down (because of a)"}},
-		"protection":                {doc: doc("1", []string{"unstable"}), change: func(d *Document) { d.Clusters[0].Empty = true; d.Clusters[0].Levels[0].Eligible = 1 }, want: []string{"critical c: no server is healthy: the last ones are kept in service", "warning c: a: unstable (because of a)"}},
+			"critical c: no server can serve (because of b)", "note c: a: maint (because of a)"}},
+		"an outage of nobody":       {doc: doc("", []string{"down"}), change: func(d *Document) { d.Listeners = nil }, want: []string{"warning c: no server can serve (because of a)"}},
+		"protection":                {doc: doc("1", []string{"unstable"}), change: func(d *Document) { d.Clusters[0].Empty = true; d.Clusters[0].Levels[0].Eligible = 1 }, want: []string{"critical c: no server is healthy: the last is kept in use (because of a)"}},
 		"an empty first level":      {doc: doc("2", nil, []string{"up"})},
 		"no servers":                {doc: doc("", nil), want: []string{"critical c: there are no servers"}},
 		"held":                      {doc: doc("2", []string{"up"}, []string{"up"}), change: func(d *Document) { d.Clusters[0].Held = true }, want: []string{"warning c: level 2 stays in use until a failback is asked for"}},
@@ -82,4 +82,8 @@ func TestTroubles(t *testing.T) {
 	d.Clusters[0].Levels[0].Servers[2].Since = at
 	d.Judge()
 	require.Equal(t, at, *d.Troubles[0].Since, "the earliest")
+	d = doc("", []string{"maint", "down", "down"})
+	d.Judge()
+	require.Equal(t, time.Unix('c', 0), *d.Troubles[0].Since, "an outage begins with the last loss")
+	require.Equal(t, []string{"b", "c"}, d.Troubles[0].Servers)
 }
