@@ -337,3 +337,31 @@ func TestTransparentOtherFamily(t *testing.T) {
 	require.Equal(t, serverNet+".1", four.Visits()[4].From.Addr().String())
 	require.Equal(t, "fd98:2::1", six.Visits()[4].From.Addr().String())
 }
+
+// Sessions that move to a new process keep their way back, that of one with a server which has left the configuration too.
+func TestTransparentSessionsSurviveAnUpgrade(t *testing.T) {
+	t.Parallel()
+	p := newPassage(t)
+	for _, port := range []string{"7001", "7002"} {
+		p.server.Start(serverNet+".2:"+port, nettest.Greet("x", nettest.Echo))
+	}
+	l := layout{
+		runtime: "drain_timeout = \"1h\"", listen: clientNet + ".1:7000", cluster: `source = "client"`,
+		levels: servers(serverNet+".2:7001", serverNet+".2:7002"),
+	}
+	w := launch{ns: p.weir, program: program(t)}.start(t, l.String())
+	a, b := p.client.Dial(l.listen), p.client.Dial(l.listen)
+	require.Equal(t, "xx", first(t, a)+first(t, b))
+	l.levels = servers(serverNet + ".2:7001")
+	w.reload(l.String())
+	for range 2 {
+		w.upgrade()
+		require.NoError(t, pingpong(a))
+		require.NoError(t, pingpong(b))
+	}
+	require.Contains(t, p.rules(), "sport 7002")
+	a.Close()
+	b.Close()
+	nettest.Wait(t, 20*time.Second, "the rule of the server that is gone to go", func() bool { return !strings.Contains(p.rules(), "sport 7002") })
+	require.Contains(t, p.rules(), "sport 7001")
+}

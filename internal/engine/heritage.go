@@ -179,6 +179,9 @@ func (e *Engine) TakeOver() error {
 	e.commit(ch)
 	e.seen.journal.goOn(p.state.Told)
 	e.countFrom(&p.state.Counts, e.listeners, e.now.Load())
+	if err := e.routes.Inherit(); err != nil {
+		e.log.Warn("hand-over: replies to clients' own addresses may not come back", "error", err)
+	}
 	e.mu.Unlock()
 	p.drop() // of listeners that have left the configuration: the old process sees to those who knock there
 	e.begin()

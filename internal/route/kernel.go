@@ -32,8 +32,16 @@ func (k *Keeper) rule(reply Reply) *netlink.Rule {
 
 // own tells what a rule is for, if it is one of this keeper's slot.
 func (k *Keeper) own(r *netlink.Rule) (Reply, bool) {
-	slot := base + k.slot
-	if r.Protocol != protocol || r.Priority != slot || r.Table != slot || r.Src == nil || r.Sport == nil {
+	if r.Priority != base+k.slot {
+		return Reply{}, false
+	}
+	return replyOf(r)
+}
+
+// replyOf tells what a rule of any weir is for.
+func replyOf(r *netlink.Rule) (Reply, bool) {
+	slot := r.Priority - base
+	if r.Protocol != protocol || slot < 0 || slot >= slots || r.Table != r.Priority || r.Src == nil || r.Sport == nil {
 		return Reply{}, false
 	}
 	ip, ok := netip.AddrFromSlice(r.Src.IP)

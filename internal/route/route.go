@@ -238,6 +238,33 @@ func (k *Keeper) verify(family int, added []Reply) error {
 	return nil
 }
 
+// Inherit has a way back of its own for whatever another running weir has one for and that is in use: sessions of the
+// process that hands over to this one may be with servers that no configuration names any more.
+func (k *Keeper) Inherit() error {
+	var theirs map[Reply]bool
+	for _, family := range families {
+		rules, err := listRules(family)
+		if err != nil {
+			return fmt.Errorf("listing policy rules: %w", err)
+		}
+		for _, r := range rules {
+			if reply, ok := replyOf(&r); ok && !k.have[reply] {
+				if theirs == nil {
+					theirs = map[Reply]bool{}
+				}
+				theirs[reply] = true
+			}
+		}
+	}
+	if theirs == nil {
+		return nil
+	}
+	used := inUse(alive)
+	maps.DeleteFunc(theirs, func(r Reply, _ bool) bool { return !used[r] })
+	_, err := k.Ensure(theirs)
+	return err
+}
+
 // Remove takes ways back away at once.
 func (k *Keeper) Remove(replies []Reply) {
 	for _, r := range replies {

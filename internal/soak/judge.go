@@ -36,6 +36,7 @@ type judge struct {
 	refused  map[string]int            // by listener: clients without a session
 	up, down map[string]uint64         // by listener, of records
 	bytes    uint64                    // that clients have seen come and go
+	slow     map[string]func()         // what ends the entry of a server that is called slow
 	wrong    []string
 	wrongs   int
 }
@@ -44,7 +45,7 @@ func newJudge(l *ledger, servers []place, mortal map[string]bool) *judge {
 	return &judge{
 		ledger: l, servers: servers, mortal: mortal, records: map[string][]record{}, visits: map[uint64]visit{},
 		outcomes: map[outcome]int{}, ends: map[string]map[string]int{}, refused: map[string]int{},
-		up: map[string]uint64{}, down: map[string]uint64{},
+		up: map[string]uint64{}, down: map[string]uint64{}, slow: map[string]func(){},
 	}
 }
 
@@ -66,6 +67,10 @@ func (j *judge) note(format string, args ...any) {
 func (j *judge) addRecord(r record) {
 	j.mu.Lock()
 	defer j.mu.Unlock()
+	if r.End == "" {
+		j.event(&r)
+		return
+	}
 	j.records[r.Client] = append(j.records[r.Client], r)
 	if j.ends[r.Listener] == nil {
 		j.ends[r.Listener] = map[string]int{}
@@ -73,6 +78,25 @@ func (j *judge) addRecord(r record) {
 	j.ends[r.Listener][r.End]++
 	j.up[r.Listener] += r.Up
 	j.down[r.Listener] += r.Down
+}
+
+// event takes in what weir has found out about a server. A check whose time ran out tells of a busy machine; any other bad
+// word about a server needs a reason in the ledger.
+func (j *judge) event(r *record) {
+	switch {
+	case r.Event == "server_up":
+		if over := j.slow[r.Server]; over != nil {
+			over()
+			delete(j.slow, r.Server)
+		}
+	case r.Event != "server_down":
+	case strings.Contains(r.Reason, "timed out"):
+		if j.slow[r.Server] == nil {
+			j.slow[r.Server] = j.ledger.begin(slow, r.Server)
+		}
+	case !j.ledger.any(r.Time.Add(-moment), r.Time, []string{r.Server}, death, maint, absence):
+		j.note("server %s is called down by %s (%s), and nothing was done to it", r.Server, r.Layer, r.Reason)
+	}
 }
 
 func (j *judge) addVisit(v visit) {
@@ -196,7 +220,7 @@ func (j *judge) fault(p *passage, r *record, v visit, visited bool) string {
 		return "never right"
 	}
 	clean := strings.HasSuffix(r.End, " closed")
-	if clean != (p.outcome == complete) && !(p.outcome == complete && done(p.begun, death, kill, maint, absence)) {
+	if clean != (p.outcome == complete) && !(p.outcome == complete && done(p.begun, death, kill, maint, absence, slow)) {
 		return "the two do not agree"
 	}
 	if p.outcome == complete && (s.serverReset != never || s.clientReset != never) {
@@ -226,7 +250,7 @@ func (j *judge) fault(p *passage, r *record, v visit, visited bool) string {
 	case "relay: server reset":
 		explained = s.serverReset != never || done(p.begun, death)
 	case "cut: server down":
-		explained = done(p.begun.Add(-aftermath), death, maint, absence)
+		explained = done(p.begun.Add(-aftermath), death, maint, absence, slow)
 	case "cut: server removed":
 		explained = done(p.begun, absence)
 	case "cut: listener removed":
@@ -234,7 +258,7 @@ func (j *judge) fault(p *passage, r *record, v visit, visited bool) string {
 	case "cut: operator":
 		explained = done(p.begun, kill)
 	case "dial: no server", "dial: server refused", "dial: queue_timeout", "dial: server connect_timeout":
-		explained = j.ledger.any(p.begun.Add(-aftermath), p.ended, cluster, death, maint, absence, limit)
+		explained = j.ledger.any(p.begun.Add(-aftermath), p.ended, cluster, death, maint, absence, limit, slow)
 	}
 	if !explained {
 		return "nothing explains this end"

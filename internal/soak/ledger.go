@@ -17,6 +17,7 @@ const (
 	maint   deed = "maint"   // of a server, by the operator
 	limit   deed = "limit"   // on a listener or a cluster
 	kill    deed = "kill"    // of a server's sessions, by the operator
+	slow    deed = "slow"    // of a server, found by its check on a machine that is too busy
 )
 
 // entry is something that was done, from its beginning to its end.

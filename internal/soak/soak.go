@@ -129,8 +129,12 @@ func (s *soak) clients(r *rand.Rand, length time.Duration, wild bool) {
 		mine, ports := own(), newPorts(i, s.Clients)
 		work.Go(func() {
 			for ctx.Err() == nil {
-				s.judge.addPassage(s.session(ctx, mine, ports))
-				if s.Pause > 0 {
+				p := s.session(ctx, mine, ports)
+				s.judge.addPassage(p)
+				switch {
+				case p.server < 0: // nobody served: no storm while there is nobody
+					sleep(ctx, mine, 10*time.Millisecond, 100*time.Millisecond)
+				case s.Pause > 0:
 					sleep(ctx, mine, 0, 2*s.Pause)
 				}
 			}
@@ -433,6 +437,7 @@ func (s *soak) report(before, after footprint) error {
 	row("servers that died", "%d", done[death])
 	row("reloads", "%d with %d changes", s.chaos.reloads.Load(), s.chaos.changes.Load())
 	row("requests of the API", "%d", s.chaos.requests.Load())
+	row("servers that a busy machine called down", "%d", done[slow])
 	row("states overridden, sessions killed", "%d, %d", done[maint], done[kill])
 	row("descriptors before, after", "%v, %v", kinds(before), kinds(after))
 	row("goroutines before, after", "%d, %d", before.goroutines, after.goroutines)

@@ -36,6 +36,8 @@ type record struct {
 	Down     uint64    `json:"bytes_down"`
 	Millis   float64   `json:"duration_ms"`
 	Event    string    `json:"event"`
+	Layer    string    `json:"layer"`
+	Reason   string    `json:"reason"`
 	Error    string    `json:"error"`
 	Level    string    `json:"level"`
 }
@@ -50,7 +52,7 @@ type process struct {
 	cmd          *exec.Cmd
 	ended        chan struct{}
 	http         *http.Client
-	onRecord     func(record) // of a session; called by one goroutine
+	onRecord     func(record) // of a session, or of an event about a server; called by one goroutine
 
 	ready chan struct{} // closed when it serves
 
@@ -113,7 +115,7 @@ func (p *process) follow(r io.Reader) {
 			continue
 		}
 		switch {
-		case rec.End != "":
+		case rec.End != "" || strings.HasPrefix(rec.Event, "server_"):
 			p.onRecord(rec)
 		case rec.Msg == "ready":
 			close(p.ready)
