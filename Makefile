@@ -4,7 +4,7 @@ export GOFLAGS = -buildvcs=false
 
 STATICCHECK = go tool -modfile=internal/tools/go.mod staticcheck
 
-.PHONY: build test check race fuzz soak bench demo packages clean
+.PHONY: build test check race fuzz soak bench demo packages deb lintian clean
 
 build:
 	CGO_ENABLED=0 go build -trimpath -o bin/weir ./cmd/weir
@@ -40,6 +40,19 @@ soak: build
 bench: packages build
 	go run ./bench $(BENCHFLAGS)
 	go test -run '^$$' -bench Pick -benchtime 20000x ./balance | tee bench/results/picks.txt
+
+# The Debian package, with manual pages: bin/package/weir_VERSION_ARCH.deb. Needs dpkg-deb, and no network.
+PACKAGE = bin/package
+deb:
+	@mkdir -p $(PACKAGE)
+	CGO_ENABLED=0 go build -trimpath -ldflags "-s -w" -o $(PACKAGE)/weir ./cmd/weir
+	go run ./packaging/man weir 1 "a layer-4 stream balancer" <packaging/man/weir.1.md >$(PACKAGE)/weir.1
+	go run ./packaging/man weir.toml 5 "the configuration of weir" <conf/README.md >$(PACKAGE)/weir.toml.5
+	sh packaging/deb/build.sh $(PACKAGE)
+
+# What Debian's own critic says about the package; not part of test.
+lintian: deb
+	lintian --tag-display-limit 0 --suppress-tags statically-linked-binary $(PACKAGE)/weir_*.deb
 
 clean:
 	rm -rf bin

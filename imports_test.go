@@ -31,6 +31,7 @@ var allowed = map[string][]string{
 	"checks":           {"agentcheck", "conf", "internal/proxy"},
 	"bench":            {"conf"},
 	"conf":             {},
+	"packaging/man":    {},
 	"balance":          {},
 	"agentcheck":       {},
 }

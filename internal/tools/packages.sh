@@ -14,6 +14,9 @@ want nft nftables
 want ip iproute2
 want strace strace
 want promtool prometheus
+want man man-db
+want adduser adduser
+want systemd-analyze systemd
 want gcc gcc
 want chromium chromium
 [ -n "$missing" ] || exit 0
