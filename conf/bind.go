@@ -193,6 +193,10 @@ func (d *decoder) bindDatagrams(l *listenerDraft, c *clusterDraft) {
 			continue
 		}
 		for _, s := range level.servers {
+			if s.SendProxy == "v1" {
+				d.fault(s.at("send_proxy"), "PROXY v1 is TCP only; use v2: cluster %s serves the udp listener %s (%s)",
+					c.Name, l.Name, line(l.node.get("cluster"), s.node))
+			}
 			if s.Address.Path != "" {
 				d.fault(s.at("address"), "cluster %s: server %s is a unix socket, which the udp listener %s (%s) cannot reach",
 					c.Name, s.Name, l.Name, line(l.node.get("cluster"), s.node))

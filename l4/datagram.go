@@ -28,7 +28,8 @@ const (
 // run is one received datagram, or several of one size that the kernel has joined.
 type run struct {
 	data []byte
-	size int // of the datagrams joined, the last of which may be shorter; 0 = it is one
+	size int    // of the datagrams joined, the last of which may be shorter; 0 = it is one
+	tlvs []byte // of its PROXY header
 	next int32
 }
 
@@ -57,6 +58,7 @@ type mailroom struct {
 	space    []byte
 
 	runs    []run   // of the batch from a listening socket
+	headers []byte  // PROXY headers of what up holds
 	touched []*flow // flows that the batch is for; nil = one that has ended meanwhile
 
 	used int    // buffers that hold what down is to send

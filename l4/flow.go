@@ -6,12 +6,14 @@ package l4
 
 import (
 	"math"
+	"net/netip"
 	"syscall"
 	"time"
 
 	"golang.org/x/sys/unix"
 
 	"weir/balance"
+	"weir/internal/proxy"
 )
 
 // flow is one client's passage. All of it is owned by its loop. It is kept small: there are as many as strangers make.
@@ -24,6 +26,7 @@ type flow struct {
 	stats  *serverTally   // the loop's for the server
 	trial  *balance.Trial // who was tried, after a refusal, until a server has answered
 	kept   *keptDatagram  // the last datagram, while it is not answered
+	said   *introduction  // nil where clients come without a PROXY header
 	timer  timer[*flow]
 
 	next         *flow // in its chain of the table
@@ -60,6 +63,31 @@ type flow struct {
 	waiting  bool // among those without an answer
 	standing bool // the server has answered, or not refused for long enough
 	dirty    bool // has moved bytes that are not counted yet
+}
+
+// introduction is what a PROXY header says of a flow's client.
+type introduction struct {
+	client, dest netip.AddrPort // zero = the socket's own
+	local        bool           // the proxy speaks for itself
+	tlvs         []byte         // of the last datagram
+}
+
+// named is the client that the header names; zero without one.
+func (i *introduction) named() netip.AddrPort {
+	if i == nil {
+		return netip.AddrPort{}
+	}
+	return i.client
+}
+
+func (f *flow) named() netip.AddrPort { return f.said.named() }
+
+// client is who speaks, as far as is known.
+func (f *flow) client() netip.AddrPort {
+	if named := f.said.named(); named.IsValid() {
+		return named
+	}
+	return f.key.client()
 }
 
 const (
@@ -121,16 +149,24 @@ func (f *flow) forward(l *loop) {
 	if f.fd >= 0 && f.lease.Server().Out() {
 		f.leave(l)
 	}
+	if f.said != nil {
+		f.said.tlvs = append(f.said.tlvs[:0], m.runs[f.last].tlvs...)
+	}
 	if f.fd < 0 && !f.seek(l) {
 		f.lose(l, m, first)
 		return
 	}
 	o := &m.up
 	o.clear()
+	m.headers = m.headers[:0]
+	var header []byte
 	var p *run
 	for i := first; i >= 0; i = p.next {
 		p = &m.runs[i]
-		apart := p.size > int(f.joinUp)
+		if header == nil || f.said != nil {
+			header = f.header(m, p.tlvs)
+		}
+		apart := p.size > int(f.joinUp) || header != nil
 		if !o.room(p, apart) && !f.push(l) {
 			f.lose(l, m, i)
 			return
@@ -139,11 +175,22 @@ func (f *flow) forward(l *loop) {
 		f.unanswered += n
 		f.owed += n * uint32(f.set.Responses)
 		f.bytesUp += uint64(len(p.data))
-		o.add(f, p, int(f.joinUp), nil, apart)
+		o.add(f, p, int(f.joinUp), header, apart)
 	}
 	l.kept.keep(f, p.last())
 	f.touch(l)
 	f.push(l)
+}
+
+// header is the PROXY header that goes before each datagram to the server; nil = none.
+func (f *flow) header(m *mailroom, tlvs []byte) []byte {
+	if f.target.sendProxy == 0 {
+		return nil
+	}
+	h := proxy.Header{Version: 2, Local: f.said != nil && f.said.local, Transport: proxy.Datagram, Source: f.client(), Dest: f.localAddress(), TLVs: tlvs}
+	from := len(m.headers)
+	m.headers = h.Append(m.headers)
+	return m.headers[from:]
 }
 
 // lose counts the runs from the given one on as dropped.
@@ -183,13 +230,20 @@ func (f *flow) push(l *loop) bool {
 		m := &o.about[o.sent]
 		switch {
 		case isRefusal(e): // of an earlier datagram: nothing has been sent now
-			if f.refused(l, e) {
+			was := f.target.sendProxy
+			if f.refused(l, e) && f.target.sendProxy == was {
 				continue
 			}
 			n := 0
 			for ; !o.empty(); o.sent++ {
 				n += o.about[o.sent].segments
 				f.bytesUp -= uint64(o.about[o.sent].total)
+			}
+			if f.fd >= 0 && f.kept != nil { // the header of the old server is not what this one wants
+				n--
+				f.pack(l)
+				f.inlet.drop(f.dropped(), n)
+				continue
 			}
 			f.inlet.drop(f.dropped(), n)
 			o.clear()
@@ -271,10 +325,16 @@ func (f *flow) aim(t *balance.Trial) {
 	*t = balance.Trial{Levels: f.set.Levels}
 	switch f.set.Hash {
 	case NoHash:
+	case HashProxyTLV:
+		if f.said != nil {
+			h := proxy.Header{TLVs: f.said.tlvs}
+			value, _ := h.TLV(f.set.HashTLV)
+			t.Key, t.Keyed = balance.HashKey(value), len(value) > 0
+		}
 	case HashLocalAddress:
-		t.Key, t.Keyed = f.set.addressKey(f.inlet.localAddress(&f.key))
+		t.Key, t.Keyed = f.set.addressKey(f.localAddress())
 	default:
-		t.Key, t.Keyed = f.set.addressKey(f.key.client())
+		t.Key, t.Keyed = f.set.addressKey(f.client())
 	}
 }
 
@@ -356,7 +416,7 @@ func (f *flow) connectFrom(l *loop, address int) errno {
 }
 
 func (f *flow) connect(l *loop, address int) errno {
-	fd, e := f.target.openDatagrams(address, f.key.client().Addr())
+	fd, e := f.target.openDatagrams(address, f.client().Addr())
 	if e != 0 {
 		return e
 	}
@@ -456,11 +516,21 @@ func (f *flow) failed(l *loop, e errno) {
 	if f.kept == nil {
 		return
 	}
-	o := &l.datagrams.up
-	o.clear()
-	o.add(f, &run{data: f.kept.data[:f.kept.size]}, 0, nil, false)
-	f.unanswered, f.owed = 1, uint32(f.set.Responses)
+	f.pack(l)
 	f.push(l)
+}
+
+// pack puts the kept datagram into the outbox, and nothing else.
+func (f *flow) pack(l *loop) {
+	m := l.datagrams
+	m.up.clear()
+	m.headers = m.headers[:0]
+	var tlvs []byte
+	if f.said != nil {
+		tlvs = f.said.tlvs
+	}
+	m.up.add(f, &run{data: f.kept.data[:f.kept.size]}, 0, f.header(m, tlvs), false)
+	f.unanswered, f.owed = 1, uint32(f.set.Responses)
 }
 
 // read takes in replies and puts them into the outbox of the listening socket. It returns what the socket says about
@@ -663,7 +733,7 @@ func (f *flow) finish(l *loop, end End) {
 	f.flushBytes()
 	server, level := f.lease.Server(), f.lease.Level()
 	f.lease.Done(l.now)
-	f.set.Admission.leave(&f.pass, f.key.client().Addr())
+	f.set.Admission.leave(&f.pass, f.client().Addr())
 	l.plane.departed()
 	store(&in.tally.Ended[end], in.tally.Ended[end]+1)
 	in.tally.Lifetime.add(l.now - f.begun)

@@ -46,11 +46,18 @@ func newFlowTable() flowTable {
 	return flowTable{seed: maphash.MakeSeed(), buckets: make([]*flow, tableMin)}
 }
 
-func (t *flowTable) hash(k *flowKey) uint32 { return uint32(maphash.Bytes(t.seed, k[:])) }
+// hash places a client: the one of the key, and the one that its PROXY header names, if it does.
+func (t *flowTable) hash(k *flowKey, named netip.AddrPort) uint32 {
+	h := maphash.Bytes(t.seed, k[:])
+	if named.IsValid() {
+		h ^= maphash.Comparable(t.seed, named)
+	}
+	return uint32(h)
+}
 
-func (t *flowTable) find(k *flowKey, hash uint32) *flow {
+func (t *flowTable) find(k *flowKey, named netip.AddrPort, hash uint32) *flow {
 	f := t.buckets[hash&uint32(len(t.buckets)-1)]
-	for f != nil && (f.hash != hash || f.key != *k) {
+	for f != nil && (f.hash != hash || f.key != *k || f.named() != named) {
 		f = f.next
 	}
 	return f

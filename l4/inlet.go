@@ -10,6 +10,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"weir/internal/proxy"
 )
 
 // Drop is why a datagram was not relayed. Its text is what metrics show.
@@ -20,6 +22,7 @@ const (
 	DropOverflow  Drop = iota // the listening socket was full: counted by the kernel
 	DropTruncated             // it did not fit the buffer
 	DropRefused               // its client was not let in: see Refusal
+	DropHeader                // it does not begin with the PROXY header that is asked for
 	DropNoServer              // no server could be had, or all that could be tried refused
 	DropShortage              // this machine was short of descriptors, ports or memory
 	DropTooLarge              // larger than what can be sent
@@ -28,7 +31,7 @@ const (
 )
 
 var dropTexts = [dropCount]string{
-	"receive_buffer", "truncated", "refused", "no_server", "local_shortage", "too_large", "send",
+	"receive_buffer", "truncated", "refused", "proxy_header", "no_server", "local_shortage", "too_large", "send",
 }
 
 func (d Drop) String() string { return dropTexts[d] }
@@ -201,12 +204,12 @@ func (in *inlet) sort(l *loop, n int) {
 			continue
 		}
 		key := makeFlowKey(&ip, &about.local, port, scope)
-		if set.Responses == 1 {
+		if set.Responses == 1 || set.AcceptProxy {
 			in.sortApart(l, set, &key, &p)
 			continue
 		}
 		if f == nil || !f.listed || f.key != key {
-			if f = in.flowOf(l, set, &key, p.datagrams()); f == nil {
+			if f = in.flowOf(l, set, &key, nil, p.datagrams()); f == nil {
 				continue
 			}
 		}
@@ -215,23 +218,47 @@ func (in *inlet) sort(l *loop, n int) {
 	l.forwardAll()
 }
 
-// sortApart gives every datagram a flow of its own, unless its client's flow has nothing under way: where each request
-// has one reply, each is balanced for itself.
+// sortApart looks at every datagram for itself. With a PROXY header each says for whom it comes. With one response to each
+// request, each gets a flow of its own unless its client's has nothing under way: so each is balanced for itself.
 func (in *inlet) sortApart(l *loop, set *Settings, key *flowKey, p *run) {
+	if set.AcceptProxy && !set.trusts(key.client().Addr()) {
+		in.refuse(l, RefusedUntrusted, p.datagrams())
+		return
+	}
 	for data := p.data; ; {
 		one := run{data: data, next: -1}
 		if p.size > 0 && len(data) > p.size {
 			one.data = data[:p.size]
 		}
-		if f := in.table.find(key, in.table.hash(key)); f != nil && (f.unanswered > 0 || f.queued()) {
-			in.table.remove(f) // it waits for its reply, and is found by the server's socket
-		}
-		if f := in.flowOf(l, set, key, 1); f != nil {
-			f.queue(l.datagrams, &one)
-		}
-		if data = data[len(one.data):]; len(data) == 0 {
+		data = data[len(one.data):]
+		in.sortOne(l, set, key, &one)
+		if len(data) == 0 {
 			return
 		}
+	}
+}
+
+func (in *inlet) sortOne(l *loop, set *Settings, key *flowKey, one *run) {
+	var said *introduction
+	if set.AcceptProxy {
+		h, payload, err := proxy.ParseDatagram(one.data)
+		if err != nil {
+			in.drop(DropHeader, 1)
+			return
+		}
+		one.data, one.tlvs = payload, h.TLVs
+		said = &l.said
+		*said = introduction{local: h.Local, tlvs: said.tlvs[:0]}
+		said.client, said.dest, _ = h.Ends(proxy.Datagram)
+	}
+	if set.Responses == 1 {
+		named := said.named()
+		if f := in.table.find(key, named, in.table.hash(key, named)); f != nil && (f.unanswered > 0 || f.queued()) {
+			in.table.remove(f) // it waits for its reply, and is found by the server's socket
+		}
+	}
+	if f := in.flowOf(l, set, key, said, 1); f != nil {
+		f.queue(l.datagrams, one)
 	}
 }
 
@@ -246,24 +273,40 @@ func (l *loop) forwardAll() {
 	}
 }
 
-// flowOf finds the flow of a client, or begins one. nil means that the datagrams, n of them, are dropped.
-func (in *inlet) flowOf(l *loop, set *Settings, key *flowKey, n int) *flow {
-	hash := in.table.hash(key)
-	if f := in.table.find(key, hash); f != nil {
+// flowOf finds the flow of a client, or begins one. said is what its PROXY header says; nil = it came without. nil means
+// that the datagrams, n of them, are dropped.
+func (in *inlet) flowOf(l *loop, set *Settings, key *flowKey, said *introduction, n int) *flow {
+	named := said.named()
+	hash := in.table.hash(key, named)
+	if f := in.table.find(key, named, hash); f != nil {
 		return f
 	}
-	held, why := in.admit(l, set, key.client().Addr())
+	client := key.client().Addr()
+	if named.IsValid() {
+		client = named.Addr()
+	}
+	held, why := in.admit(l, set, client)
 	if why != Admitted {
-		for range n {
-			l.refused(in.ln, why)
-		}
-		in.drop(DropRefused, n)
+		in.refuse(l, why, n)
 		return nil
 	}
 	f := l.flows.get()
+	if said != nil {
+		f.said = new(introduction)
+		*f.said = *said
+		f.said.tlvs = nil
+	}
 	f.begin(l, in, set, key, hash)
 	f.pass = held
 	return f
+}
+
+// refuse counts datagrams whose client is not let in.
+func (in *inlet) refuse(l *loop, why Refusal, n int) {
+	for range n {
+		l.refused(in.ln, why)
+	}
+	in.drop(DropRefused, n)
 }
 
 // admit judges a client as one of TCP is judged, except that a full table parts with the oldest flow that no server has
@@ -337,10 +380,14 @@ func (ln *Listener) makeRoom(l *loop) {
 	}
 }
 
-// localAddress is what the client of a flow has sent to.
-func (in *inlet) localAddress(key *flowKey) netip.AddrPort {
-	if in.wild && *key.local() != [16]byte{} {
-		return addrPort(key.local(), in.ln.at.Addr.Port())
+// localAddress is what the client of a flow has sent to: what its PROXY header says, else what its datagram does.
+func (f *flow) localAddress() netip.AddrPort {
+	in := f.inlet
+	switch {
+	case f.said.named().IsValid():
+		return f.said.dest
+	case in.wild && *f.key.local() != [16]byte{}:
+		return addrPort(f.key.local(), in.ln.at.Addr.Port())
 	}
 	return in.ln.at.Addr
 }

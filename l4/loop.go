@@ -67,7 +67,8 @@ type loop struct {
 	kept       keptDatagrams
 	trial      balance.Trial // for the pick under way
 	trials     trialPool
-	join       uint16 // the largest datagrams that the kernel joins and cuts up; 0 = none
+	said       introduction // of the datagram that is looked at
+	join       uint16       // the largest datagrams that the kernel joins and cuts up; 0 = none
 
 	// Owned by the loop.
 	lastTrim time.Duration

@@ -26,7 +26,7 @@ type Record struct {
 
 func (f *flow) record(now time.Duration, server *balance.Server, level int, end End) Record {
 	r := Record{
-		ID: f.id, Listener: f.set.Name, Client: f.key.client(), Cluster: f.set.ClusterTag,
+		ID: f.id, Listener: f.set.Name, Client: f.client(), Cluster: f.set.ClusterTag,
 		Attempts: int(f.attempts), Connect: -1, FirstByte: -1, Duration: now - f.begun,
 		BytesUp: f.bytesUp, BytesDown: f.bytesDown, End: end,
 	}

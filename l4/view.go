@@ -31,7 +31,7 @@ func (s *session) admitted() (*Admission, *pass, netip.Addr) {
 }
 
 func (f *flow) admitted() (*Admission, *pass, netip.Addr) {
-	return &f.set.Admission, &f.pass, f.key.client().Addr()
+	return &f.set.Admission, &f.pass, f.client().Addr()
 }
 
 func (f *flow) view() View {
@@ -40,7 +40,7 @@ func (f *flow) view() View {
 
 func (f *flow) info(now time.Duration) SessionInfo {
 	i := SessionInfo{
-		ID: f.id, Listener: f.set.Name, Client: f.key.client(), Cluster: f.set.ClusterTag, Phase: f.phase(),
+		ID: f.id, Listener: f.set.Name, Client: f.client(), Cluster: f.set.ClusterTag, Phase: f.phase(),
 		BytesUp: f.bytesUp, BytesDown: f.bytesDown, Age: now - f.begun,
 	}
 	if server := f.lease.Server(); server != nil {

@@ -21,6 +21,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"weir/internal/nettest"
+	"weir/internal/proxy"
 )
 
 // serveUDP runs weir with a UDP listener until the test ends. Flows end after a second of silence unless the layout says
@@ -533,4 +534,104 @@ func TestUDPNobodyThere(t *testing.T) {
 		_, ok := c.Receive(100 * time.Millisecond)
 		return ok
 	})
+}
+
+// Each datagram to the server begins with a header of its own; what does not fit beside it is dropped.
+func TestUDPSendProxy(t *testing.T) {
+	t.Parallel()
+	for _, listen := range []string{"", "[::1]:" + strconv.Itoa(31000+rand.IntN(700))} {
+		host := nettest.StartDatagrams(t, nettest.EchoDatagrams)
+		_, addr := serveUDP(t, layout{listen: listen, levels: servers(host.Addr()), cluster: `send_proxy = "v2"`})
+		c := nettest.DialDatagrams(t, "", addr)
+		at := c.LocalAddr().(*net.UDPAddr).AddrPort()
+		check := func(payload, got []byte) {
+			h, rest, err := proxy.ParseDatagram(got)
+			require.NoError(t, err)
+			require.Equal(t, payload, append([]byte{}, rest...))
+			require.Equal(t, at, h.Source)
+			require.Equal(t, netip.MustParseAddrPort(addr), h.Dest)
+			require.Equal(t, proxy.Datagram, h.Transport)
+			require.False(t, h.Local)
+		}
+		for _, n := range []int{0, 1, 1000, 9000} {
+			payload := bytes.Repeat([]byte{7}, n)
+			c.Send(payload)
+			got, ok := c.Receive(5 * time.Second)
+			require.True(t, ok)
+			check(payload, got)
+		}
+		for range 20 {
+			c.Send(bytes.Repeat([]byte{9}, 300))
+		}
+		for range 20 {
+			got, ok := c.Receive(5 * time.Second)
+			require.True(t, ok)
+			check(bytes.Repeat([]byte{9}, 300), got)
+		}
+		c.Send(make([]byte, 65507))
+		_, ok := c.Receive(100 * time.Millisecond)
+		require.False(t, ok)
+		c.Send([]byte("still"))
+		got, _ := c.Receive(5 * time.Second)
+		check([]byte("still"), got)
+	}
+}
+
+// The client that a header names is the one that counts, for the flow, the limits, the log and the server.
+func TestUDPAcceptProxy(t *testing.T) {
+	t.Parallel()
+	host := nettest.StartDatagrams(t, nettest.EchoDatagrams)
+	w, addr := serveUDP(t, layout{levels: servers(host.Addr()), cluster: `send_proxy = "v2"`,
+		listener: "accept_proxy = true\ntrusted_proxies = [\"127.0.0.1\"]\ndeny = [\"192.0.2.66\"]\nmax_flows_per_source = 1"})
+	dest := netip.MustParseAddrPort("198.51.100.1:53")
+	with := func(client, payload string, local bool, tlvs ...byte) []byte {
+		h := proxy.Header{Version: 2, Local: local, Transport: proxy.Datagram, Source: netip.MustParseAddrPort(client), Dest: dest, TLVs: tlvs}
+		return append(h.Append(nil), payload...)
+	}
+	c := nettest.DialDatagrams(t, "", addr)
+	ask := func(datagram []byte) (proxy.Header, string) {
+		c.Send(datagram)
+		got, ok := c.Receive(5 * time.Second)
+		require.True(t, ok)
+		h, rest, err := proxy.ParseDatagram(got)
+		require.NoError(t, err)
+		return h, string(rest)
+	}
+	tlv := []byte{0x02, 0, 3, 'w', 'w', 'w'}
+	for range 3 { // two clients through one socket are two flows
+		for _, client := range []string{"192.0.2.1:1000", "192.0.2.2:2000", "[2001:db8::1]:3000"} {
+			if client[0] == '[' {
+				dest = netip.MustParseAddrPort("[2001:db8::2]:53")
+			} else {
+				dest = netip.MustParseAddrPort("198.51.100.1:53")
+			}
+			h, payload := ask(with(client, "hello", false, tlv...))
+			require.Equal(t, "hello", payload)
+			require.Equal(t, client, h.Source.String())
+			require.Equal(t, dest, h.Dest)
+			value, _ := h.TLV(proxy.TypeAuthority)
+			require.Equal(t, "www", string(value))
+		}
+	}
+	dest = netip.MustParseAddrPort("198.51.100.1:53")
+	h, payload := ask(with("192.0.2.9:1", "", true)) // of the proxy itself
+	require.Empty(t, payload)
+	require.True(t, h.Local)
+	require.Equal(t, c.LocalAddr().String(), h.Source.String())
+	seen := host.Seen()
+	for _, bad := range [][]byte{nil, []byte("no header"), with("192.0.2.3:3", "x", false)[:20], with("192.0.2.66:66", "denied", false),
+		with("192.0.2.1:1001", "a second flow of one client", false), []byte("PROXY UDP4 192.0.2.1 192.0.2.2 1 2\r\nx")} {
+		c.Send(bad)
+	}
+	spoiled := with("192.0.2.4:4", "x", false)
+	spoiled[len(spoiled)-2] ^= 1 // of the checksum
+	c.Send(spoiled)
+	other := nettest.DialDatagrams(t, "127.0.0.2:0", addr)
+	other.Send(with("192.0.2.5:5", "not trusted", false))
+	_, ok := c.Receive(100 * time.Millisecond)
+	require.False(t, ok)
+	require.Equal(t, seen, host.Seen())
+	for _, client := range []string{"192.0.2.1:1000", "192.0.2.2:2000", "[2001:db8::1]:3000"} {
+		w.waitRecord(5*time.Second, "the record of "+client, func(r record) bool { return r.str("client") == client })
+	}
 }
