@@ -104,7 +104,7 @@ func metrics() []metric {
 				f.count(d.Datagrams, d.Listener, d.Reason)
 			}
 		}},
-		{"weir_sessions_refused_total", "listener, reason", "Clients turned away by allow and deny or by a limit.", func(f *family, t *totals) {
+		{"weir_sessions_refused_total", "listener, reason", "Clients turned away by allow and deny, by a limit, or because they are no trusted proxies.", func(f *family, t *totals) {
 			for _, r := range t.Refused {
 				f.count(r.Clients, r.Listener, r.Reason)
 			}

@@ -5,6 +5,8 @@
 //
 //	accept   accept.go   A listening socket of the loop has a client. If it may not come in (admission.go) it is reset;
 //	                     otherwise it becomes a session of this loop, or of one that has clearly fewer.
+//	preread  preread.go  Where a PROXY header is wanted, it is waited for, for proxy_timeout at most. It says who the client
+//	                     is that is let in or not.
 //	arrive   dial.go     The first event of the client's socket comes at once and tells whether it is still there.
 //	pick     dial.go     The cluster hands out a lease on a server, or a place in its queue (queue.go).
 //	dial     dial.go     A non-blocking connect, under connect_timeout and try_timeout. If it fails, the lease goes

@@ -1,0 +1,137 @@
+// The PROXY protocol as spoken by others.
+
+package main_test
+
+import (
+	"fmt"
+	"io"
+	"net"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"weir/internal/nettest"
+)
+
+// HAProxy in front: the client is HAProxy's client, in both versions, and what HAProxy says besides is passed on.
+func TestBehindHAProxy(t *testing.T) {
+	t.Parallel()
+	var rec nettest.Recorder
+	w, addr := serve(t, proxied("", nettest.Start(t, rec.Handle).Addr()+" send_proxy=v2"))
+	for i, words := range []string{"send-proxy", "send-proxy-v2", "send-proxy-v2 proxy-v2-options crc32c,unique-id"} {
+		front := nettest.Reserve(t)
+		nettest.StartHAProxy(t, front, fmt.Sprintf("defaults\n  mode tcp\n  timeout connect 5s\n  timeout client 5s\n  timeout server 5s\n"+
+			"listen in\n  bind %s\n  unique-id-format id-of-it\n  server weir %s %s\n", front, addr, words))
+		met := len(rec.Visits()) // HAProxy was looked at whether it listens
+		c := say(t, front, "hello")
+		client := c.LocalAddr().String()
+		r := w.waitRecord(5*time.Second, "the session of HAProxy's client", func(r record) bool { return r["end"] != nil && r.str("client") == client })
+		require.Equal(t, 5, r.num("bytes_up"))
+		nettest.Wait(t, 5*time.Second, "the server's visit", func() bool { return len(rec.Visits()) > met })
+		from, to := ends(c)
+		var more []string
+		if i == 2 {
+			more = []string{nettest.ProxyTLV(5, "id-of-it")}
+		}
+		want := v2Frame(0x21, from, to, more...) + "hello"
+		nettest.Wait(t, 5*time.Second, "the header", func() bool {
+			for _, v := range rec.Visits() {
+				if string(v.Data) == want {
+					return true
+				}
+			}
+			return false
+		})
+	}
+	require.Empty(t, w.loud())
+}
+
+// HAProxy's checks come with a header of their own, and pass.
+func TestCheckedByHAProxy(t *testing.T) {
+	t.Parallel()
+	host := nettest.Start(t, nettest.Echo)
+	w, addr := serve(t, proxied("", host.Addr()))
+	front := nettest.Reserve(t)
+	nettest.StartHAProxy(t, front, fmt.Sprintf("defaults\n  mode tcp\n  timeout connect 5s\n  timeout client 5s\n  timeout server 5s\n"+
+		"listen in\n  bind %s\n  server weir %s send-proxy-v2 check check-send-proxy inter 100ms fall 1\n", front, addr))
+	nettest.Wait(t, 5*time.Second, "HAProxy's checks", func() bool { return host.Accepted() > 2 })
+	require.NoError(t, pingpong(nettest.Dial(t, front)))
+	require.Empty(t, w.loud())
+}
+
+// nginx in front.
+func TestBehindNginx(t *testing.T) {
+	t.Parallel()
+	w, addr := serve(t, proxied("", nettest.Start(t, nettest.Echo).Addr()))
+	front := nettest.Reserve(t)
+	nettest.StartNginx(t, front, fmt.Sprintf("server { listen %s; proxy_pass %s; proxy_protocol on; }", front, addr))
+	c := nettest.Dial(t, front)
+	require.NoError(t, pingpong(c))
+	c.Close()
+	w.session(c)
+	require.Empty(t, w.loud())
+}
+
+// HAProxy and nginx behind: they take both versions, and know the client and what it connected to.
+func TestInFrontOfHAProxyAndNginx(t *testing.T) {
+	t.Parallel()
+	haproxy, nginx := nettest.Reserve(t), nettest.Reserve(t)
+	nettest.StartHAProxy(t, haproxy, fmt.Sprintf("defaults\n  mode http\n  timeout client 5s\n  timeout server 5s\n  timeout connect 5s\n"+
+		"frontend f\n  bind %s accept-proxy\n  http-request return status 200 content-type text/plain "+
+		"lf-string \"%%[src]:%%[src_port] %%[dst]:%%[dst_port] %%[fc_pp_authority] %%[fc_pp_unique_id]\"\n", haproxy))
+	nettest.StartNginx(t, nginx, fmt.Sprintf("server { listen %s proxy_protocol; "+
+		"return \"$proxy_protocol_addr:$proxy_protocol_port $proxy_protocol_server_addr:$proxy_protocol_server_port\"; }", nginx))
+	ask := func(c net.Conn, text string) string {
+		io.WriteString(c, text+"GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+		got, _ := nettest.ReadToEnd(c, 5*time.Second)
+		_, body, http := strings.Cut(string(got), "\r\n\r\n")
+		if http {
+			return strings.TrimSpace(body)
+		}
+		return string(got)
+	}
+	for name, server := range map[string]string{"haproxy": haproxy, "nginx": nginx} {
+		for _, version := range []string{"v1", "v2"} {
+			_, addr := serve(t, layout{levels: servers(server + " send_proxy=" + version)})
+			c := nettest.Dial(t, addr)
+			require.Equal(t, fmt.Sprintf("%s %s", c.LocalAddr(), c.RemoteAddr()), ask(c, ""), "%s %s", name, version)
+
+			_, addr = serve(t, proxied("", server+" send_proxy="+version))
+			c = nettest.Dial(t, addr)
+			want := "192.0.2.1:1234 192.0.2.2:5678"
+			if name == "haproxy" && version == "v2" {
+				want += " example.com id-1"
+			}
+			require.Equal(t, want, ask(c, nettest.ProxyV2(0x21, 0x11, block4, tlvs)), "%s %s", name, version)
+
+			c = nettest.Dial(t, addr) // of a proxy that speaks for itself
+			got := ask(c, nettest.ProxyV2(0x20, 0))
+			switch {
+			case name == "haproxy" || version == "v1":
+				require.NotContains(t, got, "192.0.2.1")
+				require.NotEmpty(t, got)
+			}
+		}
+	}
+}
+
+// Checks of HAProxy and nginx behind pass where a header is wanted.
+func TestChecksOfHAProxyBehind(t *testing.T) {
+	t.Parallel()
+	back := nettest.Reserve(t)
+	nettest.StartHAProxy(t, back, fmt.Sprintf("defaults\n  mode http\n  timeout client 5s\n  timeout server 5s\n  timeout connect 5s\n"+
+		"frontend f\n  bind %s accept-proxy\n  http-request return status 200 content-type text/plain string fine\n", back))
+	for _, version := range []string{"v1", "v2"} {
+		w, _, a := administered(t, layout{
+			cluster: fmt.Sprintf("send_proxy = %q", version), levels: servers(back),
+			checks: "[[cluster.c.check]]\ntype = \"http\"\nexpect = \"fine\"\ninterval = \"2s\"\ntimeout = \"2s\"\nfast_interval = \"2s\"\nfall = 1\n",
+		})
+		nettest.Wait(t, 10*time.Second, "a check that passes", func() bool {
+			return strings.Contains(a.ok("GET /metrics", ""), `weir_check_results_total{cluster="c",server="`+back+`",check="http",result="pass"} 1`)
+		})
+		require.Equal(t, "up", a.state(0))
+		require.Empty(t, w.all(func(r record) bool { return r.is("server_down") }))
+	}
+}

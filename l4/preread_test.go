@@ -1,0 +1,62 @@
+package l4
+
+import (
+	"bytes"
+	"testing"
+	"unsafe"
+
+	"github.com/stretchr/testify/require"
+	"golang.org/x/sys/unix"
+
+	"weir/internal/proxy"
+)
+
+// A socket that takes only a part of the header, or nothing, gets the rest of it first, and none of it is counted.
+func TestHeaderThatASocketRefuses(t *testing.T) {
+	for _, full := range []bool{false, true} {
+		fds, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC, 0)
+		require.NoError(t, err)
+		defer unix.Close(fds[0])
+		defer unix.Close(fds[1])
+		require.NoError(t, unix.SetsockoptInt(fds[0], unix.SOL_SOCKET, unix.SO_SNDBUF, 1))
+		filled := 0
+		for full {
+			n, err := unix.Write(fds[0], make([]byte, 100))
+			if err != nil {
+				break
+			}
+			filled += n
+		}
+		tlvs := append([]byte{0xe0, 0x70, 0}, make([]byte, 0x7000)...) // more than any that is read
+		s := &session{dialling: &dialling{target: &Target{sendProxy: 2}, tlvs: tlvs}}
+		s.client, s.server = socket{fd: -1}, socket{fd: int32(fds[0]), nodelay: true, writable: true}
+		want := (&proxy.Header{Version: 2, TLVs: tlvs}).Append(nil)
+		l := &loop{}
+		s.announce(l)
+		require.False(t, s.server.writable)
+		require.Equal(t, full, int(s.up.lead) == len(want))
+		require.Zero(t, s.up.received())
+
+		var got []byte
+		deliveries := 0
+		for chunk := make([]byte, 700); len(got) < filled+len(want); deliveries++ {
+			n, err := unix.Read(fds[1], chunk)
+			require.NoError(t, err)
+			got = append(got, chunk[:n]...)
+			if s.up.holding() {
+				s.server.writable = true
+				s.up.deliver(l, &s.server)
+			}
+		}
+		require.Greater(t, deliveries, 2)
+		require.True(t, bytes.Equal(want, got[filled:]))
+		require.Zero(t, s.up.lead)
+		require.Zero(t, s.up.bytes)
+		require.False(t, s.up.holding())
+	}
+}
+
+// A session is small: there are many, and most are idle.
+func TestSizeOfASession(t *testing.T) {
+	require.LessOrEqual(t, unsafe.Sizeof(session{}), uintptr(320))
+}
