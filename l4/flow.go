@@ -415,7 +415,16 @@ func (f *flow) connectFrom(l *loop, address int) errno {
 	return e
 }
 
+// connect opens a socket to an address. A local address that is out of ports gives way to the next one.
 func (f *flow) connect(l *loop, address int) errno {
+	e := f.tryConnect(l, address)
+	for n := f.target.from.tries(f.target.addrs[address].family()); n > 1 && (e == syscall.EADDRNOTAVAIL || e == eagain); n-- {
+		e = f.tryConnect(l, address)
+	}
+	return e
+}
+
+func (f *flow) tryConnect(l *loop, address int) errno {
 	fd, e := f.target.openDatagrams(address, f.client().Addr())
 	if e != 0 {
 		return e

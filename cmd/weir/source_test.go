@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"net/netip"
 	"regexp"
 	"strings"
 	"syscall"
@@ -364,4 +365,43 @@ func TestTransparentSessionsSurviveAnUpgrade(t *testing.T) {
 	b.Close()
 	nettest.Wait(t, 20*time.Second, "the rule of the server that is gone to go", func() bool { return !strings.Contains(p.rules(), "sport 7002") })
 	require.Contains(t, p.rules(), "sport 7001")
+}
+
+// Datagrams come from the client's own address too, and what a server answers finds back.
+func TestTransparentDatagrams(t *testing.T) {
+	t.Parallel()
+	p := newPassage(t)
+	seen := make(chan string, 2)
+	answer := func(from netip.AddrPort, data []byte, reply func([]byte)) {
+		seen <- from.Addr().Unmap().String()
+		reply(data)
+	}
+	p.server.StartDatagrams(serverNet+".2:7001", answer)
+	p.server.StartDatagrams("[fd98:2::2]:7001", answer)
+	l := layout{
+		listen: clientNet + ".1:7000", listener: "protocol = \"udp\"\nflow_timeout = \"2s\"", cluster: `source = "client"`, levels: servers(serverNet + ".2:7001"),
+		more: strings.Replace(strings.Replace(pair("six", "[fd98:1::1]:7000", "[fd98:2::2]:7001"),
+			"[[listener]]\n", "[[listener]]\nprotocol = \"udp\"\nflow_timeout = \"2s\"\n", 1), "[cluster.six]\n", "[cluster.six]\nsource = \"client\"\n", 1),
+	}
+	launch{ns: p.weir}.start(t, l.String())
+	require.Contains(t, p.rules(), "11900: from 10.98.2.2 ipproto udp sport 7001 lookup 11900")
+	require.Equal(t, "hello", p.client.DialDatagrams(clientNet+".2:0", clientNet+".1:7000").Ask("hello"))
+	require.Equal(t, clientNet+".2", <-seen)
+	require.Equal(t, "hello", p.client.DialDatagrams("[fd98:1::2]:0", "[fd98:1::1]:7000").Ask("hello"))
+	require.Equal(t, "fd98:1::2", <-seen)
+}
+
+// UDP flows, too, get past the ports of one local address.
+func TestSourceAddressesOfDatagrams(t *testing.T) {
+	t.Parallel()
+	ns, clients := nettest.NewNamespace(t), nettest.NewNamespace(t)
+	ns.Connect(clients, "10.99.0.1", "10.99.0.2")
+	ns.Sysctl("ipv4/ip_local_port_range", "40000 40007")
+	ns.StartDatagrams("127.0.0.1:7001", nettest.EchoDatagrams)
+	launch{ns: ns}.start(t, layout{
+		listen: "10.99.0.1:7000", listener: "protocol = \"udp\"\nflow_timeout = \"2s\"", cluster: `source = "127.0.0.5,192.0.2.1,127.0.0.6"`, levels: servers("127.0.0.1:7001"),
+	}.String())
+	for range 12 {
+		require.Equal(t, "hello", clients.DialDatagrams("10.99.0.2:0", "10.99.0.1:7000").Ask("hello"))
+	}
 }
