@@ -60,19 +60,10 @@ func bindDatagrams(at conf.Endpoint, share bool) (int32, errno) {
 	if e != 0 {
 		return -1, e
 	}
-	wild := at.Addr.Addr().IsUnspecified()
 	if to.family() == unix.AF_INET6 {
-		setOption(fd, unix.IPPROTO_IPV6, unix.IPV6_V6ONLY, word(!wild))
-		setOption(fd, unix.IPPROTO_IPV6, unix.IPV6_RECVPKTINFO, word(wild))
-	} else {
-		setOption(fd, unix.IPPROTO_IP, unix.IP_PKTINFO, word(wild))
+		setOption(fd, unix.IPPROTO_IPV6, unix.IPV6_V6ONLY, word(!at.Addr.Addr().IsUnspecified()))
 	}
-	for _, o := range [...][2]int{{unix.SO_RCVBUFFORCE, unix.SO_RCVBUF}, {unix.SO_SNDBUFFORCE, unix.SO_SNDBUF}} {
-		if setOption(fd, unix.SOL_SOCKET, o[0], socketRoom) != 0 {
-			setOption(fd, unix.SOL_SOCKET, o[1], socketRoom)
-		}
-	}
-	setOption(fd, unix.SOL_UDP, unix.UDP_GRO, 1) // refused before Linux 5.0: then nothing is joined
+	readyForDatagrams(fd, at)
 	setOption(fd, unix.SOL_SOCKET, unix.SO_REUSEPORT, word(share))
 	if e = bindSocket(fd, &to); e != 0 {
 		closeFD(fd)
@@ -80,6 +71,22 @@ func bindDatagrams(at conf.Endpoint, share bool) (int32, errno) {
 	}
 	setOption(fd, unix.SOL_SOCKET, unix.SO_REUSEPORT, 1)
 	return fd, 0
+}
+
+// readyForDatagrams sets what a listening socket needs, bound or not.
+func readyForDatagrams(fd int32, at conf.Endpoint) {
+	wild := at.Addr.Addr().IsUnspecified()
+	if at.Addr.Addr().Is4() {
+		setOption(fd, unix.IPPROTO_IP, unix.IP_PKTINFO, word(wild))
+	} else {
+		setOption(fd, unix.IPPROTO_IPV6, unix.IPV6_RECVPKTINFO, word(wild))
+	}
+	for _, o := range [...][2]int{{unix.SO_RCVBUFFORCE, unix.SO_RCVBUF}, {unix.SO_SNDBUFFORCE, unix.SO_SNDBUF}} {
+		if setOption(fd, unix.SOL_SOCKET, o[0], socketRoom) != 0 {
+			setOption(fd, unix.SOL_SOCKET, o[1], socketRoom)
+		}
+	}
+	setOption(fd, unix.SOL_UDP, unix.UDP_GRO, 1) // refused before Linux 5.0: then nothing is joined
 }
 
 func word(b bool) int {

@@ -154,6 +154,22 @@ func (p *Plane) ask(do func(*loop)) {
 	wait.Wait()
 }
 
+// Answers reports whether every loop has done what it was left to do within a time: whether it still goes round.
+func (p *Plane) Answers(within time.Duration) bool {
+	done := make(chan struct{}, len(p.loops))
+	p.tell(func(*loop) { done <- struct{}{} })
+	limit := time.NewTimer(within)
+	defer limit.Stop()
+	for range p.loops {
+		select {
+		case <-done:
+		case <-limit.C:
+			return false
+		}
+	}
+	return true
+}
+
 // complainEvery bounds how often the loops log that something is short.
 const complainEvery = time.Second
 

@@ -79,14 +79,18 @@ func serve(ctx context.Context, file string, stderr io.Writer) int {
 	}
 	api := admin.New(log)
 	defer api.Close()
-	if before != nil {
-		api.Inherit(before.Door)
-	}
+	doorsOf, sockets := forAPI(activated(log), cfg.Admin)
+	api.Inherit(func(address string) *os.File {
+		if before != nil {
+			return before.Door(address)
+		}
+		return doorsOf[address]
+	})
 	doors, err := api.Prepare(cfg.Admin)
 	if err != nil {
 		return cannot(err)
 	}
-	e, err := engine.Start(cfg, engine.Options{Log: log, Sessions: out.put, Version: version(), Predecessor: before})
+	e, err := engine.Start(cfg, engine.Options{Log: log, Sessions: out.put, Version: version(), Activated: sockets, Predecessor: before})
 	if err == nil && before != nil {
 		err = e.TakeOver()
 	}
@@ -102,10 +106,14 @@ func serve(ctx context.Context, file string, stderr io.Writer) int {
 	api.Start(&operator{e, d})
 	doors.Commit()
 	log.Info("ready", "file", file, "listeners", len(cfg.Listeners), "clusters", len(cfg.Clusters), "loops", loops, "pid", os.Getpid())
+	d.manager = meetManager(log, before != nil)
+	defer d.manager.leave()
 	if before != nil {
-		notify(log, fmt.Sprintf("MAINPID=%d", os.Getpid()))
+		d.manager.say(fmt.Sprintf("MAINPID=%d", os.Getpid()), daemon.SdNotifyReady)
+	} else {
+		d.manager.say(daemon.SdNotifyReady)
 	}
-	notify(log, daemon.SdNotifyReady)
+	d.manager.watch(e)
 
 	for {
 		// While an upgrade is under way, nothing is changed that the new process has been told already.
@@ -155,6 +163,8 @@ type daemonState struct {
 	log    *slog.Logger
 	api    *admin.Server
 
+	manager *manager
+
 	// Requests of the API, and how far a stop has come.
 	reloads  chan chan error // each gets the outcome
 	upgrades chan chan upgraded
@@ -170,8 +180,10 @@ type daemonState struct {
 }
 
 // reload goes over to what the file says now, or says why not and changes nothing.
-func (d *daemonState) reload() error {
+func (d *daemonState) reload() (err error) {
 	began := time.Now()
+	over := d.manager.reloading(d.engine)
+	defer func() { over(err) }()
 	cfg, err := conf.Load(d.file)
 	if err == nil {
 		err = d.goOver(cfg)
@@ -241,7 +253,7 @@ func (d *daemonState) stop(ctx context.Context, again chan os.Signal, why string
 		}
 	}
 	close(d.stopping)
-	notify(d.log, daemon.SdNotifyStopping)
+	d.manager.say(daemon.SdNotifyStopping, fmt.Sprintf("STATUS=draining, %d sessions", d.engine.Sessions()))
 	d.log.Info("stopping", "signal", why, "sessions", d.engine.Sessions())
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
@@ -273,10 +285,4 @@ func (d *daemonState) gone(cut int) int {
 		return exitCut
 	}
 	return exitDone
-}
-
-func notify(log *slog.Logger, state string) {
-	if _, err := daemon.SdNotify(false, state); err != nil {
-		log.Debug("service manager", "error", err)
-	}
 }

@@ -155,6 +155,7 @@ func (d *daemonState) endUpgrade(u upgraded) (goes bool) {
 // now.
 func (d *daemonState) leave(ctx context.Context, pid int, reloads, stops chan os.Signal) int {
 	close(d.stopping)
+	d.manager.leave() // it listens to the new process now
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	done := make(chan int, 1)

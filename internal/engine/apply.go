@@ -173,6 +173,11 @@ func (e *Engine) bind(ch *change, specs map[string]*conf.Cluster) error {
 				ch.listeners[id] = inherit(at, set, p.claim(socketListener, id))
 				continue
 			}
+			if a := e.activated[id]; a != nil {
+				ch.listeners[id] = e.plane.ListenActivated(a, set)
+				delete(e.activated, id)
+				continue
+			}
 			opened, err := listen(at, set, e.besideOwn(ch, ln.Protocol, at))
 			if err != nil {
 				failed = append(failed, fmt.Errorf("listener %s: %w", ln.Name, err))

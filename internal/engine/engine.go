@@ -31,6 +31,10 @@ type Options struct {
 	// Lookup resolves host names; nil = the system's resolver.
 	Lookup func(ctx context.Context, host string) ([]netip.Addr, error)
 
+	// Activated are listening sockets that the process was started with. Those that the configuration has no use for are
+	// told of and closed.
+	Activated []*l4.Activated
+
 	// Predecessor is the process that hands over to this one; nil = there is none. With one, Start gets everything ready,
 	// and TakeOver begins.
 	Predecessor *Predecessor
@@ -70,6 +74,7 @@ type Engine struct {
 	listeners map[string]*l4.Listener // by identity: protocol and address
 	gates     gates
 	announced announced
+	activated map[string]*l4.Activated // by identity; those that no listener has claimed; empty after Start
 	levels    levelKeys
 	routes    *route.Keeper
 	stopped   bool
@@ -135,7 +140,24 @@ func Start(cfg *conf.Config, o Options) (*Engine, error) {
 			e.log.Warn("state: some changes of run time are lost", "error", lost)
 		}
 	}
-	if err := e.apply(cfg); err != nil {
+	e.activated = map[string]*l4.Activated{}
+	for _, a := range o.Activated {
+		id := listenerID(a.Protocol, a.At)
+		if e.activated[id] != nil {
+			a.Close() // another socket of a group: one serves all
+			continue
+		}
+		e.activated[id] = a
+	}
+	err = e.apply(cfg)
+	for id, a := range e.activated {
+		if err == nil {
+			e.log.Warn("a socket of the service manager is used by no listener: closed", "socket", id)
+		}
+		a.Close()
+	}
+	e.activated = nil
+	if err != nil {
 		e.close()
 		return nil, err
 	}

@@ -1,0 +1,24 @@
+package engine
+
+import (
+	"os"
+	"time"
+
+	"weir/l4"
+)
+
+// Activated is a listening socket that the process was started with.
+type Activated = l4.Activated
+
+// Activate takes over a file that is a listening socket; with an error, or without, the file is closed.
+func Activate(f *os.File) (*Activated, error) { return l4.Activate(f) }
+
+// Answers reports whether every event loop goes round within a time. Those that have ended need not.
+func (e *Engine) Answers(within time.Duration) bool {
+	ok := true
+	e.seen.visit(func() { ok = e.plane.Answers(within) })
+	return ok
+}
+
+// Monotonic is the time on the system's monotonic clock.
+func (e *Engine) Monotonic() time.Duration { return e.plane.Anchor() + e.plane.Now() }
