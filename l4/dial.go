@@ -56,6 +56,7 @@ func (s *session) begin(l *loop, c *accepted) {
 	ln, fd := c.ln, c.fd
 	s.listener, s.set, s.pass = ln, c.set, c.pass
 	s.from.set(c.from)
+	l.lookAtClock()
 	s.begun, s.clientAt, s.serverAt = l.now, l.now, l.now
 	s.client = socket{fd: fd, nodelay: true, local: !c.from.IsValid()} // TCP_NODELAY is inherited from the listening socket
 	s.server = socket{fd: -1}
@@ -126,6 +127,7 @@ func (s *session) attempt(l *loop) errno {
 		s.attempts++
 	}
 	d.target, _ = s.lease.Server().Handle().(*Target)
+	l.lookAtClock()
 	d.began = l.now
 	if t := d.target.tally(l); t != nil {
 		store(&t.dials, t.dials+1)

@@ -9,6 +9,7 @@ func (s *session) enqueue(l *loop) {
 	d := s.dialling
 	s.phase = phaseQueue
 	if d.queueEnd == 0 {
+		l.lookAtClock()
 		d.queueEnd = l.now + s.set.QueueTimeout
 	}
 	at := d.queueEnd

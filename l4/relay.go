@@ -122,15 +122,18 @@ func (s *session) relayExpired(l *loop) {
 // look counts it as activity of a side when its host has acknowledged some of what the kernel still holds for it: a slow
 // reader is not idle while it reads what was moved long ago.
 func (s *session) look(l *loop) {
-	progress := func(fd int32, queue *uint32, at *time.Duration) {
+	progress := func(fd int32, shut bool, queue *uint32, at *time.Duration) {
 		now := uint32(unacked(fd))
+		if shut && now > 0 { // a FIN is no byte
+			now--
+		}
 		if now < *queue {
 			*at = l.now
 		}
 		*queue = now
 	}
-	progress(s.client.fd, &s.clientQueue, &s.clientAt)
-	progress(s.server.fd, &s.serverQueue, &s.serverAt)
+	progress(s.client.fd, s.down.shut, &s.clientQueue, &s.clientAt)
+	progress(s.server.fd, s.up.shut, &s.serverQueue, &s.serverAt)
 }
 
 // looks is how many times in an idle timeout a queue in the kernel is looked at, while there is one.
