@@ -60,9 +60,14 @@ func (d *decoder) note(n *node, off int, format string, args ...any) {
 
 // absent reports that a table lacks something, unless a misspelt key was meant to be it or the file is partly unread.
 func (d *decoder) absent(n *node, name, format string, args ...any) {
-	if !d.partial && !n.lost && !d.meant[n][name] {
-		d.fault(n, format, args...)
+	if d.partial || n.lost || d.meant[n][name] {
+		return
 	}
+	at := n
+	if n.file.request { // there are no lines to look at: whoever asked is told of a field
+		at = &node{file: n.file, parent: n, name: name, at: n.at}
+	}
+	d.fault(at, format, args...)
 }
 
 func (d *decoder) warn(n *node, format string, args ...any) {

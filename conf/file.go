@@ -13,6 +13,8 @@ type file struct {
 	name  string
 	text  []byte
 	lines []int // the offset at which each line starts; made when first asked for
+
+	request bool // it is a request in JSON and no file
 }
 
 // line tells the line of an offset, from 1.

@@ -19,7 +19,7 @@ func (null) String() string { return "null" }
 
 // parseJSON makes the tree of one JSON value.
 func parseJSON(text []byte) (*node, error) {
-	f := &file{name: "request", text: text}
+	f := &file{name: "request", text: text, request: true}
 	p := jsonParser{file: f, dec: json.NewDecoder(bytes.NewReader(text))}
 	p.dec.UseNumber()
 	root, err := p.value(nil, 0)

@@ -72,7 +72,7 @@ func TestParseServerRefuses(t *testing.T) {
 		`{"address": `:      {"", "want JSON: the JSON text ends early"},
 		`{} {}`:             {"", "want JSON: something follows the JSON value"},
 		`7`:                 {"", `want a server such as {"address": "10.0.0.1:6379"} or "10.0.0.1:6379 weight=5", got 7`},
-		`{}`:                {"", "missing key address"},
+		`{}`:                {"address", "missing key address"},
 		`{"address": null}`: {"address", `want an address such as "10.0.0.1:6379", got null`},
 		`{"address": "10.0.0.3:80", "weight": "five"}`: {"weight", `want an integer from 0 to 256, got "five"`},
 		`{"address": "10.0.0.3:80", "weight": 1.5}`:    {"weight", `want an integer from 0 to 256, got 1.5`},
@@ -111,7 +111,7 @@ func TestParseClusterRefuses(t *testing.T) {
 	old := someCluster(t)
 	for text, want := range map[string][2]string{
 		`[]`:              {"", "want a JSON object, got a list"},
-		`{}`:              {"", "cluster c has no level; want at least one [[cluster.c.level]]"},
+		`{}`:              {"levels", "cluster c has no level; want at least one [[cluster.c.level]]"},
 		`{"levels": []}`:  {"levels", "cluster c has no level; want at least one"},
 		`{"level": [{}]}`: {"level", "unknown key level, did you mean levels?"},
 		`{"levels": [{"servers": ["10.0.0.1:80 weight=x"]}], "checks": []}`: {"levels[0].servers[0].weight", `want an integer from 0 to 256, got "x"`},
@@ -165,7 +165,7 @@ func TestParseFeedback(t *testing.T) {
 	require.NoError(t, err)
 	require.True(t, failed)
 	_, err = ParseFeedback([]byte(`{}`))
-	require.Equal(t, [][2]string{{"", "missing key failed"}}, told(t, err))
+	require.Equal(t, [][2]string{{"failed", "missing key failed"}}, told(t, err))
 	_, err = ParseFeedback([]byte(`{"failed": "yes"}`))
 	require.Equal(t, [][2]string{{"failed", `want true or false, got "yes"`}}, told(t, err))
 }

@@ -185,6 +185,21 @@ func TestAPIIsAsDescribed(t *testing.T) {
 	} {
 		c.holds(r.code, r.request, r.body)
 	}
+	for _, r := range []struct{ request, body, field string }{
+		{"PATCH /v1/clusters/c/servers/C", `{"state": "drian"}`, "state"},
+		{"PATCH /v1/clusters/c/servers/C", `{"wieght": 7}`, "wieght"},
+		{"POST /v1/clusters/c/servers", `{"name": "x"}`, "address"},
+		{"POST /v1/clusters/c/servers/C/feedback", `{}`, "failed"},
+		{"PUT /v1/clusters/c", `{"levels": [{"servers": ["127.0.0.1:1 name=B", "127.0.0.1"]}]}`, "levels[0].servers[1].address"},
+		{"PUT /v1/clusters/c", `{"levels": [{"servers": ["127.0.0.1:1"]}], "checks": [{"interval": "1s"}]}`, "checks[0].type"},
+	} {
+		var problem struct{ Error, Field string }
+		require.NoError(t, json.Unmarshal([]byte(c.holds(400, r.request, r.body)), &problem))
+		require.Equal(t, r.field, problem.Field, "%s: %s", r.body, problem.Error)
+		if r.field == "wieght" {
+			require.Contains(t, problem.Error, "did you mean weight?")
+		}
+	}
 	w.write("what is this")
 	c.holds(422, "POST /v1/reload", "")
 	c.holds(200, "GET /v1/status", "")
