@@ -69,12 +69,8 @@ function matches(s, wanted) {
 }
 
 function makeRow(c, row) {
-  if (row.level) {
-    const th = el("th", { colspan: "8", scope: "rowgroup" });
-    return el("tr", { class: "level" }, th);
-  }
+  if (row.level) return el("tr", { class: "level" }, el("th", { colspan: "8", scope: "rowgroup" }));
   if (row.rest !== undefined) return el("tr", { class: "rest" }, el("td", { colspan: "8", class: "quiet" }));
-
   const name = el("button", { type: "button", class: "link", onclick: () => openServer(c.name, row.server.name) }, row.server.name);
   return el("tr", { class: "server" },
     el("td", {}, name, el("small")), el("td", {}, el("span")), el("td", { class: "n" }), el("td", { class: "n rate" }),
@@ -101,6 +97,8 @@ function showRow(tr, row, rates) {
   text(fresh, rate(r.sessions));
   text(up, bytes(r.up));
   text(down, bytes(r.down));
-  text(weight, s.weight + (s.layers.some((l) => l.layer === "override" && l.weight !== undefined) ? "*" : ""));
+  const set = s.layers.some((l) => l.layer === "override" && l.weight !== undefined);
+  text(weight, s.weight + (set ? "*" : ""));
+  weight.title = set ? "set by an operator" : "";
   text(why, s.reason + (s.state === "up" ? "" : (s.reason ? " · " : "") + "since " + moment(s.since)));
 }
