@@ -2,6 +2,7 @@ package conf
 
 import (
 	"fmt"
+	"reflect"
 	"slices"
 	"strings"
 )
@@ -46,6 +47,9 @@ type change struct {
 
 // changes compares two values key by key.
 func changes[T any](keys []key[T], a, b T) []change {
+	if reflect.DeepEqual(a, b) { // as most are: this spares them being printed
+		return nil
+	}
 	var out []change
 	for _, k := range keys {
 		if k.show == nil {
@@ -118,6 +122,9 @@ func count(n int, what string) string {
 }
 
 func (w *differ) cluster(a, b *Cluster) {
+	if reflect.DeepEqual(a, b) {
+		return
+	}
 	step := PlanStep{Kind: Change, Object: ObjectCluster, Cluster: b.Name, Name: b.Name}
 	for _, c := range changes(w.schema.cluster, clusterDraft{Cluster: *a}, clusterDraft{Cluster: *b}) {
 		step.Details = append(step.Details, c.Detail)

@@ -84,10 +84,9 @@ func (w *differ) server(x, y *placement) (step PlanStep) {
 			}
 		}
 	}
-	for _, c := range changes(w.schema.server, x.server, y.server) {
-		if c.Key == "weight" {
-			continue
-		}
+	rest := y.server
+	rest.Weight = x.server.Weight // which has been compared
+	for _, c := range changes(w.schema.server, x.server, rest) {
 		step.Details = append(step.Details, c.Detail)
 		step.Rebalances = step.Rebalances || c.part == partBalancing
 	}

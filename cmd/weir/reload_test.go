@@ -6,6 +6,7 @@ import (
 	"math/rand/v2"
 	"net"
 	"os"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -445,6 +446,60 @@ func TestReloadsUnderLoad(t *testing.T) {
 	require.LessOrEqual(t, w.proc().Threads(t), threads+5)
 	grown(t, w, memory, memory/5+fixed)
 	require.Empty(t, w.loud())
+}
+
+// A large configuration is gone over to at once, and nobody notices: not those who come meanwhile, nor those who are there.
+func TestReloadAtScale(t *testing.T) {
+	host := nettest.Start(t, nettest.Echo)
+	const clusters = 20
+	perCluster, listeners, live := 50, 200, scaled(2000)
+	if raceEnabled {
+		live = scaled(300)
+	}
+	addrs := make([]string, listeners)
+	for i := range addrs {
+		addrs[i] = nettest.Reserve(t)
+	}
+	config := func(turn int) string {
+		var b strings.Builder
+		b.WriteString("[admin]\nlisten = \"\"\n[log]\nformat = \"json\"\n[runtime]\ndrain_timeout = \"10m\"\n")
+		for i, addr := range addrs {
+			fmt.Fprintf(&b, "[[listener]]\nname = \"l%d\"\naddress = %q\ncluster = \"c%d\"\n", i, addr, i%clusters)
+		}
+		for c := range clusters {
+			fmt.Fprintf(&b, "[cluster.c%d]\n[[cluster.c%[1]d.level]]\nservers = [", c)
+			for s := range perCluster {
+				if s != turn%perCluster { // one leaves, another comes, and all are weighted anew
+					fmt.Fprintf(&b, "\"%s name=s%d weight=%d\",", host.Addr(), s, 1+(s+turn)%9)
+				}
+			}
+			fmt.Fprintf(&b, "]\n[[cluster.c%d.check]]\ntype = \"tcp\"\ninterval = \"1m\"\n", c)
+		}
+		return b.String()
+	}
+	w := start(t, config(0))
+	conns := make([]*net.TCPConn, live)
+	for i := range conns {
+		conns[i] = nettest.Dial(t, addrs[i%listeners])
+		require.NoError(t, pingpong(conns[i]))
+	}
+	traffic := startLoad(t, addrs[0], 2, 0)
+	var took []time.Duration
+	for turn := range 8 {
+		w.write(config(turn + 1))
+		r := w.hup("reload")
+		ms, _ := r["took_ms"].(float64)
+		took = append(took, time.Duration(ms*float64(time.Millisecond)))
+	}
+	traffic.end()
+	for _, c := range conns {
+		require.NoError(t, pingpong(c))
+		c.Close()
+	}
+	t.Logf("%d sessions, reloads took %v", live, took)
+	if !raceEnabled {
+		require.Less(t, slices.Min(took), 100*time.Millisecond)
+	}
 }
 
 // A reload does not forget that a server is down.

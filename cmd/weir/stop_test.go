@@ -65,6 +65,26 @@ func TestStopDrains(t *testing.T) {
 	}
 }
 
+// Flows go on after SIGTERM until they end; new ones do not begin.
+func TestStopDrainsFlows(t *testing.T) {
+	t.Parallel()
+	host := nettest.StartDatagrams(t, nettest.NameDatagrams("a"))
+	w, addr := serveUDP(t, layout{runtime: `drain_timeout = "1m"`, listener: `flow_timeout = "1500ms"`, levels: servers(host.Addr())})
+	c := nettest.DialDatagrams(t, "", addr)
+	before := c.Ask("x")
+	w.signal(syscall.SIGTERM)
+	w.waitRecord(5*time.Second, "the drain", func(r record) bool { return r.str("msg") == "stopping" })
+	require.Equal(t, before, c.Ask("x"))
+	late := nettest.DialDatagrams(t, "", addr)
+	nettest.Wait(t, 5*time.Second, "new clients to be left alone", func() bool {
+		late.Write([]byte("x"))
+		_, served := late.Receive(50 * time.Millisecond)
+		return !served
+	})
+	require.Equal(t, before, c.Ask("x"))
+	require.Equal(t, 0, w.exit(20*time.Second), "the last flow has fallen silent")
+}
+
 // A session that does not end is reset after drain_timeout, and the exit code says so.
 func TestStopCutsAfterDrainTimeout(t *testing.T) {
 	t.Parallel()

@@ -38,7 +38,7 @@ func (e *Engine) apply(cfg *conf.Config) error {
 	if before == nil {
 		return e.goOver(cfg, e.members)
 	}
-	if err := refused(cfg.File, conf.Diff(e.file, cfg)); err != nil {
+	if err := refused(cfg.File, conf.Diff(process(e.file), process(cfg))); err != nil {
 		return err
 	}
 	if err := e.goOver(cfg, e.members); err != nil {
@@ -57,6 +57,13 @@ func refused(file string, p conf.Plan) error {
 		}
 	}
 	return errors.Join(wrong...)
+}
+
+// process is the part of a configuration that may hold what cannot change.
+func process(cfg *conf.Config) *conf.Config {
+	part := *cfg
+	part.Listeners, part.Clusters = nil, nil
+	return &part
 }
 
 // stepsTold bounds what the log says of one reload.
