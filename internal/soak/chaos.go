@@ -28,6 +28,7 @@ type chaos struct {
 	judge  *judge
 	ledger *ledger
 	hosts  []host
+	called []string // the names of the hosts
 	first  *world
 
 	mu   sync.Mutex
@@ -53,11 +54,11 @@ func sleep(ctx context.Context, r *rand.Rand, least, most time.Duration) bool {
 func (k *chaos) murders(ctx context.Context, r *rand.Rand) {
 	for sleep(ctx, r, 300*time.Millisecond, 3*time.Second) {
 		i := r.IntN(len(k.hosts))
-		over := k.ledger.begin(death, k.first.servers[i].name)
+		over := k.ledger.begin(death, k.called[i])
 		k.hosts[i].die()
 		sleep(ctx, r, 50*time.Millisecond, 1500*time.Millisecond)
 		if err := k.hosts[i].start(); err != nil {
-			k.judge.complain("server %s does not come back: %v", k.first.servers[i].name, err)
+			k.judge.complain("server %s does not come back: %v", k.called[i], err)
 		}
 		over()
 	}

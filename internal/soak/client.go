@@ -23,6 +23,7 @@ type passage struct {
 	script   script
 	listener string
 	client   netip.AddrPort
+	claimed  netip.AddrPort // for whom it says it comes; invalid = for itself
 	begun    time.Time
 	ended    time.Time
 	server   int    // -1 = it did not say
@@ -51,6 +52,9 @@ func (s script) run(ctx context.Context, from netip.AddrPort, listener, address 
 	}
 	c := conn.(*net.TCPConn)
 	defer c.Close()
+	if s.proxy != 0 {
+		p.claimed = s.claim()
+	}
 	wrote := make(chan error, 1)
 	read := make(chan struct{})
 	go func() { wrote <- s.write(ctx, c, read, &p.up) }()
@@ -75,6 +79,19 @@ type corruption struct{ error }
 
 // write sends the header and the stream in pieces, and ends the direction, or the session as the script says.
 func (s *script) write(ctx context.Context, c *net.TCPConn, read <-chan struct{}, sent *uint32) error {
+	if s.proxy != 0 {
+		header := s.proxyHeader()
+		if s.id%3 == 0 { // in two pieces
+			if _, err := c.Write(header[:s.id%uint64(len(header))]); err != nil {
+				return err
+			}
+			time.Sleep(time.Millisecond)
+			header = header[s.id%uint64(len(header)):]
+		}
+		if _, err := c.Write(header); err != nil {
+			return err
+		}
+	}
 	if _, err := c.Write(s.header()); err != nil {
 		return err
 	}

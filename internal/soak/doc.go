@@ -7,6 +7,9 @@
 //	protocol.go  what a session is to do, written in front of it, and the streams
 //	client.go    a client's side of one session
 //	server.go    servers, which die on request
+//	child.go     such a server in a process of its own
+//	datagram.go  the same for UDP
+//	proxy.go     PROXY headers on both sides
 //	world.go     the configuration and how it changes
 //	weir.go      the program: its process, log, metrics and API
 //	chaos.go     what is done to it meanwhile

@@ -4,6 +4,7 @@ package soak
 
 import (
 	"fmt"
+	"net/netip"
 	"slices"
 	"strings"
 	"sync"
@@ -24,6 +25,7 @@ const recordPatience = 8 * time.Second
 type judge struct {
 	ledger  *ledger
 	servers []place
+	echoes  []string        // the names of the servers of flows
 	mortal  map[string]bool // servers whose death looks like a clean end, because a kernel closes for them
 
 	mu      sync.Mutex
@@ -36,6 +38,7 @@ type judge struct {
 	refused  map[string]int            // by listener: clients without a session
 	up, down map[string]uint64         // by listener, of records
 	bytes    uint64                    // that clients have seen come and go
+	tally    tally                     // of datagrams
 	slow     map[string]func()         // what ends the entry of a server that is called slow
 	wrong    []string
 	wrongs   int
@@ -71,7 +74,13 @@ func (j *judge) addRecord(r record) {
 		j.event(&r)
 		return
 	}
-	j.records[r.Client] = append(j.records[r.Client], r)
+	if r.Listener == flowsName {
+		if r.End != "relay: flow_timeout" && !j.ledger.any(r.begun().Add(-moment), r.Time, j.echoes, death) {
+			j.note("a flow of %s with server %s ended by %q, and nothing explains it", r.Client, r.Server, r.End)
+		}
+	} else {
+		j.records[r.Client] = append(j.records[r.Client], r)
+	}
 	if j.ends[r.Listener] == nil {
 		j.ends[r.Listener] = map[string]int{}
 	}
@@ -118,6 +127,17 @@ func (j *judge) addPassage(p passage) {
 	j.pending = append(j.pending, p)
 }
 
+func (j *judge) addFlow(id uint64, t tally, wrong error) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	j.tally.sent += t.sent
+	j.tally.answered += t.answered
+	j.tally.lost += t.lost
+	if wrong != nil {
+		j.note("flow %d: %v", id, wrong)
+	}
+}
+
 // settle judges the sessions of which all is known, or all that will ever be. It returns how many are left.
 func (j *judge) settle(now time.Time) int {
 	j.mu.Lock()
@@ -130,7 +150,7 @@ func (j *judge) settle(now time.Time) int {
 			return false
 		}
 		if found {
-			j.taken(&p, &r)
+			j.taken(&r)
 			delete(j.visits, p.script.id)
 			if why := j.fault(&p, &r, v, visited); why != "" {
 				j.note("%s: client %s; record %q, server %s, up %d, down %d; server %s %s; %s",
@@ -166,16 +186,18 @@ func (p *passage) describe() string {
 
 // recordOf finds the record of a session: the one of its client's address that was made while it lasted.
 func (j *judge) recordOf(p *passage) (record, bool) {
-	for _, r := range j.records[p.client.String()] {
-		if r.begun().Before(p.ended.Add(moment)) && r.Time.After(p.begun.Add(-moment/4)) {
-			return r, true
+	for _, client := range []netip.AddrPort{p.claimed, p.client} { // itself if the header has not come
+		for _, r := range j.records[client.String()] {
+			if client.IsValid() && r.begun().Before(p.ended.Add(moment)) && r.Time.After(p.begun.Add(-moment/4)) {
+				return r, true
+			}
 		}
 	}
 	return record{}, false
 }
 
-func (j *judge) taken(p *passage, r *record) {
-	key := p.client.String()
+func (j *judge) taken(r *record) {
+	key := r.Client
 	j.records[key] = slices.DeleteFunc(j.records[key], func(o record) bool { return o.Time.Equal(r.Time) && o.End == r.End })
 	if len(j.records[key]) == 0 {
 		delete(j.records, key)
@@ -219,6 +241,14 @@ func (j *judge) fault(p *passage, r *record, v visit, visited bool) string {
 	case corrupt, stalled, strange, refused:
 		return "never right"
 	}
+	if want := p.claimed; visited && v.From.IsValid() {
+		if !want.IsValid() {
+			want = p.client
+		}
+		if v.From != want {
+			return fmt.Sprintf("the server was told that it is for %s", v.From)
+		}
+	}
 	clean := strings.HasSuffix(r.End, " closed")
 	if clean != (p.outcome == complete) && !(p.outcome == complete && done(p.begun, death, kill, maint, absence, slow)) {
 		return "the two do not agree"
@@ -245,7 +275,9 @@ func (j *judge) fault(p *passage, r *record, v visit, visited bool) string {
 	}
 	explained := false
 	switch r.End {
-	case "relay: client reset", "dial: client reset":
+	case "refuse: max_sessions", "refuse: max_sessions_per_source", "refuse: max_session_rate":
+		explained = j.ledger.any(p.begun.Add(-moment), p.ended, []string{p.listener}, limit)
+	case "relay: client reset", "dial: client reset", "preread: client reset":
 		explained = p.outcome == gaveUp
 	case "relay: server reset":
 		explained = s.serverReset != never || done(p.begun, death)

@@ -34,6 +34,7 @@ type script struct {
 	clientReset uint32 // after how many bytes up the client resets
 	pause       uint32 // milliseconds between the header and the first byte
 	slow        bool   // the client reads a little at a time
+	proxy       uint8  // it comes through another proxy: the version of the header; 0 = it does not
 }
 
 const (

@@ -3,12 +3,14 @@ package soak
 // Servers that do what the header of a session says, and die on request.
 
 import (
+	"bufio"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"net"
+	"net/netip"
 	"os"
 	"sync"
 	"syscall"
@@ -19,7 +21,8 @@ import (
 type visit struct {
 	ID      uint64
 	Server  int
-	Up      uint32 // bytes that came and were right, those of the header apart
+	From    netip.AddrPort // whom the PROXY header says it is for; invalid = there was none
+	Up      uint32         // bytes that came and were right, those of the header apart
 	Outcome outcome
 	Detail  string
 }
@@ -127,15 +130,25 @@ func (s *server) sessions() int {
 // serve goes through one session. A connection that says nothing is a check.
 func (s *server) serve(c *net.TCPConn, l *life) {
 	_ = c.SetReadDeadline(time.Now().Add(patience))
+	in := bufio.NewReader(c)
+	v := visit{Server: s.index}
+	var err error
+	if v.From, err = readProxy(in); err != nil {
+		var bad corruption
+		if errors.As(err, &bad) {
+			v.Outcome, v.Detail = corrupt, err.Error()
+			s.report(v)
+		}
+		return
+	}
 	var head [headerSize]byte
-	n, err := io.ReadFull(c, head[:])
+	n, err := io.ReadFull(in, head[:])
 	if err != nil {
 		if n > 0 && !l.ended() && (errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF)) {
 			s.report(visit{Server: s.index, Outcome: early, Detail: fmt.Sprintf("a header of %d bytes", n)})
 		}
 		return
 	}
-	v := visit{Server: s.index}
 	sc, err := parseHeader(head[:])
 	if err != nil {
 		v.Outcome, v.Detail = corrupt, err.Error()
@@ -143,7 +156,7 @@ func (s *server) serve(c *net.TCPConn, l *life) {
 		return
 	}
 	v.ID = sc.id
-	err = s.play(c, &sc, &v)
+	err = s.play(c, in, &sc, &v)
 	var bad corruption
 	switch {
 	case l.ended():
@@ -166,18 +179,18 @@ func (s *server) serve(c *net.TCPConn, l *life) {
 }
 
 // play speaks and listens at the same time, unless it echoes. An error of listening counts for more: it tells what came.
-func (s *server) play(c *net.TCPConn, sc *script, v *visit) error {
+func (s *server) play(c *net.TCPConn, in io.Reader, sc *script, v *visit) error {
 	if _, err := c.Write(preamble(sc.id, s.index)); err != nil {
 		return err
 	}
 	check := newChecker(sc.upStream(), sc.up)
 	if sc.echo {
-		return s.echo(c, sc, check, v)
+		return s.echo(c, in, sc, check, v)
 	}
 	heard := make(chan struct{})
 	said := make(chan error, 1)
 	go func() { said <- s.speak(c, sc, heard) }()
-	err := s.listen(c, check, v)
+	err := s.listen(c, in, check, v)
 	close(heard)
 	if err != nil && !errors.Is(err, errEarly) {
 		abort(c)
@@ -192,11 +205,11 @@ func (s *server) play(c *net.TCPConn, sc *script, v *visit) error {
 	return err
 }
 
-func (s *server) listen(c *net.TCPConn, check *checker, v *visit) error {
+func (s *server) listen(c *net.TCPConn, in io.Reader, check *checker, v *visit) error {
 	buf := make([]byte, 64<<10)
 	for {
 		_ = c.SetReadDeadline(time.Now().Add(idlePatience))
-		n, err := c.Read(buf)
+		n, err := in.Read(buf)
 		if bad := check.take(buf[:n]); bad != nil {
 			return corruption{bad}
 		}
@@ -240,11 +253,11 @@ func (s *server) speak(c *net.TCPConn, sc *script, heard <-chan struct{}) error 
 	return c.CloseWrite()
 }
 
-func (s *server) echo(c *net.TCPConn, sc *script, check *checker, v *visit) error {
+func (s *server) echo(c *net.TCPConn, in io.Reader, sc *script, check *checker, v *visit) error {
 	buf := make([]byte, sc.chunk)
 	for {
 		_ = c.SetReadDeadline(time.Now().Add(idlePatience))
-		n, err := c.Read(buf)
+		n, err := in.Read(buf)
 		if bad := check.take(buf[:n]); bad != nil {
 			return corruption{bad}
 		}

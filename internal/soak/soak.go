@@ -42,7 +42,8 @@ func Run(o Options) error {
 
 const (
 	serverCount   = 8
-	listenerCount = 4
+	listenerCount = 5
+	echoCount     = 3
 )
 
 type soak struct {
@@ -72,19 +73,38 @@ func (s *soak) run(dir string) error {
 	books := &ledger{}
 	mortal := map[string]bool{}
 	first := newWorld("unix:"+adminSocket(dir), places, listen)
+	first.flows = address(120, 7000)
+	for i := range echoCount {
+		first.echoes = append(first.echoes, place{name: fmt.Sprintf("u%d", i), address: address(30+i, 7000)})
+	}
 	s.judge = newJudge(books, places, mortal)
+	for _, at := range first.echoes {
+		s.judge.echoes = append(s.judge.echoes, at.name)
+	}
 	s.chaos = &chaos{judge: s.judge, ledger: books, first: first, now: first, open: map[string]func(){}}
+	add := func(name string, h host) error {
+		s.chaos.hosts, s.chaos.called = append(s.chaos.hosts, h), append(s.chaos.called, name)
+		return h.start()
+	}
+	defer func() {
+		for _, h := range s.chaos.hosts {
+			h.stop()
+		}
+	}()
 	for i, at := range places {
 		var h host = newServer(i, at.address, s.judge.addVisit)
 		if i%4 == 2 && len(s.Child) > 0 {
 			h = &child{command: s.Child, index: i, address: at.address, report: s.judge.addVisit}
 			mortal[at.name] = true
 		}
-		if err := h.start(); err != nil {
+		if err := add(at.name, h); err != nil {
 			return err
 		}
-		defer h.stop()
-		s.chaos.hosts = append(s.chaos.hosts, h)
+	}
+	for _, at := range first.echoes {
+		if err := add(at.name, &datagramServer{address: at.address}); err != nil {
+			return err
+		}
 	}
 	var err error
 	if s.weir, err = launch(s.Binary, dir, first.String(), s.judge.addRecord); err != nil {
@@ -137,6 +157,18 @@ func (s *soak) clients(r *rand.Rand, length time.Duration, wild bool) {
 				case s.Pause > 0:
 					sleep(ctx, mine, 0, 2*s.Pause)
 				}
+			}
+		})
+	}
+	for i := range max(1, s.Clients/8) {
+		mine, ports := own(), newPorts(i, s.Clients)
+		work.Go(func() {
+			for ctx.Err() == nil {
+				id := s.lastID.Add(1)
+				t, wrong := flow(ctx, mine, id, ports.take(), s.chaos.first.flows, func(since time.Time) bool {
+					return s.chaos.ledger.any(since.Add(-moment), time.Now(), s.judge.echoes, death)
+				})
+				s.judge.addFlow(id, t, wrong)
 			}
 		})
 	}
@@ -204,6 +236,9 @@ func (s *soak) session(ctx context.Context, r *rand.Rand, from *ports) passage {
 			l = s.chaos.now.listeners[base]
 		}
 		s.chaos.mu.Unlock()
+		if sc.proxy = 0; l.proxied {
+			sc.proxy = 1 + uint8(sc.id%2)
+		}
 		if p, err := sc.run(ctx, from.take(), l.name, l.address); err == nil {
 			return p
 		}
@@ -372,8 +407,7 @@ func (s *soak) counters() {
 			j.note("%s is %g, and the sum of what was seen is %g", what, got, want)
 		}
 	}
-	for i := range lastsBase {
-		name := fmt.Sprintf("l%d", i)
+	for _, name := range []string{"l0", "l1", flowsName} {
 		total := 0
 		for end, n := range j.ends[name] {
 			total += n
@@ -423,6 +457,7 @@ func (s *soak) report(before, after footprint) error {
 		turned += n
 	}
 	row("clients: turned away by a limit", "%d", turned)
+	row("datagrams sent, answered, lost", "%d, %d, %d", j.tally.sent, j.tally.answered, j.tally.lost)
 	row("bytes seen by clients", "%d MB", j.bytes>>20)
 	ends := map[string]int{}
 	for _, of := range j.ends {

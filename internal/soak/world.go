@@ -13,6 +13,8 @@ import (
 // world is a configuration. Two clusters and their two listeners are always there; everything else comes and goes.
 type world struct {
 	admin     string
+	flows     string  // the address of the UDP listener, which nothing is changed about
+	echoes    []place // its servers
 	servers   []place // all there are, in the configuration or not
 	clusters  [2]cluster
 	listeners []listener
@@ -30,8 +32,9 @@ type cluster struct {
 	levels   [2][]member
 	room     int // max_sessions; 0 = no limit
 	queue    bool
-	closes   bool // on_down
-	interval int  // of its checks in milliseconds; 0 = none
+	closes   bool   // on_down
+	interval int    // of its checks in milliseconds; 0 = none
+	send     string // the PROXY header that its servers get
 }
 
 type member struct {
@@ -43,12 +46,16 @@ type listener struct {
 	name, address string
 	cluster       int
 	there         bool
-	room          int // max_sessions
+	proxied       bool // takes PROXY headers
+	room          int  // max_sessions
 	perSource     int
 	rate          int
 }
 
-const lastsBase = 2 // so many of the listeners are always there
+// flowsName is what the UDP listener is called, and its cluster.
+const flowsName = "u"
+
+const lastsBase = 2 // so many of the listeners are always there; the last one takes PROXY headers
 
 var methods = []string{"wrr", "rr", "least_sessions", "random", "first", "least_time", "hash", "maglev"}
 
@@ -67,7 +74,9 @@ func newWorld(admin string, servers []place, addresses []string) *world {
 		c.levels[level] = append(c.levels[level], member{i, 1})
 	}
 	for i, at := range addresses {
-		w.listeners = append(w.listeners, listener{name: fmt.Sprintf("l%d", i), address: at, cluster: i % 2, there: i < lastsBase})
+		w.listeners = append(w.listeners, listener{
+			name: fmt.Sprintf("l%d", i), address: at, cluster: i % 2, there: i < lastsBase || i == len(addresses)-1, proxied: i == len(addresses)-1,
+		})
 	}
 	return w
 }
@@ -93,6 +102,9 @@ func (w *world) String() string {
 			continue
 		}
 		fmt.Fprintf(&b, "[[listener]]\nname = %q\naddress = %q\ncluster = %q\nhalf_close_timeout = \"120s\"\n", l.name, l.address, w.clusters[l.cluster].name)
+		if l.proxied {
+			fmt.Fprintf(&b, "accept_proxy = true\ntrusted_proxies = [\"127.0.0.0/8\"]\n")
+		}
 		fmt.Fprintf(&b, "max_sessions = %d\nmax_sessions_per_source = %d\nmax_session_rate = %d\n", l.room, l.perSource, l.rate)
 	}
 	for _, c := range w.clusters {
@@ -103,8 +115,8 @@ func (w *world) String() string {
 		if c.queue {
 			queue = "500ms"
 		}
-		fmt.Fprintf(&b, "[cluster.%s]\nbalance = %q\nmax_fails = 2\nfail_timeout = \"1s\"\nmax_sessions = %d\nqueue_timeout = %q\non_down = %q\n",
-			c.name, c.balance, c.room, queue, onDown)
+		fmt.Fprintf(&b, "[cluster.%s]\nbalance = %q\nmax_fails = 2\nfail_timeout = \"1s\"\nmax_sessions = %d\nqueue_timeout = %q\non_down = %q\nsend_proxy = %q\n",
+			c.name, c.balance, c.room, queue, onDown, c.send)
 		for _, level := range c.levels {
 			fmt.Fprintf(&b, "[[cluster.%s.level]]\nservers = [", c.name)
 			for _, m := range level {
@@ -116,6 +128,12 @@ func (w *world) String() string {
 			fmt.Fprintf(&b, "[[cluster.%s.check]]\ntype = \"tcp\"\nrise = 1\nfall = 2\ninterval = \"%dms\"\ntimeout = \"%[2]dms\"\n", c.name, c.interval)
 		}
 	}
+	fmt.Fprintf(&b, "[[listener]]\nname = %q\naddress = %q\nprotocol = \"udp\"\ncluster = %[1]q\nflow_timeout = \"1s\"\n", flowsName, w.flows)
+	fmt.Fprintf(&b, "[cluster.%s]\nmax_fails = 2\nfail_timeout = \"1s\"\n[[cluster.%[1]s.level]]\nservers = [", flowsName)
+	for _, s := range w.echoes {
+		fmt.Fprintf(&b, "{ name = %q, address = %q }, ", s.name, s.address)
+	}
+	b.WriteString("]\n")
 	return b.String()
 }
 
@@ -159,7 +177,7 @@ func (w *world) limited() map[string]bool {
 // mutate changes one thing and says which.
 func (w *world) mutate(r *rand.Rand) string {
 	c := &w.clusters[r.IntN(len(w.clusters))]
-	switch r.IntN(11) {
+	switch r.IntN(12) {
 	case 0, 1:
 		level := c.levels[r.IntN(2)]
 		if len(level) == 0 {
@@ -219,6 +237,9 @@ func (w *world) mutate(r *rand.Rand) string {
 		l.there = !l.there
 		return "add or remove a listener"
 	case 9:
+		c.send = []string{"", "v1", "v2"}[r.IntN(3)]
+		return "PROXY headers"
+	case 10:
 		c.balance = methods[r.IntN(len(methods))]
 		return "balance"
 	default:
