@@ -251,8 +251,8 @@ func TestProxyTimeout(t *testing.T) {
 	t.Parallel()
 	host := nettest.Start(t, nettest.Echo)
 	w, addr := serve(t, proxied("", host.Addr()).with(`"3s"`, `"1s"`))
-	silent := nettest.Dial(t, addr)
 	began := time.Now()
+	silent := nettest.Dial(t, addr)
 	trickle := nettest.Dial(t, addr)
 	go func() {
 		for _, c := range "PROXY UNKNOWN " + strings.Repeat("x", 60) {
