@@ -18,6 +18,32 @@ func helpers() map[string]helper {
 			_ = flags.Parse(args) // exits on error
 			return serveOpen(*address)
 		},
+		"echo": func(args []string, _ io.Reader, _ io.Writer) error {
+			flags := flag.NewFlagSet("echo", flag.ExitOnError)
+			listen := flags.String("listen", "", "UDP address to answer at")
+			_ = flags.Parse(args) // exits on error
+			return serveEcho(*listen)
+		},
+		"datagrams": func(args []string, _ io.Reader, out io.Writer) error {
+			flags := flag.NewFlagSet("datagrams", flag.ExitOnError)
+			var load datagramLoad
+			flags.StringVar(&load.target, "target", "", "UDP address of an echo server")
+			flags.IntVar(&load.flows, "flows", 1, "clients")
+			flags.IntVar(&load.window, "window", 1, "datagrams that each has under way")
+			flags.IntVar(&load.size, "size", 64, "bytes in each")
+			flags.BoolVar(&load.bursts, "bursts", false, "wait for all answers before sending again")
+			flags.BoolVar(&load.fresh, "fresh", false, "a new client for every datagram")
+			flags.DurationVar(&load.length, "for", time.Second, "how long")
+			_ = flags.Parse(args) // exits on error
+			return runDatagrams(out, load)
+		},
+		"flows": func(args []string, in io.Reader, out io.Writer) error {
+			flags := flag.NewFlagSet("flows", flag.ExitOnError)
+			target := flags.String("target", "", "UDP address of an echo server")
+			flows := flags.Int("flows", 1, "flows to keep until the input ends")
+			_ = flags.Parse(args) // exits on error
+			return runFlows(in, out, *target, *flows)
+		},
 		"source": func(args []string, _ io.Reader, _ io.Writer) error {
 			flags := flag.NewFlagSet("source", flag.ExitOnError)
 			listen := flags.String("listen", "", "address to serve the bulk protocol on")

@@ -16,6 +16,7 @@ const (
 	metricDescriptors metric = "descriptors"
 	metricCores       metric = "cores"
 	metricVerdict     metric = "verdict_s"
+	metricLost        metric = "lost"
 	metricVerdicts    metric = "verdicts_s"
 )
 
@@ -40,6 +41,8 @@ func (m metric) title() string {
 		return "descriptors each"
 	case metricCores:
 		return "proxy CPU, cores"
+	case metricLost:
+		return "datagrams lost"
 	case metricVerdict:
 		return "half of them down, s"
 	case metricVerdicts:

@@ -68,6 +68,14 @@ func nginxStreamConfig(dir, module string, f forward) string {
 	for _, server := range f.servers {
 		fmt.Fprintf(&b, "        server %s max_fails=0;\n", server)
 	}
+	if f.udp {
+		fmt.Fprintf(&b, "    }\n    server {\n        listen %s udp reuseport;\n        proxy_buffer_size 64k;\n        proxy_timeout 30s;\n", f.listen)
+		if f.responses > 0 {
+			fmt.Fprintf(&b, "        proxy_responses %d;\n", f.responses)
+		}
+		b.WriteString("        proxy_pass servers;\n    }\n}\n")
+		return b.String()
+	}
 	fmt.Fprintf(&b, "    }\n    server {\n        listen %s reuseport backlog=4096;\n", f.listen)
 	b.WriteString("        proxy_connect_timeout 5s;\n        proxy_timeout 10m;\n        proxy_buffer_size 16k;\n" +
 		"        proxy_pass servers;\n    }\n}\n")

@@ -41,6 +41,10 @@ func weirConfig(f forward) string {
 		level = "warn"
 		checks = fmt.Sprintf("\n[[cluster.c.check]]\ntype = \"tcp\"\ninterval = %q\ntimeout = %q\nfall = %d\nrise = 2\n", checkInterval, checkTimeout, checkFall)
 	}
+	udp := ""
+	if f.udp {
+		udp = fmt.Sprintf("protocol = \"udp\"\nresponses = %d\n", f.responses)
+	}
 	return fmt.Sprintf(`[runtime]
 loops = %d
 
@@ -52,7 +56,7 @@ level = %q
 name = "fwd"
 address = %q
 cluster = "c"
-
+%s
 [cluster.c]
 max_fails = 0
 protected = false
@@ -60,7 +64,7 @@ protected = false
 [[cluster.c.level]]
 servers = [
 %s]
-%s`, f.threads, level, f.listen, servers.String(), checks)
+%s`, f.threads, level, f.listen, udp, servers.String(), checks)
 }
 
 // binaryVersion says which commit a Go binary was built from.

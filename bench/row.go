@@ -17,11 +17,12 @@ type row struct {
 	point  int    // that number
 	kind   serverKind
 
-	clients  int  // connections that are active at one time
-	sessions int  // the most sessions that are open at one time, idle ones included
-	servers  int  // servers in the cluster
-	direct   bool // whether a run without a proxy says anything
-	brief    bool // two thirds of the window are enough
+	clients   int  // connections that are active at one time
+	sessions  int  // the most sessions that are open at one time, idle ones included
+	servers   int  // servers in the cluster
+	responses int  // to each datagram, after which a flow is over; 0 = any number
+	direct    bool // whether a run without a proxy says anything
+	brief     bool // two thirds of the window are enough
 
 	drive func(context.Context, *trial) (values, error)
 }
@@ -29,7 +30,7 @@ type row struct {
 // window is how long the row's load lasts in a run, in whole seconds; 0 for rows that measure no time.
 func (r row) window(full time.Duration) time.Duration {
 	switch {
-	case r.family == familyIdle:
+	case r.family == familyIdle || r.family == familyFlows:
 		return 0
 	case r.family == familyChecks:
 		return checkWindow
@@ -46,6 +47,8 @@ func (r row) fits(product string) bool {
 		return r.direct
 	case "nginx":
 		return r.family != familyChecks // it has no checks of its own accord
+	case "haproxy":
+		return r.kind != echoServer // it has no UDP
 	}
 	return true
 }
@@ -59,6 +62,13 @@ const (
 	familyServers  = "servers"
 	familySessions = "sessions"
 	familyChecks   = "checks"
+
+	familyDatagrams = "udp-64"
+	familyLarge     = "udp-1200"
+	familyBursts    = "udp-bursts-64"
+	familyLargeB    = "udp-bursts-1200"
+	familyNewFlows  = "udp-new"
+	familyFlows     = "udp-idle"
 )
 
 // family is what the rows of a family have in common in tables and plots.
@@ -79,6 +89,12 @@ func families() []family {
 		{familyServers, "Short connections against servers in the cluster", "servers", []metric{metricRate, metricCPU}, true},
 		{familyChecks, "Checks of servers every 2 s, then all of them gone", "servers", []metric{metricCores, metricVerdict, metricVerdicts}, true},
 		{familySessions, "Redis GET, 50 clients, beside idle sessions", "sessions", []metric{metricRate, metricCPU}, true},
+		{familyDatagrams, "UDP echo, 64 bytes, every answer followed by the next at once", "clients", []metric{metricRate, metricCPU, metricLost}, false},
+		{familyLarge, "UDP echo, 1,200 bytes, every answer followed by the next at once", "clients", []metric{metricRate, metricCPU, metricLost}, false},
+		{familyBursts, "UDP echo, 64 bytes, in bursts", "clients", []metric{metricRate, metricCPU, metricLost}, false},
+		{familyLargeB, "UDP echo, 1,200 bytes, in bursts", "clients", []metric{metricRate, metricCPU, metricLost}, false},
+		{familyNewFlows, "UDP, a new client for every datagram", "at a time", []metric{metricRate, metricCPU, metricLost}, false},
+		{familyFlows, "Idle UDP flows", "flows", []metric{metricMemory, metricDescriptors}, true},
 	}
 }
 
@@ -112,6 +128,21 @@ func rows() []row {
 	})
 	add(familySessions, []int{100, 1000, 9000}, func(n int) row {
 		return row{kind: redisServer, clients: 50, sessions: n, servers: 1, brief: true, drive: requestsBesideIdle}
+	})
+	udp := func(family string, size int, more ...string) {
+		add(family, []int{16, 1000}, func(n int) row {
+			return row{kind: echoServer, clients: n, sessions: n, servers: 1, direct: true, drive: datagrams(size, more...)}
+		})
+	}
+	udp(familyDatagrams, 64)
+	udp(familyLarge, 1200)
+	udp(familyBursts, 64, "-bursts")
+	udp(familyLargeB, 1200, "-bursts")
+	add(familyNewFlows, []int{16}, func(n int) row {
+		return row{kind: echoServer, clients: n, sessions: n, servers: 1, responses: 1, direct: true, drive: datagrams(64, "-fresh")}
+	})
+	add(familyFlows, []int{1000, 9000}, func(n int) row {
+		return row{kind: echoServer, sessions: n, servers: 1, drive: idleFlows}
 	})
 	add(familyChecks, []int{1000, 10000}, func(n int) row {
 		return row{kind: openServer, servers: n, drive: checkServers}

@@ -13,6 +13,7 @@ const (
 	redisServer  serverKind = "redis-server" // answers many small requests on lasting connections
 	webServer    serverKind = "web"          // nginx with a constant answer: one request per connection
 	sourceServer serverKind = "source"       // this program's source subcommand: as many bytes as it can send
+	echoServer   serverKind = "echo"         // this program's echo subcommand: UDP, sends back what comes
 	openServer   serverKind = "open"         // this program's open subcommand, at every address: accepts and closes
 )
 
@@ -33,6 +34,8 @@ func serverCommand(kind serverKind, dir string, addresses []string, port, thread
 		return nginxCommand(path, dir, "web.conf", webConfig(dir, addresses, threads))
 	case sourceServer:
 		return []string{self, "source", "-listen", addresses[0]}, nil
+	case echoServer:
+		return []string{self, "echo", "-listen", addresses[0]}, nil
 	case openServer:
 		return []string{self, "open", "-listen", "0.0.0.0:" + strconv.Itoa(port)}, nil
 	}

@@ -31,6 +31,18 @@ func targetOf(r row, m metric) (target, bool) {
 		return target{floor: 1024, aim: 512, absolute: true}, true
 	case r.family == familyIdle && m == metricDescriptors:
 		return target{floor: 2, aim: 2, absolute: true}, true
+	case r.kind == echoServer && m == metricLost && r.family != familyNewFlows:
+		return target{floor: 0, aim: 0, absolute: true}, true
+	case (r.family == familyDatagrams || r.family == familyLarge) && m == metricRate:
+		return target{floor: 2, aim: 3}, true
+	case (r.family == familyBursts || r.family == familyLargeB) && m == metricRate:
+		return target{floor: 1.2, aim: 1.6}, true
+	case r.kind == echoServer && m == metricCPU && r.family != familyNewFlows:
+		return target{floor: 0.6, aim: 0.4}, true
+	case r.family == familyFlows && m == metricMemory:
+		return target{floor: 1024, aim: 512, absolute: true}, true
+	case r.family == familyFlows && m == metricDescriptors:
+		return target{floor: 1, aim: 1, absolute: true}, true
 	case r.family == familyChecks && m == metricCores && r.point == 10000:
 		return target{floor: 0.5, aim: 0.2, absolute: true}, true
 	case r.family == familyChecks && m == metricVerdicts:

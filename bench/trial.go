@@ -50,7 +50,7 @@ func (t *trial) open(ctx context.Context, p product, threads int) error {
 	if t.server, err = startProcess(string(t.row.kind), t.dir, argv); err != nil {
 		return err
 	}
-	if err := t.server.waitListening(ctx, addresses[len(addresses)-1]); err != nil {
+	if err := t.wait(ctx, t.server, addresses[len(addresses)-1]); err != nil {
 		return err
 	}
 	if t.row.kind == redisServer {
@@ -65,7 +65,7 @@ func (t *trial) open(ctx context.Context, p product, threads int) error {
 	t.target = loopback(ports[1])
 	argv, err = p.command(t.dir, forward{
 		listen: t.target, servers: addresses, sessions: t.row.sessions, bulk: t.row.kind == sourceServer, threads: threads,
-		checks: t.row.family == familyChecks,
+		checks: t.row.family == familyChecks, udp: t.row.kind == echoServer, responses: t.row.responses,
 	})
 	if err != nil {
 		return err
@@ -73,7 +73,15 @@ func (t *trial) open(ctx context.Context, p product, threads int) error {
 	if t.proxy, err = startProcess(p.name, t.dir, argv); err != nil {
 		return err
 	}
-	return t.proxy.waitListening(ctx, t.target)
+	return t.wait(ctx, t.proxy, t.target)
+}
+
+// wait returns once an address serves.
+func (t *trial) wait(ctx context.Context, p *process, address string) error {
+	if t.row.kind == echoServer {
+		return p.await(ctx, "answering at "+address, func() bool { return answers(address) })
+	}
+	return p.waitListening(ctx, address)
 }
 
 // close stops the proxy and the servers and removes the run's directory.

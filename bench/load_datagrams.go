@@ -1,0 +1,70 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"strconv"
+)
+
+// windowOf is how many datagrams each client has under way: so many in all that nobody's buffers are full.
+func windowOf(flows int) int { return max(1, 256/flows) }
+
+// datagrams measures round trips through an echo server.
+func datagrams(size int, more ...string) func(context.Context, *trial) (values, error) {
+	return func(ctx context.Context, t *trial) (values, error) {
+		argv := append([]string{
+			t.self, "datagrams", "-target", t.target, "-flows", strconv.Itoa(t.row.clients),
+			"-window", strconv.Itoa(windowOf(t.row.clients)), "-size", strconv.Itoa(size), "-for", t.window.String(),
+		}, more...)
+		load, err := t.measure(ctx, argv)
+		if err != nil {
+			return nil, err
+		}
+		var result datagramResult
+		if err := json.Unmarshal(load.out, &result); err != nil {
+			return nil, fmt.Errorf("datagrams: %w in %q", err, load.out)
+		}
+		if result.Trips == 0 {
+			return nil, fmt.Errorf("datagrams: no answer came")
+		}
+		t.notes.Failures = int(result.Lost)
+		v := values{metricRate: float64(result.Trips) / result.Seconds}
+		if t.proxy != nil {
+			v[metricCPU] = micros(load.cpu) / float64(result.Trips)
+			v[metricLost] = float64(result.Lost)
+		}
+		return v, nil
+	}
+}
+
+// idleFlows opens flows that stay silent and reads what they cost the proxy over its own empty state.
+func idleFlows(ctx context.Context, t *trial) (values, error) {
+	if err := t.settle(ctx); err != nil {
+		return nil, err
+	}
+	before, err := t.footprint()
+	if err != nil {
+		return nil, err
+	}
+	held, err := startProcess("flows", t.dir, []string{t.self, "flows", "-target", t.target, "-flows", strconv.Itoa(t.row.sessions)})
+	if err != nil {
+		return nil, err
+	}
+	defer held.stop()
+	if err := held.waitSaid(ctx, flowsOpen); err != nil {
+		return nil, err
+	}
+	if err := t.settle(ctx); err != nil {
+		return nil, err
+	}
+	after, err := t.footprint()
+	if err != nil {
+		return nil, err
+	}
+	n := float64(t.row.sessions)
+	return values{
+		metricMemory:      float64(after.pss-before.pss) / n,
+		metricDescriptors: float64(after.descriptors-before.descriptors) / n,
+	}, nil
+}
