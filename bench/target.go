@@ -31,13 +31,13 @@ func targetOf(r row, m metric) (target, bool) {
 		return target{floor: 1024, aim: 512, absolute: true}, true
 	case r.family == familyIdle && m == metricDescriptors:
 		return target{floor: 2, aim: 2, absolute: true}, true
-	case r.kind == echoServer && m == metricLost && r.family != familyNewFlows:
+	case r.kind == echoServer && m == metricLost:
 		return target{floor: 0, aim: 0, absolute: true}, true
-	case (r.family == familyDatagrams || r.family == familyLarge) && m == metricRate:
+	case (r.family == familyDatagrams || r.family == familyLarge) && m == metricRate && r.point == 16:
 		return target{floor: 2, aim: 3}, true
-	case (r.family == familyBursts || r.family == familyLargeB) && m == metricRate:
+	case (r.family == familyBursts || r.family == familyLargeB) && m == metricRate && r.point == 16:
 		return target{floor: 1.2, aim: 1.6}, true
-	case r.kind == echoServer && m == metricCPU && r.family != familyNewFlows:
+	case r.kind == echoServer && m == metricCPU && r.point == 16 && r.family != familyNewFlows:
 		return target{floor: 0.6, aim: 0.4}, true
 	case r.family == familyFlows && m == metricMemory:
 		return target{floor: 1024, aim: 512, absolute: true}, true
