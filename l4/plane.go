@@ -35,6 +35,7 @@ type Plane struct {
 	limit   atomic.Int64
 	refused atomic.Uint64 // clients turned away, for any reason
 	room    atomic.Int64  // descriptors that sessions and pipes may have together
+	each    atomic.Int64  // descriptors of a session
 	idle    chan struct{} // has a value whenever count has come down to 0
 
 	leavingMu sync.Mutex
@@ -59,6 +60,7 @@ func Open(o Options) (*Plane, error) {
 	p := &Plane{record: o.Record, log: o.Log, origin: o.Origin, idle: make(chan struct{}, 1), leaving: map[conf.Endpoint]*Listener{}}
 	p.limit.Store(math.MaxInt64)
 	p.room.Store(math.MaxInt64)
+	p.each.Store(1)
 	p.complained.Store(math.MinInt64 / 2)
 	for i := range o.Loops {
 		l, e := openLoop(p, i)
@@ -89,10 +91,11 @@ func (p *Plane) Now() time.Duration { return time.Since(p.origin) }
 // Loops is how many event loops there are.
 func (p *Plane) Loops() int { return len(p.loops) }
 
-// Limit sets how many sessions there may be at once; more clients are turned away. Lowering it ends none. Sessions and the
-// pipes that they are lent have so many descriptors between them.
-func (p *Plane) Limit(sessions, descriptors int) {
+// Limit sets how many sessions there may be at once; more clients are turned away. Lowering it ends none. Sessions, of so
+// many descriptors each, and the pipes that they are lent have that many between them.
+func (p *Plane) Limit(sessions, each, descriptors int) {
 	p.limit.Store(int64(sessions))
+	p.each.Store(int64(each))
 	p.room.Store(int64(descriptors))
 }
 
@@ -118,12 +121,12 @@ func (p *Plane) pipeDescriptors() int64 {
 // need them more.
 func (p *Plane) roomForPipe() bool {
 	room := p.room.Load()
-	return 2*p.count.Load()+p.pipeDescriptors()+2 <= room-room/8
+	return p.each.Load()*p.count.Load()+p.pipeDescriptors()+2 <= room-room/8
 }
 
 // arrived counts a session in, unless there are as many as may be.
 func (p *Plane) arrived() bool {
-	return take(&p.count, max(1, min(p.limit.Load(), (p.room.Load()-p.pipeDescriptors())/2)))
+	return take(&p.count, max(1, min(p.limit.Load(), (p.room.Load()-p.pipeDescriptors())/p.each.Load())))
 }
 
 // departed counts a session out.

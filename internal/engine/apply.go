@@ -267,7 +267,7 @@ func (e *Engine) commit(ch *change) departed {
 	open := maps.Clone(e.listeners)
 	e.seen.open.Store(&open)
 	limit := ch.budget.effective(ch.next.cfg)
-	e.plane.Limit(limit, ch.budget.limit-ch.budget.reserved())
+	e.plane.Limit(limit, ch.budget.each, ch.budget.limit-ch.budget.reserved())
 	e.seen.limit.Store(int64(limit))
 	e.tell(ch.budget, ch.next.cfg)
 	return gone

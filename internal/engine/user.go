@@ -108,7 +108,7 @@ func identityOf(text string) (l4.Identity, error) {
 // filesOf are the files that weir writes to or listens at, besides those of its listeners.
 func filesOf(cfg *conf.Config) []string {
 	var paths []string
-	for _, path := range []string{cfg.Log.File} {
+	for _, path := range []string{cfg.Log.File, cfg.Runtime.StateFile} {
 		if info, err := os.Stat(path); path != "" && err == nil && info.Mode().IsRegular() {
 			paths = append(paths, path)
 		}
