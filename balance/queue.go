@@ -19,16 +19,32 @@ type Waiter struct {
 type queue struct {
 	head, tail *Waiter
 	n          int
+	tickets    uint64 // given out
 }
 
+// push lets a session wait: at the end of the queue, or, if it has waited before and the server that it got refused it,
+// where it belongs by its first arrival. Those who come back are among the oldest, so its place is looked for from the head.
 func (q *queue) push(w *Waiter) {
-	w.waiting, w.prev = true, q.tail
-	if q.tail == nil {
+	w.waiting = true
+	var after *Waiter // whom it stands before
+	if w.trial.ticket == 0 {
+		q.tickets++
+		w.trial.ticket = q.tickets
+	} else {
+		for after = q.head; after != nil && after.trial.ticket < w.trial.ticket; after = after.next {
+		}
+	}
+	w.next, w.prev = after, q.tail
+	if after == nil {
+		q.tail = w
+	} else {
+		w.prev, after.prev = after.prev, w
+	}
+	if w.prev == nil {
 		q.head = w
 	} else {
-		q.tail.next = w
+		w.prev.next = w
 	}
-	q.tail = w
 	q.n++
 }
 
@@ -48,7 +64,7 @@ func (q *queue) remove(w *Waiter) {
 }
 
 // Wait queues a session to which Pick said ErrFull. Those who wait are served in order of arrival, as far as each may
-// use what has come free, and before any newcomer. wake is called once, outside the lock, and possibly before Wait
+// use what has come free, and before any newcomer. A session that waits again with the same trial keeps its place. wake is called once, outside the lock, and possibly before Wait
 // returns: either w.Lease holds a lease, or there is nothing left to wait for and the next Pick says why.
 func (c *Cluster) Wait(now time.Duration, t *Trial, w *Waiter, wake func()) {
 	c.lock(now)

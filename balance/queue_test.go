@@ -62,6 +62,33 @@ func TestQueueIsServedInOrderOfArrival(t *testing.T) {
 	require.Equal(t, "1:B 2:A 3:B ", l.story)
 }
 
+// Whoever has waited, got a server and been refused by it stands where it stood before, however many came meanwhile.
+func TestQueueKeepsThePlaceOfWhoComesBack(t *testing.T) {
+	c, _ := queued("AB")
+	a, b := pick(t, c, 0), pick(t, c, 0)
+	l := &line{c: c}
+	trials := map[string]*Trial{}
+	for _, name := range []string{"1", "2", "3"} {
+		trials[name] = &Trial{}
+		l.wait(name, trials[name])
+	}
+	a.Fail(0) // and so do the leases that follow
+	l.waiters["1"].Lease.Fail(0)
+	l.waiters["2"].Lease.Fail(0)
+	require.Equal(t, "1:A 2:A 3:A ", l.story)
+	l.wait("2", trials["2"])
+	l.wait("4", &Trial{})
+	l.wait("1", trials["1"])
+	b.Done(0)
+	l.waiters["1"].Lease.Done(0)
+	require.Equal(t, "1:A 2:A 3:A 1:B 2:B ", l.story)
+	l.waiters["3"].Lease.Fail(0)
+	l.wait("3", trials["3"])
+	l.waiters["2"].Lease.Done(0)
+	require.Contains(t, l.story, "4:A 3:B")
+	require.Zero(t, c.Snapshot(0).Waiting)
+}
+
 func TestWaitingEndsAtOnceIfThereIsRoom(t *testing.T) {
 	c, _ := queued("A")
 	a := pick(t, c, 0)

@@ -15,6 +15,8 @@ type Trial struct {
 	n    int        // attempts
 	few  [3]attempt // the first of them
 	more []attempt  // the others
+
+	ticket uint64 // its place in the order of arrival of those who wait; 0 = it never has
 }
 
 // attempt is a server that was picked, and the level it was picked from.
