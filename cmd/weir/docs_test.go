@@ -1,0 +1,104 @@
+package main
+
+import (
+	"bytes"
+	"os"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/spf13/pflag"
+	"github.com/stretchr/testify/require"
+)
+
+// written are the commands that the documents show: lines of code that begin with weir, and code within a line.
+func written(t *testing.T) (commands map[string]string) {
+	files, err := filepath.Glob("../../docs/*.md")
+	require.NoError(t, err)
+	require.NotEmpty(t, files)
+	files = append(files, "../../README.md", "../../conf/README.md", "../../admin/README.md", "../../packaging/man/weir.1.md")
+	commands = map[string]string{}
+	for _, file := range files {
+		text, err := os.ReadFile(file)
+		require.NoError(t, err)
+		for _, pattern := range []string{`(?m)^ {2,}(?:\$ )?(weir [a-z].*)$`, "`(weir [a-z][^`]*)`"} {
+			for _, m := range regexp.MustCompile(pattern).FindAllStringSubmatch(string(text), -1) {
+				command, _, _ := strings.Cut(m[1], " #")
+				commands[strings.Trim(command, " ,;.")] = filepath.Base(file)
+			}
+		}
+	}
+	require.Greater(t, len(commands), 40)
+	return commands
+}
+
+// words splits a command as a shell does, as far as the documents need it.
+func words(command string) (list []string) {
+	for _, w := range regexp.MustCompile(`"[^"]*"|\S+`).FindAllString(command, -1) {
+		list = append(list, strings.Trim(w, `"`))
+	}
+	return list[1:]
+}
+
+// Every command in the documents is one: its name, its flags and its arguments. What they are asked about is not there,
+// so that they end with "not reached".
+func TestWrittenCommands(t *testing.T) {
+	reaching := []string{"status", "sessions", "events", "explain", "server", "reload", "upgrade", "stop"}
+	for command, file := range written(t) {
+		t.Run(file+": "+command, func(t *testing.T) {
+			// A synopsis is not a command: what is optional counts as given.
+			whole := command
+			command := regexp.MustCompile(`\[([^\]]*)\]`).ReplaceAllString(command, "$1")
+			command = strings.NewReplacer("CLUSTER/SERVER", "c/s", "weight N", "weight 1", "--limit N", "--limit 1", "server …", "server c/s").Replace(command)
+			args := words(command)
+			root := rootCommand()
+			root.InitDefaultHelpCmd()
+			root.InitDefaultCompletionCmd()
+			cmd, rest, err := root.Find(args)
+			require.NoError(t, err)
+			require.NotEqual(t, "weir", cmd.Name(), "no such command")
+			require.NoError(t, cmd.ParseFlags(rest))
+			if len(args) == 1 || strings.HasSuffix(whole, "…") { // named, not shown
+				return
+			}
+			require.NoError(t, cmd.ValidateArgs(cmd.Flags().Args()))
+			if !slices.Contains(reaching, cmd.Name()) {
+				return
+			}
+			for _, flag := range []string{"--admin", "--token-file"} {
+				if i := slices.Index(args, flag); i >= 0 {
+					args = slices.Delete(args, i, i+2)
+				}
+			}
+			var out bytes.Buffer
+			code := run(t.Context(), append(args, "--admin", "unix:/nonexistent/weir.sock"), strings.NewReader(""), &out, &out)
+			require.Equal(t, exitNoStart, code, out.String())
+		})
+	}
+}
+
+// The manual page has every command and every flag.
+func TestManualIsComplete(t *testing.T) {
+	text, err := os.ReadFile("../../packaging/man/weir.1.md")
+	require.NoError(t, err)
+	has := func(word string) {
+		require.Regexp(t, `[\x60 \[]`+regexp.QuoteMeta(word)+`[\x60 \]]`, string(text), word)
+	}
+	for _, cmd := range rootCommand().Commands() {
+		if cmd.Hidden {
+			continue
+		}
+		has("weir " + cmd.Name())
+		visit := func(f *pflag.Flag) {
+			if f.Name != "help" && f.Name != "config" && !f.Hidden {
+				has("--" + f.Name)
+			}
+		}
+		cmd.LocalFlags().VisitAll(visit)
+	}
+	for _, action := range []string{"drain", "maint", "ready", "weight N", "reset", "kill-sessions", "add", "remove"} {
+		has(action)
+	}
+}

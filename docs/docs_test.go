@@ -1,0 +1,144 @@
+// Package docs holds no code: its tests keep the documents true.
+package docs
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"weir/conf"
+	"weir/l4"
+)
+
+// pages are the documents, by name.
+func pages(t *testing.T) map[string]string {
+	files, err := filepath.Glob("*.md")
+	require.NoError(t, err)
+	require.Greater(t, len(files), 5)
+	texts := map[string]string{}
+	for _, file := range append(files, "../README.md", "../admin/README.md", "../l4/README.md", "../bench/README.md") {
+		text, err := os.ReadFile(file)
+		require.NoError(t, err)
+		texts[file] = string(text)
+	}
+	return texts
+}
+
+// Every configuration is one that weir takes without a warning.
+func TestExamples(t *testing.T) {
+	n := 0
+	for file, text := range pages(t) {
+		for i, m := range regexp.MustCompile("(?ms)^```toml\n(.*?)^```").FindAllStringSubmatch(text, -1) {
+			c, err := conf.Parse(filepath.Join(t.TempDir(), fmt.Sprintf("%s-%d.toml", filepath.Base(file), i)), []byte(m[1]))
+			require.NoError(t, err)
+			require.Empty(t, c.Warnings, file)
+			n++
+		}
+	}
+	require.Greater(t, n, 10)
+	c, err := conf.Load("../packaging/weir.toml")
+	require.NoError(t, err)
+	require.Empty(t, c.Warnings)
+}
+
+// The configuration that is delivered is right with its comments taken away, too.
+func TestDeliveredComments(t *testing.T) {
+	text, err := os.ReadFile("../packaging/weir.toml")
+	require.NoError(t, err)
+	whole := regexp.MustCompile(`(?m)^# (\[\[|[a-z_]+ = )`).ReplaceAllString(string(text), "$1")
+	require.NotEqual(t, string(text), whole)
+	c, err := conf.Parse("weir.toml", []byte(whole))
+	require.NoError(t, err)
+	require.Len(t, c.Clusters[0].Levels, 2)
+	require.Len(t, c.Hooks, 1)
+}
+
+// Every link leads somewhere.
+func TestLinks(t *testing.T) {
+	for file, text := range pages(t) {
+		for _, m := range regexp.MustCompile(`\]\(([^)#]+)(?:#[^)]*)?\)`).FindAllStringSubmatch(text, -1) {
+			if strings.Contains(m[1], "://") {
+				continue
+			}
+			_, err := os.Stat(filepath.Join(filepath.Dir(file), m[1]))
+			require.NoError(t, err, file)
+		}
+	}
+}
+
+// table is the first cells of the rows of the tables in a text.
+func table(text string) (cells []string) {
+	for _, m := range regexp.MustCompile("(?m)^\\| (`[^|]*) \\|").FindAllStringSubmatch(text, -1) {
+		for _, c := range regexp.MustCompile("`([^`]+)`").FindAllStringSubmatch(m[1], -1) {
+			cells = append(cells, c[1])
+		}
+	}
+	return cells
+}
+
+// section is the part of a page under a heading.
+func section(t *testing.T, text, heading string) string {
+	_, rest, found := strings.Cut(text, "\n## "+heading+"\n")
+	require.True(t, found, heading)
+	part, _, _ := strings.Cut(rest, "\n## ")
+	return part
+}
+
+// Every end of a session is explained, and none that there is not.
+func TestEnds(t *testing.T) {
+	var want []string
+	for _, end := range l4.Ends() {
+		want = append(want, end.String())
+	}
+	require.ElementsMatch(t, want, table(section(t, pages(t)["troubleshooting.md"], "How sessions end")))
+}
+
+// Every event and every state is explained.
+func TestEventsAndStates(t *testing.T) {
+	texts := pages(t)
+	require.ElementsMatch(t, conf.EventKinds(), table(section(t, texts["operating.md"], "Events to programs and people")))
+	require.ElementsMatch(t, []string{"up", "probation", "failing", "down", "unresolved", "drain", "maint", "unstable"},
+		table(section(t, texts["troubleshooting.md"], "A server gets no sessions")))
+}
+
+// The metrics and alerts that are named exist.
+func TestNames(t *testing.T) {
+	texts := pages(t)
+	rules, err := os.ReadFile("../packaging/prometheus/weir.rules.yml")
+	require.NoError(t, err)
+	for file, text := range texts {
+		for _, name := range regexp.MustCompile(`\bweir_[a-z_]+\b`).FindAllString(text, -1) {
+			require.Contains(t, texts["../admin/README.md"], "`"+name+"`", file)
+		}
+		for _, name := range regexp.MustCompile("`(Weir[A-Z]\\w+)`").FindAllStringSubmatch(text, -1) {
+			require.Contains(t, string(rules), "alert: "+name[1]+"\n", file)
+		}
+	}
+}
+
+// What stands on weir's side of the tables for those who come from elsewhere are keys and values of the configuration, or
+// commands.
+func TestMigration(t *testing.T) {
+	reference, err := os.ReadFile("../conf/README.md")
+	require.NoError(t, err)
+	text := pages(t)["migrating.md"]
+	n := 0
+	for _, m := range regexp.MustCompile(`(?m)^\| [^|]+ \| ([^|]+) \|$`).FindAllStringSubmatch(text, -1) {
+		for _, c := range regexp.MustCompile("`([^`]+)`").FindAllStringSubmatch(m[1], -1) {
+			word := regexp.MustCompile(`^[a-z_]+`).FindString(c[1])
+			if word == "" || word == "weir" || word == "systemctl" {
+				continue
+			}
+			known := strings.Contains(string(reference), "| `"+word+"` |") || slices.Contains([]string{"errors", "all", "ready"}, word)
+			require.True(t, known, "%s: %s", m[0], word)
+			n++
+		}
+	}
+	require.Greater(t, n, 60)
+}
