@@ -3,6 +3,8 @@
 package main_test
 
 import (
+	"context"
+	"database/sql"
 	"fmt"
 	"io"
 	"net"
@@ -10,6 +12,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/go-sql-driver/mysql"
 	"github.com/stretchr/testify/require"
 
 	"weir/internal/nettest"
@@ -134,4 +137,36 @@ func TestChecksOfHAProxyBehind(t *testing.T) {
 		require.Equal(t, "up", a.state(0))
 		require.Empty(t, w.all(func(r record) bool { return r.is("server_down") }))
 	}
+}
+
+// MariaDB greets first, and knows who the client is nevertheless. Checks log in behind a header of their own.
+func TestInFrontOfMariaDB(t *testing.T) {
+	t.Parallel()
+	db := nettest.StartMariaDB(t, "--proxy-protocol-networks=127.0.0.1")
+	for _, version := range []string{"", "v1", "v2"} {
+		_, addr, a := administered(t, layout{
+			levels: servers(db.Addr() + " send_proxy=" + version),
+			checks: "[[cluster.c.check]]\ntype = \"mysql\"\nuser = \"weir\"\npassword = \"secret\"\nrole = \"primary\"\ninterval = \"5s\"\ntimeout = \"5s\"\nfall = 1\n",
+		})
+		cfg := mysql.NewConfig()
+		cfg.User, cfg.Passwd, cfg.Net, cfg.Addr = "weir", "secret", "tcp", addr
+		cfg.DialFunc = func(ctx context.Context, network, addr string) (net.Conn, error) {
+			return (&net.Dialer{LocalAddr: &net.TCPAddr{IP: net.IPv4(127, 0, 0, 77)}}).DialContext(ctx, network, addr)
+		}
+		connector, err := mysql.NewConnector(cfg)
+		require.NoError(t, err)
+		client := sql.OpenDB(connector)
+		got := ""
+		require.NoError(t, client.QueryRow("SELECT SUBSTRING_INDEX(host, ':', 1) FROM information_schema.processlist WHERE id = CONNECTION_ID()").Scan(&got))
+		require.NoError(t, client.Close())
+		want := "127.0.0.77"
+		if version == "" {
+			want = "127.0.0.1"
+		}
+		require.Equal(t, want, got, "%q", version)
+		nettest.Wait(t, 10*time.Second, "a check that passes", func() bool {
+			return strings.Contains(a.ok("GET /metrics", ""), `check="mysql",result="pass"} 1`)
+		})
+	}
+	require.NotContains(t, db.Log(), "Aborted")
 }
