@@ -1,6 +1,7 @@
 package balance
 
 import (
+	"cmp"
 	"slices"
 	"time"
 )
@@ -46,13 +47,28 @@ func (m *ServerMemory) says() bool {
 
 // Memory returns a copy of what the cluster knows, without the servers that there is nothing to say about.
 func (c *Cluster) Memory(now time.Duration) Memory {
+	m, outs := c.recollect(now)
+	order := make([]int, len(outs))
+	for i := range order {
+		order[i] = i
+	}
+	slices.SortStableFunc(order, func(a, b int) int { return cmp.Compare(outs[a], outs[b]) })
+	servers := m.Servers
+	m.Servers = make([]ServerMemory, len(order))
+	for i, from := range order {
+		m.Servers[i] = servers[from]
+	}
+	return m
+}
+
+// recollect returns the memory with its servers in the order of the levels, and with each server's number in the order in
+// which they went out of service.
+func (c *Cluster) recollect(now time.Duration) (m Memory, outs []uint64) {
 	c.lock(now)
 	defer c.unlock()
-	var m Memory
 	if c.spared != nil {
 		m.Spared = c.spared.name
 	}
-	var outs []uint64
 	if c.spec.Manual && c.level >= 0 {
 		m.Level = c.levels[c.level].name
 	}
@@ -70,13 +86,11 @@ func (c *Cluster) Memory(now time.Duration) Memory {
 					Reason: known.PassiveReason, At: known.PassiveAt},
 			}
 			if r.says() {
-				at, _ := slices.BinarySearch(outs, s.wentOut+1) // after those that are alike
-				outs = slices.Insert(outs, at, s.wentOut)
-				m.Servers = slices.Insert(m.Servers, at, r)
+				m.Servers, outs = append(m.Servers, r), append(outs, s.wentOut)
 			}
 		}
 	}
-	return m
+	return m, outs
 }
 
 // Recall has a cluster that has not been used yet begin with a memory. What it holds of other servers is passed over,

@@ -102,6 +102,12 @@ func (a *Activated) File() *os.File {
 	return f
 }
 
+// Lent reports whether the file of a unix socket belongs to somebody else, who has opened it for this process.
+func (ln *Listener) Lent() bool { return ln.at.Path != "" && ln.at.Path[0] != '@' && ln.file == nil }
+
+// Lend makes the file of a unix socket somebody else's: it is not removed when the listener stops. It comes before Start.
+func (ln *Listener) Lend() { ln.file = nil }
+
 // ListenActivated makes a listener of the socket, whose it is from now on. Its file, if it has one, is not removed when
 // it stops. Further loops get sockets of their own beside it where the kernel permits: it does if this user has made it.
 func (p *Plane) ListenActivated(a *Activated, set *Settings) *Listener {

@@ -137,7 +137,7 @@ func TestSocketActivation(t *testing.T) {
 	l := layout{listen: tcp, levels: servers(host.Addr()), more: pair("local", "unix:"+path, host.Addr())}
 	activate, err := exec.LookPath("systemd-socket-activate")
 	require.NoError(t, err)
-	w := launch{under: []string{activate, "-l", tcp, "-l", path, "-l", other}}.launch(t, l.String())
+	w := launch{under: []string{activate, "-l", tcp, "-l", path, "-l", other}, program: program(t)}.launch(t, l.String())
 	var c *net.TCPConn
 	nettest.Wait(t, 5*time.Second, "the socket", func() bool {
 		c, err = nettest.TryDial(tcp)
@@ -159,7 +159,11 @@ func TestSocketActivation(t *testing.T) {
 	require.Equal(t, "tcp "+other, r.str("socket"))
 	_, err = nettest.TryDial(other)
 	require.ErrorIs(t, err, syscall.ECONNREFUSED)
+	w.upgrade()
+	text, _ := ask(tcp)
+	require.Equal(t, "ok", text)
+	serving := w.proc()
 	w.signal(syscall.SIGTERM)
-	require.Equal(t, 0, w.exit(10*time.Second))
+	nettest.Wait(t, 10*time.Second, "the end", func() bool { return !serving.Alive() })
 	require.FileExists(t, path, "it belongs to who has made it")
 }

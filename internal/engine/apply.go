@@ -178,6 +178,9 @@ func (e *Engine) bind(ch *change, specs map[string]*conf.Cluster) error {
 			}
 			if p := e.before; p != nil && p.holds(socketListener, id) {
 				ch.listeners[id] = inherit(at, set, p.claim(socketListener, id))
+				if p.lent[id] {
+					ch.listeners[id].Lend()
+				}
 				continue
 			}
 			if a := e.activated[id]; a != nil {

@@ -65,6 +65,7 @@ type socket struct {
 	Kind        string `json:"kind"`
 	Name        string `json:"name"` // a listener's identity, or an address of the API
 	Descriptors int    `json:"descriptors"`
+	Lent        bool   `json:"lent,omitempty"` // the file of the unix socket is not to be removed
 }
 
 // The kinds of sockets.

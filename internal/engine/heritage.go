@@ -22,6 +22,7 @@ type Predecessor struct {
 	wire    *l4.Wire
 	hello   hello
 	sockets map[[2]string][]int32 // by kind and name
+	lent    map[string]bool       // listeners whose files are not to be removed
 	state   legacy
 	memory  status.Memory // of the state
 	gone    bool          // it has ended before it committed: this one goes on with what it has
@@ -33,7 +34,7 @@ func Succeed(descriptor int, version string) (*Predecessor, error) {
 	if err != nil {
 		return nil, err
 	}
-	p := &Predecessor{wire: wire, sockets: map[[2]string][]int32{}}
+	p := &Predecessor{wire: wire, sockets: map[[2]string][]int32{}, lent: map[string]bool{}}
 	wire.Deadline(time.Now().Add(servePatience))
 	if err := p.meet(version); err != nil {
 		p.Close()
@@ -97,6 +98,7 @@ func (p *Predecessor) take(f *l4.Frame) error {
 			return fmt.Errorf("%w: %d descriptors for %s, %d there", l4.ErrWire, s.Descriptors, s.Name, len(f.Descriptors))
 		}
 		key := [2]string{s.Kind, s.Name}
+		p.lent[s.Name] = p.lent[s.Name] || s.Lent
 		p.sockets[key] = append(p.sockets[key], f.Descriptors[:s.Descriptors]...)
 		f.Descriptors = f.Descriptors[s.Descriptors:]
 	}

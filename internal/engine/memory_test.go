@@ -345,6 +345,10 @@ func TestStateFile(t *testing.T) {
 	require.Equal(t, os.FileMode(0o600), info.Mode())
 	nettest.Wait(t, 5*time.Second, "the status to say so", func() bool { return s.e.Status().StateFile.SavedAt != nil })
 	require.NoError(t, s.e.Override("c", "b", []byte(`{"state": "maint"}`)))
+	moved := path + ".moved"
+	s.becomes(strings.Replace(config, path, moved, 1))
+	nettest.Wait(t, 5*time.Second, "the file at its new place", func() bool { return s.e.Status().StateFile.File == moved })
+	s.becomes(config)
 	s.stop() // which writes it once more
 	s = play(t, config)
 	require.Equal(t, []string{"drain", "maint", "up"}, s.states("c"))

@@ -199,7 +199,7 @@ func (e *Engine) sendSockets(w *l4.Wire, doors map[string]*os.File) error {
 		names, fds = nil, nil
 		return err
 	}
-	add := func(kind, name string, own []int32) error {
+	add := func(kind, name string, lent bool, own []int32) error {
 		for len(own) > 0 {
 			n := min(len(own), l4.MaxDescriptors-len(fds))
 			if n == 0 {
@@ -208,20 +208,20 @@ func (e *Engine) sendSockets(w *l4.Wire, doors map[string]*os.File) error {
 				}
 				continue
 			}
-			names, fds = append(names, socket{kind, name, n}), append(fds, own[:n]...)
+			names, fds = append(names, socket{kind, name, n, lent}), append(fds, own[:n]...)
 			own = own[n:]
 		}
 		return nil
 	}
 	for id, ln := range e.listeners {
-		if err := add(socketListener, id, ln.Sockets()); err != nil {
+		if err := add(socketListener, id, ln.Lent(), ln.Sockets()); err != nil {
 			return err
 		}
 	}
 	for name, f := range doors {
 		fd, err := l4.DescriptorOf(f)
 		if err == nil {
-			err = add(socketAdmin, name, []int32{fd})
+			err = add(socketAdmin, name, false, []int32{fd})
 		}
 		if err != nil {
 			return err
