@@ -743,12 +743,12 @@ func (f *flow) finish(l *loop, end End) {
 	server, level := f.lease.Server(), f.lease.Level()
 	f.lease.Done(l.now)
 	f.set.Admission.leave(&f.pass, f.client().Addr())
-	l.plane.departed()
 	store(&in.tally.Ended[end], in.tally.Ended[end]+1)
 	in.tally.Lifetime.add(l.now - f.begun)
 	if l.recorded(f.set, end) {
 		l.plane.record(f.record(l.now, server, level, end))
 	}
+	l.plane.departed()
 	l.flows.put(f)
 	l.live.Add(-1)
 	in.ln.flowEnded()

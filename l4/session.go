@@ -187,13 +187,13 @@ func (s *session) finish(l *loop, end End) {
 	}
 	s.lease.Done(l.now)
 	s.set.Admission.leave(&s.pass, s.from.get().Addr())
-	l.plane.departed()
 	s.up.drop(l)
 	s.down.drop(l)
 	s.flushBytes()
 	store(&s.tally.Ended[end], s.tally.Ended[end]+1)
 	s.tally.Lifetime.add(l.now - s.begun)
 	l.ended(s, server, level)
+	l.plane.departed() // counted and recorded by now: whoever waits for the last one to end reads the sums next
 	s.client.close(end.Clean())
 	s.server.close(end.Clean())
 	l.release(s)

@@ -139,6 +139,15 @@ func (k *chaos) operating(ctx context.Context, r *rand.Rand) {
 	}
 }
 
+// upgrading replaces the process.
+func (k *chaos) upgrading(ctx context.Context, r *rand.Rand) {
+	for sleep(ctx, r, 4*time.Second, 15*time.Second) {
+		if err := k.weir.upgrade(); err != nil {
+			k.judge.complain("upgrade: %v", err)
+		}
+	}
+}
+
 // watching looks at everything that may be looked at.
 func (k *chaos) watching(ctx context.Context, r *rand.Rand) {
 	for sleep(ctx, r, 300*time.Millisecond, 1500*time.Millisecond) {

@@ -2,7 +2,7 @@
 //
 // It starts the built program with a generated configuration, servers of its own (some in this process, some in a child
 // that is killed for real), and clients whose every byte is known beforehand. Meanwhile servers die and come back, the
-// configuration is changed and reloaded, an operator overrides states and cuts sessions, and limits are hit.
+// configuration is changed and reloaded, the process is replaced, an operator overrides states and cuts sessions, and limits are hit.
 //
 //	protocol.go  what a session is to do, written in front of it, and the streams
 //	client.go    a client's side of one session

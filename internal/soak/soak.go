@@ -130,8 +130,8 @@ func (s *soak) run(dir string) error {
 	s.counters()
 	if after.goroutines > before.goroutines+idleWorkers {
 		fmt.Fprintln(s.Out, s.weir.goroutines())
-	} else if code := s.weir.stop(); code != 0 {
-		s.judge.complain("weir ended with exit code %d", code)
+	} else if err := s.weir.stop(); err != nil {
+		s.judge.complain("%v", err)
 	}
 	for _, line := range s.weir.trouble() {
 		s.judge.complain("log: %s", line)
@@ -173,7 +173,7 @@ func (s *soak) clients(r *rand.Rand, length time.Duration, wild bool) {
 		})
 	}
 	if wild {
-		for _, do := range []func(context.Context, *rand.Rand){s.chaos.murders, s.chaos.reloading, s.chaos.operating, s.chaos.watching} {
+		for _, do := range []func(context.Context, *rand.Rand){s.chaos.murders, s.chaos.reloading, s.chaos.operating, s.chaos.watching, s.chaos.upgrading} {
 			mine := own()
 			work.Go(func() { do(ctx, mine) })
 		}
@@ -471,6 +471,7 @@ func (s *soak) report(before, after footprint) error {
 	done := s.chaos.ledger.count()
 	row("servers that died", "%d", done[death])
 	row("reloads", "%d with %d changes", s.chaos.reloads.Load(), s.chaos.changes.Load())
+	row("upgrades", "%d", s.weir.heirs)
 	row("requests of the API", "%d", s.chaos.requests.Load())
 	row("servers that a busy machine called down", "%d", done[slow])
 	row("states overridden, sessions killed", "%d, %d", done[maint], done[kill])

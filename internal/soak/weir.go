@@ -55,8 +55,14 @@ type process struct {
 	onRecord     func(record) // of a session, or of an event about a server; called by one goroutine
 
 	ready chan struct{} // closed when it serves
+	once  sync.Once
+
+	calls sync.RWMutex // held for reading by requests, and for writing while a process hands over to the next
 
 	mu     sync.Mutex
+	pid    int      // of the process that serves
+	heirs  int      // processes that have taken over
+	over   []string // how processes said that they have stopped
 	noise  []string // lines that are no JSON: races, panics
 	errors []string // messages of level ERROR
 }
@@ -85,7 +91,8 @@ func launch(binary, dir, config string, onRecord func(record)) (*process, error)
 	if err := p.cmd.Start(); err != nil {
 		return nil, err
 	}
-	go func() { // ends with the process; stop waits for it
+	p.pid = p.cmd.Process.Pid
+	go func() { // ends with the last process that has the log; stop waits for it
 		defer close(p.ended)
 		p.follow(stderr)
 		_ = p.cmd.Wait()
@@ -118,7 +125,11 @@ func (p *process) follow(r io.Reader) {
 		case rec.End != "" || strings.HasPrefix(rec.Event, "server_"):
 			p.onRecord(rec)
 		case rec.Msg == "ready":
-			close(p.ready)
+			p.once.Do(func() { close(p.ready) })
+		case rec.Msg == "stopped":
+			p.mu.Lock()
+			p.over = append(p.over, lines.Text())
+			p.mu.Unlock()
 		case rec.Level == "ERROR":
 			p.mu.Lock()
 			p.errors = append(p.errors, lines.Text())
@@ -152,6 +163,61 @@ func (p *process) reload(config string) error {
 
 // ask makes a request of the API. An error that is not a refusal is one of the transport.
 func (p *process) ask(method, path, body string) ([]byte, error) {
+	p.calls.RLock()
+	defer p.calls.RUnlock()
+	return p.request(method, path, body)
+}
+
+// upgrade has the process hand over to another one of the same program, and returns when the old one has ended.
+func (p *process) upgrade() error {
+	p.calls.Lock()
+	defer p.calls.Unlock()
+	old := p.serving()
+	if _, err := p.request(http.MethodPost, "/v1/upgrade", ""); err != nil {
+		return err
+	}
+	text, err := p.request(http.MethodGet, "/v1/status", "")
+	if err != nil {
+		return err
+	}
+	var now struct {
+		PID int `json:"pid"`
+	}
+	if err := json.Unmarshal(text, &now); err != nil {
+		return err
+	}
+	if now.PID == old {
+		return errors.New("the old process still answers")
+	}
+	p.mu.Lock()
+	p.pid = now.PID
+	p.heirs++
+	p.mu.Unlock()
+	for end := time.Now().Add(20 * time.Second); running(old); time.Sleep(10 * time.Millisecond) {
+		if time.Now().After(end) {
+			return fmt.Errorf("process %d still runs 20 s after its upgrade", old)
+		}
+	}
+	return nil
+}
+
+func (p *process) serving() int {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.pid
+}
+
+// running reports whether a process is there and not merely unburied.
+func running(pid int) bool {
+	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+	if err != nil {
+		return false
+	}
+	after := bytes.TrimSpace(text[bytes.LastIndexByte(text, ')')+1:])
+	return len(after) > 0 && after[0] != 'Z' && after[0] != 'X'
+}
+
+func (p *process) request(method, path, body string) ([]byte, error) {
 	req, err := http.NewRequest(method, "http://weir"+path, strings.NewReader(body))
 	if err != nil {
 		return nil, err
@@ -221,7 +287,7 @@ type footprint struct {
 
 func (p *process) footprint() (footprint, error) {
 	f := footprint{descriptors: map[string]int{}}
-	dir := fmt.Sprintf("/proc/%d", p.cmd.Process.Pid)
+	dir := fmt.Sprintf("/proc/%d", p.serving())
 	entries, err := os.ReadDir(dir + "/fd")
 	if err != nil {
 		return f, err
@@ -265,20 +331,29 @@ func (p *process) footprint() (footprint, error) {
 	return f, nil
 }
 
-// stop drains weir and returns its exit code.
-func (p *process) stop() int {
-	_ = p.cmd.Process.Signal(syscall.SIGTERM)
+// stop drains weir, and says what was wrong with that.
+func (p *process) stop() error {
+	_ = syscall.Kill(p.serving(), syscall.SIGTERM)
 	select {
 	case <-p.ended:
 	case <-time.After(15 * time.Second):
 		p.kill()
+		return errors.New("weir still ran 15 s after SIGTERM")
 	}
-	return p.cmd.ProcessState.ExitCode()
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if code := p.cmd.ProcessState.ExitCode(); code != 0 { // of the first process; the others are nobody's children
+		return fmt.Errorf("weir ended with exit code %d", code)
+	}
+	if len(p.over) == 0 || !strings.Contains(p.over[len(p.over)-1], `"sessions_cut":0`) {
+		return fmt.Errorf("weir did not stop as it should: %v", p.over)
+	}
+	return nil
 }
 
 // goroutines ends weir in the way that shows what each of them was doing.
 func (p *process) goroutines() string {
-	_ = p.cmd.Process.Signal(syscall.SIGQUIT)
+	_ = syscall.Kill(p.serving(), syscall.SIGQUIT)
 	<-p.ended
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -287,7 +362,12 @@ func (p *process) goroutines() string {
 	return text
 }
 
+// kill ends whatever still runs.
 func (p *process) kill() {
-	_ = p.cmd.Process.Kill()
-	<-p.ended
+	select {
+	case <-p.ended: // the number may be somebody else's by now
+	default:
+		_ = syscall.Kill(p.serving(), syscall.SIGKILL)
+		<-p.ended
+	}
 }
