@@ -58,6 +58,11 @@ type Wire struct {
 // ErrWire is wrapped by the errors of frames that break the rules.
 var ErrWire = errors.New("hand-over: malformed message")
 
+// Gone tells whether an error of a Wire means that its other end is closed: that the other process has ended.
+func Gone(err error) bool {
+	return errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, syscall.EPIPE) || errors.Is(err, syscall.ECONNRESET)
+}
+
 // NewWire makes a connection: one end for this process, and the other as a file to be given to another process.
 func NewWire() (*Wire, *os.File, error) {
 	fds, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)

@@ -200,7 +200,9 @@ func (w *weir) finish() {
 			}
 		case <-time.After(5 * time.Second):
 			t.Errorf("weir still runs 5 s after SIGTERM")
-			w.signal(syscall.SIGKILL)
+			for _, r := range w.all(func(r record) bool { return r.is("ready") }) { // whichever process it is
+				syscall.Kill(r.num("pid"), syscall.SIGKILL)
+			}
 			<-w.done
 		}
 	}

@@ -21,6 +21,9 @@ var scale = 1.0
 func TestMain(m *testing.M) { os.Exit(testMain(m)) }
 
 func testMain(m *testing.M) int {
+	if how := os.Getenv(heirEnv); how != "" {
+		return failingHeir(how)
+	}
 	flag.Parse()
 	// Most tests wait most of the time; more of them at once than there are processors only saves time.
 	if f := flag.Lookup("test.parallel"); f.Value.String() == f.DefValue {

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"syscall"
@@ -25,18 +26,24 @@ func program(t *testing.T) string {
 	return path
 }
 
-// install replaces a program as package managers do: the new file takes the name of the old one.
+// install replaces a program as package managers do: the new file takes the name of the old one. Nothing is written here,
+// so that no process started meanwhile holds the file open for writing, which would keep it from being run.
 func install(t *testing.T, path, from string) {
 	t.Helper()
-	text, err := os.ReadFile(from)
-	require.NoError(t, err)
-	script(t, path, string(text))
+	if os.Link(from, path+".new") != nil { // another file system
+		out, err := exec.Command("cp", from, path+".new").CombinedOutput()
+		require.NoError(t, err, "%s", out)
+	}
+	require.NoError(t, os.Rename(path+".new", path))
 }
 
 // script replaces a program by a text.
 func script(t *testing.T, path, text string) {
 	t.Helper()
-	require.NoError(t, os.WriteFile(path+".new", []byte(text), 0o755))
+	file := filepath.Join(t.TempDir(), "script")
+	require.NoError(t, os.WriteFile(file, []byte(text), 0o755))
+	out, err := exec.Command("cp", "-p", file, path+".new").CombinedOutput()
+	require.NoError(t, err, "%s", out)
 	require.NoError(t, os.Rename(path+".new", path))
 }
 

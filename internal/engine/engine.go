@@ -98,7 +98,7 @@ type state struct {
 func Start(cfg *conf.Config, o Options) (*Engine, error) {
 	e := &Engine{log: o.Log, ask: o.Lookup, listeners: map[string]*l4.Listener{}, before: o.Predecessor}
 	begin := &state{}
-	if e.before != nil {
+	if e.before != nil && e.before.state != nil {
 		begin.known = e.before.state.Known // what a name stood for goes on to hold while nobody can resolve it
 	}
 	e.now.Store(begin)
@@ -116,7 +116,7 @@ func Start(cfg *conf.Config, o Options) (*Engine, error) {
 	e.seen.journal.hooks = e.hooks
 	var err error
 	how := l4.Options{Loops: cfg.Runtime.Loops, Record: e.records.put, Log: o.Log}
-	if e.before != nil {
+	if e.before != nil && e.before.state != nil {
 		how.Origin, how.LastID = l4.Origin(e.before.state.Anchor), e.before.state.LastID
 	}
 	e.plane, err = l4.Open(how)
@@ -129,7 +129,7 @@ func Start(cfg *conf.Config, o Options) (*Engine, error) {
 	e.routes = route.Open()
 	e.runner = checks.NewRunner(checks.Options{Result: e.checked, State: e.checkState, Parallel: parallelChecks(l4.DescriptorLimit())})
 	switch e.earlier = o.Memory; {
-	case e.before != nil:
+	case e.before != nil && e.before.state != nil:
 		e.earlier = &e.before.memory
 	case e.earlier == nil:
 		e.earlier = e.readState(cfg.Runtime.StateFile)

@@ -11,12 +11,14 @@ package engine
 //	commit, with the state    →                  the old one accepts no more
 //	                          ←   serving        the new one does
 //	sessions …                →
-//	                          ←   taken …        and only then begins to serve them
+//	                          ←   taken …
+//	yours …                   →                  and only then begins to serve them; or returned: they stay
 //	counts                    →                  of what was done meanwhile; also once more at the end
 //
 // Up to serving, whatever goes wrong in the new one changes nothing: the old one goes on as before, and keeps its
-// descriptors of the listening sockets until all that can move has moved. If the old one dies, the new one goes on with
-// what it has got.
+// descriptors of the listening sockets until all that can move has moved. Before it closes the wire it has killed the new
+// process, or has said everything: to the new one, a wire that ends means that the old process has died, and it goes on
+// with what it has got.
 
 import (
 	"encoding/json"
@@ -38,6 +40,8 @@ const (
 	sayServing
 	saySessions
 	sayTaken
+	sayYours
+	sayReturned
 	sayCounts
 )
 

@@ -5,9 +5,7 @@ package engine
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
-	"io"
 	"os"
 	"strings"
 	"time"
@@ -23,9 +21,9 @@ type Predecessor struct {
 	hello   hello
 	sockets map[[2]string][]int32 // by kind and name
 	lent    map[string]bool       // listeners whose files are not to be removed
-	state   legacy
-	memory  status.Memory // of the state
-	gone    bool          // it has ended before it committed: this one goes on with what it has
+	state   *legacy               // nil = it has told nothing
+	memory  status.Memory         // of the state
+	gone    bool                  // it has ended before it committed: this one goes on with what it has
 }
 
 // Succeed meets the process at the other end of a wire, and takes what that has to give.
@@ -35,12 +33,24 @@ func Succeed(descriptor int, version string) (*Predecessor, error) {
 		return nil, err
 	}
 	p := &Predecessor{wire: wire, sockets: map[[2]string][]int32{}, lent: map[string]bool{}}
+	parent := os.Getppid()
 	wire.Deadline(time.Now().Add(servePatience))
-	if err := p.meet(version); err != nil {
+	switch err := p.meet(version); {
+	case l4.Gone(err):
+		p.gone = true
+		outlive(parent)
+	case err != nil:
 		p.Close()
 		return nil, fmt.Errorf("hand-over: %w", err)
 	}
 	return p, nil
+}
+
+// outlive waits until a parent that is about to end has ended, and has left its sockets.
+func outlive(parent int) {
+	for end := time.Now().Add(lastBreath); os.Getppid() == parent && time.Now().Before(end); {
+		time.Sleep(time.Millisecond)
+	}
 }
 
 func (p *Predecessor) meet(version string) error {
@@ -65,10 +75,7 @@ func (p *Predecessor) meet(version string) error {
 			}
 		case sayState:
 			f.Close()
-			if err := json.Unmarshal(f.Body, &p.state); err != nil {
-				return err
-			}
-			return p.decode()
+			return p.learn(f.Body)
 		default:
 			f.Close()
 			return fmt.Errorf("%w: a message of kind %d", l4.ErrWire, f.Kind)
@@ -76,13 +83,18 @@ func (p *Predecessor) meet(version string) error {
 	}
 }
 
-// decode reads the state's memory.
-func (p *Predecessor) decode() (err error) {
-	p.memory, err = status.DecodeMemory(p.state.Memory)
-	if err != nil {
-		err = fmt.Errorf("state: %w", err)
+// learn notes what the old process knows.
+func (p *Predecessor) learn(text []byte) error {
+	var known legacy
+	err := json.Unmarshal(text, &known)
+	if err == nil {
+		p.memory, err = status.DecodeMemory(known.Memory)
 	}
-	return err
+	if err != nil {
+		return fmt.Errorf("state: %w", err)
+	}
+	p.state = &known
+	return nil
 }
 
 // take notes whose sockets have come.
@@ -159,9 +171,6 @@ func (p *Predecessor) drop() {
 	clear(p.sockets)
 }
 
-// ErrCalledOff is returned by TakeOver when the old process goes on after all.
-var ErrCalledOff = errors.New("the old process has called the upgrade off")
-
 // TakeOver tells the old process that this one is ready, and returns when this one serves. It is called once, after a
 // Start with a Predecessor.
 func (e *Engine) TakeOver() error {
@@ -177,10 +186,12 @@ func (e *Engine) TakeOver() error {
 		return err
 	}
 	e.mu.Lock()
-	e.inherit(ch, p)
+	e.inherit(ch)
 	e.commit(ch)
-	e.seen.journal.goOn(p.state.Told)
-	e.countFrom(&p.state.Counts, e.listeners, e.now.Load())
+	if p.state != nil {
+		e.seen.journal.goOn(p.state.Told)
+		e.countFrom(&p.state.Counts, e.listeners, e.now.Load())
+	}
 	if err := e.routes.Inherit(); err != nil {
 		e.log.Warn("hand-over: replies to clients' own addresses may not come back", "error", err)
 	}
@@ -203,23 +214,19 @@ func (p *Predecessor) await(ch *change) error {
 		}
 	}
 	p.wire.Deadline(time.Time{})
-	var final legacy
 	err := send(p.wire, sayReady, ready)
+	var final json.RawMessage
 	if err == nil {
 		err = hear(p.wire, sayCommit, &final)
 	}
-	switch {
-	case err == nil:
-		p.state = final
-		return p.decode()
-	case errors.Is(err, l4.ErrWire):
-		return err
-	case errors.Is(err, io.EOF), isBroken(err):
+	if l4.Gone(err) {
 		p.gone = true
-	default:
+		return nil
+	}
+	if err != nil {
 		return err
 	}
-	return nil
+	return p.learn(final)
 }
 
 // adopt takes what the old process still has to give, until that has ended.
@@ -231,7 +238,7 @@ func (e *Engine) adopt(p *Predecessor) {
 	for {
 		f, err := p.wire.Receive()
 		if err != nil {
-			if !errors.Is(err, io.EOF) && e.ctx.Err() == nil {
+			if !l4.Gone(err) && e.ctx.Err() == nil {
 				e.log.Warn("hand-over: the old process cannot be understood", "error", err)
 			}
 			return
@@ -254,7 +261,7 @@ func (e *Engine) adopt(p *Predecessor) {
 	}
 }
 
-// adoptSessions goes on with sessions, once the old process has been told that they are here. It will not touch them then.
+// adoptSessions goes on with sessions, once the old process has let go of them.
 func (e *Engine) adoptSessions(p *Predecessor, f *l4.Frame, strays *strays) error {
 	e.mu.Lock() // so that no reload comes between finding a place and taking it
 	a, err := e.plane.Adopt(f.Body, f.Descriptors, strays.home)
@@ -264,12 +271,21 @@ func (e *Engine) adoptSessions(p *Predecessor, f *l4.Frame, strays *strays) erro
 		return err
 	}
 	f.Descriptors = nil
-	if err := send(p.wire, sayTaken, a.Sessions()); err != nil {
-		a.Discard() // they are the old process's, or lost with it
-		return err
+	send(p.wire, sayTaken, a.Sessions()) // whether it has heard, its answer tells
+	answer, err := p.wire.Receive()
+	switch {
+	case err == nil && answer.Kind == sayYours, l4.Gone(err):
+		a.Begin()
+		return nil
+	case err == nil && answer.Kind == sayReturned:
+		a.Discard()
+		return nil
+	case err == nil:
+		answer.Close()
+		err = fmt.Errorf("%w: a message of kind %d", l4.ErrWire, answer.Kind)
 	}
-	a.Begin()
-	return nil
+	a.Discard()
+	return err
 }
 
 // strays are the places of sessions that the configuration of this process does not have: servers and listeners that have

@@ -36,7 +36,12 @@ func (e *Engine) legacy() (legacy, error) {
 }
 
 // inherit takes up what another process knew. mu is held, and nothing is at work yet.
-func (e *Engine) inherit(ch *change, p *Predecessor) {
-	e.recall(ch, &p.memory)
-	e.earlier = nil
+func (e *Engine) inherit(ch *change) {
+	if e.before.state != nil {
+		e.earlier = &e.before.memory // of the last moment
+	}
+	if e.earlier != nil {
+		e.recall(ch, e.earlier)
+		e.earlier = nil
+	}
 }

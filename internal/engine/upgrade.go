@@ -6,11 +6,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"os"
 	"os/exec"
 	"slices"
-	"strings"
 	"time"
 
 	"weir/internal/status"
@@ -101,8 +99,12 @@ func (e *Engine) move(p *successor) (moved int, err error) {
 		if err == nil {
 			err = hear(p.wire, sayTaken, nil)
 		}
+		if err == nil {
+			err = send(p.wire, sayYours, nil) // if it does not arrive, they are nobody's but ours
+		}
 		if err != nil {
 			x.Return()
+			send(p.wire, sayReturned, nil)
 			return moved, err
 		}
 		x.Delivered()
@@ -151,16 +153,10 @@ func (p *successor) explain(err error) error {
 	switch {
 	case errors.Is(err, os.ErrDeadlineExceeded):
 		return errors.New("the new process did not get ready in time, and was killed")
-	case errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) || isBroken(err):
+	case l4.Gone(err):
 		return fmt.Errorf("the new process ended: %s", state)
 	}
 	return fmt.Errorf("the new process: %w", err)
-}
-
-// isBroken tells errors of a wire whose other end is gone.
-func isBroken(err error) bool {
-	text := err.Error()
-	return strings.Contains(text, "broken pipe") || strings.Contains(text, "connection reset")
 }
 
 // introduce gives the new process what it needs to get ready, and waits until it is.
