@@ -253,19 +253,20 @@ func killOne(t *testing.T, host *nettest.Host, heir bool, after time.Duration) {
 		w.heirs = append(w.heirs, int(next))
 		w.mu.Unlock()
 	}
-	if !wasThere || heir && len(w.upgrades()) > 0 {
+	over := func() bool { return !wasThere || heir && len(w.upgrades()) > 0 } // by the time of the kill it had all
+	served := false
+	for end := time.Now().Add(20 * time.Second); time.Now().Before(end) && !served && !over(); time.Sleep(20 * time.Millisecond) {
+		if c, err := nettest.TryDial(l.listen); err == nil {
+			served = pingpong(c) == nil
+			c.Close()
+		}
+	}
+	if over() {
 		t.Logf("%s: it was over already", what)
 		if heir {
 			<-w.done
 		}
 		return
-	}
-	served := false
-	for end := time.Now().Add(20 * time.Second); time.Now().Before(end) && !served; time.Sleep(20 * time.Millisecond) {
-		if c, err := nettest.TryDial(l.listen); err == nil {
-			served = pingpong(c) == nil
-			c.Close()
-		}
 	}
 	alive := 0
 	for _, c := range clients {
