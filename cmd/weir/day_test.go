@@ -194,5 +194,6 @@ func TestADay(t *testing.T) {
 	a.done("server", "c/C", "remove")
 	require.Equal(t, []int{4, 4, 0, 4}, []int{share("A"), share("B"), share("C"), share("D")})
 	require.Contains(t, a.done("status"), "all is well")
+	a.delivered(2)
 	require.Equal(t, "2", a.metric(`weir_events_delivered_total{hook="pager"}`))
 }

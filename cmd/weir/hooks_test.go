@@ -10,6 +10,7 @@ import (
 	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"syscall"
@@ -133,14 +134,23 @@ func TestHooks(t *testing.T) {
 	require.NoError(t, json.Unmarshal([]byte(lines[2]), &ev))
 	require.Equal(t, "level_change 2→1", brief(ev))
 
-	hooks := a.get("hooks").([]any)
-	require.Len(t, hooks, 2)
-	for i, n := range []float64{2, 6} {
-		require.Equal(t, n, hooks[i].(map[string]any)["delivered"], i)
-		require.Zero(t, hooks[i].(map[string]any)["dropped"], i)
-	}
+	a.delivered(2, 6)
 	require.Contains(t, a.ok("GET /metrics", ""), `weir_events_delivered_total{hook="all"} 6`)
 	require.Empty(t, children(w.cmd.Process.Pid))
+}
+
+// delivered waits until the hooks have taken so many events each, and none has missed any.
+func (a api) delivered(want ...int) {
+	a.t.Helper()
+	nettest.Wait(a.t, 5*time.Second, fmt.Sprintf("%d events to be delivered", want), func() bool {
+		var got []int
+		for _, h := range a.get("hooks").([]any) {
+			h := h.(map[string]any)
+			require.Zero(a.t, h["dropped"], h["name"])
+			got = append(got, int(h["delivered"].(float64)))
+		}
+		return slices.Equal(want, got)
+	})
 }
 
 func readFile(t *testing.T, path string) string {
@@ -190,6 +200,26 @@ func TestHookThatHangs(t *testing.T) {
 		text, err := os.ReadFile("/proc/" + pid + "/stat")
 		require.True(t, err != nil || strings.Contains(string(text), ") Z "), "%s still runs: %s", pid, text)
 	}
+}
+
+// After an upgrade one process tells, each event once.
+func TestHooksAfterAnUpgrade(t *testing.T) {
+	t.Parallel()
+	rec := &nettest.Recorder{Banner: "A", CloseSide: true}
+	host := nettest.Start(t, rec.Handle)
+	all := newPager(t, 0)
+	w, addr, a := administered(t, layout{
+		levels: [][]string{{host.Addr() + " name=A"}, {"127.0.0.1:1 name=B state=maint"}}, checks: quickCheck, cluster: "protected = false",
+		more: fmt.Sprintf("[[event]]\nname = \"all\"\non = [\"server_down\", \"server_up\"]\nurl = %q\n", all.url),
+	})
+	require.Equal(t, "A", sequence(t, addr, 1))
+	w.upgrade()
+	host.Down()
+	w.told("server_down", 1)
+	host.Up()
+	nettest.Wait(t, 10*time.Second, "the pager to be told", func() bool { return len(all.told()) >= 2 })
+	require.Equal(t, []string{"server_down A up→down", "server_up A down→up"}, all.told())
+	a.delivered(2)
 }
 
 // A program that is not there is told by check, keeps weir from starting, and refuses a reload.

@@ -278,6 +278,7 @@ func (e *Engine) leave(ready readiness) {
 	e.plane.Forsake()
 	e.listeners = nil
 	e.runner.Close()
+	e.hooks.Mute()
 }
 
 // tellCounts tells the new process what was counted here.

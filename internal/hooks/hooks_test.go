@@ -295,6 +295,17 @@ func TestUpdate(t *testing.T) {
 	nettest.Wait(t, farewell+5*time.Second, "the program to be killed", func() bool { return !alive(pid) })
 }
 
+// A muted set tells what it has, and nothing more.
+func TestMute(t *testing.T) {
+	h := newHost(t, func(int) int { return 200 })
+	s := open(t, conf.Hook{Name: "n", URL: h.URL, Timeout: time.Minute})
+	s.Put(event("server_down", 1))
+	s.Mute()
+	s.Put(event("server_up", 2))
+	s.Close()
+	require.Equal(t, []uint64{1}, h.told())
+}
+
 // Close waits for what is queued, but not for ever.
 func TestClose(t *testing.T) {
 	t.Parallel()

@@ -20,6 +20,7 @@ import (
 type Set struct {
 	log  *slog.Logger
 	now  atomic.Pointer[[]*hook] // in the order of the file; the slice is immutable
+	mute atomic.Bool
 	work sync.WaitGroup          // a goroutine for each hook, those that are retired included
 
 	mu     sync.Mutex // held while the hooks change
@@ -79,10 +80,16 @@ const farewell = time.Second
 // Put tells every hook that is for it of an event. It does not block: it takes locks that nobody holds for longer than a
 // few instructions.
 func (s *Set) Put(ev status.Event) {
+	if s.mute.Load() {
+		return
+	}
 	for _, h := range *s.now.Load() {
 		h.put(ev)
 	}
 }
+
+// Mute leaves the telling of what comes to somebody else: the process that has taken over. What is queued is still told.
+func (s *Set) Mute() { s.mute.Store(true) }
 
 // Status is what there is to see of the hooks. It is a copy.
 func (s *Set) Status() []status.Hook {
