@@ -21,7 +21,7 @@ type Set struct {
 	log  *slog.Logger
 	now  atomic.Pointer[[]*hook] // in the order of the file; the slice is immutable
 	mute atomic.Bool
-	work sync.WaitGroup          // a goroutine for each hook, those that are retired included
+	work sync.WaitGroup // a goroutine for each hook, those that are retired included
 
 	mu     sync.Mutex // held while the hooks change
 	closed bool
