@@ -1,0 +1,270 @@
+// UDP under floods, shortages and storms: what strangers send stays within bounds, and who is served stays served.
+
+package main_test
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"strconv"
+	"sync/atomic"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"weir/internal/nettest"
+)
+
+// dropped is how many datagrams the listener has dropped for a reason.
+func (a api) dropped(reason string) int {
+	a.t.Helper()
+	n, err := strconv.ParseFloat(a.metric(fmt.Sprintf(`weir_datagrams_dropped_total{listener="l",reason=%q}`, reason)), 64)
+	require.NoError(a.t, err)
+	return int(n)
+}
+
+// memory watches how much resident memory a process has, until stop is called; it returns the most.
+func (w *weir) memory() (stop func() int64) {
+	done := make(chan int64)
+	var over atomic.Bool
+	go func() {
+		most := int64(0)
+		for ; !over.Load(); time.Sleep(20 * time.Millisecond) {
+			most = max(most, w.proc().RSS(w.t))
+		}
+		done <- most
+	}()
+	return func() int64 {
+		over.Store(true)
+		return <-done
+	}
+}
+
+// Many thousands of sources, each with one datagram that nobody answers, take neither the descriptors nor the memory, nor
+// the flows of those who are served.
+func TestUDPFlood(t *testing.T) {
+	t.Parallel()
+	ns := nettest.NewNamespace(t)
+	host := ns.StartDatagrams("127.0.0.1:9000", func(_ netip.AddrPort, data []byte, reply func([]byte)) {
+		if data[0] == 'a' {
+			reply(data)
+		}
+	})
+	const flows = 300
+	l := layout{listen: "127.0.0.1:5300", levels: servers(host.Addr()), listener: fmt.Sprintf("max_flows = %d\nflow_timeout = \"4s\"", flows)}.udp(t)
+	w := launch{ns: ns}.start(t, l.String())
+	var clients []*nettest.DatagramClient
+	for range 50 {
+		c := ns.DialDatagrams("", l.listen)
+		require.Equal(t, "a", c.Ask("a"))
+		clients = append(clients, c)
+	}
+	before := w.proc().RSS(t)
+	memory := w.memory()
+	to, err := net.ResolveUDPAddr("udp", l.listen)
+	require.NoError(t, err)
+	sources := scaled(20_000)
+	ns.Do(func() { // sockets opened here are in the namespace
+		for i := range sources {
+			from := &net.UDPAddr{IP: net.IPv4(127, byte(1+i>>16), byte(i>>8), byte(i)), Port: 20_000 + i%10_000}
+			c, err := net.DialUDP("udp", from, to)
+			if errors.Is(err, syscall.EADDRINUSE) {
+				continue
+			}
+			if err == nil {
+				_, err = c.Write([]byte("x"))
+				c.Close()
+			}
+			if err != nil {
+				t.Errorf("source %d: %v", i, err)
+				return
+			}
+			if i%1000 == 0 {
+				for _, c := range clients {
+					if answer := c.Ask("a"); answer != "a" {
+						t.Errorf("%q", answer)
+					}
+				}
+				if n := w.kinds()["socket"]; n > flows+w.base["socket"]+8 {
+					t.Errorf("%d sockets", n)
+				}
+			}
+		}
+	})
+	for _, c := range clients {
+		require.Equal(t, "a", c.Ask("a"))
+	}
+	require.Equal(t, "a", ns.DialDatagrams("", l.listen).Ask("a"), "a newcomer takes the place of a flow that has no answer")
+	require.Less(t, memory()-before, int64(32<<20))
+	evicted := w.all(func(r record) bool { return r.str("end") == "flow: evicted" })
+	require.NotEmpty(t, evicted)
+	for _, r := range evicted {
+		require.Zero(t, r.num("bytes_down"))
+	}
+}
+
+// A table full of flows that were answered has no room for a newcomer.
+func TestUDPTableFull(t *testing.T) {
+	t.Parallel()
+	host := nettest.StartDatagrams(t, nettest.EchoDatagrams)
+	w, addr := serveUDP(t, layout{levels: servers(host.Addr()), listener: "max_flows = 3\nflow_timeout = \"800ms\""})
+	for range 3 {
+		nettest.DialDatagrams(t, "", addr).Ask("x")
+	}
+	late := nettest.DialDatagrams(t, "", addr)
+	late.Send([]byte("x"))
+	_, ok := late.Receive(100 * time.Millisecond)
+	require.False(t, ok)
+	w.waitRecord(5*time.Second, "the refusal", func(r record) bool { return r.is("session_refused") })
+	nettest.Wait(t, 5*time.Second, "room", func() bool {
+		late.Write([]byte("x"))
+		_, ok := late.Receive(100 * time.Millisecond)
+		return ok
+	})
+}
+
+// The largest datagrams, faster than anybody takes them, towards a server that reads nothing: they are dropped and counted,
+// and cost no memory.
+func TestUDPStalledServer(t *testing.T) {
+	t.Parallel()
+	stalled, err := nettest.ListenDatagrams("127.0.0.1:0")
+	require.NoError(t, err)
+	defer stalled.Close()
+	l := layout{levels: servers(stalled.LocalAddr().String())}.udp(t)
+	w, addr, a := administered(t, l)
+	memory := w.memory()
+	before := w.proc().RSS(t)
+	c := nettest.DialDatagrams(t, "", addr)
+	data := bytes.Repeat([]byte{1}, 65507)
+	sent := 0
+	for range scaled(20_000) {
+		if _, err := c.Write(data); err == nil {
+			sent++
+		}
+	}
+	require.Less(t, memory()-before, int64(32<<20))
+	var list []map[string]any
+	require.NoError(t, json.Unmarshal([]byte(a.ok("GET /v1/sessions", "")), &list))
+	require.Len(t, list, 1)
+	require.Equal(t, "unanswered", list[0]["phase"])
+	// Whatever weir got it has sent; the rest is counted as dropped.
+	nettest.Wait(t, 5*time.Second, "every datagram to be accounted for", func() bool {
+		var list []map[string]any
+		require.NoError(t, json.Unmarshal([]byte(a.ok("GET /v1/sessions", "")), &list))
+		if len(list) == 0 {
+			return false
+		}
+		relayed := int(list[0]["bytes_up"].(float64)) / len(data)
+		c.Write([]byte{}) // keeps the flow
+		return relayed+a.dropped("receive_buffer")+a.dropped("send") == sent
+	})
+}
+
+// A send that the kernel refuses for lack of buffers costs the datagrams of that call, which are counted, and nothing
+// else.
+func TestUDPSendFails(t *testing.T) {
+	t.Parallel()
+	host := nettest.StartDatagrams(t, nettest.EchoDatagrams)
+	w, addr, a := administered(t, layout{levels: servers(host.Addr())}.udp(t))
+	c := nettest.DialDatagrams(t, "", addr)
+	c.Ask("before")
+	for _, errno := range []string{"ENOBUFS", "EAGAIN", "EPERM"} {
+		before := a.dropped("send")
+		stop := w.fails("sendto,sendmmsg", errno)
+		const sent = 130
+		answered := 0
+		count := func(within time.Duration) bool {
+			_, ok := c.Receive(within)
+			if ok {
+				answered++
+			}
+			return ok
+		}
+		for range sent {
+			c.Send([]byte("x"))
+			count(10 * time.Millisecond)
+		}
+		injected := stop()
+		require.Positive(t, injected)
+		for count(200 * time.Millisecond) {
+		}
+		dropped := a.dropped("send") - before
+		require.Equal(t, sent, answered+dropped, errno)
+		require.GreaterOrEqual(t, dropped, injected, errno) // one call may be for several
+		require.Equal(t, "after", c.Ask("after"))
+	}
+	require.Len(t, w.all(func(r record) bool { return r["end"] != nil }), 0)
+}
+
+// Flows come and go by the thousand and leave nothing behind.
+func TestUDPFlowStorm(t *testing.T) {
+	t.Parallel()
+	host := nettest.StartDatagrams(t, nettest.EchoDatagrams)
+	refusing := nettest.ReserveDatagrams(t)
+	l := layout{listener: "flow_timeout = \"200ms\"", cluster: "max_fails = 0", levels: [][]string{{refusing, host.Addr()}}}.udp(t)
+	w, addr, a := administered(t, l)
+	var group crew
+	for range 8 {
+		group.Go(func() error {
+			for range scaled(600) {
+				c, err := nettest.TryDialDatagrams("", addr)
+				if err != nil {
+					return err
+				}
+				c.Write([]byte("x"))
+				c.SetReadDeadline(time.Now().Add(5 * time.Second))
+				_, err = c.Read(make([]byte, 9))
+				c.Close()
+				if err != nil {
+					return err
+				}
+			}
+			return nil
+		})
+	}
+	require.NoError(t, group.Wait())
+	w.settled(5 * time.Second)
+	require.Equal(t, "0", a.metric(`weir_sessions{listener="l"}`))
+	require.EqualValues(t, 0, a.get("sessions"))
+	require.Equal(t, "0", a.metric(fmt.Sprintf(`weir_server_sessions{cluster="c",server=%q}`, host.Addr())))
+}
+
+// Flows are sessions to whoever looks on, and to operators.
+func TestUDPOperated(t *testing.T) {
+	t.Parallel()
+	host := nettest.StartDatagrams(t, nettest.NameDatagrams("a"))
+	l := layout{levels: servers(host.Addr() + " name=s"), listener: `flow_timeout = "2s"`}.udp(t)
+	w, addr, a := administered(t, l)
+	c := nettest.DialDatagrams(t, "", addr)
+	first := c.Ask("hello")
+	var list []map[string]any
+	require.NoError(t, json.Unmarshal([]byte(a.ok("GET /v1/sessions", "")), &list))
+	require.Len(t, list, 1)
+	require.Equal(t, "relay", list[0]["phase"])
+	require.Equal(t, c.LocalAddr().String(), list[0]["client"])
+	require.EqualValues(t, len("hello"), list[0]["bytes_up"])
+	require.EqualValues(t, len(first), list[0]["bytes_down"])
+	require.Equal(t, "s", list[0]["server"])
+	a.ok(fmt.Sprintf("DELETE /v1/sessions/%.0f", list[0]["id"]), "")
+	require.Equal(t, "cut: operator", w.session(c).str("end"))
+	second := c.Ask("hello")
+	require.NotEqual(t, first, second)
+	a.ok("DELETE /v1/clusters/c/servers/s/sessions", "")
+	require.NotEqual(t, second, c.Ask("hello"))
+	// A stop lets flows go on, takes no new ones, and cuts what is left in the end.
+	w.signal(syscall.SIGTERM)
+	w.waitRecord(5*time.Second, "the stop", func(r record) bool { return r.is("stopping") })
+	late := nettest.DialDatagrams(t, "", addr)
+	nettest.Wait(t, 2*time.Second, "newcomers to be turned away", func() bool {
+		late.Write([]byte("x"))
+		_, served := late.Receive(20 * time.Millisecond)
+		return !served
+	})
+	c.Ask("still there")
+	require.Equal(t, 0, w.exit(10*time.Second))
+}
