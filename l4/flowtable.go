@@ -91,7 +91,7 @@ func (t *flowTable) remove(f *flow) {
 	*at = f.next
 	f.next, f.listed = nil, false
 	if t.n--; t.n < len(t.buckets)/8 && len(t.buckets) > tableMin {
-		t.resize(len(t.buckets) / 4)
+		t.resize(max(tableMin, len(t.buckets)/4))
 	}
 }
 

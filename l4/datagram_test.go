@@ -1,0 +1,136 @@
+package l4
+
+import (
+	"bytes"
+	"testing"
+	"unsafe"
+
+	"github.com/stretchr/testify/require"
+	"golang.org/x/sys/unix"
+	"pgregory.net/rapid"
+)
+
+// leaving is the datagrams that the kernel makes of what is in an outbox: by flow, in their order.
+func leaving(t require.TestingT, o *outbox, join int) map[*flow][][]byte {
+	out := map[*flow][][]byte{}
+	for i := range o.n {
+		m := &o.about[i]
+		var all []byte
+		for _, v := range o.iovs[m.first : m.first+m.pieces] {
+			all = append(all, unsafe.Slice(v.Base, int(v.Len))...)
+		}
+		require.Equal(t, m.total, len(all))
+		require.LessOrEqual(t, m.segments, segmentsMax)
+		if m.segments == 1 {
+			out[m.flow] = append(out[m.flow], all)
+			continue
+		}
+		require.LessOrEqual(t, m.size, join)
+		require.LessOrEqual(t, m.total, payloadMax)
+		n := 0
+		for ; len(all) > 0; n++ {
+			size := min(m.size, len(all))
+			out[m.flow] = append(out[m.flow], all[:size])
+			all = all[size:]
+		}
+		require.Equal(t, m.segments, n)
+	}
+	return out
+}
+
+// Whatever is joined and taken apart on the way, each flow's datagrams leave as they came: all of them, in order, whole.
+func TestOutboxKeepsBoundaries(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		o := new(outbox)
+		o.init(false)
+		flows := []*flow{{id: 1}, {id: 2}}
+		join := rapid.SampledFrom([]int{0, 100, 1200, joinAny}).Draw(t, "join")
+		header := rapid.SampledFrom([][]byte{nil, bytes.Repeat([]byte{'h'}, 28)}).Draw(t, "header")
+		sizes := rapid.SampledFrom([]int{0, 1, 64, 64, 64, 100, 1200, 1200, 1201, 30000, 65507})
+		want := map[*flow][][]byte{}
+		fill := byte(0)
+		for range rapid.IntRange(1, 60).Draw(t, "runs") {
+			f := rapid.SampledFrom(flows).Draw(t, "flow")
+			size := sizes.Draw(t, "size")
+			count := 1
+			if size > 0 && size <= 1201 && rapid.Bool().Draw(t, "joined") {
+				count = rapid.IntRange(2, 20).Draw(t, "count")
+			}
+			var p run
+			for i := range count {
+				n := size
+				if i > 0 && i == count-1 {
+					n = rapid.IntRange(1, size).Draw(t, "last")
+				}
+				fill++
+				data := bytes.Repeat([]byte{fill}, n)
+				p.data = append(p.data, data...)
+				want[f] = append(want[f], append(bytes.Clone(header), data...))
+			}
+			if count > 1 {
+				p.size = size
+			}
+			require.Equal(t, count, p.datagrams())
+			require.True(t, bytes.Equal(want[f][len(want[f])-1][len(header):], p.last()))
+			apart := p.size > join || header != nil
+			if !o.room(&p, apart) {
+				check(t, want, leaving(t, o, join), f, count)
+				return
+			}
+			o.add(f, &p, join, header, apart)
+		}
+		check(t, want, leaving(t, o, join), nil, 0)
+	})
+}
+
+// check compares what was put in with what leaves; the last few of a flow were not put in.
+func check(t *rapid.T, want, got map[*flow][][]byte, of *flow, left int) {
+	if of != nil {
+		want[of] = want[of][:len(want[of])-left]
+	}
+	for f, list := range want {
+		require.Equal(t, len(list), len(got[f]))
+		for i := range list {
+			require.True(t, bytes.Equal(list[i], got[f][i]), "datagram %d: %d bytes are %d", i, len(list[i]), len(got[f][i]))
+		}
+	}
+}
+
+// What is written as control messages is read as the same.
+func TestControlMessages(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		var c control
+		ip := mapped([4]byte{127, 1, 2, byte(rapid.IntRange(0, 255).Draw(t, "ip"))})
+		family := rapid.SampledFrom([]int{unix.AF_INET, unix.AF_INET6}).Draw(t, "family")
+		size := uint16(rapid.IntRange(1, 65535).Draw(t, "size"))
+		end := c.putSource(0, family, &ip, 0)
+		a := parseControl(c[:end])
+		require.Equal(t, ip, a.local)
+		require.LessOrEqual(t, c.putSegment(end, size), controlSize)
+		// The kernel says UDP_GRO with an int where it takes UDP_SEGMENT as 16 bits.
+		data := c.putHeader(0, unix.SOL_UDP, unix.UDP_GRO, 4)
+		copy(data, []byte{byte(size), byte(size >> 8), 0, 0})
+		require.Equal(t, int(size), parseControl(c[:cmsgAlign(cmsgHeader+4)]).segment)
+	})
+}
+
+// FuzzControl has no bytes of control messages read beyond their end, and no sizes that are none.
+func FuzzControl(f *testing.F) {
+	var c control
+	ip := mapped([4]byte{127, 0, 0, 1})
+	end := c.putSource(0, unix.AF_INET6, &ip, 2)
+	f.Add(c[:end])
+	f.Add(c[:c.putSegment(end, 1200)])
+	f.Add([]byte{})
+	f.Fuzz(func(t *testing.T, b []byte) {
+		a := parseControl(b)
+		require.GreaterOrEqual(t, a.segment, 0)
+		require.False(t, a.local[0] == 0xff, "a multicast address to answer from")
+		p := run{data: make([]byte, 1000)}
+		if a.segment > 0 && a.segment < len(p.data) {
+			p.size = a.segment
+		}
+		require.LessOrEqual(t, len(p.last()), 1000)
+		require.Positive(t, p.datagrams())
+	})
+}

@@ -1,0 +1,169 @@
+package l4
+
+import (
+	"bytes"
+	"net/netip"
+	"slices"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+	"pgregory.net/rapid"
+)
+
+// A flow table against the simplest model of one: a map and a list. Whatever comes and goes, each client finds its flow and
+// nobody else's, and the oldest one without an answer is known.
+func TestFlowTable(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		table := newFlowTable()
+		type client struct {
+			key   flowKey
+			named netip.AddrPort
+		}
+		listed := map[client]*flow{}
+		var waiting, all []*flow
+		hashes := rapid.Uint32Range(0, 3) // many meet in a chain
+		seen := map[client]uint32{}
+		draw := rapid.Custom(func(t *rapid.T) client {
+			var c client
+			ip := [16]byte{15: rapid.Byte().Draw(t, "ip")}
+			c.key = makeFlowKey(&ip, &[16]byte{}, uint16(rapid.IntRange(1, 20).Draw(t, "port")), 0)
+			if rapid.IntRange(0, 3).Draw(t, "named") == 0 {
+				c.named = netip.AddrPortFrom(netip.AddrFrom4([4]byte{1, 2, 3, 4}), uint16(rapid.IntRange(1, 3).Draw(t, "its port")))
+			}
+			return c
+		})
+		t.Repeat(map[string]func(*rapid.T){
+			"insert": func(t *rapid.T) {
+				c := draw.Draw(t, "client")
+				if listed[c] != nil {
+					t.Skip("has a flow")
+				}
+				if _, known := seen[c]; !known {
+					seen[c] = hashes.Draw(t, "hash")
+				}
+				f := &flow{key: c.key, hash: seen[c]}
+				if c.named.IsValid() {
+					f.said = &introduction{client: c.named}
+				}
+				table.insert(f)
+				table.await(f)
+				listed[c] = f
+				waiting, all = append(waiting, f), append(all, f)
+			},
+			"answer": func(t *rapid.T) {
+				if len(all) == 0 {
+					t.Skip("no flow")
+				}
+				f := rapid.SampledFrom(all).Draw(t, "flow")
+				table.settle(f)
+				waiting = slices.DeleteFunc(waiting, func(w *flow) bool { return w == f })
+			},
+			"end": func(t *rapid.T) {
+				if len(all) == 0 {
+					t.Skip("no flow")
+				}
+				f := rapid.SampledFrom(all).Draw(t, "flow")
+				table.remove(f)
+				table.settle(f)
+				if c := (client{f.key, f.named()}); listed[c] == f { // not one that came after it
+					delete(listed, c)
+				}
+				waiting = slices.DeleteFunc(waiting, func(w *flow) bool { return w == f })
+			},
+			"": func(t *rapid.T) {
+				for c, f := range listed {
+					require.Same(t, f, table.find(&c.key, c.named, seen[c]))
+				}
+				c := draw.Draw(t, "anybody")
+				require.Equal(t, listed[c], table.find(&c.key, c.named, seen[c]))
+				require.Equal(t, len(listed), table.n)
+				var order []*flow
+				for f := table.oldest; f != nil; f = f.newer {
+					order = append(order, f)
+				}
+				require.Equal(t, len(waiting), len(order))
+				for i := range order {
+					require.Same(t, waiting[i], order[i])
+				}
+			},
+		})
+	})
+}
+
+// A table grows and shrinks with what is in it, and loses nothing on the way.
+func TestFlowTableSize(t *testing.T) {
+	table := newFlowTable()
+	var flows []*flow
+	for i := range 5000 {
+		ip := [16]byte{12: 127, 14: byte(i >> 8), 15: byte(i)}
+		f := &flow{key: makeFlowKey(&ip, &[16]byte{}, 1, 0)}
+		f.hash = table.hash(&f.key, netip.AddrPort{})
+		table.insert(f)
+		flows = append(flows, f)
+	}
+	require.GreaterOrEqual(t, len(table.buckets), len(flows))
+	longest := 0
+	for _, f := range table.buckets {
+		n := 0
+		for ; f != nil; f = f.next {
+			n++
+		}
+		longest = max(longest, n)
+	}
+	require.Less(t, longest, 16, "addresses that follow each other meet in one chain")
+	for i, f := range flows {
+		require.Same(t, f, table.find(&f.key, netip.AddrPort{}, f.hash))
+		if i%10 > 0 {
+			table.remove(f)
+		}
+	}
+	require.Less(t, len(table.buckets), 8*len(flows)/10)
+	for i, f := range flows {
+		require.Equal(t, i%10 == 0, table.find(&f.key, netip.AddrPort{}, f.hash) == f)
+		table.remove(f)
+	}
+	require.Len(t, table.buckets, tableMin)
+}
+
+// What is kept of unanswered datagrams is the last of each flow, within bounds: the oldest are forgotten first.
+func TestKeptDatagrams(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		var k keptDatagrams
+		flows := make([]*flow, 200)
+		for i := range flows {
+			flows[i] = &flow{id: uint64(i + 1)}
+		}
+		want := map[*flow][]byte{}
+		t.Repeat(map[string]func(*rapid.T){
+			"keep": func(t *rapid.T) {
+				f := rapid.SampledFrom(flows).Draw(t, "flow")
+				data := bytes.Repeat([]byte{rapid.Byte().Draw(t, "byte")}, rapid.SampledFrom([]int{0, 1, 256, 257, 1400, 2048, 2049, 65507}).Draw(t, "size"))
+				k.keep(f, data)
+				want[f] = data
+				require.NotNil(t, f.kept, "what is kept last is kept")
+			},
+			"drop": func(t *rapid.T) {
+				f := rapid.SampledFrom(flows).Draw(t, "flow")
+				k.drop(f)
+				delete(want, f)
+			},
+			"": func(t *rapid.T) {
+				held, n := 0, 0
+				for d := k.oldest; d != nil; d = d.newer {
+					require.Same(t, d, d.flow.kept)
+					require.Equal(t, want[d.flow], d.data[:d.size])
+					held += keptSizes[d.class]
+					n++
+				}
+				require.Equal(t, k.held, held)
+				require.LessOrEqual(t, held, keptMax)
+				for _, f := range flows {
+					if f.kept != nil {
+						n--
+					}
+				}
+				require.Zero(t, n)
+			},
+		})
+	})
+}
