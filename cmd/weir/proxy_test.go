@@ -458,3 +458,38 @@ func TestSlowHeaderLeavesTryTimeout(t *testing.T) {
 	io.WriteString(c, "NOWN\r\n")
 	require.NoError(t, pingpong(c))
 }
+
+// A session keeps the client that its header named through an upgrade, and one whose header is under way is served.
+func TestUpgradeKeepsProxiedClients(t *testing.T) {
+	t.Parallel()
+	var rec nettest.Recorder
+	l := proxied("max_sessions_per_source = 1\n", nettest.Start(t, rec.Handle).Addr()+" send_proxy=v1").at(nettest.Reserve(t))
+	w := launch{program: program(t)}.start(t, l.String())
+	line := "PROXY TCP4 192.0.2.1 192.0.2.2 1234 5678\r\n"
+	c, slow := nettest.Dial(t, l.listen), nettest.Dial(t, l.listen)
+	io.WriteString(c, line+"before ")
+	io.WriteString(slow, "PROXY TCP4 192.0.2.9")
+	nettest.Wait(t, 5*time.Second, "the server's visit", func() bool { return len(rec.Visits()) == 1 })
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		for began := time.Now(); len(w.upgrades()) == 0 && time.Since(began) < 2*time.Second; {
+			time.Sleep(time.Millisecond)
+		}
+		io.WriteString(slow, " 192.0.2.2 1234 5678\r\nslow")
+		slow.CloseWrite()
+	}()
+	w.upgrade()
+	<-done
+
+	again := nettest.Dial(t, l.listen) // from the address that has its one session
+	io.WriteString(again, line)
+	_, end := nettest.ReadToEnd(again, 5*time.Second)
+	require.Equal(t, nettest.Reset, end)
+	io.WriteString(c, "after")
+	c.CloseWrite()
+	require.Equal(t, line+"before after", string(rec.WaitEnd(t, 0, 5*time.Second).Data))
+	require.Equal(t, strings.ReplaceAll(line, "2.1 ", "2.9 ")+"slow", string(rec.WaitEnd(t, 1, 5*time.Second).Data))
+	r := w.waitRecord(5*time.Second, "the session's record", func(r record) bool { return r.str("client") == "192.0.2.1:1234" && r.num("bytes_up") == 12 })
+	require.Equal(t, "relay: client closed", r.str("end"))
+}
