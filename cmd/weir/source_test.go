@@ -405,3 +405,26 @@ func TestSourceAddressesOfDatagrams(t *testing.T) {
 		require.Equal(t, "hello", clients.DialDatagrams("10.99.0.2:0", "10.99.0.1:7000").Ask("hello"))
 	}
 }
+
+// A weir that has given up root's rights keeps the one that it takes to have ways back, and to take them away again.
+func TestTransparentAsAnotherUser(t *testing.T) {
+	t.Parallel()
+	program, err := static()
+	require.NoError(t, err)
+	p := newPassage(t)
+	rec := &nettest.Recorder{Banner: "x", CloseSide: true}
+	p.server.Start(serverNet+".2:7001", rec.Handle)
+	w := launch{ns: p.weir, program: program}.start(t, layout{
+		runtime: `user = "nobody"`, listen: clientNet + ".1:7000", cluster: `source = "client"`, levels: servers(serverNet + ".2:7001"),
+	}.String())
+	c := p.client.Dial(clientNet + ".1:7000")
+	data, _ := nettest.ReadToEnd(c, 5*time.Second)
+	c.Close()
+	require.Equal(t, "x", string(data))
+	require.Equal(t, clientNet+".2", rec.Visits()[0].From.Addr().String())
+	p.weir.Exec("ip", "rule", "del", "priority", "11900")
+	nettest.Wait(t, 10*time.Second, "the rule to come back", func() bool { return strings.Contains(p.rules(), replyRule4) })
+	w.signal(syscall.SIGTERM)
+	require.Zero(t, w.exit(10*time.Second))
+	require.Empty(t, p.rules())
+}

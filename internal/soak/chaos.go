@@ -35,7 +35,7 @@ type chaos struct {
 	now  *world // what is in force
 	open map[string]func()
 
-	reloads, changes, requests atomic.Int64
+	reloads, changes, requests atomic.Int64 // those that are refused apart
 }
 
 // sleep waits for a random time and reports whether the run still goes on.
@@ -69,7 +69,13 @@ func (k *chaos) reloading(ctx context.Context, r *rand.Rand) {
 	for sleep(ctx, r, 200*time.Millisecond, 2*time.Second) {
 		k.mu.Lock()
 		next := k.now.clone()
+		now := k.now.String()
 		k.mu.Unlock()
+		if r.IntN(8) == 0 {
+			if err := k.weir.refuses(now+"[listener]\nadress = 1\n", now); err != nil {
+				k.judge.complain("%v", err)
+			}
+		}
 		for range 1 + r.IntN(3) {
 			if next.mutate(r) != "nothing" {
 				k.changes.Add(1)

@@ -130,7 +130,7 @@ func (p *process) follow(r io.Reader) {
 			p.mu.Lock()
 			p.over = append(p.over, lines.Text())
 			p.mu.Unlock()
-		case rec.Level == "ERROR":
+		case rec.Level == "ERROR" && rec.Event != "reload_failed": // those are asked for
 			p.mu.Lock()
 			p.errors = append(p.errors, lines.Text())
 			p.mu.Unlock()
@@ -159,6 +159,24 @@ func (p *process) reload(config string) error {
 	}
 	_, err := p.ask(http.MethodPost, "/v1/reload", "")
 	return err
+}
+
+// refuses has weir look at a file with a mistake for a moment, and says if it did not refuse it.
+func (p *process) refuses(mistaken, good string) error {
+	p.calls.RLock()
+	defer p.calls.RUnlock()
+	if err := p.write(mistaken); err != nil {
+		return err
+	}
+	_, err := p.request(http.MethodPost, "/v1/reload", "")
+	if werr := p.write(good); werr != nil {
+		return werr
+	}
+	var no *refusal
+	if errors.As(err, &no) && no.status == http.StatusUnprocessableEntity {
+		return nil
+	}
+	return fmt.Errorf("a file with a mistake was not refused: %v", err)
 }
 
 // ask makes a request of the API. An error that is not a refusal is one of the transport.
