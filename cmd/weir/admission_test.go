@@ -20,7 +20,7 @@ import (
 )
 
 // come connects from a local address and tells whether the client is served; then the connection stays open until the
-// test ends, or the caller closes it. A refusal must come as a reset, and soon.
+// test ends, or the caller closes it. A refusal must come as a reset; how soon is TestRefusalsAreQuick's to say.
 func come(t *testing.T, from, addr string) (net.Conn, bool) {
 	t.Helper()
 	network, local := "tcp", net.Addr(&net.TCPAddr{IP: net.ParseIP(from)})
@@ -43,12 +43,31 @@ func come(t *testing.T, from, addr string) (net.Conn, bool) {
 	} else {
 		require.Equal(t, nettest.Reset, nettest.EndOf(err), "%v", err)
 	}
-	slack := 100 * time.Millisecond
-	if raceEnabled {
-		slack *= 5
-	}
-	require.Less(t, time.Since(begin), slack)
+	require.Less(t, time.Since(begin), 3*time.Second)
 	return nil, false
+}
+
+// Whoever is denied or beyond a limit is told within 100 ms.
+func TestRefusalsAreQuick(t *testing.T) { // alone: it measures time
+	host := nettest.Start(t, nettest.Greet("x", nettest.Echo))
+	for limit, from := range map[string]string{
+		"max_sessions = 1": "127.0.0.2", "max_sessions_per_source = 1": "127.0.0.1", "max_session_rate = 1": "127.0.0.2",
+		`deny = ["127.0.0.2"]`: "127.0.0.2",
+	} {
+		_, addr := serve(t, layout{listener: limit, levels: servers(host.Addr())})
+		_, ok := come(t, "127.0.0.1", addr)
+		require.True(t, ok)
+		took := make([]time.Duration, 9)
+		for i := range took {
+			begin := time.Now()
+			if _, ok := come(t, from, addr); ok { // the rate's next
+				_, ok = come(t, from, addr)
+				require.False(t, ok)
+			}
+			took[i] = time.Since(begin)
+		}
+		require.Less(t, median(took), 100*time.Millisecond, limit)
+	}
 }
 
 // refusals are the clients turned away, by reason, at all listeners.
