@@ -90,6 +90,11 @@ func metrics() []metric {
 			f.count(t.Config.Reloads-t.Config.Failed, "done")
 			f.count(t.Config.Failed, "refused")
 		}},
+		{"weir_state_file_writable", "", "0 if the state file cannot be written; absent without one.", func(f *family, t *totals) {
+			if t.StateFile != nil {
+				f.bit(t.StateFile.LastError == "")
+			}
+		}},
 
 		{"weir_sessions", "listener", "Sessions now.", ofListener(func(l *status.Listener) float64 { return float64(l.Sessions) })},
 		{"weir_sessions_limit", "", "The limit on sessions in force.", func(f *family, t *totals) { f.value(float64(t.MaxSessions)) }},

@@ -203,4 +203,5 @@ func TestStateFileThatCannotBeUsed(t *testing.T) {
 	require.Equal(t, "ok", text)
 	w.waitRecord(5*time.Second, "the warning", func(r record) bool { return strings.HasPrefix(r.str("msg"), "state file: cannot be written") })
 	require.Contains(t, a.done("status"), "state file")
+	require.Equal(t, "0", a.metric("weir_state_file_writable"))
 }
