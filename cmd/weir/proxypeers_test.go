@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"regexp"
 	"strings"
 	"testing"
 	"time"
@@ -131,9 +132,7 @@ func TestChecksOfHAProxyBehind(t *testing.T) {
 			cluster: fmt.Sprintf("send_proxy = %q", version), levels: servers(back),
 			checks: "[[cluster.c.check]]\ntype = \"http\"\nexpect = \"fine\"\ninterval = \"2s\"\ntimeout = \"2s\"\nfast_interval = \"2s\"\nfall = 1\n",
 		})
-		nettest.Wait(t, 10*time.Second, "a check that passes", func() bool {
-			return strings.Contains(a.ok("GET /metrics", ""), `weir_check_results_total{cluster="c",server="`+back+`",check="http",result="pass"} 1`)
-		})
+		a.passed("http")
 		require.Equal(t, "up", a.state(0))
 		require.Empty(t, w.all(func(r record) bool { return r.is("server_down") }))
 	}
@@ -164,9 +163,22 @@ func TestInFrontOfMariaDB(t *testing.T) {
 			want = "127.0.0.1"
 		}
 		require.Equal(t, want, got, "%q", version)
-		nettest.Wait(t, 10*time.Second, "a check that passes", func() bool {
-			return strings.Contains(a.ok("GET /metrics", ""), `check="mysql",result="pass"} 1`)
-		})
+		a.passed("mysql")
 	}
 	require.NotContains(t, db.Log(), "Aborted")
+}
+
+// passed waits until a check has passed, and makes sure that none has failed.
+func (a api) passed(check string) {
+	a.t.Helper()
+	results := regexp.MustCompile(`(?m)^weir_check_results_total\{.*check="` + check + `".*result="(\w+)".*\} (\d+)$`)
+	nettest.Wait(a.t, 10*time.Second, "a check that passes", func() bool {
+		seen := map[string]string{}
+		text := a.ok("GET /metrics", "")
+		for _, r := range results.FindAllStringSubmatch(text, -1) {
+			seen[r[1]] = r[2]
+		}
+		require.Contains(a.t, []string{"", "0"}, seen["fail"], text)
+		return seen["pass"] != "" && seen["pass"] != "0"
+	})
 }
