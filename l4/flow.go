@@ -63,6 +63,7 @@ type flow struct {
 	waiting  bool // among those without an answer
 	standing bool // the server has answered, or not refused for long enough
 	dirty    bool // has moved bytes that are not counted yet
+	frozen   bool // on its way to another process: nothing touches it
 }
 
 // introduction is what a PROXY header says of a flow's client.
@@ -499,7 +500,7 @@ func (f *flow) disconnect() {
 
 // wake takes in what has happened to the socket towards the server.
 func (f *flow) wake(l *loop, events uint32) {
-	if f.fd < 0 {
+	if f.fd < 0 || f.frozen {
 		return
 	}
 	failed := errno(0)
@@ -720,6 +721,9 @@ func (f *flow) expire(l *loop) {
 
 // cut ends a flow from outside. One whose server has gone only loses that: there is nothing that could break.
 func (f *flow) cut(l *loop, end End) {
+	if f.frozen {
+		return
+	}
 	if end == CutServerDown {
 		f.leave(l)
 		return

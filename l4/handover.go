@@ -49,18 +49,21 @@ type Parcel struct {
 
 	loop     *loop
 	sessions []*session
+	flows    []*flow // instead
 }
 
-// Sessions is how many.
-func (x *Parcel) Sessions() int { return len(x.sessions) }
+// Sessions is how many there are, flows included.
+func (x *Parcel) Sessions() int { return len(x.sessions) + len(x.flows) }
 
 // Next freezes some sessions; nil = every loop was looked through, and there was nothing to move. Sessions that arrive, wait
 // or dial come into it once they relay.
-func (m *Mover) Next() *Parcel {
+func (m *Mover) Next() *Parcel { return m.next((*loop).pack) }
+
+func (m *Mover) next(pack func(*loop, *int) *Parcel) *Parcel {
 	for m.idle = 0; m.idle < len(m.plane.loops); {
 		l := m.plane.loops[m.loop]
 		done := make(chan *Parcel, 1)
-		l.post(message{do: func(l *loop) { done <- l.pack(&m.slot) }})
+		l.post(message{do: func(l *loop) { done <- pack(l, &m.slot) }})
 		if x := <-done; x != nil {
 			return x
 		}
@@ -168,19 +171,22 @@ func (s *session) freeze(l *loop) {
 
 // Delivered ends a parcel: another process has the sessions.
 func (x *Parcel) Delivered() {
-	x.each(func(l *loop, s *session) { s.depart(l) })
+	x.each(func(l *loop, s *session) { s.depart(l) }, func(l *loop, f *flow) { f.depart(l) })
 }
 
 // Return ends a parcel that nobody has taken: its sessions go on here.
 func (x *Parcel) Return() {
-	x.each(func(l *loop, s *session) { s.thaw(l) })
+	x.each(func(l *loop, s *session) { s.thaw(l) }, func(l *loop, f *flow) { f.resume(l) })
 }
 
-func (x *Parcel) each(do func(*loop, *session)) {
+func (x *Parcel) each(session func(*loop, *session), flow func(*loop, *flow)) {
 	done := make(chan struct{})
 	x.loop.post(message{do: func(l *loop) {
 		for _, s := range x.sessions {
-			do(l, s)
+			session(l, s)
+		}
+		for _, f := range x.flows {
+			flow(l, f)
 		}
 		close(done)
 	}})

@@ -112,10 +112,18 @@ func appendText(b []byte, s string) []byte {
 }
 
 func (p *parcel) encode() []byte {
-	b := []byte{SessionFormat}
-	b = binary.AppendUvarint(b, uint64(len(p.places)))
-	for i := range p.places {
-		x := &p.places[i]
+	b := appendPlaces([]byte{SessionFormat}, p.places)
+	b = binary.AppendUvarint(b, uint64(len(p.sessions)))
+	for i := range p.sessions {
+		b = p.sessions[i].encode(b)
+	}
+	return b
+}
+
+func appendPlaces(b []byte, places []Place) []byte {
+	b = binary.AppendUvarint(b, uint64(len(places)))
+	for i := range places {
+		x := &places[i]
 		for _, s := range [...]string{x.Address, x.Listener, x.Cluster, x.Level, x.Server} {
 			b = appendText(b, s)
 		}
@@ -123,10 +131,6 @@ func (p *parcel) encode() []byte {
 			b = binary.AppendVarint(b, int64(d))
 		}
 		b = append(b, byte(x.records))
-	}
-	b = binary.AppendUvarint(b, uint64(len(p.sessions)))
-	for i := range p.sessions {
-		b = p.sessions[i].encode(b)
 	}
 	return b
 }
@@ -231,18 +235,7 @@ func decodeParcel(b []byte, descriptors int) (*parcel, error) {
 	if format := r.number(math.MaxUint8, "format"); r.err == nil && format != SessionFormat {
 		return nil, fmt.Errorf("%w: they are of format %d", errParcel, format)
 	}
-	p := &parcel{}
-	for range r.number(parcelSessions, "places") {
-		x := Place{Address: r.text("listener"), Listener: r.text("listener"), Cluster: r.text("cluster"), Level: r.text("level"), Server: r.text("server")}
-		for _, d := range [...]*time.Duration{&x.clientIdle, &x.serverIdle, &x.halfClose, &x.keepalive, &x.userTimeout} {
-			*d = r.positive("timeout")
-		}
-		x.records = Records(r.number(uint64(RecordAll), "records"))
-		p.places = append(p.places, x)
-		if r.err != nil {
-			return nil, r.err
-		}
-	}
+	p := &parcel{places: r.places()}
 	needed := 0
 	for range r.number(parcelSessions, "sessions") {
 		t := r.session(len(p.places))
@@ -252,6 +245,14 @@ func decodeParcel(b []byte, descriptors int) (*parcel, error) {
 		needed += t.descriptors()
 		p.sessions = append(p.sessions, t)
 	}
+	if r.end(needed, descriptors); r.err != nil {
+		return nil, r.err
+	}
+	return p, nil
+}
+
+// end checks that everything was read, and that the descriptors are as many as are needed.
+func (r *parcelReader) end(needed, descriptors int) {
 	switch {
 	case r.err != nil:
 	case len(r.rest) > 0:
@@ -259,10 +260,21 @@ func decodeParcel(b []byte, descriptors int) (*parcel, error) {
 	case needed != descriptors:
 		r.fail(fmt.Sprintf("%d descriptors for %d", descriptors, needed))
 	}
-	if r.err != nil {
-		return nil, r.err
+}
+
+func (r *parcelReader) places() (places []Place) {
+	for range r.number(MaxDescriptors, "places") {
+		x := Place{Address: r.text("listener"), Listener: r.text("listener"), Cluster: r.text("cluster"), Level: r.text("level"), Server: r.text("server")}
+		for _, d := range [...]*time.Duration{&x.clientIdle, &x.serverIdle, &x.halfClose, &x.keepalive, &x.userTimeout} {
+			*d = r.positive("timeout")
+		}
+		x.records = Records(r.number(uint64(RecordAll), "records"))
+		places = append(places, x)
+		if r.err != nil {
+			return nil
+		}
 	}
-	return p, nil
+	return places
 }
 
 func (r *parcelReader) session(places int) travelling {

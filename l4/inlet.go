@@ -76,6 +76,9 @@ func (l *loop) openInlet(ln *Listener, fd int32) {
 	l.lastDoor++
 	in.number = l.lastDoor
 	l.inlets[in.number] = in
+	if l.plane.awaiting.Load() {
+		return
+	}
 	if e := epollControl(l.epfd, unix.EPOLL_CTL_ADD, fd, unix.EPOLLIN, markInlet, in.number); e != 0 {
 		l.plane.complain("cannot watch a listening socket", "address", ln.at.String(), "error", e)
 		in.rest(l)

@@ -31,6 +31,8 @@ type Plane struct {
 	origin time.Time
 	done   sync.WaitGroup
 
+	awaiting atomic.Bool // flows of another process: listening sockets of UDP that open wait for them
+
 	count   atomic.Int64 // sessions, those on their way into a loop included
 	limit   atomic.Int64
 	refused atomic.Uint64 // clients turned away, for any reason

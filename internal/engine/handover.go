@@ -10,9 +10,11 @@ package engine
 //	                          ←   ready          everything is loaded, checked, bound; or failed, with the reason
 //	commit, with the state    →                  the old one accepts no more
 //	                          ←   serving        the new one does
-//	sessions …                →
+//	flows …                   →
 //	                          ←   taken …
 //	yours …                   →                  and only then begins to serve them; or returned: they stay
+//	no more flows             →                  it looks at what clients have sent by UDP meanwhile
+//	sessions …                →                  the same with them
 //	counts                    →                  of what was done meanwhile; also once more at the end
 //
 // Up to serving, whatever goes wrong in the new one changes nothing: the old one goes on as before, and keeps its
@@ -43,6 +45,8 @@ const (
 	sayYours
 	sayReturned
 	sayCounts
+	sayFlows
+	sayNoMoreFlows
 )
 
 // handOverFormat is the version of this conversation. Documents may gain fields without a new one: what is not known is
@@ -60,6 +64,7 @@ const (
 type hello struct {
 	Format   int    `json:"format"`
 	Sessions int    `json:"sessions"` // the format of sessions; sessions stay where they are unless both know the same
+	Flows    int    `json:"flows"`    // likewise
 	PID      int    `json:"pid"`
 	Version  string `json:"version"`
 }

@@ -57,7 +57,7 @@ func (p *Predecessor) meet(version string) error {
 	if err := hear(p.wire, sayHello, &p.hello); err != nil {
 		return err
 	}
-	if err := send(p.wire, sayHello, hello{Format: handOverFormat, Sessions: l4.SessionFormat, PID: os.Getpid(), Version: version}); err != nil {
+	if err := send(p.wire, sayHello, hello{Format: handOverFormat, Sessions: l4.SessionFormat, Flows: l4.FlowFormat, PID: os.Getpid(), Version: version}); err != nil {
 		return err
 	}
 	if p.hello.Format != handOverFormat {
@@ -187,6 +187,9 @@ func (e *Engine) TakeOver() error {
 	}
 	e.mu.Lock()
 	e.inherit(ch)
+	if !p.gone {
+		e.plane.AwaitFlows()
+	}
 	e.commit(ch)
 	if p.state != nil {
 		e.seen.journal.goOn(p.state.Told)
@@ -232,6 +235,7 @@ func (p *Predecessor) await(ch *change) error {
 // adopt takes what the old process still has to give, until that has ended.
 func (e *Engine) adopt(p *Predecessor) {
 	defer p.Close()
+	defer e.plane.FlowsArrived() // as many as there are
 	stop := context.AfterFunc(e.ctx, func() { p.wire.Deadline(time.Unix(1, 0)) })
 	defer stop()
 	strays := &strays{engine: e, clusters: map[[2]string]*balance.Cluster{}, listeners: map[string]*l4.Listener{}}
@@ -245,7 +249,11 @@ func (e *Engine) adopt(p *Predecessor) {
 		}
 		switch f.Kind {
 		case saySessions:
-			err = e.adoptSessions(p, &f, strays)
+			err = e.adoptSessions(p, &f, func() (adoption, error) { return e.plane.Adopt(f.Body, f.Descriptors, strays.home) })
+		case sayFlows:
+			err = e.adoptSessions(p, &f, func() (adoption, error) { return e.plane.AdoptFlows(f.Body, f.Descriptors, e.homeOfFlows) })
+		case sayNoMoreFlows:
+			e.plane.FlowsArrived()
 		case sayCounts:
 			var c counts
 			if err = json.Unmarshal(f.Body, &c); err == nil {
@@ -261,10 +269,17 @@ func (e *Engine) adopt(p *Predecessor) {
 	}
 }
 
-// adoptSessions goes on with sessions, once the old process has let go of them.
-func (e *Engine) adoptSessions(p *Predecessor, f *l4.Frame, strays *strays) error {
+// adoption is a parcel that has arrived.
+type adoption interface {
+	Sessions() int
+	Begin()
+	Discard()
+}
+
+// adoptSessions goes on with sessions, or flows, once the old process has let go of them.
+func (e *Engine) adoptSessions(p *Predecessor, f *l4.Frame, unpack func() (adoption, error)) error {
 	e.mu.Lock() // so that no reload comes between finding a place and taking it
-	a, err := e.plane.Adopt(f.Body, f.Descriptors, strays.home)
+	a, err := unpack()
 	e.mu.Unlock()
 	if err != nil {
 		send(p.wire, sayFailed, failure{err.Error()})
@@ -286,6 +301,15 @@ func (e *Engine) adoptSessions(p *Predecessor, f *l4.Frame, strays *strays) erro
 	}
 	a.Discard()
 	return err
+}
+
+// homeOfFlows is where the flows of a place belong: nowhere, if the configuration does not have it. mu is held.
+func (e *Engine) homeOfFlows(at l4.Place) l4.Home {
+	ln, c := e.listeners["udp "+at.Address], e.now.Load().clusters[at.Cluster]
+	if ln == nil || c == nil || ln.Settings().ClusterTag != at.Cluster {
+		return l4.Home{}
+	}
+	return l4.Home{Listener: ln, Set: ln.Settings(), Cluster: c, Server: at.Server, Level: ln.Settings().LevelKey(at.Level)}
 }
 
 // strays are the places of sessions that the configuration of this process does not have: servers and listeners that have

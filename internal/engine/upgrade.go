@@ -55,7 +55,12 @@ func (e *Engine) Upgrade(ctx context.Context, s Succession) (status.Upgrade, err
 		}
 		return status.Upgrade{}, err
 	}
-	moved, err := e.move(p)
+	moved, err := e.moveFlows(p, ready)
+	if err == nil {
+		var sessions int
+		sessions, err = e.move(p)
+		moved += sessions
+	}
 	if err != nil && p.hasEnded(lastBreath) { // with what it had; everything else is still here
 		e.plane.Release()
 		s.Hold(false)
@@ -89,13 +94,38 @@ func (e *Engine) move(p *successor) (moved int, err error) {
 	if p.hello.Sessions != l4.SessionFormat {
 		return 0, fmt.Errorf("the new process knows sessions of format %d, this one of format %d", p.hello.Sessions, l4.SessionFormat)
 	}
-	for m := e.plane.Mover(); ; {
-		x := m.Next()
+	return e.pass(p, saySessions, e.plane.Mover().Next)
+}
+
+// moveFlows moves the flows of UDP listeners, before the new process looks at what clients have sent meanwhile. After an
+// error the rest is here, and goes on.
+func (e *Engine) moveFlows(p *successor, ready readiness) (moved int, err error) {
+	if p.hello.Flows == l4.FlowFormat {
+		taken := map[*l4.Listener]bool{}
+		for _, id := range ready.Listeners {
+			taken[e.listeners[id]] = true
+		}
+		m := e.plane.Mover()
+		moved, err = e.pass(p, sayFlows, func() *l4.Parcel {
+			return m.NextFlows(func(ln *l4.Listener) bool { return taken[ln] })
+		})
+	}
+	if e := send(p.wire, sayNoMoreFlows, nil); err == nil {
+		err = e
+	}
+	return moved, err
+}
+
+// pass hands parcels over, one after the other, and returns how many sessions were in them. After an error the rest is
+// here, and goes on.
+func (e *Engine) pass(p *successor, kind uint8, next func() *l4.Parcel) (moved int, err error) {
+	for {
+		x := next()
 		if x == nil {
 			return moved, nil
 		}
 		p.wire.Deadline(time.Now().Add(servePatience))
-		err := p.wire.Send(saySessions, x.Body, x.Descriptors)
+		err := p.wire.Send(kind, x.Body, x.Descriptors)
 		if err == nil {
 			err = hear(p.wire, sayTaken, nil)
 		}
@@ -163,7 +193,7 @@ func (p *successor) explain(err error) error {
 func (e *Engine) introduce(p *successor, s Succession) (readiness, error) {
 	var ready readiness
 	p.wire.Deadline(time.Now().Add(helloPatience))
-	if err := send(p.wire, sayHello, hello{Format: handOverFormat, Sessions: l4.SessionFormat, PID: os.Getpid(), Version: e.seen.version}); err != nil {
+	if err := send(p.wire, sayHello, hello{Format: handOverFormat, Sessions: l4.SessionFormat, Flows: l4.FlowFormat, PID: os.Getpid(), Version: e.seen.version}); err != nil {
 		return ready, err
 	}
 	if err := hear(p.wire, sayHello, &p.hello); err != nil {
@@ -273,6 +303,7 @@ func (e *Engine) leave(ready readiness) {
 	for id, ln := range e.listeners {
 		if !slices.Contains(ready.Listeners, id) {
 			ln.Stop()
+			ln.Rewatch()
 		}
 	}
 	e.plane.Forsake()

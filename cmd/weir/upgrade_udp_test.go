@@ -1,0 +1,100 @@
+// UDP flows that live through upgrades.
+
+package main_test
+
+import (
+	"bytes"
+	"fmt"
+	"net/netip"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"weir/internal/nettest"
+)
+
+// A flow keeps its server and its port there through every upgrade, and no datagram is lost, of old flows or of new ones.
+func TestUpgradeMovesFlows(t *testing.T) {
+	t.Parallel()
+	// Each answer says where the datagram came from: the flow's own port.
+	answer := func(name string) nettest.DatagramHandler {
+		return func(from netip.AddrPort, data []byte, reply func([]byte)) {
+			reply(fmt.Appendf(nil, "%s %s %s", name, from, data))
+		}
+	}
+	a, b := nettest.StartDatagrams(t, answer("A")), nettest.StartDatagrams(t, answer("B"))
+	l := layout{listener: `flow_timeout = "5s"`, levels: servers(a.Addr()+" name=A", b.Addr()+" name=B")}.udp(t)
+	w := launch{program: program(t)}.start(t, l.String())
+	w.base = nil // flows outlast their clients
+	stop := make(chan struct{})
+	var wg sync.WaitGroup
+	talk := func(who string, times int) error {
+		c, err := nettest.TryDialDatagrams("", l.listen)
+		if err != nil {
+			return err
+		}
+		defer c.Close()
+		var route []byte // server and port
+		buf := make([]byte, 2048)
+		for n := 0; times == 0 || n < times; n++ {
+			select {
+			case <-stop:
+				return nil
+			case <-time.After(10 * time.Millisecond):
+			}
+			ask := fmt.Sprintf("%s:%d", who, n)
+			if _, err := c.Write([]byte(ask)); err != nil {
+				return err
+			}
+			c.SetReadDeadline(time.Now().Add(10 * time.Second))
+			k, err := c.Read(buf)
+			if err != nil {
+				return fmt.Errorf("datagram %d: %w", n, err)
+			}
+			got, ok := bytes.CutSuffix(buf[:k], []byte(" "+ask))
+			if !ok || n > 0 && !bytes.Equal(got, route) {
+				return fmt.Errorf("datagram %d: %q after %q", n, buf[:k], route)
+			}
+			route = bytes.Clone(got)
+		}
+		return nil
+	}
+	for i := range 60 {
+		wg.Go(func() {
+			if err := talk(fmt.Sprint("long", i), 0); err != nil {
+				t.Errorf("flow %d: %v", i, err)
+			}
+		})
+	}
+	for i := range 4 { // new ones all the time
+		wg.Go(func() {
+			for n := 0; ; n++ {
+				select {
+				case <-stop:
+					return
+				default:
+				}
+				if err := talk(fmt.Sprint("short", i, n), 3); err != nil {
+					t.Errorf("new flow %d of %d: %v", n, i, err)
+				}
+			}
+		})
+	}
+	for range 5 {
+		time.Sleep(100 * time.Millisecond)
+		if gone := w.upgrade(); gone > 2*time.Second && !raceEnabled {
+			t.Errorf("the old process was there for another %v", gone)
+		}
+	}
+	close(stop)
+	wg.Wait()
+	for _, r := range w.upgrades() {
+		require.GreaterOrEqual(t, r.num("sessions_moved"), 60)
+		t.Logf("moved %d, left %d, in %v ms", r.num("sessions_moved"), r.num("sessions_left"), r["took_ms"])
+	}
+	require.Empty(t, w.loud())
+	w.signal(15)
+	require.Zero(t, w.exit(20*time.Second))
+}

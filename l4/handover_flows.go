@@ -1,0 +1,398 @@
+package l4
+
+// Handing over UDP flows. They travel like sessions, with the socket towards the server, and before the other process
+// looks at the listening sockets: a client's next datagram meets its flow there, or waits. A flow belongs to the listening
+// socket that its client's datagrams come to, which is known by its place among those of the listener.
+
+import (
+	"encoding/binary"
+	"fmt"
+	"math"
+	"net/netip"
+	"slices"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"weir/balance"
+)
+
+// FlowFormat is the version of the form in which flows travel. It changes with any change to it.
+const FlowFormat = 1
+
+// flowParcel is what a message of flows says: format, places, flows.
+type flowParcel struct {
+	places []Place
+	flows  []travellingFlow
+}
+
+// travellingFlow is a flow without its descriptor, of which there is one.
+type travellingFlow struct {
+	place, socket int // the listening socket's place
+	id            uint64
+	key           flowKey
+
+	introduced   bool // a PROXY header has said what follows
+	speaks       bool // for itself
+	client, dest netip.AddrPort
+	tlvs         []byte
+
+	begun, activeAt, sentAt time.Duration
+	connected, firstByte    since
+
+	bytesUp, bytesDown uint64
+	unanswered, owed   uint32
+	attempts           uint16
+	joinUp, joinDown   uint16
+	address            uint8
+
+	listed, waiting, standing bool
+	kept                      []byte // the last datagram, while it is not answered
+}
+
+func appendAddress(b []byte, at netip.AddrPort) []byte {
+	var c compactAddr
+	c.set(at)
+	b = append(b, c.size)
+	b = append(b, c.ip[:c.size]...)
+	return binary.AppendUvarint(b, uint64(c.port))
+}
+
+func (r *parcelReader) address(what string) netip.AddrPort {
+	c := compactAddr{size: uint8(r.number(16, what))}
+	if c.size != 0 && c.size != 4 && c.size != 16 {
+		r.fail(what)
+	}
+	copy(c.ip[:], r.bytes(uint64(c.size), what))
+	c.port = uint16(r.number(math.MaxUint16, what))
+	if r.err != nil {
+		return netip.AddrPort{}
+	}
+	return c.get()
+}
+
+func (p *flowParcel) encode() []byte {
+	b := appendPlaces([]byte{FlowFormat}, p.places)
+	b = binary.AppendUvarint(b, uint64(len(p.flows)))
+	for i := range p.flows {
+		t := &p.flows[i]
+		b = binary.AppendUvarint(b, uint64(t.place))
+		b = binary.AppendUvarint(b, uint64(t.socket))
+		b = binary.AppendUvarint(b, t.id)
+		b = append(b, t.key[:]...)
+		b = binary.AppendUvarint(b, flags(t.introduced, t.speaks, t.listed, t.waiting, t.standing))
+		b = appendAddress(b, t.client)
+		b = appendAddress(b, t.dest)
+		b = append(binary.AppendUvarint(b, uint64(len(t.tlvs))), t.tlvs...)
+		for _, d := range [...]time.Duration{t.begun, t.activeAt, t.sentAt} {
+			b = binary.AppendVarint(b, int64(d))
+		}
+		for _, n := range [...]uint64{
+			uint64(t.connected), uint64(t.firstByte), t.bytesUp, t.bytesDown, uint64(t.unanswered), uint64(t.owed),
+			uint64(t.attempts), uint64(t.joinUp), uint64(t.joinDown), uint64(t.address),
+		} {
+			b = binary.AppendUvarint(b, n)
+		}
+		b = append(binary.AppendUvarint(b, uint64(len(t.kept))), t.kept...)
+	}
+	return b
+}
+
+// decodeFlows reads a parcel of flows, as decodeParcel does one of sessions.
+func decodeFlows(b []byte, descriptors int) (*flowParcel, error) {
+	r := &parcelReader{rest: b}
+	if format := r.number(math.MaxUint8, "format"); r.err == nil && format != FlowFormat {
+		return nil, fmt.Errorf("%w: flows are of format %d", errParcel, format)
+	}
+	p := &flowParcel{places: r.places()}
+	for range r.number(MaxDescriptors, "flows") {
+		t := r.flow(len(p.places))
+		if r.err != nil {
+			return nil, r.err
+		}
+		p.flows = append(p.flows, t)
+	}
+	if r.end(len(p.flows), descriptors); r.err != nil {
+		return nil, r.err
+	}
+	return p, nil
+}
+
+func (r *parcelReader) flow(places int) travellingFlow {
+	var t travellingFlow
+	t.place = int(r.number(math.MaxInt32, "place"))
+	if t.place >= places {
+		r.fail("place")
+	}
+	t.socket = int(r.number(math.MaxInt32, "socket"))
+	t.id = r.number(math.MaxUint64, "id")
+	copy(t.key[:], r.bytes(uint64(len(t.key)), "key"))
+	r.flags("flags", &t.introduced, &t.speaks, &t.listed, &t.waiting, &t.standing)
+	t.client, t.dest = r.address("client"), r.address("destination")
+	t.tlvs = r.bytes(r.number(bufferSize, "tlvs"), "tlvs")
+	t.begun, t.activeAt, t.sentAt = r.duration("time"), r.duration("time"), r.duration("time")
+	number := func(most uint64) uint64 { return r.number(most, "number") }
+	t.connected, t.firstByte = since(number(math.MaxUint32)), since(number(math.MaxUint32))
+	t.bytesUp, t.bytesDown = number(math.MaxUint64), number(math.MaxUint64)
+	t.unanswered, t.owed = uint32(number(math.MaxUint32)), uint32(number(math.MaxUint32))
+	t.attempts = uint16(number(math.MaxUint16))
+	t.joinUp, t.joinDown = uint16(number(math.MaxUint16)), uint16(number(math.MaxUint16))
+	t.address = uint8(number(math.MaxUint8))
+	t.kept = r.bytes(r.number(bufferSize, "datagram"), "datagram")
+	return t
+}
+
+// AwaitFlows has listening sockets of UDP that are started from now on wait for FlowsArrived.
+func (p *Plane) AwaitFlows() { p.awaiting.Store(true) }
+
+// FlowsArrived looks at the listening sockets of UDP.
+func (p *Plane) FlowsArrived() {
+	if p.awaiting.Swap(false) {
+		p.ask((*loop).releaseInlets)
+	}
+}
+
+// Rewatch looks at the sockets of a listener of UDP that were held: its flows stay here.
+func (ln *Listener) Rewatch() {
+	ln.plane.ask(func(l *loop) {
+		l.inletsOf(ln, func(in *inlet) {
+			epollControl(l.epfd, unix.EPOLL_CTL_ADD, in.fd, unix.EPOLLIN, markInlet, in.number)
+		})
+	})
+}
+
+// NextFlows is Next for the flows of listeners that are chosen. Flows that have no server end: the client's next datagram
+// begins another.
+func (m *Mover) NextFlows(chosen func(*Listener) bool) *Parcel {
+	return m.next(func(l *loop, slot *int) *Parcel { return l.packFlows(slot, chosen) })
+}
+
+// packFlows freezes the flows from a slot on that fit into a parcel.
+func (l *loop) packFlows(slot *int, chosen func(*Listener) bool) *Parcel {
+	if l.datagrams == nil {
+		return nil
+	}
+	if l.datagrams.from != nil {
+		l.deliver()
+	}
+	x := &Parcel{loop: l}
+	var p flowParcel
+	places := map[Place]int{}
+	held := 0
+	for ; *slot < len(l.flows.all) && held < parcelBytes && len(x.flows) < MaxDescriptors; *slot++ {
+		f := l.flows.all[*slot]
+		if f == nil || f.frozen || !chosen(f.inlet.ln) {
+			continue
+		}
+		if f.fd < 0 {
+			f.finish(l, unservedEnd(f.fault))
+			continue
+		}
+		t := f.describe()
+		at := f.place()
+		place, known := places[at]
+		if !known {
+			place = len(p.places)
+			places[at] = place
+			p.places = append(p.places, at)
+		}
+		t.place = place
+		f.frozen = true
+		l.flowWheel.stop(&f.timer)
+		f.flushBytes()
+		epollControl(l.epfd, unix.EPOLL_CTL_DEL, f.fd, 0, 0, 0)
+		x.flows = append(x.flows, f)
+		x.Descriptors = append(x.Descriptors, f.fd)
+		p.flows = append(p.flows, t)
+		held += len(t.kept) + len(t.tlvs)
+	}
+	if len(x.flows) == 0 {
+		return nil
+	}
+	x.Body = p.encode()
+	return x
+}
+
+// unservedEnd is how a flow without a server ends.
+func unservedEnd(fault End) End {
+	if fault == NotEnded {
+		return RelayFlowTimeout
+	}
+	return fault
+}
+
+// place is what the flow has in common with others.
+func (f *flow) place() Place {
+	at := Place{Address: f.inlet.ln.at.String(), Listener: f.set.Name, Cluster: f.set.ClusterTag}
+	if server := f.lease.Server(); server != nil {
+		at.Server, at.Level = server.Name(), f.set.levelTag(f.lease.Level())
+	}
+	return at
+}
+
+func (f *flow) describe() travellingFlow {
+	t := travellingFlow{
+		socket: slices.Index(f.inlet.ln.fds, f.inlet.fd), id: f.id, key: f.key,
+		begun: f.begun, activeAt: f.activeAt, sentAt: f.sentAt, connected: f.connected, firstByte: f.firstByte,
+		bytesUp: f.bytesUp, bytesDown: f.bytesDown, unanswered: f.unanswered, owed: f.owed, attempts: f.attempts,
+		joinUp: f.joinUp, joinDown: f.joinDown, address: f.address, listed: f.listed, waiting: f.waiting, standing: f.standing,
+	}
+	if f.said != nil {
+		t.introduced, t.speaks, t.client, t.dest, t.tlvs = true, f.said.local, f.said.client, f.said.dest, f.said.tlvs
+	}
+	if f.kept != nil {
+		t.kept = f.kept.data[:f.kept.size]
+	}
+	return t
+}
+
+// depart lets go of a flow that another process has.
+func (f *flow) depart(l *loop) {
+	in := f.inlet
+	in.table.remove(f)
+	in.table.settle(f)
+	l.kept.drop(f)
+	l.trials.put(f.trial)
+	f.disconnect()
+	f.lease.Done(l.now)
+	f.set.Admission.leave(&f.pass, f.client().Addr())
+	l.plane.departed()
+	store(&in.tally.Moved, in.tally.Moved+1)
+	l.flows.put(f)
+	l.live.Add(-1)
+	in.ln.flowEnded()
+}
+
+// resume has the flow's socket watched, which tells at once what waits there, and its deadlines kept.
+func (f *flow) resume(l *loop) {
+	f.frozen = false
+	if epollControl(l.epfd, unix.EPOLL_CTL_ADD, f.fd, unix.EPOLLIN|unix.EPOLLET&math.MaxUint32, int32(f.slot)|flowBit, int32(uint32(f.id))) != 0 {
+		f.finish(l, DialLocalShortage)
+		return
+	}
+	end := f.activeAt + f.set.FlowTimeout
+	if !f.standing {
+		end = min(end, f.sentAt+f.set.ConnectTimeout)
+	}
+	l.flowWheel.arm(&f.timer, end)
+}
+
+// FlowAdoption is a parcel of flows that has arrived. It ends with Begin or Discard.
+type FlowAdoption struct {
+	plane       *Plane
+	parcel      *flowParcel
+	homes       []Home // of each place; with no Listener, its flows end here
+	leases      []balance.Lease
+	descriptors []int32
+}
+
+// AdoptFlows unpacks a parcel of flows, as Adopt does one of sessions. Flows whose listener or server this process does
+// not have end with Begin: the client's next datagram begins another.
+func (p *Plane) AdoptFlows(body []byte, descriptors []int32, find func(Place) Home) (*FlowAdoption, error) {
+	content, err := decodeFlows(body, len(descriptors))
+	if err != nil {
+		return nil, err
+	}
+	a := &FlowAdoption{plane: p, parcel: content, descriptors: descriptors}
+	for i := range content.places {
+		a.homes = append(a.homes, find(content.places[i]))
+	}
+	for i := range content.flows {
+		t := &content.flows[i]
+		h := &a.homes[t.place]
+		var lease balance.Lease
+		if h.Listener != nil && t.socket < len(h.Listener.fds) {
+			lease, _ = h.Cluster.Adopt(h.Server, h.Level, p.Now())
+		}
+		a.leases = append(a.leases, lease)
+	}
+	return a, nil
+}
+
+// Sessions is how many flows there are.
+func (a *FlowAdoption) Sessions() int { return len(a.parcel.flows) }
+
+// Discard closes everything.
+func (a *FlowAdoption) Discard() {
+	for i := range a.leases {
+		a.leases[i].Done(a.plane.Now())
+		closeFD(a.descriptors[i])
+	}
+}
+
+// Begin goes on with the flows.
+func (a *FlowAdoption) Begin() {
+	p := a.plane
+	work := make([][]int, len(p.loops))
+	for i := range a.parcel.flows {
+		t := &a.parcel.flows[i]
+		if a.leases[i].Server() == nil {
+			closeFD(a.descriptors[i])
+			continue
+		}
+		l := p.loops[t.socket%len(p.loops)]
+		l.live.Add(1)
+		p.count.Add(1)
+		work[l.index] = append(work[l.index], i)
+	}
+	for i, list := range work {
+		if len(list) > 0 {
+			p.loops[i].post(message{do: func(l *loop) {
+				for _, n := range list {
+					t := &a.parcel.flows[n]
+					l.adoptFlow(t, &a.homes[t.place], a.leases[n], a.descriptors[n])
+				}
+			}})
+		}
+	}
+}
+
+// adoptFlow goes on with a flow of another process.
+func (l *loop) adoptFlow(t *travellingFlow, h *Home, lease balance.Lease, fd int32) {
+	ln := h.Listener
+	var in *inlet
+	l.inletsOf(ln, func(i *inlet) {
+		if i.fd == ln.fds[t.socket] {
+			in = i
+		}
+	})
+	if in == nil { // the listener has been closed since
+		lease.Done(l.now)
+		closeFD(fd)
+		l.live.Add(-1)
+		l.plane.departed()
+		return
+	}
+	f := l.flows.get()
+	f.id, f.inlet, f.set, f.key = t.id, in, h.Set, t.key
+	f.fd, f.first, f.lease = fd, -1, lease
+	f.target, _ = lease.Server().Handle().(*Target)
+	f.stats = f.target.tally(l)
+	f.begun, f.activeAt, f.sentAt = t.begun, t.activeAt, t.sentAt
+	f.connected, f.firstByte = t.connected, t.firstByte
+	f.bytesUp, f.bytesDown, f.flushedUp, f.flushedDown = t.bytesUp, t.bytesDown, t.bytesUp, t.bytesDown
+	f.unanswered, f.owed, f.attempts, f.standing = t.unanswered, t.owed, t.attempts, t.standing
+	f.joinUp, f.joinDown, f.address = min(t.joinUp, l.join), min(t.joinDown, l.join), t.address
+	if t.introduced {
+		f.said = &introduction{client: t.client, dest: t.dest, local: t.speaks, tlvs: slices.Clone(t.tlvs)}
+	}
+	f.timer.owner = f
+	f.hash = in.table.hash(&f.key, f.named())
+	if t.listed && in.table.find(&f.key, f.named(), f.hash) == nil {
+		in.table.insert(f)
+	}
+	if t.waiting {
+		in.table.await(f)
+	}
+	if len(t.kept) > 0 {
+		l.kept.keep(f, t.kept)
+	}
+	f.pass = f.set.Admission.join(f.client().Addr())
+	ln.flows.Add(1)
+	store(&in.tally.Adopted, in.tally.Adopted+1)
+	if l.stopping {
+		f.finish(l, CutShutdown)
+		return
+	}
+	f.resume(l)
+}

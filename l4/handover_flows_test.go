@@ -1,0 +1,74 @@
+package l4
+
+import (
+	"bytes"
+	"math/rand/v2"
+	"net/netip"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+)
+
+func someFlows(r *rand.Rand) *flowParcel {
+	coin := func() bool { return r.IntN(2) == 0 }
+	p := &flowParcel{places: []Place{{Address: "0.0.0.0:53", Listener: "dns", Cluster: "c", Level: "dc1", Server: "a"}}}
+	for range 1 + r.IntN(5) {
+		t := travellingFlow{
+			socket: r.IntN(4), id: r.Uint64(), introduced: coin(), speaks: coin(), begun: time.Duration(r.Int64()), sentAt: -time.Duration(r.Int64()),
+			connected: since(r.Uint32()), bytesUp: r.Uint64(), unanswered: r.Uint32(), attempts: uint16(r.Uint32()), joinUp: joinAny,
+			address: uint8(r.Uint32()), listed: coin(), waiting: coin(), standing: coin(), tlvs: []byte{}, kept: make([]byte, r.IntN(300)),
+		}
+		for i := range t.key {
+			t.key[i] = byte(r.Uint32())
+		}
+		if t.introduced {
+			t.client, t.tlvs = netip.MustParseAddrPort("[2001:db8::2]:9"), []byte{2, 0, 1, 'x'}
+		}
+		p.flows = append(p.flows, t)
+	}
+	return p
+}
+
+// What is written of flows is read again as it was; less, more or another format is refused.
+func TestFlowParcelRoundTrip(t *testing.T) {
+	r := rand.New(rand.NewPCG(7, 8))
+	for range 200 {
+		p := someFlows(r)
+		text := p.encode()
+		got, err := decodeFlows(text, len(p.flows))
+		require.NoError(t, err)
+		require.Equal(t, p, got)
+		_, err = decodeFlows(text[:r.IntN(len(text))], len(p.flows))
+		require.ErrorIs(t, err, errParcel)
+		_, err = decodeFlows(text, len(p.flows)+1)
+		require.ErrorIs(t, err, errParcel)
+		text[0]++
+		_, err = decodeFlows(text, len(p.flows))
+		require.ErrorIs(t, err, errParcel)
+	}
+}
+
+// FuzzFlowParcel feeds the reader of flows: it never panics, and what it takes it writes again the same.
+func FuzzFlowParcel(f *testing.F) {
+	r := rand.New(rand.NewPCG(9, 10))
+	for range 8 {
+		p := someFlows(r)
+		f.Add(p.encode(), len(p.flows))
+	}
+	f.Add([]byte{FlowFormat, 0, 0}, 0)
+	f.Fuzz(func(t *testing.T, text []byte, descriptors int) {
+		p, err := decodeFlows(text, descriptors)
+		if err != nil {
+			return
+		}
+		if len(p.flows) != descriptors {
+			t.Fatalf("%d descriptors for %d flows", descriptors, len(p.flows))
+		}
+		once := p.encode()
+		again, err := decodeFlows(once, descriptors)
+		if err != nil || !bytes.Equal(once, again.encode()) {
+			t.Fatalf("what was read cannot be written: %v", err)
+		}
+	})
+}
