@@ -61,7 +61,7 @@ func listenerKeys() []key[listenerDraft] {
 				"one that comes meanwhile, too. 0 = any number: only `flow_timeout` ends a flow.").called("proxy_responses", "udp_responses").taken("udp"),
 		scalar("max_flows", integer(0, most), "0", func(l *listenerDraft) *int { return &field(l).MaxFlows },
 			"udp: flows at once, over all addresses. When there are as many, a newcomer takes the place of the oldest flow that no server has "+
-				"answered; if all have been answered, it is dropped. 0 = this listener's part of what the process may have, see below.").called("udp_max_sessions").taken("udp"),
+				"answered; if all have been answered, it is dropped. 0 = this listener's part of what the process may have, see [below](#udp-listeners).").called("udp_max_sessions").taken("udp"),
 		scalar("max_flows_per_source", integer(0, most), "0", func(l *listenerDraft) *int { return &field(l).MaxFlowsPerSource },
 			"udp: flows at once from one client address; 0 = no limit.").taken("udp"),
 	}

@@ -25,4 +25,9 @@
 //	move     handover.go A session in relay goes on in another process, when this one is replaced.
 //
 // An idle session holds two descriptors and about a third of a kilobyte.
+//
+// A UDP flow lives in the same loops. Datagrams come in batches from a listening socket (inlet.go) and find their flow
+// (flowtable.go) or begin one; a flow (flow.go) has a connected socket towards its server, over which its datagrams leave
+// at once, and whose replies gather until the loop has seen all its events. datagram.go holds the batches and what joins
+// datagrams of one size into one send; kept.go what may have to be sent again.
 package l4

@@ -38,6 +38,9 @@ func (l layout) udp(t *testing.T) layout {
 	if l.listen == "" {
 		l.listen = nettest.ReserveDatagrams(t)
 	}
+	if strings.Contains(l.listener, "protocol") {
+		return l
+	}
 	if !strings.Contains(l.listener, "flow_timeout") {
 		l.listener += "\nflow_timeout = \"1s\""
 	}

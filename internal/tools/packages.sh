@@ -10,6 +10,7 @@ want mariadb mariadb-client
 want haproxy haproxy
 want nginx nginx
 [ -e /usr/lib/nginx/modules/ngx_stream_module.so ] || missing="$missing libnginx-mod-stream"
+want dnsmasq dnsmasq-base
 want nft nftables
 want ip iproute2
 want strace strace
