@@ -106,8 +106,14 @@ func TestADay(t *testing.T) {
 	share := func(name string) int { return strings.Count(sequence(t, l.listen, 12), name) }
 	pages := func(n int, last string) {
 		t.Helper()
+		var told []string
+		defer func() {
+			if t.Failed() {
+				t.Logf("the pager was told of %q", told)
+			}
+		}()
 		nettest.Wait(t, 5*time.Second, "the pager to hear of "+last, func() bool {
-			told := pager.told()
+			told = pager.told()
 			return len(told) >= n && told[n-1] == last
 		})
 	}

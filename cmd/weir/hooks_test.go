@@ -72,7 +72,8 @@ func brief(r record) string {
 	return text
 }
 
-const quickCheck = "[[cluster.c.check]]\ntype = \"tcp\"\ninterval = \"50ms\"\nrise = 1\nfall = 1\n"
+// quickCheck finds out within half a second, and leaves a busy machine the time to answer.
+const quickCheck = "[[cluster.c.check]]\ntype = \"tcp\"\ninterval = \"500ms\"\ndown_interval = \"100ms\"\nrise = 1\nfall = 1\n"
 
 func execHook(name, on, shell, more string) string {
 	return fmt.Sprintf("[[event]]\nname = %q\non = [%s]\nexec = [\"/bin/sh\", \"-c\", %q]\n%s\n", name, on, shell, more)
