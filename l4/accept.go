@@ -230,16 +230,21 @@ func (l *loop) seat(c *accepted) {
 // who closes a connection and opens another at once is not to be told that there are too many.
 type hopeful struct {
 	accepted
-	why   Refusal
-	until time.Duration
+	why    Refusal
+	until  time.Duration
+	looked time.Duration // when last
+	looks  int
 }
 
 const (
-	hopeFor   = 20 * time.Millisecond // a refusal still comes at once, for people
+	hopeFor   = 50 * time.Millisecond // a server may take a moment to close; the refusal comes within 100 ms all the same
 	hopeEvery = 2 * time.Millisecond
+	// hopeLooks is how often there must have been a look before a client is refused: when the whole process was kept waiting
+	// for a processor, the time is over before the session that ends had its turn.
+	hopeLooks = 10
 	// Waiting is how many such clients a loop has at most; others are refused without delay. Each holds a descriptor
 	// and is no session yet.
-	Waiting = 8
+	Waiting = 16
 )
 
 // hope keeps a client for a moment, unless there are too many such.
@@ -247,7 +252,7 @@ func (l *loop) hope(c *accepted, why Refusal) bool {
 	if len(l.hopeful) >= Waiting || l.stopping {
 		return false
 	}
-	l.hopeful = append(l.hopeful, hopeful{*c, why, l.now + hopeFor})
+	l.hopeful = append(l.hopeful, hopeful{accepted: *c, why: why, until: l.now + hopeFor, looked: l.now})
 	return true
 }
 
@@ -256,10 +261,16 @@ func (l *loop) judgeAgain() {
 	left := l.hopeful[:0]
 	for i := range l.hopeful {
 		h := l.hopeful[i]
+		if l.now-h.looked < hopeEvery {
+			left = append(left, h)
+			continue
+		}
+		h.looked = l.now
+		h.looks++
 		switch why := l.letIn(&h.accepted); {
 		case why == Admitted:
 			l.seat(&h.accepted)
-		case why.passing() && l.now < h.until:
+		case why.passing() && (l.now < h.until || h.looks < hopeLooks):
 			left = append(left, h)
 		default:
 			l.turnAway(&h.accepted, why)
