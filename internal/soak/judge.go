@@ -75,7 +75,7 @@ func (j *judge) addRecord(r record) {
 		return
 	}
 	if r.Listener == flowsName {
-		if r.End != "relay: flow_timeout" && !j.ledger.any(r.begun().Add(-moment), r.Time, j.echoes, death) {
+		if r.End != "relay: flow_timeout" && !j.ledger.any(r.begun().Add(-moment), r.Time, append([]string{flowsName}, j.echoes...), death, limit) {
 			j.note("a flow of %s with server %s ended by %q, and nothing explains it", r.Client, r.Server, r.End)
 		}
 	} else {
@@ -133,6 +133,7 @@ func (j *judge) addFlow(id uint64, t tally, wrong error) {
 	j.tally.sent += t.sent
 	j.tally.answered += t.answered
 	j.tally.lost += t.lost
+	j.tally.missing += t.missing
 	if wrong != nil {
 		j.note("flow %d: %v", id, wrong)
 	}
@@ -206,10 +207,10 @@ func (j *judge) taken(r *record) {
 
 // unrecorded says what is wrong with a client of which weir has no record: it must have been turned away.
 func (j *judge) unrecorded(p *passage) string {
-	since := p.begun.Add(-moment)
+	since, until := p.begun.Add(-moment), p.ended.Add(moment) // weir may come to it after it has gone
 	switch {
 	case p.outcome == refused:
-		if !j.ledger.any(since, p.ended, []string{p.listener}, absence) {
+		if !j.ledger.any(since, until, []string{p.listener}, absence) {
 			return "the listener was there"
 		}
 		return ""
@@ -217,9 +218,9 @@ func (j *judge) unrecorded(p *passage) string {
 		return "it was served"
 	case p.outcome != reset && p.outcome != gaveUp:
 		return "it was neither served nor turned away"
-	case j.ledger.any(since, p.ended, []string{p.listener}, absence):
+	case j.ledger.any(since, until, []string{p.listener}, absence):
 		return ""
-	case !j.ledger.any(since, p.ended, []string{p.listener}, limit):
+	case !j.ledger.any(since, until, []string{p.listener}, limit):
 		return "no limit was there to turn it away"
 	}
 	j.refused[p.listener]++
@@ -276,7 +277,7 @@ func (j *judge) fault(p *passage, r *record, v visit, visited bool) string {
 	explained := false
 	switch r.End {
 	case "refuse: max_sessions", "refuse: max_sessions_per_source", "refuse: max_session_rate":
-		explained = j.ledger.any(p.begun.Add(-moment), p.ended, []string{p.listener}, limit)
+		explained = j.ledger.any(p.begun.Add(-moment), p.ended.Add(moment), []string{p.listener}, limit)
 	case "relay: client reset", "dial: client reset", "preread: client reset":
 		explained = p.outcome == gaveUp
 	case "relay: server reset":
@@ -286,7 +287,7 @@ func (j *judge) fault(p *passage, r *record, v visit, visited bool) string {
 	case "cut: server removed":
 		explained = done(p.begun, absence)
 	case "cut: listener removed":
-		explained = j.ledger.any(p.begun, p.ended, []string{p.listener}, absence)
+		explained = j.ledger.any(p.begun, p.ended.Add(moment), []string{p.listener}, absence)
 	case "cut: operator":
 		explained = done(p.begun, kill)
 	case "dial: no server", "dial: server refused", "dial: queue_timeout", "dial: server connect_timeout":

@@ -35,7 +35,7 @@ func Run(o Options) error {
 		return err
 	}
 	defer os.RemoveAll(dir)
-	s := &soak{Options: o, begun: time.Now()}
+	s := &soak{Options: o, begun: time.Now(), spilt: overflows()}
 	fmt.Fprintf(o.Out, "seed %d, %v, %d clients\n", o.Seed, o.Time, o.Clients)
 	return s.run(dir)
 }
@@ -49,6 +49,7 @@ const (
 type soak struct {
 	Options
 	begun  time.Time
+	spilt  int // by sockets of this host before
 	judge  *judge
 	chaos  *chaos
 	weir   *process
@@ -166,7 +167,7 @@ func (s *soak) clients(r *rand.Rand, length time.Duration, wild bool) {
 			for ctx.Err() == nil {
 				id := s.lastID.Add(1)
 				t, wrong := flow(ctx, mine, id, ports.take(), s.chaos.first.flows, func(since time.Time) bool {
-					return s.chaos.ledger.any(since.Add(-moment), time.Now(), s.judge.echoes, death)
+					return s.chaos.ledger.any(since.Add(-moment), time.Now(), append([]string{flowsName}, s.judge.echoes...), death, limit)
 				})
 				s.judge.addFlow(id, t, wrong)
 			}
@@ -424,6 +425,15 @@ func (s *soak) counters() {
 				turned += v
 			}
 		}
+		if name == flowsName { // where a client only knows that no answer came
+			if turned > float64(j.tally.lost+j.tally.missing) {
+				j.note("%g flows were turned away, but only %d datagrams were lost", turned, j.tally.lost+j.tally.missing)
+			}
+			if spilt := overflows() - s.spilt; j.tally.missing > spilt {
+				j.note("%d datagrams are missing, and sockets have overflown only %d times", j.tally.missing, spilt)
+			}
+			continue
+		}
 		same("weir_sessions_refused_total of "+name, turned, float64(j.refused[name]))
 	}
 }
@@ -458,6 +468,7 @@ func (s *soak) report(before, after footprint) error {
 	}
 	row("clients: turned away by a limit", "%d", turned)
 	row("datagrams sent, answered, lost", "%d, %d, %d", j.tally.sent, j.tally.answered, j.tally.lost)
+	row("datagrams missing, overflows of this host", "%d, %d", j.tally.missing, overflows()-s.spilt)
 	row("bytes seen by clients", "%d MB", j.bytes>>20)
 	ends := map[string]int{}
 	for _, of := range j.ends {

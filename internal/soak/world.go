@@ -13,6 +13,7 @@ import (
 // world is a configuration. Two clusters and their two listeners are always there; everything else comes and goes.
 type world struct {
 	admin     string
+	room      int     // max_sessions of the process
 	flows     string  // the address of the UDP listener, which nothing is changed about
 	echoes    []place // its servers
 	servers   []place // all there are, in the configuration or not
@@ -95,7 +96,7 @@ func (w *world) clone() *world {
 // String is the configuration file.
 func (w *world) String() string {
 	var b strings.Builder
-	fmt.Fprintf(&b, "[runtime]\nloops = 2\ndrain_timeout = \"2s\"\n[admin]\nlisten = %q\n", w.admin)
+	fmt.Fprintf(&b, "[runtime]\nloops = 2\ndrain_timeout = \"2s\"\nmax_sessions = %d\n[admin]\nlisten = %q\n", w.room, w.admin)
 	fmt.Fprintf(&b, "[log]\nformat = \"json\"\nlevel = \"info\"\nsessions = \"all\"\n")
 	for _, l := range w.listeners {
 		if !l.there {
@@ -166,8 +167,11 @@ func (w *world) limited() map[string]bool {
 			all[c.name] = true
 		}
 	}
+	if w.room > 0 {
+		all[flowsName] = true
+	}
 	for _, l := range w.listeners {
-		if l.there && (l.room > 0 || l.perSource > 0 || l.rate > 0) {
+		if l.there && (w.room > 0 || l.room > 0 || l.perSource > 0 || l.rate > 0) {
 			all[l.name] = true
 		}
 	}
@@ -177,7 +181,7 @@ func (w *world) limited() map[string]bool {
 // mutate changes one thing and says which.
 func (w *world) mutate(r *rand.Rand) string {
 	c := &w.clusters[r.IntN(len(w.clusters))]
-	switch r.IntN(12) {
+	switch r.IntN(13) {
 	case 0, 1:
 		level := c.levels[r.IntN(2)]
 		if len(level) == 0 {
@@ -240,6 +244,11 @@ func (w *world) mutate(r *rand.Rand) string {
 		c.send = []string{"", "v1", "v2"}[r.IntN(3)]
 		return "PROXY headers"
 	case 10:
+		if w.room = 0; r.IntN(2) == 0 {
+			w.room = 1 + r.IntN(20)
+		}
+		return "limit the process"
+	case 11:
 		c.balance = methods[r.IntN(len(methods))]
 		return "balance"
 	default:
