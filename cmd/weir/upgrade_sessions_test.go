@@ -3,11 +3,14 @@
 package main_test
 
 import (
+	"bufio"
 	"bytes"
 	"fmt"
 	"io"
 	"net"
+	"os/exec"
 	"path/filepath"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -137,4 +140,117 @@ func TestUpgradesUnderLoad(t *testing.T) {
 	t.Logf("%d short sessions", traffic.short.Load())
 	require.Empty(t, duplex.Errs())
 	require.Empty(t, w.loud())
+}
+
+// What real clients have open stays open: a transaction of MariaDB's client, and redis-cli's MONITOR.
+func TestUpgradeKeepsRealClients(t *testing.T) {
+	t.Parallel()
+	db, redis := nettest.StartMariaDB(t), nettest.StartRedis(t)
+	second := nettest.Reserve(t)
+	l := layout{listen: nettest.Reserve(t), levels: servers(db.Addr()), more: pair("redis", second, redis.Addr())}
+	w := launch{program: program(t)}.start(t, l.String())
+
+	client := db.Client(l.listen, "--unbuffered")
+	stdin, err := client.StdinPipe()
+	require.NoError(t, err)
+	answers, err := client.StdoutPipe()
+	require.NoError(t, err)
+	require.NoError(t, client.Start())
+	query := func(q, want string) {
+		t.Helper()
+		_, err := io.WriteString(stdin, q+";\n")
+		require.NoError(t, err)
+		require.Equal(t, want, await(t, answers, len(want)))
+	}
+	host, port, _ := net.SplitHostPort(second)
+	monitor := exec.Command("redis-cli", "-h", host, "-p", port, "MONITOR")
+	seen, err := monitor.StdoutPipe()
+	require.NoError(t, err)
+	require.NoError(t, monitor.Start())
+	t.Cleanup(func() { monitor.Process.Kill(); monitor.Wait() })
+	require.Equal(t, "OK\n", await(t, seen, 3))
+	lines := bufio.NewScanner(seen)
+
+	query("CREATE DATABASE shop; CREATE TABLE shop.item (id INT PRIMARY KEY) ENGINE=InnoDB; BEGIN; INSERT INTO shop.item VALUES (1); SELECT 'begun'", "begun\n")
+	for i := range 4 {
+		w.upgrade()
+		query(fmt.Sprintf("INSERT INTO shop.item VALUES (%d); SELECT COUNT(*) FROM shop.item", i+2), fmt.Sprintf("%d\n", i+2))
+		out, err := exec.Command("redis-cli", "-h", host, "-p", port, "SET", "round", fmt.Sprint(i)).CombinedOutput()
+		require.NoError(t, err)
+		require.Equal(t, "OK\n", string(out))
+		for want := fmt.Sprintf("\"SET\" \"round\" \"%d\"", i); ; { // whatever else redis-cli says when it connects
+			require.True(t, lines.Scan(), "MONITOR has ended")
+			if strings.HasSuffix(lines.Text(), want) {
+				break
+			}
+		}
+	}
+	query("COMMIT; SELECT 'done'", "done\n")
+	stdin.Close()
+	require.NoError(t, client.Wait())
+	out, err := db.Client(l.listen, "-e", "SELECT COUNT(*) FROM shop.item").CombinedOutput()
+	require.NoError(t, err)
+	require.Equal(t, "5\n", string(out))
+	require.Empty(t, w.loud())
+	monitor.Process.Kill()
+	monitor.Wait()
+}
+
+// await reads so many bytes, within a time.
+func await(t *testing.T, r io.Reader, n int) string {
+	t.Helper()
+	got := make([]byte, n)
+	done := make(chan error, 1)
+	go func() {
+		_, err := io.ReadFull(r, got)
+		done <- err
+	}()
+	select {
+	case err := <-done:
+		require.NoError(t, err)
+	case <-time.After(20 * time.Second):
+		require.Fail(t, "no answer")
+	}
+	return string(got)
+}
+
+// Sessions of a listener or a server that the new configuration does not have go on until drain_timeout, as after a
+// reload, and are then cut; those of what is there are left alone.
+func TestUpgradeToAnotherConfiguration(t *testing.T) {
+	t.Parallel()
+	a, b := nettest.Start(t, nettest.Greet("A", nettest.Echo)), nettest.Start(t, nettest.Greet("B", nettest.Echo))
+	second, third := nettest.Reserve(t), nettest.Reserve(t)
+	l := layout{
+		listen: nettest.Reserve(t), runtime: `drain_timeout = "3s"`, levels: [][]string{{a.Addr() + " name=A"}, {b.Addr() + " name=B"}},
+		more: pair("second", second, b.Addr()),
+	}
+	api := newAPI(t)
+	w := launch{program: program(t)}.start(t, api.at(l.String()))
+	onA, onSecond := nettest.Dial(t, l.listen), nettest.Dial(t, second)
+	require.Equal(t, "A", first(t, onA))
+	require.Equal(t, "B", first(t, onSecond))
+	l.levels = [][]string{{a.Addr() + " name=new"}, {b.Addr() + " name=B"}}
+	l.more = pair("third", third, a.Addr())
+	w.write(api.at(l.String()))
+	begin := time.Now()
+	w.upgrade()
+	onNew := nettest.Dial(t, l.listen)
+	require.Equal(t, "A", first(t, onNew))
+	require.Equal(t, "A", greeting(t, third))
+	require.NoError(t, pingpong(onA))
+	require.NoError(t, pingpong(onSecond))
+	_, err := nettest.TryDial(second)
+	require.Error(t, err)
+	sessions := api.done("sessions")
+	require.Contains(t, sessions, "c/A")
+	require.Contains(t, sessions, "second")
+	for _, c := range []*net.TCPConn{onA, onSecond} {
+		_, end := nettest.ReadToEnd(c, 20*time.Second)
+		require.Equal(t, nettest.Reset, end)
+		require.Greater(t, time.Since(begin), 2500*time.Millisecond)
+	}
+	require.NoError(t, pingpong(onNew))
+	require.Equal(t, "cut: server removed", w.session(onA).str("end"))
+	require.Contains(t, w.session(onSecond).str("end"), "removed") // its server has left too
+	w.base = nil
 }

@@ -17,12 +17,15 @@ type counts struct {
 	Checks      []checkCounts             `json:"checks"`
 	Dials       durations                 `json:"dials"`
 	RecordsLost uint64                    `json:"records_lost"`
+	Reloads     uint64                    `json:"reloads"`
+	Failed      uint64                    `json:"reloads_failed"` // of those
 }
 
 type listenerCounts struct {
 	Sessions  uint64            `json:"sessions"`
 	Ended     map[string]uint64 `json:"ended"`
 	Refused   map[string]uint64 `json:"refused"`
+	Dropped   map[string]uint64 `json:"dropped"` // datagrams
 	BytesUp   uint64            `json:"bytes_up"`
 	BytesDown uint64            `json:"bytes_down"`
 	Lifetime  durations         `json:"lifetime"`
@@ -74,7 +77,7 @@ func (e *Engine) counts(listeners map[string]*l4.Listener) counts {
 	for id, ln := range listeners {
 		sum := ln.Counters()
 		l := listenerCounts{Sessions: sum.Sessions, BytesUp: sum.BytesUp, BytesDown: sum.BytesDown, Lifetime: durationsOf(&sum.Lifetime),
-			Ended: map[string]uint64{}, Refused: map[string]uint64{}}
+			Ended: map[string]uint64{}, Refused: map[string]uint64{}, Dropped: map[string]uint64{}}
 		for _, end := range l4.Ends() {
 			if n := sum.Ended[end]; n > 0 {
 				l.Ended[end.String()] = n
@@ -85,8 +88,16 @@ func (e *Engine) counts(listeners map[string]*l4.Listener) counts {
 				l.Refused[why.String()] = n
 			}
 		}
+		for _, why := range l4.Drops() {
+			if n := sum.Dropped[why]; n > 0 {
+				l.Dropped[why.String()] = n
+			}
+		}
 		c.Listeners[id] = l
 	}
+	e.seen.mu.Lock()
+	c.Reloads, c.Failed = e.seen.config.Reloads, e.seen.config.Failed
+	e.seen.mu.Unlock()
 	running := e.now.Load()
 	for i := range running.cfg.Clusters {
 		name := running.cfg.Clusters[i].Name
@@ -115,6 +126,9 @@ func (e *Engine) countFrom(c *counts, listeners map[string]*l4.Listener, running
 		}
 		for _, why := range l4.Refusals() {
 			sum.Refused[why] = l.Refused[why.String()]
+		}
+		for _, why := range l4.Drops() {
+			sum.Dropped[why] = l.Dropped[why.String()]
 		}
 		ln.CountFrom(sum)
 	}

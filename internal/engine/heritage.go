@@ -194,6 +194,9 @@ func (e *Engine) TakeOver() error {
 	if p.state != nil {
 		e.seen.journal.goOn(p.state.Told)
 		e.countFrom(&p.state.Counts, e.listeners, e.now.Load())
+		e.seen.mu.Lock()
+		e.seen.config.Reloads, e.seen.config.Failed = p.state.Counts.Reloads, p.state.Counts.Failed
+		e.seen.mu.Unlock()
 	}
 	if err := e.routes.Inherit(); err != nil {
 		e.log.Warn("hand-over: replies to clients' own addresses may not come back", "error", err)
