@@ -409,7 +409,9 @@ func TestReloadsUnderLoad(t *testing.T) {
 	}
 	extra := []string{nettest.Reserve(t), nettest.Reserve(t)}
 	base := layout{listen: nettest.Reserve(t), runtime: `drain_timeout = "10m"`, levels: servers(hosts[0].Addr())}
-	w := start(t, base.String())
+	// Only sessions that go wrong leave a record: one for each would be more than the test can read at a larger scale.
+	text := func(l layout) string { return strings.Replace(l.String(), `sessions = "all"`, `sessions = "errors"`, 1) }
+	w := start(t, text(base))
 	random := rand.New(rand.NewPCG(1, 2))
 	change := func() layout {
 		l := base
@@ -430,22 +432,23 @@ func TestReloadsUnderLoad(t *testing.T) {
 		return l
 	}
 	for range 5 {
-		w.reload(change().String())
+		w.reload(text(change()))
 	}
-	w.reload(base.String())
+	w.reload(text(base))
 	w.rested()
 	threads, memory := w.proc().Threads(t), w.proc().RSS(t)
 	traffic := startLoad(t, base.listen, 4, 50)
 	for range scaled(200) {
-		w.reload(change().String())
+		w.reload(text(change()))
 	}
-	w.reload(base.String())
+	w.reload(text(base))
 	traffic.end()
 	t.Logf("%d short sessions", traffic.short.Load())
 	w.rested()
 	require.LessOrEqual(t, w.proc().Threads(t), threads+5)
 	grown(t, w, memory, memory/5+fixed)
 	require.Empty(t, w.loud())
+	require.Empty(t, w.all(func(r record) bool { return r["end"] != nil }))
 }
 
 // A large configuration is gone over to at once, and nobody notices: not those who come meanwhile, nor those who are there.

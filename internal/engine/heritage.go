@@ -353,7 +353,7 @@ func (s *strays) listener(address string) *l4.Listener {
 	if ln == nil {
 		ln = s.engine.plane.Vanished(address)
 		s.listeners[address] = ln
-		s.engine.retire(departed{listeners: []*l4.Listener{ln}, after: s.engine.now.Load().cfg.Runtime.DrainTimeout})
+		s.engine.retire(departed{listeners: []*l4.Listener{ln}, awaited: true, after: s.engine.now.Load().cfg.Runtime.DrainTimeout})
 	}
 	return ln
 }
@@ -365,7 +365,7 @@ func (s *strays) cluster(cluster, server string) *balance.Cluster {
 		c = balance.New(balance.Spec{Name: cluster, Levels: []balance.LevelSpec{{Servers: []balance.ServerSpec{{Name: server, Weight: 1}}}}}, 0, nil)
 		s.clusters[key] = c
 		gone := map[*balance.Server]bool{c.Server(server): true}
-		s.engine.retire(departed{servers: gone, after: s.engine.now.Load().cfg.Runtime.DrainTimeout})
+		s.engine.retire(departed{servers: gone, awaited: true, after: s.engine.now.Load().cfg.Runtime.DrainTimeout})
 	}
 	return c
 }

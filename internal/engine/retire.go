@@ -3,6 +3,7 @@ package engine
 // What has left the configuration: its sessions go on until the drain deadline, and are then cut.
 
 import (
+	"maps"
 	"slices"
 	"sync"
 	"time"
@@ -16,6 +17,16 @@ type departed struct {
 	listeners []*l4.Listener
 	servers   map[*balance.Server]bool
 	after     time.Duration // until their sessions are cut
+	awaited   bool          // more of their sessions may still come from another process
+}
+
+// forget leaves out what has no session any more, and can get none.
+func (d *departed) forget() {
+	if d.awaited {
+		return
+	}
+	d.listeners = slices.DeleteFunc(d.listeners, func(ln *l4.Listener) bool { return ln.Returned() || ln.Counters().Live <= 0 })
+	maps.DeleteFunc(d.servers, func(s *balance.Server, _ bool) bool { return s.Sessions() <= 0 })
 }
 
 // farewells are the drain deadlines that are still to come. Waiting costs no goroutine.
@@ -74,7 +85,28 @@ func (e *Engine) retire(gone departed) {
 	if len(gone.listeners) == 0 && len(gone.servers) == 0 {
 		return
 	}
-	e.farewells.after(gone.after, func() {
+	e.wave(gone, time.Now().Add(gone.after), firstLook)
+}
+
+// What has left is looked after once in a while: it is forgotten as soon as its last session has ended, so that many
+// reloads do not fill the memory up to the deadline.
+const (
+	firstLook = time.Second // by now a client that was on its way from one loop to another has arrived
+	lastLook  = time.Minute // the longest time between two looks
+)
+
+// wave waits for the end of what has left, or for the deadline, and then cuts what is left of it.
+func (e *Engine) wave(gone departed, deadline time.Time, look time.Duration) {
+	left := time.Until(deadline)
+	if look < left {
+		e.farewells.after(look, func() {
+			if gone.forget(); len(gone.listeners)+len(gone.servers) > 0 {
+				e.wave(gone, deadline, min(2*look, lastLook))
+			}
+		})
+		return
+	}
+	e.farewells.after(left, func() {
 		cut := e.plane.Cut(func(v l4.View) bool { return gone.servers[v.Server] }, l4.CutServerGone)
 		cut += e.plane.Cut(func(v l4.View) bool { return slices.Contains(gone.listeners, v.Listener) && !v.Listener.Returned() }, l4.CutListenerGone)
 		if cut > 0 {
