@@ -410,7 +410,9 @@ func TestReloadsUnderLoad(t *testing.T) {
 	extra := []string{nettest.Reserve(t), nettest.Reserve(t)}
 	base := layout{listen: nettest.Reserve(t), runtime: `drain_timeout = "10m"`, levels: servers(hosts[0].Addr())}
 	// Only sessions that go wrong leave a record: one for each would be more than the test can read at a larger scale.
-	text := func(l layout) string { return strings.Replace(l.String(), `sessions = "all"`, `sessions = "errors"`, 1) }
+	text := func(l layout) string {
+		return strings.Replace(l.String(), `sessions = "all"`, `sessions = "errors"`, 1)
+	}
 	w := start(t, text(base))
 	random := rand.New(rand.NewPCG(1, 2))
 	change := func() layout {
