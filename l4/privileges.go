@@ -124,7 +124,7 @@ func (ln *Listener) GiveTo(who Identity) error {
 		}
 	}
 	if ln.file != nil {
-		if err := os.Chown(ln.at.Path, who.UID, who.GID); err != nil {
+		if err := os.Lchown(ln.at.Path, who.UID, who.GID); err != nil {
 			return fmt.Errorf("listen on %s: %w", ln.at, err)
 		}
 		ln.file, _ = os.Lstat(ln.at.Path)

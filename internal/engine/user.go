@@ -34,7 +34,7 @@ func (e *Engine) become(cfg *conf.Config, listeners map[string]*l4.Listener) err
 			}
 		}
 		for _, path := range filesOf(cfg) {
-			if err := os.Chown(path, who.UID, who.GID); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			if err := os.Lchown(path, who.UID, who.GID); err != nil && !errors.Is(err, fs.ErrNotExist) {
 				return wrong(err)
 			}
 		}
@@ -105,11 +105,12 @@ func identityOf(text string) (l4.Identity, error) {
 	return who, nil
 }
 
-// filesOf are the files that weir writes to or listens at, besides those of its listeners.
+// filesOf are the files that weir writes to or listens at, besides those of its listeners. What is a link stays whose it is:
+// whoever may write to the directory could make it lead anywhere.
 func filesOf(cfg *conf.Config) []string {
 	var paths []string
 	for _, path := range []string{cfg.Log.File, cfg.Runtime.StateFile} {
-		if info, err := os.Stat(path); path != "" && err == nil && info.Mode().IsRegular() {
+		if info, err := os.Lstat(path); path != "" && err == nil && info.Mode().IsRegular() {
 			paths = append(paths, path)
 		}
 	}
