@@ -198,8 +198,10 @@ func TestHookThatHangs(t *testing.T) {
 	require.Equal(t, events+2, len(all.told()), "those of the last moment")
 	require.NotEmpty(t, w.all(func(r record) bool { return r.str("hook") == "stuck" && r.num("missed") == events+2 }))
 	for _, pid := range strings.Fields(readFile(t, out)) {
-		text, err := os.ReadFile("/proc/" + pid + "/stat")
-		require.True(t, err != nil || strings.Contains(string(text), ") Z "), "%s still runs: %s", pid, text)
+		nettest.Wait(t, 5*time.Second, pid+" to be gone", func() bool {
+			text, err := os.ReadFile("/proc/" + pid + "/stat")
+			return err != nil || strings.Contains(string(text), ") Z ")
+		})
 	}
 }
 
