@@ -23,6 +23,7 @@ const (
 	RefusedUntrusted         // it is not among trusted_proxies
 	RefusedDenied            // deny names the client, or allow does not
 	RefusedSessions          // max_sessions of the listener
+	RefusedFlows             // max_flows of the listener, and every flow has been answered
 	RefusedPerSource         // max_sessions_per_source
 	RefusedRate              // max_session_rate
 	RefusedProcess           // runtime.max_sessions, or what the descriptor limit allows
@@ -31,7 +32,7 @@ const (
 )
 
 var refusalTexts = [refusalCount]string{
-	"", "untrusted", "denied", "max_sessions", "max_sessions_per_source", "max_session_rate", "runtime_max_sessions", "stopping",
+	"", "untrusted", "denied", "max_sessions", "max_flows", "max_sessions_per_source", "max_session_rate", "runtime_max_sessions", "stopping",
 }
 
 func (r Refusal) String() string { return refusalTexts[r] }

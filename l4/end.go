@@ -106,9 +106,10 @@ func (e End) Clean() bool {
 	return false
 }
 
-// errorless reports whether the end is none that anybody has to look into: clean ones, and those of clients that left
-// before they said anything, as whoever only looks at the port does.
-func (e End) errorless() bool { return e.Clean() || e == PrereadClientReset }
+// errorless reports whether the end is none that anybody has to look into: clean ones, those of clients that left before
+// they said anything, as whoever only looks at the port does, and those of flows that strangers with invented addresses
+// can make by the thousand.
+func (e End) errorless() bool { return e.Clean() || e == PrereadClientReset || e == FlowEvicted }
 
 // cut reports whether the session was ended from outside.
 func (e End) cut() bool { return e >= CutServerDown }

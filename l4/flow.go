@@ -123,7 +123,7 @@ func (f *flow) begin(l *loop, in *inlet, set *Settings, key *flowKey, hash uint3
 	in.ln.flows.Add(1)
 	store(&in.tally.Sessions, in.tally.Sessions+1)
 	l.live.Add(1)
-	l.flowWheel.arm(&f.timer, l.now+min(set.ConnectTimeout, set.FlowTimeout))
+	l.flowWheel.arm(&f.timer, l.now+set.FlowTimeout)
 }
 
 // queue adds a run of the batch to what the flow is to forward.
@@ -361,6 +361,7 @@ func (f *flow) pick(l *loop, t *balance.Trial) bool {
 		}
 		f.judge(l, e)
 		if isShortage(e) {
+			l.plane.complain("cannot reach a server: out of descriptors or memory", "listener", f.set.Name, "error", e)
 			break
 		}
 		if f.set.overTry(l.now - f.soughtAt) {
@@ -399,8 +400,11 @@ func (f *flow) attempt(l *loop) errno {
 		}
 	}
 	e := f.connectFrom(l, 0)
-	if e == 0 && f.stats != nil {
-		store(&f.stats.sessions, f.stats.sessions+1)
+	if e == 0 {
+		if f.stats != nil {
+			store(&f.stats.sessions, f.stats.sessions+1)
+		}
+		l.flowWheel.arm(&f.timer, l.now+min(f.set.ConnectTimeout, f.set.FlowTimeout))
 	}
 	return e
 }

@@ -328,7 +328,10 @@ func (in *inlet) admit(l *loop, set *Settings, client netip.Addr) (pass, Refusal
 			a.undo(&held, client)
 			why = RefusedProcess
 		}
-		if !(why == RefusedProcess || why == RefusedSessions && set.EvictFlows) || !in.evict(l) {
+		if why == RefusedSessions && set.EvictFlows {
+			why = RefusedFlows
+		}
+		if why != RefusedProcess && why != RefusedFlows || !in.evict(l) {
 			return 0, why
 		}
 	}

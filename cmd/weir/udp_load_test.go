@@ -120,7 +120,7 @@ func TestUDPTableFull(t *testing.T) {
 	late.Send([]byte("x"))
 	_, ok := late.Receive(100 * time.Millisecond)
 	require.False(t, ok)
-	w.waitRecord(5*time.Second, "the refusal", func(r record) bool { return r.is("session_refused") })
+	w.waitRecord(5*time.Second, "the refusal", func(r record) bool { return r.is("session_refused") && r.str("reason") == "max_flows" })
 	nettest.Wait(t, 5*time.Second, "room", func() bool {
 		late.Write([]byte("x"))
 		_, ok := late.Receive(100 * time.Millisecond)

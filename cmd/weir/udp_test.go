@@ -264,6 +264,13 @@ func TestUDPWildcard(t *testing.T) {
 			}
 			c := ns.DialDatagrams("", to+port) // connected: what comes from elsewhere is not heard
 			require.True(t, strings.HasPrefix(c.Ask("x"), "a "), to)
+			for range 30 { // what leaves in one send leaves for the right place too
+				c.Send([]byte("burst"))
+			}
+			for range 30 {
+				_, ok := c.Receive(5 * time.Second)
+				require.True(t, ok, to)
+			}
 			from := c.LocalAddr().String()
 			if i := strings.IndexByte(from, '%'); i > 0 {
 				from = from[:i] + from[strings.IndexByte(from, ']'):]
@@ -637,4 +644,18 @@ func TestUDPAcceptProxy(t *testing.T) {
 	for _, client := range []string{"192.0.2.1:1000", "192.0.2.2:2000", "[2001:db8::1]:3000"} {
 		w.waitRecord(5*time.Second, "the record of "+client, func(r record) bool { return r.str("client") == client })
 	}
+}
+
+// Servers are reached from the address that the file says, or from the client's own.
+func TestUDPSource(t *testing.T) {
+	t.Parallel()
+	host := nettest.StartDatagrams(t, nettest.NameDatagrams("a"))
+	_, addr := serveUDP(t, layout{levels: servers(host.Addr()), cluster: `source = "127.0.0.9"`})
+	require.Contains(t, nettest.DialDatagrams(t, "", addr).Ask("x"), "a 127.0.0.9:")
+
+	ns := nettest.NewNamespace(t)
+	in := ns.StartDatagrams("127.0.0.1:9000", nettest.NameDatagrams("b"))
+	l := layout{listen: "127.0.0.1:5300", levels: servers(in.Addr()), cluster: `source = "client"`}.udp(t)
+	launch{ns: ns}.start(t, l.String())
+	require.Contains(t, ns.DialDatagrams("127.44.0.1:0", l.listen).Ask("x"), "b 127.44.0.1:")
 }
