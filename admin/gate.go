@@ -5,6 +5,7 @@ package admin
 import (
 	"net"
 	"os"
+	"slices"
 	"sync"
 	"time"
 )
@@ -110,13 +111,15 @@ func (s *Server) Hold(hold bool) {
 	}
 }
 
-// Leave leaves the addresses, and the files of unix sockets, to the process that has them too: whoever is connected is
-// answered once more and then comes again. Close ends the rest.
-func (s *Server) Leave() {
+// Leave leaves addresses, and the files of unix sockets, to the process that has taken them; the others are closed by
+// Close. Whoever is connected is answered once more and then comes again.
+func (s *Server) Leave(taken []string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	for _, d := range s.doors {
-		d.remove = func() {}
+	for name, d := range s.doors {
+		if slices.Contains(taken, name) {
+			d.remove = func() {}
+		}
 		d.server.SetKeepAlivesEnabled(false)
 	}
 }

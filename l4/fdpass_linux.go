@@ -27,6 +27,7 @@ const (
 	// wirePause is how long a sender rests when descriptors in flight, of all processes of this user, are too many
 	// (ETOOMANYREFS): those on their way have to be received first.
 	wirePause = 2 * time.Millisecond
+	wireTries = 2000
 )
 
 // Frame is one message. Whoever received it owns its descriptors.
@@ -49,6 +50,7 @@ type Wire struct {
 	conn *net.UnixConn
 
 	sending sync.Mutex
+	broken  error // of the first frame that was not sent whole: nothing can follow it. Guarded by sending
 
 	// Of the receiver.
 	fds []int32 // arrived, and not yet of a frame
@@ -110,13 +112,21 @@ func (w *Wire) Close() {
 // Deadline bounds everything from now on; the zero time is none.
 func (w *Wire) Deadline(t time.Time) { w.conn.SetDeadline(t) }
 
-// Send sends a frame. The descriptors stay the caller's, who may close them once Send has returned.
+// Send sends a frame. The descriptors stay the caller's, who may close them once Send has returned. After an error
+// nothing can be sent any more.
 func (w *Wire) Send(kind uint8, body []byte, fds []int32) error {
 	if len(body) > MaxFrame || len(fds) > MaxDescriptors {
 		return fmt.Errorf("%w: %d bytes with %d descriptors are too many", ErrWire, len(body), len(fds))
 	}
 	w.sending.Lock()
 	defer w.sending.Unlock()
+	if w.broken == nil {
+		w.broken = w.send(kind, body, fds)
+	}
+	return w.broken
+}
+
+func (w *Wire) send(kind uint8, body []byte, fds []int32) error {
 	head := make([]byte, frameHeader, frameHeader+len(body))
 	binary.BigEndian.PutUint32(head, uint32(len(body)))
 	head[4] = kind
@@ -131,9 +141,9 @@ func (w *Wire) Send(kind uint8, body []byte, fds []int32) error {
 		rights = unix.UnixRights(list...)
 	}
 	// The descriptors travel with the first byte.
-	for {
+	for tries := 0; ; tries++ {
 		n, _, err := w.conn.WriteMsgUnix(text[:min(len(text), 32<<10)], rights, nil)
-		if errors.Is(err, syscall.ETOOMANYREFS) {
+		if errors.Is(err, syscall.ETOOMANYREFS) && tries < wireTries {
 			time.Sleep(wirePause)
 			continue
 		}

@@ -129,7 +129,7 @@ func (d *daemonState) upgrade(ctx context.Context) (status.Upgrade, error) {
 		Env: func(descriptor int) []string {
 			return append(os.Environ(), fmt.Sprintf("%s=%d", handOverEnv, descriptor))
 		},
-		Doors: doors, Hold: d.api.Hold,
+		Doors: doors, Hold: d.api.Hold, Leave: d.api.Leave,
 	})
 }
 
@@ -142,7 +142,6 @@ func (d *daemonState) endUpgrade(u upgraded) (goes bool) {
 	} else {
 		d.log.Info("upgraded", "event", "upgrade", "pid", u.PID, "version", u.Version, "sessions_moved", u.Moved,
 			"sessions_left", u.Left, "took_ms", u.TookMS)
-		d.api.Leave()
 	}
 	for _, asked := range d.askers {
 		asked <- u

@@ -247,3 +247,52 @@ func TestUpgradeKeepsState(t *testing.T) {
 	require.Contains(t, sequence(t, l.listen, 10), "B")
 	a.done("server", "c/D", "remove")
 }
+
+// While an upgrade is under way another one is refused, reloads wait for the outcome, and a stop calls it off.
+func TestStopDuringUpgrade(t *testing.T) {
+	t.Parallel()
+	host := nettest.Start(t, nettest.Echo)
+	l := layout{listen: nettest.Reserve(t), levels: servers(host.Addr())}
+	a := newAPI(t)
+	path := program(t)
+	w := launch{program: path}.start(t, a.at(l.String()))
+	script(t, path, "#!/bin/sh\nexec sleep 1000\n")
+	w.signal(syscall.SIGUSR2)
+	w.waitRecord(5*time.Second, "the upgrade to begin", func(r record) bool { return r.is("upgrade") })
+	code, out := a.weirs("upgrade")
+	require.Equal(t, 1, code)
+	require.Contains(t, out, "under way")
+	w.signal(syscall.SIGUSR2)
+	w.waitRecord(5*time.Second, "the refusal", func(r record) bool { return r.is("upgrade refused") })
+	w.signal(syscall.SIGHUP)
+	c := nettest.Dial(t, l.listen)
+	require.NoError(t, pingpong(c))
+	c.Close()
+	require.Empty(t, w.all(func(r record) bool { return r.is("reload") }))
+	begin := time.Now()
+	w.signal(syscall.SIGTERM)
+	require.Zero(t, w.exit(10*time.Second)) // the new process has ended too: it had the log
+	if !raceEnabled {
+		require.Less(t, time.Since(begin), 3*time.Second)
+	}
+	require.Len(t, w.all(func(r record) bool { return r.is("upgrade_failed") }), 1)
+}
+
+// The API moves with the file: an address that is gone is closed and its file removed, one that is new is opened.
+func TestUpgradeMovesAPI(t *testing.T) {
+	t.Parallel()
+	host := nettest.Start(t, nettest.Echo)
+	l := layout{listen: nettest.Reserve(t), levels: servers(host.Addr())}
+	a, b := newAPI(t), newAPI(t)
+	w := launch{program: program(t)}.start(t, a.at(l.String()))
+	w.write(b.at(l.String()))
+	w.upgrade()
+	require.Equal(t, int(w.proc()), b.pid())
+	_, err := os.Lstat(a.socket)
+	require.ErrorIs(t, err, os.ErrNotExist)
+	w.write(a.at(l.String(), "unix:"+b.socket))
+	w.upgrade()
+	require.Equal(t, int(w.proc()), a.pid())
+	require.Equal(t, int(w.proc()), b.pid())
+	w.base["socket"]++ // there are two addresses now
+}

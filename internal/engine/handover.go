@@ -91,6 +91,7 @@ type failure struct {
 // readiness is what the new process will take over.
 type readiness struct {
 	Listeners []string `json:"listeners"` // identities; the others have left the configuration
+	Doors     []string `json:"doors"`     // addresses of the API, likewise
 }
 
 // send says something.

@@ -23,6 +23,7 @@ type Predecessor struct {
 	lent    map[string]bool       // listeners whose files are not to be removed
 	state   *legacy               // nil = it has told nothing
 	memory  status.Memory         // of the state
+	doors   []string              // addresses of the API whose sockets were claimed
 	gone    bool                  // it has ended before it committed: this one goes on with what it has
 }
 
@@ -148,6 +149,7 @@ func (p *Predecessor) Door(address string) *os.File {
 	if len(fds) == 0 {
 		return nil
 	}
+	p.doors = append(p.doors, address)
 	return os.NewFile(uintptr(fds[0]), address)
 }
 
@@ -213,7 +215,7 @@ func (e *Engine) TakeOver() error {
 
 // await gets ready's answer. When the old process ends instead of answering, this one has to go on alone.
 func (p *Predecessor) await(ch *change) error {
-	ready := readiness{Listeners: []string{}}
+	ready := readiness{Listeners: []string{}, Doors: p.doors}
 	for id, ln := range ch.listeners {
 		if ln.Inherited() {
 			ready.Listeners = append(ready.Listeners, id)

@@ -22,8 +22,9 @@ type Succession struct {
 	Env                   func(descriptor int) []string // its environment, in which it finds the number of its end of the wire
 	Stdin, Stdout, Stderr *os.File
 
-	Doors map[string]*os.File // the sockets of the API, by address; they stay the caller's
-	Hold  func(hold bool)     // stops accepting at those, or goes on
+	Doors map[string]*os.File  // the sockets of the API, by address; they stay the caller's
+	Hold  func(hold bool)      // stops accepting at those, or goes on
+	Leave func(taken []string) // leaves those that were taken over to the other process, and closes the others
 }
 
 // Upgrade hands everything over to another process. When it returns an error, nothing has happened, and the engine goes
@@ -78,6 +79,7 @@ func (e *Engine) Upgrade(ctx context.Context, s Succession) (status.Upgrade, err
 	e.stopped = true
 	e.seen.stopping.Store(true)
 	e.leave(ready)
+	s.Leave(ready.Doors)
 	e.heir = p
 	e.tellCounts()
 	return status.Upgrade{
