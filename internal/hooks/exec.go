@@ -56,6 +56,9 @@ func runProgram(ctx context.Context, spec *conf.Hook, ev *status.Event, body []b
 	return fmt.Errorf("%w%s", err, said.quoted()), false
 }
 
+// maxVariable bounds a variable; the kernel takes 128 kB (MAX_ARG_STRLEN). The JSON has the whole.
+const maxVariable = 64 << 10
+
 // inherited is the environment of this process without what the service manager means for it alone.
 func inherited() []string {
 	var env []string
@@ -80,8 +83,8 @@ func environ(ev *status.Event) []string {
 	if ev.Count > 0 {
 		env[len(env)-1] += strconv.FormatUint(ev.Count, 10)
 	}
-	for i, e := range env { // a NUL, which a reason might hold, would keep the program from being run
-		env[i] = strings.ReplaceAll(e, "\x00", "")
+	for i, e := range env { // a NUL or too long a reason would keep the program from being run
+		env[i] = strings.ReplaceAll(e[:min(len(e), maxVariable)], "\x00", "")
 	}
 	return env
 }

@@ -115,6 +115,23 @@ func TestProgram(t *testing.T) {
 	require.NotContains(t, rest, "eventpoll")
 }
 
+// A reason that is longer than a variable may be is cut there, and whole in the JSON.
+func TestLongReason(t *testing.T) {
+	out := filepath.Join(t.TempDir(), "out")
+	s := open(t, conf.Hook{Name: "n", Timeout: 10 * time.Second, Exec: script(t, "wc -c >"+out+`; printf %s "$WEIR_REASON" | wc -c >>`+out)})
+	ev := event("reload_failed", 1)
+	ev.Reason = strings.Repeat("x", 1<<20)
+	s.Put(ev)
+	require.Equal(t, uint64(1), settles(t, s).Delivered)
+	text, err := os.ReadFile(out)
+	require.NoError(t, err)
+	var whole, variable int
+	_, err = fmt.Sscan(string(text), &whole, &variable)
+	require.NoError(t, err)
+	require.Greater(t, whole, 1<<20)
+	require.Equal(t, maxVariable, variable+len("WEIR_REASON="))
+}
+
 // A hook sees its events in order, those that it is for and no others.
 func TestOrder(t *testing.T) {
 	h := newHost(t, func(int) int { return 204 })
