@@ -151,10 +151,11 @@ const (
 	closing = 1<<4 | 1<<9 | 1<<11 // FIN_WAIT1, LAST_ACK, CLOSING
 )
 
-// inUse are the remote ends of this host's sockets in these states, connected UDP sockets included if some state is an
-// open one. What the kernel does not tell counts as not in use.
-func inUse(states uint32) map[Reply]bool {
+// inUse are the remote ends of this host's sockets in these states; a connected UDP socket is an open one. A kernel that
+// cannot list its sockets makes an error.
+func inUse(states uint32) (map[Reply]bool, error) {
 	used := map[Reply]bool{}
+	var errs []error
 	note := func(sockets []*netlink.Socket, udp bool) {
 		for _, s := range sockets {
 			if states&(1<<s.State) == 0 {
@@ -166,10 +167,17 @@ func inUse(states uint32) map[Reply]bool {
 		}
 	}
 	for _, family := range families {
-		tcp, _ := netlink.SocketDiagTCP(uint8(family))
-		note(tcp, false)
-		udp, _ := netlink.SocketDiagUDP(uint8(family))
-		note(udp, true)
+		for _, kind := range []struct {
+			list func(uint8) ([]*netlink.Socket, error)
+			udp  bool
+		}{{netlink.SocketDiagTCP, false}, {netlink.SocketDiagUDP, true}} {
+			sockets, err := kind.list(uint8(family))
+			if errors.Is(err, netlink.ErrDumpInterrupted) { // incomplete: once more
+				sockets, err = kind.list(uint8(family))
+			}
+			errs = append(errs, err)
+			note(sockets, kind.udp)
+		}
 	}
-	return used
+	return used, errors.Join(errs...)
 }

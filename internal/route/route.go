@@ -259,8 +259,8 @@ func (k *Keeper) Inherit() error {
 	if theirs == nil {
 		return nil
 	}
-	used := inUse(alive)
-	maps.DeleteFunc(theirs, func(r Reply, _ bool) bool { return !used[r] })
+	used, unknown := inUse(alive)
+	maps.DeleteFunc(theirs, func(r Reply, _ bool) bool { return !used[r] && unknown == nil })
 	_, err := k.Ensure(theirs)
 	return err
 }
@@ -284,10 +284,10 @@ func (k *Keeper) Trim(want map[Reply]bool) (waiting bool) {
 		}
 	}
 	if len(extra) > 0 {
-		used := inUse(alive)
+		used, err := inUse(alive)
 		for _, r := range extra {
 			switch {
-			case used[r]:
+			case used[r], err != nil: // rather too long than too short
 				delete(k.idle, r)
 			case k.idle[r]:
 				k.Remove([]Reply{r})
@@ -307,7 +307,7 @@ const lastBytes = time.Second
 // Close takes everything away that is this keeper's, once what was closed has delivered its last bytes.
 func (k *Keeper) Close() {
 	pending := func() bool {
-		used := inUse(closing)
+		used, _ := inUse(closing)
 		for r := range k.have {
 			if used[r] {
 				return true
