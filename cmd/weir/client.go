@@ -12,6 +12,7 @@ import (
 	"net/http"
 	"net/url"
 	"os"
+	"strconv"
 	"strings"
 	"time"
 
@@ -43,6 +44,7 @@ type client struct {
 	address string
 	base    string // of URLs
 	token   string
+	seen    uint64 // the last event that came; 0 = none
 	http    *http.Client
 }
 
@@ -98,6 +100,9 @@ func (c *client) open(ctx context.Context, method, path string, body []byte) (io
 	}
 	if c.token != "" {
 		req.Header.Set("Authorization", "Bearer "+c.token)
+	}
+	if c.seen > 0 {
+		req.Header.Set("Last-Event-ID", strconv.FormatUint(c.seen, 10))
 	}
 	res, err := c.http.Do(req)
 	if err != nil {

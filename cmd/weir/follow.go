@@ -4,11 +4,13 @@ package main
 
 import (
 	"bufio"
+	"context"
 	"encoding/json"
 	"fmt"
 	"io"
 	"net/http"
 	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -25,26 +27,41 @@ func eventsCommand(r *reach) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			stream, err := c.open(cmd.Context(), http.MethodGet, fmt.Sprintf("/v1/events?follow=%t", follow), nil)
-			if err != nil {
-				return err
-			}
-			defer stream.Close()
 			show := showEvent
 			if r.json {
 				show = func(w io.Writer, _ status.Event, text string) error { _, err := fmt.Fprintln(w, text); return err }
 			}
-			if err := eachEvent(stream, func(ev status.Event, text string) error { return show(cmd.OutOrStdout(), ev, text) }); err != nil {
-				return err
+			for {
+				err := c.events(cmd.Context(), follow, func(ev status.Event, text string) error { return show(cmd.OutOrStdout(), ev, text) })
+				if err != nil || !follow {
+					return err
+				}
+				select { // weir has ended, or another process has taken over
+				case <-time.After(followPause):
+				case <-cmd.Context().Done():
+					return nil
+				}
 			}
-			if follow {
-				return ended{exitNoStart, fmt.Errorf("%s has ended the stream", c.address)}
-			}
-			return nil
 		},
 	}
 	cmd.Flags().BoolVarP(&follow, "follow", "f", false, "go on with the events that come")
 	return cmd
+}
+
+// followPause is how long after the end of a stream of events a client comes back for the events that it has not seen.
+const followPause = 200 * time.Millisecond
+
+// events reads the events that the client has not seen, and with follow those that come, until the stream ends.
+func (c *client) events(ctx context.Context, follow bool, do func(status.Event, string) error) error {
+	stream, err := c.open(ctx, http.MethodGet, fmt.Sprintf("/v1/events?follow=%t", follow), nil)
+	if err != nil {
+		return err
+	}
+	defer stream.Close()
+	return eachEvent(stream, func(ev status.Event, text string) error {
+		c.seen = ev.ID
+		return do(ev, text)
+	})
 }
 
 // eachEvent reads a stream of server-sent events.

@@ -67,11 +67,13 @@ func TestUpgradesUnderLoad(t *testing.T) {
 	duplex := &nettest.Duplex{}
 	double := nettest.Start(t, duplex.Handle)
 	sends := nettest.Start(t, nettest.Send(77, bulk))
+	late := nettest.Start(t, nettest.Pause(2*time.Second, nettest.Echo))
 	socket := filepath.Join(shortDir(t), "l.sock")
-	both, fast := nettest.Reserve(t), nettest.Reserve(t)
+	both, fast, stalled := nettest.Reserve(t), nettest.Reserve(t), nettest.Reserve(t)
 	l := layout{
 		listen: nettest.Reserve(t), levels: servers(echo.Addr()),
-		more: pair("both", both, double.Addr()) + pair("sends", fast, sends.Addr()) + pair("local", "unix:"+socket, echo.Addr()),
+		more: pair("both", both, double.Addr()) + pair("sends", fast, sends.Addr()) + pair("local", "unix:"+socket, echo.Addr()) +
+			pair("late", stalled, late.Addr()),
 	}
 	a := newAPI(t)
 	w := launch{program: program(t)}.start(t, a.at(l.String()))
@@ -105,6 +107,11 @@ func TestUpgradesUnderLoad(t *testing.T) {
 			check("slow reader", nettest.Expect(&slow{c, 128 << 10, 30 * time.Millisecond}, 77, bulk))
 			c.Close()
 		})
+	}
+	// A server that does not read for a while, and small messages to it, of which one waits in a buffer.
+	for i := range 8 {
+		c := nettest.Dial(t, stalled)
+		wg.Go(func() { check("late server", nettest.Exchange(c, uint64(i), 16<<20, 3000)) })
 	}
 	// Streams in both directions, one after the other, neither side waiting for the other.
 	for i := range 4 {
@@ -253,4 +260,31 @@ func TestUpgradeToAnotherConfiguration(t *testing.T) {
 	require.Equal(t, "cut: server removed", w.session(onA).str("end"))
 	require.Contains(t, w.session(onSecond).str("end"), "removed") // its server has left too
 	w.base = nil
+}
+
+// Timeouts do not begin again: a session that was idle before an upgrade is idle after it.
+func TestUpgradeKeepsDeadlines(t *testing.T) {
+	t.Parallel()
+	host := nettest.Start(t, nettest.Echo)
+	l := layout{listen: nettest.Reserve(t), listener: "client_idle_timeout = \"3s\"\nhalf_close_timeout = \"2s\"", levels: servers(host.Addr())}
+	mute := nettest.Start(t, nettest.Silent)
+	second := nettest.Reserve(t)
+	l.more = "[[listener]]\nname = \"m\"\naddress = \"" + second + "\"\ncluster = \"m\"\nhalf_close_timeout = \"3s\"\n" +
+		"[cluster.m]\n[[cluster.m.level]]\nservers = [\"" + mute.Addr() + "\"]\n"
+	w := launch{program: program(t)}.start(t, l.String())
+	idle, half := nettest.Dial(t, l.listen), nettest.Dial(t, second)
+	require.NoError(t, pingpong(idle))
+	require.NoError(t, pushed(half, "x"))
+	require.NoError(t, half.CloseWrite())
+	begin := time.Now()
+	time.Sleep(1500 * time.Millisecond)
+	w.upgrade()
+	for c, end := range map[*net.TCPConn]string{idle: "relay: client_idle_timeout", half: "relay: half_close_timeout"} {
+		_, how := nettest.ReadToEnd(c, 20*time.Second)
+		require.Equal(t, nettest.Reset, how)
+		r := w.session(c)
+		require.Equal(t, end, r.str("end"))
+		require.InDelta(t, 3050, r["duration_ms"], 1000, "%v", r)
+	}
+	require.Less(t, time.Since(begin), 6*time.Second)
 }

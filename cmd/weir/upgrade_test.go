@@ -3,6 +3,8 @@
 package main_test
 
 import (
+	"bufio"
+	"encoding/json"
 	"fmt"
 	"net"
 	"os"
@@ -226,6 +228,11 @@ func TestUpgradeKeepsState(t *testing.T) {
 	total := func() float64 { return a.get("listeners", 0, "sessions_total").(float64) }
 	nettest.Wait(t, 5*time.Second, "the sessions to be counted", func() bool { return total() == 20 })
 	_, follow := a.do("GET /v1/events?follow=false", "")
+	tail := exec.Command(binary, "events", "-f", "--json", "--admin", "unix:"+a.socket)
+	told, err := tail.StdoutPipe()
+	require.NoError(t, err)
+	require.NoError(t, tail.Start())
+	t.Cleanup(func() { tail.Process.Kill(); tail.Wait() })
 
 	for i := range 3 {
 		w.upgrade()
@@ -246,6 +253,18 @@ func TestUpgradeKeepsState(t *testing.T) {
 	a.done("server", "c/B", "reset")
 	require.Contains(t, sequence(t, l.listen, 10), "B")
 	a.done("server", "c/D", "remove")
+	// Whoever follows the events has gone along, and has heard each once.
+	back := bufio.NewScanner(told)
+	for last := 0.0; ; {
+		require.True(t, back.Scan())
+		var ev map[string]any
+		require.NoError(t, json.Unmarshal(back.Bytes(), &ev))
+		require.Equal(t, last+1, ev["id"])
+		last = ev["id"].(float64)
+		if ev["server"] == "B" && ev["to"] == "up" {
+			break
+		}
+	}
 }
 
 // While an upgrade is under way another one is refused, reloads wait for the outcome, and a stop calls it off.
