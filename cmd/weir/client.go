@@ -145,12 +145,18 @@ func (c *client) do(ctx context.Context, method, path string, body []byte, out a
 
 // ask sends a request, shows the answer, in JSON as it came or else with show, and returns it.
 func ask[T any](cmd *cobra.Command, r *reach, method, path string, body []byte, show func(w io.Writer, answer T)) (T, error) {
+	return askWithin(answerTime, cmd, r, method, path, body, show)
+}
+
+func askWithin[T any](
+	limit time.Duration, cmd *cobra.Command, r *reach, method, path string, body []byte, show func(w io.Writer, answer T),
+) (T, error) {
 	var answer T
 	c, err := r.client()
 	if err != nil {
 		return answer, err
 	}
-	ctx, cancel := context.WithTimeout(cmd.Context(), answerTime)
+	ctx, cancel := context.WithTimeout(cmd.Context(), limit)
 	defer cancel()
 	text, err := c.do(ctx, method, path, body, &answer)
 	if err != nil {

@@ -15,6 +15,7 @@ import (
 	"strconv"
 	"strings"
 	"syscall"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -25,16 +26,20 @@ import (
 // handOverEnv tells a process that another one hands over to it, and by which descriptor.
 const handOverEnv = "WEIR_HANDOVER"
 
+// upgradeTime is longer than an upgrade may take that comes to nothing.
+const upgradeTime = 2 * time.Minute
+
 func upgradeCommand(r *reach) *cobra.Command {
 	return &cobra.Command{
 		Use: "upgrade", Short: "Hand over to the program that is on disk now", Args: cobra.NoArgs,
 		Long: "Starts the program that is on disk now with the same command line, hands everything over to it, and waits\n" +
 			"for the outcome. If the new process cannot take over, nothing has changed.",
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			return tell(cmd, r, http.MethodPost, "/v1/upgrade", nil, func(w io.Writer, u status.Upgrade) {
+			_, err := askWithin(upgradeTime, cmd, r, http.MethodPost, "/v1/upgrade", nil, func(w io.Writer, u status.Upgrade) {
 				fmt.Fprintf(w, "process %d has taken over from %d: weir %s, %d sessions moved, %d end in the old process\n",
 					u.PID, u.Previous, u.Version, u.Moved, u.Left)
 			})
+			return err
 		},
 	}
 }
@@ -159,12 +164,15 @@ func (d *daemonState) leave(ctx context.Context, pid int, reloads, stops chan os
 	defer cancel()
 	done := make(chan int, 1)
 	go func() { done <- d.engine.Leave(ctx) }()
-	for {
+	for asked := false; ; {
 		select {
 		case <-reloads:
 			syscall.Kill(pid, syscall.SIGHUP)
-		case <-stops:
-			cancel()
+		case <-stops: // it is draining already
+			if asked {
+				cancel()
+			}
+			asked = true
 		case now := <-d.stops:
 			if now {
 				cancel()

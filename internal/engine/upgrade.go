@@ -162,7 +162,6 @@ func startSuccessor(s Succession) (*successor, error) {
 	const firstExtra = 3
 	cmd := &exec.Cmd{Path: s.Path, Args: s.Args, Env: s.Env(firstExtra), Stdin: s.Stdin, Stdout: s.Stdout, Stderr: s.Stderr, ExtraFiles: []*os.File{theirs}}
 	l4.PassRights(cmd)
-	l4.PassRights(cmd)
 	if err := cmd.Start(); err != nil {
 		wire.Close()
 		return nil, fmt.Errorf("cannot start the new process: %w", err)
