@@ -4,7 +4,7 @@ export GOFLAGS = -buildvcs=false
 
 STATICCHECK = go tool -modfile=internal/tools/go.mod staticcheck
 
-.PHONY: build test check race fuzz headers soak bench demo packages deb lintian clean
+.PHONY: build test check race fuzz headers soak bench demo packages deb lintian clean upgrades
 
 build:
 	CGO_ENABLED=0 go build -trimpath -o bin/weir ./cmd/weir
@@ -39,6 +39,10 @@ headers:
 MINUTES = 10
 soak: build
 	go run ./cmd/soak -time $(MINUTES)m $(if $(SEED),-seed $(SEED)) $(SOAKFLAGS)
+
+# Thirty-five upgrades in a row with 2,100 long sessions under load.
+upgrades:
+	WEIR_TEST_SCALE=7 go test -count=1 -v -run 'TestUpgradesUnderLoad|TestKillDuringUpgrade' ./cmd/weir
 
 # Side by side with HAProxy and nginx; about half an hour on an otherwise idle machine.
 bench: packages build

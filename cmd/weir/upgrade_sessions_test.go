@@ -22,7 +22,8 @@ import (
 )
 
 // steady is a session with an echo that goes on and on: known bytes up, the same down, a piece at a time.
-func steady(c net.Conn, seed uint64, pause time.Duration, stop chan struct{}) error {
+// longest is the longest that an answer has taken.
+func steady(c net.Conn, seed uint64, pause time.Duration, stop chan struct{}, longest *atomic.Int64) error {
 	defer c.Close()
 	up, down := nettest.Pattern(seed), nettest.Pattern(seed)
 	piece, got, want := make([]byte, 3000), make([]byte, 3000), make([]byte, 3000)
@@ -34,11 +35,17 @@ func steady(c net.Conn, seed uint64, pause time.Duration, stop chan struct{}) er
 		}
 		io.ReadFull(up, piece)
 		c.SetDeadline(time.Now().Add(20 * time.Second))
+		asked := time.Now()
 		if _, err := c.Write(piece); err != nil {
 			return fmt.Errorf("piece %d: %w", n, err)
 		}
 		if _, err := io.ReadFull(c, got); err != nil {
 			return fmt.Errorf("piece %d: %w", n, err)
+		}
+		for took := int64(time.Since(asked)); ; {
+			if was := longest.Load(); took <= was || longest.CompareAndSwap(was, took) {
+				break
+			}
 		}
 		io.ReadFull(down, want)
 		if !bytes.Equal(got, want) {
@@ -80,7 +87,7 @@ func TestUpgradesUnderLoad(t *testing.T) {
 
 	stop := make(chan struct{})
 	var wg sync.WaitGroup
-	var broken atomic.Int64
+	var broken, longest atomic.Int64
 	check := func(what string, err error) {
 		if err != nil && broken.Add(1) < 10 {
 			t.Errorf("%s: %v", what, err)
@@ -95,7 +102,9 @@ func TestUpgradesUnderLoad(t *testing.T) {
 			c, err = net.Dial("unix", socket)
 			require.NoError(t, err)
 		}
-		wg.Go(func() { check("steady", steady(c, uint64(i), time.Duration(100+i%200)*time.Millisecond, stop)) })
+		wg.Go(func() {
+			check("steady", steady(c, uint64(i), time.Duration(100+i%200)*time.Millisecond, stop, &longest))
+		})
 	}
 	// Slow readers, for whom bytes wait in buffers and pipes; some with their own side closed already.
 	for i := range 8 {
@@ -144,7 +153,7 @@ func TestUpgradesUnderLoad(t *testing.T) {
 	close(stop)
 	wg.Wait()
 	traffic.end()
-	t.Logf("%d short sessions", traffic.short.Load())
+	t.Logf("%d short sessions; the longest time that an answer took: %v", traffic.short.Load(), time.Duration(longest.Load()))
 	require.Empty(t, duplex.Errs())
 	require.Empty(t, w.loud())
 }
