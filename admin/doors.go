@@ -47,7 +47,7 @@ type Change struct {
 func (s *Server) Prepare(spec conf.Admin) (*Change, error) {
 	t, err := readToken(spec.TokenFile)
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("admin.token_file: %w", err)
 	}
 	c := &Change{server: s, token: t, fresh: map[string]*door{}, wanted: map[string]bool{}}
 	s.mu.Lock()

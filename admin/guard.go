@@ -23,6 +23,12 @@ type token struct {
 // maxToken bounds a token file.
 const maxToken = 4096
 
+// CheckToken tells whether a token file can be used; none can.
+func CheckToken(file string) error {
+	_, err := readToken(file)
+	return err
+}
+
 // readToken reads the first line of a file; no file is no token.
 func readToken(file string) (*token, error) {
 	if file == "" {
@@ -30,12 +36,12 @@ func readToken(file string) (*token, error) {
 	}
 	text, err := os.ReadFile(file)
 	if err != nil {
-		return nil, fmt.Errorf("admin.token_file: %w", err)
+		return nil, err
 	}
 	line, _, _ := strings.Cut(string(text), "\n")
 	line = strings.TrimSpace(line)
 	if line == "" || len(text) > maxToken {
-		return nil, fmt.Errorf("admin.token_file: %s: want one line with a token", file)
+		return nil, fmt.Errorf("%s: want one line with a token", file)
 	}
 	return &token{true, sha256.Sum256([]byte(line))}, nil
 }

@@ -22,11 +22,11 @@ type Exec struct {
 // Monitor returns the monitor. The error tells a program that cannot be found.
 func (o Exec) Monitor() (Monitor, error) {
 	if len(o.Command) == 0 || o.Command[0] == "" {
-		return nil, errors.New("command: no program")
+		return nil, OptionError{"command", errors.New("no program")}
 	}
 	path, err := exec.LookPath(o.Command[0])
 	if err != nil {
-		return nil, fmt.Errorf("command: %w", err)
+		return nil, OptionError{"command", err}
 	}
 	return func(ctx context.Context, t Target) (Report, error) { return o.run(ctx, path, t) }, nil
 }

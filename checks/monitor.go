@@ -35,8 +35,19 @@ type Report struct {
 	Advice *agentcheck.Advice // what an agent said; nil for other monitors
 }
 
+// OptionError is what is wrong with the value of one of a check's options, found out on this host.
+type OptionError struct {
+	Option string // as it is named in the configuration
+	Err    error
+}
+
+func (e OptionError) Error() string { return e.Option + ": " + e.Err.Error() }
+
+// Unwrap returns the cause.
+func (e OptionError) Unwrap() error { return e.Err }
+
 // NewMonitor builds the monitor that a configuration's check asks for. The error tells a wrong option, a file that
-// cannot be read or a type that does not exist. Files and the environment are read now; no socket is opened.
+// cannot be read (both as an OptionError) or a type that does not exist. Files and the environment are read now; no socket is opened.
 func NewMonitor(spec conf.Check) (Monitor, error) {
 	switch spec.Type {
 	case "tcp":

@@ -24,13 +24,13 @@ func (s Secret) read() (string, error) {
 	case s.File != "":
 		b, err := os.ReadFile(s.File)
 		if err != nil {
-			return "", fmt.Errorf("password_file: %w", err)
+			return "", OptionError{"password_file", err}
 		}
 		return strings.TrimSuffix(strings.TrimSuffix(string(b), "\n"), "\r"), nil
 	case s.Env != "":
 		v, ok := os.LookupEnv(s.Env)
 		if !ok {
-			return "", fmt.Errorf("password_env: %s is not set", s.Env)
+			return "", OptionError{"password_env", fmt.Errorf("%s is not set", s.Env)}
 		}
 		return v, nil
 	}

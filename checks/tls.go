@@ -25,11 +25,11 @@ func (o *TLS) config() (*tls.Config, error) {
 	if o.CAFile != "" {
 		pem, err := os.ReadFile(o.CAFile)
 		if err != nil {
-			return nil, fmt.Errorf("tls_ca_file: %w", err)
+			return nil, OptionError{"tls_ca_file", err}
 		}
 		c.RootCAs = x509.NewCertPool()
 		if !c.RootCAs.AppendCertsFromPEM(pem) {
-			return nil, fmt.Errorf("tls_ca_file: %s: no certificate in it", o.CAFile)
+			return nil, OptionError{"tls_ca_file", fmt.Errorf("%s: no certificate in it", o.CAFile)}
 		}
 	}
 	return c, nil

@@ -128,6 +128,9 @@ func parsePorts(s string) (first, last uint16, err error) {
 	a, b, ranged := strings.Cut(s, "-")
 	first, ok := parsePort(a)
 	if !ok {
+		if a == "" { // a negative number rather than a range
+			a = s
+		}
 		return 0, 0, fmt.Errorf("port must be 1–65535, got %s", quoteText(a))
 	}
 	last = first

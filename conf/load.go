@@ -204,5 +204,8 @@ func (all *draft) config() *Config {
 	for _, h := range all.hooks {
 		c.Hooks = append(c.Hooks, h.Hook)
 	}
+	if places := all.places(); len(places) > 0 {
+		c.places = places
+	}
 	return c
 }

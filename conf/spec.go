@@ -16,6 +16,8 @@ type Config struct {
 	Clusters  []Cluster  // in file order
 	Hooks     []Hook     // in file order; whom events are told
 	Warnings  []Mistake  // odd but usable, such as a cluster that no listener uses
+
+	places map[subject]Mistake // where keys stand that the host has a say in; without a text
 }
 
 // Runtime holds what concerns the whole process.

@@ -220,7 +220,7 @@ func TestAPIThatCannotBeHad(t *testing.T) {
 		"token_file is required":    {"0.0.0.0:9280", 1},
 		"want an IP address":        {"localhost:9280", 1},
 		"has it too":                {"LISTEN", 1},
-		"admin.token_file: no such": {"127.0.0.1:9280\"\ntoken_file = \"/no/such/file", 2},
+		"admin.token_file: no such": {"127.0.0.1:9280\"\ntoken_file = \"/no/such/file", 1},
 	} {
 		l := layout{listen: nettest.Reserve(t), levels: servers("127.0.0.1:1")}
 		listen := strings.ReplaceAll(c.listen, "LISTEN", l.listen)

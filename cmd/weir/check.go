@@ -4,17 +4,31 @@ import (
 	"fmt"
 	"io"
 
+	"weir/admin"
 	"weir/conf"
 	"weir/internal/engine"
 )
 
-// check validates a file exactly as a start would, with the files and programs that its checks need, and opens no
-// socket.
-func check(file string, stdout, stderr io.Writer) int {
+// load reads a configuration for a start, a check or a reload, and looks for the files, programs and users that it
+// names. It opens no socket. What is wrong has its place in the file.
+func load(file string) (*conf.Config, error) {
 	cfg, err := conf.Load(file)
-	if err == nil {
-		err = engine.Check(cfg)
+	if err != nil {
+		return nil, err
 	}
+	wrong := engine.Check(cfg)
+	if err := admin.CheckToken(cfg.Admin.TokenFile); err != nil {
+		wrong = append(wrong, cfg.Fault("admin", "token_file", err))
+	}
+	if len(wrong) > 0 {
+		return nil, cfg.InOrder(wrong)
+	}
+	return cfg, nil
+}
+
+// check validates a file exactly as a start would.
+func check(file string, stdout, stderr io.Writer) int {
+	cfg, err := load(file)
 	if err != nil {
 		fmt.Fprintln(stderr, err)
 		return exitUsage

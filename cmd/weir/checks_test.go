@@ -14,6 +14,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"syscall"
 	"testing"
@@ -309,14 +310,15 @@ func TestMissingPasswordFile(t *testing.T) {
 	w := start(t, l.String())
 	l.checks = fmt.Sprintf("[[cluster.c.check]]\ntype = \"redis\"\npassword_file = %q\n[[cluster.c.check]]\ntype = \"exec\"\ncommand = [%q]\n", missing, missing)
 	said := w.reloadFails(l.String()).str("error")
-	require.Contains(t, said, "cluster c: check redis: password_file: open "+missing+": no such file or directory")
+	require.Contains(t, said, "cluster.c.check[0].password_file: open "+missing+": no such file or directory")
 	code, out := run(t, "check", "-c", w.file)
 	require.Equal(t, 1, code)
 	require.Contains(t, out, said)
-	require.Contains(t, out, "cluster c: check exec: command: ")
-	code, out = run(t, "run", "-c", w.file)
-	require.Equal(t, 2, code)
-	require.Contains(t, out, "no such file or directory")
+	require.Contains(t, out, "cluster.c.check[1].command: ")
+	require.Regexp(t, `(?m)^`+regexp.QuoteMeta(w.file)+`:\d+:17: cluster\.c\.check\[0\]\.password_file: open `, out, "the place of the value")
+	code, started := run(t, "run", "-c", w.file)
+	require.Equal(t, 1, code)
+	require.Equal(t, out, started, "a start says the same")
 	require.NoError(t, os.WriteFile(missing, []byte("x"), 0o700))
 	code, out = run(t, "check", "-c", w.file)
 	require.Equal(t, 0, code, out)

@@ -105,37 +105,47 @@ func (o *logOutput) write(to io.Writer) {
 func (o *logOutput) reopen() error {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	return o.open(o.path)
+	if o.path == "" {
+		return nil
+	}
+	f, err := openLogFile(o.path)
+	if err != nil {
+		return err
+	}
+	return o.goOver(o.path, f)
 }
 
-// change goes over to the log of another configuration.
-func (o *logOutput) change(spec conf.Log) error {
+// prepare opens the file of another configuration's log, for change or to be closed; nil stands for none or the same.
+func (o *logOutput) prepare(spec conf.Log) (*os.File, error) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if spec.File == "" || spec.File == o.path {
+		return nil, nil
+	}
+	return openLogFile(spec.File)
+}
+
+// change goes over to the log of another configuration, with the file that prepare has opened.
+func (o *logOutput) change(spec conf.Log, f *os.File) error {
 	o.setForm(spec)
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	if spec.File == o.path {
 		return nil
 	}
-	return o.open(spec.File)
+	return o.goOver(spec.File, f)
 }
 
-// open goes over to another file; mu is held.
-func (o *logOutput) open(path string) error {
-	var f *os.File
+// goOver writes to another file from now on, or to standard error with none; mu is held.
+func (o *logOutput) goOver(path string, f *os.File) error {
 	to := o.stderr
-	if path != "" {
-		var err error
-		if f, err = openLogFile(path); err != nil {
-			return err
-		}
+	if f != nil {
 		to = f
 	}
 	select {
 	case o.reset <- to:
 	case <-time.After(logPatience): // stuck in a write to the old place
-		if f != nil {
-			f.Close()
-		}
+		f.Close()
 		return fmt.Errorf("log.file: the log is blocked")
 	}
 	if o.file != nil {

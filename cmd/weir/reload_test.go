@@ -6,6 +6,7 @@ import (
 	"math/rand/v2"
 	"net"
 	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
@@ -605,4 +606,28 @@ func TestReloadsCoalesce(t *testing.T) {
 	}
 	nettest.Wait(t, 5*time.Second, "the new file", func() bool { return sequence(t, l.listen, 1) == "B" })
 	require.LessOrEqual(t, len(w.all(func(r record) bool { return r.is("reload") })), 50)
+}
+
+// A log file that cannot be opened refuses the whole reload, as everything else does that cannot be had: nothing of it is
+// applied, and the log goes on where it was.
+func TestReloadWithLogFileThatCannotBeHad(t *testing.T) {
+	t.Parallel()
+	hosts := letters(t, "AB")
+	l := layout{listen: nettest.Reserve(t), levels: servers(hosts["A"].Addr())}
+	w := start(t, l.String())
+	l.levels = servers(hosts["B"].Addr())
+	config := func(path string) string {
+		return strings.Replace(l.String(), "[log]\n", fmt.Sprintf("[log]\nfile = %q\n", path), 1)
+	}
+	for _, path := range []string{"/nowhere/weir.log", t.TempDir()} {
+		require.Contains(t, w.reloadFails(config(path)).str("error"), "log.file: open "+path)
+	}
+	require.Equal(t, "AA", sequence(t, l.listen, 2), "the servers of before")
+	w.rested()
+	file := filepath.Join(t.TempDir(), "weir.log")
+	w.write(config(file))
+	w.signal(syscall.SIGHUP)
+	nettest.Wait(t, 5*time.Second, "the reload in the new file", func() bool { return strings.Contains(readFile(t, file), `"event":"reload"`) })
+	require.Equal(t, "BB", sequence(t, l.listen, 2))
+	w.reload(l.String())
 }

@@ -39,7 +39,7 @@ func serve(ctx context.Context, file string, stderr io.Writer) int {
 		}
 		return code
 	}
-	cfg, err := conf.Load(file)
+	cfg, err := load(file)
 	if err != nil {
 		fmt.Fprintln(stderr, err)
 		return failed(exitUsage, err)
@@ -184,7 +184,7 @@ func (d *daemonState) reload() (err error) {
 	began := time.Now()
 	over := d.manager.reloading(d.engine)
 	defer func() { over(err) }()
-	cfg, err := conf.Load(d.file)
+	cfg, err := load(d.file)
 	if err == nil {
 		err = d.goOver(cfg)
 	}
@@ -198,23 +198,29 @@ func (d *daemonState) reload() (err error) {
 	for _, w := range cfg.Warnings {
 		d.log.Warn(w.String())
 	}
-	if err := d.out.change(cfg.Log); err != nil {
-		d.log.Error("log file", "error", err)
-	}
 	d.log.Info("reload", "event", "reload", "file", d.file, "took_ms", float64(time.Since(began).Microseconds())/1000)
 	return nil
 }
 
 func (d *daemonState) goOver(cfg *conf.Config) error {
-	doors, err := d.api.Prepare(cfg.Admin)
+	file, err := d.out.prepare(cfg.Log)
 	if err != nil {
 		return err
 	}
+	doors, err := d.api.Prepare(cfg.Admin)
+	if err != nil {
+		file.Close()
+		return err
+	}
 	if err := d.engine.Reload(cfg); err != nil {
+		file.Close()
 		doors.Discard()
 		return err
 	}
 	doors.Commit()
+	if err := d.out.change(cfg.Log, file); err != nil {
+		d.log.Error("log file", "error", err)
+	}
 	return nil
 }
 

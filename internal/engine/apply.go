@@ -110,12 +110,9 @@ func (e *Engine) prepare(cfg *conf.Config, known addresses) (*change, error) {
 		next: next, fresh: map[string]*balance.Cluster{}, prepared: map[string]*balance.Prepared{},
 		settings: map[string]*l4.Settings{}, listeners: map[string]*l4.Listener{},
 	}
-	built, err := monitorsOf(cfg)
-	if err != nil {
-		return nil, err
-	}
-	if err := checkHooks(cfg); err != nil {
-		return nil, err
+	built, wrong := monitorsOf(cfg)
+	if wrong = append(wrong, checkHooks(cfg)...); len(wrong) > 0 {
+		return nil, cfg.InOrder(wrong)
 	}
 	specs := map[string]*conf.Cluster{}
 	for i := range cfg.Clusters {
@@ -134,6 +131,7 @@ func (e *Engine) prepare(cfg *conf.Config, known addresses) (*change, error) {
 		ch.jobs = append(ch.jobs, checkJobs(c, known, built)...)
 	}
 	next.take(ch.jobs, running)
+	var err error
 	if ch.budget, err = shareOut(l4.DescriptorLimit(), e.plane.Loops(), cfg, next.jobs); err != nil {
 		return nil, err
 	}

@@ -4,7 +4,7 @@ package engine
 
 import (
 	"errors"
-	"fmt"
+	"slices"
 	"sync/atomic"
 	"time"
 
@@ -17,38 +17,39 @@ import (
 type monitors map[*conf.Check]checks.Monitor
 
 // Check looks for what a configuration needs of this host: the files with passwords and certificates, the environment,
-// the programs that checks run. The error tells all that is missing. It opens no socket.
-func Check(cfg *conf.Config) error {
-	_, err := monitorsOf(cfg)
-	return errors.Join(checkUser(cfg), err, checkHooks(cfg))
+// the programs that checks run. It tells all that is missing, and opens no socket.
+func Check(cfg *conf.Config) conf.Mistakes {
+	_, wrong := monitorsOf(cfg)
+	return slices.Concat(checkUser(cfg), wrong, checkHooks(cfg))
 }
 
 // checkHooks tells what is wrong with the programs of hooks.
-func checkHooks(cfg *conf.Config) error {
-	var wrong []error
+func checkHooks(cfg *conf.Config) (wrong conf.Mistakes) {
 	for i := range cfg.Hooks {
-		if err := hooks.Check(&cfg.Hooks[i]); err != nil {
-			wrong = append(wrong, fmt.Errorf("%s: event %s: %w", cfg.File, cfg.Hooks[i].Name, err))
+		h := &cfg.Hooks[i]
+		if err := hooks.Check(h); err != nil {
+			wrong = append(wrong, cfg.HookFault(h.Name, "exec", err))
 		}
 	}
-	return errors.Join(wrong...)
+	return wrong
 }
 
-func monitorsOf(cfg *conf.Config) (monitors, error) {
-	built := monitors{}
-	var wrong []error
+func monitorsOf(cfg *conf.Config) (built monitors, wrong conf.Mistakes) {
+	built = monitors{}
 	for i := range cfg.Clusters {
 		c := &cfg.Clusters[i]
 		for j := range c.Checks {
 			check := &c.Checks[j]
 			monitor, err := checks.NewMonitor(*check)
 			if err != nil {
-				wrong = append(wrong, fmt.Errorf("%s: cluster %s: check %s: %w", cfg.File, c.Name, check.ID, err))
+				option := checks.OptionError{Option: "type", Err: err}
+				errors.As(err, &option)
+				wrong = append(wrong, cfg.CheckFault(c.Name, check.ID, option.Option, option.Err))
 			}
 			built[check] = monitor
 		}
 	}
-	return built, errors.Join(wrong...)
+	return built, wrong
 }
 
 // job is what a state knows of one check of one server.

@@ -10,6 +10,9 @@ import (
 	"weir/internal/status"
 )
 
+// byOperator is the reason of an override that was given none.
+const byOperator = "set by an operator"
+
 // layers tells who says what about a server, in the order in which layers are asked. Layers that have nothing to say
 // are left out, but for the configuration and the passive record. spec and agent, the check of that layer, may be nil.
 func (e *Engine) layers(seen *balance.ServerState, spec *conf.Server, agent *job, clock clock) []status.Layer {
@@ -26,7 +29,7 @@ func (e *Engine) layers(seen *balance.ServerState, spec *conf.Server, agent *job
 			l.Says = o.State.String()
 		}
 		if l.Reason == "" {
-			l.Reason = "set by an operator"
+			l.Reason = byOperator
 		}
 		add(balance.ByOverride, l)
 	}

@@ -88,6 +88,9 @@ func (m membership) over(file *conf.Config) (*conf.Config, membership, error) {
 		if !left.empty() {
 			kept[own.Name] = left
 		}
+		if left.whole != nil {
+			result.Replaced(own.Name)
+		}
 		if err := relevel(&result, own, &c); err != nil {
 			return nil, nil, err
 		}

@@ -4,7 +4,6 @@ package hooks
 
 import (
 	"context"
-	"fmt"
 	"log/slog"
 	"os/exec"
 	"slices"
@@ -40,7 +39,7 @@ func Check(spec *conf.Hook) error {
 		return nil
 	}
 	if _, err := exec.LookPath(spec.Exec[0]); err != nil {
-		return fmt.Errorf("exec: %w", err)
+		return err
 	}
 	return nil
 }

@@ -1,0 +1,96 @@
+package conf
+
+// What only a host can tell whether it is right, such as a password file that has to be there: where in the
+// configuration it stands, so that what is found out later has its place in the file as every other mistake.
+
+import (
+	"cmp"
+	"maps"
+	"slices"
+	"strings"
+)
+
+// subject is a key that something on the host must go with.
+type subject struct {
+	cluster string // of a check; "" for what is no check
+	name    string // the check's id, the hook's name, or the table's
+	key     string
+}
+
+// hostKeys are the keys of checks and hooks whose values name something on the host.
+var hostKeys = [...]string{"password_file", "password_env", "tls_ca_file", "command", "exec"}
+
+// places tells where the keys stand that the files have.
+func (all *draft) places() map[subject]Mistake {
+	found := map[subject]Mistake{}
+	note := func(cluster, name, key string, table *node) {
+		if table == nil {
+			return
+		}
+		if n := table.get(key); n != nil {
+			found[subject{cluster, name, key}] = n.file.mistake(n.at, n.path(), "")
+		}
+	}
+	for _, root := range all.roots {
+		note("", "runtime", "user", root.get("runtime"))
+		note("", "admin", "token_file", root.get("admin"))
+	}
+	for _, key := range hostKeys {
+		for _, c := range all.clusters {
+			for _, k := range c.checks {
+				note(c.Name, k.ID, key, k.node)
+			}
+		}
+		for _, h := range all.hooks {
+			note("", "event "+h.Name, key, h.node)
+		}
+	}
+	return found
+}
+
+// CheckFault is what is wrong, as this host shows, with the value of a check's key.
+func (c *Config) CheckFault(cluster, id, key string, err error) Mistake {
+	return c.faultAt(subject{cluster, id, key}, "cluster "+cluster+": check "+id+": "+key, err)
+}
+
+// HookFault is the same of an event hook.
+func (c *Config) HookFault(name, key string, err error) Mistake {
+	return c.faultAt(subject{"", "event " + name, key}, "event "+name+": "+key, err)
+}
+
+// Fault is the same of a key of [runtime] or [admin].
+func (c *Config) Fault(table, key string, err error) Mistake {
+	return c.faultAt(subject{"", table, key}, table+"."+key, err)
+}
+
+// faultAt puts a mistake at its place; other stands for the place of what does not come from a file.
+func (c *Config) faultAt(s subject, other string, err error) Mistake {
+	m, known := c.places[s]
+	m.Msg = err.Error()
+	if !known {
+		m.File, m.Path = c.File, other
+	}
+	return m
+}
+
+// Replaced notes that a cluster is not as the file has it: what is wrong with it has no place there.
+func (c *Config) Replaced(cluster string) {
+	c.places = maps.Clone(c.places)
+	maps.DeleteFunc(c.places, func(s subject, _ Mistake) bool { return s.cluster == cluster })
+}
+
+// InOrder sorts mistakes as those of Load are: the main file's first, then by line.
+func (c *Config) InOrder(ms Mistakes) Mistakes {
+	slices.SortStableFunc(ms, func(a, b Mistake) int {
+		switch {
+		case a.File == b.File:
+			return cmp.Or(cmp.Compare(a.Line, b.Line), cmp.Compare(a.Col, b.Col))
+		case a.File == c.File:
+			return -1
+		case b.File == c.File:
+			return 1
+		}
+		return strings.Compare(a.File, b.File)
+	})
+	return ms
+}
