@@ -22,6 +22,7 @@ type family struct {
 	out    *bufio.Writer // keeps the first error
 	name   string
 	labels []string
+	order  []int // of the labels in a line: by name
 	buf    []byte
 	bounds []float64 // of a histogram's buckets, ascending
 }
@@ -53,6 +54,11 @@ func (f *family) begin(m *metric) {
 	if m.labels != "" {
 		f.labels = strings.Split(m.labels, ", ")
 	}
+	f.order = f.order[:0]
+	for i := range f.labels {
+		f.order = append(f.order, i)
+	}
+	slices.SortFunc(f.order, func(a, b int) int { return strings.Compare(f.labels[a], f.labels[b]) })
 	f.out.WriteString("# HELP " + m.name + " " + m.help + "\n# TYPE " + m.name + " " + m.kind() + "\n")
 }
 
@@ -107,13 +113,11 @@ func (f *family) bucket(bound float64, n uint64, labels []string) {
 // start begins a line, up to and without the bracket that ends its labels.
 func (f *family) start(suffix string, values []string) {
 	f.buf = append(append(f.buf[:0], f.name...), suffix...)
-	for i, v := range values {
-		sign := byte(',')
-		if i == 0 {
-			sign = '{'
-		}
+	sign := byte('{')
+	for _, i := range f.order[:len(values)] {
 		f.buf = append(append(append(f.buf, sign), f.labels[i]...), `="`...)
-		f.buf = append(appendLabel(f.buf, v), '"')
+		f.buf = append(appendLabel(f.buf, values[i]), '"')
+		sign = ','
 	}
 }
 

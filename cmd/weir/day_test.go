@@ -154,7 +154,7 @@ func TestADay(t *testing.T) {
 	require.Contains(t, out, "connection refused")
 	require.Contains(t, a.done("status"), "D: down")
 	require.Equal(t, "1", a.metric(`weir_server_state{cluster="c",server="D",state="down"}`))
-	require.NotEqual(t, "0", a.metric(`weir_check_results_total{cluster="c",server="D",check="tcp",result="fail"}`))
+	require.NotEqual(t, "0", a.metric(`weir_check_results_total{check="tcp",cluster="c",result="fail",server="D"}`))
 	require.Zero(t, share("D"))
 
 	// The file gets other timeouts and another listener. What was said at run time stays.
