@@ -242,6 +242,7 @@ func TestUpgradeKeepsState(t *testing.T) {
 		require.Equal(t, "new kernel", a.get("clusters", 0, "levels", 0, "servers", 1, "reason"))
 		require.Equal(t, 7.0, a.get("clusters", 0, "levels", 0, "servers", 0, "weight"))
 		require.Equal(t, 20+float64(9*i), total())
+		require.Positive(t, a.get("clusters", 0, "levels", 0, "servers", 0, "connect_ms"))
 		text := sequence(t, l.listen, 9)
 		require.Equal(t, 7, strings.Count(text, "A"), text)
 		require.Equal(t, 2, strings.Count(text, "D"), text)
@@ -314,4 +315,60 @@ func TestUpgradeMovesAPI(t *testing.T) {
 	require.Equal(t, int(w.proc()), a.pid())
 	require.Equal(t, int(w.proc()), b.pid())
 	w.base["socket"]++ // there are two addresses now
+}
+
+// Sessions count for limits as before, where their clients were named by PROXY headers too, and places that come free are
+// given away again.
+func TestUpgradeKeepsLimits(t *testing.T) {
+	t.Parallel()
+	host := nettest.Start(t, nettest.Echo)
+	l := layout{
+		listen: nettest.Reserve(t), levels: servers(host.Addr() + " name=A max_sessions=6"),
+		listener: "accept_proxy = true\ntrusted_proxies = [\"127.0.0.0/8\"]\nmax_sessions = 5\nmax_sessions_per_source = 2",
+	}
+	a := newAPI(t)
+	w := launch{program: program(t)}.start(t, a.at(l.String()))
+	enter := func(client string) (*net.TCPConn, bool) {
+		c := nettest.Dial(t, l.listen)
+		c.SetDeadline(time.Now().Add(10 * time.Second))
+		_, err := fmt.Fprintf(c, "PROXY TCP4 %s 192.0.2.1 1234 80\r\n", client)
+		return c, err == nil && pingpong(c) == nil
+	}
+	var inside []*net.TCPConn
+	for _, client := range []string{"198.51.100.1", "198.51.100.1", "198.51.100.2", "198.51.100.3", "198.51.100.4"} {
+		c, ok := enter(client)
+		require.True(t, ok)
+		inside = append(inside, c)
+	}
+	for range 2 {
+		w.upgrade()
+		for _, c := range inside {
+			require.NoError(t, pingpong(c))
+		}
+		_, ok := enter("198.51.100.9")
+		require.False(t, ok, "max_sessions")
+		inside[4].Close()
+		nettest.Wait(t, 5*time.Second, "the place to be free", func() bool { return len(a.sessions()) == 4 })
+		_, ok = enter("198.51.100.1")
+		require.False(t, ok, "max_sessions_per_source")
+		inside[4], ok = enter("198.51.100.5")
+		require.True(t, ok)
+		require.Contains(t, fmt.Sprint(a.sessions()), "198.51.100.5:1234")
+		require.Contains(t, fmt.Sprint(a.sessions()), "198.51.100.3:1234")
+		require.Equal(t, 5.0, a.get("clusters", 0, "levels", 0, "servers", 0, "sessions"))
+		require.Equal(t, 5.0, a.get("listeners", 0, "sessions"))
+	}
+	for _, c := range inside {
+		c.Close()
+	}
+	nettest.Wait(t, 5*time.Second, "the sessions to end", func() bool { return len(a.sessions()) == 0 })
+	require.Equal(t, 0.0, a.get("clusters", 0, "sessions"))
+}
+
+// sessions are those under way.
+func (a api) sessions() []any {
+	a.t.Helper()
+	var list []any
+	require.NoError(a.t, json.Unmarshal([]byte(a.ok("GET /v1/sessions", "")), &list))
+	return list
 }

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"time"
 
+	"weir/balance"
 	"weir/internal/status"
 )
 
@@ -16,21 +17,30 @@ type legacy struct {
 
 	Memory json.RawMessage `json:"memory"` // of servers, and what was changed at run time: a status.Memory
 	Known  addresses       `json:"known"`  // what names stand for
+	Paces  paces           `json:"paces"`  // how servers are getting on
 	Counts counts          `json:"counts"` // of everything
 	Told   told            `json:"told"`   // the events
 }
 
+// paces are those of the servers of each cluster.
+type paces map[string][]balance.Pace
+
 // legacy is what this process knows. mu is held.
 func (e *Engine) legacy() (legacy, error) {
 	memory, err := status.EncodeMemory(e.Memory())
+	running := e.now.Load()
+	paces := paces{}
+	for name, c := range running.clusters {
+		paces[name] = c.Paces(e.plane.Now())
+	}
 	known := addresses{}
-	for name, addrs := range e.now.Load().known {
+	for name, addrs := range running.known {
 		if len(addrs) > 0 { // others are asked for again
 			known[name] = addrs
 		}
 	}
 	return legacy{
-		Anchor: e.plane.Anchor(), LastID: e.plane.LastID(), Memory: memory, Known: known,
+		Anchor: e.plane.Anchor(), LastID: e.plane.LastID(), Memory: memory, Known: known, Paces: paces,
 		Counts: e.counts(*e.seen.open.Load()), Told: e.seen.journal.told(),
 	}, err
 }
@@ -43,5 +53,10 @@ func (e *Engine) inherit(ch *change) {
 	if e.earlier != nil {
 		e.recall(ch, e.earlier)
 		e.earlier = nil
+	}
+	if known := e.before.state; known != nil {
+		for name, c := range ch.fresh {
+			c.KeepPace(known.Paces[name], e.plane.Now())
+		}
 	}
 }
