@@ -205,3 +205,29 @@ func TestStateFileThatCannotBeUsed(t *testing.T) {
 	require.Contains(t, a.done("status"), "state file")
 	require.Equal(t, "0", a.metric("weir_state_file_writable"))
 }
+
+// What an operator was answered is true after a kill, however soon that comes.
+func TestAnsweredChangeOutlastsAKillAtOnce(t *testing.T) {
+	t.Parallel()
+	host := nettest.Start(t, nettest.Say("ok"))
+	line, _ := stateful(t)
+	l := layout{listen: nettest.Reserve(t), runtime: line, levels: servers(host.Addr()+" name=s", host.Addr()+" name=other")}
+	a := newAPI(t)
+	w := start(t, a.at(l.String()))
+	for _, change := range [][]string{
+		{"server", "c/s", "maint", "--reason", "new kernel"},
+		{"server", "c/s", "weight", "7"},
+		{"server", "c/n", "add", host.Addr()},
+		{"server", "c/other", "remove"},
+	} {
+		a.done(change...)
+		w.kill()
+		w = start(t, a.at(l.String()))
+	}
+	shown := a.done("explain", "c/s")
+	require.Contains(t, shown, "maint")
+	require.Contains(t, shown, "new kernel", "another weight is no other reason")
+	require.Contains(t, shown, "weight 7")
+	a.done("explain", "c/n")
+	require.Contains(t, a.done("status"), "removed at run time: other")
+}

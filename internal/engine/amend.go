@@ -107,8 +107,17 @@ func (e *Engine) RemoveCluster(name string) error {
 	})
 }
 
-// amend changes the membership and goes over to what follows from it. A change that is refused changes nothing.
+// amend changes the membership and goes over to what follows from it. A change that is refused changes nothing; one that
+// is not is in the state file when amend returns.
 func (e *Engine) amend(change func(running *conf.Config, m membership) error) error {
+	if err := e.amendNow(change); err != nil {
+		return err
+	}
+	e.settled()
+	return nil
+}
+
+func (e *Engine) amendNow(change func(running *conf.Config, m membership) error) error {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	if e.stopped {

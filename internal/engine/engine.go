@@ -106,7 +106,7 @@ func Start(cfg *conf.Config, o Options) (*Engine, error) {
 	e.seen.config = status.Config{File: cfg.File, LoadedAt: e.seen.began}
 	e.cuts, e.doubts = newOrders[*balance.Server](), newOrders[checks.Key]()
 	e.renamed, e.rerouted = make(chan struct{}, 1), make(chan struct{}, 1)
-	e.journal.wake = make(chan struct{}, 1)
+	e.journal.wake, e.journal.hurry = make(chan struct{}, 1), make(chan struct{}, 1)
 	if e.ask == nil {
 		e.ask = systemLookup
 	}

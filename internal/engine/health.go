@@ -133,9 +133,7 @@ func (e *Engine) checkState(cluster, server string) checks.State {
 
 // observe takes what the balancing has noticed. It is called on the data plane's loops and does not block.
 func (e *Engine) observe(ev balance.Event) {
-	if ev.Layer == string(balance.ByOverride) && ev.Reason == "" {
-		ev.Reason = byOperator
-	}
+	ev.Reason = reasonOf(ev)
 	e.follow(ev)
 	if e.seen.handed.Load() { // the process that serves now tells what happens
 		return

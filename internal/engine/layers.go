@@ -10,8 +10,26 @@ import (
 	"weir/internal/status"
 )
 
-// byOperator is the reason of an override that was given none.
-const byOperator = "set by an operator"
+// Reasons of layers whose words explain themselves.
+const (
+	byOperator = "set by an operator"
+	noAddress  = "the name has no address yet"
+)
+
+// reasonOf is why something has happened: in the layer's own words, else in those that the layer is shown with.
+func reasonOf(ev balance.Event) string {
+	switch {
+	case ev.Reason != "" || ev.Server == "":
+		return ev.Reason
+	case ev.Layer == string(balance.ByOverride):
+		return byOperator
+	case ev.Layer == string(balance.ByConfiguration) && (ev.To == balance.InMaint.String() || ev.To == balance.Draining.String()):
+		return "state = " + ev.To
+	case ev.Layer == string(balance.ByResolver) && ev.To == balance.Unresolved.String():
+		return noAddress
+	}
+	return ""
+}
 
 // layers tells who says what about a server, in the order in which layers are asked. Layers that have nothing to say
 // are left out, but for the configuration and the passive record. spec and agent, the check of that layer, may be nil.
@@ -42,7 +60,7 @@ func (e *Engine) layers(seen *balance.ServerState, spec *conf.Server, agent *job
 	if spec != nil && spec.Address.Host != "" {
 		l := status.Layer{By: spec.Address.Host, Says: "resolved", At: clock.at(known.ResolverAt)}
 		if known.Unresolved {
-			l.Says, l.Reason = "unresolved", "the name has no address yet"
+			l.Says, l.Reason = "unresolved", noAddress
 		}
 		add(balance.ByResolver, l)
 	}

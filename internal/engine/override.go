@@ -17,6 +17,14 @@ func (e *Engine) Override(cluster, server string, text []byte) error {
 	if err != nil {
 		return invalid(err)
 	}
+	if err := e.override(cluster, server, p); err != nil {
+		return err
+	}
+	e.settled()
+	return nil
+}
+
+func (e *Engine) override(cluster, server string, p conf.Patch) error {
 	e.seen.overrides.Lock() // from reading the old one to writing the new one
 	defer e.seen.overrides.Unlock()
 	if e.seen.handed.Load() {
@@ -27,7 +35,9 @@ func (e *Engine) Override(cluster, server string, text []byte) error {
 		return err
 	}
 	o := seen.Layers.Override
-	o.Note = p.Reason
+	if p.Reason != "" || p.State != nil { // a new state does not inherit the reason of the old one
+		o.Note = p.Reason
+	}
 	if p.State != nil {
 		o.State = nil
 		if word, ok := balance.ParseAdmin(*p.State); ok && *p.State != "" {
@@ -83,7 +93,7 @@ func (e *Engine) Failback(cluster string) error {
 		return noCluster(cluster)
 	}
 	b.Failback(e.plane.Now())
-	e.changed()
+	e.settled()
 	return nil
 }
 

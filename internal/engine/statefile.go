@@ -15,24 +15,27 @@ import (
 	"weir/internal/status"
 )
 
-// When the file is written. A killed weir has lost what it learnt in the last stateDelay + stateEvery, and the time that
-// writing takes, at most.
+// When the file is written. What an operator says is written before it is answered. Of the rest a killed weir has lost
+// what it learnt in the last stateDelay + stateEvery, and the time that writing takes, at most.
 const (
 	stateDelay   = 100 * time.Millisecond // after a change, so that what belongs together is written together
 	stateEvery   = 400 * time.Millisecond // between two times at least
 	stateRefresh = time.Minute            // also without a change: the file tells until when weir was at work
 	stateRetry   = 5 * time.Second        // at most, between two attempts that fail
+	stateWait    = time.Second            // what an operator waits for the file at most: a disk that hangs holds up nobody
 )
 
 // stateFile is what the engine knows of its state file.
 type stateFile struct {
-	wake chan struct{} // holds one: there is something new to write
+	wake  chan struct{} // holds one: there is something new to write
+	hurry chan struct{} // holds one: somebody waits for it to be written
 
 	writing  sync.Mutex // held while the file is written; guards what follows
 	released bool       // the file is another process's
 
-	mu   sync.Mutex
-	seen status.StateFile // guarded by mu
+	mu      sync.Mutex // guards what follows
+	seen    status.StateFile
+	waiting []chan struct{} // to be closed by the next attempt to write that begins, when it ends
 }
 
 // changed has the state written soon. It does not block.
@@ -40,6 +43,29 @@ func (e *Engine) changed() {
 	select {
 	case e.journal.wake <- struct{}{}:
 	default:
+	}
+}
+
+// settled returns when what was said so far is in the state file, or an attempt to write it has failed, which is told
+// elsewhere. Those who wait at once share an attempt.
+func (e *Engine) settled() {
+	if e.now.Load().cfg.Runtime.StateFile == "" {
+		return
+	}
+	done := make(chan struct{})
+	e.journal.mu.Lock()
+	e.journal.waiting = append(e.journal.waiting, done)
+	e.journal.mu.Unlock()
+	e.changed()
+	select {
+	case e.journal.hurry <- struct{}{}:
+	default:
+	}
+	late := time.NewTimer(stateWait)
+	defer late.Stop()
+	select {
+	case <-done:
+	case <-late.C:
 	}
 }
 
@@ -165,6 +191,15 @@ func (e *Engine) saveState() (ok bool) {
 	path := e.now.Load().cfg.Runtime.StateFile
 	e.journal.writing.Lock()
 	defer e.journal.writing.Unlock()
+	e.journal.mu.Lock()
+	waiting := e.journal.waiting
+	e.journal.waiting = nil
+	e.journal.mu.Unlock()
+	defer func() {
+		for _, w := range waiting {
+			close(w)
+		}
+	}()
 	if path == "" || e.journal.released {
 		return true
 	}
@@ -209,30 +244,35 @@ func (e *Engine) stateStatus(path string) *status.StateFile {
 
 // keepState writes the state when something has changed, from time to time, and at the end.
 func (e *Engine) keepState() {
-	wait := stateDelay
+	retry := stateDelay
 	e.rest(time.Now().Add(stateRefresh), e.journal.wake)
+	e.rest(time.Now().Add(stateDelay), e.journal.hurry)
 	for e.ctx.Err() == nil {
-		e.rest(time.Now().Add(stateDelay), nil)
 		began := time.Now()
-		if e.saveState() {
-			wait = stateDelay
-			e.rest(began.Add(stateEvery), nil)
+		if !e.saveState() {
+			retry = min(2*retry, stateRetry)
+			e.rest(began.Add(retry), e.journal.hurry)
+			continue
+		}
+		retry = stateDelay
+		if !e.rest(began.Add(stateEvery), e.journal.hurry) {
 			e.rest(began.Add(stateRefresh), e.journal.wake)
-		} else {
-			wait = min(2*wait, stateRetry)
-			e.rest(began.Add(wait), nil)
+			e.rest(time.Now().Add(stateDelay), e.journal.hurry)
 		}
 	}
 	e.saveState()
 }
 
-// rest waits until a time, or until the engine ends or is woken.
-func (e *Engine) rest(until time.Time, wake <-chan struct{}) {
+// rest waits until a time, or until the engine ends or is woken, and tells whether it was woken.
+func (e *Engine) rest(until time.Time, wake <-chan struct{}) bool {
 	timer := time.NewTimer(time.Until(until))
 	defer timer.Stop()
 	select {
 	case <-timer.C:
+		return false
 	case <-wake:
+		return true
 	case <-e.ctx.Done():
+		return false
 	}
 }

@@ -2,18 +2,18 @@ package status
 
 import "time"
 
-// Event is one transition, told once.
+// Event is one transition, told once. What it has nothing to say of is empty.
 type Event struct {
 	ID       uint64    `json:"id"` // counts up from 1 since the start
 	Time     time.Time `json:"time"`
 	Event    string    `json:"event"` // server_up, server_down, server_state, level_change, cluster_empty, cluster_back, reload, reload_failed, session_refused
 	Listener string    `json:"listener,omitempty"`
-	Cluster  string    `json:"cluster,omitempty"`
-	Level    string    `json:"level,omitempty"`
-	Server   string    `json:"server,omitempty"`
-	From     string    `json:"from,omitempty"`
-	To       string    `json:"to,omitempty"`
-	Layer    string    `json:"layer,omitempty"`
-	Reason   string    `json:"reason,omitempty"`
+	Cluster  string    `json:"cluster"`
+	Level    string    `json:"level"`
+	Server   string    `json:"server"`
+	From     string    `json:"from"`
+	To       string    `json:"to"`
+	Layer    string    `json:"layer"`
+	Reason   string    `json:"reason"`
 	Count    uint64    `json:"count,omitempty"` // of session_refused: clients since the last such event of the listener and reason
 }
