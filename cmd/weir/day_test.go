@@ -35,11 +35,14 @@ func (a api) watch() *watcher {
 	w.cmd.Stdout = w
 	w.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	require.NoError(a.t, w.cmd.Start())
-	a.t.Cleanup(func() {
-		w.cmd.Process.Kill()
-		w.cmd.Wait()
-	})
+	a.t.Cleanup(w.stop)
 	return w
+}
+
+// stop ends it: by itself it would go on with the next weir at the same socket.
+func (w *watcher) stop() {
+	w.cmd.Process.Kill()
+	w.cmd.Wait()
 }
 
 // sees waits for a line that has all of the words.
@@ -180,6 +183,7 @@ func TestADay(t *testing.T) {
 	w.write(a.at(l.String()))
 
 	// The machine is restarted.
+	events.stop()
 	saved(t, path, "new kernel", host["C"].Addr())
 	a.done("stop")
 	require.Zero(t, w.exit(5*time.Second))
