@@ -153,6 +153,9 @@ func (w *Wire) send(kind uint8, body []byte, fds []int32) error {
 		text, rights = text[n:], nil
 		break
 	}
+	if len(text) == 0 { // to write nothing fails if the other side has read it all, has answered and has gone
+		return nil
+	}
 	_, err := w.conn.Write(text)
 	return err
 }
