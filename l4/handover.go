@@ -13,6 +13,7 @@ import (
 	"net/netip"
 	"slices"
 	"strings"
+	"sync/atomic"
 
 	"golang.org/x/sys/unix"
 
@@ -26,6 +27,14 @@ func (p *Plane) Hold() { p.ask((*loop).holdDoors) }
 
 // Release accepts again.
 func (p *Plane) Release() { p.ask((*loop).releaseDoors) }
+
+// Hopeful is how many clients have been accepted for whom there may be room in a moment. They are let in or turned away
+// while nothing is accepted, too.
+func (p *Plane) Hopeful() int {
+	var n atomic.Int64
+	p.ask(func(l *loop) { n.Add(int64(len(l.hopeful))) })
+	return int(n.Load())
+}
 
 // Forsake closes this process's descriptors of every listening socket that is held. Whoever waits in their queues is the
 // other process's, which has them too; so are the files of unix sockets.

@@ -333,7 +333,7 @@ func (e *Engine) Leave(ctx context.Context) int {
 	defer cancel()
 	tick := time.NewTicker(followEvery)
 	defer tick.Stop()
-	for told := time.Now(); e.plane.Sessions() > 0 && ctx.Err() == nil; {
+	for told := time.Now(); (e.plane.Sessions() > 0 || e.plane.Hopeful() > 0) && ctx.Err() == nil; {
 		if e.heir.takes {
 			if _, err := e.move(e.heir); err != nil {
 				e.log.Warn("hand-over: sessions that are left will end in this process", "error", err)
@@ -351,8 +351,8 @@ func (e *Engine) Leave(ctx context.Context) int {
 		}
 	}
 	cut := e.cutRest()
-	e.tellCounts()
-	e.heir.wire.Close()
 	e.close()
+	e.tellCounts() // all of it: nothing is counted any more
+	e.heir.wire.Close()
 	return cut
 }
