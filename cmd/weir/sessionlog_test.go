@@ -40,8 +40,8 @@ func TestSessionLog(t *testing.T) {
 		})
 		return found
 	}
-	line(file, `^time=\S+ severity=INFO msg=session id=\d+ listener=l client=127\.0\.0\.1:\d+ cluster=c level=1 server=A attempts=1 `+
-		`connect_ms=[\d.]+ first_byte_ms=[\d.]+ duration_ms=[\d.]+ bytes_up=0 bytes_down=5 end="relay: server closed"$`)
+	line(file, `^time=\S+ severity=INFO msg=session id=\d+ listener=l client=127\.0\.0\.1:\d+ cluster=c level=1 server=A phase=relay attempts=1 `+
+		`connect_ms=[\d.]+ first_byte_ms=[\d.]+ duration_ms=[\d.]+ age_seconds=[\d.]+ bytes_up=0 bytes_down=5 end="relay: server closed"$`)
 
 	reload := func(format, sessions string) { // whose outcome a log of errors does not tell
 		w.write(config(format, sessions))

@@ -45,6 +45,7 @@ func appendText(b []byte, e *entry, s *stamp) []byte {
 	b = textValue(append(b, " cluster="...), e.Cluster)
 	b = textValue(append(b, " level="...), e.Level)
 	b = textValue(append(b, " server="...), e.Server)
+	b = textValue(append(b, " phase="...), e.phase())
 	b = strconv.AppendInt(append(b, " attempts="...), int64(e.Attempts), 10)
 	if e.Connect >= 0 {
 		b = appendMS(append(b, " connect_ms="...), e.Connect)
@@ -53,6 +54,7 @@ func appendText(b []byte, e *entry, s *stamp) []byte {
 		b = appendMS(append(b, " first_byte_ms="...), e.FirstByte)
 	}
 	b = appendMS(append(b, " duration_ms="...), e.Duration)
+	b = appendSeconds(append(b, " age_seconds="...), e.Duration)
 	b = strconv.AppendUint(append(b, " bytes_up="...), e.BytesUp, 10)
 	b = strconv.AppendUint(append(b, " bytes_down="...), e.BytesDown, 10)
 	b = textValue(append(b, " end="...), e.End.String())
@@ -70,6 +72,7 @@ func appendJSON(b []byte, e *entry, s *stamp) []byte {
 	b = jsonValue(append(b, `,"cluster":`...), e.Cluster)
 	b = jsonValue(append(b, `,"level":`...), e.Level)
 	b = jsonValue(append(b, `,"server":`...), e.Server)
+	b = jsonValue(append(b, `,"phase":`...), e.phase())
 	b = strconv.AppendInt(append(b, `,"attempts":`...), int64(e.Attempts), 10)
 	if e.Connect >= 0 {
 		b = appendMS(append(b, `,"connect_ms":`...), e.Connect)
@@ -78,10 +81,17 @@ func appendJSON(b []byte, e *entry, s *stamp) []byte {
 		b = appendMS(append(b, `,"first_byte_ms":`...), e.FirstByte)
 	}
 	b = appendMS(append(b, `,"duration_ms":`...), e.Duration)
+	b = appendSeconds(append(b, `,"age_seconds":`...), e.Duration)
 	b = strconv.AppendUint(append(b, `,"bytes_up":`...), e.BytesUp, 10)
 	b = strconv.AppendUint(append(b, `,"bytes_down":`...), e.BytesDown, 10)
 	b = jsonValue(append(b, `,"end":`...), e.End.String())
 	return append(b, "}\n"...)
+}
+
+// phase is where the session ended: the first word of its end.
+func (e *entry) phase() string {
+	phase, _, _ := strings.Cut(e.End.String(), ":")
+	return phase
 }
 
 // appendClient appends an address, which needs no quotes: zones are names of interfaces.
@@ -134,4 +144,9 @@ func appendMS(b []byte, d time.Duration) []byte {
 		}
 	}
 	return b
+}
+
+// appendSeconds appends seconds, to the millisecond: with whoever lists sessions, the age of one is in seconds.
+func appendSeconds(b []byte, d time.Duration) []byte {
+	return appendMS(b, d.Round(time.Millisecond)/1000)
 }
