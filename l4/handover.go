@@ -40,7 +40,7 @@ func (p *Plane) Hopeful() int {
 // other process's, which has them too; so are the files of unix sockets.
 func (p *Plane) Forsake() { p.ask((*loop).leaveDoors) }
 
-// Mover goes through the sessions of a plane.
+// Mover goes through the sessions, or the flows, of a plane.
 type Mover struct {
 	plane *Plane
 	loop  int // where it is

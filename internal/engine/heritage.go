@@ -119,9 +119,6 @@ func (p *Predecessor) take(f *l4.Frame) error {
 	return nil
 }
 
-// PID is the old process's number.
-func (p *Predecessor) PID() int { return p.hello.PID }
-
 // claim gives the sockets of a name away.
 func (p *Predecessor) claim(kind, name string) []int32 {
 	key := [2]string{kind, name}
