@@ -33,6 +33,7 @@ func (all *draft) places() map[subject]Mistake {
 	}
 	for _, root := range all.roots {
 		note("", "runtime", "user", root.get("runtime"))
+		note("", "runtime", "loops", root.get("runtime"))
 		note("", "admin", "token_file", root.get("admin"))
 	}
 	for _, key := range hostKeys {

@@ -38,7 +38,7 @@ func (e *Engine) apply(cfg *conf.Config) error {
 	if before == nil {
 		return e.goOver(cfg, e.members)
 	}
-	if err := refused(cfg.File, conf.Diff(process(e.file), process(cfg))); err != nil {
+	if err := refused(cfg, conf.Diff(process(e.file), process(cfg))); err != nil {
 		return err
 	}
 	if err := e.goOver(cfg, e.members); err != nil {
@@ -48,15 +48,18 @@ func (e *Engine) apply(cfg *conf.Config) error {
 	return nil
 }
 
-// refused is why a plan cannot be carried out while weir runs; nil = it can.
-func refused(file string, p conf.Plan) error {
-	var wrong []error
+// refused is why a plan that leads to a configuration cannot be carried out while weir runs; nil = it can.
+func refused(cfg *conf.Config, p conf.Plan) error {
+	var wrong conf.Mistakes
 	for _, s := range p.Refused() {
 		for _, d := range s.Details {
-			wrong = append(wrong, fmt.Errorf("%s: %s.%s: cannot change from %s to %s while weir runs: %s", file, s.Object, d.Key, d.From, d.To, s.Refused))
+			wrong = append(wrong, cfg.Fault(string(s.Object), d.Key, fmt.Errorf("cannot change from %s to %s while weir runs: %s", d.From, d.To, s.Refused)))
 		}
 	}
-	return errors.Join(wrong...)
+	if len(wrong) == 0 {
+		return nil
+	}
+	return cfg.InOrder(wrong)
 }
 
 // process is the part of a configuration that may hold what cannot change.

@@ -50,6 +50,13 @@ func TestOverrideSurvivesReload(t *testing.T) {
 	require.Equal(t, "up", s.server("A").State)
 	require.Zero(t, layer(s.server("A"), "override"))
 	require.Contains(t, s.asks(4), "A")
+
+	require.NoError(t, s.e.Override("c", "B", []byte(`{"state": "maint"}`)))
+	var reasons []string
+	for _, l := range s.said(&s.lines, func(l line) bool { return l["event"] == "server_state" }) {
+		reasons = append(reasons, l["reason"])
+	}
+	require.Equal(t, []string{"new kernel", "set by an operator"}, reasons)
 }
 
 // A server that has left the file and comes back starts clean.
