@@ -59,6 +59,11 @@ type inlet struct {
 	overflowed uint32        // datagrams lost in the kernel that are counted already
 	resume     time.Duration // when to look again after an error
 	resting    bool
+
+	newcomers []newcomer   // wait for room that other loops are asked to make
+	asking    bool         // they have been asked and not all have answered
+	needed    atomic.Int32 // flows that the others are to part with
+	asks      uint8        // on behalf of the newcomer that is being let in
 }
 
 func (l *loop) openInlet(ln *Listener, fd int32) {
@@ -212,7 +217,7 @@ func (in *inlet) sort(l *loop, n int) {
 			continue
 		}
 		if f == nil || !f.listed || f.key != key {
-			if f = in.flowOf(l, set, &key, nil, p.datagrams()); f == nil {
+			if f = in.flowOf(l, set, &key, nil, &p); f == nil {
 				continue
 			}
 		}
@@ -260,7 +265,7 @@ func (in *inlet) sortOne(l *loop, set *Settings, key *flowKey, one *run) {
 			in.table.remove(f) // it waits for its reply, and is found by the server's socket
 		}
 	}
-	if f := in.flowOf(l, set, key, said, 1); f != nil {
+	if f := in.flowOf(l, set, key, said, one); f != nil {
 		f.queue(l.datagrams, one)
 	}
 }
@@ -276,9 +281,9 @@ func (l *loop) forwardAll() {
 	}
 }
 
-// flowOf finds the flow of a client, or begins one. said is what its PROXY header says; nil = it came without. nil means
-// that the datagrams, n of them, are dropped.
-func (in *inlet) flowOf(l *loop, set *Settings, key *flowKey, said *introduction, n int) *flow {
+// flowOf finds the flow of a client, or begins one, for what it has sent. said is what its PROXY header says; nil = it came
+// without. nil means that the datagrams wait or are dropped.
+func (in *inlet) flowOf(l *loop, set *Settings, key *flowKey, said *introduction, p *run) *flow {
 	named := said.named()
 	hash := in.table.hash(key, named)
 	if f := in.table.find(key, named, hash); f != nil {
@@ -288,9 +293,17 @@ func (in *inlet) flowOf(l *loop, set *Settings, key *flowKey, said *introduction
 	if named.IsValid() {
 		client = named.Addr()
 	}
+	if len(in.newcomers) > 0 && in.awaits(key, named) {
+		if !in.hold(l, key, said, p) {
+			in.refuse(l, RefusedFlows, p.datagrams())
+		}
+		return nil
+	}
 	held, why := in.admit(l, set, client)
 	if why != Admitted {
-		in.refuse(l, why, n)
+		if why != RefusedFlows && why != RefusedProcess || !in.hold(l, key, said, p) {
+			in.refuse(l, why, p.datagrams())
+		}
 		return nil
 	}
 	f := l.flows.get()
@@ -313,7 +326,7 @@ func (in *inlet) refuse(l *loop, why Refusal, n int) {
 }
 
 // admit judges a client as one of TCP is judged, except that a full table parts with the oldest flow that no server has
-// answered. If all have been, the newcomer is turned away.
+// answered. If all of this loop's have been, the newcomer waits for those of the others, and else is turned away.
 func (in *inlet) admit(l *loop, set *Settings, client netip.Addr) (pass, Refusal) {
 	if in.closing || l.stopping {
 		return 0, RefusedStopping
@@ -338,11 +351,10 @@ func (in *inlet) admit(l *loop, set *Settings, client netip.Addr) (pass, Refusal
 }
 
 // evict ends the oldest flow of this socket that has no answer; what it has got in this batch still goes out. It
-// reports false when there is none: then the other loops are asked for theirs, for those who come next.
+// reports false when there is none: then those of other loops may make room (newcomer.go).
 func (in *inlet) evict(l *loop) bool {
 	f := in.table.oldest
 	if f == nil {
-		in.ln.makeRoom(l)
 		return false
 	}
 	if f.queued() {
@@ -355,35 +367,6 @@ func (in *inlet) evict(l *loop) bool {
 	}
 	f.finish(l, FlowEvicted)
 	return true
-}
-
-// makeRoom asks the other loops for one flow that has no answer, unless they have been asked.
-func (ln *Listener) makeRoom(l *loop) {
-	if ln.asked.Swap(true) {
-		return
-	}
-	ask := int32(len(l.plane.loops) - 1)
-	if ask == 0 {
-		ln.asked.Store(false)
-		return
-	}
-	left := new(atomic.Int32)
-	left.Store(ask)
-	for _, o := range l.plane.loops {
-		if o == l {
-			continue
-		}
-		o.post(message{do: func(o *loop) {
-			o.inletsOf(ln, func(in *inlet) {
-				if f := in.table.oldest; f != nil {
-					f.finish(o, FlowEvicted)
-				}
-			})
-			if left.Add(-1) == 0 {
-				ln.asked.Store(false)
-			}
-		}})
-	}
 }
 
 // localAddress is what the client of a flow has sent to: what its PROXY header says, else what its datagram does.

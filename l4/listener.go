@@ -34,7 +34,6 @@ type Listener struct {
 
 	// Of UDP.
 	flows   atomic.Int64 // flows now, of all loops
-	asked   atomic.Bool  // the loops are looking for a flow that can make room
 	stopped bool         // it takes no new clients; whoever calls its methods knows
 	leaving atomic.Bool  // it takes no new clients and closes with its last flow; set with the plane's list of those
 }
