@@ -56,12 +56,17 @@ func refuse(w http.ResponseWriter, err error) {
 	fail(w, code, r.Field, r.Text)
 }
 
+// spared is how much is read of a body that is too large: a client that is cut off while it writes does not see the answer.
+const spared = 64 << 20
+
 // body reads what the client sent, up to a limit; false when an error has been answered.
 func body(w http.ResponseWriter, r *http.Request, limit int64) ([]byte, bool) {
-	text, err := io.ReadAll(http.MaxBytesReader(w, r.Body, limit))
+	all := r.Body
+	text, err := io.ReadAll(http.MaxBytesReader(w, all, limit))
 	var over *http.MaxBytesError
 	switch {
 	case errors.As(err, &over):
+		io.CopyN(io.Discard, all, spared)
 		fail(w, http.StatusRequestEntityTooLarge, "", "the request is too large")
 	case err != nil:
 		fail(w, http.StatusBadRequest, "", "the request ends early")

@@ -169,7 +169,9 @@ func TestListenerLimits(t *testing.T) {
 	require.Equal(t, map[string]int{"max_sessions": 2}, a.refusals())
 	ev := w.waitRecord(2*time.Second, "the refusals to be told", func(r record) bool { return r.is("session_refused") })
 	require.Equal(t, []string{"l", "max_sessions"}, []string{ev.str("listener"), ev.str("reason")})
-	require.Contains(t, a.ok("GET /v1/events?follow=false", ""), `"event":"session_refused","listener":"l","reason":"max_sessions","count":`)
+	told := a.ok("GET /v1/events?follow=false", "")
+	require.Contains(t, told, `"event":"session_refused","listener":"l","cluster":"c","level":"","server":"",`)
+	require.Contains(t, told, `"reason":"max_sessions","count":`)
 
 	in[3].Close()
 	nettest.Wait(t, time.Second, "room for one", func() bool {

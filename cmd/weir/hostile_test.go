@@ -4,6 +4,8 @@ package main_test
 
 import (
 	"context"
+	"fmt"
+	"io"
 	"net"
 	"net/http"
 	"strings"
@@ -88,4 +90,21 @@ func TestHostileAPIClients(t *testing.T) {
 	})
 	session.Close()
 	fresh.Close()
+}
+
+// A client that writes all of a request before it reads sees what was wrong with it, however large it was.
+func TestTooLargeRequestIsAnswered(t *testing.T) {
+	t.Parallel()
+	_, _, a := administered(t, layout{levels: servers(nettest.Reserve(t))})
+	c, err := net.Dial("unix", a.socket)
+	require.NoError(t, err)
+	defer c.Close()
+	c.SetDeadline(time.Now().Add(20 * time.Second))
+	body := strings.Repeat("x", 8<<20)
+	_, err = fmt.Fprintf(c, "PUT /v1/clusters/c HTTP/1.1\r\nHost: weir\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n%s", len(body), body)
+	require.NoError(t, err)
+	answer, err := io.ReadAll(c)
+	require.NoError(t, err)
+	require.Contains(t, string(answer), "HTTP/1.1 413 ")
+	require.Contains(t, string(answer), `{"error":"the request is too large","field":""}`)
 }

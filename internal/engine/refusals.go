@@ -43,15 +43,28 @@ func (e *Engine) tellRefusals(r *refusals, now time.Duration) {
 		}
 		delete(r.waiting, key)
 		r.told[key] = now
-		ev := status.Event{Time: time.Now(), Event: "session_refused", Listener: key.listener, Reason: key.why.String(), Count: n}
+		ev := status.Event{Time: time.Now(), Event: "session_refused", Listener: key.listener, Cluster: e.clusterBehind(key.listener),
+			Reason: key.why.String(), Count: n}
 		e.seen.journal.put(ev)
-		e.log.Warn(ev.Event, slog.String("event", ev.Event), slog.String("listener", ev.Listener), slog.String("reason", ev.Reason), slog.Uint64("count", ev.Count))
+		e.log.Warn(ev.Event, slog.String("event", ev.Event), slog.String("listener", ev.Listener),
+			slog.String("cluster", ev.Cluster), slog.String("reason", ev.Reason), slog.Uint64("count", ev.Count))
 	}
 	for key, last := range r.told {
 		if now-last >= refusalEvery && r.waiting[key] == 0 {
 			delete(r.told, key)
 		}
 	}
+}
+
+// clusterBehind is where a listener's clients would have gone; empty if it has left since.
+func (e *Engine) clusterBehind(listener string) string {
+	listeners := e.now.Load().cfg.Listeners
+	for i := range listeners {
+		if listeners[i].Name == listener {
+			return listeners[i].Cluster
+		}
+	}
+	return ""
 }
 
 // gather adds what the listeners have counted since the last time to what waits to be told.
