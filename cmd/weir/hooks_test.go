@@ -232,8 +232,8 @@ func TestHookWithoutProgram(t *testing.T) {
 	w := start(t, l.String())
 	l.more = "[[event]]\nname = \"gone\"\nexec = [\"/nonexistent/program\"]\n"
 	r := w.reloadFails(l.String())
-	require.Contains(t, r.str("error"), "event gone: exec: ")
+	require.Contains(t, r.str("error"), "event[0].exec: exec: ")
 	code, output := run(t, "check", "-c", w.file)
 	require.Equal(t, 1, code)
-	require.Contains(t, output, "event gone: exec: ")
+	require.Contains(t, output, "event[0].exec: exec: ")
 }

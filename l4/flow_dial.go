@@ -1,0 +1,226 @@
+package l4
+
+// How a flow finds a server, and the next one when that refuses.
+
+import (
+	"math"
+	"syscall"
+
+	"golang.org/x/sys/unix"
+
+	"weir/balance"
+	"weir/internal/proxy"
+)
+
+// seek looks for a server, whoever was tried before. It reports whether there is one.
+func (f *flow) seek(l *loop) bool {
+	if f.fault != NotEnded && l.now < f.soughtAt {
+		return false
+	}
+	f.soughtAt = l.now
+	f.aim(&l.trial)
+	return f.pick(l, &l.trial)
+}
+
+// aim makes a trial that of this flow, with nobody tried yet.
+func (f *flow) aim(t *balance.Trial) {
+	*t = balance.Trial{Levels: f.set.Levels}
+	switch f.set.Hash {
+	case NoHash:
+	case HashProxyTLV:
+		if f.said != nil {
+			h := proxy.Header{TLVs: f.said.tlvs}
+			value, _ := h.TLV(f.set.HashTLV)
+			t.Key, t.Keyed = balance.HashKey(value), len(value) > 0
+		}
+	case HashLocalAddress:
+		t.Key, t.Keyed = f.set.addressKey(f.localAddress())
+	default:
+		t.Key, t.Keyed = f.set.addressKey(f.client())
+	}
+}
+
+// pick claims a server and connects to it. A failure that is known at once leads on to the next one.
+func (f *flow) pick(l *loop, t *balance.Trial) bool {
+	for {
+		lease, err := f.set.Cluster.Pick(l.now, t)
+		if err != nil {
+			if f.fault == NotEnded || t.Attempts() == 0 {
+				f.fault = DialNoServer
+			}
+			break
+		}
+		f.lease = lease
+		e := f.attempt(l)
+		if e == 0 {
+			f.fault = NotEnded
+			if t == &l.trial && t.Attempts() > 1 {
+				f.trial = l.trials.get()
+				*f.trial, l.trial = *t, balance.Trial{} // what it holds in memory goes along
+			}
+			return true
+		}
+		f.judge(l, e)
+		if isShortage(e) {
+			l.plane.complain("cannot reach a server: out of descriptors or memory", "listener", f.set.Name, "error", e)
+			break
+		}
+		if f.set.overTry(l.now - f.soughtAt) {
+			f.fault = DialTryTimeout
+			break
+		}
+	}
+	f.forsake(l)
+	return false
+}
+
+// forsake leaves a flow without a server, for a while.
+func (f *flow) forsake(l *loop) {
+	l.trials.put(f.trial)
+	f.trial = nil
+	f.soughtAt = l.now + seekPause
+	if f.kept != nil {
+		l.kept.drop(f)
+	}
+	f.unanswered, f.owed = 0, 0
+}
+
+// attempt connects to the server of the lease.
+func (f *flow) attempt(l *loop) errno {
+	if f.attempts < math.MaxUint16 {
+		f.attempts++
+	}
+	f.flushBytes()
+	f.target, _ = f.lease.Server().Handle().(*Target)
+	f.stats = f.target.tally(l)
+	f.standing = false
+	if t := f.stats; t != nil {
+		store(&t.dials, t.dials+1)
+		if f.attempts > 1 {
+			store(&t.retries, t.retries+1)
+		}
+	}
+	e := f.connectFrom(l, 0)
+	if e == 0 {
+		if f.stats != nil {
+			store(&f.stats.sessions, f.stats.sessions+1)
+		}
+		l.flowWheel.arm(&f.timer, l.now+min(f.set.ConnectTimeout, f.set.FlowTimeout))
+	}
+	return e
+}
+
+// connectFrom opens a socket towards the first of the target's addresses, from the given one on, that can be had.
+func (f *flow) connectFrom(l *loop, address int) errno {
+	e := syscall.EDESTADDRREQ
+	for ; address < min(f.target.addresses(), math.MaxUint8); address++ {
+		if e = f.connect(l, address); e == 0 || isShortage(e) {
+			return e
+		}
+	}
+	return e
+}
+
+// connect opens a socket to an address. A local address that is out of ports gives way to the next one.
+func (f *flow) connect(l *loop, address int) errno {
+	e := f.tryConnect(l, address)
+	for n := f.target.from.tries(f.target.addrs[address].family()); n > 1 && (e == syscall.EADDRNOTAVAIL || e == eagain); n-- {
+		e = f.tryConnect(l, address)
+	}
+	return e
+}
+
+func (f *flow) tryConnect(l *loop, address int) errno {
+	fd, e := f.target.openDatagrams(address, f.client().Addr())
+	if e != 0 {
+		return e
+	}
+	if e = connectSocket(fd, &f.target.addrs[address]); e == 0 {
+		e = epollControl(l.epfd, unix.EPOLL_CTL_ADD, fd, unix.EPOLLIN|unix.EPOLLET&math.MaxUint32, int32(f.slot)|flowBit, int32(uint32(f.id)))
+	}
+	if e != 0 {
+		closeFD(fd)
+		return e
+	}
+	f.fd, f.address, f.joinUp = fd, uint8(address), l.join
+	if f.connected == 0 {
+		f.connected.set(l.now - f.begun)
+	}
+	f.sentAt = l.now
+	return 0
+}
+
+// refused gives up a server that has refused, and connects to its next address or to the next server. It reports
+// whether there is one. Nothing is sent.
+func (f *flow) refused(l *loop, e errno) bool {
+	f.disconnect()
+	if f.address+1 < math.MaxUint8 && f.connectFrom(l, int(f.address)+1) == 0 {
+		return true
+	}
+	if f.trial == nil {
+		f.trial = l.trials.get()
+		f.aim(f.trial)
+		f.trial.Tried(&f.lease)
+		f.soughtAt = l.now
+	}
+	f.judge(l, e)
+	if f.set.overTry(l.now - f.soughtAt) {
+		f.fault = DialTryTimeout
+		f.forsake(l)
+		return false
+	}
+	return f.pick(l, f.trial)
+}
+
+// judge gives the lease back: a refusal is the server's failure unless this machine was short of something.
+func (f *flow) judge(l *loop, e errno) {
+	f.fault = dialEnd(e)
+	if isShortage(e) || isLocal(e) {
+		f.lease.Done(l.now)
+		return
+	}
+	f.lease.Fail(l.now)
+	if t := f.stats; t != nil {
+		store(&t.fails, t.fails+1)
+	}
+}
+
+// leave parts with a server that is out of service; the client's next datagram finds another.
+func (f *flow) leave(l *loop) {
+	f.disconnect()
+	f.flushBytes()
+	f.lease.Done(l.now)
+	l.kept.drop(f)
+	l.trials.put(f.trial)
+	f.trial, f.stats, f.target, f.lease = nil, nil, nil, balance.Lease{}
+	f.unanswered, f.owed = 0, 0
+}
+
+func (f *flow) disconnect() {
+	if f.fd >= 0 {
+		closeFD(f.fd)
+		f.fd = -1
+	}
+}
+
+// trialPool lends trials to flows whose server has refused.
+type trialPool struct {
+	free []*balance.Trial
+}
+
+func (p *trialPool) get() *balance.Trial {
+	if n := len(p.free); n > 0 {
+		t := p.free[n-1]
+		p.free = p.free[:n-1]
+		return t
+	}
+	return new(balance.Trial)
+}
+
+// put takes a trial back; nil is none.
+func (p *trialPool) put(t *balance.Trial) {
+	if t != nil && len(p.free) < 256 {
+		*t = balance.Trial{}
+		p.free = append(p.free, t)
+	}
+}
