@@ -135,6 +135,8 @@ func TestCheckTypes(t *testing.T) {
 		watched("exec", "127.0.0.1:7", `type = "exec"
 command = ["sh", "-c", "echo $WEIR_CLUSTER $WEIR_SERVER $WEIR_ADDRESS $WEIR_HOST $WEIR_PORT"]`),
 		watched("exec-fails", "127.0.0.1:7", "type = \"exec\"\ncommand = [\"sh\", \"-c\", \"echo sorry; exit 3\"]"),
+		watched("exec-signals", "127.0.0.1:7", `type = "exec"
+command = ["grep", "-xE", "SigIgn:\t.{12}[02468ace].{3}", "/proc/self/status"]`), // SIGPIPE is 13, and not ignored
 		watched("quiet", web.Addr(), "type = \"tcp\"\nquiet = true"),
 		watched("refused", nettest.Reserve(t), "type = \"tcp\""),
 	)
@@ -146,6 +148,7 @@ command = ["sh", "-c", "echo $WEIR_CLUSTER $WEIR_SERVER $WEIR_ADDRESS $WEIR_HOST
 	w.goes("udp-refused", "down", "connection refused")
 	w.checked("exec", true, "exec S 127.0.0.1:7 127.0.0.1 7")
 	w.goes("exec-fails", "down", `expected exit code 0, got exit status 3: "sorry"`)
+	w.checked("exec-signals", true, "SigIgn")
 	w.checked("quiet", true, "")
 	w.goes("refused", "down", "connection refused")
 	require.NotContains(t, w.output(), "hunter2")

@@ -44,13 +44,15 @@ func serve(ctx context.Context, file string, stderr io.Writer) int {
 		fmt.Fprintln(stderr, err)
 		return failed(exitUsage, err)
 	}
-	signal.Ignore(syscall.SIGPIPE) // a log that nobody reads any more
+	// A log that nobody reads any more. The signal is taken and forgotten, not ignored: programs that weir starts would
+	// inherit that, and theirs are written for the usual effect.
+	pipes := notified(1, syscall.SIGPIPE)
 	// One channel each, so that a storm of one signal cannot push out another; a reload that is asked for while one is
 	// under way is made once, after it.
 	reloads, reopens, stops := notified(1, syscall.SIGHUP), notified(1, syscall.SIGUSR1), notified(2, syscall.SIGTERM, syscall.SIGINT)
 	upgrades := notified(1, syscall.SIGUSR2)
 	defer func() {
-		for _, c := range []chan os.Signal{reloads, reopens, stops, upgrades} {
+		for _, c := range []chan os.Signal{pipes, reloads, reopens, stops, upgrades} {
 			signal.Stop(c)
 		}
 	}()
