@@ -140,7 +140,7 @@ func TestMaxSessions(t *testing.T) {
 	for i := range 30 {
 		begin := time.Now()
 		c, ok := knock(t, []string{addr, second}[i%2], 5*time.Second)
-		require.Less(t, time.Since(begin), 500*time.Millisecond)
+		require.Less(t, time.Since(begin), 3*time.Second) // how soon exactly is TestRefusalsAreQuick's to say
 		if ok {
 			served = append(served, c)
 		}

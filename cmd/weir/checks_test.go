@@ -331,12 +331,13 @@ func TestMissingPasswordFile(t *testing.T) {
 func TestChecksHaveDescriptorsOfTheirOwn(t *testing.T) {
 	t.Parallel()
 	host := nettest.Start(t, nettest.Greet("A", nettest.Echo))
+	const often = "interval = \"1s\"\ntimeout = \"1s\"\nfall = 5\n" // a busy machine may be late now and then
 	l := layout{
 		listen: nettest.Reserve(t), levels: servers(host.Addr() + " name=A"), cluster: "protected = false",
-		checks: "[[cluster.c.check]]\ntype = \"tcp\"\nexpect = \"A\"\n" + eager,
+		checks: "[[cluster.c.check]]\ntype = \"tcp\"\nexpect = \"A\"\n" + often,
 	}
 	for i := range 40 { // so many that they would not fit beside the sessions by chance
-		l.checks += fmt.Sprintf("[[cluster.c.check]]\ntype = \"tcp\"\nid = \"check-%d\"\nexpect = \"A\"\n%s", i, eager)
+		l.checks += fmt.Sprintf("[[cluster.c.check]]\ntype = \"tcp\"\nid = \"check-%d\"\nexpect = \"A\"\n%s", i, often)
 	}
 	w := launch{nofile: 400}.start(t, strings.Replace(l.String(), `level = "info"`, `level = "debug"`, 1))
 	full := false
@@ -351,7 +352,7 @@ func TestChecksHaveDescriptorsOfTheirOwn(t *testing.T) {
 		return len(w.all(func(r record) bool { return r.str("msg") == "check" && r["pass"] == true }))
 	}
 	before := count()
-	nettest.Wait(t, 10*time.Second, "ten rounds of checks", func() bool { return count() >= before+410 })
+	nettest.Wait(t, 20*time.Second, "five rounds of checks", func() bool { return count() >= before+205 })
 	require.Empty(t, w.all(func(r record) bool { return r.is("server_down") }))
 	host.Down()
 	w.goes("c", "down", "connection refused")
