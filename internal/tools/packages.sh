@@ -20,8 +20,7 @@ want adduser adduser
 want systemd-analyze systemd
 want gcc gcc
 want chromium chromium
-want systemd-analyze systemd
-want systemd-socket-activate systemd
+want wrk wrk
 [ -n "$missing" ] || exit 0
 if ! command -v apt-get >/dev/null 2>&1 || [ "$(id -u)" != 0 ]; then
 	echo "missing:$missing (install them, or run this as root on Debian)" >&2
