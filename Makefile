@@ -42,7 +42,7 @@ soak: build
 
 # Thirty-five upgrades in a row with 2,100 long sessions under load.
 upgrades:
-	WEIR_TEST_SCALE=7 go test -count=1 -v -run 'TestUpgradesUnderLoad|TestKillDuringUpgrade' ./cmd/weir
+	WEIR_TEST_SCALE=7 go test -count=1 -v -run 'TestUpgradesUnderLoad|TestUpgradeMovesFlows|TestKillDuringUpgrade' ./cmd/weir
 
 # Side by side with HAProxy and nginx; about half an hour on an otherwise idle machine.
 bench: packages build

@@ -42,7 +42,7 @@ func TestUpgradeMovesFlows(t *testing.T) {
 			select {
 			case <-stop:
 				return nil
-			case <-time.After(10 * time.Millisecond):
+			case <-time.After(time.Duration(scaled(10)) * time.Millisecond):
 			}
 			ask := fmt.Sprintf("%s:%d", who, n)
 			if _, err := c.Write([]byte(ask)); err != nil {
@@ -61,7 +61,8 @@ func TestUpgradeMovesFlows(t *testing.T) {
 		}
 		return nil
 	}
-	for i := range 60 {
+	flows := scaled(72)
+	for i := range flows {
 		wg.Go(func() {
 			if err := talk(fmt.Sprint("long", i), 0); err != nil {
 				t.Errorf("flow %d: %v", i, err)
@@ -82,7 +83,7 @@ func TestUpgradeMovesFlows(t *testing.T) {
 			}
 		})
 	}
-	for range 5 {
+	for range scaled(5) {
 		time.Sleep(100 * time.Millisecond)
 		if gone := w.upgrade(); gone > 2*time.Second && !raceEnabled {
 			t.Errorf("the old process was there for another %v", gone)
@@ -91,7 +92,7 @@ func TestUpgradeMovesFlows(t *testing.T) {
 	close(stop)
 	wg.Wait()
 	for _, r := range w.upgrades() {
-		require.GreaterOrEqual(t, r.num("sessions_moved"), 60)
+		require.GreaterOrEqual(t, r.num("sessions_moved"), flows)
 		t.Logf("moved %d, left %d, in %v ms", r.num("sessions_moved"), r.num("sessions_left"), r["took_ms"])
 	}
 	require.Empty(t, w.loud())
