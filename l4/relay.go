@@ -136,8 +136,12 @@ func (s *session) look(l *loop) {
 	progress(s.server.fd, s.up.shut, &s.serverQueue, &s.serverAt)
 }
 
-// looks is how many times in an idle timeout a queue in the kernel is looked at, while there is one.
-const looks = 16
+// How many times in an idle timeout a queue in the kernel is looked at: while there is one, and while none is known of. A
+// queue is told from a stalled one by two looks, so the first comes long before the deadline.
+const (
+	looks      = 16
+	firstLooks = 8
+)
 
 // relayDeadline is the nearest moment at which the session would be ended for idleness, and how; 0 when there is none.
 // It only ever moves later while bytes move, so nothing is armed anew then: a timer that fires too early looks again.
@@ -172,10 +176,11 @@ func (s *session) rearm(l *loop) {
 	if at == 0 {
 		return
 	}
+	often := time.Duration(firstLooks)
 	if s.clientQueue|s.serverQueue != 0 || s.halfAt == l.now {
-		at = min(at, l.now+max(s.timeout(end)/looks, wheelTick))
+		often = looks
 	}
-	l.wheel.arm(&s.timer, at)
+	l.wheel.arm(&s.timer, min(at, l.now+max(s.timeout(end)/often, wheelTick)))
 }
 
 // timeout is the setting behind an end.

@@ -176,6 +176,10 @@ func TestSlowReaderIsNotCut(t *testing.T) {
 		io.Copy(c, io.LimitReader(nettest.Pattern(6), size))
 		<-ctx.Done()
 	}
+	late := func(ctx context.Context, c *net.TCPConn) {
+		time.Sleep(60 * time.Millisecond) // the session has been found idle by then, with nothing in the kernel
+		stay(ctx, c)
+	}
 	for _, c := range []struct {
 		name    string
 		handler nettest.Handler
@@ -185,6 +189,7 @@ func TestSlowReaderIsNotCut(t *testing.T) {
 		{"after the server's FIN", nettest.Send(6, size), `half_close_timeout = "2s"`, nettest.EOF},
 		{"after the server's reset", nettest.ResetAfter(size, 50*time.Millisecond), `half_close_timeout = "2s"`, nettest.Reset},
 		{"while the server is silent", stay, `client_idle_timeout = "2s"`, ""},
+		{"when everything came late", late, `client_idle_timeout = "2s"`, ""},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
