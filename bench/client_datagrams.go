@@ -5,13 +5,12 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net"
-	"os"
+	"runtime"
 	"sync"
 	"sync/atomic"
 	"time"
 
-	"golang.org/x/net/ipv4"
+	"golang.org/x/sys/unix"
 )
 
 // datagramLoad is what the datagrams subcommand is to do.
@@ -22,6 +21,7 @@ type datagramLoad struct {
 	size   int // bytes
 	bursts bool
 	fresh  bool // every exchange is of a new client
+	rate   int  // requests a second, whatever comes back; 0 = as answers allow
 	length time.Duration
 }
 
@@ -35,182 +35,199 @@ type datagramResult struct {
 // lossAfter is how long a client waits for an answer before it takes what is under way for lost.
 const lossAfter = time.Second
 
-// runDatagrams is the datagrams subcommand: clients in a closed loop. Either each answer is followed by the next datagram
-// at once, or a client waits for all the answers to a burst before it sends the next.
+// crowds is how many threads the clients share.
+const crowds = 2
+
+// runDatagrams is the datagrams subcommand. Either each answer is followed by the next datagram at once, or a client waits
+// for all the answers to a burst before it sends the next, or datagrams go out at a steady rate.
 func runDatagrams(out io.Writer, load datagramLoad) error {
-	var trips, lost atomic.Int64
+	all := make([]*crowd, min(crowds, load.flows))
+	for i := range all {
+		all[i] = &crowd{load: load, flows: (load.flows + i) / len(all)}
+	}
+	errs := make([]error, len(all))
 	var stop atomic.Bool
-	client := load.answering
-	if load.bursts {
-		client = load.bursting
-	}
-	if load.fresh {
-		client = load.coming
-	}
-	errs := make([]error, load.flows)
-	var clients sync.WaitGroup
+	var running sync.WaitGroup
 	begin := time.Now()
-	for i := range load.flows {
-		clients.Go(func() { errs[i] = client(&stop, &trips, &lost) })
+	for i, c := range all {
+		running.Go(func() { errs[i] = c.run(&stop) })
 	}
 	time.Sleep(load.length)
 	stop.Store(true)
 	seconds := time.Since(begin).Seconds()
-	done := trips.Load()
-	clients.Wait()
+	result := datagramResult{Seconds: seconds}
+	for _, c := range all {
+		result.Trips += c.trips.Load()
+	}
+	running.Wait()
+	for _, c := range all {
+		result.Lost += c.lost
+	}
 	if err := errors.Join(errs...); err != nil {
 		return err
 	}
-	return json.NewEncoder(out).Encode(datagramResult{Trips: done, Lost: lost.Load(), Seconds: seconds})
+	return json.NewEncoder(out).Encode(result)
 }
 
-// datagramClient is a client's socket and its buffers.
+// crowd is some of the clients, on one thread.
+type crowd struct {
+	load    datagramLoad
+	flows   int
+	clients []datagramClient
+	epfd    int
+	in, out *batch
+	trips   atomic.Int64
+	lost    int64
+}
+
+// datagramClient is one client.
 type datagramClient struct {
-	conn    *net.UDPConn
-	batch   *ipv4.PacketConn
-	in, out []ipv4.Message
+	socket datagramSocket
+	under  int       // datagrams under way
+	heard  time.Time // when something came last
 }
 
-func (load datagramLoad) dial() (*datagramClient, error) {
-	addr, err := net.ResolveUDPAddr("udp4", load.target)
+// open has a client speak from a socket of its own, a new one if it has one.
+func (c *crowd) open(i int) error {
+	s, err := dialDatagrams(c.load.target)
 	if err != nil {
-		return nil, err
-	}
-	conn, err := net.DialUDP("udp4", nil, addr)
-	if err != nil {
-		return nil, err
-	}
-	c := &datagramClient{conn: conn, batch: ipv4.NewPacketConn(conn), in: make([]ipv4.Message, load.window), out: make([]ipv4.Message, load.window)}
-	payload := make([]byte, load.size)
-	for i := range load.window {
-		c.in[i].Buffers = [][]byte{make([]byte, load.size+1)}
-		c.out[i].Buffers = [][]byte{payload}
-	}
-	return c, nil
-}
-
-// send sends so many datagrams.
-func (c *datagramClient) send(n int) error {
-	if n == 1 {
-		_, err := c.conn.Write(c.out[0].Buffers[0])
 		return err
 	}
-	for n > 0 {
-		sent, err := c.batch.WriteBatch(c.out[:n], 0)
-		if err != nil {
+	if c.clients[i].socket > 0 {
+		c.clients[i].socket.close()
+	}
+	c.clients[i].socket = s
+	return unix.EpollCtl(c.epfd, unix.EPOLL_CTL_ADD, int(s), &unix.EpollEvent{Events: unix.EPOLLIN, Fd: int32(i)})
+}
+
+func (c *crowd) send(i, n int) error {
+	c.clients[i].under += n
+	return c.out.send(c.clients[i].socket, n)
+}
+
+func (c *crowd) run(stop *atomic.Bool) error {
+	runtime.LockOSThread()
+	c.in, c.out = newBatch(max(c.load.window, 16), c.load.size+1), newBatch(c.load.window, c.load.size)
+	c.clients = make([]datagramClient, c.flows)
+	defer func() {
+		for i := range c.clients {
+			if s := c.clients[i].socket; s > 0 {
+				s.close()
+			}
+		}
+	}()
+	var err error
+	if c.epfd, err = unix.EpollCreate1(unix.EPOLL_CLOEXEC); err != nil {
+		return err
+	}
+	defer unix.Close(c.epfd)
+	begin := time.Now()
+	wait := int(lossAfter / 4 / time.Millisecond)
+	for i := range c.clients {
+		if err := c.open(i); err != nil {
 			return err
 		}
-		n -= sent
-	}
-	return nil
-}
-
-// receive takes what has come, after waiting for the first of it; 0 means that nothing comes any more.
-func (c *datagramClient) receive(size int) (int, error) {
-	n, err := c.batch.ReadBatch(c.in, 0)
-	if errors.Is(err, os.ErrDeadlineExceeded) {
-		return 0, nil
-	}
-	if err != nil {
-		return 0, err
-	}
-	for i := range c.in[:n] {
-		if c.in[i].N != size {
-			return 0, fmt.Errorf("a datagram of %d bytes came back as one of %d", size, c.in[i].N)
-		}
-	}
-	return n, nil
-}
-
-// answering sends the next datagram as soon as an answer comes.
-func (load datagramLoad) answering(stop *atomic.Bool, trips, lost *atomic.Int64) error {
-	c, err := load.dial()
-	if err != nil {
-		return err
-	}
-	defer c.conn.Close()
-	if err := c.send(load.window); err != nil {
-		return err
-	}
-	var patience time.Time
-	for under := load.window; under > 0; {
-		if now := time.Now(); now.After(patience) {
-			patience = now.Add(lossAfter / 4)
-			_ = c.conn.SetReadDeadline(now.Add(lossAfter))
-		}
-		n, err := c.receive(load.size)
-		if err != nil {
-			return err
-		}
-		if n == 0 {
-			lost.Add(int64(under))
-			n, patience = under, time.Time{}
-		} else {
-			trips.Add(int64(n))
-		}
-		if stop.Load() {
-			under -= n
+		c.clients[i].heard = begin
+		if c.load.rate > 0 {
+			wait = 1
 			continue
 		}
-		if err := c.send(n); err != nil {
+		if err := c.send(i, c.load.window); err != nil {
 			return err
 		}
 	}
-	return nil
-}
-
-// bursting sends a window of datagrams at once, and the next when all are answered.
-func (load datagramLoad) bursting(stop *atomic.Bool, trips, lost *atomic.Int64) error {
-	c, err := load.dial()
-	if err != nil {
-		return err
-	}
-	defer c.conn.Close()
-	var patience time.Time
-	for !stop.Load() {
-		if err := c.send(load.window); err != nil {
+	events := make([]unix.EpollEvent, 256)
+	for looked, sent := begin, 0; !c.done(stop); {
+		n, err := unix.EpollWait(c.epfd, events, wait)
+		if err != nil && err != unix.EINTR {
 			return err
 		}
-		if now := time.Now(); now.After(patience) {
-			patience = now.Add(lossAfter / 4)
-			_ = c.conn.SetReadDeadline(now.Add(lossAfter))
-		}
-		for under := load.window; under > 0; {
-			n, err := c.receive(load.size)
-			if err != nil {
+		now := time.Now()
+		for _, ev := range events[:max(n, 0)] {
+			if err := c.answered(int(ev.Fd), now, stop.Load()); err != nil {
 				return err
 			}
-			if n == 0 {
-				lost.Add(int64(under))
-				patience = time.Time{}
-				break
+		}
+		if c.load.rate > 0 && !stop.Load() {
+			for due := int(now.Sub(begin).Seconds() * float64(c.load.rate) / crowds); sent < due; sent++ {
+				if err := c.send(sent%c.flows, 1); err != nil {
+					return err
+				}
 			}
-			trips.Add(int64(n))
-			under -= n
+		}
+		if now.Sub(looked) > lossAfter/4 {
+			looked = now
+			if err := c.giveUp(now, stop.Load()); err != nil {
+				return err
+			}
 		}
 	}
 	return nil
 }
 
-// coming is a new client for every datagram.
-func (load datagramLoad) coming(stop *atomic.Bool, trips, lost *atomic.Int64) error {
-	for !stop.Load() {
-		c, err := load.dial()
-		if err != nil {
+// done is whether nothing is to be sent any more, nor to come.
+func (c *crowd) done(stop *atomic.Bool) bool {
+	if !stop.Load() {
+		return false
+	}
+	for i := range c.clients {
+		if c.clients[i].under > 0 {
+			return false
+		}
+	}
+	return true
+}
+
+// answered takes in what has come for a client, and has it send again.
+func (c *crowd) answered(i int, now time.Time, stopping bool) error {
+	n, err := c.in.receive(c.clients[i].socket, unix.MSG_DONTWAIT)
+	if err != nil || n == 0 {
+		return err
+	}
+	for k := range n {
+		if got := int(c.in.msgs[k].len); got != c.load.size {
+			return fmt.Errorf("a datagram of %d bytes came back as one of %d", c.load.size, got)
+		}
+	}
+	client := &c.clients[i]
+	client.heard = now
+	client.under = max(client.under-n, 0) // what was taken for lost may come yet
+	c.trips.Add(int64(n))
+	switch {
+	case stopping || c.load.rate > 0:
+		return nil
+	case c.load.bursts:
+		if client.under > 0 {
+			return nil
+		}
+		n = c.load.window
+	case c.load.fresh:
+		if err := c.open(i); err != nil {
 			return err
 		}
-		_ = c.conn.SetReadDeadline(time.Now().Add(lossAfter))
-		err = c.send(1)
-		n := 0
-		if err == nil {
-			n, err = c.receive(load.size)
+	}
+	return c.send(i, n)
+}
+
+// giveUp takes what is under way of silent clients for lost, and has them begin again.
+func (c *crowd) giveUp(now time.Time, stopping bool) error {
+	for i := range c.clients {
+		client := &c.clients[i]
+		if client.under == 0 || now.Sub(client.heard) < lossAfter {
+			continue
 		}
-		_ = c.conn.Close()
-		if err != nil {
+		n := client.under
+		c.lost += int64(n)
+		client.under, client.heard = 0, now
+		if stopping || c.load.rate > 0 {
+			continue
+		}
+		if c.load.bursts {
+			n = c.load.window
+		}
+		if err := c.send(i, n); err != nil {
 			return err
 		}
-		trips.Add(int64(n))
-		lost.Add(int64(1 - n))
 	}
 	return nil
 }
@@ -220,25 +237,16 @@ const flowsOpen = "all flows are open"
 
 // runFlows is the flows subcommand: it opens flows, proves each by one answer, and keeps their sockets until in ends.
 func runFlows(in io.Reader, out io.Writer, target string, flows int) error {
-	load := datagramLoad{target: target, window: 1, size: 64}
 	for i := range flows {
-		c, err := load.dial()
+		s, err := dialDatagrams(target)
 		if err != nil {
 			return err
 		}
-		defer c.conn.Close()
+		defer s.close()
 		answered := false
-		for range 5 {
-			if err := c.send(1); err != nil {
-				return err
-			}
-			_ = c.conn.SetReadDeadline(time.Now().Add(lossAfter))
-			n, err := c.receive(load.size)
-			if err != nil {
+		for tries := 0; tries < 5 && !answered; tries++ {
+			if answered, err = s.ask(lossAfter); err != nil {
 				return fmt.Errorf("flow %d: %w", i, err)
-			}
-			if answered = n > 0; answered {
-				break
 			}
 		}
 		if !answered {
@@ -252,15 +260,11 @@ func runFlows(in io.Reader, out io.Writer, target string, flows int) error {
 
 // answers tells whether a datagram to an address is answered.
 func answers(address string) bool {
-	c, err := datagramLoad{target: address, window: 1, size: 1}.dial()
+	s, err := dialDatagrams(address)
 	if err != nil {
 		return false
 	}
-	defer c.conn.Close()
-	_ = c.conn.SetReadDeadline(time.Now().Add(200 * time.Millisecond))
-	if err := c.send(1); err != nil {
-		return false
-	}
-	n, err := c.receive(1)
-	return err == nil && n == 1
+	defer s.close()
+	answered, err := s.ask(200 * time.Millisecond)
+	return err == nil && answered
 }

@@ -33,6 +33,7 @@ func helpers() map[string]helper {
 			flags.IntVar(&load.size, "size", 64, "bytes in each")
 			flags.BoolVar(&load.bursts, "bursts", false, "wait for all answers before sending again")
 			flags.BoolVar(&load.fresh, "fresh", false, "a new client for every datagram")
+			flags.IntVar(&load.rate, "rate", 0, "datagrams a second in all, answered or not; 0 = as answers allow")
 			flags.DurationVar(&load.length, "for", time.Second, "how long")
 			_ = flags.Parse(args) // exits on error
 			return runDatagrams(out, load)

@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"fmt"
+	"strconv"
 	"strings"
 	"time"
 )
@@ -69,6 +70,7 @@ const (
 	familyBursts    = "udp-bursts-64"
 	familyLargeB    = "udp-bursts-1200"
 	familyNewFlows  = "udp-new"
+	familySteady    = "udp-steady"
 	familyFlows     = "udp-idle"
 )
 
@@ -95,6 +97,7 @@ func families() []family {
 		{familyBursts, "UDP echo, 64 bytes, in bursts", "clients", []metric{metricRate, metricCPU, metricLost}, false},
 		{familyLargeB, "UDP echo, 1,200 bytes, in bursts", "clients", []metric{metricRate, metricCPU, metricLost}, false},
 		{familyNewFlows, "UDP, a new client for every datagram", "at a time", []metric{metricRate, metricCPU, metricLost}, false},
+		{familySteady, "UDP echo, 64 bytes, 16 clients that ask at a steady rate", "per second", []metric{metricCPU, metricLost}, false},
 		{familyFlows, "Idle UDP flows", "flows", []metric{metricMemory, metricDescriptors}, true},
 	}
 }
@@ -141,6 +144,9 @@ func rows() []row {
 	udp(familyLargeB, 1200, "-bursts")
 	add(familyNewFlows, []int{16}, func(n int) row {
 		return row{kind: echoServer, clients: n, sessions: n, servers: 1, responses: 1, direct: true, drive: datagrams(64, "-fresh")}
+	})
+	add(familySteady, []int{10000, 20000}, func(n int) row {
+		return row{kind: echoServer, clients: 16, sessions: 16, servers: 1, direct: true, drive: datagrams(64, "-rate", strconv.Itoa(n))}
 	})
 	add(familyFlows, []int{1000, 9000}, func(n int) row {
 		return row{kind: echoServer, sessions: n, servers: 1, drive: idleFlows}

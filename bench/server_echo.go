@@ -1,70 +1,47 @@
 package main
 
 import (
-	"context"
-	"net"
-	"syscall"
+	"runtime"
 
-	"golang.org/x/net/ipv4"
+	"golang.org/x/sys/unix"
 )
 
-// echoers is how many sockets an echo server has at its address; the kernel spreads the clients over them.
+// echoers is how many sockets an echo server has at its address, each with a thread; the kernel spreads the clients over them.
 const echoers = 2
 
-// datagramBatch is how many datagrams the echo server and the datagram clients take and give at once.
-const datagramBatch = 64
+// echoBatch is how many datagrams an echo server takes and gives at once, and echoRoom the most that one may have.
+const (
+	echoBatch = 64
+	echoRoom  = 2048
+)
 
 // serveEcho is the echo subcommand: a UDP server that sends back what comes, in batches.
 func serveEcho(address string) error {
 	failed := make(chan error, echoers)
 	for range echoers {
-		conn, err := listenShared(address)
+		s, err := listenDatagrams(address)
 		if err != nil {
 			return err
 		}
-		go func() { failed <- echo(ipv4.NewPacketConn(conn)) }()
+		go func() { failed <- echo(s) }()
 	}
 	return <-failed
 }
 
-// listenShared opens one of several UDP sockets at an address.
-func listenShared(address string) (net.PacketConn, error) {
-	const reusePort = 0xf // SO_REUSEPORT, which package syscall does not name
-	config := net.ListenConfig{Control: func(_, _ string, raw syscall.RawConn) error {
-		var err error
-		if e := raw.Control(func(fd uintptr) {
-			err = syscall.SetsockoptInt(int(fd), syscall.SOL_SOCKET, reusePort, 1)
-			_ = syscall.SetsockoptInt(int(fd), syscall.SOL_SOCKET, syscall.SO_RCVBUFFORCE, 8<<20)
-		}); e != nil {
-			return e
-		}
-		return err
-	}}
-	return config.ListenPacket(context.Background(), "udp4", address)
-}
-
-func echo(conn *ipv4.PacketConn) error {
-	in := make([]ipv4.Message, datagramBatch)
-	for i := range in {
-		in[i].Buffers = [][]byte{make([]byte, 2048)}
-	}
+func echo(s datagramSocket) error {
+	runtime.LockOSThread()
+	b := newBatch(echoBatch, echoRoom).named()
 	for {
-		n, err := conn.ReadBatch(in, 0)
+		n, err := b.receive(s, unix.MSG_WAITFORONE)
 		if err != nil {
 			return err
 		}
-		for i := range in[:n] {
-			in[i].Buffers[0] = in[i].Buffers[0][:in[i].N]
+		for i := range n {
+			b.iovs[i].SetLen(int(b.msgs[i].len))
 		}
-		for done := 0; done < n; {
-			sent, err := conn.WriteBatch(in[done:n], 0)
-			if err != nil {
-				return err
-			}
-			done += sent
+		if err := b.send(s, n); err != nil {
+			return err
 		}
-		for i := range in[:n] {
-			in[i].Buffers[0] = in[i].Buffers[0][:cap(in[i].Buffers[0])]
-		}
+		b.room(n, echoRoom)
 	}
 }
