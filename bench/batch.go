@@ -4,6 +4,7 @@ package main
 // clients and echo server took more of the CPUs than the proxies did, and so were what was measured.
 
 import (
+	"encoding/binary"
 	"fmt"
 	"net/netip"
 	"runtime"
@@ -67,6 +68,7 @@ func (s datagramSocket) ask(patience time.Duration) (bool, error) {
 	}
 	const size = 64
 	b := newBatch(1, size)
+	b.fill(0, 1, size)
 	if err := b.send(s, 1); err != nil {
 		return false, err
 	}
@@ -79,13 +81,22 @@ func (s datagramSocket) ask(patience time.Duration) (bool, error) {
 
 func (s datagramSocket) close() { _ = unix.Close(int(s)) }
 
-// batch is room for datagrams that are received, and sent, together. What was received can be sent again as it is.
+// join has datagrams that were sent in one piece arrive in one piece (UDP_GRO, udp(7)).
+func (s datagramSocket) join() error {
+	if err := unix.SetsockoptInt(int(s), unix.SOL_UDP, unix.UDP_GRO, 1); err != nil {
+		return fmt.Errorf("have datagrams joined: %w", err)
+	}
+	return nil
+}
+
+// batch has places for what is received, or sent, together. In each is a datagram, or several of one size that are joined.
 type batch struct {
-	msgs  []message
-	iovs  []unix.Iovec
-	names []unix.RawSockaddrInet4
-	space []byte
-	size  int // bytes of room for each
+	msgs     []message
+	iovs     []unix.Iovec
+	names    []unix.RawSockaddrInet4
+	controls []segmentSize
+	space    []byte
+	size     int // bytes of room in each place
 }
 
 // message is the kernel's struct mmsghdr.
@@ -94,21 +105,30 @@ type message struct {
 	len uint32
 }
 
+// segmentSize is the control message that says of which size the datagrams joined in a place are: with four bytes of it
+// where the kernel says so, with two where it is told.
+type segmentSize struct {
+	head unix.Cmsghdr
+	size [8]byte
+}
+
 func newBatch(n, size int) *batch {
 	b := &batch{
 		msgs: make([]message, n), iovs: make([]unix.Iovec, n), names: make([]unix.RawSockaddrInet4, n),
-		space: make([]byte, n*size), size: size,
+		controls: make([]segmentSize, n), space: make([]byte, n*size), size: size,
 	}
 	for i := range n {
 		b.iovs[i].Base = &b.space[i*size]
-		b.msgs[i].hdr.Iov = &b.iovs[i]
-		b.msgs[i].hdr.SetIovlen(1)
+		h := &b.msgs[i].hdr
+		h.Iov = &b.iovs[i]
+		h.SetIovlen(1)
+		h.Control = (*byte)(unsafe.Pointer(&b.controls[i]))
 	}
-	b.room(n, size)
+	b.empty(n)
 	return b
 }
 
-// named has the datagrams carry the address of whoever sent them, and go back there.
+// named has places carry the address of whoever sent what is in them, where it goes back to.
 func (b *batch) named() *batch {
 	for i := range b.msgs {
 		b.msgs[i].hdr.Name = (*byte)(unsafe.Pointer(&b.names[i]))
@@ -117,11 +137,40 @@ func (b *batch) named() *batch {
 	return b
 }
 
-// room makes the first n places ready for datagrams of so many bytes.
-func (b *batch) room(n, size int) {
+// empty makes the first n places ready to receive.
+func (b *batch) empty(n int) {
 	for i := range n {
-		b.iovs[i].SetLen(size)
+		b.iovs[i].SetLen(b.size)
+		b.msgs[i].hdr.SetControllen(int(unsafe.Sizeof(segmentSize{})))
 	}
+}
+
+// turn makes what was received in the first n places ready to be sent as it came.
+func (b *batch) turn(n int) {
+	for i := range n {
+		b.iovs[i].SetLen(int(b.msgs[i].len))
+		if b.msgs[i].hdr.Controllen > 0 {
+			b.cut(i, int(binary.NativeEndian.Uint32(b.controls[i].size[:])))
+		}
+	}
+}
+
+// fill makes one place of datagrams of one size ready to be sent.
+func (b *batch) fill(i, n, size int) {
+	b.iovs[i].SetLen(n * size)
+	b.msgs[i].hdr.SetControllen(0)
+	if n > 1 {
+		b.cut(i, size)
+	}
+}
+
+// cut has what is in a place cut into datagrams when it is sent.
+func (b *batch) cut(i, size int) {
+	c := &b.controls[i]
+	c.head.Level, c.head.Type = unix.SOL_UDP, unix.UDP_SEGMENT
+	c.head.SetLen(unix.CmsgLen(2))
+	binary.NativeEndian.PutUint16(c.size[:], uint16(size))
+	b.msgs[i].hdr.SetControllen(int(unsafe.Sizeof(*c)))
 }
 
 // receive takes in what a socket holds, as far as there is room; with unix.MSG_WAITFORONE it waits for the first of it. 0 means
@@ -137,7 +186,7 @@ func (b *batch) receive(s datagramSocket, flags int) (int, error) {
 	return n, nil
 }
 
-// send sends the first n datagrams.
+// send sends what is in the first n places.
 func (b *batch) send(s datagramSocket, n int) error {
 	for done := 0; done < n; {
 		sent, e := b.call(unix.SYS_SENDMMSG, s, b.msgs[done:n], 0)

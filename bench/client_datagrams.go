@@ -16,9 +16,10 @@ import (
 // datagramLoad is what the datagrams subcommand is to do.
 type datagramLoad struct {
 	target string
-	flows  int // clients, each with a socket of its own
-	window int // datagrams that each has under way
-	size   int // bytes
+	flows  int  // clients, each with a socket of its own
+	window int  // datagrams that each has under way
+	size   int  // bytes
+	joined bool // datagrams that are sent together leave, and may arrive, in one piece
 	bursts bool
 	fresh  bool // every exchange is of a new client
 	rate   int  // requests a second, whatever comes back; 0 = as answers allow
@@ -97,17 +98,34 @@ func (c *crowd) open(i int) error {
 		c.clients[i].socket.close()
 	}
 	c.clients[i].socket = s
+	if c.load.joined {
+		if err := s.join(); err != nil {
+			return err
+		}
+	}
 	return unix.EpollCtl(c.epfd, unix.EPOLL_CTL_ADD, int(s), &unix.EpollEvent{Events: unix.EPOLLIN, Fd: int32(i)})
 }
 
 func (c *crowd) send(i, n int) error {
 	c.clients[i].under += n
+	if c.load.joined {
+		c.out.fill(0, n, c.load.size)
+		n = 1
+	}
 	return c.out.send(c.clients[i].socket, n)
 }
 
 func (c *crowd) run(stop *atomic.Bool) error {
 	runtime.LockOSThread()
-	c.in, c.out = newBatch(max(c.load.window, 16), c.load.size+1), newBatch(c.load.window, c.load.size)
+	size, window := c.load.size, c.load.window
+	if c.load.joined {
+		c.in, c.out = newBatch(window, window*size+1), newBatch(1, window*size)
+	} else {
+		c.in, c.out = newBatch(max(window, 16), size+1), newBatch(window, size)
+		for i := range window {
+			c.out.fill(i, 1, size)
+		}
+	}
 	c.clients = make([]datagramClient, c.flows)
 	defer func() {
 		for i := range c.clients {
@@ -184,10 +202,17 @@ func (c *crowd) answered(i int, now time.Time, stopping bool) error {
 	if err != nil || n == 0 {
 		return err
 	}
-	for k := range n {
-		if got := int(c.in.msgs[k].len); got != c.load.size {
-			return fmt.Errorf("a datagram of %d bytes came back as one of %d", c.load.size, got)
+	places := n
+	n = 0
+	for k := range places {
+		got := int(c.in.msgs[k].len)
+		if got%c.load.size != 0 || got == 0 {
+			return fmt.Errorf("datagrams of %d bytes came back as %d bytes", c.load.size, got)
 		}
+		n += got / c.load.size
+	}
+	if c.load.joined {
+		c.in.empty(places)
 	}
 	client := &c.clients[i]
 	client.heard = now

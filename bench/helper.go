@@ -21,8 +21,9 @@ func helpers() map[string]helper {
 		"echo": func(args []string, _ io.Reader, _ io.Writer) error {
 			flags := flag.NewFlagSet("echo", flag.ExitOnError)
 			listen := flags.String("listen", "", "UDP address to answer at")
+			joined := flags.Bool("joined", false, "take and give datagrams of one size in one piece")
 			_ = flags.Parse(args) // exits on error
-			return serveEcho(*listen)
+			return serveEcho(*listen, *joined)
 		},
 		"datagrams": func(args []string, _ io.Reader, out io.Writer) error {
 			flags := flag.NewFlagSet("datagrams", flag.ExitOnError)
@@ -32,6 +33,7 @@ func helpers() map[string]helper {
 			flags.IntVar(&load.window, "window", 1, "datagrams that each has under way")
 			flags.IntVar(&load.size, "size", 64, "bytes in each")
 			flags.BoolVar(&load.bursts, "bursts", false, "wait for all answers before sending again")
+			flags.BoolVar(&load.joined, "joined", false, "send datagrams together in one piece, and take them so")
 			flags.BoolVar(&load.fresh, "fresh", false, "a new client for every datagram")
 			flags.IntVar(&load.rate, "rate", 0, "datagrams a second in all, answered or not; 0 = as answers allow")
 			flags.DurationVar(&load.length, "for", time.Second, "how long")

@@ -9,39 +9,45 @@ import (
 // echoers is how many sockets an echo server has at its address, each with a thread; the kernel spreads the clients over them.
 const echoers = 2
 
-// echoBatch is how many datagrams an echo server takes and gives at once, and echoRoom the most that one may have.
+// echoPlaces is how many places an echo server has for what it takes and gives at once, and echoRoom the most that one holds.
 const (
-	echoBatch = 64
-	echoRoom  = 2048
+	echoPlaces = 64
+	echoRoom   = 2048
+	joinedRoom = 64 << 10
 )
 
 // serveEcho is the echo subcommand: a UDP server that sends back what comes, in batches.
-func serveEcho(address string) error {
+func serveEcho(address string, joined bool) error {
 	failed := make(chan error, echoers)
 	for range echoers {
 		s, err := listenDatagrams(address)
 		if err != nil {
 			return err
 		}
-		go func() { failed <- echo(s) }()
+		room := echoRoom
+		if joined {
+			room = joinedRoom
+			if err := s.join(); err != nil {
+				return err
+			}
+		}
+		go func() { failed <- echo(s, room) }()
 	}
 	return <-failed
 }
 
-func echo(s datagramSocket) error {
+func echo(s datagramSocket, room int) error {
 	runtime.LockOSThread()
-	b := newBatch(echoBatch, echoRoom).named()
+	b := newBatch(echoPlaces, room).named()
 	for {
 		n, err := b.receive(s, unix.MSG_WAITFORONE)
 		if err != nil {
 			return err
 		}
-		for i := range n {
-			b.iovs[i].SetLen(int(b.msgs[i].len))
-		}
+		b.turn(n)
 		if err := b.send(s, n); err != nil {
 			return err
 		}
-		b.room(n, echoRoom)
+		b.empty(n)
 	}
 }
