@@ -48,7 +48,7 @@ func (r row) fits(product string) bool {
 		return r.direct
 	case "haproxy":
 		// It has no UDP, and for 10,000 checks it wants 26,000 descriptors or does not start.
-		return r.kind != echoServer && (r.family != familyChecks || r.servers <= 1000)
+		return !r.kind.datagrams() && (r.family != familyChecks || r.servers <= 1000)
 	case "nginx":
 		return r.family != familyChecks // it has no checks of its own accord
 	}
@@ -67,6 +67,8 @@ const (
 
 	familyDatagrams = "udp-64"
 	familyLarge     = "udp-1200"
+	familyJoined    = "udp-joined-64"
+	familyLargeJ    = "udp-joined-1200"
 	familyBursts    = "udp-bursts-64"
 	familyLargeB    = "udp-bursts-1200"
 	familyNewFlows  = "udp-new"
@@ -94,6 +96,8 @@ func families() []family {
 		{familySessions, "Redis GET, 50 clients, beside idle sessions", "sessions", []metric{metricRate, metricCPU}, true},
 		{familyDatagrams, "UDP echo, 64 bytes, every answer followed by the next at once", "clients", []metric{metricRate, metricCPU, metricLost}, false},
 		{familyLarge, "UDP echo, 1,200 bytes, every answer followed by the next at once", "clients", []metric{metricRate, metricCPU, metricLost}, false},
+		{familyJoined, "UDP echo, 64 bytes, joined on their way between clients and proxy and server", "clients", []metric{metricRate, metricCPU, metricLost}, false},
+		{familyLargeJ, "UDP echo, 1,200 bytes, joined on their way between clients and proxy and server", "clients", []metric{metricRate, metricCPU, metricLost}, false},
 		{familyBursts, "UDP echo, 64 bytes, in bursts", "clients", []metric{metricRate, metricCPU, metricLost}, false},
 		{familyLargeB, "UDP echo, 1,200 bytes, in bursts", "clients", []metric{metricRate, metricCPU, metricLost}, false},
 		{familyNewFlows, "UDP, a new client for every datagram", "at a time", []metric{metricRate, metricCPU, metricLost}, false},
@@ -140,6 +144,13 @@ func rows() []row {
 	}
 	udp(familyDatagrams, 64)
 	udp(familyLarge, 1200)
+	joined := func(family string, size int) {
+		add(family, []int{16}, func(n int) row {
+			return row{kind: joiningServer, clients: n, sessions: n, servers: 1, direct: true, drive: datagrams(size, "-joined")}
+		})
+	}
+	joined(familyJoined, 64)
+	joined(familyLargeJ, 1200)
 	udp(familyBursts, 64, "-bursts")
 	udp(familyLargeB, 1200, "-bursts")
 	add(familyNewFlows, []int{16}, func(n int) row {

@@ -129,7 +129,7 @@ func checkTools(rows []row) error {
 			needed["redis-server"], needed["redis-benchmark"] = "redis-server", "redis-tools"
 		case webServer:
 			needed["nginx"], needed["wrk"] = "nginx", "wrk"
-		case sourceServer, openServer, echoServer: // this program itself
+		case sourceServer, openServer, echoServer, joiningServer: // this program itself
 		}
 	}
 	var errs []error

@@ -10,12 +10,16 @@ import (
 type serverKind string
 
 const (
-	redisServer  serverKind = "redis-server" // answers many small requests on lasting connections
-	webServer    serverKind = "web"          // nginx with a constant answer: one request per connection
-	sourceServer serverKind = "source"       // this program's source subcommand: as many bytes as it can send
-	echoServer   serverKind = "echo"         // this program's echo subcommand: UDP, sends back what comes
-	openServer   serverKind = "open"         // this program's open subcommand, at every address: accepts and closes
+	redisServer   serverKind = "redis-server" // answers many small requests on lasting connections
+	webServer     serverKind = "web"          // nginx with a constant answer: one request per connection
+	sourceServer  serverKind = "source"       // this program's source subcommand: as many bytes as it can send
+	echoServer    serverKind = "echo"         // this program's echo subcommand: UDP, sends back what comes
+	joiningServer serverKind = "echo-joined"  // the same, with datagrams of one size in one piece where the kernel has them so
+	openServer    serverKind = "open"         // this program's open subcommand, at every address: accepts and closes
 )
+
+// datagrams tells a UDP server.
+func (k serverKind) datagrams() bool { return k == echoServer || k == joiningServer }
 
 // serverCommand writes what configuration a server needs into dir and returns its command. The web server and
 // the open one listen on every address; the others take one.
@@ -36,6 +40,8 @@ func serverCommand(kind serverKind, dir string, addresses []string, port, thread
 		return []string{self, "source", "-listen", addresses[0]}, nil
 	case echoServer:
 		return []string{self, "echo", "-listen", addresses[0]}, nil
+	case joiningServer:
+		return []string{self, "echo", "-joined", "-listen", addresses[0]}, nil
 	case openServer:
 		return []string{self, "open", "-listen", "0.0.0.0:" + strconv.Itoa(port)}, nil
 	}

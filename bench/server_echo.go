@@ -9,7 +9,7 @@ import (
 // echoers is how many sockets an echo server has at its address, each with a thread; the kernel spreads the clients over them.
 const echoers = 2
 
-// echoPlaces is how many places an echo server has for what it takes and gives at once, and echoRoom the most that one holds.
+// echoPlaces is how many places an echo server has for what it takes and gives at once; the others are how much one holds.
 const (
 	echoPlaces = 64
 	echoRoom   = 2048

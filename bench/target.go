@@ -1,6 +1,9 @@
 package main
 
-import "math"
+import (
+	"math"
+	"slices"
+)
 
 // target is what weir is held to in one row and metric.
 type target struct {
@@ -31,13 +34,13 @@ func targetOf(r row, m metric) (target, bool) {
 		return target{floor: 1024, aim: 512, absolute: true}, true
 	case r.family == familyIdle && m == metricDescriptors:
 		return target{floor: 2, aim: 2, absolute: true}, true
-	case r.kind == echoServer && m == metricLost:
+	case r.kind.datagrams() && m == metricLost:
 		return target{floor: 0, aim: 0, absolute: true}, true
-	case (r.family == familyDatagrams || r.family == familyLarge) && m == metricRate && r.point == 16:
+	case slices.Contains([]string{familyDatagrams, familyLarge, familyJoined, familyLargeJ}, r.family) && m == metricRate && r.point == 16:
 		return target{floor: 2, aim: 3}, true
 	case (r.family == familyBursts || r.family == familyLargeB) && m == metricRate && r.point == 16:
 		return target{floor: 1.2, aim: 1.6}, true
-	case r.kind == echoServer && m == metricCPU && r.point == 16 && r.family != familyNewFlows:
+	case r.kind.datagrams() && m == metricCPU && r.point == 16 && r.family != familyNewFlows:
 		return target{floor: 0.6, aim: 0.4}, true
 	case r.family == familyFlows && m == metricMemory:
 		return target{floor: 1024, aim: 512, absolute: true}, true

@@ -65,7 +65,7 @@ func (t *trial) open(ctx context.Context, p product, threads int) error {
 	t.target = loopback(ports[1])
 	argv, err = p.command(t.dir, forward{
 		listen: t.target, servers: addresses, sessions: t.row.sessions, bulk: t.row.kind == sourceServer, threads: threads,
-		checks: t.row.family == familyChecks, udp: t.row.kind == echoServer, responses: t.row.responses,
+		checks: t.row.family == familyChecks, udp: t.row.kind.datagrams(), responses: t.row.responses,
 	})
 	if err != nil {
 		return err
@@ -78,7 +78,7 @@ func (t *trial) open(ctx context.Context, p product, threads int) error {
 
 // wait returns once an address serves.
 func (t *trial) wait(ctx context.Context, p *process, address string) error {
-	if t.row.kind == echoServer {
+	if t.row.kind.datagrams() {
 		return p.await(ctx, "answering at "+address, func() bool { return answers(address) })
 	}
 	return p.waitListening(ctx, address)
