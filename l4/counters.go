@@ -239,6 +239,7 @@ func (l *loop) flushAll() {
 		f.dirty = false
 		if f.id != 0 { // it has not ended
 			f.flushBytes()
+			f.countOverflow()
 		}
 		l.dirtyFlows[i] = nil
 	}

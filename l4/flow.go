@@ -45,6 +45,7 @@ type flow struct {
 	fd         int32  // the socket towards the server; -1 = there is no server
 	unanswered uint32 // datagrams of the client that have had no reply
 	owed       uint32 // replies that end the flow, with Settings.Responses
+	overflowed uint32 // replies lost in the kernel that are counted already
 
 	first, last int32 // of the batch's runs; first < 0 = none
 	turn        int32 // its place among the flows that the batch is for

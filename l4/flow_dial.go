@@ -142,7 +142,7 @@ func (f *flow) tryConnect(l *loop, address int) errno {
 		closeFD(fd)
 		return e
 	}
-	f.fd, f.address, f.joinUp = fd, uint8(address), l.join
+	f.fd, f.address, f.joinUp, f.overflowed = fd, uint8(address), l.join, 0
 	if f.connected == 0 {
 		f.connected.set(l.now - f.begun)
 	}
@@ -198,8 +198,21 @@ func (f *flow) leave(l *loop) {
 
 func (f *flow) disconnect() {
 	if f.fd >= 0 {
+		f.countOverflow()
 		closeFD(f.fd)
 		f.fd = -1
+	}
+}
+
+// countOverflow takes in how many replies the kernel had no room for.
+func (f *flow) countOverflow() {
+	if f.fd < 0 {
+		return
+	}
+	now := overflows(f.fd)
+	if n := now - f.overflowed; n > 0 {
+		f.overflowed = now
+		f.inlet.drop(DropOverflow, int(n))
 	}
 }
 

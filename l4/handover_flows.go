@@ -265,7 +265,7 @@ func (f *flow) depart(l *loop) {
 
 // resume has the flow's socket watched, which tells at once what waits there, and its deadlines kept.
 func (f *flow) resume(l *loop) {
-	f.frozen = false
+	f.frozen, f.overflowed = false, overflows(f.fd)
 	if epollControl(l.epfd, unix.EPOLL_CTL_ADD, f.fd, unix.EPOLLIN|unix.EPOLLET&math.MaxUint32, int32(f.slot)|flowBit, int32(uint32(f.id))) != 0 {
 		f.finish(l, DialLocalShortage)
 		return

@@ -19,7 +19,7 @@ type Drop uint8
 
 // The reasons for drops.
 const (
-	DropOverflow  Drop = iota // the listening socket was full: counted by the kernel
+	DropOverflow  Drop = iota // the listening socket or the flow's was full: counted by the kernel
 	DropTruncated             // it did not fit the buffer
 	DropRefused               // its client was not let in: see Refusal
 	DropHeader                // it does not begin with the PROXY header that is asked for
@@ -73,7 +73,7 @@ func (l *loop) openInlet(ln *Listener, fd int32) {
 			l.join = joinAny
 		}
 	}
-	in := &inlet{ln: ln, tally: &ln.tallies[l.index], fd: fd, family: unix.AF_INET6, table: newFlowTable()}
+	in := &inlet{ln: ln, tally: &ln.tallies[l.index], fd: fd, family: unix.AF_INET6, table: newFlowTable(), overflowed: overflows(fd)}
 	if ln.at.Addr.Addr().Is4() {
 		in.family = unix.AF_INET
 	}

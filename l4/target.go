@@ -84,6 +84,7 @@ func (t *Target) openDatagrams(address int, client netip.Addr) (int32, errno) {
 		setOption(fd, unix.IPPROTO_IPV6, unix.IPV6_RECVERR, 1)
 	}
 	setOption(fd, unix.SOL_UDP, unix.UDP_GRO, 1)
+	setRoom(fd, unix.SO_RCVBUFFORCE, unix.SO_RCVBUF, flowRoom)
 	if t.from != nil {
 		if e = t.from.bind(fd, to, client); e != 0 {
 			closeFD(fd)

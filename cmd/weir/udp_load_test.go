@@ -197,6 +197,51 @@ func TestUDPStalledServer(t *testing.T) {
 	})
 }
 
+// Replies that find the flow's socket full, because the process does not run, are counted as dropped; those that found
+// room are passed on. A second of an ordinary flow finds room.
+func TestUDPRepliesToAProcessThatIsHeldUp(t *testing.T) {
+	t.Parallel()
+	const size = 1000
+	burst := make(chan int)
+	host := nettest.StartDatagrams(t, func(_ netip.AddrPort, _ []byte, reply func([]byte)) {
+		for n := range burst {
+			for range n {
+				reply(make([]byte, size))
+			}
+			burst <- n
+		}
+	})
+	w, addr, a := administered(t, layout{levels: servers(host.Addr())}.udp(t))
+	defer close(burst)
+	c := nettest.DialDatagrams(t, "", addr)
+	c.Send([]byte("x"))
+	sent := 0
+	say := func(n int) {
+		burst <- n
+		<-burst
+		sent += n
+	}
+	passed := func() int {
+		var list []map[string]any
+		require.NoError(t, json.Unmarshal([]byte(a.ok("GET /v1/sessions", "")), &list))
+		require.Len(t, list, 1)
+		return int(list[0]["bytes_down"].(float64)) / size
+	}
+	say(1)
+	nettest.Wait(t, 5*time.Second, "the flow", func() bool { return passed() == 1 })
+	for _, n := range []int{400, 5000} {
+		w.signal(syscall.SIGSTOP)
+		say(n)
+		w.signal(syscall.SIGCONT)
+		lost := 0
+		nettest.Wait(t, 5*time.Second, "every reply to be accounted for", func() bool {
+			lost = a.dropped("receive_buffer")
+			return passed()+lost+a.dropped("send") == sent
+		})
+		require.Equal(t, n == 5000, lost > 0, lost)
+	}
+}
+
 // A send that the kernel refuses for lack of buffers costs the datagrams of that call, which are counted, and nothing
 // else.
 func TestUDPSendFails(t *testing.T) {
