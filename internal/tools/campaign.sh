@@ -1,0 +1,32 @@
+#!/bin/sh
+# The promises at their full size, one after the other: most of an hour on two idle cores. FACTOR makes it shorter or longer.
+set -eu
+factor=${1:-1}
+dir=$(mktemp -d)
+trap 'rm -rf "$dir"' EXIT
+go test -c -o "$dir/weir.test" ./cmd/weir
+
+# full SCALE TEST WHAT: the test at that multiple of the size that it has on every change.
+full() {
+	scale=$(awk "BEGIN { print $1 * $factor }")
+	echo "== $3 ($2, scale $scale)"
+	(cd cmd/weir && WEIR_TEST_SCALE=$scale "$dir/weir.test" -test.count 1 -test.timeout 3h -test.v -test.run "^$2\$") >"$dir/log" 2>&1 || {
+		cat "$dir/log"
+		exit 1
+	}
+	grep -E '^ +[a-z_]+_test\.go:[0-9]+: |^--- ' "$dir/log" | grep -v ': log: ' || true
+}
+
+full 230 TestStreamsArriveWhole "100 GB in random pieces, half-closed in random order"
+full 18 TestLongSession "one session of 5 GiB"
+full 20 TestTruncationIsAlwaysVisible "4,000 sessions cut at random moments"
+full 20 TestSessionsDoNotMix "6,000 sessions beside each other, some of them killed"
+full 200 TestRefusingLevelCostsNoClient "100,000 connections with two of three servers refusing, with passive health and without"
+full 5 TestReloadsUnderLoad "1,000 reloads under load"
+full 7 TestUpgradesUnderLoad "35 upgrades with 2,100 long sessions under load"
+full 7 TestUpgradeMovesFlows "35 upgrades with 500 flows"
+full 7 TestKillDuringUpgrade "kills at random moments of upgrades"
+full 40 TestNothingIsLeftAfterSessions "80,000 sessions of every ending"
+full 20 TestUDPFlowStorm "100,000 flows"
+full 2.5 TestUDPFlood "50,000 sources of one datagram"
+full 5 TestUDPStalledServer "100,000 datagrams of 65,507 bytes to a server that reads nothing"
