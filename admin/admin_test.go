@@ -18,6 +18,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"weir/conf"
+	"weir/internal/nettest"
 	"weir/internal/status"
 )
 
@@ -38,10 +39,7 @@ func unixAt(path string) conf.Endpoint { return conf.Endpoint{Path: path} }
 // freePort is a loopback address that nobody listens at.
 func freePort(t *testing.T) conf.Endpoint {
 	t.Helper()
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
-	require.NoError(t, err)
-	defer ln.Close()
-	at := netip.MustParseAddrPort(ln.Addr().String())
+	at := netip.MustParseAddrPort(nettest.Reserve(t))
 	return conf.Endpoint{Addr: at, Port: at.Port()}
 }
 

@@ -13,6 +13,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"weir/conf"
+	"weir/internal/nettest"
 )
 
 // datagrams starts a UDP host that answers each datagram with what answer returns.
@@ -82,15 +83,12 @@ func TestUDP(t *testing.T) {
 }
 
 func TestUDPRefused(t *testing.T) {
-	conn, err := net.ListenUDP("udp4", &net.UDPAddr{IP: net.IPv4(127, 0, 0, 1)})
-	require.NoError(t, err)
-	address := conn.LocalAddr().String()
-	require.NoError(t, conn.Close())
+	address := nettest.ReserveDatagrams(t)
 	for _, o := range []UDP{{}, {Steps: []conf.Step{{Send: []byte("x")}}}, {Steps: []conf.Step{{Send: []byte("x"), Expect: []byte("y")}}}} {
 		began := time.Now()
 		_, err := check(t, o, address)
 		require.ErrorIs(t, err, syscall.ECONNREFUSED)
-		require.Less(t, time.Since(began), time.Second, "a refusal is not waited for")
+		require.Less(t, nettest.Took(began), time.Second, "a refusal is not waited for")
 	}
 }
 

@@ -141,7 +141,7 @@ func TestStatusDocument(t *testing.T) {
 	}
 	require.Contains(t, list[0], "age_seconds")
 	a.ok(fmt.Sprintf("DELETE /v1/sessions/%.0f", list[0]["id"]), "")
-	_, end := nettest.ReadToEnd(c, 2*time.Second)
+	_, end := nettest.ReadToEnd(c, 5*time.Second)
 	require.Equal(t, nettest.Reset, end)
 	require.Equal(t, "cut: operator", w.session(c).str("end"))
 }
@@ -201,7 +201,7 @@ func TestReloadMovesTheAPI(t *testing.T) {
 	require.EqualValues(t, 1, a.get("config", "reloads_failed"))
 	w.reload(other.at(l.String()))
 	require.EqualValues(t, 2, other.get("config", "reloads"))
-	nettest.Wait(t, 2*time.Second, "the old address to be gone", func() bool {
+	nettest.Wait(t, 5*time.Second, "the old address to be gone", func() bool {
 		_, err := os.Stat(a.socket)
 		return os.IsNotExist(err)
 	})
@@ -301,7 +301,7 @@ func TestAPIDuringDrain(t *testing.T) {
 	require.NoError(t, pingpong(c))
 	a.ok("GET /readyz", "")
 	w.signal(syscall.SIGTERM)
-	nettest.Wait(t, 2*time.Second, "weir to stop", func() bool { code, _ := a.do("GET /readyz", ""); return code == 503 })
+	nettest.Wait(t, 5*time.Second, "weir to stop", func() bool { code, _ := a.do("GET /readyz", ""); return code == 503 })
 	require.Equal(t, true, a.get("stopping"))
 	code, text := a.do("PATCH /v1/clusters/c/servers/"+host.Addr(), `{"weight": 5}`)
 	require.Equal(t, 200, code, text)

@@ -44,7 +44,7 @@ func come(t *testing.T, from, addr string) (net.Conn, bool) {
 	} else {
 		require.Equal(t, nettest.Reset, nettest.EndOf(err), "%v", err)
 	}
-	require.Less(t, time.Since(begin), 3*time.Second)
+	require.Less(t, nettest.Took(begin), 3*time.Second)
 	return nil, false
 }
 
@@ -58,16 +58,24 @@ func TestRefusalsAreQuick(t *testing.T) { // alone: it measures time
 		_, addr := serve(t, layout{listener: limit, levels: servers(host.Addr())})
 		_, ok := come(t, "127.0.0.1", addr)
 		require.True(t, ok)
-		took := make([]time.Duration, 9)
-		for i := range took {
+		var took, usual []time.Duration
+		plain := relay(t, host.Addr())
+		for range 9 {
 			begin := time.Now()
 			if _, ok := come(t, from, addr); ok { // the rate's next
 				_, ok = come(t, from, addr)
 				require.False(t, ok)
 			}
-			took[i] = time.Since(begin)
+			took = append(took, time.Since(begin))
+			begin = time.Now() // on a busy machine one waits for one's turn, and weir does so for each of its looks whether there is room
+			for range 10 {
+				if c, ok := come(t, from, plain); ok {
+					c.Close()
+				}
+			}
+			usual = append(usual, time.Since(begin))
 		}
-		require.Less(t, median(took), 100*time.Millisecond, limit)
+		require.Less(t, median(took), 100*time.Millisecond+median(usual), limit)
 	}
 }
 
@@ -167,14 +175,14 @@ func TestListenerLimits(t *testing.T) {
 	refused("127.0.0.1")
 	require.Equal(t, 10, host.Accepted())
 	require.Equal(t, map[string]int{"max_sessions": 2}, a.refusals())
-	ev := w.waitRecord(2*time.Second, "the refusals to be told", func(r record) bool { return r.is("session_refused") })
+	ev := w.waitRecord(5*time.Second, "the refusals to be told", func(r record) bool { return r.is("session_refused") })
 	require.Equal(t, []string{"l", "max_sessions"}, []string{ev.str("listener"), ev.str("reason")})
 	told := a.ok("GET /v1/events?follow=false", "")
 	require.Contains(t, told, `"event":"session_refused","listener":"l","cluster":"c","level":"","server":"",`)
 	require.Contains(t, told, `"reason":"max_sessions","count":`)
 
 	in[3].Close()
-	nettest.Wait(t, time.Second, "room for one", func() bool {
+	nettest.Wait(t, 5*time.Second, "room for one", func() bool {
 		c, ok := come(t, "127.0.0.1", second)
 		if ok {
 			in[3] = c
@@ -220,7 +228,7 @@ func TestListenerLimits(t *testing.T) {
 	for _, c := range in {
 		c.Close()
 	}
-	nettest.Wait(t, time.Second, "room", func() bool {
+	nettest.Wait(t, 5*time.Second, "room", func() bool {
 		_, ok := come(t, "127.0.0.1", first)
 		return ok
 	})
@@ -241,7 +249,7 @@ func TestSessionRateLimit(t *testing.T) {
 	require.GreaterOrEqual(t, served, 10)
 	require.LessOrEqual(t, served, 10+int(10*time.Since(begin).Seconds())+1)
 	require.Equal(t, served, host.Accepted())
-	time.Sleep(time.Until(begin.Add(2 * time.Second))) // what is tested is what so much time brings
+	time.Sleep(1100 * time.Millisecond) // after which a second's worth is there again, however long the others took
 	for range 10 {
 		_, ok := come(t, "127.0.0.1", addr)
 		require.True(t, ok)
@@ -268,7 +276,7 @@ func TestRoomIsThereForWhoComesAgain(t *testing.T) {
 				if err != nil {
 					return err
 				}
-				defer c.Close()
+				defer nettest.Close(c)
 				c.SetDeadline(time.Now().Add(5 * time.Second))
 				_, err = io.ReadFull(c, make([]byte, 1))
 				if i%2 == 0 {
@@ -381,21 +389,21 @@ func TestLongAccessList(t *testing.T) { // alone: it measures time
 	for range 10_000 {
 		fmt.Fprintf(&list, "\"%d.%d.%d.0/24\", ", 1+random.IntN(99), random.IntN(256), random.IntN(256))
 	}
-	l := layout{listen: nettest.Reserve(t), levels: servers(host.Addr())}
-	w := start(t, l.String())
-	measure := func() time.Duration {
-		took := make([]time.Duration, 300)
-		for i := range took {
-			begin := time.Now()
-			c, ok := come(t, "127.0.0.1", l.listen)
-			took[i] = time.Since(begin)
-			require.True(t, ok)
-			c.Close()
-		}
-		return median(took)
+	plain := nettest.Reserve(t)
+	_, listed := serve(t, layout{
+		listener: "deny = [" + list.String() + "]", levels: servers(host.Addr()), more: pair("plain", plain, host.Addr()),
+	})
+	visit := func(addr string) time.Duration {
+		begin := time.Now()
+		c, ok := come(t, "127.0.0.1", addr)
+		require.True(t, ok)
+		defer c.Close()
+		return time.Since(begin)
 	}
-	plain := measure()
-	l.listener = "deny = [" + list.String() + "]"
-	w.reload(l.String())
-	require.Less(t, measure(), plain+time.Millisecond)
+	var took, usual []time.Duration
+	for range 300 {
+		took, usual = append(took, visit(listed)), append(usual, visit(plain))
+	}
+	with, without := median(took), median(usual)
+	require.Less(t, with, time.Millisecond+without+without/2)
 }

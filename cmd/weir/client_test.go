@@ -98,7 +98,7 @@ func TestClientSessions(t *testing.T) {
 	require.Len(t, list, 1)
 	require.JSONEq(t, "[]", a.done("sessions", "--json", "--server", "B"))
 	require.Equal(t, "1 sessions cut\n", a.done("server", "c/A", "kill-sessions"))
-	_, end := nettest.ReadToEnd(c, 2*time.Second)
+	_, end := nettest.ReadToEnd(c, 5*time.Second)
 	require.Equal(t, nettest.Reset, end)
 }
 

@@ -77,7 +77,7 @@ func TestRoomForSessions(t *testing.T) { // alone: it measures time
 
 	conns[0].(*net.TCPConn).SetLinger(0)
 	conns[0].Close()
-	nettest.Wait(t, time.Second, "room for one", func() bool {
+	nettest.Wait(t, 5*time.Second, "room for one", func() bool {
 		conns[0], _ = nettest.TryDial(l.listen)
 		return conns[0] != nil
 	})

@@ -63,7 +63,7 @@ func TestFINsCross(t *testing.T) {
 		require.NoError(t, d.Run(nettest.Dial(t, addr), uint64(i), 1<<20, 1<<20))
 		w.settled(time.Second)
 	}
-	nettest.Wait(t, time.Second, "the server's verdicts", func() bool { return d.Good() == 10 })
+	nettest.Wait(t, 5*time.Second, "the server's verdicts", func() bool { return d.Good() == 10 })
 	require.Empty(t, w.loud())
 }
 
@@ -148,7 +148,7 @@ func TestFINWaitsForClosedWindow(t *testing.T) {
 	v := rec.WaitEnd(t, 0, 10*time.Second)
 	require.Equal(t, nettest.EOF, v.End)
 	require.True(t, bytes.Equal(want, v.Data), "%d of %d bytes, or others", v.Bytes, size)
-	_, end := nettest.ReadToEnd(c, time.Second)
+	_, end := nettest.ReadToEnd(c, 5*time.Second)
 	require.Equal(t, nettest.EOF, end)
 }
 

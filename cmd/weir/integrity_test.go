@@ -6,7 +6,6 @@ import (
 	"io"
 	"math/rand/v2"
 	"net"
-	"slices"
 	"sync"
 	"testing"
 	"time"
@@ -74,23 +73,23 @@ func TestLongSession(t *testing.T) {
 func TestPingPongDoesNotStall(t *testing.T) {
 	host := nettest.Start(t, nettest.Echo)
 	_, addr := serve(t, layout{levels: servers(host.Addr())})
-	c := nettest.Dial(t, addr)
-	took := make([]time.Duration, scaled(5000))
-	for i := range took {
-		begin := time.Now()
-		require.NoError(t, pingpong(c))
-		took[i] = time.Since(begin)
+	c, plain := nettest.Dial(t, addr), nettest.Dial(t, relay(t, host.Addr()))
+	p := pace{t: t}
+	n := scaled(5000)
+	for range n {
+		p.measure(func() { require.NoError(t, pingpong(c)) }, func() { require.NoError(t, pingpong(plain)) })
 	}
-	slices.Sort(took)
-	require.Less(t, took[len(took)/2], time.Millisecond)
-	require.Less(t, took[len(took)*99/100], 10*time.Millisecond)
-	stalled := 0
-	for _, d := range took {
-		if d > 35*time.Millisecond {
-			stalled++
+	p.within(50, time.Millisecond)
+	p.within(99, 10*time.Millisecond)
+	stalled := func(took []time.Duration) (n int) {
+		for _, d := range took {
+			if d > 35*time.Millisecond {
+				n++
+			}
 		}
+		return n
 	}
-	require.LessOrEqual(t, stalled, len(took)/1000, "round trips of 35 ms and more")
+	require.LessOrEqual(t, stalled(p.weir), n/1000+3*stalled(p.relay), "round trips of 35 ms and more")
 }
 
 // Messages that come in two pieces, as many protocols write them, do not stall either.
@@ -106,19 +105,21 @@ func TestSplitMessagesDoNotStall(t *testing.T) {
 		}
 	})
 	_, addr := serve(t, layout{levels: servers(host.Addr())})
-	c := nettest.Dial(t, addr)
-	buf := make([]byte, 1000)
-	var took []time.Duration
-	for range 500 {
-		begin := time.Now()
-		c.Write(buf[:10])
-		c.Write(buf[10:])
-		_, err := io.ReadFull(c, buf)
-		require.NoError(t, err)
-		took = append(took, time.Since(begin))
+	trip := func(c net.Conn) func() {
+		buf := make([]byte, 1000)
+		return func() {
+			c.Write(buf[:10])
+			c.Write(buf[10:])
+			_, err := io.ReadFull(c, buf)
+			require.NoError(t, err)
+		}
 	}
-	slices.Sort(took)
-	require.Less(t, took[len(took)*95/100], 10*time.Millisecond)
+	through, plain := trip(nettest.Dial(t, addr)), trip(nettest.Dial(t, relay(t, host.Addr())))
+	p := pace{t: t}
+	for range 500 {
+		p.measure(through, plain)
+	}
+	p.within(95, 10*time.Millisecond)
 }
 
 // Connections that come and go without a byte leave nothing behind and are not worth a warning.
@@ -228,13 +229,15 @@ func TestWaitingSessionsCostNothing(t *testing.T) {
 func TestServerSpeaksFirst(t *testing.T) { // alone: it measures time
 	host := nettest.Start(t, nettest.Greet("ready", nettest.Echo))
 	_, addr := serve(t, layout{levels: servers(host.Addr())})
-	var took []time.Duration
-	for range 20 {
-		begin := time.Now()
-		c := nettest.Dial(t, addr)
-		_, err := io.ReadFull(c, make([]byte, 5))
-		require.NoError(t, err)
-		took = append(took, time.Since(begin))
+	heard := func(addr string) func() {
+		return func() {
+			_, err := io.ReadFull(nettest.Dial(t, addr), make([]byte, 5))
+			require.NoError(t, err)
+		}
 	}
-	require.Less(t, median(took), 5*time.Millisecond)
+	p, plain := pace{t: t}, relay(t, host.Addr())
+	for range 20 {
+		p.measure(heard(addr), heard(plain))
+	}
+	p.within(50, 5*time.Millisecond)
 }

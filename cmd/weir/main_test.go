@@ -24,6 +24,9 @@ func testMain(m *testing.M) int {
 	if how := os.Getenv(heirEnv); how != "" {
 		return failingHeir(how)
 	}
+	if server := os.Getenv(relayEnv); server != "" {
+		return plainRelay(server)
+	}
 	flag.Parse()
 	// Most tests wait most of the time; more of them at once than there are processors only saves time.
 	if f := flag.Lookup("test.parallel"); f.Value.String() == f.DefValue {

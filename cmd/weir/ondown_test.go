@@ -49,7 +49,7 @@ func TestOnDown(t *testing.T) {
 				}
 			}
 			if onDown == "close" {
-				require.Less(t, time.Since(down), time.Second)
+				require.Less(t, nettest.Took(down), time.Second)
 				nettest.Wait(t, time.Second, "the server to see it", func() bool {
 					cut := 0
 					for _, v := range recA.Visits() {

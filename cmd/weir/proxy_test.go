@@ -149,7 +149,7 @@ func TestBadProxyHeaders(t *testing.T) {
 		got, how := nettest.ReadToEnd(c, 5*time.Second)
 		require.Empty(t, got)
 		require.Equal(t, nettest.Reset, how, "%.60q", text)
-		require.Less(t, time.Since(began), 3*time.Second, "%.60q", text)
+		require.Less(t, nettest.Took(began), 3*time.Second, "%.60q", text)
 		require.Equal(t, "preread: "+end, w.session(c).str("end"), "%.60q", text)
 	}
 	require.Zero(t, host.Accepted())

@@ -236,7 +236,7 @@ func TestQueueAgainAfterARefusal(t *testing.T) {
 	require.Equal(t, "B", first(t, served))
 	_, end := nettest.ReadToEnd(ends, 5*time.Second)
 	require.Equal(t, nettest.Reset, end)
-	require.InDelta(t, 2, time.Since(begin).Seconds(), 0.5)
+	between(t, 2*time.Second, time.Since(begin))
 	require.Contains(t, w.session(ends).str("end"), "queue_timeout")
 }
 

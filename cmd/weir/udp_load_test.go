@@ -338,7 +338,7 @@ func TestUDPOperated(t *testing.T) {
 	w.signal(syscall.SIGTERM)
 	w.waitRecord(5*time.Second, "the stop", func(r record) bool { return r.is("stopping") })
 	late := nettest.DialDatagrams(t, "", addr)
-	nettest.Wait(t, 2*time.Second, "newcomers to be turned away", func() bool {
+	nettest.Wait(t, 5*time.Second, "newcomers to be turned away", func() bool {
 		late.Write([]byte("x"))
 		_, served := late.Receive(20 * time.Millisecond)
 		return !served

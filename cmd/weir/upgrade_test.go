@@ -297,7 +297,7 @@ func TestStopDuringUpgrade(t *testing.T) {
 	w.signal(syscall.SIGTERM)
 	require.Zero(t, w.exit(10*time.Second)) // the new process has ended too: it had the log
 	if !raceEnabled {
-		require.Less(t, time.Since(begin), 3*time.Second)
+		require.Less(t, nettest.Took(begin), 3*time.Second)
 	}
 	require.Len(t, w.all(func(r record) bool { return r.is("upgrade_failed") }), 1)
 }

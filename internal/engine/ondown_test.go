@@ -153,7 +153,7 @@ func TestOnDownCutsMany(t *testing.T) {
 		_, end := nettest.ReadToEnd(c, 5*time.Second)
 		require.Equal(t, nettest.Reset, end)
 	}
-	nettest.Wait(t, time.Second, "no session to be left", func() bool { return s.e.Sessions() == 0 })
+	nettest.Wait(t, 5*time.Second, "no session to be left", func() bool { return s.e.Sessions() == 0 })
 	require.Equal(t, "-", s.ask())
 	a.Up()
 	s.waits("server_up A down→up")

@@ -42,7 +42,7 @@ func TestOnlyUnresolvedServers(t *testing.T) {
 	s := play(t, cluster("", named("db.test", a, "A"))+quick)
 	require.Equal(t, "---", s.asks(3))
 	require.Zero(t, a.Accepted(), "neither sessions nor checks")
-	nettest.Wait(t, time.Second, "the sessions' records", func() bool {
+	nettest.Wait(t, 5*time.Second, "the sessions' records", func() bool {
 		return len(s.said(&s.ended, func(l line) bool { return l["end"] == "dial: no server" && l["attempts"] == "0" })) == 3
 	})
 }
@@ -108,12 +108,12 @@ func TestLastGoodAddressIsKept(t *testing.T) {
 	// A reload needs no answer for a name that is known.
 	begin := time.Now()
 	s.becomes(cluster(often+"\nmax_fails = 2", named("db.test", a, "A")))
-	require.Less(t, time.Since(begin), time.Second)
+	require.Less(t, nettest.Took(begin), time.Second)
 	require.Equal(t, "AA", s.asks(2))
 	require.Empty(t, s.events())
 	begin = time.Now()
 	s.stop()
-	require.Less(t, time.Since(begin), time.Second, "a question that nobody answers holds up no stop")
+	require.Less(t, nettest.Took(begin), time.Second, "a question that nobody answers holds up no stop")
 }
 
 // An answer in another order, or one that names the same address in its IPv6 form, is no change.
@@ -142,7 +142,7 @@ func TestDeadResolverAtStart(t *testing.T) {
 	begin := time.Now()
 	e, err := engine.Start(cfg, engine.Options{Log: quiet(), Lookup: dead.names.lookup})
 	require.NoError(t, err)
-	require.Less(t, time.Since(begin), 5*time.Second)
+	require.Less(t, nettest.Took(begin), 5*time.Second)
 	require.Equal(t, "BBBB", dead.asks(4))
 	e.Stop(context.Background())
 }
@@ -179,7 +179,7 @@ func TestReloadWithDeadResolver(t *testing.T) {
 	s.names.silence(true)
 	begin := time.Now()
 	require.ErrorContains(t, s.tries(cluster("", a+", db.test:1 name=D")), "db.test")
-	require.Less(t, time.Since(begin), 5*time.Second)
+	require.Less(t, nettest.Took(begin), 5*time.Second)
 	require.Equal(t, "AA", s.asks(2))
 }
 

@@ -2,8 +2,6 @@ package nettest
 
 import (
 	"errors"
-	"fmt"
-	"math/rand/v2"
 	"net"
 	"net/netip"
 	"os"
@@ -38,21 +36,6 @@ type DatagramHost struct {
 
 	mu   sync.Mutex
 	conn *net.UDPConn // nil while down
-}
-
-// ReserveDatagrams returns a UDP address of loopback that nobody uses: the whole of 127.0.0.0/8 is there to choose from,
-// and the port is none that the kernel gives to clients.
-func ReserveDatagrams(t testing.TB) string {
-	t.Helper()
-	for range 100 {
-		addr := fmt.Sprintf("127.%d.%d.%d:%d", 1+rand.IntN(254), rand.IntN(256), 1+rand.IntN(254), 10_000+rand.IntN(20_000))
-		if c, err := ListenDatagrams(addr); err == nil {
-			c.Close()
-			return addr
-		}
-	}
-	t.Fatal("no free UDP address")
-	return ""
 }
 
 // ListenDatagrams opens a UDP socket and leaves closing it to the caller.

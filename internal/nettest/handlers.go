@@ -7,6 +7,7 @@ import (
 	"io"
 	"net"
 	"strconv"
+	"syscall"
 	"time"
 )
 
@@ -157,7 +158,15 @@ func Pause(d time.Duration, next Handler) Handler {
 // Abort closes a connection with a reset instead of a FIN.
 func Abort(c *net.TCPConn) {
 	c.SetLinger(0)
-	c.Close()
+	Close(c)
+}
+
+// Close closes a connection, or whatever it is, so that the kernel knows at once. A process that is being started at this
+// moment would hold a copy of the descriptor until it runs its own program: on a busy machine, for a while.
+func Close(c io.Closer) error {
+	syscall.ForkLock.RLock()
+	defer syscall.ForkLock.RUnlock()
+	return c.Close()
 }
 
 func discard(c *net.TCPConn) (int64, error) { return copyPlain(io.Discard, c) }

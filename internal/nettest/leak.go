@@ -21,7 +21,8 @@ func Run(m *testing.M) int {
 	if ln, err := net.Listen("tcp", "127.0.0.1:0"); err == nil {
 		ln.Close()
 	}
-	before := Self().Descriptors()
+	watchStalls()
+	before, standing := Self().Descriptors(), goleak.IgnoreCurrent()
 	code := m.Run()
 	if code != 0 {
 		return code // whatever a failed test left behind is a consequence
@@ -31,7 +32,7 @@ func Run(m *testing.M) int {
 		fmt.Fprintf(os.Stderr, "descriptors left open:\n\t%s\n", strings.Join(left, "\n\t"))
 		code = 1
 	}
-	if err := goleak.Find(); err != nil {
+	if err := goleak.Find(standing); err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		code = 1
 	}

@@ -2,11 +2,15 @@ package nettest_test
 
 import (
 	"errors"
+	"fmt"
 	"io"
 	"net"
+	"net/netip"
 	"os"
 	"os/exec"
+	"strconv"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -39,7 +43,7 @@ func TestHandlers(t *testing.T) {
 	})
 	t.Run("say", func(t *testing.T) {
 		c, _ := dial(t, nettest.Say("A"))
-		data, end := nettest.ReadToEnd(c, time.Second)
+		data, end := nettest.ReadToEnd(c, 5*time.Second)
 		require.Equal(t, "A", string(data))
 		require.Equal(t, nettest.EOF, end)
 	})
@@ -47,7 +51,7 @@ func TestHandlers(t *testing.T) {
 		c, _ := dial(t, nettest.Greet("hi", nettest.Echo))
 		c.Write([]byte("!"))
 		c.CloseWrite()
-		data, end := nettest.ReadToEnd(c, time.Second)
+		data, end := nettest.ReadToEnd(c, 5*time.Second)
 		require.Equal(t, "hi!", string(data))
 		require.Equal(t, nettest.EOF, end)
 	})
@@ -57,28 +61,28 @@ func TestHandlers(t *testing.T) {
 	})
 	t.Run("reset after sending", func(t *testing.T) {
 		c, _ := dial(t, nettest.ResetAfter(1000, 50*time.Millisecond))
-		data, end := nettest.ReadToEnd(c, time.Second)
+		data, end := nettest.ReadToEnd(c, 5*time.Second)
 		require.Len(t, data, 1000)
 		require.Equal(t, nettest.Reset, end)
 	})
 	t.Run("reset after reading", func(t *testing.T) {
 		c, _ := dial(t, nettest.ResetAfterReading(5, 0))
 		c.Write([]byte("hello"))
-		_, end := nettest.ReadToEnd(c, time.Second)
+		_, end := nettest.ReadToEnd(c, 5*time.Second)
 		require.Equal(t, nettest.Reset, end)
 	})
 	t.Run("count to EOF", func(t *testing.T) {
 		c, _ := dial(t, nettest.CountToEOF(50*time.Millisecond))
 		c.Write(make([]byte, 1234))
 		c.CloseWrite()
-		data, end := nettest.ReadToEnd(c, time.Second)
+		data, end := nettest.ReadToEnd(c, 5*time.Second)
 		require.Equal(t, "1234", string(data))
 		require.Equal(t, nettest.EOF, end)
 	})
 	t.Run("trickle", func(t *testing.T) {
 		c, _ := dial(t, nettest.TrickleAfterEOF(3, time.Millisecond))
 		c.CloseWrite()
-		data, _ := nettest.ReadToEnd(c, time.Second)
+		data, _ := nettest.ReadToEnd(c, 5*time.Second)
 		require.Equal(t, "...", string(data))
 	})
 	t.Run("never read", func(t *testing.T) {
@@ -96,19 +100,19 @@ func TestRecorder(t *testing.T) {
 	host := nettest.Start(t, rec.Handle)
 
 	c := nettest.Dial(t, host.Addr())
-	data, end := nettest.ReadToEnd(c, time.Second)
+	data, end := nettest.ReadToEnd(c, 5*time.Second)
 	require.Equal(t, "hello", string(data))
 	require.Equal(t, nettest.EOF, end)
 	c.Write([]byte("abcdef"))
 	c.CloseWrite()
-	v := rec.WaitEnd(t, 0, time.Second)
+	v := rec.WaitEnd(t, 0, 5*time.Second)
 	require.Equal(t, "abcd", string(v.Data))
 	require.EqualValues(t, 6, v.Bytes)
 	require.Equal(t, nettest.EOF, v.End)
 	require.Equal(t, c.LocalAddr().String(), v.From.String())
 
 	nettest.Abort(nettest.Dial(t, host.Addr()))
-	require.Equal(t, nettest.Reset, rec.WaitEnd(t, 1, time.Second).End)
+	require.Equal(t, nettest.Reset, rec.WaitEnd(t, 1, 5*time.Second).End)
 	require.Equal(t, 2, host.Accepted())
 }
 
@@ -117,7 +121,7 @@ func TestHostGoesDownAndUp(t *testing.T) {
 	t.Parallel()
 	host := nettest.Start(t, nettest.Echo)
 	open := nettest.Dial(t, host.Addr())
-	nettest.Wait(t, time.Second, "the connection to be served", func() bool { return host.Open() == 1 })
+	nettest.Wait(t, 5*time.Second, "the connection to be served", func() bool { return host.Open() == 1 })
 
 	host.Down()
 	_, err := nettest.TryDial(host.Addr())
@@ -128,21 +132,46 @@ func TestHostGoesDownAndUp(t *testing.T) {
 	require.NoError(t, nettest.Exchange(nettest.Dial(t, host.Addr()), 1, 1000, 100))
 
 	reset := nettest.Dial(t, host.Addr())
-	nettest.Wait(t, time.Second, "the connection to be served", func() bool { return host.Open() == 1 })
+	nettest.Wait(t, 5*time.Second, "the connection to be served", func() bool { return host.Open() == 1 })
 	host.Reset()
-	_, end := nettest.ReadToEnd(reset, time.Second)
+	_, end := nettest.ReadToEnd(reset, 5*time.Second)
 	require.Equal(t, nettest.Reset, end)
 }
 
-// A reserved port refuses, is not handed out to others, and can be listened on by who knows its number.
+// A reserved port refuses, is handed out once, and can be listened on by who knows its number: on every address.
 func TestReserve(t *testing.T) {
 	t.Parallel()
 	addr := nettest.Reserve(t)
 	_, err := nettest.TryDial(addr)
 	require.ErrorIs(t, err, syscall.ECONNREFUSED)
 	nettest.StartAt(t, addr, nettest.Say("x"))
-	data, _ := nettest.ReadToEnd(nettest.Dial(t, addr), time.Second)
+	data, _ := nettest.ReadToEnd(nettest.Dial(t, addr), 5*time.Second)
 	require.Equal(t, "x", string(data))
+
+	var low, high int
+	text, err := os.ReadFile("/proc/sys/net/ipv4/ip_local_port_range")
+	require.NoError(t, err)
+	fmt.Sscan(string(text), &low, &high)
+	seen := map[uint16]bool{}
+	var mu sync.Mutex
+	var group sync.WaitGroup
+	for range 8 {
+		group.Go(func() {
+			for range 100 {
+				port := netip.MustParseAddrPort(nettest.ReserveOn(t, "::")).Port()
+				mu.Lock()
+				if seen[port] || int(port) >= low && int(port) <= high {
+					t.Errorf("port %d, seen before: %v, the kernel's own: %d-%d", port, seen[port], low, high)
+				}
+				seen[port] = true
+				mu.Unlock()
+			}
+		})
+	}
+	group.Wait()
+	for port := range seen {
+		nettest.StartAt(t, net.JoinHostPort("::", itoa(port)), nettest.Echo).Down()
+	}
 
 	first := nettest.ReserveRange(t, 3)
 	for i := range uint16(3) {
@@ -205,7 +234,7 @@ func TestDuplex(t *testing.T) {
 	for i, size := range [][2]int64{{0, 0}, {1, 1 << 20}, {1 << 20, 0}, {200_000, 300_000}} {
 		require.NoError(t, d.Run(nettest.Dial(t, host.Addr()), uint64(i), size[0], size[1]))
 	}
-	nettest.Wait(t, time.Second, "the host's verdicts", func() bool { return d.Good() == 4 })
+	nettest.Wait(t, 5*time.Second, "the host's verdicts", func() bool { return d.Good() == 4 })
 	require.Empty(t, d.Errs())
 }
 
@@ -259,14 +288,14 @@ func TestProcess(t *testing.T) {
 	cmd := exec.Command("sleep", "60")
 	require.NoError(t, cmd.Start())
 	p := nettest.Process(cmd.Process.Pid)
-	nettest.Wait(t, time.Second, "the program", func() bool { return p.RSS(t) > 0 })
+	nettest.Wait(t, 5*time.Second, "the program", func() bool { return p.RSS(t) > 0 })
 	require.True(t, p.Alive())
 	require.Equal(t, 1, p.Threads(t))
 	require.Positive(t, p.PSS(t))
 	require.Less(t, p.CPUTime(t), time.Second)
 	require.GreaterOrEqual(t, p.Descriptors().Kinds()["file"], 3)
 	cmd.Process.Kill()
-	nettest.Wait(t, time.Second, "its end", func() bool { return !p.Alive() })
+	nettest.Wait(t, 5*time.Second, "its end", func() bool { return !p.Alive() })
 	cmd.Wait()
 	require.Empty(t, p.Descriptors())
 }
@@ -277,7 +306,7 @@ func TestRedis(t *testing.T) {
 	r := nettest.StartRedis(t)
 	c := nettest.Dial(t, r.Addr())
 	c.Write([]byte("SET a 1\r\nGET a\r\nQUIT\r\n"))
-	data, _ := nettest.ReadToEnd(c, time.Second)
+	data, _ := nettest.ReadToEnd(c, 5*time.Second)
 	require.Equal(t, "+OK\r\n$1\r\n1\r\n+OK\r\n", string(data))
 	r.Kill()
 	_, err := nettest.TryDial(r.Addr())
@@ -295,4 +324,18 @@ func TestMariaDB(t *testing.T) {
 	require.Equal(t, "42\n", string(out))
 	m.Kill()
 	m.Up()
+}
+
+// A stop of the whole process is a delay of the machine; sleeping is none.
+func TestStalled(t *testing.T) {
+	begin := time.Now()
+	time.Sleep(200 * time.Millisecond)
+	usual := nettest.Stalled(begin)
+	again := exec.Command("sh", "-c", "kill -STOP $1; sleep 0.3; kill -CONT $1", "sh", strconv.Itoa(os.Getpid()))
+	stopped := time.Now()
+	require.NoError(t, again.Run())
+	require.Greater(t, nettest.Stalled(stopped), 250*time.Millisecond)
+	require.GreaterOrEqual(t, nettest.Stalled(begin), usual+250*time.Millisecond)
+	require.Less(t, nettest.Took(stopped), time.Since(stopped)-250*time.Millisecond)
+	require.Less(t, nettest.Stalled(time.Now()), 100*time.Millisecond)
 }

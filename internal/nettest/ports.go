@@ -1,18 +1,23 @@
 package nettest
 
 import (
+	"fmt"
 	"math/rand/v2"
-	"net"
 	"net/netip"
+	"os"
+	"strconv"
+	"sync"
+	"syscall"
 	"testing"
 
 	"github.com/stretchr/testify/require"
 	"golang.org/x/sys/unix"
 )
 
-// Reserve takes a TCP port of 127.0.0.1 until the test ends and returns its address. Until somebody listens there,
-// connections to it are refused. Whoever sets SO_REUSEADDR (as Go, Redis and MariaDB do) may listen on it; the kernel gives
-// it to nobody else.
+// Reserve takes a port until the test ends and returns its address on 127.0.0.1. Until somebody listens there, connections
+// to it are refused. The port is nobody else's on any address, for TCP and UDP alike: it lies outside the range from which
+// the kernel serves those who do not mind (clients above all), nobody used it when it was taken, and the tests of other
+// processes leave it alone. What listens on it may therefore come and go.
 func Reserve(t testing.TB) string {
 	t.Helper()
 	return ReserveOn(t, "127.0.0.1")
@@ -21,61 +26,99 @@ func Reserve(t testing.TB) string {
 // ReserveOn is Reserve for another local address.
 func ReserveOn(t testing.TB, ip string) string {
 	t.Helper()
-	addr, err := reserve(t, netip.AddrPortFrom(netip.MustParseAddr(ip), 0))
-	require.NoError(t, err)
-	return addr.String()
+	return netip.AddrPortFrom(netip.MustParseAddr(ip), reserve(t, 1)).String()
 }
 
-// ReserveRange reserves n neighbouring ports of 127.0.0.1 and returns the first address.
+// ReserveRange reserves n neighbouring ports and returns the first, on 127.0.0.1.
 func ReserveRange(t testing.TB, n int) netip.AddrPort {
 	t.Helper()
-	for range 100 {
-		// Below the ports that the kernel gives to connections.
-		first := netip.AddrPortFrom(netip.MustParseAddr("127.0.0.1"), uint16(10_000+rand.IntN(20_000)))
-		free := true
-		for i := range n {
-			_, err := reserve(t, netip.AddrPortFrom(first.Addr(), first.Port()+uint16(i)))
-			free = free && err == nil
-		}
-		if free {
-			return first
-		}
-	}
-	t.Fatalf("no %d neighbouring ports are free", n)
-	return netip.AddrPort{}
+	return netip.AddrPortFrom(netip.MustParseAddr("127.0.0.1"), reserve(t, n))
 }
 
-// reserve binds a socket without listening. A socket bound with SO_REUSEADDR shares its port with those that bind it
-// by number and set the option too, and keeps it from being handed out by the kernel.
-func reserve(t testing.TB, addr netip.AddrPort) (netip.AddrPort, error) {
-	family, sa := sockaddr(addr)
-	fd, err := unix.Socket(family, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
-	require.NoError(t, err)
-	t.Cleanup(func() { unix.Close(fd) })
-	require.NoError(t, unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_REUSEADDR, 1))
-	// A wish for any port is refused one that others have bound; a wish for this port shares it, which a
-	// range must not: so the option is set before the first and tested without it before the second.
-	if addr.Port() != 0 {
-		require.NoError(t, unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_REUSEADDR, 0))
-	}
-	if err := unix.Bind(fd, sa); err != nil {
-		return addr, err
-	}
-	require.NoError(t, unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_REUSEADDR, 1))
-	got, err := unix.Getsockname(fd)
-	require.NoError(t, err)
-	switch got := got.(type) {
-	case *unix.SockaddrInet4:
-		return netip.AddrPortFrom(netip.AddrFrom4(got.Addr), uint16(got.Port)), nil
-	case *unix.SockaddrInet6:
-		return netip.AddrPortFrom(netip.AddrFrom16(got.Addr), uint16(got.Port)), nil
-	}
-	return addr, net.UnknownNetworkError("socket name")
+// ReserveDatagrams is Reserve for a host of UDP: the whole of 127.0.0.0/8 is there to choose an address from, so that what
+// was meant for the port's last user does not arrive.
+func ReserveDatagrams(t testing.TB) string {
+	t.Helper()
+	return ReserveOn(t, fmt.Sprintf("127.%d.%d.%d", 1+rand.IntN(254), rand.IntN(256), 1+rand.IntN(254)))
 }
 
-func sockaddr(addr netip.AddrPort) (family int, sa unix.Sockaddr) {
-	if addr.Addr().Is4() {
-		return unix.AF_INET, &unix.SockaddrInet4{Port: int(addr.Port()), Addr: addr.Addr().As4()}
+// reserve takes n neighbouring ports until the test ends and returns the first.
+func reserve(t testing.TB, n int) uint16 {
+	t.Helper()
+	lowest, highest := quietPorts()
+	for range 1000 {
+		first := lowest + rand.IntN(highest-n+2-lowest)
+		var claims []int
+		for port := first; port < first+n; port++ {
+			fd, ok := claim(t, port)
+			if !ok {
+				break
+			}
+			claims = append(claims, fd)
+		}
+		release := func() {
+			for _, fd := range claims {
+				unix.Close(fd)
+			}
+		}
+		if len(claims) == n {
+			t.Cleanup(release)
+			return uint16(first)
+		}
+		release()
 	}
-	return unix.AF_INET6, &unix.SockaddrInet6{Port: int(addr.Port()), Addr: addr.Addr().As16()}
+	require.FailNow(t, "no free port", "between %d and %d", lowest, highest)
+	return 0
+}
+
+// quietPorts are the ports that the kernel gives to nobody who does not ask for them by number: those below its range, or
+// those above, whichever are more. Where it leaves too few, they are any.
+var quietPorts = sync.OnceValues(func() (lowest, highest int) {
+	const first, last, enough = 10_000, 65_535, 2000
+	lowest, highest = first, last
+	text, _ := os.ReadFile("/proc/sys/net/ipv4/ip_local_port_range")
+	var low, high int
+	if n, _ := fmt.Sscan(string(text), &low, &high); n < 2 {
+		return lowest, highest
+	}
+	switch below, above := low-first, last-high; {
+	case below >= max(above, enough):
+		highest = low - 1
+	case above >= enough:
+		lowest = max(first, high+1)
+	}
+	return lowest, highest
+})
+
+// claim takes a port among the tests of all processes, if nobody uses it, until the descriptor is closed: with a name among
+// the unix sockets of the network namespace, which the kernel gives to one at a time and takes back from the dead.
+func claim(t testing.TB, port int) (fd int, ok bool) {
+	t.Helper()
+	fd, err := unix.Socket(unix.AF_UNIX, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
+	require.NoError(t, err)
+	err = unix.Bind(fd, &unix.SockaddrUnix{Name: "@weir/nettest/port/" + strconv.Itoa(port)})
+	if err == nil && unused(t, unix.SOCK_STREAM, port) && unused(t, unix.SOCK_DGRAM, port) {
+		return fd, true
+	}
+	unix.Close(fd)
+	return 0, false
+}
+
+// unused tells whether a port is free on every address of both families. No process is started meanwhile: it would hold
+// a copy of the socket until it runs its own program.
+func unused(t testing.TB, kind, port int) bool {
+	t.Helper()
+	syscall.ForkLock.RLock()
+	defer syscall.ForkLock.RUnlock()
+	var sa unix.Sockaddr = &unix.SockaddrInet6{Port: port}
+	fd, err := unix.Socket(unix.AF_INET6, kind|unix.SOCK_CLOEXEC, 0)
+	if err == nil {
+		err = unix.SetsockoptInt(fd, unix.IPPROTO_IPV6, unix.IPV6_V6ONLY, 0)
+	} else { // a machine without IPv6
+		sa = &unix.SockaddrInet4{Port: port}
+		fd, err = unix.Socket(unix.AF_INET, kind|unix.SOCK_CLOEXEC, 0)
+	}
+	require.NoError(t, err)
+	defer unix.Close(fd)
+	return unix.Bind(fd, sa) == nil
 }
