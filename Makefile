@@ -14,9 +14,10 @@ build:
 demo: build
 	bin/demo
 
-# Everything that must hold before a commit. Installs the real servers that tests talk to where they are missing.
+# Everything that must hold before a commit. Installs the real servers that tests talk to where they are missing. One
+# package after the other: most of the time of most is waiting for timers, and what they say of time is disturbed by others.
 test: packages build check
-	go test -race -shuffle=on -timeout 15m ./...
+	go test -race -shuffle=on -p 1 -timeout 15m ./...
 
 check:
 	@files="$$(gofmt -l $$(git ls-files '*.go'))"; test -z "$$files" || { echo "gofmt would change:"; echo "$$files"; exit 1; }
