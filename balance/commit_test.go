@@ -69,7 +69,7 @@ func TestServerThatLeftIsForgottenButItsLeasesCount(t *testing.T) {
 	require.Equal(t, 1, a.Server().Sessions())
 	require.Equal(t, 1, c.Snapshot(0).Leases)
 	a.Established(0, 1)
-	a.Fail(0)
+	a.Fail(0, "refused")
 	require.Zero(t, a.Server().Sessions())
 	require.Zero(t, c.Snapshot(0).Leases)
 	commit(c, spec)

@@ -98,7 +98,7 @@ func TestEverythingAtOnceLeavesNothingBehind(t *testing.T) {
 						break
 					}
 					if (i+g)%3 == 0 {
-						lease.Fail(now())
+						lease.Fail(now(), "refused")
 						continue
 					}
 					lease.Established(now(), time.Microsecond)
@@ -156,7 +156,7 @@ func TestPicksDoNotAllocate(t *testing.T) {
 					t.Fatal(err)
 				}
 				if trial.Attempts() < 3 {
-					lease.Fail(0)
+					lease.Fail(0, "refused")
 				} else {
 					lease.Established(0, time.Millisecond)
 					lease.Done(0)

@@ -12,7 +12,7 @@
 //
 //	lease, err := cluster.Pick(now, &trial)   // ErrNoServer, ErrTries, ErrFull
 //	… dial lease.Server() …
-//	lease.Fail(now)                           // the server's fault: it counts; then Pick again with the same trial
+//	lease.Fail(now, why)                      // the server's fault: it counts; then Pick again with the same trial
 //	lease.Established(now, took)              // it answered
 //	lease.Done(now)                           // the session is over
 //

@@ -51,15 +51,15 @@ func (l *Lease) Established(now, took time.Duration) {
 	c.settle()
 }
 
-// Fail tells that the attempt failed by the server's fault: refused, timed out or unreachable. It counts towards
+// Fail tells that the attempt failed by the server's fault, and why: refused, timed out or unreachable. It counts towards
 // max_fails, halves the server's effective weight, and gives the lease back.
-func (l *Lease) Fail(now time.Duration) { l.end(now, true) }
+func (l *Lease) Fail(now time.Duration, why string) { l.end(now, true, why) }
 
 // Done gives the lease back without judging the server: the session has ended, or the attempt was given up for reasons
 // of our own.
-func (l *Lease) Done(now time.Duration) { l.end(now, false) }
+func (l *Lease) Done(now time.Duration) { l.end(now, false, "") }
 
-func (l *Lease) end(now time.Duration, failed bool) {
+func (l *Lease) end(now time.Duration, failed bool, why string) {
 	if l.server == nil {
 		return
 	}
@@ -81,7 +81,7 @@ func (l *Lease) end(now time.Duration, failed bool) {
 				p.level.weaken(p.slot)
 			}
 		}
-		c.fail(s, "dial failed")
+		c.fail(s, why)
 	}
 	c.settle()
 }

@@ -39,7 +39,7 @@ func session(t require.TestingT, c *Cluster, dead string, trial Trial) string {
 			return story.String()
 		}
 		story.WriteString("✗")
-		lease.Fail(0)
+		lease.Fail(0, "refused")
 		require.Less(t, trial.Attempts(), 100)
 	}
 }
@@ -171,7 +171,7 @@ func TestTrialOfManyAttemptsAndReset(t *testing.T) {
 		lease, err := c.Pick(0, &trial)
 		require.NoError(t, err)
 		seen[lease.Server().Name()] = true
-		lease.Fail(0)
+		lease.Fail(0, "refused")
 	}
 	require.Len(t, seen, 8)
 	require.Equal(t, 8, trial.Attempts())

@@ -209,7 +209,7 @@ func TestRandomOperations(t *testing.T) {
 			"fail": func(t *rapid.T) {
 				if r := w.draw(t); r != nil {
 					w.gaveBack(r)
-					r.lease.Fail(w.now)
+					r.lease.Fail(w.now, "refused")
 					w.settleWaiters(t)
 					w.pick(t, r)
 				}
@@ -226,7 +226,7 @@ func TestRandomOperations(t *testing.T) {
 					copied := r.lease
 					r.lease.Done(w.now)
 					r.lease.Done(w.now)
-					copied.Fail(w.now)
+					copied.Fail(w.now, "refused")
 				}
 			},
 			"check": func(t *rapid.T) {

@@ -81,7 +81,7 @@ func TestTrippedServerIsSkippedThenProbedByOneSession(t *testing.T) {
 	for i := range 3 {
 		lease := pick(t, c, time.Duration(i))
 		require.Equal(t, "A", lease.Server().Name())
-		lease.Fail(time.Duration(i))
+		lease.Fail(time.Duration(i), "refused")
 	}
 	lease := pick(t, c, 1*sec)
 	require.Equal(t, "B", lease.Server().Name())
@@ -94,7 +94,7 @@ func TestTrippedServerIsSkippedThenProbedByOneSession(t *testing.T) {
 	probe.Done(2*sec + 3) // the client left: nothing is known
 	probe = pick(t, c, 2*sec+3)
 	require.Equal(t, "A", probe.Server().Name())
-	probe.Fail(2*sec + 4)
+	probe.Fail(2*sec+4, "refused")
 	other = pick(t, c, 4*sec+3)
 	require.Equal(t, "B", other.Server().Name(), "tripped again at once, for the whole time")
 	probe = pick(t, c, 4*sec+4)
@@ -136,7 +136,7 @@ func TestFailedDialsLeakNoRoom(t *testing.T) {
 	c := New(spec, 0, nil)
 	for range 1000 {
 		lease := pick(t, c, 0)
-		lease.Fail(0)
+		lease.Fail(0, "refused")
 	}
 	for range 10 {
 		pick(t, c, 0)
@@ -148,7 +148,7 @@ func TestFailedDialsLeakNoRoom(t *testing.T) {
 func TestLateLeaseOfAnEarlierProbationHoldsUpNobody(t *testing.T) {
 	c := tripping(tiers("A", "B"), 1, nil)
 	lease := pick(t, c, 0)
-	lease.Fail(0)
+	lease.Fail(0, "refused")
 	probe := pick(t, c, 2*sec)
 	require.Equal(t, "A", probe.Server().Name())
 	c.Feedback("A", false, 2*sec) // somebody else found it well

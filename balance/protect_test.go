@@ -58,7 +58,7 @@ func TestUnprotectedClusterHasNoServer(t *testing.T) {
 	c.SetCheck("A", "tcp", false, "", 0)
 	lease := pick(t, c, 0)
 	require.Equal(t, "B", lease.Server().Name())
-	lease.Fail(0)
+	lease.Fail(0, "refused")
 	require.Empty(t, unstable(c))
 	_, err := c.Pick(0, &Trial{})
 	require.ErrorIs(t, err, ErrNoServer)
@@ -79,7 +79,7 @@ func TestFailingUnstableServerStaysSo(t *testing.T) {
 	c := tripping(tiers("A"), 1, func(e Event) { events = append(events, e) })
 	for now := time.Duration(0); now < 20*sec; now += sec / 2 {
 		lease := pick(t, c, now)
-		lease.Fail(now)
+		lease.Fail(now, "refused")
 	}
 	require.Equal(t, Unstable, stateOf(c, "A"))
 	require.Len(t, events, 2, "up to unstable, and empty: %v", events)
@@ -88,7 +88,7 @@ func TestFailingUnstableServerStaysSo(t *testing.T) {
 func TestLastServerOnProbationServesEverybody(t *testing.T) {
 	c := tripping(tiers("A"), 1, nil)
 	lease := pick(t, c, 0)
-	lease.Fail(0)
+	lease.Fail(0, "refused")
 	c.Tick(10 * sec)
 	require.Equal(t, Probation, stateOf(c, "A"))
 	first, second := pick(t, c, 10*sec), pick(t, c, 10*sec)
@@ -115,7 +115,7 @@ func TestProtectionDoesNotOverruleLimits(t *testing.T) {
 	c := tripping(spec, 1, nil)
 	only := []int{0}
 	lease := pick(t, c, 0)
-	lease.Fail(0)
+	lease.Fail(0, "refused")
 	held, err := c.Pick(0, &Trial{Levels: only})
 	require.NoError(t, err)
 	_, err = c.Pick(0, &Trial{Levels: only})

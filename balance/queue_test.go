@@ -55,7 +55,7 @@ func TestQueueIsServedInOrderOfArrival(t *testing.T) {
 	require.Equal(t, "1:B ", l.story)
 	_, err := c.Pick(0, &Trial{})
 	require.ErrorIs(t, err, ErrFull, "a newcomer does not overtake")
-	a.Fail(0)
+	a.Fail(0, "refused")
 	require.Equal(t, "1:B 2:A ", l.story)
 	require.Equal(t, 2, c.Snapshot(0).Leases)
 	l.waiters["1"].Lease.Done(0)
@@ -72,9 +72,9 @@ func TestQueueKeepsThePlaceOfWhoComesBack(t *testing.T) {
 		trials[name] = &Trial{}
 		l.wait(name, trials[name])
 	}
-	a.Fail(0) // and so do the leases that follow
-	l.waiters["1"].Lease.Fail(0)
-	l.waiters["2"].Lease.Fail(0)
+	a.Fail(0, "refused") // and so do the leases that follow
+	l.waiters["1"].Lease.Fail(0, "refused")
+	l.waiters["2"].Lease.Fail(0, "refused")
 	require.Equal(t, "1:A 2:A 3:A ", l.story)
 	l.wait("2", trials["2"])
 	l.wait("4", &Trial{})
@@ -82,7 +82,7 @@ func TestQueueKeepsThePlaceOfWhoComesBack(t *testing.T) {
 	b.Done(0)
 	l.waiters["1"].Lease.Done(0)
 	require.Equal(t, "1:A 2:A 3:A 1:B 2:B ", l.story)
-	l.waiters["3"].Lease.Fail(0)
+	l.waiters["3"].Lease.Fail(0, "refused")
 	l.wait("3", trials["3"])
 	l.waiters["2"].Lease.Done(0)
 	require.Contains(t, l.story, "4:A 3:B")

@@ -99,7 +99,7 @@ func TestWrrFailureHalvesAndRegainsOnePerPick(t *testing.T) {
 	weight := func() float64 { return c.Snapshot(0).Levels[0].Servers[0].EffectiveWeight }
 	a, _ := c.Pick(0, &Trial{})
 	require.Equal(t, "A", a.Server().Name())
-	a.Fail(0)
+	a.Fail(0, "refused")
 	require.Equal(t, 5.0, weight())
 	for want := 6.0; want <= 10; want++ {
 		sequence(t, c, 1)
@@ -134,7 +134,7 @@ func TestWrrRecoveredServerTakesItsShare(t *testing.T) {
 				lease.Done(now)
 				return name
 			}
-			lease.Fail(now)
+			lease.Fail(now, "refused")
 		}
 	}
 	for i := range 30 {

@@ -76,7 +76,7 @@ func httpHost() kind[string] {
 }
 
 func statusCodes() kind[string] {
-	return text("status codes", func(s string) error {
+	k := text("status codes", func(s string) error {
 		words := strings.FieldsFunc(s, func(r rune) bool { return r == ' ' || r == ',' || r == '\t' })
 		if len(words) == 0 {
 			return fmt.Errorf("want status codes such as 200, 40x or 2xx, got %s", quoteText(s))
@@ -88,6 +88,14 @@ func statusCodes() kind[string] {
 		}
 		return nil
 	})
+	parse := k.parse
+	k.parse = func(n *node) (string, error) {
+		if _, ok := n.value.(string); !ok {
+			return "", fmt.Errorf("want a string of status codes such as \"200 40x\", got %s", n.got())
+		}
+		return parse(n)
+	}
+	return k
 }
 
 // isCode tells whether a word is three digits from 100 on, the last or the last two of which may be x.
@@ -101,25 +109,20 @@ func isCode(w string) bool {
 
 func headersKey() key[checkDraft] {
 	return key[checkDraft]{
-		name: "headers", form: "table", words: []string{"header"},
-		doc: "further header lines: `{ Authorization = \"Bearer …\" }`.",
+		name: "headers", form: "table or list of strings", words: []string{"header"},
+		doc: "further header lines: `{ Authorization = \"Bearer …\" }`, or as a list, `[\"Authorization: Bearer …\"]`.",
 		decode: func(d *decoder, n *node, c *checkDraft) {
-			if n.kind != nodeTable {
-				d.fault(n, "want a table such as { Accept = \"text/plain\" }")
-				return
-			}
-			for _, e := range n.keys {
-				value, ok := e.value.(string)
-				switch { // what the value is may be a secret
-				case !isToken(e.name):
-					d.faultKey(e, "%s is not the name of a header", quoteName(e.name))
-				case !ok:
-					d.fault(e, "want a string")
-				case strings.ContainsAny(value, "\r\n\x00"):
-					d.fault(e, "a header is one line")
-				default:
-					c.Headers = append(c.Headers, Header{e.name, value})
+			switch n.kind {
+			case nodeTable:
+				for _, e := range n.keys {
+					decodeHeader(d, e, e.name, c)
 				}
+			case nodeList:
+				for _, e := range n.items {
+					decodeHeaderLine(d, e, c)
+				}
+			default:
+				d.fault(n, "want a table such as { Accept = \"text/plain\" }")
 			}
 		},
 		show: func(c *checkDraft) string {
@@ -130,6 +133,35 @@ func headersKey() key[checkDraft] {
 			return b.String()
 		},
 		secret: true,
+	}
+}
+
+// decodeHeader takes a header whose value stands in n.
+func decodeHeader(d *decoder, n *node, name string, c *checkDraft) {
+	value, ok := n.value.(string)
+	switch { // what the value is may be a secret
+	case !isToken(name):
+		d.faultKey(n, "%s is not the name of a header", quoteName(name))
+	case !ok:
+		d.fault(n, "want a string")
+	case strings.ContainsAny(value, "\r\n\x00"):
+		d.fault(n, "a header is one line")
+	default:
+		c.Headers = append(c.Headers, Header{name, value})
+	}
+}
+
+// decodeHeaderLine takes a header written as it is sent.
+func decodeHeaderLine(d *decoder, n *node, c *checkDraft) {
+	line, ok := n.value.(string)
+	name, value, pair := strings.Cut(line, ":")
+	switch {
+	case !ok || !pair || !isToken(name):
+		d.fault(n, "want a header such as \"Accept: text/plain\"")
+	case strings.ContainsAny(value, "\r\n\x00"):
+		d.fault(n, "a header is one line")
+	default:
+		c.Headers = append(c.Headers, Header{name, strings.TrimSpace(value)})
 	}
 }
 

@@ -29,7 +29,7 @@ func optionKeys() []key[checkDraft] {
 		only("tcp", scalar("quiet", boolean(), "false", func(c *checkDraft) *bool { return &c.Quiet },
 			"with nothing to send or to expect: end the connection before the server's program gets to see it.")),
 		only(agentTypes, scalar("ttl", timeOrNone(), "0s", func(c *checkDraft) *time.Duration { return &c.TTL },
-			"how long the agent's words hold when it says no more; not shorter than `interval`. 0 = for ever.")),
+			"how long the agent's words hold when it says no more; better not shorter than `interval`. 0 = for ever.")),
 	})
 }
 
@@ -199,7 +199,7 @@ func finishAgent(d *decoder, n *node, c *checkDraft) {
 		d.fault(port, "an agent check needs port: the agent's, which is not the server's own")
 	}
 	if at := n.get("ttl"); c.TTL > 0 && c.TTL < c.Interval {
-		d.fault(at, "ttl %s is shorter than interval %s", showDuration(c.TTL), showDuration(c.Interval))
+		d.warn(at, "ttl %s is shorter than interval %s: what the agent says is forgotten before it is asked again", showDuration(c.TTL), showDuration(c.Interval))
 	}
 }
 
@@ -213,7 +213,7 @@ func listed(words []string, last string) string {
 
 // article is a type of checks in a sentence.
 func article(kind string) string {
-	if strings.ContainsRune("aeiou", rune(kind[0])) && kind != "udp" {
+	if strings.ContainsRune("aeiouh", rune(kind[0])) && kind != "udp" {
 		return "an " + kind + " check"
 	}
 	return "a " + kind + " check"

@@ -72,6 +72,16 @@ func TestOptionsOfEveryType(t *testing.T) {
 	require.Empty(t, got)
 }
 
+// Headers as a list are those of a table.
+func TestHeadersAsAList(t *testing.T) {
+	with := func(headers string) *Config {
+		return mustParse(t, strings.ReplaceAll(diffBase, `type = "tcp"`, "type = \"http\"\nheaders = "+headers))
+	}
+	require.Equal(t, []Header{{"Accept", "text/plain; q=0.5"}, {"X-At", "10:30"}, {"X-None", ""}},
+		with(`["Accept: text/plain; q=0.5", "X-At:10:30", "X-None:"]`).Clusters[0].Checks[0].Headers)
+	require.Equal(t, "no changes", Diff(with(`["X: a", "Y: b"]`), with(`{ X = "a", Y = "b" }`)).String())
+}
+
 // However a configuration is printed, the secrets in it are not.
 func TestSecretsAreNotPrinted(t *testing.T) {
 	text := strings.ReplaceAll(diffBase, `type = "tcp"`, "type = \"redis\"\npassword = \"hunter2\"\n[[cluster.web.check]]\ntype = \"http\"\nheaders = { Authorization = \"Bearer hunter2\" }")

@@ -272,7 +272,7 @@ func (s *session) judge(l *loop, e errno) {
 	if isShortage(e) || isLocal(e) {
 		s.lease.Done(l.now)
 	} else {
-		s.lease.Fail(l.now)
+		s.lease.Fail(l.now, e.Error())
 		if t := s.dialling.target.tally(l); t != nil {
 			store(&t.fails, t.fails+1)
 		}

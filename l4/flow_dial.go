@@ -179,7 +179,7 @@ func (f *flow) judge(l *loop, e errno) {
 		f.lease.Done(l.now)
 		return
 	}
-	f.lease.Fail(l.now)
+	f.lease.Fail(l.now, e.Error())
 	if t := f.stats; t != nil {
 		store(&t.fails, t.fails+1)
 	}

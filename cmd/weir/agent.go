@@ -34,6 +34,9 @@ func agentCommand() *cobra.Command {
 	cmd.MarkFlagsOneRequired("say", "file", "load")
 	cmd.MarkFlagsMutuallyExclusive("say", "file", "load")
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
+		if _, _, err := net.SplitHostPort(*listen); err != nil {
+			return fmt.Errorf("agent: --listen: %w", err)
+		}
 		var answer agentcheck.Answer
 		switch {
 		case *load:

@@ -347,6 +347,7 @@ func TestAgentCommandUsage(t *testing.T) {
 	for _, args := range [][]string{
 		{}, {"--listen", "127.0.0.1:1"}, {"--say", "up"}, {"--listen", "127.0.0.1:1", "--say", "up", "--load"},
 		{"--listen", "127.0.0.1:1", "--load", "more"}, {"--nonsense"}, {"--listen", "127.0.0.1:1", "--say", "upgrading"},
+		{"--listen", "nowhere", "--load"},
 	} {
 		code, out := run(t, append([]string{"agent"}, args...)...)
 		require.Equal(t, 1, code, "%v", args)

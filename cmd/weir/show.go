@@ -273,9 +273,10 @@ func showExplanation(w io.Writer, x status.Explanation) {
 	showLayers(w, x.Layers)
 }
 
-// showLayers writes what each layer says; a mark is before the one that decides.
+// showLayers writes what each layer says, and why in a line of its own, which is never cut; a mark is before the one that
+// decides.
 func showLayers(w io.Writer, layers []status.Layer) {
-	t := columns("LAYER", "BY", "SAYS", "AT", "UNTIL", "REASON")
+	t := columns("LAYER", "BY", "SAYS", "AT", "UNTIL")
 	for _, l := range layers {
 		at, until, name := "", "", l.Layer
 		if l.At != nil {
@@ -289,9 +290,16 @@ func showLayers(w io.Writer, layers []status.Layer) {
 		} else {
 			name = "  " + name
 		}
-		t.row(name, l.By, says(&l), at, until, l.Reason)
+		t.row(name, l.By, says(&l), at, until)
 	}
-	t.print(w, "")
+	var rows strings.Builder
+	t.print(&rows, "")
+	for i, row := range strings.Split(strings.TrimSuffix(rows.String(), "\n"), "\n") {
+		fmt.Fprintln(w, row)
+		if i > 0 && layers[i-1].Reason != "" {
+			fmt.Fprintln(w, "     ", plain(layers[i-1].Reason))
+		}
+	}
 }
 
 func limitText(n int) string {

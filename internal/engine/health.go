@@ -4,6 +4,7 @@ package engine
 
 import (
 	"context"
+	"fmt"
 	"log/slog"
 	"net"
 	"net/netip"
@@ -105,11 +106,24 @@ func (e *Engine) checked(r checks.Result) {
 	case job.agent != nil:
 		e.heard(job.agent, c, r)
 	default:
-		c.SetCheck(r.Server, r.Check, r.Up, r.Detail, e.plane.Now())
+		if r.Up || !r.Pass { // else the server stays down, for the reason that it is down for
+			c.SetCheck(r.Server, r.Check, r.Up, verdictReason(&r), e.plane.Now())
+		}
 		if doubt := r.Streak > 0; job.doubt.Swap(doubt) || doubt || r.Changed {
 			e.changed()
 		}
 	}
+}
+
+// verdictReason is what a verdict is shown with: the last result, which may not have been enough for another one.
+func verdictReason(r *checks.Result) string {
+	switch {
+	case r.Pass || !r.Up:
+		return r.Detail
+	case r.Streak == 1:
+		return "1 failure so far: " + r.Detail
+	}
+	return fmt.Sprintf("%d failures so far: %s", r.Streak, r.Detail)
 }
 
 // checkState tells the runner what is thought of a server before it is checked.
