@@ -47,7 +47,7 @@ func (d *decoder) bind(all *draft) {
 	}
 	attempted := slices.ContainsFunc(all.roots, func(root *node) bool { return root.get("listener") != nil })
 	if len(all.listeners) == 0 && !attempted && !d.partial && !all.meant(d, "listener") {
-		d.mistakes = append(d.mistakes, Mistake{File: d.files[0].name, Msg: "no listener defined"})
+		d.mistakes = append(d.mistakes, d.files[0].mistake(0, "", "no listener defined"))
 	}
 }
 
@@ -188,14 +188,21 @@ func (d *decoder) bindDatagrams(l *listenerDraft, c *clusterDraft) {
 	if l.Protocol != "udp" {
 		return
 	}
+	told := false // of what all servers inherit
 	for j, level := range c.levels {
 		if l.Levels != nil && !slices.Contains(l.Levels, j) {
 			continue
 		}
 		for _, s := range level.servers {
-			if s.SendProxy == "v1" {
-				d.fault(s.at("send_proxy"), "PROXY v1 is TCP only; use v2: cluster %s serves the udp listener %s (%s)",
-					c.Name, l.Name, line(l.node.get("cluster"), s.node))
+			at := s.given("send_proxy")
+			inherited := at == nil
+			if inherited {
+				at = c.node.get("send_proxy")
+			}
+			if s.SendProxy == "v1" && !(inherited && told) {
+				told = told || inherited
+				d.fault(at, "PROXY v1 is TCP only; use v2: cluster %s serves the udp listener %s (%s)",
+					c.Name, l.Name, line(l.node.get("cluster"), at))
 			}
 			if s.Address.Path != "" {
 				d.fault(s.at("address"), "cluster %s: server %s is a unix socket, which the udp listener %s (%s) cannot reach",

@@ -3,6 +3,8 @@ package conf
 import (
 	"bytes"
 	"errors"
+	"regexp"
+	"slices"
 	"strings"
 
 	"github.com/pelletier/go-toml/v2/unstable"
@@ -47,7 +49,7 @@ func (s *survey) broken(p *unstable.Parser, base int) (resume int) {
 	}
 	header := text[start] == '['
 	off, reason, open := explain(text, start, off, reason)
-	s.found = append(s.found, s.file.mistake(off, "", reason))
+	s.found = append(s.found, s.file.mistake(off, s.pathOf(start, s.prefix), reason))
 
 	resume = min(lineEnd(text, max(off, start))+1, len(text))
 	switch {
@@ -69,6 +71,22 @@ func (s *survey) broken(p *unstable.Parser, base int) (resume int) {
 	s.blank(start, resume)
 	return resume
 }
+
+// plainKey matches the key of an expression that could not be parsed, if it is one without quotes.
+var plainKey = regexp.MustCompile(`^[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)*\s*=`)
+
+// pathOf is the path of the key that begins at off, in the table that prefix leads to; "" if there is none to be seen.
+func (s *survey) pathOf(off int, prefix []string) string {
+	key := plainKey.Find(s.file.text[off:min(off+maxPlainKey, len(s.file.text))])
+	if key == nil {
+		return ""
+	}
+	parts := strings.Split(strings.TrimRight(string(key), " \t\r\n="), ".")
+	return joinPath(append(slices.Clone(prefix), parts...))
+}
+
+// maxPlainKey bounds how far a key that is none is looked at.
+const maxPlainKey = 200
 
 // nextStart is the offset of the first expression after the last one known, not before base.
 func (s *survey) nextStart(base int) int {

@@ -67,7 +67,7 @@ func decodeClients(d *decoder, n *node) Clients {
 		default:
 			network, ok := parseNetwork(s)
 			if !ok {
-				d.fault(e, "%s is not an IP address or CIDR", quoteText(s))
+				d.fault(e, "%s is not an IP or CIDR", quoteText(s))
 				continue
 			}
 			if masked := network.Masked(); masked != network {

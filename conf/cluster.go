@@ -109,9 +109,9 @@ func decodeCluster(d *decoder, n *node) clusterDraft {
 		c.Balance, c.HashKey = "hash", "client_ip"
 	}
 	if n.get("level") == nil {
-		d.absent(n, "level", "cluster %s has no level; want at least one [[%s.level]]", n.name, tablePath(n))
+		d.absent(n, "level", "cluster %s has no server: it has no level; want at least one [[%s.level]]", n.name, tablePath(n))
 	} else if list := n.get("level"); list.kind == nodeList && len(list.items) == 0 {
-		d.fault(list, "cluster %s has no level; want at least one", n.name)
+		d.fault(list, "cluster %s has no server: it has no level; want at least one", n.name)
 	}
 	c.hidden = d.partial || n.lost || d.meant[n]["level"] || slices.ContainsFunc(c.levels, func(l levelDraft) bool { return l.node.lost })
 	checkLevels(d, &c)

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"strings"
 )
 
@@ -68,10 +69,16 @@ func (p *jsonParser) value(parent *node, depth int) (*node, error) {
 			_, err = p.dec.Token() // the closing one
 		}
 	case json.Number:
-		if i, bad := v.Int64(); bad == nil {
+		f, tooLarge := v.Float64()
+		switch i, bad := v.Int64(); {
+		case bad == nil:
 			n.value = i
-		} else if n.value, err = v.Float64(); err != nil {
+		case tooLarge != nil:
 			err = fmt.Errorf("%s is too large a number", quoteText(v.String()))
+		case f == math.Trunc(f) && math.Abs(f) <= 1<<53: // 5.0 is an integer as far as JSON goes
+			n.value = int64(f)
+		default:
+			n.value = f
 		}
 	case nil:
 		n.value = null{}

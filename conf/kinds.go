@@ -180,9 +180,9 @@ const (
 
 // duration is a length of time in a range; with orNone, zero is legal too and means none or off.
 func duration(low, high time.Duration, orNone bool) kind[time.Duration] {
-	form, least := "duration > 0", "> 0"
+	form := "duration > 0"
 	if orNone {
-		form, least = "duration", "≥ 0"
+		form = "duration"
 	}
 	return kind[time.Duration]{
 		form: form,
@@ -196,10 +196,11 @@ func duration(low, high time.Duration, orNone bool) kind[time.Duration] {
 			case errors.Is(err, errNotDuration):
 				return 0, fmt.Errorf("want a duration such as \"5s\", got %s", n.got())
 			case err != nil || v > high:
+				why := "negative"
 				if err == nil || errors.Is(err, errOverflow) {
-					return 0, fmt.Errorf("must be %s and ≤ %s, got %s (overflow)", least, showDuration(high), n.got())
+					why = "overflow"
 				}
-				return 0, fmt.Errorf("must be %s and ≤ %s, got %s (negative)", least, showDuration(high), n.got())
+				return 0, fmt.Errorf("must be ≥ 0 and ≤ %s, got %s (%s)", showDuration(high), n.got(), why)
 			case v == 0 && !orNone:
 				return 0, fmt.Errorf("must be > 0, got %s", n.got())
 			case v != 0 && v < low:

@@ -1,6 +1,7 @@
 package conf
 
 import (
+	"bytes"
 	"cmp"
 	"errors"
 	"fmt"
@@ -94,14 +95,27 @@ func (n *node) got() string {
 	switch v := n.value.(type) {
 	case string:
 		return quoteText(v)
-	case time.Time:
-		return "a date"
-	case float64:
-		return strconv.FormatFloat(v, 'g', -1, 64)
+	case time.Time, float64: // as written: 1e3 is no integer, and 1000 would not show it
+		return n.written()
 	default:
 		return fmt.Sprint(v)
 	}
 }
+
+// written is a number or a date as it stands in the text. A JSON value's place is that of its end.
+func (n *node) written() string {
+	text := n.file.text[min(n.at, len(n.file.text)):]
+	if n.file.request {
+		return fmt.Sprint(n.value)
+	}
+	if i := bytes.IndexAny(text, " \t\r\n,]}#"); i >= 0 {
+		text = text[:i]
+	}
+	return string(text[:min(len(text), maxWritten)])
+}
+
+// maxWritten is more than a number or date has that is one.
+const maxWritten = 40
 
 // quoteText quotes a value for a message, cut to a length that fits a line.
 func quoteText(s string) string {
@@ -210,7 +224,11 @@ func (s *survey) refused(err error) bool {
 	if !hit {
 		i = max(0, i-1) // just behind an expression
 	}
-	s.found = append(s.found, s.file.mistake(off, "", msg))
+	path := ""
+	if i < len(s.spans) && !s.spans[i].header {
+		path = s.pathOf(s.spans[i].start, s.spans[i].prefix)
+	}
+	s.found = append(s.found, s.file.mistake(off, path, msg))
 	if i >= len(s.spans) {
 		return false
 	}

@@ -109,7 +109,7 @@ func ParseCluster(name string, text []byte, old *Cluster) (Cluster, error) {
 		c.Levels = nil
 		decodeGiven(d, n, d.schema.cluster, &c)
 		if len(c.levels) == 0 {
-			d.fault(n.keys[0], "cluster %s has no level; want at least one", name)
+			d.fault(n.keys[0], "cluster %s has no server: it has no level; want at least one", name)
 		}
 		checkLevels(d, &c)
 		for _, l := range c.levels {

@@ -111,8 +111,8 @@ func TestParseClusterRefuses(t *testing.T) {
 	old := someCluster(t)
 	for text, want := range map[string][2]string{
 		`[]`:              {"", "want a JSON object, got a list"},
-		`{}`:              {"levels", "cluster c has no level; want at least one [[cluster.c.level]]"},
-		`{"levels": []}`:  {"levels", "cluster c has no level; want at least one"},
+		`{}`:              {"levels", "cluster c has no server: it has no level; want at least one [[cluster.c.level]]"},
+		`{"levels": []}`:  {"levels", "cluster c has no server: it has no level; want at least one"},
 		`{"level": [{}]}`: {"level", "unknown key level, did you mean levels?"},
 		`{"levels": [{"servers": ["10.0.0.1:80 weight=x"]}], "checks": []}`: {"levels[0].servers[0].weight", `want an integer from 0 to 256, got "x"`},
 		`{"levels": [{"servers": ["10.0.0.1:80"]}]}`:                        {"levels", `check tcp is for server "a", which is in no level`},
@@ -138,6 +138,15 @@ func TestParsePatch(t *testing.T) {
 	require.Equal(t, -1, *p.Weight)
 	require.Nil(t, p.MaxSessions)
 	require.Equal(t, "kernel", p.Reason)
+
+	p, err = ParsePatch([]byte(`{"weight": 5.0, "max_sessions": 1e3}`)) // integers, as far as JSON goes
+	require.NoError(t, err)
+	require.Equal(t, 5, *p.Weight)
+	require.Equal(t, 1000, *p.MaxSessions)
+	_, err = ParsePatch([]byte(`{"weight": 5.5}`))
+	require.ErrorContains(t, err, "want an integer from 0 to 256, got 5.5")
+	_, err = ParsePatch([]byte(`{"weight": 1e19}`))
+	require.ErrorContains(t, err, "want an integer from 0 to 256, got 1e+19")
 	p, err = ParsePatch([]byte(`{"state": null, "max_sessions": 0}`))
 	require.NoError(t, err)
 	require.Empty(t, *p.State)

@@ -1,6 +1,7 @@
 package conf
 
 import (
+	"slices"
 	"strings"
 	"time"
 )
@@ -150,4 +151,13 @@ func (s *serverDraft) at(name string) *node {
 		return n
 	}
 	return s.node
+}
+
+// given is where a key of the server was written, which a string is as a whole; nil if it was not.
+func (s *serverDraft) given(name string) *node {
+	words, _ := s.node.value.(string)
+	if slices.ContainsFunc(strings.Fields(words), func(w string) bool { return strings.HasPrefix(w, name+"=") }) {
+		return s.node
+	}
+	return s.node.get(name)
 }

@@ -26,6 +26,7 @@ type survey struct {
 type span struct {
 	start, end int
 	header     bool
+	prefix     []string // of the table that it is in
 }
 
 func surveyText(f *file) *survey {
@@ -86,7 +87,7 @@ func (s *survey) expression(p *unstable.Parser, base int) {
 		if e.Kind == unstable.ArrayTable {
 			start--
 		}
-		s.spans = append(s.spans, span{start, lineEnd(s.file.text, start), true})
+		s.spans = append(s.spans, span{start, lineEnd(s.file.text, start), true, nil})
 		s.prefix = s.indexed(parts, e.Kind == unstable.ArrayTable)
 		if msg := s.header(parts, start, e.Kind == unstable.ArrayTable); msg != "" {
 			s.complain(parts[len(parts)-1].at, names(parts), msg)
@@ -95,7 +96,7 @@ func (s *survey) expression(p *unstable.Parser, base int) {
 		}
 	case unstable.KeyValue:
 		end := base + int(e.Raw.Offset+e.Raw.Length)
-		s.spans = append(s.spans, span{start, end, false})
+		s.spans = append(s.spans, span{start, end, false, s.prefix})
 		if s.table == nil { // below a header that was refused
 			s.blank(start, end)
 			return

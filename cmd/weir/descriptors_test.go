@@ -97,10 +97,10 @@ func TestDescriptorBudget(t *testing.T) {
 	w.reload(l.String())
 	loud := w.loud()
 	require.Len(t, loud, 1)
-	require.Regexp(t, `runtime.max_sessions = 100000 needs 200\d\d\d descriptors, the limit is 4999`, loud[0].str("msg"))
+	require.Regexp(t, `runtime.max_sessions = 100000 needs ~200\d\d\d fds, limit is 4999`, loud[0].str("msg"))
 	l.listener = "max_sessions = 3000"
 	w.reload(l.String())
-	require.Regexp(t, `listener l: max_sessions = 3000 needs 60\d\d descriptors, the limit is 4999`, w.loud()[2].str("msg"))
+	require.Regexp(t, `listener l: max_sessions = 3000 needs ~60\d\d fds, limit is 4999`, w.loud()[2].str("msg"))
 
 	for _, few := range []int{24, 40, 80} { // it runs, if for few
 		one := layout{listen: nettest.Reserve(t), levels: servers(host.Addr())}

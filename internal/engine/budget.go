@@ -104,7 +104,7 @@ func (e *Engine) tell(b budget, cfg *conf.Config) {
 	var unreachable []string
 	tooMany := func(key string, want int) {
 		if want > b.sessions {
-			unreachable = append(unreachable, fmt.Sprintf("%s = %d needs %d descriptors, the limit is %d", key, want, want*b.each+b.reserved(), b.limit))
+			unreachable = append(unreachable, fmt.Sprintf("%s = %d needs ~%d fds, limit is %d", key, want, want*b.each+b.reserved(), b.limit))
 		}
 	}
 	tooMany("runtime.max_sessions", cfg.Runtime.MaxSessions)
