@@ -229,18 +229,20 @@ func TestPagesOfOthers(t *testing.T) {
 	res, _ := request(t, c, "GET /", "", link...)
 	require.Equal(t, 200, res.StatusCode, "its user may follow a link to the dashboard")
 	for _, kind := range []string{"text/plain", "application/x-www-form-urlencoded", "multipart/form-data; boundary=x", "nonsense;"} {
-		res, text := request(t, c, "POST /v1/clusters/c/servers", "{}", "Content-Type", kind)
+		res, text := request(t, c, "POST /v1/clusters/c/servers", "{}", "Content-Type", kind, "User-Agent", "Mozilla/5.0 (X11)")
 		require.Equal(t, 415, res.StatusCode, kind)
 		require.Contains(t, text, `"field":"Content-Type"`)
 	}
 	require.Empty(t, f.last())
+	res, _ = request(t, c, "POST /v1/clusters/c/servers", "{}", "Content-Type", "application/x-www-form-urlencoded", "User-Agent", "curl/8.5.0")
+	require.Equal(t, 201, res.StatusCode, "curl -d sends it like that")
 	for _, kind := range []string{"", "application/json", "application/json; charset=utf-8", "application/vnd.x+json"} {
 		res, _ := request(t, c, "POST /v1/clusters/c/servers", "{}", "Content-Type", kind)
 		require.Equal(t, 201, res.StatusCode, kind)
 	}
-	res, _ = request(t, c, "POST /v1/plan", "text", "Content-Type", "text/plain")
+	res, _ = request(t, c, "POST /v1/plan", "text", "Content-Type", "text/plain", "User-Agent", "Mozilla/5.0 (X11)")
 	require.Equal(t, 200, res.StatusCode)
-	res, _ = request(t, c, "POST /v1/reload", "", "Content-Type", "application/x-www-form-urlencoded")
+	res, _ = request(t, c, "POST /v1/reload", "", "Content-Type", "application/x-www-form-urlencoded", "User-Agent", "Mozilla/5.0 (X11)")
 	require.Equal(t, 200, res.StatusCode, "there is nothing of that type")
 }
 

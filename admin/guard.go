@@ -75,7 +75,7 @@ func (s *Server) guard(tcp bool) http.Handler {
 			fail(w, http.StatusMisdirectedRequest, "", "want an address or localhost as the host")
 		case origin.Check(r) != nil || ofAnotherPage(r):
 			fail(w, http.StatusForbidden, "", "a page of another origin may not do this")
-		case tcp && !t.set && plainPost(r):
+		case tcp && !t.set && ofBrowser(r) && plainPost(r):
 			fail(w, http.StatusUnsupportedMediaType, "Content-Type", "want application/json, got "+r.Header.Get("Content-Type"))
 		default:
 			s.routes.ServeHTTP(w, r)
@@ -90,6 +90,12 @@ func ofAnotherPage(r *http.Request) bool {
 		return false
 	}
 	return r.URL.Path != "/" || r.Header.Get("Sec-Fetch-Mode") != "navigate" || r.Header.Get("Sec-Fetch-Dest") != "document"
+}
+
+// ofBrowser tells whether a browser asks, as far as it says so: all do, and no page can have them say otherwise without
+// asking first.
+func ofBrowser(r *http.Request) bool {
+	return strings.HasPrefix(r.UserAgent(), "Mozilla/") || r.Header.Get("Origin") != "" || r.Header.Get("Sec-Fetch-Site") != ""
 }
 
 // plainPost tells whether a request has a body of one of the types that a browser sends for any page without asking

@@ -120,6 +120,12 @@ func (c *client) open(ctx context.Context, method, path string, body []byte) (io
 	if json.Unmarshal(text, &problem) != nil || problem.Error == "" {
 		return nil, ended{exitNoStart, fmt.Errorf("no weir at %s: %s", c.address, res.Status)}
 	}
+	if res.StatusCode == http.StatusUnauthorized {
+		problem.Error = "weir at " + c.address + " wants its token: --token-file or $WEIR_TOKEN_FILE"
+		if c.token != "" {
+			problem.Error = "weir at " + c.address + " has another token"
+		}
+	}
 	if problem.Field != "" && res.StatusCode != http.StatusNotFound && res.StatusCode != http.StatusUnprocessableEntity {
 		problem.Error = problem.Field + ": " + problem.Error
 	}

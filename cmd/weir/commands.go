@@ -51,7 +51,47 @@ func rootCommand() *cobra.Command {
 		reach.flags(c)
 		root.AddCommand(c)
 	}
+	for _, c := range root.Commands() {
+		c.Args = orUsage(c.Args)
+	}
+	shells(root)
 	return root
+}
+
+// orUsage has a command with too few arguments, or too many, say how it is used.
+func orUsage(check cobra.PositionalArgs) cobra.PositionalArgs {
+	return func(cmd *cobra.Command, args []string) error {
+		if check(cmd, args) == nil {
+			return nil
+		}
+		for i := len(args) - 1; i >= 0; i-- {
+			if check(cmd, args[:i]) == nil { // as many are enough
+				return fmt.Errorf("unexpected argument %q; usage: %s", args[i], cmd.UseLine())
+			}
+		}
+		return fmt.Errorf("an argument is missing; usage: %s", cmd.UseLine())
+	}
+}
+
+// shells keeps the shells that there are on Linux, and refuses others.
+func shells(root *cobra.Command) {
+	root.InitDefaultCompletionCmd()
+	cmd, _, err := root.Find([]string{"completion"})
+	if err != nil {
+		return
+	}
+	for _, c := range cmd.Commands() {
+		if c.Name() == "powershell" {
+			cmd.RemoveCommand(c)
+		}
+	}
+	cmd.Use, cmd.Args = "completion bash|zsh|fish", cobra.ArbitraryArgs
+	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		if len(args) > 0 {
+			return fmt.Errorf("want bash, zsh or fish, got %q", args[0])
+		}
+		return usage(cmd)
+	}
 }
 
 func runCommand() *cobra.Command {
@@ -59,7 +99,7 @@ func runCommand() *cobra.Command {
 	file := fileFlag(cmd)
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
 		if *file == "" {
-			return errNoFile(cmd)
+			return usage(cmd)
 		}
 		return exits(serve(cmd.Context(), *file, cmd.ErrOrStderr()))
 	}
@@ -71,7 +111,7 @@ func checkCommand() *cobra.Command {
 	file := fileFlag(cmd)
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
 		if *file == "" {
-			return errNoFile(cmd)
+			return usage(cmd)
 		}
 		return exits(check(*file, cmd.OutOrStdout(), cmd.ErrOrStderr()))
 	}
@@ -91,4 +131,5 @@ func fileFlag(cmd *cobra.Command) *string {
 	return file
 }
 
-func errNoFile(cmd *cobra.Command) error { return errors.New("usage: " + cmd.UseLine()) }
+// usage is the error of a command that was told too little.
+func usage(cmd *cobra.Command) error { return errors.New("usage: " + cmd.UseLine()) }

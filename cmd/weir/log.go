@@ -20,8 +20,9 @@ import (
 const (
 	logQueue = 8192    // writes
 	logBytes = 4 << 20 // and how much they may hold
-	// logPatience is how long an exit waits for the log to take its last lines.
+	// logPatience is how long an exit waits for the log to take its last lines, and logSilence for it to take any.
 	logPatience = time.Second
+	logSilence  = 250 * time.Millisecond
 )
 
 // logOutput is where log lines go.
@@ -228,9 +229,16 @@ func (f formats) each(with func(slog.Handler) slog.Handler) slog.Handler {
 // close writes what is queued, as far as the log takes it in time. Nothing may be logged any more.
 func (o *logOutput) close() {
 	close(o.queue)
-	select {
-	case <-o.done:
-	case <-time.After(logPatience):
+	for deadline := time.Now().Add(logPatience); time.Now().Before(deadline); {
+		left := o.queued.Load()
+		select {
+		case <-o.done:
+			return
+		case <-time.After(logSilence):
+			if o.queued.Load() == left { // nobody reads it
+				return
+			}
+		}
 	}
 }
 

@@ -66,7 +66,7 @@ func (s *serverChange) apply(cmd *cobra.Command, cluster, server, action string,
 	at := path("v1", "clusters", cluster, "servers", server)
 	takes := map[string]int{"weight": 1, "add": -1}[action]
 	if takes >= 0 && len(args) != takes {
-		return fmt.Errorf("%s takes %d arguments, got %d", action, takes, len(args))
+		return fmt.Errorf("%s takes %s, got %d", action, map[int]string{0: "no argument", 1: "one argument"}[takes], len(args))
 	}
 	patch := map[string]any{}
 	switch action {
@@ -98,7 +98,14 @@ func (s *serverChange) apply(cmd *cobra.Command, cluster, server, action string,
 		if _, err := c.do(cmd.Context(), http.MethodDelete, at, nil, nil); err != nil {
 			return err
 		}
-		fmt.Fprintf(cmd.ErrOrStderr(), "%s/%s removed\n", cluster, server)
+		if s.json {
+			text, err := json.Marshal(removedServer{cluster, server, true})
+			if err != nil {
+				return err
+			}
+			return indent(cmd.OutOrStdout(), text)
+		}
+		fmt.Fprintf(cmd.OutOrStdout(), "%s/%s: removed\n", cluster, server)
 		return nil
 	default:
 		return fmt.Errorf("unknown action %q; want drain, maint, ready, weight N, reset, kill-sessions, add or remove", action)
@@ -133,6 +140,13 @@ func (s *serverChange) described(name string, args []string) ([]byte, error) {
 		}
 	}
 	return json.Marshal(server)
+}
+
+// removedServer is told of a server that was taken out.
+type removedServer struct {
+	Cluster string `json:"cluster"`
+	Name    string `json:"name"`
+	Removed bool   `json:"removed"`
 }
 
 // cutCount is the answer to what ends sessions.

@@ -5,7 +5,6 @@ package main
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"net/http"
 	"os"
@@ -25,7 +24,8 @@ const topHelp = `Shows what is wrong, and all servers with their sessions and ra
   d  drain    m  maint    r  ready    z  reset        K  kill its sessions
   s  another order    b  only those not up    /  filter    ?  the keys    q  quit
 
-maint and killing sessions are asked about once more.`
+maint and killing sessions are asked about once more. Without a terminal, and with
+--json, it shows what weir status shows, once.`
 
 // How often weir top asks, and how long it waits for an answer before it says that there is none.
 const (
@@ -37,8 +37,8 @@ func topCommand(r *reach) *cobra.Command {
 	return &cobra.Command{
 		Use: "top", Short: "Watch servers and rates, and change states by keys", Long: topHelp, Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			if r.json {
-				return errors.New("top has no --json; weir status --json has")
+			if r.json { // for programs, which ask again as they like
+				return tell(cmd, r, http.MethodGet, "/v1/status", nil, showStatus)
 			}
 			c, err := r.client()
 			if err != nil {
@@ -52,7 +52,9 @@ func topCommand(r *reach) *cobra.Command {
 			}
 			tty, err := openTerminal()
 			if err != nil {
-				return fmt.Errorf("top wants a terminal; weir status does without: %w", err)
+				fmt.Fprintf(cmd.ErrOrStderr(), "weir: top wants a terminal, this is weir status: %v\n", err)
+				showStatus(cmd.OutOrStdout(), *doc)
+				return nil
 			}
 			defer tty.close()
 			t := &top{client: c, tty: tty, screen: newScreen(os.Getenv("NO_COLOR") == "")}

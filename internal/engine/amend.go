@@ -74,11 +74,7 @@ func (e *Engine) PutCluster(name string, text []byte) (created bool, err error) 
 // relevelled is what a cluster comes to in the operator's words, if new ones of levels alone leave the rest to the old.
 func relevelled(old, text []byte) []byte {
 	var was, is map[string]json.RawMessage
-	if json.Unmarshal(old, &was) != nil || json.Unmarshal(text, &is) != nil {
-		return slices.Clone(text)
-	}
-	delete(is, "name")
-	if len(is) != 1 || is["levels"] == nil {
+	if !levelsAlone(text) || json.Unmarshal(old, &was) != nil || json.Unmarshal(text, &is) != nil {
 		return slices.Clone(text)
 	}
 	was["levels"] = is["levels"]

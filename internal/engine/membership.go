@@ -4,6 +4,7 @@ package engine
 // the file's configuration, and laid over it again whenever that changes.
 
 import (
+	"encoding/json"
 	"fmt"
 	"maps"
 	"reflect"
@@ -114,8 +115,8 @@ func (m membership) over(file *conf.Config) (*conf.Config, membership, error) {
 func (l *clusterLayer) on(own *conf.Cluster) (conf.Cluster, *clusterLayer) {
 	left := &clusterLayer{}
 	base := own
-	if l.whole != nil && !reflect.DeepEqual(l.whole, own) {
-		base, left.whole, left.text = l.whole, l.whole, l.text
+	if whole := l.over(own); whole != nil && !reflect.DeepEqual(whole, own) {
+		base, left.whole, left.text = whole, whole, l.text
 	}
 	c := *base
 	c.Levels = slices.Clone(base.Levels)
@@ -147,6 +148,29 @@ func (l *clusterLayer) on(own *conf.Cluster) (conf.Cluster, *clusterLayer) {
 		left.added = append(left.added, a)
 	}
 	return c, left
+}
+
+// over is the cluster as put, nil if it was not. Where the operator has put levels alone, all the rest is what the file
+// says now; if that does not go with the levels, such as a check of a server that they lack, it is what the file said then.
+func (l *clusterLayer) over(own *conf.Cluster) *conf.Cluster {
+	if l.whole == nil || l.created || !levelsAlone(l.text) {
+		return l.whole
+	}
+	c, err := conf.ParseCluster(own.Name, l.text, own)
+	if err != nil {
+		return l.whole
+	}
+	return &c
+}
+
+// levelsAlone tells whether an operator's words are about the levels of a cluster only.
+func levelsAlone(text []byte) bool {
+	var said map[string]json.RawMessage
+	if json.Unmarshal(text, &said) != nil {
+		return false
+	}
+	delete(said, "name")
+	return len(said) == 1 && said["levels"] != nil
 }
 
 // levelName is how a level is named: its own name, or its number counted from 1.

@@ -153,6 +153,10 @@ func TestPutCluster(t *testing.T) {
 
 	s.becomes(cluster("balance = \"first\"\ntry = 1", a))
 	require.Equal(t, "BB", s.asks(2), "survives a reload")
+	s.becomes(cluster("balance = \"rr\"\ntry = 2", a))
+	require.Equal(t, "rr", s.e.Status().Clusters[0].Balance, "the file goes on to say the rest")
+	require.Equal(t, "B+", s.serverNames())
+	s.becomes(cluster("balance = \"first\"\ntry = 1", a))
 	require.Equal(t, status.Conflict, refused(t, s.e.RemoveCluster("c")).Why)
 
 	_, err = s.e.PutCluster("c", fmt.Appendf(nil, `{"balance": "first", "try": 1, "levels": [{"servers": [%q]}]}`, a))
