@@ -25,14 +25,15 @@ type Cluster struct {
 	timed   []*Server     // whom time changes
 	touched []*Server     // who is to be settled
 
-	up     int     // servers whose own state is up
-	able   int     // … up or on probation
-	spared *Server // by protection
-	outs   uint64  // times that health took a server out of service
-	level  int     // in use, or -1
-	held   bool    // level is in use only because failback is manual
-	empty  bool    // no server is in service on its own merits
-	before string  // the name of the level last in use
+	up      int     // servers whose own state is up
+	able    int     // … up or on probation
+	spared  *Server // by protection
+	outs    uint64  // times that health took a server out of service
+	resorts uint64  // times that a failing server was picked as a last resort
+	level   int     // in use, or -1
+	held    bool    // level is in use only because failback is manual
+	empty   bool    // no server is in service on its own merits
+	before  string  // the name of the level last in use
 
 	unfitTables bool // some table does not fit the weights in force
 

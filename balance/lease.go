@@ -8,6 +8,7 @@ type Lease struct {
 	server *Server
 	claim  claim
 	level  int32
+	last   bool // the server was out for failed dials, and all others had failed the session
 }
 
 // Server returns whom the lease is on, also after it has been given back; nil for the zero Lease.
@@ -30,7 +31,7 @@ func (c *Cluster) Adopt(server string, level int, now time.Duration) (Lease, boo
 }
 
 // Established tells that the server answered the dial, which took so long. It ends the server's probation, or a trip of
-// the one that protection spared. The lease stays out.
+// one that was picked nevertheless: because protection spared it, or as a last resort. The lease stays out.
 func (l *Lease) Established(now, took time.Duration) {
 	if l.server == nil {
 		return
@@ -43,7 +44,7 @@ func (l *Lease) Established(now, took time.Duration) {
 	}
 	s.connect.add(now, took)
 	s.remeasure()
-	c.succeed(s, "connected")
+	c.succeed(s, l.last, "connected")
 	if s.probing == l.claim {
 		s.probing = claim{}
 		s.refit()

@@ -28,6 +28,8 @@ type run struct {
 	trial *Trial
 	tried []triedAt
 	lease Lease
+
+	resorts int // of the servers tried
 }
 
 type triedAt struct {
@@ -135,10 +137,36 @@ func (w *world) check(t *rapid.T, before ClusterState, r *run, lease Lease, err 
 		require.ErrorIs(t, err, ErrFull)
 	case err == nil:
 		require.True(t, w.spec.Protected, "only protection gives more")
-		require.Equal(t, Probation, lease.Server().shown.State)
+		if lease.Server().shown.State != Probation {
+			require.Contains(t, w.lastResorts(before, r), lease.Server().Name())
+			r.resorts++
+		}
 	default:
 		require.ErrorIs(t, err, ErrNoServer)
+		require.Empty(t, w.lastResorts(before, r))
 	}
+}
+
+// lastResorts are the servers of which one is given to a session that all others have failed.
+func (w *world) lastResorts(before ClusterState, r *run) (names []string) {
+	if !w.spec.Protected || len(r.tried) == 0 || r.resorts == resortsMax {
+		return nil
+	}
+	for i, l := range before.Levels {
+		spent := 0
+		for _, a := range r.tried {
+			spent += count(a.level == i)
+		}
+		if try := w.spec.Levels[i].Try; try > 0 && spent >= try {
+			continue
+		}
+		for _, s := range l.Servers {
+			if s.State == Failing && (s.MaxSessions == 0 || s.Sessions < s.MaxSessions) && !slices.Contains(r.tried, triedAt{i, w.c.servers[s.Name]}) {
+				names = append(names, s.Name)
+			}
+		}
+	}
+	return names
 }
 
 func (w *world) pick(t *rapid.T, r *run) {

@@ -60,10 +60,14 @@ func (c *Cluster) pick(t *Trial) (Lease, error) {
 	if full {
 		return Lease{}, ErrFull
 	}
-	if c.spec.Protected {
-		return c.pickLast(t)
+	if !c.spec.Protected {
+		return Lease{}, ErrNoServer
 	}
-	return Lease{}, ErrNoServer
+	lease, err := c.pickLast(t)
+	if err == ErrNoServer && t.n > 0 {
+		return c.pickFailing(t)
+	}
+	return lease, err
 }
 
 // budget returns how many attempts a session may make.

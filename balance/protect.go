@@ -112,3 +112,47 @@ func (c *Cluster) pickLast(t *Trial) (Lease, error) {
 	}
 	return Lease{}, ErrNoServer
 }
+
+// resortsMax is how many servers that are out for failed dials a session may try. While a whole cluster is dead, each
+// session costs that many dials more; a few are enough to find the one that is back, because sessions take turns with them.
+const resortsMax = 2
+
+// pickFailing is for the session that every eligible server has failed: rather than to end it, it is sent to a server that
+// is out for no other reason than that dials failed a while ago, of those the one whose last chance is longest past.
+// Checks, agents and operators are not overruled.
+func (c *Cluster) pickFailing(t *Trial) (Lease, error) {
+	if t.last >= resortsMax {
+		return Lease{}, ErrNoServer
+	}
+	var in *level
+	at := 0
+	for i := range c.choices(t) {
+		l := c.choice(t, i)
+		if l == nil || l.try > 0 && t.in(l.key) >= l.try {
+			continue
+		}
+		for j := range l.slots {
+			s := l.slots[j].server
+			if s.shown.State == Failing && !s.full() && !t.tried(s, l.key) && (in == nil || s.longerOut(in.slots[at].server)) {
+				in, at = l, j
+			}
+		}
+	}
+	if in == nil {
+		return Lease{}, ErrNoServer
+	}
+	lease := c.take(in, at, t)
+	lease.last = true
+	t.last++
+	c.resorts++
+	lease.server.resorts = c.resorts
+	return lease, nil
+}
+
+// longerOut tells which of two failing servers has its turn as a last resort.
+func (s *Server) longerOut(than *Server) bool {
+	if s.resorts != than.resorts {
+		return s.resorts < than.resorts
+	}
+	return s.wentOut < than.wentOut
+}

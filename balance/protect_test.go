@@ -69,9 +69,50 @@ func TestTheLastOneToTripIsSparedAndASuccessBringsItBack(t *testing.T) {
 	require.Equal(t, "A✗B✗ no attempts left", session(t, c, "AB", Trial{}))
 	require.Equal(t, Failing, stateOf(c, "A"))
 	require.Equal(t, Unstable, stateOf(c, "B"))
-	require.Equal(t, "B✗ no server", session(t, c, "AB", Trial{}))
+	require.Equal(t, "B✗A✗ no attempts left", session(t, c, "AB", Trial{}))
 	require.Equal(t, "B", session(t, c, "A", Trial{}))
 	require.Equal(t, Up, stateOf(c, "B"))
+}
+
+// When every eligible server has failed a session, it is sent to those that are out for failed dials, two at most, whose
+// last chance is longest past; a success brings such a server back at once.
+func TestSessionThatAllHaveFailedTriesTheFailingOnes(t *testing.T) {
+	c := tripping(tiers("ABCDE"), 1, nil)
+	require.Equal(t, "A✗B✗C✗D✗E✗ no attempts left", session(t, c, "ABCDE", Trial{}))
+	require.Equal(t, Unstable, stateOf(c, "E"))
+	require.Equal(t, "E✗A✗B✗ no server", session(t, c, "ABCDE", Trial{}))
+	require.Equal(t, "E✗C✗D✗ no server", session(t, c, "ABCDE", Trial{}))
+	require.Equal(t, "E✗A✗B", session(t, c, "ACDE", Trial{}))
+	require.Equal(t, Up, stateOf(c, "B"))
+	require.Equal(t, Failing, stateOf(c, "A"))
+	require.Equal(t, Failing, stateOf(c, "E"), "nobody needs to be spared any more")
+	require.Equal(t, "B", session(t, c, "ACDE", Trial{}))
+}
+
+func TestLastResortOverrulesNobodyElse(t *testing.T) {
+	dead := func(change func(*Spec)) *Cluster {
+		spec := tiers("ABC")
+		change(&spec)
+		c := tripping(spec, 1, nil)
+		session(t, c, "ABC", Trial{})
+		session(t, c, "ABC", Trial{})
+		return c
+	}
+	nothing := func(*Spec) {}
+
+	c := dead(nothing)
+	c.SetCheck("A", "tcp", false, "", 0)
+	c.SetOverride("B", Override{State: to(Drain)}, 0)
+	require.Equal(t, "C✗ no server", session(t, c, "ABC", Trial{}))
+
+	c = dead(func(s *Spec) { s.Protected = false })
+	require.Equal(t, " no server", session(t, c, "ABC", Trial{}))
+
+	c = dead(func(s *Spec) { s.Try = 2 })
+	require.Regexp(t, "^.✗.✗ no attempts left$", session(t, c, "ABC", Trial{}))
+
+	c = dead(func(s *Spec) { s.Levels[0].Try = 1 })
+	require.Regexp(t, "^.✗ no server$", session(t, c, "ABC", Trial{}))
 }
 
 func TestFailingUnstableServerStaysSo(t *testing.T) {

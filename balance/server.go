@@ -39,6 +39,7 @@ type Server struct {
 	sessions int   // leases out
 	probing  claim // the lease that decides a probation; zero = none
 
+	resorts         uint64 // its number in the order of last resorts; 0 = it never was one
 	picks, failures uint64
 	connect         measure
 }

@@ -62,7 +62,7 @@ func (c *Cluster) Feedback(server string, failed bool, now time.Duration) {
 			s.failures++
 			c.fail(s, "reported")
 		} else {
-			c.succeed(s, "reported")
+			c.succeed(s, false, "reported")
 		}
 	})
 }

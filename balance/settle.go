@@ -214,9 +214,9 @@ func (c *Cluster) fail(s *Server, why string) {
 	c.passive(s, why)
 }
 
-// succeed counts a success for a server.
-func (c *Cluster) succeed(s *Server, why string) {
-	if s == c.spared {
+// succeed counts a success for a server; against is set for one that was picked although it was out.
+func (c *Cluster) succeed(s *Server, against bool, why string) {
+	if s == c.spared || against {
 		s.record.clear()
 	} else {
 		s.record.success()

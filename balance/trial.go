@@ -13,6 +13,7 @@ type Trial struct {
 	Keyed bool
 
 	n    int        // attempts
+	last int        // of them as a last resort
 	few  [3]attempt // the first of them
 	more []attempt  // the others
 

@@ -36,7 +36,7 @@ func clusterKeys() []key[clusterDraft] {
 		scalar("server_idle_timeout", timeOrNone(), "0s", func(c *clusterDraft) *time.Duration { return &c.ServerIdleTimeout },
 			"Ends a session after so long without a byte on the server side, either way. 0 = never.").called("timeout_server", "timeout server"),
 		scalar("protected", boolean(), "true", func(c *clusterDraft) *bool { return &c.Protected },
-			"Never leave the cluster without its last server because checks or failures say so.").balancing(),
+			"Never leave the cluster without its last server because checks or failures say so, nor a session without trying two servers that are out only for failed dials, when all others have failed it.").balancing(),
 		scalar("slow_start", timeOrNone(), "0s", func(c *clusterDraft) *time.Duration { return &c.SlowStart },
 			"How long a server that came back takes to grow to its full weight. 0 = at once.").balancing().called("slowstart"),
 		scalar("on_down", oneOf([]string{"keep", "close"}, nil), "keep", func(c *clusterDraft) *string { return &c.OnDown },

@@ -1,9 +1,13 @@
 package main_test
 
 import (
+	"context"
 	"fmt"
 	"io"
+	"math/rand/v2"
+	"net"
 	"regexp"
+	"slices"
 	"strconv"
 	"sync"
 	"sync/atomic"
@@ -314,6 +318,89 @@ func TestHostNameIsDialled(t *testing.T) {
 		text, _ := ask(addr)
 		require.Equal(t, "ok", text)
 	}
+}
+
+// failure is a session that failed.
+type failure struct {
+	client     string // "" = it was refused before it knew
+	begin, end time.Time
+}
+
+// during tells whether one of those moments was in its time.
+func (f failure) during(moments []time.Time) bool {
+	return slices.ContainsFunc(moments, func(at time.Time) bool {
+		return f.begin.Add(-50*time.Millisecond).Before(at) && at.Before(f.end)
+	})
+}
+
+// While servers die and come back, one at a time, a session fails only if it was connected to the one that died: in its
+// hands, or in its accept queue. Whoever comes meanwhile is served by the others.
+func TestServersDieAndReturn(t *testing.T) {
+	t.Parallel()
+	work := func(_ context.Context, c *net.TCPConn) {
+		time.Sleep(time.Duration(rand.IntN(5)) * time.Millisecond)
+		io.WriteString(c, "ok")
+		c.CloseWrite()
+		io.Copy(io.Discard, c)
+	}
+	hosts := []*nettest.Host{nettest.Start(t, work), nettest.Start(t, work), nettest.Start(t, work)}
+	w, addr := serve(t, layout{levels: servers(hosts[0].Addr(), hosts[1].Addr(), hosts[2].Addr())})
+
+	var served atomic.Int64
+	var failures []failure
+	var mu sync.Mutex
+	var over atomic.Bool
+	var clients sync.WaitGroup
+	for range 8 {
+		clients.Go(func() {
+			for !over.Load() {
+				f := failure{begin: time.Now()}
+				if c, err := nettest.TryDial(addr); err == nil {
+					data, end := nettest.ReadToEnd(c, 10*time.Second)
+					f.client = c.LocalAddr().String()
+					c.Close()
+					if string(data) == "ok" && end == nettest.EOF {
+						served.Add(1)
+						continue
+					}
+				} else if nettest.EndOf(err) != nettest.Reset { // as a quick one is seen
+					t.Error(err)
+					return
+				}
+				f.end = time.Now()
+				mu.Lock()
+				failures = append(failures, f)
+				mu.Unlock()
+			}
+		})
+	}
+	deaths := map[string][]time.Time{}
+	for i := range scaled(12) {
+		host := hosts[i%len(hosts)]
+		before := served.Load()
+		deaths[host.Addr()] = append(deaths[host.Addr()], time.Now())
+		host.Down()
+		host.Reset()
+		nettest.Wait(t, 10*time.Second, "others to be served", func() bool { return served.Load() > before+50 })
+		host.Up()
+		nettest.Wait(t, 10*time.Second, "it to be served by again", func() bool { return served.Load() > before+100 })
+	}
+	over.Store(true)
+	clients.Wait()
+	var died []time.Time
+	for _, at := range deaths {
+		died = append(died, at...)
+	}
+	for _, f := range failures {
+		if f.client == "" {
+			require.True(t, f.during(died), "%v", f)
+			continue
+		}
+		r := w.waitRecord(5*time.Second, "the session's record", func(r record) bool { return r["end"] != nil && r.str("client") == f.client })
+		require.Equal(t, "relay", r.str("phase"), "%v", r)
+		require.True(t, f.during(deaths[r.str("server")]), "%v died at %v; %v", r.str("server"), deaths[r.str("server")], f)
+	}
+	t.Logf("%d sessions, %d of them cut by the death of their server", served.Load()+int64(len(failures)), len(failures))
 }
 
 // Failed dials give back the room they took under max_sessions.
