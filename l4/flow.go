@@ -61,6 +61,7 @@ type flow struct {
 	waiting  bool // among those without an answer
 	standing bool // the server has answered, or not refused for long enough
 	dirty    bool // has moved bytes that are not counted yet
+	crowded  bool // more replies have waited than fit a batch
 	frozen   bool // on its way to another process: nothing touches it
 }
 
@@ -95,6 +96,8 @@ const (
 	// seekPause is how long a flow for which no server could be had does not look again: one client must not be able to
 	// have servers dialled in a frenzy.
 	seekPause = 20 * time.Millisecond
+	// fewResponses is how many replies to one datagram never need more than the usual buffer.
+	fewResponses = 16
 )
 
 func (f *flow) phase() string {

@@ -131,7 +131,7 @@ func (f *flow) connect(l *loop, address int) errno {
 }
 
 func (f *flow) tryConnect(l *loop, address int) errno {
-	fd, e := f.target.openDatagrams(address, f.client().Addr())
+	fd, e := f.target.openDatagrams(address, f.client().Addr(), f.set.Responses > 0 && f.set.Responses <= fewResponses)
 	if e != 0 {
 		return e
 	}
@@ -204,11 +204,12 @@ func (f *flow) disconnect() {
 	}
 }
 
-// countOverflow takes in how many replies the kernel had no room for.
+// countOverflow takes in how many replies the kernel had no room for. There were some only if more waited than fit a batch.
 func (f *flow) countOverflow() {
-	if f.fd < 0 {
+	if f.fd < 0 || !f.crowded {
 		return
 	}
+	f.crowded = false
 	now := overflows(f.fd)
 	if n := now - f.overflowed; n > 0 {
 		f.overflowed = now

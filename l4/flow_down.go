@@ -87,6 +87,7 @@ func (f *flow) read(l *loop) errno {
 		if n < asked {
 			return 0
 		}
+		f.crowded = true
 		if round == roundsMax-1 { // others first: to be told again is to be edge-triggered again
 			epollControl(l.epfd, unix.EPOLL_CTL_MOD, f.fd, unix.EPOLLIN|unix.EPOLLET&math.MaxUint32, int32(f.slot)|flowBit, int32(uint32(f.id)))
 			return 0

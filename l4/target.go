@@ -67,8 +67,9 @@ func (t *Target) addresses() int {
 func (t *Target) isUnix() bool { return t.addrs[0].family() == unix.AF_UNIX }
 
 // openDatagrams makes a socket ready to connect to one of the addresses by UDP. What the network says about datagrams
-// that it could not deliver shows as the socket's error, whatever the reason (IP_RECVERR).
-func (t *Target) openDatagrams(address int, client netip.Addr) (int32, errno) {
+// that it could not deliver shows as the socket's error, whatever the reason (IP_RECVERR). few tells that only a few replies are
+// to come: then the usual buffer does, and there is nothing to join.
+func (t *Target) openDatagrams(address int, client netip.Addr, few bool) (int32, errno) {
 	to := &t.addrs[address]
 	family := to.family()
 	if family == unix.AF_UNIX {
@@ -83,8 +84,10 @@ func (t *Target) openDatagrams(address int, client netip.Addr) (int32, errno) {
 	} else {
 		setOption(fd, unix.IPPROTO_IPV6, unix.IPV6_RECVERR, 1)
 	}
-	setOption(fd, unix.SOL_UDP, unix.UDP_GRO, 1)
-	setRoom(fd, unix.SO_RCVBUFFORCE, unix.SO_RCVBUF, flowRoom)
+	if !few {
+		setOption(fd, unix.SOL_UDP, unix.UDP_GRO, 1)
+		setRoom(fd, unix.SO_RCVBUFFORCE, unix.SO_RCVBUF, flowRoom)
+	}
 	if t.from != nil {
 		if e = t.from.bind(fd, to, client); e != 0 {
 			closeFD(fd)
