@@ -5,7 +5,6 @@ import (
 	"net"
 	"slices"
 	"strings"
-	"syscall"
 	"testing"
 	"time"
 
@@ -105,7 +104,7 @@ func TestHashOnClientAddressAndPort(t *testing.T) {
 			for range 40 {
 				_, port, _ := strings.Cut(nettest.ReserveOn(t, "127.1.9.9"), ":")
 				told := func(addr string) string {
-					d := net.Dialer{Control: shared, LocalAddr: tcpAddr(t, "127.1.9.9:"+port)}
+					d := net.Dialer{LocalAddr: tcpAddr(t, "127.1.9.9:"+port)}
 					c, err := d.Dial("tcp", addr)
 					require.NoError(t, err)
 					defer nettest.Abort(c.(*net.TCPConn)) // the port is free again at once
@@ -120,11 +119,6 @@ func TestHashOnClientAddressAndPort(t *testing.T) {
 			require.Len(t, used, 3)
 		})
 	}
-}
-
-// shared lets a socket use a port that is reserved.
-func shared(_, _ string, c syscall.RawConn) error {
-	return c.Control(func(fd uintptr) { syscall.SetsockoptInt(int(fd), syscall.SOL_SOCKET, syscall.SO_REUSEADDR, 1) })
 }
 
 func tcpAddr(t *testing.T, addr string) *net.TCPAddr {

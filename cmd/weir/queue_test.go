@@ -222,6 +222,7 @@ func TestQueueAgainAfterARefusal(t *testing.T) {
 	t.Parallel()
 	a, b := nettest.Start(t, nettest.Greet("A", nettest.Echo)), nettest.Start(t, nettest.Greet("B", nettest.Echo))
 	w, addr := serve(t, layout{
+		runtime: "loops = 1", // so that those who come together keep their order
 		cluster: "max_sessions = 1\nqueue_timeout = \"2s\"\nconnect_timeout = \"200ms\"\nmax_fails = 0",
 		levels:  servers(a.Addr()+" name=A", b.Addr()+" name=B"),
 	})
