@@ -53,10 +53,11 @@ func TestServerIdentity(t *testing.T) {
 	a.Down()
 	nettest.Wait(t, 5*time.Second, "the verdict", func() bool { return layer(api.look("s"), "checks") == "down" })
 	api.ok("POST /v1/clusters/c/servers/s/feedback", `{"failed": true}`)
+	require.NoError(t, pingpong(c), "on_down = keep")
+	nettest.Wait(t, 5*time.Second, "the bytes to be counted", func() bool { return api.look("s")["bytes_down"] == 2.0 })
 	before := api.look("s")
 	require.Equal(t, "down", before["state"])
 	require.Equal(t, "failing", layer(before, "passive"))
-	require.NoError(t, pingpong(c), "on_down = keep")
 
 	// Another level: everything is kept.
 	l.levels = [][]string{{b.Addr() + " name=other"}, {a.Addr() + " name=s"}}

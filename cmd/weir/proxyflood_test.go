@@ -71,6 +71,10 @@ func TestFloodOfSlowHeaders(t *testing.T) { // alone: it measures time
 		require.Less(t, memory/attackers, int64(1500))
 	}
 
+	slack := time.Duration(1) // where other programs use the machine, attackers and clients of one process share what is left
+	if raceEnabled {
+		slack = 4
+	}
 	var attack sync.WaitGroup
 	var late atomic.Int64
 	for i, c := range conns {
@@ -89,7 +93,8 @@ func TestFloodOfSlowHeaders(t *testing.T) { // alone: it measures time
 			if _, err := c.Read(b[:]); err == nil {
 				t.Error("an answer")
 			}
-			if lived := time.Since(born[i]); lived > patience+patience/10+600*time.Millisecond {
+			if lived := time.Since(born[i]); lived > patience+patience/10+600*time.Millisecond &&
+				lived-nettest.Stalled(born[i]) > patience+patience/10+slack*600*time.Millisecond {
 				late.Add(1)
 			}
 		})
@@ -101,10 +106,6 @@ func TestFloodOfSlowHeaders(t *testing.T) { // alone: it measures time
 	share := func(d []time.Duration, percent int) time.Duration { slices.Sort(d); return d[len(d)*percent/100] }
 	t.Logf("legitimate clients: before %d, 99 %% within %v; meanwhile %d, 90 %% within %v, 99 %% within %v",
 		len(usual), share(usual, 99), len(took), share(took, 90), share(took, 99))
-	slack := time.Duration(1) // where other programs use the machine, attackers and clients of one process share what is left
-	if raceEnabled {
-		slack = 4
-	}
 	require.Less(t, share(took, 90), slack*50*time.Millisecond)
 	require.Less(t, share(took, 99), slack*(200*time.Millisecond+2*share(usual, 99)))
 	require.Empty(t, w.loud())

@@ -8,6 +8,7 @@ import (
 	"net/netip"
 	"os"
 	"os/exec"
+	"runtime"
 	"strconv"
 	"strings"
 	"sync"
@@ -338,4 +339,17 @@ func TestStalled(t *testing.T) {
 	require.GreaterOrEqual(t, nettest.Stalled(begin), usual+250*time.Millisecond)
 	require.Less(t, nettest.Took(stopped), time.Since(stopped)-250*time.Millisecond)
 	require.Less(t, nettest.Stalled(time.Now()), 100*time.Millisecond)
+}
+
+// Of programs that would use more processors than there are, each is kept waiting.
+func TestDelayed(t *testing.T) {
+	total := func() (d time.Duration) { return }
+	for range runtime.NumCPU() + 2 {
+		c := exec.Command("sh", "-c", "while :; do :; done")
+		require.NoError(t, c.Start())
+		defer func() { c.Process.Kill(); c.Wait() }()
+		before := total
+		total = func() time.Duration { return before() + nettest.Process(c.Process.Pid).Delayed() }
+	}
+	nettest.Wait(t, 10*time.Second, "a delay", func() bool { return total() > 100*time.Millisecond })
 }

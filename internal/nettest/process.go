@@ -150,6 +150,21 @@ func (p Process) CPUTime(t testing.TB) time.Duration {
 	return time.Duration(user+system) * 10 * time.Millisecond // USER_HZ is 100 on every Linux that Go runs on
 }
 
+// Delayed is for how long the threads of the process together have been ready to run and had no processor; 0 where the kernel
+// does not tell.
+func (p Process) Delayed() time.Duration {
+	files, _ := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/schedstat", int(p)))
+	total := time.Duration(0)
+	for _, name := range files {
+		text, _ := os.ReadFile(name)
+		var ran, waited int64
+		if n, _ := fmt.Sscan(string(text), &ran, &waited); n == 2 {
+			total += time.Duration(waited)
+		}
+	}
+	return total
+}
+
 // stat is /proc/PID/stat from the state on: the third field is index 0.
 func (p Process) stat() []string {
 	data, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", int(p)))
