@@ -51,6 +51,9 @@ func (o Exec) run(ctx context.Context, path string, t Target) (Report, error) {
 		return Report{}, fmt.Errorf("run %s: %w", path, err)
 	}
 	err := cmd.Wait()
+	if errors.Is(err, errTooTalkative) {
+		err = nil // it has ended well all the same
+	}
 	if errors.Is(err, exec.ErrWaitDelay) {
 		// Whatever holds the output open is still in the group, so the group is still there to be killed.
 		_ = kill()
@@ -84,7 +87,12 @@ func (t Target) environ() []string {
 	}
 }
 
-// firstLine keeps the beginning of what is written to it and takes the rest without keeping it, up to 64 kB: then
+// maxOutput is how many bytes of a program's output are read.
+const maxOutput = 1 << 20
+
+var errTooTalkative = errors.New("too much output")
+
+// firstLine keeps the beginning of what is written to it and takes the rest without keeping it, up to maxOutput: then
 // writing fails, and a program that goes on writing is told by its pipe that nobody reads.
 type firstLine struct {
 	kept  []byte
@@ -95,8 +103,8 @@ func (l *firstLine) Write(p []byte) (int, error) {
 	if room := 1024 - len(l.kept); room > 0 {
 		l.kept = append(l.kept, p[:min(len(p), room)]...)
 	}
-	if l.taken += len(p); l.taken > maxReply {
-		return 0, errTooLarge
+	if l.taken += len(p); l.taken > maxOutput {
+		return 0, errTooTalkative
 	}
 	return len(p), nil
 }

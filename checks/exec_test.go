@@ -31,6 +31,8 @@ func TestExec(t *testing.T) {
 		{"echo $WEIR_CLUSTER $WEIR_SERVER $WEIR_ADDRESS $WEIR_HOST $WEIR_PORT", "", "c s [::1]:53 ::1 53"},
 		{"head -c 200 /dev/zero | tr '\\0' a", "", strings.Repeat("a", 120) + "…"},
 		{"cat", "", ""},
+		{"set -e; echo fine; head -c 900000 /dev/zero", "", "fine"},
+		{"echo fine; head -c 3000000 /dev/zero; exit 0", "", "fine"}, // head hears that nobody reads; the program ends well
 	} {
 		t.Run(c.script, func(t *testing.T) {
 			t.Parallel()
