@@ -66,15 +66,15 @@ func (o AgentHTTP) Monitor() (Monitor, error) {
 		if err != nil {
 			return Report{}, err
 		}
-		if !codes.Match(response.StatusCode) {
-			return Report{}, fmt.Errorf("status: expected %s, got %s", codes, quote([]byte(response.Status)))
+		if !codes.Match(response.code) {
+			return Report{}, fmt.Errorf("status: expected %s, got %s", codes, quote([]byte(response.status)))
 		}
-		body, err := io.ReadAll(io.LimitReader(response.Body, agentcheck.MaxReply))
+		body, err := io.ReadAll(io.LimitReader(response.body, agentcheck.MaxReply))
 		if err != nil && len(body) == 0 {
 			return Report{}, err
 		}
 		whole := err == nil && len(body) < agentcheck.MaxReply
-		if delimited := response.ContentLength >= 0 || len(response.TransferEncoding) > 0; whole && delimited && len(body) > 0 {
+		if whole && response.delimited && len(body) > 0 {
 			body = append(body, '\n')
 		}
 		advice, parseErr := agentcheck.Parse(body)

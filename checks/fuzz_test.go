@@ -71,10 +71,10 @@ func FuzzReplies(f *testing.F) {
 			if err != nil {
 				return err
 			}
-			if !codes.Match(response.StatusCode) {
+			if !codes.Match(response.code) {
 				return errors.New("status")
 			}
-			return (&reply{from: response.Body}).awaitText([]byte("up"))
+			return (&reply{from: response.body}).awaitText([]byte("up"))
 		},
 		"redis": func(x *exchange) error {
 			_, err := Redis{Role: "primary"}.examine(x, &resp{reply{from: x}})

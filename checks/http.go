@@ -1,14 +1,12 @@
 package checks
 
 import (
-	"bufio"
 	"bytes"
 	"context"
 	"crypto/tls"
 	"errors"
 	"fmt"
 	"io"
-	"net/http"
 	"strings"
 )
 
@@ -52,12 +50,12 @@ func (o HTTP) Monitor() (Monitor, error) {
 		if err != nil {
 			return Report{}, err
 		}
-		report := Report{Detail: response.Status}
-		if !codes.Match(response.StatusCode) {
-			return report, fmt.Errorf("status: expected %s, got %s", codes, quote([]byte(response.Status)))
+		report := Report{Detail: printable(response.status)}
+		if !codes.Match(response.code) {
+			return report, fmt.Errorf("status: expected %s, got %s", codes, quote([]byte(response.status)))
 		}
 		if len(o.Expect) > 0 {
-			r := &reply{from: response.Body}
+			r := &reply{from: response.body}
 			return report, r.awaitText(o.Expect)
 		}
 		return report, nil
@@ -80,22 +78,17 @@ func (o HTTP) check() error {
 }
 
 // ask sends the request and reads the reply's head, at most 64 kB of it. The body is left to be read.
-func (o HTTP) ask(x *exchange, t Target, secure *tls.Config) (*http.Response, error) {
+func (o HTTP) ask(x *exchange, t Target, secure *tls.Config) (*httpReply, error) {
 	request := o.request(t, secure != nil)
 	if _, err := x.Write(request); err != nil && (errors.Is(err, context.DeadlineExceeded) || errors.Is(err, context.Canceled)) {
 		return nil, fmt.Errorf("send request: %w", err)
 	}
 	// Any other failure to write may be a server that has answered already: then its answer counts.
 	head := &capped{from: x, left: maxReply}
-	response, err := http.ReadResponse(bufio.NewReaderSize(head, 4096), &http.Request{Method: o.method()})
+	response, err := readHTTP(head, o.method())
 	if err != nil {
-		switch {
-		case head.err != nil && !errors.Is(head.err, io.EOF):
-			err = head.err
-		case head.err != nil:
+		if errors.Is(err, io.EOF) {
 			err = errClosed
-		default:
-			err = errors.New("not an HTTP reply")
 		}
 		return nil, mismatch(err, "an HTTP status line and headers", head.first)
 	}
@@ -169,21 +162,16 @@ type capped struct {
 	from  io.Reader
 	left  int
 	first []byte
-	err   error // what ended the reading
 }
 
 func (c *capped) Read(p []byte) (int, error) {
 	if c.left == 0 {
-		c.err = errTooLarge
-		return 0, c.err
+		return 0, errTooLarge
 	}
 	n, err := c.from.Read(p[:min(len(p), c.left)])
 	c.left -= n
 	if room := maxQuote + 1 - len(c.first); room > 0 {
 		c.first = append(c.first, p[:min(n, room)]...)
-	}
-	if err != nil {
-		c.err = err
 	}
 	return n, err
 }

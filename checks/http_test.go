@@ -135,6 +135,31 @@ func TestHTTPBody(t *testing.T) {
 	}
 }
 
+// A reply passes by its status line; what header lines say matters for the body alone.
+func TestHTTPOddReplies(t *testing.T) {
+	for _, reply := range []string{
+		"HTTP/1.1 200 OK\r\nTransfer-Encoding: identity\r\nno colon\r\n: no name\r\nX: \x00\r\n\r\nwell",
+		"HTTP/1.1 200\r\nContent-Length: 4\r\nContent-Length: four\r\n\r\nwell and more",
+		"HTTP/1.0  200  OK\nX: a\n b\n\nwell",
+		"HTTP/2 200 \r\nTransfer-Encoding: gzip, Chunked\r\nContent-Length: 1\r\n\r\n2\r\nwe\r\n2\r\nll\r\n0\r\n\r\n",
+	} {
+		h := nettest.Start(t, script([2]string{"\r\n\r\n", reply}))
+		report, err := check(t, HTTP{Codes: "200", Expect: []byte("well")}, h.Addr())
+		require.NoError(t, err, reply)
+		require.Regexp(t, "^200( +OK)?$", report.Detail)
+	}
+	for _, line := range []string{"HTTP/1.1", "HTTP/1.1 20 OK", "HTTP/1.1 2000 OK", "HTTP/1.1 2x0 OK", "HTTP/x 200 OK", "ICY 200 OK", "http/1.1 200 OK", ""} {
+		h := nettest.Start(t, script([2]string{"\r\n\r\n", line + "\r\n\r\n"}))
+		_, err := check(t, HTTP{}, h.Addr())
+		require.ErrorContains(t, err, "not an HTTP reply: expected an HTTP status line and headers", line)
+	}
+	for _, c := range []struct{ head, body string }{{"204 None", "Content-Length: 4\r\n"}, {"304 Same", ""}, {"101 Switching", ""}} {
+		h := nettest.Start(t, script([2]string{"\r\n\r\n", "HTTP/1.1 " + c.head + "\r\n" + c.body + "\r\nwell"}))
+		_, err := check(t, HTTP{Expect: []byte("well")}, h.Addr())
+		require.ErrorContains(t, err, `expected "well", got nothing`, c.head)
+	}
+}
+
 func TestHTTPHostileHosts(t *testing.T) {
 	for _, c := range []struct {
 		name string
