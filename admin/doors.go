@@ -43,7 +43,7 @@ type Change struct {
 }
 
 // Prepare opens the addresses that are not open yet and reads the token. It changes nothing that runs. The default
-// socket, which nobody asked for, may fail with a warning.
+// socket, which nobody asked for, may fail with a warning. What cannot be opened is told of at once, joined.
 func (s *Server) Prepare(spec conf.Admin) (*Change, error) {
 	t, err := readToken(spec.TokenFile)
 	if err != nil {
@@ -64,7 +64,7 @@ func (s *Server) Prepare(spec conf.Admin) (*Change, error) {
 		case err == nil:
 			c.fresh[name] = d
 		case spec.Asked:
-			failed = append(failed, fmt.Errorf("admin.listen: %w", err))
+			failed = append(failed, err)
 		default:
 			s.log.Warn("no admin socket", "error", err)
 		}

@@ -24,7 +24,7 @@ func TestUnixSocket(t *testing.T) {
 
 	other := New(slog.New(slog.DiscardHandler))
 	_, err = other.Prepare(conf.Admin{Listen: []conf.Endpoint{at}, Asked: true})
-	require.ErrorContains(t, err, "admin.listen: listen on unix:"+path+": address already in use")
+	require.ErrorContains(t, err, "listen on unix:"+path+": address already in use")
 	res, _ := request(t, over(at), "GET /healthz", "")
 	require.Equal(t, 200, res.StatusCode, "the one that lives is left alone")
 

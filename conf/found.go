@@ -5,6 +5,7 @@ package conf
 
 import (
 	"cmp"
+	"errors"
 	"maps"
 	"slices"
 	"strings"
@@ -35,6 +36,10 @@ func (all *draft) places() map[subject]Mistake {
 		note("", "runtime", "user", root.get("runtime"))
 		note("", "runtime", "loops", root.get("runtime"))
 		note("", "admin", "token_file", root.get("admin"))
+		note("", "admin", "listen", root.get("admin"))
+	}
+	for _, l := range all.listeners {
+		note("", "listener "+l.Name, "address", l.node)
 	}
 	for _, key := range hostKeys {
 		for _, c := range all.clusters {
@@ -62,6 +67,20 @@ func (c *Config) HookFault(name, key string, err error) Mistake {
 // Fault is the same of a key of [runtime] or [admin].
 func (c *Config) Fault(table, key string, err error) Mistake {
 	return c.faultAt(subject{"", table, key}, table+"."+key, err)
+}
+
+// ListenerPlace is where the addresses of a listener stand: weir.toml:3:11: listener[0].address.
+func (c *Config) ListenerPlace(name string) string {
+	return c.placeOf(subject{"", "listener " + name, "address"}, "listener "+name+": address")
+}
+
+// AdminPlace is the same of the addresses of the API.
+func (c *Config) AdminPlace() string {
+	return c.placeOf(subject{"", "admin", "listen"}, "admin.listen")
+}
+
+func (c *Config) placeOf(s subject, other string) string {
+	return strings.TrimSuffix(c.faultAt(s, other, errors.New("")).String(), ": ")
 }
 
 // faultAt puts a mistake at its place; other stands for the place of what does not come from a file.

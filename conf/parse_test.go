@@ -39,6 +39,9 @@ func TestDefaults(t *testing.T) {
 				Timeout: time.Second, Rise: 2, Fall: 3, Watch: "all",
 			}},
 		}},
+		places: map[subject]Mistake{
+			{name: "listener a", key: "address"}: {File: "weir.toml", Line: 3, Col: 11, Path: "listener[0].address"},
+		},
 	}, c)
 }
 

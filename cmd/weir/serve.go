@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
@@ -88,7 +89,7 @@ func serve(ctx context.Context, file string, stderr io.Writer) int {
 		}
 		return doorsOf[address]
 	})
-	doors, err := api.Prepare(cfg.Admin)
+	doors, err := openDoors(api, cfg)
 	if err != nil {
 		return cannot(err)
 	}
@@ -209,7 +210,7 @@ func (d *daemonState) goOver(cfg *conf.Config) error {
 	if err != nil {
 		return err
 	}
-	doors, err := d.api.Prepare(cfg.Admin)
+	doors, err := openDoors(d.api, cfg)
 	if err != nil {
 		file.Close()
 		return err
@@ -224,6 +225,22 @@ func (d *daemonState) goOver(cfg *conf.Config) error {
 		d.log.Error("log file", "error", err)
 	}
 	return nil
+}
+
+// openDoors opens the addresses of the API; those that cannot be opened are told of with their place in the file.
+func openDoors(api *admin.Server, cfg *conf.Config) (*admin.Change, error) {
+	if err := admin.CheckToken(cfg.Admin.TokenFile); err != nil {
+		return nil, conf.Mistakes{cfg.Fault("admin", "token_file", err)}
+	}
+	doors, err := api.Prepare(cfg.Admin)
+	if err == nil {
+		return doors, nil
+	}
+	var wrong []error
+	for _, line := range lines(err) {
+		wrong = append(wrong, fmt.Errorf("%s: %w", cfg.AdminPlace(), line))
+	}
+	return nil, errors.Join(wrong...)
 }
 
 // reloadFor reloads once for all who have asked by now.

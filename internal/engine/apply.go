@@ -191,7 +191,7 @@ func (e *Engine) bind(ch *change, specs map[string]*conf.Cluster) error {
 			}
 			opened, err := listen(at, set, e.besideOwn(ch, ln.Protocol, at))
 			if err != nil {
-				failed = append(failed, fmt.Errorf("listener %s: %w", ln.Name, err))
+				failed = append(failed, fmt.Errorf("%s: listener %s: %w", cfg.ListenerPlace(ln.Name), ln.Name, err))
 				continue
 			}
 			ch.listeners[id] = opened
