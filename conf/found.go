@@ -41,6 +41,16 @@ func (all *draft) places() map[subject]Mistake {
 	for _, l := range all.listeners {
 		note("", "listener "+l.Name, "address", l.node)
 	}
+	for _, c := range all.clusters {
+		for _, l := range c.levels {
+			for _, s := range l.servers {
+				if host := (subject{"", "host " + s.Address.Host, "address"}); s.Address.Host != "" && found[host].Line == 0 {
+					n := s.at("address")
+					found[host] = n.file.mistake(n.at, strings.TrimSuffix(n.path(), ".address")+".address", "")
+				}
+			}
+		}
+	}
 	for _, key := range hostKeys {
 		for _, c := range all.clusters {
 			for _, k := range c.checks {
@@ -77,6 +87,15 @@ func (c *Config) ListenerPlace(name string) string {
 // AdminPlace is the same of the addresses of the API.
 func (c *Config) AdminPlace() string {
 	return c.placeOf(subject{"", "admin", "listen"}, "admin.listen")
+}
+
+// HostPlace is where a server is first given by a host name; "" if none is in the files.
+func (c *Config) HostPlace(host string) string {
+	s := subject{"", "host " + host, "address"}
+	if _, known := c.places[s]; !known {
+		return ""
+	}
+	return c.placeOf(s, "")
 }
 
 func (c *Config) placeOf(s subject, other string) string {

@@ -101,7 +101,10 @@ func (e *Engine) resolveFor(cfg *conf.Config) (addresses, error) {
 	for _, name := range ask {
 		if err := failed[name]; err != nil {
 			known[name] = nil
-			errs = append(errs, fmt.Errorf("%s: %s: %w", cfg.File, placeOf(cfg, name), err))
+			if at := cfg.HostPlace(name); at != "" {
+				err = fmt.Errorf("%s: %w", at, err)
+			}
+			errs = append(errs, err)
 		} else {
 			known[name] = found[name]
 		}
@@ -113,20 +116,6 @@ func (e *Engine) resolveFor(cfg *conf.Config) (addresses, error) {
 		return known, nil
 	}
 	return known, errors.Join(errs...)
-}
-
-// placeOf is where a configuration first gives a server by a host name.
-func placeOf(cfg *conf.Config, name string) string {
-	for _, c := range cfg.Clusters {
-		for i, level := range c.Levels {
-			for j, s := range level.Servers {
-				if s.Address.Host == name {
-					return fmt.Sprintf("cluster.%s.level[%d].servers[%d].address", c.Name, i, j)
-				}
-			}
-		}
-	}
-	return name
 }
 
 // resolveAgain asks for each name when it is due, in a goroutine of its own, and goes over to what has changed. A name

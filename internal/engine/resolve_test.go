@@ -159,7 +159,7 @@ func TestReloadWithUnknownName(t *testing.T) {
 		fmt.Sprintf("[[listener]]\nname = \"m\"\naddress = %q\ncluster = \"c\"\n", other)
 	err := s.tries(refused)
 	require.ErrorContains(t, err, "db.test")
-	require.ErrorContains(t, err, "weir.toml: cluster.c.level[0].servers[0].address: ")
+	require.ErrorContains(t, err, "cluster.c.level[0].servers[0].address: lookup ")
 	require.Equal(t, "AA", s.asks(2))
 	_, err = nettest.TryDial(other)
 	require.Error(t, err, "nothing of it is in force")
