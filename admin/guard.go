@@ -10,8 +10,9 @@ import (
 	"net"
 	"net/http"
 	"net/netip"
-	"os"
 	"strings"
+
+	"weir/conf"
 )
 
 // token is the digest of the secret; the zero value is none.
@@ -34,13 +35,13 @@ func readToken(file string) (*token, error) {
 	if file == "" {
 		return &token{}, nil
 	}
-	text, err := os.ReadFile(file)
+	text, err := conf.ReadFile(file, maxToken)
 	if err != nil {
 		return nil, err
 	}
 	line, _, _ := strings.Cut(string(text), "\n")
 	line = strings.TrimSpace(line)
-	if line == "" || len(text) > maxToken {
+	if line == "" {
 		return nil, fmt.Errorf("%s: want one line with a token", file)
 	}
 	return &token{true, sha256.Sum256([]byte(line))}, nil

@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"os"
 	"strings"
+
+	"weir/conf"
 )
 
 // Secret is a password: literal, in a file or in the environment. It prints as "(secret)" wherever it is formatted.
@@ -18,11 +20,14 @@ func (Secret) String() string { return "(secret)" }
 // GoString keeps a secret out of %#v.
 func (Secret) GoString() string { return "(secret)" }
 
+// maxSecret bounds a file with a password.
+const maxSecret = 64 << 10
+
 // read returns the password. The errors are those of the file, or that the variable is not set.
 func (s Secret) read() (string, error) {
 	switch {
 	case s.File != "":
-		b, err := os.ReadFile(s.File)
+		b, err := conf.ReadFile(s.File, maxSecret)
 		if err != nil {
 			return "", OptionError{"password_file", err}
 		}

@@ -6,7 +6,8 @@ import (
 	"errors"
 	"fmt"
 	"net"
-	"os"
+
+	"weir/conf"
 )
 
 // TLS says how a check that speaks over TCP secures its connection. A nil *TLS means that it does not.
@@ -16,6 +17,9 @@ type TLS struct {
 	SkipVerify bool   // accept any certificate
 }
 
+// maxCertificates bounds a file of certificates; that of a whole system has a quarter of a megabyte.
+const maxCertificates = 16 << 20
+
 // config builds what crypto/tls needs, without a server name; nil for a nil *TLS.
 func (o *TLS) config() (*tls.Config, error) {
 	if o == nil {
@@ -23,7 +27,7 @@ func (o *TLS) config() (*tls.Config, error) {
 	}
 	c := &tls.Config{ServerName: o.ServerName, InsecureSkipVerify: o.SkipVerify}
 	if o.CAFile != "" {
-		pem, err := os.ReadFile(o.CAFile)
+		pem, err := conf.ReadFile(o.CAFile, maxCertificates)
 		if err != nil {
 			return nil, OptionError{"tls_ca_file", err}
 		}

@@ -35,6 +35,7 @@ func (all *draft) places() map[subject]Mistake {
 	for _, root := range all.roots {
 		note("", "runtime", "user", root.get("runtime"))
 		note("", "runtime", "loops", root.get("runtime"))
+		note("", "log", "file", root.get("log"))
 		note("", "admin", "token_file", root.get("admin"))
 		note("", "admin", "listen", root.get("admin"))
 	}
@@ -74,7 +75,7 @@ func (c *Config) HookFault(name, key string, err error) Mistake {
 	return c.faultAt(subject{"", "event " + name, key}, "event "+name+": "+key, err)
 }
 
-// Fault is the same of a key of [runtime] or [admin].
+// Fault is the same of a key of [runtime], [log] or [admin].
 func (c *Config) Fault(table, key string, err error) Mistake {
 	return c.faultAt(subject{"", table, key}, table+"."+key, err)
 }

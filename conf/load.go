@@ -9,8 +9,13 @@ import (
 
 // Load reads a configuration file and those that it includes. The error is of type Mistakes and holds everything that is
 // wrong, not only the first mistake. A file that changes while it is read is read again, a few times, then refused.
-func Load(path string) (*Config, error) {
-	text, err := newReader().read(path, true)
+func Load(path string) (*Config, error) { return load(path, true) }
+
+// LoadAgain is Load for a process that serves: it does not wait for what a pipe or device may have to say.
+func LoadAgain(path string) (*Config, error) { return load(path, false) }
+
+func load(path string, pipes bool) (*Config, error) {
+	text, err := newReader().read(path, pipes)
 	if err != nil {
 		return nil, Mistakes{{File: path, Msg: err.Error()}}
 	}

@@ -94,6 +94,37 @@ func (r reader) once(path string, pipes bool) (text []byte, stable bool, err err
 	return text, same && int64(len(text)) == before.Size(), nil
 }
 
+// ReadFile reads a file that a configuration names, such as one with a password. It has to be a regular one, which
+// nobody has to wait for, of at most limit bytes.
+func ReadFile(path string, limit int64) ([]byte, error) {
+	info, err := os.Stat(path)
+	if err == nil && !info.Mode().IsRegular() {
+		err = &fs.PathError{Op: "open", Path: path, Err: errSpecial}
+	}
+	if err != nil {
+		return nil, whileOpening(err)
+	}
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	text, err := io.ReadAll(io.LimitReader(f, limit+1))
+	if err == nil && int64(len(text)) > limit {
+		err = &fs.PathError{Op: "read", Path: path, Err: fmt.Errorf("larger than %d bytes", limit)}
+	}
+	return text, err
+}
+
+// whileOpening has an error of os.Stat name what was meant to be done.
+func whileOpening(err error) error {
+	var at *fs.PathError
+	if errors.As(err, &at) {
+		return &fs.PathError{Op: "open", Path: at.Path, Err: at.Err}
+	}
+	return err
+}
+
 // plainError strips the operation and the path from an error of package os, leaving the system's reason.
 func plainError(err error) error {
 	var perr *fs.PathError

@@ -122,4 +122,17 @@ func TestInclude(t *testing.T) {
 		`bad/x/dir: is a directory, want a file`,
 		`bad/x/pipe: not a regular file`,
 	}, "\n"), err.Error())
+
+	_, err = LoadAgain("bad/x/pipe") // nor does a process that serves
+	require.EqualError(t, err, "bad/x/pipe: not a regular file")
+	for path, why := range map[string]string{
+		"bad/x/pipe": "open bad/x/pipe: not a regular file", "bad": "open bad: not a regular file", "/dev/zero": "open /dev/zero: not a regular file",
+		"none": "open none: no such file or directory", "bad/x/c.toml": "read bad/x/c.toml: larger than 20 bytes",
+	} {
+		_, err = ReadFile(path, 20)
+		require.EqualError(t, err, why)
+	}
+	secret, err := ReadFile("bad/x/c.toml", 21)
+	require.NoError(t, err)
+	require.Equal(t, "[runtime]\nloops = -1\n", string(secret))
 }

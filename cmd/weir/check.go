@@ -9,10 +9,10 @@ import (
 	"weir/internal/engine"
 )
 
-// load reads a configuration for a start, a check or a reload, and looks for the files, programs and users that it
-// names. It opens no socket. What is wrong has its place in the file.
-func load(file string) (*conf.Config, error) {
-	cfg, err := conf.Load(file)
+// load reads a configuration, for a start or a check by conf.Load and for a reload by conf.LoadAgain, and looks for the
+// files, programs and users that it names. It opens no socket. What is wrong has its place in the file.
+func load(file string, read func(string) (*conf.Config, error)) (*conf.Config, error) {
+	cfg, err := read(file)
 	if err != nil {
 		return nil, err
 	}
@@ -28,7 +28,7 @@ func load(file string) (*conf.Config, error) {
 
 // check validates a file exactly as a start would.
 func check(file string, stdout, stderr io.Writer) int {
-	cfg, err := load(file)
+	cfg, err := load(file, conf.Load)
 	if err != nil {
 		fmt.Fprintln(stderr, err)
 		return exitUsage

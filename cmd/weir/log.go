@@ -12,6 +12,7 @@ import (
 	"os"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"time"
 
 	"weir/conf"
@@ -56,12 +57,9 @@ func openLog(spec conf.Log, stderr io.Writer) (*logOutput, error) {
 	return o, nil
 }
 
+// openLogFile does not wait for the reader of a pipe: there has to be one.
 func openLogFile(path string) (*os.File, error) {
-	f, err := os.OpenFile(path, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o640)
-	if err != nil {
-		return nil, fmt.Errorf("log.file: %w", err)
-	}
-	return f, nil
+	return os.OpenFile(path, os.O_CREATE|os.O_APPEND|os.O_WRONLY|syscall.O_NONBLOCK, 0o640)
 }
 
 // Write queues one line. It never blocks and never fails.

@@ -358,6 +358,33 @@ func TestBadReloadNamesThePlace(t *testing.T) {
 	require.Contains(t, fmt.Sprint(r), "balance", "the nearest legal name")
 }
 
+// Files that say nothing, or never end, are refused at once: nothing waits for them while weir serves.
+func TestReloadWithFilesThatAreNone(t *testing.T) {
+	t.Parallel()
+	host := nettest.Start(t, nettest.Say("ok"))
+	l := layout{listen: nettest.Reserve(t), levels: servers(host.Addr())}
+	w := start(t, l.String())
+	pipe := filepath.Join(t.TempDir(), "pipe")
+	require.NoError(t, syscall.Mkfifo(pipe, 0o600))
+	for _, path := range []string{pipe, "/dev/zero"} {
+		why := path + ": not a regular file"
+		with := l
+		with.checks = fmt.Sprintf("[[cluster.c.check]]\ntype = \"redis\"\npassword_file = %q", path)
+		require.Contains(t, w.reloadFails(with.String()).str("error"), "password_file: open "+why)
+		with.checks = fmt.Sprintf("[[cluster.c.check]]\ntype = \"tcp\"\ntls = true\ntls_ca_file = %q", path)
+		require.Contains(t, w.reloadFails(with.String()).str("error"), "tls_ca_file: open "+why)
+		with.checks = fmt.Sprintf("[admin]\nlisten = %q\ntoken_file = %q", nettest.Reserve(t), path)
+		require.Contains(t, w.reloadFails(strings.Replace(with.String(), "[admin]\nlisten = \"\"\n", "", 1)).str("error"), "admin.token_file: open "+why)
+	}
+	require.NoError(t, os.Remove(w.file))
+	require.NoError(t, os.Rename(pipe, w.file))
+	require.Contains(t, w.hup("reload_failed").str("error"), "weir.toml: not a regular file")
+	text, _ := ask(l.listen)
+	require.Equal(t, "ok", text)
+	w.signal(syscall.SIGTERM)
+	require.Equal(t, 0, w.exit(5*time.Second))
+}
+
 // A storm of reloads ends with what is in the file, and with no more memory, descriptors or threads than before.
 func TestReloadStorm(t *testing.T) {
 	a, b := nettest.Start(t, nettest.Echo), nettest.Start(t, nettest.Echo)
@@ -619,8 +646,10 @@ func TestReloadWithLogFileThatCannotBeHad(t *testing.T) {
 	config := func(path string) string {
 		return strings.Replace(l.String(), "[log]\n", fmt.Sprintf("[log]\nfile = %q\n", path), 1)
 	}
-	for _, path := range []string{"/nowhere/weir.log", t.TempDir()} {
-		require.Contains(t, w.reloadFails(config(path)).str("error"), "log.file: open "+path)
+	pipe := filepath.Join(t.TempDir(), "pipe")
+	require.NoError(t, syscall.Mkfifo(pipe, 0o600))
+	for _, path := range []string{"/nowhere/weir.log", t.TempDir(), pipe} { // the pipe has no reader
+		require.Regexp(t, `weir.toml:\d+:8: log.file: open `+path, w.reloadFails(config(path)).str("error"))
 	}
 	require.Equal(t, "AA", sequence(t, l.listen, 2), "the servers of before")
 	w.rested()

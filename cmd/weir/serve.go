@@ -40,7 +40,7 @@ func serve(ctx context.Context, file string, stderr io.Writer) int {
 		}
 		return code
 	}
-	cfg, err := load(file)
+	cfg, err := load(file, conf.Load)
 	if err != nil {
 		fmt.Fprintln(stderr, err)
 		return failed(exitUsage, err)
@@ -60,6 +60,7 @@ func serve(ctx context.Context, file string, stderr io.Writer) int {
 
 	out, err := openLog(cfg.Log, stderr)
 	if err != nil {
+		err = conf.Mistakes{cfg.Fault("log", "file", err)}
 		fmt.Fprintln(stderr, err)
 		return failed(exitNoStart, err)
 	}
@@ -187,7 +188,7 @@ func (d *daemonState) reload() (err error) {
 	began := time.Now()
 	over := d.manager.reloading(d.engine)
 	defer func() { over(err) }()
-	cfg, err := load(d.file)
+	cfg, err := load(d.file, conf.LoadAgain)
 	if err == nil {
 		err = d.goOver(cfg)
 	}
@@ -208,7 +209,7 @@ func (d *daemonState) reload() (err error) {
 func (d *daemonState) goOver(cfg *conf.Config) error {
 	file, err := d.out.prepare(cfg.Log)
 	if err != nil {
-		return err
+		return conf.Mistakes{cfg.Fault("log", "file", err)}
 	}
 	doors, err := openDoors(d.api, cfg)
 	if err != nil {

@@ -17,7 +17,7 @@ func (e *Engine) Plan(path string, text []byte) (status.Plan, error) {
 	var err error
 	switch {
 	case text == nil:
-		wanted, err = conf.Load(file.File)
+		wanted, err = conf.LoadAgain(file.File)
 	case path == "":
 		wanted, err = conf.Parse(file.File, text)
 	default:
