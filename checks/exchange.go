@@ -47,15 +47,22 @@ func open(ctx context.Context, t Target, secure *tls.Config) (*exchange, error) 
 		}
 	}
 	if secure != nil {
-		c := tls.Client(conn, tlsFor(secure, t))
-		if err := c.HandshakeContext(ctx); err != nil {
-			err = handshakeError(x.cause(err))
+		if err := x.secure(tlsFor(secure, t)); err != nil {
 			x.close()
 			return nil, err
 		}
-		x.Conn = c
 	}
 	return x, nil
+}
+
+// secure goes over to TLS.
+func (x *exchange) secure(config *tls.Config) error {
+	c := tls.Client(x.raw, config)
+	if err := c.HandshakeContext(x.ctx); err != nil {
+		return handshakeError(x.cause(err))
+	}
+	x.Conn = c
+	return nil
 }
 
 // Read reads once. The errors are io.EOF, a timeout, context.Canceled and what the system says.

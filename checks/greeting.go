@@ -9,7 +9,10 @@ import (
 )
 
 // mysqlGreeting is what a MySQL server says first. Source: "MySQL Internals", Protocol::HandshakeV10.
-type mysqlGreeting struct{ version string }
+type mysqlGreeting struct {
+	version string
+	tls     bool // it offers TLS
+}
 
 // mysqlError is an error packet.
 type mysqlError struct {
@@ -65,7 +68,8 @@ func parseGreeting(p []byte) (mysqlGreeting, error) {
 	if !ok || len(rest) < 4+8+1+2 {
 		return mysqlGreeting{}, mismatch(errors.New("greeting cut short"), want, p)
 	}
-	return mysqlGreeting{version: string(version)}, nil
+	capabilities := binary.LittleEndian.Uint16(rest[4+8+1:])
+	return mysqlGreeting{version: string(version), tls: capabilities&capableTLS != 0}, nil
 }
 
 // parseError reads an error packet, with or without a state.
@@ -83,23 +87,36 @@ func parseError(p []byte) error {
 // guest is who a check without a user logs in as. Nobody is called so.
 const guest = "weir-check"
 
-// guestLogin is the packet of a login without a password: Protocol::HandshakeResponse41.
-func guestLogin(sequence byte) []byte {
-	const (
-		longPassword     = 1 << 0
-		protocol41       = 1 << 9
-		secureConnection = 1 << 15
-		pluginAuth       = 1 << 19
-	)
-	p := binary.LittleEndian.AppendUint32([]byte{0, 0, 0, sequence}, longPassword|protocol41|secureConnection|pluginAuth)
+// Capabilities of clients and servers.
+const (
+	longPassword     = 1 << 0
+	protocol41       = 1 << 9
+	capableTLS       = 1 << 11
+	secureConnection = 1 << 15
+	pluginAuth       = 1 << 19
+)
+
+// guestLogin is the packet of a login without a password, Protocol::HandshakeResponse41, and with secured, the one
+// that asks for TLS before it, Protocol::SSLRequest, which is its beginning.
+func guestLogin(sequence byte, secured bool) (login, request []byte) {
+	capabilities := uint32(longPassword | protocol41 | secureConnection | pluginAuth)
+	if secured {
+		capabilities |= capableTLS
+	}
+	p := binary.LittleEndian.AppendUint32([]byte{0, 0, 0, sequence}, capabilities)
 	p = binary.LittleEndian.AppendUint32(p, maxPacket)
 	p = append(p, 45) // utf8mb4
 	p = append(p, make([]byte, 23)...)
+	if secured {
+		request = bytes.Clone(p)
+		request[0] = byte(len(p) - 4)
+		p[3]++
+	}
 	p = append(p, guest+"\x00"...)
 	p = append(p, 0) // a password of no bytes
 	p = append(p, "mysql_native_password\x00"...)
 	p[0] = byte(len(p) - 4)
-	return p
+	return p, request
 }
 
 // quit is the packet of COM_QUIT.

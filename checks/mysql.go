@@ -43,10 +43,10 @@ func (o MySQL) Monitor() (Monitor, error) {
 		return nil, fmt.Errorf("role: want primary or replica, got %q", o.Role)
 	}
 	if o.User == "" {
-		if o.Role != "" || o.MaxLag > 0 || o.Galera || o.Query != "" || o.Database != "" || secure != nil {
-			return nil, errors.New("user: role, max_lag, galera, query, database and tls need one")
+		if o.Role != "" || o.MaxLag > 0 || o.Galera || o.Query != "" || o.Database != "" {
+			return nil, errors.New("user: role, max_lag, galera, query and database need one")
 		}
-		return greet, nil
+		return func(ctx context.Context, t Target) (Report, error) { return greet(ctx, t, secure) }, nil
 	}
 	return func(ctx context.Context, t Target) (Report, error) {
 		report, err := o.login(ctx, t, password, secure)
@@ -57,8 +57,9 @@ func (o MySQL) Monitor() (Monitor, error) {
 	}, nil
 }
 
-// greet reads the greeting and takes its leave with a login that the server can finish.
-func greet(ctx context.Context, t Target) (Report, error) {
+// greet reads the greeting, secures the connection if it is to be, and takes its leave with a login that the server can
+// finish.
+func greet(ctx context.Context, t Target, secure *tls.Config) (Report, error) {
 	x, err := open(ctx, t, nil)
 	if err != nil {
 		return Report{}, err
@@ -74,13 +75,28 @@ func greet(ctx context.Context, t Target) (Report, error) {
 		return Report{}, err
 	}
 	x.gentle = true
-	return Report{Detail: "mysql " + printable(greeting.version)}, leave(x, sequence)
+	report := Report{Detail: "mysql " + printable(greeting.version)}
+	secured := secure != nil && greeting.tls
+	login, request := guestLogin(sequence+1, secured)
+	if secured {
+		if _, err := x.Write(request); err != nil {
+			return report, fmt.Errorf("ask for TLS: %w", err)
+		}
+		if err := x.secure(tlsFor(secure, t)); err != nil {
+			return report, err
+		}
+	}
+	err = leave(x, login)
+	if secure != nil && !secured {
+		err = errors.New("TLS: expected a server that offers it, got one that does not")
+	}
+	return report, err
 }
 
 // leave ends the session of a check without a user. Being refused as a user is what is expected; being refused as a
 // client is a failure.
-func leave(x *exchange, sequence byte) error {
-	if _, err := x.Write(guestLogin(sequence + 1)); err != nil {
+func leave(x *exchange, login []byte) error {
+	if _, err := x.Write(login); err != nil {
 		return nil // the greeting was all that was asked for
 	}
 	until := time.Now().Add(farewell)

@@ -70,6 +70,30 @@ func TestMySQLHandshakeOnlyTakesItsLeave(t *testing.T) {
 	require.Contains(t, string(v.Data), guest)
 }
 
+// A check without a user can ask for TLS, too, and says so when there is none to be had.
+func TestMySQLHandshakeOnlyWithTLS(t *testing.T) {
+	bare := greetingOf("mysql_native_password")
+	offer := bytes.Clone(bare)
+	offer[1+len("8.4.0-weir\x00")+4+8+1+1] |= capableTLS >> 8
+	plain := packet(0, offer)
+	for name, c := range map[string]struct {
+		host nettest.Handler
+		want string
+	}{
+		"offers none":    {saying(packet(0, bare), errorPacket(2, 1045, "Access denied")), "TLS: expected a server that offers it"},
+		"talks nonsense": {saying(plain, []byte("HTTP/1.1 400 Bad Request\r\n\r\n")), "TLS handshake: "},
+		"closes":         {nettest.Say(string(plain)), ""},
+		"falls silent":   {thenSilent(string(plain)), "timed out"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			h := nettest.Start(t, c.host)
+			_, err := checkWithin(t, MySQL{TLS: &TLS{SkipVerify: true}}, Target{Address: h.Addr()}, 500*time.Millisecond)
+			require.ErrorContains(t, err, c.want)
+		})
+	}
+}
+
 func TestMySQLErrors(t *testing.T) {
 	greeting := packet(0, greetingOf("mysql_native_password"))
 	for code, text := range map[uint16]string{

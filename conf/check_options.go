@@ -175,7 +175,7 @@ func finishTLS(d *decoder, n *node, c *checkDraft) {
 func finishMySQL(d *decoder, n *node, c *checkDraft) {
 	if user := n.get("user"); user == nil || user.value == "" {
 		for _, name := range []string{
-			"password", "password_file", "password_env", "database", "role", "max_lag", "galera", "allow_donor", "query", "tls",
+			"password", "password_file", "password_env", "database", "role", "max_lag", "galera", "allow_donor", "query",
 		} {
 			if at := n.get(name); at != nil && at.value != "" && at.value != false && at.value != "0s" {
 				d.faultKey(at, "%s needs user: without one only the greeting is read", name)

@@ -259,8 +259,12 @@ func TestMariaDBChecks(t *testing.T) {
 	}
 	var clusters []string
 	for i := range 8 { // many at once, so that 200 of them take little time
+		greeting := "type = \"mysql\""
+		if i%2 == 1 {
+			greeting += fmt.Sprintf("\ntls = true\ntls_ca_file = %q", cert)
+		}
 		clusters = append(clusters,
-			watchedAt(eager, fmt.Sprintf("greeting-%d", i), server, "type = \"mysql\""),
+			watchedAt(eager, fmt.Sprintf("greeting-%d", i), server, greeting),
 			watchedAt(eager, fmt.Sprintf("login-%d", i), server, as("native", "role = \"primary\"")),
 			watchedAt(eager, fmt.Sprintf("quiet-%d", i), server, "type = \"tcp\"\nquiet = true"))
 	}
