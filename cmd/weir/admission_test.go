@@ -180,6 +180,7 @@ func TestListenerLimits(t *testing.T) {
 	told := a.ok("GET /v1/events?follow=false", "")
 	require.Contains(t, told, `"event":"session_refused","listener":"l","cluster":"c","level":"","server":"",`)
 	require.Contains(t, told, `"reason":"max_sessions","count":`)
+	require.Contains(t, a.done("events"), "session_refused  listener l  ")
 
 	in[3].Close()
 	nettest.Wait(t, 5*time.Second, "room for one", func() bool {

@@ -86,9 +86,12 @@ func eachEvent(stream io.Reader, do func(status.Event, string) error) error {
 
 // showEvent writes an event in a line, and its reason in another.
 func showEvent(w io.Writer, ev status.Event, _ string) error {
-	where := ev.Cluster + ev.Listener // one of them
-	if ev.Server != "" {
+	where := ev.Cluster
+	switch {
+	case ev.Server != "":
 		where += "/" + ev.Server
+	case ev.Listener != "":
+		where = "listener " + ev.Listener
 	}
 	change := ""
 	if ev.From != "" || ev.To != "" {

@@ -74,12 +74,8 @@ func appendJSON(b []byte, e *entry, s *stamp) []byte {
 	b = jsonValue(append(b, `,"server":`...), e.Server)
 	b = jsonValue(append(b, `,"phase":`...), e.phase())
 	b = strconv.AppendInt(append(b, `,"attempts":`...), int64(e.Attempts), 10)
-	if e.Connect >= 0 {
-		b = appendMS(append(b, `,"connect_ms":`...), e.Connect)
-	}
-	if e.FirstByte >= 0 {
-		b = appendMS(append(b, `,"first_byte_ms":`...), e.FirstByte)
-	}
+	b = appendMSOrNull(append(b, `,"connect_ms":`...), e.Connect)
+	b = appendMSOrNull(append(b, `,"first_byte_ms":`...), e.FirstByte)
 	b = appendMS(append(b, `,"duration_ms":`...), e.Duration)
 	b = appendSeconds(append(b, `,"age_seconds":`...), e.Duration)
 	b = strconv.AppendUint(append(b, `,"bytes_up":`...), e.BytesUp, 10)
@@ -144,6 +140,14 @@ func appendMS(b []byte, d time.Duration) []byte {
 		}
 	}
 	return b
+}
+
+// appendMSOrNull has null stand for what did not come to pass, which is below zero.
+func appendMSOrNull(b []byte, d time.Duration) []byte {
+	if d < 0 {
+		return append(b, "null"...)
+	}
+	return appendMS(b, d)
 }
 
 // appendSeconds appends seconds, to the millisecond: with whoever lists sessions, the age of one is in seconds.

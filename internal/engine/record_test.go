@@ -54,12 +54,15 @@ func TestRecordLines(t *testing.T) {
 			r.AddAttrs(slog.Uint64("id", e.ID), slog.String("listener", e.Listener), slog.String("client", client), slog.String("cluster", e.Cluster),
 				slog.String("level", e.Level), slog.String("server", e.Server),
 				slog.String("phase", strings.Split(e.End.String(), ":")[0]), slog.Int("attempts", e.Attempts))
-			if e.Connect >= 0 {
-				r.AddAttrs(slog.Float64("connect_ms", ms(e.Connect)))
+			since := func(key string, d time.Duration) {
+				if _, inJSON := h.(*slog.JSONHandler); d >= 0 {
+					r.AddAttrs(slog.Float64(key, ms(d)))
+				} else if inJSON {
+					r.AddAttrs(slog.Any(key, nil))
+				}
 			}
-			if e.FirstByte >= 0 {
-				r.AddAttrs(slog.Float64("first_byte_ms", ms(e.FirstByte)))
-			}
+			since("connect_ms", e.Connect)
+			since("first_byte_ms", e.FirstByte)
 			r.AddAttrs(slog.Float64("duration_ms", ms(e.Duration)), slog.Float64("age_seconds", ms(e.Duration.Round(time.Millisecond)/1000)), slog.Uint64("bytes_up", e.BytesUp), slog.Uint64("bytes_down", e.BytesDown),
 				slog.String("end", e.End.String()))
 			require.NoError(t, h.Handle(t.Context(), r))
