@@ -56,7 +56,7 @@ func (o AgentHTTP) Monitor() (Monitor, error) {
 	if err := o.check(); err != nil {
 		return nil, err
 	}
-	return func(ctx context.Context, t Target) (Report, error) {
+	return discreet(func(ctx context.Context, t Target) (Report, error) {
 		x, err := open(ctx, t, secure)
 		if err != nil {
 			return Report{}, err
@@ -82,7 +82,7 @@ func (o AgentHTTP) Monitor() (Monitor, error) {
 			parseErr = err
 		}
 		return adviceReport(advice, parseErr)
-	}, nil
+	}, o.secrets()...), nil
 }
 
 func adviceReport(advice agentcheck.Advice, err error) (Report, error) {

@@ -40,7 +40,7 @@ func (o HTTP) Monitor() (Monitor, error) {
 	if err := o.check(); err != nil {
 		return nil, err
 	}
-	return func(ctx context.Context, t Target) (Report, error) {
+	return discreet(func(ctx context.Context, t Target) (Report, error) {
 		x, err := open(ctx, t, secure)
 		if err != nil {
 			return Report{}, err
@@ -59,7 +59,17 @@ func (o HTTP) Monitor() (Monitor, error) {
 			return report, r.awaitText(o.Expect)
 		}
 		return report, nil
-	}, nil
+	}, o.secrets()...), nil
+}
+
+// secrets are the values of the headers, and what follows the scheme of one such as Authorization.
+func (o HTTP) secrets() []string {
+	var list []string
+	for _, h := range o.Headers {
+		_, credentials, _ := strings.Cut(h[1], " ")
+		list = append(list, h[1], credentials)
+	}
+	return list
 }
 
 // check refuses what would break the request apart.

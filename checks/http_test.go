@@ -80,6 +80,34 @@ func TestHTTPRequest(t *testing.T) {
 		"Content-Length: 4\r\nX-Check: yes, it is\r\nuser-agent: me\r\n\r\nping", h.String())
 }
 
+// Values of headers are in no report, even of a server that repeats what it was sent, and wherever a quote of that ends.
+func TestHTTPHeadersAreNowhereToBeSeen(t *testing.T) {
+	request := func(answer string) nettest.Handler {
+		return func(_ context.Context, c *net.TCPConn) {
+			_, _ = c.Read(make([]byte, 4096))
+			_, _ = c.Write([]byte(answer))
+		}
+	}
+	for n := range 60 {
+		o := HTTP{Headers: [][2]string{{"Authorization", "Bearer s3cr3t"}}, Path: "/" + strings.Repeat("x", n)}
+		h := nettest.Start(t, nettest.Echo)
+		_, err := check(t, o, h.Addr())
+		require.ErrorContains(t, err, "not an HTTP reply")
+		require.NotContains(t, err.Error(), "s3cr")
+		_, err = check(t, AgentHTTP{o}, h.Addr())
+		require.ErrorContains(t, err, "not an HTTP reply")
+		require.NotContains(t, err.Error(), "s3cr")
+
+		o.Expect = []byte("fine")
+		_, err = check(t, o, nettest.Start(t, request("HTTP/1.0 200 OK\r\n\r\n"+strings.Repeat("x", n+60)+"you are \"s3cr3t\"!")).Addr())
+		require.ErrorContains(t, err, "expected \"fine\"")
+		require.NotContains(t, err.Error(), "s3cr")
+	}
+	report, err := check(t, HTTP{Headers: [][2]string{{"X", "s3cr3t"}}}, nettest.Start(t, request("HTTP/1.0 200 s3cr3t is right\r\n\r\n")).Addr())
+	require.NoError(t, err)
+	require.Equal(t, "200 *** is right", report.Detail)
+}
+
 func TestHTTPAuthority(t *testing.T) {
 	for _, c := range []struct {
 		target  Target

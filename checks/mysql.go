@@ -48,13 +48,13 @@ func (o MySQL) Monitor() (Monitor, error) {
 		}
 		return func(ctx context.Context, t Target) (Report, error) { return greet(ctx, t, secure) }, nil
 	}
-	return func(ctx context.Context, t Target) (Report, error) {
+	return discreet(func(ctx context.Context, t Target) (Report, error) {
 		report, err := o.login(ctx, t, password, secure)
 		if err != nil && ctx.Err() != nil && !errors.Is(err, context.Canceled) && !errors.Is(err, context.DeadlineExceeded) {
 			err = fmt.Errorf("%w (%w)", timedOut{}, err)
 		}
 		return report, err
-	}, nil
+	}, password), nil
 }
 
 // greet reads the greeting, secures the connection if it is to be, and takes its leave with a login that the server can

@@ -37,7 +37,7 @@ func (o Redis) Monitor() (Monitor, error) {
 	if err != nil {
 		return nil, err
 	}
-	return func(ctx context.Context, t Target) (Report, error) {
+	return discreet(func(ctx context.Context, t Target) (Report, error) {
 		x, err := open(ctx, t, secure)
 		if err != nil {
 			return Report{}, err
@@ -50,7 +50,7 @@ func (o Redis) Monitor() (Monitor, error) {
 			}
 		}
 		return o.examine(x, r)
-	}, nil
+	}, password), nil
 }
 
 // login authenticates. What a server says to that may repeat the password, so nothing of it is told but an error line,

@@ -139,8 +139,14 @@ func TestRedisPasswordIsNowhereToBeSeen(t *testing.T) {
 				_, _ = c.Read(make([]byte, 1000))
 				_, _ = c.Write([]byte("-WRONGPASS " + password + " is wrong\r\n"))
 			},
-			"says it first":    nettest.Say(password + "\r\n"),
-			"says half of it":  thenSilent("+s3cr3t"),
+			"says it first":   nettest.Say(password + "\r\n"),
+			"says half of it": thenSilent("+s3cr3t"),
+			"says it later": func(_ context.Context, c *net.TCPConn) {
+				_, _ = c.Read(make([]byte, 1000))
+				_, _ = c.Write([]byte("+OK\r\n"))
+				_, _ = c.Read(make([]byte, 1000))
+				_, _ = c.Write([]byte("-ERR I know " + password + "\r\n"))
+			},
 			"says it and ends": nettest.Say("+" + password),
 		} {
 			h := nettest.Start(t, host)

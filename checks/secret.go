@@ -1,8 +1,11 @@
 package checks
 
 import (
+	"context"
 	"fmt"
 	"os"
+	"slices"
+	"strconv"
 	"strings"
 
 	"weir/conf"
@@ -48,4 +51,59 @@ func redact(said, password string) string {
 		return said
 	}
 	return strings.ReplaceAll(said, password, "***")
+}
+
+// shortSecret is the length from which something is looked for as a secret: what is shorter is in many words.
+const shortSecret = 4
+
+// discreet keeps secrets out of what a monitor reports: a server may repeat what it was sent.
+func discreet(m Monitor, secrets ...string) Monitor {
+	secrets = slices.DeleteFunc(secrets, func(s string) bool { return len(s) < shortSecret })
+	if len(secrets) == 0 {
+		return m
+	}
+	return func(ctx context.Context, t Target) (Report, error) {
+		report, err := m(ctx, t)
+		report.Detail = unsaid(report.Detail, secrets)
+		if err != nil {
+			if text := unsaid(err.Error(), secrets); text != err.Error() {
+				err = &redacted{text, err}
+			}
+		}
+		return report, err
+	}
+}
+
+// redacted is an error in other words.
+type redacted struct {
+	text string
+	err  error
+}
+
+func (r *redacted) Error() string { return r.text }
+func (r *redacted) Unwrap() error { return r.err }
+
+// cutOff is how a quote of a reply ends that goes on (see quote).
+const cutOff = "\"…"
+
+// unsaid is a text without secrets, neither whole nor cut off where a quote ends.
+func unsaid(text string, secrets []string) string {
+	for _, s := range secrets {
+		quoted := strconv.Quote(s)
+		for _, s := range []string{s, quoted[1 : len(quoted)-1]} {
+			text = strings.ReplaceAll(text, s, "***")
+			parts := strings.SplitAfter(text, cutOff)
+			for i, part := range parts {
+				said, whole := strings.CutSuffix(part, cutOff)
+				for n := len(s) - 1; whole && n >= shortSecret; n-- {
+					if rest, found := strings.CutSuffix(said, s[:n]); found {
+						parts[i] = rest + "***" + cutOff
+						break
+					}
+				}
+			}
+			text = strings.Join(parts, "")
+		}
+	}
+	return text
 }
