@@ -7,19 +7,55 @@ package l4
 import "time"
 
 const (
-	// cutFlush bounds the wait for queued bytes to be acknowledged when a session is cut from outside.
+	// cutFlush bounds the wait for queued bytes to be acknowledged when weir stops and cuts what is left.
 	cutFlush = 50 * time.Millisecond
+	// cutPatience bounds it when a session is cut for another reason, from the last byte that was acknowledged; after cutLooks
+	// looks, some two seconds, it counts from the cut. A slow reader gets what was received for it, and one that does not read
+	// holds nothing up.
+	cutPatience = 200 * time.Millisecond
+	cutLooks    = 36
 	// No event tells that everything was acknowledged, so an aborting session looks, at intervals that double.
 	flushPoll    = time.Millisecond
 	flushPollMax = 64 * time.Millisecond
 )
 
-// beginAbort starts the last phase, which lasts for at most the time given after the last byte moved.
-func (s *session) beginAbort(l *loop, end End, within time.Duration) {
+// beginAbort starts the last phase.
+func (s *session) beginAbort(l *loop, end End) {
 	s.phase = phaseAbort
 	s.end = end
-	s.abortAt = l.now + within
+	s.waitOn(l)
 	s.abort(l)
+}
+
+// hurry is how much time a session has left once it is cut from outside.
+type hurry uint8
+
+const (
+	unhurried hurry = iota
+	hurried         // what is queued is delivered as long as somebody reads it
+	rushed          // weir stops
+)
+
+// cutShort bounds the last phase from outside, whether it has begun or is about to.
+func (s *session) cutShort(l *loop, end End) {
+	s.polls = 0
+	if end == CutShutdown {
+		s.hurry = rushed
+		s.abortAt = l.now + cutFlush
+	} else {
+		s.hurry = max(s.hurry, hurried)
+		s.waitOn(l)
+	}
+}
+
+// waitOn gives the target of an abort its time for the next byte, from now on.
+func (s *session) waitOn(l *loop) {
+	switch {
+	case s.hurry == unhurried:
+		s.abortAt = l.now + s.set.HalfClose
+	case s.hurry == hurried && s.polls < cutLooks:
+		s.abortAt = l.now + cutPatience
+	}
 }
 
 // abort goes on delivering. It finishes the session when nothing is left to deliver.
@@ -36,8 +72,8 @@ func (s *session) abort(l *loop) {
 	}
 	before := s.up.bytes + s.down.bytes
 	left := s.move(l)
-	if !s.end.cut() && s.up.bytes+s.down.bytes != before {
-		s.abortAt = l.now + s.set.HalfClose // a slow reader is given the time it needs while it reads
+	if s.up.bytes+s.down.bytes != before {
+		s.waitOn(l) // a slow reader is given the time it needs while it reads
 	}
 	if left == moreLeft {
 		l.later(s)
@@ -53,8 +89,8 @@ func (s *session) abort(l *loop) {
 func (s *session) abortExpired(l *loop) {
 	clientAt, serverAt := s.clientAt, s.serverAt
 	s.look(l)
-	if !s.end.cut() && (s.clientAt != clientAt || s.serverAt != serverAt) {
-		s.abortAt = l.now + s.set.HalfClose
+	if s.clientAt != clientAt || s.serverAt != serverAt {
+		s.waitOn(l)
 	}
 	if l.now >= s.abortAt {
 		s.finish(l, s.end)
@@ -66,10 +102,8 @@ func (s *session) abortExpired(l *loop) {
 
 // pollLater arms the next look at what is unacknowledged.
 func (s *session) pollLater(l *loop) {
-	wait := min(flushPoll<<s.polls, flushPollMax)
-	if s.polls < 8 {
-		s.polls++
-	}
+	wait := min(flushPoll<<min(s.polls, 8), flushPollMax)
+	s.polls = min(s.polls+1, cutLooks)
 	l.wheel.arm(&s.timer, min(l.now+wait, s.abortAt))
 }
 

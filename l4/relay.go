@@ -17,7 +17,7 @@ const settleAfter = 20 * time.Millisecond
 func (s *session) relay(l *loop) {
 	left := s.move(l)
 	if s.client.failed || s.server.failed {
-		s.beginAbort(l, s.failedEnd(), s.set.HalfClose)
+		s.beginAbort(l, s.failedEnd())
 		return
 	}
 	if (s.up.eof || s.down.eof) && s.passEnds(l) {

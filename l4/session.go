@@ -62,7 +62,8 @@ type session struct {
 	attempts uint16
 	phase    phase
 	end      End   // decided when the abort begins
-	polls    uint8 // looks at unacknowledged bytes since the abort began
+	polls    uint8 // looks at unacknowledged bytes since the abort, or the cut
+	hurry    hurry // how short an abort is cut
 	pass     pass  // what it holds of the listener's limits
 	settled  bool  // the sockets have their keepalive
 	dirty    bool  // has moved bytes that are not counted yet
@@ -155,9 +156,10 @@ func (s *session) cut(l *loop, end End) {
 		s.end = end
 	case phaseRelay:
 		s.up.dead, s.down.dead = true, true
-		s.beginAbort(l, end, cutFlush)
+		s.cutShort(l, end)
+		s.beginAbort(l, end)
 	case phaseAbort:
-		s.abortAt = min(s.abortAt, l.now+cutFlush)
+		s.cutShort(l, end)
 		s.abort(l)
 	case phaseDial:
 		if end == CutServerDown || end == CutServerGone { // nothing has been said to that server yet
