@@ -31,12 +31,18 @@ type accepted struct {
 
 const (
 	burstMax = 64
-	// shortagePause is how long a listening socket rests when the process or the machine has run out of something.
-	// Sessions that end meanwhile make room; a client waits for no longer than this after there is some.
+	// shortagePause is how long the listening sockets rest when somebody who was accepted cannot be served because the process
+	// or the machine has run out of something. Sessions that end meanwhile make room.
 	shortagePause = 100 * time.Millisecond
-	// errorPause follows any other error that accept may report for ever.
-	errorPause = 20 * time.Millisecond
+	// errorPause is how long a listening socket rests after an error that may go on for ever, for each that rests in the
+	// loop: as many looks a second, however many there are. A client waits for no longer than this once the error is over.
+	errorPause = 5 * time.Millisecond
 )
+
+// errorRest is how long the next listening socket rests that reports an error.
+func (l *loop) errorRest() time.Duration {
+	return min(time.Duration(1+len(l.paused)+len(l.resting))*errorPause, shortagePause)
+}
 
 func (l *loop) openDoor(ln *Listener, fd int32) {
 	l.lastDoor++
@@ -48,7 +54,7 @@ func (l *loop) openDoor(ln *Listener, fd int32) {
 func (d *door) listen(l *loop, events uint32, op int) {
 	if e := epollControl(l.epfd, op, d.fd, events, markListener, d.number); e != 0 {
 		l.plane.complain("cannot watch a listening socket", "address", d.ln.at.String(), "error", e)
-		l.pause(d, shortagePause)
+		l.pause(d, l.errorRest())
 	}
 }
 
@@ -110,11 +116,11 @@ func (l *loop) accept(d *door) {
 		case syscall.EMFILE, syscall.ENFILE, syscall.ENOBUFS, syscall.ENOMEM:
 			l.plane.complain("cannot accept: out of descriptors or memory", "address", d.ln.at.String(), "error", e)
 			l.pipes.trim(0)
-			l.pause(d, shortagePause)
+			l.pause(d, l.errorRest())
 			return
 		default:
 			l.plane.complain("cannot accept", "address", d.ln.at.String(), "error", e)
-			l.pause(d, errorPause)
+			l.pause(d, l.errorRest())
 			return
 		}
 	}

@@ -132,7 +132,7 @@ func (l *loop) releaseInlets() {
 
 // rest stops watching for a while.
 func (in *inlet) rest(l *loop) {
-	in.resume = l.now + errorPause
+	in.resume = l.now + l.errorRest()
 	if !in.resting {
 		in.resting = true
 		l.resting = append(l.resting, in)

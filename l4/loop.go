@@ -201,8 +201,8 @@ func (l *loop) patience(now time.Duration) int {
 	if at, ok := l.flowWheel.next(); ok && (wait < 0 || wait > at-now) {
 		wait = max(at-now, 0)
 	}
-	if len(l.paused)+len(l.resting) > 0 && (wait < 0 || wait > shortagePause) {
-		wait = shortagePause
+	if rest := l.errorRest(); len(l.paused)+len(l.resting) > 0 && (wait < 0 || wait > rest) {
+		wait = rest
 	}
 	if len(l.hopeful) > 0 && (wait < 0 || wait > hopeEvery) {
 		wait = hopeEvery

@@ -87,6 +87,31 @@ func TestDescriptorShortage(t *testing.T) {
 	}
 }
 
+// Errors of accept that go on for a while delay clients by little more than that while: listening sockets are looked at
+// again and again.
+func TestAcceptErrorsAreSoonOver(t *testing.T) {
+	t.Parallel()
+	for _, errno := range []string{"EMFILE", "EPERM"} {
+		t.Run(errno, func(t *testing.T) {
+			t.Parallel()
+			host := nettest.Start(t, nettest.Greet("x", nettest.Echo))
+			w, addr := serve(t, layout{levels: servers(host.Addr())})
+			heal := w.fails("accept4", errno)
+			begin := time.Now()
+			c, ok := knock(t, addr, 10*time.Second)
+			require.True(t, ok)
+			c.Close()
+			took := time.Since(begin)
+			failed := heal()
+			require.GreaterOrEqual(t, failed, 50)
+			if !raceEnabled {
+				require.Less(t, took, time.Second+time.Duration(failed)*20*time.Millisecond, "%d errors", failed)
+			}
+			require.LessOrEqual(t, len(w.loud()), 2+int(time.Since(begin).Seconds()))
+		})
+	}
+}
+
 // With fewer ports than sessions want, those that find one are served, the others are told within connect_timeout, nobody
 // counts it as the server's failure, and all is well as soon as ports are free.
 func TestPortShortage(t *testing.T) {
