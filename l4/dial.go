@@ -27,7 +27,6 @@ type dialling struct {
 	target   *Target
 	address  int           // which of the target's addresses is being dialled
 	began    time.Duration // when the attempt began
-	deadline time.Duration // when the attempt on this address is given up
 	last     End           // how the last attempt failed
 }
 
@@ -195,14 +194,13 @@ func (s *session) tryConnect(l *loop) errno {
 		s.server.close(true)
 		return syscall.ENOMEM
 	}
-	// Each address that is left gets an equal part of what is left of connect_timeout.
-	left := max(d.began+s.set.ConnectTimeout-l.now, wheelTick)
-	d.deadline = l.now + left/time.Duration(d.target.addresses()-d.address)
-	at := d.deadline
+	// Each address that is left gets an equal part of what is left of the time.
+	until := d.began + s.set.ConnectTimeout
 	if t := s.set.TryTimeout; t > 0 {
-		at = min(at, d.sought+t)
+		until = min(until, d.sought+t)
 	}
-	l.wheel.arm(&s.timer, at)
+	left := max(until-l.now, wheelTick)
+	l.wheel.arm(&s.timer, l.now+left/time.Duration(d.target.addresses()-d.address))
 	return 0
 }
 
@@ -270,6 +268,10 @@ func (s *session) another(l *loop, e errno) bool {
 func (s *session) judge(l *loop, e errno) {
 	s.dialling.last = dialEnd(e)
 	if isShortage(e) || isLocal(e) {
+		if e != syscall.EAFNOSUPPORT { // which explain tells
+			l.plane.complain("cannot dial: this host lacks an address, a port, a descriptor or memory", "cluster", s.set.ClusterTag,
+				"server", s.lease.Server().Name(), "error", e)
+		}
 		s.lease.Done(l.now)
 	} else {
 		s.lease.Fail(l.now, e.Error())

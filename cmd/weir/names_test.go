@@ -173,6 +173,23 @@ func TestHostNames(t *testing.T) {
 	require.Equal(t, []string{"server_up 1 db unresolved→up"}, w.events("server_up", "server_down", "server_state"))
 }
 
+// All addresses of a name are tried within the time that there is, be it connect_timeout or the shorter try_timeout.
+func TestAddressesShareTheTime(t *testing.T) {
+	t.Parallel()
+	ns, other := nettest.NewNamespace(t), nettest.NewNamespace(t)
+	ns.Connect(other, "10.99.0.5", "10.99.0.6")
+	dns := newNameServer(t, ns)
+	dns.says("db.test", "10.99.0.3", "10.99.0.5") // nobody answers for the first
+	ns.Start("10.99.0.5:7001", nettest.Say("1"))
+	for _, limits := range []string{"connect_timeout = \"1s\"", "try_timeout = \"1s\"\nconnect_timeout = \"10s\""} {
+		l := layout{listen: nettest.Reserve(t), cluster: limits, levels: servers("db.test:7001")}
+		dns.start(t, l.String())
+		begin := time.Now()
+		require.Equal(t, "1", served(ns, l.listen), limits)
+		require.Greater(t, time.Since(begin), 400*time.Millisecond, "the first address is tried first")
+	}
+}
+
 // A reload that names a server by an unknown name is refused, at once when the name is denied and within seconds when
 // nobody answers, and nothing of it is in force.
 func TestReloadWithUnknownHostName(t *testing.T) {

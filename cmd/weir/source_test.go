@@ -83,6 +83,25 @@ func TestSourceAddressesOutOfPorts(t *testing.T) {
 	})
 }
 
+// An address that this host does not have is no failure of the server, and the log says what is wrong, not too often.
+func TestSourceThatTheHostLacks(t *testing.T) {
+	t.Parallel()
+	host := nettest.Start(t, nettest.Say("A"))
+	w, addr, a := administered(t, layout{cluster: "max_fails = 1", levels: servers(host.Addr() + " name=A source=192.0.2.1")})
+	begin := time.Now()
+	for range 20 {
+		_, end := ask(addr)
+		require.Equal(t, nettest.Reset, end)
+	}
+	w.waitRecord(5*time.Second, "a complaint", func(r record) bool {
+		return r.severity() == "WARN" && strings.HasPrefix(r.str("msg"), "cannot dial") && r.str("server") == "A" &&
+			strings.Contains(r.str("error"), "cannot assign requested address")
+	})
+	require.LessOrEqual(t, len(w.loud()), 1+int(time.Since(begin).Seconds()))
+	require.Equal(t, "up", a.state(0))
+	require.Zero(t, host.Accepted())
+}
+
 // passage is a client's network and a server's, joined by the host of a weir, through which everything passes.
 type passage struct{ client, weir, server *nettest.Namespace }
 
