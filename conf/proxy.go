@@ -39,8 +39,10 @@ func (d *decoder) bindTrust(l *listenerDraft) {
 	n := l.node.get("trusted_proxies")
 	switch {
 	case n == nil && ip && !d.partial && !l.node.lost && !d.meant[l.node]["trusted_proxies"]:
-		d.fault(l.node.get("accept_proxy"), "trusted_proxies must list who may send PROXY headers (use [\"0.0.0.0/0\",\"::/0\"] to trust all)")
+		n = l.node.get("accept_proxy")
 	case n != nil && ip && n.kind == nodeList && len(n.items) == 0:
-		d.fault(n, "an empty list, with which nobody could connect")
+	default:
+		return
 	}
+	d.fault(n, "trusted_proxies must list who may send PROXY headers (use [\"0.0.0.0/0\",\"::/0\"] to trust all)")
 }
