@@ -51,6 +51,9 @@ type Verdict struct {
 	Up     bool
 	Reason string
 	At     time.Duration // when it last changed
+
+	passed  time.Duration // when the last result came that spoke for the server while it was up; 0 = none has
+	failing time.Duration // when the first of the results came that speak against it now; 0 = none does
 }
 
 func (v Verdict) text() string {
@@ -60,15 +63,25 @@ func (v Verdict) text() string {
 	return v.ID + ": " + v.Reason
 }
 
-// verdicts returns the list with v in it. The old list is left as it was: snapshots may share it.
-func verdicts(list []Verdict, v Verdict) []Verdict {
+// verdicts returns the list with v in it, which a result has led to that passed or did not. The old list is left as it
+// was: snapshots may share it.
+func verdicts(list []Verdict, v Verdict, pass bool) []Verdict {
+	now := v.At
 	i, found := slices.BinarySearchFunc(list, v.ID, func(v Verdict, id string) int { return cmp.Compare(v.ID, id) })
 	list = slices.Clone(list)
 	if !found {
-		return slices.Insert(list, i, v)
+		list = slices.Insert(list, i, v)
 	}
-	if list[i].Up == v.Up {
-		v.At = list[i].At
+	was := list[i]
+	if was.Up == v.Up {
+		v.At = was.At
+	}
+	v.passed, v.failing = was.passed, was.failing
+	switch {
+	case pass:
+		v.passed, v.failing = now, 0
+	case v.failing == 0:
+		v.failing = now
 	}
 	list[i] = v
 	return list

@@ -131,7 +131,7 @@ func (c *Cluster) recall(s *Server, m *ServerMemory) {
 	if m.Address == s.Address() {
 		known.Checks = nil
 		for _, v := range m.Checks {
-			known.Checks = verdicts(known.Checks, v)
+			known.Checks = verdicts(known.Checks, v, v.Up)
 		}
 		s.recallPassive(&m.Passive)
 	} else {

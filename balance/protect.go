@@ -1,11 +1,13 @@
 package balance
 
+import "time"
+
 // protect decides which server, if any, is spared: kept in service, as unstable, although health says that it should be
 // out. There is one at most, and only while no server is up:
 //
 //	any server up                                nobody: whoever was spared loses the privilege
 //	else, any server on probation                whoever was spared stays so; nobody new
-//	else, all that are out were found down       the first of those found down in the last round, in order of levels
+//	else, all that are out were found down       the first of those found down in the last round (together), in order of levels
 //	else                                         the last one to go out
 //
 // Servers in maint, drain or unresolved are not out on health grounds and never spared.
@@ -61,9 +63,38 @@ func (c *Cluster) last(levels []int) *Server {
 	first := latest
 	each(func(s *Server) bool {
 		first = s
-		return s.ownSince < latest.ownSince-c.spec.Round
+		return !c.together(s, latest)
 	})
 	return first
+}
+
+// resultDelay is how long after it was found a result may be told.
+const resultDelay = 20 * time.Millisecond
+
+// together tells whether two servers were found down in the same round of checks, the second one last: not long apart, and
+// the second one was not found well any more once the first one had begun to fail.
+func (c *Cluster) together(s, latest *Server) bool {
+	if s == latest {
+		return true
+	}
+	failing, _ := s.ailing()
+	_, passed := latest.ailing()
+	return s.ownSince >= latest.ownSince-c.spec.Round && passed <= failing+resultDelay
+}
+
+// ailing returns since when those who say that the server is down have found it so, and when the last of them found it
+// well before.
+func (s *Server) ailing() (since, before time.Duration) {
+	since = never - resultDelay
+	if s.layers.Agent.Down {
+		since, before = s.agentFailing, s.agentPassed
+	}
+	for _, v := range s.layers.Checks {
+		if !v.Up {
+			since, before = min(since, v.failing), max(before, v.passed)
+		}
+	}
+	return since, before
 }
 
 // pickLast is the last resort of a protected cluster, when no level had anything to offer. A server on probation then

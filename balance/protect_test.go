@@ -51,6 +51,50 @@ func TestTheLastOneToGoDownLaterIsSpared(t *testing.T) {
 	require.ErrorIs(t, err, ErrNoServer)
 }
 
+// However soon one goes down after the other: a server that was found well when the first one was failing already is not
+// of the same round.
+func TestWhoWasWellMeanwhileIsOfALaterRound(t *testing.T) {
+	const up, doubt, down = "up", "doubt", "down"
+	type result struct {
+		at           time.Duration
+		server, says string
+	}
+	for _, c := range []struct {
+		levels  []string
+		results []result
+		want    string
+	}{
+		{[]string{"AB"}, []result{{1, "A", up}, {1, "B", up}, {2, "A", doubt}, {2, "B", doubt}, {3, "A", down}, {3, "B", down}, {4, "A", down}}, "A"},
+		{[]string{"AB"}, []result{{1, "B", up}, {2, "A", doubt}, {3, "B", up}, {4, "A", down}, {4, "B", doubt}, {5, "A", down}, {5, "B", down}, {6, "A", down}}, "B"},
+		{[]string{"AB", "C"}, []result{{1, "C", up}, {2, "A", down}, {2, "B", down}, {3, "C", up}, {4, "C", down}}, "C"},
+		{[]string{"AB", "C"}, []result{{1, "A", up}, {2, "A", doubt}, {3, "C", up}, {4, "A", down}, {4, "B", down}, {5, "C", down}}, "B"},
+	} {
+		results, want := c.results, c.want
+		c := New(tiers(c.levels...), 0, nil)
+		for _, r := range results {
+			at := r.at * sec / 10
+			c.SetCheck(r.server, "other", true, "", at) // what others say is beside the point
+			switch r.says {
+			case up:
+				c.SetCheck(r.server, "tcp", true, "", at)
+			case doubt:
+				c.Doubt(r.server, "tcp", "", at)
+			case down:
+				c.SetCheck(r.server, "tcp", false, "", at)
+			}
+		}
+		require.Equal(t, want, unstable(c))
+	}
+
+	c := New(tiers("AB"), 0, nil)
+	c.SetAgent("B", AgentAdvice{}, sec)
+	c.SetAgent("A", AgentAdvice{Down: true}, sec)
+	c.SetAgent("B", AgentAdvice{}, 2*sec)
+	c.SetAgent("B", AgentAdvice{Down: true}, 2*sec)
+	c.SetAgent("A", AgentAdvice{Down: true}, 3*sec)
+	require.Equal(t, "B", unstable(c))
+}
+
 func TestUnprotectedClusterHasNoServer(t *testing.T) {
 	spec := tiers("AB")
 	spec.Protected = false

@@ -25,15 +25,17 @@ type Server struct {
 	own      Finding       // what the layers amount to
 	ownSince time.Duration // of own.State
 	wentOut  uint64        // its number in the order in which health took servers out of service
-	shown    Finding       // own, or unstable
-	since    time.Duration // of shown.State, or unshown
-	cause    Finding       // Layer and Reason of the latest word, for the event that it leads to
-	touched  bool          // on the cluster's list of servers to settle
-	cold     bool          // slow start is due when it next comes up
-	growing  bool          // slow start is under way
-	started  time.Duration // of the slow start
-	percent  int           // of weight and max_sessions that slow start allows
-	timed    bool          // on the cluster's list of servers that time changes
+	// When the agent last did not say down, and since when it says so.
+	agentPassed, agentFailing time.Duration
+	shown                     Finding       // own, or unstable
+	since                     time.Duration // of shown.State, or unshown
+	cause                     Finding       // Layer and Reason of the latest word, for the event that it leads to
+	touched                   bool          // on the cluster's list of servers to settle
+	cold                      bool          // slow start is due when it next comes up
+	growing                   bool          // slow start is under way
+	started                   time.Duration // of the slow start
+	percent                   int           // of weight and max_sessions that slow start allows
+	timed                     bool          // on the cluster's list of servers that time changes
 
 	limit    int   // sessions at once; 0 = no limit
 	sessions int   // leases out

@@ -8,9 +8,18 @@ import "time"
 // SetCheck records a monitor's verdict on a server, after rise and fall. id tells the monitors of a cluster apart; all
 // of them must agree that a server is up.
 func (c *Cluster) SetCheck(server, id string, up bool, reason string, now time.Duration) {
+	c.check(server, Verdict{ID: id, Up: up, Reason: reason}, up, now)
+}
+
+// Doubt records that a monitor's last result spoke against a server, which is up all the same, short of fall.
+func (c *Cluster) Doubt(server, id, reason string, now time.Duration) {
+	c.check(server, Verdict{ID: id, Up: true, Reason: reason}, false, now)
+}
+
+func (c *Cluster) check(server string, v Verdict, pass bool, now time.Duration) {
 	c.speak(server, now, func(s *Server) {
-		v := Verdict{ID: id, Up: up, Reason: reason, At: c.now}
-		s.layers.Checks = verdicts(s.layers.Checks, v)
+		v.At = c.now
+		s.layers.Checks = verdicts(s.layers.Checks, v, pass)
 		c.judge(s, ByChecks, v.text())
 	})
 }
@@ -41,6 +50,12 @@ func (c *Cluster) SetOverride(server string, o Override, now time.Duration) {
 // SetAgent replaces what an agent said about a server.
 func (c *Cluster) SetAgent(server string, a AgentAdvice, now time.Duration) {
 	c.speak(server, now, func(s *Server) {
+		switch {
+		case !a.Down:
+			s.agentPassed = c.now
+		case !s.layers.Agent.Down:
+			s.agentFailing = c.now
+		}
 		s.layers.Agent, s.layers.AgentAt = a.copied(), c.now
 		c.judge(s, ByAgent, a.Reason)
 		c.reweigh(s)

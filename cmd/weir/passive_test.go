@@ -187,6 +187,23 @@ func TestUnstableUntilAnotherIsUp(t *testing.T) {
 	require.Equal(t, "AAA", sequence(t, addr, 3))
 }
 
+// A server that goes down soon after another one, but was well when that one was down, is the last one, and spared.
+func TestTheLastServerIsSparedHoweverSoonItGoesDown(t *testing.T) {
+	t.Parallel()
+	hosts := letters(t, "AB")
+	w, addr := serve(t, layout{checks: passing, cluster: "max_fails = 0", levels: [][]string{weighted(hosts, "A B")}})
+	hosts["A"].Down()
+	w.waitEvent("server_down", "A")
+	checked := hosts["B"].Accepted()
+	nettest.Wait(t, 5*time.Second, "B to be found well", func() bool { return hosts["B"].Accepted() > checked+1 })
+	hosts["B"].Down()
+	w.waitEvent("server_down", "B")
+	w.told("cluster_empty", 1)
+	require.Equal(t, []string{"server_down 1 A up→down", "server_down 1 B up→unstable"}, w.events("server_down"))
+	hosts["B"].Up()
+	require.Equal(t, "BB", sequence(t, addr, 2))
+}
+
 // With slow_start a server that comes back gets little at first and all of its share in the end; at the start of weir
 // everybody has theirs at once.
 func TestSlowStartAfterRecovery(t *testing.T) {

@@ -106,21 +106,21 @@ func (e *Engine) checked(r checks.Result) {
 	case job.agent != nil:
 		e.heard(job.agent, c, r)
 	default:
-		if r.Up || !r.Pass { // else the server stays down, for the reason that it is down for
-			c.SetCheck(r.Server, r.Check, r.Up, verdictReason(&r), e.plane.Now())
-		}
+		switch {
+		case r.Pass == r.Up:
+			c.SetCheck(r.Server, r.Check, r.Up, r.Detail, e.plane.Now())
+		case r.Up:
+			c.Doubt(r.Server, r.Check, soFar(&r), e.plane.Now())
+		} // else it stays down, for the reason that it is down for
 		if doubt := r.Streak > 0; job.doubt.Swap(doubt) || doubt || r.Changed {
 			e.changed()
 		}
 	}
 }
 
-// verdictReason is what a verdict is shown with: the last result, which may not have been enough for another one.
-func verdictReason(r *checks.Result) string {
-	switch {
-	case r.Pass || !r.Up:
-		return r.Detail
-	case r.Streak == 1:
+// soFar is why a server may go down yet.
+func soFar(r *checks.Result) string {
+	if r.Streak == 1 {
 		return "1 failure so far: " + r.Detail
 	}
 	return fmt.Sprintf("%d failures so far: %s", r.Streak, r.Detail)
