@@ -150,6 +150,7 @@ func bindListening(at conf.Endpoint, set *Settings, share bool) (int32, errno) {
 // inherit sets what accepted sockets take over from the listening one, which saves the calls on every session.
 func inherit(fd int32, set *Settings) {
 	setOption(fd, unix.IPPROTO_TCP, unix.TCP_NODELAY, 1)
+	setOption(fd, unix.SOL_SOCKET, unix.SO_OOBINLINE, 1)
 	set.keepalive(fd)
 	setOption(fd, unix.IPPROTO_TCP, unix.TCP_USER_TIMEOUT, int(set.UserTimeout/time.Millisecond))
 }

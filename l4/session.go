@@ -100,8 +100,7 @@ func (s *session) wake(l *loop, side uint8, events uint32) {
 		sock.fin, sock.readable = true, true
 	}
 	if events&unix.EPOLLPRI != 0 && !sock.urgent {
-		sock.urgent = true // the urgent byte stays in the stream, where it was sent
-		setOption(sock.fd, unix.SOL_SOCKET, unix.SO_OOBINLINE, 1)
+		sock.inlineUrgent()
 	}
 	s.step(l)
 }

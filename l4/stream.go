@@ -210,6 +210,13 @@ func (st *stream) passEnd(dst *socket) {
 	}
 }
 
+// inlineUrgent has urgent data, if there is any, read where it was sent, and by nothing but plain reads until one finds the
+// end: splicing stops at the mark, and once there is a FIN it does so as if the stream had ended.
+func (s *socket) inlineUrgent() {
+	s.urgent = true
+	setOption(s.fd, unix.SOL_SOCKET, unix.SO_OOBINLINE, 1)
+}
+
 // fill moves bytes into the empty pipe.
 func (st *stream) fill(l *loop, src *socket) {
 	n, e := spliceBytes(src.fd, st.pipe.w, spliceMax)
@@ -222,8 +229,8 @@ func (st *stream) fill(l *loop, src *socket) {
 	case e != 0:
 		src.broke(e)
 		st.dead = true
-	case n == 0:
-		st.end(src)
+	case n == 0: // the end, or an urgent mark that no event has told of: a read knows
+		src.inlineUrgent()
 	default:
 		st.took = true
 		st.pipe.held = n
