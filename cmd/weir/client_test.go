@@ -123,6 +123,9 @@ func TestClientTables(t *testing.T) {
 		}
 	}
 	require.True(t, json.Valid([]byte(a.done("status", "--json"))))
+	code, out := run(t, "--json", "--admin", "unix:"+a.socket, "sessions") // in whatever order
+	require.Zero(t, code, out)
+	require.JSONEq(t, "[]", out)
 }
 
 func TestClientReloadAndPlan(t *testing.T) {

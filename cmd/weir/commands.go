@@ -43,6 +43,8 @@ func rootCommand() *cobra.Command {
 	root.SetCompletionCommandGroupID(groupService)
 	root.AddCommand(runCommand(), checkCommand(), agentCommand(), versionCommand())
 	reach := &reach{}
+	root.TraverseChildren = true // the flags of a client command may come before its name
+	reach.flags(root)
 	for _, c := range []*cobra.Command{
 		statusCommand(reach), sessionsCommand(reach), eventsCommand(reach), topCommand(reach), explainCommand(reach), serverCommand(reach),
 		reloadCommand(reach), planCommand(reach), upgradeCommand(reach), stopCommand(reach),
