@@ -108,7 +108,10 @@ func (c *Config) faultAt(s subject, other string, err error) Mistake {
 	m, known := c.places[s]
 	m.Msg = err.Error()
 	if !known {
-		m.File, m.Path = c.File, other
+		m.Path = other
+		if s.cluster == "" { // all that a file's checks name has a place
+			m.File = c.File
+		}
 	}
 	return m
 }

@@ -171,6 +171,30 @@ func (d *decoder) watched(n *node, c *Cluster) {
 	}
 }
 
+// Datagrams finds servers that a udp listener cannot use, in a configuration put together from pieces.
+func (c *Config) Datagrams() error {
+	for _, l := range c.Listeners {
+		i := slices.IndexFunc(c.Clusters, func(k Cluster) bool { return k.Name == l.Cluster })
+		if l.Protocol != "udp" || i < 0 {
+			continue
+		}
+		for j, level := range c.Clusters[i].Levels {
+			if l.Levels != nil && !slices.Contains(l.Levels, j) {
+				continue
+			}
+			for _, s := range level.Servers {
+				switch {
+				case s.SendProxy == "v1":
+					return fmt.Errorf("server %s: PROXY v1 is TCP only; use v2: cluster %s serves the udp listener %s", s.Name, l.Cluster, l.Name)
+				case s.Address.Path != "":
+					return fmt.Errorf("cluster %s: server %s is a unix socket, which the udp listener %s cannot reach", l.Cluster, s.Name, l.Name)
+				}
+			}
+		}
+	}
+	return nil
+}
+
 // Loops finds servers that lead back to the listener that they serve, in a configuration put together from pieces.
 func (c *Config) Loops() error {
 	owner := make(map[Endpoint]int)

@@ -4,6 +4,7 @@ package engine
 // the file's configuration, and laid over it again whenever that changes.
 
 import (
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"maps"
@@ -105,7 +106,7 @@ func (m membership) over(file *conf.Config) (*conf.Config, membership, error) {
 			result.Clusters = append(result.Clusters, c)
 		}
 	}
-	if err := result.Loops(); err != nil {
+	if err := cmp.Or(result.Loops(), result.Datagrams()); err != nil {
 		return nil, nil, &status.Refusal{Text: err.Error()}
 	}
 	return &result, kept, nil

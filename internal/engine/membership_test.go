@@ -89,6 +89,15 @@ func TestAddedServerIsRefused(t *testing.T) {
 	_, err = s.e.AddServer("c", []byte(`"no.such.name:1"`))
 	require.Equal(t, status.Refused, refused(t, err).Why)
 	require.Equal(t, "A|A", s.serverNames())
+
+	s.becomes(cluster("", a) + fmt.Sprintf("[[listener]]\nname = \"u\"\naddress = %q\nprotocol = \"udp\"\ncluster = \"u\"\n"+
+		"[[cluster.u.level]]\nservers = []\n", nettest.ReserveDatagrams(t)))
+	_, err = s.e.AddServer("u", []byte(`"10.0.0.1:1 send_proxy=v1"`))
+	require.Contains(t, refused(t, err).Text, "PROXY v1 is TCP only; use v2: cluster u serves the udp listener u")
+	_, err = s.e.PutCluster("u", []byte(`{"levels": [{"servers": ["unix:/run/x.sock"]}]}`))
+	require.Contains(t, refused(t, err).Text, "a unix socket, which the udp listener u cannot reach")
+	_, err = s.e.AddServer("u", []byte(`"10.0.0.1:1 send_proxy=v2"`))
+	require.NoError(t, err)
 }
 
 // A server that is removed drains, and stays away until the file has named it anew.
