@@ -36,6 +36,7 @@ type flow struct {
 	activeAt time.Duration // last datagram, either way
 	soughtAt time.Duration // when it began to look for a server; with no server, when it may look again
 	sentAt   time.Duration // last datagram to the server
+	partAt   time.Duration // when to part with a server that has another address now; 0 = it has the flow's
 
 	connected since // 0 = not yet
 	firstByte since // when the first reply was passed on; 0 = not yet
@@ -52,7 +53,7 @@ type flow struct {
 
 	attempts         uint16
 	joinUp, joinDown uint16 // the largest datagrams that may leave in one send; 0 = none
-	address          uint8  // which of the target's addresses is in use
+	address          uint8  // which of the target's addresses is in use; elsewhere = none
 	fault            End    // why there is no server
 	pass             pass   // what it holds of the listener's gate
 	key              flowKey

@@ -113,7 +113,7 @@ func (f *flow) attempt(l *loop) errno {
 // connectFrom opens a socket towards the first of the target's addresses, from the given one on, that can be had.
 func (f *flow) connectFrom(l *loop, address int) errno {
 	e := syscall.EDESTADDRREQ
-	for ; address < min(f.target.addresses(), math.MaxUint8); address++ {
+	for ; address < min(f.target.addresses(), elsewhere); address++ {
 		if e = f.connect(l, address); e == 0 || isShortage(e) {
 			return e
 		}
@@ -142,7 +142,7 @@ func (f *flow) tryConnect(l *loop, address int) errno {
 		closeFD(fd)
 		return e
 	}
-	f.fd, f.address, f.joinUp, f.overflowed = fd, uint8(address), l.join, 0
+	f.fd, f.address, f.joinUp, f.overflowed, f.partAt = fd, uint8(address), l.join, 0, 0
 	if f.connected == 0 {
 		f.connected.set(l.now - f.begun)
 	}
@@ -154,7 +154,7 @@ func (f *flow) tryConnect(l *loop, address int) errno {
 // whether there is one. Nothing is sent.
 func (f *flow) refused(l *loop, e errno) bool {
 	f.disconnect()
-	if f.address+1 < math.MaxUint8 && f.connectFrom(l, int(f.address)+1) == 0 {
+	if f.connectFrom(l, int(f.address)+1) == 0 {
 		return true
 	}
 	if f.trial == nil {
@@ -183,6 +183,41 @@ func (f *flow) judge(l *loop, e errno) {
 	if t := f.stats; t != nil {
 		store(&t.fails, t.fails+1)
 	}
+}
+
+// elsewhere stands for an address that the server does not have any more.
+const elsewhere = math.MaxUint8
+
+// astray reports whether the server has had another address for so long that its flow has to follow it: where it was,
+// nobody may be listening, and nobody would say so.
+func (f *flow) astray(l *loop) bool {
+	now, _ := f.lease.Server().Handle().(*Target)
+	if now == f.target && f.address != elsewhere {
+		return false
+	}
+	if f.address != elsewhere {
+		if _, has := now.find(f.target.addrs[f.address].ip()); has {
+			f.partAt = 0
+			return false
+		}
+	}
+	if f.partAt == 0 {
+		f.partAt = l.now + f.inlet.ln.set.Load().Drain
+	}
+	return l.now >= f.partAt
+}
+
+// follow goes where the server is now, with what the client sends from now on.
+func (f *flow) follow(l *loop) {
+	f.disconnect()
+	l.kept.drop(f)
+	f.unanswered, f.owed, f.standing = 0, 0, false
+	f.target, _ = f.lease.Server().Handle().(*Target)
+	if f.connectFrom(l, 0) != 0 {
+		f.leave(l)
+		return
+	}
+	l.flowWheel.arm(&f.timer, l.now+min(f.set.ConnectTimeout, f.set.FlowTimeout))
 }
 
 // leave parts with a server that is out of service; the client's next datagram finds another.

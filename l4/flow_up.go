@@ -29,8 +29,13 @@ func (f *flow) forward(l *loop) {
 	first := f.first
 	f.first = -1
 	f.activeAt = l.now
-	if f.fd >= 0 && f.lease.Server().Out() {
-		f.leave(l)
+	if f.fd >= 0 {
+		switch {
+		case f.lease.Server().Out():
+			f.leave(l)
+		case f.astray(l):
+			f.follow(l)
+		}
 	}
 	if f.said != nil {
 		f.said.tlvs = append(f.said.tlvs[:0], m.runs[f.last].tlvs...)

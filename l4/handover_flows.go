@@ -18,7 +18,7 @@ import (
 )
 
 // FlowFormat is the version of the form in which flows travel. It changes with any change to it.
-const FlowFormat = 1
+const FlowFormat = 2
 
 // flowParcel is what a message of flows says: format, places, flows.
 type flowParcel struct {
@@ -37,14 +37,13 @@ type travellingFlow struct {
 	client, dest netip.AddrPort
 	tlvs         []byte
 
-	begun, activeAt, sentAt time.Duration
-	connected, firstByte    since
+	begun, activeAt, sentAt, partAt time.Duration
+	connected, firstByte            since
 
 	bytesUp, bytesDown uint64
 	unanswered, owed   uint32
 	attempts           uint16
 	joinUp, joinDown   uint16
-	address            uint8
 
 	listed, waiting, standing bool
 	kept                      []byte // the last datagram, while it is not answered
@@ -84,12 +83,12 @@ func (p *flowParcel) encode() []byte {
 		b = appendAddress(b, t.client)
 		b = appendAddress(b, t.dest)
 		b = append(binary.AppendUvarint(b, uint64(len(t.tlvs))), t.tlvs...)
-		for _, d := range [...]time.Duration{t.begun, t.activeAt, t.sentAt} {
+		for _, d := range [...]time.Duration{t.begun, t.activeAt, t.sentAt, t.partAt} {
 			b = binary.AppendVarint(b, int64(d))
 		}
 		for _, n := range [...]uint64{
 			uint64(t.connected), uint64(t.firstByte), t.bytesUp, t.bytesDown, uint64(t.unanswered), uint64(t.owed),
-			uint64(t.attempts), uint64(t.joinUp), uint64(t.joinDown), uint64(t.address),
+			uint64(t.attempts), uint64(t.joinUp), uint64(t.joinDown),
 		} {
 			b = binary.AppendUvarint(b, n)
 		}
@@ -130,14 +129,13 @@ func (r *parcelReader) flow(places int) travellingFlow {
 	r.flags("flags", &t.introduced, &t.speaks, &t.listed, &t.waiting, &t.standing)
 	t.client, t.dest = r.address("client"), r.address("destination")
 	t.tlvs = r.bytes(r.number(bufferSize, "tlvs"), "tlvs")
-	t.begun, t.activeAt, t.sentAt = r.duration("time"), r.duration("time"), r.duration("time")
+	t.begun, t.activeAt, t.sentAt, t.partAt = r.duration("time"), r.duration("time"), r.duration("time"), r.duration("time")
 	number := func(most uint64) uint64 { return r.number(most, "number") }
 	t.connected, t.firstByte = since(number(math.MaxUint32)), since(number(math.MaxUint32))
 	t.bytesUp, t.bytesDown = number(math.MaxUint64), number(math.MaxUint64)
 	t.unanswered, t.owed = uint32(number(math.MaxUint32)), uint32(number(math.MaxUint32))
 	t.attempts = uint16(number(math.MaxUint16))
 	t.joinUp, t.joinDown = uint16(number(math.MaxUint16)), uint16(number(math.MaxUint16))
-	t.address = uint8(number(math.MaxUint8))
 	t.kept = r.bytes(r.number(bufferSize, "datagram"), "datagram")
 	return t
 }
@@ -233,9 +231,9 @@ func (f *flow) place() Place {
 func (f *flow) describe() travellingFlow {
 	t := travellingFlow{
 		socket: slices.Index(f.inlet.ln.fds, f.inlet.fd), id: f.id, key: f.key,
-		begun: f.begun, activeAt: f.activeAt, sentAt: f.sentAt, connected: f.connected, firstByte: f.firstByte,
+		begun: f.begun, activeAt: f.activeAt, sentAt: f.sentAt, partAt: f.partAt, connected: f.connected, firstByte: f.firstByte,
 		bytesUp: f.bytesUp, bytesDown: f.bytesDown, unanswered: f.unanswered, owed: f.owed, attempts: f.attempts,
-		joinUp: f.joinUp, joinDown: f.joinDown, address: f.address, listed: f.listed, waiting: f.waiting, standing: f.standing,
+		joinUp: f.joinUp, joinDown: f.joinDown, listed: f.listed, waiting: f.waiting, standing: f.standing,
 	}
 	if f.said != nil {
 		t.introduced, t.speaks, t.client, t.dest, t.tlvs = true, f.said.local, f.said.client, f.said.dest, f.said.tlvs
@@ -368,11 +366,14 @@ func (l *loop) adoptFlow(t *travellingFlow, h *Home, lease balance.Lease, fd int
 	f.fd, f.first, f.lease = fd, -1, lease
 	f.target, _ = lease.Server().Handle().(*Target)
 	f.stats = f.target.tally(l)
-	f.begun, f.activeAt, f.sentAt = t.begun, t.activeAt, t.sentAt
+	f.begun, f.activeAt, f.sentAt, f.partAt = t.begun, t.activeAt, t.sentAt, t.partAt
 	f.connected, f.firstByte = t.connected, t.firstByte
 	f.bytesUp, f.bytesDown, f.flushedUp, f.flushedDown = t.bytesUp, t.bytesDown, t.bytesUp, t.bytesDown
 	f.unanswered, f.owed, f.attempts, f.standing = t.unanswered, t.owed, t.attempts, t.standing
-	f.joinUp, f.joinDown, f.address = min(t.joinUp, l.join), min(t.joinDown, l.join), t.address
+	f.joinUp, f.joinDown, f.address = min(t.joinUp, l.join), min(t.joinDown, l.join), elsewhere
+	if at, has := f.target.find(peerOf(fd)); has && at < elsewhere {
+		f.address = uint8(at)
+	}
 	if t.introduced {
 		f.said = &introduction{client: t.client, dest: t.dest, local: t.speaks, tlvs: slices.Clone(t.tlvs)}
 	}

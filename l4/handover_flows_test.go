@@ -15,9 +15,9 @@ func someFlows(r *rand.Rand) *flowParcel {
 	p := &flowParcel{places: []Place{{Address: "0.0.0.0:53", Listener: "dns", Cluster: "c", Level: "dc1", Server: "a"}}}
 	for range 1 + r.IntN(5) {
 		t := travellingFlow{
-			socket: r.IntN(4), id: r.Uint64(), introduced: coin(), speaks: coin(), begun: time.Duration(r.Int64()), sentAt: -time.Duration(r.Int64()),
+			socket: r.IntN(4), id: r.Uint64(), introduced: coin(), speaks: coin(), begun: time.Duration(r.Int64()), sentAt: -time.Duration(r.Int64()), partAt: time.Duration(r.Int64()),
 			connected: since(r.Uint32()), bytesUp: r.Uint64(), unanswered: r.Uint32(), attempts: uint16(r.Uint32()), joinUp: joinAny,
-			address: uint8(r.Uint32()), listed: coin(), waiting: coin(), standing: coin(), tlvs: []byte{}, kept: make([]byte, r.IntN(300)),
+			listed: coin(), waiting: coin(), standing: coin(), tlvs: []byte{}, kept: make([]byte, r.IntN(300)),
 		}
 		for i := range t.key {
 			t.key[i] = byte(r.Uint32())

@@ -62,6 +62,7 @@ type Settings struct {
 
 	// Of UDP listeners.
 	FlowTimeout time.Duration // > 0
+	Drain       time.Duration // how long a flow goes on to where its server was, after the server has got another address
 	Responses   int           // replies to each datagram, after which the flow ends; 0 = any number
 	EvictFlows  bool          // Admission.MaxSessions is max_flows: an unanswered flow makes room for a newcomer
 }

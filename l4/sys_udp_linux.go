@@ -58,6 +58,16 @@ func discardErrors(fd int32) {
 	}
 }
 
+// peerOf is where a connected socket leads to; zero if it is not connected.
+func peerOf(fd int32) netip.AddrPort {
+	var a rawAddr
+	a.len = unix.SizeofSockaddrAny
+	if _, _, e := syscall.RawSyscall(unix.SYS_GETPEERNAME, uintptr(fd), uintptr(unsafe.Pointer(&a.any)), uintptr(unsafe.Pointer(&a.len))); e != 0 {
+		return netip.AddrPort{}
+	}
+	return a.ip()
+}
+
 // Room for the control messages of one datagram: an address (at most 40 bytes) and a segment size (24).
 const controlSize = 64
 

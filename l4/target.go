@@ -64,6 +64,16 @@ func (t *Target) addresses() int {
 	return len(t.addrs)
 }
 
+// find is the place of an address among the target's; false if it is none of them.
+func (t *Target) find(at netip.AddrPort) (int, bool) {
+	for i := range t.addresses() {
+		if t.addrs[i].ip() == at {
+			return i, true
+		}
+	}
+	return 0, false
+}
+
 func (t *Target) isUnix() bool { return t.addrs[0].family() == unix.AF_UNIX }
 
 // openDatagrams makes a socket ready to connect to one of the addresses by UDP. What the network says about datagrams

@@ -374,6 +374,46 @@ func TestUDPReloads(t *testing.T) {
 	require.Greater(t, int(asked.Load()), clients)
 }
 
+// A flow goes on to where its server was for drain_timeout after the server got another address, through an upgrade too,
+// and then follows it with the client's next datagram, however busy it is: nobody would tell that nobody is there. It stays
+// with its server, whosever turn it is.
+func TestUDPServerMoves(t *testing.T) {
+	t.Parallel()
+	a, b := nettest.StartDatagrams(t, nettest.NameDatagrams("a")), nettest.StartDatagrams(t, nettest.NameDatagrams("b"))
+	other := nettest.StartDatagrams(t, nettest.NameDatagrams("o"))
+	const drain = 2 * time.Second
+	for _, how := range []string{"reload", "upgrade"} {
+		t.Run(how, func(t *testing.T) {
+			t.Parallel()
+			l := layout{runtime: fmt.Sprintf("drain_timeout = %q", drain), listener: `flow_timeout = "1500ms"`, levels: servers(a.Addr()+" name=s", other.Addr())}.udp(t)
+			w := launch{program: program(t)}.start(t, l.String())
+			w.base = nil // flows outlast their clients
+			c := nettest.DialDatagrams(t, "", l.listen)
+			first := c.Ask("x")
+			require.Equal(t, "a", first[:1])
+			l.levels = servers(b.Addr()+" name=s", other.Addr())
+			moved := time.Now()
+			w.reload(l.String())
+			require.Equal(t, first, c.Ask("x"))
+			if how == "upgrade" {
+				w.upgrade()
+			}
+			require.ElementsMatch(t, []string{"b", "o"}, []string{
+				nettest.DialDatagrams(t, "", l.listen).Ask("x")[:1], nettest.DialDatagrams(t, "", l.listen).Ask("x")[:1],
+			}, "new flows go where the server is")
+			now := first
+			for ; now[:1] == "a"; now = c.Ask("x") {
+				require.Equal(t, first, now)
+				require.Less(t, time.Since(moved), drain+5*time.Second)
+				time.Sleep(10 * time.Millisecond)
+			}
+			require.GreaterOrEqual(t, time.Since(moved), drain)
+			require.Equal(t, "b", now[:1])
+			require.Equal(t, now, c.Ask("x"))
+		})
+	}
+}
+
 // A listener that leaves the configuration serves the flows it has until they end, and nobody else; wanted again
 // meanwhile, it goes on as if nothing had happened. The same port of TCP is another matter.
 func TestUDPListenerLeaves(t *testing.T) {

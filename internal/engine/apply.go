@@ -164,7 +164,7 @@ func (e *Engine) bind(ch *change, specs map[string]*conf.Cluster) error {
 	ch.gates, ch.kept = e.gates.of(cfg, e.now.Load().cfg)
 	for i := range cfg.Listeners {
 		ln := &cfg.Listeners[i]
-		set := e.settings(ln, specs[ln.Cluster], ch.next.clusters[ln.Cluster], &cfg.Log)
+		set := e.settings(ln, specs[ln.Cluster], ch.next.clusters[ln.Cluster], cfg)
 		set.Admission = admission(ln, ch.gates[listenerID(ln.Protocol, ln.Addresses[0])])
 		listen, inherit := e.plane.Listen, e.plane.Inherit
 		if ln.Protocol == "udp" {

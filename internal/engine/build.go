@@ -116,13 +116,13 @@ func adminState(state string) balance.Admin {
 }
 
 // settings is what a listener's clients get.
-func (e *Engine) settings(ln *conf.Listener, c *conf.Cluster, b *balance.Cluster, log *conf.Log) *l4.Settings {
+func (e *Engine) settings(ln *conf.Listener, c *conf.Cluster, b *balance.Cluster, cfg *conf.Config) *l4.Settings {
 	s := &l4.Settings{
 		Name: ln.Name, Cluster: b, ClusterTag: c.Name, LevelTags: map[int]string{}, Hash: hashKey(c),
 		ConnectTimeout: c.ConnectTimeout, TryTimeout: c.TryTimeout, QueueTimeout: c.QueueTimeout,
 		ClientIdle: ln.ClientIdleTimeout, ServerIdle: c.ServerIdleTimeout, HalfClose: ln.HalfCloseTimeout,
 		Keepalive: ln.TCPKeepalive, UserTimeout: ln.TCPUserTimeout, Backlog: ln.Backlog,
-		FlowTimeout: ln.FlowTimeout, Responses: ln.Responses,
+		FlowTimeout: ln.FlowTimeout, Drain: cfg.Runtime.DrainTimeout, Responses: ln.Responses,
 	}
 	if ln.AcceptProxy {
 		s.AcceptProxy, s.ProxyTimeout = true, ln.ProxyTimeout
@@ -131,7 +131,7 @@ func (e *Engine) settings(ln *conf.Listener, c *conf.Cluster, b *balance.Cluster
 	if typ, ok := c.ProxyTLV(); ok {
 		s.HashTLV = typ
 	}
-	switch log.Sessions {
+	switch cfg.Log.Sessions {
 	case "errors":
 		s.Records = l4.RecordErrors
 	case "all":
