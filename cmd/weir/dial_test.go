@@ -265,24 +265,32 @@ func TestPassiveHealth(t *testing.T) {
 		c.Close()
 		return w.session(c).num("attempts")
 	}
+	tripping := func() bool {
+		return len(w.all(func(r record) bool { return r.str("server") == "a" && r.str("to") == "failing" })) > 0
+	}
 	failed := 0
-	for i := 0; failed < 3; i++ {
-		require.Less(t, i, 20, "the refusing server is tried again and again")
+	var tripped time.Time // or later
+	for i := 0; !tripping(); i++ {
+		require.Less(t, i, 50, "the refusing server is tried again and again")
+		tripped = time.Now()
 		failed += attempts() - 1
 	}
-	tripped := time.Now()
-	for time.Since(tripped) < failTimeout-300*time.Millisecond {
-		require.Equal(t, 1, attempts(), "a failing server is not dialled")
+	require.GreaterOrEqual(t, failed, 3)
+	resting := func(why string) {
+		for time.Since(tripped) < failTimeout-300*time.Millisecond {
+			if n := attempts(); time.Since(tripped) < failTimeout { // it may have been long, on a busy machine
+				require.Equal(t, 1, n, why)
+			}
+		}
 	}
+	resting("a failing server is not dialled")
 
 	time.Sleep(failTimeout + 100*time.Millisecond - time.Since(tripped))
-	nettest.Wait(t, failTimeout, "a session that tries the server", func() bool {
+	nettest.Wait(t, 5*time.Second, "a session that tries the server", func() bool {
 		tripped = time.Now()
 		return attempts() == 2
 	})
-	for time.Since(tripped) < failTimeout-300*time.Millisecond {
-		require.Equal(t, 1, attempts(), "one failure on probation trips the server again")
-	}
+	resting("one failure on probation trips the server again")
 
 	a.Up()
 	nettest.Wait(t, 2*failTimeout, "the server's return", func() bool { return sequence(t, addr, 1) == "A" })

@@ -424,6 +424,7 @@ func sequence(t *testing.T, addr string, n int) string {
 	for range n {
 		text, end := ask(addr)
 		if text == "" {
+			t.Logf("a session was told nothing: %s", end)
 			text = "-"
 		} else {
 			require.Equal(t, nettest.EOF, end)

@@ -191,7 +191,7 @@ func (zeros) Read(p []byte) (int, error) {
 // A header may come in pieces, of any size.
 func TestProxyHeaderInPieces(t *testing.T) {
 	t.Parallel()
-	_, addr := serve(t, proxied("", nettest.Start(t, nettest.Echo).Addr()))
+	_, addr := serve(t, proxied("", nettest.Start(t, nettest.Echo).Addr()).with(`"3s"`, `"1m"`))
 	var wait sync.WaitGroup
 	piecewise := func(gap time.Duration, pieces ...string) {
 		wait.Go(func() {

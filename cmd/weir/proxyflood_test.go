@@ -48,7 +48,7 @@ func TestFloodOfSlowHeaders(t *testing.T) { // alone: it measures time
 			_, err = io.WriteString(c, "PROXY TCP4 192.0.2.1 192.0.2.2 1234 5678\r\n")
 			require.NoError(t, err)
 			require.NoError(t, pingpong(c))
-			took = append(took, time.Since(began))
+			took = append(took, nettest.Took(began))
 			c.Close()
 			time.Sleep(every - min(every, time.Since(began)))
 		}
@@ -106,7 +106,7 @@ func TestFloodOfSlowHeaders(t *testing.T) { // alone: it measures time
 	share := func(d []time.Duration, percent int) time.Duration { slices.Sort(d); return d[len(d)*percent/100] }
 	t.Logf("legitimate clients: before %d, 99 %% within %v; meanwhile %d, 90 %% within %v, 99 %% within %v",
 		len(usual), share(usual, 99), len(took), share(took, 90), share(took, 99))
-	require.Less(t, share(took, 90), slack*50*time.Millisecond)
+	require.Less(t, share(took, 90), slack*(50*time.Millisecond+2*share(usual, 90)))
 	require.Less(t, share(took, 99), slack*(200*time.Millisecond+2*share(usual, 99)))
 	require.Empty(t, w.loud())
 }

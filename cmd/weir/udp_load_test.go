@@ -247,7 +247,7 @@ func TestUDPRepliesToAProcessThatIsHeldUp(t *testing.T) {
 func TestUDPSendFails(t *testing.T) {
 	t.Parallel()
 	host := nettest.StartDatagrams(t, nettest.EchoDatagrams)
-	w, addr, a := administered(t, layout{levels: servers(host.Addr())}.udp(t))
+	w, addr, a := administered(t, layout{levels: servers(host.Addr()), listener: `flow_timeout = "4s"`}.udp(t))
 	c := nettest.DialDatagrams(t, "", addr)
 	c.Ask("before")
 	for _, errno := range []string{"ENOBUFS", "EAGAIN", "EPERM"} {

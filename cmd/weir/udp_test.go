@@ -287,9 +287,9 @@ func TestUDPWildcard(t *testing.T) {
 		ns.Do(func() { c, err = nettest.ListenDatagrams("127.0.0.1:0") })
 		require.NoError(t, err)
 		defer c.Close()
-		c.SetDeadline(time.Now().Add(5 * time.Second))
 		for range 3 {
 			for _, to := range []string{"127.0.0.1", "127.0.0.2"} {
+				c.SetDeadline(time.Now().Add(5 * time.Second))
 				_, err := c.WriteToUDPAddrPort([]byte("x"), netip.MustParseAddrPort(to+port))
 				require.NoError(t, err)
 				_, from, err := c.ReadFromUDPAddrPort(make([]byte, 99))
