@@ -24,7 +24,7 @@ import (
 	"weir/internal/proxy"
 )
 
-// serveUDP runs weir with a UDP listener until the test ends. Flows end after a second of silence unless the layout says
+// serveUDP runs weir with a UDP listener until the test ends. Flows end after two seconds of silence unless the layout says
 // otherwise, so that nothing is left at the test's end.
 func serveUDP(t *testing.T, l layout) (*weir, string) {
 	t.Helper()
@@ -42,7 +42,7 @@ func (l layout) udp(t *testing.T) layout {
 		return l
 	}
 	if !strings.Contains(l.listener, "flow_timeout") {
-		l.listener += "\nflow_timeout = \"1s\""
+		l.listener += "\nflow_timeout = \"2s\""
 	}
 	l.listener += "\nprotocol = \"udp\""
 	return l
