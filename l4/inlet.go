@@ -191,6 +191,7 @@ func (l *loop) receive(in *inlet) {
 			in.rest(l)
 			return
 		}
+		l.lookAtClock()
 		in.sort(l, n)
 		if n < batchSize {
 			return
