@@ -131,6 +131,8 @@ func serverName() kind[string] {
 			return fmt.Errorf("a server's name has only ASCII letters, digits and signs other than quotes, and no space, got %s", quoteText(s))
 		case len(s) > maxName:
 			return fmt.Errorf("a name has at most %d bytes, got %d", maxName, len(s))
+		case s == "." || s == "..":
+			return fmt.Errorf("%q is not usable as a name", s)
 		}
 		return nil
 	})
