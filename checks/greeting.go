@@ -10,8 +10,9 @@ import (
 
 // mysqlGreeting is what a MySQL server says first. Source: "MySQL Internals", Protocol::HandshakeV10.
 type mysqlGreeting struct {
-	version string
-	tls     bool // it offers TLS
+	version   string
+	challenge [8]byte // the first half of it
+	tls       bool    // it offers TLS
 }
 
 // mysqlError is an error packet.
@@ -69,7 +70,7 @@ func parseGreeting(p []byte) (mysqlGreeting, error) {
 		return mysqlGreeting{}, mismatch(errors.New("greeting cut short"), want, p)
 	}
 	capabilities := binary.LittleEndian.Uint16(rest[4+8+1:])
-	return mysqlGreeting{version: string(version), tls: capabilities&capableTLS != 0}, nil
+	return mysqlGreeting{string(version), [8]byte(rest[4:]), capabilities&capableTLS != 0}, nil
 }
 
 // parseError reads an error packet, with or without a state.

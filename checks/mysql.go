@@ -149,8 +149,16 @@ type silence struct{}
 func (silence) Print(...any) {}
 
 // login logs in and does what else is asked for.
-func (o MySQL) login(ctx context.Context, t Target, password string, secure *tls.Config) (Report, error) {
-	wire := &mysqlWire{}
+func (o MySQL) login(ctx context.Context, t Target, password string, secure *tls.Config) (report Report, err error) {
+	wire := &mysqlWire{login: secure == nil}
+	defer func() {
+		if recover() != nil { // the driver trusts servers to say what is long enough
+			err = fmt.Errorf("login: malformed packet: expected the MySQL protocol, got %s", quote(wire.first))
+			if wire.exchange != nil {
+				wire.close()
+			}
+		}
+	}()
 	cfg := driver.NewConfig()
 	cfg.User, cfg.Passwd, cfg.DBName = o.User, password, o.Database
 	cfg.Net, cfg.Addr = "weir", t.Address
@@ -172,7 +180,11 @@ func (o MySQL) login(ctx context.Context, t Target, password string, secure *tls
 		return Report{}, err
 	}
 	conn, err := connector.Connect(ctx)
-	report := Report{Detail: wire.detail()}
+	report.Detail = wire.detail()
+	if errors.Is(err, driver.ErrOldProtocol) {
+		return o.loginOld(ctx, t, password)
+	}
+	wire.login = false
 	if err != nil {
 		return report, fmt.Errorf("login: %w", wire.explain(err, password))
 	}
@@ -185,63 +197,4 @@ func (o MySQL) login(ctx context.Context, t Target, password string, secure *tls
 		report.Detail += ", " + session.role
 	}
 	return report, nil
-}
-
-// mysqlWire is the driver's connection. It limits what is read, remembers the beginning and what it ended with, and is
-// closed after the server has understood that the client is going.
-type mysqlWire struct {
-	*exchange
-	first []byte // the beginning of what the server said
-	read  int
-	last  error // the first error
-}
-
-func (w *mysqlWire) Read(p []byte) (int, error) {
-	if w.read >= 2*maxReply {
-		w.last = errTooLarge
-		return 0, errTooLarge
-	}
-	n, err := w.exchange.Read(p)
-	w.read += n
-	if room := 256 - len(w.first); room > 0 {
-		w.first = append(w.first, p[:min(n, room)]...)
-	}
-	if err != nil && w.last == nil {
-		w.last = cutShort(err)
-	}
-	return n, err
-}
-
-func (w *mysqlWire) Close() error {
-	w.closeAfterServer()
-	return nil
-}
-
-// detail is the server's version, as far as it has told one.
-func (w *mysqlWire) detail() string {
-	if len(w.first) > 4 {
-		if g, err := parseGreeting(w.first[4:]); err == nil {
-			return "mysql " + printable(g.version)
-		}
-	}
-	return ""
-}
-
-// explain replaces the driver's generic errors with what happened on the wire, and takes the password out of what the
-// server said.
-func (w *mysqlWire) explain(err error, password string) error {
-	var refused *driver.MySQLError
-	if errors.As(err, &refused) {
-		return &mysqlError{code: refused.Number, text: redact(refused.Message, password)}
-	}
-	if w.exchange == nil {
-		return err // not even connected
-	}
-	if w.last != nil {
-		err = w.last
-	}
-	if w.detail() == "" {
-		return mismatch(err, "a MySQL greeting", w.first)
-	}
-	return err
 }

@@ -211,12 +211,9 @@ func TestTCPResetAfterAGoodReplyIsASuccess(t *testing.T) {
 		_, _ = io.WriteString(c, "valid")
 		nettest.Abort(c)
 	})
-	for range 50 {
+	for range 20 {
 		_, err := check(t, expect("valid"), h.Addr())
-		// The reset may overtake the reply; the bytes are then lost in the kernel, and there is nothing to match.
-		if err != nil {
-			require.ErrorIs(t, err, syscall.ECONNRESET)
-		}
+		require.NoError(t, err)
 	}
 }
 

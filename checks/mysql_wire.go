@@ -1,0 +1,146 @@
+package checks
+
+import (
+	"bytes"
+	"errors"
+	"io"
+
+	driver "github.com/go-sql-driver/mysql"
+)
+
+// mysqlWire is the driver's connection. It limits what is read, remembers the beginning and what it ended with, and is
+// closed after the server has understood that the client is going.
+//
+// The driver does not look how long packets are, and leaves things behind when it panics over one during the login. So the
+// wire goes packet by packet until then, refuses what no server says, and completes what old servers, and programs that
+// pass for one, say in short. Under TLS it cannot.
+type mysqlWire struct {
+	*exchange
+	login   bool   // it is not over yet, and not under TLS
+	ready   []byte // read, and not taken yet
+	greeted bool   // the first packet has been read
+
+	first []byte // the beginning of what the server said
+	read  int
+	last  error // the first error
+}
+
+func (w *mysqlWire) Read(p []byte) (int, error) {
+	if w.login && len(w.ready) == 0 {
+		if err := w.next(); err != nil {
+			return 0, err
+		}
+	}
+	if len(w.ready) > 0 {
+		n := copy(p, w.ready)
+		w.ready = w.ready[n:]
+		return n, nil
+	}
+	return w.receive(p)
+}
+
+var errMalformed = errors.New("malformed packet")
+
+// next reads a packet.
+func (w *mysqlWire) next() error {
+	packet := make([]byte, 4, 256)
+	if _, err := io.ReadFull(receiver{w}, packet); err != nil {
+		return err
+	}
+	size := int(packet[0]) | int(packet[1])<<8 | int(packet[2])<<16
+	if size == 0 || size > maxPacket {
+		w.last = errors.New("not a MySQL packet")
+		return w.last
+	}
+	packet = append(packet, make([]byte, size)...)
+	if _, err := io.ReadFull(receiver{w}, packet[4:]); err != nil {
+		return err
+	}
+	w.ready = complete(packet, !w.greeted)
+	w.greeted = true
+	if w.ready == nil {
+		w.last = errMalformed
+		return w.last
+	}
+	return nil
+}
+
+// complete makes a packet of a login long enough for what it is, which it may be refused for: then the result is nil.
+func complete(packet []byte, greeting bool) []byte {
+	const shortestOK, shortestError = 32, 9 // with numbers of any size, with a state
+	switch p := packet[4:]; {
+	case p[0] == 0xff && len(p) < 4:
+		packet = append(append(packet, 0, 0)[:4+3], "#HY000"...)
+	case p[0] == 0xff && p[3] == '#' && len(p) < shortestError:
+		packet = append(packet, "00000"[len(p)-4:]...)
+	case p[0] == 0xff:
+	case greeting:
+		version := bytes.IndexByte(p[1:], 0)
+		shortest := 1 + version + 1 + 4 + 8 + 1 + 2
+		if version < 0 || len(p) < shortest {
+			return nil
+		}
+		if old := p[shortest-1]&(protocol41>>8) == 0; !old && len(p) < shortest+3+2+7+4+13 {
+			return nil
+		}
+	case p[0] == 0 && len(p) < shortestOK:
+		packet = append(packet, make([]byte, shortestOK-len(p))...)
+	}
+	packet[0], packet[1] = byte(len(packet)-4), byte((len(packet)-4)>>8)
+	return packet
+}
+
+// receiver reads what is on the wire as it is.
+type receiver struct{ w *mysqlWire }
+
+func (r receiver) Read(p []byte) (int, error) { return r.w.receive(p) }
+
+func (w *mysqlWire) receive(p []byte) (int, error) {
+	if w.read >= 2*maxReply {
+		w.last = errTooLarge
+		return 0, errTooLarge
+	}
+	n, err := w.exchange.Read(p)
+	w.read += n
+	if room := 256 - len(w.first); room > 0 {
+		w.first = append(w.first, p[:min(n, room)]...)
+	}
+	if err != nil && w.last == nil {
+		w.last = cutShort(err)
+	}
+	return n, err
+}
+
+func (w *mysqlWire) Close() error {
+	w.closeAfterServer()
+	return nil
+}
+
+// detail is the server's version, as far as it has told one.
+func (w *mysqlWire) detail() string {
+	if len(w.first) > 4 {
+		if g, err := parseGreeting(w.first[4:]); err == nil {
+			return "mysql " + printable(g.version)
+		}
+	}
+	return ""
+}
+
+// explain replaces the driver's generic errors with what happened on the wire, and takes the password out of what the
+// server said.
+func (w *mysqlWire) explain(err error, password string) error {
+	var refused *driver.MySQLError
+	if errors.As(err, &refused) {
+		return &mysqlError{code: refused.Number, text: redact(refused.Message, password)}
+	}
+	if w.exchange == nil {
+		return err // not even connected
+	}
+	if w.last != nil {
+		err = w.last
+	}
+	if w.detail() == "" || errors.Is(err, errMalformed) {
+		return mismatch(err, "a MySQL greeting", w.first)
+	}
+	return err
+}
