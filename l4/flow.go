@@ -36,7 +36,7 @@ type flow struct {
 	activeAt time.Duration // last datagram, either way
 	soughtAt time.Duration // when it began to look for a server; with no server, when it may look again
 	sentAt   time.Duration // last datagram to the server
-	partAt   time.Duration // when to part with a server that has another address now; 0 = it has the flow's
+	partAt   time.Duration // when to part with a server that has another address now, or has gone; 0 = neither
 
 	connected since // 0 = not yet
 	firstByte since // when the first reply was passed on; 0 = not yet
@@ -55,6 +55,7 @@ type flow struct {
 	joinUp, joinDown uint16 // the largest datagrams that may leave in one send; 0 = none
 	address          uint8  // which of the target's addresses is in use; elsewhere = none
 	fault            End    // why there is no server
+	farewell         End    // how it ends as soon as its server has answered; NotEnded = it goes on
 	pass             pass   // what it holds of the listener's gate
 	key              flowKey
 
@@ -146,6 +147,13 @@ func (f *flow) expire(l *loop) {
 		f.finish(l, RelayFlowTimeout)
 		return
 	}
+	if f.farewell != NotEnded {
+		if l.now >= f.partAt {
+			f.finish(l, f.farewell)
+			return
+		}
+		end = min(end, f.partAt)
+	}
 	if f.fd >= 0 && !f.standing {
 		// What a server does not refuse it is taken to have received: many never answer.
 		if at := f.sentAt + f.set.ConnectTimeout; l.now >= at {
@@ -158,16 +166,22 @@ func (f *flow) expire(l *loop) {
 	l.flowWheel.arm(&f.timer, end)
 }
 
-// cut ends a flow from outside. One whose server has gone only loses that: there is nothing that could break.
+// lastAnswer is how long a flow whose server has left the configuration waits for what the server may still say.
+const lastAnswer = time.Second
+
+// cut ends a flow from outside. One whose server is down only loses that: there is nothing that could break. One whose
+// server has been removed has what the client has asked for answered first; the client's next datagram goes elsewhere.
 func (f *flow) cut(l *loop, end End) {
-	if f.frozen {
-		return
-	}
-	if end == CutServerDown {
+	switch {
+	case f.frozen:
+	case end == CutServerDown:
 		f.leave(l)
-		return
+	case end == CutServerGone && f.fd >= 0 && f.unanswered > 0:
+		f.farewell, f.partAt = end, l.now+lastAnswer
+		l.flowWheel.arm(&f.timer, min(f.partAt, f.activeAt+f.set.FlowTimeout))
+	default:
+		f.finish(l, end)
 	}
-	f.finish(l, end)
 }
 
 // finish is the one exit of every flow: its socket closed, the lease given back, what was lent returned, one record made.

@@ -142,7 +142,8 @@ func (f *flow) tryConnect(l *loop, address int) errno {
 		closeFD(fd)
 		return e
 	}
-	f.fd, f.address, f.joinUp, f.overflowed, f.partAt = fd, uint8(address), l.join, 0, 0
+	f.fd, f.address, f.joinUp, f.overflowed = fd, uint8(address), l.join, 0
+	f.partAt, f.farewell = 0, NotEnded
 	if f.connected == 0 {
 		f.connected.set(l.now - f.begun)
 	}
@@ -228,6 +229,7 @@ func (f *flow) leave(l *loop) {
 	l.kept.drop(f)
 	l.trials.put(f.trial)
 	f.trial, f.stats, f.target, f.lease = nil, nil, nil, balance.Lease{}
+	f.partAt, f.farewell = 0, NotEnded
 	f.unanswered, f.owed = 0, 0
 }
 

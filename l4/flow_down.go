@@ -142,6 +142,10 @@ func (f *flow) reply(l *loop, p *run) bool {
 			return true
 		}
 	}
+	if f.farewell != NotEnded && f.unanswered == 0 {
+		f.finish(l, f.farewell)
+		return true
+	}
 	return false
 }
 

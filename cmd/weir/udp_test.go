@@ -414,6 +414,29 @@ func TestUDPServerMoves(t *testing.T) {
 	}
 }
 
+// The flows of a server that was removed end at the drain deadline without a loss: what has been asked for is answered, by
+// that server, and the next request goes to another.
+func TestUDPServerRemoved(t *testing.T) {
+	t.Parallel()
+	slow := nettest.StartDatagrams(t, func(_ netip.AddrPort, _ []byte, reply func([]byte)) {
+		time.Sleep(300 * time.Millisecond)
+		reply([]byte("slow"))
+	})
+	quick := nettest.StartDatagrams(t, nettest.NameDatagrams("quick"))
+	l := layout{runtime: `drain_timeout = "500ms"`, levels: [][]string{{slow.Addr()}, {quick.Addr()}}}.udp(t)
+	w := start(t, l.String())
+	c := nettest.DialDatagrams(t, "", l.listen)
+	require.Equal(t, "slow", c.Ask("x"))
+	l.levels = servers(quick.Addr())
+	w.reload(l.String())
+	removed := time.Now()
+	for c.Ask("x") == "slow" {
+		require.Less(t, time.Since(removed), 5*time.Second)
+	}
+	w.waitRecord(5*time.Second, "the end of the flow", func(r record) bool { return r.str("end") == "cut: server removed" })
+	nettest.Wait(t, 5*time.Second, "an end to all flows", func() bool { return len(w.all(func(r record) bool { return r.is("session") })) >= 2 })
+}
+
 // A listener that leaves the configuration serves the flows it has until they end, and nobody else; wanted again
 // meanwhile, it goes on as if nothing had happened. The same port of TCP is another matter.
 func TestUDPListenerLeaves(t *testing.T) {
