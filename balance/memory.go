@@ -105,6 +105,7 @@ func (c *Cluster) Recall(m Memory, now time.Duration) {
 	}
 	if s := c.servers[m.Spared]; s != nil && s.own.State.out() {
 		c.spared = s
+		c.sparedAlone(s)
 	}
 	for i, l := range c.levels {
 		if c.spec.Manual && l.name == m.Level {
@@ -124,6 +125,21 @@ func (c *Cluster) Recall(m Memory, now time.Duration) {
 	c.retable()
 }
 
+// sparedAlone has protection find again that a server is the one to spare. When each result came is not remembered, but
+// that says it: whoever was passed over had failed before the last round.
+func (c *Cluster) sparedAlone(spared *Server) {
+	for _, l := range c.levels {
+		for i := range l.slots {
+			switch s := l.slots[i].server; {
+			case s == spared:
+				return
+			case s.own.State == Down:
+				s.ailsForLong()
+			}
+		}
+	}
+}
+
 func (c *Cluster) recall(s *Server, m *ServerMemory) {
 	known := &s.layers
 	known.Override, known.OverrideAt = m.Override.copied(), m.OverrideAt
@@ -131,6 +147,7 @@ func (c *Cluster) recall(s *Server, m *ServerMemory) {
 	if m.Address == s.Address() {
 		known.Checks = nil
 		for _, v := range m.Checks {
+			v.passed, v.failing = 0, 0 // on another timeline
 			known.Checks = verdicts(known.Checks, v, v.Up)
 		}
 		s.recallPassive(&m.Passive)

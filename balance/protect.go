@@ -1,6 +1,9 @@
 package balance
 
-import "time"
+import (
+	"slices"
+	"time"
+)
 
 // protect decides which server, if any, is spared: kept in service, as unstable, although health says that it should be
 // out. There is one at most, and only while no server is up:
@@ -82,19 +85,43 @@ func (c *Cluster) together(s, latest *Server) bool {
 	return s.ownSince >= latest.ownSince-c.spec.Round && passed <= failing+resultDelay
 }
 
+// Times before all that a cluster has heard of: since when it has not been told, and since before that.
+const (
+	untold  = 2*resultDelay - never
+	longAgo = -never
+)
+
 // ailing returns since when those who say that the server is down have found it so, and when the last of them found it
-// well before.
+// well before; untold if none has.
 func (s *Server) ailing() (since, before time.Duration) {
-	since = never - resultDelay
+	since, before = never-resultDelay, untold
+	well := func(at time.Duration) {
+		if at != 0 {
+			before = max(before, at)
+		}
+	}
 	if s.layers.Agent.Down {
-		since, before = s.agentFailing, s.agentPassed
+		since = s.agentFailing
+		well(s.agentPassed)
 	}
 	for _, v := range s.layers.Checks {
 		if !v.Up {
-			since, before = min(since, v.failing), max(before, v.passed)
+			since = min(since, v.failing)
+			well(v.passed)
 		}
 	}
 	return since, before
+}
+
+// ailsForLong has whatever says that the server is down have found it so long ago.
+func (s *Server) ailsForLong() {
+	s.agentFailing = longAgo
+	s.layers.Checks = slices.Clone(s.layers.Checks)
+	for i := range s.layers.Checks {
+		if v := &s.layers.Checks[i]; !v.Up {
+			v.failing = longAgo
+		}
+	}
 }
 
 // pickLast is the last resort of a protected cluster, when no level had anything to offer. A server on probation then
