@@ -27,20 +27,18 @@ func dial(ctx context.Context, t Target, patience patience) (net.Conn, error) {
 			return nil, err
 		}
 		d.SetMultipathTCP(false)
-		if patience == hasty {
-			d.Control = delayAck
-		}
+		d.Control = delayAck
 		if t.Source.IsValid() {
 			d.LocalAddr = net.TCPAddrFromAddrPort(netip.AddrPortFrom(t.Source, 0))
-			d.Control = bindLate
-			if patience == hasty {
-				d.Control = delayAckBindLate
-			}
+			d.Control = delayAckBindLate
 		}
 	}
 	conn, err := d.DialContext(ctx, network, t.Address)
 	if err != nil {
 		return nil, dialError(ctx, t, err)
+	}
+	if tcp, ok := conn.(*net.TCPConn); ok && patience == patient {
+		ackNow(tcp)
 	}
 	return conn, nil
 }
@@ -67,24 +65,30 @@ const (
 
 // delayAck holds the last acknowledgement of the handshake back. A connection that is reset before it is sent is known
 // to have been accepted by the server's kernel, and never reaches the server's program: no accept, no log line, no
-// "connection aborted" counted against this host.
-func delayAck(_, _ string, c syscall.RawConn) error { return set(c, true, false) }
+// "connection aborted" counted against this host. And a server that speaks first and aborts at once cannot have done both
+// before this host has seen the connection stand: what it said would be lost.
+func delayAck(_, _ string, c syscall.RawConn) error { return set(c, false) }
 
-// bindLate lets the kernel choose the local port when the destination is known, so that ports are used up per
+// delayAckBindLate also lets the kernel choose the local port when the destination is known, so that ports are used up per
 // destination and not per source address.
-func bindLate(_, _ string, c syscall.RawConn) error { return set(c, false, true) }
+func delayAckBindLate(_, _ string, c syscall.RawConn) error { return set(c, true) }
 
-func delayAckBindLate(_, _ string, c syscall.RawConn) error { return set(c, true, true) }
+// ackNow sends the acknowledgement that was held back.
+func ackNow(conn *net.TCPConn) {
+	if c, err := conn.SyscallConn(); err == nil {
+		_ = c.Control(func(fd uintptr) {
+			_ = syscall.SetsockoptInt(int(fd), syscall.IPPROTO_TCP, syscall.TCP_QUICKACK, 1)
+		})
+	}
+}
 
 // ipBindAddressNoPort is IP_BIND_ADDRESS_NO_PORT of ip(7), which package syscall lacks.
 const ipBindAddressNoPort = 24
 
 // set applies socket options that are improvements and no more: a kernel without them serves as well.
-func set(c syscall.RawConn, delayAck, bindLate bool) error {
+func set(c syscall.RawConn, bindLate bool) error {
 	return c.Control(func(fd uintptr) {
-		if delayAck {
-			_ = syscall.SetsockoptInt(int(fd), syscall.IPPROTO_TCP, syscall.TCP_QUICKACK, 0)
-		}
+		_ = syscall.SetsockoptInt(int(fd), syscall.IPPROTO_TCP, syscall.TCP_QUICKACK, 0)
 		if bindLate {
 			_ = syscall.SetsockoptInt(int(fd), syscall.IPPROTO_IP, ipBindAddressNoPort, 1)
 		}

@@ -28,11 +28,6 @@ type exchange struct {
 // the TLS handshake, as each is asked for.
 func open(ctx context.Context, t Target, secure *tls.Config) (*exchange, error) {
 	conn, err := dial(ctx, t, patient)
-	// A server that speaks first and aborts at once may have done both before this host has seen that it accepted, one time in
-	// ten on loopback: that is chance and no verdict.
-	for again := 4; again > 0 && errors.Is(err, syscall.ECONNRESET) && ctx.Err() == nil; again-- {
-		conn, err = dial(ctx, t, patient)
-	}
 	if err != nil {
 		return nil, err
 	}
