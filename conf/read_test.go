@@ -41,7 +41,7 @@ func TestReadAgainWhenFileChanges(t *testing.T) {
 	write := func(s string) { require.NoError(t, os.WriteFile(path, []byte(s), 0o644)) }
 	reads := 0
 	r := newReader()
-	r.pause = time.Millisecond
+	r.tries, r.pause = 5, time.Millisecond
 
 	write("first")
 	r.during = func() {
