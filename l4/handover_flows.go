@@ -7,6 +7,7 @@ package l4
 import (
 	"encoding/binary"
 	"fmt"
+	"maps"
 	"math"
 	"net/netip"
 	"slices"
@@ -150,13 +151,19 @@ func (p *Plane) FlowsArrived() {
 	}
 }
 
-// Rewatch looks at the sockets of a listener of UDP that were held: its flows stay here.
-func (ln *Listener) Rewatch() {
-	ln.plane.ask(func(l *loop) {
-		l.inletsOf(ln, func(in *inlet) {
-			epollControl(l.epfd, unix.EPOLL_CTL_ADD, in.fd, unix.EPOLLIN, markInlet, in.number)
+// RewatchLeft looks again at the held sockets of the UDP listeners that have left the configuration, now or by an earlier
+// reload: their flows stay here.
+func (p *Plane) RewatchLeft() {
+	p.leavingMu.Lock()
+	left := slices.Collect(maps.Values(p.leaving))
+	p.leavingMu.Unlock()
+	for _, ln := range left {
+		p.ask(func(l *loop) {
+			l.inletsOf(ln, func(in *inlet) {
+				epollControl(l.epfd, unix.EPOLL_CTL_ADD, in.fd, unix.EPOLLIN, markInlet, in.number)
+			})
 		})
-	})
+	}
 }
 
 // NextFlows is Next for the flows of listeners that are chosen. Flows that have no server end: the client's next datagram

@@ -6,6 +6,7 @@ import (
 	"bytes"
 	"fmt"
 	"net/netip"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -98,4 +99,34 @@ func TestUpgradeMovesFlows(t *testing.T) {
 	require.Empty(t, w.loud())
 	w.signal(15)
 	require.Zero(t, w.exit(20*time.Second))
+}
+
+// The flows of a listener that has left the configuration, by a reload before the upgrade or with it, go on in the old
+// process.
+func TestUpgradeKeepsFlowsOfListenersThatLeft(t *testing.T) {
+	t.Parallel()
+	host := nettest.StartDatagrams(t, nettest.NameDatagrams("a"))
+	l := layout{listener: `flow_timeout = "3s"`, levels: servers(host.Addr())}.udp(t)
+	before, now := nettest.ReserveDatagrams(t), nettest.ReserveDatagrams(t)
+	udp := func(name, listen string) string {
+		return strings.Replace(pair(name, listen, host.Addr()), "cluster = ", "protocol = \"udp\"\nflow_timeout = \"3s\"\ncluster = ", 1)
+	}
+	l.more = udp("before", before) + udp("now", now)
+	w := launch{program: program(t)}.start(t, l.String())
+	w.base = nil // flows outlast their clients
+	clients, answers := []*nettest.DatagramClient{}, []string{}
+	for _, at := range []string{before, now} {
+		c := nettest.DialDatagrams(t, "", at)
+		clients, answers = append(clients, c), append(answers, c.Ask("x"))
+	}
+	l.more = udp("now", now)
+	w.reload(l.String())
+	l.more = ""
+	w.write(l.String())
+	w.usr2("upgrade")
+	for i, c := range clients {
+		require.Equal(t, answers[i], c.Ask("x"))
+	}
+	nettest.DialDatagrams(t, "", l.listen).Ask("x")
+	w.succeeded(w.upgrades()[0].num("pid"))
 }

@@ -304,9 +304,9 @@ func (e *Engine) leave(ready readiness) {
 	for id, ln := range e.listeners {
 		if !slices.Contains(ready.Listeners, id) {
 			ln.Stop()
-			ln.Rewatch()
 		}
 	}
+	e.plane.RewatchLeft()
 	e.plane.Forsake()
 	e.listeners = nil
 	e.runner.Close()
