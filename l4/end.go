@@ -110,6 +110,3 @@ func (e End) Clean() bool {
 // they said anything, as whoever only looks at the port does, and those of flows that strangers with invented addresses
 // can make by the thousand.
 func (e End) errorless() bool { return e.Clean() || e == PrereadClientReset || e == FlowEvicted }
-
-// cut reports whether the session was ended from outside.
-func (e End) cut() bool { return e >= CutServerDown }
