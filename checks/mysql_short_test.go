@@ -14,18 +14,19 @@ import (
 func TestMySQLShortPackets(t *testing.T) {
 	greeting := packet(0, greetingOf("mysql_native_password"))
 	for reply, want := range map[string]string{
-		"\x00":                     "",
-		"\x00\x00\x00":             "",
-		"\x00\x00\x00\x02\x00":     "",
-		"\x00\xfe":                 "",
-		"\xff":                     "login: the server said error 0",
-		"\xff\x15":                 "login: the server said error 21",
-		"\xff\x15\x04":             "login: the server said error 1045: nothing",
-		"\xff\x15\x04no":           `login: the server said error 1045: "no"`,
-		"\xff\x15\x04#2":           "login: the server said error 1045: nothing",
-		"\xff\x15\x04#28000No way": `login: the server said error 1045: "No way"`,
-		"\xfe":                     "login: ",
-		"\x07":                     "login: ",
+		"\x00":                                   "",
+		"\x00\x00\x00":                           "",
+		"\x00\x00\x00\x02\x00":                   "",
+		"\x00\xfe":                               "",
+		"\xff":                                   "login: the server said error 0",
+		"\xff\x15":                               "login: the server said error 21",
+		"\xff\x15\x04":                           "login: the server said error 1045: nothing",
+		"\xff\x15\x04no":                         `login: the server said error 1045: "no"`,
+		"\xff\x15\x04#2":                         "login: the server said error 1045: nothing",
+		"\xff\x15\x04#28000No way":               `login: the server said error 1045: "No way"`,
+		"\xfe":                                   "login: ",
+		"\x07":                                   "login: ",
+		"\xfemysql_native_password\x00challenge": "login: malformed packet: expected the MySQL protocol",
 	} {
 		h := nettest.Start(t, saying(greeting, packet(2, []byte(reply))))
 		report, err := check(t, user("u", ""), h.Addr())

@@ -2,6 +2,9 @@ package checks
 
 import (
 	"bytes"
+	"crypto/rsa"
+	"crypto/x509"
+	"encoding/pem"
 	"errors"
 	"io"
 
@@ -57,11 +60,11 @@ func (w *mysqlWire) next() error {
 		return err
 	}
 	w.ready = complete(packet, !w.greeted)
-	w.greeted = true
 	if w.ready == nil {
 		w.last = errMalformed
 		return w.last
 	}
+	w.greeted = true
 	return nil
 }
 
@@ -82,6 +85,18 @@ func complete(packet []byte, greeting bool) []byte {
 		}
 		if old := p[shortest-1]&(protocol41>>8) == 0; !old && len(p) < shortest+3+2+7+4+13 {
 			return nil
+		}
+	case p[0] == 0xfe && len(p) > 1:
+		plugin, challenge, _ := bytes.Cut(p[1:], []byte{0})
+		if string(plugin) == "mysql_native_password" && len(bytes.TrimSuffix(challenge, []byte{0})) < 20 {
+			return nil
+		}
+	case p[0] == 1:
+		if block, _ := pem.Decode(p[1:]); block != nil {
+			key, _ := x509.ParsePKIXPublicKey(block.Bytes)
+			if _, isRSA := key.(*rsa.PublicKey); !isRSA {
+				return nil
+			}
 		}
 	case p[0] == 0 && len(p) < shortestOK:
 		packet = append(packet, make([]byte, shortestOK-len(p))...)
@@ -139,8 +154,11 @@ func (w *mysqlWire) explain(err error, password string) error {
 	if w.last != nil {
 		err = w.last
 	}
-	if w.detail() == "" || errors.Is(err, errMalformed) {
+	switch {
+	case w.detail() == "" || errors.Is(err, errMalformed) && !w.greeted:
 		return mismatch(err, "a MySQL greeting", w.first)
+	case errors.Is(err, errMalformed):
+		return mismatch(err, "the MySQL protocol", w.first)
 	}
 	return err
 }
