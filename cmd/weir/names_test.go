@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 
@@ -44,6 +45,12 @@ func newNameServer(t *testing.T, ns *nettest.Namespace) *nameServer {
 // start runs weir in the namespace, in a file system in which the name server is everybody's.
 func (s *nameServer) start(t *testing.T, config string) *weir {
 	t.Helper()
+	return s.asker(t).start(t, config)
+}
+
+// asker is how that is launched.
+func (s *nameServer) asker(t *testing.T) launch {
+	t.Helper()
 	dir := t.TempDir()
 	script := ""
 	for name, text := range map[string]string{
@@ -53,7 +60,7 @@ func (s *nameServer) start(t *testing.T, config string) *weir {
 		require.NoError(t, os.WriteFile(dir+"/"+name, []byte(text), 0o644))
 		script += fmt.Sprintf("mount --bind %s/%s /etc/%s && ", dir, name, name)
 	}
-	return launch{ns: s.ns, under: []string{"unshare", "-m", "sh", "-c", script + `exec "$@"`, "sh"}}.start(t, config)
+	return launch{ns: s.ns, under: []string{"unshare", "-m", "sh", "-c", script + `exec "$@"`, "sh"}}
 }
 
 // says sets what a name stands for; without addresses there is no such name.
@@ -171,6 +178,38 @@ func TestHostNames(t *testing.T) {
 	require.Less(t, nettest.Took(begin), 2*time.Second, "names that are known are not waited for")
 	require.Equal(t, "1", served(ns, l.listen))
 	require.Equal(t, []string{"server_up 1 db unresolved→up"}, w.events("server_up", "server_down", "server_state"))
+}
+
+// Whoever stops weir does not wait for a resolver that is silent, be it that a reload asks it or the start.
+func TestStopWhileNamesAreAskedFor(t *testing.T) {
+	t.Parallel()
+	for i, stop := range []string{"reload", "start", "twice"} {
+		t.Run(stop, func(t *testing.T) {
+			t.Parallel()
+			ns := nettest.NewNamespace(t)
+			dns := newNameServer(t, ns)
+			dns.silence(true)
+			l := layout{listen: "127.0.0.1:7000", levels: servers("127.0.0.11:7001")}
+			named := layout{listen: l.listen, levels: servers(fmt.Sprintf("db%d.test:7001", i))}
+			var w *weir
+			if stop == "start" {
+				w = dns.asker(t).launch(t, named.String())
+			} else {
+				w = dns.start(t, l.String())
+				w.write(named.String())
+				w.signal(syscall.SIGHUP)
+			}
+			nettest.Wait(t, 10*time.Second, "a question", func() bool { return dns.questions() > 0 })
+			if stop == "twice" {
+				w.signal(syscall.SIGHUP)
+				time.Sleep(10 * time.Millisecond)
+			}
+			begin := time.Now()
+			w.signal(syscall.SIGTERM)
+			require.Zero(t, w.exit(10*time.Second))
+			require.Less(t, nettest.Took(begin), time.Second)
+		})
+	}
 }
 
 // All addresses of a name are tried within the time that there is, be it connect_timeout or the shorter try_timeout.

@@ -32,13 +32,12 @@ func (o *operator) Reload(ctx context.Context) error {
 }
 
 // Stop stops weir, as the signal does, and returns how many sessions were cut. With now, or when it is asked for now
-// while a stop is under way, they are cut at once.
+// while a stop is under way, they are cut at once. Whoever has asked has asked, and may leave.
 func (o *operator) Stop(ctx context.Context, now bool) (cut int, err error) {
+	o.process.giveUp()
 	select {
 	case o.process.stops <- now:
 	case <-o.process.stopped:
-	case <-ctx.Done():
-		return 0, ctx.Err()
 	}
 	select {
 	case <-o.process.stopped:

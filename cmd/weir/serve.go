@@ -50,11 +50,30 @@ func serve(ctx context.Context, file string, stderr io.Writer) int {
 	pipes := notified(1, syscall.SIGPIPE)
 	// One channel each, so that a storm of one signal cannot push out another; a reload that is asked for while one is
 	// under way is made once, after it.
-	reloads, reopens, stops := notified(1, syscall.SIGHUP), notified(1, syscall.SIGUSR1), notified(2, syscall.SIGTERM, syscall.SIGINT)
+	reloads, reopens, ends := notified(1, syscall.SIGHUP), notified(1, syscall.SIGUSR1), notified(2, syscall.SIGTERM, syscall.SIGINT)
 	upgrades := notified(1, syscall.SIGUSR2)
 	defer func() {
-		for _, c := range []chan os.Signal{pipes, reloads, reopens, stops, upgrades} {
+		for _, c := range []chan os.Signal{pipes, reloads, reopens, ends, upgrades} {
 			signal.Stop(c)
+		}
+	}()
+	// Whoever stops weir does not wait for the names that a start or a reload asks for.
+	hurry, giveUp := context.WithCancel(ctx)
+	defer giveUp()
+	stops, over := make(chan os.Signal, 2), make(chan struct{})
+	defer close(over)
+	go func() {
+		for {
+			select {
+			case sig := <-ends:
+				giveUp()
+				select {
+				case stops <- sig:
+				default:
+				}
+			case <-over:
+				return
+			}
 		}
 	}()
 
@@ -94,7 +113,7 @@ func serve(ctx context.Context, file string, stderr io.Writer) int {
 	if err != nil {
 		return cannot(err)
 	}
-	e, err := engine.Start(cfg, engine.Options{Log: log, Sessions: out.put, Version: version(), Activated: sockets, Predecessor: before})
+	e, err := engine.Start(cfg, engine.Options{Log: log, Sessions: out.put, Version: version(), Activated: sockets, Predecessor: before, Hurry: hurry})
 	if err == nil && before != nil {
 		err = e.TakeOver()
 	}
@@ -104,7 +123,7 @@ func serve(ctx context.Context, file string, stderr io.Writer) int {
 	}
 	d := &daemonState{
 		file: file, path: path, engine: e, out: out, log: log, api: api,
-		reloads: make(chan chan error), upgrades: make(chan chan upgraded), stops: make(chan bool),
+		reloads: make(chan chan error), upgrades: make(chan chan upgraded), stops: make(chan bool), giveUp: giveUp,
 		stopping: make(chan struct{}), stopped: make(chan struct{}),
 	}
 	api.Start(&operator{e, d})
@@ -173,6 +192,7 @@ type daemonState struct {
 	reloads  chan chan error // each gets the outcome
 	upgrades chan chan upgraded
 	stops    chan bool     // true = at once
+	giveUp   func()        // has no reload wait for names any more
 	stopping chan struct{} // closed when a stop begins
 	stopped  chan struct{} // closed when it is done
 	cut      int           // sessions that it has cut; valid once stopped is closed

@@ -31,6 +31,9 @@ type Options struct {
 	// Lookup resolves host names; nil = the system's resolver.
 	Lookup func(ctx context.Context, host string) ([]netip.Addr, error)
 
+	// Hurry, once it ends, has starts and reloads wait for no name any more; nil = they always do.
+	Hurry context.Context
+
 	// Activated are listening sockets that the process was started with. Those that the configuration has no use for are
 	// told of and closed.
 	Activated []*l4.Activated
@@ -49,8 +52,9 @@ type Engine struct {
 	records  *recorder
 	hooks    *hooks.Set
 	ask      lookup
-	renamed  chan struct{} // holds one: the names to resolve, or when, may have changed
-	rerouted chan struct{} // holds one: the ways back that are needed may have changed
+	hurry    context.Context // once it ends, no start and no reload waits for names
+	renamed  chan struct{}   // holds one: the names to resolve, or when, may have changed
+	rerouted chan struct{}   // holds one: the ways back that are needed may have changed
 	ctx      context.Context
 	cancel   context.CancelFunc
 	work     sync.WaitGroup // goroutines of the engine
@@ -111,6 +115,9 @@ func Start(cfg *conf.Config, o Options) (*Engine, error) {
 		e.ask = systemLookup
 	}
 	e.ctx, e.cancel = context.WithCancel(context.Background())
+	if e.hurry = o.Hurry; e.hurry == nil {
+		e.hurry = context.Background()
+	}
 	e.records = newRecorder(o.Sessions, func() bool { cfg := e.now.Load().cfg; return cfg != nil && cfg.Log.Format == "json" })
 	e.hooks = hooks.New(o.Log)
 	e.seen.journal.hooks = e.hooks

@@ -96,7 +96,10 @@ func (e *Engine) resolveFor(cfg *conf.Config) (addresses, error) {
 	if len(ask) == 0 {
 		return known, nil
 	}
-	found, failed := resolve(e.ctx, ask, e.ask)
+	ctx, cancel := context.WithCancel(e.ctx)
+	defer cancel()
+	defer context.AfterFunc(e.hurry, cancel)()
+	found, failed := resolve(ctx, ask, e.ask)
 	var errs []error
 	for _, name := range ask {
 		if err := failed[name]; err != nil {
