@@ -237,3 +237,23 @@ func TestHookWithoutProgram(t *testing.T) {
 	require.Equal(t, 1, code)
 	require.Contains(t, output, "event[0].exec: exec: ")
 }
+
+// A stop gives hooks a second; one that is to be at once does not.
+func TestStopAtOnceWithHangingHook(t *testing.T) {
+	t.Parallel()
+	host := nettest.Start(t, nettest.Echo)
+	for _, code := range []int{0, 3} {
+		l := layout{listen: nettest.Reserve(t), levels: servers(host.Addr()), more: "[[event]]\nname = \"h\"\nexec = [\"/bin/sleep\", \"60\"]\ntimeout = \"50s\"\n"}
+		w := start(t, l.String())
+		w.reload(l.String()) // which is an event
+		if code == 3 {
+			require.NoError(t, pingpong(nettest.Dial(t, l.listen)))
+		}
+		w.signal(syscall.SIGTERM)
+		w.waitRecord(5*time.Second, "the stop", func(r record) bool { return r.str("msg") == "stopping" })
+		begin := time.Now()
+		w.signal(syscall.SIGTERM)
+		require.Equal(t, code, w.exit(5*time.Second))
+		require.Less(t, nettest.Took(begin), 700*time.Millisecond)
+	}
+}

@@ -197,6 +197,7 @@ func (e *Engine) Sessions() int { return e.plane.Sessions() }
 // Stop accepts no more clients, lets the sessions finish until ctx ends or drain_timeout is over, cuts those that are
 // left, and ends everything. It returns how many were cut.
 func (e *Engine) Stop(ctx context.Context) int {
+	defer context.AfterFunc(ctx, func() { e.hooks.Hurry(cutPatience) })()
 	e.seen.stopping.Store(true)
 	e.mu.Lock()
 	e.stopped = true
@@ -247,7 +248,8 @@ func (e *Engine) flush() {
 	}
 }
 
-// cutPatience is longer than the data plane waits for the bytes of a session that was cut.
+// cutPatience is longer than the data plane waits for the bytes of a session that was cut, and what hooks get of a stop that
+// is to be at once.
 const cutPatience = 75 * time.Millisecond
 
 func (e *Engine) close() {

@@ -110,6 +110,15 @@ func (s *Set) Close() {
 	s.work.Wait()
 }
 
+// Hurry leaves the hooks less time than Close does.
+func (s *Set) Hurry(within time.Duration) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, h := range *s.now.Load() {
+		h.retire(within)
+	}
+}
+
 // pause waits for as long as ctx lets it.
 func pause(ctx context.Context, d time.Duration) {
 	timer := time.NewTimer(d)
