@@ -214,6 +214,11 @@ func (s *session) dial(l *loop) {
 		if e == 0 {
 			e = syscall.ECONNREFUSED
 		}
+		if n, _ := peekBytes(s.server.fd, l.scratch[:1]); n > 0 { // it was connected, has spoken, and was reset before this loop looked
+			s.server.broke(e)
+			s.established(l)
+			return
+		}
 		s.dialFailed(l, e)
 	case s.server.fin && !s.server.writable: // a unix socket that hung up
 		s.dialFailed(l, syscall.ECONNREFUSED)

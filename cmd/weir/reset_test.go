@@ -30,6 +30,33 @@ func TestServerResetIsPassedOn(t *testing.T) {
 	require.Equal(t, 1000, r.num("bytes_down"))
 }
 
+// So do those of a server that speaks and resets before anybody has seen that it is connected: it was reached, and another one
+// is not asked.
+func TestServerThatResetsAtOnce(t *testing.T) {
+	t.Parallel()
+	host, other := nettest.Start(t, nettest.ResetAfter(500, 0)), nettest.Start(t, nettest.Say("other"))
+	w, addr := serve(t, layout{cluster: `balance = "first"`, levels: servers(host.Addr(), other.Addr())})
+	n := scaled(100)
+	for range n {
+		c, err := nettest.TryDial(addr)
+		if err != nil { // so quick that the client's system reports the reset in place of the connection
+			require.Equal(t, nettest.Reset, nettest.EndOf(err))
+			continue
+		}
+		data, end := nettest.ReadToEnd(c, 5*time.Second)
+		c.Close()
+		require.Len(t, data, 500)
+		require.Equal(t, nettest.Reset, end)
+	}
+	ended := func() []record { return w.all(func(r record) bool { return r["end"] != nil }) }
+	nettest.Wait(t, 5*time.Second, "the sessions' records", func() bool { return len(ended()) == n })
+	for _, r := range ended() {
+		require.Equal(t, "relay: server reset", r.str("end"))
+		require.Equal(t, 500, r.num("bytes_down"))
+	}
+	require.Zero(t, other.Accepted())
+}
+
 // What a server sent before its reset is delivered even to a client that reads it only later.
 func TestServerResetWaitsForSlowClient(t *testing.T) {
 	t.Parallel()
