@@ -314,6 +314,24 @@ func TestEvents(t *testing.T) {
 	require.Less(t, time.Since(began), closePatience)
 }
 
+// Close waits for nobody who is connected and has not asked for anything yet.
+func TestCloseWithSilentClients(t *testing.T) {
+	at := unixAt(filepath.Join(t.TempDir(), "a.sock"))
+	s := serve(t, newFake(), conf.Admin{Listen: []conf.Endpoint{at}, Asked: true})
+	for _, said := range []string{"", "GET /heal"} {
+		c, err := net.Dial("unix", at.Path)
+		require.NoError(t, err)
+		defer c.Close()
+		_, err = c.Write([]byte(said))
+		require.NoError(t, err)
+	}
+	res, _ := request(t, over(at), "GET /healthz", "") // by now they are in
+	require.Equal(t, 200, res.StatusCode)
+	began := time.Now()
+	s.Close()
+	require.Less(t, time.Since(began), closePatience/2)
+}
+
 func TestTooManyStreams(t *testing.T) {
 	at := unixAt(filepath.Join(t.TempDir(), "a.sock"))
 	serve(t, newFake(), conf.Admin{Listen: []conf.Endpoint{at}, Asked: true})

@@ -70,6 +70,19 @@ func (b *boundedListener) enter(c *boundedConn) bool {
 	return room
 }
 
+// dismiss closes the connections of those who ask for nothing.
+func (b *boundedListener) dismiss() {
+	b.mu.Lock()
+	var idle []*boundedConn
+	for e := b.idle.Front(); e != nil; e = e.Next() {
+		idle = append(idle, e.Value.(*boundedConn))
+	}
+	b.mu.Unlock()
+	for _, c := range idle {
+		c.Close()
+	}
+}
+
 // note is the http.Server's ConnState: it tells who has asked for something and who has not.
 func (b *boundedListener) note(conn net.Conn, state http.ConnState) {
 	c, ok := conn.(*boundedConn)

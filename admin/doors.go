@@ -17,10 +17,11 @@ import (
 type door struct {
 	at     string
 	ln     net.Listener
-	server *http.Server // nil until it is in use
-	gate   *gate        // likewise
-	remove func()       // takes away the file of a unix socket
-	shared bool         // inherited, and not yet in use: its file is the other process's
+	server *http.Server     // nil until it is in use
+	gate   *gate            // likewise
+	guests *boundedListener // likewise
+	remove func()           // takes away the file of a unix socket
+	shared bool             // inherited, and not yet in use: its file is the other process's
 }
 
 // What a client may take.
@@ -106,6 +107,7 @@ func (c *Change) Commit() {
 		s.doors[name] = d
 		d.shared, d.gate = false, newGate(d.ln)
 		ln := bounded(d.gate, maxClients)
+		d.guests = ln
 		d.server = &http.Server{
 			ConnState:         ln.note,
 			Handler:           s.guard(d.ln.Addr().Network() != "unix"),
@@ -142,8 +144,9 @@ func (s *Server) open(at conf.Endpoint) (*door, error) {
 	return &door{at: at.String(), ln: ln, remove: func() {}}, nil
 }
 
-// close lets requests under way finish for a moment.
+// close lets requests under way finish for a moment. Who is connected and has asked for nothing is not waited for.
 func (d *door) close() {
+	d.guests.dismiss()
 	ctx, cancel := context.WithTimeout(context.Background(), closePatience)
 	defer cancel()
 	if d.server.Shutdown(ctx) != nil {
