@@ -138,7 +138,8 @@ func (l launch) launch(t *testing.T, config string) *weir {
 	}
 	args = append(slices.Clone(l.under), args...)
 	w.cmd = exec.Command(args[0], args[1:]...)
-	w.cmd.Env = append(append(os.Environ(), "GORACE=exitcode=66", "GOTRACEBACK=all"), l.env...)
+	// A second before the exit is what the race detector takes by itself, and no stop of weir.
+	w.cmd.Env = append(append(os.Environ(), "GORACE=exitcode=66 atexit_sleep_ms=50", "GOTRACEBACK=all"), l.env...)
 	w.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	var stderr io.ReadCloser
 	if l.stderr != nil {

@@ -79,7 +79,10 @@ func (r *roles) areCut(held []*net.TCPConn, server string) {
 	for _, c := range held {
 		_, end := nettest.ReadToEnd(c, 5*time.Second)
 		require.Equal(r.t, nettest.Reset, end)
-		record := r.session(c)
+		client := c.LocalAddr().String() // which another session may have had before
+		record := r.waitRecord(5*time.Second, "the session's record", func(r record) bool {
+			return r.str("client") == client && strings.HasPrefix(r.str("end"), "cut: ")
+		})
 		require.Equal(r.t, server, record.str("server"))
 		require.Contains(r.t, record.str("end"), "server down")
 	}
