@@ -13,9 +13,13 @@ func windowOf(flows int) int { return max(1, 256/flows) }
 // datagrams measures round trips through an echo server.
 func datagrams(size int, more ...string) func(context.Context, *trial) (values, error) {
 	return func(ctx context.Context, t *trial) (values, error) {
+		window := windowOf(t.row.clients)
+		if t.row.responses == 1 {
+			window = 1 // a client leaves with its answer
+		}
 		argv := append([]string{
 			t.self, "datagrams", "-target", t.target, "-flows", strconv.Itoa(t.row.clients),
-			"-window", strconv.Itoa(windowOf(t.row.clients)), "-size", strconv.Itoa(size), "-for", t.window.String(),
+			"-window", strconv.Itoa(window), "-size", strconv.Itoa(size), "-for", t.window.String(),
 		}, more...)
 		load, err := t.measure(ctx, argv)
 		if err != nil {
