@@ -40,14 +40,15 @@ func TestTCPConnect(t *testing.T) {
 func TestTCPConnectLeavesNoSocketsWaiting(t *testing.T) {
 	h := nettest.Start(t, nettest.Discard)
 	talker := nettest.Start(t, script([2]string{"x", "y"}))
+	// Another test may have had the ports a moment ago.
+	before := timeWaits(t, talker.AddrPort().Port()) + timeWaits(t, h.AddrPort().Port())
 	for range 50 {
 		_, err := check(t, TCP{}, h.Addr())
 		require.NoError(t, err)
 		_, err = check(t, TCP{Steps: []conf.Step{{Send: []byte("x"), Expect: []byte("y")}}}, talker.Addr())
 		require.NoError(t, err)
 	}
-	require.Zero(t, timeWaits(t, talker.AddrPort().Port()))
-	require.Zero(t, timeWaits(t, h.AddrPort().Port()))
+	require.LessOrEqual(t, timeWaits(t, talker.AddrPort().Port())+timeWaits(t, h.AddrPort().Port()), before)
 }
 
 // timeWaits counts the sockets in TIME_WAIT that were connected to a local port.
