@@ -128,7 +128,9 @@ func TestReloadAddsServer(t *testing.T) {
 	l.levels = servers(a.Addr(), b.Addr())
 	w.reload(l.String())
 	beforeA, beforeB := a.Accepted(), b.Accepted()
-	time.Sleep(time.Second)
+	nettest.Wait(t, 20*time.Second, "sessions of two hundred clients", func() bool {
+		return a.Accepted()-beforeA+b.Accepted()-beforeB >= 200
+	})
 	traffic.end()
 	shareA, shareB := float64(a.Accepted()-beforeA), float64(b.Accepted()-beforeB)
 	require.InEpsilon(t, shareA, shareB, 0.1)
