@@ -73,6 +73,7 @@ func (f *flow) read(l *loop) errno {
 		asked := batchSize - m.used
 		first := m.used
 		m.used += n
+		l.companions += n - 1
 		f.answered(l)
 		for i := first; i < first+n; i++ {
 			p, _, whole := m.take(i)
