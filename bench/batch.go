@@ -69,7 +69,7 @@ func (s datagramSocket) ask(patience time.Duration) (bool, error) {
 	const size = 64
 	b := newBatch(1, size)
 	b.fill(0, 1, size)
-	if err := b.send(s, 1); err != nil {
+	if err := b.send(s, 1, 0); err != nil {
 		return false, err
 	}
 	n, err := b.receive(s, 0)
@@ -118,7 +118,7 @@ func newBatch(n, size int) *batch {
 		controls: make([]segmentSize, n), space: make([]byte, n*size), size: size,
 	}
 	for i := range n {
-		b.iovs[i].Base = &b.space[i*size]
+		b.iovs[i].Base = unsafe.SliceData(b.space[i*size:])
 		h := &b.msgs[i].hdr
 		h.Iov = &b.iovs[i]
 		h.SetIovlen(1)
@@ -135,6 +135,14 @@ func (b *batch) named() *batch {
 		b.msgs[i].hdr.Namelen = unix.SizeofSockaddrInet4
 	}
 	return b
+}
+
+// got is what was received in a place.
+func (b *batch) got(i int) []byte { return b.space[i*b.size:][:b.msgs[i].len] }
+
+// from is the batch without its first n places, which share the memory.
+func (b *batch) from(n int) batch {
+	return batch{msgs: b.msgs[n:], iovs: b.iovs[n:], controls: b.controls[n:], space: b.space[n*b.size:], size: b.size}
 }
 
 // empty makes the first n places ready to receive.
@@ -186,10 +194,10 @@ func (b *batch) receive(s datagramSocket, flags int) (int, error) {
 	return n, nil
 }
 
-// send sends what is in the first n places.
-func (b *batch) send(s datagramSocket, n int) error {
+// send sends what is in the first n places. With unix.MSG_DONTWAIT, having no room is an error.
+func (b *batch) send(s datagramSocket, n, flags int) error {
 	for done := 0; done < n; {
-		sent, e := b.call(unix.SYS_SENDMMSG, s, b.msgs[done:n], 0)
+		sent, e := b.call(unix.SYS_SENDMMSG, s, b.msgs[done:n], flags)
 		if e != 0 && e != unix.EINTR {
 			return fmt.Errorf("send: %w", e)
 		}
@@ -199,7 +207,11 @@ func (b *batch) send(s datagramSocket, n int) error {
 }
 
 func (b *batch) call(number uintptr, s datagramSocket, msgs []message, flags int) (int, unix.Errno) {
-	n, _, e := unix.Syscall6(number, uintptr(s), uintptr(unsafe.Pointer(&msgs[0])), uintptr(len(msgs)), uintptr(flags), 0, 0)
+	system := unix.Syscall6
+	if flags&unix.MSG_DONTWAIT != 0 {
+		system = unix.RawSyscall6 // it need not be known to the scheduler
+	}
+	n, _, e := system(number, uintptr(s), uintptr(unsafe.Pointer(&msgs[0])), uintptr(len(msgs)), uintptr(flags), 0, 0)
 	runtime.KeepAlive(b)
 	if e != 0 {
 		return 0, e

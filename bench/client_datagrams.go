@@ -112,7 +112,7 @@ func (c *crowd) send(i, n int) error {
 		c.out.fill(0, n, c.load.size)
 		n = 1
 	}
-	return c.out.send(c.clients[i].socket, n)
+	return c.out.send(c.clients[i].socket, n, 0)
 }
 
 func (c *crowd) run(stop *atomic.Bool) error {

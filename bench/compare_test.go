@@ -135,7 +135,7 @@ func TestTableIsPadded(t *testing.T) {
 func TestMainTable(t *testing.T) {
 	text := mainTable(compare(collect(sample())), productNames()).String()
 	line := strings.Join(strings.Fields(strings.Split(text, "\n")[2]), " ")
-	require.Equal(t, "| requests-50: per second | 75,000 | 45,000 | 50,000 | 30,000 | 60,000 "+
+	require.Equal(t, "| requests-50: per second | 75,000 | – | 45,000 | 50,000 | 30,000 | 60,000 "+
 		"| 1.20 (nginx) | 1.20–1.20 | ≥ 1 | ≥ 1.15 | aim met |", line)
 }
 

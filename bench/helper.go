@@ -25,6 +25,13 @@ func helpers() map[string]helper {
 			_ = flags.Parse(args) // exits on error
 			return serveEcho(*listen, *joined)
 		},
+		"forward": func(args []string, _ io.Reader, _ io.Writer) error {
+			flags := flag.NewFlagSet("forward", flag.ExitOnError)
+			listen := flags.String("listen", "", "UDP address to forward from")
+			to := flags.String("to", "", "UDP address to forward to")
+			_ = flags.Parse(args) // exits on error
+			return serveForward(*listen, *to)
+		},
 		"datagrams": func(args []string, _ io.Reader, out io.Writer) error {
 			flags := flag.NewFlagSet("datagrams", flag.ExitOnError)
 			var load datagramLoad

@@ -12,7 +12,7 @@ func TestOptions(t *testing.T) {
 	o, err := parseOptions(nil, io.Discard)
 	require.NoError(t, err)
 	require.Len(t, o.rows, len(rows()))
-	require.Equal(t, []string{direct, "haproxy", "nginx", weirNew}, o.products)
+	require.Equal(t, []string{direct, bare, "haproxy", "nginx", weirNew}, o.products)
 	require.GreaterOrEqual(t, o.rounds, 5)
 
 	o, err = parseOptions([]string{"-weir-old", "/old", "-products", "weir", "-rows", "short, bulk-4"}, io.Discard)

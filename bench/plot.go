@@ -143,6 +143,8 @@ func productColor(product string) color.Color {
 	switch product {
 	case direct:
 		return color.RGBA{R: 176, G: 176, B: 176, A: 255}
+	case bare:
+		return color.RGBA{R: 118, G: 118, B: 118, A: 255}
 	case "haproxy":
 		return color.RGBA{R: 78, G: 121, B: 167, A: 255}
 	case "nginx":

@@ -8,12 +8,13 @@ import (
 
 // productNames lists what can be measured, in the order of the table's columns.
 func productNames() []string {
-	return []string{direct, "haproxy", "nginx", weirOld, weirNew}
+	return []string{direct, bare, "haproxy", "nginx", weirOld, weirNew}
 }
 
 // Products with a part of their own in the evaluation.
 const (
 	direct  = "direct"   // no proxy: what the machine and the load generator can do
+	bare    = "bare"     // of datagrams: the least that a forwarder has to do
 	weirNew = "weir"     // what is judged
 	weirOld = "weir-old" // another weir binary, for before and after
 )
@@ -48,6 +49,8 @@ func newProduct(name string, o options) (product, error) {
 	switch name {
 	case direct:
 		return product{name: direct, version: "client and server without a proxy"}, nil
+	case bare:
+		return newBare()
 	case "haproxy":
 		return newHAProxy()
 	case "nginx":

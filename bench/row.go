@@ -46,6 +46,8 @@ func (r row) fits(product string) bool {
 	switch product {
 	case direct:
 		return r.direct
+	case bare:
+		return r.kind == echoServer && r.direct && r.responses == 0
 	case "haproxy":
 		// It has no UDP, and for 10,000 checks it wants 26,000 descriptors or does not start.
 		return !r.kind.datagrams() && (r.family != familyChecks || r.servers <= 1000)

@@ -45,7 +45,7 @@ func echo(s datagramSocket, room int) error {
 			return err
 		}
 		b.turn(n)
-		if err := b.send(s, n); err != nil {
+		if err := b.send(s, n, 0); err != nil {
 			return err
 		}
 		b.empty(n)

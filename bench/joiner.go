@@ -1,0 +1,58 @@
+package main
+
+import (
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+)
+
+// joiner gathers datagrams for one socket. Those of one size that go to one place leave as one, and the kernel cuts them up
+// again (UDP_SEGMENT, udp(7)).
+type joiner struct {
+	batch *batch // its places hold no bytes of their own
+	iovs  []unix.Iovec
+	used  int // places, …
+	iovsN int // … and iovs
+	size  int // of the datagrams in the last place
+	total int // bytes there
+}
+
+const (
+	joinedMost  = 64     // datagrams in a place: what every kernel takes
+	joinedBytes = 65_000 // …
+)
+
+func newJoiner() *joiner {
+	return &joiner{batch: newBatch(forwardPlaces, 0), iovs: make([]unix.Iovec, forwardPlaces)}
+}
+
+// add takes in a datagram, which stays where it is until it is sent. to is where it goes, nil = where the socket leads; follows
+// says that it goes where the one before it does.
+func (j *joiner) add(data []byte, to *unix.RawSockaddrInet4, follows bool) {
+	v := &j.iovs[j.iovsN]
+	v.Base = unsafe.SliceData(data)
+	v.SetLen(len(data))
+	j.iovsN++
+	if last := j.used - 1; follows && j.size == len(data) && j.total+j.size <= joinedBytes && j.total/j.size < joinedMost {
+		h := &j.batch.msgs[last].hdr
+		h.Control = (*byte)(unsafe.Pointer(&j.batch.controls[last]))
+		h.SetIovlen(int(h.Iovlen) + 1)
+		j.batch.cut(last, j.size)
+		j.total += j.size
+		return
+	}
+	h := unix.Msghdr{Iov: v}
+	h.SetIovlen(1)
+	if to != nil {
+		h.Name, h.Namelen = (*byte)(unsafe.Pointer(to)), unix.SizeofSockaddrInet4
+	}
+	j.batch.msgs[j.used].hdr = h
+	j.used++
+	j.size, j.total = len(data), len(data)
+}
+
+func (j *joiner) send(s datagramSocket) error {
+	err := j.batch.send(s, j.used, unix.MSG_DONTWAIT)
+	j.used, j.iovsN = 0, 0
+	return err
+}

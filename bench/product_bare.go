@@ -1,0 +1,15 @@
+package main
+
+import "os"
+
+// newBare measures the forward subcommand of this program: what there is to get from the kernel.
+func newBare() (product, error) {
+	self, err := os.Executable()
+	return product{
+		name:    bare,
+		version: "forwards datagrams, and decides, counts and bounds nothing",
+		command: func(_ string, f forward) ([]string, error) {
+			return []string{self, "forward", "-listen", f.listen, "-to", f.servers[0]}, nil
+		},
+	}, err
+}
