@@ -12,17 +12,15 @@ import (
 )
 
 const (
-	// forwarders is how many loops there are, each with a socket at the address.
-	forwarders    = 2
 	forwardPlaces = 256
 	forwardSlice  = 100_000 // nanoseconds: the shortest time slice there is
 	listening     = -1      // the listening socket's mark in events
 )
 
-// serveForward is the forward subcommand.
-func serveForward(address, to string) error {
-	failed := make(chan error, forwarders)
-	for range forwarders {
+// serveForward is the forward subcommand: so many loops, each with a socket at the address.
+func serveForward(address, to string, loops int) error {
+	failed := make(chan error, loops)
+	for range loops {
 		s, err := listenDatagrams(address)
 		if err != nil {
 			return err

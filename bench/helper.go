@@ -29,8 +29,9 @@ func helpers() map[string]helper {
 			flags := flag.NewFlagSet("forward", flag.ExitOnError)
 			listen := flags.String("listen", "", "UDP address to forward from")
 			to := flags.String("to", "", "UDP address to forward to")
+			loops := flags.Int("loops", 1, "threads that forward")
 			_ = flags.Parse(args) // exits on error
-			return serveForward(*listen, *to)
+			return serveForward(*listen, *to, *loops)
 		},
 		"datagrams": func(args []string, _ io.Reader, out io.Writer) error {
 			flags := flag.NewFlagSet("datagrams", flag.ExitOnError)

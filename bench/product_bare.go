@@ -1,6 +1,9 @@
 package main
 
-import "os"
+import (
+	"os"
+	"strconv"
+)
 
 // newBare measures the forward subcommand of this program: what there is to get from the kernel.
 func newBare() (product, error) {
@@ -9,7 +12,7 @@ func newBare() (product, error) {
 		name:    bare,
 		version: "forwards datagrams, and decides, counts and bounds nothing",
 		command: func(_ string, f forward) ([]string, error) {
-			return []string{self, "forward", "-listen", f.listen, "-to", f.servers[0]}, nil
+			return []string{self, "forward", "-listen", f.listen, "-to", f.servers[0], "-loops", strconv.Itoa(f.threads)}, nil
 		},
 	}, err
 }
