@@ -224,7 +224,7 @@ func (in *inlet) sort(l *loop, n int) {
 		}
 		f.queue(m, &p)
 	}
-	l.companions += n - len(m.touched)
+	l.companions += len(m.runs) - len(m.touched)
 	l.forwardAll()
 }
 
