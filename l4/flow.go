@@ -206,7 +206,7 @@ func (f *flow) finish(l *loop, end End) {
 		l.plane.record(f.record(l.now, server, level, end))
 	}
 	l.plane.departed()
-	l.flows.put(f)
+	l.flows.put(f.slot)
 	l.live.Add(-1)
 	in.ln.flowEnded()
 }

@@ -135,38 +135,3 @@ func (t *flowTable) settle(f *flow) {
 	}
 	f.older, f.newer, f.waiting = nil, nil, false
 }
-
-// flowSlots gives the flows of a loop a number that events can carry.
-type flowSlots struct {
-	all   []*flow
-	free  []uint32
-	spare []*flow
-}
-
-func (s *flowSlots) get() *flow {
-	var f *flow
-	if n := len(s.spare); n > 0 {
-		f = s.spare[n-1]
-		s.spare = s.spare[:n-1]
-	} else {
-		f = new(flow)
-	}
-	if n := len(s.free); n > 0 {
-		f.slot = s.free[n-1]
-		s.free = s.free[:n-1]
-		s.all[f.slot] = f
-	} else {
-		f.slot = uint32(len(s.all))
-		s.all = append(s.all, f)
-	}
-	return f
-}
-
-func (s *flowSlots) put(f *flow) {
-	s.all[f.slot] = nil
-	s.free = append(s.free, f.slot)
-	*f = flow{}
-	if len(s.spare) < keepFree {
-		s.spare = append(s.spare, f)
-	}
-}

@@ -91,8 +91,8 @@ func (l *loop) pack(slot *int) *Parcel {
 	var p parcel
 	places := map[Place]int{}
 	held := 0
-	for ; *slot < len(l.slots) && held < parcelBytes; *slot++ {
-		s := l.slots[*slot]
+	for ; *slot < len(l.sessions.all) && held < parcelBytes; *slot++ {
+		s := l.sessions.all[*slot]
 		if s == nil || !s.movable() {
 			continue
 		}

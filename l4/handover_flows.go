@@ -263,7 +263,7 @@ func (f *flow) depart(l *loop) {
 	f.set.Admission.leave(&f.pass, f.client().Addr())
 	l.plane.departed()
 	store(&in.tally.Moved, in.tally.Moved+1)
-	l.flows.put(f)
+	l.flows.put(f.slot)
 	l.live.Add(-1)
 	in.ln.flowEnded()
 }
@@ -368,7 +368,8 @@ func (l *loop) adoptFlow(t *travellingFlow, h *Home, lease balance.Lease, fd int
 		l.plane.departed()
 		return
 	}
-	f := l.flows.get()
+	f, slot := l.flows.take()
+	f.slot = slot
 	f.id, f.inlet, f.set, f.key = t.id, in, h.Set, t.key
 	f.fd, f.first, f.lease = fd, -1, lease
 	f.target, _ = lease.Server().Handle().(*Target)

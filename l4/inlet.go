@@ -308,7 +308,8 @@ func (in *inlet) flowOf(l *loop, set *Settings, key *flowKey, said *introduction
 		}
 		return nil
 	}
-	f := l.flows.get()
+	f, slot := l.flows.take()
+	f.slot = slot
 	if said != nil {
 		f.said = new(introduction)
 		*f.said = *said

@@ -44,9 +44,7 @@ type loop struct {
 	// Owned by the loop.
 	now       time.Duration
 	wheel     wheel[*session]
-	slots     []*session
-	freeSlots []uint32
-	spare     []*session
+	sessions  slots[session]
 	readyList []*session
 	dirty     []*session // have moved bytes that are not counted yet; may hold one twice, or one that has ended
 	buffers   bufferPool
@@ -63,7 +61,7 @@ type loop struct {
 	inlets     map[int32]*inlet // the listening sockets, by number
 	resting    []*inlet         // those that wait out an error
 	datagrams  *mailroom        // nil while there was no listener
-	flows      flowSlots
+	flows      slots[flow]
 	flowWheel  wheel[*flow]
 	dirtyFlows []*flow // as dirty
 	kept       keptDatagrams
@@ -246,7 +244,7 @@ func (l *loop) dispatch(ev *unix.EpollEvent) {
 			}
 			return
 		}
-		s := l.slots[ev.Fd&^sideBit]
+		s := l.sessions.all[ev.Fd&^sideBit]
 		if s == nil || uint32(s.id) != uint32(ev.Pad) {
 			return // of a session that ended earlier in this batch
 		}
@@ -304,21 +302,8 @@ func (l *loop) watch(s *session, side uint8, fd int32) bool {
 
 // open makes a session with a slot of its own.
 func (l *loop) open() *session {
-	var s *session
-	if n := len(l.spare); n > 0 {
-		s = l.spare[n-1]
-		l.spare = l.spare[:n-1]
-	} else {
-		s = new(session)
-	}
-	if n := len(l.freeSlots); n > 0 {
-		s.slot = l.freeSlots[n-1]
-		l.freeSlots = l.freeSlots[:n-1]
-		l.slots[s.slot] = s
-	} else {
-		s.slot = uint32(len(l.slots))
-		l.slots = append(l.slots, s)
-	}
+	s, slot := l.sessions.take()
+	s.slot = slot
 	s.timer.owner = s
 	l.lastID++
 	s.id = l.lastID*uint64(len(l.plane.loops)) + uint64(l.index)
@@ -327,17 +312,12 @@ func (l *loop) open() *session {
 
 // release ends the life of a session's struct and slot. Its sockets are closed and its lease is given back.
 func (l *loop) release(s *session) {
-	slot := s.slot
-	l.slots[slot] = nil
-	l.freeSlots = append(l.freeSlots, slot)
 	if s.ready { // still in the ready list: left to the collector
+		l.sessions.leave(s.slot)
 		s.ready = false
 		s.phase = phaseFree
 	} else {
-		*s = session{}
-		if len(l.spare) < keepFree {
-			l.spare = append(l.spare, s)
-		}
+		l.sessions.put(s.slot)
 	}
 	l.live.Add(-1)
 }
@@ -368,7 +348,7 @@ func (l *loop) housekeep() {
 
 // each calls f for every session of the loop; f may end it.
 func (l *loop) each(f func(*session)) {
-	for _, s := range l.slots {
+	for _, s := range l.sessions.all {
 		if s != nil {
 			f(s)
 		}

@@ -20,7 +20,7 @@ func (s *session) enqueue(l *loop) {
 	id, slot := s.id, s.slot
 	s.set.Cluster.Wait(l.now, &d.trial, &d.waiter, func() {
 		l.post(message{do: func(l *loop) {
-			if s := l.slots[slot]; s != nil && s.id == id && s.phase == phaseQueue {
+			if s := l.sessions.all[slot]; s != nil && s.id == id && s.phase == phaseQueue {
 				s.called(l)
 			}
 		}})

@@ -125,7 +125,7 @@ func (p *Plane) walk(visit func(*loop, passage) bool) {
 	wait.Add(len(p.loops))
 	p.tell(func(l *loop) {
 		sessions := func(i int) passage {
-			if s := l.slots[i]; s != nil {
+			if s := l.sessions.all[i]; s != nil {
 				return s
 			}
 			return nil
@@ -136,7 +136,7 @@ func (p *Plane) walk(visit func(*loop, passage) bool) {
 			}
 			return nil
 		}
-		l.walkSlots(0, func() int { return len(l.slots) }, sessions, visit, func() {
+		l.walkSlots(0, func() int { return len(l.sessions.all) }, sessions, visit, func() {
 			l.walkSlots(0, func() int { return len(l.flows.all) }, flows, visit, wait.Done)
 		})
 	})
