@@ -168,10 +168,12 @@ func TestSessionsDoNotMix(t *testing.T) {
 	d := &nettest.Duplex{MaxChunk: 512}
 	host := nettest.Start(t, d.Handle)
 	w, addr := serve(t, layout{levels: servers(host.Addr())})
-	sessions := scaled(300)
 	var wg sync.WaitGroup
-	for i := range sessions {
+	room := make(chan struct{}, 1000) // at one time: no more than the server has room for in its queue
+	for i := range scaled(300) {
+		room <- struct{}{}
 		wg.Go(func() {
+			defer func() { <-room }()
 			c, err := nettest.TryDial(addr)
 			if err != nil {
 				t.Error(err)
