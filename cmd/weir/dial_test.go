@@ -341,6 +341,28 @@ func (f failure) during(moments []time.Time) bool {
 	})
 }
 
+// recordsOf finds the records of sessions that failed: nil where there is none yet, and of one that was refused an empty one.
+func (w *weir) recordsOf(failures []failure) []record {
+	of := map[string][]record{}
+	for _, r := range w.all(func(r record) bool { return r["end"] != nil }) {
+		of[r.str("client")] = append(of[r.str("client")], r)
+	}
+	records := make([]record, len(failures))
+	for i, f := range failures {
+		if f.client == "" {
+			records[i] = record{}
+			continue
+		}
+		for _, r := range of[f.client] {
+			if r.after(f.begin) {
+				records[i] = r
+				break
+			}
+		}
+	}
+	return records
+}
+
 // While servers die and come back, one at a time, a session fails only if it was connected to the one that died: in its
 // hands, or in its accept queue. Whoever comes meanwhile is served by the others.
 func TestServersDieAndReturn(t *testing.T) {
@@ -399,14 +421,18 @@ func TestServersDieAndReturn(t *testing.T) {
 	for _, at := range deaths {
 		died = append(died, at...)
 	}
-	for _, f := range failures {
-		if f.client == "" {
+	var records []record
+	nettest.Wait(t, 10*time.Second, "a record of every session that failed", func() bool {
+		records = w.recordsOf(failures)
+		return !slices.ContainsFunc(records, func(r record) bool { return r == nil })
+	})
+	for i, f := range failures {
+		if r := records[i]; f.client == "" {
 			require.True(t, f.during(died), "%v", f)
-			continue
+		} else {
+			require.Equal(t, "relay", r.str("phase"), "%v", r)
+			require.True(t, f.during(deaths[r.str("server")]), "its server did not die then: %v, %v", f, r)
 		}
-		r := w.waitRecord(5*time.Second, "the session's record", func(r record) bool { return r["end"] != nil && r.str("client") == f.client })
-		require.Equal(t, "relay", r.str("phase"), "%v", r)
-		require.True(t, f.during(deaths[r.str("server")]), "%v died at %v; %v", r.str("server"), deaths[r.str("server")], f)
 	}
 	t.Logf("%d sessions, %d of them cut by the death of their server", served.Load()+int64(len(failures)), len(failures))
 }

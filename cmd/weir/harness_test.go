@@ -94,6 +94,12 @@ func (r record) severity() string {
 func (r record) str(key string) string { s, _ := r[key].(string); return s }
 func (r record) num(key string) int    { n, _ := r[key].(float64); return int(n) }
 
+// after tells whether the record was made after a moment; a port has had more than one session by the end of a long test.
+func (r record) after(t time.Time) bool {
+	at, err := time.Parse(time.RFC3339Nano, r.str("time"))
+	return err == nil && at.After(t.Add(-time.Millisecond))
+}
+
 // is tells whether the record is an event of that name.
 func (r record) is(event string) bool { return r.str("event") == event || r.str("msg") == event }
 
