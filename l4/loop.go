@@ -29,7 +29,7 @@ const (
 	interest    = unix.EPOLLIN | unix.EPOLLOUT | unix.EPOLLRDHUP | unix.EPOLLPRI | unix.EPOLLET&0xffffffff
 	timeSlice   = 100 * time.Microsecond // the least that the scheduler grants
 	threadEvery = 64                     // rounds between looks at which thread this is
-	keepFree    = 1024                   // session structs kept for reuse
+	keepFree    = 1024                   // structs of a kind that are kept for reuse
 	// How many companions a round is to have for the loop to yield before the next: half a batch.
 	companionsMany = batchSize / 2
 	trimEvery      = time.Second
