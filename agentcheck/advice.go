@@ -10,9 +10,9 @@ type Health uint8
 
 // The healths an agent can tell.
 const (
-	HealthUnsaid Health = iota // the agent did not speak of it: as before
-	HealthUp                   // "up": no objection from the agent; a failing check still wins
-	HealthDown                 // "down", "fail", "failed" or "stopped": down at once
+	HealthUnset Health = iota // the agent did not speak of it: as before
+	HealthUp                  // "up": no objection from the agent; a failing check still wins
+	HealthDown                // "down", "fail", "failed" or "stopped": down at once
 )
 
 // Admin is what an agent asks for, independently of whether its server works.
@@ -20,10 +20,10 @@ type Admin uint8
 
 // The administrative states an agent can ask for.
 const (
-	AdminUnsaid Admin = iota // the agent did not speak of it: as before
-	AdminReady               // "ready": takes back the agent's own drain or maint
-	AdminDrain               // "drain": no new sessions
-	AdminMaint               // "maint": out of service
+	AdminUnset Admin = iota // the agent did not speak of it: as before
+	AdminReady              // "ready": takes back the agent's own drain or maint
+	AdminDrain              // "drain": no new sessions
+	AdminMaint              // "maint": out of service
 )
 
 // WeightKind says how a weight is to be read.
@@ -31,7 +31,7 @@ type WeightKind uint8
 
 // The ways an agent can speak of its server's weight.
 const (
-	WeightUnsaid   WeightKind = iota // the agent did not speak of it: as before
+	WeightUnset    WeightKind = iota // the agent did not speak of it: as before
 	WeightPercent                    // percent of the configured weight, 0 to MaxPercent
 	WeightAbsolute                   // replaces the configured weight, 0 to MaxWeight
 )
@@ -66,9 +66,9 @@ type Advice struct {
 	Unknown string // the first word that is not in the grammar, in printable characters; it has no effect
 }
 
-// Says reports whether the advice contains anything that has an effect.
-func (a Advice) Says() bool {
-	return a.Health != HealthUnsaid || a.Admin != AdminUnsaid || a.Weight.Kind != WeightUnsaid || a.HasMaxSessions
+// HasEffect reports whether the advice contains anything that has an effect.
+func (a Advice) HasEffect() bool {
+	return a.Health != HealthUnset || a.Admin != AdminUnset || a.Weight.Kind != WeightUnset || a.HasMaxSessions
 }
 
 // String returns the advice as a line an agent could have said, without the line end.
@@ -91,7 +91,7 @@ func (a Advice) String() string {
 	if a.HasMaxSessions {
 		words = append(words, "maxconn:"+strconv.Itoa(a.MaxSessions))
 	}
-	if a.Health != HealthUnsaid {
+	if a.Health != HealthUnset {
 		words = append(words, a.Word)
 	}
 	if a.Unknown != "" {

@@ -10,12 +10,12 @@ import (
 	"strings"
 )
 
-// Answer says what a Server tells about its host: one line of the grammar, without the line end. An error means that
+// ReplyFunc says what a Server tells about its host: one line of the grammar, without the line end. An error means that
 // there is nothing to tell; the balancer then keeps what it knows.
-type Answer func() (string, error)
+type ReplyFunc func() (string, error)
 
-// Fixed answers the same line always. The error tells a line that a balancer would not understand.
-func Fixed(line string) (Answer, error) {
+// FixedReply answers the same line always. The error tells a line that a balancer would not understand.
+func FixedReply(line string) (ReplyFunc, error) {
 	advice, err := Parse([]byte(line + "\n"))
 	if err != nil {
 		return nil, err
@@ -29,9 +29,9 @@ func Fixed(line string) (Answer, error) {
 	return func() (string, error) { return line, nil }, nil
 }
 
-// File answers the first line of a file, read anew for every question, so that whoever may write the file decides. The
+// FileReply answers the first line of a file, read anew for every question, so that whoever may write the file decides. The
 // errors are those of the file, and that its first line is empty or too long.
-func File(path string) Answer {
+func FileReply(path string) ReplyFunc {
 	return func() (string, error) {
 		f, err := os.Open(path)
 		if err != nil {
@@ -52,9 +52,9 @@ func File(path string) Answer {
 	}
 }
 
-// Load answers a percentage that falls as this host's load rises: 100 % where nothing runs or waits for a processor, 1 %
+// LoadReply answers a percentage that falls as this host's load rises: 100 % where nothing runs or waits for a processor, 1 %
 // from one such task per processor on. It is never 0 %, which would take the server out of service.
-func Load() Answer {
+func LoadReply() ReplyFunc {
 	return func() (string, error) {
 		text, err := os.ReadFile("/proc/loadavg")
 		if err != nil {

@@ -5,12 +5,12 @@ import (
 	"io"
 )
 
-// Ask writes send, if there is any, to an agent's connection and reads the agent's reply: up to its first line end, and
+// Query writes send, if there is any, to an agent's connection and reads the agent's reply: up to its first line end, and
 // never more than MaxReply bytes. It neither closes the connection nor limits the time: that is the caller's deadline.
 //
 // The errors are those of Parse and those of the connection. A connection that ends, cleanly or by a reset, after a
 // complete line is no error.
-func Ask(conn io.ReadWriter, send []byte) (Advice, error) {
+func Query(conn io.ReadWriter, send []byte) (Advice, error) {
 	if len(send) > 0 {
 		// An agent may answer and close without having read what was sent, so a failed write is told only if there is
 		// no reply either.

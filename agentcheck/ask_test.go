@@ -26,7 +26,7 @@ func (h *host) Write(p []byte) (int, error) {
 
 func TestAskSendsVerbatimAndReadsOneLine(t *testing.T) {
 	h := &host{Reader: iotest.OneByteReader(strings.NewReader("up\n50%\n"))}
-	advice, err := Ask(h, []byte("pouet\n"))
+	advice, err := Query(h, []byte("pouet\n"))
 	require.NoError(t, err)
 	require.Equal(t, Advice{Health: HealthUp, Word: "up"}, advice)
 	require.Equal(t, "pouet\n", h.heard.String())
@@ -35,17 +35,17 @@ func TestAskSendsVerbatimAndReadsOneLine(t *testing.T) {
 func TestAskStopsAtTheLineEnd(t *testing.T) {
 	// Reading on would block forever on an agent that keeps its connection open.
 	h := &host{Reader: io.MultiReader(strings.NewReader("drain\r"), iotest.ErrReader(errors.New("read on")))}
-	advice, err := Ask(h, nil)
+	advice, err := Query(h, nil)
 	require.NoError(t, err)
 	require.Equal(t, AdminDrain, advice.Admin)
 }
 
 func TestAskOfAnAgentThatDoesNotListen(t *testing.T) {
 	broken := errors.New("broken pipe")
-	advice, err := Ask(&host{Reader: strings.NewReader("up\n"), broken: broken}, []byte("x"))
+	advice, err := Query(&host{Reader: strings.NewReader("up\n"), broken: broken}, []byte("x"))
 	require.NoError(t, err)
 	require.Equal(t, HealthUp, advice.Health)
-	_, err = Ask(&host{Reader: strings.NewReader(""), broken: broken}, []byte("x"))
+	_, err = Query(&host{Reader: strings.NewReader(""), broken: broken}, []byte("x"))
 	require.ErrorIs(t, err, broken)
 }
 
@@ -61,14 +61,14 @@ func (e *endless) Read(p []byte) (int, error) {
 }
 
 func TestAskGivesUpOnUselessReplies(t *testing.T) {
-	_, err := Ask(&host{Reader: strings.NewReader("up")}, nil)
+	_, err := Query(&host{Reader: strings.NewReader("up")}, nil)
 	require.ErrorIs(t, err, ErrIncomplete)
-	_, err = Ask(&host{Reader: strings.NewReader("")}, nil)
+	_, err = Query(&host{Reader: strings.NewReader("")}, nil)
 	require.ErrorIs(t, err, ErrEmpty)
-	_, err = Ask(&host{Reader: iotest.ErrReader(io.ErrClosedPipe)}, nil)
+	_, err = Query(&host{Reader: iotest.ErrReader(io.ErrClosedPipe)}, nil)
 	require.ErrorIs(t, err, io.ErrClosedPipe)
 	e := &endless{}
-	_, err = Ask(&host{Reader: e}, nil)
+	_, err = Query(&host{Reader: e}, nil)
 	require.ErrorIs(t, err, ErrTooLong)
 	require.LessOrEqual(t, e.taken, MaxReply)
 }

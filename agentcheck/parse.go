@@ -67,7 +67,7 @@ func Parse(reply []byte) (Advice, error) {
 	if words == 0 {
 		return Advice{}, ErrEmpty
 	}
-	if advice.Health != HealthUnsaid {
+	if advice.Health != HealthUnset {
 		advice.Text = text
 	}
 	return advice, nil

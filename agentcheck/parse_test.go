@@ -93,10 +93,10 @@ func TestParseRefuses(t *testing.T) {
 }
 
 func TestAdviceSays(t *testing.T) {
-	require.False(t, Advice{}.Says())
-	require.False(t, Advice{Unknown: "upgrading"}.Says())
-	require.True(t, Advice{HasMaxSessions: true}.Says())
-	require.True(t, Advice{Weight: percent(0)}.Says())
+	require.False(t, Advice{}.HasEffect())
+	require.False(t, Advice{Unknown: "upgrading"}.HasEffect())
+	require.True(t, Advice{HasMaxSessions: true}.HasEffect())
+	require.True(t, Advice{Weight: percent(0)}.HasEffect())
 }
 
 func FuzzParse(f *testing.F) {
@@ -126,7 +126,7 @@ func FuzzParse(f *testing.F) {
 		// What is understood survives being said again.
 		if advice.Unknown != "" {
 			advice.Unknown = ""
-			if !advice.Says() {
+			if !advice.HasEffect() {
 				return
 			}
 		}

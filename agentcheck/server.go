@@ -11,8 +11,8 @@ import (
 
 // Server answers balancers' agent checks over TCP. Its fields are not changed once it serves.
 type Server struct {
-	Answer Answer      // what to say
-	Report func(error) // told why a question went unanswered, from several goroutines at a time; nil = nobody
+	Reply   ReplyFunc   // what to say
+	OnError func(error) // told why a question went unanswered, from several goroutines at a time; nil = nobody
 }
 
 // Limits of a server, which is asked by a few balancers every second or so.
@@ -43,7 +43,7 @@ func (s *Server) Serve(ctx context.Context, l net.Listener) error {
 				return err
 			}
 			// Out of descriptors, or a connection that was gone before it was accepted: it passes.
-			s.report(err)
+			s.reportError(err)
 			select {
 			case <-ctx.Done():
 			case <-time.After(acceptPause):
@@ -52,27 +52,27 @@ func (s *Server) Serve(ctx context.Context, l net.Listener) error {
 		}
 		asking.Go(func() {
 			defer func() { <-slots }()
-			if err := s.answer(ctx, conn); err != nil {
-				s.report(err)
+			if err := s.serveConn(ctx, conn); err != nil {
+				s.reportError(err)
 			}
 		})
 	}
 }
 
-func (s *Server) report(err error) {
-	if s.Report != nil {
-		s.Report(err)
+func (s *Server) reportError(err error) {
+	if s.OnError != nil {
+		s.OnError(err)
 	}
 }
 
-// answer deals with one question. What a balancer sends is read, so that the answer is not lost with a reset, and
+// serveConn deals with one question. What a balancer sends is read, so that the answer is not lost with a reset, and
 // ignored.
-func (s *Server) answer(ctx context.Context, conn net.Conn) error {
+func (s *Server) serveConn(ctx context.Context, conn net.Conn) error {
 	defer conn.Close()
 	_ = conn.SetDeadline(time.Now().Add(patience))
 	stop := context.AfterFunc(ctx, func() { _ = conn.SetDeadline(time.Unix(1, 0)) })
 	defer stop()
-	line, err := s.Answer()
+	line, err := s.Reply()
 	if err != nil {
 		return err
 	}

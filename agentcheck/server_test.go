@@ -34,13 +34,13 @@ func ask(t *testing.T, address, send string) (Advice, error) {
 	require.NoError(t, err)
 	defer conn.Close()
 	require.NoError(t, conn.SetDeadline(time.Now().Add(5*time.Second)))
-	return Ask(conn, []byte(send))
+	return Query(conn, []byte(send))
 }
 
 func TestServerAnswersEveryQuestion(t *testing.T) {
-	answer, err := Fixed("50% drain")
+	answer, err := FixedReply("50% drain")
 	require.NoError(t, err)
-	address := serve(t, &Server{Answer: answer})
+	address := serve(t, &Server{Reply: answer})
 	for _, send := range []string{"", "how are you?\n", strings.Repeat("x", 500)} {
 		advice, err := ask(t, address, send)
 		require.NoError(t, err)
@@ -51,16 +51,16 @@ func TestServerAnswersEveryQuestion(t *testing.T) {
 func TestServerWithNothingToSaySaysNothing(t *testing.T) {
 	nothing := errors.New("nothing")
 	var told atomic.Value
-	address := serve(t, &Server{Answer: func() (string, error) { return "", nothing }, Report: func(err error) { told.Store(err) }})
+	address := serve(t, &Server{Reply: func() (string, error) { return "", nothing }, OnError: func(err error) { told.Store(err) }})
 	_, err := ask(t, address, "")
 	require.ErrorIs(t, err, ErrEmpty)
 	require.Eventually(t, func() bool { return told.Load() == nothing }, 5*time.Second, time.Millisecond)
 }
 
 func TestServerEndsWithBalancersConnected(t *testing.T) {
-	answer, err := Fixed("up")
+	answer, err := FixedReply("up")
 	require.NoError(t, err)
-	address := serve(t, &Server{Answer: answer})
+	address := serve(t, &Server{Reply: answer})
 	conn, err := net.Dial("tcp", address)
 	require.NoError(t, err)
 	t.Cleanup(func() { conn.Close() }) // after the server has ended
@@ -95,11 +95,11 @@ func TestServerSurvivesFailingAccepts(t *testing.T) {
 	require.NoError(t, err)
 	f := &flaky{Listener: l}
 	f.left.Store(2)
-	answer, err := Fixed("up")
+	answer, err := FixedReply("up")
 	require.NoError(t, err)
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error)
-	go func() { done <- (&Server{Answer: answer}).Serve(ctx, f) }()
+	go func() { done <- (&Server{Reply: answer}).Serve(ctx, f) }()
 	advice, err := ask(t, l.Addr().String(), "")
 	require.NoError(t, err)
 	require.Equal(t, HealthUp, advice.Health)
@@ -114,14 +114,14 @@ func TestFixedRefusesWhatNobodyUnderstands(t *testing.T) {
 		"up\n50%":     "more than one line",
 		"weight:1000": `"weight:1000" is not a word`,
 	} {
-		_, err := Fixed(line)
+		_, err := FixedReply(line)
 		require.ErrorContains(t, err, want)
 	}
 }
 
 func TestFileAnswersWhatItHoldsNow(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "state")
-	answer := File(path)
+	answer := FileReply(path)
 	_, err := answer()
 	require.ErrorIs(t, err, os.ErrNotExist)
 	for content, want := range map[string]string{"drain\n": "drain", "up 20%": "up 20%", "maint\r\nup\n": "maint"} {
@@ -138,7 +138,7 @@ func TestFileAnswersWhatItHoldsNow(t *testing.T) {
 }
 
 func TestLoad(t *testing.T) {
-	line, err := Load()()
+	line, err := LoadReply()()
 	require.NoError(t, err)
 	advice, err := Parse([]byte(line + "\n"))
 	require.NoError(t, err)

@@ -18,7 +18,7 @@ func TestAMillionPicksFromEightGoroutines(t *testing.T) {
 		for range 8 {
 			wg.Go(func() {
 				for range each {
-					lease, err := c.Pick(0, &Trial{})
+					lease, err := c.Pick(0, &Attempts{})
 					if err != nil {
 						t.Error(err)
 						return
@@ -49,7 +49,7 @@ func TestSequenceIsExactAcrossCallers(t *testing.T) {
 		wg.Go(func() {
 			for range 400 {
 				mu.Lock()
-				lease, _ := c.Pick(0, &Trial{})
+				lease, _ := c.Pick(0, &Attempts{})
 				names[at] = lease.Server().Name()[0]
 				at++
 				mu.Unlock()
@@ -79,14 +79,14 @@ func TestEverythingAtOnceLeavesNothingBehind(t *testing.T) {
 	for g := range 8 {
 		sessions.Go(func() {
 			for i := range 3000 {
-				var trial Trial
+				var trial Attempts
 				for {
 					lease, err := c.Pick(now(), &trial)
 					if err == ErrFull {
 						w, woken := &Waiter{}, make(chan struct{}, 1)
 						c.Wait(now(), &trial, w, func() { woken <- struct{}{} })
 						if i%5 == 0 {
-							c.Leave(w, now())
+							c.CancelWait(w, now())
 							break
 						}
 						<-woken
@@ -149,13 +149,13 @@ func TestPicksDoNotAllocate(t *testing.T) {
 		key := uint64(0)
 		require.Zero(t, testing.AllocsPerRun(1000, func() {
 			key += golden
-			trial := Trial{Key: key, Keyed: true}
+			trial := Attempts{Key: key, Keyed: true}
 			for range 3 { // an attempt that succeeds after two that failed
 				lease, err := c.Pick(0, &trial)
 				if err != nil {
 					t.Fatal(err)
 				}
-				if trial.Attempts() < 3 {
+				if trial.Count() < 3 {
 					lease.Fail(0, "refused")
 				} else {
 					lease.Established(0, time.Millisecond)

@@ -10,7 +10,7 @@
 // A Cluster is safe for concurrent use. It has one mutex; a pick is one short critical section and does not allocate.
 // Callbacks (events, waking a waiter) are made outside the lock, in order.
 //
-//	lease, err := cluster.Pick(now, &trial)   // ErrNoServer, ErrTries, ErrFull
+//	lease, err := cluster.Pick(now, &trial)   // ErrNoServer, ErrNoAttemptsLeft, ErrFull
 //	… dial lease.Server() …
 //	lease.Fail(now, why)                      // the server's fault: it counts; then Pick again with the same trial
 //	lease.Established(now, took)              // it answered

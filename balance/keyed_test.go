@@ -15,7 +15,7 @@ var keyedMethods = []Method{Hash, Maglev}
 func owners(t require.TestingT, c *Cluster, n int) []string {
 	list := make([]string, n)
 	for i := range list {
-		lease, err := c.Pick(0, &Trial{Key: HashKey(fmt.Append(nil, "key", i)), Keyed: true})
+		lease, err := c.Pick(0, &Attempts{Key: HashKey(fmt.Append(nil, "key", i)), Keyed: true})
 		require.NoError(t, err)
 		list[i] = lease.Server().Address()
 		lease.Done(0)
@@ -140,7 +140,7 @@ func TestKeyedIsTheSameOnEveryMachine(t *testing.T) {
 		c := one(m, 1, 2, 3, 4, 5)
 		got := ""
 		for i := range 40 {
-			lease, err := c.Pick(0, &Trial{Key: HashKey([]byte{192, 0, 2, byte(i)}), Keyed: true})
+			lease, err := c.Pick(0, &Attempts{Key: HashKey([]byte{192, 0, 2, byte(i)}), Keyed: true})
 			require.NoError(t, err)
 			got += lease.Server().Name()
 		}
@@ -156,7 +156,7 @@ func TestKeyedFullOwnerSpillsToTheNextAndReturns(t *testing.T) {
 		}
 		c := New(spec, 0, nil)
 		pick := func() Lease {
-			lease, err := c.Pick(0, &Trial{Key: 12345, Keyed: true})
+			lease, err := c.Pick(0, &Attempts{Key: 12345, Keyed: true})
 			require.NoError(t, err)
 			return lease
 		}

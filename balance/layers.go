@@ -10,7 +10,7 @@ import (
 // Layers is everything that is known about a server, each field written by its own layer alone. A copy is independent:
 // what the pointers and the slice lead to is never changed in place.
 type Layers struct {
-	Configured  Admin
+	Configured  AdminState
 	Weight      int // configured, in the level of the first appearance
 	MaxSessions int // configured
 
@@ -27,7 +27,7 @@ type Layers struct {
 
 // Override is what an operator said at run time. Nil fields say nothing; the zero value takes an override back.
 type Override struct {
-	State       *Admin
+	State       *AdminState
 	Weight      *int
 	MaxSessions *int
 	Note        string // who and why, shown as the reason
@@ -37,11 +37,11 @@ type Override struct {
 // or whose word has outlived its ttl. It replaces earlier advice as a whole, so whoever reads the agent's lines carries
 // over the kinds of words that a line does not mention.
 type AgentAdvice struct {
-	Down        bool  // it said down, fail or stopped
-	Admin       Admin // Ready also when it said nothing
-	Percent     *int  // of the configured weight
-	Weight      *int  // absolute; stands before Percent
-	MaxSessions *int  // 0 = no limit
+	Down        bool       // it said down, fail or stopped
+	Admin       AdminState // Ready also when it said nothing
+	Percent     *int       // of the configured weight
+	Weight      *int       // absolute; stands before Percent
+	MaxSessions *int       // 0 = no limit
 	Reason      string
 }
 

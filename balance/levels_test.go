@@ -23,7 +23,7 @@ func tiers(words ...string) Spec {
 
 // session runs one session to its end: servers named in dead refuse. The result lists the attempts, refused ones with a
 // cross, and the error if nobody served.
-func session(t require.TestingT, c *Cluster, dead string, trial Trial) string {
+func session(t require.TestingT, c *Cluster, dead string, trial Attempts) string {
 	var story strings.Builder
 	for {
 		lease, err := c.Pick(0, &trial)
@@ -40,7 +40,7 @@ func session(t require.TestingT, c *Cluster, dead string, trial Trial) string {
 		}
 		story.WriteString("✗")
 		lease.Fail(0, "refused")
-		require.Less(t, trial.Attempts(), 100)
+		require.Less(t, trial.Count(), 100)
 	}
 }
 
@@ -66,18 +66,18 @@ func TestFailoverSequences(t *testing.T) {
 	} {
 		c := New(test.spec, 0, nil)
 		for i, want := range test.want {
-			require.Equal(t, want, session(t, c, test.dead, Trial{}), "%s, session %d", test.name, i)
+			require.Equal(t, want, session(t, c, test.dead, Attempts{}), "%s, session %d", test.name, i)
 		}
 	}
 }
 
 func TestListenersLevels(t *testing.T) {
 	c := New(tiers("A", "B", "C"), 0, nil)
-	require.Equal(t, "C", session(t, c, "", Trial{Levels: []int{2, 0}}))
-	require.Equal(t, "C✗A", session(t, c, "C", Trial{Levels: []int{2, 0}}))
-	require.Equal(t, "C✗A✗ no attempts left", session(t, c, "AC", Trial{Levels: []int{2, 0}}), "try defaults to the servers of the levels chosen")
-	require.Equal(t, "B", session(t, c, "", Trial{Levels: []int{7, -1, 1}}), "levels that are not there are passed over")
-	require.Equal(t, "A", session(t, c, "", Trial{Levels: []int{}}))
+	require.Equal(t, "C", session(t, c, "", Attempts{Levels: []int{2, 0}}))
+	require.Equal(t, "C✗A", session(t, c, "C", Attempts{Levels: []int{2, 0}}))
+	require.Equal(t, "C✗A✗ no attempts left", session(t, c, "AC", Attempts{Levels: []int{2, 0}}), "try defaults to the servers of the levels chosen")
+	require.Equal(t, "B", session(t, c, "", Attempts{Levels: []int{7, -1, 1}}), "levels that are not there are passed over")
+	require.Equal(t, "A", session(t, c, "", Attempts{Levels: []int{}}))
 }
 
 func TestMinUp(t *testing.T) {
@@ -93,11 +93,11 @@ func TestMinUp(t *testing.T) {
 	require.Equal(t, "1", down(""))
 	require.Equal(t, "1", down("A"))
 	require.Equal(t, "2", down("AB"))
-	require.Equal(t, "D", session(t, c, "", Trial{}))
+	require.Equal(t, "D", session(t, c, "", Attempts{}))
 	require.Equal(t, "1", down("ABD"), "no level reaches its min_up: the first with anybody")
-	require.Equal(t, "C", session(t, c, "", Trial{}))
+	require.Equal(t, "C", session(t, c, "", Attempts{}))
 	require.Equal(t, "2", down("ABCD"))
-	require.Equal(t, "E", session(t, c, "", Trial{}))
+	require.Equal(t, "E", session(t, c, "", Attempts{}))
 }
 
 func TestFullLevelGivesWay(t *testing.T) {
@@ -110,62 +110,62 @@ func TestFullLevelGivesWay(t *testing.T) {
 	c := New(spec, 0, nil)
 	var held []Lease
 	for _, want := range []string{"A", "B", "C"} {
-		lease, err := c.Pick(0, &Trial{})
+		lease, err := c.Pick(0, &Attempts{})
 		require.NoError(t, err)
 		require.Equal(t, want, lease.Server().Name())
 		held = append(held, lease)
 	}
-	_, err := c.Pick(0, &Trial{})
+	_, err := c.Pick(0, &Attempts{})
 	require.ErrorIs(t, err, ErrFull)
 	require.Equal(t, "1", c.Snapshot(0).Level, "full is not out")
 	held[1].Done(0)
-	require.Equal(t, "B", session(t, c, "", Trial{}))
+	require.Equal(t, "B", session(t, c, "", Attempts{}))
 
 	spec.Queue = true
 	c.Commit(c.Prepare(spec), 0)
-	lease, err := c.Pick(0, &Trial{})
+	lease, err := c.Pick(0, &Attempts{})
 	require.NoError(t, err)
 	require.Equal(t, "B", lease.Server().Name())
 	held[2].Done(0)
-	_, err = c.Pick(0, &Trial{})
+	_, err = c.Pick(0, &Attempts{})
 	require.ErrorIs(t, err, ErrFull, "with a queue the level keeps its sessions")
 }
 
 func TestManualFailback(t *testing.T) {
 	for _, manual := range []bool{false, true} {
 		spec := tiers("A", "B", "C")
-		spec.Manual = manual
+		spec.ManualFailback = manual
 		c := New(spec, 0, nil)
 		c.SetCheck("A", "tcp", false, "", 0)
-		require.Equal(t, "B", session(t, c, "", Trial{}))
+		require.Equal(t, "B", session(t, c, "", Attempts{}))
 		c.SetCheck("A", "tcp", true, "", 0)
 		if !manual {
-			require.Equal(t, "A", session(t, c, "", Trial{}))
+			require.Equal(t, "A", session(t, c, "", Attempts{}))
 			continue
 		}
-		require.Equal(t, "B", session(t, c, "", Trial{}))
+		require.Equal(t, "B", session(t, c, "", Attempts{}))
 		require.True(t, c.Snapshot(0).Held)
-		require.Equal(t, "B✗A", session(t, c, "B", Trial{}), "within a session the order goes on from the top")
-		require.Equal(t, "A", session(t, c, "", Trial{Levels: []int{0, 2}}))
+		require.Equal(t, "B✗A", session(t, c, "B", Attempts{}), "within a session the order goes on from the top")
+		require.Equal(t, "A", session(t, c, "", Attempts{Levels: []int{0, 2}}))
 		c.Commit(c.Prepare(spec), 0)
-		require.Equal(t, "B", session(t, c, "", Trial{}), "a reload is no operator")
+		require.Equal(t, "B", session(t, c, "", Attempts{}), "a reload is no operator")
 		c.Failback(0)
-		require.Equal(t, "A", session(t, c, "", Trial{}))
+		require.Equal(t, "A", session(t, c, "", Attempts{}))
 		require.False(t, c.Snapshot(0).Held)
 
 		c.SetCheck("A", "tcp", false, "", 0)
 		c.SetCheck("A", "tcp", true, "", 0)
-		require.Equal(t, "B", session(t, c, "", Trial{}))
+		require.Equal(t, "B", session(t, c, "", Attempts{}))
 		c.SetCheck("B", "tcp", false, "", 0)
-		require.Equal(t, "A", session(t, c, "", Trial{}), "it failed")
+		require.Equal(t, "A", session(t, c, "", Attempts{}), "it failed")
 		c.SetCheck("B", "tcp", true, "", 0)
-		require.Equal(t, "A", session(t, c, "", Trial{}))
+		require.Equal(t, "A", session(t, c, "", Attempts{}))
 	}
 }
 
 func TestTrialOfManyAttemptsAndReset(t *testing.T) {
 	c := New(tiers("ABCDEFGH"), 0, nil)
-	trial := Trial{Levels: []int{0}, Key: 1, Keyed: true}
+	trial := Attempts{Levels: []int{0}, Key: 1, Keyed: true}
 	seen := map[string]bool{}
 	for range 8 {
 		lease, err := c.Pick(0, &trial)
@@ -174,11 +174,11 @@ func TestTrialOfManyAttemptsAndReset(t *testing.T) {
 		lease.Fail(0, "refused")
 	}
 	require.Len(t, seen, 8)
-	require.Equal(t, 8, trial.Attempts())
+	require.Equal(t, 8, trial.Count())
 	trial.Reset()
-	require.Equal(t, 0, trial.Attempts())
+	require.Equal(t, 0, trial.Count())
 	require.Equal(t, []int{0}, trial.Levels)
 	require.False(t, trial.Keyed)
 	_, err := c.Pick(0, &trial)
-	require.False(t, errors.Is(err, ErrTries))
+	require.False(t, errors.Is(err, ErrNoAttemptsLeft))
 }

@@ -6,16 +6,16 @@ import (
 	"time"
 )
 
-// Memory is what a cluster knows that its Spec does not say, for a cluster of a later process to begin with. Times may
+// SavedState is what a cluster knows that its Spec does not say, for a cluster of a later process to begin with. Times may
 // lie before the origin of that one's timeline: they are negative then.
-type Memory struct {
-	Level   string         // in use while failback is manual; "" = it is not
-	Spared  string         // the server that protection keeps in service; "" = none
-	Servers []ServerMemory // in the order in which health took them out of service, as far as it did
+type SavedState struct {
+	Level   string        // in use while failback is manual; "" = it is not
+	Spared  string        // the server that protection keeps in service; "" = none
+	Servers []SavedServer // in the order in which health took them out of service, as far as it did
 }
 
-// ServerMemory is what is known of one server.
-type ServerMemory struct {
+// SavedServer is what is known of one server.
+type SavedServer struct {
 	Name, Address string
 
 	Override   Override
@@ -25,13 +25,13 @@ type ServerMemory struct {
 	AgentAt time.Duration
 	Checks  []Verdict
 
-	Passive Passive
+	Passive PassiveRecord
 
 	Since time.Duration // of the state that follows from all that, protection apart
 }
 
-// Passive is a server's passive record.
-type Passive struct {
+// PassiveRecord is a server's passive record.
+type PassiveRecord struct {
 	State  PassiveState
 	Fails  int           // since First, while State is PassiveUp
 	First  time.Duration // of the failures counted
@@ -41,12 +41,12 @@ type Passive struct {
 }
 
 // says tells whether there is anything to remember.
-func (m *ServerMemory) says() bool {
+func (m *SavedServer) says() bool {
 	return m.Override != (Override{}) || m.AgentAt != 0 || len(m.Checks) > 0 || m.Passive.State != PassiveUp || m.Passive.Fails > 0
 }
 
-// Memory returns a copy of what the cluster knows, without the servers that there is nothing to say about.
-func (c *Cluster) Memory(now time.Duration) Memory {
+// SavedState returns a copy of what the cluster knows, without the servers that there is nothing to say about.
+func (c *Cluster) Save(now time.Duration) SavedState {
 	m, outs := c.recollect(now)
 	order := make([]int, len(outs))
 	for i := range order {
@@ -54,7 +54,7 @@ func (c *Cluster) Memory(now time.Duration) Memory {
 	}
 	slices.SortStableFunc(order, func(a, b int) int { return cmp.Compare(outs[a], outs[b]) })
 	servers := m.Servers
-	m.Servers = make([]ServerMemory, len(order))
+	m.Servers = make([]SavedServer, len(order))
 	for i, from := range order {
 		m.Servers[i] = servers[from]
 	}
@@ -63,13 +63,13 @@ func (c *Cluster) Memory(now time.Duration) Memory {
 
 // recollect returns the memory with its servers in the order of the levels, and with each server's number in the order in
 // which they went out of service.
-func (c *Cluster) recollect(now time.Duration) (m Memory, outs []uint64) {
+func (c *Cluster) recollect(now time.Duration) (m SavedState, outs []uint64) {
 	c.lock(now)
 	defer c.unlock()
 	if c.spared != nil {
 		m.Spared = c.spared.name
 	}
-	if c.spec.Manual && c.level >= 0 {
+	if c.spec.ManualFailback && c.level >= 0 {
 		m.Level = c.levels[c.level].name
 	}
 	for _, l := range c.levels {
@@ -79,10 +79,10 @@ func (c *Cluster) recollect(now time.Duration) (m Memory, outs []uint64) {
 				continue
 			}
 			known := &s.layers
-			r := ServerMemory{
+			r := SavedServer{
 				Name: s.name, Address: s.Address(), Override: known.Override, OverrideAt: known.OverrideAt,
 				Agent: known.Agent, AgentAt: known.AgentAt, Checks: known.Checks, Since: s.ownSince,
-				Passive: Passive{State: s.record.state, Fails: s.record.fails, First: s.record.first, Until: s.record.until,
+				Passive: PassiveRecord{State: s.record.state, Fails: s.record.fails, First: s.record.first, Until: s.record.until,
 					Reason: known.PassiveReason, At: known.PassiveAt},
 			}
 			if r.says() {
@@ -93,10 +93,10 @@ func (c *Cluster) recollect(now time.Duration) (m Memory, outs []uint64) {
 	return m, outs
 }
 
-// Recall has a cluster that has not been used yet begin with a memory. What it holds of other servers is passed over,
+// Restore has a cluster that has not been used yet begin with a memory. What it holds of other servers is passed over,
 // and so is, of a server that has another address now, all that is about its address (see Commit). No event is told:
 // nothing has happened.
-func (c *Cluster) Recall(m Memory, now time.Duration) {
+func (c *Cluster) Restore(m SavedState, now time.Duration) {
 	c.lock(now)
 	for i := range m.Servers {
 		if s := c.servers[m.Servers[i].Name]; s != nil {
@@ -108,7 +108,7 @@ func (c *Cluster) Recall(m Memory, now time.Duration) {
 		c.sparedAlone(s)
 	}
 	for i, l := range c.levels {
-		if c.spec.Manual && l.name == m.Level {
+		if c.spec.ManualFailback && l.name == m.Level {
 			c.level, c.before = i, l.name
 		}
 	}
@@ -140,7 +140,7 @@ func (c *Cluster) sparedAlone(spared *Server) {
 	}
 }
 
-func (c *Cluster) recall(s *Server, m *ServerMemory) {
+func (c *Cluster) recall(s *Server, m *SavedServer) {
 	known := &s.layers
 	known.Override, known.OverrideAt = m.Override.copied(), m.OverrideAt
 	known.Agent, known.AgentAt = m.Agent.copied(), m.AgentAt
@@ -165,7 +165,7 @@ func (c *Cluster) recall(s *Server, m *ServerMemory) {
 }
 
 // recallPassive takes over a record as far as today's settings allow: a trip lasts for a fail_timeout at most.
-func (s *Server) recallPassive(m *Passive) {
+func (s *Server) recallPassive(m *PassiveRecord) {
 	r := &s.record
 	if r.maxFails <= 0 {
 		return

@@ -15,7 +15,7 @@ func TestRecallIsWhatWasRemembered(t *testing.T) {
 		spec := drawSpec(t)
 		spec.SlowStart = 0 // which is under way or not
 		spec.Method = Wrr
-		spec.Manual = rapid.Bool().Draw(t, "manual")
+		spec.ManualFailback = rapid.Bool().Draw(t, "manual")
 		for i := range spec.Levels {
 			for j := range spec.Levels[i].Servers {
 				s := &spec.Levels[i].Servers[j]
@@ -30,7 +30,7 @@ func TestRecallIsWhatWasRemembered(t *testing.T) {
 			switch rapid.IntRange(0, 4).Draw(t, "what") {
 			case 0:
 				o := Override{Weight: rapid.Ptr(rapid.IntRange(0, 9), true).Draw(t, "weight"), Note: "why"}
-				if a := rapid.SampledFrom([]Admin{Ready, Drain, Maint}).Draw(t, "admin"); rapid.Bool().Draw(t, "state") {
+				if a := rapid.SampledFrom([]AdminState{Ready, Drain, Maint}).Draw(t, "admin"); rapid.Bool().Draw(t, "state") {
 					o.State = &a
 				}
 				old.SetOverride(name, o, now)
@@ -43,7 +43,7 @@ func TestRecallIsWhatWasRemembered(t *testing.T) {
 			}
 		}
 		now += time.Duration(rapid.IntRange(1, 30).Draw(t, "off")) * sec
-		m := old.Memory(now)
+		m := old.Save(now)
 		was := old.Snapshot(now)
 
 		shift := 10 * sec // the new timeline's beginning is 10 s ago
@@ -64,7 +64,7 @@ func TestRecallIsWhatWasRemembered(t *testing.T) {
 			s.Checks = list
 		}
 		fresh := New(spec, 1, func(e Event) { t.Fatalf("told: %+v", e) })
-		fresh.Recall(m, shift)
+		fresh.Restore(m, shift)
 		is := fresh.Snapshot(shift)
 		require.Equal(t, was.Level, is.Level)
 		require.Equal(t, was.Held, is.Held)
@@ -104,11 +104,11 @@ func TestRecallOfAnotherAddress(t *testing.T) {
 	c.SetOverride("A", Override{Weight: to(9)}, sec)
 	c.SetAgent("A", AgentAdvice{Down: true, Percent: to(50), Reason: "down"}, sec)
 	c.Feedback("A", true, sec)
-	m := c.Memory(sec)
+	m := c.Save(sec)
 	require.Len(t, m.Servers, 1)
 	spec.Levels[0].Servers[0].Address = "elsewhere"
 	c = tripping(spec, 1, nil)
-	c.Recall(m, sec)
+	c.Restore(m, sec)
 	a := c.Snapshot(sec).Levels[0].Servers[0]
 	require.Equal(t, Up, a.State)
 	require.Equal(t, 9, a.Weight)
@@ -123,7 +123,7 @@ func TestRecallOfWeights(t *testing.T) {
 	c := New(spec, 1, nil)
 	c.SetOverride("A", Override{Weight: to(9)}, sec)
 	again := New(spec, 1, nil)
-	again.Recall(c.Memory(sec), sec)
+	again.Restore(c.Save(sec), sec)
 	require.Equal(t, c.levels[0].table.weights, again.levels[0].table.weights)
 	require.Equal(t, c.levels[0].table.weights[0], tableWeight(1, 9))
 }
@@ -133,14 +133,14 @@ func TestRecallWithOtherSettings(t *testing.T) {
 	c := tripping(tiers("A"), 3, nil)
 	c.Feedback("A", true, sec)
 	c.Feedback("A", true, sec)
-	m := c.Memory(sec)
+	m := c.Save(sec)
 	strict := tripping(tiers("AB"), 1, nil)
-	strict.Recall(m, sec)
+	strict.Restore(m, sec)
 	require.Equal(t, Up, stateOf(strict, "A"), "no failure, no trip")
 	strict.Feedback("A", true, sec)
 	require.Equal(t, Failing, stateOf(strict, "A"))
 	off := tripping(tiers("AB"), 0, nil)
-	off.Recall(strict.Memory(sec), sec)
+	off.Restore(strict.Save(sec), sec)
 	require.Equal(t, Up, stateOf(off, "A"))
-	require.Empty(t, tripping(tiers("AB"), 1, nil).Memory(sec).Servers, "nothing to say")
+	require.Empty(t, tripping(tiers("AB"), 1, nil).Save(sec).Servers, "nothing to say")
 }

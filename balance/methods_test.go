@@ -12,7 +12,7 @@ import (
 func shares(t require.TestingT, c *Cluster, n int) map[string]float64 {
 	got := map[string]float64{}
 	for i := range n {
-		lease, err := c.Pick(0, &Trial{Key: mix(uint64(i)), Keyed: true})
+		lease, err := c.Pick(0, &Attempts{Key: mix(uint64(i)), Keyed: true})
 		require.NoError(t, err)
 		got[lease.Server().Name()] += 100 / float64(n)
 		lease.Done(0)
@@ -34,17 +34,17 @@ func TestEveryMethodHasAName(t *testing.T) {
 func TestEveryMethodReturnsNoneWhenEveryServerIsAvoided(t *testing.T) {
 	for m := range methods {
 		c := one(m, 1, 2, 0)
-		trial := Trial{Key: 7, Keyed: true}
+		trial := Attempts{Key: 7, Keyed: true}
 		for range 3 {
 			_, err := c.Pick(0, &trial)
 			require.NoError(t, err)
 		}
 		_, err := c.Pick(0, &trial)
-		require.ErrorIs(t, err, ErrTries, "%v", m)
+		require.ErrorIs(t, err, ErrNoAttemptsLeft, "%v", m)
 		for _, name := range []string{"A", "B", "C"} {
 			c.SetOverride(name, Override{State: to(Maint)}, 0)
 		}
-		_, err = c.Pick(0, &Trial{Key: 7, Keyed: true})
+		_, err = c.Pick(0, &Attempts{Key: 7, Keyed: true})
 		require.ErrorIs(t, err, ErrNoServer, "%v", m)
 	}
 }
@@ -52,7 +52,7 @@ func TestEveryMethodReturnsNoneWhenEveryServerIsAvoided(t *testing.T) {
 func TestLeastSessionsSharesIdleServersAndAvoidsBusyOnes(t *testing.T) {
 	c := one(LeastSessions, 1, 1)
 	require.Equal(t, "ABABABABAB", sequence(t, c, 10))
-	held, err := c.Pick(0, &Trial{})
+	held, err := c.Pick(0, &Attempts{})
 	require.NoError(t, err)
 	require.Equal(t, "A", held.Server().Name())
 	require.Equal(t, "BBBBBBBBBB", sequence(t, c, 10))
@@ -61,7 +61,7 @@ func TestLeastSessionsSharesIdleServersAndAvoidsBusyOnes(t *testing.T) {
 func TestLeastSessionsFillsByWeight(t *testing.T) {
 	c := one(LeastSessions, 1, 2, 5)
 	for range 800 {
-		_, err := c.Pick(0, &Trial{})
+		_, err := c.Pick(0, &Attempts{})
 		require.NoError(t, err)
 	}
 	for i, want := range []int{100, 200, 500} {
@@ -92,7 +92,7 @@ func TestRandomSharesByWeight(t *testing.T) {
 func TestRandomAvoidsTheBusierOfTwo(t *testing.T) {
 	c := one(Random, 1, 1)
 	for range 1000 {
-		_, err := c.Pick(0, &Trial{})
+		_, err := c.Pick(0, &Attempts{})
 		require.NoError(t, err)
 	}
 	require.Equal(t, 500, c.Server("A").Sessions())
@@ -106,7 +106,7 @@ func TestFirstFillsOneServerAfterAnother(t *testing.T) {
 	c := New(spec, 0, nil)
 	names := ""
 	for range 5 {
-		lease, err := c.Pick(0, &Trial{})
+		lease, err := c.Pick(0, &Attempts{})
 		require.NoError(t, err)
 		names += lease.Server().Name()
 	}
@@ -120,7 +120,7 @@ func TestLeastTimePrefersTheQuickAndAsksTheSlowAgain(t *testing.T) {
 		got := map[string]int{}
 		for range n {
 			now += time.Millisecond
-			lease, err := c.Pick(now, &Trial{})
+			lease, err := c.Pick(now, &Attempts{})
 			require.NoError(t, err)
 			name := lease.Server().Name()
 			got[name]++
@@ -143,7 +143,7 @@ func TestLeastTimeWeighsSessionsAndWeight(t *testing.T) {
 		s.remeasure()
 	}
 	for range 400 {
-		_, err := c.Pick(0, &Trial{})
+		_, err := c.Pick(0, &Attempts{})
 		require.NoError(t, err)
 	}
 	require.Equal(t, 100, c.Server("A").Sessions())

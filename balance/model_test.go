@@ -20,12 +20,12 @@ type world struct {
 	waiters  []*waiting
 	sessions map[*Server]int
 	verdicts map[string]bool // down
-	admin    map[string]Admin
+	admin    map[string]AdminState
 }
 
 // run is a session with the lease of its latest attempt.
 type run struct {
-	trial *Trial
+	trial *Attempts
 	tried []triedAt
 	lease Lease
 
@@ -106,7 +106,7 @@ func (w *world) check(t *rapid.T, before ClusterState, r *run, lease Lease, err 
 		total += len(l.Servers)
 	}
 	if try := w.spec.Try; len(r.tried) > 0 && (try > 0 && len(r.tried) >= try || try == 0 && len(r.tried) >= total) {
-		require.ErrorIs(t, err, ErrTries)
+		require.ErrorIs(t, err, ErrNoAttemptsLeft)
 		return
 	}
 	for _, enough := range []bool{true, false} {
@@ -224,7 +224,7 @@ func (w *world) gaveBack(r *run) { w.sessions[r.lease.Server()]-- }
 
 func TestRandomOperations(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
-		w := &world{sessions: map[*Server]int{}, verdicts: map[string]bool{}, admin: map[string]Admin{}}
+		w := &world{sessions: map[*Server]int{}, verdicts: map[string]bool{}, admin: map[string]AdminState{}}
 		w.spec = drawSpec(t)
 		w.c = New(w.spec, 1, func(Event) {})
 		name := func() string { return rapid.SampledFrom(names).Draw(t, "server") }
@@ -233,7 +233,7 @@ func TestRandomOperations(t *testing.T) {
 				w.now += time.Duration(rapid.Int64Range(0, int64(3*sec)).Draw(t, "later"))
 				w.c.Tick(w.now)
 			},
-			"pick": func(t *rapid.T) { w.pick(t, &run{trial: &Trial{}}) },
+			"pick": func(t *rapid.T) { w.pick(t, &run{trial: &Attempts{}}) },
 			"fail": func(t *rapid.T) {
 				if r := w.draw(t); r != nil {
 					w.gaveBack(r)
@@ -266,7 +266,7 @@ func TestRandomOperations(t *testing.T) {
 			},
 			"override": func(t *rapid.T) {
 				s := name()
-				o := Override{State: to(rapid.SampledFrom([]Admin{Ready, Ready, Drain, Maint}).Draw(t, "state"))}
+				o := Override{State: to(rapid.SampledFrom([]AdminState{Ready, Ready, Drain, Maint}).Draw(t, "state"))}
 				if rapid.Bool().Draw(t, "weighs") {
 					o.Weight = to(rapid.IntRange(0, 9).Draw(t, "weight"))
 				}
@@ -289,11 +289,11 @@ func TestRandomOperations(t *testing.T) {
 					}
 				}
 				for i := range w.trials { // a level is known by its number: the history of running trials no longer applies
-					w.trials[i] = &run{trial: &Trial{}, lease: w.trials[i].lease}
+					w.trials[i] = &run{trial: &Attempts{}, lease: w.trials[i].lease}
 				}
 				for _, e := range w.waiters {
 					if !e.woken {
-						w.c.Leave(e.w, w.now)
+						w.c.CancelWait(e.w, w.now)
 					}
 				}
 				w.waiters = slices.DeleteFunc(w.waiters, func(e *waiting) bool { return !e.woken })
@@ -301,7 +301,7 @@ func TestRandomOperations(t *testing.T) {
 			"leave": func(t *rapid.T) {
 				if len(w.waiters) > 0 {
 					i := rapid.IntRange(0, len(w.waiters)-1).Draw(t, "waiter")
-					w.c.Leave(w.waiters[i].w, w.now)
+					w.c.CancelWait(w.waiters[i].w, w.now)
 					w.waiters = slices.Delete(w.waiters, i, i+1)
 				}
 			},

@@ -2,9 +2,9 @@ package balance
 
 import "time"
 
-// Pace is how a server is getting on at the moment, for a cluster of another process that goes on from here on the same
+// HandoverState is how a server is getting on at the moment, for a cluster of another process that goes on from here on the same
 // timeline. It is worth nothing later: a Memory does without.
-type Pace struct {
+type HandoverState struct {
 	Server  string        `json:"server"`
 	Growing bool          `json:"growing,omitempty"` // a slow start is under way
 	Since   time.Duration `json:"since,omitempty"`   // when that began
@@ -12,14 +12,14 @@ type Pace struct {
 	At      time.Duration `json:"at,omitempty"`      // when that was last measured
 }
 
-// Paces returns those of the servers about which there is something to say.
-func (c *Cluster) Paces(now time.Duration) []Pace {
+// HandoverStates returns those of the servers about which there is something to say.
+func (c *Cluster) HandoverStates(now time.Duration) []HandoverState {
 	c.lock(now)
 	defer c.unlock()
-	var list []Pace
+	var list []HandoverState
 	for name, s := range c.servers {
 		if s.growing || s.connect.took > 0 {
-			p := Pace{Server: name, Growing: s.growing, Connect: s.connect.took, At: s.connect.at}
+			p := HandoverState{Server: name, Growing: s.growing, Connect: s.connect.took, At: s.connect.at}
 			if s.growing {
 				p.Since = s.started
 			}
@@ -29,9 +29,9 @@ func (c *Cluster) Paces(now time.Duration) []Pace {
 	return list
 }
 
-// KeepPace has a cluster that has not been used yet go on from there, after Recall. A server that is not in service, or
+// RestoreHandover has a cluster that has not been used yet go on from there, after Recall. A server that is not in service, or
 // that is not to be slow any more, does not grow.
-func (c *Cluster) KeepPace(list []Pace, now time.Duration) {
+func (c *Cluster) RestoreHandover(list []HandoverState, now time.Duration) {
 	c.lock(now)
 	for _, p := range list {
 		s := c.servers[p.Server]

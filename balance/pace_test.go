@@ -25,10 +25,10 @@ func TestKeepPace(t *testing.T) {
 
 	next := New(spec, 1, nil)
 	require.Equal(t, 100.0, weight(next, 0))
-	next.KeepPace(append(old.Paces(now), Pace{Server: "Z", Growing: true}), now)
+	next.RestoreHandover(append(old.HandoverStates(now), HandoverState{Server: "Z", Growing: true}), now)
 	require.Equal(t, weight(old, 0), weight(next, 0))
 	require.Equal(t, 100.0, weight(next, 1))
-	require.ElementsMatch(t, old.Paces(now), next.Paces(now))
+	require.ElementsMatch(t, old.HandoverStates(now), next.HandoverStates(now))
 	for i := range old.Snapshot(now).Levels[0].Servers {
 		require.Equal(t, old.Snapshot(now).Levels[0].Servers[i].ConnectTime, next.Snapshot(now).Levels[0].Servers[i].ConnectTime)
 	}
@@ -38,6 +38,6 @@ func TestKeepPace(t *testing.T) {
 
 	spec.SlowStart = 0 // no more in this file
 	last := New(spec, 1, nil)
-	last.KeepPace(old.Paces(30*sec), 30*sec)
+	last.RestoreHandover(old.HandoverStates(30*sec), 30*sec)
 	require.Equal(t, 100.0, weight(last, 0))
 }

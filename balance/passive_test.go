@@ -60,7 +60,7 @@ func tripping(spec Spec, n int, observe func(Event)) *Cluster {
 
 // pick picks for a new session.
 func pick(t require.TestingT, c *Cluster, now time.Duration) Lease {
-	lease, err := c.Pick(now, &Trial{})
+	lease, err := c.Pick(now, &Attempts{})
 	require.NoError(t, err)
 	return lease
 }
@@ -107,7 +107,7 @@ func TestTrippedServerIsSkippedThenProbedByOneSession(t *testing.T) {
 
 func TestLocalShortageIsNoFailureButIsNotTriedAgain(t *testing.T) {
 	c := tripping(tiers("AB"), 1, nil)
-	var trial Trial
+	var trial Attempts
 	a, err := c.Pick(0, &trial)
 	require.NoError(t, err)
 	a.Done(0)
@@ -141,7 +141,7 @@ func TestFailedDialsLeakNoRoom(t *testing.T) {
 	for range 10 {
 		pick(t, c, 0)
 	}
-	_, err := c.Pick(0, &Trial{})
+	_, err := c.Pick(0, &Attempts{})
 	require.ErrorIs(t, err, ErrFull)
 }
 

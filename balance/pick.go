@@ -10,27 +10,27 @@ import (
 var (
 	// ErrNoServer: no server that the session may use is eligible and untried.
 	ErrNoServer = errors.New("no server")
-	// ErrTries: the session has used up its attempts.
-	ErrTries = errors.New("no attempts left")
+	// ErrNoAttemptsLeft: the session has used up its attempts.
+	ErrNoAttemptsLeft = errors.New("no attempts left")
 	// ErrFull: the servers that would serve are all at max_sessions. With Spec.Queue the session may Wait.
 	ErrFull = errors.New("every server is at max_sessions")
 )
 
 // Pick chooses the server for a session's next attempt and hands out a lease on it. What the trial has tried before
-// counts as ineligible. The error is one of ErrNoServer, ErrTries and ErrFull, as they are.
+// counts as ineligible. The error is one of ErrNoServer, ErrNoAttemptsLeft and ErrFull, as they are.
 //
 // The level is the first one, in order, with min_up eligible servers; if no level reaches its min_up, the first one
 // with any. A level whose servers are all at max_sessions gives way to the next unless sessions may wait.
-func (c *Cluster) Pick(now time.Duration, t *Trial) (Lease, error) {
+func (c *Cluster) Pick(now time.Duration, t *Attempts) (Lease, error) {
 	c.lock(now)
 	lease, err := c.pick(t)
 	c.unlock()
 	return lease, err
 }
 
-func (c *Cluster) pick(t *Trial) (Lease, error) {
+func (c *Cluster) pick(t *Attempts) (Lease, error) {
 	if t.n > 0 && t.n >= c.budget(t) {
-		return Lease{}, ErrTries
+		return Lease{}, ErrNoAttemptsLeft
 	}
 	full := false
 	for _, enough := range [...]bool{true, false} {
@@ -71,7 +71,7 @@ func (c *Cluster) pick(t *Trial) (Lease, error) {
 }
 
 // budget returns how many attempts a session may make.
-func (c *Cluster) budget(t *Trial) int {
+func (c *Cluster) budget(t *Attempts) int {
 	if c.spec.Try > 0 {
 		return c.spec.Try
 	}
@@ -88,7 +88,7 @@ func (c *Cluster) budget(t *Trial) int {
 }
 
 // choices returns how many levels choice can name.
-func (c *Cluster) choices(t *Trial) int {
+func (c *Cluster) choices(t *Attempts) int {
 	if c.held {
 		return c.levelCount(t.Levels) + 1
 	}
@@ -97,7 +97,7 @@ func (c *Cluster) choices(t *Trial) int {
 
 // choice returns the i-th level to consider, or nil. A level that is held comes before all others, if the session may
 // use it; that it then comes again in its own place does no harm.
-func (c *Cluster) choice(t *Trial, i int) *level {
+func (c *Cluster) choice(t *Attempts, i int) *level {
 	if !c.held {
 		return c.levelAt(t.Levels, i)
 	}
@@ -132,7 +132,7 @@ func (c *Cluster) levelAt(list []int, i int) *level {
 }
 
 // untried returns how many servers of a level are eligible for the session.
-func (c *Cluster) untried(l *level, t *Trial) int {
+func (c *Cluster) untried(l *level, t *Attempts) int {
 	n := l.eligible
 	for j := range t.n {
 		if a := t.at(j); a.level == int32(l.key) {
@@ -145,7 +145,7 @@ func (c *Cluster) untried(l *level, t *Trial) int {
 }
 
 // hasFull tells whether a server of the level would be the session's if it had room.
-func (c *Cluster) hasFull(l *level, t *Trial) bool {
+func (c *Cluster) hasFull(l *level, t *Attempts) bool {
 	n := l.full
 	for j := 0; j < t.n && n > 0; j++ {
 		if a := t.at(j); a.level == int32(l.key) {
@@ -159,7 +159,7 @@ func (c *Cluster) hasFull(l *level, t *Trial) bool {
 
 // pickIn picks in one level. The slots that the session has tried are closed for the length of the pick, so the methods
 // never meet them and their counters stand still.
-func (c *Cluster) pickIn(l *level, t *Trial) (Lease, bool) {
+func (c *Cluster) pickIn(l *level, t *Attempts) (Lease, bool) {
 	if l.open() == 0 {
 		return Lease{}, false
 	}
@@ -173,7 +173,7 @@ func (c *Cluster) pickIn(l *level, t *Trial) (Lease, bool) {
 }
 
 // mark closes or opens again what the session has tried in a level.
-func (c *Cluster) mark(l *level, t *Trial, tried bool) {
+func (c *Cluster) mark(l *level, t *Attempts, tried bool) {
 	for j := range t.n {
 		if a := t.at(j); a.level == int32(l.key) {
 			if p := a.server.in(l); p.level != nil {
@@ -185,10 +185,10 @@ func (c *Cluster) mark(l *level, t *Trial, tried bool) {
 }
 
 // take hands out a lease on a slot's server.
-func (c *Cluster) take(l *level, i int, t *Trial) Lease {
+func (c *Cluster) take(l *level, i int, t *Attempts) Lease {
 	s := l.slots[i].server
 	lease := Lease{server: s, claim: c.ledger.open(), level: int32(l.key)}
-	t.add(attempt{s, int32(l.key)})
+	t.record(attempt{s, int32(l.key)})
 	s.picks++
 	s.hold(1)
 	if s.shown.State == Probation && s.probing == (claim{}) {

@@ -82,7 +82,7 @@ func (c *Cluster) together(s, latest *Server) bool {
 	}
 	failing, _ := s.ailing()
 	_, passed := latest.ailing()
-	return s.ownSince >= latest.ownSince-c.spec.Round && passed <= failing+resultDelay
+	return s.ownSince >= latest.ownSince-c.spec.CheckRound && passed <= failing+resultDelay
 }
 
 // Times before all that a cluster has heard of: since when it has not been told, and since before that.
@@ -127,7 +127,7 @@ func (s *Server) ailsForLong() {
 // pickLast is the last resort of a protected cluster, when no level had anything to offer. A server on probation then
 // takes more than its one session, and a session that may use only some of the levels gets the server that would be
 // spared if these were the whole cluster.
-func (c *Cluster) pickLast(t *Trial) (Lease, error) {
+func (c *Cluster) pickLast(t *Attempts) (Lease, error) {
 	eligible, full := false, false
 	for i := range c.choices(t) {
 		l := c.choice(t, i)
@@ -178,7 +178,7 @@ const resortsMax = 2
 // pickFailing is for the session that every eligible server has failed: rather than to end it, it is sent to a server that
 // is out for no other reason than that dials failed a while ago, of those the one whose last chance is longest past.
 // Checks, agents and operators are not overruled.
-func (c *Cluster) pickFailing(t *Trial) (Lease, error) {
+func (c *Cluster) pickFailing(t *Attempts) (Lease, error) {
 	if t.last >= resortsMax {
 		return Lease{}, ErrNoServer
 	}

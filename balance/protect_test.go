@@ -47,7 +47,7 @@ func TestTheLastOneToGoDownLaterIsSpared(t *testing.T) {
 	require.Equal(t, "A", unstable(c))
 	c.SetResolved("A", false, 3700*sec)
 	require.Empty(t, unstable(c))
-	_, err := c.Pick(3700*sec, &Trial{})
+	_, err := c.Pick(3700*sec, &Attempts{})
 	require.ErrorIs(t, err, ErrNoServer)
 }
 
@@ -78,7 +78,7 @@ func TestWhoWasWellMeanwhileIsOfALaterRound(t *testing.T) {
 			case up:
 				c.SetCheck(r.server, "tcp", true, "", at)
 			case doubt:
-				c.Doubt(r.server, "tcp", "", at)
+				c.SetCheckFailing(r.server, "tcp", "", at)
 			case down:
 				c.SetCheck(r.server, "tcp", false, "", at)
 			}
@@ -104,17 +104,17 @@ func TestUnprotectedClusterHasNoServer(t *testing.T) {
 	require.Equal(t, "B", lease.Server().Name())
 	lease.Fail(0, "refused")
 	require.Empty(t, unstable(c))
-	_, err := c.Pick(0, &Trial{})
+	_, err := c.Pick(0, &Attempts{})
 	require.ErrorIs(t, err, ErrNoServer)
 }
 
 func TestTheLastOneToTripIsSparedAndASuccessBringsItBack(t *testing.T) {
 	c := tripping(tiers("AB"), 1, nil)
-	require.Equal(t, "A✗B✗ no attempts left", session(t, c, "AB", Trial{}))
+	require.Equal(t, "A✗B✗ no attempts left", session(t, c, "AB", Attempts{}))
 	require.Equal(t, Failing, stateOf(c, "A"))
 	require.Equal(t, Unstable, stateOf(c, "B"))
-	require.Equal(t, "B✗A✗ no attempts left", session(t, c, "AB", Trial{}))
-	require.Equal(t, "B", session(t, c, "A", Trial{}))
+	require.Equal(t, "B✗A✗ no attempts left", session(t, c, "AB", Attempts{}))
+	require.Equal(t, "B", session(t, c, "A", Attempts{}))
 	require.Equal(t, Up, stateOf(c, "B"))
 }
 
@@ -122,15 +122,15 @@ func TestTheLastOneToTripIsSparedAndASuccessBringsItBack(t *testing.T) {
 // last chance is longest past; a success brings such a server back at once.
 func TestSessionThatAllHaveFailedTriesTheFailingOnes(t *testing.T) {
 	c := tripping(tiers("ABCDE"), 1, nil)
-	require.Equal(t, "A✗B✗C✗D✗E✗ no attempts left", session(t, c, "ABCDE", Trial{}))
+	require.Equal(t, "A✗B✗C✗D✗E✗ no attempts left", session(t, c, "ABCDE", Attempts{}))
 	require.Equal(t, Unstable, stateOf(c, "E"))
-	require.Equal(t, "E✗A✗B✗ no server", session(t, c, "ABCDE", Trial{}))
-	require.Equal(t, "E✗C✗D✗ no server", session(t, c, "ABCDE", Trial{}))
-	require.Equal(t, "E✗A✗B", session(t, c, "ACDE", Trial{}))
+	require.Equal(t, "E✗A✗B✗ no server", session(t, c, "ABCDE", Attempts{}))
+	require.Equal(t, "E✗C✗D✗ no server", session(t, c, "ABCDE", Attempts{}))
+	require.Equal(t, "E✗A✗B", session(t, c, "ACDE", Attempts{}))
 	require.Equal(t, Up, stateOf(c, "B"))
 	require.Equal(t, Failing, stateOf(c, "A"))
 	require.Equal(t, Failing, stateOf(c, "E"), "nobody needs to be spared any more")
-	require.Equal(t, "B", session(t, c, "ACDE", Trial{}))
+	require.Equal(t, "B", session(t, c, "ACDE", Attempts{}))
 }
 
 func TestLastResortOverrulesNobodyElse(t *testing.T) {
@@ -138,8 +138,8 @@ func TestLastResortOverrulesNobodyElse(t *testing.T) {
 		spec := tiers("ABC")
 		change(&spec)
 		c := tripping(spec, 1, nil)
-		session(t, c, "ABC", Trial{})
-		session(t, c, "ABC", Trial{})
+		session(t, c, "ABC", Attempts{})
+		session(t, c, "ABC", Attempts{})
 		return c
 	}
 	nothing := func(*Spec) {}
@@ -147,16 +147,16 @@ func TestLastResortOverrulesNobodyElse(t *testing.T) {
 	c := dead(nothing)
 	c.SetCheck("A", "tcp", false, "", 0)
 	c.SetOverride("B", Override{State: to(Drain)}, 0)
-	require.Equal(t, "C✗ no server", session(t, c, "ABC", Trial{}))
+	require.Equal(t, "C✗ no server", session(t, c, "ABC", Attempts{}))
 
 	c = dead(func(s *Spec) { s.Protected = false })
-	require.Equal(t, " no server", session(t, c, "ABC", Trial{}))
+	require.Equal(t, " no server", session(t, c, "ABC", Attempts{}))
 
 	c = dead(func(s *Spec) { s.Try = 2 })
-	require.Regexp(t, "^.✗.✗ no attempts left$", session(t, c, "ABC", Trial{}))
+	require.Regexp(t, "^.✗.✗ no attempts left$", session(t, c, "ABC", Attempts{}))
 
 	c = dead(func(s *Spec) { s.Levels[0].Try = 1 })
-	require.Regexp(t, "^.✗ no server$", session(t, c, "ABC", Trial{}))
+	require.Regexp(t, "^.✗ no server$", session(t, c, "ABC", Attempts{}))
 }
 
 func TestFailingUnstableServerStaysSo(t *testing.T) {
@@ -188,10 +188,10 @@ func TestListenersOwnLevelsAreProtectedToo(t *testing.T) {
 	c := New(tiers("AB", "C"), 0, nil)
 	c.SetCheck("B", "tcp", false, "", 0)
 	c.SetCheck("A", "tcp", false, "", 0)
-	require.Equal(t, "C", session(t, c, "", Trial{}))
+	require.Equal(t, "C", session(t, c, "", Attempts{}))
 	require.Empty(t, unstable(c))
-	require.Equal(t, "A", session(t, c, "", Trial{Levels: []int{0}}))
-	require.Equal(t, "A✗ no server", session(t, c, "A", Trial{Levels: []int{0}}))
+	require.Equal(t, "A", session(t, c, "", Attempts{Levels: []int{0}}))
+	require.Equal(t, "A✗ no server", session(t, c, "A", Attempts{Levels: []int{0}}))
 }
 
 func TestProtectionDoesNotOverruleLimits(t *testing.T) {
@@ -201,14 +201,14 @@ func TestProtectionDoesNotOverruleLimits(t *testing.T) {
 	only := []int{0}
 	lease := pick(t, c, 0)
 	lease.Fail(0, "refused")
-	held, err := c.Pick(0, &Trial{Levels: only})
+	held, err := c.Pick(0, &Attempts{Levels: only})
 	require.NoError(t, err)
-	_, err = c.Pick(0, &Trial{Levels: only})
+	_, err = c.Pick(0, &Attempts{Levels: only})
 	require.ErrorIs(t, err, ErrFull)
 	held.Done(0)
-	held, err = c.Pick(2*sec, &Trial{Levels: only})
+	held, err = c.Pick(2*sec, &Attempts{Levels: only})
 	require.NoError(t, err)
 	require.Equal(t, Probation, stateOf(c, "A"))
-	_, err = c.Pick(2*sec, &Trial{Levels: only})
+	_, err = c.Pick(2*sec, &Attempts{Levels: only})
 	require.ErrorIs(t, err, ErrFull)
 }

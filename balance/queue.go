@@ -9,7 +9,7 @@ type Waiter struct {
 	// should Pick again. Whoever takes the lease out sets the field to the zero Lease.
 	Lease Lease
 
-	trial      *Trial
+	trial      *Attempts
 	wake       func()
 	prev, next *Waiter
 	waiting    bool
@@ -66,7 +66,7 @@ func (q *queue) remove(w *Waiter) {
 // Wait queues a session to which Pick said ErrFull. Those who wait are served in order of arrival, as far as each may
 // use what has come free, and before any newcomer. A session that waits again with the same trial keeps its place. wake is called once, outside the lock, and possibly before Wait
 // returns: either w.Lease holds a lease, or there is nothing left to wait for and the next Pick says why.
-func (c *Cluster) Wait(now time.Duration, t *Trial, w *Waiter, wake func()) {
+func (c *Cluster) Wait(now time.Duration, t *Attempts, w *Waiter, wake func()) {
 	c.lock(now)
 	w.trial, w.wake = t, wake
 	if lease, err := c.pick(t); err == ErrFull {
@@ -78,9 +78,9 @@ func (c *Cluster) Wait(now time.Duration, t *Trial, w *Waiter, wake func()) {
 	c.unlock()
 }
 
-// Leave takes a session out of the queue, because its client has gone or has waited long enough. If a lease was granted
+// CancelWait takes a session out of the queue, because its client has gone or has waited long enough. If a lease was granted
 // meanwhile and not taken out of w, it is given back. A wake-up already on its way may still arrive afterwards.
-func (c *Cluster) Leave(w *Waiter, now time.Duration) {
+func (c *Cluster) CancelWait(w *Waiter, now time.Duration) {
 	c.lock(now)
 	if w.waiting {
 		c.queue.remove(w)

@@ -26,7 +26,7 @@ type line struct {
 	story   string
 }
 
-func (l *line) wait(name string, trial *Trial) {
+func (l *line) wait(name string, trial *Attempts) {
 	w := &Waiter{}
 	if l.waiters == nil {
 		l.waiters = map[string]*Waiter{}
@@ -46,14 +46,14 @@ func TestQueueIsServedInOrderOfArrival(t *testing.T) {
 	a, b := pick(t, c, 0), pick(t, c, 0)
 	l := &line{c: c}
 	for _, name := range []string{"1", "2", "3"} {
-		_, err := c.Pick(0, &Trial{})
+		_, err := c.Pick(0, &Attempts{})
 		require.ErrorIs(t, err, ErrFull)
-		l.wait(name, &Trial{})
+		l.wait(name, &Attempts{})
 	}
 	require.Equal(t, 3, c.Snapshot(0).Waiting)
 	b.Done(0)
 	require.Equal(t, "1:B ", l.story)
-	_, err := c.Pick(0, &Trial{})
+	_, err := c.Pick(0, &Attempts{})
 	require.ErrorIs(t, err, ErrFull, "a newcomer does not overtake")
 	a.Fail(0, "refused")
 	require.Equal(t, "1:B 2:A ", l.story)
@@ -67,9 +67,9 @@ func TestQueueKeepsThePlaceOfWhoComesBack(t *testing.T) {
 	c, _ := queued("AB")
 	a, b := pick(t, c, 0), pick(t, c, 0)
 	l := &line{c: c}
-	trials := map[string]*Trial{}
+	trials := map[string]*Attempts{}
 	for _, name := range []string{"1", "2", "3"} {
-		trials[name] = &Trial{}
+		trials[name] = &Attempts{}
 		l.wait(name, trials[name])
 	}
 	a.Fail(0, "refused") // and so do the leases that follow
@@ -77,7 +77,7 @@ func TestQueueKeepsThePlaceOfWhoComesBack(t *testing.T) {
 	l.waiters["2"].Lease.Fail(0, "refused")
 	require.Equal(t, "1:A 2:A 3:A ", l.story)
 	l.wait("2", trials["2"])
-	l.wait("4", &Trial{})
+	l.wait("4", &Attempts{})
 	l.wait("1", trials["1"])
 	b.Done(0)
 	l.waiters["1"].Lease.Done(0)
@@ -92,11 +92,11 @@ func TestQueueKeepsThePlaceOfWhoComesBack(t *testing.T) {
 func TestWaitingEndsAtOnceIfThereIsRoom(t *testing.T) {
 	c, _ := queued("A")
 	a := pick(t, c, 0)
-	_, err := c.Pick(0, &Trial{})
+	_, err := c.Pick(0, &Attempts{})
 	require.ErrorIs(t, err, ErrFull)
 	a.Done(0) // between the pick and the wait
 	l := &line{c: c}
-	l.wait("1", &Trial{})
+	l.wait("1", &Attempts{})
 	require.Equal(t, "1:A ", l.story)
 }
 
@@ -105,15 +105,15 @@ func TestLeavingTheQueue(t *testing.T) {
 	a := pick(t, c, 0)
 	l := &line{c: c}
 	for _, name := range []string{"1", "2", "3"} {
-		l.wait(name, &Trial{})
+		l.wait(name, &Attempts{})
 	}
-	c.Leave(l.waiters["2"], 0)
+	c.CancelWait(l.waiters["2"], 0)
 	a.Done(0)
 	require.Equal(t, "1:A ", l.story)
-	c.Leave(l.waiters["1"], 0) // the grant raced with the client's leaving
+	c.CancelWait(l.waiters["1"], 0) // the grant raced with the client's leaving
 	require.Equal(t, "1:A 3:A ", l.story)
 	l.waiters["3"].Lease.Done(0)
-	c.Leave(l.waiters["3"], 0)
+	c.CancelWait(l.waiters["3"], 0)
 	require.Zero(t, c.Snapshot(0).Leases)
 	require.Zero(t, c.Snapshot(0).Waiting)
 }
@@ -123,7 +123,7 @@ func TestLiftedLimitServesThoseWhoWait(t *testing.T) {
 	pick(t, c, 0)
 	l := &line{c: c}
 	for _, name := range []string{"1", "2", "3"} {
-		l.wait(name, &Trial{})
+		l.wait(name, &Attempts{})
 	}
 	c.SetOverride("A", Override{MaxSessions: to(2)}, 0)
 	require.Equal(t, "1:A ", l.story)
@@ -137,25 +137,25 @@ func TestThoseWhoWaitGoElsewhereOrLearnThatAllIsGone(t *testing.T) {
 	c, _ := queued("A", "B")
 	pick(t, c, 0)
 	l := &line{c: c}
-	l.wait("1", &Trial{})
-	l.wait("2", &Trial{})
+	l.wait("1", &Attempts{})
+	l.wait("2", &Attempts{})
 	c.SetCheck("A", "tcp", false, "", 0)
 	require.Equal(t, "1:B ", l.story, "the level gave way")
 	c.SetCheck("B", "tcp", false, "", 0)
 	require.Equal(t, "1:B 2:– ", l.story)
-	_, err := c.Pick(0, &Trial{})
+	_, err := c.Pick(0, &Attempts{})
 	require.ErrorIs(t, err, ErrNoServer)
 }
 
 func TestWhoeverMayUseItGetsIt(t *testing.T) {
 	c, _ := queued("A", "B")
-	a, err := c.Pick(0, &Trial{Levels: []int{0}})
+	a, err := c.Pick(0, &Attempts{Levels: []int{0}})
 	require.NoError(t, err)
-	b, err := c.Pick(0, &Trial{Levels: []int{1}})
+	b, err := c.Pick(0, &Attempts{Levels: []int{1}})
 	require.NoError(t, err)
 	l := &line{c: c}
-	l.wait("1", &Trial{Levels: []int{0}})
-	l.wait("2", &Trial{Levels: []int{1}})
+	l.wait("1", &Attempts{Levels: []int{0}})
+	l.wait("2", &Attempts{Levels: []int{1}})
 	b.Done(0)
 	require.Equal(t, "2:B ", l.story)
 	a.Done(0)

@@ -22,14 +22,14 @@ type Server struct {
 	layers Layers
 	record passive
 
-	own      Finding       // what the layers amount to
+	own      Decision      // what the layers amount to
 	ownSince time.Duration // of own.State
 	wentOut  uint64        // its number in the order in which health took servers out of service
 	// When the agent last did not say down, and since when it says so.
 	agentPassed, agentFailing time.Duration
-	shown                     Finding       // own, or unstable
+	shown                     Decision      // own, or unstable
 	since                     time.Duration // of shown.State, or unshown
-	cause                     Finding       // Layer and Reason of the latest word, for the event that it leads to
+	cause                     Decision      // Layer and Reason of the latest word, for the event that it leads to
 	touched                   bool          // on the cluster's list of servers to settle
 	cold                      bool          // slow start is due when it next comes up
 	growing                   bool          // slow start is under way
@@ -70,9 +70,9 @@ func (s *Server) Address() string { return s.public.Load().address }
 // Handle returns what the owner hung on in ServerSpec.Handle, as of the latest Commit.
 func (s *Server) Handle() any { return s.public.Load().handle }
 
-// Out tells whether the server is down or in maintenance: what it serves is better served by another one. It takes no
+// OutOfService tells whether the server is down or in maintenance: what it serves is better served by another one. It takes no
 // lock. A server that has left its cluster stays as it was.
-func (s *Server) Out() bool { return s.away.Load() }
+func (s *Server) OutOfService() bool { return s.away.Load() }
 
 // Sessions returns how many leases on the server are out.
 func (s *Server) Sessions() int {

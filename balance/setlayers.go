@@ -11,8 +11,8 @@ func (c *Cluster) SetCheck(server, id string, up bool, reason string, now time.D
 	c.check(server, Verdict{ID: id, Up: up, Reason: reason}, up, now)
 }
 
-// Doubt records that a monitor's last result spoke against a server, which is up all the same, short of fall.
-func (c *Cluster) Doubt(server, id, reason string, now time.Duration) {
+// SetCheckFailing records that a monitor's last result spoke against a server, which is up all the same, short of fall.
+func (c *Cluster) SetCheckFailing(server, id, reason string, now time.Duration) {
 	c.check(server, Verdict{ID: id, Up: true, Reason: reason}, false, now)
 }
 

@@ -12,7 +12,7 @@ import (
 func (c *Cluster) judge(s *Server, by Layer, why string) {
 	was := s.own.State
 	s.own = s.layers.State()
-	s.cause = Finding{Layer: by, Reason: why}
+	s.cause = Decision{Layer: by, Reason: why}
 	c.touch(s)
 	is := s.own.State
 	if is == was {
@@ -132,10 +132,10 @@ func (c *Cluster) inUse() (use int, held bool) {
 	if use = c.first((*level).steady); use < 0 {
 		use = eligible
 	}
-	if c.spec.Manual && c.level > use && c.levels[c.level].steady() >= c.levels[c.level].minUp {
+	if c.spec.ManualFailback && c.level > use && c.levels[c.level].steady() >= c.levels[c.level].minUp {
 		use = c.level
 	}
-	return use, c.spec.Manual && use > eligible
+	return use, c.spec.ManualFailback && use > eligible
 }
 
 // first returns the first level in which at least min_up servers count, else the first in which any does, else -1.

@@ -17,8 +17,8 @@ type Spec struct {
 	// Protected keeps the last server in service on health grounds: see the package README, "Protection".
 	Protected bool
 
-	// Manual holds a lower level that has taken over until Failback is called or it fails (failback = "manual").
-	Manual bool
+	// ManualFailback holds a lower level that has taken over until Failback is called or it fails (failback = "manual").
+	ManualFailback bool
 
 	// SlowStart is how long a returning or added server takes to grow from a tenth of its weight and of its
 	// max_sessions to the whole; 0 = at once.
@@ -28,9 +28,9 @@ type Spec struct {
 	// level gives way to the next.
 	Queue bool
 
-	// Round is how far apart two servers may be found down and still count as found down in the same round of checks,
+	// CheckRound is how far apart two servers may be found down and still count as found down in the same round of checks,
 	// which decides whom protection spares; 0 = 10 s. Twice the longest check interval plus its timeout is a good value.
-	Round time.Duration
+	CheckRound time.Duration
 
 	Levels []LevelSpec
 }
@@ -52,24 +52,24 @@ type ServerSpec struct {
 	Weight      int    // 0 = only while no other server of the level has weight
 	MaxFails    int    // failures that trip it; 0 = passive health off
 	FailTimeout time.Duration
-	State       Admin
+	State       AdminState
 	MaxSessions int  // 0 = no limit
 	Unresolved  bool // start with the resolver layer saying so: the address is a name that has not resolved yet
 	Handle      any  // the owner's own; never looked at here
 }
 
-// Admin is what a person or an agent wants of a server.
-type Admin uint8
+// AdminState is what a person or an agent wants of a server.
+type AdminState uint8
 
 // The administrative states.
 const (
-	Ready Admin = iota // normal
-	Drain              // no new sessions, old ones go on
-	Maint              // out of service, not checked
+	Ready AdminState = iota // normal
+	Drain                   // no new sessions, old ones go on
+	Maint                   // out of service, not checked
 )
 
 // String returns the word used in the file and the API.
-func (a Admin) String() string {
+func (a AdminState) String() string {
 	switch a {
 	case Drain:
 		return "drain"
@@ -79,9 +79,9 @@ func (a Admin) String() string {
 	return "ready"
 }
 
-// ParseAdmin is the inverse of String.
-func ParseAdmin(s string) (Admin, bool) {
-	for _, a := range []Admin{Ready, Drain, Maint} {
+// ParseAdminState is the inverse of String.
+func ParseAdminState(s string) (AdminState, bool) {
+	for _, a := range []AdminState{Ready, Drain, Maint} {
 		if s == a.String() {
 			return a, true
 		}
@@ -104,8 +104,8 @@ func (s Spec) clone() Spec {
 			s.Levels[i].Key = i
 		}
 	}
-	if s.Round == 0 {
-		s.Round = defaultRound
+	if s.CheckRound == 0 {
+		s.CheckRound = defaultRound
 	}
 	return s
 }

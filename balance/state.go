@@ -59,8 +59,8 @@ const (
 	ByProtection    Layer = "protection"
 )
 
-// Finding is a state with the layer that decided it and that layer's reason.
-type Finding struct {
+// Decision is a state with the layer that decided it and that layer's reason.
+type Decision struct {
 	State  State
 	Layer  Layer
 	Reason string
@@ -86,43 +86,43 @@ type Finding struct {
 //
 // An override of ready is an answer too: it stands before the configuration's and the agent's maint and drain, and
 // lifts neither a verdict nor anything else below them.
-func (l *Layers) State() Finding {
+func (l *Layers) State() Decision {
 	if l.Override.State != nil {
 		switch *l.Override.State {
 		case Maint:
-			return Finding{InMaint, ByOverride, l.Override.Note}
+			return Decision{InMaint, ByOverride, l.Override.Note}
 		case Drain:
-			return Finding{Draining, ByOverride, l.Override.Note}
+			return Decision{Draining, ByOverride, l.Override.Note}
 		}
 	} else {
 		for _, a := range [...]struct {
-			word  Admin
+			word  AdminState
 			state State
 		}{{Maint, InMaint}, {Drain, Draining}} {
 			if l.Configured == a.word {
-				return Finding{a.state, ByConfiguration, ""}
+				return Decision{a.state, ByConfiguration, ""}
 			}
 			if l.Agent.Admin == a.word {
-				return Finding{a.state, ByAgent, l.Agent.Reason}
+				return Decision{a.state, ByAgent, l.Agent.Reason}
 			}
 		}
 	}
 	if l.Unresolved {
-		return Finding{Unresolved, ByResolver, ""}
+		return Decision{Unresolved, ByResolver, ""}
 	}
 	if l.Agent.Down {
-		return Finding{Down, ByAgent, l.Agent.Reason}
+		return Decision{Down, ByAgent, l.Agent.Reason}
 	}
 	for _, v := range l.Checks {
 		if !v.Up {
-			return Finding{Down, ByChecks, v.text()}
+			return Decision{Down, ByChecks, v.text()}
 		}
 	}
 	switch l.Passive {
 	case PassiveFailing:
-		return Finding{Failing, ByPassive, l.PassiveReason}
+		return Decision{Failing, ByPassive, l.PassiveReason}
 	case PassiveProbation:
-		return Finding{Probation, ByPassive, l.PassiveReason}
+		return Decision{Probation, ByPassive, l.PassiveReason}
 	}
-	return Finding{State: Up}
+	return Decision{State: Up}
 }

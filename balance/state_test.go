@@ -11,30 +11,30 @@ func TestStateTruthTable(t *testing.T) {
 	for _, test := range []struct {
 		name   string
 		layers Layers
-		want   Finding
+		want   Decision
 	}{
-		{"nothing said", Layers{}, Finding{}},
-		{"configured maint", Layers{Configured: Maint}, Finding{InMaint, ByConfiguration, ""}},
-		{"configured drain", Layers{Configured: Drain}, Finding{Draining, ByConfiguration, ""}},
-		{"override of maint over everything", Layers{Configured: Drain, Override: Override{State: to(Maint), Note: "disk"}, Agent: AgentAdvice{Admin: Drain, Down: true}, Checks: bad, Unresolved: true}, Finding{InMaint, ByOverride, "disk"}},
-		{"override of drain lifts a configured maint", Layers{Configured: Maint, Override: Override{State: to(Drain)}}, Finding{Draining, ByOverride, ""}},
-		{"override of ready lifts a configured maint", Layers{Configured: Maint, Override: Override{State: to(Ready)}}, Finding{}},
-		{"override of ready stands before the agent's drain", Layers{Override: Override{State: to(Ready)}, Agent: AgentAdvice{Admin: Drain}}, Finding{}},
-		{"override of ready lifts no verdict", Layers{Configured: Maint, Override: Override{State: to(Ready)}, Checks: bad}, Finding{Down, ByChecks, "tcp: refused"}},
-		{"agent's ready lifts no maint", Layers{Override: Override{State: to(Maint)}, Agent: AgentAdvice{Admin: Ready}}, Finding{InMaint, ByOverride, ""}},
-		{"agent's maint", Layers{Agent: AgentAdvice{Admin: Maint, Reason: "backup"}}, Finding{InMaint, ByAgent, "backup"}},
-		{"agent's maint over a configured drain", Layers{Configured: Drain, Agent: AgentAdvice{Admin: Maint}}, Finding{InMaint, ByAgent, ""}},
-		{"agent's drain", Layers{Agent: AgentAdvice{Admin: Drain}}, Finding{Draining, ByAgent, ""}},
-		{"override of weight alone leaves the agent's drain", Layers{Override: Override{Weight: to(3)}, Agent: AgentAdvice{Admin: Drain}}, Finding{Draining, ByAgent, ""}},
-		{"drain over unresolved", Layers{Configured: Drain, Unresolved: true}, Finding{Draining, ByConfiguration, ""}},
-		{"unresolved over down", Layers{Unresolved: true, Checks: bad}, Finding{Unresolved, ByResolver, ""}},
-		{"agent's down over the checks'", Layers{Agent: AgentAdvice{Down: true, Reason: "full"}, Checks: bad}, Finding{Down, ByAgent, "full"}},
-		{"one check of two fails", Layers{Checks: bad}, Finding{Down, ByChecks, "tcp: refused"}},
-		{"all checks pass", Layers{Checks: bad[:1]}, Finding{}},
-		{"down over failing", Layers{Checks: bad, Passive: PassiveFailing}, Finding{Down, ByChecks, "tcp: refused"}},
-		{"failing", Layers{Passive: PassiveFailing, PassiveReason: "3 failures"}, Finding{Failing, ByPassive, "3 failures"}},
-		{"probation", Layers{Passive: PassiveProbation}, Finding{Probation, ByPassive, ""}},
-		{"maint over failing", Layers{Configured: Maint, Passive: PassiveFailing}, Finding{InMaint, ByConfiguration, ""}},
+		{"nothing said", Layers{}, Decision{}},
+		{"configured maint", Layers{Configured: Maint}, Decision{InMaint, ByConfiguration, ""}},
+		{"configured drain", Layers{Configured: Drain}, Decision{Draining, ByConfiguration, ""}},
+		{"override of maint over everything", Layers{Configured: Drain, Override: Override{State: to(Maint), Note: "disk"}, Agent: AgentAdvice{Admin: Drain, Down: true}, Checks: bad, Unresolved: true}, Decision{InMaint, ByOverride, "disk"}},
+		{"override of drain lifts a configured maint", Layers{Configured: Maint, Override: Override{State: to(Drain)}}, Decision{Draining, ByOverride, ""}},
+		{"override of ready lifts a configured maint", Layers{Configured: Maint, Override: Override{State: to(Ready)}}, Decision{}},
+		{"override of ready stands before the agent's drain", Layers{Override: Override{State: to(Ready)}, Agent: AgentAdvice{Admin: Drain}}, Decision{}},
+		{"override of ready lifts no verdict", Layers{Configured: Maint, Override: Override{State: to(Ready)}, Checks: bad}, Decision{Down, ByChecks, "tcp: refused"}},
+		{"agent's ready lifts no maint", Layers{Override: Override{State: to(Maint)}, Agent: AgentAdvice{Admin: Ready}}, Decision{InMaint, ByOverride, ""}},
+		{"agent's maint", Layers{Agent: AgentAdvice{Admin: Maint, Reason: "backup"}}, Decision{InMaint, ByAgent, "backup"}},
+		{"agent's maint over a configured drain", Layers{Configured: Drain, Agent: AgentAdvice{Admin: Maint}}, Decision{InMaint, ByAgent, ""}},
+		{"agent's drain", Layers{Agent: AgentAdvice{Admin: Drain}}, Decision{Draining, ByAgent, ""}},
+		{"override of weight alone leaves the agent's drain", Layers{Override: Override{Weight: to(3)}, Agent: AgentAdvice{Admin: Drain}}, Decision{Draining, ByAgent, ""}},
+		{"drain over unresolved", Layers{Configured: Drain, Unresolved: true}, Decision{Draining, ByConfiguration, ""}},
+		{"unresolved over down", Layers{Unresolved: true, Checks: bad}, Decision{Unresolved, ByResolver, ""}},
+		{"agent's down over the checks'", Layers{Agent: AgentAdvice{Down: true, Reason: "full"}, Checks: bad}, Decision{Down, ByAgent, "full"}},
+		{"one check of two fails", Layers{Checks: bad}, Decision{Down, ByChecks, "tcp: refused"}},
+		{"all checks pass", Layers{Checks: bad[:1]}, Decision{}},
+		{"down over failing", Layers{Checks: bad, Passive: PassiveFailing}, Decision{Down, ByChecks, "tcp: refused"}},
+		{"failing", Layers{Passive: PassiveFailing, PassiveReason: "3 failures"}, Decision{Failing, ByPassive, "3 failures"}},
+		{"probation", Layers{Passive: PassiveProbation}, Decision{Probation, ByPassive, ""}},
+		{"maint over failing", Layers{Configured: Maint, Passive: PassiveFailing}, Decision{InMaint, ByConfiguration, ""}},
 	} {
 		require.Equal(t, test.want, test.layers.State(), test.name)
 	}
@@ -104,12 +104,12 @@ func TestWordsAboutUnknownServersArePassedOver(t *testing.T) {
 }
 
 func TestAdminWords(t *testing.T) {
-	for _, a := range []Admin{Ready, Drain, Maint} {
-		got, ok := ParseAdmin(a.String())
+	for _, a := range []AdminState{Ready, Drain, Maint} {
+		got, ok := ParseAdminState(a.String())
 		require.True(t, ok)
 		require.Equal(t, a, got)
 	}
-	_, ok := ParseAdmin("MAINT")
+	_, ok := ParseAdminState("MAINT")
 	require.False(t, ok)
 }
 
@@ -117,7 +117,7 @@ func TestAgentsLimitHolds(t *testing.T) {
 	c := one(Wrr, 1)
 	c.SetAgent("A", AgentAdvice{MaxSessions: to(1)}, 0)
 	pick(t, c, 0)
-	_, err := c.Pick(0, &Trial{})
+	_, err := c.Pick(0, &Attempts{})
 	require.ErrorIs(t, err, ErrFull)
 	c.SetOverride("A", Override{MaxSessions: to(0)}, 0)
 	pick(t, c, 0)

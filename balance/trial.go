@@ -1,9 +1,9 @@
 package balance
 
-// Trial is one session's progress through levels and servers: each Pick with it avoids what the earlier ones tried. The
+// Count is one session's progress through levels and servers: each Pick with it avoids what the earlier ones tried. The
 // zero value with the exported fields set is ready. It belongs to one session at a time and is not for concurrent use;
 // while it waits in a queue it belongs to the cluster.
-type Trial struct {
+type Attempts struct {
 	// Levels are the keys of the levels to try, in this order; none = all, in the cluster's order. The slice is
 	// shared, not owned. Keys that the cluster does not have are passed over.
 	Levels []int
@@ -26,23 +26,23 @@ type attempt struct {
 	level  int32
 }
 
-// Attempts returns how many leases Pick has handed out for the trial, which is one more than have failed while the last
+// Count returns how many leases Pick has handed out for the trial, which is one more than have failed while the last
 // one stands.
-func (t *Trial) Attempts() int { return t.n }
+func (t *Attempts) Count() int { return t.n }
 
 // Reset makes the trial ready for another session of the same kind: Levels stays, the key and the attempts go.
-func (t *Trial) Reset() {
-	*t = Trial{Levels: t.Levels, more: t.more[:0]}
+func (t *Attempts) Reset() {
+	*t = Attempts{Levels: t.Levels, more: t.more[:0]}
 }
 
-func (t *Trial) at(i int) attempt {
+func (t *Attempts) at(i int) attempt {
 	if i < len(t.few) {
 		return t.few[i]
 	}
 	return t.more[i-len(t.few)]
 }
 
-func (t *Trial) add(a attempt) {
+func (t *Attempts) record(a attempt) {
 	if t.n < len(t.few) {
 		t.few[t.n] = a
 	} else {
@@ -52,7 +52,7 @@ func (t *Trial) add(a attempt) {
 }
 
 // in counts the attempts in a level.
-func (t *Trial) in(level int) int {
+func (t *Attempts) in(level int) int {
 	n := 0
 	for i := range t.n {
 		if t.at(i).level == int32(level) {
@@ -63,7 +63,7 @@ func (t *Trial) in(level int) int {
 }
 
 // tried tells whether the server was picked from the level before.
-func (t *Trial) tried(s *Server, level int) bool {
+func (t *Attempts) tried(s *Server, level int) bool {
 	for i := range t.n {
 		if t.at(i) == (attempt{s, int32(level)}) {
 			return true
@@ -72,6 +72,6 @@ func (t *Trial) tried(s *Server, level int) bool {
 	return false
 }
 
-// Tried adds the server of a lease to those that were tried: for a session that looks for another one long after it was
+// Add adds the server of a lease to those that were tried: for a session that looks for another one long after it was
 // picked, with a trial that was not kept.
-func (t *Trial) Tried(l *Lease) { t.add(attempt{l.server, l.level}) }
+func (t *Attempts) Add(l *Lease) { t.record(attempt{l.server, l.level}) }

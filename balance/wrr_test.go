@@ -13,7 +13,7 @@ import (
 func sequence(t require.TestingT, c *Cluster, n int) string {
 	var names strings.Builder
 	for range n {
-		lease, err := c.Pick(0, &Trial{})
+		lease, err := c.Pick(0, &Attempts{})
 		require.NoError(t, err)
 		names.WriteString(lease.Server().Name())
 		lease.Done(0)
@@ -97,7 +97,7 @@ func TestWrrWeightZeroServesOnlyAlone(t *testing.T) {
 func TestWrrFailureHalvesAndRegainsOnePerPick(t *testing.T) {
 	c := one(Wrr, 10, 10)
 	weight := func() float64 { return c.Snapshot(0).Levels[0].Servers[0].EffectiveWeight }
-	a, _ := c.Pick(0, &Trial{})
+	a, _ := c.Pick(0, &Attempts{})
 	require.Equal(t, "A", a.Server().Name())
 	a.Fail(0, "refused")
 	require.Equal(t, 5.0, weight())
@@ -125,7 +125,7 @@ func TestWrrRecoveredServerTakesItsShare(t *testing.T) {
 		{Name: "B", Weight: 1, MaxFails: 3, FailTimeout: 10 * time.Second},
 	}}}}, 0, nil)
 	dial := func(now time.Duration, dead string) string {
-		var trial Trial
+		var trial Attempts
 		for {
 			lease, err := c.Pick(now, &trial)
 			require.NoError(t, err)
@@ -230,9 +230,9 @@ func TestNobodyStarves(t *testing.T) {
 		for range rapid.IntRange(0, 30).Draw(t, "disturbances") {
 			i := rapid.IntRange(0, len(weights)-1).Draw(t, "server")
 			name := string(rune('A' + i))
-			c.SetOverride(name, Override{State: to(Admin(rapid.IntRange(0, 1).Draw(t, "state"))), Weight: to(rapid.IntRange(1, 20).Draw(t, "weight"))}, 0)
+			c.SetOverride(name, Override{State: to(AdminState(rapid.IntRange(0, 1).Draw(t, "state"))), Weight: to(rapid.IntRange(1, 20).Draw(t, "weight"))}, 0)
 			for range rapid.IntRange(0, 30).Draw(t, "picks") {
-				if lease, err := c.Pick(0, &Trial{}); err == nil {
+				if lease, err := c.Pick(0, &Attempts{}); err == nil {
 					lease.Done(0)
 				}
 			}

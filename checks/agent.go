@@ -29,7 +29,7 @@ func (o Agent) Monitor() (Monitor, error) {
 			return Report{}, err
 		}
 		defer x.close()
-		advice, err := agentcheck.Ask(x, o.Send)
+		advice, err := agentcheck.Query(x, o.Send)
 		return adviceReport(advice, err)
 	}, nil
 }

@@ -72,11 +72,11 @@ func TestAgentAnswersBeforeItListens(t *testing.T) {
 func TestAgentAgainstOurOwn(t *testing.T) {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	require.NoError(t, err)
-	answer, err := agentcheck.Fixed("50%")
+	answer, err := agentcheck.FixedReply("50%")
 	require.NoError(t, err)
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error)
-	go func() { done <- (&agentcheck.Server{Answer: answer}).Serve(ctx, l) }()
+	go func() { done <- (&agentcheck.Server{Reply: answer}).Serve(ctx, l) }()
 	for range 20 {
 		report, err := check(t, Agent{Send: []byte("how?\n")}, l.Addr().String())
 		require.NoError(t, err)

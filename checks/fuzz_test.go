@@ -81,7 +81,7 @@ func FuzzReplies(f *testing.F) {
 			return err
 		},
 		"agent": func(x *exchange) error {
-			_, err := agentcheck.Ask(x, nil)
+			_, err := agentcheck.Query(x, nil)
 			return err
 		},
 	}

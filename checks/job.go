@@ -21,11 +21,11 @@ type Job struct {
 	// Advisory jobs make no verdict: their failures are told, and change nothing. Agents are such.
 	Advisory bool
 
-	// Always keeps the job running while its server is in maintenance, which an agent may have to end.
-	Always bool
+	// RunInMaint keeps the job running while its server is in maintenance, which an agent may have to end.
+	RunInMaint bool
 
-	// Begin is the verdict that a job begins with if it has no predecessor.
-	Begin Verdict
+	// InitialVerdict is the verdict that a job begins with if it has no predecessor.
+	InitialVerdict Verdict
 }
 
 // Key names a job.
@@ -38,7 +38,7 @@ func (j *Job) key() Key { return Key{j.Target.Cluster, j.Target.Server, j.Spec.I
 // same reports whether two jobs of one key do the same thing at the same times. Monitors cannot be compared: equal
 // specifications are taken to have made equal ones.
 func (j *Job) same(o *Job) bool {
-	return j.Target == o.Target && j.Identity == o.Identity && j.Advisory == o.Advisory && j.Always == o.Always &&
+	return j.Target == o.Target && j.Identity == o.Identity && j.Advisory == o.Advisory && j.RunInMaint == o.RunInMaint &&
 		reflect.DeepEqual(j.Spec, o.Spec)
 }
 
@@ -77,7 +77,7 @@ const (
 // where it has found one down itself: nothing else could take that back.
 func (j *Job) due(s State, v Verdict) bool {
 	if s == StateMaint {
-		return j.Always
+		return j.RunInMaint
 	}
 	switch j.Spec.Watch {
 	case "up":

@@ -111,10 +111,10 @@ func (r *Runner) Update(jobs []Job) {
 		case !known && r.leaving[key] != nil: // it is back before its last run, called off, has ended
 			t = r.leaving[key]
 			delete(r.leaving, key)
-			t.job, t.verdict, t.shortage, t.gone = *job, job.Begin, 0, false
+			t.job, t.verdict, t.shortage, t.gone = *job, job.InitialVerdict, 0, false
 			begin = append(begin, t)
 		case !known:
-			t = &task{key: key, job: *job, verdict: job.Begin, place: -1}
+			t = &task{key: key, job: *job, verdict: job.InitialVerdict, place: -1}
 			begin = append(begin, t)
 		case t.job.same(job):
 			t.job.Monitor = job.Monitor

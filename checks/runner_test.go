@@ -138,7 +138,7 @@ func TestRunnerWatchesOnlyTheServersItIsToldTo(t *testing.T) {
 		list.Spec.Watch, list.Spec.WatchNames = "list", []string{"x", "list"}
 		other := w.job("other")
 		other.Spec.Watch, other.Spec.WatchNames = "list", []string{"x"}
-		agent.Always = true
+		agent.RunInMaint = true
 		r.Update([]Job{up, down, list, other, agent})
 		require.Positive(t, ran("up"))
 		require.Zero(t, ran("down"))

@@ -63,9 +63,9 @@ func TestRunnerResolvedAddressKeepsTheVerdict(t *testing.T) {
 		defer r.Close()
 		w.set("a", errSick)
 		job := w.job("a")
-		job.Begin.Down = true
+		job.InitialVerdict.Down = true
 		r.Update([]Job{job})
-		job.Target.Address, job.Begin.Down = "10.0.0.9:1", false
+		job.Target.Address, job.InitialVerdict.Down = "10.0.0.9:1", false
 		r.Update([]Job{job})
 		v, _ := r.Verdict(key("a"))
 		require.True(t, v.Down)
@@ -103,7 +103,7 @@ func TestRunnerJobThatComesBackDoesNotOverlapWithItsLastRun(t *testing.T) {
 		r := NewRunner(Options{Result: w.result})
 		t.Cleanup(r.Close)
 		job := w.job("a")
-		job.Monitor, job.Begin.Down = stubborn, true
+		job.Monitor, job.InitialVerdict.Down = stubborn, true
 		r.Update([]Job{job})
 		synctest.Wait()
 		for range 3 {

@@ -10,9 +10,9 @@ import (
 // no local port, a source address that is not here. They make no verdict.
 var ErrShortage = errors.New("local shortage")
 
-// Shortage reports whether an error is one of this host's own: ErrShortage, EMFILE, ENFILE, ENOBUFS, ENOMEM,
+// IsShortage reports whether an error is one of this host's own: ErrShortage, EMFILE, ENFILE, ENOBUFS, ENOMEM,
 // EADDRNOTAVAIL, or a failure to bind the source address.
-func Shortage(err error) bool {
+func IsShortage(err error) bool {
 	for _, local := range []error{
 		ErrShortage, syscall.EMFILE, syscall.ENFILE, syscall.ENOBUFS, syscall.ENOMEM, syscall.EADDRNOTAVAIL,
 	} {

@@ -53,7 +53,7 @@ func TestEveryMonitorCallsAShortageWhatItIs(t *testing.T) {
 	}
 	feed()
 	for name, err := range errs {
-		require.True(t, Shortage(err), "%s: %v", name, err)
+		require.True(t, IsShortage(err), "%s: %v", name, err)
 		require.ErrorContains(t, err, "too many open files")
 	}
 	for _, name := range []string{"tcp", "exec"} {

@@ -33,7 +33,7 @@ func TestTCPConnect(t *testing.T) {
 		_, err = check(t, TCP{Quiet: quiet}, h.Addr())
 		require.ErrorIs(t, err, syscall.ECONNREFUSED)
 		require.Equal(t, "connect to "+h.Addr()+": connection refused", err.Error())
-		require.False(t, Shortage(err))
+		require.False(t, IsShortage(err))
 	}
 }
 
@@ -127,7 +127,7 @@ func TestTCPSourceThatIsNotHere(t *testing.T) {
 	h := nettest.Start(t, nettest.Silent)
 	_, err := checkWithin(t, TCP{}, Target{Address: h.Addr(), Source: netip.MustParseAddr("192.0.2.1")}, time.Second)
 	require.ErrorIs(t, err, ErrShortage)
-	require.True(t, Shortage(err))
+	require.True(t, IsShortage(err))
 	require.ErrorContains(t, err, "bind to 192.0.2.1")
 	_, err = checkWithin(t, TCP{}, Target{Address: h.Addr(), Source: netip.MustParseAddr("::1")}, time.Second)
 	require.ErrorIs(t, err, ErrShortage)
@@ -266,8 +266,8 @@ func TestQuoteStaysShort(t *testing.T) {
 }
 
 func TestShortage(t *testing.T) {
-	require.True(t, Shortage(&net.OpError{Op: "dial", Err: os.NewSyscallError("socket", syscall.EMFILE)}))
-	require.True(t, Shortage(fmt.Errorf("x: %w", os.NewSyscallError("bind", syscall.EADDRINUSE))))
-	require.False(t, Shortage(os.NewSyscallError("connect", syscall.ECONNREFUSED)))
-	require.False(t, Shortage(errors.New("too many open files")))
+	require.True(t, IsShortage(&net.OpError{Op: "dial", Err: os.NewSyscallError("socket", syscall.EMFILE)}))
+	require.True(t, IsShortage(fmt.Errorf("x: %w", os.NewSyscallError("bind", syscall.EADDRINUSE))))
+	require.False(t, IsShortage(os.NewSyscallError("connect", syscall.ECONNREFUSED)))
+	require.False(t, IsShortage(errors.New("too many open files")))
 }

@@ -112,7 +112,7 @@ func (r *Runner) count(t *task, o *outcome) (Result, bool) {
 	case t.stale, t.gone, r.closed:
 		r.counters.Discarded++
 		return Result{}, false
-	case o.err != nil && Shortage(o.err):
+	case o.err != nil && IsShortage(o.err):
 		r.counters.Shortages++
 		t.shortage++
 		return Result{}, false

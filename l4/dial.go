@@ -21,7 +21,7 @@ type dialling struct {
 	dest     netip.AddrPort // what the client connected to, as its PROXY header says; zero = the header did not, or there was none
 	tlvs     []byte         // what else the header said, to pass on
 	local    bool           // the header was of a proxy that speaks for itself
-	trial    balance.Trial
+	trial    balance.Attempts
 	waiter   balance.Waiter
 	queueEnd time.Duration // when the session stops waiting for room; 0 = it has not begun to
 	target   *Target

@@ -20,10 +20,10 @@ type flow struct {
 	set    *Settings // as it was when the flow began
 	lease  balance.Lease
 	target *Target
-	stats  *serverTally   // the loop's for the server
-	trial  *balance.Trial // who was tried, after a refusal, until a server has answered
-	kept   *keptDatagram  // the last datagram, while it is not answered
-	said   *introduction  // nil where clients come without a PROXY header
+	stats  *serverTally      // the loop's for the server
+	trial  *balance.Attempts // who was tried, after a refusal, until a server has answered
+	kept   *keptDatagram     // the last datagram, while it is not answered
+	said   *introduction     // nil where clients come without a PROXY header
 	timer  timer[*flow]
 
 	next         *flow // in its chain of the table

@@ -23,8 +23,8 @@ func (f *flow) seek(l *loop) bool {
 }
 
 // aim makes a trial that of this flow, with nobody tried yet.
-func (f *flow) aim(t *balance.Trial) {
-	*t = balance.Trial{Levels: f.set.Levels}
+func (f *flow) aim(t *balance.Attempts) {
+	*t = balance.Attempts{Levels: f.set.Levels}
 	switch f.set.Hash {
 	case NoHash:
 	case HashProxyTLV:
@@ -41,11 +41,11 @@ func (f *flow) aim(t *balance.Trial) {
 }
 
 // pick claims a server and connects to it. A failure that is known at once leads on to the next one.
-func (f *flow) pick(l *loop, t *balance.Trial) bool {
+func (f *flow) pick(l *loop, t *balance.Attempts) bool {
 	for {
 		lease, err := f.set.Cluster.Pick(l.now, t)
 		if err != nil {
-			if f.fault == NotEnded || t.Attempts() == 0 {
+			if f.fault == NotEnded || t.Count() == 0 {
 				f.fault = DialNoServer
 			}
 			break
@@ -54,9 +54,9 @@ func (f *flow) pick(l *loop, t *balance.Trial) bool {
 		e := f.attempt(l)
 		if e == 0 {
 			f.fault = NotEnded
-			if t == &l.trial && t.Attempts() > 1 {
+			if t == &l.trial && t.Count() > 1 {
 				f.trial = l.trials.get()
-				*f.trial, l.trial = *t, balance.Trial{} // what it holds in memory goes along
+				*f.trial, l.trial = *t, balance.Attempts{} // what it holds in memory goes along
 			}
 			return true
 		}
@@ -161,7 +161,7 @@ func (f *flow) refused(l *loop, e errno) bool {
 	if f.trial == nil {
 		f.trial = l.trials.get()
 		f.aim(f.trial)
-		f.trial.Tried(&f.lease)
+		f.trial.Add(&f.lease)
 		f.soughtAt = l.now
 	}
 	f.judge(l, e)
@@ -256,22 +256,22 @@ func (f *flow) countOverflow() {
 
 // trialPool lends trials to flows whose server has refused.
 type trialPool struct {
-	free []*balance.Trial
+	free []*balance.Attempts
 }
 
-func (p *trialPool) get() *balance.Trial {
+func (p *trialPool) get() *balance.Attempts {
 	if n := len(p.free); n > 0 {
 		t := p.free[n-1]
 		p.free = p.free[:n-1]
 		return t
 	}
-	return new(balance.Trial)
+	return new(balance.Attempts)
 }
 
 // put takes a trial back; nil is none.
-func (p *trialPool) put(t *balance.Trial) {
+func (p *trialPool) put(t *balance.Attempts) {
 	if t != nil && len(p.free) < 256 {
-		*t = balance.Trial{}
+		*t = balance.Attempts{}
 		p.free = append(p.free, t)
 	}
 }

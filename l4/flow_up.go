@@ -31,7 +31,7 @@ func (f *flow) forward(l *loop) {
 	f.activeAt = l.now
 	if f.fd >= 0 {
 		switch {
-		case f.lease.Server().Out(), f.farewell != NotEnded:
+		case f.lease.Server().OutOfService(), f.farewell != NotEnded:
 			f.leave(l)
 		case f.astray(l):
 			f.follow(l)

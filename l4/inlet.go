@@ -259,7 +259,7 @@ func (in *inlet) sortOne(l *loop, set *Settings, key *flowKey, one *run) {
 		one.data, one.tlvs = payload, h.TLVs
 		said = &l.said
 		*said = introduction{local: h.Local, tlvs: said.tlvs[:0]}
-		said.client, said.dest, _ = h.Ends(proxy.Datagram)
+		said.client, said.dest, _ = h.Addresses(proxy.Datagram)
 	}
 	if set.Responses == 1 {
 		named := said.named()

@@ -65,7 +65,7 @@ type loop struct {
 	flowWheel  wheel[*flow]
 	dirtyFlows []*flow // as dirty
 	kept       keptDatagrams
-	trial      balance.Trial // for the pick under way
+	trial      balance.Attempts // for the pick under way
 	trials     trialPool
 	companions int          // datagrams of this round that came with another of their flow
 	said       introduction // of the datagram that is looked at

@@ -46,10 +46,10 @@ func (s *session) preread(l *loop) {
 	}
 	h, size, err := proxy.Parse(window[:n])
 	switch {
-	case err == proxy.ErrShort && s.client.fin:
+	case err == proxy.ErrIncomplete && s.client.fin:
 		s.finish(l, PrereadTruncated)
 		return
-	case err == proxy.ErrShort:
+	case err == proxy.ErrIncomplete:
 		s.client.readable = false // until there is more of it
 		return
 	case err != nil:
@@ -74,7 +74,7 @@ func (s *session) introduced(l *loop, h *proxy.Header) {
 	d.sought = l.now
 	d.local = h.Local
 	d.tlvs = append(d.tlvs, h.TLVs...)
-	if client, dest, ok := h.Ends(proxy.Stream); ok {
+	if client, dest, ok := h.Addresses(proxy.Stream); ok {
 		s.from.set(client)
 		d.dest = dest
 	}
@@ -102,7 +102,7 @@ func (s *session) enter(l *loop) {
 
 func prereadEnd(err error) End {
 	switch err {
-	case proxy.ErrNone:
+	case proxy.ErrNoHeader:
 		return PrereadNoHeader
 	case proxy.ErrTooLong:
 		return PrereadTooLong

@@ -43,6 +43,6 @@ func (s *session) called(l *loop) {
 // leave gives up a place in the queue, and a lease that was granted on it.
 func (d *dialling) leave(l *loop, s *session) {
 	if s.phase == phaseQueue {
-		s.set.Cluster.Leave(&d.waiter, l.now)
+		s.set.Cluster.CancelWait(&d.waiter, l.now)
 	}
 }

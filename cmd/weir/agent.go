@@ -37,15 +37,15 @@ func agentCommand() *cobra.Command {
 		if _, _, err := net.SplitHostPort(*listen); err != nil {
 			return fmt.Errorf("agent: --listen: %w", err)
 		}
-		var answer agentcheck.Answer
+		var answer agentcheck.ReplyFunc
 		switch {
 		case *load:
-			answer = agentcheck.Load()
+			answer = agentcheck.LoadReply()
 		case *file != "":
-			answer = agentcheck.File(*file)
+			answer = agentcheck.FileReply(*file)
 		default:
 			var err error
-			if answer, err = agentcheck.Fixed(*say); err != nil {
+			if answer, err = agentcheck.FixedReply(*say); err != nil {
 				return fmt.Errorf("agent: --say: %w", err)
 			}
 		}
@@ -57,7 +57,7 @@ func agentCommand() *cobra.Command {
 	return cmd
 }
 
-func answerBalancers(ctx context.Context, listen string, answer agentcheck.Answer, stdout, stderr io.Writer) int {
+func answerBalancers(ctx context.Context, listen string, answer agentcheck.ReplyFunc, stdout, stderr io.Writer) int {
 	ctx, stop := signal.NotifyContext(ctx, syscall.SIGTERM, syscall.SIGINT)
 	defer stop()
 	signal.Ignore(syscall.SIGPIPE) // whoever read what is said here may have gone
@@ -71,7 +71,7 @@ func answerBalancers(ctx context.Context, listen string, answer agentcheck.Answe
 	fmt.Fprintf(stdout, "weir agent: answering at %s\n", l.Addr())
 	told := newTold(stderr)
 	defer told.close()
-	server := agentcheck.Server{Answer: answer, Report: told.report}
+	server := agentcheck.Server{Reply: answer, OnError: told.report}
 	if err := server.Serve(ctx, l); err != nil {
 		fmt.Fprintf(stderr, "weir agent: %v\n", err)
 		return exitNoStart

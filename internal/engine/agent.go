@@ -64,13 +64,13 @@ func (e *Engine) heard(a *agent, c *balance.Cluster, r checks.Result) {
 
 // take adds a line to what was said before. Kinds of words that it does not mention stay.
 func (a *agent) take(line agentcheck.Advice) {
-	if line.Health != agentcheck.HealthUnsaid {
+	if line.Health != agentcheck.HealthUnset {
 		a.total.Health, a.total.Word, a.total.Text = line.Health, line.Word, line.Text
 	}
-	if line.Admin != agentcheck.AdminUnsaid {
+	if line.Admin != agentcheck.AdminUnset {
 		a.total.Admin = line.Admin
 	}
-	if line.Weight.Kind != agentcheck.WeightUnsaid {
+	if line.Weight.Kind != agentcheck.WeightUnset {
 		a.total.Weight = line.Weight
 	}
 	if line.HasMaxSessions {
@@ -92,7 +92,7 @@ func (a *agent) layer() balance.AgentAdvice {
 	switch {
 	case said.Admin == agentcheck.AdminMaint:
 		l.Admin = balance.Maint
-	case said.Admin == agentcheck.AdminDrain, said.Weight.Kind != agentcheck.WeightUnsaid && weight == 0:
+	case said.Admin == agentcheck.AdminDrain, said.Weight.Kind != agentcheck.WeightUnset && weight == 0:
 		l.Admin = balance.Drain
 	}
 	if said.HasMaxSessions {
@@ -130,6 +130,6 @@ func (a *agent) leave(c *balance.Cluster, server string, now time.Duration) {
 func (a *agent) moved() {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	a.total.Health, a.total.Word, a.total.Text = agentcheck.HealthUnsaid, "", ""
-	a.total.Admin = agentcheck.AdminUnsaid
+	a.total.Health, a.total.Word, a.total.Text = agentcheck.HealthUnset, "", ""
+	a.total.Admin = agentcheck.AdminUnset
 }

@@ -20,11 +20,11 @@ func (e *Engine) balanceSpec(c *conf.Cluster, known addresses) (balance.Spec, er
 		return balance.Spec{}, fmt.Errorf("cluster %s: balancing method %q is not available", c.Name, c.Balance)
 	}
 	spec := balance.Spec{
-		Name: c.Name, Method: method, Try: c.Try, Protected: c.Protected, Manual: c.Failback == "manual",
+		Name: c.Name, Method: method, Try: c.Try, Protected: c.Protected, ManualFailback: c.Failback == "manual",
 		SlowStart: c.SlowStart, Queue: c.QueueTimeout > 0,
 	}
 	for _, check := range c.Checks {
-		spec.Round = max(spec.Round, 2*check.Interval+check.Timeout) // how far apart verdicts of one round may be
+		spec.CheckRound = max(spec.CheckRound, 2*check.Interval+check.Timeout) // how far apart verdicts of one round may be
 	}
 	for i, level := range c.Levels {
 		ls := balance.LevelSpec{Name: level.Name, Key: e.levels.key(c.Name, level.Name, i), MinUp: level.MinUp, Try: level.Try}
@@ -105,7 +105,7 @@ func (e *Engine) statsOf(running *balance.Cluster, server *conf.Server) *l4.Serv
 	return e.plane.NewServerStats()
 }
 
-func adminState(state string) balance.Admin {
+func adminState(state string) balance.AdminState {
 	switch state {
 	case "drain":
 		return balance.Drain

@@ -80,7 +80,7 @@ type Engine struct {
 	announced announced
 	activated map[string]*l4.Activated // by identity; those that no listener has claimed; empty after Start
 	levels    levelKeys
-	routes    *route.Keeper
+	routes    *route.Routes
 	stopped   bool
 	file      *conf.Config   // what the file says, without what was changed at run time
 	members   membership     // what was changed at run time
@@ -92,7 +92,7 @@ type state struct {
 	cfg      *conf.Config // the file's, with what was changed at run time laid over it
 	members  membership   // what was
 	known    addresses
-	replies  map[route.Reply]bool // the ways back that servers need which are dialled from their clients' addresses
+	replies  map[route.ReplyRoute]bool // the ways back that servers need which are dialled from their clients' addresses
 	clusters map[string]*balance.Cluster
 	jobs     map[checks.Key]*job
 	mortal   []checks.Key // of agents whose words have a ttl
@@ -197,7 +197,7 @@ func (e *Engine) Sessions() int { return e.plane.Sessions() }
 // Stop accepts no more clients, lets the sessions finish until ctx ends or drain_timeout is over, cuts those that are
 // left, and ends everything. It returns how many were cut.
 func (e *Engine) Stop(ctx context.Context) int {
-	defer context.AfterFunc(ctx, func() { e.hooks.Hurry(cutPatience) })()
+	defer context.AfterFunc(ctx, func() { e.hooks.ShortenDrain(cutPatience) })()
 	e.seen.stopping.Store(true)
 	e.mu.Lock()
 	e.stopped = true

@@ -37,7 +37,7 @@ func checkJobs(c *conf.Cluster, known addresses, built monitors) []checks.Job {
 				if ok {
 					jobs = append(jobs, checks.Job{
 						Monitor: built[check], Target: target, Spec: *check, Identity: server.Address.String(),
-						Advisory: isAgent(check), Always: isAgent(check),
+						Advisory: isAgent(check), RunInMaint: isAgent(check),
 					})
 				}
 			}
@@ -110,7 +110,7 @@ func (e *Engine) checked(r checks.Result) {
 		case r.Pass == r.Up:
 			c.SetCheck(r.Server, r.Check, r.Up, r.Detail, e.plane.Now())
 		case r.Up:
-			c.Doubt(r.Server, r.Check, soFar(&r), e.plane.Now())
+			c.SetCheckFailing(r.Server, r.Check, soFar(&r), e.plane.Now())
 		} // else it stays down, for the reason that it is down for
 		if doubt := r.Streak > 0; job.doubt.Swap(doubt) || doubt || r.Changed {
 			e.changed()

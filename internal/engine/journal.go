@@ -32,7 +32,7 @@ func (j *journal) put(ev status.Event) {
 	j.ring[ev.ID%journalSize] = ev
 	woken := j.woken
 	j.woken = nil
-	j.hooks.Put(ev)
+	j.hooks.Enqueue(ev)
 	j.mu.Unlock()
 	if woken != nil {
 		close(woken)

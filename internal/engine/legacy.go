@@ -23,7 +23,7 @@ type legacy struct {
 }
 
 // paces are those of the servers of each cluster.
-type paces map[string][]balance.Pace
+type paces map[string][]balance.HandoverState
 
 // legacy is what this process knows. mu is held.
 func (e *Engine) legacy() (legacy, error) {
@@ -31,7 +31,7 @@ func (e *Engine) legacy() (legacy, error) {
 	running := e.now.Load()
 	paces := paces{}
 	for name, c := range running.clusters {
-		paces[name] = c.Paces(e.plane.Now())
+		paces[name] = c.HandoverStates(e.plane.Now())
 	}
 	known := addresses{}
 	for name, addrs := range running.known {
@@ -56,7 +56,7 @@ func (e *Engine) inherit(ch *change) {
 	}
 	if known := e.before.state; known != nil {
 		for name, c := range ch.fresh {
-			c.KeepPace(known.Paces[name], e.plane.Now())
+			c.RestoreHandover(known.Paces[name], e.plane.Now())
 		}
 	}
 }

@@ -35,7 +35,7 @@ func (e *Engine) Memory() status.Memory {
 	}
 	for i := range running.cfg.Clusters {
 		c := &running.cfg.Clusters[i]
-		known := running.clusters[c.Name].Memory(e.plane.Now())
+		known := running.clusters[c.Name].Save(e.plane.Now())
 		r := remembered[c.Name]
 		r.Name, r.Level, r.Spared = c.Name, known.Level, known.Spared
 		for i := range known.Servers {
@@ -52,7 +52,7 @@ func (e *Engine) Memory() status.Memory {
 }
 
 // serverMemory describes what is known of one server; nothing if that is what everybody assumes anyway.
-func (e *Engine) serverMemory(running *state, c *conf.Cluster, known *balance.ServerMemory, clock clock) []status.ServerMemory {
+func (e *Engine) serverMemory(running *state, c *conf.Cluster, known *balance.SavedServer, clock clock) []status.ServerMemory {
 	s := status.ServerMemory{Name: known.Name, Address: known.Address, Since: clock.wall(known.Since)}
 	if o := known.Override; o.State != nil || o.Weight != nil || o.MaxSessions != nil {
 		s.Override = &status.OverrideMemory{Weight: o.Weight, MaxSessions: o.MaxSessions, Reason: short(o.Note), At: clock.wall(known.OverrideAt)}
@@ -113,7 +113,7 @@ func (a *agent) words() (says string, at time.Duration, ok bool) {
 		total.Text = ""
 		says = total.String()
 	}
-	return says, a.spoke, !a.silent && !a.gone && total.Says()
+	return says, a.spoke, !a.silent && !a.gone && total.HasEffect()
 }
 
 // memory describes what was changed of a cluster at run time.
@@ -215,7 +215,7 @@ func (e *Engine) recall(ch *change, m *status.Memory) {
 		if b == nil {
 			continue
 		}
-		to := balance.Memory{Level: c.Level, Spared: c.Spared}
+		to := balance.SavedState{Level: c.Level, Spared: c.Spared}
 		for j := range c.Servers {
 			s := &c.Servers[j]
 			if at := b.Server(s.Name); at != nil {
@@ -223,19 +223,19 @@ func (e *Engine) recall(ch *change, m *status.Memory) {
 				servers++
 			}
 		}
-		b.Recall(to, e.plane.Now())
+		b.Restore(to, e.plane.Now())
 	}
 	e.log.Info("state restored", "saved_at", m.SavedAt, "servers", servers, "changed_at_run_time", len(ch.next.members), "stale", r.stale)
 }
 
 // server takes up what is known of one server: the runner's part goes into its jobs, the agent's into its own.
-func (r *recollection) server(cluster string, s *status.ServerMemory, same bool, known map[checks.Key]*checks.Job, jobs map[checks.Key]*job) balance.ServerMemory {
-	to := balance.ServerMemory{Name: s.Name, Address: s.Address, Since: r.at(s.Since)}
+func (r *recollection) server(cluster string, s *status.ServerMemory, same bool, known map[checks.Key]*checks.Job, jobs map[checks.Key]*job) balance.SavedServer {
+	to := balance.SavedServer{Name: s.Name, Address: s.Address, Since: r.at(s.Since)}
 	if o := s.Override; o != nil {
 		to.OverrideAt = r.at(o.At)
 		to.Override = balance.Override{Weight: o.Weight, MaxSessions: o.MaxSessions, Note: o.Reason}
 		if o.State != "" {
-			word, _ := balance.ParseAdmin(o.State)
+			word, _ := balance.ParseAdminState(o.State)
 			to.Override.State = &word
 		}
 	}
@@ -244,7 +244,7 @@ func (r *recollection) server(cluster string, s *status.ServerMemory, same bool,
 		if job == nil || job.Advisory || !same {
 			continue
 		}
-		job.Begin = checks.Verdict{Down: k.Down, Streak: r.streak(&job.Spec, k)}
+		job.InitialVerdict = checks.Verdict{Down: k.Down, Streak: r.streak(&job.Spec, k)}
 		to.Checks = append(to.Checks, balance.Verdict{ID: k.ID, Up: !k.Down, Reason: k.Reason, At: r.at(k.At)})
 	}
 	if a := s.Agent; a != nil {
@@ -258,7 +258,7 @@ func (r *recollection) server(cluster string, s *status.ServerMemory, same bool,
 		}
 	}
 	if p := s.Passive; p != nil {
-		to.Passive = balance.Passive{Fails: p.Failures, Reason: p.Reason, At: r.at(p.At)}
+		to.Passive = balance.PassiveRecord{Fails: p.Failures, Reason: p.Reason, At: r.at(p.At)}
 		for _, state := range []balance.PassiveState{balance.PassiveUp, balance.PassiveFailing, balance.PassiveProbation} {
 			if p.State == state.String() {
 				to.Passive.State = state
@@ -297,7 +297,7 @@ func (r *recollection) at(t time.Time) time.Duration {
 // recall has an agent begin with words of an earlier process, and reports whether they say anything.
 func (a *agent) recall(says string, spoke time.Duration, same bool) bool {
 	line, err := agentcheck.Parse([]byte(says + "\n"))
-	if err != nil || !line.Says() {
+	if err != nil || !line.HasEffect() {
 		return false
 	}
 	a.take(line)
@@ -305,5 +305,5 @@ func (a *agent) recall(says string, spoke time.Duration, same bool) bool {
 	if !same {
 		a.moved()
 	}
-	return a.total.Says()
+	return a.total.HasEffect()
 }

@@ -40,7 +40,7 @@ func (e *Engine) override(cluster, server string, p conf.Patch) error {
 	}
 	if p.State != nil {
 		o.State = nil
-		if word, ok := balance.ParseAdmin(*p.State); ok && *p.State != "" {
+		if word, ok := balance.ParseAdminState(*p.State); ok && *p.State != "" {
 			o.State = &word
 		}
 	}

@@ -16,8 +16,8 @@ import (
 )
 
 // repliesOf are the ways back that a configuration needs: one for each address of each such server.
-func repliesOf(cfg *conf.Config, known addresses) map[route.Reply]bool {
-	want := map[route.Reply]bool{}
+func repliesOf(cfg *conf.Config, known addresses) map[route.ReplyRoute]bool {
+	want := map[route.ReplyRoute]bool{}
 	for i := range cfg.Listeners {
 		ln := &cfg.Listeners[i]
 		c := clusterOf(cfg, ln.Cluster)
@@ -31,7 +31,7 @@ func repliesOf(cfg *conf.Config, known addresses) map[route.Reply]bool {
 					continue
 				}
 				for _, at := range dialled(s.Address, known) {
-					want[route.Reply{Server: at, UDP: ln.Protocol == "udp"}] = true
+					want[route.ReplyRoute{Server: at, UDP: ln.Protocol == "udp"}] = true
 				}
 			}
 		}
@@ -56,7 +56,7 @@ func dialled(at conf.Endpoint, known addresses) []netip.AddrPort {
 
 // prepareReplies makes the ways back that a configuration needs. Those that were there before stay, for the sessions that
 // use them. What it returns was added, and is taken away again if the configuration is not committed.
-func (e *Engine) prepareReplies(want map[route.Reply]bool) ([]route.Reply, error) {
+func (e *Engine) prepareReplies(want map[route.ReplyRoute]bool) ([]route.ReplyRoute, error) {
 	if len(want) == 0 {
 		return nil, nil
 	}
@@ -97,7 +97,7 @@ func (e *Engine) keepRoutes() {
 		}
 		e.mu.Lock()
 		want := e.now.Load().replies
-		waiting := e.routes.Trim(want)
+		waiting := e.routes.RemoveUnused(want)
 		added, err := e.routes.Ensure(want)
 		e.mu.Unlock()
 		switch {

@@ -310,7 +310,7 @@ func (e *Engine) leave(ready readiness) {
 	e.plane.Forsake()
 	e.listeners = nil
 	e.runner.Close()
-	e.hooks.Mute()
+	e.hooks.StopAccepting()
 }
 
 // tellCounts tells the new process what was counted here.

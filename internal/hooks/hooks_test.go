@@ -95,7 +95,7 @@ func TestProgram(t *testing.T) {
 	ev := event("server_down", 7)
 	ev.Time = time.Date(2026, 1, 31, 12, 0, 0, 5, time.UTC)
 	ev.Level, ev.Reason = "", "said \x00 \"no\"\nwell"
-	s.Put(ev)
+	s.Enqueue(ev)
 	require.Equal(t, uint64(1), settles(t, s).Delivered)
 	text, err := os.ReadFile(out)
 	require.NoError(t, err)
@@ -121,7 +121,7 @@ func TestLongReason(t *testing.T) {
 	s := open(t, conf.Hook{Name: "n", Timeout: 10 * time.Second, Exec: script(t, "wc -c >"+out+`; printf %s "$WEIR_REASON" | wc -c >>`+out)})
 	ev := event("reload_failed", 1)
 	ev.Reason = strings.Repeat("x", 1<<20)
-	s.Put(ev)
+	s.Enqueue(ev)
 	require.Equal(t, uint64(1), settles(t, s).Delivered)
 	text, err := os.ReadFile(out)
 	require.NoError(t, err)
@@ -139,7 +139,7 @@ func TestOrder(t *testing.T) {
 	var want []uint64
 	for id := range uint64(60) {
 		kind := []string{"server_up", "server_down", "reload"}[id%3]
-		s.Put(event(kind, id))
+		s.Enqueue(event(kind, id))
 		if kind != "reload" {
 			want = append(want, id)
 		}
@@ -158,8 +158,8 @@ func TestRetry(t *testing.T) {
 		return 200
 	})
 	s := open(t, conf.Hook{Name: "n", URL: h.URL, Timeout: 10 * time.Second})
-	s.Put(event("server_down", 1))
-	s.Put(event("server_up", 2))
+	s.Enqueue(event("server_down", 1))
+	s.Enqueue(event("server_up", 2))
 	got := settles(t, s)
 	require.Equal(t, []uint64{1, 1, 1, 2}, h.told())
 	require.Equal(t, uint64(2), got.Delivered)
@@ -177,7 +177,7 @@ func TestGivenUp(t *testing.T) {
 			t.Parallel()
 			h := newHost(t, func(int) int { return c.answer })
 			s := open(t, conf.Hook{Name: "n", URL: h.URL + "/secret", Timeout: 10 * time.Second})
-			s.Put(event("server_down", 1))
+			s.Enqueue(event("server_down", 1))
 			got := settles(t, s)
 			require.Len(t, h.told(), c.tries)
 			require.Equal(t, uint64(1), got.Dropped)
@@ -192,7 +192,7 @@ func TestDeafHost(t *testing.T) {
 	t.Parallel()
 	silent := nettest.Start(t, nettest.Silent)
 	s := open(t, conf.Hook{Name: "n", URL: "http://user:geheim@" + silent.Addr() + "/x", Timeout: 20 * time.Millisecond})
-	s.Put(event("server_down", 1))
+	s.Enqueue(event("server_down", 1))
 	got := settles(t, s)
 	require.Equal(t, uint64(1), got.Dropped)
 	require.Equal(t, "no answer within 20ms", got.LastError)
@@ -203,7 +203,7 @@ func TestDeafHost(t *testing.T) {
 func TestFailingProgram(t *testing.T) {
 	out := filepath.Join(t.TempDir(), "out")
 	s := open(t, conf.Hook{Name: "n", Exec: script(t, "echo x >>"+out+"; echo; echo 'no such pager' >&2; exit 3"), Timeout: 10 * time.Second})
-	s.Put(event("server_down", 1))
+	s.Enqueue(event("server_down", 1))
 	got := settles(t, s)
 	require.Equal(t, uint64(1), got.Dropped)
 	require.Equal(t, `exit status 3: "no such pager"`, got.LastError)
@@ -243,7 +243,7 @@ func TestKilledWithItsGroup(t *testing.T) {
 			t.Parallel()
 			out := filepath.Join(t.TempDir(), "pids")
 			s := open(t, conf.Hook{Name: "n", Exec: script(t, "sleep 300 & echo $! $$ >"+out+"; "+last), Timeout: 500 * time.Millisecond})
-			s.Put(event("server_down", 1))
+			s.Enqueue(event("server_down", 1))
 			pids := started(t, out, 2)
 			got := settles(t, s)
 			nettest.Wait(t, 5*time.Second, "the group to be gone", func() bool { return !alive(pids[0]) && !alive(pids[1]) })
@@ -263,13 +263,13 @@ func TestSlowHook(t *testing.T) {
 	slow := newHost(t, func(int) int { <-release; return 200 })
 	quick := newHost(t, func(int) int { return 200 })
 	s := open(t, conf.Hook{Name: "slow", URL: slow.URL, Timeout: time.Minute}, conf.Hook{Name: "quick", On: []string{"reload"}, URL: quick.URL, Timeout: time.Minute})
-	s.Put(event("server_down", 1))
+	s.Enqueue(event("server_down", 1))
 	nettest.Wait(t, 5*time.Second, "the first to be sent", func() bool { return len(slow.told()) == 1 })
 	const more = queueSize + 100
 	for id := range uint64(more) {
-		s.Put(event("server_down", id+2))
+		s.Enqueue(event("server_down", id+2))
 	}
-	s.Put(event("reload", 9999))
+	s.Enqueue(event("reload", 9999))
 	nettest.Wait(t, 5*time.Second, "the other hook", func() bool { return len(quick.told()) == 1 })
 	now := s.Status()[0]
 	require.Equal(t, queueSize+1, now.Queued)
@@ -292,7 +292,7 @@ func TestUpdate(t *testing.T) {
 	fresh := newHost(t, func(int) int { return 200 })
 	s := open(t, conf.Hook{Name: "n", URL: old.URL, Timeout: time.Minute})
 	for id := range uint64(5) {
-		s.Put(event("server_down", id))
+		s.Enqueue(event("server_down", id))
 	}
 	nettest.Wait(t, 5*time.Second, "the first to be sent", func() bool { return len(old.told()) == 1 })
 	s.Update([]conf.Hook{{Name: "other", URL: fresh.URL, On: []string{"reload"}, Timeout: time.Minute}, {Name: "n", URL: fresh.URL, Timeout: time.Minute}})
@@ -305,7 +305,7 @@ func TestUpdate(t *testing.T) {
 	out := filepath.Join(t.TempDir(), "pids")
 	s.Update([]conf.Hook{{Name: "stuck", Exec: script(t, "echo $$ >"+out+"; sleep 300"), Timeout: time.Minute}})
 	require.Len(t, s.Status(), 1)
-	s.Put(event("server_down", 9))
+	s.Enqueue(event("server_down", 9))
 	pid := started(t, out, 1)[0]
 	s.Update(nil)
 	require.Empty(t, s.Status())
@@ -316,9 +316,9 @@ func TestUpdate(t *testing.T) {
 func TestMute(t *testing.T) {
 	h := newHost(t, func(int) int { return 200 })
 	s := open(t, conf.Hook{Name: "n", URL: h.URL, Timeout: time.Minute})
-	s.Put(event("server_down", 1))
-	s.Mute()
-	s.Put(event("server_up", 2))
+	s.Enqueue(event("server_down", 1))
+	s.StopAccepting()
+	s.Enqueue(event("server_up", 2))
 	s.Close()
 	require.Equal(t, []uint64{1}, h.told())
 }
@@ -329,7 +329,7 @@ func TestClose(t *testing.T) {
 	h := newHost(t, func(int) int { return 200 })
 	s := open(t, conf.Hook{Name: "n", URL: h.URL, Timeout: time.Minute})
 	for id := range uint64(20) {
-		s.Put(event("server_down", id))
+		s.Enqueue(event("server_down", id))
 	}
 	s.Close()
 	require.Len(t, h.told(), 20)
@@ -337,7 +337,7 @@ func TestClose(t *testing.T) {
 	out := filepath.Join(t.TempDir(), "pids")
 	s = open(t, conf.Hook{Name: "n", Exec: script(t, "echo $$ >"+out+"; sleep 300"), Timeout: time.Minute})
 	for id := range uint64(3) {
-		s.Put(event("server_down", id))
+		s.Enqueue(event("server_down", id))
 	}
 	pid := started(t, out, 1)[0]
 	began := time.Now()
@@ -345,7 +345,7 @@ func TestClose(t *testing.T) {
 	require.Less(t, nettest.Took(began), farewell+3*time.Second)
 	require.False(t, alive(pid))
 	require.Equal(t, uint64(3), s.Status()[0].Dropped)
-	s.Put(event("server_down", 4))
+	s.Enqueue(event("server_down", 4))
 	s.Update([]conf.Hook{{Name: "late", URL: h.URL, Timeout: time.Minute}})
 	require.Equal(t, "n", s.Status()[0].Name)
 }
@@ -362,7 +362,7 @@ func TestComplaints(t *testing.T) {
 	}), nil)))
 	s.Update([]conf.Hook{{Name: "n", Exec: []string{"/bin/false"}, Timeout: time.Minute}})
 	for id := range uint64(50) {
-		s.Put(event("server_down", id))
+		s.Enqueue(event("server_down", id))
 	}
 	settles(t, s)
 	s.Close()

@@ -76,9 +76,9 @@ func (s *Set) Update(specs []conf.Hook) {
 // farewell is how long a hook that leaves may take to tell what it has not told yet.
 const farewell = time.Second
 
-// Put tells every hook that is for it of an event. It does not block: it takes locks that nobody holds for longer than a
+// Enqueue tells every hook that is for it of an event. It does not block: it takes locks that nobody holds for longer than a
 // few instructions.
-func (s *Set) Put(ev status.Event) {
+func (s *Set) Enqueue(ev status.Event) {
 	if s.mute.Load() {
 		return
 	}
@@ -87,8 +87,8 @@ func (s *Set) Put(ev status.Event) {
 	}
 }
 
-// Mute leaves the telling of what comes to somebody else: the process that has taken over. What is queued is still told.
-func (s *Set) Mute() { s.mute.Store(true) }
+// StopAccepting leaves the telling of what comes to somebody else: the process that has taken over. What is queued is still told.
+func (s *Set) StopAccepting() { s.mute.Store(true) }
 
 // Status is what there is to see of the hooks. It is a copy.
 func (s *Set) Status() []status.Hook {
@@ -110,8 +110,8 @@ func (s *Set) Close() {
 	s.work.Wait()
 }
 
-// Hurry leaves the hooks less time than Close does.
-func (s *Set) Hurry(within time.Duration) {
+// ShortenDrain leaves the hooks less time than Close does.
+func (s *Set) ShortenDrain(within time.Duration) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for _, h := range *s.now.Load() {

@@ -88,7 +88,7 @@ func FuzzDatagram(f *testing.F) {
 		if (err == nil) != (e == nil) {
 			whole, _, parsed := Parse(b)
 			switch {
-			case err == ErrNone && bytes.HasPrefix(b, []byte("PROXY")): // it takes lines too
+			case err == ErrNoHeader && bytes.HasPrefix(b, []byte("PROXY")): // it takes lines too
 			case err == nil && o == nil && (h.Transport != Datagram || h.Local || !h.Source.IsValid()): // it wants datagrams' own families
 			case err != nil && errors.Is(parsed, err) && explained(b, err, e) != "":
 			case err != nil && e == nil && (err == ErrMalformed || err == ErrChecksum || err == ErrTooLong): // TLVs and limits

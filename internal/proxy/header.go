@@ -26,22 +26,22 @@ const (
 	Datagram
 )
 
-// Ends are the addresses to take for the connection's own; false when those of the socket stand: the proxy speaks for
+// Addresses are the addresses to take for the connection's own; false when those of the socket stand: the proxy speaks for
 // itself, or the header does not name a client by IP, or one of another transport.
-func (h *Header) Ends(over Transport) (client, dest netip.AddrPort, ok bool) {
+func (h *Header) Addresses(over Transport) (client, dest netip.AddrPort, ok bool) {
 	if h.Local || h.Transport != over || !h.Source.IsValid() {
 		return netip.AddrPort{}, netip.AddrPort{}, false
 	}
 	return h.Source, h.Dest, true
 }
 
-// What a header may be wrong with. ErrShort is the one that more bytes may cure.
+// What a header may be wrong with. ErrIncomplete is the one that more bytes may cure.
 var (
-	ErrShort     = errors.New("the header is not complete")
-	ErrNone      = errors.New("no PROXY header")
-	ErrMalformed = errors.New("malformed PROXY header")
-	ErrTooLong   = errors.New("PROXY header too long")
-	ErrChecksum  = errors.New("wrong checksum in the PROXY header")
+	ErrIncomplete = errors.New("the header is not complete")
+	ErrNoHeader   = errors.New("no PROXY header")
+	ErrMalformed  = errors.New("malformed PROXY header")
+	ErrTooLong    = errors.New("PROXY header too long")
+	ErrChecksum   = errors.New("wrong checksum in the PROXY header")
 )
 
 const (
@@ -52,10 +52,10 @@ const (
 )
 
 // Parse reads the header at the start of b and returns its length too. It needs no more bytes than the header has, and
-// says so with ErrShort as long as there are fewer and what there is may still become one; MaxV2 bytes always suffice.
+// says so with ErrIncomplete as long as there are fewer and what there is may still become one; MaxV2 bytes always suffice.
 func Parse(b []byte) (h Header, size int, err error) {
 	if len(b) == 0 {
-		return Header{}, 0, ErrShort
+		return Header{}, 0, ErrIncomplete
 	}
 	if b[0] == signature[0] {
 		return parseV2(b)
@@ -67,10 +67,10 @@ func Parse(b []byte) (h Header, size int, err error) {
 // follows it.
 func ParseDatagram(b []byte) (h Header, payload []byte, err error) {
 	h, size, err := parseV2(b)
-	if err == ErrShort {
+	if err == ErrIncomplete {
 		err = ErrMalformed
 		if n := min(len(b), len(signature)); string(b[:n]) != signature[:n] || n < len(signature) {
-			err = ErrNone
+			err = ErrNoHeader
 		}
 	}
 	if err != nil {
@@ -88,5 +88,5 @@ func (h *Header) Append(b []byte) []byte {
 	return appendV2(b, h)
 }
 
-// MaxAppend is the most that Append writes behind b, for a header with TLVs of so many bytes.
-func MaxAppend(tlvs int) int { return max(MaxV1, v2Fixed+addr6Size+tlvs+checksumSize) }
+// MaxEncodedSize is the most that Append writes behind b, for a header with TLVs of so many bytes.
+func MaxEncodedSize(tlvs int) int { return max(MaxV1, v2Fixed+addr6Size+tlvs+checksumSize) }

@@ -150,13 +150,13 @@ func steady(t testing.TB, b []byte, err error, size int) {
 		switch {
 		case decided && (e != first || e == nil && s != size):
 			t.Fatalf("%q: %v after %d bytes, and %v before", b, e, n, first)
-		case e != ErrShort:
+		case e != ErrIncomplete:
 			decided, first = true, e
 		}
 		if e == nil && s > n {
 			t.Fatalf("%q: %d bytes of %d", b, s, n)
 		}
-		if err == nil && n < size && e != ErrShort {
+		if err == nil && n < size && e != ErrIncomplete {
 			t.Fatalf("%q: %v after %d of %d bytes", b, e, n, size)
 		}
 	}
@@ -169,7 +169,7 @@ func again(t testing.TB, h Header) {
 		h.Transport = Unspec
 	}
 	text := h.Append(nil)
-	require.LessOrEqual(t, len(text), MaxAppend(len(h.TLVs)))
+	require.LessOrEqual(t, len(text), MaxEncodedSize(len(h.TLVs)))
 	back, size, err := Parse(text)
 	if err == ErrTooLong && len(text) > MaxV2 {
 		return // it had no checksum and no room for one

@@ -53,11 +53,11 @@ func TestV1Refused(t *testing.T) {
 	const good = "PROXY TCP4 192.0.2.1 192.0.2.2 1234 5678\r\n"
 	replace := func(old, new string) string { return strings.Replace(good, old, new, 1) }
 	for line, want := range map[string]error{
-		"":  ErrShort,
-		"P": ErrShort, "PROXY ": ErrShort, "PROXY UNKNOWN": ErrShort, "PROXY UNKNOWN x\r": ErrShort, "PROXY TCP": ErrShort,
-		good[:len(good)-1]: ErrShort,
-		"GET / HTTP/1.1":   ErrNone, "\x16\x03\x01": ErrNone, " " + good: ErrNone, "\r\n": ErrShort, "\r\nx": ErrNone,
-		replace("PROXY", "proxy"): ErrNone, replace("PROXY ", "PROXY\t"): ErrNone,
+		"":  ErrIncomplete,
+		"P": ErrIncomplete, "PROXY ": ErrIncomplete, "PROXY UNKNOWN": ErrIncomplete, "PROXY UNKNOWN x\r": ErrIncomplete, "PROXY TCP": ErrIncomplete,
+		good[:len(good)-1]: ErrIncomplete,
+		"GET / HTTP/1.1":   ErrNoHeader, "\x16\x03\x01": ErrNoHeader, " " + good: ErrNoHeader, "\r\n": ErrIncomplete, "\r\nx": ErrNoHeader,
+		replace("PROXY", "proxy"): ErrNoHeader, replace("PROXY ", "PROXY\t"): ErrNoHeader,
 		replace("\r\n", "\n"): ErrMalformed, replace("\r\n", "\rx\n"): ErrMalformed, replace("\r\n", " \r\n"): ErrMalformed,
 		replace("TCP4 ", "TCP4  "): ErrMalformed, replace("PROXY ", "PROXY  "): ErrMalformed, replace("TCP4 ", "TCP4\t"): ErrMalformed,
 		replace("TCP4", "TCP5"): ErrMalformed, replace("TCP4", "UDP4"): ErrMalformed, replace("TCP4", "tcp4"): ErrMalformed,
@@ -163,7 +163,7 @@ func TestV2Families(t *testing.T) {
 }
 
 func TestV2Length(t *testing.T) {
-	for length, want := range map[uint16]error{4080: ErrShort, 4081: ErrTooLong, 65535: ErrTooLong, 12: ErrShort, 11: ErrMalformed} {
+	for length, want := range map[uint16]error{4080: ErrIncomplete, 4081: ErrTooLong, 65535: ErrTooLong, 12: ErrIncomplete, 11: ErrMalformed} {
 		b := binary.BigEndian.AppendUint16([]byte(signature+"\x21\x11"), length)
 		_, _, err := Parse(b)
 		require.Equal(t, want, err, "%d", length)
@@ -212,7 +212,7 @@ func TestChecksum(t *testing.T) {
 			bad[i] ^= 1 << bit
 			_, _, err := Parse(bad)
 			if typ := 16 + 12 + 4 + 4; i >= typ && i < typ+3 {
-				require.NotEqual(t, ErrShort, err) // the checksum is no longer one, or the TLVs do not fit
+				require.NotEqual(t, ErrIncomplete, err) // the checksum is no longer one, or the TLVs do not fit
 				continue
 			}
 			require.Error(t, err, "byte %d, bit %d", i, bit)
@@ -285,12 +285,12 @@ func TestEnds(t *testing.T) {
 	} {
 		h, _, err := Parse(c.frame)
 		require.NoError(t, err)
-		client, dest, ok := h.Ends(Stream)
+		client, dest, ok := h.Addresses(Stream)
 		require.Equal(t, c.stream, ok)
 		if ok {
 			require.Equal(t, "192.0.2.1:1234 192.0.2.2:5678", fmt.Sprint(client, " ", dest))
 		}
-		_, _, ok = h.Ends(Datagram)
+		_, _, ok = h.Addresses(Datagram)
 		require.Equal(t, c.dgram, ok)
 	}
 }
@@ -304,8 +304,8 @@ func TestDatagram(t *testing.T) {
 		require.Equal(t, ap("192.0.2.1:1234"), h.Source)
 	}
 	for text, want := range map[string]error{
-		"": ErrNone, "x": ErrNone, signature[:11]: ErrNone, signature: ErrMalformed, string(head[:len(head)-1]): ErrMalformed,
-		"PROXY UNKNOWN\r\n": ErrNone, "PROXY TCP4 192.0.2.1 192.0.2.2 1 2\r\n": ErrNone,
+		"": ErrNoHeader, "x": ErrNoHeader, signature[:11]: ErrNoHeader, signature: ErrMalformed, string(head[:len(head)-1]): ErrMalformed,
+		"PROXY UNKNOWN\r\n": ErrNoHeader, "PROXY TCP4 192.0.2.1 192.0.2.2 1 2\r\n": ErrNoHeader,
 	} {
 		_, _, err := ParseDatagram([]byte(text))
 		require.Equal(t, want, err, "%q", text)

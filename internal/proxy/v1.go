@@ -12,7 +12,7 @@ import (
 type cursor struct {
 	b   []byte
 	at  int
-	err error // ErrShort, or what is wrong
+	err error // ErrIncomplete, or what is wrong
 }
 
 // literal expects the text.
@@ -20,7 +20,7 @@ func (c *cursor) literal(text string, otherwise error) {
 	for i := 0; i < len(text) && c.err == nil; i++ {
 		switch {
 		case c.at == len(c.b):
-			c.err = ErrShort
+			c.err = ErrIncomplete
 		case c.b[c.at] != text[i]:
 			c.err = otherwise
 		default:
@@ -45,7 +45,7 @@ func (c *cursor) token(end byte, most int, legal func(byte) bool) []byte {
 			return nil
 		}
 	}
-	c.err = ErrShort
+	c.err = ErrIncomplete
 	return nil
 }
 
@@ -56,11 +56,11 @@ func parseV1(b []byte) (h Header, size int, err error) {
 	}
 	c := cursor{b: line}
 	h.Version = 1
-	c.literal("PROXY ", ErrNone)
+	c.literal("PROXY ", ErrNoHeader)
 	switch {
 	case c.err != nil:
 	case c.at == len(line):
-		c.err = ErrShort
+		c.err = ErrIncomplete
 	case line[c.at] == 'U':
 		c.unknown()
 	default:
@@ -69,7 +69,7 @@ func parseV1(b []byte) (h Header, size int, err error) {
 	switch {
 	case c.err == nil:
 		return h, c.at, nil
-	case c.err == ErrShort && len(b) >= MaxV1:
+	case c.err == ErrIncomplete && len(b) >= MaxV1:
 		return Header{}, 0, ErrTooLong
 	}
 	return Header{}, 0, c.err
@@ -92,12 +92,12 @@ func (c *cursor) unknown() {
 			return
 		}
 	}
-	c.err = ErrShort
+	c.err = ErrIncomplete
 }
 
 func (c *cursor) short() {
 	if c.err == nil {
-		c.err = ErrShort
+		c.err = ErrIncomplete
 	}
 }
 

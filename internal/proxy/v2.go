@@ -52,21 +52,21 @@ func family(b byte) (addresses int, over Transport, ok bool) {
 func parseV2(b []byte) (h Header, size int, err error) {
 	for i := 0; i < len(signature) && i < len(b); i++ {
 		if b[i] != signature[i] {
-			return Header{}, 0, ErrNone
+			return Header{}, 0, ErrNoHeader
 		}
 	}
 	if len(b) > 12 && b[12] != 0x20 && b[12] != 0x21 {
 		return Header{}, 0, ErrMalformed
 	}
 	if len(b) < 14 {
-		return Header{}, 0, ErrShort
+		return Header{}, 0, ErrIncomplete
 	}
 	addresses, over, ok := family(b[13])
 	if !ok {
 		return Header{}, 0, ErrMalformed
 	}
 	if len(b) < v2Fixed {
-		return Header{}, 0, ErrShort
+		return Header{}, 0, ErrIncomplete
 	}
 	length := int(binary.BigEndian.Uint16(b[14:]))
 	h = Header{Version: 2, Local: b[12] == 0x20, Transport: over}
@@ -76,7 +76,7 @@ func parseV2(b []byte) (h Header, size int, err error) {
 	case length < addresses && !h.Local:
 		return Header{}, 0, ErrMalformed
 	case len(b) < size:
-		return Header{}, 0, ErrShort
+		return Header{}, 0, ErrIncomplete
 	}
 	block := b[v2Fixed:size]
 	if length < addresses { // of a proxy that speaks for itself: what the block holds is of no interest

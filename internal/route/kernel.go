@@ -10,7 +10,7 @@ import (
 	"github.com/vishvananda/netlink"
 )
 
-func familyOf(r Reply) int {
+func familyOf(r ReplyRoute) int {
 	if r.Server.Addr().Is4() {
 		return netlink.FAMILY_V4
 	}
@@ -18,7 +18,7 @@ func familyOf(r Reply) int {
 }
 
 // rule is the policy rule for what a server sends.
-func (k *Keeper) rule(reply Reply) *netlink.Rule {
+func (k *Routes) rule(reply ReplyRoute) *netlink.Rule {
 	r := netlink.NewRule()
 	ip := reply.Server.Addr()
 	r.Family, r.Table, r.Priority, r.Protocol = familyOf(reply), base+k.slot, base+k.slot, protocol
@@ -31,25 +31,25 @@ func (k *Keeper) rule(reply Reply) *netlink.Rule {
 }
 
 // own tells what a rule is for, if it is one of this keeper's slot.
-func (k *Keeper) own(r *netlink.Rule) (Reply, bool) {
+func (k *Routes) own(r *netlink.Rule) (ReplyRoute, bool) {
 	if r.Priority != base+k.slot {
-		return Reply{}, false
+		return ReplyRoute{}, false
 	}
 	return replyOf(r)
 }
 
 // replyOf tells what a rule of any weir is for.
-func replyOf(r *netlink.Rule) (Reply, bool) {
+func replyOf(r *netlink.Rule) (ReplyRoute, bool) {
 	slot := r.Priority - base
 	if r.Protocol != protocol || slot < 0 || slot >= slots || r.Table != r.Priority || r.Src == nil || r.Sport == nil {
-		return Reply{}, false
+		return ReplyRoute{}, false
 	}
 	ip, ok := netip.AddrFromSlice(r.Src.IP)
-	return Reply{Server: netip.AddrPortFrom(ip, r.Sport.Start), UDP: r.IPProto == protocolUDP}, ok
+	return ReplyRoute{Server: netip.AddrPortFrom(ip, r.Sport.Start), UDP: r.IPProto == protocolUDP}, ok
 }
 
 // covers reports whether somebody's rule leads what a server sends to a table in which every address is this host's.
-func covers(r *netlink.Rule, reply Reply) bool {
+func covers(r *netlink.Rule, reply ReplyRoute) bool {
 	ip, proto := reply.Server.Addr(), protocolTCP
 	if reply.UDP {
 		proto = protocolUDP
@@ -153,8 +153,8 @@ const (
 
 // inUse are the remote ends of this host's sockets in these states; a connected UDP socket is an open one. A kernel that
 // cannot list its sockets makes an error.
-func inUse(states uint32) (map[Reply]bool, error) {
-	used := map[Reply]bool{}
+func inUse(states uint32) (map[ReplyRoute]bool, error) {
+	used := map[ReplyRoute]bool{}
 	var errs []error
 	note := func(sockets []*netlink.Socket, udp bool) {
 		for _, s := range sockets {
@@ -162,7 +162,7 @@ func inUse(states uint32) (map[Reply]bool, error) {
 				continue
 			}
 			if ip, ok := netip.AddrFromSlice(s.ID.Destination); ok {
-				used[Reply{netip.AddrPortFrom(ip.Unmap(), s.ID.DestinationPort), udp}] = true
+				used[ReplyRoute{netip.AddrPortFrom(ip.Unmap(), s.ID.DestinationPort), udp}] = true
 			}
 		}
 	}

@@ -28,13 +28,13 @@ import (
 	"github.com/vishvananda/netlink"
 )
 
-// Reply is what a way back is for: what a server sends. It is a map's key.
-type Reply struct {
+// ReplyRoute is what a way back is for: what a server sends. It is a map's key.
+type ReplyRoute struct {
 	Server netip.AddrPort
 	UDP    bool // else TCP
 }
 
-func (r Reply) String() string {
+func (r ReplyRoute) String() string {
 	if r.UDP {
 		return r.Server.String() + " (udp)"
 	}
@@ -53,17 +53,17 @@ const (
 	protocolUDP = 17 // IPPROTO_UDP
 )
 
-// Keeper has the ways back of one process. Its methods are called by one goroutine at a time.
-type Keeper struct {
+// Routes has the ways back of one process. Its methods are called by one goroutine at a time.
+type Routes struct {
 	slot   int
 	holder io.Closer // of the slot; nil = none is held
-	have   map[Reply]bool
-	idle   map[Reply]bool // not wanted, and not in use when last looked at
+	have   map[ReplyRoute]bool
+	idle   map[ReplyRoute]bool // not wanted, and not in use when last looked at
 }
 
 // Open makes a Keeper that has nothing yet, and takes away what weirs that were killed have left behind, if it may.
-func Open() *Keeper {
-	k := &Keeper{have: map[Reply]bool{}, idle: map[Reply]bool{}}
+func Open() *Routes {
+	k := &Routes{have: map[ReplyRoute]bool{}, idle: map[ReplyRoute]bool{}}
 	left := map[int]bool{}
 	for _, family := range families {
 		rules, _ := listRules(family)
@@ -88,7 +88,7 @@ var families = [...]int{netlink.FAMILY_V4, netlink.FAMILY_V6}
 func hold(slot int) (io.Closer, error) { return net.Listen("unix", "@weir/route/"+strconv.Itoa(slot)) }
 
 // claim takes a free slot whose table nobody else uses.
-func (k *Keeper) claim() error {
+func (k *Routes) claim() error {
 	if k.holder != nil {
 		return nil
 	}
@@ -123,7 +123,7 @@ func foreign(slot int) bool {
 
 // Ensure has a way back for everything that is wanted, adds what is missing, and returns what it has added. On an error
 // nothing is left added. What it has already stays.
-func (k *Keeper) Ensure(want map[Reply]bool) (added []Reply, err error) {
+func (k *Routes) Ensure(want map[ReplyRoute]bool) (added []ReplyRoute, err error) {
 	if len(want) == 0 {
 		return nil, nil
 	}
@@ -148,9 +148,9 @@ func (k *Keeper) Ensure(want map[Reply]bool) (added []Reply, err error) {
 	return added, nil
 }
 
-func (k *Keeper) ensure(family int, want map[Reply]bool) (added []Reply, err error) {
+func (k *Routes) ensure(family int, want map[ReplyRoute]bool) (added []ReplyRoute, err error) {
 	missing := maps.Clone(want)
-	maps.DeleteFunc(missing, func(r Reply, _ bool) bool { return familyOf(r) != family })
+	maps.DeleteFunc(missing, func(r ReplyRoute, _ bool) bool { return familyOf(r) != family })
 	if len(missing) == 0 {
 		return nil, nil
 	}
@@ -176,7 +176,7 @@ func (k *Keeper) ensure(family int, want map[Reply]bool) (added []Reply, err err
 	return added, k.verify(family, added)
 }
 
-func (k *Keeper) add(reply Reply) error {
+func (k *Routes) add(reply ReplyRoute) error {
 	err := netlink.RuleAdd(k.rule(reply))
 	if err != nil && !errors.Is(err, fs.ErrExist) {
 		return fmt.Errorf("policy rule for %s: %w", reply, err)
@@ -185,7 +185,7 @@ func (k *Keeper) add(reply Reply) error {
 }
 
 // ensureRoute has the slot's table lead every address to this host.
-func (k *Keeper) ensureRoute(family int) error {
+func (k *Routes) ensureRoute(family int) error {
 	routes, err := listRoutes(family, base+k.slot)
 	if err == nil && slices.ContainsFunc(routes, leadsHere) {
 		return nil
@@ -202,7 +202,7 @@ func (k *Keeper) ensureRoute(family int) error {
 
 // judge explains why there is no way back, unless one is there that somebody else has made: an administrator, for a
 // weir without the right to do so itself.
-func (k *Keeper) judge(err error, rules []netlink.Rule, family int, want map[Reply]bool) error {
+func (k *Routes) judge(err error, rules []netlink.Rule, family int, want map[ReplyRoute]bool) error {
 	if !errors.Is(err, fs.ErrPermission) {
 		return err
 	}
@@ -216,7 +216,7 @@ func (k *Keeper) judge(err error, rules []netlink.Rule, family int, want map[Rep
 }
 
 // verify looks whether the kernel has what it was given.
-func (k *Keeper) verify(family int, added []Reply) error {
+func (k *Routes) verify(family int, added []ReplyRoute) error {
 	if len(added) == 0 {
 		return nil
 	}
@@ -224,7 +224,7 @@ func (k *Keeper) verify(family int, added []Reply) error {
 	if err != nil {
 		return fmt.Errorf("listing policy rules: %w", err)
 	}
-	there := map[Reply]bool{}
+	there := map[ReplyRoute]bool{}
 	for _, r := range rules {
 		if reply, ok := k.own(&r); ok {
 			there[reply] = true
@@ -240,8 +240,8 @@ func (k *Keeper) verify(family int, added []Reply) error {
 
 // Inherit has a way back of its own for whatever another running weir has one for and that is in use: sessions of the
 // process that hands over to this one may be with servers that no configuration names any more.
-func (k *Keeper) Inherit() error {
-	var theirs map[Reply]bool
+func (k *Routes) Inherit() error {
+	var theirs map[ReplyRoute]bool
 	for _, family := range families {
 		rules, err := listRules(family)
 		if err != nil {
@@ -250,7 +250,7 @@ func (k *Keeper) Inherit() error {
 		for _, r := range rules {
 			if reply, ok := replyOf(&r); ok && !k.have[reply] {
 				if theirs == nil {
-					theirs = map[Reply]bool{}
+					theirs = map[ReplyRoute]bool{}
 				}
 				theirs[reply] = true
 			}
@@ -260,13 +260,13 @@ func (k *Keeper) Inherit() error {
 		return nil
 	}
 	used, unknown := inUse(alive)
-	maps.DeleteFunc(theirs, func(r Reply, _ bool) bool { return !used[r] && unknown == nil })
+	maps.DeleteFunc(theirs, func(r ReplyRoute, _ bool) bool { return !used[r] && unknown == nil })
 	_, err := k.Ensure(theirs)
 	return err
 }
 
 // Remove takes ways back away at once.
-func (k *Keeper) Remove(replies []Reply) {
+func (k *Routes) Remove(replies []ReplyRoute) {
 	for _, r := range replies {
 		_ = netlink.RuleDel(k.rule(r))
 		delete(k.have, r)
@@ -274,10 +274,10 @@ func (k *Keeper) Remove(replies []Reply) {
 	}
 }
 
-// Trim takes away what is not wanted any more, once no socket of this host talks to the server and it did not when last
+// RemoveUnused takes away what is not wanted any more, once no socket of this host talks to the server and it did not when last
 // looked at either. It reports whether something is left that waits for that.
-func (k *Keeper) Trim(want map[Reply]bool) (waiting bool) {
-	var extra []Reply
+func (k *Routes) RemoveUnused(want map[ReplyRoute]bool) (waiting bool) {
+	var extra []ReplyRoute
 	for r := range k.have {
 		if !want[r] {
 			extra = append(extra, r)
@@ -290,7 +290,7 @@ func (k *Keeper) Trim(want map[Reply]bool) (waiting bool) {
 			case used[r], err != nil: // rather too long than too short
 				delete(k.idle, r)
 			case k.idle[r]:
-				k.Remove([]Reply{r})
+				k.Remove([]ReplyRoute{r})
 			default:
 				k.idle[r] = true
 			}
@@ -305,7 +305,7 @@ func (k *Keeper) Trim(want map[Reply]bool) (waiting bool) {
 const lastBytes = time.Second
 
 // Close takes everything away that is this keeper's, once what was closed has delivered its last bytes.
-func (k *Keeper) Close() {
+func (k *Routes) Close() {
 	pending := func() bool {
 		used, _ := inUse(closing)
 		for r := range k.have {
@@ -322,18 +322,18 @@ func (k *Keeper) Close() {
 }
 
 // idleSlot gives the slot up when nothing is in it.
-func (k *Keeper) idleSlot() {
+func (k *Routes) idleSlot() {
 	if len(k.have) == 0 {
 		k.release()
 	}
 }
 
 // release empties the slot and gives it up.
-func (k *Keeper) release() {
+func (k *Routes) release() {
 	if k.holder == nil {
 		return
 	}
 	_ = empty(k.slot)
 	k.holder.Close()
-	k.holder, k.have, k.idle = nil, map[Reply]bool{}, map[Reply]bool{}
+	k.holder, k.have, k.idle = nil, map[ReplyRoute]bool{}, map[ReplyRoute]bool{}
 }
