@@ -120,7 +120,7 @@ func (e *Engine) amendNow(change func(running *conf.Config, m membership) error)
 		return stopping()
 	}
 	m := e.members.clone()
-	if err := change(e.now.Load().cfg, m); err != nil {
+	if err := change(e.running.Load().cfg, m); err != nil {
 		return err
 	}
 	err := e.goOver(e.file, m)

@@ -17,7 +17,7 @@ import (
 
 // change is a configuration made ready to be committed.
 type change struct {
-	next      *state
+	next      *runningState
 	fresh     map[string]*balance.Cluster  // clusters that are new
 	prepared  map[string]*balance.Prepared // those that are there already
 	settings  map[string]*l4.Settings      // of every listener, by identity
@@ -34,7 +34,7 @@ func (e *Engine) apply(cfg *conf.Config) error {
 	if e.stopped {
 		return ErrStopped
 	}
-	before := e.now.Load().cfg
+	before := e.running.Load().cfg
 	if before == nil {
 		return e.goOver(cfg, e.members)
 	}
@@ -44,7 +44,7 @@ func (e *Engine) apply(cfg *conf.Config) error {
 	if err := e.goOver(cfg, e.members); err != nil {
 		return err
 	}
-	e.tellSteps(conf.Diff(before, e.now.Load().cfg))
+	e.tellSteps(conf.Diff(before, e.running.Load().cfg))
 	return nil
 }
 
@@ -92,7 +92,7 @@ func (e *Engine) change(cfg *conf.Config, known addresses) error {
 	if err != nil {
 		return err
 	}
-	if e.before != nil && e.now.Load().cfg == nil { // TakeOver will
+	if e.oldProcess != nil && e.running.Load().cfg == nil { // TakeOver will
 		e.waiting = ch
 		return nil
 	}
@@ -107,8 +107,8 @@ func (e *Engine) change(cfg *conf.Config, known addresses) error {
 
 // prepare does everything that may fail, and changes nothing that a client could see.
 func (e *Engine) prepare(cfg *conf.Config, known addresses) (*change, error) {
-	running := e.now.Load()
-	next := &state{cfg: cfg, members: e.members, known: known, clusters: map[string]*balance.Cluster{}}
+	running := e.running.Load()
+	next := &runningState{cfg: cfg, members: e.members, known: known, clusters: map[string]*balance.Cluster{}}
 	ch := &change{
 		next: next, fresh: map[string]*balance.Cluster{}, prepared: map[string]*balance.Prepared{},
 		settings: map[string]*l4.Settings{}, listeners: map[string]*l4.Listener{},
@@ -161,7 +161,7 @@ func (e *Engine) prepare(cfg *conf.Config, known addresses) (*change, error) {
 func (e *Engine) bind(ch *change, specs map[string]*conf.Cluster) error {
 	var failed []error
 	cfg := ch.next.cfg
-	ch.gates, ch.kept = e.gates.of(cfg, e.now.Load().cfg)
+	ch.gates, ch.kept = e.gates.of(cfg, e.running.Load().cfg)
 	for i := range cfg.Listeners {
 		ln := &cfg.Listeners[i]
 		set := e.settings(ln, specs[ln.Cluster], ch.next.clusters[ln.Cluster], cfg)
@@ -177,7 +177,7 @@ func (e *Engine) bind(ch *change, specs map[string]*conf.Cluster) error {
 			if e.listeners[id] != nil {
 				continue
 			}
-			if p := e.before; p != nil && p.holds(socketListener, id) {
+			if p := e.oldProcess; p != nil && p.holds(socketListener, id) {
 				ch.listeners[id] = inherit(at, set, p.claim(socketListener, id))
 				if p.lent[id] {
 					ch.listeners[id].Lend()
@@ -205,7 +205,7 @@ func listenerID(protocol string, at conf.Endpoint) string { return protocol + " 
 // besideOwn reports whether a listener of this process has the same port, one that is open now or one that is about to
 // be: an address may stand beside a wildcard, and either may take over from the other before that is closed.
 func (e *Engine) besideOwn(ch *change, protocol string, at conf.Endpoint) bool {
-	if e.before != nil && at.Path == "" && e.before.holdsPort(at.Addr.Port()) {
+	if e.oldProcess != nil && at.Path == "" && e.oldProcess.holdsPort(at.Addr.Port()) {
 		return true
 	}
 	for _, set := range []map[string]*l4.Listener{e.listeners, ch.listeners} {
@@ -221,9 +221,9 @@ func (e *Engine) besideOwn(ch *change, protocol string, at conf.Endpoint) bool {
 // commit goes over to what was prepared. It cannot fail.
 func (e *Engine) commit(ch *change) departed {
 	now := e.plane.Now()
-	before := e.now.Load()
-	e.results.Lock()     // what was found out for the old configuration is in before anything of it is dropped
-	e.now.Store(ch.next) // before the clusters change: their events are judged by what the new configuration says
+	before := e.running.Load()
+	e.results.Lock()         // what was found out for the old configuration is in before anything of it is dropped
+	e.running.Store(ch.next) // oldProcess the clusters change: their events are judged by what the new configuration says
 	e.results.Unlock()
 	gone := departed{servers: map[*balance.Server]bool{}, after: ch.next.cfg.Runtime.DrainTimeout}
 	for name, b := range before.clusters {

@@ -14,7 +14,7 @@ import (
 
 // balanceSpec is the balancing part of a cluster, with the dialling target of each server hung on.
 func (e *Engine) balanceSpec(c *conf.Cluster, known addresses) (balance.Spec, error) {
-	running := e.now.Load().clusters[c.Name]
+	running := e.running.Load().clusters[c.Name]
 	method, ok := balance.ParseMethod(c.Balance)
 	if !ok {
 		return balance.Spec{}, fmt.Errorf("cluster %s: balancing method %q is not available", c.Name, c.Balance)

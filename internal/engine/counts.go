@@ -98,7 +98,7 @@ func (e *Engine) counts(listeners map[string]*l4.Listener) counts {
 	e.seen.mu.Lock()
 	c.Reloads, c.Failed = e.seen.config.Reloads, e.seen.config.Failed
 	e.seen.mu.Unlock()
-	running := e.now.Load()
+	running := e.running.Load()
 	for i := range running.cfg.Clusters {
 		name := running.cfg.Clusters[i].Name
 		for _, s := range serversOf(running.cfg, name, running.clusters[name]) {
@@ -114,7 +114,7 @@ func (e *Engine) counts(listeners map[string]*l4.Listener) counts {
 }
 
 // countFrom goes on from what another process has counted. What it says later replaces what it said before.
-func (e *Engine) countFrom(c *counts, listeners map[string]*l4.Listener, running *state) {
+func (e *Engine) countFrom(c *counts, listeners map[string]*l4.Listener, running *runningState) {
 	for id, l := range c.Listeners {
 		ln := listeners[id]
 		if ln == nil {
@@ -147,7 +147,7 @@ func (e *Engine) countFrom(c *counts, listeners map[string]*l4.Listener, running
 
 // recordsLost is how many session records the log had no room for.
 func (e *Engine) recordsLost() uint64 {
-	n := e.records.dropped.Load()
+	n := e.sessionLog.dropped.Load()
 	if before := e.seen.earlier.Load(); before != nil {
 		n += before.RecordsLost
 	}

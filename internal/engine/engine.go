@@ -46,22 +46,22 @@ type Options struct {
 // Engine is a running weir. Its methods may be called from any goroutine; changes are made one after the other.
 type Engine struct {
 	// Immutable after Start.
-	log      *slog.Logger
-	plane    *l4.Plane
-	runner   *checks.Runner
-	records  *recorder
-	hooks    *hooks.Set
-	ask      lookup
-	hurry    context.Context // once it ends, no start and no reload waits for names
-	renamed  chan struct{}   // holds one: the names to resolve, or when, may have changed
-	rerouted chan struct{}   // holds one: the ways back that are needed may have changed
-	ctx      context.Context
-	cancel   context.CancelFunc
-	work     sync.WaitGroup // goroutines of the engine
+	log        *slog.Logger
+	plane      *l4.Plane
+	runner     *checks.Runner
+	sessionLog *recorder
+	hooks      *hooks.Set
+	ask        lookup
+	hurry      context.Context // once it ends, no start and no reload waits for names
+	renamed    chan struct{}   // holds one: the names to resolve, or when, may have changed
+	rerouted   chan struct{}   // holds one: the ways back that are needed may have changed
+	ctx        context.Context
+	cancel     context.CancelFunc
+	work       sync.WaitGroup // goroutines of the engine
 
-	now    atomic.Pointer[state]   // what runs; read by anyone
-	cuts   orders[*balance.Server] // whose sessions are to be cut
-	doubts orders[checks.Key]      // servers to be checked at once, by all their checks
+	running atomic.Pointer[runningState] // what runs; read by anyone
+	cuts    orders[*balance.Server]      // whose sessions are to be cut
+	doubts  orders[checks.Key]           // servers to be checked at once, by all their checks
 
 	results sync.RWMutex // held for reading while a check's result is taken
 
@@ -69,9 +69,9 @@ type Engine struct {
 	seen      observed
 	journal   stateFile
 
-	before  *Predecessor // immutable; nil = none
-	waiting *change      // what TakeOver will commit
-	heir    *successor   // who has taken over; set before Leave
+	oldProcess *Predecessor // immutable; nil = none
+	waiting    *change      // what TakeOver will commit
+	newProcess *successor   // who has taken over; set before Leave
 
 	// Guarded by mu, which is held for the length of a change.
 	mu        sync.Mutex
@@ -87,8 +87,8 @@ type Engine struct {
 	earlier   *status.Memory // until the first configuration is in force: what an earlier process knew
 }
 
-// state is what runs at a moment. It is immutable; a change puts another in its place.
-type state struct {
+// runningState is what runs at a moment. It is immutable; a change puts another in its place.
+type runningState struct {
 	cfg      *conf.Config // the file's, with what was changed at run time laid over it
 	members  membership   // what was
 	known    addresses
@@ -100,12 +100,12 @@ type state struct {
 
 // Start makes a configuration run. When it returns an error nothing is left running.
 func Start(cfg *conf.Config, o Options) (*Engine, error) {
-	e := &Engine{log: o.Log, ask: o.Lookup, listeners: map[string]*l4.Listener{}, before: o.Predecessor}
-	begin := &state{}
-	if e.before != nil && e.before.state != nil {
-		begin.known = e.before.state.Known // what a name stood for goes on to hold while nobody can resolve it
+	e := &Engine{log: o.Log, ask: o.Lookup, listeners: map[string]*l4.Listener{}, oldProcess: o.Predecessor}
+	begin := &runningState{}
+	if e.oldProcess != nil && e.oldProcess.state != nil {
+		begin.known = e.oldProcess.state.Known // what a name stood for goes on to hold while nobody can resolve it
 	}
-	e.now.Store(begin)
+	e.running.Store(begin)
 	e.seen.version, e.seen.began = o.Version, time.Now()
 	e.seen.config = status.Config{File: cfg.File, LoadedAt: e.seen.began}
 	e.cuts, e.doubts = newOrders[*balance.Server](), newOrders[checks.Key]()
@@ -118,26 +118,26 @@ func Start(cfg *conf.Config, o Options) (*Engine, error) {
 	if e.hurry = o.Hurry; e.hurry == nil {
 		e.hurry = context.Background()
 	}
-	e.records = newRecorder(o.Sessions, func() bool { cfg := e.now.Load().cfg; return cfg != nil && cfg.Log.Format == "json" })
+	e.sessionLog = newRecorder(o.Sessions, func() bool { cfg := e.running.Load().cfg; return cfg != nil && cfg.Log.Format == "json" })
 	e.hooks = hooks.New(o.Log)
-	e.seen.journal.hooks = e.hooks
+	e.seen.eventLog.hooks = e.hooks
 	var err error
-	how := l4.Options{Loops: cfg.Runtime.Loops, Record: e.records.put, Log: o.Log}
-	if e.before != nil && e.before.state != nil {
-		how.Origin, how.LastID = l4.Origin(e.before.state.Anchor), e.before.state.LastID
+	how := l4.Options{Loops: cfg.Runtime.Loops, Record: e.sessionLog.put, Log: o.Log}
+	if e.oldProcess != nil && e.oldProcess.state != nil {
+		how.Origin, how.LastID = l4.Origin(e.oldProcess.state.Anchor), e.oldProcess.state.LastID
 	}
 	e.plane, err = l4.Open(how)
 	if err != nil {
 		e.cancel()
 		e.hooks.Close()
-		e.records.close()
+		e.sessionLog.close()
 		return nil, err
 	}
 	e.routes = route.Open()
 	e.runner = checks.NewRunner(checks.Options{Result: e.checked, State: e.checkState, Parallel: parallelChecks(l4.DescriptorLimit())})
 	switch e.earlier = o.Memory; {
-	case e.before != nil && e.before.state != nil:
-		e.earlier = &e.before.memory
+	case e.oldProcess != nil && e.oldProcess.state != nil:
+		e.earlier = &e.oldProcess.memory
 	case e.earlier == nil:
 		e.earlier = e.readState(cfg.Runtime.StateFile)
 	}
@@ -168,7 +168,7 @@ func Start(cfg *conf.Config, o Options) (*Engine, error) {
 		e.close()
 		return nil, err
 	}
-	if e.before == nil {
+	if e.oldProcess == nil {
 		e.saveState() // here, so that a file that cannot be written is told before anything else is
 		e.begin()
 	}
@@ -212,7 +212,7 @@ func (e *Engine) Stop(ctx context.Context) int {
 
 // drain lets the sessions finish until ctx ends or drain_timeout is over, cuts those that are left, and ends everything.
 func (e *Engine) drain(ctx context.Context) int {
-	ctx, cancel := context.WithTimeout(ctx, e.now.Load().cfg.Runtime.DrainTimeout)
+	ctx, cancel := context.WithTimeout(ctx, e.running.Load().cfg.Runtime.DrainTimeout)
 	defer cancel()
 	for e.plane.Sessions() > 0 && ctx.Err() == nil {
 		select {
@@ -261,5 +261,5 @@ func (e *Engine) close() {
 	e.plane.Close()
 	e.hooks.Close() // after the last event
 	e.routes.Close()
-	e.records.close()
+	e.sessionLog.close()
 }

@@ -70,7 +70,7 @@ func (e *Engine) orderCut(ev balance.Event) {
 	if ev.To != balance.Down.String() && ev.To != balance.InMaint.String() {
 		return
 	}
-	running := e.now.Load()
+	running := e.running.Load()
 	if running.cfg == nil {
 		return
 	}

@@ -99,7 +99,7 @@ func (e *Engine) checked(r checks.Result) {
 	e.seen.checks.count(&r)
 	e.results.RLock()
 	defer e.results.RUnlock()
-	now := e.now.Load()
+	now := e.running.Load()
 	c, job := now.clusters[r.Cluster], now.jobs[checks.Key{Cluster: r.Cluster, Server: r.Server, Check: r.Check}]
 	switch {
 	case c == nil || job == nil || job.target != r.Target: // of a configuration that has been replaced
@@ -128,7 +128,7 @@ func soFar(r *checks.Result) string {
 
 // checkState tells the runner what is thought of a server before it is checked.
 func (e *Engine) checkState(cluster, server string) checks.State {
-	c := e.now.Load().clusters[cluster]
+	c := e.running.Load().clusters[cluster]
 	if c == nil {
 		return checks.StateUp
 	}
@@ -152,7 +152,7 @@ func (e *Engine) observe(ev balance.Event) {
 	if e.seen.handed.Load() { // the process that serves now tells what happens
 		return
 	}
-	e.remember(ev)
+	e.recordEvent(ev)
 	e.changed()
 	level := slog.LevelInfo
 	if ev.Kind == balance.EventServerDown || ev.Kind == balance.EventClusterEmpty {
@@ -183,7 +183,7 @@ func (e *Engine) keepTime() {
 			return
 		case <-tick.C:
 		}
-		now, running := e.plane.Now(), e.now.Load()
+		now, running := e.plane.Now(), e.running.Load()
 		for _, c := range running.clusters {
 			c.Tick(now)
 		}

@@ -173,7 +173,7 @@ func (p *Predecessor) drop() {
 // TakeOver tells the old process that this one is ready, and returns when this one serves. It is called once, after a
 // Start with a Predecessor.
 func (e *Engine) TakeOver() error {
-	p, ch := e.before, e.waiting
+	p, ch := e.oldProcess, e.waiting
 	e.waiting = nil
 	err := p.await(ch)
 	if err != nil {
@@ -191,8 +191,8 @@ func (e *Engine) TakeOver() error {
 	}
 	e.commit(ch)
 	if p.state != nil {
-		e.seen.journal.goOn(p.state.Told)
-		e.countFrom(&p.state.Counts, e.listeners, e.now.Load())
+		e.seen.eventLog.goOn(p.state.Told)
+		e.countFrom(&p.state.Counts, e.listeners, e.running.Load())
 		e.seen.mu.Lock()
 		e.seen.config.Reloads, e.seen.config.Failed = p.state.Counts.Reloads, p.state.Counts.Failed
 		e.seen.mu.Unlock()
@@ -259,7 +259,7 @@ func (e *Engine) adopt(p *Predecessor) {
 		case sayCounts:
 			var c counts
 			if err = json.Unmarshal(f.Body, &c); err == nil {
-				e.countFrom(&c, *e.seen.open.Load(), e.now.Load())
+				e.countFrom(&c, *e.seen.open.Load(), e.running.Load())
 			}
 		default: // of a later version; this one does without
 		}
@@ -307,7 +307,7 @@ func (e *Engine) adoptSessions(p *Predecessor, f *l4.Frame, unpack func() (adopt
 
 // homeOfFlows is where the flows of a place belong: nowhere, if the configuration does not have it. mu is held.
 func (e *Engine) homeOfFlows(at l4.Place) l4.Home {
-	ln, c := e.listeners["udp "+at.Address], e.now.Load().clusters[at.Cluster]
+	ln, c := e.listeners["udp "+at.Address], e.running.Load().clusters[at.Cluster]
 	if ln == nil || c == nil || ln.Settings().ClusterTag != at.Cluster {
 		return l4.Home{}
 	}
@@ -325,7 +325,7 @@ type strays struct {
 // home is where the sessions of a place belong. mu is held.
 func (s *strays) home(at l4.Place) l4.Home {
 	e := s.engine
-	running := e.now.Load()
+	running := e.running.Load()
 	h := l4.Home{Listener: e.listeners["tcp "+at.Address], Cluster: running.clusters[at.Cluster], Server: at.Server}
 	if h.Listener == nil {
 		h.Listener = s.listener(at.Address)
@@ -352,7 +352,7 @@ func (s *strays) listener(address string) *l4.Listener {
 	if ln == nil {
 		ln = s.engine.plane.Vanished(address)
 		s.listeners[address] = ln
-		s.engine.retire(departed{listeners: []*l4.Listener{ln}, awaited: true, after: s.engine.now.Load().cfg.Runtime.DrainTimeout})
+		s.engine.retire(departed{listeners: []*l4.Listener{ln}, awaited: true, after: s.engine.running.Load().cfg.Runtime.DrainTimeout})
 	}
 	return ln
 }
@@ -364,7 +364,7 @@ func (s *strays) cluster(cluster, server string) *balance.Cluster {
 		c = balance.New(balance.Spec{Name: cluster, Levels: []balance.LevelSpec{{Servers: []balance.ServerSpec{{Name: server, Weight: 1}}}}}, 0, nil)
 		s.clusters[key] = c
 		gone := map[*balance.Server]bool{c.Server(server): true}
-		s.engine.retire(departed{servers: gone, awaited: true, after: s.engine.now.Load().cfg.Runtime.DrainTimeout})
+		s.engine.retire(departed{servers: gone, awaited: true, after: s.engine.running.Load().cfg.Runtime.DrainTimeout})
 	}
 	return c
 }

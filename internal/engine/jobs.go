@@ -88,7 +88,7 @@ func jobKey(j *checks.Job) checks.Key {
 }
 
 // take makes checks a state's own. What agents have said is taken over from the state before.
-func (s *state) take(list []checks.Job, before *state) {
+func (s *runningState) take(list []checks.Job, before *runningState) {
 	s.jobs = make(map[checks.Key]*job, len(list))
 	for i := range list {
 		key := jobKey(&list[i])
@@ -101,7 +101,7 @@ func (s *state) take(list []checks.Job, before *state) {
 }
 
 // drop ends the say of checks that a state has no more. Nothing of theirs is on its way any more.
-func (e *Engine) drop(before, next *state, now time.Duration) {
+func (e *Engine) drop(before, next *runningState, now time.Duration) {
 	for key, was := range before.jobs {
 		is := next.jobs[key]
 		b := next.clusters[key.Cluster]

@@ -12,24 +12,24 @@ import (
 	"weir/internal/status"
 )
 
-// journalSize is how many events are remembered.
-const journalSize = 1000
+// eventLogSize is how many events are remembered.
+const eventLogSize = 1000
 
-// journal remembers the last events. Putting one in takes a few instructions under a lock that nobody holds for longer:
+// eventLog remembers the last events. Putting one in takes a few instructions under a lock that nobody holds for longer:
 // readers come for events, and are never waited for.
-type journal struct {
+type eventLog struct {
 	mu    sync.Mutex
-	ring  [journalSize]status.Event
+	ring  [eventLogSize]status.Event
 	last  uint64        // the ID of the newest
 	woken chan struct{} // closed at the next event; nil = nobody waits
 	hooks *hooks.Set    // told of each event, in their order; immutable
 }
 
-func (j *journal) put(ev status.Event) {
+func (j *eventLog) put(ev status.Event) {
 	j.mu.Lock()
 	j.last++
 	ev.ID = j.last
-	j.ring[ev.ID%journalSize] = ev
+	j.ring[ev.ID%eventLogSize] = ev
 	woken := j.woken
 	j.woken = nil
 	j.hooks.Enqueue(ev)
@@ -41,7 +41,7 @@ func (j *journal) put(ev status.Event) {
 
 // after returns the events that came after the one with an ID, as far as they are remembered, how many are not, and
 // what is closed when another comes.
-func (j *journal) after(id uint64) (events []status.Event, missed uint64, next <-chan struct{}) {
+func (j *eventLog) after(id uint64) (events []status.Event, missed uint64, next <-chan struct{}) {
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	if id > j.last { // of an earlier process
@@ -52,7 +52,7 @@ func (j *journal) after(id uint64) (events []status.Event, missed uint64, next <
 		missed, first = oldest-first, oldest
 	}
 	for n := first; n <= j.last; n++ {
-		events = append(events, j.ring[n%journalSize])
+		events = append(events, j.ring[n%eventLogSize])
 	}
 	if j.woken == nil {
 		j.woken = make(chan struct{})
@@ -61,15 +61,15 @@ func (j *journal) after(id uint64) (events []status.Event, missed uint64, next <
 }
 
 // oldest is the ID of the oldest event that is remembered; mu is held.
-func (j *journal) oldest() uint64 {
-	if j.last < journalSize {
+func (j *eventLog) oldest() uint64 {
+	if j.last < eventLogSize {
 		return 1
 	}
-	return j.last - journalSize + 1
+	return j.last - eventLogSize + 1
 }
 
 // count is how many there have been.
-func (j *journal) count() uint64 {
+func (j *eventLog) count() uint64 {
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	return j.last
@@ -79,7 +79,7 @@ func (j *journal) count() uint64 {
 // are not remembered any more. With wait, it returns only when there is one, or with ctx's error.
 func (e *Engine) Events(ctx context.Context, after uint64, wait bool) (events []status.Event, missed uint64, err error) {
 	for {
-		events, missed, next := e.seen.journal.after(after)
+		events, missed, next := e.seen.eventLog.after(after)
 		if len(events) > 0 || !wait {
 			return events, missed, nil
 		}
@@ -91,9 +91,9 @@ func (e *Engine) Events(ctx context.Context, after uint64, wait bool) (events []
 	}
 }
 
-// remember puts what the balancing has noticed into the journal. It does not block.
-func (e *Engine) remember(ev balance.Event) {
-	e.seen.journal.put(status.Event{
+// recordEvent puts what the balancing has noticed into the journal. It does not block.
+func (e *Engine) recordEvent(ev balance.Event) {
+	e.seen.eventLog.put(status.Event{
 		Time: time.Now(), Event: string(ev.Kind), Cluster: ev.Cluster, Level: ev.Level, Server: ev.Server,
 		From: ev.From, To: ev.To, Layer: ev.Layer, Reason: ev.Reason,
 	})
@@ -114,7 +114,7 @@ func (e *Engine) Reloaded(err error) {
 		c.LoadedAt, c.LastError, c.LastErrorAt = now, "", nil
 	}
 	e.seen.mu.Unlock()
-	e.seen.journal.put(ev)
+	e.seen.eventLog.put(ev)
 }
 
 // told is the events of a process, for another one to go on from.
@@ -123,18 +123,18 @@ type told struct {
 	Events []status.Event `json:"events"`
 }
 
-func (j *journal) told() told {
+func (j *eventLog) told() told {
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	t := told{Last: j.last}
 	for n := j.oldest(); n <= j.last; n++ {
-		t.Events = append(t.Events, j.ring[n%journalSize])
+		t.Events = append(t.Events, j.ring[n%eventLogSize])
 	}
 	return t
 }
 
 // goOn takes over the events of another process. Those who follow its events come here next, with the last ID they saw.
-func (j *journal) goOn(t told) {
+func (j *eventLog) goOn(t told) {
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	if t.Last < j.last {
@@ -143,7 +143,7 @@ func (j *journal) goOn(t told) {
 	j.last = t.Last
 	for _, ev := range t.Events {
 		if ev.ID <= j.last && ev.ID >= j.oldest() {
-			j.ring[ev.ID%journalSize] = ev
+			j.ring[ev.ID%eventLogSize] = ev
 		}
 	}
 }

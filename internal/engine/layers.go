@@ -103,7 +103,7 @@ func agentLayer(a *balance.AgentAdvice, at *time.Time) status.Layer {
 
 // describedBy names the file.
 func (e *Engine) describedBy() string {
-	if cfg := e.now.Load().cfg; cfg != nil {
+	if cfg := e.running.Load().cfg; cfg != nil {
 		return cfg.File
 	}
 	return ""

@@ -28,7 +28,7 @@ type paces map[string][]balance.HandoverState
 // legacy is what this process knows. mu is held.
 func (e *Engine) legacy() (legacy, error) {
 	memory, err := status.EncodeMemory(e.Memory())
-	running := e.now.Load()
+	running := e.running.Load()
 	paces := paces{}
 	for name, c := range running.clusters {
 		paces[name] = c.HandoverStates(e.plane.Now())
@@ -41,20 +41,20 @@ func (e *Engine) legacy() (legacy, error) {
 	}
 	return legacy{
 		Anchor: e.plane.Anchor(), LastID: e.plane.LastID(), Memory: memory, Known: known, Paces: paces,
-		Counts: e.counts(*e.seen.open.Load()), Told: e.seen.journal.told(),
+		Counts: e.counts(*e.seen.open.Load()), Told: e.seen.eventLog.told(),
 	}, err
 }
 
 // inherit takes up what another process knew. mu is held, and nothing is at work yet.
 func (e *Engine) inherit(ch *change) {
-	if e.before.state != nil {
-		e.earlier = &e.before.memory // of the last moment
+	if e.oldProcess.state != nil {
+		e.earlier = &e.oldProcess.memory // of the last moment
 	}
 	if e.earlier != nil {
 		e.recall(ch, e.earlier)
 		e.earlier = nil
 	}
-	if known := e.before.state; known != nil {
+	if known := e.oldProcess.state; known != nil {
 		for name, c := range ch.fresh {
 			c.RestoreHandover(known.Paces[name], e.plane.Now())
 		}

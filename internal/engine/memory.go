@@ -23,7 +23,7 @@ const staleAfter = 3 * time.Minute
 
 // Memory returns what another process needs to go on where this one is. It is a copy, made without holding up what runs.
 func (e *Engine) Memory() status.Memory {
-	running := e.now.Load()
+	running := e.running.Load()
 	m := status.Memory{SavedAt: time.Now().UTC(), Clusters: []status.ClusterMemory{}}
 	if running.cfg == nil {
 		return m
@@ -52,7 +52,7 @@ func (e *Engine) Memory() status.Memory {
 }
 
 // serverMemory describes what is known of one server; nothing if that is what everybody assumes anyway.
-func (e *Engine) serverMemory(running *state, c *conf.Cluster, known *balance.SavedServer, clock clock) []status.ServerMemory {
+func (e *Engine) serverMemory(running *runningState, c *conf.Cluster, known *balance.SavedServer, clock clock) []status.ServerMemory {
 	s := status.ServerMemory{Name: known.Name, Address: known.Address, Since: clock.wall(known.Since)}
 	if o := known.Override; o.State != nil || o.Weight != nil || o.MaxSessions != nil {
 		s.Override = &status.OverrideMemory{Weight: o.Weight, MaxSessions: o.MaxSessions, Reason: short(o.Note), At: clock.wall(known.OverrideAt)}

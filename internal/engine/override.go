@@ -88,7 +88,7 @@ func (e *Engine) Feedback(cluster, server string, text []byte) error {
 
 // Failback ends the stay of a cluster in a lower level that failback = "manual" keeps up.
 func (e *Engine) Failback(cluster string) error {
-	b := e.now.Load().clusters[cluster]
+	b := e.running.Load().clusters[cluster]
 	if b == nil {
 		return noCluster(cluster)
 	}
@@ -99,7 +99,7 @@ func (e *Engine) Failback(cluster string) error {
 
 // Explain tells how the state of a server came about.
 func (e *Engine) Explain(cluster, server string) (status.Explanation, error) {
-	running := e.now.Load()
+	running := e.running.Load()
 	if running.cfg == nil || clusterOf(running.cfg, cluster) == nil {
 		return status.Explanation{}, noCluster(cluster)
 	}
@@ -174,7 +174,7 @@ const maxListed = 1 << 18
 
 // lookUp finds a server at work.
 func (e *Engine) lookUp(cluster, server string) (*balance.Cluster, *balance.ServerState, error) {
-	b := e.now.Load().clusters[cluster]
+	b := e.running.Load().clusters[cluster]
 	if b == nil {
 		return nil, nil, noCluster(cluster)
 	}

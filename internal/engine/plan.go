@@ -11,7 +11,7 @@ import (
 // for as if it were at a path; "" = that of the file. Nothing is changed, nor opened.
 func (e *Engine) Plan(path string, text []byte) (status.Plan, error) {
 	e.mu.Lock()
-	file, members, running := e.file, e.members, e.now.Load()
+	file, members, running := e.file, e.members, e.running.Load()
 	e.mu.Unlock()
 	var wanted *conf.Config
 	var err error
@@ -61,7 +61,7 @@ func Unusable(err error) error {
 
 // wouldCut counts, of the sessions of now, those that removals leave without a place, and those of servers that go into
 // maintenance where that ends them.
-func (e *Engine) wouldCut(running *state, wanted *conf.Config) func(conf.PlanStep) int {
+func (e *Engine) wouldCut(running *runningState, wanted *conf.Config) func(conf.PlanStep) int {
 	perListener, perServer := map[string]int{}, map[[2]string]int{}
 	closed := map[[2]string]bool{} // servers that an operator has no word on, in clusters that cut the sessions of those that go
 	if open := e.seen.open.Load(); open != nil {

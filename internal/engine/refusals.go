@@ -45,7 +45,7 @@ func (e *Engine) tellRefusals(r *refusals, now time.Duration) {
 		r.told[key] = now
 		ev := status.Event{Time: time.Now(), Event: "session_refused", Listener: key.listener, Cluster: e.clusterBehind(key.listener),
 			Reason: key.why.String(), Count: n}
-		e.seen.journal.put(ev)
+		e.seen.eventLog.put(ev)
 		e.log.Warn(ev.Event, slog.String("event", ev.Event), slog.String("listener", ev.Listener),
 			slog.String("cluster", ev.Cluster), slog.String("reason", ev.Reason), slog.Uint64("count", ev.Count))
 	}
@@ -58,7 +58,7 @@ func (e *Engine) tellRefusals(r *refusals, now time.Duration) {
 
 // clusterBehind is where a listener's clients would have gone; empty if it has left since.
 func (e *Engine) clusterBehind(listener string) string {
-	listeners := e.now.Load().cfg.Listeners
+	listeners := e.running.Load().cfg.Listeners
 	for i := range listeners {
 		if listeners[i].Name == listener {
 			return listeners[i].Cluster

@@ -83,7 +83,7 @@ func resolve(ctx context.Context, names []string, ask lookup) (addresses, map[st
 // name that cannot be resolved leaves its servers unresolved, so that weir comes up when its resolver does not; later
 // it is an error, so that a misspelt name is found out while the old configuration still runs.
 func (e *Engine) resolveFor(cfg *conf.Config) (addresses, error) {
-	running := e.now.Load()
+	running := e.running.Load()
 	known := addresses{}
 	var ask []string
 	for _, name := range hostNames(cfg) {
@@ -126,7 +126,7 @@ func (e *Engine) resolveFor(cfg *conf.Config) (addresses, error) {
 func (e *Engine) resolveAgain() {
 	asked := map[string]time.Time{}
 	for e.ctx.Err() == nil {
-		due, wait := dueNames(e.now.Load().cfg, asked, time.Now())
+		due, wait := dueNames(e.running.Load().cfg, asked, time.Now())
 		if len(due) == 0 {
 			timer := time.NewTimer(wait)
 			select {
@@ -187,7 +187,7 @@ func dueNames(cfg *conf.Config, asked map[string]time.Time, now time.Time) (due 
 func (e *Engine) readdress(found addresses) error {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	running := e.now.Load()
+	running := e.running.Load()
 	known, changed := addresses{}, false
 	for name, addrs := range running.known {
 		known[name] = addrs

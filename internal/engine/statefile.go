@@ -49,7 +49,7 @@ func (e *Engine) changed() {
 // settled returns when what was said so far is in the state file, or an attempt to write it has failed, which is told
 // elsewhere. Those who wait at once share an attempt.
 func (e *Engine) settled() {
-	if e.now.Load().cfg.Runtime.StateFile == "" {
+	if e.running.Load().cfg.Runtime.StateFile == "" {
 		return
 	}
 	done := make(chan struct{})
@@ -188,7 +188,7 @@ func writeState(path string, text []byte) error {
 // saveState writes the state now. It tells the log when that begins to fail, when the reason changes, and when it works
 // again.
 func (e *Engine) saveState() (ok bool) {
-	path := e.now.Load().cfg.Runtime.StateFile
+	path := e.running.Load().cfg.Runtime.StateFile
 	e.journal.writing.Lock()
 	defer e.journal.writing.Unlock()
 	e.journal.mu.Lock()

@@ -23,7 +23,7 @@ type observed struct {
 	open     atomic.Pointer[map[string]*l4.Listener] // by identity; immutable
 	limit    atomic.Int64                            // of sessions
 	stopping atomic.Bool
-	journal  journal
+	eventLog eventLog
 	checks   checkTallies
 	earlier  atomic.Pointer[counts] // what another process has counted; nil = there was none
 
@@ -55,7 +55,7 @@ func (o *observed) leave() {
 
 // Status is everything there is to see. It is a copy.
 func (e *Engine) Status() (doc status.Document) {
-	running := e.now.Load()
+	running := e.running.Load()
 	clock := e.clock()
 	doc = status.Document{
 		Version: e.seen.version, PID: os.Getpid(), StartedAt: e.seen.began, UptimeSeconds: time.Since(e.seen.began).Seconds(),
@@ -82,7 +82,7 @@ func (e *Engine) Status() (doc status.Document) {
 }
 
 // Ready tells whether clients are served: not before the first configuration is in force, and not while weir stops.
-func (e *Engine) Ready() bool { return e.now.Load().cfg != nil && !e.seen.stopping.Load() }
+func (e *Engine) Ready() bool { return e.running.Load().cfg != nil && !e.seen.stopping.Load() }
 
 // clock turns times of the data plane into those of the wall.
 type clock struct{ origin time.Time }
@@ -124,7 +124,7 @@ func listenerStatus(ln *conf.Listener, open map[string]*l4.Listener) []status.Li
 	return list
 }
 
-func (e *Engine) clusterStatus(running *state, spec *conf.Cluster, clock clock) status.Cluster {
+func (e *Engine) clusterStatus(running *runningState, spec *conf.Cluster, clock clock) status.Cluster {
 	b := running.clusters[spec.Name]
 	seen := b.Snapshot(e.plane.Now())
 	c := status.Cluster{
@@ -187,7 +187,7 @@ func (e *Engine) serverStatus(b *balance.Cluster, seen *balance.ServerState, spe
 }
 
 // agentOf is the check by which a server's agent speaks; nil = it has none.
-func agentOf(running *state, c *conf.Cluster, server string) *job {
+func agentOf(running *runningState, c *conf.Cluster, server string) *job {
 	for i := range c.Checks {
 		if j := running.jobs[checks.Key{Cluster: c.Name, Server: server, Check: c.Checks[i].ID}]; j != nil && j.agent != nil {
 			return j

@@ -97,9 +97,9 @@ func histogram(count uint64, sum time.Duration, bounds []time.Duration, buckets 
 
 // Totals is everything that is counted and measured. It is a copy.
 func (e *Engine) Totals() status.Totals {
-	running := e.now.Load()
+	running := e.running.Load()
 	t := status.Totals{
-		Document: e.Status(), Events: e.seen.journal.count(), RecordsLost: e.recordsLost(),
+		Document: e.Status(), Events: e.seen.eventLog.count(), RecordsLost: e.recordsLost(),
 		Descriptors: openDescriptors(), MaxFiles: l4.DescriptorLimit(), Goroutines: runtime.NumGoroutine(),
 	}
 	bounds := l4.HistogramBounds()

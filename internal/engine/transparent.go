@@ -96,7 +96,7 @@ func (e *Engine) keepRoutes() {
 			wait = min(2*wait, routesLater)
 		}
 		e.mu.Lock()
-		want := e.now.Load().replies
+		want := e.running.Load().replies
 		waiting := e.routes.RemoveUnused(want)
 		added, err := e.routes.Ensure(want)
 		e.mu.Unlock()

@@ -80,7 +80,7 @@ func (e *Engine) Upgrade(ctx context.Context, s Succession) (status.Upgrade, err
 	e.seen.stopping.Store(true)
 	e.leave(ready)
 	s.Leave(ready.Doors)
-	e.heir = p
+	e.newProcess = p
 	e.tellCounts()
 	return status.Upgrade{
 		PID: p.cmd.Process.Pid, Version: p.hello.Version, Previous: os.Getpid(),
@@ -277,7 +277,7 @@ func (e *Engine) commitTo(p *successor, s Succession, keep func() bool) error {
 		err = ErrStopped
 	}
 	if err != nil {
-		p.kill() // before anything is accepted here
+		p.kill() // oldProcess anything is accepted here
 		<-p.exited
 		e.plane.Release()
 		s.Hold(false)
@@ -315,8 +315,8 @@ func (e *Engine) leave(ready readiness) {
 
 // tellCounts tells the new process what was counted here.
 func (e *Engine) tellCounts() {
-	e.heir.wire.Deadline(time.Now().Add(servePatience))
-	if err := send(e.heir.wire, sayCounts, e.counts(*e.seen.open.Load())); err != nil {
+	e.newProcess.wire.Deadline(time.Now().Add(servePatience))
+	if err := send(e.newProcess.wire, sayCounts, e.counts(*e.seen.open.Load())); err != nil {
 		e.log.Debug("hand-over: the new process does not hear what was counted", "error", err)
 	}
 }
@@ -329,15 +329,15 @@ const (
 // Leave waits until the sessions that could not be handed over have ended, or can be by now, for at most drain_timeout,
 // cuts those that are left, and ends everything. It returns how many were cut.
 func (e *Engine) Leave(ctx context.Context) int {
-	ctx, cancel := context.WithTimeout(ctx, e.now.Load().cfg.Runtime.DrainTimeout)
+	ctx, cancel := context.WithTimeout(ctx, e.running.Load().cfg.Runtime.DrainTimeout)
 	defer cancel()
 	tick := time.NewTicker(followEvery)
 	defer tick.Stop()
 	for told := time.Now(); (e.plane.Sessions() > 0 || e.plane.Hopeful() > 0) && ctx.Err() == nil; {
-		if e.heir.takes {
-			if _, err := e.move(e.heir); err != nil {
+		if e.newProcess.takes {
+			if _, err := e.move(e.newProcess); err != nil {
 				e.log.Warn("hand-over: sessions that are left will end in this process", "error", err)
-				e.heir.takes = false
+				e.newProcess.takes = false
 			}
 		}
 		if time.Since(told) > tellEvery {
@@ -353,6 +353,6 @@ func (e *Engine) Leave(ctx context.Context) int {
 	cut := e.cutRest()
 	e.close()
 	e.tellCounts() // all of it: nothing is counted any more
-	e.heir.wire.Close()
+	e.newProcess.wire.Close()
 	return cut
 }
