@@ -34,17 +34,17 @@ func serve(t *testing.T, w Weir, spec conf.Admin) *Server {
 	return s
 }
 
-func unixAt(path string) conf.Endpoint { return conf.Endpoint{Path: path} }
+func unixAt(path string) conf.Address { return conf.Address{Path: path} }
 
 // freePort is a loopback address that nobody listens at.
-func freePort(t *testing.T) conf.Endpoint {
+func freePort(t *testing.T) conf.Address {
 	t.Helper()
 	at := netip.MustParseAddrPort(nettest.Reserve(t))
-	return conf.Endpoint{Addr: at, Port: at.Port()}
+	return conf.Address{Addr: at, Port: at.Port()}
 }
 
 // over is an HTTP client for one address.
-func over(at conf.Endpoint) *http.Client {
+func over(at conf.Address) *http.Client {
 	return &http.Client{Transport: &http.Transport{
 		DisableKeepAlives: true,
 		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
@@ -79,7 +79,7 @@ func request(t *testing.T, c *http.Client, what, body string, header ...string) 
 func TestRequests(t *testing.T) {
 	at := unixAt(filepath.Join(t.TempDir(), "a.sock"))
 	f := newFake()
-	serve(t, f, conf.Admin{Listen: []conf.Endpoint{at}, Asked: true})
+	serve(t, f, conf.Admin{Listen: []conf.Address{at}, Explicit: true})
 	c := over(at)
 	for _, test := range []struct {
 		what, body string
@@ -151,7 +151,7 @@ func TestRequests(t *testing.T) {
 func TestRefusals(t *testing.T) {
 	at := unixAt(filepath.Join(t.TempDir(), "a.sock"))
 	f := newFake()
-	serve(t, f, conf.Admin{Listen: []conf.Endpoint{at}, Asked: true})
+	serve(t, f, conf.Admin{Listen: []conf.Address{at}, Explicit: true})
 	c := over(at)
 	for why, code := range map[status.Why]int{
 		status.Invalid: 400, status.NotFound: 404, status.Conflict: 409, status.Refused: 422, status.Unavailable: 503,
@@ -182,7 +182,7 @@ func TestToken(t *testing.T) {
 	file := filepath.Join(dir, "token")
 	require.NoError(t, os.WriteFile(file, []byte("s3cret\n"), 0o600))
 	tcp, unix := freePort(t), unixAt(filepath.Join(dir, "a.sock"))
-	serve(t, newFake(), conf.Admin{Listen: []conf.Endpoint{tcp, unix}, Asked: true, TokenFile: file})
+	serve(t, newFake(), conf.Admin{Listen: []conf.Address{tcp, unix}, Explicit: true, TokenFile: file})
 	for _, path := range []string{"/v1/status", "/healthz", "/readyz", "/metrics", "/", "/v1/nothing"} {
 		for _, header := range []string{"", "s3cret", "Bearer", "Bearer s3cre", "Bearer s3cret2", "Basic s3cret"} {
 			res, text := request(t, over(tcp), "GET "+path, "", "Authorization", header)
@@ -203,7 +203,7 @@ func TestToken(t *testing.T) {
 func TestPagesOfOthers(t *testing.T) {
 	at := freePort(t)
 	f := newFake()
-	serve(t, f, conf.Admin{Listen: []conf.Endpoint{at}, Asked: true})
+	serve(t, f, conf.Admin{Listen: []conf.Address{at}, Explicit: true})
 	c := over(at)
 	for _, header := range [][]string{{"Sec-Fetch-Site", "cross-site"}, {"Origin", "http://evil.example"}} {
 		res, _ := request(t, c, "POST /v1/reload", "", header...)
@@ -253,7 +253,7 @@ func TestSlowStream(t *testing.T) {
 	s := New(slog.New(slog.DiscardHandler))
 	s.patience = 50 * time.Millisecond
 	s.Start(f)
-	c, err := s.Prepare(conf.Admin{Listen: []conf.Endpoint{at}, Asked: true})
+	c, err := s.Prepare(conf.Admin{Listen: []conf.Address{at}, Explicit: true})
 	require.NoError(t, err)
 	c.Commit()
 	t.Cleanup(s.Close)
@@ -266,7 +266,7 @@ func TestSlowStream(t *testing.T) {
 
 func TestTooManyPlans(t *testing.T) {
 	at := unixAt(filepath.Join(t.TempDir(), "a.sock"))
-	s := serve(t, newFake(), conf.Admin{Listen: []conf.Endpoint{at}, Asked: true})
+	s := serve(t, newFake(), conf.Admin{Listen: []conf.Address{at}, Explicit: true})
 	for range maxPlans {
 		s.plans <- struct{}{}
 	}
@@ -280,7 +280,7 @@ func TestTooManyPlans(t *testing.T) {
 func TestEvents(t *testing.T) {
 	at := unixAt(filepath.Join(t.TempDir(), "a.sock"))
 	f := newFake()
-	s := serve(t, f, conf.Admin{Listen: []conf.Endpoint{at}, Asked: true})
+	s := serve(t, f, conf.Admin{Listen: []conf.Address{at}, Explicit: true})
 	f.put("server_down")
 	f.put("server_up")
 	res, text := request(t, over(at), "GET /v1/events?follow=false", "")
@@ -317,7 +317,7 @@ func TestEvents(t *testing.T) {
 // Close waits for nobody who is connected and has not asked for anything yet.
 func TestCloseWithSilentClients(t *testing.T) {
 	at := unixAt(filepath.Join(t.TempDir(), "a.sock"))
-	s := serve(t, newFake(), conf.Admin{Listen: []conf.Endpoint{at}, Asked: true})
+	s := serve(t, newFake(), conf.Admin{Listen: []conf.Address{at}, Explicit: true})
 	for _, said := range []string{"", "GET /heal"} {
 		c, err := net.Dial("unix", at.Path)
 		require.NoError(t, err)
@@ -334,7 +334,7 @@ func TestCloseWithSilentClients(t *testing.T) {
 
 func TestTooManyStreams(t *testing.T) {
 	at := unixAt(filepath.Join(t.TempDir(), "a.sock"))
-	serve(t, newFake(), conf.Admin{Listen: []conf.Endpoint{at}, Asked: true})
+	serve(t, newFake(), conf.Admin{Listen: []conf.Address{at}, Explicit: true})
 	for range maxStreams {
 		stream, err := over(at).Get("http://weir/v1/events")
 		require.NoError(t, err)
@@ -349,7 +349,7 @@ func TestTooManyStreams(t *testing.T) {
 func TestStopAnswersWhenDone(t *testing.T) {
 	at := unixAt(filepath.Join(t.TempDir(), "a.sock"))
 	f := newFake()
-	serve(t, f, conf.Admin{Listen: []conf.Endpoint{at}, Asked: true})
+	serve(t, f, conf.Admin{Listen: []conf.Address{at}, Explicit: true})
 	time.AfterFunc(50*time.Millisecond, func() { f.cut <- 5 })
 	res, text := request(t, over(at), "POST /v1/stop", "")
 	require.Equal(t, 200, res.StatusCode)

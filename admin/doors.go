@@ -64,7 +64,7 @@ func (s *Server) Prepare(spec conf.Admin) (*Change, error) {
 		switch {
 		case err == nil:
 			c.fresh[name] = d
-		case spec.Asked:
+		case spec.Explicit:
 			failed = append(failed, err)
 		default:
 			s.log.Warn("no admin socket", "error", err)
@@ -121,7 +121,7 @@ func (c *Change) Commit() {
 }
 
 // open opens an address, or takes the socket that another process had there.
-func (s *Server) open(at conf.Endpoint) (*door, error) {
+func (s *Server) open(at conf.Address) (*door, error) {
 	if s.inherit != nil {
 		if f := s.inherit(at.String()); f != nil {
 			defer f.Close()

@@ -17,13 +17,13 @@ import (
 func TestUnixSocket(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "deep", "er", "a.sock")
 	at := unixAt(path)
-	s := serve(t, newFake(), conf.Admin{Listen: []conf.Endpoint{at}, Asked: true})
+	s := serve(t, newFake(), conf.Admin{Listen: []conf.Address{at}, Explicit: true})
 	info, err := os.Stat(path)
 	require.NoError(t, err)
 	require.Equal(t, os.FileMode(0o660), info.Mode().Perm())
 
 	other := New(slog.New(slog.DiscardHandler))
-	_, err = other.Prepare(conf.Admin{Listen: []conf.Endpoint{at}, Asked: true})
+	_, err = other.Prepare(conf.Admin{Listen: []conf.Address{at}, Explicit: true})
 	require.ErrorContains(t, err, "listen on unix:"+path+": address already in use")
 	res, _ := request(t, over(at), "GET /healthz", "")
 	require.Equal(t, 200, res.StatusCode, "the one that lives is left alone")
@@ -43,7 +43,7 @@ func TestSocketGroup(t *testing.T) {
 	require.NoError(t, os.Chown(dir, -1, group))
 	require.NoError(t, os.Chmod(dir, 0o750|os.ModeSetgid))
 	at := unixAt(filepath.Join(dir, "a.sock"))
-	serve(t, newFake(), conf.Admin{Listen: []conf.Endpoint{at}, Asked: true})
+	serve(t, newFake(), conf.Admin{Listen: []conf.Address{at}, Explicit: true})
 	info, err := os.Stat(at.Path)
 	require.NoError(t, err)
 	require.Equal(t, os.FileMode(socketMode), info.Mode().Perm())
@@ -57,7 +57,7 @@ func TestStaleSocket(t *testing.T) {
 	ln.SetUnlinkOnClose(false)
 	ln.Close()
 	require.NoError(t, os.Chmod(path, 0o777))
-	serve(t, newFake(), conf.Admin{Listen: []conf.Endpoint{unixAt(path)}, Asked: true})
+	serve(t, newFake(), conf.Admin{Listen: []conf.Address{unixAt(path)}, Explicit: true})
 	info, err := os.Stat(path)
 	require.NoError(t, err)
 	require.Equal(t, os.FileMode(socketMode), info.Mode().Perm())
@@ -80,11 +80,11 @@ func TestWhatCannotBeHad(t *testing.T) {
 	s.Start(newFake())
 	defer s.Close()
 	for _, spec := range []conf.Admin{
-		{Listen: []conf.Endpoint{free, unixAt(file)}, Asked: true},
-		{Listen: []conf.Endpoint{free, unixAt(file + "/below/a.sock")}, Asked: true},
-		{Listen: []conf.Endpoint{free, port}, Asked: true},
-		{Listen: []conf.Endpoint{free}, Asked: true, TokenFile: file},
-		{Listen: []conf.Endpoint{free}, Asked: true, TokenFile: file + ".none"},
+		{Listen: []conf.Address{free, unixAt(file)}, Explicit: true},
+		{Listen: []conf.Address{free, unixAt(file + "/below/a.sock")}, Explicit: true},
+		{Listen: []conf.Address{free, port}, Explicit: true},
+		{Listen: []conf.Address{free}, Explicit: true, TokenFile: file},
+		{Listen: []conf.Address{free}, Explicit: true, TokenFile: file + ".none"},
 	} {
 		_, err := s.Prepare(spec)
 		require.Error(t, err)
@@ -92,7 +92,7 @@ func TestWhatCannotBeHad(t *testing.T) {
 		require.NoError(t, err, "nothing is left open")
 		ln.Close()
 	}
-	c, err := s.Prepare(conf.Admin{Listen: []conf.Endpoint{unixAt(file)}})
+	c, err := s.Prepare(conf.Admin{Listen: []conf.Address{unixAt(file)}})
 	require.NoError(t, err, "the default may fail")
 	c.Commit()
 }
@@ -101,15 +101,15 @@ func TestWhatCannotBeHad(t *testing.T) {
 func TestChangeOfAddresses(t *testing.T) {
 	dir := t.TempDir()
 	stays, goes, comes := unixAt(filepath.Join(dir, "stays")), unixAt(filepath.Join(dir, "goes")), unixAt(filepath.Join(dir, "comes"))
-	s := serve(t, newFake(), conf.Admin{Listen: []conf.Endpoint{stays, goes}, Asked: true})
+	s := serve(t, newFake(), conf.Admin{Listen: []conf.Address{stays, goes}, Explicit: true})
 	stream, err := over(stays).Get("http://weir/v1/events")
 	require.NoError(t, err)
 	defer stream.Body.Close()
 
-	c, err := s.Prepare(conf.Admin{Listen: []conf.Endpoint{stays, comes}, Asked: true})
+	c, err := s.Prepare(conf.Admin{Listen: []conf.Address{stays, comes}, Explicit: true})
 	require.NoError(t, err)
 	c.Commit()
-	for at, want := range map[conf.Endpoint]bool{stays: true, goes: false, comes: true} {
+	for at, want := range map[conf.Address]bool{stays: true, goes: false, comes: true} {
 		require.Eventually(t, func() bool {
 			conn, err := net.Dial("unix", at.Path)
 			if err == nil {
@@ -127,7 +127,7 @@ func TestChangeOfAddresses(t *testing.T) {
 // Those who ask for nothing give way; those at work keep what they have, and newcomers are turned away at once.
 func TestBoundedClients(t *testing.T) {
 	at := unixAt(filepath.Join(t.TempDir(), "a.sock"))
-	serve(t, newFake(), conf.Admin{Listen: []conf.Endpoint{at}, Asked: true})
+	serve(t, newFake(), conf.Admin{Listen: []conf.Address{at}, Explicit: true})
 	connect := func() net.Conn {
 		conn, err := net.Dial("unix", at.Path)
 		require.NoError(t, err)

@@ -49,7 +49,7 @@ func TestMetricsTable(t *testing.T) {
 // Every metric of the table is there, and no other.
 func TestMetrics(t *testing.T) {
 	at := unixAt(filepath.Join(t.TempDir(), "a.sock"))
-	serve(t, newFake(), conf.Admin{Listen: []conf.Endpoint{at}, Asked: true})
+	serve(t, newFake(), conf.Admin{Listen: []conf.Address{at}, Explicit: true})
 	res, text := request(t, over(at), "GET /metrics", "")
 	require.Equal(t, 200, res.StatusCode, text)
 	found := map[string]bool{}

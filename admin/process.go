@@ -53,8 +53,8 @@ func (s *Server) stop(w http.ResponseWriter, r *http.Request) {
 	if !ok {
 		return
 	}
-	now, err := conf.ParseStop(text)
-	if ms, bad := err.(conf.Mistakes); bad {
+	now, err := conf.ParseStopRequest(text)
+	if ms, bad := err.(conf.Errors); bad {
 		fail(w, http.StatusBadRequest, ms[0].Path, ms[0].Msg)
 		return
 	}

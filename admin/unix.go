@@ -17,7 +17,7 @@ const socketMode = 0o660
 
 // openUnix makes a unix socket, and its directory if that is missing. It takes the place of a socket that nobody listens
 // at any more, as a killed process leaves it; one that is alive, or a file that is no socket, is left alone.
-func openUnix(at conf.Endpoint) (*door, error) {
+func openUnix(at conf.Address) (*door, error) {
 	path := at.Path
 	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
 		return nil, fmt.Errorf("listen on %s: %w", at, err)

@@ -79,13 +79,13 @@ func (j *Job) due(s State, v Verdict) bool {
 	if s == StateMaint {
 		return j.RunInMaint
 	}
-	switch j.Spec.Watch {
+	switch j.Spec.Servers {
 	case "up":
 		return s == StateUp || v.Down || v.Changing()
 	case "down":
 		return s == StateDown || v.Down || v.Changing()
 	case "list":
-		for _, name := range j.Spec.WatchNames {
+		for _, name := range j.Spec.ServerNames {
 			if name == j.Target.Server {
 				return true
 			}

@@ -77,7 +77,7 @@ func NewMonitor(spec conf.Check) (Monitor, error) {
 
 func httpOf(spec conf.Check) HTTP {
 	o := HTTP{
-		Method: spec.Method, Path: spec.Path, Host: spec.Host, Body: spec.Body, Codes: spec.Codes, Expect: spec.Expect, TLS: tlsOf(spec),
+		Method: spec.Method, Path: spec.Path, Host: spec.Host, Body: spec.Body, Codes: spec.OKCodes, Expect: spec.Expect, TLS: tlsOf(spec),
 	}
 	for _, h := range spec.Headers {
 		o.Headers = append(o.Headers, [2]string{h.Name, h.Value})

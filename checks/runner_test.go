@@ -134,10 +134,10 @@ func TestRunnerWatchesOnlyTheServersItIsToldTo(t *testing.T) {
 			return len(w.times(server)) - before
 		}
 		up, down, list, agent := w.job("up"), w.job("down"), w.job("list"), w.job("agent")
-		up.Spec.Watch, down.Spec.Watch = "up", "down"
-		list.Spec.Watch, list.Spec.WatchNames = "list", []string{"x", "list"}
+		up.Spec.Servers, down.Spec.Servers = "up", "down"
+		list.Spec.Servers, list.Spec.ServerNames = "list", []string{"x", "list"}
 		other := w.job("other")
-		other.Spec.Watch, other.Spec.WatchNames = "list", []string{"x"}
+		other.Spec.Servers, other.Spec.ServerNames = "list", []string{"x"}
 		agent.RunInMaint = true
 		r.Update([]Job{up, down, list, other, agent})
 		require.Positive(t, ran("up"))

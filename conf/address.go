@@ -9,7 +9,7 @@ import (
 )
 
 // String is the endpoint as it may be written in a file.
-func (e Endpoint) String() string {
+func (e Address) String() string {
 	switch {
 	case e.Path != "":
 		return "unix:" + e.Path
@@ -22,14 +22,14 @@ func (e Endpoint) String() string {
 }
 
 // IsZero tells whether the endpoint is none at all.
-func (e Endpoint) IsZero() bool { return e == Endpoint{} }
+func (e Address) IsZero() bool { return e == Address{} }
 
 // maxUnixPath is what sun_path of sockaddr_un holds, less the closing NUL (unix(7)).
 const maxUnixPath = 107
 
 // parsed is an address as written: an endpoint of which the port may be a range.
 type parsed struct {
-	Endpoint
+	Address
 	last uint16 // the last port of a range; Port where there is none
 }
 
@@ -87,7 +87,7 @@ func parseUnix(s, path string) (parsed, error) {
 	case len(path) > maxUnixPath:
 		return parsed{}, fmt.Errorf("a unix socket's path has at most %d bytes, got %d", maxUnixPath, len(path))
 	}
-	return parsed{Endpoint: Endpoint{Path: path}}, nil
+	return parsed{Address: Address{Path: path}}, nil
 }
 
 // cutPort splits an address at the colon before its port; brackets stay with the host.

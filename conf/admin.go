@@ -8,18 +8,18 @@ import (
 
 // The [admin] table: where the API is served, and to whom.
 
-// AdminSocket is where the API is served, and looked for, unless something else is asked for.
-const AdminSocket = "unix:/run/weir/admin.sock"
+// DefaultAdminSocket is where the API is served, and looked for, unless something else is asked for.
+const DefaultAdminSocket = "unix:/run/weir/admin.sock"
 
 func adminKeys() []key[adminDraft] {
 	return []key[adminDraft]{
 		{
-			name: "listen", form: "address or list", usual: AdminSocket, words: []string{"address", "bind", "addresses", "socket"},
+			name: "listen", form: "address or list", usual: DefaultAdminSocket, words: []string{"address", "bind", "addresses", "socket"},
 			doc: "Where the API is served: unix sockets and TCP addresses (`\"127.0.0.1:9280\"`). Empty = nowhere. Without an `[admin]` table, " +
 				"a socket that cannot be made is only worth a warning.",
 			preset: func(a *adminDraft) {
-				path, _ := strings.CutPrefix(AdminSocket, "unix:")
-				a.Listen = []Endpoint{{Path: path}}
+				path, _ := strings.CutPrefix(DefaultAdminSocket, "unix:")
+				a.Listen = []Address{{Path: path}}
 			},
 			decode: decodeAdminListen,
 			show: func(a *adminDraft) string {
@@ -42,7 +42,7 @@ type adminDraft struct {
 }
 
 type adminAddress struct {
-	Endpoint
+	Address
 	node *node
 }
 
@@ -61,7 +61,7 @@ func decodeAdminListen(d *decoder, n *node, a *adminDraft) {
 			continue
 		}
 		for _, old := range a.addresses {
-			if old.Endpoint == at {
+			if old.Address == at {
 				d.fault(e, "duplicate address %s (%s)", at, lines(old.node, e))
 			}
 		}
@@ -70,23 +70,23 @@ func decodeAdminListen(d *decoder, n *node, a *adminDraft) {
 	}
 }
 
-func parseAdminAddress(n *node) (Endpoint, error) {
+func parseAdminAddress(n *node) (Address, error) {
 	s, ok := n.value.(string)
 	if !ok {
-		return Endpoint{}, fmt.Errorf("want an address such as %q or \"127.0.0.1:9280\", got %s", AdminSocket, n.got())
+		return Address{}, fmt.Errorf("want an address such as %q or \"127.0.0.1:9280\", got %s", DefaultAdminSocket, n.got())
 	}
 	p, err := parseAddress(s)
 	switch {
 	case err != nil:
-		return Endpoint{}, err
+		return Address{}, err
 	case p.Host != "":
-		return Endpoint{}, fmt.Errorf("want an IP address to listen at, got the name %q", p.Host)
+		return Address{}, fmt.Errorf("want an IP address to listen at, got the name %q", p.Host)
 	case p.last != p.Port:
-		return Endpoint{}, fmt.Errorf("want one port, got the range in %s", quoteText(s))
+		return Address{}, fmt.Errorf("want one port, got the range in %s", quoteText(s))
 	case p.Path == "" && !p.Addr.IsValid():
 		p.Addr = allAddresses(p.Port)
 	}
-	return p.Endpoint, nil
+	return p.Address, nil
 }
 
 // bindAdmin checks the API's addresses against the token and against those of the listeners.
@@ -106,10 +106,10 @@ func (d *decoder) bindAdmin(all *draft) {
 	}
 	for _, a := range all.admin.addresses {
 		if l := taken[owned{a.Addr, a.Path}]; l != nil {
-			d.fault(a.node, "duplicate address %s: listener %s has it too (%s)", a.Endpoint, l.Name, line(l.node.get("address"), a.node))
+			d.fault(a.node, "duplicate address %s: listener %s has it too (%s)", a.Address, l.Name, line(l.node.get("address"), a.node))
 		}
 		if a.Path == "" && !a.Addr.Addr().IsLoopback() && all.admin.TokenFile == "" && !d.partial {
-			d.fault(a.node, "%s can be reached from other machines: token_file is required", a.Endpoint)
+			d.fault(a.node, "%s can be reached from other machines: token_file is required", a.Address)
 		}
 	}
 }

@@ -131,11 +131,11 @@ func (d *decoder) expand(all *draft) {
 		l := &all.listeners[i]
 		for _, r := range l.ranges {
 			if r.Path != "" {
-				l.Addresses = append(l.Addresses, r.Endpoint)
+				l.Addresses = append(l.Addresses, r.Address)
 				continue
 			}
 			for port := int(r.Port); port <= int(r.last); port++ {
-				l.Addresses = append(l.Addresses, Endpoint{Addr: netip.AddrPortFrom(r.Addr.Addr(), uint16(port)), Port: uint16(port)})
+				l.Addresses = append(l.Addresses, Address{Addr: netip.AddrPortFrom(r.Addr.Addr(), uint16(port)), Port: uint16(port)})
 			}
 		}
 	}
@@ -146,9 +146,9 @@ func (d *decoder) clash(all *draft, a, b claim) {
 	if a.order > b.order {
 		a, b = b, a
 	}
-	what := b.Endpoint.String()
+	what := b.Address.String()
 	if b.Path == "" && b.Port < a.Port {
-		what = Endpoint{Addr: netip.AddrPortFrom(b.Addr.Addr(), a.Port)}.String()
+		what = Address{Addr: netip.AddrPortFrom(b.Addr.Addr(), a.Port)}.String()
 	}
 	x, y := all.listeners[a.listener], all.listeners[b.listener]
 	d.fault(b.node, "duplicate address %s (%s): listener %s (%s) and listener %s (%s)",
@@ -214,7 +214,7 @@ func (d *decoder) bindDatagrams(l *listenerDraft, c *clusterDraft) {
 
 // loops refuses servers that lead back to the listener that they serve.
 func (d *decoder) loops(all *draft, clusters map[string]*clusterDraft) {
-	owner := make(map[Endpoint]int)
+	owner := make(map[Address]int)
 	for i, l := range all.listeners {
 		for _, a := range l.Addresses {
 			if l.Protocol == "tcp" {
@@ -243,13 +243,13 @@ func (d *decoder) loops(all *draft, clusters map[string]*clusterDraft) {
 
 // arrives tells which listener a dialled address leads to, as far as that is certain: the one that has the address, or
 // for loopback addresses the one that has all addresses at that port.
-func arrives(to Endpoint, owner map[Endpoint]int) (listener int, found bool) {
+func arrives(to Address, owner map[Address]int) (listener int, found bool) {
 	if to.IsZero() {
 		return 0, false
 	}
 	if strings.EqualFold(to.Host, "localhost") {
 		for _, ip := range []netip.Addr{netip.AddrFrom4([4]byte{127, 0, 0, 1}), netip.IPv6Loopback()} {
-			if i, ok := arrives(Endpoint{Addr: netip.AddrPortFrom(ip, to.Port), Port: to.Port}, owner); ok {
+			if i, ok := arrives(Address{Addr: netip.AddrPortFrom(ip, to.Port), Port: to.Port}, owner); ok {
 				return i, true
 			}
 		}
@@ -262,11 +262,11 @@ func arrives(to Endpoint, owner map[Endpoint]int) (listener int, found bool) {
 		return 0, false
 	}
 	if to.Addr.Addr().Is4() {
-		any4 := Endpoint{Addr: netip.AddrPortFrom(netip.IPv4Unspecified(), to.Port), Port: to.Port}
+		any4 := Address{Addr: netip.AddrPortFrom(netip.IPv4Unspecified(), to.Port), Port: to.Port}
 		if i, ok := owner[any4]; ok {
 			return i, true
 		}
 	}
-	i, ok := owner[Endpoint{Addr: allAddresses(to.Port), Port: to.Port}]
+	i, ok := owner[Address{Addr: allAddresses(to.Port), Port: to.Port}]
 	return i, ok
 }

@@ -44,10 +44,10 @@ func checkKeys() []key[checkDraft] {
 			doc:    "Which servers are tested: all, those that are up or down at the moment, or those named.",
 			decode: decodeWatch,
 			show: func(c *checkDraft) string {
-				if c.Watch == "list" {
-					return strings.Join(c.WatchNames, ", ")
+				if c.Servers == "list" {
+					return strings.Join(c.ServerNames, ", ")
 				}
-				return c.Watch
+				return c.Servers
 			},
 		},
 		only("tcp udp agent", stepKey("send", "what to send first; text, or bytes as `\"0x…\"`.")),
@@ -107,7 +107,7 @@ type checkDraft struct {
 
 func decodeCheck(d *decoder, n *node, c *clusterDraft) {
 	k := checkDraft{node: n}
-	k.Watch = "all"
+	k.Servers = "all"
 	decodeTable(d, n, d.schema.check, &k)
 	if id := n.get("id"); k.ID == "" && (id == nil || id.value == "") && !n.lost {
 		k.ID = k.Type
@@ -146,17 +146,17 @@ func decodeCheck(d *decoder, n *node, c *clusterDraft) {
 func decodeWatch(d *decoder, n *node, c *checkDraft) {
 	if n.kind != nodeList {
 		if v, ok := read(d, n, oneOf([]string{"all", "up", "down"}, nil)); ok {
-			c.Watch = v
+			c.Servers = v
 		}
 		return
 	}
-	c.Watch = "list"
+	c.Servers = "list"
 	if len(n.items) == 0 {
 		d.fault(n, "want \"all\", \"up\", \"down\" or at least one server's name")
 	}
 	for _, e := range n.items {
 		if s, ok := e.value.(string); ok {
-			c.WatchNames = append(c.WatchNames, s)
+			c.ServerNames = append(c.ServerNames, s)
 		} else {
 			d.fault(e, "want a server's name, got %s", e.got())
 		}

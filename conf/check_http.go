@@ -21,7 +21,7 @@ func httpKeys() []key[checkDraft] {
 		only(httpTypes, headersKey()),
 		only(httpTypes, scalar("body", bytesText(), "", func(c *checkDraft) *[]byte { return &c.Body },
 			"the request's body; text, or bytes as `\"0x…\"`.")),
-		only(httpTypes, scalar("ok_codes", orNone(statusCodes()), "", func(c *checkDraft) *string { return &c.Codes },
+		only(httpTypes, scalar("ok_codes", orNone(statusCodes()), "", func(c *checkDraft) *string { return &c.OKCodes },
 			"the status codes that pass: codes such as `200`, `40x` or `2xx`, with blanks or commas between.").
 			defaults("`\"101 102 2xx 3xx\"`, agent_http `\"2xx\"`").called("expected_status", "status")),
 		only("agent_http", urlKey()),
@@ -37,11 +37,11 @@ func finishHTTP(c *checkDraft) {
 		c.Path = "/"
 	}
 	switch {
-	case c.Codes != "":
+	case c.OKCodes != "":
 	case c.Type == "http":
-		c.Codes = "101 102 2xx 3xx"
+		c.OKCodes = "101 102 2xx 3xx"
 	default:
-		c.Codes = "2xx"
+		c.OKCodes = "2xx"
 	}
 }
 

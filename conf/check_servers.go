@@ -27,8 +27,8 @@ func watchableOf(c *clusterDraft) watchable {
 
 // watched lists the servers that a check may test at some time or other.
 func (w *watchable) watched(k *checkDraft) []string {
-	if k.Watch == "list" {
-		return k.WatchNames
+	if k.Servers == "list" {
+		return k.ServerNames
 	}
 	return w.order
 }

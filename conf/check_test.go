@@ -24,7 +24,7 @@ func checksByID(t *testing.T, path string) map[string]Check {
 
 func TestOptionsOfEveryType(t *testing.T) {
 	got := checksByID(t, "testdata/good/check_types.toml")
-	usual := Check{Interval: 2 * time.Second, FastInterval: 2 * time.Second, DownInterval: 2 * time.Second, Timeout: time.Second, Rise: 2, Fall: 3, Watch: "all"}
+	usual := Check{Interval: 2 * time.Second, FastInterval: 2 * time.Second, DownInterval: 2 * time.Second, Timeout: time.Second, Rise: 2, Fall: 3, Servers: "all"}
 	want := func(id, kind string, change func(c *Check)) {
 		t.Helper()
 		k := usual
@@ -33,13 +33,13 @@ func TestOptionsOfEveryType(t *testing.T) {
 		require.Equal(t, k, got[id])
 		delete(got, id)
 	}
-	named := func(c *Check, server string) { c.Watch, c.WatchNames = "list", []string{server} }
+	named := func(c *Check, server string) { c.Servers, c.ServerNames = "list", []string{server} }
 	want("http", "http", func(c *Check) {
-		c.Method, c.Path, c.Codes = "GET", "/", "101 102 2xx 3xx"
+		c.Method, c.Path, c.OKCodes = "GET", "/", "101 102 2xx 3xx"
 		named(c, "10.0.0.1:80")
 	})
 	want("full", "http", func(c *Check) {
-		c.Method, c.Path, c.Host, c.Body, c.Codes, c.Expect = "POST", "/health?deep=1", "www.example.com:8080", []byte{0, 255}, "200,40x 5XX", []byte("fine")
+		c.Method, c.Path, c.Host, c.Body, c.OKCodes, c.Expect = "POST", "/health?deep=1", "www.example.com:8080", []byte{0, 255}, "200,40x 5XX", []byte("fine")
 		c.Headers = []Header{{"Authorization", "Bearer hunter2"}, {"X-From", ""}}
 		c.TLS = TLS{On: true, ServerName: "www.example.com", CAFile: "/etc/ssl/ca.pem", SkipVerify: true}
 	})
@@ -62,11 +62,11 @@ func TestOptionsOfEveryType(t *testing.T) {
 	})
 	want("central", "agent_http", func(c *Check) {
 		c.Address, c.Port, c.Path, c.TLS.On = "agents.example", 8443, "/weight?server=2", true
-		c.Method, c.Host, c.Codes = "GET", "agents", "2xx"
+		c.Method, c.Host, c.OKCodes = "GET", "agents", "2xx"
 		named(c, "10.0.0.2:80")
 	})
 	want("beside", "agent_http", func(c *Check) {
-		c.Address, c.Port, c.Method, c.Path, c.Codes = "10.0.0.9", 9998, "GET", "/", "2xx"
+		c.Address, c.Port, c.Method, c.Path, c.OKCodes = "10.0.0.9", 9998, "GET", "/", "2xx"
 		named(c, "unix:/run/web.sock")
 	})
 	require.Empty(t, got)

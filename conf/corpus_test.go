@@ -26,7 +26,7 @@ func TestBadFiles(t *testing.T) {
 			_, err = Parse("weir.toml", text)
 			require.Error(t, err)
 			compare(t, strings.TrimSuffix(path, ".toml")+".txt", err.Error()+"\n")
-			var ms Mistakes
+			var ms Errors
 			require.True(t, errors.As(err, &ms))
 		})
 	}
@@ -63,7 +63,7 @@ func TestGoodFiles(t *testing.T) {
 				return
 			}
 			require.NoError(t, err)
-			require.Equal(t, string(want), Mistakes(c.Warnings).Error()+"\n")
+			require.Equal(t, string(want), Errors(c.Warnings).Error()+"\n")
 		})
 	}
 }

@@ -9,8 +9,8 @@ import (
 type decoder struct {
 	schema   schema
 	files    []*file
-	mistakes []Mistake
-	warnings []Mistake
+	mistakes []Diagnostic
+	warnings []Diagnostic
 	partial  bool // part of a file could not be parsed: what seems missing may only be unseen
 
 	// meant holds, per table, the legal names that misspelt ones were taken for, so that nobody is told both that

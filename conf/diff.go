@@ -70,13 +70,13 @@ func (w *differ) process(object Object, found []change) {
 	var can PlanStep
 	for _, c := range found {
 		if c.fixed != "" {
-			w.steps = append(w.steps, PlanStep{Kind: Change, Object: object, Details: []Detail{c.Detail}, Refused: c.fixed})
+			w.steps = append(w.steps, PlanStep{Action: Change, Object: object, Details: []Detail{c.Detail}, Refused: c.fixed})
 		} else {
 			can.Details = append(can.Details, c.Detail)
 		}
 	}
 	if len(can.Details) > 0 {
-		can.Kind, can.Object = Change, object
+		can.Action, can.Object = Change, object
 		w.steps = append(w.steps, can)
 	}
 }
@@ -89,11 +89,11 @@ func (w *differ) clusters(running, wanted *Config) {
 			w.cluster(a, b)
 			continue
 		}
-		w.steps = append(w.steps, PlanStep{Kind: Add, Object: ObjectCluster, Cluster: b.Name, Name: b.Name, Note: clusterNote(b), Rebalances: true})
+		w.steps = append(w.steps, PlanStep{Action: Add, Object: ObjectCluster, Cluster: b.Name, Name: b.Name, Note: clusterNote(b), Rebalances: true})
 	}
 	for i := range running.Clusters {
 		if a := &running.Clusters[i]; w.wanted[a.Name] == nil {
-			w.removals = append(w.removals, PlanStep{Kind: Remove, Object: ObjectCluster, Cluster: a.Name, Name: a.Name, Note: clusterNote(a), Rebalances: true})
+			w.removals = append(w.removals, PlanStep{Action: Remove, Object: ObjectCluster, Cluster: a.Name, Name: a.Name, Note: clusterNote(a), Rebalances: true})
 		}
 	}
 }
@@ -125,7 +125,7 @@ func (w *differ) cluster(a, b *Cluster) {
 	if reflect.DeepEqual(a, b) {
 		return
 	}
-	step := PlanStep{Kind: Change, Object: ObjectCluster, Cluster: b.Name, Name: b.Name}
+	step := PlanStep{Action: Change, Object: ObjectCluster, Cluster: b.Name, Name: b.Name}
 	for _, c := range changes(w.schema.cluster, clusterDraft{Cluster: *a}, clusterDraft{Cluster: *b}) {
 		step.Details = append(step.Details, c.Detail)
 		step.Rebalances = step.Rebalances || c.part == partBalancing
@@ -219,10 +219,10 @@ func (w *differ) checks(a, b *Cluster) {
 		x := old[y.ID]
 		delete(old, y.ID)
 		if x == nil {
-			w.steps = append(w.steps, PlanStep{Kind: Add, Object: ObjectCheck, Cluster: b.Name, Name: y.ID, Note: note(y)})
+			w.steps = append(w.steps, PlanStep{Action: Add, Object: ObjectCheck, Cluster: b.Name, Name: y.ID, Note: note(y)})
 			continue
 		}
-		step := PlanStep{Kind: Change, Object: ObjectCheck, Cluster: b.Name, Name: y.ID}
+		step := PlanStep{Action: Change, Object: ObjectCheck, Cluster: b.Name, Name: y.ID}
 		for _, c := range changes(w.schema.check, checkDraft{Check: *x}, checkDraft{Check: *y}) {
 			step.Details = append(step.Details, c.Detail)
 		}
@@ -232,7 +232,7 @@ func (w *differ) checks(a, b *Cluster) {
 	}
 	for i := range a.Checks {
 		if x := &a.Checks[i]; old[x.ID] != nil {
-			w.steps = append(w.steps, PlanStep{Kind: Remove, Object: ObjectCheck, Cluster: b.Name, Name: x.ID, Note: note(x)})
+			w.steps = append(w.steps, PlanStep{Action: Remove, Object: ObjectCheck, Cluster: b.Name, Name: x.ID, Note: note(x)})
 		}
 	}
 }

@@ -18,8 +18,8 @@ func (w *differ) listeners(running, wanted *Config) {
 	kept := make(map[Listening]bool)
 	for j := range wanted.Listeners {
 		l := &wanted.Listeners[j]
-		fresh := PlanStep{Kind: Add, Object: ObjectListener, Name: l.Name, Protocol: l.Protocol, Note: "to cluster " + l.Cluster}
-		from := make(map[int][]Endpoint)
+		fresh := PlanStep{Action: Add, Object: ObjectListener, Name: l.Name, Protocol: l.Protocol, Note: "to cluster " + l.Cluster}
+		from := make(map[int][]Address)
 		for _, a := range l.Addresses {
 			id := Listening{l.Protocol, a}
 			if i, ok := owner[id]; ok {
@@ -33,7 +33,7 @@ func (w *differ) listeners(running, wanted *Config) {
 			w.steps = append(w.steps, fresh)
 		}
 		for _, i := range slices.Sorted(maps.Keys(from)) {
-			step := PlanStep{Kind: Change, Object: ObjectListener, Name: l.Name, Protocol: l.Protocol, Addresses: from[i]}
+			step := PlanStep{Action: Change, Object: ObjectListener, Name: l.Name, Protocol: l.Protocol, Addresses: from[i]}
 			step.Details = w.listener(&running.Listeners[i], l)
 			if len(step.Details) > 0 {
 				w.steps = append(w.steps, step)
@@ -41,7 +41,7 @@ func (w *differ) listeners(running, wanted *Config) {
 		}
 	}
 	for _, l := range running.Listeners {
-		gone := PlanStep{Kind: Remove, Object: ObjectListener, Name: l.Name, Protocol: l.Protocol}
+		gone := PlanStep{Action: Remove, Object: ObjectListener, Name: l.Name, Protocol: l.Protocol}
 		for _, a := range l.Addresses {
 			if !kept[Listening{l.Protocol, a}] {
 				gone.Addresses = append(gone.Addresses, a)

@@ -92,9 +92,9 @@ func TestDiffProperties(t *testing.T) {
 
 		require.ElementsMatch(t, there.Opened(), back.Closed())
 		require.ElementsMatch(t, there.Rebalanced(), back.Rebalanced())
-		kinds := func(p Plan, add, remove Kind) (out []string) {
+		kinds := func(p Plan, add, remove Action) (out []string) {
 			for _, s := range p.Steps {
-				kind := s.Kind
+				kind := s.Action
 				switch kind {
 				case Add:
 					kind = add
@@ -109,7 +109,7 @@ func TestDiffProperties(t *testing.T) {
 		}
 		require.ElementsMatch(t, kinds(there, Add, Remove), kinds(back, Remove, Add))
 		for _, s := range there.Steps {
-			require.Equal(t, s.Kind == Change, len(s.Details) > 0)
+			require.Equal(t, s.Action == Change, len(s.Details) > 0)
 			require.NotContains(t, s.String(), "\n")
 			for _, d := range s.Details {
 				require.NotEqual(t, d.From, d.To)

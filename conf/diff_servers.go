@@ -44,17 +44,17 @@ func (w *differ) servers(a, b *Cluster) {
 	for _, name := range after {
 		x, y := old[name], wanted[name]
 		if x == nil {
-			w.steps = append(w.steps, PlanStep{Kind: Add, Object: ObjectServer, Cluster: b.Name, Name: name, Note: y.note(), Rebalances: true})
+			w.steps = append(w.steps, PlanStep{Action: Add, Object: ObjectServer, Cluster: b.Name, Name: name, Note: y.note(), Rebalances: true})
 			continue
 		}
 		if step := w.server(x, y); len(step.Details) > 0 {
-			step.Kind, step.Object, step.Cluster, step.Name = Change, ObjectServer, b.Name, name
+			step.Action, step.Object, step.Cluster, step.Name = Change, ObjectServer, b.Name, name
 			w.steps = append(w.steps, step)
 		}
 	}
 	for _, name := range before {
 		if wanted[name] == nil {
-			w.steps = append(w.steps, PlanStep{Kind: Remove, Object: ObjectServer, Cluster: b.Name, Name: name, Note: old[name].note(), Rebalances: true})
+			w.steps = append(w.steps, PlanStep{Action: Remove, Object: ObjectServer, Cluster: b.Name, Name: name, Note: old[name].note(), Rebalances: true})
 		}
 	}
 }

@@ -173,10 +173,10 @@ func (w *differ) hooks(running, wanted *Config) {
 		a := old[b.Name]
 		delete(old, b.Name)
 		if a == nil {
-			w.steps = append(w.steps, PlanStep{Kind: Add, Object: ObjectEvent, Name: b.Name, Note: hookNote(b)})
+			w.steps = append(w.steps, PlanStep{Action: Add, Object: ObjectEvent, Name: b.Name, Note: hookNote(b)})
 			continue
 		}
-		step := PlanStep{Kind: Change, Object: ObjectEvent, Name: b.Name}
+		step := PlanStep{Action: Change, Object: ObjectEvent, Name: b.Name}
 		for _, c := range changes(w.schema.event, hookDraft{Hook: *a}, hookDraft{Hook: *b}) {
 			step.Details = append(step.Details, c.Detail)
 		}
@@ -186,7 +186,7 @@ func (w *differ) hooks(running, wanted *Config) {
 	}
 	for i := range running.Hooks {
 		if a := &running.Hooks[i]; old[a.Name] != nil {
-			w.steps = append(w.steps, PlanStep{Kind: Remove, Object: ObjectEvent, Name: a.Name, Note: hookNote(a)})
+			w.steps = append(w.steps, PlanStep{Action: Remove, Object: ObjectEvent, Name: a.Name, Note: hookNote(a)})
 		}
 	}
 }

@@ -44,7 +44,7 @@ func (f *file) position(off int) (line, col int) {
 // maxMessage bounds the text of one mistake, which may quote the file.
 const maxMessage = 400
 
-func (f *file) mistake(off int, path, msg string) Mistake {
+func (f *file) mistake(off int, path, msg string) Diagnostic {
 	line, col := f.position(off)
 	if strings.ContainsFunc(msg, unicode.IsControl) { // a mistake is one line
 		quoted := strconv.Quote(msg)
@@ -53,5 +53,5 @@ func (f *file) mistake(off int, path, msg string) Mistake {
 	if len(msg) > maxMessage {
 		msg = strings.ToValidUTF8(msg[:maxMessage], "") + "…"
 	}
-	return Mistake{File: f.name, Line: line, Col: col, Path: path, Msg: msg}
+	return Diagnostic{File: f.name, Line: line, Col: col, Path: path, Msg: msg}
 }

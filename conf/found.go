@@ -22,8 +22,8 @@ type subject struct {
 var hostKeys = [...]string{"password_file", "password_env", "tls_ca_file", "command", "exec"}
 
 // places tells where the keys stand that the files have.
-func (all *draft) places() map[subject]Mistake {
-	found := map[subject]Mistake{}
+func (all *draft) places() map[subject]Diagnostic {
+	found := map[subject]Diagnostic{}
 	note := func(cluster, name, key string, table *node) {
 		if table == nil {
 			return
@@ -65,33 +65,33 @@ func (all *draft) places() map[subject]Mistake {
 	return found
 }
 
-// CheckFault is what is wrong, as this host shows, with the value of a check's key.
-func (c *Config) CheckFault(cluster, id, key string, err error) Mistake {
+// CheckError is what is wrong, as this host shows, with the value of a check's key.
+func (c *Config) CheckError(cluster, id, key string, err error) Diagnostic {
 	return c.faultAt(subject{cluster, id, key}, "cluster "+cluster+": check "+id+": "+key, err)
 }
 
-// HookFault is the same of an event hook.
-func (c *Config) HookFault(name, key string, err error) Mistake {
+// HookError is the same of an event hook.
+func (c *Config) HookError(name, key string, err error) Diagnostic {
 	return c.faultAt(subject{"", "event " + name, key}, "event "+name+": "+key, err)
 }
 
-// Fault is the same of a key of [runtime], [log] or [admin].
-func (c *Config) Fault(table, key string, err error) Mistake {
+// KeyError is the same of a key of [runtime], [log] or [admin].
+func (c *Config) KeyError(table, key string, err error) Diagnostic {
 	return c.faultAt(subject{"", table, key}, table+"."+key, err)
 }
 
-// ListenerPlace is where the addresses of a listener stand: weir.toml:3:11: listener[0].address.
-func (c *Config) ListenerPlace(name string) string {
+// ListenerPosition is where the addresses of a listener stand: weir.toml:3:11: listener[0].address.
+func (c *Config) ListenerPosition(name string) string {
 	return c.placeOf(subject{"", "listener " + name, "address"}, "listener "+name+": address")
 }
 
-// AdminPlace is the same of the addresses of the API.
-func (c *Config) AdminPlace() string {
+// AdminPosition is the same of the addresses of the API.
+func (c *Config) AdminPosition() string {
 	return c.placeOf(subject{"", "admin", "listen"}, "admin.listen")
 }
 
-// HostPlace is where a server is first given by a host name; "" if none is in the files.
-func (c *Config) HostPlace(host string) string {
+// HostPosition is where a server is first given by a host name; "" if none is in the files.
+func (c *Config) HostPosition(host string) string {
 	s := subject{"", "host " + host, "address"}
 	if _, known := c.places[s]; !known {
 		return ""
@@ -104,7 +104,7 @@ func (c *Config) placeOf(s subject, other string) string {
 }
 
 // faultAt puts a mistake at its place; other stands for the place of what does not come from a file.
-func (c *Config) faultAt(s subject, other string, err error) Mistake {
+func (c *Config) faultAt(s subject, other string, err error) Diagnostic {
 	m, known := c.places[s]
 	m.Msg = err.Error()
 	if !known {
@@ -116,15 +116,15 @@ func (c *Config) faultAt(s subject, other string, err error) Mistake {
 	return m
 }
 
-// Replaced notes that a cluster is not as the file has it: what is wrong with it has no place there.
-func (c *Config) Replaced(cluster string) {
+// DropPositions notes that a cluster is not as the file has it: what is wrong with it has no place there.
+func (c *Config) DropPositions(cluster string) {
 	c.places = maps.Clone(c.places)
-	maps.DeleteFunc(c.places, func(s subject, _ Mistake) bool { return s.cluster == cluster })
+	maps.DeleteFunc(c.places, func(s subject, _ Diagnostic) bool { return s.cluster == cluster })
 }
 
-// InOrder sorts mistakes as those of Load are: the main file's first, then by line.
-func (c *Config) InOrder(ms Mistakes) Mistakes {
-	slices.SortStableFunc(ms, func(a, b Mistake) int {
+// SortErrors sorts mistakes as those of Load are: the main file's first, then by line.
+func (c *Config) SortErrors(ms Errors) Errors {
+	slices.SortStableFunc(ms, func(a, b Diagnostic) int {
 		switch {
 		case a.File == b.File:
 			return cmp.Or(cmp.Compare(a.Line, b.Line), cmp.Compare(a.Col, b.Col))

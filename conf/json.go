@@ -33,7 +33,7 @@ func parseJSON(text []byte) (*node, error) {
 		if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
 			err = errors.New("the JSON text ends early")
 		}
-		return nil, Mistakes{f.mistake(int(p.dec.InputOffset()), "", "want JSON: "+strings.TrimPrefix(err.Error(), "json: "))}
+		return nil, Errors{f.mistake(int(p.dec.InputOffset()), "", "want JSON: "+strings.TrimPrefix(err.Error(), "json: "))}
 	}
 	return root, nil
 }
@@ -127,7 +127,7 @@ func (p *jsonParser) list(n *node, depth int) error {
 func parseObject(text []byte) (*node, error) {
 	n, err := parseJSON(text)
 	if err == nil && n.kind != nodeTable {
-		err = Mistakes{n.file.mistake(n.at, "", "want a JSON object, got "+n.got())}
+		err = Errors{n.file.mistake(n.at, "", "want a JSON object, got "+n.got())}
 	}
 	return n, err
 }
@@ -137,5 +137,5 @@ func (d *decoder) verdict(f *file) error {
 	if len(d.mistakes) == 0 {
 		return nil
 	}
-	return Mistakes(sortedMistakes(d.mistakes, []*file{f}))
+	return Errors(sortedMistakes(d.mistakes, []*file{f}))
 }

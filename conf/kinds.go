@@ -218,28 +218,28 @@ func someTime() kind[time.Duration]   { return duration(shortest, longest, false
 func timeOrNone() kind[time.Duration] { return duration(shortest, longest, true) }
 
 // serverAddress is an endpoint to dial.
-func serverAddress() kind[Endpoint] {
-	return kind[Endpoint]{
+func serverAddress() kind[Address] {
+	return kind[Address]{
 		form: "address",
-		parse: func(n *node) (Endpoint, error) {
+		parse: func(n *node) (Address, error) {
 			s, ok := n.value.(string)
 			if !ok {
-				return Endpoint{}, fmt.Errorf("want an address such as \"10.0.0.1:6379\", got %s", n.got())
+				return Address{}, fmt.Errorf("want an address such as \"10.0.0.1:6379\", got %s", n.got())
 			}
 			p, err := parseAddress(s)
 			switch {
 			case err != nil:
-				return Endpoint{}, err
+				return Address{}, err
 			case p.last != p.Port:
-				return Endpoint{}, fmt.Errorf("a server has one port, got the range in %s", quoteText(s))
+				return Address{}, fmt.Errorf("a server has one port, got the range in %s", quoteText(s))
 			case p.IsZero() || p.Host == "" && p.Path == "" && !p.Addr.IsValid():
-				return Endpoint{}, fmt.Errorf("missing host in %s", quoteText(s))
+				return Address{}, fmt.Errorf("missing host in %s", quoteText(s))
 			case p.Addr.IsValid() && p.Addr.Addr().IsUnspecified():
-				return Endpoint{}, fmt.Errorf("%s is no address to dial", p.Addr.Addr())
+				return Address{}, fmt.Errorf("%s is no address to dial", p.Addr.Addr())
 			}
-			return p.Endpoint, nil
+			return p.Address, nil
 		},
-		show: Endpoint.String,
+		show: Address.String,
 	}
 }
 

@@ -11,13 +11,13 @@ import (
 // wrong, not only the first mistake. A file that changes while it is read is read again, a few times, then refused.
 func Load(path string) (*Config, error) { return load(path, true) }
 
-// LoadAgain is Load for a process that serves: it does not wait for what a pipe or device may have to say.
-func LoadAgain(path string) (*Config, error) { return load(path, false) }
+// LoadRegular is Load for a process that serves: it does not wait for what a pipe or device may have to say.
+func LoadRegular(path string) (*Config, error) { return load(path, false) }
 
 func load(path string, pipes bool) (*Config, error) {
 	text, err := newReader().read(path, pipes)
 	if err != nil {
-		return nil, Mistakes{{File: path, Msg: err.Error()}}
+		return nil, Errors{{File: path, Msg: err.Error()}}
 	}
 	return Parse(path, text)
 }
@@ -37,14 +37,14 @@ func parse(name string, text []byte, included func(d *decoder, main string, patt
 		text, err := newReader().read(path, false)
 		if err != nil {
 			d.files = append(d.files, &file{name: path})
-			d.mistakes = append(d.mistakes, Mistake{File: path, Msg: err.Error()})
+			d.mistakes = append(d.mistakes, Diagnostic{File: path, Msg: err.Error()})
 			continue
 		}
 		d.file(path, text, &all)
 	}
 	d.bind(&all)
 	if len(d.mistakes) > 0 {
-		return nil, Mistakes(sortedMistakes(d.mistakes, d.files))
+		return nil, Errors(sortedMistakes(d.mistakes, d.files))
 	}
 	c := all.config()
 	c.File = name
@@ -79,7 +79,7 @@ func rootKeys() []key[draft] {
 			decodeOnce(d, n, d.schema.log, &into.log, into)
 		}).called("logging", "logs"),
 		table("admin", "Where the API is served.", func(d *decoder, n *node, into *draft) {
-			into.admin.Asked = true
+			into.admin.Explicit = true
 			decodeOnce(d, n, d.schema.admin, &into.admin, into)
 		}).called("api", "stats", "management"),
 		tables("listener", "Where clients arrive.", func(d *decoder, n *node, into *draft) {

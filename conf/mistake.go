@@ -7,9 +7,9 @@ import (
 	"strings"
 )
 
-// Mistake is one thing wrong, or only odd, in a configuration file. Line and Col count from 1, Col in characters; Line 0
+// Diagnostic is one thing wrong, or only odd, in a configuration file. Line and Col count from 1, Col in characters; Line 0
 // means that the mistake concerns the file as a whole. Path counts from 0, as in cluster.redis.level[0].servers[1].weight.
-type Mistake struct {
+type Diagnostic struct {
 	File string // "" = what was described at run time
 	Line int
 	Col  int
@@ -18,7 +18,7 @@ type Mistake struct {
 }
 
 // String is the mistake in one line: weir.toml:12:3: listener[0].address: missing port in "10.0.0.1".
-func (m Mistake) String() string {
+func (m Diagnostic) String() string {
 	var b strings.Builder
 	if m.File != "" {
 		b.WriteString(m.File)
@@ -35,11 +35,11 @@ func (m Mistake) String() string {
 	return b.String()
 }
 
-// Mistakes is the error of Load and Parse: all that is wrong, by file (the main one first), line and column.
-type Mistakes []Mistake
+// Errors is the error of Load and Parse: all that is wrong, by file (the main one first), line and column.
+type Errors []Diagnostic
 
 // Error has one line per mistake.
-func (ms Mistakes) Error() string {
+func (ms Errors) Error() string {
 	lines := make([]string, len(ms))
 	for i, m := range ms {
 		lines[i] = m.String()
@@ -51,12 +51,12 @@ func (ms Mistakes) Error() string {
 const maxMistakes = 500
 
 // sortedMistakes orders by file in the order of loading, then by position, drops repetitions and applies maxMistakes.
-func sortedMistakes(ms []Mistake, files []*file) []Mistake {
+func sortedMistakes(ms []Diagnostic, files []*file) []Diagnostic {
 	rank := make(map[string]int, len(files))
 	for i, f := range files {
 		rank[f.name] = i
 	}
-	slices.SortStableFunc(ms, func(a, b Mistake) int {
+	slices.SortStableFunc(ms, func(a, b Diagnostic) int {
 		return cmp.Or(
 			cmp.Compare(rank[a.File], rank[b.File]),
 			cmp.Compare(a.Line, b.Line),

@@ -172,9 +172,9 @@ func sortedKeys[V any](m map[string]V) []string {
 }
 
 // parseText makes the tree of a text. The mistakes are those of the syntax; the tree holds what was left of it.
-func parseText(f *file) (root *node, found []Mistake, partial bool) {
+func parseText(f *file) (root *node, found []Diagnostic, partial bool) {
 	if off, reason := guard(f.text); reason != "" {
-		return &node{file: f, kind: nodeTable}, []Mistake{f.mistake(off, "", reason)}, true
+		return &node{file: f, kind: nodeTable}, []Diagnostic{f.mistake(off, "", reason)}, true
 	}
 	s := surveyText(f)
 	budget := 64 << 20 // bytes to parse, over all rounds

@@ -20,14 +20,14 @@ func TestDefaults(t *testing.T) {
 	defaults := Server{Weight: 1, MaxFails: 3, FailTimeout: 10 * time.Second, State: "ready"}
 	server := defaults
 	server.Name = "10.0.0.1:80"
-	server.Address = Endpoint{Addr: netip.MustParseAddrPort("10.0.0.1:80"), Port: 80}
+	server.Address = Address{Addr: netip.MustParseAddrPort("10.0.0.1:80"), Port: 80}
 	require.Equal(t, &Config{
 		File:    "weir.toml",
 		Runtime: Runtime{DrainTimeout: 30 * time.Second},
 		Log:     Log{Level: "info", Format: "text", Sessions: "errors"},
-		Admin:   Admin{Listen: []Endpoint{{Path: "/run/weir/admin.sock"}}},
+		Admin:   Admin{Listen: []Address{{Path: "/run/weir/admin.sock"}}},
 		Listeners: []Listener{{
-			Name: "a", Addresses: []Endpoint{{Addr: netip.MustParseAddrPort("[::]:80"), Port: 80}}, Protocol: "tcp", Cluster: "web",
+			Name: "a", Addresses: []Address{{Addr: netip.MustParseAddrPort("[::]:80"), Port: 80}}, Protocol: "tcp", Cluster: "web",
 			ProxyTimeout: 5 * time.Second, HalfCloseTimeout: 30 * time.Second, TCPKeepalive: 60 * time.Second, Backlog: 4096, FlowTimeout: 30 * time.Second,
 		}},
 		Clusters: []Cluster{{
@@ -36,10 +36,10 @@ func TestDefaults(t *testing.T) {
 			Levels: []Level{{MinUp: 1, Servers: []Server{server}}},
 			Checks: []Check{{
 				Type: "tcp", ID: "tcp", Interval: 2 * time.Second, FastInterval: 2 * time.Second, DownInterval: 2 * time.Second,
-				Timeout: time.Second, Rise: 2, Fall: 3, Watch: "all",
+				Timeout: time.Second, Rise: 2, Fall: 3, Servers: "all",
 			}},
 		}},
-		places: map[subject]Mistake{
+		places: map[subject]Diagnostic{
 			{name: "listener a", key: "address"}: {File: "weir.toml", Line: 3, Col: 11, Path: "listener[0].address"},
 		},
 	}, c)
@@ -132,7 +132,7 @@ func TestBrokenLineHidesNothing(t *testing.T) {
 				bad := strings.Join(lines[:i], "") + broken + strings.Join(lines[i:], "")
 				_, err := Parse("weir.toml", []byte(bad))
 				require.Error(t, err)
-				ms := err.(Mistakes)
+				ms := err.(Errors)
 				require.Len(t, ms, 1, "%s before line %d: %s", broken, i+1, err)
 				require.Equal(t, i+1, ms[0].Line)
 			}
@@ -207,8 +207,8 @@ func manyListeners(n int) string {
 // TestMistakesAreBounded: a file of another format does not fill the log.
 func TestMistakesAreBounded(t *testing.T) {
 	_, err := Parse("weir.toml", []byte(manyKeys(2000)))
-	require.Len(t, err.(Mistakes), maxMistakes)
-	require.Equal(t, "weir.toml:499:1: and 1502 more mistakes", err.(Mistakes)[maxMistakes-1].String())
+	require.Len(t, err.(Errors), maxMistakes)
+	require.Equal(t, "weir.toml:499:1: and 1502 more mistakes", err.(Errors)[maxMistakes-1].String())
 }
 
 // TestSecrets: a value of a secret kind never appears, whatever is wrong with it.
@@ -241,7 +241,7 @@ func checkParse(t testing.TB, text []byte) {
 	c, err := parse("weir.toml", text, nothing)
 	if err != nil {
 		require.Nil(t, c)
-		ms, ok := err.(Mistakes)
+		ms, ok := err.(Errors)
 		require.True(t, ok)
 		require.NotEmpty(t, ms)
 		lines := bytes.Count(text, []byte("\n")) + 1

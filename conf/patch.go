@@ -2,8 +2,8 @@ package conf
 
 import "fmt"
 
-// Patch is what an operator may set of a server at run time. It is a layer over the file.
-type Patch struct {
+// Override is what an operator may set of a server at run time. It is a layer over the file.
+type Override struct {
 	State       *string // nil = not mentioned; "" = taken back
 	Weight      *int    // nil = not mentioned; negative = taken back
 	MaxSessions *int    // the same; 0 = no limit
@@ -13,7 +13,7 @@ type Patch struct {
 // maxReason bounds the words that an operator may leave.
 const maxReason = 200
 
-func patchKeys() []key[Patch] {
+func patchKeys() []key[Override] {
 	words := func() kind[string] {
 		return text("text", func(s string) error {
 			if len(s) > maxReason {
@@ -22,19 +22,19 @@ func patchKeys() []key[Patch] {
 			return nil
 		})
 	}
-	return []key[Patch]{
-		patched("state", serverState(), "", func(p *Patch) **string { return &p.State }),
-		patched("weight", integer(0, maxWeight), -1, func(p *Patch) **int { return &p.Weight }),
-		patched("max_sessions", integer(0, most), -1, func(p *Patch) **int { return &p.MaxSessions }),
-		scalar("reason", words(), "", func(p *Patch) *string { return &p.Reason }, "Why, for those who look on."),
+	return []key[Override]{
+		patched("state", serverState(), "", func(p *Override) **string { return &p.State }),
+		patched("weight", integer(0, maxWeight), -1, func(p *Override) **int { return &p.Weight }),
+		patched("max_sessions", integer(0, most), -1, func(p *Override) **int { return &p.MaxSessions }),
+		scalar("reason", words(), "", func(p *Override) *string { return &p.Reason }, "Why, for those who look on."),
 	}
 }
 
 // patched is a key that may be null, for which back stands.
-func patched[V any](name string, k kind[V], back V, field func(*Patch) **V) key[Patch] {
-	return key[Patch]{
+func patched[V any](name string, k kind[V], back V, field func(*Override) **V) key[Override] {
+	return key[Override]{
 		name: name, form: k.form + " or null",
-		decode: func(d *decoder, n *node, into *Patch) {
+		decode: func(d *decoder, n *node, into *Override) {
 			v := back
 			if n.value != (null{}) {
 				v, _ = read(d, n, k)
@@ -44,9 +44,9 @@ func patched[V any](name string, k kind[V], back V, field func(*Patch) **V) key[
 	}
 }
 
-// ParsePatch reads a Patch from a JSON object such as {"state": "drain", "weight": null}. The error is of type Mistakes.
-func ParsePatch(text []byte) (Patch, error) {
-	var p Patch
+// ParseOverride reads a Patch from a JSON object such as {"state": "drain", "weight": null}. The error is of type Mistakes.
+func ParseOverride(text []byte) (Override, error) {
+	var p Override
 	n, err := parseObject(text)
 	if err != nil {
 		return p, err
@@ -71,8 +71,8 @@ func ParseFeedback(text []byte) (failed bool, err error) {
 	return failed, d.verdict(n.file)
 }
 
-// ParseStop reads {"now": true}, {} or nothing. The error is of type Mistakes.
-func ParseStop(text []byte) (now bool, err error) {
+// ParseStopRequest reads {"now": true}, {} or nothing. The error is of type Mistakes.
+func ParseStopRequest(text []byte) (now bool, err error) {
 	if len(text) == 0 {
 		return false, nil
 	}

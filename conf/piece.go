@@ -163,7 +163,7 @@ func (d *decoder) watched(n *node, c *Cluster) {
 		}
 	}
 	for _, k := range c.Checks {
-		for _, name := range k.WatchNames {
+		for _, name := range k.ServerNames {
 			if !servers[name] {
 				d.fault(n, "check %s is for server %q, which is in no level", k.ID, name)
 			}
@@ -197,7 +197,7 @@ func (c *Config) Datagrams() error {
 
 // Loops finds servers that lead back to the listener that they serve, in a configuration put together from pieces.
 func (c *Config) Loops() error {
-	owner := make(map[Endpoint]int)
+	owner := make(map[Address]int)
 	for i, l := range c.Listeners {
 		for _, a := range l.Addresses {
 			if l.Protocol == "tcp" {

@@ -34,7 +34,7 @@ servers = ["a"]
 // told is what an error says: path and message of each mistake.
 func told(t *testing.T, err error) [][2]string {
 	t.Helper()
-	var ms Mistakes
+	var ms Errors
 	require.True(t, errors.As(err, &ms), "%v", err)
 	var out [][2]string
 	for _, m := range ms {
@@ -132,22 +132,22 @@ func TestParseClusterRefuses(t *testing.T) {
 }
 
 func TestParsePatch(t *testing.T) {
-	p, err := ParsePatch([]byte(`{"state": "drain", "weight": null, "reason": "kernel"}`))
+	p, err := ParseOverride([]byte(`{"state": "drain", "weight": null, "reason": "kernel"}`))
 	require.NoError(t, err)
 	require.Equal(t, "drain", *p.State)
 	require.Equal(t, -1, *p.Weight)
 	require.Nil(t, p.MaxSessions)
 	require.Equal(t, "kernel", p.Reason)
 
-	p, err = ParsePatch([]byte(`{"weight": 5.0, "max_sessions": 1e3}`)) // integers, as far as JSON goes
+	p, err = ParseOverride([]byte(`{"weight": 5.0, "max_sessions": 1e3}`)) // integers, as far as JSON goes
 	require.NoError(t, err)
 	require.Equal(t, 5, *p.Weight)
 	require.Equal(t, 1000, *p.MaxSessions)
-	_, err = ParsePatch([]byte(`{"weight": 5.5}`))
+	_, err = ParseOverride([]byte(`{"weight": 5.5}`))
 	require.ErrorContains(t, err, "want an integer from 0 to 256, got 5.5")
-	_, err = ParsePatch([]byte(`{"weight": 1e19}`))
+	_, err = ParseOverride([]byte(`{"weight": 1e19}`))
 	require.ErrorContains(t, err, "want an integer from 0 to 256, got 1e+19")
-	p, err = ParsePatch([]byte(`{"state": null, "max_sessions": 0}`))
+	p, err = ParseOverride([]byte(`{"state": null, "max_sessions": 0}`))
 	require.NoError(t, err)
 	require.Empty(t, *p.State)
 	require.Equal(t, 0, *p.MaxSessions)
@@ -162,7 +162,7 @@ func TestParsePatch(t *testing.T) {
 		`{"wait": 1}`:           {"wait", "unknown key wait"},
 		`null`:                  {"", "want a JSON object, got null"},
 	} {
-		_, err := ParsePatch([]byte(text))
+		_, err := ParseOverride([]byte(text))
 		require.Error(t, err, text)
 		require.Equal(t, want[0], told(t, err)[0][0], text)
 		require.Contains(t, told(t, err)[0][1], want[1], text)
@@ -218,10 +218,10 @@ func FuzzPieces(f *testing.F) {
 		} else {
 			require.NotEmpty(t, told(t, err))
 		}
-		if p, err := ParsePatch(text); err == nil {
+		if p, err := ParseOverride(text); err == nil {
 			require.True(t, p.State != nil || p.Weight != nil || p.MaxSessions != nil)
 		}
 		ParseFeedback(text)
-		ParseStop(text)
+		ParseStopRequest(text)
 	})
 }

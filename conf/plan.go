@@ -12,14 +12,14 @@ type Plan struct {
 	Steps []PlanStep
 }
 
-// Kind says what a step does to its object.
-type Kind string
+// Action says what a step does to its object.
+type Action string
 
 // The kinds of steps.
 const (
-	Add    Kind = "add"
-	Change Kind = "change"
-	Remove Kind = "remove"
+	Add    Action = "add"
+	Change Action = "change"
+	Remove Action = "remove"
 )
 
 // Object says what a step is about.
@@ -40,7 +40,7 @@ const (
 // PlanStep is one action of a plan. The servers and checks of a cluster that is added or removed as a whole have no steps of
 // their own.
 type PlanStep struct {
-	Kind    Kind
+	Action  Action
 	Object  Object
 	Cluster string   // of a cluster, server or check
 	Name    string   // of a listener (the wanted one's, unless it is removed), cluster, server or event hook; the id of a check
@@ -49,7 +49,7 @@ type PlanStep struct {
 
 	// Of a listener: the addresses that the step is about. A listener with other addresses has other steps for them.
 	Protocol  string
-	Addresses []Endpoint
+	Addresses []Address
 
 	// Rebalances tells that the step changes who is chosen in its cluster, so that its cursors start anew.
 	Rebalances bool
@@ -96,7 +96,7 @@ func (s PlanStep) Becomes(key, value string) bool {
 // String is the step in one line: change server redis/a: weight 1 → 3.
 func (s PlanStep) String() string {
 	var b strings.Builder
-	fmt.Fprintf(&b, "%s %s", s.Kind, s.Object)
+	fmt.Fprintf(&b, "%s %s", s.Action, s.Object)
 	switch s.Object {
 	case ObjectServer, ObjectCheck:
 		fmt.Fprintf(&b, " %s/%s", s.Cluster, s.Name)
@@ -143,9 +143,9 @@ func (p Plan) Refused() []PlanStep {
 }
 
 // Of lists the steps about an object, of any of the kinds given, or of all.
-func (p Plan) Of(object Object, kinds ...Kind) []PlanStep {
+func (p Plan) Of(object Object, kinds ...Action) []PlanStep {
 	return p.filter(func(s PlanStep) bool {
-		return s.Object == object && (len(kinds) == 0 || slices.Contains(kinds, s.Kind))
+		return s.Object == object && (len(kinds) == 0 || slices.Contains(kinds, s.Action))
 	})
 }
 
@@ -158,7 +158,7 @@ func (p Plan) In(cluster string) []PlanStep {
 func (p Plan) Rebalanced() []string {
 	var names []string
 	for _, s := range p.Steps {
-		whole := s.Object == ObjectCluster && s.Kind != Change
+		whole := s.Object == ObjectCluster && s.Action != Change
 		if s.Rebalances && !whole && !slices.Contains(names, s.Cluster) {
 			names = append(names, s.Cluster)
 		}
@@ -169,7 +169,7 @@ func (p Plan) Rebalanced() []string {
 // Listening is the identity of a listening socket.
 type Listening struct {
 	Protocol string
-	Address  Endpoint
+	Address  Address
 }
 
 // Opened lists the addresses to listen at that the running configuration does not have.
@@ -178,7 +178,7 @@ func (p Plan) Opened() []Listening { return p.listening(Add) }
 // Closed lists the addresses that the wanted configuration does not have.
 func (p Plan) Closed() []Listening { return p.listening(Remove) }
 
-func (p Plan) listening(kind Kind) []Listening {
+func (p Plan) listening(kind Action) []Listening {
 	var out []Listening
 	for _, s := range p.Of(ObjectListener, kind) {
 		for _, a := range s.Addresses {
@@ -199,7 +199,7 @@ func (p Plan) filter(keep func(PlanStep) bool) []PlanStep {
 }
 
 // showAddresses prints addresses with consecutive ports as ranges: 0.0.0.0:7000-7005.
-func showAddresses(list []Endpoint) string {
+func showAddresses(list []Address) string {
 	var out []string
 	for i := 0; i < len(list); {
 		first := list[i]

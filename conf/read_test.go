@@ -123,7 +123,7 @@ func TestInclude(t *testing.T) {
 		`bad/x/pipe: not a regular file`,
 	}, "\n"), err.Error())
 
-	_, err = LoadAgain("bad/x/pipe") // nor does a process that serves
+	_, err = LoadRegular("bad/x/pipe") // nor does a process that serves
 	require.EqualError(t, err, "bad/x/pipe: not a regular file")
 	for path, why := range map[string]string{
 		"bad/x/pipe": "open bad/x/pipe: not a regular file", "bad": "open bad: not a regular file", "/dev/zero": "open /dev/zero: not a regular file",

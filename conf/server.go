@@ -8,7 +8,7 @@ import (
 
 func serverKeys() []key[Server] {
 	return []key[Server]{
-		scalar("address", serverAddress(), "", func(s *Server) *Endpoint { return &s.Address },
+		scalar("address", serverAddress(), "", func(s *Server) *Address { return &s.Address },
 			"Where to dial: `\"10.0.0.1:6379\"`, `\"[::1]:6379\"`, `\"db1.example:6379\"` or `\"unix:/run/redis.sock\"`.").required().balancing().called("addr", "host", "target"),
 		scalar("name", orNone(serverName()), "", func(s *Server) *string { return &s.Name },
 			"Unique in the level. The same name in another level is the same server.").defaults("the address as written").called("id").identity(),
@@ -140,7 +140,7 @@ func finishServer(d *decoder, n *node, s *Server) {
 		d.fault(own, "a unix socket is dialled without a source address")
 	case s.Address.Path != "":
 		s.Source = Source{}
-	case to.IsValid() && !s.Source.Client && len(s.Source.For(to)) == 0:
+	case to.IsValid() && !s.Source.Client && len(s.Source.RangesFor(to)) == 0:
 		d.fault(written, "family mismatch: %s cannot be dialled from source %s", s.Address, s.Source)
 	}
 }

@@ -35,8 +35,8 @@ func (s Source) String() string {
 	return strings.Join(texts, ",")
 }
 
-// For is the ranges of the family that an address is of.
-func (s Source) For(to netip.Addr) []netip.Prefix {
+// RangesFor is the ranges of the family that an address is of.
+func (s Source) RangesFor(to netip.Addr) []netip.Prefix {
 	var same []netip.Prefix
 	for _, r := range s.Ranges {
 		if r.Addr().Is4() == to.Unmap().Is4() {
@@ -46,10 +46,10 @@ func (s Source) For(to netip.Addr) []netip.Prefix {
 	return same
 }
 
-// First is the address from which an address is dialled if it is always the same; invalid when the kernel chooses, be
+// AddrFor is the address from which an address is dialled if it is always the same; invalid when the kernel chooses, be
 // it because there is none of that family.
-func (s Source) First(to netip.Addr) netip.Addr {
-	for _, r := range s.For(to) {
+func (s Source) AddrFor(to netip.Addr) netip.Addr {
+	for _, r := range s.RangesFor(to) {
 		return r.Addr()
 	}
 	return netip.Addr{}

@@ -38,8 +38,8 @@ func TestSourceForms(t *testing.T) {
 		require.Equal(t, want, line.Source)
 		require.Equal(t, want.String(), list.Source.String())
 		for _, r := range want.Ranges {
-			require.Contains(t, list.Source.For(r.Addr()), r)
-			require.Equal(t, r.Addr().Is4(), list.Source.First(r.Addr()).Is4())
+			require.Contains(t, list.Source.RangesFor(r.Addr()), r)
+			require.Equal(t, r.Addr().Is4(), list.Source.AddrFor(r.Addr()).Is4())
 		}
 	})
 }

@@ -12,12 +12,12 @@ type Config struct {
 	Runtime   Runtime
 	Log       Log
 	Admin     Admin
-	Listeners []Listener // in file order; at least one
-	Clusters  []Cluster  // in file order
-	Hooks     []Hook     // in file order; whom events are told
-	Warnings  []Mistake  // odd but usable, such as a cluster that no listener uses
+	Listeners []Listener   // in file order; at least one
+	Clusters  []Cluster    // in file order
+	Hooks     []Hook       // in file order; whom events are told
+	Warnings  []Diagnostic // odd but usable, such as a cluster that no listener uses
 
-	places map[subject]Mistake // where keys stand that the host has a say in; without a text
+	places map[subject]Diagnostic // where keys stand that the host has a say in; without a text
 }
 
 // Runtime holds what concerns the whole process.
@@ -39,9 +39,9 @@ type Log struct {
 
 // Admin says where the API is served.
 type Admin struct {
-	Listen    []Endpoint // unix sockets and TCP addresses, never host names; empty = nowhere
-	Asked     bool       // the file has an [admin] table: what cannot be had is an error
-	TokenFile string     // "" = no token
+	Listen    []Address // unix sockets and TCP addresses, never host names; empty = nowhere
+	Explicit  bool      // the file has an [admin] table: what cannot be had is an error
+	TokenFile string    // "" = no token
 }
 
 // Hook is told of events, by a program that is run for each or by a request. Exactly one of Exec and URL is set.
@@ -53,9 +53,9 @@ type Hook struct {
 	Timeout time.Duration // > 0
 }
 
-// Endpoint is a place to listen at or to dial: a TCP or UDP address, a host name with a port, or a unix socket.
+// Address is a place to listen at or to dial: a TCP or UDP address, a host name with a port, or a unix socket.
 // Exactly one of the three forms is set. The zero value is no endpoint.
-type Endpoint struct {
+type Address struct {
 	Addr netip.AddrPort // a literal address; IPv4-mapped IPv6 is unmapped
 	Host string         // a host name, with Port
 	Port uint16         // the port, in both of the forms above
@@ -65,8 +65,8 @@ type Endpoint struct {
 // Listener is where clients arrive. A listener with several addresses is one listener: one name, one set of limits.
 type Listener struct {
 	Name      string
-	Addresses []Endpoint // never host names; port ranges are already expanded
-	Protocol  string     // tcp or udp
+	Addresses []Address // never host names; port ranges are already expanded
+	Protocol  string    // tcp or udp
 	Cluster   string
 	Levels    []int // indexes into the cluster's levels, in the order to try; nil = all in file order
 
@@ -124,7 +124,7 @@ type Level struct {
 // Server is one address that serves. Values inherited from its cluster are already filled in.
 type Server struct {
 	Name        string // default: the address as written
-	Address     Endpoint
+	Address     Address
 	Weight      int // 0 to 256
 	MaxFails    int // 0 = passive health off
 	FailTimeout time.Duration
@@ -145,8 +145,8 @@ type Check struct {
 	Rise, Fall   int           // ≥ 1; agents have neither
 	Port         int           // 0 = the server's own
 	Address      string        // "" = the server's own host
-	Watch        string        // all, up, down or list (the file's key: servers)
-	WatchNames   []string      // with Watch = list
+	Servers      string        // all, up, down or list (the file's key: servers)
+	ServerNames  []string      // with Watch = list
 
 	// The monitor's own options, each for some types only.
 
@@ -161,7 +161,7 @@ type Check struct {
 	Host    string   // "" = what is tested
 	Headers []Header // in file order
 	Body    []byte
-	Codes   string // status codes that pass, such as "200,40x"; never empty
+	OKCodes string // status codes that pass, such as "200,40x"; never empty
 	Expect  []byte // http: must occur in the body; nil = the body is not read
 
 	User       string // redis, mysql

@@ -14,7 +14,7 @@ type survey struct {
 	file  *file
 	root  *place
 	clean []byte // the text with broken and repeated expressions blanked; offsets stay as they are
-	found []Mistake
+	found []Diagnostic
 
 	table   *place // where keys go now; nil below a header that was refused
 	prefix  []string

@@ -17,7 +17,7 @@ import (
 // Activated is such a socket.
 type Activated struct {
 	Protocol string // tcp or udp; sockets of the unix domain count as tcp
-	At       conf.Endpoint
+	At       conf.Address
 	fd       int32
 }
 
@@ -61,7 +61,7 @@ func (a *Activated) look() error {
 		return os.NewSyscallError("getsockname", err)
 	}
 	ip := func(addr netip.Addr, port int) {
-		a.At = conf.Endpoint{Addr: netip.AddrPortFrom(addr.Unmap(), uint16(port)), Port: uint16(port)}
+		a.At = conf.Address{Addr: netip.AddrPortFrom(addr.Unmap(), uint16(port)), Port: uint16(port)}
 	}
 	switch name := name.(type) {
 	case *unix.SockaddrInet4:
@@ -80,7 +80,7 @@ func (a *Activated) look() error {
 		if a.Protocol == "udp" || name.Name == "" {
 			return fmt.Errorf("a unix socket that is no stream, or has no name")
 		}
-		a.At = conf.Endpoint{Path: name.Name}
+		a.At = conf.Address{Path: name.Name}
 	default:
 		return fmt.Errorf("neither an IP nor a unix socket")
 	}

@@ -33,7 +33,7 @@ func TestFlowTriesEveryAddress(t *testing.T) {
 		Admission: l4.Admission{Gate: l4.NewGate(false)},
 	}
 	at := netip.MustParseAddrPort(nettest.ReserveDatagrams(t))
-	ln, err := plane.ListenDatagrams(conf.Endpoint{Addr: at, Port: at.Port()}, set, false)
+	ln, err := plane.ListenDatagrams(conf.Address{Addr: at, Port: at.Port()}, set, false)
 	require.NoError(t, err)
 	ln.Start()
 	defer ln.Stop()

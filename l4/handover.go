@@ -336,7 +336,7 @@ func (p *Plane) quietest() *loop {
 
 // Vanished makes a listener without sockets, for sessions of one that this process does not have. It begins none.
 func (p *Plane) Vanished(address string) *Listener {
-	var at conf.Endpoint
+	var at conf.Address
 	if path, ok := strings.CutPrefix(address, "unix:"); ok {
 		at.Path = path
 	} else {

@@ -22,7 +22,7 @@ import (
 // least the sockets that it had there.
 type Listener struct {
 	plane     *Plane
-	at        conf.Endpoint
+	at        conf.Address
 	fds       []int32     // its sockets; from Start on they are the loops', who close them
 	file      os.FileInfo // of a unix socket, to know it again
 	inherited bool
@@ -41,7 +41,7 @@ type Listener struct {
 // Listen binds an address and starts queueing clients, but accepts none before Start. The error names the address and
 // what the kernel said. A listener that is never started is closed with Discard. An address may overlap with that of
 // another listener of this plane only if beside is set; otherwise whoever holds it makes Listen fail.
-func (p *Plane) Listen(at conf.Endpoint, set *Settings, beside bool) (*Listener, error) {
+func (p *Plane) Listen(at conf.Address, set *Settings, beside bool) (*Listener, error) {
 	ln := p.newListener(at, set)
 	sockets := len(p.loops)
 	if at.Path != "" {
@@ -70,7 +70,7 @@ func (p *Plane) Listen(at conf.Endpoint, set *Settings, beside bool) (*Listener,
 	return ln, nil
 }
 
-func (p *Plane) newListener(at conf.Endpoint, set *Settings) *Listener {
+func (p *Plane) newListener(at conf.Address, set *Settings) *Listener {
 	ln := &Listener{plane: p, at: at, tallies: make([]Counters, len(p.loops))}
 	ln.set.Store(set)
 	return ln
@@ -78,7 +78,7 @@ func (p *Plane) newListener(at conf.Endpoint, set *Settings) *Listener {
 
 // Inherit makes a listener of the sockets that another process has listened with at the address. It owns them from now
 // on. Nothing about them is changed before Start. Where there are fewer than loops, others are added.
-func (p *Plane) Inherit(at conf.Endpoint, set *Settings, fds []int32) *Listener {
+func (p *Plane) Inherit(at conf.Address, set *Settings, fds []int32) *Listener {
 	ln := p.newListener(at, set)
 	ln.fds, ln.inherited = fds, true
 	if at.Path != "" {
@@ -106,7 +106,7 @@ func (p *Plane) Inherit(at conf.Endpoint, set *Settings, fds []int32) *Listener 
 // bindListening makes one listening socket. The first of an address is bound without SO_REUSEPORT, so that an address
 // that another process of the same user listens at is refused instead of shared with it; it gets the option afterwards,
 // for the others to join.
-func bindListening(at conf.Endpoint, set *Settings, share bool) (int32, errno) {
+func bindListening(at conf.Address, set *Settings, share bool) (int32, errno) {
 	var to rawAddr
 	if at.Path != "" {
 		if !to.setPath(at.Path) {
@@ -193,7 +193,7 @@ func clearStale(path string) error {
 }
 
 // Endpoint is the address the listener was made for.
-func (ln *Listener) Endpoint() conf.Endpoint { return ln.at }
+func (ln *Listener) Endpoint() conf.Address { return ln.at }
 
 // Settings is what new sessions get.
 func (ln *Listener) Settings() *Settings { return ln.set.Load() }

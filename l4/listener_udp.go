@@ -14,7 +14,7 @@ import (
 )
 
 // ListenDatagrams is Listen for UDP. A listener that has stopped and still has flows is found again: they go on.
-func (p *Plane) ListenDatagrams(at conf.Endpoint, set *Settings, beside bool) (*Listener, error) {
+func (p *Plane) ListenDatagrams(at conf.Address, set *Settings, beside bool) (*Listener, error) {
 	if ln := p.returning(at); ln != nil {
 		ln.set.Store(set)
 		return ln, nil
@@ -38,7 +38,7 @@ func (p *Plane) ListenDatagrams(at conf.Endpoint, set *Settings, beside bool) (*
 
 // InheritDatagrams is Inherit for UDP. No socket is added where there are fewer than loops: the kernel would spread the
 // clients anew.
-func (p *Plane) InheritDatagrams(at conf.Endpoint, set *Settings, fds []int32) *Listener {
+func (p *Plane) InheritDatagrams(at conf.Address, set *Settings, fds []int32) *Listener {
 	ln := p.newListener(at, set)
 	ln.fds, ln.inherited, ln.udp = fds, true, true
 	return ln
@@ -60,7 +60,7 @@ func setRoom(fd int32, force, ordinary, size int) {
 }
 
 // bindDatagrams makes one listening socket. As with TCP, the first of an address is bound alone.
-func bindDatagrams(at conf.Endpoint, share bool) (int32, errno) {
+func bindDatagrams(at conf.Address, share bool) (int32, errno) {
 	scope, e := scopeOf(at.Addr.Addr())
 	if e != 0 {
 		return -1, e
@@ -85,7 +85,7 @@ func bindDatagrams(at conf.Endpoint, share bool) (int32, errno) {
 }
 
 // readyForDatagrams sets what a listening socket needs, bound or not.
-func readyForDatagrams(fd int32, at conf.Endpoint) {
+func readyForDatagrams(fd int32, at conf.Address) {
 	wild := at.Addr.Addr().IsUnspecified()
 	if at.Addr.Addr().Is4() {
 		setOption(fd, unix.IPPROTO_IP, unix.IP_PKTINFO, word(wild))
@@ -146,7 +146,7 @@ func (p *Plane) part(ln *Listener) {
 }
 
 // returning takes a listener off that list.
-func (p *Plane) returning(at conf.Endpoint) *Listener {
+func (p *Plane) returning(at conf.Address) *Listener {
 	p.leavingMu.Lock()
 	defer p.leavingMu.Unlock()
 	ln := p.leaving[at]

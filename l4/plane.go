@@ -41,7 +41,7 @@ type Plane struct {
 	idle    chan struct{} // has a value whenever count has come down to 0
 
 	leavingMu sync.Mutex
-	leaving   map[conf.Endpoint]*Listener // UDP listeners that have stopped and still have flows; guarded by leavingMu
+	leaving   map[conf.Address]*Listener // UDP listeners that have stopped and still have flows; guarded by leavingMu
 
 	complained atomic.Int64 // when the last complaint was logged, on the plane's clock
 	muted      atomic.Int64 // complaints left out since
@@ -59,7 +59,7 @@ func Open(o Options) (*Plane, error) {
 	if o.Origin.IsZero() {
 		o.Origin = time.Now()
 	}
-	p := &Plane{record: o.Record, log: o.Log, origin: o.Origin, idle: make(chan struct{}, 1), leaving: map[conf.Endpoint]*Listener{}}
+	p := &Plane{record: o.Record, log: o.Log, origin: o.Origin, idle: make(chan struct{}, 1), leaving: map[conf.Address]*Listener{}}
 	p.limit.Store(math.MaxInt64)
 	p.room.Store(math.MaxInt64)
 	p.each.Store(1)

@@ -9,7 +9,7 @@ import (
 	"weir/internal/engine"
 )
 
-// load reads a configuration, for a start or a check by conf.Load and for a reload by conf.LoadAgain, and looks for the
+// load reads a configuration, for a start or a check by conf.Load and for a reload by conf.LoadRegular, and looks for the
 // files, programs and users that it names. It opens no socket. What is wrong has its place in the file.
 func load(file string, read func(string) (*conf.Config, error)) (*conf.Config, error) {
 	cfg, err := read(file)
@@ -18,10 +18,10 @@ func load(file string, read func(string) (*conf.Config, error)) (*conf.Config, e
 	}
 	wrong := engine.Check(cfg)
 	if err := admin.CheckToken(cfg.Admin.TokenFile); err != nil {
-		wrong = append(wrong, cfg.Fault("admin", "token_file", err))
+		wrong = append(wrong, cfg.KeyError("admin", "token_file", err))
 	}
 	if len(wrong) > 0 {
-		return nil, cfg.InOrder(wrong)
+		return nil, cfg.SortErrors(wrong)
 	}
 	return cfg, nil
 }

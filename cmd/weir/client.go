@@ -30,7 +30,7 @@ type reach struct {
 
 func (r *reach) flags(cmd *cobra.Command) {
 	f := cmd.Flags()
-	f.StringVar(&r.admin, "admin", "", "where the API is, as `address`: unix:/path or host:port (default $WEIR_ADMIN, else "+conf.AdminSocket+")")
+	f.StringVar(&r.admin, "admin", "", "where the API is, as `address`: unix:/path or host:port (default $WEIR_ADMIN, else "+conf.DefaultAdminSocket+")")
 	f.StringVar(&r.tokenFile, "token-file", "", "a `file` with the token of the API (default $WEIR_TOKEN_FILE)")
 	f.BoolVar(&r.json, "json", false, "answer in JSON")
 	cmd.MarkFlagFilename("token-file")
@@ -49,7 +49,7 @@ type client struct {
 }
 
 func (r *reach) client() (*client, error) {
-	c := &client{address: firstOf(r.admin, os.Getenv("WEIR_ADMIN"), conf.AdminSocket)}
+	c := &client{address: firstOf(r.admin, os.Getenv("WEIR_ADMIN"), conf.DefaultAdminSocket)}
 	if file := firstOf(r.tokenFile, os.Getenv("WEIR_TOKEN_FILE")); file != "" {
 		text, err := os.ReadFile(file)
 		if err != nil {

@@ -79,7 +79,7 @@ func serve(ctx context.Context, file string, stderr io.Writer) int {
 
 	out, err := openLog(cfg.Log, stderr)
 	if err != nil {
-		err = conf.Mistakes{cfg.Fault("log", "file", err)}
+		err = conf.Errors{cfg.KeyError("log", "file", err)}
 		fmt.Fprintln(stderr, err)
 		return failed(exitNoStart, err)
 	}
@@ -208,7 +208,7 @@ func (d *daemonState) reload() (err error) {
 	began := time.Now()
 	over := d.manager.reloading(d.engine)
 	defer func() { over(err) }()
-	cfg, err := load(d.file, conf.LoadAgain)
+	cfg, err := load(d.file, conf.LoadRegular)
 	if err == nil {
 		err = d.goOver(cfg)
 	}
@@ -229,7 +229,7 @@ func (d *daemonState) reload() (err error) {
 func (d *daemonState) goOver(cfg *conf.Config) error {
 	file, err := d.out.prepare(cfg.Log)
 	if err != nil {
-		return conf.Mistakes{cfg.Fault("log", "file", err)}
+		return conf.Errors{cfg.KeyError("log", "file", err)}
 	}
 	doors, err := openDoors(d.api, cfg)
 	if err != nil {
@@ -251,7 +251,7 @@ func (d *daemonState) goOver(cfg *conf.Config) error {
 // openDoors opens the addresses of the API; those that cannot be opened are told of with their place in the file.
 func openDoors(api *admin.Server, cfg *conf.Config) (*admin.Change, error) {
 	if err := admin.CheckToken(cfg.Admin.TokenFile); err != nil {
-		return nil, conf.Mistakes{cfg.Fault("admin", "token_file", err)}
+		return nil, conf.Errors{cfg.KeyError("admin", "token_file", err)}
 	}
 	doors, err := api.Prepare(cfg.Admin)
 	if err == nil {
@@ -259,7 +259,7 @@ func openDoors(api *admin.Server, cfg *conf.Config) (*admin.Change, error) {
 	}
 	var wrong []error
 	for _, line := range lines(err) {
-		wrong = append(wrong, fmt.Errorf("%s: %w", cfg.AdminPlace(), line))
+		wrong = append(wrong, fmt.Errorf("%s: %w", cfg.AdminPosition(), line))
 	}
 	return nil, errors.Join(wrong...)
 }

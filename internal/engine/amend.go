@@ -172,7 +172,7 @@ func stopping() error { return &status.Refusal{Why: status.Unavailable, Text: Er
 
 // invalid is a refusal for the mistakes of a request: the first one's place, and the words of all.
 func invalid(err error) error {
-	var ms conf.Mistakes
+	var ms conf.Errors
 	if !errors.As(err, &ms) {
 		return &status.Refusal{Text: err.Error()}
 	}

@@ -50,16 +50,16 @@ func (e *Engine) apply(cfg *conf.Config) error {
 
 // refused is why a plan that leads to a configuration cannot be carried out while weir runs; nil = it can.
 func refused(cfg *conf.Config, p conf.Plan) error {
-	var wrong conf.Mistakes
+	var wrong conf.Errors
 	for _, s := range p.Refused() {
 		for _, d := range s.Details {
-			wrong = append(wrong, cfg.Fault(string(s.Object), d.Key, fmt.Errorf("cannot change from %s to %s while weir runs: %s", d.From, d.To, s.Refused)))
+			wrong = append(wrong, cfg.KeyError(string(s.Object), d.Key, fmt.Errorf("cannot change from %s to %s while weir runs: %s", d.From, d.To, s.Refused)))
 		}
 	}
 	if len(wrong) == 0 {
 		return nil
 	}
-	return cfg.InOrder(wrong)
+	return cfg.SortErrors(wrong)
 }
 
 // process is the part of a configuration that may hold what cannot change.
@@ -115,7 +115,7 @@ func (e *Engine) prepare(cfg *conf.Config, known addresses) (*change, error) {
 	}
 	built, wrong := monitorsOf(cfg)
 	if wrong = append(wrong, checkHooks(cfg)...); len(wrong) > 0 {
-		return nil, cfg.InOrder(wrong)
+		return nil, cfg.SortErrors(wrong)
 	}
 	specs := map[string]*conf.Cluster{}
 	for i := range cfg.Clusters {
@@ -191,7 +191,7 @@ func (e *Engine) bind(ch *change, specs map[string]*conf.Cluster) error {
 			}
 			opened, err := listen(at, set, e.besideOwn(ch, ln.Protocol, at))
 			if err != nil {
-				failed = append(failed, fmt.Errorf("%s: listener %s: %w", cfg.ListenerPlace(ln.Name), ln.Name, err))
+				failed = append(failed, fmt.Errorf("%s: listener %s: %w", cfg.ListenerPosition(ln.Name), ln.Name, err))
 				continue
 			}
 			ch.listeners[id] = opened
@@ -200,11 +200,11 @@ func (e *Engine) bind(ch *change, specs map[string]*conf.Cluster) error {
 	return errors.Join(failed...)
 }
 
-func listenerID(protocol string, at conf.Endpoint) string { return protocol + " " + at.String() }
+func listenerID(protocol string, at conf.Address) string { return protocol + " " + at.String() }
 
 // besideOwn reports whether a listener of this process has the same port, one that is open now or one that is about to
 // be: an address may stand beside a wildcard, and either may take over from the other before that is closed.
-func (e *Engine) besideOwn(ch *change, protocol string, at conf.Endpoint) bool {
+func (e *Engine) besideOwn(ch *change, protocol string, at conf.Address) bool {
 	if e.oldProcess != nil && at.Path == "" && e.oldProcess.holdsPort(at.Addr.Port()) {
 		return true
 	}

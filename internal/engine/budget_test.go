@@ -17,13 +17,13 @@ func TestBudgetFits(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		cfg := &conf.Config{File: "weir.toml", Listeners: []conf.Listener{{}}}
 		for i := range rapid.IntRange(0, 400).Draw(t, "addresses") {
-			at := conf.Endpoint{Addr: netip.AddrPortFrom(netip.IPv4Unspecified(), uint16(1+i)), Port: uint16(1 + i)}
+			at := conf.Address{Addr: netip.AddrPortFrom(netip.IPv4Unspecified(), uint16(1+i)), Port: uint16(1 + i)}
 			if rapid.Bool().Draw(t, "unix") {
-				at = conf.Endpoint{Path: "/x"}
+				at = conf.Address{Path: "/x"}
 			}
 			cfg.Listeners[0].Addresses = append(cfg.Listeners[0].Addresses, at)
 		}
-		cfg.Admin.Listen = make([]conf.Endpoint, rapid.IntRange(0, 3).Draw(t, "api"))
+		cfg.Admin.Listen = make([]conf.Address, rapid.IntRange(0, 3).Draw(t, "api"))
 		jobs := map[checks.Key]*job{}
 		for i := range rapid.IntRange(0, 500).Draw(t, "checks") {
 			jobs[checks.Key{Server: string(rune(i))}] = &job{sockets: 1 + i%2*5}

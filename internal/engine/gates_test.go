@@ -16,7 +16,7 @@ func TestGatesStayWithTheirListeners(t *testing.T) {
 	listener := func(name string, ports ...uint16) conf.Listener {
 		ln := conf.Listener{Name: name, Protocol: "tcp"}
 		for _, p := range ports {
-			ln.Addresses = append(ln.Addresses, conf.Endpoint{Addr: netip.AddrPortFrom(netip.IPv4Unspecified(), p), Port: p})
+			ln.Addresses = append(ln.Addresses, conf.Address{Addr: netip.AddrPortFrom(netip.IPv4Unspecified(), p), Port: p})
 		}
 		return ln
 	}

@@ -30,7 +30,7 @@ func checkJobs(c *conf.Cluster, known addresses, built monitors) []checks.Job {
 					continue
 				}
 				seen[server.Name] = true
-				if check.Watch == "list" && !slices.Contains(check.WatchNames, server.Name) {
+				if check.Servers == "list" && !slices.Contains(check.ServerNames, server.Name) {
 					continue
 				}
 				target, ok := checkTarget(c, check, &server, known)
@@ -74,7 +74,7 @@ func checkTarget(c *conf.Cluster, check *conf.Check, server *conf.Server, known 
 	}
 	t.Address = net.JoinHostPort(host, strconv.Itoa(port))
 	if ip, err := netip.ParseAddr(host); err == nil {
-		t.Source = server.Source.First(ip)
+		t.Source = server.Source.AddrFor(ip)
 	} else if ranges := server.Source.Ranges; len(ranges) > 0 {
 		t.Source = ranges[0].Addr() // the name that the check gives has to have an address of that family
 	}
@@ -84,7 +84,7 @@ func checkTarget(c *conf.Cluster, check *conf.Check, server *conf.Server, known 
 // firstReachable is the first of a name's addresses that sessions can dial from the source.
 func firstReachable(addrs []netip.Addr, source conf.Source) netip.Addr {
 	for _, a := range addrs {
-		if len(source.Ranges) == 0 || len(source.For(a)) > 0 {
+		if len(source.Ranges) == 0 || len(source.RangesFor(a)) > 0 {
 			return a
 		}
 	}

@@ -18,23 +18,23 @@ type monitors map[*conf.Check]checks.Monitor
 
 // Check looks for what a configuration needs of this host: the files with passwords and certificates, the environment,
 // the programs that checks run. It tells all that is missing, and opens no socket.
-func Check(cfg *conf.Config) conf.Mistakes {
+func Check(cfg *conf.Config) conf.Errors {
 	_, wrong := monitorsOf(cfg)
 	return slices.Concat(checkUser(cfg), wrong, checkHooks(cfg))
 }
 
 // checkHooks tells what is wrong with the programs of hooks.
-func checkHooks(cfg *conf.Config) (wrong conf.Mistakes) {
+func checkHooks(cfg *conf.Config) (wrong conf.Errors) {
 	for i := range cfg.Hooks {
 		h := &cfg.Hooks[i]
 		if err := hooks.Check(h); err != nil {
-			wrong = append(wrong, cfg.HookFault(h.Name, "exec", err))
+			wrong = append(wrong, cfg.HookError(h.Name, "exec", err))
 		}
 	}
 	return wrong
 }
 
-func monitorsOf(cfg *conf.Config) (built monitors, wrong conf.Mistakes) {
+func monitorsOf(cfg *conf.Config) (built monitors, wrong conf.Errors) {
 	built = monitors{}
 	for i := range cfg.Clusters {
 		c := &cfg.Clusters[i]
@@ -44,7 +44,7 @@ func monitorsOf(cfg *conf.Config) (built monitors, wrong conf.Mistakes) {
 			if err != nil {
 				option := checks.OptionError{Option: "type", Err: err}
 				errors.As(err, &option)
-				wrong = append(wrong, cfg.CheckFault(c.Name, check.ID, option.Option, option.Err))
+				wrong = append(wrong, cfg.CheckError(c.Name, check.ID, option.Option, option.Err))
 			}
 			built[check] = monitor
 		}

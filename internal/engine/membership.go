@@ -91,7 +91,7 @@ func (m membership) over(file *conf.Config) (*conf.Config, membership, error) {
 			kept[own.Name] = left
 		}
 		if left.whole != nil {
-			result.Replaced(own.Name)
+			result.DropPositions(own.Name)
 		}
 		if err := relevel(&result, own, &c); err != nil {
 			return nil, nil, err

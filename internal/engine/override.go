@@ -13,7 +13,7 @@ import (
 // Override changes what an operator says about a server: {"state": "drain", "weight": null}. What is null is taken back;
 // what is not mentioned stays.
 func (e *Engine) Override(cluster, server string, text []byte) error {
-	p, err := conf.ParsePatch(text)
+	p, err := conf.ParseOverride(text)
 	if err != nil {
 		return invalid(err)
 	}
@@ -24,7 +24,7 @@ func (e *Engine) Override(cluster, server string, text []byte) error {
 	return nil
 }
 
-func (e *Engine) override(cluster, server string, p conf.Patch) error {
+func (e *Engine) override(cluster, server string, p conf.Override) error {
 	e.seen.overrides.Lock() // from reading the old one to writing the new one
 	defer e.seen.overrides.Unlock()
 	if e.seen.handed.Load() {

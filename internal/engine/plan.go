@@ -17,7 +17,7 @@ func (e *Engine) Plan(path string, text []byte) (status.Plan, error) {
 	var err error
 	switch {
 	case text == nil:
-		wanted, err = conf.LoadAgain(file.File)
+		wanted, err = conf.LoadRegular(file.File)
 	case path == "":
 		wanted, err = conf.Parse(file.File, text)
 	default:
@@ -40,7 +40,7 @@ func (e *Engine) Plan(path string, text []byte) (status.Plan, error) {
 func PlanOf(p conf.Plan, cuts func(conf.PlanStep) int) status.Plan {
 	plan := status.Plan{Steps: []status.PlanStep{}}
 	for _, s := range p.Steps {
-		step := status.PlanStep{Kind: string(s.Kind), Object: string(s.Object), Cluster: s.Cluster, Name: s.Name,
+		step := status.PlanStep{Kind: string(s.Action), Object: string(s.Object), Cluster: s.Cluster, Name: s.Name,
 			Text: s.String(), Refused: s.Refused, Cuts: cuts(s)}
 		plan.Refused = plan.Refused || s.Refused != ""
 		plan.Cuts += step.Cuts
@@ -52,7 +52,7 @@ func PlanOf(p conf.Plan, cuts func(conf.PlanStep) int) status.Plan {
 // Unusable is a refusal for a configuration with mistakes: the first one's place, and all in their own words.
 func Unusable(err error) error {
 	r := &status.Refusal{Why: status.Refused, Text: err.Error()}
-	var ms conf.Mistakes
+	var ms conf.Errors
 	if errors.As(err, &ms) {
 		r.Field = ms[0].Path
 	}
@@ -84,7 +84,7 @@ func (e *Engine) wouldCut(running *runningState, wanted *conf.Config) func(conf.
 		switch {
 		case s.Object == conf.ObjectServer && s.Becomes("state", "maint") && closed[[2]string{s.Cluster, s.Name}]:
 			n = perServer[[2]string{s.Cluster, s.Name}]
-		case s.Kind != conf.Remove:
+		case s.Action != conf.Remove:
 		case s.Object == conf.ObjectListener:
 			for _, at := range s.Addresses {
 				n += perListener[listenerID(s.Protocol, at)]

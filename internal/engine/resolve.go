@@ -104,7 +104,7 @@ func (e *Engine) resolveFor(cfg *conf.Config) (addresses, error) {
 	for _, name := range ask {
 		if err := failed[name]; err != nil {
 			known[name] = nil
-			if at := cfg.HostPlace(name); at != "" {
+			if at := cfg.HostPosition(name); at != "" {
 				err = fmt.Errorf("%s: %w", at, err)
 			}
 			errs = append(errs, err)

@@ -40,7 +40,7 @@ func repliesOf(cfg *conf.Config, known addresses) map[route.ReplyRoute]bool {
 }
 
 // dialled are the addresses that a server has at the moment; a unix socket has none.
-func dialled(at conf.Endpoint, known addresses) []netip.AddrPort {
+func dialled(at conf.Address, known addresses) []netip.AddrPort {
 	switch {
 	case at.Host != "":
 		var all []netip.AddrPort

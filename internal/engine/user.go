@@ -55,12 +55,12 @@ func (e *Engine) become(cfg *conf.Config, listeners map[string]*l4.Listener) err
 }
 
 // checkUser tells whether the user of a configuration exists.
-func checkUser(cfg *conf.Config) conf.Mistakes {
+func checkUser(cfg *conf.Config) conf.Errors {
 	if cfg.Runtime.User == "" {
 		return nil
 	}
 	if _, err := identityOf(cfg.Runtime.User); err != nil {
-		return conf.Mistakes{cfg.Fault("runtime", "user", fmt.Errorf("%s: %w", cfg.Runtime.User, err))}
+		return conf.Errors{cfg.KeyError("runtime", "user", fmt.Errorf("%s: %w", cfg.Runtime.User, err))}
 	}
 	return nil
 }
