@@ -15,7 +15,7 @@ import (
 )
 
 func TestAgent(t *testing.T) {
-	h := nettest.Start(t, nettest.Say("75%,maxconn:30,maint,down #disk\n"))
+	h := nettest.Start(t, nettest.SendText("75%,maxconn:30,maint,down #disk\n"))
 	report, err := check(t, Agent{}, h.Addr())
 	require.NoError(t, err)
 	require.Equal(t, &agentcheck.Advice{
@@ -42,10 +42,10 @@ func TestAgentWithoutAdvice(t *testing.T) {
 		want string
 	}{
 		{"silent", nettest.Silent, "no advice: timed out"},
-		{"closes", nettest.Say(""), "no advice: empty agent reply"},
-		{"incomplete", nettest.Say("up"), "no advice: agent reply without a line end"},
+		{"closes", nettest.SendText(""), "no advice: empty agent reply"},
+		{"incomplete", nettest.SendText("up"), "no advice: agent reply without a line end"},
 		{"a gigabyte", endless("", "up "), "no advice: agent reply without a line end in its first 1024 bytes"},
-		{"1,025 bytes", nettest.Say(strings.Repeat("a", 1025)), "in its first 1024 bytes"},
+		{"1,025 bytes", nettest.SendText(strings.Repeat("a", 1025)), "in its first 1024 bytes"},
 		{"dripping", pieces(50*time.Millisecond, strings.Split(strings.Repeat("u p ", 20), " ")...), "no advice: timed out"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -102,7 +102,7 @@ func TestAgentHTTP(t *testing.T) {
 		{"no body", status("HTTP/1.1 204 No Content", ""), "", "no advice: agent reply without a line end"},
 		{"an error page", status("HTTP/1.1 503 Service Unavailable", "down\n"), "", `status: expected 2xx, got "503 Service Unavailable"`},
 		{"an endless body", endless("HTTP/1.1 200 OK\r\n\r\n", "up "), "", "no advice: agent reply without a line end in its first 1024 bytes"},
-		{"not HTTP", nettest.Say("up\n"), "", "not an HTTP reply"},
+		{"not HTTP", nettest.SendText("up\n"), "", "not an HTTP reply"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()

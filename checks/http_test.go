@@ -202,7 +202,7 @@ func TestHTTPHostileHosts(t *testing.T) {
 		{"endless status line", endless("HTTP/1.1 200 ", "a"), "reply too large"},
 		{"garbage", endless("", "\x00\xff"), "got \"\\x00\\xff"},
 		{"dripping", nettest.Trickle(100, 50*time.Millisecond), "timed out"},
-		{"another protocol", nettest.Say("-ERR unknown command\r\n\r\n"), `not an HTTP reply: expected an HTTP status line and headers, got "-ERR unknown command`},
+		{"another protocol", nettest.SendText("-ERR unknown command\r\n\r\n"), `not an HTTP reply: expected an HTTP status line and headers, got "-ERR unknown command`},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
@@ -210,7 +210,7 @@ func TestHTTPHostileHosts(t *testing.T) {
 			began := time.Now()
 			_, err := checkWithin(t, HTTP{}, Target{Address: h.Addr()}, limitFor(c.want))
 			require.ErrorContains(t, err, c.want)
-			require.Less(t, nettest.Took(began), 5*time.Second)
+			require.Less(t, nettest.Elapsed(began), 5*time.Second)
 		})
 	}
 }

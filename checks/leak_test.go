@@ -17,7 +17,7 @@ import (
 func TestRunnerLeavesNothingBehind(t *testing.T) {
 	nettest.CheckDescriptors(t) // after the hosts have closed theirs
 	silent := nettest.Start(t, nettest.Silent)
-	closing := nettest.Start(t, nettest.Say("hello"))
+	closing := nettest.Start(t, nettest.SendText("hello"))
 	aborting := nettest.Start(t, nettest.ResetAfter(1, time.Millisecond))
 	full, refusing := nettest.FullBacklog(t), nettest.Reserve(t)
 	const places = 100

@@ -43,7 +43,7 @@ func TestMySQLHandshakeOnly(t *testing.T) {
 		"asks for another way":     saying(greeting, packet(2, []byte("\xfemysql_native_password\x00"+challenge)), errorPacket(4, 1045, "no")),
 		"asks for ever":            saying(greeting, packet(2, []byte{0xfe}), packet(4, []byte{0xfe}), packet(6, []byte{0xfe})),
 		"says nothing more":        thenSilent(string(greeting)),
-		"closes":                   nettest.Say(string(greeting)),
+		"closes":                   nettest.SendText(string(greeting)),
 		"talks nonsense":           saying(greeting, []byte("HTTP/1.1 400 Bad Request\r\n\r\n")),
 		"greets in pieces":         pieces(5*time.Millisecond, string(greeting[:3]), string(greeting[3:20]), string(greeting[20:])),
 		"does not stop talking":    endless(string(greeting), "blah"),
@@ -82,7 +82,7 @@ func TestMySQLHandshakeOnlyWithTLS(t *testing.T) {
 	}{
 		"offers none":    {saying(packet(0, bare), errorPacket(2, 1045, "Access denied")), "TLS: expected a server that offers it"},
 		"talks nonsense": {saying(plain, []byte("HTTP/1.1 400 Bad Request\r\n\r\n")), "TLS handshake: "},
-		"closes":         {nettest.Say(string(plain)), ""},
+		"closes":         {nettest.SendText(string(plain)), ""},
 		"falls silent":   {thenSilent(string(plain)), "timed out"},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -123,7 +123,7 @@ func TestMySQLErrors(t *testing.T) {
 func TestMySQLGreetingCutAnywhere(t *testing.T) {
 	greeting := packet(0, greetingOf("mysql_native_password"))
 	for n := range greeting {
-		h := nettest.Start(t, nettest.Say(string(greeting[:n])))
+		h := nettest.Start(t, nettest.SendText(string(greeting[:n])))
 		for _, o := range []MySQL{{}, user("u", "secret")} {
 			_, err := check(t, o, h.Addr())
 			require.Error(t, err)
@@ -139,12 +139,12 @@ func TestMySQLHostileHosts(t *testing.T) {
 		want string
 	}{
 		{"silent", nettest.Silent, "timed out: expected a MySQL greeting, got nothing"},
-		{"closes", nettest.Say(""), "connection closed by the server: expected a MySQL greeting, got nothing"},
-		{"another protocol", nettest.Say("-ERR wrong number of arguments\r\n"), `expected a MySQL greeting, got "-ERR`},
+		{"closes", nettest.SendText(""), "connection closed by the server: expected a MySQL greeting, got nothing"},
+		{"another protocol", nettest.SendText("-ERR wrong number of arguments\r\n"), `expected a MySQL greeting, got "-ERR`},
 		{"endless garbage", endless("", "\xff"), "expected a MySQL greeting"},
 		{"endless greeting", endless("\xff\xff\xff\x00\x0a", "8"), "expected a MySQL greeting"},
 		{"dripping", pieces(100*time.Millisecond, "J", "\x00", "\x00", "\x00", "\x0a", "8", "8", "8", "8"), "timed out"},
-		{"protocol 9", nettest.Say(string(packet(0, append([]byte{9}, "3.23\x00 and so on, and so on"...)))), "MySQL greeting"},
+		{"protocol 9", nettest.SendText(string(packet(0, append([]byte{9}, "3.23\x00 and so on, and so on"...)))), "MySQL greeting"},
 		{"echo", nettest.Echo, "timed out"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -203,7 +203,7 @@ func TestMySQLRealServerNeverBlocksTheHost(t *testing.T) {
 	own.Connect(far, "10.98.0.1", "10.98.0.2")
 	var m *nettest.MariaDB
 	far.Do(func() {
-		m = nettest.StartMariaDBKnowing(t, map[string]string{"10.98.0.1": "balancer"}, "--max-connect-errors=5", "--bind-address=0.0.0.0")
+		m = nettest.StartMariaDBWithNames(t, map[string]string{"10.98.0.1": "balancer"}, "--max-connect-errors=5", "--bind-address=0.0.0.0")
 	})
 	_, port, err := net.SplitHostPort(m.Addr())
 	require.NoError(t, err)

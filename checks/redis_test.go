@@ -99,7 +99,7 @@ func TestRedisHostileHosts(t *testing.T) {
 		{"closes in the middle", script([2]string{"PING\r\n", "+PO"}), `PING: connection closed by the server: expected a Redis reply, got "+PO"`},
 		{"endless line", endless("+", "A"), `PING: line too long (over 512 bytes): expected a Redis reply, got "+AAAA`},
 		{"garbage", endless("", "\x00\xff"), `PING: not a Redis reply: expected a Redis reply, got "\x00\xff`},
-		{"another protocol", nettest.Say("HTTP/1.1 400 Bad Request\r\n"), `got "HTTP/1.1 400 Bad Request`},
+		{"another protocol", nettest.SendText("HTTP/1.1 400 Bad Request\r\n"), `got "HTTP/1.1 400 Bad Request`},
 		{"empty lines", endless("", "\r\n"), "PING: empty line"},
 		{"dripping", pieces(60*time.Millisecond, strings.Split(strings.Repeat("+ ", 50), " ")...), "PING: timed out"},
 	} {
@@ -121,7 +121,7 @@ func TestRedisSaysNothingButPingFirst(t *testing.T) {
 }
 
 func TestRedisEarlyErrorIsTold(t *testing.T) {
-	h := nettest.Start(t, nettest.Say("-ERR max number of clients reached\r\n"))
+	h := nettest.Start(t, nettest.SendText("-ERR max number of clients reached\r\n"))
 	_, err := check(t, Redis{}, h.Addr())
 	require.ErrorContains(t, err, "max number of clients reached")
 }
@@ -139,7 +139,7 @@ func TestRedisPasswordIsNowhereToBeSeen(t *testing.T) {
 				_, _ = c.Read(make([]byte, 1000))
 				_, _ = c.Write([]byte("-WRONGPASS " + password + " is wrong\r\n"))
 			},
-			"says it first":   nettest.Say(password + "\r\n"),
+			"says it first":   nettest.SendText(password + "\r\n"),
 			"says half of it": thenSilent("+s3cr3t"),
 			"says it later": func(_ context.Context, c *net.TCPConn) {
 				_, _ = c.Read(make([]byte, 1000))
@@ -147,7 +147,7 @@ func TestRedisPasswordIsNowhereToBeSeen(t *testing.T) {
 				_, _ = c.Read(make([]byte, 1000))
 				_, _ = c.Write([]byte("-ERR I know " + password + "\r\n"))
 			},
-			"says it and ends": nettest.Say("+" + password),
+			"says it and ends": nettest.SendText("+" + password),
 		} {
 			h := nettest.Start(t, host)
 			_, err := checkWithin(t, Redis{User: "u", Password: s}, Target{Address: h.Addr()}, 300*time.Millisecond)

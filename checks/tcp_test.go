@@ -92,7 +92,7 @@ func TestTCPFullAcceptQueueIsATimeout(t *testing.T) {
 	_, err := checkWithin(t, TCP{}, Target{Address: address}, 300*time.Millisecond)
 	require.ErrorIs(t, err, context.DeadlineExceeded)
 	require.Equal(t, "connect to "+address+": timed out", err.Error())
-	require.Less(t, nettest.Took(began), time.Second)
+	require.Less(t, nettest.Elapsed(began), time.Second)
 }
 
 func TestTCPUnixSocket(t *testing.T) {
@@ -115,8 +115,8 @@ func TestTCPSource(t *testing.T) {
 	for _, b := range []builder{TCP{}, expect("x")} {
 		_, _ = checkWithin(t, b, Target{Address: h.Addr(), Source: source}, 200*time.Millisecond)
 	}
-	nettest.Wait(t, 5*time.Second, "two visits", func() bool { return len(rec.Visits()) == 2 })
-	for _, v := range rec.Visits() {
+	nettest.Wait(t, 5*time.Second, "two visits", func() bool { return len(rec.Conns()) == 2 })
+	for _, v := range rec.Conns() {
 		require.Equal(t, source, v.From.Addr())
 	}
 	_, err := checkWithin(t, TCP{Quiet: true}, Target{Address: h.Addr(), Source: source}, time.Second)
@@ -141,19 +141,19 @@ func TestTCPDialogue(t *testing.T) {
 		steps []conf.Step
 		want  string // the error; "" = pass
 	}{
-		{"banner", nettest.Say("220 ready\r\n"), []conf.Step{{Expect: []byte("220")}}, ""},
+		{"banner", nettest.SendText("220 ready\r\n"), []conf.Step{{Expect: []byte("220")}}, ""},
 		{"banner in pieces", pieces(20*time.Millisecond, "va", "lid"), []conf.Step{{Expect: []byte("valid")}}, ""},
 		{"expression in pieces", pieces(20*time.Millisecond, "v", "a", "l", "id"), []conf.Step{{Regex: "va(l|x)id"}}, ""},
-		{"two steps in one segment", nettest.Say("one two"), []conf.Step{{Expect: []byte("one")}, {Expect: []byte("two")}}, ""},
+		{"two steps in one segment", nettest.SendText("one two"), []conf.Step{{Expect: []byte("one")}, {Expect: []byte("two")}}, ""},
 		{"a match is used up", thenSilent("one"), []conf.Step{{Expect: []byte("one")}, {Expect: []byte("one")}}, `step 1: timed out: expected "one", got nothing`},
 		{"question and answer", script([2]string{"PING", "+PONG\r\n"}, [2]string{"QUIT", "+OK\r\n"}), []conf.Step{
 			{Send: []byte("PING\r\n"), Expect: []byte("+PONG")}, {Send: []byte("QUIT\r\n"), Regex: `^\r\n\+OK`},
 		}, ""},
-		{"binary", nettest.Say("\x00\x01\xff"), []conf.Step{{Expect: []byte{1, 0xff}}}, ""},
+		{"binary", nettest.SendText("\x00\x01\xff"), []conf.Step{{Expect: []byte{1, 0xff}}}, ""},
 		{"send only", nettest.Discard, []conf.Step{{Send: []byte("hello")}}, ""},
-		{"answer before the question", nettest.Say("go away"), []conf.Step{{Send: []byte(strings.Repeat("x", 100000)), Expect: []byte("go away")}}, ""},
-		{"wrong answer, closed", nettest.Say("500 no"), []conf.Step{{Expect: []byte("220")}}, `connection closed by the server: expected "220", got "500 no"`},
-		{"no answer, closed", nettest.Say(""), []conf.Step{{Expect: []byte("220")}}, `connection closed by the server: expected "220", got nothing`},
+		{"answer before the question", nettest.SendText("go away"), []conf.Step{{Send: []byte(strings.Repeat("x", 100000)), Expect: []byte("go away")}}, ""},
+		{"wrong answer, closed", nettest.SendText("500 no"), []conf.Step{{Expect: []byte("220")}}, `connection closed by the server: expected "220", got "500 no"`},
+		{"no answer, closed", nettest.SendText(""), []conf.Step{{Expect: []byte("220")}}, `connection closed by the server: expected "220", got nothing`},
 		{"wrong answer, open", thenSilent("500 no"), []conf.Step{{Expect: []byte("220")}}, `timed out: expected "220", got "500 no"`},
 		{"no answer, open", nettest.Silent, []conf.Step{{Regex: "^2"}}, `timed out: expected a match of "^2", got nothing`},
 		{"reset", nettest.ResetAfter(3, 50*time.Millisecond), []conf.Step{{Expect: []byte("\x00\x00\x00\x00")}}, `connection reset by peer: expected "\x00\x00\x00\x00", got`},

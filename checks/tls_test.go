@@ -64,7 +64,7 @@ func TestTLSServerNameIsTheTargetsHost(t *testing.T) {
 
 func TestTLSOfAServerWithoutIt(t *testing.T) {
 	for want, host := range map[string]nettest.Handler{
-		"first record does not look like a TLS handshake": nettest.Say("220 ready\r\n"),
+		"first record does not look like a TLS handshake": nettest.SendText("220 ready\r\n"),
 		"TLS handshake: timed out":                        nettest.Silent,
 		"TLS handshake: EOF":                              script([2]string{"\x16", ""}),
 	} {

@@ -16,7 +16,7 @@ import (
 
 // A server with several addresses is reached at the first one that does not refuse, within one attempt.
 func TestFlowTriesEveryAddress(t *testing.T) {
-	host := nettest.StartDatagrams(t, nettest.EchoDatagrams)
+	host := nettest.StartDatagrams(t, nettest.EchoDatagram)
 	dead := netip.MustParseAddrPort(nettest.ReserveDatagrams(t))
 	records := make(chan l4.Record, 1)
 	plane, err := l4.Open(l4.Options{Loops: 1, Record: func(r l4.Record) { records <- r }})
@@ -38,8 +38,8 @@ func TestFlowTriesEveryAddress(t *testing.T) {
 	ln.Start()
 	defer ln.Stop()
 	c := nettest.DialDatagrams(t, "", at.String())
-	require.Equal(t, "hello", c.Ask("hello"))
-	require.Equal(t, "again", c.Ask("again"))
+	require.Equal(t, "hello", c.RoundTrip("hello"))
+	require.Equal(t, "again", c.RoundTrip("again"))
 	r := <-records
 	require.Equal(t, l4.RelayFlowTimeout, r.End)
 	require.Equal(t, 1, r.Attempts)

@@ -32,7 +32,7 @@ func TestDescriptorShortage(t *testing.T) {
 			for range 400 {
 				c, err := nettest.TryDial(l.listen)
 				if err != nil {
-					require.Equal(t, nettest.Reset, nettest.EndOf(err))
+					require.Equal(t, nettest.Reset, nettest.StreamEndOf(err))
 					refused++
 					continue
 				}
@@ -137,7 +137,7 @@ func TestPortShortage(t *testing.T) {
 		if err == nil {
 			served = append(served, c)
 		} else {
-			require.NotEqual(t, nettest.Timeout, nettest.EndOf(err), "nobody is left waiting")
+			require.NotEqual(t, nettest.Timeout, nettest.StreamEndOf(err), "nobody is left waiting")
 		}
 	}
 	require.Len(t, served, 32)
@@ -165,7 +165,7 @@ func TestMaxSessions(t *testing.T) {
 	for i := range 30 {
 		begin := time.Now()
 		c, ok := knock(t, []string{addr, second}[i%2], 5*time.Second)
-		require.Less(t, nettest.Took(begin), 3*time.Second) // how soon exactly is TestRefusalsAreQuick's to say
+		require.Less(t, nettest.Elapsed(begin), 3*time.Second) // how soon exactly is TestRefusalsAreQuick's to say
 		if ok {
 			served = append(served, c)
 		}
@@ -184,7 +184,7 @@ func TestMaxSessions(t *testing.T) {
 
 // Room that a session leaves is there a moment after its client has seen the end of it.
 func TestRoomIsFreeAtOnce(t *testing.T) { // alone: it measures time
-	host := nettest.Start(t, nettest.Say("x"))
+	host := nettest.Start(t, nettest.SendText("x"))
 	_, addr := serve(t, layout{cluster: "max_sessions = 1", levels: servers(host.Addr())})
 	for range scaled(500) {
 		nettest.Wait(t, 100*time.Millisecond, "room", func() bool {

@@ -27,7 +27,7 @@ func TestSourceAddress(t *testing.T) {
 		_, addr := serve(t, l)
 		text, _ := ask(addr)
 		require.Equal(t, "x", text)
-		require.Equal(t, []string{"127.0.0.2", "127.0.0.3", "127.0.0.4"}[i], rec.Visits()[i].From.Addr().String())
+		require.Equal(t, []string{"127.0.0.2", "127.0.0.3", "127.0.0.4"}[i], rec.Conns()[i].From.Addr().String())
 	}
 }
 
@@ -40,8 +40,8 @@ func TestSourceAddressOfChecks(t *testing.T) {
 		cluster: `source = "127.0.0.2"`, levels: servers(host.Addr()),
 		checks: "[[cluster.c.check]]\ntype = \"tcp\"\ninterval = \"100ms\"\ntimeout = \"100ms\"\nexpect = \"hello\"\n",
 	})
-	nettest.Wait(t, 5*time.Second, "a check", func() bool { return len(rec.Visits()) > 1 })
-	for _, v := range rec.Visits() {
+	nettest.Wait(t, 5*time.Second, "a check", func() bool { return len(rec.Conns()) > 1 })
+	for _, v := range rec.Conns() {
 		require.Equal(t, "127.0.0.2", v.From.Addr().String())
 	}
 }
@@ -69,7 +69,7 @@ func TestSourcePortsAreSharedAmongServers(t *testing.T) {
 // An IPv4 client of an IPv6 listener is shown as what it is.
 func TestDualStackListener(t *testing.T) {
 	t.Parallel()
-	host := nettest.Start(t, nettest.Say("ok"))
+	host := nettest.Start(t, nettest.SendText("ok"))
 	reserved := nettest.Reserve(t)
 	_, port, err := net.SplitHostPort(reserved)
 	require.NoError(t, err)
@@ -92,7 +92,7 @@ func TestDualStackListener(t *testing.T) {
 // A listener serves every address of its list and every port of its ranges.
 func TestSeveralAddresses(t *testing.T) {
 	t.Parallel()
-	host := nettest.Start(t, nettest.Say("ok"))
+	host := nettest.Start(t, nettest.SendText("ok"))
 	span := nettest.ReserveRange(t, 4)
 	single := nettest.ReserveOn(t, "127.0.0.2")
 	config := layout{listen: "LIST", levels: servers(host.Addr())}.String()
@@ -109,7 +109,7 @@ func TestSeveralAddresses(t *testing.T) {
 // A unix socket left behind by a killed process is replaced; one that somebody serves is not taken away.
 func TestUnixSocketOwnership(t *testing.T) {
 	t.Parallel()
-	host := nettest.Start(t, nettest.Say("ok"))
+	host := nettest.Start(t, nettest.SendText("ok"))
 	path := shortDir(t) + "/weir.sock"
 	config := layout{listen: "unix:" + path, levels: servers(host.Addr())}.String()
 	answers := func() bool {
@@ -145,8 +145,8 @@ func TestUnixSocketOwnership(t *testing.T) {
 // An address that is taken stops the start as a whole, with the address and the reason named.
 func TestAddressInUse(t *testing.T) {
 	t.Parallel()
-	host := nettest.Start(t, nettest.Say("ok"))
-	taken := nettest.Start(t, nettest.Say("somebody else"))
+	host := nettest.Start(t, nettest.SendText("ok"))
+	taken := nettest.Start(t, nettest.SendText("somebody else"))
 	free := nettest.Reserve(t)
 	w := launch{}.launch(t, layout{
 		listen: free, levels: servers(host.Addr()), more: pair("second", taken.Addr(), host.Addr()),

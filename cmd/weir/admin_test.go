@@ -149,7 +149,7 @@ func TestStatusDocument(t *testing.T) {
 // What an operator says is not forgotten by a reload, whoever asks for it.
 func TestDrainIsNotForgotten(t *testing.T) {
 	t.Parallel()
-	hostA, hostB := nettest.Start(t, nettest.Say("A")), nettest.Start(t, nettest.Say("B"))
+	hostA, hostB := nettest.Start(t, nettest.SendText("A")), nettest.Start(t, nettest.SendText("B"))
 	l := layout{listen: nettest.Reserve(t), levels: servers(hostA.Addr()+" name=A", hostB.Addr()+" name=B")}
 	w, addr, a := administered(t, l)
 	a.ok("PATCH /v1/clusters/c/servers/A", `{"state": "drain"}`)
@@ -169,7 +169,7 @@ func TestDrainIsNotForgotten(t *testing.T) {
 
 func TestReloadThroughTheAPI(t *testing.T) {
 	t.Parallel()
-	host := nettest.Start(t, nettest.Say("A"))
+	host := nettest.Start(t, nettest.SendText("A"))
 	l := layout{listen: nettest.Reserve(t), levels: servers(host.Addr())}
 	w, addr, a := administered(t, l)
 	good := a.at(l.String())
@@ -260,7 +260,7 @@ func TestToken(t *testing.T) {
 
 func TestEventStream(t *testing.T) {
 	t.Parallel()
-	host := nettest.Start(t, nettest.Say("A"))
+	host := nettest.Start(t, nettest.SendText("A"))
 	_, _, a := administered(t, layout{
 		levels: servers(host.Addr()+" name=A", "127.0.0.1:1 name=B state=maint"), cluster: "protected = false",
 		checks: "[[cluster.c.check]]\ntype = \"tcp\"\ninterval = \"30ms\"\nrise = 1\nfall = 1",
@@ -318,7 +318,7 @@ func TestAPIDuringDrain(t *testing.T) {
 
 func TestMetrics(t *testing.T) {
 	t.Parallel()
-	host := nettest.Start(t, nettest.Say("A"))
+	host := nettest.Start(t, nettest.SendText("A"))
 	w, addr, a := administered(t, layout{levels: servers(host.Addr() + " name=A")})
 	require.Equal(t, "AAA", sequence(t, addr, 3))
 	nettest.Wait(t, 5*time.Second, "the sessions to be counted", func() bool {

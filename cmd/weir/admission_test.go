@@ -40,11 +40,11 @@ func come(t *testing.T, from, addr string) (net.Conn, bool) {
 		c.Close()
 	}
 	if network == "unix" {
-		require.NotEqual(t, nettest.Timeout, nettest.EndOf(err))
+		require.NotEqual(t, nettest.Timeout, nettest.StreamEndOf(err))
 	} else {
-		require.Equal(t, nettest.Reset, nettest.EndOf(err), "%v", err)
+		require.Equal(t, nettest.Reset, nettest.StreamEndOf(err), "%v", err)
 	}
-	require.Less(t, nettest.Took(begin), 3*time.Second)
+	require.Less(t, nettest.Elapsed(begin), 3*time.Second)
 	return nil, false
 }
 
@@ -271,7 +271,7 @@ func TestRoomIsThereForWhoComesAgain(t *testing.T) {
 	} {
 		t.Run(c.limit+c.runtime, func(t *testing.T) {
 			t.Parallel()
-			host := nettest.Start(t, nettest.Say("x")) // closes first: what is late is weir's alone
+			host := nettest.Start(t, nettest.SendText("x")) // closes first: what is late is weir's alone
 			w, addr := serve(t, layout{listener: c.limit, runtime: c.runtime, levels: servers(host.Addr())})
 			again := func(i int) error {
 				c, err := nettest.TryDial(addr)
@@ -294,18 +294,18 @@ func TestRoomIsThereForWhoComesAgain(t *testing.T) {
 			var clients sync.WaitGroup
 			for range c.clients {
 				clients.Go(func() {
-					before, now := w.proc().Delayed(), time.Duration(0) // at the start of the last round
+					before, now := w.proc().SchedulingDelay(), time.Duration(0) // at the start of the last round
 					delayed := func() bool {
 						// A wait is counted when it is over, and it is not over when only the other loop has had its turn.
 						for end := time.Now().Add(time.Second); time.Now().Before(end); time.Sleep(5 * time.Millisecond) {
-							if w.proc().Delayed()-before >= 50*time.Millisecond {
+							if w.proc().SchedulingDelay()-before >= 50*time.Millisecond {
 								return true
 							}
 						}
 						return false
 					}
 					for i := range scaled(500) / c.clients {
-						now = w.proc().Delayed()
+						now = w.proc().SchedulingDelay()
 						if err := again(i); err != nil && !delayed() {
 							t.Errorf("round %d: %v", i, err)
 							return
@@ -341,7 +341,7 @@ func TestNoRoomIsLost(t *testing.T) {
 				}
 				c, err := (&net.Dialer{Timeout: 5 * time.Second, LocalAddr: &net.TCPAddr{IP: net.ParseIP(from)}}).Dial("tcp", to)
 				if err != nil {
-					if nettest.EndOf(err) != nettest.Reset {
+					if nettest.StreamEndOf(err) != nettest.Reset {
 						t.Error(err)
 					}
 					continue

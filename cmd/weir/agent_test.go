@@ -32,7 +32,7 @@ func newTalker(t *testing.T, line string) *talker {
 	a := &talker{}
 	a.line.Store(line)
 	a.Host = nettest.Start(t, func(ctx context.Context, c *net.TCPConn) {
-		nettest.Say(a.line.Load().(string))(ctx, c)
+		nettest.SendText(a.line.Load().(string))(ctx, c)
 		a.told.Add(1)
 	})
 	return a
@@ -59,7 +59,7 @@ func agentCheck(a *talker, more string) string {
 
 // twoServers are A, which agents speak for, and B, each with a weight of 10.
 func twoServers(t *testing.T) (a, b *nettest.Host, list [][]string) {
-	a, b = nettest.Start(t, nettest.Say("A")), nettest.Start(t, nettest.Say("B"))
+	a, b = nettest.Start(t, nettest.SendText("A")), nettest.Start(t, nettest.SendText("B"))
 	return a, b, servers(a.Addr()+" name=A weight=10", b.Addr()+" name=B weight=10")
 }
 

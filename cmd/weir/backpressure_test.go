@@ -182,7 +182,7 @@ func TestSlowReaderIsNotCut(t *testing.T) {
 		name    string
 		handler nettest.Handler
 		limits  string
-		end     nettest.End
+		end     nettest.StreamEnd
 	}{
 		{"after the server's FIN", nettest.Send(6, size), `half_close_timeout = "2s"`, nettest.EOF},
 		{"after the server's reset", nettest.ResetAfter(size, 50*time.Millisecond), `half_close_timeout = "2s"`, nettest.Reset},

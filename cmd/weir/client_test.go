@@ -35,7 +35,7 @@ func (a api) done(args ...string) string {
 
 func TestClientServer(t *testing.T) {
 	t.Parallel()
-	hostA, hostB, hostC := nettest.Start(t, nettest.Say("A")), nettest.Start(t, nettest.Say("B")), nettest.Start(t, nettest.Say("C"))
+	hostA, hostB, hostC := nettest.Start(t, nettest.SendText("A")), nettest.Start(t, nettest.SendText("B")), nettest.Start(t, nettest.SendText("C"))
 	w, addr, a := administered(t, layout{levels: servers(hostA.Addr()+" name=A", hostB.Addr()+" name=B")})
 	require.Contains(t, a.done("server", "c/A", "drain", "--reason", "new kernel"), "c/A: drain")
 	require.Equal(t, "BB", sequence(t, addr, 2))
@@ -130,7 +130,7 @@ func TestClientTables(t *testing.T) {
 
 func TestClientReloadAndPlan(t *testing.T) {
 	t.Parallel()
-	host := nettest.Start(t, nettest.Say("A"))
+	host := nettest.Start(t, nettest.SendText("A"))
 	echoes := nettest.Reserve(t)
 	l := layout{
 		listen: nettest.Reserve(t), levels: servers(host.Addr() + " name=A"),
@@ -221,7 +221,7 @@ func TestClientStop(t *testing.T) {
 
 func TestClientEvents(t *testing.T) {
 	t.Parallel()
-	host := nettest.Start(t, nettest.Say("A"))
+	host := nettest.Start(t, nettest.SendText("A"))
 	_, _, a := administered(t, layout{levels: servers(host.Addr()+" name=A", "127.0.0.1:1 name=B")})
 	a.done("server", "c/B", "maint")
 	cmd := exec.Command(binary, "events", "-f", "--json")

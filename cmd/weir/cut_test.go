@@ -24,7 +24,7 @@ func TestCutWaitsForSlowReader(t *testing.T) {
 		k, err := c.Read(buf)
 		got += k
 		if err != nil {
-			require.Equal(t, nettest.Reset, nettest.EndOf(err))
+			require.Equal(t, nettest.Reset, nettest.StreamEndOf(err))
 			break
 		}
 	}

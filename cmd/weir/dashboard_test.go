@@ -117,7 +117,7 @@ func TestDashboard(t *testing.T) {
 	t.Parallel()
 	chromium := browser(t)
 	hostile := `<img src=x onerror="document.title='owned'"><script>document.title='owned'</script>`
-	host, liar := nettest.Start(t, nettest.Echo), nettest.Start(t, nettest.Say(hostile))
+	host, liar := nettest.Start(t, nettest.Echo), nettest.Start(t, nettest.SendText(hostile))
 	at := nettest.Reserve(t)
 	l := layout{
 		listen: nettest.Reserve(t), cluster: "protected = false",

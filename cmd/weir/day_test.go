@@ -95,7 +95,7 @@ func TestADay(t *testing.T) {
 	t.Parallel()
 	host := map[string]*nettest.Host{}
 	for _, name := range []string{"A", "B", "C", "D"} {
-		host[name] = nettest.Start(t, nettest.Say(name))
+		host[name] = nettest.Start(t, nettest.SendText(name))
 	}
 	named := func(name string) string { return host[name].Addr() + " name=" + name }
 	pager := newPager(t, 0)

@@ -26,7 +26,7 @@ func (w *weir) budget() record {
 // and a reload go on.
 func TestRoomForSessions(t *testing.T) { // alone: it measures time
 	const nofile, least = 20_000, 9_900
-	checked := nettest.Start(t, nettest.Say("x"))
+	checked := nettest.Start(t, nettest.SendText("x"))
 	l := layout{listen: nettest.Reserve(t), more: strings.Replace(pair("checked", nettest.Reserve(t), checked.Addr()), "[[cluster",
 		"[[cluster.checked.check]]\ntype = \"tcp\"\ninterval = \"100ms\"\ntimeout = \"100ms\"\nexpect = \"x\"\n[[cluster", 1)}
 	l.levels = servers()

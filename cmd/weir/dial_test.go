@@ -21,7 +21,7 @@ import (
 
 // With one server refusing and one up, every client is served by the other one, without delay.
 func TestRefusingServerCostsNothing(t *testing.T) { // alone: it measures time
-	host := nettest.Start(t, nettest.Say("ok"))
+	host := nettest.Start(t, nettest.SendText("ok"))
 	_, addr := serve(t, layout{levels: servers(nettest.Reserve(t), host.Addr())})
 	p := pace{t: t}
 	asked := func(addr string) func() {
@@ -44,7 +44,7 @@ func TestRefusingLevelCostsNoClient(t *testing.T) {
 	for _, maxFails := range []int{3, 0} {
 		t.Run(fmt.Sprintf("max_fails=%d", maxFails), func(t *testing.T) {
 			t.Parallel()
-			host := nettest.Start(t, nettest.Say("ok"))
+			host := nettest.Start(t, nettest.SendText("ok"))
 			_, addr := serve(t, layout{
 				cluster: fmt.Sprintf("max_fails = %d", maxFails),
 				levels:  [][]string{{nettest.Reserve(t), nettest.Reserve(t)}, {host.Addr()}},
@@ -70,7 +70,7 @@ func TestRefusingLevelCostsNoClient(t *testing.T) {
 
 // A server that does not answer costs connect_timeout and not more.
 func TestConnectTimeoutThenNextServer(t *testing.T) { // alone: it measures time
-	host := nettest.Start(t, nettest.Say("ok"))
+	host := nettest.Start(t, nettest.SendText("ok"))
 	w, addr := serve(t, layout{
 		cluster: `connect_timeout = "500ms"`, levels: servers(nettest.FullBacklog(t), host.Addr()),
 	})
@@ -79,7 +79,7 @@ func TestConnectTimeoutThenNextServer(t *testing.T) { // alone: it measures time
 	data, _ := nettest.ReadToEnd(c, 5*time.Second)
 	require.Equal(t, "ok", string(data))
 	require.GreaterOrEqual(t, time.Since(begin), 500*time.Millisecond)
-	require.Less(t, nettest.Took(begin), 700*time.Millisecond)
+	require.Less(t, nettest.Elapsed(begin), 700*time.Millisecond)
 	c.Close()
 	r := w.session(c)
 	require.Equal(t, 2, r.num("attempts"))
@@ -106,7 +106,7 @@ func TestAttemptsAreBounded(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
 			ns := nettest.NewNamespace(t)
-			host := ns.Start("127.0.0.1:7004", nettest.Say("ok"))
+			host := ns.Start("127.0.0.1:7004", nettest.SendText("ok"))
 			for port := 7001; port <= 7004; port++ {
 				ns.Filter(fmt.Sprintf("tcp dport %d tcp flags & (syn|ack) == syn counter", port))
 			}
@@ -204,7 +204,7 @@ func TestEarlyDataReachesTheServerFound(t *testing.T) {
 	_, err = c.Write(want)
 	require.NoError(t, err)
 	nettest.Wait(t, 5*time.Second, "the bytes at the server", func() bool {
-		visits := rec.Visits()
+		visits := rec.Conns()
 		return len(visits) == 1 && visits[0].Bytes >= int64(len(want))
 	})
 	c.Close()
@@ -215,7 +215,7 @@ func TestEarlyDataReachesTheServerFound(t *testing.T) {
 // be dialled because of it is not counted as failing.
 func TestForeignSourceAddressIsNotTheServersFault(t *testing.T) {
 	t.Parallel()
-	a, b := nettest.Start(t, nettest.Say("A")), nettest.Start(t, nettest.Say("B"))
+	a, b := nettest.Start(t, nettest.SendText("A")), nettest.Start(t, nettest.SendText("B"))
 	l := layout{
 		cluster: "max_fails = 1\nfail_timeout = \"60s\"",
 		levels:  servers(a.Addr()+" name=a source=192.0.2.77", b.Addr()+" name=b"),
@@ -234,7 +234,7 @@ func TestICMPRefusalIsQuick(t *testing.T) { // alone: it measures time
 		t.Run(with, func(t *testing.T) {
 			ns := nettest.NewNamespace(t)
 			ns.Reject(7001, with)
-			ns.Start("127.0.0.1:7002", nettest.Say("ok"))
+			ns.Start("127.0.0.1:7002", nettest.SendText("ok"))
 			launch{ns: ns}.start(t, layout{
 				listen: "127.0.0.1:7000", levels: servers("127.0.0.1:7001", "127.0.0.1:7002"),
 			}.String())
@@ -242,7 +242,7 @@ func TestICMPRefusalIsQuick(t *testing.T) { // alone: it measures time
 			c := ns.Dial("127.0.0.1:7000")
 			data, _ := nettest.ReadToEnd(c, 5*time.Second)
 			require.Equal(t, "ok", string(data))
-			require.Less(t, nettest.Took(begin), 150*time.Millisecond)
+			require.Less(t, nettest.Elapsed(begin), 150*time.Millisecond)
 		})
 	}
 }
@@ -251,7 +251,7 @@ func TestICMPRefusalIsQuick(t *testing.T) { // alone: it measures time
 // that succeeds.
 func TestPassiveHealth(t *testing.T) {
 	t.Parallel()
-	a, b := nettest.Start(t, nettest.Say("A")), nettest.Start(t, nettest.Say("B"))
+	a, b := nettest.Start(t, nettest.SendText("A")), nettest.Start(t, nettest.SendText("B"))
 	a.Down()
 	const failTimeout = 1500 * time.Millisecond
 	w, addr := serve(t, layout{
@@ -299,14 +299,14 @@ func TestPassiveHealth(t *testing.T) {
 
 // An IPv6 server that refuses is followed by an IPv4 one without a visible delay.
 func TestFamiliesMayBeMixed(t *testing.T) { // alone: it measures time
-	host := nettest.Start(t, nettest.Say("ok"))
+	host := nettest.Start(t, nettest.SendText("ok"))
 	_, addr := serve(t, layout{levels: servers(nettest.ReserveOn(t, "::1"), host.Addr())})
 	begin := time.Now()
 	text, _ := ask(addr)
 	require.Equal(t, "ok", text)
-	require.Less(t, nettest.Took(begin), 150*time.Millisecond)
+	require.Less(t, nettest.Elapsed(begin), 150*time.Millisecond)
 
-	six := nettest.StartAt(t, nettest.ReserveOn(t, "::1"), nettest.Say("six"))
+	six := nettest.StartAt(t, nettest.ReserveOn(t, "::1"), nettest.SendText("six"))
 	_, addr = serve(t, layout{levels: servers(six.Addr())})
 	text, _ = ask(addr)
 	require.Equal(t, "six", text)
@@ -315,7 +315,7 @@ func TestFamiliesMayBeMixed(t *testing.T) { // alone: it measures time
 // A host name with a dead and a live address is served within the same attempt.
 func TestHostNameIsDialled(t *testing.T) {
 	t.Parallel()
-	host := nettest.Start(t, nettest.Say("ok"))
+	host := nettest.Start(t, nettest.SendText("ok"))
 	// localhost is ::1 and 127.0.0.1 on most machines, and 127.0.0.1 on all.
 	_, addr := serve(t, layout{levels: servers(fmt.Sprintf("localhost:%d", host.AddrPort().Port()))})
 	nettest.Wait(t, 5*time.Second, "the name to be resolved", func() bool {
@@ -393,7 +393,7 @@ func TestServersDieAndReturn(t *testing.T) {
 						served.Add(1)
 						continue
 					}
-				} else if nettest.EndOf(err) != nettest.Reset { // as a quick one is seen
+				} else if nettest.StreamEndOf(err) != nettest.Reset { // as a quick one is seen
 					t.Error(err)
 					return
 				}
@@ -474,7 +474,7 @@ func TestTryTimeout(t *testing.T) {
 // A cluster without an eligible server ends sessions at once and says why.
 func TestNoServer(t *testing.T) {
 	t.Parallel()
-	host := nettest.Start(t, nettest.Say("never"))
+	host := nettest.Start(t, nettest.SendText("never"))
 	w, addr := serve(t, layout{levels: servers(host.Addr() + " state=maint")})
 	for range 50 {
 		text, end := ask(addr)

@@ -200,7 +200,7 @@ func (w *weir) finish() {
 		}
 		w.signal(syscall.SIGTERM)
 		begin := time.Now()
-		for !w.ended() && nettest.Took(begin) < 5*time.Second {
+		for !w.ended() && nettest.Elapsed(begin) < 5*time.Second {
 			time.Sleep(2 * time.Millisecond)
 		}
 		if w.ended() {
@@ -398,7 +398,7 @@ func (w *weir) rested() {
 func (w *weir) back(within time.Duration, done func(now map[string]int) bool) {
 	w.t.Helper()
 	for begin := time.Now(); !done(w.kinds()); time.Sleep(5 * time.Millisecond) {
-		if time.Since(begin) > within && nettest.Took(begin) > within {
+		if time.Since(begin) > within && nettest.Elapsed(begin) > within {
 			w.t.Errorf("weir's descriptors: want %v, got %v after %v\n%s", w.base, w.kinds(), within,
 				strings.Join(w.proc().Descriptors().Since(nil), "\n"))
 			return
@@ -419,10 +419,10 @@ func run(t *testing.T, args ...string) (code int, output string) {
 }
 
 // ask opens a session, reads what the server says until its end, and returns it with how it ended.
-func ask(addr string) (string, nettest.End) {
+func ask(addr string) (string, nettest.StreamEnd) {
 	c, err := nettest.TryDial(addr)
 	if err != nil {
-		return "", nettest.EndOf(err)
+		return "", nettest.StreamEndOf(err)
 	}
 	defer c.Close()
 	data, end := nettest.ReadToEnd(c, 10*time.Second)
@@ -465,7 +465,7 @@ func knock(t *testing.T, addr string, within time.Duration) (c *net.TCPConn, ser
 	t.Helper()
 	c, err := nettest.TryDial(addr)
 	if err != nil {
-		require.Equal(t, nettest.Reset, nettest.EndOf(err), "%v", err)
+		require.Equal(t, nettest.Reset, nettest.StreamEndOf(err), "%v", err)
 		return nil, false
 	}
 	t.Cleanup(func() { c.Close() })
@@ -484,7 +484,7 @@ func between(t *testing.T, want, got time.Duration) {
 		slack = 1500 * time.Millisecond
 	}
 	require.GreaterOrEqual(t, got, want-5*time.Millisecond)
-	require.Less(t, got-nettest.Stalled(time.Now().Add(-got)), want+want/10+slack)
+	require.Less(t, got-nettest.StalledSince(time.Now().Add(-got)), want+want/10+slack)
 }
 
 // median of durations, which it sorts.

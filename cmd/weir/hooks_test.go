@@ -184,7 +184,7 @@ func TestHookThatHangs(t *testing.T) {
 			w.hup("reload")
 		}
 	}
-	require.Less(t, nettest.Took(began), 10*time.Second)
+	require.Less(t, nettest.Elapsed(began), 10*time.Second)
 	const events = 5*4 + 1
 	nettest.Wait(t, 5*time.Second, "the other hook", func() bool { return len(all.told()) == events })
 	nettest.Wait(t, 5*time.Second, "the program to start", func() bool { return strings.HasSuffix(readFile(t, out), "\n") })
@@ -194,7 +194,7 @@ func TestHookThatHangs(t *testing.T) {
 	began = time.Now()
 	w.signal(syscall.SIGTERM)
 	require.Zero(t, w.exit(5*time.Second))
-	require.Less(t, nettest.Took(began), 4*time.Second)
+	require.Less(t, nettest.Elapsed(began), 4*time.Second)
 	require.Equal(t, events+2, len(all.told()), "those of the last moment")
 	require.NotEmpty(t, w.all(func(r record) bool { return r.str("hook") == "stuck" && r.num("missed") == events+2 }))
 	for _, pid := range strings.Fields(readFile(t, out)) {
@@ -254,6 +254,6 @@ func TestStopAtOnceWithHangingHook(t *testing.T) {
 		begin := time.Now()
 		w.signal(syscall.SIGTERM)
 		require.Equal(t, code, w.exit(5*time.Second))
-		require.Less(t, nettest.Took(begin), 700*time.Millisecond)
+		require.Less(t, nettest.Elapsed(begin), 700*time.Millisecond)
 	}
 }

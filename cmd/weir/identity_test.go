@@ -100,7 +100,7 @@ func TestServerIdentity(t *testing.T) {
 // Settings of a listener change in place: its sockets stay, and new clients meet the new settings.
 func TestReloadChangesListenerSettings(t *testing.T) {
 	t.Parallel()
-	host := nettest.Start(t, nettest.Say("ok"))
+	host := nettest.Start(t, nettest.SendText("ok"))
 	l := layout{listen: nettest.Reserve(t), levels: servers(host.Addr()), listener: "backlog = 100"}
 	w := start(t, l.String())
 	before := w.proc().Descriptors()
@@ -127,7 +127,7 @@ func TestReloadChangesListenerSettings(t *testing.T) {
 // Files that are included come and go, and a mistake in one names it.
 func TestReloadOfIncludedFiles(t *testing.T) {
 	t.Parallel()
-	host := nettest.Start(t, nettest.Say("ok"))
+	host := nettest.Start(t, nettest.SendText("ok"))
 	l := layout{listen: nettest.Reserve(t), levels: servers(host.Addr())}
 	dir := t.TempDir()
 	config := "include = [" + `"` + dir + `/*.toml"]` + "\n" + l.String()

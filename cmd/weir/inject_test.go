@@ -111,7 +111,7 @@ func TestSystemCallsFail(t *testing.T) {
 					return pingpong(c) == nil
 				})
 				if !raceEnabled {
-					require.Less(t, nettest.Took(healed), 2*time.Second, call)
+					require.Less(t, nettest.Elapsed(healed), 2*time.Second, call)
 				}
 				a.ok("GET /v1/status", "")
 				stay.Close()

@@ -152,7 +152,7 @@ func TestConnectAndClose(t *testing.T) {
 }
 
 // echoOnce has a short text echoed.
-func echoOnce(t *testing.T, addr string) (string, nettest.End) {
+func echoOnce(t *testing.T, addr string) (string, nettest.StreamEnd) {
 	t.Helper()
 	c := nettest.Dial(t, addr)
 	defer c.Close()

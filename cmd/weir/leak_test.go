@@ -76,7 +76,7 @@ func newEvery(t *testing.T) *every {
 func (e *every) storm(t *testing.T, n int) {
 	dial := func(addr string) *net.TCPConn {
 		c, err := nettest.TryDial(addr)
-		if err != nil && nettest.EndOf(err) != nettest.Reset { // as a quick refusal is seen
+		if err != nil && nettest.StreamEndOf(err) != nettest.Reset { // as a quick refusal is seen
 			t.Error(err)
 		}
 		return c
@@ -188,7 +188,7 @@ func TestDescriptorsPerSession(t *testing.T) {
 // Checks, whether they pass, are refused, or time out, leave nothing behind.
 func TestNothingIsLeftAfterChecks(t *testing.T) {
 	t.Parallel()
-	up, silent := nettest.Start(t, nettest.Say("PONG")), nettest.Start(t, nettest.Silent)
+	up, silent := nettest.Start(t, nettest.SendText("PONG")), nettest.Start(t, nettest.Silent)
 	config := layout{
 		listen: nettest.Reserve(t),
 		levels: servers(up.Addr(), silent.Addr(), nettest.Reserve(t), nettest.FullBacklog(t)),

@@ -342,8 +342,8 @@ func TestLeastTime(t *testing.T) {
 	t.Parallel()
 	ns := nettest.NewNamespace(t)
 	ns.Filter("tcp dport 7002 tcp flags & (syn|ack) == syn numgen inc mod 2 0 drop") // connecting takes a second SYN
-	quick := ns.Start("127.0.0.1:7001", nettest.Say("A"))
-	slow := ns.Start("127.0.0.1:7002", nettest.Say("B"))
+	quick := ns.Start("127.0.0.1:7001", nettest.SendText("A"))
+	slow := ns.Start("127.0.0.1:7002", nettest.SendText("B"))
 	launch{ns: ns}.start(t, layout{
 		listen: "127.0.0.1:7000", cluster: "balance = \"least_time\"\nconnect_timeout = \"5s\"",
 		levels: servers("127.0.0.1:7002", "127.0.0.1:7001"),

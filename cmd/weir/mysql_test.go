@@ -26,7 +26,7 @@ func TestMariaDBClients(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, strings.Repeat("weir", 500_000)+"\n", string(out))
 
-	slap := db.Slap(addr, "--concurrency=8", "--iterations=1", fmt.Sprintf("--number-of-queries=%d", scaled(500)),
+	slap := db.LoadGenerator(addr, "--concurrency=8", "--iterations=1", fmt.Sprintf("--number-of-queries=%d", scaled(500)),
 		"--auto-generate-sql", "--auto-generate-sql-load-type=mixed")
 	out, err = slap.CombinedOutput()
 	require.NoError(t, err, "%s", out)

@@ -138,9 +138,9 @@ func TestHostNames(t *testing.T) {
 	t.Parallel()
 	ns := nettest.NewNamespace(t)
 	dns := newNameServer(t, ns)
-	ns.Start("127.0.0.11:7001", nettest.Say("1"))
-	ns.Start("127.0.0.12:7001", nettest.Say("2"))
-	ns.Start("127.0.0.13:7002", nettest.Say("X"))
+	ns.Start("127.0.0.11:7001", nettest.SendText("1"))
+	ns.Start("127.0.0.12:7001", nettest.SendText("2"))
+	ns.Start("127.0.0.13:7002", nettest.SendText("X"))
 	l := layout{
 		listen: "127.0.0.1:7000", cluster: "resolve_interval = \"100ms\"",
 		levels: [][]string{{"db.test:7001 name=db"}, {"127.0.0.13:7002 name=x"}},
@@ -175,7 +175,7 @@ func TestHostNames(t *testing.T) {
 	begin := time.Now()
 	l.cluster += "\ntry = 3"
 	w.reload(l.String())
-	require.Less(t, nettest.Took(begin), 2*time.Second, "names that are known are not waited for")
+	require.Less(t, nettest.Elapsed(begin), 2*time.Second, "names that are known are not waited for")
 	require.Equal(t, "1", served(ns, l.listen))
 	require.Equal(t, []string{"server_up 1 db unresolved→up"}, w.events("server_up", "server_down", "server_state"))
 }
@@ -207,7 +207,7 @@ func TestStopWhileNamesAreAskedFor(t *testing.T) {
 			begin := time.Now()
 			w.signal(syscall.SIGTERM)
 			require.Zero(t, w.exit(10*time.Second))
-			require.Less(t, nettest.Took(begin), time.Second)
+			require.Less(t, nettest.Elapsed(begin), time.Second)
 		})
 	}
 }
@@ -219,7 +219,7 @@ func TestAddressesShareTheTime(t *testing.T) {
 	ns.Connect(other, "10.99.0.5", "10.99.0.6")
 	dns := newNameServer(t, ns)
 	dns.says("db.test", "10.99.0.3", "10.99.0.5") // nobody answers for the first
-	ns.Start("10.99.0.5:7001", nettest.Say("1"))
+	ns.Start("10.99.0.5:7001", nettest.SendText("1"))
 	for _, limits := range []string{"connect_timeout = \"1s\"", "try_timeout = \"1s\"\nconnect_timeout = \"10s\""} {
 		l := layout{listen: nettest.Reserve(t), cluster: limits, levels: servers("db.test:7001")}
 		dns.start(t, l.String())
@@ -235,8 +235,8 @@ func TestReloadWithUnknownHostName(t *testing.T) {
 	t.Parallel()
 	ns := nettest.NewNamespace(t)
 	dns := newNameServer(t, ns)
-	ns.Start("127.0.0.11:7001", nettest.Say("1"))
-	ns.Start("127.0.0.77:7002", nettest.Say("F"))
+	ns.Start("127.0.0.11:7001", nettest.SendText("1"))
+	ns.Start("127.0.0.77:7002", nettest.SendText("F"))
 	l := layout{listen: "127.0.0.1:7000", levels: servers("127.0.0.11:7001")}
 	w := dns.start(t, l.String())
 	other := l
@@ -247,7 +247,7 @@ func TestReloadWithUnknownHostName(t *testing.T) {
 	dns.silence(true)
 	begin := time.Now()
 	w.reloadFails(other.String())
-	require.Less(t, nettest.Took(begin), 5*time.Second)
+	require.Less(t, nettest.Elapsed(begin), 5*time.Second)
 	require.Equal(t, "1", served(ns, l.listen))
 	other.levels = servers("fixed.test:7002")
 	w.reload(other.String())
@@ -260,11 +260,11 @@ func TestStartWithoutResolver(t *testing.T) {
 	ns := nettest.NewNamespace(t)
 	dns := newNameServer(t, ns)
 	dns.silence(true)
-	ns.Start("127.0.0.11:7001", nettest.Say("1"))
+	ns.Start("127.0.0.11:7001", nettest.SendText("1"))
 	begin := time.Now()
 	dns.start(t, layout{
 		listen: "127.0.0.1:7000", levels: servers("a.test:7001", "b.test:7001", "c.test:7001", "127.0.0.11:7001"),
 	}.String())
-	require.Less(t, nettest.Took(begin), 5*time.Second+500*time.Millisecond)
+	require.Less(t, nettest.Elapsed(begin), 5*time.Second+500*time.Millisecond)
 	require.Equal(t, "1", served(ns, "127.0.0.1:7000"))
 }

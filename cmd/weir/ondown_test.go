@@ -49,10 +49,10 @@ func TestOnDown(t *testing.T) {
 				}
 			}
 			if onDown == "close" {
-				require.Less(t, nettest.Took(down), time.Second)
+				require.Less(t, nettest.Elapsed(down), time.Second)
 				nettest.Wait(t, time.Second, "the server to see it", func() bool {
 					cut := 0
-					for _, v := range recA.Visits() {
+					for _, v := range recA.Conns() {
 						if v.End == nettest.Reset {
 							cut++
 						}

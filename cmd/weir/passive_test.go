@@ -40,8 +40,8 @@ func TestFailuresCountWithinFailTimeout(t *testing.T) {
 func TestProbationIsOneSessionAtATime(t *testing.T) {
 	t.Parallel()
 	ns := nettest.NewNamespace(t)
-	a := ns.Start("127.0.0.1:7001", nettest.Say("A"))
-	ns.Start("127.0.0.1:7002", nettest.Say("B"))
+	a := ns.Start("127.0.0.1:7001", nettest.SendText("A"))
+	ns.Start("127.0.0.1:7002", nettest.SendText("B"))
 	w := launch{ns: ns}.start(t, layout{
 		listen: "127.0.0.1:7000", cluster: "balance = \"first\"\nmax_fails = 1\nfail_timeout = \"400ms\"\nconnect_timeout = \"5s\"",
 		levels: servers("127.0.0.1:7001 name=A", "127.0.0.1:7002 name=B"),

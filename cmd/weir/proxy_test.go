@@ -61,7 +61,7 @@ func TestProxyHeaders(t *testing.T) {
 		{nettest.ProxyV2(0x21, 0x11, block4), "192.0.2.1:1234"},
 		{nettest.ProxyV2(0x21, 0x21, block6), "[2001:db8::1]:1234"},
 		{nettest.ProxyV2(0x21, 0x11, block4, tlvs), "192.0.2.1:1234"},
-		{nettest.ProxySum(nettest.ProxyV2(0x21, 0x11, block4, tlvs, checksum)), "192.0.2.1:1234"},
+		{nettest.ProxyWithChecksum(nettest.ProxyV2(0x21, 0x11, block4, tlvs, checksum)), "192.0.2.1:1234"},
 		{nettest.ProxyV2(0x21, 0x11, block4, nettest.ProxyTLV(0xe0, strings.Repeat("x", 4096-16-12-3))), "192.0.2.1:1234"},
 		{nettest.ProxyV2(0x20, 0x00), own},
 		{nettest.ProxyV2(0x20, 0x11, block4, tlvs), own},
@@ -104,7 +104,7 @@ func TestBadProxyHeaders(t *testing.T) {
 		b[at] ^= 0x10
 		return string(b)
 	}
-	sums := nettest.ProxySum(nettest.ProxyV2(0x21, 0x11, block4, tlvs, checksum))
+	sums := nettest.ProxyWithChecksum(nettest.ProxyV2(0x21, 0x11, block4, tlvs, checksum))
 	for text, end := range map[string]string{
 		"hello, server":                        "no header",
 		"GET / HTTP/1.1\r\n":                   "no header",
@@ -149,7 +149,7 @@ func TestBadProxyHeaders(t *testing.T) {
 		got, how := nettest.ReadToEnd(c, 5*time.Second)
 		require.Empty(t, got)
 		require.Equal(t, nettest.Reset, how, "%.60q", text)
-		require.Less(t, nettest.Took(began), 3*time.Second, "%.60q", text)
+		require.Less(t, nettest.Elapsed(began), 3*time.Second, "%.60q", text)
 		require.Equal(t, "preread: "+end, w.session(c).str("end"), "%.60q", text)
 	}
 	require.Zero(t, host.Accepted())
@@ -215,7 +215,7 @@ func TestProxyHeaderInPieces(t *testing.T) {
 	}
 	line := "PROXY TCP4 192.0.2.1 192.0.2.2 1234 5678\r\n"
 	piecewise(20*time.Millisecond, strings.Split(line+"payload", "")...)
-	for _, header := range []string{line, nettest.ProxyV2(0x21, 0x11, block4), nettest.ProxySum(nettest.ProxyV2(0x21, 0x11, block4, checksum))} {
+	for _, header := range []string{line, nettest.ProxyV2(0x21, 0x11, block4), nettest.ProxyWithChecksum(nettest.ProxyV2(0x21, 0x11, block4, checksum))} {
 		for i := 1; i <= len(header); i++ {
 			piecewise(50*time.Millisecond, header[:i], header[i:]+"payload")
 		}
@@ -418,7 +418,7 @@ func TestHashOnProxyTLVs(t *testing.T) {
 			require.Len(t, first, 1)
 			seen[first] = true
 			require.Equal(t, first, tell(nettest.ProxyV2(0x21, 0x21, block6, nettest.ProxyTLV(1, "h2"), name)))
-			require.Equal(t, first, tell(nettest.ProxySum(nettest.ProxyV2(0x21, 0x31, blockUnx, name, checksum))))
+			require.Equal(t, first, tell(nettest.ProxyWithChecksum(nettest.ProxyV2(0x21, 0x31, blockUnx, name, checksum))))
 		}
 		require.Greater(t, len(seen), 2)
 		turns := ""
@@ -469,7 +469,7 @@ func TestUpgradeKeepsProxiedClients(t *testing.T) {
 	c, slow := nettest.Dial(t, l.listen), nettest.Dial(t, l.listen)
 	io.WriteString(c, line+"before ")
 	io.WriteString(slow, "PROXY TCP4 192.0.2.9")
-	nettest.Wait(t, 5*time.Second, "the server's visit", func() bool { return len(rec.Visits()) == 1 })
+	nettest.Wait(t, 5*time.Second, "the server's visit", func() bool { return len(rec.Conns()) == 1 })
 	done := make(chan struct{})
 	go func() {
 		defer close(done)

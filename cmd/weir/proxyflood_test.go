@@ -48,7 +48,7 @@ func TestFloodOfSlowHeaders(t *testing.T) { // alone: it measures time
 			_, err = io.WriteString(c, "PROXY TCP4 192.0.2.1 192.0.2.2 1234 5678\r\n")
 			require.NoError(t, err)
 			require.NoError(t, pingpong(c))
-			took = append(took, nettest.Took(began))
+			took = append(took, nettest.Elapsed(began))
 			c.Close()
 			time.Sleep(every - min(every, time.Since(began)))
 		}
@@ -84,7 +84,7 @@ func TestFloodOfSlowHeaders(t *testing.T) { // alone: it measures time
 				for n := range len("PROXY ") {
 					c.SetReadDeadline(born[i].Add(time.Duration(n+1) * time.Second))
 					io.WriteString(c, "PROXY "[n:n+1])
-					if _, err := c.Read(b[:]); nettest.EndOf(err) != nettest.Timeout {
+					if _, err := c.Read(b[:]); nettest.StreamEndOf(err) != nettest.Timeout {
 						break
 					}
 				}
@@ -94,7 +94,7 @@ func TestFloodOfSlowHeaders(t *testing.T) { // alone: it measures time
 				t.Error("an answer")
 			}
 			if lived := time.Since(born[i]); lived > patience+patience/10+600*time.Millisecond &&
-				lived-nettest.Stalled(born[i]) > patience+patience/10+slack*600*time.Millisecond {
+				lived-nettest.StalledSince(born[i]) > patience+patience/10+slack*600*time.Millisecond {
 				late.Add(1)
 			}
 		})

@@ -35,7 +35,7 @@ func v2Frame(command byte, client, dest netip.AddrPort, tlvs ...string) string {
 	}
 	ports := string([]byte{byte(client.Port() >> 8), byte(client.Port()), byte(dest.Port() >> 8), byte(dest.Port())})
 	parts := append([]string{string(client.Addr().AsSlice()), string(dest.Addr().AsSlice()), ports}, tlvs...)
-	return nettest.ProxySum(nettest.ProxyV2(command, family, append(parts, checksum)...))
+	return nettest.ProxyWithChecksum(nettest.ProxyV2(command, family, append(parts, checksum)...))
 }
 
 func ends(c net.Conn) (client, dest netip.AddrPort) {
@@ -171,9 +171,9 @@ func TestProxyHeaderIsPassedOn(t *testing.T) {
 		},
 		"v2": {
 			line: func(net.Conn) string { return v2Frame(0x21, client, dest) },
-			nettest.ProxyV2(0x21, 0x11, block4, tlvs, padding):                    func(net.Conn) string { return v2Frame(0x21, client, dest, tlvs, padding) },
-			nettest.ProxyV2(0x21, 0x11, block4, large):                            func(net.Conn) string { return v2Frame(0x21, client, dest, large) },
-			nettest.ProxySum(nettest.ProxyV2(0x21, 0x21, block6, tlvs, checksum)): func(net.Conn) string { return v2Frame(0x21, client6, dest6, tlvs) },
+			nettest.ProxyV2(0x21, 0x11, block4, tlvs, padding):                             func(net.Conn) string { return v2Frame(0x21, client, dest, tlvs, padding) },
+			nettest.ProxyV2(0x21, 0x11, block4, large):                                     func(net.Conn) string { return v2Frame(0x21, client, dest, large) },
+			nettest.ProxyWithChecksum(nettest.ProxyV2(0x21, 0x21, block6, tlvs, checksum)): func(net.Conn) string { return v2Frame(0x21, client6, dest6, tlvs) },
 			nettest.ProxyV2(0x20, 0x00): func(c net.Conn) string {
 				client, dest := ends(c)
 				return v2Frame(0x20, client, dest)
@@ -232,7 +232,7 @@ func TestSendProxyForUnixClients(t *testing.T) {
 	dir := shortDir(t)
 	for version, want := range map[string]string{
 		"v1": "PROXY UNKNOWN\r\n",
-		"v2": nettest.ProxySum(nettest.ProxyV2(0x21, 0, checksum)),
+		"v2": nettest.ProxyWithChecksum(nettest.ProxyV2(0x21, 0, checksum)),
 	} {
 		var rec nettest.Recorder
 		path := dir + "/" + version

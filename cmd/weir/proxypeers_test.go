@@ -28,12 +28,12 @@ func TestBehindHAProxy(t *testing.T) {
 		front := nettest.Reserve(t)
 		nettest.StartHAProxy(t, front, fmt.Sprintf("defaults\n  mode tcp\n  timeout connect 5s\n  timeout client 5s\n  timeout server 5s\n"+
 			"listen in\n  bind %s\n  unique-id-format id-of-it\n  server weir %s %s\n", front, addr, words))
-		met := len(rec.Visits()) // HAProxy was looked at whether it listens
+		met := len(rec.Conns()) // HAProxy was looked at whether it listens
 		c := say(t, front, "hello")
 		client := c.LocalAddr().String()
 		r := w.waitRecord(5*time.Second, "the session of HAProxy's client", func(r record) bool { return r["end"] != nil && r.str("client") == client })
 		require.Equal(t, 5, r.num("bytes_up"))
-		nettest.Wait(t, 5*time.Second, "the server's visit", func() bool { return len(rec.Visits()) > met })
+		nettest.Wait(t, 5*time.Second, "the server's visit", func() bool { return len(rec.Conns()) > met })
 		from, to := ends(c)
 		var more []string
 		if i == 2 {
@@ -41,7 +41,7 @@ func TestBehindHAProxy(t *testing.T) {
 		}
 		want := v2Frame(0x21, from, to, more...) + "hello"
 		nettest.Wait(t, 5*time.Second, "the header", func() bool {
-			for _, v := range rec.Visits() {
+			for _, v := range rec.Conns() {
 				if string(v.Data) == want {
 					return true
 				}

@@ -38,7 +38,7 @@ func TestRandomProxyHeaders(t *testing.T) {
 	valid := []string{
 		"PROXY TCP4 192.0.2.1 192.0.2.2 1234 5678\r\n", "PROXY TCP6 2001:db8::1 ::1 1 2\r\n", "PROXY UNKNOWN junk\r\n",
 		nettest.ProxyV2(0x21, 0x11, block4, tlvs), nettest.ProxyV2(0x21, 0x21, block6), nettest.ProxyV2(0x20, 0), nettest.ProxyV2(0x21, 0x31, blockUnx, tlvs),
-		nettest.ProxySum(nettest.ProxyV2(0x21, 0x11, block4, tlvs, checksum)),
+		nettest.ProxyWithChecksum(nettest.ProxyV2(0x21, 0x11, block4, tlvs, checksum)),
 	}
 	const clients = 400
 	var wait sync.WaitGroup

@@ -18,7 +18,7 @@ func waits(t *testing.T, c net.Conn, d time.Duration) {
 	t.Helper()
 	c.SetReadDeadline(time.Now().Add(d))
 	_, err := c.Read(make([]byte, 1))
-	require.Equal(t, nettest.Timeout, nettest.EndOf(err))
+	require.Equal(t, nettest.Timeout, nettest.StreamEndOf(err))
 	c.SetReadDeadline(time.Now().Add(5 * time.Second))
 }
 

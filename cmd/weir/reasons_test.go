@@ -23,7 +23,7 @@ func TestReasonsOfVerdicts(t *testing.T) {
 	var reply atomic.Value
 	reply.Store("500 Broken")
 	host := nettest.Start(t, func(ctx context.Context, c *net.TCPConn) {
-		nettest.Say(fmt.Sprintf("HTTP/1.1 %s\r\nContent-Length: 0\r\n\r\n", reply.Load()))(ctx, c)
+		nettest.SendText(fmt.Sprintf("HTTP/1.1 %s\r\nContent-Length: 0\r\n\r\n", reply.Load()))(ctx, c)
 	})
 	gone := nettest.Reserve(t)
 	const check = "[[cluster.c.check]]\ntype = \"http\"\nid = %q\nservers = [%[1]q]\ninterval = \"5s\"\ntimeout = \"5s\"\n" +
@@ -54,7 +54,7 @@ func TestExplainTellsWholeReasons(t *testing.T) {
 // A server that sessions have lost faith in tells what the last of them met with.
 func TestReasonOfFailing(t *testing.T) {
 	t.Parallel()
-	live := nettest.Start(t, nettest.Say("B"))
+	live := nettest.Start(t, nettest.SendText("B"))
 	w, addr := serve(t, layout{cluster: "balance = \"first\"", levels: servers(nettest.Reserve(t)+" name=A", live.Addr()+" name=B max_fails=1")})
 	require.Equal(t, "BBB", sequence(t, addr, 3))
 	down := w.waitRecord(5*time.Second, "A to be failing", func(r record) bool { return r.is("server_down") && r.str("server") == "A" })

@@ -285,7 +285,7 @@ func TestReloadMovesListener(t *testing.T) {
 func TestReloadWithTakenAddress(t *testing.T) {
 	t.Parallel()
 	hosts := letters(t, "AB")
-	taken := nettest.Start(t, nettest.Say("somebody else"))
+	taken := nettest.Start(t, nettest.SendText("somebody else"))
 	l := layout{listen: nettest.Reserve(t), levels: [][]string{weighted(hosts, "A")}}
 	w := start(t, l.String())
 	bad := l
@@ -363,7 +363,7 @@ func TestBadReloadNamesThePlace(t *testing.T) {
 // Files that say nothing, or never end, are refused at once: nothing waits for them while weir serves.
 func TestReloadWithFilesThatAreNone(t *testing.T) {
 	t.Parallel()
-	host := nettest.Start(t, nettest.Say("ok"))
+	host := nettest.Start(t, nettest.SendText("ok"))
 	l := layout{listen: nettest.Reserve(t), levels: servers(host.Addr())}
 	w := start(t, l.String())
 	pipe := filepath.Join(t.TempDir(), "pipe")
@@ -561,7 +561,7 @@ func TestReloadKeepsVerdicts(t *testing.T) {
 // Connections that wait in the accept queue while a reload happens are served, whatever it changes.
 func TestReloadKeepsAcceptQueue(t *testing.T) {
 	t.Parallel()
-	host := nettest.Start(t, nettest.Say("ok"))
+	host := nettest.Start(t, nettest.SendText("ok"))
 	l := layout{listen: nettest.Reserve(t), levels: servers(host.Addr())}
 	base := l.String()
 	w := start(t, base)

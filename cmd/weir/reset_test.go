@@ -34,13 +34,13 @@ func TestServerResetIsPassedOn(t *testing.T) {
 // is not asked.
 func TestServerThatResetsAtOnce(t *testing.T) {
 	t.Parallel()
-	host, other := nettest.Start(t, nettest.ResetAfter(500, 0)), nettest.Start(t, nettest.Say("other"))
+	host, other := nettest.Start(t, nettest.ResetAfter(500, 0)), nettest.Start(t, nettest.SendText("other"))
 	w, addr := serve(t, layout{cluster: `balance = "first"`, levels: servers(host.Addr(), other.Addr())})
 	n := scaled(100)
 	for range n {
 		c, err := nettest.TryDial(addr)
 		if err != nil { // so quick that the client's system reports the reset in place of the connection
-			require.Equal(t, nettest.Reset, nettest.EndOf(err))
+			require.Equal(t, nettest.Reset, nettest.StreamEndOf(err))
 			continue
 		}
 		data, end := nettest.ReadToEnd(c, 5*time.Second)
@@ -133,7 +133,7 @@ func TestResetAfterHalfClose(t *testing.T) {
 		data, end := nettest.ReadToEnd(c, 5*time.Second)
 		require.Empty(t, data)
 		require.Equal(t, nettest.Reset, end)
-		require.Less(t, nettest.Took(begin), time.Second)
+		require.Less(t, nettest.Elapsed(begin), time.Second)
 		w.settled(time.Second)
 	})
 	t.Run("server closed its side, client resets", func(t *testing.T) {
@@ -145,7 +145,7 @@ func TestResetAfterHalfClose(t *testing.T) {
 		_, end := nettest.ReadToEnd(c, 5*time.Second)
 		require.Equal(t, nettest.EOF, end)
 		require.NoError(t, pushed(c, "more"))
-		nettest.Wait(t, 5*time.Second, "the bytes at the server", func() bool { return rec.Visits()[0].Bytes == 4 })
+		nettest.Wait(t, 5*time.Second, "the bytes at the server", func() bool { return rec.Conns()[0].Bytes == 4 })
 		nettest.Abort(c)
 		require.Equal(t, nettest.Reset, rec.WaitEnd(t, 0, 5*time.Second).End)
 		w.settled(time.Second)
@@ -200,9 +200,9 @@ func TestServerProcessKilled(t *testing.T) {
 	begin := time.Now()
 	for _, c := range clients {
 		_, end := nettest.ReadToEnd(c, 5*time.Second)
-		require.Contains(t, []nettest.End{nettest.EOF, nettest.Reset}, end)
+		require.Contains(t, []nettest.StreamEnd{nettest.EOF, nettest.Reset}, end)
 	}
-	require.Less(t, nettest.Took(begin), time.Second+200*time.Millisecond)
+	require.Less(t, nettest.Elapsed(begin), time.Second+200*time.Millisecond)
 	for _, c := range clients {
 		c.Close()
 	}

@@ -127,8 +127,8 @@ func TestRedisRoles(t *testing.T) {
 	down := r.turns("c", "A", "down", 1, promoted)
 	up := r.turns("c", "B", "up", 1, promoted)
 	t.Logf("promotion took %v; writing left the old primary after %v and reached the new one after %v", took, down, up)
-	require.Less(t, down, took+foundOut+500*time.Millisecond+nettest.Stalled(promoted))
-	require.Less(t, up, took+foundOut+500*time.Millisecond+nettest.Stalled(promoted))
+	require.Less(t, down, took+foundOut+500*time.Millisecond+nettest.StalledSince(promoted))
+	require.Less(t, up, took+foundOut+500*time.Millisecond+nettest.StalledSince(promoted))
 	r.areCut(writers, "A")
 	for range 10 {
 		require.Equal(t, "OK\n", tell(r.write, "SET", "key", "value"))
@@ -218,7 +218,7 @@ func TestRedisPromotionUnderLoad(t *testing.T) {
 	wg.Wait()
 	t.Logf("promotion took %v, the last write that failed began after %v, the new primary was up after %v, %d batches written",
 		took, last.Sub(promoted), up, written)
-	require.Less(t, last.Sub(promoted), max(down, up)+100*time.Millisecond+nettest.Stalled(promoted))
+	require.Less(t, last.Sub(promoted), max(down, up)+100*time.Millisecond+nettest.StalledSince(promoted))
 }
 
 // redisSets writes n keys over one connection.
@@ -294,8 +294,8 @@ func TestMariaDBRoles(t *testing.T) {
 	down := r.turns("c", "A", "down", 1, promoted)
 	up := r.turns("c", "B", "up", 1, promoted)
 	t.Logf("promotion took %v; writing left the old primary after %v and reached the new one after %v", took, down, up)
-	require.Less(t, down, took+foundOut+500*time.Millisecond+nettest.Stalled(promoted))
-	require.Less(t, up, took+foundOut+500*time.Millisecond+nettest.Stalled(promoted))
+	require.Less(t, down, took+foundOut+500*time.Millisecond+nettest.StalledSince(promoted))
+	require.Less(t, up, took+foundOut+500*time.Millisecond+nettest.StalledSince(promoted))
 	r.areCut(writers, "A")
 	for i := range 5 {
 		out, err := write(i)

@@ -17,7 +17,7 @@ import (
 func letters(t *testing.T, names string) map[string]*nettest.Host {
 	out := map[string]*nettest.Host{}
 	for _, name := range strings.Split(names, "") {
-		out[name] = nettest.Start(t, nettest.Say(name))
+		out[name] = nettest.Start(t, nettest.SendText(name))
 	}
 	return out
 }
@@ -362,7 +362,7 @@ func TestServerMaxSessions(t *testing.T) {
 	begin := time.Now()
 	_, served := knock(t, addr, 5*time.Second)
 	require.False(t, served)
-	require.Less(t, nettest.Took(begin), 200*time.Millisecond)
+	require.Less(t, nettest.Elapsed(begin), 200*time.Millisecond)
 	w.waitRecord(5*time.Second, "the refused session's record", func(r record) bool { return r["end"] != nil })
 
 	b.Close()

@@ -30,7 +30,7 @@ func TestSourceAddressesTakeTurns(t *testing.T) {
 		require.Equal(t, "x", text)
 	}
 	count := map[string]int{}
-	for _, v := range rec.Visits() {
+	for _, v := range rec.Conns() {
 		count[v.From.Addr().String()]++
 	}
 	require.Equal(t, map[string]int{"127.0.0.2": 4, "127.0.1.4": 4, "127.0.1.5": 4, "127.0.1.6": 4, "127.0.1.7": 4}, count)
@@ -61,8 +61,8 @@ func TestSourceAddressesOutOfPorts(t *testing.T) {
 			_, err = c.Read(make([]byte, 1))
 			c.Close()
 		}
-		require.Equal(t, nettest.Reset, nettest.EndOf(err))
-		require.Less(t, nettest.Took(begin), 2*time.Second)
+		require.Equal(t, nettest.Reset, nettest.StreamEndOf(err))
+		require.Less(t, nettest.Elapsed(begin), 2*time.Second)
 	}
 	require.Less(t, w.proc().CPUTime(t)-before, 500*time.Millisecond)
 	for _, r := range w.all(func(r record) bool { return r["end"] != nil }) {
@@ -86,7 +86,7 @@ func TestSourceAddressesOutOfPorts(t *testing.T) {
 // An address that this host does not have is no failure of the server, and the log says what is wrong, not too often.
 func TestSourceThatTheHostLacks(t *testing.T) {
 	t.Parallel()
-	host := nettest.Start(t, nettest.Say("A"))
+	host := nettest.Start(t, nettest.SendText("A"))
 	w, addr, a := administered(t, layout{cluster: "max_fails = 1", levels: servers(host.Addr() + " name=A source=192.0.2.1")})
 	begin := time.Now()
 	for range 20 {
@@ -182,7 +182,7 @@ func TestTransparent(t *testing.T) {
 	other.Close()
 	require.Equal(t, "six", string(data))
 	require.Equal(t, nettest.EOF, end)
-	require.Equal(t, "fd98:1::2", rec.Visits()[0].From.Addr().String())
+	require.Equal(t, "fd98:1::2", rec.Conns()[0].From.Addr().String())
 
 	// The way back stays as long as a session needs it, and goes when none does.
 	w.reload(plain.String())
@@ -266,7 +266,7 @@ func TestTransparentLastBytesOnStop(t *testing.T) {
 func TestTransparentRulesOfOthers(t *testing.T) {
 	t.Parallel()
 	p := newPassage(t)
-	p.server.Start(serverNet+".2:7001", nettest.Say("ok"))
+	p.server.Start(serverNet+".2:7001", nettest.SendText("ok"))
 	p.weir.Exec("ip", "rule", "add", "from", serverNet+".2", "sport", "7001", "ipproto", "tcp", "lookup", "main", "priority", "11900")
 	foreign := "11900: from 10.98.2.2 ipproto tcp sport 7001 lookup main"
 	l := layout{listen: clientNet + ".1:7000", cluster: `source = "client"`, levels: servers(serverNet + ".2:7001")}
@@ -322,14 +322,14 @@ func TestTransparentNeedsCapabilities(t *testing.T) {
 	require.Empty(t, p.rules())
 	data, _ := nettest.ReadToEnd(p.client.Dial(l.listen), 5*time.Second)
 	require.Equal(t, "x", string(data))
-	require.Equal(t, serverNet+".1", rec.Visits()[0].From.Addr().String())
+	require.Equal(t, serverNet+".1", rec.Conns()[0].From.Addr().String())
 
 	p.weir.Exec("ip", "rule", "add", "from", serverNet+".0/24", "lookup", "77")
 	p.weir.Exec("ip", "route", "add", "local", "0.0.0.0/0", "dev", "lo", "table", "77")
 	w.reload(l.String())
 	data, _ = nettest.ReadToEnd(p.client.Dial(l.listen), 5*time.Second)
 	require.Equal(t, "x", string(data))
-	require.Equal(t, clientNet+".2", rec.Visits()[1].From.Addr().String())
+	require.Equal(t, clientNet+".2", rec.Conns()[1].From.Addr().String())
 }
 
 // A client of the other family cannot be shown to a server: that one is passed over, without being blamed. A client on
@@ -357,8 +357,8 @@ func TestTransparentOtherFamily(t *testing.T) {
 	nettest.Wait(t, 5*time.Second, "both servers to be told of", func() bool { return skipped() >= 2 })
 	seen := told(p.weir, "127.0.0.1:7000") + told(p.weir, "127.0.0.1:7000")
 	require.ElementsMatch(t, []byte("46"), []byte(seen))
-	require.Equal(t, serverNet+".1", four.Visits()[4].From.Addr().String())
-	require.Equal(t, "fd98:2::1", six.Visits()[4].From.Addr().String())
+	require.Equal(t, serverNet+".1", four.Conns()[4].From.Addr().String())
+	require.Equal(t, "fd98:2::1", six.Conns()[4].From.Addr().String())
 	require.Equal(t, 2, skipped(), "once for each server")
 }
 
@@ -408,9 +408,9 @@ func TestTransparentDatagrams(t *testing.T) {
 	}
 	launch{ns: p.weir}.start(t, l.String())
 	require.Contains(t, p.rules(), "11900: from 10.98.2.2 ipproto udp sport 7001 lookup 11900")
-	require.Equal(t, "hello", p.client.DialDatagrams(clientNet+".2:0", clientNet+".1:7000").Ask("hello"))
+	require.Equal(t, "hello", p.client.DialDatagrams(clientNet+".2:0", clientNet+".1:7000").RoundTrip("hello"))
 	require.Equal(t, clientNet+".2", <-seen)
-	require.Equal(t, "hello", p.client.DialDatagrams("[fd98:1::2]:0", "[fd98:1::1]:7000").Ask("hello"))
+	require.Equal(t, "hello", p.client.DialDatagrams("[fd98:1::2]:0", "[fd98:1::1]:7000").RoundTrip("hello"))
 	require.Equal(t, "fd98:1::2", <-seen)
 }
 
@@ -420,12 +420,12 @@ func TestSourceAddressesOfDatagrams(t *testing.T) {
 	ns, clients := nettest.NewNamespace(t), nettest.NewNamespace(t)
 	ns.Connect(clients, "10.99.0.1", "10.99.0.2")
 	ns.Sysctl("ipv4/ip_local_port_range", "40000 40007")
-	ns.StartDatagrams("127.0.0.1:7001", nettest.EchoDatagrams)
+	ns.StartDatagrams("127.0.0.1:7001", nettest.EchoDatagram)
 	launch{ns: ns}.start(t, layout{
 		listen: "10.99.0.1:7000", listener: "protocol = \"udp\"\nflow_timeout = \"2s\"", cluster: `source = "127.0.0.5,192.0.2.1,127.0.0.6"`, levels: servers("127.0.0.1:7001"),
 	}.String())
 	for range 12 {
-		require.Equal(t, "hello", clients.DialDatagrams("10.99.0.2:0", "10.99.0.1:7000").Ask("hello"))
+		require.Equal(t, "hello", clients.DialDatagrams("10.99.0.2:0", "10.99.0.1:7000").RoundTrip("hello"))
 	}
 }
 
@@ -444,7 +444,7 @@ func TestTransparentAsAnotherUser(t *testing.T) {
 	data, _ := nettest.ReadToEnd(c, 5*time.Second)
 	c.Close()
 	require.Equal(t, "x", string(data))
-	require.Equal(t, clientNet+".2", rec.Visits()[0].From.Addr().String())
+	require.Equal(t, clientNet+".2", rec.Conns()[0].From.Addr().String())
 	p.weir.Exec("ip", "rule", "del", "priority", "11900")
 	nettest.Wait(t, 10*time.Second, "the rule to come back", func() bool { return strings.Contains(p.rules(), replyRule4) })
 	w.signal(syscall.SIGTERM)

@@ -184,7 +184,7 @@ func TestStateOutlastsAnUpgrade(t *testing.T) {
 // A file that cannot be used, or a directory that cannot be written to, is told of and no more.
 func TestStateFileThatCannotBeUsed(t *testing.T) {
 	t.Parallel()
-	host := nettest.Start(t, nettest.Say("ok"))
+	host := nettest.Start(t, nettest.SendText("ok"))
 	line, path := stateful(t)
 	require.NoError(t, os.WriteFile(path, []byte("\x00\xffgarbage"), 0o600))
 	l := layout{runtime: line, levels: servers(host.Addr())}
@@ -209,7 +209,7 @@ func TestStateFileThatCannotBeUsed(t *testing.T) {
 // What an operator was answered is true after a kill, however soon that comes.
 func TestAnsweredChangeOutlastsAKillAtOnce(t *testing.T) {
 	t.Parallel()
-	host := nettest.Start(t, nettest.Say("ok"))
+	host := nettest.Start(t, nettest.SendText("ok"))
 	line, _ := stateful(t)
 	l := layout{listen: nettest.Reserve(t), runtime: line, levels: servers(host.Addr()+" name=s", host.Addr()+" name=other")}
 	a := newAPI(t)

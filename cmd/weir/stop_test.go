@@ -25,7 +25,7 @@ func TestStopIdle(t *testing.T) {
 		w.signal(s)
 		require.Equal(t, 0, w.exit(5*time.Second))
 		if !raceEnabled { // whose exit takes a second of its own
-			require.Less(t, nettest.Took(begin), 500*time.Millisecond)
+			require.Less(t, nettest.Elapsed(begin), 500*time.Millisecond)
 		}
 	}
 }
@@ -61,27 +61,27 @@ func TestStopDrains(t *testing.T) {
 	last.Close()
 	require.Equal(t, 0, w.exit(5*time.Second))
 	if !raceEnabled {
-		require.Less(t, nettest.Took(begin), 500*time.Millisecond)
+		require.Less(t, nettest.Elapsed(begin), 500*time.Millisecond)
 	}
 }
 
 // Flows go on after SIGTERM until they end; new ones do not begin.
 func TestStopDrainsFlows(t *testing.T) {
 	t.Parallel()
-	host := nettest.StartDatagrams(t, nettest.NameDatagrams("a"))
+	host := nettest.StartDatagrams(t, nettest.ReplyWithName("a"))
 	w, addr := serveUDP(t, layout{runtime: `drain_timeout = "1m"`, listener: `flow_timeout = "1500ms"`, levels: servers(host.Addr())})
 	c := nettest.DialDatagrams(t, "", addr)
-	before := c.Ask("x")
+	before := c.RoundTrip("x")
 	w.signal(syscall.SIGTERM)
 	w.waitRecord(5*time.Second, "the drain", func(r record) bool { return r.str("msg") == "stopping" })
-	require.Equal(t, before, c.Ask("x"))
+	require.Equal(t, before, c.RoundTrip("x"))
 	late := nettest.DialDatagrams(t, "", addr)
 	nettest.Wait(t, 5*time.Second, "new clients to be left alone", func() bool {
 		late.Write([]byte("x"))
 		_, served := late.Receive(50 * time.Millisecond)
 		return !served
 	})
-	require.Equal(t, before, c.Ask("x"))
+	require.Equal(t, before, c.RoundTrip("x"))
 	require.Equal(t, 0, w.exit(20*time.Second), "the last flow has fallen silent")
 }
 
@@ -93,7 +93,7 @@ func TestStopCutsAfterDrainTimeout(t *testing.T) {
 	w, addr := serve(t, layout{runtime: `drain_timeout = "1s"`, levels: servers(host.Addr())})
 	c := nettest.Dial(t, addr)
 	require.NoError(t, pushed(c, "hello"))
-	nettest.Wait(t, 5*time.Second, "the session", func() bool { return len(rec.Visits()) == 1 })
+	nettest.Wait(t, 5*time.Second, "the session", func() bool { return len(rec.Conns()) == 1 })
 	begin := time.Now()
 	w.signal(syscall.SIGTERM)
 	_, end := nettest.ReadToEnd(c, 5*time.Second)
@@ -118,7 +118,7 @@ func TestSecondSignalStopsNow(t *testing.T) {
 	w.signal(syscall.SIGINT)
 	require.Equal(t, 3, w.exit(5*time.Second))
 	if !raceEnabled {
-		require.Less(t, nettest.Took(begin), 500*time.Millisecond)
+		require.Less(t, nettest.Elapsed(begin), 500*time.Millisecond)
 	}
 	_, end := nettest.ReadToEnd(c, 5*time.Second)
 	require.Equal(t, nettest.Reset, end)
@@ -127,7 +127,7 @@ func TestSecondSignalStopsNow(t *testing.T) {
 // Connections that were in the accept queue when the stop was asked for are served.
 func TestStopServesAcceptQueue(t *testing.T) {
 	t.Parallel()
-	host := nettest.Start(t, nettest.Say("ok"))
+	host := nettest.Start(t, nettest.SendText("ok"))
 	w, addr := serve(t, layout{levels: servers(host.Addr())})
 	w.signal(syscall.SIGSTOP)
 	clients := make([]*net.TCPConn, scaled(200))
@@ -207,7 +207,7 @@ func TestLogThatIsNotRead(t *testing.T) {
 	for _, closed := range []bool{false, true} {
 		t.Run(map[bool]string{false: "full pipe", true: "closed pipe"}[closed], func(t *testing.T) {
 			t.Parallel()
-			host := nettest.Start(t, nettest.Say("ok"))
+			host := nettest.Start(t, nettest.SendText("ok"))
 			l := layout{listen: nettest.Reserve(t), levels: servers(host.Addr())}
 			r, stderr, err := os.Pipe()
 			require.NoError(t, err)
@@ -241,7 +241,7 @@ func TestLogThatIsNotRead(t *testing.T) {
 // On SIGUSR1 a log file that was moved away is opened anew; not a line is lost.
 func TestLogRotation(t *testing.T) {
 	t.Parallel()
-	host := nettest.Start(t, nettest.Say("ok"))
+	host := nettest.Start(t, nettest.SendText("ok"))
 	file := t.TempDir() + "/weir.log"
 	l := layout{listen: nettest.Reserve(t), levels: servers(host.Addr())}
 	w := launch{}.launch(t, strings.Replace(l.String(), "[log]\n", fmt.Sprintf("[log]\nfile = %q\n", file), 1))

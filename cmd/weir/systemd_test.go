@@ -134,7 +134,7 @@ func TestWatchdog(t *testing.T) {
 // Sockets that were opened beforehand are used: a client that has knocked before weir was there is served.
 func TestSocketActivation(t *testing.T) {
 	t.Parallel()
-	host := nettest.Start(t, nettest.Say("ok"))
+	host := nettest.Start(t, nettest.SendText("ok"))
 	tcp, other := nettest.Reserve(t), nettest.Reserve(t)
 	path := filepath.Join(t.TempDir(), "l.sock")
 	l := layout{listen: tcp, levels: servers(host.Addr()), more: pair("local", "unix:"+path, host.Addr())}

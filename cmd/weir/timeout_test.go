@@ -68,13 +68,13 @@ func TestStalledClientIsIdle(t *testing.T) {
 	begin := time.Now()
 	require.Contains(t, w.session(c).str("end"), "client_idle_timeout")
 	require.GreaterOrEqual(t, time.Since(begin), 990*time.Millisecond)
-	require.Less(t, nettest.Took(begin), 3*time.Second)
+	require.Less(t, nettest.Elapsed(begin), 3*time.Second)
 }
 
 // Idle timers do not run while the server is being dialled.
 func TestDiallingIsNotIdling(t *testing.T) {
 	t.Parallel()
-	host := nettest.Start(t, nettest.Say("ok"))
+	host := nettest.Start(t, nettest.SendText("ok"))
 	_, addr := serve(t, layout{
 		listener: `client_idle_timeout = "300ms"`, cluster: `connect_timeout = "1s"`,
 		levels: servers(nettest.FullBacklog(t), host.Addr()),

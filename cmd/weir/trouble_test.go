@@ -19,7 +19,7 @@ import (
 
 func TestStatusShowsTroublesFirst(t *testing.T) {
 	t.Parallel()
-	host := nettest.Start(t, nettest.Say("A"))
+	host := nettest.Start(t, nettest.SendText("A"))
 	names := []string{host.Addr() + " name=good state=ready"}
 	for i := range 60 {
 		names = append(names, fmt.Sprintf("%s name=s%d", host.Addr(), i))

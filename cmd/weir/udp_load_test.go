@@ -62,7 +62,7 @@ func TestUDPFlood(t *testing.T) {
 	var clients []*nettest.DatagramClient
 	for range 50 {
 		c := ns.DialDatagrams("", l.listen)
-		require.Equal(t, "a", c.Ask("a"))
+		require.Equal(t, "a", c.RoundTrip("a"))
 		clients = append(clients, c)
 	}
 	before := w.proc().RSS(t)
@@ -87,7 +87,7 @@ func TestUDPFlood(t *testing.T) {
 			}
 			if i%1000 == 0 {
 				for _, c := range clients {
-					if answer := c.Ask("a"); answer != "a" {
+					if answer := c.RoundTrip("a"); answer != "a" {
 						t.Errorf("%q", answer)
 					}
 				}
@@ -98,9 +98,9 @@ func TestUDPFlood(t *testing.T) {
 		}
 	})
 	for _, c := range clients {
-		require.Equal(t, "a", c.Ask("a"))
+		require.Equal(t, "a", c.RoundTrip("a"))
 	}
-	require.Equal(t, "a", ns.DialDatagrams("", l.listen).Ask("a"), "a newcomer takes the place of a flow that has no answer")
+	require.Equal(t, "a", ns.DialDatagrams("", l.listen).RoundTrip("a"), "a newcomer takes the place of a flow that has no answer")
 	require.Less(t, memory()-before, int64(32<<20))
 	evicted := w.all(func(r record) bool { return r.str("end") == "flow: evicted" })
 	require.NotEmpty(t, evicted)
@@ -112,10 +112,10 @@ func TestUDPFlood(t *testing.T) {
 // A table full of flows that were answered has no room for a newcomer.
 func TestUDPTableFull(t *testing.T) {
 	t.Parallel()
-	host := nettest.StartDatagrams(t, nettest.EchoDatagrams)
+	host := nettest.StartDatagrams(t, nettest.EchoDatagram)
 	w, addr := serveUDP(t, layout{levels: servers(host.Addr()), listener: "max_flows = 3\nflow_timeout = \"800ms\""})
 	for range 3 {
-		nettest.DialDatagrams(t, "", addr).Ask("x")
+		nettest.DialDatagrams(t, "", addr).RoundTrip("x")
 	}
 	late := nettest.DialDatagrams(t, "", addr)
 	late.Send([]byte("x"))
@@ -141,7 +141,7 @@ func TestUDPFullTableMakesRoomAtOnce(t *testing.T) {
 	_, addr, a := administered(t, layout{levels: servers(host.Addr() + " name=s"), listener: "max_flows = 2"}.udp(t))
 	kept := nettest.DialDatagrams(t, "", addr)
 	for range scaled(20) {
-		require.Equal(t, "x", kept.Ask("x"))
+		require.Equal(t, "x", kept.RoundTrip("x"))
 		nettest.DialDatagrams(t, "", addr).Send([]byte("silent"))
 		nettest.Wait(t, 5*time.Second, "a flow without an answer", func() bool {
 			return strings.Contains(a.ok("GET /v1/sessions", ""), `"unanswered"`)
@@ -155,7 +155,7 @@ func TestUDPFullTableMakesRoomAtOnce(t *testing.T) {
 			require.True(t, ok)
 			require.Equal(t, text, string(got))
 		}
-		require.Equal(t, "x", kept.Ask("x"))
+		require.Equal(t, "x", kept.RoundTrip("x"))
 		require.Contains(t, a.ok("DELETE /v1/clusters/c/servers/s/sessions", ""), `"sessions_cut":2`, "no more than the table holds")
 	}
 }
@@ -246,10 +246,10 @@ func TestUDPRepliesToAProcessThatIsHeldUp(t *testing.T) {
 // else.
 func TestUDPSendFails(t *testing.T) {
 	t.Parallel()
-	host := nettest.StartDatagrams(t, nettest.EchoDatagrams)
+	host := nettest.StartDatagrams(t, nettest.EchoDatagram)
 	w, addr, a := administered(t, layout{levels: servers(host.Addr()), listener: `flow_timeout = "4s"`}.udp(t))
 	c := nettest.DialDatagrams(t, "", addr)
-	c.Ask("before")
+	c.RoundTrip("before")
 	for _, errno := range []string{"ENOBUFS", "EAGAIN", "EPERM"} {
 		before := a.dropped("send")
 		stop := w.fails("sendto,sendmmsg", errno)
@@ -273,7 +273,7 @@ func TestUDPSendFails(t *testing.T) {
 		dropped := a.dropped("send") - before
 		require.Equal(t, sent, answered+dropped, errno)
 		require.GreaterOrEqual(t, dropped, injected, errno) // one call may be for several
-		require.Equal(t, "after", c.Ask("after"))
+		require.Equal(t, "after", c.RoundTrip("after"))
 	}
 	require.Len(t, w.all(func(r record) bool { return r["end"] != nil }), 0)
 }
@@ -281,7 +281,7 @@ func TestUDPSendFails(t *testing.T) {
 // Flows come and go by the thousand and leave nothing behind.
 func TestUDPFlowStorm(t *testing.T) {
 	t.Parallel()
-	host := nettest.StartDatagrams(t, nettest.EchoDatagrams)
+	host := nettest.StartDatagrams(t, nettest.EchoDatagram)
 	refusing := nettest.ReserveDatagrams(t)
 	// A reply that takes longer than flow_timeout finds nobody: on a busy machine 200 ms are not enough.
 	l := layout{listener: "flow_timeout = \"1s\"", cluster: "max_fails = 0", levels: [][]string{{refusing, host.Addr()}}}.udp(t)
@@ -315,11 +315,11 @@ func TestUDPFlowStorm(t *testing.T) {
 // Flows are sessions to whoever looks on, and to operators.
 func TestUDPOperated(t *testing.T) {
 	t.Parallel()
-	host := nettest.StartDatagrams(t, nettest.NameDatagrams("a"))
+	host := nettest.StartDatagrams(t, nettest.ReplyWithName("a"))
 	l := layout{levels: servers(host.Addr() + " name=s"), listener: `flow_timeout = "2s"`}.udp(t)
 	w, addr, a := administered(t, l)
 	c := nettest.DialDatagrams(t, "", addr)
-	first := c.Ask("hello")
+	first := c.RoundTrip("hello")
 	var list []map[string]any
 	require.NoError(t, json.Unmarshal([]byte(a.ok("GET /v1/sessions", "")), &list))
 	require.Len(t, list, 1)
@@ -330,10 +330,10 @@ func TestUDPOperated(t *testing.T) {
 	require.Equal(t, "s", list[0]["server"])
 	a.ok(fmt.Sprintf("DELETE /v1/sessions/%.0f", list[0]["id"]), "")
 	require.Equal(t, "cut: operator", w.session(c).str("end"))
-	second := c.Ask("hello")
+	second := c.RoundTrip("hello")
 	require.NotEqual(t, first, second)
 	a.ok("DELETE /v1/clusters/c/servers/s/sessions", "")
-	require.NotEqual(t, second, c.Ask("hello"))
+	require.NotEqual(t, second, c.RoundTrip("hello"))
 	// A stop lets flows go on, takes no new ones, and cuts what is left in the end.
 	w.signal(syscall.SIGTERM)
 	w.waitRecord(5*time.Second, "the stop", func(r record) bool { return r.is("stopping") })
@@ -343,6 +343,6 @@ func TestUDPOperated(t *testing.T) {
 		_, served := late.Receive(20 * time.Millisecond)
 		return !served
 	})
-	c.Ask("still there")
+	c.RoundTrip("still there")
 	require.Equal(t, 0, w.exit(10*time.Second))
 }

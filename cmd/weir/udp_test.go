@@ -73,14 +73,14 @@ func (c *crew) Wait() error {
 // A client keeps its server and weir's port towards it; another client has others.
 func TestUDPFlowsStick(t *testing.T) {
 	t.Parallel()
-	a, b := nettest.StartDatagrams(t, nettest.NameDatagrams("a")), nettest.StartDatagrams(t, nettest.NameDatagrams("b"))
+	a, b := nettest.StartDatagrams(t, nettest.ReplyWithName("a")), nettest.StartDatagrams(t, nettest.ReplyWithName("b"))
 	w, addr := serveUDP(t, layout{levels: servers(a.Addr(), b.Addr())})
 	one, two := nettest.DialDatagrams(t, "", addr), nettest.DialDatagrams(t, "", addr)
-	first, second := one.Ask("1"), two.Ask("1")
+	first, second := one.RoundTrip("1"), two.RoundTrip("1")
 	require.NotEqual(t, strings.Fields(first)[0], strings.Fields(second)[0])
 	for range 3 {
-		require.Equal(t, first, one.Ask("again"))
-		require.Equal(t, second, two.Ask("again"))
+		require.Equal(t, first, one.RoundTrip("again"))
+		require.Equal(t, second, two.RoundTrip("again"))
 	}
 	r := w.waitRecord(10*time.Second, "the flow's record", func(r record) bool { return r.str("client") == one.LocalAddr().String() })
 	require.Equal(t, "relay: flow_timeout", r.str("end"))
@@ -91,7 +91,7 @@ func TestUDPFlowsStick(t *testing.T) {
 // Whatever its size, a datagram arrives as it was sent, both ways, alone and in a crowd.
 func TestUDPSizes(t *testing.T) {
 	t.Parallel()
-	host := nettest.StartDatagrams(t, nettest.EchoDatagrams)
+	host := nettest.StartDatagrams(t, nettest.EchoDatagram)
 	_, addr := serveUDP(t, layout{levels: servers(host.Addr())})
 	c := nettest.DialDatagrams(t, "", addr)
 	c.SetReadBuffer(8 << 20)
@@ -136,34 +136,34 @@ func TestUDPSizes(t *testing.T) {
 // A server that refuses costs nobody an answer, and nobody gets an empty datagram that nobody sent.
 func TestUDPRefusedServer(t *testing.T) {
 	t.Parallel()
-	echo := nettest.StartDatagrams(t, nettest.EchoDatagrams)
+	echo := nettest.StartDatagrams(t, nettest.EchoDatagram)
 	w, addr := serveUDP(t, layout{levels: servers(nettest.ReserveDatagrams(t), echo.Addr()), cluster: "max_fails = 0"})
 	for i := range 20 {
 		c := nettest.DialDatagrams(t, "", addr)
 		ask := fmt.Sprint("hello ", i)
 		begin := time.Now()
-		require.Equal(t, ask, c.Ask(ask))
-		require.Less(t, nettest.Took(begin), time.Second)
+		require.Equal(t, ask, c.RoundTrip(ask))
+		require.Less(t, nettest.Elapsed(begin), time.Second)
 		_, more := c.Receive(2 * time.Millisecond)
 		require.False(t, more)
 	}
 	// A server that goes down later is left as well: what it has not answered goes to the next.
-	late := nettest.StartDatagrams(t, nettest.NameDatagrams("late"))
+	late := nettest.StartDatagrams(t, nettest.ReplyWithName("late"))
 	w.reload(layout{listen: addr, levels: [][]string{{late.Addr()}, {echo.Addr()}}, cluster: "max_fails = 0"}.udp(t).String())
 	c := nettest.DialDatagrams(t, "", addr)
-	require.Contains(t, c.Ask("x"), "late")
+	require.Contains(t, c.RoundTrip("x"), "late")
 	late.Down()
-	require.Equal(t, "y", c.Ask("y"))
+	require.Equal(t, "y", c.RoundTrip("y"))
 }
 
 // Failures count: a server that refuses is out of use after max_fails.
 func TestUDPPassiveHealth(t *testing.T) {
 	t.Parallel()
-	echo := nettest.StartDatagrams(t, nettest.EchoDatagrams)
+	echo := nettest.StartDatagrams(t, nettest.EchoDatagram)
 	dead := nettest.ReserveDatagrams(t)
 	w, addr := serveUDP(t, layout{levels: servers(dead+" name=dead", echo.Addr())})
 	for range 8 {
-		require.Equal(t, "x", nettest.DialDatagrams(t, "", addr).Ask("x"))
+		require.Equal(t, "x", nettest.DialDatagrams(t, "", addr).RoundTrip("x"))
 	}
 	w.waitRecord(5*time.Second, "the server to trip", func(r record) bool {
 		return r.str("server") == "dead" && r.str("to") == "failing"
@@ -172,19 +172,19 @@ func TestUDPPassiveHealth(t *testing.T) {
 
 func TestUDPFlowTimeout(t *testing.T) {
 	t.Parallel()
-	host := nettest.StartDatagrams(t, nettest.NameDatagrams("a"))
+	host := nettest.StartDatagrams(t, nettest.ReplyWithName("a"))
 	w, addr := serveUDP(t, layout{levels: servers(host.Addr()), listener: `flow_timeout = "1500ms"`})
 	c := nettest.DialDatagrams(t, "", addr)
-	first := c.Ask("x")
+	first := c.RoundTrip("x")
 	last := time.Now()
 	for range 4 { // either direction keeps it
 		time.Sleep(500 * time.Millisecond)
 		last = time.Now()
-		require.Equal(t, first, c.Ask("x"))
+		require.Equal(t, first, c.RoundTrip("x"))
 	}
 	require.Equal(t, "relay: flow_timeout", w.session(c).str("end"))
 	between(t, 1500*time.Millisecond, time.Since(last))
-	require.NotEqual(t, first, c.Ask("x"))
+	require.NotEqual(t, first, c.RoundTrip("x"))
 }
 
 // responses is how many replies a request has; then the flow is over. 0 is any number.
@@ -216,11 +216,11 @@ func TestUDPResponses(t *testing.T) {
 // With one response to each request every datagram is balanced for itself, answered or not.
 func TestUDPBalancedPerDatagram(t *testing.T) {
 	t.Parallel()
-	a, b := nettest.StartDatagrams(t, nettest.NameDatagrams("a")), nettest.StartDatagrams(t, nettest.NameDatagrams("b"))
+	a, b := nettest.StartDatagrams(t, nettest.ReplyWithName("a")), nettest.StartDatagrams(t, nettest.ReplyWithName("b"))
 	_, addr := serveUDP(t, layout{levels: servers(a.Addr(), b.Addr()), listener: "responses = 1"})
 	c := nettest.DialDatagrams(t, "", addr)
 	for i := range 6 {
-		require.Equal(t, "ab"[i%2:i%2+1], c.Ask("x")[:1])
+		require.Equal(t, "ab"[i%2:i%2+1], c.RoundTrip("x")[:1])
 	}
 	for range 20 {
 		c.Send([]byte("x"))
@@ -237,11 +237,11 @@ func TestUDPBalancedPerDatagram(t *testing.T) {
 // Weights hold for flows as for sessions.
 func TestUDPWeights(t *testing.T) {
 	t.Parallel()
-	a, b := nettest.StartDatagrams(t, nettest.NameDatagrams("a")), nettest.StartDatagrams(t, nettest.NameDatagrams("b"))
+	a, b := nettest.StartDatagrams(t, nettest.ReplyWithName("a")), nettest.StartDatagrams(t, nettest.ReplyWithName("b"))
 	_, addr := serveUDP(t, layout{levels: servers(a.Addr(), b.Addr()+" weight=2")})
 	count := map[string]int{}
 	for range 9 {
-		count[nettest.DialDatagrams(t, "", addr).Ask("x")[:1]]++
+		count[nettest.DialDatagrams(t, "", addr).RoundTrip("x")[:1]]++
 	}
 	require.Equal(t, map[string]int{"a": 3, "b": 6}, count)
 }
@@ -257,7 +257,7 @@ func TestUDPWildcard(t *testing.T) {
 	ns.Exec("ip", "address", "add", "fd00::1/64", "dev", "v0", "nodad")
 	ns.Exec("ip", "address", "add", "fd00::2/64", "dev", "v0", "nodad")
 	ns.Exec("ip", "address", "add", "fe80::5/64", "dev", "v0", "nodad")
-	host := ns.StartDatagrams("127.0.0.1:9000", nettest.NameDatagrams("a"))
+	host := ns.StartDatagrams("127.0.0.1:9000", nettest.ReplyWithName("a"))
 	for _, listen := range []string{"0.0.0.0:5300", "[::]:5301"} {
 		port := listen[len(listen)-5:]
 		l := layout{listen: listen, levels: servers(host.Addr())}.udp(t)
@@ -267,7 +267,7 @@ func TestUDPWildcard(t *testing.T) {
 				continue
 			}
 			c := ns.DialDatagrams("", to+port) // connected: what comes from elsewhere is not heard
-			require.True(t, strings.HasPrefix(c.Ask("x"), "a "), to)
+			require.True(t, strings.HasPrefix(c.RoundTrip("x"), "a "), to)
 			for range 30 { // what leaves in one send leaves for the right place too
 				c.Send([]byte("burst"))
 			}
@@ -303,7 +303,7 @@ func TestUDPWildcard(t *testing.T) {
 // A server that goes down or into maintenance is left at the next datagram; one that drains keeps its flows.
 func TestUDPServerStates(t *testing.T) {
 	t.Parallel()
-	a, b := nettest.StartDatagrams(t, nettest.NameDatagrams("a")), nettest.StartDatagrams(t, nettest.NameDatagrams("b"))
+	a, b := nettest.StartDatagrams(t, nettest.ReplyWithName("a")), nettest.StartDatagrams(t, nettest.ReplyWithName("b"))
 	for _, onDown := range []string{"keep", "close"} {
 		l := layout{listener: `flow_timeout = "1500ms"`, cluster: fmt.Sprintf("on_down = %q", onDown),
 			levels: [][]string{{a.Addr() + " name=a"}, {b.Addr() + " name=b"}}}.udp(t)
@@ -314,20 +314,20 @@ func TestUDPServerStates(t *testing.T) {
 		}
 		w := start(t, l.String())
 		c := nettest.DialDatagrams(t, "", l.listen)
-		first := c.Ask("x")
+		first := c.RoundTrip("x")
 		require.Equal(t, "a", first[:1])
 		w.reload(set("drain"))
-		require.Equal(t, first, c.Ask("x"), "a draining server keeps its flows")
-		require.Equal(t, "b", nettest.DialDatagrams(t, "", l.listen).Ask("x")[:1])
+		require.Equal(t, first, c.RoundTrip("x"), "a draining server keeps its flows")
+		require.Equal(t, "b", nettest.DialDatagrams(t, "", l.listen).RoundTrip("x")[:1])
 		w.reload(set("maint"))
-		nettest.Wait(t, 5*time.Second, "the flow to move", func() bool { return c.Ask("x")[:1] == "b" })
+		nettest.Wait(t, 5*time.Second, "the flow to move", func() bool { return c.RoundTrip("x")[:1] == "b" })
 	}
 }
 
 // Nothing of a flow changes with a reload: neither its server nor the port towards it, and nothing is lost.
 func TestUDPReloads(t *testing.T) {
 	t.Parallel()
-	host := nettest.StartDatagrams(t, nettest.NameDatagrams("a"))
+	host := nettest.StartDatagrams(t, nettest.ReplyWithName("a"))
 	l := layout{levels: servers(host.Addr()), listener: `flow_timeout = "3s"`}.udp(t)
 	w := start(t, l.String())
 	const clients = 40
@@ -379,8 +379,8 @@ func TestUDPReloads(t *testing.T) {
 // with its server, whosever turn it is.
 func TestUDPServerMoves(t *testing.T) {
 	t.Parallel()
-	a, b := nettest.StartDatagrams(t, nettest.NameDatagrams("a")), nettest.StartDatagrams(t, nettest.NameDatagrams("b"))
-	other := nettest.StartDatagrams(t, nettest.NameDatagrams("o"))
+	a, b := nettest.StartDatagrams(t, nettest.ReplyWithName("a")), nettest.StartDatagrams(t, nettest.ReplyWithName("b"))
+	other := nettest.StartDatagrams(t, nettest.ReplyWithName("o"))
 	const drain = 2 * time.Second
 	for _, how := range []string{"reload", "upgrade"} {
 		t.Run(how, func(t *testing.T) {
@@ -389,27 +389,27 @@ func TestUDPServerMoves(t *testing.T) {
 			w := launch{program: program(t)}.start(t, l.String())
 			w.base = nil // flows outlast their clients
 			c := nettest.DialDatagrams(t, "", l.listen)
-			first := c.Ask("x")
+			first := c.RoundTrip("x")
 			require.Equal(t, "a", first[:1])
 			l.levels = servers(b.Addr()+" name=s", other.Addr())
 			moved := time.Now()
 			w.reload(l.String())
-			require.Equal(t, first, c.Ask("x"))
+			require.Equal(t, first, c.RoundTrip("x"))
 			if how == "upgrade" {
 				w.upgrade()
 			}
 			require.ElementsMatch(t, []string{"b", "o"}, []string{
-				nettest.DialDatagrams(t, "", l.listen).Ask("x")[:1], nettest.DialDatagrams(t, "", l.listen).Ask("x")[:1],
+				nettest.DialDatagrams(t, "", l.listen).RoundTrip("x")[:1], nettest.DialDatagrams(t, "", l.listen).RoundTrip("x")[:1],
 			}, "new flows go where the server is")
 			now := first
-			for ; now[:1] == "a"; now = c.Ask("x") {
+			for ; now[:1] == "a"; now = c.RoundTrip("x") {
 				require.Equal(t, first, now)
 				require.Less(t, time.Since(moved), drain+5*time.Second)
 				time.Sleep(10 * time.Millisecond)
 			}
 			require.GreaterOrEqual(t, time.Since(moved), drain)
 			require.Equal(t, "b", now[:1])
-			require.Equal(t, now, c.Ask("x"))
+			require.Equal(t, now, c.RoundTrip("x"))
 		})
 	}
 }
@@ -422,15 +422,15 @@ func TestUDPServerRemoved(t *testing.T) {
 		time.Sleep(300 * time.Millisecond)
 		reply([]byte("slow"))
 	})
-	quick := nettest.StartDatagrams(t, nettest.NameDatagrams("quick"))
+	quick := nettest.StartDatagrams(t, nettest.ReplyWithName("quick"))
 	l := layout{runtime: `drain_timeout = "500ms"`, levels: [][]string{{slow.Addr()}, {quick.Addr()}}}.udp(t)
 	w := start(t, l.String())
 	c := nettest.DialDatagrams(t, "", l.listen)
-	require.Equal(t, "slow", c.Ask("x"))
+	require.Equal(t, "slow", c.RoundTrip("x"))
 	l.levels = servers(quick.Addr())
 	w.reload(l.String())
 	removed := time.Now()
-	for c.Ask("x") == "slow" {
+	for c.RoundTrip("x") == "slow" {
 		require.Less(t, time.Since(removed), 5*time.Second)
 	}
 	w.waitRecord(5*time.Second, "the end of the flow", func(r record) bool { return r.str("end") == "cut: server removed" })
@@ -441,21 +441,21 @@ func TestUDPServerRemoved(t *testing.T) {
 // meanwhile, it goes on as if nothing had happened. The same port of TCP is another matter.
 func TestUDPListenerLeaves(t *testing.T) {
 	t.Parallel()
-	host := nettest.StartDatagrams(t, nettest.NameDatagrams("a"))
+	host := nettest.StartDatagrams(t, nettest.ReplyWithName("a"))
 	l := layout{levels: servers(host.Addr())}.udp(t)
 	w := start(t, l.String())
 	c := nettest.DialDatagrams(t, "", l.listen)
-	first := c.Ask("x")
+	first := c.RoundTrip("x")
 	elsewhere := layout{levels: servers(host.Addr())}.udp(t)
 	w.reload(elsewhere.String())
-	require.Equal(t, first, c.Ask("x"))
+	require.Equal(t, first, c.RoundTrip("x"))
 	late := nettest.DialDatagrams(t, "", l.listen)
 	late.Send([]byte("x"))
 	_, served := late.Receive(100 * time.Millisecond)
 	require.False(t, served, "a removed listener takes new clients")
 	w.reload(l.String())
-	require.Equal(t, first, c.Ask("x"))
-	late.Ask("x")
+	require.Equal(t, first, c.RoundTrip("x"))
+	late.RoundTrip("x")
 	// Without flows it closes at once.
 	w.reload(elsewhere.String())
 	nettest.Wait(t, 10*time.Second, "the port to refuse", func() bool {
@@ -471,11 +471,11 @@ func TestUDPListenerLeaves(t *testing.T) {
 	tcp := layout{listen: l.listen, levels: servers(host.Addr())}
 	w.reload(tcp.String())
 	w.reload(l.String())
-	nettest.DialDatagrams(t, "", l.listen).Ask("x")
+	nettest.DialDatagrams(t, "", l.listen).RoundTrip("x")
 	both := l
 	both.more = pair("t", l.listen, host.Addr())
 	w.reload(both.String())
-	nettest.DialDatagrams(t, "", l.listen).Ask("x")
+	nettest.DialDatagrams(t, "", l.listen).RoundTrip("x")
 	w.reload(l.String())
 }
 
@@ -518,16 +518,16 @@ func TestUDPTimeoutSweep(t *testing.T) {
 // What strangers send to weir's port towards a server reaches nobody.
 func TestUDPInjection(t *testing.T) {
 	t.Parallel()
-	host := nettest.StartDatagrams(t, nettest.NameDatagrams("a"))
+	host := nettest.StartDatagrams(t, nettest.ReplyWithName("a"))
 	_, addr := serveUDP(t, layout{levels: servers(host.Addr())})
 	c := nettest.DialDatagrams(t, "", addr)
-	towards := strings.Fields(c.Ask("x"))[1]
+	towards := strings.Fields(c.RoundTrip("x"))[1]
 	stranger := nettest.DialDatagrams(t, "", towards)
 	for range 20 {
 		stranger.Write([]byte("spoofed"))
 	}
 	for range 5 {
-		require.Equal(t, "a "+towards, c.Ask("x"))
+		require.Equal(t, "a "+towards, c.RoundTrip("x"))
 	}
 	_, more := c.Receive(20 * time.Millisecond)
 	require.False(t, more)
@@ -553,14 +553,14 @@ func TestUDPClientsThatLeft(t *testing.T) {
 			c.Write([]byte("slow"))
 			c.Close()
 		}
-		require.Equal(t, "x", steady.Ask("x"))
+		require.Equal(t, "x", steady.RoundTrip("x"))
 	}
 }
 
 // Denied sources have no flow and no answer, and are counted; limits of sessions hold for flows.
 func TestUDPAdmission(t *testing.T) {
 	t.Parallel()
-	host := nettest.StartDatagrams(t, nettest.EchoDatagrams)
+	host := nettest.StartDatagrams(t, nettest.EchoDatagram)
 	w, addr := serveUDP(t, layout{levels: servers(host.Addr()), listener: "deny = [\"127.77.0.0/16\"]\nmax_sessions = 4\nmax_flows_per_source = 2\nflow_timeout = \"3s\""})
 	denied := nettest.DialDatagrams(t, "127.77.1.1:0", addr)
 	denied.Send([]byte("x"))
@@ -577,7 +577,7 @@ func TestUDPAdmission(t *testing.T) {
 	}
 	comes := func(from string) {
 		t.Helper()
-		nettest.DialDatagrams(t, from+":0", addr).Ask("x")
+		nettest.DialDatagrams(t, from+":0", addr).RoundTrip("x")
 	}
 	comes("127.0.0.1")
 	comes("127.0.0.1")
@@ -585,14 +585,14 @@ func TestUDPAdmission(t *testing.T) {
 	comes("127.0.0.2")
 	comes("127.0.0.3")
 	require.False(t, served("127.0.0.4"), "a fifth flow")
-	require.Zero(t, host.Seen()-4)
+	require.Zero(t, host.Received()-4)
 	nettest.Wait(t, 5*time.Second, "room", func() bool { return served("127.0.0.5") })
 }
 
 // Without any server that answers there is no reply, no spinning and no flood of messages; when one comes back, it is used.
 func TestUDPNobodyThere(t *testing.T) {
 	t.Parallel()
-	host := nettest.StartDatagrams(t, nettest.EchoDatagrams)
+	host := nettest.StartDatagrams(t, nettest.EchoDatagram)
 	host.Down()
 	w, addr := serveUDP(t, layout{levels: servers(nettest.ReserveDatagrams(t), host.Addr())})
 	c := nettest.DialDatagrams(t, "", addr)
@@ -621,7 +621,7 @@ func TestUDPNobodyThere(t *testing.T) {
 func TestUDPSendProxy(t *testing.T) {
 	t.Parallel()
 	for _, listen := range []string{"", nettest.ReserveOn(t, "::1")} {
-		host := nettest.StartDatagrams(t, nettest.EchoDatagrams)
+		host := nettest.StartDatagrams(t, nettest.EchoDatagram)
 		_, addr := serveUDP(t, layout{listen: listen, levels: servers(host.Addr()), cluster: `send_proxy = "v2"`})
 		c := nettest.DialDatagrams(t, "", addr)
 		at := c.LocalAddr().(*net.UDPAddr).AddrPort()
@@ -661,7 +661,7 @@ func TestUDPSendProxy(t *testing.T) {
 // The client that a header names is the one that counts, for the flow, the limits, the log and the server.
 func TestUDPAcceptProxy(t *testing.T) {
 	t.Parallel()
-	host := nettest.StartDatagrams(t, nettest.EchoDatagrams)
+	host := nettest.StartDatagrams(t, nettest.EchoDatagram)
 	w, addr := serveUDP(t, layout{levels: servers(host.Addr()), cluster: `send_proxy = "v2"`,
 		listener: "accept_proxy = true\ntrusted_proxies = [\"127.0.0.1\"]\ndeny = [\"192.0.2.66\"]\nmax_flows_per_source = 1"})
 	dest := netip.MustParseAddrPort("198.51.100.1:53")
@@ -699,7 +699,7 @@ func TestUDPAcceptProxy(t *testing.T) {
 	require.Empty(t, payload)
 	require.True(t, h.Local)
 	require.Equal(t, c.LocalAddr().String(), h.Source.String())
-	seen := host.Seen()
+	seen := host.Received()
 	for _, bad := range [][]byte{nil, []byte("no header"), with("192.0.2.3:3", "x", false)[:20], with("192.0.2.66:66", "denied", false),
 		with("192.0.2.1:1001", "a second flow of one client", false), []byte("PROXY UDP4 192.0.2.1 192.0.2.2 1 2\r\nx")} {
 		c.Send(bad)
@@ -711,7 +711,7 @@ func TestUDPAcceptProxy(t *testing.T) {
 	other.Send(with("192.0.2.5:5", "not trusted", false))
 	_, ok := c.Receive(100 * time.Millisecond)
 	require.False(t, ok)
-	require.Equal(t, seen, host.Seen())
+	require.Equal(t, seen, host.Received())
 	for _, client := range []string{"192.0.2.1:1000", "192.0.2.2:2000", "[2001:db8::1]:3000"} {
 		w.waitRecord(5*time.Second, "the record of "+client, func(r record) bool { return r.str("client") == client })
 	}
@@ -720,13 +720,13 @@ func TestUDPAcceptProxy(t *testing.T) {
 // Servers are reached from the address that the file says, or from the client's own.
 func TestUDPSource(t *testing.T) {
 	t.Parallel()
-	host := nettest.StartDatagrams(t, nettest.NameDatagrams("a"))
+	host := nettest.StartDatagrams(t, nettest.ReplyWithName("a"))
 	_, addr := serveUDP(t, layout{levels: servers(host.Addr()), cluster: `source = "127.0.0.9"`})
-	require.Contains(t, nettest.DialDatagrams(t, "", addr).Ask("x"), "a 127.0.0.9:")
+	require.Contains(t, nettest.DialDatagrams(t, "", addr).RoundTrip("x"), "a 127.0.0.9:")
 
 	ns := nettest.NewNamespace(t)
-	in := ns.StartDatagrams("127.0.0.1:9000", nettest.NameDatagrams("b"))
+	in := ns.StartDatagrams("127.0.0.1:9000", nettest.ReplyWithName("b"))
 	l := layout{listen: "127.0.0.1:5300", levels: servers(in.Addr()), cluster: `source = "client"`}.udp(t)
 	launch{ns: ns}.start(t, l.String())
-	require.Contains(t, ns.DialDatagrams("127.44.0.1:0", l.listen).Ask("x"), "b 127.44.0.1:")
+	require.Contains(t, ns.DialDatagrams("127.44.0.1:0", l.listen).RoundTrip("x"), "b 127.44.0.1:")
 }

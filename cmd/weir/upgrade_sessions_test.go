@@ -295,5 +295,5 @@ func TestUpgradeKeepsDeadlines(t *testing.T) {
 		require.Equal(t, end, r.str("end"))
 		require.InDelta(t, 3050, r["duration_ms"], 1000, "%v", r)
 	}
-	require.Less(t, nettest.Took(begin), 6*time.Second)
+	require.Less(t, nettest.Elapsed(begin), 6*time.Second)
 }

@@ -175,7 +175,7 @@ func TestUpgradeFails(t *testing.T) {
 // Clients in the accept queue when the upgrade comes are served by one of the two processes.
 func TestUpgradeKeepsAcceptQueue(t *testing.T) {
 	t.Parallel()
-	host := nettest.Start(t, nettest.Say("ok"))
+	host := nettest.Start(t, nettest.SendText("ok"))
 	l := layout{listen: nettest.Reserve(t), levels: servers(host.Addr())}
 	w := launch{program: program(t)}.start(t, l.String())
 	for _, loops := range []int{2, 5, 1, 3} { // sockets that are too few, or too many, for the loops
@@ -226,7 +226,7 @@ func TestUpgradeKeepsState(t *testing.T) {
 	w.waitEvent("server_down", "C")
 	a.done("server", "c/B", "drain", "--reason", "new kernel")
 	a.done("server", "c/A", "weight", "7")
-	added := nettest.Start(t, nettest.Say("D"))
+	added := nettest.Start(t, nettest.SendText("D"))
 	a.done("server", "c/D", "add", added.Addr(), "weight=2")
 	sequence(t, l.listen, 20)
 	total := func() float64 { return a.get("listeners", 0, "sessions_total").(float64) }
@@ -297,7 +297,7 @@ func TestStopDuringUpgrade(t *testing.T) {
 	w.signal(syscall.SIGTERM)
 	require.Zero(t, w.exit(10*time.Second)) // the new process has ended too: it had the log
 	if !raceEnabled {
-		require.Less(t, nettest.Took(begin), 3*time.Second)
+		require.Less(t, nettest.Elapsed(begin), 3*time.Second)
 	}
 	require.Len(t, w.all(func(r record) bool { return r.is("upgrade_failed") }), 1)
 }

@@ -105,7 +105,7 @@ func TestUpgradeMovesFlows(t *testing.T) {
 // process.
 func TestUpgradeKeepsFlowsOfListenersThatLeft(t *testing.T) {
 	t.Parallel()
-	host := nettest.StartDatagrams(t, nettest.NameDatagrams("a"))
+	host := nettest.StartDatagrams(t, nettest.ReplyWithName("a"))
 	l := layout{listener: `flow_timeout = "3s"`, levels: servers(host.Addr())}.udp(t)
 	before, now := nettest.ReserveDatagrams(t), nettest.ReserveDatagrams(t)
 	udp := func(name, listen string) string {
@@ -117,7 +117,7 @@ func TestUpgradeKeepsFlowsOfListenersThatLeft(t *testing.T) {
 	clients, answers := []*nettest.DatagramClient{}, []string{}
 	for _, at := range []string{before, now} {
 		c := nettest.DialDatagrams(t, "", at)
-		clients, answers = append(clients, c), append(answers, c.Ask("x"))
+		clients, answers = append(clients, c), append(answers, c.RoundTrip("x"))
 	}
 	l.more = udp("now", now)
 	w.reload(l.String())
@@ -125,8 +125,8 @@ func TestUpgradeKeepsFlowsOfListenersThatLeft(t *testing.T) {
 	w.write(l.String())
 	w.usr2("upgrade")
 	for i, c := range clients {
-		require.Equal(t, answers[i], c.Ask("x"))
+		require.Equal(t, answers[i], c.RoundTrip("x"))
 	}
-	nettest.DialDatagrams(t, "", l.listen).Ask("x")
+	nettest.DialDatagrams(t, "", l.listen).RoundTrip("x")
 	w.succeeded(w.upgrades()[0].num("pid"))
 }

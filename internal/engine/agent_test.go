@@ -26,7 +26,7 @@ func speaks(t *testing.T, line string) *spokesman {
 	a := &spokesman{}
 	a.line.Store(line)
 	a.Host = nettest.Start(t, func(ctx context.Context, c *net.TCPConn) {
-		nettest.Say(a.line.Load().(string)+"\n")(ctx, c)
+		nettest.SendText(a.line.Load().(string)+"\n")(ctx, c)
 		a.told.Add(1)
 	})
 	return a

@@ -201,7 +201,7 @@ fall = 9
 }
 
 func TestRestartKeepsAgentsWords(t *testing.T) {
-	agent := nettest.Start(t, nettest.Say("drain 50% maxconn:7\n"))
+	agent := nettest.Start(t, nettest.SendText("drain 50% maxconn:7\n"))
 	_, port, _ := strings.Cut(agent.Addr(), ":")
 	config := func(ttl string) string {
 		return strings.NewReplacer("PORT", port, "TTL", ttl).Replace(`

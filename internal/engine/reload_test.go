@@ -81,7 +81,7 @@ func TestReloadWithNewAddressForgetsVerdict(t *testing.T) {
 	t.Parallel()
 	old, oldName := says(t, "A")
 	old.Down()
-	_, port, _ := strings.Cut(nettest.Start(t, nettest.Say("1")).Addr(), ":")
+	_, port, _ := strings.Cut(nettest.Start(t, nettest.SendText("1")).Addr(), ":")
 	t.Run("checks", func(t *testing.T) {
 		_, b := says(t, "B")
 		s := play(t, cluster("", oldName+", "+b)+quick)
@@ -163,7 +163,7 @@ func TestReloadWhileSessionsWait(t *testing.T) {
 				b := make([]byte, 1)
 				c.SetReadDeadline(time.Now().Add(5 * time.Second))
 				if n, err := c.Read(b); n == 0 {
-					b = []byte(nettest.EndOf(err))
+					b = []byte(nettest.StreamEndOf(err))
 				}
 				waiting[i] <- string(b)
 			}()

@@ -54,7 +54,7 @@ func TestNameThatMoves(t *testing.T) {
 	port := nettest.Reserve(t)
 	old := nettest.StartAt(t, port, nettest.Greet("1", nettest.Echo))
 	_, n, _ := strings.Cut(port, ":")
-	other := nettest.StartAt(t, "127.0.0.2:"+n, nettest.Say("2"))
+	other := nettest.StartAt(t, "127.0.0.2:"+n, nettest.SendText("2"))
 	s := play(t, cluster(often, named("db.test", old, "A"))+quick, "db.test", "127.0.0.1")
 	held := nettest.Dial(t, s.listen)
 	require.Equal(t, "1", read(t, held, 1))
@@ -75,10 +75,10 @@ func TestNameThatMoves(t *testing.T) {
 func TestNameThatMovesKeepsVerdict(t *testing.T) {
 	t.Parallel()
 	port := nettest.Reserve(t)
-	dead := nettest.StartAt(t, port, nettest.Say("1"))
+	dead := nettest.StartAt(t, port, nettest.SendText("1"))
 	dead.Down()
 	_, n, _ := strings.Cut(port, ":")
-	live := nettest.StartAt(t, "127.0.0.2:"+n, nettest.Say("2"))
+	live := nettest.StartAt(t, "127.0.0.2:"+n, nettest.SendText("2"))
 	live.Down()
 	_, b := says(t, "B")
 	s := play(t, cluster(often, named("db.test", dead, "A")+", "+b)+quick, "db.test", "127.0.0.1")
@@ -108,12 +108,12 @@ func TestLastGoodAddressIsKept(t *testing.T) {
 	// A reload needs no answer for a name that is known.
 	begin := time.Now()
 	s.becomes(cluster(often+"\nmax_fails = 2", named("db.test", a, "A")))
-	require.Less(t, nettest.Took(begin), time.Second)
+	require.Less(t, nettest.Elapsed(begin), time.Second)
 	require.Equal(t, "AA", s.asks(2))
 	require.Empty(t, s.events())
 	begin = time.Now()
 	s.stop()
-	require.Less(t, nettest.Took(begin), time.Second, "a question that nobody answers holds up no stop")
+	require.Less(t, nettest.Elapsed(begin), time.Second, "a question that nobody answers holds up no stop")
 }
 
 // An answer in another order, or one that names the same address in its IPv6 form, is no change.
@@ -142,7 +142,7 @@ func TestDeadResolverAtStart(t *testing.T) {
 	begin := time.Now()
 	e, err := engine.Start(cfg, engine.Options{Log: quiet(), Lookup: dead.names.lookup})
 	require.NoError(t, err)
-	require.Less(t, nettest.Took(begin), 5*time.Second)
+	require.Less(t, nettest.Elapsed(begin), 5*time.Second)
 	require.Equal(t, "BBBB", dead.asks(4))
 	e.Stop(context.Background())
 }
@@ -179,7 +179,7 @@ func TestReloadWithDeadResolver(t *testing.T) {
 	s.names.silence(true)
 	begin := time.Now()
 	require.ErrorContains(t, s.tries(cluster("", a+", db.test:1 name=D")), "db.test")
-	require.Less(t, nettest.Took(begin), 5*time.Second)
+	require.Less(t, nettest.Elapsed(begin), 5*time.Second)
 	require.Equal(t, "AA", s.asks(2))
 }
 

@@ -232,7 +232,7 @@ const quick = "[[cluster.c.check]]\ntype = \"tcp\"\ninterval = \"20ms\"\ntimeout
 // says starts a server that says its name to every client, and returns it with how a configuration calls it.
 func says(t *testing.T, name string) (*nettest.Host, string) {
 	t.Helper()
-	h := nettest.Start(t, nettest.Say(name))
+	h := nettest.Start(t, nettest.SendText(name))
 	return h, h.Addr() + " name=" + name
 }
 

@@ -342,7 +342,7 @@ func TestClose(t *testing.T) {
 	pid := started(t, out, 1)[0]
 	began := time.Now()
 	s.Close()
-	require.Less(t, nettest.Took(began), farewell+3*time.Second)
+	require.Less(t, nettest.Elapsed(began), farewell+3*time.Second)
 	require.False(t, alive(pid))
 	require.Equal(t, uint64(3), s.Status()[0].Dropped)
 	s.Enqueue(event("server_down", 4))

@@ -17,11 +17,11 @@ import (
 // A DatagramHandler answers one datagram of a DatagramHost, as often as it likes.
 type DatagramHandler func(from netip.AddrPort, data []byte, reply func([]byte))
 
-// EchoDatagrams sends back what comes.
-func EchoDatagrams(_ netip.AddrPort, data []byte, reply func([]byte)) { reply(data) }
+// EchoDatagram sends back what comes.
+func EchoDatagram(_ netip.AddrPort, data []byte, reply func([]byte)) { reply(data) }
 
-// NameDatagrams answers with the name and the address that the datagram came from.
-func NameDatagrams(name string) DatagramHandler {
+// ReplyWithName answers with the name and the address that the datagram came from.
+func ReplyWithName(name string) DatagramHandler {
 	return func(from netip.AddrPort, _ []byte, reply func([]byte)) { reply([]byte(name + " " + from.String())) }
 }
 
@@ -79,8 +79,8 @@ func (ns *Namespace) StartDatagrams(addr string, h DatagramHandler) *DatagramHos
 // Addr is where the host listens.
 func (h *DatagramHost) Addr() string { return h.addr }
 
-// Seen counts the datagrams that have come.
-func (h *DatagramHost) Seen() int { return int(h.seen.Load()) }
+// Received counts the datagrams that have come.
+func (h *DatagramHost) Received() int { return int(h.seen.Load()) }
 
 // Up listens, again after Down.
 func (h *DatagramHost) Up() {
@@ -198,8 +198,8 @@ func (c *DatagramClient) Receive(within time.Duration) ([]byte, bool) {
 	return buf[:n], true
 }
 
-// Ask sends a datagram and waits for its answer, or fails the test.
-func (c *DatagramClient) Ask(data string) string {
+// RoundTrip sends a datagram and waits for its answer, or fails the test.
+func (c *DatagramClient) RoundTrip(data string) string {
 	c.t.Helper()
 	c.Send([]byte(data))
 	answer, ok := c.Receive(5 * time.Second)

@@ -10,18 +10,18 @@ import (
 	"time"
 )
 
-// End is how a stream stopped, as its reader saw it.
-type End string
+// StreamEnd is how a stream stopped, as its reader saw it.
+type StreamEnd string
 
 // The ends a reader can see. Anything else is the error's own text.
 const (
-	EOF     End = "eof"
-	Reset   End = "reset"
-	Timeout End = "timeout"
+	EOF     StreamEnd = "eof"
+	Reset   StreamEnd = "reset"
+	Timeout StreamEnd = "timeout"
 )
 
-// EndOf names the error that a read returned.
-func EndOf(err error) End {
+// StreamEndOf names the error that a read returned.
+func StreamEndOf(err error) StreamEnd {
 	switch {
 	case err == nil:
 		return ""
@@ -32,18 +32,18 @@ func EndOf(err error) End {
 	case errors.Is(err, os.ErrDeadlineExceeded):
 		return Timeout
 	}
-	return End(err.Error())
+	return StreamEnd(err.Error())
 }
 
 // ReadToEnd reads until the stream stops or the time is over, and says which.
-func ReadToEnd(c net.Conn, within time.Duration) ([]byte, End) {
+func ReadToEnd(c net.Conn, within time.Duration) ([]byte, StreamEnd) {
 	c.SetReadDeadline(time.Now().Add(within))
 	defer c.SetReadDeadline(time.Time{})
 	data, err := io.ReadAll(c)
 	if err == nil {
 		err = io.EOF
 	}
-	return data, EndOf(err)
+	return data, StreamEndOf(err)
 }
 
 // Wait polls until the condition holds and fails the test when it does not in time, the machine's own delays not counted.
@@ -52,7 +52,7 @@ func Wait(t testing.TB, within time.Duration, what string, cond func() bool) {
 	t.Helper()
 	begin := time.Now()
 	for !cond() {
-		if time.Since(begin) > within && Took(begin) > within {
+		if time.Since(begin) > within && Elapsed(begin) > within {
 			t.Fatalf("timed out after %v waiting for %s (%v with the machine's own delays)", within, what, time.Since(begin))
 		}
 		time.Sleep(2 * time.Millisecond)

@@ -54,8 +54,8 @@ func Greet(banner string, next Handler) Handler {
 	}
 }
 
-// Say writes a text, closes its side at once and waits for the client's FIN: the whole service is the text.
-func Say(text string) Handler {
+// SendText writes a text, closes its side at once and waits for the client's FIN: the whole service is the text.
+func SendText(text string) Handler {
 	return Greet(text, func(_ context.Context, c *net.TCPConn) {
 		c.CloseWrite()
 		discard(c)

@@ -26,12 +26,12 @@ type MariaDB struct {
 // StartMariaDB installs a database and runs mariadbd with further arguments until the test ends. It takes a few seconds.
 func StartMariaDB(t testing.TB, args ...string) *MariaDB {
 	t.Helper()
-	return StartMariaDBKnowing(t, nil, args...)
+	return StartMariaDBWithNames(t, nil, args...)
 }
 
-// StartMariaDBKnowing is StartMariaDB for a server that looks up the names of its clients and finds these, by address. It
+// StartMariaDBWithNames is StartMariaDB for a server that looks up the names of its clients and finds these, by address. It
 // counts what goes wrong with a client only if that has a name.
-func StartMariaDBKnowing(t testing.TB, names map[string]string, args ...string) *MariaDB {
+func StartMariaDBWithNames(t testing.TB, names map[string]string, args ...string) *MariaDB {
 	t.Helper()
 	// A directory with a short name: the path of the server's unix socket is limited to 107 bytes.
 	dir, err := os.MkdirTemp("", "weirdb")
@@ -100,8 +100,8 @@ func (m *MariaDB) Client(addr string, args ...string) *exec.Cmd {
 	return m.command("mariadb", addr, append([]string{"--batch", "--skip-column-names"}, args...)...)
 }
 
-// Slap is the load generator mariadb-slap, logged in as weir at an address.
-func (m *MariaDB) Slap(addr string, args ...string) *exec.Cmd {
+// LoadGenerator is the load generator mariadb-slap, logged in as weir at an address.
+func (m *MariaDB) LoadGenerator(addr string, args ...string) *exec.Cmd {
 	return m.command("mariadb-slap", addr, args...)
 }
 

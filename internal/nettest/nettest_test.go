@@ -43,7 +43,7 @@ func TestHandlers(t *testing.T) {
 		require.Equal(t, 1, host.Open())
 	})
 	t.Run("say", func(t *testing.T) {
-		c, _ := dial(t, nettest.Say("A"))
+		c, _ := dial(t, nettest.SendText("A"))
 		data, end := nettest.ReadToEnd(c, 5*time.Second)
 		require.Equal(t, "A", string(data))
 		require.Equal(t, nettest.EOF, end)
@@ -145,7 +145,7 @@ func TestReserve(t *testing.T) {
 	addr := nettest.Reserve(t)
 	_, err := nettest.TryDial(addr)
 	require.ErrorIs(t, err, syscall.ECONNREFUSED)
-	nettest.StartAt(t, addr, nettest.Say("x"))
+	nettest.StartAt(t, addr, nettest.SendText("x"))
 	data, _ := nettest.ReadToEnd(nettest.Dial(t, addr), 5*time.Second)
 	require.Equal(t, "x", string(data))
 
@@ -331,14 +331,14 @@ func TestMariaDB(t *testing.T) {
 func TestStalled(t *testing.T) {
 	begin := time.Now()
 	time.Sleep(200 * time.Millisecond)
-	usual := nettest.Stalled(begin)
+	usual := nettest.StalledSince(begin)
 	again := exec.Command("sh", "-c", "kill -STOP $1; sleep 0.3; kill -CONT $1", "sh", strconv.Itoa(os.Getpid()))
 	stopped := time.Now()
 	require.NoError(t, again.Run())
-	require.Greater(t, nettest.Stalled(stopped), 250*time.Millisecond)
-	require.GreaterOrEqual(t, nettest.Stalled(begin), usual+250*time.Millisecond)
-	require.Less(t, nettest.Took(stopped), time.Since(stopped)-250*time.Millisecond)
-	require.Less(t, nettest.Stalled(time.Now()), 100*time.Millisecond)
+	require.Greater(t, nettest.StalledSince(stopped), 250*time.Millisecond)
+	require.GreaterOrEqual(t, nettest.StalledSince(begin), usual+250*time.Millisecond)
+	require.Less(t, nettest.Elapsed(stopped), time.Since(stopped)-250*time.Millisecond)
+	require.Less(t, nettest.StalledSince(time.Now()), 100*time.Millisecond)
 }
 
 // Of programs that would use more processors than there are, each is kept waiting.
@@ -349,7 +349,7 @@ func TestDelayed(t *testing.T) {
 		require.NoError(t, c.Start())
 		defer func() { c.Process.Kill(); c.Wait() }()
 		before := total
-		total = func() time.Duration { return before() + nettest.Process(c.Process.Pid).Delayed() }
+		total = func() time.Duration { return before() + nettest.Process(c.Process.Pid).SchedulingDelay() }
 	}
 	nettest.Wait(t, 10*time.Second, "a delay", func() bool { return total() > 100*time.Millisecond })
 }

@@ -150,9 +150,9 @@ func (p Process) CPUTime(t testing.TB) time.Duration {
 	return time.Duration(user+system) * 10 * time.Millisecond // USER_HZ is 100 on every Linux that Go runs on
 }
 
-// Delayed is for how long the threads of the process together have been ready to run and had no processor; 0 where the kernel
+// SchedulingDelay is for how long the threads of the process together have been ready to run and had no processor; 0 where the kernel
 // does not tell.
-func (p Process) Delayed() time.Duration {
+func (p Process) SchedulingDelay() time.Duration {
 	files, _ := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/schedstat", int(p)))
 	total := time.Duration(0)
 	for _, name := range files {

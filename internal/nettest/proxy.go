@@ -23,8 +23,8 @@ func ProxyTLV(typ byte, value string) string {
 	return string(binary.BigEndian.AppendUint16([]byte{typ}, uint16(len(value)))) + value
 }
 
-// ProxySum puts the checksum into a header whose last value is one of four zero bytes of type 3.
-func ProxySum(header string) string {
+// ProxyWithChecksum puts the checksum into a header whose last value is one of four zero bytes of type 3.
+func ProxyWithChecksum(header string) string {
 	b := []byte(header)
 	binary.BigEndian.PutUint32(b[len(b)-4:], crc32.Checksum(b, crc32.MakeTable(crc32.Castagnoli)))
 	return string(b)

@@ -22,22 +22,22 @@ type Recorder struct {
 	Keep      int           // how many received bytes to remember per visit; 0 = 64 KiB
 
 	mu     sync.Mutex
-	visits []*Visit
+	visits []*RecordedConn
 }
 
-// Visit is one connection to a Recorder.
-type Visit struct {
+// RecordedConn is one connection to a Recorder.
+type RecordedConn struct {
 	From, To netip.AddrPort
 	At       time.Time
 	Bytes    int64
-	Data     []byte // the first Keep bytes
-	End      End    // "" while it lasts; what the host saw the client do
+	Data     []byte    // the first Keep bytes
+	End      StreamEnd // "" while it lasts; what the host saw the client do
 	EndAt    time.Time
 }
 
 // Handle is the Recorder's Handler.
 func (r *Recorder) Handle(ctx context.Context, c *net.TCPConn) {
-	v := &Visit{
+	v := &RecordedConn{
 		From: c.RemoteAddr().(*net.TCPAddr).AddrPort(),
 		To:   c.LocalAddr().(*net.TCPAddr).AddrPort(),
 		At:   time.Now(),
@@ -81,17 +81,17 @@ func (r *Recorder) Handle(ctx context.Context, c *net.TCPConn) {
 	}
 }
 
-func (r *Recorder) ended(v *Visit, err error) {
+func (r *Recorder) ended(v *RecordedConn, err error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	v.End, v.EndAt = EndOf(err), time.Now()
+	v.End, v.EndAt = StreamEndOf(err), time.Now()
 }
 
-// Visits returns copies of the visits so far, in the order of their arrival.
-func (r *Recorder) Visits() []Visit {
+// Conns returns copies of the visits so far, in the order of their arrival.
+func (r *Recorder) Conns() []RecordedConn {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	out := make([]Visit, len(r.visits))
+	out := make([]RecordedConn, len(r.visits))
 	for i, v := range r.visits {
 		out[i] = *v
 		out[i].Data = slices.Clone(v.Data)
@@ -100,11 +100,11 @@ func (r *Recorder) Visits() []Visit {
 }
 
 // WaitEnd waits until visit i has ended and returns it.
-func (r *Recorder) WaitEnd(t testing.TB, i int, within time.Duration) Visit {
+func (r *Recorder) WaitEnd(t testing.TB, i int, within time.Duration) RecordedConn {
 	t.Helper()
-	var v Visit
+	var v RecordedConn
 	Wait(t, within, "the end of the visit", func() bool {
-		visits := r.Visits()
+		visits := r.Conns()
 		if i < len(visits) {
 			v = visits[i]
 		}

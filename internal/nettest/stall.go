@@ -64,8 +64,8 @@ func (s stall) since(at time.Time) time.Duration {
 	return max(0, min(s.late, s.end.Sub(at)))
 }
 
-// Stalled is for how long, since then, the machine has kept those waiting who wanted next to nothing of it.
-func Stalled(since time.Time) time.Duration {
+// StalledSince is for how long, since then, the machine has kept those waiting who wanted next to nothing of it.
+func StalledSince(since time.Time) time.Duration {
 	stalls.mu.Lock()
 	defer stalls.mu.Unlock()
 	total := stallNow().since(since)
@@ -79,6 +79,6 @@ func Stalled(since time.Time) time.Duration {
 	return total
 }
 
-// Took is the time since begin, without that for which the machine stood still. It is for upper bounds; lower ones are of
+// Elapsed is the time since begin, without that for which the machine stood still. It is for upper bounds; lower ones are of
 // the clock's time.
-func Took(begin time.Time) time.Duration { return time.Since(begin) - Stalled(begin) }
+func Elapsed(begin time.Time) time.Duration { return time.Since(begin) - StalledSince(begin) }
