@@ -183,15 +183,15 @@ func (l *loop) acceptOne(d *door) errno {
 }
 
 // letIn judges a client. Once it is let in, it is counted among the sessions.
-func (l *loop) letIn(c *accepted) Refusal {
+func (l *loop) letIn(c *accepted) Rejection {
 	c.set = c.ln.set.Load()
 	a := &c.set.Admission
-	var why Refusal
+	var why Rejection
 	switch {
 	case !c.set.AcceptProxy:
 		c.pass, why = a.enter(c.from.Addr(), l.now)
 	case !c.set.trusts(c.from.Addr()):
-		why = RefusedUntrusted
+		why = RejectedUntrusted
 	default: // the client is judged when its header has told who it is: see session.enter
 	}
 	if why != Admitted {
@@ -206,16 +206,16 @@ func (l *loop) letIn(c *accepted) Refusal {
 		if c.pass != 0 {
 			a.undo(&c.pass, c.from.Addr())
 		}
-		return RefusedProcess
+		return RejectedProcessLimit
 	}
 	return Admitted
 }
 
 // turnAway resets a client that has no session.
-func (l *loop) turnAway(c *accepted, why Refusal) {
-	l.refused(c.ln, why)
+func (l *loop) turnAway(c *accepted, why Rejection) {
+	l.countRejection(c.ln, why)
 	resetFD(c.fd)
-	if why == RefusedUntrusted && l.plane.mayComplain() {
+	if why == RejectedUntrusted && l.plane.mayComplain() {
 		l.plane.warn("turned away: not among trusted_proxies", "listener", c.set.Name, "client", c.from.String())
 	}
 }
@@ -236,7 +236,7 @@ func (l *loop) seat(c *accepted) {
 // who closes a connection and opens another at once is not to be told that there are too many.
 type hopeful struct {
 	accepted
-	why    Refusal
+	why    Rejection
 	until  time.Duration
 	looked time.Duration // when last
 	looks  int
@@ -248,14 +248,14 @@ const (
 	// hopeLooks is how often there must have been a look before a client is refused: when the whole process was kept waiting
 	// for a processor, the time is over before the session that ends had its turn.
 	hopeLooks = 10
-	// Waiting is how many such clients a loop has at most; others are refused without delay. Each holds a descriptor
+	// MaxPendingClients is how many such clients a loop has at most; others are refused without delay. Each holds a descriptor
 	// and is no session yet.
-	Waiting = 16
+	MaxPendingClients = 16
 )
 
 // hope keeps a client for a moment, unless there are too many such.
-func (l *loop) hope(c *accepted, why Refusal) bool {
-	if len(l.hopeful) >= Waiting || l.stopping {
+func (l *loop) hope(c *accepted, why Rejection) bool {
+	if len(l.hopeful) >= MaxPendingClients || l.stopping {
 		return false
 	}
 	l.hopeful = append(l.hopeful, hopeful{accepted: *c, why: why, until: l.now + hopeFor, looked: l.now})
@@ -288,7 +288,7 @@ func (l *loop) judgeAgain() {
 // giveUp turns all of them away.
 func (l *loop) giveUp() {
 	for i := range l.hopeful {
-		l.turnAway(&l.hopeful[i].accepted, RefusedStopping)
+		l.turnAway(&l.hopeful[i].accepted, RejectedStopping)
 	}
 	l.hopeful = nil
 }
@@ -315,7 +315,7 @@ func (l *loop) admit(c *accepted) {
 		l.live.Add(-1)
 		a.leave(&c.pass, c.from.Addr())
 		l.plane.departed()
-		l.turnAway(c, RefusedStopping)
+		l.turnAway(c, RejectedStopping)
 		return
 	}
 	a.catchUp(&c.pass, c.from.Addr())

@@ -14,15 +14,15 @@ import (
 	"weir/conf"
 )
 
-// Activated is such a socket.
-type Activated struct {
+// ActivatedSocket is such a socket.
+type ActivatedSocket struct {
 	Protocol string // tcp or udp; sockets of the unix domain count as tcp
 	At       conf.Address
 	fd       int32
 }
 
-// Activate takes over a file that is a listening socket; with an error, or without, the file is closed.
-func Activate(f *os.File) (*Activated, error) {
+// NewActivatedSocket takes over a file that is a listening socket; with an error, or without, the file is closed.
+func NewActivatedSocket(f *os.File) (*ActivatedSocket, error) {
 	defer f.Close()
 	from, err := DescriptorOf(f)
 	if err != nil {
@@ -32,7 +32,7 @@ func Activate(f *os.File) (*Activated, error) {
 	if err != nil {
 		return nil, os.NewSyscallError("dup", err)
 	}
-	a := &Activated{fd: int32(fd)}
+	a := &ActivatedSocket{fd: int32(fd)}
 	if err := a.look(); err != nil {
 		a.Close()
 		return nil, err
@@ -41,7 +41,7 @@ func Activate(f *os.File) (*Activated, error) {
 }
 
 // look finds out what the socket is.
-func (a *Activated) look() error {
+func (a *ActivatedSocket) look() error {
 	fd := int(a.fd)
 	kind, err := unix.GetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_TYPE)
 	if err != nil {
@@ -88,7 +88,7 @@ func (a *Activated) look() error {
 }
 
 // Close closes the socket, unless it has become a listener's or a file.
-func (a *Activated) Close() {
+func (a *ActivatedSocket) Close() {
 	if a.fd >= 0 {
 		closeFD(a.fd)
 		a.fd = -1
@@ -96,21 +96,23 @@ func (a *Activated) Close() {
 }
 
 // File makes the socket a file, whose it is from now on.
-func (a *Activated) File() *os.File {
+func (a *ActivatedSocket) File() *os.File {
 	f := os.NewFile(uintptr(a.fd), a.At.String())
 	a.fd = -1
 	return f
 }
 
-// Lent reports whether the file of a unix socket belongs to somebody else, who has opened it for this process.
-func (ln *Listener) Lent() bool { return ln.at.Path != "" && ln.at.Path[0] != '@' && ln.file == nil }
+// KeepsFile reports whether the file of a unix socket belongs to somebody else, who has opened it for this process.
+func (ln *Listener) KeepsFile() bool {
+	return ln.at.Path != "" && ln.at.Path[0] != '@' && ln.file == nil
+}
 
-// Lend makes the file of a unix socket somebody else's: it is not removed when the listener stops. It comes before Start.
-func (ln *Listener) Lend() { ln.file = nil }
+// KeepFile makes the file of a unix socket somebody else's: it is not removed when the listener stops. It comes before Start.
+func (ln *Listener) KeepFile() { ln.file = nil }
 
 // ListenActivated makes a listener of the socket, whose it is from now on. Its file, if it has one, is not removed when
 // it stops. Further loops get sockets of their own beside it where the kernel permits: it does if this user has made it.
-func (p *Plane) ListenActivated(a *Activated, set *Settings) *Listener {
+func (p *Plane) ListenActivated(a *ActivatedSocket, set *Settings) *Listener {
 	ln := p.newListener(a.At, set)
 	ln.udp = a.Protocol == "udp"
 	fd := a.fd

@@ -36,7 +36,7 @@ func TestActivate(t *testing.T) {
 			}
 		}
 		require.NoError(t, err)
-		a, err := Activate(f)
+		a, err := NewActivatedSocket(f)
 		require.NoError(t, err, c)
 		require.Equal(t, c.protocol, a.Protocol)
 		require.Equal(t, want, a.At.String())
@@ -45,7 +45,7 @@ func TestActivate(t *testing.T) {
 	}
 	file, err := os.Create(filepath.Join(t.TempDir(), "file"))
 	require.NoError(t, err)
-	_, err = Activate(file)
+	_, err = NewActivatedSocket(file)
 	require.Error(t, err)
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
 	require.NoError(t, err)
@@ -55,7 +55,7 @@ func TestActivate(t *testing.T) {
 	defer conn.Close()
 	f, err := conn.(*net.TCPConn).File()
 	require.NoError(t, err)
-	_, err = Activate(f)
+	_, err = NewActivatedSocket(f)
 	require.ErrorContains(t, err, "not a listening socket")
 }
 
@@ -64,10 +64,10 @@ func TestPlaneAnswers(t *testing.T) {
 	p, err := Open(Options{Loops: 2})
 	require.NoError(t, err)
 	defer p.Close()
-	require.True(t, p.Answers(5*time.Second))
+	require.True(t, p.Responsive(5*time.Second))
 	stuck := make(chan struct{})
 	p.loops[1].post(message{do: func(*loop) { <-stuck }})
-	require.False(t, p.Answers(50*time.Millisecond))
+	require.False(t, p.Responsive(50*time.Millisecond))
 	close(stuck)
-	require.True(t, p.Answers(5*time.Second))
+	require.True(t, p.Responsive(5*time.Second))
 }

@@ -14,56 +14,56 @@ import (
 	"github.com/gaissmai/bart"
 )
 
-// Refusal is why a client was not let in. Its text is what metrics and events show.
-type Refusal uint8
+// Rejection is why a client was not let in. Its text is what metrics and events show.
+type Rejection uint8
 
 // The reasons for refusals. Admitted is none.
 const (
-	Admitted         Refusal = iota
-	RefusedUntrusted         // it is not among trusted_proxies
-	RefusedDenied            // deny names the client, or allow does not
-	RefusedSessions          // max_sessions of the listener
-	RefusedFlows             // max_flows of the listener, and every flow has been answered
-	RefusedPerSource         // max_sessions_per_source
-	RefusedRate              // max_session_rate
-	RefusedProcess           // runtime.max_sessions, or what the descriptor limit allows
-	RefusedStopping          // weir is about to end
-	refusalCount
+	Admitted             Rejection = iota
+	RejectedUntrusted              // it is not among trusted_proxies
+	RejectedDenied                 // deny names the client, or allow does not
+	RejectedMaxSessions            // max_sessions of the listener
+	RejectedMaxFlows               // max_flows of the listener, and every flow has been answered
+	RejectedPerSource              // max_sessions_per_source
+	RejectedRate                   // max_session_rate
+	RejectedProcessLimit           // runtime.max_sessions, or what the descriptor limit allows
+	RejectedStopping               // weir is about to end
+	rejectionCount
 )
 
-var refusalTexts = [refusalCount]string{
+var rejectionTexts = [rejectionCount]string{
 	"", "untrusted", "denied", "max_sessions", "max_flows", "max_sessions_per_source", "max_session_rate", "runtime_max_sessions", "stopping",
 }
 
-func (r Refusal) String() string { return refusalTexts[r] }
+func (r Rejection) String() string { return rejectionTexts[r] }
 
-// Refusals are all the reasons; a Refusal is its own index into Counters.Refused.
-func Refusals() []Refusal {
-	all := make([]Refusal, 0, refusalCount-1)
-	for r := Admitted + 1; r < refusalCount; r++ {
+// Rejections are all the reasons; a Refusal is its own index into Counters.Refused.
+func Rejections() []Rejection {
+	all := make([]Rejection, 0, rejectionCount-1)
+	for r := Admitted + 1; r < rejectionCount; r++ {
 		all = append(all, r)
 	}
 	return all
 }
 
 // End is how a session ends that is refused after it has begun, by the address in a PROXY header.
-func (r Refusal) End() End {
+func (r Rejection) End() End {
 	switch r {
-	case RefusedDenied:
+	case RejectedDenied:
 		return RefuseDenied
-	case RefusedSessions:
+	case RejectedMaxSessions:
 		return RefuseSessions
-	case RefusedPerSource:
+	case RejectedPerSource:
 		return RefusePerSource
-	case RefusedRate:
+	case RejectedRate:
 		return RefuseRate
 	}
 	return NotEnded
 }
 
 // passing reports whether a refusal is over when some session ends, which may be under way.
-func (r Refusal) passing() bool {
-	return r == RefusedSessions || r == RefusedPerSource || r == RefusedProcess
+func (r Rejection) passing() bool {
+	return r == RejectedMaxSessions || r == RejectedPerSource || r == RejectedProcessLimit
 }
 
 // AddressSet is a set of networks, and perhaps of those who come by a unix socket and have no address. It is immutable.
@@ -100,15 +100,15 @@ func (s *AddressSet) Contains(ip netip.Addr) bool {
 // Admission is what a listener asks of its clients. It is immutable, a part of Settings; limits of 0 are none. What is
 // counted for the limits is in the Gate, which stays when the Admission is replaced.
 type Admission struct {
-	Gate           *Gate
+	State          *AdmissionState
 	Allow, Deny    *AddressSet // Deny wins; an empty Allow is everyone
 	MaxSessions    int
-	MaxPerSource   int // the gate must count sources: NewGate, Plane.CountSources
+	MaxPerSource   int // the gate must count sources: NewAdmissionState, Plane.CountSources
 	MaxSessionRate int // per second, with bursts of as many
 }
 
-// Gate counts the sessions of one listener, over all its addresses, for as long as it keeps its identity.
-type Gate struct {
+// AdmissionState counts the sessions of one listener, over all its addresses, for as long as it keeps its identity.
+type AdmissionState struct {
 	live atomic.Int64
 	rate bucket
 
@@ -116,16 +116,16 @@ type Gate struct {
 	sources  atomic.Pointer[sources] // made when they are first counted; sessions that were counted leave it
 }
 
-// NewGate makes a gate for a listener that has no sessions yet.
-func NewGate(countSources bool) *Gate {
-	g := &Gate{}
+// NewAdmissionState makes a gate for a listener that has no sessions yet.
+func NewAdmissionState(countSources bool) *AdmissionState {
+	g := &AdmissionState{}
 	if countSources {
 		g.count()
 	}
 	return g
 }
 
-func (g *Gate) count() {
+func (g *AdmissionState) count() {
 	if g.sources.Load() == nil {
 		g.sources.Store(&sources{})
 	}
@@ -133,10 +133,10 @@ func (g *Gate) count() {
 }
 
 // Sessions is how many have been let in and have not left.
-func (g *Gate) Sessions() int { return int(g.live.Load()) }
+func (g *AdmissionState) Sessions() int { return int(g.live.Load()) }
 
 // Sources is how many addresses have a count.
-func (g *Gate) Sources() int {
+func (g *AdmissionState) Sources() int {
 	if t := g.sources.Load(); t != nil {
 		return t.size()
 	}
@@ -153,32 +153,32 @@ const (
 
 // enter lets a client in or says why not. Nothing is held after a refusal. What was given must go back through leave,
 // with the same address. The rate is asked last, so that only those who come in use it up.
-func (a *Admission) enter(client netip.Addr, now time.Duration) (pass, Refusal) {
+func (a *Admission) enter(client netip.Addr, now time.Duration) (pass, Rejection) {
 	if a.Deny.Contains(client) || a.Allow != nil && !a.Allow.Contains(client) {
-		return 0, RefusedDenied
+		return 0, RejectedDenied
 	}
-	g := a.Gate
+	g := a.State
 	if !take(&g.live, int64(a.MaxSessions)) {
-		return 0, RefusedSessions
+		return 0, RejectedMaxSessions
 	}
 	held := passGate
 	if client.IsValid() && g.counting.Load() {
 		if !g.sources.Load().take(client, a.MaxPerSource) {
 			a.leave(&held, client)
-			return 0, RefusedPerSource
+			return 0, RejectedPerSource
 		}
 		held |= passSource
 	}
 	if a.MaxSessionRate > 0 && !g.rate.spend(now, a.MaxSessionRate) {
 		a.leave(&held, client)
-		return 0, RefusedRate
+		return 0, RejectedRate
 	}
 	return held, Admitted
 }
 
 // join counts a client that another process has let in, whatever the limits are here.
 func (a *Admission) join(client netip.Addr) pass {
-	g := a.Gate
+	g := a.State
 	if g == nil {
 		return 0
 	}
@@ -192,7 +192,7 @@ func (a *Admission) join(client netip.Addr) pass {
 func (a *Admission) undo(p *pass, client netip.Addr) {
 	a.leave(p, client)
 	if a.MaxSessionRate > 0 {
-		a.Gate.rate.refund(a.MaxSessionRate)
+		a.State.rate.refund(a.MaxSessionRate)
 	}
 }
 
@@ -201,24 +201,24 @@ func (a *Admission) leave(p *pass, client netip.Addr) {
 	held := *p
 	*p = 0
 	if held&passSource != 0 {
-		a.Gate.sources.Load().give(client)
+		a.State.sources.Load().give(client)
 	}
 	if held&passGate != 0 {
-		a.Gate.live.Add(-1)
+		a.State.live.Add(-1)
 	}
 }
 
 // catchUp counts the source of a client that was let in before sources were counted.
 func (a *Admission) catchUp(p *pass, client netip.Addr) {
-	if *p&passGate != 0 && *p&passSource == 0 && client.IsValid() && a.Gate.counting.Load() {
-		a.Gate.sources.Load().take(client, 0)
+	if *p&passGate != 0 && *p&passSource == 0 && client.IsValid() && a.State.counting.Load() {
+		a.State.sources.Load().take(client, 0)
 		*p |= passSource
 	}
 }
 
 // CountSources makes a gate count sessions by source from now on, those included that there are, or stop it. It returns
 // when every session is counted; the loops must be running. Only then may an Admission with MaxPerSource be put in force.
-func (p *Plane) CountSources(g *Gate, on bool) {
+func (p *Plane) CountSources(g *AdmissionState, on bool) {
 	if !on {
 		g.counting.Store(false)
 		return
@@ -228,7 +228,7 @@ func (p *Plane) CountSources(g *Gate, on bool) {
 	}
 	g.count()
 	p.walk(func(_ *loop, s passage) bool {
-		if a, held, client := s.admitted(); a.Gate == g && *held != 0 {
+		if a, held, client := s.admitted(); a.State == g && *held != 0 {
 			a.catchUp(held, client)
 		}
 		return false

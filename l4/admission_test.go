@@ -61,20 +61,20 @@ type model struct {
 	at      time.Duration
 }
 
-func (m *model) enter(a *Admission, ip netip.Addr, now time.Duration) Refusal {
+func (m *model) enter(a *Admission, ip netip.Addr, now time.Duration) Rejection {
 	if rate := float64(a.MaxSessionRate); rate > 0 {
 		m.tokens = min(rate, m.tokens+(now-m.at).Seconds()*rate)
 	}
 	m.at = now
 	switch {
 	case a.Deny.Contains(ip), a.Allow != nil && !a.Allow.Contains(ip):
-		return RefusedDenied
+		return RejectedDenied
 	case a.MaxSessions > 0 && m.live >= a.MaxSessions:
-		return RefusedSessions
+		return RejectedMaxSessions
 	case a.MaxPerSource > 0 && ip.IsValid() && m.sources[ip] >= a.MaxPerSource:
-		return RefusedPerSource
+		return RejectedPerSource
 	case a.MaxSessionRate > 0 && m.tokens < 1:
-		return RefusedRate
+		return RejectedRate
 	}
 	if a.MaxSessionRate > 0 {
 		m.tokens--
@@ -98,15 +98,15 @@ func (m *model) leave(ip netip.Addr) {
 func TestAdmissionIsExact(t *testing.T) {
 	const rounds = 1_000_000
 	random := rand.New(rand.NewPCG(1, 2))
-	gate := NewGate(true)
-	a := Admission{Gate: gate}
+	gate := NewAdmissionState(true)
+	a := Admission{State: gate}
 	m := &model{sources: map[netip.Addr]int{}}
 	type client struct {
 		ip   netip.Addr
 		held pass
 	}
 	var in []client
-	var seen [refusalCount]int
+	var seen [rejectionCount]int
 	// 64 ns a tick: times and rates that binary fractions hold exactly, so that the model's sums do not drift.
 	now := time.Duration(0)
 	for i := range rounds {
@@ -152,7 +152,7 @@ func TestAdmissionIsExact(t *testing.T) {
 			require.Equal(t, len(m.sources), gate.Sources())
 		}
 	}
-	for _, why := range []Refusal{Admitted, RefusedDenied, RefusedSessions, RefusedPerSource, RefusedRate} {
+	for _, why := range []Rejection{Admitted, RejectedDenied, RejectedMaxSessions, RejectedPerSource, RejectedRate} {
 		require.Greater(t, seen[why], 1000, why.String())
 	}
 	for i := range in {
@@ -165,8 +165,8 @@ func TestAdmissionIsExact(t *testing.T) {
 // With many at once no limit is ever exceeded, full capacity is used, and nothing is left behind.
 func TestAdmissionFromManyLoops(t *testing.T) {
 	const limit, perSource = 64, 5
-	gate := NewGate(true)
-	a := Admission{Gate: gate, MaxSessions: limit, MaxPerSource: perSource}
+	gate := NewAdmissionState(true)
+	a := Admission{State: gate, MaxSessions: limit, MaxPerSource: perSource}
 	var wait sync.WaitGroup
 	for worker := range 8 {
 		wait.Go(func() {
@@ -205,7 +205,7 @@ func TestAdmissionFromManyLoops(t *testing.T) {
 		require.Equal(t, Admitted, why)
 	}
 	_, why := a.enter(netip.AddrFrom4([4]byte{10, 2, 0, 0}), 0)
-	require.Equal(t, RefusedSessions, why)
+	require.Equal(t, RejectedMaxSessions, why)
 }
 
 // A rate lets a second's worth through at once, and then as many a second, whatever the number.
@@ -239,15 +239,15 @@ func TestAdmissionCost(t *testing.T) {
 		ip := netip.AddrFrom4([4]byte{byte(1 + random.IntN(9)), byte(random.Uint32()), byte(random.Uint32()), byte(random.Uint32())})
 		list[i] = netip.PrefixFrom(ip, 8+random.IntN(25)).Masked()
 	}
-	a := Admission{Gate: NewGate(true), Deny: NewAddressSet(list, false), MaxSessions: 1, MaxPerSource: 1, MaxSessionRate: 1}
+	a := Admission{State: NewAdmissionState(true), Deny: NewAddressSet(list, false), MaxSessions: 1, MaxPerSource: 1, MaxSessionRate: 1}
 	ip := netip.MustParseAddr("192.0.2.1")
 	held, _ := a.enter(ip, 0)
 	denied := list[7].Addr()
 	require.Zero(t, testing.AllocsPerRun(1000, func() {
-		if _, why := a.enter(ip, 0); why != RefusedSessions {
+		if _, why := a.enter(ip, 0); why != RejectedMaxSessions {
 			t.Fatal(why)
 		}
-		if _, why := a.enter(denied, 0); why != RefusedDenied {
+		if _, why := a.enter(denied, 0); why != RejectedDenied {
 			t.Fatal(why)
 		}
 	}))
@@ -261,7 +261,7 @@ func TestAdmissionCost(t *testing.T) {
 }
 
 func BenchmarkAdmission(b *testing.B) {
-	a := Admission{Gate: NewGate(false)}
+	a := Admission{State: NewAdmissionState(false)}
 	ip := netip.MustParseAddr("192.0.2.1")
 	run := func(b *testing.B) {
 		for b.Loop() {
@@ -272,7 +272,7 @@ func BenchmarkAdmission(b *testing.B) {
 	b.Run("open", run)
 	a.MaxSessions, a.MaxSessionRate = 1000, 1_000_000_000
 	b.Run("limits", run)
-	a.Gate, a.MaxPerSource = NewGate(true), 10
+	a.State, a.MaxPerSource = NewAdmissionState(true), 10
 	b.Run("sources", run)
 	a.Deny = NewAddressSet(networks("10.0.0.0/8", "172.16.0.0/12"), false)
 	b.Run("deny", run)

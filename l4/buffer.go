@@ -75,7 +75,7 @@ func (p *pipePool) get(plane *Plane) *pipe {
 		return nil
 	}
 	p.open.Add(1)
-	setPipeSize(w, pipeSize) // refused when the user's share of pipe memory is spent: the default size serves too
+	setPipeSize(w, pipeSize) // countRejection when the user's share of pipe memory is spent: the default size serves too
 	return &pipe{r: r, w: w}
 }
 

@@ -47,16 +47,16 @@ func (h *Histogram) merge(o *Histogram) {
 
 // Counters are what has been counted of a listener since it was opened. Bytes are at most a second behind.
 type Counters struct {
-	Live      int              // sessions now
-	Sessions  uint64           // begun
-	Adopted   uint64           // of those that began in another process
-	Moved     uint64           // to another process
-	Ended     [endCount]uint64 // by End
-	BytesUp   uint64           // client to server
-	BytesDown uint64
-	Lifetime  Histogram
-	Refused   [refusalCount]uint64 // clients turned away, by Refusal
-	Dropped   [dropCount]uint64    // datagrams, by Drop; those of the kernel at most a second behind
+	Live       int              // sessions now
+	Sessions   uint64           // begun
+	TakenOver  uint64           // of those that began in another process
+	HandedOver uint64           // to another process
+	Ended      [endCount]uint64 // by End
+	BytesUp    uint64           // client to server
+	BytesDown  uint64
+	Lifetime   Histogram
+	Rejected   [rejectionCount]uint64 // clients turned away, by Refusal
+	Dropped    [dropCount]uint64      // datagrams, by Drop; those of the kernel at most a second behind
 }
 
 func store(p *uint64, v uint64) { atomic.StoreUint64(p, v) }
@@ -64,9 +64,9 @@ func store(p *uint64, v uint64) { atomic.StoreUint64(p, v) }
 func (c *Counters) merge(o *Counters) {
 	begun := atomic.LoadUint64(&o.Sessions)
 	c.Sessions += begun
-	adopted, moved := atomic.LoadUint64(&o.Adopted), atomic.LoadUint64(&o.Moved)
-	c.Adopted += adopted
-	c.Moved += moved
+	adopted, moved := atomic.LoadUint64(&o.TakenOver), atomic.LoadUint64(&o.HandedOver)
+	c.TakenOver += adopted
+	c.HandedOver += moved
 	c.Live += int(begun+adopted) - int(moved)
 	for i := range o.Ended {
 		n := atomic.LoadUint64(&o.Ended[i])
@@ -76,8 +76,8 @@ func (c *Counters) merge(o *Counters) {
 	c.BytesUp += atomic.LoadUint64(&o.BytesUp)
 	c.BytesDown += atomic.LoadUint64(&o.BytesDown)
 	c.Lifetime.merge(&o.Lifetime)
-	for i := range o.Refused {
-		c.Refused[i] += atomic.LoadUint64(&o.Refused[i])
+	for i := range o.Rejected {
+		c.Rejected[i] += atomic.LoadUint64(&o.Rejected[i])
 	}
 	for i := range o.Dropped {
 		c.Dropped[i] += atomic.LoadUint64(&o.Dropped[i])
@@ -91,9 +91,9 @@ func (c *Counters) add(o *Counters) {
 	c.Live = live
 }
 
-// CountFrom has Counters go on from what another process has counted of the listener, its sessions now apart. A later
+// SetBaseline has Counters go on from what another process has counted of the listener, its sessions now apart. A later
 // call, with what it has counted since, replaces an earlier one.
-func (ln *Listener) CountFrom(before Counters) { ln.before.Store(&before) }
+func (ln *Listener) SetBaseline(before Counters) { ln.before.Store(&before) }
 
 // Counters adds up what the loops have counted for the listener.
 func (ln *Listener) Counters() Counters {
@@ -107,21 +107,21 @@ func (ln *Listener) Counters() Counters {
 	return sum
 }
 
-// Refused adds up the clients that were turned away, by Refusal.
-func (ln *Listener) Refused() (sum [refusalCount]uint64) {
+// Rejected adds up the clients that were turned away, by Refusal.
+func (ln *Listener) Rejected() (sum [rejectionCount]uint64) {
 	for i := range ln.tallies {
 		for r := range sum {
-			sum[r] += atomic.LoadUint64(&ln.tallies[i].Refused[r])
+			sum[r] += atomic.LoadUint64(&ln.tallies[i].Rejected[r])
 		}
 	}
 	return sum
 }
 
-// refused counts a client that the loop turns away from the listener.
-func (l *loop) refused(ln *Listener, why Refusal) {
-	t := &ln.tallies[l.index].Refused[why]
+// countRejection counts a client that the loop turns away from the listener.
+func (l *loop) countRejection(ln *Listener, why Rejection) {
+	t := &ln.tallies[l.index].Rejected[why]
 	store(t, *t+1)
-	l.plane.refused.Add(1)
+	l.plane.rejected.Add(1)
 }
 
 // ServerStats is what the data plane counts of one server. Whoever makes Targets keeps one for as long as the server
@@ -152,9 +152,9 @@ type ServerCounters struct {
 	ConnectTime time.Duration // of all dials that succeeded, together
 }
 
-// CountFrom has Counters go on from what another process has counted of the server. A later call, with what it has
+// SetBaseline has Counters go on from what another process has counted of the server. A later call, with what it has
 // counted since, replaces an earlier one.
-func (st *ServerStats) CountFrom(before ServerCounters) { st.before.Store(&before) }
+func (st *ServerStats) SetBaseline(before ServerCounters) { st.before.Store(&before) }
 
 // Counters adds up what the loops have counted for the server.
 func (st *ServerStats) Counters() ServerCounters {

@@ -274,7 +274,7 @@ func (s *session) judge(l *loop, e errno) {
 	s.dialling.last = dialEnd(e)
 	if isShortage(e) || isLocal(e) {
 		if e != syscall.EAFNOSUPPORT { // which explain tells
-			l.plane.complain("cannot dial: this host lacks an address, a port, a descriptor or memory", "cluster", s.set.ClusterTag,
+			l.plane.complain("cannot dial: this host lacks an address, a port, a descriptor or memory", "cluster", s.set.ClusterName,
 				"server", s.lease.Server().Name(), "error", e)
 		}
 		s.lease.Done(l.now)

@@ -151,7 +151,7 @@ func (f *flow) tryConnect(l *loop, address int) errno {
 	return 0
 }
 
-// refused gives up a server that has refused, and connects to its next address or to the next server. It reports
+// countRejection gives up a server that has refused, and connects to its next address or to the next server. It reports
 // whether there is one. Nothing is sent.
 func (f *flow) refused(l *loop, e errno) bool {
 	f.disconnect()

@@ -24,16 +24,16 @@ func TestFlowTriesEveryAddress(t *testing.T) {
 	defer plane.Close()
 	target := l4.NewTarget([]netip.AddrPort{dead, netip.MustParseAddrPort(host.Addr())}, conf.Source{})
 	stats := plane.NewServerStats()
-	target.Count(stats)
+	target.SetStats(stats)
 	cluster := balance.New(balance.Spec{Name: "c", Levels: []balance.LevelSpec{{MinUp: 1, Servers: []balance.ServerSpec{
 		{Name: "s", Address: "s", Weight: 1, MaxFails: 1, FailTimeout: time.Minute, Handle: target},
 	}}}}, 1, nil)
 	set := &l4.Settings{
-		Name: "l", Cluster: cluster, ClusterTag: "c", Records: l4.RecordAll, ConnectTimeout: time.Second, FlowTimeout: 500 * time.Millisecond,
-		Admission: l4.Admission{Gate: l4.NewGate(false)},
+		Name: "l", Cluster: cluster, ClusterName: "c", Records: l4.RecordAll, ConnectTimeout: time.Second, FlowTimeout: 500 * time.Millisecond,
+		Admission: l4.Admission{State: l4.NewAdmissionState(false)},
 	}
 	at := netip.MustParseAddrPort(nettest.ReserveDatagrams(t))
-	ln, err := plane.ListenDatagrams(conf.Address{Addr: at, Port: at.Port()}, set, false)
+	ln, err := plane.ListenUDP(conf.Address{Addr: at, Port: at.Port()}, set, false)
 	require.NoError(t, err)
 	ln.Start()
 	defer ln.Stop()

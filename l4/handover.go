@@ -21,38 +21,38 @@ import (
 	"weir/conf"
 )
 
-// Hold accepts no more clients, without closing anything, and returns when none can arrive. Those who come wait in the
+// PauseAccept accepts no more clients, without closing anything, and returns when none can arrive. Those who come wait in the
 // queues of the sockets for the process that has them too, or for Release.
-func (p *Plane) Hold() { p.ask((*loop).holdDoors) }
+func (p *Plane) PauseAccept() { p.ask((*loop).holdDoors) }
 
-// Release accepts again.
-func (p *Plane) Release() { p.ask((*loop).releaseDoors) }
+// ResumeAccept accepts again.
+func (p *Plane) ResumeAccept() { p.ask((*loop).releaseDoors) }
 
-// Hopeful is how many clients have been accepted for whom there may be room in a moment. They are let in or turned away
+// PendingClients is how many clients have been accepted for whom there may be room in a moment. They are let in or turned away
 // while nothing is accepted, too.
-func (p *Plane) Hopeful() int {
+func (p *Plane) PendingClients() int {
 	var n atomic.Int64
 	p.ask(func(l *loop) { n.Add(int64(len(l.hopeful))) })
 	return int(n.Load())
 }
 
-// Forsake closes this process's descriptors of every listening socket that is held. Whoever waits in their queues is the
+// CloseListenSockets closes this process's descriptors of every listening socket that is held. Whoever waits in their queues is the
 // other process's, which has them too; so are the files of unix sockets.
-func (p *Plane) Forsake() { p.ask((*loop).leaveDoors) }
+func (p *Plane) CloseListenSockets() { p.ask((*loop).leaveDoors) }
 
-// Mover goes through the sessions, or the flows, of a plane.
-type Mover struct {
+// BatchIterator goes through the sessions, or the flows, of a plane.
+type BatchIterator struct {
 	plane *Plane
 	loop  int // where it is
 	slot  int
 	idle  int // loops in a row that had nothing to move
 }
 
-// Mover starts to move sessions away. One goroutine at a time may use it.
-func (p *Plane) Mover() *Mover { return &Mover{plane: p} }
+// BatchIterator starts to move sessions away. One goroutine at a time may use it.
+func (p *Plane) Batches() *BatchIterator { return &BatchIterator{plane: p} }
 
-// Parcel is some sessions of one loop, frozen, and ready to be sent. It ends with Delivered or Return.
-type Parcel struct {
+// HandoverBatch is some sessions of one loop, frozen, and ready to be sent. It ends with Delivered or Return.
+type HandoverBatch struct {
 	Body        []byte
 	Descriptors []int32 // the sessions' own
 
@@ -62,16 +62,16 @@ type Parcel struct {
 }
 
 // Sessions is how many there are, flows included.
-func (x *Parcel) Sessions() int { return len(x.sessions) + len(x.flows) }
+func (x *HandoverBatch) Sessions() int { return len(x.sessions) + len(x.flows) }
 
 // Next freezes some sessions; nil = every loop was looked through, and there was nothing to move. Sessions that arrive, wait
 // or dial come into it once they relay.
-func (m *Mover) Next() *Parcel { return m.next((*loop).pack) }
+func (m *BatchIterator) Next() *HandoverBatch { return m.next((*loop).pack) }
 
-func (m *Mover) next(pack func(*loop, *int) *Parcel) *Parcel {
+func (m *BatchIterator) next(pack func(*loop, *int) *HandoverBatch) *HandoverBatch {
 	for m.idle = 0; m.idle < len(m.plane.loops); {
 		l := m.plane.loops[m.loop]
-		done := make(chan *Parcel, 1)
+		done := make(chan *HandoverBatch, 1)
 		l.post(message{do: func(l *loop) { done <- pack(l, &m.slot) }})
 		if x := <-done; x != nil {
 			return x
@@ -86,10 +86,10 @@ func (m *Mover) next(pack func(*loop, *int) *Parcel) *Parcel {
 const parcelBytes = 512 << 10
 
 // pack freezes the sessions from a slot on that fit into a parcel.
-func (l *loop) pack(slot *int) *Parcel {
-	x := &Parcel{loop: l}
+func (l *loop) pack(slot *int) *HandoverBatch {
+	x := &HandoverBatch{loop: l}
 	var p parcel
-	places := map[Place]int{}
+	places := map[Binding]int{}
 	held := 0
 	for ; *slot < len(l.sessions.all) && held < parcelBytes; *slot++ {
 		s := l.sessions.all[*slot]
@@ -132,9 +132,9 @@ func (s *session) movable() bool {
 }
 
 // place is what the session has in common with others.
-func (s *session) place() Place {
-	at := Place{
-		Address: s.listener.at.String(), Listener: s.set.Name, Cluster: s.set.ClusterTag,
+func (s *session) place() Binding {
+	at := Binding{
+		Address: s.listener.at.String(), Listener: s.set.Name, Cluster: s.set.ClusterName,
 		clientIdle: s.set.ClientIdle, serverIdle: s.set.ServerIdle, halfClose: s.set.HalfClose,
 		keepalive: s.set.Keepalive, userTimeout: s.set.UserTimeout, records: s.set.Records,
 	}
@@ -178,17 +178,17 @@ func (s *session) freeze(l *loop) {
 	epollControl(l.epfd, unix.EPOLL_CTL_DEL, s.server.fd, 0, 0, 0)
 }
 
-// Delivered ends a parcel: another process has the sessions.
-func (x *Parcel) Delivered() {
+// Confirm ends a parcel: another process has the sessions.
+func (x *HandoverBatch) Confirm() {
 	x.each(func(l *loop, s *session) { s.depart(l) }, func(l *loop, f *flow) { f.depart(l) })
 }
 
-// Return ends a parcel that nobody has taken: its sessions go on here.
-func (x *Parcel) Return() {
+// Resume ends a parcel that nobody has taken: its sessions go on here.
+func (x *HandoverBatch) Resume() {
 	x.each(func(l *loop, s *session) { s.thaw(l) }, func(l *loop, f *flow) { f.resume(l) })
 }
 
-func (x *Parcel) each(session func(*loop, *session), flow func(*loop, *flow)) {
+func (x *HandoverBatch) each(session func(*loop, *session), flow func(*loop, *flow)) {
 	done := make(chan struct{})
 	x.loop.post(message{do: func(l *loop) {
 		for _, s := range x.sessions {
@@ -204,7 +204,7 @@ func (x *Parcel) each(session func(*loop, *session), flow func(*loop, *flow)) {
 
 // depart lets go of a session that another process has. Its sockets are closed without a word: they live on there.
 func (s *session) depart(l *loop) {
-	store(&s.tally.Moved, s.tally.Moved+1)
+	store(&s.tally.HandedOver, s.tally.HandedOver+1)
 	s.lease.Done(l.now)
 	s.set.Admission.leave(&s.pass, s.from.get().Addr())
 	l.plane.departed()
@@ -244,8 +244,8 @@ func (s *session) resume(l *loop) {
 	}
 }
 
-// Home is where a session belongs in this process.
-type Home struct {
+// LocalBinding is where a session belongs in this process.
+type LocalBinding struct {
 	Listener *Listener
 	Set      *Settings // of the sessions that begin there now
 	Cluster  *balance.Cluster
@@ -253,23 +253,23 @@ type Home struct {
 	Level    int // the key
 }
 
-// Adoption is a parcel that has arrived. It ends with Begin or Discard.
-type Adoption struct {
+// ReceivedSessions is a parcel that has arrived. It ends with Begin or Discard.
+type ReceivedSessions struct {
 	plane       *Plane
 	parcel      *parcel
-	homes       []Home          // of each place
+	homes       []LocalBinding  // of each place
 	leases      []balance.Lease // of each session
 	descriptors []int32
 }
 
-// Adopt unpacks a parcel, whose descriptors become the adoption's; with an error they stay the caller's. find tells where
+// ReceiveSessions unpacks a parcel, whose descriptors become the adoption's; with an error they stay the caller's. find tells where
 // the sessions of a place belong.
-func (p *Plane) Adopt(body []byte, descriptors []int32, find func(Place) Home) (*Adoption, error) {
+func (p *Plane) ReceiveSessions(body []byte, descriptors []int32, find func(Binding) LocalBinding) (*ReceivedSessions, error) {
 	content, err := decodeParcel(body, len(descriptors))
 	if err != nil {
 		return nil, err
 	}
-	a := &Adoption{plane: p, parcel: content, descriptors: descriptors}
+	a := &ReceivedSessions{plane: p, parcel: content, descriptors: descriptors}
 	for i := range content.places {
 		at := &content.places[i]
 		h := find(*at)
@@ -285,10 +285,10 @@ func (p *Plane) Adopt(body []byte, descriptors []int32, find func(Place) Home) (
 }
 
 // Sessions is how many.
-func (a *Adoption) Sessions() int { return len(a.parcel.sessions) }
+func (a *ReceivedSessions) Sessions() int { return len(a.parcel.sessions) }
 
 // Discard closes everything, in a way that the peers see nothing of: the other process has the sockets too.
-func (a *Adoption) Discard() {
+func (a *ReceivedSessions) Discard() {
 	for i := range a.leases {
 		a.leases[i].Done(a.plane.Now())
 	}
@@ -297,8 +297,8 @@ func (a *Adoption) Discard() {
 	}
 }
 
-// Begin goes on with the sessions, which the other process does not touch any more.
-func (a *Adoption) Begin() {
+// Start goes on with the sessions, which the other process does not touch any more.
+func (a *ReceivedSessions) Start() {
 	p := a.plane
 	work := make([][]func(*loop), len(p.loops))
 	fds := a.descriptors
@@ -334,8 +334,8 @@ func (p *Plane) quietest() *loop {
 	return best
 }
 
-// Vanished makes a listener without sockets, for sessions of one that this process does not have. It begins none.
-func (p *Plane) Vanished(address string) *Listener {
+// DetachedListener makes a listener without sockets, for sessions of one that this process does not have. It begins none.
+func (p *Plane) DetachedListener(address string) *Listener {
 	var at conf.Address
 	if path, ok := strings.CutPrefix(address, "unix:"); ok {
 		at.Path = path
@@ -353,7 +353,7 @@ func (p *Plane) LastID() uint64 {
 }
 
 // as is these settings with those of a place that sessions keep as they were when they began.
-func (set *Settings) as(at *Place, level int) *Settings {
+func (set *Settings) as(at *Binding, level int) *Settings {
 	s := *set
 	s.ClientIdle, s.ServerIdle, s.HalfClose = at.clientIdle, at.serverIdle, at.halfClose
 	s.Keepalive, s.UserTimeout, s.Records = at.keepalive, at.userTimeout, at.records
@@ -362,17 +362,17 @@ func (set *Settings) as(at *Place, level int) *Settings {
 		return set
 	}
 	if s.levelTag(level) != at.Level {
-		s.LevelTags = maps.Clone(s.LevelTags)
-		if s.LevelTags == nil {
-			s.LevelTags = map[int]string{}
+		s.LevelNames = maps.Clone(s.LevelNames)
+		if s.LevelNames == nil {
+			s.LevelNames = map[int]string{}
 		}
-		s.LevelTags[level] = at.Level
+		s.LevelNames[level] = at.Level
 	}
 	return &s
 }
 
 // adopt goes on with a session of another process.
-func (l *loop) adopt(t *travelling, h *Home, lease balance.Lease, fds []int32) {
+func (l *loop) adopt(t *travelling, h *LocalBinding, lease balance.Lease, fds []int32) {
 	s := l.open()
 	s.id = t.id
 	s.listener, s.set = h.Listener, h.Set
@@ -380,7 +380,7 @@ func (l *loop) adopt(t *travelling, h *Home, lease balance.Lease, fds []int32) {
 	s.lease = lease
 	s.pass = s.set.Admission.join(t.from.Addr())
 	s.tally = &h.Listener.tallies[l.index]
-	store(&s.tally.Adopted, s.tally.Adopted+1)
+	store(&s.tally.TakenOver, s.tally.TakenOver+1)
 	if server := s.lease.Server(); server != nil {
 		target, _ := server.Handle().(*Target)
 		s.stats = target.tally(l)

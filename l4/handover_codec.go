@@ -30,8 +30,8 @@ const (
 	parcelText     = 4096               // the longest name
 )
 
-// Place is what sessions of a parcel have in common, in names that both processes know.
-type Place struct {
+// Binding is what sessions of a parcel have in common, in names that both processes know.
+type Binding struct {
 	Address  string // of the listener
 	Listener string // its name
 	Cluster  string
@@ -44,7 +44,7 @@ type Place struct {
 
 // parcel is what a message of sessions says.
 type parcel struct {
-	places   []Place
+	places   []Binding
 	sessions []travelling
 }
 
@@ -120,7 +120,7 @@ func (p *parcel) encode() []byte {
 	return b
 }
 
-func appendPlaces(b []byte, places []Place) []byte {
+func appendPlaces(b []byte, places []Binding) []byte {
 	b = binary.AppendUvarint(b, uint64(len(places)))
 	for i := range places {
 		x := &places[i]
@@ -262,9 +262,9 @@ func (r *parcelReader) end(needed, descriptors int) {
 	}
 }
 
-func (r *parcelReader) places() (places []Place) {
+func (r *parcelReader) places() (places []Binding) {
 	for range r.number(MaxDescriptors, "places") {
-		x := Place{Address: r.text("listener"), Listener: r.text("listener"), Cluster: r.text("cluster"), Level: r.text("level"), Server: r.text("server")}
+		x := Binding{Address: r.text("listener"), Listener: r.text("listener"), Cluster: r.text("cluster"), Level: r.text("level"), Server: r.text("server")}
 		for _, d := range [...]*time.Duration{&x.clientIdle, &x.serverIdle, &x.halfClose, &x.keepalive, &x.userTimeout} {
 			*d = r.positive("timeout")
 		}

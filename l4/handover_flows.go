@@ -23,7 +23,7 @@ const FlowFormat = 2
 
 // flowParcel is what a message of flows says: format, places, flows.
 type flowParcel struct {
-	places []Place
+	places []Binding
 	flows  []travellingFlow
 }
 
@@ -141,19 +141,19 @@ func (r *parcelReader) flow(places int) travellingFlow {
 	return t
 }
 
-// AwaitFlows has listening sockets of UDP that are started from now on wait for FlowsArrived.
-func (p *Plane) AwaitFlows() { p.awaiting.Store(true) }
+// PauseReceive has listening sockets of UDP that are started from now on wait for ResumeReceive.
+func (p *Plane) PauseReceive() { p.awaiting.Store(true) }
 
-// FlowsArrived looks at the listening sockets of UDP.
-func (p *Plane) FlowsArrived() {
+// ResumeReceive looks at the listening sockets of UDP.
+func (p *Plane) ResumeReceive() {
 	if p.awaiting.Swap(false) {
 		p.ask((*loop).releaseInlets)
 	}
 }
 
-// RewatchLeft looks again at the held sockets of the UDP listeners that have left the configuration, now or by an earlier
+// ResumeDrainingListeners looks again at the held sockets of the UDP listeners that have left the configuration, now or by an earlier
 // reload: their flows stay here.
-func (p *Plane) RewatchLeft() {
+func (p *Plane) ResumeDrainingListeners() {
 	p.leavingMu.Lock()
 	left := slices.Collect(maps.Values(p.leaving))
 	p.leavingMu.Unlock()
@@ -168,21 +168,21 @@ func (p *Plane) RewatchLeft() {
 
 // NextFlows is Next for the flows of listeners that are chosen. Flows that have no server end: the client's next datagram
 // begins another.
-func (m *Mover) NextFlows(chosen func(*Listener) bool) *Parcel {
-	return m.next(func(l *loop, slot *int) *Parcel { return l.packFlows(slot, chosen) })
+func (m *BatchIterator) NextFlows(chosen func(*Listener) bool) *HandoverBatch {
+	return m.next(func(l *loop, slot *int) *HandoverBatch { return l.packFlows(slot, chosen) })
 }
 
 // packFlows freezes the flows from a slot on that fit into a parcel.
-func (l *loop) packFlows(slot *int, chosen func(*Listener) bool) *Parcel {
+func (l *loop) packFlows(slot *int, chosen func(*Listener) bool) *HandoverBatch {
 	if l.datagrams == nil {
 		return nil
 	}
 	if l.datagrams.from != nil {
 		l.deliver()
 	}
-	x := &Parcel{loop: l}
+	x := &HandoverBatch{loop: l}
 	var p flowParcel
-	places := map[Place]int{}
+	places := map[Binding]int{}
 	held := 0
 	for ; *slot < len(l.flows.all) && held < parcelBytes && len(x.flows) < MaxDescriptors; *slot++ {
 		f := l.flows.all[*slot]
@@ -227,8 +227,8 @@ func unservedEnd(fault End) End {
 }
 
 // place is what the flow has in common with others.
-func (f *flow) place() Place {
-	at := Place{Address: f.inlet.ln.at.String(), Listener: f.set.Name, Cluster: f.set.ClusterTag}
+func (f *flow) place() Binding {
+	at := Binding{Address: f.inlet.ln.at.String(), Listener: f.set.Name, Cluster: f.set.ClusterName}
 	if server := f.lease.Server(); server != nil {
 		at.Server, at.Level = server.Name(), f.set.levelTag(f.lease.Level())
 	}
@@ -262,7 +262,7 @@ func (f *flow) depart(l *loop) {
 	f.lease.Done(l.now)
 	f.set.Admission.leave(&f.pass, f.client().Addr())
 	l.plane.departed()
-	store(&in.tally.Moved, in.tally.Moved+1)
+	store(&in.tally.HandedOver, in.tally.HandedOver+1)
 	l.flows.put(f.slot)
 	l.live.Add(-1)
 	in.ln.flowEnded()
@@ -282,23 +282,23 @@ func (f *flow) resume(l *loop) {
 	l.flowWheel.arm(&f.timer, end)
 }
 
-// FlowAdoption is a parcel of flows that has arrived. It ends with Begin or Discard.
-type FlowAdoption struct {
+// ReceivedFlows is a parcel of flows that has arrived. It ends with Begin or Discard.
+type ReceivedFlows struct {
 	plane       *Plane
 	parcel      *flowParcel
-	homes       []Home // of each place; with no Listener, its flows end here
+	homes       []LocalBinding // of each place; with no Listener, its flows end here
 	leases      []balance.Lease
 	descriptors []int32
 }
 
-// AdoptFlows unpacks a parcel of flows, as Adopt does one of sessions. Flows whose listener or server this process does
+// ReceiveFlows unpacks a parcel of flows, as Adopt does one of sessions. Flows whose listener or server this process does
 // not have end with Begin: the client's next datagram begins another.
-func (p *Plane) AdoptFlows(body []byte, descriptors []int32, find func(Place) Home) (*FlowAdoption, error) {
+func (p *Plane) ReceiveFlows(body []byte, descriptors []int32, find func(Binding) LocalBinding) (*ReceivedFlows, error) {
 	content, err := decodeFlows(body, len(descriptors))
 	if err != nil {
 		return nil, err
 	}
-	a := &FlowAdoption{plane: p, parcel: content, descriptors: descriptors}
+	a := &ReceivedFlows{plane: p, parcel: content, descriptors: descriptors}
 	for i := range content.places {
 		a.homes = append(a.homes, find(content.places[i]))
 	}
@@ -315,18 +315,18 @@ func (p *Plane) AdoptFlows(body []byte, descriptors []int32, find func(Place) Ho
 }
 
 // Sessions is how many flows there are.
-func (a *FlowAdoption) Sessions() int { return len(a.parcel.flows) }
+func (a *ReceivedFlows) Sessions() int { return len(a.parcel.flows) }
 
 // Discard closes everything.
-func (a *FlowAdoption) Discard() {
+func (a *ReceivedFlows) Discard() {
 	for i := range a.leases {
 		a.leases[i].Done(a.plane.Now())
 		closeFD(a.descriptors[i])
 	}
 }
 
-// Begin goes on with the flows.
-func (a *FlowAdoption) Begin() {
+// Start goes on with the flows.
+func (a *ReceivedFlows) Start() {
 	p := a.plane
 	work := make([][]int, len(p.loops))
 	for i := range a.parcel.flows {
@@ -353,7 +353,7 @@ func (a *FlowAdoption) Begin() {
 }
 
 // adoptFlow goes on with a flow of another process.
-func (l *loop) adoptFlow(t *travellingFlow, h *Home, lease balance.Lease, fd int32) {
+func (l *loop) adoptFlow(t *travellingFlow, h *LocalBinding, lease balance.Lease, fd int32) {
 	ln := h.Listener
 	var in *inlet
 	l.inletsOf(ln, func(i *inlet) {
@@ -398,7 +398,7 @@ func (l *loop) adoptFlow(t *travellingFlow, h *Home, lease balance.Lease, fd int
 	}
 	f.pass = f.set.Admission.join(f.client().Addr())
 	ln.flows.Add(1)
-	store(&in.tally.Adopted, in.tally.Adopted+1)
+	store(&in.tally.TakenOver, in.tally.TakenOver+1)
 	if l.stopping {
 		f.finish(l, CutShutdown)
 		return

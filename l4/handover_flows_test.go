@@ -12,7 +12,7 @@ import (
 
 func someFlows(r *rand.Rand) *flowParcel {
 	coin := func() bool { return r.IntN(2) == 0 }
-	p := &flowParcel{places: []Place{{Address: "0.0.0.0:53", Listener: "dns", Cluster: "c", Level: "dc1", Server: "a"}}}
+	p := &flowParcel{places: []Binding{{Address: "0.0.0.0:53", Listener: "dns", Cluster: "c", Level: "dc1", Server: "a"}}}
 	for range 1 + r.IntN(5) {
 		t := travellingFlow{
 			socket: r.IntN(4), id: r.Uint64(), introduced: coin(), speaks: coin(), begun: time.Duration(r.Int64()), sentAt: -time.Duration(r.Int64()), partAt: time.Duration(r.Int64()),

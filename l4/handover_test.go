@@ -18,7 +18,7 @@ func someParcel(r *rand.Rand) *parcel {
 	coin := func() bool { return r.IntN(2) == 0 }
 	p := &parcel{}
 	for range 1 + r.IntN(3) {
-		p.places = append(p.places, Place{
+		p.places = append(p.places, Binding{
 			Address: "127.0.0.1:80", Listener: "l", Cluster: "c", Level: "1", Server: string(make([]byte, r.IntN(40))),
 			clientIdle: time.Duration(r.Int64N(1e12)), halfClose: 30 * time.Second, records: Records(r.IntN(3)),
 		})

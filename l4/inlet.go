@@ -21,7 +21,7 @@ type Drop uint8
 const (
 	DropOverflow  Drop = iota // the listening socket or the flow's was full: counted by the kernel
 	DropTruncated             // it did not fit the buffer
-	DropRefused               // its client was not let in: see Refusal
+	DropRejected              // its client was not let in: see Refusal
 	DropHeader                // it does not begin with the PROXY header that is asked for
 	DropNoServer              // no server could be had, or all that could be tried refused
 	DropShortage              // this machine was short of descriptors, ports or memory
@@ -232,7 +232,7 @@ func (in *inlet) sort(l *loop, n int) {
 // request, each gets a flow of its own unless its client's has nothing under way: so each is balanced for itself.
 func (in *inlet) sortApart(l *loop, set *Settings, key *flowKey, p *run) {
 	if set.AcceptProxy && !set.trusts(key.client().Addr()) {
-		in.refuse(l, RefusedUntrusted, p.datagrams())
+		in.refuse(l, RejectedUntrusted, p.datagrams())
 		return
 	}
 	for data := p.data; ; {
@@ -297,13 +297,13 @@ func (in *inlet) flowOf(l *loop, set *Settings, key *flowKey, said *introduction
 	}
 	if len(in.newcomers) > 0 && in.awaits(key, named) {
 		if !in.hold(l, key, said, p) {
-			in.refuse(l, RefusedFlows, p.datagrams())
+			in.refuse(l, RejectedMaxFlows, p.datagrams())
 		}
 		return nil
 	}
 	held, why := in.admit(l, set, client)
 	if why != Admitted {
-		if why != RefusedFlows && why != RefusedProcess || !in.hold(l, key, said, p) {
+		if why != RejectedMaxFlows && why != RejectedProcessLimit || !in.hold(l, key, said, p) {
 			in.refuse(l, why, p.datagrams())
 		}
 		return nil
@@ -321,18 +321,18 @@ func (in *inlet) flowOf(l *loop, set *Settings, key *flowKey, said *introduction
 }
 
 // refuse counts datagrams whose client is not let in.
-func (in *inlet) refuse(l *loop, why Refusal, n int) {
+func (in *inlet) refuse(l *loop, why Rejection, n int) {
 	for range n {
-		l.refused(in.ln, why)
+		l.countRejection(in.ln, why)
 	}
-	in.drop(DropRefused, n)
+	in.drop(DropRejected, n)
 }
 
 // admit judges a client as one of TCP is judged, except that a full table parts with the oldest flow that no server has
 // answered. If all of this loop's have been, the newcomer waits for those of the others, and else is turned away.
-func (in *inlet) admit(l *loop, set *Settings, client netip.Addr) (pass, Refusal) {
+func (in *inlet) admit(l *loop, set *Settings, client netip.Addr) (pass, Rejection) {
 	if in.closing || l.stopping {
-		return 0, RefusedStopping
+		return 0, RejectedStopping
 	}
 	a := &set.Admission
 	for {
@@ -342,12 +342,12 @@ func (in *inlet) admit(l *loop, set *Settings, client netip.Addr) (pass, Refusal
 				return held, Admitted
 			}
 			a.undo(&held, client)
-			why = RefusedProcess
+			why = RejectedProcessLimit
 		}
-		if why == RefusedSessions && set.EvictFlows {
-			why = RefusedFlows
+		if why == RejectedMaxSessions && set.EvictFlows {
+			why = RejectedMaxFlows
 		}
-		if why != RefusedProcess && why != RefusedFlows || !in.evict(l) {
+		if why != RejectedProcessLimit && why != RejectedMaxFlows || !in.evict(l) {
 			return 0, why
 		}
 	}

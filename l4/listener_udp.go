@@ -13,8 +13,8 @@ import (
 	"weir/conf"
 )
 
-// ListenDatagrams is Listen for UDP. A listener that has stopped and still has flows is found again: they go on.
-func (p *Plane) ListenDatagrams(at conf.Address, set *Settings, beside bool) (*Listener, error) {
+// ListenUDP is Listen for UDP. A listener that has stopped and still has flows is found again: they go on.
+func (p *Plane) ListenUDP(at conf.Address, set *Settings, beside bool) (*Listener, error) {
 	if ln := p.returning(at); ln != nil {
 		ln.set.Store(set)
 		return ln, nil
@@ -36,9 +36,9 @@ func (p *Plane) ListenDatagrams(at conf.Address, set *Settings, beside bool) (*L
 	return ln, nil
 }
 
-// InheritDatagrams is Inherit for UDP. No socket is added where there are fewer than loops: the kernel would spread the
+// InheritUDP is Inherit for UDP. No socket is added where there are fewer than loops: the kernel would spread the
 // clients anew.
-func (p *Plane) InheritDatagrams(at conf.Address, set *Settings, fds []int32) *Listener {
+func (p *Plane) InheritUDP(at conf.Address, set *Settings, fds []int32) *Listener {
 	ln := p.newListener(at, set)
 	ln.fds, ln.inherited, ln.udp = fds, true, true
 	return ln
@@ -94,7 +94,7 @@ func readyForDatagrams(fd int32, at conf.Address) {
 	}
 	setRoom(fd, unix.SO_RCVBUFFORCE, unix.SO_RCVBUF, socketRoom)
 	setRoom(fd, unix.SO_SNDBUFFORCE, unix.SO_SNDBUF, socketRoom)
-	setOption(fd, unix.SOL_UDP, unix.UDP_GRO, 1) // refused before Linux 5.0: then nothing is joined
+	setOption(fd, unix.SOL_UDP, unix.UDP_GRO, 1) // countRejection before Linux 5.0: then nothing is joined
 }
 
 func word(b bool) int {
@@ -111,9 +111,9 @@ func (ln *Listener) stopDatagrams() {
 	ln.plane.part(ln)
 }
 
-// Returned reports whether a listener that was stopped takes clients again: one of UDP that was wanted again while it had
+// Reopened reports whether a listener that was stopped takes clients again: one of UDP that was wanted again while it had
 // flows.
-func (ln *Listener) Returned() bool { return ln.udp && !ln.leaving.Load() }
+func (ln *Listener) Reopened() bool { return ln.udp && !ln.leaving.Load() }
 
 // flowEnded counts a flow out; the last one of a listener that has stopped closes it.
 func (ln *Listener) flowEnded() {

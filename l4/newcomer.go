@@ -50,7 +50,7 @@ func (in *inlet) hold(l *loop, key *flowKey, said *introduction, p *run) bool {
 // askForRoom has the other loops part with their oldest flows that have no answer, as many as are needed, and then lets the
 // newcomers in. Where the listener's limit is what is short, the places are kept for them: other newcomers are quicker.
 func (in *inlet) askForRoom(l *loop) {
-	gate := in.ln.set.Load().Admission.Gate
+	gate := in.ln.set.Load().Admission.State
 	var left, places atomic.Int32
 	left.Store(int32(len(l.plane.loops) - 1))
 	for _, o := range l.plane.loops {
@@ -76,7 +76,7 @@ func (in *inlet) askForRoom(l *loop) {
 }
 
 // seat lets those in who waited, as far as there is room by now, with the places that were kept for them.
-func (in *inlet) seat(l *loop, gate *Gate, places int) {
+func (in *inlet) seat(l *loop, gate *AdmissionState, places int) {
 	waited := in.newcomers
 	in.newcomers, in.asking = nil, false
 	in.needed.Store(0)

@@ -33,12 +33,12 @@ type Plane struct {
 
 	awaiting atomic.Bool // flows of another process: listening sockets of UDP that open wait for them
 
-	count   atomic.Int64 // sessions, those on their way into a loop included
-	limit   atomic.Int64
-	refused atomic.Uint64 // clients turned away, for any reason
-	room    atomic.Int64  // descriptors that sessions and pipes may have together
-	each    atomic.Int64  // descriptors of a session
-	idle    chan struct{} // has a value whenever count has come down to 0
+	count    atomic.Int64 // sessions, those on their way into a loop included
+	limit    atomic.Int64
+	rejected atomic.Uint64 // clients turned away, for any reason
+	room     atomic.Int64  // descriptors that sessions and pipes may have together
+	each     atomic.Int64  // descriptors of a session
+	idle     chan struct{} // has a value whenever count has come down to 0
 
 	leavingMu sync.Mutex
 	leaving   map[conf.Address]*Listener // UDP listeners that have stopped and still have flows; guarded by leavingMu
@@ -93,9 +93,9 @@ func (p *Plane) Now() time.Duration { return time.Since(p.origin) }
 // Loops is how many event loops there are.
 func (p *Plane) Loops() int { return len(p.loops) }
 
-// Limit sets how many sessions there may be at once; more clients are turned away. Lowering it ends none. Sessions, of so
+// SetLimits sets how many sessions there may be at once; more clients are turned away. Lowering it ends none. Sessions, of so
 // many descriptors each, and the pipes that they are lent have that many between them.
-func (p *Plane) Limit(sessions, each, descriptors int) {
+func (p *Plane) SetLimits(sessions, each, descriptors int) {
 	p.limit.Store(int64(sessions))
 	p.each.Store(int64(each))
 	p.room.Store(int64(descriptors))
@@ -104,8 +104,8 @@ func (p *Plane) Limit(sessions, each, descriptors int) {
 // Sessions is how many there are.
 func (p *Plane) Sessions() int { return int(p.count.Load()) }
 
-// Refused is how many clients were turned away, at all listeners and for any reason. Listener.Counters tells more.
-func (p *Plane) Refused() uint64 { return p.refused.Load() }
+// Rejected is how many clients were turned away, at all listeners and for any reason. Listener.Counters tells more.
+func (p *Plane) Rejected() uint64 { return p.rejected.Load() }
 
 // Idle has a value after the last session has ended. Whoever waits checks Sessions, before and after.
 func (p *Plane) Idle() <-chan struct{} { return p.idle }
@@ -159,8 +159,8 @@ func (p *Plane) ask(do func(*loop)) {
 	wait.Wait()
 }
 
-// Answers reports whether every loop has done what it was left to do within a time: whether it still goes round.
-func (p *Plane) Answers(within time.Duration) bool {
+// Responsive reports whether every loop has done what it was left to do within a time: whether it still goes round.
+func (p *Plane) Responsive(within time.Duration) bool {
 	done := make(chan struct{}, len(p.loops))
 	p.tell(func(*loop) { done <- struct{}{} })
 	limit := time.NewTimer(within)

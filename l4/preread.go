@@ -86,7 +86,7 @@ func (s *session) introduced(l *loop, h *proxy.Header) {
 // waits for a moment, as they do.
 func (s *session) enter(l *loop) {
 	d := s.dialling
-	var why Refusal
+	var why Rejection
 	s.pass, why = s.set.Admission.enter(s.from.get().Addr(), l.now)
 	switch {
 	case why == Admitted:
@@ -95,7 +95,7 @@ func (s *session) enter(l *loop) {
 		s.phase = phaseEnter
 		l.wheel.arm(&s.timer, l.now+hopeEvery)
 	default:
-		l.refused(s.listener, why)
+		l.countRejection(s.listener, why)
 		s.finish(l, why.End())
 	}
 }

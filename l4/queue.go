@@ -1,6 +1,6 @@
 package l4
 
-// Waiting for a server that is full: the session holds its place in the cluster's queue, and its loop goes on.
+// MaxPendingClients for a server that is full: the session holds its place in the cluster's queue, and its loop goes on.
 
 import "weir/balance"
 

@@ -26,7 +26,7 @@ type Record struct {
 
 func (f *flow) record(now time.Duration, server *balance.Server, level int, end End) Record {
 	r := Record{
-		ID: f.id, Listener: f.set.Name, Client: f.client(), Cluster: f.set.ClusterTag,
+		ID: f.id, Listener: f.set.Name, Client: f.client(), Cluster: f.set.ClusterName,
 		Attempts: int(f.attempts), Connect: -1, FirstByte: -1, Duration: now - f.begun,
 		BytesUp: f.bytesUp, BytesDown: f.bytesDown, End: end,
 	}
@@ -45,7 +45,7 @@ func (f *flow) record(now time.Duration, server *balance.Server, level int, end 
 
 func (s *session) record(now time.Duration, server *balance.Server, level int) Record {
 	r := Record{
-		ID: s.id, Listener: s.set.Name, Client: s.from.get(), Cluster: s.set.ClusterTag,
+		ID: s.id, Listener: s.set.Name, Client: s.from.get(), Cluster: s.set.ClusterName,
 		Attempts: int(s.attempts), Connect: -1, FirstByte: -1, Duration: now - s.begun,
 		BytesUp: s.up.bytes, BytesDown: s.down.bytes, End: s.end,
 	}

@@ -36,15 +36,15 @@ const (
 // Settings is what a listener does with the clients that arrive: immutable, and kept by every session as it was when
 // the session began. Times of 0 mean none unless said otherwise.
 type Settings struct {
-	Name       string
-	Cluster    *balance.Cluster
-	ClusterTag string         // the cluster's name, for records
-	LevelTags  map[int]string // the levels' names or numbers by key, for records
-	Levels     []int          // keys of the cluster's levels to try, in order; nil = all
-	Hash       HashKey
-	HashTLV    byte // with HashProxyTLV: the type
-	Records    Records
-	Admission  Admission
+	Name        string
+	Cluster     *balance.Cluster
+	ClusterName string         // the cluster's name, for records
+	LevelNames  map[int]string // the levels' names or numbers by key, for records
+	Levels      []int          // keys of the cluster's levels to try, in order; nil = all
+	Hash        HashKey
+	HashTLV     byte // with HashProxyTLV: the type
+	Records     Records
+	Admission   Admission
 
 	AcceptProxy    bool          // every client begins with a PROXY header
 	TrustedProxies *AddressSet   // who may send one
@@ -74,7 +74,7 @@ func (set *Settings) overTry(spent time.Duration) bool {
 
 // levelTag is what a level is called in records.
 func (set *Settings) levelTag(level int) string {
-	if tag, ok := set.LevelTags[level]; ok {
+	if tag, ok := set.LevelNames[level]; ok {
 		return tag
 	}
 	return strconv.Itoa(level + 1)
@@ -82,7 +82,7 @@ func (set *Settings) levelTag(level int) string {
 
 // LevelKey is the key of the level that a tag stands for, or one that no level has.
 func (set *Settings) LevelKey(tag string) int {
-	for key, t := range set.LevelTags {
+	for key, t := range set.LevelNames {
 		if t == tag {
 			return key
 		}

@@ -126,7 +126,7 @@ func (o *origin) explain(l *loop, s *session, e errno) {
 	if o == nil || !o.client || e != syscall.EAFNOSUPPORT && e != syscall.EPERM || o.told.Swap(true) {
 		return
 	}
-	l.plane.log.Warn("cannot dial a server from the client's own address", "cluster", s.set.ClusterTag,
+	l.plane.log.Warn("cannot dial a server from the client's own address", "cluster", s.set.ClusterName,
 		"server", s.dialling.target.texts[0], "client", s.from.get().Addr().String(), "error", e)
 }
 
@@ -139,9 +139,9 @@ func setTransparent(fd int32, family int) errno {
 	return setOption(fd, unix.IPPROTO_IPV6, unix.IPV6_TRANSPARENT, 1)
 }
 
-// CanBeTransparent reports whether this process may dial from addresses that are not this host's, as source = "client"
+// CheckTransparent reports whether this process may dial from addresses that are not this host's, as source = "client"
 // does. The error says what the kernel said.
-func CanBeTransparent() error {
+func CheckTransparent() error {
 	fd, e := openSocket(unix.AF_INET, unix.SOCK_STREAM)
 	if e != 0 {
 		return os.NewSyscallError("socket", e)

@@ -24,8 +24,8 @@ type Target struct {
 	sendProxy uint8 // the version of the PROXY header that connections begin with; 0 = none
 }
 
-// Count has the loops count what they do with the target's server.
-func (t *Target) Count(stats *ServerStats) { t.stats = stats }
+// SetStats has the loops count what they do with the target's server.
+func (t *Target) SetStats(stats *ServerStats) { t.stats = stats }
 
 // Stats is what Count was given.
 func (t *Target) Stats() *ServerStats { return t.stats }

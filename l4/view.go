@@ -11,8 +11,8 @@ import (
 	"weir/balance"
 )
 
-// View is what tells sessions apart from outside.
-type View struct {
+// SessionIdentity is what tells sessions apart from outside.
+type SessionIdentity struct {
 	ID       uint64
 	Listener *Listener
 	Server   *balance.Server // nil while none is chosen
@@ -20,7 +20,7 @@ type View struct {
 
 // passage is a session as observers meet it: one of TCP, or a flow.
 type passage interface {
-	view() View
+	view() SessionIdentity
 	info(now time.Duration) SessionInfo
 	cut(l *loop, end End)
 	admitted() (a *Admission, held *pass, client netip.Addr)
@@ -34,13 +34,13 @@ func (f *flow) admitted() (*Admission, *pass, netip.Addr) {
 	return &f.set.Admission, &f.pass, f.client().Addr()
 }
 
-func (f *flow) view() View {
-	return View{ID: f.id, Listener: f.inlet.ln, Server: f.lease.Server()}
+func (f *flow) view() SessionIdentity {
+	return SessionIdentity{ID: f.id, Listener: f.inlet.ln, Server: f.lease.Server()}
 }
 
 func (f *flow) info(now time.Duration) SessionInfo {
 	i := SessionInfo{
-		ID: f.id, Listener: f.set.Name, Client: f.client(), Cluster: f.set.ClusterTag, Phase: f.phase(),
+		ID: f.id, Listener: f.set.Name, Client: f.client(), Cluster: f.set.ClusterName, Phase: f.phase(),
 		BytesUp: f.bytesUp, BytesDown: f.bytesDown, Age: now - f.begun,
 	}
 	if server := f.lease.Server(); server != nil {
@@ -49,8 +49,8 @@ func (f *flow) info(now time.Duration) SessionInfo {
 	return i
 }
 
-func (s *session) view() View {
-	return View{ID: s.id, Listener: s.listener, Server: s.lease.Server()}
+func (s *session) view() SessionIdentity {
+	return SessionIdentity{ID: s.id, Listener: s.listener, Server: s.lease.Server()}
 }
 
 // SessionInfo is a copy of what a session is doing.
@@ -69,7 +69,7 @@ type SessionInfo struct {
 
 func (s *session) info(now time.Duration) SessionInfo {
 	i := SessionInfo{
-		ID: s.id, Listener: s.set.Name, Client: s.from.get(), Cluster: s.set.ClusterTag, Phase: s.phase.String(),
+		ID: s.id, Listener: s.set.Name, Client: s.from.get(), Cluster: s.set.ClusterName, Phase: s.phase.String(),
 		BytesUp: s.up.bytes, BytesDown: s.down.bytes, Age: now - s.begun,
 	}
 	if server := s.lease.Server(); server != nil {
@@ -94,7 +94,7 @@ func (p *Plane) List(limit int) []SessionInfo {
 }
 
 // Cut ends the sessions that match, and returns how many there were.
-func (p *Plane) Cut(match func(View) bool, end End) int {
+func (p *Plane) Cut(match func(SessionIdentity) bool, end End) int {
 	var cut atomic.Int64
 	p.walk(func(l *loop, s passage) bool {
 		if !match(s.view()) {
@@ -109,7 +109,7 @@ func (p *Plane) Cut(match func(View) bool, end End) int {
 
 // CutID ends one session, and reports whether there was such a one.
 func (p *Plane) CutID(id uint64, end End) bool {
-	return p.Cut(func(v View) bool { return v.ID == id }, end) > 0
+	return p.Cut(func(v SessionIdentity) bool { return v.ID == id }, end) > 0
 }
 
 // A loop that walks its sessions looks after the others again after this many, and after this many that cost work.

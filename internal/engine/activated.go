@@ -8,15 +8,15 @@ import (
 )
 
 // Activated is a listening socket that the process was started with.
-type Activated = l4.Activated
+type Activated = l4.ActivatedSocket
 
 // Activate takes over a file that is a listening socket; with an error, or without, the file is closed.
-func Activate(f *os.File) (*Activated, error) { return l4.Activate(f) }
+func Activate(f *os.File) (*Activated, error) { return l4.NewActivatedSocket(f) }
 
 // Answers reports whether every event loop goes round within a time. Those that have ended need not.
 func (e *Engine) Answers(within time.Duration) bool {
 	ok := true
-	e.seen.visit(func() { ok = e.plane.Answers(within) })
+	e.seen.visit(func() { ok = e.plane.Responsive(within) })
 	return ok
 }
 

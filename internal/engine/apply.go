@@ -23,8 +23,8 @@ type change struct {
 	settings  map[string]*l4.Settings      // of every listener, by identity
 	listeners map[string]*l4.Listener      // those that are new: bound, not started
 	budget    budget
-	gates     gates             // of every listener
-	kept      map[*l4.Gate]bool // the gates that are there already
+	gates     gates                       // of every listener
+	kept      map[*l4.AdmissionState]bool // the gates that are there already
 	jobs      []checks.Job
 }
 
@@ -168,7 +168,7 @@ func (e *Engine) bind(ch *change, specs map[string]*conf.Cluster) error {
 		set.Admission = admission(ln, ch.gates[listenerID(ln.Protocol, ln.Addresses[0])])
 		listen, inherit := e.plane.Listen, e.plane.Inherit
 		if ln.Protocol == "udp" {
-			listen, inherit = e.plane.ListenDatagrams, e.plane.InheritDatagrams
+			listen, inherit = e.plane.ListenUDP, e.plane.InheritUDP
 			boundFlows(set, ln, cfg, ch.budget.effective(cfg))
 		}
 		for _, at := range ln.Addresses {
@@ -180,7 +180,7 @@ func (e *Engine) bind(ch *change, specs map[string]*conf.Cluster) error {
 			if p := e.oldProcess; p != nil && p.holds(socketListener, id) {
 				ch.listeners[id] = inherit(at, set, p.claim(socketListener, id))
 				if p.lent[id] {
-					ch.listeners[id].Lend()
+					ch.listeners[id].KeepFile()
 				}
 				continue
 			}
@@ -271,7 +271,7 @@ func (e *Engine) commit(ch *change) departed {
 	open := maps.Clone(e.listeners)
 	e.seen.open.Store(&open)
 	limit := ch.budget.effective(ch.next.cfg)
-	e.plane.Limit(limit, ch.budget.each, ch.budget.limit-ch.budget.reserved())
+	e.plane.SetLimits(limit, ch.budget.each, ch.budget.limit-ch.budget.reserved())
 	e.seen.limit.Store(int64(limit))
 	e.tell(ch.budget, ch.next.cfg)
 	return gone

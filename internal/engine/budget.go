@@ -70,7 +70,7 @@ func shareOut(limit, loops int, cfg *conf.Config, jobs map[checks.Key]*job) (bud
 	b.checks = min(b.checks, parallelChecks(limit))
 	b.api = apiClients * len(cfg.Admin.Listen)
 	b.other = spareDescriptors
-	waiting := loops * (l4.Waiting + 1)
+	waiting := loops * (l4.MaxPendingClients + 1)
 	if wanted := b.checks + b.api + b.other + waiting; wanted > free/2 {
 		part := func(n int) int { return n * (free / 2) / wanted }
 		b.checks, b.api, b.other, waiting = part(b.checks), part(b.api), part(b.other), part(waiting)

@@ -33,7 +33,7 @@ func (e *Engine) balanceSpec(c *conf.Cluster, known addresses) (balance.Spec, er
 			if err != nil {
 				return balance.Spec{}, fmt.Errorf("cluster %s: server %s: %w", c.Name, server.Name, err)
 			}
-			target.Count(e.statsOf(running, &server))
+			target.SetStats(e.statsOf(running, &server))
 			target.SendProxy(proxyVersion(server.SendProxy))
 			ls.Servers = append(ls.Servers, balance.ServerSpec{
 				Name: server.Name, Address: server.Address.String(), Weight: server.Weight,
@@ -118,7 +118,7 @@ func adminState(state string) balance.AdminState {
 // settings is what a listener's clients get.
 func (e *Engine) settings(ln *conf.Listener, c *conf.Cluster, b *balance.Cluster, cfg *conf.Config) *l4.Settings {
 	s := &l4.Settings{
-		Name: ln.Name, Cluster: b, ClusterTag: c.Name, LevelTags: map[int]string{}, Hash: hashKey(c),
+		Name: ln.Name, Cluster: b, ClusterName: c.Name, LevelNames: map[int]string{}, Hash: hashKey(c),
 		ConnectTimeout: c.ConnectTimeout, TryTimeout: c.TryTimeout, QueueTimeout: c.QueueTimeout,
 		ClientIdle: ln.ClientIdleTimeout, ServerIdle: c.ServerIdleTimeout, HalfClose: ln.HalfCloseTimeout,
 		Keepalive: ln.TCPKeepalive, UserTimeout: ln.TCPUserTimeout, Backlog: ln.Backlog,
@@ -145,7 +145,7 @@ func (e *Engine) settings(ln *conf.Listener, c *conf.Cluster, b *balance.Cluster
 		if tag == "" {
 			tag = strconv.Itoa(i + 1)
 		}
-		s.LevelTags[e.levels.key(c.Name, level.Name, i)] = tag
+		s.LevelNames[e.levels.key(c.Name, level.Name, i)] = tag
 	}
 	return s
 }

@@ -83,8 +83,8 @@ func (e *Engine) counts(listeners map[string]*l4.Listener) counts {
 				l.Ended[end.String()] = n
 			}
 		}
-		for _, why := range l4.Refusals() {
-			if n := sum.Refused[why]; n > 0 {
+		for _, why := range l4.Rejections() {
+			if n := sum.Rejected[why]; n > 0 {
 				l.Refused[why.String()] = n
 			}
 		}
@@ -124,19 +124,19 @@ func (e *Engine) countFrom(c *counts, listeners map[string]*l4.Listener, running
 		for _, end := range l4.Ends() {
 			sum.Ended[end] = l.Ended[end.String()]
 		}
-		for _, why := range l4.Refusals() {
-			sum.Refused[why] = l.Refused[why.String()]
+		for _, why := range l4.Rejections() {
+			sum.Rejected[why] = l.Refused[why.String()]
 		}
 		for _, why := range l4.Drops() {
 			sum.Dropped[why] = l.Dropped[why.String()]
 		}
-		ln.CountFrom(sum)
+		ln.SetBaseline(sum)
 	}
 	for _, s := range c.Servers {
 		if b := running.clusters[s.Cluster]; b != nil {
 			if server := b.Server(s.Server); server != nil {
 				if t, ok := server.Handle().(*l4.Target); ok {
-					t.Stats().CountFrom(s.Counts)
+					t.Stats().SetBaseline(s.Counts)
 				}
 			}
 		}

@@ -36,7 +36,7 @@ type Options struct {
 
 	// Activated are listening sockets that the process was started with. Those that the configuration has no use for are
 	// told of and closed.
-	Activated []*l4.Activated
+	Activated []*l4.ActivatedSocket
 
 	// Predecessor is the process that hands over to this one; nil = there is none. With one, Start gets everything ready,
 	// and TakeOver begins.
@@ -78,7 +78,7 @@ type Engine struct {
 	listeners map[string]*l4.Listener // by identity: protocol and address
 	gates     gates
 	announced announced
-	activated map[string]*l4.Activated // by identity; those that no listener has claimed; empty after Start
+	activated map[string]*l4.ActivatedSocket // by identity; those that no listener has claimed; empty after Start
 	levels    levelKeys
 	routes    *route.Routes
 	stopped   bool
@@ -147,7 +147,7 @@ func Start(cfg *conf.Config, o Options) (*Engine, error) {
 			e.log.Warn("state: some changes of run time are lost", "error", lost)
 		}
 	}
-	e.activated = map[string]*l4.Activated{}
+	e.activated = map[string]*l4.ActivatedSocket{}
 	for _, a := range o.Activated {
 		id := listenerID(a.Protocol, a.At)
 		if e.activated[id] != nil {
@@ -230,7 +230,7 @@ func (e *Engine) cutRest() int {
 	if e.plane.Sessions() == 0 {
 		return 0
 	}
-	cut := e.plane.Cut(func(l4.View) bool { return true }, l4.CutShutdown)
+	cut := e.plane.Cut(func(l4.SessionIdentity) bool { return true }, l4.CutShutdown)
 	e.flush()
 	return cut
 }

@@ -8,12 +8,12 @@ import (
 )
 
 // gates are those of the listeners, by the identity of each of their addresses. The addresses of a listener share one.
-type gates map[string]*l4.Gate
+type gates map[string]*l4.AdmissionState
 
 // of finds a gate for every listener of a configuration: one that it had before at one of its addresses, if no other
 // listener is to have it, preferably that of the listener with its name. Sessions go on to count where they were counted.
-func (g gates) of(cfg *conf.Config, running *conf.Config) (next gates, kept map[*l4.Gate]bool) {
-	names := map[*l4.Gate]string{}
+func (g gates) of(cfg *conf.Config, running *conf.Config) (next gates, kept map[*l4.AdmissionState]bool) {
+	names := map[*l4.AdmissionState]string{}
 	if running != nil {
 		for i := range running.Listeners {
 			ln := &running.Listeners[i]
@@ -22,8 +22,8 @@ func (g gates) of(cfg *conf.Config, running *conf.Config) (next gates, kept map[
 			}
 		}
 	}
-	kept = map[*l4.Gate]bool{}
-	chosen := make([]*l4.Gate, len(cfg.Listeners))
+	kept = map[*l4.AdmissionState]bool{}
+	chosen := make([]*l4.AdmissionState, len(cfg.Listeners))
 	for _, sameName := range []bool{true, false} {
 		for i := range cfg.Listeners {
 			ln := &cfg.Listeners[i]
@@ -39,7 +39,7 @@ func (g gates) of(cfg *conf.Config, running *conf.Config) (next gates, kept map[
 	for i := range cfg.Listeners {
 		ln := &cfg.Listeners[i]
 		if chosen[i] == nil {
-			chosen[i] = l4.NewGate(perSource(ln) > 0)
+			chosen[i] = l4.NewAdmissionState(perSource(ln) > 0)
 		}
 		for _, at := range ln.Addresses {
 			next[listenerID(ln.Protocol, at)] = chosen[i]
@@ -49,9 +49,9 @@ func (g gates) of(cfg *conf.Config, running *conf.Config) (next gates, kept map[
 }
 
 // admission is what a listener asks of its clients.
-func admission(ln *conf.Listener, gate *l4.Gate) l4.Admission {
+func admission(ln *conf.Listener, gate *l4.AdmissionState) l4.Admission {
 	return l4.Admission{
-		Gate:        gate,
+		State:       gate,
 		Allow:       l4.NewAddressSet(ln.Allow.Networks, ln.Allow.Unix),
 		Deny:        l4.NewAddressSet(ln.Deny.Networks, ln.Deny.Unix),
 		MaxSessions: ln.MaxSessions, MaxPerSource: perSource(ln), MaxSessionRate: ln.MaxSessionRate,

@@ -21,7 +21,7 @@ func TestGatesStayWithTheirListeners(t *testing.T) {
 		return ln
 	}
 	file := func(list ...conf.Listener) *conf.Config { return &conf.Config{Listeners: list} }
-	gateOf := func(g gates, ln conf.Listener) *l4.Gate {
+	gateOf := func(g gates, ln conf.Listener) *l4.AdmissionState {
 		gate := g[listenerID(ln.Protocol, ln.Addresses[0])]
 		for _, at := range ln.Addresses {
 			require.Same(t, gate, g[listenerID(ln.Protocol, at)], "one for all its addresses")
@@ -36,17 +36,17 @@ func TestGatesStayWithTheirListeners(t *testing.T) {
 	for _, c := range []struct {
 		name string
 		next *conf.Config
-		want []*l4.Gate // nil = a new one
+		want []*l4.AdmissionState // nil = a new one
 	}{
-		{"the same", file(listener("a", 1, 2), listener("b", 3)), []*l4.Gate{a, b}},
-		{"another order", file(listener("b", 3), listener("a", 2, 1)), []*l4.Gate{b, a}},
-		{"another name", file(listener("c", 1, 2), listener("b", 3)), []*l4.Gate{a, b}},
-		{"a further address", file(listener("a", 4, 1, 2), listener("b", 3)), []*l4.Gate{a, b}},
-		{"a lost address", file(listener("a", 2), listener("b", 3)), []*l4.Gate{a, b}},
-		{"split", file(listener("c", 1), listener("a", 2), listener("b", 3)), []*l4.Gate{nil, a, b}},
-		{"joined", file(listener("b", 1, 2, 3)), []*l4.Gate{b}},
-		{"names exchanged", file(listener("b", 1, 2), listener("a", 3)), []*l4.Gate{a, b}},
-		{"moved", file(listener("a", 9), listener("b", 3)), []*l4.Gate{nil, b}},
+		{"the same", file(listener("a", 1, 2), listener("b", 3)), []*l4.AdmissionState{a, b}},
+		{"another order", file(listener("b", 3), listener("a", 2, 1)), []*l4.AdmissionState{b, a}},
+		{"another name", file(listener("c", 1, 2), listener("b", 3)), []*l4.AdmissionState{a, b}},
+		{"a further address", file(listener("a", 4, 1, 2), listener("b", 3)), []*l4.AdmissionState{a, b}},
+		{"a lost address", file(listener("a", 2), listener("b", 3)), []*l4.AdmissionState{a, b}},
+		{"split", file(listener("c", 1), listener("a", 2), listener("b", 3)), []*l4.AdmissionState{nil, a, b}},
+		{"joined", file(listener("b", 1, 2, 3)), []*l4.AdmissionState{b}},
+		{"names exchanged", file(listener("b", 1, 2), listener("a", 3)), []*l4.AdmissionState{a, b}},
+		{"moved", file(listener("a", 9), listener("b", 3)), []*l4.AdmissionState{nil, b}},
 	} {
 		next, kept := before.of(c.next, first)
 		for i, ln := range c.next.Listeners {

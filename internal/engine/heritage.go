@@ -187,7 +187,7 @@ func (e *Engine) TakeOver() error {
 	e.mu.Lock()
 	e.inherit(ch)
 	if !p.gone {
-		e.plane.AwaitFlows()
+		e.plane.PauseReceive()
 	}
 	e.commit(ch)
 	if p.state != nil {
@@ -237,7 +237,7 @@ func (p *Predecessor) await(ch *change) error {
 // adopt takes what the old process still has to give, until that has ended.
 func (e *Engine) adopt(p *Predecessor) {
 	defer p.Close()
-	defer e.plane.FlowsArrived() // as many as there are
+	defer e.plane.ResumeReceive() // as many as there are
 	stop := context.AfterFunc(e.ctx, func() { p.wire.Deadline(time.Unix(1, 0)) })
 	defer stop()
 	strays := &strays{engine: e, clusters: map[[2]string]*balance.Cluster{}, listeners: map[string]*l4.Listener{}}
@@ -251,11 +251,11 @@ func (e *Engine) adopt(p *Predecessor) {
 		}
 		switch f.Kind {
 		case saySessions:
-			err = e.adoptSessions(p, &f, func() (adoption, error) { return e.plane.Adopt(f.Body, f.Descriptors, strays.home) })
+			err = e.adoptSessions(p, &f, func() (adoption, error) { return e.plane.ReceiveSessions(f.Body, f.Descriptors, strays.home) })
 		case sayFlows:
-			err = e.adoptSessions(p, &f, func() (adoption, error) { return e.plane.AdoptFlows(f.Body, f.Descriptors, e.homeOfFlows) })
+			err = e.adoptSessions(p, &f, func() (adoption, error) { return e.plane.ReceiveFlows(f.Body, f.Descriptors, e.homeOfFlows) })
 		case sayNoMoreFlows:
-			e.plane.FlowsArrived()
+			e.plane.ResumeReceive()
 		case sayCounts:
 			var c counts
 			if err = json.Unmarshal(f.Body, &c); err == nil {
@@ -274,7 +274,7 @@ func (e *Engine) adopt(p *Predecessor) {
 // adoption is a parcel that has arrived.
 type adoption interface {
 	Sessions() int
-	Begin()
+	Start()
 	Discard()
 }
 
@@ -292,7 +292,7 @@ func (e *Engine) adoptSessions(p *Predecessor, f *l4.Frame, unpack func() (adopt
 	answer, err := p.wire.Receive()
 	switch {
 	case err == nil && answer.Kind == sayYours, l4.Gone(err):
-		a.Begin()
+		a.Start()
 		return nil
 	case err == nil && answer.Kind == sayReturned:
 		a.Discard()
@@ -306,12 +306,12 @@ func (e *Engine) adoptSessions(p *Predecessor, f *l4.Frame, unpack func() (adopt
 }
 
 // homeOfFlows is where the flows of a place belong: nowhere, if the configuration does not have it. mu is held.
-func (e *Engine) homeOfFlows(at l4.Place) l4.Home {
+func (e *Engine) homeOfFlows(at l4.Binding) l4.LocalBinding {
 	ln, c := e.listeners["udp "+at.Address], e.running.Load().clusters[at.Cluster]
-	if ln == nil || c == nil || ln.Settings().ClusterTag != at.Cluster {
-		return l4.Home{}
+	if ln == nil || c == nil || ln.Settings().ClusterName != at.Cluster {
+		return l4.LocalBinding{}
 	}
-	return l4.Home{Listener: ln, Set: ln.Settings(), Cluster: c, Server: at.Server, Level: ln.Settings().LevelKey(at.Level)}
+	return l4.LocalBinding{Listener: ln, Set: ln.Settings(), Cluster: c, Server: at.Server, Level: ln.Settings().LevelKey(at.Level)}
 }
 
 // strays are the places of sessions that the configuration of this process does not have: servers and listeners that have
@@ -323,23 +323,23 @@ type strays struct {
 }
 
 // home is where the sessions of a place belong. mu is held.
-func (s *strays) home(at l4.Place) l4.Home {
+func (s *strays) home(at l4.Binding) l4.LocalBinding {
 	e := s.engine
 	running := e.running.Load()
-	h := l4.Home{Listener: e.listeners["tcp "+at.Address], Cluster: running.clusters[at.Cluster], Server: at.Server}
+	h := l4.LocalBinding{Listener: e.listeners["tcp "+at.Address], Cluster: running.clusters[at.Cluster], Server: at.Server}
 	if h.Listener == nil {
 		h.Listener = s.listener(at.Address)
-		h.Set = &l4.Settings{Name: at.Listener, ClusterTag: at.Cluster}
+		h.Set = &l4.Settings{Name: at.Listener, ClusterName: at.Cluster}
 	} else {
 		h.Set = h.Listener.Settings()
 	}
-	if h.Cluster == nil || h.Cluster.Server(at.Server) == nil || h.Set.ClusterTag != at.Cluster {
+	if h.Cluster == nil || h.Cluster.Server(at.Server) == nil || h.Set.ClusterName != at.Cluster {
 		if h.Cluster == nil || h.Cluster.Server(at.Server) == nil {
 			h.Cluster = s.cluster(at.Cluster, at.Server)
 		}
-		if h.Set.ClusterTag != at.Cluster { // the listener leads elsewhere by now
+		if h.Set.ClusterName != at.Cluster { // the listener leads elsewhere by now
 			set := *h.Set
-			set.ClusterTag, set.LevelTags = at.Cluster, nil
+			set.ClusterName, set.LevelNames = at.Cluster, nil
 			h.Set = &set
 		}
 	}
@@ -350,7 +350,7 @@ func (s *strays) home(at l4.Place) l4.Home {
 func (s *strays) listener(address string) *l4.Listener {
 	ln := s.listeners[address]
 	if ln == nil {
-		ln = s.engine.plane.Vanished(address)
+		ln = s.engine.plane.DetachedListener(address)
 		s.listeners[address] = ln
 		s.engine.retire(departed{listeners: []*l4.Listener{ln}, awaited: true, after: s.engine.running.Load().cfg.Runtime.DrainTimeout})
 	}

@@ -130,7 +130,7 @@ func (e *Engine) CutServer(cluster, server string) (int, error) {
 	s := b.Server(server)
 	cut := 0
 	e.seen.visit(func() {
-		cut = e.plane.Cut(func(v l4.View) bool { return v.Server == s && s != nil }, l4.CutOperator)
+		cut = e.plane.Cut(func(v l4.SessionIdentity) bool { return v.Server == s && s != nil }, l4.CutOperator)
 	})
 	e.log.Info("sessions cut", "sessions", cut, "cluster", cluster, "server", server, "reason", "operator")
 	return cut, nil

@@ -17,19 +17,19 @@ const refusalEvery = time.Second
 // refusals is what has been seen and told. It belongs to the goroutine that keeps the time.
 type refusals struct {
 	seen    uint64 // of the plane's count, when last looked at
-	counted map[*l4.Listener]map[l4.Refusal]uint64
+	counted map[*l4.Listener]map[l4.Rejection]uint64
 	waiting map[refusalKey]uint64        // not told yet
 	told    map[refusalKey]time.Duration // when last
 }
 
 type refusalKey struct {
 	listener string
-	why      l4.Refusal
+	why      l4.Rejection
 }
 
 // tellRefusals looks for clients that were turned away since the last time.
 func (e *Engine) tellRefusals(r *refusals, now time.Duration) {
-	seen := e.plane.Refused()
+	seen := e.plane.Rejected()
 	if seen == r.seen && len(r.waiting) == 0 {
 		return
 	}
@@ -70,18 +70,18 @@ func (e *Engine) clusterBehind(listener string) string {
 // gather adds what the listeners have counted since the last time to what waits to be told.
 func (r *refusals) gather(open map[string]*l4.Listener) {
 	before := r.counted
-	r.counted = make(map[*l4.Listener]map[l4.Refusal]uint64, len(before))
+	r.counted = make(map[*l4.Listener]map[l4.Rejection]uint64, len(before))
 	if r.waiting == nil {
 		r.waiting, r.told = map[refusalKey]uint64{}, map[refusalKey]time.Duration{}
 	}
 	for _, ln := range open {
-		sums := ln.Refused()
-		for _, why := range l4.Refusals() {
+		sums := ln.Rejected()
+		for _, why := range l4.Rejections() {
 			if sums[why] == 0 {
 				continue
 			}
 			if r.counted[ln] == nil {
-				r.counted[ln] = map[l4.Refusal]uint64{}
+				r.counted[ln] = map[l4.Rejection]uint64{}
 			}
 			r.counted[ln][why] = sums[why]
 			if n := sums[why] - before[ln][why]; n > 0 {

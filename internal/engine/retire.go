@@ -25,7 +25,7 @@ func (d *departed) forget() {
 	if d.awaited {
 		return
 	}
-	d.listeners = slices.DeleteFunc(d.listeners, func(ln *l4.Listener) bool { return ln.Returned() || ln.Counters().Live <= 0 })
+	d.listeners = slices.DeleteFunc(d.listeners, func(ln *l4.Listener) bool { return ln.Reopened() || ln.Counters().Live <= 0 })
 	maps.DeleteFunc(d.servers, func(s *balance.Server, _ bool) bool { return s.Sessions() <= 0 })
 }
 
@@ -107,8 +107,10 @@ func (e *Engine) wave(gone departed, deadline time.Time, look time.Duration) {
 		return
 	}
 	e.farewells.after(left, func() {
-		cut := e.plane.Cut(func(v l4.View) bool { return gone.servers[v.Server] }, l4.CutServerGone)
-		cut += e.plane.Cut(func(v l4.View) bool { return slices.Contains(gone.listeners, v.Listener) && !v.Listener.Returned() }, l4.CutListenerGone)
+		cut := e.plane.Cut(func(v l4.SessionIdentity) bool { return gone.servers[v.Server] }, l4.CutServerGone)
+		cut += e.plane.Cut(func(v l4.SessionIdentity) bool {
+			return slices.Contains(gone.listeners, v.Listener) && !v.Listener.Reopened()
+		}, l4.CutListenerGone)
 		if cut > 0 {
 			e.log.Info("drain deadline", "sessions_cut", cut)
 		}

@@ -107,7 +107,7 @@ func (e *Engine) Totals() status.Totals {
 		for i := range running.cfg.Listeners {
 			ln := &running.cfg.Listeners[i]
 			sum := map[string]uint64{}
-			refused := map[l4.Refusal]uint64{}
+			refused := map[l4.Rejection]uint64{}
 			dropped := map[l4.Drop]uint64{}
 			var took l4.Histogram
 			for _, at := range ln.Addresses {
@@ -116,8 +116,8 @@ func (e *Engine) Totals() status.Totals {
 					for _, end := range l4.Ends() {
 						sum[end.String()] += c.Ended[end]
 					}
-					for _, why := range l4.Refusals() {
-						refused[why] += c.Refused[why]
+					for _, why := range l4.Rejections() {
+						refused[why] += c.Rejected[why]
 					}
 					for _, why := range l4.Drops() {
 						dropped[why] += c.Dropped[why]
@@ -132,7 +132,7 @@ func (e *Engine) Totals() status.Totals {
 			for _, end := range l4.Ends() {
 				t.Ends = append(t.Ends, status.Ended{Listener: ln.Name, End: end.String(), Sessions: sum[end.String()]})
 			}
-			for _, why := range l4.Refusals() {
+			for _, why := range l4.Rejections() {
 				t.Refused = append(t.Refused, status.TurnedAway{Listener: ln.Name, Reason: why.String(), Clients: refused[why]})
 			}
 			for _, why := range l4.Drops() {

@@ -60,7 +60,7 @@ func (e *Engine) prepareReplies(want map[route.ReplyRoute]bool) ([]route.ReplyRo
 	if len(want) == 0 {
 		return nil, nil
 	}
-	if err := l4.CanBeTransparent(); err != nil {
+	if err := l4.CheckTransparent(); err != nil {
 		if errors.Is(err, fs.ErrPermission) {
 			err = fmt.Errorf("%w: neither the capability CAP_NET_RAW nor CAP_NET_ADMIN is there", err)
 		}

@@ -63,7 +63,7 @@ func (e *Engine) Upgrade(ctx context.Context, s Succession) (status.Upgrade, err
 		moved += sessions
 	}
 	if err != nil && p.hasEnded(lastBreath) { // with what it had; everything else is still here
-		e.plane.Release()
+		e.plane.ResumeAccept()
 		s.Hold(false)
 		e.leaveStateFile(false)
 		e.seen.overrides.Lock()
@@ -96,7 +96,7 @@ func (e *Engine) move(p *successor) (moved int, err error) {
 	if p.hello.Sessions != l4.SessionFormat {
 		return 0, fmt.Errorf("the new process knows sessions of format %d, this one of format %d", p.hello.Sessions, l4.SessionFormat)
 	}
-	return e.pass(p, saySessions, e.plane.Mover().Next)
+	return e.pass(p, saySessions, e.plane.Batches().Next)
 }
 
 // moveFlows moves the flows of UDP listeners, before the new process looks at what clients have sent meanwhile. After an
@@ -107,8 +107,8 @@ func (e *Engine) moveFlows(p *successor, ready readiness) (moved int, err error)
 		for _, id := range ready.Listeners {
 			taken[e.listeners[id]] = true
 		}
-		m := e.plane.Mover()
-		moved, err = e.pass(p, sayFlows, func() *l4.Parcel {
+		m := e.plane.Batches()
+		moved, err = e.pass(p, sayFlows, func() *l4.HandoverBatch {
 			return m.NextFlows(func(ln *l4.Listener) bool { return taken[ln] })
 		})
 	}
@@ -120,7 +120,7 @@ func (e *Engine) moveFlows(p *successor, ready readiness) (moved int, err error)
 
 // pass hands parcels over, one after the other, and returns how many sessions were in them. After an error the rest is
 // here, and goes on.
-func (e *Engine) pass(p *successor, kind uint8, next func() *l4.Parcel) (moved int, err error) {
+func (e *Engine) pass(p *successor, kind uint8, next func() *l4.HandoverBatch) (moved int, err error) {
 	for {
 		x := next()
 		if x == nil {
@@ -135,11 +135,11 @@ func (e *Engine) pass(p *successor, kind uint8, next func() *l4.Parcel) (moved i
 			err = send(p.wire, sayYours, nil) // if it does not arrive, they are nobody's but ours
 		}
 		if err != nil {
-			x.Return()
+			x.Resume()
 			send(p.wire, sayReturned, nil)
 			return moved, err
 		}
-		x.Delivered()
+		x.Confirm()
 		moved += x.Sessions()
 	}
 }
@@ -241,7 +241,7 @@ func (e *Engine) sendSockets(w *l4.Wire, doors map[string]*os.File) error {
 		return nil
 	}
 	for id, ln := range e.listeners {
-		if err := add(socketListener, id, ln.Lent(), ln.Sockets()); err != nil {
+		if err := add(socketListener, id, ln.KeepsFile(), ln.Sockets()); err != nil {
 			return err
 		}
 	}
@@ -262,7 +262,7 @@ func (e *Engine) sendSockets(w *l4.Wire, doors map[string]*os.File) error {
 func (e *Engine) commitTo(p *successor, s Succession, keep func() bool) error {
 	e.seen.overrides.Lock()
 	defer e.seen.overrides.Unlock()
-	e.plane.Hold()
+	e.plane.PauseAccept()
 	s.Hold(true)
 	e.leaveStateFile(true)
 	p.wire.Deadline(time.Now().Add(servePatience))
@@ -279,7 +279,7 @@ func (e *Engine) commitTo(p *successor, s Succession, keep func() bool) error {
 	if err != nil {
 		p.kill() // oldProcess anything is accepted here
 		<-p.exited
-		e.plane.Release()
+		e.plane.ResumeAccept()
 		s.Hold(false)
 		e.leaveStateFile(false)
 		return err
@@ -306,8 +306,8 @@ func (e *Engine) leave(ready readiness) {
 			ln.Stop()
 		}
 	}
-	e.plane.RewatchLeft()
-	e.plane.Forsake()
+	e.plane.ResumeDrainingListeners()
+	e.plane.CloseListenSockets()
 	e.listeners = nil
 	e.runner.Close()
 	e.hooks.StopAccepting()
@@ -333,7 +333,7 @@ func (e *Engine) Leave(ctx context.Context) int {
 	defer cancel()
 	tick := time.NewTicker(followEvery)
 	defer tick.Stop()
-	for told := time.Now(); (e.plane.Sessions() > 0 || e.plane.Hopeful() > 0) && ctx.Err() == nil; {
+	for told := time.Now(); (e.plane.Sessions() > 0 || e.plane.PendingClients() > 0) && ctx.Err() == nil; {
 		if e.newProcess.takes {
 			if _, err := e.move(e.newProcess); err != nil {
 				e.log.Warn("hand-over: sessions that are left will end in this process", "error", err)
