@@ -14,6 +14,7 @@ import (
 	"weir/conf"
 	"weir/internal/hooks"
 	"weir/internal/route"
+	"weir/internal/state"
 	"weir/internal/status"
 	"weir/l4"
 )
@@ -26,7 +27,7 @@ type Options struct {
 
 	// Memory is what an earlier process knew, for this one to go on with; nil = what runtime.state_file holds, if there
 	// is such a file.
-	Memory *status.Memory
+	Memory *state.Snapshot
 
 	// Lookup resolves host names; nil = the system's resolver.
 	Lookup func(ctx context.Context, host string) ([]netip.Addr, error)
@@ -82,9 +83,9 @@ type Engine struct {
 	levels    levelKeys
 	routes    *route.Routes
 	stopped   bool
-	file      *conf.Config   // what the file says, without what was changed at run time
-	members   membership     // what was changed at run time
-	earlier   *status.Memory // until the first configuration is in force: what an earlier process knew
+	file      *conf.Config    // what the file says, without what was changed at run time
+	members   membership      // what was changed at run time
+	earlier   *state.Snapshot // until the first configuration is in force: what an earlier process knew
 }
 
 // runningState is what runs at a moment. It is immutable; a change puts another in its place.

@@ -11,7 +11,7 @@ import (
 	"time"
 
 	"weir/balance"
-	"weir/internal/status"
+	"weir/internal/state"
 	"weir/l4"
 )
 
@@ -22,7 +22,7 @@ type Predecessor struct {
 	sockets map[[2]string][]int32 // by kind and name
 	lent    map[string]bool       // listeners whose files are not to be removed
 	state   *legacy               // nil = it has told nothing
-	memory  status.Memory         // of the state
+	memory  state.Snapshot        // of the state
 	doors   []string              // addresses of the API whose sockets were claimed
 	gone    bool                  // it has ended before it committed: this one goes on with what it has
 }
@@ -89,7 +89,7 @@ func (p *Predecessor) learn(text []byte) error {
 	var known legacy
 	err := json.Unmarshal(text, &known)
 	if err == nil {
-		p.memory, err = status.DecodeMemory(known.Memory)
+		p.memory, err = state.Decode(known.Memory)
 	}
 	if err != nil {
 		return fmt.Errorf("state: %w", err)

@@ -7,7 +7,7 @@ import (
 	"time"
 
 	"weir/balance"
-	"weir/internal/status"
+	"weir/internal/state"
 )
 
 // legacy is that state.
@@ -15,7 +15,7 @@ type legacy struct {
 	Anchor time.Duration `json:"anchor"`  // where the data plane's clock starts; all other times are on that clock
 	LastID uint64        `json:"last_id"` // sessions that begin in the new process have higher ones
 
-	Memory json.RawMessage `json:"memory"` // of servers, and what was changed at run time: a status.Memory
+	Memory json.RawMessage `json:"memory"` // of servers, and what was changed at run time: a state.Snapshot
 	Known  addresses       `json:"known"`  // what names stand for
 	Paces  paces           `json:"paces"`  // how servers are getting on
 	Counts counts          `json:"counts"` // of everything
@@ -27,7 +27,7 @@ type paces map[string][]balance.HandoverState
 
 // legacy is what this process knows. mu is held.
 func (e *Engine) legacy() (legacy, error) {
-	memory, err := status.EncodeMemory(e.Memory())
+	memory, err := state.Encode(e.Memory())
 	running := e.running.Load()
 	paces := paces{}
 	for name, c := range running.clusters {

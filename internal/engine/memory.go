@@ -14,7 +14,7 @@ import (
 	"weir/balance"
 	"weir/checks"
 	"weir/conf"
-	"weir/internal/status"
+	"weir/internal/state"
 )
 
 // staleAfter is how old a memory may be for its verdicts to stand as they are. When weir was away for longer, they still
@@ -22,14 +22,14 @@ import (
 const staleAfter = 3 * time.Minute
 
 // Memory returns what another process needs to go on where this one is. It is a copy, made without holding up what runs.
-func (e *Engine) Memory() status.Memory {
+func (e *Engine) Memory() state.Snapshot {
 	running := e.running.Load()
-	m := status.Memory{SavedAt: time.Now().UTC(), Clusters: []status.ClusterMemory{}}
+	m := state.Snapshot{SavedAt: time.Now().UTC(), Clusters: []state.Cluster{}}
 	if running.cfg == nil {
 		return m
 	}
 	clock := e.clock()
-	remembered := map[string]status.ClusterMemory{}
+	remembered := map[string]state.Cluster{}
 	for name, l := range running.members {
 		remembered[name] = l.memory(name)
 	}
@@ -52,10 +52,10 @@ func (e *Engine) Memory() status.Memory {
 }
 
 // serverMemory describes what is known of one server; nothing if that is what everybody assumes anyway.
-func (e *Engine) serverMemory(running *runningState, c *conf.Cluster, known *balance.SavedServer, clock clock) []status.ServerMemory {
-	s := status.ServerMemory{Name: known.Name, Address: known.Address, Since: clock.wall(known.Since)}
+func (e *Engine) serverMemory(running *runningState, c *conf.Cluster, known *balance.SavedServer, clock clock) []state.Server {
+	s := state.Server{Name: known.Name, Address: known.Address, Since: clock.wall(known.Since)}
 	if o := known.Override; o.State != nil || o.Weight != nil || o.MaxSessions != nil {
-		s.Override = &status.OverrideMemory{Weight: o.Weight, MaxSessions: o.MaxSessions, Reason: short(o.Note), At: clock.wall(known.OverrideAt)}
+		s.Override = &state.Override{Weight: o.Weight, MaxSessions: o.MaxSessions, Reason: short(o.Note), At: clock.wall(known.OverrideAt)}
 		if o.State != nil {
 			s.Override.State = o.State.String()
 		}
@@ -64,13 +64,13 @@ func (e *Engine) serverMemory(running *runningState, c *conf.Cluster, known *bal
 		key := checks.Key{Cluster: c.Name, Server: known.Name, Check: c.Checks[i].ID}
 		if j := running.jobs[key]; j != nil && j.agent != nil {
 			if says, at, ok := j.agent.words(); ok {
-				s.Agent = &status.AgentMemory{Check: key.Check, Says: says, At: clock.wall(at)}
+				s.Agent = &state.Agent{Check: key.Check, Says: says, At: clock.wall(at)}
 			}
 		}
 	}
 	for _, v := range known.Checks {
 		key := checks.Key{Cluster: c.Name, Server: known.Name, Check: v.ID}
-		k := status.CheckMemory{ID: v.ID, Down: !v.Up, Reason: short(v.Reason), At: clock.wall(v.At)}
+		k := state.Check{ID: v.ID, Down: !v.Up, Reason: short(v.Reason), At: clock.wall(v.At)}
 		if verdict, ok := e.runner.Verdict(key); ok && verdict.Down == k.Down {
 			k.Streak = verdict.Streak
 		}
@@ -79,7 +79,7 @@ func (e *Engine) serverMemory(running *runningState, c *conf.Cluster, known *bal
 		}
 	}
 	if p := &known.Passive; p.State != balance.PassiveUp || p.Fails > 0 {
-		s.Passive = &status.PassiveMemory{State: p.State.String(), Failures: p.Fails, Reason: short(p.Reason), At: clock.wall(p.At)}
+		s.Passive = &state.Passive{State: p.State.String(), Failures: p.Fails, Reason: short(p.Reason), At: clock.wall(p.At)}
 		if p.Fails > 0 {
 			first := clock.wall(p.First)
 			s.Passive.First = &first
@@ -92,7 +92,7 @@ func (e *Engine) serverMemory(running *runningState, c *conf.Cluster, known *bal
 	if s.Override == nil && s.Agent == nil && s.Checks == nil && s.Passive == nil {
 		return nil
 	}
-	return []status.ServerMemory{s}
+	return []state.Server{s}
 }
 
 // short cuts a text to what a memory takes.
@@ -117,20 +117,20 @@ func (a *agent) words() (says string, at time.Duration, ok bool) {
 }
 
 // memory describes what was changed of a cluster at run time.
-func (l *clusterLayer) memory(name string) status.ClusterMemory {
-	m := status.ClusterMemory{Name: name, Created: l.created, Deleted: l.gone, Removed: l.removed}
+func (l *clusterLayer) memory(name string) state.Cluster {
+	m := state.Cluster{Name: name, Created: l.created, Deleted: l.gone, Removed: l.removed}
 	if l.whole != nil {
 		m.Put = l.text
 	}
 	for _, a := range l.added {
-		m.Added = append(m.Added, status.AddedServer{Level: a.level, Server: a.text})
+		m.Added = append(m.Added, state.AddedServer{Level: a.level, Server: a.text})
 	}
 	return m
 }
 
 // membersOf is what was changed at run time as an earlier process tells it, as far as it makes sense with a file. What
 // does not is told in the error, and left out.
-func membersOf(m *status.Memory, file *conf.Config) (membership, error) {
+func membersOf(m *state.Snapshot, file *conf.Config) (membership, error) {
 	members := membership{}
 	var lost []error
 	for i := range m.Clusters {
@@ -160,7 +160,7 @@ func membersOf(m *status.Memory, file *conf.Config) (membership, error) {
 }
 
 // layerOf is what was changed in one cluster; own is the file's, or nil.
-func layerOf(m *status.ClusterMemory, own *conf.Cluster) (*clusterLayer, error) {
+func layerOf(m *state.Cluster, own *conf.Cluster) (*clusterLayer, error) {
 	l := &clusterLayer{removed: slices.Compact(slices.Sorted(slices.Values(m.Removed)))}
 	if m.Deleted {
 		return &clusterLayer{gone: true}, nil
@@ -194,14 +194,14 @@ func layerOf(m *status.ClusterMemory, own *conf.Cluster) (*clusterLayer, error) 
 
 // recollection is what a memory has to say about a configuration, in terms of those who are to begin with it.
 type recollection struct {
-	memory *status.Memory
+	memory *state.Snapshot
 	stale  bool
 	now    time.Time
 	clock  clock
 }
 
 // recall gives what is about to begin what an earlier process knew of it.
-func (e *Engine) recall(ch *change, m *status.Memory) {
+func (e *Engine) recall(ch *change, m *state.Snapshot) {
 	r := recollection{memory: m, now: time.Now(), clock: e.clock()}
 	r.stale = r.now.Sub(m.SavedAt) > staleAfter
 	known := map[checks.Key]*checks.Job{}
@@ -229,7 +229,7 @@ func (e *Engine) recall(ch *change, m *status.Memory) {
 }
 
 // server takes up what is known of one server: the runner's part goes into its jobs, the agent's into its own.
-func (r *recollection) server(cluster string, s *status.ServerMemory, same bool, known map[checks.Key]*checks.Job, jobs map[checks.Key]*job) balance.SavedServer {
+func (r *recollection) server(cluster string, s *state.Server, same bool, known map[checks.Key]*checks.Job, jobs map[checks.Key]*job) balance.SavedServer {
 	to := balance.SavedServer{Name: s.Name, Address: s.Address, Since: r.at(s.Since)}
 	if o := s.Override; o != nil {
 		to.OverrideAt = r.at(o.At)
@@ -275,7 +275,7 @@ func (r *recollection) server(cluster string, s *status.ServerMemory, same bool,
 }
 
 // streak is how many results spoke against a verdict. One that is stale takes one more to fall.
-func (r *recollection) streak(check *conf.Check, k status.CheckMemory) int {
+func (r *recollection) streak(check *conf.Check, k state.Check) int {
 	need := check.Fall
 	if k.Down {
 		need = check.Rise

@@ -11,6 +11,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"weir/internal/nettest"
+	"weir/internal/state"
 	"weir/internal/status"
 )
 
@@ -19,9 +20,9 @@ func (s *script) restarts(config string) *script {
 	s.t.Helper()
 	m := s.e.Memory()
 	s.stop()
-	text, err := status.EncodeMemory(m)
+	text, err := state.Encode(m)
 	require.NoError(s.t, err)
-	again, err := status.DecodeMemory(text)
+	again, err := state.Decode(text)
 	require.NoError(s.t, err)
 	return resume(s.t, config, &again)
 }
@@ -126,8 +127,8 @@ func TestRestartKeepsPassiveRecords(t *testing.T) {
 // A trip lasts for a fail_timeout from now at most, whatever the clock was when it was written down.
 func TestRestartAfterTheClockWasSet(t *testing.T) {
 	later := time.Now().Add(1000 * time.Hour)
-	m := &status.Memory{SavedAt: later, Clusters: []status.ClusterMemory{{Name: "c", Servers: []status.ServerMemory{{
-		Name: "a", Address: "127.0.0.1:1", Passive: &status.PassiveMemory{State: "failing", Until: &later, At: later},
+	m := &state.Snapshot{SavedAt: later, Clusters: []state.Cluster{{Name: "c", Servers: []state.Server{{
+		Name: "a", Address: "127.0.0.1:1", Passive: &state.Passive{State: "failing", Until: &later, At: later},
 	}}}}}
 	s := resume(t, strings.Replace(remembered, `"1m"`, `"300ms"`, 1), m)
 	require.Equal(t, []string{"failing", "up", "up"}, s.states("c"))
@@ -191,9 +192,9 @@ rise = 9
 fall = 9
 `)
 	long := time.Now().Add(-time.Hour)
-	m := &status.Memory{SavedAt: long, Clusters: []status.ClusterMemory{{Name: "c", Servers: []status.ServerMemory{
-		{Name: "a", Address: a.Addr(), Checks: []status.CheckMemory{{ID: "tcp", Down: true, At: long}}},
-		{Name: "b", Address: b.Addr(), Checks: []status.CheckMemory{{ID: "tcp", Streak: 1, At: long}}},
+	m := &state.Snapshot{SavedAt: long, Clusters: []state.Cluster{{Name: "c", Servers: []state.Server{
+		{Name: "a", Address: a.Addr(), Checks: []state.Check{{ID: "tcp", Down: true, At: long}}},
+		{Name: "b", Address: b.Addr(), Checks: []state.Check{{ID: "tcp", Streak: 1, At: long}}},
 	}}}}
 	s := resume(t, config, m)
 	require.Equal(t, 1, s.waits("server_up a down→up"))
@@ -307,8 +308,8 @@ func TestRestartKeepsMembership(t *testing.T) {
 // What of an earlier process's changes has become impossible is told and left out; the rest stands.
 func TestRestartWithImpossibleChanges(t *testing.T) {
 	raw := func(s string) json.RawMessage { return json.RawMessage(s) }
-	m := &status.Memory{SavedAt: time.Now(), Clusters: []status.ClusterMemory{
-		{Name: "c", Removed: []string{"a", "nobody"}, Added: []status.AddedServer{
+	m := &state.Snapshot{SavedAt: time.Now(), Clusters: []state.Cluster{
+		{Name: "c", Removed: []string{"a", "nobody"}, Added: []state.AddedServer{
 			{Level: "1", Server: raw(`{"address": "nonsense"}`)},
 			{Level: "7", Server: raw(`"127.0.0.1:70"`)},
 			{Level: "1", Server: raw(`"127.0.0.1:71 name=y"`)},
@@ -327,8 +328,8 @@ func TestRestartWithImpossibleChanges(t *testing.T) {
 	require.Contains(t, said[0]["error"], "balanse")
 
 	at := nettest.Reserve(t)
-	m = &status.Memory{SavedAt: time.Now(), Clusters: []status.ClusterMemory{
-		{Name: "c", Added: []status.AddedServer{{Level: "1", Server: raw(`"` + at + ` name=z"`)}}},
+	m = &state.Snapshot{SavedAt: time.Now(), Clusters: []state.Cluster{
+		{Name: "c", Added: []state.AddedServer{{Level: "1", Server: raw(`"` + at + ` name=z"`)}}},
 		{Name: "good", Created: true, Put: raw(`{"levels": [{"servers": ["127.0.0.1:72"]}]}`)},
 	}}
 	s = resume(t, strings.Replace(remembered, "LISTEN", at, 1), m)
@@ -362,7 +363,7 @@ func TestStateFile(t *testing.T) {
 
 // Whatever is in the file's place, weir starts.
 func TestBadStateFiles(t *testing.T) {
-	good, err := status.EncodeMemory(status.Memory{Clusters: []status.ClusterMemory{{Name: "c"}}})
+	good, err := state.Encode(state.Snapshot{Clusters: []state.Cluster{{Name: "c"}}})
 	require.NoError(t, err)
 	for name, bad := range map[string]struct{ text, says string }{
 		"empty":     {"", ":1:1: the text ends early"},
@@ -371,7 +372,7 @@ func TestBadStateFiles(t *testing.T) {
 		"foreign":   {`{"version": 1}`, "not a state file of weir"},
 		"future":    {strings.Replace(string(good), `"version": 1`, `"version": 99`, 1), "version: 99, and this weir reads up to 1"},
 		"wrong":     {strings.Replace(string(good), `"c"`, `7`, 1), "want a value of type string"},
-		"huge":      {strings.Repeat(" ", status.MaxMemory+1), "larger than 64 MB"},
+		"huge":      {strings.Repeat(" ", state.MaxSize+1), "larger than 64 MB"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			path := filepath.Join(t.TempDir(), "state.json")
@@ -388,7 +389,7 @@ func TestBadStateFiles(t *testing.T) {
 			s.stop()
 			text, err := os.ReadFile(path)
 			require.NoError(t, err)
-			_, err = status.DecodeMemory(text)
+			_, err = state.Decode(text)
 			require.NoError(t, err)
 		})
 	}

@@ -20,7 +20,7 @@ import (
 	"weir/conf"
 	"weir/internal/engine"
 	"weir/internal/nettest"
-	"weir/internal/status"
+	"weir/internal/state"
 )
 
 // script is an engine at work with everything it has said.
@@ -46,7 +46,7 @@ func play(t *testing.T, config string, name ...string) *script {
 }
 
 // resume is play with what an earlier engine knew.
-func resume(t *testing.T, config string, earlier *status.Memory, name ...string) *script {
+func resume(t *testing.T, config string, earlier *state.Snapshot, name ...string) *script {
 	t.Helper()
 	s := &script{t: t, listen: nettest.Reserve(t), names: &names{}}
 	if len(name) > 0 {

@@ -12,6 +12,7 @@ import (
 	"sync"
 	"time"
 
+	"weir/internal/state"
 	"weir/internal/status"
 )
 
@@ -80,7 +81,7 @@ func (e *Engine) leaveStateFile(leave bool) {
 
 // readState returns what the state file holds, or nil. A file that cannot be understood is set aside, for people to look
 // at, and weir starts without it.
-func (e *Engine) readState(path string) *status.Memory {
+func (e *Engine) readState(path string) *state.Snapshot {
 	if path == "" {
 		return nil
 	}
@@ -89,8 +90,8 @@ func (e *Engine) readState(path string) *status.Memory {
 		return nil
 	}
 	if err == nil {
-		var m status.Memory
-		if m, err = status.DecodeMemory(text); err == nil {
+		var m state.Snapshot
+		if m, err = state.Decode(text); err == nil {
 			return &m
 		}
 	}
@@ -117,15 +118,15 @@ func readRegular(path string) ([]byte, error) {
 		return nil, err
 	case !info.Mode().IsRegular():
 		return nil, errNotAFile
-	case info.Size() > status.MaxMemory:
-		return nil, fmt.Errorf("larger than %d MB", status.MaxMemory>>20)
+	case info.Size() > state.MaxSize:
+		return nil, fmt.Errorf("larger than %d MB", state.MaxSize>>20)
 	}
 	f, err := os.Open(path)
 	if err != nil {
 		return nil, err
 	}
 	defer f.Close()
-	return io.ReadAll(io.LimitReader(f, status.MaxMemory+1))
+	return io.ReadAll(io.LimitReader(f, state.MaxSize+1))
 }
 
 // bare leaves the path out of an error whose reader has it already.
@@ -203,7 +204,7 @@ func (e *Engine) saveState() (ok bool) {
 	if path == "" || e.journal.released {
 		return true
 	}
-	text, err := status.EncodeMemory(e.Memory())
+	text, err := state.Encode(e.Memory())
 	if err == nil {
 		err = writeState(path, text)
 	}

@@ -1,4 +1,4 @@
-package status
+package state
 
 // Memories as text, and back. The text may come from anybody: a file that was damaged, another program's, another
 // version's.
@@ -12,53 +12,53 @@ import (
 )
 
 const (
-	memoryFormat  = "weir state"
-	memoryVersion = 1 // of what is written; older ones can be read
+	formatName    = "weir state"
+	formatVersion = 1 // of what is written; older ones can be read
 
-	// MaxMemory is the longest text of a Memory, in bytes: more than a hundred thousand servers need.
-	MaxMemory = 64 << 20
+	// MaxSize is the longest text of a Snapshot, in bytes: more than a hundred thousand servers need.
+	MaxSize = 64 << 20
 )
 
-// memoryHead tells what a text is.
-type memoryHead struct {
+// header tells what a text is.
+type header struct {
 	Format  string `json:"format"`
 	Version int    `json:"version"`
 }
 
-// EncodeMemory writes a memory as JSON, for people to read as well.
-func EncodeMemory(m Memory) ([]byte, error) {
+// Encode writes a memory as JSON, for people to read as well.
+func Encode(m Snapshot) ([]byte, error) {
 	var b bytes.Buffer
 	enc := json.NewEncoder(&b)
 	enc.SetEscapeHTML(false)
 	enc.SetIndent("", " ")
 	err := enc.Encode(struct {
-		memoryHead
-		Memory
-	}{memoryHead{memoryFormat, memoryVersion}, m})
-	if err == nil && b.Len() > MaxMemory {
-		err = fmt.Errorf("the state is larger than %d MB", MaxMemory>>20)
+		header
+		Snapshot
+	}{header{formatName, formatVersion}, m})
+	if err == nil && b.Len() > MaxSize {
+		err = fmt.Errorf("the state is larger than %d MB", MaxSize>>20)
 	}
 	return b.Bytes(), err
 }
 
-// DecodeMemory reads what EncodeMemory wrote. The error names the place, as LINE:COL or as the path of a value. A memory
+// Decode reads what Encode wrote. The error names the place, as LINE:COL or as the path of a value. A memory
 // that it returns is sound: words are legal, numbers in their ranges, names given once. What the operator's words mean
 // it does not know.
-func DecodeMemory(text []byte) (Memory, error) {
-	var head memoryHead
+func Decode(text []byte) (Snapshot, error) {
+	var head header
 	switch err := json.Unmarshal(text, &head); {
-	case len(text) > MaxMemory:
-		return Memory{}, fmt.Errorf("larger than %d MB", MaxMemory>>20)
+	case len(text) > MaxSize:
+		return Snapshot{}, fmt.Errorf("larger than %d MB", MaxSize>>20)
 	case err != nil:
-		return Memory{}, placed(text, err)
-	case head.Format != memoryFormat:
-		return Memory{}, errors.New("format: not a state file of weir")
-	case head.Version < 1 || head.Version > memoryVersion:
-		return Memory{}, fmt.Errorf("version: %d, and this weir reads up to %d", head.Version, memoryVersion)
+		return Snapshot{}, placed(text, err)
+	case head.Format != formatName:
+		return Snapshot{}, errors.New("format: not a state file of weir")
+	case head.Version < 1 || head.Version > formatVersion:
+		return Snapshot{}, fmt.Errorf("version: %d, and this weir reads up to %d", head.Version, formatVersion)
 	}
-	var m Memory
+	var m Snapshot
 	if err := json.Unmarshal(text, &m); err != nil {
-		return Memory{}, placed(text, err)
+		return Snapshot{}, placed(text, err)
 	}
 	return m, m.check()
 }
@@ -88,11 +88,11 @@ func placed(text []byte, err error) error {
 
 // Limits on what a memory may hold, far beyond what a configuration can lead to.
 const (
-	maxMemoryText  = 4096
-	maxMemoryCount = 1 << 31
+	maxText  = 4096
+	maxCount = 1 << 31
 )
 
-func (m *Memory) check() error {
+func (m *Snapshot) check() error {
 	seen := map[string]bool{}
 	for i := range m.Clusters {
 		c := &m.Clusters[i]
@@ -107,7 +107,7 @@ func (m *Memory) check() error {
 	return nil
 }
 
-func (c *ClusterMemory) check() error {
+func (c *Cluster) check() error {
 	if c.Created && len(c.Put) == 0 {
 		return errors.New("created: without put")
 	}
@@ -135,21 +135,21 @@ func (c *ClusterMemory) check() error {
 	return nil
 }
 
-func (s *ServerMemory) check() error {
+func (s *Server) check() error {
 	if o := s.Override; o != nil {
 		if !slices.Contains([]string{"", "ready", "drain", "maint"}, o.State) {
 			return fmt.Errorf("override.state: want ready, drain or maint, got %.20q", o.State)
 		}
 		for name, n := range map[string]*int{"weight": o.Weight, "max_sessions": o.MaxSessions} {
-			if n != nil && (*n < 0 || *n >= maxMemoryCount) {
+			if n != nil && (*n < 0 || *n >= maxCount) {
 				return fmt.Errorf("override.%s: %d is out of range", name, *n)
 			}
 		}
-		if len(o.Reason) > maxMemoryText {
+		if len(o.Reason) > maxText {
 			return errors.New("override.reason: too long")
 		}
 	}
-	if a := s.Agent; a != nil && (a.Check == "" || len(a.Says) > maxMemoryText) {
+	if a := s.Agent; a != nil && (a.Check == "" || len(a.Says) > maxText) {
 		return errors.New("agent: want a check, and words of a sensible length")
 	}
 	seen := map[string]bool{}
@@ -157,10 +157,10 @@ func (s *ServerMemory) check() error {
 		if err := once(seen, k.ID); err != nil {
 			return fmt.Errorf("checks[%d].id: %w", i, err)
 		}
-		if k.Streak < 0 || k.Streak >= maxMemoryCount {
+		if k.Streak < 0 || k.Streak >= maxCount {
 			return fmt.Errorf("checks[%d].streak: %d is out of range", i, k.Streak)
 		}
-		if len(k.Reason) > maxMemoryText {
+		if len(k.Reason) > maxText {
 			return fmt.Errorf("checks[%d].reason: too long", i)
 		}
 	}
@@ -168,13 +168,13 @@ func (s *ServerMemory) check() error {
 		switch {
 		case !slices.Contains([]string{"up", "failing", "probation"}, p.State):
 			return fmt.Errorf("passive.state: want up, failing or probation, got %.20q", p.State)
-		case p.Failures < 0 || p.Failures >= maxMemoryCount:
+		case p.Failures < 0 || p.Failures >= maxCount:
 			return fmt.Errorf("passive.failures: %d is out of range", p.Failures)
 		case p.Failures > 0 && p.First == nil:
 			return errors.New("passive.first: missing")
 		case p.State == "failing" && p.Until == nil:
 			return errors.New("passive.until: missing")
-		case len(p.Reason) > maxMemoryText:
+		case len(p.Reason) > maxText:
 			return errors.New("passive.reason: too long")
 		}
 	}
@@ -186,7 +186,7 @@ func once(seen map[string]bool, name string) error {
 	switch {
 	case name == "":
 		return errors.New("an empty name")
-	case len(name) > maxMemoryText:
+	case len(name) > maxText:
 		return errors.New("too long")
 	case seen[name]:
 		return fmt.Errorf("%.64q is here twice", name)

@@ -1,4 +1,4 @@
-package status
+package state
 
 import (
 	"os"
@@ -17,35 +17,35 @@ func anyTime() *rapid.Generator[time.Time] {
 	})
 }
 
-func anyMemory() *rapid.Generator[Memory] {
+func anySnapshot() *rapid.Generator[Snapshot] {
 	count := rapid.Custom(func(t *rapid.T) *int {
 		return rapid.Ptr(rapid.IntRange(0, 1<<30), true).Draw(t, "count")
 	})
-	server := rapid.Custom(func(t *rapid.T) ServerMemory {
-		s := ServerMemory{Address: rapid.String().Draw(t, "address")}
+	server := rapid.Custom(func(t *rapid.T) Server {
+		s := Server{Address: rapid.String().Draw(t, "address")}
 		if rapid.Bool().Draw(t, "override") {
-			s.Override = &OverrideMemory{
+			s.Override = &Override{
 				State:  rapid.SampledFrom([]string{"", "ready", "drain", "maint"}).Draw(t, "state"),
 				Weight: count.Draw(t, "weight"), MaxSessions: count.Draw(t, "max_sessions"), Reason: rapid.String().Draw(t, "why"), At: anyTime().Draw(t, "at"),
 			}
 		}
 		if rapid.Bool().Draw(t, "agent") {
-			s.Agent = &AgentMemory{Check: "agent", Says: rapid.String().Draw(t, "says"), At: anyTime().Draw(t, "at")}
+			s.Agent = &Agent{Check: "agent", Says: rapid.String().Draw(t, "says"), At: anyTime().Draw(t, "at")}
 		}
 		for _, id := range rapid.SliceOfNDistinct(rapid.StringMatching("[a-z]+"), 0, 3, rapid.ID[string]).Draw(t, "checks") {
-			s.Checks = append(s.Checks, CheckMemory{ID: id, Down: rapid.Bool().Draw(t, "down"), Streak: rapid.IntRange(0, 9).Draw(t, "streak"), At: anyTime().Draw(t, "at")})
+			s.Checks = append(s.Checks, Check{ID: id, Down: rapid.Bool().Draw(t, "down"), Streak: rapid.IntRange(0, 9).Draw(t, "streak"), At: anyTime().Draw(t, "at")})
 		}
 		if rapid.Bool().Draw(t, "passive") {
 			at := anyTime().Draw(t, "at")
-			s.Passive = &PassiveMemory{State: rapid.SampledFrom([]string{"up", "failing", "probation"}).Draw(t, "state"),
+			s.Passive = &Passive{State: rapid.SampledFrom([]string{"up", "failing", "probation"}).Draw(t, "state"),
 				Failures: rapid.IntRange(0, 9).Draw(t, "failures"), First: &at, Until: &at, At: at}
 		}
 		return s
 	})
-	return rapid.Custom(func(t *rapid.T) Memory {
-		m := Memory{SavedAt: anyTime().Draw(t, "saved"), Clusters: []ClusterMemory{}}
+	return rapid.Custom(func(t *rapid.T) Snapshot {
+		m := Snapshot{SavedAt: anyTime().Draw(t, "saved"), Clusters: []Cluster{}}
 		for _, name := range rapid.SliceOfNDistinct(rapid.StringMatching("[a-z]+"), 0, 3, rapid.ID[string]).Draw(t, "clusters") {
-			c := ClusterMemory{Name: name, Level: rapid.String().Draw(t, "level"), Deleted: rapid.Bool().Draw(t, "deleted")}
+			c := Cluster{Name: name, Level: rapid.String().Draw(t, "level"), Deleted: rapid.Bool().Draw(t, "deleted")}
 			for _, name := range rapid.SliceOfNDistinct(rapid.StringMatching("[a-z]+"), 0, 3, rapid.ID[string]).Draw(t, "servers") {
 				s := server.Draw(t, name)
 				s.Name = name
@@ -59,17 +59,17 @@ func anyMemory() *rapid.Generator[Memory] {
 
 func TestMemoryComesBackAsItWas(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
-		m := anyMemory().Draw(t, "memory")
-		text, err := EncodeMemory(m)
+		m := anySnapshot().Draw(t, "memory")
+		text, err := Encode(m)
 		require.NoError(t, err)
-		again, err := DecodeMemory(text)
+		again, err := Decode(text)
 		require.NoError(t, err, "%s", text)
 		require.Equal(t, m, again)
 	})
 }
 
 func TestUnknownKeysAreLeftAlone(t *testing.T) {
-	m, err := DecodeMemory([]byte(`{"format": "weir state", "version": 1, "of_a_later_release": {}, "clusters": [{"name": "c", "new": 1}]}`))
+	m, err := Decode([]byte(`{"format": "weir state", "version": 1, "of_a_later_release": {}, "clusters": [{"name": "c", "new": 1}]}`))
 	require.NoError(t, err)
 	require.Equal(t, "c", m.Clusters[0].Name)
 }
@@ -109,14 +109,14 @@ func TestBadMemories(t *testing.T) {
 		server(`"passive": {"state": "up", "failures": 1}`):                   "servers[0].passive.first: missing",
 		server(`"override": {"reason": "` + strings.Repeat("x", 5000) + `"}`): "servers[0].override.reason: too long",
 	} {
-		_, err := DecodeMemory([]byte(text))
+		_, err := Decode([]byte(text))
 		require.ErrorContains(t, err, says, "%.100s", text)
 	}
 }
 
-// FuzzMemory reads anything: it ends with an error, or with a memory that comes back as it was once it is written.
-func FuzzMemory(f *testing.F) {
-	files, err := filepath.Glob("testdata/memory/*.json")
+// FuzzDecode reads anything: it ends with an error, or with a memory that comes back as it was once it is written.
+func FuzzDecode(f *testing.F) {
+	files, err := filepath.Glob("testdata/snapshot/*.json")
 	require.NoError(f, err)
 	require.NotEmpty(f, files)
 	for _, path := range files {
@@ -125,18 +125,18 @@ func FuzzMemory(f *testing.F) {
 		f.Add(text)
 	}
 	f.Fuzz(func(t *testing.T, text []byte) {
-		m, err := DecodeMemory(text)
+		m, err := Decode(text)
 		if err != nil {
 			require.NotEmpty(t, err.Error())
 			return
 		}
-		written, err := EncodeMemory(m)
+		written, err := Encode(m)
 		if err != nil {
 			return // a year that JSON has no text for
 		}
-		again, err := DecodeMemory(written)
+		again, err := Decode(written)
 		require.NoError(t, err)
-		rewritten, err := EncodeMemory(again)
+		rewritten, err := Encode(again)
 		require.NoError(t, err)
 		require.Equal(t, string(written), string(rewritten))
 	})

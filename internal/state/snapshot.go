@@ -1,20 +1,20 @@
-package status
+package state
 
 import (
 	"encoding/json"
 	"time"
 )
 
-// Memory is what a weir knows that no configuration file says, in a form that another process can take up: what
+// Snapshot is what a weir knows that no configuration file says, in a form that another process can take up: what
 // operators, agents, checks and sessions have said of servers, and what was changed at run time. Things are named as in
 // the file, times are those of the wall. What there is nothing to say about is left out.
-type Memory struct {
-	SavedAt  time.Time       `json:"saved_at"` // until when the weir that wrote this was at work, at least
-	Clusters []ClusterMemory `json:"clusters"`
+type Snapshot struct {
+	SavedAt  time.Time `json:"saved_at"` // until when the weir that wrote this was at work, at least
+	Clusters []Cluster `json:"clusters"`
 }
 
-// ClusterMemory is what is known of one cluster.
-type ClusterMemory struct {
+// Cluster is what is known of one cluster.
+type Cluster struct {
 	Name string `json:"name"`
 
 	// Level is the level in use where failback is manual; "" = nobody has to be held anywhere.
@@ -30,7 +30,7 @@ type ClusterMemory struct {
 	Added   []AddedServer   `json:"added,omitempty"`
 	Removed []string        `json:"removed,omitempty"` // servers that the cluster would have otherwise
 
-	Servers []ServerMemory `json:"servers,omitempty"` // in the order in which they went out of service
+	Servers []Server `json:"servers,omitempty"` // in the order in which they went out of service
 }
 
 // AddedServer is a server that was put into a level, in an operator's words.
@@ -39,20 +39,20 @@ type AddedServer struct {
 	Server json.RawMessage `json:"server"`
 }
 
-// ServerMemory is what is known of one server. What checks, agents and sessions have found out is about its address:
+// Server is what is known of one server. What checks, agents and sessions have found out is about its address:
 // under another one it is a matter of the past.
-type ServerMemory struct {
-	Name     string          `json:"name"`
-	Address  string          `json:"address"`
-	Since    time.Time       `json:"since"` // of its state
-	Override *OverrideMemory `json:"override,omitempty"`
-	Agent    *AgentMemory    `json:"agent,omitempty"`
-	Checks   []CheckMemory   `json:"checks,omitempty"`
-	Passive  *PassiveMemory  `json:"passive,omitempty"`
+type Server struct {
+	Name     string    `json:"name"`
+	Address  string    `json:"address"`
+	Since    time.Time `json:"since"` // of its state
+	Override *Override `json:"override,omitempty"`
+	Agent    *Agent    `json:"agent,omitempty"`
+	Checks   []Check   `json:"checks,omitempty"`
+	Passive  *Passive  `json:"passive,omitempty"`
 }
 
-// OverrideMemory is what an operator said.
-type OverrideMemory struct {
+// Override is what an operator said.
+type Override struct {
 	State       string    `json:"state,omitempty"` // ready, drain or maint
 	Weight      *int      `json:"weight,omitempty"`
 	MaxSessions *int      `json:"max_sessions,omitempty"`
@@ -60,15 +60,15 @@ type OverrideMemory struct {
 	At          time.Time `json:"at"`
 }
 
-// AgentMemory is what all words of an agent amount to.
-type AgentMemory struct {
+// Agent is what all words of an agent amount to.
+type Agent struct {
 	Check string    `json:"check"` // the id of the check by which it speaks
 	Says  string    `json:"says"`  // as one line of the agent's
 	At    time.Time `json:"at"`    // when it last spoke; its ttl counts from here
 }
 
-// CheckMemory is the verdict of one check.
-type CheckMemory struct {
+// Check is the verdict of one check.
+type Check struct {
 	ID     string    `json:"id"`
 	Down   bool      `json:"down,omitempty"`
 	Streak int       `json:"streak,omitempty"` // results in a row that speak against the verdict
@@ -76,8 +76,8 @@ type CheckMemory struct {
 	At     time.Time `json:"at"` // since when
 }
 
-// PassiveMemory is the record of a server's dials.
-type PassiveMemory struct {
+// Passive is the record of a server's dials.
+type Passive struct {
 	State    string     `json:"state"`              // up, failing or probation
 	Failures int        `json:"failures,omitempty"` // while up: those that count so far
 	First    *time.Time `json:"first,omitempty"`    // and the first of them
