@@ -1,8 +1,8 @@
 package l4
 
-// A UDP flow: what one client and one server say to each other. It begins with a client's first datagram (inlet.go), finds
-// a server (flow_dial.go) to which it has a connected socket of its own, passes on what both say (flow_up.go,
-// flow_down.go), and ends when nothing has been said for a while. Nothing of a flow is kept anywhere but in this struct,
+// A UDP flow: what one client and one server say to each other. It begins with a client's first datagram (udp_receive.go), finds
+// a server (udp_dial.go) to which it has a connected socket of its own, passes on what both say (udp_forward.go,
+// udp_reply.go), and ends when nothing has been said for a while. Nothing of a flow is kept anywhere but in this struct,
 // in the datagram that is kept of it and in the trial that it may have borrowed.
 
 import (

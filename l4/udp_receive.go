@@ -354,7 +354,7 @@ func (in *inlet) admit(l *loop, set *Settings, client netip.Addr) (pass, Rejecti
 }
 
 // evict ends the oldest flow of this socket that has no answer; what it has got in this batch still goes out. It
-// reports false when there is none: then those of other loops may make room (newcomer.go).
+// reports false when there is none: then those of other loops may make room (udp_pending.go).
 func (in *inlet) evict(l *loop) bool {
 	f := in.table.oldest
 	if f == nil {

@@ -1,7 +1,7 @@
 package l4
 
 // A TCP session: what it consists of and how its wake-ups find their phase. The phases stand in the order in which a
-// session lives: preread.go, dial.go (begin, pick, connect, established), relay.go, abort.go, and finish below. Nothing of a
+// session lives: tcp_proxy_header.go, tcp_dial.go (begin, pick, connect, established), tcp_relay.go, tcp_abort.go, and finish below. Nothing of a
 // session is kept anywhere but in this struct and in the dialling it has borrowed.
 
 import (
