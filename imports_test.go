@@ -16,11 +16,12 @@ import (
 
 // allowed says which packages of this module each package may import. A package that is not listed fails.
 var allowed = map[string][]string{
-	"cmd/weir":         {"admin", "agentcheck", "conf", "internal/engine", "internal/status"},
+	"cmd/weir":         {"admin", "conf", "internal/cli", "internal/engine", "internal/status"},
 	"cmd/demo":         {},
 	"cmd/soak":         {"internal/soak"},
 	"admin":            {"conf", "internal/status"},
 	"internal/engine":  {"agentcheck", "balance", "checks", "conf", "internal/hooks", "internal/route", "internal/state", "internal/status", "l4"},
+	"internal/cli":     {"agentcheck", "conf", "internal/status"},
 	"internal/hooks":   {"conf", "internal/status"},
 	"internal/route":   {},
 	"internal/soak":    {},
@@ -43,7 +44,7 @@ var reserved = map[string][]string{
 	"unsafe":                {"l4", "bench"},
 	"golang.org/x/sys/unix": {"l4", "bench", "internal/nettest"},
 	// cmd names signals; admin, checks and bench name errors; checks, bench, hooks and soak kill what they started.
-	"syscall":                          {"l4", "cmd/weir", "cmd/demo", "checks", "bench", "admin", "internal/hooks", "internal/nettest", "internal/soak"},
+	"syscall":                          {"l4", "cmd/weir", "cmd/demo", "checks", "bench", "admin", "internal/cli", "internal/hooks", "internal/nettest", "internal/soak"},
 	"github.com/alicebob/miniredis/v2": {"cmd/demo"},
 	"github.com/vishvananda/netlink":   {"internal/route"},
 }

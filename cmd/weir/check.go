@@ -6,6 +6,7 @@ import (
 
 	"weir/admin"
 	"weir/conf"
+	"weir/internal/cli"
 	"weir/internal/engine"
 )
 
@@ -31,11 +32,11 @@ func check(file string, stdout, stderr io.Writer) int {
 	cfg, err := load(file, conf.Load)
 	if err != nil {
 		fmt.Fprintln(stderr, err)
-		return exitUsage
+		return cli.ExitUsage
 	}
 	for _, w := range cfg.Warnings {
 		fmt.Fprintln(stderr, "warning:", w)
 	}
 	fmt.Fprintf(stdout, "%s: ok\n", file)
-	return exitDone
+	return cli.ExitOK
 }

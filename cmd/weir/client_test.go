@@ -256,7 +256,7 @@ func TestClientUsage(t *testing.T) {
 		says string
 	}{
 		{nil, 1, "Usage:"},
-		{[]string{"help"}, 0, "About a running weir"},
+		{[]string{"help"}, 0, "Commands for a running weir"},
 		{[]string{"status", "--help"}, 0, "--admin"},
 		{[]string{"status", "--no-such"}, 1, "no-such"},
 		{[]string{"status", "a", "b"}, 1, "arg"},

@@ -11,6 +11,8 @@ import (
 
 	"github.com/spf13/pflag"
 	"github.com/stretchr/testify/require"
+
+	"weir/internal/cli"
 )
 
 // written are the commands that the documents show: lines of code that begin with weir, and code within a line.
@@ -74,7 +76,7 @@ func TestWrittenCommands(t *testing.T) {
 			}
 			var out bytes.Buffer
 			code := run(t.Context(), append(args, "--admin", "unix:/nonexistent/weir.sock"), strings.NewReader(""), &out, &out)
-			require.Equal(t, exitNoStart, code, out.String())
+			require.Equal(t, cli.ExitUnreachable, code, out.String())
 		})
 	}
 }

@@ -1,73 +1,70 @@
-// Command weir is a layer-4 stream balancer: it stands in front of Redis, MySQL and other TCP services, knows which
-// servers are healthy, fails over through levels, and changes its configuration without a client noticing.
+// Command weir is a layer-4 (TCP and UDP) load balancer. It runs in front of Redis, MySQL and other services,
+// health-checks servers, fails over through ordered levels, and reloads its configuration without clients noticing.
 package main
 
 import (
 	"context"
-	"errors"
-	"fmt"
 	"io"
 	"os"
 	"runtime/debug"
-)
 
-// Exit codes, the same for every command.
-const (
-	exitDone    = 0
-	exitUsage   = 1 // bad configuration or usage
-	exitNoStart = 2 // could not start; of a client command: weir was not reached
-	exitCut     = 3 // sessions were cut at the drain deadline or by a second signal
+	"github.com/spf13/cobra"
+
+	"weir/conf"
+	"weir/internal/cli"
+	"weir/internal/engine"
+	"weir/internal/status"
 )
 
 func main() {
 	os.Exit(run(context.Background(), os.Args[1:], os.Stdin, os.Stdout, os.Stderr))
 }
 
-// run is the whole program but for the exit.
+// run executes the command in args and returns the exit code.
 func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.Writer) int {
 	root := rootCommand()
 	root.SetArgs(args)
 	root.SetIn(stdin)
 	root.SetOut(stdout)
 	root.SetErr(stderr)
-	err := root.ExecuteContext(ctx)
-	if err == nil {
-		return exitDone
-	}
-	var end ended
-	if !errors.As(err, &end) {
-		end = ended{exitUsage, err}
-	}
-	if end.err != nil {
-		fmt.Fprintln(stderr, "weir:", end.err)
-	}
-	return end.code
+	return cli.ExitCode(root.ExecuteContext(ctx), stderr)
 }
 
-// ended is how a command ends that is not done: with an exit code, and words unless they have been said.
-type ended struct {
-	code int
-	err  error
+func rootCommand() *cobra.Command {
+	return cli.NewRoot(cli.Program{
+		Version:  version(),
+		Commands: []*cobra.Command{runCommand(), checkCommand()},
+		Plan: func(before, after *conf.Config) status.Plan {
+			return engine.PlanOf(conf.Diff(before, after), func(conf.PlanStep) int { return 0 })
+		},
+	})
 }
 
-func (e ended) Error() string {
-	if e.err == nil {
-		return fmt.Sprintf("exit code %d", e.code)
+func runCommand() *cobra.Command {
+	cmd := &cobra.Command{Use: "run -c FILE", Short: "Run the daemon in the foreground", Args: cobra.NoArgs}
+	file := cli.ConfigFlag(cmd)
+	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
+		if *file == "" {
+			return cli.UsageError(cmd)
+		}
+		return cli.Exit(serve(cmd.Context(), *file, cmd.ErrOrStderr()))
 	}
-	return e.err.Error()
+	return cmd
 }
 
-func (e ended) Unwrap() error { return e.err }
-
-// exits makes an exit code a command's end.
-func exits(code int) error {
-	if code == exitDone {
-		return nil
+func checkCommand() *cobra.Command {
+	cmd := &cobra.Command{Use: "check -c FILE", Short: "Validate a configuration", Args: cobra.NoArgs}
+	file := cli.ConfigFlag(cmd)
+	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
+		if *file == "" {
+			return cli.UsageError(cmd)
+		}
+		return cli.Exit(check(*file, cmd.OutOrStdout(), cmd.ErrOrStderr()))
 	}
-	return ended{code: code}
+	return cmd
 }
 
-// version is what the binary was built as.
+// version returns the version of the build and of its Go toolchain.
 func version() string {
 	info, ok := debug.ReadBuildInfo()
 	if !ok {
@@ -80,5 +77,5 @@ func version() string {
 	return v + " " + info.GoVersion
 }
 
-// release is the version in development or, in a release, of it.
+// release is the version of this source tree. packaging/deb/build.sh reads it from this line.
 const release = "0.1.0"

@@ -193,7 +193,7 @@ func TestExitCodes(t *testing.T) {
 		{[]string{"completion", "tcsh"}, 1, "want bash, zsh or fish"},
 		{[]string{"completion", "zsh"}, 0, "#compdef weir"},
 		{[]string{"check", "-c", takenFile, "more"}, 1, `unexpected argument "more"; usage: weir check -c FILE`},
-		{[]string{"explain"}, 1, "an argument is missing; usage: weir explain CLUSTER/SERVER"},
+		{[]string{"explain"}, 1, "missing argument; usage: weir explain CLUSTER/SERVER"},
 	} {
 		code, out := run(t, c.args...)
 		require.Equal(t, c.code, code, "%v: %s", c.args, out)

@@ -7,17 +7,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
-	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strconv"
 	"strings"
 	"syscall"
-	"time"
-
-	"github.com/spf13/cobra"
 
 	"weir/internal/engine"
 	"weir/internal/status"
@@ -25,24 +20,6 @@ import (
 
 // handOverEnv tells a process that another one hands over to it, and by which descriptor.
 const handOverEnv = "WEIR_HANDOVER"
-
-// upgradeTime is longer than an upgrade may take that comes to nothing.
-const upgradeTime = 2 * time.Minute
-
-func upgradeCommand(r *reach) *cobra.Command {
-	return &cobra.Command{
-		Use: "upgrade", Short: "Hand over to the program that is on disk now", Args: cobra.NoArgs,
-		Long: "Starts the program that is on disk now with the same command line, hands everything over to it, and waits\n" +
-			"for the outcome. If the new process cannot take over, nothing has changed.",
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			_, err := askWithin(upgradeTime, cmd, r, http.MethodPost, "/v1/upgrade", nil, func(w io.Writer, u status.Upgrade) {
-				fmt.Fprintf(w, "process %d has taken over from %d: weir %s, %d sessions moved, %d end in the old process\n",
-					u.PID, u.Previous, u.Version, u.Moved, u.Left)
-			})
-			return err
-		},
-	}
-}
 
 // programPath is where the program that runs can be found again after it was replaced: by the name that it was started
 // by, or else by where the kernel has found it.

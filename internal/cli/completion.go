@@ -1,9 +1,10 @@
-package main
+package cli
 
 // What a shell may complete: names of the running weir.
 
 import (
 	"context"
+	"fmt"
 	"slices"
 	"strings"
 	"time"
@@ -13,14 +14,35 @@ import (
 	"weir/internal/status"
 )
 
-type completion = func(cmd *cobra.Command, args []string, word string) ([]string, cobra.ShellCompDirective)
-
-func completeClusters(r *reach) completion {
-	return first(r.complete(func(doc *status.Document) []string { return clustersOf(doc) }))
+// restrictShells leaves the shells that exist on Linux in the completion command, and rejects others.
+func restrictShells(root *cobra.Command) {
+	root.InitDefaultCompletionCmd()
+	cmd, _, err := root.Find([]string{"completion"})
+	if err != nil {
+		return
+	}
+	for _, c := range cmd.Commands() {
+		if c.Name() == "powershell" {
+			cmd.RemoveCommand(c)
+		}
+	}
+	cmd.Use, cmd.Args = "completion bash|zsh|fish", cobra.ArbitraryArgs
+	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		if len(args) > 0 {
+			return fmt.Errorf("want bash, zsh or fish, got %q", args[0])
+		}
+		return UsageError(cmd)
+	}
 }
 
-func completeServers(r *reach) completion {
-	return first(r.complete(func(doc *status.Document) []string {
+type completion = func(cmd *cobra.Command, args []string, word string) ([]string, cobra.ShellCompDirective)
+
+func completeClusters(flags *clientFlags) completion {
+	return first(flags.complete(func(doc *status.Document) []string { return clustersOf(doc) }))
+}
+
+func completeServers(flags *clientFlags) completion {
+	return first(flags.complete(func(doc *status.Document) []string {
 		var names []string
 		for i := range doc.Clusters {
 			for _, name := range serversOf(&doc.Clusters[i]) {
@@ -53,7 +75,7 @@ func serversOf(c *status.Cluster) []string {
 }
 
 // completeFilters offers names for the flags by which sessions are chosen.
-func completeFilters(cmd *cobra.Command, r *reach) {
+func completeFilters(cmd *cobra.Command, flags *clientFlags) {
 	for flag, names := range map[string]func(*status.Document) []string{
 		"cluster": clustersOf,
 		"listener": func(doc *status.Document) []string {
@@ -73,7 +95,7 @@ func completeFilters(cmd *cobra.Command, r *reach) {
 			return names
 		},
 	} {
-		cmd.RegisterFlagCompletionFunc(flag, r.complete(names)) // fails for flags that there are not
+		cmd.RegisterFlagCompletionFunc(flag, flags.complete(names)) // fails for flags that there are not
 	}
 }
 
@@ -88,10 +110,10 @@ func first(c completion) completion {
 }
 
 // complete offers those names of the running weir that begin like a word, or none if weir is not there.
-func (r *reach) complete(names func(*status.Document) []string) completion {
+func (flags *clientFlags) complete(names func(*status.Document) []string) completion {
 	return func(_ *cobra.Command, _ []string, word string) (list []string, how cobra.ShellCompDirective) {
 		how = cobra.ShellCompDirectiveNoFileComp
-		c, err := r.client()
+		c, err := flags.client()
 		if err != nil {
 			return nil, how
 		}

@@ -1,6 +1,6 @@
 // The screen of weir top without a terminal.
 
-package main
+package cli
 
 import (
 	"fmt"

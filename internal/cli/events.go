@@ -1,4 +1,4 @@
-package main
+package cli
 
 // weir events: what is remembered, and with -f what happens.
 
@@ -17,18 +17,18 @@ import (
 	"weir/internal/status"
 )
 
-func eventsCommand(r *reach) *cobra.Command {
+func eventsCommand(flags *clientFlags) *cobra.Command {
 	follow := false
 	cmd := &cobra.Command{
 		Use: "events [-f]", Short: "Show events", Args: cobra.NoArgs,
 		Long: "Shows the events that weir remembers; with -f also those that come. With --json, one object to a line.",
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			c, err := r.client()
+			c, err := flags.client()
 			if err != nil {
 				return err
 			}
 			show := showEvent
-			if r.json {
+			if flags.json {
 				show = func(w io.Writer, _ status.Event, text string) error { _, err := fmt.Fprintln(w, text); return err }
 			}
 			for {

@@ -1,4 +1,4 @@
-package main
+package cli
 
 import (
 	"context"
@@ -24,7 +24,7 @@ and after up or down, "# a text".`
 func agentCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "agent --listen ADDRESS (--say LINE | --file FILE | --load)", Short: "Tell balancers the state and weight of this host",
-		Long: aboutAgent, Args: cobra.NoArgs, GroupID: groupService, DisableFlagsInUseLine: true,
+		Long: aboutAgent, Args: cobra.NoArgs, DisableFlagsInUseLine: true,
 	}
 	listen := cmd.Flags().String("listen", "", "where to answer: an `address` such as :9999 or 10.0.0.1:9999")
 	say := cmd.Flags().String("say", "", "this `line` always, such as \"50%\" or \"drain\"")
@@ -52,7 +52,7 @@ func agentCommand() *cobra.Command {
 		if _, err := answer(); err != nil { // it may be put right later, and somebody should know
 			fmt.Fprintf(cmd.ErrOrStderr(), "weir agent: nothing to say yet: %v\n", err)
 		}
-		return exits(answerBalancers(cmd.Context(), *listen, answer, cmd.OutOrStdout(), cmd.ErrOrStderr()))
+		return Exit(answerBalancers(cmd.Context(), *listen, answer, cmd.OutOrStdout(), cmd.ErrOrStderr()))
 	}
 	return cmd
 }
@@ -66,7 +66,7 @@ func answerBalancers(ctx context.Context, listen string, answer agentcheck.Reply
 	l, err := config.Listen(ctx, "tcp", listen)
 	if err != nil {
 		fmt.Fprintf(stderr, "weir agent: %v\n", err)
-		return exitNoStart
+		return ExitUnreachable
 	}
 	fmt.Fprintf(stdout, "weir agent: answering at %s\n", l.Addr())
 	told := newTold(stderr)
@@ -74,9 +74,9 @@ func answerBalancers(ctx context.Context, listen string, answer agentcheck.Reply
 	server := agentcheck.Server{Reply: answer, OnError: told.report}
 	if err := server.Serve(ctx, l); err != nil {
 		fmt.Fprintf(stderr, "weir agent: %v\n", err)
-		return exitNoStart
+		return ExitUnreachable
 	}
-	return exitDone
+	return ExitOK
 }
 
 // told passes on why questions go unanswered: once for each reason that is not the one before. Its reader never holds
@@ -113,6 +113,6 @@ func (t *told) close() {
 	close(t.queue)
 	select {
 	case <-t.done:
-	case <-time.After(logPatience):
+	case <-time.After(time.Second):
 	}
 }

@@ -1,4 +1,4 @@
-package main
+package cli
 
 // What weir top shows, and what its keys do: no terminal and no network, so that it can be tested as it is.
 

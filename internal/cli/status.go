@@ -1,16 +1,13 @@
-package main
+package cli
 
 // Commands that show what is: status, sessions, explain.
 
 import (
-	"cmp"
 	"fmt"
 	"io"
 	"math"
 	"net/http"
-	"net/url"
 	"slices"
-	"strconv"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -18,18 +15,18 @@ import (
 	"weir/internal/status"
 )
 
-func statusCommand(r *reach) *cobra.Command {
+func statusCommand(flags *clientFlags) *cobra.Command {
 	return &cobra.Command{
 		Use: "status [CLUSTER]", Short: "Show listeners, clusters, servers and their states", Args: cobra.MaximumNArgs(1),
-		ValidArgsFunction: completeClusters(r),
+		ValidArgsFunction: completeClusters(flags),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if len(args) == 1 {
-				return tell(cmd, r, http.MethodGet, path("v1", "clusters", args[0]), nil, func(w io.Writer, c status.Cluster) {
+				return tell(cmd, flags, http.MethodGet, path("v1", "clusters", args[0]), nil, func(w io.Writer, c status.Cluster) {
 					showCluster(w, &c, math.MaxInt)
 					showLegend(w, []status.Cluster{c})
 				})
 			}
-			return tell(cmd, r, http.MethodGet, "/v1/status", nil, showStatus)
+			return tell(cmd, flags, http.MethodGet, "/v1/status", nil, showStatus)
 		},
 	}
 }
@@ -207,122 +204,4 @@ func showLegend(w io.Writer, clusters []status.Cluster) {
 	if strings.Contains(all, "+") {
 		fmt.Fprintln(w, "+ added at run time")
 	}
-}
-
-func sessionsCommand(r *reach) *cobra.Command {
-	var listener, cluster, server string
-	var limit int
-	cmd := &cobra.Command{
-		Use: "sessions", Short: "List sessions", Args: cobra.NoArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			q := url.Values{"limit": {strconv.Itoa(limit)}}
-			for name, value := range map[string]string{"listener": listener, "cluster": cluster, "server": server} {
-				if value != "" {
-					q.Set(name, value)
-				}
-			}
-			return tell(cmd, r, http.MethodGet, "/v1/sessions?"+q.Encode(), nil, showSessions)
-		},
-	}
-	cmd.Flags().StringVar(&listener, "listener", "", "only those of this listener")
-	cmd.Flags().StringVar(&cluster, "cluster", "", "only those of this cluster")
-	cmd.Flags().StringVar(&server, "server", "", "only those of this server")
-	cmd.Flags().IntVar(&limit, "limit", 1000, "at most so many")
-	completeFilters(cmd, r)
-	return cmd
-}
-
-func showSessions(w io.Writer, list []status.Session) {
-	slices.SortFunc(list, func(a, b status.Session) int { return cmp.Compare(a.ID, b.ID) })
-	t := columns("!ID", "CLIENT", "SERVER", "PHASE", ">UP", ">DOWN", ">AGE")
-	for _, s := range list {
-		server := s.Cluster
-		if s.Server != "" {
-			server += "/" + s.Server
-		}
-		t.row(s.ID, s.Client, server, s.Phase, size(s.BytesUp), size(s.BytesDown), age(s.AgeSeconds))
-	}
-	t.print(w, "")
-}
-
-func explainCommand(r *reach) *cobra.Command {
-	return &cobra.Command{
-		Use: "explain CLUSTER/SERVER", Short: "Show how a server's state came about, layer by layer", Args: cobra.ExactArgs(1),
-		ValidArgsFunction: completeServers(r),
-		RunE: func(cmd *cobra.Command, args []string) error {
-			cluster, server, err := clusterAndServer(args[0])
-			if err != nil {
-				return err
-			}
-			return tell(cmd, r, http.MethodGet, path("v1", "clusters", cluster, "servers", server, "explain"), nil, showExplanation)
-		},
-	}
-}
-
-func showExplanation(w io.Writer, x status.Explanation) {
-	fmt.Fprintf(w, "%s/%s at %s is %s since %s", x.Cluster, x.Name, x.Address, inkFor(w).state(x.State), moment(x.Since))
-	if x.Reason != "" {
-		fmt.Fprintf(w, ": %s", plain(x.Reason))
-	}
-	levels := "level"
-	if len(x.Levels) > 1 {
-		levels = "levels"
-	}
-	fmt.Fprintf(w, "\n%s %s, weight %d (%.3g in effect), %s, %d sessions\n\n", levels, strings.Join(x.Levels, ", "), x.Weight, x.EffectiveWeight,
-		limitText(x.MaxSessions), x.Sessions)
-	showLayers(w, x.Layers)
-}
-
-// showLayers writes what each layer says, and why in a line of its own, which is never cut; a mark is before the one that
-// decides.
-func showLayers(w io.Writer, layers []status.Layer) {
-	t := columns("LAYER", "BY", "SAYS", "AT", "UNTIL")
-	for _, l := range layers {
-		at, until, name := "", "", l.Layer
-		if l.At != nil {
-			at = moment(*l.At)
-		}
-		if l.Until != nil {
-			until = moment(*l.Until)
-		}
-		if l.Decides {
-			name = "> " + name
-		} else {
-			name = "  " + name
-		}
-		t.row(name, l.By, says(&l), at, until)
-	}
-	var rows strings.Builder
-	t.print(&rows, "")
-	for i, row := range strings.Split(strings.TrimSuffix(rows.String(), "\n"), "\n") {
-		fmt.Fprintln(w, row)
-		if i > 0 && layers[i-1].Reason != "" {
-			fmt.Fprintln(w, "     ", plain(layers[i-1].Reason))
-		}
-	}
-}
-
-func limitText(n int) string {
-	if n == 0 {
-		return "no limit"
-	}
-	return fmt.Sprintf("at most %d sessions", n)
-}
-
-// says is all that a layer asks for.
-func says(l *status.Layer) string {
-	var words []string
-	if l.Says != "" {
-		words = append(words, l.Says)
-	}
-	if l.Weight != nil {
-		words = append(words, fmt.Sprintf("weight %d", *l.Weight))
-	}
-	if l.Percent != nil {
-		words = append(words, fmt.Sprintf("%d%%", *l.Percent))
-	}
-	if l.MaxSessions != nil && *l.MaxSessions > 0 {
-		words = append(words, fmt.Sprintf("max %d", *l.MaxSessions))
-	}
-	return strings.Join(words, ", ")
 }

@@ -1,4 +1,4 @@
-package main
+package cli
 
 // How client commands find the running weir and talk to it.
 
@@ -22,17 +22,17 @@ import (
 )
 
 // reach is what the flags of a client command say: where weir is, and how to answer.
-type reach struct {
+type clientFlags struct {
 	admin     string
 	tokenFile string
 	json      bool
 }
 
-func (r *reach) flags(cmd *cobra.Command) {
+func (flags *clientFlags) add(cmd *cobra.Command) {
 	f := cmd.Flags()
-	f.StringVar(&r.admin, "admin", "", "where the API is, as `address`: unix:/path or host:port (default $WEIR_ADMIN, else "+conf.DefaultAdminSocket+")")
-	f.StringVar(&r.tokenFile, "token-file", "", "a `file` with the token of the API (default $WEIR_TOKEN_FILE)")
-	f.BoolVar(&r.json, "json", false, "answer in JSON")
+	f.StringVar(&flags.admin, "admin", "", "where the API is, as `address`: unix:/path or host:port (default $WEIR_ADMIN, else "+conf.DefaultAdminSocket+")")
+	f.StringVar(&flags.tokenFile, "token-file", "", "a `file` with the token of the API (default $WEIR_TOKEN_FILE)")
+	f.BoolVar(&flags.json, "json", false, "answer in JSON")
 	cmd.MarkFlagFilename("token-file")
 }
 
@@ -48,9 +48,9 @@ type client struct {
 	http    *http.Client
 }
 
-func (r *reach) client() (*client, error) {
-	c := &client{address: firstOf(r.admin, os.Getenv("WEIR_ADMIN"), conf.DefaultAdminSocket)}
-	if file := firstOf(r.tokenFile, os.Getenv("WEIR_TOKEN_FILE")); file != "" {
+func (flags *clientFlags) client() (*client, error) {
+	c := &client{address: firstOf(flags.admin, os.Getenv("WEIR_ADMIN"), conf.DefaultAdminSocket)}
+	if file := firstOf(flags.tokenFile, os.Getenv("WEIR_TOKEN_FILE")); file != "" {
 		text, err := os.ReadFile(file)
 		if err != nil {
 			return nil, fmt.Errorf("token file: %w", err)
@@ -109,7 +109,7 @@ func (c *client) open(ctx context.Context, method, path string, body []byte) (io
 		if inner, ok := err.(*url.Error); ok {
 			err = inner.Err
 		}
-		return nil, ended{exitNoStart, fmt.Errorf("cannot reach weir at %s: %w", c.address, err)}
+		return nil, ExitError{ExitUnreachable, fmt.Errorf("cannot reach weir at %s: %w", c.address, err)}
 	}
 	if res.StatusCode < 300 {
 		return res.Body, nil
@@ -118,7 +118,7 @@ func (c *client) open(ctx context.Context, method, path string, body []byte) (io
 	var problem struct{ Error, Field string }
 	text, _ := io.ReadAll(io.LimitReader(res.Body, 1<<20))
 	if json.Unmarshal(text, &problem) != nil || problem.Error == "" {
-		return nil, ended{exitNoStart, fmt.Errorf("no weir at %s: %s", c.address, res.Status)}
+		return nil, ExitError{ExitUnreachable, fmt.Errorf("no weir at %s: %s", c.address, res.Status)}
 	}
 	if res.StatusCode == http.StatusUnauthorized {
 		problem.Error = "weir at " + c.address + " wants its token: --token-file or $WEIR_TOKEN_FILE"
@@ -129,7 +129,7 @@ func (c *client) open(ctx context.Context, method, path string, body []byte) (io
 	if problem.Field != "" && res.StatusCode != http.StatusNotFound && res.StatusCode != http.StatusUnprocessableEntity {
 		problem.Error = problem.Field + ": " + problem.Error
 	}
-	return nil, ended{exitUsage, fmt.Errorf("%s", problem.Error)}
+	return nil, ExitError{ExitUsage, fmt.Errorf("%s", problem.Error)}
 }
 
 // do sends a request and reads the answer into out, which may be nil, and returns its text.
@@ -144,21 +144,21 @@ func (c *client) do(ctx context.Context, method, path string, body []byte, out a
 		err = json.Unmarshal(text, out)
 	}
 	if err != nil {
-		return nil, ended{exitNoStart, fmt.Errorf("the answer of %s: %w", c.address, err)}
+		return nil, ExitError{ExitUnreachable, fmt.Errorf("the answer of %s: %w", c.address, err)}
 	}
 	return text, nil
 }
 
 // ask sends a request, shows the answer, in JSON as it came or else with show, and returns it.
-func ask[T any](cmd *cobra.Command, r *reach, method, path string, body []byte, show func(w io.Writer, answer T)) (T, error) {
-	return askWithin(answerTime, cmd, r, method, path, body, show)
+func ask[T any](cmd *cobra.Command, flags *clientFlags, method, path string, body []byte, show func(w io.Writer, answer T)) (T, error) {
+	return askWithin(answerTime, cmd, flags, method, path, body, show)
 }
 
 func askWithin[T any](
-	limit time.Duration, cmd *cobra.Command, r *reach, method, path string, body []byte, show func(w io.Writer, answer T),
+	limit time.Duration, cmd *cobra.Command, flags *clientFlags, method, path string, body []byte, show func(w io.Writer, answer T),
 ) (T, error) {
 	var answer T
-	c, err := r.client()
+	c, err := flags.client()
 	if err != nil {
 		return answer, err
 	}
@@ -169,7 +169,7 @@ func askWithin[T any](
 		return answer, err
 	}
 	out := cmd.OutOrStdout()
-	if r.json {
+	if flags.json {
 		return answer, indent(out, text)
 	}
 	show(out, answer)
@@ -177,8 +177,8 @@ func askWithin[T any](
 }
 
 // tell is ask for commands that are done with the answer.
-func tell[T any](cmd *cobra.Command, r *reach, method, path string, body []byte, show func(w io.Writer, answer T)) error {
-	_, err := ask(cmd, r, method, path, body, show)
+func tell[T any](cmd *cobra.Command, flags *clientFlags, method, path string, body []byte, show func(w io.Writer, answer T)) error {
+	_, err := ask(cmd, flags, method, path, body, show)
 	return err
 }
 

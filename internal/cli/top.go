@@ -1,4 +1,4 @@
-package main
+package cli
 
 // weir top: the servers as they are now, once a second, and keys to change them.
 
@@ -33,14 +33,14 @@ const (
 	topPatience = 5 * time.Second
 )
 
-func topCommand(r *reach) *cobra.Command {
+func topCommand(flags *clientFlags) *cobra.Command {
 	return &cobra.Command{
 		Use: "top", Short: "Watch servers and rates, and change states by keys", Long: topHelp, Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			if r.json { // for programs, which ask again as they like
-				return tell(cmd, r, http.MethodGet, "/v1/status", nil, showStatus)
+			if flags.json { // for programs, which ask again as they like
+				return tell(cmd, flags, http.MethodGet, "/v1/status", nil, showStatus)
 			}
-			c, err := r.client()
+			c, err := flags.client()
 			if err != nil {
 				return err
 			}
@@ -84,7 +84,8 @@ func (t *top) run(ctx context.Context) error {
 	defer t.work.Wait()
 	ctx, stop := signal.NotifyContext(ctx, syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP, syscall.SIGQUIT)
 	defer stop()
-	resized := notified(1, syscall.SIGWINCH)
+	resized := make(chan os.Signal, 1)
+	signal.Notify(resized, syscall.SIGWINCH)
 	defer signal.Stop(resized)
 	t.answers = make(chan func())
 	keys := t.tty.keys(ctx)

@@ -1,4 +1,4 @@
-package main
+package cli
 
 // The terminal as a screen: raw, without echo, and as it was before once it is given back.
 
@@ -91,7 +91,8 @@ func (t *terminal) suspend() error {
 	if err := t.give(); err != nil {
 		return err
 	}
-	again := notified(1, syscall.SIGCONT)
+	again := make(chan os.Signal, 1)
+	signal.Notify(again, syscall.SIGCONT)
 	defer signal.Stop(again)
 	if err := syscall.Kill(syscall.Getpid(), syscall.SIGSTOP); err != nil {
 		return err

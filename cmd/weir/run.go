@@ -16,6 +16,7 @@ import (
 
 	"weir/admin"
 	"weir/conf"
+	"weir/internal/cli"
 	"weir/internal/engine"
 )
 
@@ -32,7 +33,7 @@ func serve(ctx context.Context, file string, stderr io.Writer) int {
 	before, err := predecessor()
 	if err != nil {
 		fmt.Fprintln(stderr, "weir:", err)
-		return exitNoStart
+		return cli.ExitUnreachable
 	}
 	failed := func(code int, err error) int {
 		if before != nil {
@@ -43,7 +44,7 @@ func serve(ctx context.Context, file string, stderr io.Writer) int {
 	cfg, err := load(file, conf.Load)
 	if err != nil {
 		fmt.Fprintln(stderr, err)
-		return failed(exitUsage, err)
+		return failed(cli.ExitUsage, err)
 	}
 	// A log that nobody reads any more. The signal is taken and forgotten, not ignored: programs that weir starts would
 	// inherit that, and theirs are written for the usual effect.
@@ -81,7 +82,7 @@ func serve(ctx context.Context, file string, stderr io.Writer) int {
 	if err != nil {
 		err = conf.Errors{cfg.KeyError("log", "file", err)}
 		fmt.Fprintln(stderr, err)
-		return failed(exitNoStart, err)
+		return failed(cli.ExitUnreachable, err)
 	}
 	defer out.close()
 	log := out.logger(cfg.Log)
@@ -98,7 +99,7 @@ func serve(ctx context.Context, file string, stderr io.Writer) int {
 		for _, line := range lines(err) {
 			log.Error("cannot start", "error", line)
 		}
-		return failed(exitNoStart, err)
+		return failed(cli.ExitUnreachable, err)
 	}
 	api := admin.New(log)
 	defer api.Close()
@@ -328,7 +329,7 @@ func (d *daemonState) gone(cut int) int {
 	close(d.stopped)
 	d.log.Info("stopped", "sessions_cut", cut)
 	if cut > 0 {
-		return exitCut
+		return cli.ExitCut
 	}
-	return exitDone
+	return cli.ExitOK
 }

@@ -1,4 +1,4 @@
-package main
+package cli
 
 // A screen as lines.
 

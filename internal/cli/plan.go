@@ -1,6 +1,4 @@
-package main
-
-// Commands about the process: reload, plan, stop.
+package cli
 
 import (
 	"encoding/json"
@@ -11,65 +9,12 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
-	"time"
 
 	"github.com/spf13/cobra"
 
 	"weir/conf"
-	"weir/internal/engine"
 	"weir/internal/status"
 )
-
-func reloadCommand(r *reach) *cobra.Command {
-	return &cobra.Command{
-		Use: "reload", Short: "Go over to what the file says now", Args: cobra.NoArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			return tell(cmd, r, http.MethodPost, "/v1/reload", nil, func(w io.Writer, c status.Config) {
-				fmt.Fprintln(w, c.File+": in force")
-			})
-		},
-	}
-}
-
-func stopCommand(r *reach) *cobra.Command {
-	now := false
-	cmd := &cobra.Command{
-		Use: "stop [--now]", Short: "Drain, or end at once, and wait for the end", Args: cobra.NoArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			c, err := r.client()
-			if err != nil {
-				return err
-			}
-			body, err := json.Marshal(map[string]bool{"now": now})
-			if err != nil {
-				return err
-			}
-			var n cutCount
-			text, err := c.do(cmd.Context(), http.MethodPost, "/v1/stop", body, &n)
-			if err != nil {
-				return err
-			}
-			for deadline := time.Now().Add(5 * time.Second); time.Now().Before(deadline); time.Sleep(20 * time.Millisecond) {
-				if _, err := c.do(cmd.Context(), http.MethodGet, "/healthz", nil, nil); err != nil {
-					break // the process has ended, or nearly so
-				}
-			}
-			if r.json {
-				if err := indent(cmd.OutOrStdout(), text); err != nil {
-					return err
-				}
-			} else {
-				fmt.Fprintf(cmd.OutOrStdout(), "stopped, %d sessions cut\n", n.SessionsCut)
-			}
-			if n.SessionsCut > 0 {
-				return ended{code: exitCut}
-			}
-			return nil
-		},
-	}
-	cmd.Flags().BoolVar(&now, "now", false, "cut the sessions instead of waiting for them")
-	return cmd
-}
 
 const planHelp = `Prints what a reload would add, change and remove, and how many of the sessions of
 now it would leave to be cut at the drain deadline. Nothing is changed.
@@ -78,14 +23,14 @@ Without -c the file is the one that the running weir was started with. With --fr
 two files are compared, and no weir is needed. The exit code is 1 if the reload
 would be refused.`
 
-func planCommand(r *reach) *cobra.Command {
+func planCommand(flags *clientFlags, diff func(before, after *conf.Config) status.Plan) *cobra.Command {
 	cmd := &cobra.Command{Use: "plan [-c FILE] [--from FILE]", Short: "Show what a reload would do", Long: planHelp, Args: cobra.NoArgs}
-	file := fileFlag(cmd)
+	file := ConfigFlag(cmd)
 	from := cmd.Flags().String("from", "", "compare with this `file` instead of the running weir")
 	cmd.MarkFlagFilename("from", "toml")
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
 		if *from != "" {
-			return planOffline(cmd, r, *from, *file)
+			return planOffline(cmd, flags, diff, *from, *file)
 		}
 		var text []byte
 		if *file != "" {
@@ -101,16 +46,16 @@ func planCommand(r *reach) *cobra.Command {
 		if whole, err := filepath.Abs(*file); *file != "" && err == nil {
 			at += "?" + url.Values{"file": {whole}}.Encode()
 		}
-		p, err := ask(cmd, r, http.MethodPost, at, text, showPlan)
+		p, err := ask(cmd, flags, http.MethodPost, at, text, showPlan)
 		if err == nil && p.Refused {
-			return ended{code: exitUsage}
+			return Exit(ExitUsage)
 		}
 		return err
 	}
 	return cmd
 }
 
-func planOffline(cmd *cobra.Command, r *reach, from, to string) error {
+func planOffline(cmd *cobra.Command, flags *clientFlags, diff func(before, after *conf.Config) status.Plan, from, to string) error {
 	if to == "" {
 		return errors.New("--from needs -c FILE")
 	}
@@ -122,8 +67,8 @@ func planOffline(cmd *cobra.Command, r *reach, from, to string) error {
 	if err != nil {
 		return mistaken(cmd, err)
 	}
-	p := engine.PlanOf(conf.Diff(before, after), func(conf.PlanStep) int { return 0 })
-	if r.json {
+	p := diff(before, after)
+	if flags.json {
 		text, err := json.Marshal(p)
 		if err != nil {
 			return err
@@ -135,7 +80,7 @@ func planOffline(cmd *cobra.Command, r *reach, from, to string) error {
 		showPlan(cmd.OutOrStdout(), p)
 	}
 	if p.Refused {
-		return ended{code: exitUsage}
+		return Exit(ExitUsage)
 	}
 	return nil
 }
@@ -143,7 +88,7 @@ func planOffline(cmd *cobra.Command, r *reach, from, to string) error {
 // mistaken writes the mistakes of a file as check does.
 func mistaken(cmd *cobra.Command, err error) error {
 	fmt.Fprintln(cmd.ErrOrStderr(), err)
-	return ended{code: exitUsage}
+	return Exit(ExitUsage)
 }
 
 func showPlan(w io.Writer, p status.Plan) {

@@ -1,4 +1,4 @@
-package main
+package cli
 
 // The servers of a document as rows: with rates, chosen and in order.
 

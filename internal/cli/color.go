@@ -1,4 +1,4 @@
-package main
+package cli
 
 // Colours, for a terminal that wants them.
 

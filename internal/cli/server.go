@@ -1,4 +1,4 @@
-package main
+package cli
 
 // weir server: overrides and membership at run time.
 
@@ -31,18 +31,18 @@ What is said here survives a reload for as long as the server exists.`
 
 // serverChange is what the flags of weir server say.
 type serverChange struct {
-	*reach
+	*clientFlags
 	reason, level string
 }
 
-func serverCommand(r *reach) *cobra.Command {
-	change := &serverChange{reach: r}
+func serverCommand(flags *clientFlags) *cobra.Command {
+	change := &serverChange{clientFlags: flags}
 	cmd := &cobra.Command{
 		Use:   "server CLUSTER/SERVER drain|maint|ready|weight N|reset|kill-sessions|add|remove",
 		Short: "Change a server at run time", Long: serverHelp, Args: cobra.MinimumNArgs(2),
 		ValidArgsFunction: func(cmd *cobra.Command, args []string, word string) ([]string, cobra.ShellCompDirective) {
 			if len(args) == 0 {
-				return completeServers(r)(cmd, args, word)
+				return completeServers(flags)(cmd, args, word)
 			}
 			if len(args) > 1 {
 				return nil, cobra.ShellCompDirectiveNoFileComp
@@ -81,7 +81,7 @@ func (s *serverChange) apply(cmd *cobra.Command, cluster, server, action string,
 	case "reset":
 		patch["state"], patch["weight"], patch["max_sessions"] = nil, nil, nil
 	case "kill-sessions":
-		return tell(cmd, s.reach, http.MethodDelete, at+"/sessions", nil, func(w io.Writer, n cutCount) {
+		return tell(cmd, s.clientFlags, http.MethodDelete, at+"/sessions", nil, func(w io.Writer, n cutCount) {
 			fmt.Fprintf(w, "%d sessions cut\n", n.SessionsCut)
 		})
 	case "add":
@@ -89,7 +89,7 @@ func (s *serverChange) apply(cmd *cobra.Command, cluster, server, action string,
 		if err != nil {
 			return err
 		}
-		return tell(cmd, s.reach, http.MethodPost, path("v1", "clusters", cluster, "servers"), body, showServer)
+		return tell(cmd, s.clientFlags, http.MethodPost, path("v1", "clusters", cluster, "servers"), body, showServer)
 	case "remove":
 		c, err := s.client()
 		if err != nil {
@@ -117,7 +117,7 @@ func (s *serverChange) apply(cmd *cobra.Command, cluster, server, action string,
 	if err != nil {
 		return err
 	}
-	return tell(cmd, s.reach, http.MethodPatch, at, body, showServer)
+	return tell(cmd, s.clientFlags, http.MethodPatch, at, body, showServer)
 }
 
 // described is a server to add, as the API takes it.

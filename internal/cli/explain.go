@@ -1,0 +1,94 @@
+package cli
+
+import (
+	"fmt"
+	"io"
+	"net/http"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"weir/internal/status"
+)
+
+func explainCommand(flags *clientFlags) *cobra.Command {
+	return &cobra.Command{
+		Use: "explain CLUSTER/SERVER", Short: "Show how a server's state came about, layer by layer", Args: cobra.ExactArgs(1),
+		ValidArgsFunction: completeServers(flags),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			cluster, server, err := clusterAndServer(args[0])
+			if err != nil {
+				return err
+			}
+			return tell(cmd, flags, http.MethodGet, path("v1", "clusters", cluster, "servers", server, "explain"), nil, showExplanation)
+		},
+	}
+}
+
+func showExplanation(w io.Writer, x status.Explanation) {
+	fmt.Fprintf(w, "%s/%s at %s is %s since %s", x.Cluster, x.Name, x.Address, inkFor(w).state(x.State), moment(x.Since))
+	if x.Reason != "" {
+		fmt.Fprintf(w, ": %s", plain(x.Reason))
+	}
+	levels := "level"
+	if len(x.Levels) > 1 {
+		levels = "levels"
+	}
+	fmt.Fprintf(w, "\n%s %s, weight %d (%.3g in effect), %s, %d sessions\n\n", levels, strings.Join(x.Levels, ", "), x.Weight, x.EffectiveWeight,
+		limitText(x.MaxSessions), x.Sessions)
+	showLayers(w, x.Layers)
+}
+
+// showLayers writes what each layer says, and why in a line of its own, which is never cut; a mark is before the one that
+// decides.
+func showLayers(w io.Writer, layers []status.Layer) {
+	t := columns("LAYER", "BY", "SAYS", "AT", "UNTIL")
+	for _, l := range layers {
+		at, until, name := "", "", l.Layer
+		if l.At != nil {
+			at = moment(*l.At)
+		}
+		if l.Until != nil {
+			until = moment(*l.Until)
+		}
+		if l.Decides {
+			name = "> " + name
+		} else {
+			name = "  " + name
+		}
+		t.row(name, l.By, says(&l), at, until)
+	}
+	var rows strings.Builder
+	t.print(&rows, "")
+	for i, row := range strings.Split(strings.TrimSuffix(rows.String(), "\n"), "\n") {
+		fmt.Fprintln(w, row)
+		if i > 0 && layers[i-1].Reason != "" {
+			fmt.Fprintln(w, "     ", plain(layers[i-1].Reason))
+		}
+	}
+}
+
+func limitText(n int) string {
+	if n == 0 {
+		return "no limit"
+	}
+	return fmt.Sprintf("at most %d sessions", n)
+}
+
+// says is all that a layer asks for.
+func says(l *status.Layer) string {
+	var words []string
+	if l.Says != "" {
+		words = append(words, l.Says)
+	}
+	if l.Weight != nil {
+		words = append(words, fmt.Sprintf("weight %d", *l.Weight))
+	}
+	if l.Percent != nil {
+		words = append(words, fmt.Sprintf("%d%%", *l.Percent))
+	}
+	if l.MaxSessions != nil && *l.MaxSessions > 0 {
+		words = append(words, fmt.Sprintf("max %d", *l.MaxSessions))
+	}
+	return strings.Join(words, ", ")
+}
