@@ -13,6 +13,7 @@ import (
 	"weir/checks"
 	"weir/conf"
 	"weir/internal/hooks"
+	"weir/internal/overlay"
 	"weir/internal/route"
 	"weir/internal/state"
 	"weir/internal/status"
@@ -84,14 +85,14 @@ type Engine struct {
 	routes    *route.Routes
 	stopped   bool
 	file      *conf.Config    // what the file says, without what was changed at run time
-	members   membership      // what was changed at run time
+	members   overlay.Overlay // what was changed at run time
 	earlier   *state.Snapshot // until the first configuration is in force: what an earlier process knew
 }
 
 // runningState is what runs at a moment. It is immutable; a change puts another in its place.
 type runningState struct {
-	cfg      *conf.Config // the file's, with what was changed at run time laid over it
-	members  membership   // what was
+	cfg      *conf.Config    // the file's, with what was changed at run time laid over it
+	members  overlay.Overlay // what was
 	known    addresses
 	replies  map[route.ReplyRoute]bool // the ways back that servers need which are dialled from their clients' addresses
 	clusters map[string]*balance.Cluster
@@ -144,7 +145,7 @@ func Start(cfg *conf.Config, o Options) (*Engine, error) {
 	}
 	if e.earlier != nil {
 		var lost error
-		if e.members, lost = membersOf(e.earlier, cfg); lost != nil {
+		if e.members, lost = overlay.Restore(e.earlier, cfg); lost != nil {
 			e.log.Warn("state: some changes of run time are lost", "error", lost)
 		}
 	}

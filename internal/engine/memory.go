@@ -4,8 +4,6 @@ package engine
 // said, and what was changed at run time.
 
 import (
-	"errors"
-	"fmt"
 	"maps"
 	"slices"
 	"time"
@@ -29,10 +27,7 @@ func (e *Engine) Memory() state.Snapshot {
 		return m
 	}
 	clock := e.clock()
-	remembered := map[string]state.Cluster{}
-	for name, l := range running.members {
-		remembered[name] = l.memory(name)
-	}
+	remembered := running.members.Save()
 	for i := range running.cfg.Clusters {
 		c := &running.cfg.Clusters[i]
 		known := running.clusters[c.Name].Save(e.plane.Now())
@@ -114,82 +109,6 @@ func (a *agent) words() (says string, at time.Duration, ok bool) {
 		says = total.String()
 	}
 	return says, a.spoke, !a.silent && !a.gone && total.HasEffect()
-}
-
-// memory describes what was changed of a cluster at run time.
-func (l *clusterLayer) memory(name string) state.Cluster {
-	m := state.Cluster{Name: name, Created: l.created, Deleted: l.gone, Removed: l.removed}
-	if l.whole != nil {
-		m.Put = l.text
-	}
-	for _, a := range l.added {
-		m.Added = append(m.Added, state.AddedServer{Level: a.level, Server: a.text})
-	}
-	return m
-}
-
-// membersOf is what was changed at run time as an earlier process tells it, as far as it makes sense with a file. What
-// does not is told in the error, and left out.
-func membersOf(m *state.Snapshot, file *conf.Config) (membership, error) {
-	members := membership{}
-	var lost []error
-	for i := range m.Clusters {
-		c := &m.Clusters[i]
-		l, err := layerOf(c, clusterOf(file, c.Name))
-		if err != nil {
-			lost = append(lost, fmt.Errorf("clusters[%d] (%s).%w", i, c.Name, err))
-		}
-		if !l.empty() {
-			members[c.Name] = l
-		}
-	}
-	if _, _, err := members.over(file); err == nil {
-		return members, errors.Join(lost...)
-	}
-	for _, name := range slices.Sorted(maps.Keys(members)) { // it does not fit: whose fault is it?
-		one := membership{name: members[name]}
-		if _, _, err := one.over(file); err != nil {
-			lost = append(lost, fmt.Errorf("cluster %s: %w", name, err))
-			delete(members, name)
-		}
-	}
-	if _, _, err := members.over(file); err != nil {
-		return membership{}, errors.Join(append(lost, err)...)
-	}
-	return members, errors.Join(lost...)
-}
-
-// layerOf is what was changed in one cluster; own is the file's, or nil.
-func layerOf(m *state.Cluster, own *conf.Cluster) (*clusterLayer, error) {
-	l := &clusterLayer{removed: slices.Compact(slices.Sorted(slices.Values(m.Removed)))}
-	if m.Deleted {
-		return &clusterLayer{gone: true}, nil
-	}
-	base := own
-	if len(m.Put) > 0 {
-		if own == nil && !m.Created {
-			return &clusterLayer{}, nil // it was the file's, and has left with it
-		}
-		c, err := conf.ParseCluster(m.Name, m.Put, own)
-		if err != nil {
-			return &clusterLayer{}, fmt.Errorf("put: %w", invalid(err))
-		}
-		l.whole, l.text, l.created = &c, m.Put, m.Created
-		base = &c
-	}
-	if base == nil {
-		return &clusterLayer{}, nil
-	}
-	var lost []error
-	for i, a := range m.Added {
-		server, _, err := conf.ParseServer(a.Server, base)
-		if err != nil {
-			lost = append(lost, fmt.Errorf("added[%d]: %w", i, invalid(err)))
-			continue
-		}
-		l.added = append(l.added, addedServer{server, a.Level, a.Server})
-	}
-	return l, errors.Join(lost...)
 }
 
 // recollection is what a memory has to say about a configuration, in terms of those who are to begin with it.

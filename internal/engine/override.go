@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"weir/balance"
 	"weir/conf"
+	"weir/internal/overlay"
 	"weir/internal/status"
 	"weir/l4"
 )
@@ -15,7 +16,7 @@ import (
 func (e *Engine) Override(cluster, server string, text []byte) error {
 	p, err := conf.ParseOverride(text)
 	if err != nil {
-		return invalid(err)
+		return overlay.Invalid(err)
 	}
 	if err := e.override(cluster, server, p); err != nil {
 		return err
@@ -76,7 +77,7 @@ func said[T any](p *T) string {
 func (e *Engine) Feedback(cluster, server string, text []byte) error {
 	failed, err := conf.ParseFeedback(text)
 	if err != nil {
-		return invalid(err)
+		return overlay.Invalid(err)
 	}
 	b, _, err := e.lookUp(cluster, server)
 	if err != nil {
@@ -90,7 +91,7 @@ func (e *Engine) Feedback(cluster, server string, text []byte) error {
 func (e *Engine) Failback(cluster string) error {
 	b := e.running.Load().clusters[cluster]
 	if b == nil {
-		return noCluster(cluster)
+		return overlay.NoCluster(cluster)
 	}
 	b.Failback(e.plane.Now())
 	e.settled()
@@ -100,11 +101,11 @@ func (e *Engine) Failback(cluster string) error {
 // Explain tells how the state of a server came about.
 func (e *Engine) Explain(cluster, server string) (status.Explanation, error) {
 	running := e.running.Load()
-	if running.cfg == nil || clusterOf(running.cfg, cluster) == nil {
-		return status.Explanation{}, noCluster(cluster)
+	if running.cfg == nil || running.cfg.Cluster(cluster) == nil {
+		return status.Explanation{}, overlay.NoCluster(cluster)
 	}
 	x := status.Explanation{Cluster: cluster}
-	for _, l := range e.clusterStatus(running, clusterOf(running.cfg, cluster), e.clock()).Levels {
+	for _, l := range e.clusterStatus(running, running.cfg.Cluster(cluster), e.clock()).Levels {
 		for _, s := range l.Servers {
 			if s.Name != server {
 				continue
@@ -116,7 +117,7 @@ func (e *Engine) Explain(cluster, server string) (status.Explanation, error) {
 		}
 	}
 	if x.Levels == nil {
-		return x, noServer(cluster, server)
+		return x, overlay.NoServer(cluster, server)
 	}
 	return x, nil
 }
@@ -176,7 +177,7 @@ const maxListed = 1 << 18
 func (e *Engine) lookUp(cluster, server string) (*balance.Cluster, *balance.ServerState, error) {
 	b := e.running.Load().clusters[cluster]
 	if b == nil {
-		return nil, nil, noCluster(cluster)
+		return nil, nil, overlay.NoCluster(cluster)
 	}
 	seen := b.Snapshot(e.plane.Now())
 	for i := range seen.Levels {
@@ -186,5 +187,5 @@ func (e *Engine) lookUp(cluster, server string) (*balance.Cluster, *balance.Serv
 			}
 		}
 	}
-	return nil, nil, noServer(cluster, server)
+	return nil, nil, overlay.NoServer(cluster, server)
 }

@@ -24,7 +24,7 @@ func (e *Engine) Plan(path string, text []byte) (status.Plan, error) {
 		wanted, err = conf.Parse(path, text)
 	}
 	if err == nil {
-		wanted, _, err = members.over(wanted)
+		wanted, _, err = members.Apply(wanted)
 	}
 	var r *status.Refusal
 	switch {
@@ -73,7 +73,7 @@ func (e *Engine) wouldCut(running *runningState, wanted *conf.Config) func(conf.
 		for _, l := range b.Snapshot(e.plane.Now()).Levels {
 			for _, s := range l.Servers {
 				perServer[[2]string{name, s.Name}] = s.Sessions
-				if c := clusterOf(wanted, name); c != nil && c.OnDown == "close" && s.Layers.Override.State == nil {
+				if c := wanted.Cluster(name); c != nil && c.OnDown == "close" && s.Layers.Override.State == nil {
 					closed[[2]string{name, s.Name}] = true
 				}
 			}

@@ -128,12 +128,10 @@ func (e *Engine) clusterStatus(running *runningState, spec *conf.Cluster, clock 
 	b := running.clusters[spec.Name]
 	seen := b.Snapshot(e.plane.Now())
 	c := status.Cluster{
-		Name: spec.Name, Balance: spec.Balance, Origin: running.members.origin(spec.Name, "", ""), Level: seen.Level, Held: seen.Held, Empty: seen.Empty,
+		Name: spec.Name, Balance: spec.Balance, Origin: running.members.Origin(spec.Name, "", ""), Level: seen.Level, Held: seen.Held, Empty: seen.Empty,
 		Sessions: seen.Leases, Queue: seen.Waiting, Levels: make([]status.Level, 0, len(seen.Levels)),
 	}
-	if l := running.members[spec.Name]; l != nil {
-		c.Removed = l.removed
-	}
+	c.Removed = running.members.Removed(spec.Name)
 	specs := map[string]*conf.Server{}
 	for i := range spec.Levels {
 		for j := range spec.Levels[i].Servers {
@@ -147,7 +145,7 @@ func (e *Engine) clusterStatus(running *runningState, spec *conf.Cluster, clock 
 		level := status.Level{Name: l.Name, InUse: l.InUse, MinUp: l.MinUp, Eligible: l.Eligible, Servers: make([]status.Server, 0, len(l.Servers))}
 		for i := range l.Servers {
 			s := e.serverStatus(b, &l.Servers[i], specs[l.Servers[i].Name], agentOf(running, spec, l.Servers[i].Name), clock)
-			s.Origin = running.members.origin(spec.Name, l.Name, s.Name)
+			s.Origin = running.members.Origin(spec.Name, l.Name, s.Name)
 			for j := range s.Layers {
 				if s.Layers[j].Layer == string(balance.ByConfiguration) && s.Origin == status.OriginAPI {
 					s.Layers[j].By = "operator"

@@ -20,7 +20,7 @@ func repliesOf(cfg *conf.Config, known addresses) map[route.ReplyRoute]bool {
 	want := map[route.ReplyRoute]bool{}
 	for i := range cfg.Listeners {
 		ln := &cfg.Listeners[i]
-		c := clusterOf(cfg, ln.Cluster)
+		c := cfg.Cluster(ln.Cluster)
 		if c == nil {
 			continue
 		}
