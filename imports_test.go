@@ -16,38 +16,54 @@ import (
 
 // allowed says which packages of this module each package may import. A package that is not listed fails.
 var allowed = map[string][]string{
-	"cmd/weir":         {"admin", "conf", "internal/cli", "internal/engine", "internal/status"},
-	"cmd/demo":         {},
-	"cmd/soak":         {"internal/soak"},
-	"admin":            {"conf", "internal/status"},
-	"internal/engine":  {"agentcheck", "balance", "checks", "conf", "internal/hooks", "internal/overlay", "internal/route", "internal/state", "internal/status", "l4"},
-	"internal/overlay": {"conf", "internal/state", "internal/status"},
-	"internal/cli":     {"agentcheck", "conf", "internal/status"},
-	"internal/hooks":   {"conf", "internal/status"},
-	"internal/route":   {},
-	"internal/soak":    {},
-	"internal/state":   {},
-	"internal/status":  {},
-	"internal/nettest": {},
-	"internal/proxy":   {},
-	"l4":               {"balance", "conf", "internal/proxy"},
-	"checks":           {"agentcheck", "conf", "internal/proxy"},
-	"bench":            {"conf"},
-	"conf":             {},
-	"packaging/man":    {},
-	"balance":          {},
-	"agentcheck":       {},
+	"admin":         {"conf", "internal/status"},
+	"agentcheck":    {},
+	"balance":       {},
+	"bench":         {"conf"},
+	"checks":        {"agentcheck", "conf", "internal/proxy"},
+	"cmd/demo":      {},
+	"cmd/soak":      {"internal/soak"},
+	"cmd/weir":      {"admin", "conf", "internal/cli", "internal/engine", "internal/status"},
+	"conf":          {"conf/internal/tree"},
+	"l4":            {"balance", "conf", "internal/proxy"},
+	"packaging/man": {},
+
+	"conf/internal/tree": {},
+
+	"internal/cli": {"agentcheck", "conf", "internal/status"},
+	"internal/engine": {
+		"agentcheck", "balance", "checks", "conf", "internal/handover", "internal/hooks", "internal/overlay",
+		"internal/privileges", "internal/route", "internal/sessionlog", "internal/state", "internal/status", "l4",
+	},
+	"internal/handover":   {"internal/state", "internal/status"},
+	"internal/hooks":      {"conf", "internal/status"},
+	"internal/nettest":    {},
+	"internal/overlay":    {"conf", "internal/state", "internal/status"},
+	"internal/privileges": {},
+	"internal/proxy":      {},
+	"internal/route":      {},
+	"internal/sessionlog": {"internal/status", "l4"},
+	"internal/soak":       {},
+	"internal/state":      {},
+	"internal/status":     {},
+	"internal/weirtest":   {"internal/nettest", "internal/status"},
 }
 
 // reserved says which packages alone may import what lies close to the system. Tests may import anything.
 var reserved = map[string][]string{
 	// bench makes its own batches of datagrams: what it measures with must be cheaper than what it measures.
-	"unsafe":                {"l4", "bench"},
-	"golang.org/x/sys/unix": {"l4", "bench", "internal/nettest"},
-	// cmd names signals; admin, checks and bench name errors; checks, bench, hooks and soak kill what they started.
-	"syscall":                          {"l4", "cmd/weir", "cmd/demo", "checks", "bench", "admin", "internal/cli", "internal/hooks", "internal/nettest", "internal/soak"},
-	"github.com/alicebob/miniredis/v2": {"cmd/demo"},
-	"github.com/vishvananda/netlink":   {"internal/route"},
+	"unsafe":                {"bench", "internal/privileges", "l4"},
+	"golang.org/x/sys/unix": {"bench", "internal/handover", "internal/nettest", "internal/privileges", "l4"},
+	// cmd names signals; admin, checks and bench name errors; checks, bench, hooks, soak and weirtest kill what they
+	// started.
+	"syscall": {
+		"admin", "bench", "checks", "cmd/demo", "cmd/weir", "internal/cli", "internal/handover", "internal/hooks",
+		"internal/nettest", "internal/privileges", "internal/soak", "internal/weirtest", "l4",
+	},
+	"github.com/alicebob/miniredis/v2":         {"cmd/demo"},
+	"github.com/vishvananda/netlink":           {"internal/route"},
+	"github.com/BurntSushi/toml":               {"conf", "conf/internal/tree"},
+	"github.com/pelletier/go-toml/v2/unstable": {"conf", "conf/internal/tree"},
 }
 
 // forbidden says what a package may not import at all.

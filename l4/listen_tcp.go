@@ -282,3 +282,20 @@ func (ln *Listener) Stop() {
 	ln.plane.ask(func(l *loop) { l.closeDoors(ln) })
 	ln.removeFile()
 }
+
+// Chown gives a listener that is not started to another user: its sockets, so that they share their port with those that
+// the user binds later (SO_REUSEPORT compares owners), and the file of a unix socket.
+func (ln *Listener) Chown(uid, gid int) error {
+	for _, fd := range ln.fds {
+		if err := unix.Fchown(int(fd), uid, gid); err != nil {
+			return fmt.Errorf("listen on %s: %w", ln.at, err)
+		}
+	}
+	if ln.file != nil {
+		if err := os.Lchown(ln.at.Path, uid, gid); err != nil {
+			return fmt.Errorf("listen on %s: %w", ln.at, err)
+		}
+		ln.file, _ = os.Lstat(ln.at.Path)
+	}
+	return nil
+}

@@ -146,8 +146,8 @@ func TestUserThatCannotBe(t *testing.T) {
 		return string(out)
 	}
 	l := layout{listen: nettest.Reserve(t), levels: servers("127.0.0.1:1"), runtime: `user = "who-is-this"`}
-	require.Contains(t, attempt(l.String(), program, "check"), "runtime.user: who-is-this: there is no such user")
-	require.Contains(t, attempt(l.String(), program, "run"), "runtime.user: who-is-this: there is no such user")
+	require.Contains(t, attempt(l.String(), program, "check"), "runtime.user: who-is-this: unknown user")
+	require.Contains(t, attempt(l.String(), program, "run"), "runtime.user: who-is-this: unknown user")
 	l.runtime = `user = "4711"`
 	require.Contains(t, attempt(l.String(), program, "run"), "needs a group too")
 	l.runtime = `user = "daemon"`

@@ -145,7 +145,7 @@ func (e *Engine) prepare(cfg *conf.Config, known addresses) (*change, error) {
 	}
 	err = e.bind(ch, specs)
 	if err == nil && running.cfg == nil {
-		err = e.become(cfg, ch.listeners)
+		err = e.dropPrivileges(cfg, ch.listeners)
 	}
 	if err != nil {
 		for _, ln := range ch.listeners {

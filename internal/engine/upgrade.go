@@ -11,6 +11,7 @@ import (
 	"slices"
 	"time"
 
+	"weir/internal/privileges"
 	"weir/internal/status"
 	"weir/l4"
 )
@@ -161,7 +162,7 @@ func startSuccessor(s Succession) (*successor, error) {
 	defer theirs.Close()
 	const firstExtra = 3
 	cmd := &exec.Cmd{Path: s.Path, Args: s.Args, Env: s.Env(firstExtra), Stdin: s.Stdin, Stdout: s.Stdout, Stderr: s.Stderr, ExtraFiles: []*os.File{theirs}}
-	l4.PassRights(cmd)
+	privileges.Inherit(cmd)
 	if err := cmd.Start(); err != nil {
 		wire.Close()
 		return nil, fmt.Errorf("cannot start the new process: %w", err)

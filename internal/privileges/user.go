@@ -1,0 +1,56 @@
+package privileges
+
+import (
+	"errors"
+	"fmt"
+	"os/user"
+	"strconv"
+	"strings"
+)
+
+// User is what a process runs as.
+type User struct {
+	UID, GID int
+	Groups   []int // supplementary
+}
+
+// LookupUser finds the user that text names: a name or a number, then optionally a colon and a group, as a name or a
+// number. A number without a passwd entry needs a group.
+func LookupUser(text string) (User, error) {
+	name, group, grouped := strings.Cut(text, ":")
+	u := User{GID: -1}
+	entry, err := user.Lookup(name)
+	if err != nil {
+		if entry, err = user.LookupId(name); err != nil {
+			if u.UID, err = strconv.Atoi(name); err != nil {
+				return u, errors.New("unknown user")
+			}
+		}
+	}
+	if entry != nil {
+		u.UID, _ = strconv.Atoi(entry.Uid)
+		u.GID, _ = strconv.Atoi(entry.Gid)
+		ids, err := entry.GroupIds()
+		if err != nil {
+			return u, err
+		}
+		for _, id := range ids {
+			if n, err := strconv.Atoi(id); err == nil {
+				u.Groups = append(u.Groups, n)
+			}
+		}
+	}
+	if grouped {
+		g, err := user.LookupGroup(group)
+		if err == nil {
+			group = g.Gid
+		}
+		if u.GID, err = strconv.Atoi(group); err != nil {
+			return u, fmt.Errorf("unknown group %s", group)
+		}
+	}
+	if u.GID < 0 {
+		return u, fmt.Errorf("a number without a passwd entry needs a group too, as in \"%s:%[1]s\"", name)
+	}
+	return u, nil
+}
