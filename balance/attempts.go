@@ -12,12 +12,12 @@ type Attempts struct {
 	Key   uint64
 	Keyed bool
 
-	n    int        // attempts
-	last int        // of them as a last resort
-	few  [3]attempt // the first of them
-	more []attempt  // the others
+	n           int        // attempts
+	lastResorts int        // of them as a last resort
+	inline      [3]attempt // the first of them
+	overflow    []attempt  // the others
 
-	ticket uint64 // its place in the order of arrival of those who wait; 0 = it never has
+	queueNumber uint64 // its place in the order of arrival of those who wait; 0 = it never has
 }
 
 // attempt is a server that was picked, and the level it was picked from.
@@ -32,27 +32,27 @@ func (t *Attempts) Count() int { return t.n }
 
 // Reset makes the trial ready for another session of the same kind: Levels stays, the key and the attempts go.
 func (t *Attempts) Reset() {
-	*t = Attempts{Levels: t.Levels, more: t.more[:0]}
+	*t = Attempts{Levels: t.Levels, overflow: t.overflow[:0]}
 }
 
 func (t *Attempts) at(i int) attempt {
-	if i < len(t.few) {
-		return t.few[i]
+	if i < len(t.inline) {
+		return t.inline[i]
 	}
-	return t.more[i-len(t.few)]
+	return t.overflow[i-len(t.inline)]
 }
 
 func (t *Attempts) record(a attempt) {
-	if t.n < len(t.few) {
-		t.few[t.n] = a
+	if t.n < len(t.inline) {
+		t.inline[t.n] = a
 	} else {
-		t.more = append(t.more, a)
+		t.overflow = append(t.overflow, a)
 	}
 	t.n++
 }
 
-// in counts the attempts in a level.
-func (t *Attempts) in(level int) int {
+// placementIn counts the attempts in a level.
+func (t *Attempts) countIn(level int) int {
 	n := 0
 	for i := range t.n {
 		if t.at(i).level == int32(level) {

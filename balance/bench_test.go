@@ -25,7 +25,7 @@ func BenchmarkPick(b *testing.B) {
 				c := many(m, n)
 				b.ReportAllocs()
 				for i := 0; b.Loop(); i++ {
-					t := Attempts{Key: mix(uint64(i)), Keyed: true}
+					t := Attempts{Key: splitMix64(uint64(i)), Keyed: true}
 					lease, err := c.Pick(time.Duration(i), &t)
 					if err != nil {
 						b.Fatal(err)

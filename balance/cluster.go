@@ -12,51 +12,51 @@ import (
 type Cluster struct {
 	// Immutable.
 	observe func(Event)
-	dice    *dice // itself under the lock
+	rng     *rng // itself under the lock
 
 	mu sync.Mutex
 	// Under the lock.
-	spec    Spec
-	levels  []*level
-	slots   int // over all levels
-	servers map[string]*Server
-	now     time.Duration // the latest time heard of
-	next    time.Duration // when time alone next changes something
-	timed   []*Server     // whom time changes
-	touched []*Server     // who is to be settled
+	spec      Spec
+	levels    []*level
+	slots     int // over all levels
+	servers   map[string]*Server
+	now       time.Duration // the latest time heard of
+	nextTimer time.Duration // when time alone next changes something
+	timed     []*Server     // whom time changes
+	dirty     []*Server     // who is to be settled
 
-	up      int     // servers whose own state is up
-	able    int     // … up or on probation
-	spared  *Server // by protection
-	outs    uint64  // times that health took a server out of service
-	resorts uint64  // times that a failing server was picked as a last resort
-	level   int     // in use, or -1
-	held    bool    // level is in use only because failback is manual
-	empty   bool    // no server is in service on its own merits
-	before  string  // the name of the level last in use
+	up          int     // servers whose own state is up
+	serving     int     // … up or on probation
+	protected   *Server // by protection
+	outages     uint64  // times that health took a server out of service
+	lastResorts uint64  // times that a failing server was picked as a last resort
+	level       int     // placementIn use, or -1
+	held        bool    // level is in use only because failback is manual
+	empty       bool    // no server is in service on its own merits
+	lastLevel   string  // the name of the level last in use
 
-	unfitTables bool // some table does not fit the weights in force
+	tablesStale bool // some table does not fit the weights in force
 
-	ledger ledger
-	queue  queue
+	leases leaseTable
+	queue  waitQueue
 
-	telling bool // somebody is making callbacks; whoever comes by leaves theirs to them
-	events  []Event
-	wakes   []func()
+	notifying bool // somebody is making callbacks; whoever comes by leaves theirs to them
+	events    []Event
+	wakeups   []func()
 }
 
-// dice is the cluster's source of randomness; the same seed gives the same picks.
-type dice struct{ rand.PCG }
+// rng is the cluster's source of randomness; the same seed gives the same picks.
+type rng struct{ rand.PCG }
 
 // New returns a cluster at work. The servers of spec are there from the start: no slow start for them. seed is for the
 // random method. observe, which may be nil, is called once for each event, in order and outside the lock; it must not
 // block, but may call the cluster.
 func New(spec Spec, seed uint64, observe func(Event)) *Cluster {
-	c := &Cluster{observe: observe, dice: &dice{}, next: never, level: -1}
-	c.dice.Seed(seed, golden)
+	c := &Cluster{observe: observe, rng: &rng{}, nextTimer: never, level: -1}
+	c.rng.Seed(seed, goldenRatio)
 	c.mu.Lock()
-	c.install(build(spec.clone(), c.dice, nil, nil))
-	c.settle()
+	c.install(buildLevels(spec.clone(), c.rng, nil, nil))
+	c.publishChanges()
 	c.events = nil
 	c.mu.Unlock()
 	return c
@@ -87,7 +87,7 @@ func (c *Cluster) Tick(now time.Duration) {
 func (c *Cluster) Failback(now time.Duration) {
 	c.lock(now)
 	c.level, c.held = -1, false
-	c.settle()
+	c.publishChanges()
 	c.unlock()
 }
 
@@ -97,25 +97,25 @@ func (c *Cluster) lock(now time.Duration) {
 	if now > c.now {
 		c.now = now
 	}
-	if c.now >= c.next {
-		c.ripen()
-		c.settle()
+	if c.now >= c.nextTimer {
+		c.applyTimers()
+		c.publishChanges()
 	}
 }
 
 // unlock gives up the lock and makes the callbacks that are due. One goroutine at a time makes them, so that they keep
 // their order.
 func (c *Cluster) unlock() {
-	if c.telling || len(c.events)+len(c.wakes) == 0 {
+	if c.notifying || len(c.events)+len(c.wakeups) == 0 {
 		c.mu.Unlock()
 		return
 	}
-	c.telling = true
+	c.notifying = true
 	var events []Event
 	var wakes []func()
-	for len(c.events)+len(c.wakes) > 0 {
+	for len(c.events)+len(c.wakeups) > 0 {
 		events, c.events = c.events, events[:0]
-		wakes, c.wakes = c.wakes, wakes[:0]
+		wakes, c.wakeups = c.wakeups, wakes[:0]
 		c.mu.Unlock()
 		for _, e := range events {
 			c.observe(e)
@@ -126,12 +126,12 @@ func (c *Cluster) unlock() {
 		}
 		c.mu.Lock()
 	}
-	c.telling = false
+	c.notifying = false
 	c.mu.Unlock()
 }
 
-// tell notes an event.
-func (c *Cluster) tell(e Event) {
+// emit notes an event.
+func (c *Cluster) emit(e Event) {
 	if c.observe != nil {
 		e.Cluster, e.At = c.spec.Name, c.now
 		c.events = append(c.events, e)

@@ -23,12 +23,12 @@ func (c *Cluster) Prepare(spec Spec) *Prepared {
 		}
 		c.mu.Unlock()
 	}
-	return build(spec, c.dice, tables, layers)
+	return buildLevels(spec, c.rng, tables, layers)
 }
 
-// build makes the levels of a specification. Tables that would come out the same are taken over from the old ones; new
+// buildLevels makes the levels of a specification. Tables that would come out the same are taken over from the old ones; new
 // ones are for the weights that the layers would make of the configured ones.
-func build(spec Spec, rnd *dice, tables []*table, layers map[string]Layers) *Prepared {
+func buildLevels(spec Spec, rnd *rng, tables []*table, layers map[string]Layers) *Prepared {
 	p := &Prepared{spec: spec}
 	for i, ls := range spec.Levels {
 		l := newLevel(i, ls, spec.Method, rnd)
@@ -51,7 +51,7 @@ func tableFor(m Method, spec LevelSpec, old []*table, layers map[string]Layers) 
 		addresses = append(addresses, s.Address)
 		weights = append(weights, tableWeight(s.Weight, l.weight(s.Weight)))
 	}
-	points := points(addresses)
+	points := addressPoints(addresses)
 	for _, t := range old {
 		if t != nil && t.same(m, points, weights) {
 			return t
@@ -68,24 +68,24 @@ func tableFor(m Method, spec LevelSpec, old []*table, layers map[string]Layers) 
 func (c *Cluster) Commit(p *Prepared, now time.Duration) {
 	c.lock(now)
 	c.install(p)
-	c.ripen() // slow_start may be another one
-	c.settle()
+	c.applyTimers() // slow_start may be another one
+	c.publishChanges()
 	c.unlock()
-	c.retable()
+	c.rebuildTables()
 }
 
 func (c *Cluster) install(p *Prepared) {
-	if sameShares(c.spec, p.spec) {
+	if sameDistribution(c.spec, p.spec) {
 		for i, l := range p.levels {
-			l.resume(c.levels[i])
+			l.copyCursors(c.levels[i])
 		}
 	}
 	known := c.servers
 	c.spec, c.levels, c.slots = p.spec, p.levels, 0
 	c.servers = make(map[string]*Server, len(known))
-	c.up, c.able = 0, 0
+	c.up, c.serving = 0, 0
 	for _, s := range known {
-		s.places = s.places[:0]
+		s.placements = s.placements[:0]
 	}
 	for i, l := range c.levels {
 		c.slots += len(l.slots)
@@ -94,34 +94,34 @@ func (c *Cluster) install(p *Prepared) {
 			s := c.servers[spec.Name]
 			if s == nil {
 				if s = known[spec.Name]; s == nil {
-					s = &Server{cluster: c, name: spec.Name, cold: known != nil, percent: grown, since: unshown}
+					s = &Server{cluster: c, name: spec.Name, slowStartDue: known != nil, percent: fullPercent, since: neverPublished}
 				}
 				c.servers[spec.Name] = s
 				s.configure(spec)
 			}
-			s.places = append(s.places, place{l, j})
+			s.placements = append(s.placements, placement{l, j})
 			l.slots[j].server = s
 			l.load[j] = int64(s.sessions)
 			l.slots[j].weight = l.scaled(s.layers.weight(spec.Weight))
-			l.slots[j].lost = min(l.slots[j].lost, max(0, l.slots[j].weight-1))
-			l.remeasure(j, s.connect)
+			l.slots[j].backOffLoss = min(l.slots[j].backOffLoss, max(0, l.slots[j].weight-1))
+			l.setConnectTime(j, s.connect)
 		}
 	}
 	for _, l := range c.levels {
 		for j := range l.slots {
-			if s := l.slots[j].server; s.places[0] == (place{l, j}) {
-				c.up += count(s.own.State == Up)
-				c.able += count(able(s.own.State))
-				c.judge(s, ByConfiguration, "")
+			if s := l.slots[j].server; s.placements[0] == (placement{l, j}) {
+				c.up += count(s.merged.State == Up)
+				c.serving += count(canServe(s.merged.State))
+				c.recompute(s, ByConfiguration, "")
 			}
 		}
 	}
-	if c.spared != nil && len(c.spared.places) == 0 {
-		c.spared = nil
+	if c.protected != nil && len(c.protected.placements) == 0 {
+		c.protected = nil
 	}
 	c.level = -1
 	for i, l := range c.levels {
-		if l.name == c.before {
+		if l.name == c.lastLevel {
 			c.level = i
 		}
 	}
@@ -135,21 +135,21 @@ func (s *Server) configure(spec *ServerSpec) {
 		s.layers.Unresolved = spec.Unresolved
 		s.layers.Checks = nil
 		s.layers.Agent.Down, s.layers.Agent.Admin, s.layers.Agent.Reason = false, Ready, ""
-		s.record.clear()
-		s.connect = measure{}
+		s.passive.clear()
+		s.connect = connectTime{}
 	}
-	s.record.set(spec.MaxFails, spec.FailTimeout)
-	s.layers.Passive = s.record.state
+	s.passive.set(spec.MaxFails, spec.FailTimeout)
+	s.layers.Passive = s.passive.state
 }
 
-// resume takes over the cursors of a level with the same slots.
-func (l *level) resume(old *level) {
+// copyCursors takes over the cursors of a level with the same slots.
+func (l *level) copyCursors(old *level) {
 	for i := range l.slots {
-		if l.turns != nil {
-			l.turns.slots[i].start = old.turns.count(i)
+		if l.wrr != nil {
+			l.wrr.slots[i].start = old.wrr.count(i)
 		}
-		l.slots[i].lost, l.slots[i].weak = old.slots[i].lost, old.slots[i].weak
+		l.slots[i].backOffLoss, l.slots[i].backedOff = old.slots[i].backOffLoss, old.slots[i].backedOff
 	}
-	copy(l.lineup, old.lineup)
-	l.weak = append(l.weak, old.weak...)
+	copy(l.subset, old.subset)
+	l.backedOff = append(l.backedOff, old.backedOff...)
 }

@@ -148,7 +148,7 @@ func TestPicksDoNotAllocate(t *testing.T) {
 		c := one(m, 1, 2, 3, 4)
 		key := uint64(0)
 		require.Zero(t, testing.AllocsPerRun(1000, func() {
-			key += golden
+			key += goldenRatio
 			trial := Attempts{Key: key, Keyed: true}
 			for range 3 { // an attempt that succeeds after two that failed
 				lease, err := c.Pick(0, &trial)

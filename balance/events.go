@@ -27,8 +27,8 @@ type Event struct {
 	At       time.Duration
 }
 
-// kindOf classifies a server's change of state.
-func kindOf(from, to State) EventKind {
+// eventKind classifies a server's change of state.
+func eventKind(from, to State) EventKind {
 	unwell := func(s State) bool { return s.out() || s == Unstable }
 	switch {
 	case to == Up:

@@ -1,6 +1,6 @@
 package balance
 
-// first picks the first open server in file order: one server works until it is full or out, the next stands by.
+// firstLevel picks the first open server in file order: one server works until it is full or out, the next stands by.
 type first struct{}
 
-func (first) choose(l *level, _ ask) int { return l.running.next(0) }
+func (first) pick(l *level, _ pickInput) int { return l.running.next(0) }

@@ -18,10 +18,10 @@ func (c *Cluster) HandoverStates(now time.Duration) []HandoverState {
 	defer c.unlock()
 	var list []HandoverState
 	for name, s := range c.servers {
-		if s.growing || s.connect.took > 0 {
-			p := HandoverState{Server: name, Growing: s.growing, Connect: s.connect.took, At: s.connect.at}
-			if s.growing {
-				p.Since = s.started
+		if s.inSlowStart || s.connect.took > 0 {
+			p := HandoverState{Server: name, Growing: s.inSlowStart, Connect: s.connect.took, At: s.connect.at}
+			if s.inSlowStart {
+				p.Since = s.slowStartBegan
 			}
 			list = append(list, p)
 		}
@@ -39,17 +39,17 @@ func (c *Cluster) RestoreHandover(list []HandoverState, now time.Duration) {
 			continue
 		}
 		if p.Connect >= 1 {
-			s.connect = measure{p.Connect, min(p.At, c.now)}
-			s.remeasure()
+			s.connect = connectTime{p.Connect, min(p.At, c.now)}
+			s.publishConnectTime()
 		}
-		if p.Growing && c.spec.SlowStart > 0 && able(s.own.State) {
-			s.growing, s.started = true, min(p.Since, c.now)
-			s.percent, _ = growth(s.started, c.now, c.spec.SlowStart)
+		if p.Growing && c.spec.SlowStart > 0 && canServe(s.merged.State) {
+			s.inSlowStart, s.slowStartBegan = true, min(p.Since, c.now)
+			s.percent, _ = slowStartPercent(s.slowStartBegan, c.now, c.spec.SlowStart)
 			c.watch(s)
-			c.touch(s)
+			c.markDirty(s)
 		}
 	}
-	c.ripen()
-	c.settle()
+	c.applyTimers()
+	c.publishChanges()
 	c.unlock()
 }

@@ -5,31 +5,31 @@ import (
 	"slices"
 )
 
-// keyed is hash and maglev: both look a session's key up in a table whose places belong to servers, and differ only in
-// how the places are given away (ring, maglevTable). If the owner of the key's place is not open, further places are
+// hashLookup is hash and maglev: both look a session's key up in a table whose places belong to servers, and differ only in
+// how the places are given away (ring, buildMaglevTable). If the owner of the key's place is not open, further places are
 // looked at, a bounded number of them, at a stride that is the key's own: neighbours in a Maglev table are not
 // independent of each other. What a session gets thus depends on its key, on the servers' addresses and weights, and on
 // who is open, and on nothing else; a server that closes gives its keys to the others by their weights, and has the same
 // keys back when it opens.
 //
 // A session without a key is balanced by wrr.
-type keyed struct{}
+type hashLookup struct{}
 
-// walk is how many places a pick looks at. With one server in a hundred open, one pick in 30,000 finds none of its
+// maxProbes is how many places a pick looks at. With one server in a hundred open, one pick in 30,000 finds none of its
 // places among so many, and then the servers themselves are gone through.
-const walk = 1024
+const maxProbes = 1024
 
-func (keyed) choose(l *level, a ask) int {
+func (hashLookup) pick(l *level, a pickInput) int {
 	if !a.keyed {
-		return l.turns.next()
+		return l.wrr.next()
 	}
 	t := l.table
 	if n := uint64(len(t.owner)); n > 0 {
 		place, _ := bits.Mul64(a.hash, n)
-		stride, _ := bits.Mul64(mix(a.hash), n-1)
+		stride, _ := bits.Mul64(splitMix64(a.hash), n-1)
 		stride |= 1 // the table's size is a prime or a power of two: every place is reached
-		for range walk {
-			if i := int(t.owner[place]); l.steps[i] > 0 && l.admits(i, a.hash, place) {
+		for range maxProbes {
+			if i := int(t.owner[place]); l.steps[i] > 0 && l.acceptsKey(i, a.hash, place) {
 				return i
 			}
 			if place += stride; place >= n {
@@ -40,15 +40,15 @@ func (keyed) choose(l *level, a ask) int {
 	return l.rendezvous(a.hash, &l.running)
 }
 
-// admits tells whether a slot takes a key at one of its places. A slot whose weight is at the moment lower than the one
+// acceptsKey tells whether a slot takes a key at one of its places. A slot whose weight is at the moment lower than the one
 // its table was built with takes the like share of its places only, so that a slow start or an agent's percentage needs
 // no new table. The decision is fixed for a key at a place: as the weight grows, keys move to the server and none away
 // from it, and back in the same order as it falls. A rejected key goes on along the table, where the shares are the
 // same again, so the outcome is exactly by weight.
-func (l *level) admits(i int, hash, place uint64) bool {
+func (l *level) acceptsKey(i int, hash, place uint64) bool {
 	have := uint64(l.slots[i].weight) * uint64(l.slots[i].server.percent)
-	full := uint64(l.table.weights[i]) * grown
-	return have >= full || mix(hash+place*golden)>>32*full>>32 < have
+	full := uint64(l.table.weights[i]) * fullPercent
+	return have >= full || splitMix64(hash+place*goldenRatio)>>32*full>>32 < have
 }
 
 // rendezvous picks among a set of slots the one that the key prefers: Thaler and Ravishankar, "Using
@@ -57,7 +57,7 @@ func (l *level) admits(i int, hash, place uint64) bool {
 func (l *level) rendezvous(hash uint64, among *bitset) int {
 	best, most := -1, uint64(0)
 	for i := among.next(0); i >= 0; i = among.next(i + 1) {
-		if score := mix(hash ^ l.table.points[i]); best < 0 || score > most {
+		if score := splitMix64(hash ^ l.table.points[i]); best < 0 || score > most {
 			best, most = i, score
 		}
 	}
@@ -78,9 +78,9 @@ func newTable(m Method, points []uint64, weights []int) *table {
 	switch {
 	case !slices.ContainsFunc(weights, func(w int) bool { return w > 0 }):
 	case m == Maglev:
-		t.owner = maglevTable(t.points, weights)
+		t.owner = buildMaglevTable(t.points, weights)
 	default:
-		t.owner = ring(t.points, weights)
+		t.owner = buildRing(t.points, weights)
 	}
 	return t
 }
@@ -90,14 +90,14 @@ func (t *table) same(m Method, points []uint64, weights []int) bool {
 	return t.method == m && slices.Equal(t.points, points) && slices.Equal(t.weights, weights)
 }
 
-// points turns addresses into numbers. Should an address occur twice, each occurrence gets its own.
-func points(addresses []string) []uint64 {
+// addressPoints turns addresses into numbers. Should an address occur twice, each occurrence gets its own.
+func addressPoints(addresses []string) []uint64 {
 	list := make([]uint64, len(addresses))
 	seen := make(map[uint64]bool, len(addresses))
 	for i, a := range addresses {
 		p := HashKey([]byte(a))
 		for seen[p] {
-			p = mix(p)
+			p = splitMix64(p)
 		}
 		seen[p] = true
 		list[i] = p
@@ -120,12 +120,12 @@ func tableWeight(configured, now int) int {
 	return w
 }
 
-// golden is 2⁶⁴ divided by the golden ratio.
-const golden = 0x9e3779b97f4a7c15
+// goldenRatio is 2⁶⁴ divided by the golden ratio.
+const goldenRatio = 0x9e3779b97f4a7c15
 
-// mix is the output function of SplitMix64: Steele, Lea and Flood, "Fast Splittable Pseudorandom Number Generators",
+// splitMix64 is the output function of SplitMix64: Steele, Lea and Flood, "Fast Splittable Pseudorandom Number Generators",
 // OOPSLA 2014.
-func mix(x uint64) uint64 {
+func splitMix64(x uint64) uint64 {
 	x ^= x >> 30
 	x *= 0xbf58476d1ce4e5b9
 	x ^= x >> 27

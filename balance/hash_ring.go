@@ -2,7 +2,7 @@ package balance
 
 import "math"
 
-// ring gives the places of the consistent ring away. Every server throws darts at the ring, as many per unit of time as
+// buildRing gives the places of the consistent ring away. Every server throws darts at the ring, as many per unit of time as
 // it has weight, each at a random place; a place belongs to the server whose dart hits it first.
 //
 // A server's darts depend on its address and its weight alone. So a server that leaves gives up its own places and no
@@ -18,7 +18,7 @@ import "math"
 // strays by √((1-p)/(p·2¹⁸)): 0.6 % of itself for one server of ten.
 //
 // All of it is integer arithmetic, so the ring is the same on every machine.
-func ring(points []uint64, weights []int) []int32 {
+func buildRing(points []uint64, weights []int) []int32 {
 	owner := make([]int32, places)
 	hit := make([]uint64, places) // when, in 1/2³² of the time in which weight 1 throws once
 	for i := range hit {
@@ -59,7 +59,7 @@ func throw(i int32, points []uint64, weight, dart, until uint64, hit []uint64, o
 	}
 	point := points[i]
 	for last := until * weight >> 32; dart <= last; dart++ {
-		x := mix(point + dart*golden)
+		x := splitMix64(point + dart*goldenRatio)
 		place, at := x>>(64-placeBits), (dart<<32|x&math.MaxUint32)/weight
 		if at < hit[place] || at == hit[place] && point < points[owner[place]] {
 			hit[place], owner[place] = at, i

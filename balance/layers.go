@@ -63,9 +63,9 @@ func (v Verdict) text() string {
 	return v.ID + ": " + v.Reason
 }
 
-// verdicts returns the list with v in it, which a result has led to that passed or did not. The old list is left as it
+// withVerdict returns the list with v in it, which a result has led to that passed or did not. The old list is left as it
 // was: snapshots may share it.
-func verdicts(list []Verdict, v Verdict, pass bool) []Verdict {
+func withVerdict(list []Verdict, v Verdict, pass bool) []Verdict {
 	now := v.At
 	i, found := slices.BinarySearchFunc(list, v.ID, func(v Verdict, id string) int { return cmp.Compare(v.ID, id) })
 	list = slices.Clone(list)
@@ -120,18 +120,18 @@ func (l *Layers) maxSessions() int {
 	return l.MaxSessions
 }
 
-// copied returns the override with pointers of its own.
-func (o Override) copied() Override {
-	o.State, o.Weight, o.MaxSessions = own(o.State), own(o.Weight), own(o.MaxSessions)
+// clone returns the override with pointers of its own.
+func (o Override) clone() Override {
+	o.State, o.Weight, o.MaxSessions = clonePointer(o.State), clonePointer(o.Weight), clonePointer(o.MaxSessions)
 	return o
 }
 
-func (a AgentAdvice) copied() AgentAdvice {
-	a.Percent, a.Weight, a.MaxSessions = own(a.Percent), own(a.Weight), own(a.MaxSessions)
+func (a AgentAdvice) clone() AgentAdvice {
+	a.Percent, a.Weight, a.MaxSessions = clonePointer(a.Percent), clonePointer(a.Weight), clonePointer(a.MaxSessions)
 	return a
 }
 
-func own[T any](p *T) *T {
+func clonePointer[T any](p *T) *T {
 	if p == nil {
 		return nil
 	}

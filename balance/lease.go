@@ -5,10 +5,10 @@ import "time"
 // Lease is a session's claim on a server. It is a value and may be copied; whatever is done with the copies, it is
 // given back once, and what comes after that has no effect. The zero Lease is no lease.
 type Lease struct {
-	server *Server
-	claim  claim
-	level  int32
-	last   bool // the server was out for failed dials, and all others had failed the session
+	server     *Server
+	id         leaseID
+	level      int32
+	lastResort bool // the server was out for failed dials, and all others had failed the session
 }
 
 // Server returns whom the lease is on, also after it has been given back; nil for the zero Lease.
@@ -26,8 +26,8 @@ func (c *Cluster) Adopt(server string, level int, now time.Duration) (Lease, boo
 	if s == nil {
 		return Lease{}, false
 	}
-	s.hold(1)
-	return Lease{server: s, claim: c.ledger.open(), level: int32(level)}, true
+	s.addSessions(1)
+	return Lease{server: s, id: c.leases.acquire(), level: int32(level)}, true
 }
 
 // Established tells that the server answered the dial, which took so long. It ends the server's probation, or a trip of
@@ -39,17 +39,17 @@ func (l *Lease) Established(now, took time.Duration) {
 	s, c := l.server, l.server.cluster
 	c.lock(now)
 	defer c.unlock()
-	if !c.ledger.has(l.claim) {
+	if !c.leases.valid(l.id) {
 		return
 	}
 	s.connect.add(now, took)
-	s.remeasure()
-	c.succeed(s, l.last, "connected")
-	if s.probing == l.claim {
-		s.probing = claim{}
-		s.refit()
+	s.publishConnectTime()
+	c.recordSuccess(s, l.lastResort, "connected")
+	if s.probationLease == l.id {
+		s.probationLease = leaseID{}
+		s.updateSlots()
 	}
-	c.settle()
+	c.publishChanges()
 }
 
 // Fail tells that the attempt failed by the server's fault, and why: refused, timed out or unreachable. It counts towards
@@ -67,60 +67,60 @@ func (l *Lease) end(now time.Duration, failed bool, why string) {
 	s, c := l.server, l.server.cluster
 	c.lock(now)
 	defer c.unlock()
-	if !c.ledger.close(l.claim) {
+	if !c.leases.release(l.id) {
 		return
 	}
-	s.hold(-1)
-	if s.probing == l.claim {
-		s.probing = claim{}
-		s.refit()
+	s.addSessions(-1)
+	if s.probationLease == l.id {
+		s.probationLease = leaseID{}
+		s.updateSlots()
 	}
 	if failed {
 		s.failures++
-		for _, p := range s.places {
+		for _, p := range s.placements {
 			if p.level.key == int(l.level) {
-				p.level.weaken(p.slot)
+				p.level.backOff(p.slot)
 			}
 		}
-		c.fail(s, why)
+		c.recordFailure(s, why)
 	}
-	c.settle()
+	c.publishChanges()
 }
 
-// claim is a lease's entry in the ledger; the zero claim is none.
-type claim struct{ entry, term uint32 }
+// leaseID is a lease's entry in the ledger; the zero claim is none.
+type leaseID struct{ entry, generation uint32 }
 
-// ledger knows which leases are out. An entry is used again and again; its term, odd while it is out, tells its uses
+// leases knows which leases are out. An entry is used again and again; its term, odd while it is out, tells its uses
 // apart, so that a lease that was copied cannot be given back twice.
-type ledger struct {
-	terms []uint32
-	free  []uint32
-	out   int
+type leaseTable struct {
+	generations []uint32
+	free        []uint32
+	out         int
 }
 
-func (g *ledger) open() claim {
+func (g *leaseTable) acquire() leaseID {
 	g.out++
 	if n := len(g.free); n > 0 {
 		e := g.free[n-1]
 		g.free = g.free[:n-1]
-		g.terms[e]++
-		return claim{e, g.terms[e]}
+		g.generations[e]++
+		return leaseID{e, g.generations[e]}
 	}
-	g.terms = append(g.terms, 1)
-	return claim{uint32(len(g.terms) - 1), 1}
+	g.generations = append(g.generations, 1)
+	return leaseID{uint32(len(g.generations) - 1), 1}
 }
 
-func (g *ledger) has(c claim) bool {
-	return int(c.entry) < len(g.terms) && g.terms[c.entry] == c.term
+func (g *leaseTable) valid(c leaseID) bool {
+	return int(c.entry) < len(g.generations) && g.generations[c.entry] == c.generation
 }
 
-// close reports whether the claim was still out.
-func (g *ledger) close(c claim) bool {
-	if !g.has(c) {
+// wakeWaiter reports whether the claim was still out.
+func (g *leaseTable) release(c leaseID) bool {
+	if !g.valid(c) {
 		return false
 	}
 	g.out--
-	g.terms[c.entry]++
+	g.generations[c.entry]++
 	g.free = append(g.free, c.entry)
 	return true
 }

@@ -5,7 +5,7 @@ package balance
 // nginx (src/stream/ngx_stream_upstream_least_conn_module.c), so that idle servers take turns.
 type leastSessions struct{}
 
-func (leastSessions) choose(l *level, _ ask) int {
+func (leastSessions) pick(l *level, _ pickInput) int {
 	steps, loads := l.steps, l.load[:len(l.steps)]
 	best, ties := -1, 0
 	least, weight := int64(0), int64(0) // sessions and step of the best
@@ -24,7 +24,7 @@ func (leastSessions) choose(l *level, _ ask) int {
 	if ties == 1 {
 		return best
 	}
-	return l.lineup.next(best, func(i int) int64 {
+	return l.subset.next(best, func(i int) int64 {
 		if loads[i]*weight == least*steps[i] {
 			return steps[i]
 		}

@@ -14,15 +14,15 @@ import (
 type leastTime struct{}
 
 const (
-	halfLife = 10 * time.Second
-	newest   = 0.3 // what a new measurement counts for in the smoothed one
+	halfLife       = 10 * time.Second
+	newSampleShare = 0.3 // what a new measurement counts for in the smoothed one
 )
 
-func (leastTime) choose(l *level, a ask) int {
+func (leastTime) pick(l *level, a pickInput) int {
 	fastest := math.Inf(1)
 	for i, step := range l.steps {
-		if m := &l.time[i]; step > 0 && m.took > 0 {
-			fastest = min(fastest, m.worth(a.now))
+		if m := &l.connectTimes[i]; step > 0 && m.took > 0 {
+			fastest = min(fastest, m.decayed(a.now))
 		}
 	}
 	if math.IsInf(fastest, 1) {
@@ -30,8 +30,8 @@ func (leastTime) choose(l *level, a ask) int {
 	}
 	score := func(i int, step int64) float64 {
 		took := fastest
-		if m := &l.time[i]; m.took > 0 {
-			took = m.worth(a.now)
+		if m := &l.connectTimes[i]; m.took > 0 {
+			took = m.decayed(a.now)
 		}
 		return took * float64(l.load[i]+1) / float64(step)
 	}
@@ -49,7 +49,7 @@ func (leastTime) choose(l *level, a ask) int {
 	if ties == 1 {
 		return best
 	}
-	return l.lineup.next(best, func(i int) int64 {
+	return l.subset.next(best, func(i int) int64 {
 		if step := l.steps[i]; step > 0 && score(i, step) == least {
 			return step
 		}
@@ -57,22 +57,22 @@ func (leastTime) choose(l *level, a ask) int {
 	})
 }
 
-// measure is a server's smoothed connect time.
-type measure struct {
+// connectTime is a server's smoothed connect time.
+type connectTime struct {
 	took float64 // nanoseconds, at least 1; 0 = never measured
 	at   time.Duration
 }
 
-func (m *measure) add(now, took time.Duration) {
+func (m *connectTime) add(now, took time.Duration) {
 	t := float64(max(1, took))
 	if m.took > 0 {
-		t = m.worth(now)*(1-newest) + t*newest
+		t = m.decayed(now)*(1-newSampleShare) + t*newSampleShare
 	}
 	m.took, m.at = t, now
 }
 
-// worth returns the measurement as it counts now; 0 = never measured.
-func (m *measure) worth(now time.Duration) float64 {
+// decayed returns the measurement as it counts now; 0 = never measured.
+func (m *connectTime) decayed(now time.Duration) float64 {
 	if age := now - m.at; age >= halfLife && m.took > 0 {
 		return max(1, math.Ldexp(m.took, -int(age/halfLife)))
 	}

@@ -5,7 +5,7 @@ import (
 	"slices"
 )
 
-// maglevTable gives the places of a Maglev table away: Eisenbud et al., "Maglev: A Fast and Reliable Software Network
+// buildMaglevTable gives the places of a Maglev table away: Eisenbud et al., "Maglev: A Fast and Reliable Software Network
 // Load Balancer", NSDI 2016, section 3.4. Every server prefers the places in an order of its own, and the servers take
 // turns in taking the first place in their order that is still free. Weights are turns: in each round a server has its
 // weight's share of the turns of the heaviest one.
@@ -13,7 +13,7 @@ import (
 // Shares are even to within a place per server. Losing a server moves its own keys (the walk sees to that); building the
 // table without it, or with another, moves a few of the others' as well. The servers take their turns in the order of
 // their points, so that their order in the file does not matter.
-func maglevTable(points []uint64, weights []int) []int32 {
+func buildMaglevTable(points []uint64, weights []int) []int32 {
 	size := uint64(smallTable)
 	if smallTable < 100*len(points) {
 		size = bigTable
@@ -29,7 +29,7 @@ func maglevTable(points []uint64, weights []int) []int32 {
 		if w > 0 {
 			takers = append(takers, taker{
 				slot: int32(i), weight: w,
-				next: points[i] % size, skip: mix(points[i]+golden)%(size-1) + 1,
+				next: points[i] % size, skip: splitMix64(points[i]+goldenRatio)%(size-1) + 1,
 			})
 			heaviest = max(heaviest, w)
 		}

@@ -52,25 +52,25 @@ func ParseMethod(s string) (Method, bool) {
 	return Wrr, false
 }
 
-// keyed tells whether the method goes by a session's key.
+// hashLookup tells whether the method goes by a session's key.
 func (m Method) keyed() bool { return m == Hash || m == Maglev }
 
 // A chooser is a balancing method at work in one level. choose is called with the lock held and at least one slot of
 // the level open with weight; it returns the index of an open slot. Who is ineligible, full or already tried by the
 // session is not open, so no method has to know about any of that.
-type chooser interface {
-	choose(l *level, a ask) int
+type picker interface {
+	pick(l *level, a pickInput) int
 }
 
-// ask is what a method may go by besides the level.
-type ask struct {
+// pickInput is what a method may go by besides the level.
+type pickInput struct {
 	now   time.Duration
 	hash  uint64 // the session's key
 	keyed bool   // it has one
 }
 
-// chooser returns the method's implementation for one level. rnd is shared by the levels of a cluster.
-func (m Method) chooser(rnd *dice) chooser {
+// picker returns the method's implementation for one level. rnd is shared by the levels of a cluster.
+func (m Method) picker(rnd *rng) picker {
 	switch m {
 	case LeastSessions:
 		return leastSessions{}
@@ -81,7 +81,7 @@ func (m Method) chooser(rnd *dice) chooser {
 	case LeastTime:
 		return leastTime{}
 	case Hash, Maglev:
-		return keyed{}
+		return hashLookup{}
 	}
 	return wrr{} // and Rr
 }

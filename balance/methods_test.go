@@ -12,7 +12,7 @@ import (
 func shares(t require.TestingT, c *Cluster, n int) map[string]float64 {
 	got := map[string]float64{}
 	for i := range n {
-		lease, err := c.Pick(0, &Attempts{Key: mix(uint64(i)), Keyed: true})
+		lease, err := c.Pick(0, &Attempts{Key: splitMix64(uint64(i)), Keyed: true})
 		require.NoError(t, err)
 		got[lease.Server().Name()] += 100 / float64(n)
 		lease.Done(0)
@@ -140,7 +140,7 @@ func TestLeastTimeWeighsSessionsAndWeight(t *testing.T) {
 	c := one(LeastTime, 1, 3)
 	for _, s := range c.servers {
 		s.connect.add(0, time.Millisecond)
-		s.remeasure()
+		s.publishConnectTime()
 	}
 	for range 400 {
 		_, err := c.Pick(0, &Attempts{})

@@ -5,7 +5,7 @@ import (
 	"pgregory.net/rapid"
 )
 
-// hold checks what must be true at all times.
+// addSessions checks what must be true at all times.
 func (w *world) hold(t *rapid.T) {
 	state := w.c.Snapshot(w.now)
 	w.settleWaiters(t)
@@ -65,21 +65,21 @@ func (w *world) holdSlots(t *rapid.T) {
 		eligible, full, busy, probation, running, idle, total := 0, 0, 0, 0, 0, 0, int64(0)
 		for i := range l.slots {
 			s := l.slots[i].server
-			e := s.shown.State.Eligible()
+			e := s.published.State.Eligible()
 			eligible += count(e)
 			full += count(e && s.full())
 			busy += count(s.busy())
-			probation += count(s.shown.State == Probation)
+			probation += count(s.published.State == Probation)
 			open := e && !s.full() && !s.busy()
 			running += count(open && l.slots[i].weight > 0)
 			idle += count(open && l.slots[i].weight == 0)
 			require.Equal(t, int64(s.sessions), l.load[i])
 			require.False(t, l.slots[i].tried)
-			require.GreaterOrEqual(t, l.slots[i].lost, 0)
+			require.GreaterOrEqual(t, l.slots[i].backOffLoss, 0)
 			require.Equal(t, open && l.slots[i].weight > 0, l.steps[i] > 0)
 			total += l.steps[i]
-			if l.turns != nil {
-				require.Equal(t, l.steps[i], l.turns.slots[i].step)
+			if l.wrr != nil {
+				require.Equal(t, l.steps[i], l.wrr.slots[i].step)
 			}
 		}
 		require.Equal(t, []int{eligible, full, busy, probation, running, idle},

@@ -99,7 +99,7 @@ func (w *world) candidates(level int, state LevelState, r *run) (open []string, 
 	}), full, eligible
 }
 
-// check holds the outcome of a pick against the rules.
+// setVerdict holds the outcome of a pick against the rules.
 func (w *world) check(t *rapid.T, before ClusterState, r *run, lease Lease, err error) {
 	total, anyFull := 0, false
 	for _, l := range before.Levels {
@@ -137,7 +137,7 @@ func (w *world) check(t *rapid.T, before ClusterState, r *run, lease Lease, err 
 		require.ErrorIs(t, err, ErrFull)
 	case err == nil:
 		require.True(t, w.spec.Protected, "only protection gives more")
-		if lease.Server().shown.State != Probation {
+		if lease.Server().published.State != Probation {
 			require.Contains(t, w.lastResorts(before, r), lease.Server().Name())
 			r.resorts++
 		}
@@ -149,7 +149,7 @@ func (w *world) check(t *rapid.T, before ClusterState, r *run, lease Lease, err 
 
 // lastResorts are the servers of which one is given to a session that all others have failed.
 func (w *world) lastResorts(before ClusterState, r *run) (names []string) {
-	if !w.spec.Protected || len(r.tried) == 0 || r.resorts == resortsMax {
+	if !w.spec.Protected || len(r.tried) == 0 || r.resorts == maxLastResorts {
 		return nil
 	}
 	for i, l := range before.Levels {

@@ -23,7 +23,7 @@ func (p PassiveState) String() string {
 	return "up"
 }
 
-// passive is a server's passive record. Its methods are the whole of passive health:
+// passiveHealth is a server's passive record. Its methods are the whole of passive health:
 //
 //	state      failure                                        success   fail_timeout over
 //	up         counts; the max_fails-th within fail_timeout   –         –
@@ -32,7 +32,7 @@ func (p PassiveState) String() string {
 //	probation  trips it again                                 up        –
 //
 // A success in state up leaves the count alone: a server that fails every third dial is failing, too.
-type passive struct {
+type passiveHealth struct {
 	maxFails int           // 0 = off
 	timeout  time.Duration // fail_timeout
 
@@ -42,7 +42,7 @@ type passive struct {
 	until time.Duration // when a trip ends
 }
 
-func (p *passive) fail(now time.Duration) {
+func (p *passiveHealth) fail(now time.Duration) {
 	if p.maxFails <= 0 {
 		return
 	}
@@ -60,28 +60,28 @@ func (p *passive) fail(now time.Duration) {
 }
 
 // trip takes the server out for a full fail_timeout from now.
-func (p *passive) trip(now time.Duration) {
+func (p *passiveHealth) trip(now time.Duration) {
 	p.state, p.fails, p.until = PassiveFailing, 0, now+p.timeout
 }
 
-func (p *passive) success() {
+func (p *passiveHealth) success() {
 	if p.state == PassiveProbation {
 		p.clear()
 	}
 }
 
 // clear forgets everything but the settings.
-func (p *passive) clear() { *p = passive{maxFails: p.maxFails, timeout: p.timeout} }
+func (p *passiveHealth) clear() { *p = passiveHealth{maxFails: p.maxFails, timeout: p.timeout} }
 
-// ripen moves a trip that is over on to probation.
-func (p *passive) ripen(now time.Duration) {
+// applyTimers moves a trip that is over on to probation.
+func (p *passiveHealth) expire(now time.Duration) {
 	if p.state == PassiveFailing && now >= p.until {
 		p.state = PassiveProbation
 	}
 }
 
 // set applies new settings. Switching passive health off also ends a trip.
-func (p *passive) set(maxFails int, timeout time.Duration) {
+func (p *passiveHealth) set(maxFails int, timeout time.Duration) {
 	p.maxFails, p.timeout = maxFails, timeout
 	if maxFails <= 0 {
 		p.clear()

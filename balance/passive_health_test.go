@@ -25,9 +25,9 @@ func TestPassiveRecord(t *testing.T) {
 		"a failure on probation trips":      {{0, "f", 0}, {0, "f", 0}, {0, "f", PassiveFailing}, {10 * sec, "t", PassiveProbation}, {11 * sec, "f", PassiveFailing}, {21*sec - 1, "t", PassiveFailing}, {21 * sec, "t", PassiveProbation}},
 		"a success on probation clears":     {{0, "f", 0}, {0, "f", 0}, {0, "f", PassiveFailing}, {10 * sec, "t", PassiveProbation}, {11 * sec, "s", PassiveUp}, {12 * sec, "f", PassiveUp}, {12 * sec, "f", PassiveUp}, {12 * sec, "f", PassiveFailing}},
 	} {
-		p := passive{maxFails: 3, timeout: 10 * sec}
+		p := passiveHealth{maxFails: 3, timeout: 10 * sec}
 		for i, s := range steps {
-			p.ripen(s.at)
+			p.expire(s.at)
 			switch s.do {
 			case "f":
 				p.fail(s.at)
@@ -37,12 +37,12 @@ func TestPassiveRecord(t *testing.T) {
 			require.Equal(t, s.want, p.state, "%s, step %d", name, i)
 		}
 	}
-	off := passive{timeout: sec}
+	off := passiveHealth{timeout: sec}
 	for range 100 {
 		off.fail(0)
 	}
 	require.Equal(t, PassiveUp, off.state, "max_fails = 0 switches it off")
-	off = passive{maxFails: 1, timeout: sec}
+	off = passiveHealth{maxFails: 1, timeout: sec}
 	off.fail(0)
 	off.set(0, sec)
 	require.Equal(t, PassiveUp, off.state, "and ends a trip")

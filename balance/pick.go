@@ -29,21 +29,21 @@ func (c *Cluster) Pick(now time.Duration, t *Attempts) (Lease, error) {
 }
 
 func (c *Cluster) pick(t *Attempts) (Lease, error) {
-	if t.n > 0 && t.n >= c.budget(t) {
+	if t.n > 0 && t.n >= c.maxAttempts(t) {
 		return Lease{}, ErrNoAttemptsLeft
 	}
 	full := false
 	for _, enough := range [...]bool{true, false} {
-		for i := range c.choices(t) {
-			l := c.choice(t, i)
+		for i := range c.candidateCount(t) {
+			l := c.candidateLevel(t, i)
 			if l == nil {
 				continue
 			}
 			left := l.eligible
 			if t.n > 0 {
-				left = c.untried(l, t)
+				left = c.untriedCount(l, t)
 			}
-			if left == 0 || enough != (left >= l.minUp) || l.try > 0 && t.in(l.key) >= l.try {
+			if left == 0 || enough != (left >= l.minUp) || l.try > 0 && t.countIn(l.key) >= l.try {
 				continue
 			}
 			if lease, ok := c.pickIn(l, t); ok {
@@ -63,15 +63,15 @@ func (c *Cluster) pick(t *Attempts) (Lease, error) {
 	if !c.spec.Protected {
 		return Lease{}, ErrNoServer
 	}
-	lease, err := c.pickLast(t)
+	lease, err := c.pickProtected(t)
 	if err == ErrNoServer && t.n > 0 {
 		return c.pickFailing(t)
 	}
 	return lease, err
 }
 
-// budget returns how many attempts a session may make.
-func (c *Cluster) budget(t *Attempts) int {
+// maxAttempts returns how many attempts a session may make.
+func (c *Cluster) maxAttempts(t *Attempts) int {
 	if c.spec.Try > 0 {
 		return c.spec.Try
 	}
@@ -87,17 +87,17 @@ func (c *Cluster) budget(t *Attempts) int {
 	return n
 }
 
-// choices returns how many levels choice can name.
-func (c *Cluster) choices(t *Attempts) int {
+// candidateCount returns how many levels choice can name.
+func (c *Cluster) candidateCount(t *Attempts) int {
 	if c.held {
 		return c.levelCount(t.Levels) + 1
 	}
 	return c.levelCount(t.Levels)
 }
 
-// choice returns the i-th level to consider, or nil. A level that is held comes before all others, if the session may
+// candidateLevel returns the i-th level to consider, or nil. A level that is held comes before all others, if the session may
 // use it; that it then comes again in its own place does no harm.
-func (c *Cluster) choice(t *Attempts, i int) *level {
+func (c *Cluster) candidateLevel(t *Attempts, i int) *level {
 	if !c.held {
 		return c.levelAt(t.Levels, i)
 	}
@@ -131,12 +131,12 @@ func (c *Cluster) levelAt(list []int, i int) *level {
 	return nil
 }
 
-// untried returns how many servers of a level are eligible for the session.
-func (c *Cluster) untried(l *level, t *Attempts) int {
+// untriedCount returns how many servers of a level are eligible for the session.
+func (c *Cluster) untriedCount(l *level, t *Attempts) int {
 	n := l.eligible
 	for j := range t.n {
 		if a := t.at(j); a.level == int32(l.key) {
-			if p := a.server.in(l); p.level != nil && l.slots[p.slot].eligible {
+			if p := a.server.placementIn(l); p.level != nil && l.slots[p.slot].eligible {
 				n--
 			}
 		}
@@ -149,7 +149,7 @@ func (c *Cluster) hasFull(l *level, t *Attempts) bool {
 	n := l.full
 	for j := 0; j < t.n && n > 0; j++ {
 		if a := t.at(j); a.level == int32(l.key) {
-			if p := a.server.in(l); p.level != nil && l.slots[p.slot].full {
+			if p := a.server.placementIn(l); p.level != nil && l.slots[p.slot].full {
 				n--
 			}
 		}
@@ -163,37 +163,37 @@ func (c *Cluster) pickIn(l *level, t *Attempts) (Lease, bool) {
 	if l.open() == 0 {
 		return Lease{}, false
 	}
-	c.mark(l, t, true)
-	i := l.choose(ask{now: c.now, hash: t.Key, keyed: t.Keyed})
-	c.mark(l, t, false)
+	c.markTried(l, t, true)
+	i := l.pick(pickInput{now: c.now, hash: t.Key, keyed: t.Keyed})
+	c.markTried(l, t, false)
 	if i < 0 {
 		return Lease{}, false
 	}
-	return c.take(l, i, t), true
+	return c.acquire(l, i, t), true
 }
 
-// mark closes or opens again what the session has tried in a level.
-func (c *Cluster) mark(l *level, t *Attempts, tried bool) {
+// markTried closes or opens again what the session has tried in a level.
+func (c *Cluster) markTried(l *level, t *Attempts, tried bool) {
 	for j := range t.n {
 		if a := t.at(j); a.level == int32(l.key) {
-			if p := a.server.in(l); p.level != nil {
+			if p := a.server.placementIn(l); p.level != nil {
 				l.slots[p.slot].tried = tried
-				l.fit(p.slot)
+				l.openOrClose(p.slot)
 			}
 		}
 	}
 }
 
-// take hands out a lease on a slot's server.
-func (c *Cluster) take(l *level, i int, t *Attempts) Lease {
+// acquire hands out a lease on a slot's server.
+func (c *Cluster) acquire(l *level, i int, t *Attempts) Lease {
 	s := l.slots[i].server
-	lease := Lease{server: s, claim: c.ledger.open(), level: int32(l.key)}
+	lease := Lease{server: s, id: c.leases.acquire(), level: int32(l.key)}
 	t.record(attempt{s, int32(l.key)})
 	s.picks++
-	s.hold(1)
-	if s.shown.State == Probation && s.probing == (claim{}) {
-		s.probing = lease.claim
-		s.refit()
+	s.addSessions(1)
+	if s.published.State == Probation && s.probationLease == (leaseID{}) {
+		s.probationLease = lease.id
+		s.updateSlots()
 	}
 	return lease
 }

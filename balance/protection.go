@@ -15,31 +15,31 @@ import (
 //
 // Servers in maint, drain or unresolved are not out on health grounds and never spared.
 func (c *Cluster) protect() {
-	was := c.spared
+	was := c.protected
 	switch {
 	case !c.spec.Protected || c.up > 0:
-		c.spared = nil
-	case c.able > 0:
-		if was != nil && (len(was.places) == 0 || !was.own.State.out()) {
-			c.spared = nil
+		c.protected = nil
+	case c.serving > 0:
+		if was != nil && (len(was.placements) == 0 || !was.merged.State.out()) {
+			c.protected = nil
 		}
 	default:
-		c.spared = c.last(nil)
+		c.protected = c.lastServer(nil)
 	}
-	if was != c.spared {
-		c.touch(was)
-		c.touch(c.spared)
+	if was != c.protected {
+		c.markDirty(was)
+		c.markDirty(c.protected)
 	}
 }
 
-// last returns the server to spare among the given levels (none = all), or nil if none is out on health grounds.
-func (c *Cluster) last(levels []int) *Server {
+// lastResort returns the server to spare among the given levels (none = all), or nil if none is out on health grounds.
+func (c *Cluster) lastServer(levels []int) *Server {
 	var latest *Server
 	each := func(visit func(s *Server) bool) {
 		for i := range c.levelCount(levels) {
 			if l := c.levelAt(levels, i); l != nil {
 				for j := range l.slots {
-					if s := l.slots[j].server; s.own.State.out() && !visit(s) {
+					if s := l.slots[j].server; s.merged.State.out() && !visit(s) {
 						return
 					}
 				}
@@ -48,8 +48,8 @@ func (c *Cluster) last(levels []int) *Server {
 	}
 	onlyDown := true
 	each(func(s *Server) bool {
-		onlyDown = onlyDown && s.own.State == Down
-		if latest == nil || s.wentOut > latest.wentOut {
+		onlyDown = onlyDown && s.merged.State == Down
+		if latest == nil || s.outage > latest.outage {
 			latest = s
 		}
 		return true
@@ -58,7 +58,7 @@ func (c *Cluster) last(levels []int) *Server {
 		return latest
 	}
 	each(func(s *Server) bool {
-		if s.ownSince > latest.ownSince {
+		if s.mergedSince > latest.mergedSince {
 			latest = s
 		}
 		return true
@@ -66,7 +66,7 @@ func (c *Cluster) last(levels []int) *Server {
 	first := latest
 	each(func(s *Server) bool {
 		first = s
-		return !c.together(s, latest)
+		return !c.failedTogether(s, latest)
 	})
 	return first
 }
@@ -74,27 +74,27 @@ func (c *Cluster) last(levels []int) *Server {
 // resultDelay is how long after it was found a result may be told.
 const resultDelay = 20 * time.Millisecond
 
-// together tells whether two servers were found down in the same round of checks, the second one last: not long apart, and
+// failedTogether tells whether two servers were found down in the same round of checks, the second one last: not long apart, and
 // the second one was not found well any more once the first one had begun to fail.
-func (c *Cluster) together(s, latest *Server) bool {
+func (c *Cluster) failedTogether(s, latest *Server) bool {
 	if s == latest {
 		return true
 	}
-	failing, _ := s.ailing()
-	_, passed := latest.ailing()
-	return s.ownSince >= latest.ownSince-c.spec.CheckRound && passed <= failing+resultDelay
+	failing, _ := s.failureTimes()
+	_, passed := latest.failureTimes()
+	return s.mergedSince >= latest.mergedSince-c.spec.CheckRound && passed <= failing+resultDelay
 }
 
 // Times before all that a cluster has heard of: since when it has not been told, and since before that.
 const (
-	untold  = 2*resultDelay - never
-	longAgo = -never
+	neverPassed = 2*resultDelay - never
+	longAgo     = -never
 )
 
-// ailing returns since when those who say that the server is down have found it so, and when the last of them found it
+// failureTimes returns since when those who say that the server is down have found it so, and when the last of them found it
 // well before; untold if none has.
-func (s *Server) ailing() (since, before time.Duration) {
-	since, before = never-resultDelay, untold
+func (s *Server) failureTimes() (since, before time.Duration) {
+	since, before = never-resultDelay, neverPassed
 	well := func(at time.Duration) {
 		if at != 0 {
 			before = max(before, at)
@@ -113,8 +113,8 @@ func (s *Server) ailing() (since, before time.Duration) {
 	return since, before
 }
 
-// ailsForLong has whatever says that the server is down have found it so long ago.
-func (s *Server) ailsForLong() {
+// backdateFailures has whatever says that the server is down have found it so long ago.
+func (s *Server) backdateFailures() {
 	s.agentFailing = longAgo
 	s.layers.Checks = slices.Clone(s.layers.Checks)
 	for i := range s.layers.Checks {
@@ -124,18 +124,18 @@ func (s *Server) ailsForLong() {
 	}
 }
 
-// pickLast is the last resort of a protected cluster, when no level had anything to offer. A server on probation then
+// pickProtected is the last resort of a protected cluster, when no level had anything to offer. A server on probation then
 // takes more than its one session, and a session that may use only some of the levels gets the server that would be
 // spared if these were the whole cluster.
-func (c *Cluster) pickLast(t *Attempts) (Lease, error) {
+func (c *Cluster) pickProtected(t *Attempts) (Lease, error) {
 	eligible, full := false, false
-	for i := range c.choices(t) {
-		l := c.choice(t, i)
+	for i := range c.candidateCount(t) {
+		l := c.candidateLevel(t, i)
 		if l == nil {
 			continue
 		}
 		eligible = eligible || l.eligible > 0
-		if l.busy == 0 || l.try > 0 && t.in(l.key) >= l.try {
+		if l.busy == 0 || l.try > 0 && t.countIn(l.key) >= l.try {
 			continue
 		}
 		for j := range l.slots {
@@ -144,21 +144,21 @@ func (c *Cluster) pickLast(t *Attempts) (Lease, error) {
 				continue
 			}
 			if !s.full {
-				return c.take(l, j, t), nil
+				return c.acquire(l, j, t), nil
 			}
 			full = true
 		}
 	}
 	if len(t.Levels) > 0 && !eligible {
-		if s := c.last(t.Levels); s != nil {
-			for i := range c.choices(t) {
-				l := c.choice(t, i)
+		if s := c.lastServer(t.Levels); s != nil {
+			for i := range c.candidateCount(t) {
+				l := c.candidateLevel(t, i)
 				if l == nil {
 					continue
 				}
-				if p := s.in(l); p.level != nil && !t.tried(s, l.key) {
+				if p := s.placementIn(l); p.level != nil && !t.tried(s, l.key) {
 					if !s.full() {
-						return c.take(l, p.slot, t), nil
+						return c.acquire(l, p.slot, t), nil
 					}
 					full = true
 				}
@@ -171,27 +171,27 @@ func (c *Cluster) pickLast(t *Attempts) (Lease, error) {
 	return Lease{}, ErrNoServer
 }
 
-// resortsMax is how many servers that are out for failed dials a session may try. While a whole cluster is dead, each
+// maxLastResorts is how many servers that are out for failed dials a session may try. While a whole cluster is dead, each
 // session costs that many dials more; a few are enough to find the one that is back, because sessions take turns with them.
-const resortsMax = 2
+const maxLastResorts = 2
 
 // pickFailing is for the session that every eligible server has failed: rather than to end it, it is sent to a server that
 // is out for no other reason than that dials failed a while ago, of those the one whose last chance is longest past.
 // Checks, agents and operators are not overruled.
 func (c *Cluster) pickFailing(t *Attempts) (Lease, error) {
-	if t.last >= resortsMax {
+	if t.lastResorts >= maxLastResorts {
 		return Lease{}, ErrNoServer
 	}
 	var in *level
 	at := 0
-	for i := range c.choices(t) {
-		l := c.choice(t, i)
-		if l == nil || l.try > 0 && t.in(l.key) >= l.try {
+	for i := range c.candidateCount(t) {
+		l := c.candidateLevel(t, i)
+		if l == nil || l.try > 0 && t.countIn(l.key) >= l.try {
 			continue
 		}
 		for j := range l.slots {
 			s := l.slots[j].server
-			if s.shown.State == Failing && !s.full() && !t.tried(s, l.key) && (in == nil || s.longerOut(in.slots[at].server)) {
+			if s.published.State == Failing && !s.full() && !t.tried(s, l.key) && (in == nil || s.turnsBefore(in.slots[at].server)) {
 				in, at = l, j
 			}
 		}
@@ -199,18 +199,18 @@ func (c *Cluster) pickFailing(t *Attempts) (Lease, error) {
 	if in == nil {
 		return Lease{}, ErrNoServer
 	}
-	lease := c.take(in, at, t)
-	lease.last = true
-	t.last++
-	c.resorts++
-	lease.server.resorts = c.resorts
+	lease := c.acquire(in, at, t)
+	lease.lastResort = true
+	t.lastResorts++
+	c.lastResorts++
+	lease.server.lastResort = c.lastResorts
 	return lease, nil
 }
 
-// longerOut tells which of two failing servers has its turn as a last resort.
-func (s *Server) longerOut(than *Server) bool {
-	if s.resorts != than.resorts {
-		return s.resorts < than.resorts
+// turnsBefore tells which of two failing servers has its turn as a last resort.
+func (s *Server) turnsBefore(than *Server) bool {
+	if s.lastResort != than.lastResort {
+		return s.lastResort < than.lastResort
 	}
-	return s.wentOut < than.wentOut
+	return s.outage < than.outage
 }

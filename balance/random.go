@@ -4,9 +4,9 @@ package balance
 // weight; the first drawn, if there is nothing between them. Two choices keep the longest queue of n servers at
 // O(log log n) where one leaves it at O(log n / log log n): Mitzenmacher, "The Power of Two Choices in Randomized Load
 // Balancing", IEEE TPDS 12(10), 2001.
-type random struct{ dice *dice }
+type random struct{ rng *rng }
 
-func (r random) choose(l *level, _ ask) int {
+func (r random) pick(l *level, _ pickInput) int {
 	one := l.tree.find(r.below(l.total))
 	if l.running.n == 1 {
 		return one
@@ -22,7 +22,7 @@ func (r random) choose(l *level, _ ask) int {
 }
 
 // below returns a number from 0 to n-1. The bias of the remainder, n in 2⁶⁴, is far below what anybody can measure.
-func (r random) below(n int64) int64 { return int64(r.dice.Uint64() % uint64(n)) }
+func (r random) below(n int64) int64 { return int64(r.rng.Uint64() % uint64(n)) }
 
 // tree holds the steps of a level's slots so that both changing one and finding the slot at a given running total take
 // O(log n): Fenwick, "A New Data Structure for Cumulative Frequency Tables", Software: Practice and Experience 24(3),

@@ -9,9 +9,9 @@ import (
 // SavedState is what a cluster knows that its Spec does not say, for a cluster of a later process to begin with. Times may
 // lie before the origin of that one's timeline: they are negative then.
 type SavedState struct {
-	Level   string        // in use while failback is manual; "" = it is not
-	Spared  string        // the server that protection keeps in service; "" = none
-	Servers []SavedServer // in the order in which health took them out of service, as far as it did
+	Level           string        // placementIn use while failback is manual; "" = it is not
+	ProtectedServer string        // the server that protection keeps in service; "" = none
+	Servers         []SavedServer // placementIn the order in which health took them out of service, as far as it did
 }
 
 // SavedServer is what is known of one server.
@@ -40,14 +40,14 @@ type PassiveRecord struct {
 	At     time.Duration // since when State
 }
 
-// says tells whether there is anything to remember.
-func (m *SavedServer) says() bool {
+// hasState tells whether there is anything to remember.
+func (m *SavedServer) hasState() bool {
 	return m.Override != (Override{}) || m.AgentAt != 0 || len(m.Checks) > 0 || m.Passive.State != PassiveUp || m.Passive.Fails > 0
 }
 
 // SavedState returns a copy of what the cluster knows, without the servers that there is nothing to say about.
 func (c *Cluster) Save(now time.Duration) SavedState {
-	m, outs := c.recollect(now)
+	m, outs := c.collectState(now)
 	order := make([]int, len(outs))
 	for i := range order {
 		order[i] = i
@@ -61,13 +61,13 @@ func (c *Cluster) Save(now time.Duration) SavedState {
 	return m
 }
 
-// recollect returns the memory with its servers in the order of the levels, and with each server's number in the order in
+// collectState returns the memory with its servers in the order of the levels, and with each server's number in the order in
 // which they went out of service.
-func (c *Cluster) recollect(now time.Duration) (m SavedState, outs []uint64) {
+func (c *Cluster) collectState(now time.Duration) (m SavedState, outs []uint64) {
 	c.lock(now)
 	defer c.unlock()
-	if c.spared != nil {
-		m.Spared = c.spared.name
+	if c.protected != nil {
+		m.ProtectedServer = c.protected.name
 	}
 	if c.spec.ManualFailback && c.level >= 0 {
 		m.Level = c.levels[c.level].name
@@ -75,18 +75,18 @@ func (c *Cluster) recollect(now time.Duration) (m SavedState, outs []uint64) {
 	for _, l := range c.levels {
 		for i := range l.slots {
 			s := l.slots[i].server
-			if s.places[0] != (place{l, i}) {
+			if s.placements[0] != (placement{l, i}) {
 				continue
 			}
 			known := &s.layers
 			r := SavedServer{
 				Name: s.name, Address: s.Address(), Override: known.Override, OverrideAt: known.OverrideAt,
-				Agent: known.Agent, AgentAt: known.AgentAt, Checks: known.Checks, Since: s.ownSince,
-				Passive: PassiveRecord{State: s.record.state, Fails: s.record.fails, First: s.record.first, Until: s.record.until,
+				Agent: known.Agent, AgentAt: known.AgentAt, Checks: known.Checks, Since: s.mergedSince,
+				Passive: PassiveRecord{State: s.passive.state, Fails: s.passive.fails, First: s.passive.first, Until: s.passive.until,
 					Reason: known.PassiveReason, At: known.PassiveAt},
 			}
-			if r.says() {
-				m.Servers, outs = append(m.Servers, r), append(outs, s.wentOut)
+			if r.hasState() {
+				m.Servers, outs = append(m.Servers, r), append(outs, s.outage)
 			}
 		}
 	}
@@ -100,73 +100,73 @@ func (c *Cluster) Restore(m SavedState, now time.Duration) {
 	c.lock(now)
 	for i := range m.Servers {
 		if s := c.servers[m.Servers[i].Name]; s != nil {
-			c.recall(s, &m.Servers[i])
+			c.restoreServer(s, &m.Servers[i])
 		}
 	}
-	if s := c.servers[m.Spared]; s != nil && s.own.State.out() {
-		c.spared = s
-		c.sparedAlone(s)
+	if s := c.servers[m.ProtectedServer]; s != nil && s.merged.State.out() {
+		c.protected = s
+		c.restoreProtection(s)
 	}
 	for i, l := range c.levels {
 		if c.spec.ManualFailback && l.name == m.Level {
-			c.level, c.before = i, l.name
+			c.level, c.lastLevel = i, l.name
 		}
 	}
-	c.ripen()
-	c.settle()
+	c.applyTimers()
+	c.publishChanges()
 	for i := range m.Servers {
-		if s := c.servers[m.Servers[i].Name]; s != nil && s.own.State != Up && s.shown.State != Unstable {
-			s.since = s.ownSince
+		if s := c.servers[m.Servers[i].Name]; s != nil && s.merged.State != Up && s.published.State != Unstable {
+			s.since = s.mergedSince
 		}
 	}
 	c.events = nil
-	c.unfitTables = false
+	c.tablesStale = false
 	c.unlock()
-	c.retable()
+	c.rebuildTables()
 }
 
-// sparedAlone has protection find again that a server is the one to spare. When each result came is not remembered, but
+// restoreProtection has protection find again that a server is the one to spare. When each result came is not remembered, but
 // that says it: whoever was passed over had failed before the last round.
-func (c *Cluster) sparedAlone(spared *Server) {
+func (c *Cluster) restoreProtection(spared *Server) {
 	for _, l := range c.levels {
 		for i := range l.slots {
 			switch s := l.slots[i].server; {
 			case s == spared:
 				return
-			case s.own.State == Down:
-				s.ailsForLong()
+			case s.merged.State == Down:
+				s.backdateFailures()
 			}
 		}
 	}
 }
 
-func (c *Cluster) recall(s *Server, m *SavedServer) {
+func (c *Cluster) restoreServer(s *Server, m *SavedServer) {
 	known := &s.layers
-	known.Override, known.OverrideAt = m.Override.copied(), m.OverrideAt
-	known.Agent, known.AgentAt = m.Agent.copied(), m.AgentAt
+	known.Override, known.OverrideAt = m.Override.clone(), m.OverrideAt
+	known.Agent, known.AgentAt = m.Agent.clone(), m.AgentAt
 	if m.Address == s.Address() {
 		known.Checks = nil
 		for _, v := range m.Checks {
 			v.passed, v.failing = 0, 0 // on another timeline
-			known.Checks = verdicts(known.Checks, v, v.Up)
+			known.Checks = withVerdict(known.Checks, v, v.Up)
 		}
-		s.recallPassive(&m.Passive)
+		s.restorePassive(&m.Passive)
 	} else {
 		known.Agent.Down, known.Agent.Admin, known.Agent.Reason = false, Ready, ""
 	}
-	c.judge(s, ByConfiguration, "")
-	if s.own.State != Up {
-		s.ownSince = min(m.Since, c.now)
+	c.recompute(s, ByConfiguration, "")
+	if s.merged.State != Up {
+		s.mergedSince = min(m.Since, c.now)
 	}
-	if s.record.state == PassiveFailing {
+	if s.passive.state == PassiveFailing {
 		c.watch(s)
 	}
-	c.reweigh(s)
+	c.applyWeight(s)
 }
 
-// recallPassive takes over a record as far as today's settings allow: a trip lasts for a fail_timeout at most.
-func (s *Server) recallPassive(m *PassiveRecord) {
-	r := &s.record
+// restorePassive takes over a record as far as today's settings allow: a trip lasts for a fail_timeout at most.
+func (s *Server) restorePassive(m *PassiveRecord) {
+	r := &s.passive
 	if r.maxFails <= 0 {
 		return
 	}

@@ -68,7 +68,7 @@ func TestRecallIsWhatWasRemembered(t *testing.T) {
 		is := fresh.Snapshot(shift)
 		require.Equal(t, was.Level, is.Level)
 		require.Equal(t, was.Held, is.Held)
-		if old.up > 0 || old.able == 0 { // else it depends on what came before
+		if old.up > 0 || old.serving == 0 { // else it depends on what came before
 			require.Equal(t, was.Empty, is.Empty)
 		}
 		for i := range was.Levels {
@@ -81,7 +81,7 @@ func TestRecallIsWhatWasRemembered(t *testing.T) {
 				require.Equal(t, a.Layers.Override, b.Layers.Override)
 				require.Equal(t, a.Layers.Agent, b.Layers.Agent)
 				if a.State != Up {
-					require.Equal(t, old.Server(a.Name).ownSince-now+shift, fresh.Server(a.Name).ownSince, "%s %s", a.Name, a.State)
+					require.Equal(t, old.Server(a.Name).mergedSince-now+shift, fresh.Server(a.Name).mergedSince, "%s %s", a.Name, a.State)
 				}
 			}
 		}

@@ -14,40 +14,40 @@ type Server struct {
 	name    string
 
 	// Atomic, read by anyone.
-	public atomic.Pointer[public]
-	away   atomic.Bool // shown as down or in maintenance
+	public       atomic.Pointer[public]
+	outOfService atomic.Bool // published as down or in maintenance
 
 	// Under the cluster's lock.
-	places []place // where it stands; empty = it has left the cluster
-	layers Layers
-	record passive
+	placements []placement // where it stands; empty = it has left the cluster
+	layers     Layers
+	passive    passiveHealth
 
-	own      Decision      // what the layers amount to
-	ownSince time.Duration // of own.State
-	wentOut  uint64        // its number in the order in which health took servers out of service
+	merged      Decision      // what the layers amount to
+	mergedSince time.Duration // of own.State
+	outage      uint64        // its number in the order in which health took servers out of service
 	// When the agent last did not say down, and since when it says so.
 	agentPassed, agentFailing time.Duration
-	shown                     Decision      // own, or unstable
+	published                 Decision      // own, or unstable
 	since                     time.Duration // of shown.State, or unshown
 	cause                     Decision      // Layer and Reason of the latest word, for the event that it leads to
-	touched                   bool          // on the cluster's list of servers to settle
-	cold                      bool          // slow start is due when it next comes up
-	growing                   bool          // slow start is under way
-	started                   time.Duration // of the slow start
+	dirty                     bool          // on the cluster's list of servers to settle
+	slowStartDue              bool          // slow start is due when it next comes up
+	inSlowStart               bool          // slow start is under way
+	slowStartBegan            time.Duration // of the slow start
 	percent                   int           // of weight and max_sessions that slow start allows
 	timed                     bool          // on the cluster's list of servers that time changes
 
-	limit    int   // sessions at once; 0 = no limit
-	sessions int   // leases out
-	probing  claim // the lease that decides a probation; zero = none
+	sessionLimit   int     // sessions at once; 0 = no limit
+	sessions       int     // leases out
+	probationLease leaseID // the lease that decides a probation; zero = none
 
-	resorts         uint64 // its number in the order of last resorts; 0 = it never was one
+	lastResort      uint64 // its number in the order of last resorts; 0 = it never was one
 	picks, failures uint64
-	connect         measure
+	connect         connectTime
 }
 
-// unshown is when a state began that has not been shown yet. Times below zero are those of an earlier process.
-const unshown = time.Duration(math.MinInt64)
+// neverPublished is when a state began that has not been shown yet. Times below zero are those of an earlier process.
+const neverPublished = time.Duration(math.MinInt64)
 
 // public is what the owner may read without the lock.
 type public struct {
@@ -55,8 +55,8 @@ type public struct {
 	handle  any
 }
 
-// place is one appearance of a server.
-type place struct {
+// placement is one appearance of a server.
+type placement struct {
 	level *level
 	slot  int
 }
@@ -72,7 +72,7 @@ func (s *Server) Handle() any { return s.public.Load().handle }
 
 // OutOfService tells whether the server is down or in maintenance: what it serves is better served by another one. It takes no
 // lock. A server that has left its cluster stays as it was.
-func (s *Server) OutOfService() bool { return s.away.Load() }
+func (s *Server) OutOfService() bool { return s.outOfService.Load() }
 
 // Sessions returns how many leases on the server are out.
 func (s *Server) Sessions() int {
@@ -85,41 +85,41 @@ func (s *Server) Sessions() int {
 func (s *Server) State() State {
 	s.cluster.mu.Lock()
 	defer s.cluster.mu.Unlock()
-	return s.shown.State
+	return s.published.State
 }
 
 // full tells whether the server has no room for another session.
-func (s *Server) full() bool { return s.limit > 0 && s.sessions >= s.limit }
+func (s *Server) full() bool { return s.sessionLimit > 0 && s.sessions >= s.sessionLimit }
 
 // busy tells whether the server is on probation and the one session that decides is under way.
-func (s *Server) busy() bool { return s.shown.State == Probation && s.probing != claim{} }
+func (s *Server) busy() bool { return s.published.State == Probation && s.probationLease != leaseID{} }
 
-// in returns the server's place in a level, or a place with a nil level.
-func (s *Server) in(l *level) place {
-	for _, p := range s.places {
+// placementIn returns the server's place in a level, or a place with a nil level.
+func (s *Server) placementIn(l *level) placement {
+	for _, p := range s.placements {
 		if p.level == l {
 			return p
 		}
 	}
-	return place{}
+	return placement{}
 }
 
-// refit brings the server's slots into line with its state, room and weight.
-func (s *Server) refit() {
-	s.limit = share(s.layers.maxSessions(), s.percent)
-	for _, p := range s.places {
-		p.level.refit(p.slot)
+// updateSlots brings the server's slots into line with its state, room and weight.
+func (s *Server) updateSlots() {
+	s.sessionLimit = percentOf(s.layers.maxSessions(), s.percent)
+	for _, p := range s.placements {
+		p.level.updateSlot(p.slot)
 	}
 }
 
-// hold counts n more sessions (or fewer).
-func (s *Server) hold(n int) {
+// addSessions counts n more sessions (or fewer).
+func (s *Server) addSessions(n int) {
 	was := s.full()
 	s.sessions += n
-	for _, p := range s.places {
+	for _, p := range s.placements {
 		p.level.load[p.slot] = int64(s.sessions)
 		if s.full() != was {
-			p.level.refit(p.slot)
+			p.level.updateSlot(p.slot)
 		}
 	}
 }

@@ -8,7 +8,7 @@ type State uint8
 const (
 	Up         State = iota // serves
 	Probation               // was failing, serves one session at a time
-	Failing                 // passive health took it out
+	Failing                 // passiveHealth health took it out
 	Down                    // an agent or a check says so
 	Unresolved              // its name has no address yet
 	Draining                // no new sessions

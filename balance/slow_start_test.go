@@ -13,22 +13,22 @@ func TestGrowthIsLinearFromATenth(t *testing.T) {
 		at   time.Duration
 		want int
 	}{{-5, 10}, {0, 10}, {50 * sec, 55}, {99 * sec, 99}, {100*sec - 1, 99}, {100 * sec, 100}, {200 * sec, 100}} {
-		got, _ := growth(0, test.at, 100*sec)
+		got, _ := slowStartPercent(0, test.at, 100*sec)
 		require.InDelta(t, test.want, got, 1, "%v", test.at)
 	}
-	got, _ := growth(5, 5, 0)
-	require.Equal(t, grown, got)
+	got, _ := slowStartPercent(5, 5, 0)
+	require.Equal(t, fullPercent, got)
 	rapid.Check(t, func(t *rapid.T) {
 		over := time.Duration(rapid.Int64Range(1, int64(time.Hour)).Draw(t, "over"))
 		at, last := time.Duration(0), 0
 		for steps := 0; at != never; steps++ {
 			require.Less(t, steps, 100)
-			percent, next := growth(0, at, over)
+			percent, next := slowStartPercent(0, at, over)
 			require.Greater(t, percent, last)
 			require.Greater(t, next, at)
 			at, last = next, percent
 		}
-		require.Equal(t, grown, last)
+		require.Equal(t, fullPercent, last)
 	})
 }
 
@@ -51,7 +51,7 @@ func TestSlowStartAfterDown(t *testing.T) {
 	require.Equal(t, 11, a(65*sec).MaxSessions)
 	require.Equal(t, 10.0, a(110*sec).EffectiveWeight)
 	require.Equal(t, 20, a(110*sec).MaxSessions)
-	require.Equal(t, never, c.next)
+	require.Equal(t, never, c.nextTimer)
 }
 
 func TestSlowStartHasSharesToMatch(t *testing.T) {
@@ -128,5 +128,5 @@ func TestSlowStartThatACommitShortens(t *testing.T) {
 	require.Equal(t, 1.0, weight(900*sec, 25*sec))
 	require.Equal(t, 5.5, weight(90*sec, 65*sec))
 	require.Equal(t, 10.0, weight(0, 66*sec))
-	require.Equal(t, never, c.next)
+	require.Equal(t, never, c.nextTimer)
 }

@@ -6,7 +6,7 @@ import "time"
 type ClusterState struct {
 	Name    string
 	Method  Method
-	Level   string // in use by sessions that may use any; "" = none
+	Level   string // placementIn use by sessions that may use any; "" = none
 	Held    bool   // only because failback is manual
 	Empty   bool   // no server is in service on its own merits
 	Leases  int    // out, including those on servers that have left
@@ -46,7 +46,7 @@ func (c *Cluster) Snapshot(now time.Duration) ClusterState {
 	defer c.unlock()
 	state := ClusterState{
 		Name: c.spec.Name, Method: c.spec.Method, Held: c.held, Empty: c.empty,
-		Leases: c.ledger.out, Waiting: c.queue.n,
+		Leases: c.leases.out, Waiting: c.queue.n,
 		Levels: make([]LevelState, len(c.levels)),
 	}
 	if c.level >= 0 {
@@ -67,9 +67,9 @@ func (l *level) state(i int) ServerState {
 	s := slot.server
 	state := ServerState{
 		Name: s.name, Address: slot.address,
-		State: s.shown.State, Layer: s.shown.Layer, Reason: s.shown.Reason, Since: s.since, Probing: s.busy(),
+		State: s.published.State, Layer: s.published.Layer, Reason: s.published.Reason, Since: s.since, Probing: s.busy(),
 		Weight: s.layers.weight(slot.configured), EffectiveWeight: float64(l.step(i)) / unit,
-		MaxSessions: s.limit, Sessions: s.sessions,
+		MaxSessions: s.sessionLimit, Sessions: s.sessions,
 		Picks: s.picks, Failures: s.failures, ConnectTime: time.Duration(s.connect.took),
 		Layers: s.layers,
 	}

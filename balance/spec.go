@@ -110,9 +110,9 @@ func (s Spec) clone() Spec {
 	return s
 }
 
-// sameShares tells whether two specifications share the work out in the same way: same method, same levels, same
+// sameDistribution tells whether two specifications share the work out in the same way: same method, same levels, same
 // servers with the same weights in the same order. If so, a change between them leaves the cursors where they are.
-func sameShares(a, b Spec) bool {
+func sameDistribution(a, b Spec) bool {
 	return a.Method == b.Method && slices.EqualFunc(a.Levels, b.Levels, func(a, b LevelSpec) bool {
 		return slices.EqualFunc(a.Servers, b.Servers, func(a, b ServerSpec) bool {
 			return a.Name == b.Name && a.Weight == b.Weight

@@ -3,18 +3,18 @@ package balance
 // Tables take milliseconds to build, so they are built outside the lock: by Prepare for a new specification, and here
 // when an operator or an agent raises a weight above what a table was built for.
 
-// plan is what it takes to build the table of a level.
-type plan struct {
+// tablePlan is what it takes to build the table of a level.
+type tablePlan struct {
 	level   *level
 	old     *table
 	weights []int
 }
 
-// retable builds and puts in place the tables that have become unfit, until there are none.
-func (c *Cluster) retable() {
+// rebuildTables builds and puts in place the tables that have become unfit, until there are none.
+func (c *Cluster) rebuildTables() {
 	for {
 		c.mu.Lock()
-		plans := c.unfit()
+		plans := c.staleTables()
 		c.mu.Unlock()
 		if len(plans) == 0 {
 			return
@@ -31,14 +31,14 @@ func (c *Cluster) retable() {
 	}
 }
 
-// unfit returns plans for the tables that do not fit the weights in force.
-func (c *Cluster) unfit() []plan {
-	var plans []plan
+// staleTables returns plans for the tables that do not fit the weights in force.
+func (c *Cluster) staleTables() []tablePlan {
+	var plans []tablePlan
 	for _, l := range c.levels {
 		if l.table == nil {
 			continue
 		}
-		p := plan{level: l, old: l.table, weights: make([]int, len(l.slots))}
+		p := tablePlan{level: l, old: l.table, weights: make([]int, len(l.slots))}
 		fit := true
 		for i := range l.slots {
 			p.weights[i] = tableWeight(l.slots[i].configured, l.slots[i].weight)

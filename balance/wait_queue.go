@@ -15,23 +15,23 @@ type Waiter struct {
 	waiting    bool
 }
 
-// queue holds those who wait, in order of arrival.
-type queue struct {
+// waitQueue holds those who wait, in order of arrival.
+type waitQueue struct {
 	head, tail *Waiter
 	n          int
-	tickets    uint64 // given out
+	issued     uint64 // given out
 }
 
 // push lets a session wait: at the end of the queue, or, if it has waited before and the server that it got refused it,
 // where it belongs by its first arrival. Those who come back are among the oldest, so its place is looked for from the head.
-func (q *queue) push(w *Waiter) {
+func (q *waitQueue) push(w *Waiter) {
 	w.waiting = true
 	var after *Waiter // whom it stands before
-	if w.trial.ticket == 0 {
-		q.tickets++
-		w.trial.ticket = q.tickets
+	if w.trial.queueNumber == 0 {
+		q.issued++
+		w.trial.queueNumber = q.issued
 	} else {
-		for after = q.head; after != nil && after.trial.ticket < w.trial.ticket; after = after.next {
+		for after = q.head; after != nil && after.trial.queueNumber < w.trial.queueNumber; after = after.next {
 		}
 	}
 	w.next, w.prev = after, q.tail
@@ -48,7 +48,7 @@ func (q *queue) push(w *Waiter) {
 	q.n++
 }
 
-func (q *queue) remove(w *Waiter) {
+func (q *waitQueue) remove(w *Waiter) {
 	if w.prev == nil {
 		q.head = w.next
 	} else {
@@ -73,7 +73,7 @@ func (c *Cluster) Wait(now time.Duration, t *Attempts, w *Waiter, wake func()) {
 		w.Lease = Lease{}
 		c.queue.push(w)
 	} else {
-		c.release(w, lease)
+		c.wakeWaiter(w, lease)
 	}
 	c.unlock()
 }
@@ -91,28 +91,28 @@ func (c *Cluster) CancelWait(w *Waiter, now time.Duration) {
 	lease.Done(now)
 }
 
-// serve gives what is free to those who wait, first come first served. What is left afterwards none of them may use, so
+// serveWaiters gives what is free to those who wait, first come first served. What is left afterwards none of them may use, so
 // a newcomer who gets it overtakes nobody. all looks at everybody even if nothing is free: somebody may have nothing
 // left to wait for.
-func (c *Cluster) serve(all bool) {
-	for w := c.queue.head; w != nil && (all || c.anyOpen()); {
+func (c *Cluster) serveWaiters(all bool) {
+	for w := c.queue.head; w != nil && (all || c.hasOpenSlot()); {
 		next := w.next
 		if lease, err := c.pick(w.trial); err != ErrFull {
 			c.queue.remove(w)
-			c.release(w, lease)
+			c.wakeWaiter(w, lease)
 		}
 		w = next
 	}
 }
 
-// release ends a wait.
-func (c *Cluster) release(w *Waiter, lease Lease) {
+// wakeWaiter ends a wait.
+func (c *Cluster) wakeWaiter(w *Waiter, lease Lease) {
 	w.Lease = lease
-	c.wakes = append(c.wakes, w.wake)
+	c.wakeups = append(c.wakeups, w.wake)
 	w.trial, w.wake = nil, nil
 }
 
-func (c *Cluster) anyOpen() bool {
+func (c *Cluster) hasOpenSlot() bool {
 	for _, l := range c.levels {
 		if l.open() > 0 {
 			return true

@@ -9,22 +9,22 @@ import "math"
 // Rr is the same with every weight being one.
 type wrr struct{}
 
-func (wrr) choose(l *level, _ ask) int { return l.turns.next() }
+func (wrr) pick(l *level, _ pickInput) int { return l.wrr.next() }
 
-// turns holds the counters of a level's smooth weighted round robin, such that a pick need not walk over all servers.
+// wrrState holds the counters of a level's smooth weighted round robin, such that a pick need not walk over all servers.
 // A counter grows by the same step at every pick, so it is kept as the line start + step·picks. Lines of the same step
 // never cross: among the slots of one step, the order changes only when one of them is picked. So they are kept in a
 // heap by start, one heap for each step that occurs, and a pick compares the tops. That is O(log n) for n servers, and a
 // handful of different weights, and picks exactly what the walk would have picked.
-type turns struct {
-	slots []turn
+type wrrState struct {
+	slots []wrrCounter
 	heaps []heap // some may be empty
 	picks int64
 	total int64 // of the steps of the open slots
 }
 
-// turn is one slot's counter.
-type turn struct {
+// wrrCounter is one slot's counter.
+type wrrCounter struct {
 	step  int64 // 0 = closed
 	start int64 // counter - step·picks
 	heap  int32 // index into heaps, while open
@@ -37,10 +37,10 @@ type heap struct {
 	list []int32
 }
 
-func newTurns(n int) *turns { return &turns{slots: make([]turn, n)} }
+func newWrrState(n int) *wrrState { return &wrrState{slots: make([]wrrCounter, n)} }
 
-// next picks among the open slots; at least one must be.
-func (r *turns) next() int {
+// nextTimer picks among the open slots; at least one must be.
+func (r *wrrState) next() int {
 	r.picks++
 	best, most := int32(-1), int64(math.MinInt64)
 	for i := range r.heaps {
@@ -61,10 +61,10 @@ func (r *turns) next() int {
 }
 
 // count returns a slot's counter. That of a closed slot stands still.
-func (r *turns) count(i int) int64 { return r.slots[i].start + r.slots[i].step*r.picks }
+func (r *wrrState) count(i int) int64 { return r.slots[i].start + r.slots[i].step*r.picks }
 
 // set opens a slot with a step, changes the step of an open one, or closes it with step 0. The counter stays.
-func (r *turns) set(i int, step int64) {
+func (r *wrrState) set(i int, step int64) {
 	t := &r.slots[i]
 	if t.step == step {
 		return
@@ -81,7 +81,7 @@ func (r *turns) set(i int, step int64) {
 }
 
 // rebase multiplies all counters and begins counting picks anew.
-func (r *turns) rebase(by float64) {
+func (r *wrrState) rebase(by float64) {
 	for i := range r.slots {
 		r.slots[i].start = int64(float64(r.count(i)) * by)
 	}
@@ -94,7 +94,7 @@ func (r *turns) rebase(by float64) {
 	}
 }
 
-func (r *turns) insert(i int) {
+func (r *wrrState) insert(i int) {
 	t := &r.slots[i]
 	t.heap = r.heapOf(t.step)
 	h := &r.heaps[t.heap]
@@ -102,7 +102,7 @@ func (r *turns) insert(i int) {
 	r.up(h, len(h.list)-1)
 }
 
-func (r *turns) remove(i int) {
+func (r *wrrState) remove(i int) {
 	t := &r.slots[i]
 	h, at, last := &r.heaps[t.heap], int(t.at), len(r.heaps[t.heap].list)-1
 	r.place(h, at, h.list[last])
@@ -114,7 +114,7 @@ func (r *turns) remove(i int) {
 }
 
 // heapOf returns the heap of a step: the one it has, else an empty one, else a new one.
-func (r *turns) heapOf(step int64) int32 {
+func (r *wrrState) heapOf(step int64) int32 {
 	empty := -1
 	for i := range r.heaps {
 		if h := &r.heaps[i]; len(h.list) == 0 {
@@ -131,18 +131,18 @@ func (r *turns) heapOf(step int64) int32 {
 	return int32(empty)
 }
 
-// before tells whether slot a has its turn before slot b of the same step.
-func (r *turns) before(a, b int32) bool {
+// lastLevel tells whether slot a has its turn before slot b of the same step.
+func (r *wrrState) before(a, b int32) bool {
 	x, y := r.slots[a].start, r.slots[b].start
 	return x > y || x == y && a < b
 }
 
-func (r *turns) place(h *heap, at int, slot int32) {
+func (r *wrrState) place(h *heap, at int, slot int32) {
 	h.list[at] = slot
 	r.slots[slot].at = int32(at)
 }
 
-func (r *turns) up(h *heap, at int) {
+func (r *wrrState) up(h *heap, at int) {
 	slot := h.list[at]
 	for at > 0 && r.before(slot, h.list[(at-1)/2]) {
 		r.place(h, at, h.list[(at-1)/2])
@@ -151,7 +151,7 @@ func (r *turns) up(h *heap, at int) {
 	r.place(h, at, slot)
 }
 
-func (r *turns) down(h *heap, at int) {
+func (r *wrrState) down(h *heap, at int) {
 	slot := h.list[at]
 	for {
 		child := 2*at + 1

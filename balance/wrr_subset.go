@@ -2,13 +2,13 @@ package balance
 
 import "math"
 
-// lineup is smooth weighted round robin by a plain walk, for when only some of the open slots take part in a pick: those
+// subsetWrr is smooth weighted round robin by a plain walk, for when only some of the open slots take part in a pick: those
 // between which another method sees no difference, or those without weight when there are no others.
-type lineup []int64
+type subsetWrr []int64
 
-// next picks among the slots for which step is not zero, beginning at first, which must be one of them. The counters of
+// nextTimer picks among the slots for which step is not zero, beginning at first, which must be one of them. The counters of
 // the others stand still.
-func (c lineup) next(first int, step func(i int) int64) int {
+func (c subsetWrr) next(first int, step func(i int) int64) int {
 	best, most, total := first, int64(math.MinInt64), int64(0)
 	for i := first; i < len(c); i++ {
 		s := step(i)
@@ -25,19 +25,19 @@ func (c lineup) next(first int, step func(i int) int64) int {
 	return best
 }
 
-func (c lineup) rebase(by float64) {
+func (c subsetWrr) rebase(by float64) {
 	for i := range c {
 		c[i] = int64(float64(c[i]) * by)
 	}
 }
 
-// chooseIdle is for a level in which no open slot has weight: they are used equally, by wrr or, if there is a key, each
+// pickIdle is for a level in which no open slot has weight: they are used equally, by wrr or, if there is a key, each
 // for its own keys.
-func (l *level) chooseIdle(a ask) int {
+func (l *level) pickIdle(a pickInput) int {
 	if l.table != nil && a.keyed {
 		return l.rendezvous(a.hash, &l.idle)
 	}
-	return l.lineup.next(l.idle.next(0), func(i int) int64 {
+	return l.subset.next(l.idle.next(0), func(i int) int64 {
 		if l.idle.has(i) {
 			return unit
 		}

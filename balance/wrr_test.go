@@ -109,7 +109,7 @@ func TestWrrFailureHalvesAndRegainsOnePerPick(t *testing.T) {
 	require.Equal(t, 10.0, weight())
 	// 10 → 5 → 3 → 2 → 1 → 1, rounded up.
 	for _, want := range []float64{5, 3, 2, 1, 1} {
-		c.levels[0].weaken(0)
+		c.levels[0].backOff(0)
 		require.Equal(t, want, weight())
 	}
 	// While it is ineligible it regains nothing.
@@ -185,7 +185,7 @@ func (w *walked) next() int {
 func TestTurnsPickWhatTheWalkPicks(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		n := rapid.IntRange(1, 40).Draw(t, "slots")
-		heaps, walk := newTurns(n), &walked{make([]int64, n), make([]int64, n)}
+		heaps, walk := newWrrState(n), &walked{make([]int64, n), make([]int64, n)}
 		open := 0
 		t.Repeat(map[string]func(*rapid.T){
 			"set": func(t *rapid.T) {

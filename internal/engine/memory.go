@@ -32,7 +32,7 @@ func (e *Engine) Memory() state.Snapshot {
 		c := &running.cfg.Clusters[i]
 		known := running.clusters[c.Name].Save(e.plane.Now())
 		r := remembered[c.Name]
-		r.Name, r.Level, r.Spared = c.Name, known.Level, known.Spared
+		r.Name, r.Level, r.Spared = c.Name, known.Level, known.ProtectedServer
 		for i := range known.Servers {
 			r.Servers = append(r.Servers, e.serverMemory(running, c, &known.Servers[i], clock)...)
 		}
@@ -134,7 +134,7 @@ func (e *Engine) recall(ch *change, m *state.Snapshot) {
 		if b == nil {
 			continue
 		}
-		to := balance.SavedState{Level: c.Level, Spared: c.Spared}
+		to := balance.SavedState{Level: c.Level, ProtectedServer: c.Spared}
 		for j := range c.Servers {
 			s := &c.Servers[j]
 			if at := b.Server(s.Name); at != nil {
