@@ -28,7 +28,7 @@ func (o *operator) Reload(ctx context.Context) error {
 	if err == nil {
 		return nil
 	}
-	return engine.Unusable(err)
+	return engine.InvalidConfig(err)
 }
 
 // Stop stops weir, as the signal does, and returns how many sessions were cut. With now, or when it is asked for now

@@ -114,7 +114,7 @@ func serve(ctx context.Context, file string, stderr io.Writer) int {
 	if err != nil {
 		return cannot(err)
 	}
-	e, err := engine.Start(cfg, engine.Options{Log: log, Sessions: out.put, Version: version(), Activated: sockets, Predecessor: before, Hurry: hurry})
+	e, err := engine.Start(cfg, engine.Options{Log: log, Sessions: out.put, Version: version(), Activated: sockets, Predecessor: before, SkipLookups: hurry})
 	if err == nil && before != nil {
 		err = e.TakeOver()
 	}

@@ -103,7 +103,7 @@ func (m *manager) watch(e *engine.Engine) {
 		defer tick.Stop()
 		for {
 			if m.alive > 0 {
-				if e.Answers(m.alive / 3) {
+				if e.LoopsRespond(m.alive / 3) {
 					m.say(daemon.SdNotifyWatchdog)
 				} else {
 					m.log.Error("an event loop does not answer: the service manager is not told that weir is alive")

@@ -13,10 +13,10 @@ type Activated = l4.ActivatedSocket
 // Activate takes over a file that is a listening socket; with an error, or without, the file is closed.
 func Activate(f *os.File) (*Activated, error) { return l4.NewActivatedSocket(f) }
 
-// Answers reports whether every event loop goes round within a time. Those that have ended need not.
-func (e *Engine) Answers(within time.Duration) bool {
+// LoopsRespond reports whether every event loop goes round within a time. Those that have ended need not.
+func (e *Engine) LoopsRespond(within time.Duration) bool {
 	ok := true
-	e.seen.visit(func() { ok = e.plane.Responsive(within) })
+	e.published.withLoops(func() { ok = e.plane.Responsive(within) })
 	return ok
 }
 

@@ -44,11 +44,11 @@ func (e *Engine) RemoveCluster(name string) error {
 // returns nil, the state file has been written, or the attempt has failed.
 func (e *Engine) changeOverlay(edit func(running, file *conf.Config, o overlay.Overlay) (overlay.Overlay, error)) error {
 	err := e.locked(func() error {
-		next, err := edit(e.running.Load().cfg, e.file, e.members)
+		next, err := edit(e.running.Load().cfg, e.file, e.overlay)
 		if err != nil {
 			return err
 		}
-		return e.goOver(e.file, next)
+		return e.install(e.file, next)
 	})
 	var r *status.Refusal
 	switch {
@@ -72,30 +72,30 @@ func (e *Engine) locked(do func() error) error {
 	return do()
 }
 
-// goOver goes over to a file's configuration with changes laid over it. mu is held.
-func (e *Engine) goOver(file *conf.Config, o overlay.Overlay) error {
+// install goes over to a file's configuration with changes laid over it. mu is held.
+func (e *Engine) install(file *conf.Config, o overlay.Overlay) error {
 	wanted, kept, err := o.Apply(file)
 	if err != nil {
 		return err
 	}
-	known, err := e.resolveFor(wanted)
+	known, err := e.resolveNew(wanted)
 	if err != nil {
 		return err
 	}
-	e.members, kept = kept, e.members // what is made from now on says who put it there
+	e.overlay, kept = kept, e.overlay // what is made from now on says who put it there
 	before := e.file
 	e.file = file
 	if err := e.change(wanted, known); err != nil {
-		e.members, e.file = kept, before
+		e.overlay, e.file = kept, before
 		return err
 	}
 	if file != before {
-		for _, what := range o.Dropped(e.members) {
+		for _, what := range o.Dropped(e.overlay) {
 			e.log.Info("no longer changed at run time: the file says otherwise", "what", what)
 		}
 	}
 	select {
-	case e.renamed <- struct{}{}:
+	case e.namesChanged <- struct{}{}:
 	default:
 	}
 	return nil

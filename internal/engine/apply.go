@@ -15,15 +15,15 @@ import (
 	"weir/l4"
 )
 
-// change is a configuration made ready to be committed.
-type change struct {
+// reload is a configuration made ready to be committed.
+type reload struct {
 	next      *runningState
 	fresh     map[string]*balance.Cluster  // clusters that are new
 	prepared  map[string]*balance.Prepared // those that are there already
-	settings  map[string]*l4.Settings      // of every listener, by identity
+	settings  map[string]*l4.Settings      // total every listener, by identity
 	listeners map[string]*l4.Listener      // those that are new: bound, not started
 	budget    budget
-	gates     gates                       // of every listener
+	admissions     admissionStates                       // total every listener
 	kept      map[*l4.AdmissionState]bool // the gates that are there already
 	jobs      []checks.Job
 }
@@ -36,20 +36,20 @@ func (e *Engine) apply(cfg *conf.Config) error {
 	}
 	before := e.running.Load().cfg
 	if before == nil {
-		return e.goOver(cfg, e.members)
+		return e.install(cfg, e.overlay)
 	}
-	if err := refused(cfg, conf.Diff(process(e.file), process(cfg))); err != nil {
+	if err := refusedSteps(cfg, conf.Diff(processPart(e.file), processPart(cfg))); err != nil {
 		return err
 	}
-	if err := e.goOver(cfg, e.members); err != nil {
+	if err := e.install(cfg, e.overlay); err != nil {
 		return err
 	}
-	e.tellSteps(conf.Diff(before, e.running.Load().cfg))
+	e.logSteps(conf.Diff(before, e.running.Load().cfg))
 	return nil
 }
 
-// refused is why a plan that leads to a configuration cannot be carried out while weir runs; nil = it can.
-func refused(cfg *conf.Config, p conf.Plan) error {
+// refusedSteps is why a plan that leads to a configuration cannot be carried out while weir runs; nil = it can.
+func refusedSteps(cfg *conf.Config, p conf.Plan) error {
 	var wrong conf.Errors
 	for _, s := range p.Refused() {
 		for _, d := range s.Details {
@@ -62,20 +62,20 @@ func refused(cfg *conf.Config, p conf.Plan) error {
 	return cfg.SortErrors(wrong)
 }
 
-// process is the part of a configuration that may hold what cannot change.
-func process(cfg *conf.Config) *conf.Config {
+// processPart is the part of a configuration that may hold what cannot change.
+func processPart(cfg *conf.Config) *conf.Config {
 	part := *cfg
 	part.Listeners, part.Clusters = nil, nil
 	return &part
 }
 
-// stepsTold bounds what the log says of one reload.
-const stepsTold = 20
+// maxLoggedSteps bounds what the log says of one reload.
+const maxLoggedSteps = 20
 
-// tellSteps logs what a reload has done, in the words of the plan for it.
-func (e *Engine) tellSteps(p conf.Plan) {
+// logSteps logs what a reload has done, in the words of the plan for it.
+func (e *Engine) logSteps(p conf.Plan) {
 	for i, s := range p.Steps {
-		if i == stepsTold {
+		if i == maxLoggedSteps {
 			e.log.Info("and so on", "more", len(p.Steps)-i)
 			return
 		}
@@ -83,7 +83,7 @@ func (e *Engine) tellSteps(p conf.Plan) {
 	}
 }
 
-// change goes over to a configuration whose names are resolved. mu is held.
+// reload goes over to a configuration whose names are resolved. mu is held.
 func (e *Engine) change(cfg *conf.Config, known addresses) error {
 	if e.stopped {
 		return ErrStopped
@@ -93,12 +93,12 @@ func (e *Engine) change(cfg *conf.Config, known addresses) error {
 		return err
 	}
 	if e.oldProcess != nil && e.running.Load().cfg == nil { // TakeOver will
-		e.waiting = ch
+		e.prepared = ch
 		return nil
 	}
-	if e.earlier != nil {
-		e.recall(ch, e.earlier)
-		e.earlier = nil
+	if e.restored != nil {
+		e.restore(ch, e.restored)
+		e.restored = nil
 	}
 	e.retire(e.commit(ch))
 	e.changed()
@@ -106,10 +106,10 @@ func (e *Engine) change(cfg *conf.Config, known addresses) error {
 }
 
 // prepare does everything that may fail, and changes nothing that a client could see.
-func (e *Engine) prepare(cfg *conf.Config, known addresses) (*change, error) {
+func (e *Engine) prepare(cfg *conf.Config, known addresses) (*reload, error) {
 	running := e.running.Load()
-	next := &runningState{cfg: cfg, members: e.members, known: known, clusters: map[string]*balance.Cluster{}}
-	ch := &change{
+	next := &runningState{cfg: cfg, overlay: e.overlay, addresses: known, clusters: map[string]*balance.Cluster{}}
+	ch := &reload{
 		next: next, fresh: map[string]*balance.Cluster{}, prepared: map[string]*balance.Prepared{},
 		settings: map[string]*l4.Settings{}, listeners: map[string]*l4.Listener{},
 	}
@@ -128,18 +128,18 @@ func (e *Engine) prepare(cfg *conf.Config, known addresses) (*change, error) {
 		if b := running.clusters[c.Name]; b != nil {
 			next.clusters[c.Name], ch.prepared[c.Name] = b, b.Prepare(spec)
 		} else {
-			b = balance.New(spec, rand.Uint64(), e.observe)
+			b = balance.New(spec, rand.Uint64(), e.handleEvent)
 			next.clusters[c.Name], ch.fresh[c.Name] = b, b
 		}
 		ch.jobs = append(ch.jobs, checkJobs(c, known, built)...)
 	}
 	next.take(ch.jobs, running)
 	var err error
-	if ch.budget, err = shareOut(l4.DescriptorLimit(), e.plane.Loops(), cfg, next.jobs); err != nil {
+	if ch.budget, err = computeBudget(l4.DescriptorLimit(), e.plane.Loops(), cfg, next.jobs); err != nil {
 		return nil, err
 	}
-	next.replies = repliesOf(cfg, known)
-	routed, err := e.prepareReplies(next.replies)
+	next.replyRoutes = repliesOf(cfg, known)
+	routed, err := e.prepareReplies(next.replyRoutes)
 	if err != nil {
 		return nil, err
 	}
@@ -158,18 +158,18 @@ func (e *Engine) prepare(cfg *conf.Config, known addresses) (*change, error) {
 }
 
 // bind opens the listeners that are not open yet. All that cannot be opened are told at once.
-func (e *Engine) bind(ch *change, specs map[string]*conf.Cluster) error {
+func (e *Engine) bind(ch *reload, specs map[string]*conf.Cluster) error {
 	var failed []error
 	cfg := ch.next.cfg
-	ch.gates, ch.kept = e.gates.of(cfg, e.running.Load().cfg)
+	ch.admissions, ch.kept = e.admissions.of(cfg, e.running.Load().cfg)
 	for i := range cfg.Listeners {
 		ln := &cfg.Listeners[i]
 		set := e.settings(ln, specs[ln.Cluster], ch.next.clusters[ln.Cluster], cfg)
-		set.Admission = admission(ln, ch.gates[listenerID(ln.Protocol, ln.Addresses[0])])
+		set.Admission = admission(ln, ch.admissions[listenerID(ln.Protocol, ln.Addresses[0])])
 		listen, inherit := e.plane.Listen, e.plane.Inherit
 		if ln.Protocol == "udp" {
 			listen, inherit = e.plane.ListenUDP, e.plane.InheritUDP
-			boundFlows(set, ln, cfg, ch.budget.effective(cfg))
+			limitFlows(set, ln, cfg, ch.budget.effective(cfg))
 		}
 		for _, at := range ln.Addresses {
 			id := listenerID(ln.Protocol, at)
@@ -204,7 +204,7 @@ func listenerID(protocol string, at conf.Address) string { return protocol + " "
 
 // besideOwn reports whether a listener of this process has the same port, one that is open now or one that is about to
 // be: an address may stand beside a wildcard, and either may take over from the other before that is closed.
-func (e *Engine) besideOwn(ch *change, protocol string, at conf.Address) bool {
+func (e *Engine) besideOwn(ch *reload, protocol string, at conf.Address) bool {
 	if e.oldProcess != nil && at.Path == "" && e.oldProcess.holdsPort(at.Addr.Port()) {
 		return true
 	}
@@ -219,13 +219,13 @@ func (e *Engine) besideOwn(ch *change, protocol string, at conf.Address) bool {
 }
 
 // commit goes over to what was prepared. It cannot fail.
-func (e *Engine) commit(ch *change) departed {
+func (e *Engine) commit(ch *reload) retired {
 	now := e.plane.Now()
 	before := e.running.Load()
-	e.results.Lock()         // what was found out for the old configuration is in before anything of it is dropped
+	e.resultsMu.Lock()         // what was found out for the old configuration is in before anything of it is dropped
 	e.running.Store(ch.next) // oldProcess the clusters change: their events are judged by what the new configuration says
-	e.results.Unlock()
-	gone := departed{servers: map[*balance.Server]bool{}, after: ch.next.cfg.Runtime.DrainTimeout}
+	e.resultsMu.Unlock()
+	gone := retired{servers: map[*balance.Server]bool{}, after: ch.next.cfg.Runtime.DrainTimeout}
 	for name, b := range before.clusters {
 		servers := serversOf(before.cfg, name, b)
 		kept := ch.next.clusters[name] == b
@@ -242,14 +242,14 @@ func (e *Engine) commit(ch *change) departed {
 		for _, level := range c.Levels {
 			for _, s := range level.Servers {
 				if s.Address.Host != "" {
-					ch.next.clusters[c.Name].SetResolved(s.Name, len(ch.next.known[s.Address.Host]) > 0, now)
+					ch.next.clusters[c.Name].SetResolved(s.Name, len(ch.next.addresses[s.Address.Host]) > 0, now)
 				}
 			}
 		}
 	}
-	e.drop(before, ch.next, now)
+	e.dropChecks(before, ch.next, now)
 	e.countSources(ch)
-	e.gates = ch.gates
+	e.admissions = ch.admissions
 	for id, ln := range e.listeners {
 		if set := ch.settings[id]; set != nil {
 			ln.Update(set)
@@ -263,17 +263,17 @@ func (e *Engine) commit(ch *change) departed {
 		ln.Start()
 	}
 	select {
-	case e.rerouted <- struct{}{}:
+	case e.routesChanged <- struct{}{}:
 	default:
 	}
 	e.runner.Update(ch.jobs)
 	e.hooks.Update(ch.next.cfg.Hooks)
 	open := maps.Clone(e.listeners)
-	e.seen.open.Store(&open)
+	e.published.listeners.Store(&open)
 	limit := ch.budget.effective(ch.next.cfg)
 	e.plane.SetLimits(limit, ch.budget.each, ch.budget.limit-ch.budget.reserved())
-	e.seen.limit.Store(int64(limit))
-	e.tell(ch.budget, ch.next.cfg)
+	e.published.maxSessions.Store(int64(limit))
+	e.logBudget(ch.budget, ch.next.cfg)
 	return gone
 }
 

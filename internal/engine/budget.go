@@ -16,11 +16,11 @@ import (
 type budget struct {
 	limit     int // what the process may have
 	listening int // sockets that listen, those of the API included
-	loops     int // of the event loops, and of clients between being accepted and being counted
+	loops     int // total the event loops, and of clients between being accepted and being counted
 	api       int // clients of the API
 	checks    int
 	other     int // standard streams, log, files, names, hooks
-	each      int // of a session: two sockets, or one where all are flows of UDP
+	each      int // total a session: two sockets, or one where all are flows of UDP
 	sessions  int // how many sessions the rest carries
 }
 
@@ -43,9 +43,9 @@ const (
 // parallelChecks is how many checks may run at the same time where the process may have so many descriptors.
 func parallelChecks(limit int) int { return min(max(limit/checkShare, minChecks), maxChecks) }
 
-// shareOut works out the budget of a configuration. What is kept back for a moment of need is at most half of what is
+// computeBudget works out the budget of a configuration. What is kept back for a moment of need is at most half of what is
 // not in use for certain. The error says what is needed when there is not enough for a single session.
-func shareOut(limit, loops int, cfg *conf.Config, jobs map[checks.Key]*job) (budget, error) {
+func computeBudget(limit, loops int, cfg *conf.Config, jobs map[checks.Key]*job) (budget, error) {
 	b := budget{limit: limit, listening: len(cfg.Admin.Listen), loops: loops * descriptorsPerLoop, each: 1}
 	for i := range cfg.Listeners {
 		if cfg.Listeners[i].Protocol != "udp" {
@@ -92,15 +92,15 @@ func (b budget) effective(cfg *conf.Config) int {
 	return b.sessions
 }
 
-// announced is what the log has said last.
-type announced struct {
+// logged is what the log has said last.
+type loggedBudget struct {
 	budget      budget
 	limit       int // on sessions
 	unreachable []string
 }
 
-// tell logs the budget and the limits of the file that cannot be reached, when they are others than before.
-func (e *Engine) tell(b budget, cfg *conf.Config) {
+// logBudget logs the budget and the limits of the file that cannot be reached, when they are others than before.
+func (e *Engine) logBudget(b budget, cfg *conf.Config) {
 	var unreachable []string
 	tooMany := func(key string, want int) {
 		if want > b.sessions {
@@ -111,13 +111,13 @@ func (e *Engine) tell(b budget, cfg *conf.Config) {
 	for i := range cfg.Listeners {
 		tooMany(fmt.Sprintf("listener %s: max_sessions", cfg.Listeners[i].Name), cfg.Listeners[i].MaxSessions)
 	}
-	if effective := b.effective(cfg); b != e.announced.budget || effective != e.announced.limit {
-		e.announced.budget, e.announced.limit = b, effective
+	if effective := b.effective(cfg); b != e.logged.budget || effective != e.logged.limit {
+		e.logged.budget, e.logged.limit = b, effective
 		e.log.Info("descriptors", "limit", b.limit, "listening", b.listening, "event_loops", b.loops, "api", b.api, "checks", b.checks,
 			"other", b.other, "room_for_sessions", b.sessions, "max_sessions", effective)
 	}
-	if !slices.Equal(unreachable, e.announced.unreachable) {
-		e.announced.unreachable = unreachable
+	if !slices.Equal(unreachable, e.logged.unreachable) {
+		e.logged.unreachable = unreachable
 		for _, line := range unreachable {
 			e.log.Warn(line, "room_for_sessions", b.sessions)
 		}

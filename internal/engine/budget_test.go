@@ -30,11 +30,11 @@ func TestBudgetFits(t *testing.T) {
 		}
 		loops := rapid.IntRange(1, 64).Draw(t, "loops")
 		limit := rapid.IntRange(8, 30_000).Draw(t, "limit")
-		b, err := shareOut(limit, loops, cfg, jobs)
+		b, err := computeBudget(limit, loops, cfg, jobs)
 		if err != nil {
 			least := limit
 			for ; err != nil; least++ {
-				b, err = shareOut(least, loops, cfg, jobs)
+				b, err = computeBudget(least, loops, cfg, jobs)
 			}
 			require.Positive(t, b.sessions)
 			return

@@ -50,21 +50,21 @@ func (e *Engine) balanceSpec(c *conf.Cluster, known addresses) (balance.Spec, er
 // levelKeys gives every level a number that stays, whatever its place in the file becomes: sessions and listeners go on
 // to mean the same level while a reload moves it. A level without a name is known by its place.
 type levelKeys struct {
-	named map[[2]string]int // by cluster and level
+	keys map[[2]string]int // by cluster and level
 }
 
 func (k *levelKeys) key(cluster, name string, index int) int {
 	if name == "" {
 		return index
 	}
-	if k.named == nil {
-		k.named = map[[2]string]int{}
+	if k.keys == nil {
+		k.keys = map[[2]string]int{}
 	}
 	id := [2]string{cluster, name}
-	if _, known := k.named[id]; !known {
-		k.named[id] = 1<<16 + len(k.named)
+	if _, known := k.keys[id]; !known {
+		k.keys[id] = 1<<16 + len(k.keys)
 	}
-	return k.named[id]
+	return k.keys[id]
 }
 
 // newTarget is where a server is dialled; one without a known address has a target with none.

@@ -18,7 +18,7 @@ type counts struct {
 	Dials       durations                 `json:"dials"`
 	RecordsLost uint64                    `json:"records_lost"`
 	Reloads     uint64                    `json:"reloads"`
-	Failed      uint64                    `json:"reloads_failed"` // of those
+	Failed      uint64                    `json:"reloads_failed"` // total those
 }
 
 type listenerCounts struct {
@@ -95,9 +95,9 @@ func (e *Engine) counts(listeners map[string]*l4.Listener) counts {
 		}
 		c.Listeners[id] = l
 	}
-	e.seen.mu.Lock()
-	c.Reloads, c.Failed = e.seen.config.Reloads, e.seen.config.Failed
-	e.seen.mu.Unlock()
+	e.published.mu.Lock()
+	c.Reloads, c.Failed = e.published.config.Reloads, e.published.config.Failed
+	e.published.mu.Unlock()
 	running := e.running.Load()
 	for i := range running.cfg.Clusters {
 		name := running.cfg.Clusters[i].Name
@@ -109,7 +109,7 @@ func (e *Engine) counts(listeners map[string]*l4.Listener) counts {
 	}
 	dials := e.dialTimes()
 	c.Dials = durationsOf(&dials)
-	c.Checks = e.seen.checks.counts()
+	c.Checks = e.published.checks.counts()
 	return c
 }
 
@@ -141,14 +141,14 @@ func (e *Engine) countFrom(c *counts, listeners map[string]*l4.Listener, running
 			}
 		}
 	}
-	e.seen.checks.countFrom(c.Checks)
-	e.seen.earlier.Store(c)
+	e.published.checks.countFrom(c.Checks)
+	e.published.earlier.Store(c)
 }
 
 // recordsLost is how many session records the log had no room for.
 func (e *Engine) recordsLost() uint64 {
 	n := e.sessionLog.dropped.Load()
-	if before := e.seen.earlier.Load(); before != nil {
+	if before := e.published.earlier.Load(); before != nil {
 		n += before.RecordsLost
 	}
 	return n
@@ -156,7 +156,7 @@ func (e *Engine) recordsLost() uint64 {
 
 // dialTimes is how long the dials took that succeeded.
 func (e *Engine) dialTimes() (sum l4.Histogram) {
-	if before := e.seen.earlier.Load(); before != nil {
+	if before := e.published.earlier.Load(); before != nil {
 		sum = before.Dials.histogram()
 	}
 	for _, c := range e.plane.Counters() {
@@ -170,12 +170,12 @@ func (e *Engine) dialTimes() (sum l4.Histogram) {
 }
 
 // counts is what has been counted of all checks, here and before.
-func (t *checkTallies) counts() []checkCounts {
+func (t *checkCounters) counts() []checkCounts {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	var list []checkCounts
 	for _, key := range t.keys() {
-		sum := t.of(key)
+		sum := t.total(key)
 		list = append(list, checkCounts{key.Cluster, key.Server, key.Check, sum.passed, sum.failed,
 			durations{sum.passed + sum.failed, sum.took, checkBounds[:], sum.buckets[:]}})
 	}
@@ -183,20 +183,20 @@ func (t *checkTallies) counts() []checkCounts {
 }
 
 // countFrom has checks go on from what another process has counted.
-func (t *checkTallies) countFrom(list []checkCounts) {
+func (t *checkCounters) countFrom(list []checkCounts) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	t.before = map[checks.Key]*checkTally{}
+	t.before = map[checks.Key]*checkCounter{}
 	for i := range list {
 		c := &list[i]
-		tally := &checkTally{passed: c.Passed, failed: c.Failed, took: c.Took.Sum}
+		tally := &checkCounter{passed: c.Passed, failed: c.Failed, took: c.Took.Sum}
 		c.Took.into(tally.buckets[:], checkBounds[:])
 		t.before[checks.Key{Cluster: c.Cluster, Server: c.Server, Check: c.Check}] = tally
 	}
 }
 
 // keys are the checks that something was counted of. mu is held.
-func (t *checkTallies) keys() []checks.Key {
+func (t *checkCounters) keys() []checks.Key {
 	var keys []checks.Key
 	for key := range t.all {
 		keys = append(keys, key)
@@ -209,9 +209,9 @@ func (t *checkTallies) keys() []checks.Key {
 	return keys
 }
 
-// of is what was counted of a check, here and before. mu is held.
-func (t *checkTallies) of(key checks.Key) (sum checkTally) {
-	for _, c := range []*checkTally{t.before[key], t.all[key]} {
+// total is what was counted of a check, here and before. mu is held.
+func (t *checkCounters) total(key checks.Key) (sum checkCounter) {
+	for _, c := range []*checkCounter{t.before[key], t.all[key]} {
 		if c == nil {
 			continue
 		}

@@ -34,7 +34,7 @@ type Options struct {
 	Lookup func(ctx context.Context, host string) ([]netip.Addr, error)
 
 	// Hurry, once it ends, has starts and reloads wait for no name any more; nil = they always do.
-	Hurry context.Context
+	SkipLookups context.Context
 
 	// Activated are listening sockets that the process was started with. Those that the configuration has no use for are
 	// told of and closed.
@@ -53,76 +53,76 @@ type Engine struct {
 	runner     *checks.Runner
 	sessionLog *recorder
 	hooks      *hooks.Set
-	ask        lookup
-	hurry      context.Context // once it ends, no start and no reload waits for names
-	renamed    chan struct{}   // holds one: the names to resolve, or when, may have changed
-	rerouted   chan struct{}   // holds one: the ways back that are needed may have changed
+	lookup        lookupFunc
+	skipLookups      context.Context // once it ends, no start and no reload waits for names
+	namesChanged    chan struct{}   // holds one: the names to resolve, or when, may have changed
+	routesChanged   chan struct{}   // holds one: the ways back that are needed may have changed
 	ctx        context.Context
 	cancel     context.CancelFunc
 	work       sync.WaitGroup // goroutines of the engine
 
 	running atomic.Pointer[runningState] // what runs; read by anyone
-	cuts    orders[*balance.Server]      // whose sessions are to be cut
-	doubts  orders[checks.Key]           // servers to be checked at once, by all their checks
+	serversToCut    pendingSet[*balance.Server]      // whose sessions are to be cut
+	serversToRecheck  pendingSet[checks.Key]           // servers to be checked at once, by all their checks
 
-	results sync.RWMutex // held for reading while a check's result is taken
+	resultsMu sync.RWMutex // held for reading while a check's result is taken
 
-	farewells farewells
-	seen      observed
+	drains drainTimers
+	published      published
 	journal   stateFile
 
 	oldProcess *Predecessor // immutable; nil = none
-	waiting    *change      // what TakeOver will commit
+	prepared    *reload      // what TakeOver will commit
 	newProcess *successor   // who has taken over; set before Leave
 
 	// Guarded by mu, which is held for the length of a change.
 	mu        sync.Mutex
 	listeners map[string]*l4.Listener // by identity: protocol and address
-	gates     gates
-	announced announced
+	admissions     admissionStates
+	logged loggedBudget
 	activated map[string]*l4.ActivatedSocket // by identity; those that no listener has claimed; empty after Start
 	levels    levelKeys
 	routes    *route.Routes
 	stopped   bool
 	file      *conf.Config    // what the file says, without what was changed at run time
-	members   overlay.Overlay // what was changed at run time
-	earlier   *state.Snapshot // until the first configuration is in force: what an earlier process knew
+	overlay   overlay.Overlay // what was changed at run time
+	restored   *state.Snapshot // until the first configuration is in force: what an earlier process knew
 }
 
 // runningState is what runs at a moment. It is immutable; a change puts another in its place.
 type runningState struct {
 	cfg      *conf.Config    // the file's, with what was changed at run time laid over it
-	members  overlay.Overlay // what was
-	known    addresses
-	replies  map[route.ReplyRoute]bool // the ways back that servers need which are dialled from their clients' addresses
+	overlay  overlay.Overlay // what was
+	addresses    addresses
+	replyRoutes  map[route.ReplyRoute]bool // the ways back that servers need which are dialled from their clients' addresses
 	clusters map[string]*balance.Cluster
 	jobs     map[checks.Key]*job
-	mortal   []checks.Key // of agents whose words have a ttl
+	expiring   []checks.Key // total agents whose words have a ttl
 }
 
 // Start makes a configuration run. When it returns an error nothing is left running.
 func Start(cfg *conf.Config, o Options) (*Engine, error) {
-	e := &Engine{log: o.Log, ask: o.Lookup, listeners: map[string]*l4.Listener{}, oldProcess: o.Predecessor}
+	e := &Engine{log: o.Log, lookup: o.Lookup, listeners: map[string]*l4.Listener{}, oldProcess: o.Predecessor}
 	begin := &runningState{}
 	if e.oldProcess != nil && e.oldProcess.state != nil {
-		begin.known = e.oldProcess.state.Known // what a name stood for goes on to hold while nobody can resolve it
+		begin.addresses = e.oldProcess.state.Known // what a name stood for goes on to hold while nobody can resolve it
 	}
 	e.running.Store(begin)
-	e.seen.version, e.seen.began = o.Version, time.Now()
-	e.seen.config = status.Config{File: cfg.File, LoadedAt: e.seen.began}
-	e.cuts, e.doubts = newOrders[*balance.Server](), newOrders[checks.Key]()
-	e.renamed, e.rerouted = make(chan struct{}, 1), make(chan struct{}, 1)
+	e.published.version, e.published.startedAt = o.Version, time.Now()
+	e.published.config = status.Config{File: cfg.File, LoadedAt: e.published.startedAt}
+	e.serversToCut, e.serversToRecheck = newPendingSet[*balance.Server](), newPendingSet[checks.Key]()
+	e.namesChanged, e.routesChanged = make(chan struct{}, 1), make(chan struct{}, 1)
 	e.journal.wake, e.journal.hurry = make(chan struct{}, 1), make(chan struct{}, 1)
-	if e.ask == nil {
-		e.ask = systemLookup
+	if e.lookup == nil {
+		e.lookup = systemLookup
 	}
 	e.ctx, e.cancel = context.WithCancel(context.Background())
-	if e.hurry = o.Hurry; e.hurry == nil {
-		e.hurry = context.Background()
+	if e.skipLookups = o.SkipLookups; e.skipLookups == nil {
+		e.skipLookups = context.Background()
 	}
 	e.sessionLog = newRecorder(o.Sessions, func() bool { cfg := e.running.Load().cfg; return cfg != nil && cfg.Log.Format == "json" })
 	e.hooks = hooks.New(o.Log)
-	e.seen.eventLog.hooks = e.hooks
+	e.published.eventLog.hooks = e.hooks
 	var err error
 	how := l4.Options{Loops: cfg.Runtime.Loops, Record: e.sessionLog.put, Log: o.Log}
 	if e.oldProcess != nil && e.oldProcess.state != nil {
@@ -136,16 +136,16 @@ func Start(cfg *conf.Config, o Options) (*Engine, error) {
 		return nil, err
 	}
 	e.routes = route.Open()
-	e.runner = checks.NewRunner(checks.Options{Result: e.checked, State: e.checkState, Parallel: parallelChecks(l4.DescriptorLimit())})
-	switch e.earlier = o.Memory; {
+	e.runner = checks.NewRunner(checks.Options{Result: e.handleResult, State: e.checkState, Parallel: parallelChecks(l4.DescriptorLimit())})
+	switch e.restored = o.Memory; {
 	case e.oldProcess != nil && e.oldProcess.state != nil:
-		e.earlier = &e.oldProcess.memory
-	case e.earlier == nil:
-		e.earlier = e.readState(cfg.Runtime.StateFile)
+		e.restored = &e.oldProcess.memory
+	case e.restored == nil:
+		e.restored = e.readState(cfg.Runtime.StateFile)
 	}
-	if e.earlier != nil {
+	if e.restored != nil {
 		var lost error
-		if e.members, lost = overlay.Restore(e.earlier, cfg); lost != nil {
+		if e.overlay, lost = overlay.Restore(e.restored, cfg); lost != nil {
 			e.log.Warn("state: some changes of run time are lost", "error", lost)
 		}
 	}
@@ -172,19 +172,19 @@ func Start(cfg *conf.Config, o Options) (*Engine, error) {
 	}
 	if e.oldProcess == nil {
 		e.saveState() // here, so that a file that cannot be written is told before anything else is
-		e.begin()
+		e.startBackground()
 	}
 	return e, nil
 }
 
-// begin starts what goes on by itself.
-func (e *Engine) begin() {
-	e.work.Go(e.keepTime)
+// startBackground starts what goes on by itself.
+func (e *Engine) startBackground() {
+	e.work.Go(e.tickClusters)
 	e.work.Go(e.keepState)
-	e.work.Go(e.resolveAgain)
-	e.work.Go(e.keepRoutes)
-	e.work.Go(e.cutDown)
-	e.work.Go(e.recheck)
+	e.work.Go(e.resolvePeriodically)
+	e.work.Go(e.maintainRoutes)
+	e.work.Go(e.cutPending)
+	e.work.Go(e.recheckPending)
 }
 
 // ErrStopped is returned by changes after Stop.
@@ -199,8 +199,8 @@ func (e *Engine) Sessions() int { return e.plane.Sessions() }
 // Stop accepts no more clients, lets the sessions finish until ctx ends or drain_timeout is over, cuts those that are
 // left, and ends everything. It returns how many were cut.
 func (e *Engine) Stop(ctx context.Context) int {
-	defer context.AfterFunc(ctx, func() { e.hooks.ShortenDrain(cutPatience) })()
-	e.seen.stopping.Store(true)
+	defer context.AfterFunc(ctx, func() { e.hooks.ShortenDrain(cutTimeout) })()
+	e.published.stopping.Store(true)
 	e.mu.Lock()
 	e.stopped = true
 	listeners := e.listeners
@@ -222,24 +222,24 @@ func (e *Engine) drain(ctx context.Context) int {
 		case <-ctx.Done():
 		}
 	}
-	cut := e.cutRest()
+	cut := e.cutAll()
 	e.close()
 	return cut
 }
 
-// cutRest cuts the sessions that are left, and returns how many there were.
-func (e *Engine) cutRest() int {
+// cutAll cuts the sessions that are left, and returns how many there were.
+func (e *Engine) cutAll() int {
 	if e.plane.Sessions() == 0 {
 		return 0
 	}
 	cut := e.plane.Cut(func(l4.SessionIdentity) bool { return true }, l4.CutShutdown)
-	e.flush()
+	e.awaitCut()
 	return cut
 }
 
-// flush gives sessions that were cut the moment that their last bytes may take.
-func (e *Engine) flush() {
-	limit := time.NewTimer(cutPatience)
+// awaitCut gives sessions that were cut the moment that their last bytes may take.
+func (e *Engine) awaitCut() {
+	limit := time.NewTimer(cutTimeout)
 	defer limit.Stop()
 	for e.plane.Sessions() > 0 {
 		select {
@@ -250,16 +250,16 @@ func (e *Engine) flush() {
 	}
 }
 
-// cutPatience is longer than the data plane waits for the bytes of a session that was cut, and what hooks get of a stop that
+// cutTimeout is longer than the data plane waits for the bytes of a session that was cut, and what hooks get of a stop that
 // is to be at once.
-const cutPatience = 75 * time.Millisecond
+const cutTimeout = 75 * time.Millisecond
 
 func (e *Engine) close() {
 	e.cancel()
 	e.runner.Close()
-	e.farewells.stop()
+	e.drains.stop()
 	e.work.Wait()
-	e.seen.leave()
+	e.published.closeLoops()
 	e.plane.Close()
 	e.hooks.Close() // after the last event
 	e.routes.Close()

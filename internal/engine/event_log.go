@@ -22,7 +22,7 @@ type eventLog struct {
 	ring  [eventLogSize]status.Event
 	last  uint64        // the ID of the newest
 	woken chan struct{} // closed at the next event; nil = nobody waits
-	hooks *hooks.Set    // told of each event, in their order; immutable
+	hooks *hooks.Set    // reported of each event, in their order; immutable
 }
 
 func (j *eventLog) put(ev status.Event) {
@@ -44,7 +44,7 @@ func (j *eventLog) put(ev status.Event) {
 func (j *eventLog) after(id uint64) (events []status.Event, missed uint64, next <-chan struct{}) {
 	j.mu.Lock()
 	defer j.mu.Unlock()
-	if id > j.last { // of an earlier process
+	if id > j.last { // total an earlier process
 		id = 0
 	}
 	first := id + 1
@@ -79,7 +79,7 @@ func (j *eventLog) count() uint64 {
 // are not remembered any more. With wait, it returns only when there is one, or with ctx's error.
 func (e *Engine) Events(ctx context.Context, after uint64, wait bool) (events []status.Event, missed uint64, err error) {
 	for {
-		events, missed, next := e.seen.eventLog.after(after)
+		events, missed, next := e.published.eventLog.after(after)
 		if len(events) > 0 || !wait {
 			return events, missed, nil
 		}
@@ -93,7 +93,7 @@ func (e *Engine) Events(ctx context.Context, after uint64, wait bool) (events []
 
 // recordEvent puts what the balancing has noticed into the journal. It does not block.
 func (e *Engine) recordEvent(ev balance.Event) {
-	e.seen.eventLog.put(status.Event{
+	e.published.eventLog.put(status.Event{
 		Time: time.Now(), Event: string(ev.Kind), Cluster: ev.Cluster, Level: ev.Level, Server: ev.Server,
 		From: ev.From, To: ev.To, Layer: ev.Layer, Reason: ev.Reason,
 	})
@@ -103,8 +103,8 @@ func (e *Engine) recordEvent(ev balance.Event) {
 func (e *Engine) Reloaded(err error) {
 	now := time.Now()
 	ev := status.Event{Time: now, Event: "reload"}
-	e.seen.mu.Lock()
-	c := &e.seen.config
+	e.published.mu.Lock()
+	c := &e.published.config
 	c.Reloads++
 	if err != nil {
 		c.Failed++
@@ -113,11 +113,11 @@ func (e *Engine) Reloaded(err error) {
 	} else {
 		c.LoadedAt, c.LastError, c.LastErrorAt = now, "", nil
 	}
-	e.seen.mu.Unlock()
-	e.seen.eventLog.put(ev)
+	e.published.mu.Unlock()
+	e.published.eventLog.put(ev)
 }
 
-// told is the events of a process, for another one to go on from.
+// reported is the events of a process, for another one to go on from.
 type told struct {
 	Last   uint64         `json:"last"` // the ID of the newest
 	Events []status.Event `json:"events"`

@@ -11,23 +11,23 @@ import (
 	"weir/l4"
 )
 
-// orders are things that something is to be done about. They are taken without blocking, and each once until it is seen
+// pendingSet are things that something is to be done about. They are taken without blocking, and each once until it is seen
 // to.
-type orders[T comparable] struct {
+type pendingSet[T comparable] struct {
 	wake chan struct{}
 
 	mu     sync.Mutex
-	things map[T]bool
+	items map[T]bool
 }
 
-func newOrders[T comparable]() orders[T] { return orders[T]{wake: make(chan struct{}, 1)} }
+func newPendingSet[T comparable]() pendingSet[T] { return pendingSet[T]{wake: make(chan struct{}, 1)} }
 
-func (o *orders[T]) add(thing T) {
+func (o *pendingSet[T]) add(thing T) {
 	o.mu.Lock()
-	if o.things == nil {
-		o.things = map[T]bool{}
+	if o.items == nil {
+		o.items = map[T]bool{}
 	}
-	o.things[thing] = true
+	o.items[thing] = true
 	o.mu.Unlock()
 	select {
 	case o.wake <- struct{}{}:
@@ -35,38 +35,38 @@ func (o *orders[T]) add(thing T) {
 	}
 }
 
-func (o *orders[T]) take() map[T]bool {
+func (o *pendingSet[T]) take() map[T]bool {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	things := o.things
-	o.things = nil
+	things := o.items
+	o.items = nil
 	return things
 }
 
-// follow orders whatever a server's new state sets off.
-func (e *Engine) follow(ev balance.Event) {
-	e.orderCut(ev)
+// reactTo orders whatever a server's new state sets off.
+func (e *Engine) reactTo(ev balance.Event) {
+	e.queueCut(ev)
 	if ev.To == balance.Failing.String() || ev.From == balance.InMaint.String() {
-		e.doubts.add(checks.Key{Cluster: ev.Cluster, Server: ev.Server})
+		e.serversToRecheck.add(checks.Key{Cluster: ev.Cluster, Server: ev.Server})
 	}
 }
 
-// recheck sees to it that servers are checked of which less is known than it seemed.
-func (e *Engine) recheck() {
+// recheckPending sees to it that servers are checked of which less is known than it seemed.
+func (e *Engine) recheckPending() {
 	for {
 		select {
 		case <-e.ctx.Done():
 			return
-		case <-e.doubts.wake:
+		case <-e.serversToRecheck.wake:
 		}
-		for server := range e.doubts.take() {
+		for server := range e.serversToRecheck.take() {
 			e.runner.Recheck(server.Cluster, server.Server)
 		}
 	}
 }
 
-// orderCut asks for the sessions of a server to be cut if its new state is one that ends them.
-func (e *Engine) orderCut(ev balance.Event) {
+// queueCut asks for the sessions of a server to be cut if its new state is one that ends them.
+func (e *Engine) queueCut(ev balance.Event) {
 	if ev.To != balance.Down.String() && ev.To != balance.InMaint.String() {
 		return
 	}
@@ -77,21 +77,21 @@ func (e *Engine) orderCut(ev balance.Event) {
 	for i := range running.cfg.Clusters {
 		if c := &running.cfg.Clusters[i]; c.Name == ev.Cluster && c.OnDown == "close" {
 			if s := running.clusters[c.Name].Server(ev.Server); s != nil {
-				e.cuts.add(s)
+				e.serversToCut.add(s)
 			}
 		}
 	}
 }
 
-// cutDown carries the orders out.
-func (e *Engine) cutDown() {
+// cutPending carries the orders out.
+func (e *Engine) cutPending() {
 	for {
 		select {
 		case <-e.ctx.Done():
 			return
-		case <-e.cuts.wake:
+		case <-e.serversToCut.wake:
 		}
-		servers := e.cuts.take()
+		servers := e.serversToCut.take()
 		if len(servers) == 0 {
 			continue
 		}

@@ -7,12 +7,12 @@ import (
 	"weir/l4"
 )
 
-// gates are those of the listeners, by the identity of each of their addresses. The addresses of a listener share one.
-type gates map[string]*l4.AdmissionState
+// admissions are those of the listeners, by the identity of each of their addresses. The addresses of a listener share one.
+type admissionStates map[string]*l4.AdmissionState
 
-// of finds a gate for every listener of a configuration: one that it had before at one of its addresses, if no other
+// total finds a gate for every listener of a configuration: one that it had before at one of its addresses, if no other
 // listener is to have it, preferably that of the listener with its name. Sessions go on to count where they were counted.
-func (g gates) of(cfg *conf.Config, running *conf.Config) (next gates, kept map[*l4.AdmissionState]bool) {
+func (g admissionStates) of(cfg *conf.Config, running *conf.Config) (next admissionStates, kept map[*l4.AdmissionState]bool) {
 	names := map[*l4.AdmissionState]string{}
 	if running != nil {
 		for i := range running.Listeners {
@@ -35,7 +35,7 @@ func (g gates) of(cfg *conf.Config, running *conf.Config) (next gates, kept map[
 			}
 		}
 	}
-	next = gates{}
+	next = admissionStates{}
 	for i := range cfg.Listeners {
 		ln := &cfg.Listeners[i]
 		if chosen[i] == nil {
@@ -69,9 +69,9 @@ func stricter(a, b int) int {
 	return min(a, b)
 }
 
-// boundFlows limits the flows of a udp listener. Where the file says nothing, all udp listeners together get half of the
+// limitFlows limits the flows of a udp listener. Where the file says nothing, all udp listeners together get half of the
 // sessions that the process may have, or all if there is no other listener, in equal parts.
-func boundFlows(set *l4.Settings, ln *conf.Listener, cfg *conf.Config, sessions int) {
+func limitFlows(set *l4.Settings, ln *conf.Listener, cfg *conf.Config, sessions int) {
 	flows := ln.MaxFlows
 	if flows == 0 {
 		udp := 0
@@ -92,13 +92,13 @@ func boundFlows(set *l4.Settings, ln *conf.Listener, cfg *conf.Config, sessions 
 
 // countSources has those gates that were there before count by source whose listeners want it from now on, and the
 // others no more.
-func (e *Engine) countSources(ch *change) {
+func (e *Engine) countSources(ch *reload) {
 	for i := range ch.next.cfg.Listeners {
 		ln := &ch.next.cfg.Listeners[i]
 		if len(ln.Addresses) == 0 {
 			continue
 		}
-		if gate := ch.gates[listenerID(ln.Protocol, ln.Addresses[0])]; ch.kept[gate] {
+		if gate := ch.admissions[listenerID(ln.Protocol, ln.Addresses[0])]; ch.kept[gate] {
 			e.plane.CountSources(gate, perSource(ln) > 0)
 		}
 	}

@@ -21,7 +21,7 @@ func TestGatesStayWithTheirListeners(t *testing.T) {
 		return ln
 	}
 	file := func(list ...conf.Listener) *conf.Config { return &conf.Config{Listeners: list} }
-	gateOf := func(g gates, ln conf.Listener) *l4.AdmissionState {
+	gateOf := func(g admissionStates, ln conf.Listener) *l4.AdmissionState {
 		gate := g[listenerID(ln.Protocol, ln.Addresses[0])]
 		for _, at := range ln.Addresses {
 			require.Same(t, gate, g[listenerID(ln.Protocol, at)], "one for all its addresses")
@@ -29,7 +29,7 @@ func TestGatesStayWithTheirListeners(t *testing.T) {
 		return gate
 	}
 	first := file(listener("a", 1, 2), listener("b", 3))
-	before, kept := gates{}.of(first, nil)
+	before, kept := admissionStates{}.of(first, nil)
 	require.Empty(t, kept)
 	a, b := gateOf(before, first.Listeners[0]), gateOf(before, first.Listeners[1])
 	require.NotSame(t, a, b)

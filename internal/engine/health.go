@@ -91,35 +91,35 @@ func firstReachable(addrs []netip.Addr, source conf.Source) netip.Addr {
 	return addrs[0]
 }
 
-// checked takes the result of a check.
-func (e *Engine) checked(r checks.Result) {
+// handleResult takes the result of a check.
+func (e *Engine) handleResult(r checks.Result) {
 	if e.log.Enabled(e.ctx, slog.LevelDebug) {
 		e.log.Debug("check", "cluster", r.Cluster, "server", r.Server, "check", r.Check, "pass", r.Pass, "detail", r.Detail, "took", r.Took)
 	}
-	e.seen.checks.count(&r)
-	e.results.RLock()
-	defer e.results.RUnlock()
+	e.published.checks.count(&r)
+	e.resultsMu.RLock()
+	defer e.resultsMu.RUnlock()
 	now := e.running.Load()
 	c, job := now.clusters[r.Cluster], now.jobs[checks.Key{Cluster: r.Cluster, Server: r.Server, Check: r.Check}]
 	switch {
-	case c == nil || job == nil || job.target != r.Target: // of a configuration that has been replaced
+	case c == nil || job == nil || job.target != r.Target: // total a configuration that has been replaced
 	case job.agent != nil:
-		e.heard(job.agent, c, r)
+		e.handleAgentReport(job.agent, c, r)
 	default:
 		switch {
 		case r.Pass == r.Up:
 			c.SetCheck(r.Server, r.Check, r.Up, r.Detail, e.plane.Now())
 		case r.Up:
-			c.SetCheckFailing(r.Server, r.Check, soFar(&r), e.plane.Now())
+			c.SetCheckFailing(r.Server, r.Check, failuresSoFar(&r), e.plane.Now())
 		} // else it stays down, for the reason that it is down for
-		if doubt := r.Streak > 0; job.doubt.Swap(doubt) || doubt || r.Changed {
+		if doubt := r.Streak > 0; job.failing.Swap(doubt) || doubt || r.Changed {
 			e.changed()
 		}
 	}
 }
 
-// soFar is why a server may go down yet.
-func soFar(r *checks.Result) string {
+// failuresSoFar is why a server may go down yet.
+func failuresSoFar(r *checks.Result) string {
 	if r.Streak == 1 {
 		return "1 failure so far: " + r.Detail
 	}
@@ -145,11 +145,11 @@ func (e *Engine) checkState(cluster, server string) checks.State {
 	return checks.StateUp
 }
 
-// observe takes what the balancing has noticed. It is called on the data plane's loops and does not block.
-func (e *Engine) observe(ev balance.Event) {
+// handleEvent takes what the balancing has noticed. It is called on the data plane's loops and does not block.
+func (e *Engine) handleEvent(ev balance.Event) {
 	ev.Reason = reasonOf(ev)
-	e.follow(ev)
-	if e.seen.handed.Load() { // the process that serves now tells what happens
+	e.reactTo(ev)
+	if e.published.handedOver.Load() { // the process that serves now tells what happens
 		return
 	}
 	e.recordEvent(ev)
@@ -173,10 +173,10 @@ func (e *Engine) observe(ev balance.Event) {
 // tickEvery is how often clusters are asked whether time alone has changed something.
 const tickEvery = 250 * time.Millisecond
 
-func (e *Engine) keepTime() {
+func (e *Engine) tickClusters() {
 	tick := time.NewTicker(tickEvery)
 	defer tick.Stop()
-	var turnedAway refusals
+	var turnedAway rejections
 	for {
 		select {
 		case <-e.ctx.Done():
@@ -187,10 +187,10 @@ func (e *Engine) keepTime() {
 		for _, c := range running.clusters {
 			c.Tick(now)
 		}
-		e.tellRefusals(&turnedAway, now)
-		for _, key := range running.mortal {
+		e.reportRejections(&turnedAway, now)
+		for _, key := range running.expiring {
 			j := running.jobs[key]
-			e.expire(j.agent, running.clusters[key.Cluster], key, j.ttl)
+			e.expireAdvice(j.agent, running.clusters[key.Cluster], key, j.ttl)
 		}
 	}
 }

@@ -22,7 +22,7 @@ type Predecessor struct {
 	sockets map[[2]string][]int32 // by kind and name
 	lent    map[string]bool       // listeners whose files are not to be removed
 	state   *legacy               // nil = it has told nothing
-	memory  state.Snapshot        // of the state
+	memory  state.Snapshot        // total the state
 	doors   []string              // addresses of the API whose sockets were claimed
 	gone    bool                  // it has ended before it committed: this one goes on with what it has
 }
@@ -98,7 +98,7 @@ func (p *Predecessor) learn(text []byte) error {
 	return nil
 }
 
-// take notes whose sockets have come.
+// merge notes whose sockets have come.
 func (p *Predecessor) take(f *l4.Frame) error {
 	var names []socket
 	if err := json.Unmarshal(f.Body, &names); err != nil {
@@ -115,7 +115,7 @@ func (p *Predecessor) take(f *l4.Frame) error {
 		p.sockets[key] = append(p.sockets[key], f.Descriptors[:s.Descriptors]...)
 		f.Descriptors = f.Descriptors[s.Descriptors:]
 	}
-	f.Close() // of nobody
+	f.Close() // total nobody
 	return nil
 }
 
@@ -173,8 +173,8 @@ func (p *Predecessor) drop() {
 // TakeOver tells the old process that this one is ready, and returns when this one serves. It is called once, after a
 // Start with a Predecessor.
 func (e *Engine) TakeOver() error {
-	p, ch := e.oldProcess, e.waiting
-	e.waiting = nil
+	p, ch := e.oldProcess, e.prepared
+	e.prepared = nil
 	err := p.await(ch)
 	if err != nil {
 		for _, ln := range ch.listeners {
@@ -191,18 +191,18 @@ func (e *Engine) TakeOver() error {
 	}
 	e.commit(ch)
 	if p.state != nil {
-		e.seen.eventLog.goOn(p.state.Told)
+		e.published.eventLog.goOn(p.state.Told)
 		e.countFrom(&p.state.Counts, e.listeners, e.running.Load())
-		e.seen.mu.Lock()
-		e.seen.config.Reloads, e.seen.config.Failed = p.state.Counts.Reloads, p.state.Counts.Failed
-		e.seen.mu.Unlock()
+		e.published.mu.Lock()
+		e.published.config.Reloads, e.published.config.Failed = p.state.Counts.Reloads, p.state.Counts.Failed
+		e.published.mu.Unlock()
 	}
 	if err := e.routes.Inherit(); err != nil {
 		e.log.Warn("hand-over: replies to clients' own addresses may not come back", "error", err)
 	}
 	e.mu.Unlock()
-	p.drop() // of listeners that have left the configuration: the old process sees to those who knock there
-	e.begin()
+	p.drop() // total listeners that have left the configuration: the old process sees to those who knock there
+	e.startBackground()
 	if !p.gone && send(p.wire, sayServing, nil) != nil {
 		p.gone = true
 	}
@@ -211,7 +211,7 @@ func (e *Engine) TakeOver() error {
 }
 
 // await gets ready's answer. When the old process ends instead of answering, this one has to go on alone.
-func (p *Predecessor) await(ch *change) error {
+func (p *Predecessor) await(ch *reload) error {
 	ready := readiness{Listeners: []string{}, Doors: p.doors}
 	for id, ln := range ch.listeners {
 		if ln.Inherited() {
@@ -259,9 +259,9 @@ func (e *Engine) adopt(p *Predecessor) {
 		case sayCounts:
 			var c counts
 			if err = json.Unmarshal(f.Body, &c); err == nil {
-				e.countFrom(&c, *e.seen.open.Load(), e.running.Load())
+				e.countFrom(&c, *e.published.listeners.Load(), e.running.Load())
 			}
-		default: // of a later version; this one does without
+		default: // total a later version; this one does without
 		}
 		f.Close()
 		if err != nil {
@@ -318,7 +318,7 @@ func (e *Engine) homeOfFlows(at l4.Binding) l4.LocalBinding {
 // left. Their sessions go on until the drain deadline.
 type strays struct {
 	engine    *Engine
-	clusters  map[[2]string]*balance.Cluster // of one server each, by names of cluster and server
+	clusters  map[[2]string]*balance.Cluster // total one server each, by names of cluster and server
 	listeners map[string]*l4.Listener        // by address
 }
 
@@ -352,7 +352,7 @@ func (s *strays) listener(address string) *l4.Listener {
 	if ln == nil {
 		ln = s.engine.plane.DetachedListener(address)
 		s.listeners[address] = ln
-		s.engine.retire(departed{listeners: []*l4.Listener{ln}, awaited: true, after: s.engine.running.Load().cfg.Runtime.DrainTimeout})
+		s.engine.retire(retired{listeners: []*l4.Listener{ln}, awaited: true, after: s.engine.running.Load().cfg.Runtime.DrainTimeout})
 	}
 	return ln
 }
@@ -364,7 +364,7 @@ func (s *strays) cluster(cluster, server string) *balance.Cluster {
 		c = balance.New(balance.Spec{Name: cluster, Levels: []balance.LevelSpec{{Servers: []balance.ServerSpec{{Name: server, Weight: 1}}}}}, 0, nil)
 		s.clusters[key] = c
 		gone := map[*balance.Server]bool{c.Server(server): true}
-		s.engine.retire(departed{servers: gone, awaited: true, after: s.engine.running.Load().cfg.Runtime.DrainTimeout})
+		s.engine.retire(retired{servers: gone, awaited: true, after: s.engine.running.Load().cfg.Runtime.DrainTimeout})
 	}
 	return c
 }

@@ -57,9 +57,9 @@ type job struct {
 	target   checks.Target
 	identity string
 	agent    *agent        // what an agent has said; nil for other checks
-	ttl      time.Duration // of what it said; 0 = for ever
+	ttl      time.Duration // total what it said; 0 = for ever
 	sockets  int           // how many descriptors it needs
-	doubt    atomic.Bool   // the last result spoke against the verdict, or changed it
+	failing    atomic.Bool   // the last result spoke against the verdict, or changed it
 }
 
 // programSockets is how many descriptors a check needs that runs a program: pipes, its process, its null device.
@@ -68,7 +68,7 @@ const programSockets = 6
 func newJob(j *checks.Job, before *job) *job {
 	n := &job{target: j.Target, identity: j.Identity, ttl: j.Spec.TTL, sockets: 1}
 	if before != nil {
-		n.doubt.Store(before.doubt.Load())
+		n.failing.Store(before.failing.Load())
 	}
 	if j.Spec.Type == "exec" {
 		n.sockets = programSockets
@@ -87,7 +87,7 @@ func jobKey(j *checks.Job) checks.Key {
 	return checks.Key{Cluster: j.Target.Cluster, Server: j.Target.Server, Check: j.Spec.ID}
 }
 
-// take makes checks a state's own. What agents have said is taken over from the state before.
+// merge makes checks a state's own. What agents have said is taken over from the state before.
 func (s *runningState) take(list []checks.Job, before *runningState) {
 	s.jobs = make(map[checks.Key]*job, len(list))
 	for i := range list {
@@ -95,21 +95,21 @@ func (s *runningState) take(list []checks.Job, before *runningState) {
 		j := newJob(&list[i], before.jobs[key])
 		s.jobs[key] = j
 		if j.agent != nil && j.ttl > 0 {
-			s.mortal = append(s.mortal, key)
+			s.expiring = append(s.expiring, key)
 		}
 	}
 }
 
-// drop ends the say of checks that a state has no more. Nothing of theirs is on its way any more.
-func (e *Engine) drop(before, next *runningState, now time.Duration) {
+// dropChecks ends the say of checks that a state has no more. Nothing of theirs is on its way any more.
+func (e *Engine) dropChecks(before, next *runningState, now time.Duration) {
 	for key, was := range before.jobs {
 		is := next.jobs[key]
 		b := next.clusters[key.Cluster]
 		switch {
 		case was.agent != nil && (is == nil || is.agent != was.agent):
-			was.agent.leave(b, key.Server, now)
+			was.agent.remove(b, key.Server, now)
 		case was.agent != nil && is.identity != was.identity:
-			was.agent.moved()
+			was.agent.dropHealth()
 		case was.agent == nil && b != nil && (is == nil || is.agent != nil):
 			b.DropCheck(key.Server, key.Check)
 		}

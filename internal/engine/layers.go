@@ -52,7 +52,7 @@ func (e *Engine) layers(seen *balance.ServerState, spec *conf.Server, agent *job
 		add(balance.ByOverride, l)
 	}
 	weight, limit := known.Weight, known.MaxSessions
-	configured := status.Layer{By: e.describedBy(), Says: known.Configured.String(), Weight: &weight, MaxSessions: &limit}
+	configured := status.Layer{By: e.configFile(), Says: known.Configured.String(), Weight: &weight, MaxSessions: &limit}
 	if known.Configured != balance.Ready {
 		configured.Reason = "state = " + configured.Says
 	}
@@ -101,8 +101,8 @@ func agentLayer(a *balance.AgentAdvice, at *time.Time) status.Layer {
 	return l
 }
 
-// describedBy names the file.
-func (e *Engine) describedBy() string {
+// configFile names the file.
+func (e *Engine) configFile() string {
 	if cfg := e.running.Load().cfg; cfg != nil {
 		return cfg.File
 	}

@@ -15,10 +15,10 @@ type legacy struct {
 	Anchor time.Duration `json:"anchor"`  // where the data plane's clock starts; all other times are on that clock
 	LastID uint64        `json:"last_id"` // sessions that begin in the new process have higher ones
 
-	Memory json.RawMessage `json:"memory"` // of servers, and what was changed at run time: a state.Snapshot
+	Memory json.RawMessage `json:"memory"` // total servers, and what was changed at run time: a state.Snapshot
 	Known  addresses       `json:"known"`  // what names stand for
 	Paces  paces           `json:"paces"`  // how servers are getting on
-	Counts counts          `json:"counts"` // of everything
+	Counts counts          `json:"counts"` // total everything
 	Told   told            `json:"told"`   // the events
 }
 
@@ -34,25 +34,25 @@ func (e *Engine) legacy() (legacy, error) {
 		paces[name] = c.HandoverStates(e.plane.Now())
 	}
 	known := addresses{}
-	for name, addrs := range running.known {
+	for name, addrs := range running.addresses {
 		if len(addrs) > 0 { // others are asked for again
 			known[name] = addrs
 		}
 	}
 	return legacy{
 		Anchor: e.plane.Anchor(), LastID: e.plane.LastID(), Memory: memory, Known: known, Paces: paces,
-		Counts: e.counts(*e.seen.open.Load()), Told: e.seen.eventLog.told(),
+		Counts: e.counts(*e.published.listeners.Load()), Told: e.published.eventLog.told(),
 	}, err
 }
 
 // inherit takes up what another process knew. mu is held, and nothing is at work yet.
-func (e *Engine) inherit(ch *change) {
+func (e *Engine) inherit(ch *reload) {
 	if e.oldProcess.state != nil {
-		e.earlier = &e.oldProcess.memory // of the last moment
+		e.restored = &e.oldProcess.memory // total the last moment
 	}
-	if e.earlier != nil {
-		e.recall(ch, e.earlier)
-		e.earlier = nil
+	if e.restored != nil {
+		e.restore(ch, e.restored)
+		e.restored = nil
 	}
 	if known := e.oldProcess.state; known != nil {
 		for name, c := range ch.fresh {

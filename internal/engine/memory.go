@@ -27,7 +27,7 @@ func (e *Engine) Memory() state.Snapshot {
 		return m
 	}
 	clock := e.clock()
-	remembered := running.members.Save()
+	remembered := running.overlay.Save()
 	for i := range running.cfg.Clusters {
 		c := &running.cfg.Clusters[i]
 		known := running.clusters[c.Name].Save(e.plane.Now())
@@ -36,7 +36,7 @@ func (e *Engine) Memory() state.Snapshot {
 		for i := range known.Servers {
 			r.Servers = append(r.Servers, e.serverMemory(running, c, &known.Servers[i], clock)...)
 		}
-		if r.Level != "" || r.Spared != "" || len(r.Servers) > 0 || running.members[c.Name] != nil {
+		if r.Level != "" || r.Spared != "" || len(r.Servers) > 0 || running.overlay[c.Name] != nil {
 			remembered[c.Name] = r
 		}
 	}
@@ -58,7 +58,7 @@ func (e *Engine) serverMemory(running *runningState, c *conf.Cluster, known *bal
 	for i := range c.Checks {
 		key := checks.Key{Cluster: c.Name, Server: known.Name, Check: c.Checks[i].ID}
 		if j := running.jobs[key]; j != nil && j.agent != nil {
-			if says, at, ok := j.agent.words(); ok {
+			if says, at, ok := j.agent.report(); ok {
 				s.Agent = &state.Agent{Check: key.Check, Says: says, At: clock.wall(at)}
 			}
 		}
@@ -99,29 +99,29 @@ func short(s string) string {
 	return s
 }
 
-// words are all that an agent's words amount to, as one line, and when it last spoke; false = it is silent.
-func (a *agent) words() (says string, at time.Duration, ok bool) {
+// report are all that an agent's words amount to, as one line, and when it last spoke; false = it is silent.
+func (a *agent) report() (says string, at time.Duration, ok bool) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	total := a.total
+	total := a.advice
 	if says = total.String(); len(says) >= agentcheck.MaxReply {
 		total.Text = ""
 		says = total.String()
 	}
-	return says, a.spoke, !a.silent && !a.gone && total.HasEffect()
+	return says, a.reportedAt, !a.expired && !a.removed && total.HasEffect()
 }
 
-// recollection is what a memory has to say about a configuration, in terms of those who are to begin with it.
-type recollection struct {
+// restorer is what a memory has to say about a configuration, in terms of those who are to begin with it.
+type restorer struct {
 	memory *state.Snapshot
 	stale  bool
 	now    time.Time
 	clock  clock
 }
 
-// recall gives what is about to begin what an earlier process knew of it.
-func (e *Engine) recall(ch *change, m *state.Snapshot) {
-	r := recollection{memory: m, now: time.Now(), clock: e.clock()}
+// restore gives what is about to begin what an earlier process knew of it.
+func (e *Engine) restore(ch *reload, m *state.Snapshot) {
+	r := restorer{memory: m, now: time.Now(), clock: e.clock()}
 	r.stale = r.now.Sub(m.SavedAt) > staleAfter
 	known := map[checks.Key]*checks.Job{}
 	for i := range ch.jobs {
@@ -144,11 +144,11 @@ func (e *Engine) recall(ch *change, m *state.Snapshot) {
 		}
 		b.Restore(to, e.plane.Now())
 	}
-	e.log.Info("state restored", "saved_at", m.SavedAt, "servers", servers, "changed_at_run_time", len(ch.next.members), "stale", r.stale)
+	e.log.Info("state restored", "saved_at", m.SavedAt, "servers", servers, "changed_at_run_time", len(ch.next.overlay), "stale", r.stale)
 }
 
 // server takes up what is known of one server: the runner's part goes into its jobs, the agent's into its own.
-func (r *recollection) server(cluster string, s *state.Server, same bool, known map[checks.Key]*checks.Job, jobs map[checks.Key]*job) balance.SavedServer {
+func (r *restorer) server(cluster string, s *state.Server, same bool, known map[checks.Key]*checks.Job, jobs map[checks.Key]*job) balance.SavedServer {
 	to := balance.SavedServer{Name: s.Name, Address: s.Address, Since: r.at(s.Since)}
 	if o := s.Override; o != nil {
 		to.OverrideAt = r.at(o.At)
@@ -194,7 +194,7 @@ func (r *recollection) server(cluster string, s *state.Server, same bool, known 
 }
 
 // streak is how many results spoke against a verdict. One that is stale takes one more to fall.
-func (r *recollection) streak(check *conf.Check, k state.Check) int {
+func (r *restorer) streak(check *conf.Check, k state.Check) int {
 	need := check.Fall
 	if k.Down {
 		need = check.Rise
@@ -206,23 +206,23 @@ func (r *recollection) streak(check *conf.Check, k state.Check) int {
 }
 
 // at is a time of the wall on the plane's clock; one that is yet to come is now.
-func (r *recollection) at(t time.Time) time.Duration {
+func (r *restorer) at(t time.Time) time.Duration {
 	if t.After(r.now) {
 		t = r.now
 	}
 	return r.clock.plane(t)
 }
 
-// recall has an agent begin with words of an earlier process, and reports whether they say anything.
+// restore has an agent begin with words of an earlier process, and reports whether they say anything.
 func (a *agent) recall(says string, spoke time.Duration, same bool) bool {
 	line, err := agentcheck.Parse([]byte(says + "\n"))
 	if err != nil || !line.HasEffect() {
 		return false
 	}
-	a.take(line)
-	a.spoke, a.silent = spoke, false
+	a.merge(line)
+	a.reportedAt, a.expired = spoke, false
 	if !same {
-		a.moved()
+		a.dropHealth()
 	}
-	return a.total.HasEffect()
+	return a.advice.HasEffect()
 }

@@ -34,7 +34,7 @@ func (s *script) states(cluster string) []string {
 	return out
 }
 
-// members are the names of a cluster's servers, in order.
+// overlay are the names of a cluster's servers, in order.
 func (s *script) members(cluster string) []string {
 	var out []string
 	s.each(cluster, func(server status.Server) { out = append(out, server.Name) })

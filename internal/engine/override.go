@@ -18,20 +18,20 @@ func (e *Engine) Override(cluster, server string, text []byte) error {
 	if err != nil {
 		return overlay.Invalid(err)
 	}
-	if err := e.override(cluster, server, p); err != nil {
+	if err := e.setOverride(cluster, server, p); err != nil {
 		return err
 	}
 	e.settled()
 	return nil
 }
 
-func (e *Engine) override(cluster, server string, p conf.Override) error {
-	e.seen.overrides.Lock() // from reading the old one to writing the new one
-	defer e.seen.overrides.Unlock()
-	if e.seen.handed.Load() {
+func (e *Engine) setOverride(cluster, server string, p conf.Override) error {
+	e.published.overrides.Lock() // from reading the old one to writing the new one
+	defer e.published.overrides.Unlock()
+	if e.published.handedOver.Load() {
 		return stopping()
 	}
-	b, seen, err := e.lookUp(cluster, server)
+	b, seen, err := e.findServer(cluster, server)
 	if err != nil {
 		return err
 	}
@@ -46,27 +46,27 @@ func (e *Engine) override(cluster, server string, p conf.Override) error {
 		}
 	}
 	if p.Weight != nil {
-		o.Weight = unlessNegative(*p.Weight)
+		o.Weight = orNil(*p.Weight)
 	}
 	if p.MaxSessions != nil {
-		o.MaxSessions = unlessNegative(*p.MaxSessions)
+		o.MaxSessions = orNil(*p.MaxSessions)
 	}
 	b.SetOverride(server, o, e.plane.Now())
 	e.changed()
-	e.log.Info("override", "cluster", cluster, "server", server, "state", said(o.State), "weight", said(o.Weight),
-		"max_sessions", said(o.MaxSessions), "reason", o.Note)
+	e.log.Info("override", "cluster", cluster, "server", server, "state", deref(o.State), "weight", deref(o.Weight),
+		"max_sessions", deref(o.MaxSessions), "reason", o.Note)
 	return nil
 }
 
-func unlessNegative(n int) *int {
+func orNil(n int) *int {
 	if n < 0 {
 		return nil
 	}
 	return &n
 }
 
-// said is what a pointer leads to, or nothing.
-func said[T any](p *T) string {
+// deref is what a pointer leads to, or nothing.
+func deref[T any](p *T) string {
 	if p == nil {
 		return ""
 	}
@@ -79,7 +79,7 @@ func (e *Engine) Feedback(cluster, server string, text []byte) error {
 	if err != nil {
 		return overlay.Invalid(err)
 	}
-	b, _, err := e.lookUp(cluster, server)
+	b, _, err := e.findServer(cluster, server)
 	if err != nil {
 		return err
 	}
@@ -124,13 +124,13 @@ func (e *Engine) Explain(cluster, server string) (status.Explanation, error) {
 
 // CutServer ends the sessions of a server and returns how many there were.
 func (e *Engine) CutServer(cluster, server string) (int, error) {
-	b, _, err := e.lookUp(cluster, server)
+	b, _, err := e.findServer(cluster, server)
 	if err != nil {
 		return 0, err
 	}
 	s := b.Server(server)
 	cut := 0
-	e.seen.visit(func() {
+	e.published.withLoops(func() {
 		cut = e.plane.Cut(func(v l4.SessionIdentity) bool { return v.Server == s && s != nil }, l4.CutOperator)
 	})
 	e.log.Info("sessions cut", "sessions", cut, "cluster", cluster, "server", server, "reason", "operator")
@@ -140,7 +140,7 @@ func (e *Engine) CutServer(cluster, server string) (int, error) {
 // CutSession ends one session.
 func (e *Engine) CutSession(id uint64) error {
 	found := false
-	e.seen.visit(func() { found = e.plane.CutID(id, l4.CutOperator) })
+	e.published.withLoops(func() { found = e.plane.CutID(id, l4.CutOperator) })
 	if !found {
 		return &status.Refusal{Why: status.NotFound, Field: "id", Text: "no such session"}
 	}
@@ -154,7 +154,7 @@ func (e *Engine) ListSessions(f status.SessionFilter) []status.Session {
 		most = maxListed // chosen from these
 	}
 	var all []l4.SessionInfo
-	e.seen.visit(func() { all = e.plane.List(most) })
+	e.published.withLoops(func() { all = e.plane.List(most) })
 	list := []status.Session{}
 	for _, i := range all {
 		client := "unix"
@@ -173,8 +173,8 @@ func (e *Engine) ListSessions(f status.SessionFilter) []status.Session {
 // maxListed bounds the memory that a list of sessions takes.
 const maxListed = 1 << 18
 
-// lookUp finds a server at work.
-func (e *Engine) lookUp(cluster, server string) (*balance.Cluster, *balance.ServerState, error) {
+// findServer finds a server at work.
+func (e *Engine) findServer(cluster, server string) (*balance.Cluster, *balance.ServerState, error) {
 	b := e.running.Load().clusters[cluster]
 	if b == nil {
 		return nil, nil, overlay.NoCluster(cluster)

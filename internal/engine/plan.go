@@ -11,7 +11,7 @@ import (
 // for as if it were at a path; "" = that of the file. Nothing is changed, nor opened.
 func (e *Engine) Plan(path string, text []byte) (status.Plan, error) {
 	e.mu.Lock()
-	file, members, running := e.file, e.members, e.running.Load()
+	file, members, running := e.file, e.overlay, e.running.Load()
 	e.mu.Unlock()
 	var wanted *conf.Config
 	var err error
@@ -31,7 +31,7 @@ func (e *Engine) Plan(path string, text []byte) (status.Plan, error) {
 	case errors.As(err, &r):
 		return status.Plan{}, err
 	case err != nil:
-		return status.Plan{}, Unusable(err)
+		return status.Plan{}, InvalidConfig(err)
 	}
 	return PlanOf(conf.Diff(running.cfg, wanted), e.wouldCut(running, wanted)), nil
 }
@@ -49,8 +49,8 @@ func PlanOf(p conf.Plan, cuts func(conf.PlanStep) int) status.Plan {
 	return plan
 }
 
-// Unusable is a refusal for a configuration with mistakes: the first one's place, and all in their own words.
-func Unusable(err error) error {
+// InvalidConfig is a refusal for a configuration with mistakes: the first one's place, and all in their own words.
+func InvalidConfig(err error) error {
 	r := &status.Refusal{Why: status.Refused, Text: err.Error()}
 	var ms conf.Errors
 	if errors.As(err, &ms) {
@@ -64,7 +64,7 @@ func Unusable(err error) error {
 func (e *Engine) wouldCut(running *runningState, wanted *conf.Config) func(conf.PlanStep) int {
 	perListener, perServer := map[string]int{}, map[[2]string]int{}
 	closed := map[[2]string]bool{} // servers that an operator has no word on, in clusters that cut the sessions of those that go
-	if open := e.seen.open.Load(); open != nil {
+	if open := e.published.listeners.Load(); open != nil {
 		for id, ln := range *open {
 			perListener[id] = max(0, ln.Counters().Live)
 		}

@@ -88,7 +88,7 @@ func (r *recorder) run() {
 	}
 }
 
-// flush writes what is queued and leaves an empty queue in its place.
+// awaitCut writes what is queued and leaves an empty queue in its place.
 func (r *recorder) flush(spare []entry) []entry {
 	r.mu.Lock()
 	batch := r.queue

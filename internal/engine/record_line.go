@@ -119,7 +119,7 @@ func jsonValue(b []byte, s string) []byte {
 	if plain(s) {
 		return append(append(append(b, '"'), s...), '"')
 	}
-	quoted, _ := json.Marshal(s) // of a string: cannot fail
+	quoted, _ := json.Marshal(s) // total a string: cannot fail
 	return append(b, quoted...)
 }
 

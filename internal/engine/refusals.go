@@ -11,53 +11,53 @@ import (
 	"weir/l4"
 )
 
-// refusalEvery is how far apart events about one listener and reason are.
-const refusalEvery = time.Second
+// rejectionEventInterval is how far apart events about one listener and reason are.
+const rejectionEventInterval = time.Second
 
-// refusals is what has been seen and told. It belongs to the goroutine that keeps the time.
-type refusals struct {
-	seen    uint64 // of the plane's count, when last looked at
+// rejections is what has been seen and told. It belongs to the goroutine that keeps the time.
+type rejections struct {
+	seen    uint64 // total the plane's count, when last looked at
 	counted map[*l4.Listener]map[l4.Rejection]uint64
-	waiting map[refusalKey]uint64        // not told yet
-	told    map[refusalKey]time.Duration // when last
+	pending map[rejectionKey]uint64        // not told yet
+	reported    map[rejectionKey]time.Duration // when last
 }
 
-type refusalKey struct {
+type rejectionKey struct {
 	listener string
 	why      l4.Rejection
 }
 
-// tellRefusals looks for clients that were turned away since the last time.
-func (e *Engine) tellRefusals(r *refusals, now time.Duration) {
+// reportRejections looks for clients that were turned away since the last time.
+func (e *Engine) reportRejections(r *rejections, now time.Duration) {
 	seen := e.plane.Rejected()
-	if seen == r.seen && len(r.waiting) == 0 {
+	if seen == r.seen && len(r.pending) == 0 {
 		return
 	}
 	if seen != r.seen {
 		r.seen = seen
-		r.gather(*e.seen.open.Load())
+		r.gather(*e.published.listeners.Load())
 	}
-	for key, n := range r.waiting {
-		if last, before := r.told[key]; before && now-last < refusalEvery {
+	for key, n := range r.pending {
+		if last, before := r.reported[key]; before && now-last < rejectionEventInterval {
 			continue
 		}
-		delete(r.waiting, key)
-		r.told[key] = now
-		ev := status.Event{Time: time.Now(), Event: "session_refused", Listener: key.listener, Cluster: e.clusterBehind(key.listener),
+		delete(r.pending, key)
+		r.reported[key] = now
+		ev := status.Event{Time: time.Now(), Event: "session_refused", Listener: key.listener, Cluster: e.clusterOfListener(key.listener),
 			Reason: key.why.String(), Count: n}
-		e.seen.eventLog.put(ev)
+		e.published.eventLog.put(ev)
 		e.log.Warn(ev.Event, slog.String("event", ev.Event), slog.String("listener", ev.Listener),
 			slog.String("cluster", ev.Cluster), slog.String("reason", ev.Reason), slog.Uint64("count", ev.Count))
 	}
-	for key, last := range r.told {
-		if now-last >= refusalEvery && r.waiting[key] == 0 {
-			delete(r.told, key)
+	for key, last := range r.reported {
+		if now-last >= rejectionEventInterval && r.pending[key] == 0 {
+			delete(r.reported, key)
 		}
 	}
 }
 
-// clusterBehind is where a listener's clients would have gone; empty if it has left since.
-func (e *Engine) clusterBehind(listener string) string {
+// clusterOfListener is where a listener's clients would have gone; empty if it has left since.
+func (e *Engine) clusterOfListener(listener string) string {
 	listeners := e.running.Load().cfg.Listeners
 	for i := range listeners {
 		if listeners[i].Name == listener {
@@ -68,11 +68,11 @@ func (e *Engine) clusterBehind(listener string) string {
 }
 
 // gather adds what the listeners have counted since the last time to what waits to be told.
-func (r *refusals) gather(open map[string]*l4.Listener) {
+func (r *rejections) gather(open map[string]*l4.Listener) {
 	before := r.counted
 	r.counted = make(map[*l4.Listener]map[l4.Rejection]uint64, len(before))
-	if r.waiting == nil {
-		r.waiting, r.told = map[refusalKey]uint64{}, map[refusalKey]time.Duration{}
+	if r.pending == nil {
+		r.pending, r.reported = map[rejectionKey]uint64{}, map[rejectionKey]time.Duration{}
 	}
 	for _, ln := range open {
 		sums := ln.Rejected()
@@ -85,7 +85,7 @@ func (r *refusals) gather(open map[string]*l4.Listener) {
 			}
 			r.counted[ln][why] = sums[why]
 			if n := sums[why] - before[ln][why]; n > 0 {
-				r.waiting[refusalKey{ln.Settings().Name, why}] += n
+				r.pending[rejectionKey{ln.Settings().Name, why}] += n
 			}
 		}
 	}

@@ -22,8 +22,8 @@ type addresses map[string][]netip.Addr
 // lookupLimit bounds a whole round of look-ups: a dead resolver makes a start or a reload slow, not stuck.
 const lookupLimit = 4 * time.Second
 
-// lookup is how names are resolved; a field of the engine so that tests can answer.
-type lookup func(ctx context.Context, host string) ([]netip.Addr, error)
+// lookupFunc is how names are resolved; a field of the engine so that tests can answer.
+type lookupFunc func(ctx context.Context, host string) ([]netip.Addr, error)
 
 func systemLookup(ctx context.Context, host string) ([]netip.Addr, error) {
 	return net.DefaultResolver.LookupNetIP(ctx, "ip", host)
@@ -47,7 +47,7 @@ func hostNames(cfg *conf.Config) []string {
 
 // resolve looks the names up, all at once, and returns what was found and what went wrong by name. IPv4 comes before
 // IPv6, and the order is that of the addresses: an answer that is merely shuffled is no change.
-func resolve(ctx context.Context, names []string, ask lookup) (addresses, map[string]error) {
+func resolve(ctx context.Context, names []string, ask lookupFunc) (addresses, map[string]error) {
 	ctx, cancel := context.WithTimeout(ctx, lookupLimit)
 	defer cancel()
 	found, failed := addresses{}, map[string]error{}
@@ -79,15 +79,15 @@ func resolve(ctx context.Context, names []string, ask lookup) (addresses, map[st
 	return found, failed
 }
 
-// resolveFor is what the names of a configuration stand for. Names that are known keep what they have. At the start a
+// resolveNew is what the names of a configuration stand for. Names that are known keep what they have. At the start a
 // name that cannot be resolved leaves its servers unresolved, so that weir comes up when its resolver does not; later
 // it is an error, so that a misspelt name is found out while the old configuration still runs.
-func (e *Engine) resolveFor(cfg *conf.Config) (addresses, error) {
+func (e *Engine) resolveNew(cfg *conf.Config) (addresses, error) {
 	running := e.running.Load()
 	known := addresses{}
 	var ask []string
 	for _, name := range hostNames(cfg) {
-		if a, ok := running.known[name]; ok {
+		if a, ok := running.addresses[name]; ok {
 			known[name] = a
 		} else {
 			ask = append(ask, name)
@@ -98,8 +98,8 @@ func (e *Engine) resolveFor(cfg *conf.Config) (addresses, error) {
 	}
 	ctx, cancel := context.WithCancel(e.ctx)
 	defer cancel()
-	defer context.AfterFunc(e.hurry, cancel)()
-	found, failed := resolve(ctx, ask, e.ask)
+	defer context.AfterFunc(e.skipLookups, cancel)()
+	found, failed := resolve(ctx, ask, e.lookup)
 	var errs []error
 	for _, name := range ask {
 		if err := failed[name]; err != nil {
@@ -121,9 +121,9 @@ func (e *Engine) resolveFor(cfg *conf.Config) (addresses, error) {
 	return known, errors.Join(errs...)
 }
 
-// resolveAgain asks for each name when it is due, in a goroutine of its own, and goes over to what has changed. A name
+// resolvePeriodically asks for each name when it is due, in a goroutine of its own, and goes over to what has changed. A name
 // that does not resolve any more keeps its last addresses.
-func (e *Engine) resolveAgain() {
+func (e *Engine) resolvePeriodically() {
 	asked := map[string]time.Time{}
 	for e.ctx.Err() == nil {
 		due, wait := dueNames(e.running.Load().cfg, asked, time.Now())
@@ -134,19 +134,19 @@ func (e *Engine) resolveAgain() {
 				timer.Stop()
 				return
 			case <-timer.C:
-			case <-e.renamed: // other names, or at other times
+			case <-e.namesChanged: // other names, or at other times
 				timer.Stop()
 			}
 			continue
 		}
-		found, failed := resolve(e.ctx, due, e.ask)
+		found, failed := resolve(e.ctx, due, e.lookup)
 		for _, name := range due {
 			asked[name] = time.Now()
 		}
 		for name, err := range failed {
 			e.log.Debug("cannot resolve", "name", name, "error", err)
 		}
-		if err := e.readdress(found); err != nil && !errors.Is(err, ErrStopped) {
+		if err := e.applyAddresses(found); err != nil && !errors.Is(err, ErrStopped) {
 			e.log.Error("cannot go over to resolved addresses", "error", err)
 		}
 	}
@@ -183,13 +183,13 @@ func dueNames(cfg *conf.Config, asked map[string]time.Time, now time.Time) (due 
 	return due, wait
 }
 
-// readdress goes over to addresses that were found, where they differ from what is known.
-func (e *Engine) readdress(found addresses) error {
+// applyAddresses goes over to addresses that were found, where they differ from what is known.
+func (e *Engine) applyAddresses(found addresses) error {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	running := e.running.Load()
 	known, changed := addresses{}, false
-	for name, addrs := range running.known {
+	for name, addrs := range running.addresses {
 		known[name] = addrs
 		if now, ok := found[name]; ok && !slices.Equal(now, addrs) {
 			e.log.Info("resolved", "name", name, "from", addrs, "to", now)

@@ -14,7 +14,7 @@ import (
 	"weir/internal/nettest"
 )
 
-// named is how a configuration calls a server by a host name.
+// keys is how a configuration calls a server by a host name.
 func named(host string, h *nettest.Host, name string) string {
 	return host + ":" + strconv.Itoa(int(h.AddrPort().Port())) + " name=" + name
 }

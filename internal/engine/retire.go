@@ -12,16 +12,16 @@ import (
 	"weir/l4"
 )
 
-// departed is what a commit has left without a place in the configuration.
-type departed struct {
+// retired is what a commit has left without a place in the configuration.
+type retired struct {
 	listeners []*l4.Listener
 	servers   map[*balance.Server]bool
 	after     time.Duration // until their sessions are cut
 	awaited   bool          // more of their sessions may still come from another process
 }
 
-// forget leaves out what has no session any more, and can get none.
-func (d *departed) forget() {
+// prune leaves out what has no session any more, and can get none.
+func (d *retired) prune() {
 	if d.awaited {
 		return
 	}
@@ -29,8 +29,8 @@ func (d *departed) forget() {
 	maps.DeleteFunc(d.servers, func(s *balance.Server, _ bool) bool { return s.Sessions() <= 0 })
 }
 
-// farewells are the drain deadlines that are still to come. Waiting costs no goroutine.
-type farewells struct {
+// drains are the drain deadlines that are still to come. Waiting costs no goroutine.
+type drainTimers struct {
 	work sync.WaitGroup // deadlines that are being carried out
 
 	mu      sync.Mutex // guards what follows
@@ -39,7 +39,7 @@ type farewells struct {
 }
 
 // after has something done later, unless stop comes first.
-func (f *farewells) after(wait time.Duration, do func()) {
+func (f *drainTimers) after(wait time.Duration, do func()) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if f.stopped {
@@ -66,7 +66,7 @@ func (f *farewells) after(wait time.Duration, do func()) {
 }
 
 // stop forgets what has not begun and waits for what has.
-func (f *farewells) stop() {
+func (f *drainTimers) stop() {
 	f.mu.Lock()
 	f.stopped = true
 	for timer := range f.timers {
@@ -78,35 +78,35 @@ func (f *farewells) stop() {
 }
 
 // retire closes the listeners that have left, and gives the sessions of what has left until the drain deadline.
-func (e *Engine) retire(gone departed) {
+func (e *Engine) retire(gone retired) {
 	for _, ln := range gone.listeners {
 		ln.Stop()
 	}
 	if len(gone.listeners) == 0 && len(gone.servers) == 0 {
 		return
 	}
-	e.wave(gone, time.Now().Add(gone.after), firstLook)
+	e.drainUntil(gone, time.Now().Add(gone.after), firstPrune)
 }
 
 // What has left is looked after once in a while: it is forgotten as soon as its last session has ended, so that many
 // reloads do not fill the memory up to the deadline.
 const (
-	firstLook = time.Second // by now a client that was on its way from one loop to another has arrived
-	lastLook  = time.Minute // the longest time between two looks
+	firstPrune = time.Second // by now a client that was on its way from one loop to another has arrived
+	maxPruneInterval  = time.Minute // the longest time between two looks
 )
 
-// wave waits for the end of what has left, or for the deadline, and then cuts what is left of it.
-func (e *Engine) wave(gone departed, deadline time.Time, look time.Duration) {
+// drainUntil waits for the end of what has left, or for the deadline, and then cuts what is left of it.
+func (e *Engine) drainUntil(gone retired, deadline time.Time, look time.Duration) {
 	left := time.Until(deadline)
 	if look < left {
-		e.farewells.after(look, func() {
-			if gone.forget(); len(gone.listeners)+len(gone.servers) > 0 {
-				e.wave(gone, deadline, min(2*look, lastLook))
+		e.drains.after(look, func() {
+			if gone.prune(); len(gone.listeners)+len(gone.servers) > 0 {
+				e.drainUntil(gone, deadline, min(2*look, maxPruneInterval))
 			}
 		})
 		return
 	}
-	e.farewells.after(left, func() {
+	e.drains.after(left, func() {
 		cut := e.plane.Cut(func(v l4.SessionIdentity) bool { return gone.servers[v.Server] }, l4.CutServerGone)
 		cut += e.plane.Cut(func(v l4.SessionIdentity) bool {
 			return slices.Contains(gone.listeners, v.Listener) && !v.Listener.Reopened()

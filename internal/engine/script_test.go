@@ -189,7 +189,7 @@ func (s *script) waits(event string) int {
 	return n
 }
 
-// ask opens a session and returns all that it is told; a session that is told nothing is a dash.
+// lookupFunc opens a session and returns all that it is told; a session that is told nothing is a dash.
 func (s *script) ask() string {
 	c, err := nettest.TryDial(s.listen)
 	if err != nil {

@@ -15,42 +15,42 @@ import (
 	"weir/l4"
 )
 
-// observed is what the engine keeps for those who look on.
-type observed struct {
+// published is what the engine keeps for those who look on.
+type published struct {
 	version string // immutable
-	began   time.Time
+	startedAt   time.Time
 
-	open     atomic.Pointer[map[string]*l4.Listener] // by identity; immutable
-	limit    atomic.Int64                            // of sessions
+	listeners     atomic.Pointer[map[string]*l4.Listener] // by identity; immutable
+	maxSessions    atomic.Int64                            // total sessions
 	stopping atomic.Bool
 	eventLog eventLog
-	checks   checkTallies
+	checks   checkCounters
 	earlier  atomic.Pointer[counts] // what another process has counted; nil = there was none
 
 	overrides sync.Mutex  // held while one is changed
-	handed    atomic.Bool // another process has taken over; set while overrides is held
+	handedOver    atomic.Bool // another process has taken over; set while overrides is held
 
 	loops sync.RWMutex // held for reading while somebody waits for the data plane's loops
-	left  bool         // the loops are about to end; guarded by loops
+	loopsClosed  bool         // the loops are about to end; guarded by loops
 
 	mu     sync.Mutex
 	config status.Config // guarded by mu
 }
 
-// visit does something for which the loops have to run, unless they are about to end.
-func (o *observed) visit(do func()) {
+// withLoops does something for which the loops have to run, unless they are about to end.
+func (o *published) withLoops(do func()) {
 	o.loops.RLock()
 	defer o.loops.RUnlock()
-	if !o.left {
+	if !o.loopsClosed {
 		do()
 	}
 }
 
-// leave waits for those who visit and lets in nobody else.
-func (o *observed) leave() {
+// closeLoops waits for those who visit and lets in nobody else.
+func (o *published) closeLoops() {
 	o.loops.Lock()
 	defer o.loops.Unlock()
-	o.left = true
+	o.loopsClosed = true
 }
 
 // Status is everything there is to see. It is a copy.
@@ -58,19 +58,19 @@ func (e *Engine) Status() (doc status.Document) {
 	running := e.running.Load()
 	clock := e.clock()
 	doc = status.Document{
-		Version: e.seen.version, PID: os.Getpid(), StartedAt: e.seen.began, UptimeSeconds: time.Since(e.seen.began).Seconds(),
-		Stopping: e.seen.stopping.Load(), Sessions: e.plane.Sessions(), MaxSessions: int(e.seen.limit.Load()),
+		Version: e.published.version, PID: os.Getpid(), StartedAt: e.published.startedAt, UptimeSeconds: time.Since(e.published.startedAt).Seconds(),
+		Stopping: e.published.stopping.Load(), Sessions: e.plane.Sessions(), MaxSessions: int(e.published.maxSessions.Load()),
 		Listeners: []status.Listener{}, Clusters: []status.Cluster{}, Hooks: e.hooks.Status(),
 	}
-	e.seen.mu.Lock()
-	doc.Config = e.seen.config
-	e.seen.mu.Unlock()
+	e.published.mu.Lock()
+	doc.Config = e.published.config
+	e.published.mu.Unlock()
 	defer doc.Judge()
 	if running.cfg == nil {
 		return doc
 	}
 	doc.StateFile = e.stateStatus(running.cfg.Runtime.StateFile)
-	if open := e.seen.open.Load(); open != nil {
+	if open := e.published.listeners.Load(); open != nil {
 		for i := range running.cfg.Listeners {
 			doc.Listeners = append(doc.Listeners, listenerStatus(&running.cfg.Listeners[i], *open)...)
 		}
@@ -82,7 +82,7 @@ func (e *Engine) Status() (doc status.Document) {
 }
 
 // Ready tells whether clients are served: not before the first configuration is in force, and not while weir stops.
-func (e *Engine) Ready() bool { return e.running.Load().cfg != nil && !e.seen.stopping.Load() }
+func (e *Engine) Ready() bool { return e.running.Load().cfg != nil && !e.published.stopping.Load() }
 
 // clock turns times of the data plane into those of the wall.
 type clock struct{ origin time.Time }
@@ -128,10 +128,10 @@ func (e *Engine) clusterStatus(running *runningState, spec *conf.Cluster, clock 
 	b := running.clusters[spec.Name]
 	seen := b.Snapshot(e.plane.Now())
 	c := status.Cluster{
-		Name: spec.Name, Balance: spec.Balance, Origin: running.members.Origin(spec.Name, "", ""), Level: seen.Level, Held: seen.Held, Empty: seen.Empty,
+		Name: spec.Name, Balance: spec.Balance, Origin: running.overlay.Origin(spec.Name, "", ""), Level: seen.Level, Held: seen.Held, Empty: seen.Empty,
 		Sessions: seen.Leases, Queue: seen.Waiting, Levels: make([]status.Level, 0, len(seen.Levels)),
 	}
-	c.Removed = running.members.Removed(spec.Name)
+	c.Removed = running.overlay.Removed(spec.Name)
 	specs := map[string]*conf.Server{}
 	for i := range spec.Levels {
 		for j := range spec.Levels[i].Servers {
@@ -145,7 +145,7 @@ func (e *Engine) clusterStatus(running *runningState, spec *conf.Cluster, clock 
 		level := status.Level{Name: l.Name, InUse: l.InUse, MinUp: l.MinUp, Eligible: l.Eligible, Servers: make([]status.Server, 0, len(l.Servers))}
 		for i := range l.Servers {
 			s := e.serverStatus(b, &l.Servers[i], specs[l.Servers[i].Name], agentOf(running, spec, l.Servers[i].Name), clock)
-			s.Origin = running.members.Origin(spec.Name, l.Name, s.Name)
+			s.Origin = running.overlay.Origin(spec.Name, l.Name, s.Name)
 			for j := range s.Layers {
 				if s.Layers[j].Layer == string(balance.ByConfiguration) && s.Origin == status.OriginAPI {
 					s.Layers[j].By = "operator"
@@ -163,7 +163,7 @@ func (e *Engine) serverStatus(b *balance.Cluster, seen *balance.ServerState, spe
 	s := status.Server{
 		Name: seen.Name, Address: seen.Address, State: seen.State.String(),
 		Weight: seen.Weight, EffectiveWeight: seen.EffectiveWeight, MaxSessions: seen.MaxSessions, Sessions: seen.Sessions,
-		ConnectMS: ms(seen.ConnectTime), Since: e.seen.began,
+		ConnectMS: ms(seen.ConnectTime), Since: e.published.startedAt,
 	}
 	if at := clock.at(seen.Since); at != nil {
 		s.Since = *at

@@ -15,17 +15,17 @@ import (
 	"weir/l4"
 )
 
-// checkTallies count results of checks.
-type checkTallies struct {
+// checkCounters count results of checks.
+type checkCounters struct {
 	mu     sync.Mutex
-	all    map[checks.Key]*checkTally
-	before map[checks.Key]*checkTally // in another process
+	all    map[checks.Key]*checkCounter
+	before map[checks.Key]*checkCounter // in another process
 }
 
-type checkTally struct {
+type checkCounter struct {
 	passed, failed uint64
 	took           time.Duration
-	buckets        [len(checkBounds)]uint64 // of each alone
+	buckets        [len(checkBounds)]uint64 // total each alone
 }
 
 // checkBounds are the upper bounds of the buckets for the time that checks take.
@@ -34,16 +34,16 @@ var checkBounds = [...]time.Duration{
 	time.Second, 2500 * time.Millisecond, 10 * time.Second,
 }
 
-func (t *checkTallies) count(r *checks.Result) {
+func (t *checkCounters) count(r *checks.Result) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if t.all == nil {
-		t.all = map[checks.Key]*checkTally{}
+		t.all = map[checks.Key]*checkCounter{}
 	}
 	key := checks.Key{Cluster: r.Cluster, Server: r.Server, Check: r.Check}
 	c := t.all[key]
 	if c == nil {
-		c = &checkTally{}
+		c = &checkCounter{}
 		t.all[key] = c
 	}
 	if r.Pass {
@@ -61,7 +61,7 @@ func (t *checkTallies) count(r *checks.Result) {
 }
 
 // sum returns what was counted of checks that run, and forgets the others.
-func (t *checkTallies) sum(runs func(checks.Key) bool) []status.Check {
+func (t *checkCounters) sum(runs func(checks.Key) bool) []status.Check {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	var list []status.Check
@@ -71,7 +71,7 @@ func (t *checkTallies) sum(runs func(checks.Key) bool) []status.Check {
 			delete(t.before, key)
 			continue
 		}
-		c := t.of(key)
+		c := t.total(key)
 		list = append(list, status.Check{
 			Cluster: key.Cluster, Server: key.Server, Check: key.Check, Passed: c.passed, Failed: c.failed,
 			Took: histogram(c.passed+c.failed, c.took, checkBounds[:], c.buckets[:]),
@@ -99,11 +99,11 @@ func histogram(count uint64, sum time.Duration, bounds []time.Duration, buckets 
 func (e *Engine) Totals() status.Totals {
 	running := e.running.Load()
 	t := status.Totals{
-		Document: e.Status(), Events: e.seen.eventLog.count(), RecordsLost: e.recordsLost(),
+		Document: e.Status(), Events: e.published.eventLog.count(), RecordsLost: e.recordsLost(),
 		Descriptors: openDescriptors(), MaxFiles: l4.DescriptorLimit(), Goroutines: runtime.NumGoroutine(),
 	}
 	bounds := l4.HistogramBounds()
-	if open := e.seen.open.Load(); open != nil && running.cfg != nil {
+	if open := e.published.listeners.Load(); open != nil && running.cfg != nil {
 		for i := range running.cfg.Listeners {
 			ln := &running.cfg.Listeners[i]
 			sum := map[string]uint64{}
@@ -150,7 +150,7 @@ func (e *Engine) Totals() status.Totals {
 	}
 	dials := e.dialTimes()
 	t.Dials = histogram(dials.Count, dials.Sum, bounds, dials.Buckets[:])
-	t.Checks = e.seen.checks.sum(func(key checks.Key) bool { return running.jobs[key] != nil })
+	t.Checks = e.published.checks.sum(func(key checks.Key) bool { return running.jobs[key] != nil })
 	return t
 }
 

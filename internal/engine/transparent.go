@@ -30,7 +30,7 @@ func repliesOf(cfg *conf.Config, known addresses) map[route.ReplyRoute]bool {
 				if !s.Source.Client {
 					continue
 				}
-				for _, at := range dialled(s.Address, known) {
+				for _, at := range serverAddresses(s.Address, known) {
 					want[route.ReplyRoute{Server: at, UDP: ln.Protocol == "udp"}] = true
 				}
 			}
@@ -39,8 +39,8 @@ func repliesOf(cfg *conf.Config, known addresses) map[route.ReplyRoute]bool {
 	return want
 }
 
-// dialled are the addresses that a server has at the moment; a unix socket has none.
-func dialled(at conf.Address, known addresses) []netip.AddrPort {
+// serverAddresses are the addresses that a server has at the moment; a unix socket has none.
+func serverAddresses(at conf.Address, known addresses) []netip.AddrPort {
 	switch {
 	case at.Host != "":
 		var all []netip.AddrPort
@@ -76,27 +76,27 @@ func (e *Engine) prepareReplies(want map[route.ReplyRoute]bool) ([]route.ReplyRo
 // How often the ways back are looked after: soon after a change, so that what is not needed any more goes, and less and
 // less often until the next one.
 const (
-	routesSoon  = 250 * time.Millisecond
-	routesLater = 5 * time.Second
+	minRouteInterval  = 250 * time.Millisecond
+	maxRouteInterval = 5 * time.Second
 )
 
-// keepRoutes restores what others have taken away, as network managers do that want all rules to be theirs, and takes
+// maintainRoutes restores what others have taken away, as network managers do that want all rules to be theirs, and takes
 // away what no session needs any more.
-func (e *Engine) keepRoutes() {
-	wait, broken := routesSoon, ""
+func (e *Engine) maintainRoutes() {
+	wait, broken := minRouteInterval, ""
 	timer := time.NewTimer(wait)
 	defer timer.Stop()
 	for {
 		select {
 		case <-e.ctx.Done():
 			return
-		case <-e.rerouted:
-			wait = routesSoon
+		case <-e.routesChanged:
+			wait = minRouteInterval
 		case <-timer.C:
-			wait = min(2*wait, routesLater)
+			wait = min(2*wait, maxRouteInterval)
 		}
 		e.mu.Lock()
-		want := e.running.Load().replies
+		want := e.running.Load().replyRoutes
 		waiting := e.routes.RemoveUnused(want)
 		added, err := e.routes.Ensure(want)
 		e.mu.Unlock()

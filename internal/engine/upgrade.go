@@ -18,7 +18,7 @@ import (
 
 // Succession is how the process is to be replaced.
 type Succession struct {
-	Path                  string                        // of the program
+	Path                  string                        // total the program
 	Args                  []string                      // its whole command line
 	Env                   func(descriptor int) []string // its environment, in which it finds the number of its end of the wire
 	Stdin, Stdout, Stderr *os.File
@@ -67,9 +67,9 @@ func (e *Engine) Upgrade(ctx context.Context, s Succession) (status.Upgrade, err
 		e.plane.ResumeAccept()
 		s.Hold(false)
 		e.leaveStateFile(false)
-		e.seen.overrides.Lock()
-		e.seen.handed.Store(false)
-		e.seen.overrides.Unlock()
+		e.published.overrides.Lock()
+		e.published.handedOver.Store(false)
+		e.published.overrides.Unlock()
 		p.wire.Close()
 		return status.Upgrade{}, fmt.Errorf("the new process ended: %s, with the %d sessions that it had been given", p.cmd.ProcessState, moved)
 	}
@@ -78,7 +78,7 @@ func (e *Engine) Upgrade(ctx context.Context, s Succession) (status.Upgrade, err
 		e.log.Warn("hand-over: sessions that are left will end in this process", "error", err)
 	}
 	e.stopped = true
-	e.seen.stopping.Store(true)
+	e.published.stopping.Store(true)
 	e.leave(ready)
 	s.Leave(ready.Doors)
 	e.newProcess = p
@@ -195,7 +195,7 @@ func (p *successor) explain(err error) error {
 func (e *Engine) introduce(p *successor, s Succession) (readiness, error) {
 	var ready readiness
 	p.wire.Deadline(time.Now().Add(helloPatience))
-	if err := send(p.wire, sayHello, hello{Format: handOverFormat, Sessions: l4.SessionFormat, Flows: l4.FlowFormat, PID: os.Getpid(), Version: e.seen.version}); err != nil {
+	if err := send(p.wire, sayHello, hello{Format: handOverFormat, Sessions: l4.SessionFormat, Flows: l4.FlowFormat, PID: os.Getpid(), Version: e.published.version}); err != nil {
 		return ready, err
 	}
 	if err := hear(p.wire, sayHello, &p.hello); err != nil {
@@ -261,8 +261,8 @@ func (e *Engine) sendSockets(w *l4.Wire, doors map[string]*os.File) error {
 // commitTo stops accepting, and goes on when the new process has not taken over. keep sees to it that nobody ends the new
 // process any more, and tells whether that came in time.
 func (e *Engine) commitTo(p *successor, s Succession, keep func() bool) error {
-	e.seen.overrides.Lock()
-	defer e.seen.overrides.Unlock()
+	e.published.overrides.Lock()
+	defer e.published.overrides.Unlock()
 	e.plane.PauseAccept()
 	s.Hold(true)
 	e.leaveStateFile(true)
@@ -285,7 +285,7 @@ func (e *Engine) commitTo(p *successor, s Succession, keep func() bool) error {
 		e.leaveStateFile(false)
 		return err
 	}
-	e.seen.handed.Store(true)
+	e.published.handedOver.Store(true)
 	return nil
 }
 
@@ -299,7 +299,7 @@ func (p *successor) hasEnded(within time.Duration) bool {
 	}
 }
 
-// leave closes what the new process has taken over. Clients at listeners that have left the configuration are let in
+// closeLoops closes what the new process has taken over. Clients at listeners that have left the configuration are let in
 // before those are closed. What is checked, and told of it, is the new process's affair.
 func (e *Engine) leave(ready readiness) {
 	for id, ln := range e.listeners {
@@ -317,7 +317,7 @@ func (e *Engine) leave(ready readiness) {
 // tellCounts tells the new process what was counted here.
 func (e *Engine) tellCounts() {
 	e.newProcess.wire.Deadline(time.Now().Add(servePatience))
-	if err := send(e.newProcess.wire, sayCounts, e.counts(*e.seen.open.Load())); err != nil {
+	if err := send(e.newProcess.wire, sayCounts, e.counts(*e.published.listeners.Load())); err != nil {
 		e.log.Debug("hand-over: the new process does not hear what was counted", "error", err)
 	}
 }
@@ -351,7 +351,7 @@ func (e *Engine) Leave(ctx context.Context) int {
 		case <-ctx.Done():
 		}
 	}
-	cut := e.cutRest()
+	cut := e.cutAll()
 	e.close()
 	e.tellCounts() // all of it: nothing is counted any more
 	e.newProcess.wire.Close()
