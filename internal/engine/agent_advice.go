@@ -15,13 +15,13 @@ import (
 
 // agent is one agent check of one server. It lives as long as the check does, through reloads.
 type agent struct {
-	mu      sync.Mutex
-	advice   agentcheck.Advice // all that its words amount to: a line replaces the kinds of words that it mentions
+	mu           sync.Mutex
+	advice       agentcheck.Advice // all that its words amount to: a line replaces the kinds of words that it mentions
 	reportedAt   time.Duration     // when it last did; meaningless while it is silent
-	expired  bool              // it has not spoken yet, or its words have outlived their ttl
-	removed    bool              // the check has left; what still arrives does not count
+	expired      bool              // it has not spoken yet, or its words have outlived their ttl
+	removed      bool              // the check has left; what still arrives does not count
 	unknownWords map[string]bool   // unknown words that were warned of
-	malformed bool              // its last reply was not a line, and that was warned of
+	malformed    bool              // its last reply was not a line, and that was warned of
 }
 
 func newAgent() *agent { return &agent{expired: true, unknownWords: map[string]bool{}} }

@@ -59,7 +59,7 @@ type job struct {
 	agent    *agent        // what an agent has said; nil for other checks
 	ttl      time.Duration // total what it said; 0 = for ever
 	sockets  int           // how many descriptors it needs
-	failing    atomic.Bool   // the last result spoke against the verdict, or changed it
+	failing  atomic.Bool   // the last result spoke against the verdict, or changed it
 }
 
 // programSockets is how many descriptors a check needs that runs a program: pipes, its process, its null device.

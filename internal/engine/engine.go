@@ -48,56 +48,56 @@ type Options struct {
 // Engine is a running weir. Its methods may be called from any goroutine; changes are made one after the other.
 type Engine struct {
 	// Immutable after Start.
-	log        *slog.Logger
-	plane      *l4.Plane
-	runner     *checks.Runner
-	sessionLog *recorder
-	hooks      *hooks.Set
+	log           *slog.Logger
+	plane         *l4.Plane
+	runner        *checks.Runner
+	sessionLog    *recorder
+	hooks         *hooks.Set
 	lookup        lookupFunc
-	skipLookups      context.Context // once it ends, no start and no reload waits for names
-	namesChanged    chan struct{}   // holds one: the names to resolve, or when, may have changed
-	routesChanged   chan struct{}   // holds one: the ways back that are needed may have changed
-	ctx        context.Context
-	cancel     context.CancelFunc
-	work       sync.WaitGroup // goroutines of the engine
+	skipLookups   context.Context // once it ends, no start and no reload waits for names
+	namesChanged  chan struct{}   // holds one: the names to resolve, or when, may have changed
+	routesChanged chan struct{}   // holds one: the ways back that are needed may have changed
+	ctx           context.Context
+	cancel        context.CancelFunc
+	work          sync.WaitGroup // goroutines of the engine
 
-	running atomic.Pointer[runningState] // what runs; read by anyone
-	serversToCut    pendingSet[*balance.Server]      // whose sessions are to be cut
-	serversToRecheck  pendingSet[checks.Key]           // servers to be checked at once, by all their checks
+	running          atomic.Pointer[runningState] // what runs; read by anyone
+	serversToCut     pendingSet[*balance.Server]  // whose sessions are to be cut
+	serversToRecheck pendingSet[checks.Key]       // servers to be checked at once, by all their checks
 
 	resultsMu sync.RWMutex // held for reading while a check's result is taken
 
-	drains drainTimers
-	published      published
+	drains    drainTimers
+	published published
 	journal   stateFile
 
 	oldProcess *Predecessor // immutable; nil = none
-	prepared    *reload      // what TakeOver will commit
+	prepared   *reload      // what TakeOver will commit
 	newProcess *successor   // who has taken over; set before Leave
 
 	// Guarded by mu, which is held for the length of a change.
-	mu        sync.Mutex
-	listeners map[string]*l4.Listener // by identity: protocol and address
-	admissions     admissionStates
-	logged loggedBudget
-	activated map[string]*l4.ActivatedSocket // by identity; those that no listener has claimed; empty after Start
-	levels    levelKeys
-	routes    *route.Routes
-	stopped   bool
-	file      *conf.Config    // what the file says, without what was changed at run time
-	overlay   overlay.Overlay // what was changed at run time
+	mu         sync.Mutex
+	listeners  map[string]*l4.Listener // by identity: protocol and address
+	admissions admissionStates
+	logged     loggedBudget
+	activated  map[string]*l4.ActivatedSocket // by identity; those that no listener has claimed; empty after Start
+	levels     levelKeys
+	routes     *route.Routes
+	stopped    bool
+	file       *conf.Config    // what the file says, without what was changed at run time
+	overlay    overlay.Overlay // what was changed at run time
 	restored   *state.Snapshot // until the first configuration is in force: what an earlier process knew
 }
 
 // runningState is what runs at a moment. It is immutable; a change puts another in its place.
 type runningState struct {
-	cfg      *conf.Config    // the file's, with what was changed at run time laid over it
-	overlay  overlay.Overlay // what was
-	addresses    addresses
-	replyRoutes  map[route.ReplyRoute]bool // the ways back that servers need which are dialled from their clients' addresses
-	clusters map[string]*balance.Cluster
-	jobs     map[checks.Key]*job
-	expiring   []checks.Key // total agents whose words have a ttl
+	cfg         *conf.Config    // the file's, with what was changed at run time laid over it
+	overlay     overlay.Overlay // what was
+	addresses   addresses
+	replyRoutes map[route.ReplyRoute]bool // the ways back that servers need which are dialled from their clients' addresses
+	clusters    map[string]*balance.Cluster
+	jobs        map[checks.Key]*job
+	expiring    []checks.Key // total agents whose words have a ttl
 }
 
 // Start makes a configuration run. When it returns an error nothing is left running.

@@ -16,7 +16,7 @@ import (
 type pendingSet[T comparable] struct {
 	wake chan struct{}
 
-	mu     sync.Mutex
+	mu    sync.Mutex
 	items map[T]bool
 }
 

@@ -17,15 +17,15 @@ import (
 
 // reload is a configuration made ready to be committed.
 type reload struct {
-	next      *runningState
-	fresh     map[string]*balance.Cluster  // clusters that are new
-	prepared  map[string]*balance.Prepared // those that are there already
-	settings  map[string]*l4.Settings      // total every listener, by identity
-	listeners map[string]*l4.Listener      // those that are new: bound, not started
-	budget    budget
-	admissions     admissionStates                       // total every listener
-	kept      map[*l4.AdmissionState]bool // the gates that are there already
-	jobs      []checks.Job
+	next       *runningState
+	fresh      map[string]*balance.Cluster  // clusters that are new
+	prepared   map[string]*balance.Prepared // those that are there already
+	settings   map[string]*l4.Settings      // total every listener, by identity
+	listeners  map[string]*l4.Listener      // those that are new: bound, not started
+	budget     budget
+	admissions admissionStates             // total every listener
+	kept       map[*l4.AdmissionState]bool // the gates that are there already
+	jobs       []checks.Job
 }
 
 func (e *Engine) apply(cfg *conf.Config) error {
@@ -222,7 +222,7 @@ func (e *Engine) besideOwn(ch *reload, protocol string, at conf.Address) bool {
 func (e *Engine) commit(ch *reload) retired {
 	now := e.plane.Now()
 	before := e.running.Load()
-	e.resultsMu.Lock()         // what was found out for the old configuration is in before anything of it is dropped
+	e.resultsMu.Lock()       // what was found out for the old configuration is in before anything of it is dropped
 	e.running.Store(ch.next) // oldProcess the clusters change: their events are judged by what the new configuration says
 	e.resultsMu.Unlock()
 	gone := retired{servers: map[*balance.Server]bool{}, after: ch.next.cfg.Runtime.DrainTimeout}

@@ -76,7 +76,7 @@ func (e *Engine) prepareReplies(want map[route.ReplyRoute]bool) ([]route.ReplyRo
 // How often the ways back are looked after: soon after a change, so that what is not needed any more goes, and less and
 // less often until the next one.
 const (
-	minRouteInterval  = 250 * time.Millisecond
+	minRouteInterval = 250 * time.Millisecond
 	maxRouteInterval = 5 * time.Second
 )
 

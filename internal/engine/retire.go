@@ -91,8 +91,8 @@ func (e *Engine) retire(gone retired) {
 // What has left is looked after once in a while: it is forgotten as soon as its last session has ended, so that many
 // reloads do not fill the memory up to the deadline.
 const (
-	firstPrune = time.Second // by now a client that was on its way from one loop to another has arrived
-	maxPruneInterval  = time.Minute // the longest time between two looks
+	firstPrune       = time.Second // by now a client that was on its way from one loop to another has arrived
+	maxPruneInterval = time.Minute // the longest time between two looks
 )
 
 // drainUntil waits for the end of what has left, or for the deadline, and then cuts what is left of it.

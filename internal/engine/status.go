@@ -17,21 +17,21 @@ import (
 
 // published is what the engine keeps for those who look on.
 type published struct {
-	version string // immutable
-	startedAt   time.Time
+	version   string // immutable
+	startedAt time.Time
 
-	listeners     atomic.Pointer[map[string]*l4.Listener] // by identity; immutable
-	maxSessions    atomic.Int64                            // total sessions
-	stopping atomic.Bool
-	eventLog eventLog
-	checks   checkCounters
-	earlier  atomic.Pointer[counts] // what another process has counted; nil = there was none
+	listeners   atomic.Pointer[map[string]*l4.Listener] // by identity; immutable
+	maxSessions atomic.Int64                            // total sessions
+	stopping    atomic.Bool
+	eventLog    eventLog
+	checks      checkCounters
+	earlier     atomic.Pointer[counts] // what another process has counted; nil = there was none
 
-	overrides sync.Mutex  // held while one is changed
-	handedOver    atomic.Bool // another process has taken over; set while overrides is held
+	overrides  sync.Mutex  // held while one is changed
+	handedOver atomic.Bool // another process has taken over; set while overrides is held
 
-	loops sync.RWMutex // held for reading while somebody waits for the data plane's loops
-	loopsClosed  bool         // the loops are about to end; guarded by loops
+	loops       sync.RWMutex // held for reading while somebody waits for the data plane's loops
+	loopsClosed bool         // the loops are about to end; guarded by loops
 
 	mu     sync.Mutex
 	config status.Config // guarded by mu
