@@ -62,9 +62,9 @@ func parseAddress(s string) (parsed, error) {
 		return p, nil
 	}
 	if bracketed {
-		return parsed{}, fmt.Errorf("%s is not an IPv6 address", quoteText(host))
+		return parsed{}, fmt.Errorf("%s is not an IPv6 address", Quote(host))
 	}
-	if err := checkHost(host); err != nil {
+	if err := validateHost(host); err != nil {
 		return parsed{}, err
 	}
 	p.Host = host
@@ -76,7 +76,7 @@ func parseUnix(s, path string) (parsed, error) {
 	case path == "":
 		return parsed{}, fmt.Errorf("missing path in %q", s)
 	case !filepath.IsAbs(path):
-		return parsed{}, fmt.Errorf("want an absolute path after unix:, got %s", quoteText(path))
+		return parsed{}, fmt.Errorf("want an absolute path after unix:, got %s", Quote(path))
 	case strings.ContainsRune(path, 0):
 		return parsed{}, fmt.Errorf("a NUL byte in the path")
 	}
@@ -98,23 +98,23 @@ func cutPort(s string) (host, port string, err error) {
 	case strings.HasPrefix(s, "["):
 		end := strings.IndexByte(s, ']')
 		if end < 0 {
-			return "", "", fmt.Errorf("missing ] in %s", quoteText(s))
+			return "", "", fmt.Errorf("missing ] in %s", Quote(s))
 		}
 		host, port = s[:end+1], s[end+1:]
 		if port == "" {
-			return "", "", fmt.Errorf("missing port in %s", quoteText(s))
+			return "", "", fmt.Errorf("missing port in %s", Quote(s))
 		}
 		if port[0] != ':' {
-			return "", "", fmt.Errorf("want a colon and a port after ] in %s", quoteText(s))
+			return "", "", fmt.Errorf("want a colon and a port after ] in %s", Quote(s))
 		}
 		return host, port[1:], nil
 	case i < 0:
-		return "", "", fmt.Errorf("missing port in %s", quoteText(s))
+		return "", "", fmt.Errorf("missing port in %s", Quote(s))
 	case strings.Count(s, ":") > 1:
 		if _, err := netip.ParseAddr(s); err == nil {
-			return "", "", fmt.Errorf("missing port, or missing brackets around the IPv6 address, in %s; write \"[::1]:80\"", quoteText(s))
+			return "", "", fmt.Errorf("missing port, or missing brackets around the IPv6 address, in %s; write \"[::1]:80\"", Quote(s))
 		}
-		return "", "", fmt.Errorf("too many colons in %s; write an IPv6 address as in \"[::1]:80\"", quoteText(s))
+		return "", "", fmt.Errorf("too many colons in %s; write an IPv6 address as in \"[::1]:80\"", Quote(s))
 	default:
 		return s[:i], s[i+1:], nil
 	}
@@ -131,12 +131,12 @@ func parsePorts(s string) (first, last uint16, err error) {
 		if a == "" { // a negative number rather than a range
 			a = s
 		}
-		return 0, 0, fmt.Errorf("port must be 1–65535, got %s", quoteText(a))
+		return 0, 0, fmt.Errorf("port must be 1–65535, got %s", Quote(a))
 	}
 	last = first
 	if ranged {
 		if last, ok = parsePort(b); !ok {
-			return 0, 0, fmt.Errorf("port must be 1–65535, got %s", quoteText(b))
+			return 0, 0, fmt.Errorf("port must be 1–65535, got %s", Quote(b))
 		}
 		if last < first {
 			return 0, 0, fmt.Errorf("port range %s ends before it begins", s)
@@ -153,9 +153,9 @@ func parsePort(s string) (uint16, bool) {
 	return uint16(n), err == nil && n > 0
 }
 
-// checkHost accepts host names: letters, digits, hyphens and underscores in labels of up to 63 bytes. What consists of
+// validateHost accepts host names: letters, digits, hyphens and underscores in labels of up to 63 bytes. What consists of
 // digits and dots is a mistyped address.
-func checkHost(s string) error {
+func validateHost(s string) error {
 	name := strings.TrimSuffix(s, ".")
 	if len(name) > 253 {
 		return fmt.Errorf("a host name has at most 253 bytes, got %d", len(name))
@@ -163,16 +163,16 @@ func checkHost(s string) error {
 	labels := strings.Split(name, ".")
 	for _, l := range labels {
 		if l == "" || len(l) > 63 || l[0] == '-' || l[len(l)-1] == '-' {
-			return fmt.Errorf("%s is neither an IP address nor a host name", quoteText(s))
+			return fmt.Errorf("%s is neither an IP address nor a host name", Quote(s))
 		}
 		for _, c := range []byte(l) {
 			if !isNameByte(c) || c == '.' {
-				return fmt.Errorf("%s is neither an IP address nor a host name", quoteText(s))
+				return fmt.Errorf("%s is neither an IP address nor a host name", Quote(s))
 			}
 		}
 	}
 	if last := labels[len(labels)-1]; strings.Trim(last, "0123456789") == "" {
-		return fmt.Errorf("%s is not an IP address", quoteText(s))
+		return fmt.Errorf("%s is not an IP address", Quote(s))
 	}
 	return nil
 }
@@ -191,10 +191,10 @@ func parseHost(s string) (string, error) {
 		return ip.Unmap().String(), nil
 	}
 	if p, err := parseAddress(s); err == nil && !p.IsZero() {
-		return "", fmt.Errorf("want a host without a port or path, got %s", quoteText(s))
+		return "", fmt.Errorf("want a host without a port or path, got %s", Quote(s))
 	}
 	if s == "" {
 		return "", fmt.Errorf("an empty address")
 	}
-	return s, checkHost(s)
+	return s, validateHost(s)
 }

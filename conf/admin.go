@@ -14,10 +14,10 @@ const DefaultAdminSocket = "unix:/run/weir/admin.sock"
 func adminKeys() []key[adminDraft] {
 	return []key[adminDraft]{
 		{
-			name: "listen", form: "address or list", usual: DefaultAdminSocket, words: []string{"address", "bind", "addresses", "socket"},
+			name: "listen", typeText: "address or list", defaultText: DefaultAdminSocket, aliases: []string{"address", "bind", "addresses", "socket"},
 			doc: "Where the API is served: unix sockets and TCP addresses (`\"127.0.0.1:9280\"`). Empty = nowhere. Without an `[admin]` table, " +
 				"a socket that cannot be made is only worth a warning.",
-			preset: func(a *adminDraft) {
+			setDefault: func(a *adminDraft) {
 				path, _ := strings.CutPrefix(DefaultAdminSocket, "unix:")
 				a.Listen = []Address{{Path: path}}
 			},
@@ -29,9 +29,9 @@ func adminKeys() []key[adminDraft] {
 				return showAddresses(a.Listen)
 			},
 		},
-		scalar("token_file", filePath(), "", func(a *adminDraft) *string { return &a.TokenFile },
+		scalar("token_file", pathType(), "", func(a *adminDraft) *string { return &a.TokenFile },
 			"The file with the token (`Authorization: Bearer …`) that clients on TCP addresses have to show; required for addresses "+
-				"that are not loopback ones. Empty = none. Unix sockets rely on their mode, 0660.").defaults("`\"\"`").called("token", "password_file", "bearer_token_file"),
+				"that are not loopback ones. Empty = none. Unix sockets rely on their mode, 0660.").withDefaultText("`\"\"`").withAliases("token", "password_file", "bearer_token_file"),
 	}
 }
 
@@ -43,26 +43,26 @@ type adminDraft struct {
 
 type adminAddress struct {
 	Address
-	node *node
+	node *Node
 }
 
-func decodeAdminListen(d *decoder, n *node, a *adminDraft) {
+func decodeAdminListen(d *decoder, n *Node, a *adminDraft) {
 	a.Listen = nil
-	entries := []*node{n}
-	if n.kind == nodeList {
-		entries = n.items
-	} else if n.value == "" {
+	entries := []*Node{n}
+	if n.Kind == List {
+		entries = n.Items
+	} else if n.Value == "" {
 		return
 	}
 	for _, e := range entries {
 		at, err := parseAdminAddress(e)
 		if err != nil {
-			d.fault(e, "%s", err)
+			d.errorAt(e, "%s", err)
 			continue
 		}
 		for _, old := range a.addresses {
 			if old.Address == at {
-				d.fault(e, "duplicate address %s (%s)", at, lines(old.node, e))
+				d.errorAt(e, "duplicate address %s (%s)", at, lines(old.node, e))
 			}
 		}
 		a.Listen = append(a.Listen, at)
@@ -70,10 +70,10 @@ func decodeAdminListen(d *decoder, n *node, a *adminDraft) {
 	}
 }
 
-func parseAdminAddress(n *node) (Address, error) {
-	s, ok := n.value.(string)
+func parseAdminAddress(n *Node) (Address, error) {
+	s, ok := n.Value.(string)
 	if !ok {
-		return Address{}, fmt.Errorf("want an address such as %q or \"127.0.0.1:9280\", got %s", DefaultAdminSocket, n.got())
+		return Address{}, fmt.Errorf("want an address such as %q or \"127.0.0.1:9280\", got %s", DefaultAdminSocket, n.Describe())
 	}
 	p, err := parseAddress(s)
 	switch {
@@ -82,15 +82,15 @@ func parseAdminAddress(n *node) (Address, error) {
 	case p.Host != "":
 		return Address{}, fmt.Errorf("want an IP address to listen at, got the name %q", p.Host)
 	case p.last != p.Port:
-		return Address{}, fmt.Errorf("want one port, got the range in %s", quoteText(s))
+		return Address{}, fmt.Errorf("want one port, got the range in %s", Quote(s))
 	case p.Path == "" && !p.Addr.IsValid():
 		p.Addr = allAddresses(p.Port)
 	}
 	return p.Address, nil
 }
 
-// bindAdmin checks the API's addresses against the token and against those of the listeners.
-func (d *decoder) bindAdmin(all *draft) {
+// validateAdminAddresses checks the API's addresses against the token and against those of the listeners.
+func (d *decoder) validateAdminAddresses(all *draft) {
 	type owned struct {
 		at   netip.AddrPort
 		path string
@@ -106,10 +106,10 @@ func (d *decoder) bindAdmin(all *draft) {
 	}
 	for _, a := range all.admin.addresses {
 		if l := taken[owned{a.Addr, a.Path}]; l != nil {
-			d.fault(a.node, "duplicate address %s: listener %s has it too (%s)", a.Address, l.Name, line(l.node.get("address"), a.node))
+			d.errorAt(a.node, "duplicate address %s: listener %s has it too (%s)", a.Address, l.Name, line(l.node.Get("address"), a.node))
 		}
-		if a.Path == "" && !a.Addr.Addr().IsLoopback() && all.admin.TokenFile == "" && !d.partial {
-			d.fault(a.node, "%s can be reached from other machines: token_file is required", a.Address)
+		if a.Path == "" && !a.Addr.Addr().IsLoopback() && all.admin.TokenFile == "" && !d.incomplete {
+			d.errorAt(a.node, "%s can be reached from other machines: token_file is required", a.Address)
 		}
 	}
 }

@@ -13,41 +13,41 @@ func allAddresses(port uint16) netip.AddrPort {
 	return netip.AddrPortFrom(netip.IPv6Unspecified(), port)
 }
 
-// bind checks what only shows when all files are read: names given twice, references, addresses claimed twice, loops.
-func (d *decoder) bind(all *draft) {
+// linkReferences checks what only shows when all files are read: names given twice, references, addresses claimed twice, loops.
+func (d *decoder) linkReferences(all *draft) {
 	clusters := d.nameClusters(all)
 	d.nameListeners(all)
 	d.nameHooks(all)
-	d.expand(all)
+	d.expandPorts(all)
 	used := make(map[string]bool)
 	for i := range all.listeners {
 		l := &all.listeners[i]
-		at := l.node.get("cluster")
+		at := l.node.Get("cluster")
 		if at == nil || l.Cluster == "" {
 			continue
 		}
 		used[l.Cluster] = true
 		c := clusters[l.Cluster]
 		if c == nil {
-			if !d.partial && !all.meant(d, "cluster") {
-				d.fault(at, "listener %s: cluster %q not defined%s", l.Name, l.Cluster, suggest(d, l.Cluster, clusters))
+			if !d.incomplete && !all.suggested(d, "cluster") {
+				d.errorAt(at, "listener %s: cluster %q not defined%s", l.Name, l.Cluster, suggest(d, l.Cluster, clusters))
 			}
 			continue
 		}
-		d.bindLevels(l, c)
-		d.bindDatagrams(l, c)
+		d.linkLevels(l, c)
+		d.validateUDPServers(l, c)
 	}
-	d.bindProxies(all, clusters)
-	d.bindAdmin(all)
-	d.loops(all, clusters)
+	d.validateProxyHeaders(all, clusters)
+	d.validateAdminAddresses(all)
+	d.validateLoops(all, clusters)
 	for _, c := range all.clusters {
 		if !used[c.Name] {
 			d.warn(c.node, "cluster %s is not used by any listener", c.Name)
 		}
 	}
-	attempted := slices.ContainsFunc(all.roots, func(root *node) bool { return root.get("listener") != nil })
-	if len(all.listeners) == 0 && !attempted && !d.partial && !all.meant(d, "listener") {
-		d.mistakes = append(d.mistakes, d.files[0].mistake(0, "", "no listener defined"))
+	attempted := slices.ContainsFunc(all.roots, func(root *Node) bool { return root.Get("listener") != nil })
+	if len(all.listeners) == 0 && !attempted && !d.incomplete && !all.suggested(d, "listener") {
+		d.errs = append(d.errs, d.files[0].Diagnostic(0, "", "no listener defined"))
 	}
 }
 
@@ -55,8 +55,8 @@ func (d *decoder) nameClusters(all *draft) map[string]*clusterDraft {
 	clusters := make(map[string]*clusterDraft, len(all.clusters))
 	for i := range all.clusters {
 		c := &all.clusters[i]
-		if old := clusters[c.Name]; old != nil { // only from different files; in one file it is a duplicate table
-			d.fault(c.node, "duplicate name %s of a cluster (%s)", quoteName(c.Name), lines(old.node, c.node))
+		if old := clusters[c.Name]; old != nil { // checkOption from different files; in one file it is a duplicate table
+			d.errorAt(c.node, "duplicate name %s of a cluster (%s)", QuoteKey(c.Name), lines(old.node, c.node))
 			continue
 		}
 		clusters[c.Name] = c
@@ -65,14 +65,14 @@ func (d *decoder) nameClusters(all *draft) map[string]*clusterDraft {
 }
 
 func (d *decoder) nameListeners(all *draft) {
-	named := make(map[string]*node)
+	named := make(map[string]*Node)
 	for _, l := range all.listeners {
-		n := l.node.get("name")
+		n := l.node.Get("name")
 		if n == nil || l.Name == "" {
 			continue
 		}
 		if old := named[l.Name]; old != nil {
-			d.fault(n, "duplicate name %s of a listener (%s)", quoteName(l.Name), lines(old, n))
+			d.errorAt(n, "duplicate name %s of a listener (%s)", QuoteKey(l.Name), lines(old, n))
 			continue
 		}
 		named[l.Name] = n
@@ -82,41 +82,41 @@ func (d *decoder) nameListeners(all *draft) {
 // maxAddresses bounds the listening sockets of one configuration.
 const maxAddresses = 1 << 16
 
-// claim is an address range and who wants it.
-type claim struct {
+// claimedRange is an address range and who wants it.
+type claimedRange struct {
 	listenRange
 	listener int
 	order    int
 }
 
-// expand turns port ranges into addresses, unless two of them overlap.
-func (d *decoder) expand(all *draft) {
+// expandPorts turns port ranges into addresses, unless two of them overlap.
+func (d *decoder) expandPorts(all *draft) {
 	type place struct {
 		protocol string
 		ip       netip.Addr
 		path     string
 	}
-	claims := make(map[place][]claim)
+	claims := make(map[place][]claimedRange)
 	total, order := 0, 0
 	for i := range all.listeners {
 		l := &all.listeners[i]
 		for _, r := range l.ranges {
 			order++
 			if total += int(r.last) - int(r.Port) + 1; total > maxAddresses {
-				d.fault(r.node, "more than %d addresses to listen at", maxAddresses)
+				d.errorAt(r.node, "more than %d addresses to listen at", maxAddresses)
 				return
 			}
 			where := place{l.Protocol, r.Addr.Addr(), r.Path}
-			claims[where] = append(claims[where], claim{r, i, order})
+			claims[where] = append(claims[where], claimedRange{r, i, order})
 		}
 	}
 	clash := false
 	for _, same := range claims {
-		slices.SortFunc(same, func(a, b claim) int { return cmp.Or(cmp.Compare(a.Port, b.Port), cmp.Compare(a.order, b.order)) })
-		reach := 0 // index of the claim that reaches furthest so far
+		slices.SortFunc(same, func(a, b claimedRange) int { return cmp.Or(cmp.Compare(a.Port, b.Port), cmp.Compare(a.order, b.order)) })
+		reach := 0 // Index of the claim that reaches furthest so far
 		for i := 1; i < len(same); i++ {
 			if same[i].Port <= same[reach].last {
-				d.clash(all, same[reach], same[i])
+				d.reportOverlap(all, same[reach], same[i])
 				clash = true
 			}
 			if same[i].last > same[reach].last {
@@ -141,8 +141,8 @@ func (d *decoder) expand(all *draft) {
 	}
 }
 
-// clash reports two claims on one address at the one that comes later.
-func (d *decoder) clash(all *draft, a, b claim) {
+// reportOverlap reports two claims on one address at the one that comes later.
+func (d *decoder) reportOverlap(all *draft, a, b claimedRange) {
 	if a.order > b.order {
 		a, b = b, a
 	}
@@ -151,31 +151,31 @@ func (d *decoder) clash(all *draft, a, b claim) {
 		what = Address{Addr: netip.AddrPortFrom(b.Addr.Addr(), a.Port)}.String()
 	}
 	x, y := all.listeners[a.listener], all.listeners[b.listener]
-	d.fault(b.node, "duplicate address %s (%s): listener %s (%s) and listener %s (%s)",
+	d.errorAt(b.node, "duplicate address %s (%s): listener %s (%s) and listener %s (%s)",
 		what, y.Protocol, x.Name, line(a.node, b.node), y.Name, line(b.node, b.node))
 }
 
-// bindLevels turns a listener's references to levels into indexes.
-func (d *decoder) bindLevels(l *listenerDraft, c *clusterDraft) {
+// linkLevels turns a listener's references to levels into indexes.
+func (d *decoder) linkLevels(l *listenerDraft, c *clusterDraft) {
 	taken := make(map[int]bool)
 	for _, r := range l.levels {
 		i, ok := r.number-1, r.number >= 1 && r.number <= len(c.levels)
-		_, named := r.node.value.(string)
+		_, named := r.node.Value.(string)
 		if named {
 			i, ok = c.named[r.name]
 		}
 		switch {
-		case !ok && c.hidden:
+		case !ok && c.incomplete:
 		case !ok && named:
 			hint := suggest(d, r.name, c.named)
 			if n, err := strconv.Atoi(r.name); err == nil && n >= 1 && n <= len(c.levels) {
 				hint = "; the number of a level has no quotes"
 			}
-			d.fault(r.node, "listener %s: cluster %s has no level %s%s", l.Name, c.Name, quoteText(r.name), hint)
+			d.errorAt(r.node, "listener %s: cluster %s has no level %s%s", l.Name, c.Name, Quote(r.name), hint)
 		case !ok:
-			d.fault(r.node, "listener %s: want a level from 1 to %d of cluster %s, got %s", l.Name, len(c.levels), c.Name, r.node.got())
+			d.errorAt(r.node, "listener %s: want a level from 1 to %d of cluster %s, got %s", l.Name, len(c.levels), c.Name, r.node.Describe())
 		case taken[i]:
-			d.fault(r.node, "listener %s: level %s is listed twice", l.Name, r.node.got())
+			d.errorAt(r.node, "listener %s: level %s is listed twice", l.Name, r.node.Describe())
 		default:
 			taken[i] = true
 			l.Levels = append(l.Levels, i)
@@ -183,8 +183,8 @@ func (d *decoder) bindLevels(l *listenerDraft, c *clusterDraft) {
 	}
 }
 
-// bindDatagrams refuses servers that a udp listener cannot reach.
-func (d *decoder) bindDatagrams(l *listenerDraft, c *clusterDraft) {
+// validateUDPServers refuses servers that a udp listener cannot reach.
+func (d *decoder) validateUDPServers(l *listenerDraft, c *clusterDraft) {
 	if l.Protocol != "udp" {
 		return
 	}
@@ -194,26 +194,26 @@ func (d *decoder) bindDatagrams(l *listenerDraft, c *clusterDraft) {
 			continue
 		}
 		for _, s := range level.servers {
-			at := s.given("send_proxy")
+			at := s.givenAt("send_proxy")
 			inherited := at == nil
 			if inherited {
-				at = c.node.get("send_proxy")
+				at = c.node.Get("send_proxy")
 			}
 			if s.SendProxy == "v1" && !(inherited && told) {
 				told = told || inherited
-				d.fault(at, "PROXY v1 is TCP only; use v2: cluster %s serves the udp listener %s (%s)",
-					c.Name, l.Name, line(l.node.get("cluster"), at))
+				d.errorAt(at, "PROXY v1 is TCP only; use v2: cluster %s serves the udp listener %s (%s)",
+					c.Name, l.Name, line(l.node.Get("cluster"), at))
 			}
 			if s.Address.Path != "" {
-				d.fault(s.at("address"), "cluster %s: server %s is a unix socket, which the udp listener %s (%s) cannot reach",
-					c.Name, s.Name, l.Name, line(l.node.get("cluster"), s.node))
+				d.errorAt(s.keyOrServer("address"), "cluster %s: server %s is a unix socket, which the udp listener %s (%s) cannot reach",
+					c.Name, s.Name, l.Name, line(l.node.Get("cluster"), s.node))
 			}
 		}
 	}
 }
 
-// loops refuses servers that lead back to the listener that they serve.
-func (d *decoder) loops(all *draft, clusters map[string]*clusterDraft) {
+// validateLoops refuses servers that lead back to the listener that they serve.
+func (d *decoder) validateLoops(all *draft, clusters map[string]*clusterDraft) {
 	owner := make(map[Address]int)
 	for i, l := range all.listeners {
 		for _, a := range l.Addresses {
@@ -229,27 +229,27 @@ func (d *decoder) loops(all *draft, clusters map[string]*clusterDraft) {
 		}
 		for j, level := range c.levels {
 			for _, s := range level.servers {
-				to, found := arrives(s.Address, owner)
+				to, found := listenerAt(s.Address, owner)
 				if !found {
 					continue
 				}
 				if l := &all.listeners[to]; l.Cluster == c.Name && (l.Levels == nil || slices.Contains(l.Levels, j)) {
-					d.fault(s.at("address"), "cluster %s: server %s points back to listener %s (%s)", c.Name, s.Name, l.Name, line(l.node.get("address"), s.node))
+					d.errorAt(s.keyOrServer("address"), "cluster %s: server %s points back to listener %s (%s)", c.Name, s.Name, l.Name, line(l.node.Get("address"), s.node))
 				}
 			}
 		}
 	}
 }
 
-// arrives tells which listener a dialled address leads to, as far as that is certain: the one that has the address, or
+// listenerAt tells which listener a dialled address leads to, as far as that is certain: the one that has the address, or
 // for loopback addresses the one that has all addresses at that port.
-func arrives(to Address, owner map[Address]int) (listener int, found bool) {
+func listenerAt(to Address, owner map[Address]int) (listener int, found bool) {
 	if to.IsZero() {
 		return 0, false
 	}
 	if strings.EqualFold(to.Host, "localhost") {
 		for _, ip := range []netip.Addr{netip.AddrFrom4([4]byte{127, 0, 0, 1}), netip.IPv6Loopback()} {
-			if i, ok := arrives(Address{Addr: netip.AddrPortFrom(ip, to.Port), Port: to.Port}, owner); ok {
+			if i, ok := listenerAt(Address{Addr: netip.AddrPortFrom(ip, to.Port), Port: to.Port}, owner); ok {
 				return i, true
 			}
 		}

@@ -12,11 +12,11 @@ import (
 
 // Getting past what cannot be parsed: how much of the text a broken expression spoils, and where to go on.
 
-// maxSyntaxMistakes is how many broken expressions are looked past: a text with more is not a configuration.
-const maxSyntaxMistakes = 50
+// maxSyntaxErrors is how many broken expressions are looked past: a text with more is not a configuration.
+const maxSyntaxErrors = 50
 
 // blank overwrites part of the text, keeping its lines.
-func (s *survey) blank(from, to int) {
+func (s *locator) blank(from, to int) {
 	for i := from; i < to; i++ {
 		if c := s.clean[i]; c != '\n' && c != '\r' {
 			s.clean[i] = ' '
@@ -25,7 +25,7 @@ func (s *survey) blank(from, to int) {
 }
 
 // blankInline takes out a key of an inline table, with the comma before it.
-func (s *survey) blankInline(from, to int) {
+func (s *locator) blankInline(from, to int) {
 	i := from - 1
 	for i >= 0 && strings.IndexByte(" \t\r\n", s.clean[i]) >= 0 {
 		i--
@@ -36,9 +36,9 @@ func (s *survey) blankInline(from, to int) {
 	s.blank(from, to)
 }
 
-// broken reports a syntax error, blanks what it spoils and returns the offset from which to go on.
-func (s *survey) broken(p *unstable.Parser, base int) (resume int) {
-	text := s.file.text
+// syntaxError reports a syntax error, blanks what it spoils and returns the offset from which to go on.
+func (s *locator) syntaxError(p *unstable.Parser, base int) (resume int) {
+	text := s.file.Text
 	start := s.nextStart(base)
 	off, reason := start, p.Error().Error()
 	var perr *unstable.ParserError
@@ -48,25 +48,25 @@ func (s *survey) broken(p *unstable.Parser, base int) (resume int) {
 		reason = perr.Message
 	}
 	header := text[start] == '['
-	off, reason, open := explain(text, start, off, reason)
-	s.found = append(s.found, s.file.mistake(off, s.pathOf(start, s.prefix), reason))
+	off, reason, open := describeError(text, start, off, reason)
+	s.errs = append(s.errs, s.file.Diagnostic(off, s.pathOf(start, s.prefix), reason))
 
 	resume = min(lineEnd(text, max(off, start))+1, len(text))
 	switch {
-	case open == openText:
-		resume, s.partial = len(text), true
-	case header || open == openBracket && !closes(text, start):
+	case open == unclosedMultiline:
+		resume, s.incomplete = len(text), true
+	case header || open == unclosedBracket && !closes(text, start):
 		from := resume
-		if open == openBracket {
+		if open == unclosedBracket {
 			from = lineStart(text, off)
 			if from <= start {
 				from = resume
 			}
 		}
 		resume = nextHeader(text, from)
-		s.table, s.partial = nil, true
+		s.table, s.incomplete = nil, true
 	case s.table != nil:
-		s.table.lost = true
+		s.table.incomplete = true
 	}
 	s.blank(start, resume)
 	return resume
@@ -76,8 +76,8 @@ func (s *survey) broken(p *unstable.Parser, base int) (resume int) {
 var plainKey = regexp.MustCompile(`^[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)*\s*=`)
 
 // pathOf is the path of the key that begins at off, in the table that prefix leads to; "" if there is none to be seen.
-func (s *survey) pathOf(off int, prefix []string) string {
-	key := plainKey.Find(s.file.text[off:min(off+maxPlainKey, len(s.file.text))])
+func (s *locator) pathOf(off int, prefix []string) string {
+	key := plainKey.Find(s.file.Text[off:min(off+maxPlainKey, len(s.file.Text))])
 	if key == nil {
 		return ""
 	}
@@ -89,16 +89,16 @@ func (s *survey) pathOf(off int, prefix []string) string {
 const maxPlainKey = 200
 
 // nextStart is the offset of the first expression after the last one known, not before base.
-func (s *survey) nextStart(base int) int {
+func (s *locator) nextStart(base int) int {
 	off := base
 	if n := len(s.spans); n > 0 && s.spans[n-1].end > off {
-		off = min(lineEnd(s.file.text, s.spans[n-1].end)+1, len(s.file.text)-1)
+		off = min(lineEnd(s.file.Text, s.spans[n-1].end)+1, len(s.file.Text)-1)
 	}
-	sc := scanner{text: s.file.text, end: off}
+	sc := scanner{text: s.file.Text, end: off}
 	if sc.next() {
 		return sc.at
 	}
-	return min(off, len(s.file.text)-1)
+	return min(off, len(s.file.Text)-1)
 }
 
 // closes tells whether the brackets that open in the line from off on are closed in it.

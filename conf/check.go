@@ -20,29 +20,29 @@ func checkKeys() []key[checkDraft] {
 	}
 	return slices.Concat([]key[checkDraft]{
 		scalar("type", oneOf(CheckTypes(), typeWords), "", func(c *checkDraft) *string { return &c.Type },
-			"The kind of test.").required().called("kind"),
-		scalar("id", orNone(nameText()), "", func(c *checkDraft) *string { return &c.ID },
-			"Unique in the cluster.").defaults("the type").called("name").identity(),
-		scalar("interval", someTime(), "2s", func(c *checkDraft) *time.Duration { return &c.Interval },
-			"From the start of one test to the start of the next.").called("inter", "period", "every"),
-		scalar("fast_interval", someTime(), "", func(c *checkDraft) *time.Duration { return &c.FastInterval },
-			"The same while a verdict is changing.").defaults("`interval`").called("fastinter"),
-		scalar("down_interval", someTime(), "", func(c *checkDraft) *time.Duration { return &c.DownInterval },
-			"The same while the server is down.").defaults("`interval`").called("downinter"),
-		scalar("timeout", someTime(), "", func(c *checkDraft) *time.Duration { return &c.Timeout },
-			"How long one test may take; not longer than `interval`.").defaults("`\"1s\"`, or `interval` if that is shorter"),
-		scalar("rise", integer(1, most), "2", func(c *checkDraft) *int { return &c.Rise },
-			"Successes in a row that bring a server up. Agents have none.").called("passes"),
-		scalar("fall", integer(1, most), "3", func(c *checkDraft) *int { return &c.Fall },
-			"Failures in a row that take a server down. Agents have none.").called("fails"),
-		scalar("port", integer(0, 65535), "0", func(c *checkDraft) *int { return &c.Port },
+			"The kind of test.").required().withAliases("kind"),
+		scalar("id", orEmpty(nameType()), "", func(c *checkDraft) *string { return &c.ID },
+			"Unique in the cluster.").withDefaultText("the type").withAliases("name").identity(),
+		scalar("interval", positiveDuration(), "2s", func(c *checkDraft) *time.Duration { return &c.Interval },
+			"From the start of one test to the start of the next.").withAliases("inter", "period", "every"),
+		scalar("fast_interval", positiveDuration(), "", func(c *checkDraft) *time.Duration { return &c.FastInterval },
+			"The same while a verdict is changing.").withDefaultText("`interval`").withAliases("fastinter"),
+		scalar("down_interval", positiveDuration(), "", func(c *checkDraft) *time.Duration { return &c.DownInterval },
+			"The same while the server is down.").withDefaultText("`interval`").withAliases("downinter"),
+		scalar("timeout", positiveDuration(), "", func(c *checkDraft) *time.Duration { return &c.Timeout },
+			"How long one test may take; not longer than `interval`.").withDefaultText("`\"1s\"`, or `interval` if that is shorter"),
+		scalar("rise", integerType(1, maxInt), "2", func(c *checkDraft) *int { return &c.Rise },
+			"Successes in a row that bring a server up. Agents have none.").withAliases("passes"),
+		scalar("fall", integerType(1, maxInt), "3", func(c *checkDraft) *int { return &c.Fall },
+			"Failures in a row that take a server down. Agents have none.").withAliases("fails"),
+		scalar("port", integerType(0, 65535), "0", func(c *checkDraft) *int { return &c.Port },
 			"The port to test instead of the server's own, which 0 stands for. Agents need one."),
-		scalar("address", orNone(hostText()), "", func(c *checkDraft) *string { return &c.Address },
-			"The host to test instead of the server's own: an IP address or a host name, without a port.").defaults("the server's own").called("addr", "host"),
+		scalar("address", orEmpty(hostType()), "", func(c *checkDraft) *string { return &c.Address },
+			"The host to test instead of the server's own: an IP address or a host name, without a port.").withDefaultText("the server's own").withAliases("addr", "host"),
 		{
-			name: "servers", form: "`all`, `up`, `down` or list of names", usual: "all",
+			name: "servers", typeText: "`all`, `up`, `down` or list of names", defaultText: "all",
 			doc:    "Which servers are tested: all, those that are up or down at the moment, or those named.",
-			decode: decodeWatch,
+			decode: decodeCheckServers,
 			show: func(c *checkDraft) string {
 				if c.Servers == "list" {
 					return strings.Join(c.ServerNames, ", ")
@@ -50,13 +50,13 @@ func checkKeys() []key[checkDraft] {
 				return c.Servers
 			},
 		},
-		only("tcp udp agent", stepKey("send", "what to send first; text, or bytes as `\"0x…\"`.")),
-		only("tcp udp http", stepKey("expect", "what must occur in the reply (http: in the first 64 kB of its body); text, or bytes as `\"0x…\"`.")),
-		only("tcp udp", stepKey("expect_regex", "the regular expression (RE2) that the reply must match.")),
-		only("tcp udp", key[checkDraft]{
-			name: "steps", form: "list of tables", words: []string{"step"},
+		checkOption("tcp udp agent", stepKey("send", "what to send first; text, or bytes as `\"0x…\"`.")),
+		checkOption("tcp udp http", stepKey("expect", "what must occur in the reply (http: in the first 64 kB of its body); text, or bytes as `\"0x…\"`.")),
+		checkOption("tcp udp", stepKey("expect_regex", "the regular expression (RE2) that the reply must match.")),
+		checkOption("tcp udp", key[checkDraft]{
+			name: "steps", typeText: "list of tables", aliases: []string{"step"},
 			doc: "several exchanges in order, each with `send`, `expect` or `expect_regex`, instead of the keys above.",
-			decode: func(d *decoder, n *node, c *checkDraft) {
+			decode: func(d *decoder, n *Node, c *checkDraft) {
 				c.Steps = decodeSteps(d, n)
 			},
 			show: func(c *checkDraft) string { return showSteps(c.Steps) },
@@ -68,7 +68,7 @@ func checkKeys() []key[checkDraft] {
 // nothing of it but what to send, an http check nothing but what to expect.
 func stepKey(name, doc string) key[checkDraft] {
 	return key[checkDraft]{
-		name: name, form: "string", doc: doc,
+		name: name, typeText: "string", doc: doc,
 		show: func(c *checkDraft) string {
 			switch {
 			case name == "send" && c.Send != nil:
@@ -78,109 +78,109 @@ func stepKey(name, doc string) key[checkDraft] {
 			}
 			return "none"
 		},
-		decode: func(d *decoder, n *node, c *checkDraft) {
+		decode: func(d *decoder, n *Node, c *checkDraft) {
 			for _, k := range d.schema.step {
 				if k.name == name {
-					k.decode(d, n, &c.single)
+					k.decode(d, n, &c.singleStep)
 				}
 			}
-			c.singled = append(c.singled, n)
+			c.singleStepKeys = append(c.singleStepKeys, n)
 		},
 	}
 }
 
 func stepKeys() []key[Step] {
 	return []key[Step]{
-		scalar("send", bytesText(), "", func(s *Step) *[]byte { return &s.Send }, "What to send; text, or bytes as `\"0x…\"`."),
-		scalar("expect", bytesText(), "", func(s *Step) *[]byte { return &s.Expect }, "What must occur in the reply; text, or bytes as `\"0x…\"`."),
-		scalar("expect_regex", regex(), "", func(s *Step) *string { return &s.Regex }, "The regular expression (RE2) that the reply must match."),
+		scalar("send", bytesType(), "", func(s *Step) *[]byte { return &s.Send }, "What to send; text, or bytes as `\"0x…\"`."),
+		scalar("expect", bytesType(), "", func(s *Step) *[]byte { return &s.Expect }, "What must occur in the reply; text, or bytes as `\"0x…\"`."),
+		scalar("expect_regex", regexType(), "", func(s *Step) *string { return &s.Regex }, "The regular expression (RE2) that the reply must match."),
 	}
 }
 
 // checkDraft is a check together with where its parts stand.
 type checkDraft struct {
 	Check
-	node    *node
-	single  Step    // what the check says without steps
-	singled []*node // and where
+	node           *Node
+	singleStep     Step    // what the check says without steps
+	singleStepKeys []*Node // and where
 }
 
-func decodeCheck(d *decoder, n *node, c *clusterDraft) {
+func decodeCheck(d *decoder, n *Node, c *clusterDraft) {
 	k := checkDraft{node: n}
 	k.Servers = "all"
 	decodeTable(d, n, d.schema.check, &k)
-	if id := n.get("id"); k.ID == "" && (id == nil || id.value == "") && !n.lost {
+	if id := n.Get("id"); k.ID == "" && (id == nil || id.Value == "") && !n.Incomplete {
 		k.ID = k.Type
 	}
-	if steps := n.get("steps"); steps != nil && !k.single.empty() {
-		d.faultKey(k.singled[0], "%s and steps exclude each other; move it into a step", k.singled[0].name)
-	} else if len(k.singled) > 0 {
-		finishStep(d, n, &k.single)
+	if steps := n.Get("steps"); steps != nil && !k.singleStep.empty() {
+		d.errorAtKey(k.singleStepKeys[0], "%s and steps exclude each other; move it into a step", k.singleStepKeys[0].Name)
+	} else if len(k.singleStepKeys) > 0 {
+		finishStep(d, n, &k.singleStep)
 		switch k.Type {
 		case "agent":
-			k.Send = k.single.Send
+			k.Send = k.singleStep.Send
 		case "http":
-			k.Expect = k.single.Expect
+			k.Expect = k.singleStep.Expect
 		default:
-			if !k.single.empty() {
-				k.Steps = []Step{k.single}
+			if !k.singleStep.empty() {
+				k.Steps = []Step{k.singleStep}
 			}
 		}
 	}
-	if n.get("fast_interval") == nil {
+	if n.Get("fast_interval") == nil {
 		k.FastInterval = k.Interval
 	}
-	if n.get("down_interval") == nil {
+	if n.Get("down_interval") == nil {
 		k.DownInterval = k.Interval
 	}
-	switch at := n.get("timeout"); {
+	switch at := n.Get("timeout"); {
 	case at == nil:
 		k.Timeout = min(time.Second, k.Interval)
 	case k.Interval > 0 && k.Timeout > k.Interval:
-		d.fault(at, "timeout %s is longer than interval %s", showDuration(k.Timeout), showDuration(k.Interval))
+		d.errorAt(at, "timeout %s is longer than interval %s", showDuration(k.Timeout), showDuration(k.Interval))
 	}
 	finishOptions(d, n, &k)
 	c.checks = append(c.checks, k)
 }
 
-func decodeWatch(d *decoder, n *node, c *checkDraft) {
-	if n.kind != nodeList {
+func decodeCheckServers(d *decoder, n *Node, c *checkDraft) {
+	if n.Kind != List {
 		if v, ok := read(d, n, oneOf([]string{"all", "up", "down"}, nil)); ok {
 			c.Servers = v
 		}
 		return
 	}
 	c.Servers = "list"
-	if len(n.items) == 0 {
-		d.fault(n, "want \"all\", \"up\", \"down\" or at least one server's name")
+	if len(n.Items) == 0 {
+		d.errorAt(n, "want \"all\", \"up\", \"down\" or at least one server's name")
 	}
-	for _, e := range n.items {
-		if s, ok := e.value.(string); ok {
+	for _, e := range n.Items {
+		if s, ok := e.Value.(string); ok {
 			c.ServerNames = append(c.ServerNames, s)
 		} else {
-			d.fault(e, "want a server's name, got %s", e.got())
+			d.errorAt(e, "want a server's name, got %s", e.Describe())
 		}
 	}
 }
 
-func decodeSteps(d *decoder, n *node) []Step {
-	if n.kind != nodeList {
-		d.fault(n, "want a list of tables with send and expect, got %s", n.got())
+func decodeSteps(d *decoder, n *Node) []Step {
+	if n.Kind != List {
+		d.errorAt(n, "want a list of tables with send and expect, got %s", n.Describe())
 		return nil
 	}
-	if len(n.items) == 0 {
-		d.fault(n, "want at least one step")
+	if len(n.Items) == 0 {
+		d.errorAt(n, "want at least one step")
 	}
 	var steps []Step
-	for _, e := range n.items {
-		if e.kind != nodeTable {
-			d.fault(e, "want a table with send and expect, got %s", e.got())
+	for _, e := range n.Items {
+		if e.Kind != Table {
+			d.errorAt(e, "want a table with send and expect, got %s", e.Describe())
 			continue
 		}
 		var s Step
 		decodeTable(d, e, d.schema.step, &s)
-		if s.empty() && !slices.ContainsFunc(e.keys, func(k *node) bool { return k.value != "" }) {
-			d.fault(e, "an empty step; want send, expect or expect_regex")
+		if s.empty() && !slices.ContainsFunc(e.Keys, func(k *Node) bool { return k.Value != "" }) {
+			d.errorAt(e, "an empty step; want send, expect or expect_regex")
 		}
 		finishStep(d, e, &s)
 		steps = append(steps, s)
@@ -191,18 +191,18 @@ func decodeSteps(d *decoder, n *node) []Step {
 func (s *Step) empty() bool { return len(s.Send) == 0 && len(s.Expect) == 0 && s.Regex == "" }
 
 // finishStep checks what the keys of one step, given in the table n, mean together.
-func finishStep(d *decoder, n *node, s *Step) {
+func finishStep(d *decoder, n *Node, s *Step) {
 	if s.Expect != nil && s.Regex != "" {
-		d.fault(n.get("expect_regex"), "expect and expect_regex exclude each other")
+		d.errorAt(n.Get("expect_regex"), "expect and expect_regex exclude each other")
 	}
 }
 
-func hostText() kind[string] {
-	k := text("host", nil)
-	k.parse = func(n *node) (string, error) {
-		s, ok := n.value.(string)
+func hostType() valueType[string] {
+	k := textType("host", nil)
+	k.parse = func(n *Node) (string, error) {
+		s, ok := n.Value.(string)
 		if !ok {
-			return "", fmt.Errorf("want an IP address or a host name, got %s", n.got())
+			return "", fmt.Errorf("want an IP address or a host name, got %s", n.Describe())
 		}
 		return parseHost(s)
 	}
@@ -212,14 +212,14 @@ func hostText() kind[string] {
 // maxBytes bounds what a check sends or expects.
 const maxBytes = 1 << 16
 
-// bytesText is text, or exact bytes written as 0x and pairs of hexadecimal digits.
-func bytesText() kind[[]byte] {
-	return kind[[]byte]{
-		form: "string",
-		parse: func(n *node) ([]byte, error) {
-			s, ok := n.value.(string)
+// bytesType is text, or exact bytes written as 0x and pairs of hexadecimal digits.
+func bytesType() valueType[[]byte] {
+	return valueType[[]byte]{
+		text: "string",
+		parse: func(n *Node) ([]byte, error) {
+			s, ok := n.Value.(string)
 			if !ok {
-				return nil, fmt.Errorf("want a string, got %s", n.got())
+				return nil, fmt.Errorf("want a string, got %s", n.Describe())
 			}
 			if len(s) > maxBytes {
 				return nil, fmt.Errorf("at most %d bytes, got %d", maxBytes, len(s))
@@ -233,7 +233,7 @@ func bytesText() kind[[]byte] {
 			}
 			b, err := hex.DecodeString(digits)
 			if err != nil || len(b) == 0 {
-				return nil, fmt.Errorf("want pairs of hexadecimal digits after 0x, got %s", n.got())
+				return nil, fmt.Errorf("want pairs of hexadecimal digits after 0x, got %s", n.Describe())
 			}
 			return b, nil
 		},

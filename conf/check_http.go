@@ -12,19 +12,19 @@ import (
 
 func httpKeys() []key[checkDraft] {
 	return []key[checkDraft]{
-		only(httpTypes, scalar("method", orNone(httpMethod()), "", func(c *checkDraft) *string { return &c.Method },
-			"the request's method.").defaults("`\"GET\"`")),
-		only(httpTypes, scalar("path", orNone(httpPath()), "", func(c *checkDraft) *string { return &c.Path },
-			"what to ask for, with a query if need be.").defaults("`\"/\"`").called("uri")),
-		only(httpTypes, scalar("host", orNone(httpHost()), "", func(c *checkDraft) *string { return &c.Host },
-			"the Host header.").defaults("the host and port that are tested")),
-		only(httpTypes, headersKey()),
-		only(httpTypes, scalar("body", bytesText(), "", func(c *checkDraft) *[]byte { return &c.Body },
+		checkOption(httpTypes, scalar("method", orEmpty(httpMethodType()), "", func(c *checkDraft) *string { return &c.Method },
+			"the request's method.").withDefaultText("`\"GET\"`")),
+		checkOption(httpTypes, scalar("path", orEmpty(httpPathType()), "", func(c *checkDraft) *string { return &c.Path },
+			"what to ask for, with a query if need be.").withDefaultText("`\"/\"`").withAliases("uri")),
+		checkOption(httpTypes, scalar("host", orEmpty(httpHostType()), "", func(c *checkDraft) *string { return &c.Host },
+			"the Host header.").withDefaultText("the host and port that are tested")),
+		checkOption(httpTypes, headersKey()),
+		checkOption(httpTypes, scalar("body", bytesType(), "", func(c *checkDraft) *[]byte { return &c.Body },
 			"the request's body; text, or bytes as `\"0x…\"`.")),
-		only(httpTypes, scalar("ok_codes", orNone(statusCodes()), "", func(c *checkDraft) *string { return &c.OKCodes },
+		checkOption(httpTypes, scalar("ok_codes", orEmpty(statusCodesType()), "", func(c *checkDraft) *string { return &c.OKCodes },
 			"the status codes that pass: codes such as `200`, `40x` or `2xx`, with blanks or commas between.").
-			defaults("`\"101 102 2xx 3xx\"`, agent_http `\"2xx\"`").called("expected_status", "status")),
-		only("agent_http", urlKey()),
+			withDefaultText("`\"101 102 2xx 3xx\"`, agent_http `\"2xx\"`").withAliases("expected_status", "status")),
+		checkOption("agent_http", urlKey()),
 	}
 }
 
@@ -45,53 +45,53 @@ func finishHTTP(c *checkDraft) {
 	}
 }
 
-func httpMethod() kind[string] {
-	return text("method", func(s string) error {
+func httpMethodType() valueType[string] {
+	return textType("method", func(s string) error {
 		if !isToken(s) {
-			return fmt.Errorf("want a method such as GET, got %s", quoteText(s))
+			return fmt.Errorf("want a method such as GET, got %s", Quote(s))
 		}
 		return nil
 	})
 }
 
-func httpPath() kind[string] {
-	return text("path", func(s string) error {
+func httpPathType() valueType[string] {
+	return textType("path", func(s string) error {
 		switch {
 		case !strings.HasPrefix(s, "/"):
-			return fmt.Errorf("must start with /, got %s", quoteText(s))
+			return fmt.Errorf("must start with /, got %s", Quote(s))
 		case hasBlank(s):
-			return fmt.Errorf("a blank or a control character in %s; write %%20 for a blank", quoteText(s))
+			return fmt.Errorf("a blank or a control character in %s; write %%20 for a blank", Quote(s))
 		}
 		return nil
 	})
 }
 
-func httpHost() kind[string] {
-	return text("host", func(s string) error {
+func httpHostType() valueType[string] {
+	return textType("host", func(s string) error {
 		if hasBlank(s) || strings.Contains(s, "/") {
-			return fmt.Errorf("want a host such as \"www.example.com\", got %s", quoteText(s))
+			return fmt.Errorf("want a host such as \"www.example.com\", got %s", Quote(s))
 		}
 		return nil
 	})
 }
 
-func statusCodes() kind[string] {
-	k := text("status codes", func(s string) error {
+func statusCodesType() valueType[string] {
+	k := textType("status codes", func(s string) error {
 		words := strings.FieldsFunc(s, func(r rune) bool { return r == ' ' || r == ',' || r == '\t' })
 		if len(words) == 0 {
-			return fmt.Errorf("want status codes such as 200, 40x or 2xx, got %s", quoteText(s))
+			return fmt.Errorf("want status codes such as 200, 40x or 2xx, got %s", Quote(s))
 		}
 		for _, w := range words {
 			if !isCode(strings.ToLower(w)) {
-				return fmt.Errorf("want status codes such as 200, 40x or 2xx, got %s", quoteText(w))
+				return fmt.Errorf("want status codes such as 200, 40x or 2xx, got %s", Quote(w))
 			}
 		}
 		return nil
 	})
 	parse := k.parse
-	k.parse = func(n *node) (string, error) {
-		if _, ok := n.value.(string); !ok {
-			return "", fmt.Errorf("want a string of status codes such as \"200 40x\", got %s", n.got())
+	k.parse = func(n *Node) (string, error) {
+		if _, ok := n.Value.(string); !ok {
+			return "", fmt.Errorf("want a string of status codes such as \"200 40x\", got %s", n.Describe())
 		}
 		return parse(n)
 	}
@@ -109,20 +109,20 @@ func isCode(w string) bool {
 
 func headersKey() key[checkDraft] {
 	return key[checkDraft]{
-		name: "headers", form: "table or list of strings", words: []string{"header"},
+		name: "headers", typeText: "table or list of strings", aliases: []string{"header"},
 		doc: "further header lines: `{ Authorization = \"Bearer …\" }`, or as a list, `[\"Authorization: Bearer …\"]`.",
-		decode: func(d *decoder, n *node, c *checkDraft) {
-			switch n.kind {
-			case nodeTable:
-				for _, e := range n.keys {
-					decodeHeader(d, e, e.name, c)
+		decode: func(d *decoder, n *Node, c *checkDraft) {
+			switch n.Kind {
+			case Table:
+				for _, e := range n.Keys {
+					decodeHeader(d, e, e.Name, c)
 				}
-			case nodeList:
-				for _, e := range n.items {
+			case List:
+				for _, e := range n.Items {
 					decodeHeaderLine(d, e, c)
 				}
 			default:
-				d.fault(n, "want a table such as { Accept = \"text/plain\" }")
+				d.errorAt(n, "want a table such as { Accept = \"text/plain\" }")
 			}
 		},
 		show: func(c *checkDraft) string {
@@ -137,29 +137,29 @@ func headersKey() key[checkDraft] {
 }
 
 // decodeHeader takes a header whose value stands in n.
-func decodeHeader(d *decoder, n *node, name string, c *checkDraft) {
-	value, ok := n.value.(string)
+func decodeHeader(d *decoder, n *Node, name string, c *checkDraft) {
+	value, ok := n.Value.(string)
 	switch { // what the value is may be a secret
 	case !isToken(name):
-		d.faultKey(n, "%s is not the name of a header", quoteName(name))
+		d.errorAtKey(n, "%s is not the name of a header", QuoteKey(name))
 	case !ok:
-		d.fault(n, "want a string")
+		d.errorAt(n, "want a string")
 	case strings.ContainsAny(value, "\r\n\x00"):
-		d.fault(n, "a header is one line")
+		d.errorAt(n, "a header is one line")
 	default:
 		c.Headers = append(c.Headers, Header{name, value})
 	}
 }
 
 // decodeHeaderLine takes a header written as it is sent.
-func decodeHeaderLine(d *decoder, n *node, c *checkDraft) {
-	line, ok := n.value.(string)
+func decodeHeaderLine(d *decoder, n *Node, c *checkDraft) {
+	line, ok := n.Value.(string)
 	name, value, pair := strings.Cut(line, ":")
 	switch {
 	case !ok || !pair || !isToken(name):
-		d.fault(n, "want a header such as \"Accept: text/plain\"")
+		d.errorAt(n, "want a header such as \"Accept: text/plain\"")
 	case strings.ContainsAny(value, "\r\n\x00"):
-		d.fault(n, "a header is one line")
+		d.errorAt(n, "a header is one line")
 	default:
 		c.Headers = append(c.Headers, Header{name, strings.TrimSpace(value)})
 	}
@@ -168,17 +168,17 @@ func decodeHeaderLine(d *decoder, n *node, c *checkDraft) {
 // urlKey says in one word what address, port, path and tls say in four.
 func urlKey() key[checkDraft] {
 	return key[checkDraft]{
-		name: "url", form: "URL",
+		name: "url", typeText: "URL",
 		doc: "where the agent is, instead of `address`, `port`, `path` and `tls`: `\"http://10.0.0.9:8080/weight\"`, or `\"http://:8080/weight\"` for one on each server's host.",
-		decode: func(d *decoder, n *node, c *checkDraft) {
+		decode: func(d *decoder, n *Node, c *checkDraft) {
 			u, err := parseURL(n)
 			if err != nil {
-				d.fault(n, "%s", err)
+				d.errorAt(n, "%s", err)
 				return
 			}
 			for _, name := range []string{"address", "port", "path", "tls"} {
-				if n.parent.get(name) != nil {
-					d.faultKey(n, "url and %s exclude each other", name)
+				if n.Parent.Get(name) != nil {
+					d.errorAtKey(n, "url and %s exclude each other", name)
 				}
 			}
 			c.Address, c.Port, c.Path, c.TLS.On = u.host, u.port, u.path, u.secure
@@ -193,9 +193,9 @@ type agentURL struct {
 	secure bool
 }
 
-func parseURL(n *node) (u agentURL, err error) {
+func parseURL(n *Node) (u agentURL, err error) {
 	const want = "want a URL such as \"http://10.0.0.9:8080/weight\""
-	s, ok := n.value.(string)
+	s, ok := n.Value.(string)
 	if !ok {
 		return u, errors.New(want)
 	}

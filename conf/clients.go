@@ -36,8 +36,8 @@ func (c Clients) String() string {
 // clients is a key that holds a list of clients.
 func clients[T any](name string, field func(*T) *Clients, doc string) key[T] {
 	return key[T]{
-		name: name, form: "list", usual: "[]", doc: doc,
-		decode: func(d *decoder, n *node, into *T) { *field(into) = decodeClients(d, n) },
+		name: name, typeText: "list", defaultText: "[]", doc: doc,
+		decode: func(d *decoder, n *Node, into *T) { *field(into) = decodeClients(d, n) },
 		show:   func(of *T) string { return field(of).String() },
 	}
 }
@@ -46,19 +46,19 @@ func everyone() (v4, v6 netip.Prefix) {
 	return netip.PrefixFrom(netip.IPv4Unspecified(), 0), netip.PrefixFrom(netip.IPv6Unspecified(), 0)
 }
 
-func decodeClients(d *decoder, n *node) Clients {
+func decodeClients(d *decoder, n *Node) Clients {
 	var list Clients
-	if n.kind != nodeList {
-		d.fault(n, "want a list of IP addresses and CIDRs such as [\"10.0.0.0/8\"], got %s", n.got())
+	if n.Kind != List {
+		d.errorAt(n, "want a list of IP addresses and CIDRs such as [\"10.0.0.0/8\"], got %s", n.Describe())
 		return list
 	}
 	v4, v6 := everyone()
 	var all4, all6 bool
-	for _, e := range n.items {
-		s, ok := e.value.(string)
+	for _, e := range n.Items {
+		s, ok := e.Value.(string)
 		switch {
 		case !ok:
-			d.fault(e, "want an IP address or CIDR such as \"10.0.0.0/8\", got %s", e.got())
+			d.errorAt(e, "want an IP address or CIDR such as \"10.0.0.0/8\", got %s", e.Describe())
 		case s == "unix:":
 			list.Unix = true
 		case s == "all":
@@ -67,7 +67,7 @@ func decodeClients(d *decoder, n *node) Clients {
 		default:
 			network, ok := parseNetwork(s)
 			if !ok {
-				d.fault(e, "%s is not an IP or CIDR", quoteText(s))
+				d.errorAt(e, "%s is not an IP or CIDR", Quote(s))
 				continue
 			}
 			if masked := network.Masked(); masked != network {

@@ -38,35 +38,35 @@ type differ struct {
 	running, wanted map[string]*Cluster // by name
 }
 
-// change is a key of the schema that differs.
-type change struct {
+// keyChange is a key of the schema that differs.
+type keyChange struct {
 	Detail
 	part  part
 	fixed string
 }
 
 // changes compares two values key by key.
-func changes[T any](keys []key[T], a, b T) []change {
+func changes[T any](keys []key[T], a, b T) []keyChange {
 	if reflect.DeepEqual(a, b) { // as most are: this spares them being printed
 		return nil
 	}
-	var out []change
+	var out []keyChange
 	for _, k := range keys {
 		if k.show == nil {
 			continue
 		}
 		if x, y := k.show(&a), k.show(&b); x != y {
 			if k.secret {
-				x, y = veil(x, hidden), veil(y, "another "+hidden)
+				x, y = maskSecret(x, hidden), maskSecret(y, "another "+hidden)
 			}
-			out = append(out, change{Detail{Key: k.name, From: x, To: y}, k.part, k.fixed})
+			out = append(out, keyChange{Detail{Key: k.name, From: x, To: y}, k.part, k.fixedReason})
 		}
 	}
 	return out
 }
 
 // process adds the steps for a table of the whole process: one for what can be done, one for what cannot.
-func (w *differ) process(object Object, found []change) {
+func (w *differ) process(object Object, found []keyChange) {
 	var can PlanStep
 	for _, c := range found {
 		if c.fixed != "" {
@@ -141,18 +141,18 @@ func (w *differ) cluster(a, b *Cluster) {
 	w.checks(a, b)
 }
 
-// label is a level's name, or its number counted from 1, marked so that no name can be like it.
-func label(c *Cluster, i int) string {
+// levelLabel is a level's name, or its number counted from 1, marked so that no name can be like it.
+func levelLabel(c *Cluster, i int) string {
 	if name := c.Levels[i].Name; name != "" {
 		return name
 	}
 	return fmt.Sprintf("#%d", i+1)
 }
 
-func labels(c *Cluster) []string {
+func levelLabels(c *Cluster) []string {
 	out := make([]string, len(c.Levels))
 	for i := range c.Levels {
-		out[i] = label(c, i)
+		out[i] = levelLabel(c, i)
 	}
 	return out
 }
@@ -160,7 +160,7 @@ func labels(c *Cluster) []string {
 // levels compares the levels of a cluster themselves, and the order of the servers that stay in them.
 func (w *differ) levels(a, b *Cluster) []Detail {
 	var out []Detail
-	before, after := labels(a), labels(b)
+	before, after := levelLabels(a), levelLabels(b)
 	if !slices.Equal(before, after) {
 		out = append(out, Detail{Key: "levels", From: strings.Join(before, ", "), To: strings.Join(after, ", ")})
 	}

@@ -23,7 +23,7 @@ func placements(c *Cluster) (byName map[string]*placement, order []string) {
 				byName[s.Name] = p
 				order = append(order, s.Name)
 			}
-			p.levels = append(p.levels, label(c, i))
+			p.levels = append(p.levels, levelLabel(c, i))
 			p.weights = append(p.weights, s.Weight)
 		}
 	}

@@ -21,12 +21,12 @@ func EventKinds() []string {
 
 func hookKeys() []key[hookDraft] {
 	return []key[hookDraft]{
-		scalar("name", orNone(nameText()), "", func(h *hookDraft) *string { return &h.Name },
-			"What the log, `weir status` and the metrics call it; unique.").defaults("the program's or the host's").called("id").identity(),
+		scalar("name", orEmpty(nameType()), "", func(h *hookDraft) *string { return &h.Name },
+			"What the log, `weir status` and the metrics call it; unique.").withDefaultText("the program's or the host's").withAliases("id").identity(),
 		{
-			name: "on", form: "list", usual: "[]", words: []string{"events", "event", "kinds", "when"},
+			name: "on", typeText: "list", defaultText: "[]", aliases: []string{"events", "event", "kinds", "when"},
 			doc: "The events that it is for: `" + strings.Join(EventKinds(), "`, `") + "`. Empty = all.",
-			decode: func(d *decoder, n *node, h *hookDraft) {
+			decode: func(d *decoder, n *Node, h *hookDraft) {
 				h.On = decodeEventKinds(d, n)
 			},
 			show: func(h *hookDraft) string {
@@ -37,10 +37,10 @@ func hookKeys() []key[hookDraft] {
 			},
 		},
 		{
-			name: "exec", form: "list of strings", words: []string{"command", "program", "script"},
+			name: "exec", typeText: "list of strings", aliases: []string{"command", "program", "script"},
 			doc: "A program and its arguments, run once for each event; no shell is involved. It gets the event as JSON on standard input and as " +
 				"`WEIR_*` variables, and is killed with what it has started after `timeout`.",
-			decode: func(d *decoder, n *node, h *hookDraft) {
+			decode: func(d *decoder, n *Node, h *hookDraft) {
 				h.Exec = decodeCommand(d, n, "/usr/local/bin/notify")
 			},
 			show: func(h *hookDraft) string {
@@ -50,10 +50,10 @@ func hookKeys() []key[hookDraft] {
 				return fmt.Sprintf("%q", h.Exec)
 			},
 		},
-		scalar("url", orNone(hookURL()), "", func(h *hookDraft) *string { return &h.URL },
+		scalar("url", orEmpty(hookURLType()), "", func(h *hookDraft) *string { return &h.URL },
 			"Or an `http` or `https` address that each event is sent to as JSON (POST). A status of 2xx is a success; what is worth it is tried "+
-				"up to four times, at growing intervals.").called("webhook", "post", "http").veiled(),
-		scalar("timeout", duration(10*time.Millisecond, time.Hour, false), "5s", func(h *hookDraft) *time.Duration { return &h.Timeout },
+				"up to four times, at growing intervals.").withAliases("webhook", "post", "http").hideValue(),
+		scalar("timeout", durationType(10*time.Millisecond, time.Hour, false), "5s", func(h *hookDraft) *time.Duration { return &h.Timeout },
 			"How long the program may run, or one request may take."),
 	}
 }
@@ -61,31 +61,31 @@ func hookKeys() []key[hookDraft] {
 // hookDraft is a hook together with where it stands.
 type hookDraft struct {
 	Hook
-	node *node
+	node *Node
 }
 
-func decodeHook(d *decoder, n *node, into *draft) {
+func decodeHook(d *decoder, n *Node, into *draft) {
 	h := hookDraft{node: n}
 	decodeTable(d, n, d.schema.event, &h)
 	// What was given and is wrong has been reported; it still counts as given.
-	given := func(name string) *node {
-		if at := n.get(name); at != nil && at.value != "" {
+	given := func(name string) *Node {
+		if at := n.Get(name); at != nil && at.Value != "" {
 			return at
 		}
 		return nil
 	}
 	switch program, address := given("exec"), given("url"); {
 	case program != nil && address != nil:
-		d.faultKey(address, "exec and url exclude each other; make two [[event]] tables")
-	case program == nil && address == nil && n.get("exec") == nil:
-		d.absent(n, "exec", "an event hook needs exec or url")
+		d.errorAtKey(address, "exec and url exclude each other; make two [[event]] tables")
+	case program == nil && address == nil && n.Get("exec") == nil:
+		d.errorMissing(n, "exec", "an event hook needs exec or url")
 	}
 	into.hooks = append(into.hooks, h)
 }
 
-func decodeEventKinds(d *decoder, n *node) []string {
-	if n.kind != nodeList {
-		d.fault(n, "want a list of events such as [\"server_down\", \"server_up\"], got %s", n.got())
+func decodeEventKinds(d *decoder, n *Node) []string {
+	if n.Kind != List {
+		d.errorAt(n, "want a list of events such as [\"server_down\", \"server_up\"], got %s", n.Describe())
 		return nil
 	}
 	var kinds []string
@@ -93,12 +93,12 @@ func decodeEventKinds(d *decoder, n *node) []string {
 		"down": "server_down", "up": "server_up", "state": "server_state", "level": "level_change", "failover": "level_change",
 		"empty": "cluster_empty", "refused": "session_refused",
 	})
-	for _, e := range n.items {
+	for _, e := range n.Items {
 		k, ok := read(d, e, legal)
 		switch {
 		case !ok:
 		case slices.Contains(kinds, k):
-			d.fault(e, "%s is listed twice", k)
+			d.errorAt(e, "%s is listed twice", k)
 		default:
 			kinds = append(kinds, k)
 		}
@@ -106,10 +106,10 @@ func decodeEventKinds(d *decoder, n *node) []string {
 	return kinds
 }
 
-// hookURL is where events are posted to. It may hold a password, so no message shows it.
-func hookURL() kind[string] {
+// hookURLType is where events are posted to. It may hold a password, so no message shows it.
+func hookURLType() valueType[string] {
 	const want = "URL such as \"https://alerts.example.com/weir\""
-	k := text(want, func(s string) error {
+	k := textType(want, func(s string) error {
 		u, err := url.Parse(s)
 		if err != nil || hasBlank(s) || u.Opaque != "" || u.Fragment != "" || u.Scheme != "http" && u.Scheme != "https" || u.Hostname() == "" {
 			return errors.New("want a " + want)
@@ -117,21 +117,21 @@ func hookURL() kind[string] {
 		return nil
 	})
 	k.secret = true
-	k.form = want
+	k.text = want
 	k.show = func(s string) string { return s }
 	return k
 }
 
 // nameHooks checks the names of hooks and gives one to those that have none: the program's, or the host's of the URL.
 func (d *decoder) nameHooks(all *draft) {
-	named := make(map[string]*node)
+	named := make(map[string]*Node)
 	for _, h := range all.hooks {
 		if h.Name == "" {
 			continue
 		}
-		n := h.node.get("name")
+		n := h.node.Get("name")
 		if old := named[h.Name]; old != nil {
-			d.fault(n, "duplicate name %s of an event hook (%s)", quoteName(h.Name), lines(old, n))
+			d.errorAt(n, "duplicate name %s of an event hook (%s)", QuoteKey(h.Name), lines(old, n))
 			continue
 		}
 		named[h.Name] = n

@@ -8,20 +8,20 @@ import (
 	"unicode/utf8"
 )
 
-// file is one loaded text and turns byte offsets into lines and columns.
-type file struct {
-	name  string
-	text  []byte
+// File is one loaded text and turns byte offsets into lines and columns.
+type File struct {
+	Name  string
+	Text  []byte
 	lines []int // the offset at which each line starts; made when first asked for
 
-	request bool // it is a request in JSON and no file
+	JSON bool // it is a request in JSON and no file
 }
 
-// line tells the line of an offset, from 1.
-func (f *file) line(off int) int {
+// Line tells the line of an offset, from 1.
+func (f *File) Line(off int) int {
 	if f.lines == nil {
 		f.lines = []int{0}
-		for i, c := range f.text {
+		for i, c := range f.Text {
 			if c == '\n' {
 				f.lines = append(f.lines, i+1)
 			}
@@ -31,10 +31,10 @@ func (f *file) line(off int) int {
 }
 
 // position tells line and column of an offset, both from 1; columns count characters.
-func (f *file) position(off int) (line, col int) {
-	off = max(0, min(off, len(f.text)))
-	line = f.line(off)
-	before := f.text[f.lines[line-1]:off]
+func (f *File) position(off int) (line, col int) {
+	off = max(0, min(off, len(f.Text)))
+	line = f.Line(off)
+	before := f.Text[f.lines[line-1]:off]
 	if len(before) > 1<<16 { // no line that a person wrote; counting bytes keeps many mistakes in one line affordable
 		return line, len(before) + 1
 	}
@@ -44,7 +44,7 @@ func (f *file) position(off int) (line, col int) {
 // maxMessage bounds the text of one mistake, which may quote the file.
 const maxMessage = 400
 
-func (f *file) mistake(off int, path, msg string) Diagnostic {
+func (f *File) Diagnostic(off int, path, msg string) Diagnostic {
 	line, col := f.position(off)
 	if strings.ContainsFunc(msg, unicode.IsControl) { // a mistake is one line
 		quoted := strconv.Quote(msg)
@@ -53,5 +53,5 @@ func (f *file) mistake(off int, path, msg string) Diagnostic {
 	if len(msg) > maxMessage {
 		msg = strings.ToValidUTF8(msg[:maxMessage], "") + "…"
 	}
-	return Diagnostic{File: f.name, Line: line, Col: col, Path: path, Msg: msg}
+	return Diagnostic{File: f.Name, Line: line, Col: col, Path: path, Msg: msg}
 }

@@ -11,8 +11,8 @@ import (
 	"strings"
 )
 
-// subject is a key that something on the host must go with.
-type subject struct {
+// keyID is a key that something on the host must go with.
+type keyID struct {
 	cluster string // of a check; "" for what is no check
 	name    string // the check's id, the hook's name, or the table's
 	key     string
@@ -21,23 +21,23 @@ type subject struct {
 // hostKeys are the keys of checks and hooks whose values name something on the host.
 var hostKeys = [...]string{"password_file", "password_env", "tls_ca_file", "command", "exec"}
 
-// places tells where the keys stand that the files have.
-func (all *draft) places() map[subject]Diagnostic {
-	found := map[subject]Diagnostic{}
-	note := func(cluster, name, key string, table *node) {
+// positions tells where the keys stand that the files have.
+func (all *draft) positions() map[keyID]Diagnostic {
+	found := map[keyID]Diagnostic{}
+	note := func(cluster, name, key string, table *Node) {
 		if table == nil {
 			return
 		}
-		if n := table.get(key); n != nil {
-			found[subject{cluster, name, key}] = n.file.mistake(n.at, n.path(), "")
+		if n := table.Get(key); n != nil {
+			found[keyID{cluster, name, key}] = n.File.Diagnostic(n.Offset, n.Path(), "")
 		}
 	}
 	for _, root := range all.roots {
-		note("", "runtime", "user", root.get("runtime"))
-		note("", "runtime", "loops", root.get("runtime"))
-		note("", "log", "file", root.get("log"))
-		note("", "admin", "token_file", root.get("admin"))
-		note("", "admin", "listen", root.get("admin"))
+		note("", "runtime", "user", root.Get("runtime"))
+		note("", "runtime", "loops", root.Get("runtime"))
+		note("", "log", "file", root.Get("log"))
+		note("", "admin", "token_file", root.Get("admin"))
+		note("", "admin", "listen", root.Get("admin"))
 	}
 	for _, l := range all.listeners {
 		note("", "listener "+l.Name, "address", l.node)
@@ -45,9 +45,9 @@ func (all *draft) places() map[subject]Diagnostic {
 	for _, c := range all.clusters {
 		for _, l := range c.levels {
 			for _, s := range l.servers {
-				if host := (subject{"", "host " + s.Address.Host, "address"}); s.Address.Host != "" && found[host].Line == 0 {
-					n := s.at("address")
-					found[host] = n.file.mistake(n.at, strings.TrimSuffix(n.path(), ".address")+".address", "")
+				if host := (keyID{"", "host " + s.Address.Host, "address"}); s.Address.Host != "" && found[host].Line == 0 {
+					n := s.keyOrServer("address")
+					found[host] = n.File.Diagnostic(n.Offset, strings.TrimSuffix(n.Path(), ".address")+".address", "")
 				}
 			}
 		}
@@ -67,45 +67,45 @@ func (all *draft) places() map[subject]Diagnostic {
 
 // CheckError is what is wrong, as this host shows, with the value of a check's key.
 func (c *Config) CheckError(cluster, id, key string, err error) Diagnostic {
-	return c.faultAt(subject{cluster, id, key}, "cluster "+cluster+": check "+id+": "+key, err)
+	return c.diagnosticFor(keyID{cluster, id, key}, "cluster "+cluster+": check "+id+": "+key, err)
 }
 
 // HookError is the same of an event hook.
 func (c *Config) HookError(name, key string, err error) Diagnostic {
-	return c.faultAt(subject{"", "event " + name, key}, "event "+name+": "+key, err)
+	return c.diagnosticFor(keyID{"", "event " + name, key}, "event "+name+": "+key, err)
 }
 
 // KeyError is the same of a key of [runtime], [log] or [admin].
 func (c *Config) KeyError(table, key string, err error) Diagnostic {
-	return c.faultAt(subject{"", table, key}, table+"."+key, err)
+	return c.diagnosticFor(keyID{"", table, key}, table+"."+key, err)
 }
 
 // ListenerPosition is where the addresses of a listener stand: weir.toml:3:11: listener[0].address.
 func (c *Config) ListenerPosition(name string) string {
-	return c.placeOf(subject{"", "listener " + name, "address"}, "listener "+name+": address")
+	return c.positionOf(keyID{"", "listener " + name, "address"}, "listener "+name+": address")
 }
 
 // AdminPosition is the same of the addresses of the API.
 func (c *Config) AdminPosition() string {
-	return c.placeOf(subject{"", "admin", "listen"}, "admin.listen")
+	return c.positionOf(keyID{"", "admin", "listen"}, "admin.listen")
 }
 
 // HostPosition is where a server is first given by a host name; "" if none is in the files.
 func (c *Config) HostPosition(host string) string {
-	s := subject{"", "host " + host, "address"}
-	if _, known := c.places[s]; !known {
+	s := keyID{"", "host " + host, "address"}
+	if _, known := c.positions[s]; !known {
 		return ""
 	}
-	return c.placeOf(s, "")
+	return c.positionOf(s, "")
 }
 
-func (c *Config) placeOf(s subject, other string) string {
-	return strings.TrimSuffix(c.faultAt(s, other, errors.New("")).String(), ": ")
+func (c *Config) positionOf(s keyID, other string) string {
+	return strings.TrimSuffix(c.diagnosticFor(s, other, errors.New("")).String(), ": ")
 }
 
-// faultAt puts a mistake at its place; other stands for the place of what does not come from a file.
-func (c *Config) faultAt(s subject, other string, err error) Diagnostic {
-	m, known := c.places[s]
+// diagnosticFor puts a mistake at its place; other stands for the place of what does not come from a file.
+func (c *Config) diagnosticFor(s keyID, other string, err error) Diagnostic {
+	m, known := c.positions[s]
 	m.Msg = err.Error()
 	if !known {
 		m.Path = other
@@ -118,8 +118,8 @@ func (c *Config) faultAt(s subject, other string, err error) Diagnostic {
 
 // DropPositions notes that a cluster is not as the file has it: what is wrong with it has no place there.
 func (c *Config) DropPositions(cluster string) {
-	c.places = maps.Clone(c.places)
-	maps.DeleteFunc(c.places, func(s subject, _ Diagnostic) bool { return s.cluster == cluster })
+	c.positions = maps.Clone(c.positions)
+	maps.DeleteFunc(c.positions, func(s keyID, _ Diagnostic) bool { return s.cluster == cluster })
 }
 
 // SortErrors sorts mistakes as those of Load are: the main file's first, then by line.

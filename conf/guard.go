@@ -14,9 +14,9 @@ const (
 	maxValues   = 1 << 20
 )
 
-// guard refuses, in one pass and without recursion, texts that are too large, too deep or not text at all. It returns
+// checkLimits refuses, in one pass and without recursion, texts that are too large, too deep or not text at all. It returns
 // the offset and the reason, or "" if the parsers may have the text.
-func guard(text []byte) (off int, reason string) {
+func checkLimits(text []byte) (off int, reason string) {
 	if len(text) > maxFileSize {
 		return 0, fmt.Sprintf("larger than %d MB", maxFileSize>>20)
 	}
@@ -62,13 +62,13 @@ type scanner struct {
 	header  bool
 	opened  [maxNesting + 2]int // where each of the open brackets is
 
-	unclosed bool // a string misses its end:
-	quote    int  // where it begins
-	triple   bool // and whether it is a multi-line one
+	unclosed  bool // a string misses its end:
+	quote     int  // where it begins
+	multiline bool // and whether it is a multi-line one
 }
 
 func (s *scanner) next() bool {
-	fresh := s.end == 0 // at the start of a line
+	fresh := s.end == 0 // Offset the start of a line
 	for {
 		for s.end < len(s.text) {
 			c := s.text[s.end]
@@ -135,7 +135,7 @@ func (s *scanner) stringEnd(off int) int {
 		case c == '\\' && q == '"':
 			i++
 		case c == '\n' && !triple:
-			s.unclosed, s.quote, s.triple = true, off, false
+			s.unclosed, s.quote, s.multiline = true, off, false
 			return off + i
 		case c == q && !triple:
 			return off + i + 1
@@ -145,7 +145,7 @@ func (s *scanner) stringEnd(off int) int {
 			return off + i
 		}
 	}
-	s.unclosed, s.quote, s.triple = true, off, triple
+	s.unclosed, s.quote, s.multiline = true, off, triple
 	return len(s.text)
 }
 

@@ -21,11 +21,11 @@ const (
 	tlvPadding  = 0x04
 )
 
-func hashKeyText() kind[string] {
+func hashKeyType() valueType[string] {
 	words := oneOf(append(HashKeys(), hashTLV+"0xNN"), map[string]string{"source": "client_ip", "src": "client_ip", "remote_addr": "client_ip"})
 	named := words.parse
-	words.parse = func(n *node) (string, error) {
-		s, _ := n.value.(string)
+	words.parse = func(n *Node) (string, error) {
+		s, _ := n.Value.(string)
 		number, ok := strings.CutPrefix(s, hashTLV)
 		if !ok {
 			return named(n)
@@ -34,7 +34,7 @@ func hashKeyText() kind[string] {
 		typ, err := strconv.ParseUint(digits, 16, 8)
 		switch {
 		case !ok || err != nil || len(digits) > 2:
-			return "", fmt.Errorf("want a type of one byte such as \"proxy_tlv:0xea\", got %s", n.got())
+			return "", fmt.Errorf("want a type of one byte such as \"proxy_tlv:0xea\", got %s", n.Describe())
 		case typ == tlvChecksum || typ == tlvPadding:
 			return "", fmt.Errorf("the value of type 0x%02x says nothing about a client", typ)
 		}

@@ -13,14 +13,14 @@ import (
 // Nodes from JSON, for what is described at run time: the same keys, rules and messages as in a file. Places are real
 // ones, so that messages about two of them can name their lines.
 
-// null is the value of a JSON null.
-type null struct{}
+// Null is the value of a JSON null.
+type Null struct{}
 
-func (null) String() string { return "null" }
+func (Null) String() string { return "null" }
 
-// parseJSON makes the tree of one JSON value.
-func parseJSON(text []byte) (*node, error) {
-	f := &file{name: "request", text: text, request: true}
+// ParseJSON makes the tree of one JSON value.
+func ParseJSON(text []byte) (*Node, error) {
+	f := &File{Name: "request", Text: text, JSON: true}
 	p := jsonParser{file: f, dec: json.NewDecoder(bytes.NewReader(text))}
 	p.dec.UseNumber()
 	root, err := p.value(nil, 0)
@@ -33,20 +33,20 @@ func parseJSON(text []byte) (*node, error) {
 		if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
 			err = errors.New("the JSON text ends early")
 		}
-		return nil, Errors{f.mistake(int(p.dec.InputOffset()), "", "want JSON: "+strings.TrimPrefix(err.Error(), "json: "))}
+		return nil, Errors{f.Diagnostic(int(p.dec.InputOffset()), "", "want JSON: "+strings.TrimPrefix(err.Error(), "json: "))}
 	}
 	return root, nil
 }
 
 type jsonParser struct {
-	file *file
+	file *File
 	dec  *json.Decoder
 }
 
 // maxJSONDepth is enough for a step of a check of a cluster, and leaves room.
 const maxJSONDepth = 16
 
-func (p *jsonParser) value(parent *node, depth int) (*node, error) {
+func (p *jsonParser) value(parent *Node, depth int) (*Node, error) {
 	if depth > maxJSONDepth {
 		return nil, fmt.Errorf("nested more than %d deep", maxJSONDepth)
 	}
@@ -55,14 +55,14 @@ func (p *jsonParser) value(parent *node, depth int) (*node, error) {
 		return nil, err
 	}
 	at := int(p.dec.InputOffset()) - 1
-	n := &node{file: p.file, at: at, key: at, parent: parent}
+	n := &Node{File: p.file, Offset: at, KeyOffset: at, Parent: parent}
 	switch v := token.(type) {
 	case json.Delim:
 		if v == '{' {
-			n.kind = nodeTable
+			n.Kind = Table
 			err = p.table(n, depth)
 		} else {
-			n.kind = nodeList
+			n.Kind = List
 			err = p.list(n, depth)
 		}
 		if err == nil {
@@ -72,23 +72,23 @@ func (p *jsonParser) value(parent *node, depth int) (*node, error) {
 		f, tooLarge := v.Float64()
 		switch i, bad := v.Int64(); {
 		case bad == nil:
-			n.value = i
+			n.Value = i
 		case tooLarge != nil:
-			err = fmt.Errorf("%s is too large a number", quoteText(v.String()))
+			err = fmt.Errorf("%s is too large a number", Quote(v.String()))
 		case f == math.Trunc(f) && math.Abs(f) <= 1<<53: // 5.0 is an integer as far as JSON goes
-			n.value = int64(f)
+			n.Value = int64(f)
 		default:
-			n.value = f
+			n.Value = f
 		}
 	case nil:
-		n.value = null{}
+		n.Value = Null{}
 	default:
-		n.value = v
+		n.Value = v
 	}
 	return n, err
 }
 
-func (p *jsonParser) table(n *node, depth int) error {
+func (p *jsonParser) table(n *Node, depth int) error {
 	seen := make(map[string]bool)
 	for p.dec.More() {
 		token, err := p.dec.Token()
@@ -102,40 +102,40 @@ func (p *jsonParser) table(n *node, depth int) error {
 			return err
 		}
 		if seen[name] {
-			return fmt.Errorf("duplicate key %s", quoteName(name))
+			return fmt.Errorf("duplicate key %s", QuoteKey(name))
 		}
 		seen[name] = true
-		c.name, c.key = name, key
-		n.keys = append(n.keys, c)
+		c.Name, c.KeyOffset = name, key
+		n.Keys = append(n.Keys, c)
 	}
 	return nil
 }
 
-func (p *jsonParser) list(n *node, depth int) error {
+func (p *jsonParser) list(n *Node, depth int) error {
 	for p.dec.More() {
 		c, err := p.value(n, depth+1)
 		if err != nil {
 			return err
 		}
-		c.index = len(n.items)
-		n.items = append(n.items, c)
+		c.Index = len(n.Items)
+		n.Items = append(n.Items, c)
 	}
 	return nil
 }
 
-// parseObject is parseJSON for what has to be an object.
-func parseObject(text []byte) (*node, error) {
-	n, err := parseJSON(text)
-	if err == nil && n.kind != nodeTable {
-		err = Errors{n.file.mistake(n.at, "", "want a JSON object, got "+n.got())}
+// parseObject is ParseJSON for what has to be an object.
+func parseObject(text []byte) (*Node, error) {
+	n, err := ParseJSON(text)
+	if err == nil && n.Kind != Table {
+		err = Errors{n.File.Diagnostic(n.Offset, "", "want a JSON object, got "+n.Describe())}
 	}
 	return n, err
 }
 
-// verdict is what a decoder of one request amounts to.
-func (d *decoder) verdict(f *file) error {
-	if len(d.mistakes) == 0 {
+// err is what a decoder of one request amounts to.
+func (d *decoder) err(f *File) error {
+	if len(d.errs) == 0 {
 		return nil
 	}
-	return Errors(sortedMistakes(d.mistakes, []*file{f}))
+	return Errors(sortDiagnostics(d.errs, []*File{f}))
 }

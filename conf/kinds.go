@@ -10,33 +10,33 @@ import (
 	"time"
 )
 
-// most is the upper limit of integers that need none: what fits everywhere.
-const most = math.MaxInt32
+// maxInt is the upper limit of integers that need none: what fits everywhere.
+const maxInt = math.MaxInt32
 
-// integer is a whole number in a range.
-func integer(low, high int) kind[int] {
+// integerType is a whole number in a range.
+func integerType(low, high int) valueType[int] {
 	form := fmt.Sprintf("integer from %d to %d", low, high)
-	if high == most {
+	if high == maxInt {
 		form = fmt.Sprintf("integer ≥ %d", low)
 	}
-	return kind[int]{
-		form: form,
-		parse: func(n *node) (int, error) {
-			v, ok := n.value.(int64)
-			if s, text := n.value.(string); text && n.word {
+	return valueType[int]{
+		text: form,
+		parse: func(n *Node) (int, error) {
+			v, ok := n.Value.(int64)
+			if s, text := n.Value.(string); text && n.InString {
 				var err error
 				v, err = strconv.ParseInt(s, 10, 64)
 				ok = err == nil || errors.Is(err, strconv.ErrRange)
 			}
 			switch {
 			case !ok:
-				return 0, fmt.Errorf("want an %s, got %s", form, n.got())
-			case v < int64(low) && high == most:
-				return 0, fmt.Errorf("must be ≥ %d, got %s", low, n.got())
-			case v > int64(high) && high == most:
-				return 0, fmt.Errorf("must be ≤ %d, got %s", high, n.got())
+				return 0, fmt.Errorf("want an %s, got %s", form, n.Describe())
+			case v < int64(low) && high == maxInt:
+				return 0, fmt.Errorf("must be ≥ %d, got %s", low, n.Describe())
+			case v > int64(high) && high == maxInt:
+				return 0, fmt.Errorf("must be ≤ %d, got %s", high, n.Describe())
 			case v < int64(low), v > int64(high):
-				return 0, fmt.Errorf("want an %s, got %s", form, n.got())
+				return 0, fmt.Errorf("want an %s, got %s", form, n.Describe())
 			}
 			return int(v), nil
 		},
@@ -44,34 +44,34 @@ func integer(low, high int) kind[int] {
 	}
 }
 
-// boolean is true or false.
-func boolean() kind[bool] {
-	return kind[bool]{
-		form: "boolean",
-		parse: func(n *node) (bool, error) {
+// booleanType is true or false.
+func booleanType() valueType[bool] {
+	return valueType[bool]{
+		text: "boolean",
+		parse: func(n *Node) (bool, error) {
 			switch {
-			case n.word && n.value == "true":
+			case n.InString && n.Value == "true":
 				return true, nil
-			case n.word && n.value == "false":
+			case n.InString && n.Value == "false":
 				return false, nil
 			}
-			if v, ok := n.value.(bool); ok {
+			if v, ok := n.Value.(bool); ok {
 				return v, nil
 			}
-			return false, fmt.Errorf("want true or false, got %s", n.got())
+			return false, fmt.Errorf("want true or false, got %s", n.Describe())
 		},
 		show: strconv.FormatBool,
 	}
 }
 
-// text is a string that check accepts; nil accepts any.
-func text(form string, check func(string) error) kind[string] {
-	return kind[string]{
-		form: form,
-		parse: func(n *node) (string, error) {
-			s, ok := n.value.(string)
+// Text is a string that check accepts; nil accepts any.
+func textType(form string, check func(string) error) valueType[string] {
+	return valueType[string]{
+		text: form,
+		parse: func(n *Node) (string, error) {
+			s, ok := n.Value.(string)
 			if !ok {
-				return "", fmt.Errorf("want a %s, got %s", form, n.got())
+				return "", fmt.Errorf("want a %s, got %s", form, n.Describe())
 			}
 			if check == nil {
 				return s, nil
@@ -82,11 +82,11 @@ func text(form string, check func(string) error) kind[string] {
 	}
 }
 
-// orNone is a kind for which an empty string stands for the zero value, as if the key were not there.
-func orNone[V any](k kind[V]) kind[V] {
+// orEmpty is a kind for which an empty string stands for the zero value, as if the key were not there.
+func orEmpty[V any](k valueType[V]) valueType[V] {
 	parse := k.parse
-	k.parse = func(n *node) (V, error) {
-		if n.value == "" {
+	k.parse = func(n *Node) (V, error) {
+		if n.Value == "" {
 			var none V
 			return none, nil
 		}
@@ -98,20 +98,20 @@ func orNone[V any](k kind[V]) kind[V] {
 // maxName bounds the names of things, which appear in URLs, metrics and logs.
 const maxName = 64
 
-// nameText is the name of a listener, cluster, level or check.
-func nameText() kind[string] {
-	k := text("name", checkName)
+// nameType is the name of a listener, cluster, level or check.
+func nameType() valueType[string] {
+	k := textType("name", validateName)
 	k.show = func(s string) string { return s }
 	return k
 }
 
-func checkName(s string) error {
+func validateName(s string) error {
 	bad := strings.IndexFunc(s, func(r rune) bool { return r > 0x7f || !isNameByte(byte(r)) })
 	switch {
 	case s == "":
 		return errors.New("an empty name")
 	case bad >= 0:
-		return fmt.Errorf("a name has only letters, digits, '_', '.' and '-', got %s", quoteText(s))
+		return fmt.Errorf("a name has only letters, digits, '_', '.' and '-', got %s", Quote(s))
 	case len(s) > maxName:
 		return fmt.Errorf("a name has at most %d bytes, got %d", maxName, len(s))
 	case s == "." || s == "..":
@@ -120,15 +120,15 @@ func checkName(s string) error {
 	return nil
 }
 
-// serverName is like nameText, but takes whatever an address may hold as well.
-func serverName() kind[string] {
-	k := text("name", func(s string) error {
+// serverNameType is like nameType, but takes whatever an address may hold as well.
+func serverNameType() valueType[string] {
+	k := textType("name", func(s string) error {
 		bad := strings.IndexFunc(s, func(r rune) bool { return r <= ' ' || r >= 0x7f || strings.ContainsRune("\"'`\\", r) })
 		switch {
 		case s == "":
 			return errors.New("an empty name")
 		case bad >= 0:
-			return fmt.Errorf("a server's name has only ASCII letters, digits and signs other than quotes, and no space, got %s", quoteText(s))
+			return fmt.Errorf("a server's name has only ASCII letters, digits and signs other than quotes, and no space, got %s", Quote(s))
 		case len(s) > maxName:
 			return fmt.Errorf("a name has at most %d bytes, got %d", maxName, len(s))
 		case s == "." || s == "..":
@@ -140,9 +140,9 @@ func serverName() kind[string] {
 	return k
 }
 
-// filePath is the path of a file, or empty.
-func filePath() kind[string] {
-	return text("path", func(s string) error {
+// pathType is the path of a file, or empty.
+func pathType() valueType[string] {
+	return textType("path", func(s string) error {
 		if strings.ContainsRune(s, 0) {
 			return errors.New("a NUL byte in the path")
 		}
@@ -151,24 +151,24 @@ func filePath() kind[string] {
 }
 
 // oneOf is one of a few words. aliases maps what other programs call them, for suggestions only.
-func oneOf(legal []string, aliases map[string]string) kind[string] {
+func oneOf(legal []string, aliases map[string]string) valueType[string] {
 	list := strings.Join(legal, ", ")
 	if n := len(legal); n > 1 {
 		list = strings.Join(legal[:n-1], ", ") + " or " + legal[n-1]
 	}
-	return kind[string]{
-		form: list,
-		parse: func(n *node) (string, error) {
-			s, ok := n.value.(string)
+	return valueType[string]{
+		text: list,
+		parse: func(n *Node) (string, error) {
+			s, ok := n.Value.(string)
 			if !ok {
-				return "", fmt.Errorf("want %s, got %s", list, n.got())
+				return "", fmt.Errorf("want %s, got %s", list, n.Describe())
 			}
 			for _, l := range legal {
 				if s == l {
 					return s, nil
 				}
 			}
-			return "", fmt.Errorf("want %s, got %s%s", list, n.got(), maybe(nearest(s, legal, aliases)))
+			return "", fmt.Errorf("want %s, got %s%s", list, n.Describe(), didYouMean(nearest(s, legal, aliases)))
 		},
 		show: func(s string) string { return s },
 	}
@@ -176,37 +176,37 @@ func oneOf(legal []string, aliases map[string]string) kind[string] {
 
 // Durations shorter than a tick make no sense anywhere, and the longest that makes sense keeps sums from overflowing.
 const (
-	shortest = time.Millisecond
-	longest  = 365 * 24 * time.Hour
+	minDuration = time.Millisecond
+	maxDuration = 365 * 24 * time.Hour
 )
 
-// duration is a length of time in a range; with orNone, zero is legal too and means none or off.
-func duration(low, high time.Duration, orNone bool) kind[time.Duration] {
+// durationType is a length of time in a range; with orEmpty, zero is legal too and means none or off.
+func durationType(low, high time.Duration, orNone bool) valueType[time.Duration] {
 	form := "duration > 0"
 	if orNone {
 		form = "duration"
 	}
-	return kind[time.Duration]{
-		form: form,
-		parse: func(n *node) (time.Duration, error) {
-			s, ok := n.value.(string)
+	return valueType[time.Duration]{
+		text: form,
+		parse: func(n *Node) (time.Duration, error) {
+			s, ok := n.Value.(string)
 			if !ok {
-				return 0, fmt.Errorf("want a duration such as \"5s\", got %s", n.got())
+				return 0, fmt.Errorf("want a duration such as \"5s\", got %s", n.Describe())
 			}
 			v, err := parseDuration(s)
 			switch {
 			case errors.Is(err, errNotDuration):
-				return 0, fmt.Errorf("want a duration such as \"5s\", got %s", n.got())
+				return 0, fmt.Errorf("want a duration such as \"5s\", got %s", n.Describe())
 			case err != nil || v > high:
 				why := "negative"
 				if err == nil || errors.Is(err, errOverflow) {
 					why = "overflow"
 				}
-				return 0, fmt.Errorf("must be ≥ 0 and ≤ %s, got %s (%s)", showDuration(high), n.got(), why)
+				return 0, fmt.Errorf("must be ≥ 0 and ≤ %s, got %s (%s)", showDuration(high), n.Describe(), why)
 			case v == 0 && !orNone:
-				return 0, fmt.Errorf("must be > 0, got %s", n.got())
+				return 0, fmt.Errorf("must be > 0, got %s", n.Describe())
 			case v != 0 && v < low:
-				return 0, fmt.Errorf("must be at least %s, got %s", showDuration(low), n.got())
+				return 0, fmt.Errorf("must be at least %s, got %s", showDuration(low), n.Describe())
 			}
 			return v, nil
 		},
@@ -214,26 +214,28 @@ func duration(low, high time.Duration, orNone bool) kind[time.Duration] {
 	}
 }
 
-func someTime() kind[time.Duration]   { return duration(shortest, longest, false) }
-func timeOrNone() kind[time.Duration] { return duration(shortest, longest, true) }
+func positiveDuration() valueType[time.Duration] {
+	return durationType(minDuration, maxDuration, false)
+}
+func durationOrZero() valueType[time.Duration] { return durationType(minDuration, maxDuration, true) }
 
-// serverAddress is an endpoint to dial.
-func serverAddress() kind[Address] {
-	return kind[Address]{
-		form: "address",
-		parse: func(n *node) (Address, error) {
-			s, ok := n.value.(string)
+// serverAddressType is an endpoint to dial.
+func serverAddressType() valueType[Address] {
+	return valueType[Address]{
+		text: "address",
+		parse: func(n *Node) (Address, error) {
+			s, ok := n.Value.(string)
 			if !ok {
-				return Address{}, fmt.Errorf("want an address such as \"10.0.0.1:6379\", got %s", n.got())
+				return Address{}, fmt.Errorf("want an address such as \"10.0.0.1:6379\", got %s", n.Describe())
 			}
 			p, err := parseAddress(s)
 			switch {
 			case err != nil:
 				return Address{}, err
 			case p.last != p.Port:
-				return Address{}, fmt.Errorf("a server has one port, got the range in %s", quoteText(s))
+				return Address{}, fmt.Errorf("a server has one port, got the range in %s", Quote(s))
 			case p.IsZero() || p.Host == "" && p.Path == "" && !p.Addr.IsValid():
-				return Address{}, fmt.Errorf("missing host in %s", quoteText(s))
+				return Address{}, fmt.Errorf("missing host in %s", Quote(s))
 			case p.Addr.IsValid() && p.Addr.Addr().IsUnspecified():
 				return Address{}, fmt.Errorf("%s is no address to dial", p.Addr.Addr())
 			}
@@ -246,9 +248,9 @@ func serverAddress() kind[Address] {
 // maxRegex bounds regular expressions, whose cost grows with their length.
 const maxRegex = 4096
 
-// regex is a regular expression, or empty.
-func regex() kind[string] {
-	return text("regular expression", func(s string) error {
+// regexType is a regular expression, or empty.
+func regexType() valueType[string] {
+	return textType("regular expression", func(s string) error {
 		if len(s) > maxRegex {
 			return fmt.Errorf("a regular expression has at most %d bytes, got %d", maxRegex, len(s))
 		}

@@ -2,14 +2,14 @@ package conf
 
 func levelKeys() []key[levelDraft] {
 	return []key[levelDraft]{
-		scalar("name", orNone(nameText()), "", func(l *levelDraft) *string { return &l.Name },
-			"Unique in the cluster; for the listener's `levels`, the API and the logs.").defaults("none"),
-		scalar("min_up", integer(1, most), "1", func(l *levelDraft) *int { return &l.MinUp },
+		scalar("name", orEmpty(nameType()), "", func(l *levelDraft) *string { return &l.Name },
+			"Unique in the cluster; for the listener's `levels`, the API and the logs.").withDefaultText("none"),
+		scalar("min_up", integerType(1, maxInt), "1", func(l *levelDraft) *int { return &l.MinUp },
 			"The level is used while at least this many of its servers can serve."),
-		scalar("try", integer(0, most), "0", func(l *levelDraft) *int { return &l.Try },
-			"Failed attempts inside the level before the next one; 0 = every server once.").called("tries", "retries"),
+		scalar("try", integerType(0, maxInt), "0", func(l *levelDraft) *int { return &l.Try },
+			"Failed attempts inside the level before the next one; 0 = every server once.").withAliases("tries", "retries"),
 		{
-			name: "servers", form: "list of servers", usual: "[]", words: []string{"server", "targets", "nodes", "hosts", "endpoints"},
+			name: "servers", typeText: "list of servers", defaultText: "[]", aliases: []string{"server", "targets", "nodes", "hosts", "endpoints"},
 			doc:    "The servers, as strings (`\"10.0.0.2:6379 weight=5\"`) or tables (`{ address = \"10.0.0.2:6379\", weight = 5 }`). May be empty.",
 			decode: decodeServers,
 		},
@@ -19,15 +19,15 @@ func levelKeys() []key[levelDraft] {
 // levelDraft is a level together with where its parts stand.
 type levelDraft struct {
 	Level
-	node    *node
+	node    *Node
 	inherit Server
 	servers []serverDraft
 }
 
-func decodeLevel(d *decoder, n *node, c *clusterDraft) {
+func decodeLevel(d *decoder, n *Node, c *clusterDraft) {
 	l := levelDraft{node: n, inherit: c.Defaults}
 	decodeTable(d, n, d.schema.level, &l)
-	if m := n.get("min_up"); m != nil && len(l.servers) > 0 && l.MinUp > len(l.servers) {
+	if m := n.Get("min_up"); m != nil && len(l.servers) > 0 && l.MinUp > len(l.servers) {
 		d.warn(m, "min_up is %d, but the level has only %s", l.MinUp, count(len(l.servers), "server"))
 	}
 	c.levels = append(c.levels, l)
@@ -40,17 +40,17 @@ func (l *levelDraft) finish() Level {
 	return l.Level
 }
 
-// checkLevels looks for names given twice: of levels, of servers in a level, and for servers that are in several levels
+// validateLevels looks for names given twice: of levels, of servers in a level, and for servers that are in several levels
 // but not described alike.
-func checkLevels(d *decoder, c *clusterDraft) {
-	named := make(map[string]*node)
+func validateLevels(d *decoder, c *clusterDraft) {
+	named := make(map[string]*Node)
 	c.named = make(map[string]int)
 	first := make(map[string]*serverDraft) // of the whole cluster
 	for i := range c.levels {
 		l := &c.levels[i]
-		if name := l.node.get("name"); name != nil && l.Name != "" {
+		if name := l.node.Get("name"); name != nil && l.Name != "" {
 			if old := named[l.Name]; old != nil {
-				d.fault(name, "duplicate name %s of a level (%s)", quoteName(l.Name), lines(old, name))
+				d.errorAt(name, "duplicate name %s of a level (%s)", QuoteKey(l.Name), lines(old, name))
 			} else {
 				named[l.Name], c.named[l.Name] = name, i
 			}
@@ -62,13 +62,13 @@ func checkLevels(d *decoder, c *clusterDraft) {
 				continue
 			}
 			if old := here[s.Name]; old != nil {
-				d.fault(s.node, "duplicate name %q of a server in one level (%s)", s.Name, lines(old.node, s.node))
+				d.errorAt(s.node, "duplicate name %q of a server in one level (%s)", s.Name, lines(old.node, s.node))
 				continue
 			}
 			here[s.Name] = s
 			if old := first[s.Name]; old != nil {
-				if !old.wrong && !s.wrong {
-					sameServer(d, old, s)
+				if !old.invalid && !s.invalid {
+					validateSameServer(d, old, s)
 				}
 			} else {
 				first[s.Name] = s
@@ -77,14 +77,14 @@ func checkLevels(d *decoder, c *clusterDraft) {
 	}
 }
 
-// sameServer refuses two descriptions of one server that differ in more than the weight.
-func sameServer(d *decoder, a, b *serverDraft) {
+// validateSameServer refuses two descriptions of one server that differ in more than the weight.
+func validateSameServer(d *decoder, a, b *serverDraft) {
 	for _, k := range d.schema.server {
 		if k.name == "weight" || k.show == nil {
 			continue
 		}
 		if x, y := k.show(&a.Server), k.show(&b.Server); x != y {
-			d.fault(b.node, "server %q is in several levels and has %s %s in one and %s in another (%s); only the weight may differ",
+			d.errorAt(b.node, "server %q is in several levels and has %s %s in one and %s in another (%s); only the weight may differ",
 				b.Name, k.name, x, y, lines(a.node, b.node))
 		}
 	}

@@ -9,61 +9,61 @@ import (
 func listenerKeys() []key[listenerDraft] {
 	field := func(l *listenerDraft) *Listener { return &l.Listener }
 	return []key[listenerDraft]{
-		scalar("name", nameText(), "", func(l *listenerDraft) *string { return &field(l).Name },
-			"Unique among listeners.").required().called("id"),
+		scalar("name", nameType(), "", func(l *listenerDraft) *string { return &field(l).Name },
+			"Unique among listeners.").required().withAliases("id"),
 		{
-			name: "address", form: "address or list", need: true, words: []string{"bind", "listen", "addresses"},
+			name: "address", typeText: "address or list", isRequired: true, aliases: []string{"bind", "listen", "addresses"},
 			doc: "Where clients arrive: `\"10.0.0.1:6379\"`, `\"[::1]:6379\"`, `\":6379\"` (all addresses, the same as `\"[::]:6379\"`), " +
 				"`\"0.0.0.0:7000-7005\"` (one address per port) or `\"unix:/run/redis.sock\"`. No host names.",
 			decode: decodeListenAddresses,
 		},
 		scalar("protocol", oneOf([]string{"tcp", "udp"}, nil), "tcp", func(l *listenerDraft) *string { return &field(l).Protocol },
 			"`tcp` or `udp`."),
-		scalar("cluster", nameText(), "", func(l *listenerDraft) *string { return &field(l).Cluster },
-			"The cluster that serves.").required().called("proxy_pass", "service"),
+		scalar("cluster", nameType(), "", func(l *listenerDraft) *string { return &field(l).Cluster },
+			"The cluster that serves.").required().withAliases("proxy_pass", "service"),
 		{
-			name: "levels", form: "list", usual: "[]",
+			name: "levels", typeText: "list", defaultText: "[]",
 			doc: "The cluster's levels to try, in this order: names, or numbers counted from 1. Empty = all, in the order of the file.",
-			decode: func(d *decoder, n *node, l *listenerDraft) {
+			decode: func(d *decoder, n *Node, l *listenerDraft) {
 				l.levels = decodeLevelReferences(d, n)
 			},
 		},
 		clients("allow", func(l *listenerDraft) *Clients { return &field(l).Allow },
-			"Who may come in: addresses and CIDRs, `\"unix:\"` for clients of unix sockets, `\"all\"` for everyone. Empty = everyone.").called("allow_from", "allowlist", "whitelist"),
+			"Who may come in: addresses and CIDRs, `\"unix:\"` for clients of unix sockets, `\"all\"` for everyone. Empty = everyone.").withAliases("allow_from", "allowlist", "whitelist"),
 		clients("deny", func(l *listenerDraft) *Clients { return &field(l).Deny },
-			"Who may not, whatever `allow` says.").called("deny_from", "denylist", "blacklist"),
-		scalar("max_sessions", integer(0, most), "0", func(l *listenerDraft) *int { return &field(l).MaxSessions },
-			"Sessions at once, over all addresses; 0 = no limit. More clients are reset.").called("maxconn", "max_connections", "max_conns"),
-		scalar("max_sessions_per_source", integer(0, most), "0", func(l *listenerDraft) *int { return &field(l).MaxSessionsPerSource },
-			"Sessions at once from one client address; 0 = no limit. Not for clients of unix sockets.").called("limit_conn", "max_conns_per_ip"),
-		scalar("max_session_rate", integer(0, most), "0", func(l *listenerDraft) *int { return &field(l).MaxSessionRate },
-			"New sessions per second, with bursts of as many at once; 0 = no limit.").called("rate_limit", "maxconnrate", "max_rate"),
-		scalar("accept_proxy", boolean(), "false", func(l *listenerDraft) *bool { return &field(l).AcceptProxy },
-			"Every client begins with a PROXY header, version 1 or 2, that says for whom it comes.").called("accept-proxy", "proxy_protocol", "proxy_in"),
+			"Who may not, whatever `allow` says.").withAliases("deny_from", "denylist", "blacklist"),
+		scalar("max_sessions", integerType(0, maxInt), "0", func(l *listenerDraft) *int { return &field(l).MaxSessions },
+			"Sessions at once, over all addresses; 0 = no limit. More clients are reset.").withAliases("maxconn", "max_connections", "max_conns"),
+		scalar("max_sessions_per_source", integerType(0, maxInt), "0", func(l *listenerDraft) *int { return &field(l).MaxSessionsPerSource },
+			"Sessions at once from one client address; 0 = no limit. Not for clients of unix sockets.").withAliases("limit_conn", "max_conns_per_ip"),
+		scalar("max_session_rate", integerType(0, maxInt), "0", func(l *listenerDraft) *int { return &field(l).MaxSessionRate },
+			"New sessions per second, with bursts of as many at once; 0 = no limit.").withAliases("rate_limit", "maxconnrate", "max_rate"),
+		scalar("accept_proxy", booleanType(), "false", func(l *listenerDraft) *bool { return &field(l).AcceptProxy },
+			"Every client begins with a PROXY header, version 1 or 2, that says for whom it comes.").withAliases("accept-proxy", "proxy_protocol", "proxy_in"),
 		clients("trusted_proxies", func(l *listenerDraft) *Clients { return &field(l).TrustedProxies },
-			"Who may send such headers: addresses and CIDRs. Others are turned away. Required with `accept_proxy`, but for unix sockets.").called("set_real_ip_from"),
-		scalar("proxy_timeout", someTime(), "5s", func(l *listenerDraft) *time.Duration { return &field(l).ProxyTimeout },
-			"How long a client may take for its PROXY header, from its arrival to the last byte.").taken("tcp"),
-		scalar("client_idle_timeout", timeOrNone(), "0s", func(l *listenerDraft) *time.Duration { return &field(l).ClientIdleTimeout },
-			"Ends a session after so long without a byte on the client side, either way. 0 = never.").called("timeout", "idle_timeout", "timeout_client", "timeout client").taken("tcp"),
-		scalar("half_close_timeout", someTime(), "30s", func(l *listenerDraft) *time.Duration { return &field(l).HalfCloseTimeout },
-			"How long a session may go on without a byte once one side has ended its direction.").taken("tcp"),
-		scalar("tcp_keepalive", duration(time.Second, maxKeepalive, true), "60s", func(l *listenerDraft) *time.Duration { return &field(l).TCPKeepalive },
-			"Idle time before TCP keep-alive packets, on the sockets of both sides. 0 = off; at least 1s, at most "+showDuration(maxKeepalive)+".").called("keepalive", "so_keepalive").taken("tcp"),
-		scalar("tcp_user_timeout", duration(shortest, maxUserTimeout, true), "0s", func(l *listenerDraft) *time.Duration { return &field(l).TCPUserTimeout },
-			"How long sent bytes may stay unacknowledged before TCP gives up, on the sockets of both sides. 0 = the kernel's own; at most "+showDuration(maxUserTimeout)+".").taken("tcp"),
-		scalar("backlog", integer(1, 1<<20), "4096", func(l *listenerDraft) *int { return &field(l).Backlog },
-			"Connections that may wait to be accepted; the kernel caps it at net.core.somaxconn.").taken("tcp"),
-		scalar("flow_timeout", someTime(), "30s", func(l *listenerDraft) *time.Duration { return &field(l).FlowTimeout },
-			"udp: ends a flow after so long without a datagram, either way.").called("udp_timeout").taken("udp"),
-		scalar("responses", integer(0, maxResponses), "0", func(l *listenerDraft) *int { return &field(l).Responses },
+			"Who may send such headers: addresses and CIDRs. Others are turned away. Required with `accept_proxy`, but for unix sockets.").withAliases("set_real_ip_from"),
+		scalar("proxy_timeout", positiveDuration(), "5s", func(l *listenerDraft) *time.Duration { return &field(l).ProxyTimeout },
+			"How long a client may take for its PROXY header, from its arrival to the last byte.").onlyFor("tcp"),
+		scalar("client_idle_timeout", durationOrZero(), "0s", func(l *listenerDraft) *time.Duration { return &field(l).ClientIdleTimeout },
+			"Ends a session after so long without a byte on the client side, either way. 0 = never.").withAliases("timeout", "idle_timeout", "timeout_client", "timeout client").onlyFor("tcp"),
+		scalar("half_close_timeout", positiveDuration(), "30s", func(l *listenerDraft) *time.Duration { return &field(l).HalfCloseTimeout },
+			"How long a session may go on without a byte once one side has ended its direction.").onlyFor("tcp"),
+		scalar("tcp_keepalive", durationType(time.Second, maxKeepalive, true), "60s", func(l *listenerDraft) *time.Duration { return &field(l).TCPKeepalive },
+			"Idle time before TCP keep-alive packets, on the sockets of both sides. 0 = off; at least 1s, at most "+showDuration(maxKeepalive)+".").withAliases("keepalive", "so_keepalive").onlyFor("tcp"),
+		scalar("tcp_user_timeout", durationType(minDuration, maxUserTimeout, true), "0s", func(l *listenerDraft) *time.Duration { return &field(l).TCPUserTimeout },
+			"How long sent bytes may stay unacknowledged before TCP gives up, on the sockets of both sides. 0 = the kernel's own; at most "+showDuration(maxUserTimeout)+".").onlyFor("tcp"),
+		scalar("backlog", integerType(1, 1<<20), "4096", func(l *listenerDraft) *int { return &field(l).Backlog },
+			"Connections that may wait to be accepted; the kernel caps it at net.core.somaxconn.").onlyFor("tcp"),
+		scalar("flow_timeout", positiveDuration(), "30s", func(l *listenerDraft) *time.Duration { return &field(l).FlowTimeout },
+			"udp: ends a flow after so long without a datagram, either way.").withAliases("udp_timeout").onlyFor("udp"),
+		scalar("responses", integerType(0, maxResponses), "0", func(l *listenerDraft) *int { return &field(l).Responses },
 			"udp: how many datagrams answer each datagram of a client. When all have come the flow ends, and the next datagram is balanced anew; with 1, "+
-				"one that comes meanwhile, too. 0 = any number: only `flow_timeout` ends a flow.").called("proxy_responses", "udp_responses").taken("udp"),
-		scalar("max_flows", integer(0, most), "0", func(l *listenerDraft) *int { return &field(l).MaxFlows },
+				"one that comes meanwhile, too. 0 = any number: only `flow_timeout` ends a flow.").withAliases("proxy_responses", "udp_responses").onlyFor("udp"),
+		scalar("max_flows", integerType(0, maxInt), "0", func(l *listenerDraft) *int { return &field(l).MaxFlows },
 			"udp: flows at once, over all addresses. When there are as many, a newcomer takes the place of the oldest flow that no server has "+
-				"answered; if all have been answered, it is dropped. 0 = this listener's part of what the process may have, see [below](#udp-listeners).").called("udp_max_sessions").taken("udp"),
-		scalar("max_flows_per_source", integer(0, most), "0", func(l *listenerDraft) *int { return &field(l).MaxFlowsPerSource },
-			"udp: flows at once from one client address; 0 = no limit.").taken("udp"),
+				"answered; if all have been answered, it is dropped. 0 = this listener's part of what the process may have, see [below](#udp-listeners).").withAliases("udp_max_sessions").onlyFor("udp"),
+		scalar("max_flows_per_source", integerType(0, maxInt), "0", func(l *listenerDraft) *int { return &field(l).MaxFlowsPerSource },
+			"udp: flows at once from one client address; 0 = no limit.").onlyFor("udp"),
 	}
 }
 
@@ -79,7 +79,7 @@ const (
 // listenerDraft is a listener whose references are not bound yet.
 type listenerDraft struct {
 	Listener
-	node   *node
+	node   *Node
 	ranges []listenRange
 	levels []levelReference
 }
@@ -87,56 +87,56 @@ type listenerDraft struct {
 // listenRange is one address as written, before its ports are expanded.
 type listenRange struct {
 	parsed
-	node *node
+	node *Node
 }
 
 // levelReference names a level of the cluster, or gives its number counted from 1.
 type levelReference struct {
 	name   string
 	number int
-	node   *node
+	node   *Node
 }
 
 // finishListener checks that the keys of the table n are those of the listener's protocol.
-func finishListener(d *decoder, n *node, l *listenerDraft) {
+func finishListener(d *decoder, n *Node, l *listenerDraft) {
 	if l.Protocol == "" {
 		return // unknown, and reported
 	}
 	for _, k := range d.schema.listener {
-		if at := n.get(k.name); at != nil && k.types != nil && !slices.Contains(k.types, l.Protocol) {
-			d.faultKey(at, "%s is for %s listeners, and the protocol of this one is %s", k.name, k.types[0], l.Protocol)
+		if at := n.Get(k.name); at != nil && k.types != nil && !slices.Contains(k.types, l.Protocol) {
+			d.errorAtKey(at, "%s is for %s listeners, and the protocol of this one is %s", k.name, k.types[0], l.Protocol)
 		}
 	}
 	if l.Protocol == "udp" {
 		for _, r := range l.ranges {
 			if r.Path != "" {
-				d.fault(r.node, "a udp listener cannot have a unix socket; want an IP address and a port")
+				d.errorAt(r.node, "a udp listener cannot have a unix socket; want an IP address and a port")
 			}
 		}
 	}
 }
 
-func decodeListenAddresses(d *decoder, n *node, l *listenerDraft) {
-	entries := []*node{n}
-	if n.kind == nodeList {
-		entries = n.items
+func decodeListenAddresses(d *decoder, n *Node, l *listenerDraft) {
+	entries := []*Node{n}
+	if n.Kind == List {
+		entries = n.Items
 		if len(entries) == 0 {
-			d.fault(n, "want at least one address")
+			d.errorAt(n, "want at least one address")
 		}
 	}
 	for _, e := range entries {
-		s, ok := e.value.(string)
+		s, ok := e.Value.(string)
 		if !ok {
-			d.fault(e, "want an address such as \"0.0.0.0:6379\", got %s", e.got())
+			d.errorAt(e, "want an address such as \"0.0.0.0:6379\", got %s", e.Describe())
 			continue
 		}
 		p, err := parseAddress(s)
 		switch {
 		case err != nil:
-			d.fault(e, "%s", err)
+			d.errorAt(e, "%s", err)
 			continue
 		case p.Host != "":
-			d.fault(e, "want an IP address to listen at, got the name %q; for all addresses write \":%d\"", p.Host, p.Port)
+			d.errorAt(e, "want an IP address to listen at, got the name %q; for all addresses write \":%d\"", p.Host, p.Port)
 			continue
 		case p.Path == "" && !p.Addr.IsValid():
 			p.Addr = allAddresses(p.Port)
@@ -145,20 +145,20 @@ func decodeListenAddresses(d *decoder, n *node, l *listenerDraft) {
 	}
 }
 
-func decodeLevelReferences(d *decoder, n *node) []levelReference {
-	if n.kind != nodeList {
-		d.fault(n, "want a list of level names or numbers, got %s", n.got())
+func decodeLevelReferences(d *decoder, n *Node) []levelReference {
+	if n.Kind != List {
+		d.errorAt(n, "want a list of level names or numbers, got %s", n.Describe())
 		return nil
 	}
 	var refs []levelReference
-	for _, e := range n.items {
-		switch v := e.value.(type) {
+	for _, e := range n.Items {
+		switch v := e.Value.(type) {
 		case string:
 			refs = append(refs, levelReference{name: v, node: e})
 		case int64:
-			refs = append(refs, levelReference{number: int(max(-1, min(v, most))), node: e})
+			refs = append(refs, levelReference{number: int(max(-1, min(v, maxInt))), node: e})
 		default:
-			d.fault(e, "want a level's name or its number counted from 1, got %s", e.got())
+			d.errorAt(e, "want a level's name or its number counted from 1, got %s", e.Describe())
 		}
 	}
 	return refs

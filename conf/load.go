@@ -29,123 +29,123 @@ func Parse(name string, text []byte) (*Config, error) {
 }
 
 // parse is Parse with a way to find what patterns include.
-func parse(name string, text []byte, included func(d *decoder, main string, patterns []*node) []string) (*Config, error) {
+func parse(name string, text []byte, included func(d *decoder, main string, patterns []*Node) []string) (*Config, error) {
 	d := newDecoder()
 	var all draft
 	d.file(name, text, &all)
 	for _, path := range included(d, name, all.include) {
 		text, err := newReader().read(path, false)
 		if err != nil {
-			d.files = append(d.files, &file{name: path})
-			d.mistakes = append(d.mistakes, Diagnostic{File: path, Msg: err.Error()})
+			d.files = append(d.files, &File{Name: path})
+			d.errs = append(d.errs, Diagnostic{File: path, Msg: err.Error()})
 			continue
 		}
 		d.file(path, text, &all)
 	}
-	d.bind(&all)
-	if len(d.mistakes) > 0 {
-		return nil, Errors(sortedMistakes(d.mistakes, d.files))
+	d.linkReferences(&all)
+	if len(d.errs) > 0 {
+		return nil, Errors(sortDiagnostics(d.errs, d.files))
 	}
 	c := all.config()
 	c.File = name
-	c.Warnings = sortedMistakes(d.warnings, d.files)
+	c.Warnings = sortDiagnostics(d.warnings, d.files)
 	return c, nil
 }
 
 // draft is what the files say, before names are bound to what they refer to.
 type draft struct {
-	roots     []*node // of the main file, then of the included ones
+	roots     []*Node // of the main file, then of the included ones
 	runtime   Runtime
 	log       Log
 	admin     adminDraft
 	listeners []listenerDraft
 	clusters  []clusterDraft
 	hooks     []hookDraft
-	include   []*node          // patterns
-	single    map[string]*node // the keys of [runtime], [log] and [admin] that some file has set
+	include   []*Node          // patterns
+	setOnce   map[string]*Node // the keys of [runtime], [log] and [admin] that some file has set
 }
 
 func rootKeys() []key[draft] {
 	return []key[draft]{
 		{
-			name: "include", form: "list of patterns", usual: "[]",
+			name: "include", typeText: "list of patterns", defaultText: "[]",
 			doc:    "More files to load, such as `\"conf.d/*.toml\"`, relative to the directory of this one.",
 			decode: decodeInclude,
 		},
-		table("runtime", "The process as a whole.", func(d *decoder, n *node, into *draft) {
+		table("runtime", "The process as a whole.", func(d *decoder, n *Node, into *draft) {
 			decodeOnce(d, n, d.schema.runtime, &into.runtime, into)
 		}),
-		table("log", "What is logged and where.", func(d *decoder, n *node, into *draft) {
+		table("log", "What is logged and where.", func(d *decoder, n *Node, into *draft) {
 			decodeOnce(d, n, d.schema.log, &into.log, into)
-		}).called("logging", "logs"),
-		table("admin", "Where the API is served.", func(d *decoder, n *node, into *draft) {
+		}).withAliases("logging", "logs"),
+		table("admin", "Where the API is served.", func(d *decoder, n *Node, into *draft) {
 			into.admin.Explicit = true
 			decodeOnce(d, n, d.schema.admin, &into.admin, into)
-		}).called("api", "stats", "management"),
-		tables("listener", "Where clients arrive.", func(d *decoder, n *node, into *draft) {
+		}).withAliases("api", "stats", "management"),
+		tables("listener", "Where clients arrive.", func(d *decoder, n *Node, into *draft) {
 			l := listenerDraft{node: n}
 			decodeTable(d, n, d.schema.listener, &l)
 			finishListener(d, n, &l)
 			into.listeners = append(into.listeners, l)
-		}).called("listen", "listeners", "bind", "server", "vserver", "entrypoint"),
+		}).withAliases("listen", "listeners", "bind", "server", "vserver", "entrypoint"),
 		{
-			name: "cluster", form: "tables by name", doc: "What serves: one `[cluster.NAME]` table for each cluster.",
-			words:  []string{"clusters"},
-			decode: decodeClusters,
+			name: "cluster", typeText: "tables by name", doc: "What serves: one `[cluster.NAME]` table for each cluster.",
+			aliases: []string{"clusters"},
+			decode:  decodeClusters,
 		},
-		tables("event", "Who is told what happens: programs and URLs.", decodeHook).called("events", "hook", "hooks", "notify", "webhook"),
+		tables("event", "Who is told what happens: programs and URLs.", decodeHook).withAliases("events", "hook", "hooks", "notify", "webhook"),
 	}
 }
 
-// meant tells whether a misspelt top-level table of any file was meant to be the one named.
-func (all *draft) meant(d *decoder, name string) bool {
-	return slices.ContainsFunc(all.roots, func(root *node) bool { return d.meant[root][name] })
+// suggested tells whether a misspelt top-level table of any file was meant to be the one named.
+func (all *draft) suggested(d *decoder, name string) bool {
+	return slices.ContainsFunc(all.roots, func(root *Node) bool { return d.suggested[root][name] })
 }
 
-// file decodes one text into the draft.
+// File decodes one text into the draft.
 func (d *decoder) file(name string, text []byte, into *draft) {
-	f := &file{name: name, text: bytes.TrimPrefix(text, []byte("\xef\xbb\xbf"))} // a byte order mark, which editors on Windows like
-	if len(f.text) > 0 && f.text[len(f.text)-1] != '\n' {
-		f.text = append(bytes.Clone(f.text), '\n') // so that what is missing at the end is missing from a line
+	f := &File{Name: name, Text: bytes.TrimPrefix(text, []byte("\xef\xbb\xbf"))} // a byte order mark, which editors on Windows like
+	if len(f.Text) > 0 && f.Text[len(f.Text)-1] != '\n' {
+		f.Text = append(bytes.Clone(f.Text), '\n') // so that what is missing at the end is missing from a line
 	}
 	d.files = append(d.files, f)
-	root, found, partial := parseText(f)
-	d.mistakes = append(d.mistakes, found...)
-	d.partial = d.partial || partial
+	root, found, partial := ParseTOML(f)
+	d.errs = append(d.errs, found...)
+	d.incomplete = d.incomplete || partial
 	into.roots = append(into.roots, root)
 	if len(into.roots) == 1 {
-		presets(d.schema.runtime, &into.runtime)
-		presets(d.schema.log, &into.log)
-		presets(d.schema.admin, &into.admin)
-	} else if n := root.get("include"); n != nil {
-		d.faultKey(n, "only the main file may include others, and %s is included itself", name)
-		root.drop("include")
+		setDefaults(d.schema.runtime, &into.runtime)
+		setDefaults(d.schema.log, &into.log)
+		setDefaults(d.schema.admin, &into.admin)
+	} else if n := root.Get("include"); n != nil {
+		d.errorAtKey(n, "only the main file may include others, and %s is included itself", name)
+		root.Delete("include")
 	}
 	decodeTable(d, root, d.schema.root, into)
 }
 
 // decodeOnce decodes a table that several files may have parts of, each key only once.
-func decodeOnce[T any](d *decoder, n *node, keys []key[T], into *T, all *draft) {
-	if all.single == nil {
-		all.single = make(map[string]*node)
+func decodeOnce[T any](d *decoder, n *Node, keys []key[T], into *T, all *draft) {
+	if all.setOnce == nil {
+		all.setOnce = make(map[string]*Node)
 	}
-	decodeGiven(d, n, keys, into)
-	for _, c := range n.keys {
-		if old := all.single[c.path()]; old != nil {
-			d.faultKey(c, "duplicate key %s (%s)", quoteName(c.name), lines(old, c))
+	decodePresent(d, n, keys, into)
+	for _, c := range n.Keys {
+		if old := all.setOnce[c.Path()]; old != nil {
+			d.errorAtKey(c, "duplicate key %s (%s)", QuoteKey(c.Name), lines(old, c))
 		}
-		all.single[c.path()] = c
+		all.setOnce[c.Path()] = c
 	}
 }
 
-func decodeInclude(d *decoder, n *node, into *draft) {
-	if n.kind != nodeList {
-		d.fault(n, "want a list of patterns such as [\"conf.d/*.toml\"], got %s", n.got())
+func decodeInclude(d *decoder, n *Node, into *draft) {
+	if n.Kind != List {
+		d.errorAt(n, "want a list of patterns such as [\"conf.d/*.toml\"], got %s", n.Describe())
 		return
 	}
-	for _, e := range n.items {
-		if s, ok := e.value.(string); !ok || s == "" {
-			d.fault(e, "want a pattern such as \"conf.d/*.toml\", got %s", e.got())
+	for _, e := range n.Items {
+		if s, ok := e.Value.(string); !ok || s == "" {
+			d.errorAt(e, "want a pattern such as \"conf.d/*.toml\", got %s", e.Describe())
 			continue
 		}
 		into.include = append(into.include, e)
@@ -157,18 +157,18 @@ const maxIncluded = 1000
 
 // included lists the files that match, each once and never the main file itself, in the order of the patterns and by
 // name within one.
-func (d *decoder) included(main string, patterns []*node) []string {
+func (d *decoder) included(main string, patterns []*Node) []string {
 	var paths []string
 	taken := make(map[string]bool)
 	self, _ := os.Stat(main)
 	for _, n := range patterns {
-		pattern := n.value.(string)
+		pattern := n.Value.(string)
 		if !filepath.IsAbs(pattern) {
 			pattern = filepath.Join(escapePattern(filepath.Dir(main)), pattern)
 		}
 		matches, err := filepath.Glob(pattern)
 		if err != nil {
-			d.fault(n, "%s is not a pattern: %s", n.got(), "unpaired brackets or a \\ at its end")
+			d.errorAt(n, "%s is not a pattern: %s", n.Describe(), "unpaired brackets or a \\ at its end")
 			continue
 		}
 		for _, m := range matches {
@@ -177,7 +177,7 @@ func (d *decoder) included(main string, patterns []*node) []string {
 			}
 			taken[m] = true
 			if paths = append(paths, m); len(paths) > maxIncluded {
-				d.fault(n, "more than %d files included", maxIncluded)
+				d.errorAt(n, "more than %d files included", maxIncluded)
 				return nil
 			}
 		}
@@ -209,8 +209,8 @@ func (all *draft) config() *Config {
 	for _, h := range all.hooks {
 		c.Hooks = append(c.Hooks, h.Hook)
 	}
-	if places := all.places(); len(places) > 0 {
-		c.places = places
+	if places := all.positions(); len(places) > 0 {
+		c.positions = places
 	}
 	return c
 }

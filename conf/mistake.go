@@ -47,14 +47,14 @@ func (ms Errors) Error() string {
 	return strings.Join(lines, "\n")
 }
 
-// maxMistakes bounds what one run reports, so that a large file of another format does not fill a terminal or a log.
-const maxMistakes = 500
+// maxDiagnostics bounds what one run reports, so that a large file of another format does not fill a terminal or a log.
+const maxDiagnostics = 500
 
-// sortedMistakes orders by file in the order of loading, then by position, drops repetitions and applies maxMistakes.
-func sortedMistakes(ms []Diagnostic, files []*file) []Diagnostic {
+// sortDiagnostics orders by file in the order of loading, then by position, drops repetitions and applies maxDiagnostics.
+func sortDiagnostics(ms []Diagnostic, files []*File) []Diagnostic {
 	rank := make(map[string]int, len(files))
 	for i, f := range files {
-		rank[f.name] = i
+		rank[f.Name] = i
 	}
 	slices.SortStableFunc(ms, func(a, b Diagnostic) int {
 		return cmp.Or(
@@ -65,10 +65,10 @@ func sortedMistakes(ms []Diagnostic, files []*file) []Diagnostic {
 		)
 	})
 	ms = slices.Compact(ms)
-	if over := len(ms) - maxMistakes; over > 0 {
-		last := ms[maxMistakes-1]
+	if over := len(ms) - maxDiagnostics; over > 0 {
+		last := ms[maxDiagnostics-1]
 		last.Path, last.Msg = "", fmt.Sprintf("and %d more mistakes", over+1)
-		ms = append(ms[:maxMistakes-1:maxMistakes-1], last)
+		ms = append(ms[:maxDiagnostics-1:maxDiagnostics-1], last)
 	}
 	return ms
 }

@@ -14,67 +14,67 @@ import (
 	"github.com/BurntSushi/toml"
 )
 
-// node is a value of the file together with where it stands. The decoder knows nothing else, so that values which come
+// Node is a value of the file together with where it stands. The decoder knows nothing else, so that values which come
 // in another notation need only another way to make nodes.
-type node struct {
-	file  *file
-	at    int // offset of the value
-	key   int // offset of its key
-	value any // string, int64, float64, bool or time.Time; nil for tables and lists
+type Node struct {
+	File      *File
+	Offset    int // offset of the value
+	KeyOffset int // offset of its key
+	Value     any // string, int64, float64, bool or time.Time; nil for tables and lists
 
-	kind nodeKind
-	lost bool // a table from which a key that could not be parsed was left out
-	word bool // part of a server's string form, where numbers, too, are written as text
+	Kind       Kind
+	Incomplete bool // a table from which a key that could not be parsed was left out
+	InString   bool // part of a server's string form, where numbers, too, are written as text
 
-	parent *node
-	name   string // the key, or
-	index  int    // the index in a list
-	keys   []*node
-	items  []*node
+	Parent *Node
+	Name   string // the key, or
+	Index  int    // the index in a list
+	Keys   []*Node
+	Items  []*Node
 }
 
-type nodeKind uint8
+type Kind uint8
 
 const (
-	nodeScalar nodeKind = iota
-	nodeTable
-	nodeList
+	Scalar Kind = iota
+	Table
+	List
 )
 
-func (n *node) get(name string) *node {
+func (n *Node) Get(name string) *Node {
 	if n == nil {
 		return nil
 	}
-	for _, k := range n.keys {
-		if k.name == name {
+	for _, k := range n.Keys {
+		if k.Name == name {
 			return k
 		}
 	}
 	return nil
 }
 
-// drop forgets a key of a table.
-func (n *node) drop(name string) {
-	n.keys = slices.DeleteFunc(n.keys, func(k *node) bool { return k.name == name })
+// Delete forgets a key of a table.
+func (n *Node) Delete(name string) {
+	n.Keys = slices.DeleteFunc(n.Keys, func(k *Node) bool { return k.Name == name })
 }
 
-// path is the dotted key from the top of the file.
-func (n *node) path() string {
-	if n.parent == nil {
+// Path is the dotted key from the top of the file.
+func (n *Node) Path() string {
+	if n.Parent == nil {
 		return ""
 	}
-	up := n.parent.path()
+	up := n.Parent.Path()
 	switch {
-	case n.parent.kind == nodeList:
-		return up + "[" + strconv.Itoa(n.index) + "]"
+	case n.Parent.Kind == List:
+		return up + "[" + strconv.Itoa(n.Index) + "]"
 	case up == "":
-		return quoteName(n.name)
+		return QuoteKey(n.Name)
 	}
-	return up + "." + quoteName(n.name)
+	return up + "." + QuoteKey(n.Name)
 }
 
-// quoteName writes a key as it has to be written in TOML.
-func quoteName(s string) string {
+// QuoteKey writes a key as it has to be written in TOML.
+func QuoteKey(s string) string {
 	if len(s) > 64 {
 		s = s[:61] + "…"
 	}
@@ -84,29 +84,29 @@ func quoteName(s string) string {
 	return strconv.Quote(s)
 }
 
-// got tells what a node holds, for messages.
-func (n *node) got() string {
-	switch n.kind {
-	case nodeTable:
+// Describe tells what a node holds, for messages.
+func (n *Node) Describe() string {
+	switch n.Kind {
+	case Table:
 		return "a table"
-	case nodeList:
+	case List:
 		return "a list"
 	}
-	switch v := n.value.(type) {
+	switch v := n.Value.(type) {
 	case string:
-		return quoteText(v)
+		return Quote(v)
 	case time.Time, float64: // as written: 1e3 is no integer, and 1000 would not show it
-		return n.written()
+		return n.literal()
 	default:
 		return fmt.Sprint(v)
 	}
 }
 
-// written is a number or a date as it stands in the text. A JSON value's place is that of its end.
-func (n *node) written() string {
-	text := n.file.text[min(n.at, len(n.file.text)):]
-	if n.file.request {
-		return fmt.Sprint(n.value)
+// literal is a number or a date as it stands in the text. A JSON value's place is that of its end.
+func (n *Node) literal() string {
+	text := n.File.Text[min(n.Offset, len(n.File.Text)):]
+	if n.File.JSON {
+		return fmt.Sprint(n.Value)
 	}
 	if i := bytes.IndexAny(text, " \t\r\n,]}#"); i >= 0 {
 		text = text[:i]
@@ -117,8 +117,8 @@ func (n *node) written() string {
 // maxWritten is more than a number or date has that is one.
 const maxWritten = 40
 
-// quoteText quotes a value for a message, cut to a length that fits a line.
-func quoteText(s string) string {
+// Quote quotes a value for a message, cut to a length that fits a line.
+func Quote(s string) string {
 	const most = 80
 	if len(s) <= most {
 		return strconv.Quote(s)
@@ -130,39 +130,39 @@ func quoteText(s string) string {
 	return strconv.Quote(s[:cut]) + "…"
 }
 
-// join puts values and places together.
-func join(f *file, value any, at *place, parent *node) *node {
-	n := &node{file: f, parent: parent}
+// joinPositions puts values and places together.
+func joinPositions(f *File, value any, at *position, parent *Node) *Node {
+	n := &Node{File: f, Parent: parent}
 	switch {
 	case at != nil:
-		n.at, n.key, n.lost = int(at.at), int(at.key), at.lost
+		n.Offset, n.KeyOffset, n.Incomplete = int(at.at), int(at.key), at.incomplete
 	case parent != nil:
-		n.at, n.key = parent.at, parent.key
+		n.Offset, n.KeyOffset = parent.Offset, parent.KeyOffset
 	}
 	switch v := value.(type) {
 	case map[string]any:
-		n.kind = nodeTable
-		n.keys = make([]*node, 0, len(v))
+		n.Kind = Table
+		n.Keys = make([]*Node, 0, len(v))
 		for _, name := range sortedKeys(v) {
-			c := join(f, v[name], at.child(name), n)
-			c.name = name
-			n.keys = append(n.keys, c)
+			c := joinPositions(f, v[name], at.child(name), n)
+			c.Name = name
+			n.Keys = append(n.Keys, c)
 		}
-		slices.SortStableFunc(n.keys, func(a, b *node) int { return cmp.Compare(a.key, b.key) })
+		slices.SortStableFunc(n.Keys, func(a, b *Node) int { return cmp.Compare(a.KeyOffset, b.KeyOffset) })
 	case []map[string]any:
-		n.kind = nodeList
+		n.Kind = List
 		for i, e := range v {
-			n.items = append(n.items, join(f, e, at.item(i), n))
-			n.items[i].index = i
+			n.Items = append(n.Items, joinPositions(f, e, at.item(i), n))
+			n.Items[i].Index = i
 		}
 	case []any:
-		n.kind = nodeList
+		n.Kind = List
 		for i, e := range v {
-			n.items = append(n.items, join(f, e, at.item(i), n))
-			n.items[i].index = i
+			n.Items = append(n.Items, joinPositions(f, e, at.item(i), n))
+			n.Items[i].Index = i
 		}
 	default:
-		n.value = v
+		n.Value = v
 	}
 	return n
 }
@@ -171,21 +171,21 @@ func sortedKeys[V any](m map[string]V) []string {
 	return slices.Sorted(maps.Keys(m))
 }
 
-// parseText makes the tree of a text. The mistakes are those of the syntax; the tree holds what was left of it.
-func parseText(f *file) (root *node, found []Diagnostic, partial bool) {
-	if off, reason := guard(f.text); reason != "" {
-		return &node{file: f, kind: nodeTable}, []Diagnostic{f.mistake(off, "", reason)}, true
+// ParseTOML makes the tree of a text. The mistakes are those of the syntax; the tree holds what was left of it.
+func ParseTOML(f *File) (root *Node, found []Diagnostic, partial bool) {
+	if off, reason := checkLimits(f.Text); reason != "" {
+		return &Node{File: f, Kind: Table}, []Diagnostic{f.Diagnostic(off, "", reason)}, true
 	}
-	s := surveyText(f)
+	s := locate(f)
 	budget := 64 << 20 // bytes to parse, over all rounds
 	for {
 		values, err := decodeText(s.clean)
 		if err == nil {
-			return join(f, values, s.root, nil), s.found, s.partial
+			return joinPositions(f, values, s.root, nil), s.errs, s.incomplete
 		}
-		again := s.refused(err)
-		if budget -= len(s.clean); !again || budget < 0 || len(s.found) >= maxSyntaxMistakes {
-			return &node{file: f, kind: nodeTable}, s.found, true
+		again := s.decodeError(err)
+		if budget -= len(s.clean); !again || budget < 0 || len(s.errs) >= maxSyntaxErrors {
+			return &Node{File: f, Kind: Table}, s.errs, true
 		}
 	}
 }
@@ -200,11 +200,11 @@ func decodeText(text []byte) (values map[string]any, err error) {
 	return values, err
 }
 
-// refused notes a mistake that only the decoding parser found and takes the expression out; false if it cannot.
-func (s *survey) refused(err error) bool {
+// decodeError notes a mistake that only the decoding parser found and takes the expression out; false if it cannot.
+func (s *locator) decodeError(err error) bool {
 	var perr toml.ParseError
 	if !errors.As(err, &perr) {
-		s.found = append(s.found, s.file.mistake(0, "", err.Error()))
+		s.errs = append(s.errs, s.file.Diagnostic(0, "", err.Error()))
 		return false
 	}
 	off := min(perr.Position.Start, len(s.clean))
@@ -228,7 +228,7 @@ func (s *survey) refused(err error) bool {
 	if i < len(s.spans) && !s.spans[i].header {
 		path = s.pathOf(s.spans[i].start, s.spans[i].prefix)
 	}
-	s.found = append(s.found, s.file.mistake(off, path, msg))
+	s.errs = append(s.errs, s.file.Diagnostic(off, path, msg))
 	if i >= len(s.spans) {
 		return false
 	}

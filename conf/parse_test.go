@@ -39,7 +39,7 @@ func TestDefaults(t *testing.T) {
 				Timeout: time.Second, Rise: 2, Fall: 3, Servers: "all",
 			}},
 		}},
-		places: map[subject]Diagnostic{
+		positions: map[keyID]Diagnostic{
 			{name: "listener a", key: "address"}: {File: "weir.toml", Line: 3, Col: 11, Path: "listener[0].address"},
 		},
 	}, c)
@@ -82,7 +82,7 @@ func TestDuration(t *testing.T) {
 		require.ErrorIs(t, err, errOverflow, text)
 	}
 	rapid.Check(t, func(t *rapid.T) {
-		d := time.Duration(rapid.Int64Range(0, int64(longest)).Draw(t, "d")).Round(time.Millisecond)
+		d := time.Duration(rapid.Int64Range(0, int64(maxDuration)).Draw(t, "d")).Round(time.Millisecond)
 		got, err := parseDuration(showDuration(d))
 		require.NoError(t, err)
 		require.Equal(t, d, got)
@@ -183,7 +183,7 @@ func TestHostileFiles(t *testing.T) {
 			_, err := Parse("weir.toml", []byte(text))
 			require.Error(t, err)
 			require.Less(t, time.Since(start), 20*time.Second) // a fraction of a second, but for the race detector
-			require.Less(t, len(err.Error()), maxMistakes*(maxMessage+400))
+			require.Less(t, len(err.Error()), maxDiagnostics*(maxMessage+400))
 		})
 	}
 }
@@ -207,19 +207,19 @@ func manyListeners(n int) string {
 // TestMistakesAreBounded: a file of another format does not fill the log.
 func TestMistakesAreBounded(t *testing.T) {
 	_, err := Parse("weir.toml", []byte(manyKeys(2000)))
-	require.Len(t, err.(Errors), maxMistakes)
-	require.Equal(t, "weir.toml:499:1: and 1502 more mistakes", err.(Errors)[maxMistakes-1].String())
+	require.Len(t, err.(Errors), maxDiagnostics)
+	require.Equal(t, "weir.toml:499:1: and 1502 more mistakes", err.(Errors)[maxDiagnostics-1].String())
 }
 
 // TestSecrets: a value of a secret kind never appears, whatever is wrong with it.
 func TestSecrets(t *testing.T) {
-	secret := text("password", func(string) error { return fmt.Errorf("hunter2 is too short") })
+	secret := textType("password", func(string) error { return fmt.Errorf("hunter2 is too short") })
 	secret.secret = true
 	d := newDecoder()
-	n := &node{file: &file{name: "weir.toml", text: []byte("x")}, value: "hunter2", name: "password", parent: &node{kind: nodeTable}}
+	n := &Node{File: &File{Name: "weir.toml", Text: []byte("x")}, Value: "hunter2", Name: "password", Parent: &Node{Kind: Table}}
 	_, ok := read(d, n, secret)
 	require.False(t, ok)
-	require.Equal(t, "weir.toml:1:1: password: want a password", d.mistakes[0].String())
+	require.Equal(t, "weir.toml:1:1: password: want a password", d.errs[0].String())
 }
 
 // TestSchema builds every default and looks for keys given twice.
@@ -237,7 +237,7 @@ func TestSchema(t *testing.T) {
 
 // checkParse parses and tests what holds for every text.
 func checkParse(t testing.TB, text []byte) {
-	nothing := func(*decoder, string, []*node) []string { return nil }
+	nothing := func(*decoder, string, []*Node) []string { return nil }
 	c, err := parse("weir.toml", text, nothing)
 	if err != nil {
 		require.Nil(t, c)

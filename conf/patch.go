@@ -13,9 +13,9 @@ type Override struct {
 // maxReason bounds the words that an operator may leave.
 const maxReason = 200
 
-func patchKeys() []key[Override] {
-	words := func() kind[string] {
-		return text("text", func(s string) error {
+func overrideKeys() []key[Override] {
+	words := func() valueType[string] {
+		return textType("text", func(s string) error {
 			if len(s) > maxReason {
 				return fmt.Errorf("a reason has at most %d bytes, got %d", maxReason, len(s))
 			}
@@ -23,20 +23,20 @@ func patchKeys() []key[Override] {
 		})
 	}
 	return []key[Override]{
-		patched("state", serverState(), "", func(p *Override) **string { return &p.State }),
-		patched("weight", integer(0, maxWeight), -1, func(p *Override) **int { return &p.Weight }),
-		patched("max_sessions", integer(0, most), -1, func(p *Override) **int { return &p.MaxSessions }),
+		nullable("state", serverStateType(), "", func(p *Override) **string { return &p.State }),
+		nullable("weight", integerType(0, maxWeight), -1, func(p *Override) **int { return &p.Weight }),
+		nullable("max_sessions", integerType(0, maxInt), -1, func(p *Override) **int { return &p.MaxSessions }),
 		scalar("reason", words(), "", func(p *Override) *string { return &p.Reason }, "Why, for those who look on."),
 	}
 }
 
-// patched is a key that may be null, for which back stands.
-func patched[V any](name string, k kind[V], back V, field func(*Override) **V) key[Override] {
+// nullable is a key that may be null, for which back stands.
+func nullable[V any](name string, k valueType[V], back V, field func(*Override) **V) key[Override] {
 	return key[Override]{
-		name: name, form: k.form + " or null",
-		decode: func(d *decoder, n *node, into *Override) {
+		name: name, typeText: k.text + " or null",
+		decode: func(d *decoder, n *Node, into *Override) {
 			v := back
-			if n.value != (null{}) {
+			if n.Value != (Null{}) {
 				v, _ = read(d, n, k)
 			}
 			*field(into) = &v
@@ -52,11 +52,11 @@ func ParseOverride(text []byte) (Override, error) {
 		return p, err
 	}
 	d := newDecoder()
-	decodeTable(d, n, patchKeys(), &p)
-	if len(d.mistakes) == 0 && p.State == nil && p.Weight == nil && p.MaxSessions == nil {
-		d.fault(n, "want at least one of state, weight and max_sessions")
+	decodeTable(d, n, overrideKeys(), &p)
+	if len(d.errs) == 0 && p.State == nil && p.Weight == nil && p.MaxSessions == nil {
+		d.errorAt(n, "want at least one of state, weight and max_sessions")
 	}
-	return p, d.verdict(n.file)
+	return p, d.err(n.File)
 }
 
 // ParseFeedback reads {"failed": true} or {"failed": false}. The error is of type Mistakes.
@@ -66,9 +66,9 @@ func ParseFeedback(text []byte) (failed bool, err error) {
 		return false, err
 	}
 	d := newDecoder()
-	keys := []key[bool]{scalar("failed", boolean(), "", func(b *bool) *bool { return b }, "Whether the server failed.").required()}
+	keys := []key[bool]{scalar("failed", booleanType(), "", func(b *bool) *bool { return b }, "Whether the server failed.").required()}
 	decodeTable(d, n, keys, &failed)
-	return failed, d.verdict(n.file)
+	return failed, d.err(n.File)
 }
 
 // ParseStopRequest reads {"now": true}, {} or nothing. The error is of type Mistakes.
@@ -81,6 +81,6 @@ func ParseStopRequest(text []byte) (now bool, err error) {
 		return false, err
 	}
 	d := newDecoder()
-	decodeTable(d, n, []key[bool]{scalar("now", boolean(), "", func(b *bool) *bool { return b }, "At once.")}, &now)
-	return now, d.verdict(n.file)
+	decodeTable(d, n, []key[bool]{scalar("now", booleanType(), "", func(b *bool) *bool { return b }, "At once.")}, &now)
+	return now, d.err(n.File)
 }

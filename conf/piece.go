@@ -13,47 +13,47 @@ import (
 // returns the index of the level that it is for: that of the key level (a name, or a number counted from 1), else 0. The
 // error is of type Mistakes.
 func ParseServer(text []byte, c *Cluster) (s Server, level int, err error) {
-	n, err := parseJSON(text)
+	n, err := ParseJSON(text)
 	if err != nil {
 		return s, 0, err
 	}
 	d := newDecoder()
 	table := n
-	if words, ok := n.value.(string); ok {
-		table = wordsAsTable(d, n, words)
-	} else if n.kind != nodeTable {
-		d.fault(n, "want a server such as {\"address\": \"10.0.0.1:6379\"} or \"10.0.0.1:6379 weight=5\", got %s", n.got())
+	if words, ok := n.Value.(string); ok {
+		table = parseServerString(d, n, words)
+	} else if n.Kind != Table {
+		d.errorAt(n, "want a server such as {\"address\": \"10.0.0.1:6379\"} or \"10.0.0.1:6379 weight=5\", got %s", n.Describe())
 		table = nil
 	}
 	if table == nil {
-		return s, 0, d.verdict(n.file)
+		return s, 0, d.err(n.File)
 	}
-	if at := table.get("level"); at != nil {
-		level = d.levelOf(at, c)
-		table.drop("level")
+	if at := table.Get("level"); at != nil {
+		level = d.findLevel(at, c)
+		table.Delete("level")
 	}
 	s = c.Defaults
 	decodeTable(d, table, d.schema.server, &s)
 	finishServer(d, table, &s)
-	if len(d.mistakes) == 0 {
-		d.sameElsewhere(table, &s, c)
+	if len(d.errs) == 0 {
+		d.validateSameAsOtherLevels(table, &s, c)
 	}
-	return s, level, d.verdict(n.file)
+	return s, level, d.err(n.File)
 }
 
-// levelOf finds the level that a value names.
-func (d *decoder) levelOf(n *node, c *Cluster) int {
+// findLevel finds the level that a value names.
+func (d *decoder) findLevel(n *Node, c *Cluster) int {
 	number := 0
-	switch v := n.value.(type) {
+	switch v := n.Value.(type) {
 	case string:
 		if i := slices.IndexFunc(c.Levels, func(l Level) bool { return l.Name == v && v != "" }); i >= 0 {
 			return i
 		}
 		number, _ = strconv.Atoi(v)
 	case int64:
-		number = int(max(0, min(v, most)))
+		number = int(max(0, min(v, maxInt)))
 	default:
-		d.fault(n, "want a level's name or its number counted from 1, got %s", n.got())
+		d.errorAt(n, "want a level's name or its number counted from 1, got %s", n.Describe())
 		return 0
 	}
 	if number < 1 || number > len(c.Levels) {
@@ -61,15 +61,15 @@ func (d *decoder) levelOf(n *node, c *Cluster) int {
 		for _, l := range c.Levels {
 			names[l.Name] = l.Name != ""
 		}
-		word, _ := n.value.(string)
-		d.fault(n, "cluster %s has no level %s%s", c.Name, n.got(), suggest(d, word, names))
+		word, _ := n.Value.(string)
+		d.errorAt(n, "cluster %s has no level %s%s", c.Name, n.Describe(), suggest(d, word, names))
 		return 0
 	}
 	return number - 1
 }
 
-// sameElsewhere refuses a server that is in another level already and described otherwise there.
-func (d *decoder) sameElsewhere(n *node, s *Server, c *Cluster) {
+// validateSameAsOtherLevels refuses a server that is in another level already and described otherwise there.
+func (d *decoder) validateSameAsOtherLevels(n *Node, s *Server, c *Cluster) {
 	for i, l := range c.Levels {
 		for j := range l.Servers {
 			old := &l.Servers[j]
@@ -81,7 +81,7 @@ func (d *decoder) sameElsewhere(n *node, s *Server, c *Cluster) {
 					continue
 				}
 				if x, y := k.show(old), k.show(s); x != y {
-					d.fault(n, "server %q is in level %s too and has %s %s there, not %s; only the weight may differ", s.Name, label(c, i), k.name, x, y)
+					d.errorAt(n, "server %q is in level %s too and has %s %s there, not %s; only the weight may differ", s.Name, levelLabel(c, i), k.name, x, y)
 				}
 			}
 			return
@@ -96,32 +96,32 @@ func ParseCluster(name string, text []byte, old *Cluster) (Cluster, error) {
 	if err != nil {
 		return Cluster{}, err
 	}
-	root := &node{file: n.file, kind: nodeTable}
-	all := &node{file: n.file, kind: nodeTable, parent: root, name: "cluster", keys: []*node{n}}
-	root.keys = []*node{all}
-	n.parent, n.name = all, name
+	root := &Node{File: n.File, Kind: Table}
+	all := &Node{File: n.File, Kind: Table, Parent: root, Name: "cluster", Keys: []*Node{n}}
+	root.Keys = []*Node{all}
+	n.Parent, n.Name = all, name
 	d := newDecoder()
-	d.arrays(n)
-	named := len(d.mistakes) // by the names that they have in the request
+	d.renameArrays(n)
+	named := len(d.errs) // by the names that they have in the request
 	var c clusterDraft
-	if old != nil && len(n.keys) == 1 && n.keys[0].name == "level" {
+	if old != nil && len(n.Keys) == 1 && n.Keys[0].Name == "level" {
 		c = clusterDraft{Cluster: *old, node: n}
 		c.Levels = nil
-		decodeGiven(d, n, d.schema.cluster, &c)
+		decodePresent(d, n, d.schema.cluster, &c)
 		if len(c.levels) == 0 {
-			d.fault(n.keys[0], "cluster %s has no server: it has no level; want at least one", name)
+			d.errorAt(n.Keys[0], "cluster %s has no server: it has no level; want at least one", name)
 		}
-		checkLevels(d, &c)
+		validateLevels(d, &c)
 		for _, l := range c.levels {
 			c.Levels = append(c.Levels, l.finish())
 		}
-		d.watched(n.keys[0], &c.Cluster)
+		d.validateCheckServers(n.Keys[0], &c.Cluster)
 	} else {
 		c = decodeCluster(d, n)
 	}
-	for i := range d.mistakes {
-		m := &d.mistakes[i]
-		m.Path = strings.TrimPrefix(strings.TrimPrefix(m.Path, n.path()), ".")
+	for i := range d.errs {
+		m := &d.errs[i]
+		m.Path = strings.TrimPrefix(strings.TrimPrefix(m.Path, n.Path()), ".")
 		for _, key := range []string{"level", "check"} {
 			if i < named {
 				break
@@ -131,31 +131,31 @@ func ParseCluster(name string, text []byte, old *Cluster) (Cluster, error) {
 			}
 		}
 	}
-	return c.Cluster, d.verdict(n.file)
+	return c.Cluster, d.err(n.File)
 }
 
-// arrays gives the arrays of a cluster the names that they have in the file, and leaves out the cluster's own name.
-func (d *decoder) arrays(n *node) {
+// renameArrays gives the arrays of a cluster the names that they have in the file, and leaves out the cluster's own name.
+func (d *decoder) renameArrays(n *Node) {
 	for _, key := range []string{"level", "check"} {
-		if wrong := n.get(key); wrong != nil {
-			d.faultKey(wrong, "unknown key %s, did you mean %ss?", key, key)
-			d.seen(n, key)
-			n.drop(key)
+		if wrong := n.Get(key); wrong != nil {
+			d.errorAtKey(wrong, "unknown key %s, did you mean %ss?", key, key)
+			d.markSuggested(n, key)
+			n.Delete(key)
 		}
-		if right := n.get(key + "s"); right != nil {
-			right.name = key
+		if right := n.Get(key + "s"); right != nil {
+			right.Name = key
 		}
 	}
-	if own := n.get("name"); own != nil {
-		if own.value != n.name {
-			d.fault(own, "the cluster is %s, got %s", n.name, own.got())
+	if own := n.Get("name"); own != nil {
+		if own.Value != n.Name {
+			d.errorAt(own, "the cluster is %s, got %s", n.Name, own.Describe())
 		}
-		n.drop("name")
+		n.Delete("name")
 	}
 }
 
-// watched refuses levels that leave a check without a server that it names.
-func (d *decoder) watched(n *node, c *Cluster) {
+// of refuses levels that leave a check without a server that it names.
+func (d *decoder) validateCheckServers(n *Node, c *Cluster) {
 	servers := make(map[string]bool)
 	for _, l := range c.Levels {
 		for _, s := range l.Servers {
@@ -165,7 +165,7 @@ func (d *decoder) watched(n *node, c *Cluster) {
 	for _, k := range c.Checks {
 		for _, name := range k.ServerNames {
 			if !servers[name] {
-				d.fault(n, "check %s is for server %q, which is in no level", k.ID, name)
+				d.errorAt(n, "check %s is for server %q, which is in no level", k.ID, name)
 			}
 		}
 	}
@@ -209,7 +209,7 @@ func (c *Config) Loops() error {
 		k := &c.Clusters[i]
 		for j, level := range k.Levels {
 			for _, s := range level.Servers {
-				to, found := arrives(s.Address, owner)
+				to, found := listenerAt(s.Address, owner)
 				if !found {
 					continue
 				}

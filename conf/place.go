@@ -1,52 +1,52 @@
 package conf
 
-// place is where a value stands in a file. Places form the same tree as the values; they are found by one parser and the
+// position is where a value stands in a file. Places form the same tree as the values; they are found by one parser and the
 // values by another, because the one that decodes does not say where.
-type place struct {
-	at    int32 // offset of the value; of a table, of its header or opening brace
-	key   int32 // offset of the last part of its key; of a list element, of the element
-	form  placeForm
-	lost  bool // of a table: a key that could not be parsed was left out
-	keys  map[string]*place
-	items []*place
+type position struct {
+	at         int32 // offset of the value; of a table, of its header or opening brace
+	key        int32 // offset of the last part of its key; of a list element, of the element
+	form       positionForm
+	incomplete bool // of a table: a key that could not be parsed was left out
+	keys       map[string]*position
+	items      []*position
 }
 
-// placeForm is how a place came to be, which decides what may be added to it.
-type placeForm uint8
+// positionForm is how a place came to be, which decides what may be added to it.
+type positionForm uint8
 
 const (
-	placeValue   placeForm = iota
-	placeImplied           // a table that is only part of another's header
-	placeTable             // [x]
-	placeTables            // [[x]]: items are tables
-	placeDotted            // a table that is part of a dotted key
-	placeInline            // {…}
+	formValue   positionForm = iota
+	formImplied              // a table that is only part of another's header
+	formTable                // [x]
+	formTables               // [[x]]: items are tables
+	formDotted               // a table that is part of a dotted key
+	formInline               // {…}
 )
 
-func (p *place) child(name string) *place {
+func (p *position) child(name string) *position {
 	if p == nil {
 		return nil
 	}
 	return p.keys[name]
 }
 
-func (p *place) item(i int) *place {
+func (p *position) item(i int) *position {
 	if p == nil || i >= len(p.items) {
 		return nil
 	}
 	return p.items[i]
 }
 
-func (p *place) put(name string, c *place) {
+func (p *position) put(name string, c *position) {
 	if p.keys == nil {
-		p.keys = make(map[string]*place)
+		p.keys = make(map[string]*position)
 	}
 	p.keys[name] = c
 }
 
 // last is the table that keys after a header go to.
-func (p *place) last() *place {
-	if p.form == placeTables && len(p.items) > 0 {
+func (p *position) last() *position {
+	if p.form == formTables && len(p.items) > 0 {
 		return p.items[len(p.items)-1]
 	}
 	return p

@@ -71,11 +71,11 @@ func (d Detail) String() string {
 	if d.Level != "" {
 		where = " in level " + d.Level
 	}
-	return fmt.Sprintf("%s%s %s → %s", d.Key, where, brief(d.From), brief(d.To))
+	return fmt.Sprintf("%s%s %s → %s", d.Key, where, truncate(d.From), truncate(d.To))
 }
 
-// brief cuts a value to a length that fits a line.
-func brief(s string) string {
+// truncate cuts a value to a length that fits a line.
+func truncate(s string) string {
 	const most = 100
 	if len(s) <= most {
 		return s

@@ -10,29 +10,29 @@ import (
 
 func runtimeKeys() []key[Runtime] {
 	return []key[Runtime]{
-		scalar("loops", integer(0, 1024), "0", func(r *Runtime) *int { return &r.Loops },
+		scalar("loops", integerType(0, 1024), "0", func(r *Runtime) *int { return &r.Loops },
 			"Event loops; 0 = one per CPU. Cannot change while weir runs.").
-			fixedFor("the event loops are fixed for the life of the process; upgrade or restart it").called("nbthread", "worker_processes", "threads"),
-		scalar("max_sessions", integer(0, most), "0", func(r *Runtime) *int { return &r.MaxSessions },
-			"Sessions in the whole process; 0 = as many as the descriptor limit allows.").called("maxconn", "worker_connections", "max_connections"),
-		scalar("drain_timeout", timeOrNone(), "30s", func(r *Runtime) *time.Duration { return &r.DrainTimeout },
-			"How long sessions may go on that a stop or a reload leaves without a listener or a server; then they are cut. 0 = cut at once.").called("hard_stop_after", "shutdown_timeout"),
-		scalar("user", userText(), "", func(r *Runtime) *string { return &r.User },
+			fixedBecause("the event loops are fixed for the life of the process; upgrade or restart it").withAliases("nbthread", "worker_processes", "threads"),
+		scalar("max_sessions", integerType(0, maxInt), "0", func(r *Runtime) *int { return &r.MaxSessions },
+			"Sessions in the whole process; 0 = as many as the descriptor limit allows.").withAliases("maxconn", "worker_connections", "max_connections"),
+		scalar("drain_timeout", durationOrZero(), "30s", func(r *Runtime) *time.Duration { return &r.DrainTimeout },
+			"How long sessions may go on that a stop or a reload leaves without a listener or a server; then they are cut. 0 = cut at once.").withAliases("hard_stop_after", "shutdown_timeout"),
+		scalar("user", userType(), "", func(r *Runtime) *string { return &r.User },
 			"Who to be once everything is bound: a user's name or number, `\"weir\"`, or with a group, `\"weir:proxy\"`. Empty = who starts weir. Cannot change while weir runs.").
-			defaults("`\"\"`").fixedFor("the user is fixed for the life of the process; restart it"),
-		scalar("state_file", filePath(), "", func(r *Runtime) *string { return &r.StateFile },
+			withDefaultText("`\"\"`").fixedBecause("the user is fixed for the life of the process; restart it"),
+		scalar("state_file", pathType(), "", func(r *Runtime) *string { return &r.StateFile },
 			"Where weir keeps what operators, agents and checks have said and what was changed at run time, so that a restart does not forget it; empty = nowhere. "+
-				"A relative path starts at the working directory of the process.").defaults("`\"\"`").called("server_state_file", "journal"),
+				"A relative path starts at the working directory of the process.").withDefaultText("`\"\"`").withAliases("server_state_file", "journal"),
 	}
 }
 
-// userText is a user, with or without a group, or empty.
-func userText() kind[string] {
-	return orNone(text("user", func(s string) error {
+// userType is a user, with or without a group, or empty.
+func userType() valueType[string] {
+	return orEmpty(textType("user", func(s string) error {
 		name, group, grouped := strings.Cut(s, ":")
 		bad := func(r rune) bool { return r <= ' ' || r >= 0x7f || strings.ContainsRune(":/\"'`\\", r) }
 		if name == "" || grouped && group == "" || strings.ContainsFunc(name+group, bad) {
-			return fmt.Errorf("want a user's name or number, perhaps with a group as in \"weir:weir\", got %s", quoteText(s))
+			return fmt.Errorf("want a user's name or number, perhaps with a group as in \"weir:weir\", got %s", Quote(s))
 		}
 		return nil
 	}))
@@ -44,8 +44,8 @@ func logKeys() []key[Log] {
 			"info", func(l *Log) *string { return &l.Level }, "The least serious messages that are logged."),
 		scalar("format", oneOf([]string{"text", "json"}, nil), "text", func(l *Log) *string { return &l.Format },
 			"One line of `key=value` pairs or one JSON object per message."),
-		scalar("file", filePath(), "", func(l *Log) *string { return &l.File },
-			"Where to append; empty = standard error. A relative path starts at the working directory of the process.").defaults("`\"\"`"),
+		scalar("file", pathType(), "", func(l *Log) *string { return &l.File },
+			"Where to append; empty = standard error. A relative path starts at the working directory of the process.").withDefaultText("`\"\"`"),
 		scalar("sessions", oneOf([]string{"off", "errors", "all"}, nil), "errors", func(l *Log) *string { return &l.Sessions },
 			"Which ended sessions leave a record: none, those that ended by an error, or all."),
 	}

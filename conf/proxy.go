@@ -4,18 +4,18 @@ package conf
 
 import "slices"
 
-// bindProxies checks who is trusted, and whether what a cluster goes by can come from anywhere.
-func (d *decoder) bindProxies(all *draft, clusters map[string]*clusterDraft) {
+// validateProxyHeaders checks who is trusted, and whether what a cluster goes by can come from anywhere.
+func (d *decoder) validateProxyHeaders(all *draft, clusters map[string]*clusterDraft) {
 	headers := make(map[string]bool) // the clusters whose clients may come with a header
 	for i := range all.listeners {
 		l := &all.listeners[i]
 		switch {
 		case l.AcceptProxy:
 			headers[l.Cluster] = true
-			d.bindTrust(l)
-		case l.node.get("accept_proxy") == nil || l.node.get("accept_proxy").value == false:
+			d.validateTrustedProxies(l)
+		case l.node.Get("accept_proxy") == nil || l.node.Get("accept_proxy").Value == false:
 			for _, name := range []string{"trusted_proxies", "proxy_timeout"} {
-				if n := l.node.get(name); n != nil {
+				if n := l.node.Get(name); n != nil {
 					d.warn(n, "%s means nothing without accept_proxy", name)
 				}
 			}
@@ -27,22 +27,22 @@ func (d *decoder) bindProxies(all *draft, clusters map[string]*clusterDraft) {
 			continue
 		}
 		if _, ok := c.ProxyTLV(); ok {
-			d.warn(c.node.get("hash_key"), "no listener of cluster %s has accept_proxy: every client is balanced by wrr", c.Name)
+			d.warn(c.node.Get("hash_key"), "no listener of cluster %s has accept_proxy: every client is balanced by wrr", c.Name)
 		}
 	}
 }
 
-// bindTrust wants to know whom a listener takes at their word. Clients of unix sockets need no mention: the file's mode
+// validateTrustedProxies wants to know whom a listener takes at their word. Clients of unix sockets need no mention: the file's mode
 // says who may connect.
-func (d *decoder) bindTrust(l *listenerDraft) {
+func (d *decoder) validateTrustedProxies(l *listenerDraft) {
 	ip := slices.ContainsFunc(l.ranges, func(r listenRange) bool { return r.Path == "" })
-	n := l.node.get("trusted_proxies")
+	n := l.node.Get("trusted_proxies")
 	switch {
-	case n == nil && ip && !d.partial && !l.node.lost && !d.meant[l.node]["trusted_proxies"]:
-		n = l.node.get("accept_proxy")
-	case n != nil && ip && n.kind == nodeList && len(n.items) == 0:
+	case n == nil && ip && !d.incomplete && !l.node.Incomplete && !d.suggested[l.node]["trusted_proxies"]:
+		n = l.node.Get("accept_proxy")
+	case n != nil && ip && n.Kind == List && len(n.Items) == 0:
 	default:
 		return
 	}
-	d.fault(n, "trusted_proxies must list who may send PROXY headers (use [\"0.0.0.0/0\",\"::/0\"] to trust all)")
+	d.errorAt(n, "trusted_proxies must list who may send PROXY headers (use [\"0.0.0.0/0\",\"::/0\"] to trust all)")
 }

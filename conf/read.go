@@ -17,7 +17,7 @@ type reader struct {
 	// settle is the age at which a change is surely visible in the file's time; kernels stamp files with a clock that
 	// ticks every 1 to 10 ms, so a younger file is read again after a pause.
 	settle time.Duration
-	during func() // called while a file is open, by tests; nil otherwise
+	during func() // withAliases while a file is open, by tests; nil otherwise
 }
 
 func newReader() reader {
@@ -30,7 +30,7 @@ func (r reader) read(path string, pipes bool) ([]byte, error) {
 	for range r.tries {
 		text, stable, err := r.once(path, pipes)
 		if err != nil {
-			return nil, plainError(err)
+			return nil, errorReason(err)
 		}
 		if stable {
 			return text, nil
@@ -102,7 +102,7 @@ func ReadFile(path string, limit int64) ([]byte, error) {
 		err = &fs.PathError{Op: "open", Path: path, Err: errSpecial}
 	}
 	if err != nil {
-		return nil, whileOpening(err)
+		return nil, asOpenError(err)
 	}
 	f, err := os.Open(path)
 	if err != nil {
@@ -116,8 +116,8 @@ func ReadFile(path string, limit int64) ([]byte, error) {
 	return text, err
 }
 
-// whileOpening has an error of os.Stat name what was meant to be done.
-func whileOpening(err error) error {
+// asOpenError has an error of os.Stat name what was meant to be done.
+func asOpenError(err error) error {
 	var at *fs.PathError
 	if errors.As(err, &at) {
 		return &fs.PathError{Op: "open", Path: at.Path, Err: at.Err}
@@ -125,8 +125,8 @@ func whileOpening(err error) error {
 	return err
 }
 
-// plainError strips the operation and the path from an error of package os, leaving the system's reason.
-func plainError(err error) error {
+// errorReason strips the operation and the path from an error of package os, leaving the system's reason.
+func errorReason(err error) error {
 	var perr *fs.PathError
 	switch {
 	case errors.Is(err, fs.ErrNotExist):

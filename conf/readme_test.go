@@ -16,21 +16,21 @@ func rows[T any](keys []key[T]) string {
 	var b strings.Builder
 	b.WriteString("| key | type | default | meaning |\n|---|---|---|---|\n")
 	for _, k := range keys {
-		usual := k.usual
+		usual := k.defaultText
 		switch {
-		case k.need:
+		case k.isRequired:
 			usual = "required"
 		case usual == "":
 			usual = "none"
-		case k.preset != nil:
+		case k.setDefault != nil:
 			usual = "`" + usual + "`"
-			if !strings.HasPrefix(k.form, "integer") && k.form != "boolean" {
-				usual = "`\"" + k.usual + "\"`"
+			if !strings.HasPrefix(k.typeText, "integer") && k.typeText != "boolean" {
+				usual = "`\"" + k.defaultText + "\"`"
 			}
 		case usual == "[]":
 			usual = "`[]`"
 		}
-		fmt.Fprintf(&b, "| `%s` | %s | %s | %s |\n", k.name, k.form, usual, k.doc)
+		fmt.Fprintf(&b, "| `%s` | %s | %s | %s |\n", k.name, k.typeText, usual, k.doc)
 	}
 	return b.String()
 }
@@ -72,11 +72,11 @@ func TestReadmeExamples(t *testing.T) {
 func TestDocumented(t *testing.T) {
 	s := newSchema()
 	for _, k := range s.cluster {
-		require.NotEmpty(t, k.form, k.name)
+		require.NotEmpty(t, k.typeText, k.name)
 		require.Regexp(t, `\.$`, k.doc, k.name)
 	}
 	for _, k := range s.listener {
-		require.NotEmpty(t, k.form, k.name)
+		require.NotEmpty(t, k.typeText, k.name)
 		require.Regexp(t, `\.$`, k.doc, k.name)
 	}
 }

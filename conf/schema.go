@@ -1,24 +1,24 @@
 package conf
 
-// key is one entry of the schema: what a key of a table may hold, what it means, where it goes and how to print it. It
+// KeyOffset is one entry of the schema: what a key of a table may hold, what it means, where it goes and how to print it. It
 // drives decoding, defaults, the search for unknown keys, error texts, comparison and the reference. A new key is one
 // entry, and one field in the specification.
 type key[T any] struct {
-	name  string
-	form  string // the type in a word or two, for the reference
-	usual string // the default as written in a file, for the reference
-	doc   string // the meaning, for the reference
-	need  bool   // must be given
+	name        string
+	typeText    string // the type in a word or two, for the reference
+	defaultText string // the default as written in a file, for the reference
+	doc         string // the meaning, for the reference
+	isRequired  bool   // must be given
 
-	words []string // what other programs call it, for suggestions
-	types []string // of a check its types, of a listener its protocols that take it; nil = all
-	part  part     // which part of its object it belongs to, for plans
-	fixed string   // why it cannot change while weir runs; "" = it can
+	aliases     []string // what other programs call it, for suggestions
+	types       []string // of a check its types, of a listener its protocols that take it; nil = all
+	part        part     // which part of its object it belongs to, for plans
+	fixedReason string   // why it cannot change while weir runs; "" = it can
 
-	preset func(into *T)                      // sets the default; nil = the zero value, or inherited
-	decode func(d *decoder, n *node, into *T) // sets the field from the file
-	show   func(of *T) string                 // prints the field for comparison; nil = not compared by this key
-	secret bool                               // what it shows is compared, but told to nobody
+	setDefault func(into *T)                      // sets the default; nil = the zero value, or inherited
+	decode     func(d *decoder, n *Node, into *T) // sets the field from the file
+	show       func(of *T) string                 // prints the field for comparison; nil = not compared by this key
+	secret     bool                               // what it shows is compared, but told to nobody
 }
 
 // part divides the keys of a cluster by who has to act when one changes.
@@ -30,10 +30,10 @@ const (
 	partName                  // the identity
 )
 
-// kind is a type of value: how to read it and how to print it.
-type kind[V any] struct {
-	form  string
-	parse func(n *node) (V, error) // the error is the message, without what was got
+// Kind is a type of value: how to read it and how to print it.
+type valueType[V any] struct {
+	text  string
+	parse func(n *Node) (V, error) // the error is the message, without what was got
 	show  func(v V) string
 	// The values of a secret kind appear in no message, whatever parse says. Its keys are to be veiled.
 	secret bool
@@ -41,18 +41,18 @@ type kind[V any] struct {
 
 // scalar is the usual key: one value of a kind, in one field. usual is the default as it would stand in the file; an
 // empty one leaves the field as it is.
-func scalar[T, V any](name string, k kind[V], usual string, field func(*T) *V, doc string) key[T] {
+func scalar[T, V any](name string, k valueType[V], usual string, field func(*T) *V, doc string) key[T] {
 	var preset func(*T)
 	if usual != "" {
-		v, err := k.parse(&node{value: usual, word: true})
+		v, err := k.parse(&Node{Value: usual, InString: true})
 		if err != nil {
 			panic("conf: default of " + name + ": " + err.Error()) // caught by any test that loads a file
 		}
 		preset = func(into *T) { *field(into) = v }
 	}
 	return key[T]{
-		name: name, form: k.form, usual: usual, doc: doc, preset: preset,
-		decode: func(d *decoder, n *node, into *T) {
+		name: name, typeText: k.text, defaultText: usual, doc: doc, setDefault: preset,
+		decode: func(d *decoder, n *Node, into *T) {
 			v, ok := read(d, n, k)
 			if !ok {
 				var none V // not the default: what depends on this value shall not be judged
@@ -65,34 +65,34 @@ func scalar[T, V any](name string, k kind[V], usual string, field func(*T) *V, d
 }
 
 // read parses one value and reports what is wrong with it.
-func read[V any](d *decoder, n *node, k kind[V]) (V, bool) {
+func read[V any](d *decoder, n *Node, k valueType[V]) (V, bool) {
 	v, err := k.parse(n)
 	if err == nil {
 		return v, true
 	}
 	msg := err.Error()
 	if k.secret {
-		msg = "want a " + k.form
+		msg = "want a " + k.text
 	}
-	d.fault(n, "%s", msg)
+	d.errorAt(n, "%s", msg)
 	return v, false
 }
 
 // tables is a key that holds a list of tables, written [[name]].
-func tables[T any](name, doc string, each func(d *decoder, n *node, into *T)) key[T] {
+func tables[T any](name, doc string, each func(d *decoder, n *Node, into *T)) key[T] {
 	return key[T]{
-		name: name, form: "tables", doc: doc,
-		decode: func(d *decoder, n *node, into *T) {
-			if n.kind != nodeList {
-				d.fault(n, "want [[%s]] tables, got %s", tablePath(n), gotTable(n))
+		name: name, typeText: "tables", doc: doc,
+		decode: func(d *decoder, n *Node, into *T) {
+			if n.Kind != List {
+				d.errorAt(n, "want [[%s]] tables, got %s", tablePath(n), gotTable(n))
 				return
 			}
-			for _, e := range n.items {
-				if d.full() {
+			for _, e := range n.Items {
+				if d.tooManyErrors() {
 					return
 				}
-				if e.kind != nodeTable {
-					d.fault(e, "want a table, got %s", e.got())
+				if e.Kind != Table {
+					d.errorAt(e, "want a table, got %s", e.Describe())
 				}
 				each(d, e, into)
 			}
@@ -101,12 +101,12 @@ func tables[T any](name, doc string, each func(d *decoder, n *node, into *T)) ke
 }
 
 // table is a key that holds one table, written [name].
-func table[T any](name, doc string, decode func(d *decoder, n *node, into *T)) key[T] {
+func table[T any](name, doc string, decode func(d *decoder, n *Node, into *T)) key[T] {
 	return key[T]{
-		name: name, form: "table", doc: doc,
-		decode: func(d *decoder, n *node, into *T) {
-			if n.kind != nodeTable {
-				d.fault(n, "want a [%s] table, got %s", tablePath(n), gotTable(n))
+		name: name, typeText: "table", doc: doc,
+		decode: func(d *decoder, n *Node, into *T) {
+			if n.Kind != Table {
+				d.errorAt(n, "want a [%s] table, got %s", tablePath(n), gotTable(n))
 				return
 			}
 			decode(d, n, into)
@@ -114,25 +114,25 @@ func table[T any](name, doc string, decode func(d *decoder, n *node, into *T)) k
 	}
 }
 
-func (k key[T]) required() key[T]              { k.need = true; return k }
-func (k key[T]) called(words ...string) key[T] { k.words = words; return k }
-func (k key[T]) balancing() key[T]             { k.part = partBalancing; return k }
-func (k key[T]) identity() key[T]              { k.part = partName; return k }
+func (k key[T]) required() key[T]                   { k.isRequired = true; return k }
+func (k key[T]) withAliases(words ...string) key[T] { k.aliases = words; return k }
+func (k key[T]) affectsBalancing() key[T]           { k.part = partBalancing; return k }
+func (k key[T]) identity() key[T]                   { k.part = partName; return k }
 
-// taken is for keys of some types of checks, or protocols of listeners, only.
-func (k key[T]) taken(types ...string) key[T] { k.types = types; return k }
+// onlyFor is for keys of some types of checks, or protocols of listeners, only.
+func (k key[T]) onlyFor(types ...string) key[T] { k.types = types; return k }
 
-// veiled is for keys whose values no plan shows.
-func (k key[T]) veiled() key[T] { k.secret = true; return k }
+// hideValue is for keys whose values no plan shows.
+func (k key[T]) hideValue() key[T] { k.secret = true; return k }
 
-// fixedFor gives the reason why a key cannot change while weir runs.
-func (k key[T]) fixedFor(reason string) key[T] { k.fixed = reason; return k }
+// fixedBecause gives the reason why a key cannot change while weir runs.
+func (k key[T]) fixedBecause(reason string) key[T] { k.fixedReason = reason; return k }
 
-// inherits is for keys of a server that default to the cluster's.
-func (k key[T]) inherits() key[T] { k.preset, k.usual = nil, "the cluster's"; return k }
+// fromCluster is for keys of a server that default to the cluster's.
+func (k key[T]) fromCluster() key[T] { k.setDefault, k.defaultText = nil, "the cluster's"; return k }
 
-// defaults describes a default that is not a constant.
-func (k key[T]) defaults(text string) key[T] { k.usual = text; return k }
+// withDefaultText describes a default that is not a constant.
+func (k key[T]) withDefaultText(text string) key[T] { k.defaultText = text; return k }
 
 // schema is all tables of a file.
 type schema struct {

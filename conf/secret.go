@@ -6,7 +6,7 @@ import (
 	"strings"
 )
 
-// hidden is what stands for a secret wherever one could be shown.
+// incomplete is what stands for a secret wherever one could be shown.
 const hidden = "(secret)"
 
 // Secret is a password: literal, in a file or in the environment. At most one of the fields is set; the zero value is
@@ -32,17 +32,17 @@ func (h Header) Format(f fmt.State, _ rune) { _, _ = f.Write([]byte(h.Name + ": 
 // MarshalText is like Format.
 func (h Header) MarshalText() ([]byte, error) { return []byte(h.Name + ": " + hidden), nil }
 
-// secretText is text that no message shows.
-func secretText() kind[string] {
-	k := plainText()
+// secretType is text that no message shows.
+func secretType() valueType[string] {
+	k := plainTextType()
 	k.secret = true
 	k.show = func(s string) string { return s } // compared, and veiled by whoever tells of it
 	return k
 }
 
-// plainText is text without NUL bytes.
-func plainText() kind[string] {
-	return text("string", func(s string) error {
+// plainTextType is text without NUL bytes.
+func plainTextType() valueType[string] {
+	return textType("string", func(s string) error {
 		if strings.ContainsRune(s, 0) {
 			return errors.New("a NUL byte in the text")
 		}
@@ -50,8 +50,8 @@ func plainText() kind[string] {
 	})
 }
 
-// veil is what is told of a secret that changes.
-func veil(s, as string) string {
+// maskSecret is what is told of a secret that changes.
+func maskSecret(s, as string) string {
 	if s == "" {
 		return "none"
 	}

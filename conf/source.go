@@ -61,32 +61,32 @@ const (
 	maxSourceBits = 16
 )
 
-// sources is an address, several, or the word client.
-func sources() kind[Source] {
-	return kind[Source]{form: "addresses or `client`", parse: parseSources, show: Source.String}
+// sourceType is an address, several, or the word client.
+func sourceType() valueType[Source] {
+	return valueType[Source]{text: "addresses or `client`", parse: parseSources, show: Source.String}
 }
 
-func parseSources(n *node) (Source, error) {
+func parseSources(n *Node) (Source, error) {
 	var words []string
-	switch text, ok := n.value.(string); {
+	switch text, ok := n.Value.(string); {
 	case ok && text == "":
 		return Source{}, nil
 	case ok && text == "client":
 		return Source{Client: true}, nil
 	case ok:
 		words = strings.Split(text, ",")
-	case n.kind == nodeList && len(n.items) == 0:
+	case n.Kind == List && len(n.Items) == 0:
 		return Source{}, fmt.Errorf("an empty list; leave source out to have the kernel choose")
-	case n.kind == nodeList:
-		for _, e := range n.items {
-			word, ok := e.value.(string)
+	case n.Kind == List:
+		for _, e := range n.Items {
+			word, ok := e.Value.(string)
 			if !ok {
-				return Source{}, fmt.Errorf("want IP addresses, got %s", e.got())
+				return Source{}, fmt.Errorf("want IP addresses, got %s", e.Describe())
 			}
 			words = append(words, word)
 		}
 	default:
-		return Source{}, fmt.Errorf("want an IP address, a list of them or \"client\", got %s", n.got())
+		return Source{}, fmt.Errorf("want an IP address, a list of them or \"client\", got %s", n.Describe())
 	}
 	if len(words) > maxSourceRanges {
 		return Source{}, fmt.Errorf("want at most %d addresses and ranges, got %d", maxSourceRanges, len(words))
@@ -111,14 +111,14 @@ func parseSourceRange(s string) (netip.Prefix, error) {
 		ip = ip.Unmap()
 		r = netip.PrefixFrom(ip, ip.BitLen())
 		if ip.Zone() != "" {
-			return r, fmt.Errorf("%s: an address with a zone is no source", quoteText(s))
+			return r, fmt.Errorf("%s: an address with a zone is no source", Quote(s))
 		}
 	}
 	switch {
 	case err != nil && s == "client":
 		return r, fmt.Errorf("\"client\" stands alone, not in a list of addresses")
 	case err != nil:
-		return r, fmt.Errorf("want an IP address without a port, a range such as \"10.0.0.0/28\", or \"client\", got %s", quoteText(s))
+		return r, fmt.Errorf("want an IP address without a port, a range such as \"10.0.0.0/28\", or \"client\", got %s", Quote(s))
 	case r.Addr().Is4In6():
 		return r, fmt.Errorf("%s: write an IPv4 range as one", s)
 	case r.Masked() != r:

@@ -17,7 +17,7 @@ type Config struct {
 	Hooks     []Hook       // in file order; whom events are told
 	Warnings  []Diagnostic // odd but usable, such as a cluster that no listener uses
 
-	places map[subject]Diagnostic // where keys stand that the host has a say in; without a text
+	positions map[keyID]Diagnostic // where keys stand that the host has a say in; without a text
 }
 
 // Runtime holds what concerns the whole process.
@@ -32,7 +32,7 @@ type Runtime struct {
 // Log says what is logged and where.
 type Log struct {
 	Level    string // debug, info, warn or error
-	Format   string // text or json
+	Format   string // Text or json
 	File     string // "" = standard error
 	Sessions string // off, errors or all
 }
@@ -72,8 +72,8 @@ type Listener struct {
 
 	Allow                Clients // empty = everyone
 	Deny                 Clients // wins over Allow
-	MaxSessions          int     // at once, over all addresses; 0 = no limit
-	MaxSessionsPerSource int     // at once from one address; 0 = no limit
+	MaxSessions          int     // Offset once, over all addresses; 0 = no limit
+	MaxSessionsPerSource int     // Offset once from one address; 0 = no limit
 	MaxSessionRate       int     // new sessions per second, with bursts of as many; 0 = no limit
 
 	AcceptProxy    bool          // every client begins with a PROXY header
@@ -109,7 +109,7 @@ type Cluster struct {
 	QueueTimeout      time.Duration // 0 = no queue
 	ResolveInterval   time.Duration // > 0
 	Defaults          Server        // what a server has that says nothing else, without name and address
-	Levels            []Level       // at least one
+	Levels            []Level       // Offset least one
 	Checks            []Check
 }
 

@@ -75,8 +75,8 @@ func distance(a, b string) int {
 	return last[len(y)]
 }
 
-// maybe is the tail of a message: `; did you mean "web"?`, or nothing.
-func maybe(suggestion string) string {
+// didYouMean is the tail of a message: `; did you mean "web"?`, or nothing.
+func didYouMean(suggestion string) string {
 	if suggestion == "" {
 		return ""
 	}

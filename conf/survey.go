@@ -8,18 +8,18 @@ import (
 	"github.com/pelletier/go-toml/v2/unstable"
 )
 
-// survey walks over the expressions of a text, notes where everything stands, and takes out what cannot be parsed, so
+// locator walks over the expressions of a text, notes where everything stands, and takes out what cannot be parsed, so
 // that one broken line does not hide the mistakes of the others.
-type survey struct {
-	file  *file
-	root  *place
+type locator struct {
+	file  *File
+	root  *position
 	clean []byte // the text with broken and repeated expressions blanked; offsets stay as they are
-	found []Diagnostic
+	errs  []Diagnostic
 
-	table   *place // where keys go now; nil below a header that was refused
-	prefix  []string
-	spans   []span
-	partial bool // whole tables were blanked, so what seems missing may not be
+	table      *position // where keys go now; nil below a header that was refused
+	prefix     []string
+	spans      []span
+	incomplete bool // whole tables were blanked, so what seems missing may not be
 }
 
 // span is the extent of one expression.
@@ -29,14 +29,14 @@ type span struct {
 	prefix     []string // of the table that it is in
 }
 
-func surveyText(f *file) *survey {
-	s := &survey{file: f, root: &place{form: placeTable}}
-	s.clean = bytes.Clone(f.text)
+func locate(f *File) *locator {
+	s := &locator{file: f, root: &position{form: formTable}}
+	s.clean = bytes.Clone(f.Text)
 	s.table = s.root
 
 	var p unstable.Parser
 	base := 0 // the offset in the text at which the parser began
-	p.Reset(f.text)
+	p.Reset(f.Text)
 	for {
 		if p.NextExpression() {
 			s.expression(&p, base)
@@ -45,12 +45,12 @@ func surveyText(f *file) *survey {
 		if p.Error() == nil {
 			return s
 		}
-		resume := s.broken(&p, base)
-		if len(s.found) >= maxSyntaxMistakes || resume >= len(f.text) {
+		resume := s.syntaxError(&p, base)
+		if len(s.errs) >= maxSyntaxErrors || resume >= len(f.Text) {
 			return s
 		}
 		base = resume
-		p.Reset(f.text[base:])
+		p.Reset(f.Text[base:])
 	}
 }
 
@@ -77,22 +77,22 @@ func names(parts []keyPart) []string {
 	return out
 }
 
-func (s *survey) expression(p *unstable.Parser, base int) {
+func (s *locator) expression(p *unstable.Parser, base int) {
 	e := p.Expression()
 	parts := keyParts(e.Key(), base)
 	start := parts[0].at
 	switch e.Kind {
 	case unstable.Table, unstable.ArrayTable:
-		start = bytes.LastIndexByte(s.file.text[:start], '[')
+		start = bytes.LastIndexByte(s.file.Text[:start], '[')
 		if e.Kind == unstable.ArrayTable {
 			start--
 		}
-		s.spans = append(s.spans, span{start, lineEnd(s.file.text, start), true, nil})
+		s.spans = append(s.spans, span{start, lineEnd(s.file.Text, start), true, nil})
 		s.prefix = s.indexed(parts, e.Kind == unstable.ArrayTable)
-		if msg := s.header(parts, start, e.Kind == unstable.ArrayTable); msg != "" {
-			s.complain(parts[len(parts)-1].at, names(parts), msg)
+		if msg := s.enterTable(parts, start, e.Kind == unstable.ArrayTable); msg != "" {
+			s.addError(parts[len(parts)-1].at, names(parts), msg)
 			s.blank(start, lineEnd(s.clean, start)) // the keys below it go as they come
-			s.partial = true
+			s.incomplete = true
 		}
 	case unstable.KeyValue:
 		end := base + int(e.Raw.Offset+e.Raw.Length)
@@ -101,15 +101,15 @@ func (s *survey) expression(p *unstable.Parser, base int) {
 			s.blank(start, end)
 			return
 		}
-		if at, path, msg := s.assign(s.table, e, base, start); msg != "" {
-			s.complain(at, append(append([]string{}, s.prefix...), path...), msg)
+		if at, path, msg := s.addKey(s.table, e, base, start); msg != "" {
+			s.addError(at, append(append([]string{}, s.prefix...), path...), msg)
 			s.blank(start, end)
 		}
 	}
 }
 
 // indexed is the path of a header's table, with the indexes of the repeated tables on the way.
-func (s *survey) indexed(parts []keyPart, many bool) []string {
+func (s *locator) indexed(parts []keyPart, many bool) []string {
 	var path []string
 	t := s.root
 	for i, k := range parts {
@@ -123,7 +123,7 @@ func (s *survey) indexed(parts []keyPart, many bool) []string {
 				n = len(c.items)
 			}
 			path = append(path, fmt.Sprintf("[%d]", n))
-		case c != nil && c.form == placeTables && !last:
+		case c != nil && c.form == formTables && !last:
 			path = append(path, fmt.Sprintf("[%d]", len(c.items)-1))
 			t = c.last()
 		default:
@@ -133,41 +133,41 @@ func (s *survey) indexed(parts []keyPart, many bool) []string {
 	return path
 }
 
-// header enters the table of a header.
-func (s *survey) header(parts []keyPart, start int, many bool) string {
+// enterTable enters the table of a header.
+func (s *locator) enterTable(parts []keyPart, start int, many bool) string {
 	s.table = nil
 	t := s.root
 	for i, k := range parts[:len(parts)-1] {
 		c := t.child(k.name)
 		switch {
 		case c == nil:
-			c = &place{at: int32(start), key: int32(k.at), form: placeImplied}
+			c = &position{at: int32(start), key: int32(k.at), form: formImplied}
 			t.put(k.name, c)
-		case c.form == placeValue || c.form == placeInline:
+		case c.form == formValue || c.form == formInline:
 			return fmt.Sprintf("%s already has a value on line %d", strings.Join(names(parts[:i+1]), "."), s.line(int(c.key)))
 		}
 		t = c.last()
 	}
 	k := parts[len(parts)-1]
 	old := t.child(k.name)
-	fresh := &place{at: int32(start), key: int32(k.at), form: placeTable}
+	fresh := &position{at: int32(start), key: int32(k.at), form: formTable}
 	switch {
 	case many && old == nil:
-		t.put(k.name, &place{at: int32(start), key: int32(k.at), form: placeTables, items: []*place{fresh}})
-	case many && old.form == placeTables:
+		t.put(k.name, &position{at: int32(start), key: int32(k.at), form: formTables, items: []*position{fresh}})
+	case many && old.form == formTables:
 		old.items = append(old.items, fresh)
-	case many && old.form != placeValue:
+	case many && old.form != formValue:
 		return fmt.Sprintf("[[%[1]s]] after [%[1]s] on line %[2]d: one of them is wrong", strings.Join(names(parts), "."), s.line(int(old.key)))
 	case !many && old == nil:
 		t.put(k.name, fresh)
-	case !many && old.form == placeImplied:
-		old.form, old.at, old.key = placeTable, int32(start), int32(k.at)
+	case !many && old.form == formImplied:
+		old.form, old.at, old.key = formTable, int32(start), int32(k.at)
 		fresh = old
-	case !many && old.form == placeTables:
+	case !many && old.form == formTables:
 		return fmt.Sprintf("[%[1]s] after [[%[1]s]] on line %[2]d: one of them is wrong", strings.Join(names(parts), "."), s.line(int(old.key)))
 	default:
 		what := "key"
-		if old.form == placeTable {
+		if old.form == formTable {
 			what = "table"
 		}
 		return s.duplicate(what, k.name, old, k.at)
@@ -176,17 +176,17 @@ func (s *survey) header(parts []keyPart, start int, many bool) string {
 	return ""
 }
 
-// assign notes a key and its value below a table. On a mistake it returns its offset, the key's parts and the text.
-func (s *survey) assign(t *place, kv *unstable.Node, base, start int) (int, []string, string) {
+// addKey notes a key and its value below a table. On a mistake it returns its offset, the key's parts and the text.
+func (s *locator) addKey(t *position, kv *unstable.Node, base, start int) (int, []string, string) {
 	parts := keyParts(kv.Key(), base)
 	for _, k := range parts[:len(parts)-1] {
 		c := t.child(k.name)
 		switch {
 		case c == nil:
-			c = &place{at: int32(k.at), key: int32(k.at), form: placeDotted}
+			c = &position{at: int32(k.at), key: int32(k.at), form: formDotted}
 			t.put(k.name, c)
-		case c.form != placeDotted:
-			return k.at, names(parts), fmt.Sprintf("%s is already defined on line %d", quoteName(k.name), s.line(int(c.key)))
+		case c.form != formDotted:
+			return k.at, names(parts), fmt.Sprintf("%s is already defined on line %d", QuoteKey(k.name), s.line(int(c.key)))
 		}
 		t = c
 	}
@@ -200,25 +200,25 @@ func (s *survey) assign(t *place, kv *unstable.Node, base, start int) (int, []st
 	return 0, nil, ""
 }
 
-// value notes where a value and its parts stand. fallback is for values whose own offset the parser does not tell.
-func (s *survey) value(n *unstable.Node, base, fallback int, path []string) *place {
+// Value notes where a value and its parts stand. fallback is for values whose own offset the parser does not tell.
+func (s *locator) value(n *unstable.Node, base, fallback int, path []string) *position {
 	at := fallback
 	if n.Raw.Length > 0 {
 		at = base + int(n.Raw.Offset)
 	}
-	c := &place{at: int32(at), key: int32(at)}
+	c := &position{at: int32(at), key: int32(at)}
 	switch n.Kind {
 	case unstable.Array:
 		for it := n.Children(); it.Next(); {
 			c.items = append(c.items, s.value(it.Node(), base, s.listStart(it.Node(), base, at), append(path, fmt.Sprintf("[%d]", len(c.items)))))
 		}
 	case unstable.InlineTable:
-		c.form = placeInline
+		c.form = formInline
 		for it := n.Children(); it.Next(); {
 			kv := it.Node()
 			start := base + int(kv.Raw.Offset)
-			if off, sub, msg := s.assign(c, kv, base, start); msg != "" {
-				s.complain(off, append(append(append([]string{}, s.prefix...), path...), sub...), msg)
+			if off, sub, msg := s.addKey(c, kv, base, start); msg != "" {
+				s.addError(off, append(append(append([]string{}, s.prefix...), path...), sub...), msg)
 				s.blankInline(start, start+int(kv.Raw.Length))
 			}
 		}
@@ -229,7 +229,7 @@ func (s *survey) value(n *unstable.Node, base, fallback int, path []string) *pla
 
 // listStart is the offset of a list in a list, the bracket before its first element; of an empty one, that of the list
 // around it.
-func (s *survey) listStart(n *unstable.Node, base, around int) int {
+func (s *locator) listStart(n *unstable.Node, base, around int) int {
 	for e := n; e.Kind == unstable.Array; e = e.Child() {
 		first := e.Child()
 		if first == nil {
@@ -238,19 +238,19 @@ func (s *survey) listStart(n *unstable.Node, base, around int) int {
 		if first.Raw.Length > 0 {
 			at := base + int(first.Raw.Offset)
 			for ; e != n; n = n.Child() { // one bracket more for each level between
-				at = max(0, bytes.LastIndexByte(s.file.text[:at], '['))
+				at = max(0, bytes.LastIndexByte(s.file.Text[:at], '['))
 			}
-			return max(around, bytes.LastIndexByte(s.file.text[:at], '['))
+			return max(around, bytes.LastIndexByte(s.file.Text[:at], '['))
 		}
 	}
 	return around
 }
 
 // valueStart is the offset of the value that follows the key at off.
-func (s *survey) valueStart(off int) int {
-	sc := scanner{text: s.file.text, end: off}
+func (s *locator) valueStart(off int) int {
+	sc := scanner{text: s.file.Text, end: off}
 	for sc.next() {
-		if s.file.text[sc.at] == '=' {
+		if s.file.Text[sc.at] == '=' {
 			if sc.next() {
 				return sc.at
 			}
@@ -260,17 +260,17 @@ func (s *survey) valueStart(off int) int {
 	return off
 }
 
-func (s *survey) line(off int) int {
-	return s.file.line(off)
+func (s *locator) line(off int) int {
+	return s.file.Line(off)
 }
 
-func (s *survey) duplicate(what, name string, old *place, off int) string {
-	return fmt.Sprintf("duplicate %s %s (lines %d and %d)", what, quoteName(name), s.line(int(old.key)), s.line(off))
+func (s *locator) duplicate(what, name string, old *position, off int) string {
+	return fmt.Sprintf("duplicate %s %s (lines %d and %d)", what, QuoteKey(name), s.line(int(old.key)), s.line(off))
 }
 
-func (s *survey) complain(off int, path []string, msg string) {
-	if len(s.found) < maxFound {
-		s.found = append(s.found, s.file.mistake(off, joinPath(path), msg))
+func (s *locator) addError(off int, path []string, msg string) {
+	if len(s.errs) < maxErrors {
+		s.errs = append(s.errs, s.file.Diagnostic(off, joinPath(path), msg))
 	}
 }
 
@@ -285,7 +285,7 @@ func joinPath(parts []string) string {
 		case i > 0:
 			b.WriteByte('.')
 		}
-		b.WriteString(quoteName(p))
+		b.WriteString(QuoteKey(p))
 	}
 	return b.String()
 }

@@ -7,27 +7,27 @@ import (
 	"unicode/utf8"
 )
 
-// opening is what a broken expression left open.
-type opening uint8
+// unclosed is what a broken expression left open.
+type unclosed uint8
 
 const (
-	openNothing opening = iota
-	openLine            // a string that ends with its line
-	openText            // a multi-line string: the rest of the text belongs to it
-	openBracket         // a list or an inline table
+	unclosedNothing   unclosed = iota
+	unclosedString             // a string that ends with its line
+	unclosedMultiline          // a multi-line string: the rest of the text belongs to it
+	unclosedBracket            // a list or an inline table
 )
 
-// explain turns a parser's complaint about the expression at start into our words, and finds what was left open, which
+// describeError turns a parser's complaint about the expression at start into our words, and finds what was left open, which
 // is a better place to point at.
-func explain(text []byte, start, off int, reason string) (at int, msg string, open opening) {
+func describeError(text []byte, start, off int, reason string) (at int, msg string, open unclosed) {
 	s := scanner{text: text, end: start}
 	bracket := -1
 	for s.next() && s.at < off {
 		if s.unclosed {
-			if s.triple {
-				return s.quote, "unterminated string: the closing " + strings.Repeat(string(text[s.quote]), 3) + " is missing", openText
+			if s.multiline {
+				return s.quote, "unterminated string: the closing " + strings.Repeat(string(text[s.quote]), 3) + " is missing", unclosedMultiline
 			}
-			return s.quote, "unterminated string: the closing " + string(text[s.quote]) + " is missing", openLine
+			return s.quote, "unterminated string: the closing " + string(text[s.quote]) + " is missing", unclosedString
 		}
 		bracket = -1
 		if s.depth > 0 && s.depth < len(s.opened) {
@@ -36,19 +36,19 @@ func explain(text []byte, start, off int, reason string) (at int, msg string, op
 	}
 	switch {
 	case strings.HasPrefix(reason, "expected ']' to close table name"):
-		return off, "expected ] to close the table's name" + gotByte(text, off), openNothing
+		return off, "expected ] to close the table's name" + gotRune(text, off), unclosedNothing
 	case strings.HasPrefix(reason, "expected ']]' to close array table name") && off < len(text) && text[off] == ']':
 		off++
-		return off, "expected ] to close the table's name" + gotByte(text, off), openNothing
+		return off, "expected ] to close the table's name" + gotRune(text, off), unclosedNothing
 	case strings.HasPrefix(reason, "expected ']]' to close array table name"):
-		return off, "expected ]] to close the table's name" + gotByte(text, off), openNothing
+		return off, "expected ]] to close the table's name" + gotRune(text, off), unclosedNothing
 	}
-	msg = plainSyntax(reason, text, start, off)
+	msg = describeReason(reason, text, start, off)
 	if bracket >= 0 {
-		f := file{text: text}
-		open = openBracket
-		from := f.line(bracket)
-		if from != f.line(off) {
+		f := File{Text: text}
+		open = unclosedBracket
+		from := f.Line(bracket)
+		if from != f.Line(off) {
 			msg += fmt.Sprintf(" (in the %s that opens on line %d)", bracketName(text[bracket]), from)
 		}
 	}
@@ -65,9 +65,9 @@ func bracketName(c byte) string {
 // bareValue matches a key whose value begins like a duration, an address or a word, but without quotes.
 var bareValue = regexp.MustCompile(`^[A-Za-z0-9_."'-]+\s*=\s*[A-Za-z0-9:./-]+`)
 
-// plainSyntax is a parser's reason with its rune notation made readable and a hint for the commonest slip.
-func plainSyntax(reason string, text []byte, start, off int) string {
-	got := gotByte(text, off)
+// describeReason is a parser's reason with its rune notation made readable and a hint for the commonest slip.
+func describeReason(reason string, text []byte, start, off int) string {
+	got := gotRune(text, off)
 	switch {
 	case strings.HasPrefix(reason, "expected newline but got"), reason == "strings must be quoted":
 		reason = "expected the end of the line" + got
@@ -98,8 +98,8 @@ func plainSyntax(reason string, text []byte, start, off int) string {
 	return reason
 }
 
-// gotByte is the tail of a message: what stands at an offset.
-func gotByte(text []byte, off int) string {
+// gotRune is the tail of a message: what stands at an offset.
+func gotRune(text []byte, off int) string {
 	if off >= len(text) {
 		return ", got the end of the file"
 	}
