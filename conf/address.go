@@ -6,6 +6,8 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+
+	"weir/conf/internal/tree"
 )
 
 // String is the endpoint as it may be written in a file.
@@ -62,7 +64,7 @@ func parseAddress(s string) (parsed, error) {
 		return p, nil
 	}
 	if bracketed {
-		return parsed{}, fmt.Errorf("%s is not an IPv6 address", Quote(host))
+		return parsed{}, fmt.Errorf("%s is not an IPv6 address", tree.Quote(host))
 	}
 	if err := validateHost(host); err != nil {
 		return parsed{}, err
@@ -76,7 +78,7 @@ func parseUnix(s, path string) (parsed, error) {
 	case path == "":
 		return parsed{}, fmt.Errorf("missing path in %q", s)
 	case !filepath.IsAbs(path):
-		return parsed{}, fmt.Errorf("want an absolute path after unix:, got %s", Quote(path))
+		return parsed{}, fmt.Errorf("want an absolute path after unix:, got %s", tree.Quote(path))
 	case strings.ContainsRune(path, 0):
 		return parsed{}, fmt.Errorf("a NUL byte in the path")
 	}
@@ -98,23 +100,23 @@ func cutPort(s string) (host, port string, err error) {
 	case strings.HasPrefix(s, "["):
 		end := strings.IndexByte(s, ']')
 		if end < 0 {
-			return "", "", fmt.Errorf("missing ] in %s", Quote(s))
+			return "", "", fmt.Errorf("missing ] in %s", tree.Quote(s))
 		}
 		host, port = s[:end+1], s[end+1:]
 		if port == "" {
-			return "", "", fmt.Errorf("missing port in %s", Quote(s))
+			return "", "", fmt.Errorf("missing port in %s", tree.Quote(s))
 		}
 		if port[0] != ':' {
-			return "", "", fmt.Errorf("want a colon and a port after ] in %s", Quote(s))
+			return "", "", fmt.Errorf("want a colon and a port after ] in %s", tree.Quote(s))
 		}
 		return host, port[1:], nil
 	case i < 0:
-		return "", "", fmt.Errorf("missing port in %s", Quote(s))
+		return "", "", fmt.Errorf("missing port in %s", tree.Quote(s))
 	case strings.Count(s, ":") > 1:
 		if _, err := netip.ParseAddr(s); err == nil {
-			return "", "", fmt.Errorf("missing port, or missing brackets around the IPv6 address, in %s; write \"[::1]:80\"", Quote(s))
+			return "", "", fmt.Errorf("missing port, or missing brackets around the IPv6 address, in %s; write \"[::1]:80\"", tree.Quote(s))
 		}
-		return "", "", fmt.Errorf("too many colons in %s; write an IPv6 address as in \"[::1]:80\"", Quote(s))
+		return "", "", fmt.Errorf("too many colons in %s; write an IPv6 address as in \"[::1]:80\"", tree.Quote(s))
 	default:
 		return s[:i], s[i+1:], nil
 	}
@@ -131,12 +133,12 @@ func parsePorts(s string) (first, last uint16, err error) {
 		if a == "" { // a negative number rather than a range
 			a = s
 		}
-		return 0, 0, fmt.Errorf("port must be 1–65535, got %s", Quote(a))
+		return 0, 0, fmt.Errorf("port must be 1–65535, got %s", tree.Quote(a))
 	}
 	last = first
 	if ranged {
 		if last, ok = parsePort(b); !ok {
-			return 0, 0, fmt.Errorf("port must be 1–65535, got %s", Quote(b))
+			return 0, 0, fmt.Errorf("port must be 1–65535, got %s", tree.Quote(b))
 		}
 		if last < first {
 			return 0, 0, fmt.Errorf("port range %s ends before it begins", s)
@@ -163,16 +165,16 @@ func validateHost(s string) error {
 	labels := strings.Split(name, ".")
 	for _, l := range labels {
 		if l == "" || len(l) > 63 || l[0] == '-' || l[len(l)-1] == '-' {
-			return fmt.Errorf("%s is neither an IP address nor a host name", Quote(s))
+			return fmt.Errorf("%s is neither an IP address nor a host name", tree.Quote(s))
 		}
 		for _, c := range []byte(l) {
 			if !isNameByte(c) || c == '.' {
-				return fmt.Errorf("%s is neither an IP address nor a host name", Quote(s))
+				return fmt.Errorf("%s is neither an IP address nor a host name", tree.Quote(s))
 			}
 		}
 	}
 	if last := labels[len(labels)-1]; strings.Trim(last, "0123456789") == "" {
-		return fmt.Errorf("%s is not an IP address", Quote(s))
+		return fmt.Errorf("%s is not an IP address", tree.Quote(s))
 	}
 	return nil
 }
@@ -191,7 +193,7 @@ func parseHost(s string) (string, error) {
 		return ip.Unmap().String(), nil
 	}
 	if p, err := parseAddress(s); err == nil && !p.IsZero() {
-		return "", fmt.Errorf("want a host without a port or path, got %s", Quote(s))
+		return "", fmt.Errorf("want a host without a port or path, got %s", tree.Quote(s))
 	}
 	if s == "" {
 		return "", fmt.Errorf("an empty address")

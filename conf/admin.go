@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"net/netip"
 	"strings"
+
+	"weir/conf/internal/tree"
 )
 
 // The [admin] table: where the API is served, and to whom.
@@ -43,13 +45,13 @@ type adminDraft struct {
 
 type adminAddress struct {
 	Address
-	node *Node
+	node *tree.Node
 }
 
-func decodeAdminListen(d *decoder, n *Node, a *adminDraft) {
+func decodeAdminListen(d *decoder, n *tree.Node, a *adminDraft) {
 	a.Listen = nil
-	entries := []*Node{n}
-	if n.Kind == List {
+	entries := []*tree.Node{n}
+	if n.Kind == tree.List {
 		entries = n.Items
 	} else if n.Value == "" {
 		return
@@ -70,7 +72,7 @@ func decodeAdminListen(d *decoder, n *Node, a *adminDraft) {
 	}
 }
 
-func parseAdminAddress(n *Node) (Address, error) {
+func parseAdminAddress(n *tree.Node) (Address, error) {
 	s, ok := n.Value.(string)
 	if !ok {
 		return Address{}, fmt.Errorf("want an address such as %q or \"127.0.0.1:9280\", got %s", DefaultAdminSocket, n.Describe())
@@ -82,7 +84,7 @@ func parseAdminAddress(n *Node) (Address, error) {
 	case p.Host != "":
 		return Address{}, fmt.Errorf("want an IP address to listen at, got the name %q", p.Host)
 	case p.last != p.Port:
-		return Address{}, fmt.Errorf("want one port, got the range in %s", Quote(s))
+		return Address{}, fmt.Errorf("want one port, got the range in %s", tree.Quote(s))
 	case p.Path == "" && !p.Addr.IsValid():
 		p.Addr = allAddresses(p.Port)
 	}

@@ -6,6 +6,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"weir/conf/internal/tree"
 )
 
 // CheckTypes lists the legal types of checks.
@@ -56,7 +58,7 @@ func checkKeys() []key[checkDraft] {
 		checkOption("tcp udp", key[checkDraft]{
 			name: "steps", typeText: "list of tables", aliases: []string{"step"},
 			doc: "several exchanges in order, each with `send`, `expect` or `expect_regex`, instead of the keys above.",
-			decode: func(d *decoder, n *Node, c *checkDraft) {
+			decode: func(d *decoder, n *tree.Node, c *checkDraft) {
 				c.Steps = decodeSteps(d, n)
 			},
 			show: func(c *checkDraft) string { return showSteps(c.Steps) },
@@ -78,7 +80,7 @@ func stepKey(name, doc string) key[checkDraft] {
 			}
 			return "none"
 		},
-		decode: func(d *decoder, n *Node, c *checkDraft) {
+		decode: func(d *decoder, n *tree.Node, c *checkDraft) {
 			for _, k := range d.schema.step {
 				if k.name == name {
 					k.decode(d, n, &c.singleStep)
@@ -100,12 +102,12 @@ func stepKeys() []key[Step] {
 // checkDraft is a check together with where its parts stand.
 type checkDraft struct {
 	Check
-	node           *Node
-	singleStep     Step    // what the check says without steps
-	singleStepKeys []*Node // and where
+	node           *tree.Node
+	singleStep     Step         // what the check says without steps
+	singleStepKeys []*tree.Node // and where
 }
 
-func decodeCheck(d *decoder, n *Node, c *clusterDraft) {
+func decodeCheck(d *decoder, n *tree.Node, c *clusterDraft) {
 	k := checkDraft{node: n}
 	k.Servers = "all"
 	decodeTable(d, n, d.schema.check, &k)
@@ -143,8 +145,8 @@ func decodeCheck(d *decoder, n *Node, c *clusterDraft) {
 	c.checks = append(c.checks, k)
 }
 
-func decodeCheckServers(d *decoder, n *Node, c *checkDraft) {
-	if n.Kind != List {
+func decodeCheckServers(d *decoder, n *tree.Node, c *checkDraft) {
+	if n.Kind != tree.List {
 		if v, ok := read(d, n, oneOf([]string{"all", "up", "down"}, nil)); ok {
 			c.Servers = v
 		}
@@ -163,8 +165,8 @@ func decodeCheckServers(d *decoder, n *Node, c *checkDraft) {
 	}
 }
 
-func decodeSteps(d *decoder, n *Node) []Step {
-	if n.Kind != List {
+func decodeSteps(d *decoder, n *tree.Node) []Step {
+	if n.Kind != tree.List {
 		d.errorAt(n, "want a list of tables with send and expect, got %s", n.Describe())
 		return nil
 	}
@@ -173,13 +175,13 @@ func decodeSteps(d *decoder, n *Node) []Step {
 	}
 	var steps []Step
 	for _, e := range n.Items {
-		if e.Kind != Table {
+		if e.Kind != tree.Table {
 			d.errorAt(e, "want a table with send and expect, got %s", e.Describe())
 			continue
 		}
 		var s Step
 		decodeTable(d, e, d.schema.step, &s)
-		if s.empty() && !slices.ContainsFunc(e.Keys, func(k *Node) bool { return k.Value != "" }) {
+		if s.empty() && !slices.ContainsFunc(e.Keys, func(k *tree.Node) bool { return k.Value != "" }) {
 			d.errorAt(e, "an empty step; want send, expect or expect_regex")
 		}
 		finishStep(d, e, &s)
@@ -191,7 +193,7 @@ func decodeSteps(d *decoder, n *Node) []Step {
 func (s *Step) empty() bool { return len(s.Send) == 0 && len(s.Expect) == 0 && s.Regex == "" }
 
 // finishStep checks what the keys of one step, given in the table n, mean together.
-func finishStep(d *decoder, n *Node, s *Step) {
+func finishStep(d *decoder, n *tree.Node, s *Step) {
 	if s.Expect != nil && s.Regex != "" {
 		d.errorAt(n.Get("expect_regex"), "expect and expect_regex exclude each other")
 	}
@@ -199,7 +201,7 @@ func finishStep(d *decoder, n *Node, s *Step) {
 
 func hostType() valueType[string] {
 	k := textType("host", nil)
-	k.parse = func(n *Node) (string, error) {
+	k.parse = func(n *tree.Node) (string, error) {
 		s, ok := n.Value.(string)
 		if !ok {
 			return "", fmt.Errorf("want an IP address or a host name, got %s", n.Describe())
@@ -216,7 +218,7 @@ const maxBytes = 1 << 16
 func bytesType() valueType[[]byte] {
 	return valueType[[]byte]{
 		text: "string",
-		parse: func(n *Node) ([]byte, error) {
+		parse: func(n *tree.Node) ([]byte, error) {
 			s, ok := n.Value.(string)
 			if !ok {
 				return nil, fmt.Errorf("want a string, got %s", n.Describe())

@@ -6,6 +6,8 @@ import (
 	"net/url"
 	"strconv"
 	"strings"
+
+	"weir/conf/internal/tree"
 )
 
 // The options of checks that speak HTTP.
@@ -48,7 +50,7 @@ func finishHTTP(c *checkDraft) {
 func httpMethodType() valueType[string] {
 	return textType("method", func(s string) error {
 		if !isToken(s) {
-			return fmt.Errorf("want a method such as GET, got %s", Quote(s))
+			return fmt.Errorf("want a method such as GET, got %s", tree.Quote(s))
 		}
 		return nil
 	})
@@ -58,9 +60,9 @@ func httpPathType() valueType[string] {
 	return textType("path", func(s string) error {
 		switch {
 		case !strings.HasPrefix(s, "/"):
-			return fmt.Errorf("must start with /, got %s", Quote(s))
+			return fmt.Errorf("must start with /, got %s", tree.Quote(s))
 		case hasBlank(s):
-			return fmt.Errorf("a blank or a control character in %s; write %%20 for a blank", Quote(s))
+			return fmt.Errorf("a blank or a control character in %s; write %%20 for a blank", tree.Quote(s))
 		}
 		return nil
 	})
@@ -69,7 +71,7 @@ func httpPathType() valueType[string] {
 func httpHostType() valueType[string] {
 	return textType("host", func(s string) error {
 		if hasBlank(s) || strings.Contains(s, "/") {
-			return fmt.Errorf("want a host such as \"www.example.com\", got %s", Quote(s))
+			return fmt.Errorf("want a host such as \"www.example.com\", got %s", tree.Quote(s))
 		}
 		return nil
 	})
@@ -79,17 +81,17 @@ func statusCodesType() valueType[string] {
 	k := textType("status codes", func(s string) error {
 		words := strings.FieldsFunc(s, func(r rune) bool { return r == ' ' || r == ',' || r == '\t' })
 		if len(words) == 0 {
-			return fmt.Errorf("want status codes such as 200, 40x or 2xx, got %s", Quote(s))
+			return fmt.Errorf("want status codes such as 200, 40x or 2xx, got %s", tree.Quote(s))
 		}
 		for _, w := range words {
 			if !isCode(strings.ToLower(w)) {
-				return fmt.Errorf("want status codes such as 200, 40x or 2xx, got %s", Quote(w))
+				return fmt.Errorf("want status codes such as 200, 40x or 2xx, got %s", tree.Quote(w))
 			}
 		}
 		return nil
 	})
 	parse := k.parse
-	k.parse = func(n *Node) (string, error) {
+	k.parse = func(n *tree.Node) (string, error) {
 		if _, ok := n.Value.(string); !ok {
 			return "", fmt.Errorf("want a string of status codes such as \"200 40x\", got %s", n.Describe())
 		}
@@ -111,13 +113,13 @@ func headersKey() key[checkDraft] {
 	return key[checkDraft]{
 		name: "headers", typeText: "table or list of strings", aliases: []string{"header"},
 		doc: "further header lines: `{ Authorization = \"Bearer …\" }`, or as a list, `[\"Authorization: Bearer …\"]`.",
-		decode: func(d *decoder, n *Node, c *checkDraft) {
+		decode: func(d *decoder, n *tree.Node, c *checkDraft) {
 			switch n.Kind {
-			case Table:
+			case tree.Table:
 				for _, e := range n.Keys {
 					decodeHeader(d, e, e.Name, c)
 				}
-			case List:
+			case tree.List:
 				for _, e := range n.Items {
 					decodeHeaderLine(d, e, c)
 				}
@@ -137,11 +139,11 @@ func headersKey() key[checkDraft] {
 }
 
 // decodeHeader takes a header whose value stands in n.
-func decodeHeader(d *decoder, n *Node, name string, c *checkDraft) {
+func decodeHeader(d *decoder, n *tree.Node, name string, c *checkDraft) {
 	value, ok := n.Value.(string)
 	switch { // what the value is may be a secret
 	case !isToken(name):
-		d.errorAtKey(n, "%s is not the name of a header", QuoteKey(name))
+		d.errorAtKey(n, "%s is not the name of a header", tree.QuoteKey(name))
 	case !ok:
 		d.errorAt(n, "want a string")
 	case strings.ContainsAny(value, "\r\n\x00"):
@@ -152,7 +154,7 @@ func decodeHeader(d *decoder, n *Node, name string, c *checkDraft) {
 }
 
 // decodeHeaderLine takes a header written as it is sent.
-func decodeHeaderLine(d *decoder, n *Node, c *checkDraft) {
+func decodeHeaderLine(d *decoder, n *tree.Node, c *checkDraft) {
 	line, ok := n.Value.(string)
 	name, value, pair := strings.Cut(line, ":")
 	switch {
@@ -170,7 +172,7 @@ func urlKey() key[checkDraft] {
 	return key[checkDraft]{
 		name: "url", typeText: "URL",
 		doc: "where the agent is, instead of `address`, `port`, `path` and `tls`: `\"http://10.0.0.9:8080/weight\"`, or `\"http://:8080/weight\"` for one on each server's host.",
-		decode: func(d *decoder, n *Node, c *checkDraft) {
+		decode: func(d *decoder, n *tree.Node, c *checkDraft) {
 			u, err := parseURL(n)
 			if err != nil {
 				d.errorAt(n, "%s", err)
@@ -193,7 +195,7 @@ type agentURL struct {
 	secure bool
 }
 
-func parseURL(n *Node) (u agentURL, err error) {
+func parseURL(n *tree.Node) (u agentURL, err error) {
 	const want = "want a URL such as \"http://10.0.0.9:8080/weight\""
 	s, ok := n.Value.(string)
 	if !ok {

@@ -3,6 +3,8 @@ package conf
 import (
 	"net/netip"
 	"strings"
+
+	"weir/conf/internal/tree"
 )
 
 // Clients is a list of those who may or may not come in.
@@ -37,7 +39,7 @@ func (c Clients) String() string {
 func clients[T any](name string, field func(*T) *Clients, doc string) key[T] {
 	return key[T]{
 		name: name, typeText: "list", defaultText: "[]", doc: doc,
-		decode: func(d *decoder, n *Node, into *T) { *field(into) = decodeClients(d, n) },
+		decode: func(d *decoder, n *tree.Node, into *T) { *field(into) = decodeClients(d, n) },
 		show:   func(of *T) string { return field(of).String() },
 	}
 }
@@ -46,9 +48,9 @@ func everyone() (v4, v6 netip.Prefix) {
 	return netip.PrefixFrom(netip.IPv4Unspecified(), 0), netip.PrefixFrom(netip.IPv6Unspecified(), 0)
 }
 
-func decodeClients(d *decoder, n *Node) Clients {
+func decodeClients(d *decoder, n *tree.Node) Clients {
 	var list Clients
-	if n.Kind != List {
+	if n.Kind != tree.List {
 		d.errorAt(n, "want a list of IP addresses and CIDRs such as [\"10.0.0.0/8\"], got %s", n.Describe())
 		return list
 	}
@@ -67,7 +69,7 @@ func decodeClients(d *decoder, n *Node) Clients {
 		default:
 			network, ok := parseNetwork(s)
 			if !ok {
-				d.errorAt(e, "%s is not an IP or CIDR", Quote(s))
+				d.errorAt(e, "%s is not an IP or CIDR", tree.Quote(s))
 				continue
 			}
 			if masked := network.Masked(); masked != network {

@@ -3,6 +3,8 @@ package conf
 import (
 	"slices"
 	"time"
+
+	"weir/conf/internal/tree"
 )
 
 // Methods lists the legal values of a cluster's balance.
@@ -70,7 +72,7 @@ func clusterKeys() []key[clusterDraft] {
 // clusterDraft is a cluster together with where its parts stand.
 type clusterDraft struct {
 	Cluster
-	node   *Node
+	node   *tree.Node
 	levels []levelDraft
 	checks []checkDraft
 
@@ -78,14 +80,14 @@ type clusterDraft struct {
 	incomplete bool           // something of it could not be parsed, so that what seems missing may not be
 }
 
-func decodeClusters(d *decoder, n *Node, into *draft) {
-	if n.Kind != Table {
+func decodeClusters(d *decoder, n *tree.Node, into *draft) {
+	if n.Kind != tree.Table {
 		d.errorAt(n, "want [cluster.NAME] tables, got %s", gotTable(n))
 		d.markSuggested(n.Parent, "cluster")
 		return
 	}
 	for _, c := range n.Keys {
-		if c.Kind != Table {
+		if c.Kind != tree.Table {
 			d.errorAt(c, "want a [%s] table, got %s", tablePath(c), gotTable(c))
 			d.markSuggested(n.Parent, "cluster")
 			continue
@@ -94,7 +96,7 @@ func decodeClusters(d *decoder, n *Node, into *draft) {
 	}
 }
 
-func decodeCluster(d *decoder, n *Node) clusterDraft {
+func decodeCluster(d *decoder, n *tree.Node) clusterDraft {
 	c := clusterDraft{node: n}
 	c.Name = n.Name
 	if err := validateName(n.Name); err != nil {
@@ -110,7 +112,7 @@ func decodeCluster(d *decoder, n *Node) clusterDraft {
 	}
 	if n.Get("level") == nil {
 		d.errorMissing(n, "level", "cluster %s has no server: it has no level; want at least one [[%s.level]]", n.Name, tablePath(n))
-	} else if list := n.Get("level"); list.Kind == List && len(list.Items) == 0 {
+	} else if list := n.Get("level"); list.Kind == tree.List && len(list.Items) == 0 {
 		d.errorAt(list, "cluster %s has no server: it has no level; want at least one", n.Name)
 	}
 	c.incomplete = d.incomplete || n.Incomplete || d.suggested[n]["level"] || slices.ContainsFunc(c.levels, func(l levelDraft) bool { return l.node.Incomplete })

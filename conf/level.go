@@ -1,5 +1,7 @@
 package conf
 
+import "weir/conf/internal/tree"
+
 func levelKeys() []key[levelDraft] {
 	return []key[levelDraft]{
 		scalar("name", orEmpty(nameType()), "", func(l *levelDraft) *string { return &l.Name },
@@ -19,12 +21,12 @@ func levelKeys() []key[levelDraft] {
 // levelDraft is a level together with where its parts stand.
 type levelDraft struct {
 	Level
-	node    *Node
+	node    *tree.Node
 	inherit Server
 	servers []serverDraft
 }
 
-func decodeLevel(d *decoder, n *Node, c *clusterDraft) {
+func decodeLevel(d *decoder, n *tree.Node, c *clusterDraft) {
 	l := levelDraft{node: n, inherit: c.Defaults}
 	decodeTable(d, n, d.schema.level, &l)
 	if m := n.Get("min_up"); m != nil && len(l.servers) > 0 && l.MinUp > len(l.servers) {
@@ -43,14 +45,14 @@ func (l *levelDraft) finish() Level {
 // validateLevels looks for names given twice: of levels, of servers in a level, and for servers that are in several levels
 // but not described alike.
 func validateLevels(d *decoder, c *clusterDraft) {
-	named := make(map[string]*Node)
+	named := make(map[string]*tree.Node)
 	c.named = make(map[string]int)
 	first := make(map[string]*serverDraft) // of the whole cluster
 	for i := range c.levels {
 		l := &c.levels[i]
 		if name := l.node.Get("name"); name != nil && l.Name != "" {
 			if old := named[l.Name]; old != nil {
-				d.errorAt(name, "duplicate name %s of a level (%s)", QuoteKey(l.Name), lines(old, name))
+				d.errorAt(name, "duplicate name %s of a level (%s)", tree.QuoteKey(l.Name), lines(old, name))
 			} else {
 				named[l.Name], c.named[l.Name] = name, i
 			}

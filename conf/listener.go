@@ -4,6 +4,8 @@ import (
 	"math"
 	"slices"
 	"time"
+
+	"weir/conf/internal/tree"
 )
 
 func listenerKeys() []key[listenerDraft] {
@@ -24,7 +26,7 @@ func listenerKeys() []key[listenerDraft] {
 		{
 			name: "levels", typeText: "list", defaultText: "[]",
 			doc: "The cluster's levels to try, in this order: names, or numbers counted from 1. Empty = all, in the order of the file.",
-			decode: func(d *decoder, n *Node, l *listenerDraft) {
+			decode: func(d *decoder, n *tree.Node, l *listenerDraft) {
 				l.levels = decodeLevelReferences(d, n)
 			},
 		},
@@ -79,7 +81,7 @@ const (
 // listenerDraft is a listener whose references are not bound yet.
 type listenerDraft struct {
 	Listener
-	node   *Node
+	node   *tree.Node
 	ranges []listenRange
 	levels []levelReference
 }
@@ -87,18 +89,18 @@ type listenerDraft struct {
 // listenRange is one address as written, before its ports are expanded.
 type listenRange struct {
 	parsed
-	node *Node
+	node *tree.Node
 }
 
 // levelReference names a level of the cluster, or gives its number counted from 1.
 type levelReference struct {
 	name   string
 	number int
-	node   *Node
+	node   *tree.Node
 }
 
 // finishListener checks that the keys of the table n are those of the listener's protocol.
-func finishListener(d *decoder, n *Node, l *listenerDraft) {
+func finishListener(d *decoder, n *tree.Node, l *listenerDraft) {
 	if l.Protocol == "" {
 		return // unknown, and reported
 	}
@@ -116,9 +118,9 @@ func finishListener(d *decoder, n *Node, l *listenerDraft) {
 	}
 }
 
-func decodeListenAddresses(d *decoder, n *Node, l *listenerDraft) {
-	entries := []*Node{n}
-	if n.Kind == List {
+func decodeListenAddresses(d *decoder, n *tree.Node, l *listenerDraft) {
+	entries := []*tree.Node{n}
+	if n.Kind == tree.List {
 		entries = n.Items
 		if len(entries) == 0 {
 			d.errorAt(n, "want at least one address")
@@ -145,8 +147,8 @@ func decodeListenAddresses(d *decoder, n *Node, l *listenerDraft) {
 	}
 }
 
-func decodeLevelReferences(d *decoder, n *Node) []levelReference {
-	if n.Kind != List {
+func decodeLevelReferences(d *decoder, n *tree.Node) []levelReference {
+	if n.Kind != tree.List {
 		d.errorAt(n, "want a list of level names or numbers, got %s", n.Describe())
 		return nil
 	}

@@ -5,6 +5,8 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+
+	"weir/conf/internal/tree"
 )
 
 // Load reads a configuration file and those that it includes. The error is of type Mistakes and holds everything that is
@@ -29,14 +31,14 @@ func Parse(name string, text []byte) (*Config, error) {
 }
 
 // parse is Parse with a way to find what patterns include.
-func parse(name string, text []byte, included func(d *decoder, main string, patterns []*Node) []string) (*Config, error) {
+func parse(name string, text []byte, included func(d *decoder, main string, patterns []*tree.Node) []string) (*Config, error) {
 	d := newDecoder()
 	var all draft
 	d.file(name, text, &all)
 	for _, path := range included(d, name, all.include) {
 		text, err := newReader().read(path, false)
 		if err != nil {
-			d.files = append(d.files, &File{Name: path})
+			d.files = append(d.files, &tree.File{Name: path})
 			d.errs = append(d.errs, Diagnostic{File: path, Msg: err.Error()})
 			continue
 		}
@@ -54,15 +56,15 @@ func parse(name string, text []byte, included func(d *decoder, main string, patt
 
 // draft is what the files say, before names are bound to what they refer to.
 type draft struct {
-	roots     []*Node // of the main file, then of the included ones
+	roots     []*tree.Node // of the main file, then of the included ones
 	runtime   Runtime
 	log       Log
 	admin     adminDraft
 	listeners []listenerDraft
 	clusters  []clusterDraft
 	hooks     []hookDraft
-	include   []*Node          // patterns
-	setOnce   map[string]*Node // the keys of [runtime], [log] and [admin] that some file has set
+	include   []*tree.Node          // patterns
+	setOnce   map[string]*tree.Node // the keys of [runtime], [log] and [admin] that some file has set
 }
 
 func rootKeys() []key[draft] {
@@ -72,17 +74,17 @@ func rootKeys() []key[draft] {
 			doc:    "More files to load, such as `\"conf.d/*.toml\"`, relative to the directory of this one.",
 			decode: decodeInclude,
 		},
-		table("runtime", "The process as a whole.", func(d *decoder, n *Node, into *draft) {
+		table("runtime", "The process as a whole.", func(d *decoder, n *tree.Node, into *draft) {
 			decodeOnce(d, n, d.schema.runtime, &into.runtime, into)
 		}),
-		table("log", "What is logged and where.", func(d *decoder, n *Node, into *draft) {
+		table("log", "What is logged and where.", func(d *decoder, n *tree.Node, into *draft) {
 			decodeOnce(d, n, d.schema.log, &into.log, into)
 		}).withAliases("logging", "logs"),
-		table("admin", "Where the API is served.", func(d *decoder, n *Node, into *draft) {
+		table("admin", "Where the API is served.", func(d *decoder, n *tree.Node, into *draft) {
 			into.admin.Explicit = true
 			decodeOnce(d, n, d.schema.admin, &into.admin, into)
 		}).withAliases("api", "stats", "management"),
-		tables("listener", "Where clients arrive.", func(d *decoder, n *Node, into *draft) {
+		tables("listener", "Where clients arrive.", func(d *decoder, n *tree.Node, into *draft) {
 			l := listenerDraft{node: n}
 			decodeTable(d, n, d.schema.listener, &l)
 			finishListener(d, n, &l)
@@ -99,17 +101,17 @@ func rootKeys() []key[draft] {
 
 // suggested tells whether a misspelt top-level table of any file was meant to be the one named.
 func (all *draft) suggested(d *decoder, name string) bool {
-	return slices.ContainsFunc(all.roots, func(root *Node) bool { return d.suggested[root][name] })
+	return slices.ContainsFunc(all.roots, func(root *tree.Node) bool { return d.suggested[root][name] })
 }
 
 // File decodes one text into the draft.
 func (d *decoder) file(name string, text []byte, into *draft) {
-	f := &File{Name: name, Text: bytes.TrimPrefix(text, []byte("\xef\xbb\xbf"))} // a byte order mark, which editors on Windows like
+	f := &tree.File{Name: name, Text: bytes.TrimPrefix(text, []byte("\xef\xbb\xbf"))} // a byte order mark, which editors on Windows like
 	if len(f.Text) > 0 && f.Text[len(f.Text)-1] != '\n' {
 		f.Text = append(bytes.Clone(f.Text), '\n') // so that what is missing at the end is missing from a line
 	}
 	d.files = append(d.files, f)
-	root, found, partial := ParseTOML(f)
+	root, found, partial := tree.ParseTOML(f)
 	d.errs = append(d.errs, found...)
 	d.incomplete = d.incomplete || partial
 	into.roots = append(into.roots, root)
@@ -125,21 +127,21 @@ func (d *decoder) file(name string, text []byte, into *draft) {
 }
 
 // decodeOnce decodes a table that several files may have parts of, each key only once.
-func decodeOnce[T any](d *decoder, n *Node, keys []key[T], into *T, all *draft) {
+func decodeOnce[T any](d *decoder, n *tree.Node, keys []key[T], into *T, all *draft) {
 	if all.setOnce == nil {
-		all.setOnce = make(map[string]*Node)
+		all.setOnce = make(map[string]*tree.Node)
 	}
 	decodePresent(d, n, keys, into)
 	for _, c := range n.Keys {
 		if old := all.setOnce[c.Path()]; old != nil {
-			d.errorAtKey(c, "duplicate key %s (%s)", QuoteKey(c.Name), lines(old, c))
+			d.errorAtKey(c, "duplicate key %s (%s)", tree.QuoteKey(c.Name), lines(old, c))
 		}
 		all.setOnce[c.Path()] = c
 	}
 }
 
-func decodeInclude(d *decoder, n *Node, into *draft) {
-	if n.Kind != List {
+func decodeInclude(d *decoder, n *tree.Node, into *draft) {
+	if n.Kind != tree.List {
 		d.errorAt(n, "want a list of patterns such as [\"conf.d/*.toml\"], got %s", n.Describe())
 		return
 	}
@@ -157,7 +159,7 @@ const maxIncluded = 1000
 
 // included lists the files that match, each once and never the main file itself, in the order of the patterns and by
 // name within one.
-func (d *decoder) included(main string, patterns []*Node) []string {
+func (d *decoder) included(main string, patterns []*tree.Node) []string {
 	var paths []string
 	taken := make(map[string]bool)
 	self, _ := os.Stat(main)

@@ -1,5 +1,7 @@
 package conf
 
+import "weir/conf/internal/tree"
+
 // KeyOffset is one entry of the schema: what a key of a table may hold, what it means, where it goes and how to print it. It
 // drives decoding, defaults, the search for unknown keys, error texts, comparison and the reference. A new key is one
 // entry, and one field in the specification.
@@ -15,10 +17,10 @@ type key[T any] struct {
 	part        part     // which part of its object it belongs to, for plans
 	fixedReason string   // why it cannot change while weir runs; "" = it can
 
-	setDefault func(into *T)                      // sets the default; nil = the zero value, or inherited
-	decode     func(d *decoder, n *Node, into *T) // sets the field from the file
-	show       func(of *T) string                 // prints the field for comparison; nil = not compared by this key
-	secret     bool                               // what it shows is compared, but told to nobody
+	setDefault func(into *T)                           // sets the default; nil = the zero value, or inherited
+	decode     func(d *decoder, n *tree.Node, into *T) // sets the field from the file
+	show       func(of *T) string                      // prints the field for comparison; nil = not compared by this key
+	secret     bool                                    // what it shows is compared, but told to nobody
 }
 
 // part divides the keys of a cluster by who has to act when one changes.
@@ -33,7 +35,7 @@ const (
 // Kind is a type of value: how to read it and how to print it.
 type valueType[V any] struct {
 	text  string
-	parse func(n *Node) (V, error) // the error is the message, without what was got
+	parse func(n *tree.Node) (V, error) // the error is the message, without what was got
 	show  func(v V) string
 	// The values of a secret kind appear in no message, whatever parse says. Its keys are to be veiled.
 	secret bool
@@ -44,7 +46,7 @@ type valueType[V any] struct {
 func scalar[T, V any](name string, k valueType[V], usual string, field func(*T) *V, doc string) key[T] {
 	var preset func(*T)
 	if usual != "" {
-		v, err := k.parse(&Node{Value: usual, InString: true})
+		v, err := k.parse(&tree.Node{Value: usual, InString: true})
 		if err != nil {
 			panic("conf: default of " + name + ": " + err.Error()) // caught by any test that loads a file
 		}
@@ -52,7 +54,7 @@ func scalar[T, V any](name string, k valueType[V], usual string, field func(*T) 
 	}
 	return key[T]{
 		name: name, typeText: k.text, defaultText: usual, doc: doc, setDefault: preset,
-		decode: func(d *decoder, n *Node, into *T) {
+		decode: func(d *decoder, n *tree.Node, into *T) {
 			v, ok := read(d, n, k)
 			if !ok {
 				var none V // not the default: what depends on this value shall not be judged
@@ -65,7 +67,7 @@ func scalar[T, V any](name string, k valueType[V], usual string, field func(*T) 
 }
 
 // read parses one value and reports what is wrong with it.
-func read[V any](d *decoder, n *Node, k valueType[V]) (V, bool) {
+func read[V any](d *decoder, n *tree.Node, k valueType[V]) (V, bool) {
 	v, err := k.parse(n)
 	if err == nil {
 		return v, true
@@ -79,11 +81,11 @@ func read[V any](d *decoder, n *Node, k valueType[V]) (V, bool) {
 }
 
 // tables is a key that holds a list of tables, written [[name]].
-func tables[T any](name, doc string, each func(d *decoder, n *Node, into *T)) key[T] {
+func tables[T any](name, doc string, each func(d *decoder, n *tree.Node, into *T)) key[T] {
 	return key[T]{
 		name: name, typeText: "tables", doc: doc,
-		decode: func(d *decoder, n *Node, into *T) {
-			if n.Kind != List {
+		decode: func(d *decoder, n *tree.Node, into *T) {
+			if n.Kind != tree.List {
 				d.errorAt(n, "want [[%s]] tables, got %s", tablePath(n), gotTable(n))
 				return
 			}
@@ -91,7 +93,7 @@ func tables[T any](name, doc string, each func(d *decoder, n *Node, into *T)) ke
 				if d.tooManyErrors() {
 					return
 				}
-				if e.Kind != Table {
+				if e.Kind != tree.Table {
 					d.errorAt(e, "want a table, got %s", e.Describe())
 				}
 				each(d, e, into)
@@ -101,11 +103,11 @@ func tables[T any](name, doc string, each func(d *decoder, n *Node, into *T)) ke
 }
 
 // table is a key that holds one table, written [name].
-func table[T any](name, doc string, decode func(d *decoder, n *Node, into *T)) key[T] {
+func table[T any](name, doc string, decode func(d *decoder, n *tree.Node, into *T)) key[T] {
 	return key[T]{
 		name: name, typeText: "table", doc: doc,
-		decode: func(d *decoder, n *Node, into *T) {
-			if n.Kind != Table {
+		decode: func(d *decoder, n *tree.Node, into *T) {
+			if n.Kind != tree.Table {
 				d.errorAt(n, "want a [%s] table, got %s", tablePath(n), gotTable(n))
 				return
 			}

@@ -4,6 +4,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"weir/conf/internal/tree"
 )
 
 func serverKeys() []key[Server] {
@@ -52,12 +54,12 @@ func serverStateType() valueType[string] {
 // serverDraft is a server together with where it stands.
 type serverDraft struct {
 	Server
-	node    *Node
+	node    *tree.Node
 	invalid bool // something about it is: it is not compared with others
 }
 
-func decodeServers(d *decoder, n *Node, l *levelDraft) {
-	if n.Kind != List {
+func decodeServers(d *decoder, n *tree.Node, l *levelDraft) {
+	if n.Kind != tree.List {
 		d.errorAt(n, "want a list of servers, got %s", n.Describe())
 		return
 	}
@@ -70,7 +72,7 @@ func decodeServers(d *decoder, n *Node, l *levelDraft) {
 		table := e
 		if text, ok := e.Value.(string); ok {
 			table = parseServerString(d, e, text)
-		} else if e.Kind != Table {
+		} else if e.Kind != tree.Table {
 			d.errorAt(e, "want a server such as \"10.0.0.1:6379 weight=5\" or { address = \"10.0.0.1:6379\" }, got %s", e.Describe())
 			table = nil
 		}
@@ -88,8 +90,8 @@ const maxWords = 64
 
 // parseServerString turns a server's string form, "ADDRESS KEY=VALUE …", into the table that it stands for; every part of it
 // stands where the string does.
-func parseServerString(d *decoder, n *Node, text string) *Node {
-	t := &Node{File: n.File, Offset: n.Offset, KeyOffset: n.KeyOffset, Kind: Table, Parent: n.Parent, Index: n.Index}
+func parseServerString(d *decoder, n *tree.Node, text string) *tree.Node {
+	t := &tree.Node{File: n.File, Offset: n.Offset, KeyOffset: n.KeyOffset, Kind: tree.Table, Parent: n.Parent, Index: n.Index}
 	words := strings.Fields(text)
 	if len(words) == 0 {
 		d.errorAt(n, "an empty server; want an address such as \"10.0.0.1:6379\"")
@@ -107,13 +109,13 @@ func parseServerString(d *decoder, n *Node, text string) *Node {
 		name, value, pair := strings.Cut(w, "=")
 		switch {
 		case !pair || name == "":
-			d.errorAt(n, "want KEY=VALUE after the address, got %s", Quote(w))
+			d.errorAt(n, "want KEY=VALUE after the address, got %s", tree.Quote(w))
 			ok = false
 		case t.Get(name) != nil:
-			d.errorAt(n, "duplicate key %s", QuoteKey(name))
+			d.errorAt(n, "duplicate key %s", tree.QuoteKey(name))
 			ok = false
 		default:
-			t.Keys = append(t.Keys, &Node{File: n.File, Offset: n.Offset, KeyOffset: n.Offset, Value: value, InString: true, Parent: t, Name: name})
+			t.Keys = append(t.Keys, &tree.Node{File: n.File, Offset: n.Offset, KeyOffset: n.Offset, Value: value, InString: true, Parent: t, Name: name})
 		}
 	}
 	if !ok {
@@ -123,7 +125,7 @@ func parseServerString(d *decoder, n *Node, text string) *Node {
 }
 
 // finishServer fills in what depends on other keys of the server.
-func finishServer(d *decoder, n *Node, s *Server) {
+func finishServer(d *decoder, n *tree.Node, s *Server) {
 	written := n.Get("address")
 	if written == nil {
 		return
@@ -146,7 +148,7 @@ func finishServer(d *decoder, n *Node, s *Server) {
 }
 
 // Offset is where a key of the server stands: in the table, or in the string that stands for it.
-func (s *serverDraft) keyOrServer(name string) *Node {
+func (s *serverDraft) keyOrServer(name string) *tree.Node {
 	if n := s.node.Get(name); n != nil {
 		return n
 	}
@@ -154,7 +156,7 @@ func (s *serverDraft) keyOrServer(name string) *Node {
 }
 
 // givenAt is where a key of the server was written, which a string is as a whole; nil if it was not.
-func (s *serverDraft) givenAt(name string) *Node {
+func (s *serverDraft) givenAt(name string) *tree.Node {
 	words, _ := s.node.Value.(string)
 	if slices.ContainsFunc(strings.Fields(words), func(w string) bool { return strings.HasPrefix(w, name+"=") }) {
 		return s.node

@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"net/netip"
 	"strings"
+
+	"weir/conf/internal/tree"
 )
 
 // Source says where servers are dialled from. The zero value leaves it to the kernel.
@@ -66,7 +68,7 @@ func sourceType() valueType[Source] {
 	return valueType[Source]{text: "addresses or `client`", parse: parseSources, show: Source.String}
 }
 
-func parseSources(n *Node) (Source, error) {
+func parseSources(n *tree.Node) (Source, error) {
 	var words []string
 	switch text, ok := n.Value.(string); {
 	case ok && text == "":
@@ -75,9 +77,9 @@ func parseSources(n *Node) (Source, error) {
 		return Source{Client: true}, nil
 	case ok:
 		words = strings.Split(text, ",")
-	case n.Kind == List && len(n.Items) == 0:
+	case n.Kind == tree.List && len(n.Items) == 0:
 		return Source{}, fmt.Errorf("an empty list; leave source out to have the kernel choose")
-	case n.Kind == List:
+	case n.Kind == tree.List:
 		for _, e := range n.Items {
 			word, ok := e.Value.(string)
 			if !ok {
@@ -111,14 +113,14 @@ func parseSourceRange(s string) (netip.Prefix, error) {
 		ip = ip.Unmap()
 		r = netip.PrefixFrom(ip, ip.BitLen())
 		if ip.Zone() != "" {
-			return r, fmt.Errorf("%s: an address with a zone is no source", Quote(s))
+			return r, fmt.Errorf("%s: an address with a zone is no source", tree.Quote(s))
 		}
 	}
 	switch {
 	case err != nil && s == "client":
 		return r, fmt.Errorf("\"client\" stands alone, not in a list of addresses")
 	case err != nil:
-		return r, fmt.Errorf("want an IP address without a port, a range such as \"10.0.0.0/28\", or \"client\", got %s", Quote(s))
+		return r, fmt.Errorf("want an IP address without a port, a range such as \"10.0.0.0/28\", or \"client\", got %s", tree.Quote(s))
 	case r.Addr().Is4In6():
 		return r, fmt.Errorf("%s: write an IPv4 range as one", s)
 	case r.Masked() != r:

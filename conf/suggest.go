@@ -1,6 +1,8 @@
 package conf
 
 import (
+	"maps"
+	"slices"
 	"strings"
 	"unicode"
 )
@@ -81,4 +83,8 @@ func didYouMean(suggestion string) string {
 		return ""
 	}
 	return "; did you mean \"" + suggestion + "\"?"
+}
+
+func sortedKeys[V any](m map[string]V) []string {
+	return slices.Sorted(maps.Keys(m))
 }

@@ -5,6 +5,8 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+
+	"weir/conf/internal/tree"
 )
 
 // Pieces of a configuration that are described at run time, as JSON: one server, one cluster.
@@ -13,7 +15,7 @@ import (
 // returns the index of the level that it is for: that of the key level (a name, or a number counted from 1), else 0. The
 // error is of type Mistakes.
 func ParseServer(text []byte, c *Cluster) (s Server, level int, err error) {
-	n, err := ParseJSON(text)
+	n, err := parseJSON(text)
 	if err != nil {
 		return s, 0, err
 	}
@@ -21,12 +23,12 @@ func ParseServer(text []byte, c *Cluster) (s Server, level int, err error) {
 	table := n
 	if words, ok := n.Value.(string); ok {
 		table = parseServerString(d, n, words)
-	} else if n.Kind != Table {
+	} else if n.Kind != tree.Table {
 		d.errorAt(n, "want a server such as {\"address\": \"10.0.0.1:6379\"} or \"10.0.0.1:6379 weight=5\", got %s", n.Describe())
 		table = nil
 	}
 	if table == nil {
-		return s, 0, d.err(n.File)
+		return s, 0, d.err()
 	}
 	if at := table.Get("level"); at != nil {
 		level = d.findLevel(at, c)
@@ -38,11 +40,11 @@ func ParseServer(text []byte, c *Cluster) (s Server, level int, err error) {
 	if len(d.errs) == 0 {
 		d.validateSameAsOtherLevels(table, &s, c)
 	}
-	return s, level, d.err(n.File)
+	return s, level, d.err()
 }
 
 // findLevel finds the level that a value names.
-func (d *decoder) findLevel(n *Node, c *Cluster) int {
+func (d *decoder) findLevel(n *tree.Node, c *Cluster) int {
 	number := 0
 	switch v := n.Value.(type) {
 	case string:
@@ -69,7 +71,7 @@ func (d *decoder) findLevel(n *Node, c *Cluster) int {
 }
 
 // validateSameAsOtherLevels refuses a server that is in another level already and described otherwise there.
-func (d *decoder) validateSameAsOtherLevels(n *Node, s *Server, c *Cluster) {
+func (d *decoder) validateSameAsOtherLevels(n *tree.Node, s *Server, c *Cluster) {
 	for i, l := range c.Levels {
 		for j := range l.Servers {
 			old := &l.Servers[j]
@@ -96,9 +98,9 @@ func ParseCluster(name string, text []byte, old *Cluster) (Cluster, error) {
 	if err != nil {
 		return Cluster{}, err
 	}
-	root := &Node{File: n.File, Kind: Table}
-	all := &Node{File: n.File, Kind: Table, Parent: root, Name: "cluster", Keys: []*Node{n}}
-	root.Keys = []*Node{all}
+	root := &tree.Node{File: n.File, Kind: tree.Table}
+	all := &tree.Node{File: n.File, Kind: tree.Table, Parent: root, Name: "cluster", Keys: []*tree.Node{n}}
+	root.Keys = []*tree.Node{all}
 	n.Parent, n.Name = all, name
 	d := newDecoder()
 	d.renameArrays(n)
@@ -131,11 +133,11 @@ func ParseCluster(name string, text []byte, old *Cluster) (Cluster, error) {
 			}
 		}
 	}
-	return c.Cluster, d.err(n.File)
+	return c.Cluster, d.err()
 }
 
 // renameArrays gives the arrays of a cluster the names that they have in the file, and leaves out the cluster's own name.
-func (d *decoder) renameArrays(n *Node) {
+func (d *decoder) renameArrays(n *tree.Node) {
 	for _, key := range []string{"level", "check"} {
 		if wrong := n.Get(key); wrong != nil {
 			d.errorAtKey(wrong, "unknown key %s, did you mean %ss?", key, key)
@@ -155,7 +157,7 @@ func (d *decoder) renameArrays(n *Node) {
 }
 
 // of refuses levels that leave a check without a server that it names.
-func (d *decoder) validateCheckServers(n *Node, c *Cluster) {
+func (d *decoder) validateCheckServers(n *tree.Node, c *Cluster) {
 	servers := make(map[string]bool)
 	for _, l := range c.Levels {
 		for _, s := range l.Servers {
@@ -220,4 +222,30 @@ func (c *Config) Loops() error {
 		}
 	}
 	return nil
+}
+
+// parseJSON parses a request. Its error is of type Errors.
+func parseJSON(text []byte) (*tree.Node, error) {
+	n, errs := tree.ParseJSON(text)
+	if len(errs) > 0 {
+		return nil, Errors(errs)
+	}
+	return n, nil
+}
+
+// parseObject is parseJSON for a JSON object.
+func parseObject(text []byte) (*tree.Node, error) {
+	n, err := parseJSON(text)
+	if err == nil && n.Kind != tree.Table {
+		err = Errors{n.File.Diagnostic(n.Offset, "", "want a JSON object, got "+n.Describe())}
+	}
+	return n, err
+}
+
+// err returns the errors of a request, of type Errors, or nil.
+func (d *decoder) err() error {
+	if len(d.errs) == 0 {
+		return nil
+	}
+	return Errors(sortDiagnostics(d.errs, nil))
 }

@@ -1,6 +1,10 @@
 package conf
 
-import "slices"
+import (
+	"slices"
+
+	"weir/conf/internal/tree"
+)
 
 // What checks say about the servers of their cluster.
 
@@ -35,14 +39,14 @@ func (w *checkedServers) of(k *checkDraft) []string {
 
 // validateChecks looks for identities given twice, and for what checks say about servers.
 func validateChecks(d *decoder, c *clusterDraft) {
-	ids := make(map[string]*Node)
+	ids := make(map[string]*tree.Node)
 	agents := make(map[string]*checkDraft) // by the server that they speak for
 	servers := newCheckedServers(c)
 	for i := range c.checks {
 		k := &c.checks[i]
 		if k.ID != "" {
 			if old := ids[k.ID]; old != nil {
-				d.errorAt(k.node, "duplicate id %s of a check (%s)", QuoteKey(k.ID), lines(old, k.node))
+				d.errorAt(k.node, "duplicate id %s of a check (%s)", tree.QuoteKey(k.ID), lines(old, k.node))
 			} else {
 				ids[k.ID] = k.node
 			}
@@ -77,7 +81,7 @@ func validateAgents(d *decoder, k *checkDraft, agents map[string]*checkDraft, wa
 	for _, name := range watched {
 		old := agents[name]
 		if old != nil && old != k && !told {
-			d.errorAt(k.node, "two agents speak for server %s: %s (%s) and %s (%s)", Quote(name),
+			d.errorAt(k.node, "two agents speak for server %s: %s (%s) and %s (%s)", tree.Quote(name),
 				old.ID, line(old.node, k.node), k.ID, line(k.node, k.node))
 			told = true
 		}
@@ -85,7 +89,7 @@ func validateAgents(d *decoder, k *checkDraft, agents map[string]*checkDraft, wa
 	}
 }
 
-func validateServerNames(d *decoder, list *Node, servers map[string]bool) {
+func validateServerNames(d *decoder, list *tree.Node, servers map[string]bool) {
 	seen := make(map[string]bool)
 	for _, e := range list.Items {
 		name, ok := e.Value.(string)
@@ -94,7 +98,7 @@ func validateServerNames(d *decoder, list *Node, servers map[string]bool) {
 		case seen[name]:
 			d.errorAt(e, "server %q is named twice", name)
 		case !servers[name]:
-			d.errorAt(e, "server %s not defined in this cluster%s", Quote(name), suggest(d, name, servers))
+			d.errorAt(e, "server %s not defined in this cluster%s", tree.Quote(name), suggest(d, name, servers))
 		}
 		seen[name] = true
 	}

@@ -1,4 +1,4 @@
-package conf
+package tree
 
 import (
 	"bytes"
@@ -143,7 +143,7 @@ func joinPositions(f *File, value any, at *position, parent *Node) *Node {
 	case map[string]any:
 		n.Kind = Table
 		n.Keys = make([]*Node, 0, len(v))
-		for _, name := range sortedKeys(v) {
+		for _, name := range slices.Sorted(maps.Keys(v)) {
 			c := joinPositions(f, v[name], at.child(name), n)
 			c.Name = name
 			n.Keys = append(n.Keys, c)
@@ -165,10 +165,6 @@ func joinPositions(f *File, value any, at *position, parent *Node) *Node {
 		n.Value = v
 	}
 	return n
-}
-
-func sortedKeys[V any](m map[string]V) []string {
-	return slices.Sorted(maps.Keys(m))
 }
 
 // ParseTOML makes the tree of a text. The mistakes are those of the syntax; the tree holds what was left of it.

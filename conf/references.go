@@ -6,6 +6,8 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+
+	"weir/conf/internal/tree"
 )
 
 // allAddresses is what a listener without a host listens at: every address of both families.
@@ -45,7 +47,7 @@ func (d *decoder) linkReferences(all *draft) {
 			d.warn(c.node, "cluster %s is not used by any listener", c.Name)
 		}
 	}
-	attempted := slices.ContainsFunc(all.roots, func(root *Node) bool { return root.Get("listener") != nil })
+	attempted := slices.ContainsFunc(all.roots, func(root *tree.Node) bool { return root.Get("listener") != nil })
 	if len(all.listeners) == 0 && !attempted && !d.incomplete && !all.suggested(d, "listener") {
 		d.errs = append(d.errs, d.files[0].Diagnostic(0, "", "no listener defined"))
 	}
@@ -56,7 +58,7 @@ func (d *decoder) nameClusters(all *draft) map[string]*clusterDraft {
 	for i := range all.clusters {
 		c := &all.clusters[i]
 		if old := clusters[c.Name]; old != nil { // checkOption from different files; in one file it is a duplicate table
-			d.errorAt(c.node, "duplicate name %s of a cluster (%s)", QuoteKey(c.Name), lines(old.node, c.node))
+			d.errorAt(c.node, "duplicate name %s of a cluster (%s)", tree.QuoteKey(c.Name), lines(old.node, c.node))
 			continue
 		}
 		clusters[c.Name] = c
@@ -65,14 +67,14 @@ func (d *decoder) nameClusters(all *draft) map[string]*clusterDraft {
 }
 
 func (d *decoder) nameListeners(all *draft) {
-	named := make(map[string]*Node)
+	named := make(map[string]*tree.Node)
 	for _, l := range all.listeners {
 		n := l.node.Get("name")
 		if n == nil || l.Name == "" {
 			continue
 		}
 		if old := named[l.Name]; old != nil {
-			d.errorAt(n, "duplicate name %s of a listener (%s)", QuoteKey(l.Name), lines(old, n))
+			d.errorAt(n, "duplicate name %s of a listener (%s)", tree.QuoteKey(l.Name), lines(old, n))
 			continue
 		}
 		named[l.Name] = n
@@ -171,7 +173,7 @@ func (d *decoder) linkLevels(l *listenerDraft, c *clusterDraft) {
 			if n, err := strconv.Atoi(r.name); err == nil && n >= 1 && n <= len(c.levels) {
 				hint = "; the number of a level has no quotes"
 			}
-			d.errorAt(r.node, "listener %s: cluster %s has no level %s%s", l.Name, c.Name, Quote(r.name), hint)
+			d.errorAt(r.node, "listener %s: cluster %s has no level %s%s", l.Name, c.Name, tree.Quote(r.name), hint)
 		case !ok:
 			d.errorAt(r.node, "listener %s: want a level from 1 to %d of cluster %s, got %s", l.Name, len(c.levels), c.Name, r.node.Describe())
 		case taken[i]:

@@ -1,6 +1,10 @@
 package conf
 
-import "fmt"
+import (
+	"fmt"
+
+	"weir/conf/internal/tree"
+)
 
 // Override is what an operator may set of a server at run time. It is a layer over the file.
 type Override struct {
@@ -34,9 +38,9 @@ func overrideKeys() []key[Override] {
 func nullable[V any](name string, k valueType[V], back V, field func(*Override) **V) key[Override] {
 	return key[Override]{
 		name: name, typeText: k.text + " or null",
-		decode: func(d *decoder, n *Node, into *Override) {
+		decode: func(d *decoder, n *tree.Node, into *Override) {
 			v := back
-			if n.Value != (Null{}) {
+			if n.Value != (tree.Null{}) {
 				v, _ = read(d, n, k)
 			}
 			*field(into) = &v
@@ -56,7 +60,7 @@ func ParseOverride(text []byte) (Override, error) {
 	if len(d.errs) == 0 && p.State == nil && p.Weight == nil && p.MaxSessions == nil {
 		d.errorAt(n, "want at least one of state, weight and max_sessions")
 	}
-	return p, d.err(n.File)
+	return p, d.err()
 }
 
 // ParseFeedback reads {"failed": true} or {"failed": false}. The error is of type Mistakes.
@@ -68,7 +72,7 @@ func ParseFeedback(text []byte) (failed bool, err error) {
 	d := newDecoder()
 	keys := []key[bool]{scalar("failed", booleanType(), "", func(b *bool) *bool { return b }, "Whether the server failed.").required()}
 	decodeTable(d, n, keys, &failed)
-	return failed, d.err(n.File)
+	return failed, d.err()
 }
 
 // ParseStopRequest reads {"now": true}, {} or nothing. The error is of type Mistakes.
@@ -82,5 +86,5 @@ func ParseStopRequest(text []byte) (now bool, err error) {
 	}
 	d := newDecoder()
 	decodeTable(d, n, []key[bool]{scalar("now", booleanType(), "", func(b *bool) *bool { return b }, "At once.")}, &now)
-	return now, d.err(n.File)
+	return now, d.err()
 }

@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"strings"
 	"time"
+
+	"weir/conf/internal/tree"
 )
 
 // Tables that concern the process as a whole: [runtime] and [log]. [admin] has a file of its own.
@@ -32,7 +34,7 @@ func userType() valueType[string] {
 		name, group, grouped := strings.Cut(s, ":")
 		bad := func(r rune) bool { return r <= ' ' || r >= 0x7f || strings.ContainsRune(":/\"'`\\", r) }
 		if name == "" || grouped && group == "" || strings.ContainsFunc(name+group, bad) {
-			return fmt.Errorf("want a user's name or number, perhaps with a group as in \"weir:weir\", got %s", Quote(s))
+			return fmt.Errorf("want a user's name or number, perhaps with a group as in \"weir:weir\", got %s", tree.Quote(s))
 		}
 		return nil
 	}))

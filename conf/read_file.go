@@ -7,6 +7,8 @@ import (
 	"io/fs"
 	"os"
 	"time"
+
+	"weir/conf/internal/tree"
 )
 
 // reader reads a file that somebody may be writing at the same moment.
@@ -21,7 +23,7 @@ type reader struct {
 }
 
 func newReader() reader {
-	return reader{limit: maxFileSize, tries: 20, pause: 20 * time.Millisecond, settle: 10 * time.Millisecond}
+	return reader{limit: tree.MaxFileSize, tries: 20, pause: 20 * time.Millisecond, settle: 10 * time.Millisecond}
 }
 
 // read returns the content of a file whose size and time stayed as they were from before the read until after it. Its

@@ -1,4 +1,4 @@
-package conf
+package tree
 
 import (
 	"bytes"
@@ -9,7 +9,7 @@ import (
 // What a file may hold. A legal configuration nests six deep; the parsers behind this guard recurse, and a bound on the
 // number of values bounds the memory that a hostile file can take.
 const (
-	maxFileSize = 16 << 20
+	MaxFileSize = 16 << 20
 	maxNesting  = 16
 	maxValues   = 1 << 20
 )
@@ -17,8 +17,8 @@ const (
 // checkLimits refuses, in one pass and without recursion, texts that are too large, too deep or not text at all. It returns
 // the offset and the reason, or "" if the parsers may have the text.
 func checkLimits(text []byte) (off int, reason string) {
-	if len(text) > maxFileSize {
-		return 0, fmt.Sprintf("larger than %d MB", maxFileSize>>20)
+	if len(text) > MaxFileSize {
+		return 0, fmt.Sprintf("larger than %d MB", MaxFileSize>>20)
 	}
 	if bytes.HasPrefix(text, []byte("\xff\xfe")) || bytes.HasPrefix(text, []byte("\xfe\xff")) {
 		return 0, "this is UTF-16; want UTF-8"

@@ -1,4 +1,4 @@
-package conf
+package tree
 
 import (
 	"bytes"
@@ -14,6 +14,9 @@ import (
 
 // maxSyntaxErrors is how many broken expressions are looked past: a text with more is not a configuration.
 const maxSyntaxErrors = 50
+
+// maxErrors bounds the errors that are not of syntax, such as duplicate keys.
+const maxErrors = 10000
 
 // blank overwrites part of the text, keeping its lines.
 func (s *locator) blank(from, to int) {

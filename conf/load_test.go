@@ -13,6 +13,8 @@ import (
 
 	"github.com/stretchr/testify/require"
 	"pgregory.net/rapid"
+
+	"weir/conf/internal/tree"
 )
 
 func TestDefaults(t *testing.T) {
@@ -183,7 +185,7 @@ func TestHostileFiles(t *testing.T) {
 			_, err := Parse("weir.toml", []byte(text))
 			require.Error(t, err)
 			require.Less(t, time.Since(start), 20*time.Second) // a fraction of a second, but for the race detector
-			require.Less(t, len(err.Error()), maxDiagnostics*(maxMessage+400))
+			require.Less(t, len(err.Error()), maxDiagnostics*(tree.MaxMessage+400))
 		})
 	}
 }
@@ -216,7 +218,7 @@ func TestSecrets(t *testing.T) {
 	secret := textType("password", func(string) error { return fmt.Errorf("hunter2 is too short") })
 	secret.secret = true
 	d := newDecoder()
-	n := &Node{File: &File{Name: "weir.toml", Text: []byte("x")}, Value: "hunter2", Name: "password", Parent: &Node{Kind: Table}}
+	n := &tree.Node{File: &tree.File{Name: "weir.toml", Text: []byte("x")}, Value: "hunter2", Name: "password", Parent: &tree.Node{Kind: tree.Table}}
 	_, ok := read(d, n, secret)
 	require.False(t, ok)
 	require.Equal(t, "weir.toml:1:1: password: want a password", d.errs[0].String())
@@ -237,7 +239,7 @@ func TestSchema(t *testing.T) {
 
 // checkParse parses and tests what holds for every text.
 func checkParse(t testing.TB, text []byte) {
-	nothing := func(*decoder, string, []*Node) []string { return nil }
+	nothing := func(*decoder, string, []*tree.Node) []string { return nil }
 	c, err := parse("weir.toml", text, nothing)
 	if err != nil {
 		require.Nil(t, c)

@@ -1,4 +1,4 @@
-package conf
+package tree
 
 import (
 	"bytes"
@@ -18,8 +18,8 @@ type Null struct{}
 
 func (Null) String() string { return "null" }
 
-// ParseJSON makes the tree of one JSON value.
-func ParseJSON(text []byte) (*Node, error) {
+// ParseJSON parses one JSON value. The tree is nil if there is an error.
+func ParseJSON(text []byte) (root *Node, errs []Diagnostic) {
 	f := &File{Name: "request", Text: text, JSON: true}
 	p := jsonParser{file: f, dec: json.NewDecoder(bytes.NewReader(text))}
 	p.dec.UseNumber()
@@ -33,7 +33,7 @@ func ParseJSON(text []byte) (*Node, error) {
 		if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
 			err = errors.New("the JSON text ends early")
 		}
-		return nil, Errors{f.Diagnostic(int(p.dec.InputOffset()), "", "want JSON: "+strings.TrimPrefix(err.Error(), "json: "))}
+		return nil, []Diagnostic{f.Diagnostic(int(p.dec.InputOffset()), "", "want JSON: "+strings.TrimPrefix(err.Error(), "json: "))}
 	}
 	return root, nil
 }
@@ -43,12 +43,9 @@ type jsonParser struct {
 	dec  *json.Decoder
 }
 
-// maxJSONDepth is enough for a step of a check of a cluster, and leaves room.
-const maxJSONDepth = 16
-
 func (p *jsonParser) value(parent *Node, depth int) (*Node, error) {
-	if depth > maxJSONDepth {
-		return nil, fmt.Errorf("nested more than %d deep", maxJSONDepth)
+	if depth > maxNesting {
+		return nil, fmt.Errorf("nested more than %d deep", maxNesting)
 	}
 	token, err := p.dec.Token()
 	if err != nil {
@@ -121,21 +118,4 @@ func (p *jsonParser) list(n *Node, depth int) error {
 		n.Items = append(n.Items, c)
 	}
 	return nil
-}
-
-// parseObject is ParseJSON for what has to be an object.
-func parseObject(text []byte) (*Node, error) {
-	n, err := ParseJSON(text)
-	if err == nil && n.Kind != Table {
-		err = Errors{n.File.Diagnostic(n.Offset, "", "want a JSON object, got "+n.Describe())}
-	}
-	return n, err
-}
-
-// err is what a decoder of one request amounts to.
-func (d *decoder) err(f *File) error {
-	if len(d.errs) == 0 {
-		return nil
-	}
-	return Errors(sortDiagnostics(d.errs, []*File{f}))
 }

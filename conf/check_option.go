@@ -5,6 +5,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"weir/conf/internal/tree"
 )
 
 // The options of checks that only some types take.
@@ -83,7 +85,7 @@ func commandKey() key[checkDraft] {
 	return key[checkDraft]{
 		name: "command", typeText: "list of strings", aliases: []string{"program", "script", "exec"},
 		doc: "the program and its arguments; no shell is involved.",
-		decode: func(d *decoder, n *Node, c *checkDraft) {
+		decode: func(d *decoder, n *tree.Node, c *checkDraft) {
 			c.Command = decodeCommand(d, n, "/usr/bin/check")
 		},
 		show: func(c *checkDraft) string { return fmt.Sprintf("%q", c.Command) },
@@ -91,8 +93,8 @@ func commandKey() key[checkDraft] {
 }
 
 // decodeCommand is a program and its arguments; nil if it is none.
-func decodeCommand(d *decoder, n *Node, example string) (command []string) {
-	if n.Kind != List || len(n.Items) == 0 {
+func decodeCommand(d *decoder, n *tree.Node, example string) (command []string) {
+	if n.Kind != tree.List || len(n.Items) == 0 {
 		d.errorAt(n, "want a program and its arguments such as [%q, \"-q\"], got %s", example, n.Describe())
 		return nil
 	}
@@ -108,7 +110,7 @@ func decodeCommand(d *decoder, n *Node, example string) (command []string) {
 }
 
 // finishOptions checks what the options in the table n mean together and for the check's type.
-func finishOptions(d *decoder, n *Node, c *checkDraft) {
+func finishOptions(d *decoder, n *tree.Node, c *checkDraft) {
 	if c.Type == "" {
 		return // unknown, and reported
 	}
@@ -146,8 +148,8 @@ func finishOptions(d *decoder, n *Node, c *checkDraft) {
 	}
 }
 
-func finishSecret(d *decoder, n *Node) {
-	var first *Node
+func finishSecret(d *decoder, n *tree.Node) {
+	var first *tree.Node
 	for _, name := range []string{"password", "password_file", "password_env"} {
 		at := n.Get(name)
 		switch {
@@ -160,7 +162,7 @@ func finishSecret(d *decoder, n *Node) {
 	}
 }
 
-func finishTLS(d *decoder, n *Node, c *checkDraft) {
+func finishTLS(d *decoder, n *tree.Node, c *checkDraft) {
 	on := n.Get("tls")
 	if c.TLS.On || on != nil && on.Value != false || n.Get("url") != nil {
 		return // a url says it in its own way, and has a mistake of its own if it says otherwise
@@ -172,7 +174,7 @@ func finishTLS(d *decoder, n *Node, c *checkDraft) {
 	}
 }
 
-func finishMySQL(d *decoder, n *Node, c *checkDraft) {
+func finishMySQL(d *decoder, n *tree.Node, c *checkDraft) {
 	if user := n.Get("user"); user == nil || user.Value == "" {
 		for _, name := range []string{
 			"password", "password_file", "password_env", "database", "role", "max_lag", "galera", "allow_donor", "query",
@@ -188,7 +190,7 @@ func finishMySQL(d *decoder, n *Node, c *checkDraft) {
 	}
 }
 
-func finishAgent(d *decoder, n *Node, c *checkDraft) {
+func finishAgent(d *decoder, n *tree.Node, c *checkDraft) {
 	switch port := n.Get("port"); {
 	case c.Port != 0 || n.Get("url") != nil:
 	case port == nil && c.Type == "agent_http":

@@ -1,4 +1,4 @@
-package conf
+package tree
 
 // position is where a value stands in a file. Places form the same tree as the values; they are found by one parser and the
 // values by another, because the one that decodes does not say where.

@@ -1,4 +1,4 @@
-package conf
+package tree
 
 import (
 	"sort"
@@ -41,8 +41,8 @@ func (f *File) position(off int) (line, col int) {
 	return line, utf8.RuneCount(before) + 1
 }
 
-// maxMessage bounds the text of one mistake, which may quote the file.
-const maxMessage = 400
+// MaxMessage bounds the text of one mistake, which may quote the file.
+const MaxMessage = 400
 
 func (f *File) Diagnostic(off int, path, msg string) Diagnostic {
 	line, col := f.position(off)
@@ -50,8 +50,8 @@ func (f *File) Diagnostic(off int, path, msg string) Diagnostic {
 		quoted := strconv.Quote(msg)
 		msg = strings.ReplaceAll(quoted[1:len(quoted)-1], `\"`, `"`)
 	}
-	if len(msg) > maxMessage {
-		msg = strings.ToValidUTF8(msg[:maxMessage], "") + "…"
+	if len(msg) > MaxMessage {
+		msg = strings.ToValidUTF8(msg[:MaxMessage], "") + "…"
 	}
 	return Diagnostic{File: f.Name, Line: line, Col: col, Path: path, Msg: msg}
 }

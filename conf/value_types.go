@@ -8,6 +8,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"weir/conf/internal/tree"
 )
 
 // maxInt is the upper limit of integers that need none: what fits everywhere.
@@ -21,7 +23,7 @@ func integerType(low, high int) valueType[int] {
 	}
 	return valueType[int]{
 		text: form,
-		parse: func(n *Node) (int, error) {
+		parse: func(n *tree.Node) (int, error) {
 			v, ok := n.Value.(int64)
 			if s, text := n.Value.(string); text && n.InString {
 				var err error
@@ -48,7 +50,7 @@ func integerType(low, high int) valueType[int] {
 func booleanType() valueType[bool] {
 	return valueType[bool]{
 		text: "boolean",
-		parse: func(n *Node) (bool, error) {
+		parse: func(n *tree.Node) (bool, error) {
 			switch {
 			case n.InString && n.Value == "true":
 				return true, nil
@@ -68,7 +70,7 @@ func booleanType() valueType[bool] {
 func textType(form string, check func(string) error) valueType[string] {
 	return valueType[string]{
 		text: form,
-		parse: func(n *Node) (string, error) {
+		parse: func(n *tree.Node) (string, error) {
 			s, ok := n.Value.(string)
 			if !ok {
 				return "", fmt.Errorf("want a %s, got %s", form, n.Describe())
@@ -85,7 +87,7 @@ func textType(form string, check func(string) error) valueType[string] {
 // orEmpty is a kind for which an empty string stands for the zero value, as if the key were not there.
 func orEmpty[V any](k valueType[V]) valueType[V] {
 	parse := k.parse
-	k.parse = func(n *Node) (V, error) {
+	k.parse = func(n *tree.Node) (V, error) {
 		if n.Value == "" {
 			var none V
 			return none, nil
@@ -111,7 +113,7 @@ func validateName(s string) error {
 	case s == "":
 		return errors.New("an empty name")
 	case bad >= 0:
-		return fmt.Errorf("a name has only letters, digits, '_', '.' and '-', got %s", Quote(s))
+		return fmt.Errorf("a name has only letters, digits, '_', '.' and '-', got %s", tree.Quote(s))
 	case len(s) > maxName:
 		return fmt.Errorf("a name has at most %d bytes, got %d", maxName, len(s))
 	case s == "." || s == "..":
@@ -128,7 +130,7 @@ func serverNameType() valueType[string] {
 		case s == "":
 			return errors.New("an empty name")
 		case bad >= 0:
-			return fmt.Errorf("a server's name has only ASCII letters, digits and signs other than quotes, and no space, got %s", Quote(s))
+			return fmt.Errorf("a server's name has only ASCII letters, digits and signs other than quotes, and no space, got %s", tree.Quote(s))
 		case len(s) > maxName:
 			return fmt.Errorf("a name has at most %d bytes, got %d", maxName, len(s))
 		case s == "." || s == "..":
@@ -158,7 +160,7 @@ func oneOf(legal []string, aliases map[string]string) valueType[string] {
 	}
 	return valueType[string]{
 		text: list,
-		parse: func(n *Node) (string, error) {
+		parse: func(n *tree.Node) (string, error) {
 			s, ok := n.Value.(string)
 			if !ok {
 				return "", fmt.Errorf("want %s, got %s", list, n.Describe())
@@ -188,7 +190,7 @@ func durationType(low, high time.Duration, orNone bool) valueType[time.Duration]
 	}
 	return valueType[time.Duration]{
 		text: form,
-		parse: func(n *Node) (time.Duration, error) {
+		parse: func(n *tree.Node) (time.Duration, error) {
 			s, ok := n.Value.(string)
 			if !ok {
 				return 0, fmt.Errorf("want a duration such as \"5s\", got %s", n.Describe())
@@ -223,7 +225,7 @@ func durationOrZero() valueType[time.Duration] { return durationType(minDuration
 func serverAddressType() valueType[Address] {
 	return valueType[Address]{
 		text: "address",
-		parse: func(n *Node) (Address, error) {
+		parse: func(n *tree.Node) (Address, error) {
 			s, ok := n.Value.(string)
 			if !ok {
 				return Address{}, fmt.Errorf("want an address such as \"10.0.0.1:6379\", got %s", n.Describe())
@@ -233,9 +235,9 @@ func serverAddressType() valueType[Address] {
 			case err != nil:
 				return Address{}, err
 			case p.last != p.Port:
-				return Address{}, fmt.Errorf("a server has one port, got the range in %s", Quote(s))
+				return Address{}, fmt.Errorf("a server has one port, got the range in %s", tree.Quote(s))
 			case p.IsZero() || p.Host == "" && p.Path == "" && !p.Addr.IsValid():
-				return Address{}, fmt.Errorf("missing host in %s", Quote(s))
+				return Address{}, fmt.Errorf("missing host in %s", tree.Quote(s))
 			case p.Addr.IsValid() && p.Addr.Addr().IsUnspecified():
 				return Address{}, fmt.Errorf("%s is no address to dial", p.Addr.Addr())
 			}

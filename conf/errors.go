@@ -5,35 +5,12 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+
+	"weir/conf/internal/tree"
 )
 
-// Diagnostic is one thing wrong, or only odd, in a configuration file. Line and Col count from 1, Col in characters; Line 0
-// means that the mistake concerns the file as a whole. Path counts from 0, as in cluster.redis.level[0].servers[1].weight.
-type Diagnostic struct {
-	File string // "" = what was described at run time
-	Line int
-	Col  int
-	Path string // "" where no key is concerned, as in syntax errors
-	Msg  string
-}
-
-// String is the mistake in one line: weir.toml:12:3: listener[0].address: missing port in "10.0.0.1".
-func (m Diagnostic) String() string {
-	var b strings.Builder
-	if m.File != "" {
-		b.WriteString(m.File)
-		if m.Line > 0 {
-			fmt.Fprintf(&b, ":%d:%d", m.Line, m.Col)
-		}
-		b.WriteString(": ")
-	}
-	if m.Path != "" {
-		b.WriteString(m.Path)
-		b.WriteString(": ")
-	}
-	b.WriteString(m.Msg)
-	return b.String()
-}
+// Diagnostic is one error or warning with its position in a configuration file.
+type Diagnostic = tree.Diagnostic
 
 // Errors is the error of Load and Parse: all that is wrong, by file (the main one first), line and column.
 type Errors []Diagnostic
@@ -51,7 +28,7 @@ func (ms Errors) Error() string {
 const maxDiagnostics = 500
 
 // sortDiagnostics orders by file in the order of loading, then by position, drops repetitions and applies maxDiagnostics.
-func sortDiagnostics(ms []Diagnostic, files []*File) []Diagnostic {
+func sortDiagnostics(ms []Diagnostic, files []*tree.File) []Diagnostic {
 	rank := make(map[string]int, len(files))
 	for i, f := range files {
 		rank[f.Name] = i

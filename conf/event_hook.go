@@ -8,6 +8,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"weir/conf/internal/tree"
 )
 
 // The [[event]] tables: who is told what happens.
@@ -26,7 +28,7 @@ func hookKeys() []key[hookDraft] {
 		{
 			name: "on", typeText: "list", defaultText: "[]", aliases: []string{"events", "event", "kinds", "when"},
 			doc: "The events that it is for: `" + strings.Join(EventKinds(), "`, `") + "`. Empty = all.",
-			decode: func(d *decoder, n *Node, h *hookDraft) {
+			decode: func(d *decoder, n *tree.Node, h *hookDraft) {
 				h.On = decodeEventKinds(d, n)
 			},
 			show: func(h *hookDraft) string {
@@ -40,7 +42,7 @@ func hookKeys() []key[hookDraft] {
 			name: "exec", typeText: "list of strings", aliases: []string{"command", "program", "script"},
 			doc: "A program and its arguments, run once for each event; no shell is involved. It gets the event as JSON on standard input and as " +
 				"`WEIR_*` variables, and is killed with what it has started after `timeout`.",
-			decode: func(d *decoder, n *Node, h *hookDraft) {
+			decode: func(d *decoder, n *tree.Node, h *hookDraft) {
 				h.Exec = decodeCommand(d, n, "/usr/local/bin/notify")
 			},
 			show: func(h *hookDraft) string {
@@ -61,14 +63,14 @@ func hookKeys() []key[hookDraft] {
 // hookDraft is a hook together with where it stands.
 type hookDraft struct {
 	Hook
-	node *Node
+	node *tree.Node
 }
 
-func decodeHook(d *decoder, n *Node, into *draft) {
+func decodeHook(d *decoder, n *tree.Node, into *draft) {
 	h := hookDraft{node: n}
 	decodeTable(d, n, d.schema.event, &h)
 	// What was given and is wrong has been reported; it still counts as given.
-	given := func(name string) *Node {
+	given := func(name string) *tree.Node {
 		if at := n.Get(name); at != nil && at.Value != "" {
 			return at
 		}
@@ -83,8 +85,8 @@ func decodeHook(d *decoder, n *Node, into *draft) {
 	into.hooks = append(into.hooks, h)
 }
 
-func decodeEventKinds(d *decoder, n *Node) []string {
-	if n.Kind != List {
+func decodeEventKinds(d *decoder, n *tree.Node) []string {
+	if n.Kind != tree.List {
 		d.errorAt(n, "want a list of events such as [\"server_down\", \"server_up\"], got %s", n.Describe())
 		return nil
 	}
@@ -124,14 +126,14 @@ func hookURLType() valueType[string] {
 
 // nameHooks checks the names of hooks and gives one to those that have none: the program's, or the host's of the URL.
 func (d *decoder) nameHooks(all *draft) {
-	named := make(map[string]*Node)
+	named := make(map[string]*tree.Node)
 	for _, h := range all.hooks {
 		if h.Name == "" {
 			continue
 		}
 		n := h.node.Get("name")
 		if old := named[h.Name]; old != nil {
-			d.errorAt(n, "duplicate name %s of an event hook (%s)", QuoteKey(h.Name), lines(old, n))
+			d.errorAt(n, "duplicate name %s of an event hook (%s)", tree.QuoteKey(h.Name), lines(old, n))
 			continue
 		}
 		named[h.Name] = n

@@ -10,6 +10,8 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+
+	"weir/conf/internal/tree"
 )
 
 const small = "[[listener]]\nname = \"a\"\naddress = \":80\"\ncluster = \"web\"\n[[cluster.web.level]]\n"
@@ -25,7 +27,7 @@ func TestFileErrors(t *testing.T) {
 	require.Equal(t, "weir.toml: no such file", load("weir.toml"))
 	require.NoError(t, os.Mkdir("weir.toml", 0o755))
 	require.Equal(t, "weir.toml: is a directory, want a file", load("weir.toml"))
-	require.NoError(t, os.WriteFile("large.toml", make([]byte, maxFileSize+1), 0o644))
+	require.NoError(t, os.WriteFile("large.toml", make([]byte, tree.MaxFileSize+1), 0o644))
 	require.Equal(t, "large.toml: larger than 16 MB", load("large.toml"))
 	require.Equal(t, "/dev/zero: larger than 16 MB", load("/dev/zero"))
 	require.NoError(t, os.WriteFile("file", nil, 0o644))

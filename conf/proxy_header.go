@@ -2,7 +2,11 @@ package conf
 
 // What the PROXY protocol asks of listeners and clusters together.
 
-import "slices"
+import (
+	"slices"
+
+	"weir/conf/internal/tree"
+)
 
 // validateProxyHeaders checks who is trusted, and whether what a cluster goes by can come from anywhere.
 func (d *decoder) validateProxyHeaders(all *draft, clusters map[string]*clusterDraft) {
@@ -40,7 +44,7 @@ func (d *decoder) validateTrustedProxies(l *listenerDraft) {
 	switch {
 	case n == nil && ip && !d.incomplete && !l.node.Incomplete && !d.suggested[l.node]["trusted_proxies"]:
 		n = l.node.Get("accept_proxy")
-	case n != nil && ip && n.Kind == List && len(n.Items) == 0:
+	case n != nil && ip && n.Kind == tree.List && len(n.Items) == 0:
 	default:
 		return
 	}

@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"strconv"
 	"strings"
+
+	"weir/conf/internal/tree"
 )
 
 // HashKeys lists the legal values of a cluster's hash_key, but for those that name a value of the PROXY header by its
@@ -24,7 +26,7 @@ const (
 func hashKeyType() valueType[string] {
 	words := oneOf(append(HashKeys(), hashTLV+"0xNN"), map[string]string{"source": "client_ip", "src": "client_ip", "remote_addr": "client_ip"})
 	named := words.parse
-	words.parse = func(n *Node) (string, error) {
+	words.parse = func(n *tree.Node) (string, error) {
 		s, _ := n.Value.(string)
 		number, ok := strings.CutPrefix(s, hashTLV)
 		if !ok {

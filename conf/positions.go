@@ -9,6 +9,8 @@ import (
 	"maps"
 	"slices"
 	"strings"
+
+	"weir/conf/internal/tree"
 )
 
 // keyID is a key that something on the host must go with.
@@ -24,7 +26,7 @@ var hostKeys = [...]string{"password_file", "password_env", "tls_ca_file", "comm
 // positions tells where the keys stand that the files have.
 func (all *draft) positions() map[keyID]Diagnostic {
 	found := map[keyID]Diagnostic{}
-	note := func(cluster, name, key string, table *Node) {
+	note := func(cluster, name, key string, table *tree.Node) {
 		if table == nil {
 			return
 		}

@@ -1,0 +1,35 @@
+package tree
+
+import (
+	"fmt"
+	"strings"
+)
+
+// Diagnostic is one thing wrong, or only odd, in a configuration file. Line and Col count from 1, Col in characters; Line 0
+// means that the mistake concerns the file as a whole. Path counts from 0, as in cluster.redis.level[0].servers[1].weight.
+type Diagnostic struct {
+	File string // "" = what was described at run time
+	Line int
+	Col  int
+	Path string // "" where no key is concerned, as in syntax errors
+	Msg  string
+}
+
+// String is the mistake in one line: weir.toml:12:3: listener[0].address: missing port in "10.0.0.1".
+func (m Diagnostic) String() string {
+	var b strings.Builder
+	if m.File != "" {
+		b.WriteString(m.File)
+		if m.Line > 0 {
+			fmt.Fprintf(&b, ":%d:%d", m.Line, m.Col)
+		}
+		b.WriteString(": ")
+	}
+	if m.Path != "" {
+		b.WriteString(m.Path)
+		b.WriteString(": ")
+	}
+	b.WriteString(m.Msg)
+	return b.String()
+}
+
