@@ -62,8 +62,8 @@ var reserved = map[string][]string{
 	},
 	"github.com/alicebob/miniredis/v2":         {"cmd/demo"},
 	"github.com/vishvananda/netlink":           {"internal/route"},
-	"github.com/BurntSushi/toml":               {"conf", "conf/internal/tree"},
-	"github.com/pelletier/go-toml/v2/unstable": {"conf", "conf/internal/tree"},
+	"github.com/BurntSushi/toml":               {"conf/internal/tree"},
+	"github.com/pelletier/go-toml/v2/unstable": {"conf/internal/tree"},
 }
 
 // forbidden says what a package may not import at all.

@@ -32,4 +32,3 @@ func (m Diagnostic) String() string {
 	b.WriteString(m.Msg)
 	return b.String()
 }
-
