@@ -1,16 +1,16 @@
 package main
 
-// The log: formatted where things happen, written by a goroutine of its own. Whoever logs never waits for whoever
-// reads: what a blocked or slow reader leaves no room for is counted and left out.
+// The log is formatted by the goroutine that logs and written by a goroutine of its own. Logging never waits for the
+// reader of the log: lines that find no room in the queue are dropped and counted.
 
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
 	"os"
-	"sync"
 	"sync/atomic"
 	"syscall"
 	"time"
@@ -19,58 +19,61 @@ import (
 )
 
 const (
-	logQueue = 8192    // writes
-	logBytes = 4 << 20 // and how much they may hold
-	// logPatience is how long an exit waits for the log to take its last lines, and logSilence for it to take any.
-	logPatience = time.Second
-	logSilence  = 250 * time.Millisecond
+	logQueueLines = 8192
+	logQueueBytes = 4 << 20
+	// At exit the log gets logCloseTimeout to take the queued lines, and logStallTimeout to take any.
+	logCloseTimeout = time.Second
+	logStallTimeout = 250 * time.Millisecond
 )
 
-// logOutput is where log lines go.
+// logOutput writes log lines to a file or to standard error. Write and enqueue are safe for concurrent use; the other
+// methods belong to the daemon's goroutine.
 type logOutput struct {
-	stderr io.Writer
-	queue  chan []byte
-	reset  chan io.Writer // another place to write to
-	done   chan struct{}
-	lost   atomic.Uint64
-	queued atomic.Int64 // bytes
-	level  slog.LevelVar
-	inJSON atomic.Bool
+	stderr      io.Writer
+	destination atomic.Pointer[logDestination]
+	queue       chan []byte
+	done        chan struct{} // closed when the writer has returned
+	dropped     atomic.Uint64 // lines, since the last one that was written
+	queued      atomic.Int64  // bytes
+	level       slog.LevelVar
+	inJSON      atomic.Bool
+}
 
-	mu   sync.Mutex // guards what follows
+// logDestination is an open log file, or standard error.
+type logDestination struct {
+	io.Writer
+	file *os.File // nil for standard error
 	path string
-	file *os.File
 }
 
-// openLog opens the log file, if there is one, and starts to write.
-func openLog(spec conf.Log, stderr io.Writer) (*logOutput, error) {
-	o := &logOutput{stderr: stderr, queue: make(chan []byte, logQueue), reset: make(chan io.Writer), done: make(chan struct{})}
-	to := stderr
-	if spec.File != "" {
-		f, err := openLogFile(spec.File)
-		if err != nil {
-			return nil, err
-		}
-		o.path, o.file, to = spec.File, f, f
+func (d *logDestination) close() {
+	if d != nil && d.file != nil {
+		d.file.Close()
 	}
-	go o.write(to)
-	return o, nil
 }
 
-// openLogFile does not wait for the reader of a pipe: there has to be one.
-func openLogFile(path string) (*os.File, error) {
-	return os.OpenFile(path, os.O_CREATE|os.O_APPEND|os.O_WRONLY|syscall.O_NONBLOCK, 0o640)
+// openLog opens the log that spec describes and starts to write.
+func openLog(spec conf.Log, stderr io.Writer) (*logOutput, error) {
+	o := &logOutput{stderr: stderr, queue: make(chan []byte, logQueueLines), done: make(chan struct{})}
+	change, err := o.prepare(spec)
+	if err != nil {
+		return nil, err
+	}
+	change.commit()
+	go o.run()
+	return o, nil
 }
 
 // Write queues one line. It never blocks and never fails.
 func (o *logOutput) Write(p []byte) (int, error) {
-	o.put(bytes.Clone(p))
+	o.enqueue(bytes.Clone(p))
 	return len(p), nil
 }
 
-// put queues lines, which are its own from then on. It never blocks; false means that there was no room for them.
-func (o *logOutput) put(lines []byte) bool {
-	if o.queued.Add(int64(len(lines))) <= logBytes {
+// enqueue queues lines and takes ownership of them. It never blocks. It returns false, and counts the lines as dropped,
+// if there is no room.
+func (o *logOutput) enqueue(lines []byte) bool {
+	if o.queued.Add(int64(len(lines))) <= logQueueBytes {
 		select {
 		case o.queue <- lines:
 			return true
@@ -78,83 +81,85 @@ func (o *logOutput) put(lines []byte) bool {
 		}
 	}
 	o.queued.Add(-int64(len(lines)))
-	o.lost.Add(uint64(bytes.Count(lines, []byte{'\n'})))
+	o.dropped.Add(uint64(bytes.Count(lines, []byte{'\n'})))
 	return false
 }
 
-func (o *logOutput) write(to io.Writer) {
+func (o *logOutput) run() {
 	defer close(o.done)
-	for {
-		select {
-		case line, open := <-o.queue:
-			if !open {
-				return
-			}
-			if n := o.lost.Swap(0); n > 0 {
-				fmt.Fprintf(to, "weir: %d log lines were left out here: the log was not taking them\n", n)
-			}
-			to.Write(line) // a log that cannot be written has nobody to tell
-			o.queued.Add(-int64(len(line)))
-		case to = <-o.reset:
+	for lines := range o.queue {
+		size := int64(len(lines))
+		if n := o.dropped.Swap(0); n > 0 {
+			lines = append(fmt.Appendf(nil, "weir: %d log lines dropped: log output was blocked\n", n), lines...)
 		}
+		// A commit closes the old file, which also ends a write that is blocked in a pipe. The lines then go to the new file.
+		// Other errors are ignored: there is no place to report them.
+		for {
+			to := o.destination.Load()
+			if _, err := to.Write(lines); !errors.Is(err, os.ErrClosed) || to == o.destination.Load() {
+				break
+			}
+		}
+		o.queued.Add(-size)
 	}
 }
 
-// reopen opens the file anew, for a log that was renamed. Lines queued before go to the new file too.
+// logChange is a log configuration whose file is open but not in use.
+type logChange struct {
+	out  *logOutput
+	spec conf.Log
+	next *logDestination // nil to keep the current one
+}
+
+// prepare opens the log file that spec names, unless it is open already.
+func (o *logOutput) prepare(spec conf.Log) (*logChange, error) {
+	change := &logChange{out: o, spec: spec}
+	if current := o.destination.Load(); current != nil && current.path == spec.File {
+		return change, nil
+	}
+	var err error
+	change.next, err = o.open(spec.File)
+	return change, err
+}
+
+// open opens a log file, or standard error if path is empty. A pipe must have a reader: open does not wait for one.
+func (o *logOutput) open(path string) (*logDestination, error) {
+	if path == "" {
+		return &logDestination{Writer: o.stderr}, nil
+	}
+	f, err := os.OpenFile(path, os.O_CREATE|os.O_APPEND|os.O_WRONLY|syscall.O_NONBLOCK, 0o640)
+	if err != nil {
+		return nil, err
+	}
+	return &logDestination{Writer: f, file: f, path: path}, nil
+}
+
+// commit applies the change. Lines that are logged afterwards go to the new file. It cannot fail.
+func (c *logChange) commit() {
+	c.out.setFormat(c.spec)
+	if c.next != nil {
+		c.out.destination.Swap(c.next).close()
+	}
+}
+
+// discard closes the file of a change that is not committed.
+func (c *logChange) discard() { c.next.close() }
+
+// reopen opens a log file that was renamed again under its name. Queued lines go to the new file.
 func (o *logOutput) reopen() error {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	if o.path == "" {
+	current := o.destination.Load()
+	if current.file == nil {
 		return nil
 	}
-	f, err := openLogFile(o.path)
+	next, err := o.open(current.path)
 	if err != nil {
 		return err
 	}
-	return o.goOver(o.path, f)
-}
-
-// prepare opens the file of another configuration's log, for change or to be closed; nil stands for none or the same.
-func (o *logOutput) prepare(spec conf.Log) (*os.File, error) {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	if spec.File == "" || spec.File == o.path {
-		return nil, nil
-	}
-	return openLogFile(spec.File)
-}
-
-// change goes over to the log of another configuration, with the file that prepare has opened.
-func (o *logOutput) change(spec conf.Log, f *os.File) error {
-	o.setForm(spec)
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	if spec.File == o.path {
-		return nil
-	}
-	return o.goOver(spec.File, f)
-}
-
-// goOver writes to another file from now on, or to standard error with none; mu is held.
-func (o *logOutput) goOver(path string, f *os.File) error {
-	to := o.stderr
-	if f != nil {
-		to = f
-	}
-	select {
-	case o.reset <- to:
-	case <-time.After(logPatience): // stuck in a write to the old place
-		f.Close()
-		return fmt.Errorf("log.file: the log is blocked")
-	}
-	if o.file != nil {
-		o.file.Close()
-	}
-	o.path, o.file = path, f
+	o.destination.Swap(next).close()
 	return nil
 }
 
-func (o *logOutput) setForm(spec conf.Log) {
+func (o *logOutput) setFormat(spec conf.Log) {
 	var level slog.Level
 	if level.UnmarshalText([]byte(spec.Level)) == nil {
 		o.level.Set(level)
@@ -162,11 +167,8 @@ func (o *logOutput) setForm(spec conf.Log) {
 	o.inJSON.Store(spec.Format == "json")
 }
 
-// logger is for everything but session records.
-func (o *logOutput) logger(spec conf.Log) *slog.Logger {
-	o.setForm(spec)
-	return slog.New(o.handler(&o.level))
-}
+// logger returns the logger for everything but session records.
+func (o *logOutput) logger() *slog.Logger { return slog.New(o.handler(&o.level)) }
 
 func (o *logOutput) handler(level slog.Leveler) slog.Handler {
 	plain := &slog.HandlerOptions{Level: level}
@@ -184,7 +186,7 @@ func (o *logOutput) handler(level slog.Leveler) slog.Handler {
 }
 
 // formats writes each record in the format that is configured at the time. In records of sessions and events, "level" is
-// that of a cluster, and how grave the record is goes by the name of severity.
+// the level of a cluster, and the level of the record is called "severity".
 type formats struct {
 	inJSON                             *atomic.Bool
 	text, json, placedText, placedJSON slog.Handler
@@ -224,24 +226,24 @@ func (f formats) each(with func(slog.Handler) slog.Handler) slog.Handler {
 	return f
 }
 
-// close writes what is queued, as far as the log takes it in time. Nothing may be logged any more.
+// close writes the queued lines, as far as the log takes them in time. Nothing may be logged afterwards.
 func (o *logOutput) close() {
 	close(o.queue)
-	for deadline := time.Now().Add(logPatience); time.Now().Before(deadline); {
+	for deadline := time.Now().Add(logCloseTimeout); time.Now().Before(deadline); {
 		left := o.queued.Load()
 		select {
 		case <-o.done:
 			return
-		case <-time.After(logSilence):
-			if o.queued.Load() == left { // nobody reads it
+		case <-time.After(logStallTimeout):
+			if o.queued.Load() == left { // the log is blocked
 				return
 			}
 		}
 	}
 }
 
-// lines are the single errors of a joined one.
-func lines(err error) []error {
+// errorLines returns the single errors of a joined error.
+func errorLines(err error) []error {
 	if joined, ok := err.(interface{ Unwrap() []error }); ok {
 		return joined.Unwrap()
 	}

@@ -85,7 +85,7 @@ func serve(ctx context.Context, file string, stderr io.Writer) int {
 		return failed(cli.ExitUnreachable, err)
 	}
 	defer out.close()
-	log := out.logger(cfg.Log)
+	log := out.logger()
 	loops := cfg.Runtime.Loops
 	if loops == 0 {
 		loops = runtime.NumCPU()
@@ -96,7 +96,7 @@ func serve(ctx context.Context, file string, stderr io.Writer) int {
 		log.Warn(w.String())
 	}
 	cannot := func(err error) int {
-		for _, line := range lines(err) {
+		for _, line := range errorLines(err) {
 			log.Error("cannot start", "error", line)
 		}
 		return failed(cli.ExitUnreachable, err)
@@ -114,7 +114,7 @@ func serve(ctx context.Context, file string, stderr io.Writer) int {
 	if err != nil {
 		return cannot(err)
 	}
-	e, err := engine.Start(cfg, engine.Options{Log: log, Sessions: out.put, Version: version(), Activated: sockets, Predecessor: before, SkipLookups: hurry})
+	e, err := engine.Start(cfg, engine.Options{Log: log, Sessions: out.enqueue, Version: version(), Activated: sockets, Predecessor: before, SkipLookups: hurry})
 	if err == nil && before != nil {
 		err = e.TakeOver()
 	}
@@ -215,7 +215,7 @@ func (d *daemonState) reload() (err error) {
 	}
 	d.engine.Reloaded(err)
 	if err != nil {
-		for _, line := range lines(err) {
+		for _, line := range errorLines(err) {
 			d.log.Error("reload_failed", "event", "reload_failed", "error", line)
 		}
 		return err
@@ -228,24 +228,22 @@ func (d *daemonState) reload() (err error) {
 }
 
 func (d *daemonState) goOver(cfg *conf.Config) error {
-	file, err := d.out.prepare(cfg.Log)
+	log, err := d.out.prepare(cfg.Log)
 	if err != nil {
 		return conf.Errors{cfg.KeyError("log", "file", err)}
 	}
 	doors, err := openDoors(d.api, cfg)
 	if err != nil {
-		file.Close()
+		log.discard()
 		return err
 	}
 	if err := d.engine.Reload(cfg); err != nil {
-		file.Close()
+		log.discard()
 		doors.Discard()
 		return err
 	}
 	doors.Commit()
-	if err := d.out.change(cfg.Log, file); err != nil {
-		d.log.Error("log file", "error", err)
-	}
+	log.commit()
 	return nil
 }
 
@@ -259,7 +257,7 @@ func openDoors(api *admin.Server, cfg *conf.Config) (*admin.Change, error) {
 		return doors, nil
 	}
 	var wrong []error
-	for _, line := range lines(err) {
+	for _, line := range errorLines(err) {
 		wrong = append(wrong, fmt.Errorf("%s: %w", cfg.AdminPosition(), line))
 	}
 	return nil, errors.Join(wrong...)

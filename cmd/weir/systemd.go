@@ -141,7 +141,7 @@ func (m *manager) reloading(e *engine.Engine) (over func(err error)) {
 		m.mu.Lock()
 		m.problem = ""
 		if err != nil {
-			m.problem = strings.Join(strings.Fields(lines(err)[0].Error()), " ")
+			m.problem = strings.Join(strings.Fields(errorLines(err)[0].Error()), " ")
 		}
 		m.put(daemon.SdNotifyReady) // of a refused reload, too: weir goes on as before
 		m.mu.Unlock()
