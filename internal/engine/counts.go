@@ -147,7 +147,7 @@ func (e *Engine) countFrom(c *counts, listeners map[string]*l4.Listener, running
 
 // recordsLost is how many session records the log had no room for.
 func (e *Engine) recordsLost() uint64 {
-	n := e.sessionLog.dropped.Load()
+	n := e.sessionLog.Dropped()
 	if before := e.published.earlier.Load(); before != nil {
 		n += before.RecordsLost
 	}

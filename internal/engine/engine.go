@@ -15,6 +15,7 @@ import (
 	"weir/internal/hooks"
 	"weir/internal/overlay"
 	"weir/internal/route"
+	"weir/internal/sessionlog"
 	"weir/internal/state"
 	"weir/internal/status"
 	"weir/l4"
@@ -51,7 +52,7 @@ type Engine struct {
 	log           *slog.Logger
 	plane         *l4.Plane
 	runner        *checks.Runner
-	sessionLog    *recorder
+	sessionLog    *sessionlog.Writer
 	hooks         *hooks.Set
 	lookup        lookupFunc
 	skipLookups   context.Context // once it ends, no start and no reload waits for names
@@ -120,11 +121,11 @@ func Start(cfg *conf.Config, o Options) (*Engine, error) {
 	if e.skipLookups = o.SkipLookups; e.skipLookups == nil {
 		e.skipLookups = context.Background()
 	}
-	e.sessionLog = newRecorder(o.Sessions, func() bool { cfg := e.running.Load().cfg; return cfg != nil && cfg.Log.Format == "json" })
+	e.sessionLog = sessionlog.NewWriter(o.Sessions, func() bool { cfg := e.running.Load().cfg; return cfg != nil && cfg.Log.Format == "json" })
 	e.hooks = hooks.New(o.Log)
 	e.published.eventLog.hooks = e.hooks
 	var err error
-	how := l4.Options{Loops: cfg.Runtime.Loops, Record: e.sessionLog.put, Log: o.Log}
+	how := l4.Options{Loops: cfg.Runtime.Loops, Record: e.sessionLog.Write, Log: o.Log}
 	if e.oldProcess != nil && e.oldProcess.state != nil {
 		how.Origin, how.LastID = l4.Origin(e.oldProcess.state.Anchor), e.oldProcess.state.LastID
 	}
@@ -132,7 +133,7 @@ func Start(cfg *conf.Config, o Options) (*Engine, error) {
 	if err != nil {
 		e.cancel()
 		e.hooks.Close()
-		e.sessionLog.close()
+		e.sessionLog.Close()
 		return nil, err
 	}
 	e.routes = route.Open()
@@ -263,5 +264,5 @@ func (e *Engine) close() {
 	e.plane.Close()
 	e.hooks.Close() // after the last event
 	e.routes.Close()
-	e.sessionLog.close()
+	e.sessionLog.Close()
 }

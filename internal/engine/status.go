@@ -193,3 +193,6 @@ func agentOf(running *runningState, c *conf.Cluster, server string) *job {
 	}
 	return nil
 }
+
+// ms returns a duration in milliseconds, truncated to microseconds.
+func ms(d time.Duration) float64 { return float64(d.Microseconds()) / 1000 }

@@ -1,4 +1,4 @@
-package engine
+package sessionlog
 
 import (
 	"bytes"
@@ -16,12 +16,12 @@ import (
 	"weir/l4"
 )
 
-// The lines are what the log's own handlers make of the same values, but for how numbers are written.
-func TestRecordLines(t *testing.T) {
+// Lines equal those of the slog handlers for the same values, except for the form of numbers.
+func TestLinesMatchSlogHandlers(t *testing.T) {
 	t.Parallel()
-	var clock stamp
+	var clock timeFormatter
 	rapid.Check(t, func(t *rapid.T) {
-		text := rapid.StringOf(rapid.RuneFrom([]rune("ab19:/=\" \n\x00<&{}[]%,"))) // names have no other letters
+		text := rapid.StringOf(rapid.RuneFrom([]rune("ab19:/=\" \n\x00<&{}[]%,"))) // names contain no other characters
 		span := rapid.Int64Range(-1, 1<<40)
 		e := entry{rapid.Custom(func(t *rapid.T) time.Time {
 			return time.Unix(rapid.Int64Range(0, 1<<33).Draw(t, "s"), rapid.Int64Range(0, 999_999).Draw(t, "µs")*1000)
@@ -37,8 +37,8 @@ func TestRecordLines(t *testing.T) {
 
 		var plain, structured bytes.Buffer
 		opts := &slog.HandlerOptions{ReplaceAttr: func(_ []string, a slog.Attr) slog.Attr {
-			switch _, grave := a.Value.Any().(slog.Level); {
-			case grave && a.Key == slog.LevelKey:
+			switch _, isLevel := a.Value.Any().(slog.Level); {
+			case isLevel && a.Key == slog.LevelKey:
 				a.Key = "severity"
 			case a.Value.Kind() == slog.KindFloat64:
 				a.Value = slog.AnyValue(json.Number(string(appendMS(nil, time.Duration(a.Value.Float64()*1e6+0.5)))))
@@ -78,12 +78,12 @@ func TestRecordLines(t *testing.T) {
 		at, err := time.Parse(time.RFC3339Nano, have["time"].(string))
 		require.NoError(t, err)
 		require.True(t, at.Equal(e.at), "%v is not %v", at, e.at)
-		want["time"] = have["time"] // but for zeros at its end
+		want["time"] = have["time"] // ignore trailing zeros
 		require.Equal(t, want, have)
 	})
 }
 
-func TestMilliseconds(t *testing.T) {
+func TestAppendMS(t *testing.T) {
 	for d, want := range map[time.Duration]string{
 		0: "0", time.Microsecond: "0.001", 1500 * time.Microsecond: "1.5", 2*time.Hour + 10*time.Microsecond: "7200000.01", 999: "0", -2 * time.Millisecond: "-2",
 	} {
@@ -91,15 +91,15 @@ func TestMilliseconds(t *testing.T) {
 	}
 }
 
-// All records arrive in their order, or are counted: those that found no room in the queue, and those of lines that the
-// log had none for. Putting one in waits for nothing, even while the log does.
-func TestRecorder(t *testing.T) {
+// Records arrive in order or are counted as dropped, whether the queue or the log has no room. Write does not block while
+// the log does.
+func TestWriterKeepsOrderAndCountsDroppedRecords(t *testing.T) {
 	t.Parallel()
 	var mu sync.Mutex
 	var got []string
-	stuck, full := make(chan struct{}), false
-	r := newRecorder(func(lines []byte) bool {
-		<-stuck
+	unblock, full := make(chan struct{}), false
+	w := NewWriter(func(lines []byte) bool {
+		<-unblock
 		mu.Lock()
 		defer mu.Unlock()
 		if full {
@@ -108,22 +108,22 @@ func TestRecorder(t *testing.T) {
 		got = append(got, strings.Split(strings.TrimSuffix(string(lines), "\n"), "\n")...)
 		return true
 	}, func() bool { return false })
-	r.put(l4.Record{ID: 1})
-	require.Eventually(t, func() bool { // taken out of the queue, and stuck in the log
-		r.mu.Lock()
-		defer r.mu.Unlock()
-		return len(r.queue) == 0
+	w.Write(l4.Record{ID: 1})
+	require.Eventually(t, func() bool { // taken from the queue; the log blocks
+		w.mu.Lock()
+		defer w.mu.Unlock()
+		return len(w.queue) == 0
 	}, 5*time.Second, time.Millisecond)
-	const more = recordQueue + 100
+	const more = queueSize + 100
 	for i := range uint64(more) {
-		r.put(l4.Record{ID: i + 2})
+		w.Write(l4.Record{ID: i + 2})
 	}
-	require.Equal(t, uint64(100), r.dropped.Load())
-	close(stuck)
+	require.Equal(t, uint64(100), w.Dropped())
+	close(unblock)
 	require.Eventually(t, func() bool {
 		mu.Lock()
 		defer mu.Unlock()
-		return len(got) == recordQueue+1
+		return len(got) == queueSize+1
 	}, 5*time.Second, time.Millisecond)
 	for i, line := range got {
 		require.Contains(t, line, " id="+string(appendMS(nil, time.Duration(i+1)*time.Millisecond))+" ")
@@ -131,34 +131,36 @@ func TestRecorder(t *testing.T) {
 	mu.Lock()
 	full = true
 	mu.Unlock()
-	r.put(l4.Record{})
-	r.put(l4.Record{})
-	r.close()
-	require.Equal(t, uint64(102), r.dropped.Load())
-	require.Len(t, got, recordQueue+1)
+	w.Write(l4.Record{})
+	w.Write(l4.Record{})
+	w.Close()
+	require.Equal(t, uint64(102), w.Dropped())
+	require.Len(t, got, queueSize+1)
 }
 
-func BenchmarkRecord(b *testing.B) {
+func ms(d time.Duration) float64 { return float64(d.Microseconds()) / 1000 }
+
+func BenchmarkWrite(b *testing.B) {
 	lines := 0
-	r := newRecorder(func([]byte) bool { lines++; return true }, func() bool { return true })
+	w := NewWriter(func([]byte) bool { lines++; return true }, func() bool { return true })
 	rec := l4.Record{
 		ID: 12345, Listener: "redis", Client: netip.MustParseAddrPort("192.0.2.1:54321"), Cluster: "redis", Level: "1", Server: "10.0.0.1:6379",
 		Attempts: 1, Connect: 123 * time.Microsecond, FirstByte: time.Millisecond, Duration: 12 * time.Second, BytesUp: 1234, BytesDown: 56789, End: l4.RelayClientClosed,
 	}
 	b.ReportAllocs()
 	for b.Loop() {
-		r.put(rec)
+		w.Write(rec)
 	}
-	r.close()
+	w.Close()
 }
 
-func BenchmarkRecordLine(b *testing.B) {
+func BenchmarkAppendText(b *testing.B) {
 	e := entry{time.Now(), l4.Record{
 		ID: 12345, Listener: "redis", Client: netip.MustParseAddrPort("192.0.2.1:54321"), Cluster: "redis", Level: "1", Server: "10.0.0.1:6379",
 		Attempts: 1, Connect: 123 * time.Microsecond, FirstByte: time.Millisecond, Duration: 12 * time.Second, BytesUp: 1234, BytesDown: 56789, End: l4.RelayClientClosed,
 	}}
 	buf := make([]byte, 0, 1024)
-	var clock stamp
+	var clock timeFormatter
 	b.ReportAllocs()
 	for b.Loop() {
 		buf = appendText(buf[:0], &e, &clock)

@@ -1,7 +1,7 @@
-package engine
+package sessionlog
 
-// Session records as lines of the log, in the form of its other lines. They are put together by hand: it costs a tenth
-// of what a general logger takes for so many values.
+// Log lines of session records, in the form that log/slog gives to other lines. They are formatted by hand, at a tenth of
+// the cost of a slog handler for the same attributes.
 
 import (
 	"encoding/json"
@@ -10,17 +10,17 @@ import (
 	"time"
 )
 
-// In records, "level" is that of the cluster, and how grave they are goes by the name of severity.
+// severity is the slog level of session records. Its key is "severity", because "level" is the level of the cluster.
 const severity = "INFO"
 
-// stamp writes times of RFC 3339. It keeps what all times of one second have in common.
-type stamp struct {
+// timeFormatter formats times as RFC 3339. It caches the text that all times of one second share.
+type timeFormatter struct {
 	second     int64
 	head, zone []byte
 }
 
-// append appends a time with a number of digits after the second.
-func (s *stamp) append(b []byte, at time.Time, digits int) []byte {
+// append appends a time with the given number of fractional digits.
+func (s *timeFormatter) append(b []byte, at time.Time, digits int) []byte {
 	if second := at.Unix(); second != s.second || s.head == nil {
 		s.second = second
 		s.head = at.AppendFormat(s.head[:0], "2006-01-02T15:04:05.")
@@ -35,7 +35,7 @@ func (s *stamp) append(b []byte, at time.Time, digits int) []byte {
 	return append(b, s.zone...)
 }
 
-func appendText(b []byte, e *entry, s *stamp) []byte {
+func appendText(b []byte, e *entry, s *timeFormatter) []byte {
 	b = append(b, "time="...)
 	b = s.append(b, e.at, 3)
 	b = append(b, " severity="+severity+" msg=session id="...)
@@ -61,7 +61,7 @@ func appendText(b []byte, e *entry, s *stamp) []byte {
 	return append(b, '\n')
 }
 
-func appendJSON(b []byte, e *entry, s *stamp) []byte {
+func appendJSON(b []byte, e *entry, s *timeFormatter) []byte {
 	b = append(b, `{"time":"`...)
 	b = s.append(b, e.at, 6)
 	b = append(b, `","severity":"`+severity+`","msg":"session","id":`...)
@@ -84,13 +84,13 @@ func appendJSON(b []byte, e *entry, s *stamp) []byte {
 	return append(b, "}\n"...)
 }
 
-// phase is where the session ended: the first word of its end.
+// phase returns the phase in which the session ended: the first word of its end.
 func (e *entry) phase() string {
 	phase, _, _ := strings.Cut(e.End.String(), ":")
 	return phase
 }
 
-// appendClient appends an address, which needs no quotes: zones are names of interfaces.
+// appendClient appends the client address or "unix". Neither needs quotes: a zone is an interface name.
 func (e *entry) appendClient(b []byte) []byte {
 	if !e.Client.IsValid() {
 		return append(b, "unix"...)
@@ -98,7 +98,7 @@ func (e *entry) appendClient(b []byte) []byte {
 	return e.Client.AppendTo(b)
 }
 
-// plain tells whether a value can stand between quotes as it is.
+// plain reports whether s needs no escapes between quotes.
 func plain(s string) bool {
 	for i := range len(s) {
 		if c := s[i]; c < ' ' || c > '~' || c == '"' || c == '\\' {
@@ -119,14 +119,11 @@ func jsonValue(b []byte, s string) []byte {
 	if plain(s) {
 		return append(append(append(b, '"'), s...), '"')
 	}
-	quoted, _ := json.Marshal(s) // total a string: cannot fail
+	quoted, _ := json.Marshal(s) // cannot fail for a string
 	return append(b, quoted...)
 }
 
-// ms is a duration in milliseconds, to the microsecond.
-func ms(d time.Duration) float64 { return float64(d.Microseconds()) / 1000 }
-
-// appendMS is ms without trailing zeros.
+// appendMS appends a duration in milliseconds, truncated to microseconds, without trailing zeros.
 func appendMS(b []byte, d time.Duration) []byte {
 	us := d.Microseconds()
 	if us < 0 {
@@ -142,7 +139,7 @@ func appendMS(b []byte, d time.Duration) []byte {
 	return b
 }
 
-// appendMSOrNull has null stand for what did not come to pass, which is below zero.
+// appendMSOrNull appends null for a negative duration, which stands for an event that did not happen.
 func appendMSOrNull(b []byte, d time.Duration) []byte {
 	if d < 0 {
 		return append(b, "null"...)
@@ -150,7 +147,7 @@ func appendMSOrNull(b []byte, d time.Duration) []byte {
 	return appendMS(b, d)
 }
 
-// appendSeconds appends seconds, to the millisecond: with whoever lists sessions, the age of one is in seconds.
+// appendSeconds appends a duration in seconds, rounded to milliseconds, as the list of sessions has it.
 func appendSeconds(b []byte, d time.Duration) []byte {
 	return appendMS(b, d.Round(time.Millisecond)/1000)
 }
