@@ -61,8 +61,8 @@ func (r Rejection) End() End {
 	return NotEnded
 }
 
-// passing reports whether a refusal is over when some session ends, which may be under way.
-func (r Rejection) passing() bool {
+// temporary reports whether a refusal is over when some session ends, which may be under way.
+func (r Rejection) temporary() bool {
 	return r == RejectedMaxSessions || r == RejectedPerSource || r == RejectedProcessLimit
 }
 
@@ -109,8 +109,8 @@ type Admission struct {
 
 // AdmissionState counts the sessions of one listener, over all its addresses, for as long as it keeps its identity.
 type AdmissionState struct {
-	live atomic.Int64
-	rate bucket
+	sessions atomic.Int64
+	rate     bucket
 
 	counting atomic.Bool             // new sessions are counted by source
 	sources  atomic.Pointer[sources] // made when they are first counted; sessions that were counted leave it
@@ -120,12 +120,12 @@ type AdmissionState struct {
 func NewAdmissionState(countSources bool) *AdmissionState {
 	g := &AdmissionState{}
 	if countSources {
-		g.count()
+		g.startCounting()
 	}
 	return g
 }
 
-func (g *AdmissionState) count() {
+func (g *AdmissionState) startCounting() {
 	if g.sources.Load() == nil {
 		g.sources.Store(&sources{})
 	}
@@ -133,7 +133,7 @@ func (g *AdmissionState) count() {
 }
 
 // Sessions is how many have been let in and have not left.
-func (g *AdmissionState) Sessions() int { return int(g.live.Load()) }
+func (g *AdmissionState) Sessions() int { return int(g.sessions.Load()) }
 
 // Sources is how many addresses have a count.
 func (g *AdmissionState) Sources() int {
@@ -143,76 +143,76 @@ func (g *AdmissionState) Sources() int {
 	return 0
 }
 
-// pass is what a client holds of its listener's gate. The zero value is nothing.
-type pass uint8
+// claim is what a client holds of its listener's gate. The zero value is nothing.
+type admissionClaim uint8
 
 const (
-	passGate   pass = 1 << iota // it is counted
-	passSource                  // its address is counted too
+	claimSession admissionClaim = 1 << iota // it is counted
+	claimSource                             // its address is counted too
 )
 
-// enter lets a client in or says why not. Nothing is held after a refusal. What was given must go back through leave,
+// acquire lets a client in or says why not. Nothing is held after a refusal. What was given must go back through leave,
 // with the same address. The rate is asked last, so that only those who come in use it up.
-func (a *Admission) enter(client netip.Addr, now time.Duration) (pass, Rejection) {
+func (a *Admission) acquire(client netip.Addr, now time.Duration) (admissionClaim, Rejection) {
 	if a.Deny.Contains(client) || a.Allow != nil && !a.Allow.Contains(client) {
 		return 0, RejectedDenied
 	}
 	g := a.State
-	if !take(&g.live, int64(a.MaxSessions)) {
+	if !acquireCount(&g.sessions, int64(a.MaxSessions)) {
 		return 0, RejectedMaxSessions
 	}
-	held := passGate
+	held := claimSession
 	if client.IsValid() && g.counting.Load() {
-		if !g.sources.Load().take(client, a.MaxPerSource) {
-			a.leave(&held, client)
+		if !g.sources.Load().acquire(client, a.MaxPerSource) {
+			a.release(&held, client)
 			return 0, RejectedPerSource
 		}
-		held |= passSource
+		held |= claimSource
 	}
-	if a.MaxSessionRate > 0 && !g.rate.spend(now, a.MaxSessionRate) {
-		a.leave(&held, client)
+	if a.MaxSessionRate > 0 && !g.rate.take(now, a.MaxSessionRate) {
+		a.release(&held, client)
 		return 0, RejectedRate
 	}
 	return held, Admitted
 }
 
-// join counts a client that another process has let in, whatever the limits are here.
-func (a *Admission) join(client netip.Addr) pass {
+// maxSegment counts a client that another process has let in, whatever the limits are here.
+func (a *Admission) acquireUnchecked(client netip.Addr) admissionClaim {
 	g := a.State
 	if g == nil {
 		return 0
 	}
-	g.live.Add(1)
-	held := passGate
-	a.catchUp(&held, client)
+	g.sessions.Add(1)
+	held := claimSession
+	a.countSource(&held, client)
 	return held
 }
 
-// undo is leave for a client that was let in and then not made a session: the rate forgets it too.
-func (a *Admission) undo(p *pass, client netip.Addr) {
-	a.leave(p, client)
+// cancel is leave for a client that was let in and then not made a session: the rate forgets it too.
+func (a *Admission) cancel(p *admissionClaim, client netip.Addr) {
+	a.release(p, client)
 	if a.MaxSessionRate > 0 {
 		a.State.rate.refund(a.MaxSessionRate)
 	}
 }
 
-// leave gives back what a pass holds, once.
-func (a *Admission) leave(p *pass, client netip.Addr) {
+// release gives back what a pass holds, once.
+func (a *Admission) release(p *admissionClaim, client netip.Addr) {
 	held := *p
 	*p = 0
-	if held&passSource != 0 {
-		a.State.sources.Load().give(client)
+	if held&claimSource != 0 {
+		a.State.sources.Load().release(client)
 	}
-	if held&passGate != 0 {
-		a.State.live.Add(-1)
+	if held&claimSession != 0 {
+		a.State.sessions.Add(-1)
 	}
 }
 
-// catchUp counts the source of a client that was let in before sources were counted.
-func (a *Admission) catchUp(p *pass, client netip.Addr) {
-	if *p&passGate != 0 && *p&passSource == 0 && client.IsValid() && a.State.counting.Load() {
-		a.State.sources.Load().take(client, 0)
-		*p |= passSource
+// countSource counts the source of a client that was let in before sources were counted.
+func (a *Admission) countSource(p *admissionClaim, client netip.Addr) {
+	if *p&claimSession != 0 && *p&claimSource == 0 && client.IsValid() && a.State.counting.Load() {
+		a.State.sources.Load().acquire(client, 0)
+		*p |= claimSource
 	}
 }
 
@@ -226,17 +226,17 @@ func (p *Plane) CountSources(g *AdmissionState, on bool) {
 	if g.counting.Load() {
 		return
 	}
-	g.count()
-	p.walk(func(_ *loop, s passage) bool {
-		if a, held, client := s.admitted(); a.State == g && *held != 0 {
-			a.catchUp(held, client)
+	g.startCounting()
+	p.walk(func(_ *loop, s observable) bool {
+		if a, held, client := s.admission(); a.State == g && *held != 0 {
+			a.countSource(held, client)
 		}
 		return false
 	})
 }
 
-// take counts one more, unless there are as many as the limit allows; 0 is no limit.
-func take(count *atomic.Int64, limit int64) bool {
+// acquireCount counts one more, unless there are as many as the limit allows; 0 is no limit.
+func acquireCount(count *atomic.Int64, limit int64) bool {
 	if limit == 0 {
 		count.Add(1)
 		return true
@@ -258,11 +258,11 @@ type bucket struct {
 	full atomic.Int64 // on the plane's clock
 }
 
-func perEach(rate int) int64 { return max(int64(time.Second)/int64(rate), 1) }
+func rateInterval(rate int) int64 { return max(int64(time.Second)/int64(rate), 1) }
 
-// spend takes one out, or reports that there is none.
-func (b *bucket) spend(now time.Duration, rate int) bool {
-	each := perEach(rate)
+// acquire takes one out, or reports that there is none.
+func (b *bucket) take(now time.Duration, rate int) bool {
+	each := rateInterval(rate)
 	for {
 		full := b.full.Load()
 		next := max(full, int64(now)) + each
@@ -276,7 +276,7 @@ func (b *bucket) spend(now time.Duration, rate int) bool {
 }
 
 // refund puts one back.
-func (b *bucket) refund(rate int) { b.full.Add(-perEach(rate)) }
+func (b *bucket) refund(rate int) { b.full.Add(-rateInterval(rate)) }
 
 // sources counts sessions by client address. An address is in it for as long as it has sessions, so it is never larger
 // than the number of sessions.
@@ -291,7 +291,7 @@ const (
 )
 
 type sourceShard struct {
-	mu     sync.Mutex // held for one look
+	mu     sync.Mutex // acceptPaused for one look
 	counts map[[16]byte]uint32
 	peak   int
 	_      [40]byte // a cache line each
@@ -302,8 +302,8 @@ func (t *sources) shard(key *[16]byte) *sourceShard {
 	return &t.shards[h>>(64-sourceBits)]
 }
 
-// take counts one more session of an address, unless it has as many as the limit allows; 0 is no limit.
-func (t *sources) take(client netip.Addr, limit int) bool {
+// acquireCount counts one more session of an address, unless it has as many as the limit allows; 0 is no limit.
+func (t *sources) acquire(client netip.Addr, limit int) bool {
 	key := client.As16()
 	s := t.shard(&key)
 	s.mu.Lock()
@@ -320,8 +320,8 @@ func (t *sources) take(client netip.Addr, limit int) bool {
 	return true
 }
 
-// give takes a session of an address out of the count.
-func (t *sources) give(client netip.Addr) {
+// release takes a session of an address out of the count.
+func (t *sources) release(client netip.Addr) {
 	key := client.As16()
 	s := t.shard(&key)
 	s.mu.Lock()

@@ -103,7 +103,7 @@ func TestAdmissionIsExact(t *testing.T) {
 	m := &model{sources: map[netip.Addr]int{}}
 	type client struct {
 		ip   netip.Addr
-		held pass
+		held admissionClaim
 	}
 	var in []client
 	var seen [rejectionCount]int
@@ -128,8 +128,8 @@ func TestAdmissionIsExact(t *testing.T) {
 		if n := len(in); n > 0 && random.IntN(5) < 2 {
 			c := &in[random.IntN(n)]
 			m.leave(c.ip)
-			a.leave(&c.held, c.ip)
-			a.leave(&c.held, c.ip) // once more does nothing
+			a.release(&c.held, c.ip)
+			a.release(&c.held, c.ip) // once more does nothing
 			*c = in[n-1]
 			in = in[:n-1]
 			continue
@@ -139,7 +139,7 @@ func TestAdmissionIsExact(t *testing.T) {
 			ip = netip.AddrFrom4([4]byte{10, 0, 0, byte(n)})
 		}
 		want := m.enter(&a, ip, now)
-		held, got := a.enter(ip, now)
+		held, got := a.acquire(ip, now)
 		if want != got || (held == 0) != (got != Admitted) {
 			t.Fatalf("round %d: want %v, got %v and %d", i, want, got, held)
 		}
@@ -156,7 +156,7 @@ func TestAdmissionIsExact(t *testing.T) {
 		require.Greater(t, seen[why], 1000, why.String())
 	}
 	for i := range in {
-		a.leave(&in[i].held, in[i].ip)
+		a.release(&in[i].held, in[i].ip)
 	}
 	require.Zero(t, gate.Sessions())
 	require.Zero(t, gate.Sources())
@@ -173,7 +173,7 @@ func TestAdmissionFromManyLoops(t *testing.T) {
 			random := rand.New(rand.NewPCG(3, uint64(worker)))
 			type client struct {
 				ip   netip.Addr
-				held pass
+				held admissionClaim
 			}
 			var in []client
 			for range 20_000 {
@@ -184,16 +184,16 @@ func TestAdmissionFromManyLoops(t *testing.T) {
 				if len(in) > 0 && random.IntN(2) == 0 {
 					c := in[len(in)-1]
 					in = in[:len(in)-1]
-					a.leave(&c.held, c.ip)
+					a.release(&c.held, c.ip)
 					continue
 				}
 				ip := netip.AddrFrom4([4]byte{10, 0, 0, byte(random.IntN(20))})
-				if held, why := a.enter(ip, 0); why == Admitted {
+				if held, why := a.acquire(ip, 0); why == Admitted {
 					in = append(in, client{ip, held})
 				}
 			}
 			for _, c := range in {
-				a.leave(&c.held, c.ip)
+				a.release(&c.held, c.ip)
 			}
 		})
 	}
@@ -201,10 +201,10 @@ func TestAdmissionFromManyLoops(t *testing.T) {
 	require.Zero(t, gate.Sessions())
 	require.Zero(t, gate.Sources())
 	for i := range limit {
-		_, why := a.enter(netip.AddrFrom4([4]byte{10, 1, 0, byte(i)}), 0)
+		_, why := a.acquire(netip.AddrFrom4([4]byte{10, 1, 0, byte(i)}), 0)
 		require.Equal(t, Admitted, why)
 	}
-	_, why := a.enter(netip.AddrFrom4([4]byte{10, 2, 0, 0}), 0)
+	_, why := a.acquire(netip.AddrFrom4([4]byte{10, 2, 0, 0}), 0)
 	require.Equal(t, RejectedMaxSessions, why)
 }
 
@@ -213,21 +213,21 @@ func TestSessionRate(t *testing.T) {
 	for _, rate := range []int{1, 3, 7, 10, 999, 1_000_000} {
 		var b bucket
 		burst := 0
-		for b.spend(time.Hour, rate) {
+		for b.take(time.Hour, rate) {
 			burst++
 		}
 		require.Equal(t, rate, burst)
 		for range 5 {
-			require.False(t, b.spend(time.Hour+time.Second/time.Duration(rate)-time.Microsecond, rate))
+			require.False(t, b.take(time.Hour+time.Second/time.Duration(rate)-time.Microsecond, rate))
 		}
 		later := 0
-		for b.spend(time.Hour+time.Second, rate) {
+		for b.take(time.Hour+time.Second, rate) {
 			later++
 		}
 		require.Equal(t, rate, later)
 		b.refund(rate)
-		require.True(t, b.spend(time.Hour+time.Second, rate))
-		require.False(t, b.spend(time.Hour+time.Second, rate))
+		require.True(t, b.take(time.Hour+time.Second, rate))
+		require.False(t, b.take(time.Hour+time.Second, rate))
 	}
 }
 
@@ -241,23 +241,23 @@ func TestAdmissionCost(t *testing.T) {
 	}
 	a := Admission{State: NewAdmissionState(true), Deny: NewAddressSet(list, false), MaxSessions: 1, MaxPerSource: 1, MaxSessionRate: 1}
 	ip := netip.MustParseAddr("192.0.2.1")
-	held, _ := a.enter(ip, 0)
+	held, _ := a.acquire(ip, 0)
 	denied := list[7].Addr()
 	require.Zero(t, testing.AllocsPerRun(1000, func() {
-		if _, why := a.enter(ip, 0); why != RejectedMaxSessions {
+		if _, why := a.acquire(ip, 0); why != RejectedMaxSessions {
 			t.Fatal(why)
 		}
-		if _, why := a.enter(denied, 0); why != RejectedDenied {
+		if _, why := a.acquire(denied, 0); why != RejectedDenied {
 			t.Fatal(why)
 		}
 	}))
 	begin := time.Now()
 	const looks = 100_000
 	for range looks {
-		a.enter(denied, 0)
+		a.acquire(denied, 0)
 	}
 	require.Less(t, time.Since(begin)/looks, 20*time.Microsecond)
-	a.leave(&held, ip)
+	a.release(&held, ip)
 }
 
 func BenchmarkAdmission(b *testing.B) {
@@ -265,8 +265,8 @@ func BenchmarkAdmission(b *testing.B) {
 	ip := netip.MustParseAddr("192.0.2.1")
 	run := func(b *testing.B) {
 		for b.Loop() {
-			held, _ := a.enter(ip, 0)
-			a.leave(&held, ip)
+			held, _ := a.acquire(ip, 0)
+			a.release(&held, ip)
 		}
 	}
 	b.Run("open", run)

@@ -93,25 +93,25 @@ func (c *Counters) add(o *Counters) {
 
 // SetBaseline has Counters go on from what another process has counted of the listener, its sessions now apart. A later
 // call, with what it has counted since, replaces an earlier one.
-func (ln *Listener) SetBaseline(before Counters) { ln.before.Store(&before) }
+func (ln *Listener) SetBaseline(before Counters) { ln.baseline.Store(&before) }
 
 // Counters adds up what the loops have counted for the listener.
 func (ln *Listener) Counters() Counters {
 	var sum Counters
-	if before := ln.before.Load(); before != nil {
+	if before := ln.baseline.Load(); before != nil {
 		sum.add(before)
 	}
-	for i := range ln.tallies {
-		sum.merge(&ln.tallies[i])
+	for i := range ln.counters {
+		sum.merge(&ln.counters[i])
 	}
 	return sum
 }
 
 // Rejected adds up the clients that were turned away, by Refusal.
 func (ln *Listener) Rejected() (sum [rejectionCount]uint64) {
-	for i := range ln.tallies {
+	for i := range ln.counters {
 		for r := range sum {
-			sum[r] += atomic.LoadUint64(&ln.tallies[i].Rejected[r])
+			sum[r] += atomic.LoadUint64(&ln.counters[i].Rejected[r])
 		}
 	}
 	return sum
@@ -119,7 +119,7 @@ func (ln *Listener) Rejected() (sum [rejectionCount]uint64) {
 
 // countRejection counts a client that the loop turns away from the listener.
 func (l *loop) countRejection(ln *Listener, why Rejection) {
-	t := &ln.tallies[l.index].Rejected[why]
+	t := &ln.counters[l.index].Rejected[why]
 	store(t, *t+1)
 	l.plane.rejected.Add(1)
 }
@@ -127,18 +127,18 @@ func (l *loop) countRejection(ln *Listener, why Rejection) {
 // ServerStats is what the data plane counts of one server. Whoever makes Targets keeps one for as long as the server
 // keeps its identity, and gives it to each of the server's Targets.
 type ServerStats struct {
-	tallies []serverTally
-	before  atomic.Pointer[ServerCounters] // in another process
+	counts   []serverCounts
+	baseline atomic.Pointer[ServerCounters] // in another process
 }
 
-// serverTally is one loop's part, a cache line.
-type serverTally struct {
+// serverCounts is one loop's part, a cache line.
+type serverCounts struct {
 	sessions, up, down, dials, fails, retries, connectNanos, _ uint64
 }
 
 // NewServerStats makes room for what the loops of the plane will count.
 func (p *Plane) NewServerStats() *ServerStats {
-	return &ServerStats{tallies: make([]serverTally, len(p.loops))}
+	return &ServerStats{counts: make([]serverCounts, len(p.loops))}
 }
 
 // ServerCounters are the sum of a ServerStats. Bytes are at most a second behind.
@@ -154,16 +154,16 @@ type ServerCounters struct {
 
 // SetBaseline has Counters go on from what another process has counted of the server. A later call, with what it has
 // counted since, replaces an earlier one.
-func (st *ServerStats) SetBaseline(before ServerCounters) { st.before.Store(&before) }
+func (st *ServerStats) SetBaseline(before ServerCounters) { st.baseline.Store(&before) }
 
 // Counters adds up what the loops have counted for the server.
 func (st *ServerStats) Counters() ServerCounters {
 	var sum ServerCounters
-	if before := st.before.Load(); before != nil {
+	if before := st.baseline.Load(); before != nil {
 		sum = *before
 	}
-	for i := range st.tallies {
-		t := &st.tallies[i]
+	for i := range st.counts {
+		t := &st.counts[i]
 		sum.Sessions += atomic.LoadUint64(&t.sessions)
 		sum.BytesUp += atomic.LoadUint64(&t.up)
 		sum.BytesDown += atomic.LoadUint64(&t.down)
@@ -188,7 +188,7 @@ func Ends() []End {
 type LoopCounters struct {
 	Sessions int           // now
 	Slept    time.Duration // of the time since the plane was opened; the rest the loop was busy
-	Pipes    int           // open now, lent or spare
+	Pipes    int           // newSession now, lent or spare
 	DialTime Histogram     // of the dials that succeeded
 }
 
@@ -198,8 +198,8 @@ func (p *Plane) Counters() []LoopCounters {
 	for i, l := range p.loops {
 		c := &all[i]
 		c.Sessions = int(l.live.Load())
-		c.Slept = time.Duration(l.slept.Load())
-		if since := l.asleep.Load(); since > 0 {
+		c.Slept = time.Duration(l.sleptNanos.Load())
+		if since := l.asleepSince.Load(); since > 0 {
 			c.Slept += max(0, p.Now()-time.Duration(since))
 		}
 		c.Pipes = int(l.pipes.open.Load())
@@ -215,24 +215,24 @@ func (s *session) flushBytes() {
 		return
 	}
 	s.flushedUp, s.flushedDown = s.up.bytes, s.down.bytes
-	store(&s.tally.BytesUp, s.tally.BytesUp+up)
-	store(&s.tally.BytesDown, s.tally.BytesDown+down)
-	if s.stats != nil {
-		store(&s.stats.up, s.stats.up+up)
-		store(&s.stats.down, s.stats.down+down)
+	store(&s.counters.BytesUp, s.counters.BytesUp+up)
+	store(&s.counters.BytesDown, s.counters.BytesDown+down)
+	if s.serverCounts != nil {
+		store(&s.serverCounts.up, s.serverCounts.up+up)
+		store(&s.serverCounts.down, s.serverCounts.down+down)
 	}
 }
 
-// flushAll does so for every session of the loop that has moved bytes since the last time.
-func (l *loop) flushAll() {
+// flushAllBytes does so for every session of the loop that has moved bytes since the last time.
+func (l *loop) flushAllBytes() {
 	for i, s := range l.dirty {
 		s.dirty = false
-		if s.tally != nil { // it has not ended
+		if s.counters != nil { // it has not ended
 			s.flushBytes()
 		}
 		l.dirty[i] = nil
 	}
-	if l.dirty = l.dirty[:0]; cap(l.dirty) > keepFree {
+	if l.dirty = l.dirty[:0]; cap(l.dirty) > maxFree {
 		l.dirty = nil
 	}
 	for i, f := range l.dirtyFlows {
@@ -243,10 +243,10 @@ func (l *loop) flushAll() {
 		}
 		l.dirtyFlows[i] = nil
 	}
-	if l.dirtyFlows = l.dirtyFlows[:0]; cap(l.dirtyFlows) > keepFree {
+	if l.dirtyFlows = l.dirtyFlows[:0]; cap(l.dirtyFlows) > maxFree {
 		l.dirtyFlows = nil
 	}
-	for _, in := range l.inlets {
+	for _, in := range l.udpSockets {
 		in.countOverflow()
 	}
 }

@@ -13,18 +13,18 @@ import (
 	"weir/conf"
 )
 
-// origin is a conf.Source ready for dialling.
-type origin struct {
+// dialSource is a conf.Source ready for dialling.
+type dialSource struct {
 	client bool
 	v4, v6 addressPool
-	told   atomic.Bool // that a client could not be shown to the server
+	warned atomic.Bool // that a client could not be shown to the server
 }
 
-func newOrigin(s conf.Source) *origin {
+func newDialSource(s conf.Source) *dialSource {
 	if s.IsZero() {
 		return nil
 	}
-	o := &origin{client: s.Client}
+	o := &dialSource{client: s.Client}
 	for _, r := range s.Ranges {
 		if r.Addr().Is4() {
 			o.v4.add(r)
@@ -83,15 +83,15 @@ func addTo(first netip.Addr, n uint32) netip.Addr {
 // to look at every port to find out.
 const sourceTries = 16
 
-// tries is how many addresses there are to dial from, within bounds.
-func (o *origin) tries(family int) int {
+// maxTries is how many addresses there are to dial from, within bounds.
+func (o *dialSource) maxTries(family int) int {
 	if o == nil || o.client {
 		return 1
 	}
 	return int(max(1, min(o.pool(family).count, sourceTries)))
 }
 
-func (o *origin) pool(family int) *addressPool {
+func (o *dialSource) pool(family int) *addressPool {
 	if family == unix.AF_INET {
 		return &o.v4
 	}
@@ -100,7 +100,7 @@ func (o *origin) pool(family int) *addressPool {
 
 // bind binds a socket that is about to connect. The port is chosen by connect, when it is known where to: 64 k sessions
 // for each server and source, and not for all servers together.
-func (o *origin) bind(fd int32, to *rawAddr, client netip.Addr) errno {
+func (o *dialSource) bind(fd int32, to *rawAddr, client netip.Addr) errno {
 	from := client
 	if !o.client {
 		from = o.pool(to.family()).next()
@@ -121,13 +121,13 @@ func (o *origin) bind(fd int32, to *rawAddr, client netip.Addr) errno {
 	return bindSocket(fd, &at)
 }
 
-// explain tells, once for a target, that a server cannot be dialled from a client's address at all.
-func (o *origin) explain(l *loop, s *session, e errno) {
-	if o == nil || !o.client || e != syscall.EAFNOSUPPORT && e != syscall.EPERM || o.told.Swap(true) {
+// warnUnusable tells, once for a target, that a server cannot be dialled from a client's address at all.
+func (o *dialSource) warnUnusable(l *loop, s *session, e errno) {
+	if o == nil || !o.client || e != syscall.EAFNOSUPPORT && e != syscall.EPERM || o.warned.Swap(true) {
 		return
 	}
 	l.plane.log.Warn("cannot dial a server from the client's own address", "cluster", s.set.ClusterName,
-		"server", s.dialling.target.texts[0], "client", s.from.get().Addr().String(), "error", e)
+		"server", s.dialer.target.texts[0], "client", s.clientAddr.get().Addr().String(), "error", e)
 }
 
 // setTransparent lets a socket have an address that is not this host's (IP_TRANSPARENT, ip(7)): CAP_NET_ADMIN or

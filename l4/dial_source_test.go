@@ -30,14 +30,14 @@ func TestSourceTurns(t *testing.T) {
 		if want[0].Is4() {
 			family = unix.AF_INET
 		}
-		o := newOrigin(source)
+		o := newDialSource(source)
 		for range 2 {
 			for i, ip := range want {
 				require.Equal(t, ip, o.pool(family).next(), i)
 			}
 		}
-		require.Equal(t, min(len(want), sourceTries), o.tries(family))
+		require.Equal(t, min(len(want), sourceTries), o.maxTries(family))
 	}
-	require.Nil(t, newOrigin(conf.Source{}))
-	require.Equal(t, 1, newOrigin(conf.Source{}).tries(unix.AF_INET))
+	require.Nil(t, newDialSource(conf.Source{}))
+	require.Equal(t, 1, newDialSource(conf.Source{}).maxTries(unix.AF_INET))
 }

@@ -16,10 +16,10 @@ import (
 // Target is what it takes to dial one server: its addresses in the order to try, and where to dial from. It is
 // immutable, and hung on the balance.Server it belongs to; a server that changes gets a new one.
 type Target struct {
-	addrs []rawAddr
-	texts []string
-	from  *origin      // nil = the kernel's choice
-	stats *ServerStats // nil = nobody counts
+	addrs  []rawAddr
+	texts  []string
+	source *dialSource  // nil = the kernel's choice
+	stats  *ServerStats // nil = nobody counts
 
 	sendProxy uint8 // the version of the PROXY header that connections begin with; 0 = none
 }
@@ -30,17 +30,17 @@ func (t *Target) SetStats(stats *ServerStats) { t.stats = stats }
 // Stats is what Count was given.
 func (t *Target) Stats() *ServerStats { return t.stats }
 
-// tally is the loop's part of what is counted of the server; nil when nothing is.
-func (t *Target) tally(l *loop) *serverTally {
+// counts is the loop's part of what is counted of the server; nil when nothing is.
+func (t *Target) counts(l *loop) *serverCounts {
 	if t == nil || t.stats == nil {
 		return nil
 	}
-	return &t.stats.tallies[l.index]
+	return &t.stats.counts[l.index]
 }
 
 // NewTarget prepares a target for TCP. Addresses for which the source has none of their family are passed over.
 func NewTarget(addrs []netip.AddrPort, source conf.Source) *Target {
-	t := &Target{addrs: make([]rawAddr, len(addrs)), texts: make([]string, len(addrs)), from: newOrigin(source)}
+	t := &Target{addrs: make([]rawAddr, len(addrs)), texts: make([]string, len(addrs)), source: newDialSource(source)}
 	for i, a := range addrs {
 		t.addrs[i].setIP(a, 0)
 		t.texts[i] = a.String()
@@ -76,10 +76,10 @@ func (t *Target) find(at netip.AddrPort) (int, bool) {
 
 func (t *Target) isUnix() bool { return t.addrs[0].family() == unix.AF_UNIX }
 
-// openDatagrams makes a socket ready to connect to one of the addresses by UDP. What the network says about datagrams
+// openUDP makes a socket ready to connect to one of the addresses by UDP. What the network says about datagrams
 // that it could not deliver shows as the socket's error, whatever the reason (IP_RECVERR). few tells that only a few replies are
 // to come: then the usual buffer does, and there is nothing to join.
-func (t *Target) openDatagrams(address int, client netip.Addr, few bool) (int32, errno) {
+func (t *Target) openUDP(address int, client netip.Addr, few bool) (int32, errno) {
 	to := &t.addrs[address]
 	family := to.family()
 	if family == unix.AF_UNIX {
@@ -96,10 +96,10 @@ func (t *Target) openDatagrams(address int, client netip.Addr, few bool) (int32,
 	}
 	if !few {
 		setOption(fd, unix.SOL_UDP, unix.UDP_GRO, 1)
-		setRoom(fd, unix.SO_RCVBUFFORCE, unix.SO_RCVBUF, flowRoom)
+		setBufferSize(fd, unix.SO_RCVBUFFORCE, unix.SO_RCVBUF, flowBufferSize)
 	}
-	if t.from != nil {
-		if e = t.from.bind(fd, to, client); e != 0 {
+	if t.source != nil {
+		if e = t.source.bind(fd, to, client); e != 0 {
 			closeFD(fd)
 			return -1, e
 		}
@@ -107,8 +107,8 @@ func (t *Target) openDatagrams(address int, client netip.Addr, few bool) (int32,
 	return fd, 0
 }
 
-// open makes a socket ready to connect to one of the addresses, for a client at an address of its own.
-func (t *Target) open(address int, set *Settings, client netip.Addr) (int32, errno) {
+// newSession makes a socket ready to connect to one of the addresses, for a client at an address of its own.
+func (t *Target) openTCP(address int, set *Settings, client netip.Addr) (int32, errno) {
 	to := &t.addrs[address]
 	fd, e := openSocket(to.family(), unix.SOCK_STREAM)
 	if e != 0 || to.family() == unix.AF_UNIX {
@@ -117,8 +117,8 @@ func (t *Target) open(address int, set *Settings, client netip.Addr) (int32, err
 	if set.UserTimeout > 0 {
 		setOption(fd, unix.IPPROTO_TCP, unix.TCP_USER_TIMEOUT, int(set.UserTimeout/time.Millisecond))
 	}
-	if t.from != nil {
-		if e = t.from.bind(fd, to, client); e != 0 {
+	if t.source != nil {
+		if e = t.source.bind(fd, to, client); e != 0 {
 			closeFD(fd)
 			return -1, e
 		}

@@ -251,7 +251,7 @@ func decodeParcel(b []byte, descriptors int) (*parcel, error) {
 	return p, nil
 }
 
-// end checks that everything was read, and that the descriptors are as many as are needed.
+// sourceEnded checks that everything was read, and that the descriptors are as many as are needed.
 func (r *parcelReader) end(needed, descriptors int) {
 	switch {
 	case r.err != nil:

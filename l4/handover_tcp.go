@@ -23,22 +23,22 @@ import (
 
 // PauseAccept accepts no more clients, without closing anything, and returns when none can arrive. Those who come wait in the
 // queues of the sockets for the process that has them too, or for Release.
-func (p *Plane) PauseAccept() { p.ask((*loop).holdDoors) }
+func (p *Plane) PauseAccept() { p.runOnLoops((*loop).pauseAccept) }
 
 // ResumeAccept accepts again.
-func (p *Plane) ResumeAccept() { p.ask((*loop).releaseDoors) }
+func (p *Plane) ResumeAccept() { p.runOnLoops((*loop).resumeAccept) }
 
 // PendingClients is how many clients have been accepted for whom there may be room in a moment. They are let in or turned away
 // while nothing is accepted, too.
 func (p *Plane) PendingClients() int {
 	var n atomic.Int64
-	p.ask(func(l *loop) { n.Add(int64(len(l.hopeful))) })
+	p.runOnLoops(func(l *loop) { n.Add(int64(len(l.pending))) })
 	return int(n.Load())
 }
 
 // CloseListenSockets closes this process's descriptors of every listening socket that is held. Whoever waits in their queues is the
 // other process's, which has them too; so are the files of unix sockets.
-func (p *Plane) CloseListenSockets() { p.ask((*loop).leaveDoors) }
+func (p *Plane) CloseListenSockets() { p.runOnLoops((*loop).abandonListenSockets) }
 
 // BatchIterator goes through the sessions, or the flows, of a plane.
 type BatchIterator struct {
@@ -93,14 +93,14 @@ func (l *loop) pack(slot *int) *HandoverBatch {
 	held := 0
 	for ; *slot < len(l.sessions.all) && held < parcelBytes; *slot++ {
 		s := l.sessions.all[*slot]
-		if s == nil || !s.movable() {
+		if s == nil || !s.canHandOver() {
 			continue
 		}
-		t := s.describe()
+		t := s.state()
 		if len(x.Descriptors)+t.descriptors() > MaxDescriptors {
 			break
 		}
-		at := s.place()
+		at := s.binding()
 		place, known := places[at]
 		if !known {
 			place = len(p.places)
@@ -126,13 +126,13 @@ func (l *loop) pack(slot *int) *HandoverBatch {
 	return x
 }
 
-// movable tells whether another process could go on with the session: it relays, and neither side has broken.
-func (s *session) movable() bool {
-	return s.phase == phaseRelay && !s.client.failed && !s.server.failed && !s.up.dead && !s.down.dead
+// canHandOver tells whether another process could go on with the session: it relays, and neither side has broken.
+func (s *session) canHandOver() bool {
+	return s.phase == phaseRelay && !s.client.failed && !s.server.failed && !s.up.stopped && !s.down.stopped
 }
 
-// place is what the session has in common with others.
-func (s *session) place() Binding {
+// binding is what the session has in common with others.
+func (s *session) binding() Binding {
 	at := Binding{
 		Address: s.listener.at.String(), Listener: s.set.Name, Cluster: s.set.ClusterName,
 		clientIdle: s.set.ClientIdle, serverIdle: s.set.ServerIdle, halfClose: s.set.HalfClose,
@@ -144,20 +144,20 @@ func (s *session) place() Binding {
 	return at
 }
 
-func (s *session) describe() travelling {
+func (s *session) state() travelling {
 	return travelling{
-		id: s.id, from: s.from.get(), begun: s.begun, clientAt: s.clientAt, serverAt: s.serverAt, halfAt: s.halfAt,
-		connected: s.connected, firstByte: s.firstByte, attempts: s.attempts, settled: s.settled,
-		client: s.client.describe(), server: s.server.describe(), up: s.up.describe(), down: s.down.describe(),
+		id: s.id, from: s.clientAddr.get(), begun: s.startedAt, clientAt: s.clientActiveAt, serverAt: s.serverActiveAt, halfAt: s.halfClosedAt,
+		connected: s.connected, firstByte: s.firstByte, attempts: s.attempts, settled: s.keepaliveSet,
+		client: s.client.state(), server: s.server.state(), up: s.up.state(), down: s.down.state(),
 	}
 }
 
-func (s *socket) describe() travellingSocket {
-	return travellingSocket{fin: s.fin, local: s.local, urgent: s.urgent, primed: s.primed, nodelay: s.nodelay, quiet: s.quiet, preface: s.preface}
+func (s *socket) state() travellingSocket {
+	return travellingSocket{fin: s.fin, local: s.local, urgent: s.urgent, primed: s.hasSent, nodelay: s.nodelay, quiet: s.ackDelayed, preface: s.headerSize}
 }
 
-func (st *stream) describe() travellingStream {
-	t := travellingStream{bytes: st.bytes, full: st.full, eof: st.eof, shut: st.shut, lead: st.lead, pipe: st.pipe != nil}
+func (st *stream) state() travellingStream {
+	t := travellingStream{bytes: st.bytes, full: st.fullReads, eof: st.eof, shut: st.finSent, lead: st.headerBytes, pipe: st.pipe != nil}
 	if st.held != nil {
 		t.held = st.held.data[st.held.from:st.held.to]
 	}
@@ -169,9 +169,9 @@ func (st *stream) describe() travellingStream {
 
 // freeze stops everything about a session.
 func (s *session) freeze(l *loop) {
-	s.phase = phaseMove
+	s.phase = phaseHandover
 	s.end = NotEnded // set by whoever cuts it meanwhile
-	s.ready = false
+	s.queued = false
 	l.wheel.stop(&s.timer)
 	s.flushBytes()
 	epollControl(l.epfd, unix.EPOLL_CTL_DEL, s.client.fd, 0, 0, 0)
@@ -180,12 +180,12 @@ func (s *session) freeze(l *loop) {
 
 // Confirm ends a parcel: another process has the sessions.
 func (x *HandoverBatch) Confirm() {
-	x.each(func(l *loop, s *session) { s.depart(l) }, func(l *loop, f *flow) { f.depart(l) })
+	x.each(func(l *loop, s *session) { s.handOver(l) }, func(l *loop, f *flow) { f.depart(l) })
 }
 
 // Resume ends a parcel that nobody has taken: its sessions go on here.
 func (x *HandoverBatch) Resume() {
-	x.each(func(l *loop, s *session) { s.thaw(l) }, func(l *loop, f *flow) { f.resume(l) })
+	x.each(func(l *loop, s *session) { s.unfreeze(l) }, func(l *loop, f *flow) { f.resume(l) })
 }
 
 func (x *HandoverBatch) each(session func(*loop, *session), flow func(*loop, *flow)) {
@@ -202,26 +202,26 @@ func (x *HandoverBatch) each(session func(*loop, *session), flow func(*loop, *fl
 	<-done
 }
 
-// depart lets go of a session that another process has. Its sockets are closed without a word: they live on there.
-func (s *session) depart(l *loop) {
-	store(&s.tally.HandedOver, s.tally.HandedOver+1)
+// handOver lets go of a session that another process has. Its sockets are closed without a word: they live on there.
+func (s *session) handOver(l *loop) {
+	store(&s.counters.HandedOver, s.counters.HandedOver+1)
 	s.lease.Done(l.now)
-	s.set.Admission.leave(&s.pass, s.from.get().Addr())
-	l.plane.departed()
+	s.set.Admission.release(&s.claim, s.clientAddr.get().Addr())
+	l.plane.releaseSession()
 	for _, st := range [...]*stream{&s.up, &s.down} {
 		if st.pipe != nil { // the bytes in it are the other process's
 			l.pipes.close(st.pipe)
 			st.pipe = nil
 		}
-		st.drop(l)
+		st.release(l)
 	}
 	closeFD(s.client.fd)
 	closeFD(s.server.fd)
-	l.release(s)
+	l.freeSession(s)
 }
 
-// thaw goes on with a session that was frozen.
-func (s *session) thaw(l *loop) {
+// unfreeze goes on with a session that was frozen.
+func (s *session) unfreeze(l *loop) {
 	s.phase = phaseRelay
 	s.resume(l)
 	if end := s.end; end != NotEnded && s.phase == phaseRelay {
@@ -229,18 +229,18 @@ func (s *session) thaw(l *loop) {
 	}
 }
 
-// resume has a session's sockets watched, which tells at once what they are ready for, and its deadlines kept.
+// resumeAt has a session's sockets watched, which tells at once what they are ready for, and its deadlines kept.
 func (s *session) resume(l *loop) {
 	s.client.readable, s.client.writable = false, false
 	s.server.readable, s.server.writable = false, false
-	if !l.watch(s, clientSide, s.client.fd) || !l.watch(s, serverSide, s.server.fd) {
+	if !l.register(s, clientSide, s.client.fd) || !l.register(s, serverSide, s.server.fd) {
 		s.finish(l, DialLocalShortage)
 		return
 	}
-	if s.settled {
+	if s.keepaliveSet {
 		s.rearm(l)
 	} else {
-		l.wheel.arm(&s.timer, l.now+settleAfter)
+		l.wheel.arm(&s.timer, l.now+keepaliveDelay)
 	}
 }
 
@@ -307,9 +307,9 @@ func (a *ReceivedSessions) Start() {
 		n := t.descriptors()
 		h, own := &a.homes[t.place], fds[:n]
 		fds = fds[n:]
-		l := p.quietest()
+		l := p.leastLoaded()
 		l.live.Add(1)
-		p.count.Add(1)
+		p.sessions.Add(1)
 		work[l.index] = append(work[l.index], func(l *loop) { l.adopt(t, h, a.leases[i], own) })
 	}
 	for i, list := range work {
@@ -323,8 +323,8 @@ func (a *ReceivedSessions) Start() {
 	}
 }
 
-// quietest is the loop with the fewest sessions.
-func (p *Plane) quietest() *loop {
+// leastLoaded is the loop with the fewest sessions.
+func (p *Plane) leastLoaded() *loop {
 	best := p.loops[0]
 	for _, l := range p.loops[1:] {
 		if l.live.Load() < best.live.Load() {
@@ -348,7 +348,7 @@ func (p *Plane) DetachedListener(address string) *Listener {
 // LastID is a number that no session of this plane has reached yet, nor will soon.
 func (p *Plane) LastID() uint64 {
 	last := make([]uint64, len(p.loops))
-	p.ask(func(l *loop) { last[l.index] = l.lastID })
+	p.runOnLoops(func(l *loop) { last[l.index] = l.lastID })
 	return (slices.Max(last) + 1<<16) * uint64(len(p.loops))
 }
 
@@ -373,24 +373,24 @@ func (set *Settings) as(at *Binding, level int) *Settings {
 
 // adopt goes on with a session of another process.
 func (l *loop) adopt(t *travelling, h *LocalBinding, lease balance.Lease, fds []int32) {
-	s := l.open()
+	s := l.newSession()
 	s.id = t.id
 	s.listener, s.set = h.Listener, h.Set
-	s.from.set(t.from)
+	s.clientAddr.set(t.from)
 	s.lease = lease
-	s.pass = s.set.Admission.join(t.from.Addr())
-	s.tally = &h.Listener.tallies[l.index]
-	store(&s.tally.TakenOver, s.tally.TakenOver+1)
+	s.claim = s.set.Admission.acquireUnchecked(t.from.Addr())
+	s.counters = &h.Listener.counters[l.index]
+	store(&s.counters.TakenOver, s.counters.TakenOver+1)
 	if server := s.lease.Server(); server != nil {
 		target, _ := server.Handle().(*Target)
-		s.stats = target.tally(l)
+		s.serverCounts = target.counts(l)
 	}
-	s.begun, s.clientAt, s.serverAt, s.halfAt = t.begun, t.clientAt, t.serverAt, t.halfAt
-	s.connected, s.firstByte, s.attempts, s.settled = t.connected, t.firstByte, t.attempts, t.settled
+	s.startedAt, s.clientActiveAt, s.serverActiveAt, s.halfClosedAt = t.begun, t.clientAt, t.serverAt, t.halfAt
+	s.connected, s.firstByte, s.attempts, s.keepaliveSet = t.connected, t.firstByte, t.attempts, t.settled
 	s.client, s.server = t.client.socket(fds[0]), t.server.socket(fds[1])
 	fds = fds[2:]
-	fds = s.up.take(l, &t.up, fds)
-	s.down.take(l, &t.down, fds)
+	fds = s.up.restore(l, &t.up, fds)
+	s.down.restore(l, &t.down, fds)
 	s.flushedUp, s.flushedDown = s.up.bytes, s.down.bytes
 	s.phase = phaseRelay
 	if l.stopping {
@@ -401,12 +401,12 @@ func (l *loop) adopt(t *travelling, h *LocalBinding, lease balance.Lease, fds []
 }
 
 func (t *travellingSocket) socket(fd int32) socket {
-	return socket{fd: fd, fin: t.fin, local: t.local, urgent: t.urgent, primed: t.primed, nodelay: t.nodelay, quiet: t.quiet, preface: t.preface}
+	return socket{fd: fd, fin: t.fin, local: t.local, urgent: t.urgent, hasSent: t.primed, nodelay: t.nodelay, ackDelayed: t.quiet, headerSize: t.preface}
 }
 
-// take makes the stream what it was, and returns the descriptors that are not its own.
-func (st *stream) take(l *loop, t *travellingStream, fds []int32) []int32 {
-	*st = stream{bytes: t.bytes, full: t.full, eof: t.eof, shut: t.shut, lead: t.lead}
+// acquireCount makes the stream what it was, and returns the descriptors that are not its own.
+func (st *stream) restore(l *loop, t *travellingStream, fds []int32) []int32 {
+	*st = stream{bytes: t.bytes, fullReads: t.full, eof: t.eof, finSent: t.shut, headerBytes: t.lead}
 	if len(t.held) > 0 {
 		st.held = l.buffers.get()
 		st.held.from, st.held.to = 0, copy(st.held.data[:], t.held)

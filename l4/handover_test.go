@@ -186,7 +186,7 @@ func TestWireKeepsFramesAndDescriptorsTogether(t *testing.T) {
 		require.Equal(t, uint8(i), f.Kind)
 		require.True(t, bytes.Equal(bytes.Repeat([]byte{byte(i)}, s.bytes), f.Body))
 		require.Len(t, f.Descriptors, s.fds)
-		for _, fd := range f.Descriptors { // each works
+		for _, fd := range f.Descriptors { // eachSession works
 			_, err := unix.Write(int(fd), []byte{'.'})
 			require.NoError(t, err)
 		}

@@ -142,25 +142,25 @@ func (r *parcelReader) flow(places int) travellingFlow {
 }
 
 // PauseReceive has listening sockets of UDP that are started from now on wait for ResumeReceive.
-func (p *Plane) PauseReceive() { p.awaiting.Store(true) }
+func (p *Plane) PauseReceive() { p.receivePaused.Store(true) }
 
 // ResumeReceive looks at the listening sockets of UDP.
 func (p *Plane) ResumeReceive() {
-	if p.awaiting.Swap(false) {
-		p.ask((*loop).releaseInlets)
+	if p.receivePaused.Swap(false) {
+		p.runOnLoops((*loop).releaseInlets)
 	}
 }
 
 // ResumeDrainingListeners looks again at the held sockets of the UDP listeners that have left the configuration, now or by an earlier
 // reload: their flows stay here.
 func (p *Plane) ResumeDrainingListeners() {
-	p.leavingMu.Lock()
-	left := slices.Collect(maps.Values(p.leaving))
-	p.leavingMu.Unlock()
+	p.drainingMu.Lock()
+	left := slices.Collect(maps.Values(p.draining))
+	p.drainingMu.Unlock()
 	for _, ln := range left {
-		p.ask(func(l *loop) {
+		p.runOnLoops(func(l *loop) {
 			l.inletsOf(ln, func(in *inlet) {
-				epollControl(l.epfd, unix.EPOLL_CTL_ADD, in.fd, unix.EPOLLIN, markInlet, in.number)
+				epollControl(l.epfd, unix.EPOLL_CTL_ADD, in.fd, unix.EPOLLIN, markUDPSocket, in.number)
 			})
 		})
 	}
@@ -194,7 +194,7 @@ func (l *loop) packFlows(slot *int, chosen func(*Listener) bool) *HandoverBatch 
 			continue
 		}
 		t := f.describe()
-		at := f.place()
+		at := f.binding()
 		place, known := places[at]
 		if !known {
 			place = len(p.places)
@@ -226,8 +226,8 @@ func unservedEnd(fault End) End {
 	return fault
 }
 
-// place is what the flow has in common with others.
-func (f *flow) place() Binding {
+// binding is what the flow has in common with others.
+func (f *flow) binding() Binding {
 	at := Binding{Address: f.inlet.ln.at.String(), Listener: f.set.Name, Cluster: f.set.ClusterName}
 	if server := f.lease.Server(); server != nil {
 		at.Server, at.Level = server.Name(), f.set.levelTag(f.lease.Level())
@@ -251,24 +251,24 @@ func (f *flow) describe() travellingFlow {
 	return t
 }
 
-// depart lets go of a flow that another process has.
+// handOver lets go of a flow that another process has.
 func (f *flow) depart(l *loop) {
 	in := f.inlet
 	in.table.remove(f)
 	in.table.settle(f)
 	l.kept.drop(f)
-	l.trials.put(f.trial)
+	l.attemptsPool.put(f.trial)
 	f.disconnect()
 	f.lease.Done(l.now)
-	f.set.Admission.leave(&f.pass, f.client().Addr())
-	l.plane.departed()
+	f.set.Admission.release(&f.pass, f.client().Addr())
+	l.plane.releaseSession()
 	store(&in.tally.HandedOver, in.tally.HandedOver+1)
-	l.flows.put(f.slot)
+	l.flows.release(f.slot)
 	l.live.Add(-1)
-	in.ln.flowEnded()
+	in.ln.releaseFlow()
 }
 
-// resume has the flow's socket watched, which tells at once what waits there, and its deadlines kept.
+// resumeAt has the flow's socket watched, which tells at once what waits there, and its deadlines kept.
 func (f *flow) resume(l *loop) {
 	f.frozen, f.overflowed = false, overflows(f.fd)
 	if epollControl(l.epfd, unix.EPOLL_CTL_ADD, f.fd, unix.EPOLLIN|unix.EPOLLET&math.MaxUint32, int32(f.slot)|flowBit, int32(uint32(f.id))) != 0 {
@@ -337,7 +337,7 @@ func (a *ReceivedFlows) Start() {
 		}
 		l := p.loops[t.socket%len(p.loops)]
 		l.live.Add(1)
-		p.count.Add(1)
+		p.sessions.Add(1)
 		work[l.index] = append(work[l.index], i)
 	}
 	for i, list := range work {
@@ -365,20 +365,20 @@ func (l *loop) adoptFlow(t *travellingFlow, h *LocalBinding, lease balance.Lease
 		lease.Done(l.now)
 		closeFD(fd)
 		l.live.Add(-1)
-		l.plane.departed()
+		l.plane.releaseSession()
 		return
 	}
-	f, slot := l.flows.take()
+	f, slot := l.flows.acquire()
 	f.slot = slot
 	f.id, f.inlet, f.set, f.key = t.id, in, h.Set, t.key
 	f.fd, f.first, f.lease = fd, -1, lease
 	f.target, _ = lease.Server().Handle().(*Target)
-	f.stats = f.target.tally(l)
+	f.stats = f.target.counts(l)
 	f.begun, f.activeAt, f.sentAt, f.partAt = t.begun, t.activeAt, t.sentAt, t.partAt
 	f.connected, f.firstByte = t.connected, t.firstByte
 	f.bytesUp, f.bytesDown, f.flushedUp, f.flushedDown = t.bytesUp, t.bytesDown, t.bytesUp, t.bytesDown
 	f.unanswered, f.owed, f.attempts, f.standing = t.unanswered, t.owed, t.attempts, t.standing
-	f.joinUp, f.joinDown, f.address = min(t.joinUp, l.join), min(t.joinDown, l.join), elsewhere
+	f.joinUp, f.joinDown, f.address = min(t.joinUp, l.maxSegment), min(t.joinDown, l.maxSegment), elsewhere
 	if at, has := f.target.find(peerOf(fd)); has && at < elsewhere {
 		f.address = uint8(at)
 	}
@@ -396,7 +396,7 @@ func (l *loop) adoptFlow(t *travellingFlow, h *LocalBinding, lease balance.Lease
 	if len(t.kept) > 0 {
 		l.kept.keep(f, t.kept)
 	}
-	f.pass = f.set.Admission.join(f.client().Addr())
+	f.pass = f.set.Admission.acquireUnchecked(f.client().Addr())
 	ln.flows.Add(1)
 	store(&in.tally.TakenOver, in.tally.TakenOver+1)
 	if l.stopping {

@@ -40,7 +40,7 @@ func NewActivatedSocket(f *os.File) (*ActivatedSocket, error) {
 	return a, nil
 }
 
-// look finds out what the socket is.
+// checkProgress finds out what the socket is.
 func (a *ActivatedSocket) look() error {
 	fd := int(a.fd)
 	kind, err := unix.GetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_TYPE)
@@ -120,22 +120,22 @@ func (p *Plane) ListenActivated(a *ActivatedSocket, set *Settings) *Listener {
 	ln.fds = []int32{fd}
 	switch {
 	case ln.udp:
-		readyForDatagrams(fd, a.At)
+		setUDPOptions(fd, a.At)
 	case a.At.Path != "":
-		listenSocket(fd, set.Backlog)
+		listenFD(fd, set.Backlog)
 		return ln
 	default:
-		inherit(fd, set)
-		listenSocket(fd, set.Backlog)
+		setInheritedOptions(fd, set)
+		listenFD(fd, set.Backlog)
 	}
 	setOption(fd, unix.SOL_SOCKET, unix.SO_REUSEPORT, 1)
 	for len(ln.fds) < len(p.loops) {
 		var more int32
 		var e errno
 		if ln.udp {
-			more, e = bindDatagrams(a.At, true)
-		} else if more, e = bindListening(a.At, set, true); e == 0 {
-			if e = listenSocket(more, set.Backlog); e != 0 {
+			more, e = bindUDP(a.At, true)
+		} else if more, e = bindTCP(a.At, set, true); e == 0 {
+			if e = listenFD(more, set.Backlog); e != 0 {
 				closeFD(more)
 			}
 		}

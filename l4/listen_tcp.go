@@ -29,13 +29,13 @@ type Listener struct {
 	udp       bool
 	set       atomic.Pointer[Settings]
 
-	tallies []Counters               // one for each loop, written by it alone
-	before  atomic.Pointer[Counters] // in another process; nil = nothing
+	counters []Counters               // one for each loop, written by it alone
+	baseline atomic.Pointer[Counters] // in another process; nil = nothing
 
 	// Of UDP.
-	flows   atomic.Int64 // flows now, of all loops
-	stopped bool         // it takes no new clients; whoever calls its methods knows
-	leaving atomic.Bool  // it takes no new clients and closes with its last flow; set with the plane's list of those
+	flows    atomic.Int64 // flows now, of all loops
+	stopped  bool         // it takes no new clients; whoever calls its methods knows
+	draining atomic.Bool  // it takes no new clients and closes with its last flow; set with the plane's list of those
 }
 
 // Listen binds an address and starts queueing clients, but accepts none before Start. The error names the address and
@@ -45,13 +45,13 @@ func (p *Plane) Listen(at conf.Address, set *Settings, beside bool) (*Listener, 
 	ln := p.newListener(at, set)
 	sockets := len(p.loops)
 	if at.Path != "" {
-		if err := clearStale(at.Path); err != nil {
+		if err := removeStaleSocket(at.Path); err != nil {
 			return nil, fmt.Errorf("listen on %s: %w", at, err)
 		}
 		sockets = 1
 	}
 	for i := range sockets {
-		fd, e := bindListening(at, set, beside || i > 0)
+		fd, e := bindTCP(at, set, beside || i > 0)
 		if e != 0 {
 			ln.Discard()
 			return nil, fmt.Errorf("listen on %s: %w", at, e)
@@ -62,7 +62,7 @@ func (p *Plane) Listen(at conf.Address, set *Settings, beside bool) (*Listener, 
 		ln.file, _ = os.Lstat(at.Path)
 	}
 	for _, fd := range ln.fds {
-		if e := listenSocket(fd, set.Backlog); e != 0 {
+		if e := listenFD(fd, set.Backlog); e != 0 {
 			ln.Discard()
 			return nil, fmt.Errorf("listen on %s: %w", at, e)
 		}
@@ -71,7 +71,7 @@ func (p *Plane) Listen(at conf.Address, set *Settings, beside bool) (*Listener, 
 }
 
 func (p *Plane) newListener(at conf.Address, set *Settings) *Listener {
-	ln := &Listener{plane: p, at: at, tallies: make([]Counters, len(p.loops))}
+	ln := &Listener{plane: p, at: at, counters: make([]Counters, len(p.loops))}
 	ln.set.Store(set)
 	return ln
 }
@@ -88,14 +88,14 @@ func (p *Plane) Inherit(at conf.Address, set *Settings, fds []int32) *Listener {
 		return ln
 	}
 	for len(ln.fds) < len(p.loops) {
-		fd, e := bindListening(at, set, true)
+		fd, e := bindTCP(at, set, true)
 		if e == 0 {
-			if e = listenSocket(fd, set.Backlog); e != 0 {
+			if e = listenFD(fd, set.Backlog); e != 0 {
 				closeFD(fd)
 			}
 		}
 		if e != 0 { // the ones there are serve all clients, from fewer loops
-			p.complain("cannot add a listening socket", "address", at.String(), "error", e)
+			p.warnLimited("cannot add a listening socket", "address", at.String(), "error", e)
 			break
 		}
 		ln.fds = append(ln.fds, fd)
@@ -103,17 +103,17 @@ func (p *Plane) Inherit(at conf.Address, set *Settings, fds []int32) *Listener {
 	return ln
 }
 
-// bindListening makes one listening socket. The first of an address is bound without SO_REUSEPORT, so that an address
+// bindTCP makes one listening socket. The first of an address is bound without SO_REUSEPORT, so that an address
 // that another process of the same user listens at is refused instead of shared with it; it gets the option afterwards,
 // for the others to join.
-func bindListening(at conf.Address, set *Settings, share bool) (int32, errno) {
+func bindTCP(at conf.Address, set *Settings, share bool) (int32, errno) {
 	var to rawAddr
 	if at.Path != "" {
 		if !to.setPath(at.Path) {
 			return -1, syscall.ENAMETOOLONG
 		}
 	} else {
-		scope, e := scopeOf(at.Addr.Addr())
+		scope, e := zoneIndex(at.Addr.Addr())
 		if e != 0 {
 			return -1, e
 		}
@@ -142,20 +142,20 @@ func bindListening(at conf.Address, set *Settings, share bool) (int32, errno) {
 	}
 	if at.Path == "" {
 		setOption(fd, unix.SOL_SOCKET, unix.SO_REUSEPORT, 1)
-		inherit(fd, set)
+		setInheritedOptions(fd, set)
 	}
 	return fd, 0
 }
 
-// inherit sets what accepted sockets take over from the listening one, which saves the calls on every session.
-func inherit(fd int32, set *Settings) {
+// setInheritedOptions sets what accepted sockets take over from the listening one, which saves the calls on every session.
+func setInheritedOptions(fd int32, set *Settings) {
 	setOption(fd, unix.IPPROTO_TCP, unix.TCP_NODELAY, 1)
 	setOption(fd, unix.SOL_SOCKET, unix.SO_OOBINLINE, 1)
 	set.keepalive(fd)
 	setOption(fd, unix.IPPROTO_TCP, unix.TCP_USER_TIMEOUT, int(set.UserTimeout/time.Millisecond))
 }
 
-func scopeOf(addr netip.Addr) (uint32, errno) {
+func zoneIndex(addr netip.Addr) (uint32, errno) {
 	if addr.Zone() == "" {
 		return 0, 0
 	}
@@ -166,9 +166,9 @@ func scopeOf(addr netip.Addr) (uint32, errno) {
 	return uint32(iface.Index), 0
 }
 
-// clearStale removes a socket file that nobody listens at any more, as a killed process leaves it. One that is alive,
+// removeStaleSocket removes a socket file that nobody listens at any more, as a killed process leaves it. One that is alive,
 // or a file that is no socket, is left alone.
-func clearStale(path string) error {
+func removeStaleSocket(path string) error {
 	if path[0] == '@' {
 		return nil
 	}
@@ -207,7 +207,7 @@ func (ln *Listener) Inherited() bool { return ln.inherited }
 // Discard closes a listener that was not started.
 func (ln *Listener) Discard() {
 	if ln.stopped { // found again, and not wanted after all
-		ln.plane.part(ln)
+		ln.plane.drainListener(ln)
 		return
 	}
 	for _, fd := range ln.fds {
@@ -231,33 +231,33 @@ func (ln *Listener) removeFile() {
 
 // Start begins to accept. The loops own the sockets from now on.
 func (ln *Listener) Start() {
-	if ln.udp && ln.comeBack() {
+	if ln.udp && ln.reopen() {
 		return
 	}
 	if ln.inherited {
-		ln.apply(ln.set.Load())
+		ln.applySocketOptions(ln.set.Load())
 	}
 	for i, fd := range ln.fds {
 		ln.plane.loops[i%len(ln.plane.loops)].post(message{do: func(l *loop) {
 			if ln.udp {
 				l.openInlet(ln, fd)
 			} else {
-				l.openDoor(ln, fd)
+				l.addListenSocket(ln, fd)
 			}
 		}})
 	}
 }
 
-// apply sets what clients inherit from the sockets, and the length of their queues.
-func (ln *Listener) apply(set *Settings) {
+// applySocketOptions sets what clients inherit from the sockets, and the length of their queues.
+func (ln *Listener) applySocketOptions(set *Settings) {
 	if ln.udp {
 		return
 	}
 	for _, fd := range ln.fds {
 		if ln.at.Path == "" {
-			inherit(fd, set)
+			setInheritedOptions(fd, set)
 		}
-		listenSocket(fd, set.Backlog)
+		listenFD(fd, set.Backlog)
 	}
 }
 
@@ -270,16 +270,16 @@ func (ln *Listener) Update(set *Settings) {
 	if old.Keepalive == set.Keepalive && old.UserTimeout == set.UserTimeout && old.Backlog == set.Backlog {
 		return
 	}
-	ln.apply(set)
+	ln.applySocketOptions(set)
 }
 
 // Stop accepts what is queued, closes the sockets and returns when no client can arrive any more. Sessions go on.
 func (ln *Listener) Stop() {
 	if ln.udp {
-		ln.stopDatagrams()
+		ln.stopUDP()
 		return
 	}
-	ln.plane.ask(func(l *loop) { l.closeDoors(ln) })
+	ln.plane.runOnLoops(func(l *loop) { l.closeListenSockets(ln) })
 	ln.removeFile()
 }
 

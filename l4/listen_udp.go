@@ -15,17 +15,17 @@ import (
 
 // ListenUDP is Listen for UDP. A listener that has stopped and still has flows is found again: they go on.
 func (p *Plane) ListenUDP(at conf.Address, set *Settings, beside bool) (*Listener, error) {
-	if ln := p.returning(at); ln != nil {
+	if ln := p.takeDraining(at); ln != nil {
 		ln.set.Store(set)
 		return ln, nil
 	}
 	ln := p.newListener(at, set)
 	ln.udp = true
 	for i := range p.loops {
-		fd, e := bindDatagrams(at, beside || i > 0)
+		fd, e := bindUDP(at, beside || i > 0)
 		if e == syscall.EADDRINUSE && i == 0 {
-			p.ask(func(*loop) {}) // the loops may be about to close it
-			fd, e = bindDatagrams(at, beside)
+			p.runOnLoops(func(*loop) {}) // the loops may be about to close it
+			fd, e = bindUDP(at, beside)
 		}
 		if e != 0 {
 			ln.Discard()
@@ -48,20 +48,20 @@ func (p *Plane) InheritUDP(at conf.Address, set *Settings, fds []int32) *Listene
 // socket, and the usual buffer holds a few hundred small datagrams. A server's replies wait in the flow's socket while the loop does not run: with the
 // usual one, a flow of a thousand small replies a second loses some when a busy machine holds the loop up for a quarter of a second.
 const (
-	socketRoom = 4 << 20
-	flowRoom   = 512 << 10
+	listenBufferSize = 4 << 20
+	flowBufferSize   = 512 << 10
 )
 
-// setRoom sets the size of a buffer. An ordinary user gets what net.core.rmem_max and wmem_max allow.
-func setRoom(fd int32, force, ordinary, size int) {
+// setBufferSize sets the size of a buffer. An ordinary user gets what net.core.rmem_max and wmem_max allow.
+func setBufferSize(fd int32, force, ordinary, size int) {
 	if setOption(fd, unix.SOL_SOCKET, force, size) != 0 {
 		setOption(fd, unix.SOL_SOCKET, ordinary, size)
 	}
 }
 
-// bindDatagrams makes one listening socket. As with TCP, the first of an address is bound alone.
-func bindDatagrams(at conf.Address, share bool) (int32, errno) {
-	scope, e := scopeOf(at.Addr.Addr())
+// bindUDP makes one listening socket. As with TCP, the first of an address is bound alone.
+func bindUDP(at conf.Address, share bool) (int32, errno) {
+	scope, e := zoneIndex(at.Addr.Addr())
 	if e != 0 {
 		return -1, e
 	}
@@ -72,10 +72,10 @@ func bindDatagrams(at conf.Address, share bool) (int32, errno) {
 		return -1, e
 	}
 	if to.family() == unix.AF_INET6 {
-		setOption(fd, unix.IPPROTO_IPV6, unix.IPV6_V6ONLY, word(!at.Addr.Addr().IsUnspecified()))
+		setOption(fd, unix.IPPROTO_IPV6, unix.IPV6_V6ONLY, boolInt(!at.Addr.Addr().IsUnspecified()))
 	}
-	readyForDatagrams(fd, at)
-	setOption(fd, unix.SOL_SOCKET, unix.SO_REUSEPORT, word(share))
+	setUDPOptions(fd, at)
+	setOption(fd, unix.SOL_SOCKET, unix.SO_REUSEPORT, boolInt(share))
 	if e = bindSocket(fd, &to); e != 0 {
 		closeFD(fd)
 		return -1, e
@@ -84,85 +84,85 @@ func bindDatagrams(at conf.Address, share bool) (int32, errno) {
 	return fd, 0
 }
 
-// readyForDatagrams sets what a listening socket needs, bound or not.
-func readyForDatagrams(fd int32, at conf.Address) {
+// setUDPOptions sets what a listening socket needs, bound or not.
+func setUDPOptions(fd int32, at conf.Address) {
 	wild := at.Addr.Addr().IsUnspecified()
 	if at.Addr.Addr().Is4() {
-		setOption(fd, unix.IPPROTO_IP, unix.IP_PKTINFO, word(wild))
+		setOption(fd, unix.IPPROTO_IP, unix.IP_PKTINFO, boolInt(wild))
 	} else {
-		setOption(fd, unix.IPPROTO_IPV6, unix.IPV6_RECVPKTINFO, word(wild))
+		setOption(fd, unix.IPPROTO_IPV6, unix.IPV6_RECVPKTINFO, boolInt(wild))
 	}
-	setRoom(fd, unix.SO_RCVBUFFORCE, unix.SO_RCVBUF, socketRoom)
-	setRoom(fd, unix.SO_SNDBUFFORCE, unix.SO_SNDBUF, socketRoom)
+	setBufferSize(fd, unix.SO_RCVBUFFORCE, unix.SO_RCVBUF, listenBufferSize)
+	setBufferSize(fd, unix.SO_SNDBUFFORCE, unix.SO_SNDBUF, listenBufferSize)
 	setOption(fd, unix.SOL_UDP, unix.UDP_GRO, 1) // countRejection before Linux 5.0: then nothing is joined
 }
 
-func word(b bool) int {
+func boolInt(b bool) int {
 	if b {
 		return 1
 	}
 	return 0
 }
 
-// stopDatagrams has the listener take no new clients, and closes it with its last flow. It returns when no client can
+// stopUDP has the listener take no new clients, and closes it with its last flow. It returns when no client can
 // begin a flow any more.
-func (ln *Listener) stopDatagrams() {
-	ln.plane.ask(func(l *loop) { l.inletsOf(ln, func(in *inlet) { in.closing = true }) })
-	ln.plane.part(ln)
+func (ln *Listener) stopUDP() {
+	ln.plane.runOnLoops(func(l *loop) { l.inletsOf(ln, func(in *inlet) { in.closing = true }) })
+	ln.plane.drainListener(ln)
 }
 
 // Reopened reports whether a listener that was stopped takes clients again: one of UDP that was wanted again while it had
 // flows.
-func (ln *Listener) Reopened() bool { return ln.udp && !ln.leaving.Load() }
+func (ln *Listener) Reopened() bool { return ln.udp && !ln.draining.Load() }
 
-// flowEnded counts a flow out; the last one of a listener that has stopped closes it.
-func (ln *Listener) flowEnded() {
-	if ln.flows.Add(-1) == 0 && ln.leaving.Load() {
-		ln.plane.closeEmpty(ln)
+// releaseFlow counts a flow out; the last one of a listener that has stopped closes it.
+func (ln *Listener) releaseFlow() {
+	if ln.flows.Add(-1) == 0 && ln.draining.Load() {
+		ln.plane.closeDrained(ln)
 	}
 }
 
-// comeBack takes new clients again, if the listener has stopped and is not closed.
-func (ln *Listener) comeBack() bool {
+// reopen takes new clients again, if the listener has stopped and is not closed.
+func (ln *Listener) reopen() bool {
 	if !ln.stopped {
 		return false
 	}
 	ln.stopped = false
-	ln.plane.tell(func(l *loop) { l.inletsOf(ln, func(in *inlet) { in.closing = false }) })
+	ln.plane.postAll(func(l *loop) { l.inletsOf(ln, func(in *inlet) { in.closing = false }) })
 	return true
 }
 
-// part puts a listener that has stopped on the list of those that still have flows, or closes it.
-func (p *Plane) part(ln *Listener) {
-	p.leavingMu.Lock()
+// drainListener puts a listener that has stopped on the list of those that still have flows, or closes it.
+func (p *Plane) drainListener(ln *Listener) {
+	p.drainingMu.Lock()
 	ln.stopped = true
-	ln.leaving.Store(true)
-	p.leaving[ln.at] = ln
-	p.leavingMu.Unlock()
+	ln.draining.Store(true)
+	p.draining[ln.at] = ln
+	p.drainingMu.Unlock()
 	if ln.flows.Load() == 0 {
-		p.closeEmpty(ln)
-		p.ask(func(*loop) {}) // it is closed when this returns
+		p.closeDrained(ln)
+		p.runOnLoops(func(*loop) {}) // it is closed when this returns
 	}
 }
 
-// returning takes a listener off that list.
-func (p *Plane) returning(at conf.Address) *Listener {
-	p.leavingMu.Lock()
-	defer p.leavingMu.Unlock()
-	ln := p.leaving[at]
+// takeDraining takes a listener off that list.
+func (p *Plane) takeDraining(at conf.Address) *Listener {
+	p.drainingMu.Lock()
+	defer p.drainingMu.Unlock()
+	ln := p.draining[at]
 	if ln != nil {
-		delete(p.leaving, at)
-		ln.leaving.Store(false)
+		delete(p.draining, at)
+		ln.draining.Store(false)
 	}
 	return ln
 }
 
-// closeEmpty closes a listener that has stopped and has no flows, unless it is wanted again.
-func (p *Plane) closeEmpty(ln *Listener) {
-	p.leavingMu.Lock()
-	defer p.leavingMu.Unlock()
-	if p.leaving[ln.at] == ln {
-		delete(p.leaving, ln.at)
-		p.tell(func(l *loop) { l.inletsOf(ln, func(in *inlet) { l.closeInlet(in, CutListenerGone) }) })
+// closeDrained closes a listener that has stopped and has no flows, unless it is wanted again.
+func (p *Plane) closeDrained(ln *Listener) {
+	p.drainingMu.Lock()
+	defer p.drainingMu.Unlock()
+	if p.draining[ln.at] == ln {
+		delete(p.draining, ln.at)
+		p.postAll(func(l *loop) { l.inletsOf(ln, func(in *inlet) { l.closeInlet(in, CutListenerGone) }) })
 	}
 }

@@ -17,101 +17,101 @@ import (
 // or one of the marks below; hi is the low half of the session's or flow's id, unlike that of the slot's last user, or the
 // number of the door or inlet.
 const (
-	sideBit      = 1 << 30
-	markMailbox  = -1
-	markListener = -2
-	markInlet    = -3
-	flowBit      = 1 << 29
+	sideBit       = 1 << 30
+	markInbox     = -1
+	markListener  = -2
+	markUDPSocket = -3
+	flowBit       = 1 << 29
 )
 
 const (
-	eventBatch  = 256
-	interest    = unix.EPOLLIN | unix.EPOLLOUT | unix.EPOLLRDHUP | unix.EPOLLPRI | unix.EPOLLET&0xffffffff
-	timeSlice   = 100 * time.Microsecond // the least that the scheduler grants
-	threadEvery = 64                     // rounds between looks at which thread this is
-	keepFree    = 1024                   // structs of a kind that are kept for reuse
+	eventBatch      = 256
+	interest        = unix.EPOLLIN | unix.EPOLLOUT | unix.EPOLLRDHUP | unix.EPOLLPRI | unix.EPOLLET&0xffffffff
+	timeSlice       = 100 * time.Microsecond // the least that the scheduler grants
+	tuneThreadEvery = 64                     // rounds between looks at which thread this is
+	maxFree         = 1024                   // structs of a kind that are kept for reuse
 	// How many companions a round is to have for the loop to yield before the next: half a batch.
-	companionsMany = batchSize / 2
-	trimEvery      = time.Second
+	yieldJoinable = batchSize / 2
+	trimEvery     = time.Second
 )
 
 type loop struct {
-	plane *Plane
-	index int
-	epfd  int32
-	bell  int32 // the eventfd that wakes the loop for its mailbox
+	plane  *Plane
+	index  int
+	epfd   int32
+	wakeFD int32 // the eventfd that wakes the loop for its mailbox
 
 	// Owned by the loop.
-	now       time.Duration
-	wheel     wheel[*session]
-	sessions  slots[session]
-	readyList []*session
-	dirty     []*session // have moved bytes that are not counted yet; may hold one twice, or one that has ended
-	buffers   bufferPool
-	pipes     pipePool
-	dials     diallingPool
-	doors     map[int32]*door // the listening sockets this loop accepts from, by number
-	paused    []*door         // those that wait out a shortage
-	hopeful   []hopeful       // clients for whom there may be room in a moment
-	lastDoor  int32
-	held      bool // nothing is accepted while another process does
-	lastID    uint64
+	now              time.Duration
+	wheel            wheel[*session]
+	sessions         slots[session]
+	runQueue         []*session
+	dirty            []*session // have moved bytes that are not counted yet; may hold one twice, or one that has ended
+	buffers          bufferPool
+	pipes            pipePool
+	dialers          dialerPool
+	listenSockets    map[int32]*listenSocket // the listening sockets this loop accepts from, by number
+	pausedSockets    []*listenSocket         // those that wait out a shortage
+	pending          []pendingClient         // clients for whom there may be room in a moment
+	lastListenSocket int32
+	acceptPaused     bool // nothing is accepted while another process does
+	lastID           uint64
 
 	// Of UDP, owned by the loop.
-	inlets     map[int32]*inlet // the listening sockets, by number
-	resting    []*inlet         // those that wait out an error
-	datagrams  *mailroom        // nil while there was no listener
-	flows      slots[flow]
-	flowWheel  wheel[*flow]
-	dirtyFlows []*flow // as dirty
-	kept       keptDatagrams
-	trial      balance.Attempts // for the pick under way
-	trials     trialPool
-	companions int          // datagrams of this round that came with another of their flow
-	said       introduction // of the datagram that is looked at
-	join       uint16       // the largest datagrams that the kernel joins and cuts up; 0 = none
+	udpSockets   map[int32]*inlet // the listening sockets, by number
+	pausedUDP    []*inlet         // those that wait out an error
+	datagrams    *mailroom        // nil while there was no listener
+	flows        slots[flow]
+	flowWheel    wheel[*flow]
+	dirtyFlows   []*flow // as dirty
+	kept         keptDatagrams
+	attempts     balance.Attempts // for the pick under way
+	attemptsPool attemptsPool
+	joinable     int          // datagrams of this round that came with another of their flow
+	header       introduction // of the datagram that is looked at
+	maxSegment   uint16       // the largest datagrams that the kernel joins and cuts up; 0 = none
 
 	// Owned by the loop.
-	lastTrim time.Duration
-	dialTime Histogram
-	thread   int32 // that ownThread has seen to
-	rounds   uint32
-	stopping bool
-	events   [eventBatch]unix.EpollEvent
-	scratch  [scratchSize]byte
+	lastTrim    time.Duration
+	dialTime    Histogram
+	tunedThread int32 // that tuneThread has seen to
+	rounds      uint32
+	stopping    bool
+	events      [eventBatch]unix.EpollEvent
+	scratch     [scratchSize]byte
 
 	// Read by anyone.
-	live   atomic.Int32 // sessions, those on their way from another loop included
-	slept  atomic.Int64 // nanoseconds
-	asleep atomic.Int64 // since when, on the plane's clock; 0 = it is awake
-	rung   atomic.Bool  // the bell was rung and not yet answered
+	live        atomic.Int32 // sessions, those on their way from another loop included
+	sleptNanos  atomic.Int64 // nanoseconds
+	asleepSince atomic.Int64 // since when, on the plane's clock; 0 = it is awake
+	wakePending atomic.Bool  // the bell was rung and not yet answered
 
-	mu   sync.Mutex
-	mail []message
+	mu    sync.Mutex
+	inbox []message
 }
 
 // message is what other goroutines leave for a loop: an accepted client, or something to do.
 type message struct {
 	do     func(*loop)
-	client accepted
+	client acceptedClient
 }
 
 func openLoop(p *Plane, index int) (*loop, errno) {
-	l := &loop{plane: p, index: index, epfd: -1, bell: -1, doors: map[int32]*door{}, inlets: map[int32]*inlet{}, now: p.Now()}
+	l := &loop{plane: p, index: index, epfd: -1, wakeFD: -1, listenSockets: map[int32]*listenSocket{}, udpSockets: map[int32]*inlet{}, now: p.Now()}
 	l.wheel.now = uint64(l.now / wheelTick)
-	l.slept.Store(int64(l.now)) // before there was this loop, it was not busy
+	l.sleptNanos.Store(int64(l.now)) // baseline there was this loop, it was not busy
 	l.flowWheel.now = l.wheel.now
 	var e errno
 	if l.epfd, e = openEpoll(); e != 0 {
 		return nil, e
 	}
-	if l.bell, e = openEventFD(); e != 0 {
+	if l.wakeFD, e = openEventFD(); e != 0 {
 		closeFD(l.epfd)
 		return nil, e
 	}
-	if e = epollControl(l.epfd, unix.EPOLL_CTL_ADD, l.bell, unix.EPOLLIN, markMailbox, 0); e != 0 {
+	if e = epollControl(l.epfd, unix.EPOLL_CTL_ADD, l.wakeFD, unix.EPOLLIN, markInbox, 0); e != 0 {
 		closeFD(l.epfd)
-		closeFD(l.bell)
+		closeFD(l.wakeFD)
 		return nil, e
 	}
 	return l, 0
@@ -120,10 +120,10 @@ func openLoop(p *Plane, index int) (*loop, errno) {
 // post leaves a message. It never blocks.
 func (l *loop) post(m message) {
 	l.mu.Lock()
-	l.mail = append(l.mail, m)
+	l.inbox = append(l.inbox, m)
 	l.mu.Unlock()
-	if !l.rung.Swap(true) {
-		signalEventFD(l.bell)
+	if !l.wakePending.Swap(true) {
+		signalEventFD(l.wakeFD)
 	}
 }
 
@@ -141,34 +141,34 @@ func (l *loop) post(m message) {
 // a third more CPU time per request when there is little to do.
 func (l *loop) run() {
 	for !l.stopping {
-		if l.companions >= companionsMany {
+		if l.joinable >= yieldJoinable {
 			schedYield()
 		}
-		l.companions = 0
+		l.joinable = 0
 		n := epollPoll(l.epfd, l.events[:])
-		if n == 0 && len(l.readyList) == 0 {
+		if n == 0 && len(l.runQueue) == 0 {
 			schedYield()
 			if n = epollPoll(l.epfd, l.events[:]); n == 0 {
 				n = l.sleep()
 			}
 		}
-		if l.rounds++; l.rounds%threadEvery == 0 {
-			l.ownThread()
+		if l.rounds++; l.rounds%tuneThreadEvery == 0 {
+			l.tuneThread()
 		}
 		l.now = l.plane.Now()
 		for i := range l.events[:n] {
 			l.dispatch(&l.events[i])
 		}
 		if l.datagrams != nil {
-			l.flowWheel.advance(l.now, l.fireFlow)
+			l.flowWheel.advance(l.now, l.expireFlow)
 			l.deliver()
 		}
-		l.runReady()
-		l.wheel.advance(l.now, l.fire)
-		if len(l.hopeful) > 0 {
-			l.judgeAgain()
+		l.runQueued()
+		l.wheel.advance(l.now, l.expireSession)
+		if len(l.pending) > 0 {
+			l.retryPending()
 		}
-		if len(l.paused)+len(l.resting) > 0 || l.now-l.lastTrim > trimEvery {
+		if len(l.pausedSockets)+len(l.pausedUDP) > 0 || l.now-l.lastTrim > trimEvery {
 			l.housekeep()
 		}
 	}
@@ -178,31 +178,31 @@ func (l *loop) run() {
 // sleep waits for an event or for whatever is due next.
 func (l *loop) sleep() int {
 	asleep := l.plane.Now()
-	l.asleep.Store(int64(asleep))
-	n := epollSleep(l.epfd, l.events[:], l.patience(asleep))
-	l.asleep.Store(0)
-	l.slept.Add(int64(l.plane.Now() - asleep))
+	l.asleepSince.Store(int64(asleep))
+	n := epollSleep(l.epfd, l.events[:], l.pollTimeout(asleep))
+	l.asleepSince.Store(0)
+	l.sleptNanos.Add(int64(l.plane.Now() - asleep))
 	return n
 }
 
-// ownThread gives the thread that the loop finds itself on the time slice that a loop wants. It seldom changes.
-func (l *loop) ownThread() {
-	if id := threadID(); id != l.thread {
-		l.thread = id
+// tuneThread gives the thread that the loop finds itself on the time slice that a loop wants. It seldom changes.
+func (l *loop) tuneThread() {
+	if id := threadID(); id != l.tunedThread {
+		l.tunedThread = id
 		shortenSlice(timeSlice)
 	}
 }
 
-// lookAtClock is for times that a deadline counts from: in the middle of much work the loop's time is behind, and nothing may
+// readClock is for times that a deadline counts from: in the middle of much work the loop's time is behind, and nothing may
 // end before its time.
-func (l *loop) lookAtClock() { l.now = l.plane.Now() }
+func (l *loop) readClock() { l.now = l.plane.Now() }
 
-func (l *loop) fire(s *session) { s.expire(l) }
+func (l *loop) expireSession(s *session) { s.expire(l) }
 
-func (l *loop) fireFlow(f *flow) { f.expire(l) }
+func (l *loop) expireFlow(f *flow) { f.expire(l) }
 
-// patience is how long the loop may sleep, in milliseconds.
-func (l *loop) patience(now time.Duration) int {
+// pollTimeout is how long the loop may sleep, in milliseconds.
+func (l *loop) pollTimeout(now time.Duration) int {
 	wait := time.Duration(-1)
 	if at, ok := l.wheel.next(); ok {
 		wait = max(at-now, 0)
@@ -210,11 +210,11 @@ func (l *loop) patience(now time.Duration) int {
 	if at, ok := l.flowWheel.next(); ok && (wait < 0 || wait > at-now) {
 		wait = max(at-now, 0)
 	}
-	if rest := l.errorRest(); len(l.paused)+len(l.resting) > 0 && (wait < 0 || wait > rest) {
+	if rest := l.errorBackoff(); len(l.pausedSockets)+len(l.pausedUDP) > 0 && (wait < 0 || wait > rest) {
 		wait = rest
 	}
-	if len(l.hopeful) > 0 && (wait < 0 || wait > hopeEvery) {
-		wait = hopeEvery
+	if len(l.pending) > 0 && (wait < 0 || wait > pendingInterval) {
+		wait = pendingInterval
 	}
 	if (len(l.pipes.free) > 0 || len(l.buffers.free) > 0 || len(l.dirty) > 0 || len(l.dirtyFlows) > 0) && (wait < 0 || wait > trimEvery) {
 		wait = trimEvery
@@ -227,14 +227,14 @@ func (l *loop) patience(now time.Duration) int {
 
 func (l *loop) dispatch(ev *unix.EpollEvent) {
 	switch ev.Fd {
-	case markMailbox:
-		l.readMail()
+	case markInbox:
+		l.readInbox()
 	case markListener:
-		if d := l.doors[ev.Pad]; d != nil {
+		if d := l.listenSockets[ev.Pad]; d != nil {
 			l.accept(d)
 		}
-	case markInlet:
-		if in := l.inlets[ev.Pad]; in != nil {
+	case markUDPSocket:
+		if in := l.udpSockets[ev.Pad]; in != nil {
 			l.receive(in)
 		}
 	default:
@@ -252,47 +252,47 @@ func (l *loop) dispatch(ev *unix.EpollEvent) {
 		if ev.Fd&sideBit != 0 {
 			side = serverSide
 		}
-		s.wake(l, side, ev.Events)
+		s.handleEvent(l, side, ev.Events)
 	}
 }
 
-func (l *loop) readMail() {
-	drainEventFD(l.bell)
-	l.rung.Store(false)
+func (l *loop) readInbox() {
+	drainEventFD(l.wakeFD)
+	l.wakePending.Store(false)
 	l.mu.Lock()
-	mail := l.mail
-	l.mail = nil
+	mail := l.inbox
+	l.inbox = nil
 	l.mu.Unlock()
 	for i := range mail {
 		if m := &mail[i]; m.do != nil {
 			m.do(l)
 		} else {
-			l.admit(&m.client)
+			l.startSession(&m.client)
 		}
 	}
 }
 
-// later gives the session another turn after the others had theirs.
-func (l *loop) later(s *session) {
-	if !s.ready {
-		s.ready = true
-		l.readyList = append(l.readyList, s)
+// schedule gives the session another turn after the others had theirs.
+func (l *loop) schedule(s *session) {
+	if !s.queued {
+		s.queued = true
+		l.runQueue = append(l.runQueue, s)
 	}
 }
 
-func (l *loop) runReady() {
-	n := len(l.readyList)
+func (l *loop) runQueued() {
+	n := len(l.runQueue)
 	for i := 0; i < n; i++ {
-		if s := l.readyList[i]; s.ready {
-			s.ready = false
+		if s := l.runQueue[i]; s.queued {
+			s.queued = false
 			s.step(l)
 		}
 	}
-	l.readyList = append(l.readyList[:0], l.readyList[n:]...)
+	l.runQueue = append(l.runQueue[:0], l.runQueue[n:]...)
 }
 
-// watch registers a session's socket for all that can happen to it, once.
-func (l *loop) watch(s *session, side uint8, fd int32) bool {
+// register registers a session's socket for all that can happen to it, once.
+func (l *loop) register(s *session, side uint8, fd int32) bool {
 	lo := int32(s.slot)
 	if side == serverSide {
 		lo |= sideBit
@@ -300,9 +300,9 @@ func (l *loop) watch(s *session, side uint8, fd int32) bool {
 	return epollControl(l.epfd, unix.EPOLL_CTL_ADD, fd, interest, lo, int32(uint32(s.id))) == 0
 }
 
-// open makes a session with a slot of its own.
-func (l *loop) open() *session {
-	s, slot := l.sessions.take()
+// newSession makes a session with a slot of its own.
+func (l *loop) newSession() *session {
+	s, slot := l.sessions.acquire()
 	s.slot = slot
 	s.timer.owner = s
 	l.lastID++
@@ -310,44 +310,44 @@ func (l *loop) open() *session {
 	return s
 }
 
-// release ends the life of a session's struct and slot. Its sockets are closed and its lease is given back.
-func (l *loop) release(s *session) {
-	if s.ready { // still in the ready list: left to the collector
-		l.sessions.leave(s.slot)
-		s.ready = false
+// freeSession ends the life of a session's struct and slot. Its sockets are closed and its lease is given back.
+func (l *loop) freeSession(s *session) {
+	if s.queued { // still in the ready list: left to the collector
+		l.sessions.detach(s.slot)
+		s.queued = false
 		s.phase = phaseFree
 	} else {
-		l.sessions.put(s.slot)
+		l.sessions.release(s.slot)
 	}
 	l.live.Add(-1)
 }
 
-// ended tells the observers of sessions that one is over. Its lease has been given back, its sockets are still open.
-func (l *loop) ended(s *session, server *balance.Server, level int) {
-	if l.recorded(s.set, s.end) {
+// recordSession tells the observers of sessions that one is over. Its lease has been given back, its sockets are still open.
+func (l *loop) recordSession(s *session, server *balance.Server, level int) {
+	if l.wantsRecord(s.set, s.end) {
 		l.plane.record(s.record(l.now, server, level))
 	}
 }
 
-// recorded tells whether a session that ends so gets a record.
-func (l *loop) recorded(set *Settings, end End) bool {
+// wantsRecord tells whether a session that ends so gets a record.
+func (l *loop) wantsRecord(set *Settings, end End) bool {
 	return l.plane.record != nil && (set.Records == RecordAll || set.Records == RecordErrors && !end.errorless())
 }
 
 // housekeep retries listening sockets that waited out a shortage, and gives back what was not used lately.
 func (l *loop) housekeep() {
-	l.resume()
+	l.resumePaused()
 	l.resumeInlets()
 	if l.now-l.lastTrim > trimEvery {
 		l.lastTrim = l.now
-		l.flushAll()
+		l.flushAllBytes()
 		l.pipes.trim(len(l.pipes.free) / 2)
 		l.buffers.trim(len(l.buffers.free) / 2)
 	}
 }
 
-// each calls f for every session of the loop; f may end it.
-func (l *loop) each(f func(*session)) {
+// eachSession calls f for every session of the loop; f may end it.
+func (l *loop) eachSession(f func(*session)) {
 	for _, s := range l.sessions.all {
 		if s != nil {
 			f(s)
@@ -356,16 +356,16 @@ func (l *loop) each(f func(*session)) {
 }
 
 func (l *loop) close() {
-	l.each(func(s *session) { s.finish(l, CutShutdown) })
-	l.readMail()
-	l.giveUp()
-	for _, in := range l.inlets {
+	l.eachSession(func(s *session) { s.finish(l, CutShutdown) })
+	l.readInbox()
+	l.rejectPending()
+	for _, in := range l.udpSockets {
 		l.closeInlet(in, CutShutdown)
 	}
-	for _, d := range l.doors {
+	for _, d := range l.listenSockets {
 		d.close()
 	}
 	l.pipes.trim(0)
 	closeFD(l.epfd)
-	closeFD(l.bell)
+	closeFD(l.wakeFD)
 }

@@ -17,7 +17,7 @@ import (
 // Options are what a Plane is opened with.
 type Options struct {
 	Loops  int          // event loops; 0 = one per CPU
-	Record func(Record) // called on a loop for every session that its Settings ask to record; must not block. May be nil
+	Record func(Record) // serverGranted on a loop for every session that its Settings ask to record; must not block. May be nil
 	Log    *slog.Logger // must not block; nil = nothing is logged
 	Origin time.Time    // where the plane's clock starts, so that it can be shared; zero = now
 	LastID uint64       // sessions are numbered from here on
@@ -31,20 +31,20 @@ type Plane struct {
 	origin time.Time
 	done   sync.WaitGroup
 
-	awaiting atomic.Bool // flows of another process: listening sockets of UDP that open wait for them
+	receivePaused atomic.Bool // flows of another process: listening sockets of UDP that open wait for them
 
-	count    atomic.Int64 // sessions, those on their way into a loop included
-	limit    atomic.Int64
-	rejected atomic.Uint64 // clients turned away, for any reason
-	room     atomic.Int64  // descriptors that sessions and pipes may have together
-	each     atomic.Int64  // descriptors of a session
-	idle     chan struct{} // has a value whenever count has come down to 0
+	sessions           atomic.Int64 // sessions, those on their way into a loop included
+	maxSessions        atomic.Int64
+	rejected           atomic.Uint64 // clients turned away, for any reason
+	maxDescriptors     atomic.Int64  // descriptors that sessions and pipes may have together
+	sessionDescriptors atomic.Int64  // descriptors of a session
+	idle               chan struct{} // has a value whenever count has come down to 0
 
-	leavingMu sync.Mutex
-	leaving   map[conf.Address]*Listener // UDP listeners that have stopped and still have flows; guarded by leavingMu
+	drainingMu sync.Mutex
+	draining   map[conf.Address]*Listener // UDP listeners that have stopped and still have flows; guarded by drainingMu
 
-	complained atomic.Int64 // when the last complaint was logged, on the plane's clock
-	muted      atomic.Int64 // complaints left out since
+	lastWarning atomic.Int64 // when the last complaint was logged, on the plane's clock
+	suppressed  atomic.Int64 // complaints left out since
 }
 
 // Open starts the loops. The caller keeps GOMAXPROCS above their number, so that the rest of the process finds a
@@ -59,11 +59,11 @@ func Open(o Options) (*Plane, error) {
 	if o.Origin.IsZero() {
 		o.Origin = time.Now()
 	}
-	p := &Plane{record: o.Record, log: o.Log, origin: o.Origin, idle: make(chan struct{}, 1), leaving: map[conf.Address]*Listener{}}
-	p.limit.Store(math.MaxInt64)
-	p.room.Store(math.MaxInt64)
-	p.each.Store(1)
-	p.complained.Store(math.MinInt64 / 2)
+	p := &Plane{record: o.Record, log: o.Log, origin: o.Origin, idle: make(chan struct{}, 1), draining: map[conf.Address]*Listener{}}
+	p.maxSessions.Store(math.MaxInt64)
+	p.maxDescriptors.Store(math.MaxInt64)
+	p.sessionDescriptors.Store(1)
+	p.lastWarning.Store(math.MinInt64 / 2)
 	for i := range o.Loops {
 		l, e := openLoop(p, i)
 		if e != 0 {
@@ -83,7 +83,7 @@ func Open(o Options) (*Plane, error) {
 
 // Close resets whatever sessions are left and returns when every loop has ended. Listeners are to be stopped before.
 func (p *Plane) Close() {
-	p.tell(func(l *loop) { l.stopping = true })
+	p.postAll(func(l *loop) { l.stopping = true })
 	p.done.Wait()
 }
 
@@ -96,13 +96,13 @@ func (p *Plane) Loops() int { return len(p.loops) }
 // SetLimits sets how many sessions there may be at once; more clients are turned away. Lowering it ends none. Sessions, of so
 // many descriptors each, and the pipes that they are lent have that many between them.
 func (p *Plane) SetLimits(sessions, each, descriptors int) {
-	p.limit.Store(int64(sessions))
-	p.each.Store(int64(each))
-	p.room.Store(int64(descriptors))
+	p.maxSessions.Store(int64(sessions))
+	p.sessionDescriptors.Store(int64(each))
+	p.maxDescriptors.Store(int64(descriptors))
 }
 
 // Sessions is how many there are.
-func (p *Plane) Sessions() int { return int(p.count.Load()) }
+func (p *Plane) Sessions() int { return int(p.sessions.Load()) }
 
 // Rejected is how many clients were turned away, at all listeners and for any reason. Listener.Counters tells more.
 func (p *Plane) Rejected() uint64 { return p.rejected.Load() }
@@ -119,21 +119,21 @@ func (p *Plane) pipeDescriptors() int64 {
 	return n
 }
 
-// roomForPipe reports whether the descriptors of another pipe can be spared: an eighth is left to sessions to come, which
+// canOpenPipe reports whether the descriptors of another pipe can be spared: an eighth is left to sessions to come, which
 // need them more.
-func (p *Plane) roomForPipe() bool {
-	room := p.room.Load()
-	return p.each.Load()*p.count.Load()+p.pipeDescriptors()+2 <= room-room/8
+func (p *Plane) canOpenPipe() bool {
+	room := p.maxDescriptors.Load()
+	return p.sessionDescriptors.Load()*p.sessions.Load()+p.pipeDescriptors()+2 <= room-room/8
 }
 
-// arrived counts a session in, unless there are as many as may be.
-func (p *Plane) arrived() bool {
-	return take(&p.count, max(1, min(p.limit.Load(), (p.room.Load()-p.pipeDescriptors())/p.each.Load())))
+// acquireSession counts a session in, unless there are as many as may be.
+func (p *Plane) acquireSession() bool {
+	return acquireCount(&p.sessions, max(1, min(p.maxSessions.Load(), (p.maxDescriptors.Load()-p.pipeDescriptors())/p.sessionDescriptors.Load())))
 }
 
-// departed counts a session out.
-func (p *Plane) departed() {
-	if p.count.Add(-1) == 0 {
+// releaseSession counts a session out.
+func (p *Plane) releaseSession() {
+	if p.sessions.Add(-1) == 0 {
 		select {
 		case p.idle <- struct{}{}:
 		default:
@@ -141,18 +141,18 @@ func (p *Plane) departed() {
 	}
 }
 
-// tell leaves every loop something to do.
-func (p *Plane) tell(do func(*loop)) {
+// postAll leaves every loop something to do.
+func (p *Plane) postAll(do func(*loop)) {
 	for _, l := range p.loops {
 		l.post(message{do: do})
 	}
 }
 
-// ask has every loop do something and waits for it.
-func (p *Plane) ask(do func(*loop)) {
+// runOnLoops has every loop do something and waits for it.
+func (p *Plane) runOnLoops(do func(*loop)) {
 	var wait sync.WaitGroup
 	wait.Add(len(p.loops))
-	p.tell(func(l *loop) {
+	p.postAll(func(l *loop) {
 		do(l)
 		wait.Done()
 	})
@@ -162,7 +162,7 @@ func (p *Plane) ask(do func(*loop)) {
 // Responsive reports whether every loop has done what it was left to do within a time: whether it still goes round.
 func (p *Plane) Responsive(within time.Duration) bool {
 	done := make(chan struct{}, len(p.loops))
-	p.tell(func(*loop) { done <- struct{}{} })
+	p.postAll(func(*loop) { done <- struct{}{} })
 	limit := time.NewTimer(within)
 	defer limit.Stop()
 	for range p.loops {
@@ -175,28 +175,28 @@ func (p *Plane) Responsive(within time.Duration) bool {
 	return true
 }
 
-// complainEvery bounds how often the loops log that something is short.
-const complainEvery = time.Second
+// warningInterval bounds how often the loops log that something is short.
+const warningInterval = time.Second
 
-func (p *Plane) complain(what string, args ...any) {
-	if p.mayComplain() {
+func (p *Plane) warnLimited(what string, args ...any) {
+	if p.allowWarning() {
 		p.warn(what, args...)
 	}
 }
 
-// mayComplain reports whether it is time for a complaint, and counts those that are left out.
-func (p *Plane) mayComplain() bool {
+// allowWarning reports whether it is time for a complaint, and counts those that are left out.
+func (p *Plane) allowWarning() bool {
 	now := int64(p.Now())
-	last := p.complained.Load()
-	if now-last < int64(complainEvery) || !p.complained.CompareAndSwap(last, now) {
-		p.muted.Add(1)
+	last := p.lastWarning.Load()
+	if now-last < int64(warningInterval) || !p.lastWarning.CompareAndSwap(last, now) {
+		p.suppressed.Add(1)
 		return false
 	}
 	return true
 }
 
 func (p *Plane) warn(what string, args ...any) {
-	if n := p.muted.Swap(0); n > 0 {
+	if n := p.suppressed.Swap(0); n > 0 {
 		args = append(args, "left_out", n)
 	}
 	p.log.Warn(what, args...)

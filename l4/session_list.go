@@ -18,23 +18,23 @@ type SessionIdentity struct {
 	Server   *balance.Server // nil while none is chosen
 }
 
-// passage is a session as observers meet it: one of TCP, or a flow.
-type passage interface {
-	view() SessionIdentity
+// observable is a session as observers meet it: one of TCP, or a flow.
+type observable interface {
+	identity() SessionIdentity
 	info(now time.Duration) SessionInfo
 	cut(l *loop, end End)
-	admitted() (a *Admission, held *pass, client netip.Addr)
+	admission() (a *Admission, held *admissionClaim, client netip.Addr)
 }
 
-func (s *session) admitted() (*Admission, *pass, netip.Addr) {
-	return &s.set.Admission, &s.pass, s.from.get().Addr()
+func (s *session) admission() (*Admission, *admissionClaim, netip.Addr) {
+	return &s.set.Admission, &s.claim, s.clientAddr.get().Addr()
 }
 
-func (f *flow) admitted() (*Admission, *pass, netip.Addr) {
+func (f *flow) admission() (*Admission, *admissionClaim, netip.Addr) {
 	return &f.set.Admission, &f.pass, f.client().Addr()
 }
 
-func (f *flow) view() SessionIdentity {
+func (f *flow) identity() SessionIdentity {
 	return SessionIdentity{ID: f.id, Listener: f.inlet.ln, Server: f.lease.Server()}
 }
 
@@ -49,7 +49,7 @@ func (f *flow) info(now time.Duration) SessionInfo {
 	return i
 }
 
-func (s *session) view() SessionIdentity {
+func (s *session) identity() SessionIdentity {
 	return SessionIdentity{ID: s.id, Listener: s.listener, Server: s.lease.Server()}
 }
 
@@ -69,8 +69,8 @@ type SessionInfo struct {
 
 func (s *session) info(now time.Duration) SessionInfo {
 	i := SessionInfo{
-		ID: s.id, Listener: s.set.Name, Client: s.from.get(), Cluster: s.set.ClusterName, Phase: s.phase.String(),
-		BytesUp: s.up.bytes, BytesDown: s.down.bytes, Age: now - s.begun,
+		ID: s.id, Listener: s.set.Name, Client: s.clientAddr.get(), Cluster: s.set.ClusterName, Phase: s.phase.String(),
+		BytesUp: s.up.bytes, BytesDown: s.down.bytes, Age: now - s.startedAt,
 	}
 	if server := s.lease.Server(); server != nil {
 		i.Server, i.Level = server.Name(), s.set.levelTag(s.lease.Level())
@@ -82,7 +82,7 @@ func (s *session) info(now time.Duration) SessionInfo {
 func (p *Plane) List(limit int) []SessionInfo {
 	var mu sync.Mutex
 	var list []SessionInfo
-	p.walk(func(l *loop, s passage) bool {
+	p.walk(func(l *loop, s observable) bool {
 		mu.Lock()
 		defer mu.Unlock()
 		if len(list) < limit {
@@ -96,8 +96,8 @@ func (p *Plane) List(limit int) []SessionInfo {
 // Cut ends the sessions that match, and returns how many there were.
 func (p *Plane) Cut(match func(SessionIdentity) bool, end End) int {
 	var cut atomic.Int64
-	p.walk(func(l *loop, s passage) bool {
-		if !match(s.view()) {
+	p.walk(func(l *loop, s observable) bool {
+		if !match(s.identity()) {
 			return false
 		}
 		s.cut(l, end)
@@ -120,17 +120,17 @@ const (
 
 // walk calls visit for every session and flow, on its loop, in batches, and returns when all are done. visit reports
 // whether it did work.
-func (p *Plane) walk(visit func(*loop, passage) bool) {
+func (p *Plane) walk(visit func(*loop, observable) bool) {
 	var wait sync.WaitGroup
 	wait.Add(len(p.loops))
-	p.tell(func(l *loop) {
-		sessions := func(i int) passage {
+	p.postAll(func(l *loop) {
+		sessions := func(i int) observable {
 			if s := l.sessions.all[i]; s != nil {
 				return s
 			}
 			return nil
 		}
-		flows := func(i int) passage {
+		flows := func(i int) observable {
 			if f := l.flows.all[i]; f != nil {
 				return f
 			}
@@ -145,7 +145,7 @@ func (p *Plane) walk(visit func(*loop, passage) bool) {
 
 // walkSlots visits what at returns for each number from the given one on, and then calls done. After a batch others
 // have their turn.
-func (l *loop) walkSlots(from int, count func() int, at func(int) passage, visit func(*loop, passage) bool, done func()) {
+func (l *loop) walkSlots(from int, count func() int, at func(int) observable, visit func(*loop, observable) bool, done func()) {
 	seen, worked := 0, 0
 	for i := from; i < count(); i++ {
 		if s := at(i); s != nil && visit(l, s) {

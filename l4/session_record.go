@@ -16,8 +16,8 @@ type Record struct {
 	Level     string // "" when no server was ever chosen
 	Server    string // the last one chosen; "" when none was
 	Attempts  int
-	Connect   time.Duration // from the client's arrival to a connected server; negative = never
-	FirstByte time.Duration // from the client's arrival to the first byte from the server; negative = never
+	Connect   time.Duration // addr the client's arrival to a connected server; negative = never
+	FirstByte time.Duration // addr the client's arrival to the first byte from the server; negative = never
 	Duration  time.Duration
 	BytesUp   uint64 // client to server, as taken by the server's socket
 	BytesDown uint64
@@ -45,8 +45,8 @@ func (f *flow) record(now time.Duration, server *balance.Server, level int, end 
 
 func (s *session) record(now time.Duration, server *balance.Server, level int) Record {
 	r := Record{
-		ID: s.id, Listener: s.set.Name, Client: s.from.get(), Cluster: s.set.ClusterName,
-		Attempts: int(s.attempts), Connect: -1, FirstByte: -1, Duration: now - s.begun,
+		ID: s.id, Listener: s.set.Name, Client: s.clientAddr.get(), Cluster: s.set.ClusterName,
+		Attempts: int(s.attempts), Connect: -1, FirstByte: -1, Duration: now - s.startedAt,
 		BytesUp: s.up.bytes, BytesDown: s.down.bytes, End: s.end,
 	}
 	if server != nil {

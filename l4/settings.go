@@ -67,8 +67,8 @@ type Settings struct {
 	EvictFlows  bool          // Admission.MaxSessions is max_flows: an unanswered flow makes room for a newcomer
 }
 
-// overTry reports whether try_timeout is over.
-func (set *Settings) overTry(spent time.Duration) bool {
+// tryTimedOut reports whether try_timeout is over.
+func (set *Settings) tryTimedOut(spent time.Duration) bool {
 	return set.TryTimeout > 0 && spent >= set.TryTimeout
 }
 
@@ -107,7 +107,7 @@ func (set *Settings) keepalive(fd int32) {
 // hashKey is the key by which a session is balanced; false when it has none. said is what its client's PROXY header said;
 // nil = it came without.
 func (s *session) hashKey(said *proxy.Header) (uint64, bool) {
-	at := s.from.get()
+	at := s.clientAddr.get()
 	switch s.set.Hash {
 	case NoHash:
 		return 0, false

@@ -7,8 +7,8 @@ type slots[T any] struct {
 	spare []*T
 }
 
-// take is an empty struct, and the number under which it is found.
-func (s *slots[T]) take() (*T, uint32) {
+// acquireCount is an empty struct, and the number under which it is found.
+func (s *slots[T]) acquire() (*T, uint32) {
 	var t *T
 	if n := len(s.spare); n > 0 {
 		t = s.spare[n-1]
@@ -26,19 +26,19 @@ func (s *slots[T]) take() (*T, uint32) {
 	return t, uint32(len(s.all) - 1)
 }
 
-// leave gives a number back, and its struct to whoever still looks at it.
-func (s *slots[T]) leave(slot uint32) {
+// release gives a number back, and its struct to whoever still looks at it.
+func (s *slots[T]) detach(slot uint32) {
 	s.all[slot] = nil
 	s.free = append(s.free, slot)
 }
 
-// put gives a number back, and its struct, which is emptied.
-func (s *slots[T]) put(slot uint32) {
+// release gives a number back, and its struct, which is emptied.
+func (s *slots[T]) release(slot uint32) {
 	t := s.all[slot]
-	s.leave(slot)
+	s.detach(slot)
 	var empty T
 	*t = empty
-	if len(s.spare) < keepFree {
+	if len(s.spare) < maxFree {
 		s.spare = append(s.spare, t)
 	}
 }

@@ -102,7 +102,7 @@ func connectSocket(fd int32, to *rawAddr) errno {
 	return e
 }
 
-func listenSocket(fd int32, backlog int) errno {
+func listenFD(fd int32, backlog int) errno {
 	_, _, e := syscall.RawSyscall(unix.SYS_LISTEN, uintptr(fd), uintptr(backlog), 0)
 	return e
 }

@@ -159,7 +159,7 @@ func mapped(ip [4]byte) [16]byte {
 // sockaddr is the address of an IP socket in kernel form.
 type sockaddr [unix.SizeofSockaddrInet6]byte
 
-// put fills in an address whose IPv4 is mapped, for a socket of the family, and returns its length.
+// release fills in an address whose IPv4 is mapped, for a socket of the family, and returns its length.
 func (s *sockaddr) put(family int, ip *[16]byte, port uint16, scope uint32) uint32 {
 	binary.NativeEndian.PutUint16(s[:], uint16(family))
 	binary.BigEndian.PutUint16(s[2:], port)

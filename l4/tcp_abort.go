@@ -7,117 +7,117 @@ package l4
 import "time"
 
 const (
-	// cutFlush bounds the wait for queued bytes to be acknowledged when weir stops and cuts what is left.
-	cutFlush = 50 * time.Millisecond
-	// cutPatience bounds it when a session is cut for another reason, from the last byte that was acknowledged; after cutLooks
+	// shutdownFlush bounds the wait for queued bytes to be acknowledged when weir stops and cuts what is left.
+	shutdownFlush = 50 * time.Millisecond
+	// cutFlushTimeout bounds it when a session is cut for another reason, from the last byte that was acknowledged; after cutMaxPolls
 	// looks, some two seconds, it counts from the cut. A slow reader gets what was received for it, and one that does not read
 	// holds nothing up.
-	cutPatience = 200 * time.Millisecond
-	cutLooks    = 36
+	cutFlushTimeout = 200 * time.Millisecond
+	cutMaxPolls     = 36
 	// No event tells that everything was acknowledged, so an aborting session looks, at intervals that double.
 	flushPoll    = time.Millisecond
 	flushPollMax = 64 * time.Millisecond
 )
 
-// beginAbort starts the last phase.
-func (s *session) beginAbort(l *loop, end End) {
+// startAbort starts the last phase.
+func (s *session) startAbort(l *loop, end End) {
 	s.phase = phaseAbort
 	s.end = end
-	s.waitOn(l)
+	s.extendAbort(l)
 	s.abort(l)
 }
 
-// hurry is how much time a session has left once it is cut from outside.
-type hurry uint8
+// cutMode is how much time a session has left once it is cut from outside.
+type cutMode uint8
 
 const (
-	unhurried hurry = iota
-	hurried         // what is queued is delivered as long as somebody reads it
-	rushed          // weir stops
+	notCut        cutMode = iota
+	cutDelivering         // what is queued is delivered as long as somebody reads it
+	cutNow                // weir stops
 )
 
-// cutShort bounds the last phase from outside, whether it has begun or is about to.
-func (s *session) cutShort(l *loop, end End) {
+// limitAbort bounds the last phase from outside, whether it has begun or is about to.
+func (s *session) limitAbort(l *loop, end End) {
 	s.polls = 0
 	if end == CutShutdown {
-		s.hurry = rushed
-		s.abortAt = l.now + cutFlush
+		s.cutMode = cutNow
+		s.abortDeadline = l.now + shutdownFlush
 	} else {
-		s.hurry = max(s.hurry, hurried)
-		s.waitOn(l)
+		s.cutMode = max(s.cutMode, cutDelivering)
+		s.extendAbort(l)
 	}
 }
 
-// waitOn gives the target of an abort its time for the next byte, from now on.
-func (s *session) waitOn(l *loop) {
+// extendAbort gives the target of an abort its time for the next byte, from now on.
+func (s *session) extendAbort(l *loop) {
 	switch {
-	case s.hurry == unhurried:
-		s.abortAt = l.now + s.set.HalfClose
-	case s.hurry == hurried && s.polls < cutLooks:
-		s.abortAt = l.now + cutPatience
+	case s.cutMode == notCut:
+		s.abortDeadline = l.now + s.set.HalfClose
+	case s.cutMode == cutDelivering && s.polls < cutMaxPolls:
+		s.abortDeadline = l.now + cutFlushTimeout
 	}
 }
 
 // abort goes on delivering. It finishes the session when nothing is left to deliver.
 func (s *session) abort(l *loop) {
 	if s.server.failed {
-		s.up.stop(l) // it takes nothing any more
+		s.up.discard(l) // it takes nothing any more
 	} else {
-		s.down.dead = true // nobody is left to take an answer to what it says from now on
+		s.down.stopped = true // nobody is left to take an answer to what it says from now on
 	}
 	if s.client.failed {
-		s.down.stop(l)
+		s.down.discard(l)
 	} else {
-		s.up.dead = true
+		s.up.stopped = true
 	}
 	before := s.up.bytes + s.down.bytes
-	left := s.move(l)
+	left := s.transfer(l)
 	if s.up.bytes+s.down.bytes != before {
-		s.waitOn(l) // a slow reader is given the time it needs while it reads
+		s.extendAbort(l) // a slow reader is given the time it needs while it reads
 	}
-	if left == moreLeft {
-		l.later(s)
+	if left == moreWork {
+		l.schedule(s)
 	} else if s.up.flushed(l, &s.server) && s.down.flushed(l, &s.client) {
 		s.finish(l, s.end)
 		return
 	}
 	if s.polls == 0 {
-		s.pollLater(l)
+		s.armAbortPoll(l)
 	}
 }
 
 func (s *session) abortExpired(l *loop) {
-	clientAt, serverAt := s.clientAt, s.serverAt
-	s.look(l)
-	if s.clientAt != clientAt || s.serverAt != serverAt {
-		s.waitOn(l)
+	clientAt, serverAt := s.clientActiveAt, s.serverActiveAt
+	s.checkProgress(l)
+	if s.clientActiveAt != clientAt || s.serverActiveAt != serverAt {
+		s.extendAbort(l)
 	}
-	if l.now >= s.abortAt {
+	if l.now >= s.abortDeadline {
 		s.finish(l, s.end)
 		return
 	}
-	s.pollLater(l)
+	s.armAbortPoll(l)
 	s.abort(l)
 }
 
-// pollLater arms the next look at what is unacknowledged.
-func (s *session) pollLater(l *loop) {
+// armAbortPoll arms the next look at what is unacknowledged.
+func (s *session) armAbortPoll(l *loop) {
 	wait := min(flushPoll<<min(s.polls, 8), flushPollMax)
-	s.polls = min(s.polls+1, cutLooks)
-	l.wheel.arm(&s.timer, min(l.now+wait, s.abortAt))
+	s.polls = min(s.polls+1, cutMaxPolls)
+	l.wheel.arm(&s.timer, min(l.now+wait, s.abortDeadline))
 }
 
 // flushed reports whether a stream that must not go on has nothing left to deliver to its target.
 func (st *stream) flushed(l *loop, dst *socket) bool {
 	if dst.failed {
-		st.stop(l)
+		st.discard(l)
 		return true
 	}
-	if !st.eof && !st.dead || st.holding() {
+	if !st.eof && !st.stopped || st.holding() {
 		return false
 	}
 	if st.eof { // it was complete before the other side aborted: its end is passed on before the reset
-		st.passEnd(dst)
+		st.propagateFIN(dst)
 	}
 	return unacked(dst.fd) == 0
 }

@@ -10,101 +10,101 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// door is a listening socket as its loop sees it. Clients come in here.
-type door struct {
-	ln      *Listener
-	fd      int32
-	number  int32         // tells its events from those of others
-	burst   int           // how many to accept before looking at other events; follows the load
-	resume  time.Duration // when to try again after a shortage
-	waiting bool
+// listenFD is a listening socket as its loop sees it. Clients come in here.
+type listenSocket struct {
+	ln       *Listener
+	fd       int32
+	number   int32         // tells its events from those of others
+	burst    int           // how many to accept before looking at other events; follows the load
+	resumeAt time.Duration // when to try again after a shortage
+	paused   bool
 }
 
-// accepted is a client on its way into a loop.
-type accepted struct {
-	ln   *Listener
-	set  *Settings
-	fd   int32
-	pass pass
-	from netip.AddrPort
+// acceptedClient is a client on its way into a loop.
+type acceptedClient struct {
+	ln    *Listener
+	set   *Settings
+	fd    int32
+	claim admissionClaim
+	addr  netip.AddrPort
 }
 
 const (
 	burstMax = 64
-	// shortagePause is how long the listening sockets rest when somebody who was accepted cannot be served because the process
+	// shortageBackoff is how long the listening sockets rest when somebody who was accepted cannot be served because the process
 	// or the machine has run out of something. Sessions that end meanwhile make room.
-	shortagePause = 100 * time.Millisecond
-	// errorPause is how long a listening socket rests after an error that may go on for ever, for each that rests in the
+	shortageBackoff = 100 * time.Millisecond
+	// errorBackoffStep is how long a listening socket rests after an error that may go on for ever, for each that rests in the
 	// loop: as many looks a second, however many there are. A client waits for no longer than this once the error is over.
-	errorPause = 5 * time.Millisecond
+	errorBackoffStep = 5 * time.Millisecond
 )
 
-// errorRest is how long the next listening socket rests that reports an error.
-func (l *loop) errorRest() time.Duration {
-	return min(time.Duration(1+len(l.paused)+len(l.resting))*errorPause, shortagePause)
+// errorBackoff is how long the next listening socket rests that reports an error.
+func (l *loop) errorBackoff() time.Duration {
+	return min(time.Duration(1+len(l.pausedSockets)+len(l.pausedUDP))*errorBackoffStep, shortageBackoff)
 }
 
-func (l *loop) openDoor(ln *Listener, fd int32) {
-	l.lastDoor++
-	d := &door{ln: ln, fd: fd, number: l.lastDoor, burst: 1}
-	l.doors[d.number] = d
-	d.listen(l, unix.EPOLLIN, unix.EPOLL_CTL_ADD)
+func (l *loop) addListenSocket(ln *Listener, fd int32) {
+	l.lastListenSocket++
+	d := &listenSocket{ln: ln, fd: fd, number: l.lastListenSocket, burst: 1}
+	l.listenSockets[d.number] = d
+	d.watch(l, unix.EPOLLIN, unix.EPOLL_CTL_ADD)
 }
 
-func (d *door) listen(l *loop, events uint32, op int) {
+func (d *listenSocket) watch(l *loop, events uint32, op int) {
 	if e := epollControl(l.epfd, op, d.fd, events, markListener, d.number); e != 0 {
-		l.plane.complain("cannot watch a listening socket", "address", d.ln.at.String(), "error", e)
-		l.pause(d, l.errorRest())
+		l.plane.warnLimited("cannot watch a listening socket", "address", d.ln.at.String(), "error", e)
+		l.pauseSocket(d, l.errorBackoff())
 	}
 }
 
-// closeDoors takes in the clients that are queued at a listener's doors, then closes them.
-func (l *loop) closeDoors(ln *Listener) {
-	for number, d := range l.doors {
+// closeListenSockets takes in the clients that are queued at a listener's doors, then closes them.
+func (l *loop) closeListenSockets(ln *Listener) {
+	for number, d := range l.listenSockets {
 		if d.ln != ln {
 			continue
 		}
 		for n := 0; n < 2*burstMax+ln.set.Load().Backlog && l.acceptOne(d) == 0; n++ {
 		}
-		delete(l.doors, number)
+		delete(l.listenSockets, number)
 		d.close()
 	}
 }
 
-// holdDoors looks at no door any more, until releaseDoors. Whoever knocks waits in the queue, for whoever else accepts
+// pauseAccept looks at no door any more, until resumeAccept. Whoever knocks waits in the queue, for whoever else accepts
 // from it.
-func (l *loop) holdDoors() {
-	l.held = true
+func (l *loop) pauseAccept() {
+	l.acceptPaused = true
 	l.holdInlets()
-	for _, d := range l.doors {
+	for _, d := range l.listenSockets {
 		epollControl(l.epfd, unix.EPOLL_CTL_DEL, d.fd, 0, markListener, d.number)
 	}
 }
 
-func (l *loop) releaseDoors() {
-	l.held = false
+func (l *loop) resumeAccept() {
+	l.acceptPaused = false
 	l.releaseInlets()
-	for _, d := range l.doors {
-		if !d.waiting {
-			d.listen(l, unix.EPOLLIN, unix.EPOLL_CTL_ADD)
+	for _, d := range l.listenSockets {
+		if !d.paused {
+			d.watch(l, unix.EPOLLIN, unix.EPOLL_CTL_ADD)
 		}
 	}
 }
 
-// leaveDoors closes doors without taking in who is queued there: somebody else has the same sockets.
-func (l *loop) leaveDoors() {
-	for number, d := range l.doors {
-		delete(l.doors, number)
+// abandonListenSockets closes doors without taking in who is queued there: somebody else has the same sockets.
+func (l *loop) abandonListenSockets() {
+	for number, d := range l.listenSockets {
+		delete(l.listenSockets, number)
 		d.close()
 	}
 }
 
-func (d *door) close() { closeFD(d.fd) }
+func (d *listenSocket) close() { closeFD(d.fd) }
 
 // accept takes in a burst of clients. The socket is watched level-triggered, so whoever is left is reported again; the
 // burst grows while there are more, and shrinks to what was found, which saves the calls that would find nothing.
-func (l *loop) accept(d *door) {
-	if d.waiting {
+func (l *loop) accept(d *listenSocket) {
+	if d.paused {
 		return
 	}
 	for n := range d.burst {
@@ -114,187 +114,187 @@ func (l *loop) accept(d *door) {
 			d.burst = max(1, n)
 			return
 		case syscall.EMFILE, syscall.ENFILE, syscall.ENOBUFS, syscall.ENOMEM:
-			l.plane.complain("cannot accept: out of descriptors or memory", "address", d.ln.at.String(), "error", e)
+			l.plane.warnLimited("cannot accept: out of descriptors or memory", "address", d.ln.at.String(), "error", e)
 			l.pipes.trim(0)
-			l.pause(d, l.errorRest())
+			l.pauseSocket(d, l.errorBackoff())
 			return
 		default:
-			l.plane.complain("cannot accept", "address", d.ln.at.String(), "error", e)
-			l.pause(d, l.errorRest())
+			l.plane.warnLimited("cannot accept", "address", d.ln.at.String(), "error", e)
+			l.pauseSocket(d, l.errorBackoff())
 			return
 		}
 	}
 	d.burst = min(d.burst*2, burstMax)
 }
 
-// pause stops watching a listening socket for a while: level-triggered readiness would spin.
-func (l *loop) pause(d *door, d4 time.Duration) {
-	d.resume = l.now + d4
-	if !d.waiting {
-		d.waiting = true
-		l.paused = append(l.paused, d)
+// pauseSocket stops watching a listening socket for a while: level-triggered readiness would spin.
+func (l *loop) pauseSocket(d *listenSocket, d4 time.Duration) {
+	d.resumeAt = l.now + d4
+	if !d.paused {
+		d.paused = true
+		l.pausedSockets = append(l.pausedSockets, d)
 		epollControl(l.epfd, unix.EPOLL_CTL_MOD, d.fd, 0, markListener, d.number)
 	}
 }
 
-// rest pauses every listening socket of the loop.
-func (l *loop) rest() {
-	for _, d := range l.doors {
-		l.pause(d, shortagePause)
+// pauseAllSockets pauses every listening socket of the loop.
+func (l *loop) pauseAllSockets() {
+	for _, d := range l.listenSockets {
+		l.pauseSocket(d, shortageBackoff)
 	}
 }
 
-// resume watches again what has rested.
-func (l *loop) resume() {
-	if l.held {
+// resumeAt watches again what has rested.
+func (l *loop) resumePaused() {
+	if l.acceptPaused {
 		return
 	}
-	resting := l.paused
-	l.paused = nil
+	resting := l.pausedSockets
+	l.pausedSockets = nil
 	for _, d := range resting {
 		switch {
-		case l.doors[d.number] != d: // closed meanwhile
-		case l.now < d.resume:
-			l.paused = append(l.paused, d)
+		case l.listenSockets[d.number] != d: // closed meanwhile
+		case l.now < d.resumeAt:
+			l.pausedSockets = append(l.pausedSockets, d)
 		default:
-			d.waiting = false
+			d.paused = false
 			epollControl(l.epfd, unix.EPOLL_CTL_ADD, d.fd, 0, markListener, d.number) // in case it never was
-			d.listen(l, unix.EPOLLIN, unix.EPOLL_CTL_MOD)
+			d.watch(l, unix.EPOLLIN, unix.EPOLL_CTL_MOD)
 		}
 	}
 }
 
 // acceptOne accepts one client and lets it in, or turns it away before there is a session.
-func (l *loop) acceptOne(d *door) errno {
+func (l *loop) acceptOne(d *listenSocket) errno {
 	var from rawAddr
 	fd, e := acceptSocket(d.fd, &from)
 	if e != 0 {
 		return e
 	}
-	client := accepted{ln: d.ln, fd: fd, from: from.ip()}
-	switch why := l.letIn(&client); {
+	client := acceptedClient{ln: d.ln, fd: fd, addr: from.ip()}
+	switch why := l.admit(&client); {
 	case why == Admitted:
-		l.seat(&client)
-	case why.passing() && l.hope(&client, why):
+		l.assign(&client)
+	case why.temporary() && l.addPending(&client, why):
 	default:
-		l.turnAway(&client, why)
+		l.reject(&client, why)
 	}
 	return 0
 }
 
-// letIn judges a client. Once it is let in, it is counted among the sessions.
-func (l *loop) letIn(c *accepted) Rejection {
+// startSession judges a client. Once it is let in, it is counted among the sessions.
+func (l *loop) admit(c *acceptedClient) Rejection {
 	c.set = c.ln.set.Load()
 	a := &c.set.Admission
 	var why Rejection
 	switch {
 	case !c.set.AcceptProxy:
-		c.pass, why = a.enter(c.from.Addr(), l.now)
-	case !c.set.trusts(c.from.Addr()):
+		c.claim, why = a.acquire(c.addr.Addr(), l.now)
+	case !c.set.trusts(c.addr.Addr()):
 		why = RejectedUntrusted
 	default: // the client is judged when its header has told who it is: see session.enter
 	}
 	if why != Admitted {
 		return why
 	}
-	arrived := l.plane.arrived()
+	arrived := l.plane.acquireSession()
 	if !arrived && len(l.pipes.free) > 0 {
 		l.pipes.trim(0)
-		arrived = l.plane.arrived()
+		arrived = l.plane.acquireSession()
 	}
 	if !arrived {
-		if c.pass != 0 {
-			a.undo(&c.pass, c.from.Addr())
+		if c.claim != 0 {
+			a.cancel(&c.claim, c.addr.Addr())
 		}
 		return RejectedProcessLimit
 	}
 	return Admitted
 }
 
-// turnAway resets a client that has no session.
-func (l *loop) turnAway(c *accepted, why Rejection) {
+// reject resets a client that has no session.
+func (l *loop) reject(c *acceptedClient, why Rejection) {
 	l.countRejection(c.ln, why)
 	resetFD(c.fd)
-	if why == RejectedUntrusted && l.plane.mayComplain() {
-		l.plane.warn("turned away: not among trusted_proxies", "listener", c.set.Name, "client", c.from.String())
+	if why == RejectedUntrusted && l.plane.allowWarning() {
+		l.plane.warn("turned away: not among trusted_proxies", "listener", c.set.Name, "client", c.addr.String())
 	}
 }
 
-// seat hands a client to a loop: this one, unless another has clearly fewer sessions. The kernel spreads clients by hash,
+// assign hands a client to a loop: this one, unless another has clearly fewer sessions. The kernel spreads clients by hash,
 // which leaves a few long sessions unevenly spread.
-func (l *loop) seat(c *accepted) {
-	if other := l.other(); other != nil {
+func (l *loop) assign(c *acceptedClient) {
+	if other := l.lessLoaded(); other != nil {
 		other.live.Add(1)
 		other.post(message{client: *c})
 		return
 	}
 	l.live.Add(1)
-	l.admit(c)
+	l.startSession(c)
 }
 
-// hopeful is a client that came while there was no room. The session whose place it may have can be on its way out: one
+// pendingClient is a client that came while there was no room. The session whose place it may have can be on its way out: one
 // who closes a connection and opens another at once is not to be told that there are too many.
-type hopeful struct {
-	accepted
-	why    Rejection
-	until  time.Duration
-	looked time.Duration // when last
-	looks  int
+type pendingClient struct {
+	acceptedClient
+	rejection Rejection
+	deadline  time.Duration
+	triedAt   time.Duration // when last
+	tries     int
 }
 
 const (
-	hopeFor   = 50 * time.Millisecond // a server may take a moment to close; the refusal comes within 100 ms all the same
-	hopeEvery = 2 * time.Millisecond
-	// hopeLooks is how often there must have been a look before a client is refused: when the whole process was kept waiting
+	pendingTimeout  = 50 * time.Millisecond // a server may take a moment to close; the refusal comes within 100 ms all the same
+	pendingInterval = 2 * time.Millisecond
+	// pendingMinTries is how often there must have been a look before a client is refused: when the whole process was kept waiting
 	// for a processor, the time is over before the session that ends had its turn.
-	hopeLooks = 10
+	pendingMinTries = 10
 	// MaxPendingClients is how many such clients a loop has at most; others are refused without delay. Each holds a descriptor
 	// and is no session yet.
 	MaxPendingClients = 16
 )
 
-// hope keeps a client for a moment, unless there are too many such.
-func (l *loop) hope(c *accepted, why Rejection) bool {
-	if len(l.hopeful) >= MaxPendingClients || l.stopping {
+// addPending keeps a client for a moment, unless there are too many such.
+func (l *loop) addPending(c *acceptedClient, why Rejection) bool {
+	if len(l.pending) >= MaxPendingClients || l.stopping {
 		return false
 	}
-	l.hopeful = append(l.hopeful, hopeful{accepted: *c, why: why, until: l.now + hopeFor, looked: l.now})
+	l.pending = append(l.pending, pendingClient{acceptedClient: *c, rejection: why, deadline: l.now + pendingTimeout, triedAt: l.now})
 	return true
 }
 
-// judgeAgain lets in those for whom there is room now, and turns away those who have waited long enough.
-func (l *loop) judgeAgain() {
-	left := l.hopeful[:0]
-	for i := range l.hopeful {
-		h := l.hopeful[i]
-		if l.now-h.looked < hopeEvery {
+// retryPending lets in those for whom there is room now, and turns away those who have waited long enough.
+func (l *loop) retryPending() {
+	left := l.pending[:0]
+	for i := range l.pending {
+		h := l.pending[i]
+		if l.now-h.triedAt < pendingInterval {
 			left = append(left, h)
 			continue
 		}
-		h.looked = l.now
-		h.looks++
-		switch why := l.letIn(&h.accepted); {
+		h.triedAt = l.now
+		h.tries++
+		switch why := l.admit(&h.acceptedClient); {
 		case why == Admitted:
-			l.seat(&h.accepted)
-		case why.passing() && (l.now < h.until || h.looks < hopeLooks):
+			l.assign(&h.acceptedClient)
+		case why.temporary() && (l.now < h.deadline || h.tries < pendingMinTries):
 			left = append(left, h)
 		default:
-			l.turnAway(&h.accepted, why)
+			l.reject(&h.acceptedClient, why)
 		}
 	}
-	l.hopeful = left
+	l.pending = left
 }
 
-// giveUp turns all of them away.
-func (l *loop) giveUp() {
-	for i := range l.hopeful {
-		l.turnAway(&l.hopeful[i].accepted, RejectedStopping)
+// rejectPending turns all of them away.
+func (l *loop) rejectPending() {
+	for i := range l.pending {
+		l.reject(&l.pending[i].acceptedClient, RejectedStopping)
 	}
-	l.hopeful = nil
+	l.pending = nil
 }
 
-// other is a loop that has clearly fewer sessions than this one. One is looked at, in turn.
-func (l *loop) other() *loop {
+// lessLoaded is a loop that has clearly fewer sessions than this one. One is looked at, in turn.
+func (l *loop) lessLoaded() *loop {
 	loops := l.plane.loops
 	if len(loops) == 1 {
 		return nil
@@ -308,16 +308,16 @@ func (l *loop) other() *loop {
 	return nil
 }
 
-// admit begins the session of a client that this loop was given.
-func (l *loop) admit(c *accepted) {
+// startSession begins the session of a client that this loop was given.
+func (l *loop) startSession(c *acceptedClient) {
 	a := &c.set.Admission
 	if l.stopping {
 		l.live.Add(-1)
-		a.leave(&c.pass, c.from.Addr())
-		l.plane.departed()
-		l.turnAway(c, RejectedStopping)
+		a.release(&c.claim, c.addr.Addr())
+		l.plane.releaseSession()
+		l.reject(c, RejectedStopping)
 		return
 	}
-	a.catchUp(&c.pass, c.from.Addr())
-	l.open().begin(l, c)
+	a.countSource(&c.claim, c.addr.Addr())
+	l.newSession().start(l, c)
 }

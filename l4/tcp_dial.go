@@ -15,104 +15,104 @@ import (
 	"weir/internal/proxy"
 )
 
-// dialling is what a session needs only until it is connected, borrowed from its loop.
-type dialling struct {
-	sought   time.Duration  // when the search for a server began
-	dest     netip.AddrPort // what the client connected to, as its PROXY header says; zero = the header did not, or there was none
-	tlvs     []byte         // what else the header said, to pass on
-	local    bool           // the header was of a proxy that speaks for itself
-	trial    balance.Attempts
-	waiter   balance.Waiter
-	queueEnd time.Duration // when the session stops waiting for room; 0 = it has not begun to
-	target   *Target
-	address  int           // which of the target's addresses is being dialled
-	began    time.Duration // when the attempt began
-	last     End           // how the last attempt failed
+// dialer is what a session needs only until it is connected, borrowed from its loop.
+type dialer struct {
+	startedAt     time.Duration  // when the search for a server began
+	dest          netip.AddrPort // what the client connected to, as its PROXY header says; zero = the header did not, or there was none
+	tlvs          []byte         // what else the header said, to pass on
+	proxyLocal    bool           // the header was of a proxy that speaks for itself
+	attempts      balance.Attempts
+	waiter        balance.Waiter
+	queueDeadline time.Duration // when the session stops waiting for room; 0 = it has not begun to
+	target        *Target
+	address       int           // which of the target's addresses is being dialled
+	attemptAt     time.Duration // when the attempt began
+	lastFailure   End           // how the last attempt failed
 }
 
-type diallingPool struct {
-	free []*dialling
+type dialerPool struct {
+	free []*dialer
 }
 
-func (p *diallingPool) get() *dialling {
+func (p *dialerPool) get() *dialer {
 	if n := len(p.free); n > 0 {
 		d := p.free[n-1]
 		p.free = p.free[:n-1]
 		return d
 	}
-	return new(dialling)
+	return new(dialer)
 }
 
-func (p *diallingPool) put(d *dialling) {
+func (p *dialerPool) put(d *dialer) {
 	if len(p.free) < 256 {
-		*d = dialling{tlvs: d.tlvs[:0]}
+		*d = dialer{tlvs: d.tlvs[:0]}
 		p.free = append(p.free, d)
 	}
 }
 
-// begin takes over a client that was accepted and looks for a server.
-func (s *session) begin(l *loop, c *accepted) {
+// start takes over a client that was accepted and looks for a server.
+func (s *session) start(l *loop, c *acceptedClient) {
 	ln, fd := c.ln, c.fd
-	s.listener, s.set, s.pass = ln, c.set, c.pass
-	s.from.set(c.from)
-	l.lookAtClock()
-	s.begun, s.clientAt, s.serverAt = l.now, l.now, l.now
-	s.client = socket{fd: fd, nodelay: true, local: !c.from.IsValid()} // TCP_NODELAY is inherited from the listening socket
+	s.listener, s.set, s.claim = ln, c.set, c.claim
+	s.clientAddr.set(c.addr)
+	l.readClock()
+	s.startedAt, s.clientActiveAt, s.serverActiveAt = l.now, l.now, l.now
+	s.client = socket{fd: fd, nodelay: true, local: !c.addr.IsValid()} // TCP_NODELAY is inherited from the listening socket
 	s.server = socket{fd: -1}
-	s.tally = &ln.tallies[l.index]
-	store(&s.tally.Sessions, s.tally.Sessions+1)
-	s.phase = phaseArrive
+	s.counters = &ln.counters[l.index]
+	store(&s.counters.Sessions, s.counters.Sessions+1)
+	s.phase = phaseAccept
 	if c.set.AcceptProxy {
-		s.expectHeader(l)
+		s.awaitHeader(l)
 	}
-	if !l.watch(s, clientSide, fd) {
+	if !l.register(s, clientSide, fd) {
 		s.finish(l, DialLocalShortage)
 	}
 }
 
-// arrive looks for a server once the first event has told what the client is about: it may have gone again, and if it
+// accept looks for a server once the first event has told what the client is about: it may have gone again, and if it
 // has already said something, the dial can save a segment.
-func (s *session) arrive(l *loop) {
+func (s *session) accept(l *loop) {
 	if s.client.failed {
 		s.finish(l, DialClientReset)
 		return
 	}
-	s.dialling = l.dials.get()
-	s.dialling.sought = s.begun
-	s.prepare(nil)
+	s.dialer = l.dialers.get()
+	s.dialer.startedAt = s.startedAt
+	s.startAttempts(nil)
 	s.pick(l)
 }
 
-// prepare says what servers are picked by. said is what the client's PROXY header said; nil = it came without.
-func (s *session) prepare(said *proxy.Header) {
-	t := &s.dialling.trial
+// startAttempts says what servers are picked by. said is what the client's PROXY header said; nil = it came without.
+func (s *session) startAttempts(said *proxy.Header) {
+	t := &s.dialer.attempts
 	t.Levels = s.set.Levels
 	t.Key, t.Keyed = s.hashKey(said)
 }
 
 // pick claims a server and starts to dial it. A failure that is known at once leads on to the next server.
 func (s *session) pick(l *loop) {
-	d := s.dialling
+	d := s.dialer
 	for {
-		lease, err := s.set.Cluster.Pick(l.now, &d.trial)
+		lease, err := s.set.Cluster.Pick(l.now, &d.attempts)
 		if err != nil {
-			s.unserved(l, err)
+			s.noServer(l, err)
 			return
 		}
 		s.lease = lease
-		if e := s.attempt(l); e == 0 || !s.another(l, e) {
+		if e := s.attempt(l); e == 0 || !s.mayRetry(l, e) {
 			return
 		}
 	}
 }
 
-// unserved ends a session for which no server is left, or lets it wait for one that is full.
-func (s *session) unserved(l *loop, err error) {
+// noServer ends a session for which no server is left, or lets it wait for one that is full.
+func (s *session) noServer(l *loop, err error) {
 	if errors.Is(err, balance.ErrFull) && s.set.QueueTimeout > 0 {
-		s.enqueue(l)
+		s.waitForServer(l)
 		return
 	}
-	if last := s.dialling.last; last != NotEnded {
+	if last := s.dialer.lastFailure; last != NotEnded {
 		s.finish(l, last) // the error of the last attempt says more
 		return
 	}
@@ -121,14 +121,14 @@ func (s *session) unserved(l *loop, err error) {
 
 // attempt starts to dial the server of the lease.
 func (s *session) attempt(l *loop) errno {
-	d := s.dialling
+	d := s.dialer
 	if s.attempts < 1<<16-1 {
 		s.attempts++
 	}
 	d.target, _ = s.lease.Server().Handle().(*Target)
-	l.lookAtClock()
-	d.began = l.now
-	if t := d.target.tally(l); t != nil {
+	l.readClock()
+	d.attemptAt = l.now
+	if t := d.target.counts(l); t != nil {
 		store(&t.dials, t.dials+1)
 		if s.attempts > 1 {
 			store(&t.retries, t.retries+1)
@@ -137,7 +137,7 @@ func (s *session) attempt(l *loop) errno {
 	s.phase = phaseDial
 	e := s.connectFrom(l, 0, syscall.EDESTADDRREQ)
 	if e != 0 {
-		d.target.from.explain(l, s, e)
+		d.target.source.warnUnusable(l, s, e)
 	}
 	return e
 }
@@ -146,7 +146,7 @@ func (s *session) attempt(l *loop) errno {
 // once. It returns why the last one failed, or 0 when an event will tell; an address that there is nowhere to dial from
 // is passed over, and says nothing about the server.
 func (s *session) connectFrom(l *loop, address int, last errno) errno {
-	d := s.dialling
+	d := s.dialer
 	for ; address < d.target.addresses(); address++ {
 		d.address = address
 		switch e := s.connect(l); {
@@ -162,17 +162,17 @@ func (s *session) connectFrom(l *loop, address int, last errno) errno {
 // connect opens a socket to the current address and starts connecting. A local address that is out of ports gives way
 // to the next one.
 func (s *session) connect(l *loop) errno {
-	d := s.dialling
+	d := s.dialer
 	e := s.tryConnect(l)
-	for n := d.target.from.tries(d.target.addrs[d.address].family()); n > 1 && e == syscall.EADDRNOTAVAIL; n-- {
+	for n := d.target.source.maxTries(d.target.addrs[d.address].family()); n > 1 && e == syscall.EADDRNOTAVAIL; n-- {
 		e = s.tryConnect(l)
 	}
 	return e
 }
 
 func (s *session) tryConnect(l *loop) errno {
-	d := s.dialling
-	fd, e := d.target.open(d.address, s.set, s.from.get().Addr())
+	d := s.dialer
+	fd, e := d.target.openTCP(d.address, s.set, s.clientAddr.get().Addr())
 	if e != 0 {
 		return e
 	}
@@ -180,7 +180,7 @@ func (s *session) tryConnect(l *loop) errno {
 	if (s.client.readable || d.target.sendProxy != 0) && !s.server.local {
 		// There is something to send at once: let it carry the last acknowledgement of the handshake.
 		setOption(fd, unix.IPPROTO_TCP, unix.TCP_QUICKACK, 0)
-		s.server.quiet = true
+		s.server.ackDelayed = true
 	}
 	e = connectSocket(fd, &d.target.addrs[d.address])
 	if e != 0 && e != einprogress {
@@ -190,14 +190,14 @@ func (s *session) tryConnect(l *loop) errno {
 		}
 		return e
 	}
-	if !l.watch(s, serverSide, fd) {
+	if !l.register(s, serverSide, fd) {
 		s.server.close(true)
 		return syscall.ENOMEM
 	}
 	// Each address that is left gets an equal part of what is left of the time.
-	until := d.began + s.set.ConnectTimeout
+	until := d.attemptAt + s.set.ConnectTimeout
 	if t := s.set.TryTimeout; t > 0 {
-		until = min(until, d.sought+t)
+		until = min(until, d.startedAt+t)
 	}
 	left := max(until-l.now, wheelTick)
 	l.wheel.arm(&s.timer, l.now+left/time.Duration(d.target.addresses()-d.address))
@@ -215,7 +215,7 @@ func (s *session) dial(l *loop) {
 			e = syscall.ECONNREFUSED
 		}
 		if n, _ := peekBytes(s.server.fd, l.scratch[:1]); n > 0 { // it was connected, has spoken, and was reset before this loop looked
-			s.server.broke(e)
+			s.server.fail(e)
 			s.established(l)
 			return
 		}
@@ -230,9 +230,9 @@ func (s *session) dial(l *loop) {
 // dialFailed goes on with the target's next address, else with the next server.
 func (s *session) dialFailed(l *loop, e errno) {
 	s.server.close(true)
-	d := s.dialling
-	if s.overTry(l) {
-		s.judge(l, e)
+	d := s.dialer
+	if s.tryTimedOut(l) {
+		s.releaseFailed(l, e)
 		s.finish(l, DialTryTimeout)
 		return
 	}
@@ -241,46 +241,46 @@ func (s *session) dialFailed(l *loop, e errno) {
 			return
 		}
 	}
-	if s.another(l, e) {
+	if s.mayRetry(l, e) {
 		s.pick(l)
 	}
 }
 
 func (s *session) dialExpired(l *loop) { s.dialFailed(l, syscall.ETIMEDOUT) }
 
-// overTry reports whether try_timeout has run out.
-func (s *session) overTry(l *loop) bool {
+// tryTimedOut reports whether try_timeout has run out.
+func (s *session) tryTimedOut(l *loop) bool {
 	t := s.set.TryTimeout
-	return t > 0 && l.now >= s.dialling.sought+t
+	return t > 0 && l.now >= s.dialer.startedAt+t
 }
 
-// another gives the lease back as the error asks, and reports whether another server may be tried.
-func (s *session) another(l *loop, e errno) bool {
-	s.judge(l, e)
+// mayRetry gives the lease back as the error asks, and reports whether another server may be tried.
+func (s *session) mayRetry(l *loop, e errno) bool {
+	s.releaseFailed(l, e)
 	switch {
 	case isShortage(e):
-		l.rest() // whoever is accepted now could not be served either
+		l.pauseAllSockets() // whoever is accepted now could not be served either
 		s.finish(l, DialLocalShortage)
 		return false
-	case s.overTry(l):
+	case s.tryTimedOut(l):
 		s.finish(l, DialTryTimeout)
 		return false
 	}
 	return true
 }
 
-// judge gives the lease back: a failed dial is the server's failure unless this machine was short of something.
-func (s *session) judge(l *loop, e errno) {
-	s.dialling.last = dialEnd(e)
+// releaseFailed gives the lease back: a failed dial is the server's failure unless this machine was short of something.
+func (s *session) releaseFailed(l *loop, e errno) {
+	s.dialer.lastFailure = dialEnd(e)
 	if isShortage(e) || isLocal(e) {
 		if e != syscall.EAFNOSUPPORT { // which explain tells
-			l.plane.complain("cannot dial: this host lacks an address, a port, a descriptor or memory", "cluster", s.set.ClusterName,
+			l.plane.warnLimited("cannot dial: this host lacks an address, a port, a descriptor or memory", "cluster", s.set.ClusterName,
 				"server", s.lease.Server().Name(), "error", e)
 		}
 		s.lease.Done(l.now)
 	} else {
 		s.lease.Fail(l.now, e.Error())
-		if t := s.dialling.target.tally(l); t != nil {
+		if t := s.dialer.target.counts(l); t != nil {
 			store(&t.fails, t.fails+1)
 		}
 	}
@@ -288,23 +288,23 @@ func (s *session) judge(l *loop, e errno) {
 
 // established turns a dial into a relay.
 func (s *session) established(l *loop) {
-	d := s.dialling
-	took := l.now - d.began
+	d := s.dialer
+	took := l.now - d.attemptAt
 	s.lease.Established(l.now, took)
 	l.dialTime.add(took)
-	if s.stats = d.target.tally(l); s.stats != nil {
-		store(&s.stats.sessions, s.stats.sessions+1)
-		store(&s.stats.connectNanos, s.stats.connectNanos+uint64(took))
+	if s.serverCounts = d.target.counts(l); s.serverCounts != nil {
+		store(&s.serverCounts.sessions, s.serverCounts.sessions+1)
+		store(&s.serverCounts.connectNanos, s.serverCounts.connectNanos+uint64(took))
 	}
 	if d.target.sendProxy != 0 {
-		s.announce(l)
+		s.sendHeader(l)
 	}
-	s.dialling = nil
-	l.dials.put(d)
+	s.dialer = nil
+	l.dialers.put(d)
 	s.phase = phaseRelay
-	s.connected.set(l.now - s.begun)
-	s.clientAt, s.serverAt = l.now, l.now
-	l.wheel.arm(&s.timer, l.now+settleAfter)
+	s.connected.set(l.now - s.startedAt)
+	s.clientActiveAt, s.serverActiveAt = l.now, l.now
+	l.wheel.arm(&s.timer, l.now+keepaliveDelay)
 	s.relay(l)
 }
 

@@ -16,14 +16,14 @@ func (set *Settings) trusts(peer netip.Addr) bool {
 	return !peer.IsValid() || set.TrustedProxies.Contains(peer)
 }
 
-// expectHeader begins the wait for the header, the whole of which must be there in time.
-func (s *session) expectHeader(l *loop) {
-	s.phase = phasePreread
-	l.wheel.arm(&s.timer, s.begun+s.set.ProxyTimeout)
+// awaitHeader begins the wait for the header, the whole of which must be there in time.
+func (s *session) awaitHeader(l *loop) {
+	s.phase = phaseProxyHeader
+	l.wheel.arm(&s.timer, s.startedAt+s.set.ProxyTimeout)
 }
 
-// preread looks whether the header is complete.
-func (s *session) preread(l *loop) {
+// readHeader looks whether the header is complete.
+func (s *session) readHeader(l *loop) {
 	if s.client.failed {
 		s.finish(l, PrereadClientReset)
 		return
@@ -50,10 +50,10 @@ func (s *session) preread(l *loop) {
 		s.finish(l, PrereadTruncated)
 		return
 	case err == proxy.ErrIncomplete:
-		s.client.readable = false // until there is more of it
+		s.client.readable = false // deadline there is more of it
 		return
 	case err != nil:
-		s.finish(l, prereadEnd(err))
+		s.finish(l, headerEnd(err))
 		return
 	}
 	// What is read are the bytes that were looked at: h goes on to point to its TLVs.
@@ -62,45 +62,45 @@ func (s *session) preread(l *loop) {
 		return
 	}
 	c := &s.client
-	c.preface = uint16(size)
+	c.headerSize = uint16(size)
 	c.readable = n > size || c.fin || c.local || c.urgent // a short read means that the socket is empty, as elsewhere
-	s.introduced(l, &h)
+	s.useHeader(l, &h)
 }
 
-// introduced takes over what the header says. It goes on for the client that it names.
-func (s *session) introduced(l *loop, h *proxy.Header) {
-	d := l.dials.get()
-	s.dialling = d
-	d.sought = l.now
-	d.local = h.Local
+// useHeader takes over what the header says. It goes on for the client that it names.
+func (s *session) useHeader(l *loop, h *proxy.Header) {
+	d := l.dialers.get()
+	s.dialer = d
+	d.startedAt = l.now
+	d.proxyLocal = h.Local
 	d.tlvs = append(d.tlvs, h.TLVs...)
 	if client, dest, ok := h.Addresses(proxy.Stream); ok {
-		s.from.set(client)
+		s.clientAddr.set(client)
 		d.dest = dest
 	}
-	s.prepare(h)
-	s.enter(l)
+	s.startAttempts(h)
+	s.admit(l)
 }
 
-// enter has the client judged that the header names, as others are when they are accepted. One for whom there is no room
+// acquire has the client judged that the header names, as others are when they are accepted. One for whom there is no room
 // waits for a moment, as they do.
-func (s *session) enter(l *loop) {
-	d := s.dialling
+func (s *session) admit(l *loop) {
+	d := s.dialer
 	var why Rejection
-	s.pass, why = s.set.Admission.enter(s.from.get().Addr(), l.now)
+	s.claim, why = s.set.Admission.acquire(s.clientAddr.get().Addr(), l.now)
 	switch {
 	case why == Admitted:
 		s.pick(l)
-	case why.passing() && l.now < d.sought+hopeFor:
-		s.phase = phaseEnter
-		l.wheel.arm(&s.timer, l.now+hopeEvery)
+	case why.temporary() && l.now < d.startedAt+pendingTimeout:
+		s.phase = phaseAdmit
+		l.wheel.arm(&s.timer, l.now+pendingInterval)
 	default:
 		l.countRejection(s.listener, why)
 		s.finish(l, why.End())
 	}
 }
 
-func prereadEnd(err error) End {
+func headerEnd(err error) End {
 	switch err {
 	case proxy.ErrNoHeader:
 		return PrereadNoHeader
@@ -115,7 +115,7 @@ func prereadEnd(err error) End {
 // destination is what the client connected to: what its PROXY header says, else what its socket does; zero for a unix
 // socket. It is known until the session is connected.
 func (s *session) destination() netip.AddrPort {
-	if at := s.dialling.dest; at.IsValid() {
+	if at := s.dialer.dest; at.IsValid() {
 		return at
 	}
 	var local rawAddr
@@ -125,11 +125,11 @@ func (s *session) destination() netip.AddrPort {
 	return local.ip()
 }
 
-// announce sends the PROXY header that the target's server wants: the first bytes that it gets, in one segment. What the
+// sendHeader sends the PROXY header that the target's server wants: the first bytes that it gets, in one segment. What the
 // client has said already follows in the same one.
-func (s *session) announce(l *loop) {
-	d := s.dialling
-	h := proxy.Header{Version: d.target.sendProxy, Local: d.local, Transport: proxy.Stream, Source: s.from.get(), Dest: s.destination(), TLVs: d.tlvs}
+func (s *session) sendHeader(l *loop) {
+	d := s.dialer
+	h := proxy.Header{Version: d.target.sendProxy, Local: d.proxyLocal, Transport: proxy.Stream, Source: s.clientAddr.get(), Dest: s.destination(), TLVs: d.tlvs}
 	text := h.Append(l.scratch[:0])
 	n, e := 0, errno(0)
 	if c := &s.client; c.readable && !c.fin && !c.urgent && !c.local {
@@ -140,7 +140,7 @@ func (s *session) announce(l *loop) {
 	if n < len(text) && (e == 0 || e == eagain) {
 		b := l.buffers.get()
 		b.to = copy(b.data[:], text[n:])
-		s.up.held, s.up.lead = b, uint16(b.to)
+		s.up.held, s.up.headerBytes = b, uint16(b.to)
 	}
 }
 

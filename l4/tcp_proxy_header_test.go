@@ -28,13 +28,13 @@ func TestHeaderThatASocketRefuses(t *testing.T) {
 			filled += n
 		}
 		tlvs := append([]byte{0xe0, 0x70, 0}, make([]byte, 0x7000)...) // more than any that is read
-		s := &session{dialling: &dialling{target: &Target{sendProxy: 2}, tlvs: tlvs}}
+		s := &session{dialer: &dialer{target: &Target{sendProxy: 2}, tlvs: tlvs}}
 		s.client, s.server = socket{fd: -1}, socket{fd: int32(fds[0]), nodelay: true, writable: true}
 		want := (&proxy.Header{Version: 2, TLVs: tlvs}).Append(nil)
 		l := &loop{}
-		s.announce(l)
+		s.sendHeader(l)
 		require.False(t, s.server.writable)
-		require.Equal(t, full, int(s.up.lead) == len(want))
+		require.Equal(t, full, int(s.up.headerBytes) == len(want))
 		require.Zero(t, s.up.received())
 
 		var got []byte
@@ -45,12 +45,12 @@ func TestHeaderThatASocketRefuses(t *testing.T) {
 			got = append(got, chunk[:n]...)
 			if s.up.holding() {
 				s.server.writable = true
-				s.up.deliver(l, &s.server)
+				s.up.flush(l, &s.server)
 			}
 		}
 		require.Greater(t, deliveries, 2)
 		require.True(t, bytes.Equal(want, got[filled:]))
-		require.Zero(t, s.up.lead)
+		require.Zero(t, s.up.headerBytes)
 		require.Zero(t, s.up.bytes)
 		require.False(t, s.up.holding())
 	}

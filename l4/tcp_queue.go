@@ -4,44 +4,44 @@ package l4
 
 import "weir/balance"
 
-// enqueue takes a place in the queue, once; the time for it runs from the first.
-func (s *session) enqueue(l *loop) {
-	d := s.dialling
+// waitForServer takes a place in the queue, once; the time for it runs from the first.
+func (s *session) waitForServer(l *loop) {
+	d := s.dialer
 	s.phase = phaseQueue
-	if d.queueEnd == 0 {
-		l.lookAtClock()
-		d.queueEnd = l.now + s.set.QueueTimeout
+	if d.queueDeadline == 0 {
+		l.readClock()
+		d.queueDeadline = l.now + s.set.QueueTimeout
 	}
-	at := d.queueEnd
+	at := d.queueDeadline
 	if t := s.set.TryTimeout; t > 0 {
-		at = min(at, d.sought+t)
+		at = min(at, d.startedAt+t)
 	}
 	l.wheel.arm(&s.timer, at) // again, if a dial has used the timer meanwhile
 	id, slot := s.id, s.slot
-	s.set.Cluster.Wait(l.now, &d.trial, &d.waiter, func() {
+	s.set.Cluster.Wait(l.now, &d.attempts, &d.waiter, func() {
 		l.post(message{do: func(l *loop) {
 			if s := l.sessions.all[slot]; s != nil && s.id == id && s.phase == phaseQueue {
-				s.called(l)
+				s.serverGranted(l)
 			}
 		}})
 	})
 }
 
-// called goes on with the lease that came free for this session, or looks again when there is none.
-func (s *session) called(l *loop) {
-	d := s.dialling
+// serverGranted goes on with the lease that came free for this session, or looks again when there is none.
+func (s *session) serverGranted(l *loop) {
+	d := s.dialer
 	s.lease, d.waiter = d.waiter.Lease, balance.Waiter{}
 	if s.lease.Server() == nil {
 		s.pick(l)
 		return
 	}
-	if e := s.attempt(l); e != 0 && s.another(l, e) {
+	if e := s.attempt(l); e != 0 && s.mayRetry(l, e) {
 		s.pick(l)
 	}
 }
 
-// leave gives up a place in the queue, and a lease that was granted on it.
-func (d *dialling) leave(l *loop, s *session) {
+// release gives up a place in the queue, and a lease that was granted on it.
+func (d *dialer) cancelWait(l *loop, s *session) {
 	if s.phase == phaseQueue {
 		s.set.Cluster.CancelWait(&d.waiter, l.now)
 	}

@@ -16,15 +16,15 @@ import (
 type phase uint8
 
 const (
-	phaseFree    phase = iota
-	phasePreread       // waiting for the client's PROXY header
-	phaseEnter         // waiting for room for the client that the header names
-	phaseArrive        // waiting for the first event of the client's socket, which comes at once
-	phaseQueue         // every server that could take it is full
-	phaseDial          // connecting to a server
-	phaseRelay         // bytes move both ways
-	phaseAbort         // received bytes are still on their way before the reset
-	phaseMove          // on its way to another process: nothing touches it
+	phaseFree        phase = iota
+	phaseProxyHeader       // pausedSockets for the client's PROXY header
+	phaseAdmit             // pausedSockets for room for the client that the header names
+	phaseAccept            // pausedSockets for the first event of the client's socket, which comes at once
+	phaseQueue             // every server that could take it is full
+	phaseDial              // connecting to a server
+	phaseRelay             // bytes move both ways
+	phaseAbort             // received bytes are still on their way before the reset
+	phaseHandover          // on its way to another process: nothing touches it
 )
 
 func (p phase) String() string {
@@ -33,41 +33,41 @@ func (p phase) String() string {
 
 // session is one client's passage. All of it is owned by its loop. There are many and most are idle, so it is kept small.
 type session struct {
-	id       uint64 // unique; its low half tells a late event for an earlier user of the slot
-	listener *Listener
-	set      *Settings // as it was when the session began
-	lease    balance.Lease
-	dialling *dialling    // until connected
-	tally    *Counters    // the loop's for the listener
-	stats    *serverTally // the loop's for the server, once connected
-	timer    timer[*session]
+	id           uint64 // unique; its low half tells a late event for an earlier user of the slot
+	listener     *Listener
+	set          *Settings // as it was when the session began
+	lease        balance.Lease
+	dialer       *dialer       // deadline connected
+	counters     *Counters     // the loop's for the listener
+	serverCounts *serverCounts // the loop's for the server, once connected
+	timer        timer[*session]
 
 	client, server socket
 	up, down       stream
 
 	flushedUp, flushedDown uint64 // bytes that are counted
 
-	begun     time.Duration
-	clientAt  time.Duration // last byte moved on the client's side
-	serverAt  time.Duration // last byte moved on the server's side
-	halfAt    time.Duration // when the first FIN was seen; 0 = not yet
-	abortAt   time.Duration // when an abort stops waiting
-	connected since         // 0 = not yet
-	firstByte since         // when the first byte from the server was passed on; 0 = not yet
+	startedAt      time.Duration
+	clientActiveAt time.Duration // lastFailure byte moved on the client's side
+	serverActiveAt time.Duration // lastFailure byte moved on the server's side
+	halfClosedAt   time.Duration // when the first FIN was seen; 0 = not yet
+	abortDeadline  time.Duration // when an abort stops waiting
+	connected      since         // 0 = not yet
+	firstByte      since         // when the first byte from the server was passed on; 0 = not yet
 
 	clientQueue, serverQueue uint32 // what the kernel held for the side when last looked at; 0 = unknown or nothing
 
-	from     compactAddr // the client: its socket's address, or what its PROXY header says
-	slot     uint32
-	attempts uint16
-	phase    phase
-	end      End   // decided when the abort begins
-	polls    uint8 // looks at unacknowledged bytes since the abort, or the cut
-	hurry    hurry // how short an abort is cut
-	pass     pass  // what it holds of the listener's limits
-	settled  bool  // the sockets have their keepalive
-	dirty    bool  // has moved bytes that are not counted yet
-	ready    bool  // waits for its turn in the loop's ready list
+	clientAddr   compactAddr // the client: its socket's address, or what its PROXY header says
+	slot         uint32
+	attempts     uint16
+	phase        phase
+	end          End            // decided when the abort begins
+	polls        uint8          // maxTries at unacknowledged bytes since the abort, or the cut
+	cutMode      cutMode        // how short an abort is cut
+	claim        admissionClaim // what it holds of the listener's limits
+	keepaliveSet bool           // the sockets have their keepalive
+	dirty        bool           // has moved bytes that are not counted yet
+	queued       bool           // waits for its turn in the loop's ready list
 }
 
 // since is a time after the session began, in microseconds, up to an hour and more; 0 = not yet.
@@ -82,8 +82,8 @@ const (
 	serverSide = uint8(1)
 )
 
-// wake takes in what an event has told about one of the two sockets.
-func (s *session) wake(l *loop, side uint8, events uint32) {
+// handleEvent takes in what an event has told about one of the two sockets.
+func (s *session) handleEvent(l *loop, side uint8, events uint32) {
 	sock := &s.client
 	if side == serverSide {
 		sock = &s.server
@@ -108,11 +108,11 @@ func (s *session) wake(l *loop, side uint8, events uint32) {
 // step goes on with whatever the phase has to do.
 func (s *session) step(l *loop) {
 	switch s.phase {
-	case phasePreread:
-		s.preread(l)
-	case phaseArrive:
-		s.arrive(l)
-	case phaseEnter, phaseQueue:
+	case phaseProxyHeader:
+		s.readHeader(l)
+	case phaseAccept:
+		s.accept(l)
+	case phaseAdmit, phaseQueue:
 		if s.client.failed {
 			s.finish(l, DialClientReset)
 		}
@@ -128,12 +128,12 @@ func (s *session) step(l *loop) {
 // expire handles the session's timer: whatever is due is done, and the nearest deadline left is armed.
 func (s *session) expire(l *loop) {
 	switch s.phase {
-	case phasePreread:
+	case phaseProxyHeader:
 		s.finish(l, PrereadTimeout)
-	case phaseEnter:
-		s.enter(l)
+	case phaseAdmit:
+		s.admit(l)
 	case phaseQueue:
-		if s.overTry(l) {
+		if s.tryTimedOut(l) {
 			s.finish(l, DialTryTimeout)
 			return
 		}
@@ -151,14 +151,14 @@ func (s *session) expire(l *loop) {
 func (s *session) cut(l *loop, end End) {
 	switch s.phase {
 	case phaseFree:
-	case phaseMove: // once it is known whether it stays
+	case phaseHandover: // once it is known whether it stays
 		s.end = end
 	case phaseRelay:
-		s.up.dead, s.down.dead = true, true
-		s.cutShort(l, end)
-		s.beginAbort(l, end)
+		s.up.stopped, s.down.stopped = true, true
+		s.limitAbort(l, end)
+		s.startAbort(l, end)
 	case phaseAbort:
-		s.cutShort(l, end)
+		s.limitAbort(l, end)
 		s.abort(l)
 	case phaseDial:
 		if end == CutServerDown || end == CutServerGone { // nothing has been said to that server yet
@@ -181,23 +181,23 @@ func (s *session) finish(l *loop, end End) {
 	s.end = end
 	l.wheel.stop(&s.timer)
 	server, level := s.lease.Server(), s.lease.Level()
-	if s.dialling != nil {
-		s.dialling.leave(l, s)
-		l.dials.put(s.dialling)
-		s.dialling = nil
+	if s.dialer != nil {
+		s.dialer.cancelWait(l, s)
+		l.dialers.put(s.dialer)
+		s.dialer = nil
 	}
 	s.lease.Done(l.now)
-	s.set.Admission.leave(&s.pass, s.from.get().Addr())
-	s.up.drop(l)
-	s.down.drop(l)
+	s.set.Admission.release(&s.claim, s.clientAddr.get().Addr())
+	s.up.release(l)
+	s.down.release(l)
 	s.flushBytes()
-	store(&s.tally.Ended[end], s.tally.Ended[end]+1)
-	s.tally.Lifetime.add(l.now - s.begun)
-	l.ended(s, server, level)
-	l.plane.departed() // counted and recorded by now: whoever waits for the last one to end reads the sums next
+	store(&s.counters.Ended[end], s.counters.Ended[end]+1)
+	s.counters.Lifetime.add(l.now - s.startedAt)
+	l.recordSession(s, server, level)
+	l.plane.releaseSession() // counted and recorded by now: whoever waits for the last one to end reads the sums next
 	s.client.close(end.Clean())
 	s.server.close(end.Clean())
-	l.release(s)
+	l.freeSession(s)
 }
 
 // close closes an open socket, cleanly or with a reset.

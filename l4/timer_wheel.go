@@ -64,7 +64,7 @@ func (w *wheel[T]) insert(t *timer[T]) {
 	w.occupied[level] |= 1 << slot
 }
 
-// stop takes a timer out; a stopped one is left alone.
+// discard takes a timer out; a stopped one is left alone.
 func (w *wheel[T]) stop(t *timer[T]) {
 	if !t.armed {
 		return

@@ -31,7 +31,7 @@ func TestWheelFiresInTime(t *testing.T) {
 				at := now + span.Draw(t, "span") + time.Duration(rapid.Int64Range(0, int64(70*time.Millisecond)).Draw(t, "more"))
 				w.arm(&s.timer, at)
 				armed[s] = at
-			case 2: // stop or move one
+			case 2: // discard or move one
 				all := make([]entry, 0, len(armed))
 				for s, at := range armed {
 					all = append(all, entry{s, at})

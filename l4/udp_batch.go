@@ -41,7 +41,7 @@ func (p *run) datagrams() int {
 	return (len(p.data) + p.size - 1) / p.size
 }
 
-// last is the last datagram in it.
+// lastFailure is the last datagram in it.
 func (p *run) last() []byte {
 	if p.size == 0 {
 		return p.data
@@ -92,7 +92,7 @@ func (m *mailroom) reset(i int) {
 	h.Flags = 0
 }
 
-// take is what was received in a buffer; false if some of it did not fit, or what belongs to it.
+// acquireCount is what was received in a buffer; false if some of it did not fit, or what belongs to it.
 func (m *mailroom) take(i int) (p run, a attached, whole bool) {
 	h := &m.in[i]
 	if h.hdr.Controllen > 0 {
@@ -153,7 +153,7 @@ func (o *outbox) empty() bool { return o.sent == o.n }
 
 func (o *outbox) clear() { o.n, o.sent, o.pieces = 0, 0, 0 }
 
-// room tells whether a run surely fits, taken apart if need be.
+// maxDescriptors tells whether a run surely fits, taken apart if need be.
 func (o *outbox) room(p *run, apart bool) bool {
 	messages, pieces := 1, 2
 	if apart {

@@ -10,7 +10,7 @@ import (
 	"pgregory.net/rapid"
 )
 
-// leaving is the datagrams that the kernel makes of what is in an outbox: by flow, in their order.
+// draining is the datagrams that the kernel makes of what is in an outbox: by flow, in their order.
 func leaving(t require.TestingT, o *outbox, join int) map[*flow][][]byte {
 	out := map[*flow][][]byte{}
 	for i := range o.n {

@@ -18,8 +18,8 @@ func (f *flow) seek(l *loop) bool {
 		return false
 	}
 	f.soughtAt = l.now
-	f.aim(&l.trial)
-	return f.pick(l, &l.trial)
+	f.aim(&l.attempts)
+	return f.pick(l, &l.attempts)
 }
 
 // aim makes a trial that of this flow, with nobody tried yet.
@@ -54,18 +54,18 @@ func (f *flow) pick(l *loop, t *balance.Attempts) bool {
 		e := f.attempt(l)
 		if e == 0 {
 			f.fault = NotEnded
-			if t == &l.trial && t.Count() > 1 {
-				f.trial = l.trials.get()
-				*f.trial, l.trial = *t, balance.Attempts{} // what it holds in memory goes along
+			if t == &l.attempts && t.Count() > 1 {
+				f.trial = l.attemptsPool.get()
+				*f.trial, l.attempts = *t, balance.Attempts{} // what it holds in memory goes along
 			}
 			return true
 		}
 		f.judge(l, e)
 		if isShortage(e) {
-			l.plane.complain("cannot reach a server: out of descriptors or memory", "listener", f.set.Name, "error", e)
+			l.plane.warnLimited("cannot reach a server: out of descriptors or memory", "listener", f.set.Name, "error", e)
 			break
 		}
-		if f.set.overTry(l.now - f.soughtAt) {
+		if f.set.tryTimedOut(l.now - f.soughtAt) {
 			f.fault = DialTryTimeout
 			break
 		}
@@ -76,7 +76,7 @@ func (f *flow) pick(l *loop, t *balance.Attempts) bool {
 
 // forsake leaves a flow without a server, for a while.
 func (f *flow) forsake(l *loop) {
-	l.trials.put(f.trial)
+	l.attemptsPool.put(f.trial)
 	f.trial = nil
 	f.soughtAt = l.now + seekPause
 	if f.kept != nil {
@@ -92,7 +92,7 @@ func (f *flow) attempt(l *loop) errno {
 	}
 	f.flushBytes()
 	f.target, _ = f.lease.Server().Handle().(*Target)
-	f.stats = f.target.tally(l)
+	f.stats = f.target.counts(l)
 	f.standing = false
 	if t := f.stats; t != nil {
 		store(&t.dials, t.dials+1)
@@ -124,14 +124,14 @@ func (f *flow) connectFrom(l *loop, address int) errno {
 // connect opens a socket to an address. A local address that is out of ports gives way to the next one.
 func (f *flow) connect(l *loop, address int) errno {
 	e := f.tryConnect(l, address)
-	for n := f.target.from.tries(f.target.addrs[address].family()); n > 1 && (e == syscall.EADDRNOTAVAIL || e == eagain); n-- {
+	for n := f.target.source.maxTries(f.target.addrs[address].family()); n > 1 && (e == syscall.EADDRNOTAVAIL || e == eagain); n-- {
 		e = f.tryConnect(l, address)
 	}
 	return e
 }
 
 func (f *flow) tryConnect(l *loop, address int) errno {
-	fd, e := f.target.openDatagrams(address, f.client().Addr(), f.set.Responses > 0 && f.set.Responses <= fewResponses)
+	fd, e := f.target.openUDP(address, f.client().Addr(), f.set.Responses > 0 && f.set.Responses <= fewResponses)
 	if e != 0 {
 		return e
 	}
@@ -142,7 +142,7 @@ func (f *flow) tryConnect(l *loop, address int) errno {
 		closeFD(fd)
 		return e
 	}
-	f.fd, f.address, f.joinUp, f.overflowed = fd, uint8(address), l.join, 0
+	f.fd, f.address, f.joinUp, f.overflowed = fd, uint8(address), l.maxSegment, 0
 	f.partAt, f.farewell = 0, NotEnded
 	if f.connected == 0 {
 		f.connected.set(l.now - f.begun)
@@ -159,13 +159,13 @@ func (f *flow) refused(l *loop, e errno) bool {
 		return true
 	}
 	if f.trial == nil {
-		f.trial = l.trials.get()
+		f.trial = l.attemptsPool.get()
 		f.aim(f.trial)
 		f.trial.Add(&f.lease)
 		f.soughtAt = l.now
 	}
 	f.judge(l, e)
-	if f.set.overTry(l.now - f.soughtAt) {
+	if f.set.tryTimedOut(l.now - f.soughtAt) {
 		f.fault = DialTryTimeout
 		f.forsake(l)
 		return false
@@ -173,7 +173,7 @@ func (f *flow) refused(l *loop, e errno) bool {
 	return f.pick(l, f.trial)
 }
 
-// judge gives the lease back: a refusal is the server's failure unless this machine was short of something.
+// releaseFailed gives the lease back: a refusal is the server's failure unless this machine was short of something.
 func (f *flow) judge(l *loop, e errno) {
 	f.fault = dialEnd(e)
 	if isShortage(e) || isLocal(e) {
@@ -221,13 +221,13 @@ func (f *flow) follow(l *loop) {
 	l.flowWheel.arm(&f.timer, l.now+min(f.set.ConnectTimeout, f.set.FlowTimeout))
 }
 
-// leave parts with a server that is out of service; the client's next datagram finds another.
+// release parts with a server that is out of service; the client's next datagram finds another.
 func (f *flow) leave(l *loop) {
 	f.disconnect()
 	f.flushBytes()
 	f.lease.Done(l.now)
 	l.kept.drop(f)
-	l.trials.put(f.trial)
+	l.attemptsPool.put(f.trial)
 	f.trial, f.stats, f.target, f.lease = nil, nil, nil, balance.Lease{}
 	f.partAt, f.farewell = 0, NotEnded
 	f.unanswered, f.owed = 0, 0
@@ -254,12 +254,12 @@ func (f *flow) countOverflow() {
 	}
 }
 
-// trialPool lends trials to flows whose server has refused.
-type trialPool struct {
+// attemptsPool lends trials to flows whose server has refused.
+type attemptsPool struct {
 	free []*balance.Attempts
 }
 
-func (p *trialPool) get() *balance.Attempts {
+func (p *attemptsPool) get() *balance.Attempts {
 	if n := len(p.free); n > 0 {
 		t := p.free[n-1]
 		p.free = p.free[:n-1]
@@ -268,8 +268,8 @@ func (p *trialPool) get() *balance.Attempts {
 	return new(balance.Attempts)
 }
 
-// put takes a trial back; nil is none.
-func (p *trialPool) put(t *balance.Attempts) {
+// release takes a trial back; nil is none.
+func (p *attemptsPool) put(t *balance.Attempts) {
 	if t != nil && len(p.free) < 256 {
 		*t = balance.Attempts{}
 		p.free = append(p.free, t)

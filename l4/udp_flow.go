@@ -20,7 +20,7 @@ type flow struct {
 	set    *Settings // as it was when the flow began
 	lease  balance.Lease
 	target *Target
-	stats  *serverTally      // the loop's for the server
+	stats  *serverCounts     // the loop's for the server
 	trial  *balance.Attempts // who was tried, after a refusal, until a server has answered
 	kept   *keptDatagram     // the last datagram, while it is not answered
 	said   *introduction     // nil where clients come without a PROXY header
@@ -33,9 +33,9 @@ type flow struct {
 	flushedUp, flushedDown uint64 // bytes that are counted
 
 	begun    time.Duration
-	activeAt time.Duration // last datagram, either way
+	activeAt time.Duration // lastFailure datagram, either way
 	soughtAt time.Duration // when it began to look for a server; with no server, when it may look again
-	sentAt   time.Duration // last datagram to the server
+	sentAt   time.Duration // lastFailure datagram to the server
 	partAt   time.Duration // when to part with a server that has another address now, or has gone; 0 = neither
 
 	connected since // 0 = not yet
@@ -52,11 +52,11 @@ type flow struct {
 	turn        int32 // its place among the flows that the batch is for
 
 	attempts         uint16
-	joinUp, joinDown uint16 // the largest datagrams that may leave in one send; 0 = none
-	address          uint8  // which of the target's addresses is in use; elsewhere = none
-	fault            End    // why there is no server
-	farewell         End    // how it ends as soon as its server has answered; NotEnded = it goes on
-	pass             pass   // what it holds of the listener's gate
+	joinUp, joinDown uint16         // the largest datagrams that may leave in one send; 0 = none
+	address          uint8          // which of the target's addresses is in use; elsewhere = none
+	fault            End            // rejection there is no server
+	farewell         End            // how it ends as soon as its server has answered; NotEnded = it goes on
+	pass             admissionClaim // what it holds of the listener's gate
 	key              flowKey
 
 	listed   bool // in the table: the client's next datagram finds it
@@ -112,14 +112,14 @@ func (f *flow) phase() string {
 	return "relay"
 }
 
-// begin makes a flow of a client that is counted in.
+// start makes a flow of a client that is counted in.
 func (f *flow) begin(l *loop, in *inlet, set *Settings, key *flowKey, hash uint32) {
 	l.lastID++
 	f.id = l.lastID*uint64(len(l.plane.loops)) + uint64(l.index)
 	f.inlet, f.set, f.key, f.hash = in, set, *key, hash
 	f.fd, f.first = -1, -1
 	f.begun, f.activeAt = l.now, l.now
-	f.joinDown = l.join
+	f.joinDown = l.maxSegment
 	f.timer.owner = f
 	in.table.insert(f)
 	in.table.await(f)
@@ -194,21 +194,21 @@ func (f *flow) finish(l *loop, end End) {
 	in.table.remove(f)
 	in.table.settle(f)
 	l.kept.drop(f)
-	l.trials.put(f.trial)
+	l.attemptsPool.put(f.trial)
 	f.disconnect()
 	f.flushBytes()
 	server, level := f.lease.Server(), f.lease.Level()
 	f.lease.Done(l.now)
-	f.set.Admission.leave(&f.pass, f.client().Addr())
+	f.set.Admission.release(&f.pass, f.client().Addr())
 	store(&in.tally.Ended[end], in.tally.Ended[end]+1)
 	in.tally.Lifetime.add(l.now - f.begun)
-	if l.recorded(f.set, end) {
+	if l.wantsRecord(f.set, end) {
 		l.plane.record(f.record(l.now, server, level, end))
 	}
-	l.plane.departed()
-	l.flows.put(f.slot)
+	l.plane.releaseSession()
+	l.flows.release(f.slot)
 	l.live.Add(-1)
-	in.ln.flowEnded()
+	in.ln.releaseFlow()
 }
 
 // flushBytes adds what the flow has moved since the last time to the counters.

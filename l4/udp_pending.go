@@ -29,7 +29,7 @@ func (in *inlet) awaits(key *flowKey, named netip.AddrPort) bool {
 
 // hold keeps what a newcomer has sent until the other loops have been asked for room; false if that is of no use.
 func (in *inlet) hold(l *loop, key *flowKey, said *introduction, p *run) bool {
-	if len(l.plane.loops) == 1 || len(in.newcomers) == newcomersMax || in.asks == askMax || in.closing || l.stopping || l.held {
+	if len(l.plane.loops) == 1 || len(in.newcomers) == newcomersMax || in.asks == askMax || in.closing || l.stopping || l.acceptPaused {
 		return false
 	}
 	n := newcomer{key: *key, run: run{data: slices.Clone(p.data), size: p.size, tlvs: slices.Clone(p.tlvs), next: -1}, asks: in.asks + 1}
@@ -63,7 +63,7 @@ func (in *inlet) askForRoom(l *loop) {
 				for f := other.table.oldest; f != nil && !f.frozen && in.needed.Load() > 0; f = other.table.oldest {
 					in.needed.Add(-1)
 					f.finish(o, FlowEvicted)
-					if take(&gate.live, limit) {
+					if acquireCount(&gate.sessions, limit) {
 						places.Add(1)
 					}
 				}
@@ -75,7 +75,7 @@ func (in *inlet) askForRoom(l *loop) {
 	}
 }
 
-// seat lets those in who waited, as far as there is room by now, with the places that were kept for them.
+// assign lets those in who waited, as far as there is room by now, with the places that were kept for them.
 func (in *inlet) seat(l *loop, gate *AdmissionState, places int) {
 	waited := in.newcomers
 	in.newcomers, in.asking = nil, false
@@ -83,12 +83,12 @@ func (in *inlet) seat(l *loop, gate *AdmissionState, places int) {
 	m := l.datagrams
 	m.runs, m.touched = m.runs[:0], m.touched[:0]
 	set := in.ln.set.Load()
-	open := l.inlets[in.number] == in
+	open := l.udpSockets[in.number] == in
 	for i := range waited {
 		n := &waited[i]
 		if places > 0 {
 			places--
-			gate.live.Add(-1)
+			gate.sessions.Add(-1)
 		}
 		if !open {
 			continue
@@ -99,6 +99,6 @@ func (in *inlet) seat(l *loop, gate *AdmissionState, places int) {
 		}
 	}
 	in.asks = 0
-	gate.live.Add(-int64(places))
+	gate.sessions.Add(-int64(places))
 	l.forwardAll()
 }

@@ -70,22 +70,22 @@ func (l *loop) openInlet(ln *Listener, fd int32) {
 	if l.datagrams == nil {
 		l.datagrams = newMailroom()
 		if setOption(fd, unix.SOL_UDP, unix.UDP_SEGMENT, 0) == 0 { // Linux 4.18 and later
-			l.join = joinAny
+			l.maxSegment = joinAny
 		}
 	}
-	in := &inlet{ln: ln, tally: &ln.tallies[l.index], fd: fd, family: unix.AF_INET6, table: newFlowTable(), overflowed: overflows(fd)}
+	in := &inlet{ln: ln, tally: &ln.counters[l.index], fd: fd, family: unix.AF_INET6, table: newFlowTable(), overflowed: overflows(fd)}
 	if ln.at.Addr.Addr().Is4() {
 		in.family = unix.AF_INET
 	}
 	in.wild = ln.at.Addr.Addr().IsUnspecified()
-	l.lastDoor++
-	in.number = l.lastDoor
-	l.inlets[in.number] = in
-	if l.plane.awaiting.Load() {
+	l.lastListenSocket++
+	in.number = l.lastListenSocket
+	l.udpSockets[in.number] = in
+	if l.plane.receivePaused.Load() {
 		return
 	}
-	if e := epollControl(l.epfd, unix.EPOLL_CTL_ADD, fd, unix.EPOLLIN, markInlet, in.number); e != 0 {
-		l.plane.complain("cannot watch a listening socket", "address", ln.at.String(), "error", e)
+	if e := epollControl(l.epfd, unix.EPOLL_CTL_ADD, fd, unix.EPOLLIN, markUDPSocket, in.number); e != 0 {
+		l.plane.warnLimited("cannot watch a listening socket", "address", ln.at.String(), "error", e)
 		in.rest(l)
 	}
 }
@@ -102,13 +102,13 @@ func (l *loop) closeInlet(in *inlet, end End) {
 		l.datagrams.from = nil
 	}
 	in.countOverflow()
-	delete(l.inlets, in.number)
+	delete(l.udpSockets, in.number)
 	closeFD(in.fd)
 }
 
 // inletsOf calls f for the loop's sockets of a listener.
 func (l *loop) inletsOf(ln *Listener, f func(*inlet)) {
-	for _, in := range l.inlets {
+	for _, in := range l.udpSockets {
 		if in.ln == ln {
 			f(in)
 		}
@@ -117,45 +117,45 @@ func (l *loop) inletsOf(ln *Listener, f func(*inlet)) {
 
 // holdInlets looks at no listening socket any more, until releaseInlets. Replies still leave from there.
 func (l *loop) holdInlets() {
-	for _, in := range l.inlets {
-		epollControl(l.epfd, unix.EPOLL_CTL_DEL, in.fd, 0, markInlet, in.number)
+	for _, in := range l.udpSockets {
+		epollControl(l.epfd, unix.EPOLL_CTL_DEL, in.fd, 0, markUDPSocket, in.number)
 	}
 }
 
 func (l *loop) releaseInlets() {
-	for _, in := range l.inlets {
+	for _, in := range l.udpSockets {
 		if !in.resting {
-			epollControl(l.epfd, unix.EPOLL_CTL_ADD, in.fd, unix.EPOLLIN, markInlet, in.number)
+			epollControl(l.epfd, unix.EPOLL_CTL_ADD, in.fd, unix.EPOLLIN, markUDPSocket, in.number)
 		}
 	}
 }
 
-// rest stops watching for a while.
+// pauseAllSockets stops watching for a while.
 func (in *inlet) rest(l *loop) {
-	in.resume = l.now + l.errorRest()
+	in.resume = l.now + l.errorBackoff()
 	if !in.resting {
 		in.resting = true
-		l.resting = append(l.resting, in)
-		epollControl(l.epfd, unix.EPOLL_CTL_MOD, in.fd, 0, markInlet, in.number)
+		l.pausedUDP = append(l.pausedUDP, in)
+		epollControl(l.epfd, unix.EPOLL_CTL_MOD, in.fd, 0, markUDPSocket, in.number)
 	}
 }
 
 // resumeInlets watches again what has rested.
 func (l *loop) resumeInlets() {
-	if l.held {
+	if l.acceptPaused {
 		return
 	}
-	resting := l.resting
-	l.resting = nil
+	resting := l.pausedUDP
+	l.pausedUDP = nil
 	for _, in := range resting {
 		switch {
-		case l.inlets[in.number] != in: // closed meanwhile
+		case l.udpSockets[in.number] != in: // closed meanwhile
 		case l.now < in.resume:
-			l.resting = append(l.resting, in)
+			l.pausedUDP = append(l.pausedUDP, in)
 		default:
 			in.resting = false
-			epollControl(l.epfd, unix.EPOLL_CTL_ADD, in.fd, 0, markInlet, in.number) // in case it never was
-			epollControl(l.epfd, unix.EPOLL_CTL_MOD, in.fd, unix.EPOLLIN, markInlet, in.number)
+			epollControl(l.epfd, unix.EPOLL_CTL_ADD, in.fd, 0, markUDPSocket, in.number) // in case it never was
+			epollControl(l.epfd, unix.EPOLL_CTL_MOD, in.fd, unix.EPOLLIN, markUDPSocket, in.number)
 		}
 	}
 }
@@ -187,11 +187,11 @@ func (l *loop) receive(in *inlet) {
 		case syscall.ECONNREFUSED, syscall.EHOSTUNREACH, syscall.ENETUNREACH, syscall.EMSGSIZE:
 			continue // what the network says about an earlier reply is taken note of by reading it
 		default:
-			l.plane.complain("cannot receive", "address", in.ln.at.String(), "error", e)
+			l.plane.warnLimited("cannot receive", "address", in.ln.at.String(), "error", e)
 			in.rest(l)
 			return
 		}
-		l.lookAtClock()
+		l.readClock()
 		in.sort(l, n)
 		if n < batchSize {
 			return
@@ -224,7 +224,7 @@ func (in *inlet) sort(l *loop, n int) {
 		}
 		f.queue(m, &p)
 	}
-	l.companions += len(m.runs) - len(m.touched)
+	l.joinable += len(m.runs) - len(m.touched)
 	l.forwardAll()
 }
 
@@ -257,7 +257,7 @@ func (in *inlet) sortOne(l *loop, set *Settings, key *flowKey, one *run) {
 			return
 		}
 		one.data, one.tlvs = payload, h.TLVs
-		said = &l.said
+		said = &l.header
 		*said = introduction{local: h.Local, tlvs: said.tlvs[:0]}
 		said.client, said.dest, _ = h.Addresses(proxy.Datagram)
 	}
@@ -308,7 +308,7 @@ func (in *inlet) flowOf(l *loop, set *Settings, key *flowKey, said *introduction
 		}
 		return nil
 	}
-	f, slot := l.flows.take()
+	f, slot := l.flows.acquire()
 	f.slot = slot
 	if said != nil {
 		f.said = new(introduction)
@@ -328,20 +328,20 @@ func (in *inlet) refuse(l *loop, why Rejection, n int) {
 	in.drop(DropRejected, n)
 }
 
-// admit judges a client as one of TCP is judged, except that a full table parts with the oldest flow that no server has
+// startSession judges a client as one of TCP is judged, except that a full table parts with the oldest flow that no server has
 // answered. If all of this loop's have been, the newcomer waits for those of the others, and else is turned away.
-func (in *inlet) admit(l *loop, set *Settings, client netip.Addr) (pass, Rejection) {
+func (in *inlet) admit(l *loop, set *Settings, client netip.Addr) (admissionClaim, Rejection) {
 	if in.closing || l.stopping {
 		return 0, RejectedStopping
 	}
 	a := &set.Admission
 	for {
-		held, why := a.enter(client, l.now)
+		held, why := a.acquire(client, l.now)
 		if why == Admitted {
-			if l.plane.arrived() {
+			if l.plane.acquireSession() {
 				return held, Admitted
 			}
-			a.undo(&held, client)
+			a.cancel(&held, client)
 			why = RejectedProcessLimit
 		}
 		if why == RejectedMaxSessions && set.EvictFlows {

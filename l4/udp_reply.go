@@ -8,7 +8,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// wake takes in what has happened to the socket towards the server.
+// handleEvent takes in what has happened to the socket towards the server.
 func (f *flow) wake(l *loop, events uint32) {
 	if f.fd < 0 || f.frozen {
 		return
@@ -73,7 +73,7 @@ func (f *flow) read(l *loop) errno {
 		asked := batchSize - m.used
 		first := m.used
 		m.used += n
-		l.companions += n - 1
+		l.joinable += n - 1
 		f.answered(l)
 		for i := first; i < first+n; i++ {
 			p, _, whole := m.take(i)
@@ -115,7 +115,7 @@ func (f *flow) answered(l *loop) {
 		}
 	}
 	if f.trial != nil {
-		l.trials.put(f.trial)
+		l.attemptsPool.put(f.trial)
 		f.trial = nil
 	}
 }
@@ -150,7 +150,7 @@ func (f *flow) reply(l *loop, p *run) bool {
 	return false
 }
 
-// deliver sends all replies, and has their buffers free again.
+// flush sends all replies, and has their buffers free again.
 func (l *loop) deliver() {
 	l.sendDown()
 	l.datagrams.used = 0

@@ -65,7 +65,7 @@ func (k *keptDatagrams) get(class int) *keptDatagram {
 	return &keptDatagram{class: class, data: make([]byte, keptSizes[class])}
 }
 
-// drop forgets what is kept of a flow.
+// release forgets what is kept of a flow.
 func (k *keptDatagrams) drop(f *flow) {
 	d := f.kept
 	if d == nil {
