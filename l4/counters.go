@@ -147,8 +147,8 @@ type ServerCounters struct {
 	BytesUp     uint64 // client to server
 	BytesDown   uint64
 	Dials       uint64        // attempts
-	DialFails   uint64        // attempts that failed by the server's fault
-	Retries     uint64        // attempts after a session's first
+	DialFails   uint64        // attemptCount that failed by the server's fault
+	Retries     uint64        // attemptCount after a session's first
 	ConnectTime time.Duration // of all dials that succeeded, together
 }
 

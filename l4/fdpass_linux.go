@@ -191,7 +191,7 @@ func (w *Wire) Receive() (Frame, error) {
 	return f, nil
 }
 
-// read fills p, and keeps the descriptors that come along.
+// receiveReplies fills p, and keeps the descriptors that come along.
 func (w *Wire) read(p []byte) error {
 	for done := 0; done < len(p); {
 		n, oobn, flags, _, err := w.conn.ReadMsgUnix(p[done:], w.oob)

@@ -22,12 +22,12 @@ import (
 // SessionFormat is the version of this form. It changes with any change to it.
 const SessionFormat = 1
 
-// errParcel is wrapped by whatever is wrong with a parcel.
-var errParcel = errors.New("hand-over: malformed sessions")
+// errBatch is wrapped by whatever is wrong with a parcel.
+var errBatch = errors.New("hand-over: malformed sessions")
 
 const (
-	parcelSessions = MaxDescriptors / 2 // the most in a parcel
-	parcelText     = 4096               // the longest name
+	maxBatchSessions = MaxDescriptors / 2 // the most in a parcel
+	maxTextSize      = 4096               // the longest name
 )
 
 // Binding is what sessions of a parcel have in common, in names that both processes know.
@@ -42,45 +42,45 @@ type Binding struct {
 	records                                                   Records
 }
 
-// parcel is what a message of sessions says.
-type parcel struct {
-	places   []Binding
-	sessions []travelling
+// sessionBatch is what a message of sessions says.
+type sessionBatch struct {
+	bindings []Binding
+	sessions []sessionState
 }
 
-// travelling is a session without its descriptors.
-type travelling struct {
-	place int
-	id    uint64
-	from  netip.AddrPort
+// sessionState is a session without its descriptors.
+type sessionState struct {
+	binding    int
+	id         uint64
+	clientAddr netip.AddrPort
 
-	begun, clientAt, serverAt, halfAt time.Duration
-	connected, firstByte              since
+	startedAt, clientActiveAt, serverActiveAt, halfClosedAt time.Duration
+	connected, firstByte                                    since
 
-	attempts       uint16
-	settled        bool
-	client, server travellingSocket
-	up, down       travellingStream
+	attemptCount   uint16
+	keepaliveSet   bool
+	client, server socketState
+	up, down       streamState
 }
 
-// travellingSocket is what no event will tell of a socket again.
-type travellingSocket struct {
-	fin, local, urgent, primed, nodelay, quiet bool
-	preface                                    uint16
+// socketState is what no event will tell of a socket again.
+type socketState struct {
+	fin, local, urgent, hasSent, nodelay, ackDelayed bool
+	headerSize                                       uint16
 }
 
-// travellingStream is a direction. Bytes in a pipe travel with it.
-type travellingStream struct {
-	bytes     uint64
-	full      uint8
-	eof, shut bool
-	held      []byte // that the target refused; at most a buffer full
-	lead      uint16 // of those, what was never the source's
-	pipe      bool
-	inPipe    int // bytes in the pipe
+// streamState is a direction. Bytes in a pipe travel with it.
+type streamState struct {
+	bytes        uint64
+	fullReads    uint8
+	eof, finSent bool
+	held         []byte // that the target refused; at most a buffer full
+	headerBytes  uint16 // of those, what was never the source's
+	pipe         bool
+	inPipe       int // bytes in the pipe
 }
 
-func (t *travelling) descriptors() int {
+func (t *sessionState) descriptors() int {
 	n := 2
 	if t.up.pipe {
 		n += 2
@@ -111,8 +111,8 @@ func appendText(b []byte, s string) []byte {
 	return append(binary.AppendUvarint(b, uint64(len(s))), s...)
 }
 
-func (p *parcel) encode() []byte {
-	b := appendPlaces([]byte{SessionFormat}, p.places)
+func (p *sessionBatch) encode() []byte {
+	b := appendBindings([]byte{SessionFormat}, p.bindings)
 	b = binary.AppendUvarint(b, uint64(len(p.sessions)))
 	for i := range p.sessions {
 		b = p.sessions[i].encode(b)
@@ -120,7 +120,7 @@ func (p *parcel) encode() []byte {
 	return b
 }
 
-func appendPlaces(b []byte, places []Binding) []byte {
+func appendBindings(b []byte, places []Binding) []byte {
 	b = binary.AppendUvarint(b, uint64(len(places)))
 	for i := range places {
 		x := &places[i]
@@ -135,51 +135,51 @@ func appendPlaces(b []byte, places []Binding) []byte {
 	return b
 }
 
-func (t *travelling) encode(b []byte) []byte {
-	b = binary.AppendUvarint(b, uint64(t.place))
+func (t *sessionState) encode(b []byte) []byte {
+	b = binary.AppendUvarint(b, uint64(t.binding))
 	b = binary.AppendUvarint(b, t.id)
 	var from compactAddr
-	from.set(t.from)
+	from.set(t.clientAddr)
 	b = append(b, from.size)
 	b = append(b, from.ip[:from.size]...)
 	b = binary.AppendUvarint(b, uint64(from.port))
-	for _, d := range [...]time.Duration{t.begun, t.clientAt, t.serverAt, t.halfAt} {
+	for _, d := range [...]time.Duration{t.startedAt, t.clientActiveAt, t.serverActiveAt, t.halfClosedAt} {
 		b = binary.AppendVarint(b, int64(d))
 	}
 	b = binary.AppendUvarint(b, uint64(t.connected))
 	b = binary.AppendUvarint(b, uint64(t.firstByte))
-	b = binary.AppendUvarint(b, uint64(t.attempts))
-	b = binary.AppendUvarint(b, flags(t.settled))
-	for _, s := range [...]*travellingSocket{&t.client, &t.server} {
-		b = binary.AppendUvarint(b, flags(s.fin, s.local, s.urgent, s.primed, s.nodelay, s.quiet))
-		b = binary.AppendUvarint(b, uint64(s.preface))
+	b = binary.AppendUvarint(b, uint64(t.attemptCount))
+	b = binary.AppendUvarint(b, flags(t.keepaliveSet))
+	for _, s := range [...]*socketState{&t.client, &t.server} {
+		b = binary.AppendUvarint(b, flags(s.fin, s.local, s.urgent, s.hasSent, s.nodelay, s.ackDelayed))
+		b = binary.AppendUvarint(b, uint64(s.headerSize))
 	}
-	for _, s := range [...]*travellingStream{&t.up, &t.down} {
+	for _, s := range [...]*streamState{&t.up, &t.down} {
 		b = binary.AppendUvarint(b, s.bytes)
-		b = append(b, s.full)
-		b = binary.AppendUvarint(b, flags(s.eof, s.shut, s.pipe))
+		b = append(b, s.fullReads)
+		b = binary.AppendUvarint(b, flags(s.eof, s.finSent, s.pipe))
 		b = binary.AppendUvarint(b, uint64(s.inPipe))
 		b = binary.AppendUvarint(b, uint64(len(s.held)))
 		b = append(b, s.held...)
-		b = binary.AppendUvarint(b, uint64(s.lead))
+		b = binary.AppendUvarint(b, uint64(s.headerBytes))
 	}
 	return b
 }
 
-// parcelReader reads what another process has written. The first thing that is wrong stops it.
-type parcelReader struct {
+// batchReader reads what another process has written. The first thing that is wrong stops it.
+type batchReader struct {
 	rest []byte
 	err  error
 }
 
-func (r *parcelReader) fail(what string) {
+func (r *batchReader) fail(what string) {
 	if r.err == nil {
-		r.err = fmt.Errorf("%w: %s", errParcel, what)
+		r.err = fmt.Errorf("%w: %s", errBatch, what)
 	}
 	r.rest = nil
 }
 
-func (r *parcelReader) number(most uint64, what string) uint64 {
+func (r *batchReader) number(most uint64, what string) uint64 {
 	v, n := binary.Uvarint(r.rest)
 	if n <= 0 || v > most {
 		r.fail(what)
@@ -189,7 +189,7 @@ func (r *parcelReader) number(most uint64, what string) uint64 {
 	return v
 }
 
-func (r *parcelReader) duration(what string) time.Duration {
+func (r *batchReader) duration(what string) time.Duration {
 	v, n := binary.Varint(r.rest)
 	if n <= 0 {
 		r.fail(what)
@@ -199,8 +199,8 @@ func (r *parcelReader) duration(what string) time.Duration {
 	return time.Duration(v)
 }
 
-// positive is a duration that a setting may have.
-func (r *parcelReader) positive(what string) time.Duration {
+// nonNegative is a duration that a setting may have.
+func (r *batchReader) nonNegative(what string) time.Duration {
 	d := r.duration(what)
 	if d < 0 {
 		r.fail(what)
@@ -208,7 +208,7 @@ func (r *parcelReader) positive(what string) time.Duration {
 	return d
 }
 
-func (r *parcelReader) bytes(n uint64, what string) []byte {
+func (r *batchReader) bytes(n uint64, what string) []byte {
 	if uint64(len(r.rest)) < n {
 		r.fail(what)
 		return nil
@@ -218,27 +218,27 @@ func (r *parcelReader) bytes(n uint64, what string) []byte {
 	return b
 }
 
-func (r *parcelReader) text(what string) string {
-	return string(r.bytes(r.number(parcelText, what), what))
+func (r *batchReader) text(what string) string {
+	return string(r.bytes(r.number(maxTextSize, what), what))
 }
 
-func (r *parcelReader) flags(what string, list ...*bool) {
+func (r *batchReader) flags(what string, list ...*bool) {
 	if !unflag(r.number(math.MaxUint64, what), list...) {
 		r.fail(what)
 	}
 }
 
-// decodeParcel reads a parcel. What it holds shares memory with b, and is as it should be: numbers within bounds, places
+// decodeSessions reads a parcel. What it holds shares memory with b, and is as it should be: numbers within bounds, places
 // that exist, one descriptor for each socket and pipe.
-func decodeParcel(b []byte, descriptors int) (*parcel, error) {
-	r := &parcelReader{rest: b}
+func decodeSessions(b []byte, descriptors int) (*sessionBatch, error) {
+	r := &batchReader{rest: b}
 	if format := r.number(math.MaxUint8, "format"); r.err == nil && format != SessionFormat {
-		return nil, fmt.Errorf("%w: they are of format %d", errParcel, format)
+		return nil, fmt.Errorf("%w: they are of format %d", errBatch, format)
 	}
-	p := &parcel{places: r.places()}
+	p := &sessionBatch{bindings: r.bindings()}
 	needed := 0
-	for range r.number(parcelSessions, "sessions") {
-		t := r.session(len(p.places))
+	for range r.number(maxBatchSessions, "sessions") {
+		t := r.session(len(p.bindings))
 		if r.err != nil {
 			return nil, r.err
 		}
@@ -252,7 +252,7 @@ func decodeParcel(b []byte, descriptors int) (*parcel, error) {
 }
 
 // sourceEnded checks that everything was read, and that the descriptors are as many as are needed.
-func (r *parcelReader) end(needed, descriptors int) {
+func (r *batchReader) end(needed, descriptors int) {
 	switch {
 	case r.err != nil:
 	case len(r.rest) > 0:
@@ -262,11 +262,11 @@ func (r *parcelReader) end(needed, descriptors int) {
 	}
 }
 
-func (r *parcelReader) places() (places []Binding) {
+func (r *batchReader) bindings() (places []Binding) {
 	for range r.number(MaxDescriptors, "places") {
 		x := Binding{Address: r.text("listener"), Listener: r.text("listener"), Cluster: r.text("cluster"), Level: r.text("level"), Server: r.text("server")}
 		for _, d := range [...]*time.Duration{&x.clientIdle, &x.serverIdle, &x.halfClose, &x.keepalive, &x.userTimeout} {
-			*d = r.positive("timeout")
+			*d = r.nonNegative("timeout")
 		}
 		x.records = Records(r.number(uint64(RecordAll), "records"))
 		places = append(places, x)
@@ -277,10 +277,10 @@ func (r *parcelReader) places() (places []Binding) {
 	return places
 }
 
-func (r *parcelReader) session(places int) travelling {
-	var t travelling
-	t.place = int(r.number(math.MaxInt32, "place"))
-	if t.place >= places {
+func (r *batchReader) session(places int) sessionState {
+	var t sessionState
+	t.binding = int(r.number(math.MaxInt32, "place"))
+	if t.binding >= places {
 		r.fail("place")
 	}
 	t.id = r.number(math.MaxUint64, "id")
@@ -291,28 +291,28 @@ func (r *parcelReader) session(places int) travelling {
 	copy(from.ip[:], r.bytes(uint64(from.size), "client"))
 	from.port = uint16(r.number(math.MaxUint16, "port"))
 	if r.err == nil {
-		t.from = from.get()
+		t.clientAddr = from.get()
 	}
-	t.begun, t.clientAt, t.serverAt = r.duration("time"), r.duration("time"), r.duration("time")
-	t.halfAt = r.positive("time")
+	t.startedAt, t.clientActiveAt, t.serverActiveAt = r.duration("time"), r.duration("time"), r.duration("time")
+	t.halfClosedAt = r.nonNegative("time")
 	t.connected, t.firstByte = since(r.number(math.MaxUint32, "time")), since(r.number(math.MaxUint32, "time"))
-	t.attempts = uint16(r.number(math.MaxUint16, "attempts"))
-	r.flags("flags", &t.settled)
-	for _, s := range [...]*travellingSocket{&t.client, &t.server} {
-		r.flags("socket", &s.fin, &s.local, &s.urgent, &s.primed, &s.nodelay, &s.quiet)
-		s.preface = uint16(r.number(math.MaxUint16, "preface"))
+	t.attemptCount = uint16(r.number(math.MaxUint16, "attempts"))
+	r.flags("flags", &t.keepaliveSet)
+	for _, s := range [...]*socketState{&t.client, &t.server} {
+		r.flags("socket", &s.fin, &s.local, &s.urgent, &s.hasSent, &s.nodelay, &s.ackDelayed)
+		s.headerSize = uint16(r.number(math.MaxUint16, "preface"))
 	}
-	for _, s := range [...]*travellingStream{&t.up, &t.down} {
+	for _, s := range [...]*streamState{&t.up, &t.down} {
 		s.bytes = r.number(math.MaxUint64, "bytes")
-		s.full = uint8(r.number(spliceAfter, "full"))
-		r.flags("stream", &s.eof, &s.shut, &s.pipe)
+		s.fullReads = uint8(r.number(spliceAfter, "full"))
+		r.flags("stream", &s.eof, &s.finSent, &s.pipe)
 		s.inPipe = int(r.number(pipeSize, "bytes in a pipe"))
 		s.held = r.bytes(r.number(scratchSize, "bytes held"), "bytes held")
-		s.lead = uint16(r.number(uint64(len(s.held)), "lead"))
+		s.headerBytes = uint16(r.number(uint64(len(s.held)), "lead"))
 		if s.inPipe > 0 && (!s.pipe || len(s.held) > 0) { // bytes are in one of the two, or their order is not known
 			r.fail("bytes in a pipe")
 		}
-		if s.shut && (!s.eof || s.inPipe > 0 || len(s.held) > 0) {
+		if s.finSent && (!s.eof || s.inPipe > 0 || len(s.held) > 0) {
 			r.fail("an end before the last bytes")
 		}
 	}

@@ -66,7 +66,7 @@ func (x *HandoverBatch) Sessions() int { return len(x.sessions) + len(x.flows) }
 
 // Next freezes some sessions; nil = every loop was looked through, and there was nothing to move. Sessions that arrive, wait
 // or dial come into it once they relay.
-func (m *BatchIterator) Next() *HandoverBatch { return m.next((*loop).pack) }
+func (m *BatchIterator) Next() *HandoverBatch { return m.next((*loop).freezeSessions) }
 
 func (m *BatchIterator) next(pack func(*loop, *int) *HandoverBatch) *HandoverBatch {
 	for m.idle = 0; m.idle < len(m.plane.loops); {
@@ -82,16 +82,16 @@ func (m *BatchIterator) next(pack func(*loop, *int) *HandoverBatch) *HandoverBat
 	return nil
 }
 
-// parcelBytes bounds the bytes of sessions that wait in buffers and travel in one parcel, softly.
-const parcelBytes = 512 << 10
+// maxBatchBytes bounds the bytes of sessions that wait in buffers and travel in one parcel, softly.
+const maxBatchBytes = 512 << 10
 
-// pack freezes the sessions from a slot on that fit into a parcel.
-func (l *loop) pack(slot *int) *HandoverBatch {
+// batchKept freezes the sessions from a slot on that fit into a parcel.
+func (l *loop) freezeSessions(slot *int) *HandoverBatch {
 	x := &HandoverBatch{loop: l}
-	var p parcel
+	var p sessionBatch
 	places := map[Binding]int{}
 	held := 0
-	for ; *slot < len(l.sessions.all) && held < parcelBytes; *slot++ {
+	for ; *slot < len(l.sessions.all) && held < maxBatchBytes; *slot++ {
 		s := l.sessions.all[*slot]
 		if s == nil || !s.canHandOver() {
 			continue
@@ -103,11 +103,11 @@ func (l *loop) pack(slot *int) *HandoverBatch {
 		at := s.binding()
 		place, known := places[at]
 		if !known {
-			place = len(p.places)
+			place = len(p.bindings)
 			places[at] = place
-			p.places = append(p.places, at)
+			p.bindings = append(p.bindings, at)
 		}
-		t.place = place
+		t.binding = place
 		s.freeze(l)
 		x.sessions = append(x.sessions, s)
 		x.Descriptors = append(x.Descriptors, s.client.fd, s.server.fd)
@@ -139,25 +139,25 @@ func (s *session) binding() Binding {
 		keepalive: s.set.Keepalive, userTimeout: s.set.UserTimeout, records: s.set.Records,
 	}
 	if server := s.lease.Server(); server != nil {
-		at.Server, at.Level = server.Name(), s.set.levelTag(s.lease.Level())
+		at.Server, at.Level = server.Name(), s.set.levelName(s.lease.Level())
 	}
 	return at
 }
 
-func (s *session) state() travelling {
-	return travelling{
-		id: s.id, from: s.clientAddr.get(), begun: s.startedAt, clientAt: s.clientActiveAt, serverAt: s.serverActiveAt, halfAt: s.halfClosedAt,
-		connected: s.connected, firstByte: s.firstByte, attempts: s.attempts, settled: s.keepaliveSet,
+func (s *session) state() sessionState {
+	return sessionState{
+		id: s.id, clientAddr: s.clientAddr.get(), startedAt: s.startedAt, clientActiveAt: s.clientActiveAt, serverActiveAt: s.serverActiveAt, halfClosedAt: s.halfClosedAt,
+		connected: s.connected, firstByte: s.firstByte, attemptCount: s.attemptCount, keepaliveSet: s.keepaliveSet,
 		client: s.client.state(), server: s.server.state(), up: s.up.state(), down: s.down.state(),
 	}
 }
 
-func (s *socket) state() travellingSocket {
-	return travellingSocket{fin: s.fin, local: s.local, urgent: s.urgent, primed: s.hasSent, nodelay: s.nodelay, quiet: s.ackDelayed, preface: s.headerSize}
+func (s *socket) state() socketState {
+	return socketState{fin: s.fin, local: s.local, urgent: s.urgent, hasSent: s.hasSent, nodelay: s.nodelay, ackDelayed: s.ackDelayed, headerSize: s.headerSize}
 }
 
-func (st *stream) state() travellingStream {
-	t := travellingStream{bytes: st.bytes, full: st.fullReads, eof: st.eof, shut: st.finSent, lead: st.headerBytes, pipe: st.pipe != nil}
+func (st *stream) state() streamState {
+	t := streamState{bytes: st.bytes, fullReads: st.fullReads, eof: st.eof, finSent: st.finSent, headerBytes: st.headerBytes, pipe: st.pipe != nil}
 	if st.held != nil {
 		t.held = st.held.data[st.held.from:st.held.to]
 	}
@@ -180,7 +180,7 @@ func (s *session) freeze(l *loop) {
 
 // Confirm ends a parcel: another process has the sessions.
 func (x *HandoverBatch) Confirm() {
-	x.each(func(l *loop, s *session) { s.handOver(l) }, func(l *loop, f *flow) { f.depart(l) })
+	x.each(func(l *loop, s *session) { s.handOver(l) }, func(l *loop, f *flow) { f.handOver(l) })
 }
 
 // Resume ends a parcel that nobody has taken: its sessions go on here.
@@ -256,8 +256,8 @@ type LocalBinding struct {
 // ReceivedSessions is a parcel that has arrived. It ends with Begin or Discard.
 type ReceivedSessions struct {
 	plane       *Plane
-	parcel      *parcel
-	homes       []LocalBinding  // of each place
+	batch       *sessionBatch
+	bindings    []LocalBinding  // of each place
 	leases      []balance.Lease // of each session
 	descriptors []int32
 }
@@ -265,19 +265,19 @@ type ReceivedSessions struct {
 // ReceiveSessions unpacks a parcel, whose descriptors become the adoption's; with an error they stay the caller's. find tells where
 // the sessions of a place belong.
 func (p *Plane) ReceiveSessions(body []byte, descriptors []int32, find func(Binding) LocalBinding) (*ReceivedSessions, error) {
-	content, err := decodeParcel(body, len(descriptors))
+	content, err := decodeSessions(body, len(descriptors))
 	if err != nil {
 		return nil, err
 	}
-	a := &ReceivedSessions{plane: p, parcel: content, descriptors: descriptors}
-	for i := range content.places {
-		at := &content.places[i]
+	a := &ReceivedSessions{plane: p, batch: content, descriptors: descriptors}
+	for i := range content.bindings {
+		at := &content.bindings[i]
 		h := find(*at)
-		h.Set = h.Set.as(at, h.Level)
-		a.homes = append(a.homes, h)
+		h.Set = h.Set.withBinding(at, h.Level)
+		a.bindings = append(a.bindings, h)
 	}
 	for i := range content.sessions {
-		h := &a.homes[content.sessions[i].place]
+		h := &a.bindings[content.sessions[i].binding]
 		lease, _ := h.Cluster.Adopt(h.Server, h.Level, p.Now())
 		a.leases = append(a.leases, lease)
 	}
@@ -285,7 +285,7 @@ func (p *Plane) ReceiveSessions(body []byte, descriptors []int32, find func(Bind
 }
 
 // Sessions is how many.
-func (a *ReceivedSessions) Sessions() int { return len(a.parcel.sessions) }
+func (a *ReceivedSessions) Sessions() int { return len(a.batch.sessions) }
 
 // Discard closes everything, in a way that the peers see nothing of: the other process has the sockets too.
 func (a *ReceivedSessions) Discard() {
@@ -302,15 +302,15 @@ func (a *ReceivedSessions) Start() {
 	p := a.plane
 	work := make([][]func(*loop), len(p.loops))
 	fds := a.descriptors
-	for i := range a.parcel.sessions {
-		t := &a.parcel.sessions[i]
+	for i := range a.batch.sessions {
+		t := &a.batch.sessions[i]
 		n := t.descriptors()
-		h, own := &a.homes[t.place], fds[:n]
+		h, own := &a.bindings[t.binding], fds[:n]
 		fds = fds[n:]
 		l := p.leastLoaded()
 		l.live.Add(1)
 		p.sessions.Add(1)
-		work[l.index] = append(work[l.index], func(l *loop) { l.adopt(t, h, a.leases[i], own) })
+		work[l.index] = append(work[l.index], func(l *loop) { l.takeOver(t, h, a.leases[i], own) })
 	}
 	for i, list := range work {
 		if len(list) > 0 {
@@ -352,16 +352,16 @@ func (p *Plane) LastID() uint64 {
 	return (slices.Max(last) + 1<<16) * uint64(len(p.loops))
 }
 
-// as is these settings with those of a place that sessions keep as they were when they began.
-func (set *Settings) as(at *Binding, level int) *Settings {
+// withBinding is these settings with those of a place that sessions keep as they were when they began.
+func (set *Settings) withBinding(at *Binding, level int) *Settings {
 	s := *set
 	s.ClientIdle, s.ServerIdle, s.HalfClose = at.clientIdle, at.serverIdle, at.halfClose
 	s.Keepalive, s.UserTimeout, s.Records = at.keepalive, at.userTimeout, at.records
 	if s.ClientIdle == set.ClientIdle && s.ServerIdle == set.ServerIdle && s.HalfClose == set.HalfClose && s.Keepalive == set.Keepalive &&
-		s.UserTimeout == set.UserTimeout && s.Records == set.Records && set.levelTag(level) == at.Level {
+		s.UserTimeout == set.UserTimeout && s.Records == set.Records && set.levelName(level) == at.Level {
 		return set
 	}
-	if s.levelTag(level) != at.Level {
+	if s.levelName(level) != at.Level {
 		s.LevelNames = maps.Clone(s.LevelNames)
 		if s.LevelNames == nil {
 			s.LevelNames = map[int]string{}
@@ -371,22 +371,22 @@ func (set *Settings) as(at *Binding, level int) *Settings {
 	return &s
 }
 
-// adopt goes on with a session of another process.
-func (l *loop) adopt(t *travelling, h *LocalBinding, lease balance.Lease, fds []int32) {
+// takeOver goes on with a session of another process.
+func (l *loop) takeOver(t *sessionState, h *LocalBinding, lease balance.Lease, fds []int32) {
 	s := l.newSession()
 	s.id = t.id
 	s.listener, s.set = h.Listener, h.Set
-	s.clientAddr.set(t.from)
+	s.clientAddr.set(t.clientAddr)
 	s.lease = lease
-	s.claim = s.set.Admission.acquireUnchecked(t.from.Addr())
+	s.claim = s.set.Admission.acquireUnchecked(t.clientAddr.Addr())
 	s.counters = &h.Listener.counters[l.index]
 	store(&s.counters.TakenOver, s.counters.TakenOver+1)
 	if server := s.lease.Server(); server != nil {
 		target, _ := server.Handle().(*Target)
 		s.serverCounts = target.counts(l)
 	}
-	s.startedAt, s.clientActiveAt, s.serverActiveAt, s.halfClosedAt = t.begun, t.clientAt, t.serverAt, t.halfAt
-	s.connected, s.firstByte, s.attempts, s.keepaliveSet = t.connected, t.firstByte, t.attempts, t.settled
+	s.startedAt, s.clientActiveAt, s.serverActiveAt, s.halfClosedAt = t.startedAt, t.clientActiveAt, t.serverActiveAt, t.halfClosedAt
+	s.connected, s.firstByte, s.attemptCount, s.keepaliveSet = t.connected, t.firstByte, t.attemptCount, t.keepaliveSet
 	s.client, s.server = t.client.socket(fds[0]), t.server.socket(fds[1])
 	fds = fds[2:]
 	fds = s.up.restore(l, &t.up, fds)
@@ -400,13 +400,13 @@ func (l *loop) adopt(t *travelling, h *LocalBinding, lease balance.Lease, fds []
 	s.resume(l)
 }
 
-func (t *travellingSocket) socket(fd int32) socket {
-	return socket{fd: fd, fin: t.fin, local: t.local, urgent: t.urgent, hasSent: t.primed, nodelay: t.nodelay, ackDelayed: t.quiet, headerSize: t.preface}
+func (t *socketState) socket(fd int32) socket {
+	return socket{fd: fd, fin: t.fin, local: t.local, urgent: t.urgent, hasSent: t.hasSent, nodelay: t.nodelay, ackDelayed: t.ackDelayed, headerSize: t.headerSize}
 }
 
 // acquireCount makes the stream what it was, and returns the descriptors that are not its own.
-func (st *stream) restore(l *loop, t *travellingStream, fds []int32) []int32 {
-	*st = stream{bytes: t.bytes, fullReads: t.full, eof: t.eof, finSent: t.shut, headerBytes: t.lead}
+func (st *stream) restore(l *loop, t *streamState, fds []int32) []int32 {
+	*st = stream{bytes: t.bytes, fullReads: t.fullReads, eof: t.eof, finSent: t.finSent, headerBytes: t.headerBytes}
 	if len(t.held) > 0 {
 		st.held = l.buffers.get()
 		st.held.from, st.held.to = 0, copy(st.held.data[:], t.held)

@@ -13,42 +13,42 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// someParcel is a parcel as pack could have made it.
-func someParcel(r *rand.Rand) *parcel {
+// randomBatch is a parcel as pack could have made it.
+func randomBatch(r *rand.Rand) *sessionBatch {
 	coin := func() bool { return r.IntN(2) == 0 }
-	p := &parcel{}
+	p := &sessionBatch{}
 	for range 1 + r.IntN(3) {
-		p.places = append(p.places, Binding{
+		p.bindings = append(p.bindings, Binding{
 			Address: "127.0.0.1:80", Listener: "l", Cluster: "c", Level: "1", Server: string(make([]byte, r.IntN(40))),
 			clientIdle: time.Duration(r.Int64N(1e12)), halfClose: 30 * time.Second, records: Records(r.IntN(3)),
 		})
 	}
 	for range 1 + r.IntN(8) {
-		t := travelling{
-			place: r.IntN(len(p.places)), id: r.Uint64(), begun: time.Duration(r.Int64()), clientAt: time.Duration(r.Int64()),
-			connected: since(r.Uint32()), attempts: uint16(r.Uint32()), settled: coin(),
-			client: travellingSocket{fin: coin(), urgent: coin(), quiet: coin(), preface: uint16(r.Uint32())}, server: travellingSocket{primed: coin(), nodelay: coin()},
+		t := sessionState{
+			binding: r.IntN(len(p.bindings)), id: r.Uint64(), startedAt: time.Duration(r.Int64()), clientActiveAt: time.Duration(r.Int64()),
+			connected: since(r.Uint32()), attemptCount: uint16(r.Uint32()), keepaliveSet: coin(),
+			client: socketState{fin: coin(), urgent: coin(), ackDelayed: coin(), headerSize: uint16(r.Uint32())}, server: socketState{hasSent: coin(), nodelay: coin()},
 		}
 		switch r.IntN(3) {
 		case 0:
-			t.from = netip.MustParseAddrPort("127.0.0.1:4711")
+			t.clientAddr = netip.MustParseAddrPort("127.0.0.1:4711")
 		case 1:
-			t.from = netip.MustParseAddrPort("[2001:db8::1]:65535")
+			t.clientAddr = netip.MustParseAddrPort("[2001:db8::1]:65535")
 		}
 		if coin() {
-			t.halfAt = time.Duration(r.Int64())
+			t.halfClosedAt = time.Duration(r.Int64())
 		}
-		for _, s := range [...]*travellingStream{&t.up, &t.down} {
-			s.bytes, s.full, s.eof = r.Uint64(), uint8(r.IntN(spliceAfter+1)), coin()
+		for _, s := range [...]*streamState{&t.up, &t.down} {
+			s.bytes, s.fullReads, s.eof = r.Uint64(), uint8(r.IntN(spliceAfter+1)), coin()
 			switch r.IntN(3) {
 			case 0:
 				s.held = make([]byte, 1+r.IntN(scratchSize))
-				s.held[len(s.held)-1], s.lead = 7, uint16(r.IntN(len(s.held)))
+				s.held[len(s.held)-1], s.headerBytes = 7, uint16(r.IntN(len(s.held)))
 			case 1:
 				s.pipe, s.inPipe = true, r.IntN(pipeSize+1)
 			default:
 				s.held = []byte{}
-				s.shut = s.eof
+				s.finSent = s.eof
 			}
 			if s.held == nil {
 				s.held = []byte{}
@@ -59,7 +59,7 @@ func someParcel(r *rand.Rand) *parcel {
 	return p
 }
 
-func (p *parcel) descriptors() (n int) {
+func (p *sessionBatch) descriptors() (n int) {
 	for i := range p.sessions {
 		n += p.sessions[i].descriptors()
 	}
@@ -70,8 +70,8 @@ func (p *parcel) descriptors() (n int) {
 func TestParcelRoundTrip(t *testing.T) {
 	r := rand.New(rand.NewPCG(1, 2))
 	for range 200 {
-		p := someParcel(r)
-		got, err := decodeParcel(p.encode(), p.descriptors())
+		p := randomBatch(r)
+		got, err := decodeSessions(p.encode(), p.descriptors())
 		require.NoError(t, err)
 		require.Equal(t, p, got)
 	}
@@ -80,23 +80,23 @@ func TestParcelRoundTrip(t *testing.T) {
 // A parcel that ends early, goes on too long, or comes with other descriptors than it says is refused as a whole.
 func TestParcelIsWholeOrRefused(t *testing.T) {
 	r := rand.New(rand.NewPCG(3, 4))
-	p := someParcel(r)
+	p := randomBatch(r)
 	for i := range p.sessions {
-		for _, s := range [...]*travellingStream{&p.sessions[i].up, &p.sessions[i].down} {
-			s.held, s.lead = s.held[:min(20, len(s.held))], 0
+		for _, s := range [...]*streamState{&p.sessions[i].up, &p.sessions[i].down} {
+			s.held, s.headerBytes = s.held[:min(20, len(s.held))], 0
 		}
 	}
 	text, n := p.encode(), p.descriptors()
 	for i := range text {
-		_, err := decodeParcel(text[:i], n)
-		require.ErrorIs(t, err, errParcel, "%d of %d bytes", i, len(text))
+		_, err := decodeSessions(text[:i], n)
+		require.ErrorIs(t, err, errBatch, "%d of %d bytes", i, len(text))
 	}
 	for _, bad := range []struct {
 		text []byte
 		n    int
 	}{{append(bytes.Clone(text), 0), n}, {text, n - 1}, {text, n + 1}, {append([]byte{SessionFormat + 1}, text[1:]...), n}, {nil, 0}} {
-		_, err := decodeParcel(bad.text, bad.n)
-		require.ErrorIs(t, err, errParcel)
+		_, err := decodeSessions(bad.text, bad.n)
+		require.ErrorIs(t, err, errBatch)
 	}
 }
 
@@ -105,10 +105,10 @@ func TestParcelIsWholeOrRefused(t *testing.T) {
 func FuzzParcel(f *testing.F) {
 	r := rand.New(rand.NewPCG(5, 6))
 	for range 8 {
-		p := someParcel(r)
+		p := randomBatch(r)
 		for i := range p.sessions {
-			for _, s := range [...]*travellingStream{&p.sessions[i].up, &p.sessions[i].down} {
-				s.held, s.lead = s.held[:min(10, len(s.held))], 0
+			for _, s := range [...]*streamState{&p.sessions[i].up, &p.sessions[i].down} {
+				s.held, s.headerBytes = s.held[:min(10, len(s.held))], 0
 			}
 		}
 		f.Add(p.encode(), p.descriptors())
@@ -117,7 +117,7 @@ func FuzzParcel(f *testing.F) {
 	f.Add([]byte{SessionFormat, 0, 0}, 0)
 	f.Add([]byte{SessionFormat, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 1}, 0)
 	f.Fuzz(func(t *testing.T, text []byte, descriptors int) {
-		p, err := decodeParcel(text, descriptors)
+		p, err := decodeSessions(text, descriptors)
 		if err != nil {
 			if p != nil {
 				t.Fatal("a parcel and an error")
@@ -127,13 +127,13 @@ func FuzzParcel(f *testing.F) {
 		if n := p.descriptors(); n != descriptors {
 			t.Fatalf("%d descriptors taken for %d", descriptors, n)
 		}
-		again, err := decodeParcel(p.encode(), descriptors)
-		if err != nil || len(again.sessions) != len(p.sessions) || len(again.places) != len(p.places) {
+		again, err := decodeSessions(p.encode(), descriptors)
+		if err != nil || len(again.sessions) != len(p.sessions) || len(again.bindings) != len(p.bindings) {
 			t.Fatalf("what was read cannot be written: %v", err)
 		}
 		for i := range p.sessions {
 			s := &p.sessions[i]
-			if s.place >= len(p.places) || len(s.up.held) > scratchSize || s.down.inPipe > pipeSize {
+			if s.binding >= len(p.bindings) || len(s.up.held) > scratchSize || s.down.inPipe > pipeSize {
 				t.Fatalf("out of bounds: %+v", s)
 			}
 		}

@@ -21,33 +21,33 @@ import (
 // FlowFormat is the version of the form in which flows travel. It changes with any change to it.
 const FlowFormat = 2
 
-// flowParcel is what a message of flows says: format, places, flows.
-type flowParcel struct {
-	places []Binding
-	flows  []travellingFlow
+// flowBatch is what a message of flows says: format, places, flows.
+type flowBatch struct {
+	bindings []Binding
+	flows    []flowState
 }
 
-// travellingFlow is a flow without its descriptor, of which there is one.
-type travellingFlow struct {
-	place, socket int // the listening socket's place
-	id            uint64
-	key           flowKey
+// flowState is a flow without its descriptor, of which there is one.
+type flowState struct {
+	binding, socket int // the listening socket's place
+	id              uint64
+	key             flowKey
 
-	introduced   bool // a PROXY header has said what follows
-	speaks       bool // for itself
+	hasHeader    bool // a PROXY header has said what follows
+	local        bool // for itself
 	client, dest netip.AddrPort
 	tlvs         []byte
 
-	begun, activeAt, sentAt, partAt time.Duration
-	connected, firstByte            since
+	startedAt, activeAt, sentAt, moveDeadline time.Duration
+	connected, firstByte                      since
 
-	bytesUp, bytesDown uint64
-	unanswered, owed   uint32
-	attempts           uint16
-	joinUp, joinDown   uint16
+	bytesUp, bytesDown           uint64
+	unanswered, repliesLeft      uint32
+	attemptCount                 uint16
+	maxSegmentUp, maxSegmentDown uint16
 
-	listed, waiting, standing bool
-	kept                      []byte // the last datagram, while it is not answered
+	inTable, isUnanswered, established bool
+	kept                               []byte // the last datagram, while it is not answered
 }
 
 func appendAddress(b []byte, at netip.AddrPort) []byte {
@@ -58,7 +58,7 @@ func appendAddress(b []byte, at netip.AddrPort) []byte {
 	return binary.AppendUvarint(b, uint64(c.port))
 }
 
-func (r *parcelReader) address(what string) netip.AddrPort {
+func (r *batchReader) address(what string) netip.AddrPort {
 	c := compactAddr{size: uint8(r.number(16, what))}
 	if c.size != 0 && c.size != 4 && c.size != 16 {
 		r.fail(what)
@@ -71,25 +71,25 @@ func (r *parcelReader) address(what string) netip.AddrPort {
 	return c.get()
 }
 
-func (p *flowParcel) encode() []byte {
-	b := appendPlaces([]byte{FlowFormat}, p.places)
+func (p *flowBatch) encode() []byte {
+	b := appendBindings([]byte{FlowFormat}, p.bindings)
 	b = binary.AppendUvarint(b, uint64(len(p.flows)))
 	for i := range p.flows {
 		t := &p.flows[i]
-		b = binary.AppendUvarint(b, uint64(t.place))
+		b = binary.AppendUvarint(b, uint64(t.binding))
 		b = binary.AppendUvarint(b, uint64(t.socket))
 		b = binary.AppendUvarint(b, t.id)
 		b = append(b, t.key[:]...)
-		b = binary.AppendUvarint(b, flags(t.introduced, t.speaks, t.listed, t.waiting, t.standing))
+		b = binary.AppendUvarint(b, flags(t.hasHeader, t.local, t.inTable, t.isUnanswered, t.established))
 		b = appendAddress(b, t.client)
 		b = appendAddress(b, t.dest)
 		b = append(binary.AppendUvarint(b, uint64(len(t.tlvs))), t.tlvs...)
-		for _, d := range [...]time.Duration{t.begun, t.activeAt, t.sentAt, t.partAt} {
+		for _, d := range [...]time.Duration{t.startedAt, t.activeAt, t.sentAt, t.moveDeadline} {
 			b = binary.AppendVarint(b, int64(d))
 		}
 		for _, n := range [...]uint64{
-			uint64(t.connected), uint64(t.firstByte), t.bytesUp, t.bytesDown, uint64(t.unanswered), uint64(t.owed),
-			uint64(t.attempts), uint64(t.joinUp), uint64(t.joinDown),
+			uint64(t.connected), uint64(t.firstByte), t.bytesUp, t.bytesDown, uint64(t.unanswered), uint64(t.repliesLeft),
+			uint64(t.attemptCount), uint64(t.maxSegmentUp), uint64(t.maxSegmentDown),
 		} {
 			b = binary.AppendUvarint(b, n)
 		}
@@ -98,15 +98,15 @@ func (p *flowParcel) encode() []byte {
 	return b
 }
 
-// decodeFlows reads a parcel of flows, as decodeParcel does one of sessions.
-func decodeFlows(b []byte, descriptors int) (*flowParcel, error) {
-	r := &parcelReader{rest: b}
+// decodeFlows reads a parcel of flows, as decodeSessions does one of sessions.
+func decodeFlows(b []byte, descriptors int) (*flowBatch, error) {
+	r := &batchReader{rest: b}
 	if format := r.number(math.MaxUint8, "format"); r.err == nil && format != FlowFormat {
-		return nil, fmt.Errorf("%w: flows are of format %d", errParcel, format)
+		return nil, fmt.Errorf("%w: flows are of format %d", errBatch, format)
 	}
-	p := &flowParcel{places: r.places()}
+	p := &flowBatch{bindings: r.bindings()}
 	for range r.number(MaxDescriptors, "flows") {
-		t := r.flow(len(p.places))
+		t := r.flow(len(p.bindings))
 		if r.err != nil {
 			return nil, r.err
 		}
@@ -118,25 +118,25 @@ func decodeFlows(b []byte, descriptors int) (*flowParcel, error) {
 	return p, nil
 }
 
-func (r *parcelReader) flow(places int) travellingFlow {
-	var t travellingFlow
-	t.place = int(r.number(math.MaxInt32, "place"))
-	if t.place >= places {
+func (r *batchReader) flow(places int) flowState {
+	var t flowState
+	t.binding = int(r.number(math.MaxInt32, "place"))
+	if t.binding >= places {
 		r.fail("place")
 	}
 	t.socket = int(r.number(math.MaxInt32, "socket"))
 	t.id = r.number(math.MaxUint64, "id")
 	copy(t.key[:], r.bytes(uint64(len(t.key)), "key"))
-	r.flags("flags", &t.introduced, &t.speaks, &t.listed, &t.waiting, &t.standing)
+	r.flags("flags", &t.hasHeader, &t.local, &t.inTable, &t.isUnanswered, &t.established)
 	t.client, t.dest = r.address("client"), r.address("destination")
 	t.tlvs = r.bytes(r.number(bufferSize, "tlvs"), "tlvs")
-	t.begun, t.activeAt, t.sentAt, t.partAt = r.duration("time"), r.duration("time"), r.duration("time"), r.duration("time")
+	t.startedAt, t.activeAt, t.sentAt, t.moveDeadline = r.duration("time"), r.duration("time"), r.duration("time"), r.duration("time")
 	number := func(most uint64) uint64 { return r.number(most, "number") }
 	t.connected, t.firstByte = since(number(math.MaxUint32)), since(number(math.MaxUint32))
 	t.bytesUp, t.bytesDown = number(math.MaxUint64), number(math.MaxUint64)
-	t.unanswered, t.owed = uint32(number(math.MaxUint32)), uint32(number(math.MaxUint32))
-	t.attempts = uint16(number(math.MaxUint16))
-	t.joinUp, t.joinDown = uint16(number(math.MaxUint16)), uint16(number(math.MaxUint16))
+	t.unanswered, t.repliesLeft = uint32(number(math.MaxUint32)), uint32(number(math.MaxUint32))
+	t.attemptCount = uint16(number(math.MaxUint16))
+	t.maxSegmentUp, t.maxSegmentDown = uint16(number(math.MaxUint16)), uint16(number(math.MaxUint16))
 	t.kept = r.bytes(r.number(bufferSize, "datagram"), "datagram")
 	return t
 }
@@ -147,7 +147,7 @@ func (p *Plane) PauseReceive() { p.receivePaused.Store(true) }
 // ResumeReceive looks at the listening sockets of UDP.
 func (p *Plane) ResumeReceive() {
 	if p.receivePaused.Swap(false) {
-		p.runOnLoops((*loop).releaseInlets)
+		p.runOnLoops((*loop).resumeUDP)
 	}
 }
 
@@ -159,7 +159,7 @@ func (p *Plane) ResumeDrainingListeners() {
 	p.drainingMu.Unlock()
 	for _, ln := range left {
 		p.runOnLoops(func(l *loop) {
-			l.inletsOf(ln, func(in *inlet) {
+			l.eachUDPSocket(ln, func(in *udpSocket) {
 				epollControl(l.epfd, unix.EPOLL_CTL_ADD, in.fd, unix.EPOLLIN, markUDPSocket, in.number)
 			})
 		})
@@ -169,39 +169,39 @@ func (p *Plane) ResumeDrainingListeners() {
 // NextFlows is Next for the flows of listeners that are chosen. Flows that have no server end: the client's next datagram
 // begins another.
 func (m *BatchIterator) NextFlows(chosen func(*Listener) bool) *HandoverBatch {
-	return m.next(func(l *loop, slot *int) *HandoverBatch { return l.packFlows(slot, chosen) })
+	return m.next(func(l *loop, slot *int) *HandoverBatch { return l.freezeFlows(slot, chosen) })
 }
 
-// packFlows freezes the flows from a slot on that fit into a parcel.
-func (l *loop) packFlows(slot *int, chosen func(*Listener) bool) *HandoverBatch {
-	if l.datagrams == nil {
+// freezeFlows freezes the flows from a slot on that fit into a parcel.
+func (l *loop) freezeFlows(slot *int, chosen func(*Listener) bool) *HandoverBatch {
+	if l.udp == nil {
 		return nil
 	}
-	if l.datagrams.from != nil {
-		l.deliver()
+	if l.udp.downSocket != nil {
+		l.flushReplies()
 	}
 	x := &HandoverBatch{loop: l}
-	var p flowParcel
+	var p flowBatch
 	places := map[Binding]int{}
 	held := 0
-	for ; *slot < len(l.flows.all) && held < parcelBytes && len(x.flows) < MaxDescriptors; *slot++ {
+	for ; *slot < len(l.flows.all) && held < maxBatchBytes && len(x.flows) < MaxDescriptors; *slot++ {
 		f := l.flows.all[*slot]
-		if f == nil || f.frozen || !chosen(f.inlet.ln) {
+		if f == nil || f.frozen || !chosen(f.socket.ln) {
 			continue
 		}
 		if f.fd < 0 {
-			f.finish(l, unservedEnd(f.fault))
+			f.finish(l, noServerEnd(f.lastFailure))
 			continue
 		}
-		t := f.describe()
+		t := f.state()
 		at := f.binding()
 		place, known := places[at]
 		if !known {
-			place = len(p.places)
+			place = len(p.bindings)
 			places[at] = place
-			p.places = append(p.places, at)
+			p.bindings = append(p.bindings, at)
 		}
-		t.place = place
+		t.binding = place
 		f.frozen = true
 		l.flowWheel.stop(&f.timer)
 		f.flushBytes()
@@ -218,8 +218,8 @@ func (l *loop) packFlows(slot *int, chosen func(*Listener) bool) *HandoverBatch 
 	return x
 }
 
-// unservedEnd is how a flow without a server ends.
-func unservedEnd(fault End) End {
+// noServerEnd is how a flow without a server ends.
+func noServerEnd(fault End) End {
 	if fault == NotEnded {
 		return RelayFlowTimeout
 	}
@@ -228,22 +228,22 @@ func unservedEnd(fault End) End {
 
 // binding is what the flow has in common with others.
 func (f *flow) binding() Binding {
-	at := Binding{Address: f.inlet.ln.at.String(), Listener: f.set.Name, Cluster: f.set.ClusterName}
+	at := Binding{Address: f.socket.ln.at.String(), Listener: f.set.Name, Cluster: f.set.ClusterName}
 	if server := f.lease.Server(); server != nil {
-		at.Server, at.Level = server.Name(), f.set.levelTag(f.lease.Level())
+		at.Server, at.Level = server.Name(), f.set.levelName(f.lease.Level())
 	}
 	return at
 }
 
-func (f *flow) describe() travellingFlow {
-	t := travellingFlow{
-		socket: slices.Index(f.inlet.ln.fds, f.inlet.fd), id: f.id, key: f.key,
-		begun: f.begun, activeAt: f.activeAt, sentAt: f.sentAt, partAt: f.partAt, connected: f.connected, firstByte: f.firstByte,
-		bytesUp: f.bytesUp, bytesDown: f.bytesDown, unanswered: f.unanswered, owed: f.owed, attempts: f.attempts,
-		joinUp: f.joinUp, joinDown: f.joinDown, listed: f.listed, waiting: f.waiting, standing: f.standing,
+func (f *flow) state() flowState {
+	t := flowState{
+		socket: slices.Index(f.socket.ln.fds, f.socket.fd), id: f.id, key: f.key,
+		startedAt: f.startedAt, activeAt: f.activeAt, sentAt: f.sentAt, moveDeadline: f.moveDeadline, connected: f.connected, firstByte: f.firstByte,
+		bytesUp: f.bytesUp, bytesDown: f.bytesDown, unanswered: f.unanswered, repliesLeft: f.repliesLeft, attemptCount: f.attemptCount,
+		maxSegmentUp: f.maxSegmentUp, maxSegmentDown: f.maxSegmentDown, inTable: f.inTable, isUnanswered: f.isUnanswered, established: f.established,
 	}
-	if f.said != nil {
-		t.introduced, t.speaks, t.client, t.dest, t.tlvs = true, f.said.local, f.said.client, f.said.dest, f.said.tlvs
+	if f.header != nil {
+		t.hasHeader, t.local, t.client, t.dest, t.tlvs = true, f.header.local, f.header.client, f.header.dest, f.header.tlvs
 	}
 	if f.kept != nil {
 		t.kept = f.kept.data[:f.kept.size]
@@ -252,17 +252,17 @@ func (f *flow) describe() travellingFlow {
 }
 
 // handOver lets go of a flow that another process has.
-func (f *flow) depart(l *loop) {
-	in := f.inlet
+func (f *flow) handOver(l *loop) {
+	in := f.socket
 	in.table.remove(f)
-	in.table.settle(f)
+	in.table.removeUnanswered(f)
 	l.kept.drop(f)
-	l.attemptsPool.put(f.trial)
+	l.attemptsPool.put(f.attempts)
 	f.disconnect()
 	f.lease.Done(l.now)
-	f.set.Admission.release(&f.pass, f.client().Addr())
+	f.set.Admission.release(&f.claim, f.client().Addr())
 	l.plane.releaseSession()
-	store(&in.tally.HandedOver, in.tally.HandedOver+1)
+	store(&in.counters.HandedOver, in.counters.HandedOver+1)
 	l.flows.release(f.slot)
 	l.live.Add(-1)
 	in.ln.releaseFlow()
@@ -276,7 +276,7 @@ func (f *flow) resume(l *loop) {
 		return
 	}
 	end := f.activeAt + f.set.FlowTimeout
-	if !f.standing {
+	if !f.established {
 		end = min(end, f.sentAt+f.set.ConnectTimeout)
 	}
 	l.flowWheel.arm(&f.timer, end)
@@ -285,8 +285,8 @@ func (f *flow) resume(l *loop) {
 // ReceivedFlows is a parcel of flows that has arrived. It ends with Begin or Discard.
 type ReceivedFlows struct {
 	plane       *Plane
-	parcel      *flowParcel
-	homes       []LocalBinding // of each place; with no Listener, its flows end here
+	batch       *flowBatch
+	bindings    []LocalBinding // of each place; with no Listener, its flows end here
 	leases      []balance.Lease
 	descriptors []int32
 }
@@ -298,13 +298,13 @@ func (p *Plane) ReceiveFlows(body []byte, descriptors []int32, find func(Binding
 	if err != nil {
 		return nil, err
 	}
-	a := &ReceivedFlows{plane: p, parcel: content, descriptors: descriptors}
-	for i := range content.places {
-		a.homes = append(a.homes, find(content.places[i]))
+	a := &ReceivedFlows{plane: p, batch: content, descriptors: descriptors}
+	for i := range content.bindings {
+		a.bindings = append(a.bindings, find(content.bindings[i]))
 	}
 	for i := range content.flows {
 		t := &content.flows[i]
-		h := &a.homes[t.place]
+		h := &a.bindings[t.binding]
 		var lease balance.Lease
 		if h.Listener != nil && t.socket < len(h.Listener.fds) {
 			lease, _ = h.Cluster.Adopt(h.Server, h.Level, p.Now())
@@ -315,7 +315,7 @@ func (p *Plane) ReceiveFlows(body []byte, descriptors []int32, find func(Binding
 }
 
 // Sessions is how many flows there are.
-func (a *ReceivedFlows) Sessions() int { return len(a.parcel.flows) }
+func (a *ReceivedFlows) Sessions() int { return len(a.batch.flows) }
 
 // Discard closes everything.
 func (a *ReceivedFlows) Discard() {
@@ -329,8 +329,8 @@ func (a *ReceivedFlows) Discard() {
 func (a *ReceivedFlows) Start() {
 	p := a.plane
 	work := make([][]int, len(p.loops))
-	for i := range a.parcel.flows {
-		t := &a.parcel.flows[i]
+	for i := range a.batch.flows {
+		t := &a.batch.flows[i]
 		if a.leases[i].Server() == nil {
 			closeFD(a.descriptors[i])
 			continue
@@ -344,19 +344,19 @@ func (a *ReceivedFlows) Start() {
 		if len(list) > 0 {
 			p.loops[i].post(message{do: func(l *loop) {
 				for _, n := range list {
-					t := &a.parcel.flows[n]
-					l.adoptFlow(t, &a.homes[t.place], a.leases[n], a.descriptors[n])
+					t := &a.batch.flows[n]
+					l.takeOverFlow(t, &a.bindings[t.binding], a.leases[n], a.descriptors[n])
 				}
 			}})
 		}
 	}
 }
 
-// adoptFlow goes on with a flow of another process.
-func (l *loop) adoptFlow(t *travellingFlow, h *LocalBinding, lease balance.Lease, fd int32) {
+// takeOverFlow goes on with a flow of another process.
+func (l *loop) takeOverFlow(t *flowState, h *LocalBinding, lease balance.Lease, fd int32) {
 	ln := h.Listener
-	var in *inlet
-	l.inletsOf(ln, func(i *inlet) {
+	var in *udpSocket
+	l.eachUDPSocket(ln, func(i *udpSocket) {
 		if i.fd == ln.fds[t.socket] {
 			in = i
 		}
@@ -370,35 +370,35 @@ func (l *loop) adoptFlow(t *travellingFlow, h *LocalBinding, lease balance.Lease
 	}
 	f, slot := l.flows.acquire()
 	f.slot = slot
-	f.id, f.inlet, f.set, f.key = t.id, in, h.Set, t.key
-	f.fd, f.first, f.lease = fd, -1, lease
+	f.id, f.socket, f.set, f.key = t.id, in, h.Set, t.key
+	f.fd, f.firstRun, f.lease = fd, -1, lease
 	f.target, _ = lease.Server().Handle().(*Target)
-	f.stats = f.target.counts(l)
-	f.begun, f.activeAt, f.sentAt, f.partAt = t.begun, t.activeAt, t.sentAt, t.partAt
+	f.serverCounts = f.target.counts(l)
+	f.startedAt, f.activeAt, f.sentAt, f.moveDeadline = t.startedAt, t.activeAt, t.sentAt, t.moveDeadline
 	f.connected, f.firstByte = t.connected, t.firstByte
 	f.bytesUp, f.bytesDown, f.flushedUp, f.flushedDown = t.bytesUp, t.bytesDown, t.bytesUp, t.bytesDown
-	f.unanswered, f.owed, f.attempts, f.standing = t.unanswered, t.owed, t.attempts, t.standing
-	f.joinUp, f.joinDown, f.address = min(t.joinUp, l.maxSegment), min(t.joinDown, l.maxSegment), elsewhere
-	if at, has := f.target.find(peerOf(fd)); has && at < elsewhere {
+	f.unanswered, f.repliesLeft, f.attemptCount, f.established = t.unanswered, t.repliesLeft, t.attemptCount, t.established
+	f.maxSegmentUp, f.maxSegmentDown, f.address = min(t.maxSegmentUp, l.maxSegment), min(t.maxSegmentDown, l.maxSegment), unknownAddress
+	if at, has := f.target.find(peerOf(fd)); has && at < unknownAddress {
 		f.address = uint8(at)
 	}
-	if t.introduced {
-		f.said = &introduction{client: t.client, dest: t.dest, local: t.speaks, tlvs: slices.Clone(t.tlvs)}
+	if t.hasHeader {
+		f.header = &headerInfo{client: t.client, dest: t.dest, local: t.local, tlvs: slices.Clone(t.tlvs)}
 	}
 	f.timer.owner = f
-	f.hash = in.table.hash(&f.key, f.named())
-	if t.listed && in.table.find(&f.key, f.named(), f.hash) == nil {
+	f.hash = in.table.hash(&f.key, f.headerClient())
+	if t.inTable && in.table.find(&f.key, f.headerClient(), f.hash) == nil {
 		in.table.insert(f)
 	}
-	if t.waiting {
-		in.table.await(f)
+	if t.isUnanswered {
+		in.table.addUnanswered(f)
 	}
 	if len(t.kept) > 0 {
 		l.kept.keep(f, t.kept)
 	}
-	f.pass = f.set.Admission.acquireUnchecked(f.client().Addr())
+	f.claim = f.set.Admission.acquireUnchecked(f.client().Addr())
 	ln.flows.Add(1)
-	store(&in.tally.TakenOver, in.tally.TakenOver+1)
+	store(&in.counters.TakenOver, in.counters.TakenOver+1)
 	if l.stopping {
 		f.finish(l, CutShutdown)
 		return

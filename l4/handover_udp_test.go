@@ -10,19 +10,19 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-func someFlows(r *rand.Rand) *flowParcel {
+func randomFlows(r *rand.Rand) *flowBatch {
 	coin := func() bool { return r.IntN(2) == 0 }
-	p := &flowParcel{places: []Binding{{Address: "0.0.0.0:53", Listener: "dns", Cluster: "c", Level: "dc1", Server: "a"}}}
+	p := &flowBatch{bindings: []Binding{{Address: "0.0.0.0:53", Listener: "dns", Cluster: "c", Level: "dc1", Server: "a"}}}
 	for range 1 + r.IntN(5) {
-		t := travellingFlow{
-			socket: r.IntN(4), id: r.Uint64(), introduced: coin(), speaks: coin(), begun: time.Duration(r.Int64()), sentAt: -time.Duration(r.Int64()), partAt: time.Duration(r.Int64()),
-			connected: since(r.Uint32()), bytesUp: r.Uint64(), unanswered: r.Uint32(), attempts: uint16(r.Uint32()), joinUp: joinAny,
-			listed: coin(), waiting: coin(), standing: coin(), tlvs: []byte{}, kept: make([]byte, r.IntN(300)),
+		t := flowState{
+			socket: r.IntN(4), id: r.Uint64(), hasHeader: coin(), local: coin(), startedAt: time.Duration(r.Int64()), sentAt: -time.Duration(r.Int64()), moveDeadline: time.Duration(r.Int64()),
+			connected: since(r.Uint32()), bytesUp: r.Uint64(), unanswered: r.Uint32(), attemptCount: uint16(r.Uint32()), maxSegmentUp: anySegment,
+			inTable: coin(), isUnanswered: coin(), established: coin(), tlvs: []byte{}, kept: make([]byte, r.IntN(300)),
 		}
 		for i := range t.key {
 			t.key[i] = byte(r.Uint32())
 		}
-		if t.introduced {
+		if t.hasHeader {
 			t.client, t.tlvs = netip.MustParseAddrPort("[2001:db8::2]:9"), []byte{2, 0, 1, 'x'}
 		}
 		p.flows = append(p.flows, t)
@@ -34,18 +34,18 @@ func someFlows(r *rand.Rand) *flowParcel {
 func TestFlowParcelRoundTrip(t *testing.T) {
 	r := rand.New(rand.NewPCG(7, 8))
 	for range 200 {
-		p := someFlows(r)
+		p := randomFlows(r)
 		text := p.encode()
 		got, err := decodeFlows(text, len(p.flows))
 		require.NoError(t, err)
 		require.Equal(t, p, got)
 		_, err = decodeFlows(text[:r.IntN(len(text))], len(p.flows))
-		require.ErrorIs(t, err, errParcel)
+		require.ErrorIs(t, err, errBatch)
 		_, err = decodeFlows(text, len(p.flows)+1)
-		require.ErrorIs(t, err, errParcel)
+		require.ErrorIs(t, err, errBatch)
 		text[0]++
 		_, err = decodeFlows(text, len(p.flows))
-		require.ErrorIs(t, err, errParcel)
+		require.ErrorIs(t, err, errBatch)
 	}
 }
 
@@ -53,7 +53,7 @@ func TestFlowParcelRoundTrip(t *testing.T) {
 func FuzzFlowParcel(f *testing.F) {
 	r := rand.New(rand.NewPCG(9, 10))
 	for range 8 {
-		p := someFlows(r)
+		p := randomFlows(r)
 		f.Add(p.encode(), len(p.flows))
 	}
 	f.Add([]byte{FlowFormat, 0, 0}, 0)

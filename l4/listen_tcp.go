@@ -240,7 +240,7 @@ func (ln *Listener) Start() {
 	for i, fd := range ln.fds {
 		ln.plane.loops[i%len(ln.plane.loops)].post(message{do: func(l *loop) {
 			if ln.udp {
-				l.openInlet(ln, fd)
+				l.addUDPSocket(ln, fd)
 			} else {
 				l.addListenSocket(ln, fd)
 			}

@@ -58,18 +58,18 @@ type loop struct {
 	lastID           uint64
 
 	// Of UDP, owned by the loop.
-	udpSockets   map[int32]*inlet // the listening sockets, by number
-	pausedUDP    []*inlet         // those that wait out an error
-	datagrams    *mailroom        // nil while there was no listener
+	udpSockets   map[int32]*udpSocket // the listening sockets, by number
+	pausedUDP    []*udpSocket         // those that wait out an error
+	udp          *datagramBuffers     // nil while there was no listener
 	flows        slots[flow]
 	flowWheel    wheel[*flow]
-	dirtyFlows   []*flow // as dirty
+	dirtyFlows   []*flow // withBinding dirty
 	kept         keptDatagrams
 	attempts     balance.Attempts // for the pick under way
 	attemptsPool attemptsPool
-	joinable     int          // datagrams of this round that came with another of their flow
-	header       introduction // of the datagram that is looked at
-	maxSegment   uint16       // the largest datagrams that the kernel joins and cuts up; 0 = none
+	joinable     int        // udp of this round that came with another of their flow
+	header       headerInfo // of the datagram that is looked at
+	maxSegment   uint16     // the largest datagrams that the kernel joins and cuts up; 0 = none
 
 	// Owned by the loop.
 	lastTrim    time.Duration
@@ -97,7 +97,7 @@ type message struct {
 }
 
 func openLoop(p *Plane, index int) (*loop, errno) {
-	l := &loop{plane: p, index: index, epfd: -1, wakeFD: -1, listenSockets: map[int32]*listenSocket{}, udpSockets: map[int32]*inlet{}, now: p.Now()}
+	l := &loop{plane: p, index: index, epfd: -1, wakeFD: -1, listenSockets: map[int32]*listenSocket{}, udpSockets: map[int32]*udpSocket{}, now: p.Now()}
 	l.wheel.now = uint64(l.now / wheelTick)
 	l.sleptNanos.Store(int64(l.now)) // baseline there was this loop, it was not busy
 	l.flowWheel.now = l.wheel.now
@@ -159,9 +159,9 @@ func (l *loop) run() {
 		for i := range l.events[:n] {
 			l.dispatch(&l.events[i])
 		}
-		if l.datagrams != nil {
+		if l.udp != nil {
 			l.flowWheel.advance(l.now, l.expireFlow)
-			l.deliver()
+			l.flushReplies()
 		}
 		l.runQueued()
 		l.wheel.advance(l.now, l.expireSession)
@@ -240,7 +240,7 @@ func (l *loop) dispatch(ev *unix.EpollEvent) {
 	default:
 		if ev.Fd&flowBit != 0 {
 			if f := l.flows.all[ev.Fd&^flowBit]; f != nil && uint32(f.id) == uint32(ev.Pad) {
-				f.wake(l, ev.Events)
+				f.handleEvent(l, ev.Events)
 			}
 			return
 		}
@@ -337,7 +337,7 @@ func (l *loop) wantsRecord(set *Settings, end End) bool {
 // housekeep retries listening sockets that waited out a shortage, and gives back what was not used lately.
 func (l *loop) housekeep() {
 	l.resumePaused()
-	l.resumeInlets()
+	l.resumePausedUDP()
 	if l.now-l.lastTrim > trimEvery {
 		l.lastTrim = l.now
 		l.flushAllBytes()
@@ -360,7 +360,7 @@ func (l *loop) close() {
 	l.readInbox()
 	l.rejectPending()
 	for _, in := range l.udpSockets {
-		l.closeInlet(in, CutShutdown)
+		l.closeUDPSocket(in, CutShutdown)
 	}
 	for _, d := range l.listenSockets {
 		d.close()

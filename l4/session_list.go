@@ -31,20 +31,20 @@ func (s *session) admission() (*Admission, *admissionClaim, netip.Addr) {
 }
 
 func (f *flow) admission() (*Admission, *admissionClaim, netip.Addr) {
-	return &f.set.Admission, &f.pass, f.client().Addr()
+	return &f.set.Admission, &f.claim, f.client().Addr()
 }
 
 func (f *flow) identity() SessionIdentity {
-	return SessionIdentity{ID: f.id, Listener: f.inlet.ln, Server: f.lease.Server()}
+	return SessionIdentity{ID: f.id, Listener: f.socket.ln, Server: f.lease.Server()}
 }
 
 func (f *flow) info(now time.Duration) SessionInfo {
 	i := SessionInfo{
 		ID: f.id, Listener: f.set.Name, Client: f.client(), Cluster: f.set.ClusterName, Phase: f.phase(),
-		BytesUp: f.bytesUp, BytesDown: f.bytesDown, Age: now - f.begun,
+		BytesUp: f.bytesUp, BytesDown: f.bytesDown, Age: now - f.startedAt,
 	}
 	if server := f.lease.Server(); server != nil {
-		i.Server, i.Level = server.Name(), f.set.levelTag(f.lease.Level())
+		i.Server, i.Level = server.Name(), f.set.levelName(f.lease.Level())
 	}
 	return i
 }
@@ -73,7 +73,7 @@ func (s *session) info(now time.Duration) SessionInfo {
 		BytesUp: s.up.bytes, BytesDown: s.down.bytes, Age: now - s.startedAt,
 	}
 	if server := s.lease.Server(); server != nil {
-		i.Server, i.Level = server.Name(), s.set.levelTag(s.lease.Level())
+		i.Server, i.Level = server.Name(), s.set.levelName(s.lease.Level())
 	}
 	return i
 }

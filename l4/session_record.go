@@ -27,12 +27,12 @@ type Record struct {
 func (f *flow) record(now time.Duration, server *balance.Server, level int, end End) Record {
 	r := Record{
 		ID: f.id, Listener: f.set.Name, Client: f.client(), Cluster: f.set.ClusterName,
-		Attempts: int(f.attempts), Connect: -1, FirstByte: -1, Duration: now - f.begun,
+		Attempts: int(f.attemptCount), Connect: -1, FirstByte: -1, Duration: now - f.startedAt,
 		BytesUp: f.bytesUp, BytesDown: f.bytesDown, End: end,
 	}
 	if server != nil {
 		r.Server = server.Name()
-		r.Level = f.set.levelTag(level)
+		r.Level = f.set.levelName(level)
 	}
 	if f.connected > 0 {
 		r.Connect = f.connected.duration()
@@ -46,12 +46,12 @@ func (f *flow) record(now time.Duration, server *balance.Server, level int, end 
 func (s *session) record(now time.Duration, server *balance.Server, level int) Record {
 	r := Record{
 		ID: s.id, Listener: s.set.Name, Client: s.clientAddr.get(), Cluster: s.set.ClusterName,
-		Attempts: int(s.attempts), Connect: -1, FirstByte: -1, Duration: now - s.startedAt,
+		Attempts: int(s.attemptCount), Connect: -1, FirstByte: -1, Duration: now - s.startedAt,
 		BytesUp: s.up.bytes, BytesDown: s.down.bytes, End: s.end,
 	}
 	if server != nil {
 		r.Server = server.Name()
-		r.Level = s.set.levelTag(level)
+		r.Level = s.set.levelName(level)
 	}
 	if s.connected > 0 {
 		r.Connect = s.connected.duration()

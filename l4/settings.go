@@ -72,8 +72,8 @@ func (set *Settings) tryTimedOut(spent time.Duration) bool {
 	return set.TryTimeout > 0 && spent >= set.TryTimeout
 }
 
-// levelTag is what a level is called in records.
-func (set *Settings) levelTag(level int) string {
+// levelName is what a level is called in records.
+func (set *Settings) levelName(level int) string {
 	if tag, ok := set.LevelNames[level]; ok {
 		return tag
 	}

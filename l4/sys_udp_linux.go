@@ -115,14 +115,14 @@ func (c *control) putSegment(at int, size uint16) int {
 	return at + cmsgAlign(cmsgHeader+2)
 }
 
-// attached is what came with a datagram.
-type attached struct {
+// controlInfo is what came with a datagram.
+type controlInfo struct {
 	local   [16]byte // the address that it was sent to, IPv4 in its mapped form; zero = not told
 	segment int      // the size of the datagrams that the kernel has joined; 0 = it is one
 }
 
 // parseControl reads the control messages of a datagram. What it does not know it passes over; what does not fit ends it.
-func parseControl(b []byte) (a attached) {
+func parseControl(b []byte) (a controlInfo) {
 	for len(b) >= cmsgHeader {
 		size := int(binary.NativeEndian.Uint32(b))
 		if wordSize == 8 {

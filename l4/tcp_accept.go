@@ -75,7 +75,7 @@ func (l *loop) closeListenSockets(ln *Listener) {
 // from it.
 func (l *loop) pauseAccept() {
 	l.acceptPaused = true
-	l.holdInlets()
+	l.pauseUDP()
 	for _, d := range l.listenSockets {
 		epollControl(l.epfd, unix.EPOLL_CTL_DEL, d.fd, 0, markListener, d.number)
 	}
@@ -83,7 +83,7 @@ func (l *loop) pauseAccept() {
 
 func (l *loop) resumeAccept() {
 	l.acceptPaused = false
-	l.releaseInlets()
+	l.resumeUDP()
 	for _, d := range l.listenSockets {
 		if !d.paused {
 			d.watch(l, unix.EPOLLIN, unix.EPOLL_CTL_ADD)

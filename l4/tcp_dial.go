@@ -122,15 +122,15 @@ func (s *session) noServer(l *loop, err error) {
 // attempt starts to dial the server of the lease.
 func (s *session) attempt(l *loop) errno {
 	d := s.dialer
-	if s.attempts < 1<<16-1 {
-		s.attempts++
+	if s.attemptCount < 1<<16-1 {
+		s.attemptCount++
 	}
 	d.target, _ = s.lease.Server().Handle().(*Target)
 	l.readClock()
 	d.attemptAt = l.now
 	if t := d.target.counts(l); t != nil {
 		store(&t.dials, t.dials+1)
-		if s.attempts > 1 {
+		if s.attemptCount > 1 {
 			store(&t.retries, t.retries+1)
 		}
 	}

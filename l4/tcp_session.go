@@ -35,7 +35,7 @@ func (p phase) String() string {
 type session struct {
 	id           uint64 // unique; its low half tells a late event for an earlier user of the slot
 	listener     *Listener
-	set          *Settings // as it was when the session began
+	set          *Settings // withBinding it was when the session began
 	lease        balance.Lease
 	dialer       *dialer       // deadline connected
 	counters     *Counters     // the loop's for the listener
@@ -59,7 +59,7 @@ type session struct {
 
 	clientAddr   compactAddr // the client: its socket's address, or what its PROXY header says
 	slot         uint32
-	attempts     uint16
+	attemptCount uint16
 	phase        phase
 	end          End            // decided when the abort begins
 	polls        uint8          // maxTries at unacknowledged bytes since the abort, or the cut

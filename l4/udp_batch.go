@@ -11,18 +11,18 @@ import (
 )
 
 const (
-	batchSize = 32 // datagrams in one system call: 3.0 µs a round trip, with 16 3.2, with 64 3.0
+	batchSize = 32 // udp in one system call: 3.0 µs a round trip, with 16 3.2, with 64 3.0
 	// bufferSize holds any datagram, and as many as the kernel joins. The buffers lie a little further apart: at multiples
 	// of 64 kB the beginnings of all of them would share a few lines of the processor's cache.
 	bufferSize   = 64 << 10
 	bufferStride = bufferSize + 20*64
 	// The most that one datagram over IPv4 holds, and what one send with UDP_SEGMENT may (UDP_MAX_SEGMENTS, before 6.9).
-	payloadMax  = 65507
-	segmentsMax = 64
-	// roomWanted is how many buffers a flow is to find free for what it has received.
-	roomWanted = 8
-	// roundsMax is how many batches a socket may hand over before others have their turn.
-	roundsMax = 4
+	maxPayload  = 65507
+	maxSegments = 64
+	// minFreeBuffers is how many buffers a flow is to find free for what it has received.
+	minFreeBuffers = 8
+	// maxRounds is how many batches a socket may hand over before others have their turn.
+	maxRounds = 4
 )
 
 // run is one received datagram, or several of one size that the kernel has joined.
@@ -33,7 +33,7 @@ type run struct {
 	next int32
 }
 
-// datagrams is how many there are in it.
+// udp is how many there are in it.
 func (p *run) datagrams() int {
 	if p.size == 0 {
 		return 1
@@ -49,8 +49,8 @@ func (p *run) last() []byte {
 	return p.data[(p.datagrams()-1)*p.size:]
 }
 
-// mailroom is what a loop needs to relay datagrams. It is made with the first UDP listener.
-type mailroom struct {
+// datagramBuffers is what a loop needs to relay datagrams. It is made with the first UDP listener.
+type datagramBuffers struct {
 	in       [batchSize]mmsghdr
 	names    [batchSize]sockaddr
 	controls [batchSize]control
@@ -61,14 +61,14 @@ type mailroom struct {
 	headers []byte  // PROXY headers of what up holds
 	touched []*flow // flows that the batch is for; nil = one that has ended meanwhile
 
-	used int    // buffers that hold what down is to send
-	up   outbox // to a flow's server, sent at once
-	down outbox // to clients, from one listening socket; sent when the loop has seen all its events, at the latest
-	from *inlet // the listening socket of down
+	used       int        // buffers that hold what down is to send
+	up         sendBatch  // to a flow's server, sent at once
+	down       sendBatch  // to clients, from one listening socket; sent when the loop has seen all its events, at the latest
+	downSocket *udpSocket // the listening socket of down
 }
 
-func newMailroom() *mailroom {
-	m := &mailroom{space: make([]byte, batchSize*bufferStride)}
+func newDatagramBuffers() *datagramBuffers {
+	m := &datagramBuffers{space: make([]byte, batchSize*bufferStride)}
 	for i := range m.in {
 		m.iovs[i].Base = &m.space[i*bufferStride]
 		m.iovs[i].SetLen(bufferSize)
@@ -85,7 +85,7 @@ func newMailroom() *mailroom {
 }
 
 // reset makes a header ready to receive again.
-func (m *mailroom) reset(i int) {
+func (m *datagramBuffers) reset(i int) {
 	h := &m.in[i].hdr
 	h.Namelen = uint32(len(m.names[i]))
 	h.SetControllen(controlSize)
@@ -93,7 +93,7 @@ func (m *mailroom) reset(i int) {
 }
 
 // acquireCount is what was received in a buffer; false if some of it did not fit, or what belongs to it.
-func (m *mailroom) take(i int) (p run, a attached, whole bool) {
+func (m *datagramBuffers) received(i int) (p run, a controlInfo, whole bool) {
 	h := &m.in[i]
 	if h.hdr.Controllen > 0 {
 		a = parseControl(m.controls[i][:min(int(h.hdr.Controllen), controlSize)])
@@ -108,8 +108,8 @@ func (m *mailroom) take(i int) (p run, a attached, whole bool) {
 	return p, a, whole
 }
 
-// outgoing is what one message of an outbox holds.
-type outgoing struct {
+// batchMessage is what one message of an outbox holds.
+type batchMessage struct {
 	flow     *flow
 	id       uint64 // of the flow, which may have ended since
 	size     int    // of each datagram but the last
@@ -121,25 +121,25 @@ type outgoing struct {
 }
 
 const (
-	outMessages = 64
-	outPieces   = 256
+	batchMessages = 64
+	batchPieces   = 256
 )
 
-// outbox gathers datagrams for one socket.
-type outbox struct {
-	n, sent int // messages in it, and those that are done with
-	pieces  int
-	named   bool // every message says where to and where from
-	about   [outMessages]outgoing
-	msgs    [outMessages]mmsghdr
-	names   [outMessages]sockaddr
-	ctrl    [outMessages]control
-	ctrlLen [outMessages]int // of the part that says where from
-	iovs    [outPieces]unix.Iovec
+// sendBatch gathers datagrams for one socket.
+type sendBatch struct {
+	n, sent   int // messages in it, and those that are done with
+	pieces    int
+	addressed bool // every message says where to and where from
+	messages  [batchMessages]batchMessage
+	msgs      [batchMessages]mmsghdr
+	names     [batchMessages]sockaddr
+	ctrl      [batchMessages]control
+	ctrlLen   [batchMessages]int // of the part that says where from
+	iovs      [batchPieces]unix.Iovec
 }
 
-func (o *outbox) init(named bool) {
-	o.named = named
+func (o *sendBatch) init(named bool) {
+	o.addressed = named
 	for i := range o.msgs {
 		if named {
 			o.msgs[i].hdr.Name = &o.names[i][0]
@@ -149,24 +149,24 @@ func (o *outbox) init(named bool) {
 }
 
 // empty tells whether there is nothing to send.
-func (o *outbox) empty() bool { return o.sent == o.n }
+func (o *sendBatch) empty() bool { return o.sent == o.n }
 
-func (o *outbox) clear() { o.n, o.sent, o.pieces = 0, 0, 0 }
+func (o *sendBatch) clear() { o.n, o.sent, o.pieces = 0, 0, 0 }
 
 // maxDescriptors tells whether a run surely fits, taken apart if need be.
-func (o *outbox) room(p *run, apart bool) bool {
+func (o *sendBatch) fits(p *run, apart bool) bool {
 	messages, pieces := 1, 2
 	if apart {
 		messages = p.datagrams()
 		pieces = 2 * messages
 	}
-	return o.n+messages <= outMessages && o.pieces+pieces <= outPieces
+	return o.n+messages <= batchMessages && o.pieces+pieces <= batchPieces
 }
 
 // add takes a run in, for which there is room: into the flow's last message if the kernel can cut the two apart
 // again. join is the largest size that the flow's datagrams may have for that; apart is set for a run that is joined
 // and may not stay so, and for one of which each datagram gets a header.
-func (o *outbox) add(f *flow, p *run, join int, header []byte, apart bool) {
+func (o *sendBatch) add(f *flow, p *run, join int, header []byte, apart bool) {
 	if p.size == 0 || !apart {
 		o.put(f, p.data, p.size, p.datagrams(), join, header)
 		return
@@ -178,16 +178,16 @@ func (o *outbox) add(f *flow, p *run, join int, header []byte, apart bool) {
 	}
 }
 
-func (o *outbox) put(f *flow, data []byte, size, count, join int, header []byte) {
+func (o *sendBatch) put(f *flow, data []byte, size, count, join int, header []byte) {
 	total := len(header) + len(data)
 	if size == 0 {
 		size = total
 	}
 	if o.n > o.sent {
-		m := &o.about[o.n-1]
+		m := &o.messages[o.n-1]
 		if m.flow == f && m.id == f.id && !m.short && m.size <= join && total > 0 && m.size > 0 &&
 			(size == m.size || count == 1 && size < m.size) &&
-			m.segments+count <= segmentsMax && m.total+total <= payloadMax {
+			m.segments+count <= maxSegments && m.total+total <= maxPayload {
 			o.piece(m, header)
 			o.piece(m, data)
 			m.total += total
@@ -196,17 +196,17 @@ func (o *outbox) put(f *flow, data []byte, size, count, join int, header []byte)
 			return
 		}
 	}
-	m := &o.about[o.n]
-	*m = outgoing{flow: f, id: f.id, size: size, total: total, segments: count, first: o.pieces, short: total != count*size}
+	m := &o.messages[o.n]
+	*m = batchMessage{flow: f, id: f.id, size: size, total: total, segments: count, first: o.pieces, short: total != count*size}
 	o.piece(m, header)
 	o.piece(m, data)
-	if o.named {
-		o.ctrlLen[o.n] = f.addressed(&o.msgs[o.n].hdr, &o.names[o.n], &o.ctrl[o.n])
+	if o.addressed {
+		o.ctrlLen[o.n] = f.setAddresses(&o.msgs[o.n].hdr, &o.names[o.n], &o.ctrl[o.n])
 	}
 	o.n++
 }
 
-func (o *outbox) piece(m *outgoing, data []byte) {
+func (o *sendBatch) piece(m *batchMessage, data []byte) {
 	if len(data) == 0 {
 		return
 	}
@@ -218,10 +218,10 @@ func (o *outbox) piece(m *outgoing, data []byte) {
 }
 
 // send hands the socket what it has not taken yet. An error is that of the message at o.sent.
-func (o *outbox) send(fd int32) errno {
-	if o.n == 1 && o.sent == 0 && !o.named && o.about[0].segments == 1 && o.about[0].pieces <= 1 {
+func (o *sendBatch) send(fd int32) errno {
+	if o.n == 1 && o.sent == 0 && !o.addressed && o.messages[0].segments == 1 && o.messages[0].pieces <= 1 {
 		var data []byte
-		if o.about[0].pieces == 1 {
+		if o.messages[0].pieces == 1 {
 			data = unsafe.Slice(o.iovs[0].Base, int(o.iovs[0].Len))
 		}
 		_, e := sendBytes(fd, data, 0)
@@ -231,7 +231,7 @@ func (o *outbox) send(fd int32) errno {
 		return e
 	}
 	for i := o.sent; i < o.n; i++ {
-		m, h := &o.about[i], &o.msgs[i].hdr
+		m, h := &o.messages[i], &o.msgs[i].hdr
 		h.Iov = nil
 		if m.pieces > 0 {
 			h.Iov = &o.iovs[m.first]
@@ -253,10 +253,10 @@ func (o *outbox) send(fd int32) errno {
 	return 0
 }
 
-// sendApart sends the datagrams of the next message one by one, and returns how many of them, and of their bytes, the
+// sendSingly sends the datagrams of the next message one by one, and returns how many of them, and of their bytes, the
 // socket did not take, and why not.
-func (o *outbox) sendApart(fd int32) (lost, bytes int, why errno) {
-	m := &o.about[o.sent]
+func (o *sendBatch) sendSingly(fd int32) (lost, bytes int, why errno) {
+	m := &o.messages[o.sent]
 	h := o.msgs[o.sent].hdr
 	h.SetControllen(o.ctrlLen[o.sent])
 	left := m.total
@@ -280,7 +280,7 @@ func (o *outbox) sendApart(fd int32) (lost, bytes int, why errno) {
 		h.SetIovlen(len(pieces))
 		one := []mmsghdr{{hdr: h}}
 		_, e := sendMany(fd, one)
-		if isRefusal(e) { // about an earlier datagram, and told: this one has not been sent yet
+		if isRefusal(e) { // messages an earlier datagram, and told: this one has not been sent yet
 			_, e = sendMany(fd, one)
 		}
 		if e != 0 {

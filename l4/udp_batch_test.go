@@ -11,22 +11,22 @@ import (
 )
 
 // draining is the datagrams that the kernel makes of what is in an outbox: by flow, in their order.
-func leaving(t require.TestingT, o *outbox, join int) map[*flow][][]byte {
+func sentDatagrams(t require.TestingT, o *sendBatch, join int) map[*flow][][]byte {
 	out := map[*flow][][]byte{}
 	for i := range o.n {
-		m := &o.about[i]
+		m := &o.messages[i]
 		var all []byte
 		for _, v := range o.iovs[m.first : m.first+m.pieces] {
 			all = append(all, unsafe.Slice(v.Base, int(v.Len))...)
 		}
 		require.Equal(t, m.total, len(all))
-		require.LessOrEqual(t, m.segments, segmentsMax)
+		require.LessOrEqual(t, m.segments, maxSegments)
 		if m.segments == 1 {
 			out[m.flow] = append(out[m.flow], all)
 			continue
 		}
 		require.LessOrEqual(t, m.size, join)
-		require.LessOrEqual(t, m.total, payloadMax)
+		require.LessOrEqual(t, m.total, maxPayload)
 		n := 0
 		for ; len(all) > 0; n++ {
 			size := min(m.size, len(all))
@@ -41,10 +41,10 @@ func leaving(t require.TestingT, o *outbox, join int) map[*flow][][]byte {
 // Whatever is joined and taken apart on the way, each flow's datagrams leave as they came: all of them, in order, whole.
 func TestOutboxKeepsBoundaries(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
-		o := new(outbox)
+		o := new(sendBatch)
 		o.init(false)
 		flows := []*flow{{id: 1}, {id: 2}}
-		join := rapid.SampledFrom([]int{0, 100, 1200, joinAny}).Draw(t, "join")
+		join := rapid.SampledFrom([]int{0, 100, 1200, anySegment}).Draw(t, "join")
 		header := rapid.SampledFrom([][]byte{nil, bytes.Repeat([]byte{'h'}, 28)}).Draw(t, "header")
 		sizes := rapid.SampledFrom([]int{0, 1, 64, 64, 64, 100, 1200, 1200, 1201, 30000, 65507})
 		want := map[*flow][][]byte{}
@@ -73,13 +73,13 @@ func TestOutboxKeepsBoundaries(t *testing.T) {
 			require.Equal(t, count, p.datagrams())
 			require.True(t, bytes.Equal(want[f][len(want[f])-1][len(header):], p.last()))
 			apart := p.size > join || header != nil
-			if !o.room(&p, apart) {
-				check(t, want, leaving(t, o, join), f, count)
+			if !o.fits(&p, apart) {
+				check(t, want, sentDatagrams(t, o, join), f, count)
 				return
 			}
 			o.add(f, &p, join, header, apart)
 		}
-		check(t, want, leaving(t, o, join), nil, 0)
+		check(t, want, sentDatagrams(t, o, join), nil, 0)
 	})
 }
 

@@ -12,24 +12,24 @@ import (
 	"weir/internal/proxy"
 )
 
-// seek looks for a server, whoever was tried before. It reports whether there is one.
-func (f *flow) seek(l *loop) bool {
-	if f.fault != NotEnded && l.now < f.soughtAt {
+// findServer looks for a server, whoever was tried before. It reports whether there is one.
+func (f *flow) findServer(l *loop) bool {
+	if f.lastFailure != NotEnded && l.now < f.searchedAt {
 		return false
 	}
-	f.soughtAt = l.now
-	f.aim(&l.attempts)
+	f.searchedAt = l.now
+	f.startAttempts(&l.attempts)
 	return f.pick(l, &l.attempts)
 }
 
-// aim makes a trial that of this flow, with nobody tried yet.
-func (f *flow) aim(t *balance.Attempts) {
+// startAttempts makes a trial that of this flow, with nobody tried yet.
+func (f *flow) startAttempts(t *balance.Attempts) {
 	*t = balance.Attempts{Levels: f.set.Levels}
 	switch f.set.Hash {
 	case NoHash:
 	case HashProxyTLV:
-		if f.said != nil {
-			h := proxy.Header{TLVs: f.said.tlvs}
+		if f.header != nil {
+			h := proxy.Header{TLVs: f.header.tlvs}
 			value, _ := h.TLV(f.set.HashTLV)
 			t.Key, t.Keyed = balance.HashKey(value), len(value) > 0
 		}
@@ -45,65 +45,65 @@ func (f *flow) pick(l *loop, t *balance.Attempts) bool {
 	for {
 		lease, err := f.set.Cluster.Pick(l.now, t)
 		if err != nil {
-			if f.fault == NotEnded || t.Count() == 0 {
-				f.fault = DialNoServer
+			if f.lastFailure == NotEnded || t.Count() == 0 {
+				f.lastFailure = DialNoServer
 			}
 			break
 		}
 		f.lease = lease
 		e := f.attempt(l)
 		if e == 0 {
-			f.fault = NotEnded
+			f.lastFailure = NotEnded
 			if t == &l.attempts && t.Count() > 1 {
-				f.trial = l.attemptsPool.get()
-				*f.trial, l.attempts = *t, balance.Attempts{} // what it holds in memory goes along
+				f.attempts = l.attemptsPool.get()
+				*f.attempts, l.attempts = *t, balance.Attempts{} // what it holds in memory goes along
 			}
 			return true
 		}
-		f.judge(l, e)
+		f.releaseFailed(l, e)
 		if isShortage(e) {
 			l.plane.warnLimited("cannot reach a server: out of descriptors or memory", "listener", f.set.Name, "error", e)
 			break
 		}
-		if f.set.tryTimedOut(l.now - f.soughtAt) {
-			f.fault = DialTryTimeout
+		if f.set.tryTimedOut(l.now - f.searchedAt) {
+			f.lastFailure = DialTryTimeout
 			break
 		}
 	}
-	f.forsake(l)
+	f.clearServer(l)
 	return false
 }
 
-// forsake leaves a flow without a server, for a while.
-func (f *flow) forsake(l *loop) {
-	l.attemptsPool.put(f.trial)
-	f.trial = nil
-	f.soughtAt = l.now + seekPause
+// clearServer leaves a flow without a server, for a while.
+func (f *flow) clearServer(l *loop) {
+	l.attemptsPool.put(f.attempts)
+	f.attempts = nil
+	f.searchedAt = l.now + retryPause
 	if f.kept != nil {
 		l.kept.drop(f)
 	}
-	f.unanswered, f.owed = 0, 0
+	f.unanswered, f.repliesLeft = 0, 0
 }
 
 // attempt connects to the server of the lease.
 func (f *flow) attempt(l *loop) errno {
-	if f.attempts < math.MaxUint16 {
-		f.attempts++
+	if f.attemptCount < math.MaxUint16 {
+		f.attemptCount++
 	}
 	f.flushBytes()
 	f.target, _ = f.lease.Server().Handle().(*Target)
-	f.stats = f.target.counts(l)
-	f.standing = false
-	if t := f.stats; t != nil {
+	f.serverCounts = f.target.counts(l)
+	f.established = false
+	if t := f.serverCounts; t != nil {
 		store(&t.dials, t.dials+1)
-		if f.attempts > 1 {
+		if f.attemptCount > 1 {
 			store(&t.retries, t.retries+1)
 		}
 	}
 	e := f.connectFrom(l, 0)
 	if e == 0 {
-		if f.stats != nil {
-			store(&f.stats.sessions, f.stats.sessions+1)
+		if f.serverCounts != nil {
+			store(&f.serverCounts.sessions, f.serverCounts.sessions+1)
 		}
 		l.flowWheel.arm(&f.timer, l.now+min(f.set.ConnectTimeout, f.set.FlowTimeout))
 	}
@@ -113,7 +113,7 @@ func (f *flow) attempt(l *loop) errno {
 // connectFrom opens a socket towards the first of the target's addresses, from the given one on, that can be had.
 func (f *flow) connectFrom(l *loop, address int) errno {
 	e := syscall.EDESTADDRREQ
-	for ; address < min(f.target.addresses(), elsewhere); address++ {
+	for ; address < min(f.target.addresses(), unknownAddress); address++ {
 		if e = f.connect(l, address); e == 0 || isShortage(e) {
 			return e
 		}
@@ -142,10 +142,10 @@ func (f *flow) tryConnect(l *loop, address int) errno {
 		closeFD(fd)
 		return e
 	}
-	f.fd, f.address, f.joinUp, f.overflowed = fd, uint8(address), l.maxSegment, 0
-	f.partAt, f.farewell = 0, NotEnded
+	f.fd, f.address, f.maxSegmentUp, f.overflowed = fd, uint8(address), l.maxSegment, 0
+	f.moveDeadline, f.pendingEnd = 0, NotEnded
 	if f.connected == 0 {
-		f.connected.set(l.now - f.begun)
+		f.connected.set(l.now - f.startedAt)
 	}
 	f.sentAt = l.now
 	return 0
@@ -153,84 +153,84 @@ func (f *flow) tryConnect(l *loop, address int) errno {
 
 // countRejection gives up a server that has refused, and connects to its next address or to the next server. It reports
 // whether there is one. Nothing is sent.
-func (f *flow) refused(l *loop, e errno) bool {
+func (f *flow) nextServer(l *loop, e errno) bool {
 	f.disconnect()
 	if f.connectFrom(l, int(f.address)+1) == 0 {
 		return true
 	}
-	if f.trial == nil {
-		f.trial = l.attemptsPool.get()
-		f.aim(f.trial)
-		f.trial.Add(&f.lease)
-		f.soughtAt = l.now
+	if f.attempts == nil {
+		f.attempts = l.attemptsPool.get()
+		f.startAttempts(f.attempts)
+		f.attempts.Add(&f.lease)
+		f.searchedAt = l.now
 	}
-	f.judge(l, e)
-	if f.set.tryTimedOut(l.now - f.soughtAt) {
-		f.fault = DialTryTimeout
-		f.forsake(l)
+	f.releaseFailed(l, e)
+	if f.set.tryTimedOut(l.now - f.searchedAt) {
+		f.lastFailure = DialTryTimeout
+		f.clearServer(l)
 		return false
 	}
-	return f.pick(l, f.trial)
+	return f.pick(l, f.attempts)
 }
 
 // releaseFailed gives the lease back: a refusal is the server's failure unless this machine was short of something.
-func (f *flow) judge(l *loop, e errno) {
-	f.fault = dialEnd(e)
+func (f *flow) releaseFailed(l *loop, e errno) {
+	f.lastFailure = dialEnd(e)
 	if isShortage(e) || isLocal(e) {
 		f.lease.Done(l.now)
 		return
 	}
 	f.lease.Fail(l.now, e.Error())
-	if t := f.stats; t != nil {
+	if t := f.serverCounts; t != nil {
 		store(&t.fails, t.fails+1)
 	}
 }
 
-// elsewhere stands for an address that the server does not have any more.
-const elsewhere = math.MaxUint8
+// unknownAddress stands for an address that the server does not have any more.
+const unknownAddress = math.MaxUint8
 
-// astray reports whether the server has had another address for so long that its flow has to follow it: where it was,
+// serverMoved reports whether the server has had another address for so long that its flow has to follow it: where it was,
 // nobody may be listening, and nobody would say so.
-func (f *flow) astray(l *loop) bool {
+func (f *flow) serverMoved(l *loop) bool {
 	now, _ := f.lease.Server().Handle().(*Target)
-	if now == f.target && f.address != elsewhere {
+	if now == f.target && f.address != unknownAddress {
 		return false
 	}
-	if f.address != elsewhere {
+	if f.address != unknownAddress {
 		if _, has := now.find(f.target.addrs[f.address].ip()); has {
-			f.partAt = 0
+			f.moveDeadline = 0
 			return false
 		}
 	}
-	if f.partAt == 0 {
-		f.partAt = l.now + f.inlet.ln.set.Load().Drain
+	if f.moveDeadline == 0 {
+		f.moveDeadline = l.now + f.socket.ln.set.Load().Drain
 	}
-	return l.now >= f.partAt
+	return l.now >= f.moveDeadline
 }
 
-// follow goes where the server is now, with what the client sends from now on.
-func (f *flow) follow(l *loop) {
+// reconnect goes where the server is now, with what the client sends from now on.
+func (f *flow) reconnect(l *loop) {
 	f.disconnect()
 	l.kept.drop(f)
-	f.unanswered, f.owed, f.standing = 0, 0, false
+	f.unanswered, f.repliesLeft, f.established = 0, 0, false
 	f.target, _ = f.lease.Server().Handle().(*Target)
 	if f.connectFrom(l, 0) != 0 {
-		f.leave(l)
+		f.releaseServer(l)
 		return
 	}
 	l.flowWheel.arm(&f.timer, l.now+min(f.set.ConnectTimeout, f.set.FlowTimeout))
 }
 
 // release parts with a server that is out of service; the client's next datagram finds another.
-func (f *flow) leave(l *loop) {
+func (f *flow) releaseServer(l *loop) {
 	f.disconnect()
 	f.flushBytes()
 	f.lease.Done(l.now)
 	l.kept.drop(f)
-	l.attemptsPool.put(f.trial)
-	f.trial, f.stats, f.target, f.lease = nil, nil, nil, balance.Lease{}
-	f.partAt, f.farewell = 0, NotEnded
-	f.unanswered, f.owed = 0, 0
+	l.attemptsPool.put(f.attempts)
+	f.attempts, f.serverCounts, f.target, f.lease = nil, nil, nil, balance.Lease{}
+	f.moveDeadline, f.pendingEnd = 0, NotEnded
+	f.unanswered, f.repliesLeft = 0, 0
 }
 
 func (f *flow) disconnect() {
@@ -243,14 +243,14 @@ func (f *flow) disconnect() {
 
 // countOverflow takes in how many replies the kernel had no room for. There were some only if more waited than fit a batch.
 func (f *flow) countOverflow() {
-	if f.fd < 0 || !f.crowded {
+	if f.fd < 0 || !f.mayOverflow {
 		return
 	}
-	f.crowded = false
+	f.mayOverflow = false
 	now := overflows(f.fd)
 	if n := now - f.overflowed; n > 0 {
 		f.overflowed = now
-		f.inlet.drop(DropOverflow, int(n))
+		f.socket.drop(DropOverflow, int(n))
 	}
 }
 

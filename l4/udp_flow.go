@@ -15,16 +15,16 @@ import (
 
 // flow is one client's passage. All of it is owned by its loop. It is kept small: there are as many as strangers make.
 type flow struct {
-	id     uint64 // unique among sessions; 0 = free
-	inlet  *inlet
-	set    *Settings // as it was when the flow began
-	lease  balance.Lease
-	target *Target
-	stats  *serverCounts     // the loop's for the server
-	trial  *balance.Attempts // who was tried, after a refusal, until a server has answered
-	kept   *keptDatagram     // the last datagram, while it is not answered
-	said   *introduction     // nil where clients come without a PROXY header
-	timer  timer[*flow]
+	id           uint64 // unique among sessions; 0 = free
+	socket       *udpSocket
+	set          *Settings // withBinding it was when the flow began
+	lease        balance.Lease
+	target       *Target
+	serverCounts *serverCounts     // the loop's for the server
+	attempts     *balance.Attempts // who was tried, after a refusal, until a server has answered
+	kept         *keptDatagram     // the last datagram, while it is not answered
+	header       *headerInfo       // nil where clients come without a PROXY header
+	timer        timer[*flow]
 
 	next         *flow // in its chain of the table
 	older, newer *flow // among those without an answer
@@ -32,72 +32,72 @@ type flow struct {
 	bytesUp, bytesDown     uint64
 	flushedUp, flushedDown uint64 // bytes that are counted
 
-	begun    time.Duration
-	activeAt time.Duration // lastFailure datagram, either way
-	soughtAt time.Duration // when it began to look for a server; with no server, when it may look again
-	sentAt   time.Duration // lastFailure datagram to the server
-	partAt   time.Duration // when to part with a server that has another address now, or has gone; 0 = neither
+	startedAt    time.Duration
+	activeAt     time.Duration // lastFailure datagram, either way
+	searchedAt   time.Duration // when it began to look for a server; with no server, when it may look again
+	sentAt       time.Duration // lastFailure datagram to the server
+	moveDeadline time.Duration // when to part with a server that has another address now, or has gone; 0 = neither
 
 	connected since // 0 = not yet
 	firstByte since // when the first reply was passed on; 0 = not yet
 
-	hash       uint32 // of the key
-	slot       uint32
-	fd         int32  // the socket towards the server; -1 = there is no server
-	unanswered uint32 // datagrams of the client that have had no reply
-	owed       uint32 // replies that end the flow, with Settings.Responses
-	overflowed uint32 // replies lost in the kernel that are counted already
+	hash        uint32 // of the key
+	slot        uint32
+	fd          int32  // the socket towards the server; -1 = there is no server
+	unanswered  uint32 // udp of the client that have had no reply
+	repliesLeft uint32 // replies that end the flow, with Settings.Responses
+	overflowed  uint32 // replies lost in the kernel that are counted already
 
-	first, last int32 // of the batch's runs; first < 0 = none
-	turn        int32 // its place among the flows that the batch is for
+	firstRun, lastRun int32 // of the batch's runs; first < 0 = none
+	touchedIndex      int32 // its place among the flows that the batch is for
 
-	attempts         uint16
-	joinUp, joinDown uint16         // the largest datagrams that may leave in one send; 0 = none
-	address          uint8          // which of the target's addresses is in use; elsewhere = none
-	fault            End            // rejection there is no server
-	farewell         End            // how it ends as soon as its server has answered; NotEnded = it goes on
-	pass             admissionClaim // what it holds of the listener's gate
-	key              flowKey
+	attemptCount                 uint16
+	maxSegmentUp, maxSegmentDown uint16         // the largest datagrams that may leave in one send; 0 = none
+	address                      uint8          // which of the target's addresses is in use; elsewhere = none
+	lastFailure                  End            // rejection there is no server
+	pendingEnd                   End            // how it ends as soon as its server has answered; NotEnded = it goes on
+	claim                        admissionClaim // what it holds of the listener's gate
+	key                          flowKey
 
-	listed   bool // in the table: the client's next datagram finds it
-	waiting  bool // among those without an answer
-	standing bool // the server has answered, or not refused for long enough
-	dirty    bool // has moved bytes that are not counted yet
-	crowded  bool // more replies have waited than fit a batch
-	frozen   bool // on its way to another process: nothing touches it
+	inTable      bool // in the table: the client's next datagram finds it
+	isUnanswered bool // among those without an answer
+	established  bool // the server has answered, or not refused for long enough
+	dirty        bool // has moved bytes that are not counted yet
+	mayOverflow  bool // more replies have waited than fit a batch
+	frozen       bool // on its way to another process: nothing touches it
 }
 
-// introduction is what a PROXY header says of a flow's client.
-type introduction struct {
+// headerInfo is what a PROXY header says of a flow's client.
+type headerInfo struct {
 	client, dest netip.AddrPort // zero = the socket's own
 	local        bool           // the proxy speaks for itself
 	tlvs         []byte         // of the last datagram
 }
 
-// named is the client that the header names; zero without one.
-func (i *introduction) named() netip.AddrPort {
+// setAddresses is the client that the header names; zero without one.
+func (i *headerInfo) clientAddr() netip.AddrPort {
 	if i == nil {
 		return netip.AddrPort{}
 	}
 	return i.client
 }
 
-func (f *flow) named() netip.AddrPort { return f.said.named() }
+func (f *flow) headerClient() netip.AddrPort { return f.header.clientAddr() }
 
 // client is who speaks, as far as is known.
 func (f *flow) client() netip.AddrPort {
-	if named := f.said.named(); named.IsValid() {
+	if named := f.header.clientAddr(); named.IsValid() {
 		return named
 	}
 	return f.key.client()
 }
 
 const (
-	// joinAny lets datagrams of any size leave in one send.
-	joinAny = math.MaxUint16
-	// seekPause is how long a flow for which no server could be had does not look again: one client must not be able to
+	// anySegment lets datagrams of any size leave in one send.
+	anySegment = math.MaxUint16
+	// retryPause is how long a flow for which no server could be had does not look again: one client must not be able to
 	// have servers dialled in a frenzy.
-	seekPause = 20 * time.Millisecond
+	retryPause = 20 * time.Millisecond
 	// fewResponses is how many replies to one datagram never need more than the usual buffer.
 	fewResponses = 16
 )
@@ -106,25 +106,25 @@ func (f *flow) phase() string {
 	switch {
 	case f.fd < 0:
 		return "unserved"
-	case f.waiting:
+	case f.isUnanswered:
 		return "unanswered"
 	}
 	return "relay"
 }
 
 // start makes a flow of a client that is counted in.
-func (f *flow) begin(l *loop, in *inlet, set *Settings, key *flowKey, hash uint32) {
+func (f *flow) start(l *loop, in *udpSocket, set *Settings, key *flowKey, hash uint32) {
 	l.lastID++
 	f.id = l.lastID*uint64(len(l.plane.loops)) + uint64(l.index)
-	f.inlet, f.set, f.key, f.hash = in, set, *key, hash
-	f.fd, f.first = -1, -1
-	f.begun, f.activeAt = l.now, l.now
-	f.joinDown = l.maxSegment
+	f.socket, f.set, f.key, f.hash = in, set, *key, hash
+	f.fd, f.firstRun = -1, -1
+	f.startedAt, f.activeAt = l.now, l.now
+	f.maxSegmentDown = l.maxSegment
 	f.timer.owner = f
 	in.table.insert(f)
-	in.table.await(f)
+	in.table.addUnanswered(f)
 	in.ln.flows.Add(1)
-	store(&in.tally.Sessions, in.tally.Sessions+1)
+	store(&in.counters.Sessions, in.counters.Sessions+1)
 	l.live.Add(1)
 	l.flowWheel.arm(&f.timer, l.now+set.FlowTimeout)
 }
@@ -134,30 +134,30 @@ func (f *flow) expire(l *loop) {
 	end := f.activeAt + f.set.FlowTimeout
 	if l.now >= end && f.unanswered > 0 && f.fd >= 0 { // a reply may wait for its turn
 		id := f.id
-		if f.read(l); f.id != id {
+		if f.receiveReplies(l); f.id != id {
 			return
 		}
 		end = f.activeAt + f.set.FlowTimeout
 	}
 	if l.now >= end {
-		if f.fd < 0 && f.fault != NotEnded {
-			f.finish(l, f.fault)
+		if f.fd < 0 && f.lastFailure != NotEnded {
+			f.finish(l, f.lastFailure)
 			return
 		}
 		f.finish(l, RelayFlowTimeout)
 		return
 	}
-	if f.farewell != NotEnded {
-		if l.now >= f.partAt {
-			f.finish(l, f.farewell)
+	if f.pendingEnd != NotEnded {
+		if l.now >= f.moveDeadline {
+			f.finish(l, f.pendingEnd)
 			return
 		}
-		end = min(end, f.partAt)
+		end = min(end, f.moveDeadline)
 	}
-	if f.fd >= 0 && !f.standing {
+	if f.fd >= 0 && !f.established {
 		// What a server does not refuse it is taken to have received: many never answer.
 		if at := f.sentAt + f.set.ConnectTimeout; l.now >= at {
-			f.standing = true
+			f.established = true
 			f.lease.Established(l.now, f.set.ConnectTimeout)
 		} else {
 			end = min(end, at)
@@ -166,8 +166,8 @@ func (f *flow) expire(l *loop) {
 	l.flowWheel.arm(&f.timer, end)
 }
 
-// lastAnswer is how long a flow whose server has left the configuration waits for what the server may still say.
-const lastAnswer = time.Second
+// finalReplyTimeout is how long a flow whose server has left the configuration waits for what the server may still say.
+const finalReplyTimeout = time.Second
 
 // cut ends a flow from outside. One whose server is down only loses that: there is nothing that could break. One whose
 // server has been removed has what the client has asked for answered first; the client's next datagram goes elsewhere.
@@ -175,10 +175,10 @@ func (f *flow) cut(l *loop, end End) {
 	switch {
 	case f.frozen:
 	case end == CutServerDown:
-		f.leave(l)
+		f.releaseServer(l)
 	case end == CutServerGone && f.fd >= 0 && f.unanswered > 0:
-		f.farewell, f.partAt = end, l.now+lastAnswer
-		l.flowWheel.arm(&f.timer, min(f.partAt, f.activeAt+f.set.FlowTimeout))
+		f.pendingEnd, f.moveDeadline = end, l.now+finalReplyTimeout
+		l.flowWheel.arm(&f.timer, min(f.moveDeadline, f.activeAt+f.set.FlowTimeout))
 	default:
 		f.finish(l, end)
 	}
@@ -186,22 +186,22 @@ func (f *flow) cut(l *loop, end End) {
 
 // finish is the one exit of every flow: its socket closed, the lease given back, what was lent returned, one record made.
 func (f *flow) finish(l *loop, end End) {
-	in := f.inlet
+	in := f.socket
 	if f.queued() {
-		l.datagrams.touched[f.turn] = nil
+		l.udp.touched[f.touchedIndex] = nil
 	}
 	l.flowWheel.stop(&f.timer)
 	in.table.remove(f)
-	in.table.settle(f)
+	in.table.removeUnanswered(f)
 	l.kept.drop(f)
-	l.attemptsPool.put(f.trial)
+	l.attemptsPool.put(f.attempts)
 	f.disconnect()
 	f.flushBytes()
 	server, level := f.lease.Server(), f.lease.Level()
 	f.lease.Done(l.now)
-	f.set.Admission.release(&f.pass, f.client().Addr())
-	store(&in.tally.Ended[end], in.tally.Ended[end]+1)
-	in.tally.Lifetime.add(l.now - f.begun)
+	f.set.Admission.release(&f.claim, f.client().Addr())
+	store(&in.counters.Ended[end], in.counters.Ended[end]+1)
+	in.counters.Lifetime.add(l.now - f.startedAt)
 	if l.wantsRecord(f.set, end) {
 		l.plane.record(f.record(l.now, server, level, end))
 	}
@@ -218,11 +218,11 @@ func (f *flow) flushBytes() {
 		return
 	}
 	f.flushedUp, f.flushedDown = f.bytesUp, f.bytesDown
-	t := f.inlet.tally
+	t := f.socket.counters
 	store(&t.BytesUp, t.BytesUp+up)
 	store(&t.BytesDown, t.BytesDown+down)
-	if f.stats != nil {
-		store(&f.stats.up, f.stats.up+up)
-		store(&f.stats.down, f.stats.down+down)
+	if f.serverCounts != nil {
+		store(&f.serverCounts.up, f.serverCounts.up+up)
+		store(&f.serverCounts.down, f.serverCounts.down+down)
 	}
 }

@@ -29,8 +29,8 @@ func (k *flowKey) scope() uint32    { return binary.NativeEndian.Uint32(k[34:]) 
 // client is who speaks.
 func (k *flowKey) client() netip.AddrPort { return addrPort(k.ip(), k.port()) }
 
-// tableMin is the size below which a table does not shrink.
-const tableMin = 64
+// minTableSize is the size below which a table does not shrink.
+const minTableSize = 64
 
 // flowTable holds the flows of one listening socket. Its hash is seeded at random: a client that chooses its addresses
 // cannot make them meet.
@@ -43,7 +43,7 @@ type flowTable struct {
 }
 
 func newFlowTable() flowTable {
-	return flowTable{seed: maphash.MakeSeed(), buckets: make([]*flow, tableMin)}
+	return flowTable{seed: maphash.MakeSeed(), buckets: make([]*flow, minTableSize)}
 }
 
 // hash places a client: the one of the key, and the one that its PROXY header names, if it does.
@@ -57,7 +57,7 @@ func (t *flowTable) hash(k *flowKey, named netip.AddrPort) uint32 {
 
 func (t *flowTable) find(k *flowKey, named netip.AddrPort, hash uint32) *flow {
 	f := t.buckets[hash&uint32(len(t.buckets)-1)]
-	for f != nil && (f.hash != hash || f.key != *k || f.named() != named) {
+	for f != nil && (f.hash != hash || f.key != *k || f.headerClient() != named) {
 		f = f.next
 	}
 	return f
@@ -69,7 +69,7 @@ func (t *flowTable) insert(f *flow) {
 		t.resize(2 * len(t.buckets))
 	}
 	t.link(f)
-	f.listed = true
+	f.inTable = true
 	t.n++
 }
 
@@ -81,7 +81,7 @@ func (t *flowTable) link(f *flow) {
 
 // remove takes a flow out; one that is not in is left alone.
 func (t *flowTable) remove(f *flow) {
-	if !f.listed {
+	if !f.inTable {
 		return
 	}
 	at := &t.buckets[f.hash&uint32(len(t.buckets)-1)]
@@ -89,9 +89,9 @@ func (t *flowTable) remove(f *flow) {
 		at = &(*at).next
 	}
 	*at = f.next
-	f.next, f.listed = nil, false
-	if t.n--; t.n < len(t.buckets)/8 && len(t.buckets) > tableMin {
-		t.resize(max(tableMin, len(t.buckets)/4))
+	f.next, f.inTable = nil, false
+	if t.n--; t.n < len(t.buckets)/8 && len(t.buckets) > minTableSize {
+		t.resize(max(minTableSize, len(t.buckets)/4))
 	}
 }
 
@@ -107,9 +107,9 @@ func (t *flowTable) resize(size int) {
 	}
 }
 
-// await puts a flow last among those that have no answer.
-func (t *flowTable) await(f *flow) {
-	f.older, f.newer, f.waiting = t.newest, nil, true
+// addUnanswered puts a flow last among those that have no answer.
+func (t *flowTable) addUnanswered(f *flow) {
+	f.older, f.newer, f.isUnanswered = t.newest, nil, true
 	if t.newest == nil {
 		t.oldest = f
 	} else {
@@ -118,9 +118,9 @@ func (t *flowTable) await(f *flow) {
 	t.newest = f
 }
 
-// settle takes a flow out of those that have no answer; another one is left alone.
-func (t *flowTable) settle(f *flow) {
-	if !f.waiting {
+// removeUnanswered takes a flow out of those that have no answer; another one is left alone.
+func (t *flowTable) removeUnanswered(f *flow) {
+	if !f.isUnanswered {
 		return
 	}
 	if f.older == nil {
@@ -133,5 +133,5 @@ func (t *flowTable) settle(f *flow) {
 	} else {
 		f.newer.older = f.older
 	}
-	f.older, f.newer, f.waiting = nil, nil, false
+	f.older, f.newer, f.isUnanswered = nil, nil, false
 }

@@ -43,10 +43,10 @@ func TestFlowTable(t *testing.T) {
 				}
 				f := &flow{key: c.key, hash: seen[c]}
 				if c.named.IsValid() {
-					f.said = &introduction{client: c.named}
+					f.header = &headerInfo{client: c.named}
 				}
 				table.insert(f)
-				table.await(f)
+				table.addUnanswered(f)
 				listed[c] = f
 				waiting, all = append(waiting, f), append(all, f)
 			},
@@ -55,7 +55,7 @@ func TestFlowTable(t *testing.T) {
 					t.Skip("no flow")
 				}
 				f := rapid.SampledFrom(all).Draw(t, "flow")
-				table.settle(f)
+				table.removeUnanswered(f)
 				waiting = slices.DeleteFunc(waiting, func(w *flow) bool { return w == f })
 			},
 			"end": func(t *rapid.T) {
@@ -64,8 +64,8 @@ func TestFlowTable(t *testing.T) {
 				}
 				f := rapid.SampledFrom(all).Draw(t, "flow")
 				table.remove(f)
-				table.settle(f)
-				if c := (client{f.key, f.named()}); listed[c] == f { // not one that came after it
+				table.removeUnanswered(f)
+				if c := (client{f.key, f.headerClient()}); listed[c] == f { // not one that came after it
 					delete(listed, c)
 				}
 				waiting = slices.DeleteFunc(waiting, func(w *flow) bool { return w == f })
@@ -122,7 +122,7 @@ func TestFlowTableSize(t *testing.T) {
 		require.Equal(t, i%10 == 0, table.find(&f.key, netip.AddrPort{}, f.hash) == f)
 		table.remove(f)
 	}
-	require.Len(t, table.buckets, tableMin)
+	require.Len(t, table.buckets, minTableSize)
 }
 
 // What is kept of unanswered datagrams is the last of each flow, within bounds: the oldest are forgotten first.
@@ -156,7 +156,7 @@ func TestKeptDatagrams(t *testing.T) {
 					n++
 				}
 				require.Equal(t, k.held, held)
-				require.LessOrEqual(t, held, keptMax)
+				require.LessOrEqual(t, held, maxKeptBytes)
 				for _, f := range flows {
 					if f.kept != nil {
 						n--

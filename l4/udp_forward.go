@@ -8,40 +8,40 @@ import (
 	"weir/internal/proxy"
 )
 
-// queue adds a run of the batch to what the flow is to forward.
-func (f *flow) queue(m *mailroom, p *run) {
+// queueRun adds a run of the batch to what the flow is to forward.
+func (f *flow) queueRun(m *datagramBuffers, p *run) {
 	i := int32(len(m.runs))
 	m.runs = append(m.runs, *p)
-	if f.first >= 0 {
-		m.runs[f.last].next = i
+	if f.firstRun >= 0 {
+		m.runs[f.lastRun].next = i
 	} else {
-		f.first, f.turn = i, int32(len(m.touched))
+		f.firstRun, f.touchedIndex = i, int32(len(m.touched))
 		m.touched = append(m.touched, f)
 	}
-	f.last = i
+	f.lastRun = i
 }
 
-func (f *flow) queued() bool { return f.first >= 0 }
+func (f *flow) queued() bool { return f.firstRun >= 0 }
 
 // forward sends what the flow got in this batch to its server, after finding one if it has none.
 func (f *flow) forward(l *loop) {
-	m := l.datagrams
-	first := f.first
-	f.first = -1
+	m := l.udp
+	first := f.firstRun
+	f.firstRun = -1
 	f.activeAt = l.now
 	if f.fd >= 0 {
 		switch {
-		case f.lease.Server().OutOfService(), f.farewell != NotEnded:
-			f.leave(l)
-		case f.astray(l):
-			f.follow(l)
+		case f.lease.Server().OutOfService(), f.pendingEnd != NotEnded:
+			f.releaseServer(l)
+		case f.serverMoved(l):
+			f.reconnect(l)
 		}
 	}
-	if f.said != nil {
-		f.said.tlvs = append(f.said.tlvs[:0], m.runs[f.last].tlvs...)
+	if f.header != nil {
+		f.header.tlvs = append(f.header.tlvs[:0], m.runs[f.lastRun].tlvs...)
 	}
-	if f.fd < 0 && !f.seek(l) {
-		f.lose(l, m, first)
+	if f.fd < 0 && !f.findServer(l) {
+		f.dropRuns(l, m, first)
 		return
 	}
 	o := &m.up
@@ -51,101 +51,101 @@ func (f *flow) forward(l *loop) {
 	var p *run
 	for i := first; i >= 0; i = p.next {
 		p = &m.runs[i]
-		if header == nil || f.said != nil {
-			header = f.header(m, p.tlvs)
+		if header == nil || f.header != nil {
+			header = f.serverHeader(m, p.tlvs)
 		}
-		apart := p.size > int(f.joinUp) || header != nil
-		if !o.room(p, apart) && !f.push(l) {
-			f.lose(l, m, i)
+		apart := p.size > int(f.maxSegmentUp) || header != nil
+		if !o.fits(p, apart) && !f.sendUp(l) {
+			f.dropRuns(l, m, i)
 			return
 		}
 		n := uint32(p.datagrams())
 		f.unanswered += n
-		f.owed += n * uint32(f.set.Responses)
+		f.repliesLeft += n * uint32(f.set.Responses)
 		f.bytesUp += uint64(len(p.data))
-		o.add(f, p, int(f.joinUp), header, apart)
+		o.add(f, p, int(f.maxSegmentUp), header, apart)
 	}
 	l.kept.keep(f, p.last())
-	f.touch(l)
-	f.push(l)
+	f.markDirty(l)
+	f.sendUp(l)
 }
 
-// header is the PROXY header that goes before each datagram to the server; nil = none.
-func (f *flow) header(m *mailroom, tlvs []byte) []byte {
+// serverHeader is the PROXY header that goes before each datagram to the server; nil = none.
+func (f *flow) serverHeader(m *datagramBuffers, tlvs []byte) []byte {
 	if f.target.sendProxy == 0 {
 		return nil
 	}
-	h := proxy.Header{Version: 2, Local: f.said != nil && f.said.local, Transport: proxy.Datagram, Source: f.client(), Dest: f.localAddress(), TLVs: tlvs}
+	h := proxy.Header{Version: 2, Local: f.header != nil && f.header.local, Transport: proxy.Datagram, Source: f.client(), Dest: f.localAddress(), TLVs: tlvs}
 	from := len(m.headers)
 	m.headers = h.Append(m.headers)
 	return m.headers[from:]
 }
 
-// lose counts the runs from the given one on as dropped.
-func (f *flow) lose(l *loop, m *mailroom, first int32) {
+// dropRuns counts the runs from the given one on as dropped.
+func (f *flow) dropRuns(l *loop, m *datagramBuffers, first int32) {
 	n := 0
 	for i := first; i >= 0; i = m.runs[i].next {
 		n += m.runs[i].datagrams()
 	}
-	f.inlet.drop(f.dropped(), n)
+	f.socket.drop(f.dropReason(), n)
 }
 
-// dropped is why a flow without a server drops.
-func (f *flow) dropped() Drop {
-	if f.fault == DialLocalShortage {
+// dropReason is why a flow without a server drops.
+func (f *flow) dropReason() Drop {
+	if f.lastFailure == DialLocalShortage {
 		return DropShortage
 	}
 	return DropNoServer
 }
 
-// touch has the bytes counted within a second.
-func (f *flow) touch(l *loop) {
+// markDirty has the bytes counted within a second.
+func (f *flow) markDirty(l *loop) {
 	if !f.dirty {
 		f.dirty = true
 		l.dirtyFlows = append(l.dirtyFlows, f)
 	}
 }
 
-// push sends what is in the outbox to the server, and to the next one if this one turns out to refuse. It reports false
+// sendUp sends what is in the outbox to the server, and to the next one if this one turns out to refuse. It reports false
 // when there is no server left; what was not sent is dropped then.
-func (f *flow) push(l *loop) bool {
-	o := &l.datagrams.up
+func (f *flow) sendUp(l *loop) bool {
+	o := &l.udp.up
 	for again := false; ; {
 		e := o.send(f.fd)
 		if e == 0 {
 			break
 		}
-		m := &o.about[o.sent]
+		m := &o.messages[o.sent]
 		switch {
 		case isRefusal(e): // of an earlier datagram: nothing has been sent now
 			was := f.target.sendProxy
-			if f.refused(l, e) && f.target.sendProxy == was {
+			if f.nextServer(l, e) && f.target.sendProxy == was {
 				continue
 			}
 			n := 0
 			for ; !o.empty(); o.sent++ {
-				n += o.about[o.sent].segments
-				f.bytesUp -= uint64(o.about[o.sent].total)
+				n += o.messages[o.sent].segments
+				f.bytesUp -= uint64(o.messages[o.sent].total)
 			}
 			if f.fd >= 0 && f.kept != nil { // the header of the old server is not what this one wants
 				n--
-				f.pack(l)
-				f.inlet.drop(f.dropped(), n)
+				f.batchKept(l)
+				f.socket.drop(f.dropReason(), n)
 				continue
 			}
-			f.inlet.drop(f.dropped(), n)
+			f.socket.drop(f.dropReason(), n)
 			o.clear()
 			return false
-		case m.segments > 1 && cannotJoin(e):
-			f.joinUp = joinBelow(f.joinUp, m.size, e)
-			lost, bytes, why := o.sendApart(f.fd)
-			f.unsent(lost, bytes, why)
+		case m.segments > 1 && isSegmentError(e):
+			f.maxSegmentUp = smallerSegment(f.maxSegmentUp, m.size, e)
+			lost, bytes, why := o.sendSingly(f.fd)
+			f.countUnsent(lost, bytes, why)
 		case e == syscall.EMSGSIZE && !again: // perhaps said of an earlier datagram
 			again = true
 			discardErrors(f.fd)
 			continue
 		default:
-			f.unsent(m.segments, m.total, e)
+			f.countUnsent(m.segments, m.total, e)
 			o.sent++
 		}
 		again = false
@@ -155,11 +155,11 @@ func (f *flow) push(l *loop) bool {
 	return true
 }
 
-// unsent counts datagrams that the socket did not take.
-func (f *flow) unsent(n, bytes int, why errno) {
+// countUnsent counts datagrams that the socket did not take.
+func (f *flow) countUnsent(n, bytes int, why errno) {
 	if n > 0 {
 		f.bytesUp -= uint64(bytes)
-		f.inlet.drop(dropOf(why), n)
+		f.socket.drop(dropOf(why), n)
 	}
 }
 
@@ -170,8 +170,8 @@ func dropOf(e errno) Drop {
 	return DropSend
 }
 
-// cannotJoin reports whether an error may mean that the kernel cannot cut up this send, here or for this size.
-func cannotJoin(e errno) bool {
+// isSegmentError reports whether an error may mean that the kernel cannot cut up this send, here or for this size.
+func isSegmentError(e errno) bool {
 	switch e {
 	case syscall.EINVAL, syscall.EMSGSIZE, syscall.EIO, syscall.EOPNOTSUPP, syscall.ENOPROTOOPT:
 		return true
@@ -179,8 +179,8 @@ func cannotJoin(e errno) bool {
 	return false
 }
 
-// joinBelow is what may still be joined after that.
-func joinBelow(now uint16, size int, e errno) uint16 {
+// smallerSegment is what may still be joined after that.
+func smallerSegment(now uint16, size int, e errno) uint16 {
 	if e == syscall.EINVAL || e == syscall.EMSGSIZE { // larger than what one packet holds on the way there
 		return uint16(min(int(now), size-1))
 	}

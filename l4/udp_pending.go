@@ -10,46 +10,46 @@ import (
 )
 
 const (
-	newcomersMax = 16 // runs of datagrams that wait at one socket; more are refused at once
-	askMax       = 2  // how often room is looked for on behalf of one: what it waits for may come a moment too early for it
+	maxPendingRuns      = 16 // runs of datagrams that wait at one socket; more are refused at once
+	maxEvictionRequests = 2  // how often room is looked for on behalf of one: what it waits for may come a moment too early for it
 )
 
-// newcomer is what a client without a flow has sent, in memory of its own.
-type newcomer struct {
-	key  flowKey
-	said *introduction // nil where clients come without a PROXY header
-	run  run
-	asks uint8
+// pendingDatagrams is what a client without a flow has sent, in memory of its own.
+type pendingDatagrams struct {
+	key      flowKey
+	header   *headerInfo // nil where clients come without a PROXY header
+	run      run
+	requests uint8
 }
 
-// awaits reports whether something of a client waits already: what it sends next must not overtake it.
-func (in *inlet) awaits(key *flowKey, named netip.AddrPort) bool {
-	return slices.ContainsFunc(in.newcomers, func(n newcomer) bool { return n.key == *key && n.said.named() == named })
+// isPending reports whether something of a client waits already: what it sends next must not overtake it.
+func (in *udpSocket) isPending(key *flowKey, named netip.AddrPort) bool {
+	return slices.ContainsFunc(in.pending, func(n pendingDatagrams) bool { return n.key == *key && n.header.clientAddr() == named })
 }
 
-// hold keeps what a newcomer has sent until the other loops have been asked for room; false if that is of no use.
-func (in *inlet) hold(l *loop, key *flowKey, said *introduction, p *run) bool {
-	if len(l.plane.loops) == 1 || len(in.newcomers) == newcomersMax || in.asks == askMax || in.closing || l.stopping || l.acceptPaused {
+// addPending keeps what a newcomer has sent until the other loops have been asked for room; false if that is of no use.
+func (in *udpSocket) addPending(l *loop, key *flowKey, said *headerInfo, p *run) bool {
+	if len(l.plane.loops) == 1 || len(in.pending) == maxPendingRuns || in.requests == maxEvictionRequests || in.draining || l.stopping || l.acceptPaused {
 		return false
 	}
-	n := newcomer{key: *key, run: run{data: slices.Clone(p.data), size: p.size, tlvs: slices.Clone(p.tlvs), next: -1}, asks: in.asks + 1}
+	n := pendingDatagrams{key: *key, run: run{data: slices.Clone(p.data), size: p.size, tlvs: slices.Clone(p.tlvs), next: -1}, requests: in.requests + 1}
 	if said != nil {
 		copied := *said
 		copied.tlvs = nil
-		n.said = &copied
+		n.header = &copied
 	}
-	in.newcomers = append(in.newcomers, n)
-	in.needed.Add(1)
-	if !in.asking {
-		in.asking = true
-		in.askForRoom(l)
+	in.pending = append(in.pending, n)
+	in.evictionsNeeded.Add(1)
+	if !in.evictionRequested {
+		in.evictionRequested = true
+		in.requestEviction(l)
 	}
 	return true
 }
 
-// askForRoom has the other loops part with their oldest flows that have no answer, as many as are needed, and then lets the
+// requestEviction has the other loops part with their oldest flows that have no answer, as many as are needed, and then lets the
 // newcomers in. Where the listener's limit is what is short, the places are kept for them: other newcomers are quicker.
-func (in *inlet) askForRoom(l *loop) {
+func (in *udpSocket) requestEviction(l *loop) {
 	gate := in.ln.set.Load().Admission.State
 	var left, places atomic.Int32
 	left.Store(int32(len(l.plane.loops) - 1))
@@ -59,9 +59,9 @@ func (in *inlet) askForRoom(l *loop) {
 		}
 		o.post(message{do: func(o *loop) {
 			limit := int64(in.ln.set.Load().Admission.MaxSessions)
-			o.inletsOf(in.ln, func(other *inlet) {
-				for f := other.table.oldest; f != nil && !f.frozen && in.needed.Load() > 0; f = other.table.oldest {
-					in.needed.Add(-1)
+			o.eachUDPSocket(in.ln, func(other *udpSocket) {
+				for f := other.table.oldest; f != nil && !f.frozen && in.evictionsNeeded.Load() > 0; f = other.table.oldest {
+					in.evictionsNeeded.Add(-1)
 					f.finish(o, FlowEvicted)
 					if acquireCount(&gate.sessions, limit) {
 						places.Add(1)
@@ -69,18 +69,18 @@ func (in *inlet) askForRoom(l *loop) {
 				}
 			})
 			if left.Add(-1) == 0 {
-				l.post(message{do: func(l *loop) { in.seat(l, gate, int(places.Load())) }})
+				l.post(message{do: func(l *loop) { in.admitPending(l, gate, int(places.Load())) }})
 			}
 		}})
 	}
 }
 
 // assign lets those in who waited, as far as there is room by now, with the places that were kept for them.
-func (in *inlet) seat(l *loop, gate *AdmissionState, places int) {
-	waited := in.newcomers
-	in.newcomers, in.asking = nil, false
-	in.needed.Store(0)
-	m := l.datagrams
+func (in *udpSocket) admitPending(l *loop, gate *AdmissionState, places int) {
+	waited := in.pending
+	in.pending, in.evictionRequested = nil, false
+	in.evictionsNeeded.Store(0)
+	m := l.udp
 	m.runs, m.touched = m.runs[:0], m.touched[:0]
 	set := in.ln.set.Load()
 	open := l.udpSockets[in.number] == in
@@ -93,12 +93,12 @@ func (in *inlet) seat(l *loop, gate *AdmissionState, places int) {
 		if !open {
 			continue
 		}
-		in.asks = n.asks
-		if f := in.flowOf(l, set, &n.key, n.said, &n.run); f != nil {
-			f.queue(m, &n.run)
+		in.requests = n.requests
+		if f := in.findOrStart(l, set, &n.key, n.header, &n.run); f != nil {
+			f.queueRun(m, &n.run)
 		}
 	}
-	in.asks = 0
+	in.requests = 0
 	gate.sessions.Add(-int64(places))
 	l.forwardAll()
 }

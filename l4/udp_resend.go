@@ -3,7 +3,7 @@ package l4
 // The last unanswered datagram of each flow, kept so that it can be sent again if its server turns out to refuse. What
 // all of them take is bounded: the oldest are forgotten first, and are merely not sent again.
 
-const keptMax = 4 << 20 // bytes, of one loop
+const maxKeptBytes = 4 << 20 // bytes, of one loop
 
 // The sizes of the buffers: most datagrams fit the first, all those of a network with frames of the usual size the
 // second.
@@ -37,7 +37,7 @@ func (k *keptDatagrams) keep(f *flow, data []byte) {
 		d = nil
 	}
 	if d == nil {
-		for k.held+keptSizes[class] > keptMax {
+		for k.held+keptSizes[class] > maxKeptBytes {
 			k.drop(k.oldest.flow)
 		}
 		d = k.get(class)
