@@ -15,17 +15,17 @@ func Query(conn io.ReadWriter, send []byte) (Advice, error) {
 		// An agent may answer and close without having read what was sent, so a failed write is told only if there is
 		// no reply either.
 		if _, err := conn.Write(send); err != nil {
-			advice, parseErr := read(conn)
+			advice, parseErr := readReply(conn)
 			if parseErr != nil {
 				return Advice{}, err
 			}
 			return advice, nil
 		}
 	}
-	return read(conn)
+	return readReply(conn)
 }
 
-func read(r io.Reader) (Advice, error) {
+func readReply(r io.Reader) (Advice, error) {
 	var buf [MaxReply]byte
 	n := 0
 	for n < len(buf) {

@@ -17,9 +17,9 @@ type Server struct {
 
 // Limits of a server, which is asked by a few balancers every second or so.
 const (
-	maxAsking   = 64              // questions answered at the same time; more have to wait
-	patience    = 2 * time.Second // for one question, from accept to close
-	acceptPause = 100 * time.Millisecond
+	maxConns     = 64              // questions answered at the same time; more have to wait
+	replyTimeout = 2 * time.Second // for one question, from accept to close
+	acceptPause  = 100 * time.Millisecond
 )
 
 // Serve answers on a listener until the context ends, then closes the listener and returns nil when the last question
@@ -30,7 +30,7 @@ func (s *Server) Serve(ctx context.Context, l net.Listener) error {
 	stop := context.AfterFunc(ctx, func() { _ = l.Close() })
 	defer stop()
 	defer l.Close()
-	slots := make(chan struct{}, maxAsking)
+	slots := make(chan struct{}, maxConns)
 	for {
 		slots <- struct{}{}
 		conn, err := l.Accept()
@@ -69,7 +69,7 @@ func (s *Server) reportError(err error) {
 // ignored.
 func (s *Server) serveConn(ctx context.Context, conn net.Conn) error {
 	defer conn.Close()
-	_ = conn.SetDeadline(time.Now().Add(patience))
+	_ = conn.SetDeadline(time.Now().Add(replyTimeout))
 	stop := context.AfterFunc(ctx, func() { _ = conn.SetDeadline(time.Unix(1, 0)) })
 	defer stop()
 	line, err := s.Reply()

@@ -24,7 +24,7 @@ func (o Agent) Monitor() (Monitor, error) {
 		return nil, err
 	}
 	return func(ctx context.Context, t Target) (Report, error) {
-		x, err := open(ctx, t, secure)
+		x, err := openConn(ctx, t, secure)
 		if err != nil {
 			return Report{}, err
 		}
@@ -53,16 +53,16 @@ func (o AgentHTTP) Monitor() (Monitor, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := o.check(); err != nil {
+	if err := o.validate(); err != nil {
 		return nil, err
 	}
-	return discreet(func(ctx context.Context, t Target) (Report, error) {
-		x, err := open(ctx, t, secure)
+	return redactReports(func(ctx context.Context, t Target) (Report, error) {
+		x, err := openConn(ctx, t, secure)
 		if err != nil {
 			return Report{}, err
 		}
 		defer x.close()
-		response, err := o.ask(x, t, secure)
+		response, err := o.roundTrip(x, t, secure)
 		if err != nil {
 			return Report{}, err
 		}

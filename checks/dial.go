@@ -12,7 +12,7 @@ import (
 )
 
 // dial opens a fresh connection to the target, from its source address. The context is the only time limit.
-func dial(ctx context.Context, t Target, patience patience) (net.Conn, error) {
+func dial(ctx context.Context, t Target, patience dialMode) (net.Conn, error) {
 	d := net.Dialer{
 		KeepAliveConfig: net.KeepAliveConfig{Enable: false},
 		KeepAlive:       -1, // a check is over before the first keepalive would be due
@@ -23,7 +23,7 @@ func dial(ctx context.Context, t Target, patience patience) (net.Conn, error) {
 		network = "tcp"
 	}
 	if network == "tcp" {
-		if err := t.reachable(); err != nil {
+		if err := t.checkFamily(); err != nil {
 			return nil, err
 		}
 		d.SetMultipathTCP(false)
@@ -37,14 +37,14 @@ func dial(ctx context.Context, t Target, patience patience) (net.Conn, error) {
 	if err != nil {
 		return nil, dialError(ctx, t, err)
 	}
-	if tcp, ok := conn.(*net.TCPConn); ok && patience == patient {
+	if tcp, ok := conn.(*net.TCPConn); ok && patience == dialFull {
 		ackNow(tcp)
 	}
 	return conn, nil
 }
 
-// reachable refuses a source address of another family than the target's.
-func (t Target) reachable() error {
+// checkFamily refuses a source address of another family than the target's.
+func (t Target) checkFamily() error {
 	if !t.Source.IsValid() {
 		return nil
 	}
@@ -55,23 +55,23 @@ func (t Target) reachable() error {
 	return nil
 }
 
-// patience says what a connection is opened for.
-type patience uint8
+// dialMode says what a connection is opened for.
+type dialMode uint8
 
 const (
-	patient patience = iota // for the server's program to see
-	hasty                   // to be reset at once: only the server's kernel need know of it
+	dialFull  dialMode = iota // for the server's program to see
+	dialQuiet                 // to be reset at once: only the server's kernel need know of it
 )
 
 // delayAck holds the last acknowledgement of the handshake back. A connection that is reset before it is sent is known
 // to have been accepted by the server's kernel, and never reaches the server's program: no accept, no log line, no
 // "connection aborted" counted against this host. And a server that speaks first and aborts at once cannot have done both
 // before this host has seen the connection stand: what it said would be lost.
-func delayAck(_, _ string, c syscall.RawConn) error { return set(c, false) }
+func delayAck(_, _ string, c syscall.RawConn) error { return setOptions(c, false) }
 
 // delayAckBindLate also lets the kernel choose the local port when the destination is known, so that ports are used up per
 // destination and not per source address.
-func delayAckBindLate(_, _ string, c syscall.RawConn) error { return set(c, true) }
+func delayAckBindLate(_, _ string, c syscall.RawConn) error { return setOptions(c, true) }
 
 // ackNow sends the acknowledgement that was held back.
 func ackNow(conn *net.TCPConn) {
@@ -85,8 +85,8 @@ func ackNow(conn *net.TCPConn) {
 // ipBindAddressNoPort is IP_BIND_ADDRESS_NO_PORT of ip(7), which package syscall lacks.
 const ipBindAddressNoPort = 24
 
-// set applies socket options that are improvements and no more: a kernel without them serves as well.
-func set(c syscall.RawConn, bindLate bool) error {
+// setOptions applies socket options that are improvements and no more: a kernel without them serves as well.
+func setOptions(c syscall.RawConn, bindLate bool) error {
 	return c.Control(func(fd uintptr) {
 		_ = syscall.SetsockoptInt(int(fd), syscall.IPPROTO_TCP, syscall.TCP_QUICKACK, 0)
 		if bindLate {
@@ -97,7 +97,7 @@ func set(c syscall.RawConn, bindLate bool) error {
 
 // dialError says whom the connection was for and why there is none, in one breath, and marks failures of this host.
 func dialError(ctx context.Context, t Target, err error) error {
-	if ended := ended(ctx, err); ended != nil {
+	if ended := contextError(ctx, err); ended != nil {
 		return fmt.Errorf("connect to %s: %w", t.Address, ended)
 	}
 	var call *os.SyscallError
@@ -117,20 +117,20 @@ func dialError(ctx context.Context, t Target, err error) error {
 	return fmt.Errorf("connect to %s: %w", t.Address, err)
 }
 
-// timedOut is what an exceeded deadline is called. It is context.DeadlineExceeded to errors.Is.
-type timedOut struct{}
+// timeoutError is what an exceeded deadline is called. It is context.DeadlineExceeded to errors.Is.
+type timeoutError struct{}
 
-func (timedOut) Error() string        { return "timed out" }
-func (timedOut) Timeout() bool        { return true }
-func (timedOut) Is(target error) bool { return target == context.DeadlineExceeded }
+func (timeoutError) Error() string        { return "timed out" }
+func (timeoutError) Timeout() bool        { return true }
+func (timeoutError) Is(target error) bool { return target == context.DeadlineExceeded }
 
-// ended returns the reason if err came about because the context has ended, else nil.
-func ended(ctx context.Context, err error) error {
+// contextError returns the reason if err came about because the context has ended, else nil.
+func contextError(ctx context.Context, err error) error {
 	switch {
 	case errors.Is(ctx.Err(), context.Canceled):
 		return context.Canceled
 	case ctx.Err() != nil, errors.Is(err, os.ErrDeadlineExceeded), errors.Is(err, context.DeadlineExceeded):
-		return timedOut{}
+		return timeoutError{}
 	}
 	return nil
 }

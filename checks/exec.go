@@ -68,7 +68,7 @@ func (o Exec) run(ctx context.Context, path string, t Target) (Report, error) {
 	case errors.Is(ctx.Err(), context.Canceled):
 		return report, context.Canceled
 	case ctx.Err() != nil:
-		return report, fmt.Errorf("%w: expected exit code 0, killed after %s", timedOut{}, quote([]byte(reason)))
+		return report, fmt.Errorf("%w: expected exit code 0, killed after %s", timeoutError{}, quote([]byte(reason)))
 	case errors.As(err, &exit):
 		return report, fmt.Errorf("expected exit code 0, got %v: %s", exit, quote([]byte(reason)))
 	}

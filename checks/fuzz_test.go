@@ -21,12 +21,12 @@ type mute struct {
 func (m *mute) Read(p []byte) (int, error)  { return m.said.Read(p) }
 func (m *mute) Write(p []byte) (int, error) { return len(p), nil }
 
-func saidBy(text []byte, dripping bool) *exchange {
+func saidBy(text []byte, dripping bool) *checkConn {
 	said := io.Reader(&reader{text})
 	if dripping {
 		said = iotest.OneByteReader(said)
 	}
-	return &exchange{Conn: &mute{said: said}, ctx: context.Background()}
+	return &checkConn{Conn: &mute{said: said}, ctx: context.Background()}
 }
 
 // reader reads text once, then ends.
@@ -56,9 +56,9 @@ func FuzzReplies(f *testing.F) {
 	if err != nil {
 		f.Fatal(err)
 	}
-	parsers := map[string]func(x *exchange) error{
-		"tcp": func(x *exchange) error {
-			r := &reply{from: x}
+	parsers := map[string]func(x *checkConn) error{
+		"tcp": func(x *checkConn) error {
+			r := &replyReader{from: x}
 			for _, s := range steps {
 				if err := s.run(x, r); err != nil {
 					return err
@@ -66,21 +66,21 @@ func FuzzReplies(f *testing.F) {
 			}
 			return nil
 		},
-		"http": func(x *exchange) error {
-			response, err := HTTP{}.ask(x, Target{Address: "10.0.0.1:80"}, nil)
+		"http": func(x *checkConn) error {
+			response, err := HTTP{}.roundTrip(x, Target{Address: "10.0.0.1:80"}, nil)
 			if err != nil {
 				return err
 			}
 			if !codes.Match(response.code) {
 				return errors.New("status")
 			}
-			return (&reply{from: response.body}).awaitText([]byte("up"))
+			return (&replyReader{from: response.body}).awaitText([]byte("up"))
 		},
-		"redis": func(x *exchange) error {
-			_, err := Redis{Role: "primary"}.examine(x, &resp{reply{from: x}})
+		"redis": func(x *checkConn) error {
+			_, err := Redis{Role: "primary"}.checkInfo(x, &respReader{replyReader{from: x}})
 			return err
 		},
-		"agent": func(x *exchange) error {
+		"agent": func(x *checkConn) error {
 			_, err := agentcheck.Query(x, nil)
 			return err
 		},

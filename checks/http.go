@@ -37,16 +37,16 @@ func (o HTTP) Monitor() (Monitor, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := o.check(); err != nil {
+	if err := o.validate(); err != nil {
 		return nil, err
 	}
-	return discreet(func(ctx context.Context, t Target) (Report, error) {
-		x, err := open(ctx, t, secure)
+	return redactReports(func(ctx context.Context, t Target) (Report, error) {
+		x, err := openConn(ctx, t, secure)
 		if err != nil {
 			return Report{}, err
 		}
 		defer x.close()
-		response, err := o.ask(x, t, secure)
+		response, err := o.roundTrip(x, t, secure)
 		if err != nil {
 			return Report{}, err
 		}
@@ -55,7 +55,7 @@ func (o HTTP) Monitor() (Monitor, error) {
 			return report, fmt.Errorf("status: expected %s, got %s", codes, quote([]byte(response.status)))
 		}
 		if len(o.Expect) > 0 {
-			r := &reply{from: response.body}
+			r := &replyReader{from: response.body}
 			return report, r.awaitText(o.Expect)
 		}
 		return report, nil
@@ -72,8 +72,8 @@ func (o HTTP) secrets() []string {
 	return list
 }
 
-// check refuses what would break the request apart.
-func (o HTTP) check() error {
+// validate refuses what would break the request apart.
+func (o HTTP) validate() error {
 	for _, part := range [][2]string{{"method", o.Method}, {"path", o.Path}, {"host", o.Host}} {
 		if strings.ContainsFunc(part[1], func(r rune) bool { return r <= ' ' || r == 0x7f }) {
 			return fmt.Errorf("%s: %q contains a blank or a control character", part[0], part[1])
@@ -87,14 +87,14 @@ func (o HTTP) check() error {
 	return nil
 }
 
-// ask sends the request and reads the reply's head, at most 64 kB of it. The body is left to be read.
-func (o HTTP) ask(x *exchange, t Target, secure *tls.Config) (*httpReply, error) {
+// query sends the request and reads the reply's head, at most 64 kB of it. The body is left to be read.
+func (o HTTP) roundTrip(x *checkConn, t Target, secure *tls.Config) (*httpReply, error) {
 	request := o.request(t, secure != nil)
 	if _, err := x.Write(request); err != nil && (errors.Is(err, context.DeadlineExceeded) || errors.Is(err, context.Canceled)) {
 		return nil, fmt.Errorf("send request: %w", err)
 	}
 	// Any other failure to write may be a server that has answered already: then its answer counts.
-	head := &capped{from: x, left: maxReply}
+	head := &cappedReader{from: x, left: maxReply}
 	response, err := readHTTP(head, o.method())
 	if err != nil {
 		if errors.Is(err, io.EOF) {
@@ -167,14 +167,14 @@ func (t Target) authority(secured bool) string {
 	return host + ":" + port
 }
 
-// capped reads until it has had enough, and keeps the beginning for error texts.
-type capped struct {
+// cappedReader reads until it has had enough, and keeps the beginning for error texts.
+type cappedReader struct {
 	from  io.Reader
 	left  int
 	first []byte
 }
 
-func (c *capped) Read(p []byte) (int, error) {
+func (c *cappedReader) Read(p []byte) (int, error) {
 	if c.left == 0 {
 		return 0, errTooLarge
 	}

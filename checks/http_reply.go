@@ -28,7 +28,7 @@ func readHTTP(from io.Reader, method string) (*httpReply, error) {
 		return nil, err
 	}
 	r := &httpReply{}
-	if !r.start(line) {
+	if !r.parseStatusLine(line) {
 		return nil, errNoHTTP
 	}
 	length, chunked := int64(-1), false
@@ -57,20 +57,20 @@ func readHTTP(from io.Reader, method string) (*httpReply, error) {
 	case chunked:
 		r.body = httputil.NewChunkedReader(lines)
 	case length >= 0:
-		r.body = &sized{lines, length}
+		r.body = &fixedLengthReader{lines, length}
 	default:
 		r.body = lines
 	}
 	return r, nil
 }
 
-// sized reads a body of a length that the reply has told.
-type sized struct {
+// fixedLengthReader reads a body of a length that the reply has told.
+type fixedLengthReader struct {
 	from io.Reader
 	left int64
 }
 
-func (s *sized) Read(p []byte) (int, error) {
+func (s *fixedLengthReader) Read(p []byte) (int, error) {
 	if s.left == 0 {
 		return 0, io.EOF
 	}
@@ -81,14 +81,14 @@ func (s *sized) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// start takes the status line.
-func (r *httpReply) start(line string) bool {
+// parseStatusLine takes the status line.
+func (r *httpReply) parseStatusLine(line string) bool {
 	version, rest, ok := strings.Cut(line, " ")
 	digits, http := strings.CutPrefix(version, "HTTP/")
 	major, minor, dotted := strings.Cut(digits, ".")
 	rest = strings.TrimLeft(rest, " ")
 	code, reason, _ := strings.Cut(rest, " ")
-	if !ok || !http || !number(major) || dotted && !number(minor) || len(code) != 3 || !number(code) {
+	if !ok || !http || !isDigits(major) || dotted && !isDigits(minor) || len(code) != 3 || !isDigits(code) {
 		return false
 	}
 	r.code, _ = strconv.Atoi(code)
@@ -96,8 +96,8 @@ func (r *httpReply) start(line string) bool {
 	return true
 }
 
-// number reports whether there are digits and nothing else.
-func number(s string) bool {
+// isDigits reports whether there are digits and nothing else.
+func isDigits(s string) bool {
 	return s != "" && strings.Trim(s, "0123456789") == ""
 }
 

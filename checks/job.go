@@ -35,15 +35,15 @@ func (k Key) String() string { return k.Cluster + "/" + k.Server + "/" + k.Check
 
 func (j *Job) key() Key { return Key{j.Target.Cluster, j.Target.Server, j.Spec.ID} }
 
-// same reports whether two jobs of one key do the same thing at the same times. Monitors cannot be compared: equal
+// equal reports whether two jobs of one key do the same thing at the same times. Monitors cannot be compared: equal
 // specifications are taken to have made equal ones.
-func (j *Job) same(o *Job) bool {
+func (j *Job) equal(o *Job) bool {
 	return j.Target == o.Target && j.Identity == o.Identity && j.Advisory == o.Advisory && j.RunInMaint == o.RunInMaint &&
 		reflect.DeepEqual(j.Spec, o.Spec)
 }
 
-// gap is the time from the start of one run to the start of the next.
-func (j *Job) gap(v Verdict) time.Duration {
+// interval is the time from the start of one run to the start of the next.
+func (j *Job) interval(v Verdict) time.Duration {
 	gap := j.Spec.Interval
 	switch {
 	case j.Advisory:
@@ -73,9 +73,9 @@ const (
 	StateMaint              // it is out of service and not checked
 )
 
-// due reports whether the job is to run on a server in this state. A check that watches servers that are up goes on
+// watches reports whether the job is to run on a server in this state. A check that watches servers that are up goes on
 // where it has found one down itself: nothing else could take that back.
-func (j *Job) due(s State, v Verdict) bool {
+func (j *Job) watches(s State, v Verdict) bool {
 	if s == StateMaint {
 		return j.RunInMaint
 	}
@@ -102,16 +102,16 @@ type task struct {
 	job     Job
 	verdict Verdict
 
-	at      time.Time          // when the next run is due, while the task is in the schedule
-	place   int                // its place in the schedule, else -1
-	waiting bool               // it is among the ready ones
-	running bool               // it is being run, or its result told
-	cancel  context.CancelFunc // ends the run in progress
-	began   time.Time          // when the last run began
+	dueAt     time.Time          // when the next run is due, while the task is in the schedule
+	index     int                // its place in the schedule, else -1
+	waiting   bool               // it is among the ready ones
+	running   bool               // it is being run, or its result told
+	cancel    context.CancelFunc // ends the run in progress
+	startedAt time.Time          // when the last run began
 
-	stale    bool    // what is being run is of no interest any more: the job has changed
-	gone     bool    // the job has been removed
-	doubted  bool    // it is to run again soon, whatever comes out of this run
-	spread   float64 // how much of the next gap may be left out, for spreading new jobs; below 0.1 = the usual jitter
-	shortage int     // runs in a row that this host was too short of something to do
+	stale     bool    // what is being run is of no interest any more: the job has changed
+	removed   bool    // the job has been removed
+	recheck   bool    // it is to run again soon, whatever comes out of this run
+	spread    float64 // how much of the next gap may be left out, for spreading new jobs; below 0.1 = the usual jitter
+	shortages int     // runs in a row that this host was too short of something to do
 }

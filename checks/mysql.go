@@ -22,7 +22,7 @@ type MySQL struct {
 	Database   string
 	Role       string        // "", primary (not read only) or replica (its replication runs)
 	MaxLag     time.Duration // of a replica behind its primary, to the second; 0 = any
-	Galera     bool          // synced with a primary component and ready
+	Galera     bool          // checkGalera with a primary component and ready
 	AllowDonor bool          // with Galera: a donor passes too
 	Query      string        // must return a first value that is not 0, empty or NULL
 	TLS        *TLS          // nil = plain
@@ -46,21 +46,21 @@ func (o MySQL) Monitor() (Monitor, error) {
 		if o.Role != "" || o.MaxLag > 0 || o.Galera || o.Query != "" || o.Database != "" {
 			return nil, errors.New("user: role, max_lag, galera, query and database need one")
 		}
-		return func(ctx context.Context, t Target) (Report, error) { return greet(ctx, t, secure) }, nil
+		return func(ctx context.Context, t Target) (Report, error) { return checkGreeting(ctx, t, secure) }, nil
 	}
-	return discreet(func(ctx context.Context, t Target) (Report, error) {
+	return redactReports(func(ctx context.Context, t Target) (Report, error) {
 		report, err := o.login(ctx, t, password, secure)
 		if err != nil && ctx.Err() != nil && !errors.Is(err, context.Canceled) && !errors.Is(err, context.DeadlineExceeded) {
-			err = fmt.Errorf("%w (%w)", timedOut{}, err)
+			err = fmt.Errorf("%w (%w)", timeoutError{}, err)
 		}
 		return report, err
 	}, password), nil
 }
 
-// greet reads the greeting, secures the connection if it is to be, and takes its leave with a login that the server can
+// checkGreeting reads the greeting, secures the connection if it is to be, and takes its leave with a login that the server can
 // finish.
-func greet(ctx context.Context, t Target, secure *tls.Config) (Report, error) {
-	x, err := open(ctx, t, nil)
+func checkGreeting(ctx context.Context, t Target, secure *tls.Config) (Report, error) {
+	x, err := openConn(ctx, t, nil)
 	if err != nil {
 		return Report{}, err
 	}
@@ -74,32 +74,32 @@ func greet(ctx context.Context, t Target, secure *tls.Config) (Report, error) {
 	if err != nil {
 		return Report{}, err
 	}
-	x.gentle = true
+	x.noReset = true
 	report := Report{Detail: "mysql " + printable(greeting.version)}
 	secured := secure != nil && greeting.tls
-	login, request := guestLogin(sequence+1, secured)
+	login, request := unknownUserLogin(sequence+1, secured)
 	if secured {
 		if _, err := x.Write(request); err != nil {
 			return report, fmt.Errorf("ask for TLS: %w", err)
 		}
-		if err := x.secure(tlsFor(secure, t)); err != nil {
+		if err := x.startTLS(tlsFor(secure, t)); err != nil {
 			return report, err
 		}
 	}
-	err = leave(x, login)
+	err = finishLogin(x, login)
 	if secure != nil && !secured {
 		err = errors.New("TLS: expected a server that offers it, got one that does not")
 	}
 	return report, err
 }
 
-// leave ends the session of a check without a user. Being refused as a user is what is expected; being refused as a
+// finishLogin ends the session of a check without a user. Being refused as a user is what is expected; being refused as a
 // client is a failure.
-func leave(x *exchange, login []byte) error {
+func finishLogin(x *checkConn, login []byte) error {
 	if _, err := x.Write(login); err != nil {
 		return nil // the greeting was all that was asked for
 	}
-	until := time.Now().Add(farewell)
+	until := time.Now().Add(closeTimeout)
 	if deadline, ok := x.ctx.Deadline(); !ok || until.Before(deadline) {
 		_ = x.SetReadDeadline(until)
 	}
@@ -107,7 +107,7 @@ func leave(x *exchange, login []byte) error {
 		p, sequence, err := readPacket(x, "an answer to a login")
 		switch {
 		case err != nil:
-			_, _ = x.Write(quit[:])
+			_, _ = x.Write(comQuit[:])
 			return nil
 		case p[0] == 0xfe: // another way to authenticate: with no password either
 			if _, err := x.Write([]byte{0, 0, 0, sequence + 1}); err != nil {
@@ -115,21 +115,21 @@ func leave(x *exchange, login []byte) error {
 			}
 		case p[0] == 0xff:
 			var refused *mysqlError
-			if errors.As(parseError(p), &refused) && shutsOut(refused.code) {
+			if errors.As(parseError(p), &refused) && refusesHost(refused.code) {
 				return refused
 			}
 			return nil
 		default:
-			_, _ = x.Write(quit[:])
+			_, _ = x.Write(comQuit[:])
 			return nil
 		}
 	}
-	_, _ = x.Write(quit[:])
+	_, _ = x.Write(comQuit[:])
 	return nil
 }
 
-// shutsOut reports whether an error is about the server's state or this host, not about the user.
-func shutsOut(code uint16) bool {
+// refusesHost reports whether an error is about the server's state or this host, not about the user.
+func refusesHost(code uint16) bool {
 	switch code {
 	case 1040, // too many connections
 		1041, // out of memory
@@ -143,18 +143,18 @@ func shutsOut(code uint16) bool {
 	return false
 }
 
-// silence is a logger for the driver, which would otherwise write to standard error.
-type silence struct{}
+// discardLogger is a logger for the driver, which would otherwise write to standard error.
+type discardLogger struct{}
 
-func (silence) Print(...any) {}
+func (discardLogger) Print(...any) {}
 
 // login logs in and does what else is asked for.
 func (o MySQL) login(ctx context.Context, t Target, password string, secure *tls.Config) (report Report, err error) {
-	wire := &mysqlWire{login: secure == nil}
+	wire := &mysqlConn{login: secure == nil}
 	defer func() {
 		if recover() != nil { // the driver trusts servers to say what is long enough
 			err = fmt.Errorf("login: malformed packet: expected the MySQL protocol, got %s", quote(wire.first))
-			if wire.exchange != nil {
+			if wire.checkConn != nil {
 				wire.close()
 			}
 		}
@@ -162,17 +162,17 @@ func (o MySQL) login(ctx context.Context, t Target, password string, secure *tls
 	cfg := driver.NewConfig()
 	cfg.User, cfg.Passwd, cfg.DBName = o.User, password, o.Database
 	cfg.Net, cfg.Addr = "weir", t.Address
-	cfg.Logger = silence{}
+	cfg.Logger = discardLogger{}
 	cfg.CheckConnLiveness = false
 	cfg.MaxAllowedPacket = maxReply
 	cfg.ConnectionAttributes = "program_name:weir"
 	cfg.TLS = tlsFor(secure, t)
 	cfg.DialFunc = func(ctx context.Context, _, _ string) (net.Conn, error) {
-		x, err := open(ctx, t, nil)
+		x, err := openConn(ctx, t, nil)
 		if err != nil {
 			return nil, err
 		}
-		wire.exchange = x
+		wire.checkConn = x
 		return wire, nil
 	}
 	connector, err := driver.NewConnector(cfg)
@@ -190,7 +190,7 @@ func (o MySQL) login(ctx context.Context, t Target, password string, secure *tls
 	}
 	defer conn.Close()
 	session := &mysqlSession{conn: conn, explain: func(err error) error { return wire.explain(err, password) }}
-	if err := o.examine(ctx, session); err != nil {
+	if err := o.verify(ctx, session); err != nil {
 		return report, err
 	}
 	if session.role != "" {

@@ -11,16 +11,16 @@ import (
 	driver "github.com/go-sql-driver/mysql"
 )
 
-// mysqlWire is the driver's connection. It limits what is read, remembers the beginning and what it ended with, and is
+// mysqlConn is the driver's connection. It limits what is read, remembers the beginning and what it ended with, and is
 // closed after the server has understood that the client is going.
 //
 // The driver does not look how long packets are, and leaves things behind when it panics over one during the login. So the
 // wire goes packet by packet until then, refuses what no server says, and completes what old servers, and programs that
 // pass for one, say in short. Under TLS it cannot.
-type mysqlWire struct {
-	*exchange
+type mysqlConn struct {
+	*checkConn
 	login   bool   // it is not over yet, and not under TLS
-	ready   []byte // read, and not taken yet
+	pending []byte // read, and not taken yet
 	greeted bool   // the first packet has been read
 
 	first []byte // the beginning of what the server said
@@ -28,26 +28,26 @@ type mysqlWire struct {
 	last  error // the first error
 }
 
-func (w *mysqlWire) Read(p []byte) (int, error) {
-	if w.login && len(w.ready) == 0 {
-		if err := w.next(); err != nil {
+func (w *mysqlConn) Read(p []byte) (int, error) {
+	if w.login && len(w.pending) == 0 {
+		if err := w.readPacket(); err != nil {
 			return 0, err
 		}
 	}
-	if len(w.ready) > 0 {
-		n := copy(p, w.ready)
-		w.ready = w.ready[n:]
+	if len(w.pending) > 0 {
+		n := copy(p, w.pending)
+		w.pending = w.pending[n:]
 		return n, nil
 	}
-	return w.receive(p)
+	return w.readRaw(p)
 }
 
 var errMalformed = errors.New("malformed packet")
 
-// next reads a packet.
-func (w *mysqlWire) next() error {
+// readPacket reads a packet.
+func (w *mysqlConn) readPacket() error {
 	packet := make([]byte, 4, 256)
-	if _, err := io.ReadFull(receiver{w}, packet); err != nil {
+	if _, err := io.ReadFull(rawReader{w}, packet); err != nil {
 		return err
 	}
 	size := int(packet[0]) | int(packet[1])<<8 | int(packet[2])<<16
@@ -56,11 +56,11 @@ func (w *mysqlWire) next() error {
 		return w.last
 	}
 	packet = append(packet, make([]byte, size)...)
-	if _, err := io.ReadFull(receiver{w}, packet[4:]); err != nil {
+	if _, err := io.ReadFull(rawReader{w}, packet[4:]); err != nil {
 		return err
 	}
-	w.ready = complete(packet, !w.greeted)
-	if w.ready == nil {
+	w.pending = padPacket(packet, !w.greeted)
+	if w.pending == nil {
 		w.last = errMalformed
 		return w.last
 	}
@@ -68,8 +68,8 @@ func (w *mysqlWire) next() error {
 	return nil
 }
 
-// complete makes a packet of a login long enough for what it is, which it may be refused for: then the result is nil.
-func complete(packet []byte, greeting bool) []byte {
+// padPacket makes a packet of a login long enough for what it is, which it may be refused for: then the result is nil.
+func padPacket(packet []byte, greeting bool) []byte {
 	const shortestOK, shortestError = 32, 9 // with numbers of any size, with a state
 	switch p := packet[4:]; {
 	case p[0] == 0xff && len(p) < 4:
@@ -83,7 +83,7 @@ func complete(packet []byte, greeting bool) []byte {
 		if version < 0 || len(p) < shortest {
 			return nil
 		}
-		if old := p[shortest-1]&(protocol41>>8) == 0; !old && len(p) < shortest+3+2+7+4+13 {
+		if old := p[shortest-1]&(clientProtocol41>>8) == 0; !old && len(p) < shortest+3+2+7+4+13 {
 			return nil
 		}
 	case p[0] == 0xfe && len(p) > 1:
@@ -105,34 +105,34 @@ func complete(packet []byte, greeting bool) []byte {
 	return packet
 }
 
-// receiver reads what is on the wire as it is.
-type receiver struct{ w *mysqlWire }
+// rawReader reads what is on the wire as it is.
+type rawReader struct{ w *mysqlConn }
 
-func (r receiver) Read(p []byte) (int, error) { return r.w.receive(p) }
+func (r rawReader) Read(p []byte) (int, error) { return r.w.readRaw(p) }
 
-func (w *mysqlWire) receive(p []byte) (int, error) {
+func (w *mysqlConn) readRaw(p []byte) (int, error) {
 	if w.read >= 2*maxReply {
 		w.last = errTooLarge
 		return 0, errTooLarge
 	}
-	n, err := w.exchange.Read(p)
+	n, err := w.checkConn.Read(p)
 	w.read += n
 	if room := 256 - len(w.first); room > 0 {
 		w.first = append(w.first, p[:min(n, room)]...)
 	}
 	if err != nil && w.last == nil {
-		w.last = cutShort(err)
+		w.last = closedError(err)
 	}
 	return n, err
 }
 
-func (w *mysqlWire) Close() error {
+func (w *mysqlConn) Close() error {
 	w.closeAfterServer()
 	return nil
 }
 
 // detail is the server's version, as far as it has told one.
-func (w *mysqlWire) detail() string {
+func (w *mysqlConn) detail() string {
 	if len(w.first) > 4 {
 		if g, err := parseGreeting(w.first[4:]); err == nil {
 			return "mysql " + printable(g.version)
@@ -143,12 +143,12 @@ func (w *mysqlWire) detail() string {
 
 // explain replaces the driver's generic errors with what happened on the wire, and takes the password out of what the
 // server said.
-func (w *mysqlWire) explain(err error, password string) error {
+func (w *mysqlConn) explain(err error, password string) error {
 	var refused *driver.MySQLError
 	if errors.As(err, &refused) {
 		return &mysqlError{code: refused.Number, text: redact(refused.Message, password)}
 	}
-	if w.exchange == nil {
+	if w.checkConn == nil {
 		return err // not even connected
 	}
 	if w.last != nil {

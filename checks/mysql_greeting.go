@@ -33,7 +33,7 @@ func readPacket(r io.Reader, want string) (payload []byte, sequence byte, err er
 	buf := make([]byte, 4, 256)
 	n, err := io.ReadFull(r, buf)
 	if err != nil {
-		return nil, 0, mismatch(cutShort(err), want, buf[:n])
+		return nil, 0, mismatch(closedError(err), want, buf[:n])
 	}
 	size := int(buf[0]) | int(buf[1])<<8 | int(buf[2])<<16
 	if size == 0 || size > maxPacket {
@@ -42,13 +42,13 @@ func readPacket(r io.Reader, want string) (payload []byte, sequence byte, err er
 	sequence = buf[3]
 	payload = make([]byte, size)
 	if n, err = io.ReadFull(r, payload); err != nil {
-		return nil, 0, mismatch(cutShort(err), want, append(buf, payload[:n]...))
+		return nil, 0, mismatch(closedError(err), want, append(buf, payload[:n]...))
 	}
 	return payload, sequence, nil
 }
 
-// cutShort names the end of a connection in the middle of what was expected.
-func cutShort(err error) error {
+// closedError names the end of a connection in the middle of what was expected.
+func closedError(err error) error {
 	if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
 		return errClosed
 	}
@@ -70,7 +70,7 @@ func parseGreeting(p []byte) (mysqlGreeting, error) {
 		return mysqlGreeting{}, mismatch(errors.New("greeting cut short"), want, p)
 	}
 	capabilities := binary.LittleEndian.Uint16(rest[4+8+1:])
-	return mysqlGreeting{string(version), [8]byte(rest[4:]), capabilities&capableTLS != 0}, nil
+	return mysqlGreeting{string(version), [8]byte(rest[4:]), capabilities&clientSSL != 0}, nil
 }
 
 // parseError reads an error packet, with or without a state.
@@ -85,24 +85,24 @@ func parseError(p []byte) error {
 	return &mysqlError{code: binary.LittleEndian.Uint16(p[1:3]), text: string(text)}
 }
 
-// guest is who a check without a user logs in as. Nobody is called so.
-const guest = "weir-check"
+// unknownUser is who a check without a user logs in as. Nobody is called so.
+const unknownUser = "weir-check"
 
 // Capabilities of clients and servers.
 const (
-	longPassword     = 1 << 0
-	protocol41       = 1 << 9
-	capableTLS       = 1 << 11
-	secureConnection = 1 << 15
-	pluginAuth       = 1 << 19
+	clientLongPassword     = 1 << 0
+	clientProtocol41       = 1 << 9
+	clientSSL              = 1 << 11
+	clientSecureConnection = 1 << 15
+	clientPluginAuth       = 1 << 19
 )
 
-// guestLogin is the packet of a login without a password, Protocol::HandshakeResponse41, and with secured, the one
+// unknownUserLogin is the packet of a login without a password, Protocol::HandshakeResponse41, and with secured, the one
 // that asks for TLS before it, Protocol::SSLRequest, which is its beginning.
-func guestLogin(sequence byte, secured bool) (login, request []byte) {
-	capabilities := uint32(longPassword | protocol41 | secureConnection | pluginAuth)
+func unknownUserLogin(sequence byte, secured bool) (login, request []byte) {
+	capabilities := uint32(clientLongPassword | clientProtocol41 | clientSecureConnection | clientPluginAuth)
 	if secured {
-		capabilities |= capableTLS
+		capabilities |= clientSSL
 	}
 	p := binary.LittleEndian.AppendUint32([]byte{0, 0, 0, sequence}, capabilities)
 	p = binary.LittleEndian.AppendUint32(p, maxPacket)
@@ -113,12 +113,12 @@ func guestLogin(sequence byte, secured bool) (login, request []byte) {
 		request[0] = byte(len(p) - 4)
 		p[3]++
 	}
-	p = append(p, guest+"\x00"...)
+	p = append(p, unknownUser+"\x00"...)
 	p = append(p, 0) // a password of no bytes
 	p = append(p, "mysql_native_password\x00"...)
 	p[0] = byte(len(p) - 4)
 	return p, request
 }
 
-// quit is the packet of COM_QUIT.
-var quit = [...]byte{1, 0, 0, 0, 1}
+// comQuit is the packet of COM_QUIT.
+var comQuit = [...]byte{1, 0, 0, 0, 1}

@@ -13,7 +13,7 @@ func (o MySQL) loginOld(ctx context.Context, t Target, password string) (Report,
 	if o.Role != "" || o.MaxLag > 0 || o.Galera || o.Query != "" || o.Database != "" || o.TLS != nil {
 		return Report{}, errors.New("login: expected a server of MySQL 4.1 or later, got an older one, which can only be logged in to")
 	}
-	x, err := open(ctx, t, nil)
+	x, err := openConn(ctx, t, nil)
 	if err != nil {
 		return Report{}, err
 	}
@@ -27,7 +27,7 @@ func (o MySQL) loginOld(ctx context.Context, t Target, password string) (Report,
 		return Report{}, fmt.Errorf("login: %w", err)
 	}
 	report := Report{Detail: "mysql " + printable(greeting.version)}
-	x.gentle = true
+	x.noReset = true
 	if _, err = x.Write(oldLogin(sequence+1, o.User, password, greeting.challenge)); err != nil {
 		return report, fmt.Errorf("login: %w", err)
 	}
@@ -48,13 +48,13 @@ func (o MySQL) loginOld(ctx context.Context, t Target, password string) (Report,
 	if err != nil {
 		return report, fmt.Errorf("login: %w", err)
 	}
-	_, _ = x.Write(quit[:])
+	_, _ = x.Write(comQuit[:])
 	return report, nil
 }
 
 // oldLogin is the packet of a login of before 4.1.
 func oldLogin(sequence byte, user, password string, challenge [8]byte) []byte {
-	p := binary.LittleEndian.AppendUint16([]byte{0, 0, 0, sequence}, longPassword)
+	p := binary.LittleEndian.AppendUint16([]byte{0, 0, 0, sequence}, clientLongPassword)
 	p = append(p, maxPacket&0xff, maxPacket>>8, 0)
 	p = append(append(p, user...), 0)
 	p = append(append(p, oldScramble(challenge, password)...), 0)

@@ -21,8 +21,8 @@ type mysqlSession struct {
 // row is one row of a result, by lower-case column name. NULL is absent.
 type row map[string]string
 
-// ask runs a query and returns its first rows, at most 16, and the names of the columns in order.
-func (s *mysqlSession) ask(ctx context.Context, query string) (rows []row, columns []string, err error) {
+// query runs a query and returns its first rows, at most 16, and the names of the columns in order.
+func (s *mysqlSession) query(ctx context.Context, query string) (rows []row, columns []string, err error) {
 	q, ok := s.conn.(sqldriver.QueryerContext)
 	if !ok {
 		return nil, nil, errors.New("the driver cannot query")
@@ -61,32 +61,32 @@ func (s *mysqlSession) ask(ctx context.Context, query string) (rows []row, colum
 	return rows, columns, nil
 }
 
-// examine asks what the options ask for.
-func (o MySQL) examine(ctx context.Context, s *mysqlSession) error {
+// verify asks what the options ask for.
+func (o MySQL) verify(ctx context.Context, s *mysqlSession) error {
 	if o.Role == "primary" {
-		if err := s.writable(ctx); err != nil {
+		if err := s.checkWritable(ctx); err != nil {
 			return err
 		}
 	}
 	if o.Role == "replica" || o.MaxLag > 0 && o.Role == "" {
-		if err := s.replicating(ctx, o.Role == "replica", o.MaxLag); err != nil {
+		if err := s.checkReplication(ctx, o.Role == "replica", o.MaxLag); err != nil {
 			return err
 		}
 	}
 	if o.Galera {
-		if err := s.synced(ctx, o.AllowDonor); err != nil {
+		if err := s.checkGalera(ctx, o.AllowDonor); err != nil {
 			return err
 		}
 	}
 	if o.Query != "" {
-		return s.affirms(ctx, o.Query)
+		return s.checkQuery(ctx, o.Query)
 	}
 	return nil
 }
 
-// writable fails on a server that is read only.
-func (s *mysqlSession) writable(ctx context.Context) error {
-	rows, columns, err := s.ask(ctx, "SELECT @@global.read_only")
+// checkWritable fails on a server that is read only.
+func (s *mysqlSession) checkWritable(ctx context.Context) error {
+	rows, columns, err := s.query(ctx, "SELECT @@global.read_only")
 	if err != nil {
 		return fmt.Errorf("role: %w", err)
 	}
@@ -105,12 +105,12 @@ func (s *mysqlSession) writable(ctx context.Context) error {
 // noSuchStatement is ER_PARSE_ERROR: the server calls replicas something else.
 const noSuchStatement = 1064
 
-// replicating fails on a replica that does not run or lags behind and, if must is set, on a server that is no replica.
-func (s *mysqlSession) replicating(ctx context.Context, must bool, maxLag time.Duration) error {
-	rows, _, err := s.ask(ctx, "SHOW REPLICA STATUS")
+// checkReplication fails on a replica that does not run or lags behind and, if must is set, on a server that is no replica.
+func (s *mysqlSession) checkReplication(ctx context.Context, must bool, maxLag time.Duration) error {
+	rows, _, err := s.query(ctx, "SHOW REPLICA STATUS")
 	var refused *mysqlError
 	if errors.As(err, &refused) && refused.code == noSuchStatement {
-		rows, _, err = s.ask(ctx, "SHOW SLAVE STATUS")
+		rows, _, err = s.query(ctx, "SHOW SLAVE STATUS")
 	}
 	if err != nil {
 		return fmt.Errorf("replication: %w", err)
@@ -124,14 +124,14 @@ func (s *mysqlSession) replicating(ctx context.Context, must bool, maxLag time.D
 	s.role = "replica"
 	for _, r := range rows {
 		for _, thread := range []string{"io", "sql"} {
-			if v := r.either("replica_"+thread+"_running", "slave_"+thread+"_running"); !strings.EqualFold(v, "yes") {
-				return fmt.Errorf("replication: expected the %s thread to run, got %s%s", thread, quote([]byte(v)), r.trouble(thread))
+			if v := r.first("replica_"+thread+"_running", "slave_"+thread+"_running"); !strings.EqualFold(v, "yes") {
+				return fmt.Errorf("replication: expected the %s thread to run, got %s%s", thread, quote([]byte(v)), r.threadError(thread))
 			}
 		}
 		if maxLag <= 0 {
 			continue
 		}
-		v := r.either("seconds_behind_source", "seconds_behind_master")
+		v := r.first("seconds_behind_source", "seconds_behind_master")
 		seconds, err := strconv.Atoi(v)
 		if err != nil || seconds < 0 || seconds > 1<<31 {
 			return fmt.Errorf("replication: expected a lag of at most %v, got %s", maxLag, quote([]byte(v)))
@@ -143,8 +143,8 @@ func (s *mysqlSession) replicating(ctx context.Context, must bool, maxLag time.D
 	return nil
 }
 
-// either returns the value of the first column there is.
-func (r row) either(names ...string) string {
+// first returns the value of the first column there is.
+func (r row) first(names ...string) string {
 	for _, name := range names {
 		if v, ok := r[name]; ok {
 			return v
@@ -153,8 +153,8 @@ func (r row) either(names ...string) string {
 	return ""
 }
 
-// trouble is what a replication thread complains of, for an error text.
-func (r row) trouble(thread string) string {
+// threadError is what a replication thread complains of, for an error text.
+func (r row) threadError(thread string) string {
 	if v := r["last_"+thread+"_error"]; v != "" {
 		return " (" + printable(v) + ")"
 	}
@@ -167,9 +167,9 @@ const (
 	galeraSynced = "4"
 )
 
-// synced fails on a server that is not a synced and ready member of a Galera cluster's primary component.
-func (s *mysqlSession) synced(ctx context.Context, allowDonor bool) error {
-	rows, columns, err := s.ask(ctx, "SHOW GLOBAL STATUS WHERE Variable_name IN "+
+// checkGalera fails on a server that is not a synced and ready member of a Galera cluster's primary component.
+func (s *mysqlSession) checkGalera(ctx context.Context, allowDonor bool) error {
+	rows, columns, err := s.query(ctx, "SHOW GLOBAL STATUS WHERE Variable_name IN "+
 		"('wsrep_cluster_status', 'wsrep_local_state', 'wsrep_local_state_comment', 'wsrep_ready')")
 	if err != nil {
 		return fmt.Errorf("galera: %w", err)
@@ -202,10 +202,10 @@ func galeraVerdict(status map[string]string, allowDonor bool) error {
 	return nil
 }
 
-// affirms fails unless a query's first value is something other than 0, empty or NULL.
-func (s *mysqlSession) affirms(ctx context.Context, query string) error {
+// checkQuery fails unless a query's first value is something other than 0, empty or NULL.
+func (s *mysqlSession) checkQuery(ctx context.Context, query string) error {
 	const want = "a first value that is not 0, empty or NULL"
-	rows, columns, err := s.ask(ctx, query)
+	rows, columns, err := s.query(ctx, query)
 	if err != nil {
 		return fmt.Errorf("query: %w", err)
 	}

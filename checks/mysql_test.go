@@ -66,15 +66,15 @@ func TestMySQLHandshakeOnlyTakesItsLeave(t *testing.T) {
 	require.NoError(t, err)
 	v := rec.WaitEnd(t, 0, 5*time.Second)
 	require.Equal(t, nettest.EOF, v.End, "no reset")
-	require.True(t, bytes.HasSuffix(v.Data, quit[:]))
-	require.Contains(t, string(v.Data), guest)
+	require.True(t, bytes.HasSuffix(v.Data, comQuit[:]))
+	require.Contains(t, string(v.Data), unknownUser)
 }
 
 // A check without a user can ask for TLS, too, and says so when there is none to be had.
 func TestMySQLHandshakeOnlyWithTLS(t *testing.T) {
 	bare := greetingOf("mysql_native_password")
 	offer := bytes.Clone(bare)
-	offer[1+len("8.4.0-weir\x00")+4+8+1+1] |= capableTLS >> 8
+	offer[1+len("8.4.0-weir\x00")+4+8+1+1] |= clientSSL >> 8
 	plain := packet(0, offer)
 	for name, c := range map[string]struct {
 		host nettest.Handler
@@ -112,7 +112,7 @@ func TestMySQLErrors(t *testing.T) {
 		_, err = check(t, user("u", "secret"), second.Addr())
 		require.ErrorContains(t, err, want)
 		_, err = check(t, MySQL{}, second.Addr())
-		if shutsOut(code) {
+		if refusesHost(code) {
 			require.ErrorContains(t, err, want)
 		} else {
 			require.NoError(t, err)
@@ -316,7 +316,7 @@ func replicate(t *testing.T, m *nettest.MariaDB) {
 	require.ErrorContains(t, err, `replication: expected the sql thread to run, got "No"`)
 }
 
-// run runs statements with the command line client.
+// runTask runs statements with the command line client.
 func run(t *testing.T, m *nettest.MariaDB, statements string) {
 	t.Helper()
 	out, err := m.Client(m.Addr(), "-e", statements).CombinedOutput()

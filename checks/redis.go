@@ -37,30 +37,30 @@ func (o Redis) Monitor() (Monitor, error) {
 	if err != nil {
 		return nil, err
 	}
-	return discreet(func(ctx context.Context, t Target) (Report, error) {
-		x, err := open(ctx, t, secure)
+	return redactReports(func(ctx context.Context, t Target) (Report, error) {
+		x, err := openConn(ctx, t, secure)
 		if err != nil {
 			return Report{}, err
 		}
 		defer x.close()
-		r := &resp{reply: reply{from: x}}
+		r := &respReader{replyReader: replyReader{from: x}}
 		if o.User != "" || password != "" {
 			if err := o.login(x, r, password); err != nil {
 				return Report{}, err
 			}
 		}
-		return o.examine(x, r)
+		return o.checkInfo(x, r)
 	}, password), nil
 }
 
 // login authenticates. What a server says to that may repeat the password, so nothing of it is told but an error line,
 // without the password.
-func (o Redis) login(x *exchange, r *resp, password string) error {
+func (o Redis) login(x *checkConn, r *respReader, password string) error {
 	words := []string{"AUTH", password}
 	if o.User != "" {
 		words = []string{"AUTH", o.User, password}
 	}
-	_, err := r.call(x, maxLine, words...)
+	_, err := r.command(x, maxLine, words...)
 	var refused *redisError
 	switch {
 	case err == nil:
@@ -69,24 +69,24 @@ func (o Redis) login(x *exchange, r *resp, password string) error {
 		refused.text = redact(refused.text, password)
 		return fmt.Errorf("AUTH: %w", refused)
 	}
-	var odd *oddReply
+	var odd *protocolError
 	if errors.As(err, &odd) {
 		return fmt.Errorf("AUTH: %w: expected OK, got something else", odd.why)
 	}
 	return fmt.Errorf("AUTH: %w", err)
 }
 
-// examine asks the server how it is.
-func (o Redis) examine(x *exchange, r *resp) (Report, error) {
-	pong, err := r.call(x, maxLine, "PING")
+// verify asks the server how it is.
+func (o Redis) checkInfo(x *checkConn, r *respReader) (Report, error) {
+	pong, err := r.command(x, maxLine, "PING")
 	if err == nil && string(pong) != "PONG" {
 		err = mismatch(errors.New("wrong reply"), strconv.Quote("PONG"), pong)
 	}
 	if err != nil {
 		return Report{}, fmt.Errorf("PING: %w", err)
 	}
-	text, err := r.call(x, maxReply, "INFO")
-	var odd *oddReply
+	text, err := r.command(x, maxReply, "INFO")
+	var odd *protocolError
 	switch {
 	case errors.Is(err, context.Canceled):
 		return Report{}, err
@@ -96,11 +96,11 @@ func (o Redis) examine(x *exchange, r *resp) (Report, error) {
 		return Report{Detail: "answers PING, not INFO"}, nil
 	}
 	info := parseInfo(text)
-	return Report{Detail: info.String()}, o.judge(info)
+	return Report{Detail: info.String()}, o.verify(info)
 }
 
-// judge says whether a server that says this of itself passes.
-func (o Redis) judge(i redisInfo) error {
+// verify says whether a server that says this of itself passes.
+func (o Redis) verify(i redisInfo) error {
 	switch {
 	case i.loading:
 		return errors.New("loading its data")

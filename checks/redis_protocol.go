@@ -11,27 +11,27 @@ import (
 // maxLine is how long a line of the Redis protocol may be, its end included. Longer ones are not looked at.
 const maxLine = 512
 
-// resp speaks as much of the Redis protocol, version 2, as a check needs: commands of plain words, and simple, error,
+// respReader speaks as much of the Redis protocol, version 2, as a check needs: commands of plain words, and simple, error,
 // integer and bulk replies. Source: "Redis serialization protocol specification".
-type resp struct{ reply }
+type respReader struct{ replyReader }
 
 // redisError is an error reply.
 type redisError struct{ text string }
 
 func (e *redisError) Error() string { return "the server said " + quote([]byte(e.text)) }
 
-// oddReply is something that is not a reply in this protocol.
-type oddReply struct {
+// protocolError is something that is not a reply in this protocol.
+type protocolError struct {
 	why error
 	got []byte
 }
 
-func (e *oddReply) Error() string { return mismatch(e.why, "a Redis reply", e.got).Error() }
-func (e *oddReply) Unwrap() error { return e.why }
+func (e *protocolError) Error() string { return mismatch(e.why, "a Redis reply", e.got).Error() }
+func (e *protocolError) Unwrap() error { return e.why }
 
-// call sends a command and returns the reply's value, of at most limit bytes. The errors are *redisError, *oddReply and
+// command sends a command and returns the reply's value, of at most limit bytes. The errors are *redisError, *protocolError and
 // those of the connection.
-func (r *resp) call(w io.Writer, limit int, words ...string) ([]byte, error) {
+func (r *respReader) command(w io.Writer, limit int, words ...string) ([]byte, error) {
 	var command []byte
 	command = fmt.Appendf(command, "*%d\r\n", len(words))
 	for _, word := range words {
@@ -39,7 +39,7 @@ func (r *resp) call(w io.Writer, limit int, words ...string) ([]byte, error) {
 	}
 	if _, err := w.Write(command); err != nil {
 		// The server may have said why it does not listen, as when it has too many clients.
-		if value, said := r.next(limit); said != nil {
+		if value, said := r.readReply(limit); said != nil {
 			var refused *redisError
 			if errors.As(said, &refused) {
 				return value, said
@@ -47,13 +47,13 @@ func (r *resp) call(w io.Writer, limit int, words ...string) ([]byte, error) {
 		}
 		return nil, err
 	}
-	return r.next(limit)
+	return r.readReply(limit)
 }
 
-// next reads one reply.
-func (r *resp) next(limit int) ([]byte, error) {
+// readPacket reads one reply.
+func (r *respReader) readReply(limit int) ([]byte, error) {
 	r.buf, r.unread = r.buf[r.unread:], 0
-	line, err := r.line()
+	line, err := r.readLine()
 	if err != nil {
 		return nil, err
 	}
@@ -65,18 +65,18 @@ func (r *resp) next(limit int) ([]byte, error) {
 	case '$':
 		n, err := strconv.ParseUint(string(line[1:]), 10, 31)
 		if err != nil {
-			return nil, &oddReply{errors.New("wrong length"), line}
+			return nil, &protocolError{errors.New("wrong length"), line}
 		}
 		if int(n) > limit {
-			return nil, &oddReply{fmt.Errorf("reply too large (over %d bytes)", limit), line}
+			return nil, &protocolError{fmt.Errorf("reply too large (over %d bytes)", limit), line}
 		}
-		return r.bulk(int(n))
+		return r.readBulk(int(n))
 	}
-	return nil, &oddReply{errors.New("not a Redis reply"), line}
+	return nil, &protocolError{errors.New("not a Redis reply"), line}
 }
 
-// line reads up to the end of a line, and consumes it. The line is not empty.
-func (r *resp) line() ([]byte, error) {
+// readLine reads up to the end of a line, and consumes it. The line is not empty.
+func (r *respReader) readLine() ([]byte, error) {
 	for {
 		text := r.buf[r.unread:]
 		i := bytes.IndexByte(text[:min(len(text), maxLine)], '\n')
@@ -85,25 +85,25 @@ func (r *resp) line() ([]byte, error) {
 			r.unread += i + 1
 			line := bytes.TrimSuffix(text[:i], []byte("\r"))
 			if len(line) == 0 {
-				return nil, &oddReply{errors.New("empty line"), text[:i+1]}
+				return nil, &protocolError{errors.New("empty line"), text[:i+1]}
 			}
 			return line, nil
 		case len(text) > 0 && bytes.IndexByte([]byte("+-:$*"), text[0]) < 0:
 			// Nothing that could follow makes this a reply.
-			return nil, &oddReply{errors.New("not a Redis reply"), text}
+			return nil, &protocolError{errors.New("not a Redis reply"), text}
 		case len(text) >= maxLine:
-			return nil, &oddReply{fmt.Errorf("line too long (over %d bytes)", maxLine), text}
+			return nil, &protocolError{fmt.Errorf("line too long (over %d bytes)", maxLine), text}
 		}
-		if err := r.more(); err != nil {
+		if err := r.readMore(); err != nil {
 			return nil, err
 		}
 	}
 }
 
-// bulk reads n bytes and the line end after them, and consumes them.
-func (r *resp) bulk(n int) ([]byte, error) {
+// readBulk reads n bytes and the line end after them, and consumes them.
+func (r *respReader) readBulk(n int) ([]byte, error) {
 	for len(r.buf)-r.unread < n+2 {
-		if err := r.more(); err != nil {
+		if err := r.readMore(); err != nil {
 			return nil, err
 		}
 	}
@@ -112,15 +112,15 @@ func (r *resp) bulk(n int) ([]byte, error) {
 	return value, nil
 }
 
-// more reads once more. What has come so far is told with the error.
-func (r *resp) more() error {
+// readMore reads once more. What has come so far is told with the error.
+func (r *respReader) readMore() error {
 	err := error(errTooLarge)
 	if len(r.buf) < maxReply {
 		err = r.read()
 	}
 	if err != nil {
 		if len(r.buf) > r.unread {
-			return &oddReply{err, r.buf[r.unread:]}
+			return &protocolError{err, r.buf[r.unread:]}
 		}
 		return err
 	}

@@ -17,7 +17,7 @@ import (
 
 const pingWire = "*1\r\n$4\r\nPING\r\n"
 
-// bulk is a string as Redis sends one.
+// readBulk is a string as Redis sends one.
 func bulk(s string) string {
 	return "$" + itoa(len(s)) + "\r\n" + s + "\r\n"
 }
@@ -211,8 +211,8 @@ func TestRedisReal(t *testing.T) {
 func tell(t *testing.T, address string, words ...string) {
 	t.Helper()
 	conn := nettest.Dial(t, address)
-	r := &resp{reply{from: conn}}
-	_, err := r.call(conn, maxReply, words...)
+	r := &respReader{replyReader{from: conn}}
+	_, err := r.command(conn, maxReply, words...)
 	require.NoError(t, err)
 }
 
@@ -225,9 +225,9 @@ func FuzzRedisReply(f *testing.F) {
 		f.Add([]byte(seed))
 	}
 	f.Fuzz(func(t *testing.T, said []byte) {
-		r := &resp{reply{from: strings.NewReader(string(said))}}
+		r := &respReader{replyReader{from: strings.NewReader(string(said))}}
 		for range 100 {
-			value, err := r.next(maxReply)
+			value, err := r.readReply(maxReply)
 			if err != nil {
 				if len(err.Error()) > 8*maxQuote {
 					t.Fatalf("an error of %d bytes", len(err.Error()))
@@ -235,7 +235,7 @@ func FuzzRedisReply(f *testing.F) {
 				return
 			}
 			info := parseInfo(value)
-			_ = Redis{MaxLag: time.Second}.judge(info)
+			_ = Redis{MaxLag: time.Second}.verify(info)
 			if strings.ContainsAny(info.String(), "\r\n\x00\x1b") {
 				t.Fatalf("not fit to be shown: %q", info)
 			}

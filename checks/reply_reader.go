@@ -18,15 +18,15 @@ const maxReply = 64 << 10
 // maxQuote is how long a quotation from a reply may become, its quotation marks not counted.
 const maxQuote = 120
 
-// reply collects what a server says. What has been matched is consumed; the rest stays for the next step.
-type reply struct {
+// replyReader collects what a server says. What has been matched is consumed; the rest stays for the next step.
+type replyReader struct {
 	from   io.Reader
 	buf    []byte
 	unread int // buf[unread:] has not been matched yet
 }
 
 // awaitText reads until want occurs in what has not been consumed.
-func (r *reply) awaitText(want []byte) error {
+func (r *replyReader) awaitText(want []byte) error {
 	seen := r.unread
 	return r.await(strconv.Quote(clip(string(want))), func(bool) int {
 		// The part looked through before can only matter with its last len(want)-1 bytes.
@@ -40,7 +40,7 @@ func (r *reply) awaitText(want []byte) error {
 }
 
 // awaitRegexp reads until want matches what has not been consumed.
-func (r *reply) awaitRegexp(want *regexp.Regexp) error {
+func (r *replyReader) awaitRegexp(want *regexp.Regexp) error {
 	looked, spent := 0, 0
 	return r.await("a match of "+strconv.Quote(clip(want.String())), func(last bool) int {
 		text := r.buf[r.unread:]
@@ -59,7 +59,7 @@ func (r *reply) awaitRegexp(want *regexp.Regexp) error {
 
 // await reads until match, called after every read, returns where in buf the match ends; -1 means not yet. last is set
 // when nothing more will come.
-func (r *reply) await(want string, match func(last bool) int) error {
+func (r *replyReader) await(want string, match func(last bool) int) error {
 	if end := match(false); end >= 0 {
 		r.unread = end
 		return nil
@@ -87,7 +87,7 @@ var (
 )
 
 // read reads once, into as much room as the cap leaves.
-func (r *reply) read() error {
+func (r *replyReader) read() error {
 	const step = 512
 	if room := min(max(step, len(r.buf)), maxReply-len(r.buf)); cap(r.buf)-len(r.buf) == 0 {
 		r.buf = append(make([]byte, 0, len(r.buf)+room), r.buf...)

@@ -59,31 +59,31 @@ type Runner struct {
 	wake    chan struct{} // tells the scheduler that the schedule's first entry has changed; holds one
 	running sync.WaitGroup
 
-	mu       sync.Mutex // guards what follows
-	tasks    map[Key]*task
-	servers  map[server][]*task
-	leaving  map[Key]*task // removed, while their last run goes on
-	schedule schedule
-	ready    []*task   // due and waiting for a worker, in order
-	idle     sync.Cond // workers waiting for a ready task
-	idlers   int       // how many those are
-	workers  int       // all workers
-	closed   bool
-	counters Counters
+	mu          sync.Mutex // guards what follows
+	tasks       map[Key]*task
+	servers     map[serverKey][]*task
+	removed     map[Key]*task // removed, while their last run goes on
+	schedule    schedule
+	ready       []*task   // watches and waiting for a worker, in order
+	idle        sync.Cond // workers waiting for a ready task
+	idleWorkers int       // how many those are
+	workers     int       // all workers
+	closed      bool
+	counters    Counters
 }
 
-// server names what several jobs may test.
-type server struct{ cluster, name string }
+// serverKey names what several jobs may test.
+type serverKey struct{ cluster, name string }
 
 // NewRunner starts a runner without jobs. Close ends it.
 func NewRunner(opts Options) *Runner {
 	if opts.Parallel <= 0 {
 		opts.Parallel = 4096
 	}
-	r := &Runner{opts: opts, wake: make(chan struct{}, 1), tasks: make(map[Key]*task), leaving: make(map[Key]*task)}
+	r := &Runner{opts: opts, wake: make(chan struct{}, 1), tasks: make(map[Key]*task), removed: make(map[Key]*task)}
 	r.ctx, r.cancel = context.WithCancel(context.Background())
 	r.idle.L = &r.mu
-	r.running.Go(r.keepTime)
+	r.running.Go(r.runScheduler)
 	return r
 }
 
@@ -108,49 +108,49 @@ func (r *Runner) Update(jobs []Job) {
 		}
 		t, known := r.tasks[key]
 		switch {
-		case !known && r.leaving[key] != nil: // it is back before its last run, called off, has ended
-			t = r.leaving[key]
-			delete(r.leaving, key)
-			t.job, t.verdict, t.shortage, t.gone = *job, job.InitialVerdict, 0, false
+		case !known && r.removed[key] != nil: // it is back before its last run, called off, has ended
+			t = r.removed[key]
+			delete(r.removed, key)
+			t.job, t.verdict, t.shortages, t.removed = *job, job.InitialVerdict, 0, false
 			begin = append(begin, t)
 		case !known:
-			t = &task{key: key, job: *job, verdict: job.InitialVerdict, place: -1}
+			t = &task{key: key, job: *job, verdict: job.InitialVerdict, index: -1}
 			begin = append(begin, t)
-		case t.job.same(job):
+		case t.job.equal(job):
 			t.job.Monitor = job.Monitor
 		default:
 			if t.job.Identity != job.Identity {
 				t.verdict = Verdict{}
 			}
 			t.verdict.Streak = 0
-			t.shortage = 0
+			t.shortages = 0
 			t.job = *job
-			r.callOff(t)
+			r.cancelRun(t)
 			begin = append(begin, t)
 		}
 		keep[key] = t
 	}
 	for key, t := range r.tasks {
 		if keep[key] != t {
-			t.gone = true
-			r.callOff(t)
+			t.removed = true
+			r.cancelRun(t)
 			r.schedule.drop(t)
 			if t.running {
-				r.leaving[key] = t
+				r.removed[key] = t
 			}
 		}
 	}
 	r.tasks = keep
-	r.servers = make(map[server][]*task)
+	r.servers = make(map[serverKey][]*task)
 	for key, t := range keep {
-		s := server{key.Cluster, key.Server}
+		s := serverKey{key.Cluster, key.Server}
 		r.servers[s] = append(r.servers[s], t)
 	}
 	r.stagger(begin)
 }
 
-// callOff ends the run that a task is in, if it is in one, and sees to it that its result does not count.
-func (r *Runner) callOff(t *task) {
+// cancelRun ends the run that a task is in, if it is in one, and sees to it that its result does not count.
+func (r *Runner) cancelRun(t *task) {
 	if t.running {
 		t.stale = true
 		t.cancel()
@@ -171,7 +171,7 @@ func (r *Runner) stagger(begin []*task) {
 		after += min(t.job.Spec.Interval/time.Duration(2*len(begin)), 2*time.Millisecond)
 	}
 	if first {
-		r.signal()
+		r.wakeScheduler()
 	}
 }
 
@@ -180,24 +180,24 @@ func (r *Runner) stagger(begin []*task) {
 func (r *Runner) Recheck(cluster, name string) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	for _, t := range r.servers[server{cluster, name}] {
+	for _, t := range r.servers[serverKey{cluster, name}] {
 		if t.running { // it may have begun before there was a doubt
-			t.doubted = true
+			t.recheck = true
 		} else {
-			r.hasten(t)
+			r.runSoon(t)
 		}
 	}
 }
 
-// hasten makes a task that is not running due.
-func (r *Runner) hasten(t *task) {
-	t.doubted = false
-	at := t.began.Add(t.job.Spec.Interval / 10)
+// runSoon makes a task that is not running due.
+func (r *Runner) runSoon(t *task) {
+	t.recheck = false
+	at := t.startedAt.Add(t.job.Spec.Interval / 10)
 	if now := time.Now(); at.Before(now) {
 		at = now
 	}
-	if t.place >= 0 && at.Before(t.at) && r.schedule.add(t, at) {
-		r.signal()
+	if t.index >= 0 && at.Before(t.dueAt) && r.schedule.add(t, at) {
+		r.wakeScheduler()
 	}
 }
 
@@ -232,12 +232,12 @@ func (r *Runner) Close() {
 	r.running.Wait()
 }
 
-// keepTime moves tasks that are due from the schedule to the workers, until the runner is closed.
-func (r *Runner) keepTime() {
+// runScheduler moves tasks that are due from the schedule to the workers, until the runner is closed.
+func (r *Runner) runScheduler() {
 	alarm := time.NewTimer(time.Hour)
 	defer alarm.Stop()
 	for {
-		if wait, ok := r.release(time.Now()); ok {
+		if wait, ok := r.dispatchDue(time.Now()); ok {
 			alarm.Reset(wait)
 		} else {
 			alarm.Stop()
@@ -251,36 +251,36 @@ func (r *Runner) keepTime() {
 	}
 }
 
-// release hands every task that is due to the workers and says how long it is until the next one.
-func (r *Runner) release(now time.Time) (wait time.Duration, any bool) {
+// dispatchDue hands every task that is due to the workers and says how long it is until the next one.
+func (r *Runner) dispatchDue(now time.Time) (wait time.Duration, any bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	for t := r.schedule.pop(now); t != nil; t = r.schedule.pop(now) {
 		t.waiting = true
 		r.ready = append(r.ready, t)
 	}
-	r.staff()
+	r.startWorkers()
 	return r.schedule.next(now)
 }
 
-// signal makes the scheduler look at the schedule again.
-func (r *Runner) signal() {
+// wakeScheduler makes the scheduler look at the schedule again.
+func (r *Runner) wakeScheduler() {
 	select {
 	case r.wake <- struct{}{}:
 	default:
 	}
 }
 
-// again schedules a task's next run, counted from the start of the last one. The jitter is on the early side: a server
+// scheduleNext schedules a task's next run, counted from the start of the last one. The jitter is on the early side: a server
 // that stops working is found out within fall intervals and a timeout, and never later.
-func (r *Runner) again(t *task) {
-	gap := t.job.gap(t.verdict)
+func (r *Runner) scheduleNext(t *task) {
+	gap := t.job.interval(t.verdict)
 	jitter := max(0.1, t.spread)
 	t.spread = 0
-	if t.shortage > 0 {
-		gap = min(gap, 100*time.Millisecond<<min(t.shortage-1, 10))
+	if t.shortages > 0 {
+		gap = min(gap, 100*time.Millisecond<<min(t.shortages-1, 10))
 	}
-	if r.schedule.add(t, t.began.Add(gap-time.Duration(rand.Float64()*jitter*float64(gap)))) {
-		r.signal()
+	if r.schedule.add(t, t.startedAt.Add(gap-time.Duration(rand.Float64()*jitter*float64(gap)))) {
+		r.wakeScheduler()
 	}
 }

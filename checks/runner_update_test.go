@@ -121,7 +121,7 @@ func TestRunnerJobThatComesBackDoesNotOverlapWithItsLastRun(t *testing.T) {
 		require.False(t, w.overlap)
 		r.mu.Lock()
 		defer r.mu.Unlock()
-		require.Empty(t, r.leaving)
+		require.Empty(t, r.removed)
 	})
 }
 

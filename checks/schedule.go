@@ -12,16 +12,16 @@ const slack = time.Millisecond
 type schedule []*task
 
 func (s schedule) Len() int           { return len(s) }
-func (s schedule) Less(i, j int) bool { return s[i].at.Before(s[j].at) }
+func (s schedule) Less(i, j int) bool { return s[i].dueAt.Before(s[j].dueAt) }
 func (s schedule) Swap(i, j int) {
 	s[i], s[j] = s[j], s[i]
-	s[i].place, s[j].place = i, j
+	s[i].index, s[j].index = i, j
 }
 
 // Push is for package heap.
 func (s *schedule) Push(x any) {
 	t := x.(*task)
-	t.place = len(*s)
+	t.index = len(*s)
 	*s = append(*s, t)
 }
 
@@ -31,40 +31,40 @@ func (s *schedule) Pop() any {
 	t := (*s)[last]
 	(*s)[last] = nil
 	*s = (*s)[:last]
-	t.place = -1
+	t.index = -1
 	return t
 }
 
 // add puts a task in, or moves it, and reports whether it is the first one now.
 func (s *schedule) add(t *task, at time.Time) (first bool) {
-	t.at = at
-	if t.place >= 0 {
-		heap.Fix(s, t.place)
+	t.dueAt = at
+	if t.index >= 0 {
+		heap.Fix(s, t.index)
 	} else {
 		heap.Push(s, t)
 	}
-	return t.place == 0
+	return t.index == 0
 }
 
 // drop takes a task out if it is in.
 func (s *schedule) drop(t *task) {
-	if t.place >= 0 {
-		heap.Remove(s, t.place)
+	if t.index >= 0 {
+		heap.Remove(s, t.index)
 	}
 }
 
 // pop takes the first task out if it is due at now, or as good as.
 func (s *schedule) pop(now time.Time) *task {
-	if len(*s) == 0 || (*s)[0].at.After(now.Add(slack)) {
+	if len(*s) == 0 || (*s)[0].dueAt.After(now.Add(slack)) {
 		return nil
 	}
 	return heap.Pop(s).(*task)
 }
 
-// next is how long it is until a task is due; false if there is none.
+// readPacket is how long it is until a task is due; false if there is none.
 func (s schedule) next(now time.Time) (time.Duration, bool) {
 	if len(s) == 0 {
 		return 0, false
 	}
-	return max(s[0].at.Sub(now), 0), true
+	return max(s[0].dueAt.Sub(now), 0), true
 }

@@ -56,48 +56,48 @@ func redact(said, password string) string {
 // shortSecret is the length from which something is looked for as a secret: what is shorter is in many words.
 const shortSecret = 4
 
-// discreet keeps secrets out of what a monitor reports: a server may repeat what it was sent.
-func discreet(m Monitor, secrets ...string) Monitor {
+// redactReports keeps secrets out of what a monitor reports: a server may repeat what it was sent.
+func redactReports(m Monitor, secrets ...string) Monitor {
 	secrets = slices.DeleteFunc(secrets, func(s string) bool { return len(s) < shortSecret })
 	if len(secrets) == 0 {
 		return m
 	}
 	return func(ctx context.Context, t Target) (Report, error) {
 		report, err := m(ctx, t)
-		report.Detail = unsaid(report.Detail, secrets)
+		report.Detail = redactText(report.Detail, secrets)
 		if err != nil {
-			if text := unsaid(err.Error(), secrets); text != err.Error() {
-				err = &redacted{text, err}
+			if text := redactText(err.Error(), secrets); text != err.Error() {
+				err = &redactedError{text, err}
 			}
 		}
 		return report, err
 	}
 }
 
-// redacted is an error in other words.
-type redacted struct {
+// redactedError is an error in other words.
+type redactedError struct {
 	text string
 	err  error
 }
 
-func (r *redacted) Error() string { return r.text }
-func (r *redacted) Unwrap() error { return r.err }
+func (r *redactedError) Error() string { return r.text }
+func (r *redactedError) Unwrap() error { return r.err }
 
-// cutOff is how a quote of a reply ends that goes on (see quote).
-const cutOff = "\"…"
+// quoteCut is how a quote of a reply ends that goes on (see quote).
+const quoteCut = "\"…"
 
-// unsaid is a text without secrets, neither whole nor cut off where a quote ends.
-func unsaid(text string, secrets []string) string {
+// redactText is a text without secrets, neither whole nor cut off where a quote ends.
+func redactText(text string, secrets []string) string {
 	for _, s := range secrets {
 		quoted := strconv.Quote(s)
 		for _, s := range []string{s, quoted[1 : len(quoted)-1]} {
 			text = strings.ReplaceAll(text, s, "***")
-			parts := strings.SplitAfter(text, cutOff)
+			parts := strings.SplitAfter(text, quoteCut)
 			for i, part := range parts {
-				said, whole := strings.CutSuffix(part, cutOff)
+				said, whole := strings.CutSuffix(part, quoteCut)
 				for n := len(s) - 1; whole && n >= shortSecret; n-- {
 					if rest, found := strings.CutSuffix(said, s[:n]); found {
-						parts[i] = rest + "***" + cutOff
+						parts[i] = rest + "***" + quoteCut
 						break
 					}
 				}

@@ -29,7 +29,7 @@ type TCP struct {
 
 // Monitor returns the monitor. The errors are those of regular expressions and of the TLS options.
 func (o TCP) Monitor() (Monitor, error) {
-	steps, err := compile(o.Steps)
+	steps, err := compileSteps(o.Steps)
 	if err != nil {
 		return nil, err
 	}
@@ -39,11 +39,11 @@ func (o TCP) Monitor() (Monitor, error) {
 	}
 	if len(steps) == 0 && secure == nil {
 		if o.Quiet {
-			return func(ctx context.Context, t Target) (Report, error) { return Report{}, connectOnly(ctx, t, hasty) }, nil
+			return func(ctx context.Context, t Target) (Report, error) { return Report{}, connectOnly(ctx, t, dialQuiet) }, nil
 		}
-		return func(ctx context.Context, t Target) (Report, error) { return Report{}, connectOnly(ctx, t, patient) }, nil
+		return func(ctx context.Context, t Target) (Report, error) { return Report{}, connectOnly(ctx, t, dialFull) }, nil
 	}
-	return func(ctx context.Context, t Target) (Report, error) { return Report{}, talk(ctx, t, steps, secure) }, nil
+	return func(ctx context.Context, t Target) (Report, error) { return Report{}, runSteps(ctx, t, steps, secure) }, nil
 }
 
 // step is one step of a dialogue, ready to be used.
@@ -60,7 +60,7 @@ func (s step) matches(reply []byte) bool {
 	return bytes.Contains(reply, s.expect) && (s.regex == nil || s.regex.Match(reply))
 }
 
-func compile(specs []conf.Step) ([]step, error) {
+func compileSteps(specs []conf.Step) ([]step, error) {
 	steps := make([]step, 0, len(specs))
 	for i, spec := range specs {
 		s := step{send: spec.Send, expect: spec.Expect}
@@ -75,8 +75,8 @@ func compile(specs []conf.Step) ([]step, error) {
 	return steps, nil
 }
 
-func connectOnly(ctx context.Context, t Target, p patience) error {
-	if t.SendProxy != "" && p == patient {
+func connectOnly(ctx context.Context, t Target, p dialMode) error {
+	if t.SendProxy != "" && p == dialFull {
 		return headerOnly(ctx, t)
 	}
 	conn, err := dial(ctx, t, p)
@@ -86,14 +86,14 @@ func connectOnly(ctx context.Context, t Target, p patience) error {
 	if err != nil {
 		return err
 	}
-	reset(conn)
+	resetOnClose(conn)
 	_ = conn.Close()
 	return nil
 }
 
 // headerOnly connects to a server that reads a PROXY header first: it gets one, and then the end of the stream.
 func headerOnly(ctx context.Context, t Target) error {
-	x, err := open(ctx, t, nil)
+	x, err := openConn(ctx, t, nil)
 	if errors.Is(err, syscall.ECONNRESET) {
 		return nil
 	}
@@ -107,10 +107,10 @@ func headerOnly(ctx context.Context, t Target) error {
 	return nil
 }
 
-// talk goes through the steps. Every reply may come in pieces, and what follows a match in the same piece is left for
+// runSteps goes through the steps. Every reply may come in pieces, and what follows a match in the same piece is left for
 // the next step.
-func talk(ctx context.Context, t Target, steps []step, secure *tls.Config) error {
-	x, err := open(ctx, t, secure)
+func runSteps(ctx context.Context, t Target, steps []step, secure *tls.Config) error {
+	x, err := openConn(ctx, t, secure)
 	if err != nil {
 		return err
 	}
@@ -119,7 +119,7 @@ func talk(ctx context.Context, t Target, steps []step, secure *tls.Config) error
 	} else {
 		defer x.close()
 	}
-	r := &reply{from: x}
+	r := &replyReader{from: x}
 	for i, s := range steps {
 		if err := s.run(x, r); err != nil {
 			if len(steps) > 1 {
@@ -131,9 +131,9 @@ func talk(ctx context.Context, t Target, steps []step, secure *tls.Config) error
 	return nil
 }
 
-// run sends and waits. A server may say what is expected and close without having read: its reply counts, so a failed
+// runTask sends and waits. A server may say what is expected and close without having read: its reply counts, so a failed
 // write is told only where no reply is expected.
-func (s step) run(x *exchange, r *reply) error {
+func (s step) run(x *checkConn, r *replyReader) error {
 	if len(s.send) > 0 {
 		if _, err := x.Write(s.send); err != nil && !s.expects() {
 			return fmt.Errorf("send: %w", err)

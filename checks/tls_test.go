@@ -58,7 +58,7 @@ func TestTLS(t *testing.T) {
 
 func TestTLSServerNameIsTheTargetsHost(t *testing.T) {
 	address, ca := secured(t)
-	_, err := checkWithin(t, HTTP{TLS: &TLS{CAFile: ca}, Expect: []byte("hello example.com")}, Target{Address: address, Host: "example.com"}, farewell*20)
+	_, err := checkWithin(t, HTTP{TLS: &TLS{CAFile: ca}, Expect: []byte("hello example.com")}, Target{Address: address, Host: "example.com"}, closeTimeout*20)
 	require.NoError(t, err)
 }
 
@@ -69,7 +69,7 @@ func TestTLSOfAServerWithoutIt(t *testing.T) {
 		"TLS handshake: EOF":                              script([2]string{"\x16", ""}),
 	} {
 		h := nettest.Start(t, host)
-		_, err := checkWithin(t, TCP{TLS: &TLS{SkipVerify: true}}, Target{Address: h.Addr()}, farewell*3)
+		_, err := checkWithin(t, TCP{TLS: &TLS{SkipVerify: true}}, Target{Address: h.Addr()}, closeTimeout*3)
 		require.ErrorContains(t, err, want)
 	}
 }

@@ -19,7 +19,7 @@ type UDP struct{ Steps []conf.Step }
 
 // Monitor returns the monitor. The error tells a regular expression that does not compile.
 func (o UDP) Monitor() (Monitor, error) {
-	steps, err := compile(o.Steps)
+	steps, err := compileSteps(o.Steps)
 	if err != nil {
 		return nil, err
 	}
@@ -31,7 +31,7 @@ func (o UDP) Monitor() (Monitor, error) {
 
 func exchangeDatagrams(ctx context.Context, t Target, steps []step) error {
 	d := net.Dialer{}
-	if err := t.reachable(); err != nil {
+	if err := t.checkFamily(); err != nil {
 		return err
 	}
 	if t.Source.IsValid() {
@@ -41,11 +41,11 @@ func exchangeDatagrams(ctx context.Context, t Target, steps []step) error {
 	if err != nil {
 		return dialError(ctx, t, err)
 	}
-	x := &exchange{Conn: conn, raw: conn, ctx: ctx}
+	x := &checkConn{Conn: conn, raw: conn, ctx: ctx}
 	if deadline, ok := ctx.Deadline(); ok {
 		_ = conn.SetDeadline(deadline)
 	}
-	x.unhook = context.AfterFunc(ctx, func() { _ = conn.SetDeadline(time.Unix(1, 0)) })
+	x.stopWatch = context.AfterFunc(ctx, func() { _ = conn.SetDeadline(time.Unix(1, 0)) })
 	defer x.close()
 	var prefix []byte // each datagram is a conversation of its own to whoever reads the header
 	if t.SendProxy != "" {
@@ -81,7 +81,7 @@ func exchangeDatagrams(ctx context.Context, t Target, steps []step) error {
 const maxDatagram = 65507
 
 // awaitRefusal waits until something comes, which is fine whatever it is, or the time is over, which is fine as well.
-func awaitRefusal(x *exchange) error {
+func awaitRefusal(x *checkConn) error {
 	_, err := x.Read(make([]byte, 1))
 	if errors.Is(err, context.DeadlineExceeded) {
 		return nil
@@ -90,7 +90,7 @@ func awaitRefusal(x *exchange) error {
 }
 
 // awaitDatagram reads until a datagram matches, of at most 64 kB in total.
-func (s step) awaitDatagram(x *exchange) error {
+func (s step) awaitDatagram(x *checkConn) error {
 	var want string
 	if s.regex != nil {
 		want = "a match of " + quote([]byte(s.regex.String()))

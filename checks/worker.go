@@ -7,24 +7,24 @@ import (
 	"time"
 )
 
-// keepIdle is how many workers stay when there is nothing to do: enough for a steady load not to start goroutines, few
+// maxIdleWorkers is how many workers stay when there is nothing to do: enough for a steady load not to start goroutines, few
 // enough not to matter.
-const keepIdle = 32
+const maxIdleWorkers = 32
 
-// staff sees to it that there are workers for the ready tasks. The caller holds the mutex.
-func (r *Runner) staff() {
+// startWorkers sees to it that there are workers for the ready tasks. The caller holds the mutex.
+func (r *Runner) startWorkers() {
 	need := len(r.ready)
-	for range min(need, r.idlers) {
+	for range min(need, r.idleWorkers) {
 		r.idle.Signal()
 	}
-	for need -= r.idlers; need > 0 && r.workers < r.opts.Parallel && !r.closed; need-- {
+	for need -= r.idleWorkers; need > 0 && r.workers < r.opts.Parallel && !r.closed; need-- {
 		r.workers++
-		r.running.Go(r.work)
+		r.running.Go(r.runWorker)
 	}
 }
 
-// work runs ready tasks, one after the other, until there are none and enough other workers wait for the next.
-func (r *Runner) work() {
+// runWorker runs ready tasks, one after the other, until there are none and enough other workers wait for the next.
+func (r *Runner) runWorker() {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	defer func() { r.workers-- }()
@@ -34,17 +34,17 @@ func (r *Runner) work() {
 			r.ready[0] = nil
 			r.ready = r.ready[1:]
 			t.waiting = false
-			if !t.gone {
-				r.run(t)
+			if !t.removed {
+				r.runTask(t)
 			}
 			continue
 		}
-		if r.idlers >= keepIdle {
+		if r.idleWorkers >= maxIdleWorkers {
 			return
 		}
-		r.idlers++
+		r.idleWorkers++
 		r.idle.Wait()
-		r.idlers--
+		r.idleWorkers--
 	}
 }
 
@@ -58,28 +58,28 @@ type outcome struct {
 	began, ended time.Time
 }
 
-// run runs a task once, tells the result and schedules the next run. The caller holds the mutex; it is given up while
+// runTask runs a task once, tells the result and schedules the next run. The caller holds the mutex; it is given up while
 // anything outside the runner is called. The task is in no queue meanwhile, so neither do two runs of it overlap nor can
 // a result overtake an earlier one.
-func (r *Runner) run(t *task) {
+func (r *Runner) runTask(t *task) {
 	ctx, cancel := context.WithTimeout(r.ctx, t.job.timeout())
 	t.running, t.cancel = true, cancel
-	t.began = time.Now()
-	o := outcome{job: t.job, began: t.began}
+	t.startedAt = time.Now()
+	o := outcome{job: t.job, began: t.startedAt}
 	verdict := t.verdict
 	r.counters.Running++
 	r.mu.Unlock()
 
-	o.watched = o.job.due(r.state(&o.job), verdict)
+	o.watched = o.job.watches(r.serverState(&o.job), verdict)
 	if o.watched {
-		o.report, o.err, o.panicked = protect(ctx, &o.job)
+		o.report, o.err, o.panicked = callMonitor(ctx, &o.job)
 	}
 	o.ended = time.Now()
 	cancel()
 
 	r.mu.Lock()
 	r.counters.Running--
-	result, tell := r.count(t, &o)
+	result, tell := r.recordOutcome(t, &o)
 	if tell && r.opts.Result != nil {
 		r.mu.Unlock()
 		r.opts.Result(result)
@@ -88,36 +88,36 @@ func (r *Runner) run(t *task) {
 	stale := t.stale
 	t.running, t.stale, t.cancel = false, false, nil
 	switch {
-	case t.gone:
-		delete(r.leaving, t.key)
+	case t.removed:
+		delete(r.removed, t.key)
 	case r.closed:
 	case stale:
 		if r.schedule.add(t, time.Now()) {
-			r.signal()
+			r.wakeScheduler()
 		}
 	default:
-		r.again(t)
-		if t.doubted {
-			r.hasten(t)
+		r.scheduleNext(t)
+		if t.recheck {
+			r.runSoon(t)
 		}
 	}
 }
 
-// count adds what a run came to to the task's verdict and the runner's counters. It returns the result to be told,
+// recordOutcome adds what a run came to to the task's verdict and the runner's counters. It returns the result to be told,
 // and false if there is none.
-func (r *Runner) count(t *task, o *outcome) (Result, bool) {
+func (r *Runner) recordOutcome(t *task, o *outcome) (Result, bool) {
 	switch {
 	case !o.watched:
 		return Result{}, false
-	case t.stale, t.gone, r.closed:
+	case t.stale, t.removed, r.closed:
 		r.counters.Discarded++
 		return Result{}, false
 	case o.err != nil && IsShortage(o.err):
 		r.counters.Shortages++
-		t.shortage++
+		t.shortages++
 		return Result{}, false
 	}
-	t.shortage = 0
+	t.shortages = 0
 	before := t.verdict
 	streak := 0
 	if pass := o.err == nil; !o.job.Advisory {
@@ -142,7 +142,7 @@ func (r *Runner) count(t *task, o *outcome) (Result, bool) {
 	}, true
 }
 
-func (r *Runner) state(job *Job) State {
+func (r *Runner) serverState(job *Job) State {
 	if r.opts.State == nil {
 		return StateUp
 	}
@@ -157,8 +157,8 @@ type PanicError struct {
 
 func (e *PanicError) Error() string { return fmt.Sprintf("monitor panicked: %v", e.Value) }
 
-// protect runs the monitor and turns its panic into a failed check.
-func protect(ctx context.Context, job *Job) (report Report, err error, panicked bool) {
+// callMonitor runs the monitor and turns its panic into a failed check.
+func callMonitor(ctx context.Context, job *Job) (report Report, err error, panicked bool) {
 	defer func() {
 		if p := recover(); p != nil {
 			report, err, panicked = Report{}, &PanicError{Value: p, Stack: debug.Stack()}, true

@@ -23,12 +23,12 @@ import (
 // started may hold it open.
 const graceOfPipes = 100 * time.Millisecond
 
-// runProgram runs the program for one event and returns when it has ended. again reports that it could not even be
+// runExec runs the program for one event and returns when it has ended. again reports that it could not even be
 // started, for want of something that may come back.
-func runProgram(ctx context.Context, spec *conf.Hook, ev *status.Event, body []byte) (err error, again bool) {
+func runExec(ctx context.Context, spec *conf.Hook, ev *status.Event, body []byte) (err error, again bool) {
 	var said firstWords
 	cmd := exec.CommandContext(ctx, spec.Exec[0], spec.Exec[1:]...)
-	cmd.Env = append(inherited(), environ(ev)...)
+	cmd.Env = append(baseEnviron(), environ(ev)...)
 	cmd.Stdin = bytes.NewReader(body)
 	cmd.Stdout, cmd.Stderr = &said, &said
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
@@ -59,8 +59,8 @@ func runProgram(ctx context.Context, spec *conf.Hook, ev *status.Event, body []b
 // maxVariable bounds a variable; the kernel takes 128 kB (MAX_ARG_STRLEN). The JSON has the whole.
 const maxVariable = 64 << 10
 
-// inherited is the environment of this process without what the service manager means for it alone.
-func inherited() []string {
+// baseEnviron is the environment of this process without what the service manager means for it alone.
+func baseEnviron() []string {
 	var env []string
 	for _, e := range os.Environ() {
 		name, _, _ := strings.Cut(e, "=")

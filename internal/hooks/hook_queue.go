@@ -19,8 +19,8 @@ const (
 	// queueSize is how many events may wait for a hook; beyond it the oldest are given up, since the newest tell how
 	// things are.
 	queueSize = 1000
-	// tries is how often an event is told to a hook that may have been unable to take it.
-	tries = 4
+	// maxAttempts is how often an event is told to a hook that may have been unable to take it.
+	maxAttempts = 4
 	// logEvery bounds what a failing hook writes to the log.
 	logEvery = 10 * time.Second
 )
@@ -37,20 +37,20 @@ type hook struct {
 	wake chan struct{} // holds one: something below has changed
 
 	// Owned by run.
-	told time.Time // when the log was last told of a failure
+	loggedAt time.Time // when the log was last told of a failure
 
 	// Guarded by mu.
-	mu        sync.Mutex
-	spec      conf.Hook
-	queue     []status.Event
-	busy      bool // one more is being told
-	leaving   bool
-	delivered uint64
-	dropped   uint64
-	untold    uint64 // of those dropped that the log has not been told of
-	failing   bool   // the last one was dropped
-	fault     string // why the last one that was dropped was
-	faultAt   time.Time
+	mu          sync.Mutex
+	spec        conf.Hook
+	queue       []status.Event
+	delivering  bool // one more is being told
+	draining    bool
+	delivered   uint64
+	dropped     uint64
+	unlogged    uint64 // of those dropped that the log has not been told of
+	failing     bool   // the last one was dropped
+	lastError   string // why the last one that was dropped was
+	lastErrorAt time.Time
 }
 
 func newHook(spec conf.Hook, log *slog.Logger) *hook {
@@ -59,22 +59,22 @@ func newHook(spec conf.Hook, log *slog.Logger) *hook {
 	return h
 }
 
-func (h *hook) change(spec conf.Hook) {
+func (h *hook) setSpec(spec conf.Hook) {
 	h.mu.Lock()
 	h.spec = spec
 	h.mu.Unlock()
 }
 
-func (h *hook) nudge() {
+func (h *hook) wakeUp() {
 	select {
 	case h.wake <- struct{}{}:
 	default:
 	}
 }
 
-func (h *hook) put(ev status.Event) {
+func (h *hook) enqueue(ev status.Event) {
 	h.mu.Lock()
-	wanted := !h.leaving && (len(h.spec.On) == 0 || slices.Contains(h.spec.On, ev.Event))
+	wanted := !h.draining && (len(h.spec.On) == 0 || slices.Contains(h.spec.On, ev.Event))
 	if wanted {
 		if len(h.queue) >= queueSize {
 			h.queue = h.queue[1:]
@@ -84,23 +84,23 @@ func (h *hook) put(ev status.Event) {
 	}
 	h.mu.Unlock()
 	if wanted {
-		h.nudge()
+		h.wakeUp()
 	}
 }
 
 // drop counts events that the hook has missed; mu is held.
 func (h *hook) drop(n int, why string) {
 	h.dropped += uint64(n)
-	h.untold += uint64(n)
-	h.failing, h.fault, h.faultAt = true, why, time.Now()
+	h.unlogged += uint64(n)
+	h.failing, h.lastError, h.lastErrorAt = true, why, time.Now()
 }
 
 // retire lets the hook tell what is queued, for a time.
 func (h *hook) retire(within time.Duration) {
 	h.mu.Lock()
-	h.leaving = true
+	h.draining = true
 	h.mu.Unlock()
-	h.nudge()
+	h.wakeUp()
 	time.AfterFunc(within, h.stop)
 }
 
@@ -109,16 +109,16 @@ func (h *hook) status() status.Hook {
 	defer h.mu.Unlock()
 	s := status.Hook{
 		Name: h.name, Kind: "url", On: append([]string{}, h.spec.On...), Queued: len(h.queue), Delivered: h.delivered, Dropped: h.dropped,
-		Failing: h.failing, LastError: h.fault,
+		Failing: h.failing, LastError: h.lastError,
 	}
 	if h.spec.Exec != nil {
 		s.Kind = "exec"
 	}
-	if h.busy {
+	if h.delivering {
 		s.Queued++
 	}
-	if h.fault != "" {
-		at := h.faultAt
+	if h.lastError != "" {
+		at := h.lastErrorAt
 		s.LastErrorAt = &at
 	}
 	return s
@@ -134,10 +134,10 @@ func (h *hook) next() (ev status.Event, spec conf.Hook, ok, over bool) {
 	}
 	if len(h.queue) == 0 {
 		h.queue = nil // what it grew to is given back
-		return ev, spec, false, h.leaving
+		return ev, spec, false, h.draining
 	}
 	ev, h.queue = h.queue[0], h.queue[1:]
-	h.busy = true
+	h.delivering = true
 	return ev, h.spec, true, false
 }
 
@@ -148,23 +148,23 @@ func (h *hook) run() {
 		ev, spec, ok, over := h.next()
 		switch {
 		case over:
-			h.complain(true)
+			h.logDropped(true)
 			return
 		case ok:
-			h.done(h.tell(&spec, &ev))
-			h.complain(false)
+			h.recordDelivery(h.deliver(&spec, &ev))
+			h.logDropped(false)
 		default:
-			h.rest()
+			h.wait()
 		}
 	}
 }
 
-// rest waits for something to do.
-func (h *hook) rest() {
+// wait waits for something to do.
+func (h *hook) wait() {
 	var later <-chan time.Time
 	h.mu.Lock()
-	if h.untold > 0 {
-		later = time.After(time.Until(h.told.Add(logEvery)))
+	if h.unlogged > 0 {
+		later = time.After(time.Until(h.loggedAt.Add(logEvery)))
 	}
 	h.mu.Unlock()
 	select {
@@ -172,14 +172,14 @@ func (h *hook) rest() {
 	case <-later:
 	case <-h.ctx.Done():
 	}
-	h.complain(false)
+	h.logDropped(false)
 }
 
-// done counts an event that was told, or not.
-func (h *hook) done(err error) {
+// recordDelivery counts an event that was told, or not.
+func (h *hook) recordDelivery(err error) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	h.busy = false
+	h.delivering = false
 	if err == nil {
 		h.delivered++
 		h.failing = false
@@ -191,42 +191,42 @@ func (h *hook) done(err error) {
 	h.drop(1, err.Error())
 }
 
-// complain tells the log what was missed since it was last told, unless that was a moment ago.
-func (h *hook) complain(now bool) {
+// logDropped tells the log what was missed since it was last told, unless that was a moment ago.
+func (h *hook) logDropped(now bool) {
 	h.mu.Lock()
-	missed, why := h.untold, h.fault
-	if missed == 0 || !now && (time.Since(h.told) < logEvery || h.ctx.Err() != nil) {
+	missed, why := h.unlogged, h.lastError
+	if missed == 0 || !now && (time.Since(h.loggedAt) < logEvery || h.ctx.Err() != nil) {
 		h.mu.Unlock()
 		return
 	}
-	h.untold = 0
+	h.unlogged = 0
 	h.mu.Unlock()
-	h.told = time.Now()
+	h.loggedAt = time.Now()
 	h.log.Warn("event hook: events were missed", "hook", h.name, "missed", missed, "error", why)
 }
 
-// tell tells the hook of one event, and again if that may help.
-func (h *hook) tell(spec *conf.Hook, ev *status.Event) error {
+// deliver tells the hook of one event, and again if that may help.
+func (h *hook) deliver(spec *conf.Hook, ev *status.Event) error {
 	body, err := json.Marshal(ev)
 	if err != nil {
 		return err
 	}
 	body = append(body, '\n')
 	for try := 1; ; try++ {
-		err, again := h.once(spec, ev, body)
-		if err == nil || !again || try == tries || h.ctx.Err() != nil {
+		err, again := h.deliverOnce(spec, ev, body)
+		if err == nil || !again || try == maxAttempts || h.ctx.Err() != nil {
 			return err
 		}
 		pause(h.ctx, backoff(try))
 	}
 }
 
-// once tells the hook of one event. again reports that an error may go away.
-func (h *hook) once(spec *conf.Hook, ev *status.Event, body []byte) (err error, again bool) {
+// deliverOnce tells the hook of one event. again reports that an error may go away.
+func (h *hook) deliverOnce(spec *conf.Hook, ev *status.Event, body []byte) (err error, again bool) {
 	ctx, cancel := context.WithTimeout(h.ctx, spec.Timeout)
 	defer cancel()
 	if spec.Exec != nil {
-		return runProgram(ctx, spec, ev, body)
+		return runExec(ctx, spec, ev, body)
 	}
 	return post(ctx, spec, body)
 }

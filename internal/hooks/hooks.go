@@ -17,10 +17,10 @@ import (
 
 // Set is the hooks of a weir. Its methods may be called from any goroutine.
 type Set struct {
-	log  *slog.Logger
-	now  atomic.Pointer[[]*hook] // in the order of the file; the slice is immutable
-	mute atomic.Bool
-	work sync.WaitGroup // a goroutine for each hook, those that are retired included
+	log     *slog.Logger
+	current atomic.Pointer[[]*hook] // in the order of the file; the slice is immutable
+	stopped atomic.Bool
+	running sync.WaitGroup // a goroutine for each hook, those that are retired included
 
 	mu     sync.Mutex // held while the hooks change
 	closed bool
@@ -29,7 +29,7 @@ type Set struct {
 // New makes a set without hooks. The log must not block.
 func New(log *slog.Logger) *Set {
 	s := &Set{log: log}
-	s.now.Store(new([]*hook))
+	s.current.Store(new([]*hook))
 	return s
 }
 
@@ -52,48 +52,48 @@ func (s *Set) Update(specs []conf.Hook) {
 	if s.closed {
 		return
 	}
-	before := *s.now.Load()
+	before := *s.current.Load()
 	var next []*hook
 	for _, spec := range specs {
 		i := slices.IndexFunc(before, func(h *hook) bool { return h.name == spec.Name })
 		if i >= 0 {
-			before[i].change(spec)
+			before[i].setSpec(spec)
 			next = append(next, before[i])
 			continue
 		}
 		h := newHook(spec, s.log)
-		s.work.Go(h.run)
+		s.running.Go(h.run)
 		next = append(next, h)
 	}
-	s.now.Store(&next)
+	s.current.Store(&next)
 	for _, h := range before {
 		if !slices.Contains(next, h) {
-			h.retire(farewell)
+			h.retire(drainTimeout)
 		}
 	}
 }
 
-// farewell is how long a hook that leaves may take to tell what it has not told yet.
-const farewell = time.Second
+// drainTimeout is how long a hook that leaves may take to tell what it has not told yet.
+const drainTimeout = time.Second
 
 // Enqueue tells every hook that is for it of an event. It does not block: it takes locks that nobody holds for longer than a
 // few instructions.
 func (s *Set) Enqueue(ev status.Event) {
-	if s.mute.Load() {
+	if s.stopped.Load() {
 		return
 	}
-	for _, h := range *s.now.Load() {
-		h.put(ev)
+	for _, h := range *s.current.Load() {
+		h.enqueue(ev)
 	}
 }
 
 // StopAccepting leaves the telling of what comes to somebody else: the process that has taken over. What is queued is still told.
-func (s *Set) StopAccepting() { s.mute.Store(true) }
+func (s *Set) StopAccepting() { s.stopped.Store(true) }
 
 // Status is what there is to see of the hooks. It is a copy.
 func (s *Set) Status() []status.Hook {
 	list := []status.Hook{}
-	for _, h := range *s.now.Load() {
+	for _, h := range *s.current.Load() {
 		list = append(list, h.status())
 	}
 	return list
@@ -103,18 +103,18 @@ func (s *Set) Status() []status.Hook {
 func (s *Set) Close() {
 	s.mu.Lock()
 	s.closed = true
-	for _, h := range *s.now.Load() {
-		h.retire(farewell)
+	for _, h := range *s.current.Load() {
+		h.retire(drainTimeout)
 	}
 	s.mu.Unlock()
-	s.work.Wait()
+	s.running.Wait()
 }
 
 // ShortenDrain leaves the hooks less time than Close does.
 func (s *Set) ShortenDrain(within time.Duration) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	for _, h := range *s.now.Load() {
+	for _, h := range *s.current.Load() {
 		h.retire(within)
 	}
 }

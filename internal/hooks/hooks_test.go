@@ -172,7 +172,7 @@ func TestGivenUp(t *testing.T) {
 	for name, c := range map[string]struct {
 		answer int
 		tries  int
-	}{"not found": {404, 1}, "redirect": {302, 1}, "broken": {500, tries}, "too many requests": {429, tries}} {
+	}{"not found": {404, 1}, "redirect": {302, 1}, "broken": {500, maxAttempts}, "too many requests": {429, maxAttempts}} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			h := newHost(t, func(int) int { return c.answer })
@@ -309,7 +309,7 @@ func TestUpdate(t *testing.T) {
 	pid := started(t, out, 1)[0]
 	s.Update(nil)
 	require.Empty(t, s.Status())
-	nettest.Wait(t, farewell+5*time.Second, "the program to be killed", func() bool { return !alive(pid) })
+	nettest.Wait(t, drainTimeout+5*time.Second, "the program to be killed", func() bool { return !alive(pid) })
 }
 
 // A muted set tells what it has, and nothing more.
@@ -342,7 +342,7 @@ func TestClose(t *testing.T) {
 	pid := started(t, out, 1)[0]
 	began := time.Now()
 	s.Close()
-	require.Less(t, nettest.Elapsed(began), farewell+3*time.Second)
+	require.Less(t, nettest.Elapsed(began), drainTimeout+3*time.Second)
 	require.False(t, alive(pid))
 	require.Equal(t, uint64(3), s.Status()[0].Dropped)
 	s.Enqueue(event("server_down", 4))
