@@ -10,7 +10,7 @@ import (
 // admissions are those of the listeners, by the identity of each of their addresses. The addresses of a listener share one.
 type admissionStates map[string]*l4.AdmissionState
 
-// total finds a gate for every listener of a configuration: one that it had before at one of its addresses, if no other
+// of finds a gate for every listener of a configuration: one that it had before at one of its addresses, if no other
 // listener is to have it, preferably that of the listener with its name. Sessions go on to count where they were counted.
 func (g admissionStates) of(cfg *conf.Config, running *conf.Config) (next admissionStates, kept map[*l4.AdmissionState]bool) {
 	names := map[*l4.AdmissionState]string{}

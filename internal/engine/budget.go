@@ -16,11 +16,11 @@ import (
 type budget struct {
 	limit     int // what the process may have
 	listening int // sockets that listen, those of the API included
-	loops     int // total the event loops, and of clients between being accepted and being counted
+	loops     int // of the event loops, and of clients between being accepted and being counted
 	api       int // clients of the API
 	checks    int
 	other     int // standard streams, log, files, names, hooks
-	each      int // total a session: two sockets, or one where all are flows of UDP
+	each      int // of a session: two sockets, or one where all are flows of UDP
 	sessions  int // how many sessions the rest carries
 }
 

@@ -57,7 +57,7 @@ type job struct {
 	target   checks.Target
 	identity string
 	agent    *agent        // what an agent has said; nil for other checks
-	ttl      time.Duration // total what it said; 0 = for ever
+	ttl      time.Duration // of what it said; 0 = for ever
 	sockets  int           // how many descriptors it needs
 	failing  atomic.Bool   // the last result spoke against the verdict, or changed it
 }

@@ -102,7 +102,7 @@ func (e *Engine) handleResult(r checks.Result) {
 	now := e.running.Load()
 	c, job := now.clusters[r.Cluster], now.jobs[checks.Key{Cluster: r.Cluster, Server: r.Server, Check: r.Check}]
 	switch {
-	case c == nil || job == nil || job.target != r.Target: // total a configuration that has been replaced
+	case c == nil || job == nil || job.target != r.Target: // of a configuration that has been replaced
 	case job.agent != nil:
 		e.handleAgentReport(job.agent, c, r)
 	default:

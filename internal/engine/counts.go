@@ -18,7 +18,7 @@ type counts struct {
 	Dials       durations                 `json:"dials"`
 	RecordsLost uint64                    `json:"records_lost"`
 	Reloads     uint64                    `json:"reloads"`
-	Failed      uint64                    `json:"reloads_failed"` // total those
+	Failed      uint64                    `json:"reloads_failed"` // of those
 }
 
 type listenerCounts struct {
@@ -209,7 +209,7 @@ func (t *checkCounters) keys() []checks.Key {
 	return keys
 }
 
-// total is what was counted of a check, here and before. mu is held.
+// of is what was counted of a check, here and before. mu is held.
 func (t *checkCounters) total(key checks.Key) (sum checkCounter) {
 	for _, c := range []*checkCounter{t.before[key], t.all[key]} {
 		if c == nil {

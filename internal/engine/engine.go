@@ -98,7 +98,7 @@ type runningState struct {
 	replyRoutes map[route.ReplyRoute]bool // the ways back that servers need which are dialled from their clients' addresses
 	clusters    map[string]*balance.Cluster
 	jobs        map[checks.Key]*job
-	expiring    []checks.Key // total agents whose words have a ttl
+	expiring    []checks.Key // of agents whose words have a ttl
 }
 
 // Start makes a configuration run. When it returns an error nothing is left running.

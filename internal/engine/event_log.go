@@ -44,7 +44,7 @@ func (j *eventLog) put(ev status.Event) {
 func (j *eventLog) after(id uint64) (events []status.Event, missed uint64, next <-chan struct{}) {
 	j.mu.Lock()
 	defer j.mu.Unlock()
-	if id > j.last { // total an earlier process
+	if id > j.last { // of an earlier process
 		id = 0
 	}
 	first := id + 1

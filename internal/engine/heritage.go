@@ -22,7 +22,7 @@ type Predecessor struct {
 	sockets map[[2]string][]int32 // by kind and name
 	lent    map[string]bool       // listeners whose files are not to be removed
 	state   *legacy               // nil = it has told nothing
-	memory  state.Snapshot        // total the state
+	memory  state.Snapshot        // of the state
 	doors   []string              // addresses of the API whose sockets were claimed
 	gone    bool                  // it has ended before it committed: this one goes on with what it has
 }
@@ -115,7 +115,7 @@ func (p *Predecessor) take(f *l4.Frame) error {
 		p.sockets[key] = append(p.sockets[key], f.Descriptors[:s.Descriptors]...)
 		f.Descriptors = f.Descriptors[s.Descriptors:]
 	}
-	f.Close() // total nobody
+	f.Close() // of nobody
 	return nil
 }
 
@@ -201,7 +201,7 @@ func (e *Engine) TakeOver() error {
 		e.log.Warn("hand-over: replies to clients' own addresses may not come back", "error", err)
 	}
 	e.mu.Unlock()
-	p.drop() // total listeners that have left the configuration: the old process sees to those who knock there
+	p.drop() // of listeners that have left the configuration: the old process sees to those who knock there
 	e.startBackground()
 	if !p.gone && send(p.wire, sayServing, nil) != nil {
 		p.gone = true
@@ -261,7 +261,7 @@ func (e *Engine) adopt(p *Predecessor) {
 			if err = json.Unmarshal(f.Body, &c); err == nil {
 				e.countFrom(&c, *e.published.listeners.Load(), e.running.Load())
 			}
-		default: // total a later version; this one does without
+		default: // of a later version; this one does without
 		}
 		f.Close()
 		if err != nil {
@@ -318,7 +318,7 @@ func (e *Engine) homeOfFlows(at l4.Binding) l4.LocalBinding {
 // left. Their sessions go on until the drain deadline.
 type strays struct {
 	engine    *Engine
-	clusters  map[[2]string]*balance.Cluster // total one server each, by names of cluster and server
+	clusters  map[[2]string]*balance.Cluster // of one server each, by names of cluster and server
 	listeners map[string]*l4.Listener        // by address
 }
 

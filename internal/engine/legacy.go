@@ -15,10 +15,10 @@ type legacy struct {
 	Anchor time.Duration `json:"anchor"`  // where the data plane's clock starts; all other times are on that clock
 	LastID uint64        `json:"last_id"` // sessions that begin in the new process have higher ones
 
-	Memory json.RawMessage `json:"memory"` // total servers, and what was changed at run time: a state.Snapshot
+	Memory json.RawMessage `json:"memory"` // of servers, and what was changed at run time: a state.Snapshot
 	Known  addresses       `json:"known"`  // what names stand for
 	Paces  paces           `json:"paces"`  // how servers are getting on
-	Counts counts          `json:"counts"` // total everything
+	Counts counts          `json:"counts"` // of everything
 	Told   told            `json:"told"`   // the events
 }
 
@@ -48,7 +48,7 @@ func (e *Engine) legacy() (legacy, error) {
 // inherit takes up what another process knew. mu is held, and nothing is at work yet.
 func (e *Engine) inherit(ch *reload) {
 	if e.oldProcess.state != nil {
-		e.restored = &e.oldProcess.memory // total the last moment
+		e.restored = &e.oldProcess.memory // of the last moment
 	}
 	if e.restored != nil {
 		e.restore(ch, e.restored)

@@ -16,7 +16,7 @@ const rejectionEventInterval = time.Second
 
 // rejections is what has been seen and told. It belongs to the goroutine that keeps the time.
 type rejections struct {
-	seen     uint64 // total the plane's count, when last looked at
+	seen     uint64 // of the plane's count, when last looked at
 	counted  map[*l4.Listener]map[l4.Rejection]uint64
 	pending  map[rejectionKey]uint64        // not told yet
 	reported map[rejectionKey]time.Duration // when last

@@ -20,10 +20,10 @@ type reload struct {
 	next       *runningState
 	fresh      map[string]*balance.Cluster  // clusters that are new
 	prepared   map[string]*balance.Prepared // those that are there already
-	settings   map[string]*l4.Settings      // total every listener, by identity
+	settings   map[string]*l4.Settings      // of every listener, by identity
 	listeners  map[string]*l4.Listener      // those that are new: bound, not started
 	budget     budget
-	admissions admissionStates             // total every listener
+	admissions admissionStates             // of every listener
 	kept       map[*l4.AdmissionState]bool // the gates that are there already
 	jobs       []checks.Job
 }

@@ -162,7 +162,7 @@ func writeState(path string, text []byte) error {
 		return errNotAFile
 	}
 	next := path + ".new"
-	os.Remove(next) // total an earlier process that was killed; whatever else is wrong shows below
+	os.Remove(next) // of an earlier process that was killed; whatever else is wrong shows below
 	f, err := os.OpenFile(next, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
 	if err != nil {
 		return err

@@ -21,7 +21,7 @@ type published struct {
 	startedAt time.Time
 
 	listeners   atomic.Pointer[map[string]*l4.Listener] // by identity; immutable
-	maxSessions atomic.Int64                            // total sessions
+	maxSessions atomic.Int64                            // of sessions
 	stopping    atomic.Bool
 	eventLog    eventLog
 	checks      checkCounters

@@ -25,7 +25,7 @@ type checkCounters struct {
 type checkCounter struct {
 	passed, failed uint64
 	took           time.Duration
-	buckets        [len(checkBounds)]uint64 // total each alone
+	buckets        [len(checkBounds)]uint64 // of each alone
 }
 
 // checkBounds are the upper bounds of the buckets for the time that checks take.

@@ -18,7 +18,7 @@ import (
 
 // Succession is how the process is to be replaced.
 type Succession struct {
-	Path                  string                        // total the program
+	Path                  string                        // of the program
 	Args                  []string                      // its whole command line
 	Env                   func(descriptor int) []string // its environment, in which it finds the number of its end of the wire
 	Stdin, Stdout, Stderr *os.File
