@@ -25,10 +25,10 @@ func TestAddressSet(t *testing.T) {
 	require.False(t, none.Contains(netip.Addr{}))
 	require.Nil(t, NewAddressSet(nil, false))
 	s := NewAddressSet(networks("10.0.0.0/8", "10.1.0.0/16", "192.0.2.1/32", "2001:db8::/32"), true)
-	for ip, in := range map[string]bool{
+	for ip, u := range map[string]bool{
 		"10.255.255.255": true, "11.0.0.0": false, "192.0.2.1": true, "192.0.2.2": false, "2001:db8::1": true, "2001:db9::1": false, "::1": false,
 	} {
-		require.Equal(t, in, s.Contains(netip.MustParseAddr(ip)), ip)
+		require.Equal(t, u, s.Contains(netip.MustParseAddr(ip)), ip)
 	}
 	require.True(t, s.Contains(netip.Addr{}))
 }
@@ -105,7 +105,7 @@ func TestAdmissionIsExact(t *testing.T) {
 		ip   netip.Addr
 		held admissionClaim
 	}
-	var in []client
+	var u []client
 	var seen [rejectionCount]int
 	// 64 ns a tick: times and rates that binary fractions hold exactly, so that the model's sums do not drift.
 	now := time.Duration(0)
@@ -125,13 +125,13 @@ func TestAdmissionIsExact(t *testing.T) {
 			}
 		}
 		now += time.Duration(random.IntN(1<<15)) * 64
-		if n := len(in); n > 0 && random.IntN(5) < 2 {
-			c := &in[random.IntN(n)]
+		if n := len(u); n > 0 && random.IntN(5) < 2 {
+			c := &u[random.IntN(n)]
 			m.leave(c.ip)
 			a.release(&c.held, c.ip)
 			a.release(&c.held, c.ip) // once more does nothing
-			*c = in[n-1]
-			in = in[:n-1]
+			*c = u[n-1]
+			u = u[:n-1]
 			continue
 		}
 		var ip netip.Addr
@@ -145,7 +145,7 @@ func TestAdmissionIsExact(t *testing.T) {
 		}
 		seen[got]++
 		if got == Admitted {
-			in = append(in, client{ip, held})
+			u = append(u, client{ip, held})
 		}
 		if i%100 == 0 {
 			require.Equal(t, m.live, gate.Sessions())
@@ -155,8 +155,8 @@ func TestAdmissionIsExact(t *testing.T) {
 	for _, why := range []Rejection{Admitted, RejectedDenied, RejectedMaxSessions, RejectedPerSource, RejectedRate} {
 		require.Greater(t, seen[why], 1000, why.String())
 	}
-	for i := range in {
-		a.release(&in[i].held, in[i].ip)
+	for i := range u {
+		a.release(&u[i].held, u[i].ip)
 	}
 	require.Zero(t, gate.Sessions())
 	require.Zero(t, gate.Sources())
@@ -175,24 +175,24 @@ func TestAdmissionFromManyLoops(t *testing.T) {
 				ip   netip.Addr
 				held admissionClaim
 			}
-			var in []client
+			var u []client
 			for range 20_000 {
 				if n := gate.Sessions(); n < 0 || n > limit {
 					t.Errorf("%d sessions", n)
 					return
 				}
-				if len(in) > 0 && random.IntN(2) == 0 {
-					c := in[len(in)-1]
-					in = in[:len(in)-1]
+				if len(u) > 0 && random.IntN(2) == 0 {
+					c := u[len(u)-1]
+					u = u[:len(u)-1]
 					a.release(&c.held, c.ip)
 					continue
 				}
 				ip := netip.AddrFrom4([4]byte{10, 0, 0, byte(random.IntN(20))})
 				if held, why := a.acquire(ip, 0); why == Admitted {
-					in = append(in, client{ip, held})
+					u = append(u, client{ip, held})
 				}
 			}
-			for _, c := range in {
+			for _, c := range u {
 				a.release(&c.held, c.ip)
 			}
 		})

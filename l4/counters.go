@@ -128,7 +128,7 @@ func (l *loop) countRejection(ln *Listener, why Rejection) {
 // keeps its identity, and gives it to each of the server's Targets.
 type ServerStats struct {
 	counts   []serverCounts
-	baseline atomic.Pointer[ServerCounters] // in another process
+	baseline atomic.Pointer[ServerCounters] // msgs another process
 }
 
 // serverCounts is one loop's part, a cache line.
@@ -246,7 +246,7 @@ func (l *loop) flushAllBytes() {
 	if l.dirtyFlows = l.dirtyFlows[:0]; cap(l.dirtyFlows) > maxFree {
 		l.dirtyFlows = nil
 	}
-	for _, in := range l.udpSockets {
-		in.countOverflow()
+	for _, u := range l.udpSockets {
+		u.countOverflow()
 	}
 }

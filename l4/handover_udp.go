@@ -159,8 +159,8 @@ func (p *Plane) ResumeDrainingListeners() {
 	p.drainingMu.Unlock()
 	for _, ln := range left {
 		p.runOnLoops(func(l *loop) {
-			l.eachUDPSocket(ln, func(in *udpSocket) {
-				epollControl(l.epfd, unix.EPOLL_CTL_ADD, in.fd, unix.EPOLLIN, markUDPSocket, in.number)
+			l.eachUDPSocket(ln, func(u *udpSocket) {
+				epollControl(l.epfd, unix.EPOLL_CTL_ADD, u.fd, unix.EPOLLIN, markUDPSocket, u.number)
 			})
 		})
 	}
@@ -253,19 +253,19 @@ func (f *flow) state() flowState {
 
 // handOver lets go of a flow that another process has.
 func (f *flow) handOver(l *loop) {
-	in := f.socket
-	in.table.remove(f)
-	in.table.removeUnanswered(f)
+	u := f.socket
+	u.table.remove(f)
+	u.table.removeUnanswered(f)
 	l.kept.drop(f)
 	l.attemptsPool.put(f.attempts)
 	f.disconnect()
 	f.lease.Done(l.now)
 	f.set.Admission.release(&f.claim, f.client().Addr())
 	l.plane.releaseSession()
-	store(&in.counters.HandedOver, in.counters.HandedOver+1)
+	store(&u.counters.HandedOver, u.counters.HandedOver+1)
 	l.flows.release(f.slot)
 	l.live.Add(-1)
-	in.ln.releaseFlow()
+	u.ln.releaseFlow()
 }
 
 // resumeAt has the flow's socket watched, which tells at once what waits there, and its deadlines kept.
@@ -355,13 +355,13 @@ func (a *ReceivedFlows) Start() {
 // takeOverFlow goes on with a flow of another process.
 func (l *loop) takeOverFlow(t *flowState, h *LocalBinding, lease balance.Lease, fd int32) {
 	ln := h.Listener
-	var in *udpSocket
+	var u *udpSocket
 	l.eachUDPSocket(ln, func(i *udpSocket) {
 		if i.fd == ln.fds[t.socket] {
-			in = i
+			u = i
 		}
 	})
-	if in == nil { // the listener has been closed since
+	if u == nil { // the listener has been closed since
 		lease.Done(l.now)
 		closeFD(fd)
 		l.live.Add(-1)
@@ -370,7 +370,7 @@ func (l *loop) takeOverFlow(t *flowState, h *LocalBinding, lease balance.Lease, 
 	}
 	f, slot := l.flows.acquire()
 	f.slot = slot
-	f.id, f.socket, f.set, f.key = t.id, in, h.Set, t.key
+	f.id, f.socket, f.set, f.key = t.id, u, h.Set, t.key
 	f.fd, f.firstRun, f.lease = fd, -1, lease
 	f.target, _ = lease.Server().Handle().(*Target)
 	f.serverCounts = f.target.counts(l)
@@ -386,19 +386,19 @@ func (l *loop) takeOverFlow(t *flowState, h *LocalBinding, lease balance.Lease, 
 		f.header = &headerInfo{client: t.client, dest: t.dest, local: t.local, tlvs: slices.Clone(t.tlvs)}
 	}
 	f.timer.owner = f
-	f.hash = in.table.hash(&f.key, f.headerClient())
-	if t.inTable && in.table.find(&f.key, f.headerClient(), f.hash) == nil {
-		in.table.insert(f)
+	f.hash = u.table.hash(&f.key, f.headerClient())
+	if t.inTable && u.table.find(&f.key, f.headerClient(), f.hash) == nil {
+		u.table.insert(f)
 	}
 	if t.isUnanswered {
-		in.table.addUnanswered(f)
+		u.table.addUnanswered(f)
 	}
 	if len(t.kept) > 0 {
 		l.kept.keep(f, t.kept)
 	}
 	f.claim = f.set.Admission.acquireUnchecked(f.client().Addr())
 	ln.flows.Add(1)
-	store(&in.counters.TakenOver, in.counters.TakenOver+1)
+	store(&u.counters.TakenOver, u.counters.TakenOver+1)
 	if l.stopping {
 		f.finish(l, CutShutdown)
 		return

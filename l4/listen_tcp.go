@@ -30,7 +30,7 @@ type Listener struct {
 	set       atomic.Pointer[Settings]
 
 	counters []Counters               // one for each loop, written by it alone
-	baseline atomic.Pointer[Counters] // in another process; nil = nothing
+	baseline atomic.Pointer[Counters] // msgs another process; nil = nothing
 
 	// Of UDP.
 	flows    atomic.Int64 // flows now, of all loops

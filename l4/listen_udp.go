@@ -107,7 +107,7 @@ func boolInt(b bool) int {
 // stopUDP has the listener take no new clients, and closes it with its last flow. It returns when no client can
 // begin a flow any more.
 func (ln *Listener) stopUDP() {
-	ln.plane.runOnLoops(func(l *loop) { l.eachUDPSocket(ln, func(in *udpSocket) { in.draining = true }) })
+	ln.plane.runOnLoops(func(l *loop) { l.eachUDPSocket(ln, func(u *udpSocket) { u.draining = true }) })
 	ln.plane.drainListener(ln)
 }
 
@@ -128,7 +128,7 @@ func (ln *Listener) reopen() bool {
 		return false
 	}
 	ln.stopped = false
-	ln.plane.postAll(func(l *loop) { l.eachUDPSocket(ln, func(in *udpSocket) { in.draining = false }) })
+	ln.plane.postAll(func(l *loop) { l.eachUDPSocket(ln, func(u *udpSocket) { u.draining = false }) })
 	return true
 }
 
@@ -163,6 +163,8 @@ func (p *Plane) closeDrained(ln *Listener) {
 	defer p.drainingMu.Unlock()
 	if p.draining[ln.at] == ln {
 		delete(p.draining, ln.at)
-		p.postAll(func(l *loop) { l.eachUDPSocket(ln, func(in *udpSocket) { l.closeUDPSocket(in, CutListenerGone) }) })
+		p.postAll(func(l *loop) {
+			l.eachUDPSocket(ln, func(u *udpSocket) { l.closeUDPSocket(u, CutListenerGone) })
+		})
 	}
 }

@@ -234,8 +234,8 @@ func (l *loop) dispatch(ev *unix.EpollEvent) {
 			l.accept(d)
 		}
 	case markUDPSocket:
-		if in := l.udpSockets[ev.Pad]; in != nil {
-			l.receive(in)
+		if u := l.udpSockets[ev.Pad]; u != nil {
+			l.receive(u)
 		}
 	default:
 		if ev.Fd&flowBit != 0 {
@@ -359,8 +359,8 @@ func (l *loop) close() {
 	l.eachSession(func(s *session) { s.finish(l, CutShutdown) })
 	l.readInbox()
 	l.rejectPending()
-	for _, in := range l.udpSockets {
-		l.closeUDPSocket(in, CutShutdown)
+	for _, u := range l.udpSockets {
+		l.closeUDPSocket(u, CutShutdown)
 	}
 	for _, d := range l.listenSockets {
 		d.close()

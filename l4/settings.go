@@ -106,16 +106,16 @@ func (set *Settings) keepalive(fd int32) {
 
 // hashKey is the key by which a session is balanced; false when it has none. said is what its client's PROXY header said;
 // nil = it came without.
-func (s *session) hashKey(said *proxy.Header) (uint64, bool) {
+func (s *session) hashKey(header *proxy.Header) (uint64, bool) {
 	at := s.clientAddr.get()
 	switch s.set.Hash {
 	case NoHash:
 		return 0, false
 	case HashProxyTLV:
-		if said == nil {
+		if header == nil {
 			return 0, false
 		}
-		value, _ := said.TLV(s.set.HashTLV)
+		value, _ := header.TLV(s.set.HashTLV)
 		return balance.HashKey(value), len(value) > 0
 	case HashLocalAddress:
 		at = s.destination()

@@ -158,7 +158,7 @@ func (l *loop) resumePaused() {
 			l.pausedSockets = append(l.pausedSockets, d)
 		default:
 			d.paused = false
-			epollControl(l.epfd, unix.EPOLL_CTL_ADD, d.fd, 0, markListener, d.number) // in case it never was
+			epollControl(l.epfd, unix.EPOLL_CTL_ADD, d.fd, 0, markListener, d.number) // msgs case it never was
 			d.watch(l, unix.EPOLLIN, unix.EPOLL_CTL_MOD)
 		}
 	}

@@ -84,10 +84,10 @@ func (s *session) accept(l *loop) {
 }
 
 // startAttempts says what servers are picked by. said is what the client's PROXY header said; nil = it came without.
-func (s *session) startAttempts(said *proxy.Header) {
+func (s *session) startAttempts(header *proxy.Header) {
 	t := &s.dialer.attempts
 	t.Levels = s.set.Levels
-	t.Key, t.Keyed = s.hashKey(said)
+	t.Key, t.Keyed = s.hashKey(header)
 }
 
 // pick claims a server and starts to dial it. A failure that is known at once leads on to the next server.

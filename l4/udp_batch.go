@@ -51,7 +51,7 @@ func (p *run) last() []byte {
 
 // datagramBuffers is what a loop needs to relay datagrams. It is made with the first UDP listener.
 type datagramBuffers struct {
-	in       [batchSize]mmsghdr
+	msgs     [batchSize]mmsghdr
 	names    [batchSize]sockaddr
 	controls [batchSize]control
 	iovs     [batchSize]unix.Iovec
@@ -69,10 +69,10 @@ type datagramBuffers struct {
 
 func newDatagramBuffers() *datagramBuffers {
 	m := &datagramBuffers{space: make([]byte, batchSize*bufferStride)}
-	for i := range m.in {
+	for i := range m.msgs {
 		m.iovs[i].Base = &m.space[i*bufferStride]
 		m.iovs[i].SetLen(bufferSize)
-		h := &m.in[i].hdr
+		h := &m.msgs[i].hdr
 		h.Iov = &m.iovs[i]
 		h.SetIovlen(1)
 		h.Name = &m.names[i][0]
@@ -86,7 +86,7 @@ func newDatagramBuffers() *datagramBuffers {
 
 // reset makes a header ready to receive again.
 func (m *datagramBuffers) reset(i int) {
-	h := &m.in[i].hdr
+	h := &m.msgs[i].hdr
 	h.Namelen = uint32(len(m.names[i]))
 	h.SetControllen(controlSize)
 	h.Flags = 0
@@ -94,7 +94,7 @@ func (m *datagramBuffers) reset(i int) {
 
 // acquireCount is what was received in a buffer; false if some of it did not fit, or what belongs to it.
 func (m *datagramBuffers) received(i int) (p run, a controlInfo, whole bool) {
-	h := &m.in[i]
+	h := &m.msgs[i]
 	if h.hdr.Controllen > 0 {
 		a = parseControl(m.controls[i][:min(int(h.hdr.Controllen), controlSize)])
 	}

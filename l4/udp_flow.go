@@ -26,7 +26,7 @@ type flow struct {
 	header       *headerInfo       // nil where clients come without a PROXY header
 	timer        timer[*flow]
 
-	next         *flow // in its chain of the table
+	next         *flow // msgs its chain of the table
 	older, newer *flow // among those without an answer
 
 	bytesUp, bytesDown     uint64
@@ -59,7 +59,7 @@ type flow struct {
 	claim                        admissionClaim // what it holds of the listener's gate
 	key                          flowKey
 
-	inTable      bool // in the table: the client's next datagram finds it
+	inTable      bool // msgs the table: the client's next datagram finds it
 	isUnanswered bool // among those without an answer
 	established  bool // the server has answered, or not refused for long enough
 	dirty        bool // has moved bytes that are not counted yet
@@ -113,18 +113,18 @@ func (f *flow) phase() string {
 }
 
 // start makes a flow of a client that is counted in.
-func (f *flow) start(l *loop, in *udpSocket, set *Settings, key *flowKey, hash uint32) {
+func (f *flow) start(l *loop, u *udpSocket, set *Settings, key *flowKey, hash uint32) {
 	l.lastID++
 	f.id = l.lastID*uint64(len(l.plane.loops)) + uint64(l.index)
-	f.socket, f.set, f.key, f.hash = in, set, *key, hash
+	f.socket, f.set, f.key, f.hash = u, set, *key, hash
 	f.fd, f.firstRun = -1, -1
 	f.startedAt, f.activeAt = l.now, l.now
 	f.maxSegmentDown = l.maxSegment
 	f.timer.owner = f
-	in.table.insert(f)
-	in.table.addUnanswered(f)
-	in.ln.flows.Add(1)
-	store(&in.counters.Sessions, in.counters.Sessions+1)
+	u.table.insert(f)
+	u.table.addUnanswered(f)
+	u.ln.flows.Add(1)
+	store(&u.counters.Sessions, u.counters.Sessions+1)
 	l.live.Add(1)
 	l.flowWheel.arm(&f.timer, l.now+set.FlowTimeout)
 }
@@ -186,13 +186,13 @@ func (f *flow) cut(l *loop, end End) {
 
 // finish is the one exit of every flow: its socket closed, the lease given back, what was lent returned, one record made.
 func (f *flow) finish(l *loop, end End) {
-	in := f.socket
+	u := f.socket
 	if f.queued() {
 		l.udp.touched[f.touchedIndex] = nil
 	}
 	l.flowWheel.stop(&f.timer)
-	in.table.remove(f)
-	in.table.removeUnanswered(f)
+	u.table.remove(f)
+	u.table.removeUnanswered(f)
 	l.kept.drop(f)
 	l.attemptsPool.put(f.attempts)
 	f.disconnect()
@@ -200,15 +200,15 @@ func (f *flow) finish(l *loop, end End) {
 	server, level := f.lease.Server(), f.lease.Level()
 	f.lease.Done(l.now)
 	f.set.Admission.release(&f.claim, f.client().Addr())
-	store(&in.counters.Ended[end], in.counters.Ended[end]+1)
-	in.counters.Lifetime.add(l.now - f.startedAt)
+	store(&u.counters.Ended[end], u.counters.Ended[end]+1)
+	u.counters.Lifetime.add(l.now - f.startedAt)
 	if l.wantsRecord(f.set, end) {
 		l.plane.record(f.record(l.now, server, level, end))
 	}
 	l.plane.releaseSession()
 	l.flows.release(f.slot)
 	l.live.Add(-1)
-	in.ln.releaseFlow()
+	u.ln.releaseFlow()
 }
 
 // flushBytes adds what the flow has moved since the last time to the counters.

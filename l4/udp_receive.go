@@ -73,70 +73,70 @@ func (l *loop) addUDPSocket(ln *Listener, fd int32) {
 			l.maxSegment = anySegment
 		}
 	}
-	in := &udpSocket{ln: ln, counters: &ln.counters[l.index], fd: fd, family: unix.AF_INET6, table: newFlowTable(), overflowed: overflows(fd)}
+	u := &udpSocket{ln: ln, counters: &ln.counters[l.index], fd: fd, family: unix.AF_INET6, table: newFlowTable(), overflowed: overflows(fd)}
 	if ln.at.Addr.Addr().Is4() {
-		in.family = unix.AF_INET
+		u.family = unix.AF_INET
 	}
-	in.wildcard = ln.at.Addr.Addr().IsUnspecified()
+	u.wildcard = ln.at.Addr.Addr().IsUnspecified()
 	l.lastListenSocket++
-	in.number = l.lastListenSocket
-	l.udpSockets[in.number] = in
+	u.number = l.lastListenSocket
+	l.udpSockets[u.number] = u
 	if l.plane.receivePaused.Load() {
 		return
 	}
-	if e := epollControl(l.epfd, unix.EPOLL_CTL_ADD, fd, unix.EPOLLIN, markUDPSocket, in.number); e != 0 {
+	if e := epollControl(l.epfd, unix.EPOLL_CTL_ADD, fd, unix.EPOLLIN, markUDPSocket, u.number); e != 0 {
 		l.plane.warnLimited("cannot watch a listening socket", "address", ln.at.String(), "error", e)
-		in.pause(l)
+		u.pause(l)
 	}
 }
 
 // closeUDPSocket closes a listening socket and ends the flows that it has.
-func (l *loop) closeUDPSocket(in *udpSocket, end End) {
+func (l *loop) closeUDPSocket(u *udpSocket, end End) {
 	for _, f := range l.flows.all {
-		if f != nil && f.socket == in {
+		if f != nil && f.socket == u {
 			f.finish(l, end)
 		}
 	}
-	if l.udp.downSocket == in {
+	if l.udp.downSocket == u {
 		l.flushReplies()
 		l.udp.downSocket = nil
 	}
-	in.countOverflow()
-	delete(l.udpSockets, in.number)
-	closeFD(in.fd)
+	u.countOverflow()
+	delete(l.udpSockets, u.number)
+	closeFD(u.fd)
 }
 
 // eachUDPSocket calls f for the loop's sockets of a listener.
 func (l *loop) eachUDPSocket(ln *Listener, f func(*udpSocket)) {
-	for _, in := range l.udpSockets {
-		if in.ln == ln {
-			f(in)
+	for _, u := range l.udpSockets {
+		if u.ln == ln {
+			f(u)
 		}
 	}
 }
 
 // pauseUDP looks at no listening socket any more, until resumeUDP. Replies still leave from there.
 func (l *loop) pauseUDP() {
-	for _, in := range l.udpSockets {
-		epollControl(l.epfd, unix.EPOLL_CTL_DEL, in.fd, 0, markUDPSocket, in.number)
+	for _, u := range l.udpSockets {
+		epollControl(l.epfd, unix.EPOLL_CTL_DEL, u.fd, 0, markUDPSocket, u.number)
 	}
 }
 
 func (l *loop) resumeUDP() {
-	for _, in := range l.udpSockets {
-		if !in.paused {
-			epollControl(l.epfd, unix.EPOLL_CTL_ADD, in.fd, unix.EPOLLIN, markUDPSocket, in.number)
+	for _, u := range l.udpSockets {
+		if !u.paused {
+			epollControl(l.epfd, unix.EPOLL_CTL_ADD, u.fd, unix.EPOLLIN, markUDPSocket, u.number)
 		}
 	}
 }
 
 // pauseAllSockets stops watching for a while.
-func (in *udpSocket) pause(l *loop) {
-	in.resumeAt = l.now + l.errorBackoff()
-	if !in.paused {
-		in.paused = true
-		l.pausedUDP = append(l.pausedUDP, in)
-		epollControl(l.epfd, unix.EPOLL_CTL_MOD, in.fd, 0, markUDPSocket, in.number)
+func (u *udpSocket) pause(l *loop) {
+	u.resumeAt = l.now + l.errorBackoff()
+	if !u.paused {
+		u.paused = true
+		l.pausedUDP = append(l.pausedUDP, u)
+		epollControl(l.epfd, unix.EPOLL_CTL_MOD, u.fd, 0, markUDPSocket, u.number)
 	}
 }
 
@@ -147,39 +147,39 @@ func (l *loop) resumePausedUDP() {
 	}
 	resting := l.pausedUDP
 	l.pausedUDP = nil
-	for _, in := range resting {
+	for _, u := range resting {
 		switch {
-		case l.udpSockets[in.number] != in: // closed meanwhile
-		case l.now < in.resumeAt:
-			l.pausedUDP = append(l.pausedUDP, in)
+		case l.udpSockets[u.number] != u: // closed meanwhile
+		case l.now < u.resumeAt:
+			l.pausedUDP = append(l.pausedUDP, u)
 		default:
-			in.paused = false
-			epollControl(l.epfd, unix.EPOLL_CTL_ADD, in.fd, 0, markUDPSocket, in.number) // in case it never was
-			epollControl(l.epfd, unix.EPOLL_CTL_MOD, in.fd, unix.EPOLLIN, markUDPSocket, in.number)
+			u.paused = false
+			epollControl(l.epfd, unix.EPOLL_CTL_ADD, u.fd, 0, markUDPSocket, u.number) // msgs case it never was
+			epollControl(l.epfd, unix.EPOLL_CTL_MOD, u.fd, unix.EPOLLIN, markUDPSocket, u.number)
 		}
 	}
 }
 
-func (in *udpSocket) drop(why Drop, n int) {
-	c := &in.counters.Dropped[why]
+func (u *udpSocket) drop(why Drop, n int) {
+	c := &u.counters.Dropped[why]
 	store(c, *c+uint64(n))
 }
 
 // countOverflow takes in how many datagrams the kernel had no room for.
-func (in *udpSocket) countOverflow() {
-	now := overflows(in.fd)
-	if n := now - in.overflowed; n > 0 {
-		in.overflowed = now
-		in.drop(DropOverflow, int(n))
+func (u *udpSocket) countOverflow() {
+	now := overflows(u.fd)
+	if n := now - u.overflowed; n > 0 {
+		u.overflowed = now
+		u.drop(DropOverflow, int(n))
 	}
 }
 
 // receive takes in some batches of datagrams. The socket is watched level-triggered: what is left is reported again.
-func (l *loop) receive(in *udpSocket) {
+func (l *loop) receive(u *udpSocket) {
 	m := l.udp
 	for range maxRounds {
 		l.flushReplies() // the buffers are needed
-		n, e := recvMany(in.fd, m.in[:])
+		n, e := recvMany(u.fd, m.msgs[:])
 		switch e {
 		case 0:
 		case eagain:
@@ -187,12 +187,12 @@ func (l *loop) receive(in *udpSocket) {
 		case syscall.ECONNREFUSED, syscall.EHOSTUNREACH, syscall.ENETUNREACH, syscall.EMSGSIZE:
 			continue // what the network says about an earlier reply is taken note of by reading it
 		default:
-			l.plane.warnLimited("cannot receive", "address", in.ln.at.String(), "error", e)
-			in.pause(l)
+			l.plane.warnLimited("cannot receive", "address", u.ln.at.String(), "error", e)
+			u.pause(l)
 			return
 		}
 		l.readClock()
-		in.distribute(l, n)
+		u.distribute(l, n)
 		if n < batchSize {
 			return
 		}
@@ -200,25 +200,25 @@ func (l *loop) receive(in *udpSocket) {
 }
 
 // distribute gives the datagrams of a batch to their flows, and then has every flow forward what it got.
-func (in *udpSocket) distribute(l *loop, n int) {
+func (u *udpSocket) distribute(l *loop, n int) {
 	m := l.udp
-	set := in.ln.set.Load()
+	set := u.ln.set.Load()
 	m.runs, m.touched = m.runs[:0], m.touched[:0]
 	var f *flow
 	for i := range n {
-		ip, port, scope, ok := m.names[i].get(m.in[i].hdr.Namelen)
+		ip, port, scope, ok := m.names[i].get(m.msgs[i].hdr.Namelen)
 		p, about, whole := m.received(i)
 		if !ok || !whole {
-			in.drop(DropTruncated, 1)
+			u.drop(DropTruncated, 1)
 			continue
 		}
 		key := makeFlowKey(&ip, &about.local, port, scope)
 		if set.Responses == 1 || set.AcceptProxy {
-			in.distributeSingly(l, set, &key, &p)
+			u.distributeSingly(l, set, &key, &p)
 			continue
 		}
 		if f == nil || !f.inTable || f.key != key {
-			if f = in.findOrStart(l, set, &key, nil, &p); f == nil {
+			if f = u.findOrStart(l, set, &key, nil, &p); f == nil {
 				continue
 			}
 		}
@@ -230,9 +230,9 @@ func (in *udpSocket) distribute(l *loop, n int) {
 
 // distributeSingly looks at every datagram for itself. With a PROXY header each says for whom it comes. With one response to each
 // request, each gets a flow of its own unless its client's has nothing under way: so each is balanced for itself.
-func (in *udpSocket) distributeSingly(l *loop, set *Settings, key *flowKey, p *run) {
+func (u *udpSocket) distributeSingly(l *loop, set *Settings, key *flowKey, p *run) {
 	if set.AcceptProxy && !set.trusts(key.client().Addr()) {
-		in.reject(l, RejectedUntrusted, p.datagrams())
+		u.reject(l, RejectedUntrusted, p.datagrams())
 		return
 	}
 	for data := p.data; ; {
@@ -241,33 +241,33 @@ func (in *udpSocket) distributeSingly(l *loop, set *Settings, key *flowKey, p *r
 			one.data = data[:p.size]
 		}
 		data = data[len(one.data):]
-		in.distributeOne(l, set, key, &one)
+		u.distributeOne(l, set, key, &one)
 		if len(data) == 0 {
 			return
 		}
 	}
 }
 
-func (in *udpSocket) distributeOne(l *loop, set *Settings, key *flowKey, one *run) {
-	var said *headerInfo
+func (u *udpSocket) distributeOne(l *loop, set *Settings, key *flowKey, one *run) {
+	var header *headerInfo
 	if set.AcceptProxy {
 		h, payload, err := proxy.ParseDatagram(one.data)
 		if err != nil {
-			in.drop(DropHeader, 1)
+			u.drop(DropHeader, 1)
 			return
 		}
 		one.data, one.tlvs = payload, h.TLVs
-		said = &l.header
-		*said = headerInfo{local: h.Local, tlvs: said.tlvs[:0]}
-		said.client, said.dest, _ = h.Addresses(proxy.Datagram)
+		header = &l.header
+		*header = headerInfo{local: h.Local, tlvs: header.tlvs[:0]}
+		header.client, header.dest, _ = h.Addresses(proxy.Datagram)
 	}
 	if set.Responses == 1 {
-		named := said.clientAddr()
-		if f := in.table.find(key, named, in.table.hash(key, named)); f != nil && (f.unanswered > 0 || f.queued()) {
-			in.table.remove(f) // it waits for its reply, and is found by the server's socket
+		named := header.clientAddr()
+		if f := u.table.find(key, named, u.table.hash(key, named)); f != nil && (f.unanswered > 0 || f.queued()) {
+			u.table.remove(f) // it waits for its reply, and is found by the server's socket
 		}
 	}
-	if f := in.findOrStart(l, set, key, said, one); f != nil {
+	if f := u.findOrStart(l, set, key, header, one); f != nil {
 		f.queueRun(l.udp, one)
 	}
 }
@@ -285,53 +285,53 @@ func (l *loop) forwardAll() {
 
 // findOrStart finds the flow of a client, or begins one, for what it has sent. said is what its PROXY header says; nil = it came
 // without. nil means that the datagrams wait or are dropped.
-func (in *udpSocket) findOrStart(l *loop, set *Settings, key *flowKey, said *headerInfo, p *run) *flow {
-	named := said.clientAddr()
-	hash := in.table.hash(key, named)
-	if f := in.table.find(key, named, hash); f != nil {
+func (u *udpSocket) findOrStart(l *loop, set *Settings, key *flowKey, header *headerInfo, p *run) *flow {
+	named := header.clientAddr()
+	hash := u.table.hash(key, named)
+	if f := u.table.find(key, named, hash); f != nil {
 		return f
 	}
 	client := key.client().Addr()
 	if named.IsValid() {
 		client = named.Addr()
 	}
-	if len(in.pending) > 0 && in.isPending(key, named) {
-		if !in.addPending(l, key, said, p) {
-			in.reject(l, RejectedMaxFlows, p.datagrams())
+	if len(u.pending) > 0 && u.isPending(key, named) {
+		if !u.addPending(l, key, header, p) {
+			u.reject(l, RejectedMaxFlows, p.datagrams())
 		}
 		return nil
 	}
-	held, why := in.admit(l, set, client)
+	held, why := u.admit(l, set, client)
 	if why != Admitted {
-		if why != RejectedMaxFlows && why != RejectedProcessLimit || !in.addPending(l, key, said, p) {
-			in.reject(l, why, p.datagrams())
+		if why != RejectedMaxFlows && why != RejectedProcessLimit || !u.addPending(l, key, header, p) {
+			u.reject(l, why, p.datagrams())
 		}
 		return nil
 	}
 	f, slot := l.flows.acquire()
 	f.slot = slot
-	if said != nil {
+	if header != nil {
 		f.header = new(headerInfo)
-		*f.header = *said
+		*f.header = *header
 		f.header.tlvs = nil
 	}
-	f.start(l, in, set, key, hash)
+	f.start(l, u, set, key, hash)
 	f.claim = held
 	return f
 }
 
 // reject counts datagrams whose client is not let in.
-func (in *udpSocket) reject(l *loop, why Rejection, n int) {
+func (u *udpSocket) reject(l *loop, why Rejection, n int) {
 	for range n {
-		l.countRejection(in.ln, why)
+		l.countRejection(u.ln, why)
 	}
-	in.drop(DropRejected, n)
+	u.drop(DropRejected, n)
 }
 
 // startSession judges a client as one of TCP is judged, except that a full table parts with the oldest flow that no server has
 // answered. If all of this loop's have been, the newcomer waits for those of the others, and else is turned away.
-func (in *udpSocket) admit(l *loop, set *Settings, client netip.Addr) (admissionClaim, Rejection) {
-	if in.draining || l.stopping {
+func (u *udpSocket) admit(l *loop, set *Settings, client netip.Addr) (admissionClaim, Rejection) {
+	if u.draining || l.stopping {
 		return 0, RejectedStopping
 	}
 	a := &set.Admission
@@ -347,7 +347,7 @@ func (in *udpSocket) admit(l *loop, set *Settings, client netip.Addr) (admission
 		if why == RejectedMaxSessions && set.EvictFlows {
 			why = RejectedMaxFlows
 		}
-		if why != RejectedProcessLimit && why != RejectedMaxFlows || !in.evict(l) {
+		if why != RejectedProcessLimit && why != RejectedMaxFlows || !u.evict(l) {
 			return 0, why
 		}
 	}
@@ -355,8 +355,8 @@ func (in *udpSocket) admit(l *loop, set *Settings, client netip.Addr) (admission
 
 // evict ends the oldest flow of this socket that has no answer; what it has got in this batch still goes out. It
 // reports false when there is none: then those of other loops may make room (udp_pending.go).
-func (in *udpSocket) evict(l *loop) bool {
-	f := in.table.oldest
+func (u *udpSocket) evict(l *loop) bool {
+	f := u.table.oldest
 	if f == nil {
 		return false
 	}
@@ -374,12 +374,12 @@ func (in *udpSocket) evict(l *loop) bool {
 
 // localAddress is what the client of a flow has sent to: what its PROXY header says, else what its datagram does.
 func (f *flow) localAddress() netip.AddrPort {
-	in := f.socket
+	u := f.socket
 	switch {
 	case f.header.clientAddr().IsValid():
 		return f.header.dest
-	case in.wildcard && *f.key.local() != [16]byte{}:
-		return addrPort(f.key.local(), in.ln.at.Addr.Port())
+	case u.wildcard && *f.key.local() != [16]byte{}:
+		return addrPort(f.key.local(), u.ln.at.Addr.Port())
 	}
-	return in.ln.at.Addr
+	return u.ln.at.Addr
 }

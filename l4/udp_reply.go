@@ -62,7 +62,7 @@ func (f *flow) receiveReplies(l *loop) errno {
 			l.flushReplies()
 			m.downSocket = f.socket
 		}
-		n, e := recvMany(f.fd, m.in[m.used:])
+		n, e := recvMany(f.fd, m.msgs[m.used:])
 		if e == eagain {
 			return 0
 		}
@@ -192,15 +192,15 @@ func (l *loop) sendReplies() {
 
 // setAddresses says in a message that it goes to the client, and from which address.
 func (f *flow) setAddresses(h *unix.Msghdr, name *sockaddr, c *control) int {
-	in := f.socket
+	u := f.socket
 	local := f.key.local()
-	h.Namelen = name.put(in.family, f.key.ip(), f.key.port(), f.key.scope())
-	if !in.wildcard || *local == [16]byte{} {
+	h.Namelen = name.put(u.family, f.key.ip(), f.key.port(), f.key.scope())
+	if !u.wildcard || *local == [16]byte{} {
 		return 0
 	}
 	scope := uint32(0)
 	if local[0] == 0xfe && local[1]&0xc0 == 0x80 { // link-local: of the interface where the client is
 		scope = f.key.scope()
 	}
-	return c.putSource(0, in.family, local, scope)
+	return c.putSource(0, u.family, local, scope)
 }
