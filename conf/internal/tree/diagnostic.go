@@ -5,17 +5,17 @@ import (
 	"strings"
 )
 
-// Diagnostic is one thing wrong, or only odd, in a configuration file. Line and Col count from 1, Col in characters; Line 0
-// means that the mistake concerns the file as a whole. Path counts from 0, as in cluster.redis.level[0].servers[1].weight.
+// Diagnostic is one error or warning with its position. Line and Col count from 1, Col in characters; Line 0 means the
+// whole file. Indexes in Path count from 0, as in cluster.redis.level[0].servers[1].weight.
 type Diagnostic struct {
-	File string // "" = what was described at run time
+	File string // "" = not from a file
 	Line int
 	Col  int
-	Path string // "" where no key is concerned, as in syntax errors
+	Path string // "" if no key is concerned, as in syntax errors
 	Msg  string
 }
 
-// String is the mistake in one line: weir.toml:12:3: listener[0].address: missing port in "10.0.0.1".
+// String formats the diagnostic as one line: weir.toml:12:3: listener[0].address: missing port in "10.0.0.1".
 func (m Diagnostic) String() string {
 	var b strings.Builder
 	if m.File != "" {

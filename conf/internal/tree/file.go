@@ -8,16 +8,16 @@ import (
 	"unicode/utf8"
 )
 
-// File is one loaded text and turns byte offsets into lines and columns.
+// File is one text. It converts byte offsets to lines and columns.
 type File struct {
 	Name  string
 	Text  []byte
-	lines []int // the offset at which each line starts; made when first asked for
+	lines []int // the offset at which each line starts; computed on first use
 
-	JSON bool // it is a request in JSON and no file
+	JSON bool // a request in JSON, not a file
 }
 
-// Line tells the line of an offset, from 1.
+// Line returns the line of an offset, counted from 1.
 func (f *File) Line(off int) int {
 	if f.lines == nil {
 		f.lines = []int{0}
@@ -30,23 +30,24 @@ func (f *File) Line(off int) int {
 	return sort.SearchInts(f.lines, off+1)
 }
 
-// position tells line and column of an offset, both from 1; columns count characters.
+// position returns the line and column of an offset, both counted from 1; columns count characters.
 func (f *File) position(off int) (line, col int) {
 	off = max(0, min(off, len(f.Text)))
 	line = f.Line(off)
 	before := f.Text[f.lines[line-1]:off]
-	if len(before) > 1<<16 { // no line that a person wrote; counting bytes keeps many mistakes in one line affordable
+	if len(before) > 1<<16 { // not written by hand; counting bytes keeps many errors in one line cheap
 		return line, len(before) + 1
 	}
 	return line, utf8.RuneCount(before) + 1
 }
 
-// MaxMessage bounds the text of one mistake, which may quote the file.
+// MaxMessage limits the text of one diagnostic, which may quote the file.
 const MaxMessage = 400
 
+// Diagnostic returns a diagnostic at an offset. Control characters in msg are escaped, so that it stays on one line.
 func (f *File) Diagnostic(off int, path, msg string) Diagnostic {
 	line, col := f.position(off)
-	if strings.ContainsFunc(msg, unicode.IsControl) { // a mistake is one line
+	if strings.ContainsFunc(msg, unicode.IsControl) {
 		quoted := strconv.Quote(msg)
 		msg = strings.ReplaceAll(quoted[1:len(quoted)-1], `\"`, `"`)
 	}

@@ -10,10 +10,7 @@ import (
 	"strings"
 )
 
-// Nodes from JSON, for what is described at run time: the same keys, rules and messages as in a file. Places are real
-// ones, so that messages about two of them can name their lines.
-
-// Null is the value of a JSON null.
+// Null is the Value of a JSON null.
 type Null struct{}
 
 func (Null) String() string { return "null" }
@@ -63,7 +60,7 @@ func (p *jsonParser) value(parent *Node, depth int) (*Node, error) {
 			err = p.list(n, depth)
 		}
 		if err == nil {
-			_, err = p.dec.Token() // the closing one
+			_, err = p.dec.Token() // the closing bracket
 		}
 	case json.Number:
 		f, tooLarge := v.Float64()
@@ -72,7 +69,7 @@ func (p *jsonParser) value(parent *Node, depth int) (*Node, error) {
 			n.Value = i
 		case tooLarge != nil:
 			err = fmt.Errorf("%s is too large a number", Quote(v.String()))
-		case f == math.Trunc(f) && math.Abs(f) <= 1<<53: // 5.0 is an integer as far as JSON goes
+		case f == math.Trunc(f) && math.Abs(f) <= 1<<53: // JSON does not distinguish 5.0 from 5
 			n.Value = int64(f)
 		default:
 			n.Value = f

@@ -1,22 +1,21 @@
 package tree
 
-// position is where a value stands in a file. Places form the same tree as the values; they are found by one parser and the
-// values by another, because the one that decodes does not say where.
+// position is the position of a value in a file. Positions form the same tree as the values.
 type position struct {
 	at         int32 // offset of the value; of a table, of its header or opening brace
 	key        int32 // offset of the last part of its key; of a list element, of the element
 	form       positionForm
-	incomplete bool // of a table: a key that could not be parsed was left out
+	incomplete bool // of a table: it has a key that could not be parsed
 	keys       map[string]*position
 	items      []*position
 }
 
-// positionForm is how a place came to be, which decides what may be added to it.
+// positionForm is the notation of a value, which decides what may be added to it.
 type positionForm uint8
 
 const (
 	formValue   positionForm = iota
-	formImplied              // a table that is only part of another's header
+	formImplied              // a table that occurs only as part of another header
 	formTable                // [x]
 	formTables               // [[x]]: items are tables
 	formDotted               // a table that is part of a dotted key
@@ -44,7 +43,7 @@ func (p *position) put(name string, c *position) {
 	p.keys[name] = c
 }
 
-// last is the table that keys after a header go to.
+// last returns the table that keys after the header belong to.
 func (p *position) last() *position {
 	if p.form == formTables && len(p.items) > 0 {
 		return p.items[len(p.items)-1]

@@ -10,24 +10,29 @@ import (
 	"github.com/pelletier/go-toml/v2/unstable"
 )
 
-// Getting past what cannot be parsed: how much of the text a broken expression spoils, and where to go on.
+// Recovery from syntax errors: how much of the text a broken expression affects, and where to continue.
 
-// maxSyntaxErrors is how many broken expressions are looked past: a text with more is not a configuration.
+// maxSyntaxErrors limits the broken expressions after which parsing continues.
 const maxSyntaxErrors = 50
 
-// maxErrors bounds the errors that are not of syntax, such as duplicate keys.
+// maxErrors limits the other errors, such as duplicate keys.
 const maxErrors = 10000
 
-// blank overwrites part of the text, keeping its lines.
+// blank overwrites part of the text with spaces and keeps its lines.
 func (s *locator) blank(from, to int) {
 	for i := from; i < to; i++ {
-		if c := s.clean[i]; c != '\n' && c != '\r' {
+		if !isLineEnd(s.clean, i) {
 			s.clean[i] = ' '
 		}
 	}
 }
 
-// blankInline takes out a key of an inline table, with the comma before it.
+// isLineEnd reports whether the byte at off is a line feed, or a carriage return before one.
+func isLineEnd(text []byte, off int) bool {
+	return text[off] == '\n' || text[off] == '\r' && off+1 < len(text) && text[off+1] == '\n'
+}
+
+// blankInline blanks a key of an inline table and the comma before it.
 func (s *locator) blankInline(from, to int) {
 	i := from - 1
 	for i >= 0 && strings.IndexByte(" \t\r\n", s.clean[i]) >= 0 {
@@ -39,7 +44,7 @@ func (s *locator) blankInline(from, to int) {
 	s.blank(from, to)
 }
 
-// syntaxError reports a syntax error, blanks what it spoils and returns the offset from which to go on.
+// syntaxError records a syntax error, blanks the text that it affects and returns the offset at which to continue.
 func (s *locator) syntaxError(p *unstable.Parser, base int) (resume int) {
 	text := s.file.Text
 	start := s.nextStart(base)
@@ -75,10 +80,10 @@ func (s *locator) syntaxError(p *unstable.Parser, base int) (resume int) {
 	return resume
 }
 
-// plainKey matches the key of an expression that could not be parsed, if it is one without quotes.
+// plainKey matches the unquoted key of an expression that could not be parsed.
 var plainKey = regexp.MustCompile(`^[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)*\s*=`)
 
-// pathOf is the path of the key that begins at off, in the table that prefix leads to; "" if there is none to be seen.
+// pathOf returns the path of the key that begins at off in the table at prefix, or "" if there is no plain key.
 func (s *locator) pathOf(off int, prefix []string) string {
 	key := plainKey.Find(s.file.Text[off:min(off+maxPlainKey, len(s.file.Text))])
 	if key == nil {
@@ -88,10 +93,10 @@ func (s *locator) pathOf(off int, prefix []string) string {
 	return joinPath(append(slices.Clone(prefix), parts...))
 }
 
-// maxPlainKey bounds how far a key that is none is looked at.
+// maxPlainKey limits the text that is searched for a key.
 const maxPlainKey = 200
 
-// nextStart is the offset of the first expression after the last one known, not before base.
+// nextStart returns the offset of the first expression after the last parsed one, not before base.
 func (s *locator) nextStart(base int) int {
 	off := base
 	if n := len(s.spans); n > 0 && s.spans[n-1].end > off {
@@ -104,7 +109,7 @@ func (s *locator) nextStart(base int) int {
 	return min(off, len(s.file.Text)-1)
 }
 
-// closes tells whether the brackets that open in the line from off on are closed in it.
+// closes reports whether the brackets that open between off and the end of the line are closed there.
 func closes(text []byte, off int) bool {
 	s := scanner{text: text[:lineEnd(text, off)], end: off}
 	for s.next() {
@@ -116,7 +121,7 @@ func lineStart(text []byte, off int) int {
 	return bytes.LastIndexByte(text[:min(off, len(text))], '\n') + 1
 }
 
-// nextHeader is the offset of the first line from off on that looks like a table header.
+// nextHeader returns the offset of the first line from off on that looks like a table header, or the length of the text.
 func nextHeader(text []byte, off int) int {
 	for off < len(text) {
 		end := lineEnd(text, off)

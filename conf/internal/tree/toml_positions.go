@@ -8,18 +8,18 @@ import (
 	"github.com/pelletier/go-toml/v2/unstable"
 )
 
-// locator walks over the expressions of a text, notes where everything stands, and takes out what cannot be parsed, so
-// that one broken line does not hide the mistakes of the others.
+// locator records the position of every key and value of a text and blanks what cannot be parsed, so that one broken
+// line does not hide the errors of the others.
 type locator struct {
 	file  *File
 	root  *position
-	clean []byte // the text with broken and repeated expressions blanked; offsets stay as they are
+	clean []byte // the text with broken and repeated expressions blanked; offsets are unchanged
 	errs  []Diagnostic
 
-	table      *position // where keys go now; nil below a header that was refused
+	table      *position // the table that keys belong to; nil below a rejected header
 	prefix     []string
 	spans      []span
-	incomplete bool // whole tables were blanked, so what seems missing may not be
+	incomplete bool // whole tables were blanked, so keys that seem missing may exist
 }
 
 // span is the extent of one expression.
@@ -35,7 +35,7 @@ func locate(f *File) *locator {
 	s.table = s.root
 
 	var p unstable.Parser
-	base := 0 // the offset in the text at which the parser began
+	base := 0 // the offset in the text at which the parser started
 	p.Reset(f.Text)
 	for {
 		if p.NextExpression() {
@@ -91,13 +91,13 @@ func (s *locator) expression(p *unstable.Parser, base int) {
 		s.prefix = s.indexed(parts, e.Kind == unstable.ArrayTable)
 		if msg := s.enterTable(parts, start, e.Kind == unstable.ArrayTable); msg != "" {
 			s.addError(parts[len(parts)-1].at, names(parts), msg)
-			s.blank(start, lineEnd(s.clean, start)) // the keys below it go as they come
+			s.blank(start, lineEnd(s.clean, start)) // the keys below it are blanked one by one
 			s.incomplete = true
 		}
 	case unstable.KeyValue:
 		end := base + int(e.Raw.Offset+e.Raw.Length)
 		s.spans = append(s.spans, span{start, end, false, s.prefix})
-		if s.table == nil { // below a header that was refused
+		if s.table == nil { // below a rejected header
 			s.blank(start, end)
 			return
 		}
@@ -108,7 +108,7 @@ func (s *locator) expression(p *unstable.Parser, base int) {
 	}
 }
 
-// indexed is the path of a header's table, with the indexes of the repeated tables on the way.
+// indexed returns the path of a header's table, with the indexes of repeated tables.
 func (s *locator) indexed(parts []keyPart, many bool) []string {
 	var path []string
 	t := s.root
@@ -133,7 +133,7 @@ func (s *locator) indexed(parts []keyPart, many bool) []string {
 	return path
 }
 
-// enterTable enters the table of a header.
+// enterTable makes the table of a header the current one. It returns an error message, or "".
 func (s *locator) enterTable(parts []keyPart, start int, many bool) string {
 	s.table = nil
 	t := s.root
@@ -176,7 +176,7 @@ func (s *locator) enterTable(parts []keyPart, start int, many bool) string {
 	return ""
 }
 
-// addKey notes a key and its value below a table. On a mistake it returns its offset, the key's parts and the text.
+// addKey records a key and its value in a table. On an error it returns the offset, the parts of the key and the message.
 func (s *locator) addKey(t *position, kv *unstable.Node, base, start int) (int, []string, string) {
 	parts := keyParts(kv.Key(), base)
 	for _, k := range parts[:len(parts)-1] {
@@ -200,7 +200,7 @@ func (s *locator) addKey(t *position, kv *unstable.Node, base, start int) (int, 
 	return 0, nil, ""
 }
 
-// Value notes where a value and its parts stand. fallback is for values whose own offset the parser does not tell.
+// value returns the position of a value and its parts. fallback is used for values without an offset of their own.
 func (s *locator) value(n *unstable.Node, base, fallback int, path []string) *position {
 	at := fallback
 	if n.Raw.Length > 0 {
@@ -222,13 +222,12 @@ func (s *locator) value(n *unstable.Node, base, fallback int, path []string) *po
 				s.blankInline(start, start+int(kv.Raw.Length))
 			}
 		}
-		// A key inside may be dotted; from outside nothing may be added.
 	}
 	return c
 }
 
-// listStart is the offset of a list in a list, the bracket before its first element; of an empty one, that of the list
-// around it.
+// listStart returns the offset of a list inside a list: the bracket before its first element, or for an empty list the
+// offset of the outer list.
 func (s *locator) listStart(n *unstable.Node, base, around int) int {
 	for e := n; e.Kind == unstable.Array; e = e.Child() {
 		first := e.Child()
@@ -237,7 +236,7 @@ func (s *locator) listStart(n *unstable.Node, base, around int) int {
 		}
 		if first.Raw.Length > 0 {
 			at := base + int(first.Raw.Offset)
-			for ; e != n; n = n.Child() { // one bracket more for each level between
+			for ; e != n; n = n.Child() { // one more bracket for each level between
 				at = max(0, bytes.LastIndexByte(s.file.Text[:at], '['))
 			}
 			return max(around, bytes.LastIndexByte(s.file.Text[:at], '['))
@@ -246,7 +245,7 @@ func (s *locator) listStart(n *unstable.Node, base, around int) int {
 	return around
 }
 
-// valueStart is the offset of the value that follows the key at off.
+// valueStart returns the offset of the value that follows the key at off.
 func (s *locator) valueStart(off int) int {
 	sc := scanner{text: s.file.Text, end: off}
 	for sc.next() {
@@ -274,7 +273,7 @@ func (s *locator) addError(off int, path []string, msg string) {
 	}
 }
 
-// joinPath joins the parts of a key, "[1]" being an index.
+// joinPath joins the parts of a key; "[1]" is an index.
 func joinPath(parts []string) string {
 	var b strings.Builder
 	for i, p := range parts {

@@ -7,18 +7,18 @@ import (
 	"unicode/utf8"
 )
 
-// unclosed is what a broken expression left open.
+// unclosed is the string or bracket that a broken expression does not close.
 type unclosed uint8
 
 const (
 	unclosedNothing   unclosed = iota
 	unclosedString             // a string that ends with its line
-	unclosedMultiline          // a multi-line string: the rest of the text belongs to it
+	unclosedMultiline          // a multi-line string, which takes the rest of the text
 	unclosedBracket            // a list or an inline table
 )
 
-// describeError turns a parser's complaint about the expression at start into our words, and finds what was left open, which
-// is a better place to point at.
+// describeError rewrites the parser's error about the expression at start. If a string or bracket is unclosed, the
+// returned offset is that of the string or bracket.
 func describeError(text []byte, start, off int, reason string) (at int, msg string, open unclosed) {
 	s := scanner{text: text, end: start}
 	bracket := -1
@@ -62,10 +62,10 @@ func bracketName(c byte) string {
 	return "list"
 }
 
-// bareValue matches a key whose value begins like a duration, an address or a word, but without quotes.
+// bareValue matches a key whose value looks like a duration, an address or a word without quotes.
 var bareValue = regexp.MustCompile(`^[A-Za-z0-9_."'-]+\s*=\s*[A-Za-z0-9:./-]+`)
 
-// describeReason is a parser's reason with its rune notation made readable and a hint for the commonest slip.
+// describeReason rewrites the parser's reason and adds a hint for the most common error, missing quotes.
 func describeReason(reason string, text []byte, start, off int) string {
 	got := gotRune(text, off)
 	switch {
@@ -90,23 +90,33 @@ func describeReason(reason string, text []byte, start, off int) string {
 	case reason == "inline table is incomplete":
 		return "expected } to close the inline table, got the end of the file"
 	default:
-		return strings.ToLower(reason[:1]) + reason[1:]
+		return lowerFirst(reason)
 	}
-	if bareValue.Match(text[start:lineEnd(text, start)]) && !strings.ContainsAny(got, `"=`) {
+	if bareValue.Match(text[start:lineEnd(text, start)]) && !strings.ContainsAny(got, `"=`) && !strings.HasPrefix(got, ", got a carriage return") {
 		reason += `; texts, durations and addresses need quotes, as in "5s"`
 	}
 	return reason
 }
 
-// gotRune is the tail of a message: what stands at an offset.
+// lowerFirst makes the first letter lower case unless the first word is an abbreviation such as TOML.
+func lowerFirst(s string) string {
+	if len(s) > 1 && s[0] >= 'A' && s[0] <= 'Z' && (s[1] < 'A' || s[1] > 'Z') {
+		return strings.ToLower(s[:1]) + s[1:]
+	}
+	return s
+}
+
+// gotRune returns the end of a message, ", got …", for the character at an offset.
 func gotRune(text []byte, off int) string {
 	if off >= len(text) {
 		return ", got the end of the file"
 	}
-	switch r, _ := utf8.DecodeRune(text[off:]); r {
-	case '\n', '\r':
+	r, _ := utf8.DecodeRune(text[off:])
+	switch {
+	case isLineEnd(text, off):
 		return ", got the end of the line"
-	default:
-		return fmt.Sprintf(", got %q", r)
+	case r == '\r':
+		return ", got a carriage return without a line feed"
 	}
+	return fmt.Sprintf(", got %q", r)
 }
