@@ -21,6 +21,7 @@ test: packages build check
 
 check:
 	@files="$$(gofmt -l $$(git ls-files '*.go'))"; test -z "$$files" || { echo "gofmt would change:"; echo "$$files"; exit 1; }
+	go mod tidy -diff
 	go vet ./...
 	$(STATICCHECK) ./...
 
@@ -56,8 +57,8 @@ PACKAGE = bin/package
 deb:
 	@mkdir -p $(PACKAGE)
 	CGO_ENABLED=0 go build -trimpath -ldflags "-s -w" -o $(PACKAGE)/weir ./cmd/weir
-	go run ./packaging/man weir 1 "a layer-4 stream balancer" <packaging/man/weir.1.md >$(PACKAGE)/weir.1
-	go run ./packaging/man weir.toml 5 "the configuration of weir" <conf/README.md >$(PACKAGE)/weir.toml.5
+	go run ./packaging/man weir 1 "layer-4 load balancer" <packaging/man/weir.1.md >$(PACKAGE)/weir.1
+	go run ./packaging/man weir.toml 5 "configuration of weir" <conf/README.md >$(PACKAGE)/weir.toml.5
 	sh packaging/deb/build.sh $(PACKAGE)
 
 # What Debian's own critic says about the package; not part of test.
