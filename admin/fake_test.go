@@ -56,7 +56,7 @@ func (f *fake) Totals() status.Totals {
 	h := status.Histogram{Count: 1, Sum: 0.1, Buckets: map[float64]uint64{0.05: 0, 0.5: 1}}
 	return status.Totals{
 		Document: f.Status(), Dials: h, Loops: []status.Loop{{}}, Dropped: []status.Dropped{{Listener: "l", Reason: "no_server", Datagrams: 3}}, Refused: []status.TurnedAway{{Listener: "l", Reason: "denied", Clients: 4}},
-		Ends:      []status.Ended{{Listener: "l", End: "relay: client closed", Sessions: 2}},
+		Ended:     []status.Ended{{Listener: "l", Phase: "relay", Reason: "client_closed", Sessions: 2}},
 		Lifetimes: []status.Lifetime{{Listener: "l", Took: h}}, Checks: []status.Check{{Cluster: "c", Server: "a", Check: "tcp", Passed: 3, Took: h}},
 	}
 }

@@ -99,9 +99,9 @@ func metrics() []metric {
 		{"weir_sessions", "listener", "Sessions now.", ofListener(func(l *status.Listener) float64 { return float64(l.Sessions) })},
 		{"weir_sessions_limit", "", "The limit on sessions in force.", func(f *family, t *totals) { f.value(float64(t.MaxSessions)) }},
 		{"weir_sessions_total", "listener", "Sessions begun.", ofListener(func(l *status.Listener) float64 { return float64(l.SessionsTotal) })},
-		{"weir_sessions_ended_total", "listener, end", "Sessions ended, by phase and party or by what cut them.", func(f *family, t *totals) {
-			for _, e := range t.Ends {
-				f.count(e.Sessions, e.Listener, e.End)
+		{"weir_sessions_ended_total", "listener, phase, reason", "Sessions ended, by phase and reason.", func(f *family, t *totals) {
+			for _, e := range t.Ended {
+				f.count(e.Sessions, e.Listener, e.Phase, e.Reason)
 			}
 		}},
 		{"weir_datagrams_dropped_total", "listener, reason", "Datagrams of UDP listeners that were not relayed.", func(f *family, t *totals) {

@@ -68,7 +68,7 @@ func TestMetrics(t *testing.T) {
 		`weir_server_state{cluster="c",server="a",state="up"} 1`,
 		`weir_server_state{cluster="c",server="a",state="down"} 0`,
 		`weir_cluster_level_in_use{cluster="c",level="one"} 1`,
-		`weir_sessions_ended_total{end="relay: client closed",listener="l"} 2`,
+		`weir_sessions_ended_total{listener="l",phase="relay",reason="client_closed"} 2`,
 		`weir_datagrams_dropped_total{listener="l",reason="no_server"} 3`,
 		`weir_sessions_refused_total{listener="l",reason="denied"} 4`,
 		`weir_dial_seconds_bucket{le="0.5"} 1`,

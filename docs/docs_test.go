@@ -90,13 +90,35 @@ func section(t *testing.T, text, heading string) string {
 	return part
 }
 
-// Every end of a session is explained, and none that there is not.
-func TestEnds(t *testing.T) {
-	var want []string
-	for _, end := range l4.Ends() {
-		want = append(want, end.String())
+// Every reason is explained with its phases, every phase and every reason for a refusal is explained, and no other.
+func TestTerminations(t *testing.T) {
+	text := section(t, pages(t)["troubleshooting.md"], "How sessions end")
+	phases, byReason, _ := strings.Cut(text, "\n| reason |")
+	byReason, refusals, _ := strings.Cut(byReason, "A client rejected before")
+	want := []string{"abort"}
+	occurs := map[string][]string{}
+	for _, end := range l4.Terminations() {
+		if !slices.Contains(want, end.Phase.String()) {
+			want = append(want, end.Phase.String())
+		}
+		occurs[end.Reason.String()] = append(occurs[end.Reason.String()], end.Phase.String())
 	}
-	require.ElementsMatch(t, want, table(section(t, pages(t)["troubleshooting.md"], "How sessions end")))
+	require.ElementsMatch(t, want, table(phases))
+	told := map[string][]string{}
+	for _, m := range regexp.MustCompile("(?m)^\\| `([a-z_]+)` \\| ([^|]+) \\|").FindAllStringSubmatch(byReason, -1) {
+		if m[2] == "any but `abort`" {
+			told[m[1]] = slices.DeleteFunc(slices.Clone(want), func(s string) bool { return s == "abort" })
+			continue
+		}
+		told[m[1]] = strings.Split(strings.ReplaceAll(m[2], "`", ""), ", ")
+	}
+	for reason := range occurs {
+		require.ElementsMatch(t, occurs[reason], told[reason], reason)
+	}
+	require.Len(t, told, len(occurs))
+	for _, r := range l4.Rejections() {
+		require.Contains(t, refusals, "`"+r.String()+"`")
+	}
 }
 
 // Every event and every state is explained.

@@ -46,19 +46,19 @@ func Rejections() []Rejection {
 	return all
 }
 
-// End is how a session ends that is refused after it has begun, by the address in a PROXY header.
-func (r Rejection) End() End {
+// reason returns the reason of a session that ends with this rejection in PhaseAdmit.
+func (r Rejection) reason() Reason {
 	switch r {
 	case RejectedDenied:
-		return RefuseDenied
+		return ReasonDenied
 	case RejectedMaxSessions:
-		return RefuseSessions
+		return ReasonMaxSessions
 	case RejectedPerSource:
-		return RefusePerSource
+		return ReasonMaxSessionsPerSource
 	case RejectedRate:
-		return RefuseRate
+		return ReasonMaxSessionRate
 	}
-	return NotEnded
+	return ReasonNone
 }
 
 // temporary reports whether a refusal is over when some session ends, which may be under way.

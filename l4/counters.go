@@ -47,12 +47,12 @@ func (h *Histogram) merge(o *Histogram) {
 
 // Counters are what has been counted of a listener since it was opened. Bytes are at most a second behind.
 type Counters struct {
-	Live       int              // sessions now
-	Sessions   uint64           // begun
-	TakenOver  uint64           // of those that began in another process
-	HandedOver uint64           // to another process
-	Ended      [endCount]uint64 // by End
-	BytesUp    uint64           // client to server
+	Live       int                      // sessions now
+	Sessions   uint64                   // begun
+	TakenOver  uint64                   // of those that began in another process
+	HandedOver uint64                   // to another process
+	Ended      [terminationCount]uint64 // in the order of Terminations
+	BytesUp    uint64                   // client to server
 	BytesDown  uint64
 	Lifetime   Histogram
 	Rejected   [rejectionCount]uint64 // clients turned away, by Refusal
@@ -173,15 +173,6 @@ func (st *ServerStats) Counters() ServerCounters {
 		sum.ConnectTime += time.Duration(atomic.LoadUint64(&t.connectNanos))
 	}
 	return sum
-}
-
-// Ends are all the reasons for which a session may finish; an End is its own index into Counters.Ended.
-func Ends() []End {
-	ends := make([]End, 0, endCount-1)
-	for e := NotEnded + 1; e < endCount; e++ {
-		ends = append(ends, e)
-	}
-	return ends
 }
 
 // LoopCounters are what one event loop has counted.

@@ -21,7 +21,7 @@
 //	                     acknowledged first, within bounds; then both sides are reset. A reset is never shown as a
 //	                     clean end, nor a clean end as a reset.
 //	finish   session.go  The one exit: the lease given back, what was lent returned, one record made, both descriptors
-//	                     closed. Why it ended is an End: phase and party.
+//	                     closed. Its Termination is the reason and the phase.
 //	move     handover.go A session in relay goes on in another process, when this one is replaced.
 //
 // An idle session holds two descriptors and about a third of a kilobyte.

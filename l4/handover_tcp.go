@@ -128,7 +128,7 @@ func (l *loop) freezeSessions(slot *int) *HandoverBatch {
 
 // canHandOver tells whether another process could go on with the session: it relays, and neither side has broken.
 func (s *session) canHandOver() bool {
-	return s.phase == phaseRelay && !s.client.failed && !s.server.failed && !s.up.stopped && !s.down.stopped
+	return s.phase == PhaseRelay && !s.client.failed && !s.server.failed && !s.up.stopped && !s.down.stopped
 }
 
 // binding is what the session has in common with others.
@@ -169,8 +169,8 @@ func (st *stream) state() streamState {
 
 // freeze stops everything about a session.
 func (s *session) freeze(l *loop) {
-	s.phase = phaseHandover
-	s.end = NotEnded // set by whoever cuts it meanwhile
+	s.phase = PhaseHandover
+	s.end = Termination{} // its reason is set by a cut meanwhile
 	s.queued = false
 	l.wheel.stop(&s.timer)
 	s.flushBytes()
@@ -222,10 +222,9 @@ func (s *session) handOver(l *loop) {
 
 // unfreeze goes on with a session that was frozen.
 func (s *session) unfreeze(l *loop) {
-	s.phase = phaseRelay
 	s.resume(l)
-	if end := s.end; end != NotEnded && s.phase == phaseRelay {
-		s.cut(l, end)
+	if reason := s.end.Reason; reason != ReasonNone && s.phase == PhaseRelay {
+		s.cut(l, reason)
 	}
 }
 
@@ -234,9 +233,10 @@ func (s *session) resume(l *loop) {
 	s.client.readable, s.client.writable = false, false
 	s.server.readable, s.server.writable = false, false
 	if !l.register(s, clientSide, s.client.fd) || !l.register(s, serverSide, s.server.fd) {
-		s.finish(l, DialLocalShortage)
+		s.finish(l, ReasonLocalShortage)
 		return
 	}
+	s.phase = PhaseRelay
 	if s.keepaliveSet {
 		s.rearm(l)
 	} else {
@@ -392,9 +392,9 @@ func (l *loop) takeOver(t *sessionState, h *LocalBinding, lease balance.Lease, f
 	fds = s.up.restore(l, &t.up, fds)
 	s.down.restore(l, &t.down, fds)
 	s.flushedUp, s.flushedDown = s.up.bytes, s.down.bytes
-	s.phase = phaseRelay
+	s.phase = PhaseHandover
 	if l.stopping {
-		s.finish(l, CutShutdown)
+		s.finish(l, ReasonCutShutdown)
 		return
 	}
 	s.resume(l)

@@ -190,7 +190,7 @@ func (l *loop) freezeFlows(slot *int, chosen func(*Listener) bool) *HandoverBatc
 			continue
 		}
 		if f.fd < 0 {
-			f.finish(l, noServerEnd(f.lastFailure))
+			f.finish(l, noServerReason(f.lastFailure))
 			continue
 		}
 		t := f.state()
@@ -218,10 +218,10 @@ func (l *loop) freezeFlows(slot *int, chosen func(*Listener) bool) *HandoverBatc
 	return x
 }
 
-// noServerEnd is how a flow without a server ends.
-func noServerEnd(fault End) End {
-	if fault == NotEnded {
-		return RelayFlowTimeout
+// noServerReason is how a flow without a server ends.
+func noServerReason(fault Reason) Reason {
+	if fault == ReasonNone {
+		return ReasonFlowTimeout
 	}
 	return fault
 }
@@ -270,11 +270,12 @@ func (f *flow) handOver(l *loop) {
 
 // resumeAt has the flow's socket watched, which tells at once what waits there, and its deadlines kept.
 func (f *flow) resume(l *loop) {
-	f.frozen, f.overflowed = false, overflows(f.fd)
+	f.overflowed = overflows(f.fd)
 	if epollControl(l.epfd, unix.EPOLL_CTL_ADD, f.fd, unix.EPOLLIN|unix.EPOLLET&math.MaxUint32, int32(f.slot)|flowBit, int32(uint32(f.id))) != 0 {
-		f.finish(l, DialLocalShortage)
+		f.finish(l, ReasonLocalShortage)
 		return
 	}
+	f.frozen = false
 	end := f.activeAt + f.set.FlowTimeout
 	if !f.established {
 		end = min(end, f.sentAt+f.set.ConnectTimeout)
@@ -385,6 +386,7 @@ func (l *loop) takeOverFlow(t *flowState, h *LocalBinding, lease balance.Lease, 
 	if t.hasHeader {
 		f.header = &headerInfo{client: t.client, dest: t.dest, local: t.local, tlvs: slices.Clone(t.tlvs)}
 	}
+	f.frozen = true // until resume watches its socket
 	f.timer.owner = f
 	f.hash = u.table.hash(&f.key, f.headerClient())
 	if t.inTable && u.table.find(&f.key, f.headerClient(), f.hash) == nil {
@@ -400,7 +402,7 @@ func (l *loop) takeOverFlow(t *flowState, h *LocalBinding, lease balance.Lease, 
 	ln.flows.Add(1)
 	store(&u.counters.TakenOver, u.counters.TakenOver+1)
 	if l.stopping {
-		f.finish(l, CutShutdown)
+		f.finish(l, ReasonCutShutdown)
 		return
 	}
 	f.resume(l)

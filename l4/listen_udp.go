@@ -164,7 +164,7 @@ func (p *Plane) closeDrained(ln *Listener) {
 	if p.draining[ln.at] == ln {
 		delete(p.draining, ln.at)
 		p.postAll(func(l *loop) {
-			l.eachUDPSocket(ln, func(u *udpSocket) { l.closeUDPSocket(u, CutListenerGone) })
+			l.eachUDPSocket(ln, func(u *udpSocket) { l.closeUDPSocket(u, ReasonCutListenerRemoved) })
 		})
 	}
 }

@@ -315,7 +315,7 @@ func (l *loop) freeSession(s *session) {
 	if s.queued { // still in the ready list: left to the collector
 		l.sessions.detach(s.slot)
 		s.queued = false
-		s.phase = phaseFree
+		s.phase = PhaseNone
 	} else {
 		l.sessions.release(s.slot)
 	}
@@ -330,8 +330,8 @@ func (l *loop) recordSession(s *session, server *balance.Server, level int) {
 }
 
 // wantsRecord tells whether a session that ends so gets a record.
-func (l *loop) wantsRecord(set *Settings, end End) bool {
-	return l.plane.record != nil && (set.Records == RecordAll || set.Records == RecordErrors && !end.errorless())
+func (l *loop) wantsRecord(set *Settings, end Termination) bool {
+	return l.plane.record != nil && (set.Records == RecordAll || set.Records == RecordErrors && !end.expected())
 }
 
 // housekeep retries listening sockets that waited out a shortage, and gives back what was not used lately.
@@ -356,11 +356,11 @@ func (l *loop) eachSession(f func(*session)) {
 }
 
 func (l *loop) close() {
-	l.eachSession(func(s *session) { s.finish(l, CutShutdown) })
+	l.eachSession(func(s *session) { s.finish(l, ReasonCutShutdown) })
 	l.readInbox()
 	l.rejectPending()
 	for _, u := range l.udpSockets {
-		l.closeUDPSocket(u, CutShutdown)
+		l.closeUDPSocket(u, ReasonCutShutdown)
 	}
 	for _, d := range l.listenSockets {
 		d.close()

@@ -22,7 +22,7 @@ type SessionIdentity struct {
 type observable interface {
 	identity() SessionIdentity
 	info(now time.Duration) SessionInfo
-	cut(l *loop, end End)
+	cut(l *loop, reason Reason)
 	admission() (a *Admission, held *admissionClaim, client netip.Addr)
 }
 
@@ -61,7 +61,7 @@ type SessionInfo struct {
 	Cluster   string
 	Level     string // "" while no server is chosen
 	Server    string
-	Phase     string
+	Phase     Phase
 	BytesUp   uint64
 	BytesDown uint64
 	Age       time.Duration
@@ -69,7 +69,7 @@ type SessionInfo struct {
 
 func (s *session) info(now time.Duration) SessionInfo {
 	i := SessionInfo{
-		ID: s.id, Listener: s.set.Name, Client: s.clientAddr.get(), Cluster: s.set.ClusterName, Phase: s.phase.String(),
+		ID: s.id, Listener: s.set.Name, Client: s.clientAddr.get(), Cluster: s.set.ClusterName, Phase: s.phase,
 		BytesUp: s.up.bytes, BytesDown: s.down.bytes, Age: now - s.startedAt,
 	}
 	if server := s.lease.Server(); server != nil {
@@ -94,13 +94,13 @@ func (p *Plane) List(limit int) []SessionInfo {
 }
 
 // Cut ends the sessions that match, and returns how many there were.
-func (p *Plane) Cut(match func(SessionIdentity) bool, end End) int {
+func (p *Plane) Cut(match func(SessionIdentity) bool, reason Reason) int {
 	var cut atomic.Int64
 	p.walk(func(l *loop, s observable) bool {
 		if !match(s.identity()) {
 			return false
 		}
-		s.cut(l, end)
+		s.cut(l, reason)
 		cut.Add(1)
 		return true
 	})
@@ -108,8 +108,8 @@ func (p *Plane) Cut(match func(SessionIdentity) bool, end End) int {
 }
 
 // CutID ends one session, and reports whether there was such a one.
-func (p *Plane) CutID(id uint64, end End) bool {
-	return p.Cut(func(v SessionIdentity) bool { return v.ID == id }, end) > 0
+func (p *Plane) CutID(id uint64, reason Reason) bool {
+	return p.Cut(func(v SessionIdentity) bool { return v.ID == id }, reason) > 0
 }
 
 // A loop that walks its sessions looks after the others again after this many, and after this many that cost work.

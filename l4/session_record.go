@@ -21,14 +21,14 @@ type Record struct {
 	Duration  time.Duration
 	BytesUp   uint64 // client to server, as taken by the server's socket
 	BytesDown uint64
-	End       End
+	Termination
 }
 
-func (f *flow) record(now time.Duration, server *balance.Server, level int, end End) Record {
+func (f *flow) record(now time.Duration, server *balance.Server, level int, end Termination) Record {
 	r := Record{
 		ID: f.id, Listener: f.set.Name, Client: f.client(), Cluster: f.set.ClusterName,
 		Attempts: int(f.attemptCount), Connect: -1, FirstByte: -1, Duration: now - f.startedAt,
-		BytesUp: f.bytesUp, BytesDown: f.bytesDown, End: end,
+		BytesUp: f.bytesUp, BytesDown: f.bytesDown, Termination: end,
 	}
 	if server != nil {
 		r.Server = server.Name()
@@ -47,7 +47,7 @@ func (s *session) record(now time.Duration, server *balance.Server, level int) R
 	r := Record{
 		ID: s.id, Listener: s.set.Name, Client: s.clientAddr.get(), Cluster: s.set.ClusterName,
 		Attempts: int(s.attemptCount), Connect: -1, FirstByte: -1, Duration: now - s.startedAt,
-		BytesUp: s.up.bytes, BytesDown: s.down.bytes, End: s.end,
+		BytesUp: s.up.bytes, BytesDown: s.down.bytes, Termination: s.end,
 	}
 	if server != nil {
 		r.Server = server.Name()

@@ -20,9 +20,9 @@ const (
 )
 
 // startAbort starts the last phase.
-func (s *session) startAbort(l *loop, end End) {
-	s.phase = phaseAbort
-	s.end = end
+func (s *session) startAbort(l *loop, reason Reason) {
+	s.end = Termination{s.phase, reason}
+	s.phase = PhaseAbort
 	s.extendAbort(l)
 	s.abort(l)
 }
@@ -37,9 +37,9 @@ const (
 )
 
 // limitAbort bounds the last phase from outside, whether it has begun or is about to.
-func (s *session) limitAbort(l *loop, end End) {
+func (s *session) limitAbort(l *loop, reason Reason) {
 	s.polls = 0
-	if end == CutShutdown {
+	if reason == ReasonCutShutdown {
 		s.cutMode = cutNow
 		s.abortDeadline = l.now + shutdownFlush
 	} else {
@@ -78,7 +78,7 @@ func (s *session) abort(l *loop) {
 	if left == moreWork {
 		l.schedule(s)
 	} else if s.up.flushed(l, &s.server) && s.down.flushed(l, &s.client) {
-		s.finish(l, s.end)
+		s.finish(l, s.end.Reason)
 		return
 	}
 	if s.polls == 0 {
@@ -93,7 +93,7 @@ func (s *session) abortExpired(l *loop) {
 		s.extendAbort(l)
 	}
 	if l.now >= s.abortDeadline {
-		s.finish(l, s.end)
+		s.finish(l, s.end.Reason)
 		return
 	}
 	s.armAbortPoll(l)

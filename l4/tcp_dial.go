@@ -27,7 +27,7 @@ type dialer struct {
 	target        *Target
 	address       int           // which of the target's addresses is being dialled
 	attemptAt     time.Duration // when the attempt began
-	lastFailure   End           // how the last attempt failed
+	lastFailure   Reason        // how the last attempt failed
 }
 
 type dialerPool struct {
@@ -61,12 +61,12 @@ func (s *session) start(l *loop, c *acceptedClient) {
 	s.server = socket{fd: -1}
 	s.counters = &ln.counters[l.index]
 	store(&s.counters.Sessions, s.counters.Sessions+1)
-	s.phase = phaseAccept
+	s.phase = PhaseAccept
 	if c.set.AcceptProxy {
 		s.awaitHeader(l)
 	}
 	if !l.register(s, clientSide, fd) {
-		s.finish(l, DialLocalShortage)
+		s.finish(l, ReasonLocalShortage)
 	}
 }
 
@@ -74,7 +74,7 @@ func (s *session) start(l *loop, c *acceptedClient) {
 // has already said something, the dial can save a segment.
 func (s *session) accept(l *loop) {
 	if s.client.failed {
-		s.finish(l, DialClientReset)
+		s.finish(l, ReasonClientReset)
 		return
 	}
 	s.dialer = l.dialers.get()
@@ -93,6 +93,7 @@ func (s *session) startAttempts(header *proxy.Header) {
 // pick claims a server and starts to dial it. A failure that is known at once leads on to the next server.
 func (s *session) pick(l *loop) {
 	d := s.dialer
+	s.phase = PhaseDial
 	for {
 		lease, err := s.set.Cluster.Pick(l.now, &d.attempts)
 		if err != nil {
@@ -112,11 +113,11 @@ func (s *session) noServer(l *loop, err error) {
 		s.waitForServer(l)
 		return
 	}
-	if last := s.dialer.lastFailure; last != NotEnded {
+	if last := s.dialer.lastFailure; last != ReasonNone {
 		s.finish(l, last) // the error of the last attempt says more
 		return
 	}
-	s.finish(l, DialNoServer)
+	s.finish(l, ReasonNoServer)
 }
 
 // attempt starts to dial the server of the lease.
@@ -134,7 +135,6 @@ func (s *session) attempt(l *loop) errno {
 			store(&t.retries, t.retries+1)
 		}
 	}
-	s.phase = phaseDial
 	e := s.connectFrom(l, 0, syscall.EDESTADDRREQ)
 	if e != 0 {
 		d.target.source.warnUnusable(l, s, e)
@@ -208,7 +208,7 @@ func (s *session) tryConnect(l *loop) errno {
 func (s *session) dial(l *loop) {
 	switch {
 	case s.client.failed:
-		s.finish(l, DialClientReset)
+		s.finish(l, ReasonClientReset)
 	case s.server.failed:
 		e := socketError(s.server.fd)
 		if e == 0 {
@@ -233,7 +233,7 @@ func (s *session) dialFailed(l *loop, e errno) {
 	d := s.dialer
 	if s.tryTimedOut(l) {
 		s.releaseFailed(l, e)
-		s.finish(l, DialTryTimeout)
+		s.finish(l, ReasonTryTimeout)
 		return
 	}
 	if d.address+1 < d.target.addresses() && !isShortage(e) {
@@ -260,10 +260,10 @@ func (s *session) mayRetry(l *loop, e errno) bool {
 	switch {
 	case isShortage(e):
 		l.pauseAllSockets() // whoever is accepted now could not be served either
-		s.finish(l, DialLocalShortage)
+		s.finish(l, ReasonLocalShortage)
 		return false
 	case s.tryTimedOut(l):
-		s.finish(l, DialTryTimeout)
+		s.finish(l, ReasonTryTimeout)
 		return false
 	}
 	return true
@@ -271,7 +271,7 @@ func (s *session) mayRetry(l *loop, e errno) bool {
 
 // releaseFailed gives the lease back: a failed dial is the server's failure unless this machine was short of something.
 func (s *session) releaseFailed(l *loop, e errno) {
-	s.dialer.lastFailure = dialEnd(e)
+	s.dialer.lastFailure = dialReason(e)
 	if isShortage(e) || isLocal(e) {
 		if e != syscall.EAFNOSUPPORT { // which explain tells
 			l.plane.warnLimited("cannot dial: this host lacks an address, a port, a descriptor or memory", "cluster", s.set.ClusterName,
@@ -301,7 +301,7 @@ func (s *session) established(l *loop) {
 	}
 	s.dialer = nil
 	l.dialers.put(d)
-	s.phase = phaseRelay
+	s.phase = PhaseRelay
 	s.connected.set(l.now - s.startedAt)
 	s.clientActiveAt, s.serverActiveAt = l.now, l.now
 	l.wheel.arm(&s.timer, l.now+keepaliveDelay)
@@ -329,15 +329,15 @@ func isLocal(e errno) bool {
 	return false
 }
 
-// dialEnd is the end of a session whose last dial failed with e.
-func dialEnd(e errno) End {
+// dialReason returns the reason of a session whose last dial failed with e.
+func dialReason(e errno) Reason {
 	switch {
 	case isShortage(e) || isLocal(e):
-		return DialLocalShortage
+		return ReasonLocalShortage
 	case e == syscall.ETIMEDOUT:
-		return DialTimeout
+		return ReasonConnectTimeout
 	case e == syscall.ECONNREFUSED || e == syscall.ECONNRESET || e == syscall.ENOENT:
-		return DialRefused
+		return ReasonRefused
 	}
-	return DialUnreachable
+	return ReasonUnreachable
 }

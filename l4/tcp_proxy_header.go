@@ -18,14 +18,14 @@ func (set *Settings) trusts(peer netip.Addr) bool {
 
 // awaitHeader begins the wait for the header, the whole of which must be there in time.
 func (s *session) awaitHeader(l *loop) {
-	s.phase = phaseProxyHeader
+	s.phase = PhaseProxyHeader
 	l.wheel.arm(&s.timer, s.startedAt+s.set.ProxyTimeout)
 }
 
 // readHeader looks whether the header is complete.
 func (s *session) readHeader(l *loop) {
 	if s.client.failed {
-		s.finish(l, PrereadClientReset)
+		s.finish(l, ReasonClientReset)
 		return
 	}
 	if !s.client.readable {
@@ -38,27 +38,27 @@ func (s *session) readHeader(l *loop) {
 		s.client.readable = false
 		return
 	case e != 0:
-		s.finish(l, PrereadClientReset)
+		s.finish(l, ReasonClientReset)
 		return
 	case n == 0:
-		s.finish(l, PrereadClientClosed)
+		s.finish(l, ReasonClientClosed)
 		return
 	}
 	h, size, err := proxy.Parse(window[:n])
 	switch {
 	case err == proxy.ErrIncomplete && s.client.fin:
-		s.finish(l, PrereadTruncated)
+		s.finish(l, ReasonTruncatedHeader)
 		return
 	case err == proxy.ErrIncomplete:
 		s.client.readable = false // deadline there is more of it
 		return
 	case err != nil:
-		s.finish(l, headerEnd(err))
+		s.finish(l, headerReason(err))
 		return
 	}
 	// What is read are the bytes that were looked at: h goes on to point to its TLVs.
 	if got, e := recvBytes(s.client.fd, window[:size]); e != 0 || got != size {
-		s.finish(l, PrereadClientReset)
+		s.finish(l, ReasonClientReset)
 		return
 	}
 	c := &s.client
@@ -87,29 +87,29 @@ func (s *session) useHeader(l *loop, h *proxy.Header) {
 func (s *session) admit(l *loop) {
 	d := s.dialer
 	var why Rejection
+	s.phase = PhaseAdmit
 	s.claim, why = s.set.Admission.acquire(s.clientAddr.get().Addr(), l.now)
 	switch {
 	case why == Admitted:
 		s.pick(l)
 	case why.temporary() && l.now < d.startedAt+pendingTimeout:
-		s.phase = phaseAdmit
 		l.wheel.arm(&s.timer, l.now+pendingInterval)
 	default:
 		l.countRejection(s.listener, why)
-		s.finish(l, why.End())
+		s.finish(l, why.reason())
 	}
 }
 
-func headerEnd(err error) End {
+func headerReason(err error) Reason {
 	switch err {
 	case proxy.ErrNoHeader:
-		return PrereadNoHeader
+		return ReasonNoHeader
 	case proxy.ErrTooLong:
-		return PrereadTooLong
+		return ReasonHeaderTooLong
 	case proxy.ErrChecksum:
-		return PrereadChecksum
+		return ReasonBadChecksum
 	}
-	return PrereadMalformed
+	return ReasonMalformedHeader
 }
 
 // destination is what the client connected to: what its PROXY header says, else what its socket does; zero for a unix

@@ -7,7 +7,7 @@ import "weir/balance"
 // waitForServer takes a place in the queue, once; the time for it runs from the first.
 func (s *session) waitForServer(l *loop) {
 	d := s.dialer
-	s.phase = phaseQueue
+	s.phase = PhaseQueue
 	if d.queueDeadline == 0 {
 		l.readClock()
 		d.queueDeadline = l.now + s.set.QueueTimeout
@@ -20,7 +20,7 @@ func (s *session) waitForServer(l *loop) {
 	id, slot := s.id, s.slot
 	s.set.Cluster.Wait(l.now, &d.attempts, &d.waiter, func() {
 		l.post(message{do: func(l *loop) {
-			if s := l.sessions.all[slot]; s != nil && s.id == id && s.phase == phaseQueue {
+			if s := l.sessions.all[slot]; s != nil && s.id == id && s.phase == PhaseQueue {
 				s.serverGranted(l)
 			}
 		}})
@@ -30,6 +30,7 @@ func (s *session) waitForServer(l *loop) {
 // serverGranted goes on with the lease that came free for this session, or looks again when there is none.
 func (s *session) serverGranted(l *loop) {
 	d := s.dialer
+	s.phase = PhaseDial
 	s.lease, d.waiter = d.waiter.Lease, balance.Waiter{}
 	if s.lease.Server() == nil {
 		s.pick(l)
@@ -42,7 +43,7 @@ func (s *session) serverGranted(l *loop) {
 
 // release gives up a place in the queue, and a lease that was granted on it.
 func (d *dialer) cancelWait(l *loop, s *session) {
-	if s.phase == phaseQueue {
+	if s.phase == PhaseQueue {
 		s.set.Cluster.CancelWait(&d.waiter, l.now)
 	}
 }

@@ -17,7 +17,7 @@ const keepaliveDelay = 20 * time.Millisecond
 func (s *session) relay(l *loop) {
 	left := s.transfer(l)
 	if s.client.failed || s.server.failed {
-		s.startAbort(l, s.failedEnd())
+		s.startAbort(l, s.failure())
 		return
 	}
 	if (s.up.eof || s.down.eof) && s.propagateFINs(l) {
@@ -60,11 +60,11 @@ func (s *session) propagateFINs(l *loop) bool {
 	upDone := s.up.eof && !s.up.holding()
 	downDone := s.down.eof && !s.down.holding()
 	if upDone && downDone {
-		end := RelayClientClosed
+		reason := ReasonClientClosed
 		if s.down.finSent {
-			end = RelayServerClosed
+			reason = ReasonServerClosed
 		}
-		s.finish(l, end)
+		s.finish(l, reason)
 		return true
 	}
 	if s.halfClosedAt == 0 {
@@ -83,11 +83,11 @@ func (s *session) propagateFINs(l *loop) bool {
 	return false
 }
 
-// failedEnd names the party whose socket failed and how.
-func (s *session) failedEnd() End {
-	party, timeout, reset := &s.server, RelayServerTimeout, RelayServerReset
+// failure returns which side failed and how.
+func (s *session) failure() Reason {
+	party, timeout, reset := &s.server, ReasonServerTimeout, ReasonServerReset
 	if !s.server.failed {
-		party, timeout, reset = &s.client, RelayClientTimeout, RelayClientReset
+		party, timeout, reset = &s.client, ReasonClientTimeout, ReasonClientReset
 	}
 	if party.err == 0 {
 		party.err = uint8(socketError(party.fd))
@@ -112,8 +112,8 @@ func (s *session) relayExpired(l *loop) {
 		return
 	}
 	s.checkProgress(l)
-	if at, end := s.relayDeadline(); l.now >= at {
-		s.finish(l, end)
+	if at, reason := s.relayDeadline(); l.now >= at {
+		s.finish(l, reason)
 		return
 	}
 	s.rearm(l)
@@ -145,22 +145,22 @@ const (
 
 // relayDeadline is the nearest moment at which the session would be ended for idleness, and how; 0 when there is none.
 // It only ever moves later while bytes move, so nothing is armed anew then: a timer that fires too early looks again.
-func (s *session) relayDeadline() (at time.Duration, end End) {
-	sooner := func(t time.Duration, e End) {
+func (s *session) relayDeadline() (at time.Duration, reason Reason) {
+	sooner := func(t time.Duration, r Reason) {
 		if at == 0 || t < at {
-			at, end = t, e
+			at, reason = t, r
 		}
 	}
 	if t := s.set.ClientIdle; t > 0 {
-		sooner(s.clientActiveAt+withSlack(t), RelayClientIdle)
+		sooner(s.clientActiveAt+withSlack(t), ReasonClientIdle)
 	}
 	if t := s.set.ServerIdle; t > 0 {
-		sooner(s.serverActiveAt+withSlack(t), RelayServerIdle)
+		sooner(s.serverActiveAt+withSlack(t), ReasonServerIdle)
 	}
 	if s.halfClosedAt > 0 {
-		sooner(max(s.halfClosedAt, s.clientActiveAt, s.serverActiveAt)+withSlack(s.set.HalfClose), RelayHalfClose)
+		sooner(max(s.halfClosedAt, s.clientActiveAt, s.serverActiveAt)+withSlack(s.set.HalfClose), ReasonHalfClose)
 	}
-	return at, end
+	return at, reason
 }
 
 // withSlack is how long an idle timeout really waits: a little more, because the byte that it counts from was handled here
@@ -172,7 +172,7 @@ func (s *session) rearm(l *loop) {
 	if !s.keepaliveSet {
 		return // the timer is armed, and looks at everything when it fires
 	}
-	at, end := s.relayDeadline()
+	at, reason := s.relayDeadline()
 	if at == 0 {
 		return
 	}
@@ -180,15 +180,15 @@ func (s *session) rearm(l *loop) {
 	if s.clientQueue|s.serverQueue != 0 || s.halfClosedAt == l.now {
 		often = progressChecks
 	}
-	l.wheel.arm(&s.timer, min(at, l.now+max(s.timeout(end)/often, wheelTick)))
+	l.wheel.arm(&s.timer, min(at, l.now+max(s.timeout(reason)/often, wheelTick)))
 }
 
-// timeout is the setting behind an end.
-func (s *session) timeout(end End) time.Duration {
-	switch end {
-	case RelayClientIdle:
+// timeout returns the setting whose expiry has the given reason.
+func (s *session) timeout(reason Reason) time.Duration {
+	switch reason {
+	case ReasonClientIdle:
 		return s.set.ClientIdle
-	case RelayServerIdle:
+	case ReasonServerIdle:
 		return s.set.ServerIdle
 	}
 	return s.set.HalfClose

@@ -13,24 +13,6 @@ import (
 	"weir/balance"
 )
 
-type phase uint8
-
-const (
-	phaseFree        phase = iota
-	phaseProxyHeader       // pausedSockets for the client's PROXY header
-	phaseAdmit             // pausedSockets for room for the client that the header names
-	phaseAccept            // pausedSockets for the first event of the client's socket, which comes at once
-	phaseQueue             // every server that could take it is full
-	phaseDial              // connecting to a server
-	phaseRelay             // bytes move both ways
-	phaseAbort             // received bytes are still on their way before the reset
-	phaseHandover          // on its way to another process: nothing touches it
-)
-
-func (p phase) String() string {
-	return [...]string{"free", "preread", "enter", "arrive", "queue", "dial", "relay", "abort", "move"}[p]
-}
-
 // session is one client's passage. All of it is owned by its loop. There are many and most are idle, so it is kept small.
 type session struct {
 	id           uint64 // unique; its low half tells a late event for an earlier user of the slot
@@ -60,8 +42,8 @@ type session struct {
 	clientAddr   compactAddr // the client: its socket's address, or what its PROXY header says
 	slot         uint32
 	attemptCount uint16
-	phase        phase
-	end          End            // decided when the abort begins
+	phase        Phase
+	end          Termination    // decided when the abort begins
 	polls        uint8          // maxTries at unacknowledged bytes since the abort, or the cut
 	cutMode      cutMode        // how short an abort is cut
 	claim        admissionClaim // what it holds of the listener's limits
@@ -108,19 +90,19 @@ func (s *session) handleEvent(l *loop, side uint8, events uint32) {
 // step goes on with whatever the phase has to do.
 func (s *session) step(l *loop) {
 	switch s.phase {
-	case phaseProxyHeader:
+	case PhaseProxyHeader:
 		s.readHeader(l)
-	case phaseAccept:
+	case PhaseAccept:
 		s.accept(l)
-	case phaseAdmit, phaseQueue:
+	case PhaseAdmit, PhaseQueue:
 		if s.client.failed {
-			s.finish(l, DialClientReset)
+			s.finish(l, ReasonClientReset)
 		}
-	case phaseDial:
+	case PhaseDial:
 		s.dial(l)
-	case phaseRelay:
+	case PhaseRelay:
 		s.relay(l)
-	case phaseAbort:
+	case PhaseAbort:
 		s.abort(l)
 	}
 }
@@ -128,48 +110,52 @@ func (s *session) step(l *loop) {
 // expire handles the session's timer: whatever is due is done, and the nearest deadline left is armed.
 func (s *session) expire(l *loop) {
 	switch s.phase {
-	case phaseProxyHeader:
-		s.finish(l, PrereadTimeout)
-	case phaseAdmit:
+	case PhaseProxyHeader:
+		s.finish(l, ReasonProxyTimeout)
+	case PhaseAdmit:
 		s.admit(l)
-	case phaseQueue:
+	case PhaseQueue:
 		if s.tryTimedOut(l) {
-			s.finish(l, DialTryTimeout)
+			s.finish(l, ReasonTryTimeout)
 			return
 		}
-		s.finish(l, DialQueueTimeout)
-	case phaseDial:
+		s.finish(l, ReasonQueueTimeout)
+	case PhaseDial:
 		s.dialExpired(l)
-	case phaseRelay:
+	case PhaseRelay:
 		s.relayExpired(l)
-	case phaseAbort:
+	case PhaseAbort:
 		s.abortExpired(l)
 	}
 }
 
 // cut ends a session from outside: nothing more is read, what was received is delivered, then both sides are reset.
-func (s *session) cut(l *loop, end End) {
+func (s *session) cut(l *loop, reason Reason) {
 	switch s.phase {
-	case phaseFree:
-	case phaseHandover: // once it is known whether it stays
-		s.end = end
-	case phaseRelay:
+	case PhaseNone:
+	case PhaseHandover: // once it is known whether it stays
+		s.end.Reason = reason
+	case PhaseRelay:
 		s.up.stopped, s.down.stopped = true, true
-		s.limitAbort(l, end)
-		s.startAbort(l, end)
-	case phaseAbort:
-		s.limitAbort(l, end)
+		s.limitAbort(l, reason)
+		s.startAbort(l, reason)
+	case PhaseAbort:
+		s.limitAbort(l, reason)
 		s.abort(l)
-	case phaseDial:
-		if end == CutServerDown || end == CutServerGone { // nothing has been said to that server yet
+	case PhaseDial:
+		if reason.ofServer() { // no byte has been sent to that server yet
 			s.server.close(true)
 			s.lease.Done(l.now)
 			s.pick(l)
 			return
 		}
-		s.finish(l, end)
+		s.finish(l, reason)
+	case PhaseQueue:
+		if !reason.ofServer() { // the lease is that of a server that was tried before
+			s.finish(l, reason)
+		}
 	default:
-		s.finish(l, end)
+		s.finish(l, reason)
 	}
 }
 
@@ -177,8 +163,10 @@ func (s *session) cut(l *loop, end End) {
 // record made. Whatever did not end cleanly is closed with a reset, so that nobody takes it for a clean end. The lease and
 // the place among the listener's sessions go back before the client can see the close: a client that comes again at
 // once finds the room it left.
-func (s *session) finish(l *loop, end End) {
-	s.end = end
+func (s *session) finish(l *loop, reason Reason) {
+	if s.phase != PhaseAbort {
+		s.end = Termination{s.phase, reason}
+	}
 	l.wheel.stop(&s.timer)
 	server, level := s.lease.Server(), s.lease.Level()
 	if s.dialer != nil {
@@ -191,12 +179,13 @@ func (s *session) finish(l *loop, end End) {
 	s.up.release(l)
 	s.down.release(l)
 	s.flushBytes()
-	store(&s.counters.Ended[end], s.counters.Ended[end]+1)
+	ended := &s.counters.Ended[s.end.index()]
+	store(ended, *ended+1)
 	s.counters.Lifetime.add(l.now - s.startedAt)
 	l.recordSession(s, server, level)
 	l.plane.releaseSession() // counted and recorded by now: whoever waits for the last one to end reads the sums next
-	s.client.close(end.Clean())
-	s.server.close(end.Clean())
+	s.client.close(s.end.Clean())
+	s.server.close(s.end.Clean())
 	l.freeSession(s)
 }
 

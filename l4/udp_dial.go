@@ -14,7 +14,7 @@ import (
 
 // findServer looks for a server, whoever was tried before. It reports whether there is one.
 func (f *flow) findServer(l *loop) bool {
-	if f.lastFailure != NotEnded && l.now < f.searchedAt {
+	if f.lastFailure != ReasonNone && l.now < f.searchedAt {
 		return false
 	}
 	f.searchedAt = l.now
@@ -45,15 +45,15 @@ func (f *flow) pick(l *loop, t *balance.Attempts) bool {
 	for {
 		lease, err := f.set.Cluster.Pick(l.now, t)
 		if err != nil {
-			if f.lastFailure == NotEnded || t.Count() == 0 {
-				f.lastFailure = DialNoServer
+			if f.lastFailure == ReasonNone || t.Count() == 0 {
+				f.lastFailure = ReasonNoServer
 			}
 			break
 		}
 		f.lease = lease
 		e := f.attempt(l)
 		if e == 0 {
-			f.lastFailure = NotEnded
+			f.lastFailure = ReasonNone
 			if t == &l.attempts && t.Count() > 1 {
 				f.attempts = l.attemptsPool.get()
 				*f.attempts, l.attempts = *t, balance.Attempts{} // what it holds in memory goes along
@@ -66,7 +66,7 @@ func (f *flow) pick(l *loop, t *balance.Attempts) bool {
 			break
 		}
 		if f.set.tryTimedOut(l.now - f.searchedAt) {
-			f.lastFailure = DialTryTimeout
+			f.lastFailure = ReasonTryTimeout
 			break
 		}
 	}
@@ -143,7 +143,7 @@ func (f *flow) tryConnect(l *loop, address int) errno {
 		return e
 	}
 	f.fd, f.address, f.maxSegmentUp, f.overflowed = fd, uint8(address), l.maxSegment, 0
-	f.moveDeadline, f.pendingEnd = 0, NotEnded
+	f.moveDeadline, f.pendingReason = 0, ReasonNone
 	if f.connected == 0 {
 		f.connected.set(l.now - f.startedAt)
 	}
@@ -166,7 +166,7 @@ func (f *flow) nextServer(l *loop, e errno) bool {
 	}
 	f.releaseFailed(l, e)
 	if f.set.tryTimedOut(l.now - f.searchedAt) {
-		f.lastFailure = DialTryTimeout
+		f.lastFailure = ReasonTryTimeout
 		f.clearServer(l)
 		return false
 	}
@@ -175,7 +175,7 @@ func (f *flow) nextServer(l *loop, e errno) bool {
 
 // releaseFailed gives the lease back: a refusal is the server's failure unless this machine was short of something.
 func (f *flow) releaseFailed(l *loop, e errno) {
-	f.lastFailure = dialEnd(e)
+	f.lastFailure = dialReason(e)
 	if isShortage(e) || isLocal(e) {
 		f.lease.Done(l.now)
 		return
@@ -229,7 +229,7 @@ func (f *flow) releaseServer(l *loop) {
 	l.kept.drop(f)
 	l.attemptsPool.put(f.attempts)
 	f.attempts, f.serverCounts, f.target, f.lease = nil, nil, nil, balance.Lease{}
-	f.moveDeadline, f.pendingEnd = 0, NotEnded
+	f.moveDeadline, f.pendingReason = 0, ReasonNone
 	f.unanswered, f.repliesLeft = 0, 0
 }
 

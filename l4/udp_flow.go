@@ -54,8 +54,8 @@ type flow struct {
 	attemptCount                 uint16
 	maxSegmentUp, maxSegmentDown uint16         // the largest datagrams that may leave in one send; 0 = none
 	address                      uint8          // which of the target's addresses is in use; elsewhere = none
-	lastFailure                  End            // rejection there is no server
-	pendingEnd                   End            // how it ends as soon as its server has answered; NotEnded = it goes on
+	lastFailure                  Reason         // rejection there is no server
+	pendingReason                Reason         // how it ends as soon as its server has answered; ReasonNone = it goes on
 	claim                        admissionClaim // what it holds of the listener's gate
 	key                          flowKey
 
@@ -102,14 +102,16 @@ const (
 	fewResponses = 16
 )
 
-func (f *flow) phase() string {
+func (f *flow) phase() Phase {
 	switch {
+	case f.frozen:
+		return PhaseHandover
 	case f.fd < 0:
-		return "unserved"
+		return PhaseDial
 	case f.isUnanswered:
-		return "unanswered"
+		return PhaseUnanswered
 	}
-	return "relay"
+	return PhaseRelay
 }
 
 // start makes a flow of a client that is counted in.
@@ -140,16 +142,16 @@ func (f *flow) expire(l *loop) {
 		end = f.activeAt + f.set.FlowTimeout
 	}
 	if l.now >= end {
-		if f.fd < 0 && f.lastFailure != NotEnded {
+		if f.fd < 0 && f.lastFailure != ReasonNone {
 			f.finish(l, f.lastFailure)
 			return
 		}
-		f.finish(l, RelayFlowTimeout)
+		f.finish(l, ReasonFlowTimeout)
 		return
 	}
-	if f.pendingEnd != NotEnded {
+	if f.pendingReason != ReasonNone {
 		if l.now >= f.moveDeadline {
-			f.finish(l, f.pendingEnd)
+			f.finish(l, f.pendingReason)
 			return
 		}
 		end = min(end, f.moveDeadline)
@@ -171,22 +173,23 @@ const finalReplyTimeout = time.Second
 
 // cut ends a flow from outside. One whose server is down only loses that: there is nothing that could break. One whose
 // server has been removed has what the client has asked for answered first; the client's next datagram goes elsewhere.
-func (f *flow) cut(l *loop, end End) {
+func (f *flow) cut(l *loop, reason Reason) {
 	switch {
 	case f.frozen:
-	case end == CutServerDown:
+	case reason.ofServer() && f.fd < 0:
+	case reason == ReasonCutServerDown:
 		f.releaseServer(l)
-	case end == CutServerGone && f.fd >= 0 && f.unanswered > 0:
-		f.pendingEnd, f.moveDeadline = end, l.now+finalReplyTimeout
+	case reason == ReasonCutServerRemoved && f.unanswered > 0:
+		f.pendingReason, f.moveDeadline = reason, l.now+finalReplyTimeout
 		l.flowWheel.arm(&f.timer, min(f.moveDeadline, f.activeAt+f.set.FlowTimeout))
 	default:
-		f.finish(l, end)
+		f.finish(l, reason)
 	}
 }
 
 // finish is the one exit of every flow: its socket closed, the lease given back, what was lent returned, one record made.
-func (f *flow) finish(l *loop, end End) {
-	u := f.socket
+func (f *flow) finish(l *loop, reason Reason) {
+	u, end := f.socket, Termination{f.phase(), reason}
 	if f.queued() {
 		l.udp.touched[f.touchedIndex] = nil
 	}
@@ -200,7 +203,8 @@ func (f *flow) finish(l *loop, end End) {
 	server, level := f.lease.Server(), f.lease.Level()
 	f.lease.Done(l.now)
 	f.set.Admission.release(&f.claim, f.client().Addr())
-	store(&u.counters.Ended[end], u.counters.Ended[end]+1)
+	ended := &u.counters.Ended[end.index()]
+	store(ended, *ended+1)
 	u.counters.Lifetime.add(l.now - f.startedAt)
 	if l.wantsRecord(f.set, end) {
 		l.plane.record(f.record(l.now, server, level, end))

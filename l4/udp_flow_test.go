@@ -41,7 +41,7 @@ func TestFlowTriesEveryAddress(t *testing.T) {
 	require.Equal(t, "hello", c.RoundTrip("hello"))
 	require.Equal(t, "again", c.RoundTrip("again"))
 	r := <-records
-	require.Equal(t, l4.RelayFlowTimeout, r.End)
+	require.Equal(t, l4.ReasonFlowTimeout, r.Reason)
 	require.Equal(t, 1, r.Attempts)
 	require.Equal(t, c.LocalAddr().(*net.UDPAddr).AddrPort(), r.Client)
 	require.EqualValues(t, len("helloagain"), r.BytesUp)

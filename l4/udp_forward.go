@@ -31,7 +31,7 @@ func (f *flow) forward(l *loop) {
 	f.activeAt = l.now
 	if f.fd >= 0 {
 		switch {
-		case f.lease.Server().OutOfService(), f.pendingEnd != NotEnded:
+		case f.lease.Server().OutOfService(), f.pendingReason != ReasonNone:
 			f.releaseServer(l)
 		case f.serverMoved(l):
 			f.reconnect(l)
@@ -92,7 +92,7 @@ func (f *flow) dropRuns(l *loop, m *datagramBuffers, first int32) {
 
 // dropReason is why a flow without a server drops.
 func (f *flow) dropReason() Drop {
-	if f.lastFailure == DialLocalShortage {
+	if f.lastFailure == ReasonLocalShortage {
 		return DropShortage
 	}
 	return DropNoServer

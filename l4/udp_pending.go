@@ -62,7 +62,7 @@ func (u *udpSocket) requestEviction(l *loop) {
 			o.eachUDPSocket(u.ln, func(other *udpSocket) {
 				for f := other.table.oldest; f != nil && !f.frozen && u.evictionsNeeded.Load() > 0; f = other.table.oldest {
 					u.evictionsNeeded.Add(-1)
-					f.finish(o, FlowEvicted)
+					f.finish(o, ReasonEvicted)
 					if acquireCount(&gate.sessions, limit) {
 						places.Add(1)
 					}

@@ -91,10 +91,10 @@ func (l *loop) addUDPSocket(ln *Listener, fd int32) {
 }
 
 // closeUDPSocket closes a listening socket and ends the flows that it has.
-func (l *loop) closeUDPSocket(u *udpSocket, end End) {
+func (l *loop) closeUDPSocket(u *udpSocket, reason Reason) {
 	for _, f := range l.flows.all {
 		if f != nil && f.socket == u {
-			f.finish(l, end)
+			f.finish(l, reason)
 		}
 	}
 	if l.udp.downSocket == u {
@@ -368,7 +368,7 @@ func (u *udpSocket) evict(l *loop) bool {
 			return true
 		}
 	}
-	f.finish(l, FlowEvicted)
+	f.finish(l, ReasonEvicted)
 	return true
 }
 

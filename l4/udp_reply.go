@@ -139,12 +139,12 @@ func (f *flow) queueReply(l *loop, p *run) bool {
 	}
 	if f.repliesLeft > 0 {
 		if f.repliesLeft -= n; f.repliesLeft == 0 {
-			f.finish(l, RelayResponses)
+			f.finish(l, ReasonResponsesComplete)
 			return true
 		}
 	}
-	if f.pendingEnd != NotEnded && f.unanswered == 0 {
-		f.finish(l, f.pendingEnd)
+	if f.pendingReason != ReasonNone && f.unanswered == 0 {
+		f.finish(l, f.pendingReason)
 		return true
 	}
 	return false

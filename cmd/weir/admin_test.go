@@ -143,7 +143,7 @@ func TestStatusDocument(t *testing.T) {
 	a.ok(fmt.Sprintf("DELETE /v1/sessions/%.0f", list[0]["id"]), "")
 	_, end := nettest.ReadToEnd(c, 5*time.Second)
 	require.Equal(t, nettest.Reset, end)
-	require.Equal(t, "cut: operator", w.session(c).str("end"))
+	require.Equal(t, "relay cut_operator", w.session(c).end())
 }
 
 // What an operator says is not forgotten by a reload, whoever asks for it.
@@ -322,12 +322,12 @@ func TestMetrics(t *testing.T) {
 	w, addr, a := administered(t, layout{levels: servers(host.Addr() + " name=A")})
 	require.Equal(t, "AAA", sequence(t, addr, 3))
 	nettest.Wait(t, 5*time.Second, "the sessions to be counted", func() bool {
-		return strings.Contains(a.ok("GET /metrics", ""), "weir_sessions_total{listener=\"l\"} 3\n") && len(w.all(func(r record) bool { return r["end"] != nil })) == 3
+		return strings.Contains(a.ok("GET /metrics", ""), "weir_sessions_total{listener=\"l\"} 3\n") && len(w.all(func(r record) bool { return r.end() != "" })) == 3
 	})
 	text := a.ok("GET /metrics", "")
 	for _, line := range []string{
 		`weir_sessions{listener="l"} 0`,
-		`weir_sessions_ended_total{end="relay: server closed",listener="l"} 3`,
+		`weir_sessions_ended_total{listener="l",phase="relay",reason="server_closed"} 3`,
 		`weir_server_state{cluster="c",server="A",state="up"} 1`,
 		`weir_server_dials_total{cluster="c",server="A"} 3`,
 		`weir_dial_seconds_count 3`,

@@ -144,7 +144,7 @@ func TestAccessByAddress(t *testing.T) {
 		}
 		require.Equal(t, before+len(served), host.Accepted(), "no server hears of a client that is denied")
 	}
-	require.Empty(t, w.all(func(r record) bool { return r.str("severity") == "ERROR" }))
+	require.Empty(t, w.all(func(r record) bool { return r.str("level") == "ERROR" }))
 }
 
 // Limits hold over all addresses of a listener, for each source by itself, and refuse at once without a server hearing of

@@ -42,9 +42,9 @@ func TestCutIsBounded(t *testing.T) {
 		within time.Duration
 		end    string
 	}{
-		"idle":             {nettest.Greet(strings.Repeat("x", 1<<20), nettest.Silent), "relay", 0, time.Second, "cut: operator"},
-		"after a reset":    {nettest.ResetAfter(2<<20, 300*time.Millisecond), "abort", 0, time.Second, "relay: server reset"},
-		"reading too slow": {nettest.ResetAfter(2<<20, 300*time.Millisecond), "abort", 50 * time.Millisecond, 4 * time.Second, "relay: server reset"},
+		"idle":             {nettest.Greet(strings.Repeat("x", 1<<20), nettest.Silent), "relay", 0, time.Second, "relay cut_operator"},
+		"after a reset":    {nettest.ResetAfter(2<<20, 300*time.Millisecond), "abort", 0, time.Second, "relay server_reset"},
+		"reading too slow": {nettest.ResetAfter(2<<20, 300*time.Millisecond), "abort", 50 * time.Millisecond, 4 * time.Second, "relay server_reset"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -69,7 +69,7 @@ func TestCutIsBounded(t *testing.T) {
 			if !raceEnabled {
 				require.Less(t, time.Since(cut), c.within)
 			}
-			require.Equal(t, c.end, w.session(client).str("end"))
+			require.Equal(t, c.end, w.session(client).end())
 		})
 	}
 }

@@ -122,11 +122,11 @@ func TestAttemptsAreBounded(t *testing.T) {
 				served = string(data) == "ok"
 			}
 			require.Equal(t, c.served, served)
-			r := w.waitRecord(5*time.Second, "the session's record", func(r record) bool { return r["end"] != nil })
+			r := w.waitRecord(5*time.Second, "the session's record", func(r record) bool { return r.end() != "" })
 			require.Equal(t, c.total, r.num("attempts"))
 			if !c.served {
 				require.Zero(t, host.Accepted())
-				require.Contains(t, r.str("end"), "dial")
+				require.Contains(t, r.end(), "dial")
 			}
 			total := 0
 			for i, n := range synCounts(t, ns) {
@@ -344,7 +344,7 @@ func (f failure) during(moments []time.Time) bool {
 // recordsOf finds the records of sessions that failed: nil where there is none yet, and of one that was refused an empty one.
 func (w *weir) recordsOf(failures []failure) []record {
 	of := map[string][]record{}
-	for _, r := range w.all(func(r record) bool { return r["end"] != nil }) {
+	for _, r := range w.all(func(r record) bool { return r.end() != "" }) {
 		of[r.str("client")] = append(of[r.str("client")], r)
 	}
 	records := make([]record, len(failures))
@@ -468,7 +468,7 @@ func TestTryTimeout(t *testing.T) {
 	require.Empty(t, data)
 	require.NotEqual(t, nettest.Timeout, end)
 	between(t, 500*time.Millisecond, time.Since(begin))
-	require.Contains(t, w.session(c).str("end"), "dial")
+	require.Contains(t, w.session(c).end(), "dial")
 }
 
 // A cluster without an eligible server ends sessions at once and says why.
@@ -482,9 +482,9 @@ func TestNoServer(t *testing.T) {
 		require.NotEqual(t, nettest.Timeout, end)
 	}
 	require.Zero(t, host.Accepted())
-	ended := func() []record { return w.all(func(r record) bool { return r["end"] != nil }) }
+	ended := func() []record { return w.all(func(r record) bool { return r.end() != "" }) }
 	nettest.Wait(t, 5*time.Second, "the sessions' records", func() bool { return len(ended()) == 50 })
 	for _, r := range ended() {
-		require.Contains(t, r.str("end"), "no server")
+		require.Contains(t, r.end(), "no server")
 	}
 }

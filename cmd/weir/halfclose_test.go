@@ -103,7 +103,7 @@ func TestHalfCloseTimeout(t *testing.T) {
 	_, end := nettest.ReadToEnd(c, 10*time.Second)
 	between(t, 2*time.Second, time.Since(begin))
 	require.Equal(t, nettest.Reset, end, "a session that was cut is not shown as a clean end")
-	require.Contains(t, w.session(c).str("end"), "half_close_timeout")
+	require.Contains(t, w.session(c).end(), "half_close_timeout")
 	w.settled(time.Second)
 }
 
@@ -127,7 +127,7 @@ func TestHalfCloseTimeoutOfVanishedClient(t *testing.T) {
 	// The FIN is on its way before the filter is in place; loopback delivers at once.
 	port := uint16(c.LocalAddr().(*net.TCPAddr).Port)
 	ns.DropAll(port)
-	require.Contains(t, w.session(c).str("end"), "half_close_timeout")
+	require.Contains(t, w.session(c).end(), "half_close_timeout")
 	between(t, 2*time.Second, time.Since(begin))
 	w.settled(time.Second)
 }

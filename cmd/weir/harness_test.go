@@ -83,11 +83,12 @@ type weir struct {
 // record is one line of the log.
 type record map[string]any
 
-func (r record) severity() string {
-	if s := r.str("severity"); s != "" { // where "level" is that of a cluster
-		return s
+// end returns phase and reason of a session record, separated by a space; "" for any other record.
+func (r record) end() string {
+	if r.str("msg") != "session" {
+		return ""
 	}
-	return r.str("level")
+	return r.str("phase") + " " + r.str("reason")
 }
 
 func (r record) str(key string) string { s, _ := r[key].(string); return s }
@@ -315,14 +316,14 @@ func (w *weir) session(c net.Conn) record {
 	w.t.Helper()
 	client := c.LocalAddr().String()
 	return w.waitRecord(5*time.Second, "the session's record", func(r record) bool {
-		return r["end"] != nil && r.str("client") == client
+		return r.end() != "" && r.str("client") == client
 	})
 }
 
 // loud returns the records at warn and above, but for those of events: servers may go down as they like.
 func (w *weir) loud() []record {
 	return w.all(func(r record) bool {
-		return r.str("event") == "" && (r.severity() == "WARN" || r.severity() == "ERROR")
+		return r.str("event") == "" && (r.str("level") == "WARN" || r.str("level") == "ERROR")
 	})
 }
 

@@ -37,7 +37,7 @@ func (w *weir) events(kinds ...string) []string {
 		}
 		return false
 	}) {
-		text := r.str("event") + " " + r.str("level")
+		text := r.str("event") + " " + r.str("cluster_level")
 		if r.str("server") != "" {
 			text += " " + r.str("server")
 		}
@@ -103,14 +103,14 @@ func TestRecordNamesTheLevel(t *testing.T) {
 		data, _ := nettest.ReadToEnd(c, 5*time.Second)
 		require.Equal(t, "B", string(data))
 		c.Close()
-		require.Equal(t, "dc2", w.session(c).str("level"))
+		require.Equal(t, "dc2", w.session(c).str("cluster_level"))
 	}
 	hosts["B"].Down()
 	c := nettest.Dial(t, l.listen)
 	data, _ := nettest.ReadToEnd(c, 5*time.Second)
 	require.Equal(t, "C", string(data))
 	c.Close()
-	require.Equal(t, "3", w.session(c).str("level"), "a level without a name is called by its number")
+	require.Equal(t, "3", w.session(c).str("cluster_level"), "a level without a name is called by its number")
 }
 
 // A level that has lost too many servers gives way to the next; when no level has enough, the first one with anybody

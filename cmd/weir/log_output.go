@@ -171,25 +171,14 @@ func (o *logOutput) setFormat(spec conf.Log) {
 func (o *logOutput) logger() *slog.Logger { return slog.New(o.handler(&o.level)) }
 
 func (o *logOutput) handler(level slog.Leveler) slog.Handler {
-	plain := &slog.HandlerOptions{Level: level}
-	placed := &slog.HandlerOptions{Level: level, ReplaceAttr: func(groups []string, a slog.Attr) slog.Attr {
-		if _, severity := a.Value.Any().(slog.Level); severity && len(groups) == 0 && a.Key == slog.LevelKey {
-			a.Key = "severity"
-		}
-		return a
-	}}
-	return formats{
-		inJSON: &o.inJSON,
-		text:   slog.NewTextHandler(o, plain), placedText: slog.NewTextHandler(o, placed),
-		json: slog.NewJSONHandler(o, plain), placedJSON: slog.NewJSONHandler(o, placed),
-	}
+	opts := &slog.HandlerOptions{Level: level}
+	return formats{inJSON: &o.inJSON, text: slog.NewTextHandler(o, opts), json: slog.NewJSONHandler(o, opts)}
 }
 
-// formats writes each record in the format that is configured at the time. In records of sessions and events, "level" is
-// the level of a cluster, and the level of the record is called "severity".
+// formats writes each record in the format that is configured at the time.
 type formats struct {
-	inJSON                             *atomic.Bool
-	text, json, placedText, placedJSON slog.Handler
+	inJSON     *atomic.Bool
+	text, json slog.Handler
 }
 
 func (f formats) Enabled(ctx context.Context, level slog.Level) bool {
@@ -197,32 +186,19 @@ func (f formats) Enabled(ctx context.Context, level slog.Level) bool {
 }
 
 func (f formats) Handle(ctx context.Context, r slog.Record) error {
-	placed := false
-	r.Attrs(func(a slog.Attr) bool {
-		placed = a.Key == slog.LevelKey
-		return !placed
-	})
-	switch inJSON := f.inJSON.Load(); {
-	case inJSON && placed:
-		return f.placedJSON.Handle(ctx, r)
-	case inJSON:
+	if f.inJSON.Load() {
 		return f.json.Handle(ctx, r)
-	case placed:
-		return f.placedText.Handle(ctx, r)
 	}
 	return f.text.Handle(ctx, r)
 }
 
 func (f formats) WithAttrs(attrs []slog.Attr) slog.Handler {
-	return f.each(func(h slog.Handler) slog.Handler { return h.WithAttrs(attrs) })
+	f.text, f.json = f.text.WithAttrs(attrs), f.json.WithAttrs(attrs)
+	return f
 }
 
 func (f formats) WithGroup(name string) slog.Handler {
-	return f.each(func(h slog.Handler) slog.Handler { return h.WithGroup(name) })
-}
-
-func (f formats) each(with func(slog.Handler) slog.Handler) slog.Handler {
-	f.text, f.json, f.placedText, f.placedJSON = with(f.text), with(f.json), with(f.placedText), with(f.placedJSON)
+	f.text, f.json = f.text.WithGroup(name), f.json.WithGroup(name)
 	return f
 }
 

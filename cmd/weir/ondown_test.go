@@ -43,7 +43,7 @@ func TestOnDown(t *testing.T) {
 				if onDown == "close" {
 					_, end := nettest.ReadToEnd(c, 5*time.Second)
 					require.Equal(t, nettest.Reset, end)
-					require.Equal(t, "cut: server down", w.session(c).str("end"))
+					require.Equal(t, "relay cut_server_down", w.session(c).end())
 				} else {
 					require.NoError(t, pushed(c, "x"))
 				}
@@ -102,7 +102,7 @@ func TestDrainAndMaintByReload(t *testing.T) {
 	put("maint", "close")
 	_, end := nettest.ReadToEnd(held, 5*time.Second)
 	require.Equal(t, nettest.Reset, end)
-	require.Equal(t, "cut: server down", w.session(held).str("end"))
+	require.Equal(t, "relay cut_server_down", w.session(held).end())
 
 	// In maintenance a server is not checked: that it stops meanwhile is no news.
 	hosts["A"].Down()
@@ -132,6 +132,6 @@ func TestCutDeliversWhatWasReceived(t *testing.T) {
 	l.levels = servers(host.Addr() + " name=A state=maint")
 	w.reload(l.String())
 	r := w.session(c)
-	require.Equal(t, "cut: server down", r.str("end"))
+	require.Equal(t, "relay cut_server_down", r.end())
 	require.Equal(t, n+1, r.num("bytes_down"))
 }

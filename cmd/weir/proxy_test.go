@@ -85,9 +85,9 @@ func TestProxyHeaders(t *testing.T) {
 				want = conn.LocalAddr().String()
 			}
 			r := w.waitRecord(5*time.Second, "the session's record", func(r record) bool {
-				return r["end"] != nil && r.num("bytes_up") == len(payload) && r.str("client") == want
+				return r.end() != "" && r.num("bytes_up") == len(payload) && r.str("client") == want
 			})
-			require.Equal(t, "relay: client closed", r.str("end"))
+			require.Equal(t, "relay client_closed", r.end())
 		}
 	}
 	require.Empty(t, w.loud())
@@ -150,7 +150,7 @@ func TestBadProxyHeaders(t *testing.T) {
 		require.Empty(t, got)
 		require.Equal(t, nettest.Reset, how, "%.60q", text)
 		require.Less(t, nettest.Elapsed(began), 3*time.Second, "%.60q", text)
-		require.Equal(t, "preread: "+end, w.session(c).str("end"), "%.60q", text)
+		require.Equal(t, "preread: "+end, w.session(c).end(), "%.60q", text)
 	}
 	require.Zero(t, host.Accepted())
 	require.Empty(t, w.loud())
@@ -240,8 +240,8 @@ func TestStreamsBehindProxyHeaders(t *testing.T) {
 		require.NoError(t, err)
 		require.NoError(t, nettest.Exchange(c, uint64(i), rand.Int64N(1<<uint(4+i%18)), 1+rand.IntN(100_000)))
 	}
-	for _, r := range w.all(func(r record) bool { return r["end"] != nil }) {
-		require.Equal(t, "relay: client closed", r.str("end"))
+	for _, r := range w.all(func(r record) bool { return r.end() != "" }) {
+		require.Equal(t, "relay client_closed", r.end())
 	}
 	require.Empty(t, w.loud())
 }
@@ -266,7 +266,7 @@ func TestProxyTimeout(t *testing.T) {
 		_, end := nettest.ReadToEnd(c, 5*time.Second)
 		require.NotEqual(t, nettest.Timeout, end) // a reset, unless the writer was told already
 		between(t, time.Second, time.Since(began))
-		require.Equal(t, "preread: proxy_timeout", w.session(c).str("end"))
+		require.Equal(t, "proxy_header proxy_timeout", w.session(c).end())
 	}
 	require.Zero(t, host.Accepted())
 }
@@ -323,8 +323,8 @@ func TestProbesOfAProxyListener(t *testing.T) {
 	c := say(t, l.listen, "PROXY TCP4 192")
 	_, end := nettest.ReadToEnd(c, 5*time.Second)
 	require.Equal(t, nettest.Reset, end)
-	require.Equal(t, "preread: truncated header", w.session(c).str("end"))
-	require.Len(t, w.all(func(r record) bool { return r["end"] != nil }), 1)
+	require.Equal(t, "proxy_header truncated_header", w.session(c).end())
+	require.Len(t, w.all(func(r record) bool { return r.end() != "" }), 1)
 	require.Empty(t, w.loud())
 	require.Zero(t, host.Accepted())
 }
@@ -371,7 +371,7 @@ func TestClientOfTheHeader(t *testing.T) {
 		require.Empty(t, tell(addr, as("192.0.2.9")))
 		require.Empty(t, tell(addr, as("198.51.100.1")))
 		require.Empty(t, tell(addr, nettest.ProxyV2(0x20, 0)), "the proxy itself is not let in")
-		denied := func(r record) bool { return r.str("end") == "refuse: denied" }
+		denied := func(r record) bool { return r.end() == "admit denied" }
 		nettest.Wait(t, 5*time.Second, "the records", func() bool { return len(w.all(denied)) == 3 })
 		require.Equal(t, "192.0.2.9:1234", w.all(denied)[0].str("client"))
 		require.Zero(t, w.all(denied)[0].num("attempts"))
@@ -390,7 +390,7 @@ func TestClientOfTheHeader(t *testing.T) {
 			_, end := nettest.ReadToEnd(c, 5*time.Second)
 			require.Equal(t, nettest.Reset, end)
 		}
-		limited := func(r record) bool { return r.str("end") == "refuse: max_sessions_per_source" }
+		limited := func(r record) bool { return r.end() == "admit max_sessions_per_source" }
 		nettest.Wait(t, 5*time.Second, "the records", func() bool { return len(w.all(limited)) == 3 })
 	})
 }
@@ -491,5 +491,5 @@ func TestUpgradeKeepsProxiedClients(t *testing.T) {
 	require.Equal(t, line+"before after", string(rec.WaitEnd(t, 0, 5*time.Second).Data))
 	require.Equal(t, strings.ReplaceAll(line, "2.1 ", "2.9 ")+"slow", string(rec.WaitEnd(t, 1, 5*time.Second).Data))
 	r := w.waitRecord(5*time.Second, "the session's record", func(r record) bool { return r.str("client") == "192.0.2.1:1234" && r.num("bytes_up") == 12 })
-	require.Equal(t, "relay: client closed", r.str("end"))
+	require.Equal(t, "relay client_closed", r.end())
 }

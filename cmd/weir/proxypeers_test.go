@@ -31,7 +31,7 @@ func TestBehindHAProxy(t *testing.T) {
 		met := len(rec.Conns()) // HAProxy was looked at whether it listens
 		c := say(t, front, "hello")
 		client := c.LocalAddr().String()
-		r := w.waitRecord(5*time.Second, "the session of HAProxy's client", func(r record) bool { return r["end"] != nil && r.str("client") == client })
+		r := w.waitRecord(5*time.Second, "the session of HAProxy's client", func(r record) bool { return r.end() != "" && r.str("client") == client })
 		require.Equal(t, 5, r.num("bytes_up"))
 		nettest.Wait(t, 5*time.Second, "the server's visit", func() bool { return len(rec.Conns()) > met })
 		from, to := ends(c)

@@ -57,7 +57,7 @@ func TestQueueIsFirstComeFirstServed(t *testing.T) {
 		held = c
 	}
 	held.Close()
-	require.Equal(t, "relay: client closed", w.session(held).str("end"))
+	require.Equal(t, "relay client_closed", w.session(held).end())
 }
 
 // A client that leaves while it waits gives up its place, however it leaves; the next one moves up, and room that comes
@@ -70,7 +70,7 @@ func TestClientLeavesTheQueue(t *testing.T) {
 	require.Equal(t, "A", first(t, held))
 	aborts, closes, stays := inQueue(t, addr), inQueue(t, addr), inQueue(t, addr)
 	nettest.Abort(aborts)
-	require.Equal(t, "dial: client reset", w.session(aborts).str("end"))
+	require.Equal(t, "dial client_reset", w.session(aborts).end())
 	closes.Close()
 	held.Close()
 	require.Equal(t, "A", first(t, stays))
@@ -100,7 +100,7 @@ func TestQueueTimeout(t *testing.T) {
 	between(t, 600*time.Millisecond, time.Since(middle))
 	for _, c := range []net.Conn{early, late} {
 		r := w.session(c)
-		require.Equal(t, "dial: queue_timeout", r.str("end"))
+		require.Equal(t, "queue queue_timeout", r.end())
 		require.Zero(t, r.num("attempts"))
 	}
 	require.Equal(t, 1, host.Accepted())
@@ -166,7 +166,7 @@ func TestOneSessionAtATime(t *testing.T) {
 		require.Equal(t, nettest.EOF, end)
 		c.Close()
 	}
-	require.Empty(t, w.all(func(r record) bool { return r["end"] != nil && r.str("end") != "relay: client closed" }))
+	require.Empty(t, w.all(func(r record) bool { return r.end() != "" && r.end() != "relay client_closed" }))
 }
 
 // With a queue it does not even have to see the end of the one before.
@@ -181,7 +181,7 @@ func TestOneSessionAtATimeInAQueue(t *testing.T) {
 		c.Close()
 	}
 	nettest.Wait(t, 5*time.Second, "the end of all", func() bool { return host.Open() == 0 })
-	require.Empty(t, w.all(func(r record) bool { return r["end"] != nil && r.str("end") != "relay: client closed" }))
+	require.Empty(t, w.all(func(r record) bool { return r.end() != "" && r.end() != "relay client_closed" }))
 }
 
 // Many who wait for few places are all served, none twice and none never.
@@ -243,7 +243,7 @@ func TestQueueAgainAfterARefusal(t *testing.T) {
 	_, end := nettest.ReadToEnd(ends, 5*time.Second)
 	require.Equal(t, nettest.Reset, end)
 	between(t, 2*time.Second, time.Since(begin))
-	require.Contains(t, w.session(ends).str("end"), "queue_timeout")
+	require.Contains(t, w.session(ends).end(), "queue_timeout")
 }
 
 // try_timeout bounds waiting as well as dialling: a session that may not dial any more does not go on waiting.
@@ -259,5 +259,5 @@ func TestTryTimeoutInTheQueue(t *testing.T) {
 	_, end := nettest.ReadToEnd(c, 5*time.Second)
 	require.Equal(t, nettest.Reset, end)
 	between(t, 500*time.Millisecond, time.Since(begin))
-	require.Equal(t, "dial: try_timeout", w.session(c).str("end"))
+	require.Equal(t, "dial try_timeout", w.session(c).end())
 }

@@ -480,7 +480,7 @@ func TestReloadsUnderLoad(t *testing.T) {
 	require.LessOrEqual(t, w.proc().Threads(t), threads+5)
 	grown(t, w, memory, memory/5+fixed)
 	require.Empty(t, w.loud())
-	require.Empty(t, w.all(func(r record) bool { return r["end"] != nil }))
+	require.Empty(t, w.all(func(r record) bool { return r.end() != "" }))
 }
 
 // A large configuration is gone over to at once, and nobody notices: not those who come meanwhile, nor those who are there.

@@ -25,8 +25,8 @@ func TestServerResetIsPassedOn(t *testing.T) {
 	require.Len(t, data, 1000)
 	require.Equal(t, nettest.Reset, end)
 	r := w.session(c)
-	require.Contains(t, r.str("end"), "server")
-	require.Contains(t, r.str("end"), "reset")
+	require.Contains(t, r.end(), "server")
+	require.Contains(t, r.end(), "reset")
 	require.Equal(t, 1000, r.num("bytes_down"))
 }
 
@@ -48,10 +48,10 @@ func TestServerThatResetsAtOnce(t *testing.T) {
 		require.Len(t, data, 500)
 		require.Equal(t, nettest.Reset, end)
 	}
-	ended := func() []record { return w.all(func(r record) bool { return r["end"] != nil }) }
+	ended := func() []record { return w.all(func(r record) bool { return r.end() != "" }) }
 	nettest.Wait(t, 5*time.Second, "the sessions' records", func() bool { return len(ended()) == n })
 	for _, r := range ended() {
-		require.Equal(t, "relay: server reset", r.str("end"))
+		require.Equal(t, "relay server_reset", r.end())
 		require.Equal(t, 500, r.num("bytes_down"))
 	}
 	require.Zero(t, other.Accepted())
@@ -95,7 +95,7 @@ func TestClientResetIsPassedOn(t *testing.T) {
 		v := rec.WaitEnd(t, i, 5*time.Second)
 		require.Equal(t, nettest.Reset, v.End)
 		took = append(took, v.EndAt.Sub(begin))
-		require.Contains(t, w.session(c).str("end"), "client")
+		require.Contains(t, w.session(c).end(), "client")
 	}
 	require.Less(t, median(took), 100*time.Millisecond)
 }
@@ -163,8 +163,8 @@ func TestClientResetCancelsDial(t *testing.T) {
 	time.Sleep(200 * time.Millisecond)
 	nettest.Abort(c)
 	r := w.session(c)
-	require.Contains(t, r.str("end"), "dial")
-	require.Contains(t, r.str("end"), "client")
+	require.Contains(t, r.end(), "dial")
+	require.Contains(t, r.end(), "client")
 	w.settled(300 * time.Millisecond)
 	require.Zero(t, other.Accepted())
 }

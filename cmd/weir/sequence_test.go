@@ -106,9 +106,9 @@ func TestNextLevelAfterRefusals(t *testing.T) {
 	w, addr := serve(t, layout{cluster: "max_fails = 0\ntry = 2", levels: levels})
 	require.Equal(t, "----", sequence(t, addr, 4))
 	require.Equal(t, served, hosts["C"].Accepted())
-	for _, r := range w.all(func(r record) bool { return r["end"] != nil }) {
+	for _, r := range w.all(func(r record) bool { return r.end() != "" }) {
 		require.Equal(t, 2, r.num("attempts"))
-		require.Contains(t, r.str("end"), "refused")
+		require.Contains(t, r.end(), "refused")
 	}
 }
 
@@ -167,8 +167,8 @@ func TestProtection(t *testing.T) {
 		for _, h := range hosts {
 			require.Zero(t, h.Accepted())
 		}
-		for _, r := range w.all(func(r record) bool { return r["end"] != nil }) {
-			require.Contains(t, r.str("end"), "no server")
+		for _, r := range w.all(func(r record) bool { return r.end() != "" }) {
+			require.Contains(t, r.end(), "no server")
 			require.Zero(t, r.num("attempts"))
 		}
 	})
@@ -363,7 +363,7 @@ func TestServerMaxSessions(t *testing.T) {
 	_, served := knock(t, addr, 5*time.Second)
 	require.False(t, served)
 	require.Less(t, nettest.Elapsed(begin), 200*time.Millisecond)
-	w.waitRecord(5*time.Second, "the refused session's record", func(r record) bool { return r["end"] != nil })
+	w.waitRecord(5*time.Second, "the refused session's record", func(r record) bool { return r.end() != "" })
 
 	b.Close()
 	w.session(b)

@@ -40,8 +40,8 @@ func TestSessionLog(t *testing.T) {
 		})
 		return found
 	}
-	line(file, `^time=\S+ severity=INFO msg=session id=\d+ listener=l client=127\.0\.0\.1:\d+ cluster=c level=1 server=A phase=relay attempts=1 `+
-		`connect_ms=[\d.]+ first_byte_ms=[\d.]+ duration_ms=[\d.]+ age_seconds=[\d.]+ bytes_up=0 bytes_down=5 end="relay: server closed"$`)
+	line(file, `^time=\S+ level=INFO msg=session id=\d+ listener=l client=127\.0\.0\.1:\d+ cluster=c cluster_level=1 server=A phase=relay attempts=1 `+
+		`connect_ms=[\d.]+ first_byte_ms=[\d.]+ duration_ms=[\d.]+ age_seconds=[\d.]+ bytes_up=0 bytes_down=5 reason=server_closed$`)
 
 	reload := func(format, sessions string) { // whose outcome a log of errors does not tell
 		w.write(config(format, sessions))
@@ -56,8 +56,8 @@ func TestSessionLog(t *testing.T) {
 		for text := range strings.Lines(readFile(t, file)) {
 			var r record
 			if json.Unmarshal([]byte(text), &r) == nil && r.num("bytes_down") == 5 {
-				require.Equal(t, []string{"session", "l", "c", "1", "A", "relay: server closed", "INFO"},
-					[]string{r.str("msg"), r.str("listener"), r.str("cluster"), r.str("level"), r.str("server"), r.str("end"), r.severity()})
+				require.Equal(t, []string{"session", "l", "c", "1", "A", "relay server_closed", "INFO"},
+					[]string{r.str("msg"), r.str("listener"), r.str("cluster"), r.str("cluster_level"), r.str("server"), r.end(), r.str("level")})
 				require.Equal(t, 1, r.num("attempts"))
 				for _, key := range []string{"connect_ms", "first_byte_ms", "duration_ms"} {
 					require.Greater(t, r[key], 0.0, key)
@@ -73,7 +73,7 @@ func TestSessionLog(t *testing.T) {
 		c := nettest.Dial(t, listen)
 		c.SetLinger(0)
 		c.Close()
-		return strings.Contains(readFile(t, file), `: client reset"`)
+		return strings.Contains(readFile(t, file), ` reason=client_reset`)
 	})
 	mark := len(readFile(t, file))
 	ask(listen)
@@ -81,5 +81,5 @@ func TestSessionLog(t *testing.T) {
 	c.SetLinger(0)
 	c.Close()
 	nettest.Wait(t, 5*time.Second, "another record of a reset", func() bool { return len(readFile(t, file)) > mark })
-	require.NotContains(t, readFile(t, file)[mark:], "server closed")
+	require.NotContains(t, readFile(t, file)[mark:], "server_closed")
 }

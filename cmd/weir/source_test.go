@@ -65,8 +65,8 @@ func TestSourceAddressesOutOfPorts(t *testing.T) {
 		require.Less(t, nettest.Elapsed(begin), 2*time.Second)
 	}
 	require.Less(t, w.proc().CPUTime(t)-before, 500*time.Millisecond)
-	for _, r := range w.all(func(r record) bool { return r["end"] != nil }) {
-		require.Equal(t, "dial: local shortage", r.str("end"))
+	for _, r := range w.all(func(r record) bool { return r.end() != "" }) {
+		require.Equal(t, "dial local_shortage", r.end())
 	}
 	for _, c := range open {
 		nettest.Abort(c)
@@ -94,7 +94,7 @@ func TestSourceThatTheHostLacks(t *testing.T) {
 		require.Equal(t, nettest.Reset, end)
 	}
 	w.waitRecord(5*time.Second, "a complaint", func(r record) bool {
-		return r.severity() == "WARN" && strings.HasPrefix(r.str("msg"), "cannot dial") && r.str("server") == "A" &&
+		return r.str("level") == "WARN" && strings.HasPrefix(r.str("msg"), "cannot dial") && r.str("server") == "A" &&
 			strings.Contains(r.str("error"), "cannot assign requested address")
 	})
 	require.LessOrEqual(t, len(w.loud()), 1+int(time.Since(begin).Seconds()))
@@ -223,7 +223,7 @@ func TestTransparentStreams(t *testing.T) {
 	data, end := nettest.ReadToEnd(c, 5*time.Second)
 	require.Len(t, data, 1000)
 	require.Equal(t, nettest.Reset, end)
-	require.Equal(t, "relay: server reset", w.session(c).str("end"))
+	require.Equal(t, "relay server_reset", w.session(c).end())
 
 	c = p.client.Dial(clientNet + ".1:7003")
 	require.Equal(t, "x", first(t, c))

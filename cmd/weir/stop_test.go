@@ -101,7 +101,7 @@ func TestStopCutsAfterDrainTimeout(t *testing.T) {
 	require.Equal(t, nettest.Reset, end)
 	require.Equal(t, nettest.Reset, rec.WaitEnd(t, 0, 5*time.Second).End)
 	require.Equal(t, 3, w.exit(5*time.Second))
-	require.Contains(t, w.session(c).str("end"), "cut")
+	require.Contains(t, w.session(c).end(), "cut")
 }
 
 // A second signal does not wait.

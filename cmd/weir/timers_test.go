@@ -30,13 +30,13 @@ func TestEveryTimeoutAtOnce(t *testing.T) { // alone: it measures time
 		begin             func(c *net.TCPConn) // what the client does
 		addr              string
 	}{
-		{end: "relay: client_idle_timeout", listener: `client_idle_timeout = "2s"`, server: silent.Addr()},
-		{end: "relay: server_idle_timeout", cluster: `server_idle_timeout = "2s"`, server: silent.Addr()},
-		{end: "relay: half_close_timeout", listener: `half_close_timeout = "2s"`, server: silent.Addr(), begin: func(c *net.TCPConn) { c.CloseWrite() }},
-		{end: "dial: server connect_timeout", cluster: "connect_timeout = \"2s\"\nmax_fails = 0", server: dead},
-		{end: "dial: try_timeout", cluster: "connect_timeout = \"20s\"\ntry_timeout = \"2s\"\nmax_fails = 0", server: dead},
-		{end: "dial: queue_timeout", cluster: "queue_timeout = \"2s\"\nmax_sessions = 1", server: silent.Addr()},
-		{end: "preread: proxy_timeout", listener: "accept_proxy = true\ntrusted_proxies = [\"127.0.0.0/8\"]\nproxy_timeout = \"2s\"", server: silent.Addr()},
+		{end: "relay client_idle", listener: `client_idle_timeout = "2s"`, server: silent.Addr()},
+		{end: "relay server_idle", cluster: `server_idle_timeout = "2s"`, server: silent.Addr()},
+		{end: "relay half_close_timeout", listener: `half_close_timeout = "2s"`, server: silent.Addr(), begin: func(c *net.TCPConn) { c.CloseWrite() }},
+		{end: "dial connect_timeout", cluster: "connect_timeout = \"2s\"\nmax_fails = 0", server: dead},
+		{end: "dial try_timeout", cluster: "connect_timeout = \"20s\"\ntry_timeout = \"2s\"\nmax_fails = 0", server: dead},
+		{end: "queue queue_timeout", cluster: "queue_timeout = \"2s\"\nmax_sessions = 1", server: silent.Addr()},
+		{end: "proxy_header proxy_timeout", listener: "accept_proxy = true\ntrusted_proxies = [\"127.0.0.0/8\"]\nproxy_timeout = \"2s\"", server: silent.Addr()},
 	}
 	l := layout{listen: nettest.Reserve(t), levels: servers(silent.Addr())}
 	for i := range kinds {
@@ -100,7 +100,7 @@ func TestEveryTimeoutAtOnce(t *testing.T) { // alone: it measures time
 		require.Len(t, took[k.end], each)
 		var records []record
 		nettest.Wait(t, 5*time.Second, "records", func() bool {
-			records = w.all(func(r record) bool { return r.str("end") == k.end })
+			records = w.all(func(r record) bool { return r.end() == k.end })
 			return len(records) == each
 		})
 		longest := 0

@@ -102,7 +102,7 @@ func TestUDPFlood(t *testing.T) {
 	}
 	require.Equal(t, "a", ns.DialDatagrams("", l.listen).RoundTrip("a"), "a newcomer takes the place of a flow that has no answer")
 	require.Less(t, memory()-before, int64(32<<20))
-	evicted := w.all(func(r record) bool { return r.str("end") == "flow: evicted" })
+	evicted := w.all(func(r record) bool { return r.end() == "unanswered evicted" })
 	require.NotEmpty(t, evicted)
 	for _, r := range evicted {
 		require.Zero(t, r.num("bytes_down"))
@@ -275,7 +275,7 @@ func TestUDPSendFails(t *testing.T) {
 		require.GreaterOrEqual(t, dropped, injected, errno) // one call may be for several
 		require.Equal(t, "after", c.RoundTrip("after"))
 	}
-	require.Len(t, w.all(func(r record) bool { return r["end"] != nil }), 0)
+	require.Len(t, w.all(func(r record) bool { return r.end() != "" }), 0)
 }
 
 // Flows come and go by the thousand and leave nothing behind.
@@ -329,7 +329,7 @@ func TestUDPOperated(t *testing.T) {
 	require.EqualValues(t, len(first), list[0]["bytes_down"])
 	require.Equal(t, "s", list[0]["server"])
 	a.ok(fmt.Sprintf("DELETE /v1/sessions/%.0f", list[0]["id"]), "")
-	require.Equal(t, "cut: operator", w.session(c).str("end"))
+	require.Equal(t, "relay cut_operator", w.session(c).end())
 	second := c.RoundTrip("hello")
 	require.NotEqual(t, first, second)
 	a.ok("DELETE /v1/clusters/c/servers/s/sessions", "")

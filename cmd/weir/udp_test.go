@@ -83,7 +83,7 @@ func TestUDPFlowsStick(t *testing.T) {
 		require.Equal(t, second, two.RoundTrip("again"))
 	}
 	r := w.waitRecord(10*time.Second, "the flow's record", func(r record) bool { return r.str("client") == one.LocalAddr().String() })
-	require.Equal(t, "relay: flow_timeout", r.str("end"))
+	require.Equal(t, "relay flow_timeout", r.end())
 	require.Equal(t, 1+3*len("again"), r.num("bytes_up"))
 	require.Equal(t, 4*len(first), r.num("bytes_down"))
 }
@@ -182,7 +182,7 @@ func TestUDPFlowTimeout(t *testing.T) {
 		last = time.Now()
 		require.Equal(t, first, c.RoundTrip("x"))
 	}
-	require.Equal(t, "relay: flow_timeout", w.session(c).str("end"))
+	require.Equal(t, "relay flow_timeout", w.session(c).end())
 	between(t, 1500*time.Millisecond, time.Since(last))
 	require.NotEqual(t, first, c.RoundTrip("x"))
 }
@@ -205,11 +205,11 @@ func TestUDPResponses(t *testing.T) {
 		}
 		_, more := c.Receive(200 * time.Millisecond)
 		require.False(t, more, "responses = %d: more than %d replies", responses, want)
-		end := "relay: responses"
+		end := "relay responses_complete"
 		if responses == 0 {
-			end = "relay: flow_timeout"
+			end = "relay flow_timeout"
 		}
-		require.Equal(t, end, w.session(c).str("end"))
+		require.Equal(t, end, w.session(c).end())
 	}
 }
 
@@ -433,7 +433,7 @@ func TestUDPServerRemoved(t *testing.T) {
 	for c.RoundTrip("x") == "slow" {
 		require.Less(t, time.Since(removed), 5*time.Second)
 	}
-	w.waitRecord(5*time.Second, "the end of the flow", func(r record) bool { return r.str("end") == "cut: server removed" })
+	w.waitRecord(5*time.Second, "the end of the flow", func(r record) bool { return r.end() == "relay cut_server_removed" })
 	nettest.Wait(t, 5*time.Second, "an end to all flows", func() bool { return len(w.all(func(r record) bool { return r.is("session") })) >= 2 })
 }
 

@@ -266,8 +266,8 @@ func TestUpgradeToAnotherConfiguration(t *testing.T) {
 		require.Greater(t, time.Since(begin), 2500*time.Millisecond)
 	}
 	require.NoError(t, pingpong(onNew))
-	require.Equal(t, "cut: server removed", w.session(onA).str("end"))
-	require.Contains(t, w.session(onSecond).str("end"), "removed") // its server has left too
+	require.Equal(t, "relay cut_server_removed", w.session(onA).end())
+	require.Contains(t, w.session(onSecond).end(), "removed") // its server has left too
 	w.base = nil
 }
 
@@ -288,11 +288,11 @@ func TestUpgradeKeepsDeadlines(t *testing.T) {
 	begin := time.Now()
 	time.Sleep(1500 * time.Millisecond)
 	w.upgrade()
-	for c, end := range map[*net.TCPConn]string{idle: "relay: client_idle_timeout", half: "relay: half_close_timeout"} {
+	for c, end := range map[*net.TCPConn]string{idle: "relay client_idle", half: "relay half_close_timeout"} {
 		_, how := nettest.ReadToEnd(c, 20*time.Second)
 		require.Equal(t, nettest.Reset, how)
 		r := w.session(c)
-		require.Equal(t, end, r.str("end"))
+		require.Equal(t, end, r.end())
 		require.InDelta(t, 3050, r["duration_ms"], 1000, "%v", r)
 	}
 	require.Less(t, nettest.Elapsed(begin), 6*time.Second)

@@ -160,7 +160,7 @@ func (e *Engine) handleEvent(ev balance.Event) {
 	}
 	attrs := []slog.Attr{slog.String("event", string(ev.Kind)), slog.String("cluster", ev.Cluster)}
 	for _, a := range []slog.Attr{
-		slog.String("level", ev.Level), slog.String("server", ev.Server), slog.String("from", ev.From),
+		slog.String("cluster_level", ev.Level), slog.String("server", ev.Server), slog.String("from", ev.From),
 		slog.String("to", ev.To), slog.String("layer", string(ev.Layer)), slog.String("reason", ev.Reason),
 	} {
 		if a.Value.String() != "" {

@@ -10,7 +10,7 @@ import (
 	"weir/l4"
 )
 
-// counts is everything that is counted. Ends and refusals go by their names, which mean the same in every version.
+// counts is everything that is counted. Terminations and refusals go by their names, which mean the same in every version.
 type counts struct {
 	Listeners   map[string]listenerCounts `json:"listeners"` // by identity
 	Servers     []serverCounts            `json:"servers"`
@@ -23,7 +23,7 @@ type counts struct {
 
 type listenerCounts struct {
 	Sessions  uint64            `json:"sessions"`
-	Ended     map[string]uint64 `json:"ended"`
+	Ended     map[string]uint64 `json:"ended"` // by phase and reason
 	Refused   map[string]uint64 `json:"refused"`
 	Dropped   map[string]uint64 `json:"dropped"` // datagrams
 	BytesUp   uint64            `json:"bytes_up"`
@@ -78,8 +78,8 @@ func (e *Engine) counts(listeners map[string]*l4.Listener) counts {
 		sum := ln.Counters()
 		l := listenerCounts{Sessions: sum.Sessions, BytesUp: sum.BytesUp, BytesDown: sum.BytesDown, Lifetime: durationsOf(&sum.Lifetime),
 			Ended: map[string]uint64{}, Refused: map[string]uint64{}, Dropped: map[string]uint64{}}
-		for _, end := range l4.Ends() {
-			if n := sum.Ended[end]; n > 0 {
+		for i, end := range l4.Terminations() {
+			if n := sum.Ended[i]; n > 0 {
 				l.Ended[end.String()] = n
 			}
 		}
@@ -121,8 +121,8 @@ func (e *Engine) countFrom(c *counts, listeners map[string]*l4.Listener, running
 			continue
 		}
 		sum := l4.Counters{Sessions: l.Sessions, BytesUp: l.BytesUp, BytesDown: l.BytesDown, Lifetime: l.Lifetime.histogram()}
-		for _, end := range l4.Ends() {
-			sum.Ended[end] = l.Ended[end.String()]
+		for i, end := range l4.Terminations() {
+			sum.Ended[i] = l.Ended[end.String()]
 		}
 		for _, why := range l4.Rejections() {
 			sum.Rejected[why] = l.Refused[why.String()]

@@ -233,7 +233,7 @@ func (e *Engine) cutAll() int {
 	if e.plane.Sessions() == 0 {
 		return 0
 	}
-	cut := e.plane.Cut(func(l4.SessionIdentity) bool { return true }, l4.CutShutdown)
+	cut := e.plane.Cut(func(l4.SessionIdentity) bool { return true }, l4.ReasonCutShutdown)
 	e.awaitCut()
 	return cut
 }

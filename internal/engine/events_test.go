@@ -88,7 +88,7 @@ func TestEventsOfPassiveHealth(t *testing.T) {
 		require.Equal(t, "passive", l["layer"])
 		require.NotEmpty(t, l["reason"])
 		require.Equal(t, "c", l["cluster"])
-		require.Equal(t, "1", l["level"])
+		require.Equal(t, "1", l["cluster_level"])
 	}
 	require.Contains(t, told[0]["reason"], "2 failures")
 }

@@ -95,7 +95,7 @@ func (e *Engine) cutPending() {
 		if len(servers) == 0 {
 			continue
 		}
-		if n := e.plane.Cut(func(v l4.SessionIdentity) bool { return servers[v.Server] }, l4.CutServerDown); n > 0 {
+		if n := e.plane.Cut(func(v l4.SessionIdentity) bool { return servers[v.Server] }, l4.ReasonCutServerDown); n > 0 {
 			e.log.Info("sessions cut", "sessions", n, "reason", "server down")
 		}
 	}

@@ -51,7 +51,7 @@ const (
 
 // handOverFormat is the version of this conversation. Documents may gain fields without a new one: what is not known is
 // passed over, and what is missing is nothing.
-const handOverFormat = 1
+const handOverFormat = 2
 
 // How long each waits for the other.
 const (

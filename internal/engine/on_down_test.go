@@ -40,7 +40,7 @@ func (s *script) isCut(c net.Conn, why string) {
 	require.Equal(s.t, nettest.Reset, end)
 	client := c.LocalAddr().String()
 	nettest.Wait(s.t, time.Second, "the session's record", func() bool {
-		return len(s.said(&s.ended, func(l line) bool { return l["client"] == client && l["end"] == why })) == 1
+		return len(s.said(&s.ended, func(l line) bool { return l["client"] == client && l.end() == why })) == 1
 	})
 }
 
@@ -57,7 +57,7 @@ func TestOnDown(t *testing.T) {
 			a.Down()
 			s.waits("server_down A up→down")
 			if onDown == "close" {
-				s.isCut(onA, "cut: server down")
+				s.isCut(onA, "relay cut_server_down")
 			} else {
 				goesOn(t, onA)
 			}
@@ -84,7 +84,7 @@ func TestOnDownStates(t *testing.T) {
 		s.becomes(cluster("on_down = \"close\"", a+" state=drain, "+b))
 		goesOn(t, onA)
 		s.becomes(cluster("on_down = \"close\"", a+" state=maint, "+b))
-		s.isCut(onA, "cut: server down")
+		s.isCut(onA, "relay cut_server_down")
 		goesOn(t, onB)
 	})
 	t.Run("maint with keep", func(t *testing.T) {
@@ -117,7 +117,7 @@ func TestOnDownStates(t *testing.T) {
 		goesOn(t, onA)
 		b.Up()
 		s.waits("server_state A unstable→down")
-		s.isCut(onA, "cut: server down")
+		s.isCut(onA, "relay cut_server_down")
 	})
 }
 
@@ -129,7 +129,7 @@ func TestOnDownWithMaintInOneReload(t *testing.T) {
 	s := play(t, cluster("", a+", "+b))
 	onA := s.holds("A")
 	s.becomes(cluster("on_down = \"close\"", a+" state=maint, "+b))
-	s.isCut(onA, "cut: server down")
+	s.isCut(onA, "relay cut_server_down")
 
 	s = play(t, cluster("on_down = \"close\"", a+", "+b))
 	onA = s.holds("A")

@@ -131,7 +131,7 @@ func (e *Engine) CutServer(cluster, server string) (int, error) {
 	s := b.Server(server)
 	cut := 0
 	e.published.withLoops(func() {
-		cut = e.plane.Cut(func(v l4.SessionIdentity) bool { return v.Server == s && s != nil }, l4.CutOperator)
+		cut = e.plane.Cut(func(v l4.SessionIdentity) bool { return v.Server == s && s != nil }, l4.ReasonCutOperator)
 	})
 	e.log.Info("sessions cut", "sessions", cut, "cluster", cluster, "server", server, "reason", "operator")
 	return cut, nil
@@ -140,7 +140,7 @@ func (e *Engine) CutServer(cluster, server string) (int, error) {
 // CutSession ends one session.
 func (e *Engine) CutSession(id uint64) error {
 	found := false
-	e.published.withLoops(func() { found = e.plane.CutID(id, l4.CutOperator) })
+	e.published.withLoops(func() { found = e.plane.CutID(id, l4.ReasonCutOperator) })
 	if !found {
 		return &status.Refusal{Why: status.NotFound, Field: "id", Text: "no such session"}
 	}
@@ -162,7 +162,7 @@ func (e *Engine) ListSessions(f status.SessionFilter) []status.Session {
 			client = i.Client.String()
 		}
 		s := status.Session{ID: i.ID, Listener: i.Listener, Client: client, Cluster: i.Cluster, Level: i.Level, Server: i.Server,
-			Phase: i.Phase, BytesUp: i.BytesUp, BytesDown: i.BytesDown, AgeSeconds: i.Age.Seconds()}
+			Phase: i.Phase.String(), BytesUp: i.BytesUp, BytesDown: i.BytesDown, AgeSeconds: i.Age.Seconds()}
 		if f.Matches(&s) && len(list) < f.Limit {
 			list = append(list, s)
 		}

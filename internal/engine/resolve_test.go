@@ -43,7 +43,7 @@ func TestOnlyUnresolvedServers(t *testing.T) {
 	require.Equal(t, "---", s.asks(3))
 	require.Zero(t, a.Accepted(), "neither sessions nor checks")
 	nettest.Wait(t, 5*time.Second, "the sessions' records", func() bool {
-		return len(s.said(&s.ended, func(l line) bool { return l["end"] == "dial: no server" && l["attempts"] == "0" })) == 3
+		return len(s.said(&s.ended, func(l line) bool { return l.end() == "dial no_server" && l["attempts"] == "0" })) == 3
 	})
 }
 

@@ -107,10 +107,10 @@ func (e *Engine) drainUntil(gone retired, deadline time.Time, look time.Duration
 		return
 	}
 	e.drains.after(left, func() {
-		cut := e.plane.Cut(func(v l4.SessionIdentity) bool { return gone.servers[v.Server] }, l4.CutServerGone)
+		cut := e.plane.Cut(func(v l4.SessionIdentity) bool { return gone.servers[v.Server] }, l4.ReasonCutServerRemoved)
 		cut += e.plane.Cut(func(v l4.SessionIdentity) bool {
 			return slices.Contains(gone.listeners, v.Listener) && !v.Listener.Reopened()
-		}, l4.CutListenerGone)
+		}, l4.ReasonCutListenerRemoved)
 		if cut > 0 {
 			e.log.Info("drain deadline", "sessions_cut", cut)
 		}

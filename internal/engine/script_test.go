@@ -39,6 +39,9 @@ type script struct {
 // line is one log record: its attributes as text, and its message as "msg".
 type line map[string]string
 
+// end returns phase and reason of a session record.
+func (l line) end() string { return l["phase"] + " " + l["reason"] }
+
 // play starts an engine that the test ends. Further arguments are a name and its addresses, for the resolver.
 func play(t *testing.T, config string, name ...string) *script {
 	t.Helper()

@@ -106,15 +106,15 @@ func (e *Engine) Totals() status.Totals {
 	if open := e.published.listeners.Load(); open != nil && running.cfg != nil {
 		for i := range running.cfg.Listeners {
 			ln := &running.cfg.Listeners[i]
-			sum := map[string]uint64{}
+			ended := make([]uint64, len(l4.Terminations()))
 			refused := map[l4.Rejection]uint64{}
 			dropped := map[l4.Drop]uint64{}
 			var took l4.Histogram
 			for _, at := range ln.Addresses {
 				if opened := (*open)[listenerID(ln.Protocol, at)]; opened != nil {
 					c := opened.Counters()
-					for _, end := range l4.Ends() {
-						sum[end.String()] += c.Ended[end]
+					for i, n := range c.Ended {
+						ended[i] += n
 					}
 					for _, why := range l4.Rejections() {
 						refused[why] += c.Rejected[why]
@@ -129,8 +129,8 @@ func (e *Engine) Totals() status.Totals {
 					}
 				}
 			}
-			for _, end := range l4.Ends() {
-				t.Ends = append(t.Ends, status.Ended{Listener: ln.Name, End: end.String(), Sessions: sum[end.String()]})
+			for i, end := range l4.Terminations() {
+				t.Ended = append(t.Ended, status.Ended{Listener: ln.Name, Phase: end.Phase.String(), Reason: end.Reason.String(), Sessions: ended[i]})
 			}
 			for _, why := range l4.Rejections() {
 				t.Refused = append(t.Refused, status.TurnedAway{Listener: ln.Name, Reason: why.String(), Clients: refused[why]})

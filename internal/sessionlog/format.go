@@ -10,9 +10,6 @@ import (
 	"time"
 )
 
-// severity is the slog level of session records. Its key is "severity", because "level" is the level of the cluster.
-const severity = "INFO"
-
 // timeFormatter formats times as RFC 3339. It caches the text that all times of one second share.
 type timeFormatter struct {
 	second     int64
@@ -38,14 +35,14 @@ func (s *timeFormatter) append(b []byte, at time.Time, digits int) []byte {
 func appendText(b []byte, e *entry, s *timeFormatter) []byte {
 	b = append(b, "time="...)
 	b = s.append(b, e.at, 3)
-	b = append(b, " severity="+severity+" msg=session id="...)
+	b = append(b, " level=INFO msg=session id="...)
 	b = strconv.AppendUint(b, e.ID, 10)
 	b = textValue(append(b, " listener="...), e.Listener)
 	b = e.appendClient(append(b, " client="...))
 	b = textValue(append(b, " cluster="...), e.Cluster)
-	b = textValue(append(b, " level="...), e.Level)
+	b = textValue(append(b, " cluster_level="...), e.Level)
 	b = textValue(append(b, " server="...), e.Server)
-	b = textValue(append(b, " phase="...), e.phase())
+	b = append(append(b, " phase="...), e.Phase.String()...)
 	b = strconv.AppendInt(append(b, " attempts="...), int64(e.Attempts), 10)
 	if e.Connect >= 0 {
 		b = appendMS(append(b, " connect_ms="...), e.Connect)
@@ -57,22 +54,22 @@ func appendText(b []byte, e *entry, s *timeFormatter) []byte {
 	b = appendSeconds(append(b, " age_seconds="...), e.Duration)
 	b = strconv.AppendUint(append(b, " bytes_up="...), e.BytesUp, 10)
 	b = strconv.AppendUint(append(b, " bytes_down="...), e.BytesDown, 10)
-	b = textValue(append(b, " end="...), e.End.String())
+	b = append(append(b, " reason="...), e.Reason.String()...)
 	return append(b, '\n')
 }
 
 func appendJSON(b []byte, e *entry, s *timeFormatter) []byte {
 	b = append(b, `{"time":"`...)
 	b = s.append(b, e.at, 6)
-	b = append(b, `","severity":"`+severity+`","msg":"session","id":`...)
+	b = append(b, `","level":"INFO","msg":"session","id":`...)
 	b = strconv.AppendUint(b, e.ID, 10)
 	b = jsonValue(append(b, `,"listener":`...), e.Listener)
 	b = append(b, `,"client":"`...)
 	b = append(e.appendClient(b), '"')
 	b = jsonValue(append(b, `,"cluster":`...), e.Cluster)
-	b = jsonValue(append(b, `,"level":`...), e.Level)
+	b = jsonValue(append(b, `,"cluster_level":`...), e.Level)
 	b = jsonValue(append(b, `,"server":`...), e.Server)
-	b = jsonValue(append(b, `,"phase":`...), e.phase())
+	b = append(append(append(b, `,"phase":"`...), e.Phase.String()...), '"')
 	b = strconv.AppendInt(append(b, `,"attempts":`...), int64(e.Attempts), 10)
 	b = appendMSOrNull(append(b, `,"connect_ms":`...), e.Connect)
 	b = appendMSOrNull(append(b, `,"first_byte_ms":`...), e.FirstByte)
@@ -80,14 +77,8 @@ func appendJSON(b []byte, e *entry, s *timeFormatter) []byte {
 	b = appendSeconds(append(b, `,"age_seconds":`...), e.Duration)
 	b = strconv.AppendUint(append(b, `,"bytes_up":`...), e.BytesUp, 10)
 	b = strconv.AppendUint(append(b, `,"bytes_down":`...), e.BytesDown, 10)
-	b = jsonValue(append(b, `,"end":`...), e.End.String())
-	return append(b, "}\n"...)
-}
-
-// phase returns the phase in which the session ended: the first word of its end.
-func (e *entry) phase() string {
-	phase, _, _ := strings.Cut(e.End.String(), ":")
-	return phase
+	b = append(append(b, `,"reason":"`...), e.Reason.String()...)
+	return append(b, "\"}\n"...)
 }
 
 // appendClient appends the client address or "unix". Neither needs quotes: a zone is an interface name.

@@ -29,7 +29,7 @@ func TestLinesMatchSlogHandlers(t *testing.T) {
 			ID: rapid.Uint64().Draw(t, "id"), Listener: text.Draw(t, "listener"), Cluster: text.Draw(t, "cluster"), Level: text.Draw(t, "level"),
 			Server: text.Draw(t, "server"), Attempts: rapid.IntRange(0, 99).Draw(t, "attempts"), Connect: time.Duration(span.Draw(t, "connect")),
 			FirstByte: time.Duration(span.Draw(t, "first")), Duration: time.Duration(span.Draw(t, "duration")),
-			BytesUp: rapid.Uint64().Draw(t, "up"), BytesDown: rapid.Uint64().Draw(t, "down"), End: rapid.SampledFrom(l4.Ends()).Draw(t, "end"),
+			BytesUp: rapid.Uint64().Draw(t, "up"), BytesDown: rapid.Uint64().Draw(t, "down"), Termination: rapid.SampledFrom(l4.Terminations()).Draw(t, "end"),
 		}}
 		if rapid.Bool().Draw(t, "tcp") {
 			e.Client = netip.MustParseAddrPort(rapid.SampledFrom([]string{"127.0.0.1:1", "[fe80::1%eth0]:65535", "[::]:80"}).Draw(t, "client"))
@@ -37,10 +37,7 @@ func TestLinesMatchSlogHandlers(t *testing.T) {
 
 		var plain, structured bytes.Buffer
 		opts := &slog.HandlerOptions{ReplaceAttr: func(_ []string, a slog.Attr) slog.Attr {
-			switch _, isLevel := a.Value.Any().(slog.Level); {
-			case isLevel && a.Key == slog.LevelKey:
-				a.Key = "severity"
-			case a.Value.Kind() == slog.KindFloat64:
+			if a.Value.Kind() == slog.KindFloat64 {
 				a.Value = slog.AnyValue(json.Number(string(appendMS(nil, time.Duration(a.Value.Float64()*1e6+0.5)))))
 			}
 			return a
@@ -52,8 +49,8 @@ func TestLinesMatchSlogHandlers(t *testing.T) {
 				client = e.Client.String()
 			}
 			r.AddAttrs(slog.Uint64("id", e.ID), slog.String("listener", e.Listener), slog.String("client", client), slog.String("cluster", e.Cluster),
-				slog.String("level", e.Level), slog.String("server", e.Server),
-				slog.String("phase", strings.Split(e.End.String(), ":")[0]), slog.Int("attempts", e.Attempts))
+				slog.String("cluster_level", e.Level), slog.String("server", e.Server),
+				slog.String("phase", e.Phase.String()), slog.Int("attempts", e.Attempts))
 			since := func(key string, d time.Duration) {
 				if _, inJSON := h.(*slog.JSONHandler); d >= 0 {
 					r.AddAttrs(slog.Float64(key, ms(d)))
@@ -64,7 +61,7 @@ func TestLinesMatchSlogHandlers(t *testing.T) {
 			since("connect_ms", e.Connect)
 			since("first_byte_ms", e.FirstByte)
 			r.AddAttrs(slog.Float64("duration_ms", ms(e.Duration)), slog.Float64("age_seconds", ms(e.Duration.Round(time.Millisecond)/1000)), slog.Uint64("bytes_up", e.BytesUp), slog.Uint64("bytes_down", e.BytesDown),
-				slog.String("end", e.End.String()))
+				slog.String("reason", e.Reason.String()))
 			require.NoError(t, h.Handle(t.Context(), r))
 		}
 		got := string(appendText(nil, &e, &clock))
@@ -145,7 +142,7 @@ func BenchmarkWrite(b *testing.B) {
 	w := NewWriter(func([]byte) bool { lines++; return true }, func() bool { return true })
 	rec := l4.Record{
 		ID: 12345, Listener: "redis", Client: netip.MustParseAddrPort("192.0.2.1:54321"), Cluster: "redis", Level: "1", Server: "10.0.0.1:6379",
-		Attempts: 1, Connect: 123 * time.Microsecond, FirstByte: time.Millisecond, Duration: 12 * time.Second, BytesUp: 1234, BytesDown: 56789, End: l4.RelayClientClosed,
+		Attempts: 1, Connect: 123 * time.Microsecond, FirstByte: time.Millisecond, Duration: 12 * time.Second, BytesUp: 1234, BytesDown: 56789, Termination: l4.Termination{Phase: l4.PhaseRelay, Reason: l4.ReasonClientClosed},
 	}
 	b.ReportAllocs()
 	for b.Loop() {
@@ -157,7 +154,7 @@ func BenchmarkWrite(b *testing.B) {
 func BenchmarkAppendText(b *testing.B) {
 	e := entry{time.Now(), l4.Record{
 		ID: 12345, Listener: "redis", Client: netip.MustParseAddrPort("192.0.2.1:54321"), Cluster: "redis", Level: "1", Server: "10.0.0.1:6379",
-		Attempts: 1, Connect: 123 * time.Microsecond, FirstByte: time.Millisecond, Duration: 12 * time.Second, BytesUp: 1234, BytesDown: 56789, End: l4.RelayClientClosed,
+		Attempts: 1, Connect: 123 * time.Microsecond, FirstByte: time.Millisecond, Duration: 12 * time.Second, BytesUp: 1234, BytesDown: 56789, Termination: l4.Termination{Phase: l4.PhaseRelay, Reason: l4.ReasonClientClosed},
 	}}
 	buf := make([]byte, 0, 1024)
 	var clock timeFormatter

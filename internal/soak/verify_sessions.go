@@ -70,13 +70,13 @@ func (j *judge) note(format string, args ...any) {
 func (j *judge) addRecord(r record) {
 	j.mu.Lock()
 	defer j.mu.Unlock()
-	if r.End == "" {
+	if r.Phase == "" {
 		j.event(&r)
 		return
 	}
 	if r.Listener == flowsName {
-		if r.End != "relay: flow_timeout" && !j.ledger.any(r.begun().Add(-moment), r.Time, append([]string{flowsName}, j.echoes...), death, limit) {
-			j.note("a flow of %s with server %s ended by %q, and nothing explains it", r.Client, r.Server, r.End)
+		if r.end() != "relay flow_timeout" && !j.ledger.any(r.begun().Add(-moment), r.Time, append([]string{flowsName}, j.echoes...), death, limit) {
+			j.note("a flow of %s with server %s ended by %q, and nothing explains it", r.Client, r.Server, r.end())
 		}
 	} else {
 		j.records[r.Client] = append(j.records[r.Client], r)
@@ -84,7 +84,7 @@ func (j *judge) addRecord(r record) {
 	if j.ends[r.Listener] == nil {
 		j.ends[r.Listener] = map[string]int{}
 	}
-	j.ends[r.Listener][r.End]++
+	j.ends[r.Listener][r.end()]++
 	j.up[r.Listener] += r.Up
 	j.down[r.Listener] += r.Down
 }
@@ -155,7 +155,7 @@ func (j *judge) settle(now time.Time) int {
 			delete(j.visits, p.script.id)
 			if why := j.fault(&p, &r, v, visited); why != "" {
 				j.note("%s: client %s; record %q, server %s, up %d, down %d; server %s %s; %s",
-					p.describe(), p.outcome, r.End, r.Server, r.Up, r.Down, v.Outcome, v.Detail, why)
+					p.describe(), p.outcome, r.end(), r.Server, r.Up, r.Down, v.Outcome, v.Detail, why)
 			}
 			return true
 		}
@@ -199,7 +199,7 @@ func (j *judge) recordOf(p *passage) (record, bool) {
 
 func (j *judge) taken(r *record) {
 	key := r.Client
-	j.records[key] = slices.DeleteFunc(j.records[key], func(o record) bool { return o.Time.Equal(r.Time) && o.End == r.End })
+	j.records[key] = slices.DeleteFunc(j.records[key], func(o record) bool { return o.Time.Equal(r.Time) && o.end() == r.end() })
 	if len(j.records[key]) == 0 {
 		delete(j.records, key)
 	}
@@ -250,7 +250,7 @@ func (j *judge) fault(p *passage, r *record, v visit, visited bool) string {
 			return fmt.Sprintf("the server was told that it is for %s", v.From)
 		}
 	}
-	clean := strings.HasSuffix(r.End, " closed")
+	clean := strings.HasSuffix(r.Reason, "_closed")
 	if clean != (p.outcome == complete) && !(p.outcome == complete && done(p.begun, death, kill, maint, absence, slow)) {
 		return "the two do not agree"
 	}
@@ -275,22 +275,22 @@ func (j *judge) fault(p *passage, r *record, v visit, visited bool) string {
 		}
 	}
 	explained := false
-	switch r.End {
-	case "refuse: max_sessions", "refuse: max_sessions_per_source", "refuse: max_session_rate":
+	switch r.Reason {
+	case "max_sessions", "max_sessions_per_source", "max_session_rate":
 		explained = j.ledger.any(p.begun.Add(-moment), p.ended.Add(moment), []string{p.listener}, limit)
-	case "relay: client reset", "dial: client reset", "preread: client reset":
+	case "client_reset":
 		explained = p.outcome == gaveUp
-	case "relay: server reset":
+	case "server_reset":
 		explained = s.serverReset != never || done(p.begun, death)
-	case "cut: server down":
+	case "cut_server_down":
 		explained = done(p.begun.Add(-aftermath), death, maint, absence, slow)
-	case "cut: server removed":
+	case "cut_server_removed":
 		explained = done(p.begun, absence)
-	case "cut: listener removed":
+	case "cut_listener_removed":
 		explained = j.ledger.any(p.begun, p.ended.Add(moment), []string{p.listener}, absence)
-	case "cut: operator":
+	case "cut_operator":
 		explained = done(p.begun, kill)
-	case "dial: no server", "dial: server refused", "dial: queue_timeout", "dial: server connect_timeout":
+	case "no_server", "refused", "queue_timeout", "connect_timeout":
 		explained = j.ledger.any(p.begun.Add(-aftermath), p.ended, cluster, death, maint, absence, limit, slow)
 	}
 	if !explained {

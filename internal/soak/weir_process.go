@@ -31,7 +31,7 @@ type record struct {
 	Listener string    `json:"listener"`
 	Cluster  string    `json:"cluster"`
 	Server   string    `json:"server"`
-	End      string    `json:"end"`
+	Phase    string    `json:"phase"` // of a session
 	Up       uint64    `json:"bytes_up"`
 	Down     uint64    `json:"bytes_down"`
 	Millis   float64   `json:"duration_ms"`
@@ -40,6 +40,14 @@ type record struct {
 	Reason   string    `json:"reason"`
 	Error    string    `json:"error"`
 	Level    string    `json:"level"`
+}
+
+// end returns phase and reason of a session, separated by a space; "" for other records.
+func (r *record) end() string {
+	if r.Phase == "" {
+		return ""
+	}
+	return r.Phase + " " + r.Reason
 }
 
 func (r *record) begun() time.Time {
@@ -122,7 +130,7 @@ func (p *process) follow(r io.Reader) {
 			continue
 		}
 		switch {
-		case rec.End != "" || strings.HasPrefix(rec.Event, "server_"):
+		case rec.Msg == "session" || strings.HasPrefix(rec.Event, "server_"):
 			p.onRecord(rec)
 		case rec.Msg == "ready":
 			p.once.Do(func() { close(p.ready) })

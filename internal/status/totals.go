@@ -3,7 +3,7 @@ package status
 // Totals is what is counted and measured, beside what a Document says: what metrics are made of.
 type Totals struct {
 	Document
-	Ends        []Ended
+	Ended       []Ended
 	Lifetimes   []Lifetime
 	Loops       []Loop
 	Dials       Histogram    // of dials that succeeded
@@ -18,10 +18,10 @@ type Totals struct {
 	Goroutines  int
 }
 
-// Ended is how many sessions of a listener have ended in one way.
+// Ended counts the sessions of a listener that ended for one reason in one phase.
 type Ended struct {
-	Listener, End string
-	Sessions      uint64
+	Listener, Phase, Reason string
+	Sessions                uint64
 }
 
 // Dropped is how many datagrams a listener has not relayed, for one reason.
