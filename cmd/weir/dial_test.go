@@ -485,6 +485,6 @@ func TestNoServer(t *testing.T) {
 	ended := func() []record { return w.all(func(r record) bool { return r.end() != "" }) }
 	nettest.Wait(t, 5*time.Second, "the sessions' records", func() bool { return len(ended()) == 50 })
 	for _, r := range ended() {
-		require.Contains(t, r.end(), "no server")
+		require.Equal(t, "dial no_server", r.end())
 	}
 }

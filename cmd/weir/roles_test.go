@@ -81,10 +81,10 @@ func (r *roles) areCut(held []*net.TCPConn, server string) {
 		require.Equal(r.t, nettest.Reset, end)
 		client := c.LocalAddr().String() // which another session may have had before
 		record := r.waitRecord(5*time.Second, "the session's record", func(r record) bool {
-			return r.str("client") == client && strings.HasPrefix(r.end(), "cut: ")
+			return r.str("client") == client && strings.HasPrefix(r.str("reason"), "cut_")
 		})
 		require.Equal(r.t, server, record.str("server"))
-		require.Contains(r.t, record.end(), "server down")
+		require.Equal(r.t, "relay cut_server_down", record.end())
 	}
 }
 

@@ -168,7 +168,7 @@ func TestProtection(t *testing.T) {
 			require.Zero(t, h.Accepted())
 		}
 		for _, r := range w.all(func(r record) bool { return r.end() != "" }) {
-			require.Contains(t, r.end(), "no server")
+			require.Equal(t, "dial no_server", r.end())
 			require.Zero(t, r.num("attempts"))
 		}
 	})
