@@ -70,7 +70,7 @@ func TestClientLeavesTheQueue(t *testing.T) {
 	require.Equal(t, "A", first(t, held))
 	aborts, closes, stays := inQueue(t, addr), inQueue(t, addr), inQueue(t, addr)
 	nettest.Abort(aborts)
-	require.Equal(t, "dial client_reset", w.session(aborts).end())
+	require.Equal(t, "queue client_reset", w.session(aborts).end())
 	closes.Close()
 	held.Close()
 	require.Equal(t, "A", first(t, stays))
@@ -259,5 +259,5 @@ func TestTryTimeoutInTheQueue(t *testing.T) {
 	_, end := nettest.ReadToEnd(c, 5*time.Second)
 	require.Equal(t, nettest.Reset, end)
 	between(t, 500*time.Millisecond, time.Since(begin))
-	require.Equal(t, "dial try_timeout", w.session(c).end())
+	require.Equal(t, "queue try_timeout", w.session(c).end())
 }

@@ -163,8 +163,7 @@ func TestClientResetCancelsDial(t *testing.T) {
 	time.Sleep(200 * time.Millisecond)
 	nettest.Abort(c)
 	r := w.session(c)
-	require.Contains(t, r.end(), "dial")
-	require.Contains(t, r.end(), "client")
+	require.Equal(t, "dial client_reset", r.end())
 	w.settled(300 * time.Millisecond)
 	require.Zero(t, other.Accepted())
 }

@@ -59,7 +59,7 @@ func failingHeir(how string) int {
 		return f
 	}
 	hear(heirHello)
-	hello := map[string]any{"format": 1, "sessions": l4.SessionFormat, "flows": l4.FlowFormat, "pid": os.Getpid(), "version": "another"}
+	hello := map[string]any{"format": 2, "sessions": l4.SessionFormat, "flows": l4.FlowFormat, "pid": os.Getpid(), "version": "another"}
 	switch how {
 	case "garbage":
 		wire.Send(heirHello, []byte("\x00garbage"), nil)
