@@ -182,7 +182,7 @@ func (o MySQL) login(ctx context.Context, t Target, password string, secure *tls
 	conn, err := connector.Connect(ctx)
 	report.Detail = wire.detail()
 	if errors.Is(err, driver.ErrOldProtocol) {
-		return o.loginOld(ctx, t, password)
+		return report, errors.New("login: expected a server of MySQL 4.1 or later, got an older one")
 	}
 	wire.login = false
 	if err != nil {

@@ -10,9 +10,8 @@ import (
 
 // mysqlGreeting is what a MySQL server says first. Source: "MySQL Internals", Protocol::HandshakeV10.
 type mysqlGreeting struct {
-	version   string
-	challenge [8]byte // the first half of it
-	tls       bool    // it offers TLS
+	version string
+	tls     bool // the server offers TLS
 }
 
 // mysqlError is an error packet.
@@ -70,7 +69,7 @@ func parseGreeting(p []byte) (mysqlGreeting, error) {
 		return mysqlGreeting{}, mismatch(errors.New("greeting cut short"), want, p)
 	}
 	capabilities := binary.LittleEndian.Uint16(rest[4+8+1:])
-	return mysqlGreeting{string(version), [8]byte(rest[4:]), capabilities&clientSSL != 0}, nil
+	return mysqlGreeting{string(version), capabilities&clientSSL != 0}, nil
 }
 
 // parseError reads an error packet, with or without a state.
