@@ -20,7 +20,7 @@ var allowed = map[string][]string{
 	"agentcheck":    {},
 	"balance":       {},
 	"bench":         {"conf"},
-	"checks":        {"agentcheck", "conf", "internal/proxy"},
+	"checks":        {"agentcheck", "conf", "internal/procgroup"},
 	"cmd/demo":      {},
 	"cmd/soak":      {"internal/soak"},
 	"cmd/weir":      {"admin", "conf", "internal/cli", "internal/engine", "internal/status"},
@@ -36,10 +36,11 @@ var allowed = map[string][]string{
 		"internal/privileges", "internal/route", "internal/sessionlog", "internal/state", "internal/status", "l4",
 	},
 	"internal/handover":   {"internal/state", "internal/status"},
-	"internal/hooks":      {"conf", "internal/status"},
+	"internal/hooks":      {"conf", "internal/procgroup", "internal/status"},
 	"internal/nettest":    {},
 	"internal/overlay":    {"conf", "internal/state", "internal/status"},
 	"internal/privileges": {},
+	"internal/procgroup":  {}, // exec checks and exec hooks: one way to run a program and kill what it started
 	"internal/proxy":      {},
 	"internal/route":      {},
 	"internal/sessionlog": {"internal/status", "l4"},
@@ -57,8 +58,8 @@ var reserved = map[string][]string{
 	// cmd names signals; admin, checks and bench name errors; checks, bench, hooks, soak and weirtest kill what they
 	// started.
 	"syscall": {
-		"admin", "bench", "checks", "cmd/demo", "cmd/weir", "internal/cli", "internal/handover", "internal/hooks",
-		"internal/nettest", "internal/privileges", "internal/soak", "internal/weirtest", "l4",
+		"admin", "bench", "checks", "cmd/demo", "cmd/weir", "internal/cli", "internal/handover",
+		"internal/nettest", "internal/privileges", "internal/procgroup", "internal/soak", "internal/weirtest", "l4",
 	},
 	"github.com/alicebob/miniredis/v2":         {"cmd/demo"},
 	"github.com/vishvananda/netlink":           {"internal/route"},

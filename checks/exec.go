@@ -1,25 +1,25 @@
 package checks
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
 	"net"
 	"os"
 	"os/exec"
-	"strings"
-	"syscall" // process groups: a program is killed with what it has started
-	"time"
+	"syscall" // for EAGAIN
+
+	"weir/internal/procgroup"
 )
 
-// Exec runs a program on this host. Its exit code 0 passes; the first line it prints is the reason, either way. It gets
-// the environment of this process and WEIR_CLUSTER, WEIR_SERVER, WEIR_ADDRESS, WEIR_HOST and WEIR_PORT.
+// Exec runs a program on this host. The server passes if the exit code is 0. The first line of output is the reason in
+// both cases. The program gets the environment of this process and WEIR_CLUSTER, WEIR_SERVER, WEIR_ADDRESS, WEIR_HOST
+// and WEIR_PORT.
 type Exec struct {
 	Command []string // the program and its arguments; not a shell line
 }
 
-// Monitor returns the monitor. The error tells a program that cannot be found.
+// Monitor returns the monitor, or an OptionError if the program cannot be found.
 func (o Exec) Monitor() (Monitor, error) {
 	if len(o.Command) == 0 || o.Command[0] == "" {
 		return nil, OptionError{"command", errors.New("no program")}
@@ -31,35 +31,20 @@ func (o Exec) Monitor() (Monitor, error) {
 	return func(ctx context.Context, t Target) (Report, error) { return o.run(ctx, path, t) }, nil
 }
 
-// graceOfPipes is how long the output is waited for once the program itself has ended or been killed: something it
-// started may hold it open.
-const graceOfPipes = 100 * time.Millisecond
+// maxOutput is how many bytes of a program's output are read.
+const maxOutput = 1 << 20
 
 func (o Exec) run(ctx context.Context, path string, t Target) (Report, error) {
-	var said firstLine
-	cmd := exec.CommandContext(ctx, path, o.Command[1:]...)
+	cmd := procgroup.New(ctx, maxOutput, path, o.Command[1:]...)
 	cmd.Env = append(os.Environ(), t.environ()...)
-	cmd.Stdout, cmd.Stderr = &said, &said
-	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
-	kill := func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) }
-	cmd.Cancel = kill
-	cmd.WaitDelay = graceOfPipes
 	if err := cmd.Start(); err != nil {
 		if errors.Is(err, syscall.EAGAIN) {
-			err = fmt.Errorf("%w: %w", ErrShortage, err) // no more processes
+			err = fmt.Errorf("%w: %w", ErrShortage, err) // the limit of processes is reached
 		}
 		return Report{}, fmt.Errorf("run %s: %w", path, err)
 	}
 	err := cmd.Wait()
-	if errors.Is(err, errTooTalkative) {
-		err = nil // it has ended well all the same
-	}
-	if errors.Is(err, exec.ErrWaitDelay) {
-		// Whatever holds the output open is still in the group, so the group is still there to be killed.
-		_ = kill()
-		err = nil
-	}
-	reason := said.String()
+	reason := printable(cmd.FirstLine())
 	report := Report{Detail: reason}
 	var exit *exec.ExitError
 	switch {
@@ -75,7 +60,7 @@ func (o Exec) run(ctx context.Context, path string, t Target) (Report, error) {
 	return report, fmt.Errorf("run %s: %w", path, err)
 }
 
-// environ tells a program about its target.
+// environ returns the variables that describe the target to a program.
 func (t Target) environ() []string {
 	host, port, err := net.SplitHostPort(t.Address)
 	if err != nil {
@@ -85,36 +70,4 @@ func (t Target) environ() []string {
 		"WEIR_CLUSTER=" + t.Cluster, "WEIR_SERVER=" + t.Server,
 		"WEIR_ADDRESS=" + t.Address, "WEIR_HOST=" + host, "WEIR_PORT=" + port,
 	}
-}
-
-// maxOutput is how many bytes of a program's output are read.
-const maxOutput = 1 << 20
-
-var errTooTalkative = errors.New("too much output")
-
-// firstLine keeps the beginning of what is written to it and takes the rest without keeping it, up to maxOutput: then
-// writing fails, and a program that goes on writing is told by its pipe that nobody reads.
-type firstLine struct {
-	kept  []byte
-	taken int
-}
-
-func (l *firstLine) Write(p []byte) (int, error) {
-	if room := 1024 - len(l.kept); room > 0 {
-		l.kept = append(l.kept, p[:min(len(p), room)]...)
-	}
-	if l.taken += len(p); l.taken > maxOutput {
-		return 0, errTooTalkative
-	}
-	return len(p), nil
-}
-
-// String returns the first line that is not empty, fit to be shown.
-func (l *firstLine) String() string {
-	for line := range bytes.Lines(l.kept) {
-		if s := strings.TrimSpace(string(line)); s != "" {
-			return printable(s)
-		}
-	}
-	return ""
 }

@@ -1,30 +1,34 @@
 package checks
 
 import (
+	"encoding/binary"
 	"fmt"
+	"hash/crc32"
 	"net"
-	"net/netip"
 
-	"weir/internal/proxy"
+	"github.com/pires/go-proxyproto"
 )
 
-// proxyHeader is the PROXY protocol header that a check's connection begins with. A check speaks for nobody but itself:
-// version 2 says so with LOCAL, which version 1 cannot, so that names the connection's own ends.
+// proxyHeader returns the PROXY protocol header that precedes a check. A check is not sent for a client: version 2 says
+// so with LOCAL and a checksum. Version 1 has no LOCAL, so it names the addresses of the connection itself, or UNKNOWN
+// for a unix socket.
 func proxyHeader(version string, local, remote net.Addr) ([]byte, error) {
 	switch version {
 	case "v1":
-		from, _ := netip.ParseAddrPort(local.String()) // a unix socket has none
-		to, _ := netip.ParseAddrPort(remote.String())
-		h := proxy.Header{Version: 1, Source: end(from), Dest: end(to)}
-		return h.Append(nil), nil
+		return proxyproto.HeaderProxyFromAddrs(1, local, remote).Format()
 	case "v2":
-		h := proxy.Header{Version: 2, Local: true}
-		return h.Append(nil), nil
+		h := proxyproto.Header{Version: 2, Command: proxyproto.LOCAL, TransportProtocol: proxyproto.UNSPEC}
+		checksum := proxyproto.TLV{Type: proxyproto.PP2_TYPE_CRC32C, Value: make([]byte, 4)}
+		if err := h.SetTLVs([]proxyproto.TLV{checksum}); err != nil {
+			return nil, err
+		}
+		b, err := h.Format()
+		if err != nil {
+			return nil, err
+		}
+		// The checksum is computed with its own four bytes zero (section 2.2.3); they are the last ones.
+		binary.BigEndian.PutUint32(b[len(b)-4:], crc32.Checksum(b, crc32.MakeTable(crc32.Castagnoli)))
+		return b, nil
 	}
 	return nil, fmt.Errorf("unknown version %q", version)
-}
-
-// end is an address as a header can say it: without a zone, and IPv4 as such.
-func end(a netip.AddrPort) netip.AddrPort {
-	return netip.AddrPortFrom(a.Addr().WithZone("").Unmap(), a.Port())
 }

@@ -1,7 +1,5 @@
 package hooks
 
-// Hooks that are programs.
-
 import (
 	"bytes"
 	"context"
@@ -12,48 +10,37 @@ import (
 	"os/exec"
 	"strconv"
 	"strings"
-	"syscall" // process groups: a program is killed with what it has started
 	"time"
 
 	"weir/conf"
+	"weir/internal/procgroup"
 	"weir/internal/status"
 )
 
-// graceOfPipes is how long the output is waited for once the program itself has ended or been killed: something it
-// started may hold it open.
-const graceOfPipes = 100 * time.Millisecond
-
-// runExec runs the program for one event and returns when it has ended. again reports that it could not even be
-// started, for want of something that may come back.
-func runExec(ctx context.Context, spec *conf.Hook, ev *status.Event, body []byte) (err error, again bool) {
-	var said firstWords
-	cmd := exec.CommandContext(ctx, spec.Exec[0], spec.Exec[1:]...)
+// runExec runs the program for one event and returns when it has ended. retry reports that the program could not be
+// started for a reason that may pass.
+func runExec(ctx context.Context, spec *conf.Hook, ev *status.Event, body []byte) (err error, retry bool) {
+	cmd := procgroup.New(ctx, 0, spec.Exec[0], spec.Exec[1:]...)
 	cmd.Env = append(baseEnviron(), environ(ev)...)
 	cmd.Stdin = bytes.NewReader(body)
-	cmd.Stdout, cmd.Stderr = &said, &said
-	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
-	kill := func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) }
-	cmd.Cancel = kill
-	cmd.WaitDelay = graceOfPipes
 	if err := cmd.Start(); err != nil {
-		gone := errors.Is(err, fs.ErrNotExist) || errors.Is(err, fs.ErrPermission) || errors.Is(err, exec.ErrNotFound)
-		return err, !gone
+		missing := errors.Is(err, fs.ErrNotExist) || errors.Is(err, fs.ErrPermission) || errors.Is(err, exec.ErrNotFound)
+		return err, !missing
 	}
 	err = cmd.Wait()
-	if errors.Is(err, exec.ErrWaitDelay) {
-		// Whatever holds the output open is still in the group, so the group is still there to be killed.
-		_ = kill()
-		err = nil
+	detail := ""
+	if line := cmd.FirstLine(); line != "" {
+		detail = fmt.Sprintf(": %.120q", line)
 	}
 	switch {
 	case err == nil:
 		return nil, false
 	case errors.Is(ctx.Err(), context.DeadlineExceeded):
-		return fmt.Errorf("killed after %v%s", spec.Timeout, said.quoted()), false
+		return fmt.Errorf("killed after %v%s", spec.Timeout, detail), false
 	case ctx.Err() != nil:
 		return ctx.Err(), false
 	}
-	return fmt.Errorf("%w%s", err, said.quoted()), false
+	return fmt.Errorf("%w%s", err, detail), false
 }
 
 // maxVariable bounds a variable; the kernel takes 128 kB (MAX_ARG_STRLEN). The JSON has the whole.
@@ -87,22 +74,4 @@ func environ(ev *status.Event) []string {
 		env[i] = strings.ReplaceAll(e[:min(len(e), maxVariable)], "\x00", "")
 	}
 	return env
-}
-
-// firstWords keeps the beginning of what is written to it and takes the rest without keeping it.
-type firstWords struct{ kept []byte }
-
-func (w *firstWords) Write(p []byte) (int, error) {
-	w.kept = append(w.kept, p[:min(len(p), 1024-len(w.kept))]...)
-	return len(p), nil
-}
-
-// quoted is the first line that is not empty, fit for a log.
-func (w *firstWords) quoted() string {
-	for line := range strings.Lines(string(w.kept)) {
-		if s := strings.TrimSpace(line); s != "" {
-			return fmt.Sprintf(": %.120q", s)
-		}
-	}
-	return ""
 }
