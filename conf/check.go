@@ -24,7 +24,7 @@ func checkKeys() []key[checkDraft] {
 		scalar("type", oneOf(CheckTypes(), typeWords), "", func(c *checkDraft) *string { return &c.Type },
 			"The kind of test.").required().withAliases("kind"),
 		scalar("id", orEmpty(nameType()), "", func(c *checkDraft) *string { return &c.ID },
-			"Unique in the cluster.").withDefaultText("the type").withAliases("name").identity(),
+			"Unique in the cluster.").withDefaultText("the type").withAliases("name"),
 		scalar("interval", positiveDuration(), "2s", func(c *checkDraft) *time.Duration { return &c.Interval },
 			"From the start of one test to the start of the next.").withAliases("inter", "period", "every"),
 		scalar("fast_interval", positiveDuration(), "", func(c *checkDraft) *time.Duration { return &c.FastInterval },

@@ -13,9 +13,9 @@ import (
 func Diff(running, wanted *Config) Plan {
 	w := differ{schema: newSchema()}
 	if running != nil && wanted != nil {
-		w.process(ObjectRuntime, changes(w.schema.runtime, running.Runtime, wanted.Runtime))
-		w.process(ObjectLog, changes(w.schema.log, running.Log, wanted.Log))
-		w.process(ObjectAdmin, changes(w.schema.admin, adminDraft{Admin: running.Admin}, adminDraft{Admin: wanted.Admin}))
+		processSteps(&w, ObjectRuntime, w.schema.runtime, running.Runtime, wanted.Runtime)
+		processSteps(&w, ObjectLog, w.schema.log, running.Log, wanted.Log)
+		processSteps(&w, ObjectAdmin, w.schema.admin, adminDraft{Admin: running.Admin}, adminDraft{Admin: wanted.Admin})
 	}
 	if running == nil {
 		running = &Config{}
@@ -38,19 +38,12 @@ type differ struct {
 	running, wanted map[string]*Cluster // by name
 }
 
-// keyChange is a key of the schema that differs.
-type keyChange struct {
-	Detail
-	part  part
-	fixed string
-}
-
 // changes compares two values key by key.
-func changes[T any](keys []key[T], a, b T) []keyChange {
+func changes[T any](keys []key[T], a, b T) []Detail {
 	if reflect.DeepEqual(a, b) { // as most are: this spares them being printed
 		return nil
 	}
-	var out []keyChange
+	var out []Detail
 	for _, k := range keys {
 		if k.show == nil {
 			continue
@@ -59,25 +52,31 @@ func changes[T any](keys []key[T], a, b T) []keyChange {
 			if k.secret {
 				x, y = maskSecret(x, hidden), maskSecret(y, "another "+hidden)
 			}
-			out = append(out, keyChange{Detail{Key: k.name, From: x, To: y}, k.part, k.fixedReason})
+			out = append(out, Detail{Key: k.name, From: x, To: y})
 		}
 	}
 	return out
 }
 
-// process adds the steps for a table of the whole process: one for what can be done, one for what cannot.
-func (w *differ) process(object Object, found []keyChange) {
-	var can PlanStep
-	for _, c := range found {
-		if c.fixed != "" {
-			w.steps = append(w.steps, PlanStep{Action: Change, Object: object, Details: []Detail{c.Detail}, Refused: c.fixed})
+// processSteps adds the steps for a table of the whole process: one for the keys that may change while weir runs, and one
+// for each that may not.
+func processSteps[T any](w *differ, object Object, keys []key[T], a, b T) {
+	step := PlanStep{Action: Change, Object: object}
+	for _, d := range changes(keys, a, b) {
+		i := slices.IndexFunc(keys, func(k key[T]) bool { return k.name == d.Key })
+		if reason := keys[i].fixedReason; reason != "" {
+			w.steps = append(w.steps, PlanStep{Action: Change, Object: object, Details: []Detail{d}, Refused: reason})
 		} else {
-			can.Details = append(can.Details, c.Detail)
+			step.Details = append(step.Details, d)
 		}
 	}
-	if len(can.Details) > 0 {
-		can.Action, can.Object = Change, object
-		w.steps = append(w.steps, can)
+	w.add(step)
+}
+
+// add appends a step of action Change, unless nothing changes.
+func (w *differ) add(step PlanStep) {
+	if len(step.Details) > 0 {
+		w.steps = append(w.steps, step)
 	}
 }
 
@@ -89,11 +88,11 @@ func (w *differ) clusters(running, wanted *Config) {
 			w.cluster(a, b)
 			continue
 		}
-		w.steps = append(w.steps, PlanStep{Action: Add, Object: ObjectCluster, Cluster: b.Name, Name: b.Name, Note: clusterNote(b), Rebalances: true})
+		w.steps = append(w.steps, PlanStep{Action: Add, Object: ObjectCluster, Cluster: b.Name, Name: b.Name, Note: clusterNote(b)})
 	}
 	for i := range running.Clusters {
 		if a := &running.Clusters[i]; w.wanted[a.Name] == nil {
-			w.removals = append(w.removals, PlanStep{Action: Remove, Object: ObjectCluster, Cluster: a.Name, Name: a.Name, Note: clusterNote(a), Rebalances: true})
+			w.removals = append(w.removals, PlanStep{Action: Remove, Object: ObjectCluster, Cluster: a.Name, Name: a.Name, Note: clusterNote(a)})
 		}
 	}
 }
@@ -125,18 +124,10 @@ func (w *differ) cluster(a, b *Cluster) {
 	if reflect.DeepEqual(a, b) {
 		return
 	}
-	step := PlanStep{Action: Change, Object: ObjectCluster, Cluster: b.Name, Name: b.Name}
-	for _, c := range changes(w.schema.cluster, clusterDraft{Cluster: *a}, clusterDraft{Cluster: *b}) {
-		step.Details = append(step.Details, c.Detail)
-		step.Rebalances = step.Rebalances || c.part == partBalancing
-	}
-	if d := w.levels(a, b); len(d) > 0 {
-		step.Details = append(step.Details, d...)
-		step.Rebalances = true
-	}
-	if len(step.Details) > 0 {
-		w.steps = append(w.steps, step)
-	}
+	w.add(PlanStep{
+		Action: Change, Object: ObjectCluster, Cluster: b.Name, Name: b.Name,
+		Details: append(changes(w.schema.cluster, clusterDraft{Cluster: *a}, clusterDraft{Cluster: *b}), w.levels(a, b)...),
+	})
 	w.servers(a, b)
 	w.checks(a, b)
 }
@@ -173,9 +164,9 @@ func (w *differ) levels(a, b *Cluster) []Detail {
 		if !ok {
 			continue
 		}
-		for _, c := range changes(w.schema.level, levelDraft{Level: a.Levels[i]}, levelDraft{Level: b.Levels[j]}) {
-			c.Level = name
-			out = append(out, c.Detail)
+		for _, d := range changes(w.schema.level, levelDraft{Level: a.Levels[i]}, levelDraft{Level: b.Levels[j]}) {
+			d.Level = name
+			out = append(out, d)
 		}
 		x, y := common(a.Levels[i].Servers, b.Levels[j].Servers)
 		if !slices.Equal(x, y) {
@@ -222,13 +213,10 @@ func (w *differ) checks(a, b *Cluster) {
 			w.steps = append(w.steps, PlanStep{Action: Add, Object: ObjectCheck, Cluster: b.Name, Name: y.ID, Note: note(y)})
 			continue
 		}
-		step := PlanStep{Action: Change, Object: ObjectCheck, Cluster: b.Name, Name: y.ID}
-		for _, c := range changes(w.schema.check, checkDraft{Check: *x}, checkDraft{Check: *y}) {
-			step.Details = append(step.Details, c.Detail)
-		}
-		if len(step.Details) > 0 {
-			w.steps = append(w.steps, step)
-		}
+		w.add(PlanStep{
+			Action: Change, Object: ObjectCheck, Cluster: b.Name, Name: y.ID,
+			Details: changes(w.schema.check, checkDraft{Check: *x}, checkDraft{Check: *y}),
+		})
 	}
 	for i := range a.Checks {
 		if x := &a.Checks[i]; old[x.ID] != nil {

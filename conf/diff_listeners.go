@@ -7,21 +7,27 @@ import (
 	"strings"
 )
 
+// listenID is the identity of a listen socket.
+type listenID struct {
+	protocol string
+	address  Address
+}
+
 // listeners compares address by address, and groups what happens to the addresses of one listener.
 func (w *differ) listeners(running, wanted *Config) {
-	owner := make(map[Listening]int)
+	owner := make(map[listenID]int)
 	for i, l := range running.Listeners {
 		for _, a := range l.Addresses {
-			owner[Listening{l.Protocol, a}] = i
+			owner[listenID{l.Protocol, a}] = i
 		}
 	}
-	kept := make(map[Listening]bool)
+	kept := make(map[listenID]bool)
 	for j := range wanted.Listeners {
 		l := &wanted.Listeners[j]
 		fresh := PlanStep{Action: Add, Object: ObjectListener, Name: l.Name, Protocol: l.Protocol, Note: "to cluster " + l.Cluster}
 		from := make(map[int][]Address)
 		for _, a := range l.Addresses {
-			id := Listening{l.Protocol, a}
+			id := listenID{l.Protocol, a}
 			if i, ok := owner[id]; ok {
 				kept[id] = true
 				from[i] = append(from[i], a)
@@ -33,17 +39,16 @@ func (w *differ) listeners(running, wanted *Config) {
 			w.steps = append(w.steps, fresh)
 		}
 		for _, i := range slices.Sorted(maps.Keys(from)) {
-			step := PlanStep{Action: Change, Object: ObjectListener, Name: l.Name, Protocol: l.Protocol, Addresses: from[i]}
-			step.Details = w.listener(&running.Listeners[i], l)
-			if len(step.Details) > 0 {
-				w.steps = append(w.steps, step)
-			}
+			w.add(PlanStep{
+				Action: Change, Object: ObjectListener, Name: l.Name, Protocol: l.Protocol, Addresses: from[i],
+				Details: w.listener(&running.Listeners[i], l),
+			})
 		}
 	}
 	for _, l := range running.Listeners {
 		gone := PlanStep{Action: Remove, Object: ObjectListener, Name: l.Name, Protocol: l.Protocol}
 		for _, a := range l.Addresses {
-			if !kept[Listening{l.Protocol, a}] {
+			if !kept[listenID{l.Protocol, a}] {
 				gone.Addresses = append(gone.Addresses, a)
 			}
 		}
@@ -54,10 +59,7 @@ func (w *differ) listeners(running, wanted *Config) {
 }
 
 func (w *differ) listener(a, b *Listener) []Detail {
-	var out []Detail
-	for _, c := range changes(w.schema.listener, listenerDraft{Listener: *a}, listenerDraft{Listener: *b}) {
-		out = append(out, c.Detail)
-	}
+	out := changes(w.schema.listener, listenerDraft{Listener: *a}, listenerDraft{Listener: *b})
 	if x, y := showLevels(w.running, a), showLevels(w.wanted, b); !slices.Equal(a.Levels, b.Levels) || x != y && a.Cluster == b.Cluster {
 		out = append(out, Detail{Key: "levels", From: x, To: y})
 	}

@@ -44,31 +44,26 @@ func (w *differ) servers(a, b *Cluster) {
 	for _, name := range after {
 		x, y := old[name], wanted[name]
 		if x == nil {
-			w.steps = append(w.steps, PlanStep{Action: Add, Object: ObjectServer, Cluster: b.Name, Name: name, Note: y.note(), Rebalances: true})
+			w.steps = append(w.steps, PlanStep{Action: Add, Object: ObjectServer, Cluster: b.Name, Name: name, Note: y.note()})
 			continue
 		}
-		if step := w.server(x, y); len(step.Details) > 0 {
-			step.Action, step.Object, step.Cluster, step.Name = Change, ObjectServer, b.Name, name
-			w.steps = append(w.steps, step)
-		}
+		w.add(PlanStep{Action: Change, Object: ObjectServer, Cluster: b.Name, Name: name, Details: w.server(x, y)})
 	}
 	for _, name := range before {
 		if wanted[name] == nil {
-			w.steps = append(w.steps, PlanStep{Action: Remove, Object: ObjectServer, Cluster: b.Name, Name: name, Note: old[name].note(), Rebalances: true})
+			w.steps = append(w.steps, PlanStep{Action: Remove, Object: ObjectServer, Cluster: b.Name, Name: name, Note: old[name].note()})
 		}
 	}
 }
 
 // server compares one server: its levels, its weight in each, then the rest.
-func (w *differ) server(x, y *placement) (step PlanStep) {
+func (w *differ) server(x, y *placement) (out []Detail) {
 	if !slices.Equal(x.levels, y.levels) {
-		step.Details = append(step.Details, Detail{Key: "level", From: strings.Join(x.levels, ", "), To: strings.Join(y.levels, ", ")})
-		step.Rebalances = true
+		out = append(out, Detail{Key: "level", From: strings.Join(x.levels, ", "), To: strings.Join(y.levels, ", ")})
 	}
 	weight := func(level string, i, j int) {
 		if x.weights[i] != y.weights[j] {
-			step.Details = append(step.Details, Detail{"weight", level, fmt.Sprint(x.weights[i]), fmt.Sprint(y.weights[j])})
-			step.Rebalances = true
+			out = append(out, Detail{"weight", level, fmt.Sprint(x.weights[i]), fmt.Sprint(y.weights[j])})
 		}
 	}
 	if len(x.levels) == 1 && len(y.levels) == 1 {
@@ -86,9 +81,5 @@ func (w *differ) server(x, y *placement) (step PlanStep) {
 	}
 	rest := y.server
 	rest.Weight = x.server.Weight // which has been compared
-	for _, c := range changes(w.schema.server, x.server, rest) {
-		step.Details = append(step.Details, c.Detail)
-		step.Rebalances = step.Rebalances || c.part == partBalancing
-	}
-	return step
+	return append(out, changes(w.schema.server, x.server, rest)...)
 }

@@ -24,7 +24,7 @@ func EventKinds() []string {
 func hookKeys() []key[hookDraft] {
 	return []key[hookDraft]{
 		scalar("name", orEmpty(nameType()), "", func(h *hookDraft) *string { return &h.Name },
-			"What the log, `weir status` and the metrics call it; unique.").withDefaultText("the program's or the host's").withAliases("id").identity(),
+			"What the log, `weir status` and the metrics call it; unique.").withDefaultText("the program's or the host's").withAliases("id"),
 		{
 			name: "on", typeText: "list", defaultText: "[]", aliases: []string{"events", "event", "kinds", "when"},
 			doc: "The events that it is for: `" + strings.Join(EventKinds(), "`, `") + "`. Empty = all.",
@@ -162,44 +162,4 @@ func (d *decoder) nameHooks(all *draft) {
 		}
 		named[h.Name] = h.node
 	}
-}
-
-// hooks compares who is told of events.
-func (w *differ) hooks(running, wanted *Config) {
-	old := make(map[string]*Hook)
-	for i := range running.Hooks {
-		old[running.Hooks[i].Name] = &running.Hooks[i]
-	}
-	for i := range wanted.Hooks {
-		b := &wanted.Hooks[i]
-		a := old[b.Name]
-		delete(old, b.Name)
-		if a == nil {
-			w.steps = append(w.steps, PlanStep{Action: Add, Object: ObjectEvent, Name: b.Name, Note: hookNote(b)})
-			continue
-		}
-		step := PlanStep{Action: Change, Object: ObjectEvent, Name: b.Name}
-		for _, c := range changes(w.schema.event, hookDraft{Hook: *a}, hookDraft{Hook: *b}) {
-			step.Details = append(step.Details, c.Detail)
-		}
-		if len(step.Details) > 0 {
-			w.steps = append(w.steps, step)
-		}
-	}
-	for i := range running.Hooks {
-		if a := &running.Hooks[i]; old[a.Name] != nil {
-			w.steps = append(w.steps, PlanStep{Action: Remove, Object: ObjectEvent, Name: a.Name, Note: hookNote(a)})
-		}
-	}
-}
-
-func hookNote(h *Hook) string {
-	how := "url"
-	if h.Exec != nil {
-		how = "exec"
-	}
-	if len(h.On) == 0 {
-		return how + " on all events"
-	}
-	return how + " on " + strings.Join(h.On, ", ")
 }

@@ -51,8 +51,6 @@ type PlanStep struct {
 	Protocol  string
 	Addresses []Address
 
-	// Rebalances tells that the step changes who is chosen in its cluster, so that its cursors start anew.
-	Rebalances bool
 	// Refused is the reason why this cannot be done while weir runs; "" = it can.
 	Refused string
 }
@@ -81,11 +79,6 @@ func truncate(s string) string {
 		return s
 	}
 	return strings.ToValidUTF8(s[:most], "") + "…"
-}
-
-// Changes tells whether a step of kind Change changes a key.
-func (s PlanStep) Changes(key string) bool {
-	return slices.ContainsFunc(s.Details, func(d Detail) bool { return d.Key == key })
 }
 
 // Becomes tells whether a step of kind Change gives a key a value.
@@ -139,63 +132,7 @@ func (p Plan) Empty() bool { return len(p.Steps) == 0 }
 
 // Refused lists the steps that cannot be taken while weir runs. With any of them, no step of the plan may be taken.
 func (p Plan) Refused() []PlanStep {
-	return p.filter(func(s PlanStep) bool { return s.Refused != "" })
-}
-
-// Of lists the steps about an object, of any of the kinds given, or of all.
-func (p Plan) Of(object Object, kinds ...Action) []PlanStep {
-	return p.filter(func(s PlanStep) bool {
-		return s.Object == object && (len(kinds) == 0 || slices.Contains(kinds, s.Action))
-	})
-}
-
-// In lists the steps about a cluster: its own, its servers' and its checks'.
-func (p Plan) In(cluster string) []PlanStep {
-	return p.filter(func(s PlanStep) bool { return s.Cluster == cluster })
-}
-
-// Rebalanced names the clusters that stay but whose choice of servers changes, in the order of the wanted configuration.
-func (p Plan) Rebalanced() []string {
-	var names []string
-	for _, s := range p.Steps {
-		whole := s.Object == ObjectCluster && s.Action != Change
-		if s.Rebalances && !whole && !slices.Contains(names, s.Cluster) {
-			names = append(names, s.Cluster)
-		}
-	}
-	return names
-}
-
-// Listening is the identity of a listening socket.
-type Listening struct {
-	Protocol string
-	Address  Address
-}
-
-// Opened lists the addresses to listen at that the running configuration does not have.
-func (p Plan) Opened() []Listening { return p.listening(Add) }
-
-// Closed lists the addresses that the wanted configuration does not have.
-func (p Plan) Closed() []Listening { return p.listening(Remove) }
-
-func (p Plan) listening(kind Action) []Listening {
-	var out []Listening
-	for _, s := range p.Of(ObjectListener, kind) {
-		for _, a := range s.Addresses {
-			out = append(out, Listening{s.Protocol, a})
-		}
-	}
-	return out
-}
-
-func (p Plan) filter(keep func(PlanStep) bool) []PlanStep {
-	var out []PlanStep
-	for _, s := range p.Steps {
-		if keep(s) {
-			out = append(out, s)
-		}
-	}
-	return out
+	return slices.DeleteFunc(slices.Clone(p.Steps), func(s PlanStep) bool { return s.Refused == "" })
 }
 
 // showAddresses prints addresses with consecutive ports as ranges: 0.0.0.0:7000-7005.

@@ -14,7 +14,6 @@ type key[T any] struct {
 
 	aliases     []string // what other programs call it, for suggestions
 	types       []string // of a check its types, of a listener its protocols that take it; nil = all
-	part        part     // which part of its object it belongs to, for plans
 	fixedReason string   // why it cannot change while weir runs; "" = it can
 
 	setDefault func(into *T)                           // sets the default; nil = the zero value, or inherited
@@ -22,15 +21,6 @@ type key[T any] struct {
 	show       func(of *T) string                      // prints the field for comparison; nil = not compared by this key
 	secret     bool                                    // what it shows is compared, but told to nobody
 }
-
-// part divides the keys of a cluster by who has to act when one changes.
-type part uint8
-
-const (
-	partSession   part = iota // sessions: dialling, idle time, what happens to them
-	partBalancing             // who serves: methods, levels, limits
-	partName                  // the identity
-)
 
 // Kind is a type of value: how to read it and how to print it.
 type valueType[V any] struct {
@@ -118,8 +108,6 @@ func table[T any](name, doc string, decode func(d *decoder, n *tree.Node, into *
 
 func (k key[T]) required() key[T]                   { k.isRequired = true; return k }
 func (k key[T]) withAliases(words ...string) key[T] { k.aliases = words; return k }
-func (k key[T]) affectsBalancing() key[T]           { k.part = partBalancing; return k }
-func (k key[T]) identity() key[T]                   { k.part = partName; return k }
 
 // onlyFor is for keys of some types of checks, or protocols of listeners, only.
 func (k key[T]) onlyFor(types ...string) key[T] { k.types = types; return k }
