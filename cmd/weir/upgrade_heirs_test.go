@@ -249,9 +249,7 @@ func killOne(t *testing.T, host *nettest.Host, heir bool, after time.Duration) {
 	syscall.Kill(int(victim), syscall.SIGKILL)
 	what := fmt.Sprintf("%s killed after %v", map[bool]string{false: "the old process", true: "the new process"}[heir], after)
 	if !heir {
-		w.mu.Lock()
-		w.heirs = append(w.heirs, int(next))
-		w.mu.Unlock()
+		w.addSuccessor(int(next))
 	}
 	over := func() bool { return !wasThere || heir && len(w.upgrades()) > 0 } // by the time of the kill it had all
 	served := false

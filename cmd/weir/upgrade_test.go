@@ -63,10 +63,22 @@ func (w *weir) upgrade() time.Duration {
 func (w *weir) succeeded(pid int) {
 	w.t.Helper()
 	old := w.proc()
-	w.mu.Lock()
-	w.heirs = append(w.heirs, pid)
-	w.mu.Unlock()
+	w.addSuccessor(pid)
 	nettest.Wait(w.t, 10*time.Second, "the old process to end", func() bool { return !old.Alive() })
+}
+
+// addSuccessor records that the process with this pid serves from now on.
+func (w *weir) addSuccessor(pid int) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.heirs = append(w.heirs, pid)
+}
+
+// successorCount returns how many processes have taken over so far.
+func (w *weir) successorCount() int {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return len(w.heirs)
 }
 
 // usr2 sends SIGUSR2 and waits for the outcome.
@@ -194,7 +206,7 @@ func TestUpgradeKeepsAcceptQueue(t *testing.T) {
 			require.Equal(t, nettest.EOF, end)
 			c.Close()
 		}
-		done := len(w.heirs)
+		done := w.successorCount()
 		nettest.Wait(t, 10*time.Second, "the upgrade", func() bool { return len(w.upgrades()) == done+1 })
 		w.succeeded(w.upgrades()[done].num("pid"))
 	}
