@@ -6,31 +6,30 @@ factor=${1:-1}
 failed=0
 dir=$(mktemp -d)
 trap 'rm -rf "$dir"' EXIT
-go test -c -o "$dir/weir.test" ./cmd/weir
 
-# full SCALE TEST WHAT: the test at that multiple of the size that it has on every change.
+# full SCALE PACKAGE TEST WHAT: the test at that multiple of the size that it has on every change.
 full() {
 	scale=$(awk "BEGIN { print $1 * $factor }")
-	echo "== $3 ($2, scale $scale)"
-	(cd cmd/weir && WEIR_TEST_SCALE=$scale "$dir/weir.test" -test.count 1 -test.timeout 3h -test.v -test.run "^$2\$") >"$dir/log" 2>&1 || {
+	echo "== $4 ($3, scale $scale)"
+	WEIR_TEST_SCALE=$scale go test -count 1 -timeout 3h -v -run "^$3\$" "./test/$2" >"$dir/log" 2>&1 || {
 		cat "$dir/log"
 		failed=$((failed + 1))
 	}
 	grep -E '^ +[a-z_]+_test\.go:[0-9]+: |^--- ' "$dir/log" | grep -v ': log: ' || true
 }
 
-full 230 TestStreamsArriveWhole "100 GB in random pieces, half-closed in random order"
-full 18 TestLongSession "one session of 5 GiB"
-full 20 TestTruncationIsAlwaysVisible "4,000 sessions cut at random moments"
-full 20 TestSessionsDoNotMix "6,000 sessions, 1,000 beside each other, some of them killed"
-full 200 TestRefusingLevelCostsNoClient "100,000 connections with two of three servers refusing, with passive health and without"
-full 300 TestServersDieAndReturn "3,600 deaths of servers that come back"
-full 5 TestReloadsUnderLoad "1,000 reloads under load"
-full 7 TestUpgradesUnderLoad "35 upgrades with 2,100 long sessions under load"
-full 7 TestUpgradeMovesFlows "35 upgrades with 500 flows"
-full 7 TestKillDuringUpgrade "kills at random moments of upgrades"
-full 40 TestNothingIsLeftAfterSessions "80,000 sessions of every ending"
-full 20 TestUDPFlowStorm "100,000 flows"
-full 2.5 TestUDPFlood "50,000 sources of one datagram"
-full 5 TestUDPStalledServer "100,000 datagrams of 65,507 bytes to a server that reads nothing"
+full 230 tcp TestStreamsArriveWhole "100 GB in random pieces, half-closed in random order"
+full 18 tcp TestLongSession "one session of 5 GiB"
+full 20 tcp TestTruncationIsAlwaysVisible "4,000 sessions cut at random moments"
+full 20 tcp TestSessionsDoNotMix "6,000 sessions, 1,000 beside each other, some of them killed"
+full 200 tcp TestRefusingLevelCostsNoClient "100,000 connections with two of three servers refusing, with passive health and without"
+full 300 tcp TestServersDieAndReturn "3,600 deaths of servers that come back"
+full 5 reload TestReloadsUnderLoad "1,000 reloads under load"
+full 7 upgrade TestUpgradesUnderLoad "35 upgrades with 2,100 long sessions under load"
+full 7 upgrade TestUpgradeMovesFlows "35 upgrades with 500 flows"
+full 7 upgrade TestKillDuringUpgrade "kills at random moments of upgrades"
+full 40 tcp TestNothingIsLeftAfterSessions "80,000 sessions of every ending"
+full 20 udp TestUDPFlowStorm "100,000 flows"
+full 2.5 udp TestUDPFlood "50,000 sources of one datagram"
+full 5 udp TestUDPStalledServer "100,000 datagrams of 65,507 bytes to a server that reads nothing"
 test $failed = 0 || { echo "$failed failed"; exit 1; }

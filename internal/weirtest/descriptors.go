@@ -1,0 +1,46 @@
+package weirtest
+
+import (
+	"strings"
+	"time"
+
+	"weir/internal/nettest"
+)
+
+// DescriptorKinds counts the process's descriptors that depend on its work: the runtime's own poller, opened at first need, does not.
+func (w *Weir) DescriptorKinds() map[string]int {
+	kinds := w.Process().Descriptors().Kinds()
+	delete(kinds, "eventpoll")
+	delete(kinds, "eventfd")
+	return kinds
+}
+
+// WaitSockets waits until the process has exactly the sockets it had when it was ready.
+func (w *Weir) WaitSockets(within time.Duration) {
+	w.T.Helper()
+	w.waitKinds(within, func(now map[string]int) bool { return now["socket"] == w.Baseline["socket"] })
+}
+
+// WaitDescriptors waits until there are no more descriptors of any kind than at first, spare pipes included, which are kept for a while.
+func (w *Weir) WaitDescriptors() {
+	w.T.Helper()
+	w.waitKinds(5*time.Second, func(now map[string]int) bool {
+		for kind, n := range now {
+			if n > w.Baseline[kind] { // fewer than then is no leak: a check may have been reading a file
+				return false
+			}
+		}
+		return now["socket"] == w.Baseline["socket"]
+	})
+}
+
+func (w *Weir) waitKinds(within time.Duration, done func(now map[string]int) bool) {
+	w.T.Helper()
+	for begin := time.Now(); !done(w.DescriptorKinds()); time.Sleep(5 * time.Millisecond) {
+		if time.Since(begin) > within && nettest.Elapsed(begin) > within {
+			w.T.Errorf("weir's descriptors: want %v, got %v after %v\n%s", w.Baseline, w.DescriptorKinds(), within,
+				strings.Join(w.Process().Descriptors().Since(nil), "\n"))
+			return
+		}
+	}
+}

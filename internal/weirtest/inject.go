@@ -1,0 +1,50 @@
+package weirtest
+
+import (
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"weir/internal/nettest"
+)
+
+// InjectErrors has a system call of a running weir fail 50 times on each of its threads that makes it, until stop is called, which
+// returns how often it did.
+func (w *Weir) InjectErrors(call, errno string) (stop func() int) {
+	w.T.Helper()
+	trace := filepath.Join(w.T.TempDir(), "trace")
+	cmd := exec.Command("strace", "-f", "-q", "-p", fmt.Sprint(w.Process()), "-o", trace,
+		"-e", "trace="+call, "-e", "inject="+call+":error="+errno+":when=1..50")
+	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	require.NoError(w.T, cmd.Start())
+	nettest.Wait(w.T, 10*time.Second, "strace to attach", func() bool { return w.isTraced() })
+	return func() int {
+		cmd.Process.Signal(syscall.SIGINT)
+		cmd.Wait()
+		nettest.Wait(w.T, 10*time.Second, "strace to let go", func() bool { return !w.isTraced() })
+		text, err := os.ReadFile(trace)
+		require.NoError(w.T, err)
+		return strings.Count(string(text), "(INJECTED)")
+	}
+}
+
+func (w *Weir) isTraced() bool {
+	for _, pid := range w.ThreadStatus("TracerPid") {
+		if pid != "0" {
+			return true
+		}
+	}
+	return false
+}
+
+// WaitNoSessions waits for the end of all sessions, as the API tells.
+func (w *Weir) WaitNoSessions(a API) {
+	w.T.Helper()
+	nettest.Wait(w.T, 10*time.Second, "no sessions", func() bool { return a.Get("sessions") == 0.0 })
+}

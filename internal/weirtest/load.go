@@ -1,0 +1,96 @@
+package weirtest
+
+import (
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"net"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"weir/internal/nettest"
+)
+
+// Load keeps an address busy until it is stopped: short sessions one after the other, and long ones that say something
+// now and then. Not one of them may fail.
+type Load struct {
+	t      *testing.T
+	stop   chan struct{}
+	wg     sync.WaitGroup
+	Short  atomic.Int64
+	failed atomic.Int64
+	mu     sync.Mutex
+	errs   []error
+	long   []*net.TCPConn
+}
+
+// StartLoad begins with the long sessions in place. The servers echo.
+func StartLoad(t *testing.T, addr string, workers, long int) *Load {
+	t.Helper()
+	l := &Load{t: t, stop: make(chan struct{})}
+	for range long {
+		c := nettest.Dial(t, addr)
+		require.NoError(t, PingPong(c))
+		l.long = append(l.long, c)
+	}
+	for range workers {
+		l.wg.Go(func() {
+			for seed := rand.Uint64(); !l.stopped(); seed++ {
+				c, err := nettest.TryDial(addr)
+				if err == nil {
+					err = nettest.Exchange(c, seed, 100, 100)
+				}
+				l.Short.Add(1)
+				l.check("short session", err)
+			}
+		})
+	}
+	if long > 0 {
+		l.wg.Go(func() {
+			for i := 0; !l.stopped(); i++ {
+				l.check("long session", PingPong(l.long[i%long]))
+				if i%long == 0 {
+					time.Sleep(10 * time.Millisecond)
+				}
+			}
+		})
+	}
+	return l
+}
+
+func (l *Load) stopped() bool {
+	select {
+	case <-l.stop:
+		return true
+	default:
+		return false
+	}
+}
+
+func (l *Load) check(what string, err error) {
+	if err == nil {
+		return
+	}
+	l.failed.Add(1)
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if len(l.errs) < 5 {
+		l.errs = append(l.errs, fmt.Errorf("%s: %w", what, err))
+	}
+}
+
+// Stop stops the load, checks that nothing failed, that the long sessions still work, and closes them.
+func (l *Load) Stop() {
+	l.t.Helper()
+	close(l.stop)
+	l.wg.Wait()
+	for _, c := range l.long {
+		l.check("long session at the end", PingPong(c))
+		c.Close()
+	}
+	require.Zero(l.t, l.failed.Load(), "of %d: %v", l.Short.Load(), errors.Join(l.errs...))
+}

@@ -1,0 +1,38 @@
+package weirtest
+
+import (
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+)
+
+// FixedMemory is the memory that weir may hold beside that of its sessions.
+const FixedMemory = 4 << 20
+
+// RequireGrowth checks memory growth, where it can be told: the race detector multiplies it.
+func RequireGrowth(t *testing.T, w *Weir, before int64, bound int64) {
+	t.Helper()
+	if RaceEnabled {
+		return
+	}
+	require.LessOrEqual(t, w.Process().RSS(t)-before, bound, "growth of resident memory")
+}
+
+// WatchMemory watches how much resident memory a process has, until stop is called; it returns the most.
+func (w *Weir) WatchMemory() (stop func() int64) {
+	done := make(chan int64)
+	var over atomic.Bool
+	go func() {
+		most := int64(0)
+		for ; !over.Load(); time.Sleep(20 * time.Millisecond) {
+			most = max(most, w.Process().RSS(w.T))
+		}
+		done <- most
+	}()
+	return func() int64 {
+		over.Store(true)
+		return <-done
+	}
+}

@@ -1,0 +1,74 @@
+package weirtest
+
+import (
+	"net"
+	"time"
+
+	"weir/internal/nettest"
+)
+
+// Record is one line of the log.
+type Record map[string]any
+
+// Termination returns phase and reason of a session record, separated by a space; "" for any other record.
+func (r Record) Termination() string {
+	if r.Text("msg") != "session" {
+		return ""
+	}
+	return r.Text("phase") + " " + r.Text("reason")
+}
+
+func (r Record) Text(key string) string { s, _ := r[key].(string); return s }
+
+func (r Record) Int(key string) int { n, _ := r[key].(float64); return int(n) }
+
+// IsAfter tells whether the record was made after a moment; a port has had more than one session by the end of a long test.
+func (r Record) IsAfter(t time.Time) bool {
+	at, err := time.Parse(time.RFC3339Nano, r.Text("time"))
+	return err == nil && at.After(t.Add(-time.Millisecond))
+}
+
+// IsEvent tells whether the record is an event of that name.
+func (r Record) IsEvent(event string) bool { return r.Text("event") == event || r.Text("msg") == event }
+
+// Records returns the records so far that the predicate chooses.
+func (w *Weir) Records(match func(Record) bool) []Record {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	var out []Record
+	for _, r := range w.records {
+		if match(r) {
+			out = append(out, r)
+		}
+	}
+	return out
+}
+
+// WaitRecord waits for a record and returns the first that matches.
+func (w *Weir) WaitRecord(within time.Duration, what string, match func(Record) bool) Record {
+	w.T.Helper()
+	var found []Record
+	nettest.Wait(w.T, within, what, func() bool {
+		if found = w.Records(match); len(found) == 0 && w.HasExited() {
+			w.T.Fatalf("weir ended while waiting for %s", what)
+		}
+		return len(found) > 0
+	})
+	return found[0]
+}
+
+// SessionRecord waits for the record of a client connection's session.
+func (w *Weir) SessionRecord(c net.Conn) Record {
+	w.T.Helper()
+	client := c.LocalAddr().String()
+	return w.WaitRecord(5*time.Second, "the session's record", func(r Record) bool {
+		return r.Termination() != "" && r.Text("client") == client
+	})
+}
+
+// Warnings returns the records at warn and above, but for those of events: servers may go down as they like.
+func (w *Weir) Warnings() []Record {
+	return w.Records(func(r Record) bool {
+		return r.Text("event") == "" && (r.Text("level") == "WARN" || r.Text("level") == "ERROR")
+	})
+}

@@ -1,0 +1,326 @@
+// The dashboard, in a browser.
+
+package cli_test
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/chromedp/chromedp"
+	"github.com/chromedp/chromedp/kb"
+	"github.com/stretchr/testify/require"
+
+	"weir/internal/nettest"
+	"weir/internal/weirtest"
+)
+
+// browser starts Chromium without a window, with a profile of its own.
+func browser(t *testing.T) context.Context {
+	t.Helper()
+	options := append(chromedp.DefaultExecAllocatorOptions[:], chromedp.ExecPath("chromium"), chromedp.NoSandbox, chromedp.DisableGPU,
+		chromedp.Flag("disable-quic", true), chromedp.Flag("disable-component-update", true), chromedp.UserDataDir(t.TempDir()),
+		chromedp.WSURLReadTimeout(time.Minute))
+	ctx, stop := chromedp.NewExecAllocator(t.Context(), options...)
+	t.Cleanup(stop)
+	ctx, stop = chromedp.NewContext(ctx)
+	t.Cleanup(func() { chromedp.Cancel(ctx); stop() })
+	require.NoError(t, chromedp.Do(ctx, chromedp.Navigate("about:blank")))
+	return ctx
+}
+
+// css is how elements are chosen; a plain string would be looked for in texts, too.
+type css = chromedp.CSS
+
+// tab is a page of the browser with the dashboard at an address.
+type tab struct {
+	t   *testing.T
+	ctx context.Context
+}
+
+func newTab(t *testing.T, browser context.Context, width, height int64, url string) tab {
+	t.Helper()
+	ctx, stop := chromedp.NewContext(browser)
+	t.Cleanup(stop)
+	p := tab{t, ctx}
+	p.do(chromedp.EmulateViewport(width, height), chromedp.Navigate(url))
+	return p
+}
+
+func (p tab) do(steps ...chromedp.Action[chromedp.Void]) {
+	p.t.Helper()
+	for i, step := range steps {
+		done := make(chan error, 1)
+		go func() { done <- chromedp.Do(p.ctx, step) }()
+		select {
+		case err := <-done:
+			require.NoError(p.t, err, "step %d", i)
+		case <-time.After(20 * time.Second):
+			require.Fail(p.t, "the browser does not come on", "step %d of %d; the page says: %s", i, len(steps), p.brief())
+		}
+	}
+}
+
+// eval is the value of an expression.
+func (p tab) eval(expression string) any {
+	p.t.Helper()
+	v, err := chromedp.Run(p.ctx, chromedp.Evaluate[any](expression))
+	require.NoError(p.t, err, expression)
+	return v
+}
+
+func (p tab) text(selector string) string {
+	p.t.Helper()
+	s, _ := p.eval(fmt.Sprintf("document.querySelector(%q)?.innerText ?? ''", selector)).(string)
+	return s
+}
+
+// until waits for an expression to be true.
+func (p tab) until(expression string) {
+	p.t.Helper()
+	for deadline := time.Now().Add(20 * time.Second); p.eval(expression) != true; time.Sleep(30 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			require.Fail(p.t, "never true", "%s; the page says: %s", expression, p.brief())
+		}
+	}
+}
+
+// brief is the beginning of what the page shows.
+func (p tab) brief() string {
+	text := p.text("body")
+	return text[:min(len(text), 1500)]
+}
+
+func (p tab) says(selector, text string) {
+	p.t.Helper()
+	p.until(fmt.Sprintf("(document.querySelector(%q)?.innerText ?? '').includes(%q)", selector, text))
+}
+
+// open opens the dialog about a server.
+func (p tab) open(server string) {
+	p.t.Helper()
+	find := fmt.Sprintf("[...document.querySelectorAll('#clusters tr.server button')].find(b => b.textContent === %q)", server)
+	p.until(find + " !== undefined")
+	p.eval(find + ".click()")
+	p.until("document.getElementById('server').open && document.querySelector('#layers tbody tr') !== null")
+}
+
+func TestDashboard(t *testing.T) {
+	t.Parallel()
+	chromium := browser(t)
+	hostile := `<img src=x onerror="document.title='owned'"><script>document.title='owned'</script>`
+	host, liar := nettest.Start(t, nettest.Echo), nettest.Start(t, nettest.SendText(hostile))
+	at := nettest.Reserve(t)
+	l := weirtest.Config{
+		Listen: nettest.Reserve(t), Cluster: "protected = false",
+		Levels: weirtest.OneLevel(host.Addr()+" name=A", host.Addr()+" name=B"),
+		More: weirtest.ListenerTables("x", nettest.Reserve(t), liar.Addr()+" name=liar", host.Addr()+" name=X") +
+			"[[cluster.x.check]]\ntype = \"tcp\"\nexpect = \"hello\"\ninterval = \"50ms\"\ntimeout = \"40ms\"\nfall = 1\n",
+	}
+	a := weirtest.NewAPI(t)
+	w := weirtest.Start(t, a.AddTo(l.String(), at))
+	url := "http://" + at + "/"
+
+	t.Run("shows and changes", func(t *testing.T) {
+		p := newTab(t, chromium, 1280, 800, url)
+		p.says("#troubles", "x: no server is healthy")
+		c := nettest.Dial(t, l.Listen)
+		require.NoError(t, weirtest.PingPong(c))
+		p.says("#listeners", "l")
+		p.until("document.getElementById('sessions').textContent === '1'")
+		served := "A"
+		if a.Get("clusters", 0, "levels", 0, "servers", 1, "sessions") == 1.0 {
+			served = "B"
+		}
+		p.open(served)
+		p.says("#server-sessions", c.LocalAddr().String())
+		p.do(chromedp.SendKeys(css("#reason"), "new kernel"), chromedp.Click(css("[data-state=drain]")))
+		p.says("#server-head", "drain")
+		p.says("#layers", "new kernel")
+		require.Contains(t, a.MustRunCommand("explain", "c/"+served), "drain")
+		p.says("#events", "server_state c/"+served)
+		p.do(chromedp.Click(css("[data-state=maint]")))
+		p.says("#server-head", "maint")
+		p.do(chromedp.SetValue(css("#weight"), "7"), chromedp.Click(css("#set-weight")))
+		p.says("#server-head", "weight 7")
+		p.do(chromedp.SetValue(css("#weight"), "700"), chromedp.Click(css("#set-weight")))
+		p.says("#server-error", "from 0 to 256")
+		p.do(chromedp.Click(css("[data-state='']")))
+		p.says("#server-head", "up since")
+		p.says("#server-head", "weight 1")
+		p.says("#kill", "Kill 1 session")
+		p.do(chromedp.Click(css("#kill")))
+		p.says("#kill", "Really")
+		require.NoError(t, weirtest.PingPong(c), "one click cuts nothing")
+		p.do(chromedp.Click(css("#kill")))
+		_, end := nettest.ReadToEnd(c, 5*time.Second)
+		require.Equal(t, nettest.Reset, end)
+		p.says("#kill", "No sessions")
+
+		c = nettest.Dial(t, l.Listen)
+		require.NoError(t, weirtest.PingPong(c))
+		p.do(chromedp.Click(css("#server .close button")))
+		p.until("!document.getElementById('server').open")
+		for _, server := range []string{"A", "B"} {
+			p.open(server)
+			p.until("document.getElementById('server-head').textContent !== ''")
+			if p.eval("document.querySelector('#server-sessions tbody button') !== null") == true {
+				break
+			}
+			p.do(chromedp.Click(css("#server .close button")))
+		}
+		p.do(chromedp.Click(css("#server-sessions tbody button")))
+		_, end = nettest.ReadToEnd(c, 5*time.Second)
+		require.Equal(t, nettest.Reset, end)
+	})
+
+	// What servers and operators have said is text.
+	t.Run("hostile texts", func(t *testing.T) {
+		text, err := json.Marshal(map[string]string{"state": "maint", "reason": hostile})
+		require.NoError(t, err)
+		a.MustDo("PATCH /v1/clusters/x/servers/X", string(text))
+		p := newTab(t, chromium, 1280, 800, url)
+		p.says("#clusters", "onerror")
+		p.says("#events", "onerror")
+		p.open("X")
+		p.says("#layers", "<script>")
+		p.do(chromedp.Click(css("#server .close button")))
+		require.EqualValues(t, 0, p.eval("document.querySelectorAll('img').length"))
+		require.EqualValues(t, 1, p.eval("document.querySelectorAll('script').length"))
+		// Nor would it run if it were not.
+		p.eval("document.body.append(Object.assign(document.createElement('script'), {textContent: 'document.title = \"owned\"; window.owned = true'}))")
+		p.eval("document.body.insertAdjacentHTML('beforeend', '<img src=\"/none\" onerror=\"window.owned = true\">')")
+		p.eval("new Promise(done => setTimeout(done, 200))")
+		require.Nil(t, p.eval("window.owned"))
+		require.NotContains(t, p.eval("document.title"), "owned")
+		require.Equal(t, true, p.eval("performance.getEntriesByType('resource').every(r => r.name.startsWith(location.origin))"))
+		a.MustDo("PATCH /v1/clusters/x/servers/X", `{"state": null}`)
+	})
+
+	t.Run("on a phone, by keyboard", func(t *testing.T) {
+		p := newTab(t, chromium, 360, 740, url)
+		p.says("#troubles", "x: ")
+		require.EqualValues(t, 360, p.eval("document.documentElement.scrollWidth"), "nothing sticks out")
+		p.until("document.querySelector('#clusters tr.server button') !== null")
+		p.eval("document.getElementById('plan').focus()")
+		for range 30 {
+			p.do(chromedp.KeyEvent(kb.Tab))
+			if p.eval("document.activeElement.textContent === 'A'") == true {
+				break
+			}
+		}
+		p.do(chromedp.KeyEvent(kb.Enter))
+		p.until("document.getElementById('server').open")
+		p.says("#server-name", "c/A")
+		p.says("#layers", "configuration")
+		require.EqualValues(t, 360, p.eval("document.documentElement.scrollWidth"))
+		require.Equal(t, true, p.eval("document.getElementById('server').scrollWidth <= 360"))
+		p.do(chromedp.KeyEvent(kb.Escape))
+		p.until("!document.getElementById('server').open")
+	})
+
+	t.Run("a reload", func(t *testing.T) {
+		p := newTab(t, chromium, 1280, 800, url)
+		w.WriteConfig(strings.Replace(a.AddTo(l.String(), at), "name=B", "name=C", 1))
+		p.do(chromedp.Click(css("#plan")))
+		p.says("#steps", "C")
+		p.do(chromedp.Click(css("#reload-now")))
+		p.until("!document.getElementById('reload').open")
+		p.says("#clusters", "C")
+		w.WriteConfig("what is this")
+		p.do(chromedp.Click(css("#plan")))
+		p.says("#reload-error", w.File)
+		code, _ := a.Do("POST /v1/reload", "")
+		require.Equal(t, 422, code)
+		p.says("#troubles", "the last reload was refused")
+		p.says("#troubles", w.File)
+		w.WriteConfig(a.AddTo(l.String(), at))
+	})
+
+	t.Run("when weir is gone", func(t *testing.T) {
+		p := newTab(t, chromium, 1280, 800, url)
+		p.says("#troubles", "x: ")
+		w.Signal(syscall.SIGINT)
+		require.Zero(t, w.WaitExit(10*time.Second))
+		p.says("#troubles", "weir does not answer")
+		require.Equal(t, "lost", p.eval("document.body.className"))
+	})
+
+	t.Run("token", func(t *testing.T) {
+		file := filepath.Join(t.TempDir(), "token")
+		require.NoError(t, os.WriteFile(file, []byte("open-sesame\n"), 0o600))
+		at, a := nettest.Reserve(t), weirtest.NewAPI(t)
+		l := weirtest.Config{Listen: nettest.Reserve(t), Levels: weirtest.OneLevel(host.Addr() + " name=A")}
+		w := weirtest.Start(t, strings.Replace(a.AddTo(l.String(), at), "[admin]", fmt.Sprintf("[admin]\ntoken_file = %q", file), 1))
+		p := newTab(t, chromium, 1280, 800, "http://"+at+"/")
+		p.until("document.getElementById('login').open")
+		p.do(chromedp.KeyEvent(kb.Escape))
+		p.do(chromedp.SendKeys(css("#token"), "open-barley\n"))
+		p.says("#login-error", "not the token")
+		p.do(chromedp.SendKeys(css("#token"), "open-sesame\n"))
+		p.says("#troubles", "All is well")
+		p.open("A")
+		p.do(chromedp.Click(css("[data-state=drain]")))
+		p.says("#server-head", "drain")
+		p.do(chromedp.Click(css("#server .close button")), chromedp.Click(css("#forget")))
+		p.until("document.getElementById('login')?.open === true")
+		require.Nil(t, p.eval("sessionStorage.getItem('weir-token')"))
+		w.Signal(syscall.SIGINT) // while the browser keeps its connections
+		require.Zero(t, w.WaitExit(10*time.Second))
+	})
+
+	t.Run("many servers", func(t *testing.T) {
+		at, a := nettest.Reserve(t), weirtest.NewAPI(t)
+		names := make([]string, 1000)
+		for i := range names {
+			names[i] = fmt.Sprintf("%s name=s%03d", host.Addr(), i)
+		}
+		w := weirtest.Start(t, a.AddTo(weirtest.Config{Listen: nettest.Reserve(t), Levels: weirtest.OneLevel(names...)}.String(), at))
+		a.MustDo("PATCH /v1/clusters/c/servers/s500", `{"state": "drain"}`)
+		p := newTab(t, chromium, 1280, 800, "http://"+at+"/")
+		rows := "document.querySelectorAll('#clusters tr.server').length"
+		p.until(rows + " === 1")
+		p.says("#clusters", "999 servers up")
+		p.eval("document.querySelector('.cluster div > button.link').click()")
+		p.until(rows + " === 1000")
+		p.do(chromedp.SendKeys(css("#filter"), "s12"))
+		p.until(rows + " === 10")
+		w.Signal(syscall.SIGINT)
+		require.Zero(t, w.WaitExit(10*time.Second))
+	})
+}
+
+// The page is the same for everybody, and its policy lets nothing in from elsewhere.
+func TestDashboardPolicy(t *testing.T) {
+	t.Parallel()
+	at, a := nettest.Reserve(t), weirtest.NewAPI(t)
+	weirtest.Start(t, a.AddTo(weirtest.Config{Listen: nettest.Reserve(t), Levels: weirtest.OneLevel("127.0.0.1:1")}.String(), at))
+	res, err := http.Get("http://" + at + "/")
+	require.NoError(t, err)
+	defer http.DefaultClient.CloseIdleConnections()
+	defer res.Body.Close()
+	text, err := io.ReadAll(res.Body)
+	require.NoError(t, err)
+	require.Equal(t, 200, res.StatusCode)
+	require.Equal(t, "text/html; charset=utf-8", res.Header.Get("Content-Type"))
+	policy := res.Header.Get("Content-Security-Policy")
+	require.Contains(t, policy, "default-src 'none'")
+	require.NotContains(t, policy, "unsafe")
+	require.NotContains(t, policy, "http")
+	require.Empty(t, res.Header.Get("Access-Control-Allow-Origin"))
+	for _, elsewhere := range []string{"http://", "https://", "src=\"", "//cdn", "innerHTML", "style=\"", "onclick="} {
+		require.NotContains(t, string(text), elsewhere)
+	}
+	_, port, err := net.SplitHostPort(at)
+	require.NoError(t, err)
+	require.NotContains(t, string(text), port)
+}

@@ -1,0 +1,58 @@
+package cli_test
+
+import (
+	"bytes"
+	"fmt"
+	"io"
+	"net/http"
+	"os/exec"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"weir/internal/nettest"
+	"weir/internal/weirtest"
+)
+
+// Ten thousand servers are scraped in a moment, by whoever asks, while a session goes on; what comes is to the liking of
+// Prometheus.
+func TestScrapeOfManyServers(t *testing.T) {
+	t.Parallel()
+	host := nettest.Start(t, nettest.Echo)
+	many := []string{host.Addr() + " name=first weight=256"}
+	for i := range 10_000 {
+		many = append(many, fmt.Sprintf("127.1.%d.%d:1 weight=0", i/250, i%250+1))
+	}
+	_, addr, a := weirtest.ServeAPI(t, weirtest.Config{Levels: weirtest.OneLevel(many...)})
+	c := nettest.Dial(t, addr)
+	require.NoError(t, weirtest.PingPong(c))
+
+	quickest := time.Hour
+	var text []byte
+	for range 8 {
+		began := time.Now()
+		res, err := a.HTTP.Get("http://weir/metrics")
+		require.NoError(t, err)
+		text, err = io.ReadAll(res.Body)
+		res.Body.Close()
+		require.NoError(t, err)
+		require.Equal(t, http.StatusOK, res.StatusCode)
+		quickest = min(quickest, time.Since(began))
+		require.NoError(t, weirtest.PingPong(c))
+	}
+	most := 300 * time.Millisecond
+	if weirtest.RaceEnabled {
+		most *= 10
+	}
+	require.Less(t, quickest, most)
+	for _, line := range []string{
+		`weir_sessions{listener="l"} 1`, `weir_server_sessions{cluster="c",server="first"} 1`, `weir_cluster_servers{cluster="c",state="up"} 10001`,
+	} {
+		require.True(t, bytes.Contains(text, []byte(line+"\n")), line)
+	}
+	promtool := exec.Command("promtool", "check", "metrics")
+	promtool.Stdin = bytes.NewReader(text)
+	output, err := promtool.CombinedOutput()
+	require.NoError(t, err, "%s", output)
+}

@@ -1,0 +1,292 @@
+package cli_test
+
+import (
+	"fmt"
+	"net"
+	"os"
+	"os/exec"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"weir/internal/nettest"
+	"weir/internal/weirtest"
+)
+
+// An idle weir ends at once, with 0.
+func TestStopIdle(t *testing.T) {
+	t.Parallel()
+	host := nettest.Start(t, nettest.Echo)
+	for _, s := range []syscall.Signal{syscall.SIGTERM, syscall.SIGINT} {
+		w, _ := weirtest.Serve(t, weirtest.Config{Levels: weirtest.OneLevel(host.Addr())})
+		begin := time.Now()
+		w.Signal(s)
+		require.Equal(t, 0, w.WaitExit(5*time.Second))
+		if !weirtest.RaceEnabled { // whose exit takes a second of its own
+			require.Less(t, nettest.Elapsed(begin), 500*time.Millisecond)
+		}
+	}
+}
+
+// On SIGTERM the address refuses at once, sessions go on, and the process ends with the last of them.
+func TestStopDrains(t *testing.T) {
+	t.Parallel()
+	host := nettest.Start(t, nettest.Echo)
+	w, addr := weirtest.Serve(t, weirtest.Config{Runtime: `drain_timeout = "10s"`, Levels: weirtest.OneLevel(host.Addr())})
+	clients := make([]*net.TCPConn, 50)
+	for i := range clients {
+		clients[i] = nettest.Dial(t, addr)
+		require.NoError(t, weirtest.PingPong(clients[i]))
+	}
+	last := clients[49]
+	w.Signal(syscall.SIGTERM)
+	nettest.Wait(t, 5*time.Second, "the address to refuse", func() bool {
+		c, err := nettest.TryDial(addr)
+		if err == nil {
+			c.Close()
+		}
+		return err != nil
+	})
+	time.Sleep(500 * time.Millisecond)
+	require.NoError(t, weirtest.PingPong(last))
+	for _, c := range clients[:49] {
+		c.Close()
+	}
+	time.Sleep(200 * time.Millisecond)
+	require.False(t, w.HasExited())
+	require.NoError(t, weirtest.PingPong(last))
+	begin := time.Now()
+	last.Close()
+	require.Equal(t, 0, w.WaitExit(5*time.Second))
+	if !weirtest.RaceEnabled {
+		require.Less(t, nettest.Elapsed(begin), 500*time.Millisecond)
+	}
+}
+
+// Flows go on after SIGTERM until they end; new ones do not begin.
+func TestStopDrainsFlows(t *testing.T) {
+	t.Parallel()
+	host := nettest.StartDatagrams(t, nettest.ReplyWithName("a"))
+	w, addr := weirtest.ServeUDP(t, weirtest.Config{Runtime: `drain_timeout = "1m"`, Listener: `flow_timeout = "1500ms"`, Levels: weirtest.OneLevel(host.Addr())})
+	c := nettest.DialDatagrams(t, "", addr)
+	before := c.RoundTrip("x")
+	w.Signal(syscall.SIGTERM)
+	w.WaitRecord(5*time.Second, "the drain", func(r weirtest.Record) bool { return r.Text("msg") == "stopping" })
+	require.Equal(t, before, c.RoundTrip("x"))
+	late := nettest.DialDatagrams(t, "", addr)
+	nettest.Wait(t, 5*time.Second, "new clients to be left alone", func() bool {
+		late.Write([]byte("x"))
+		_, served := late.Receive(50 * time.Millisecond)
+		return !served
+	})
+	require.Equal(t, before, c.RoundTrip("x"))
+	require.Equal(t, 0, w.WaitExit(20*time.Second), "the last flow has fallen silent")
+}
+
+// A session that does not end is reset after drain_timeout, and the exit code says so.
+func TestStopCutsAfterDrainTimeout(t *testing.T) {
+	t.Parallel()
+	rec := &nettest.Recorder{}
+	host := nettest.Start(t, rec.Handle)
+	w, addr := weirtest.Serve(t, weirtest.Config{Runtime: `drain_timeout = "1s"`, Levels: weirtest.OneLevel(host.Addr())})
+	c := nettest.Dial(t, addr)
+	require.NoError(t, weirtest.WriteText(c, "hello"))
+	nettest.Wait(t, 5*time.Second, "the session", func() bool { return len(rec.Conns()) == 1 })
+	begin := time.Now()
+	w.Signal(syscall.SIGTERM)
+	_, end := nettest.ReadToEnd(c, 5*time.Second)
+	weirtest.RequireBetween(t, time.Second, time.Since(begin))
+	require.Equal(t, nettest.Reset, end)
+	require.Equal(t, nettest.Reset, rec.WaitEnd(t, 0, 5*time.Second).End)
+	require.Equal(t, 3, w.WaitExit(5*time.Second))
+	require.Contains(t, w.SessionRecord(c).Termination(), "cut")
+}
+
+// A second signal does not wait.
+func TestSecondSignalStopsNow(t *testing.T) {
+	t.Parallel()
+	host := nettest.Start(t, nettest.Echo)
+	w, addr := weirtest.Serve(t, weirtest.Config{Runtime: `drain_timeout = "1m"`, Levels: weirtest.OneLevel(host.Addr())})
+	c := nettest.Dial(t, addr)
+	require.NoError(t, weirtest.PingPong(c))
+	w.Signal(syscall.SIGTERM)
+	time.Sleep(300 * time.Millisecond)
+	require.False(t, w.HasExited())
+	begin := time.Now()
+	w.Signal(syscall.SIGINT)
+	require.Equal(t, 3, w.WaitExit(5*time.Second))
+	if !weirtest.RaceEnabled {
+		require.Less(t, nettest.Elapsed(begin), 500*time.Millisecond)
+	}
+	_, end := nettest.ReadToEnd(c, 5*time.Second)
+	require.Equal(t, nettest.Reset, end)
+}
+
+// Connections that were in the accept queue when the stop was asked for are served.
+func TestStopServesAcceptQueue(t *testing.T) {
+	t.Parallel()
+	host := nettest.Start(t, nettest.SendText("ok"))
+	w, addr := weirtest.Serve(t, weirtest.Config{Levels: weirtest.OneLevel(host.Addr())})
+	w.Signal(syscall.SIGSTOP)
+	clients := make([]*net.TCPConn, weirtest.Scaled(200))
+	for i := range clients {
+		clients[i] = nettest.Dial(t, addr)
+	}
+	w.Signal(syscall.SIGTERM)
+	w.Signal(syscall.SIGCONT)
+	for _, c := range clients {
+		data, end := nettest.ReadToEnd(c, 5*time.Second)
+		require.Equal(t, "ok", string(data))
+		require.Equal(t, nettest.EOF, end)
+		c.Close()
+	}
+	require.Equal(t, 0, w.WaitExit(5*time.Second))
+}
+
+// After a kill with sessions open the same address can be served again at once.
+func TestStartAfterKill(t *testing.T) {
+	t.Parallel()
+	host := nettest.Start(t, nettest.Echo)
+	config := weirtest.Config{Listen: nettest.Reserve(t), Levels: weirtest.OneLevel(host.Addr())}
+	w := weirtest.Start(t, config.String())
+	for range weirtest.Scaled(200) {
+		require.NoError(t, weirtest.PingPong(nettest.Dial(t, config.Listen)))
+	}
+	w.Signal(syscall.SIGKILL)
+	<-w.Done
+	weirtest.Start(t, config.String())
+	text, _ := weirtest.EchoOnce(t, config.Listen)
+	require.Equal(t, "hello", text)
+}
+
+// Exit codes: 0 done, 1 bad configuration or usage, 2 could not start.
+func TestExitCodes(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	file := func(name, text string) string {
+		path := dir + "/" + name
+		require.NoError(t, os.WriteFile(path, []byte(text), 0o644))
+		return path
+	}
+	good := weirtest.Config{Listen: nettest.Reserve(t), Levels: weirtest.OneLevel("127.0.0.1:1")}.String()
+	goodFile, badFile := file("good.toml", good), file("bad.toml", strings.Replace(good, "cluster = ", "cluter = ", 1))
+	taken := nettest.Start(t, nettest.Echo)
+	takenFile := file("taken.toml", weirtest.Config{Listen: taken.Addr(), Levels: weirtest.OneLevel("127.0.0.1:1")}.String())
+	for _, c := range []struct {
+		args []string
+		code int
+		says string
+	}{
+		{[]string{"check", "-c", goodFile}, 0, goodFile + ": ok"},
+		{[]string{"check", "-c", badFile}, 1, badFile + ":"},
+		{[]string{"check", "-c", dir + "/none.toml"}, 1, "none.toml"},
+		{[]string{"run", "-c", badFile}, 1, "cluter"},
+		{[]string{"run", "-c", dir + "/none.toml"}, 1, "none.toml"},
+		{[]string{"run", "-c", dir}, 1, ""},
+		{[]string{"run", "--no-such-flag"}, 1, "no-such-flag"},
+		{[]string{"no-such-command"}, 1, "no-such-command"},
+		{[]string{"run", "-c", takenFile}, 2, taken.Addr()},
+		{[]string{"check", "-c", takenFile}, 0, "ok"}, // a check opens no socket
+		{[]string{"version"}, 0, ""},
+		{[]string{"completion", "tcsh"}, 1, "want bash, zsh or fish"},
+		{[]string{"completion", "zsh"}, 0, "#compdef weir"},
+		{[]string{"check", "-c", takenFile, "more"}, 1, `unexpected argument "more"; usage: weir check -c FILE`},
+		{[]string{"explain"}, 1, "missing argument; usage: weir explain CLUSTER/SERVER"},
+	} {
+		code, out := weirtest.RunCommand(t, c.args...)
+		require.Equal(t, c.code, code, "%v: %s", c.args, out)
+		require.Contains(t, out, c.says, "%v", c.args)
+	}
+}
+
+// A log that nobody reads, or that has been closed, never slows or stops the service.
+func TestLogThatIsNotRead(t *testing.T) {
+	t.Parallel()
+	for _, closed := range []bool{false, true} {
+		t.Run(map[bool]string{false: "full pipe", true: "closed pipe"}[closed], func(t *testing.T) {
+			t.Parallel()
+			host := nettest.Start(t, nettest.SendText("ok"))
+			l := weirtest.Config{Listen: nettest.Reserve(t), Levels: weirtest.OneLevel(host.Addr())}
+			r, stderr, err := os.Pipe()
+			require.NoError(t, err)
+			w := weirtest.Options{Stderr: stderr}.Start(t, l.String())
+			stderr.Close()
+			t.Cleanup(func() { r.Close() })
+			nettest.Wait(t, 10*time.Second, "weir to listen", func() bool {
+				c, err := nettest.TryDial(l.Listen)
+				if err == nil {
+					c.Close()
+				}
+				return err == nil
+			})
+			if closed {
+				r.Close()
+			}
+			for range 1000 { // several times the 64 KiB that a pipe holds
+				text, end := weirtest.ReadSession(l.Listen)
+				require.Equal(t, "ok", text)
+				require.Equal(t, nettest.EOF, end)
+			}
+			w.Signal(syscall.SIGHUP)
+			text, _ := weirtest.ReadSession(l.Listen)
+			require.Equal(t, "ok", text)
+			w.Signal(syscall.SIGTERM)
+			require.Equal(t, 0, w.WaitExit(10*time.Second))
+		})
+	}
+}
+
+// On SIGUSR1 a log file that was moved away is opened anew; not a line is lost.
+func TestLogRotation(t *testing.T) {
+	t.Parallel()
+	host := nettest.Start(t, nettest.SendText("ok"))
+	file := t.TempDir() + "/weir.log"
+	l := weirtest.Config{Listen: nettest.Reserve(t), Levels: weirtest.OneLevel(host.Addr())}
+	w := weirtest.Options{}.StartUnready(t, strings.Replace(l.String(), "[log]\n", fmt.Sprintf("[log]\nfile = %q\n", file), 1))
+	lines := func(file, text string) int {
+		data, _ := os.ReadFile(file)
+		return strings.Count(string(data), text)
+	}
+	nettest.Wait(t, 5*time.Second, "weir to be ready", func() bool { return lines(file, "\"ready\"") == 1 })
+	const each, rounds = 20, 3
+	for range each {
+		weirtest.ReadSession(l.Listen)
+	}
+	total := func() (n int) {
+		for i := range rounds {
+			n += lines(fmt.Sprintf("%s.%d", file, i), "\"end\":")
+		}
+		return n + lines(file, "\"end\":")
+	}
+	for i := range rounds {
+		require.NoError(t, os.Rename(file, fmt.Sprintf("%s.%d", file, i)))
+		for range each {
+			weirtest.ReadSession(l.Listen)
+		}
+		w.Signal(syscall.SIGUSR1)
+		nettest.Wait(t, 5*time.Second, "the new file", func() bool {
+			_, err := os.Stat(file)
+			return err == nil
+		})
+	}
+	weirtest.ReadSession(l.Listen)
+	nettest.Wait(t, 5*time.Second, "every session's record", func() bool { return total() == each*(rounds+1)+1 })
+	require.Positive(t, lines(file, "\"end\":"), "in the new file")
+}
+
+// A check of a file opens no socket.
+func TestCheckOpensNoSocket(t *testing.T) {
+	t.Parallel()
+	file := t.TempDir() + "/weir.toml"
+	require.NoError(t, os.WriteFile(file, []byte(weirtest.Config{
+		Listen: nettest.Reserve(t), Levels: weirtest.OneLevel("127.0.0.1:1"),
+	}.String()), 0o644))
+	strace, err := exec.LookPath("strace")
+	require.NoError(t, err, "install strace to run this test")
+	out, err := exec.Command(strace, "-f", "-e", "trace=socket,bind,listen,connect", weirtest.Binary, "check", "-c", file).CombinedOutput()
+	require.NoError(t, err, "%s", out)
+	require.NotContains(t, string(out), "socket(")
+}

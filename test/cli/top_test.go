@@ -1,0 +1,261 @@
+// weir top, in a terminal of its own.
+
+package cli_test
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"regexp"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+	"unicode/utf8"
+
+	"github.com/creack/pty"
+	"github.com/stretchr/testify/require"
+	"golang.org/x/term"
+
+	"weir/internal/nettest"
+	"weir/internal/weirtest"
+)
+
+// topScreen is a weir top in a terminal.
+type topScreen struct {
+	t      *testing.T
+	cmd    *exec.Cmd
+	master *os.File
+	slave  *os.File
+	before *term.State
+	read   chan struct{} // closed when nothing more comes
+
+	mu  sync.Mutex
+	out strings.Builder
+}
+
+func startTop(t *testing.T, a weirtest.API) *topScreen {
+	t.Helper()
+	master, slave, err := pty.Open()
+	require.NoError(t, err)
+	s := &topScreen{t: t, master: master, slave: slave, read: make(chan struct{})}
+	require.NoError(t, pty.Setsize(master, &pty.Winsize{Rows: 24, Cols: 80}))
+	s.before, err = term.GetState(int(slave.Fd()))
+	require.NoError(t, err)
+	s.cmd = exec.Command(weirtest.Binary, "top", "--admin", "unix:"+a.Socket)
+	s.cmd.Env = append(os.Environ(), "TERM=xterm-256color", "NO_COLOR=", "GORACE=exitcode=66")
+	s.cmd.Stdin, s.cmd.Stdout, s.cmd.Stderr = slave, slave, slave
+	s.cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true, Setctty: true, Pdeathsig: syscall.SIGKILL}
+	require.NoError(t, s.cmd.Start())
+	go func() {
+		defer close(s.read)
+		buf := make([]byte, 64<<10)
+		for {
+			n, err := master.Read(buf)
+			s.mu.Lock()
+			s.out.Write(buf[:n])
+			s.mu.Unlock()
+			if err != nil {
+				return
+			}
+		}
+	}()
+	t.Cleanup(func() {
+		s.cmd.Process.Kill() // if it is still there
+		s.cmd.Wait()
+		slave.Close()
+		master.Close()
+		<-s.read
+	})
+	return s
+}
+
+func (s *topScreen) all() string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.out.String()
+}
+
+var rendition = regexp.MustCompile(`\x1b\[[0-9;]*[mKJ]`)
+
+// lines are those of the last whole screen.
+func (s *topScreen) lines() []string {
+	frames := strings.Split(s.all(), "\x1b[H")
+	for i := len(frames) - 1; i > 0; i-- {
+		if whole, _, ok := strings.Cut(frames[i], "\x1b[K\x1b[J"); ok {
+			return strings.Split(rendition.ReplaceAllString(whole, ""), "\r\n")
+		}
+	}
+	return nil
+}
+
+func (s *topScreen) shows(text string) {
+	s.t.Helper()
+	nettest.Wait(s.t, 15*time.Second, "the screen to show "+text+" instead of "+strings.Join(s.lines(), "\n"), func() bool {
+		return strings.Contains(strings.Join(s.lines(), "\n"), text)
+	})
+}
+
+func (s *topScreen) press(keys string) {
+	s.t.Helper()
+	_, err := io.WriteString(s.master, keys)
+	require.NoError(s.t, err)
+}
+
+// given checks that the process has ended well and the terminal is as it was.
+func (s *topScreen) given(code int) {
+	s.t.Helper()
+	done := make(chan error, 1)
+	go func() { done <- s.cmd.Wait() }()
+	select {
+	case err := <-done:
+		var exit *exec.ExitError
+		if err != nil && !errors.As(err, &exit) {
+			require.NoError(s.t, err)
+		}
+	case <-time.After(10 * time.Second):
+		require.Fail(s.t, "weir top does not end", strings.Join(s.lines(), "\n"))
+	}
+	require.Equal(s.t, code, s.cmd.ProcessState.ExitCode(), s.all()[max(0, len(s.all())-2000):])
+	nettest.Wait(s.t, 5*time.Second, "the screen to be given back", func() bool { return strings.Contains(s.all(), "\x1b[?25h\x1b[?1049l") })
+	after, err := term.GetState(int(s.slave.Fd()))
+	require.NoError(s.t, err)
+	require.Equal(s.t, s.before, after)
+}
+
+func TestTop(t *testing.T) {
+	t.Parallel()
+	host := nettest.Start(t, nettest.Echo)
+	l := weirtest.Config{Listen: nettest.Reserve(t), Levels: weirtest.OneLevel(host.Addr()+" name=A", "127.0.0.1:1 name=B state=maint"),
+		More: weirtest.ListenerTables("x", nettest.Reserve(t), "127.0.0.1:1 name=gone") + "[[cluster.x.check]]\ntype = \"tcp\"\ninterval = \"50ms\"\nfall = 1\n"}
+	w, addr, a := weirtest.ServeAPI(t, l)
+	s := startTop(t, a)
+	s.shows("CRITICAL  x: no server is healthy")
+	s.shows("c/A")
+	require.LessOrEqual(t, len(s.lines()), 24)
+	for _, line := range s.lines() {
+		require.LessOrEqual(t, utf8.RuneCountInString(line), 80)
+	}
+	require.Contains(t, s.all(), "\x1b[31munstable", "in colour")
+
+	c := nettest.Dial(t, addr)
+	require.NoError(t, weirtest.PingPong(c))
+	s.shows("1 of ")
+	s.press("/c/a\r")
+	s.shows("1 servers, by file, like c/a")
+	s.press("d")
+	s.shows("c/A: drain, weight 1")
+	require.Equal(t, "drain", a.ServerState(0))
+	s.press("m")
+	s.shows("take c/A out of service? y/n")
+	s.press("n")
+	s.shows("nothing done")
+	require.Equal(t, "drain", a.ServerState(0))
+	s.press("my")
+	s.shows("c/A: maint")
+	s.press("r")
+	s.shows("c/A: up")
+	s.press("e")
+	s.shows("  override ")
+	s.press("\x1b")
+	s.shows("CLUSTER/SERVER")
+	s.press("z")
+	nettest.Wait(t, 5*time.Second, "the override to be taken back", func() bool { return !strings.Contains(a.MustRunCommand("explain", "c/A"), "override") })
+	s.press("K")
+	s.shows("cut all sessions of c/A, 1 now? y/n")
+	require.NoError(t, weirtest.PingPong(c))
+	s.press("y")
+	s.shows("1 sessions cut")
+	_, end := nettest.ReadToEnd(c, 5*time.Second)
+	require.Equal(t, nettest.Reset, end)
+
+	s.press("\x1b")
+	s.shows("3 servers")
+	s.press("sb")
+	s.shows("2 servers, by state, only those not up")
+	s.press("\x1b[B\x1b[B\x1b[B")
+	s.shows("c/B at 127.0.0.1:1: maint")
+	s.press("?")
+	s.shows("another order")
+	s.press("?")
+
+	require.NoError(t, pty.Setsize(s.master, &pty.Winsize{Rows: 10, Cols: 40})) // which signals
+	nettest.Wait(t, 5*time.Second, "the screen to be as small as the terminal", func() bool {
+		lines := s.lines()
+		for _, line := range lines {
+			if utf8.RuneCountInString(line) > 40 {
+				return false
+			}
+		}
+		return len(lines) <= 10
+	})
+	require.NoError(t, pty.Setsize(s.master, &pty.Winsize{Rows: 24, Cols: 80}))
+
+	w.Signal(syscall.SIGTERM)
+	require.Zero(t, w.WaitExit(10*time.Second))
+	s.shows("no answer since")
+	s.press("q")
+	s.given(0)
+}
+
+// However it ends, the terminal is as it was.
+func TestTopGivesTheTerminalBack(t *testing.T) {
+	t.Parallel()
+	_, _, a := weirtest.ServeAPI(t, weirtest.Config{Levels: weirtest.OneLevel("127.0.0.1:1 name=A")})
+	for _, how := range []any{"q", "\x03", syscall.SIGTERM, syscall.SIGINT, syscall.SIGHUP, syscall.SIGQUIT} {
+		s := startTop(t, a)
+		s.shows("c/A")
+		switch how := how.(type) {
+		case string:
+			s.press(how)
+		case syscall.Signal:
+			require.NoError(t, s.cmd.Process.Signal(how))
+		}
+		s.given(0)
+	}
+
+	s := startTop(t, a)
+	s.shows("c/A")
+	s.press("\x1a") // ctrl-z
+	stopped := func() bool {
+		text, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", s.cmd.Process.Pid))
+		return err == nil && strings.Contains(string(text), ") T ")
+	}
+	nettest.Wait(t, 5*time.Second, "weir top to be stopped", stopped)
+	now, err := term.GetState(int(s.slave.Fd()))
+	require.NoError(t, err)
+	require.Equal(t, s.before, now)
+	require.NoError(t, s.cmd.Process.Signal(syscall.SIGCONT))
+	nettest.Wait(t, 5*time.Second, "weir top to be back", func() bool { return strings.Count(s.all(), "\x1b[?1049h") == 2 })
+	s.press("q")
+	s.given(0)
+}
+
+func TestTopWithoutATerminal(t *testing.T) {
+	t.Parallel()
+	_, _, a := weirtest.ServeAPI(t, weirtest.Config{Levels: weirtest.OneLevel("127.0.0.1:1 name=A")})
+	for _, more := range []string{"", "--json"} {
+		cmd := exec.Command(weirtest.Binary, strings.Fields("top --admin unix:"+a.Socket+" "+more)...)
+		cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
+		cmd.Env = append(os.Environ(), "TERM=xterm")
+		var words strings.Builder
+		cmd.Stderr = &words
+		out, err := cmd.Output()
+		require.NoError(t, err)
+		if more == "" {
+			require.Contains(t, words.String(), "weir status")
+			require.Contains(t, string(out), "LISTENER")
+			continue
+		}
+		require.Empty(t, words.String())
+		var doc struct{ Clusters []struct{ Name string } }
+		require.NoError(t, json.Unmarshal(out, &doc))
+		require.Equal(t, "c", doc.Clusters[0].Name)
+	}
+	code, _ := weirtest.RunCommand(t, "top", "--admin", "unix:"+a.Socket+".none")
+	require.Equal(t, 2, code)
+}

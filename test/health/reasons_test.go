@@ -1,0 +1,63 @@
+// Why servers are in the state that they are in, as it is told.
+
+package health_test
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"weir/internal/nettest"
+	"weir/internal/weirtest"
+)
+
+// A server that is down tells why it went down until it is up again, also while its checks pass already; one that is up
+// tells how much speaks against it.
+func TestReasonsOfVerdicts(t *testing.T) {
+	t.Parallel()
+	var reply atomic.Value
+	reply.Store("500 Broken")
+	host := nettest.Start(t, func(ctx context.Context, c *net.TCPConn) {
+		nettest.SendText(fmt.Sprintf("HTTP/1.1 %s\r\nContent-Length: 0\r\n\r\n", reply.Load()))(ctx, c)
+	})
+	gone := nettest.Reserve(t)
+	const check = "[[cluster.c.check]]\ntype = \"http\"\nid = %q\nservers = [%[1]q]\ninterval = \"5s\"\ntimeout = \"5s\"\n" +
+		"fast_interval = \"50ms\"\ndown_interval = \"50ms\"\nrise = 1000000\nfall = %d\n"
+	_, _, a := weirtest.ServeAPI(t, weirtest.Config{
+		Cluster: "protected = false", Levels: weirtest.OneLevel(host.Addr()+" name=A", gone+" name=B"),
+		Checks: fmt.Sprintf(check, "A", 1) + fmt.Sprintf(check, "B", 1000000),
+	})
+	nettest.Wait(t, 10*time.Second, "A to go down", func() bool { return a.ServerState(0) == "down" })
+	require.Contains(t, a.MustRunCommand("explain", "c/A"), `status: expected 101 102 2xx 3xx, got "500 Broken"`)
+	reply.Store("200 Mended")
+	before := host.Accepted()
+	nettest.Wait(t, 10*time.Second, "checks to pass", func() bool { return host.Accepted() > before+4 })
+	require.Equal(t, `status: expected 101 102 2xx 3xx, got "500 Broken"`, a.Get("clusters", 0, "levels", 0, "servers", 0, "reason"))
+	require.Equal(t, "up", a.ServerState(1))
+	require.Regexp(t, `(?m)^ +\d+ failures so far: connect to `+gone+`: connection refused$`, a.MustRunCommand("explain", "c/B"))
+}
+
+// What a layer says is told whole, however long it is.
+func TestExplainTellsWholeReasons(t *testing.T) {
+	t.Parallel()
+	_, _, a := weirtest.ServeAPI(t, weirtest.Config{Levels: weirtest.OneLevel("127.0.0.1:1 name=A", "127.0.0.1:2 name=B")})
+	why := strings.TrimSpace(strings.Repeat("because ", 20))
+	a.MustRunCommand("server", "c/A", "weight", "3", "--reason", why)
+	require.Contains(t, a.MustRunCommand("explain", "c/A"), "\n      "+why+"\n")
+}
+
+// A server that sessions have lost faith in tells what the last of them met with.
+func TestReasonOfFailing(t *testing.T) {
+	t.Parallel()
+	live := nettest.Start(t, nettest.SendText("B"))
+	w, addr := weirtest.Serve(t, weirtest.Config{Cluster: "balance = \"first\"", Levels: weirtest.OneLevel(nettest.Reserve(t)+" name=A", live.Addr()+" name=B max_fails=1")})
+	require.Equal(t, "BBB", weirtest.ReadSessions(t, addr, 3))
+	down := w.WaitRecord(5*time.Second, "A to be failing", func(r weirtest.Record) bool { return r.IsEvent("server_down") && r.Text("server") == "A" })
+	require.Equal(t, "3 failures within 10s, the last: connection refused", down.Text("reason"))
+}

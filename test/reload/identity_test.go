@@ -1,0 +1,145 @@
+// What a server keeps when the file changes around it: it is the same one for as long as its name is in its cluster.
+
+package reload_test
+
+import (
+	"os"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"weir/internal/nettest"
+	"weir/internal/weirtest"
+)
+
+// layer is what a layer says of a server; "" = nothing.
+func layer(server map[string]any, name string) any {
+	for _, l := range server["layers"].([]any) {
+		if l := l.(map[string]any); l["layer"] == name {
+			return l["says"]
+		}
+	}
+	return ""
+}
+
+// A server under another address, in another level, under another name, and gone.
+func TestServerIdentity(t *testing.T) {
+	t.Parallel()
+	a, b := nettest.Start(t, nettest.Greet("A", nettest.Echo)), nettest.Start(t, nettest.Greet("B", nettest.Echo))
+	l := weirtest.Config{
+		Runtime: `drain_timeout = "2s"`, Cluster: "fail_timeout = \"1m\"\nmax_fails = 1\nprotected = false",
+		Levels: [][]string{{a.Addr() + " name=s", b.Addr() + " name=other"}, {}},
+		Checks: "[[cluster.c.check]]\ntype = \"tcp\"\ninterval = \"50ms\"\nfall = 1\nservers = [\"s\"]\n",
+	}
+	l.Listen = nettest.Reserve(t)
+	w, _, api := weirtest.ServeAPI(t, l)
+	c := nettest.Dial(t, l.Listen)
+	require.Equal(t, "A", weirtest.ReadByte(t, c))
+	api.MustDo("PATCH /v1/clusters/c/servers/s", `{"weight": 7, "reason": "bigger"}`)
+	a.Down()
+	nettest.Wait(t, 5*time.Second, "the verdict", func() bool { return layer(api.Server("s"), "checks") == "down" })
+	api.MustDo("POST /v1/clusters/c/servers/s/feedback", `{"failed": true}`)
+	require.NoError(t, weirtest.PingPong(c), "on_down = keep")
+	nettest.Wait(t, 5*time.Second, "the bytes to be counted", func() bool { return api.Server("s")["bytes_down"] == 2.0 })
+	before := api.Server("s")
+	require.Equal(t, "down", before["state"])
+	require.Equal(t, "failing", layer(before, "passive"))
+
+	// Another level: everything is kept.
+	l.Levels = [][]string{{b.Addr() + " name=other"}, {a.Addr() + " name=s"}}
+	w.Reload(api.AddTo(l.String()))
+	moved := api.Server("s")
+	for _, key := range []string{"state", "weight", "since", "sessions", "sessions_total", "bytes_down", "dials"} {
+		require.Equal(t, before[key], moved[key], key)
+	}
+	require.Equal(t, "failing", layer(moved, "passive"))
+	require.NoError(t, weirtest.PingPong(c))
+
+	// Another address: what was found out is about the old one; what was said and counted is about the server.
+	l.Levels = [][]string{{}, {b.Addr() + " name=s"}}
+	w.Reload(api.AddTo(l.String()))
+	readdressed := api.Server("s")
+	require.Equal(t, "up", readdressed["state"])
+	require.Equal(t, "up", layer(readdressed, "passive"))
+	for _, key := range []string{"weight", "sessions", "sessions_total", "dials"} {
+		require.Equal(t, before[key], readdressed[key], key)
+	}
+	require.Equal(t, "B", weirtest.DialAndReadByte(t, l.Listen))
+	time.Sleep(2500 * time.Millisecond) // longer than drain_timeout
+	require.NoError(t, weirtest.PingPong(c), "nobody has left")
+
+	// Another name: another server, and the old one's sessions drain.
+	l.Checks = ""
+	l.Levels = [][]string{{}, {b.Addr() + " name=new"}}
+	begin := time.Now()
+	w.Reload(api.AddTo(l.String()))
+	require.Nil(t, api.Server("s"))
+	renamed := api.Server("new")
+	require.EqualValues(t, 1, renamed["weight"])
+	require.Zero(t, renamed["sessions_total"])
+	require.NoError(t, weirtest.PingPong(c))
+	_, end := nettest.ReadToEnd(c, 10*time.Second)
+	require.Equal(t, nettest.Reset, end)
+	weirtest.RequireBetween(t, 2*time.Second, time.Since(begin))
+}
+
+// Settings of a listener change in place: its sockets stay, and new clients meet the new settings.
+func TestReloadChangesListenerSettings(t *testing.T) {
+	t.Parallel()
+	host := nettest.Start(t, nettest.SendText("ok"))
+	l := weirtest.Config{Listen: nettest.Reserve(t), Levels: weirtest.OneLevel(host.Addr()), Listener: "backlog = 100"}
+	w := weirtest.Start(t, l.String())
+	before := w.Process().Descriptors()
+	for _, c := range []struct {
+		listener string
+		served   bool
+	}{
+		{"backlog = 200\ntcp_keepalive = \"5s\"", true},
+		{"deny = [\"127.0.0.0/8\"]", false},
+		{"allow = [\"127.0.0.1\"]\nmax_sessions = 5", true},
+		{"allow = [\"10.0.0.0/8\"]", false},
+	} {
+		l.Listener = c.listener
+		w.Reload(l.String())
+		text, _ := weirtest.ReadSession(l.Listen)
+		require.Equal(t, c.served, text == "ok", c.listener)
+		nettest.Wait(t, 5*time.Second, "the same descriptors as before", func() bool { // the session's are closed soon
+			now := w.Process().Descriptors()
+			return len(now.Since(before)) == 0 && len(before.Since(now)) == 0
+		})
+	}
+}
+
+// Files that are included come and go, and a mistake in one names it.
+func TestReloadOfIncludedFiles(t *testing.T) {
+	t.Parallel()
+	host := nettest.Start(t, nettest.SendText("ok"))
+	l := weirtest.Config{Listen: nettest.Reserve(t), Levels: weirtest.OneLevel(host.Addr())}
+	dir := t.TempDir()
+	config := "include = [" + `"` + dir + `/*.toml"]` + "\n" + l.String()
+	w := weirtest.Start(t, config)
+	extra := nettest.Reserve(t)
+	file := filepath.Join(dir, "extra.toml")
+	require.NoError(t, os.WriteFile(file, []byte(weirtest.ListenerTables("extra", extra, host.Addr())), 0o644))
+	w.SignalReload("reload")
+	text, _ := weirtest.ReadSession(extra)
+	require.Equal(t, "ok", text)
+	for bad, says := range map[string]string{
+		"[[listener]]\nnam = \"x\"\n":                                               file + ":2:1: ",
+		weirtest.ListenerTables("l", nettest.Reserve(t), host.Addr()):               w.File + ":",
+		"include = [\"more/*.toml\"]\n":                                             file + ":1:1: include: only the main file may include others",
+		weirtest.ListenerTables("extra", extra, host.Addr()) + "[runtime]\nloops=7": "runtime.loops: cannot change",
+	} {
+		require.NoError(t, os.WriteFile(file, []byte(bad), 0o644))
+		r := w.SignalReload("reload_failed")
+		require.Contains(t, r.Text("error"), says)
+		text, _ = weirtest.ReadSession(extra)
+		require.Equal(t, "ok", text, "nothing has changed")
+	}
+	require.NoError(t, os.Remove(file))
+	w.SignalReload("reload")
+	_, err := nettest.TryDial(extra)
+	require.Error(t, err)
+}

@@ -1,0 +1,424 @@
+// Who is let in, and how many.
+
+package tcp_test
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"net"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"weir/internal/nettest"
+	"weir/internal/weirtest"
+)
+
+// come connects from a local address and tells whether the client is served; then the connection stays open until the
+// test ends, or the caller closes it. A refusal must come as a reset; how soon is TestRefusalsAreQuick's to say.
+func come(t *testing.T, from, addr string) (net.Conn, bool) {
+	t.Helper()
+	network, local := "tcp", net.Addr(&net.TCPAddr{IP: net.ParseIP(from)})
+	if path, ok := strings.CutPrefix(addr, "unix:"); ok {
+		network, local, addr = "unix", nil, path
+	}
+	begin := time.Now()
+	c, err := (&net.Dialer{Timeout: 5 * time.Second, LocalAddr: local}).Dial(network, addr)
+	if err == nil {
+		t.Cleanup(func() { c.Close() })
+		c.SetReadDeadline(time.Now().Add(5 * time.Second))
+		if _, err = io.ReadFull(c, make([]byte, 1)); err == nil {
+			c.SetReadDeadline(time.Time{})
+			return c, true
+		}
+		c.Close()
+	}
+	if network == "unix" {
+		require.NotEqual(t, nettest.Timeout, nettest.StreamEndOf(err))
+	} else {
+		require.Equal(t, nettest.Reset, nettest.StreamEndOf(err), "%v", err)
+	}
+	require.Less(t, nettest.Elapsed(begin), 3*time.Second)
+	return nil, false
+}
+
+// Whoever is denied or beyond a limit is told within 100 ms.
+func TestRefusalsAreQuick(t *testing.T) { // alone: it measures time
+	host := nettest.Start(t, nettest.Greet("x", nettest.Echo))
+	for limit, from := range map[string]string{
+		"max_sessions = 1": "127.0.0.2", "max_sessions_per_source = 1": "127.0.0.1", "max_session_rate = 1": "127.0.0.2",
+		`deny = ["127.0.0.2"]`: "127.0.0.2",
+	} {
+		_, addr := weirtest.Serve(t, weirtest.Config{Listener: limit, Levels: weirtest.OneLevel(host.Addr())})
+		_, ok := come(t, "127.0.0.1", addr)
+		require.True(t, ok)
+		var took, usual []time.Duration
+		plain := relay(t, host.Addr())
+		for range 9 {
+			begin := time.Now()
+			if _, ok := come(t, from, addr); ok { // the rate's next
+				_, ok = come(t, from, addr)
+				require.False(t, ok)
+			}
+			took = append(took, time.Since(begin))
+			begin = time.Now() // on a busy machine one waits for one's turn, and weir does so for each of its looks whether there is room
+			for range 10 {
+				if c, ok := come(t, from, plain); ok {
+					c.Close()
+				}
+			}
+			usual = append(usual, time.Since(begin))
+		}
+		require.Less(t, weirtest.Median(took), 100*time.Millisecond+weirtest.Median(usual), limit)
+	}
+}
+
+// rejections are the clients turned away, by reason, at all listeners.
+func rejections(a weirtest.API) map[string]int {
+	a.T.Helper()
+	sum := map[string]int{}
+	for line := range strings.Lines(a.MustDo("GET /metrics", "")) {
+		if rest, ok := strings.CutPrefix(line, "weir_sessions_refused_total{"); ok {
+			labels, value, _ := strings.Cut(strings.TrimSpace(rest), "} ")
+			_, why, _ := strings.Cut(labels, `reason="`)
+			n, err := strconv.Atoi(value)
+			require.NoError(a.T, err)
+			if n > 0 {
+				sum[strings.TrimSuffix(why, `"`)] += n
+			}
+		}
+	}
+	return sum
+}
+
+// Who may come in, by rule and by the kind of listener: what nginx's access module says to the same rules.
+func TestAccessByAddress(t *testing.T) {
+	host := nettest.Start(t, nettest.Greet("x", nettest.Echo))
+	path := "unix:" + filepath.Join(t.TempDir(), "l.sock")
+	port := func(addr string) string { _, p, _ := net.SplitHostPort(addr); return p }
+	any := ":" + port(nettest.Reserve(t))
+	l := weirtest.Config{Listen: path, Levels: weirtest.OneLevel(host.Addr())}
+	config := func(rules string) string {
+		l.Listener = rules
+		return strings.Replace(l.String(), fmt.Sprintf("address = %q", path), fmt.Sprintf("address = [%q, %q]", any, path), 1)
+	}
+	w := weirtest.Start(t, config(""))
+	const v4, v6, unix = "127.0.0.1", "::1", ""
+	for _, c := range []struct{ rules, served string }{
+		{``, "46u"},
+		{`allow = ["all"]`, "46u"},
+		{`allow = ["0.0.0.0/0", "::/0"]`, "46u"},
+		{`deny = ["all"]`, ""},
+		{`deny = ["0.0.0.0/0", "::/0"]`, ""},
+		{`deny = ["127.0.0.1"]`, "6u"},
+		{`deny = ["127.0.0.0/8"]`, "6u"},
+		{`deny = ["::ffff:127.0.0.1"]`, "6u"},
+		{`deny = ["::ffff:127.0.0.0/104"]`, "6u"},
+		{`deny = ["::1"]`, "4u"},
+		{`deny = ["unix:"]`, "46"},
+		{`allow = ["127.0.0.0/8"]`, "4"},
+		{`allow = ["::1"]`, "6"},
+		{`allow = ["unix:"]`, "u"},
+		{"allow = [\"all\"]\ndeny = [\"127.0.0.0/8\"]", "6u"},
+		{"allow = [\"127.0.0.1\"]\ndeny = [\"127.0.0.0/8\"]", ""},
+	} {
+		w.Reload(config(c.rules))
+		before, served := host.Accepted(), ""
+		for who, from := range map[string]string{"4": v4, "6": v6, "u": unix} {
+			to := path
+			if from != "" {
+				to = net.JoinHostPort(from, any[1:])
+			}
+			conn, ok := come(t, from, to)
+			require.Equal(t, strings.Contains(c.served, who), ok, "%s: %s", c.rules, who)
+			if ok {
+				served += who
+				conn.Close()
+			}
+		}
+		require.Equal(t, before+len(served), host.Accepted(), "no server hears of a client that is denied")
+	}
+	require.Empty(t, w.Records(func(r weirtest.Record) bool { return r.Text("level") == "ERROR" }))
+}
+
+// Limits hold over all addresses of a listener, for each source by itself, and refuse at once without a server hearing of
+// it. A reload that removes or raises one is in force at once, one that lowers it ends nothing, and the counts stay.
+func TestListenerLimits(t *testing.T) {
+	host := nettest.Start(t, nettest.Greet("x", nettest.Echo))
+	first, second := nettest.Reserve(t), nettest.Reserve(t)
+	l := weirtest.Config{Listen: first, Levels: weirtest.OneLevel(host.Addr())}
+	a := weirtest.NewAPI(t)
+	config := func(limits string) string {
+		l.Listener = limits
+		return a.AddTo(strings.Replace(l.String(), fmt.Sprintf("address = %q", first), fmt.Sprintf("address = [%q, %q]", first, second), 1))
+	}
+	w := weirtest.Start(t, config("max_sessions = 10"))
+	var in []net.Conn
+	for i := range 10 {
+		c, ok := come(t, "127.0.0.1", []string{first, second}[i%2])
+		require.True(t, ok)
+		in = append(in, c)
+	}
+	refused := func(from string) {
+		t.Helper()
+		for _, at := range []string{first, second} {
+			_, ok := come(t, from, at)
+			require.False(t, ok)
+		}
+	}
+	refused("127.0.0.1")
+	require.Equal(t, 10, host.Accepted())
+	require.Equal(t, map[string]int{"max_sessions": 2}, rejections(a))
+	ev := w.WaitRecord(5*time.Second, "the refusals to be told", func(r weirtest.Record) bool { return r.IsEvent("session_refused") })
+	require.Equal(t, []string{"l", "max_sessions"}, []string{ev.Text("listener"), ev.Text("reason")})
+	told := a.MustDo("GET /v1/events?follow=false", "")
+	require.Contains(t, told, `"event":"session_refused","listener":"l","cluster":"c","level":"","server":"",`)
+	require.Contains(t, told, `"reason":"max_sessions","count":`)
+	require.Contains(t, a.MustRunCommand("events"), "session_refused  listener l  ")
+
+	in[3].Close()
+	nettest.Wait(t, 5*time.Second, "room for one", func() bool {
+		c, ok := come(t, "127.0.0.1", second)
+		if ok {
+			in[3] = c
+		}
+		return ok
+	})
+	refused("127.0.0.1")
+
+	w.Reload(config("max_sessions = 12")) // raised
+	for range 2 {
+		c, ok := come(t, "127.0.0.2", first)
+		require.True(t, ok)
+		in = append(in, c)
+	}
+	refused("127.0.0.3")
+	w.Reload(config("max_sessions = 3")) // lowered
+	refused("127.0.0.3")
+	for _, c := range in {
+		require.NoError(t, weirtest.PingPong(c.(*net.TCPConn)))
+	}
+	w.Reload(config("max_sessions_per_source = 3")) // another one, which counts those that are there
+	refused("127.0.0.1")
+	c, ok := come(t, "127.0.0.2", first)
+	require.True(t, ok)
+	in = append(in, c)
+	refused("127.0.0.2")
+	for range 3 {
+		c, ok := come(t, "127.0.0.3", second)
+		require.True(t, ok)
+		in = append(in, c)
+	}
+	refused("127.0.0.3")
+	w.Reload(config("")) // none
+	for _, from := range []string{"127.0.0.1", "127.0.0.3"} {
+		c, ok := come(t, from, first)
+		require.True(t, ok)
+		in = append(in, c)
+	}
+	w.Reload(config("max_sessions_per_source = 1")) // those that came meanwhile were not counted then, and are now
+	for _, from := range []string{"127.0.0.1", "127.0.0.2", "127.0.0.3"} {
+		refused(from)
+	}
+	for _, c := range in {
+		c.Close()
+	}
+	nettest.Wait(t, 5*time.Second, "room", func() bool {
+		_, ok := come(t, "127.0.0.1", first)
+		return ok
+	})
+}
+
+// The rate lets a second's worth through at once, and then as many a second.
+func TestSessionRateLimit(t *testing.T) {
+	t.Parallel()
+	host := nettest.Start(t, nettest.Greet("x", nettest.Echo))
+	_, addr := weirtest.Serve(t, weirtest.Config{Listener: "max_session_rate = 10", Levels: weirtest.OneLevel(host.Addr())})
+	begin := time.Now()
+	served := 0
+	for range 30 {
+		if _, ok := come(t, "127.0.0.1", addr); ok {
+			served++
+		}
+	}
+	require.GreaterOrEqual(t, served, 10)
+	require.LessOrEqual(t, served, 10+int(10*time.Since(begin).Seconds())+1)
+	require.Equal(t, served, host.Accepted())
+	time.Sleep(1100 * time.Millisecond) // after which a second's worth is there again, however long the others took
+	for range 10 {
+		_, ok := come(t, "127.0.0.1", addr)
+		require.True(t, ok)
+	}
+}
+
+// Whoever closes a connection and opens another at once is never told that there are too many, unless weir had no processor
+// for as long as it keeps those who come.
+func TestRoomIsThereForWhoComesAgain(t *testing.T) {
+	for _, c := range []struct {
+		limit, runtime string
+		clients        int
+	}{
+		{limit: "max_sessions = 1", clients: 1},
+		{limit: "max_sessions_per_source = 1", clients: 1},
+		{runtime: "max_sessions = 1", clients: 1},
+		{limit: "max_sessions = 12", clients: 12},
+	} {
+		t.Run(c.limit+c.runtime, func(t *testing.T) {
+			t.Parallel()
+			host := nettest.Start(t, nettest.SendText("x")) // closes first: what is late is weir's alone
+			w, addr := weirtest.Serve(t, weirtest.Config{Listener: c.limit, Runtime: c.runtime, Levels: weirtest.OneLevel(host.Addr())})
+			again := func(i int) error {
+				c, err := nettest.TryDial(addr)
+				if err != nil {
+					return err
+				}
+				defer nettest.Close(c)
+				c.SetDeadline(time.Now().Add(5 * time.Second))
+				_, err = io.ReadFull(c, make([]byte, 1))
+				if i%2 == 0 {
+					nettest.Abort(c)
+				} else if err == nil {
+					_, err = c.Read(make([]byte, 1))
+					if errors.Is(err, io.EOF) {
+						err = nil
+					}
+				}
+				return err
+			}
+			var clients sync.WaitGroup
+			for range c.clients {
+				clients.Go(func() {
+					before, now := w.Process().SchedulingDelay(), time.Duration(0) // at the start of the last round
+					delayed := func() bool {
+						// A wait is counted when it is over, and it is not over when only the other loop has had its turn.
+						for end := time.Now().Add(time.Second); time.Now().Before(end); time.Sleep(5 * time.Millisecond) {
+							if w.Process().SchedulingDelay()-before >= 50*time.Millisecond {
+								return true
+							}
+						}
+						return false
+					}
+					for i := range weirtest.Scaled(500) / c.clients {
+						now = w.Process().SchedulingDelay()
+						if err := again(i); err != nil && !delayed() {
+							t.Errorf("round %d: %v", i, err)
+							return
+						}
+						before = now
+					}
+				})
+			}
+			clients.Wait()
+		})
+	}
+}
+
+// After a storm of clients who are served, refused, denied, reset, gone again or met by nobody, every gauge is exactly 0
+// and all the room is there.
+func TestNoRoomIsLost(t *testing.T) {
+	host := nettest.Start(t, nettest.Greet("x", nettest.Echo))
+	dead := nettest.Reserve(t)
+	limits := "max_sessions = 8\nmax_sessions_per_source = 3\nmax_session_rate = 100000\ndeny = [\"127.0.0.9\"]"
+	w, addr, a := weirtest.ServeAPI(t, weirtest.Config{
+		Runtime: "max_sessions = 10", Listener: limits, Cluster: "max_fails = 0", Levels: weirtest.OneLevel(host.Addr()),
+		More: strings.Replace(weirtest.ListenerTables("dead", dead, nettest.Reserve(t)), "cluster =", "max_sessions = 4\ncluster =", 1),
+	})
+	var wait sync.WaitGroup
+	for worker := range 16 {
+		wait.Go(func() {
+			random := rand.New(rand.NewPCG(7, uint64(worker)))
+			for range weirtest.Scaled(300) {
+				from := fmt.Sprintf("127.0.0.%d", 2+random.IntN(8))
+				to := addr
+				if random.IntN(5) == 0 {
+					to = dead
+				}
+				c, err := (&net.Dialer{Timeout: 5 * time.Second, LocalAddr: &net.TCPAddr{IP: net.ParseIP(from)}}).Dial("tcp", to)
+				if err != nil {
+					if nettest.StreamEndOf(err) != nettest.Reset {
+						t.Error(err)
+					}
+					continue
+				}
+				switch random.IntN(16) % 5 {
+				case 0:
+					nettest.Abort(c.(*net.TCPConn))
+				case 1:
+					c.(*net.TCPConn).CloseWrite()
+					c.SetReadDeadline(time.Now().Add(5 * time.Second))
+					io.Copy(io.Discard, c)
+				case 2:
+					c.SetReadDeadline(time.Now().Add(5 * time.Second))
+					c.Read(make([]byte, 1))
+				case 4: // stays for longer than whoever finds no room is let hope
+					c.SetReadDeadline(time.Now().Add(50 * time.Millisecond))
+					io.Copy(io.Discard, c)
+				}
+				c.Close()
+			}
+		})
+	}
+	wait.Wait()
+	w.WaitSockets(5 * time.Second)
+	metrics := a.MustDo("GET /metrics", "")
+	for _, gauge := range []string{
+		`weir_sessions{listener="l"}`, `weir_sessions{listener="dead"}`, `weir_loop_sessions{loop="0"}`, `weir_loop_sessions{loop="1"}`,
+	} {
+		require.Contains(t, metrics, gauge+" 0\n")
+	}
+	require.Equal(t, 0.0, a.Get("sessions"))
+	require.Subset(t, keysOf(rejections(a)), []string{"denied", "max_sessions", "max_sessions_per_source"})
+	var in []net.Conn
+	for i := range 8 {
+		c, ok := come(t, fmt.Sprintf("127.0.0.%d", 2+i/3), addr)
+		require.True(t, ok, "all the room is there")
+		in = append(in, c)
+	}
+	_, ok := come(t, "127.0.0.8", addr)
+	require.False(t, ok)
+	for _, c := range in {
+		c.Close()
+	}
+}
+
+func keysOf(m map[string]int) []string {
+	var keys []string
+	for k := range m {
+		keys = append(keys, k)
+	}
+	return keys
+}
+
+// Ten thousand networks in a list cost a client nothing that it could notice.
+func TestLongAccessList(t *testing.T) { // alone: it measures time
+	host := nettest.Start(t, nettest.Greet("x", nettest.Echo))
+	random := rand.New(rand.NewPCG(8, 9))
+	var list strings.Builder
+	for range 10_000 {
+		fmt.Fprintf(&list, "\"%d.%d.%d.0/24\", ", 1+random.IntN(99), random.IntN(256), random.IntN(256))
+	}
+	plain := nettest.Reserve(t)
+	_, listed := weirtest.Serve(t, weirtest.Config{
+		Listener: "deny = [" + list.String() + "]", Levels: weirtest.OneLevel(host.Addr()), More: weirtest.ListenerTables("plain", plain, host.Addr()),
+	})
+	visit := func(addr string) time.Duration {
+		begin := time.Now()
+		c, ok := come(t, "127.0.0.1", addr)
+		require.True(t, ok)
+		defer c.Close()
+		return time.Since(begin)
+	}
+	var took, usual []time.Duration
+	for range 300 {
+		took, usual = append(took, visit(listed)), append(usual, visit(plain))
+	}
+	with, without := weirtest.Median(took), weirtest.Median(usual)
+	require.Less(t, with, time.Millisecond+without+without/2)
+}

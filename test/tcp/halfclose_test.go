@@ -1,0 +1,201 @@
+package tcp_test
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"io"
+	"net"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"weir/internal/nettest"
+	"weir/internal/weirtest"
+)
+
+// A client that has closed its side still gets the answer, however long the server thinks about it.
+func TestClientHalfCloseThenAnswer(t *testing.T) {
+	t.Parallel()
+	host := nettest.Start(t, nettest.CountToEOF(1200*time.Millisecond))
+	w, addr := weirtest.Serve(t, weirtest.Config{Levels: weirtest.OneLevel(host.Addr())})
+	c := nettest.Dial(t, addr)
+	_, err := c.Write(make([]byte, 100_000))
+	require.NoError(t, err)
+	require.NoError(t, c.CloseWrite())
+	data, end := nettest.ReadToEnd(c, 5*time.Second)
+	require.Equal(t, "100000", string(data))
+	require.Equal(t, nettest.EOF, end)
+	r := w.SessionRecord(c)
+	require.Equal(t, 100_000, r.Int("bytes_up"))
+	require.Equal(t, 6, r.Int("bytes_down"))
+}
+
+// A server that closes its side first still gets everything the client goes on to write.
+func TestServerHalfCloseThenUpload(t *testing.T) {
+	t.Parallel()
+	rec := &nettest.Recorder{Banner: "hello", CloseSide: true}
+	host := nettest.Start(t, rec.Handle)
+	_, addr := weirtest.Serve(t, weirtest.Config{Levels: weirtest.OneLevel(host.Addr())})
+	c := nettest.Dial(t, addr)
+	data, end := nettest.ReadToEnd(c, 5*time.Second)
+	require.Equal(t, "hello", string(data))
+	require.Equal(t, nettest.EOF, end)
+	for range 20 {
+		_, err := c.Write(make([]byte, 1000))
+		require.NoError(t, err)
+		time.Sleep(20 * time.Millisecond)
+	}
+	c.Close()
+	v := rec.WaitEnd(t, 0, 5*time.Second)
+	require.EqualValues(t, 20_000, v.Bytes)
+	require.Equal(t, nettest.EOF, v.End)
+}
+
+// FINs that cross with a megabyte queued either way lose nothing, free everything at once and are no error.
+func TestFINsCross(t *testing.T) {
+	t.Parallel()
+	d := &nettest.Duplex{}
+	host := nettest.Start(t, d.Handle)
+	w, addr := weirtest.Serve(t, weirtest.Config{Levels: weirtest.OneLevel(host.Addr())})
+	for i := range 10 {
+		require.NoError(t, d.Run(nettest.Dial(t, addr), uint64(i), 1<<20, 1<<20))
+		w.WaitSockets(time.Second)
+	}
+	nettest.Wait(t, 5*time.Second, "the server's verdicts", func() bool { return d.Good() == 10 })
+	require.Empty(t, w.Warnings())
+}
+
+// A client that closes its side before it has said anything still gets the whole of a server that speaks first.
+func TestFINBeforeAnyByte(t *testing.T) {
+	t.Parallel()
+	host := nettest.Start(t, nettest.Send(11, 5<<20))
+	_, addr := weirtest.Serve(t, weirtest.Config{Levels: weirtest.OneLevel(host.Addr())})
+	c := nettest.Dial(t, addr)
+	require.NoError(t, c.CloseWrite())
+	c.SetDeadline(time.Now().Add(10 * time.Second))
+	require.NoError(t, nettest.Expect(c, 11, 5<<20))
+}
+
+// half_close_timeout is a bound on silence, not on the length of an answer: it starts anew with every byte.
+func TestTricklingAnswerIsNotCut(t *testing.T) {
+	t.Parallel()
+	host := nettest.Start(t, nettest.TrickleAfterEOF(20, 250*time.Millisecond))
+	_, addr := weirtest.Serve(t, weirtest.Config{Listener: `half_close_timeout = "1s"`, Levels: weirtest.OneLevel(host.Addr())})
+	c := nettest.Dial(t, addr)
+	require.NoError(t, c.CloseWrite())
+	data, end := nettest.ReadToEnd(c, 10*time.Second)
+	require.Len(t, data, 20)
+	require.Equal(t, nettest.EOF, end)
+}
+
+// A half-closed session without a word from the other side ends after half_close_timeout, and both sides are told.
+func TestHalfCloseTimeout(t *testing.T) {
+	t.Parallel()
+	rec := &nettest.Recorder{StayOpen: true}
+	host := nettest.Start(t, rec.Handle)
+	w, addr := weirtest.Serve(t, weirtest.Config{Listener: `half_close_timeout = "2s"`, Levels: weirtest.OneLevel(host.Addr())})
+	c := nettest.Dial(t, addr)
+	require.NoError(t, weirtest.WriteText(c, "bye"))
+	begin := time.Now()
+	require.NoError(t, c.CloseWrite())
+	_, end := nettest.ReadToEnd(c, 10*time.Second)
+	weirtest.RequireBetween(t, 2*time.Second, time.Since(begin))
+	require.Equal(t, nettest.Reset, end, "a session that was cut is not shown as a clean end")
+	require.Contains(t, w.SessionRecord(c).Termination(), "half_close_timeout")
+	w.WaitSockets(time.Second)
+}
+
+// The same when the client has vanished from the network after its FIN: nothing stays open for it.
+func TestHalfCloseTimeoutOfVanishedClient(t *testing.T) {
+	t.Parallel()
+	ns := nettest.NewNamespace(t)
+	ns.Start("127.0.0.1:7001", nettest.Silent)
+	w := weirtest.Options{Namespace: ns}.Start(t, weirtest.Config{
+		Listen: "127.0.0.1:7000", Listener: `half_close_timeout = "2s"`, Levels: weirtest.OneLevel("127.0.0.1:7001"),
+	}.String())
+	c := ns.Dial("127.0.0.1:7000")
+	require.NoError(t, weirtest.WriteText(c, "bye"))
+	begin := time.Now()
+	require.NoError(t, c.CloseWrite())
+	// The FIN is on its way before the filter is in place; loopback delivers at once.
+	port := uint16(c.LocalAddr().(*net.TCPAddr).Port)
+	ns.DropAll(port)
+	require.Contains(t, w.SessionRecord(c).Termination(), "half_close_timeout")
+	weirtest.RequireBetween(t, 2*time.Second, time.Since(begin))
+	w.WaitSockets(time.Second)
+}
+
+// While a server does not read, a client's data and the FIN behind it wait; nothing is lost and nothing is cut.
+func TestFINWaitsForClosedWindow(t *testing.T) {
+	t.Parallel()
+	const size = 2 << 20
+	rec := &nettest.Recorder{Pause: 3 * time.Second, Keep: size}
+	host := nettest.Start(t, rec.Handle)
+	_, addr := weirtest.Serve(t, weirtest.Config{Levels: weirtest.OneLevel(host.Addr())})
+	want, err := io.ReadAll(io.LimitReader(nettest.Pattern(5), size))
+	require.NoError(t, err)
+	c := nettest.Dial(t, addr)
+	_, err = c.Write(want)
+	require.NoError(t, err)
+	require.NoError(t, c.CloseWrite())
+	v := rec.WaitEnd(t, 0, 10*time.Second)
+	require.Equal(t, nettest.EOF, v.End)
+	require.True(t, bytes.Equal(want, v.Data), "%d of %d bytes, or others", v.Bytes, size)
+	_, end := nettest.ReadToEnd(c, 5*time.Second)
+	require.Equal(t, nettest.EOF, end)
+}
+
+// Data and FIN that arrive while the server is still being dialled are kept in order.
+func TestFINWhileDialling(t *testing.T) {
+	t.Parallel()
+	host := nettest.Start(t, nettest.CountToEOF(0))
+	_, addr := weirtest.Serve(t, weirtest.Config{
+		Cluster: `connect_timeout = "300ms"`, Levels: weirtest.OneLevel(nettest.FullBacklog(t), host.Addr()),
+	})
+	c := nettest.Dial(t, addr)
+	_, err := c.Write(make([]byte, 16_000))
+	require.NoError(t, err)
+	require.NoError(t, c.CloseWrite())
+	data, end := nettest.ReadToEnd(c, 5*time.Second)
+	require.Equal(t, "16000", string(data))
+	require.Equal(t, nettest.EOF, end)
+}
+
+// Clients on a unix socket half-close like any others.
+func TestHalfCloseOnUnixSocket(t *testing.T) {
+	t.Parallel()
+	host := nettest.Start(t, nettest.CountToEOF(200*time.Millisecond))
+	path := fmt.Sprintf("%s/weir.sock", weirtest.ShortTempDir(t))
+	weirtest.Serve(t, weirtest.Config{Listen: "unix:" + path, Levels: weirtest.OneLevel(host.Addr())})
+	c, err := net.Dial("unix", path)
+	require.NoError(t, err)
+	defer c.Close()
+	_, err = c.Write(make([]byte, 50_000))
+	require.NoError(t, err)
+	require.NoError(t, c.(*net.UnixConn).CloseWrite())
+	data, end := nettest.ReadToEnd(c, 5*time.Second)
+	require.Equal(t, "50000", string(data))
+	require.Equal(t, nettest.EOF, end)
+}
+
+// A session in which one side is done and the other streams on for long is not an idle one.
+func TestLongDownloadAfterClientFIN(t *testing.T) {
+	t.Parallel()
+	host := nettest.Start(t, func(ctx context.Context, c *net.TCPConn) {
+		io.Copy(io.Discard, c)
+		for range 8 {
+			c.Write(make([]byte, 200_000))
+			time.Sleep(250 * time.Millisecond)
+		}
+	})
+	_, addr := weirtest.Serve(t, weirtest.Config{
+		Listener: "half_close_timeout = \"1s\"\nclient_idle_timeout = \"1s\"", Levels: weirtest.OneLevel(host.Addr()),
+	})
+	c := nettest.Dial(t, addr)
+	require.NoError(t, c.CloseWrite())
+	data, end := nettest.ReadToEnd(c, 10*time.Second)
+	require.Len(t, data, 8*200_000)
+	require.Equal(t, nettest.EOF, end)
+}

@@ -1,0 +1,90 @@
+package tcp_test
+
+import (
+	"math/rand/v2"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"weir/internal/nettest"
+	"weir/internal/weirtest"
+)
+
+// Whatever a system call answers, however often: weir goes on, sessions that the call has nothing to do with are not
+// touched, there is a line a second in the log at most, and as soon as the call works again so does everything.
+func TestSystemCallsFail(t *testing.T) {
+	errnos := []string{"EMFILE", "ENFILE", "ENOBUFS", "ENOMEM", "EPERM", "EPROTO"}
+	calls := []string{"accept4", "socket", "connect", "epoll_ctl", "pipe2", "splice", "sendto", "recvfrom", "setsockopt", "shutdown"}
+	for _, errno := range errnos {
+		t.Run(errno, func(t *testing.T) {
+			t.Parallel()
+			host := nettest.Start(t, nettest.Echo)
+			w, addr, a := weirtest.ServeAPI(t, weirtest.Config{
+				Cluster: "max_fails = 0\nprotected = true", Levels: weirtest.OneLevel(host.Addr()),
+				Checks: "[[cluster.c.check]]\ntype = \"tcp\"\ninterval = \"50ms\"\ntimeout = \"50ms\"\nfall = 1000\n",
+			})
+			var done atomic.Bool
+			var clients sync.WaitGroup
+			for range 3 {
+				clients.Go(func() {
+					for !done.Load() {
+						if c, err := nettest.TryDial(addr); err == nil {
+							c.SetDeadline(time.Now().Add(500 * time.Millisecond))
+							nettest.Exchange(c, rand.Uint64(), rand.Int64N(200_000), 1<<20) // may fail
+							c.Close()
+						}
+					}
+				})
+			}
+			clients.Go(func() {
+				for !done.Load() {
+					if res, err := a.HTTP.Get("http://weir/v1/clusters"); err == nil { // may fail
+						res.Body.Close()
+					}
+				}
+			})
+			stop := sync.OnceFunc(func() {
+				done.Store(true)
+				clients.Wait()
+			})
+			defer stop()
+			for _, call := range calls {
+				stay := nettest.Dial(t, addr)
+				require.NoError(t, weirtest.PingPong(stay))
+				lines, begin := len(w.Warnings()), time.Now()
+				heal := w.InjectErrors(call, errno)
+				spared := !strings.Contains("sendto recvfrom setsockopt shutdown", call)
+				for time.Since(begin) < 300*time.Millisecond && spared {
+					require.NoError(t, weirtest.PingPong(stay), call)
+				}
+				time.Sleep(time.Until(begin.Add(300 * time.Millisecond)))
+				failed := heal()
+				if call != "pipe2" { // pipes are kept, and seldom made
+					require.Positive(t, failed, call)
+				}
+				took := time.Since(begin)
+				require.LessOrEqual(t, len(w.Warnings())-lines, 2+int(took.Seconds()), call)
+				healed := time.Now()
+				nettest.Wait(t, 5*time.Second, "service after "+call, func() bool {
+					c, err := nettest.TryDial(addr)
+					if err != nil {
+						return false
+					}
+					defer c.Close()
+					return weirtest.PingPong(c) == nil
+				})
+				if !weirtest.RaceEnabled {
+					require.Less(t, nettest.Elapsed(healed), 2*time.Second, call)
+				}
+				a.MustDo("GET /v1/status", "")
+				stay.Close()
+			}
+			stop()
+			w.WaitNoSessions(a)
+		})
+	}
+}

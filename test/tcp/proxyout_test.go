@@ -1,0 +1,325 @@
+// The PROXY protocol on its way out.
+
+package tcp_test
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"net"
+	"net/netip"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+	"golang.org/x/sys/unix"
+
+	"weir/internal/nettest"
+	"weir/internal/weirtest"
+)
+
+// v1Line is what a server is told in version 1.
+func v1Line(client, dest netip.AddrPort) string {
+	family := "TCP4"
+	if client.Addr().Is6() {
+		family = "TCP6"
+	}
+	return fmt.Sprintf("PROXY %s %s %s %d %d\r\n", family, client.Addr(), dest.Addr(), client.Port(), dest.Port())
+}
+
+// v2Frame is what a server is told in version 2.
+func v2Frame(command byte, client, dest netip.AddrPort, tlvs ...string) string {
+	family := byte(0x11)
+	if client.Addr().Is6() {
+		family = 0x21
+	}
+	ports := string([]byte{byte(client.Port() >> 8), byte(client.Port()), byte(dest.Port() >> 8), byte(dest.Port())})
+	parts := append([]string{string(client.Addr().AsSlice()), string(dest.Addr().AsSlice()), ports}, tlvs...)
+	return nettest.ProxyWithChecksum(nettest.ProxyV2(command, family, append(parts, checksum)...))
+}
+
+func ends(c net.Conn) (client, dest netip.AddrPort) {
+	client, dest = netip.MustParseAddrPort(c.LocalAddr().String()), netip.MustParseAddrPort(c.RemoteAddr().String())
+	return client, dest
+}
+
+// The server gets one header, exact to the byte, and then what the client says.
+func TestSendProxy(t *testing.T) {
+	t.Parallel()
+	for _, listen := range []string{"127.0.0.1:0", "[::1]:0", "[::]:0"} {
+		for _, version := range []string{"v1", "v2"} {
+			var rec nettest.Recorder
+			host := nettest.Start(t, rec.Handle)
+			ip := strings.Trim(listen[:strings.LastIndexByte(listen, ':')], "[]")
+			_, addr := weirtest.Serve(t, weirtest.Config{
+				Listen: nettest.ReserveOn(t, ip), Cluster: fmt.Sprintf("send_proxy = %q", version), Levels: weirtest.OneLevel(host.Addr()),
+			})
+			addr = strings.Replace(addr, "[::]", "127.0.0.1", 1) // an IPv4 client of an IPv6 socket is an IPv4 client
+			for i, payload := range []string{"close", "", strings.Repeat("x", 100_000)} {
+				c := say(t, addr, payload)
+				want := v1Line(ends(c))
+				if version == "v2" {
+					client, dest := ends(c)
+					want = v2Frame(0x21, client, dest)
+				}
+				v := rec.WaitEnd(t, i, 5*time.Second)
+				require.Equal(t, want+payload, string(v.Data)+strings.Repeat("x", int(v.Bytes)-len(v.Data)))
+				require.Equal(t, nettest.EOF, v.End)
+				got, end := nettest.ReadToEnd(c, 5*time.Second)
+				require.Empty(t, got)
+				require.Equal(t, nettest.EOF, end)
+			}
+		}
+	}
+}
+
+// Bytes that are counted are the client's own.
+func TestProxyHeaderIsNotCounted(t *testing.T) {
+	t.Parallel()
+	var rec nettest.Recorder
+	w, addr := weirtest.Serve(t, proxied("", nettest.Start(t, rec.Handle).Addr()+" send_proxy=v2"))
+	c := say(t, addr, nettest.ProxyV2(0x20, 0)+"12345")
+	require.Equal(t, 5, w.SessionRecord(c).Int("bytes_up"))
+}
+
+// Servers may be told differently, and not at all.
+func TestSendProxyPerServer(t *testing.T) {
+	t.Parallel()
+	var recs [3]nettest.Recorder
+	var list []string
+	for i, words := range []string{" send_proxy=v1", " send_proxy=", ""} {
+		list = append(list, nettest.Start(t, recs[i].Handle).Addr()+words)
+	}
+	_, addr := weirtest.Serve(t, weirtest.Config{Cluster: "send_proxy = \"v2\"", Levels: weirtest.OneLevel(list...)})
+	for i, start := range []string{"PROXY TCP4 ", "x", nettest.ProxySignature} {
+		say(t, addr, "x")
+		require.True(t, strings.HasPrefix(string(recs[i].WaitEnd(t, 0, 5*time.Second).Data), start), "%d", i)
+	}
+}
+
+// A server that speaks first has its header before it does.
+func TestSendProxyToAServerThatSpeaksFirst(t *testing.T) {
+	t.Parallel()
+	host := nettest.Start(t, func(_ context.Context, c *net.TCPConn) {
+		line := make([]byte, 107)
+		n, _ := c.Read(line)
+		fmt.Fprintf(c, "220 %q", line[:n])
+		io.Copy(io.Discard, c)
+	})
+	_, addr := weirtest.Serve(t, weirtest.Config{Levels: weirtest.OneLevel(host.Addr() + " send_proxy=v1")})
+	c := nettest.Dial(t, addr)
+	want := fmt.Sprintf("220 %q", v1Line(ends(c)))
+	got := make([]byte, len(want))
+	c.SetReadDeadline(time.Now().Add(5 * time.Second))
+	_, err := io.ReadFull(c, got)
+	require.NoError(t, err)
+	require.Equal(t, want, string(got))
+}
+
+// The header is in one segment, with what the client has said already.
+func TestProxyHeaderInOneSegment(t *testing.T) {
+	t.Parallel()
+	type arrival struct {
+		segments uint32
+		data     string
+	}
+	arrivals := make(chan arrival, 10)
+	host := nettest.Start(t, func(_ context.Context, c *net.TCPConn) {
+		b := make([]byte, 4096)
+		n, _ := c.Read(b)
+		raw, _ := c.SyscallConn()
+		raw.Control(func(fd uintptr) {
+			info, err := unix.GetsockoptTCPInfo(int(fd), unix.IPPROTO_TCP, unix.TCP_INFO)
+			if err == nil {
+				arrivals <- arrival{info.Data_segs_in, string(b[:n])}
+			}
+		})
+		io.Copy(io.Discard, c)
+	})
+	p := proxied("", host.Addr()+" send_proxy=v2")
+	_, addr := weirtest.Serve(t, p)
+	header := nettest.ProxyV2(0x21, 0x11, block4, tlvs)
+	client, dest := netip.MustParseAddrPort("192.0.2.1:1234"), netip.MustParseAddrPort("192.0.2.2:5678")
+	for _, payload := range []string{"", "hello"} {
+		c := nettest.Dial(t, addr)
+		io.WriteString(c, header+payload)
+		select {
+		case a := <-arrivals:
+			require.Equal(t, arrival{1, v2Frame(0x21, client, dest, tlvs) + payload}, a)
+		case <-time.After(5 * time.Second):
+			require.Fail(t, "no header")
+		}
+	}
+}
+
+// A header that comes in goes out again, in the version that the server wants.
+func TestProxyHeaderIsPassedOn(t *testing.T) {
+	t.Parallel()
+	client, dest := netip.MustParseAddrPort("192.0.2.1:1234"), netip.MustParseAddrPort("192.0.2.2:5678")
+	client6, dest6 := netip.MustParseAddrPort("[2001:db8::1]:1234"), netip.MustParseAddrPort("[2001:db8::2]:5678")
+	line, line6 := v1Line(client, dest), v1Line(client6, dest6)
+	padding := nettest.ProxyTLV(4, "\x00\x00")
+	large := nettest.ProxyTLV(0xe0, strings.Repeat("x", 4096-16-12-3))
+	for version, cases := range map[string]map[string]func(c net.Conn) string{
+		"v1": {
+			line:  func(net.Conn) string { return line },
+			line6: func(net.Conn) string { return line6 },
+			nettest.ProxyV2(0x21, 0x11, block4, tlvs): func(net.Conn) string { return line },
+			nettest.ProxyV2(0x21, 0x21, block6):       func(net.Conn) string { return line6 },
+			nettest.ProxyV2(0x20, 0x11, block4):       func(c net.Conn) string { return v1Line(ends(c)) },
+			"PROXY UNKNOWN\r\n":                       func(c net.Conn) string { return v1Line(ends(c)) },
+		},
+		"v2": {
+			line: func(net.Conn) string { return v2Frame(0x21, client, dest) },
+			nettest.ProxyV2(0x21, 0x11, block4, tlvs, padding):                             func(net.Conn) string { return v2Frame(0x21, client, dest, tlvs, padding) },
+			nettest.ProxyV2(0x21, 0x11, block4, large):                                     func(net.Conn) string { return v2Frame(0x21, client, dest, large) },
+			nettest.ProxyWithChecksum(nettest.ProxyV2(0x21, 0x21, block6, tlvs, checksum)): func(net.Conn) string { return v2Frame(0x21, client6, dest6, tlvs) },
+			nettest.ProxyV2(0x20, 0x00): func(c net.Conn) string {
+				client, dest := ends(c)
+				return v2Frame(0x20, client, dest)
+			},
+			nettest.ProxyV2(0x20, 0x11, block4, tlvs): func(c net.Conn) string {
+				client, dest := ends(c)
+				return v2Frame(0x20, client, dest, tlvs)
+			},
+			nettest.ProxyV2(0x21, 0x31, blockUnx): func(c net.Conn) string {
+				client, dest := ends(c)
+				return v2Frame(0x21, client, dest)
+			},
+		},
+	} {
+		var rec nettest.Recorder
+		_, addr := weirtest.Serve(t, proxied("", nettest.Start(t, rec.Handle).Addr()+" send_proxy="+version))
+		i := 0
+		for header, want := range cases {
+			c := say(t, addr, header+"hello")
+			require.Equal(t, want(c)+"hello", string(rec.WaitEnd(t, i, 5*time.Second).Data), "%s: %.60q", version, header)
+			i++
+		}
+	}
+}
+
+// Weirs in a row pass the client on, and its streams whole.
+func TestChainOfProxies(t *testing.T) {
+	t.Parallel()
+	var duplex nettest.Duplex
+	last := proxied("", nettest.Start(t, duplex.Handle).Addr())
+	w, addr := weirtest.Serve(t, last)
+	_, addr = weirtest.Serve(t, proxied("", addr+" send_proxy=v1"))
+	_, addr = weirtest.Serve(t, weirtest.Config{Levels: weirtest.OneLevel(addr + " send_proxy=v2")})
+	for i := range 12 {
+		c := nettest.Dial(t, addr)
+		client := c.LocalAddr().String()
+		require.NoError(t, duplex.Run(c, uint64(i), 100+int64(i)*90_000, int64(i)*70_000))
+		w.WaitRecord(5*time.Second, "the client's own address at the end of the row", func(r weirtest.Record) bool { return r.Termination() != "" && r.Text("client") == client })
+	}
+	require.Equal(t, 12, duplex.Good())
+	require.Empty(t, duplex.Errs())
+}
+
+// The server that is tried second gets one header.
+func TestSendProxyOnRetry(t *testing.T) {
+	t.Parallel()
+	var rec nettest.Recorder
+	_, addr := weirtest.Serve(t, weirtest.Config{Cluster: "send_proxy = \"v1\"\nbalance = \"first\"", Levels: weirtest.OneLevel(nettest.Reserve(t), nettest.Reserve(t), nettest.Start(t, rec.Handle).Addr())})
+	c := say(t, addr, "hello")
+	require.Equal(t, v1Line(ends(c))+"hello", string(rec.WaitEnd(t, 0, 5*time.Second).Data))
+}
+
+// A client of a unix socket has no address to tell; one that comes through a proxy has.
+func TestSendProxyForUnixClients(t *testing.T) {
+	t.Parallel()
+	dir := weirtest.ShortTempDir(t)
+	for version, want := range map[string]string{
+		"v1": "PROXY UNKNOWN\r\n",
+		"v2": nettest.ProxyWithChecksum(nettest.ProxyV2(0x21, 0, checksum)),
+	} {
+		var rec nettest.Recorder
+		path := dir + "/" + version
+		weirtest.Serve(t, weirtest.Config{Listen: "unix:" + path, Levels: weirtest.OneLevel(nettest.Start(t, rec.Handle).Addr() + " send_proxy=" + version)})
+		c, err := net.Dial("unix", path)
+		require.NoError(t, err)
+		io.WriteString(c, "hello")
+		c.Close()
+		require.Equal(t, want+"hello", string(rec.WaitEnd(t, 0, 5*time.Second).Data))
+	}
+	var rec nettest.Recorder
+	path := dir + "/in"
+	weirtest.Serve(t, weirtest.Config{Listen: "unix:" + path, Listener: "accept_proxy = true", Levels: weirtest.OneLevel(nettest.Start(t, rec.Handle).Addr() + " send_proxy=v1")})
+	c, err := net.Dial("unix", path)
+	require.NoError(t, err)
+	line := "PROXY TCP4 192.0.2.1 192.0.2.2 1234 5678\r\n"
+	io.WriteString(c, line)
+	time.Sleep(50 * time.Millisecond)
+	io.WriteString(c, "hello")
+	c.Close()
+	require.Equal(t, line+"hello", string(rec.WaitEnd(t, 0, 5*time.Second).Data))
+}
+
+// A server on a unix socket is told like any other.
+func TestSendProxyToUnixServers(t *testing.T) {
+	t.Parallel()
+	path := weirtest.ShortTempDir(t) + "/server"
+	ln, err := net.Listen("unix", path)
+	require.NoError(t, err)
+	defer ln.Close()
+	got := make(chan string, 1)
+	go func() {
+		c, err := ln.Accept()
+		if err != nil {
+			return
+		}
+		defer c.Close()
+		data, _ := nettest.ReadToEnd(c, 5*time.Second)
+		got <- string(data)
+	}()
+	_, addr := weirtest.Serve(t, weirtest.Config{Levels: weirtest.OneLevel("unix:" + path + " send_proxy=v2")})
+	c := say(t, addr, "hello")
+	client, dest := ends(c)
+	require.Equal(t, v2Frame(0x21, client, dest)+"hello", <-got)
+}
+
+// A reload changes what new sessions tell.
+func TestReloadOfSendProxy(t *testing.T) {
+	t.Parallel()
+	var rec nettest.Recorder
+	l := weirtest.Config{Levels: weirtest.OneLevel(nettest.Start(t, rec.Handle).Addr())}
+	w, addr := weirtest.Serve(t, l)
+	l.Listen = addr
+	say(t, addr, "x")
+	require.Equal(t, "x", string(rec.WaitEnd(t, 0, 5*time.Second).Data))
+	l.Cluster = "send_proxy = \"v1\""
+	l.Listener = "accept_proxy = true\ntrusted_proxies = [\"127.0.0.1\"]"
+	w.Reload(l.String())
+	say(t, addr, "PROXY UNKNOWN\r\nx")
+	require.True(t, strings.HasPrefix(string(rec.WaitEnd(t, 1, 5*time.Second).Data), "PROXY TCP4 "))
+}
+
+// Checks of servers that want a header send one of their own. What is not the server's own port gets none.
+func TestChecksSendProxy(t *testing.T) {
+	t.Parallel()
+	for version, want := range map[string]string{
+		"v1": `^PROXY TCP4 127\.0\.0\.1 127\.0\.0\.1 \d+ \d+\r\n$`,
+		"v2": `^\r\n\r\n\x00\r\nQUIT\n\x20\x00\x00\x07\x03\x00\x04....$`,
+	} {
+		var rec, asked, other nettest.Recorder
+		more := nettest.Start(t, other.Handle)
+		asked.Banner = "ready"
+		for check, r := range map[string]*nettest.Recorder{"": &rec, "send = \"PING\"\nexpect = \"ready\"\n": &asked} {
+			_, addr := weirtest.Serve(t, weirtest.Config{
+				Levels: weirtest.OneLevel(nettest.Start(t, r.Handle).Addr() + " send_proxy=" + version),
+				Checks: fmt.Sprintf("[[cluster.c.check]]\ntype = \"tcp\"\ninterval = \"200ms\"\ntimeout = \"200ms\"\n%s"+
+					"[[cluster.c.check]]\ntype = \"tcp\"\nid = \"other\"\ninterval = \"200ms\"\ntimeout = \"200ms\"\nport = %s\n", check, port(more.Addr())),
+			})
+			_ = addr
+			v := r.WaitEnd(t, 1, 5*time.Second)
+			pattern := want
+			if check != "" {
+				pattern = strings.TrimSuffix(want, "$") + "PING$"
+			}
+			require.Regexp(t, "(?s)"+pattern, string(v.Data))
+		}
+		require.Empty(t, other.WaitEnd(t, 0, 5*time.Second).Data)
+	}
+}

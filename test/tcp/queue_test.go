@@ -1,0 +1,264 @@
+package tcp_test
+
+import (
+	"fmt"
+	"io"
+	"net"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"weir/internal/nettest"
+	"weir/internal/weirtest"
+)
+
+// waits checks that a session has no server yet: not a byte comes.
+func waits(t *testing.T, c net.Conn, d time.Duration) {
+	t.Helper()
+	c.SetReadDeadline(time.Now().Add(d))
+	_, err := c.Read(make([]byte, 1))
+	require.Equal(t, nettest.Timeout, nettest.StreamEndOf(err))
+	c.SetReadDeadline(time.Now().Add(5 * time.Second))
+}
+
+// inQueue opens a session that has to wait, and returns when weir has taken it in.
+func inQueue(t *testing.T, addr string) *net.TCPConn {
+	t.Helper()
+	c := nettest.Dial(t, addr)
+	waits(t, c, 50*time.Millisecond)
+	return c
+}
+
+// Those who wait are served in the order in which they came, and what they have sent meanwhile reaches the server.
+func TestQueueIsFirstComeFirstServed(t *testing.T) {
+	t.Parallel()
+	host := nettest.Start(t, nettest.Echo)
+	w, addr := weirtest.Serve(t, weirtest.Config{
+		Runtime: "loops = 1", // with several it is their business who is first among clients that come together
+		Cluster: "max_sessions = 1\nqueue_timeout = \"1m\"", Levels: weirtest.OneLevel(host.Addr()),
+	})
+	held := nettest.Dial(t, addr)
+	require.NoError(t, weirtest.PingPong(held))
+	var queue []*net.TCPConn
+	for i := range 5 {
+		c := inQueue(t, addr)
+		_, err := fmt.Fprint(c, i)
+		require.NoError(t, err)
+		queue = append(queue, c)
+	}
+	require.Equal(t, 1, host.Accepted())
+	for i, c := range queue {
+		held.Close()
+		require.Equal(t, fmt.Sprint(i), weirtest.ReadByte(t, c))
+		for _, later := range queue[i+1:] {
+			waits(t, later, time.Millisecond)
+		}
+		held = c
+	}
+	held.Close()
+	require.Equal(t, "relay client_closed", w.SessionRecord(held).Termination())
+}
+
+// A client that leaves while it waits gives up its place, however it leaves; the next one moves up, and room that comes
+// free is not lost on those who have gone.
+func TestClientLeavesTheQueue(t *testing.T) {
+	t.Parallel()
+	host := nettest.Start(t, nettest.Greet("A", nettest.Echo))
+	w, addr := weirtest.Serve(t, weirtest.Config{Cluster: "max_sessions = 1\nqueue_timeout = \"1m\"", Levels: weirtest.OneLevel(host.Addr())})
+	held := nettest.Dial(t, addr)
+	require.Equal(t, "A", weirtest.ReadByte(t, held))
+	aborts, closes, stays := inQueue(t, addr), inQueue(t, addr), inQueue(t, addr)
+	nettest.Abort(aborts)
+	require.Equal(t, "queue client_reset", w.SessionRecord(aborts).Termination())
+	closes.Close()
+	held.Close()
+	require.Equal(t, "A", weirtest.ReadByte(t, stays))
+	for range 3 {
+		stays.Close()
+		stays = nettest.Dial(t, addr)
+		require.Equal(t, "A", weirtest.ReadByte(t, stays))
+	}
+}
+
+// queue_timeout ends a wait on time and says so; sessions that come later start their own time.
+func TestQueueTimeout(t *testing.T) {
+	t.Parallel()
+	host := nettest.Start(t, nettest.Greet("A", nettest.Echo))
+	w, addr := weirtest.Serve(t, weirtest.Config{Cluster: "max_sessions = 1\nqueue_timeout = \"600ms\"", Levels: weirtest.OneLevel(host.Addr())})
+	require.Equal(t, "A", weirtest.ReadByte(t, nettest.Dial(t, addr)))
+	begin := time.Now()
+	early := nettest.Dial(t, addr)
+	waits(t, early, 300*time.Millisecond)
+	middle := time.Now()
+	late := nettest.Dial(t, addr)
+	_, end := nettest.ReadToEnd(early, 5*time.Second)
+	require.Equal(t, nettest.Reset, end)
+	weirtest.RequireBetween(t, 600*time.Millisecond, time.Since(begin))
+	_, end = nettest.ReadToEnd(late, 5*time.Second)
+	require.Equal(t, nettest.Reset, end)
+	weirtest.RequireBetween(t, 600*time.Millisecond, time.Since(middle))
+	for _, c := range []net.Conn{early, late} {
+		r := w.SessionRecord(c)
+		require.Equal(t, "queue queue_timeout", r.Termination())
+		require.Zero(t, r.Int("attempts"))
+	}
+	require.Equal(t, 1, host.Accepted())
+}
+
+// A level that is full gives way to the next one at once where nobody may wait, and keeps its sessions where they may.
+func TestFullLevelAndTheNext(t *testing.T) {
+	t.Parallel()
+	for queue, spills := range map[string]bool{"0s": true, "1m": false} {
+		a, b := nettest.Start(t, nettest.Greet("A", nettest.Echo)), nettest.Start(t, nettest.Greet("B", nettest.Echo))
+		w, addr := weirtest.Serve(t, weirtest.Config{
+			Cluster: fmt.Sprintf("queue_timeout = %q", queue), Levels: [][]string{{a.Addr() + " max_sessions=2"}, {b.Addr()}},
+		})
+		held := nettest.Dial(t, addr)
+		require.Equal(t, "A", weirtest.ReadByte(t, held))
+		require.Equal(t, "A", weirtest.ReadByte(t, nettest.Dial(t, addr)))
+		if spills {
+			require.Equal(t, "B", weirtest.ReadByte(t, nettest.Dial(t, addr)))
+			held.Close()
+			w.SessionRecord(held)
+			require.Equal(t, "A", weirtest.ReadByte(t, nettest.Dial(t, addr)), "the better level, as soon as there is room")
+			continue
+		}
+		c := inQueue(t, addr)
+		held.Close()
+		require.Equal(t, "A", weirtest.ReadByte(t, c))
+		require.Zero(t, b.Accepted())
+	}
+}
+
+// When the level fails for which they wait, sessions go to the next one.
+func TestQueueMovesToTheNextLevel(t *testing.T) {
+	t.Parallel()
+	a, b := nettest.Start(t, nettest.Greet("A", nettest.Echo)), nettest.Start(t, nettest.Greet("B", nettest.Echo))
+	w, addr := weirtest.Serve(t, weirtest.Config{
+		Cluster: "max_sessions = 1\nqueue_timeout = \"1m\"", Checks: weirtest.PassingCheck, Levels: [][]string{{a.Addr() + " name=A"}, {b.Addr() + " name=B"}},
+	})
+	held := nettest.Dial(t, addr)
+	require.Equal(t, "A", weirtest.ReadByte(t, held))
+	one, two := inQueue(t, addr), inQueue(t, addr)
+	a.Down()
+	w.WaitEvent("server_down", "A")
+	require.Equal(t, "B", weirtest.ReadByte(t, one))
+	waits(t, two, 50*time.Millisecond)
+	one.Close()
+	require.Equal(t, "B", weirtest.ReadByte(t, two))
+	require.NoError(t, weirtest.PingPong(held))
+}
+
+// Room for one is room for one after the other: who comes when the one before has seen its session end is never refused,
+// however quick it is.
+func TestOneSessionAtATime(t *testing.T) {
+	t.Parallel()
+	host := nettest.Start(t, nettest.Echo)
+	w, addr := weirtest.Serve(t, weirtest.Config{Cluster: "max_sessions = 1", Levels: weirtest.OneLevel(host.Addr())})
+	for i := range weirtest.Scaled(2000) {
+		c, err := nettest.TryDial(addr)
+		require.NoError(t, err)
+		require.NoError(t, weirtest.WriteText(c, "x"))
+		require.NoError(t, c.CloseWrite())
+		data, end := nettest.ReadToEnd(c, 5*time.Second)
+		require.Equal(t, "x", string(data), "session %d", i)
+		require.Equal(t, nettest.EOF, end)
+		c.Close()
+	}
+	require.Empty(t, w.Records(func(r weirtest.Record) bool { return r.Termination() != "" && r.Termination() != "relay client_closed" }))
+}
+
+// With a queue it does not even have to see the end of the one before.
+func TestOneSessionAtATimeInAQueue(t *testing.T) {
+	t.Parallel()
+	host := nettest.Start(t, nettest.Echo)
+	w, addr := weirtest.Serve(t, weirtest.Config{Cluster: "max_sessions = 1\nqueue_timeout = \"5s\"", Levels: weirtest.OneLevel(host.Addr())})
+	for range weirtest.Scaled(2000) {
+		c, err := nettest.TryDial(addr)
+		require.NoError(t, err)
+		require.NoError(t, weirtest.PingPong(c))
+		c.Close()
+	}
+	nettest.Wait(t, 5*time.Second, "the end of all", func() bool { return host.Open() == 0 })
+	require.Empty(t, w.Records(func(r weirtest.Record) bool { return r.Termination() != "" && r.Termination() != "relay client_closed" }))
+}
+
+// Many who wait for few places are all served, none twice and none never.
+func TestQueueUnderLoad(t *testing.T) {
+	t.Parallel()
+	host := nettest.Start(t, nettest.Echo)
+	w, addr := weirtest.Serve(t, weirtest.Config{Cluster: "max_sessions = 3\nqueue_timeout = \"30s\"", Levels: weirtest.OneLevel(host.Addr())})
+	errs := make(chan error)
+	var inside atomic.Int32 // clients that have been answered and have not hung up
+	const workers = 24
+	for range workers {
+		go func() {
+			for range 25 {
+				c, err := nettest.TryDial(addr)
+				if err == nil {
+					if err = weirtest.PingPong(c); err == nil {
+						if n := inside.Add(1); n > 3 {
+							err = fmt.Errorf("%d sessions at once", n)
+						}
+						time.Sleep(time.Millisecond) // for the others to overlap with
+						inside.Add(-1)
+					}
+					c.Close()
+				}
+				if err != nil && err != io.EOF {
+					errs <- err
+					return
+				}
+			}
+			errs <- nil
+		}()
+	}
+	for range workers {
+		require.NoError(t, <-errs)
+	}
+	require.Equal(t, workers*25, host.Accepted())
+	require.Empty(t, w.Warnings())
+}
+
+// A session that has waited, got its turn and been refused by that very server waits on for another one, for as long as
+// queue_timeout allows from the beginning, and not until some other time is over.
+func TestQueueAgainAfterARefusal(t *testing.T) {
+	t.Parallel()
+	a, b := nettest.Start(t, nettest.Greet("A", nettest.Echo)), nettest.Start(t, nettest.Greet("B", nettest.Echo))
+	w, addr := weirtest.Serve(t, weirtest.Config{
+		Runtime: "loops = 1", // so that those who come together keep their order
+		Cluster: "max_sessions = 1\nqueue_timeout = \"2s\"\nconnect_timeout = \"200ms\"\nmax_fails = 0",
+		Levels:  weirtest.OneLevel(a.Addr()+" name=A", b.Addr()+" name=B"),
+	})
+	onA, onB := nettest.Dial(t, addr), nettest.Dial(t, addr)
+	require.Equal(t, "AB", weirtest.ReadByte(t, onA)+weirtest.ReadByte(t, onB))
+	begin := time.Now()
+	served, ends := inQueue(t, addr), inQueue(t, addr)
+	a.Down()
+	onA.Close()
+	waits(t, served, 600*time.Millisecond)
+	onB.Close()
+	require.Equal(t, "B", weirtest.ReadByte(t, served))
+	_, end := nettest.ReadToEnd(ends, 5*time.Second)
+	require.Equal(t, nettest.Reset, end)
+	weirtest.RequireBetween(t, 2*time.Second, time.Since(begin))
+	require.Contains(t, w.SessionRecord(ends).Termination(), "queue_timeout")
+}
+
+// try_timeout bounds waiting as well as dialling: a session that may not dial any more does not go on waiting.
+func TestTryTimeoutInTheQueue(t *testing.T) {
+	t.Parallel()
+	host := nettest.Start(t, nettest.Greet("A", nettest.Echo))
+	w, addr := weirtest.Serve(t, weirtest.Config{
+		Cluster: "max_sessions = 1\nqueue_timeout = \"3s\"\ntry_timeout = \"500ms\"", Levels: weirtest.OneLevel(host.Addr()),
+	})
+	require.Equal(t, "A", weirtest.ReadByte(t, nettest.Dial(t, addr)))
+	begin := time.Now()
+	c := nettest.Dial(t, addr)
+	_, end := nettest.ReadToEnd(c, 5*time.Second)
+	require.Equal(t, nettest.Reset, end)
+	weirtest.RequireBetween(t, 500*time.Millisecond, time.Since(begin))
+	require.Equal(t, "queue try_timeout", w.SessionRecord(c).Termination())
+}

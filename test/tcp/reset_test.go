@@ -1,0 +1,331 @@
+package tcp_test
+
+import (
+	"context"
+	"errors"
+	"io"
+	"math/rand/v2"
+	"net"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"weir/internal/nettest"
+	"weir/internal/weirtest"
+)
+
+// A server's reset reaches the client as a reset, after the bytes that came before it.
+func TestServerResetIsPassedOn(t *testing.T) {
+	t.Parallel()
+	host := nettest.Start(t, nettest.ResetAfter(1000, 100*time.Millisecond))
+	w, addr := weirtest.Serve(t, weirtest.Config{Levels: weirtest.OneLevel(host.Addr())})
+	c := nettest.Dial(t, addr)
+	data, end := nettest.ReadToEnd(c, 5*time.Second)
+	require.Len(t, data, 1000)
+	require.Equal(t, nettest.Reset, end)
+	r := w.SessionRecord(c)
+	require.Contains(t, r.Termination(), "server")
+	require.Contains(t, r.Termination(), "reset")
+	require.Equal(t, 1000, r.Int("bytes_down"))
+}
+
+// So do those of a server that speaks and resets before anybody has seen that it is connected: it was reached, and another one
+// is not asked.
+func TestServerThatResetsAtOnce(t *testing.T) {
+	t.Parallel()
+	host, other := nettest.Start(t, nettest.ResetAfter(500, 0)), nettest.Start(t, nettest.SendText("other"))
+	w, addr := weirtest.Serve(t, weirtest.Config{Cluster: `balance = "first"`, Levels: weirtest.OneLevel(host.Addr(), other.Addr())})
+	n := weirtest.Scaled(100)
+	for range n {
+		c, err := nettest.TryDial(addr)
+		if err != nil { // so quick that the client's system reports the reset in place of the connection
+			require.Equal(t, nettest.Reset, nettest.StreamEndOf(err))
+			continue
+		}
+		data, end := nettest.ReadToEnd(c, 5*time.Second)
+		c.Close()
+		require.Len(t, data, 500)
+		require.Equal(t, nettest.Reset, end)
+	}
+	ended := func() []weirtest.Record {
+		return w.Records(func(r weirtest.Record) bool { return r.Termination() != "" })
+	}
+	nettest.Wait(t, 5*time.Second, "the sessions' records", func() bool { return len(ended()) == n })
+	for _, r := range ended() {
+		require.Equal(t, "relay server_reset", r.Termination())
+		require.Equal(t, 500, r.Int("bytes_down"))
+	}
+	require.Zero(t, other.Accepted())
+}
+
+// What a server sent before its reset is delivered even to a client that reads it only later.
+func TestServerResetWaitsForSlowClient(t *testing.T) {
+	t.Parallel()
+	host := nettest.Start(t, nettest.ResetAfter(200_000, 200*time.Millisecond))
+	_, addr := weirtest.Serve(t, weirtest.Config{Levels: weirtest.OneLevel(host.Addr())})
+	c := nettest.Dial(t, addr)
+	time.Sleep(700 * time.Millisecond) // the reset has come and gone
+	data, end := nettest.ReadToEnd(c, 5*time.Second)
+	require.Len(t, data, 200_000)
+	require.Equal(t, nettest.Reset, end)
+}
+
+// A client that never reads cannot hold up a server's reset for ever: the wait is bounded by half_close_timeout.
+func TestServerResetWaitIsBounded(t *testing.T) {
+	t.Parallel()
+	host := nettest.Start(t, nettest.ResetAfter(3<<20, 0))
+	w, addr := weirtest.Serve(t, weirtest.Config{Listener: `half_close_timeout = "1s"`, Levels: weirtest.OneLevel(host.Addr())})
+	nettest.Dial(t, addr)
+	nettest.Wait(t, 5*time.Second, "the connection at the server", func() bool { return host.Accepted() == 1 })
+	w.WaitSockets(5 * time.Second)
+}
+
+// A client's reset reaches the server as a reset, at once.
+func TestClientResetIsPassedOn(t *testing.T) {
+	t.Parallel()
+	rec := &nettest.Recorder{Banner: "hello"}
+	host := nettest.Start(t, rec.Handle)
+	w, addr := weirtest.Serve(t, weirtest.Config{Levels: weirtest.OneLevel(host.Addr())})
+	var took []time.Duration
+	for i := range 20 {
+		c := nettest.Dial(t, addr)
+		_, err := io.ReadFull(c, make([]byte, 5))
+		require.NoError(t, err)
+		begin := time.Now()
+		nettest.Abort(c)
+		v := rec.WaitEnd(t, i, 5*time.Second)
+		require.Equal(t, nettest.Reset, v.End)
+		took = append(took, v.EndAt.Sub(begin))
+		require.Contains(t, w.SessionRecord(c).Termination(), "client")
+	}
+	require.Less(t, weirtest.Median(took), 100*time.Millisecond)
+}
+
+// What a client sent before its reset is delivered even to a server that reads it only later.
+func TestClientResetWaitsForSlowServer(t *testing.T) {
+	t.Parallel()
+	rec := &nettest.Recorder{Pause: 700 * time.Millisecond}
+	host := nettest.Start(t, rec.Handle)
+	_, addr := weirtest.Serve(t, weirtest.Config{Levels: weirtest.OneLevel(host.Addr())})
+	c := nettest.Dial(t, addr)
+	_, err := c.Write(make([]byte, 200_000))
+	require.NoError(t, err)
+	time.Sleep(200 * time.Millisecond) // weir has taken it all from the client
+	nettest.Abort(c)
+	v := rec.WaitEnd(t, 0, 5*time.Second)
+	require.EqualValues(t, 200_000, v.Bytes)
+	require.Equal(t, nettest.Reset, v.End)
+}
+
+// A reset is passed on when its receiver has already closed its own side.
+func TestResetAfterHalfClose(t *testing.T) {
+	t.Parallel()
+	t.Run("client closed its side, server resets", func(t *testing.T) {
+		t.Parallel()
+		host := nettest.Start(t, func(ctx context.Context, c *net.TCPConn) {
+			io.Copy(io.Discard, c)
+			time.Sleep(50 * time.Millisecond)
+			nettest.Abort(c)
+		})
+		w, addr := weirtest.Serve(t, weirtest.Config{Levels: weirtest.OneLevel(host.Addr())})
+		c := nettest.Dial(t, addr)
+		require.NoError(t, c.CloseWrite())
+		begin := time.Now()
+		data, end := nettest.ReadToEnd(c, 5*time.Second)
+		require.Empty(t, data)
+		require.Equal(t, nettest.Reset, end)
+		require.Less(t, nettest.Elapsed(begin), time.Second)
+		w.WaitSockets(time.Second)
+	})
+	t.Run("server closed its side, client resets", func(t *testing.T) {
+		t.Parallel()
+		rec := &nettest.Recorder{Banner: "bye", CloseSide: true}
+		host := nettest.Start(t, rec.Handle)
+		w, addr := weirtest.Serve(t, weirtest.Config{Levels: weirtest.OneLevel(host.Addr())})
+		c := nettest.Dial(t, addr)
+		_, end := nettest.ReadToEnd(c, 5*time.Second)
+		require.Equal(t, nettest.EOF, end)
+		require.NoError(t, weirtest.WriteText(c, "more"))
+		nettest.Wait(t, 5*time.Second, "the bytes at the server", func() bool { return rec.Conns()[0].Bytes == 4 })
+		nettest.Abort(c)
+		require.Equal(t, nettest.Reset, rec.WaitEnd(t, 0, 5*time.Second).End)
+		w.WaitSockets(time.Second)
+	})
+}
+
+// A client that resets while its server is being dialled ends the dial: no other server is tried, nothing is kept.
+func TestClientResetCancelsDial(t *testing.T) {
+	t.Parallel()
+	other := nettest.Start(t, nettest.Echo)
+	w, addr := weirtest.Serve(t, weirtest.Config{
+		Cluster: `connect_timeout = "3s"`, Levels: weirtest.OneLevel(nettest.FullBacklog(t), other.Addr()),
+	})
+	c := nettest.Dial(t, addr)
+	time.Sleep(200 * time.Millisecond)
+	nettest.Abort(c)
+	r := w.SessionRecord(c)
+	require.Equal(t, "dial client_reset", r.Termination())
+	w.WaitSockets(300 * time.Millisecond)
+	require.Zero(t, other.Accepted())
+}
+
+// Bytes that one server has been given are never given to another one.
+func TestNoReplayAfterReset(t *testing.T) {
+	t.Parallel()
+	first := nettest.Start(t, nettest.ResetAfterReading(64<<10, 0))
+	other := nettest.Start(t, nettest.Echo)
+	w, addr := weirtest.Serve(t, weirtest.Config{Levels: weirtest.OneLevel(first.Addr(), other.Addr())})
+	c := nettest.Dial(t, addr)
+	_, err := c.Write(make([]byte, 64<<10))
+	require.NoError(t, err)
+	data, end := nettest.ReadToEnd(c, 5*time.Second)
+	require.Empty(t, data)
+	require.Equal(t, nettest.Reset, end)
+	require.Zero(t, other.Accepted())
+	require.Equal(t, 1, w.SessionRecord(c).Int("attempts"))
+}
+
+// When a server process is killed, each of its clients is told within a second, and nothing of their sessions is left.
+func TestServerProcessKilled(t *testing.T) {
+	redis := nettest.StartRedis(t)
+	w, addr := weirtest.Serve(t, weirtest.Config{Levels: weirtest.OneLevel(redis.Addr())})
+	clients := make([]*net.TCPConn, weirtest.Scaled(500))
+	for i := range clients {
+		clients[i] = nettest.Dial(t, addr)
+		require.NoError(t, weirtest.WriteText(clients[i], "PING\r\n"))
+		_, err := io.ReadFull(clients[i], make([]byte, len("+PONG\r\n")))
+		require.NoError(t, err)
+	}
+	redis.Kill()
+	begin := time.Now()
+	for _, c := range clients {
+		_, end := nettest.ReadToEnd(c, 5*time.Second)
+		require.Contains(t, []nettest.StreamEnd{nettest.EOF, nettest.Reset}, end)
+	}
+	require.Less(t, nettest.Elapsed(begin), time.Second+200*time.Millisecond)
+	for _, c := range clients {
+		c.Close()
+	}
+	w.WaitSockets(5 * time.Second)
+}
+
+// A server that has vanished from the network is noticed by keepalive even when nobody speaks, and the client is told.
+func TestKeepaliveNoticesVanishedServer(t *testing.T) {
+	t.Parallel()
+	ns := nettest.NewNamespace(t)
+	ns.Start("127.0.0.1:7001", nettest.Echo)
+	w := weirtest.Options{Namespace: ns}.Start(t, weirtest.Config{
+		Listen: "127.0.0.1:7000", Listener: `tcp_keepalive = "1s"`, Levels: weirtest.OneLevel("127.0.0.1:7001"),
+	}.String())
+	c := ns.Dial("127.0.0.1:7000")
+	require.NoError(t, weirtest.PingPong(c))
+	ns.DropAll(7001)
+	_, end := nettest.ReadToEnd(c, 10*time.Second)
+	require.Equal(t, nettest.Reset, end)
+	w.WaitSockets(time.Second)
+}
+
+// A server that has vanished with data on the way to it is noticed after tcp_user_timeout.
+func TestUserTimeoutNoticesVanishedServer(t *testing.T) {
+	t.Parallel()
+	ns := nettest.NewNamespace(t)
+	ns.Start("127.0.0.1:7001", nettest.Echo)
+	w := weirtest.Options{Namespace: ns}.Start(t, weirtest.Config{
+		Listen: "127.0.0.1:7000", Listener: `tcp_user_timeout = "1s"`, Levels: weirtest.OneLevel("127.0.0.1:7001"),
+	}.String())
+	c := ns.Dial("127.0.0.1:7000")
+	require.NoError(t, weirtest.PingPong(c))
+	ns.DropAll(7001)
+	require.NoError(t, weirtest.WriteText(c, "is anybody there?"))
+	_, end := nettest.ReadToEnd(c, 6*time.Second)
+	require.Equal(t, nettest.Reset, end)
+	w.WaitSockets(time.Second)
+}
+
+// A server that resets while it is being written to, with an answer on its way to a client that is late in reading it: the
+// client gets what had arrived and then the reset, never an end.
+func TestServerResetDuringUpload(t *testing.T) {
+	t.Parallel()
+	d := &nettest.Duplex{Late: 30 * time.Millisecond}
+	host := nettest.Start(t, func(ctx context.Context, c *net.TCPConn) {
+		timer := time.AfterFunc(time.Duration(5+rand.IntN(15))*time.Millisecond, func() { nettest.Abort(c) })
+		defer timer.Stop()
+		d.Handle(ctx, c)
+	})
+	w, addr := weirtest.Serve(t, weirtest.Config{Levels: weirtest.OneLevel(host.Addr())})
+	var mu sync.Mutex
+	var corrupt []string // clients
+	var wg sync.WaitGroup
+	for k := range 4 {
+		wg.Go(func() {
+			for i := range weirtest.Scaled(60) {
+				c, err := nettest.TryDial(addr)
+				if err != nil {
+					continue // connected, and reset before it was noticed
+				}
+				err = d.Run(c, uint64(k*1000+i), 256<<20, 256<<20)
+				if err == nil || errors.Is(err, nettest.ErrCorrupt) {
+					t.Error(err)
+					mu.Lock()
+					corrupt = append(corrupt, c.LocalAddr().String())
+					mu.Unlock()
+				}
+			}
+		})
+	}
+	wg.Wait()
+	for _, client := range corrupt {
+		t.Log(w.Records(func(r weirtest.Record) bool { return r.Text("client") == client }))
+	}
+}
+
+// Aborts at random moments of random streams are always seen as such on the other side: what arrived is right, and a
+// stream that was cut short never ends like a whole one.
+func TestTruncationIsAlwaysVisible(t *testing.T) {
+	t.Parallel()
+	d := &nettest.Duplex{}
+	cut := nettest.Start(t, func(ctx context.Context, c *net.TCPConn) {
+		// The server's side of a session, with a reset after a while.
+		timer := time.AfterFunc(time.Duration(rand.IntN(30_000))*time.Microsecond, func() { nettest.Abort(c) })
+		defer timer.Stop()
+		d.Handle(ctx, c)
+	})
+	w, addr := weirtest.Serve(t, weirtest.Config{Levels: weirtest.OneLevel(cut.Addr())})
+	var mu sync.Mutex
+	var corrupt []error
+	broken := 0
+	const workers = 8
+	each := weirtest.Scaled(25)
+	var wg sync.WaitGroup
+	for k := range workers {
+		wg.Go(func() {
+			random := rand.New(rand.NewPCG(uint64(k), 2))
+			for i := range each {
+				c, err := nettest.TryDial(addr)
+				if err == nil {
+					if random.IntN(4) == 0 {
+						timer := time.AfterFunc(time.Duration(random.IntN(20_000))*time.Microsecond, func() { nettest.Abort(c) })
+						defer timer.Stop()
+					}
+					err = d.Run(c, uint64(k*1000+i), random.Int64N(16<<20), random.Int64N(16<<20))
+				}
+				mu.Lock()
+				if errors.Is(err, nettest.ErrCorrupt) {
+					corrupt = append(corrupt, err)
+				} else if err != nil {
+					broken++
+				}
+				mu.Unlock()
+			}
+		})
+	}
+	wg.Wait()
+	w.WaitSockets(5 * time.Second)
+	require.Empty(t, corrupt, "at clients")
+	for _, err := range d.Errs() {
+		require.NotErrorIs(t, err, nettest.ErrCorrupt, "at the server")
+	}
+	require.Greater(t, broken, each, "most sessions were cut")
+}

@@ -1,0 +1,133 @@
+// UDP flows that live through upgrades.
+
+package upgrade_test
+
+import (
+	"bytes"
+	"fmt"
+	"net/netip"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"weir/internal/nettest"
+	"weir/internal/weirtest"
+)
+
+// A flow keeps its server and its port there through every upgrade, and no datagram is lost, of old flows or of new ones.
+func TestUpgradeMovesFlows(t *testing.T) {
+	t.Parallel()
+	// Each answer says where the datagram came from: the flow's own port.
+	answer := func(name string) nettest.DatagramHandler {
+		return func(from netip.AddrPort, data []byte, reply func([]byte)) {
+			reply(fmt.Appendf(nil, "%s %s %s", name, from, data))
+		}
+	}
+	a, b := nettest.StartDatagrams(t, answer("A")), nettest.StartDatagrams(t, answer("B"))
+	l := weirtest.Config{Listener: `flow_timeout = "5s"`, Levels: weirtest.OneLevel(a.Addr()+" name=A", b.Addr()+" name=B")}.UDP(t)
+	w := weirtest.Options{Program: weirtest.CopyProgram(t)}.Start(t, l.String())
+	w.Baseline = nil // flows outlast their clients
+	stop := make(chan struct{})
+	var wg sync.WaitGroup
+	talk := func(who string, times int) error {
+		c, err := nettest.TryDialDatagrams("", l.Listen)
+		if err != nil {
+			return err
+		}
+		defer c.Close()
+		var route []byte // server and port
+		buf := make([]byte, 2048)
+		for n := 0; times == 0 || n < times; n++ {
+			select {
+			case <-stop:
+				return nil
+			case <-time.After(time.Duration(weirtest.Scaled(10)) * time.Millisecond):
+			}
+			ask := fmt.Sprintf("%s:%d", who, n)
+			if _, err := c.Write([]byte(ask)); err != nil {
+				return err
+			}
+			c.SetReadDeadline(time.Now().Add(10 * time.Second))
+			k, err := c.Read(buf)
+			if err != nil {
+				return fmt.Errorf("datagram %d: %w", n, err)
+			}
+			got, ok := bytes.CutSuffix(buf[:k], []byte(" "+ask))
+			if !ok || n > 0 && !bytes.Equal(got, route) {
+				return fmt.Errorf("datagram %d: %q after %q", n, buf[:k], route)
+			}
+			route = bytes.Clone(got)
+		}
+		return nil
+	}
+	flows := weirtest.Scaled(72)
+	for i := range flows {
+		wg.Go(func() {
+			if err := talk(fmt.Sprint("long", i), 0); err != nil {
+				t.Errorf("flow %d: %v", i, err)
+			}
+		})
+	}
+	for i := range 4 { // new ones all the time
+		wg.Go(func() {
+			for n := 0; ; n++ {
+				select {
+				case <-stop:
+					return
+				default:
+				}
+				if err := talk(fmt.Sprint("short", i, n), 3); err != nil {
+					t.Errorf("new flow %d of %d: %v", n, i, err)
+				}
+			}
+		})
+	}
+	for range weirtest.Scaled(5) {
+		time.Sleep(100 * time.Millisecond)
+		if gone := w.Upgrade(); gone > 2*time.Second && !weirtest.RaceEnabled {
+			t.Errorf("the old process was there for another %v", gone)
+		}
+	}
+	close(stop)
+	wg.Wait()
+	for _, r := range w.UpgradeRecords() {
+		require.GreaterOrEqual(t, r.Int("sessions_moved"), flows)
+		t.Logf("moved %d, left %d, in %v ms", r.Int("sessions_moved"), r.Int("sessions_left"), r["took_ms"])
+	}
+	require.Empty(t, w.Warnings())
+	w.Signal(15)
+	require.Zero(t, w.WaitExit(20*time.Second))
+}
+
+// The flows of a listener that has left the configuration, by a reload before the upgrade or with it, go on in the old
+// process.
+func TestUpgradeKeepsFlowsOfListenersThatLeft(t *testing.T) {
+	t.Parallel()
+	host := nettest.StartDatagrams(t, nettest.ReplyWithName("a"))
+	l := weirtest.Config{Listener: `flow_timeout = "3s"`, Levels: weirtest.OneLevel(host.Addr())}.UDP(t)
+	before, now := nettest.ReserveDatagrams(t), nettest.ReserveDatagrams(t)
+	udp := func(name, listen string) string {
+		return strings.Replace(weirtest.ListenerTables(name, listen, host.Addr()), "cluster = ", "protocol = \"udp\"\nflow_timeout = \"3s\"\ncluster = ", 1)
+	}
+	l.More = udp("before", before) + udp("now", now)
+	w := weirtest.Options{Program: weirtest.CopyProgram(t)}.Start(t, l.String())
+	w.Baseline = nil // flows outlast their clients
+	clients, answers := []*nettest.DatagramClient{}, []string{}
+	for _, at := range []string{before, now} {
+		c := nettest.DialDatagrams(t, "", at)
+		clients, answers = append(clients, c), append(answers, c.RoundTrip("x"))
+	}
+	l.More = udp("now", now)
+	w.Reload(l.String())
+	l.More = ""
+	w.WriteConfig(l.String())
+	w.SignalUpgrade("upgrade")
+	for i, c := range clients {
+		require.Equal(t, answers[i], c.RoundTrip("x"))
+	}
+	nettest.DialDatagrams(t, "", l.Listen).RoundTrip("x")
+	w.WaitSuccessor(w.UpgradeRecords()[0].Int("pid"))
+}
