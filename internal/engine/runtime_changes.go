@@ -50,12 +50,12 @@ func (e *Engine) changeOverlay(edit func(running, file *conf.Config, o overlay.O
 		}
 		return e.install(e.file, next)
 	})
-	var r *status.Refusal
+	var r *status.RequestError
 	switch {
 	case errors.Is(err, ErrStopped):
 		return stopping()
 	case err != nil && !errors.As(err, &r):
-		return &status.Refusal{Why: status.Refused, Text: err.Error()}
+		return &status.RequestError{Kind: status.Unprocessable, Text: err.Error()}
 	case err == nil:
 		e.settled()
 	}
@@ -101,4 +101,6 @@ func (e *Engine) install(file *conf.Config, o overlay.Overlay) error {
 	return nil
 }
 
-func stopping() error { return &status.Refusal{Why: status.Unavailable, Text: ErrStopped.Error()} }
+func stopping() error {
+	return &status.RequestError{Kind: status.Unavailable, Text: ErrStopped.Error()}
+}
