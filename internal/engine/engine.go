@@ -41,9 +41,9 @@ type Options struct {
 	// told of and closed.
 	Activated []*l4.ActivatedSocket
 
-	// Predecessor is the process that hands over to this one; nil = there is none. With one, Start gets everything ready,
-	// and TakeOver begins.
-	Predecessor *Predecessor
+	// OldProcess is the process of an upgrade that this one takes over from; nil = none. With one, Start only prepares, and
+	// TakeOver starts to serve.
+	OldProcess *OldProcess
 }
 
 // Engine is a running weir. Its methods may be called from any goroutine; changes are made one after the other.
@@ -72,9 +72,8 @@ type Engine struct {
 	published published
 	journal   stateFile
 
-	oldProcess *Predecessor // immutable; nil = none
-	prepared   *reload      // what TakeOver will commit
-	newProcess *successor   // who has taken over; set before Leave
+	oldProcess *oldProcess // what this process takes over from; immutable; nil = none
+	newProcess *newProcess // what takes over from this process; set by Upgrade
 
 	// Guarded by mu, which is held for the length of a change.
 	mu         sync.Mutex
@@ -103,10 +102,18 @@ type runningState struct {
 
 // Start makes a configuration run. When it returns an error nothing is left running.
 func Start(cfg *conf.Config, o Options) (*Engine, error) {
-	e := &Engine{log: o.Log, lookup: o.Lookup, listeners: map[string]*l4.Listener{}, oldProcess: o.Predecessor}
+	e := &Engine{log: o.Log, lookup: o.Lookup, listeners: map[string]*l4.Listener{}}
 	begin := &runningState{}
-	if e.oldProcess != nil && e.oldProcess.state != nil {
-		begin.addresses = e.oldProcess.state.Known // what a name stood for goes on to hold while nobody can resolve it
+	var transferred *transferredState
+	if o.OldProcess != nil {
+		e.oldProcess = &oldProcess{OldProcess: o.OldProcess}
+		if err := e.oldProcess.decodeState(); err != nil {
+			return nil, err
+		}
+		transferred = e.oldProcess.state
+	}
+	if transferred != nil {
+		begin.addresses = transferred.Addresses // valid until the names are resolved again
 	}
 	e.running.Store(begin)
 	e.published.version, e.published.startedAt = o.Version, time.Now()
@@ -126,8 +133,8 @@ func Start(cfg *conf.Config, o Options) (*Engine, error) {
 	e.published.eventLog.hooks = e.hooks
 	var err error
 	how := l4.Options{Loops: cfg.Runtime.Loops, Record: e.sessionLog.Write, Log: o.Log}
-	if e.oldProcess != nil && e.oldProcess.state != nil {
-		how.Origin, how.LastID = l4.Origin(e.oldProcess.state.Anchor), e.oldProcess.state.LastID
+	if transferred != nil {
+		how.Origin, how.LastID = l4.Origin(transferred.ClockOrigin), transferred.LastSessionID
 	}
 	e.plane, err = l4.Open(how)
 	if err != nil {
@@ -139,8 +146,8 @@ func Start(cfg *conf.Config, o Options) (*Engine, error) {
 	e.routes = route.Open()
 	e.runner = checks.NewRunner(checks.Options{Result: e.handleResult, State: e.checkState, Parallel: parallelChecks(l4.DescriptorLimit())})
 	switch e.restored = o.Memory; {
-	case e.oldProcess != nil && e.oldProcess.state != nil:
-		e.restored = &e.oldProcess.memory
+	case transferred != nil:
+		e.restored = &e.oldProcess.saved
 	case e.restored == nil:
 		e.restored = e.readState(cfg.Runtime.StateFile)
 	}

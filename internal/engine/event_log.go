@@ -117,31 +117,32 @@ func (e *Engine) Reloaded(err error) {
 	e.published.eventLog.put(ev)
 }
 
-// reported is the events of a process, for another one to go on from.
-type told struct {
-	Last   uint64         `json:"last"` // the ID of the newest
+// eventLogState is the content of an event log, for the new process of an upgrade.
+type eventLogState struct {
+	LastID uint64         `json:"last_id"` // of the newest event
 	Events []status.Event `json:"events"`
 }
 
-func (j *eventLog) told() told {
+func (j *eventLog) state() eventLogState {
 	j.mu.Lock()
 	defer j.mu.Unlock()
-	t := told{Last: j.last}
+	s := eventLogState{LastID: j.last}
 	for n := j.oldest(); n <= j.last; n++ {
-		t.Events = append(t.Events, j.ring[n%eventLogSize])
+		s.Events = append(s.Events, j.ring[n%eventLogSize])
 	}
-	return t
+	return s
 }
 
-// goOn takes over the events of another process. Those who follow its events come here next, with the last ID they saw.
-func (j *eventLog) goOn(t told) {
+// restore continues the event log of an old process. Clients that follow its events ask this process next, with the last
+// ID they received.
+func (j *eventLog) restore(s eventLogState) {
 	j.mu.Lock()
 	defer j.mu.Unlock()
-	if t.Last < j.last {
+	if s.LastID < j.last {
 		return
 	}
-	j.last = t.Last
-	for _, ev := range t.Events {
+	j.last = s.LastID
+	for _, ev := range s.Events {
 		if ev.ID <= j.last && ev.ID >= j.oldest() {
 			j.ring[ev.ID%eventLogSize] = ev
 		}

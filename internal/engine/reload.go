@@ -93,7 +93,7 @@ func (e *Engine) change(cfg *conf.Config, known addresses) error {
 		return err
 	}
 	if e.oldProcess != nil && e.running.Load().cfg == nil { // TakeOver will
-		e.prepared = ch
+		e.oldProcess.prepared = ch
 		return nil
 	}
 	if e.restored != nil {
@@ -177,12 +177,14 @@ func (e *Engine) bind(ch *reload, specs map[string]*conf.Cluster) error {
 			if e.listeners[id] != nil {
 				continue
 			}
-			if p := e.oldProcess; p != nil && p.holds(socketListener, id) {
-				ch.listeners[id] = inherit(at, set, p.claim(socketListener, id))
-				if p.lent[id] {
-					ch.listeners[id].KeepFile()
+			if e.oldProcess != nil {
+				if fds, keepFile := e.oldProcess.Listener(id); len(fds) > 0 {
+					ch.listeners[id] = inherit(at, set, fds)
+					if keepFile {
+						ch.listeners[id].KeepFile()
+					}
+					continue
 				}
-				continue
 			}
 			if a := e.activated[id]; a != nil {
 				ch.listeners[id] = e.plane.ListenActivated(a, set)
@@ -205,7 +207,7 @@ func listenerID(protocol string, at conf.Address) string { return protocol + " "
 // besideOwn reports whether a listener of this process has the same port, one that is open now or one that is about to
 // be: an address may stand beside a wildcard, and either may take over from the other before that is closed.
 func (e *Engine) besideOwn(ch *reload, protocol string, at conf.Address) bool {
-	if e.oldProcess != nil && at.Path == "" && e.oldProcess.holdsPort(at.Addr.Port()) {
+	if e.oldProcess != nil && at.Path == "" && e.oldProcess.HasPort(at.Addr.Port()) {
 		return true
 	}
 	for _, set := range []map[string]*l4.Listener{e.listeners, ch.listeners} {
@@ -223,7 +225,7 @@ func (e *Engine) commit(ch *reload) retired {
 	now := e.plane.Now()
 	before := e.running.Load()
 	e.resultsMu.Lock()       // what was found out for the old configuration is in before anything of it is dropped
-	e.running.Store(ch.next) // oldProcess the clusters change: their events are judged by what the new configuration says
+	e.running.Store(ch.next) // before the clusters change: their events are judged by what the new configuration says
 	e.resultsMu.Unlock()
 	gone := retired{servers: map[*balance.Server]bool{}, after: ch.next.cfg.Runtime.DrainTimeout}
 	for name, b := range before.clusters {
