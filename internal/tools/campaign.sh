@@ -1,13 +1,13 @@
 #!/bin/sh
-# The promises at their full size, one after the other: most of an hour on two idle cores. FACTOR makes it shorter or longer.
-# One that fails shows its log, and the others go on.
+# Runs the scaled tests at full size, one after the other: most of an hour on two idle cores. FACTOR multiplies every size.
+# A test that fails shows its log; the others still run.
 set -eu
 factor=${1:-1}
 failed=0
 dir=$(mktemp -d)
 trap 'rm -rf "$dir"' EXIT
 
-# full SCALE PACKAGE TEST WHAT: the test at that multiple of the size that it has on every change.
+# full SCALE PACKAGE TEST WHAT runs a test at SCALE times the size that it has in make test.
 full() {
 	scale=$(awk "BEGIN { print $1 * $factor }")
 	echo "== $4 ($3, scale $scale)"
