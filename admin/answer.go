@@ -37,18 +37,18 @@ func fail(w http.ResponseWriter, code int, field, text string) {
 
 // refuse answers with an error of a Weir.
 func refuse(w http.ResponseWriter, err error) {
-	var r *status.RequestError
+	var r *status.Refusal
 	if !errors.As(err, &r) {
 		fail(w, http.StatusInternalServerError, "", err.Error())
 		return
 	}
 	code := http.StatusBadRequest
-	switch r.Kind {
+	switch r.Why {
 	case status.NotFound:
 		code = http.StatusNotFound
 	case status.Conflict:
 		code = http.StatusConflict
-	case status.Unprocessable:
+	case status.Refused:
 		code = http.StatusUnprocessableEntity
 	case status.Unavailable:
 		code = http.StatusServiceUnavailable

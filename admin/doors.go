@@ -5,7 +5,6 @@ package admin
 import (
 	"context"
 	"errors"
-	"fmt"
 	"net"
 	"net/http"
 	"time"
@@ -38,19 +37,15 @@ const (
 // Change is another set of addresses, made ready: the new ones are open and serve nobody yet.
 type Change struct {
 	server *Server
-	token  *token
+	token  *Token
 	fresh  map[string]*door
 	wanted map[string]bool
 }
 
-// Prepare opens the addresses that are not open yet and reads the token. It changes nothing that runs. The default
+// Prepare opens the addresses that are not open yet, for clients with a token. It changes nothing that runs. The default
 // socket, which nobody asked for, may fail with a warning. What cannot be opened is told of at once, joined.
-func (s *Server) Prepare(spec conf.Admin) (*Change, error) {
-	t, err := readToken(spec.TokenFile)
-	if err != nil {
-		return nil, fmt.Errorf("admin.token_file: %w", err)
-	}
-	c := &Change{server: s, token: t, fresh: map[string]*door{}, wanted: map[string]bool{}}
+func (s *Server) Prepare(spec conf.Admin, token *Token) (*Change, error) {
+	c := &Change{server: s, token: token, fresh: map[string]*door{}, wanted: map[string]bool{}}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	var failed []error

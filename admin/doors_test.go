@@ -23,7 +23,7 @@ func TestUnixSocket(t *testing.T) {
 	require.Equal(t, os.FileMode(0o660), info.Mode().Perm())
 
 	other := New(slog.New(slog.DiscardHandler))
-	_, err = other.Prepare(conf.Admin{Listen: []conf.Address{at}, Explicit: true})
+	_, err = other.Prepare(conf.Admin{Listen: []conf.Address{at}, Explicit: true}, &Token{})
 	require.ErrorContains(t, err, "listen on unix:"+path+": address already in use")
 	res, _ := request(t, over(at), "GET /healthz", "")
 	require.Equal(t, 200, res.StatusCode, "the one that lives is left alone")
@@ -83,16 +83,18 @@ func TestWhatCannotBeHad(t *testing.T) {
 		{Listen: []conf.Address{free, unixAt(file)}, Explicit: true},
 		{Listen: []conf.Address{free, unixAt(file + "/below/a.sock")}, Explicit: true},
 		{Listen: []conf.Address{free, port}, Explicit: true},
-		{Listen: []conf.Address{free}, Explicit: true, TokenFile: file},
-		{Listen: []conf.Address{free}, Explicit: true, TokenFile: file + ".none"},
 	} {
-		_, err := s.Prepare(spec)
+		_, err := s.Prepare(spec, &Token{})
 		require.Error(t, err)
 		ln, err := net.Listen("tcp", free.Addr.String())
 		require.NoError(t, err, "nothing is left open")
 		ln.Close()
 	}
-	c, err := s.Prepare(conf.Admin{Listen: []conf.Address{unixAt(file)}})
+	for _, unusable := range []string{file, file + ".none"} {
+		_, err := ReadToken(unusable)
+		require.Error(t, err)
+	}
+	c, err := s.Prepare(conf.Admin{Listen: []conf.Address{unixAt(file)}}, &Token{})
 	require.NoError(t, err, "the default may fail")
 	c.Commit()
 }
@@ -106,7 +108,7 @@ func TestChangeOfAddresses(t *testing.T) {
 	require.NoError(t, err)
 	defer stream.Body.Close()
 
-	c, err := s.Prepare(conf.Admin{Listen: []conf.Address{stays, comes}, Explicit: true})
+	c, err := s.Prepare(conf.Admin{Listen: []conf.Address{stays, comes}, Explicit: true}, &Token{})
 	require.NoError(t, err)
 	c.Commit()
 	for at, want := range map[conf.Address]bool{stays: true, goes: false, comes: true} {

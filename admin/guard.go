@@ -15,8 +15,8 @@ import (
 	"weir/conf"
 )
 
-// token is the digest of the secret; the zero value is none.
-type token struct {
+// Token is the digest of the secret that clients on TCP addresses send. The zero value accepts no token.
+type Token struct {
 	set    bool
 	digest [sha256.Size]byte
 }
@@ -24,16 +24,10 @@ type token struct {
 // maxToken bounds a token file.
 const maxToken = 4096
 
-// CheckToken tells whether a token file can be used; none can.
-func CheckToken(file string) error {
-	_, err := readToken(file)
-	return err
-}
-
-// readToken reads the first line of a file; no file is no token.
-func readToken(file string) (*token, error) {
+// ReadToken reads the first line of a token file. With file "", no token is set.
+func ReadToken(file string) (*Token, error) {
 	if file == "" {
-		return &token{}, nil
+		return &Token{}, nil
 	}
 	text, err := conf.ReadFile(file, maxToken)
 	if err != nil {
@@ -44,11 +38,11 @@ func readToken(file string) (*token, error) {
 	if line == "" {
 		return nil, fmt.Errorf("%s: want one line with a token", file)
 	}
-	return &token{true, sha256.Sum256([]byte(line))}, nil
+	return &Token{true, sha256.Sum256([]byte(line))}, nil
 }
 
 // matches takes the same time whatever the client has guessed.
-func (t *token) matches(header string) bool {
+func (t *Token) matches(header string) bool {
 	scheme, secret, _ := strings.Cut(header, " ")
 	digest := sha256.Sum256([]byte(strings.TrimSpace(secret)))
 	return strings.EqualFold(scheme, "bearer") && subtle.ConstantTimeCompare(digest[:], t.digest[:]) == 1

@@ -23,7 +23,7 @@ type Server struct {
 	cancel   context.CancelFunc
 	work     sync.WaitGroup // one for each address
 
-	token   atomic.Pointer[token]
+	token   atomic.Pointer[Token]
 	streams chan struct{} // a place for each client that follows the events
 	plans   chan struct{} // a place for each configuration that is planned with
 	missed  atomic.Uint64 // events that were forgotten before a client came for them
@@ -37,7 +37,7 @@ func New(log *slog.Logger) *Server {
 	s := &Server{log: log, doors: map[string]*door{}, streams: make(chan struct{}, maxStreams), plans: make(chan struct{}, maxPlans),
 		page: newPage(), patience: writeTimeout}
 	s.ctx, s.cancel = context.WithCancel(context.Background())
-	s.token.Store(&token{})
+	s.token.Store(&Token{})
 	return s
 }
 

@@ -237,9 +237,7 @@ func (l *loop) flushAllBytes() {
 	if l.dirtyFlows = l.dirtyFlows[:0]; cap(l.dirtyFlows) > maxFree {
 		l.dirtyFlows = nil
 	}
-	for _, s := range l.listenSockets {
-		if s.udp != nil {
-			s.udp.countOverflow()
-		}
+	for _, u := range l.udpSockets {
+		u.countOverflow()
 	}
 }

@@ -105,7 +105,7 @@ func decodeFlows(b []byte, descriptors int) (*flowBatch, error) {
 		return nil, fmt.Errorf("%w: flows are of format %d", errBatch, format)
 	}
 	p := &flowBatch{bindings: r.bindings()}
-	for range r.number(maxDescriptors, "flows") {
+	for range r.number(MaxDescriptors, "flows") {
 		t := r.flow(len(p.bindings))
 		if r.err != nil {
 			return nil, r.err
@@ -158,7 +158,11 @@ func (p *Plane) ResumeDrainingListeners() {
 	left := slices.Collect(maps.Values(p.draining))
 	p.drainingMu.Unlock()
 	for _, ln := range left {
-		p.runOnLoops(func(l *loop) { l.eachUDPSocket(ln, func(u *udpSocket) { l.watch(&u.listenSocket) }) })
+		p.runOnLoops(func(l *loop) {
+			l.eachUDPSocket(ln, func(u *udpSocket) {
+				epollControl(l.epfd, unix.EPOLL_CTL_ADD, u.fd, unix.EPOLLIN, markUDPSocket, u.number)
+			})
+		})
 	}
 }
 
@@ -180,7 +184,7 @@ func (l *loop) freezeFlows(slot *int, chosen func(*Listener) bool) *HandoverBatc
 	var p flowBatch
 	places := map[Binding]int{}
 	held := 0
-	for ; *slot < len(l.flows.all) && held < maxBatchBytes && len(x.flows) < maxDescriptors; *slot++ {
+	for ; *slot < len(l.flows.all) && held < maxBatchBytes && len(x.flows) < MaxDescriptors; *slot++ {
 		f := l.flows.all[*slot]
 		if f == nil || f.frozen || !chosen(f.socket.ln) {
 			continue

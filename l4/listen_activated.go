@@ -1,7 +1,6 @@
 package l4
 
-// Socket activation: listen sockets that a service manager has opened and passes to the process. The service manager
-// keeps them open when the process ends.
+// Listening sockets that the process was started with: a service manager has made them, and keeps them when it ends.
 
 import (
 	"fmt"
@@ -9,21 +8,20 @@ import (
 	"net/netip"
 	"os"
 	"strconv"
-	"syscall"
 
 	"golang.org/x/sys/unix"
 
 	"weir/conf"
 )
 
-// ActivatedSocket is a listen socket that a service manager has passed.
+// ActivatedSocket is such a socket.
 type ActivatedSocket struct {
-	Protocol string // tcp or udp; tcp for unix sockets
+	Protocol string // tcp or udp; sockets of the unix domain count as tcp
 	At       conf.Address
 	fd       int32
 }
 
-// NewActivatedSocket returns the listen socket that f refers to. It closes f, also after an error.
+// NewActivatedSocket takes over a file that is a listening socket; with an error, or without, the file is closed.
 func NewActivatedSocket(f *os.File) (*ActivatedSocket, error) {
 	defer f.Close()
 	from, err := DescriptorOf(f)
@@ -35,7 +33,7 @@ func NewActivatedSocket(f *os.File) (*ActivatedSocket, error) {
 		return nil, os.NewSyscallError("dup", err)
 	}
 	a := &ActivatedSocket{fd: int32(fd)}
-	if err := a.inspect(); err != nil {
+	if err := a.look(); err != nil {
 		a.Close()
 		return nil, err
 	}
@@ -43,7 +41,7 @@ func NewActivatedSocket(f *os.File) (*ActivatedSocket, error) {
 }
 
 // checkProgress finds out what the socket is.
-func (a *ActivatedSocket) inspect() error {
+func (a *ActivatedSocket) look() error {
 	fd := int(a.fd)
 	kind, err := unix.GetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_TYPE)
 	if err != nil {
@@ -80,16 +78,16 @@ func (a *ActivatedSocket) inspect() error {
 		ip(addr, name.Port)
 	case *unix.SockaddrUnix:
 		if a.Protocol == "udp" || name.Name == "" {
-			return fmt.Errorf("unix socket: want a stream socket with a name")
+			return fmt.Errorf("a unix socket that is no stream, or has no name")
 		}
 		a.At = conf.Address{Path: name.Name}
 	default:
-		return fmt.Errorf("want an IP or unix socket")
+		return fmt.Errorf("neither an IP nor a unix socket")
 	}
 	return os.NewSyscallError("fcntl", unix.SetNonblock(fd, true))
 }
 
-// Close closes the socket, unless a listener or a file owns it.
+// Close closes the socket, unless it has become a listener's or a file.
 func (a *ActivatedSocket) Close() {
 	if a.fd >= 0 {
 		closeFD(a.fd)
@@ -97,40 +95,54 @@ func (a *ActivatedSocket) Close() {
 	}
 }
 
-// File returns the socket as a file, which owns it from now on.
+// File makes the socket a file, whose it is from now on.
 func (a *ActivatedSocket) File() *os.File {
 	f := os.NewFile(uintptr(a.fd), a.At.String())
 	a.fd = -1
 	return f
 }
 
-// ListenActivated makes a listener from the socket, which it owns from now on. Its file, if it has one, is not removed when
-// the listener stops. The other loops get sockets of their own if the kernel permits it: it does if the same user has
-// opened the first. Otherwise the one socket serves all clients, and sessions move to the other loops.
-func (p *Plane) ListenActivated(a *ActivatedSocket, set *Settings) *Listener {
-	ln := p.newListener(a.At, set, a.Protocol == "udp")
-	ln.fds = []int32{a.fd}
-	a.fd = -1
-	if ln.udp {
-		setUDPOptions(ln.fds[0], a.At)
-	} else {
-		ln.applySocketOptions(set)
-	}
-	if a.At.Path == "" {
-		setOption(ln.fds[0], unix.SOL_SOCKET, unix.SO_REUSEPORT, 1)
-	}
-	ln.addSockets(set)
-	return ln
+// KeepsFile reports whether the file of a unix socket belongs to somebody else, who has opened it for this process.
+func (ln *Listener) KeepsFile() bool {
+	return ln.at.Path != "" && ln.at.Path[0] != '@' && ln.file == nil
 }
 
-// DescriptorOf returns the descriptor of a file without changing it. File.Fd would make it blocking in every process that
-// shares it.
-func DescriptorOf(f syscall.Conn) (int32, error) {
-	raw, err := f.SyscallConn()
-	if err != nil {
-		return -1, err
+// KeepFile makes the file of a unix socket somebody else's: it is not removed when the listener stops. It comes before Start.
+func (ln *Listener) KeepFile() { ln.file = nil }
+
+// ListenActivated makes a listener of the socket, whose it is from now on. Its file, if it has one, is not removed when
+// it stops. Further loops get sockets of their own beside it where the kernel permits: it does if this user has made it.
+func (p *Plane) ListenActivated(a *ActivatedSocket, set *Settings) *Listener {
+	ln := p.newListener(a.At, set)
+	ln.udp = a.Protocol == "udp"
+	fd := a.fd
+	a.fd = -1
+	ln.fds = []int32{fd}
+	switch {
+	case ln.udp:
+		setUDPOptions(fd, a.At)
+	case a.At.Path != "":
+		listenFD(fd, set.Backlog)
+		return ln
+	default:
+		setInheritedOptions(fd, set)
+		listenFD(fd, set.Backlog)
 	}
-	number := int32(-1)
-	err = raw.Control(func(fd uintptr) { number = int32(fd) })
-	return number, err
+	setOption(fd, unix.SOL_SOCKET, unix.SO_REUSEPORT, 1)
+	for len(ln.fds) < len(p.loops) {
+		var more int32
+		var e errno
+		if ln.udp {
+			more, e = bindUDP(a.At, true)
+		} else if more, e = bindTCP(a.At, set, true); e == 0 {
+			if e = listenFD(more, set.Backlog); e != 0 {
+				closeFD(more)
+			}
+		}
+		if e != 0 {
+			break // this one serves all clients, and other loops get their share of them
+		}
+		ln.fds = append(ln.fds, more)
+	}
+	return ln
 }

@@ -112,6 +112,8 @@ func (s *session) expire(l *loop) {
 	switch s.phase {
 	case PhaseProxyHeader:
 		s.finish(l, ReasonProxyTimeout)
+	case PhaseAdmit:
+		s.admit(l)
 	case PhaseQueue:
 		if s.tryTimedOut(l) {
 			s.finish(l, ReasonTryTimeout)

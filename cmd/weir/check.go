@@ -10,21 +10,28 @@ import (
 	"weir/internal/engine"
 )
 
-// load reads a configuration, for a start or a check by conf.Load and for a reload by conf.LoadRegular, and looks for the
-// files, programs and users that it names. It opens no socket. What is wrong has its place in the file.
-func load(file string, read func(string) (*conf.Config, error)) (*conf.Config, error) {
-	cfg, err := read(file)
-	if err != nil {
-		return nil, err
+// loaded is a configuration with what was read and built to check it.
+type loaded struct {
+	*conf.Config
+	monitors engine.Monitors
+	token    *admin.Token
+}
+
+// load reads a configuration, for a start or a check by conf.Load and for a reload by conf.LoadRegular, and tests the
+// files, programs and users that it names. It opens no socket. Errors have positions in the file.
+func load(file string, read func(string) (*conf.Config, error)) (l loaded, err error) {
+	if l.Config, err = read(file); err != nil {
+		return loaded{}, err
 	}
-	wrong := engine.Check(cfg)
-	if err := admin.CheckToken(cfg.Admin.TokenFile); err != nil {
-		wrong = append(wrong, cfg.KeyError("admin", "token_file", err))
+	var errs conf.Errors
+	l.monitors, errs = engine.Check(l.Config)
+	if l.token, err = admin.ReadToken(l.Admin.TokenFile); err != nil {
+		errs = append(errs, l.KeyError("admin", "token_file", err))
 	}
-	if len(wrong) > 0 {
-		return nil, cfg.SortErrors(wrong)
+	if len(errs) > 0 {
+		return loaded{}, l.SortErrors(errs)
 	}
-	return cfg, nil
+	return l, nil
 }
 
 // check validates a file exactly as a start would.

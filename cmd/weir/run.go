@@ -106,7 +106,7 @@ func serve(ctx context.Context, file string, stderr io.Writer) int {
 	doorsOf, sockets := forAPI(activated(log), cfg.Admin)
 	api.Inherit(func(address string) *os.File {
 		if before != nil {
-			return before.AdminSocket(address)
+			return before.Door(address)
 		}
 		return doorsOf[address]
 	})
@@ -114,7 +114,7 @@ func serve(ctx context.Context, file string, stderr io.Writer) int {
 	if err != nil {
 		return cannot(err)
 	}
-	e, err := engine.Start(cfg, engine.Options{Log: log, Sessions: out.enqueue, Version: version(), Activated: sockets, OldProcess: before, SkipLookups: hurry})
+	e, err := engine.Start(cfg.Config, engine.Options{Monitors: cfg.monitors, Log: log, Sessions: out.enqueue, Version: version(), Activated: sockets, Predecessor: before, SkipLookups: hurry})
 	if err == nil && before != nil {
 		err = e.TakeOver()
 	}
@@ -227,7 +227,7 @@ func (d *daemonState) reload() (err error) {
 	return nil
 }
 
-func (d *daemonState) goOver(cfg *conf.Config) error {
+func (d *daemonState) goOver(cfg loaded) error {
 	log, err := d.out.prepare(cfg.Log)
 	if err != nil {
 		return conf.Errors{cfg.KeyError("log", "file", err)}
@@ -237,7 +237,7 @@ func (d *daemonState) goOver(cfg *conf.Config) error {
 		log.discard()
 		return err
 	}
-	if err := d.engine.Reload(cfg); err != nil {
+	if err := d.engine.Reload(cfg.Config, cfg.monitors); err != nil {
 		log.discard()
 		doors.Discard()
 		return err
@@ -248,11 +248,8 @@ func (d *daemonState) goOver(cfg *conf.Config) error {
 }
 
 // openDoors opens the addresses of the API; those that cannot be opened are told of with their place in the file.
-func openDoors(api *admin.Server, cfg *conf.Config) (*admin.Change, error) {
-	if err := admin.CheckToken(cfg.Admin.TokenFile); err != nil {
-		return nil, conf.Errors{cfg.KeyError("admin", "token_file", err)}
-	}
-	doors, err := api.Prepare(cfg.Admin)
+func openDoors(api *admin.Server, cfg loaded) (*admin.Change, error) {
+	doors, err := api.Prepare(cfg.Admin, cfg.token)
 	if err == nil {
 		return doors, nil
 	}

@@ -50,7 +50,7 @@ func sameFile(a, b string) bool {
 }
 
 // predecessor meets the process that hands over to this one; nil when there is none.
-func predecessor() (*engine.OldProcess, error) {
+func predecessor() (*engine.Predecessor, error) {
 	text, ok := os.LookupEnv(handOverEnv)
 	if !ok {
 		return nil, nil
@@ -60,7 +60,7 @@ func predecessor() (*engine.OldProcess, error) {
 	if err != nil || descriptor < 3 {
 		return nil, fmt.Errorf("%s=%s: want the number of a descriptor", handOverEnv, text)
 	}
-	return engine.AcceptUpgrade(descriptor, version())
+	return engine.Succeed(descriptor, version())
 }
 
 // upgradeFor starts an upgrade for somebody who waits for the outcome.
@@ -81,10 +81,10 @@ type upgraded struct {
 // beginUpgrade starts an upgrade, unless one is under way.
 func (d *daemonState) beginUpgrade(ctx context.Context) error {
 	if d.upgrading != nil {
-		return &status.RequestError{Kind: status.Conflict, Text: "an upgrade is under way"}
+		return &status.Refusal{Why: status.Conflict, Text: "an upgrade is under way"}
 	}
 	if d.path == "" {
-		return &status.RequestError{Kind: status.Conflict, Text: "it is not known where the program is"}
+		return &status.Refusal{Why: status.Conflict, Text: "it is not known where the program is"}
 	}
 	d.log.Info("upgrade", "program", d.path)
 	ctx, d.callOff = context.WithCancel(ctx)
@@ -106,14 +106,12 @@ func (d *daemonState) upgrade(ctx context.Context) (status.Upgrade, error) {
 			f.Close()
 		}
 	}()
-	return d.engine.Upgrade(ctx, engine.UpgradeOptions{
-		Command: func(descriptor int) *exec.Cmd {
-			return &exec.Cmd{
-				Path: d.path, Args: os.Args, Stdin: os.Stdin, Stdout: os.Stdout, Stderr: os.Stderr,
-				Env: append(os.Environ(), fmt.Sprintf("%s=%d", handOverEnv, descriptor)),
-			}
+	return d.engine.Upgrade(ctx, engine.Succession{
+		Path: d.path, Args: os.Args, Stdin: os.Stdin, Stdout: os.Stdout, Stderr: os.Stderr,
+		Env: func(descriptor int) []string {
+			return append(os.Environ(), fmt.Sprintf("%s=%d", handOverEnv, descriptor))
 		},
-		AdminSockets: doors, PauseAdmin: d.api.Hold, CloseAdmin: d.api.Leave,
+		Doors: doors, Hold: d.api.Hold, Leave: d.api.Leave,
 	})
 }
 
@@ -142,7 +140,7 @@ func (d *daemonState) leave(ctx context.Context, pid int, reloads, stops chan os
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	done := make(chan int, 1)
-	go func() { done <- d.engine.FinishUpgrade(ctx) }()
+	go func() { done <- d.engine.Leave(ctx) }()
 	for asked := false; ; {
 		select {
 		case <-reloads:
@@ -168,14 +166,14 @@ func (o *operator) Upgrade(ctx context.Context) (status.Upgrade, error) {
 	select {
 	case o.process.upgrades <- outcome:
 	case <-o.process.stopping:
-		return status.Upgrade{}, &status.RequestError{Kind: status.Unavailable, Text: engine.ErrStopped.Error()}
+		return status.Upgrade{}, &status.Refusal{Why: status.Unavailable, Text: engine.ErrStopped.Error()}
 	case <-ctx.Done():
 		return status.Upgrade{}, ctx.Err()
 	}
 	u := <-outcome
-	var r *status.RequestError
+	var r *status.Refusal
 	if u.err != nil && !errors.As(u.err, &r) {
-		u.err = &status.RequestError{Kind: status.Unprocessable, Text: "upgrade: " + u.err.Error()}
+		u.err = &status.Refusal{Why: status.Refused, Text: "upgrade: " + u.err.Error()}
 	}
 	return u.Upgrade, u.err
 }

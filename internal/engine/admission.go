@@ -92,14 +92,14 @@ func limitFlows(set *l4.Settings, ln *conf.Listener, cfg *conf.Config, sessions 
 
 // countSources has those gates that were there before count by source whose listeners want it from now on, and the
 // others no more.
-func (e *Engine) countSources(ch *reload) {
-	for i := range ch.next.cfg.Listeners {
-		ln := &ch.next.cfg.Listeners[i]
+func (r *reload) countSources() {
+	for i := range r.next.cfg.Listeners {
+		ln := &r.next.cfg.Listeners[i]
 		if len(ln.Addresses) == 0 {
 			continue
 		}
-		if gate := ch.admissions[listenerID(ln.Protocol, ln.Addresses[0])]; ch.kept[gate] {
-			e.plane.CountSources(gate, perSource(ln) > 0)
+		if gate := r.admission[listenerID(ln.Protocol, ln.Addresses[0])]; r.kept[gate] {
+			r.e.plane.CountSources(gate, perSource(ln) > 0)
 		}
 	}
 }

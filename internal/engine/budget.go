@@ -5,6 +5,7 @@ package engine
 
 import (
 	"fmt"
+	"log/slog"
 	"slices"
 
 	"weir/checks"
@@ -92,15 +93,21 @@ func (b budget) effective(cfg *conf.Config) int {
 	return b.sessions
 }
 
-// logged is what the log has said last.
+// planDescriptors computes the budget of the next configuration.
+func (r *reload) planDescriptors() (err error) {
+	r.budget, err = computeBudget(l4.DescriptorLimit(), r.e.plane.Loops(), r.next.cfg, r.next.jobs)
+	return err
+}
+
+// loggedBudget is what was logged last.
 type loggedBudget struct {
 	budget      budget
 	limit       int // on sessions
 	unreachable []string
 }
 
-// logBudget logs the budget and the limits of the file that cannot be reached, when they are others than before.
-func (e *Engine) logBudget(b budget, cfg *conf.Config) {
+// update logs the budget, and the limits of the file that exceed it, if they have changed.
+func (l *loggedBudget) update(log *slog.Logger, b budget, cfg *conf.Config) {
 	var unreachable []string
 	tooMany := func(key string, want int) {
 		if want > b.sessions {
@@ -111,15 +118,15 @@ func (e *Engine) logBudget(b budget, cfg *conf.Config) {
 	for i := range cfg.Listeners {
 		tooMany(fmt.Sprintf("listener %s: max_sessions", cfg.Listeners[i].Name), cfg.Listeners[i].MaxSessions)
 	}
-	if effective := b.effective(cfg); b != e.logged.budget || effective != e.logged.limit {
-		e.logged.budget, e.logged.limit = b, effective
-		e.log.Info("descriptors", "limit", b.limit, "listening", b.listening, "event_loops", b.loops, "api", b.api, "checks", b.checks,
-			"other", b.other, "room_for_sessions", b.sessions, "max_sessions", effective)
+	if limit := b.effective(cfg); b != l.budget || limit != l.limit {
+		l.budget, l.limit = b, limit
+		log.Info("descriptors", "limit", b.limit, "listening", b.listening, "event_loops", b.loops, "api", b.api, "checks", b.checks,
+			"other", b.other, "room_for_sessions", b.sessions, "max_sessions", limit)
 	}
-	if !slices.Equal(unreachable, e.logged.unreachable) {
-		e.logged.unreachable = unreachable
+	if !slices.Equal(unreachable, l.unreachable) {
+		l.unreachable = unreachable
 		for _, line := range unreachable {
-			e.log.Warn(line, "room_for_sessions", b.sessions)
+			log.Warn(line, "room_for_sessions", b.sessions)
 		}
 	}
 }

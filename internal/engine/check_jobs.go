@@ -13,14 +13,14 @@ import (
 	"weir/internal/hooks"
 )
 
-// monitors are those of a configuration, by check.
-type monitors map[*conf.Check]checks.Monitor
+// Monitors are those of a configuration, by check.
+type Monitors map[*conf.Check]checks.Monitor
 
-// Check looks for what a configuration needs of this host: the files with passwords and certificates, the environment,
-// the programs that checks run. It tells all that is missing, and opens no socket.
-func Check(cfg *conf.Config) conf.Errors {
-	_, wrong := monitorsOf(cfg)
-	return slices.Concat(checkUser(cfg), wrong, checkHooks(cfg))
+// Check tests what a configuration needs of this host: files with passwords and certificates, environment variables,
+// programs and users. It returns the monitors, for Start or Reload, and all that is missing. It opens no socket.
+func Check(cfg *conf.Config) (Monitors, conf.Errors) {
+	monitors, errs := buildMonitors(cfg, nil)
+	return monitors, slices.Concat(checkUser(cfg), errs, checkHooks(cfg))
 }
 
 // checkHooks tells what is wrong with the programs of hooks.
@@ -34,22 +34,26 @@ func checkHooks(cfg *conf.Config) (wrong conf.Errors) {
 	return wrong
 }
 
-func monitorsOf(cfg *conf.Config) (built monitors, wrong conf.Errors) {
-	built = monitors{}
+// buildMonitors returns the monitors of all checks; those in built are used again.
+func buildMonitors(cfg *conf.Config, built Monitors) (monitors Monitors, errs conf.Errors) {
+	monitors = Monitors{}
 	for i := range cfg.Clusters {
 		c := &cfg.Clusters[i]
 		for j := range c.Checks {
 			check := &c.Checks[j]
-			monitor, err := checks.NewMonitor(*check)
-			if err != nil {
-				option := checks.OptionError{Option: "type", Err: err}
-				errors.As(err, &option)
-				wrong = append(wrong, cfg.CheckError(c.Name, check.ID, option.Option, option.Err))
+			monitor := built[check]
+			if monitor == nil {
+				var err error
+				if monitor, err = checks.NewMonitor(*check); err != nil {
+					option := checks.OptionError{Option: "type", Err: err}
+					errors.As(err, &option)
+					errs = append(errs, cfg.CheckError(c.Name, check.ID, option.Option, option.Err))
+				}
 			}
-			built[check] = monitor
+			monitors[check] = monitor
 		}
 	}
-	return built, wrong
+	return monitors, errs
 }
 
 // job is what a state knows of one check of one server.
@@ -87,12 +91,12 @@ func jobKey(j *checks.Job) checks.Key {
 	return checks.Key{Cluster: j.Target.Cluster, Server: j.Target.Server, Check: j.Spec.ID}
 }
 
-// merge makes checks a state's own. What agents have said is taken over from the state before.
-func (s *runningState) take(list []checks.Job, before *runningState) {
+// addJobs sets the jobs of the checks. The state of jobs that old has too is kept.
+func (s *runningState) addJobs(list []checks.Job, old *runningState) {
 	s.jobs = make(map[checks.Key]*job, len(list))
 	for i := range list {
 		key := jobKey(&list[i])
-		j := newJob(&list[i], before.jobs[key])
+		j := newJob(&list[i], old.jobs[key])
 		s.jobs[key] = j
 		if j.agent != nil && j.ttl > 0 {
 			s.expiring = append(s.expiring, key)
@@ -100,11 +104,11 @@ func (s *runningState) take(list []checks.Job, before *runningState) {
 	}
 }
 
-// dropChecks ends the say of checks that a state has no more. Nothing of theirs is on its way any more.
-func (e *Engine) dropChecks(before, next *runningState, now time.Duration) {
-	for key, was := range before.jobs {
-		is := next.jobs[key]
-		b := next.clusters[key.Cluster]
+// dropChecks removes the verdicts and advice of checks that have left. No result of theirs is in progress.
+func (r *reload) dropChecks(now time.Duration) {
+	for key, was := range r.old.jobs {
+		is := r.next.jobs[key]
+		b := r.next.clusters[key.Cluster]
 		switch {
 		case was.agent != nil && (is == nil || is.agent != was.agent):
 			was.agent.remove(b, key.Server, now)

@@ -3,7 +3,6 @@ package engine
 // What is learnt about servers, on its way to where sessions are balanced and to the log.
 
 import (
-	"context"
 	"fmt"
 	"log/slog"
 	"net"
@@ -19,7 +18,7 @@ import (
 
 // checkJobs are the checks of a cluster, one job for each server and check. A server that several levels name is
 // checked once. Servers without a known address, and those that the check does not name, are not checked.
-func checkJobs(c *conf.Cluster, known addresses, built monitors) []checks.Job {
+func checkJobs(c *conf.Cluster, known addresses, built Monitors) []checks.Job {
 	var jobs []checks.Job
 	for i := range c.Checks {
 		check := &c.Checks[i]
@@ -143,31 +142,6 @@ func (e *Engine) checkState(cluster, server string) checks.State {
 		return checks.StateDown
 	}
 	return checks.StateUp
-}
-
-// handleEvent takes what the balancing has noticed. It is called on the data plane's loops and does not block.
-func (e *Engine) handleEvent(ev balance.Event) {
-	ev.Reason = reasonOf(ev)
-	e.reactTo(ev)
-	if e.published.handedOver.Load() { // the process that serves now tells what happens
-		return
-	}
-	e.recordEvent(ev)
-	e.changed()
-	level := slog.LevelInfo
-	if ev.Kind == balance.EventServerDown || ev.Kind == balance.EventClusterEmpty {
-		level = slog.LevelWarn
-	}
-	attrs := []slog.Attr{slog.String("event", string(ev.Kind)), slog.String("cluster", ev.Cluster)}
-	for _, a := range []slog.Attr{
-		slog.String("cluster_level", ev.Level), slog.String("server", ev.Server), slog.String("from", ev.From),
-		slog.String("to", ev.To), slog.String("layer", string(ev.Layer)), slog.String("reason", ev.Reason),
-	} {
-		if a.Value.String() != "" {
-			attrs = append(attrs, a)
-		}
-	}
-	e.log.LogAttrs(context.Background(), level, string(ev.Kind), attrs...)
 }
 
 // tickEvery is how often clusters are asked whether time alone has changed something.

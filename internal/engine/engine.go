@@ -21,155 +21,104 @@ import (
 	"weir/l4"
 )
 
-// Options are what an Engine is made with.
+// Options are what an Engine needs from outside.
 type Options struct {
 	Log      *slog.Logger            // must not block
-	Sessions func(lines []byte) bool // takes session records, whole lines, unless there is no room for them; must not block. nil = nowhere
-	Version  string                  // for those who look on
+	Sessions func(lines []byte) bool // takes whole lines of session records, or returns false if there is no room; must not block; nil = no records
+	Version  string                  // for the status document
 
-	// Memory is what an earlier process knew, for this one to go on with; nil = what runtime.state_file holds, if there
-	// is such a file.
+	// Monitors are those that Check has built for the configuration; nil = Start tests and builds.
+	Monitors Monitors
+
+	// Memory is the saved state of an earlier process; nil = that of runtime.state_file, if there is one.
 	Memory *state.Snapshot
 
 	// Lookup resolves host names; nil = the system's resolver.
 	Lookup func(ctx context.Context, host string) ([]netip.Addr, error)
 
-	// Hurry, once it ends, has starts and reloads wait for no name any more; nil = they always do.
+	// SkipLookups ends the look-ups that starts and reloads wait for; nil = they always wait.
 	SkipLookups context.Context
 
-	// Activated are listening sockets that the process was started with. Those that the configuration has no use for are
-	// told of and closed.
+	// Activated are listening sockets from the service manager. Those that no listener uses are logged and closed.
 	Activated []*l4.ActivatedSocket
 
-	// OldProcess is the process of an upgrade that this one takes over from; nil = none. With one, Start only prepares, and
-	// TakeOver starts to serve.
-	OldProcess *OldProcess
+	// Predecessor is the old process of an upgrade; nil = none. With one, Start only prepares, and TakeOver serves.
+	Predecessor *Predecessor
 }
 
 // Engine is a running weir. Its methods may be called from any goroutine; changes are made one after the other.
 type Engine struct {
 	// Immutable after Start.
-	log           *slog.Logger
-	plane         *l4.Plane
-	runner        *checks.Runner
-	sessionLog    *sessionlog.Writer
-	hooks         *hooks.Set
-	lookup        lookupFunc
-	skipLookups   context.Context // once it ends, no start and no reload waits for names
-	namesChanged  chan struct{}   // holds one: the names to resolve, or when, may have changed
-	routesChanged chan struct{}   // holds one: the ways back that are needed may have changed
-	ctx           context.Context
-	cancel        context.CancelFunc
-	work          sync.WaitGroup // goroutines of the engine
+	log         *slog.Logger
+	plane       *l4.Plane
+	runner      *checks.Runner
+	sessionLog  *sessionlog.Writer
+	hooks       *hooks.Set
+	routes      *route.Routes
+	oldProcess  *Predecessor // nil = none
+	lookup      lookupFunc
+	skipLookups context.Context // ends the look-ups that starts and reloads wait for
+	ctx         context.Context // of the background goroutines
+	cancel      context.CancelFunc
+	work        sync.WaitGroup // background goroutines
 
-	running          atomic.Pointer[runningState] // what runs; read by anyone
-	serversToCut     pendingSet[*balance.Server]  // whose sessions are to be cut
-	serversToRecheck pendingSet[checks.Key]       // servers to be checked at once, by all their checks
+	// Signals to background goroutines; each holds one.
+	namesChanged  chan struct{} // the names to resolve, or their intervals
+	routesChanged chan struct{} // the reply routes
 
-	resultsMu sync.RWMutex // held for reading while a check's result is taken
+	// Safe for concurrent use.
+	running          atomic.Pointer[runningState]
+	published        published
+	journal          stateFile
+	drains           drains
+	serversToCut     pendingSet[*balance.Server]
+	serversToRecheck pendingSet[checks.Key] // by all their checks
 
-	drains    drainTimers
-	published published
-	journal   stateFile
+	resultsMu sync.RWMutex // held for reading while a check result is handled
 
-	oldProcess *oldProcess // what this process takes over from; immutable; nil = none
-	newProcess *newProcess // what takes over from this process; set by Upgrade
-
-	// Guarded by mu, which is held for the length of a change.
+	// Guarded by mu, which is held during a change.
 	mu         sync.Mutex
-	listeners  map[string]*l4.Listener // by identity: protocol and address
+	listeners  map[string]*l4.Listener // by identity
 	admissions admissionStates
-	logged     loggedBudget
-	activated  map[string]*l4.ActivatedSocket // by identity; those that no listener has claimed; empty after Start
 	levels     levelKeys
-	routes     *route.Routes
+	logged     loggedBudget
 	stopped    bool
-	file       *conf.Config    // what the file says, without what was changed at run time
-	overlay    overlay.Overlay // what was changed at run time
-	restored   *state.Snapshot // until the first configuration is in force: what an earlier process knew
+
+	activated  map[string]*l4.ActivatedSocket // by identity; not claimed yet; nil after Start
+	restored   *state.Snapshot                // state of an earlier process; nil once it is restored
+	pending    *reload                        // prepared by Start, committed by TakeOver
+	newProcess *successor                     // set by Upgrade before Leave
 }
 
-// runningState is what runs at a moment. It is immutable; a change puts another in its place.
+// runningState is the configuration in force and its objects. It is immutable.
 type runningState struct {
-	cfg         *conf.Config    // the file's, with what was changed at run time laid over it
-	overlay     overlay.Overlay // what was
+	file        *conf.Config    // as read
+	overlay     overlay.Overlay // runtime changes on top of it
+	cfg         *conf.Config    // the result; nil before the first commit
+	monitors    Monitors
 	addresses   addresses
-	replyRoutes map[route.ReplyRoute]bool // the ways back that servers need which are dialled from their clients' addresses
+	replyRoutes map[route.ReplyRoute]bool // needed
 	clusters    map[string]*balance.Cluster
 	jobs        map[checks.Key]*job
-	expiring    []checks.Key // of agents whose words have a ttl
+	expiring    []checks.Key // agent checks whose advice has a ttl
 }
 
-// Start makes a configuration run. When it returns an error nothing is left running.
+// Start runs a configuration. On error nothing is left running.
 func Start(cfg *conf.Config, o Options) (*Engine, error) {
-	e := &Engine{log: o.Log, lookup: o.Lookup, listeners: map[string]*l4.Listener{}}
-	begin := &runningState{}
-	var transferred *transferredState
-	if o.OldProcess != nil {
-		e.oldProcess = &oldProcess{OldProcess: o.OldProcess}
-		if err := e.oldProcess.decodeState(); err != nil {
-			return nil, err
-		}
-		transferred = e.oldProcess.state
-	}
-	if transferred != nil {
-		begin.addresses = transferred.Addresses // valid until the names are resolved again
-	}
-	e.running.Store(begin)
-	e.published.version, e.published.startedAt = o.Version, time.Now()
-	e.published.config = status.Config{File: cfg.File, LoadedAt: e.published.startedAt}
-	e.serversToCut, e.serversToRecheck = newPendingSet[*balance.Server](), newPendingSet[checks.Key]()
-	e.namesChanged, e.routesChanged = make(chan struct{}, 1), make(chan struct{}, 1)
-	e.journal.wake, e.journal.hurry = make(chan struct{}, 1), make(chan struct{}, 1)
-	if e.lookup == nil {
-		e.lookup = systemLookup
-	}
-	e.ctx, e.cancel = context.WithCancel(context.Background())
-	if e.skipLookups = o.SkipLookups; e.skipLookups == nil {
-		e.skipLookups = context.Background()
-	}
-	e.sessionLog = sessionlog.NewWriter(o.Sessions, func() bool { cfg := e.running.Load().cfg; return cfg != nil && cfg.Log.Format == "json" })
-	e.hooks = hooks.New(o.Log)
-	e.published.eventLog.hooks = e.hooks
-	var err error
-	how := l4.Options{Loops: cfg.Runtime.Loops, Record: e.sessionLog.Write, Log: o.Log}
-	if transferred != nil {
-		how.Origin, how.LastID = l4.Origin(transferred.ClockOrigin), transferred.LastSessionID
-	}
-	e.plane, err = l4.Open(how)
+	e, err := newEngine(cfg, o)
 	if err != nil {
-		e.cancel()
-		e.hooks.Close()
-		e.sessionLog.Close()
 		return nil, err
 	}
-	e.routes = route.Open()
-	e.runner = checks.NewRunner(checks.Options{Result: e.handleResult, State: e.checkState, Parallel: parallelChecks(l4.DescriptorLimit())})
-	switch e.restored = o.Memory; {
-	case transferred != nil:
-		e.restored = &e.oldProcess.saved
-	case e.restored == nil:
-		e.restored = e.readState(cfg.Runtime.StateFile)
-	}
-	if e.restored != nil {
-		var lost error
-		if e.overlay, lost = overlay.Restore(e.restored, cfg); lost != nil {
-			e.log.Warn("state: some changes of run time are lost", "error", lost)
+	err = e.locked(func() error {
+		r := e.newReload(cfg, e.running.Load().overlay, o.Monitors)
+		if err := r.merge(); err != nil {
+			return err
 		}
-	}
-	e.activated = map[string]*l4.ActivatedSocket{}
-	for _, a := range o.Activated {
-		id := listenerID(a.Protocol, a.At)
-		if e.activated[id] != nil {
-			a.Close() // another socket of a group: one serves all
-			continue
-		}
-		e.activated[id] = a
-	}
-	err = e.apply(cfg)
+		return r.install()
+	})
 	for id, a := range e.activated {
 		if err == nil {
-			e.log.Warn("a socket of the service manager is used by no listener: closed", "socket", id)
+			e.log.Warn("socket of the service manager closed: no listener uses it", "socket", id)
 		}
 		a.Close()
 	}
@@ -179,27 +128,101 @@ func Start(cfg *conf.Config, o Options) (*Engine, error) {
 		return nil, err
 	}
 	if e.oldProcess == nil {
-		e.saveState() // here, so that a file that cannot be written is told before anything else is
+		e.saveState() // first of all, so that a state file that cannot be written is logged early
 		e.startBackground()
 	}
 	return e, nil
 }
 
-// startBackground starts what goes on by itself.
+// newEngine returns an engine without a configuration.
+func newEngine(cfg *conf.Config, o Options) (*Engine, error) {
+	e := &Engine{
+		log: o.Log, lookup: o.Lookup, skipLookups: o.SkipLookups, oldProcess: o.Predecessor, hooks: hooks.New(o.Log), routes: route.Open(),
+		namesChanged: make(chan struct{}, 1), routesChanged: make(chan struct{}, 1),
+		serversToCut: newPendingSet[*balance.Server](), serversToRecheck: newPendingSet[checks.Key](),
+		listeners: map[string]*l4.Listener{}, activated: map[string]*l4.ActivatedSocket{}, restored: o.Memory,
+	}
+	e.ctx, e.cancel = context.WithCancel(context.Background())
+	if e.lookup == nil {
+		e.lookup = systemLookup
+	}
+	if e.skipLookups == nil {
+		e.skipLookups = context.Background()
+	}
+	e.published.version, e.published.startedAt = o.Version, time.Now()
+	e.published.config = status.Config{File: cfg.File, LoadedAt: e.published.startedAt}
+	e.published.eventLog.hooks = e.hooks
+	e.journal.wake, e.journal.hurry = make(chan struct{}, 1), make(chan struct{}, 1)
+	e.sessionLog = sessionlog.NewWriter(o.Sessions, func() bool { cfg := e.running.Load().cfg; return cfg != nil && cfg.Log.Format == "json" })
+
+	first := &runningState{}
+	e.running.Store(first)
+	planeOptions := l4.Options{Loops: cfg.Runtime.Loops, Record: e.sessionLog.Write, Log: o.Log}
+	if p := e.oldProcess; p != nil && p.state != nil {
+		first.addresses = p.state.Known // valid until a look-up succeeds
+		planeOptions.Origin, planeOptions.LastID = l4.Origin(p.state.Anchor), p.state.LastID
+		e.restored = &p.memory
+	}
+	var err error
+	if e.plane, err = l4.Open(planeOptions); err != nil {
+		e.cancel()
+		e.hooks.Close()
+		e.routes.Close()
+		e.sessionLog.Close()
+		return nil, err
+	}
+	e.drains.plane, e.drains.log = e.plane, e.log
+	e.runner = checks.NewRunner(checks.Options{Result: e.handleResult, State: e.checkState, Parallel: parallelChecks(l4.DescriptorLimit())})
+	if e.restored == nil {
+		e.restored = e.readState(cfg.Runtime.StateFile)
+	}
+	if e.restored != nil {
+		var lost error
+		if first.overlay, lost = overlay.Restore(e.restored, cfg); lost != nil {
+			e.log.Warn("state: runtime changes lost", "error", lost)
+		}
+	}
+	for _, a := range o.Activated {
+		id := listenerID(a.Protocol, a.At)
+		if e.activated[id] != nil {
+			a.Close() // one socket of a SO_REUSEPORT group is enough
+			continue
+		}
+		e.activated[id] = a
+	}
+	return e, nil
+}
+
+// startBackground starts the background goroutines.
 func (e *Engine) startBackground() {
 	e.work.Go(e.tickClusters)
 	e.work.Go(e.keepState)
 	e.work.Go(e.resolvePeriodically)
 	e.work.Go(e.maintainRoutes)
-	e.work.Go(e.cutPending)
-	e.work.Go(e.recheckPending)
+	e.work.Go(func() { e.serversToCut.run(e.ctx, e.cutServersDown) })
+	e.work.Go(func() { e.serversToRecheck.run(e.ctx, e.recheck) })
 }
 
 // ErrStopped is returned by changes after Stop.
 var ErrStopped = errors.New("weir is stopping")
 
-// Reload goes over to another configuration, wholly or not at all.
-func (e *Engine) Reload(cfg *conf.Config) error { return e.apply(cfg) }
+// locked calls do while mu is held, unless the engine has stopped.
+func (e *Engine) locked(do func() error) error {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if e.stopped {
+		return ErrStopped
+	}
+	return do()
+}
+
+// notify wakes the goroutine that waits for a signal.
+func notify(signal chan struct{}) {
+	select {
+	case signal <- struct{}{}:
+	default:
+	}
+}
 
 // Sessions is how many there are.
 func (e *Engine) Sessions() int { return e.plane.Sessions() }

@@ -119,8 +119,13 @@ type restorer struct {
 	clock  clock
 }
 
-// restore gives what is about to begin what an earlier process knew of it.
-func (e *Engine) restore(ch *reload, m *state.Snapshot) {
+// restoreState gives the new clusters and checks of a first configuration the state of an earlier process.
+func (ch *reload) restoreState() {
+	e, m := ch.e, ch.e.restored
+	if m == nil {
+		return
+	}
+	e.restored = nil
 	r := restorer{memory: m, now: time.Now(), clock: e.clock()}
 	r.stale = r.now.Sub(m.SavedAt) > staleAfter
 	known := map[checks.Key]*checks.Job{}
@@ -130,7 +135,7 @@ func (e *Engine) restore(ch *reload, m *state.Snapshot) {
 	servers := 0
 	for i := range m.Clusters {
 		c := &m.Clusters[i]
-		b := ch.fresh[c.Name]
+		b := ch.created[c.Name]
 		if b == nil {
 			continue
 		}
@@ -144,7 +149,7 @@ func (e *Engine) restore(ch *reload, m *state.Snapshot) {
 		}
 		b.Restore(to, e.plane.Now())
 	}
-	e.log.Info("state restored", "saved_at", m.SavedAt, "servers", servers, "changed_at_run_time", len(ch.next.overlay), "stale", r.stale)
+	e.log.Info("state restored", "saved_at", m.SavedAt, "servers", servers, "runtime_changes", len(ch.next.overlay), "stale", r.stale)
 }
 
 // server takes up what is known of one server: the runner's part goes into its jobs, the agent's into its own.

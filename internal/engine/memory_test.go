@@ -322,7 +322,7 @@ func TestRestartWithImpossibleChanges(t *testing.T) {
 	require.Equal(t, []string{"b", "d", "y"}, s.members("c"))
 	require.Equal(t, []string{"127.0.0.1:72"}, s.members("good"))
 	require.Len(t, s.e.Status().Clusters, 2)
-	said := s.said(&s.lines, func(l line) bool { return strings.HasPrefix(l["msg"], "state: some changes") })
+	said := s.said(&s.lines, func(l line) bool { return strings.HasPrefix(l["msg"], "state: runtime changes lost") })
 	require.Len(t, said, 1)
 	require.Contains(t, said[0]["error"], "nonsense")
 	require.Contains(t, said[0]["error"], "balanse")

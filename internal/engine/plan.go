@@ -10,23 +10,21 @@ import (
 // Plan tells what a reload would do if the file had a text; nil = with what is on disk. What the text includes is looked
 // for as if it were at a path; "" = that of the file. Nothing is changed, nor opened.
 func (e *Engine) Plan(path string, text []byte) (status.Plan, error) {
-	e.mu.Lock()
-	file, members, running := e.file, e.overlay, e.running.Load()
-	e.mu.Unlock()
+	running := e.running.Load()
 	var wanted *conf.Config
 	var err error
 	switch {
 	case text == nil:
-		wanted, err = conf.LoadRegular(file.File)
+		wanted, err = conf.LoadRegular(running.file.File)
 	case path == "":
-		wanted, err = conf.Parse(file.File, text)
+		wanted, err = conf.Parse(running.file.File, text)
 	default:
 		wanted, err = conf.Parse(path, text)
 	}
 	if err == nil {
-		wanted, _, err = members.Apply(wanted)
+		wanted, _, err = running.overlay.Apply(wanted)
 	}
-	var r *status.RequestError
+	var r *status.Refusal
 	switch {
 	case errors.As(err, &r):
 		return status.Plan{}, err
@@ -51,7 +49,7 @@ func PlanOf(p conf.Plan, cuts func(conf.PlanStep) int) status.Plan {
 
 // InvalidConfig is a refusal for a configuration with mistakes: the first one's place, and all in their own words.
 func InvalidConfig(err error) error {
-	r := &status.RequestError{Kind: status.Unprocessable, Text: err.Error()}
+	r := &status.Refusal{Why: status.Refused, Text: err.Error()}
 	var ms conf.Errors
 	if errors.As(err, &ms) {
 		r.Field = ms[0].Path

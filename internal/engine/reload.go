@@ -1,298 +1,241 @@
 package engine
 
-// Going over to another configuration: prepare, commit, retire.
-
 import (
-	"errors"
 	"fmt"
-	"maps"
 	"math/rand/v2"
-	"strings"
+	"time"
 
 	"weir/balance"
 	"weir/checks"
 	"weir/conf"
+	"weir/internal/overlay"
+	"weir/internal/route"
 	"weir/l4"
 )
 
-// reload is a configuration made ready to be committed.
+// reload replaces the running configuration: by that of the file, or because the overlay or an address has changed.
+// merge, resolve and prepare may fail and have no visible effect; commit and retire cannot fail.
 type reload struct {
-	next       *runningState
-	fresh      map[string]*balance.Cluster  // clusters that are new
-	prepared   map[string]*balance.Prepared // those that are there already
-	settings   map[string]*l4.Settings      // of every listener, by identity
-	listeners  map[string]*l4.Listener      // those that are new: bound, not started
-	budget     budget
-	admissions admissionStates             // of every listener
-	kept       map[*l4.AdmissionState]bool // the gates that are there already
-	jobs       []checks.Job
+	e    *Engine
+	old  *runningState
+	next *runningState // set up step by step, immutable after commit
+
+	changes   overlay.Overlay              // to apply on top of the file
+	monitors  Monitors                     // those of Check; nil = none
+	created   map[string]*balance.Cluster  // new clusters
+	prepared  map[string]*balance.Prepared // updates of existing clusters
+	jobs      []checks.Job
+	budget    budget
+	newRoutes []route.ReplyRoute
+	settings  map[string]*l4.Settings     // of all listeners, by identity
+	opened    map[string]*l4.Listener     // new listeners, bound and not started, by identity
+	admission admissionStates             // of all listeners
+	kept      map[*l4.AdmissionState]bool // existing ones in admission
 }
 
-func (e *Engine) apply(cfg *conf.Config) error {
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	if e.stopped {
-		return ErrStopped
+// newReload begins a reload to the configuration of a file with runtime changes. mu is held until its end.
+func (e *Engine) newReload(file *conf.Config, changes overlay.Overlay, monitors Monitors) *reload {
+	return &reload{
+		e: e, old: e.running.Load(), next: &runningState{file: file, clusters: map[string]*balance.Cluster{}}, changes: changes, monitors: monitors,
+		created: map[string]*balance.Cluster{}, prepared: map[string]*balance.Prepared{},
+		settings: map[string]*l4.Settings{}, opened: map[string]*l4.Listener{},
 	}
-	before := e.running.Load().cfg
-	if before == nil {
-		return e.install(cfg, e.overlay)
-	}
-	if err := refusedSteps(cfg, conf.Diff(processPart(e.file), processPart(cfg))); err != nil {
+}
+
+// Reload replaces the configuration of the file atomically: on error nothing changes. monitors are those of Check, or
+// nil.
+func (e *Engine) Reload(file *conf.Config, monitors Monitors) error {
+	return e.locked(func() error {
+		r := e.newReload(file, e.running.Load().overlay, monitors)
+		if err := r.merge(); err != nil {
+			return err
+		}
+		plan := conf.Diff(r.old.cfg, r.next.cfg)
+		if err := forbiddenChanges(file, plan); err != nil {
+			return err
+		}
+		if err := r.install(); err != nil {
+			return err
+		}
+		r.logReload(plan)
+		return nil
+	})
+}
+
+// install runs all steps after merge.
+func (r *reload) install() error {
+	if err := r.resolve(); err != nil {
 		return err
 	}
-	if err := e.install(cfg, e.overlay); err != nil {
+	if err := r.prepare(); err != nil {
 		return err
 	}
-	e.logSteps(conf.Diff(before, e.running.Load().cfg))
+	if r.e.oldProcess != nil && r.old.cfg == nil {
+		r.e.pending = r // TakeOver commits it
+		return nil
+	}
+	r.restoreState()
+	r.e.drains.start(r.commit())
+	r.e.changed()
 	return nil
 }
 
-// refusedSteps is why a plan that leads to a configuration cannot be carried out while weir runs; nil = it can.
-func refusedSteps(cfg *conf.Config, p conf.Plan) error {
-	var wrong conf.Errors
-	for _, s := range p.Refused() {
-		for _, d := range s.Details {
-			wrong = append(wrong, cfg.KeyError(string(s.Object), d.Key, fmt.Errorf("cannot change from %s to %s while weir runs: %s", d.From, d.To, s.Refused)))
-		}
-	}
-	if len(wrong) == 0 {
-		return nil
-	}
-	return cfg.SortErrors(wrong)
+// merge applies the overlay to the configuration of the file.
+func (r *reload) merge() (err error) {
+	r.next.cfg, r.next.overlay, err = r.changes.Apply(r.next.file)
+	return err
 }
 
-// processPart is the part of a configuration that may hold what cannot change.
-func processPart(cfg *conf.Config) *conf.Config {
-	part := *cfg
-	part.Listeners, part.Clusters = nil, nil
-	return &part
-}
-
-// maxLoggedSteps bounds what the log says of one reload.
-const maxLoggedSteps = 20
-
-// logSteps logs what a reload has done, in the words of the plan for it.
-func (e *Engine) logSteps(p conf.Plan) {
-	for i, s := range p.Steps {
-		if i == maxLoggedSteps {
-			e.log.Info("and so on", "more", len(p.Steps)-i)
-			return
-		}
-		e.log.Info("reload: " + s.String())
+// prepare builds and opens all that the configuration needs. On error it leaves nothing open.
+func (r *reload) prepare() error {
+	if err := r.buildMonitors(); err != nil {
+		return err
 	}
-}
-
-// reload goes over to a configuration whose names are resolved. mu is held.
-func (e *Engine) change(cfg *conf.Config, known addresses) error {
-	if e.stopped {
-		return ErrStopped
+	if err := r.prepareClusters(); err != nil {
+		return err
 	}
-	ch, err := e.prepare(cfg, known)
+	if err := r.planDescriptors(); err != nil {
+		return err
+	}
+	if err := r.addReplyRoutes(); err != nil {
+		return err
+	}
+	err := r.openListeners()
+	if err == nil && r.old.cfg == nil {
+		err = r.e.dropPrivileges(r.next.cfg, r.opened)
+	}
 	if err != nil {
-		return err
+		r.closeOpened()
+		r.e.routes.Remove(r.newRoutes)
 	}
-	if e.oldProcess != nil && e.running.Load().cfg == nil { // TakeOver will
-		e.oldProcess.prepared = ch
-		return nil
+	return err
+}
+
+// buildMonitors builds the monitors that Check has not built. The hooks were tested there too.
+func (r *reload) buildMonitors() error {
+	monitors, errs := buildMonitors(r.next.cfg, r.monitors)
+	if r.monitors == nil {
+		errs = append(errs, checkHooks(r.next.cfg)...)
 	}
-	if e.restored != nil {
-		e.restore(ch, e.restored)
-		e.restored = nil
+	if len(errs) > 0 {
+		return r.next.cfg.SortErrors(errs)
 	}
-	e.retire(e.commit(ch))
-	e.changed()
+	r.next.monitors = monitors
 	return nil
 }
 
-// prepare does everything that may fail, and changes nothing that a client could see.
-func (e *Engine) prepare(cfg *conf.Config, known addresses) (*reload, error) {
-	running := e.running.Load()
-	next := &runningState{cfg: cfg, overlay: e.overlay, addresses: known, clusters: map[string]*balance.Cluster{}}
-	ch := &reload{
-		next: next, fresh: map[string]*balance.Cluster{}, prepared: map[string]*balance.Prepared{},
-		settings: map[string]*l4.Settings{}, listeners: map[string]*l4.Listener{},
-	}
-	built, wrong := monitorsOf(cfg)
-	if wrong = append(wrong, checkHooks(cfg)...); len(wrong) > 0 {
-		return nil, cfg.SortErrors(wrong)
-	}
-	specs := map[string]*conf.Cluster{}
-	for i := range cfg.Clusters {
-		c := &cfg.Clusters[i]
-		specs[c.Name] = c
-		spec, err := e.balanceSpec(c, known)
+// prepareClusters creates the new clusters, prepares the updates of existing ones, and lists the jobs of the checks.
+func (r *reload) prepareClusters() error {
+	for i := range r.next.cfg.Clusters {
+		c := &r.next.cfg.Clusters[i]
+		spec, err := r.balanceSpec(c)
 		if err != nil {
-			return nil, err
+			return err
 		}
-		if b := running.clusters[c.Name]; b != nil {
-			next.clusters[c.Name], ch.prepared[c.Name] = b, b.Prepare(spec)
+		b := r.old.clusters[c.Name]
+		if b != nil {
+			r.prepared[c.Name] = b.Prepare(spec)
 		} else {
-			b = balance.New(spec, rand.Uint64(), e.handleEvent)
-			next.clusters[c.Name], ch.fresh[c.Name] = b, b
+			b = balance.New(spec, rand.Uint64(), r.e.handleEvent)
+			r.created[c.Name] = b
 		}
-		ch.jobs = append(ch.jobs, checkJobs(c, known, built)...)
+		r.next.clusters[c.Name] = b
+		r.jobs = append(r.jobs, checkJobs(c, r.next.addresses, r.next.monitors)...)
 	}
-	next.take(ch.jobs, running)
-	var err error
-	if ch.budget, err = computeBudget(l4.DescriptorLimit(), e.plane.Loops(), cfg, next.jobs); err != nil {
-		return nil, err
-	}
-	next.replyRoutes = repliesOf(cfg, known)
-	routed, err := e.prepareReplies(next.replyRoutes)
-	if err != nil {
-		return nil, err
-	}
-	err = e.bind(ch, specs)
-	if err == nil && running.cfg == nil {
-		err = e.dropPrivileges(cfg, ch.listeners)
-	}
-	if err != nil {
-		for _, ln := range ch.listeners {
-			ln.Discard()
-		}
-		e.routes.Remove(routed)
-		return nil, err
-	}
-	return ch, nil
+	r.next.addJobs(r.jobs, r.old)
+	return nil
 }
 
-// bind opens the listeners that are not open yet. All that cannot be opened are told at once.
-func (e *Engine) bind(ch *reload, specs map[string]*conf.Cluster) error {
-	var failed []error
-	cfg := ch.next.cfg
-	ch.admissions, ch.kept = e.admissions.of(cfg, e.running.Load().cfg)
-	for i := range cfg.Listeners {
-		ln := &cfg.Listeners[i]
-		set := e.settings(ln, specs[ln.Cluster], ch.next.clusters[ln.Cluster], cfg)
-		set.Admission = admission(ln, ch.admissions[listenerID(ln.Protocol, ln.Addresses[0])])
-		listen, inherit := e.plane.Listen, e.plane.Inherit
-		if ln.Protocol == "udp" {
-			listen, inherit = e.plane.ListenUDP, e.plane.InheritUDP
-			limitFlows(set, ln, cfg, ch.budget.effective(cfg))
-		}
-		for _, at := range ln.Addresses {
-			id := listenerID(ln.Protocol, at)
-			ch.settings[id] = set
-			if e.listeners[id] != nil {
-				continue
-			}
-			if e.oldProcess != nil {
-				if fds, keepFile := e.oldProcess.Listener(id); len(fds) > 0 {
-					ch.listeners[id] = inherit(at, set, fds)
-					if keepFile {
-						ch.listeners[id].KeepFile()
-					}
-					continue
-				}
-			}
-			if a := e.activated[id]; a != nil {
-				ch.listeners[id] = e.plane.ListenActivated(a, set)
-				delete(e.activated, id)
-				continue
-			}
-			opened, err := listen(at, set, e.besideOwn(ch, ln.Protocol, at))
-			if err != nil {
-				failed = append(failed, fmt.Errorf("%s: listener %s: %w", cfg.ListenerPosition(ln.Name), ln.Name, err))
-				continue
-			}
-			ch.listeners[id] = opened
-		}
-	}
-	return errors.Join(failed...)
+// commit puts the prepared configuration in force and returns what has left it.
+func (r *reload) commit() retired {
+	now := r.e.plane.Now()
+	r.e.resultsMu.Lock()      // results for the old configuration arrive before anything of it is dropped
+	r.e.running.Store(r.next) // before the clusters change: events are handled by the new configuration
+	r.e.resultsMu.Unlock()
+	left := retired{servers: r.commitClusters(now), timeout: r.next.cfg.Runtime.DrainTimeout}
+	r.dropChecks(now)
+	left.listeners = r.commitListeners()
+	r.e.runner.Update(r.jobs)
+	r.e.hooks.Update(r.next.cfg.Hooks)
+	r.commitLimits()
+	notify(r.e.routesChanged)
+	notify(r.e.namesChanged)
+	return left
 }
 
-func listenerID(protocol string, at conf.Address) string { return protocol + " " + at.String() }
-
-// besideOwn reports whether a listener of this process has the same port, one that is open now or one that is about to
-// be: an address may stand beside a wildcard, and either may take over from the other before that is closed.
-func (e *Engine) besideOwn(ch *reload, protocol string, at conf.Address) bool {
-	if e.oldProcess != nil && at.Path == "" && e.oldProcess.HasPort(at.Addr.Port()) {
-		return true
-	}
-	for _, set := range []map[string]*l4.Listener{e.listeners, ch.listeners} {
-		for id, ln := range set {
-			if own := ln.Endpoint(); strings.HasPrefix(id, protocol+" ") && at.Path == "" && own.Path == "" && own.Addr.Port() == at.Addr.Port() {
-				return true
-			}
-		}
-	}
-	return false
-}
-
-// commit goes over to what was prepared. It cannot fail.
-func (e *Engine) commit(ch *reload) retired {
-	now := e.plane.Now()
-	before := e.running.Load()
-	e.resultsMu.Lock()       // what was found out for the old configuration is in before anything of it is dropped
-	e.running.Store(ch.next) // before the clusters change: their events are judged by what the new configuration says
-	e.resultsMu.Unlock()
-	gone := retired{servers: map[*balance.Server]bool{}, after: ch.next.cfg.Runtime.DrainTimeout}
-	for name, b := range before.clusters {
-		servers := serversOf(before.cfg, name, b)
-		kept := ch.next.clusters[name] == b
+// commitClusters updates the clusters and returns the servers that have left.
+func (r *reload) commitClusters(now time.Duration) map[*balance.Server]bool {
+	left := map[*balance.Server]bool{}
+	for name, b := range r.old.clusters {
+		servers := serversOf(r.old.cfg, name, b)
+		kept := r.next.clusters[name] == b
 		if kept {
-			b.Commit(ch.prepared[name], now)
+			b.Commit(r.prepared[name], now)
 		}
 		for _, s := range servers {
 			if !kept || b.Server(s.Name()) != s {
-				gone.servers[s] = true
+				left[s] = true
 			}
 		}
 	}
-	for _, c := range ch.next.cfg.Clusters {
-		for _, level := range c.Levels {
-			for _, s := range level.Servers {
-				if s.Address.Host != "" {
-					ch.next.clusters[c.Name].SetResolved(s.Name, len(ch.next.addresses[s.Address.Host]) > 0, now)
-				}
-			}
+	for c, s := range r.next.cfg.Servers() {
+		if s.Address.Host != "" {
+			r.next.clusters[c.Name].SetResolved(s.Name, len(r.next.addresses[s.Address.Host]) > 0, now)
 		}
 	}
-	e.dropChecks(before, ch.next, now)
-	e.countSources(ch)
-	e.admissions = ch.admissions
-	for id, ln := range e.listeners {
-		if set := ch.settings[id]; set != nil {
-			ln.Update(set)
-		} else {
-			gone.listeners = append(gone.listeners, ln)
-			delete(e.listeners, id)
-		}
-	}
-	maps.Copy(e.listeners, ch.listeners)
-	for _, ln := range ch.listeners {
-		ln.Start()
-	}
-	select {
-	case e.routesChanged <- struct{}{}:
-	default:
-	}
-	e.runner.Update(ch.jobs)
-	e.hooks.Update(ch.next.cfg.Hooks)
-	open := maps.Clone(e.listeners)
-	e.published.listeners.Store(&open)
-	limit := ch.budget.effective(ch.next.cfg)
-	e.plane.SetLimits(limit, ch.budget.each, ch.budget.limit-ch.budget.reserved())
-	e.published.maxSessions.Store(int64(limit))
-	e.logBudget(ch.budget, ch.next.cfg)
-	return gone
+	return left
 }
 
-// serversOf are the servers that a configuration gives a cluster.
+// commitLimits applies the limits on sessions.
+func (r *reload) commitLimits() {
+	limit := r.budget.effective(r.next.cfg)
+	r.e.plane.SetLimits(limit, r.budget.each, r.budget.limit-r.budget.reserved())
+	r.e.published.maxSessions.Store(int64(limit))
+	r.e.logged.update(r.e.log, r.budget, r.next.cfg)
+}
+
+// serversOf returns the servers that a configuration gives a cluster.
 func serversOf(cfg *conf.Config, cluster string, b *balance.Cluster) []*balance.Server {
+	c := cfg.Cluster(cluster)
+	if c == nil {
+		return nil
+	}
 	var servers []*balance.Server
-	for _, c := range cfg.Clusters {
-		if c.Name != cluster {
-			continue
-		}
-		for _, level := range c.Levels {
-			for _, s := range level.Servers {
-				if found := b.Server(s.Name); found != nil {
-					servers = append(servers, found)
-				}
-			}
+	for s := range c.Servers() {
+		if found := b.Server(s.Name); found != nil {
+			servers = append(servers, found)
 		}
 	}
 	return servers
+}
+
+// forbiddenChanges returns an error if a plan changes what cannot change while weir runs.
+func forbiddenChanges(cfg *conf.Config, p conf.Plan) error {
+	var errs conf.Errors
+	for _, s := range p.Refused() {
+		for _, d := range s.Details {
+			errs = append(errs, cfg.KeyError(string(s.Object), d.Key, fmt.Errorf("cannot change from %s to %s while weir runs: %s", d.From, d.To, s.Refused)))
+		}
+	}
+	if len(errs) == 0 {
+		return nil
+	}
+	return cfg.SortErrors(errs)
+}
+
+// maxLoggedSteps bounds the log lines of one reload.
+const maxLoggedSteps = 20
+
+// logReload logs the steps of a reload and the runtime changes that it has dropped.
+func (r *reload) logReload(p conf.Plan) {
+	for _, name := range r.changes.Dropped(r.next.overlay) {
+		r.e.log.Info("runtime change dropped: superseded by the file", "object", name)
+	}
+	for i, s := range p.Steps {
+		if i == maxLoggedSteps {
+			r.e.log.Info("reload: more changes not logged", "omitted", len(p.Steps)-i)
+			return
+		}
+		r.e.log.Info("reload step", "step", s.String())
+	}
 }

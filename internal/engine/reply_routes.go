@@ -15,8 +15,8 @@ import (
 	"weir/l4"
 )
 
-// repliesOf are the ways back that a configuration needs: one for each address of each such server.
-func repliesOf(cfg *conf.Config, known addresses) map[route.ReplyRoute]bool {
+// replyRoutesOf are the ways back that a configuration needs: one for each address of each such server.
+func replyRoutesOf(cfg *conf.Config, known addresses) map[route.ReplyRoute]bool {
 	want := map[route.ReplyRoute]bool{}
 	for i := range cfg.Listeners {
 		ln := &cfg.Listeners[i]
@@ -54,23 +54,22 @@ func serverAddresses(at conf.Address, known addresses) []netip.AddrPort {
 	return nil
 }
 
-// prepareReplies makes the ways back that a configuration needs. Those that were there before stay, for the sessions that
-// use them. What it returns was added, and is taken away again if the configuration is not committed.
-func (e *Engine) prepareReplies(want map[route.ReplyRoute]bool) ([]route.ReplyRoute, error) {
-	if len(want) == 0 {
-		return nil, nil
+// addReplyRoutes adds the reply routes that the configuration needs. Existing ones stay for the sessions that use them.
+func (r *reload) addReplyRoutes() (err error) {
+	r.next.replyRoutes = replyRoutesOf(r.next.cfg, r.next.addresses)
+	if len(r.next.replyRoutes) == 0 {
+		return nil
 	}
-	if err := l4.CheckTransparent(); err != nil {
-		if errors.Is(err, fs.ErrPermission) {
-			err = fmt.Errorf("%w: neither the capability CAP_NET_RAW nor CAP_NET_ADMIN is there", err)
-		}
-		return nil, fmt.Errorf("source = \"client\": %w", err)
+	if err = l4.CheckTransparent(); errors.Is(err, fs.ErrPermission) {
+		err = fmt.Errorf("%w: neither the capability CAP_NET_RAW nor CAP_NET_ADMIN is there", err)
 	}
-	added, err := e.routes.Ensure(want)
+	if err == nil {
+		r.newRoutes, err = r.e.routes.Ensure(r.next.replyRoutes)
+	}
 	if err != nil {
-		return nil, fmt.Errorf("source = \"client\": %w", err)
+		return fmt.Errorf("source = \"client\": %w", err)
 	}
-	return added, nil
+	return nil
 }
 
 // How often the ways back are looked after: soon after a change, so that what is not needed any more goes, and less and

@@ -29,16 +29,12 @@ func systemLookup(ctx context.Context, host string) ([]netip.Addr, error) {
 	return net.DefaultResolver.LookupNetIP(ctx, "ip", host)
 }
 
-// hostNames are the names that servers of the configuration are given by, each once, sorted.
+// hostNames returns the host names of the servers of a configuration, sorted.
 func hostNames(cfg *conf.Config) []string {
 	var names []string
-	for _, c := range cfg.Clusters {
-		for _, level := range c.Levels {
-			for _, s := range level.Servers {
-				if s.Address.Host != "" {
-					names = append(names, s.Address.Host)
-				}
-			}
+	for _, s := range cfg.Servers() {
+		if s.Address.Host != "" {
+			names = append(names, s.Address.Host)
 		}
 	}
 	slices.Sort(names)
@@ -79,46 +75,46 @@ func resolve(ctx context.Context, names []string, ask lookupFunc) (addresses, ma
 	return found, failed
 }
 
-// resolveNew is what the names of a configuration stand for. Names that are known keep what they have. At the start a
-// name that cannot be resolved leaves its servers unresolved, so that weir comes up when its resolver does not; later
-// it is an error, so that a misspelt name is found out while the old configuration still runs.
-func (e *Engine) resolveNew(cfg *conf.Config) (addresses, error) {
-	running := e.running.Load()
-	known := addresses{}
-	var ask []string
-	for _, name := range hostNames(cfg) {
-		if a, ok := running.addresses[name]; ok {
-			known[name] = a
+// resolve looks up the host names that are not known yet. A failed look-up is an error on a reload, so that a misspelt
+// name is found while the old configuration runs. At the start its servers stay unresolved, so that weir starts without
+// a resolver.
+func (r *reload) resolve() error {
+	if r.next.addresses != nil { // the addresses are what has changed
+		return nil
+	}
+	r.next.addresses = addresses{}
+	var unknown []string
+	for _, name := range hostNames(r.next.cfg) {
+		if a, ok := r.old.addresses[name]; ok {
+			r.next.addresses[name] = a
 		} else {
-			ask = append(ask, name)
+			unknown = append(unknown, name)
 		}
 	}
-	if len(ask) == 0 {
-		return known, nil
+	if len(unknown) == 0 {
+		return nil
 	}
-	ctx, cancel := context.WithCancel(e.ctx)
+	ctx, cancel := context.WithCancel(r.e.ctx)
 	defer cancel()
-	defer context.AfterFunc(e.skipLookups, cancel)()
-	found, failed := resolve(ctx, ask, e.lookup)
+	defer context.AfterFunc(r.e.skipLookups, cancel)()
+	found, failed := resolve(ctx, unknown, r.e.lookup)
 	var errs []error
-	for _, name := range ask {
+	for _, name := range unknown {
+		r.next.addresses[name] = found[name]
 		if err := failed[name]; err != nil {
-			known[name] = nil
-			if at := cfg.HostPosition(name); at != "" {
+			if at := r.next.cfg.HostPosition(name); at != "" {
 				err = fmt.Errorf("%s: %w", at, err)
 			}
 			errs = append(errs, err)
-		} else {
-			known[name] = found[name]
 		}
 	}
-	if running.cfg == nil {
-		for _, err := range errs {
-			e.log.Warn("unresolved", "error", err)
-		}
-		return known, nil
+	if r.old.cfg != nil {
+		return errors.Join(errs...)
 	}
-	return known, errors.Join(errs...)
+	for _, err := range errs {
+		r.e.log.Warn("unresolved", "error", err)
+	}
+	return nil
 }
 
 // resolvePeriodically asks for each name when it is due, in a goroutine of its own, and goes over to what has changed. A name
@@ -157,14 +153,10 @@ func (e *Engine) resolvePeriodically() {
 // for; those that are no longer there are dropped from asked.
 func dueNames(cfg *conf.Config, asked map[string]time.Time, now time.Time) (due []string, wait time.Duration) {
 	interval := map[string]time.Duration{}
-	for _, c := range cfg.Clusters {
-		for _, level := range c.Levels {
-			for _, s := range level.Servers {
-				if name := s.Address.Host; name != "" {
-					if i, ok := interval[name]; !ok || c.ResolveInterval < i {
-						interval[name] = c.ResolveInterval
-					}
-				}
+	for c, s := range cfg.Servers() {
+		if name := s.Address.Host; name != "" {
+			if i, ok := interval[name]; !ok || c.ResolveInterval < i {
+				interval[name] = c.ResolveInterval
 			}
 		}
 	}
@@ -183,22 +175,23 @@ func dueNames(cfg *conf.Config, asked map[string]time.Time, now time.Time) (due 
 	return due, wait
 }
 
-// applyAddresses goes over to addresses that were found, where they differ from what is known.
+// applyAddresses reloads the running configuration if the addresses of its names have changed.
 func (e *Engine) applyAddresses(found addresses) error {
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	running := e.running.Load()
-	known, changed := addresses{}, false
-	for name, addrs := range running.addresses {
-		known[name] = addrs
-		if now, ok := found[name]; ok && !slices.Equal(now, addrs) {
-			e.log.Info("resolved", "name", name, "from", addrs, "to", now)
-			known[name] = now
-			changed = true
+	return e.locked(func() error {
+		running := e.running.Load()
+		known, changed := maps.Clone(running.addresses), false
+		for name, old := range known {
+			if addrs, ok := found[name]; ok && !slices.Equal(addrs, old) {
+				e.log.Info("resolved", "name", name, "from", old, "to", addrs)
+				known[name] = addrs
+				changed = true
+			}
 		}
-	}
-	if !changed {
-		return nil
-	}
-	return e.change(running.cfg, known)
+		if !changed {
+			return nil
+		}
+		r := e.newReload(running.file, running.overlay, running.monitors)
+		r.next.cfg, r.next.overlay, r.next.addresses = running.cfg, running.overlay, known
+		return r.install()
+	})
 }

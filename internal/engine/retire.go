@@ -3,6 +3,7 @@ package engine
 // What has left the configuration: its sessions go on until the drain deadline, and are then cut.
 
 import (
+	"log/slog"
 	"maps"
 	"slices"
 	"sync"
@@ -16,7 +17,7 @@ import (
 type retired struct {
 	listeners []*l4.Listener
 	servers   map[*balance.Server]bool
-	after     time.Duration // until their sessions are cut
+	timeout   time.Duration // until their sessions are cut
 	awaited   bool          // more of their sessions may still come from another process
 }
 
@@ -30,7 +31,10 @@ func (d *retired) prune() {
 }
 
 // drains are the drain deadlines that are still to come. Waiting costs no goroutine.
-type drainTimers struct {
+type drains struct {
+	plane *l4.Plane
+	log   *slog.Logger
+
 	work sync.WaitGroup // deadlines that are being carried out
 
 	mu      sync.Mutex // guards what follows
@@ -39,53 +43,42 @@ type drainTimers struct {
 }
 
 // after has something done later, unless stop comes first.
-func (f *drainTimers) after(wait time.Duration, do func()) {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	if f.stopped {
+func (d *drains) after(wait time.Duration, do func()) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.stopped {
 		return
 	}
-	if f.timers == nil {
-		f.timers = map[*time.Timer]bool{}
+	if d.timers == nil {
+		d.timers = map[*time.Timer]bool{}
 	}
 	var timer *time.Timer
 	timer = time.AfterFunc(wait, func() {
-		f.mu.Lock()
-		late := f.stopped
-		delete(f.timers, timer)
+		d.mu.Lock()
+		late := d.stopped
+		delete(d.timers, timer)
 		if !late {
-			f.work.Add(1)
+			d.work.Add(1)
 		}
-		f.mu.Unlock()
+		d.mu.Unlock()
 		if !late {
-			defer f.work.Done()
+			defer d.work.Done()
 			do()
 		}
 	})
-	f.timers[timer] = true
+	d.timers[timer] = true
 }
 
 // stop forgets what has not begun and waits for what has.
-func (f *drainTimers) stop() {
-	f.mu.Lock()
-	f.stopped = true
-	for timer := range f.timers {
+func (d *drains) stop() {
+	d.mu.Lock()
+	d.stopped = true
+	for timer := range d.timers {
 		timer.Stop()
 	}
-	f.timers = nil
-	f.mu.Unlock()
-	f.work.Wait()
-}
-
-// retire closes the listeners that have left, and gives the sessions of what has left until the drain deadline.
-func (e *Engine) retire(gone retired) {
-	for _, ln := range gone.listeners {
-		ln.Stop()
-	}
-	if len(gone.listeners) == 0 && len(gone.servers) == 0 {
-		return
-	}
-	e.drainUntil(gone, time.Now().Add(gone.after), firstPrune)
+	d.timers = nil
+	d.mu.Unlock()
+	d.work.Wait()
 }
 
 // What has left is looked after once in a while: it is forgotten as soon as its last session has ended, so that many
@@ -95,24 +88,34 @@ const (
 	maxPruneInterval = time.Minute // the longest time between two looks
 )
 
-// drainUntil waits for the end of what has left, or for the deadline, and then cuts what is left of it.
-func (e *Engine) drainUntil(gone retired, deadline time.Time, look time.Duration) {
-	left := time.Until(deadline)
-	if look < left {
-		e.drains.after(look, func() {
-			if gone.prune(); len(gone.listeners)+len(gone.servers) > 0 {
-				e.drainUntil(gone, deadline, min(2*look, maxPruneInterval))
+// start closes the listeners that have left, and gives the sessions of what has left until the drain deadline.
+func (d *drains) start(left retired) {
+	for _, ln := range left.listeners {
+		ln.Stop()
+	}
+	if len(left.listeners) > 0 || len(left.servers) > 0 {
+		d.wait(left, time.Now().Add(left.timeout), firstPrune)
+	}
+}
+
+// wait waits until all sessions of what has left have ended. At the deadline it cuts the others.
+func (d *drains) wait(left retired, deadline time.Time, interval time.Duration) {
+	remaining := time.Until(deadline)
+	if interval < remaining {
+		d.after(interval, func() {
+			if left.prune(); len(left.listeners)+len(left.servers) > 0 {
+				d.wait(left, deadline, min(2*interval, maxPruneInterval))
 			}
 		})
 		return
 	}
-	e.drains.after(left, func() {
-		cut := e.plane.Cut(func(v l4.SessionIdentity) bool { return gone.servers[v.Server] }, l4.ReasonCutServerRemoved)
-		cut += e.plane.Cut(func(v l4.SessionIdentity) bool {
-			return slices.Contains(gone.listeners, v.Listener) && !v.Listener.Reopened()
+	d.after(remaining, func() {
+		cut := d.plane.Cut(func(s l4.SessionIdentity) bool { return left.servers[s.Server] }, l4.ReasonCutServerRemoved)
+		cut += d.plane.Cut(func(s l4.SessionIdentity) bool {
+			return slices.Contains(left.listeners, s.Listener) && !s.Listener.Reopened()
 		}, l4.ReasonCutListenerRemoved)
 		if cut > 0 {
-			e.log.Info("drain deadline", "sessions_cut", cut)
+			d.log.Info("drain deadline", "sessions_cut", cut)
 		}
 	})
 }

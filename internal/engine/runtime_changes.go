@@ -44,63 +44,27 @@ func (e *Engine) RemoveCluster(name string) error {
 // returns nil, the state file has been written, or the attempt has failed.
 func (e *Engine) changeOverlay(edit func(running, file *conf.Config, o overlay.Overlay) (overlay.Overlay, error)) error {
 	err := e.locked(func() error {
-		next, err := edit(e.running.Load().cfg, e.file, e.overlay)
+		running := e.running.Load()
+		next, err := edit(running.cfg, running.file, running.overlay)
 		if err != nil {
 			return err
 		}
-		return e.install(e.file, next)
+		r := e.newReload(running.file, next, nil)
+		if err := r.merge(); err != nil {
+			return err
+		}
+		return r.install()
 	})
-	var r *status.RequestError
+	var r *status.Refusal
 	switch {
 	case errors.Is(err, ErrStopped):
 		return stopping()
 	case err != nil && !errors.As(err, &r):
-		return &status.RequestError{Kind: status.Unprocessable, Text: err.Error()}
+		return &status.Refusal{Why: status.Refused, Text: err.Error()}
 	case err == nil:
 		e.settled()
 	}
 	return err
 }
 
-// locked calls do while mu is held, unless the engine has stopped.
-func (e *Engine) locked(do func() error) error {
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	if e.stopped {
-		return ErrStopped
-	}
-	return do()
-}
-
-// install goes over to a file's configuration with changes laid over it. mu is held.
-func (e *Engine) install(file *conf.Config, o overlay.Overlay) error {
-	wanted, kept, err := o.Apply(file)
-	if err != nil {
-		return err
-	}
-	known, err := e.resolveNew(wanted)
-	if err != nil {
-		return err
-	}
-	e.overlay, kept = kept, e.overlay // what is made from now on says who put it there
-	before := e.file
-	e.file = file
-	if err := e.change(wanted, known); err != nil {
-		e.overlay, e.file = kept, before
-		return err
-	}
-	if file != before {
-		for _, what := range o.Dropped(e.overlay) {
-			e.log.Info("no longer changed at run time: the file says otherwise", "what", what)
-		}
-	}
-	select {
-	case e.namesChanged <- struct{}{}:
-	default:
-	}
-	return nil
-}
-
-func stopping() error {
-	return &status.RequestError{Kind: status.Unavailable, Text: ErrStopped.Error()}
-}
+func stopping() error { return &status.Refusal{Why: status.Unavailable, Text: ErrStopped.Error()} }

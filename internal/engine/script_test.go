@@ -81,7 +81,7 @@ func (s *script) tries(config string) error {
 	s.t.Helper()
 	cfg, err := s.parse(config)
 	require.NoError(s.t, err)
-	return s.e.Reload(cfg)
+	return s.e.Reload(cfg, nil)
 }
 
 func (s *script) stop() {

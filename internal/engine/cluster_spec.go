@@ -5,7 +5,6 @@ package engine
 import (
 	"fmt"
 	"net/netip"
-	"strconv"
 
 	"weir/balance"
 	"weir/conf"
@@ -13,8 +12,8 @@ import (
 )
 
 // balanceSpec is the balancing part of a cluster, with the dialling target of each server hung on.
-func (e *Engine) balanceSpec(c *conf.Cluster, known addresses) (balance.Spec, error) {
-	running := e.running.Load().clusters[c.Name]
+func (r *reload) balanceSpec(c *conf.Cluster) (balance.Spec, error) {
+	known := r.next.addresses
 	method, ok := balance.ParseMethod(c.Balance)
 	if !ok {
 		return balance.Spec{}, fmt.Errorf("cluster %s: balancing method %q is not available", c.Name, c.Balance)
@@ -27,13 +26,13 @@ func (e *Engine) balanceSpec(c *conf.Cluster, known addresses) (balance.Spec, er
 		spec.CheckRound = max(spec.CheckRound, 2*check.Interval+check.Timeout) // how far apart verdicts of one round may be
 	}
 	for i, level := range c.Levels {
-		ls := balance.LevelSpec{Name: level.Name, Key: e.levels.key(c.Name, level.Name, i), MinUp: level.MinUp, Try: level.Try}
+		ls := balance.LevelSpec{Name: level.Name, Key: r.e.levels.key(c.Name, level.Name, i), MinUp: level.MinUp, Try: level.Try}
 		for _, server := range level.Servers {
 			target, err := newTarget(&server, known)
 			if err != nil {
 				return balance.Spec{}, fmt.Errorf("cluster %s: server %s: %w", c.Name, server.Name, err)
 			}
-			target.SetStats(e.statsOf(running, &server))
+			target.SetStats(r.serverStats(r.old.clusters[c.Name], &server))
 			target.SendProxy(proxyVersion(server.SendProxy))
 			ls.Servers = append(ls.Servers, balance.ServerSpec{
 				Name: server.Name, Address: server.Address.String(), Weight: server.Weight,
@@ -93,8 +92,8 @@ func proxyVersion(s string) uint8 {
 	return 0
 }
 
-// statsOf is what is counted of a server: what it had before, if it was there before.
-func (e *Engine) statsOf(running *balance.Cluster, server *conf.Server) *l4.ServerStats {
+// serverStats returns the counters of a server: those of the running server, or new ones.
+func (r *reload) serverStats(running *balance.Cluster, server *conf.Server) *l4.ServerStats {
 	if running != nil {
 		if s := running.Server(server.Name); s != nil {
 			if t, ok := s.Handle().(*l4.Target); ok {
@@ -102,7 +101,7 @@ func (e *Engine) statsOf(running *balance.Cluster, server *conf.Server) *l4.Serv
 			}
 		}
 	}
-	return e.plane.NewServerStats()
+	return r.e.plane.NewServerStats()
 }
 
 func adminState(state string) balance.AdminState {
@@ -113,55 +112,4 @@ func adminState(state string) balance.AdminState {
 		return balance.Maint
 	}
 	return balance.Ready
-}
-
-// settings is what a listener's clients get.
-func (e *Engine) settings(ln *conf.Listener, c *conf.Cluster, b *balance.Cluster, cfg *conf.Config) *l4.Settings {
-	s := &l4.Settings{
-		Name: ln.Name, Cluster: b, ClusterName: c.Name, LevelNames: map[int]string{}, Hash: hashKey(c),
-		ConnectTimeout: c.ConnectTimeout, TryTimeout: c.TryTimeout, QueueTimeout: c.QueueTimeout,
-		ClientIdle: ln.ClientIdleTimeout, ServerIdle: c.ServerIdleTimeout, HalfClose: ln.HalfCloseTimeout,
-		Keepalive: ln.TCPKeepalive, UserTimeout: ln.TCPUserTimeout, Backlog: ln.Backlog,
-		FlowTimeout: ln.FlowTimeout, Drain: cfg.Runtime.DrainTimeout, Responses: ln.Responses,
-	}
-	if ln.AcceptProxy {
-		s.AcceptProxy, s.ProxyTimeout = true, ln.ProxyTimeout
-		s.TrustedProxies = l4.NewAddressSet(ln.TrustedProxies.Networks, ln.TrustedProxies.Unix)
-	}
-	if typ, ok := c.ProxyTLV(); ok {
-		s.HashTLV = typ
-	}
-	switch cfg.Log.Sessions {
-	case "errors":
-		s.Records = l4.RecordErrors
-	case "all":
-		s.Records = l4.RecordAll
-	}
-	for _, i := range ln.Levels {
-		s.Levels = append(s.Levels, e.levels.key(c.Name, c.Levels[i].Name, i))
-	}
-	for i, level := range c.Levels {
-		tag := level.Name
-		if tag == "" {
-			tag = strconv.Itoa(i + 1)
-		}
-		s.LevelNames[e.levels.key(c.Name, level.Name, i)] = tag
-	}
-	return s
-}
-
-func hashKey(c *conf.Cluster) l4.HashKey {
-	if c.Balance != "hash" && c.Balance != "maglev" {
-		return l4.NoHash
-	}
-	switch c.HashKey {
-	case "client_ip_port":
-		return l4.HashClientIPPort
-	case "local_address":
-		return l4.HashLocalAddress
-	}
-	if _, ok := c.ProxyTLV(); ok {
-		return l4.HashProxyTLV
-	}
-	return l4.HashClientIP
 }

@@ -1,0 +1,109 @@
+package engine
+
+import (
+	"context"
+	"log/slog"
+	"time"
+
+	"weir/balance"
+	"weir/checks"
+	"weir/internal/status"
+	"weir/l4"
+)
+
+// handleEvent does everything that follows from an event of a cluster. It is called on the loops of the data plane and
+// does not block.
+func (e *Engine) handleEvent(ev balance.Event) {
+	ev.Reason = reasonOf(ev)
+	e.queueCut(ev)
+	if ev.To == balance.Failing.String() || ev.From == balance.InMaint.String() { // the last verdict is in doubt
+		e.serversToRecheck.add(checks.Key{Cluster: ev.Cluster, Server: ev.Server})
+	}
+	if e.published.handedOver.Load() { // the new process reports events
+		return
+	}
+	e.published.eventLog.put(status.Event{ // which also sends it to hooks and event streams
+		Time: time.Now(), Event: string(ev.Kind), Cluster: ev.Cluster, Level: ev.Level, Server: ev.Server,
+		From: ev.From, To: ev.To, Layer: ev.Layer, Reason: ev.Reason,
+	})
+	e.changed()
+	logEvent(e.log, ev)
+}
+
+// queueCut queues a server for cutServersDown if its new state ends its sessions (on_down = "close").
+func (e *Engine) queueCut(ev balance.Event) {
+	running := e.running.Load()
+	if ev.To != balance.Down.String() && ev.To != balance.InMaint.String() || running.cfg == nil {
+		return
+	}
+	if c := running.cfg.Cluster(ev.Cluster); c != nil && c.OnDown == "close" {
+		if s := running.clusters[c.Name].Server(ev.Server); s != nil {
+			e.serversToCut.add(s)
+		}
+	}
+}
+
+// cutServersDown cuts the sessions of servers.
+func (e *Engine) cutServersDown(servers map[*balance.Server]bool) {
+	if n := e.plane.Cut(func(s l4.SessionIdentity) bool { return servers[s.Server] }, l4.ReasonCutServerDown); n > 0 {
+		e.log.Info("sessions cut", "sessions", n, "reason", "server down")
+	}
+}
+
+// recheck runs all checks of servers at once.
+func (e *Engine) recheck(servers map[checks.Key]bool) {
+	for s := range servers {
+		e.runner.Recheck(s.Cluster, s.Server)
+	}
+}
+
+func logEvent(log *slog.Logger, ev balance.Event) {
+	level := slog.LevelInfo
+	if ev.Kind == balance.EventServerDown || ev.Kind == balance.EventClusterEmpty {
+		level = slog.LevelWarn
+	}
+	attrs := []slog.Attr{slog.String("event", string(ev.Kind)), slog.String("cluster", ev.Cluster)}
+	for _, a := range []slog.Attr{
+		slog.String("cluster_level", ev.Level), slog.String("server", ev.Server), slog.String("from", ev.From),
+		slog.String("to", ev.To), slog.String("layer", string(ev.Layer)), slog.String("reason", ev.Reason),
+	} {
+		if a.Value.String() != "" {
+			attrs = append(attrs, a)
+		}
+	}
+	log.LogAttrs(context.Background(), level, string(ev.Kind), attrs...)
+}
+
+// Events returns the events after the one with an ID, oldest first; 0 = from the oldest. missed is the number of those
+// that are no longer in the event log. With wait, it returns when there is at least one, or with the error of ctx.
+func (e *Engine) Events(ctx context.Context, after uint64, wait bool) (events []status.Event, missed uint64, err error) {
+	for {
+		events, missed, next := e.published.eventLog.after(after)
+		if len(events) > 0 || !wait {
+			return events, missed, nil
+		}
+		select {
+		case <-next:
+		case <-ctx.Done():
+			return nil, 0, ctx.Err()
+		}
+	}
+}
+
+// Reloaded records the result of a reload: nil, or why it failed.
+func (e *Engine) Reloaded(err error) {
+	now := time.Now()
+	ev := status.Event{Time: now, Event: "reload"}
+	e.published.mu.Lock()
+	c := &e.published.config
+	c.Reloads++
+	if err != nil {
+		c.Failed++
+		c.LastError, c.LastErrorAt = err.Error(), &now
+		ev.Event, ev.Reason = "reload_failed", err.Error()
+	} else {
+		c.LoadedAt, c.LastError, c.LastErrorAt = now, "", nil
+	}
+	e.published.mu.Unlock()
+	e.published.eventLog.put(ev)
+}

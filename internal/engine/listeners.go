@@ -1,0 +1,158 @@
+package engine
+
+import (
+	"errors"
+	"fmt"
+	"maps"
+	"strings"
+
+	"weir/conf"
+	"weir/l4"
+)
+
+// listenerID returns the identity of a listener, which survives reloads.
+func listenerID(protocol string, at conf.Address) string { return protocol + " " + at.String() }
+
+// openListeners opens the listeners that are not open yet. The error names all that cannot be opened.
+func (r *reload) openListeners() error {
+	var failed []error
+	cfg := r.next.cfg
+	r.admission, r.kept = r.e.admissions.of(cfg, r.old.cfg)
+	for i := range cfg.Listeners {
+		ln := &cfg.Listeners[i]
+		set := r.listenerSettings(ln)
+		for _, at := range ln.Addresses {
+			id := listenerID(ln.Protocol, at)
+			r.settings[id] = set
+			if r.e.listeners[id] != nil {
+				continue
+			}
+			opened, err := r.openListener(id, ln.Protocol, at, set)
+			if err != nil {
+				failed = append(failed, fmt.Errorf("%s: listener %s: %w", cfg.ListenerPosition(ln.Name), ln.Name, err))
+				continue
+			}
+			r.opened[id] = opened
+		}
+	}
+	return errors.Join(failed...)
+}
+
+// openListener takes the socket of the old process or of the service manager, or binds a new one.
+func (r *reload) openListener(id, protocol string, at conf.Address, set *l4.Settings) (*l4.Listener, error) {
+	listen, inherit := r.e.plane.Listen, r.e.plane.Inherit
+	if protocol == "udp" {
+		listen, inherit = r.e.plane.ListenUDP, r.e.plane.InheritUDP
+	}
+	if p := r.e.oldProcess; p != nil && p.holds(socketListener, id) {
+		ln := inherit(at, set, p.claim(socketListener, id))
+		if p.lent[id] {
+			ln.KeepFile()
+		}
+		return ln, nil
+	}
+	if a := r.e.activated[id]; a != nil {
+		delete(r.e.activated, id)
+		return r.e.plane.ListenActivated(a, set), nil
+	}
+	return listen(at, set, r.sharesPort(protocol, at))
+}
+
+// sharesPort reports whether a listener of this process, open now or about to be, has the port of an address. A specific
+// address may exist beside a wildcard, and either may replace the other before that one is closed.
+func (r *reload) sharesPort(protocol string, at conf.Address) bool {
+	if at.Path != "" {
+		return false
+	}
+	if r.e.oldProcess != nil && r.e.oldProcess.holdsPort(at.Addr.Port()) {
+		return true
+	}
+	for _, set := range []map[string]*l4.Listener{r.e.listeners, r.opened} {
+		for id, ln := range set {
+			if own := ln.Endpoint(); strings.HasPrefix(id, protocol+" ") && own.Path == "" && own.Addr.Port() == at.Addr.Port() {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// closeOpened closes the listeners of a reload that is not committed.
+func (r *reload) closeOpened() {
+	for _, ln := range r.opened {
+		ln.Discard()
+	}
+}
+
+// commitListeners starts the new listeners, updates the others, and returns those that have left.
+func (r *reload) commitListeners() (left []*l4.Listener) {
+	r.countSources()
+	r.e.admissions = r.admission
+	for id, ln := range r.e.listeners {
+		if set := r.settings[id]; set != nil {
+			ln.Update(set)
+		} else {
+			left = append(left, ln)
+			delete(r.e.listeners, id)
+		}
+	}
+	maps.Copy(r.e.listeners, r.opened)
+	for _, ln := range r.opened {
+		ln.Start()
+	}
+	open := maps.Clone(r.e.listeners)
+	r.e.published.listeners.Store(&open)
+	return left
+}
+
+// listenerSettings returns what the data plane has to know of a listener.
+func (r *reload) listenerSettings(ln *conf.Listener) *l4.Settings {
+	cfg, c := r.next.cfg, r.next.cfg.Cluster(ln.Cluster)
+	s := &l4.Settings{
+		Name: ln.Name, Cluster: r.next.clusters[c.Name], ClusterName: c.Name, LevelNames: map[int]string{}, Hash: hashKey(c),
+		ConnectTimeout: c.ConnectTimeout, TryTimeout: c.TryTimeout, QueueTimeout: c.QueueTimeout,
+		ClientIdle: ln.ClientIdleTimeout, ServerIdle: c.ServerIdleTimeout, HalfClose: ln.HalfCloseTimeout,
+		Keepalive: ln.TCPKeepalive, UserTimeout: ln.TCPUserTimeout, Backlog: ln.Backlog,
+		FlowTimeout: ln.FlowTimeout, Drain: cfg.Runtime.DrainTimeout, Responses: ln.Responses,
+	}
+	if ln.AcceptProxy {
+		s.AcceptProxy, s.ProxyTimeout = true, ln.ProxyTimeout
+		s.TrustedProxies = l4.NewAddressSet(ln.TrustedProxies.Networks, ln.TrustedProxies.Unix)
+	}
+	if typ, ok := c.ProxyTLV(); ok {
+		s.HashTLV = typ
+	}
+	switch cfg.Log.Sessions {
+	case "errors":
+		s.Records = l4.RecordErrors
+	case "all":
+		s.Records = l4.RecordAll
+	}
+	for _, i := range ln.Levels {
+		s.Levels = append(s.Levels, r.e.levels.key(c.Name, c.Levels[i].Name, i))
+	}
+	for i, level := range c.Levels {
+		s.LevelNames[r.e.levels.key(c.Name, level.Name, i)] = c.LevelName(i)
+	}
+	s.Admission = admission(ln, r.admission[listenerID(ln.Protocol, ln.Addresses[0])])
+	if ln.Protocol == "udp" {
+		limitFlows(s, ln, cfg, r.budget.effective(cfg))
+	}
+	return s
+}
+
+func hashKey(c *conf.Cluster) l4.HashKey {
+	if c.Balance != "hash" && c.Balance != "maglev" {
+		return l4.NoHash
+	}
+	switch c.HashKey {
+	case "client_ip_port":
+		return l4.HashClientIPPort
+	case "local_address":
+		return l4.HashLocalAddress
+	}
+	if _, ok := c.ProxyTLV(); ok {
+		return l4.HashProxyTLV
+	}
+	return l4.HashClientIP
+}
