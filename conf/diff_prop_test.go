@@ -80,8 +80,8 @@ func sorted(c *Config) *Config {
 	return &s
 }
 
-// listenSockets lists the listen sockets that a plan adds or removes.
-func listenSockets(p Plan, action Action) (out []listenID) {
+// listenIDs lists the listen sockets that a plan adds or removes.
+func listenIDs(p Plan, action Action) (out []listenID) {
 	for _, s := range p.Steps {
 		if s.Object != ObjectListener || s.Action != action {
 			continue
@@ -103,7 +103,7 @@ func TestDiffProperties(t *testing.T) {
 		require.Equal(t, same, there.Empty(), "%s", there)
 		require.Equal(t, there.Empty(), back.Empty())
 
-		require.ElementsMatch(t, listenSockets(there, Add), listenSockets(back, Remove))
+		require.ElementsMatch(t, listenIDs(there, Add), listenIDs(back, Remove))
 		kinds := func(p Plan, add, remove Action) (out []string) {
 			for _, s := range p.Steps {
 				kind := s.Action

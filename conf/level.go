@@ -1,6 +1,10 @@
 package conf
 
-import "weir/conf/internal/tree"
+import (
+	"slices"
+
+	"weir/conf/internal/tree"
+)
 
 func levelKeys() []key[levelDraft] {
 	return []key[levelDraft]{
@@ -79,15 +83,15 @@ func validateLevels(d *decoder, c *clusterDraft) {
 	}
 }
 
-// validateSameServer refuses two descriptions of one server that differ in more than the weight.
+// validateSameServer reports two descriptions of one server that differ in more than the weight.
 func validateSameServer(d *decoder, a, b *serverDraft) {
-	for _, k := range d.schema.server {
-		if k.name == "weight" || k.show == nil {
-			continue
-		}
-		if x, y := k.show(&a.Server), k.show(&b.Server); x != y {
-			d.errorAt(b.node, "server %q is in several levels and has %s %s in one and %s in another (%s); only the weight may differ",
-				b.Name, k.name, x, y, lines(a.node, b.node))
-		}
+	for _, x := range d.differences(&a.Server, &b.Server) {
+		d.errorAt(b.node, "server %q is in several levels and has %s %s in one and %s in another (%s); only the weight may differ",
+			b.Name, x.Key, x.From, x.To, lines(a.node, b.node))
 	}
+}
+
+// differences compares two descriptions of one server, except for the weight.
+func (d *decoder) differences(a, b *Server) []Detail {
+	return slices.DeleteFunc(changes(d.schema.server, *a, *b), func(x Detail) bool { return x.Key == "weight" })
 }

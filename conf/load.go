@@ -50,6 +50,7 @@ func parse(name string, text []byte, included func(d *decoder, main string, patt
 	}
 	c := all.config()
 	c.File = name
+	c.positions = all.positions()
 	c.Warnings = sortDiagnostics(d.warnings, d.files)
 	return c, nil
 }
@@ -210,9 +211,6 @@ func (all *draft) config() *Config {
 	}
 	for _, h := range all.hooks {
 		c.Hooks = append(c.Hooks, h.Hook)
-	}
-	if places := all.positions(); len(places) > 0 {
-		c.positions = places
 	}
 	return c
 }

@@ -5,7 +5,6 @@ import (
 	"net/netip"
 	"slices"
 	"strconv"
-	"strings"
 
 	"weir/conf/internal/tree"
 )
@@ -37,11 +36,10 @@ func (d *decoder) linkReferences(all *draft) {
 			continue
 		}
 		d.linkLevels(l, c)
-		d.validateUDPServers(l, c)
 	}
 	d.validateProxyHeaders(all, clusters)
 	d.validateAdminAddresses(all)
-	d.validateLoops(all, clusters)
+	d.validateServers(all)
 	for _, c := range all.clusters {
 		if !used[c.Name] {
 			d.warn(c.node, "cluster %s is not used by any listener", c.Name)
@@ -183,92 +181,4 @@ func (d *decoder) linkLevels(l *listenerDraft, c *clusterDraft) {
 			l.Levels = append(l.Levels, i)
 		}
 	}
-}
-
-// validateUDPServers refuses servers that a udp listener cannot reach.
-func (d *decoder) validateUDPServers(l *listenerDraft, c *clusterDraft) {
-	if l.Protocol != "udp" {
-		return
-	}
-	told := false // of what all servers inherit
-	for j, level := range c.levels {
-		if l.Levels != nil && !slices.Contains(l.Levels, j) {
-			continue
-		}
-		for _, s := range level.servers {
-			at := s.givenAt("send_proxy")
-			inherited := at == nil
-			if inherited {
-				at = c.node.Get("send_proxy")
-			}
-			if s.SendProxy == "v1" && !(inherited && told) {
-				told = told || inherited
-				d.errorAt(at, "PROXY v1 is TCP only; use v2: cluster %s serves the udp listener %s (%s)",
-					c.Name, l.Name, line(l.node.Get("cluster"), at))
-			}
-			if s.Address.Path != "" {
-				d.errorAt(s.keyOrServer("address"), "cluster %s: server %s is a unix socket, which the udp listener %s (%s) cannot reach",
-					c.Name, s.Name, l.Name, line(l.node.Get("cluster"), s.node))
-			}
-		}
-	}
-}
-
-// validateLoops refuses servers that lead back to the listener that they serve.
-func (d *decoder) validateLoops(all *draft, clusters map[string]*clusterDraft) {
-	owner := make(map[Address]int)
-	for i, l := range all.listeners {
-		for _, a := range l.Addresses {
-			if l.Protocol == "tcp" {
-				owner[a] = i
-			}
-		}
-	}
-	for i := range all.clusters {
-		c := &all.clusters[i]
-		if clusters[c.Name] != c {
-			continue
-		}
-		for j, level := range c.levels {
-			for _, s := range level.servers {
-				to, found := listenerAt(s.Address, owner)
-				if !found {
-					continue
-				}
-				if l := &all.listeners[to]; l.Cluster == c.Name && (l.Levels == nil || slices.Contains(l.Levels, j)) {
-					d.errorAt(s.keyOrServer("address"), "cluster %s: server %s points back to listener %s (%s)", c.Name, s.Name, l.Name, line(l.node.Get("address"), s.node))
-				}
-			}
-		}
-	}
-}
-
-// listenerAt tells which listener a dialled address leads to, as far as that is certain: the one that has the address, or
-// for loopback addresses the one that has all addresses at that port.
-func listenerAt(to Address, owner map[Address]int) (listener int, found bool) {
-	if to.IsZero() {
-		return 0, false
-	}
-	if strings.EqualFold(to.Host, "localhost") {
-		for _, ip := range []netip.Addr{netip.AddrFrom4([4]byte{127, 0, 0, 1}), netip.IPv6Loopback()} {
-			if i, ok := listenerAt(Address{Addr: netip.AddrPortFrom(ip, to.Port), Port: to.Port}, owner); ok {
-				return i, true
-			}
-		}
-		return 0, false
-	}
-	if i, ok := owner[to]; ok {
-		return i, true
-	}
-	if !to.Addr.IsValid() || !to.Addr.Addr().IsLoopback() {
-		return 0, false
-	}
-	if to.Addr.Addr().Is4() {
-		any4 := Address{Addr: netip.AddrPortFrom(netip.IPv4Unspecified(), to.Port), Port: to.Port}
-		if i, ok := owner[any4]; ok {
-			return i, true
-		}
-	}
-	i, ok := owner[Address{Addr: allAddresses(to.Port), Port: to.Port}]
-	return i, ok
 }

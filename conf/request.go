@@ -1,7 +1,6 @@
 package conf
 
 import (
-	"fmt"
 	"slices"
 	"strconv"
 	"strings"
@@ -78,13 +77,8 @@ func (d *decoder) validateSameAsOtherLevels(n *tree.Node, s *Server, c *Cluster)
 			if old.Name != s.Name {
 				continue
 			}
-			for _, k := range d.schema.server {
-				if k.name == "weight" || k.show == nil {
-					continue
-				}
-				if x, y := k.show(old), k.show(s); x != y {
-					d.errorAt(n, "server %q is in level %s too and has %s %s there, not %s; only the weight may differ", s.Name, levelLabel(c, i), k.name, x, y)
-				}
+			for _, x := range d.differences(old, s) {
+				d.errorAt(n, "server %q is in level %s too and has %s %s there, not %s; only the weight may differ", s.Name, levelLabel(c, i), x.Key, x.From, x.To)
 			}
 			return
 		}
@@ -171,57 +165,6 @@ func (d *decoder) validateCheckServers(n *tree.Node, c *Cluster) {
 			}
 		}
 	}
-}
-
-// Datagrams finds servers that a udp listener cannot use, in a configuration put together from pieces.
-func (c *Config) Datagrams() error {
-	for _, l := range c.Listeners {
-		i := slices.IndexFunc(c.Clusters, func(k Cluster) bool { return k.Name == l.Cluster })
-		if l.Protocol != "udp" || i < 0 {
-			continue
-		}
-		for j, level := range c.Clusters[i].Levels {
-			if l.Levels != nil && !slices.Contains(l.Levels, j) {
-				continue
-			}
-			for _, s := range level.Servers {
-				switch {
-				case s.SendProxy == "v1":
-					return fmt.Errorf("server %s: PROXY v1 is TCP only; use v2: cluster %s serves the udp listener %s", s.Name, l.Cluster, l.Name)
-				case s.Address.Path != "":
-					return fmt.Errorf("cluster %s: server %s is a unix socket, which the udp listener %s cannot reach", l.Cluster, s.Name, l.Name)
-				}
-			}
-		}
-	}
-	return nil
-}
-
-// Loops finds servers that lead back to the listener that they serve, in a configuration put together from pieces.
-func (c *Config) Loops() error {
-	owner := make(map[Address]int)
-	for i, l := range c.Listeners {
-		for _, a := range l.Addresses {
-			if l.Protocol == "tcp" {
-				owner[a] = i
-			}
-		}
-	}
-	for i := range c.Clusters {
-		k := &c.Clusters[i]
-		for j, level := range k.Levels {
-			for _, s := range level.Servers {
-				to, found := listenerAt(s.Address, owner)
-				if !found {
-					continue
-				}
-				if l := &c.Listeners[to]; l.Cluster == k.Name && (l.Levels == nil || slices.Contains(l.Levels, j)) {
-					return fmt.Errorf("cluster %s: server %s points back to listener %s", k.Name, s.Name, l.Name)
-				}
-			}
-		}
-	}
-	return nil
 }
 
 // parseJSON parses a request. Its error is of type Errors.

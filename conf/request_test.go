@@ -2,6 +2,7 @@ package conf
 
 import (
 	"errors"
+	"net/netip"
 	"testing"
 	"time"
 
@@ -131,7 +132,7 @@ func TestParseClusterRefuses(t *testing.T) {
 	}
 }
 
-func TestParsePatch(t *testing.T) {
+func TestParseOverride(t *testing.T) {
 	p, err := ParseOverride([]byte(`{"state": "drain", "weight": null, "reason": "kernel"}`))
 	require.NoError(t, err)
 	require.Equal(t, "drain", *p.State)
@@ -179,14 +180,23 @@ func TestParseFeedback(t *testing.T) {
 	require.Equal(t, [][2]string{{"failed", `want true or false, got "yes"`}}, told(t, err))
 }
 
-func TestLoops(t *testing.T) {
+func TestValidateServers(t *testing.T) {
 	c, err := Parse("weir.toml", []byte("[[listener]]\nname = \"l\"\naddress = \"127.0.0.1:80\"\ncluster = \"c\"\n[[cluster.c.level]]\nservers = []\n"))
 	require.NoError(t, err)
-	require.NoError(t, c.Loops())
+	require.NoError(t, c.ValidateServers())
 	s, _, err := ParseServer([]byte(`"127.0.0.1:80"`), &c.Clusters[0])
 	require.NoError(t, err)
 	c.Clusters[0].Levels[0].Servers = append(c.Clusters[0].Levels[0].Servers, s)
-	require.EqualError(t, c.Loops(), "cluster c: server 127.0.0.1:80 points back to listener l")
+	require.EqualError(t, c.ValidateServers(), "cluster c: server 127.0.0.1:80 points back to listener l")
+	c.Listeners[0].Protocol = "udp"
+	require.EqualError(t, c.ValidateServers(), "cluster c: server 127.0.0.1:80 points back to listener l")
+	own := &c.Clusters[0].Levels[0].Servers[0]
+	own.Address.Addr = netip.MustParseAddrPort("127.0.0.2:80")
+	require.NoError(t, c.ValidateServers())
+	own.SendProxy = "v1"
+	require.EqualError(t, c.ValidateServers(), "server 127.0.0.1:80: PROXY v1 is TCP only; use v2: cluster c serves the udp listener l")
+	own.SendProxy, own.Address = "", Address{Path: "/run/x"}
+	require.EqualError(t, c.ValidateServers(), "cluster c: server 127.0.0.1:80 is a unix socket, which the udp listener l cannot reach")
 }
 
 // FuzzPieces feeds anything to what reads requests: it answers or explains, and what it accepts is within the rules.

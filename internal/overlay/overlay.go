@@ -1,7 +1,6 @@
 package overlay
 
 import (
-	"cmp"
 	"encoding/json"
 	"fmt"
 	"maps"
@@ -80,7 +79,7 @@ func (o Overlay) Apply(file *conf.Config) (*conf.Config, Overlay, error) {
 			result.Clusters = append(result.Clusters, merged)
 		}
 	}
-	if err := cmp.Or(result.Loops(), result.Datagrams()); err != nil {
+	if err := result.ValidateServers(); err != nil {
 		return nil, nil, &status.Refusal{Text: err.Error()}
 	}
 	return &result, kept, nil

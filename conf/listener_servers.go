@@ -1,0 +1,82 @@
+package conf
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+)
+
+// Rules about a listener and the servers of its cluster. They hold for files and for runtime changes.
+
+// serverError is an error about a server that a listener uses.
+type serverError struct {
+	listener, cluster, level, server int    // indexes
+	key                              string // of the server
+	listenerKey                      string // of the listener
+	text, rest                       string // the message; a file's has the line of the listener between the two
+}
+
+// findServerErrors applies all rules.
+func findServerErrors(listeners []Listener, clusters []Cluster) []serverError {
+	return slices.Concat(findLoops(listeners, clusters), findUDPErrors(listeners, clusters))
+}
+
+// findUDPErrors finds servers that a udp listener cannot use.
+func findUDPErrors(listeners []Listener, clusters []Cluster) (found []serverError) {
+	for i := range listeners {
+		l := &listeners[i]
+		j := slices.IndexFunc(clusters, func(c Cluster) bool { return c.Name == l.Cluster })
+		if l.Protocol != "udp" || j < 0 {
+			continue
+		}
+		for k, level := range clusters[j].Levels {
+			if !l.usesLevel(k) {
+				continue
+			}
+			for n, s := range level.Servers {
+				e := serverError{listener: i, cluster: j, level: k, server: n, listenerKey: "cluster"}
+				if s.SendProxy == "v1" {
+					e.key, e.text = "send_proxy", fmt.Sprintf("PROXY v1 is TCP only; use v2: cluster %s serves the udp listener %s", l.Cluster, l.Name)
+					found = append(found, e)
+				}
+				if s.Address.Path != "" {
+					e.key, e.rest = "address", " cannot reach"
+					e.text = fmt.Sprintf("cluster %s: server %s is a unix socket, which the udp listener %s", l.Cluster, s.Name, l.Name)
+					found = append(found, e)
+				}
+			}
+		}
+	}
+	return found
+}
+
+// ValidateServers returns an error if a server points back to the listener that uses it, or if a udp listener cannot use
+// it. Load has validated a file; this is for a configuration with runtime changes.
+func (c *Config) ValidateServers() error {
+	found := findServerErrors(c.Listeners, c.Clusters)
+	if len(found) == 0 {
+		return nil
+	}
+	e := found[0]
+	text := e.text + e.rest
+	if e.key == "send_proxy" {
+		text = fmt.Sprintf("server %s: %s", c.Clusters[e.cluster].Levels[e.level].Servers[e.server].Name, text)
+	}
+	return errors.New(text)
+}
+
+// validateServers reports the errors at the keys of the servers. A key that servers inherit is reported at the cluster.
+func (d *decoder) validateServers(all *draft) {
+	c := all.config()
+	for _, e := range findServerErrors(c.Listeners, c.Clusters) {
+		l, c := &all.listeners[e.listener], &all.clusters[e.cluster]
+		s := &c.levels[e.level].servers[e.server]
+		at := s.keyOrServer("address")
+		if e.key == "send_proxy" {
+			if at = s.givenAt("send_proxy"); at == nil {
+				at = c.node.Get("send_proxy")
+			}
+		}
+		d.errorAt(at, "%s (%s)%s", e.text, line(l.node.Get(e.listenerKey), at), e.rest)
+	}
+}
