@@ -1,23 +1,23 @@
 package balance
 
-// Count is one session's progress through levels and servers: each Pick with it avoids what the earlier ones tried. The
-// zero value with the exported fields set is ready. It belongs to one session at a time and is not for concurrent use;
-// while it waits in a queue it belongs to the cluster.
+// Attempts records the servers that one session has tried, for all its picks. Each Pick avoids them. The zero value
+// with the exported fields set is ready. It belongs to one session and is not safe for concurrent use. While the
+// session waits in the queue it belongs to the cluster.
 type Attempts struct {
-	// Levels are the keys of the levels to try, in this order; none = all, in the cluster's order. The slice is
-	// shared, not owned. Keys that the cluster does not have are passed over.
+	// Levels are the keys of the levels to try, in order; empty = all, in the cluster's order. The slice is
+	// shared, not owned. Unknown keys are ignored.
 	Levels []int
 
-	// Key places the session with the keyed methods, see HashKey; if Keyed is not set they work as Wrr.
+	// Key is the session's key for Hash and Maglev, see HashKey. If Keyed is false they work as Wrr.
 	Key   uint64
 	Keyed bool
 
-	n           int        // attempts
-	lastResorts int        // of them as a last resort
-	inline      [3]attempt // the first of them
+	n           int        // number of attempts
+	lastResorts int        // how many of them were last resorts
+	inline      [3]attempt // the first attempts
 	overflow    []attempt  // the others
 
-	queueNumber uint64 // its place in the order of arrival of those who wait; 0 = it never has
+	queueNumber uint64 // position in the order of arrival of waiting sessions; 0 = never waited
 }
 
 // attempt is a server that was picked, and the level it was picked from.
@@ -26,11 +26,10 @@ type attempt struct {
 	level  int32
 }
 
-// Count returns how many leases Pick has handed out for the trial, which is one more than have failed while the last
-// one stands.
+// Count returns how many leases Pick has returned for the session.
 func (t *Attempts) Count() int { return t.n }
 
-// Reset makes the trial ready for another session of the same kind: Levels stays, the key and the attempts go.
+// Reset prepares the value for another session of the same kind. It keeps Levels and clears the key and the attempts.
 func (t *Attempts) Reset() {
 	*t = Attempts{Levels: t.Levels, overflow: t.overflow[:0]}
 }
@@ -51,7 +50,7 @@ func (t *Attempts) record(a attempt) {
 	t.n++
 }
 
-// placementIn counts the attempts in a level.
+// countIn returns the number of attempts in a level.
 func (t *Attempts) countIn(level int) int {
 	n := 0
 	for i := range t.n {
@@ -62,7 +61,7 @@ func (t *Attempts) countIn(level int) int {
 	return n
 }
 
-// tried tells whether the server was picked from the level before.
+// tried reports whether the server was picked from the level before.
 func (t *Attempts) tried(s *Server, level int) bool {
 	for i := range t.n {
 		if t.at(i) == (attempt{s, int32(level)}) {
@@ -72,6 +71,6 @@ func (t *Attempts) tried(s *Server, level int) bool {
 	return false
 }
 
-// Add adds the server of a lease to those that were tried: for a session that looks for another one long after it was
-// picked, with a trial that was not kept.
+// Add adds the server of a lease to those that were tried. It is for a session that needs another server long after its
+// pick, when the Attempts of that pick are gone.
 func (t *Attempts) Add(l *Lease) { t.record(attempt{l.server, l.level}) }

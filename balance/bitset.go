@@ -24,7 +24,7 @@ func (b *bitset) set(i int, in bool) {
 	}
 }
 
-// nextTimer returns the first member that is i or later, or -1.
+// next returns the first member at or after i, or -1.
 func (b *bitset) next(i int) int {
 	for w := i / 64; w < len(b.words); w++ {
 		word := b.words[w]

@@ -7,50 +7,50 @@ import (
 	"time"
 )
 
-// Cluster is a set of servers in levels, at work. It is safe for concurrent use. Times given to its methods are
-// monotonic, in one and the same timeline for all of them; a caller a little behind the others is taken to be level.
+// Cluster selects servers for sessions. Its servers stand in ordered levels. It is safe for concurrent use. Times given
+// to its methods are monotonic and share one origin. A time before the latest one seen counts as the latest one.
 type Cluster struct {
 	// Immutable.
 	observe func(Event)
-	rng     *rng // itself under the lock
+	rng     *rng // guarded by mu
 
 	mu sync.Mutex
-	// Under the lock.
+	// Guarded by mu.
 	spec      Spec
 	levels    []*level
-	slots     int // over all levels
+	slots     int // number of slots in all levels
 	servers   map[string]*Server
-	now       time.Duration // the latest time heard of
-	nextTimer time.Duration // when time alone next changes something
-	timed     []*Server     // whom time changes
-	dirty     []*Server     // who is to be settled
+	now       time.Duration // the latest time seen
+	nextTimer time.Duration // when a timer is next due
+	timed     []*Server     // servers with a timer
+	dirty     []*Server     // servers to publish
 
-	up          int     // servers whose own state is up
-	serving     int     // … up or on probation
-	protected   *Server // by protection
-	outages     uint64  // times that health took a server out of service
-	lastResorts uint64  // times that a failing server was picked as a last resort
-	level       int     // placementIn use, or -1
-	held        bool    // level is in use only because failback is manual
-	empty       bool    // no server is in service on its own merits
-	lastLevel   string  // the name of the level last in use
+	up          int     // servers whose merged state is up
+	serving     int     // servers whose merged state is up or probation
+	protected   *Server // the server that protection keeps in service, or nil
+	outages     uint64  // how many times health took a server out of service
+	lastResorts uint64  // how many times a failing server was picked as a last resort
+	level       int     // index of the level in use, or -1
+	held        bool    // the level is in use only because failback is manual
+	empty       bool    // no server's merged state is up or probation
+	lastLevel   string  // name of the level last in use
 
-	tablesStale bool // some table does not fit the weights in force
+	tablesStale bool // a table does not match the weights in force
 
 	leases leaseTable
 	queue  waitQueue
 
-	notifying bool // somebody is making callbacks; whoever comes by leaves theirs to them
+	notifying bool // a goroutine is making callbacks; it also makes those added meanwhile
 	events    []Event
 	wakeups   []func()
 }
 
-// rng is the cluster's source of randomness; the same seed gives the same picks.
+// rng is the cluster's random source. The same seed gives the same picks.
 type rng struct{ rand.PCG }
 
-// New returns a cluster at work. The servers of spec are there from the start: no slow start for them. seed is for the
-// random method. observe, which may be nil, is called once for each event, in order and outside the lock; it must not
-// block, but may call the cluster.
+// New returns a cluster. The servers of spec exist from the start and have no slow start. seed is for the random
+// method. observe, which may be nil, is called once for each event, in order and without the lock. It must not block,
+// but may call the cluster.
 func New(spec Spec, seed uint64, observe func(Event)) *Cluster {
 	c := &Cluster{observe: observe, rng: &rng{}, nextTimer: never, level: -1}
 	c.rng.Seed(seed, goldenRatio)
@@ -69,21 +69,21 @@ func (c *Cluster) Name() string {
 	return c.spec.Name
 }
 
-// Server returns the server of that name, or nil.
+// Server returns the server with that name, or nil.
 func (c *Cluster) Server(name string) *Server {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return c.servers[name]
 }
 
-// Tick discovers what time alone has changed: a trip that is over, a slow start that has grown. Every other call does so
-// too; Tick makes it prompt, for events and for sessions that wait, when nobody calls.
+// Tick applies timers that are due: the end of fail_timeout, a step of slow start. Every other method does so too. Call
+// Tick regularly so that events and waiting sessions do not depend on other calls.
 func (c *Cluster) Tick(now time.Duration) {
 	c.lock(now)
 	c.unlock()
 }
 
-// Failback ends the stay in a lower level that failback = "manual" keeps up.
+// Failback ends the use of a lower level that failback = "manual" keeps.
 func (c *Cluster) Failback(now time.Duration) {
 	c.lock(now)
 	c.level, c.held = -1, false
@@ -91,7 +91,7 @@ func (c *Cluster) Failback(now time.Duration) {
 	c.unlock()
 }
 
-// lock takes the lock and brings the cluster up to date with the time.
+// lock takes the lock and applies timers that are due.
 func (c *Cluster) lock(now time.Duration) {
 	c.mu.Lock()
 	if now > c.now {
@@ -103,8 +103,7 @@ func (c *Cluster) lock(now time.Duration) {
 	}
 }
 
-// unlock gives up the lock and makes the callbacks that are due. One goroutine at a time makes them, so that they keep
-// their order.
+// unlock releases the lock and makes the pending callbacks. One goroutine at a time makes them, so their order is kept.
 func (c *Cluster) unlock() {
 	if c.notifying || len(c.events)+len(c.wakeups) == 0 {
 		c.mu.Unlock()
@@ -130,7 +129,7 @@ func (c *Cluster) unlock() {
 	c.mu.Unlock()
 }
 
-// emit notes an event.
+// emit queues an event.
 func (c *Cluster) emit(e Event) {
 	if c.observe != nil {
 		e.Cluster, e.At = c.spec.Name, c.now
@@ -138,7 +137,7 @@ func (c *Cluster) emit(e Event) {
 	}
 }
 
-// levelName returns what a level is called in events and snapshots.
+// levelName returns the name of a level in events and snapshots.
 func levelName(name string, index int) string {
 	if name == "" {
 		return strconv.Itoa(index + 1)

@@ -2,13 +2,14 @@ package balance
 
 import "time"
 
-// Prepared is a specification made ready to be put in place by one Commit of the same cluster.
+// Prepared is a specification that is ready for one Commit of the same cluster.
 type Prepared struct {
 	spec   Spec
 	levels []*level
 }
 
-// Prepare builds everything that takes time, rings and tables above all, without the lock and without any effect.
+// Prepare builds the levels and hash tables of a specification. It does not hold the lock while it builds and has no
+// visible effect.
 func (c *Cluster) Prepare(spec Spec) *Prepared {
 	spec = spec.clone()
 	var tables []*table
@@ -26,8 +27,8 @@ func (c *Cluster) Prepare(spec Spec) *Prepared {
 	return buildLevels(spec, c.rng, tables, layers)
 }
 
-// buildLevels makes the levels of a specification. Tables that would come out the same are taken over from the old ones; new
-// ones are for the weights that the layers would make of the configured ones.
+// buildLevels makes the levels of a specification. Tables that would be the same are taken from tables. New tables are
+// built for the weights that layers make of the configured ones.
 func buildLevels(spec Spec, rnd *rng, tables []*table, layers map[string]Layers) *Prepared {
 	p := &Prepared{spec: spec}
 	for i, ls := range spec.Levels {
@@ -43,6 +44,7 @@ func buildLevels(spec Spec, rnd *rng, tables []*table, layers map[string]Layers)
 	return p
 }
 
+// tableFor returns the table of a level: one of old if it matches, else a new one.
 func tableFor(m Method, spec LevelSpec, old []*table, layers map[string]Layers) *table {
 	var addresses []string
 	var weights []int
@@ -60,15 +62,15 @@ func tableFor(m Method, spec LevelSpec, old []*table, layers map[string]Layers) 
 	return newTable(m, points, weights)
 }
 
-// Commit puts a prepared specification in place. It cannot fail.
+// Commit applies a prepared specification. It cannot fail.
 //
-// A server whose name stays keeps its identity: sessions, verdicts, overrides, passive record, counters. If its address
-// changed, it keeps the override, the weights and the counters, while its verdict and its passive record start afresh.
-// The method's cursors start anew if method, levels, servers or weights changed, and otherwise go on where they were.
+// A server that keeps its name keeps its sessions, verdicts, overrides, passive record and counters. If its address
+// changed, it keeps the override, the weights and the counters, but loses its verdicts and its passive record. The
+// method's cursors restart if the method, levels, servers or weights changed, and otherwise continue.
 func (c *Cluster) Commit(p *Prepared, now time.Duration) {
 	c.lock(now)
 	c.install(p)
-	c.applyTimers() // slow_start may be another one
+	c.applyTimers() // slow_start may have changed
 	c.publishChanges()
 	c.unlock()
 	c.rebuildTables()
@@ -127,7 +129,7 @@ func (c *Cluster) install(p *Prepared) {
 	}
 }
 
-// configure applies what the file says of a server that is new, stays, or has another address.
+// configure applies a specification to a server that is new, unchanged or has a new address.
 func (s *Server) configure(spec *ServerSpec) {
 	was := s.public.Swap(&public{spec.Address, spec.Handle})
 	s.layers.Configured, s.layers.Weight, s.layers.MaxSessions = spec.State, spec.Weight, spec.MaxSessions
@@ -142,7 +144,7 @@ func (s *Server) configure(spec *ServerSpec) {
 	s.layers.Passive = s.passive.state
 }
 
-// copyCursors takes over the cursors of a level with the same slots.
+// copyCursors copies the cursors of a level with the same slots.
 func (l *level) copyCursors(old *level) {
 	for i := range l.slots {
 		if l.wrr != nil {

@@ -1,20 +1,20 @@
-// Package balance decides who serves a session. A Cluster holds servers in ordered levels; Pick names the server for one
-// attempt of one session and hands out a Lease, which is given back exactly once. Everything else in the package exists
-// so that this one decision is right: what is known about each server (Layers), what follows from it (State), how much
-// of the work it should get (weight, slow start, back-off after failures), and which method shares the work out.
+// Package balance selects the server of a session. A Cluster holds servers in ordered levels. Pick selects a server for
+// one attempt of one session and returns a Lease, which is released exactly once. The rest of the package supports this
+// decision: what is known about each server (Layers), the state that follows from it (State), its share of the sessions
+// (weight, slow start, back-off after failures), and the balancing method.
 //
-// The package is pure. It opens no socket, starts no goroutine and never reads the clock: time comes in as an argument,
-// a monotonic duration since an origin that the caller chose and that never goes back. The same calls in the same order
-// give the same answers on every machine.
+// The package is pure. It opens no socket, starts no goroutine and never reads the clock. Time is an argument: a
+// monotonic duration since an origin that the caller chose. The same calls in the same order give the same results on
+// every machine.
 //
-// A Cluster is safe for concurrent use. It has one mutex; a pick is one short critical section and does not allocate.
-// Callbacks (events, waking a waiter) are made outside the lock, in order.
+// A Cluster is safe for concurrent use. It has one mutex. A pick is one short critical section and does not allocate.
+// Callbacks (events, wake-ups) are made in order, without the lock.
 //
-//	lease, err := cluster.Pick(now, &trial)   // ErrNoServer, ErrNoAttemptsLeft, ErrFull
+//	lease, err := cluster.Pick(now, &attempts) // ErrNoServer, ErrNoAttemptsLeft or ErrFull
 //	… dial lease.Server() …
-//	lease.Fail(now, why)                      // the server's fault: it counts; then Pick again with the same trial
-//	lease.Established(now, took)              // it answered
-//	lease.Done(now)                           // the session is over
+//	lease.Fail(now, why)                       // the server failed: it counts; Pick again with the same attempts
+//	lease.Established(now, took)               // the server answered
+//	lease.Done(now)                            // the session has ended
 //
-// README.md explains the methods, the levels and the states.
+// README.md describes the methods, the levels and the states.
 package balance

@@ -1,6 +1,6 @@
 package balance
 
-// firstLevel picks the first open server in file order: one server works until it is full or out, the next stands by.
+// first picks the first open server in file order. One server takes all sessions until it is full or out of service.
 type first struct{}
 
 func (first) pick(l *level, _ pickInput) int { return l.running.next(0) }

@@ -2,17 +2,17 @@ package balance
 
 import "time"
 
-// HandoverState is how a server is getting on at the moment, for a cluster of another process that goes on from here on the same
-// timeline. It is worth nothing later: a Memory does without.
+// HandoverState is the short-lived state of a server that an upgrade passes to the new process on the same timeline. It
+// is not part of SavedState because it is useless later.
 type HandoverState struct {
 	Server  string        `json:"server"`
-	Growing bool          `json:"growing,omitempty"` // a slow start is under way
-	Since   time.Duration `json:"since,omitempty"`   // when that began
+	Growing bool          `json:"growing,omitempty"` // slow start is in progress
+	Since   time.Duration `json:"since,omitempty"`   // start of the slow start
 	Connect float64       `json:"connect,omitempty"` // the smoothed connect time, in nanoseconds; 0 = never measured
-	At      time.Duration `json:"at,omitempty"`      // when that was last measured
+	At      time.Duration `json:"at,omitempty"`      // time of the last measurement
 }
 
-// HandoverStates returns those of the servers about which there is something to say.
+// HandoverStates returns the state of every server that has one.
 func (c *Cluster) HandoverStates(now time.Duration) []HandoverState {
 	c.lock(now)
 	defer c.unlock()
@@ -29,8 +29,8 @@ func (c *Cluster) HandoverStates(now time.Duration) []HandoverState {
 	return list
 }
 
-// RestoreHandover has a cluster that has not been used yet go on from there, after Recall. A server that is not in service, or
-// that is not to be slow any more, does not grow.
+// RestoreHandover applies handover states to a cluster that has not been used yet, after Restore. Slow start is not
+// resumed for a server that is out of service or no longer has a slow start.
 func (c *Cluster) RestoreHandover(list []HandoverState, now time.Duration) {
 	c.lock(now)
 	for _, p := range list {

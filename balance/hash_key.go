@@ -2,6 +2,6 @@ package balance
 
 import "github.com/cespare/xxhash/v2"
 
-// HashKey turns the bytes that identify a client into a Trial's Key. It is XXH64 (Yann Collet), the same on every
+// HashKey converts the bytes that identify a client to Attempts.Key. It is XXH64 (Yann Collet): the same on every
 // machine and in every build.
 func HashKey(b []byte) uint64 { return xxhash.Sum64(b) }

@@ -5,18 +5,18 @@ import (
 	"slices"
 )
 
-// hashLookup is hash and maglev: both look a session's key up in a table whose places belong to servers, and differ only in
-// how the places are given away (ring, buildMaglevTable). If the owner of the key's place is not open, further places are
-// looked at, a bounded number of them, at a stride that is the key's own: neighbours in a Maglev table are not
-// independent of each other. What a session gets thus depends on its key, on the servers' addresses and weights, and on
-// who is open, and on nothing else; a server that closes gives its keys to the others by their weights, and has the same
-// keys back when it opens.
+// hashLookup implements hash and maglev. Both look the session's key up in a table whose places belong to servers. They
+// differ only in how the table is built (buildRing, buildMaglevTable). If the owner of the key's place is not open, a
+// bounded number of further places is probed. The stride depends on the key, because neighbours in a Maglev table are
+// not independent of each other. The result depends only on the key, on the servers' addresses and weights, and on
+// which servers are open. The keys of a server that closes go to the others by weight. The server gets the same keys
+// back when it opens.
 //
 // A session without a key is balanced by wrr.
 type hashLookup struct{}
 
-// maxProbes is how many places a pick looks at. With one server in a hundred open, one pick in 30,000 finds none of its
-// places among so many, and then the servers themselves are gone through.
+// maxProbes is how many places a pick probes. With one server in a hundred open, one pick in 30,000 finds none in that
+// many. The servers themselves are then compared by rendezvous.
 const maxProbes = 1024
 
 func (hashLookup) pick(l *level, a pickInput) int {
@@ -27,7 +27,7 @@ func (hashLookup) pick(l *level, a pickInput) int {
 	if n := uint64(len(t.owner)); n > 0 {
 		place, _ := bits.Mul64(a.hash, n)
 		stride, _ := bits.Mul64(splitMix64(a.hash), n-1)
-		stride |= 1 // the table's size is a prime or a power of two: every place is reached
+		stride |= 1 // the table's size is a prime or a power of two, so every place is reached
 		for range maxProbes {
 			if i := int(t.owner[place]); l.steps[i] > 0 && l.acceptsKey(i, a.hash, place) {
 				return i
@@ -40,20 +40,19 @@ func (hashLookup) pick(l *level, a pickInput) int {
 	return l.rendezvous(a.hash, &l.running)
 }
 
-// acceptsKey tells whether a slot takes a key at one of its places. A slot whose weight is at the moment lower than the one
-// its table was built with takes the like share of its places only, so that a slow start or an agent's percentage needs
-// no new table. The decision is fixed for a key at a place: as the weight grows, keys move to the server and none away
-// from it, and back in the same order as it falls. A rejected key goes on along the table, where the shares are the
-// same again, so the outcome is exactly by weight.
+// acceptsKey reports whether a slot takes a key at one of its places. If the slot's weight is below the weight its
+// table was built with, it takes the corresponding share of its places. Slow start and an agent's percentage therefore
+// need no new table. The decision is fixed for a key at a place: as the weight grows, keys only move to the server, and
+// they leave in reverse order as it falls. A rejected key continues along the table, where the shares are the same, so
+// the distribution follows the weights exactly.
 func (l *level) acceptsKey(i int, hash, place uint64) bool {
 	have := uint64(l.slots[i].weight) * uint64(l.slots[i].server.percent)
 	full := uint64(l.table.weights[i]) * fullPercent
 	return have >= full || splitMix64(hash+place*goldenRatio)>>32*full>>32 < have
 }
 
-// rendezvous picks among a set of slots the one that the key prefers: Thaler and Ravishankar, "Using
-// Name-Based Mappings to Increase Hit Rates", IEEE/ACM Transactions on Networking 6(1), 1998. It returns -1 if the set is
-// empty.
+// rendezvous picks the slot with the highest score for the key: Thaler and Ravishankar, "Using Name-Based Mappings to
+// Increase Hit Rates", IEEE/ACM Transactions on Networking 6(1), 1998. It returns -1 if the set is empty.
 func (l *level) rendezvous(hash uint64, among *bitset) int {
 	best, most := -1, uint64(0)
 	for i := among.next(0); i >= 0; i = among.next(i + 1) {
@@ -64,12 +63,12 @@ func (l *level) rendezvous(hash uint64, among *bitset) int {
 	return best
 }
 
-// table is a level's places and whose they are. It is immutable.
+// table maps places to the slots of a level. It is immutable.
 type table struct {
 	method  Method
 	owner   []int32  // slot by place; empty if no server has weight
-	points  []uint64 // by slot, from its address
-	weights []int    // by slot, as built
+	points  []uint64 // by slot, hash of the address
+	weights []int    // by slot, when built
 }
 
 // newTable builds the table for slots with the given points and weights.
@@ -85,12 +84,12 @@ func newTable(m Method, points []uint64, weights []int) *table {
 	return t
 }
 
-// same tells whether newTable would build this table.
+// same reports whether newTable would build this table.
 func (t *table) same(m Method, points []uint64, weights []int) bool {
 	return t.method == m && slices.Equal(t.points, points) && slices.Equal(t.weights, weights)
 }
 
-// addressPoints turns addresses into numbers. Should an address occur twice, each occurrence gets its own.
+// addressPoints hashes addresses. Duplicate addresses get different points.
 func addressPoints(addresses []string) []uint64 {
 	list := make([]uint64, len(addresses))
 	seen := make(map[uint64]bool, len(addresses))
@@ -105,10 +104,10 @@ func addressPoints(addresses []string) []uint64 {
 	return list
 }
 
-// tableWeight returns the weight that a slot's table is built with, from the configured weight and the one in force.
-// It is the configured one as long as that suffices, else the least doubling of it that does: what an operator or an
-// agent says about weights then rarely asks for a new table, and the table still follows from the present state alone,
-// so that two weirs in the same state have the same one.
+// tableWeight returns the weight that a slot's table is built with, from the configured weight and the weight in force.
+// It is the configured weight doubled until it is at least the weight in force. Overrides and agents therefore rarely
+// require a new table. The table depends only on the present state, so two instances in the same state have the same
+// table.
 func tableWeight(configured, now int) int {
 	w := max(1, configured)
 	for w < now {
@@ -123,8 +122,8 @@ func tableWeight(configured, now int) int {
 // goldenRatio is 2⁶⁴ divided by the golden ratio.
 const goldenRatio = 0x9e3779b97f4a7c15
 
-// splitMix64 is the output function of SplitMix64: Steele, Lea and Flood, "Fast Splittable Pseudorandom Number Generators",
-// OOPSLA 2014.
+// splitMix64 is the output function of SplitMix64: Steele, Lea and Flood, "Fast Splittable Pseudorandom Number
+// Generators", OOPSLA 2014.
 func splitMix64(x uint64) uint64 {
 	x ^= x >> 30
 	x *= 0xbf58476d1ce4e5b9

@@ -2,25 +2,25 @@ package balance
 
 import "math"
 
-// buildRing gives the places of the consistent ring away. Every server throws darts at the ring, as many per unit of time as
-// it has weight, each at a random place; a place belongs to the server whose dart hits it first.
+// buildRing builds the table of the hash method, a weighted consistent hash ring. Every server throws darts at the
+// places, at a rate equal to its weight, each at a pseudo-random place. A place belongs to the server whose dart hits
+// it first.
 //
-// A server's darts depend on its address and its weight alone. So a server that leaves gives up its own places and no
-// other place changes hands; one that comes, or gains weight, takes places and none change hands between others; and
-// the order of servers does not matter. The first hit of a place by a server comes after an exponentially distributed
-// time with the server's weight as its rate, so each place is won with a chance exactly by weight: this is weighted
-// rendezvous hashing (Thaler and Ravishankar 1998; Schindelhauer and Schomaker, "Weighted Distributed Hash Tables", SPAA
-// 2005) for all places at once, in time that does not depend on the number of servers (compare Christiani, "DartMinHash",
-// 2020).
+// A server's darts depend only on its address and its weight. So a server that leaves only gives up its own places, a
+// server that joins or gains weight only takes places, and the order of servers does not matter. The time until a
+// server first hits a place is exponentially distributed with the weight as the rate. Each place is therefore won with
+// a probability proportional to the weight: this is weighted rendezvous hashing (Thaler and Ravishankar 1998;
+// Schindelhauer and Schomaker, "Weighted Distributed Hash Tables", SPAA 2005) for all places at once, in time that does
+// not depend on the number of servers (compare Christiani, "DartMinHash", 2020).
 //
 // The classical ring of Karger et al. (STOC 1997) gives each server random points and each point the arc before it. Its
-// shares stray by 1/√points: 160 points per weight, as usual, are 8 % off, and 1 % would take 10,000 points. Here a share p
-// strays by √((1-p)/(p·2¹⁸)): 0.6 % of itself for one server of ten.
+// shares deviate by 1/√points: the usual 160 points per weight are 8 % off, and 1 % would take 10,000 points. Here a
+// share p deviates by √((1-p)/(p·2¹⁸)): 0.6 % of itself for one server of ten.
 //
-// All of it is integer arithmetic, so the ring is the same on every machine.
+// All arithmetic is on integers, so the ring is the same on every machine.
 func buildRing(points []uint64, weights []int) []int32 {
 	owner := make([]int32, places)
-	hit := make([]uint64, places) // when, in 1/2³² of the time in which weight 1 throws once
+	hit := make([]uint64, places) // time of the first hit, in 1/2³² of the time between two darts of weight 1
 	for i := range hit {
 		hit[i] = math.MaxUint64
 	}
@@ -28,18 +28,18 @@ func buildRing(points []uint64, weights []int) []int32 {
 	for _, w := range weights {
 		total += uint64(w)
 	}
-	// After ln(places) darts for each place about one place is still without. Then go on, a little at a time.
+	// After ln(places) darts per place about one place is still free. Continue in small rounds.
 	round := max(1, places<<32/total)
 	thrown := make([]uint64, len(points))
 	for until := placesLog * round; ; until += round {
 		for i, w := range weights {
 			thrown[i] = throw(int32(i), points, uint64(w), thrown[i], until, hit, owner)
 		}
-		settled := true
+		done := true
 		for _, at := range hit {
-			settled = settled && at < until
+			done = done && at < until
 		}
-		if settled {
+		if done {
 			return owner
 		}
 	}
@@ -52,7 +52,7 @@ const (
 )
 
 // throw throws a server's darts from the given one on, at least all that hit before until, and returns the number of
-// the next. Dart j hits at a random moment between j and j+1 turns.
+// the next dart. Dart j hits at a pseudo-random time between j and j+1 turns.
 func throw(i int32, points []uint64, weight, dart, until uint64, hit []uint64, owner []int32) uint64 {
 	if weight == 0 {
 		return dart

@@ -7,25 +7,25 @@ import (
 	"time"
 )
 
-// Layers is everything that is known about a server, each field written by its own layer alone. A copy is independent:
-// what the pointers and the slice lead to is never changed in place.
+// Layers is everything that is known about a server. Each field is written by one layer. A copy is independent: what
+// its pointers and slice refer to never changes in place.
 type Layers struct {
 	Configured  AdminState
-	Weight      int // configured, in the level of the first appearance
+	Weight      int // configured, in the first level of the server
 	MaxSessions int // configured
 
 	Override      Override
 	Agent         AgentAdvice
-	Checks        []Verdict // sorted by ID; none = unchecked = up
+	Checks        []Verdict // sorted by ID; an unchecked server is up
 	Passive       PassiveState
 	PassiveReason string
 	Unresolved    bool
 
-	// When each layer last spoke; 0 = never, and below it = to an earlier process.
+	// When each layer was last set; 0 = never, negative = in an earlier process.
 	OverrideAt, AgentAt, PassiveAt, ResolverAt time.Duration
 }
 
-// Override is what an operator said at run time. Nil fields say nothing; the zero value takes an override back.
+// Override is what an operator set at run time. Nil fields set nothing. The zero value removes the override.
 type Override struct {
 	State       *AdminState
 	Weight      *int
@@ -33,27 +33,27 @@ type Override struct {
 	Note        string // who and why, shown as the reason
 }
 
-// AgentAdvice is all that an agent's words amount to so far. The zero value is neutral: an agent that has said nothing,
-// or whose word has outlived its ttl. It replaces earlier advice as a whole, so whoever reads the agent's lines carries
-// over the kinds of words that a line does not mention.
+// AgentAdvice is the combined advice of an agent. The zero value is neutral: the agent has reported nothing, or its
+// advice has expired. It replaces earlier advice as a whole. The caller carries over the kinds of words that a reply
+// does not mention.
 type AgentAdvice struct {
-	Down        bool       // it said down, fail or stopped
-	Admin       AdminState // Ready also when it said nothing
+	Down        bool       // the agent reported down, fail or stopped
+	Admin       AdminState // Ready if the agent reported none
 	Percent     *int       // of the configured weight
-	Weight      *int       // absolute; stands before Percent
+	Weight      *int       // absolute; takes precedence over Percent
 	MaxSessions *int       // 0 = no limit
 	Reason      string
 }
 
-// Verdict is one monitor's word on one server, after rise and fall.
+// Verdict is the verdict of one monitor on one server, after rise and fall.
 type Verdict struct {
 	ID     string
 	Up     bool
 	Reason string
 	At     time.Duration // when it last changed
 
-	passed  time.Duration // when the last result came that spoke for the server while it was up; 0 = none has
-	failing time.Duration // when the first of the results came that speak against it now; 0 = none does
+	passed  time.Duration // time of the last passing result while the verdict was up; 0 = none
+	failing time.Duration // time of the first of the current failing results; 0 = none
 }
 
 func (v Verdict) text() string {
@@ -63,8 +63,8 @@ func (v Verdict) text() string {
 	return v.ID + ": " + v.Reason
 }
 
-// withVerdict returns the list with v in it, which a result has led to that passed or did not. The old list is left as it
-// was: snapshots may share it.
+// withVerdict returns a copy of list with v set. pass is the result that led to v. list is unchanged, because snapshots
+// may share it.
 func withVerdict(list []Verdict, v Verdict, pass bool) []Verdict {
 	now := v.At
 	i, found := slices.BinarySearchFunc(list, v.ID, func(v Verdict, id string) int { return cmp.Compare(v.ID, id) })
@@ -87,11 +87,12 @@ func withVerdict(list []Verdict, v Verdict, pass bool) []Verdict {
 	return list
 }
 
-// maxWeight is the most that a percentage of a weight comes to: the largest weight that can be configured.
+// maxWeight is the upper limit for a percentage of a weight: the largest weight that can be configured.
 const maxWeight = 256
 
-// weight returns a server's weight before slow start and back-off: the override, else what the agent makes of the
-// configured one. A percentage is rounded to the nearest, never from something to nothing, and never raised above maxWeight.
+// weight returns a server's weight before slow start and back-off: the override, else the agent's weight, else the
+// agent's percentage of the configured weight, else the configured weight. A percentage is rounded to the nearest
+// integer. It never turns a positive weight into 0 and never raises one above maxWeight.
 func (l *Layers) weight(configured int) int {
 	switch {
 	case l.Override.Weight != nil:
@@ -120,7 +121,7 @@ func (l *Layers) maxSessions() int {
 	return l.MaxSessions
 }
 
-// clone returns the override with pointers of its own.
+// clone returns a copy with its own pointers.
 func (o Override) clone() Override {
 	o.State, o.Weight, o.MaxSessions = clonePointer(o.State), clonePointer(o.Weight), clonePointer(o.MaxSessions)
 	return o

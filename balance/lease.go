@@ -2,23 +2,23 @@ package balance
 
 import "time"
 
-// Lease is a session's claim on a server. It is a value and may be copied; whatever is done with the copies, it is
-// given back once, and what comes after that has no effect. The zero Lease is no lease.
+// Lease is a session's claim on a server. It is a value and may be copied. It is released once, whatever is done with
+// the copies; later calls have no effect. The zero Lease claims nothing.
 type Lease struct {
 	server     *Server
 	id         leaseID
 	level      int32
-	lastResort bool // the server was out for failed dials, and all others had failed the session
+	lastResort bool // the server was failing, and all others had failed the session
 }
 
-// Server returns whom the lease is on, also after it has been given back; nil for the zero Lease.
+// Server returns the server, also after the release. It returns nil for the zero Lease.
 func (l *Lease) Server() *Server { return l.server }
 
 // Level returns the key of the level that the server was picked from.
 func (l *Lease) Level() int { return int(l.level) }
 
-// Adopt hands out a lease to a session that has its server already, from another process: neither the server's state nor
-// its limit is asked. It reports false when the cluster has no such server.
+// Adopt returns a lease for a session that already has its server, from another process. The server's state and limit
+// are not checked. It reports false if the cluster has no such server.
 func (c *Cluster) Adopt(server string, level int, now time.Duration) (Lease, bool) {
 	c.lock(now)
 	defer c.unlock()
@@ -30,8 +30,9 @@ func (c *Cluster) Adopt(server string, level int, now time.Duration) (Lease, boo
 	return Lease{server: s, id: c.leases.acquire(), level: int32(level)}, true
 }
 
-// Established tells that the server answered the dial, which took so long. It ends the server's probation, or a trip of
-// one that was picked nevertheless: because protection spared it, or as a last resort. The lease stays out.
+// Established records that the server answered the dial, and the connect time took. It ends the server's probation. If
+// the server was picked while it was failing, because of protection or as a last resort, it also ends the failing
+// state. The lease is not released.
 func (l *Lease) Established(now, took time.Duration) {
 	if l.server == nil {
 		return
@@ -52,12 +53,12 @@ func (l *Lease) Established(now, took time.Duration) {
 	c.publishChanges()
 }
 
-// Fail tells that the attempt failed by the server's fault, and why: refused, timed out or unreachable. It counts towards
-// max_fails, halves the server's effective weight, and gives the lease back.
+// Fail records that the attempt failed because of the server, and releases the lease. why is the cause: refused, timed
+// out or unreachable. The failure counts towards max_fails and halves the server's effective weight.
 func (l *Lease) Fail(now time.Duration, why string) { l.end(now, true, why) }
 
-// Done gives the lease back without judging the server: the session has ended, or the attempt was given up for reasons
-// of our own.
+// Done releases the lease without a result for the server: the session has ended, or the attempt ended for a reason on
+// this host.
 func (l *Lease) Done(now time.Duration) { l.end(now, false, "") }
 
 func (l *Lease) end(now time.Duration, failed bool, why string) {
@@ -87,11 +88,11 @@ func (l *Lease) end(now time.Duration, failed bool, why string) {
 	c.publishChanges()
 }
 
-// leaseID is a lease's entry in the ledger; the zero claim is none.
+// leaseID identifies an entry of the lease table. The zero value identifies none.
 type leaseID struct{ entry, generation uint32 }
 
-// leases knows which leases are out. An entry is used again and again; its term, odd while it is out, tells its uses
-// apart, so that a lease that was copied cannot be given back twice.
+// leaseTable records which leases are out. Entries are reused. The generation of an entry is odd while its lease is
+// out, and changes at each use, so a copied lease cannot be released twice.
 type leaseTable struct {
 	generations []uint32
 	free        []uint32
@@ -114,7 +115,7 @@ func (g *leaseTable) valid(c leaseID) bool {
 	return int(c.entry) < len(g.generations) && g.generations[c.entry] == c.generation
 }
 
-// wakeWaiter reports whether the claim was still out.
+// release reports whether the lease was out.
 func (g *leaseTable) release(c leaseID) bool {
 	if !g.valid(c) {
 		return false

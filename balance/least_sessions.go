@@ -1,8 +1,8 @@
 package balance
 
-// leastSessions picks the server with the fewest sessions for its weight. A session that waits is not on any server
-// yet; it counts from the moment its lease is granted. Ties go by smooth weighted round robin among the tied, as in
-// nginx (src/stream/ngx_stream_upstream_least_conn_module.c), so that idle servers take turns.
+// leastSessions picks the server with the fewest sessions per weight. A waiting session counts from the moment its
+// lease is granted. Ties go by smooth weighted round robin among the tied servers, as in nginx
+// (src/stream/ngx_stream_upstream_least_conn_module.c), so that idle servers take turns.
 type leastSessions struct{}
 
 func (leastSessions) pick(l *level, _ pickInput) int {
@@ -13,7 +13,7 @@ func (leastSessions) pick(l *level, _ pickInput) int {
 		if step == 0 {
 			continue
 		}
-		// loads[i]/step against least/weight, without dividing.
+		// Compare loads[i]/step with least/weight without dividing.
 		mine, theirs := loads[i]*weight, least*step
 		if best < 0 || mine < theirs {
 			best, ties, least, weight = i, 1, loads[i], step

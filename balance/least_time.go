@@ -8,14 +8,13 @@ import (
 // leastTime picks the server with the smallest connect time × (sessions+1) / weight. Ties go by smooth weighted round
 // robin.
 //
-// A server that was never measured counts as fast as the fastest, so that it is tried without drawing every session in
-// the meantime. A measurement loses half its worth with every halfLife of age: a server that was slow once is asked
-// again, instead of being shunned for ever on the word of one bad moment.
+// A server without a measurement counts as fast as the fastest one, so that it is tried without receiving every
+// session. A measurement is halved with every halfLife of age, so a server that was slow once is tried again.
 type leastTime struct{}
 
 const (
 	halfLife       = 10 * time.Second
-	newSampleShare = 0.3 // what a new measurement counts for in the smoothed one
+	newSampleShare = 0.3 // share of a new measurement in the smoothed one
 )
 
 func (leastTime) pick(l *level, a pickInput) int {
@@ -71,7 +70,7 @@ func (m *connectTime) add(now, took time.Duration) {
 	m.took, m.at = t, now
 }
 
-// decayed returns the measurement as it counts now; 0 = never measured.
+// decayed returns the measurement after its decay by age; 0 = never measured.
 func (m *connectTime) decayed(now time.Duration) float64 {
 	if age := now - m.at; age >= halfLife && m.took > 0 {
 		return max(1, math.Ldexp(m.took, -int(age/halfLife)))

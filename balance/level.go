@@ -1,14 +1,14 @@
 package balance
 
-// level is one tier at work: its slots in file order, and for each the numbers that the methods look at, side by side
-// in slices of their own so that a walk over ten thousand servers stays in the cache.
+// level is one tier of a cluster: its slots in file order. The numbers that methods read are in separate slices, so
+// that a walk over ten thousand servers stays in the cache.
 //
-// A slot is open while its server may be given a session right now: eligible, with room, not busy with a probation, and
-// not tried before by the session at hand. Open slots with weight are running, open slots without weight idle, and
-// closed ones neither.
+// A slot is open while its server may be given a session now: eligible, below its session limit, not busy with a
+// probation session, and not tried by the current session. Open slots with weight are in running, open slots without
+// weight in idle.
 type level struct {
 	index  int
-	key    int    // what trials and leases call it
+	key    int    // the key in Attempts and Lease
 	name   string // published name
 	minUp  int
 	try    int
@@ -16,17 +16,17 @@ type level struct {
 	method picker
 
 	slots     []slot
-	eligible  int // slots whose server is
+	eligible  int // slots with an eligible server
 	probation int // eligible ones on probation
-	busy      int // … with the session that decides under way
-	full      int // eligible ones without room
+	busy      int // of those, with the deciding session in progress
+	full      int // eligible ones at their session limit
 
-	running   bitset  // acquire slots with weight: what methods choose from
-	idle      bitset  // acquire slots without
-	steps     []int64 // of the running slots, what they are due; 0 for the others
+	running   bitset  // open slots with weight; methods pick from these
+	idle      bitset  // open slots without weight
+	steps     []int64 // share of each running slot; 0 for the others
 	total     int64   // of steps
 	load      []int64 // sessions of each slot's server
-	backedOff []int   // slots that failures have weakened
+	backedOff []int   // slots with a reduced weight after failures
 
 	wrr          *wrrState     // Wrr, Rr, Hash, Maglev
 	subset       subsetWrr     // LeastSessions, LeastTime, and idle slots with any
@@ -35,31 +35,31 @@ type level struct {
 	table        *table        // Hash, Maglev
 }
 
-// slot is one server's appearance in a level.
+// slot is one appearance of a server in a level.
 type slot struct {
 	server      *Server
 	address     string
 	configured  int
-	weight      int  // override, else configured × agent; slow start and back-off apart
-	backOffLoss int  // of weight, to failures; regained one per pick
-	backedOff   bool // on the level's list
+	weight      int  // override, else configured × agent; without slow start and back-off
+	backOffLoss int  // weight lost to failures; one is regained per pick
+	backedOff   bool // in level.backedOff
 	eligible    bool
 	probation   bool
 	busy        bool
 	full        bool
-	tried       bool // by the session at hand, for the length of one pick
+	tried       bool // by the current session, during one pick
 }
 
-// unit is the step of a server of weight one: a hundred, so that slow start can show in it.
+// unit is the step of a server of weight one, so that slow start can be expressed in percent.
 const unit = fullPercent
 
-// step returns how much of the work a slot is due, in hundredths of a weight.
+// step returns the share of a slot, in hundredths of a weight.
 func (l *level) step(i int) int64 {
 	s := &l.slots[i]
 	return int64(s.weight-s.backOffLoss) * int64(s.server.percent)
 }
 
-// updateSlots recomputes what a slot's server allows and opens or closes the slot accordingly.
+// updateSlot recomputes the flags of a slot from its server and opens or closes the slot.
 func (l *level) updateSlot(i int) {
 	s := &l.slots[i]
 	state := s.server.published.State
@@ -70,13 +70,13 @@ func (l *level) updateSlot(i int) {
 	l.openOrClose(i)
 }
 
-// setCounted sets a flag and keeps count of how many are set.
+// setCounted sets a flag and keeps n equal to the number of flags that are set.
 func setCounted(n *int, flag *bool, to bool) {
 	*n += count(to) - count(*flag)
 	*flag = to
 }
 
-// openOrClose opens or closes a slot.
+// openOrClose opens or closes a slot according to its flags.
 func (l *level) openOrClose(i int) {
 	s := &l.slots[i]
 	open := s.eligible && !s.full && !s.busy && !s.tried
@@ -99,13 +99,13 @@ func (l *level) openOrClose(i int) {
 	}
 }
 
-// steady returns how many servers serve without being on probation.
+// steady returns how many servers serve and are not on probation.
 func (l *level) steady() int { return l.eligible - l.probation }
 
-// acquire returns how many slots could be picked.
+// open returns how many slots are open.
 func (l *level) open() int { return l.running.n + l.idle.n }
 
-// pick returns the slot to be picked, or -1 if none is open.
+// pick returns the picked slot, or -1 if none is open.
 func (l *level) pick(a pickInput) int {
 	i := -1
 	switch {
@@ -118,7 +118,7 @@ func (l *level) pick(a pickInput) int {
 	return i
 }
 
-// backOff halves the weight of a slot after a failed attempt, rounded up, never to nothing.
+// backOff halves the effective weight of a slot after a failed attempt. The result is rounded up and never 0.
 func (l *level) backOff(i int) {
 	s := &l.slots[i]
 	left := s.weight - s.backOffLoss
@@ -133,7 +133,7 @@ func (l *level) backOff(i int) {
 	l.openOrClose(i)
 }
 
-// recoverWeight gives one of the lost weight back to every weakened slot that took part in a pick.
+// recoverWeight gives one unit of lost weight back to every running slot that has lost some.
 func (l *level) recoverWeight() {
 	for j := 0; j < len(l.backedOff); {
 		i := l.backedOff[j]
@@ -152,8 +152,8 @@ func (l *level) recoverWeight() {
 	}
 }
 
-// applyWeight applies a new weight to a slot. The counters of the whole level move to the new scale: left as they were,
-// what a heavy server was owed would come out as a burst once weights are small.
+// setWeight applies a new weight to a slot. The counters of the whole level are rescaled. Otherwise the credit of a
+// heavy server would turn into a burst when weights become small.
 func (l *level) setWeight(i, weight int) {
 	s := &l.slots[i]
 	if weight = l.scaled(weight); s.weight == weight {
@@ -172,7 +172,7 @@ func (l *level) setWeight(i, weight int) {
 	}
 }
 
-// scaled returns what a weight counts for in this level.
+// scaled returns the effective value of a weight in this level.
 func (l *level) scaled(weight int) int {
 	if l.equal {
 		return min(1, weight)
@@ -208,7 +208,7 @@ func count(b bool) int {
 	return 0
 }
 
-// newLevel returns a level with every slot closed and every counter at zero.
+// newLevel returns a level with all slots closed and all counters zero.
 func newLevel(index int, spec LevelSpec, m Method, rnd *rng) *level {
 	n := len(spec.Servers)
 	l := &level{

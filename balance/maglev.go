@@ -5,44 +5,44 @@ import (
 	"slices"
 )
 
-// buildMaglevTable gives the places of a Maglev table away: Eisenbud et al., "Maglev: A Fast and Reliable Software Network
-// Load Balancer", NSDI 2016, section 3.4. Every server prefers the places in an order of its own, and the servers take
-// turns in taking the first place in their order that is still free. Weights are turns: in each round a server has its
-// weight's share of the turns of the heaviest one.
+// buildMaglevTable builds a Maglev lookup table: Eisenbud et al., "Maglev: A Fast and Reliable Software Network Load
+// Balancer", NSDI 2016, section 3.4. Every server has its own permutation of the places. The servers take turns; in its
+// turn a server takes the first place of its permutation that is still free. In each round a server has turns in
+// proportion to its weight, and the heaviest one has one turn.
 //
-// Shares are even to within a place per server. Losing a server moves its own keys (the walk sees to that); building the
-// table without it, or with another, moves a few of the others' as well. The servers take their turns in the order of
-// their points, so that their order in the file does not matter.
+// Shares are even to within one place per server. If a server is lost, only its own keys move, because further places
+// are probed. Building the table without it, or with another server, also moves a few keys of others. The turns are in
+// the order of the servers' points, so the order in the file does not matter.
 func buildMaglevTable(points []uint64, weights []int) []int32 {
 	size := uint64(smallTable)
 	if smallTable < 100*len(points) {
 		size = bigTable
 	}
-	type taker struct {
+	type candidate struct {
 		slot           int32
 		weight, credit int
 		next, skip     uint64
 	}
-	var takers []taker
+	var candidates []candidate
 	heaviest := 0
 	for i, w := range weights {
 		if w > 0 {
-			takers = append(takers, taker{
+			candidates = append(candidates, candidate{
 				slot: int32(i), weight: w,
 				next: points[i] % size, skip: splitMix64(points[i]+goldenRatio)%(size-1) + 1,
 			})
 			heaviest = max(heaviest, w)
 		}
 	}
-	slices.SortFunc(takers, func(a, b taker) int { return cmp.Compare(points[a.slot], points[b.slot]) })
+	slices.SortFunc(candidates, func(a, b candidate) int { return cmp.Compare(points[a.slot], points[b.slot]) })
 
 	owner := make([]int32, size)
 	for i := range owner {
 		owner[i] = -1
 	}
 	for free := size; ; {
-		for i := range takers {
-			t := &takers[i]
+		for i := range candidates {
+			t := &candidates[i]
 			if t.credit += t.weight; t.credit < heaviest {
 				continue
 			}
@@ -60,8 +60,8 @@ func buildMaglevTable(points []uint64, weights []int) []int32 {
 	}
 }
 
-// The paper's two table sizes. They are primes, so that every skip visits every place. It asks for a hundred places per
-// server; the big table is for clusters of more than 655.
+// The two table sizes of the paper. They are primes, so every skip visits every place. The paper asks for 100 places per
+// server; the big table is for clusters of more than 655 servers.
 const (
 	smallTable = 65537
 	bigTable   = 655373

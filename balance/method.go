@@ -2,23 +2,23 @@ package balance
 
 import "time"
 
-// Method is a way to share sessions out among the eligible servers of a level.
+// Method is a balancing method: how sessions are distributed among the eligible servers of a level.
 type Method uint8
 
 // The balancing methods. Each has a file of its own.
 const (
 	Wrr           Method = iota // smooth weighted round robin
-	Rr                          // the same, every weight being one
+	Rr                          // the same with all weights equal to one
 	LeastSessions               // fewest sessions per weight, ties by Wrr
 	Random                      // the better of two random ones by sessions per weight
-	First                       // the first one with room
+	First                       // the first server below its session limit
 	LeastTime                   // smoothed connect time × (sessions+1) / weight
 	Hash                        // weighted consistent ring
 	Maglev                      // weighted Maglev table
 	methods
 )
 
-// String returns the word used in the file.
+// String returns the name used in the configuration.
 func (m Method) String() string {
 	switch m {
 	case Wrr:
@@ -41,7 +41,7 @@ func (m Method) String() string {
 	return "unknown"
 }
 
-// ParseMethod is the inverse of String. The file's "ip_hash" is no method of its own: it is hash on the client's
+// ParseMethod is the inverse of String. "ip_hash" in the configuration is not a method; it is hash with the client's
 // address.
 func ParseMethod(s string) (Method, bool) {
 	for m := Wrr; m < methods; m++ {
@@ -52,24 +52,24 @@ func ParseMethod(s string) (Method, bool) {
 	return Wrr, false
 }
 
-// hashLookup tells whether the method goes by a session's key.
+// keyed reports whether the method uses the session's key.
 func (m Method) keyed() bool { return m == Hash || m == Maglev }
 
-// A chooser is a balancing method at work in one level. choose is called with the lock held and at least one slot of
-// the level open with weight; it returns the index of an open slot. Who is ineligible, full or already tried by the
-// session is not open, so no method has to know about any of that.
+// A picker is the implementation of a balancing method. pick is called with the lock held and at least one running
+// slot. It returns the index of an open slot. Servers that are ineligible, full or already tried have no open slot, so
+// methods need not check for them.
 type picker interface {
 	pick(l *level, a pickInput) int
 }
 
-// pickInput is what a method may go by besides the level.
+// pickInput is what a method may use besides the level.
 type pickInput struct {
 	now   time.Duration
 	hash  uint64 // the session's key
 	keyed bool   // it has one
 }
 
-// picker returns the method's implementation for one level. rnd is shared by the levels of a cluster.
+// picker returns the implementation. rnd is shared by the levels of a cluster.
 func (m Method) picker(rnd *rng) picker {
 	switch m {
 	case LeastSessions:

@@ -2,17 +2,17 @@ package balance
 
 import "time"
 
-// PassiveState is what the sessions' own experience says about a server.
+// PassiveState is the passive health of a server: the result of its sessions' dials and of feedback.
 type PassiveState uint8
 
 // The passive states.
 const (
 	PassiveUp        PassiveState = iota
-	PassiveFailing                // tripped: not eligible until fail_timeout is over
+	PassiveFailing                // not eligible until fail_timeout is over
 	PassiveProbation              // one session at a time decides
 )
 
-// String returns the word used in the API.
+// String returns the name used in the API.
 func (p PassiveState) String() string {
 	switch p {
 	case PassiveFailing:
@@ -23,23 +23,23 @@ func (p PassiveState) String() string {
 	return "up"
 }
 
-// passiveHealth is a server's passive record. Its methods are the whole of passive health:
+// passiveHealth is the state machine of passive health (max_fails, fail_timeout) for one server:
 //
 //	state      failure                                        success   fail_timeout over
-//	up         counts; the max_fails-th within fail_timeout   –         –
-//	           of the first one trips it
+//	up         counted; failing after max_fails within        –         –
+//	           fail_timeout of the first one
 //	failing    –                                              –         probation
-//	probation  trips it again                                 up        –
+//	probation  failing                                        up        –
 //
-// A success in state up leaves the count alone: a server that fails every third dial is failing, too.
+// A success in state up does not reset the count: a server that fails every third dial is failing, too.
 type passiveHealth struct {
 	maxFails int           // 0 = off
 	timeout  time.Duration // fail_timeout
 
 	state PassiveState
 	fails int           // since first, while up
-	first time.Duration // of the failures counted
-	until time.Duration // when a trip ends
+	first time.Duration // time of the first counted failure
+	until time.Duration // end of the failing state
 }
 
 func (p *passiveHealth) fail(now time.Duration) {
@@ -59,7 +59,7 @@ func (p *passiveHealth) fail(now time.Duration) {
 	}
 }
 
-// trip takes the server out for a full fail_timeout from now.
+// trip makes the server failing for a full fail_timeout from now.
 func (p *passiveHealth) trip(now time.Duration) {
 	p.state, p.fails, p.until = PassiveFailing, 0, now+p.timeout
 }
@@ -70,17 +70,17 @@ func (p *passiveHealth) success() {
 	}
 }
 
-// clear forgets everything but the settings.
+// clear resets everything but the settings.
 func (p *passiveHealth) clear() { *p = passiveHealth{maxFails: p.maxFails, timeout: p.timeout} }
 
-// applyTimers moves a trip that is over on to probation.
+// expire changes failing to probation once fail_timeout is over.
 func (p *passiveHealth) expire(now time.Duration) {
 	if p.state == PassiveFailing && now >= p.until {
 		p.state = PassiveProbation
 	}
 }
 
-// set applies new settings. Switching passive health off also ends a trip.
+// set applies new settings. Disabling passive health also ends the failing state.
 func (p *passiveHealth) set(maxFails int, timeout time.Duration) {
 	p.maxFails, p.timeout = maxFails, timeout
 	if maxFails <= 0 {

@@ -6,21 +6,21 @@ import (
 	"time"
 )
 
-// Why Pick hands out no lease.
+// Errors of Pick.
 var (
-	// ErrNoServer: no server that the session may use is eligible and untried.
+	// ErrNoServer: none of the session's servers is both eligible and untried.
 	ErrNoServer = errors.New("no server")
 	// ErrNoAttemptsLeft: the session has used up its attempts.
 	ErrNoAttemptsLeft = errors.New("no attempts left")
-	// ErrFull: the servers that would serve are all at max_sessions. With Spec.Queue the session may Wait.
+	// ErrFull: all servers that could serve are at max_sessions. With Spec.Queue the session may Wait.
 	ErrFull = errors.New("every server is at max_sessions")
 )
 
-// Pick chooses the server for a session's next attempt and hands out a lease on it. What the trial has tried before
-// counts as ineligible. The error is one of ErrNoServer, ErrNoAttemptsLeft and ErrFull, as they are.
+// Pick selects the server for a session's next attempt and returns a lease on it. Servers in t count as ineligible. The
+// error is ErrNoServer, ErrNoAttemptsLeft or ErrFull, unwrapped.
 //
-// The level is the first one, in order, with min_up eligible servers; if no level reaches its min_up, the first one
-// with any. A level whose servers are all at max_sessions gives way to the next unless sessions may wait.
+// The level is the first one in order with at least min_up eligible servers. If no level reaches its min_up, it is the
+// first one with an eligible server. A level whose servers are all at max_sessions is skipped unless sessions may wait.
 func (c *Cluster) Pick(now time.Duration, t *Attempts) (Lease, error) {
 	c.lock(now)
 	lease, err := c.pick(t)
@@ -87,7 +87,7 @@ func (c *Cluster) maxAttempts(t *Attempts) int {
 	return n
 }
 
-// candidateCount returns how many levels choice can name.
+// candidateCount returns the number of indexes that candidateLevel accepts.
 func (c *Cluster) candidateCount(t *Attempts) int {
 	if c.held {
 		return c.levelCount(t.Levels) + 1
@@ -95,8 +95,8 @@ func (c *Cluster) candidateCount(t *Attempts) int {
 	return c.levelCount(t.Levels)
 }
 
-// candidateLevel returns the i-th level to consider, or nil. A level that is held comes before all others, if the session may
-// use it; that it then comes again in its own place does no harm.
+// candidateLevel returns the i-th level to consider, or nil. A level held by manual failback comes first if the session
+// may use it. It then appears again in its own position, which does no harm.
 func (c *Cluster) candidateLevel(t *Attempts, i int) *level {
 	if !c.held {
 		return c.levelAt(t.Levels, i)
@@ -110,7 +110,7 @@ func (c *Cluster) candidateLevel(t *Attempts, i int) *level {
 	return nil
 }
 
-// levelCount returns how many levels levelAt can name.
+// levelCount returns the number of indexes that levelAt accepts.
 func (c *Cluster) levelCount(list []int) int {
 	if len(list) == 0 {
 		return len(c.levels)
@@ -118,7 +118,8 @@ func (c *Cluster) levelCount(list []int) int {
 	return len(list)
 }
 
-// levelAt returns the i-th level of a list, an empty one being all in order. The result is nil if there is no such level.
+// levelAt returns the i-th level of a list of keys; an empty list means all levels in order. It returns nil for an
+// unknown key.
 func (c *Cluster) levelAt(list []int, i int) *level {
 	if len(list) == 0 {
 		return c.levels[i]
@@ -131,7 +132,7 @@ func (c *Cluster) levelAt(list []int, i int) *level {
 	return nil
 }
 
-// untriedCount returns how many servers of a level are eligible for the session.
+// untriedCount returns how many servers of a level are eligible and untried.
 func (c *Cluster) untriedCount(l *level, t *Attempts) int {
 	n := l.eligible
 	for j := range t.n {
@@ -144,7 +145,7 @@ func (c *Cluster) untriedCount(l *level, t *Attempts) int {
 	return n
 }
 
-// hasFull tells whether a server of the level would be the session's if it had room.
+// hasFull reports whether an untried server of the level could serve the session but is at its session limit.
 func (c *Cluster) hasFull(l *level, t *Attempts) bool {
 	n := l.full
 	for j := 0; j < t.n && n > 0; j++ {
@@ -157,8 +158,8 @@ func (c *Cluster) hasFull(l *level, t *Attempts) bool {
 	return n > 0
 }
 
-// pickIn picks in one level. The slots that the session has tried are closed for the length of the pick, so the methods
-// never meet them and their counters stand still.
+// pickIn picks in one level. The slots that the session has tried are closed during the pick, so methods do not see
+// them and their counters do not change.
 func (c *Cluster) pickIn(l *level, t *Attempts) (Lease, bool) {
 	if l.open() == 0 {
 		return Lease{}, false
@@ -172,7 +173,7 @@ func (c *Cluster) pickIn(l *level, t *Attempts) (Lease, bool) {
 	return c.acquire(l, i, t), true
 }
 
-// markTried closes or opens again what the session has tried in a level.
+// markTried closes the slots of a level that the session has tried, or opens them again.
 func (c *Cluster) markTried(l *level, t *Attempts, tried bool) {
 	for j := range t.n {
 		if a := t.at(j); a.level == int32(l.key) {
@@ -184,7 +185,7 @@ func (c *Cluster) markTried(l *level, t *Attempts, tried bool) {
 	}
 }
 
-// acquire hands out a lease on a slot's server.
+// acquire returns a lease on a slot's server.
 func (c *Cluster) acquire(l *level, i int, t *Attempts) Lease {
 	s := l.slots[i].server
 	lease := Lease{server: s, id: c.leases.acquire(), level: int32(l.key)}

@@ -5,15 +5,15 @@ import (
 	"time"
 )
 
-// protect decides which server, if any, is spared: kept in service, as unstable, although health says that it should be
-// out. There is one at most, and only while no server is up:
+// protect selects the protected server, if any. It stays in service, as unstable, although health says that it should be
+// out. There is at most one, and only while no server is up:
 //
-//	any server up                                nobody: whoever was spared loses the privilege
-//	else, any server on probation                whoever was spared stays so; nobody new
-//	else, all that are out were found down       the first of those found down in the last round (together), in order of levels
-//	else                                         the last one to go out
+//	any server up                                none
+//	else, any server on probation                the previous one, if any
+//	else, all that are out are down              the first, in order of levels, of those that went down in the last round
+//	else                                         the last one that went out of service
 //
-// Servers in maint, drain or unresolved are not out on health grounds and never spared.
+// Servers in maint, drain or unresolved are not out on health grounds and are never protected.
 func (c *Cluster) protect() {
 	was := c.protected
 	switch {
@@ -32,7 +32,8 @@ func (c *Cluster) protect() {
 	}
 }
 
-// lastResort returns the server to spare among the given levels (none = all), or nil if none is out on health grounds.
+// lastServer returns the server to protect among the given levels (empty = all), or nil if none is out on health
+// grounds.
 func (c *Cluster) lastServer(levels []int) *Server {
 	var latest *Server
 	each := func(visit func(s *Server) bool) {
@@ -71,11 +72,11 @@ func (c *Cluster) lastServer(levels []int) *Server {
 	return first
 }
 
-// resultDelay is how long after it was found a result may be told.
+// resultDelay is the maximum time between the moment a result is found and the moment it is reported here.
 const resultDelay = 20 * time.Millisecond
 
-// failedTogether tells whether two servers were found down in the same round of checks, the second one last: not long apart, and
-// the second one was not found well any more once the first one had begun to fail.
+// failedTogether reports whether s and latest went down in the same round of checks. latest went down last. It must
+// have gone down within Spec.CheckRound of s, and must not have passed a check after s began to fail.
 func (c *Cluster) failedTogether(s, latest *Server) bool {
 	if s == latest {
 		return true
@@ -85,14 +86,14 @@ func (c *Cluster) failedTogether(s, latest *Server) bool {
 	return s.mergedSince >= latest.mergedSince-c.spec.CheckRound && passed <= failing+resultDelay
 }
 
-// Times before all that a cluster has heard of: since when it has not been told, and since before that.
+// Times before any time that a cluster has seen. longAgo is before neverPassed.
 const (
 	neverPassed = 2*resultDelay - never
 	longAgo     = -never
 )
 
-// failureTimes returns since when those who say that the server is down have found it so, and when the last of them found it
-// well before; untold if none has.
+// failureTimes returns when the layers that report the server down first found a failure, and when one of them last
+// found it working; neverPassed if none has.
 func (s *Server) failureTimes() (since, before time.Duration) {
 	since, before = never-resultDelay, neverPassed
 	well := func(at time.Duration) {
@@ -113,7 +114,7 @@ func (s *Server) failureTimes() (since, before time.Duration) {
 	return since, before
 }
 
-// backdateFailures has whatever says that the server is down have found it so long ago.
+// backdateFailures moves the first failure of every layer that reports the server down to longAgo.
 func (s *Server) backdateFailures() {
 	s.agentFailing = longAgo
 	s.layers.Checks = slices.Clone(s.layers.Checks)
@@ -124,9 +125,9 @@ func (s *Server) backdateFailures() {
 	}
 }
 
-// pickProtected is the last resort of a protected cluster, when no level had anything to offer. A server on probation then
-// takes more than its one session, and a session that may use only some of the levels gets the server that would be
-// spared if these were the whole cluster.
+// pickProtected picks in a protected cluster when no level has an open slot. A server on probation then takes more than
+// one session. A session that may use only some levels gets the server that would be protected if these were the whole
+// cluster.
 func (c *Cluster) pickProtected(t *Attempts) (Lease, error) {
 	eligible, full := false, false
 	for i := range c.candidateCount(t) {
@@ -171,13 +172,13 @@ func (c *Cluster) pickProtected(t *Attempts) (Lease, error) {
 	return Lease{}, ErrNoServer
 }
 
-// maxLastResorts is how many servers that are out for failed dials a session may try. While a whole cluster is dead, each
-// session costs that many dials more; a few are enough to find the one that is back, because sessions take turns with them.
+// maxLastResorts is how many failing servers a session may try. While a whole cluster is dead, each session costs that
+// many extra dials. A few are enough to find the server that is back, because sessions take turns with them.
 const maxLastResorts = 2
 
-// pickFailing is for the session that every eligible server has failed: rather than to end it, it is sent to a server that
-// is out for no other reason than that dials failed a while ago, of those the one whose last chance is longest past.
-// Checks, agents and operators are not overruled.
+// pickFailing picks for a session that has failed on every eligible server. Instead of ending, it tries a server that
+// is out only because of failed dials: the one whose last attempt as a last resort is the longest ago. Checks, agents
+// and operators are not overruled.
 func (c *Cluster) pickFailing(t *Attempts) (Lease, error) {
 	if t.lastResorts >= maxLastResorts {
 		return Lease{}, ErrNoServer
@@ -207,7 +208,7 @@ func (c *Cluster) pickFailing(t *Attempts) (Lease, error) {
 	return lease, nil
 }
 
-// turnsBefore tells which of two failing servers has its turn as a last resort.
+// turnsBefore reports whether s is tried as a last resort before the other failing server.
 func (s *Server) turnsBefore(than *Server) bool {
 	if s.lastResort != than.lastResort {
 		return s.lastResort < than.lastResort

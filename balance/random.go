@@ -1,9 +1,8 @@
 package balance
 
-// random draws two different servers, each with a chance by its weight, and picks the one with fewer sessions for its
-// weight; the first drawn, if there is nothing between them. Two choices keep the longest queue of n servers at
-// O(log log n) where one leaves it at O(log n / log log n): Mitzenmacher, "The Power of Two Choices in Randomized Load
-// Balancing", IEEE TPDS 12(10), 2001.
+// random draws two different servers by weight and picks the one with fewer sessions per weight; on a tie, the first
+// one drawn. With two choices the longest queue of n servers is O(log log n), with one O(log n / log log n):
+// Mitzenmacher, "The Power of Two Choices in Randomized Load Balancing", IEEE TPDS 12(10), 2001.
 type random struct{ rng *rng }
 
 func (r random) pick(l *level, _ pickInput) int {
@@ -21,12 +20,11 @@ func (r random) pick(l *level, _ pickInput) int {
 	return one
 }
 
-// below returns a number from 0 to n-1. The bias of the remainder, n in 2⁶⁴, is far below what anybody can measure.
+// below returns a number from 0 to n-1. The bias of the remainder, n in 2⁶⁴, is not measurable.
 func (r random) below(n int64) int64 { return int64(r.rng.Uint64() % uint64(n)) }
 
-// tree holds the steps of a level's slots so that both changing one and finding the slot at a given running total take
-// O(log n): Fenwick, "A New Data Structure for Cumulative Frequency Tables", Software: Practice and Experience 24(3),
-// 1994.
+// tree holds the steps of a level's slots. Changing a step and finding the slot at a cumulative sum both take O(log n):
+// Fenwick, "A New Data Structure for Cumulative Frequency Tables", Software: Practice and Experience 24(3), 1994.
 type tree struct {
 	sums  []int64 // sums[k] is the sum of the k&-k steps up to and including slot k-1
 	steps []int64
@@ -49,7 +47,8 @@ func (t *tree) set(i int, step int64) {
 	}
 }
 
-// find returns the slot i for which the steps before i sum to at most x, and those up to i to more than x.
+// find returns the slot i for which the steps before i sum to at most x, and the steps up to and including i to more
+// than x.
 func (t *tree) find(x int64) int {
 	k := 0
 	for half := t.top; half > 0; half /= 2 {

@@ -5,10 +5,10 @@ import (
 	"time"
 )
 
-// Settling is how a change in what is known becomes a change in who serves. Whoever changes a layer calls judge for the
-// server, and settle once when all changes of one call are made; nothing in between is ever seen from outside.
+// This file derives the state of servers and makes it visible. A method that changes a layer calls recompute for the
+// server, and publishChanges once after all changes of a call. Intermediate states are never visible.
 
-// recompute works out again what a server's layers amount to. by and why say who spoke.
+// recompute merges a server's layers. by and why are the layer that changed and its reason.
 func (c *Cluster) recompute(s *Server, by Layer, why string) {
 	was := s.merged.State
 	s.merged = s.layers.State()
@@ -30,10 +30,10 @@ func (c *Cluster) recompute(s *Server, by Layer, why string) {
 	}
 }
 
-// serving tells whether a server's own state lets it serve.
+// canServe reports whether a server may serve in a merged state.
 func canServe(s State) bool { return s == Up || s == Probation }
 
-// markDirty puts a server on the list of those to settle. It may be nil.
+// markDirty adds a server, which may be nil, to the servers to publish.
 func (c *Cluster) markDirty(s *Server) {
 	if s != nil && !s.dirty {
 		s.dirty = true
@@ -41,8 +41,8 @@ func (c *Cluster) markDirty(s *Server) {
 	}
 }
 
-// publishChanges brings the cluster into line with its servers' own states: protection first, then what is shown and which
-// slots are open, then the level in use, then those who wait.
+// publishChanges applies the merged states of dirty servers: first protection, then published states and slots, then
+// the level in use, then waiting sessions.
 func (c *Cluster) publishChanges() {
 	changed := len(c.dirty) > 0
 	if changed {
@@ -61,7 +61,8 @@ func (c *Cluster) publishChanges() {
 	c.serveWaiters(changed)
 }
 
-// publish brings what is shown of a server, its slow start and its slots into line with its own state.
+// publish derives a server's published state, slow start and slots from its merged state, and emits an event if the
+// state has changed.
 func (c *Cluster) publish(s *Server) {
 	was, is := s.published.State, s.merged
 	if s == c.protected {
@@ -98,8 +99,8 @@ func (c *Cluster) publish(s *Server) {
 	s.updateSlots()
 }
 
-// selectLevel finds the level in use and whether the cluster is empty. A server on probation ends neither an emptiness nor
-// the use of a lower level: it gets its session, and may fail it.
+// selectLevel updates the level in use and whether the cluster is empty. A server on probation ends neither an empty
+// cluster nor the use of a lower level: it gets one session, which may fail.
 func (c *Cluster) selectLevel() {
 	c.level, c.held = c.levelInUse()
 	switch {
@@ -125,8 +126,8 @@ func (c *Cluster) selectLevel() {
 	}
 }
 
-// levelInUse returns the level that serves sessions which may use any, or -1, and whether these have to be kept in it because
-// failback is manual.
+// levelInUse returns the level of sessions that may use any level, or -1. held reports whether manual failback keeps
+// them there.
 func (c *Cluster) levelInUse() (use int, held bool) {
 	eligible := c.firstLevel(func(l *level) int { return l.eligible })
 	if use = c.firstLevel((*level).steady); use < 0 {
@@ -138,7 +139,7 @@ func (c *Cluster) levelInUse() (use int, held bool) {
 	return use, c.spec.ManualFailback && use > eligible
 }
 
-// firstLevel returns the first level in which at least min_up servers count, else the first in which any does, else -1.
+// firstLevel returns the first level with at least min_up servers by the given count, else the first with any, else -1.
 func (c *Cluster) firstLevel(servers func(*level) int) int {
 	some := -1
 	for i, l := range c.levels {
@@ -152,7 +153,7 @@ func (c *Cluster) firstLevel(servers func(*level) int) int {
 	return some
 }
 
-// watch puts a server on the list of those that time changes.
+// watch adds a server to the servers with a timer.
 func (c *Cluster) watch(s *Server) {
 	if !s.timed {
 		s.timed = true
@@ -161,7 +162,7 @@ func (c *Cluster) watch(s *Server) {
 	c.nextTimer = min(c.nextTimer, s.deadline(c.spec.SlowStart))
 }
 
-// deadline returns when time alone next changes the server.
+// deadline returns when the server's next timer is due.
 func (s *Server) deadline(slowStart time.Duration) time.Duration {
 	at := never
 	if s.passive.state == PassiveFailing {
@@ -174,7 +175,7 @@ func (s *Server) deadline(slowStart time.Duration) time.Duration {
 	return at
 }
 
-// applyTimers applies what time alone has changed. Settling follows.
+// applyTimers applies timers that are due. The caller then calls publishChanges.
 func (c *Cluster) applyTimers() {
 	c.nextTimer = never
 	keep := c.timed[:0]
@@ -198,10 +199,10 @@ func (c *Cluster) applyTimers() {
 	c.timed = keep
 }
 
-// recordFailure counts a failure against a server.
+// recordFailure counts a failure of a server.
 func (c *Cluster) recordFailure(s *Server, why string) {
 	if s == c.protected && s.passive.state == PassiveFailing {
-		s.passive.trip(c.now) // it has had its chance, and goes on having it
+		s.passive.trip(c.now) // it failed again, but stays protected
 		return
 	}
 	s.passive.fail(c.now)
@@ -214,9 +215,9 @@ func (c *Cluster) recordFailure(s *Server, why string) {
 	c.applyPassive(s, why)
 }
 
-// recordSuccess counts a success for a server; against is set for one that was picked although it was out.
-func (c *Cluster) recordSuccess(s *Server, against bool, why string) {
-	if s == c.protected || against {
+// recordSuccess counts a success of a server. whileOut is set for a server that was picked although it was failing.
+func (c *Cluster) recordSuccess(s *Server, whileOut bool, why string) {
+	if s == c.protected || whileOut {
 		s.passive.clear()
 	} else {
 		s.passive.success()
@@ -224,7 +225,7 @@ func (c *Cluster) recordSuccess(s *Server, against bool, why string) {
 	c.applyPassive(s, why)
 }
 
-// passiveHealth carries a change in a server's passive record over to its layers.
+// applyPassive copies a server's passive state to its layers.
 func (c *Cluster) applyPassive(s *Server, why string) {
 	if s.layers.Passive == s.passive.state || len(s.placements) == 0 {
 		return

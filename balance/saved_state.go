@@ -6,15 +6,15 @@ import (
 	"time"
 )
 
-// SavedState is what a cluster knows that its Spec does not say, for a cluster of a later process to begin with. Times may
-// lie before the origin of that one's timeline: they are negative then.
+// SavedState is the state of a cluster that is not in its Spec, for a cluster of a later process. Times before the
+// origin of that process's timeline are negative.
 type SavedState struct {
-	Level           string        // placementIn use while failback is manual; "" = it is not
+	Level           string        // level in use while failback is manual; "" = failback is automatic
 	ProtectedServer string        // the server that protection keeps in service; "" = none
-	Servers         []SavedServer // placementIn the order in which health took them out of service, as far as it did
+	Servers         []SavedServer // in the order in which health took them out of service
 }
 
-// SavedServer is what is known of one server.
+// SavedServer is the state of one server.
 type SavedServer struct {
 	Name, Address string
 
@@ -27,25 +27,25 @@ type SavedServer struct {
 
 	Passive PassiveRecord
 
-	Since time.Duration // of the state that follows from all that, protection apart
+	Since time.Duration // start of the merged state, without protection
 }
 
-// PassiveRecord is a server's passive record.
+// PassiveRecord is a server's passive health.
 type PassiveRecord struct {
 	State  PassiveState
 	Fails  int           // since First, while State is PassiveUp
 	First  time.Duration // of the failures counted
 	Until  time.Duration // when a trip ends
 	Reason string
-	At     time.Duration // since when State
+	At     time.Duration // start of State
 }
 
-// hasState tells whether there is anything to remember.
+// hasState reports whether anything differs from the state of a new server.
 func (m *SavedServer) hasState() bool {
 	return m.Override != (Override{}) || m.AgentAt != 0 || len(m.Checks) > 0 || m.Passive.State != PassiveUp || m.Passive.Fails > 0
 }
 
-// SavedState returns a copy of what the cluster knows, without the servers that there is nothing to say about.
+// Save returns a copy of the cluster's state. Servers without any state are left out.
 func (c *Cluster) Save(now time.Duration) SavedState {
 	m, outs := c.collectState(now)
 	order := make([]int, len(outs))
@@ -61,8 +61,7 @@ func (c *Cluster) Save(now time.Duration) SavedState {
 	return m
 }
 
-// collectState returns the memory with its servers in the order of the levels, and with each server's number in the order in
-// which they went out of service.
+// collectState returns the state with its servers in the order of the levels, and the outage number of each server.
 func (c *Cluster) collectState(now time.Duration) (m SavedState, outs []uint64) {
 	c.lock(now)
 	defer c.unlock()
@@ -93,9 +92,8 @@ func (c *Cluster) collectState(now time.Duration) (m SavedState, outs []uint64) 
 	return m, outs
 }
 
-// Restore has a cluster that has not been used yet begin with a memory. What it holds of other servers is passed over,
-// and so is, of a server that has another address now, all that is about its address (see Commit). No event is told:
-// nothing has happened.
+// Restore applies a saved state to a cluster that has not been used yet. Unknown servers are ignored. For a server
+// whose address has changed, everything that depends on the address is ignored (see Commit). No events are emitted.
 func (c *Cluster) Restore(m SavedState, now time.Duration) {
 	c.lock(now)
 	for i := range m.Servers {
@@ -125,8 +123,8 @@ func (c *Cluster) Restore(m SavedState, now time.Duration) {
 	c.rebuildTables()
 }
 
-// restoreProtection has protection find again that a server is the one to spare. When each result came is not remembered, but
-// that says it: whoever was passed over had failed before the last round.
+// restoreProtection makes protection select the same server again. The times of results are not saved. The servers that
+// precede the protected one in the order of the levels are marked as having failed before the last round.
 func (c *Cluster) restoreProtection(spared *Server) {
 	for _, l := range c.levels {
 		for i := range l.slots {
@@ -147,7 +145,7 @@ func (c *Cluster) restoreServer(s *Server, m *SavedServer) {
 	if m.Address == s.Address() {
 		known.Checks = nil
 		for _, v := range m.Checks {
-			v.passed, v.failing = 0, 0 // on another timeline
+			v.passed, v.failing = 0, 0 // times of another timeline
 			known.Checks = withVerdict(known.Checks, v, v.Up)
 		}
 		s.restorePassive(&m.Passive)
@@ -164,7 +162,7 @@ func (c *Cluster) restoreServer(s *Server, m *SavedServer) {
 	c.applyWeight(s)
 }
 
-// restorePassive takes over a record as far as today's settings allow: a trip lasts for a fail_timeout at most.
+// restorePassive applies a record within the current settings: the failing state lasts for at most one fail_timeout.
 func (s *Server) restorePassive(m *PassiveRecord) {
 	r := &s.passive
 	if r.maxFails <= 0 {
@@ -176,7 +174,7 @@ func (s *Server) restorePassive(m *PassiveRecord) {
 	switch {
 	case r.state != PassiveUp:
 		r.fails = 0
-	case r.fails >= r.maxFails: // it has become stricter
+	case r.fails >= r.maxFails: // max_fails has become smaller
 		r.fails = r.maxFails - 1
 	}
 	s.layers.Passive, s.layers.PassiveReason, s.layers.PassiveAt = r.state, m.Reason, m.At

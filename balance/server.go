@@ -6,8 +6,8 @@ import (
 	"time"
 )
 
-// Server is one server of one cluster, in however many levels it appears. It keeps its identity, and with it its
-// sessions, verdicts and overrides, for as long as its name stays in the cluster.
+// Server is one server of a cluster, in one or more levels. As long as its name stays in the cluster it keeps its
+// sessions, verdicts and overrides.
 type Server struct {
 	// Immutable.
 	cluster *Cluster
@@ -17,39 +17,39 @@ type Server struct {
 	public       atomic.Pointer[public]
 	outOfService atomic.Bool // published as down or in maintenance
 
-	// Under the cluster's lock.
-	placements []placement // where it stands; empty = it has left the cluster
+	// Guarded by Cluster.mu.
+	placements []placement // its slots; empty = the server has left the cluster
 	layers     Layers
 	passive    passiveHealth
 
-	merged      Decision      // what the layers amount to
-	mergedSince time.Duration // of own.State
-	outage      uint64        // its number in the order in which health took servers out of service
-	// When the agent last did not say down, and since when it says so.
+	merged      Decision      // result of Layers.State
+	mergedSince time.Duration // start of merged.State
+	outage      uint64        // its number in the order of servers that health took out of service
+	// When the agent last reported the server not down, and when it began to report it down.
 	agentPassed, agentFailing time.Duration
-	published                 Decision      // own, or unstable
-	since                     time.Duration // of shown.State, or unshown
-	cause                     Decision      // Layer and Reason of the latest word, for the event that it leads to
-	dirty                     bool          // on the cluster's list of servers to settle
-	slowStartDue              bool          // slow start is due when it next comes up
-	inSlowStart               bool          // slow start is under way
-	slowStartBegan            time.Duration // of the slow start
-	percent                   int           // of weight and max_sessions that slow start allows
-	timed                     bool          // on the cluster's list of servers that time changes
+	published                 Decision      // merged, or unstable
+	since                     time.Duration // start of published.State, or neverPublished
+	cause                     Decision      // Layer and Reason of the latest change, for the event that follows
+	dirty                     bool          // in Cluster.dirty
+	slowStartDue              bool          // slow start begins when the server next serves
+	inSlowStart               bool          // slow start is in progress
+	slowStartBegan            time.Duration // start of the slow start
+	percent                   int           // of weight and max_sessions allowed by slow start
+	timed                     bool          // in Cluster.timed
 
-	sessionLimit   int     // sessions at once; 0 = no limit
+	sessionLimit   int     // after slow start; 0 = no limit
 	sessions       int     // leases out
-	probationLease leaseID // the lease that decides a probation; zero = none
+	probationLease leaseID // lease of the session that decides the probation; zero = none
 
-	lastResort      uint64 // its number in the order of last resorts; 0 = it never was one
+	lastResort      uint64 // its number in the order of last resorts; 0 = never
 	picks, failures uint64
 	connect         connectTime
 }
 
-// neverPublished is when a state began that has not been shown yet. Times below zero are those of an earlier process.
+// neverPublished is the start of a state that was never published. Times below zero are those of an earlier process.
 const neverPublished = time.Duration(math.MinInt64)
 
-// public is what the owner may read without the lock.
+// public is what callers may read without the lock.
 type public struct {
 	address string
 	handle  any
@@ -67,11 +67,11 @@ func (s *Server) Name() string { return s.name }
 // Address returns the address as written in the specification.
 func (s *Server) Address() string { return s.public.Load().address }
 
-// Handle returns what the owner hung on in ServerSpec.Handle, as of the latest Commit.
+// Handle returns ServerSpec.Handle of the latest Commit.
 func (s *Server) Handle() any { return s.public.Load().handle }
 
-// OutOfService tells whether the server is down or in maintenance: what it serves is better served by another one. It takes no
-// lock. A server that has left its cluster stays as it was.
+// OutOfService reports whether the published state is down or maint. It takes no lock. A server that has left its
+// cluster keeps its last state.
 func (s *Server) OutOfService() bool { return s.outOfService.Load() }
 
 // Sessions returns how many leases on the server are out.
@@ -81,20 +81,20 @@ func (s *Server) Sessions() int {
 	return s.sessions
 }
 
-// State returns the state that the server is shown in, as of the latest call to its cluster.
+// State returns the published state, as of the latest call to the cluster.
 func (s *Server) State() State {
 	s.cluster.mu.Lock()
 	defer s.cluster.mu.Unlock()
 	return s.published.State
 }
 
-// full tells whether the server has no room for another session.
+// full reports whether the server is at its session limit.
 func (s *Server) full() bool { return s.sessionLimit > 0 && s.sessions >= s.sessionLimit }
 
-// busy tells whether the server is on probation and the one session that decides is under way.
+// busy reports whether the server is on probation and its deciding session is in progress.
 func (s *Server) busy() bool { return s.published.State == Probation && s.probationLease != leaseID{} }
 
-// placementIn returns the server's place in a level, or a place with a nil level.
+// placementIn returns the server's placement in a level, or a placement with a nil level.
 func (s *Server) placementIn(l *level) placement {
 	for _, p := range s.placements {
 		if p.level == l {
@@ -104,7 +104,7 @@ func (s *Server) placementIn(l *level) placement {
 	return placement{}
 }
 
-// updateSlots brings the server's slots into line with its state, room and weight.
+// updateSlots applies the server's state, session limit and weight to its slots.
 func (s *Server) updateSlots() {
 	s.sessionLimit = percentOf(s.layers.maxSessions(), s.percent)
 	for _, p := range s.placements {
@@ -112,7 +112,7 @@ func (s *Server) updateSlots() {
 	}
 }
 
-// addSessions counts n more sessions (or fewer).
+// addSessions adds n, which may be negative, to the number of sessions.
 func (s *Server) addSessions(n int) {
 	was := s.full()
 	s.sessions += n

@@ -1,22 +1,22 @@
 package balance
 
-// State is the one word that follows from all that is known about a server.
+// State is the state of a server, derived from all layers.
 type State uint8
 
-// The states, in the order in which they are looked for, except that Unstable replaces Down or Failing on a server
-// that protection spares.
+// The states, from the last to the first that Layers.State considers. Unstable replaces Down or Failing on the server
+// that is protected.
 const (
 	Up         State = iota // serves
-	Probation               // was failing, serves one session at a time
-	Failing                 // passiveHealth health took it out
-	Down                    // an agent or a check says so
-	Unresolved              // its name has no address yet
+	Probation               // was failing; serves one session at a time
+	Failing                 // out of service by passive health
+	Down                    // out of service by an agent or a check
+	Unresolved              // its host name has no address yet
 	Draining                // no new sessions
 	InMaint                 // out of service
-	Unstable                // down or failing, but the last one left: serves
+	Unstable                // down or failing, but protected as the last server: serves
 )
 
-// String returns the word used in the API, in events and in metrics.
+// String returns the name used in the API, in events and in metrics.
 func (s State) String() string {
 	switch s {
 	case Up:
@@ -39,16 +39,16 @@ func (s State) String() string {
 	return "unknown"
 }
 
-// Eligible tells whether a server in this state may be given new sessions.
+// Eligible reports whether a server in this state may be given new sessions.
 func (s State) Eligible() bool { return s == Up || s == Probation || s == Unstable }
 
-// out tells whether health took the server out of service: what protection can overrule.
+// out reports whether health took the server out of service. Only these states can be overruled by protection.
 func (s State) out() bool { return s == Down || s == Failing }
 
-// Layer names who says something about a server.
+// Layer is a source of a server's state.
 type Layer string
 
-// The layers, and protection, which is no layer but can be the cause of a state.
+// The layers, and protection, which is not a layer but can cause a state.
 const (
 	ByConfiguration Layer = "configuration"
 	ByOverride      Layer = "override"
@@ -59,16 +59,16 @@ const (
 	ByProtection    Layer = "protection"
 )
 
-// Decision is a state with the layer that decided it and that layer's reason.
+// Decision is a state, the layer that decided it and the reason given by that layer.
 type Decision struct {
 	State  State
 	Layer  Layer
 	Reason string
 }
 
-// State merges the layers. It is the only place where they meet, and no layer writes another.
+// State merges the layers into one state. Layers are merged nowhere else.
 //
-// The first row that applies decides ("–" says nothing, "·" may be anything):
+// The first row that applies decides ("–" means unset, "·" means any value):
 //
 //	override   configuration   resolver    agent        checks   passive     state
 //	maint      ·               ·           ·            ·        ·           maint
@@ -84,8 +84,8 @@ type Decision struct {
 //	·          ·               ·           ·            ·        probation   probation
 //	·          ·               ·           ·            ·        ·           up
 //
-// An override of ready is an answer too: it stands before the configuration's and the agent's maint and drain, and
-// lifts neither a verdict nor anything else below them.
+// An override of ready takes precedence over maint and drain of the configuration and the agent. It
+// does not change unresolved, verdicts or passive health.
 func (l *Layers) State() Decision {
 	if l.Override.State != nil {
 		switch *l.Override.State {

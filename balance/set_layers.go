@@ -2,16 +2,16 @@ package balance
 
 import "time"
 
-// The methods in this file are how the layers speak. A name that the cluster does not have is passed over: whoever
-// speaks may be a reload behind.
+// The methods in this file set the layers of a server. An unknown server is ignored, because the caller may not have seen
+// the latest reload yet.
 
-// SetCheck records a monitor's verdict on a server, after rise and fall. id tells the monitors of a cluster apart; all
-// of them must agree that a server is up.
+// SetCheck sets a monitor's verdict on a server, after rise and fall. id identifies the monitor. A server is up only if
+// all its verdicts are up.
 func (c *Cluster) SetCheck(server, id string, up bool, reason string, now time.Duration) {
 	c.setVerdict(server, Verdict{ID: id, Up: up, Reason: reason}, up, now)
 }
 
-// SetCheckFailing records that a monitor's last result spoke against a server, which is up all the same, short of fall.
+// SetCheckFailing records that a monitor's last result failed while the verdict is still up, short of fall.
 func (c *Cluster) SetCheckFailing(server, id, reason string, now time.Duration) {
 	c.setVerdict(server, Verdict{ID: id, Up: true, Reason: reason}, false, now)
 }
@@ -24,7 +24,7 @@ func (c *Cluster) setVerdict(server string, v Verdict, pass bool, now time.Durat
 	})
 }
 
-// DropCheck forgets a monitor's verdict on a server, as of the latest time that the cluster has heard of.
+// DropCheck removes a monitor's verdict on a server, as of the latest time that the cluster has seen.
 func (c *Cluster) DropCheck(server, id string) {
 	c.updateServer(server, 0, func(s *Server) {
 		list := s.layers.Checks[:0:0]
@@ -38,7 +38,7 @@ func (c *Cluster) DropCheck(server, id string) {
 	})
 }
 
-// SetOverride replaces what an operator said about a server.
+// SetOverride replaces the override of a server.
 func (c *Cluster) SetOverride(server string, o Override, now time.Duration) {
 	c.updateServer(server, now, func(s *Server) {
 		s.layers.Override, s.layers.OverrideAt = o.clone(), c.now
@@ -47,7 +47,7 @@ func (c *Cluster) SetOverride(server string, o Override, now time.Duration) {
 	})
 }
 
-// SetAgent replaces what an agent said about a server.
+// SetAgent replaces the agent's advice on a server.
 func (c *Cluster) SetAgent(server string, a AgentAdvice, now time.Duration) {
 	c.updateServer(server, now, func(s *Server) {
 		switch {
@@ -62,7 +62,7 @@ func (c *Cluster) SetAgent(server string, a AgentAdvice, now time.Duration) {
 	})
 }
 
-// SetResolved records whether a server's name has an address.
+// SetResolved sets whether a server's name has an address.
 func (c *Cluster) SetResolved(server string, ok bool, now time.Duration) {
 	c.updateServer(server, now, func(s *Server) {
 		s.layers.Unresolved, s.layers.ResolverAt = !ok, c.now
@@ -70,7 +70,7 @@ func (c *Cluster) SetResolved(server string, ok bool, now time.Duration) {
 	})
 }
 
-// Feedback counts a failure or a success that somebody outside observed, as if a dial had met with it.
+// Feedback counts a failure or a success observed outside of weir, like the result of a dial.
 func (c *Cluster) Feedback(server string, failed bool, now time.Duration) {
 	c.updateServer(server, now, func(s *Server) {
 		if failed {
@@ -82,7 +82,7 @@ func (c *Cluster) Feedback(server string, failed bool, now time.Duration) {
 	})
 }
 
-// updateServer changes one server's layers and settles the cluster.
+// updateServer changes one server's layers and publishes the result.
 func (c *Cluster) updateServer(server string, now time.Duration, change func(*Server)) {
 	c.lock(now)
 	if s := c.servers[server]; s != nil {
@@ -97,7 +97,7 @@ func (c *Cluster) updateServer(server string, now time.Duration, change func(*Se
 	}
 }
 
-// applyWeight applies the layers' weight to every place of a server.
+// applyWeight applies the merged weight to every slot of a server.
 func (c *Cluster) applyWeight(s *Server) {
 	for _, p := range s.placements {
 		l, configured := p.level, p.level.slots[p.slot].configured

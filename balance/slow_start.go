@@ -2,13 +2,13 @@ package balance
 
 import "time"
 
-// Slow start grows a server's share from a tenth to the whole, linearly, in steps of one percent.
+// Slow start raises a server's share linearly from 10 % to 100 %, in steps of one percent.
 const (
 	fullPercent  = 100 // percent
 	startPercent = 10  // percent
 )
 
-// slowStartPercent returns how many percent a server that started at start may have at now, and when that next changes.
+// slowStartPercent returns the share at now of a server that started at start, in percent, and when it next changes.
 func slowStartPercent(start, now, over time.Duration) (percent int, next time.Duration) {
 	if over <= 0 || now-start >= over {
 		return fullPercent, never
@@ -22,7 +22,7 @@ func slowStartPercent(start, now, over time.Duration) (percent int, next time.Du
 	return startPercent + int(done), start + step*(done+1)
 }
 
-// percentOf returns percent of n, at least one of something.
+// percentOf returns percent of n, rounded. It returns at least 1 unless n is 0.
 func percentOf(n, percent int) int {
 	if n == 0 {
 		return 0

@@ -2,19 +2,19 @@ package balance
 
 import "time"
 
-// ClusterState is a copy of what a cluster is doing. It shares nothing that is ever changed.
+// ClusterState is a copy of a cluster's state. It shares nothing that changes.
 type ClusterState struct {
 	Name    string
 	Method  Method
-	Level   string // placementIn use by sessions that may use any; "" = none
-	Held    bool   // only because failback is manual
-	Empty   bool   // no server is in service on its own merits
-	Leases  int    // out, including those on servers that have left
-	Waiting int    // sessions in the queue
+	Level   string // level of sessions that may use any level; "" = none
+	Held    bool   // the level is in use only because failback is manual
+	Empty   bool   // no server is up or on probation
+	Leases  int    // leases out, including those on removed servers
+	Waiting int    // waiting sessions
 	Levels  []LevelState
 }
 
-// LevelState is a copy of what a level is doing.
+// LevelState is a copy of a level's state.
 type LevelState struct {
 	Name     string
 	InUse    bool
@@ -23,14 +23,14 @@ type LevelState struct {
 	Servers  []ServerState
 }
 
-// ServerState is a copy of what a server is doing in one level.
+// ServerState is a copy of a server's state in one level.
 type ServerState struct {
 	Name, Address   string
 	State           State
-	Layer           Layer  // who decided the state; "" when up
-	Reason          string // that layer's
+	Layer           Layer  // the layer that decided the state; "" if up
+	Reason          string // of that layer
 	Since           time.Duration
-	Probing         bool    // the one session that decides a probation is under way
+	Probing         bool    // the session that decides the probation is in progress
 	Weight          int     // override, else configured × agent
 	EffectiveWeight float64 // Weight after back-off and slow start
 	MaxSessions     int     // after slow start; 0 = no limit

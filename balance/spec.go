@@ -5,13 +5,13 @@ import (
 	"time"
 )
 
-// Spec is what a cluster should be. It is plain data; New and Prepare copy what they keep.
+// Spec is the specification of a cluster. It is plain data; New and Prepare copy what they keep.
 type Spec struct {
 	Name   string
 	Method Method
 
-	// Try bounds the attempts of one session over all levels; 0 = as many as there are servers in the levels chosen,
-	// a server in two levels counting twice.
+	// Try limits the attempts of one session in all levels; 0 = the number of servers in the session's levels, where
+	// a server in two levels counts twice.
 	Try int
 
 	// Protected keeps the last server in service on health grounds: see the package README, "Protection".
@@ -20,16 +20,16 @@ type Spec struct {
 	// ManualFailback holds a lower level that has taken over until Failback is called or it fails (failback = "manual").
 	ManualFailback bool
 
-	// SlowStart is how long a returning or added server takes to grow from a tenth of its weight and of its
-	// max_sessions to the whole; 0 = at once.
+	// SlowStart is how long the share of a returning or added server grows from a tenth of its weight and
+	// max_sessions to the whole; 0 = no slow start.
 	SlowStart time.Duration
 
-	// Queue says that sessions may wait (Wait) when every server of their level is at max_sessions; without it such a
-	// level gives way to the next.
+	// Queue lets sessions wait (Wait) while every server of their level is at max_sessions. Without it such a
+	// level is skipped.
 	Queue bool
 
 	// CheckRound is how far apart two servers may be found down and still count as found down in the same round of checks,
-	// which decides whom protection spares; 0 = 10 s. Twice the longest check interval plus its timeout is a good value.
+	// which decides which server is protected; 0 = 10 s. Twice the longest check interval plus its timeout is a good value.
 	CheckRound time.Duration
 
 	Levels []LevelSpec
@@ -37,38 +37,38 @@ type Spec struct {
 
 // LevelSpec is one priority tier of a cluster.
 type LevelSpec struct {
-	Name    string // "" = shown as its number, counted from 1
-	Key     int    // what Trial.Levels and Lease.Level call it, in this and in later specifications; all 0 = its index
-	MinUp   int    // used while at least this many of its servers are eligible; 0 = 1
-	Try     int    // attempts of one session inside this level before the next one; 0 = every server once
+	Name    string // "" = its number, counted from 1
+	Key     int    // the key in Attempts.Levels and Lease.Level, also across specifications; all 0 = the index
+	MinUp   int    // the level is used while at least this many of its servers are eligible; 0 = 1
+	Try     int    // attempts of one session in this level before the next one; 0 = every server once
 	Servers []ServerSpec
 }
 
-// ServerSpec is one server in one level. The same name in several levels is one server with a weight in each; what is
-// not the weight is taken from its first appearance.
+// ServerSpec is one server in one level. The same name in several levels is one server with a weight in each level.
+// Everything but the weight is taken from its first appearance.
 type ServerSpec struct {
 	Name        string
-	Address     string // as text; what hash and maglev place it by
+	Address     string // as text; hash and maglev depend on it
 	Weight      int    // 0 = only while no other server of the level has weight
-	MaxFails    int    // failures that trip it; 0 = passive health off
+	MaxFails    int    // failures that make it failing; 0 = passive health off
 	FailTimeout time.Duration
 	State       AdminState
 	MaxSessions int  // 0 = no limit
-	Unresolved  bool // start with the resolver layer saying so: the address is a name that has not resolved yet
-	Handle      any  // the owner's own; never looked at here
+	Unresolved  bool // the address is a host name that is not resolved yet
+	Handle      any  // a value of the caller, not used here
 }
 
-// AdminState is what a person or an agent wants of a server.
+// AdminState is the administrative state requested by the configuration, an operator or an agent.
 type AdminState uint8
 
 // The administrative states.
 const (
 	Ready AdminState = iota // normal
-	Drain                   // no new sessions, old ones go on
+	Drain                   // no new sessions, existing ones continue
 	Maint                   // out of service, not checked
 )
 
-// String returns the word used in the file and the API.
+// String returns the name used in the configuration and the API.
 func (a AdminState) String() string {
 	switch a {
 	case Drain:
@@ -110,8 +110,8 @@ func (s Spec) clone() Spec {
 	return s
 }
 
-// sameDistribution tells whether two specifications share the work out in the same way: same method, same levels, same
-// servers with the same weights in the same order. If so, a change between them leaves the cursors where they are.
+// sameDistribution reports whether two specifications distribute sessions in the same way: same method, same levels,
+// same servers with the same weights in the same order. If so, a change between them keeps the cursors.
 func sameDistribution(a, b Spec) bool {
 	return a.Method == b.Method && slices.EqualFunc(a.Levels, b.Levels, func(a, b LevelSpec) bool {
 		return slices.EqualFunc(a.Servers, b.Servers, func(a, b ServerSpec) bool {

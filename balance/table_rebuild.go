@@ -1,16 +1,16 @@
 package balance
 
-// Tables take milliseconds to build, so they are built outside the lock: by Prepare for a new specification, and here
-// when an operator or an agent raises a weight above what a table was built for.
+// Tables take milliseconds to build, so they are built without the lock: by Prepare for a new specification, and here
+// when an override or advice raises a weight above the one a table was built with.
 
-// tablePlan is what it takes to build the table of a level.
+// tablePlan is the input for building the table of a level.
 type tablePlan struct {
 	level   *level
 	old     *table
 	weights []int
 }
 
-// rebuildTables builds and puts in place the tables that have become unfit, until there are none.
+// rebuildTables replaces tables that do not match the weights in force, until all match.
 func (c *Cluster) rebuildTables() {
 	for {
 		c.mu.Lock()
@@ -25,13 +25,13 @@ func (c *Cluster) rebuildTables() {
 		}
 		c.mu.Lock()
 		for i, p := range plans {
-			p.level.table = built[i] // if the level has been replaced meanwhile, to no effect
+			p.level.table = built[i] // has no effect if the level was replaced meanwhile
 		}
 		c.mu.Unlock()
 	}
 }
 
-// staleTables returns plans for the tables that do not fit the weights in force.
+// staleTables returns plans for the tables that do not match the weights in force.
 func (c *Cluster) staleTables() []tablePlan {
 	var plans []tablePlan
 	for _, l := range c.levels {

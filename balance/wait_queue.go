@@ -2,11 +2,11 @@ package balance
 
 import "time"
 
-// Waiter is a session's place in the queue of a cluster. It belongs to the caller, who keeps it and the trial in place
-// and leaves both alone from Wait until the wake-up or Leave. The zero value is ready.
+// Waiter is a session's entry in the queue of a cluster. It belongs to the caller. From Wait until the wake-up or
+// CancelWait the caller must not move or change it or its Attempts. The zero value is ready.
 type Waiter struct {
-	// Lease is what a wake-up may bring: if its Server is not nil, the session has its server; if it is nil, the session
-	// should Pick again. Whoever takes the lease out sets the field to the zero Lease.
+	// Lease is the result of a wake-up. If its Server is not nil, the session has its server. If it is nil, the session
+	// must Pick again. The caller that takes the lease sets the field to the zero Lease.
 	Lease Lease
 
 	trial      *Attempts
@@ -15,18 +15,18 @@ type Waiter struct {
 	waiting    bool
 }
 
-// waitQueue holds those who wait, in order of arrival.
+// waitQueue holds waiting sessions in order of arrival.
 type waitQueue struct {
 	head, tail *Waiter
 	n          int
-	issued     uint64 // given out
+	issued     uint64 // queue numbers issued
 }
 
-// push lets a session wait: at the end of the queue, or, if it has waited before and the server that it got refused it,
-// where it belongs by its first arrival. Those who come back are among the oldest, so its place is looked for from the head.
+// push adds a session at the end of the queue. A session that has waited before, and whose server then refused it,
+// returns to its position by first arrival. Such sessions are among the oldest, so the search starts at the head.
 func (q *waitQueue) push(w *Waiter) {
 	w.waiting = true
-	var after *Waiter // whom it stands before
+	var after *Waiter // the entry that follows w
 	if w.trial.queueNumber == 0 {
 		q.issued++
 		w.trial.queueNumber = q.issued
@@ -63,9 +63,10 @@ func (q *waitQueue) remove(w *Waiter) {
 	q.n--
 }
 
-// Wait queues a session to which Pick said ErrFull. Those who wait are served in order of arrival, as far as each may
-// use what has come free, and before any newcomer. A session that waits again with the same trial keeps its place. wake is called once, outside the lock, and possibly before Wait
-// returns: either w.Lease holds a lease, or there is nothing left to wait for and the next Pick says why.
+// Wait queues a session for which Pick returned ErrFull. Waiting sessions are served in order of arrival, each by the
+// servers it may use, and before new sessions. A session that waits again with the same Attempts keeps its position.
+// wake is called once, without the lock, possibly before Wait returns. Then w.Lease holds a lease, or there is nothing
+// left to wait for and the next Pick returns the reason.
 func (c *Cluster) Wait(now time.Duration, t *Attempts, w *Waiter, wake func()) {
 	c.lock(now)
 	w.trial, w.wake = t, wake
@@ -78,8 +79,8 @@ func (c *Cluster) Wait(now time.Duration, t *Attempts, w *Waiter, wake func()) {
 	c.unlock()
 }
 
-// CancelWait takes a session out of the queue, because its client has gone or has waited long enough. If a lease was granted
-// meanwhile and not taken out of w, it is given back. A wake-up already on its way may still arrive afterwards.
+// CancelWait removes a session from the queue because its client has gone or has waited long enough. A lease that was
+// granted but not taken from w is released. A wake-up that is already in progress may still arrive afterwards.
 func (c *Cluster) CancelWait(w *Waiter, now time.Duration) {
 	c.lock(now)
 	if w.waiting {
@@ -91,9 +92,9 @@ func (c *Cluster) CancelWait(w *Waiter, now time.Duration) {
 	lease.Done(now)
 }
 
-// serveWaiters gives what is free to those who wait, first come first served. What is left afterwards none of them may use, so
-// a newcomer who gets it overtakes nobody. all looks at everybody even if nothing is free: somebody may have nothing
-// left to wait for.
+// serveWaiters grants open slots to waiting sessions in order of arrival. Slots that remain open cannot be used by any
+// waiting session, so a new session that takes one overtakes none. all also visits the queue when no slot is open,
+// because a session may have nothing left to wait for.
 func (c *Cluster) serveWaiters(all bool) {
 	for w := c.queue.head; w != nil && (all || c.hasOpenSlot()); {
 		next := w.next

@@ -2,28 +2,29 @@ package balance
 
 import "math"
 
-// wrr is smooth weighted round robin, as nginx has had it since 1.3.1 (src/stream/ngx_stream_upstream_round_robin.c):
-// at every pick each server's counter grows by its weight, the largest counter is picked, and the sum of the weights is
-// taken off it. Weights 5, 1, 1 give AABACAA rather than AAAAABC. Ties go to the earlier server.
+// wrr is smooth weighted round robin as in nginx since 1.3.1 (src/stream/ngx_stream_upstream_round_robin.c). At every
+// pick each server's counter grows by its weight, the server with the largest counter is picked, and the sum of the
+// weights is subtracted from its counter. Weights 5, 1, 1 give AABACAA rather than AAAAABC. Ties go to the earlier
+// server.
 //
-// Rr is the same with every weight being one.
+// Rr is the same with all weights equal to one.
 type wrr struct{}
 
 func (wrr) pick(l *level, _ pickInput) int { return l.wrr.next() }
 
-// wrrState holds the counters of a level's smooth weighted round robin, such that a pick need not walk over all servers.
-// A counter grows by the same step at every pick, so it is kept as the line start + step·picks. Lines of the same step
-// never cross: among the slots of one step, the order changes only when one of them is picked. So they are kept in a
-// heap by start, one heap for each step that occurs, and a pick compares the tops. That is O(log n) for n servers, and a
-// handful of different weights, and picks exactly what the walk would have picked.
+// wrrState holds the counters of a level's smooth weighted round robin so that a pick need not walk over all servers. A
+// counter grows by the same step at every pick, so it is kept as the line start + step·picks. Lines with the same step
+// never cross: the order of slots with one step changes only when one of them is picked. They are kept in one heap per
+// step, ordered by start, and a pick compares the tops of the heaps. That takes O(log n) for n servers and a few
+// different weights, and picks exactly the server that a walk would pick.
 type wrrState struct {
 	slots []wrrCounter
 	heaps []heap // some may be empty
 	picks int64
-	total int64 // of the steps of the open slots
+	total int64 // sum of the steps of the open slots
 }
 
-// wrrCounter is one slot's counter.
+// wrrCounter is the counter of one slot.
 type wrrCounter struct {
 	step  int64 // 0 = closed
 	start int64 // counter - step·picks
@@ -31,7 +32,7 @@ type wrrCounter struct {
 	at    int32 // index into the heap
 }
 
-// heap holds open slots of one step, the one whose turn it is first.
+// heap holds the open slots of one step. The first is the next to be picked.
 type heap struct {
 	step int64
 	list []int32
@@ -39,7 +40,7 @@ type heap struct {
 
 func newWrrState(n int) *wrrState { return &wrrState{slots: make([]wrrCounter, n)} }
 
-// nextTimer picks among the open slots; at least one must be.
+// next picks among the open slots. At least one must be open.
 func (r *wrrState) next() int {
 	r.picks++
 	best, most := int32(-1), int64(math.MinInt64)
@@ -60,10 +61,10 @@ func (r *wrrState) next() int {
 	return int(best)
 }
 
-// count returns a slot's counter. That of a closed slot stands still.
+// count returns a slot's counter. The counter of a closed slot does not change.
 func (r *wrrState) count(i int) int64 { return r.slots[i].start + r.slots[i].step*r.picks }
 
-// set opens a slot with a step, changes the step of an open one, or closes it with step 0. The counter stays.
+// set opens a slot with a step, changes the step of an open slot, or closes it with step 0. The counter is kept.
 func (r *wrrState) set(i int, step int64) {
 	t := &r.slots[i]
 	if t.step == step {
@@ -80,7 +81,7 @@ func (r *wrrState) set(i int, step int64) {
 	}
 }
 
-// rebase multiplies all counters and begins counting picks anew.
+// rebase multiplies all counters and restarts the count of picks.
 func (r *wrrState) rebase(by float64) {
 	for i := range r.slots {
 		r.slots[i].start = int64(float64(r.count(i)) * by)
@@ -89,7 +90,7 @@ func (r *wrrState) rebase(by float64) {
 	for i := range r.heaps {
 		h := &r.heaps[i]
 		for at := len(h.list)/2 - 1; at >= 0; at-- {
-			r.down(h, at) // rounding may have made ties
+			r.down(h, at) // rounding may have produced ties
 		}
 	}
 }
@@ -113,7 +114,7 @@ func (r *wrrState) remove(i int) {
 	}
 }
 
-// heapOf returns the heap of a step: the one it has, else an empty one, else a new one.
+// heapOf returns the heap of a step: the existing one, else an empty one, else a new one.
 func (r *wrrState) heapOf(step int64) int32 {
 	empty := -1
 	for i := range r.heaps {
@@ -131,7 +132,7 @@ func (r *wrrState) heapOf(step int64) int32 {
 	return int32(empty)
 }
 
-// lastLevel tells whether slot a has its turn before slot b of the same step.
+// before reports whether slot a is picked before slot b of the same step.
 func (r *wrrState) before(a, b int32) bool {
 	x, y := r.slots[a].start, r.slots[b].start
 	return x > y || x == y && a < b

@@ -2,12 +2,12 @@ package balance
 
 import "math"
 
-// subsetWrr is smooth weighted round robin by a plain walk, for when only some of the open slots take part in a pick: those
-// between which another method sees no difference, or those without weight when there are no others.
+// subsetWrr is smooth weighted round robin by a plain walk. It is for picks in which only some open slots take part:
+// those that another method finds equal, or those without weight when no other is open.
 type subsetWrr []int64
 
-// nextTimer picks among the slots for which step is not zero, beginning at first, which must be one of them. The counters of
-// the others stand still.
+// next picks among the slots for which step is not zero. first must be the first of them. The counters of the others do
+// not change.
 func (c subsetWrr) next(first int, step func(i int) int64) int {
 	best, most, total := first, int64(math.MinInt64), int64(0)
 	for i := first; i < len(c); i++ {
@@ -31,8 +31,8 @@ func (c subsetWrr) rebase(by float64) {
 	}
 }
 
-// pickIdle is for a level in which no open slot has weight: they are used equally, by wrr or, if there is a key, each
-// for its own keys.
+// pickIdle picks in a level in which no open slot has weight. The slots are used equally: by wrr, or by rendezvous if
+// there is a key.
 func (l *level) pickIdle(a pickInput) int {
 	if l.table != nil && a.keyed {
 		return l.rendezvous(a.hash, &l.idle)
