@@ -155,10 +155,10 @@ func TestRefusals(t *testing.T) {
 	f := newFake()
 	serve(t, f, conf.Admin{Listen: []conf.Address{at}, Explicit: true})
 	c := over(at)
-	for why, code := range map[status.Why]int{
-		status.Invalid: 400, status.NotFound: 404, status.Conflict: 409, status.Refused: 422, status.Unavailable: 503,
+	for why, code := range map[status.ErrorKind]int{
+		status.Invalid: 400, status.NotFound: 404, status.Conflict: 409, status.Unprocessable: 422, status.Unavailable: 503,
 	} {
-		f.err = &status.Refusal{Why: why, Field: "weight", Text: "so what"}
+		f.err = &status.RequestError{Kind: why, Field: "weight", Text: "so what"}
 		for _, what := range []string{
 			"PUT /v1/clusters/c", "DELETE /v1/clusters/c", "POST /v1/clusters/c/servers", "PATCH /v1/clusters/c/servers/a",
 			"DELETE /v1/clusters/c/servers/a", "POST /v1/clusters/c/servers/a/feedback", "DELETE /v1/clusters/c/servers/a/sessions",

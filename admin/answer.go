@@ -37,18 +37,18 @@ func fail(w http.ResponseWriter, code int, field, text string) {
 
 // refuse answers with an error of a Weir.
 func refuse(w http.ResponseWriter, err error) {
-	var r *status.Refusal
+	var r *status.RequestError
 	if !errors.As(err, &r) {
 		fail(w, http.StatusInternalServerError, "", err.Error())
 		return
 	}
 	code := http.StatusBadRequest
-	switch r.Why {
+	switch r.Kind {
 	case status.NotFound:
 		code = http.StatusNotFound
 	case status.Conflict:
 		code = http.StatusConflict
-	case status.Refused:
+	case status.Unprocessable:
 		code = http.StatusUnprocessableEntity
 	case status.Unavailable:
 		code = http.StatusServiceUnavailable

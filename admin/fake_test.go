@@ -55,9 +55,9 @@ func (f *fake) Status() status.Document {
 func (f *fake) Totals() status.Totals {
 	h := status.Histogram{Count: 1, Sum: 0.1, Buckets: map[float64]uint64{0.05: 0, 0.5: 1}}
 	return status.Totals{
-		Document: f.Status(), Dials: h, Loops: []status.Loop{{}}, Dropped: []status.Dropped{{Listener: "l", Reason: "no_server", Datagrams: 3}}, Refused: []status.TurnedAway{{Listener: "l", Reason: "denied", Clients: 4}},
-		Ended:     []status.Ended{{Listener: "l", Phase: "relay", Reason: "client_closed", Sessions: 2}},
-		Lifetimes: []status.Lifetime{{Listener: "l", Took: h}}, Checks: []status.Check{{Cluster: "c", Server: "a", Check: "tcp", Passed: 3, Took: h}},
+		Document: f.Status(), Dials: h, Loops: []status.Loop{{}}, Dropped: []status.Dropped{{Listener: "l", Reason: "no_server", Datagrams: 3}}, Rejected: []status.Rejected{{Listener: "l", Reason: "denied", Clients: 4}},
+		Ended:            []status.Ended{{Listener: "l", Phase: "relay", Reason: "client_closed", Sessions: 2}},
+		SessionDurations: []status.SessionDurations{{Listener: "l", Took: h}}, Checks: []status.Check{{Cluster: "c", Server: "a", Check: "tcp", Passed: 3, Took: h}},
 	}
 }
 
@@ -86,7 +86,7 @@ func (f *fake) Events(ctx context.Context, after uint64, wait bool) ([]status.Ev
 
 func (f *fake) Explain(cluster, server string) (status.Explanation, error) {
 	if cluster != "c" {
-		return status.Explanation{}, &status.Refusal{Why: status.NotFound, Field: "cluster", Text: "no cluster " + cluster}
+		return status.Explanation{}, &status.RequestError{Kind: status.NotFound, Field: "cluster", Text: "no cluster " + cluster}
 	}
 	return status.Explanation{Cluster: cluster, Server: status.Server{Name: server}}, nil
 }
@@ -105,7 +105,7 @@ func (f *fake) CutServer(cluster, server string) (int, error) {
 
 func (f *fake) CutSession(id uint64) error {
 	if id != 7 {
-		return &status.Refusal{Why: status.NotFound, Field: "id", Text: "no such session"}
+		return &status.RequestError{Kind: status.NotFound, Field: "id", Text: "no such session"}
 	}
 	return f.note("cut 7")
 }

@@ -110,13 +110,13 @@ func metrics() []metric {
 			}
 		}},
 		{"weir_sessions_refused_total", "listener, reason", "Clients turned away by allow and deny, by a limit, or because they are no trusted proxies.", func(f *family, t *totals) {
-			for _, r := range t.Refused {
+			for _, r := range t.Rejected {
 				f.count(r.Clients, r.Listener, r.Reason)
 			}
 		}},
 		{"weir_session_seconds", "listener", "How long sessions took, a histogram.", func(f *family, t *totals) {
-			for i := range t.Lifetimes {
-				f.histogram(&t.Lifetimes[i].Took, t.Lifetimes[i].Listener)
+			for i := range t.SessionDurations {
+				f.histogram(&t.SessionDurations[i].Took, t.SessionDurations[i].Listener)
 			}
 		}},
 		{"weir_bytes_up_total", "listener", "Bytes from clients to servers.", ofListener(func(l *status.Listener) float64 { return float64(l.BytesUp) })},
@@ -173,7 +173,7 @@ func metrics() []metric {
 		{"weir_loop_sessions", "loop", "Sessions of an event loop now.", ofLoop(func(l *status.Loop) float64 { return float64(l.Sessions) })},
 		{"weir_pipes", "", "Pipes open for splicing.", func(f *family, t *totals) { f.value(float64(t.Pipes)) }},
 		{"weir_descriptors", "", "Descriptors open.", func(f *family, t *totals) { f.value(float64(t.Descriptors)) }},
-		{"weir_descriptors_limit", "", "Descriptors that may be open.", func(f *family, t *totals) { f.value(float64(t.MaxFiles)) }},
+		{"weir_descriptors_limit", "", "Descriptors that may be open.", func(f *family, t *totals) { f.value(float64(t.MaxDescriptors)) }},
 		{"weir_goroutines", "", "Goroutines: one for each event loop and for what is not sessions.", func(f *family, t *totals) { f.value(float64(t.Goroutines)) }},
 	}
 }

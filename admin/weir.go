@@ -7,7 +7,7 @@ import (
 )
 
 // Weir is a running weir, as far as the API needs it. Its methods may be called from any goroutine. Errors that are the
-// caller's fault are of type *status.Refusal. Texts are the bodies of requests: whoever applies them knows their rules.
+// caller's fault are of type *status.RequestError. Texts are the bodies of requests: whoever applies them knows their rules.
 type Weir interface {
 	// Status is everything there is to see.
 	Status() status.Document

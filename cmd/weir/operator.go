@@ -20,7 +20,7 @@ func (o *operator) Reload(ctx context.Context) error {
 	select {
 	case o.process.reloads <- outcome:
 	case <-o.process.stopping:
-		return &status.Refusal{Why: status.Unavailable, Text: engine.ErrStopped.Error()}
+		return &status.RequestError{Kind: status.Unavailable, Text: engine.ErrStopped.Error()}
 	case <-ctx.Done():
 		return ctx.Err()
 	}

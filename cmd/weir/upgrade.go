@@ -81,10 +81,10 @@ type upgraded struct {
 // beginUpgrade starts an upgrade, unless one is under way.
 func (d *daemonState) beginUpgrade(ctx context.Context) error {
 	if d.upgrading != nil {
-		return &status.Refusal{Why: status.Conflict, Text: "an upgrade is under way"}
+		return &status.RequestError{Kind: status.Conflict, Text: "an upgrade is under way"}
 	}
 	if d.path == "" {
-		return &status.Refusal{Why: status.Conflict, Text: "it is not known where the program is"}
+		return &status.RequestError{Kind: status.Conflict, Text: "it is not known where the program is"}
 	}
 	d.log.Info("upgrade", "program", d.path)
 	ctx, d.callOff = context.WithCancel(ctx)
@@ -166,14 +166,14 @@ func (o *operator) Upgrade(ctx context.Context) (status.Upgrade, error) {
 	select {
 	case o.process.upgrades <- outcome:
 	case <-o.process.stopping:
-		return status.Upgrade{}, &status.Refusal{Why: status.Unavailable, Text: engine.ErrStopped.Error()}
+		return status.Upgrade{}, &status.RequestError{Kind: status.Unavailable, Text: engine.ErrStopped.Error()}
 	case <-ctx.Done():
 		return status.Upgrade{}, ctx.Err()
 	}
 	u := <-outcome
-	var r *status.Refusal
+	var r *status.RequestError
 	if u.err != nil && !errors.As(u.err, &r) {
-		u.err = &status.Refusal{Why: status.Refused, Text: "upgrade: " + u.err.Error()}
+		u.err = &status.RequestError{Kind: status.Unprocessable, Text: "upgrade: " + u.err.Error()}
 	}
 	return u.Upgrade, u.err
 }

@@ -35,7 +35,7 @@ func showStatus(w io.Writer, doc status.Document) {
 	fmt.Fprintf(w, "weir %s, pid %d, up %s, %d of %d sessions\n", doc.Version, doc.PID, age(doc.UptimeSeconds), doc.Sessions, doc.MaxSessions)
 	fmt.Fprintln(w, cut(fmt.Sprintf("loaded %s from %s", moment(doc.Config.LoadedAt), doc.Config.File), width))
 	fmt.Fprintln(w)
-	showTroubles(w, doc.Troubles)
+	showTroubles(w, doc.Problems)
 	fmt.Fprintln(w)
 	t := columns("LISTENER", "ADDRESS", "CLUSTER", ">SESSIONS", ">TOTAL", ">UP", ">DOWN")
 	for _, l := range doc.Listeners {
@@ -47,7 +47,7 @@ func showStatus(w io.Writer, doc status.Document) {
 	}
 	t.print(w, "")
 	troubled := make(map[string]bool)
-	for _, t := range doc.Troubles {
+	for _, t := range doc.Problems {
 		troubled[t.Cluster] = troubled[t.Cluster] || t.Severity != status.Note
 	}
 	for _, now := range []bool{true, false} { // those with troubles first
@@ -75,7 +75,7 @@ func showHooks(w io.Writer, hooks []status.Hook) {
 }
 
 // showTroubles writes what is wrong, each thing in a line and its reason in another.
-func showTroubles(w io.Writer, troubles []status.Trouble) {
+func showTroubles(w io.Writer, troubles []status.Problem) {
 	k := inkFor(w)
 	if len(troubles) == 0 {
 		fmt.Fprintln(w, k.severity("", "all is well"))

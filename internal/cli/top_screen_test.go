@@ -129,7 +129,7 @@ func TestScreenFits(t *testing.T) {
 				x.Since = time.Now()
 			}
 			d.Config.LastError = rapid.String().Draw(t, "error")
-			d.Judge()
+			d.FindProblems()
 			s.show(d)
 			if rapid.Bool().Draw(t, "lost") {
 				s.lose(fmt.Errorf("no %s", rapid.String().Draw(t, "why")))

@@ -52,12 +52,12 @@ func (s *screen) head(width, height int) []string {
 		lines = append(lines, s.ink.in(bold+";"+red, cut(fmt.Sprintf("no answer since %s, what is below is old: %s", moment(s.since), s.lost), width)))
 	}
 	most := max(1, height/4)
-	if len(doc.Troubles) == 0 {
+	if len(doc.Problems) == 0 {
 		lines = append(lines, s.ink.severity("", cut("all is well", width)))
 	}
-	for i, t := range doc.Troubles {
-		if i == most-1 && len(doc.Troubles) > most {
-			lines = append(lines, s.ink.severity(t.Severity, cut(fmt.Sprintf("and %d more", len(doc.Troubles)-i), width)))
+	for i, t := range doc.Problems {
+		if i == most-1 && len(doc.Problems) > most {
+			lines = append(lines, s.ink.severity(t.Severity, cut(fmt.Sprintf("and %d more", len(doc.Problems)-i), width)))
 			break
 		}
 		text := strings.ToUpper(t.Severity) + "  "

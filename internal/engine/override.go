@@ -142,7 +142,7 @@ func (e *Engine) CutSession(id uint64) error {
 	found := false
 	e.published.withLoops(func() { found = e.plane.CutID(id, l4.ReasonCutOperator) })
 	if !found {
-		return &status.Refusal{Why: status.NotFound, Field: "id", Text: "no such session"}
+		return &status.RequestError{Kind: status.NotFound, Field: "id", Text: "no such session"}
 	}
 	return nil
 }

@@ -100,14 +100,14 @@ func TestOverridePartByPart(t *testing.T) {
 	require.Zero(t, seen.MaxSessions)
 
 	for text, field := range map[string]string{`{"weight": 300}`: "weight", `{"state": "gone"}`: "state", `{`: "", `{}`: ""} {
-		var r *status.Refusal
+		var r *status.RequestError
 		require.ErrorAs(t, s.e.Override("c", "A", []byte(text)), &r)
-		require.Equal(t, status.Invalid, r.Why)
+		require.Equal(t, status.Invalid, r.Kind)
 		require.Equal(t, field, r.Field)
 	}
-	var r *status.Refusal
+	var r *status.RequestError
 	require.ErrorAs(t, s.e.Override("c", "Z", []byte(`{"weight": 1}`)), &r)
-	require.Equal(t, status.NotFound, r.Why)
+	require.Equal(t, status.NotFound, r.Kind)
 	require.ErrorAs(t, s.e.Override("d", "A", []byte(`{"weight": 1}`)), &r)
 	require.Equal(t, "cluster", r.Field)
 }

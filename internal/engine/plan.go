@@ -24,7 +24,7 @@ func (e *Engine) Plan(path string, text []byte) (status.Plan, error) {
 	if err == nil {
 		wanted, _, err = running.overlay.Apply(wanted)
 	}
-	var r *status.Refusal
+	var r *status.RequestError
 	switch {
 	case errors.As(err, &r):
 		return status.Plan{}, err
@@ -49,7 +49,7 @@ func PlanOf(p conf.Plan, cuts func(conf.PlanStep) int) status.Plan {
 
 // InvalidConfig is a refusal for a configuration with mistakes: the first one's place, and all in their own words.
 func InvalidConfig(err error) error {
-	r := &status.Refusal{Why: status.Refused, Text: err.Error()}
+	r := &status.RequestError{Kind: status.Unprocessable, Text: err.Error()}
 	var ms conf.Errors
 	if errors.As(err, &ms) {
 		r.Field = ms[0].Path

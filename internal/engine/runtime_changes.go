@@ -55,16 +55,18 @@ func (e *Engine) changeOverlay(edit func(running, file *conf.Config, o overlay.O
 		}
 		return r.install()
 	})
-	var r *status.Refusal
+	var r *status.RequestError
 	switch {
 	case errors.Is(err, ErrStopped):
 		return stopping()
 	case err != nil && !errors.As(err, &r):
-		return &status.Refusal{Why: status.Refused, Text: err.Error()}
+		return &status.RequestError{Kind: status.Unprocessable, Text: err.Error()}
 	case err == nil:
 		e.settled()
 	}
 	return err
 }
 
-func stopping() error { return &status.Refusal{Why: status.Unavailable, Text: ErrStopped.Error()} }
+func stopping() error {
+	return &status.RequestError{Kind: status.Unavailable, Text: ErrStopped.Error()}
+}

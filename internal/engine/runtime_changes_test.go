@@ -45,9 +45,9 @@ func (s *script) add(h *nettest.Host, name, more string) error {
 }
 
 // refusedSteps is why a change was.
-func refusedSteps(t *testing.T, err error) status.Refusal {
+func refusedSteps(t *testing.T, err error) status.RequestError {
 	t.Helper()
-	var r *status.Refusal
+	var r *status.RequestError
 	require.True(t, errors.As(err, &r), "%v", err)
 	return *r
 }
@@ -77,17 +77,17 @@ func TestAddedServerIsRefused(t *testing.T) {
 	host, a := says(t, "A")
 	s := play(t, cluster("", a, a+" weight=3"))
 	r := refusedSteps(t, s.add(host, "A", ""))
-	require.Equal(t, status.Conflict, r.Why)
+	require.Equal(t, status.Conflict, r.Kind)
 	r = refusedSteps(t, s.add(host, "B", `, "level": 3`))
 	require.Equal(t, "level", r.Field)
 	r = refusedSteps(t, s.add(host, "B", `, "weight": "x"`))
-	require.Equal(t, status.Refusal{Field: "weight", Text: `want an integer from 0 to 256, got "x"`}, r)
+	require.Equal(t, status.RequestError{Field: "weight", Text: `want an integer from 0 to 256, got "x"`}, r)
 	_, err := s.e.AddServer("d", []byte(`"10.0.0.1:1"`))
-	require.Equal(t, status.NotFound, refusedSteps(t, err).Why)
+	require.Equal(t, status.NotFound, refusedSteps(t, err).Kind)
 	_, err = s.e.AddServer("c", fmt.Appendf(nil, "%q", s.listen))
 	require.Contains(t, refusedSteps(t, err).Text, "points back to listener l")
 	_, err = s.e.AddServer("c", []byte(`"no.such.name:1"`))
-	require.Equal(t, status.Refused, refusedSteps(t, err).Why)
+	require.Equal(t, status.Unprocessable, refusedSteps(t, err).Kind)
 	require.Equal(t, "A|A", s.serverNames())
 
 	s.becomes(cluster("", a) + fmt.Sprintf("[[listener]]\nname = \"u\"\naddress = %q\nprotocol = \"udp\"\ncluster = \"u\"\n"+
@@ -121,7 +121,7 @@ func TestRemovedServer(t *testing.T) {
 
 	s.becomes(cluster("", a+", "+b))
 	require.Equal(t, "B", s.serverNames())
-	require.Equal(t, status.NotFound, refusedSteps(t, s.e.RemoveServer("c", "A")).Why)
+	require.Equal(t, status.NotFound, refusedSteps(t, s.e.RemoveServer("c", "A")).Kind)
 	s.becomes(cluster("", b))
 	s.becomes(cluster("", a+", "+b))
 	require.Equal(t, "AB", s.serverNames())
@@ -166,7 +166,7 @@ func TestPutCluster(t *testing.T) {
 	require.Equal(t, "rr", s.e.Status().Clusters[0].Balance, "the file goes on to say the rest")
 	require.Equal(t, "B+", s.serverNames())
 	s.becomes(cluster("balance = \"first\"\ntry = 1", a))
-	require.Equal(t, status.Conflict, refusedSteps(t, s.e.RemoveCluster("c")).Why)
+	require.Equal(t, status.Conflict, refusedSteps(t, s.e.RemoveCluster("c")).Kind)
 
 	_, err = s.e.PutCluster("c", fmt.Appendf(nil, `{"balance": "first", "try": 1, "levels": [{"servers": [%q]}]}`, a))
 	require.NoError(t, err)
@@ -189,7 +189,7 @@ func TestCreatedCluster(t *testing.T) {
 	require.Len(t, doc.Clusters[1].Levels[0].Servers, 2)
 	require.NoError(t, s.e.RemoveCluster("new"))
 	require.Len(t, s.e.Status().Clusters, 1)
-	require.Equal(t, status.NotFound, refusedSteps(t, s.e.RemoveCluster("new")).Why)
+	require.Equal(t, status.NotFound, refusedSteps(t, s.e.RemoveCluster("new")).Kind)
 }
 
 // A listener that chooses levels keeps those of the same names.
@@ -207,7 +207,7 @@ func TestPutClusterBelowAListenerThatChooses(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, "A", s.ask())
 	_, err = s.e.PutCluster("c", fmt.Appendf(nil, `{"levels": [{"name": "one", "servers": [%q]}]}`, a))
-	require.Equal(t, status.Conflict, refusedSteps(t, err).Why)
+	require.Equal(t, status.Conflict, refusedSteps(t, err).Kind)
 	require.Equal(t, "A", s.ask())
 }
 
@@ -233,7 +233,7 @@ func TestPlan(t *testing.T) {
 	require.NoError(t, err)
 	require.True(t, p.Refused)
 	_, err = s.e.Plan("", []byte("x = 1"))
-	require.Equal(t, status.Refused, refusedSteps(t, err).Why)
+	require.Equal(t, status.Unprocessable, refusedSteps(t, err).Kind)
 	require.Equal(t, "A", s.serverNames())
 }
 
@@ -268,7 +268,7 @@ func TestStoppedTakesNoChanges(t *testing.T) {
 	s.stop()
 	require.False(t, s.e.Ready())
 	_, err := s.e.AddServer("c", []byte(`"10.0.0.1:1"`))
-	require.Equal(t, status.Unavailable, refusedSteps(t, err).Why)
+	require.Equal(t, status.Unavailable, refusedSteps(t, err).Kind)
 	require.True(t, s.e.Status().Stopping)
 	require.Empty(t, s.e.ListSessions(status.SessionFilter{Limit: 1}), "and does not wait for loops that have ended")
 	require.Error(t, s.e.CutSession(1))

@@ -65,7 +65,7 @@ func (e *Engine) Status() (doc status.Document) {
 	e.published.mu.Lock()
 	doc.Config = e.published.config
 	e.published.mu.Unlock()
-	defer doc.Judge()
+	defer doc.FindProblems()
 	if running.cfg == nil {
 		return doc
 	}

@@ -100,7 +100,7 @@ func (e *Engine) Totals() status.Totals {
 	running := e.running.Load()
 	t := status.Totals{
 		Document: e.Status(), Events: e.published.eventLog.count(), RecordsLost: e.recordsLost(),
-		Descriptors: openDescriptors(), MaxFiles: l4.DescriptorLimit(), Goroutines: runtime.NumGoroutine(),
+		Descriptors: openDescriptors(), MaxDescriptors: l4.DescriptorLimit(), Goroutines: runtime.NumGoroutine(),
 	}
 	bounds := l4.HistogramBounds()
 	if open := e.published.listeners.Load(); open != nil && running.cfg != nil {
@@ -133,14 +133,14 @@ func (e *Engine) Totals() status.Totals {
 				t.Ended = append(t.Ended, status.Ended{Listener: ln.Name, Phase: end.Phase.String(), Reason: end.Reason.String(), Sessions: ended[i]})
 			}
 			for _, why := range l4.Rejections() {
-				t.Refused = append(t.Refused, status.TurnedAway{Listener: ln.Name, Reason: why.String(), Clients: refused[why]})
+				t.Rejected = append(t.Rejected, status.Rejected{Listener: ln.Name, Reason: why.String(), Clients: refused[why]})
 			}
 			for _, why := range l4.Drops() {
 				if ln.Protocol == "udp" {
 					t.Dropped = append(t.Dropped, status.Dropped{Listener: ln.Name, Reason: why.String(), Datagrams: dropped[why]})
 				}
 			}
-			t.Lifetimes = append(t.Lifetimes, status.Lifetime{Listener: ln.Name, Took: histogram(took.Count, took.Sum, bounds, took.Buckets[:])})
+			t.SessionDurations = append(t.SessionDurations, status.SessionDurations{Listener: ln.Name, Took: histogram(took.Count, took.Sum, bounds, took.Buckets[:])})
 		}
 	}
 	now := e.plane.Now()

@@ -37,7 +37,7 @@ func (o Overlay) AddServer(running *conf.Config, cluster string, source []byte) 
 		return nil, "", Invalid(err)
 	}
 	if contains(&c.Levels[level], server.Name) {
-		return nil, "", &status.Refusal{Why: status.Conflict, Field: "name",
+		return nil, "", &status.RequestError{Kind: status.Conflict, Field: "name",
 			Text: fmt.Sprintf("level %s of cluster %s has a server %s already", c.LevelName(level), cluster, server.Name)}
 	}
 	next, edited := o.edit(cluster)
@@ -98,7 +98,7 @@ func (o Overlay) RemoveCluster(running *conf.Config, name string) (Overlay, erro
 		return nil, NoCluster(name)
 	}
 	if user := listenerOf(running, name); user != "" {
-		return nil, &status.Refusal{Why: status.Conflict, Text: fmt.Sprintf("listener %s uses cluster %s", user, name)}
+		return nil, &status.RequestError{Kind: status.Conflict, Text: fmt.Sprintf("listener %s uses cluster %s", user, name)}
 	}
 	next, edited := o.edit(name)
 	if edited.created {
@@ -111,19 +111,19 @@ func (o Overlay) RemoveCluster(running *conf.Config, name string) (Overlay, erro
 
 // NoCluster returns the error of a request that names an unknown cluster.
 func NoCluster(name string) error {
-	return &status.Refusal{Why: status.NotFound, Field: "cluster", Text: "no cluster " + name}
+	return &status.RequestError{Kind: status.NotFound, Field: "cluster", Text: "no cluster " + name}
 }
 
 // NoServer returns the error of a request that names an unknown server.
 func NoServer(cluster, name string) error {
-	return &status.Refusal{Why: status.NotFound, Field: "server", Text: fmt.Sprintf("cluster %s has no server %s", cluster, name)}
+	return &status.RequestError{Kind: status.NotFound, Field: "server", Text: fmt.Sprintf("cluster %s has no server %s", cluster, name)}
 }
 
 // Invalid returns the error of a request with mistakes: the field of the first one and the texts of all.
 func Invalid(err error) error {
 	var ms conf.Errors
 	if !errors.As(err, &ms) {
-		return &status.Refusal{Text: err.Error()}
+		return &status.RequestError{Text: err.Error()}
 	}
 	var texts []string
 	for i, m := range ms {
@@ -133,5 +133,5 @@ func Invalid(err error) error {
 		}
 		texts = append(texts, text)
 	}
-	return &status.Refusal{Field: ms[0].Path, Text: strings.Join(texts, "; ")}
+	return &status.RequestError{Field: ms[0].Path, Text: strings.Join(texts, "; ")}
 }

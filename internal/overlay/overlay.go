@@ -80,7 +80,7 @@ func (o Overlay) Apply(file *conf.Config) (*conf.Config, Overlay, error) {
 		}
 	}
 	if err := result.ValidateServers(); err != nil {
-		return nil, nil, &status.Refusal{Text: err.Error()}
+		return nil, nil, &status.RequestError{Text: err.Error()}
 	}
 	return &result, kept, nil
 }
@@ -160,7 +160,7 @@ func remapLevels(cfg *conf.Config, from, to *conf.Cluster) error {
 		for j, old := range ln.Levels {
 			at, ok := to.Level(from.LevelName(old))
 			if !ok {
-				return &status.Refusal{Why: status.Conflict, Field: "levels",
+				return &status.RequestError{Kind: status.Conflict, Field: "levels",
 					Text: fmt.Sprintf("listener %s uses level %s of cluster %s, which would be gone", ln.Name, from.LevelName(old), from.Name)}
 			}
 			levels[j] = at

@@ -3,19 +3,19 @@ package status
 // Totals is what is counted and measured, beside what a Document says: what metrics are made of.
 type Totals struct {
 	Document
-	Ended       []Ended
-	Lifetimes   []Lifetime
-	Loops       []Loop
-	Dials       Histogram    // of dials that succeeded
-	Refused     []TurnedAway // clients turned away
-	Dropped     []Dropped    // datagrams of UDP listeners
-	Checks      []Check
-	Events      uint64 // told since the start
-	RecordsLost uint64 // session records that the log had no room for
-	Pipes       int    // open now
-	Descriptors int    // open now
-	MaxFiles    int    // how many there may be
-	Goroutines  int
+	Ended            []Ended
+	SessionDurations []SessionDurations
+	Loops            []Loop
+	Dials            Histogram  // of dials that succeeded
+	Rejected         []Rejected // clients turned away
+	Dropped          []Dropped  // datagrams of UDP listeners
+	Checks           []Check
+	Events           uint64 // told since the start
+	RecordsLost      uint64 // session records that the log had no room for
+	Pipes            int    // open now
+	Descriptors      int    // open now
+	MaxDescriptors   int    // how many there may be
+	Goroutines       int
 }
 
 // Ended counts the sessions of a listener that ended for one reason in one phase.
@@ -30,14 +30,14 @@ type Dropped struct {
 	Datagrams        uint64
 }
 
-// TurnedAway is how many clients a listener has turned away for one reason.
-type TurnedAway struct {
+// Rejected is how many clients a listener has turned away for one reason.
+type Rejected struct {
 	Listener, Reason string
 	Clients          uint64
 }
 
-// Lifetime is how long the sessions of a listener took.
-type Lifetime struct {
+// SessionDurations is how long the sessions of a listener took.
+type SessionDurations struct {
 	Listener string
 	Took     Histogram
 }

@@ -16,8 +16,8 @@ const (
 	Note     = "note"     // somebody wanted it so
 )
 
-// Trouble is one thing that an operator should know of.
-type Trouble struct {
+// Problem is one thing that an operator should know of.
+type Problem struct {
 	Severity string     `json:"severity"` // critical, warning or note
 	Cluster  string     `json:"cluster,omitempty"`
 	Servers  []string   `json:"servers,omitempty"` // the first of those concerned
@@ -29,32 +29,32 @@ type Trouble struct {
 // namesShown is how many servers a trouble names.
 const namesShown = 3
 
-// Judge fills in Troubles from all the rest, worst first. There are a few for each cluster, however many servers it has.
-func (d *Document) Judge() {
-	list := []Trouble{}
+// FindProblems fills in Troubles from all the rest, worst first. There are a few for each cluster, however many servers it has.
+func (d *Document) FindProblems() {
+	list := []Problem{}
 	if d.Stopping {
-		list = append(list, Trouble{Severity: Critical, Text: "weir stops: no more clients are taken"})
+		list = append(list, Problem{Severity: Critical, Text: "weir stops: no more clients are taken"})
 	}
 	switch {
 	case d.MaxSessions > 0 && d.Sessions >= d.MaxSessions:
-		list = append(list, Trouble{Severity: Critical, Text: fmt.Sprintf("all %d sessions are taken: clients are turned away", d.MaxSessions)})
+		list = append(list, Problem{Severity: Critical, Text: fmt.Sprintf("all %d sessions are taken: clients are turned away", d.MaxSessions)})
 	case d.MaxSessions > 0 && d.Sessions >= d.MaxSessions/10*9:
-		list = append(list, Trouble{Severity: Warning, Text: fmt.Sprintf("%d of %d sessions are taken", d.Sessions, d.MaxSessions)})
+		list = append(list, Problem{Severity: Warning, Text: fmt.Sprintf("%d of %d sessions are taken", d.Sessions, d.MaxSessions)})
 	}
 	if d.Config.LastError != "" {
-		list = append(list, Trouble{Severity: Warning, Text: "the last reload was refused: the configuration before it is in force",
+		list = append(list, Problem{Severity: Warning, Text: "the last reload was refused: the configuration before it is in force",
 			Reason: d.Config.LastError, Since: d.Config.LastErrorAt})
 	}
 	if f := d.StateFile; f != nil && f.LastError != "" {
-		list = append(list, Trouble{Severity: Warning, Text: "the state file cannot be written: a restart would forget what was said at run time",
+		list = append(list, Problem{Severity: Warning, Text: "the state file cannot be written: a restart would forget what was said at run time",
 			Reason: f.LastError, Since: f.SavedAt})
 	}
 	if f := d.StateFile; f != nil && f.SetAside != "" {
-		list = append(list, Trouble{Severity: Note, Text: "the state file could not be used at the start", Reason: "set aside as " + f.SetAside})
+		list = append(list, Problem{Severity: Note, Text: "the state file could not be used at the start", Reason: "set aside as " + f.SetAside})
 	}
 	for i := range d.Hooks {
 		if h := &d.Hooks[i]; h.Failing {
-			list = append(list, Trouble{Severity: Warning, Text: fmt.Sprintf("event hook %s fails: events missed so far: %d", h.Name, h.Dropped),
+			list = append(list, Problem{Severity: Warning, Text: fmt.Sprintf("event hook %s fails: events missed so far: %d", h.Name, h.Dropped),
 				Reason: h.LastError, Since: h.LastErrorAt})
 		}
 	}
@@ -63,18 +63,18 @@ func (d *Document) Judge() {
 		used[l.Cluster] = true
 	}
 	for i := range d.Clusters {
-		list = append(list, d.Clusters[i].troubles(used[d.Clusters[i].Name])...)
+		list = append(list, d.Clusters[i].problems(used[d.Clusters[i].Name])...)
 	}
 	rank := map[string]int{Critical: 0, Warning: 1, Note: 2}
-	slices.SortStableFunc(list, func(a, b Trouble) int { return rank[a.Severity] - rank[b.Severity] })
-	d.Troubles = list
+	slices.SortStableFunc(list, func(a, b Problem) int { return rank[a.Severity] - rank[b.Severity] })
+	d.Problems = list
 }
 
-// troubles of a cluster; used tells whether a listener leads to it.
-func (c *Cluster) troubles(used bool) []Trouble {
-	var list []Trouble
+// problems of a cluster; used tells whether a listener leads to it.
+func (c *Cluster) problems(used bool) []Problem {
+	var list []Problem
 	tell := func(severity, text string) {
-		list = append(list, Trouble{Severity: severity, Cluster: c.Name, Text: text})
+		list = append(list, Problem{Severity: severity, Cluster: c.Name, Text: text})
 	}
 	worst := Critical
 	if !used {
@@ -84,7 +84,7 @@ func (c *Cluster) troubles(used bool) []Trouble {
 	for i := range c.Levels {
 		servers += len(c.Levels[i].Servers)
 	}
-	out := c.outOfService()
+	out := c.serverProblems()
 	switch {
 	case servers == 0:
 		tell(worst, "there are no servers")
@@ -95,8 +95,8 @@ func (c *Cluster) troubles(used bool) []Trouble {
 	}
 	if len(list) > 0 && len(out) > 0 { // an outage: one line tells of it, and why
 		all := &list[0]
-		all.Servers, all.Reason, all.Since = out[0].Servers, out[0].Reason, c.lastLoss()
-		out = slices.DeleteFunc(out, func(t Trouble) bool { return t.Severity == Warning })
+		all.Servers, all.Reason, all.Since = out[0].Servers, out[0].Reason, c.lastFailureAt()
+		out = slices.DeleteFunc(out, func(t Problem) bool { return t.Severity == Warning })
 	}
 	if c.Queue > 0 {
 		tell(Warning, fmt.Sprintf("sessions wait for room: %d", c.Queue))
@@ -115,8 +115,8 @@ func (c *Cluster) troubles(used bool) []Trouble {
 	return append(list, out...)
 }
 
-// lastLoss is when the last server that is out of service went.
-func (c *Cluster) lastLoss() *time.Time {
+// lastFailureAt is when the last server that is out of service went.
+func (c *Cluster) lastFailureAt() *time.Time {
 	var last time.Time
 	for i := range c.Levels {
 		for j := range c.Levels[i].Servers {
@@ -138,9 +138,9 @@ func (c *Cluster) firstLevel() string {
 	return ""
 }
 
-// outOfService is a trouble for each state but up that servers are in.
-func (c *Cluster) outOfService() []Trouble {
-	of := make(map[string]*Trouble)
+// serverProblems is a trouble for each state but up that servers are in.
+func (c *Cluster) serverProblems() []Problem {
+	of := make(map[string]*Problem)
 	count := make(map[string]int)
 	seen := make(map[string]bool)
 	for i := range c.Levels {
@@ -154,7 +154,7 @@ func (c *Cluster) outOfService() []Trouble {
 			t := of[s.State]
 			if t == nil {
 				since := s.Since
-				t = &Trouble{Cluster: c.Name, Reason: s.Reason, Since: &since}
+				t = &Problem{Cluster: c.Name, Reason: s.Reason, Since: &since}
 				of[s.State] = t
 			}
 			if s.Since.Before(*t.Since) {
@@ -165,7 +165,7 @@ func (c *Cluster) outOfService() []Trouble {
 			}
 		}
 	}
-	var list []Trouble
+	var list []Problem
 	for _, state := range []string{"down", "unstable", "failing", "unresolved", "probation", "maint", "drain"} {
 		t := of[state]
 		if t == nil {

@@ -61,10 +61,10 @@ func TestTroubles(t *testing.T) {
 			if test.change != nil {
 				test.change(test.doc)
 			}
-			test.doc.Judge()
-			require.NotNil(t, test.doc.Troubles, "an array in JSON")
+			test.doc.FindProblems()
+			require.NotNil(t, test.doc.Problems, "an array in JSON")
 			var got []string
-			for _, x := range test.doc.Troubles {
+			for _, x := range test.doc.Problems {
 				text := x.Severity + " "
 				if x.Cluster != "" {
 					text += x.Cluster + ": "
@@ -80,10 +80,10 @@ func TestTroubles(t *testing.T) {
 	}
 	d := doc("1", []string{"up", "down", "down"})
 	d.Clusters[0].Levels[0].Servers[2].Since = at
-	d.Judge()
-	require.Equal(t, at, *d.Troubles[0].Since, "the earliest")
+	d.FindProblems()
+	require.Equal(t, at, *d.Problems[0].Since, "the earliest")
 	d = doc("", []string{"maint", "down", "down"})
-	d.Judge()
-	require.Equal(t, time.Unix('c', 0), *d.Troubles[0].Since, "an outage begins with the last loss")
-	require.Equal(t, []string{"b", "c"}, d.Troubles[0].Servers)
+	d.FindProblems()
+	require.Equal(t, time.Unix('c', 0), *d.Problems[0].Since, "an outage begins with the last loss")
+	require.Equal(t, []string{"b", "c"}, d.Problems[0].Servers)
 }
