@@ -16,11 +16,12 @@ import (
 
 // Options are what a Plane is opened with.
 type Options struct {
-	Loops  int          // event loops; 0 = one per CPU
-	Record func(Record) // serverGranted on a loop for every session that its Settings ask to record; must not block. May be nil
-	Log    *slog.Logger // must not block; nil = nothing is logged
-	Origin time.Time    // where the plane's clock starts, so that it can be shared; zero = now
-	LastID uint64       // sessions are numbered from here on
+	Loops  int                  // event loops; 0 = one per CPU
+	Record func(Record)         // serverGranted on a loop for every session that its Settings ask to record; must not block. May be nil
+	Log    *slog.Logger         // must not block; nil = nothing is logged
+	Origin time.Time            // where the plane's clock starts, so that it can be shared; zero = now
+	Clock  func() time.Duration // replaces the time since Origin, for tests; nil = none
+	LastID uint64               // sessions are numbered from here on
 }
 
 // Plane is the data plane: the loops, their listeners and sessions.
@@ -28,7 +29,7 @@ type Plane struct {
 	loops  []*loop
 	record func(Record)
 	log    *slog.Logger
-	origin time.Time
+	clock  func() time.Duration
 	done   sync.WaitGroup
 
 	receivePaused atomic.Bool // flows of another process: listening sockets of UDP that open wait for them
@@ -59,7 +60,10 @@ func Open(o Options) (*Plane, error) {
 	if o.Origin.IsZero() {
 		o.Origin = time.Now()
 	}
-	p := &Plane{record: o.Record, log: o.Log, origin: o.Origin, idle: make(chan struct{}, 1), draining: map[conf.Address]*Listener{}}
+	if o.Clock == nil {
+		o.Clock = func() time.Duration { return time.Since(o.Origin) }
+	}
+	p := &Plane{record: o.Record, log: o.Log, clock: o.Clock, idle: make(chan struct{}, 1), draining: map[conf.Address]*Listener{}}
 	p.maxSessions.Store(math.MaxInt64)
 	p.maxDescriptors.Store(math.MaxInt64)
 	p.sessionDescriptors.Store(1)
@@ -87,8 +91,8 @@ func (p *Plane) Close() {
 	p.done.Wait()
 }
 
-// Now is the time on the plane's clock: monotonic, from an origin of its own.
-func (p *Plane) Now() time.Duration { return time.Since(p.origin) }
+// Now returns the time on the plane's clock, which is monotonic.
+func (p *Plane) Now() time.Duration { return p.clock() }
 
 // Loops is how many event loops there are.
 func (p *Plane) Loops() int { return len(p.loops) }
