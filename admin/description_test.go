@@ -42,7 +42,7 @@ func TestDescriptionOfPaths(t *testing.T) {
 
 func TestDescriptionOfData(t *testing.T) {
 	schemas := described(t).Components.Schemas
-	named := map[reflect.Type]string{reflect.TypeFor[problem](): "Problem", reflect.TypeFor[cutCount](): "Cut"}
+	named := map[reflect.Type]string{reflect.TypeFor[problem](): "Error", reflect.TypeFor[cutCount](): "Cut"}
 	for _, root := range []any{status.Document{}, status.Session{}, status.Event{}, status.Plan{}, status.Upgrade{}} {
 		structsOf(reflect.TypeOf(root), named)
 	}

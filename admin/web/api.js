@@ -3,7 +3,7 @@
 const tokenKey = "weir-token";
 let asking = null; // the promise of a token, while one is asked for
 
-class Problem extends Error {
+class ApiError extends Error {
   constructor(status, message) { super(message); this.status = status; }
 }
 
@@ -25,7 +25,7 @@ async function open(method, path, body, signal) {
       const p = await res.json();
       message = p.field ? p.field + ": " + p.error : p.error;
     } catch { /* not of weir's making */ }
-    throw new Problem(res.status, message);
+    throw new ApiError(res.status, message);
   }
 }
 

@@ -35,7 +35,7 @@ function makeCluster(c) {
 function showCluster(e, c, rates, wanted) {
   const r = rates.cluster(c);
   const servers = c.levels.reduce((n, l) => n + l.servers.length, 0);
-  text(e.bad, !c.level ? "no level in use" : c.empty ? "no server is healthy" : "");
+  text(e.bad, !c.level ? "no level in use" : c.empty ? "no healthy server" : "");
   className(e, e.bad.textContent ? "cluster broken" : "cluster");
   text(e.facts, [c.balance, c.level && "level " + c.level + " in use", say(c.sessions, "session"), rate(r.sessions) + " new/s",
     bytes(r.up) + " up/s", bytes(r.down) + " down/s", c.queue && c.queue + " wait", c.held && "held by failback = manual",

@@ -8,7 +8,7 @@ function redraw() {
   if (!state.doc) return;
   const { doc, rates } = state;
   showProcess(doc, rates);
-  showTroubles(doc);
+  showProblems(doc);
   showClusters(doc, rates);
   keyed($("listeners").tBodies[0], doc.listeners, (l) => l.protocol + " " + l.address, makeListener, (tr, l) => showListener(tr, l, rates.listener(l)));
   text($("config"), doc.config.file + ", loaded " + moment(doc.config.loaded_at) + ", " + say(doc.config.reloads, "reload") +
@@ -26,46 +26,46 @@ function showProcess(doc, rates) {
   const most = Math.max(1, ...state.curve);
   const points = state.curve.map((y, i) => i + samples - state.curve.length + "," + (23 - (22 * y) / most).toFixed(1)).join(" ");
   $("spark").firstElementChild.setAttribute("points", points);
-  const grave = doc.troubles.filter((t) => t.severity !== "note").length;
-  document.title = (state.lost ? "? " : grave ? "(" + grave + ") " : "") + "weir " + location.host;
+  const count = doc.problems.filter((p) => p.severity !== "note").length;
+  document.title = (state.lost ? "? " : count ? "(" + count + ") " : "") + "weir " + location.host;
 }
 
-// showTroubles puts what is wrong at the top, first of all that nothing is known any more.
-function showTroubles(doc) {
-  const list = doc ? [...doc.troubles] : [];
-  if (state.problem) list.unshift({ severity: "warning", text: state.problem });
+// showProblems shows the problems at the top of the page. A lost connection to weir comes first.
+function showProblems(doc) {
+  const list = doc ? [...doc.problems] : [];
+  if (state.notice) list.unshift({ severity: "warning", text: state.notice });
   if (state.lost) {
-    list.unshift({ severity: "critical", text: "weir does not answer", reason: state.lost.why + (doc ? ". What is below is old." : ""), since: state.lost.since });
+    list.unshift({ severity: "critical", text: "no response from weir", reason: state.lost.why + (doc ? ". The page shows the last state." : ""), since: state.lost.since });
   }
-  if (list.length === 0) list.push({ severity: "well", text: "All is well" });
-  keyed($("troubles"), list.map((t, i) => ({ ...t, i })), (t) => t.i, makeTrouble, showTrouble);
+  if (list.length === 0) list.push({ severity: "ok", text: "No problems" });
+  keyed($("problems"), list.map((t, i) => ({ ...t, i })), (t) => t.i, makeProblem, showProblem);
   className(document.body, state.lost ? "lost" : "");
 }
 
-function makeTrouble() {
+function makeProblem() {
   const what = el("button", { type: "button", class: "link what" });
   const e = el("div", {}, what, el("span", { class: "why" }), el("time"));
   what.addEventListener("click", () => {
-    const t = e.trouble;
+    const t = e.problem;
     if (t.servers && t.servers.length) openServer(t.cluster, t.servers[0]);
     else if (t.cluster) $("cluster-" + t.cluster).scrollIntoView({ block: "start" });
   });
   return e;
 }
 
-function showTrouble(e, t) {
-  e.trouble = t;
-  className(e, "trouble " + t.severity);
+function showProblem(e, t) {
+  e.problem = t;
+  className(e, "problem " + t.severity);
   text(e.children[0], (t.cluster ? t.cluster + ": " : "") + t.text);
   e.children[0].disabled = !t.cluster;
   text(e.children[1], t.reason || "");
   text(e.children[2], t.since ? "since " + moment(t.since) : "");
 }
 
-function tellProblem(message) {
-  state.problem = message;
-  showTroubles(state.doc);
-  setTimeout(() => { if (state.problem === message) { state.problem = null; showTroubles(state.doc); } }, 8000);
+function showNotice(message) {
+  state.notice = message;
+  showProblems(state.doc);
+  setTimeout(() => { if (state.notice === message) { state.notice = null; showProblems(state.doc); } }, 8000);
 }
 
 function makeListener(l) {
@@ -120,7 +120,7 @@ async function ask() {
     if (now !== undefined) state.curve = [...state.curve, now].slice(-samples);
   } catch (err) {
     state.lost = state.lost || { since: new Date().toISOString(), why: err.message };
-    showTroubles(state.doc);
+    showProblems(state.doc);
   }
   $("forget").hidden = !sessionStorage.getItem(tokenKey);
   redraw();
@@ -134,7 +134,7 @@ async function watch() {
     try {
       if (!document.hidden) await refresh();
     } catch (err) {
-      tellProblem("This page has a fault: " + err.message);
+      showNotice("This page has a fault: " + err.message);
     }
     const took = performance.now() - began;
     await new Promise((next) => setTimeout(next, Math.max(1000, 5 * took)));

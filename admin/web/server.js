@@ -84,7 +84,7 @@ async function act(button, change, error) {
     if (error) text(error, "");
   } catch (err) {
     if (error) text(error, err.message);
-    else tellProblem(err.message);
+    else showNotice(err.message);
   } finally {
     button.disabled = false;
     if (document.activeElement === document.body) button.focus(); // which it has lost by being disabled

@@ -49,7 +49,7 @@ func (k ink) state(text string) string {
 	return text
 }
 
-// severity colours what is said of a trouble; no severity is none.
+// severity colours the text of a problem. An empty severity means no problem.
 func (k ink) severity(severity, text string) string {
 	return k.in(map[string]string{"": green, status.Critical: bold + ";" + red, status.Warning: yellow, status.Note: blue}[severity], text)
 }

@@ -35,7 +35,7 @@ func showStatus(w io.Writer, doc status.Document) {
 	fmt.Fprintf(w, "weir %s, pid %d, up %s, %d of %d sessions\n", doc.Version, doc.PID, age(doc.UptimeSeconds), doc.Sessions, doc.MaxSessions)
 	fmt.Fprintln(w, cut(fmt.Sprintf("loaded %s from %s", moment(doc.Config.LoadedAt), doc.Config.File), width))
 	fmt.Fprintln(w)
-	showTroubles(w, doc.Problems)
+	showProblems(w, doc.Problems)
 	fmt.Fprintln(w)
 	t := columns("LISTENER", "ADDRESS", "CLUSTER", ">SESSIONS", ">TOTAL", ">UP", ">DOWN")
 	for _, l := range doc.Listeners {
@@ -46,13 +46,13 @@ func showStatus(w io.Writer, doc status.Document) {
 		t.row(l.Name, address, l.Cluster, l.Sessions, l.SessionsTotal, size(l.BytesUp), size(l.BytesDown))
 	}
 	t.print(w, "")
-	troubled := make(map[string]bool)
+	affected := make(map[string]bool)
 	for _, t := range doc.Problems {
-		troubled[t.Cluster] = troubled[t.Cluster] || t.Severity != status.Note
+		affected[t.Cluster] = affected[t.Cluster] || t.Severity != status.Note
 	}
-	for _, now := range []bool{true, false} { // those with troubles first
+	for _, now := range []bool{true, false} { // those with problems first
 		for i := range doc.Clusters {
-			if c := &doc.Clusters[i]; troubled[c.Name] == now {
+			if c := &doc.Clusters[i]; affected[c.Name] == now {
 				fmt.Fprintln(w)
 				showCluster(w, c, fewServers)
 			}
@@ -74,15 +74,15 @@ func showHooks(w io.Writer, hooks []status.Hook) {
 	t.print(w, "")
 }
 
-// showTroubles writes what is wrong, each thing in a line and its reason in another.
-func showTroubles(w io.Writer, troubles []status.Problem) {
+// showProblems writes each problem in one line and its reason in another.
+func showProblems(w io.Writer, problems []status.Problem) {
 	k := inkFor(w)
-	if len(troubles) == 0 {
-		fmt.Fprintln(w, k.severity("", "all is well"))
+	if len(problems) == 0 {
+		fmt.Fprintln(w, k.severity("", "no problems"))
 	}
-	for i, t := range troubles {
-		if i == mostTroubles {
-			fmt.Fprintf(w, "and %d more; --json has them all\n", len(troubles)-i)
+	for i, t := range problems {
+		if i == maxProblems {
+			fmt.Fprintf(w, "and %d more; --json has them all\n", len(problems)-i)
 			break
 		}
 		text := strings.ToUpper(t.Severity) + "  "
@@ -107,8 +107,8 @@ func showTroubles(w io.Writer, troubles []status.Problem) {
 	}
 }
 
-// mostTroubles is how many things that are wrong are told of: those that matter are first.
-const mostTroubles = 12
+// maxProblems is the number of problems shown. The worst come first.
+const maxProblems = 12
 
 // mistakeWidth bounds a line about a mistake in the file: its place is worth more than one line of a terminal.
 const mistakeWidth = 4 * width

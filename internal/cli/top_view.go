@@ -53,7 +53,7 @@ func (s *screen) head(width, height int) []string {
 	}
 	most := max(1, height/4)
 	if len(doc.Problems) == 0 {
-		lines = append(lines, s.ink.severity("", cut("all is well", width)))
+		lines = append(lines, s.ink.severity("", cut("no problems", width)))
 	}
 	for i, t := range doc.Problems {
 		if i == most-1 && len(doc.Problems) > most {

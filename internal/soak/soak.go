@@ -412,7 +412,8 @@ func (s *soak) counters() {
 		total := 0
 		for end, n := range j.ends[name] {
 			total += n
-			key := fmt.Sprintf("weir_sessions_ended_total{end=%q,listener=%q}", end, name)
+			phase, reason, _ := strings.Cut(end, " ")
+			key := fmt.Sprintf("weir_sessions_ended_total{listener=%q,phase=%q,reason=%q}", name, phase, reason)
 			same(key, m[key], float64(n))
 		}
 		label := fmt.Sprintf("{listener=%q}", name)

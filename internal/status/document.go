@@ -12,7 +12,7 @@ type Document struct {
 	Sessions      int       `json:"sessions"`
 	MaxSessions   int       `json:"max_sessions"` // the limit in force
 
-	Problems []Problem `json:"troubles"` // what is wrong, worst first
+	Problems []Problem `json:"problems"` // worst first; set by FindProblems
 
 	Config    Config     `json:"config"`
 	StateFile *StateFile `json:"state_file,omitempty"` // if one is asked for

@@ -176,7 +176,7 @@ func TestClientReloadAndPlan(t *testing.T) {
 		require.Equal(t, 1, code, args)
 		require.Contains(t, out, w.File, args)
 	}
-	require.Contains(t, a.MustRunCommand("status"), "the last reload was refused")
+	require.Contains(t, a.MustRunCommand("status"), "last reload failed")
 }
 
 func TestClientStop(t *testing.T) {

@@ -132,7 +132,7 @@ func TestDashboard(t *testing.T) {
 
 	t.Run("shows and changes", func(t *testing.T) {
 		p := newTab(t, chromium, 1280, 800, url)
-		p.says("#troubles", "x: no server is healthy")
+		p.says("#problems", "x: no healthy server")
 		c := nettest.Dial(t, l.Listen)
 		require.NoError(t, weirtest.PingPong(c))
 		p.says("#listeners", "l")
@@ -208,7 +208,7 @@ func TestDashboard(t *testing.T) {
 
 	t.Run("on a phone, by keyboard", func(t *testing.T) {
 		p := newTab(t, chromium, 360, 740, url)
-		p.says("#troubles", "x: ")
+		p.says("#problems", "x: ")
 		require.EqualValues(t, 360, p.eval("document.documentElement.scrollWidth"), "nothing sticks out")
 		p.until("document.querySelector('#clusters tr.server button') !== null")
 		p.eval("document.getElementById('plan').focus()")
@@ -241,17 +241,17 @@ func TestDashboard(t *testing.T) {
 		p.says("#reload-error", w.File)
 		code, _ := a.Do("POST /v1/reload", "")
 		require.Equal(t, 422, code)
-		p.says("#troubles", "the last reload was refused")
-		p.says("#troubles", w.File)
+		p.says("#problems", "last reload failed")
+		p.says("#problems", w.File)
 		w.WriteConfig(a.AddTo(l.String(), at))
 	})
 
 	t.Run("when weir is gone", func(t *testing.T) {
 		p := newTab(t, chromium, 1280, 800, url)
-		p.says("#troubles", "x: ")
+		p.says("#problems", "x: ")
 		w.Signal(syscall.SIGINT)
 		require.Zero(t, w.WaitExit(10*time.Second))
-		p.says("#troubles", "weir does not answer")
+		p.says("#problems", "no response from weir")
 		require.Equal(t, "lost", p.eval("document.body.className"))
 	})
 
@@ -267,7 +267,7 @@ func TestDashboard(t *testing.T) {
 		p.do(chromedp.SendKeys(css("#token"), "open-barley\n"))
 		p.says("#login-error", "not the token")
 		p.do(chromedp.SendKeys(css("#token"), "open-sesame\n"))
-		p.says("#troubles", "All is well")
+		p.says("#problems", "No problems")
 		p.open("A")
 		p.do(chromedp.Click(css("[data-state=drain]")))
 		p.says("#server-head", "drain")

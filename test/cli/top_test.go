@@ -134,7 +134,7 @@ func TestTop(t *testing.T) {
 		More: weirtest.ListenerTables("x", nettest.Reserve(t), "127.0.0.1:1 name=gone") + "[[cluster.x.check]]\ntype = \"tcp\"\ninterval = \"50ms\"\nfall = 1\n"}
 	w, addr, a := weirtest.ServeAPI(t, l)
 	s := startTop(t, a)
-	s.shows("CRITICAL  x: no server is healthy")
+	s.shows("CRITICAL  x: no healthy server")
 	s.shows("c/A")
 	require.LessOrEqual(t, len(s.lines()), 24)
 	for _, line := range s.lines() {

@@ -18,7 +18,7 @@ import (
 	"weir/internal/weirtest"
 )
 
-func TestStatusShowsTroublesFirst(t *testing.T) {
+func TestStatusShowsProblemsFirst(t *testing.T) {
 	t.Parallel()
 	host := nettest.Start(t, nettest.SendText("A"))
 	names := []string{host.Addr() + " name=good state=ready"}
@@ -30,7 +30,7 @@ func TestStatusShowsTroublesFirst(t *testing.T) {
 	w, _, a := weirtest.ServeAPI(t, l)
 	require.Contains(t, a.MustRunCommand("status", "c"), "s59", "a cluster that is asked for is shown whole")
 	nettest.Wait(t, 10*time.Second, "the cluster to be found dead", func() bool {
-		return strings.Contains(a.MustRunCommand("status"), "CRITICAL  dead: no server is healthy")
+		return strings.Contains(a.MustRunCommand("status"), "CRITICAL  dead: no healthy server")
 	})
 	a.MustDo("PATCH /v1/clusters/c/servers/s7", `{"state": "maint", "reason": "\u001b[2J\u202enobody"}`)
 	w.WriteConfig("what is this")
@@ -42,9 +42,9 @@ func TestStatusShowsTroublesFirst(t *testing.T) {
 	require.Less(t, len(lines), 40, out)
 	require.True(t, strings.HasPrefix(lines[3], "CRITICAL  dead: "), out)
 	require.Contains(t, lines[4], "connection refused")
-	require.True(t, strings.HasPrefix(lines[5], "WARNING  the last reload was refused"), out)
+	require.True(t, strings.HasPrefix(lines[5], "WARNING  last reload failed"), out)
 	require.Contains(t, lines[6], w.File)
-	require.Less(t, strings.Index(out, "\ndead: "), strings.Index(out, "\nc: "), "clusters with troubles before others")
+	require.Less(t, strings.Index(out, "\ndead: "), strings.Index(out, "\nc: "), "clusters with problems before others")
 	require.Contains(t, out, "NOTE  c: s7: maint since ")
 	require.Contains(t, out, "(60 of 61)  up")
 	require.NotContains(t, out, "\x1b", "no colours but on a terminal, and nothing that others have sent")

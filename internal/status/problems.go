@@ -1,0 +1,190 @@
+package status
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+)
+
+// Severities of a Problem.
+const (
+	Critical = "critical" // clients are rejected, or nearly so
+	Warning  = "warning"  // clients are served with reduced capacity
+	Note     = "note"     // an operator asked for it
+)
+
+// Problem is one condition that an operator should know of. The API, the dashboard and the command line show the same text.
+type Problem struct {
+	Severity string     `json:"severity"` // critical, warning or note
+	Cluster  string     `json:"cluster,omitempty"`
+	Servers  []string   `json:"servers,omitempty"` // the first servers concerned, at most maxServersNamed
+	Text     string     `json:"text"`
+	Reason   string     `json:"reason,omitempty"` // of the first server, or the error of a failed reload
+	Since    *time.Time `json:"since,omitempty"`
+}
+
+// maxServersNamed is the number of servers that a problem names.
+const maxServersNamed = 3
+
+// FindProblems sets Problems from the other fields, worst first. Their number per cluster does not grow with its servers.
+func (d *Document) FindProblems() {
+	list := []Problem{}
+	if d.Stopping {
+		list = append(list, Problem{Severity: Critical, Text: "stopping: new clients are rejected"})
+	}
+	switch {
+	case d.MaxSessions > 0 && d.Sessions >= d.MaxSessions:
+		list = append(list, Problem{Severity: Critical, Text: fmt.Sprintf("%d of %d sessions in use: new clients are rejected", d.Sessions, d.MaxSessions)})
+	case d.MaxSessions > 0 && d.Sessions >= d.MaxSessions/10*9:
+		list = append(list, Problem{Severity: Warning, Text: fmt.Sprintf("%d of %d sessions in use", d.Sessions, d.MaxSessions)})
+	}
+	if d.Config.LastError != "" {
+		list = append(list, Problem{Severity: Warning, Text: "last reload failed: the previous configuration is in force",
+			Reason: d.Config.LastError, Since: d.Config.LastErrorAt})
+	}
+	if f := d.StateFile; f != nil && f.LastError != "" {
+		list = append(list, Problem{Severity: Warning, Text: "cannot write state file: a restart would lose overrides and runtime changes",
+			Reason: f.LastError, Since: f.SavedAt})
+	}
+	if f := d.StateFile; f != nil && f.SetAside != "" {
+		list = append(list, Problem{Severity: Note, Text: "state file was invalid at startup", Reason: "moved to " + f.SetAside})
+	}
+	for i := range d.Hooks {
+		if h := &d.Hooks[i]; h.Failing {
+			list = append(list, Problem{Severity: Warning, Text: fmt.Sprintf("event hook %s fails: %d events dropped", h.Name, h.Dropped),
+				Reason: h.LastError, Since: h.LastErrorAt})
+		}
+	}
+	used := make(map[string]bool)
+	for _, l := range d.Listeners {
+		used[l.Cluster] = true
+	}
+	for i := range d.Clusters {
+		list = append(list, d.Clusters[i].problems(used[d.Clusters[i].Name])...)
+	}
+	rank := map[string]int{Critical: 0, Warning: 1, Note: 2}
+	slices.SortStableFunc(list, func(a, b Problem) int { return rank[a.Severity] - rank[b.Severity] })
+	d.Problems = list
+}
+
+// problems returns the problems of a cluster. used reports whether a listener uses it.
+func (c *Cluster) problems(used bool) []Problem {
+	var list []Problem
+	add := func(severity, text string) {
+		list = append(list, Problem{Severity: severity, Cluster: c.Name, Text: text})
+	}
+	outage := Critical
+	if !used {
+		outage = Warning // no client is rejected
+	}
+	servers, ofServers := c.serverProblems()
+	switch {
+	case servers == 0:
+		add(outage, "no servers")
+	case c.Level == "":
+		add(outage, "no eligible server")
+	case c.Empty:
+		add(outage, "no healthy server: protection keeps the last one in use")
+	}
+	if len(list) > 0 && len(ofServers) > 0 { // an outage is one problem, with the reason of its first server
+		all := &list[0]
+		all.Servers, all.Reason, all.Since = ofServers[0].Servers, ofServers[0].Reason, c.lastFailureAt()
+		ofServers = slices.DeleteFunc(ofServers, func(p Problem) bool { return p.Severity == Warning })
+	}
+	if c.Queue > 0 {
+		add(Warning, fmt.Sprintf("%s in the queue", plural(c.Queue, "session")))
+	}
+	for i := range c.Levels {
+		if l := &c.Levels[i]; l.InUse && l.Eligible < l.MinUp {
+			add(Warning, fmt.Sprintf("level %s in use below min_up: %d of %d servers eligible", l.Name, l.Eligible, l.MinUp))
+		}
+	}
+	switch first := c.firstLevel(); {
+	case c.Held:
+		add(Warning, fmt.Sprintf("level %s stays in use: failback is manual", c.Level))
+	case c.Level != "" && first != c.Level:
+		add(Warning, fmt.Sprintf("level %s in use instead of %s", c.Level, first))
+	}
+	return append(list, ofServers...)
+}
+
+// lastFailureAt returns when the last server that is out of service left it.
+func (c *Cluster) lastFailureAt() *time.Time {
+	var last time.Time
+	for i := range c.Levels {
+		for j := range c.Levels[i].Servers {
+			if s := &c.Levels[i].Servers[j]; s.State != "up" && s.Since.After(last) {
+				last = s.Since
+			}
+		}
+	}
+	return &last
+}
+
+// firstLevel returns the level in use if all servers are up: the first with servers.
+func (c *Cluster) firstLevel() string {
+	for i := range c.Levels {
+		if len(c.Levels[i].Servers) > 0 {
+			return c.Levels[i].Name
+		}
+	}
+	return ""
+}
+
+// serverProblems returns the number of servers, and a problem for each state other than up that servers have.
+func (c *Cluster) serverProblems() (servers int, list []Problem) {
+	byState := make(map[string]*Problem)
+	count := make(map[string]int)
+	seen := make(map[string]bool)
+	for i := range c.Levels {
+		for j := range c.Levels[i].Servers {
+			s := &c.Levels[i].Servers[j]
+			if seen[s.Name] {
+				continue
+			}
+			seen[s.Name] = true
+			if s.State == "up" {
+				continue
+			}
+			count[s.State]++
+			p := byState[s.State]
+			if p == nil {
+				since := s.Since
+				p = &Problem{Cluster: c.Name, Reason: s.Reason, Since: &since}
+				byState[s.State] = p
+			}
+			if s.Since.Before(*p.Since) {
+				*p.Since = s.Since
+			}
+			if len(p.Servers) < maxServersNamed {
+				p.Servers = append(p.Servers, s.Name)
+			}
+		}
+	}
+	for _, state := range []string{"down", "unstable", "failing", "unresolved", "probation", "maint", "drain"} {
+		p := byState[state]
+		if p == nil {
+			continue
+		}
+		p.Severity = Warning
+		if state == "maint" || state == "drain" {
+			p.Severity = Note
+		}
+		names := strings.Join(p.Servers, ", ")
+		if more := count[state] - len(p.Servers); more > 0 {
+			p.Text = fmt.Sprintf("%d of %d servers %s: %s and %d more", count[state], len(seen), state, names, more)
+		} else {
+			p.Text = names + ": " + state
+		}
+		list = append(list, *p)
+	}
+	return len(seen), list
+}
+
+func plural(n int, noun string) string {
+	if n == 1 {
+		return "1 " + noun
+	}
+	return fmt.Sprintf("%d %ss", n, noun)
+}
