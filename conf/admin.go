@@ -17,8 +17,8 @@ func adminKeys() []key[adminDraft] {
 	return []key[adminDraft]{
 		{
 			name: "listen", typeText: "address or list", defaultText: DefaultAdminSocket, aliases: []string{"address", "bind", "addresses", "socket"},
-			doc: "Where the API is served: unix sockets and TCP addresses (`\"127.0.0.1:9280\"`). Empty = nowhere. Without an `[admin]` table, " +
-				"a socket that cannot be made is only worth a warning.",
+			doc: "Where the API is served: unix sockets and TCP addresses (`\"127.0.0.1:9280\"`). Empty = nowhere. Without an `[admin]` " +
+				"table, failing to create the default socket is only a warning.",
 			setDefault: func(a *adminDraft) {
 				path, _ := strings.CutPrefix(DefaultAdminSocket, "unix:")
 				a.Listen = []Address{{Path: path}}
@@ -32,8 +32,8 @@ func adminKeys() []key[adminDraft] {
 			},
 		},
 		scalar("token_file", pathType(), "", func(a *adminDraft) *string { return &a.TokenFile },
-			"The file with the token (`Authorization: Bearer …`) that clients on TCP addresses have to show; required for addresses "+
-				"that are not loopback ones. Empty = none. Unix sockets rely on their mode, 0660.").withDefaultText("`\"\"`").withAliases("token", "password_file", "bearer_token_file"),
+			"File with the token (`Authorization: Bearer …`) that clients of TCP addresses must send; required for addresses other "+
+				"than loopback. Empty = none. Unix sockets are protected by their mode, 0660.").withDefaultText("`\"\"`").withAliases("token", "password_file", "bearer_token_file"),
 	}
 }
 

@@ -22,28 +22,28 @@ func checkKeys() []key[checkDraft] {
 	}
 	return slices.Concat([]key[checkDraft]{
 		scalar("type", oneOf(CheckTypes(), typeWords), "", func(c *checkDraft) *string { return &c.Type },
-			"The kind of test.").required().withAliases("kind"),
+			"The kind of check.").required().withAliases("kind"),
 		scalar("id", orEmpty(nameType()), "", func(c *checkDraft) *string { return &c.ID },
 			"Unique in the cluster.").withDefaultText("the type").withAliases("name"),
 		scalar("interval", positiveDuration(), "2s", func(c *checkDraft) *time.Duration { return &c.Interval },
-			"From the start of one test to the start of the next.").withAliases("inter", "period", "every"),
+			"Time from the start of one check to the start of the next.").withAliases("inter", "period", "every"),
 		scalar("fast_interval", positiveDuration(), "", func(c *checkDraft) *time.Duration { return &c.FastInterval },
-			"The same while a verdict is changing.").withDefaultText("`interval`").withAliases("fastinter"),
+			"The interval while a verdict is changing.").withDefaultText("`interval`").withAliases("fastinter"),
 		scalar("down_interval", positiveDuration(), "", func(c *checkDraft) *time.Duration { return &c.DownInterval },
-			"The same while the server is down.").withDefaultText("`interval`").withAliases("downinter"),
+			"The interval while the server is down.").withDefaultText("`interval`").withAliases("downinter"),
 		scalar("timeout", positiveDuration(), "", func(c *checkDraft) *time.Duration { return &c.Timeout },
-			"How long one test may take; not longer than `interval`.").withDefaultText("`\"1s\"`, or `interval` if that is shorter"),
+			"Timeout of one check; not longer than `interval`.").withDefaultText("`\"1s\"`, or `interval` if that is shorter"),
 		scalar("rise", integerType(1, maxInt), "2", func(c *checkDraft) *int { return &c.Rise },
-			"Successes in a row that bring a server up. Agents have none.").withAliases("passes"),
+			"Consecutive successes that bring a server up. Not for agents.").withAliases("passes"),
 		scalar("fall", integerType(1, maxInt), "3", func(c *checkDraft) *int { return &c.Fall },
-			"Failures in a row that take a server down. Agents have none.").withAliases("fails"),
+			"Consecutive failures that take a server down. Not for agents.").withAliases("fails"),
 		scalar("port", integerType(0, 65535), "0", func(c *checkDraft) *int { return &c.Port },
-			"The port to test instead of the server's own, which 0 stands for. Agents need one."),
+			"Port to check; 0 = the server's port. Required for agents."),
 		scalar("address", orEmpty(hostType()), "", func(c *checkDraft) *string { return &c.Address },
-			"The host to test instead of the server's own: an IP address or a host name, without a port.").withDefaultText("the server's own").withAliases("addr", "host"),
+			"Host to check instead of the server's: an IP address or a host name, without a port.").withDefaultText("the server's own").withAliases("addr", "host"),
 		{
 			name: "servers", typeText: "`all`, `up`, `down` or list of names", defaultText: "all",
-			doc:    "Which servers are tested: all, those that are up or down at the moment, or those named.",
+			doc:    "Servers to check: all, those that are currently up or down, or those named.",
 			decode: decodeCheckServers,
 			show: func(c *checkDraft) string {
 				if c.Servers == "list" {
@@ -52,9 +52,9 @@ func checkKeys() []key[checkDraft] {
 				return c.Servers
 			},
 		},
-		checkOption("tcp udp agent", stepKey("send", "what to send first; text, or bytes as `\"0x…\"`.")),
-		checkOption("tcp udp http", stepKey("expect", "what must occur in the reply (http: in the first 64 kB of its body); text, or bytes as `\"0x…\"`.")),
-		checkOption("tcp udp", stepKey("expect_regex", "the regular expression (RE2) that the reply must match.")),
+		checkOption("tcp udp agent", stepKey("send", "data to send first; text, or bytes as `\"0x…\"`.")),
+		checkOption("tcp udp http", stepKey("expect", "text that the reply must contain (http: the first 64 kB of its body); text, or bytes as `\"0x…\"`.")),
+		checkOption("tcp udp", stepKey("expect_regex", "regular expression (RE2) that the reply must match.")),
 		checkOption("tcp udp", key[checkDraft]{
 			name: "steps", typeText: "list of tables", aliases: []string{"step"},
 			doc: "several exchanges in order, each with `send`, `expect` or `expect_regex`, instead of the keys above.",
@@ -93,9 +93,9 @@ func stepKey(name, doc string) key[checkDraft] {
 
 func stepKeys() []key[Step] {
 	return []key[Step]{
-		scalar("send", bytesType(), "", func(s *Step) *[]byte { return &s.Send }, "What to send; text, or bytes as `\"0x…\"`."),
-		scalar("expect", bytesType(), "", func(s *Step) *[]byte { return &s.Expect }, "What must occur in the reply; text, or bytes as `\"0x…\"`."),
-		scalar("expect_regex", regexType(), "", func(s *Step) *string { return &s.Regex }, "The regular expression (RE2) that the reply must match."),
+		scalar("send", bytesType(), "", func(s *Step) *[]byte { return &s.Send }, "Data to send; text, or bytes as `\"0x…\"`."),
+		scalar("expect", bytesType(), "", func(s *Step) *[]byte { return &s.Expect }, "Text that the reply must contain; text, or bytes as `\"0x…\"`."),
+		scalar("expect_regex", regexType(), "", func(s *Step) *string { return &s.Regex }, "Regular expression (RE2) that the reply must match."),
 	}
 }
 

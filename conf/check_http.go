@@ -15,16 +15,16 @@ import (
 func httpKeys() []key[checkDraft] {
 	return []key[checkDraft]{
 		checkOption(httpTypes, scalar("method", orEmpty(httpMethodType()), "", func(c *checkDraft) *string { return &c.Method },
-			"the request's method.").withDefaultText("`\"GET\"`")),
+			"request method.").withDefaultText("`\"GET\"`")),
 		checkOption(httpTypes, scalar("path", orEmpty(httpPathType()), "", func(c *checkDraft) *string { return &c.Path },
-			"what to ask for, with a query if need be.").withDefaultText("`\"/\"`").withAliases("uri")),
+			"request path, with a query if needed.").withDefaultText("`\"/\"`").withAliases("uri")),
 		checkOption(httpTypes, scalar("host", orEmpty(httpHostType()), "", func(c *checkDraft) *string { return &c.Host },
-			"the Host header.").withDefaultText("the host and port that are tested")),
+			"the Host header.").withDefaultText("the host and port that are checked")),
 		checkOption(httpTypes, headersKey()),
 		checkOption(httpTypes, scalar("body", bytesType(), "", func(c *checkDraft) *[]byte { return &c.Body },
-			"the request's body; text, or bytes as `\"0x…\"`.")),
+			"request body; text, or bytes as `\"0x…\"`.")),
 		checkOption(httpTypes, scalar("ok_codes", orEmpty(statusCodesType()), "", func(c *checkDraft) *string { return &c.OKCodes },
-			"the status codes that pass: codes such as `200`, `40x` or `2xx`, with blanks or commas between.").
+			"status codes that pass, such as `200`, `40x` or `2xx`, separated by spaces or commas.").
 			withDefaultText("`\"101 102 2xx 3xx\"`, agent_http `\"2xx\"`").withAliases("expected_status", "status")),
 		checkOption("agent_http", urlKey()),
 	}
@@ -112,7 +112,7 @@ func isCode(w string) bool {
 func headersKey() key[checkDraft] {
 	return key[checkDraft]{
 		name: "headers", typeText: "table or list of strings", aliases: []string{"header"},
-		doc: "further header lines: `{ Authorization = \"Bearer …\" }`, or as a list, `[\"Authorization: Bearer …\"]`.",
+		doc: "additional header lines: `{ Authorization = \"Bearer …\" }`, or as a list, `[\"Authorization: Bearer …\"]`.",
 		decode: func(d *decoder, n *tree.Node, c *checkDraft) {
 			switch n.Kind {
 			case tree.Table:
@@ -171,7 +171,8 @@ func decodeHeaderLine(d *decoder, n *tree.Node, c *checkDraft) {
 func urlKey() key[checkDraft] {
 	return key[checkDraft]{
 		name: "url", typeText: "URL",
-		doc: "where the agent is, instead of `address`, `port`, `path` and `tls`: `\"http://10.0.0.9:8080/weight\"`, or `\"http://:8080/weight\"` for one on each server's host.",
+		doc: "URL of the agent, instead of `address`, `port`, `path` and `tls`: `\"http://10.0.0.9:8080/weight\"`, or " +
+			"`\"http://:8080/weight\"` for an agent on each server's host.",
 		decode: func(d *decoder, n *tree.Node, c *checkDraft) {
 			u, err := parseURL(n)
 			if err != nil {

@@ -29,24 +29,24 @@ func optionKeys() []key[checkDraft] {
 	return slices.Concat(loginKeys(), replicationKeys(), tlsKeys(), []key[checkDraft]{
 		checkOption("exec", commandKey()),
 		checkOption("tcp", scalar("quiet", booleanType(), "false", func(c *checkDraft) *bool { return &c.Quiet },
-			"with nothing to send or to expect: end the connection before the server's program gets to see it.")),
+			"for a check that only connects: close the connection before the server's program sees it.")),
 		checkOption(agentTypes, scalar("ttl", durationOrZero(), "0s", func(c *checkDraft) *time.Duration { return &c.TTL },
-			"how long the agent's words hold when it says no more; better not shorter than `interval`. 0 = for ever.")),
+			"how long the advice of an agent is valid without a new reply; should not be shorter than `interval`. 0 = forever.")),
 	})
 }
 
 func loginKeys() []key[checkDraft] {
 	return []key[checkDraft]{
 		checkOption(loginTypes, scalar("user", orEmpty(plainTextType()), "", func(c *checkDraft) *string { return &c.User },
-			"who logs in.").withAliases("username")),
+			"user to log in as.").withAliases("username")),
 		checkOption(loginTypes, scalar("password", orEmpty(secretType()), "", func(c *checkDraft) *string { return &c.Password.Value },
 			"the password itself.").withAliases("pass", "auth", "secret").hideValue()),
 		checkOption(loginTypes, scalar("password_file", orEmpty(pathType()), "", func(c *checkDraft) *string { return &c.Password.File },
-			"a file that holds the password; one line end after it is not part of it.")),
+			"file with the password; one line end after the password is ignored.")),
 		checkOption(loginTypes, scalar("password_env", orEmpty(plainTextType()), "", func(c *checkDraft) *string { return &c.Password.Env },
-			"an environment variable of weir that holds the password.")),
+			"environment variable of weir with the password.")),
 		checkOption("mysql", scalar("database", orEmpty(plainTextType()), "", func(c *checkDraft) *string { return &c.Database },
-			"the database to log in to.").withAliases("db", "schema")),
+			"database to log in to.").withAliases("db", "schema")),
 	}
 }
 
@@ -54,28 +54,28 @@ func replicationKeys() []key[checkDraft] {
 	roles := oneOf([]string{"primary", "replica"}, map[string]string{"master": "primary", "slave": "replica", "writer": "primary", "reader": "replica"})
 	return []key[checkDraft]{
 		checkOption(loginTypes, scalar("role", orEmpty(roles), "", func(c *checkDraft) *string { return &c.Role },
-			"what the server has to be: a `primary` (mysql: not read only) or a `replica` (mysql: its replication runs).")),
+			"required role of the server: `primary` (mysql: not read only) or `replica` (mysql: its replication runs).")),
 		checkOption(loginTypes, scalar("max_lag", durationOrZero(), "0s", func(c *checkDraft) *time.Duration { return &c.MaxLag },
-			"how far a replica may be behind its primary, to the second; redis: how long since it heard from it. 0 = any.")),
+			"maximum replication lag, measured in whole seconds; redis: time since the replica last heard from its primary. 0 = no limit.")),
 		checkOption("redis", scalar("allow_stale", booleanType(), "false", func(c *checkDraft) *bool { return &c.AllowStale },
 			"accept a replica whose link to its primary is down.")),
 		checkOption("mysql", scalar("galera", booleanType(), "false", func(c *checkDraft) *bool { return &c.Galera },
-			"the server has to be synced with a Galera cluster's primary component, and ready.").withAliases("wsrep")),
+			"require a ready server that is synced with the primary component of a Galera cluster.").withAliases("wsrep")),
 		checkOption("mysql", scalar("allow_donor", booleanType(), "false", func(c *checkDraft) *bool { return &c.AllowDonor },
-			"with `galera`: accept one that is a donor at the moment.")),
+			"with `galera`: accept a donor.")),
 		checkOption("mysql", scalar("query", orEmpty(plainTextType()), "", func(c *checkDraft) *string { return &c.Query },
-			"a query whose first value must not be 0, empty or NULL.")),
+			"query whose first value must not be 0, empty or NULL.")),
 	}
 }
 
 func tlsKeys() []key[checkDraft] {
 	return []key[checkDraft]{
 		checkOption(tlsTypes, scalar("tls", booleanType(), "false", func(c *checkDraft) *bool { return &c.TLS.On },
-			"speak TLS (mysql: after the greeting).").withAliases("ssl")),
+			"use TLS (mysql: after the greeting).").withAliases("ssl")),
 		checkOption(tlsTypes, scalar("tls_server_name", orEmpty(plainTextType()), "", func(c *checkDraft) *string { return &c.TLS.ServerName },
-			"the name to ask for and to verify.").withDefaultText("the host's").withAliases("sni", "server_name")),
+			"server name to send (SNI) and to verify.").withDefaultText("the host's name").withAliases("sni", "server_name")),
 		checkOption(tlsTypes, scalar("tls_ca_file", orEmpty(pathType()), "", func(c *checkDraft) *string { return &c.TLS.CAFile },
-			"a file of PEM certificates to trust.").withDefaultText("the system's").withAliases("ca_file", "cafile")),
+			"file with trusted certificates (PEM).").withDefaultText("the system's").withAliases("ca_file", "cafile")),
 		checkOption(tlsTypes, scalar("tls_skip_verify", booleanType(), "false", func(c *checkDraft) *bool { return &c.TLS.SkipVerify },
 			"accept any certificate.").withAliases("insecure", "skip_verify")),
 	}
@@ -84,7 +84,7 @@ func tlsKeys() []key[checkDraft] {
 func commandKey() key[checkDraft] {
 	return key[checkDraft]{
 		name: "command", typeText: "list of strings", aliases: []string{"program", "script", "exec"},
-		doc: "the program and its arguments; no shell is involved.",
+		doc: "program and arguments; run without a shell.",
 		decode: func(d *decoder, n *tree.Node, c *checkDraft) {
 			c.Command = decodeCommand(d, n, "/usr/bin/check")
 		},

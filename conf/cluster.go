@@ -23,48 +23,53 @@ func clusterKeys() []key[clusterDraft] {
 	}
 	return []key[clusterDraft]{
 		scalar("balance", oneOf(append(Methods(), ipHash), methodWords), "wrr", func(c *clusterDraft) *string { return &c.Balance },
-			"How a server is chosen: `wrr` smooth weighted round robin, `rr` the same without weights, `least_sessions` the fewest sessions "+
-				"per weight, `random` the better of two random ones, `first` the first one with room, `least_time` the shortest connect time, "+
-				"`hash` a weighted consistent ring, `maglev` a weighted Maglev table, `ip_hash` the same as `hash` by `client_ip`.").withAliases("algorithm", "method", "lb", "policy"),
+			"Balancing method: `wrr` smooth weighted round robin, `rr` the same without weights, `least_sessions` the fewest "+
+				"sessions per weight, `random` the better of two random servers, `first` the first server below its limit, `least_time` "+
+				"the shortest connect time, `hash` a weighted consistent ring, `maglev` a weighted Maglev table, `ip_hash` the same as "+
+				"`hash` with `client_ip`.").withAliases("algorithm", "method", "lb", "policy"),
 		scalar("hash_key", hashKeyType(), "client_ip", func(c *clusterDraft) *string { return &c.HashKey },
-			"What `hash` and `maglev` go by: the client's address, its address and port, the address that it connected to, or a value of "+
-				"its PROXY header: the host name that it asked for (`proxy_authority`), or any by its type. A client without it is balanced by `wrr`."),
+			"Key of `hash` and `maglev`: the address of the client, its address and port, the local address that it connected to, or "+
+				"a value of its PROXY header: the requested host name (`proxy_authority`), or a value by its type. Clients without such "+
+				"a value are balanced by `wrr`."),
 		scalar("connect_timeout", positiveDuration(), "2s", func(c *clusterDraft) *time.Duration { return &c.ConnectTimeout },
-			"How long one attempt to connect to a server may take.").withAliases("timeout", "timeout_connect", "timeout connect", "proxy_connect_timeout"),
+			"Timeout of one attempt to connect to a server.").withAliases("timeout", "timeout_connect", "timeout connect", "proxy_connect_timeout"),
 		scalar("try", integerType(0, maxInt), "0", func(c *clusterDraft) *int { return &c.Try },
-			"Failed attempts per session over all levels; 0 = the number of servers in the levels chosen.").withAliases("retries", "tries"),
+			"Failed attempts per session over all levels; 0 = the number of servers in the chosen levels.").withAliases("retries", "tries"),
 		scalar("try_timeout", durationOrZero(), "0s", func(c *clusterDraft) *time.Duration { return &c.TryTimeout },
-			"Time for all attempts of a session together; 0 = no limit."),
+			"Timeout of all attempts of a session together; 0 = none."),
 		scalar("server_idle_timeout", durationOrZero(), "0s", func(c *clusterDraft) *time.Duration { return &c.ServerIdleTimeout },
-			"Ends a session after so long without a byte on the server side, either way. 0 = never.").withAliases("timeout_server", "timeout server"),
+			"Ends a session after this time without a byte in either direction on the server side; 0 = never.").withAliases("timeout_server", "timeout server"),
 		scalar("protected", booleanType(), "true", func(c *clusterDraft) *bool { return &c.Protected },
-			"Never leave the cluster without its last server because checks or failures say so, nor a session without trying two servers that are out only for failed dials, when all others have failed it."),
+			"Do not take the last server of the cluster out of use because of checks or failed dials; and let a session whose "+
+				"attempts have all failed try two servers that are out of use only because of failed dials."),
 		scalar("slow_start", durationOrZero(), "0s", func(c *clusterDraft) *time.Duration { return &c.SlowStart },
-			"How long a server that came back takes to grow to its full weight. 0 = at once.").withAliases("slowstart"),
+			"Time in which a server that comes back grows to its full weight; 0 = no slow start.").withAliases("slowstart"),
 		scalar("on_down", oneOf([]string{"keep", "close"}, nil), "keep", func(c *clusterDraft) *string { return &c.OnDown },
-			"What happens to the sessions of a server that goes down or into maintenance."),
+			"What happens to the sessions of a server that goes down or into maintenance: they continue, or are closed."),
 		scalar("failback", oneOf([]string{"auto", "manual"}, nil), "auto", func(c *clusterDraft) *string { return &c.Failback },
-			"Whether a better level takes over again by itself (`auto`) or when an operator says so (`manual`)."),
+			"Whether a better level takes over again automatically (`auto`) or on request of an operator (`manual`)."),
 		scalar("queue_timeout", durationOrZero(), "0s", func(c *clusterDraft) *time.Duration { return &c.QueueTimeout },
 			"How long a session may wait for a server that is at its `max_sessions`; 0 = do not wait.").withAliases("timeout_queue", "timeout queue", "queue"),
 		scalar("resolve_interval", positiveDuration(), "10s", func(c *clusterDraft) *time.Duration { return &c.ResolveInterval },
-			"How often the host names of servers are resolved anew."),
+			"How often the host names of servers are resolved."),
 
 		scalar("max_fails", integerType(0, maxInt), "3", func(c *clusterDraft) *int { return &c.Defaults.MaxFails },
-			"Failed attempts within `fail_timeout` that put a server out of use; 0 = never. Also per server."),
+			"Failed attempts within `fail_timeout` that take a server out of use; 0 = never. Can be set per server."),
 		scalar("fail_timeout", positiveDuration(), "10s", func(c *clusterDraft) *time.Duration { return &c.Defaults.FailTimeout },
-			"How long failures count together, and for how long the server is then out of use. Also per server."),
+			"How long failed attempts count together, and how long the server is then out of use. Can be set per server."),
 		scalar("max_sessions", integerType(0, maxInt), "0", func(c *clusterDraft) *int { return &c.Defaults.MaxSessions },
-			"Sessions per server; 0 = no limit. Also per server.").withAliases("maxconn", "max_conns"),
+			"Maximum number of sessions per server; 0 = no limit. Can be set per server.").withAliases("maxconn", "max_conns"),
 		scalar("source", sourceType(), "", func(c *clusterDraft) *Source { return &c.Defaults.Source },
-			"Where servers are dialled from: a local IP address, several in turn (a list, or `\"10.0.0.1,10.0.0.8/29\"`), or `\"client\"` for the "+
-				"client's own. Checks come from the first, or with `\"client\"` from wherever the kernel chooses, as sessions do without it. Also per server.").withDefaultText("none").withAliases("bind", "proxy_bind", "bind_address", "local_address"),
+			"Source address of connections to servers: a local IP address, several in turn (a list, or `\"10.0.0.1,10.0.0.8/29\"`), "+
+				"or `\"client\"` for the address of the client. Checks use the first address; with `\"client\"`, the kernel chooses the "+
+				"address of checks. None = the kernel chooses. Can be set per server.").withDefaultText("none").withAliases("bind", "proxy_bind", "bind_address", "local_address"),
 		scalar("send_proxy", sendProxyType(), "", func(c *clusterDraft) *string { return &c.Defaults.SendProxy },
-			"Begin connections to servers, those of checks too, with a PROXY header of this version. Also per server.").withDefaultText("none").withAliases("send-proxy", "proxy_protocol", "send-proxy-v2"),
+			"Start connections to servers, including those of checks, with a PROXY header of this version. None = no header. Can be "+
+				"set per server.").withDefaultText("none").withAliases("send-proxy", "proxy_protocol", "send-proxy-v2"),
 
-		tables("level", "One priority tier of servers, in the order in which they are tried. At least one.", decodeLevel).
+		tables("level", "Priority tiers of servers, in the order in which they are tried. At least one.", decodeLevel).
 			withAliases("levels", "group", "groups", "tier", "priority"),
-		tables("check", "One kind of test run against the servers.", decodeCheck).
+		tables("check", "Checks of the servers.", decodeCheck).
 			withAliases("checks", "health_check", "healthcheck", "monitor", "monitors"),
 	}
 }

@@ -24,10 +24,10 @@ func EventKinds() []string {
 func hookKeys() []key[hookDraft] {
 	return []key[hookDraft]{
 		scalar("name", orEmpty(nameType()), "", func(h *hookDraft) *string { return &h.Name },
-			"What the log, `weir status` and the metrics call it; unique.").withDefaultText("the program's or the host's").withAliases("id"),
+			"Unique name of the hook in the log, in `weir status` and in the metrics.").withDefaultText("the program's or the host's").withAliases("id"),
 		{
 			name: "on", typeText: "list", defaultText: "[]", aliases: []string{"events", "event", "kinds", "when"},
-			doc: "The events that it is for: `" + strings.Join(EventKinds(), "`, `") + "`. Empty = all.",
+			doc: "Events to receive: `" + strings.Join(EventKinds(), "`, `") + "`. Empty = all.",
 			decode: func(d *decoder, n *tree.Node, h *hookDraft) {
 				h.On = decodeEventKinds(d, n)
 			},
@@ -40,8 +40,8 @@ func hookKeys() []key[hookDraft] {
 		},
 		{
 			name: "exec", typeText: "list of strings", aliases: []string{"command", "program", "script"},
-			doc: "A program and its arguments, run once for each event; no shell is involved. It gets the event as JSON on standard input and as " +
-				"`WEIR_*` variables, and is killed with what it has started after `timeout`.",
+			doc: "Program and arguments, run once per event without a shell. It gets the event as JSON on standard input and as `WEIR_*` " +
+				"variables. After `timeout`, it and its children are killed.",
 			decode: func(d *decoder, n *tree.Node, h *hookDraft) {
 				h.Exec = decodeCommand(d, n, "/usr/local/bin/notify")
 			},
@@ -53,10 +53,10 @@ func hookKeys() []key[hookDraft] {
 			},
 		},
 		scalar("url", orEmpty(hookURLType()), "", func(h *hookDraft) *string { return &h.URL },
-			"Or an `http` or `https` address that each event is sent to as JSON (POST). A status of 2xx is a success; what is worth it is tried "+
-				"up to four times, at growing intervals.").withAliases("webhook", "post", "http").hideValue(),
+			"Or an `http` or `https` URL to which each event is sent as JSON (POST). A status of 2xx is a success. A failed request "+
+				"is tried up to four times, at growing intervals, unless the failure is final.").withAliases("webhook", "post", "http").hideValue(),
 		scalar("timeout", durationType(10*time.Millisecond, time.Hour, false), "5s", func(h *hookDraft) *time.Duration { return &h.Timeout },
-			"How long the program may run, or one request may take."),
+			"Timeout of the program or of one request."),
 	}
 }
 

@@ -9,14 +9,14 @@ import (
 func levelKeys() []key[levelDraft] {
 	return []key[levelDraft]{
 		scalar("name", orEmpty(nameType()), "", func(l *levelDraft) *string { return &l.Name },
-			"Unique in the cluster; for the listener's `levels`, the API and the logs.").withDefaultText("none"),
+			"Unique in the cluster. Used by the listener's `levels`, the API and the logs.").withDefaultText("none"),
 		scalar("min_up", integerType(1, maxInt), "1", func(l *levelDraft) *int { return &l.MinUp },
-			"The level is used while at least this many of its servers can serve."),
+			"The level is used while at least this many of its servers are usable."),
 		scalar("try", integerType(0, maxInt), "0", func(l *levelDraft) *int { return &l.Try },
-			"Failed attempts inside the level before the next one; 0 = every server once.").withAliases("tries", "retries"),
+			"Failed attempts in the level before the next level is tried; 0 = every server once.").withAliases("tries", "retries"),
 		{
 			name: "servers", typeText: "list of servers", defaultText: "[]", aliases: []string{"server", "targets", "nodes", "hosts", "endpoints"},
-			doc:    "The servers, as strings (`\"10.0.0.2:6379 weight=5\"`) or tables (`{ address = \"10.0.0.2:6379\", weight = 5 }`). May be empty.",
+			doc:    "Servers, as strings (`\"10.0.0.2:6379 weight=5\"`) or tables (`{ address = \"10.0.0.2:6379\", weight = 5 }`). May be empty.",
 			decode: decodeServers,
 		},
 	}

@@ -15,57 +15,62 @@ func listenerKeys() []key[listenerDraft] {
 			"Unique among listeners.").required().withAliases("id"),
 		{
 			name: "address", typeText: "address or list", isRequired: true, aliases: []string{"bind", "listen", "addresses"},
-			doc: "Where clients arrive: `\"10.0.0.1:6379\"`, `\"[::1]:6379\"`, `\":6379\"` (all addresses, the same as `\"[::]:6379\"`), " +
-				"`\"0.0.0.0:7000-7005\"` (one address per port) or `\"unix:/run/redis.sock\"`. No host names.",
+			doc: "Addresses to listen at: `\"10.0.0.1:6379\"`, `\"[::1]:6379\"`, `\":6379\"` (all addresses, the same as " +
+				"`\"[::]:6379\"`), `\"0.0.0.0:7000-7005\"` (one address per port) or `\"unix:/run/redis.sock\"`. No host names.",
 			decode: decodeListenAddresses,
 		},
 		scalar("protocol", oneOf([]string{"tcp", "udp"}, nil), "tcp", func(l *listenerDraft) *string { return &field(l).Protocol },
 			"`tcp` or `udp`."),
 		scalar("cluster", nameType(), "", func(l *listenerDraft) *string { return &field(l).Cluster },
-			"The cluster that serves.").required().withAliases("proxy_pass", "service"),
+			"The cluster that serves the clients.").required().withAliases("proxy_pass", "service"),
 		{
 			name: "levels", typeText: "list", defaultText: "[]",
-			doc: "The cluster's levels to try, in this order: names, or numbers counted from 1. Empty = all, in the order of the file.",
+			doc: "Levels of the cluster to try, in this order: names, or numbers counted from 1. Empty = all levels, in file order.",
 			decode: func(d *decoder, n *tree.Node, l *listenerDraft) {
 				l.levels = decodeLevelReferences(d, n)
 			},
 		},
 		clients("allow", func(l *listenerDraft) *Clients { return &field(l).Allow },
-			"Who may come in: addresses and CIDRs, `\"unix:\"` for clients of unix sockets, `\"all\"` for everyone. Empty = everyone.").withAliases("allow_from", "allowlist", "whitelist"),
+			"Clients to accept: addresses and CIDRs, `\"unix:\"` for clients of unix sockets, `\"all\"` for every client. Empty = "+
+				"every client.").withAliases("allow_from", "allowlist", "whitelist"),
 		clients("deny", func(l *listenerDraft) *Clients { return &field(l).Deny },
-			"Who may not, whatever `allow` says.").withAliases("deny_from", "denylist", "blacklist"),
+			"Clients to reject, even if `allow` lists them. Empty = none.").withAliases("deny_from", "denylist", "blacklist"),
 		scalar("max_sessions", integerType(0, maxInt), "0", func(l *listenerDraft) *int { return &field(l).MaxSessions },
-			"Sessions at once, over all addresses; 0 = no limit. More clients are reset.").withAliases("maxconn", "max_connections", "max_conns"),
+			"Maximum number of concurrent sessions over all addresses; 0 = no limit. Clients over the limit are reset.").withAliases("maxconn", "max_connections", "max_conns"),
 		scalar("max_sessions_per_source", integerType(0, maxInt), "0", func(l *listenerDraft) *int { return &field(l).MaxSessionsPerSource },
-			"Sessions at once from one client address; 0 = no limit. Not for clients of unix sockets.").withAliases("limit_conn", "max_conns_per_ip"),
+			"Maximum number of concurrent sessions per client address; 0 = no limit. Does not apply to clients of unix sockets.").withAliases("limit_conn", "max_conns_per_ip"),
 		scalar("max_session_rate", integerType(0, maxInt), "0", func(l *listenerDraft) *int { return &field(l).MaxSessionRate },
-			"New sessions per second, with bursts of as many at once; 0 = no limit.").withAliases("rate_limit", "maxconnrate", "max_rate"),
+			"Maximum number of new sessions per second, with bursts of the same size; 0 = no limit.").withAliases("rate_limit", "maxconnrate", "max_rate"),
 		scalar("accept_proxy", booleanType(), "false", func(l *listenerDraft) *bool { return &field(l).AcceptProxy },
-			"Every client begins with a PROXY header, version 1 or 2, that says for whom it comes.").withAliases("accept-proxy", "proxy_protocol", "proxy_in"),
+			"Require a PROXY header, version 1 or 2, from every client.").withAliases("accept-proxy", "proxy_protocol", "proxy_in"),
 		clients("trusted_proxies", func(l *listenerDraft) *Clients { return &field(l).TrustedProxies },
-			"Who may send such headers: addresses and CIDRs. Others are turned away. Required with `accept_proxy`, but for unix sockets.").withAliases("set_real_ip_from"),
+			"Clients that may send PROXY headers: addresses and CIDRs. Others are rejected. Required with `accept_proxy`, except for "+
+				"unix sockets.").withAliases("set_real_ip_from"),
 		scalar("proxy_timeout", positiveDuration(), "5s", func(l *listenerDraft) *time.Duration { return &field(l).ProxyTimeout },
-			"How long a client may take for its PROXY header, from its arrival to the last byte.").onlyFor("tcp"),
+			"Maximum time from accept to the last byte of the PROXY header.").onlyFor("tcp"),
 		scalar("client_idle_timeout", durationOrZero(), "0s", func(l *listenerDraft) *time.Duration { return &field(l).ClientIdleTimeout },
-			"Ends a session after so long without a byte on the client side, either way. 0 = never.").withAliases("timeout", "idle_timeout", "timeout_client", "timeout client").onlyFor("tcp"),
+			"Ends a session after this time without a byte in either direction on the client side; 0 = never.").withAliases("timeout", "idle_timeout", "timeout_client", "timeout client").onlyFor("tcp"),
 		scalar("half_close_timeout", positiveDuration(), "30s", func(l *listenerDraft) *time.Duration { return &field(l).HalfCloseTimeout },
-			"How long a session may go on without a byte once one side has ended its direction.").onlyFor("tcp"),
+			"Ends a session after this time without a byte once one side has closed its direction.").onlyFor("tcp"),
 		scalar("tcp_keepalive", durationType(time.Second, maxKeepalive, true), "60s", func(l *listenerDraft) *time.Duration { return &field(l).TCPKeepalive },
-			"Idle time before TCP keep-alive packets, on the sockets of both sides. 0 = off; at least 1s, at most "+showDuration(maxKeepalive)+".").withAliases("keepalive", "so_keepalive").onlyFor("tcp"),
+			"Idle time before TCP keepalive probes, on the sockets of both sides. 0 = off; at least 1s, at most "+showDuration(maxKeepalive)+".").withAliases("keepalive", "so_keepalive").onlyFor("tcp"),
 		scalar("tcp_user_timeout", durationType(minDuration, maxUserTimeout, true), "0s", func(l *listenerDraft) *time.Duration { return &field(l).TCPUserTimeout },
-			"How long sent bytes may stay unacknowledged before TCP gives up, on the sockets of both sides. 0 = the kernel's own; at most "+showDuration(maxUserTimeout)+".").onlyFor("tcp"),
+			"How long sent bytes may stay unacknowledged before TCP closes the connection, on the sockets of both sides. 0 = the "+
+				"kernel's default; at most "+showDuration(maxUserTimeout)+".").onlyFor("tcp"),
 		scalar("backlog", integerType(1, 1<<20), "4096", func(l *listenerDraft) *int { return &field(l).Backlog },
-			"Connections that may wait to be accepted; the kernel caps it at net.core.somaxconn.").onlyFor("tcp"),
+			"Connections that may wait to be accepted; the kernel limits it to net.core.somaxconn.").onlyFor("tcp"),
 		scalar("flow_timeout", positiveDuration(), "30s", func(l *listenerDraft) *time.Duration { return &field(l).FlowTimeout },
-			"udp: ends a flow after so long without a datagram, either way.").withAliases("udp_timeout").onlyFor("udp"),
+			"udp: ends a flow after this time without a datagram in either direction.").withAliases("udp_timeout").onlyFor("udp"),
 		scalar("responses", integerType(0, maxResponses), "0", func(l *listenerDraft) *int { return &field(l).Responses },
-			"udp: how many datagrams answer each datagram of a client. When all have come the flow ends, and the next datagram is balanced anew; with 1, "+
-				"one that comes meanwhile, too. 0 = any number: only `flow_timeout` ends a flow.").withAliases("proxy_responses", "udp_responses").onlyFor("udp"),
+			"udp: number of responses to each datagram of a client. When all have arrived, the flow ends and the next datagram is "+
+				"balanced again; with 1, so is a datagram that arrives before the response. 0 = any number: only `flow_timeout` ends a "+
+				"flow.").withAliases("proxy_responses", "udp_responses").onlyFor("udp"),
 		scalar("max_flows", integerType(0, maxInt), "0", func(l *listenerDraft) *int { return &field(l).MaxFlows },
-			"udp: flows at once, over all addresses. When there are as many, a newcomer takes the place of the oldest flow that no server has "+
-				"answered; if all have been answered, it is dropped. 0 = this listener's part of what the process may have, see [below](#udp-listeners).").withAliases("udp_max_sessions").onlyFor("udp"),
+			"udp: maximum number of concurrent flows over all addresses. At the limit, a new flow replaces the oldest flow that no "+
+				"server has answered; if all have been answered, the new flow is dropped. 0 = an equal share of the process's sessions, "+
+				"see [below](#udp-listeners).").withAliases("udp_max_sessions").onlyFor("udp"),
 		scalar("max_flows_per_source", integerType(0, maxInt), "0", func(l *listenerDraft) *int { return &field(l).MaxFlowsPerSource },
-			"udp: flows at once from one client address; 0 = no limit.").onlyFor("udp"),
+			"udp: maximum number of concurrent flows per client address; 0 = no limit.").onlyFor("udp"),
 	}
 }
 

@@ -72,10 +72,10 @@ func rootKeys() []key[draft] {
 	return []key[draft]{
 		{
 			name: "include", typeText: "list of patterns", defaultText: "[]",
-			doc:    "More files to load, such as `\"conf.d/*.toml\"`, relative to the directory of this one.",
+			doc:    "More files to load, such as `\"conf.d/*.toml\"`, relative to the directory of this file.",
 			decode: decodeInclude,
 		},
-		table("runtime", "The process as a whole.", func(d *decoder, n *tree.Node, into *draft) {
+		table("runtime", "Settings of the process.", func(d *decoder, n *tree.Node, into *draft) {
 			decodeOnce(d, n, d.schema.runtime, &into.runtime, into)
 		}),
 		table("log", "What is logged and where.", func(d *decoder, n *tree.Node, into *draft) {
@@ -85,18 +85,18 @@ func rootKeys() []key[draft] {
 			into.admin.Explicit = true
 			decodeOnce(d, n, d.schema.admin, &into.admin, into)
 		}).withAliases("api", "stats", "management"),
-		tables("listener", "Where clients arrive.", func(d *decoder, n *tree.Node, into *draft) {
+		tables("listener", "Addresses that accept clients.", func(d *decoder, n *tree.Node, into *draft) {
 			l := listenerDraft{node: n}
 			decodeTable(d, n, d.schema.listener, &l)
 			finishListener(d, n, &l)
 			into.listeners = append(into.listeners, l)
 		}).withAliases("listen", "listeners", "bind", "server", "vserver", "entrypoint"),
 		{
-			name: "cluster", typeText: "tables by name", doc: "What serves: one `[cluster.NAME]` table for each cluster.",
+			name: "cluster", typeText: "tables by name", doc: "Servers: one `[cluster.NAME]` table per cluster.",
 			aliases: []string{"clusters"},
 			decode:  decodeClusters,
 		},
-		tables("event", "Who is told what happens: programs and URLs.", decodeHook).withAliases("events", "hook", "hooks", "notify", "webhook"),
+		tables("event", "Event hooks: programs and URLs that receive events.", decodeHook).withAliases("events", "hook", "hooks", "notify", "webhook"),
 	}
 }
 

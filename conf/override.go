@@ -30,7 +30,7 @@ func overrideKeys() []key[Override] {
 		nullable("state", serverStateType(), "", func(p *Override) **string { return &p.State }),
 		nullable("weight", integerType(0, maxWeight), -1, func(p *Override) **int { return &p.Weight }),
 		nullable("max_sessions", integerType(0, maxInt), -1, func(p *Override) **int { return &p.MaxSessions }),
-		scalar("reason", words(), "", func(p *Override) *string { return &p.Reason }, "Why, for those who look on."),
+		scalar("reason", words(), "", func(p *Override) *string { return &p.Reason }, "The reason, for other operators."),
 	}
 }
 
@@ -85,6 +85,6 @@ func ParseStopRequest(text []byte) (now bool, err error) {
 		return false, err
 	}
 	d := newDecoder()
-	decodeTable(d, n, []key[bool]{scalar("now", booleanType(), "", func(b *bool) *bool { return b }, "At once.")}, &now)
+	decodeTable(d, n, []key[bool]{scalar("now", booleanType(), "", func(b *bool) *bool { return b }, "Stop immediately.")}, &now)
 	return now, d.err()
 }

@@ -13,18 +13,20 @@ import (
 func runtimeKeys() []key[Runtime] {
 	return []key[Runtime]{
 		scalar("loops", integerType(0, 1024), "0", func(r *Runtime) *int { return &r.Loops },
-			"Event loops; 0 = one per CPU. Cannot change while weir runs.").
+			"Number of event loops; 0 = one per CPU. Cannot change while weir runs.").
 			fixedBecause("the event loops are fixed for the life of the process; upgrade or restart it").withAliases("nbthread", "worker_processes", "threads"),
 		scalar("max_sessions", integerType(0, maxInt), "0", func(r *Runtime) *int { return &r.MaxSessions },
-			"Sessions in the whole process; 0 = as many as the descriptor limit allows.").withAliases("maxconn", "worker_connections", "max_connections"),
+			"Maximum number of sessions in the process; 0 = as many as the descriptor limit allows.").withAliases("maxconn", "worker_connections", "max_connections"),
 		scalar("drain_timeout", durationOrZero(), "30s", func(r *Runtime) *time.Duration { return &r.DrainTimeout },
-			"How long sessions may go on that a stop or a reload leaves without a listener or a server; then they are cut. 0 = cut at once.").withAliases("hard_stop_after", "shutdown_timeout"),
+			"How long sessions may continue after a stop, or after a reload that removes their listener or server; then they are "+
+				"cut. 0 = cut immediately.").withAliases("hard_stop_after", "shutdown_timeout"),
 		scalar("user", userType(), "", func(r *Runtime) *string { return &r.User },
-			"Who to be once everything is bound: a user's name or number, `\"weir\"`, or with a group, `\"weir:proxy\"`. Empty = who starts weir. Cannot change while weir runs.").
+			"User to run as once all addresses are bound: a name or number, `\"weir\"`, or with a group, `\"weir:proxy\"`. Empty = "+
+				"the user that starts weir. Cannot change while weir runs.").
 			withDefaultText("`\"\"`").fixedBecause("the user is fixed for the life of the process; restart it"),
 		scalar("state_file", pathType(), "", func(r *Runtime) *string { return &r.StateFile },
-			"Where weir keeps what operators, agents and checks have said and what was changed at run time, so that a restart does not forget it; empty = nowhere. "+
-				"A relative path starts at the working directory of the process.").withDefaultText("`\"\"`").withAliases("server_state_file", "journal"),
+			"File that keeps overrides, advice, verdicts and runtime changes across restarts; empty = none. A relative path is "+
+				"relative to the working directory of the process.").withDefaultText("`\"\"`").withAliases("server_state_file", "journal"),
 	}
 }
 
@@ -43,12 +45,12 @@ func userType() valueType[string] {
 func logKeys() []key[Log] {
 	return []key[Log]{
 		scalar("level", oneOf([]string{"debug", "info", "warn", "error"}, map[string]string{"warning": "warn", "err": "error", "notice": "info"}),
-			"info", func(l *Log) *string { return &l.Level }, "The least serious messages that are logged."),
+			"info", func(l *Log) *string { return &l.Level }, "The lowest severity that is logged."),
 		scalar("format", oneOf([]string{"text", "json"}, nil), "text", func(l *Log) *string { return &l.Format },
 			"One line of `key=value` pairs or one JSON object per message."),
 		scalar("file", pathType(), "", func(l *Log) *string { return &l.File },
-			"Where to append; empty = standard error. A relative path starts at the working directory of the process.").withDefaultText("`\"\"`"),
+			"File to append to; empty = standard error. A relative path is relative to the working directory of the process.").withDefaultText("`\"\"`"),
 		scalar("sessions", oneOf([]string{"off", "errors", "all"}, nil), "errors", func(l *Log) *string { return &l.Sessions },
-			"Which ended sessions leave a record: none, those that ended by an error, or all."),
+			"Which ended sessions are logged: none, those that ended with an error, or all."),
 	}
 }

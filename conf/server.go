@@ -11,11 +11,11 @@ import (
 func serverKeys() []key[Server] {
 	return []key[Server]{
 		scalar("address", serverAddressType(), "", func(s *Server) *Address { return &s.Address },
-			"Where to dial: `\"10.0.0.1:6379\"`, `\"[::1]:6379\"`, `\"db1.example:6379\"` or `\"unix:/run/redis.sock\"`.").required().withAliases("addr", "host", "target"),
+			"Address to connect to: `\"10.0.0.1:6379\"`, `\"[::1]:6379\"`, `\"db1.example:6379\"` or `\"unix:/run/redis.sock\"`.").required().withAliases("addr", "host", "target"),
 		scalar("name", orEmpty(serverNameType()), "", func(s *Server) *string { return &s.Name },
 			"Unique in the level. The same name in another level is the same server.").withDefaultText("the address as written").withAliases("id"),
 		scalar("weight", integerType(0, maxWeight), "1", func(s *Server) *int { return &s.Weight },
-			"Its share; 0 = only when no other server of the level has weight. May differ from level to level."),
+			"Share of the sessions; 0 = used only if no other server of the level has a weight. May differ from level to level."),
 		scalar("max_fails", integerType(0, maxInt), "3", func(s *Server) *int { return &s.MaxFails },
 			"As in the cluster.").fromCluster(),
 		scalar("fail_timeout", positiveDuration(), "10s", func(s *Server) *time.Duration { return &s.FailTimeout },
