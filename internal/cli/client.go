@@ -36,8 +36,8 @@ func (flags *clientFlags) add(cmd *cobra.Command) {
 	cmd.MarkFlagFilename("token-file")
 }
 
-// answerTime bounds a request whose answer needs no waiting for anything.
-const answerTime = 30 * time.Second
+// requestTimeout bounds a request whose answer needs no waiting for anything.
+const requestTimeout = 30 * time.Second
 
 // client talks to the API.
 type client struct {
@@ -151,10 +151,10 @@ func (c *client) do(ctx context.Context, method, path string, body []byte, out a
 
 // ask sends a request, shows the answer, in JSON as it came or else with show, and returns it.
 func ask[T any](cmd *cobra.Command, flags *clientFlags, method, path string, body []byte, show func(w io.Writer, answer T)) (T, error) {
-	return askWithin(answerTime, cmd, flags, method, path, body, show)
+	return requestWithin(requestTimeout, cmd, flags, method, path, body, show)
 }
 
-func askWithin[T any](
+func requestWithin[T any](
 	limit time.Duration, cmd *cobra.Command, flags *clientFlags, method, path string, body []byte, show func(w io.Writer, answer T),
 ) (T, error) {
 	var answer T
@@ -177,7 +177,7 @@ func askWithin[T any](
 }
 
 // tell is ask for commands that are done with the answer.
-func tell[T any](cmd *cobra.Command, flags *clientFlags, method, path string, body []byte, show func(w io.Writer, answer T)) error {
+func request[T any](cmd *cobra.Command, flags *clientFlags, method, path string, body []byte, show func(w io.Writer, answer T)) error {
 	_, err := ask(cmd, flags, method, path, body, show)
 	return err
 }

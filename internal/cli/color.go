@@ -1,63 +1,87 @@
 package cli
 
-// Colours, for a terminal that wants them.
-
 import (
 	"io"
 	"os"
 	"strings"
 
+	"charm.land/lipgloss/v2"
 	"golang.org/x/term"
 
 	"weir/internal/status"
 )
 
-// ink colours texts, or leaves them as they are.
-type ink bool
+// palette renders text in colour, or unchanged if it is false.
+type palette bool
 
-// inkFor is colour on a terminal, unless NO_COLOR is set to anything (https://no-color.org).
-func inkFor(w io.Writer) ink {
+// paletteFor returns colour for a terminal, unless NO_COLOR is set to anything (https://no-color.org).
+func paletteFor(w io.Writer) palette {
 	f, ok := w.(*os.File)
-	return ink(ok && term.IsTerminal(int(f.Fd())) && os.Getenv("NO_COLOR") == "" && os.Getenv("TERM") != "dumb")
+	return palette(ok && term.IsTerminal(int(f.Fd())) && os.Getenv("NO_COLOR") == "" && os.Getenv("TERM") != "dumb")
 }
 
-// The colours, as select graphic rendition (ECMA-48, 8.3.117).
-const (
-	red, green, yellow, blue = "31", "32", "33", "36"
-	bold, reverse            = "1", "7"
+var (
+	plainStyle = lipgloss.NewStyle()
+	bold       = plainStyle.Bold(true)
+	reverse    = plainStyle.Reverse(true)
+	red        = plainStyle.Foreground(lipgloss.Red)
+	green      = plainStyle.Foreground(lipgloss.Green)
+	yellow     = plainStyle.Foreground(lipgloss.Yellow)
+	blue       = plainStyle.Foreground(lipgloss.Cyan)
+	alert      = red.Bold(true)
 )
 
-func (k ink) in(how, text string) string {
-	if !k || how == "" {
+func (p palette) render(style lipgloss.Style, text string) string {
+	if !p {
 		return text
 	}
-	return "\x1b[" + how + "m" + text + "\x1b[0m"
+	return style.Render(text)
 }
 
-// state colours the name of a server's state, which blanks may follow.
-func (k ink) state(text string) string {
+// state renders the name of a server's state, which spaces may follow.
+func (p palette) state(text string) string {
+	style := plainStyle
 	switch strings.TrimRight(text, " ") {
 	case "up":
-		return k.in(green, text)
+		style = green
 	case "down", "failing", "unresolved", "unstable":
-		return k.in(red, text)
+		style = red
 	case "probation":
-		return k.in(yellow, text)
+		style = yellow
 	case "drain", "maint":
-		return k.in(blue, text)
+		style = blue
 	}
-	return text
+	return p.render(style, text)
 }
 
-// severity colours the text of a problem. An empty severity means no problem.
-func (k ink) severity(severity, text string) string {
-	return k.in(map[string]string{"": green, status.Critical: bold + ";" + red, status.Warning: yellow, status.Note: blue}[severity], text)
+// severity renders a line about a problem; without a severity there is no problem.
+func (p palette) severity(severity, text string) string {
+	style := plainStyle
+	switch severity {
+	case "":
+		style = green
+	case status.Critical:
+		style = alert
+	case status.Warning:
+		style = yellow
+	case status.Note:
+		style = blue
+	}
+	return p.render(style, text)
 }
 
-// event colours a line about an event by what it means for clients.
-func (k ink) event(event, text string) string {
-	return k.in(map[string]string{
-		"cluster_empty": bold + ";" + red, "server_down": red, "reload_failed": red,
-		"level_change": yellow, "session_refused": yellow, "server_up": green, "cluster_back": green,
-	}[event], text)
+// event renders a line about an event.
+func (p palette) event(event, text string) string {
+	style := plainStyle
+	switch event {
+	case "cluster_empty":
+		style = alert
+	case "server_down", "reload_failed":
+		style = red
+	case "level_change", "session_refused":
+		style = yellow
+	case "server_up", "cluster_back":
+		style = green
+	}
+	return p.render(style, text)
 }

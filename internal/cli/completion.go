@@ -119,7 +119,7 @@ func (flags *clientFlags) complete(names func(*status.Document) []string) comple
 		}
 		ctx, cancel := context.WithTimeout(context.Background(), time.Second)
 		defer cancel()
-		doc, err := statusOf(ctx, c)
+		doc, err := fetchStatus(ctx, c)
 		if err != nil {
 			return nil, how
 		}

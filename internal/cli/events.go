@@ -105,7 +105,7 @@ func showEvent(w io.Writer, ev status.Event, _ string) error {
 		line += "  " + change
 	}
 	line = strings.TrimRight(line, " ")
-	if _, err := fmt.Fprintln(w, inkFor(w).event(ev.Event, cut(line, width))); err != nil {
+	if _, err := fmt.Fprintln(w, paletteFor(w).event(ev.Event, cut(line, width))); err != nil {
 		return err
 	}
 	for i, reason := range strings.Split(ev.Reason, "\n") {

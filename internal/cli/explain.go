@@ -20,13 +20,13 @@ func explainCommand(flags *clientFlags) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			return tell(cmd, flags, http.MethodGet, path("v1", "clusters", cluster, "servers", server, "explain"), nil, showExplanation)
+			return request(cmd, flags, http.MethodGet, path("v1", "clusters", cluster, "servers", server, "explain"), nil, showExplanation)
 		},
 	}
 }
 
 func showExplanation(w io.Writer, x status.Explanation) {
-	fmt.Fprintf(w, "%s/%s at %s is %s since %s", x.Cluster, x.Name, x.Address, inkFor(w).state(x.State), moment(x.Since))
+	fmt.Fprintf(w, "%s/%s at %s is %s since %s", x.Cluster, x.Name, x.Address, paletteFor(w).state(x.State), moment(x.Since))
 	if x.Reason != "" {
 		fmt.Fprintf(w, ": %s", plain(x.Reason))
 	}

@@ -14,7 +14,7 @@ func reloadCommand(flags *clientFlags) *cobra.Command {
 	return &cobra.Command{
 		Use: "reload", Short: "Go over to what the file says now", Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			return tell(cmd, flags, http.MethodPost, "/v1/reload", nil, func(w io.Writer, c status.Config) {
+			return request(cmd, flags, http.MethodPost, "/v1/reload", nil, func(w io.Writer, c status.Config) {
 				fmt.Fprintln(w, c.File+": in force")
 			})
 		},

@@ -81,7 +81,7 @@ func (s *serverChange) apply(cmd *cobra.Command, cluster, server, action string,
 	case "reset":
 		patch["state"], patch["weight"], patch["max_sessions"] = nil, nil, nil
 	case "kill-sessions":
-		return tell(cmd, s.clientFlags, http.MethodDelete, at+"/sessions", nil, func(w io.Writer, n cutCount) {
+		return request(cmd, s.clientFlags, http.MethodDelete, at+"/sessions", nil, func(w io.Writer, n cutCount) {
 			fmt.Fprintf(w, "%d sessions cut\n", n.SessionsCut)
 		})
 	case "add":
@@ -89,7 +89,7 @@ func (s *serverChange) apply(cmd *cobra.Command, cluster, server, action string,
 		if err != nil {
 			return err
 		}
-		return tell(cmd, s.clientFlags, http.MethodPost, path("v1", "clusters", cluster, "servers"), body, showServer)
+		return request(cmd, s.clientFlags, http.MethodPost, path("v1", "clusters", cluster, "servers"), body, showServer)
 	case "remove":
 		c, err := s.client()
 		if err != nil {
@@ -117,7 +117,7 @@ func (s *serverChange) apply(cmd *cobra.Command, cluster, server, action string,
 	if err != nil {
 		return err
 	}
-	return tell(cmd, s.clientFlags, http.MethodPatch, at, body, showServer)
+	return request(cmd, s.clientFlags, http.MethodPatch, at, body, showServer)
 }
 
 // described is a server to add, as the API takes it.

@@ -25,7 +25,7 @@ func sessionsCommand(flags *clientFlags) *cobra.Command {
 					q.Set(name, value)
 				}
 			}
-			return tell(cmd, flags, http.MethodGet, "/v1/sessions?"+q.Encode(), nil, showSessions)
+			return request(cmd, flags, http.MethodGet, "/v1/sessions?"+q.Encode(), nil, showSessions)
 		},
 	}
 	cmd.Flags().StringVar(&listener, "listener", "", "only those of this listener")

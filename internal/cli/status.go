@@ -21,12 +21,12 @@ func statusCommand(flags *clientFlags) *cobra.Command {
 		ValidArgsFunction: completeClusters(flags),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if len(args) == 1 {
-				return tell(cmd, flags, http.MethodGet, path("v1", "clusters", args[0]), nil, func(w io.Writer, c status.Cluster) {
+				return request(cmd, flags, http.MethodGet, path("v1", "clusters", args[0]), nil, func(w io.Writer, c status.Cluster) {
 					showCluster(w, &c, math.MaxInt)
 					showLegend(w, []status.Cluster{c})
 				})
 			}
-			return tell(cmd, flags, http.MethodGet, "/v1/status", nil, showStatus)
+			return request(cmd, flags, http.MethodGet, "/v1/status", nil, showStatus)
 		},
 	}
 }
@@ -76,7 +76,7 @@ func showHooks(w io.Writer, hooks []status.Hook) {
 
 // showProblems writes each problem in one line and its reason in another.
 func showProblems(w io.Writer, problems []status.Problem) {
-	k := inkFor(w)
+	k := paletteFor(w)
 	if len(problems) == 0 {
 		fmt.Fprintln(w, k.severity("", "no problems"))
 	}
@@ -144,7 +144,7 @@ func showCluster(w io.Writer, c *status.Cluster, most int) {
 		servers += len(c.Levels[i].Servers)
 	}
 	t := columns("LEVEL", "!", "SERVER", "STATE", ">WEIGHT", ">SESSIONS", "REASON")
-	t.paint[3] = inkFor(w).state
+	t.paint[3] = paletteFor(w).state
 	for _, l := range c.Levels {
 		name := l.Name
 		if l.InUse {

@@ -1,6 +1,6 @@
 package cli
 
-// The servers of a document as rows: with rates, chosen and in order.
+// The servers of a status document as rows: rates, filter and order.
 
 import (
 	"cmp"
@@ -13,34 +13,34 @@ import (
 // rowKey names a server in one level.
 type rowKey struct{ cluster, level, server string }
 
-// topRow is one server in one level, as weir top shows it.
+// topRow is one server in one level.
 type topRow struct {
 	rowKey
-	inUse bool // the level
+	inUse bool // of the level
 	*status.Server
 	rate rate
 }
 
 func (r *topRow) name() string { return r.cluster + "/" + r.server }
 
-// rate is what happens in a second.
+// rate holds sessions and bytes per second.
 type rate struct{ sessions, up, down float64 }
 
-// counts is what rates are made of.
+// counts holds the counters that rates are computed from.
 type counts struct{ sessions, up, down uint64 }
 
-// rates compares documents.
+// rates computes rates from successive documents.
 type rates struct {
 	pid     int
 	at      float64           // uptime
 	counted map[rowKey]counts // of servers, without level
-	now     map[rowKey]rate   // per server, without level
+	now     map[rowKey]rate   // of servers, without level
 	listens map[string]counts // of listeners, by protocol and address
 	total   rate              // of all listeners
-	known   bool              // there has been a document before
+	known   bool              // the process has supplied an earlier document
 }
 
-// next takes in another document of the same process, or begins anew.
+// next computes the rates since the previous document. After a restart of weir there are none until the document after.
 func (r *rates) next(doc *status.Document) {
 	span := doc.UptimeSeconds - r.at
 	before := *r
@@ -71,15 +71,15 @@ func (r *rates) next(doc *status.Document) {
 	}
 }
 
-// orders are the orders of rows, in the order in which a key chooses them.
+// orders returns the orders of rows, in the sequence in which a key selects them.
 func orders() []string { return []string{"file", "state", "sessions", "new/s", "bytes/s", "name"} }
 
-// badness orders states, the worst first.
+// badness returns the rank of a state; the worst has the lowest.
 func badness(state string) int {
 	return slices.Index([]string{"down", "unstable", "failing", "unresolved", "probation", "maint", "drain", "up"}, state)
 }
 
-// rowsOf are the servers that a filter lets through, in an order. badOnly leaves out those that are up.
+// rowsOf returns the servers that match filter, in order. badOnly omits servers that are up.
 func rowsOf(doc *status.Document, r *rates, filter, order string, badOnly bool) []topRow {
 	var rows []topRow
 	filter = strings.ToLower(filter)

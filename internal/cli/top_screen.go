@@ -1,10 +1,11 @@
 package cli
 
-// What weir top shows, and what its keys do: no terminal and no network, so that it can be tested as it is.
+// The state of weir top and the effect of its keys, without a terminal or a network.
 
 import (
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 	"unicode/utf8"
 
@@ -13,24 +14,24 @@ import (
 
 // screen is the state of weir top between two keys.
 type screen struct {
-	ink   ink
-	doc   *status.Document
-	rates rates
-	lost  string // why there is no newer document; "" = it is new
-	since time.Time
+	palette   palette
+	doc       *status.Document
+	rates     rates
+	lastError string // of the latest request; "" if doc is its response
+	lostAt    time.Time
 
-	rows     []topRow // what is shown of doc
-	chosen   rowKey   // the row that keys are about
-	at       int      // where it is in rows
+	rows     []topRow // the rows of doc that pass the filter, in order
+	selected rowKey   // the row that keys act on
+	at       int      // its index in rows
 	first    int      // the first row on the screen
-	page     int      // how many rows there were room for
-	order    int      // among orders
+	page     int      // the number of rows that fit
+	order    int      // an index of orders()
 	badOnly  bool
 	filter   string
-	typing   bool   // the filter is being typed
-	explain  bool   // the chosen server's layers are shown
-	help     bool   // the keys are shown
-	sure     *topDo // what is asked about once more
+	typing   bool       // keys edit the filter
+	explain  bool       // the layers of the selected server are shown
+	help     bool       // the keys are shown
+	pending  *topAction // the action that waits for confirmation
 	message  string
 	messaged time.Time
 }
@@ -38,90 +39,96 @@ type screen struct {
 // messageTime is how long a message stays.
 const messageTime = 6 * time.Second
 
-// topDo is what a key asks for beyond the screen.
-type topDo struct {
-	what            int
+// topAction is an effect of a key beyond the screen.
+type topAction struct {
+	kind            topActionKind
 	cluster, server string
 	patch           map[string]any
 }
 
-// What a key may ask for.
+type topActionKind int
+
+// The kinds of actions.
 const (
-	topNothing = iota
+	topNothing topActionKind = iota
 	topQuit
 	topSuspend
+	topRedraw
 	topPatch
 	topKill
 )
 
-func newScreen(colours bool) *screen { return &screen{ink: ink(colours), page: 1} }
+func newScreen(colour bool) *screen { return &screen{palette: palette(colour), page: 1} }
 
-// show takes in a new document.
+// show replaces the document.
 func (s *screen) show(doc *status.Document) {
-	s.doc, s.lost = doc, ""
+	s.doc, s.lastError = doc, ""
 	s.rates.next(doc)
 	s.arrange()
 }
 
-// lose says that there is no newer document.
-func (s *screen) lose(err error) {
-	if s.lost == "" {
-		s.since = time.Now()
+// disconnect records that the request for a newer document failed.
+func (s *screen) disconnect(err error) {
+	if s.lastError == "" {
+		s.lostAt = time.Now()
 	}
-	s.lost = err.Error()
+	s.lastError = err.Error()
 }
 
-func (s *screen) tell(message string) { s.message, s.messaged = message, time.Now() }
+func (s *screen) setMessage(text string) { s.message, s.messaged = text, time.Now() }
 
-// arrange makes the rows anew. The chosen row stays chosen wherever it is now; if it is gone, its place is.
+// arrange recomputes the rows. The selected row stays selected wherever it moves; if it is gone, the row in its position is
+// selected.
 func (s *screen) arrange() {
 	if s.doc == nil {
 		return
 	}
 	s.rows = rowsOf(s.doc, &s.rates, s.filter, orders()[s.order], s.badOnly)
-	if i := slices.IndexFunc(s.rows, func(r topRow) bool { return r.rowKey == s.chosen }); i >= 0 {
+	if i := slices.IndexFunc(s.rows, func(r topRow) bool { return r.rowKey == s.selected }); i >= 0 {
 		s.at = i
 	}
-	s.choose(s.at)
+	s.selectRow(s.at)
 }
 
-// choose moves to a row, or the nearest that there is.
-func (s *screen) choose(at int) {
+// selectRow selects the row at an index, or the nearest one.
+func (s *screen) selectRow(at int) {
 	s.at = max(0, min(at, len(s.rows)-1))
-	s.chosen = rowKey{}
+	s.selected = rowKey{}
 	if s.at < len(s.rows) {
-		s.chosen = s.rows[s.at].rowKey
+		s.selected = s.rows[s.at].rowKey
 	}
 }
 
-// press does what a key says.
-func (s *screen) press(key string) topDo {
+// press handles a key, named as by tea.Key.
+func (s *screen) press(key string) topAction {
 	switch {
-	case key == "ctrl-c":
-		return topDo{what: topQuit}
-	case key == "ctrl-z":
-		return topDo{what: topSuspend}
-	case s.sure != nil:
-		do := *s.sure
-		s.sure = nil
+	case key == "ctrl+c":
+		return topAction{kind: topQuit}
+	case key == "ctrl+z":
+		return topAction{kind: topSuspend}
+	case key == "ctrl+l":
+		return topAction{kind: topRedraw}
+	case s.pending != nil:
+		action := *s.pending
+		s.pending = nil
 		if key == "y" {
-			return do
+			return action
 		}
-		s.tell("nothing done")
+		s.setMessage("cancelled")
 	case s.typing:
-		s.typed(key)
+		s.editFilter(key)
 	case s.help, s.explain && slices.Contains([]string{"esc", "q", "enter", "e"}, key):
 		s.help, s.explain = false, false
 	default:
 		return s.command(key)
 	}
-	return topDo{}
+	return topAction{}
 }
 
-// maxFilter bounds what may be typed.
+// maxFilter bounds the filter, in bytes.
 const maxFilter = 60
 
-func (s *screen) typed(key string) {
+func (s *screen) editFilter(key string) {
 	switch {
 	case key == "enter":
 		s.typing = false
@@ -130,28 +137,38 @@ func (s *screen) typed(key string) {
 	case key == "backspace":
 		_, n := utf8.DecodeLastRuneInString(s.filter)
 		s.filter = s.filter[:len(s.filter)-n]
-	case utf8.RuneCountInString(key) == 1 && len(s.filter) < maxFilter:
-		s.filter += key
+	case key == "space":
+		s.paste(" ")
+	case utf8.RuneCountInString(key) == 1:
+		s.paste(key)
 	}
 	s.arrange()
 }
 
-func (s *screen) command(key string) topDo {
+// paste appends text to the filter while it is edited. Pasted text is never taken for keys.
+func (s *screen) paste(text string) {
+	if s.typing {
+		s.filter = strings.ToValidUTF8((s.filter + text)[:min(maxFilter, len(s.filter)+len(text))], "")
+		s.arrange()
+	}
+}
+
+func (s *screen) command(key string) topAction {
 	switch key {
 	case "q":
-		return topDo{what: topQuit}
+		return topAction{kind: topQuit}
 	case "up", "k":
-		s.choose(s.at - 1)
+		s.selectRow(s.at - 1)
 	case "down", "j":
-		s.choose(s.at + 1)
+		s.selectRow(s.at + 1)
 	case "pgup":
-		s.choose(s.at - s.page)
-	case "pgdn", " ":
-		s.choose(s.at + s.page)
+		s.selectRow(s.at - s.page)
+	case "pgdown", "space":
+		s.selectRow(s.at + s.page)
 	case "home", "g":
-		s.choose(0)
+		s.selectRow(0)
 	case "end", "G":
-		s.choose(len(s.rows) - 1)
+		s.selectRow(len(s.rows) - 1)
 	case "s":
 		s.order = (s.order + 1) % len(orders())
 		s.arrange()
@@ -170,44 +187,44 @@ func (s *screen) command(key string) topDo {
 	case "d", "r", "m", "z", "K":
 		return s.change(key)
 	}
-	return topDo{}
+	return topAction{}
 }
 
-// change is what a key does to the chosen server; what cuts sessions, or may, is asked about first.
-func (s *screen) change(key string) topDo {
+// change returns the action of a key for the selected server. Actions that can cut sessions wait for confirmation.
+func (s *screen) change(key string) topAction {
 	if len(s.rows) == 0 {
-		return topDo{}
+		return topAction{}
 	}
-	do := topDo{what: topPatch, cluster: s.chosen.cluster, server: s.chosen.server}
+	action := topAction{kind: topPatch, cluster: s.selected.cluster, server: s.selected.server}
 	switch key {
 	case "d":
-		do.patch = map[string]any{"state": "drain"}
+		action.patch = map[string]any{"state": "drain"}
 	case "r":
-		do.patch = map[string]any{"state": "ready"}
+		action.patch = map[string]any{"state": "ready"}
 	case "z":
-		do.patch = map[string]any{"state": nil, "weight": nil, "max_sessions": nil}
+		action.patch = map[string]any{"state": nil, "weight": nil, "max_sessions": nil}
 	case "m":
-		do.patch = map[string]any{"state": "maint"}
-		s.sure = &do
+		action.patch = map[string]any{"state": "maint"}
+		s.pending = &action
 	case "K":
-		do.what = topKill
-		s.sure = &do
+		action.kind = topKill
+		s.pending = &action
 	}
-	if s.sure != nil {
-		return topDo{}
+	if s.pending != nil {
+		return topAction{}
 	}
-	return do
+	return action
 }
 
-// question is what the answer y is given to.
+// question returns the confirmation prompt of the pending action.
 func (s *screen) question() string {
-	name := s.sure.cluster + "/" + s.sure.server
-	if s.sure.what == topKill {
+	name := s.pending.cluster + "/" + s.pending.server
+	if s.pending.kind == topKill {
 		n := 0
-		if s.at < len(s.rows) && s.rows[s.at].rowKey == s.chosen {
+		if s.at < len(s.rows) && s.rows[s.at].rowKey == s.selected {
 			n = s.rows[s.at].Sessions
 		}
-		return fmt.Sprintf("cut all sessions of %s, %d now? y/n", name, n)
+		return fmt.Sprintf("kill all %d sessions of %s? y/n", n, name)
 	}
-	return fmt.Sprintf("take %s out of service? y/n", name)
+	return fmt.Sprintf("set %s to maint? y/n", name)
 }

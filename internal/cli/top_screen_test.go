@@ -1,9 +1,10 @@
-// The screen of weir top without a terminal.
+// Tests of the screen of weir top without a terminal.
 
 package cli
 
 import (
 	"fmt"
+	"strings"
 	"testing"
 	"time"
 	"unicode/utf8"
@@ -14,32 +15,7 @@ import (
 	"weir/internal/status"
 )
 
-func TestKeys(t *testing.T) {
-	for text, want := range map[string][]string{
-		"jk":             {"j", "k"},
-		"\x1b[A\x1b[B":   {"up", "down"},
-		"\x1bOA":         {"up"},
-		"\x1b[5~\x1b[6~": {"pgup", "pgdn"},
-		"\x1b":           {"esc"},
-		"\r\x7f\x03\x1a": {"enter", "backspace", "ctrl-c", "ctrl-z"},
-		"\x1b[200~q":     {"q"}, // a sequence without a meaning is skipped whole
-		"\x1b[1;5C":      nil,
-		"\x1b[12":        nil,
-		"é\xff":          {"é", "\xff"},
-		"\x00\x01":       nil,
-	} {
-		require.Equal(t, want, keysOf(text), "%q", text)
-	}
-	rapid.Check(t, func(t *rapid.T) {
-		for _, k := range keysOf(rapid.StringOf(rapid.SampledFrom([]rune("\x1b[O1;~Aqä\x00"))).Draw(t, "text")) {
-			if k == "" || k[0] == '\x1b' {
-				t.Fatalf("no key: %q", k)
-			}
-		}
-	})
-}
-
-// docOf is a document at a time of a process, with servers a, b, … of one cluster that have counted so many sessions.
+// docOf returns the document of a process at an uptime, with servers a, b, … of one cluster that have had totals sessions.
 func docOf(pid int, at float64, totals ...uint64) *status.Document {
 	d := &status.Document{PID: pid, UptimeSeconds: at, Clusters: []status.Cluster{{Name: "c", Level: "1", Levels: []status.Level{{Name: "1"}}}}}
 	var sum uint64
@@ -60,7 +36,7 @@ func TestRates(t *testing.T) {
 	r.next(docOf(1, 12, 110, 50))
 	require.True(t, r.known)
 	require.Equal(t, rate{5, 50, 100}, r.now[a])
-	require.NotContains(t, r.now, rowKey{cluster: "c", server: "b"}, "it is new")
+	require.NotContains(t, r.now, rowKey{cluster: "c", server: "b"}, "a new server has no rate")
 	require.Equal(t, rate{30, 300, 600}, r.total)
 	r.next(docOf(1, 13, 0, 50)) // removed and added again
 	require.Equal(t, rate{}, r.now[a])
@@ -93,31 +69,32 @@ func TestOrders(t *testing.T) {
 	require.Equal(t, "c", names("DOWN", "file", false))
 }
 
-// The chosen server stays chosen wherever it goes; if it is gone, another is, and a question is not about that one.
-func TestChosen(t *testing.T) {
+// The selected server stays selected wherever it moves. If it is gone, another is selected, and a pending question is not
+// about that one.
+func TestSelection(t *testing.T) {
 	s := newScreen(false)
 	s.show(docOf(1, 1, 1, 2, 3))
 	s.press("down")
-	require.Equal(t, "b", s.chosen.server)
+	require.Equal(t, "b", s.selected.server)
 	d := docOf(1, 2, 1, 2, 3)
 	list := d.Clusters[0].Levels[0].Servers
 	list[0], list[1] = list[1], list[0]
 	s.show(d)
-	require.Equal(t, "b", s.chosen.server)
-	require.Equal(t, topDo{}, s.press("K"))
+	require.Equal(t, "b", s.selected.server)
+	require.Equal(t, topAction{}, s.press("K"))
 	s.show(docOf(1, 3, 1))
-	require.Equal(t, "a", s.chosen.server)
-	do := s.press("y")
-	require.Equal(t, topKill, do.what)
-	require.Equal(t, "b", do.server, "what was asked about")
+	require.Equal(t, "a", s.selected.server)
+	action := s.press("y")
+	require.Equal(t, topKill, action.kind)
+	require.Equal(t, "b", action.server, "the server in the question")
 	s.show(docOf(1, 4))
-	require.Equal(t, topDo{}, s.press("d"))
-	require.Equal(t, topDo{}, s.press("e"))
+	require.Equal(t, topAction{}, s.press("d"))
+	require.Equal(t, topAction{}, s.press("e"))
 }
 
-// Whatever is pressed and however small the terminal is, what is drawn fits.
+// The screen fits every terminal, whatever keys are pressed.
 func TestScreenFits(t *testing.T) {
-	keys := []string{"up", "down", "pgup", "pgdn", "home", "end", "s", "b", "/", "a", "ö", "backspace", "enter", "esc", "e", "?", "d", "r", "m", "z", "K", "y", "n", " "}
+	keys := []string{"up", "down", "pgup", "pgdown", "home", "end", "s", "b", "/", "a", "ö", "backspace", "enter", "esc", "e", "?", "d", "r", "m", "z", "K", "y", "n", "space"}
 	rapid.Check(t, func(t *rapid.T) {
 		s := newScreen(false)
 		for i := range rapid.IntRange(1, 30).Draw(t, "steps") {
@@ -132,10 +109,10 @@ func TestScreenFits(t *testing.T) {
 			d.FindProblems()
 			s.show(d)
 			if rapid.Bool().Draw(t, "lost") {
-				s.lose(fmt.Errorf("no %s", rapid.String().Draw(t, "why")))
+				s.disconnect(fmt.Errorf("no %s", rapid.String().Draw(t, "why")))
 			}
-			if s.press(rapid.SampledFrom(keys).Draw(t, "key")).what == topQuit {
-				t.Fatal("only q and ctrl-c leave")
+			if s.press(rapid.SampledFrom(keys).Draw(t, "key")).kind == topQuit {
+				t.Fatal("only q and ctrl+c quit")
 			}
 			width, height := rapid.IntRange(1, 200).Draw(t, "width"), rapid.IntRange(1, 60).Draw(t, "height")
 			lines := s.draw(width, height)
@@ -156,8 +133,5 @@ func TestScreenFits(t *testing.T) {
 }
 
 func stripReverse(line string) string {
-	if len(line) > 8 && line[:4] == "\x1b[7m" {
-		return line[4 : len(line)-4]
-	}
-	return line
+	return strings.TrimSuffix(strings.TrimPrefix(line, "\x1b[7m"), "\x1b[m")
 }

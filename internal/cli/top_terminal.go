@@ -1,37 +1,28 @@
 package cli
 
-// The terminal as a screen: raw, without echo, and as it was before once it is given back.
-
 import (
 	"context"
-	"errors"
 	"fmt"
+	"io"
 	"os"
 	"os/signal"
-	"strings"
+	"sync/atomic"
 	"syscall"
 	"time"
-	"unicode/utf8"
 
 	"golang.org/x/term"
 )
 
-// terminal is the controlling terminal. One goroutine draws; the one that keys starts reads.
+// drawTimeout bounds one write to the terminal. A terminal that takes nothing for so long is lost.
+const drawTimeout = 5 * time.Second
+
+// terminal is the controlling terminal, as input and output of weir top.
 type terminal struct {
-	file   *os.File
-	before *term.State // how it was
-	read   chan struct{}
+	file *os.File
+	fd   int
+	lost context.CancelCauseFunc
+	dead atomic.Bool // a write has failed: later ones fail immediately
 }
-
-// What is written to take the whole screen and to give it back (xterm's control sequences): the alternate screen, the
-// cursor, and what happens at the right margin.
-const (
-	takeScreen = "\x1b[?1049h\x1b[?25l\x1b[?7l\x1b[H\x1b[2J"
-	giveScreen = "\x1b[?7h\x1b[?25h\x1b[?1049l"
-)
-
-// drawPatience is how long a terminal may take for a screen.
-const drawPatience = 5 * time.Second
 
 func openTerminal() (*terminal, error) {
 	if kind := os.Getenv("TERM"); kind == "" || kind == "dumb" {
@@ -42,152 +33,68 @@ func openTerminal() (*terminal, error) {
 		return nil, err
 	}
 	t := &terminal{file: file}
-	if err := t.take(); err != nil {
+	raw, err := file.SyscallConn()
+	if err == nil {
+		err = raw.Control(func(fd uintptr) { t.fd = int(fd) })
+	}
+	if err != nil {
 		file.Close()
 		return nil, err
 	}
 	return t, nil
 }
 
-// with does something with the descriptor, which stays non-blocking, unlike with os.File.Fd.
-func (t *terminal) with(do func(fd int) error) error {
-	raw, err := t.file.SyscallConn()
+// Fd returns the descriptor. Unlike that of os.File it stays non-blocking, so that writes have deadlines.
+func (t *terminal) Fd() uintptr { return uintptr(t.fd) }
+
+func (t *terminal) Name() string { return t.file.Name() }
+
+func (t *terminal) Close() error { return t.file.Close() }
+
+func (t *terminal) Read(p []byte) (int, error) {
+	n, err := t.file.Read(p)
 	if err != nil {
-		return err
+		t.lost(nil)
 	}
-	var inner error
-	err = raw.Control(func(fd uintptr) { inner = do(int(fd)) })
-	return errors.Join(err, inner)
+	return n, err
 }
 
-func (t *terminal) take() error {
-	err := t.with(func(fd int) (err error) {
-		t.before, err = term.MakeRaw(fd)
-		return err
-	})
-	if err == nil {
-		err = t.write(takeScreen)
+func (t *terminal) Write(p []byte) (int, error) {
+	if t.dead.Load() {
+		return 0, os.ErrDeadlineExceeded
 	}
-	return err
+	t.file.SetWriteDeadline(time.Now().Add(drawTimeout))
+	n, err := t.file.Write(p)
+	if err != nil {
+		t.dead.Store(true)
+		t.lost(err)
+	}
+	return n, err
 }
 
-func (t *terminal) give() error {
-	return errors.Join(t.write(giveScreen), t.with(func(fd int) error { return term.Restore(fd, t.before) }))
+// size returns the size of the terminal, or 80×24 if the terminal does not know it.
+func (t *terminal) size() (width, height int) {
+	width, height, err := term.GetSize(t.fd)
+	if err != nil || width <= 0 || height <= 0 {
+		return 80, 24
+	}
+	return width, height
 }
 
-// close gives the terminal back and waits for the reader. Whatever keeps the terminal from being written to, its modes
-// are those of before.
-func (t *terminal) close() {
-	t.give()
-	t.file.SetReadDeadline(time.Now())
-	if t.read != nil {
-		<-t.read
-	}
-	t.file.Close()
-}
+// stopProcess stops the process, as ctrl+z does, until SIGCONT. It is a tea.ExecCommand: the terminal is restored meanwhile.
+type stopProcess struct{}
 
-// suspend gives the terminal back, stops the process until it is to go on, and takes it again.
-func (t *terminal) suspend() error {
-	if err := t.give(); err != nil {
-		return err
-	}
-	again := make(chan os.Signal, 1)
-	signal.Notify(again, syscall.SIGCONT)
-	defer signal.Stop(again)
+func (stopProcess) Run() error {
+	resumed := make(chan os.Signal, 1)
+	signal.Notify(resumed, syscall.SIGCONT)
+	defer signal.Stop(resumed)
 	if err := syscall.Kill(syscall.Getpid(), syscall.SIGSTOP); err != nil {
 		return err
 	}
-	<-again // another thread may have been stopped first: this one goes on for a moment
-	return t.take()
+	<-resumed // the stop may reach this thread only after Kill has returned
+	return nil
 }
 
-func (t *terminal) write(text string) error {
-	t.file.SetWriteDeadline(time.Now().Add(drawPatience))
-	_, err := t.file.WriteString(text)
-	return err
-}
-
-// draw shows a screen at the size that the terminal has now.
-func (t *terminal) draw(s *screen) error {
-	width, height := 80, 24
-	t.with(func(fd int) error {
-		if w, h, err := term.GetSize(fd); err == nil && w > 0 && h > 0 {
-			width, height = w, h
-		}
-		return nil
-	})
-	return t.write("\x1b[H" + strings.Join(s.draw(width, height), "\x1b[K\r\n") + "\x1b[K\x1b[J")
-}
-
-// keys returns what is typed, key by key, until ctx ends or the terminal is gone: characters as they are, others by
-// name. After the channel is closed nothing is read any more.
-func (t *terminal) keys(ctx context.Context) <-chan string {
-	out := make(chan string)
-	t.read = make(chan struct{})
-	go func() {
-		defer close(t.read)
-		defer close(out)
-		buf := make([]byte, 256)
-		for {
-			n, err := t.file.Read(buf)
-			if err != nil || n == 0 {
-				return
-			}
-			for _, k := range keysOf(string(buf[:n])) {
-				select {
-				case out <- k:
-				case <-ctx.Done():
-					return
-				}
-			}
-		}
-	}()
-	return out
-}
-
-// keysOf splits what a terminal sends. A sequence is sent in one piece; an escape that stands alone is the key.
-func keysOf(text string) []string {
-	names := map[string]string{
-		"\x1b[A": "up", "\x1b[B": "down", "\x1bOA": "up", "\x1bOB": "down", "\x1b[5~": "pgup", "\x1b[6~": "pgdn",
-		"\x1b[H": "home", "\x1b[F": "end", "\x1bOH": "home", "\x1bOF": "end", "\x1b[1~": "home", "\x1b[4~": "end",
-		"\x1b": "esc", "\r": "enter", "\n": "enter", "\x7f": "backspace", "\b": "backspace", "\x03": "ctrl-c", "\x1a": "ctrl-z", "\x0c": "ctrl-l",
-	}
-	var keys []string
-	for text != "" {
-		one := 1
-		if text[0] == '\x1b' {
-			one = escapeLength(text)
-		} else if text[0] >= 0x80 {
-			_, one = utf8.DecodeRuneInString(text)
-		}
-		one = min(one, len(text))
-		k, named := names[text[:one]]
-		if !named && (text[0] >= ' ' && one == 1 || text[0] >= 0x80) {
-			k, named = text[:one], true
-		}
-		if named {
-			keys = append(keys, k)
-		}
-		text = text[one:]
-	}
-	return keys
-}
-
-// escapeLength is how many bytes at the beginning of a text belong to one control sequence (ECMA-48, 5.4).
-func escapeLength(text string) int {
-	if len(text) < 2 {
-		return 1
-	}
-	switch text[1] {
-	case 'O':
-		return 3
-	case '[':
-		for i := 2; i < len(text); i++ {
-			if text[i] >= 0x40 && text[i] <= 0x7e {
-				return i + 1
-			}
-		}
-		return len(text)
-	}
-	return 1
-}
+func (stopProcess) SetStdin(io.Reader)  {}
+func (stopProcess) SetStdout(io.Writer) {}
+func (stopProcess) SetStderr(io.Writer) {}

@@ -1,6 +1,6 @@
 package cli
 
-// A screen as lines.
+// The screen of weir top as lines of text.
 
 import (
 	"bytes"
@@ -12,7 +12,7 @@ import (
 
 const topKeys = "d drain  m maint  r ready  z reset  K kill  e explain  s sort  / filter  ? keys  q quit"
 
-// draw is the screen in so many columns and lines: at most so many lines, none of them longer.
+// draw returns the screen as at most height lines of at most width characters.
 func (s *screen) draw(width, height int) []string {
 	lines := s.head(width, height)
 	foot := s.foot(width)
@@ -40,7 +40,7 @@ func clip(lines []string, width, room int) []string {
 	return out
 }
 
-// head says how weir is, and what is wrong in a quarter of the screen.
+// head returns the summary of the process and, in at most a quarter of the screen, the problems.
 func (s *screen) head(width, height int) []string {
 	doc, total := s.doc, "– new/s"
 	if s.rates.known {
@@ -48,16 +48,16 @@ func (s *screen) head(width, height int) []string {
 	}
 	version, _, _ := strings.Cut(doc.Version, " ")
 	lines := []string{cut(fmt.Sprintf("weir %s, up %s, %d of %d sessions, %s", version, age(doc.UptimeSeconds), doc.Sessions, doc.MaxSessions, total), width)}
-	if s.lost != "" {
-		lines = append(lines, s.ink.in(bold+";"+red, cut(fmt.Sprintf("no answer since %s, what is below is old: %s", moment(s.since), s.lost), width)))
+	if s.lastError != "" {
+		lines = append(lines, s.palette.render(alert, cut(fmt.Sprintf("no response since %s, showing old data: %s", moment(s.lostAt), s.lastError), width)))
 	}
 	most := max(1, height/4)
 	if len(doc.Problems) == 0 {
-		lines = append(lines, s.ink.severity("", cut("no problems", width)))
+		lines = append(lines, s.palette.severity("", cut("no problems", width)))
 	}
 	for i, t := range doc.Problems {
 		if i == most-1 && len(doc.Problems) > most {
-			lines = append(lines, s.ink.severity(t.Severity, cut(fmt.Sprintf("and %d more", len(doc.Problems)-i), width)))
+			lines = append(lines, s.palette.severity(t.Severity, cut(fmt.Sprintf("%d more problems", len(doc.Problems)-i), width)))
 			break
 		}
 		text := strings.ToUpper(t.Severity) + "  "
@@ -68,12 +68,12 @@ func (s *screen) head(width, height int) []string {
 		if reason, _, _ := strings.Cut(t.Reason, "\n"); reason != "" {
 			text += ": " + reason
 		}
-		lines = append(lines, s.ink.severity(t.Severity, cut(text, width)))
+		lines = append(lines, s.palette.severity(t.Severity, cut(text, width)))
 	}
 	return append(lines, "")
 }
 
-// topColumn is a column of the table; wide is how many characters, 0 = the rest.
+// topColumn is a column of the table, wide characters wide.
 type topColumn struct {
 	head  string
 	wide  int
@@ -116,14 +116,14 @@ func (s *screen) columns(width int) []topColumn {
 	return list
 }
 
-// body is the table, scrolled so that the chosen row is in it.
+// body returns the table, scrolled so that the selected row is visible.
 func (s *screen) body(width, room int) []string {
 	columns := s.columns(width)
 	var head strings.Builder
 	for _, c := range columns {
 		head.WriteString(fit(c.head, c.wide, c.right) + " ")
 	}
-	lines := []string{s.ink.in(bold, cut(strings.TrimRight(head.String(), " "), width))}
+	lines := []string{s.palette.render(bold, cut(strings.TrimRight(head.String(), " "), width))}
 	s.page = max(1, room-1)
 	s.first = max(0, min(s.first, len(s.rows)-s.page, s.at))
 	s.first = max(s.first, s.at-s.page+1)
@@ -131,12 +131,12 @@ func (s *screen) body(width, room int) []string {
 		lines = append(lines, s.line(&s.rows[i], columns, width, i == s.at))
 	}
 	if len(s.rows) == 0 {
-		lines = append(lines, cut("no server is like that", width))
+		lines = append(lines, cut("no matching server", width))
 	}
 	return lines[:min(len(lines), room)]
 }
 
-func (s *screen) line(r *topRow, columns []topColumn, width int, chosen bool) string {
+func (s *screen) line(r *topRow, columns []topColumn, width int, selected bool) string {
 	var b strings.Builder
 	left := width
 	for _, c := range columns {
@@ -145,21 +145,21 @@ func (s *screen) line(r *topRow, columns []topColumn, width int, chosen bool) st
 		}
 		text := fit(c.cell(r), min(c.wide, left), c.right)
 		left -= utf8.RuneCountInString(text) + 1
-		if c.head == "STATE" && !chosen {
-			text = s.ink.state(text)
+		if c.head == "STATE" && !selected {
+			text = s.palette.state(text)
 		}
 		b.WriteString(text)
 		if left > 0 {
 			b.WriteByte(' ')
 		}
 	}
-	if chosen {
-		return "\x1b[" + reverse + "m" + b.String() + "\x1b[0m"
+	if selected {
+		return reverse.Render(b.String())
 	}
 	return b.String()
 }
 
-// foot is what was said last, or is asked, and the keys; above it what there is to know about the chosen server.
+// foot returns the state of the selected server, the settings of the table, and the question, message or keys.
 func (s *screen) foot(width int) []string {
 	about, last := "", topKeys
 	if s.at < len(s.rows) {
@@ -171,23 +171,23 @@ func (s *screen) foot(width int) []string {
 	}
 	view := []string{fmt.Sprintf("%d servers", len(s.rows)), "by " + orders()[s.order]}
 	if s.badOnly {
-		view = append(view, "only those not up")
+		view = append(view, "only servers not up")
 	}
 	if s.filter != "" || s.typing {
-		view = append(view, "like "+s.filter)
+		view = append(view, "matching "+s.filter)
 	}
 	switch {
-	case s.sure != nil:
+	case s.pending != nil:
 		last = s.question()
 	case s.typing:
-		last = "filter: " + s.filter + "_   (enter: done, esc: none)"
+		last = "filter: " + s.filter + "_   (enter: apply, esc: clear)"
 	case time.Since(s.messaged) < messageTime:
 		last = s.message
 	}
-	return []string{cut(about, width), s.ink.in(blue, cut(strings.Join(view, ", "), width)), s.ink.in(bold, cut(last, width))}
+	return []string{cut(about, width), s.palette.render(blue, cut(strings.Join(view, ", "), width)), s.palette.render(bold, cut(last, width))}
 }
 
-// explanation is who says what about the chosen server.
+// explanation returns the layers of the selected server.
 func (s *screen) explanation() []string {
 	r := &s.rows[s.at]
 	var b bytes.Buffer
@@ -197,7 +197,7 @@ func (s *screen) explanation() []string {
 	return strings.Split(b.String(), "\n")
 }
 
-// fit makes a text so many characters long.
+// fit cuts or pads text to wide characters.
 func fit(text string, wide int, right bool) string {
 	text = cut(text, wide)
 	pad := strings.Repeat(" ", max(0, wide-utf8.RuneCountInString(text)))
@@ -207,7 +207,7 @@ func fit(text string, wide int, right bool) string {
 	return text + pad
 }
 
-// perSecond is a rate in a few characters.
+// perSecond formats a rate in at most five characters.
 func perSecond(f float64) string {
 	if f < 9.95 {
 		return fmt.Sprintf("%.1f", f)

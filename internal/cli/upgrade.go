@@ -20,7 +20,7 @@ func upgradeCommand(flags *clientFlags) *cobra.Command {
 		Long: "Starts the program that is on disk now with the same command line, hands everything over to it, and waits\n" +
 			"for the outcome. If the new process cannot take over, nothing has changed.",
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			_, err := askWithin(upgradeTime, cmd, flags, http.MethodPost, "/v1/upgrade", nil, func(w io.Writer, u status.Upgrade) {
+			_, err := requestWithin(upgradeTime, cmd, flags, http.MethodPost, "/v1/upgrade", nil, func(w io.Writer, u status.Upgrade) {
 				fmt.Fprintf(w, "process %d has taken over from %d: weir %s, %d sessions moved, %d end in the old process\n",
 					u.PID, u.Previous, u.Version, u.Moved, u.Left)
 			})
