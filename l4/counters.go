@@ -237,7 +237,9 @@ func (l *loop) flushAllBytes() {
 	if l.dirtyFlows = l.dirtyFlows[:0]; cap(l.dirtyFlows) > maxFree {
 		l.dirtyFlows = nil
 	}
-	for _, u := range l.udpSockets {
-		u.countOverflow()
+	for _, s := range l.listenSockets {
+		if s.udp != nil {
+			s.udp.countOverflow()
+		}
 	}
 }

@@ -10,15 +10,12 @@ package l4
 
 import (
 	"maps"
-	"net/netip"
 	"slices"
-	"strings"
 	"sync/atomic"
 
 	"golang.org/x/sys/unix"
 
 	"weir/balance"
-	"weir/conf"
 )
 
 // PauseAccept accepts no more clients, without closing anything, and returns when none can arrive. Those who come wait in the
@@ -32,7 +29,7 @@ func (p *Plane) ResumeAccept() { p.runOnLoops((*loop).resumeAccept) }
 // while nothing is accepted, too.
 func (p *Plane) PendingClients() int {
 	var n atomic.Int64
-	p.runOnLoops(func(l *loop) { n.Add(int64(len(l.pending))) })
+	p.runOnLoops(func(l *loop) { n.Add(int64(l.pendingAccepted)) })
 	return int(n.Load())
 }
 
@@ -332,17 +329,6 @@ func (p *Plane) leastLoaded() *loop {
 		}
 	}
 	return best
-}
-
-// DetachedListener makes a listener without sockets, for sessions of one that this process does not have. It begins none.
-func (p *Plane) DetachedListener(address string) *Listener {
-	var at conf.Address
-	if path, ok := strings.CutPrefix(address, "unix:"); ok {
-		at.Path = path
-	} else {
-		at.Addr, _ = netip.ParseAddrPort(address)
-	}
-	return p.newListener(at, &Settings{})
 }
 
 // LastID is a number that no session of this plane has reached yet, nor will soon.

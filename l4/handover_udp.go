@@ -158,11 +158,7 @@ func (p *Plane) ResumeDrainingListeners() {
 	left := slices.Collect(maps.Values(p.draining))
 	p.drainingMu.Unlock()
 	for _, ln := range left {
-		p.runOnLoops(func(l *loop) {
-			l.eachUDPSocket(ln, func(u *udpSocket) {
-				epollControl(l.epfd, unix.EPOLL_CTL_ADD, u.fd, unix.EPOLLIN, markUDPSocket, u.number)
-			})
-		})
+		p.runOnLoops(func(l *loop) { l.eachUDPSocket(ln, func(u *udpSocket) { l.watch(&u.listenSocket) }) })
 	}
 }
 

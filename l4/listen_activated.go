@@ -1,6 +1,7 @@
 package l4
 
-// Listening sockets that the process was started with: a service manager has made them, and keeps them when it ends.
+// Socket activation: listen sockets that a service manager has opened and passes to the process. The service manager
+// keeps them open when the process ends.
 
 import (
 	"fmt"
@@ -14,14 +15,14 @@ import (
 	"weir/conf"
 )
 
-// ActivatedSocket is such a socket.
+// ActivatedSocket is a listen socket that a service manager has passed.
 type ActivatedSocket struct {
-	Protocol string // tcp or udp; sockets of the unix domain count as tcp
+	Protocol string // tcp or udp; tcp for unix sockets
 	At       conf.Address
 	fd       int32
 }
 
-// NewActivatedSocket takes over a file that is a listening socket; with an error, or without, the file is closed.
+// NewActivatedSocket returns the listen socket that f refers to. It closes f, also after an error.
 func NewActivatedSocket(f *os.File) (*ActivatedSocket, error) {
 	defer f.Close()
 	from, err := DescriptorOf(f)
@@ -33,7 +34,7 @@ func NewActivatedSocket(f *os.File) (*ActivatedSocket, error) {
 		return nil, os.NewSyscallError("dup", err)
 	}
 	a := &ActivatedSocket{fd: int32(fd)}
-	if err := a.look(); err != nil {
+	if err := a.inspect(); err != nil {
 		a.Close()
 		return nil, err
 	}
@@ -41,7 +42,7 @@ func NewActivatedSocket(f *os.File) (*ActivatedSocket, error) {
 }
 
 // checkProgress finds out what the socket is.
-func (a *ActivatedSocket) look() error {
+func (a *ActivatedSocket) inspect() error {
 	fd := int(a.fd)
 	kind, err := unix.GetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_TYPE)
 	if err != nil {
@@ -78,16 +79,16 @@ func (a *ActivatedSocket) look() error {
 		ip(addr, name.Port)
 	case *unix.SockaddrUnix:
 		if a.Protocol == "udp" || name.Name == "" {
-			return fmt.Errorf("a unix socket that is no stream, or has no name")
+			return fmt.Errorf("unix socket: want a stream socket with a name")
 		}
 		a.At = conf.Address{Path: name.Name}
 	default:
-		return fmt.Errorf("neither an IP nor a unix socket")
+		return fmt.Errorf("want an IP or unix socket")
 	}
 	return os.NewSyscallError("fcntl", unix.SetNonblock(fd, true))
 }
 
-// Close closes the socket, unless it has become a listener's or a file.
+// Close closes the socket, unless a listener or a file owns it.
 func (a *ActivatedSocket) Close() {
 	if a.fd >= 0 {
 		closeFD(a.fd)
@@ -95,54 +96,28 @@ func (a *ActivatedSocket) Close() {
 	}
 }
 
-// File makes the socket a file, whose it is from now on.
+// File returns the socket as a file, which owns it from now on.
 func (a *ActivatedSocket) File() *os.File {
 	f := os.NewFile(uintptr(a.fd), a.At.String())
 	a.fd = -1
 	return f
 }
 
-// KeepsFile reports whether the file of a unix socket belongs to somebody else, who has opened it for this process.
-func (ln *Listener) KeepsFile() bool {
-	return ln.at.Path != "" && ln.at.Path[0] != '@' && ln.file == nil
-}
-
-// KeepFile makes the file of a unix socket somebody else's: it is not removed when the listener stops. It comes before Start.
-func (ln *Listener) KeepFile() { ln.file = nil }
-
-// ListenActivated makes a listener of the socket, whose it is from now on. Its file, if it has one, is not removed when
-// it stops. Further loops get sockets of their own beside it where the kernel permits: it does if this user has made it.
+// ListenActivated makes a listener from the socket, which it owns from now on. Its file, if it has one, is not removed when
+// the listener stops. The other loops get sockets of their own if the kernel permits it: it does if the same user has
+// opened the first. Otherwise the one socket serves all clients, and sessions move to the other loops.
 func (p *Plane) ListenActivated(a *ActivatedSocket, set *Settings) *Listener {
-	ln := p.newListener(a.At, set)
-	ln.udp = a.Protocol == "udp"
-	fd := a.fd
+	ln := p.newListener(a.At, set, a.Protocol == "udp")
+	ln.fds = []int32{a.fd}
 	a.fd = -1
-	ln.fds = []int32{fd}
-	switch {
-	case ln.udp:
-		setUDPOptions(fd, a.At)
-	case a.At.Path != "":
-		listenFD(fd, set.Backlog)
-		return ln
-	default:
-		setInheritedOptions(fd, set)
-		listenFD(fd, set.Backlog)
+	if ln.udp {
+		setUDPOptions(ln.fds[0], a.At)
+	} else {
+		ln.applySocketOptions(set)
 	}
-	setOption(fd, unix.SOL_SOCKET, unix.SO_REUSEPORT, 1)
-	for len(ln.fds) < len(p.loops) {
-		var more int32
-		var e errno
-		if ln.udp {
-			more, e = bindUDP(a.At, true)
-		} else if more, e = bindTCP(a.At, set, true); e == 0 {
-			if e = listenFD(more, set.Backlog); e != 0 {
-				closeFD(more)
-			}
-		}
-		if e != 0 {
-			break // this one serves all clients, and other loops get their share of them
-		}
-		ln.fds = append(ln.fds, more)
+	if a.At.Path == "" {
+		setOption(ln.fds[0], unix.SOL_SOCKET, unix.SO_REUSEPORT, 1)
 	}
+	ln.addSockets(set)
 	return ln
 }

@@ -1,90 +1,32 @@
 package l4
 
-// Listening sockets of UDP: bound like those of TCP, one for each loop. The kernel spreads clients over them by address
-// and port, so a client meets the same loop for as long as there are as many sockets. There is no queue to empty when one
-// stops: what its flows still have to say goes through the same sockets, which close with the last of them.
+// UDP listen sockets and the end of UDP listeners. The kernel spreads clients over the loops' sockets by address and port,
+// so a client reaches the same loop as long as the number of sockets does not change. A UDP listener has no accept queue
+// to empty when it stops: its flows go on through the same sockets, which close with the last flow.
 
 import (
-	"fmt"
-	"syscall"
-
 	"golang.org/x/sys/unix"
 
 	"weir/conf"
 )
 
-// ListenUDP is Listen for UDP. A listener that has stopped and still has flows is found again: they go on.
-func (p *Plane) ListenUDP(at conf.Address, set *Settings, beside bool) (*Listener, error) {
-	if ln := p.takeDraining(at); ln != nil {
-		ln.set.Store(set)
-		return ln, nil
-	}
-	ln := p.newListener(at, set)
-	ln.udp = true
-	for i := range p.loops {
-		fd, e := bindUDP(at, beside || i > 0)
-		if e == syscall.EADDRINUSE && i == 0 {
-			p.runOnLoops(func(*loop) {}) // the loops may be about to close it
-			fd, e = bindUDP(at, beside)
-		}
-		if e != 0 {
-			ln.Discard()
-			return nil, fmt.Errorf("listen on %s: %w", at, e)
-		}
-		ln.fds = append(ln.fds, fd)
-	}
-	return ln, nil
-}
-
-// InheritUDP is Inherit for UDP. No socket is added where there are fewer than loops: the kernel would spread the
-// clients anew.
-func (p *Plane) InheritUDP(at conf.Address, set *Settings, fds []int32) *Listener {
-	ln := p.newListener(at, set)
-	ln.fds, ln.inherited, ln.udp = fds, true, true
-	return ln
-}
-
-// What is asked for as the buffers of sockets, in bytes that the kernel counts, which doubles them. All clients of a loop share a listening
-// socket, and the usual buffer holds a few hundred small datagrams. A server's replies wait in the flow's socket while the loop does not run: with the
-// usual one, a flow of a thousand small replies a second loses some when a busy machine holds the loop up for a quarter of a second.
+// Requested socket buffer sizes, in bytes as the kernel counts them, which doubles them. All clients of a loop share
+// a listen socket; the default buffer holds a few hundred small datagrams. A server's replies wait in the flow's
+// socket while the loop does not run: with the default, a flow of a thousand small replies a second loses some when
+// a busy machine delays the loop by a quarter of a second.
 const (
 	listenBufferSize = 4 << 20
 	flowBufferSize   = 512 << 10
 )
 
-// setBufferSize sets the size of a buffer. An ordinary user gets what net.core.rmem_max and wmem_max allow.
+// setBufferSize sets the size of a socket buffer. Without CAP_NET_ADMIN it is limited by net.core.rmem_max and wmem_max.
 func setBufferSize(fd int32, force, ordinary, size int) {
 	if setOption(fd, unix.SOL_SOCKET, force, size) != 0 {
 		setOption(fd, unix.SOL_SOCKET, ordinary, size)
 	}
 }
 
-// bindUDP makes one listening socket. As with TCP, the first of an address is bound alone.
-func bindUDP(at conf.Address, share bool) (int32, errno) {
-	scope, e := zoneIndex(at.Addr.Addr())
-	if e != 0 {
-		return -1, e
-	}
-	var to rawAddr
-	to.setIP(at.Addr, scope)
-	fd, e := openSocket(to.family(), unix.SOCK_DGRAM)
-	if e != 0 {
-		return -1, e
-	}
-	if to.family() == unix.AF_INET6 {
-		setOption(fd, unix.IPPROTO_IPV6, unix.IPV6_V6ONLY, boolInt(!at.Addr.Addr().IsUnspecified()))
-	}
-	setUDPOptions(fd, at)
-	setOption(fd, unix.SOL_SOCKET, unix.SO_REUSEPORT, boolInt(share))
-	if e = bindSocket(fd, &to); e != 0 {
-		closeFD(fd)
-		return -1, e
-	}
-	setOption(fd, unix.SOL_SOCKET, unix.SO_REUSEPORT, 1)
-	return fd, 0
-}
-
-// setUDPOptions sets what a listening socket needs, bound or not.
+// setUDPOptions prepares a listen socket, bound or not.
 func setUDPOptions(fd int32, at conf.Address) {
 	wild := at.Addr.Addr().IsUnspecified()
 	if at.Addr.Addr().Is4() {
@@ -94,35 +36,27 @@ func setUDPOptions(fd int32, at conf.Address) {
 	}
 	setBufferSize(fd, unix.SO_RCVBUFFORCE, unix.SO_RCVBUF, listenBufferSize)
 	setBufferSize(fd, unix.SO_SNDBUFFORCE, unix.SO_SNDBUF, listenBufferSize)
-	setOption(fd, unix.SOL_UDP, unix.UDP_GRO, 1) // countRejection before Linux 5.0: then nothing is joined
+	setOption(fd, unix.SOL_UDP, unix.UDP_GRO, 1) // fails before Linux 5.0: then nothing is joined
 }
 
-func boolInt(b bool) int {
-	if b {
-		return 1
-	}
-	return 0
-}
-
-// stopUDP has the listener take no new clients, and closes it with its last flow. It returns when no client can
-// begin a flow any more.
+// stopUDP makes the listener accept no new clients and close with its last flow. No flow begins after it returns.
 func (ln *Listener) stopUDP() {
 	ln.plane.runOnLoops(func(l *loop) { l.eachUDPSocket(ln, func(u *udpSocket) { u.draining = true }) })
 	ln.plane.drainListener(ln)
 }
 
-// Reopened reports whether a listener that was stopped takes clients again: one of UDP that was wanted again while it had
+// Reopened reports whether a UDP listener that was stopped accepts clients again: ListenUDP returned it while it had
 // flows.
 func (ln *Listener) Reopened() bool { return ln.udp && !ln.draining.Load() }
 
-// releaseFlow counts a flow out; the last one of a listener that has stopped closes it.
+// releaseFlow uncounts a flow. The last flow of a draining listener closes it.
 func (ln *Listener) releaseFlow() {
 	if ln.flows.Add(-1) == 0 && ln.draining.Load() {
 		ln.plane.closeDrained(ln)
 	}
 }
 
-// reopen takes new clients again, if the listener has stopped and is not closed.
+// reopen makes a listener that drains accept new clients again, and reports whether it was draining.
 func (ln *Listener) reopen() bool {
 	if !ln.stopped {
 		return false
@@ -132,7 +66,7 @@ func (ln *Listener) reopen() bool {
 	return true
 }
 
-// drainListener puts a listener that has stopped on the list of those that still have flows, or closes it.
+// drainListener adds a stopped listener to those that drain. A listener without flows is closed when it returns.
 func (p *Plane) drainListener(ln *Listener) {
 	p.drainingMu.Lock()
 	ln.stopped = true
@@ -141,11 +75,11 @@ func (p *Plane) drainListener(ln *Listener) {
 	p.drainingMu.Unlock()
 	if ln.flows.Load() == 0 {
 		p.closeDrained(ln)
-		p.runOnLoops(func(*loop) {}) // it is closed when this returns
+		p.runOnLoops(func(*loop) {}) // until it is closed
 	}
 }
 
-// takeDraining takes a listener off that list.
+// takeDraining removes and returns the listener of the address that drains, or returns nil.
 func (p *Plane) takeDraining(at conf.Address) *Listener {
 	p.drainingMu.Lock()
 	defer p.drainingMu.Unlock()
@@ -157,7 +91,7 @@ func (p *Plane) takeDraining(at conf.Address) *Listener {
 	return ln
 }
 
-// closeDrained closes a listener that has stopped and has no flows, unless it is wanted again.
+// closeDrained closes a stopped listener that has no flows, unless it was reopened.
 func (p *Plane) closeDrained(ln *Listener) {
 	p.drainingMu.Lock()
 	defer p.drainingMu.Unlock()

@@ -1,7 +1,7 @@
 package l4
 
-// One event loop: a goroutine that is seldom off its thread, with its own epoll descriptor, timing wheel, buffers, pipes and
-// sessions. Nothing outside it touches what it owns; other goroutines leave it messages.
+// One event loop: a goroutine with its own epoll descriptor, timer wheels, buffers, pipes, sessions and flows. Only the
+// loop touches what it owns; other goroutines post messages to its inbox.
 
 import (
 	"sync"
@@ -13,24 +13,23 @@ import (
 	"weir/balance"
 )
 
-// Events carry two words: lo is the slot of a session with the side in the top bit, that of a flow with the next bit set,
-// or one of the marks below; hi is the low half of the session's or flow's id, unlike that of the slot's last user, or the
-// number of the door or inlet.
+// An event carries two words. lo is the slot of a session with the side in sideBit, the slot of a flow with flowBit, or one
+// of the marks. hi is the low half of the session's or flow's id, which differs from that of the slot's last user, or
+// the number of the listen socket.
 const (
-	sideBit       = 1 << 30
-	markInbox     = -1
-	markListener  = -2
-	markUDPSocket = -3
-	flowBit       = 1 << 29
+	sideBit          = 1 << 30
+	flowBit          = 1 << 29
+	markInbox        = -1
+	markListenSocket = -2
 )
 
 const (
 	eventBatch      = 256
 	interest        = unix.EPOLLIN | unix.EPOLLOUT | unix.EPOLLRDHUP | unix.EPOLLPRI | unix.EPOLLET&0xffffffff
-	timeSlice       = 100 * time.Microsecond // the least that the scheduler grants
-	tuneThreadEvery = 64                     // rounds between looks at which thread this is
+	timeSlice       = 100 * time.Microsecond // the shortest that the scheduler grants
+	tuneThreadEvery = 64                     // rounds
 	maxFree         = 1024                   // structs of a kind that are kept for reuse
-	// How many companions a round is to have for the loop to yield before the next: half a batch.
+	// yieldJoinable is the number of joinable datagrams in a round after which the loop yields: half a batch.
 	yieldJoinable = batchSize / 2
 	trimEvery     = time.Second
 )
@@ -42,49 +41,51 @@ type loop struct {
 	wakeFD int32 // the eventfd that wakes the loop for its mailbox
 
 	// Owned by the loop.
-	now              time.Duration
-	wheel            wheel[*session]
-	sessions         slots[session]
-	runQueue         []*session
-	dirty            []*session // have moved bytes that are not counted yet; may hold one twice, or one that has ended
-	buffers          bufferPool
-	pipes            pipePool
-	dialers          dialerPool
-	listenSockets    map[int32]*listenSocket // the listening sockets this loop accepts from, by number
-	pausedSockets    []*listenSocket         // those that wait out a shortage
-	pending          []pendingClient         // clients for whom there may be room in a moment
+	now       time.Duration
+	stopping  bool
+	rounds    uint32
+	lastID    uint64
+	lastTrim  time.Duration
+	thread    int32 // the thread that was tuned last
+	dialTime  Histogram
+	buffers   bufferPool
+	pipes     pipePool
+	wheel     wheel[*session]
+	flowWheel wheel[*flow]
+
+	// Accepting, owned by the loop.
+	listenSockets    map[int32]*listenSocket // by number
 	lastListenSocket int32
-	acceptPaused     bool // nothing is accepted while another process does
-	lastID           uint64
+	pausedSockets    []*listenSocket
+	acceptPaused     bool            // another process accepts
+	pending          []pendingClient // clients that wait briefly for a slot
+	pendingAccepted  int             // those without a session
 
-	// Of UDP, owned by the loop.
-	udpSockets   map[int32]*udpSocket // the listening sockets, by number
-	pausedUDP    []*udpSocket         // those that wait out an error
-	udp          *datagramBuffers     // nil while there was no listener
+	// TCP, owned by the loop.
+	sessions slots[session]
+	runQueue []*session // sessions with work left
+	dirty    []*session // have bytes that are not counted yet; may hold a session twice, or one that has ended
+	dialers  dialerPool
+
+	// UDP, owned by the loop.
+	udp          *datagramBuffers // nil until the first UDP listener
 	flows        slots[flow]
-	flowWheel    wheel[*flow]
-	dirtyFlows   []*flow // withBinding dirty
+	dirtyFlows   []*flow // as dirty
 	kept         keptDatagrams
-	attempts     balance.Attempts // for the pick under way
+	attempts     balance.Attempts // of the pick in progress
 	attemptsPool attemptsPool
-	joinable     int        // udp of this round that came with another of their flow
-	header       headerInfo // of the datagram that is looked at
-	maxSegment   uint16     // the largest datagrams that the kernel joins and cuts up; 0 = none
+	joinable     int        // datagrams of this round that arrived with another of their flow
+	header       headerInfo // of the datagram in progress
+	maxSegment   uint16     // the largest datagrams that the kernel joins and splits (GSO, GRO); 0 = none
 
-	// Owned by the loop.
-	lastTrim    time.Duration
-	dialTime    Histogram
-	tunedThread int32 // that tuneThread has seen to
-	rounds      uint32
-	stopping    bool
-	events      [eventBatch]unix.EpollEvent
-	scratch     [scratchSize]byte
+	events  [eventBatch]unix.EpollEvent
+	scratch [scratchSize]byte
 
 	// Read by anyone.
-	live        atomic.Int32 // sessions, those on their way from another loop included
-	sleptNanos  atomic.Int64 // nanoseconds
-	asleepSince atomic.Int64 // since when, on the plane's clock; 0 = it is awake
-	wakePending atomic.Bool  // the bell was rung and not yet answered
+	live        atomic.Int32 // sessions and flows, including those on their way from another loop
+	sleptNanos  atomic.Int64
+	asleepSince atomic.Int64 // on the plane's clock; 0 = awake
+	wakePending atomic.Bool  // wakeFD was signalled and not read yet
 
 	mu    sync.Mutex
 	inbox []message
@@ -97,7 +98,7 @@ type message struct {
 }
 
 func openLoop(p *Plane, index int) (*loop, errno) {
-	l := &loop{plane: p, index: index, epfd: -1, wakeFD: -1, listenSockets: map[int32]*listenSocket{}, udpSockets: map[int32]*udpSocket{}, now: p.Now()}
+	l := &loop{plane: p, index: index, epfd: -1, wakeFD: -1, listenSockets: map[int32]*listenSocket{}, now: p.Now()}
 	l.wheel.now = uint64(l.now / wheelTick)
 	l.sleptNanos.Store(int64(l.now)) // baseline there was this loop, it was not busy
 	l.flowWheel.now = l.wheel.now
@@ -168,7 +169,7 @@ func (l *loop) run() {
 		if len(l.pending) > 0 {
 			l.retryPending()
 		}
-		if len(l.pausedSockets)+len(l.pausedUDP) > 0 || l.now-l.lastTrim > trimEvery {
+		if len(l.pausedSockets) > 0 || l.now-l.lastTrim > trimEvery {
 			l.housekeep()
 		}
 	}
@@ -187,8 +188,8 @@ func (l *loop) sleep() int {
 
 // tuneThread gives the thread that the loop finds itself on the time slice that a loop wants. It seldom changes.
 func (l *loop) tuneThread() {
-	if id := threadID(); id != l.tunedThread {
-		l.tunedThread = id
+	if id := threadID(); id != l.thread {
+		l.thread = id
 		shortenSlice(timeSlice)
 	}
 }
@@ -210,7 +211,7 @@ func (l *loop) pollTimeout(now time.Duration) int {
 	if at, ok := l.flowWheel.next(); ok && (wait < 0 || wait > at-now) {
 		wait = max(at-now, 0)
 	}
-	if rest := l.errorBackoff(); len(l.pausedSockets)+len(l.pausedUDP) > 0 && (wait < 0 || wait > rest) {
+	if rest := l.errorBackoff(); len(l.pausedSockets) > 0 && (wait < 0 || wait > rest) {
 		wait = rest
 	}
 	if len(l.pending) > 0 && (wait < 0 || wait > pendingInterval) {
@@ -229,13 +230,13 @@ func (l *loop) dispatch(ev *unix.EpollEvent) {
 	switch ev.Fd {
 	case markInbox:
 		l.readInbox()
-	case markListener:
-		if d := l.listenSockets[ev.Pad]; d != nil {
-			l.accept(d)
-		}
-	case markUDPSocket:
-		if u := l.udpSockets[ev.Pad]; u != nil {
-			l.receive(u)
+	case markListenSocket:
+		if s := l.listenSockets[ev.Pad]; s != nil {
+			if s.udp != nil {
+				l.receive(s.udp)
+			} else {
+				l.accept(s)
+			}
 		}
 	default:
 		if ev.Fd&flowBit != 0 {
@@ -337,7 +338,6 @@ func (l *loop) wantsRecord(set *Settings, end Termination) bool {
 // housekeep retries listening sockets that waited out a shortage, and gives back what was not used lately.
 func (l *loop) housekeep() {
 	l.resumePaused()
-	l.resumePausedUDP()
 	if l.now-l.lastTrim > trimEvery {
 		l.lastTrim = l.now
 		l.flushAllBytes()
@@ -359,11 +359,12 @@ func (l *loop) close() {
 	l.eachSession(func(s *session) { s.finish(l, ReasonCutShutdown) })
 	l.readInbox()
 	l.rejectPending()
-	for _, u := range l.udpSockets {
-		l.closeUDPSocket(u, ReasonCutShutdown)
-	}
-	for _, d := range l.listenSockets {
-		d.close()
+	for _, s := range l.listenSockets {
+		if s.udp != nil {
+			l.closeUDPSocket(s.udp, ReasonCutShutdown)
+		} else {
+			l.closeListenSocket(s)
+		}
 	}
 	l.pipes.trim(0)
 	closeFD(l.epfd)

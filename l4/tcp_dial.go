@@ -259,7 +259,7 @@ func (s *session) mayRetry(l *loop, e errno) bool {
 	s.releaseFailed(l, e)
 	switch {
 	case isShortage(e):
-		l.pauseAllSockets() // whoever is accepted now could not be served either
+		l.pauseForShortage()
 		s.finish(l, ReasonLocalShortage)
 		return false
 	case s.tryTimedOut(l):

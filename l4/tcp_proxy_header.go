@@ -82,22 +82,31 @@ func (s *session) useHeader(l *loop, h *proxy.Header) {
 	s.admit(l)
 }
 
-// acquire has the client judged that the header names, as others are when they are accepted. One for whom there is no room
-// waits for a moment, as they do.
+// admit checks the client that the header names. If a limit is reached, the client is pending, as after an accept.
 func (s *session) admit(l *loop) {
-	d := s.dialer
-	var why Rejection
 	s.phase = PhaseAdmit
+	why := s.acquireClaim(l)
+	if why.temporary() {
+		l.wheel.stop(&s.timer)
+		l.addPendingSession(s)
+		return
+	}
+	s.admitted(l, why)
+}
+
+func (s *session) acquireClaim(l *loop) (why Rejection) {
 	s.claim, why = s.set.Admission.acquire(s.clientAddr.get().Addr(), l.now)
-	switch {
-	case why == Admitted:
-		s.pick(l)
-	case why.temporary() && l.now < d.startedAt+pendingTimeout:
-		l.wheel.arm(&s.timer, l.now+pendingInterval)
-	default:
+	return why
+}
+
+// admitted continues a session once its client has passed admission or failed it.
+func (s *session) admitted(l *loop, why Rejection) {
+	if why != Admitted {
 		l.countRejection(s.listener, why)
 		s.finish(l, why.reason())
+		return
 	}
+	s.pick(l)
 }
 
 func headerReason(err error) Reason {

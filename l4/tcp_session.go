@@ -112,8 +112,6 @@ func (s *session) expire(l *loop) {
 	switch s.phase {
 	case PhaseProxyHeader:
 		s.finish(l, ReasonProxyTimeout)
-	case PhaseAdmit:
-		s.admit(l)
 	case PhaseQueue:
 		if s.tryTimedOut(l) {
 			s.finish(l, ReasonTryTimeout)

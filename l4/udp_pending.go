@@ -83,7 +83,7 @@ func (u *udpSocket) admitPending(l *loop, gate *AdmissionState, places int) {
 	m := l.udp
 	m.runs, m.touched = m.runs[:0], m.touched[:0]
 	set := u.ln.set.Load()
-	open := l.udpSockets[u.number] == u
+	open := l.listenSockets[u.number] == &u.listenSocket
 	for i := range waited {
 		n := &waited[i]
 		if places > 0 {

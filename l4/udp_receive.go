@@ -7,7 +7,6 @@ import (
 	"net/netip"
 	"sync/atomic"
 	"syscall"
-	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -45,52 +44,41 @@ func Drops() []Drop {
 	return all
 }
 
-// udpSocket is a listening socket of UDP as its loop sees it.
+// udpSocket is a listen socket of a UDP listener.
 type udpSocket struct {
-	ln       *Listener
+	listenSocket
 	counters *Counters // the loop's for the listener
-	fd       int32
-	number   int32 // tells its events from those of others
 	family   int
-	wildcard bool // it has all addresses of the host: every datagram says for which it is
+	wildcard bool // bound to all addresses of the host: each datagram carries its destination address
 	draining bool // no new flows
 
 	table      flowTable
-	overflowed uint32        // udp lost in the kernel that are counted already
-	resumeAt   time.Duration // when to look again after an error
-	paused     bool
+	overflowed uint32 // datagrams lost in the kernel that are counted already
 
-	pending           []pendingDatagrams // wait for room that other loops are asked to make
-	evictionRequested bool               // they have been asked and not all have answered
-	evictionsNeeded   atomic.Int32       // flows that the others are to part with
-	requests          uint8              // on behalf of the newcomer that is being let in
+	pending           []pendingDatagrams // wait for the evictions that other loops are asked for
+	evictionRequested bool               // not all loops have answered yet
+	evictionsNeeded   atomic.Int32
+	requests          uint8 // made for the pending client that is being admitted
 }
 
-func (l *loop) addUDPSocket(ln *Listener, fd int32) {
+// newUDPSocket makes the UDP part of a listen socket.
+func (l *loop) newUDPSocket(ln *Listener, fd int32) *udpSocket {
 	if l.udp == nil {
 		l.udp = newDatagramBuffers()
 		if setOption(fd, unix.SOL_UDP, unix.UDP_SEGMENT, 0) == 0 { // Linux 4.18 and later
 			l.maxSegment = anySegment
 		}
 	}
-	u := &udpSocket{ln: ln, counters: &ln.counters[l.index], fd: fd, family: unix.AF_INET6, table: newFlowTable(), overflowed: overflows(fd)}
+	u := &udpSocket{counters: &ln.counters[l.index], family: unix.AF_INET6, table: newFlowTable(), overflowed: overflows(fd)}
+	u.listenSocket.udp = u
 	if ln.at.Addr.Addr().Is4() {
 		u.family = unix.AF_INET
 	}
 	u.wildcard = ln.at.Addr.Addr().IsUnspecified()
-	l.lastListenSocket++
-	u.number = l.lastListenSocket
-	l.udpSockets[u.number] = u
-	if l.plane.receivePaused.Load() {
-		return
-	}
-	if e := epollControl(l.epfd, unix.EPOLL_CTL_ADD, fd, unix.EPOLLIN, markUDPSocket, u.number); e != 0 {
-		l.plane.warnLimited("cannot watch a listening socket", "address", ln.at.String(), "error", e)
-		u.pause(l)
-	}
+	return u
 }
 
-// closeUDPSocket closes a listening socket and ends the flows that it has.
+// closeUDPSocket ends the flows of a UDP socket and closes it.
 func (l *loop) closeUDPSocket(u *udpSocket, reason Reason) {
 	for _, f := range l.flows.all {
 		if f != nil && f.socket == u {
@@ -102,62 +90,7 @@ func (l *loop) closeUDPSocket(u *udpSocket, reason Reason) {
 		l.udp.downSocket = nil
 	}
 	u.countOverflow()
-	delete(l.udpSockets, u.number)
-	closeFD(u.fd)
-}
-
-// eachUDPSocket calls f for the loop's sockets of a listener.
-func (l *loop) eachUDPSocket(ln *Listener, f func(*udpSocket)) {
-	for _, u := range l.udpSockets {
-		if u.ln == ln {
-			f(u)
-		}
-	}
-}
-
-// pauseUDP looks at no listening socket any more, until resumeUDP. Replies still leave from there.
-func (l *loop) pauseUDP() {
-	for _, u := range l.udpSockets {
-		epollControl(l.epfd, unix.EPOLL_CTL_DEL, u.fd, 0, markUDPSocket, u.number)
-	}
-}
-
-func (l *loop) resumeUDP() {
-	for _, u := range l.udpSockets {
-		if !u.paused {
-			epollControl(l.epfd, unix.EPOLL_CTL_ADD, u.fd, unix.EPOLLIN, markUDPSocket, u.number)
-		}
-	}
-}
-
-// pauseAllSockets stops watching for a while.
-func (u *udpSocket) pause(l *loop) {
-	u.resumeAt = l.now + l.errorBackoff()
-	if !u.paused {
-		u.paused = true
-		l.pausedUDP = append(l.pausedUDP, u)
-		epollControl(l.epfd, unix.EPOLL_CTL_MOD, u.fd, 0, markUDPSocket, u.number)
-	}
-}
-
-// resumePausedUDP watches again what has rested.
-func (l *loop) resumePausedUDP() {
-	if l.acceptPaused {
-		return
-	}
-	resting := l.pausedUDP
-	l.pausedUDP = nil
-	for _, u := range resting {
-		switch {
-		case l.udpSockets[u.number] != u: // closed meanwhile
-		case l.now < u.resumeAt:
-			l.pausedUDP = append(l.pausedUDP, u)
-		default:
-			u.paused = false
-			epollControl(l.epfd, unix.EPOLL_CTL_ADD, u.fd, 0, markUDPSocket, u.number) // msgs case it never was
-			epollControl(l.epfd, unix.EPOLL_CTL_MOD, u.fd, unix.EPOLLIN, markUDPSocket, u.number)
-		}
-	}
+	l.closeListenSocket(&u.listenSocket)
 }
 
 func (u *udpSocket) drop(why Drop, n int) {
@@ -188,7 +121,7 @@ func (l *loop) receive(u *udpSocket) {
 			continue // what the network says about an earlier reply is taken note of by reading it
 		default:
 			l.plane.warnLimited("cannot receive", "address", u.ln.at.String(), "error", e)
-			u.pause(l)
+			l.pauseSocket(&u.listenSocket, l.errorBackoff())
 			return
 		}
 		l.readClock()

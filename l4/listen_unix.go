@@ -1,0 +1,62 @@
+package l4
+
+// The files of unix listen sockets.
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"syscall"
+)
+
+// removeStaleSocket removes a socket file on which no process listens, as a killed process leaves it. A socket in use, or
+// another kind of file, is an error and stays.
+func removeStaleSocket(path string) error {
+	if path[0] == '@' {
+		return nil
+	}
+	info, err := os.Lstat(path)
+	switch {
+	case errors.Is(err, os.ErrNotExist):
+		return nil
+	case err != nil:
+		return err
+	case info.Mode()&os.ModeSocket == 0:
+		return fmt.Errorf("%w: the file is not a socket", syscall.EEXIST)
+	}
+	conn, err := net.Dial("unix", path)
+	if err == nil {
+		conn.Close()
+		return syscall.EADDRINUSE
+	}
+	if !errors.Is(err, syscall.ECONNREFUSED) {
+		return err
+	}
+	return os.Remove(path)
+}
+
+func (ln *Listener) hasFile() bool { return ln.at.Path != "" && ln.at.Path[0] != '@' }
+
+// identifyFile remembers which file the listener's socket has.
+func (ln *Listener) identifyFile() {
+	if ln.hasFile() {
+		ln.file, _ = os.Lstat(ln.at.Path)
+	}
+}
+
+// removeFile removes the file of a unix socket, unless another file has replaced it.
+func (ln *Listener) removeFile() {
+	if ln.file == nil {
+		return
+	}
+	if now, err := os.Lstat(ln.at.Path); err == nil && os.SameFile(now, ln.file) {
+		os.Remove(ln.at.Path)
+	}
+}
+
+// KeepsFile reports whether the file of a unix socket stays when the listener stops: another process has created it.
+func (ln *Listener) KeepsFile() bool { return ln.hasFile() && ln.file == nil }
+
+// KeepFile leaves the file of a unix socket in place when the listener stops. It must be called before Start.
+func (ln *Listener) KeepFile() { ln.file = nil }

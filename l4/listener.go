@@ -1,0 +1,207 @@
+package l4
+
+import (
+	"fmt"
+	"net/netip"
+	"os"
+	"strings"
+	"sync/atomic"
+	"syscall"
+
+	"weir/conf"
+)
+
+// Listener is one address that accepts clients, TCP or UDP. Every loop has a listen socket of its own for it
+// (SO_REUSEPORT), and the kernel spreads the clients over them; a unix socket has one. A listener that was inherited from
+// another process has at least the sockets that it had there.
+type Listener struct {
+	plane     *Plane
+	at        conf.Address
+	fds       []int32     // owned by the loops from Start on
+	file      os.FileInfo // identifies the file of a unix socket; nil = not to be removed
+	inherited bool
+	udp       bool
+	set       atomic.Pointer[Settings]
+
+	counters []Counters               // one for each loop, which alone writes it
+	baseline atomic.Pointer[Counters] // counted in another process; nil = nothing
+
+	// UDP.
+	flows    atomic.Int64 // current flows of all loops
+	stopped  bool         // accepts no new clients; guarded by the caller of its methods
+	draining atomic.Bool  // accepts no new clients and closes with its last flow; changes with Plane.draining
+}
+
+func (p *Plane) newListener(at conf.Address, set *Settings, udp bool) *Listener {
+	ln := &Listener{plane: p, at: at, udp: udp, counters: make([]Counters, len(p.loops))}
+	ln.set.Store(set)
+	return ln
+}
+
+// Listen binds an address. The kernel queues clients from now on; none is accepted before Start. The error names the
+// address and the cause. A listener that is never started must be closed with Discard. With shared set, the address may
+// overlap with that of another listener of this plane; otherwise an address in use is an error.
+func (p *Plane) Listen(at conf.Address, set *Settings, shared bool) (*Listener, error) {
+	if at.Path != "" {
+		if err := removeStaleSocket(at.Path); err != nil {
+			return nil, fmt.Errorf("listen on %s: %w", at, err)
+		}
+	}
+	return p.newListener(at, set, false).open(set, shared)
+}
+
+// ListenUDP is Listen for UDP. If a listener of the address is draining, ListenUDP returns it, with its flows.
+func (p *Plane) ListenUDP(at conf.Address, set *Settings, shared bool) (*Listener, error) {
+	if ln := p.takeDraining(at); ln != nil {
+		ln.set.Store(set)
+		return ln, nil
+	}
+	return p.newListener(at, set, true).open(set, shared)
+}
+
+// open makes the sockets of a new listener, which is discarded after an error. All are bound before one listens.
+func (ln *Listener) open(set *Settings, shared bool) (*Listener, error) {
+	sockets := len(ln.plane.loops)
+	if ln.at.Path != "" {
+		sockets = 1
+	}
+	for i := range sockets {
+		fd, e := ln.bind(set, shared || i > 0)
+		if i == 0 && e == syscall.EADDRINUSE && ln.udp {
+			ln.plane.runOnLoops(func(*loop) {}) // they may be about to close a drained listener of the address
+			fd, e = ln.bind(set, shared)
+		}
+		if e != 0 {
+			ln.Discard()
+			return nil, fmt.Errorf("listen on %s: %w", ln.at, e)
+		}
+		ln.fds = append(ln.fds, fd)
+	}
+	ln.identifyFile()
+	for _, fd := range ln.fds {
+		if e := ln.listen(fd, set); e != 0 {
+			ln.Discard()
+			return nil, fmt.Errorf("listen on %s: %w", ln.at, e)
+		}
+	}
+	return ln, nil
+}
+
+// Inherit makes a TCP listener from the listen sockets of another process. The listener owns them; they are not changed
+// before Start. If there are fewer sockets than loops, more are opened.
+func (p *Plane) Inherit(at conf.Address, set *Settings, fds []int32) *Listener {
+	ln := p.newListener(at, set, false)
+	ln.fds, ln.inherited = fds, true
+	ln.identifyFile()
+	if e := ln.addSockets(set); e != 0 {
+		p.warnLimited("cannot add a listening socket", "address", at.String(), "error", e)
+	}
+	return ln
+}
+
+// InheritUDP is Inherit for UDP. It opens no further sockets: the kernel would spread the clients differently.
+func (p *Plane) InheritUDP(at conf.Address, set *Settings, fds []int32) *Listener {
+	ln := p.newListener(at, set, true)
+	ln.fds, ln.inherited = fds, true
+	return ln
+}
+
+// DetachedListener returns a listener without sockets, for sessions of a listener that this process does not have. No
+// session begins there.
+func (p *Plane) DetachedListener(address string) *Listener {
+	var at conf.Address
+	if path, ok := strings.CutPrefix(address, "unix:"); ok {
+		at.Path = path
+	} else {
+		at.Addr, _ = netip.ParseAddrPort(address)
+	}
+	return p.newListener(at, &Settings{}, false)
+}
+
+// addSockets opens listen sockets until every loop has one. After an error the existing ones serve all clients.
+func (ln *Listener) addSockets(set *Settings) errno {
+	for ln.at.Path == "" && len(ln.fds) < len(ln.plane.loops) {
+		fd, e := ln.bind(set, true)
+		if e != 0 {
+			return e
+		}
+		if e = ln.listen(fd, set); e != 0 {
+			closeFD(fd)
+			return e
+		}
+		ln.fds = append(ln.fds, fd)
+	}
+	return 0
+}
+
+// Endpoint returns the address that the listener was opened with.
+func (ln *Listener) Endpoint() conf.Address { return ln.at }
+
+// Settings returns the settings of new sessions.
+func (ln *Listener) Settings() *Settings { return ln.set.Load() }
+
+// Sockets returns the listen sockets, which the listener keeps.
+func (ln *Listener) Sockets() []int32 { return ln.fds }
+
+// Inherited reports whether the sockets were inherited from another process.
+func (ln *Listener) Inherited() bool { return ln.inherited }
+
+// Discard closes a listener that was not started.
+func (ln *Listener) Discard() {
+	if ln.stopped { // a draining listener that ListenUDP returned: it drains on
+		ln.plane.drainListener(ln)
+		return
+	}
+	for _, fd := range ln.fds {
+		closeFD(fd)
+	}
+	ln.fds = nil
+	if !ln.inherited { // else the file belongs to the process that keeps the socket
+		ln.removeFile()
+	}
+}
+
+// Start begins to accept. The loops own the sockets from now on.
+func (ln *Listener) Start() {
+	if ln.udp && ln.reopen() {
+		return
+	}
+	if ln.inherited {
+		ln.applySocketOptions(ln.set.Load())
+	}
+	for i, fd := range ln.fds {
+		ln.plane.loops[i%len(ln.plane.loops)].post(message{do: func(l *loop) { l.addListenSocket(ln, fd) }})
+	}
+}
+
+// applySocketOptions sets the options that accepted sockets inherit, and the backlog.
+func (ln *Listener) applySocketOptions(set *Settings) {
+	if ln.udp {
+		return
+	}
+	for _, fd := range ln.fds {
+		if ln.at.Path == "" {
+			setInheritedOptions(fd, set)
+		}
+		listenFD(fd, set.Backlog)
+	}
+}
+
+// Update sets the settings of new sessions. Existing sessions keep theirs.
+func (ln *Listener) Update(set *Settings) {
+	old := ln.set.Swap(set)
+	if old.Keepalive != set.Keepalive || old.UserTimeout != set.UserTimeout || old.Backlog != set.Backlog {
+		ln.applySocketOptions(set)
+	}
+}
+
+// Stop stops accepting. A TCP listener accepts the clients that are queued and closes; a UDP listener closes with its
+// last flow. Sessions continue. No session begins after Stop returns.
+func (ln *Listener) Stop() {
+	if ln.udp {
+		ln.stopUDP()
+		return
+	}
+	ln.plane.runOnLoops(func(l *loop) { l.closeListenSockets(ln) })
+	ln.removeFile()
+}
