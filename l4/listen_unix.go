@@ -8,6 +8,8 @@ import (
 	"net"
 	"os"
 	"syscall"
+
+	"golang.org/x/sys/unix"
 )
 
 // removeStaleSocket removes a socket file on which no process listens, as a killed process leaves it. A socket in use, or
@@ -60,3 +62,20 @@ func (ln *Listener) KeepsFile() bool { return ln.hasFile() && ln.file == nil }
 
 // KeepFile leaves the file of a unix socket in place when the listener stops. It must be called before Start.
 func (ln *Listener) KeepFile() { ln.file = nil }
+
+// Chown gives a listener that is not started to another user: the sockets, so that they share their port with those that
+// the user binds later (SO_REUSEPORT compares owners), and the file of a unix socket.
+func (ln *Listener) Chown(uid, gid int) error {
+	for _, fd := range ln.fds {
+		if err := unix.Fchown(int(fd), uid, gid); err != nil {
+			return fmt.Errorf("listen on %s: %w", ln.at, err)
+		}
+	}
+	if ln.file != nil {
+		if err := os.Lchown(ln.at.Path, uid, gid); err != nil {
+			return fmt.Errorf("listen on %s: %w", ln.at, err)
+		}
+		ln.identifyFile()
+	}
+	return nil
+}
