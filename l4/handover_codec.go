@@ -26,7 +26,10 @@ const SessionFormat = 1
 var errBatch = errors.New("hand-over: malformed sessions")
 
 const (
-	maxBatchSessions = MaxDescriptors / 2 // the most in a parcel
+	// maxDescriptors is the most descriptors in a handover message: SCM_MAX_FD of the kernel.
+	maxDescriptors = 253
+
+	maxBatchSessions = maxDescriptors / 2 // the most in a parcel
 	maxTextSize      = 4096               // the longest name
 )
 
@@ -263,7 +266,7 @@ func (r *batchReader) end(needed, descriptors int) {
 }
 
 func (r *batchReader) bindings() (places []Binding) {
-	for range r.number(MaxDescriptors, "places") {
+	for range r.number(maxDescriptors, "places") {
 		x := Binding{Address: r.text("listener"), Listener: r.text("listener"), Cluster: r.text("cluster"), Level: r.text("level"), Server: r.text("server")}
 		for _, d := range [...]*time.Duration{&x.clientIdle, &x.serverIdle, &x.halfClose, &x.keepalive, &x.userTimeout} {
 			*d = r.nonNegative("timeout")

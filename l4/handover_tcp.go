@@ -94,7 +94,7 @@ func (l *loop) freezeSessions(slot *int) *HandoverBatch {
 			continue
 		}
 		t := s.state()
-		if len(x.Descriptors)+t.descriptors() > MaxDescriptors {
+		if len(x.Descriptors)+t.descriptors() > maxDescriptors {
 			break
 		}
 		at := s.binding()

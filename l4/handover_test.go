@@ -2,15 +2,12 @@ package l4
 
 import (
 	"bytes"
-	"io"
 	"math/rand/v2"
 	"net/netip"
-	"os"
 	"testing"
 	"time"
 
 	"github.com/stretchr/testify/require"
-	"golang.org/x/sys/unix"
 )
 
 // randomBatch is a parcel as pack could have made it.
@@ -138,83 +135,4 @@ func FuzzParcel(f *testing.F) {
 			}
 		}
 	})
-}
-
-// wires is a connection with both ends here.
-func wires(t testing.TB) (a, b *Wire) {
-	t.Helper()
-	a, f, err := NewWire()
-	require.NoError(t, err)
-	t.Cleanup(a.Close)
-	fd, err := unix.Dup(int(f.Fd()))
-	require.NoError(t, err)
-	f.Close()
-	b, err = OpenWire(uintptr(fd))
-	require.NoError(t, err)
-	t.Cleanup(b.Close)
-	return a, b
-}
-
-// Frames of all sizes arrive as they were sent, each with its own descriptors.
-func TestWireKeepsFramesAndDescriptorsTogether(t *testing.T) {
-	a, b := wires(t)
-	r, w, err := os.Pipe()
-	require.NoError(t, err)
-	defer r.Close()
-	defer w.Close()
-	fd, err := DescriptorOf(w)
-	require.NoError(t, err)
-	sizes := []struct{ bytes, fds int }{{0, 0}, {0, 1}, {1, 0}, {10, MaxDescriptors}, {1 << 20, 2}, {3, 0}, {200_000, MaxDescriptors}, {0, 7}}
-	sent := make(chan error, 1)
-	go func() {
-		for i, s := range sizes {
-			fds := make([]int32, s.fds)
-			for j := range fds {
-				fds[j] = fd
-			}
-			if err := a.Send(uint8(i), bytes.Repeat([]byte{byte(i)}, s.bytes), fds); err != nil {
-				sent <- err
-				return
-			}
-		}
-		a.Close()
-		sent <- nil
-	}()
-	for i, s := range sizes {
-		f, err := b.Receive()
-		require.NoError(t, err)
-		require.Equal(t, uint8(i), f.Kind)
-		require.True(t, bytes.Equal(bytes.Repeat([]byte{byte(i)}, s.bytes), f.Body))
-		require.Len(t, f.Descriptors, s.fds)
-		for _, fd := range f.Descriptors { // eachSession works
-			_, err := unix.Write(int(fd), []byte{'.'})
-			require.NoError(t, err)
-		}
-		f.Close()
-	}
-	_, err = b.Receive()
-	require.ErrorIs(t, err, io.EOF)
-	require.NoError(t, <-sent)
-}
-
-// A header that promises too much is refused before anything is set aside for it.
-func TestWireRefusesMalformedHeaders(t *testing.T) {
-	for _, head := range [][]byte{
-		{0xff, 0xff, 0xff, 0xff, 1, 0, 0, 0}, // too long
-		{0, 0, 0, 0, 1, 0, 0, 1},             // a descriptor that does not come
-		{0, 0, 0, 0, 1, 0, 0xff, 0xff},       // too many
-		{0, 0, 0, 0, 1, 9, 0, 0},             // a byte that means nothing yet
-	} {
-		a, b := wires(t)
-		_, err := a.conn.Write(head)
-		require.NoError(t, err)
-		_, err = b.Receive()
-		require.ErrorIs(t, err, ErrWire)
-	}
-	a, b := wires(t)
-	_, err := a.conn.Write([]byte{0, 0, 0, 9, 1, 0, 0, 0, 'x'})
-	require.NoError(t, err)
-	a.Close()
-	_, err = b.Receive()
-	require.ErrorIs(t, err, io.ErrUnexpectedEOF)
 }

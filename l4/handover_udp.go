@@ -105,7 +105,7 @@ func decodeFlows(b []byte, descriptors int) (*flowBatch, error) {
 		return nil, fmt.Errorf("%w: flows are of format %d", errBatch, format)
 	}
 	p := &flowBatch{bindings: r.bindings()}
-	for range r.number(MaxDescriptors, "flows") {
+	for range r.number(maxDescriptors, "flows") {
 		t := r.flow(len(p.bindings))
 		if r.err != nil {
 			return nil, r.err
@@ -180,7 +180,7 @@ func (l *loop) freezeFlows(slot *int, chosen func(*Listener) bool) *HandoverBatc
 	var p flowBatch
 	places := map[Binding]int{}
 	held := 0
-	for ; *slot < len(l.flows.all) && held < maxBatchBytes && len(x.flows) < MaxDescriptors; *slot++ {
+	for ; *slot < len(l.flows.all) && held < maxBatchBytes && len(x.flows) < maxDescriptors; *slot++ {
 		f := l.flows.all[*slot]
 		if f == nil || f.frozen || !chosen(f.socket.ln) {
 			continue

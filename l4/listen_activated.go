@@ -9,6 +9,7 @@ import (
 	"net/netip"
 	"os"
 	"strconv"
+	"syscall"
 
 	"golang.org/x/sys/unix"
 
@@ -120,4 +121,16 @@ func (p *Plane) ListenActivated(a *ActivatedSocket, set *Settings) *Listener {
 	}
 	ln.addSockets(set)
 	return ln
+}
+
+// DescriptorOf returns the descriptor of a file without changing it. File.Fd would make it blocking in every process that
+// shares it.
+func DescriptorOf(f syscall.Conn) (int32, error) {
+	raw, err := f.SyscallConn()
+	if err != nil {
+		return -1, err
+	}
+	number := int32(-1)
+	err = raw.Control(func(fd uintptr) { number = int32(fd) })
+	return number, err
 }

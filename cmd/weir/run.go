@@ -106,7 +106,7 @@ func serve(ctx context.Context, file string, stderr io.Writer) int {
 	doorsOf, sockets := forAPI(activated(log), cfg.Admin)
 	api.Inherit(func(address string) *os.File {
 		if before != nil {
-			return before.Door(address)
+			return before.AdminSocket(address)
 		}
 		return doorsOf[address]
 	})
@@ -114,7 +114,7 @@ func serve(ctx context.Context, file string, stderr io.Writer) int {
 	if err != nil {
 		return cannot(err)
 	}
-	e, err := engine.Start(cfg.Config, engine.Options{Monitors: cfg.monitors, Log: log, Sessions: out.enqueue, Version: version(), Activated: sockets, Predecessor: before, SkipLookups: hurry})
+	e, err := engine.Start(cfg.Config, engine.Options{Monitors: cfg.monitors, Log: log, Sessions: out.enqueue, Version: version(), Activated: sockets, OldProcess: before, SkipLookups: hurry})
 	if err == nil && before != nil {
 		err = e.TakeOver()
 	}

@@ -50,7 +50,7 @@ func sameFile(a, b string) bool {
 }
 
 // predecessor meets the process that hands over to this one; nil when there is none.
-func predecessor() (*engine.Predecessor, error) {
+func predecessor() (*engine.OldProcess, error) {
 	text, ok := os.LookupEnv(handOverEnv)
 	if !ok {
 		return nil, nil
@@ -60,7 +60,7 @@ func predecessor() (*engine.Predecessor, error) {
 	if err != nil || descriptor < 3 {
 		return nil, fmt.Errorf("%s=%s: want the number of a descriptor", handOverEnv, text)
 	}
-	return engine.Succeed(descriptor, version())
+	return engine.AcceptUpgrade(descriptor, version())
 }
 
 // upgradeFor starts an upgrade for somebody who waits for the outcome.
@@ -106,12 +106,14 @@ func (d *daemonState) upgrade(ctx context.Context) (status.Upgrade, error) {
 			f.Close()
 		}
 	}()
-	return d.engine.Upgrade(ctx, engine.Succession{
-		Path: d.path, Args: os.Args, Stdin: os.Stdin, Stdout: os.Stdout, Stderr: os.Stderr,
-		Env: func(descriptor int) []string {
-			return append(os.Environ(), fmt.Sprintf("%s=%d", handOverEnv, descriptor))
+	return d.engine.Upgrade(ctx, engine.UpgradeOptions{
+		Command: func(descriptor int) *exec.Cmd {
+			return &exec.Cmd{
+				Path: d.path, Args: os.Args, Stdin: os.Stdin, Stdout: os.Stdout, Stderr: os.Stderr,
+				Env: append(os.Environ(), fmt.Sprintf("%s=%d", handOverEnv, descriptor)),
+			}
 		},
-		Doors: doors, Hold: d.api.Hold, Leave: d.api.Leave,
+		AdminSockets: doors, PauseAdmin: d.api.Hold, CloseAdmin: d.api.Leave,
 	})
 }
 
@@ -140,7 +142,7 @@ func (d *daemonState) leave(ctx context.Context, pid int, reloads, stops chan os
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	done := make(chan int, 1)
-	go func() { done <- d.engine.Leave(ctx) }()
+	go func() { done <- d.engine.FinishUpgrade(ctx) }()
 	for asked := false; ; {
 		select {
 		case <-reloads:

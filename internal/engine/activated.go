@@ -21,4 +21,4 @@ func (e *Engine) LoopsRespond(within time.Duration) bool {
 }
 
 // Monotonic is the time on the system's monotonic clock.
-func (e *Engine) Monotonic() time.Duration { return e.plane.Anchor() + e.plane.Now() }
+func (e *Engine) Monotonic() time.Duration { return e.plane.ClockOrigin() + e.plane.Now() }

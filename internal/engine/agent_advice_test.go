@@ -45,7 +45,7 @@ func (a *spokesman) check(more string) string {
 	return fmt.Sprintf("[[cluster.c.check]]\ntype = \"agent\"\nport = %d\ninterval = \"20ms\"\ntimeout = \"20ms\"\n%s\n", a.AddrPort().Port(), more)
 }
 
-// runningState is the state of a server and the layer that decided it.
+// state is the state of a server and the layer that decided it.
 func (s *script) state(server string) string {
 	s.t.Helper()
 	x, err := s.e.Explain("c", server)

@@ -42,8 +42,9 @@ type Options struct {
 	// Activated are listening sockets from the service manager. Those that no listener uses are logged and closed.
 	Activated []*l4.ActivatedSocket
 
-	// Predecessor is the old process of an upgrade; nil = none. With one, Start only prepares, and TakeOver serves.
-	Predecessor *Predecessor
+	// OldProcess is the process of an upgrade that this one takes over from; nil = none. With one, Start only prepares, and
+	// TakeOver starts to serve.
+	OldProcess *OldProcess
 }
 
 // Engine is a running weir. Its methods may be called from any goroutine; changes are made one after the other.
@@ -55,7 +56,7 @@ type Engine struct {
 	sessionLog  *sessionlog.Writer
 	hooks       *hooks.Set
 	routes      *route.Routes
-	oldProcess  *Predecessor // nil = none
+	oldProcess  *oldProcess // what this process takes over from; nil = none
 	lookup      lookupFunc
 	skipLookups context.Context // ends the look-ups that starts and reloads wait for
 	ctx         context.Context // of the background goroutines
@@ -86,8 +87,7 @@ type Engine struct {
 
 	activated  map[string]*l4.ActivatedSocket // by identity; not claimed yet; nil after Start
 	restored   *state.Snapshot                // state of an earlier process; nil once it is restored
-	pending    *reload                        // prepared by Start, committed by TakeOver
-	newProcess *successor                     // set by Upgrade before Leave
+	newProcess *newProcess                    // what takes over from this process; set by Upgrade
 }
 
 // runningState is the configuration in force and its objects. It is immutable.
@@ -137,7 +137,7 @@ func Start(cfg *conf.Config, o Options) (*Engine, error) {
 // newEngine returns an engine without a configuration.
 func newEngine(cfg *conf.Config, o Options) (*Engine, error) {
 	e := &Engine{
-		log: o.Log, lookup: o.Lookup, skipLookups: o.SkipLookups, oldProcess: o.Predecessor, hooks: hooks.New(o.Log), routes: route.Open(),
+		log: o.Log, lookup: o.Lookup, skipLookups: o.SkipLookups, hooks: hooks.New(o.Log), routes: route.Open(),
 		namesChanged: make(chan struct{}, 1), routesChanged: make(chan struct{}, 1),
 		serversToCut: newPendingSet[*balance.Server](), serversToRecheck: newPendingSet[checks.Key](),
 		listeners: map[string]*l4.Listener{}, activated: map[string]*l4.ActivatedSocket{}, restored: o.Memory,
@@ -158,13 +158,20 @@ func newEngine(cfg *conf.Config, o Options) (*Engine, error) {
 	first := &runningState{}
 	e.running.Store(first)
 	planeOptions := l4.Options{Loops: cfg.Runtime.Loops, Record: e.sessionLog.Write, Log: o.Log}
-	if p := e.oldProcess; p != nil && p.state != nil {
-		first.addresses = p.state.Known // valid until a look-up succeeds
-		planeOptions.Origin, planeOptions.LastID = l4.Origin(p.state.Anchor), p.state.LastID
-		e.restored = &p.memory
-	}
 	var err error
-	if e.plane, err = l4.Open(planeOptions); err != nil {
+	if o.OldProcess != nil {
+		e.oldProcess = &oldProcess{OldProcess: o.OldProcess}
+		err = e.oldProcess.decodeState()
+		if t := e.oldProcess.state; err == nil && t != nil {
+			first.addresses = t.Addresses // valid until the names are resolved again
+			planeOptions.Origin, planeOptions.LastID = l4.Origin(t.ClockOrigin), t.LastSessionID
+			e.restored = &e.oldProcess.saved
+		}
+	}
+	if err == nil {
+		e.plane, err = l4.Open(planeOptions)
+	}
+	if err != nil {
 		e.cancel()
 		e.hooks.Close()
 		e.routes.Close()

@@ -71,31 +71,32 @@ func (l *eventLog) count() uint64 {
 	return l.last
 }
 
-// told is the event log as an upgrade transfers it.
-type told struct {
-	Last   uint64         `json:"last"` // the ID of the newest
+// eventLogState is the content of an event log, for the new process of an upgrade.
+type eventLogState struct {
+	LastID uint64         `json:"last_id"` // of the newest event
 	Events []status.Event `json:"events"`
 }
 
-func (l *eventLog) told() told {
+func (l *eventLog) state() eventLogState {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	t := told{Last: l.last}
+	s := eventLogState{LastID: l.last}
 	for n := l.oldest(); n <= l.last; n++ {
-		t.Events = append(t.Events, l.ring[n%eventLogSize])
+		s.Events = append(s.Events, l.ring[n%eventLogSize])
 	}
-	return t
+	return s
 }
 
-// goOn continues the event log of the old process, whose readers come here with the last ID they have.
-func (l *eventLog) goOn(t told) {
+// restore continues the event log of an old process. Clients that follow its events ask this process next, with the last
+// ID they received.
+func (l *eventLog) restore(s eventLogState) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if t.Last < l.last {
+	if s.LastID < l.last {
 		return
 	}
-	l.last = t.Last
-	for _, ev := range t.Events {
+	l.last = s.LastID
+	for _, ev := range s.Events {
 		if ev.ID <= l.last && ev.ID >= l.oldest() {
 			l.ring[ev.ID%eventLogSize] = ev
 		}

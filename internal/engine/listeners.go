@@ -44,12 +44,14 @@ func (r *reload) openListener(id, protocol string, at conf.Address, set *l4.Sett
 	if protocol == "udp" {
 		listen, inherit = r.e.plane.ListenUDP, r.e.plane.InheritUDP
 	}
-	if p := r.e.oldProcess; p != nil && p.holds(socketListener, id) {
-		ln := inherit(at, set, p.claim(socketListener, id))
-		if p.lent[id] {
-			ln.KeepFile()
+	if p := r.e.oldProcess; p != nil {
+		if fds, keepFile := p.Listener(id); len(fds) > 0 {
+			ln := inherit(at, set, fds)
+			if keepFile {
+				ln.KeepFile()
+			}
+			return ln, nil
 		}
-		return ln, nil
 	}
 	if a := r.e.activated[id]; a != nil {
 		delete(r.e.activated, id)
@@ -64,7 +66,7 @@ func (r *reload) sharesPort(protocol string, at conf.Address) bool {
 	if at.Path != "" {
 		return false
 	}
-	if r.e.oldProcess != nil && r.e.oldProcess.holdsPort(at.Addr.Port()) {
+	if r.e.oldProcess != nil && r.e.oldProcess.HasPort(at.Addr.Port()) {
 		return true
 	}
 	for _, set := range []map[string]*l4.Listener{r.e.listeners, r.opened} {

@@ -71,7 +71,7 @@ func (r *reload) install() error {
 		return err
 	}
 	if r.e.oldProcess != nil && r.old.cfg == nil {
-		r.e.pending = r // TakeOver commits it
+		r.e.oldProcess.prepared = r // TakeOver commits it
 		return nil
 	}
 	r.restoreState()

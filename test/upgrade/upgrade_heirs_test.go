@@ -17,6 +17,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"weir/internal/handover"
 	"weir/internal/nettest"
 	"weir/internal/weirtest"
 	"weir/l4"
@@ -43,7 +44,7 @@ func failingHeir(how string) int {
 	if err != nil {
 		return 100
 	}
-	wire, err := l4.OpenWire(uintptr(descriptor))
+	wire, err := handover.OpenConn(uintptr(descriptor))
 	if err != nil {
 		return 101
 	}
@@ -51,7 +52,7 @@ func failingHeir(how string) int {
 		text, _ := json.Marshal(what)
 		wire.Send(kind, text, nil)
 	}
-	hear := func(kind uint8) (f l4.Frame) {
+	hear := func(kind uint8) (f handover.Message) {
 		for f.Kind != kind {
 			if f, err = wire.Receive(); err != nil {
 				os.Exit(102)
@@ -60,7 +61,7 @@ func failingHeir(how string) int {
 		return f
 	}
 	hear(heirHello)
-	hello := map[string]any{"format": 2, "sessions": l4.SessionFormat, "flows": l4.FlowFormat, "pid": os.Getpid(), "version": "another"}
+	hello := map[string]any{"format": handover.Format, "sessions": l4.SessionFormat, "flows": l4.FlowFormat, "pid": os.Getpid(), "version": "another"}
 	switch how {
 	case "garbage":
 		wire.Send(heirHello, []byte("\x00garbage"), nil)

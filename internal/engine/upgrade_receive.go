@@ -1,0 +1,207 @@
+package engine
+
+// The new process of an upgrade: what it receives from the old one, and when it starts to serve.
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+
+	"weir/balance"
+	"weir/internal/handover"
+	"weir/internal/state"
+	"weir/l4"
+)
+
+// OldProcess is the process that this one takes over from.
+type OldProcess = handover.OldProcess
+
+// AcceptUpgrade receives sockets and state from the old process of an upgrade, to be passed to Start. descriptor is this
+// process's end of the connection.
+func AcceptUpgrade(descriptor int, version string) (*OldProcess, error) {
+	return handover.Accept(descriptor, hello(version))
+}
+
+// oldProcess is an OldProcess with its decoded state.
+type oldProcess struct {
+	*OldProcess
+	state    *transferredState // the last one received; nil = none
+	saved    state.Snapshot    // of state
+	prepared *reload           // what TakeOver will commit
+}
+
+// decodeState decodes the last state received, if there is one.
+func (p *oldProcess) decodeState() error {
+	text := p.State()
+	if text == nil {
+		return nil
+	}
+	var s transferredState
+	err := json.Unmarshal(text, &s)
+	if err == nil {
+		p.saved, err = state.Decode(s.Saved)
+	}
+	if err != nil {
+		return fmt.Errorf("handover: state: %w", err)
+	}
+	p.state = &s
+	return nil
+}
+
+// TakeOver tells the old process that this one is ready, and returns when this one serves. It is called once, after Start
+// with an OldProcess. After an error the engine is closed.
+func (e *Engine) TakeOver() error {
+	p := e.oldProcess
+	r := p.prepared
+	p.prepared = nil
+	inherited := []string{}
+	for id, ln := range r.opened {
+		if ln.Inherited() {
+			inherited = append(inherited, id)
+		}
+	}
+	err := p.Ready(inherited)
+	if err == nil {
+		err = p.decodeState()
+	}
+	if err != nil {
+		r.closeOpened()
+		p.Close()
+		e.close()
+		return err
+	}
+	e.mu.Lock()
+	e.restoreTransferred(r)
+	if !p.Exited() {
+		e.plane.PauseReceive()
+	}
+	r.commit()
+	if p.state != nil {
+		e.published.eventLog.restore(p.state.Events)
+		e.countFrom(&p.state.Counters, e.listeners, e.running.Load())
+		e.published.mu.Lock()
+		e.published.config.Reloads, e.published.config.Failed = p.state.Counters.Reloads, p.state.Counters.Failed
+		e.published.mu.Unlock()
+	}
+	if err := e.routes.Inherit(); err != nil {
+		e.log.Warn("upgrade: replies to client addresses may not be routed to this host", "error", err)
+	}
+	e.mu.Unlock()
+	e.startBackground()
+	p.Serving()
+	e.work.Go(e.receiveHandover)
+	return nil
+}
+
+// restoreTransferred restores the state of the old process in clusters and checks that are about to start. mu is held.
+func (e *Engine) restoreTransferred(r *reload) {
+	p := e.oldProcess
+	if p.state != nil {
+		e.restored = &p.saved
+	}
+	r.restoreState()
+	if p.state != nil {
+		for name, c := range r.created {
+			c.RestoreHandover(p.state.Balance[name], e.plane.Now())
+		}
+	}
+}
+
+// receiveHandover receives flows, sessions and counters until the old process has ended.
+func (e *Engine) receiveHandover() {
+	p := e.oldProcess
+	defer p.Close()
+	defer e.plane.ResumeReceive() // also if not all flows have arrived
+	defer context.AfterFunc(e.ctx, p.Interrupt)()
+	departed := &departedObjects{engine: e, clusters: map[[2]string]*balance.Cluster{}, listeners: map[string]*l4.Listener{}}
+	err := p.Receive(handover.Receiver{
+		Sessions: func(body []byte, descriptors []int32) (handover.Received, error) {
+			e.mu.Lock() // no reload between finding and using a binding
+			defer e.mu.Unlock()
+			return e.plane.ReceiveSessions(body, descriptors, departed.bindSession)
+		},
+		Flows: func(body []byte, descriptors []int32) (handover.Received, error) {
+			e.mu.Lock()
+			defer e.mu.Unlock()
+			return e.plane.ReceiveFlows(body, descriptors, e.bindFlow)
+		},
+		FlowsDone: e.plane.ResumeReceive,
+		Counters: func(body []byte) error {
+			var c counts
+			if err := json.Unmarshal(body, &c); err != nil {
+				return err
+			}
+			e.countFrom(&c, *e.published.listeners.Load(), e.running.Load())
+			return nil
+		},
+	})
+	if err != nil && e.ctx.Err() == nil {
+		e.log.Warn("upgrade: remaining sessions stay in the old process", "error", err)
+	}
+}
+
+// bindFlow finds the objects of a flow. It returns none if the configuration lacks its listener or cluster. mu is held.
+func (e *Engine) bindFlow(at l4.Binding) l4.LocalBinding {
+	ln, c := e.listeners["udp "+at.Address], e.running.Load().clusters[at.Cluster]
+	if ln == nil || c == nil || ln.Settings().ClusterName != at.Cluster {
+		return l4.LocalBinding{}
+	}
+	return l4.LocalBinding{Listener: ln, Set: ln.Settings(), Cluster: c, Server: at.Server, Level: ln.Settings().LevelKey(at.Level)}
+}
+
+// departedObjects are listeners and servers that sessions of the old process use and the configuration of this one lacks.
+// Their sessions continue until the drain deadline.
+type departedObjects struct {
+	engine    *Engine
+	clusters  map[[2]string]*balance.Cluster // of one server each, by names of cluster and server
+	listeners map[string]*l4.Listener        // by address
+}
+
+// bindSession finds the objects of a session, or makes those that the configuration lacks. mu is held.
+func (d *departedObjects) bindSession(at l4.Binding) l4.LocalBinding {
+	e := d.engine
+	running := e.running.Load()
+	b := l4.LocalBinding{Listener: e.listeners["tcp "+at.Address], Cluster: running.clusters[at.Cluster], Server: at.Server}
+	if b.Listener == nil {
+		b.Listener = d.listener(at.Address)
+		b.Set = &l4.Settings{Name: at.Listener, ClusterName: at.Cluster}
+	} else {
+		b.Set = b.Listener.Settings()
+	}
+	if b.Cluster == nil || b.Cluster.Server(at.Server) == nil {
+		b.Cluster = d.cluster(at.Cluster, at.Server)
+	}
+	if b.Set.ClusterName != at.Cluster { // the listener has another cluster now
+		set := *b.Set
+		set.ClusterName, set.LevelNames = at.Cluster, nil
+		b.Set = &set
+	}
+	b.Level = b.Set.LevelKey(at.Level)
+	return b
+}
+
+func (d *departedObjects) listener(address string) *l4.Listener {
+	ln := d.listeners[address]
+	if ln == nil {
+		ln = d.engine.plane.DetachedListener(address)
+		d.listeners[address] = ln
+		d.retire(retired{listeners: []*l4.Listener{ln}})
+	}
+	return ln
+}
+
+func (d *departedObjects) cluster(cluster, server string) *balance.Cluster {
+	key := [2]string{cluster, server}
+	c := d.clusters[key]
+	if c == nil {
+		c = balance.New(balance.Spec{Name: cluster, Levels: []balance.LevelSpec{{Servers: []balance.ServerSpec{{Name: server, Weight: 1}}}}}, 0, nil)
+		d.clusters[key] = c
+		d.retire(retired{servers: map[*balance.Server]bool{c.Server(server): true}})
+	}
+	return c
+}
+
+func (d *departedObjects) retire(r retired) {
+	r.awaited, r.timeout = true, d.engine.running.Load().cfg.Runtime.DrainTimeout
+	d.engine.drains.start(r)
+}
