@@ -24,7 +24,7 @@ func (h *host) Write(p []byte) (int, error) {
 	return h.heard.Write(p)
 }
 
-func TestAskSendsVerbatimAndReadsOneLine(t *testing.T) {
+func TestQuerySendsVerbatimAndReadsOneLine(t *testing.T) {
 	h := &host{Reader: iotest.OneByteReader(strings.NewReader("up\n50%\n"))}
 	advice, err := Query(h, []byte("pouet\n"))
 	require.NoError(t, err)
@@ -32,7 +32,7 @@ func TestAskSendsVerbatimAndReadsOneLine(t *testing.T) {
 	require.Equal(t, "pouet\n", h.heard.String())
 }
 
-func TestAskStopsAtTheLineEnd(t *testing.T) {
+func TestQueryStopsAtLineEnd(t *testing.T) {
 	// Reading on would block forever on an agent that keeps its connection open.
 	h := &host{Reader: io.MultiReader(strings.NewReader("drain\r"), iotest.ErrReader(errors.New("read on")))}
 	advice, err := Query(h, nil)
@@ -40,7 +40,7 @@ func TestAskStopsAtTheLineEnd(t *testing.T) {
 	require.Equal(t, AdminDrain, advice.Admin)
 }
 
-func TestAskOfAnAgentThatDoesNotListen(t *testing.T) {
+func TestQueryOfAgentThatDoesNotRead(t *testing.T) {
 	broken := errors.New("broken pipe")
 	advice, err := Query(&host{Reader: strings.NewReader("up\n"), broken: broken}, []byte("x"))
 	require.NoError(t, err)
@@ -60,7 +60,7 @@ func (e *endless) Read(p []byte) (int, error) {
 	return len(p), nil
 }
 
-func TestAskGivesUpOnUselessReplies(t *testing.T) {
+func TestQueryRejectsInvalidReplies(t *testing.T) {
 	_, err := Query(&host{Reader: strings.NewReader("up")}, nil)
 	require.ErrorIs(t, err, ErrIncomplete)
 	_, err = Query(&host{Reader: strings.NewReader("")}, nil)

@@ -75,7 +75,7 @@ func TestParse(t *testing.T) {
 	}
 }
 
-func TestParseRefuses(t *testing.T) {
+func TestParseRejects(t *testing.T) {
 	for reply, want := range map[string]error{
 		"":                                 ErrIncomplete,
 		"up":                               ErrIncomplete,
@@ -92,7 +92,7 @@ func TestParseRefuses(t *testing.T) {
 	}
 }
 
-func TestAdviceSays(t *testing.T) {
+func TestAdviceHasEffect(t *testing.T) {
 	require.False(t, Advice{}.HasEffect())
 	require.False(t, Advice{Unknown: "upgrading"}.HasEffect())
 	require.True(t, Advice{HasMaxSessions: true}.HasEffect())

@@ -14,7 +14,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-func serve(t *testing.T, s *Server) string {
+func startServer(t *testing.T, s *Server) string {
 	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	require.NoError(t, err)
@@ -28,7 +28,7 @@ func serve(t *testing.T, s *Server) string {
 	return l.Addr().String()
 }
 
-func ask(t *testing.T, address, send string) (Advice, error) {
+func query(t *testing.T, address, send string) (Advice, error) {
 	t.Helper()
 	conn, err := net.Dial("tcp", address)
 	require.NoError(t, err)
@@ -37,30 +37,30 @@ func ask(t *testing.T, address, send string) (Advice, error) {
 	return Query(conn, []byte(send))
 }
 
-func TestServerAnswersEveryQuestion(t *testing.T) {
+func TestServerRepliesToEveryRequest(t *testing.T) {
 	answer, err := FixedReply("50% drain")
 	require.NoError(t, err)
-	address := serve(t, &Server{Reply: answer})
+	address := startServer(t, &Server{Reply: answer})
 	for _, send := range []string{"", "how are you?\n", strings.Repeat("x", 500)} {
-		advice, err := ask(t, address, send)
+		advice, err := query(t, address, send)
 		require.NoError(t, err)
 		require.Equal(t, Advice{Admin: AdminDrain, Weight: Weight{WeightPercent, 50}}, advice)
 	}
 }
 
-func TestServerWithNothingToSaySaysNothing(t *testing.T) {
+func TestServerWithReplyErrorSendsNothing(t *testing.T) {
 	nothing := errors.New("nothing")
 	var told atomic.Value
-	address := serve(t, &Server{Reply: func() (string, error) { return "", nothing }, OnError: func(err error) { told.Store(err) }})
-	_, err := ask(t, address, "")
+	address := startServer(t, &Server{Reply: func() (string, error) { return "", nothing }, OnError: func(err error) { told.Store(err) }})
+	_, err := query(t, address, "")
 	require.ErrorIs(t, err, ErrEmpty)
 	require.Eventually(t, func() bool { return told.Load() == nothing }, 5*time.Second, time.Millisecond)
 }
 
-func TestServerEndsWithBalancersConnected(t *testing.T) {
+func TestServerStopsWithOpenConnections(t *testing.T) {
 	answer, err := FixedReply("up")
 	require.NoError(t, err)
-	address := serve(t, &Server{Reply: answer})
+	address := startServer(t, &Server{Reply: answer})
 	conn, err := net.Dial("tcp", address)
 	require.NoError(t, err)
 	t.Cleanup(func() { conn.Close() }) // after the server has ended
@@ -70,7 +70,7 @@ func TestServerEndsWithBalancersConnected(t *testing.T) {
 	require.Equal(t, "up\n", string(line[:n]))
 }
 
-func TestServerReportsAListenerThatIsGone(t *testing.T) {
+func TestServerReturnsErrorOfClosedListener(t *testing.T) {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	require.NoError(t, err)
 	require.NoError(t, l.Close())
@@ -100,14 +100,14 @@ func TestServerSurvivesFailingAccepts(t *testing.T) {
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error)
 	go func() { done <- (&Server{Reply: answer}).Serve(ctx, f) }()
-	advice, err := ask(t, l.Addr().String(), "")
+	advice, err := query(t, l.Addr().String(), "")
 	require.NoError(t, err)
 	require.Equal(t, HealthUp, advice.Health)
 	cancel()
 	require.NoError(t, <-done)
 }
 
-func TestFixedRefusesWhatNobodyUnderstands(t *testing.T) {
+func TestFixedReplyRejectsUnknownWords(t *testing.T) {
 	for line, want := range map[string]string{
 		"":            "empty agent reply",
 		"upgrading":   `"upgrading" is not a word`,
@@ -119,7 +119,7 @@ func TestFixedRefusesWhatNobodyUnderstands(t *testing.T) {
 	}
 }
 
-func TestFileAnswersWhatItHoldsNow(t *testing.T) {
+func TestFileReplyReadsFileEachTime(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "state")
 	answer := FileReply(path)
 	_, err := answer()
@@ -137,7 +137,7 @@ func TestFileAnswersWhatItHoldsNow(t *testing.T) {
 	}
 }
 
-func TestLoad(t *testing.T) {
+func TestLoadReply(t *testing.T) {
 	line, err := LoadReply()()
 	require.NoError(t, err)
 	advice, err := Parse([]byte(line + "\n"))

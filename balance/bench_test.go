@@ -7,8 +7,8 @@ import (
 	"time"
 )
 
-// many returns a cluster of n servers in one level, with weights from 1 to 4.
-func many(m Method, n int) *Cluster {
+// newCluster returns a cluster of n servers in one level, with weights from 1 to 4.
+func newCluster(m Method, n int) *Cluster {
 	var l LevelSpec
 	for i := range n {
 		name := "10." + strconv.Itoa(i/65536) + "." + strconv.Itoa(i/256%256) + "." + strconv.Itoa(i%256) + ":6379"
@@ -22,7 +22,7 @@ func BenchmarkPick(b *testing.B) {
 	for m := range methods {
 		for _, n := range []int{10, 1000, 10000} {
 			b.Run(fmt.Sprintf("%v/%d", m, n), func(b *testing.B) {
-				c := many(m, n)
+				c := newCluster(m, n)
 				b.ReportAllocs()
 				for i := 0; b.Loop(); i++ {
 					t := Attempts{Key: splitMix64(uint64(i)), Keyed: true}
@@ -42,7 +42,7 @@ func BenchmarkTable(b *testing.B) {
 	for _, m := range []Method{Hash, Maglev} {
 		for _, n := range []int{10, 1000, 10000} {
 			b.Run(fmt.Sprintf("%v/%d", m, n), func(b *testing.B) {
-				c := many(m, n)
+				c := newCluster(m, n)
 				t := c.levels[0].table
 				for b.Loop() {
 					newTable(m, t.points, t.weights)

@@ -9,16 +9,16 @@ import (
 
 func commit(c *Cluster, spec Spec) { c.Commit(c.Prepare(spec), 0) }
 
-func TestCommitKeepsWhatIsKnownAboutAServer(t *testing.T) {
-	spec := tiers("AB", "C")
-	c := tripping(spec, 1, nil)
+func TestCommitKeepsServerState(t *testing.T) {
+	spec := newLevelsSpec("AB", "C")
+	c := newFailingCluster(spec, 1, nil)
 	c.SetCheck("C", "tcp", false, "refused", 0)
 	c.SetOverride("B", Override{State: to(Drain), Weight: to(7)}, 0)
 	a := pick(t, c, 0)
 	server := a.Server()
 	c.Feedback("A", true, 0)
 
-	moved := tiers("C", "BA") // C has come up a level, A has gone down one
+	moved := newLevelsSpec("C", "BA") // C has come up a level, A has gone down one
 	for i := range moved.Levels {
 		for j := range moved.Levels[i].Servers {
 			moved.Levels[i].Servers[j].MaxFails, moved.Levels[i].Servers[j].FailTimeout = 1, 2*sec
@@ -39,9 +39,9 @@ func TestCommitKeepsWhatIsKnownAboutAServer(t *testing.T) {
 	require.Zero(t, server.Sessions())
 }
 
-func TestCommitWithANewAddressStartsTheVerdictAfresh(t *testing.T) {
-	spec := tiers("AB")
-	c := tripping(spec, 1, nil)
+func TestCommitWithNewAddressClearsVerdict(t *testing.T) {
+	spec := newLevelsSpec("AB")
+	c := newFailingCluster(spec, 1, nil)
 	held := pick(t, c, 0)
 	c.SetCheck("A", "tcp", false, "refused", 0)
 	c.SetOverride("A", Override{Weight: to(9)}, 0)
@@ -59,12 +59,12 @@ func TestCommitWithANewAddressStartsTheVerdictAfresh(t *testing.T) {
 	require.Equal(t, "elsewhere", held.Server().Address())
 }
 
-func TestServerThatLeftIsForgottenButItsLeasesCount(t *testing.T) {
-	spec := tiers("AB")
+func TestRemovedServerLosesStateButItsLeasesCount(t *testing.T) {
+	spec := newLevelsSpec("AB")
 	c := New(spec, 0, nil)
 	c.SetOverride("B", Override{State: to(Drain)}, 0)
 	a := pick(t, c, 0)
-	commit(c, tiers("B"))
+	commit(c, newLevelsSpec("B"))
 	require.Nil(t, c.Server("A"))
 	require.Equal(t, 1, a.Server().Sessions())
 	require.Equal(t, 1, c.Snapshot(0).Leases)
@@ -74,51 +74,51 @@ func TestServerThatLeftIsForgottenButItsLeasesCount(t *testing.T) {
 	require.Zero(t, c.Snapshot(0).Leases)
 	commit(c, spec)
 	require.NotSame(t, a.Server(), c.Server("A"))
-	require.Equal(t, "A", session(t, c, "", Attempts{}))
-	commit(c, tiers("A"))
+	require.Equal(t, "A", runSession(t, c, "", Attempts{}))
+	commit(c, newLevelsSpec("A"))
 	commit(c, spec)
 	require.Equal(t, Up, stateOf(c, "B"), "removed and added again, it starts clean")
 }
 
-func TestRemovingTheFirstOfTwoLeavesTheSecondWorking(t *testing.T) {
-	c := New(tiers("AB"), 0, nil)
-	commit(c, tiers("B"))
-	require.Equal(t, "BBB", sequence(t, c, 3))
+func TestRemovingFirstOfTwoKeepsSecondServing(t *testing.T) {
+	c := New(newLevelsSpec("AB"), 0, nil)
+	commit(c, newLevelsSpec("B"))
+	require.Equal(t, "BBB", pickSequence(t, c, 3))
 }
 
-func TestCommitRestartsCursorsOnlyIfSharesChange(t *testing.T) {
-	spec := Spec{Levels: []LevelSpec{levelOf(5, 1, 1)}}
+func TestCommitRestartsCursorsOnlyIfDistributionChanges(t *testing.T) {
+	spec := Spec{Levels: []LevelSpec{newLevelSpec(5, 1, 1)}}
 	c := New(spec, 0, nil)
-	require.Equal(t, "AAB", sequence(t, c, 3))
+	require.Equal(t, "AAB", pickSequence(t, c, 3))
 	other := spec.clone()
 	other.Try, other.SlowStart = 2, 3
 	other.Levels[0].Servers[1].MaxFails = 9
 	commit(c, other)
-	require.Equal(t, "ACAAAAB", sequence(t, c, 7))
+	require.Equal(t, "ACAAAAB", pickSequence(t, c, 7))
 	c.SetOverride("C", Override{MaxSessions: to(4)}, 0)
-	require.Equal(t, "AC", sequence(t, c, 2))
+	require.Equal(t, "AC", pickSequence(t, c, 2))
 	other = other.clone()
 	other.Levels[0].Servers[1].Weight = 2
 	commit(c, other)
-	require.Equal(t, sequence(t, New(other, 0, nil), 16), sequence(t, c, 16))
+	require.Equal(t, pickSequence(t, New(other, 0, nil), 16), pickSequence(t, c, 16))
 }
 
 func TestCommitOfNewWeightsDoesNotBurst(t *testing.T) {
-	c := one(Wrr, 1, 1)
-	sequence(t, c, 1001)
-	commit(c, Spec{Levels: []LevelSpec{levelOf(1, 3)}})
-	names := sequence(t, c, 4000)
+	c := newOneLevelCluster(Wrr, 1, 1)
+	pickSequence(t, c, 1001)
+	commit(c, Spec{Levels: []LevelSpec{newLevelSpec(1, 3)}})
+	names := pickSequence(t, c, 4000)
 	require.Equal(t, 1000, strings.Count(names, "A"))
 	require.NotContains(t, names, "AA")
 }
 
 func TestServerInTwoLevelsIsOne(t *testing.T) {
-	spec := tiers("AB", "A")
+	spec := newLevelsSpec("AB", "A")
 	spec.Levels[0].Servers[0].MaxSessions = 1
 	spec.Levels[1].Servers[0].Weight = 5
 	c := New(spec, 0, nil)
 	pick(t, c, 0)
-	require.Equal(t, "B", session(t, c, "", Attempts{}))
+	require.Equal(t, "B", runSession(t, c, "", Attempts{}))
 	_, err := c.Pick(0, &Attempts{Levels: []int{1}})
 	require.ErrorIs(t, err, ErrFull, "its one session is in the other level")
 	state := c.Snapshot(0)
@@ -126,38 +126,38 @@ func TestServerInTwoLevelsIsOne(t *testing.T) {
 	require.Equal(t, 5, state.Levels[1].Servers[0].Weight)
 }
 
-func TestPrepareAloneChangesNothing(t *testing.T) {
-	c := one(Hash, 1, 2)
+func TestPrepareWithoutCommitHasNoEffect(t *testing.T) {
+	c := newOneLevelCluster(Hash, 1, 2)
 	before := c.Snapshot(0)
-	c.Prepare(tiers("XYZ"))
+	c.Prepare(newLevelsSpec("XYZ"))
 	require.Equal(t, before, c.Snapshot(0))
 }
 
 func TestPrepareKeepsTablesThatFit(t *testing.T) {
-	c := one(Maglev, 1, 2)
+	c := newOneLevelCluster(Maglev, 1, 2)
 	table := c.levels[0].table
-	commit(c, Spec{Method: Maglev, Try: 4, Levels: []LevelSpec{levelOf(1, 2)}})
+	commit(c, Spec{Method: Maglev, Try: 4, Levels: []LevelSpec{newLevelSpec(1, 2)}})
 	require.Same(t, table, c.levels[0].table)
 	c.SetOverride("A", Override{Weight: to(3)}, 0)
 	require.NotSame(t, table, c.levels[0].table)
 	table = c.levels[0].table
-	commit(c, Spec{Method: Maglev, Levels: []LevelSpec{levelOf(1, 2)}})
+	commit(c, Spec{Method: Maglev, Levels: []LevelSpec{newLevelSpec(1, 2)}})
 	require.Same(t, table, c.levels[0].table)
 }
 
-func TestUnresolvedServersWait(t *testing.T) {
-	spec := tiers("AB")
+func TestUnresolvedServerIsNotPicked(t *testing.T) {
+	spec := newLevelsSpec("AB")
 	spec.Levels[0].Servers[0].Unresolved = true
 	c := New(spec, 0, nil)
-	require.Equal(t, "BB", sequence(t, c, 2))
+	require.Equal(t, "BB", pickSequence(t, c, 2))
 	c.SetResolved("A", true, 0)
-	require.Equal(t, "AB", sequence(t, c, 2))
+	require.Equal(t, "AB", pickSequence(t, c, 2))
 	commit(c, spec)
 	require.Equal(t, Up, stateOf(c, "A"), "what is known stays")
 }
 
-func TestAdoptTakesAPlaceWhateverTheState(t *testing.T) {
-	spec := tiers("AB")
+func TestAdoptIgnoresServerState(t *testing.T) {
+	spec := newLevelsSpec("AB")
 	spec.Levels[0].Servers[0].MaxSessions, spec.Levels[0].Servers[0].State = 1, Maint
 	c := New(spec, 1, nil)
 	var leases []Lease
@@ -177,8 +177,8 @@ func TestAdoptTakesAPlaceWhateverTheState(t *testing.T) {
 	require.Zero(t, c.Snapshot(0).Leases)
 }
 
-func TestAdoptedSessionsFillAServer(t *testing.T) {
-	spec := tiers("A", "B")
+func TestAdoptedSessionsCountTowardsMaxSessions(t *testing.T) {
+	spec := newLevelsSpec("A", "B")
 	spec.Levels[0].Servers[0].MaxSessions = 1
 	c := New(spec, 1, nil)
 	lease, _ := c.Adopt("A", 0, 0)

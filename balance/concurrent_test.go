@@ -10,10 +10,10 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-func TestAMillionPicksFromEightGoroutines(t *testing.T) {
+func TestConcurrentPicksKeepShares(t *testing.T) {
 	const each = 125000
 	for m, weights := range map[Method][]int{Wrr: {1, 2, 3, 4}, Rr: {1, 1, 1, 1}} {
-		c := one(m, weights...)
+		c := newOneLevelCluster(m, weights...)
 		var wg sync.WaitGroup
 		for range 8 {
 			wg.Go(func() {
@@ -39,8 +39,8 @@ func TestAMillionPicksFromEightGoroutines(t *testing.T) {
 }
 
 // However many callers share a cursor, the sequence is the same.
-func TestSequenceIsExactAcrossCallers(t *testing.T) {
-	c := one(Wrr, 1, 4, 3, 6)
+func TestWrrSequenceIsExactAcrossCallers(t *testing.T) {
+	c := newOneLevelCluster(Wrr, 1, 4, 3, 6)
 	var names [2800]byte
 	var wg sync.WaitGroup
 	var mu sync.Mutex
@@ -62,8 +62,8 @@ func TestSequenceIsExactAcrossCallers(t *testing.T) {
 }
 
 // Everything at once, for the race detector: afterwards every counter is at zero.
-func TestEverythingAtOnceLeavesNothingBehind(t *testing.T) {
-	spec := tiers("ABC", "CD")
+func TestConcurrentOperationsLeaveCountersZero(t *testing.T) {
+	spec := newLevelsSpec("ABC", "CD")
 	spec.Queue, spec.SlowStart = true, time.Millisecond
 	for i := range spec.Levels {
 		for j := range spec.Levels[i].Servers {
@@ -145,7 +145,7 @@ func TestEverythingAtOnceLeavesNothingBehind(t *testing.T) {
 
 func TestPicksDoNotAllocate(t *testing.T) {
 	for m := range methods {
-		c := one(m, 1, 2, 3, 4)
+		c := newOneLevelCluster(m, 1, 2, 3, 4)
 		key := uint64(0)
 		require.Zero(t, testing.AllocsPerRun(1000, func() {
 			key += goldenRatio

@@ -8,8 +8,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// journal returns an observer and a function that returns and forgets what it has heard.
-func journal() (func(Event), func() []string) {
+// recordEvents returns an observer and a function that returns and forgets what it has heard.
+func recordEvents() (func(Event), func() []string) {
 	var heard []string
 	return func(e Event) {
 			text := string(e.Kind)
@@ -30,10 +30,10 @@ func journal() (func(Event), func() []string) {
 		}
 }
 
-func TestAllDownThenUpIsOneEmptyAndOneBack(t *testing.T) {
+func TestAllDownThenUpEmitsOneEmptyAndOneBack(t *testing.T) {
 	for _, protected := range []bool{false, true} {
-		observe, heard := journal()
-		spec := tiers("AB")
+		observe, heard := recordEvents()
+		spec := newLevelsSpec("AB")
 		spec.Protected = protected
 		c := New(spec, 0, observe)
 		c.SetCheck("B", "tcp", false, "", 0)
@@ -61,8 +61,8 @@ func TestAllDownThenUpIsOneEmptyAndOneBack(t *testing.T) {
 }
 
 func TestEventsOfEachLayer(t *testing.T) {
-	observe, heard := journal()
-	c := tripping(tiers("AB", "C"), 1, observe)
+	observe, heard := recordEvents()
+	c := newFailingCluster(newLevelsSpec("AB", "C"), 1, observe)
 	expect := func(want ...string) {
 		t.Helper()
 		require.Equal(t, want, heard())
@@ -92,7 +92,7 @@ func TestEventsOfEachLayer(t *testing.T) {
 	expect("server_state A failing>probation by passive", "server_up A probation>up by passive", "level_change 2>1")
 	c.SetResolved("A", false, 4*sec)
 	expect("server_state A up>unresolved by resolver", "level_change 1>2")
-	spec := tiers("AB", "C")
+	spec := newLevelsSpec("AB", "C")
 	spec.Levels[1].Servers[0].State = Drain
 	commit(c, spec)
 	said := heard()
@@ -100,9 +100,9 @@ func TestEventsOfEachLayer(t *testing.T) {
 	require.Contains(t, said, "cluster_empty B by protection")
 }
 
-func TestStartIsSilent(t *testing.T) {
-	observe, heard := journal()
-	spec := tiers("A", "B")
+func TestNewEmitsNoEvents(t *testing.T) {
+	observe, heard := recordEvents()
+	spec := newLevelsSpec("A", "B")
 	spec.Levels[0].Servers[0].State = Maint
 	New(spec, 0, observe)
 	require.Empty(t, heard())
@@ -111,7 +111,7 @@ func TestStartIsSilent(t *testing.T) {
 func TestObserverMayCallTheCluster(t *testing.T) {
 	var c *Cluster
 	var said []string
-	c = New(tiers("AB"), 0, func(e Event) {
+	c = New(newLevelsSpec("AB"), 0, func(e Event) {
 		said = append(said, string(e.Kind)+e.Server)
 		if e.Server == "A" && e.To == "down" {
 			c.SetOverride("B", Override{State: to(Drain)}, 0)
@@ -124,7 +124,7 @@ func TestObserverMayCallTheCluster(t *testing.T) {
 // Whoever makes the callbacks, they come one at a time and in the order in which things happened.
 func TestEventsKeepTheirOrder(t *testing.T) {
 	state := map[string]string{}
-	c := New(tiers("ABCD"), 0, func(e Event) {
+	c := New(newLevelsSpec("ABCD"), 0, func(e Event) {
 		if e.Server != "" && e.To != "" {
 			if was, ok := state[e.Server]; ok && was != e.From {
 				t.Errorf("%s went from %s, was %s", e.Server, e.From, was)

@@ -7,8 +7,8 @@ import (
 )
 
 // A slow start goes on where it was in another process, and a measured server stays measured.
-func TestKeepPace(t *testing.T) {
-	spec := tiers("AB")
+func TestRestoreHandover(t *testing.T) {
+	spec := newLevelsSpec("AB")
 	spec.SlowStart, spec.Method = 90*sec, LeastTime
 	for i := range spec.Levels[0].Servers {
 		spec.Levels[0].Servers[i].Weight = 100

@@ -11,8 +11,8 @@ import (
 
 var keyedMethods = []Method{Hash, Maglev}
 
-// owners returns who serves each of n keys.
-func owners(t require.TestingT, c *Cluster, n int) []string {
+// pickOwners returns who serves each of n keys.
+func pickOwners(t require.TestingT, c *Cluster, n int) []string {
 	list := make([]string, n)
 	for i := range list {
 		lease, err := c.Pick(0, &Attempts{Key: HashKey(fmt.Append(nil, "key", i)), Keyed: true})
@@ -23,8 +23,8 @@ func owners(t require.TestingT, c *Cluster, n int) []string {
 	return list
 }
 
-// moved counts the keys that changed hands, and those of them that neither left from nor arrived at the given server.
-func moved(before, after []string, server string) (moves, others int) {
+// countMoved counts the keys that changed hands, and those of them that neither left from nor arrived at the given server.
+func countMoved(before, after []string, server string) (moves, others int) {
 	for i := range before {
 		if before[i] != after[i] {
 			moves++
@@ -36,7 +36,7 @@ func moved(before, after []string, server string) (moves, others int) {
 	return moves, others
 }
 
-func TestKeyedSharesFollowWeights(t *testing.T) {
+func TestHashSharesFollowWeights(t *testing.T) {
 	const keys = 100000
 	for _, m := range keyedMethods {
 		for _, weights := range [][]int{{1, 1}, {1, 2, 3}, {1, 1, 1, 1, 1, 1, 1, 1, 1, 1}, {10, 20, 256, 100}, {5, 0, 5}} {
@@ -44,8 +44,8 @@ func TestKeyedSharesFollowWeights(t *testing.T) {
 			for _, w := range weights {
 				sum += w
 			}
-			c := one(m, weights...)
-			got := shares(t, c, keys)
+			c := newOneLevelCluster(m, weights...)
+			got := countShares(t, c, keys)
 			for i, w := range weights {
 				want := 100 * float64(w) / float64(sum)
 				require.InDelta(t, want, got[string(rune('A'+i))], 0.03*want, "%v %v server %d", m, weights, i)
@@ -54,63 +54,63 @@ func TestKeyedSharesFollowWeights(t *testing.T) {
 	}
 }
 
-func TestKeyedShareOfALoweredWeightIsExact(t *testing.T) {
+func TestHashShareOfLoweredWeightIsExact(t *testing.T) {
 	for _, m := range keyedMethods {
-		c := one(m, 10, 10, 10)
-		before := owners(t, c, 20000)
+		c := newOneLevelCluster(m, 10, 10, 10)
+		before := pickOwners(t, c, 20000)
 		c.SetAgent("A", AgentAdvice{Percent: to(50)}, 0)
-		got := shares(t, c, 100000)
+		got := countShares(t, c, 100000)
 		require.InDelta(t, 20, got["A"], 0.6)
 		require.InDelta(t, 40, got["B"], 1.2)
-		_, others := moved(before, owners(t, c, 20000), c.Server("A").Address())
+		_, others := countMoved(before, pickOwners(t, c, 20000), c.Server("A").Address())
 		require.Zero(t, others, "keys only leave the server that lost weight")
 		c.SetOverride("A", Override{Weight: to(40)}, 0) // asks for a new table
-		got = shares(t, c, 100000)
+		got = countShares(t, c, 100000)
 		require.InDelta(t, 66.7, got["A"], 1.3)
 		c.SetOverride("A", Override{}, 0)
 		c.SetAgent("A", AgentAdvice{}, 0)
-		require.Equal(t, before, owners(t, c, 20000), "and all come back")
+		require.Equal(t, before, pickOwners(t, c, 20000), "and all come back")
 	}
 }
 
-func TestKeyedLosingAServerMovesOnlyItsKeysAndBack(t *testing.T) {
+func TestHashServerLossMovesOnlyItsKeysAndBack(t *testing.T) {
 	for _, m := range keyedMethods {
-		c := one(m, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1)
-		before := owners(t, c, 10000)
+		c := newOneLevelCluster(m, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1)
+		before := pickOwners(t, c, 10000)
 		c.SetCheck("D", "tcp", false, "", 0)
 		d := c.Server("D").Address()
-		moves, others := moved(before, owners(t, c, 10000), d)
+		moves, others := countMoved(before, pickOwners(t, c, 10000), d)
 		require.Zero(t, others)
 		require.LessOrEqual(t, moves, 1200)
 		c.SetCheck("D", "tcp", true, "", 0)
-		require.Equal(t, before, owners(t, c, 10000))
+		require.Equal(t, before, pickOwners(t, c, 10000))
 	}
 }
 
-func TestKeyedRemovingAndAddingAServer(t *testing.T) {
+func TestHashRemovingAndAddingServer(t *testing.T) {
 	for _, m := range keyedMethods {
-		spec := Spec{Method: m, Levels: []LevelSpec{levelOf(1, 2, 1, 3, 1, 1, 2, 1, 1, 1)}}
+		spec := Spec{Method: m, Levels: []LevelSpec{newLevelSpec(1, 2, 1, 3, 1, 1, 2, 1, 1, 1)}}
 		c := New(spec, 0, nil)
-		before := owners(t, c, 10000)
+		before := pickOwners(t, c, 10000)
 		gone := spec.Levels[0].Servers[4]
 		less := spec.clone()
 		less.Levels[0].Servers = append(less.Levels[0].Servers[:4], less.Levels[0].Servers[5:]...)
 		c.Commit(c.Prepare(less), 0)
-		without := owners(t, c, 10000)
-		_, others := moved(before, without, gone.Address)
+		without := pickOwners(t, c, 10000)
+		_, others := countMoved(before, without, gone.Address)
 		if m == Hash {
 			require.Zero(t, others)
 		} else {
 			require.Less(t, others, 500, "nearly")
 		}
 		c.Commit(c.Prepare(spec), 0)
-		require.Equal(t, before, owners(t, c, 10000), "the same servers, the same table")
+		require.Equal(t, before, pickOwners(t, c, 10000), "the same servers, the same table")
 	}
 }
 
-func TestKeyedOrderAndNamesDoNotMatter(t *testing.T) {
+func TestHashIgnoresOrderAndNames(t *testing.T) {
 	for _, m := range keyedMethods {
-		level := levelOf(1, 2, 3, 4, 5)
+		level := newLevelSpec(1, 2, 3, 4, 5)
 		a := New(Spec{Method: m, Levels: []LevelSpec{level}}, 1, nil)
 		shuffled := Spec{Method: m, Levels: []LevelSpec{level}}.clone()
 		servers := shuffled.Levels[0].Servers
@@ -119,25 +119,25 @@ func TestKeyedOrderAndNamesDoNotMatter(t *testing.T) {
 			servers[i].Name = fmt.Sprint("renamed ", i)
 		}
 		b := New(shuffled, 2, nil)
-		require.Equal(t, owners(t, a, 5000), owners(t, b, 5000))
+		require.Equal(t, pickOwners(t, a, 5000), pickOwners(t, b, 5000))
 		a.SetCheck(level.Servers[2].Name, "x", false, "", 0)
 		for _, s := range servers {
 			if s.Address == level.Servers[2].Address {
 				b.SetCheck(s.Name, "x", false, "", 0)
 			}
 		}
-		require.Equal(t, owners(t, a, 5000), owners(t, b, 5000))
+		require.Equal(t, pickOwners(t, a, 5000), pickOwners(t, b, 5000))
 	}
 }
 
 // These must never change: another weir, of another build on another machine, relies on them.
-func TestKeyedIsTheSameOnEveryMachine(t *testing.T) {
+func TestHashIsSameOnEveryMachine(t *testing.T) {
 	require.Equal(t, uint64(0x44bc2cf5ad770999), HashKey([]byte("abc")), "XXH64's published test value")
 	for m, want := range map[Method]string{
 		Hash:   "ECAEAECDCDCEBEEECBCEBDECDDECEEEEEBBCEEED",
 		Maglev: "DDCBECEBECDEADCEECEADDADDDDEBBADEEEDADEE",
 	} {
-		c := one(m, 1, 2, 3, 4, 5)
+		c := newOneLevelCluster(m, 1, 2, 3, 4, 5)
 		got := ""
 		for i := range 40 {
 			lease, err := c.Pick(0, &Attempts{Key: HashKey([]byte{192, 0, 2, byte(i)}), Keyed: true})
@@ -148,9 +148,9 @@ func TestKeyedIsTheSameOnEveryMachine(t *testing.T) {
 	}
 }
 
-func TestKeyedFullOwnerSpillsToTheNextAndReturns(t *testing.T) {
+func TestHashFullOwnerSpillsAndReturns(t *testing.T) {
 	for _, m := range keyedMethods {
-		spec := Spec{Method: m, Levels: []LevelSpec{levelOf(1, 1, 1, 1)}}
+		spec := Spec{Method: m, Levels: []LevelSpec{newLevelSpec(1, 1, 1, 1)}}
 		for i := range 4 {
 			spec.Levels[0].Servers[i].MaxSessions = 1
 		}
@@ -171,26 +171,26 @@ func TestKeyedFullOwnerSpillsToTheNextAndReturns(t *testing.T) {
 	}
 }
 
-func TestKeyedWithFewOfManyOpen(t *testing.T) {
+func TestHashWithFewOfManyOpen(t *testing.T) {
 	for _, m := range keyedMethods {
-		c := many(m, 3000)
+		c := newCluster(m, 3000)
 		for i, s := range c.levels[0].slots {
 			if i != 17 && i != 2000 {
 				c.SetOverride(s.server.Name(), Override{State: to(Maint)}, 0)
 			}
 		}
 		seen := map[string]int{}
-		for _, a := range owners(t, c, 2000) {
+		for _, a := range pickOwners(t, c, 2000) {
 			seen[a]++
 		}
 		require.Len(t, seen, 2)
 	}
 }
 
-func TestKeyedSlowStartBringsKeysBackLittleByLittle(t *testing.T) {
-	spec := Spec{Method: Hash, SlowStart: 100 * time.Second, Levels: []LevelSpec{levelOf(1, 1)}}
+func TestHashSlowStartReturnsKeysGradually(t *testing.T) {
+	spec := Spec{Method: Hash, SlowStart: 100 * time.Second, Levels: []LevelSpec{newLevelSpec(1, 1)}}
 	c := New(spec, 0, nil)
-	full := owners(t, c, 5000)
+	full := pickOwners(t, c, 5000)
 	a := c.Server("A").Address()
 	c.SetCheck("A", "x", false, "", 0)
 	c.SetCheck("A", "x", true, "", time.Second)
@@ -199,7 +199,7 @@ func TestKeyedSlowStartBringsKeysBackLittleByLittle(t *testing.T) {
 	for at := time.Second; at < 102*time.Second; at += 25 * time.Second {
 		c.Tick(at)
 		n := 0
-		for i, owner := range owners(t, c, 5000) {
+		for i, owner := range pickOwners(t, c, 5000) {
 			if owner == a {
 				n++
 				had[i] = true
@@ -212,14 +212,14 @@ func TestKeyedSlowStartBringsKeysBackLittleByLittle(t *testing.T) {
 		last = n
 	}
 	c.Tick(102 * time.Second)
-	require.Equal(t, full, owners(t, c, 5000))
+	require.Equal(t, full, pickOwners(t, c, 5000))
 }
 
-func TestKeyedAddressGivenTwiceIsSharedByBoth(t *testing.T) {
+func TestHashDuplicateAddressIsShared(t *testing.T) {
 	for _, m := range keyedMethods {
-		spec := Spec{Method: m, Levels: []LevelSpec{levelOf(1, 1)}}
+		spec := Spec{Method: m, Levels: []LevelSpec{newLevelSpec(1, 1)}}
 		spec.Levels[0].Servers[1].Address = spec.Levels[0].Servers[0].Address
-		got := shares(t, New(spec, 0, nil), 10000)
+		got := countShares(t, New(spec, 0, nil), 10000)
 		require.InDelta(t, 50, got["A"], 3)
 	}
 }

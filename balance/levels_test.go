@@ -8,8 +8,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// tiers returns a specification with one level for each word; its letters are the servers.
-func tiers(words ...string) Spec {
+// newLevelsSpec returns a specification with one level for each word; its letters are the servers.
+func newLevelsSpec(words ...string) Spec {
 	spec := Spec{Name: "c", Protected: true}
 	for _, w := range words {
 		var l LevelSpec
@@ -21,9 +21,9 @@ func tiers(words ...string) Spec {
 	return spec
 }
 
-// session runs one session to its end: servers named in dead refuse. The result lists the attempts, refused ones with a
+// runSession runs one session to its end: servers named in dead refuse. The result lists the attempts, refused ones with a
 // cross, and the error if nobody served.
-func session(t require.TestingT, c *Cluster, dead string, trial Attempts) string {
+func runSession(t require.TestingT, c *Cluster, dead string, trial Attempts) string {
 	var story strings.Builder
 	for {
 		lease, err := c.Pick(0, &trial)
@@ -52,36 +52,36 @@ func TestFailoverSequences(t *testing.T) {
 		dead string
 		want []string
 	}{
-		{"first level dead", tiers("AB", "C"), "AB", []string{"A✗B✗C", "B✗A✗C", "A✗B✗C", "B✗A✗C"}},
-		{"try 2 ends before the next level", with(tiers("AB", "C"), func(s *Spec) { s.Try = 2 }), "AB", []string{"A✗B✗ no attempts left", "B✗A✗ no attempts left"}},
-		{"try 2 of three", with(tiers("ABC", "D"), func(s *Spec) { s.Try = 2 }), "ABC", []string{"A✗B✗ no attempts left", "C✗B✗ no attempts left"}},
-		{"try 1", with(tiers("AB"), func(s *Spec) { s.Try = 1 }), "A", []string{"A✗ no attempts left", "B"}},
-		{"second level never used", tiers("ABC", "D"), "D", []string{"A", "B", "C", "A", "B", "C"}},
-		{"every server once", tiers("ABC"), "ABC", []string{"A✗B✗C✗ no attempts left"}},
-		{"a level's own try", with(tiers("ABC", "D"), func(s *Spec) { s.Levels[0].Try = 1 }), "ABC", []string{"A✗D", "B✗D", "C✗D"}},
-		{"the same server again in another level", tiers("AB", "AC"), "AB", []string{"A✗B✗A✗C"}},
-		{"one live server of many is enough", tiers("ABCDEFGHIJ", "K"), "ABCDEFGHI", []string{"A✗B✗C✗D✗E✗F✗G✗H✗I✗J"}},
-		{"min_up counts those tried as ineligible", with(tiers("ABC", "D"), func(s *Spec) { s.Levels[0].MinUp = 3 }), "AD", []string{"A✗D✗B"}},
-		{"nothing there", tiers("", ""), "", []string{" no server"}},
+		{"first level dead", newLevelsSpec("AB", "C"), "AB", []string{"A✗B✗C", "B✗A✗C", "A✗B✗C", "B✗A✗C"}},
+		{"try 2 ends before the next level", with(newLevelsSpec("AB", "C"), func(s *Spec) { s.Try = 2 }), "AB", []string{"A✗B✗ no attempts left", "B✗A✗ no attempts left"}},
+		{"try 2 of three", with(newLevelsSpec("ABC", "D"), func(s *Spec) { s.Try = 2 }), "ABC", []string{"A✗B✗ no attempts left", "C✗B✗ no attempts left"}},
+		{"try 1", with(newLevelsSpec("AB"), func(s *Spec) { s.Try = 1 }), "A", []string{"A✗ no attempts left", "B"}},
+		{"second level never used", newLevelsSpec("ABC", "D"), "D", []string{"A", "B", "C", "A", "B", "C"}},
+		{"every server once", newLevelsSpec("ABC"), "ABC", []string{"A✗B✗C✗ no attempts left"}},
+		{"a level's own try", with(newLevelsSpec("ABC", "D"), func(s *Spec) { s.Levels[0].Try = 1 }), "ABC", []string{"A✗D", "B✗D", "C✗D"}},
+		{"the same server again in another level", newLevelsSpec("AB", "AC"), "AB", []string{"A✗B✗A✗C"}},
+		{"one live server of many is enough", newLevelsSpec("ABCDEFGHIJ", "K"), "ABCDEFGHI", []string{"A✗B✗C✗D✗E✗F✗G✗H✗I✗J"}},
+		{"min_up counts those tried as ineligible", with(newLevelsSpec("ABC", "D"), func(s *Spec) { s.Levels[0].MinUp = 3 }), "AD", []string{"A✗D✗B"}},
+		{"nothing there", newLevelsSpec("", ""), "", []string{" no server"}},
 	} {
 		c := New(test.spec, 0, nil)
 		for i, want := range test.want {
-			require.Equal(t, want, session(t, c, test.dead, Attempts{}), "%s, session %d", test.name, i)
+			require.Equal(t, want, runSession(t, c, test.dead, Attempts{}), "%s, session %d", test.name, i)
 		}
 	}
 }
 
-func TestListenersLevels(t *testing.T) {
-	c := New(tiers("A", "B", "C"), 0, nil)
-	require.Equal(t, "C", session(t, c, "", Attempts{Levels: []int{2, 0}}))
-	require.Equal(t, "C✗A", session(t, c, "C", Attempts{Levels: []int{2, 0}}))
-	require.Equal(t, "C✗A✗ no attempts left", session(t, c, "AC", Attempts{Levels: []int{2, 0}}), "try defaults to the servers of the levels chosen")
-	require.Equal(t, "B", session(t, c, "", Attempts{Levels: []int{7, -1, 1}}), "levels that are not there are passed over")
-	require.Equal(t, "A", session(t, c, "", Attempts{Levels: []int{}}))
+func TestListenerLevelsLimitPick(t *testing.T) {
+	c := New(newLevelsSpec("A", "B", "C"), 0, nil)
+	require.Equal(t, "C", runSession(t, c, "", Attempts{Levels: []int{2, 0}}))
+	require.Equal(t, "C✗A", runSession(t, c, "C", Attempts{Levels: []int{2, 0}}))
+	require.Equal(t, "C✗A✗ no attempts left", runSession(t, c, "AC", Attempts{Levels: []int{2, 0}}), "try defaults to the servers of the levels chosen")
+	require.Equal(t, "B", runSession(t, c, "", Attempts{Levels: []int{7, -1, 1}}), "levels that are not there are passed over")
+	require.Equal(t, "A", runSession(t, c, "", Attempts{Levels: []int{}}))
 }
 
 func TestMinUp(t *testing.T) {
-	spec := tiers("ABC", "DE")
+	spec := newLevelsSpec("ABC", "DE")
 	spec.Levels[0].MinUp, spec.Levels[1].MinUp = 2, 2
 	c := New(spec, 0, nil)
 	down := func(names string) string {
@@ -93,15 +93,15 @@ func TestMinUp(t *testing.T) {
 	require.Equal(t, "1", down(""))
 	require.Equal(t, "1", down("A"))
 	require.Equal(t, "2", down("AB"))
-	require.Equal(t, "D", session(t, c, "", Attempts{}))
+	require.Equal(t, "D", runSession(t, c, "", Attempts{}))
 	require.Equal(t, "1", down("ABD"), "no level reaches its min_up: the first with anybody")
-	require.Equal(t, "C", session(t, c, "", Attempts{}))
+	require.Equal(t, "C", runSession(t, c, "", Attempts{}))
 	require.Equal(t, "2", down("ABCD"))
-	require.Equal(t, "E", session(t, c, "", Attempts{}))
+	require.Equal(t, "E", runSession(t, c, "", Attempts{}))
 }
 
-func TestFullLevelGivesWay(t *testing.T) {
-	spec := tiers("AB", "C")
+func TestFullLevelIsSkipped(t *testing.T) {
+	spec := newLevelsSpec("AB", "C")
 	for i := range spec.Levels {
 		for j := range spec.Levels[i].Servers {
 			spec.Levels[i].Servers[j].MaxSessions = 1
@@ -119,7 +119,7 @@ func TestFullLevelGivesWay(t *testing.T) {
 	require.ErrorIs(t, err, ErrFull)
 	require.Equal(t, "1", c.Snapshot(0).Level, "full is not out")
 	held[1].Done(0)
-	require.Equal(t, "B", session(t, c, "", Attempts{}))
+	require.Equal(t, "B", runSession(t, c, "", Attempts{}))
 
 	spec.Queue = true
 	c.Commit(c.Prepare(spec), 0)
@@ -133,38 +133,38 @@ func TestFullLevelGivesWay(t *testing.T) {
 
 func TestManualFailback(t *testing.T) {
 	for _, manual := range []bool{false, true} {
-		spec := tiers("A", "B", "C")
+		spec := newLevelsSpec("A", "B", "C")
 		spec.ManualFailback = manual
 		c := New(spec, 0, nil)
 		c.SetCheck("A", "tcp", false, "", 0)
-		require.Equal(t, "B", session(t, c, "", Attempts{}))
+		require.Equal(t, "B", runSession(t, c, "", Attempts{}))
 		c.SetCheck("A", "tcp", true, "", 0)
 		if !manual {
-			require.Equal(t, "A", session(t, c, "", Attempts{}))
+			require.Equal(t, "A", runSession(t, c, "", Attempts{}))
 			continue
 		}
-		require.Equal(t, "B", session(t, c, "", Attempts{}))
+		require.Equal(t, "B", runSession(t, c, "", Attempts{}))
 		require.True(t, c.Snapshot(0).Held)
-		require.Equal(t, "B✗A", session(t, c, "B", Attempts{}), "within a session the order goes on from the top")
-		require.Equal(t, "A", session(t, c, "", Attempts{Levels: []int{0, 2}}))
+		require.Equal(t, "B✗A", runSession(t, c, "B", Attempts{}), "within a session the order goes on from the top")
+		require.Equal(t, "A", runSession(t, c, "", Attempts{Levels: []int{0, 2}}))
 		c.Commit(c.Prepare(spec), 0)
-		require.Equal(t, "B", session(t, c, "", Attempts{}), "a reload is no operator")
+		require.Equal(t, "B", runSession(t, c, "", Attempts{}), "a reload is no operator")
 		c.Failback(0)
-		require.Equal(t, "A", session(t, c, "", Attempts{}))
+		require.Equal(t, "A", runSession(t, c, "", Attempts{}))
 		require.False(t, c.Snapshot(0).Held)
 
 		c.SetCheck("A", "tcp", false, "", 0)
 		c.SetCheck("A", "tcp", true, "", 0)
-		require.Equal(t, "B", session(t, c, "", Attempts{}))
+		require.Equal(t, "B", runSession(t, c, "", Attempts{}))
 		c.SetCheck("B", "tcp", false, "", 0)
-		require.Equal(t, "A", session(t, c, "", Attempts{}), "it failed")
+		require.Equal(t, "A", runSession(t, c, "", Attempts{}), "it failed")
 		c.SetCheck("B", "tcp", true, "", 0)
-		require.Equal(t, "A", session(t, c, "", Attempts{}))
+		require.Equal(t, "A", runSession(t, c, "", Attempts{}))
 	}
 }
 
-func TestTrialOfManyAttemptsAndReset(t *testing.T) {
-	c := New(tiers("ABCDEFGH"), 0, nil)
+func TestAttemptsOverflowAndReset(t *testing.T) {
+	c := New(newLevelsSpec("ABCDEFGH"), 0, nil)
 	trial := Attempts{Levels: []int{0}, Key: 1, Keyed: true}
 	seen := map[string]bool{}
 	for range 8 {

@@ -8,8 +8,8 @@ import (
 	"pgregory.net/rapid"
 )
 
-// shares picks n times and returns each server's share, in percent.
-func shares(t require.TestingT, c *Cluster, n int) map[string]float64 {
+// countShares picks n times and returns each server's share, in percent.
+func countShares(t require.TestingT, c *Cluster, n int) map[string]float64 {
 	got := map[string]float64{}
 	for i := range n {
 		lease, err := c.Pick(0, &Attempts{Key: splitMix64(uint64(i)), Keyed: true})
@@ -25,7 +25,7 @@ func TestEveryMethodHasAName(t *testing.T) {
 		got, ok := ParseMethod(m.String())
 		require.True(t, ok)
 		require.Equal(t, m, got)
-		require.NotPanics(t, func() { sequence(t, one(m, 1, 2, 3), 10) })
+		require.NotPanics(t, func() { pickSequence(t, newOneLevelCluster(m, 1, 2, 3), 10) })
 	}
 	_, ok := ParseMethod("unknown")
 	require.False(t, ok)
@@ -33,7 +33,7 @@ func TestEveryMethodHasAName(t *testing.T) {
 
 func TestEveryMethodReturnsNoneWhenEveryServerIsAvoided(t *testing.T) {
 	for m := range methods {
-		c := one(m, 1, 2, 0)
+		c := newOneLevelCluster(m, 1, 2, 0)
 		trial := Attempts{Key: 7, Keyed: true}
 		for range 3 {
 			_, err := c.Pick(0, &trial)
@@ -50,16 +50,16 @@ func TestEveryMethodReturnsNoneWhenEveryServerIsAvoided(t *testing.T) {
 }
 
 func TestLeastSessionsSharesIdleServersAndAvoidsBusyOnes(t *testing.T) {
-	c := one(LeastSessions, 1, 1)
-	require.Equal(t, "ABABABABAB", sequence(t, c, 10))
+	c := newOneLevelCluster(LeastSessions, 1, 1)
+	require.Equal(t, "ABABABABAB", pickSequence(t, c, 10))
 	held, err := c.Pick(0, &Attempts{})
 	require.NoError(t, err)
 	require.Equal(t, "A", held.Server().Name())
-	require.Equal(t, "BBBBBBBBBB", sequence(t, c, 10))
+	require.Equal(t, "BBBBBBBBBB", pickSequence(t, c, 10))
 }
 
 func TestLeastSessionsFillsByWeight(t *testing.T) {
-	c := one(LeastSessions, 1, 2, 5)
+	c := newOneLevelCluster(LeastSessions, 1, 2, 5)
 	for range 800 {
 		_, err := c.Pick(0, &Attempts{})
 		require.NoError(t, err)
@@ -71,7 +71,7 @@ func TestLeastSessionsFillsByWeight(t *testing.T) {
 
 func TestRandomSharesByWeight(t *testing.T) {
 	for _, weights := range [][]int{{1, 1, 1, 1, 0}, {1, 2, 5, 0, 8}} {
-		c := one(Random, weights...)
+		c := newOneLevelCluster(Random, weights...)
 		c.SetCheck("D", "tcp", false, "", 0)
 		sum := 0
 		for i, w := range weights {
@@ -79,7 +79,7 @@ func TestRandomSharesByWeight(t *testing.T) {
 				sum += w
 			}
 		}
-		got := shares(t, c, 100000)
+		got := countShares(t, c, 100000)
 		require.Zero(t, got["D"], "a server that is down is never picked")
 		for i, w := range weights {
 			if name := string(rune('A' + i)); name != "D" {
@@ -90,7 +90,7 @@ func TestRandomSharesByWeight(t *testing.T) {
 }
 
 func TestRandomAvoidsTheBusierOfTwo(t *testing.T) {
-	c := one(Random, 1, 1)
+	c := newOneLevelCluster(Random, 1, 1)
 	for range 1000 {
 		_, err := c.Pick(0, &Attempts{})
 		require.NoError(t, err)
@@ -99,7 +99,7 @@ func TestRandomAvoidsTheBusierOfTwo(t *testing.T) {
 }
 
 func TestFirstFillsOneServerAfterAnother(t *testing.T) {
-	spec := Spec{Method: First, Levels: []LevelSpec{levelOf(1, 1, 1)}}
+	spec := Spec{Method: First, Levels: []LevelSpec{newLevelSpec(1, 1, 1)}}
 	for i := range 3 {
 		spec.Levels[0].Servers[i].MaxSessions = 2
 	}
@@ -113,8 +113,8 @@ func TestFirstFillsOneServerAfterAnother(t *testing.T) {
 	require.Equal(t, "AABBC", names)
 }
 
-func TestLeastTimePrefersTheQuickAndAsksTheSlowAgain(t *testing.T) {
-	c := one(LeastTime, 1, 1)
+func TestLeastTimePrefersFastAndRetriesSlow(t *testing.T) {
+	c := newOneLevelCluster(LeastTime, 1, 1)
 	now := time.Duration(0)
 	serve := func(n int, took map[string]time.Duration) map[string]int {
 		got := map[string]int{}
@@ -137,7 +137,7 @@ func TestLeastTimePrefersTheQuickAndAsksTheSlowAgain(t *testing.T) {
 }
 
 func TestLeastTimeWeighsSessionsAndWeight(t *testing.T) {
-	c := one(LeastTime, 1, 3)
+	c := newOneLevelCluster(LeastTime, 1, 3)
 	for _, s := range c.servers {
 		s.connect.add(0, time.Millisecond)
 		s.publishConnectTime()
@@ -150,7 +150,7 @@ func TestLeastTimeWeighsSessionsAndWeight(t *testing.T) {
 }
 
 // Fenwick's tree finds the slot that a walk over the steps finds.
-func TestTreeFindsByRunningTotal(t *testing.T) {
+func TestTreeFindsSlotByCumulativeSum(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		steps := rapid.SliceOfN(rapid.Int64Range(0, 5), 1, 70).Draw(t, "steps")
 		tree := newTree(len(steps))

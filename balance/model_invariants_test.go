@@ -5,10 +5,10 @@ import (
 	"pgregory.net/rapid"
 )
 
-// addSessions checks what must be true at all times.
-func (w *world) hold(t *rapid.T) {
+// checkInvariants checks conditions that always hold.
+func (w *model) checkInvariants(t *rapid.T) {
 	state := w.c.Snapshot(w.now)
-	w.settleWaiters(t)
+	w.collectWoken(t)
 	out := 0
 	for s, n := range w.sessions {
 		require.GreaterOrEqual(t, n, 0)
@@ -17,12 +17,12 @@ func (w *world) hold(t *rapid.T) {
 	}
 	require.Equal(t, out, state.Leases)
 	require.Equal(t, len(w.waiters), state.Waiting)
-	w.holdStates(t, state)
-	w.holdSlots(t)
+	w.checkStates(t, state)
+	w.checkSlots(t)
 }
 
-// holdStates checks the states against the words that were said, and protection against the states.
-func (w *world) holdStates(t *rapid.T, state ClusterState) {
+// checkStates checks the states against the words that were said, and protection against the states.
+func (w *model) checkStates(t *rapid.T, state ClusterState) {
 	seen, up, spared, out, probation := map[string]State{}, 0, 0, 0, 0
 	for _, l := range state.Levels {
 		for _, s := range l.Servers {
@@ -57,8 +57,8 @@ func (w *world) holdStates(t *rapid.T, state ClusterState) {
 	}
 }
 
-// holdSlots checks every number that is kept up to date against the number that it stands for.
-func (w *world) holdSlots(t *rapid.T) {
+// checkSlots checks every number that is kept up to date against the number that it stands for.
+func (w *model) checkSlots(t *rapid.T) {
 	w.c.mu.Lock()
 	defer w.c.mu.Unlock()
 	for _, l := range w.c.levels {

@@ -12,7 +12,7 @@ import (
 // This test drives a cluster through random operations and holds every answer against what can be said from the outside:
 // a snapshot taken before, the trial's own history, and a count of the leases that are out.
 
-type world struct {
+type model struct {
 	c        *Cluster
 	spec     Spec
 	now      time.Duration
@@ -74,7 +74,7 @@ func drawSpec(t *rapid.T) Spec {
 
 // candidates returns the servers of a level that a session could be given, by what a snapshot shows; whether one is
 // full; and how many are eligible and untried.
-func (w *world) candidates(level int, state LevelState, r *run) (open []string, full bool, eligible int) {
+func (w *model) candidates(level int, state LevelState, r *run) (open []string, full bool, eligible int) {
 	weighted := false
 	for _, s := range state.Servers {
 		if !s.State.Eligible() || slices.Contains(r.tried, triedAt{level, w.c.Server(s.Name)}) {
@@ -99,8 +99,8 @@ func (w *world) candidates(level int, state LevelState, r *run) (open []string, 
 	}), full, eligible
 }
 
-// setVerdict holds the outcome of a pick against the rules.
-func (w *world) check(t *rapid.T, before ClusterState, r *run, lease Lease, err error) {
+// checkPick compares the result of a pick with the rules.
+func (w *model) checkPick(t *rapid.T, before ClusterState, r *run, lease Lease, err error) {
 	total, anyFull := 0, false
 	for _, l := range before.Levels {
 		total += len(l.Servers)
@@ -148,7 +148,7 @@ func (w *world) check(t *rapid.T, before ClusterState, r *run, lease Lease, err 
 }
 
 // lastResorts are the servers of which one is given to a session that all others have failed.
-func (w *world) lastResorts(before ClusterState, r *run) (names []string) {
+func (w *model) lastResorts(before ClusterState, r *run) (names []string) {
 	if !w.spec.Protected || len(r.tried) == 0 || r.resorts == maxLastResorts {
 		return nil
 	}
@@ -169,14 +169,14 @@ func (w *world) lastResorts(before ClusterState, r *run) (names []string) {
 	return names
 }
 
-func (w *world) pick(t *rapid.T, r *run) {
+func (w *model) pick(t *rapid.T, r *run) {
 	w.c.Tick(w.now)
-	w.settleWaiters(t)
+	w.collectWoken(t)
 	before := w.c.Snapshot(w.now)
 	lease, err := w.c.Pick(w.now, r.trial)
-	w.check(t, before, r, lease, err)
+	w.checkPick(t, before, r, lease, err)
 	if err == nil {
-		w.took(r, lease)
+		w.recordLease(r, lease)
 		w.trials = append(w.trials, r)
 		return
 	}
@@ -189,28 +189,28 @@ func (w *world) pick(t *rapid.T, r *run) {
 	}
 }
 
-func (w *world) took(r *run, lease Lease) {
+func (w *model) recordLease(r *run, lease Lease) {
 	r.lease = lease
 	r.tried = append(r.tried, triedAt{lease.Level(), lease.Server()})
 	w.sessions[lease.Server()]++
 }
 
-// settleWaiters takes over what those who waited were given.
-func (w *world) settleWaiters(t *rapid.T) {
+// collectWoken takes over what those who waited were given.
+func (w *model) collectWoken(t *rapid.T) {
 	w.waiters = slices.DeleteFunc(w.waiters, func(e *waiting) bool {
 		if !e.woken {
 			return false
 		}
 		if e.w.Lease.Server() != nil {
-			w.took(e.run, e.w.Lease)
+			w.recordLease(e.run, e.w.Lease)
 			w.trials = append(w.trials, e.run)
 		}
 		return true
 	})
 }
 
-// draw takes a session that holds a lease out of the world, or returns nil.
-func (w *world) draw(t *rapid.T) *run {
+// drawSession takes a session that holds a lease out of the world, or returns nil.
+func (w *model) drawSession(t *rapid.T) *run {
 	if len(w.trials) == 0 {
 		return nil
 	}
@@ -220,11 +220,11 @@ func (w *world) draw(t *rapid.T) *run {
 	return r
 }
 
-func (w *world) gaveBack(r *run) { w.sessions[r.lease.Server()]-- }
+func (w *model) recordRelease(r *run) { w.sessions[r.lease.Server()]-- }
 
-func TestRandomOperations(t *testing.T) {
+func TestRandomOperationsMatchModel(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
-		w := &world{sessions: map[*Server]int{}, verdicts: map[string]bool{}, admin: map[string]AdminState{}}
+		w := &model{sessions: map[*Server]int{}, verdicts: map[string]bool{}, admin: map[string]AdminState{}}
 		w.spec = drawSpec(t)
 		w.c = New(w.spec, 1, func(Event) {})
 		name := func() string { return rapid.SampledFrom(names).Draw(t, "server") }
@@ -235,22 +235,22 @@ func TestRandomOperations(t *testing.T) {
 			},
 			"pick": func(t *rapid.T) { w.pick(t, &run{trial: &Attempts{}}) },
 			"fail": func(t *rapid.T) {
-				if r := w.draw(t); r != nil {
-					w.gaveBack(r)
+				if r := w.drawSession(t); r != nil {
+					w.recordRelease(r)
 					r.lease.Fail(w.now, "refused")
-					w.settleWaiters(t)
+					w.collectWoken(t)
 					w.pick(t, r)
 				}
 			},
 			"established": func(t *rapid.T) {
-				if r := w.draw(t); r != nil {
+				if r := w.drawSession(t); r != nil {
 					r.lease.Established(w.now, time.Millisecond)
 					w.trials = append(w.trials, r)
 				}
 			},
 			"done, twice and by a copy": func(t *rapid.T) {
-				if r := w.draw(t); r != nil {
-					w.gaveBack(r)
+				if r := w.drawSession(t); r != nil {
+					w.recordRelease(r)
 					copied := r.lease
 					r.lease.Done(w.now)
 					r.lease.Done(w.now)
@@ -306,17 +306,17 @@ func TestRandomOperations(t *testing.T) {
 				}
 			},
 			"": func(t *rapid.T) {
-				w.settleWaiters(t)
-				w.hold(t)
+				w.collectWoken(t)
+				w.checkInvariants(t)
 			},
 		})
 		for len(w.trials) > 0 {
-			w.gaveBack(w.trials[0])
+			w.recordRelease(w.trials[0])
 			w.trials[0].lease.Done(w.now)
 			w.trials = w.trials[1:]
-			w.settleWaiters(t)
+			w.collectWoken(t)
 		}
-		w.hold(t)
+		w.checkInvariants(t)
 		require.Zero(t, w.c.Snapshot(w.now).Leases)
 	})
 }

@@ -9,7 +9,7 @@ import (
 
 const sec = time.Second
 
-func TestPassiveRecord(t *testing.T) {
+func TestPassiveHealthTransitions(t *testing.T) {
 	type step struct {
 		at   time.Duration
 		do   string // f fails, s succeeds, t only time
@@ -48,8 +48,8 @@ func TestPassiveRecord(t *testing.T) {
 	require.Equal(t, PassiveUp, off.state, "and ends a trip")
 }
 
-// tripping returns a cluster whose servers trip at the n-th failure, for two seconds.
-func tripping(spec Spec, n int, observe func(Event)) *Cluster {
+// newFailingCluster returns a cluster whose servers trip at the n-th failure, for two seconds.
+func newFailingCluster(spec Spec, n int, observe func(Event)) *Cluster {
 	for i := range spec.Levels {
 		for j := range spec.Levels[i].Servers {
 			spec.Levels[i].Servers[j].MaxFails, spec.Levels[i].Servers[j].FailTimeout = n, 2*sec
@@ -76,8 +76,8 @@ func stateOf(c *Cluster, name string) State {
 	return 99
 }
 
-func TestTrippedServerIsSkippedThenProbedByOneSession(t *testing.T) {
-	c := tripping(tiers("A", "B"), 3, nil)
+func TestFailingServerIsSkippedThenProbedByOneSession(t *testing.T) {
+	c := newFailingCluster(newLevelsSpec("A", "B"), 3, nil)
 	for i := range 3 {
 		lease := pick(t, c, time.Duration(i))
 		require.Equal(t, "A", lease.Server().Name())
@@ -105,8 +105,8 @@ func TestTrippedServerIsSkippedThenProbedByOneSession(t *testing.T) {
 	require.Equal(t, "A", other.Server().Name())
 }
 
-func TestLocalShortageIsNoFailureButIsNotTriedAgain(t *testing.T) {
-	c := tripping(tiers("AB"), 1, nil)
+func TestLocalShortageIsNotCountedAndServerNotRetried(t *testing.T) {
+	c := newFailingCluster(newLevelsSpec("AB"), 1, nil)
 	var trial Attempts
 	a, err := c.Pick(0, &trial)
 	require.NoError(t, err)
@@ -117,8 +117,8 @@ func TestLocalShortageIsNoFailureButIsNotTriedAgain(t *testing.T) {
 	require.Equal(t, Up, stateOf(c, a.Server().Name()))
 }
 
-func TestFeedbackCountsAsADialWould(t *testing.T) {
-	c := tripping(tiers("AB"), 2, nil)
+func TestFeedbackCountsLikeDial(t *testing.T) {
+	c := newFailingCluster(newLevelsSpec("AB"), 2, nil)
 	c.Feedback("A", true, 0)
 	c.Feedback("A", true, 1)
 	require.Equal(t, Failing, stateOf(c, "A"))
@@ -130,8 +130,8 @@ func TestFeedbackCountsAsADialWould(t *testing.T) {
 	require.Equal(t, Up, stateOf(c, "A"))
 }
 
-func TestFailedDialsLeakNoRoom(t *testing.T) {
-	spec := tiers("A")
+func TestFailedDialsReleaseSessionSlots(t *testing.T) {
+	spec := newLevelsSpec("A")
 	spec.Levels[0].Servers[0].MaxSessions = 10
 	c := New(spec, 0, nil)
 	for range 1000 {
@@ -145,8 +145,8 @@ func TestFailedDialsLeakNoRoom(t *testing.T) {
 	require.ErrorIs(t, err, ErrFull)
 }
 
-func TestLateLeaseOfAnEarlierProbationHoldsUpNobody(t *testing.T) {
-	c := tripping(tiers("A", "B"), 1, nil)
+func TestLeaseOfEarlierProbationDoesNotBlock(t *testing.T) {
+	c := newFailingCluster(newLevelsSpec("A", "B"), 1, nil)
 	lease := pick(t, c, 0)
 	lease.Fail(0, "refused")
 	probe := pick(t, c, 2*sec)

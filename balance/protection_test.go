@@ -7,7 +7,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-func unstable(c *Cluster) string {
+func protectedServer(c *Cluster) string {
 	names := ""
 	for _, l := range c.Snapshot(0).Levels {
 		for _, s := range l.Servers {
@@ -19,41 +19,41 @@ func unstable(c *Cluster) string {
 	return names
 }
 
-func TestAllFoundDownInOneRoundSparesTheFirst(t *testing.T) {
+func TestAllDownInOneRoundProtectsFirst(t *testing.T) {
 	for _, order := range []string{"ABCD", "DCBA", "BADC", "CADB"} {
-		c := New(tiers("AB", "CD"), 0, nil)
+		c := New(newLevelsSpec("AB", "CD"), 0, nil)
 		for i, r := range order {
-			require.Empty(t, unstable(c))
+			require.Empty(t, protectedServer(c))
 			c.SetCheck(string(r), "tcp", false, "", time.Duration(i)*sec)
 		}
-		require.Equal(t, "A", unstable(c), order)
-		require.Equal(t, "AAA", sequence(t, c, 3))
+		require.Equal(t, "A", protectedServer(c), order)
+		require.Equal(t, "AAA", pickSequence(t, c, 3))
 		require.Equal(t, "1", c.Snapshot(0).Level)
 		c.SetCheck("D", "tcp", true, "", 0)
-		require.Empty(t, unstable(c), "it loses the privilege as soon as any server is up")
-		require.Equal(t, "DD", sequence(t, c, 2))
+		require.Empty(t, protectedServer(c), "it loses the privilege as soon as any server is up")
+		require.Equal(t, "DD", pickSequence(t, c, 2))
 	}
 }
 
-func TestTheLastOneToGoDownLaterIsSpared(t *testing.T) {
-	c := New(tiers("ABC"), 0, nil)
+func TestLastServerToGoDownIsProtected(t *testing.T) {
+	c := New(newLevelsSpec("ABC"), 0, nil)
 	c.SetCheck("A", "tcp", false, "", 0)
 	c.SetCheck("C", "tcp", false, "", 3600*sec)
 	c.SetCheck("B", "tcp", false, "", 3601*sec)
-	require.Equal(t, "B", unstable(c), "B and C went down in the last round, A an hour before")
+	require.Equal(t, "B", protectedServer(c), "B and C went down in the last round, A an hour before")
 	c.SetOverride("B", Override{State: to(Maint)}, 3700*sec)
-	require.Equal(t, "C", unstable(c), "maint is never overruled")
+	require.Equal(t, "C", protectedServer(c), "maint is never overruled")
 	c.SetOverride("C", Override{State: to(Drain)}, 3700*sec)
-	require.Equal(t, "A", unstable(c))
+	require.Equal(t, "A", protectedServer(c))
 	c.SetResolved("A", false, 3700*sec)
-	require.Empty(t, unstable(c))
+	require.Empty(t, protectedServer(c))
 	_, err := c.Pick(3700*sec, &Attempts{})
 	require.ErrorIs(t, err, ErrNoServer)
 }
 
 // However soon one goes down after the other: a server that was found well when the first one was failing already is not
 // of the same round.
-func TestWhoWasWellMeanwhileIsOfALaterRound(t *testing.T) {
+func TestServerThatPassedMeanwhileIsOfLaterRound(t *testing.T) {
 	const up, doubt, down = "up", "doubt", "down"
 	type result struct {
 		at           time.Duration
@@ -70,7 +70,7 @@ func TestWhoWasWellMeanwhileIsOfALaterRound(t *testing.T) {
 		{[]string{"AB", "C"}, []result{{1, "A", up}, {2, "A", doubt}, {3, "C", up}, {4, "A", down}, {4, "B", down}, {5, "C", down}}, "B"},
 	} {
 		results, want := c.results, c.want
-		c := New(tiers(c.levels...), 0, nil)
+		c := New(newLevelsSpec(c.levels...), 0, nil)
 		for _, r := range results {
 			at := r.at * sec / 10
 			c.SetCheck(r.server, "other", true, "", at) // what others say is beside the point
@@ -83,63 +83,63 @@ func TestWhoWasWellMeanwhileIsOfALaterRound(t *testing.T) {
 				c.SetCheck(r.server, "tcp", false, "", at)
 			}
 		}
-		require.Equal(t, want, unstable(c))
+		require.Equal(t, want, protectedServer(c))
 	}
 
-	c := New(tiers("AB"), 0, nil)
+	c := New(newLevelsSpec("AB"), 0, nil)
 	c.SetAgent("B", AgentAdvice{}, sec)
 	c.SetAgent("A", AgentAdvice{Down: true}, sec)
 	c.SetAgent("B", AgentAdvice{}, 2*sec)
 	c.SetAgent("B", AgentAdvice{Down: true}, 2*sec)
 	c.SetAgent("A", AgentAdvice{Down: true}, 3*sec)
-	require.Equal(t, "B", unstable(c))
+	require.Equal(t, "B", protectedServer(c))
 }
 
 func TestUnprotectedClusterHasNoServer(t *testing.T) {
-	spec := tiers("AB")
+	spec := newLevelsSpec("AB")
 	spec.Protected = false
-	c := tripping(spec, 1, nil)
+	c := newFailingCluster(spec, 1, nil)
 	c.SetCheck("A", "tcp", false, "", 0)
 	lease := pick(t, c, 0)
 	require.Equal(t, "B", lease.Server().Name())
 	lease.Fail(0, "refused")
-	require.Empty(t, unstable(c))
+	require.Empty(t, protectedServer(c))
 	_, err := c.Pick(0, &Attempts{})
 	require.ErrorIs(t, err, ErrNoServer)
 }
 
-func TestTheLastOneToTripIsSparedAndASuccessBringsItBack(t *testing.T) {
-	c := tripping(tiers("AB"), 1, nil)
-	require.Equal(t, "A✗B✗ no attempts left", session(t, c, "AB", Attempts{}))
+func TestLastFailingServerIsProtectedAndSuccessEndsIt(t *testing.T) {
+	c := newFailingCluster(newLevelsSpec("AB"), 1, nil)
+	require.Equal(t, "A✗B✗ no attempts left", runSession(t, c, "AB", Attempts{}))
 	require.Equal(t, Failing, stateOf(c, "A"))
 	require.Equal(t, Unstable, stateOf(c, "B"))
-	require.Equal(t, "B✗A✗ no attempts left", session(t, c, "AB", Attempts{}))
-	require.Equal(t, "B", session(t, c, "A", Attempts{}))
+	require.Equal(t, "B✗A✗ no attempts left", runSession(t, c, "AB", Attempts{}))
+	require.Equal(t, "B", runSession(t, c, "A", Attempts{}))
 	require.Equal(t, Up, stateOf(c, "B"))
 }
 
 // When every eligible server has failed a session, it is sent to those that are out for failed dials, two at most, whose
 // last chance is longest past; a success brings such a server back at once.
-func TestSessionThatAllHaveFailedTriesTheFailingOnes(t *testing.T) {
-	c := tripping(tiers("ABCDE"), 1, nil)
-	require.Equal(t, "A✗B✗C✗D✗E✗ no attempts left", session(t, c, "ABCDE", Attempts{}))
+func TestSessionOutOfServersTriesFailingOnes(t *testing.T) {
+	c := newFailingCluster(newLevelsSpec("ABCDE"), 1, nil)
+	require.Equal(t, "A✗B✗C✗D✗E✗ no attempts left", runSession(t, c, "ABCDE", Attempts{}))
 	require.Equal(t, Unstable, stateOf(c, "E"))
-	require.Equal(t, "E✗A✗B✗ no server", session(t, c, "ABCDE", Attempts{}))
-	require.Equal(t, "E✗C✗D✗ no server", session(t, c, "ABCDE", Attempts{}))
-	require.Equal(t, "E✗A✗B", session(t, c, "ACDE", Attempts{}))
+	require.Equal(t, "E✗A✗B✗ no server", runSession(t, c, "ABCDE", Attempts{}))
+	require.Equal(t, "E✗C✗D✗ no server", runSession(t, c, "ABCDE", Attempts{}))
+	require.Equal(t, "E✗A✗B", runSession(t, c, "ACDE", Attempts{}))
 	require.Equal(t, Up, stateOf(c, "B"))
 	require.Equal(t, Failing, stateOf(c, "A"))
 	require.Equal(t, Failing, stateOf(c, "E"), "nobody needs to be spared any more")
-	require.Equal(t, "B", session(t, c, "ACDE", Attempts{}))
+	require.Equal(t, "B", runSession(t, c, "ACDE", Attempts{}))
 }
 
-func TestLastResortOverrulesNobodyElse(t *testing.T) {
+func TestLastResortDoesNotOverruleOtherLayers(t *testing.T) {
 	dead := func(change func(*Spec)) *Cluster {
-		spec := tiers("ABC")
+		spec := newLevelsSpec("ABC")
 		change(&spec)
-		c := tripping(spec, 1, nil)
-		session(t, c, "ABC", Attempts{})
-		session(t, c, "ABC", Attempts{})
+		c := newFailingCluster(spec, 1, nil)
+		runSession(t, c, "ABC", Attempts{})
+		runSession(t, c, "ABC", Attempts{})
 		return c
 	}
 	nothing := func(*Spec) {}
@@ -147,21 +147,21 @@ func TestLastResortOverrulesNobodyElse(t *testing.T) {
 	c := dead(nothing)
 	c.SetCheck("A", "tcp", false, "", 0)
 	c.SetOverride("B", Override{State: to(Drain)}, 0)
-	require.Equal(t, "C✗ no server", session(t, c, "ABC", Attempts{}))
+	require.Equal(t, "C✗ no server", runSession(t, c, "ABC", Attempts{}))
 
 	c = dead(func(s *Spec) { s.Protected = false })
-	require.Equal(t, " no server", session(t, c, "ABC", Attempts{}))
+	require.Equal(t, " no server", runSession(t, c, "ABC", Attempts{}))
 
 	c = dead(func(s *Spec) { s.Try = 2 })
-	require.Regexp(t, "^.✗.✗ no attempts left$", session(t, c, "ABC", Attempts{}))
+	require.Regexp(t, "^.✗.✗ no attempts left$", runSession(t, c, "ABC", Attempts{}))
 
 	c = dead(func(s *Spec) { s.Levels[0].Try = 1 })
-	require.Regexp(t, "^.✗ no server$", session(t, c, "ABC", Attempts{}))
+	require.Regexp(t, "^.✗ no server$", runSession(t, c, "ABC", Attempts{}))
 }
 
-func TestFailingUnstableServerStaysSo(t *testing.T) {
+func TestUnstableServerStaysUnstableOnFailure(t *testing.T) {
 	var events []Event
-	c := tripping(tiers("A"), 1, func(e Event) { events = append(events, e) })
+	c := newFailingCluster(newLevelsSpec("A"), 1, func(e Event) { events = append(events, e) })
 	for now := time.Duration(0); now < 20*sec; now += sec / 2 {
 		lease := pick(t, c, now)
 		lease.Fail(now, "refused")
@@ -170,8 +170,8 @@ func TestFailingUnstableServerStaysSo(t *testing.T) {
 	require.Len(t, events, 2, "up to unstable, and empty: %v", events)
 }
 
-func TestLastServerOnProbationServesEverybody(t *testing.T) {
-	c := tripping(tiers("A"), 1, nil)
+func TestLastServerOnProbationServesAllSessions(t *testing.T) {
+	c := newFailingCluster(newLevelsSpec("A"), 1, nil)
 	lease := pick(t, c, 0)
 	lease.Fail(0, "refused")
 	c.Tick(10 * sec)
@@ -184,20 +184,20 @@ func TestLastServerOnProbationServesEverybody(t *testing.T) {
 	require.Zero(t, c.Snapshot(0).Leases)
 }
 
-func TestListenersOwnLevelsAreProtectedToo(t *testing.T) {
-	c := New(tiers("AB", "C"), 0, nil)
+func TestListenerLevelsAreProtected(t *testing.T) {
+	c := New(newLevelsSpec("AB", "C"), 0, nil)
 	c.SetCheck("B", "tcp", false, "", 0)
 	c.SetCheck("A", "tcp", false, "", 0)
-	require.Equal(t, "C", session(t, c, "", Attempts{}))
-	require.Empty(t, unstable(c))
-	require.Equal(t, "A", session(t, c, "", Attempts{Levels: []int{0}}))
-	require.Equal(t, "A✗ no server", session(t, c, "A", Attempts{Levels: []int{0}}))
+	require.Equal(t, "C", runSession(t, c, "", Attempts{}))
+	require.Empty(t, protectedServer(c))
+	require.Equal(t, "A", runSession(t, c, "", Attempts{Levels: []int{0}}))
+	require.Equal(t, "A✗ no server", runSession(t, c, "A", Attempts{Levels: []int{0}}))
 }
 
 func TestProtectionDoesNotOverruleLimits(t *testing.T) {
-	spec := tiers("A", "B")
+	spec := newLevelsSpec("A", "B")
 	spec.Levels[0].Servers[0].MaxSessions = 1
-	c := tripping(spec, 1, nil)
+	c := newFailingCluster(spec, 1, nil)
 	only := []int{0}
 	lease := pick(t, c, 0)
 	lease.Fail(0, "refused")

@@ -10,7 +10,7 @@ import (
 
 // A cluster that begins with another's memory shows every server as that one does, whatever had been said, and tells of
 // nothing: some time later, on a timeline that begins anew.
-func TestRecallIsWhatWasRemembered(t *testing.T) {
+func TestRestoreGivesSavedState(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		spec := drawSpec(t)
 		spec.SlowStart = 0 // which is under way or not
@@ -97,9 +97,9 @@ func TestRecallIsWhatWasRemembered(t *testing.T) {
 	})
 }
 
-func TestRecallOfAnotherAddress(t *testing.T) {
-	spec := tiers("A")
-	c := tripping(spec, 1, nil)
+func TestRestoreWithChangedAddress(t *testing.T) {
+	spec := newLevelsSpec("A")
+	c := newFailingCluster(spec, 1, nil)
 	c.SetCheck("A", "tcp", false, "refused", sec)
 	c.SetOverride("A", Override{Weight: to(9)}, sec)
 	c.SetAgent("A", AgentAdvice{Down: true, Percent: to(50), Reason: "down"}, sec)
@@ -107,7 +107,7 @@ func TestRecallOfAnotherAddress(t *testing.T) {
 	m := c.Save(sec)
 	require.Len(t, m.Servers, 1)
 	spec.Levels[0].Servers[0].Address = "elsewhere"
-	c = tripping(spec, 1, nil)
+	c = newFailingCluster(spec, 1, nil)
 	c.Restore(m, sec)
 	a := c.Snapshot(sec).Levels[0].Servers[0]
 	require.Equal(t, Up, a.State)
@@ -117,8 +117,8 @@ func TestRecallOfAnotherAddress(t *testing.T) {
 }
 
 // A table is built for the weights that are remembered.
-func TestRecallOfWeights(t *testing.T) {
-	spec := tiers("AB")
+func TestRestoreWeights(t *testing.T) {
+	spec := newLevelsSpec("AB")
 	spec.Method = Hash
 	c := New(spec, 1, nil)
 	c.SetOverride("A", Override{Weight: to(9)}, sec)
@@ -129,18 +129,18 @@ func TestRecallOfWeights(t *testing.T) {
 }
 
 // A record is read by the rules of today.
-func TestRecallWithOtherSettings(t *testing.T) {
-	c := tripping(tiers("A"), 3, nil)
+func TestRestoreWithChangedSettings(t *testing.T) {
+	c := newFailingCluster(newLevelsSpec("A"), 3, nil)
 	c.Feedback("A", true, sec)
 	c.Feedback("A", true, sec)
 	m := c.Save(sec)
-	strict := tripping(tiers("AB"), 1, nil)
+	strict := newFailingCluster(newLevelsSpec("AB"), 1, nil)
 	strict.Restore(m, sec)
 	require.Equal(t, Up, stateOf(strict, "A"), "no failure, no trip")
 	strict.Feedback("A", true, sec)
 	require.Equal(t, Failing, stateOf(strict, "A"))
-	off := tripping(tiers("AB"), 0, nil)
+	off := newFailingCluster(newLevelsSpec("AB"), 0, nil)
 	off.Restore(strict.Save(sec), sec)
 	require.Equal(t, Up, stateOf(off, "A"))
-	require.Empty(t, tripping(tiers("AB"), 1, nil).Save(sec).Servers, "nothing to say")
+	require.Empty(t, newFailingCluster(newLevelsSpec("AB"), 1, nil).Save(sec).Servers, "nothing to say")
 }

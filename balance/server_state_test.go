@@ -70,8 +70,8 @@ func TestWeightLayers(t *testing.T) {
 	}
 }
 
-func TestMaintStaysWhateverChecksSay(t *testing.T) {
-	c := one(Wrr, 1, 1)
+func TestMaintIsNotChangedByChecks(t *testing.T) {
+	c := newOneLevelCluster(Wrr, 1, 1)
 	c.SetOverride("A", Override{State: to(Maint)}, 0)
 	for i, up := range []bool{true, false, true, false} {
 		c.SetCheck("A", "tcp", up, "", 0)
@@ -81,7 +81,7 @@ func TestMaintStaysWhateverChecksSay(t *testing.T) {
 }
 
 func TestDroppedCheckNoLongerCounts(t *testing.T) {
-	c := one(Wrr, 1, 1)
+	c := newOneLevelCluster(Wrr, 1, 1)
 	c.SetCheck("A", "tcp", false, "", 0)
 	before := c.Snapshot(0)
 	c.SetCheck("A", "http", true, "", 0)
@@ -90,8 +90,8 @@ func TestDroppedCheckNoLongerCounts(t *testing.T) {
 	require.Equal(t, []Verdict{{ID: "tcp"}}, before.Levels[0].Servers[0].Layers.Checks, "a snapshot stays what it was")
 }
 
-func TestWordsAboutUnknownServersArePassedOver(t *testing.T) {
-	c := one(Wrr, 1)
+func TestUnknownServersAreIgnored(t *testing.T) {
+	c := newOneLevelCluster(Wrr, 1)
 	require.NotPanics(t, func() {
 		c.SetCheck("Z", "tcp", false, "", 0)
 		c.DropCheck("Z", "tcp")
@@ -103,7 +103,7 @@ func TestWordsAboutUnknownServersArePassedOver(t *testing.T) {
 	require.Nil(t, c.Server("Z"))
 }
 
-func TestAdminWords(t *testing.T) {
+func TestAdminStateNames(t *testing.T) {
 	for _, a := range []AdminState{Ready, Drain, Maint} {
 		got, ok := ParseAdminState(a.String())
 		require.True(t, ok)
@@ -113,8 +113,8 @@ func TestAdminWords(t *testing.T) {
 	require.False(t, ok)
 }
 
-func TestAgentsLimitHolds(t *testing.T) {
-	c := one(Wrr, 1)
+func TestAgentMaxSessionsApplies(t *testing.T) {
+	c := newOneLevelCluster(Wrr, 1)
 	c.SetAgent("A", AgentAdvice{MaxSessions: to(1)}, 0)
 	pick(t, c, 0)
 	_, err := c.Pick(0, &Attempts{})

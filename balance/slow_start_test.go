@@ -8,7 +8,7 @@ import (
 	"pgregory.net/rapid"
 )
 
-func TestGrowthIsLinearFromATenth(t *testing.T) {
+func TestSlowStartIsLinearFromTenPercent(t *testing.T) {
 	for _, test := range []struct {
 		at   time.Duration
 		want int
@@ -32,14 +32,14 @@ func TestGrowthIsLinearFromATenth(t *testing.T) {
 	})
 }
 
-func slow() Spec {
-	spec := Spec{SlowStart: 90 * sec, Levels: []LevelSpec{levelOf(10, 10)}}
+func newSlowStartSpec() Spec {
+	spec := Spec{SlowStart: 90 * sec, Levels: []LevelSpec{newLevelSpec(10, 10)}}
 	spec.Levels[0].Servers[0].MaxSessions = 20
 	return spec
 }
 
 func TestSlowStartAfterDown(t *testing.T) {
-	c := New(slow(), 0, nil)
+	c := New(newSlowStartSpec(), 0, nil)
 	a := func(now time.Duration) ServerState { return c.Snapshot(now).Levels[0].Servers[0] }
 	require.Equal(t, 10.0, a(0).EffectiveWeight, "not at process start")
 	c.SetCheck("A", "tcp", false, "", 10*sec)
@@ -54,16 +54,16 @@ func TestSlowStartAfterDown(t *testing.T) {
 	require.Equal(t, never, c.nextTimer)
 }
 
-func TestSlowStartHasSharesToMatch(t *testing.T) {
-	c := New(slow(), 0, nil)
+func TestSlowStartSharesFollowPercent(t *testing.T) {
+	c := New(newSlowStartSpec(), 0, nil)
 	c.SetOverride("A", Override{State: to(Maint)}, 0)
 	c.SetOverride("A", Override{State: to(Drain)}, 0)
 	c.SetOverride("A", Override{}, 0)
-	got := shares(t, c, 1100)
+	got := countShares(t, c, 1100)
 	require.InDelta(t, 100.0/11, got["A"], 0.2)
 }
 
-func TestSlowStartIsForThoseWhoWereGoneOrCameLater(t *testing.T) {
+func TestSlowStartAppliesToReturningAndAddedServers(t *testing.T) {
 	for _, test := range []struct {
 		name string
 		do   func(c *Cluster)
@@ -82,27 +82,27 @@ func TestSlowStartIsForThoseWhoWereGoneOrCameLater(t *testing.T) {
 			c.SetAgent("A", AgentAdvice{Down: true}, 0)
 			c.SetAgent("A", AgentAdvice{}, 0)
 		}, 10},
-		{"reload", func(c *Cluster) { c.Commit(c.Prepare(slow()), 0) }, 100},
+		{"reload", func(c *Cluster) { c.Commit(c.Prepare(newSlowStartSpec()), 0) }, 100},
 	} {
-		c := New(slow(), 0, nil)
+		c := New(newSlowStartSpec(), 0, nil)
 		test.do(c)
 		require.Equal(t, test.want, c.Server("A").percent, test.name)
 	}
-	c := New(slow(), 0, nil)
-	more := slow()
-	more.Levels[0] = levelOf(10, 10, 10)
+	c := New(newSlowStartSpec(), 0, nil)
+	more := newSlowStartSpec()
+	more.Levels[0] = newLevelSpec(10, 10, 10)
 	c.Commit(c.Prepare(more), 0)
 	require.Equal(t, 10, c.Server("C").percent)
 	require.Equal(t, 100, c.Server("B").percent)
-	configured := slow()
+	configured := newSlowStartSpec()
 	configured.Levels[0].Servers[0].State = Maint
 	c = New(configured, 0, nil)
-	c.Commit(c.Prepare(slow()), 0)
+	c.Commit(c.Prepare(newSlowStartSpec()), 0)
 	require.Equal(t, 10, c.Server("A").percent, "out of a configured maint")
 }
 
-func TestSpareServerThatRecoversHasNoSlowStart(t *testing.T) {
-	spec := slow()
+func TestProtectedServerThatRecoversHasNoSlowStart(t *testing.T) {
+	spec := newSlowStartSpec()
 	spec.Protected = true
 	c := New(spec, 0, nil)
 	c.SetCheck("B", "tcp", false, "", 0)
@@ -115,8 +115,8 @@ func TestSpareServerThatRecoversHasNoSlowStart(t *testing.T) {
 }
 
 // A server that is growing when slow_start becomes shorter, or none, is not held to the time that was.
-func TestSlowStartThatACommitShortens(t *testing.T) {
-	spec := slow()
+func TestCommitShortensSlowStart(t *testing.T) {
+	spec := newSlowStartSpec()
 	c := New(spec, 0, nil)
 	c.SetCheck("A", "tcp", false, "", 10*sec)
 	c.SetCheck("A", "tcp", true, "", 20*sec)

@@ -7,9 +7,9 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// queued returns a cluster of servers with room for one session each, and a queue.
-func queued(words ...string) (*Cluster, Spec) {
-	spec := tiers(words...)
+// newQueuedCluster returns a cluster of servers with room for one session each, and a queue.
+func newQueuedCluster(words ...string) (*Cluster, Spec) {
+	spec := newLevelsSpec(words...)
 	spec.Queue, spec.Protected = true, false
 	for i := range spec.Levels {
 		for j := range spec.Levels[i].Servers {
@@ -42,7 +42,7 @@ func (l *line) wait(name string, trial *Attempts) {
 }
 
 func TestQueueIsServedInOrderOfArrival(t *testing.T) {
-	c, _ := queued("AB")
+	c, _ := newQueuedCluster("AB")
 	a, b := pick(t, c, 0), pick(t, c, 0)
 	l := &line{c: c}
 	for _, name := range []string{"1", "2", "3"} {
@@ -63,8 +63,8 @@ func TestQueueIsServedInOrderOfArrival(t *testing.T) {
 }
 
 // Whoever has waited, got a server and been refused by it stands where it stood before, however many came meanwhile.
-func TestQueueKeepsThePlaceOfWhoComesBack(t *testing.T) {
-	c, _ := queued("AB")
+func TestQueueKeepsPositionOfReturningSession(t *testing.T) {
+	c, _ := newQueuedCluster("AB")
 	a, b := pick(t, c, 0), pick(t, c, 0)
 	l := &line{c: c}
 	trials := map[string]*Attempts{}
@@ -89,8 +89,8 @@ func TestQueueKeepsThePlaceOfWhoComesBack(t *testing.T) {
 	require.Zero(t, c.Snapshot(0).Waiting)
 }
 
-func TestWaitingEndsAtOnceIfThereIsRoom(t *testing.T) {
-	c, _ := queued("A")
+func TestWaitReturnsAtOnceIfSlotIsOpen(t *testing.T) {
+	c, _ := newQueuedCluster("A")
 	a := pick(t, c, 0)
 	_, err := c.Pick(0, &Attempts{})
 	require.ErrorIs(t, err, ErrFull)
@@ -100,8 +100,8 @@ func TestWaitingEndsAtOnceIfThereIsRoom(t *testing.T) {
 	require.Equal(t, "1:A ", l.story)
 }
 
-func TestLeavingTheQueue(t *testing.T) {
-	c, _ := queued("A")
+func TestCancelWait(t *testing.T) {
+	c, _ := newQueuedCluster("A")
 	a := pick(t, c, 0)
 	l := &line{c: c}
 	for _, name := range []string{"1", "2", "3"} {
@@ -118,8 +118,8 @@ func TestLeavingTheQueue(t *testing.T) {
 	require.Zero(t, c.Snapshot(0).Waiting)
 }
 
-func TestLiftedLimitServesThoseWhoWait(t *testing.T) {
-	c, spec := queued("A")
+func TestRaisedLimitServesWaitingSessions(t *testing.T) {
+	c, spec := newQueuedCluster("A")
 	pick(t, c, 0)
 	l := &line{c: c}
 	for _, name := range []string{"1", "2", "3"} {
@@ -133,8 +133,8 @@ func TestLiftedLimitServesThoseWhoWait(t *testing.T) {
 	require.Equal(t, "1:A 2:A 3:A ", l.story)
 }
 
-func TestThoseWhoWaitGoElsewhereOrLearnThatAllIsGone(t *testing.T) {
-	c, _ := queued("A", "B")
+func TestWaitersMoveToOtherServersOrFail(t *testing.T) {
+	c, _ := newQueuedCluster("A", "B")
 	pick(t, c, 0)
 	l := &line{c: c}
 	l.wait("1", &Attempts{})
@@ -147,8 +147,8 @@ func TestThoseWhoWaitGoElsewhereOrLearnThatAllIsGone(t *testing.T) {
 	require.ErrorIs(t, err, ErrNoServer)
 }
 
-func TestWhoeverMayUseItGetsIt(t *testing.T) {
-	c, _ := queued("A", "B")
+func TestFreeSlotGoesToFirstSessionThatMayUseIt(t *testing.T) {
+	c, _ := newQueuedCluster("A", "B")
 	a, err := c.Pick(0, &Attempts{Levels: []int{0}})
 	require.NoError(t, err)
 	b, err := c.Pick(0, &Attempts{Levels: []int{1}})

@@ -9,8 +9,8 @@ import (
 	"pgregory.net/rapid"
 )
 
-// sequence picks n times, each session ending at once, and returns the servers' names in a row.
-func sequence(t require.TestingT, c *Cluster, n int) string {
+// pickSequence picks n times, each session ending at once, and returns the servers' names in a row.
+func pickSequence(t require.TestingT, c *Cluster, n int) string {
 	var names strings.Builder
 	for range n {
 		lease, err := c.Pick(0, &Attempts{})
@@ -21,8 +21,8 @@ func sequence(t require.TestingT, c *Cluster, n int) string {
 	return names.String()
 }
 
-// levelOf returns a level of servers named A, B, C … with the given weights.
-func levelOf(weights ...int) LevelSpec {
+// newLevelSpec returns a level of servers named A, B, C … with the given weights.
+func newLevelSpec(weights ...int) LevelSpec {
 	var l LevelSpec
 	for i, w := range weights {
 		name := string(rune('A' + i))
@@ -31,9 +31,9 @@ func levelOf(weights ...int) LevelSpec {
 	return l
 }
 
-// one returns a cluster of one level.
-func one(m Method, weights ...int) *Cluster {
-	return New(Spec{Name: "c", Method: m, Levels: []LevelSpec{levelOf(weights...)}}, 1, nil)
+// newOneLevelCluster returns a cluster of one level.
+func newOneLevelCluster(m Method, weights ...int) *Cluster {
+	return New(Spec{Name: "c", Method: m, Levels: []LevelSpec{newLevelSpec(weights...)}}, 1, nil)
 }
 
 // to returns a pointer to a value.
@@ -61,51 +61,51 @@ func TestWrrSequences(t *testing.T) {
 		{Hash, []int{1, 4}, 5, "BBABB"},   // no key
 		{Maglev, []int{1, 4}, 5, "BBABB"}, // no key
 	} {
-		require.Equal(t, test.want, sequence(t, one(test.method, test.weights...), test.n), "%v %v", test.method, test.weights)
+		require.Equal(t, test.want, pickSequence(t, newOneLevelCluster(test.method, test.weights...), test.n), "%v %v", test.method, test.weights)
 	}
 }
 
-func TestWrrHeavyServerDownLeavesTheOther(t *testing.T) {
+func TestWrrHeavyServerDown(t *testing.T) {
 	for _, test := range []struct {
 		weights []int
 		want    string
 	}{{[]int{3, 1}, "BBBBBB"}, {[]int{10, 1, 1}, "BCBCBC"}, {[]int{9999, 1}, "BBBBBB"}} {
-		c := one(Wrr, test.weights...)
+		c := newOneLevelCluster(Wrr, test.weights...)
 		c.SetCheck("A", "tcp", false, "refused", 0)
-		require.Equal(t, test.want, sequence(t, c, 6))
+		require.Equal(t, test.want, pickSequence(t, c, 6))
 	}
 }
 
-func TestWrrIneligibleServersCountersAreFrozen(t *testing.T) {
-	c := one(Wrr, 1, 4)
-	require.Equal(t, "BB", sequence(t, c, 2))
+func TestWrrCounterOfIneligibleServerIsFrozen(t *testing.T) {
+	c := newOneLevelCluster(Wrr, 1, 4)
+	require.Equal(t, "BB", pickSequence(t, c, 2))
 	c.SetOverride("B", Override{State: to(Drain)}, 0)
-	require.Equal(t, "AAA", sequence(t, c, 3))
+	require.Equal(t, "AAA", pickSequence(t, c, 3))
 	c.SetOverride("B", Override{}, 0)
-	require.Equal(t, "ABBBBABB", sequence(t, c, 8), "it goes on where it was")
+	require.Equal(t, "ABBBBABB", pickSequence(t, c, 8), "it goes on where it was")
 }
 
 func TestWrrWeightZeroServesOnlyAlone(t *testing.T) {
-	c := one(Wrr, 0, 2, 0)
-	require.Equal(t, "BBBB", sequence(t, c, 4))
+	c := newOneLevelCluster(Wrr, 0, 2, 0)
+	require.Equal(t, "BBBB", pickSequence(t, c, 4))
 	c.SetCheck("B", "tcp", false, "", 0)
-	require.Equal(t, "ACAC", sequence(t, c, 4))
+	require.Equal(t, "ACAC", pickSequence(t, c, 4))
 	c.SetCheck("B", "tcp", true, "", 0)
-	require.Equal(t, "BB", sequence(t, c, 2))
+	require.Equal(t, "BB", pickSequence(t, c, 2))
 }
 
 func TestWrrFailureHalvesAndRegainsOnePerPick(t *testing.T) {
-	c := one(Wrr, 10, 10)
+	c := newOneLevelCluster(Wrr, 10, 10)
 	weight := func() float64 { return c.Snapshot(0).Levels[0].Servers[0].EffectiveWeight }
 	a, _ := c.Pick(0, &Attempts{})
 	require.Equal(t, "A", a.Server().Name())
 	a.Fail(0, "refused")
 	require.Equal(t, 5.0, weight())
 	for want := 6.0; want <= 10; want++ {
-		sequence(t, c, 1)
+		pickSequence(t, c, 1)
 		require.Equal(t, want, weight())
 	}
-	sequence(t, c, 3)
+	pickSequence(t, c, 3)
 	require.Equal(t, 10.0, weight())
 	// 10 → 5 → 3 → 2 → 1 → 1, rounded up.
 	for _, want := range []float64{5, 3, 2, 1, 1} {
@@ -114,7 +114,7 @@ func TestWrrFailureHalvesAndRegainsOnePerPick(t *testing.T) {
 	}
 	// While it is ineligible it regains nothing.
 	c.SetOverride("A", Override{State: to(Drain)}, 0)
-	sequence(t, c, 5)
+	pickSequence(t, c, 5)
 	c.SetOverride("A", Override{}, 0)
 	require.Equal(t, 1.0, weight())
 }
@@ -148,24 +148,24 @@ func TestWrrRecoveredServerTakesItsShare(t *testing.T) {
 }
 
 func TestWrrReweighingDoesNotBurst(t *testing.T) {
-	c := one(Wrr, 100, 100, 1, 1)
-	sequence(t, c, 150)
+	c := newOneLevelCluster(Wrr, 100, 100, 1, 1)
+	pickSequence(t, c, 150)
 	c.SetOverride("A", Override{Weight: to(1)}, 0)
 	c.SetOverride("B", Override{Weight: to(1)}, 0)
-	names := sequence(t, c, 40)
+	names := pickSequence(t, c, 40)
 	for _, burst := range []string{"AAA", "BBB", "CCC", "DDD"} {
 		require.NotContains(t, names, burst)
 	}
 	c.SetOverride("A", Override{Weight: to(3)}, 0)
-	names = sequence(t, c, 6000)
+	names = pickSequence(t, c, 6000)
 	require.InDelta(t, 3000, strings.Count(names, "A"), 2)
 	require.InDelta(t, 1000, strings.Count(names, "D"), 2)
 }
 
-// walked is smooth weighted round robin as its definition says it, for comparison.
-type walked struct{ now, step []int64 }
+// walkingWrr is smooth weighted round robin as its definition says it, for comparison.
+type walkingWrr struct{ now, step []int64 }
 
-func (w *walked) next() int {
+func (w *walkingWrr) next() int {
 	best, total := -1, int64(0)
 	for i, s := range w.step {
 		if s == 0 {
@@ -182,10 +182,10 @@ func (w *walked) next() int {
 }
 
 // However slots open, close and change step, the heaps pick what a walk over all counters would pick.
-func TestTurnsPickWhatTheWalkPicks(t *testing.T) {
+func TestWrrHeapPicksSameAsWalk(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		n := rapid.IntRange(1, 40).Draw(t, "slots")
-		heaps, walk := newWrrState(n), &walked{make([]int64, n), make([]int64, n)}
+		heaps, walk := newWrrState(n), &walkingWrr{make([]int64, n), make([]int64, n)}
 		open := 0
 		t.Repeat(map[string]func(*rapid.T){
 			"set": func(t *rapid.T) {
@@ -222,11 +222,11 @@ func TestTurnsPickWhatTheWalkPicks(t *testing.T) {
 }
 
 // Whatever happened to a level before, each of its open servers is picked again within a bounded number of picks.
-func TestNobodyStarves(t *testing.T) {
+func TestWrrStarvesNoServer(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		weights := rapid.SliceOfN(rapid.IntRange(1, 20), 1, 8).Draw(t, "weights")
 		m := rapid.SampledFrom([]Method{Wrr, Rr, LeastSessions}).Draw(t, "method")
-		c := one(m, weights...)
+		c := newOneLevelCluster(m, weights...)
 		for range rapid.IntRange(0, 30).Draw(t, "disturbances") {
 			i := rapid.IntRange(0, len(weights)-1).Draw(t, "server")
 			name := string(rune('A' + i))
@@ -242,7 +242,7 @@ func TestNobodyStarves(t *testing.T) {
 			c.SetOverride(string(rune('A'+i)), Override{}, 0)
 			sum += weight
 		}
-		sequence(t, c, 50*sum) // whatever was owed is paid
+		pickSequence(t, c, 50*sum) // whatever was owed is paid
 		got := map[string]int{}
 		for range 10 * sum {
 			lease := pick(t, c, 0)

@@ -16,7 +16,7 @@ import (
 
 func TestAgent(t *testing.T) {
 	h := nettest.Start(t, nettest.SendText("75%,maxconn:30,maint,down #disk\n"))
-	report, err := check(t, Agent{}, h.Addr())
+	report, err := runCheck(t, Agent{}, h.Addr())
 	require.NoError(t, err)
 	require.Equal(t, &agentcheck.Advice{
 		Health: agentcheck.HealthDown, Word: "down", Admin: agentcheck.AdminMaint,
@@ -27,9 +27,9 @@ func TestAgent(t *testing.T) {
 }
 
 func TestAgentSendIsVerbatim(t *testing.T) {
-	var h heard
+	var h received
 	host := nettest.Start(t, scripted(&h, [2]string{"pouet\n", "up\n"}))
-	report, err := check(t, Agent{Send: []byte("pouet\n")}, host.Addr())
+	report, err := runCheck(t, Agent{Send: []byte("pouet\n")}, host.Addr())
 	require.NoError(t, err)
 	require.Equal(t, "up", report.Detail)
 	require.Equal(t, "pouet\n", h.String())
@@ -58,18 +58,18 @@ func TestAgentWithoutAdvice(t *testing.T) {
 	}
 }
 
-func TestAgentAnswersBeforeItListens(t *testing.T) {
+func TestAgentRepliesBeforeReading(t *testing.T) {
 	h := nettest.Start(t, func(_ context.Context, c *net.TCPConn) {
 		_, _ = io.WriteString(c, "drain\n")
 		_ = c.CloseWrite()
 		_, _ = io.Copy(io.Discard, c)
 	})
-	report, err := check(t, Agent{Send: []byte("anybody there?\n")}, h.Addr())
+	report, err := runCheck(t, Agent{Send: []byte("anybody there?\n")}, h.Addr())
 	require.NoError(t, err)
 	require.Equal(t, agentcheck.AdminDrain, report.Advice.Admin)
 }
 
-func TestAgentAgainstOurOwn(t *testing.T) {
+func TestAgentAgainstAgentcheckServer(t *testing.T) {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	require.NoError(t, err)
 	answer, err := agentcheck.FixedReply("50%")
@@ -78,7 +78,7 @@ func TestAgentAgainstOurOwn(t *testing.T) {
 	done := make(chan error)
 	go func() { done <- (&agentcheck.Server{Reply: answer}).Serve(ctx, l) }()
 	for range 20 {
-		report, err := check(t, Agent{Send: []byte("how?\n")}, l.Addr().String())
+		report, err := runCheck(t, Agent{Send: []byte("how?\n")}, l.Addr().String())
 		require.NoError(t, err)
 		require.Equal(t, "50%", report.Detail)
 	}

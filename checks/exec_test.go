@@ -54,7 +54,7 @@ func TestExecOfAUnixSocket(t *testing.T) {
 }
 
 // removed waits until the process whose number is in a file has ended.
-func gone(t *testing.T, file string) {
+func waitProcessGone(t *testing.T, file string) {
 	t.Helper()
 	text, err := os.ReadFile(file)
 	require.NoError(t, err)
@@ -75,19 +75,19 @@ func TestExecIsKilledWithItsProcessGroup(t *testing.T) {
 	require.ErrorIs(t, err, context.DeadlineExceeded)
 	require.ErrorContains(t, err, `timed out: expected exit code 0, killed after "waiting"`)
 	require.Less(t, nettest.Elapsed(began), 3*time.Second)
-	gone(t, file)
+	waitProcessGone(t, file)
 }
 
-func TestExecThatLeavesSomethingBehind(t *testing.T) {
+func TestExecLeftoverProcessIsKilled(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "pid")
-	report, err := check(t, shell("echo started; sleep 1000 & echo $! > "+file), "")
+	report, err := runCheck(t, shell("echo started; sleep 1000 & echo $! > "+file), "")
 	require.NoError(t, err)
 	require.Equal(t, "started", report.Detail)
-	gone(t, file)
+	waitProcessGone(t, file)
 }
 
-func TestExecThatDoesNotStopTalking(t *testing.T) {
-	report, err := check(t, Exec{Command: []string{"yes", "no"}}, "")
+func TestExecOutputIsLimited(t *testing.T) {
+	report, err := runCheck(t, Exec{Command: []string{"yes", "no"}}, "")
 	require.ErrorContains(t, err, "broken pipe")
 	require.Equal(t, "no", report.Detail)
 }
@@ -101,7 +101,7 @@ func TestExecCancelled(t *testing.T) {
 	require.ErrorIs(t, err, context.Canceled)
 }
 
-func TestExecWithoutAProgram(t *testing.T) {
+func TestExecWithoutProgramIsRejected(t *testing.T) {
 	for _, command := range [][]string{nil, {""}, {"/nowhere/at/all"}, {"no-such-program-weir"}} {
 		_, err := Exec{Command: command}.Monitor()
 		require.ErrorContains(t, err, "command: ")

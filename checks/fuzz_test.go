@@ -21,7 +21,7 @@ type mute struct {
 func (m *mute) Read(p []byte) (int, error)  { return m.said.Read(p) }
 func (m *mute) Write(p []byte) (int, error) { return len(p), nil }
 
-func saidBy(text []byte, dripping bool) *checkConn {
+func connOf(text []byte, dripping bool) *checkConn {
 	said := io.Reader(&reader{text})
 	if dripping {
 		said = iotest.OneByteReader(said)
@@ -87,7 +87,7 @@ func FuzzReplies(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, said []byte) {
 		for name, parse := range parsers {
-			whole, dripped := parse(saidBy(said, false)), parse(saidBy(said, true))
+			whole, dripped := parse(connOf(said, false)), parse(connOf(said, true))
 			if (whole == nil) != (dripped == nil) {
 				t.Fatalf("%s: %v when whole, %v when dripped", name, whole, dripped)
 			}

@@ -57,7 +57,7 @@ func TestHTTPStatus(t *testing.T) {
 		"HTTP/1.1 2OO OK":                  "not an HTTP reply",
 	} {
 		h := nettest.Start(t, status(line, ""))
-		report, err := check(t, HTTP{}, h.Addr())
+		report, err := runCheck(t, HTTP{}, h.Addr())
 		if want == "" {
 			require.NoError(t, err, line)
 			require.NotEmpty(t, report.Detail)
@@ -68,7 +68,7 @@ func TestHTTPStatus(t *testing.T) {
 }
 
 func TestHTTPRequest(t *testing.T) {
-	var h heard
+	var h received
 	host := nettest.Start(t, scripted(&h, [2]string{"ping", "HTTP/1.1 200 OK\r\n\r\n"}))
 	_, err := checkWithin(t, HTTP{
 		Method: "POST", Path: "/health?x=1", Body: []byte("ping"),
@@ -81,7 +81,7 @@ func TestHTTPRequest(t *testing.T) {
 }
 
 // Values of headers are in no report, even of a server that repeats what it was sent, and wherever a quote of that ends.
-func TestHTTPHeadersAreNowhereToBeSeen(t *testing.T) {
+func TestHTTPHeaderValuesAreRedacted(t *testing.T) {
 	request := func(answer string) nettest.Handler {
 		return func(_ context.Context, c *net.TCPConn) {
 			_, _ = c.Read(make([]byte, 4096))
@@ -91,19 +91,19 @@ func TestHTTPHeadersAreNowhereToBeSeen(t *testing.T) {
 	for n := range 60 {
 		o := HTTP{Headers: [][2]string{{"Authorization", "Bearer s3cr3t"}}, Path: "/" + strings.Repeat("x", n)}
 		h := nettest.Start(t, nettest.Echo)
-		_, err := check(t, o, h.Addr())
+		_, err := runCheck(t, o, h.Addr())
 		require.ErrorContains(t, err, "not an HTTP reply")
 		require.NotContains(t, err.Error(), "s3cr")
-		_, err = check(t, AgentHTTP{o}, h.Addr())
+		_, err = runCheck(t, AgentHTTP{o}, h.Addr())
 		require.ErrorContains(t, err, "not an HTTP reply")
 		require.NotContains(t, err.Error(), "s3cr")
 
 		o.Expect = []byte("fine")
-		_, err = check(t, o, nettest.Start(t, request("HTTP/1.0 200 OK\r\n\r\n"+strings.Repeat("x", n+60)+"you are \"s3cr3t\"!")).Addr())
+		_, err = runCheck(t, o, nettest.Start(t, request("HTTP/1.0 200 OK\r\n\r\n"+strings.Repeat("x", n+60)+"you are \"s3cr3t\"!")).Addr())
 		require.ErrorContains(t, err, "expected \"fine\"")
 		require.NotContains(t, err.Error(), "s3cr")
 	}
-	report, err := check(t, HTTP{Headers: [][2]string{{"X", "s3cr3t"}}}, nettest.Start(t, request("HTTP/1.0 200 s3cr3t is right\r\n\r\n")).Addr())
+	report, err := runCheck(t, HTTP{Headers: [][2]string{{"X", "s3cr3t"}}}, nettest.Start(t, request("HTTP/1.0 200 s3cr3t is right\r\n\r\n")).Addr())
 	require.NoError(t, err)
 	require.Equal(t, "200 *** is right", report.Detail)
 }
@@ -127,7 +127,7 @@ func TestHTTPAuthority(t *testing.T) {
 func TestHTTPRedirectsAreNotFollowed(t *testing.T) {
 	other := nettest.Start(t, nettest.Silent)
 	h := nettest.Start(t, script([2]string{"\r\n\r\n", "HTTP/1.1 301 Moved\r\nLocation: http://" + other.Addr() + "/\r\n\r\n"}))
-	_, err := check(t, HTTP{}, h.Addr())
+	_, err := runCheck(t, HTTP{}, h.Addr())
 	require.NoError(t, err)
 	require.Zero(t, other.Accepted())
 }
@@ -164,7 +164,7 @@ func TestHTTPBody(t *testing.T) {
 }
 
 // A reply passes by its status line; what header lines say matters for the body alone.
-func TestHTTPOddReplies(t *testing.T) {
+func TestHTTPUnusualReplies(t *testing.T) {
 	for _, reply := range []string{
 		"HTTP/1.1 200 OK\r\nTransfer-Encoding: identity\r\nno colon\r\n: no name\r\nX: \x00\r\n\r\nwell",
 		"HTTP/1.1 200\r\nContent-Length: 4\r\nContent-Length: four\r\n\r\nwell and more",
@@ -172,23 +172,23 @@ func TestHTTPOddReplies(t *testing.T) {
 		"HTTP/2 200 \r\nTransfer-Encoding: gzip, Chunked\r\nContent-Length: 1\r\n\r\n2\r\nwe\r\n2\r\nll\r\n0\r\n\r\n",
 	} {
 		h := nettest.Start(t, script([2]string{"\r\n\r\n", reply}))
-		report, err := check(t, HTTP{Codes: "200", Expect: []byte("well")}, h.Addr())
+		report, err := runCheck(t, HTTP{Codes: "200", Expect: []byte("well")}, h.Addr())
 		require.NoError(t, err, reply)
 		require.Regexp(t, "^200( +OK)?$", report.Detail)
 	}
 	for _, line := range []string{"HTTP/1.1", "HTTP/1.1 20 OK", "HTTP/1.1 2000 OK", "HTTP/1.1 2x0 OK", "HTTP/x 200 OK", "ICY 200 OK", "http/1.1 200 OK", ""} {
 		h := nettest.Start(t, script([2]string{"\r\n\r\n", line + "\r\n\r\n"}))
-		_, err := check(t, HTTP{}, h.Addr())
+		_, err := runCheck(t, HTTP{}, h.Addr())
 		require.ErrorContains(t, err, "not an HTTP reply: expected an HTTP status line and headers", line)
 	}
 	for _, c := range []struct{ head, body string }{{"204 None", "Content-Length: 4\r\n"}, {"304 Same", ""}, {"101 Switching", ""}} {
 		h := nettest.Start(t, script([2]string{"\r\n\r\n", "HTTP/1.1 " + c.head + "\r\n" + c.body + "\r\nwell"}))
-		_, err := check(t, HTTP{Expect: []byte("well")}, h.Addr())
+		_, err := runCheck(t, HTTP{Expect: []byte("well")}, h.Addr())
 		require.ErrorContains(t, err, `expected "well", got nothing`, c.head)
 	}
 }
 
-func TestHTTPHostileHosts(t *testing.T) {
+func TestHTTPHostileServers(t *testing.T) {
 	for _, c := range []struct {
 		name string
 		host nettest.Handler
@@ -222,7 +222,7 @@ func TestHTTPVerdictComesWithTheHeaders(t *testing.T) {
 		"before the request is": pieces(0, "HTTP/1.1 200 OK\r\n\r\n"),
 	} {
 		h := nettest.Start(t, host)
-		_, err := check(t, HTTP{Method: "POST", Body: make([]byte, 1<<20)}, h.Addr())
+		_, err := runCheck(t, HTTP{Method: "POST", Body: make([]byte, 1<<20)}, h.Addr())
 		require.NoError(t, err, name)
 		nettest.Wait(t, 5*time.Second, "the check to close", func() bool { return h.Open() == 0 })
 	}
@@ -236,14 +236,14 @@ func TestHTTPAgainstTheStandardLibrary(t *testing.T) {
 	defer s.Close()
 	address := s.Listener.Addr().String()
 	for _, o := range []HTTP{{Expect: []byte("well")}, {Path: "/old", Codes: "302"}, {Path: "/nowhere", Codes: "404"}, {Method: "HEAD"}} {
-		_, err := check(t, o, address)
+		_, err := runCheck(t, o, address)
 		require.NoError(t, err)
 	}
-	_, err := check(t, HTTP{Path: "/nowhere"}, address)
+	_, err := runCheck(t, HTTP{Path: "/nowhere"}, address)
 	require.ErrorContains(t, err, "404 Not Found")
 }
 
-func TestHTTPOptionsThatCannotBeSaid(t *testing.T) {
+func TestHTTPInvalidOptionsAreRejected(t *testing.T) {
 	for want, o := range map[string]HTTP{
 		"path:":         {Path: "/a b"},
 		"method:":       {Method: "GET\r\nX: y"},

@@ -14,7 +14,7 @@ import (
 
 // Thousands of checks that end in every way leave neither descriptors nor goroutines, and no more of them are in use at
 // a time than there are places.
-func TestRunnerLeavesNothingBehind(t *testing.T) {
+func TestRunnerLeaksNoDescriptors(t *testing.T) {
 	nettest.CheckDescriptors(t) // after the hosts have closed theirs
 	silent := nettest.Start(t, nettest.Silent)
 	closing := nettest.Start(t, nettest.SendText("hello"))

@@ -13,8 +13,8 @@ import (
 	"weir/internal/nettest"
 )
 
-// starve takes every further descriptor from this process until the function it returns is called.
-func starve(t *testing.T) (feed func()) {
+// exhaustDescriptors takes every further descriptor from this process until the function it returns is called.
+func exhaustDescriptors(t *testing.T) (feed func()) {
 	t.Helper()
 	var limit syscall.Rlimit
 	require.NoError(t, syscall.Getrlimit(syscall.RLIMIT_NOFILE, &limit))
@@ -32,7 +32,7 @@ func starve(t *testing.T) (feed func()) {
 	return feed
 }
 
-func TestEveryMonitorCallsAShortageWhatItIs(t *testing.T) {
+func TestEveryMonitorReportsLocalShortage(t *testing.T) {
 	h := nettest.Start(t, nettest.Silent)
 	builders := map[string]builder{
 		"tcp": TCP{}, "quiet": TCP{Quiet: true}, "http": HTTP{}, "redis": Redis{}, "mysql": MySQL{}, "mysql login": user("u", "p"),
@@ -44,7 +44,7 @@ func TestEveryMonitorCallsAShortageWhatItIs(t *testing.T) {
 		require.NoError(t, err)
 		monitors[name] = m
 	}
-	feed := starve(t)
+	feed := exhaustDescriptors(t)
 	errs := map[string]error{}
 	for name, m := range monitors {
 		ctx, cancel := context.WithTimeout(context.Background(), time.Second)
@@ -57,12 +57,12 @@ func TestEveryMonitorCallsAShortageWhatItIs(t *testing.T) {
 		require.ErrorContains(t, err, "too many open files")
 	}
 	for _, name := range []string{"tcp", "exec"} {
-		_, err := check(t, builders[name], h.Addr())
+		_, err := runCheck(t, builders[name], h.Addr())
 		require.NoError(t, err, "it heals")
 	}
 }
 
-func TestRunnerWithoutDescriptorsFindsNobodyDown(t *testing.T) {
+func TestRunnerWithoutDescriptorsKeepsVerdicts(t *testing.T) {
 	h := nettest.Start(t, nettest.Silent)
 	monitor, err := NewMonitor(conf.Check{Type: "tcp"})
 	require.NoError(t, err)
@@ -75,7 +75,7 @@ func TestRunnerWithoutDescriptorsFindsNobodyDown(t *testing.T) {
 		}
 	}})
 	defer r.Close()
-	feed := starve(t)
+	feed := exhaustDescriptors(t)
 	r.Update([]Job{{
 		Monitor: monitor, Target: Target{Cluster: "c", Server: "s", Address: h.Addr()},
 		Spec: conf.Check{ID: "tcp", Interval: 20 * time.Millisecond, Timeout: 20 * time.Millisecond, Rise: 1, Fall: 1},

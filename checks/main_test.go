@@ -18,7 +18,7 @@ func TestMain(m *testing.M) { os.Exit(nettest.Run(m)) }
 type builder interface{ Monitor() (Monitor, error) }
 
 // validate runs a monitor once against an address, within two seconds.
-func check(t testing.TB, b builder, address string) (Report, error) {
+func runCheck(t testing.TB, b builder, address string) (Report, error) {
 	t.Helper()
 	return checkWithin(t, b, Target{Cluster: "c", Server: "s", Address: address}, 2*time.Second)
 }

@@ -51,7 +51,7 @@ func TestEveryTypeHasAMonitor(t *testing.T) {
 }
 
 // What a check needs from this host is missed when it is built, not when it runs.
-func TestMissingFilesAndPrograms(t *testing.T) {
+func TestMissingFilesAndProgramsAreRejected(t *testing.T) {
 	missing := filepath.Join(t.TempDir(), "missing")
 	for kind, options := range map[string]string{
 		"redis": fmt.Sprintf("password_file = %q", missing),
@@ -69,7 +69,7 @@ func TestMissingFilesAndPrograms(t *testing.T) {
 }
 
 // The codes that a configuration accepts are those that the monitor understands.
-func TestCodesOfConfiguration(t *testing.T) {
+func TestCodesFromConfiguration(t *testing.T) {
 	for _, s := range []string{"200", "2xx", "20X", "200,404", "101 102 2xx 3xx", "abc", "2x0", "xxx", "20", "2000", "099", ",", " ", "200,,404"} {
 		_, want := ParseCodes(s)
 		_, got := conf.Parse("weir.toml", fmt.Appendf(nil, "[[listener]]\nname = \"l\"\naddress = \":1\"\ncluster = \"c\"\n[[cluster.c.level]]\n[[cluster.c.check]]\ntype = \"http\"\nok_codes = %q\n", s))

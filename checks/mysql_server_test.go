@@ -18,7 +18,7 @@ import (
 	"weir/internal/nettest"
 )
 
-// challenge is what every mysqlHost's clients have to answer.
+// challenge is what every mysqlServer's clients have to answer.
 const challenge = "0123456789abcdefghij"
 
 // greetingOf is a server's first packet.
@@ -49,21 +49,21 @@ func errorPacket(sequence byte, code uint16, text string) []byte {
 
 var okPacket = []byte{0, 0, 0, 2, 0, 0, 0}
 
-// mysqlHost is a server that knows one password and speaks one plugin. It counts the clients that took a proper leave.
-type mysqlHost struct {
+// mysqlServer is a server that knows one password and speaks one plugin. It counts the clients that took a proper leave.
+type mysqlServer struct {
 	plugin   string
 	password string
 	full     bool // caching_sha2_password: as if the password were not in the cache
 	left     atomic.Int32
 }
 
-func (h *mysqlHost) handle(_ context.Context, c *net.TCPConn) {
+func (h *mysqlServer) handle(_ context.Context, c *net.TCPConn) {
 	if err := h.serve(c); err != nil {
 		_, _ = c.Write(errorPacket(9, 1045, "Access denied: "+err.Error()))
 	}
 }
 
-func (h *mysqlHost) serve(c *net.TCPConn) error {
+func (h *mysqlServer) serve(c *net.TCPConn) error {
 	if _, err := c.Write(packet(0, greetingOf(h.plugin))); err != nil {
 		return err
 	}
@@ -122,7 +122,7 @@ func xor(a, b []byte) []byte {
 }
 
 // sha2 goes through the rest of caching_sha2_password.
-func (h *mysqlHost) sha2(c io.ReadWriter, sequence byte, answer []byte) (byte, error) {
+func (h *mysqlServer) sha2(c io.ReadWriter, sequence byte, answer []byte) (byte, error) {
 	if !h.full {
 		if !bytes.Equal(answer, sha2Answer(h.password)) {
 			return 0, errors.New("wrong password")

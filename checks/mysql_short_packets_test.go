@@ -28,7 +28,7 @@ func TestMySQLShortPackets(t *testing.T) {
 		"\xfemysql_native_password\x00challenge": "login: malformed packet: expected the MySQL protocol",
 	} {
 		h := nettest.Start(t, saying(greeting, packet(2, []byte(reply))))
-		report, err := check(t, user("u", ""), h.Addr())
+		report, err := runCheck(t, user("u", ""), h.Addr())
 		if want == "" {
 			require.NoError(t, err, "%q", reply)
 		} else {
@@ -40,7 +40,7 @@ func TestMySQLShortPackets(t *testing.T) {
 	whole := greetingOf("mysql_native_password")
 	for n := range len(whole) {
 		h := nettest.Start(t, saying(packet(0, whole[:n]), packet(2, okPacket)))
-		if _, err := check(t, user("u", ""), h.Addr()); err != nil {
+		if _, err := runCheck(t, user("u", ""), h.Addr()); err != nil {
 			require.NotContains(t, err.Error(), "panic", n)
 			require.ErrorContains(t, err, "expected a MySQL greeting", n)
 		}
@@ -52,7 +52,7 @@ func TestMySQLBefore41IsRejected(t *testing.T) {
 	greeting := packet(0, append([]byte("\x0a4.0.30\x00\x01\x00\x00\x00\x09\x08\x07\x06\x05\x04\x03\x02\x00\x2c\x00\x08\x02\x00"), make([]byte, 13)...))
 	for _, o := range []MySQL{user("u", ""), user("u", "secret"), {User: "u", Role: "primary"}} {
 		h := nettest.Start(t, saying(greeting))
-		report, err := check(t, o, h.Addr())
+		report, err := runCheck(t, o, h.Addr())
 		require.EqualError(t, err, "login: expected a server of MySQL 4.1 or later, got an older one")
 		require.Equal(t, "mysql 4.0.30", report.Detail)
 	}

@@ -19,17 +19,17 @@ func user(name, password string) MySQL {
 }
 
 func TestMySQLPlugins(t *testing.T) {
-	for _, h := range []*mysqlHost{
+	for _, h := range []*mysqlServer{
 		{plugin: "mysql_native_password", password: "secret"},
 		{plugin: "caching_sha2_password", password: "secret"},
 		{plugin: "caching_sha2_password", password: "secret", full: true},
 	} {
 		host := nettest.Start(t, h.handle)
-		report, err := check(t, user("u", "secret"), host.Addr())
+		report, err := runCheck(t, user("u", "secret"), host.Addr())
 		require.NoError(t, err, "%+v", h.plugin)
 		require.Equal(t, "mysql 8.4.0-weir", report.Detail)
 		nettest.Wait(t, 5*time.Second, "a proper leave", func() bool { return h.left.Load() == 1 })
-		_, err = check(t, user("u", "mistaken"), host.Addr())
+		_, err = runCheck(t, user("u", "mistaken"), host.Addr())
 		require.ErrorContains(t, err, "login: the server said error 1045: \"Access denied: wrong password\"")
 	}
 }
@@ -52,17 +52,17 @@ func TestMySQLHandshakeOnly(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			h := nettest.Start(t, host)
-			report, err := check(t, MySQL{}, h.Addr())
+			report, err := runCheck(t, MySQL{}, h.Addr())
 			require.NoError(t, err)
 			require.Regexp(t, `^mysql (8\.4\.0-weir|4\.1\.22)$`, report.Detail)
 		})
 	}
 }
 
-func TestMySQLHandshakeOnlyTakesItsLeave(t *testing.T) {
+func TestMySQLHandshakeOnlyFinishesLogin(t *testing.T) {
 	rec := &nettest.Recorder{Banner: string(packet(0, greetingOf("mysql_native_password")))}
 	h := nettest.Start(t, rec.Handle)
-	_, err := check(t, MySQL{}, h.Addr())
+	_, err := runCheck(t, MySQL{}, h.Addr())
 	require.NoError(t, err)
 	v := rec.WaitEnd(t, 0, 5*time.Second)
 	require.Equal(t, nettest.EOF, v.End, "no reset")
@@ -105,13 +105,13 @@ func TestMySQLErrors(t *testing.T) {
 		first := nettest.Start(t, saying(errorPacket(0, code, text)))
 		second := nettest.Start(t, saying(greeting, errorPacket(2, code, text)))
 		want := "the server said error " + itoa(int(code)) + ": \"" + text + "\""
-		_, err := check(t, MySQL{}, first.Addr())
+		_, err := runCheck(t, MySQL{}, first.Addr())
 		require.ErrorContains(t, err, want)
-		_, err = check(t, user("u", "secret"), first.Addr())
+		_, err = runCheck(t, user("u", "secret"), first.Addr())
 		require.ErrorContains(t, err, want)
-		_, err = check(t, user("u", "secret"), second.Addr())
+		_, err = runCheck(t, user("u", "secret"), second.Addr())
 		require.ErrorContains(t, err, want)
-		_, err = check(t, MySQL{}, second.Addr())
+		_, err = runCheck(t, MySQL{}, second.Addr())
 		if refusesHost(code) {
 			require.ErrorContains(t, err, want)
 		} else {
@@ -125,14 +125,14 @@ func TestMySQLGreetingCutAnywhere(t *testing.T) {
 	for n := range greeting {
 		h := nettest.Start(t, nettest.SendText(string(greeting[:n])))
 		for _, o := range []MySQL{{}, user("u", "secret")} {
-			_, err := check(t, o, h.Addr())
+			_, err := runCheck(t, o, h.Addr())
 			require.Error(t, err)
 			require.ErrorContains(t, err, "connection closed by the server")
 		}
 	}
 }
 
-func TestMySQLHostileHosts(t *testing.T) {
+func TestMySQLHostileServers(t *testing.T) {
 	for _, c := range []struct {
 		name string
 		host nettest.Handler
@@ -247,12 +247,12 @@ func TestMySQLRealServerNeverBlocksTheHost(t *testing.T) {
 func TestMySQLRealServer(t *testing.T) {
 	m := nettest.StartMariaDB(t, "--server-id=1", "--log-bin")
 	weir := user("weir", "secret")
-	_, err := check(t, user("weir", "wrong"), m.Addr())
+	_, err := runCheck(t, user("weir", "wrong"), m.Addr())
 	require.ErrorContains(t, err, "error 1045")
 	with := func(change func(*MySQL)) error {
 		o := weir
 		change(&o)
-		_, err := check(t, o, m.Addr())
+		_, err := runCheck(t, o, m.Addr())
 		return err
 	}
 	require.NoError(t, with(func(o *MySQL) { o.Database, o.Role = "mysql", "primary" }))
@@ -280,7 +280,7 @@ func TestMySQLRealServer(t *testing.T) {
 			require.ErrorContains(t, err, want, query)
 		}
 	}
-	run(t, m, "SET GLOBAL read_only = 1")
+	runStatements(t, m, "SET GLOBAL read_only = 1")
 	require.ErrorContains(t, with(func(o *MySQL) { o.Role = "primary" }), "role: expected primary (read_only = 0), got read_only = \"1\"")
 
 	require.NoError(t, syscall.Kill(m.PID(), syscall.SIGSTOP))
@@ -290,7 +290,7 @@ func TestMySQLRealServer(t *testing.T) {
 	}
 	require.NoError(t, syscall.Kill(m.PID(), syscall.SIGCONT))
 	nettest.Wait(t, 10*time.Second, "the server to go on", func() bool {
-		_, err := check(t, weir, m.Addr())
+		_, err := runCheck(t, weir, m.Addr())
 		return err == nil
 	})
 
@@ -304,20 +304,20 @@ func replicate(t *testing.T, m *nettest.MariaDB) {
 	r := nettest.StartMariaDB(t, "--server-id=2", "--read-only=1")
 	replica := user("weir", "secret")
 	replica.Role, replica.MaxLag = "replica", time.Minute
-	run(t, r, "CHANGE MASTER TO MASTER_HOST='"+host+"', MASTER_PORT="+port+", MASTER_USER='weir', MASTER_PASSWORD='secret', MASTER_USE_GTID=slave_pos; START SLAVE")
+	runStatements(t, r, "CHANGE MASTER TO MASTER_HOST='"+host+"', MASTER_PORT="+port+", MASTER_USER='weir', MASTER_PASSWORD='secret', MASTER_USE_GTID=slave_pos; START SLAVE")
 	var report Report
 	nettest.Wait(t, 20*time.Second, "the replica to follow", func() bool {
-		report, err = check(t, replica, r.Addr())
+		report, err = runCheck(t, replica, r.Addr())
 		return err == nil
 	})
 	require.Contains(t, report.Detail, ", replica")
-	run(t, r, "STOP SLAVE SQL_THREAD")
-	_, err = check(t, replica, r.Addr())
+	runStatements(t, r, "STOP SLAVE SQL_THREAD")
+	_, err = runCheck(t, replica, r.Addr())
 	require.ErrorContains(t, err, `replication: expected the sql thread to run, got "No"`)
 }
 
 // runTask runs statements with the command line client.
-func run(t *testing.T, m *nettest.MariaDB, statements string) {
+func runStatements(t *testing.T, m *nettest.MariaDB, statements string) {
 	t.Helper()
 	out, err := m.Client(m.Addr(), "-e", statements).CombinedOutput()
 	require.NoError(t, err, "%s", out)

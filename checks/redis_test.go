@@ -18,7 +18,7 @@ import (
 const pingWire = "*1\r\n$4\r\nPING\r\n"
 
 // readBulk is a string as Redis sends one.
-func bulk(s string) string {
+func bulkString(s string) string {
 	return "$" + itoa(len(s)) + "\r\n" + s + "\r\n"
 }
 
@@ -36,9 +36,9 @@ func redisSaying(ping, info string) nettest.Handler {
 }
 
 func TestRedisReplies(t *testing.T) {
-	primary := bulk("# Server\r\nredis_version:7.0.15\r\n# Replication\r\nrole:master\r\nloading:0\r\n")
+	primary := bulkString("# Server\r\nredis_version:7.0.15\r\n# Replication\r\nrole:master\r\nloading:0\r\n")
 	replica := func(link, ago string) string {
-		return bulk("redis_version:7.0.15\r\nrole:slave\r\nmaster_link_status:" + link + "\r\nmaster_last_io_seconds_ago:" + ago + "\r\n")
+		return bulkString("redis_version:7.0.15\r\nrole:slave\r\nmaster_link_status:" + link + "\r\nmaster_last_io_seconds_ago:" + ago + "\r\n")
 	}
 	for _, c := range []struct {
 		name       string
@@ -57,8 +57,8 @@ func TestRedisReplies(t *testing.T) {
 		{"replica with odd lag", Redis{MaxLag: 2 * time.Second}, "+PONG\r\n", replica("up", "-1"), "got none told", ""},
 		{"replica alone", Redis{}, "+PONG\r\n", replica("down", "-1"), "replication: the link to the primary is down", "redis 7.0.15, replica, link down"},
 		{"replica alone, accepted", Redis{AllowStale: true}, "+PONG\r\n", replica("down", "-1"), "", ""},
-		{"loading, by INFO", Redis{}, "+PONG\r\n", bulk("loading:1\r\n"), "loading its data", ""},
-		{"valkey", Redis{}, "+PONG\r\n", bulk("redis_version:7.2.4\r\nvalkey_version:8.0.1\r\nrole:master\r\n"), "", "valkey 8.0.1, primary"},
+		{"loading, by INFO", Redis{}, "+PONG\r\n", bulkString("loading:1\r\n"), "loading its data", ""},
+		{"valkey", Redis{}, "+PONG\r\n", bulkString("redis_version:7.2.4\r\nvalkey_version:8.0.1\r\nrole:master\r\n"), "", "valkey 8.0.1, primary"},
 		{"error", Redis{}, "-ERR x\r\n", "", `PING: the server said "ERR x"`, ""},
 		{"noauth", Redis{}, "-NOAUTH Authentication required.\r\n", "", `PING: the server said "NOAUTH Authentication required."`, ""},
 		{"loading", Redis{}, "-LOADING Redis is loading the dataset in memory\r\n", "", "LOADING", ""},
@@ -71,11 +71,11 @@ func TestRedisReplies(t *testing.T) {
 		{"INFO too large", Redis{}, "+PONG\r\n", "$70000\r\n", "INFO: reply too large (over 65536 bytes)", ""},
 		{"INFO with a mad length", Redis{}, "+PONG\r\n", "$-99999999999999999999\r\n", "INFO: wrong length", ""},
 		{"INFO cut short", Redis{}, "+PONG\r\n", "$100\r\nredis_ver", `INFO: connection closed by the server: expected a Redis reply, got "redis_ver"`, ""},
-		{"role of its own", Redis{}, "+PONG\r\n", bulk("role:sentinel\x1b\r\n"), "", "sentinel?"},
+		{"role of its own", Redis{}, "+PONG\r\n", bulkString("role:sentinel\x1b\r\n"), "", "sentinel?"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			h := nettest.Start(t, redisSaying(c.ping, c.info))
-			report, err := check(t, c.o, h.Addr())
+			report, err := runCheck(t, c.o, h.Addr())
 			if c.want != "" {
 				require.ErrorContains(t, err, c.want)
 			} else {
@@ -88,7 +88,7 @@ func TestRedisReplies(t *testing.T) {
 	}
 }
 
-func TestRedisHostileHosts(t *testing.T) {
+func TestRedisHostileServers(t *testing.T) {
 	for _, c := range []struct {
 		name string
 		host nettest.Handler
@@ -112,21 +112,21 @@ func TestRedisHostileHosts(t *testing.T) {
 	}
 }
 
-func TestRedisSaysNothingButPingFirst(t *testing.T) {
-	var h heard
+func TestRedisSendsOnlyPingFirst(t *testing.T) {
+	var h received
 	host := nettest.Start(t, scripted(&h, [2]string{"PING\r\n", "+PONG\r\n"}))
-	_, err := check(t, Redis{}, host.Addr())
+	_, err := runCheck(t, Redis{}, host.Addr())
 	require.NoError(t, err, "a server that does not answer INFO is none the worse for it")
 	require.Equal(t, pingWire, h.String())
 }
 
-func TestRedisEarlyErrorIsTold(t *testing.T) {
+func TestRedisErrorBeforeCommandIsReported(t *testing.T) {
 	h := nettest.Start(t, nettest.SendText("-ERR max number of clients reached\r\n"))
-	_, err := check(t, Redis{}, h.Addr())
+	_, err := runCheck(t, Redis{}, h.Addr())
 	require.ErrorContains(t, err, "max number of clients reached")
 }
 
-func TestRedisPasswordIsNowhereToBeSeen(t *testing.T) {
+func TestRedisPasswordIsRedacted(t *testing.T) {
 	const password = "s3cr3t \"pass\""
 	file := filepath.Join(t.TempDir(), "password")
 	require.NoError(t, os.WriteFile(file, []byte(password+"\n"), 0o600))
@@ -167,26 +167,26 @@ func TestRedisReal(t *testing.T) {
 	primary := nettest.StartRedis(t)
 	host, port, err := net.SplitHostPort(primary.Addr())
 	require.NoError(t, err)
-	report, err := check(t, Redis{Role: "primary"}, primary.Addr())
+	report, err := runCheck(t, Redis{Role: "primary"}, primary.Addr())
 	require.NoError(t, err)
 	require.Regexp(t, `^(redis|valkey) [0-9.]+, primary$`, report.Detail)
 
 	replica := nettest.StartRedis(t, "--replicaof", host, port)
 	nettest.Wait(t, 10*time.Second, "the replica to follow", func() bool {
-		_, err = check(t, Redis{Role: "replica", MaxLag: time.Minute}, replica.Addr())
+		_, err = runCheck(t, Redis{Role: "replica", MaxLag: time.Minute}, replica.Addr())
 		return err == nil
 	})
-	_, err = check(t, Redis{Role: "primary"}, replica.Addr())
+	_, err = runCheck(t, Redis{Role: "primary"}, replica.Addr())
 	require.ErrorContains(t, err, "role: expected primary")
 
-	tell(t, primary.Addr(), "CONFIG", "SET", "requirepass", "secret")
-	_, err = check(t, Redis{}, primary.Addr())
+	sendRedis(t, primary.Addr(), "CONFIG", "SET", "requirepass", "secret")
+	_, err = runCheck(t, Redis{}, primary.Addr())
 	require.ErrorContains(t, err, "NOAUTH")
-	_, err = check(t, Redis{Password: Secret{Value: "secret"}}, primary.Addr())
+	_, err = runCheck(t, Redis{Password: Secret{Value: "secret"}}, primary.Addr())
 	require.NoError(t, err)
-	_, err = check(t, Redis{User: "default", Password: Secret{Value: "secret"}}, primary.Addr())
+	_, err = runCheck(t, Redis{User: "default", Password: Secret{Value: "secret"}}, primary.Addr())
 	require.NoError(t, err)
-	_, err = check(t, Redis{Password: Secret{Value: "wrong"}}, primary.Addr())
+	_, err = runCheck(t, Redis{Password: Secret{Value: "wrong"}}, primary.Addr())
 	require.ErrorContains(t, err, "AUTH: the server said \"WRONGPASS")
 
 	// A stopped process is what a hung one looks like from here.
@@ -196,19 +196,19 @@ func TestRedisReal(t *testing.T) {
 	require.ErrorIs(t, err, context.DeadlineExceeded)
 
 	primary.Kill()
-	_, err = check(t, Redis{}, primary.Addr())
+	_, err = runCheck(t, Redis{}, primary.Addr())
 	require.ErrorIs(t, err, syscall.ECONNREFUSED)
 	nettest.Wait(t, 10*time.Second, "the replica to notice", func() bool {
-		_, err = check(t, Redis{}, replica.Addr())
+		_, err = runCheck(t, Redis{}, replica.Addr())
 		return err != nil
 	})
 	require.ErrorContains(t, err, "the link to the primary is down")
-	_, err = check(t, Redis{AllowStale: true}, replica.Addr())
+	_, err = runCheck(t, Redis{AllowStale: true}, replica.Addr())
 	require.NoError(t, err)
 }
 
-// tell sends a command to a server.
-func tell(t *testing.T, address string, words ...string) {
+// sendRedis sends a command to a server.
+func sendRedis(t *testing.T, address string, words ...string) {
 	t.Helper()
 	conn := nettest.Dial(t, address)
 	r := &respReader{replyReader{from: conn}}
@@ -219,7 +219,7 @@ func tell(t *testing.T, address string, words ...string) {
 func FuzzRedisReply(f *testing.F) {
 	for _, seed := range []string{
 		"+PONG\r\n", "-ERR x\r\n", ":1\r\n", "$5\r\nhello\r\n", "$-1\r\n", "$99999999999\r\n", "*1\r\n", "\r\n", "+", "$3\r\nab",
-		"+PONG\r\n" + bulk("redis_version:7\r\nrole:slave\r\nmaster_link_status:down\r\nmaster_last_io_seconds_ago:99999999999999999999\r\n"),
+		"+PONG\r\n" + bulkString("redis_version:7\r\nrole:slave\r\nmaster_link_status:down\r\nmaster_last_io_seconds_ago:99999999999999999999\r\n"),
 		strings.Repeat("+", 2000),
 	} {
 		f.Add([]byte(seed))

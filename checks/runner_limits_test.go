@@ -16,7 +16,7 @@ import (
 
 func TestRunnerContainsPanics(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		w := newWard()
+		w := newTestServers()
 		r := NewRunner(Options{Result: w.result})
 		defer r.Close()
 		job := w.job("a")
@@ -38,7 +38,7 @@ func TestRunnerContainsPanics(t *testing.T) {
 func TestRunnerShortageIsNoVerdict(t *testing.T) {
 	for _, err := range []error{syscall.EMFILE, syscall.ENFILE, syscall.ENOBUFS, syscall.ENOMEM, syscall.EADDRNOTAVAIL, ErrShortage} {
 		synctest.Test(t, func(t *testing.T) {
-			w := newWard()
+			w := newTestServers()
 			r := NewRunner(Options{Result: w.result})
 			defer r.Close()
 			w.set("a", fmt.Errorf("connect: %w", err))
@@ -63,7 +63,7 @@ func TestRunnerShortageIsNoVerdict(t *testing.T) {
 
 func TestRunnerLimitsItsParallelChecks(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		w := newWard()
+		w := newTestServers()
 		w.took = 300 * time.Millisecond
 		r := NewRunner(Options{Result: w.result, Parallel: 7})
 		var jobs []Job

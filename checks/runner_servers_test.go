@@ -11,8 +11,8 @@ import (
 
 var errSick = errors.New("sick")
 
-// ward is a set of servers for a runner, with a log of when each was tested and what came of it.
-type ward struct {
+// testServers is a set of servers for a runner, with a log of when each was tested and what came of it.
+type testServers struct {
 	mu      sync.Mutex
 	errs    map[string]error // by server: what its next checks come to
 	took    time.Duration    // how long each check takes
@@ -23,11 +23,11 @@ type ward struct {
 	results []Result
 }
 
-func newWard() *ward {
-	return &ward{errs: map[string]error{}, started: map[string][]time.Time{}, running: map[string]int{}}
+func newTestServers() *testServers {
+	return &testServers{errs: map[string]error{}, started: map[string][]time.Time{}, running: map[string]int{}}
 }
 
-func (w *ward) monitor(ctx context.Context, t Target) (Report, error) {
+func (w *testServers) monitor(ctx context.Context, t Target) (Report, error) {
 	w.mu.Lock()
 	w.started[t.Server] = append(w.started[t.Server], time.Now())
 	w.running[t.Server]++
@@ -52,31 +52,31 @@ func (w *ward) monitor(ctx context.Context, t Target) (Report, error) {
 	return Report{Detail: "well"}, err
 }
 
-func (w *ward) result(r Result) {
+func (w *testServers) result(r Result) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.results = append(w.results, r)
 }
 
-func (w *ward) set(server string, err error) {
+func (w *testServers) set(server string, err error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.errs[server] = err
 }
 
-func (w *ward) times(server string) []time.Time {
+func (w *testServers) times(server string) []time.Time {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	return append([]time.Time(nil), w.started[server]...)
 }
 
-func (w *ward) seen() []Result {
+func (w *testServers) seen() []Result {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	return append([]Result(nil), w.results...)
 }
 
-func (w *ward) job(server string) Job {
+func (w *testServers) job(server string) Job {
 	return Job{
 		Monitor: w.monitor, Identity: server,
 		Target: Target{Cluster: "c", Server: server, Address: server},

@@ -11,9 +11,9 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-func TestRunnerChecksAtOnceAndThenWithinItsJitter(t *testing.T) {
+func TestRunnerStartsAtOnceThenWithinJitter(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		w := newWard()
+		w := newTestServers()
 		r := NewRunner(Options{Result: w.result})
 		defer r.Close()
 		began := time.Now()
@@ -34,9 +34,9 @@ func TestRunnerChecksAtOnceAndThenWithinItsJitter(t *testing.T) {
 	})
 }
 
-func TestRunnerVerdictAndItsIntervals(t *testing.T) {
+func TestRunnerIntervalFollowsVerdict(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		w := newWard()
+		w := newTestServers()
 		r := NewRunner(Options{Result: w.result})
 		defer r.Close()
 		job := w.job("a")
@@ -68,10 +68,10 @@ func TestRunnerVerdictAndItsIntervals(t *testing.T) {
 	})
 }
 
-func TestRunnerFindsADeadServerInTime(t *testing.T) {
+func TestRunnerDetectsDownWithinFallIntervals(t *testing.T) {
 	for range 20 {
 		synctest.Test(t, func(t *testing.T) {
-			w := newWard()
+			w := newTestServers()
 			r := NewRunner(Options{Result: w.result})
 			defer r.Close()
 			job := w.job("a")
@@ -95,7 +95,7 @@ func TestRunnerFindsADeadServerInTime(t *testing.T) {
 
 func TestRunnerNeverOverlaps(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		w := newWard()
+		w := newTestServers()
 		w.took = 5 * time.Second
 		r := NewRunner(Options{Result: w.result})
 		job := w.job("a")
@@ -112,9 +112,9 @@ func TestRunnerNeverOverlaps(t *testing.T) {
 	})
 }
 
-func TestRunnerWatchesOnlyTheServersItIsToldTo(t *testing.T) {
+func TestRunnerWatch(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		w := newWard()
+		w := newTestServers()
 		var mu sync.Mutex
 		states := map[string]State{}
 		set := func(server string, s State) {
@@ -172,7 +172,7 @@ func TestRunnerWatchesOnlyTheServersItIsToldTo(t *testing.T) {
 
 func TestRunnerRecheck(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		w := newWard()
+		w := newTestServers()
 		r := NewRunner(Options{Result: w.result})
 		defer r.Close()
 		job := w.job("a")
@@ -199,7 +199,7 @@ func TestRunnerRecheckDuringARun(t *testing.T) {
 		var runs atomic.Int32
 		r := NewRunner(Options{})
 		defer r.Close()
-		job := newWard().job("a")
+		job := newTestServers().job("a")
 		job.Spec.Interval = time.Minute
 		job.Monitor = func(context.Context, Target) (Report, error) {
 			runs.Add(1)
@@ -218,7 +218,7 @@ func TestRunnerRecheckDuringARun(t *testing.T) {
 
 func TestRunnerAdvisoryJobsMakeNoVerdict(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		w := newWard()
+		w := newTestServers()
 		w.set("a", errSick)
 		r := NewRunner(Options{Result: w.result})
 		defer r.Close()

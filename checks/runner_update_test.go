@@ -10,9 +10,9 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-func TestRunnerUpdateKeepsWhatIsUnchanged(t *testing.T) {
+func TestRunnerUpdateKeepsUnchangedJobs(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		w := newWard()
+		w := newTestServers()
 		r := NewRunner(Options{Result: w.result})
 		defer r.Close()
 		w.set("a", errSick)
@@ -58,7 +58,7 @@ func TestRunnerUpdateKeepsWhatIsUnchanged(t *testing.T) {
 
 func TestRunnerResolvedAddressKeepsTheVerdict(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		w := newWard()
+		w := newTestServers()
 		r := NewRunner(Options{})
 		defer r.Close()
 		w.set("a", errSick)
@@ -72,9 +72,9 @@ func TestRunnerResolvedAddressKeepsTheVerdict(t *testing.T) {
 	})
 }
 
-func TestRunnerCallsOffWhatIsNotWanted(t *testing.T) {
+func TestRunnerCancelsRunsOfChangedJobs(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		w := newWard()
+		w := newTestServers()
 		w.took = 500 * time.Millisecond
 		r := NewRunner(Options{Result: w.result})
 		defer r.Close()
@@ -93,9 +93,9 @@ func TestRunnerCallsOffWhatIsNotWanted(t *testing.T) {
 	})
 }
 
-func TestRunnerJobThatComesBackDoesNotOverlapWithItsLastRun(t *testing.T) {
+func TestRunnerReaddedJobDoesNotOverlap(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		w := newWard()
+		w := newTestServers()
 		stubborn := func(_ context.Context, target Target) (Report, error) { // it does not heed its context
 			return w.monitor(context.Background(), target)
 		}
@@ -125,9 +125,9 @@ func TestRunnerJobThatComesBackDoesNotOverlapWithItsLastRun(t *testing.T) {
 	})
 }
 
-func TestRunnerCloseWaitsForWhatRuns(t *testing.T) {
+func TestRunnerCloseWaitsForRuns(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		w := newWard()
+		w := newTestServers()
 		w.took = time.Hour
 		r := NewRunner(Options{Result: w.result})
 		job := w.job("a")
@@ -147,9 +147,9 @@ func TestRunnerCloseWaitsForWhatRuns(t *testing.T) {
 	})
 }
 
-func TestRunnerUpdatesWhileItRuns(t *testing.T) {
+func TestRunnerConcurrentUpdates(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		w := newWard()
+		w := newTestServers()
 		w.took = 3 * time.Millisecond
 		var r *Runner
 		r = NewRunner(Options{Parallel: 5, Result: func(res Result) {

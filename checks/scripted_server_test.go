@@ -11,13 +11,13 @@ import (
 	"weir/internal/nettest"
 )
 
-// heard is what a scripted host was told, over all its connections.
-type heard struct {
+// received is what a scripted host was told, over all its connections.
+type received struct {
 	mu   sync.Mutex
 	text []byte
 }
 
-func (h *heard) add(p []byte) {
+func (h *received) add(p []byte) {
 	if h == nil {
 		return
 	}
@@ -26,7 +26,7 @@ func (h *heard) add(p []byte) {
 	h.text = append(h.text, p...)
 }
 
-func (h *heard) String() string {
+func (h *received) String() string {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	return string(h.text)
@@ -34,7 +34,7 @@ func (h *heard) String() string {
 
 // scripted is a host that reads until each cue has come, then says its line, and closes at the end. It tells h what it
 // was told.
-func scripted(h *heard, lines ...[2]string) nettest.Handler {
+func scripted(h *received, lines ...[2]string) nettest.Handler {
 	return func(_ context.Context, c *net.TCPConn) {
 		var got []byte
 		buf := make([]byte, 4096)

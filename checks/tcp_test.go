@@ -24,28 +24,28 @@ func expect(text string) TCP { return TCP{Steps: []conf.Step{{Expect: []byte(tex
 
 func TestTCPConnect(t *testing.T) {
 	h := nettest.Start(t, nettest.Silent)
-	_, err := check(t, TCP{}, h.Addr())
+	_, err := runCheck(t, TCP{}, h.Addr())
 	require.NoError(t, err)
-	_, err = check(t, TCP{Quiet: true}, h.Addr())
+	_, err = runCheck(t, TCP{Quiet: true}, h.Addr())
 	require.NoError(t, err)
 	h.Down()
 	for _, quiet := range []bool{false, true} {
-		_, err = check(t, TCP{Quiet: quiet}, h.Addr())
+		_, err = runCheck(t, TCP{Quiet: quiet}, h.Addr())
 		require.ErrorIs(t, err, syscall.ECONNREFUSED)
 		require.Equal(t, "connect to "+h.Addr()+": connection refused", err.Error())
 		require.False(t, IsShortage(err))
 	}
 }
 
-func TestTCPConnectLeavesNoSocketsWaiting(t *testing.T) {
+func TestTCPConnectLeavesNoTimeWait(t *testing.T) {
 	h := nettest.Start(t, nettest.Discard)
 	talker := nettest.Start(t, script([2]string{"x", "y"}))
 	// Another test may have had the ports a moment ago.
 	before := timeWaits(t, talker.AddrPort().Port()) + timeWaits(t, h.AddrPort().Port())
 	for range 50 {
-		_, err := check(t, TCP{}, h.Addr())
+		_, err := runCheck(t, TCP{}, h.Addr())
 		require.NoError(t, err)
-		_, err = check(t, TCP{Steps: []conf.Step{{Send: []byte("x"), Expect: []byte("y")}}}, talker.Addr())
+		_, err = runCheck(t, TCP{Steps: []conf.Step{{Send: []byte("x"), Expect: []byte("y")}}}, talker.Addr())
 		require.NoError(t, err)
 	}
 	require.LessOrEqual(t, timeWaits(t, talker.AddrPort().Port())+timeWaits(t, h.AddrPort().Port()), before)
@@ -67,10 +67,10 @@ func timeWaits(t *testing.T, port uint16) int {
 }
 
 // Such a server has accepted; that it resets sooner than this host looks must not make the result a matter of chance.
-func TestTCPConnectToAServerThatResetsAtOnce(t *testing.T) {
+func TestTCPConnectToServerThatResetsPasses(t *testing.T) {
 	h := nettest.Start(t, func(_ context.Context, c *net.TCPConn) { nettest.Abort(c) })
 	for range 100 {
-		_, err := check(t, TCP{}, h.Addr())
+		_, err := runCheck(t, TCP{}, h.Addr())
 		require.NoError(t, err)
 	}
 }
@@ -78,7 +78,7 @@ func TestTCPConnectToAServerThatResetsAtOnce(t *testing.T) {
 func TestTCPQuietIsNotSeenByTheServer(t *testing.T) {
 	h := nettest.Start(t, nettest.Silent)
 	for range 50 {
-		_, err := check(t, TCP{Quiet: true}, h.Addr())
+		_, err := runCheck(t, TCP{Quiet: true}, h.Addr())
 		require.NoError(t, err)
 	}
 	nettest.Dial(t, h.Addr())
@@ -123,7 +123,7 @@ func TestTCPSource(t *testing.T) {
 	require.NoError(t, err)
 }
 
-func TestTCPSourceThatIsNotHere(t *testing.T) {
+func TestTCPSourceNotLocalIsShortage(t *testing.T) {
 	h := nettest.Start(t, nettest.Silent)
 	_, err := checkWithin(t, TCP{}, Target{Address: h.Addr(), Source: netip.MustParseAddr("192.0.2.1")}, time.Second)
 	require.ErrorIs(t, err, ErrShortage)
@@ -191,14 +191,14 @@ func TestTCPDrippedBytesDoNotExtendTheTimeout(t *testing.T) {
 	t.Fatalf("took %v", fastest)
 }
 
-func TestTCPEndlessReplyStopsAtTheCap(t *testing.T) {
+func TestTCPEndlessReplyIsLimited(t *testing.T) {
 	taken := make(chan int64, 1)
 	h := nettest.Start(t, func(_ context.Context, c *net.TCPConn) {
 		_ = c.SetWriteBuffer(4 << 10)
 		n, _ := io.Copy(struct{ io.Writer }{c}, zeros{})
 		taken <- n
 	})
-	_, err := check(t, expect("x"), h.Addr())
+	_, err := runCheck(t, expect("x"), h.Addr())
 	require.ErrorIs(t, err, errTooLarge)
 	require.Less(t, <-taken, int64(16<<20), "what the kernel's buffers hold, and no more")
 }
@@ -213,7 +213,7 @@ func TestTCPResetAfterAGoodReplyIsASuccess(t *testing.T) {
 		nettest.Abort(c)
 	})
 	for range 20 {
-		_, err := check(t, expect("valid"), h.Addr())
+		_, err := runCheck(t, expect("valid"), h.Addr())
 		require.NoError(t, err)
 	}
 }
@@ -233,7 +233,7 @@ func TestTCPCancelledCheckEndsAtOnce(t *testing.T) {
 	require.ErrorIs(t, <-done, context.Canceled)
 }
 
-func TestTCPBadExpressionIsRefused(t *testing.T) {
+func TestTCPInvalidRegexIsRejected(t *testing.T) {
 	_, err := NewMonitor(conf.Check{Type: "tcp", Steps: []conf.Step{{}, {Regex: "("}}})
 	require.ErrorContains(t, err, "step 1: ")
 	_, err = NewMonitor(conf.Check{Type: "smtp", ID: "x"})
@@ -265,7 +265,7 @@ func TestQuoteStaysShort(t *testing.T) {
 	}
 }
 
-func TestShortage(t *testing.T) {
+func TestIsShortage(t *testing.T) {
 	require.True(t, IsShortage(&net.OpError{Op: "dial", Err: os.NewSyscallError("socket", syscall.EMFILE)}))
 	require.True(t, IsShortage(fmt.Errorf("x: %w", os.NewSyscallError("bind", syscall.EADDRINUSE))))
 	require.False(t, IsShortage(os.NewSyscallError("connect", syscall.ECONNREFUSED)))

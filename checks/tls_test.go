@@ -23,8 +23,8 @@ import (
 	"weir/internal/nettest"
 )
 
-// secured starts an HTTPS server for example.com and 127.0.0.1 and returns its address and its certificate's file.
-func secured(t *testing.T) (address, ca string) {
+// startTLSServer starts an HTTPS server for example.com and 127.0.0.1 and returns its address and its certificate's file.
+func startTLSServer(t *testing.T) (address, ca string) {
 	t.Helper()
 	s := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		_, _ = io.WriteString(w, "hello "+r.TLS.ServerName)
@@ -38,31 +38,31 @@ func secured(t *testing.T) (address, ca string) {
 }
 
 func TestTLS(t *testing.T) {
-	address, ca := secured(t)
+	address, ca := startTLSServer(t)
 	for name, o := range map[string]*TLS{
 		"trusted, by address": {CAFile: ca},
 		"trusted, by name":    {CAFile: ca, ServerName: "example.com"},
 		"not verified":        {SkipVerify: true},
 	} {
-		_, err := check(t, TCP{TLS: o}, address)
+		_, err := runCheck(t, TCP{TLS: o}, address)
 		require.NoError(t, err, name)
-		_, err = check(t, HTTP{TLS: o, Expect: []byte("hello")}, address)
+		_, err = runCheck(t, HTTP{TLS: o, Expect: []byte("hello")}, address)
 		require.NoError(t, err, name)
 	}
-	_, err := check(t, TCP{TLS: &TLS{}}, address)
+	_, err := runCheck(t, TCP{TLS: &TLS{}}, address)
 	require.ErrorContains(t, err, "TLS handshake: ")
 	require.ErrorContains(t, err, "unknown authority")
-	_, err = check(t, TCP{TLS: &TLS{CAFile: ca, ServerName: "other.example"}}, address)
+	_, err = runCheck(t, TCP{TLS: &TLS{CAFile: ca, ServerName: "other.example"}}, address)
 	require.ErrorContains(t, err, "not other.example")
 }
 
 func TestTLSServerNameIsTheTargetsHost(t *testing.T) {
-	address, ca := secured(t)
+	address, ca := startTLSServer(t)
 	_, err := checkWithin(t, HTTP{TLS: &TLS{CAFile: ca}, Expect: []byte("hello example.com")}, Target{Address: address, Host: "example.com"}, closeTimeout*20)
 	require.NoError(t, err)
 }
 
-func TestTLSOfAServerWithoutIt(t *testing.T) {
+func TestTLSServerWithoutTLSFails(t *testing.T) {
 	for want, host := range map[string]nettest.Handler{
 		"first record does not look like a TLS handshake": nettest.SendText("220 ready\r\n"),
 		"TLS handshake: timed out":                        nettest.Silent,
@@ -82,19 +82,19 @@ func TestTLSRefusedByTheServer(t *testing.T) {
 	s.Config.ErrorLog = nil
 	s.StartTLS()
 	defer s.Close()
-	_, err := check(t, TCP{TLS: &TLS{SkipVerify: true}}, s.Listener.Addr().String())
+	_, err := runCheck(t, TCP{TLS: &TLS{SkipVerify: true}}, s.Listener.Addr().String())
 	require.ErrorContains(t, err, "TLS handshake: the server said tls: internal error")
 }
 
-func TestTLSFileWithoutACertificate(t *testing.T) {
+func TestTLSFileWithoutCertificateIsRejected(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "ca.pem")
 	require.NoError(t, os.WriteFile(path, []byte("nothing"), 0o600))
 	_, err := TCP{TLS: &TLS{CAFile: path}}.Monitor()
 	require.ErrorContains(t, err, "no certificate in it")
 }
 
-// certificate writes a certificate for 127.0.0.1 that trusts itself, and its key, to files.
-func certificate(t *testing.T) (cert, key string) {
+// makeCertificate writes a certificate for 127.0.0.1 that trusts itself, and its key, to files.
+func makeCertificate(t *testing.T) (cert, key string) {
 	t.Helper()
 	private, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	require.NoError(t, err)
@@ -114,32 +114,32 @@ func certificate(t *testing.T) (cert, key string) {
 }
 
 func TestTLSOfMySQL(t *testing.T) {
-	cert, key := certificate(t)
+	cert, key := makeCertificate(t)
 	m := nettest.StartMariaDB(t, "--ssl-cert="+cert, "--ssl-key="+key)
 	o := user("weir", "secret")
 	o.Query = "SELECT VARIABLE_VALUE <> '' FROM information_schema.SESSION_STATUS WHERE VARIABLE_NAME = 'Ssl_cipher'"
-	_, err := check(t, o, m.Addr())
+	_, err := runCheck(t, o, m.Addr())
 	require.ErrorContains(t, err, "query: expected")
 	o.TLS = &TLS{CAFile: cert}
 	before := len(m.Log())
 	for range 20 {
-		_, err = check(t, o, m.Addr())
+		_, err = runCheck(t, o, m.Addr())
 		require.NoError(t, err)
 	}
 	require.NotContains(t, m.Log()[before:], "Aborted")
 	o.TLS = &TLS{}
-	_, err = check(t, o, m.Addr())
+	_, err = runCheck(t, o, m.Addr())
 	require.ErrorContains(t, err, "unknown authority")
 }
 
 func TestTLSOfRedis(t *testing.T) {
-	cert, key := certificate(t)
+	cert, key := makeCertificate(t)
 	address := nettest.Reserve(t)
 	_, port, err := net.SplitHostPort(address)
 	require.NoError(t, err)
 	nettest.StartRedis(t, "--tls-port", port, "--tls-cert-file", cert, "--tls-key-file", key, "--tls-auth-clients", "no")
-	_, err = check(t, Redis{Role: "primary", TLS: &TLS{CAFile: cert}}, address)
+	_, err = runCheck(t, Redis{Role: "primary", TLS: &TLS{CAFile: cert}}, address)
 	require.NoError(t, err)
-	_, err = check(t, Redis{}, address)
+	_, err = runCheck(t, Redis{}, address)
 	require.Error(t, err)
 }

@@ -16,8 +16,8 @@ import (
 	"weir/internal/nettest"
 )
 
-// datagrams starts a UDP host that answers each datagram with what answer returns.
-func datagrams(t *testing.T, answer func(from netip.AddrPort, said string) []string) string {
+// startUDPServer starts a UDP host that answers each datagram with what answer returns.
+func startUDPServer(t *testing.T, answer func(from netip.AddrPort, said string) []string) string {
 	t.Helper()
 	conn, err := net.ListenUDP("udp4", &net.UDPAddr{IP: net.IPv4(127, 0, 0, 1)})
 	require.NoError(t, err)
@@ -72,7 +72,7 @@ func TestUDP(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
-			_, err := checkWithin(t, UDP{Steps: c.steps}, Target{Address: datagrams(t, c.answer)}, 300*time.Millisecond)
+			_, err := checkWithin(t, UDP{Steps: c.steps}, Target{Address: startUDPServer(t, c.answer)}, 300*time.Millisecond)
 			if c.want == "" {
 				require.NoError(t, err)
 			} else {
@@ -86,7 +86,7 @@ func TestUDPRefused(t *testing.T) {
 	address := nettest.ReserveDatagrams(t)
 	for _, o := range []UDP{{}, {Steps: []conf.Step{{Send: []byte("x")}}}, {Steps: []conf.Step{{Send: []byte("x"), Expect: []byte("y")}}}} {
 		began := time.Now()
-		_, err := check(t, o, address)
+		_, err := runCheck(t, o, address)
 		require.ErrorIs(t, err, syscall.ECONNREFUSED)
 		require.Less(t, nettest.Elapsed(began), time.Second, "a refusal is not waited for")
 	}
@@ -95,7 +95,7 @@ func TestUDPRefused(t *testing.T) {
 func TestUDPSource(t *testing.T) {
 	var mu sync.Mutex
 	var seen netip.Addr
-	address := datagrams(t, func(from netip.AddrPort, _ string) []string {
+	address := startUDPServer(t, func(from netip.AddrPort, _ string) []string {
 		mu.Lock()
 		defer mu.Unlock()
 		seen = from.Addr()
@@ -113,7 +113,7 @@ func TestUDPSource(t *testing.T) {
 }
 
 func TestUDPSendProxy(t *testing.T) {
-	address := datagrams(t, func(_ netip.AddrPort, said string) []string {
+	address := startUDPServer(t, func(_ netip.AddrPort, said string) []string {
 		if strings.HasPrefix(said, "\r\n\r\n\x00\r\nQUIT\n\x20") && strings.HasSuffix(said, "ping") {
 			return []string{"pong"}
 		}
@@ -125,7 +125,7 @@ func TestUDPSendProxy(t *testing.T) {
 }
 
 func TestUDPCancelled(t *testing.T) {
-	address := datagrams(t, func(netip.AddrPort, string) []string { return nil })
+	address := startUDPServer(t, func(netip.AddrPort, string) []string { return nil })
 	monitor, err := UDP{}.Monitor()
 	require.NoError(t, err)
 	ctx, cancel := context.WithCancel(context.Background())

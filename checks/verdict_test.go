@@ -35,7 +35,7 @@ func TestVerdictStep(t *testing.T) {
 	}
 }
 
-func TestVerdictNeverFlapsBelowItsThresholds(t *testing.T) {
+func TestVerdictDoesNotChangeBelowThresholds(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		rise, fall := rapid.IntRange(1, 5).Draw(t, "rise"), rapid.IntRange(1, 5).Draw(t, "fall")
 		results := rapid.SliceOfN(rapid.Bool(), 1, 200).Draw(t, "results")

@@ -22,27 +22,27 @@ import (
 	"weir/internal/status"
 )
 
-// open makes a set of hooks that is closed with the test.
-func open(t *testing.T, specs ...conf.Hook) *Set {
+// newSet makes a set of hooks that is closed with the test.
+func newSet(t *testing.T, specs ...conf.Hook) *Set {
 	s := New(slog.New(slog.DiscardHandler))
 	s.Update(specs)
 	t.Cleanup(s.Close)
 	return s
 }
 
-// script is a program of shell lines.
-func script(t *testing.T, lines string) []string {
+// writeScript is a program of shell lines.
+func writeScript(t *testing.T, lines string) []string {
 	path := filepath.Join(t.TempDir(), "hook")
 	require.NoError(t, os.WriteFile(path, []byte(lines), 0o644))
 	return []string{"/bin/sh", path}
 }
 
-func event(kind string, id uint64) status.Event {
+func newEvent(kind string, id uint64) status.Event {
 	return status.Event{ID: id, Time: time.Now(), Event: kind, Cluster: "c", Level: "1", Server: "a", From: "up", To: "down", Layer: "checks", Reason: "tcp: refused"}
 }
 
-// settles waits until a hook has nothing left to do, and returns what became of its events.
-func settles(t *testing.T, s *Set) status.Hook {
+// waitIdle waits until a hook has nothing left to do, and returns what became of its events.
+func waitIdle(t *testing.T, s *Set) status.Hook {
 	t.Helper()
 	var h status.Hook
 	nettest.Wait(t, 10*time.Second, "the hook to be done", func() bool {
@@ -52,15 +52,15 @@ func settles(t *testing.T, s *Set) status.Hook {
 	return h
 }
 
-// host answers posts as a test says, and notes which came.
-type host struct {
+// httpServer answers posts as a test says, and notes which came.
+type httpServer struct {
 	*httptest.Server
 	mu   sync.Mutex
 	seen []uint64
 }
 
-func newHost(t *testing.T, answer func(n int) int) *host {
-	h := &host{}
+func newHTTPServer(t *testing.T, answer func(n int) int) *httpServer {
+	h := &httpServer{}
 	h.Server = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		var ev status.Event
 		body, _ := io.ReadAll(r.Body)
@@ -78,7 +78,7 @@ func newHost(t *testing.T, answer func(n int) int) *host {
 	return h
 }
 
-func (h *host) told() []uint64 {
+func (h *httpServer) received() []uint64 {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	return append([]uint64(nil), h.seen...)
@@ -86,17 +86,17 @@ func (h *host) told() []uint64 {
 
 // A program gets the event on its standard input and in its environment, holds no descriptor but its own three, and is
 // told nothing that the service manager meant for weir.
-func TestProgram(t *testing.T) {
+func TestExecHookGetsEvent(t *testing.T) {
 	t.Setenv("NOTIFY_SOCKET", "/run/x")
 	t.Setenv("WEIR_SERVER", "other")
 	out := filepath.Join(t.TempDir(), "out")
-	s := open(t, conf.Hook{Name: "n", Timeout: 10 * time.Second, Exec: append(script(t,
+	s := newSet(t, conf.Hook{Name: "n", Timeout: 10 * time.Second, Exec: append(writeScript(t,
 		`{ cat; env | grep -E '^(WEIR_|NOTIFY)' | sort; for f in /proc/$$/fd/*; do readlink $f; done; echo "$1"; } >`+out+`.new; mv `+out+`.new `+out), "an argument")})
-	ev := event("server_down", 7)
+	ev := newEvent("server_down", 7)
 	ev.Time = time.Date(2026, 1, 31, 12, 0, 0, 5, time.UTC)
 	ev.Level, ev.Reason = "", "said \x00 \"no\"\nwell"
 	s.Enqueue(ev)
-	require.Equal(t, uint64(1), settles(t, s).Delivered)
+	require.Equal(t, uint64(1), waitIdle(t, s).Delivered)
 	text, err := os.ReadFile(out)
 	require.NoError(t, err)
 	line, rest, _ := strings.Cut(string(text), "\n")
@@ -116,13 +116,13 @@ func TestProgram(t *testing.T) {
 }
 
 // A reason that is longer than a variable may be is cut there, and whole in the JSON.
-func TestLongReason(t *testing.T) {
+func TestLongReasonIsCutInEnvironment(t *testing.T) {
 	out := filepath.Join(t.TempDir(), "out")
-	s := open(t, conf.Hook{Name: "n", Timeout: 10 * time.Second, Exec: script(t, "wc -c >"+out+`; printf %s "$WEIR_REASON" | wc -c >>`+out)})
-	ev := event("reload_failed", 1)
+	s := newSet(t, conf.Hook{Name: "n", Timeout: 10 * time.Second, Exec: writeScript(t, "wc -c >"+out+`; printf %s "$WEIR_REASON" | wc -c >>`+out)})
+	ev := newEvent("reload_failed", 1)
 	ev.Reason = strings.Repeat("x", 1<<20)
 	s.Enqueue(ev)
-	require.Equal(t, uint64(1), settles(t, s).Delivered)
+	require.Equal(t, uint64(1), waitIdle(t, s).Delivered)
 	text, err := os.ReadFile(out)
 	require.NoError(t, err)
 	var whole, variable int
@@ -133,41 +133,41 @@ func TestLongReason(t *testing.T) {
 }
 
 // A hook sees its events in order, those that it is for and no others.
-func TestOrder(t *testing.T) {
-	h := newHost(t, func(int) int { return 204 })
-	s := open(t, conf.Hook{Name: "n", On: []string{"server_up", "server_down"}, URL: h.URL, Timeout: 10 * time.Second})
+func TestHookGetsSelectedEventsInOrder(t *testing.T) {
+	h := newHTTPServer(t, func(int) int { return 204 })
+	s := newSet(t, conf.Hook{Name: "n", On: []string{"server_up", "server_down"}, URL: h.URL, Timeout: 10 * time.Second})
 	var want []uint64
 	for id := range uint64(60) {
 		kind := []string{"server_up", "server_down", "reload"}[id%3]
-		s.Enqueue(event(kind, id))
+		s.Enqueue(newEvent(kind, id))
 		if kind != "reload" {
 			want = append(want, id)
 		}
 	}
-	require.Equal(t, uint64(40), settles(t, s).Delivered)
-	require.Equal(t, want, h.told())
+	require.Equal(t, uint64(40), waitIdle(t, s).Delivered)
+	require.Equal(t, want, h.received())
 }
 
 // A request that fails is sent again until it is taken, and the next event waits for that.
-func TestRetry(t *testing.T) {
+func TestFailedRequestIsRetriedInOrder(t *testing.T) {
 	t.Parallel()
-	h := newHost(t, func(n int) int {
+	h := newHTTPServer(t, func(n int) int {
 		if n <= 2 {
 			return 503
 		}
 		return 200
 	})
-	s := open(t, conf.Hook{Name: "n", URL: h.URL, Timeout: 10 * time.Second})
-	s.Enqueue(event("server_down", 1))
-	s.Enqueue(event("server_up", 2))
-	got := settles(t, s)
-	require.Equal(t, []uint64{1, 1, 1, 2}, h.told())
+	s := newSet(t, conf.Hook{Name: "n", URL: h.URL, Timeout: 10 * time.Second})
+	s.Enqueue(newEvent("server_down", 1))
+	s.Enqueue(newEvent("server_up", 2))
+	got := waitIdle(t, s)
+	require.Equal(t, []uint64{1, 1, 1, 2}, h.received())
 	require.Equal(t, uint64(2), got.Delivered)
 	require.Zero(t, got.Dropped)
 }
 
 // What no further try can help is given up at once; so is what has been tried often enough. Neither tells the URL.
-func TestGivenUp(t *testing.T) {
+func TestPermanentErrorDropsEvent(t *testing.T) {
 	t.Parallel()
 	for name, c := range map[string]struct {
 		answer int
@@ -175,11 +175,11 @@ func TestGivenUp(t *testing.T) {
 	}{"not found": {404, 1}, "redirect": {302, 1}, "broken": {500, maxAttempts}, "too many requests": {429, maxAttempts}} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			h := newHost(t, func(int) int { return c.answer })
-			s := open(t, conf.Hook{Name: "n", URL: h.URL + "/secret", Timeout: 10 * time.Second})
-			s.Enqueue(event("server_down", 1))
-			got := settles(t, s)
-			require.Len(t, h.told(), c.tries)
+			h := newHTTPServer(t, func(int) int { return c.answer })
+			s := newSet(t, conf.Hook{Name: "n", URL: h.URL + "/secret", Timeout: 10 * time.Second})
+			s.Enqueue(newEvent("server_down", 1))
+			got := waitIdle(t, s)
+			require.Len(t, h.received(), c.tries)
 			require.Equal(t, uint64(1), got.Dropped)
 			require.Contains(t, got.LastError, fmt.Sprintf("want status 2xx, got %d", c.answer))
 			require.NotContains(t, got.LastError, "secret")
@@ -188,23 +188,23 @@ func TestGivenUp(t *testing.T) {
 }
 
 // A host that is not there, or never answers, costs the event and nothing else.
-func TestDeafHost(t *testing.T) {
+func TestUnresponsiveURLDropsEvent(t *testing.T) {
 	t.Parallel()
 	silent := nettest.Start(t, nettest.Silent)
-	s := open(t, conf.Hook{Name: "n", URL: "http://user:geheim@" + silent.Addr() + "/x", Timeout: 20 * time.Millisecond})
-	s.Enqueue(event("server_down", 1))
-	got := settles(t, s)
+	s := newSet(t, conf.Hook{Name: "n", URL: "http://user:geheim@" + silent.Addr() + "/x", Timeout: 20 * time.Millisecond})
+	s.Enqueue(newEvent("server_down", 1))
+	got := waitIdle(t, s)
 	require.Equal(t, uint64(1), got.Dropped)
 	require.Equal(t, "no answer within 20ms", got.LastError)
 	require.NotNil(t, got.LastErrorAt)
 }
 
 // A program that fails has had its chance; its exit code and first words are told.
-func TestFailingProgram(t *testing.T) {
+func TestFailingExecHookDropsEvent(t *testing.T) {
 	out := filepath.Join(t.TempDir(), "out")
-	s := open(t, conf.Hook{Name: "n", Exec: script(t, "echo x >>"+out+"; echo; echo 'no such pager' >&2; exit 3"), Timeout: 10 * time.Second})
-	s.Enqueue(event("server_down", 1))
-	got := settles(t, s)
+	s := newSet(t, conf.Hook{Name: "n", Exec: writeScript(t, "echo x >>"+out+"; echo; echo 'no such pager' >&2; exit 3"), Timeout: 10 * time.Second})
+	s.Enqueue(newEvent("server_down", 1))
+	got := waitIdle(t, s)
 	require.Equal(t, uint64(1), got.Dropped)
 	require.Equal(t, `exit status 3: "no such pager"`, got.LastError)
 	text, err := os.ReadFile(out)
@@ -218,8 +218,8 @@ func alive(pid int) bool {
 	return err == nil && !strings.Contains(string(text), ") Z ")
 }
 
-// started reads the process ids that a script has written to a file, one a line.
-func started(t *testing.T, path string, n int) []int {
+// readPIDs reads the process ids that a script has written to a file, one a line.
+func readPIDs(t *testing.T, path string, n int) []int {
 	t.Helper()
 	var pids []int
 	nettest.Wait(t, 10*time.Second, "the program to start", func() bool {
@@ -236,16 +236,16 @@ func started(t *testing.T, path string, n int) []int {
 }
 
 // A program that takes too long is killed with what it has started, and so is what holds its output open after its end.
-func TestKilledWithItsGroup(t *testing.T) {
+func TestExecHookIsKilledWithProcessGroup(t *testing.T) {
 	t.Parallel()
 	for name, last := range map[string]string{"hangs": "wait", "leaves something behind": "exit 0"} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			out := filepath.Join(t.TempDir(), "pids")
-			s := open(t, conf.Hook{Name: "n", Exec: script(t, "sleep 300 & echo $! $$ >"+out+"; "+last), Timeout: 500 * time.Millisecond})
-			s.Enqueue(event("server_down", 1))
-			pids := started(t, out, 2)
-			got := settles(t, s)
+			s := newSet(t, conf.Hook{Name: "n", Exec: writeScript(t, "sleep 300 & echo $! $$ >"+out+"; "+last), Timeout: 500 * time.Millisecond})
+			s.Enqueue(newEvent("server_down", 1))
+			pids := readPIDs(t, out, 2)
+			got := waitIdle(t, s)
 			nettest.Wait(t, 5*time.Second, "the group to be gone", func() bool { return !alive(pids[0]) && !alive(pids[1]) })
 			require.Equal(t, last == "wait", got.Dropped == 1)
 			if last == "wait" {
@@ -257,101 +257,101 @@ func TestKilledWithItsGroup(t *testing.T) {
 
 // A hook that hangs delays nobody who puts events in, and other hooks neither. The oldest of what waits for it gives way,
 // and is counted.
-func TestSlowHook(t *testing.T) {
+func TestSlowHookDelaysNothing(t *testing.T) {
 	t.Parallel()
 	release := make(chan struct{})
-	slow := newHost(t, func(int) int { <-release; return 200 })
-	quick := newHost(t, func(int) int { return 200 })
-	s := open(t, conf.Hook{Name: "slow", URL: slow.URL, Timeout: time.Minute}, conf.Hook{Name: "quick", On: []string{"reload"}, URL: quick.URL, Timeout: time.Minute})
-	s.Enqueue(event("server_down", 1))
-	nettest.Wait(t, 5*time.Second, "the first to be sent", func() bool { return len(slow.told()) == 1 })
+	slow := newHTTPServer(t, func(int) int { <-release; return 200 })
+	quick := newHTTPServer(t, func(int) int { return 200 })
+	s := newSet(t, conf.Hook{Name: "slow", URL: slow.URL, Timeout: time.Minute}, conf.Hook{Name: "quick", On: []string{"reload"}, URL: quick.URL, Timeout: time.Minute})
+	s.Enqueue(newEvent("server_down", 1))
+	nettest.Wait(t, 5*time.Second, "the first to be sent", func() bool { return len(slow.received()) == 1 })
 	const more = queueSize + 100
 	for id := range uint64(more) {
-		s.Enqueue(event("server_down", id+2))
+		s.Enqueue(newEvent("server_down", id+2))
 	}
-	s.Enqueue(event("reload", 9999))
-	nettest.Wait(t, 5*time.Second, "the other hook", func() bool { return len(quick.told()) == 1 })
+	s.Enqueue(newEvent("reload", 9999))
+	nettest.Wait(t, 5*time.Second, "the other hook", func() bool { return len(quick.received()) == 1 })
 	now := s.Status()[0]
 	require.Equal(t, queueSize+1, now.Queued)
 	require.Equal(t, uint64(101), now.Dropped)
 	close(release)
-	got := settles(t, s)
+	got := waitIdle(t, s)
 	require.Equal(t, uint64(queueSize+1), got.Delivered)
 	require.Equal(t, uint64(101), got.Dropped)
-	told := slow.told()
+	told := slow.received()
 	require.Equal(t, uint64(1), told[0])
 	require.Equal(t, uint64(103), told[1])
 	require.Equal(t, uint64(9999), told[queueSize])
 }
 
 // A reload leaves what waits for a hook that stays, and tells it in the new way; one that leaves has a moment.
-func TestUpdate(t *testing.T) {
+func TestUpdateKeepsQueue(t *testing.T) {
 	t.Parallel()
 	release := make(chan struct{})
-	old := newHost(t, func(int) int { <-release; return 200 })
-	fresh := newHost(t, func(int) int { return 200 })
-	s := open(t, conf.Hook{Name: "n", URL: old.URL, Timeout: time.Minute})
+	old := newHTTPServer(t, func(int) int { <-release; return 200 })
+	fresh := newHTTPServer(t, func(int) int { return 200 })
+	s := newSet(t, conf.Hook{Name: "n", URL: old.URL, Timeout: time.Minute})
 	for id := range uint64(5) {
-		s.Enqueue(event("server_down", id))
+		s.Enqueue(newEvent("server_down", id))
 	}
-	nettest.Wait(t, 5*time.Second, "the first to be sent", func() bool { return len(old.told()) == 1 })
+	nettest.Wait(t, 5*time.Second, "the first to be sent", func() bool { return len(old.received()) == 1 })
 	s.Update([]conf.Hook{{Name: "other", URL: fresh.URL, On: []string{"reload"}, Timeout: time.Minute}, {Name: "n", URL: fresh.URL, Timeout: time.Minute}})
 	close(release)
-	nettest.Wait(t, 5*time.Second, "the rest", func() bool { return len(fresh.told()) == 4 })
-	require.Equal(t, []uint64{0}, old.told())
-	require.Equal(t, []uint64{1, 2, 3, 4}, fresh.told())
+	nettest.Wait(t, 5*time.Second, "the rest", func() bool { return len(fresh.received()) == 4 })
+	require.Equal(t, []uint64{0}, old.received())
+	require.Equal(t, []uint64{1, 2, 3, 4}, fresh.received())
 	nettest.Wait(t, 5*time.Second, "the last to count", func() bool { return s.Status()[1].Delivered == 5 })
 
 	out := filepath.Join(t.TempDir(), "pids")
-	s.Update([]conf.Hook{{Name: "stuck", Exec: script(t, "echo $$ >"+out+"; sleep 300"), Timeout: time.Minute}})
+	s.Update([]conf.Hook{{Name: "stuck", Exec: writeScript(t, "echo $$ >"+out+"; sleep 300"), Timeout: time.Minute}})
 	require.Len(t, s.Status(), 1)
-	s.Enqueue(event("server_down", 9))
-	pid := started(t, out, 1)[0]
+	s.Enqueue(newEvent("server_down", 9))
+	pid := readPIDs(t, out, 1)[0]
 	s.Update(nil)
 	require.Empty(t, s.Status())
 	nettest.Wait(t, drainTimeout+5*time.Second, "the program to be killed", func() bool { return !alive(pid) })
 }
 
 // A muted set tells what it has, and nothing more.
-func TestMute(t *testing.T) {
-	h := newHost(t, func(int) int { return 200 })
-	s := open(t, conf.Hook{Name: "n", URL: h.URL, Timeout: time.Minute})
-	s.Enqueue(event("server_down", 1))
+func TestStopAcceptingDiscardsNewEvents(t *testing.T) {
+	h := newHTTPServer(t, func(int) int { return 200 })
+	s := newSet(t, conf.Hook{Name: "n", URL: h.URL, Timeout: time.Minute})
+	s.Enqueue(newEvent("server_down", 1))
 	s.StopAccepting()
-	s.Enqueue(event("server_up", 2))
+	s.Enqueue(newEvent("server_up", 2))
 	s.Close()
-	require.Equal(t, []uint64{1}, h.told())
+	require.Equal(t, []uint64{1}, h.received())
 }
 
 // Close waits for what is queued, but not for ever.
-func TestClose(t *testing.T) {
+func TestCloseDrainsHooks(t *testing.T) {
 	t.Parallel()
-	h := newHost(t, func(int) int { return 200 })
-	s := open(t, conf.Hook{Name: "n", URL: h.URL, Timeout: time.Minute})
+	h := newHTTPServer(t, func(int) int { return 200 })
+	s := newSet(t, conf.Hook{Name: "n", URL: h.URL, Timeout: time.Minute})
 	for id := range uint64(20) {
-		s.Enqueue(event("server_down", id))
+		s.Enqueue(newEvent("server_down", id))
 	}
 	s.Close()
-	require.Len(t, h.told(), 20)
+	require.Len(t, h.received(), 20)
 
 	out := filepath.Join(t.TempDir(), "pids")
-	s = open(t, conf.Hook{Name: "n", Exec: script(t, "echo $$ >"+out+"; sleep 300"), Timeout: time.Minute})
+	s = newSet(t, conf.Hook{Name: "n", Exec: writeScript(t, "echo $$ >"+out+"; sleep 300"), Timeout: time.Minute})
 	for id := range uint64(3) {
-		s.Enqueue(event("server_down", id))
+		s.Enqueue(newEvent("server_down", id))
 	}
-	pid := started(t, out, 1)[0]
+	pid := readPIDs(t, out, 1)[0]
 	began := time.Now()
 	s.Close()
 	require.Less(t, nettest.Elapsed(began), drainTimeout+3*time.Second)
 	require.False(t, alive(pid))
 	require.Equal(t, uint64(3), s.Status()[0].Dropped)
-	s.Enqueue(event("server_down", 4))
+	s.Enqueue(newEvent("server_down", 4))
 	s.Update([]conf.Hook{{Name: "late", URL: h.URL, Timeout: time.Minute}})
 	require.Equal(t, "n", s.Status()[0].Name)
 }
 
 // The log hears of a failing hook at once, and then not for every event.
-func TestComplaints(t *testing.T) {
+func TestDroppedEventsAreLogged(t *testing.T) {
 	t.Parallel()
 	var mu sync.Mutex
 	var log strings.Builder
@@ -362,9 +362,9 @@ func TestComplaints(t *testing.T) {
 	}), nil)))
 	s.Update([]conf.Hook{{Name: "n", Exec: []string{"/bin/false"}, Timeout: time.Minute}})
 	for id := range uint64(50) {
-		s.Enqueue(event("server_down", id))
+		s.Enqueue(newEvent("server_down", id))
 	}
-	settles(t, s)
+	waitIdle(t, s)
 	s.Close()
 	mu.Lock()
 	defer mu.Unlock()
@@ -378,7 +378,7 @@ type writer func([]byte)
 
 func (w writer) Write(p []byte) (int, error) { w(p); return len(p), nil }
 
-func TestCheck(t *testing.T) {
+func TestCheckFindsMissingProgram(t *testing.T) {
 	require.NoError(t, Check(&conf.Hook{Exec: []string{"/bin/true"}}))
 	require.NoError(t, Check(&conf.Hook{Exec: []string{"true"}}))
 	require.NoError(t, Check(&conf.Hook{URL: "http://nobody.example/"}))

@@ -328,7 +328,7 @@ func TestMariaDB(t *testing.T) {
 }
 
 // A stop of the whole process is a delay of the machine; sleeping is none.
-func TestStalled(t *testing.T) {
+func TestStalledSince(t *testing.T) {
 	begin := time.Now()
 	time.Sleep(200 * time.Millisecond)
 	usual := nettest.StalledSince(begin)
@@ -342,7 +342,7 @@ func TestStalled(t *testing.T) {
 }
 
 // Of programs that would use more processors than there are, each is kept waiting.
-func TestDelayed(t *testing.T) {
+func TestSchedulingDelay(t *testing.T) {
 	total := func() (d time.Duration) { return }
 	for range runtime.NumCPU() + 2 {
 		c := exec.Command("sh", "-c", "while :; do :; done")

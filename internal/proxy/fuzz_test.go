@@ -27,7 +27,7 @@ func FuzzV1(f *testing.F) {
 func FuzzV2(f *testing.F) {
 	for _, b := range [][]byte{
 		frame(0x21, 0x11, block4, tlv(2, "example.com")), frame(0x21, 0x21, block6), frame(0x20, 0), frame(0x20, 0x11), frame(0x21, 0, []byte("abcd")),
-		frame(0x21, 0x31, unix, tlv(4, "")), []byte(sealed(frame(0x21, 0x12, block4, tlv(3, "----")))), []byte(signature + "\x21\x11\xff\xff"),
+		frame(0x21, 0x31, unix, tlv(4, "")), []byte(withChecksum(frame(0x21, 0x12, block4, tlv(3, "----")))), []byte(signature + "\x21\x11\xff\xff"),
 	} {
 		f.Add(b)
 		f.Add(b[len(signature):])
@@ -90,7 +90,7 @@ func FuzzDatagram(f *testing.F) {
 			switch {
 			case err == ErrNoHeader && bytes.HasPrefix(b, []byte("PROXY")): // it takes lines too
 			case err == nil && o == nil && (h.Transport != Datagram || h.Local || !h.Source.IsValid()): // it wants datagrams' own families
-			case err != nil && errors.Is(parsed, err) && explained(b, err, e) != "":
+			case err != nil && errors.Is(parsed, err) && explainDifference(b, err, e) != "":
 			case err != nil && e == nil && (err == ErrMalformed || err == ErrChecksum || err == ErrTooLong): // TLVs and limits
 			default:
 				t.Fatalf("%q: here %v (%+v), there %v", b, err, whole, e)

@@ -65,8 +65,8 @@ func rawTLVs(header []byte) []byte {
 	return header[16+addresses:]
 }
 
-// explained tells why the two may differ about b, or "".
-func explained(b []byte, ours, theirs error) string {
+// explainDifference tells why the two may differ about b, or "".
+func explainDifference(b []byte, ours, theirs error) string {
 	switch {
 	case len(b) > 16 && b[0] == '\r':
 		declared := 16 + int(binary.BigEndian.Uint16(b[14:]))
@@ -113,7 +113,7 @@ func compare(t testing.TB, b []byte) {
 	h, size, err := Parse(b)
 	want, wantSize, theirs := oracle(b)
 	if (err == nil) != (theirs == nil) {
-		if explained(b, err, theirs) == "" {
+		if explainDifference(b, err, theirs) == "" {
 			t.Fatalf("%q: here %v, there %v", b, err, theirs)
 		}
 	} else if err == nil {
@@ -130,14 +130,14 @@ func compare(t testing.TB, b []byte) {
 			t.Fatalf("%q: here %+v of %d bytes, there %+v of %d", b, h, size, want, wantSize)
 		}
 	}
-	steady(t, b, err, size)
+	checkPrefixes(t, b, err, size)
 	if err == nil {
-		again(t, h)
+		checkRoundTrip(t, h)
 	}
 }
 
-// steady checks that what was found does not depend on how many bytes follow, nor on how many come at a time.
-func steady(t testing.TB, b []byte, err error, size int) {
+// checkPrefixes checks that what was found does not depend on how many bytes follow, nor on how many come at a time.
+func checkPrefixes(t testing.TB, b []byte, err error, size int) {
 	t.Helper()
 	decided := false
 	var first error
@@ -162,8 +162,8 @@ func steady(t testing.TB, b []byte, err error, size int) {
 	}
 }
 
-// again writes a header and reads it back: the same, in the same bytes.
-func again(t testing.TB, h Header) {
+// checkRoundTrip writes a header and reads it back: the same, in the same bytes.
+func checkRoundTrip(t testing.TB, h Header) {
 	t.Helper()
 	if h.Version == 1 && !h.Source.IsValid() {
 		h.Transport = Unspec

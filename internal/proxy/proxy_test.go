@@ -11,7 +11,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-func ap(s string) netip.AddrPort { return netip.MustParseAddrPort(s) }
+func addrPort(s string) netip.AddrPort { return netip.MustParseAddrPort(s) }
 
 func TestV1(t *testing.T) {
 	full := "2001:0db8:1111:2222:3333:4444:5555:6666"
@@ -34,7 +34,7 @@ func TestV1(t *testing.T) {
 		h, size, err := Parse([]byte(line))
 		require.NoError(t, err, line)
 		require.Equal(t, strings.Index(line, "\n")+1, size)
-		require.Equal(t, Header{Version: 1, Transport: Stream, Source: ap(want[0]), Dest: ap(want[1])}, h, line)
+		require.Equal(t, Header{Version: 1, Transport: Stream, Source: addrPort(want[0]), Dest: addrPort(want[1])}, h, line)
 		compare(t, []byte(line))
 	}
 	for _, line := range []string{
@@ -49,7 +49,7 @@ func TestV1(t *testing.T) {
 	}
 }
 
-func TestV1Refused(t *testing.T) {
+func TestV1MalformedIsRejected(t *testing.T) {
 	const good = "PROXY TCP4 192.0.2.1 192.0.2.2 1234 5678\r\n"
 	replace := func(old, new string) string { return strings.Replace(good, old, new, 1) }
 	for line, want := range map[string]error{
@@ -103,8 +103,8 @@ var (
 )
 
 func TestV2(t *testing.T) {
-	v4 := Header{Version: 2, Transport: Stream, Source: ap("192.0.2.1:1234"), Dest: ap("192.0.2.2:5678")}
-	v6 := Header{Version: 2, Transport: Stream, Source: ap("[2001:db8::1]:1234"), Dest: ap("[2001:db8::2]:5678")}
+	v4 := Header{Version: 2, Transport: Stream, Source: addrPort("192.0.2.1:1234"), Dest: addrPort("192.0.2.2:5678")}
+	v6 := Header{Version: 2, Transport: Stream, Source: addrPort("[2001:db8::1]:1234"), Dest: addrPort("[2001:db8::2]:5678")}
 	mapped := append(append(append([]byte{}, append(make([]byte, 10), 0xff, 0xff, 192, 0, 2, 1)...), append(make([]byte, 10), 0xff, 0xff, 192, 0, 2, 2)...), 4, 210, 22, 46)
 	local := func(h Header) Header { h.Local = true; return h }
 	udp := func(h Header) Header { h.Transport = Datagram; return h }
@@ -162,7 +162,7 @@ func TestV2Families(t *testing.T) {
 	}
 }
 
-func TestV2Length(t *testing.T) {
+func TestV2LengthLimits(t *testing.T) {
 	for length, want := range map[uint16]error{4080: ErrIncomplete, 4081: ErrTooLong, 65535: ErrTooLong, 12: ErrIncomplete, 11: ErrMalformed} {
 		b := binary.BigEndian.AppendUint16([]byte(signature+"\x21\x11"), length)
 		_, _, err := Parse(b)
@@ -198,7 +198,7 @@ func TestTLVs(t *testing.T) {
 }
 
 func TestChecksum(t *testing.T) {
-	h := Header{Version: 2, Transport: Stream, Source: ap("192.0.2.1:1234"), Dest: ap("192.0.2.2:5678"), TLVs: bytes.Join([][]byte{tlv(2, "a"), tlv(3, "sum!"), tlv(5, "b")}, nil)}
+	h := Header{Version: 2, Transport: Stream, Source: addrPort("192.0.2.1:1234"), Dest: addrPort("192.0.2.2:5678"), TLVs: bytes.Join([][]byte{tlv(2, "a"), tlv(3, "sum!"), tlv(5, "b")}, nil)}
 	good := h.Append(nil)
 	// The same polynomial as computed elsewhere (RFC 3720, appendix B.4) is what the table is made of.
 	back, _, err := Parse(good)
@@ -249,31 +249,31 @@ func crcOf(b []byte) uint32 {
 
 func TestAppend(t *testing.T) {
 	for text, h := range map[string]Header{
-		"PROXY TCP4 192.0.2.1 192.0.2.2 1 2\r\n":                  {Version: 1, Source: ap("192.0.2.1:1"), Dest: ap("192.0.2.2:2")},
-		"PROXY TCP6 2001:db8::1 ::1 1 65535\r\n":                  {Version: 1, Source: ap("[2001:db8::1]:1"), Dest: ap("[::1]:65535")},
-		"PROXY TCP6 ::ffff:192.0.2.1 ::1 1 2\r\n":                 {Version: 1, Source: ap("192.0.2.1:1"), Dest: ap("[::1]:2")},
-		"PROXY UNKNOWN\r\n":                                       {Version: 1, Local: true, TLVs: tlv(1, "x")},
-		"PROXY TCP4 192.0.2.1 192.0.2.2 10 20\r\n":                {Version: 1, Local: true, Source: ap("192.0.2.1:10"), Dest: ap("192.0.2.2:20"), TLVs: tlv(1, "x")},
-		sealed(frame(0x21, 0x11, block4, tlv(3, "----"))):         {Version: 2, Transport: Stream, Source: ap("192.0.2.1:1234"), Dest: ap("192.0.2.2:5678")},
-		sealed(frame(0x20, 0x21, block6, tlv(3, "----"))):         {Version: 2, Transport: Stream, Local: true, Source: ap("[2001:db8::1]:1234"), Dest: ap("[2001:db8::2]:5678")},
-		sealed(frame(0x21, 0x22, block6, tlv(3, "----"))):         {Version: 2, Transport: Datagram, Source: ap("[2001:db8::1]:1234"), Dest: ap("[2001:db8::2]:5678")},
-		sealed(frame(0x21, 0x00, tlv(3, "----"))):                 {Version: 2, Transport: Stream},
-		sealed(frame(0x20, 0x00, tlv(3, "----"))):                 {Version: 2, Local: true},
-		sealed(frame(0x21, 0x00, tlv(2, "host"), tlv(3, "----"))): {Version: 2, TLVs: append(tlv(3, "junk"), tlv(2, "host")...)},
+		"PROXY TCP4 192.0.2.1 192.0.2.2 1 2\r\n":                        {Version: 1, Source: addrPort("192.0.2.1:1"), Dest: addrPort("192.0.2.2:2")},
+		"PROXY TCP6 2001:db8::1 ::1 1 65535\r\n":                        {Version: 1, Source: addrPort("[2001:db8::1]:1"), Dest: addrPort("[::1]:65535")},
+		"PROXY TCP6 ::ffff:192.0.2.1 ::1 1 2\r\n":                       {Version: 1, Source: addrPort("192.0.2.1:1"), Dest: addrPort("[::1]:2")},
+		"PROXY UNKNOWN\r\n":                                             {Version: 1, Local: true, TLVs: tlv(1, "x")},
+		"PROXY TCP4 192.0.2.1 192.0.2.2 10 20\r\n":                      {Version: 1, Local: true, Source: addrPort("192.0.2.1:10"), Dest: addrPort("192.0.2.2:20"), TLVs: tlv(1, "x")},
+		withChecksum(frame(0x21, 0x11, block4, tlv(3, "----"))):         {Version: 2, Transport: Stream, Source: addrPort("192.0.2.1:1234"), Dest: addrPort("192.0.2.2:5678")},
+		withChecksum(frame(0x20, 0x21, block6, tlv(3, "----"))):         {Version: 2, Transport: Stream, Local: true, Source: addrPort("[2001:db8::1]:1234"), Dest: addrPort("[2001:db8::2]:5678")},
+		withChecksum(frame(0x21, 0x22, block6, tlv(3, "----"))):         {Version: 2, Transport: Datagram, Source: addrPort("[2001:db8::1]:1234"), Dest: addrPort("[2001:db8::2]:5678")},
+		withChecksum(frame(0x21, 0x00, tlv(3, "----"))):                 {Version: 2, Transport: Stream},
+		withChecksum(frame(0x20, 0x00, tlv(3, "----"))):                 {Version: 2, Local: true},
+		withChecksum(frame(0x21, 0x00, tlv(2, "host"), tlv(3, "----"))): {Version: 2, TLVs: append(tlv(3, "junk"), tlv(2, "host")...)},
 	} {
 		require.Equal(t, text, string(h.Append(nil)))
 		require.Equal(t, "before"+text, string(h.Append([]byte("before"))))
 	}
 }
 
-// sealed puts the checksum into a frame that ends with room for it.
-func sealed(f []byte) string {
+// withChecksum puts the checksum into a frame that ends with room for it.
+func withChecksum(f []byte) string {
 	copy(f[len(f)-4:], "\x00\x00\x00\x00")
 	binary.BigEndian.PutUint32(f[len(f)-4:], crcOf(f))
 	return string(f)
 }
 
-func TestEnds(t *testing.T) {
+func TestAddresses(t *testing.T) {
 	for _, c := range []struct {
 		frame  []byte
 		stream bool
@@ -301,7 +301,7 @@ func TestDatagram(t *testing.T) {
 		h, got, err := ParseDatagram(append(bytes.Clone(head), payload...))
 		require.NoError(t, err)
 		require.Equal(t, payload, string(got))
-		require.Equal(t, ap("192.0.2.1:1234"), h.Source)
+		require.Equal(t, addrPort("192.0.2.1:1234"), h.Source)
 	}
 	for text, want := range map[string]error{
 		"": ErrNoHeader, "x": ErrNoHeader, signature[:11]: ErrNoHeader, signature: ErrMalformed, string(head[:len(head)-1]): ErrMalformed,
@@ -313,7 +313,7 @@ func TestDatagram(t *testing.T) {
 }
 
 func TestNoAllocation(t *testing.T) {
-	v2 := Header{Version: 2, Transport: Stream, Source: ap("192.0.2.1:1234"), Dest: ap("192.0.2.2:5678"), TLVs: tlv(2, "example.com")}
+	v2 := Header{Version: 2, Transport: Stream, Source: addrPort("192.0.2.1:1234"), Dest: addrPort("192.0.2.2:5678"), TLVs: tlv(2, "example.com")}
 	b := v2.Append(nil)
 	line := []byte("PROXY TCP6 2001:db8::1 ::ffff:1.2.3.4 1234 5678\r\n")
 	room := make([]byte, 0, 256)
@@ -340,7 +340,7 @@ func BenchmarkParseV1(b *testing.B) {
 }
 
 func BenchmarkParseV2(b *testing.B) {
-	h := Header{Version: 2, Transport: Stream, Source: ap("192.0.2.1:1234"), Dest: ap("192.0.2.2:5678"), TLVs: tlv(2, "example.com")}
+	h := Header{Version: 2, Transport: Stream, Source: addrPort("192.0.2.1:1234"), Dest: addrPort("192.0.2.2:5678"), TLVs: tlv(2, "example.com")}
 	frame := h.Append(nil)
 	for b.Loop() {
 		if _, _, err := Parse(frame); err != nil {

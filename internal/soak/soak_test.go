@@ -29,7 +29,7 @@ func TestMain(m *testing.M) {
 }
 
 // For a minute, everything at once: not one session may end in a way that nothing explains.
-func TestSoak(t *testing.T) {
+func TestSoakOneMinuteFindsNoUnexplainedEnd(t *testing.T) {
 	binary := filepath.Join(t.TempDir(), "weir")
 	args := []string{"build", "-o", binary}
 	if raceEnabled {
