@@ -9,15 +9,14 @@ import (
 	"weir/agentcheck"
 )
 
-// Agent asks an agent on the server's host how the server wants to be used: the agent check of HAProxy's documentation.
-// The report's Advice is what it said. An error means that there is no advice this time; it is for an Advisory job, and
-// says nothing about the server.
+// Agent queries an agent on the server's host: the agent check of HAProxy's documentation. Report.Advice is its reply.
+// An error means that there is no advice this time. It belongs to an Advisory job and gives no verdict on the server.
 type Agent struct {
-	Send []byte // written first, as it is
+	Send []byte // written first, unchanged
 	TLS  *TLS   // nil = plain
 }
 
-// Monitor returns the monitor. The error is that of the TLS options.
+// Monitor returns the monitor, or an error of the TLS options.
 func (o Agent) Monitor() (Monitor, error) {
 	secure, err := o.TLS.config()
 	if err != nil {
@@ -34,13 +33,13 @@ func (o Agent) Monitor() (Monitor, error) {
 	}, nil
 }
 
-// AgentHTTP asks an agent that speaks HTTP: its reply's body is what an Agent would say. The end of a body whose length
-// is known ends the line as well as a line end does.
+// AgentHTTP queries an agent over HTTP. The body of its reply has the format of an Agent's reply. If the length of the
+// body is known, the end of the body also ends the line.
 type AgentHTTP struct {
 	HTTP // Codes default to 2xx; Expect is not used
 }
 
-// Monitor returns the monitor. The errors are those of HTTP.Monitor.
+// Monitor returns the monitor, or an error as HTTP.Monitor does.
 func (o AgentHTTP) Monitor() (Monitor, error) {
 	if o.Codes == "" {
 		o.Codes = "2xx"

@@ -11,21 +11,21 @@ import (
 	"time"
 )
 
-// checkConn is the connection of one check: opened by it, used by it alone, closed by it. It is a net.Conn.
+// checkConn is the connection of one check. The check opens it, uses it and closes it. It is a net.Conn.
 type checkConn struct {
-	net.Conn // the connection, secured if it is to be
+	net.Conn // the TLS connection, or raw
 
 	ctx        context.Context
-	raw        net.Conn    // the connection itself
-	stopWatch  func() bool // ends the watch on ctx
-	peerClosed bool        // the server has ended its side
-	noReset    bool        // close without a reset, whoever closes first
+	raw        net.Conn    // the TCP, unix or UDP connection
+	stopWatch  func() bool // stops watching ctx
+	peerClosed bool        // the server has closed or reset the connection
+	noReset    bool        // close without a reset even if the server has not closed
 	closed     bool
 }
 
-// openConn dials the target and binds the connection's life to the context: its deadline is set once, so that no byte that
-// arrives extends it, and its cancellation interrupts whatever is waiting. The PROXY protocol header goes first, then
-// the TLS handshake, as each is asked for.
+// openConn dials the target and binds the connection to the context. The deadline is set once, so arriving bytes do not
+// extend it. Cancellation interrupts pending reads and writes. The PROXY protocol header is sent first and the TLS
+// handshake follows, if requested.
 func openConn(ctx context.Context, t Target, secure *tls.Config) (*checkConn, error) {
 	conn, err := dial(ctx, t, dialFull)
 	if err != nil {
@@ -55,7 +55,7 @@ func openConn(ctx context.Context, t Target, secure *tls.Config) (*checkConn, er
 	return x, nil
 }
 
-// startTLS goes over to TLS.
+// startTLS performs the TLS handshake.
 func (x *checkConn) startTLS(config *tls.Config) error {
 	c := tls.Client(x.raw, config)
 	if err := c.HandshakeContext(x.ctx); err != nil {
@@ -65,7 +65,7 @@ func (x *checkConn) startTLS(config *tls.Config) error {
 	return nil
 }
 
-// Read reads once. The errors are io.EOF, a timeout, context.Canceled and what the system says.
+// Read reads once. The errors are io.EOF, a timeout, context.Canceled and system errors.
 func (x *checkConn) Read(p []byte) (int, error) {
 	n, err := x.Conn.Read(p)
 	if err != nil {
@@ -74,7 +74,7 @@ func (x *checkConn) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// Write writes all of p. The errors are those of Read.
+// Write writes all of p. It returns the errors of Read.
 func (x *checkConn) Write(p []byte) (int, error) {
 	n, err := x.Conn.Write(p)
 	if err != nil {
@@ -83,13 +83,14 @@ func (x *checkConn) Write(p []byte) (int, error) {
 	return n, err
 }
 
-// Close is close; it is here so that an exchange can be lent out as a net.Conn.
+// Close calls close. It makes checkConn a net.Conn.
 func (x *checkConn) Close() error {
 	x.close()
 	return nil
 }
 
-// plainError strips an error of the addresses, which the check's name says already, and notes whether the server is gone.
+// plainError removes the addresses from an error, because the name of the check implies them. It also records whether
+// the server has closed the connection.
 func (x *checkConn) plainError(err error) error {
 	if reason := contextError(x.ctx, err); reason != nil {
 		return reason
@@ -104,8 +105,8 @@ func (x *checkConn) plainError(err error) error {
 	return err
 }
 
-// close ends the connection. Unless the server has closed first, it does so with a reset: the server is told at once,
-// and no socket of this host is left waiting out its time. A secured connection is first taken leave of.
+// close closes the connection with a reset unless the server has closed first. A reset informs the server at once and
+// leaves no socket in TIME_WAIT on this host. A TLS connection sends its closing alert before.
 func (x *checkConn) close() {
 	if x.closed {
 		return
@@ -122,11 +123,11 @@ func (x *checkConn) close() {
 	_ = x.raw.Close()
 }
 
-// closeTimeout is how long a server is given to close first, where it can be expected to.
+// closeTimeout is how long to wait for the server to close first, where the protocol lets the server close.
 const closeTimeout = 100 * time.Millisecond
 
-// closeAfterServer waits for the server to close, for at most the time of a farewell, then closes. It is for protocols
-// in which the server closes when it has understood that the client is going, and would complain about a reset.
+// closeAfterServer waits up to closeTimeout for the server to close, then closes. It is for protocols in which the
+// server closes at the end and would report a reset as an error.
 func (x *checkConn) closeAfterServer() {
 	if !x.closed && !x.peerClosed && x.ctx.Err() == nil {
 		x.awaitClose()
@@ -134,9 +135,9 @@ func (x *checkConn) closeAfterServer() {
 	x.close()
 }
 
-// awaitClose reads the rest, for at most the time of a farewell and the size of a reply.
+// awaitClose reads the remaining bytes, for up to closeTimeout and maxReply bytes.
 func (x *checkConn) awaitClose() {
-	x.stopWatch() // the context has no more say; the time left is short
+	x.stopWatch() // the deadline below replaces the context
 	until := time.Now().Add(closeTimeout)
 	if deadline, ok := x.ctx.Deadline(); ok && deadline.Before(until) {
 		until = deadline
@@ -150,7 +151,7 @@ func (x *checkConn) awaitClose() {
 	}
 }
 
-// resetOnClose makes the next Close of a TCP connection an abortive one.
+// resetOnClose makes the next Close of a TCP connection send a reset.
 func resetOnClose(conn net.Conn) {
 	if tcp, ok := conn.(*net.TCPConn); ok {
 		_ = tcp.SetLinger(0)

@@ -8,10 +8,10 @@ import (
 	"net/netip"
 	"os"
 	"strings"
-	"syscall" // two socket options, set while dialling; see set
+	"syscall" // socket options, see setOptions
 )
 
-// dial opens a fresh connection to the target, from its source address. The context is the only time limit.
+// dial opens a new connection to the target from its source address. The context is the only time limit.
 func dial(ctx context.Context, t Target, patience dialMode) (net.Conn, error) {
 	d := net.Dialer{
 		KeepAliveConfig: net.KeepAliveConfig{Enable: false},
@@ -43,7 +43,7 @@ func dial(ctx context.Context, t Target, patience dialMode) (net.Conn, error) {
 	return conn, nil
 }
 
-// checkFamily refuses a source address of another family than the target's.
+// checkFamily returns an error if the source address and the target have different address families.
 func (t Target) checkFamily() error {
 	if !t.Source.IsValid() {
 		return nil
@@ -55,21 +55,21 @@ func (t Target) checkFamily() error {
 	return nil
 }
 
-// dialMode says what a connection is opened for.
+// dialMode is the purpose of a connection.
 type dialMode uint8
 
 const (
-	dialFull  dialMode = iota // for the server's program to see
-	dialQuiet                 // to be reset at once: only the server's kernel need know of it
+	dialFull  dialMode = iota // accepted by the server's program
+	dialQuiet                 // reset at once, seen only by the server's kernel
 )
 
-// delayAck holds the last acknowledgement of the handshake back. A connection that is reset before it is sent is known
-// to have been accepted by the server's kernel, and never reaches the server's program: no accept, no log line, no
-// "connection aborted" counted against this host. And a server that speaks first and aborts at once cannot have done both
-// before this host has seen the connection stand: what it said would be lost.
+// delayAck holds back the last acknowledgement of the handshake. The server's kernel has then accepted the connection.
+// If it is reset before the acknowledgement is sent, it never reaches the server's program: no accept, no log line, no
+// aborted connection counted against this host. It also keeps a server that sends data and aborts at once from doing
+// both before this host has seen the connection established; the data would be lost.
 func delayAck(_, _ string, c syscall.RawConn) error { return setOptions(c, false) }
 
-// delayAckBindLate also lets the kernel choose the local port when the destination is known, so that ports are used up per
+// delayAckBindLate also lets the kernel choose the local port when the destination is known, so that ports are used per
 // destination and not per source address.
 func delayAckBindLate(_, _ string, c syscall.RawConn) error { return setOptions(c, true) }
 
@@ -85,7 +85,7 @@ func ackNow(conn *net.TCPConn) {
 // ipBindAddressNoPort is IP_BIND_ADDRESS_NO_PORT of ip(7), which package syscall lacks.
 const ipBindAddressNoPort = 24
 
-// setOptions applies socket options that are improvements and no more: a kernel without them serves as well.
+// setOptions sets optional socket options. A kernel without them works as well.
 func setOptions(c syscall.RawConn, bindLate bool) error {
 	return c.Control(func(fd uintptr) {
 		_ = syscall.SetsockoptInt(int(fd), syscall.IPPROTO_TCP, syscall.TCP_QUICKACK, 0)
@@ -95,7 +95,7 @@ func setOptions(c syscall.RawConn, bindLate bool) error {
 	})
 }
 
-// dialError says whom the connection was for and why there is none, in one breath, and marks failures of this host.
+// dialError returns an error with the target and the cause, and wraps ErrShortage if this host failed.
 func dialError(ctx context.Context, t Target, err error) error {
 	if ended := contextError(ctx, err); ended != nil {
 		return fmt.Errorf("connect to %s: %w", t.Address, ended)
@@ -117,14 +117,14 @@ func dialError(ctx context.Context, t Target, err error) error {
 	return fmt.Errorf("connect to %s: %w", t.Address, err)
 }
 
-// timeoutError is what an exceeded deadline is called. It is context.DeadlineExceeded to errors.Is.
+// timeoutError is the error of an exceeded deadline. errors.Is reports it as context.DeadlineExceeded.
 type timeoutError struct{}
 
 func (timeoutError) Error() string        { return "timed out" }
 func (timeoutError) Timeout() bool        { return true }
 func (timeoutError) Is(target error) bool { return target == context.DeadlineExceeded }
 
-// contextError returns the reason if err came about because the context has ended, else nil.
+// contextError returns the context's error if err was caused by its end, else nil.
 func contextError(ctx context.Context, err error) error {
 	switch {
 	case errors.Is(ctx.Err(), context.Canceled):

@@ -10,24 +10,23 @@ import (
 	"strings"
 )
 
-// DefaultCodes are the status codes that pass an HTTP check which names none.
+// DefaultCodes are the status codes that pass an HTTP check without codes.
 const DefaultCodes = "101 102 2xx 3xx"
 
-// HTTP sends one request and judges the reply by its status code and, if Expect is set, its body. Redirects are not
-// followed, nothing is decompressed, and the first status line counts, interim or not.
+// HTTP sends one request and checks the status code of the reply and, if Expect is set, its body. Redirects are not
+// followed, nothing is decompressed, and the first status line counts even if it is an interim reply.
 type HTTP struct {
 	Method  string      // "" = GET
 	Path    string      // "" = /
 	Host    string      // the Host header; "" = the target's host and port
 	Headers [][2]string // further header lines: name, value
 	Body    []byte
-	Codes   string // as ParseCodes takes them; "" = DefaultCodes
-	Expect  []byte // must occur in the first 64 kB of the body, as it is on the wire; nil = the body is not read
+	Codes   string // in the format of ParseCodes; "" = DefaultCodes
+	Expect  []byte // must occur in the first 64 kB of the body as sent; nil = the body is not read
 	TLS     *TLS   // nil = plain
 }
 
-// Monitor returns the monitor. The errors are those of the codes and of the TLS options, and that some part cannot be
-// said in a request.
+// Monitor returns the monitor, or an error if codes, TLS options or parts of the request are invalid.
 func (o HTTP) Monitor() (Monitor, error) {
 	codes, err := ParseCodes(o.Codes)
 	if err != nil {
@@ -62,7 +61,8 @@ func (o HTTP) Monitor() (Monitor, error) {
 	}, o.secrets()...), nil
 }
 
-// secrets are the values of the headers, and what follows the scheme of one such as Authorization.
+// secrets returns the values of the headers, and their parts after the first blank (credentials of an Authorization
+// header).
 func (o HTTP) secrets() []string {
 	var list []string
 	for _, h := range o.Headers {
@@ -72,7 +72,7 @@ func (o HTTP) secrets() []string {
 	return list
 }
 
-// validate refuses what would break the request apart.
+// validate rejects options that would break the syntax of the request.
 func (o HTTP) validate() error {
 	for _, part := range [][2]string{{"method", o.Method}, {"path", o.Path}, {"host", o.Host}} {
 		if strings.ContainsFunc(part[1], func(r rune) bool { return r <= ' ' || r == 0x7f }) {
@@ -87,13 +87,13 @@ func (o HTTP) validate() error {
 	return nil
 }
 
-// query sends the request and reads the reply's head, at most 64 kB of it. The body is left to be read.
+// roundTrip sends the request and reads the head of the reply, at most 64 kB. The body remains to be read.
 func (o HTTP) roundTrip(x *checkConn, t Target, secure *tls.Config) (*httpReply, error) {
 	request := o.request(t, secure != nil)
 	if _, err := x.Write(request); err != nil && (errors.Is(err, context.DeadlineExceeded) || errors.Is(err, context.Canceled)) {
 		return nil, fmt.Errorf("send request: %w", err)
 	}
-	// Any other failure to write may be a server that has answered already: then its answer counts.
+	// After any other write error the server may have replied already. Then its reply counts.
 	head := &cappedReader{from: x, left: maxReply}
 	response, err := readHTTP(head, o.method())
 	if err != nil {
@@ -102,7 +102,7 @@ func (o HTTP) roundTrip(x *checkConn, t Target, secure *tls.Config) (*httpReply,
 		}
 		return nil, mismatch(err, "an HTTP status line and headers", head.first)
 	}
-	head.left = 2 * maxReply // for the body, with the sizes of its chunks between
+	head.left = 2 * maxReply // for the body and its chunk sizes
 	return response, nil
 }
 
@@ -113,7 +113,7 @@ func (o HTTP) method() string {
 	return o.Method
 }
 
-// request is what goes over the wire.
+// request returns the request as sent.
 func (o HTTP) request(t Target, secured bool) []byte {
 	path := o.Path
 	if path == "" {
@@ -149,7 +149,7 @@ func (o HTTP) request(t Target, secured bool) []byte {
 	return b.Bytes()
 }
 
-// authority is the target as a URL would name it, without the scheme's own port.
+// authority returns the target as in a URL, without the default port of the scheme.
 func (t Target) authority(secured bool) string {
 	host := t.host()
 	if strings.Contains(host, ":") {
@@ -167,7 +167,7 @@ func (t Target) authority(secured bool) string {
 	return host + ":" + port
 }
 
-// cappedReader reads until it has had enough, and keeps the beginning for error texts.
+// cappedReader limits the bytes read and keeps the first ones for error messages.
 type cappedReader struct {
 	from  io.Reader
 	left  int

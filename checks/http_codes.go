@@ -7,11 +7,11 @@ import (
 
 // Codes is a set of HTTP status codes.
 type Codes struct {
-	patterns []string // three digits each, "x" standing for any
+	patterns []string // three digits each; "x" matches any digit
 }
 
-// ParseCodes reads a set such as "101 102 2xx 3xx" or "200,40x": codes of three digits, the last two of which may be x,
-// separated by blanks or commas. "" is DefaultCodes. The error names the part that is not a code.
+// ParseCodes parses a set such as "101 102 2xx 3xx" or "200,40x": three-digit codes, of which the last two digits may
+// be x, separated by blanks or commas. "" means DefaultCodes. The error names the invalid part.
 func ParseCodes(s string) (Codes, error) {
 	if s == "" {
 		s = DefaultCodes
@@ -46,5 +46,5 @@ func (c Codes) Match(code int) bool {
 	return false
 }
 
-// String returns the set as ParseCodes takes it.
+// String returns the set in the format of ParseCodes.
 func (c Codes) String() string { return strings.Join(c.patterns, " ") }

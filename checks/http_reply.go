@@ -9,18 +9,18 @@ import (
 	"strings"
 )
 
-// httpReply is the head of a reply to an HTTP check: the first status line, and what the header lines after it say about
-// where the body ends. Nothing else in them matters to a check, so nothing else in them can be wrong.
+// httpReply is the head of an HTTP reply: the first status line and the end of the body as given by the header lines.
+// Other header lines are ignored.
 type httpReply struct {
 	code      int
 	status    string // code and reason
 	body      io.Reader
-	delimited bool // the reply says where its body ends; else the connection's end does
+	delimited bool // the head gives the end of the body; else the connection ends it
 }
 
 var errNoHTTP = errors.New("not an HTTP reply")
 
-// readHTTP reads a reply to a request with a method up to its body. Who limits what is read is from.
+// readHTTP reads a reply up to its body. method is that of the request. The caller limits what is read from from.
 func readHTTP(from io.Reader, method string) (*httpReply, error) {
 	lines := bufio.NewReaderSize(from, 4096)
 	line, err := readLine(lines)
@@ -64,7 +64,7 @@ func readHTTP(from io.Reader, method string) (*httpReply, error) {
 	return r, nil
 }
 
-// fixedLengthReader reads a body of a length that the reply has told.
+// fixedLengthReader reads a body with a Content-Length.
 type fixedLengthReader struct {
 	from io.Reader
 	left int64
@@ -81,7 +81,7 @@ func (s *fixedLengthReader) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// parseStatusLine takes the status line.
+// parseStatusLine parses the status line and reports whether it is valid.
 func (r *httpReply) parseStatusLine(line string) bool {
 	version, rest, ok := strings.Cut(line, " ")
 	digits, http := strings.CutPrefix(version, "HTTP/")
@@ -96,12 +96,12 @@ func (r *httpReply) parseStatusLine(line string) bool {
 	return true
 }
 
-// isDigits reports whether there are digits and nothing else.
+// isDigits reports whether s consists of one or more digits.
 func isDigits(s string) bool {
 	return s != "" && strings.Trim(s, "0123456789") == ""
 }
 
-// readLine reads a line without its end.
+// readLine reads a line and returns it without its line end.
 func readLine(r *bufio.Reader) (string, error) {
 	line, err := r.ReadString('\n')
 	return strings.TrimSuffix(strings.TrimSuffix(line, "\n"), "\r"), err

@@ -6,11 +6,11 @@ import (
 	"syscall" // for the numbers of system errors
 )
 
-// ErrShortage marks errors that say something about this host and nothing about the server: no descriptors, no memory,
-// no local port, a source address that is not here. They make no verdict.
+// ErrShortage marks errors of this host that give no verdict on the server: no descriptors, no memory, no local port,
+// or a source address that this host does not have.
 var ErrShortage = errors.New("local shortage")
 
-// IsShortage reports whether an error is one of this host's own: ErrShortage, EMFILE, ENFILE, ENOBUFS, ENOMEM,
+// IsShortage reports whether err is a failure of this host: ErrShortage, EMFILE, ENFILE, ENOBUFS, ENOMEM,
 // EADDRNOTAVAIL, or a failure to bind the source address.
 func IsShortage(err error) bool {
 	for _, local := range []error{

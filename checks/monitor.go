@@ -9,35 +9,35 @@ import (
 	"weir/conf"
 )
 
-// Monitor tests one server once. A nil error means that the server passed. An error that wraps ErrShortage, or one of
-// the system errors that Shortage knows, says that this host could not test and makes no verdict; any other error says
-// what was expected and what came, without secrets.
+// Monitor tests one server once. A nil error means that the server passed. An error that IsShortage reports means that
+// this host could not run the test; it gives no verdict. Any other error states what was expected and what was
+// received, without secrets.
 //
-// The context carries the only time limit. A monitor returns soon after the context has ended, and closes whatever it
-// opened before it returns. It may be called for several targets at the same time.
+// The context carries the only time limit. A monitor returns soon after the context has ended, and closes everything it
+// opened before it returns. It is safe for concurrent use.
 type Monitor func(ctx context.Context, t Target) (Report, error)
 
-// Target is what a monitor is run against. Names are already resolved.
+// Target is what a monitor tests. Names are already resolved.
 type Target struct {
-	Cluster, Server string // names, for monitors that pass them on
+	Cluster, Server string // names, for programs
 
-	Network string // tcp or unix; "" = tcp. A monitor that speaks UDP or runs a program knows so by itself
+	Network string // tcp or unix; "" = tcp. UDP and exec monitors ignore it
 	Address string // host:port with a literal IP address, or the path of a unix socket
 
-	Host      string     // the host as configured, for TLS and HTTP; "" = the address's own
-	Source    netip.Addr // local address to test from; zero = the kernel's choice
-	SendProxy string     // "", v1 or v2: open TCP connections with a PROXY protocol header
+	Host      string     // the configured host, for TLS and HTTP; "" = the host of Address
+	Source    netip.Addr // local address; zero = chosen by the kernel
+	SendProxy string     // "", v1 or v2: version of the PROXY protocol header that precedes the check
 }
 
-// Report is what a monitor has learnt about a server that passed, and about some that did not.
+// Report is the detail that a monitor found. It may be set even if the server failed.
 type Report struct {
-	Detail string             // for people, one line: a version, a role; may be empty
-	Advice *agentcheck.Advice // what an agent said; nil for other monitors
+	Detail string             // one line for people, such as a version or a role; may be empty
+	Advice *agentcheck.Advice // the reply of an agent; nil for other monitors
 }
 
-// OptionError is what is wrong with the value of one of a check's options, found out on this host.
+// OptionError reports an invalid option of a check that depends on this host, such as a file that cannot be read.
 type OptionError struct {
-	Option string // as it is named in the configuration
+	Option string // name in the configuration
 	Err    error
 }
 
@@ -46,8 +46,8 @@ func (e OptionError) Error() string { return e.Option + ": " + e.Err.Error() }
 // Unwrap returns the cause.
 func (e OptionError) Unwrap() error { return e.Err }
 
-// NewMonitor builds the monitor that a configuration's check asks for. The error tells a wrong option, a file that
-// cannot be read (both as an OptionError) or a type that does not exist. Files and the environment are read now; no socket is opened.
+// NewMonitor builds the monitor of a configured check. It returns an error if an option is invalid, a file cannot be
+// read (both as an OptionError), or the type is unknown. It reads files and the environment, and opens no socket.
 func NewMonitor(spec conf.Check) (Monitor, error) {
 	switch spec.Type {
 	case "tcp":

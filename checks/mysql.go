@@ -11,25 +11,26 @@ import (
 	driver "github.com/go-sql-driver/mysql"
 )
 
-// MySQL logs in and, as asked for, looks at the role, the replication, the state in a Galera cluster or the result of a
-// query. Without a user it only reads the greeting.
+// MySQL logs in and, as requested, checks the role, the replication, the Galera state and the result of a query.
+// Without a user it only reads the greeting.
 //
-// Servers count connections that end before a login and shut out hosts with too many of them. So a check without a user
-// goes through a login as a user that does not exist, whatever comes of it; and every check lets the server close first.
+// Servers count connections that end before a login and block hosts with too many of them. A check without a user
+// therefore completes a login as a user that does not exist and ignores its result. Every check lets the server close
+// first.
 type MySQL struct {
 	User       string
 	Password   Secret
 	Database   string
 	Role       string        // "", primary (not read only) or replica (its replication runs)
-	MaxLag     time.Duration // of a replica behind its primary, to the second; 0 = any
-	Galera     bool          // checkGalera with a primary component and ready
+	MaxLag     time.Duration // maximum replication lag, in whole seconds; 0 = any
+	Galera     bool          // synced with a primary component and ready
 	AllowDonor bool          // with Galera: a donor passes too
-	Query      string        // must return a first value that is not 0, empty or NULL
+	Query      string        // its first value must not be 0, empty or NULL
 	TLS        *TLS          // nil = plain
 }
 
-// Monitor returns the monitor. The errors are those of the password, the role and the TLS options, and that an option
-// needs a user.
+// Monitor returns the monitor, or an error if the password cannot be read, the role or the TLS options are invalid, or
+// an option requires a user.
 func (o MySQL) Monitor() (Monitor, error) {
 	password, err := o.Password.read()
 	if err != nil {
@@ -57,8 +58,7 @@ func (o MySQL) Monitor() (Monitor, error) {
 	}, password), nil
 }
 
-// checkGreeting reads the greeting, secures the connection if it is to be, and takes its leave with a login that the server can
-// finish.
+// checkGreeting reads the greeting, starts TLS if requested, and finishes the login that the server expects.
 func checkGreeting(ctx context.Context, t Target, secure *tls.Config) (Report, error) {
 	x, err := openConn(ctx, t, nil)
 	if err != nil {
@@ -93,11 +93,11 @@ func checkGreeting(ctx context.Context, t Target, secure *tls.Config) (Report, e
 	return report, err
 }
 
-// finishLogin ends the session of a check without a user. Being refused as a user is what is expected; being refused as a
-// client is a failure.
+// finishLogin ends the session of a check without a user. Rejection of the user is expected. Rejection of this host is
+// a failure.
 func finishLogin(x *checkConn, login []byte) error {
 	if _, err := x.Write(login); err != nil {
-		return nil // the greeting was all that was asked for
+		return nil // the greeting was valid, which is sufficient
 	}
 	until := time.Now().Add(closeTimeout)
 	if deadline, ok := x.ctx.Deadline(); !ok || until.Before(deadline) {
@@ -109,7 +109,7 @@ func finishLogin(x *checkConn, login []byte) error {
 		case err != nil:
 			_, _ = x.Write(comQuit[:])
 			return nil
-		case p[0] == 0xfe: // another way to authenticate: with no password either
+		case p[0] == 0xfe: // another authentication method: again without a password
 			if _, err := x.Write([]byte{0, 0, 0, sequence + 1}); err != nil {
 				return nil
 			}
@@ -128,7 +128,7 @@ func finishLogin(x *checkConn, login []byte) error {
 	return nil
 }
 
-// refusesHost reports whether an error is about the server's state or this host, not about the user.
+// refusesHost reports whether an error concerns the server's state or this host, not the user.
 func refusesHost(code uint16) bool {
 	switch code {
 	case 1040, // too many connections
@@ -143,16 +143,16 @@ func refusesHost(code uint16) bool {
 	return false
 }
 
-// discardLogger is a logger for the driver, which would otherwise write to standard error.
+// discardLogger keeps the driver from writing to standard error.
 type discardLogger struct{}
 
 func (discardLogger) Print(...any) {}
 
-// login logs in and does what else is asked for.
+// login logs in and runs the requested checks.
 func (o MySQL) login(ctx context.Context, t Target, password string, secure *tls.Config) (report Report, err error) {
 	wire := &mysqlConn{login: secure == nil}
 	defer func() {
-		if recover() != nil { // the driver trusts servers to say what is long enough
+		if recover() != nil { // the driver does not check packet lengths
 			err = fmt.Errorf("login: malformed packet: expected the MySQL protocol, got %s", quote(wire.first))
 			if wire.checkConn != nil {
 				wire.close()

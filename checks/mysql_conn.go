@@ -11,19 +11,19 @@ import (
 	driver "github.com/go-sql-driver/mysql"
 )
 
-// mysqlConn is the driver's connection. It limits what is read, remembers the beginning and what it ended with, and is
-// closed after the server has understood that the client is going.
+// mysqlConn is the driver's connection. It limits the bytes read, keeps the first bytes and the first error, and lets
+// the server close first.
 //
-// The driver does not look how long packets are, and leaves things behind when it panics over one during the login. So the
-// wire goes packet by packet until then, refuses what no server says, and completes what old servers, and programs that
-// pass for one, say in short. Under TLS it cannot.
+// The driver does not check packet lengths, and leaks resources if it panics over a short packet during the login.
+// Until the login is over, mysqlConn therefore reads packet by packet, rejects packets that no server sends, and pads
+// short packets of old servers and of programs that imitate them. It cannot do so under TLS.
 type mysqlConn struct {
 	*checkConn
-	login   bool   // it is not over yet, and not under TLS
-	pending []byte // read, and not taken yet
+	login   bool   // the login is in progress, without TLS
+	pending []byte // read, but not returned yet
 	greeted bool   // the first packet has been read
 
-	first []byte // the beginning of what the server said
+	first []byte // the first bytes that the server sent
 	read  int
 	last  error // the first error
 }
@@ -44,7 +44,7 @@ func (w *mysqlConn) Read(p []byte) (int, error) {
 
 var errMalformed = errors.New("malformed packet")
 
-// readPacket reads a packet.
+// readPacket reads a packet into pending.
 func (w *mysqlConn) readPacket() error {
 	packet := make([]byte, 4, 256)
 	if _, err := io.ReadFull(rawReader{w}, packet); err != nil {
@@ -68,9 +68,9 @@ func (w *mysqlConn) readPacket() error {
 	return nil
 }
 
-// padPacket makes a packet of a login long enough for what it is, which it may be refused for: then the result is nil.
+// padPacket pads a login packet to the length that the driver assumes. It returns nil if the packet is invalid.
 func padPacket(packet []byte, greeting bool) []byte {
-	const shortestOK, shortestError = 32, 9 // with numbers of any size, with a state
+	const shortestOK, shortestError = 32, 9 // with numbers of any size; with an SQL state
 	switch p := packet[4:]; {
 	case p[0] == 0xff && len(p) < 4:
 		packet = append(append(packet, 0, 0)[:4+3], "#HY000"...)
@@ -105,7 +105,7 @@ func padPacket(packet []byte, greeting bool) []byte {
 	return packet
 }
 
-// rawReader reads what is on the wire as it is.
+// rawReader reads from the wire without packet checks.
 type rawReader struct{ w *mysqlConn }
 
 func (r rawReader) Read(p []byte) (int, error) { return r.w.readRaw(p) }
@@ -131,7 +131,7 @@ func (w *mysqlConn) Close() error {
 	return nil
 }
 
-// detail is the server's version, as far as it has told one.
+// detail returns the server's version, or "" if it has not sent one.
 func (w *mysqlConn) detail() string {
 	if len(w.first) > 4 {
 		if g, err := parseGreeting(w.first[4:]); err == nil {
@@ -141,15 +141,14 @@ func (w *mysqlConn) detail() string {
 	return ""
 }
 
-// explain replaces the driver's generic errors with what happened on the wire, and takes the password out of what the
-// server said.
+// explain replaces generic driver errors by the error of the connection, and removes the password from server errors.
 func (w *mysqlConn) explain(err error, password string) error {
 	var refused *driver.MySQLError
 	if errors.As(err, &refused) {
 		return &mysqlError{code: refused.Number, text: redact(refused.Message, password)}
 	}
 	if w.checkConn == nil {
-		return err // not even connected
+		return err // not connected
 	}
 	if w.last != nil {
 		err = w.last

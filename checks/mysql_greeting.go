@@ -8,7 +8,7 @@ import (
 	"io"
 )
 
-// mysqlGreeting is what a MySQL server says first. Source: "MySQL Internals", Protocol::HandshakeV10.
+// mysqlGreeting is the first packet of a MySQL server. Source: "MySQL Internals", Protocol::HandshakeV10.
 type mysqlGreeting struct {
 	version string
 	tls     bool // the server offers TLS
@@ -24,10 +24,10 @@ func (e *mysqlError) Error() string {
 	return fmt.Sprintf("the server said error %d: %s", e.code, quote([]byte(e.text)))
 }
 
-// Limits of what is read before a login; real packets are a tenth of it.
+// maxPacket limits the packets that are read before the login. Real packets have a tenth of it.
 const maxPacket = 4096
 
-// readPacket reads one packet, at most maxPacket bytes, and its sequence number. The errors say what was expected.
+// readPacket reads one packet of at most maxPacket bytes, and its sequence number. The errors state what was expected.
 func readPacket(r io.Reader, want string) (payload []byte, sequence byte, err error) {
 	buf := make([]byte, 4, 256)
 	n, err := io.ReadFull(r, buf)
@@ -46,7 +46,7 @@ func readPacket(r io.Reader, want string) (payload []byte, sequence byte, err er
 	return payload, sequence, nil
 }
 
-// closedError names the end of a connection in the middle of what was expected.
+// closedError replaces an end of file in the middle of a packet by errClosed.
 func closedError(err error) error {
 	if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
 		return errClosed
@@ -54,7 +54,7 @@ func closedError(err error) error {
 	return err
 }
 
-// parseGreeting reads the payload of a server's first packet. The error is a *mysqlError if the server has sent one.
+// parseGreeting parses the payload of a server's first packet. If that is an error packet, the error is a *mysqlError.
 func parseGreeting(p []byte) (mysqlGreeting, error) {
 	const want = "a MySQL greeting"
 	if len(p) > 0 && p[0] == 0xff {
@@ -64,7 +64,7 @@ func parseGreeting(p []byte) (mysqlGreeting, error) {
 		return mysqlGreeting{}, mismatch(errors.New("not a MySQL server"), want, p)
 	}
 	version, rest, ok := bytes.Cut(p[1:], []byte{0})
-	// Thread, 8 bytes of challenge, a filler and the lower half of the capabilities have to follow.
+	// The thread number, 8 bytes of challenge, a filler and the lower half of the capabilities must follow.
 	if !ok || len(rest) < 4+8+1+2 {
 		return mysqlGreeting{}, mismatch(errors.New("greeting cut short"), want, p)
 	}
@@ -72,7 +72,7 @@ func parseGreeting(p []byte) (mysqlGreeting, error) {
 	return mysqlGreeting{string(version), capabilities&clientSSL != 0}, nil
 }
 
-// parseError reads an error packet, with or without a state.
+// parseError parses an error packet with or without an SQL state.
 func parseError(p []byte) error {
 	if len(p) < 3 {
 		return mismatch(errors.New("error packet cut short"), "an error code", p)
@@ -84,7 +84,7 @@ func parseError(p []byte) error {
 	return &mysqlError{code: binary.LittleEndian.Uint16(p[1:3]), text: string(text)}
 }
 
-// unknownUser is who a check without a user logs in as. Nobody is called so.
+// unknownUser is the user name of a check without a user. It is assumed not to exist.
 const unknownUser = "weir-check"
 
 // Capabilities of clients and servers.
@@ -96,8 +96,8 @@ const (
 	clientPluginAuth       = 1 << 19
 )
 
-// unknownUserLogin is the packet of a login without a password, Protocol::HandshakeResponse41, and with secured, the one
-// that asks for TLS before it, Protocol::SSLRequest, which is its beginning.
+// unknownUserLogin returns the packet of a login without a password, Protocol::HandshakeResponse41. If secured is set,
+// it also returns the packet that requests TLS before it, Protocol::SSLRequest, which is the beginning of the login.
 func unknownUserLogin(sequence byte, secured bool) (login, request []byte) {
 	capabilities := uint32(clientLongPassword | clientProtocol41 | clientSecureConnection | clientPluginAuth)
 	if secured {
@@ -113,7 +113,7 @@ func unknownUserLogin(sequence byte, secured bool) (login, request []byte) {
 		p[3]++
 	}
 	p = append(p, unknownUser+"\x00"...)
-	p = append(p, 0) // a password of no bytes
+	p = append(p, 0) // an empty password
 	p = append(p, "mysql_native_password\x00"...)
 	p[0] = byte(len(p) - 4)
 	return p, request

@@ -11,17 +11,17 @@ import (
 	"time"
 )
 
-// mysqlSession asks a server questions after the login.
+// mysqlSession queries a server after the login.
 type mysqlSession struct {
 	conn    sqldriver.Conn
-	explain func(error) error // makes an error of the driver fit to be told
-	role    string            // what was found out for the report
+	explain func(error) error // turns a driver error into one that can be reported
+	role    string            // primary or replica, for the report
 }
 
-// row is one row of a result, by lower-case column name. NULL is absent.
+// row is one row of a result by lower-case column name. NULL values are absent.
 type row map[string]string
 
-// query runs a query and returns its first rows, at most 16, and the names of the columns in order.
+// query runs a query and returns its first rows, at most 16, and the column names in order.
 func (s *mysqlSession) query(ctx context.Context, query string) (rows []row, columns []string, err error) {
 	q, ok := s.conn.(sqldriver.QueryerContext)
 	if !ok {
@@ -61,7 +61,7 @@ func (s *mysqlSession) query(ctx context.Context, query string) (rows []row, col
 	return rows, columns, nil
 }
 
-// verify asks what the options ask for.
+// verify runs the checks that the options request.
 func (o MySQL) verify(ctx context.Context, s *mysqlSession) error {
 	if o.Role == "primary" {
 		if err := s.checkWritable(ctx); err != nil {
@@ -84,7 +84,7 @@ func (o MySQL) verify(ctx context.Context, s *mysqlSession) error {
 	return nil
 }
 
-// checkWritable fails on a server that is read only.
+// checkWritable fails if the server is read only.
 func (s *mysqlSession) checkWritable(ctx context.Context) error {
 	rows, columns, err := s.query(ctx, "SELECT @@global.read_only")
 	if err != nil {
@@ -102,10 +102,11 @@ func (s *mysqlSession) checkWritable(ctx context.Context) error {
 	}
 }
 
-// noSuchStatement is ER_PARSE_ERROR: the server calls replicas something else.
+// noSuchStatement is ER_PARSE_ERROR: the server has the older statement.
 const noSuchStatement = 1064
 
-// checkReplication fails on a replica that does not run or lags behind and, if must is set, on a server that is no replica.
+// checkReplication fails if the server is a replica that does not run or lags behind. If must is set, it also fails if
+// the server is not a replica.
 func (s *mysqlSession) checkReplication(ctx context.Context, must bool, maxLag time.Duration) error {
 	rows, _, err := s.query(ctx, "SHOW REPLICA STATUS")
 	var refused *mysqlError
@@ -143,7 +144,7 @@ func (s *mysqlSession) checkReplication(ctx context.Context, must bool, maxLag t
 	return nil
 }
 
-// first returns the value of the first column there is.
+// first returns the value of the first of the columns that exists.
 func (r row) first(names ...string) string {
 	for _, name := range names {
 		if v, ok := r[name]; ok {
@@ -153,7 +154,7 @@ func (r row) first(names ...string) string {
 	return ""
 }
 
-// threadError is what a replication thread complains of, for an error text.
+// threadError returns the last error of a replication thread in parentheses, or "".
 func (r row) threadError(thread string) string {
 	if v := r["last_"+thread+"_error"]; v != "" {
 		return " (" + printable(v) + ")"
@@ -167,7 +168,7 @@ const (
 	galeraSynced = "4"
 )
 
-// checkGalera fails on a server that is not a synced and ready member of a Galera cluster's primary component.
+// checkGalera fails unless the server is a synced and ready member of a Galera cluster's primary component.
 func (s *mysqlSession) checkGalera(ctx context.Context, allowDonor bool) error {
 	rows, columns, err := s.query(ctx, "SHOW GLOBAL STATUS WHERE Variable_name IN "+
 		"('wsrep_cluster_status', 'wsrep_local_state', 'wsrep_local_state_comment', 'wsrep_ready')")
@@ -183,7 +184,7 @@ func (s *mysqlSession) checkGalera(ctx context.Context, allowDonor bool) error {
 	return galeraVerdict(status, allowDonor)
 }
 
-// galeraVerdict judges a server by its status variables.
+// galeraVerdict checks a server's status variables.
 func galeraVerdict(status map[string]string, allowDonor bool) error {
 	if v := status["wsrep_cluster_status"]; !strings.EqualFold(v, "primary") {
 		return fmt.Errorf("galera: expected wsrep_cluster_status Primary, got %s", quote([]byte(v)))
@@ -202,7 +203,7 @@ func galeraVerdict(status map[string]string, allowDonor bool) error {
 	return nil
 }
 
-// checkQuery fails unless a query's first value is something other than 0, empty or NULL.
+// checkQuery fails if a query's first value is 0, empty or NULL.
 func (s *mysqlSession) checkQuery(ctx context.Context, query string) error {
 	const want = "a first value that is not 0, empty or NULL"
 	rows, columns, err := s.query(ctx, query)

@@ -10,21 +10,21 @@ import (
 	"time"
 )
 
-// Redis asks PING, after AUTH where there is a password or a user, then INFO.
+// Redis sends AUTH if there is a password or a user, then PING and INFO.
 //
-// The server fails if it answers PING or AUTH with an error, is loading its data, is a replica whose link to its primary
-// is down, has not the Role asked for or lags behind. A server that passes PING and will not answer INFO (a proxy, or a
-// user who may not) passes, unless an option depends on the answer.
+// The server fails if it replies to PING or AUTH with an error, is loading its data, is a replica whose link to its
+// primary is down, has another role than Role, or lags behind. A server that answers PING but not INFO (a proxy, or a
+// user without the right) passes, unless an option depends on INFO.
 type Redis struct {
 	User       string
 	Password   Secret
 	Role       string        // "", primary or replica
-	MaxLag     time.Duration // of a replica: since it last heard from its primary, to the second; 0 = any
+	MaxLag     time.Duration // of a replica: maximum time since the last data from its primary, in whole seconds; 0 = any
 	AllowStale bool          // accept a replica whose link is down
 	TLS        *TLS          // nil = plain
 }
 
-// Monitor returns the monitor. The errors are those of the password, the role and the TLS options.
+// Monitor returns the monitor, or an error if the password cannot be read or the role or the TLS options are invalid.
 func (o Redis) Monitor() (Monitor, error) {
 	password, err := o.Password.read()
 	if err != nil {
@@ -53,8 +53,7 @@ func (o Redis) Monitor() (Monitor, error) {
 	}, password), nil
 }
 
-// login authenticates. What a server says to that may repeat the password, so nothing of it is told but an error line,
-// without the password.
+// login authenticates. The reply may repeat the password, so only error replies are reported, without the password.
 func (o Redis) login(x *checkConn, r *respReader, password string) error {
 	words := []string{"AUTH", password}
 	if o.User != "" {
@@ -76,7 +75,7 @@ func (o Redis) login(x *checkConn, r *respReader, password string) error {
 	return fmt.Errorf("AUTH: %w", err)
 }
 
-// verify asks the server how it is.
+// checkInfo sends PING and INFO and checks the replies.
 func (o Redis) checkInfo(x *checkConn, r *respReader) (Report, error) {
 	pong, err := r.command(x, maxLine, "PING")
 	if err == nil && string(pong) != "PONG" {
@@ -99,7 +98,7 @@ func (o Redis) checkInfo(x *checkConn, r *respReader) (Report, error) {
 	return Report{Detail: info.String()}, o.verify(info)
 }
 
-// verify says whether a server that says this of itself passes.
+// verify checks the reply to INFO.
 func (o Redis) verify(i redisInfo) error {
 	switch {
 	case i.loading:
@@ -119,16 +118,16 @@ func (o Redis) verify(i redisInfo) error {
 	return nil
 }
 
-// redisInfo is the part of a reply to INFO that matters here.
+// redisInfo is the part of a reply to INFO that the check uses.
 type redisInfo struct {
 	version string
-	role    string        // primary, replica, or what the server calls it
+	role    string        // primary, replica, or the server's own word
 	linked  bool          // a replica's link to its primary is up
-	lag     time.Duration // since a replica last heard from its primary; below 0 = not told
+	lag     time.Duration // time since a replica last received data from its primary; below 0 = unknown
 	loading bool
 }
 
-// parseInfo reads lines of "name:value" and ignores every other.
+// parseInfo parses lines of "name:value" and ignores other lines.
 func parseInfo(text []byte) redisInfo {
 	i := redisInfo{lag: -1}
 	for line := range bytes.Lines(text) {

@@ -8,11 +8,11 @@ import (
 	"strconv"
 )
 
-// maxLine is how long a line of the Redis protocol may be, its end included. Longer ones are not looked at.
+// maxLine is the maximum length of a line of the Redis protocol, including its end. Longer lines are rejected.
 const maxLine = 512
 
-// respReader speaks as much of the Redis protocol, version 2, as a check needs: commands of plain words, and simple, error,
-// integer and bulk replies. Source: "Redis serialization protocol specification".
+// respReader implements the part of the Redis protocol, version 2, that a check needs: commands of plain words, and
+// simple, error, integer and bulk replies. Source: "Redis serialization protocol specification".
 type respReader struct{ replyReader }
 
 // redisError is an error reply.
@@ -20,7 +20,7 @@ type redisError struct{ text string }
 
 func (e *redisError) Error() string { return "the server said " + quote([]byte(e.text)) }
 
-// protocolError is something that is not a reply in this protocol.
+// protocolError reports bytes that are not a reply of this protocol.
 type protocolError struct {
 	why error
 	got []byte
@@ -29,8 +29,8 @@ type protocolError struct {
 func (e *protocolError) Error() string { return mismatch(e.why, "a Redis reply", e.got).Error() }
 func (e *protocolError) Unwrap() error { return e.why }
 
-// command sends a command and returns the reply's value, of at most limit bytes. The errors are *redisError, *protocolError and
-// those of the connection.
+// command sends a command and returns the value of the reply, of at most limit bytes. The errors are *redisError,
+// *protocolError and those of the connection.
 func (r *respReader) command(w io.Writer, limit int, words ...string) ([]byte, error) {
 	var command []byte
 	command = fmt.Appendf(command, "*%d\r\n", len(words))
@@ -38,7 +38,7 @@ func (r *respReader) command(w io.Writer, limit int, words ...string) ([]byte, e
 		command = fmt.Appendf(command, "$%d\r\n%s\r\n", len(word), word)
 	}
 	if _, err := w.Write(command); err != nil {
-		// The server may have said why it does not listen, as when it has too many clients.
+		// The server may have sent the reason before it closed, such as too many clients.
 		if value, said := r.readReply(limit); said != nil {
 			var refused *redisError
 			if errors.As(said, &refused) {
@@ -50,7 +50,7 @@ func (r *respReader) command(w io.Writer, limit int, words ...string) ([]byte, e
 	return r.readReply(limit)
 }
 
-// readPacket reads one reply.
+// readReply reads one reply.
 func (r *respReader) readReply(limit int) ([]byte, error) {
 	r.buf, r.unread = r.buf[r.unread:], 0
 	line, err := r.readLine()
@@ -75,7 +75,7 @@ func (r *respReader) readReply(limit int) ([]byte, error) {
 	return nil, &protocolError{errors.New("not a Redis reply"), line}
 }
 
-// readLine reads up to the end of a line, and consumes it. The line is not empty.
+// readLine reads and consumes a line. The result is not empty.
 func (r *respReader) readLine() ([]byte, error) {
 	for {
 		text := r.buf[r.unread:]
@@ -89,7 +89,7 @@ func (r *respReader) readLine() ([]byte, error) {
 			}
 			return line, nil
 		case len(text) > 0 && bytes.IndexByte([]byte("+-:$*"), text[0]) < 0:
-			// Nothing that could follow makes this a reply.
+			// No further bytes can make this a reply.
 			return nil, &protocolError{errors.New("not a Redis reply"), text}
 		case len(text) >= maxLine:
 			return nil, &protocolError{fmt.Errorf("line too long (over %d bytes)", maxLine), text}
@@ -100,7 +100,7 @@ func (r *respReader) readLine() ([]byte, error) {
 	}
 }
 
-// readBulk reads n bytes and the line end after them, and consumes them.
+// readBulk reads and consumes n bytes and the line end after them.
 func (r *respReader) readBulk(n int) ([]byte, error) {
 	for len(r.buf)-r.unread < n+2 {
 		if err := r.readMore(); err != nil {
@@ -112,7 +112,7 @@ func (r *respReader) readBulk(n int) ([]byte, error) {
 	return value, nil
 }
 
-// readMore reads once more. What has come so far is told with the error.
+// readMore reads once more. Bytes received before an error are part of the error.
 func (r *respReader) readMore() error {
 	err := error(errTooLarge)
 	if len(r.buf) < maxReply {

@@ -12,24 +12,24 @@ import (
 	"unicode/utf8"
 )
 
-// maxReply is how many bytes of a server's reply a check reads, over all its steps.
+// maxReply is how many bytes of a server's reply a check reads in all its steps.
 const maxReply = 64 << 10
 
-// maxQuote is how long a quotation from a reply may become, its quotation marks not counted.
+// maxQuote is the maximum length of a quotation from a reply, without its quotation marks.
 const maxQuote = 120
 
-// replyReader collects what a server says. What has been matched is consumed; the rest stays for the next step.
+// replyReader buffers a server's reply. Matched bytes are consumed. The rest remains for the next step.
 type replyReader struct {
 	from   io.Reader
 	buf    []byte
-	unread int // buf[unread:] has not been matched yet
+	unread int // buf[unread:] is not matched yet
 }
 
-// awaitText reads until want occurs in what has not been consumed.
+// awaitText reads until want occurs in the unread bytes.
 func (r *replyReader) awaitText(want []byte) error {
 	seen := r.unread
 	return r.await(strconv.Quote(clip(string(want))), func(bool) int {
-		// The part looked through before can only matter with its last len(want)-1 bytes.
+		// Of the part searched before, only the last len(want)-1 bytes can begin a match.
 		from := max(r.unread, seen-len(want)+1)
 		seen = len(r.buf)
 		if i := bytes.Index(r.buf[from:], want); i >= 0 {
@@ -39,12 +39,12 @@ func (r *replyReader) awaitText(want []byte) error {
 	})
 }
 
-// awaitRegexp reads until want matches what has not been consumed.
+// awaitRegexp reads until want matches the unread bytes.
 func (r *replyReader) awaitRegexp(want *regexp.Regexp) error {
 	looked, spent := 0, 0
 	return r.await("a match of "+strconv.Quote(clip(want.String())), func(last bool) int {
 		text := r.buf[r.unread:]
-		// A long reply that drips in is not looked through at every drop for ever.
+		// A long reply that arrives in small pieces is not searched after every piece.
 		if !last && spent > 4<<20 && len(text) < looked+looked/8 {
 			return -1
 		}
@@ -57,8 +57,8 @@ func (r *replyReader) awaitRegexp(want *regexp.Regexp) error {
 	})
 }
 
-// await reads until match, called after every read, returns where in buf the match ends; -1 means not yet. last is set
-// when nothing more will come.
+// await reads until match returns the end of a match in buf; -1 means not yet. match is called after every read. last
+// is set if no more bytes will arrive.
 func (r *replyReader) await(want string, match func(last bool) int) error {
 	if end := match(false); end >= 0 {
 		r.unread = end
@@ -86,7 +86,7 @@ var (
 	errClosed   = errors.New("connection closed by the server")
 )
 
-// read reads once, into as much room as the cap leaves.
+// read reads once, up to the limit of buf.
 func (r *replyReader) read() error {
 	const step = 512
 	if room := min(max(step, len(r.buf)), maxReply-len(r.buf)); cap(r.buf)-len(r.buf) == 0 {
@@ -100,12 +100,12 @@ func (r *replyReader) read() error {
 	return err
 }
 
-// mismatch says why a check failed, what it expected and what came.
+// mismatch returns an error with the cause, what was expected and what was received.
 func mismatch(why error, want string, got []byte) error {
 	return fmt.Errorf("%w: expected %s, got %s", why, want, quote(got))
 }
 
-// quote quotes the beginning of a reply for an error text.
+// quote quotes the beginning of a reply for an error message.
 func quote(b []byte) string {
 	if len(b) == 0 {
 		return "nothing"
@@ -117,7 +117,7 @@ func quote(b []byte) string {
 	return strconv.Quote(short)
 }
 
-// clip returns as much of s as can be quoted within maxQuote.
+// clip returns a prefix of s whose quotation fits into maxQuote.
 func clip(s string) string {
 	s = s[:min(len(s), maxQuote)]
 	for len(strconv.Quote(s))-2 > maxQuote {
@@ -126,7 +126,7 @@ func clip(s string) string {
 	return s
 }
 
-// printable replaces what must not reach a log or a terminal, and shortens what is too long for one.
+// printable replaces characters that must not reach a log or a terminal, and shortens long text.
 func printable(s string) string {
 	s = strings.Map(func(r rune) rune {
 		if r == utf8.RuneError || !unicode.IsPrint(r) {

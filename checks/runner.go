@@ -7,75 +7,75 @@ import (
 	"time"
 )
 
-// Options are what a runner needs from outside. The zero value works.
+// Options configure a runner. The zero value is valid.
 type Options struct {
-	// Result is given every result, the results of one job in order, from several goroutines at a time. It must not
-	// call Close. Local shortages are not results. nil = nobody listens.
+	// Result receives every result. It is called from several goroutines, but in order for each job. It must not
+	// call Close. Local shortages are not results. nil = results are discarded.
 	Result func(Result)
 
-	// State tells a server's current state before a job runs. It must not call the runner. nil = every server is up.
+	// State returns a server's state before a job runs. It must not call the runner. nil = every server is up.
 	State func(cluster, server string) State
 
-	// Parallel is how many monitors may run at the same time; the others wait. 0 = 4,096.
+	// Parallel limits the monitors that run at the same time. 0 = 4,096.
 	Parallel int
 }
 
-// Result is what one run of a job came to.
+// Result is the result of one run of a job.
 type Result struct {
 	Cluster, Server, Check string
-	Target                 Target // what was tested
+	Target                 Target // the tested target
 
 	Up      bool          // the verdict after this result
-	Changed bool          // the verdict is not what it was before
-	Streak  int           // results in a row, this one included, that speak against the verdict
-	Pass    bool          // this run alone
-	Detail  string        // the monitor's detail, or the error's text: one line for people
+	Changed bool          // this result changed the verdict
+	Streak  int           // consecutive results against the verdict, including this one
+	Pass    bool          // this run passed
+	Detail  string        // the monitor's detail or the error text: one line for people
 	Err     error         // nil if the server passed
-	Report  Report        // what the monitor reported
+	Report  Report        // the monitor's report
 	Took    time.Duration // how long the monitor ran
-	At      time.Time     // when it ended
+	At      time.Time     // end of the run
 }
 
-// Counters are what a runner has done since it was made.
+// Counters count the work of a runner since its creation.
 type Counters struct {
-	Runs      uint64 // results, passes and failures
-	Failures  uint64 // results that were failures
-	Shortages uint64 // runs without a result because this host was short of something
-	Panics    uint64 // failures that were panics of a monitor
-	Discarded uint64 // runs whose job had changed or gone when they ended
+	Runs      uint64 // results
+	Failures  uint64 // failed results
+	Shortages uint64 // runs without a result because of a local shortage
+	Panics    uint64 // failed results caused by a panic
+	Discarded uint64 // runs whose job was changed or removed before they ended
 
-	Jobs    int // now
+	Jobs    int // current jobs
 	Running int // monitors running now
-	Waiting int // jobs that are due and wait for one of the Parallel places
+	Waiting int // jobs that are due and wait because of Parallel
 }
 
-// Runner runs jobs at their times. One goroutine keeps the schedule; monitors run in goroutines that end when there is
-// nothing for them to do. A job never overlaps with itself.
+// Runner runs jobs on a schedule. One goroutine keeps the schedule. Monitors run in worker goroutines, which end when
+// there is no work. Two runs of a job never overlap.
 type Runner struct {
 	// Immutable.
 	opts    Options
-	ctx     context.Context // the ancestor of every run's
+	ctx     context.Context // parent of the context of every run
 	cancel  context.CancelFunc
-	wake    chan struct{} // tells the scheduler that the schedule's first entry has changed; holds one
+	wake    chan struct{} // buffered, size 1: the first entry of the schedule has changed
 	running sync.WaitGroup
 
-	mu          sync.Mutex // guards what follows
+	mu          sync.Mutex // guards the fields below
 	tasks       map[Key]*task
 	servers     map[serverKey][]*task
-	removed     map[Key]*task // removed, while their last run goes on
+	removed     map[Key]*task // removed tasks whose last run is still in progress
 	schedule    schedule
 	ready       []*task   // watches and waiting for a worker, in order
-	idle        sync.Cond // workers waiting for a ready task
-	idleWorkers int       // how many those are
+	idle        sync.Cond // idle workers wait here for a ready task
+	idleWorkers int       // number of idle workers
 	workers     int       // all workers
 	closed      bool
 	counters    Counters
 }
 
-// serverKey names what several jobs may test.
+// serverKey identifies a server, which several jobs may test.
 type serverKey struct{ cluster, name string }
 
-// NewRunner starts a runner without jobs. Close ends it.
+// NewRunner starts a runner without jobs. Close stops it.
 func NewRunner(opts Options) *Runner {
 	if opts.Parallel <= 0 {
 		opts.Parallel = 4096
@@ -87,10 +87,10 @@ func NewRunner(opts Options) *Runner {
 	return r
 }
 
-// Update makes jobs the runner's jobs. Those that are new or have changed run at once, many of them one shortly after
-// the other; those that are unchanged keep verdict, counters and phase, and take over their new Monitor; those that are
-// not among jobs end, and a run of theirs that is in progress is called off. Of several with one key the last counts. A
-// result that is on its way to Options.Result when Update is called may arrive after Update has returned.
+// Update replaces the runner's jobs. New and changed jobs run at once; if there are many, their starts are spread.
+// Unchanged jobs keep verdict, counters and phase, and use their new Monitor. Jobs that are not in jobs end, and their
+// runs in progress are cancelled. If several jobs have one key, the last one counts. A result that is being delivered
+// when Update is called may arrive after Update has returned.
 func (r *Runner) Update(jobs []Job) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -108,7 +108,7 @@ func (r *Runner) Update(jobs []Job) {
 		}
 		t, known := r.tasks[key]
 		switch {
-		case !known && r.removed[key] != nil: // it is back before its last run, called off, has ended
+		case !known && r.removed[key] != nil: // added again before its cancelled run has ended
 			t = r.removed[key]
 			delete(r.removed, key)
 			t.job, t.verdict, t.shortages, t.removed = *job, job.InitialVerdict, 0, false
@@ -149,7 +149,7 @@ func (r *Runner) Update(jobs []Job) {
 	r.stagger(begin)
 }
 
-// cancelRun ends the run that a task is in, if it is in one, and sees to it that its result does not count.
+// cancelRun cancels the run of a task, if it has one, and makes its result ignored.
 func (r *Runner) cancelRun(t *task) {
 	if t.running {
 		t.stale = true
@@ -157,15 +157,15 @@ func (r *Runner) cancelRun(t *task) {
 	}
 }
 
-// stagger schedules the first runs of tasks: at once, but a large number of them over up to half their interval, and
-// the next runs over a whole one, so that neither this host nor a server that carries many addresses sees a burst.
+// stagger schedules the first runs of tasks: at once, but many of them over up to half their interval, and the next
+// runs over a whole interval. Neither this host nor a server with many addresses then sees a burst.
 func (r *Runner) stagger(begin []*task) {
 	now := time.Now()
 	first := false
 	var after time.Duration
 	for _, t := range begin {
 		t.spread = min(0.9, float64(len(begin))/64)
-		if !t.running && !t.waiting { // else the first run follows the one that has been called off, or comes at once
+		if !t.running && !t.waiting { // otherwise the next run follows the cancelled one, or is due already
 			first = r.schedule.add(t, now.Add(after)) || first
 		}
 		after += min(t.job.Spec.Interval/time.Duration(2*len(begin)), 2*time.Millisecond)
@@ -175,13 +175,13 @@ func (r *Runner) stagger(begin []*task) {
 	}
 }
 
-// Recheck makes the jobs of a server due: something else has cast doubt on what is known of it, or it has left
-// maintenance. However often it is called, a job runs no sooner than a tenth of its interval after it last began.
+// Recheck makes the jobs of a server due, because another source contradicts its verdict or it has left maintenance. A
+// job runs at the earliest a tenth of its interval after its last start, however often Recheck is called.
 func (r *Runner) Recheck(cluster, name string) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	for _, t := range r.servers[serverKey{cluster, name}] {
-		if t.running { // it may have begun before there was a doubt
+		if t.running { // the run may have begun before the reason for the recheck
 			t.recheck = true
 		} else {
 			r.runSoon(t)
@@ -201,7 +201,7 @@ func (r *Runner) runSoon(t *task) {
 	}
 }
 
-// Verdict returns the verdict of a job; false if there is no such job.
+// Verdict returns the verdict of a job, or false if there is no such job.
 func (r *Runner) Verdict(key Key) (Verdict, bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -212,7 +212,7 @@ func (r *Runner) Verdict(key Key) (Verdict, bool) {
 	return t.verdict, true
 }
 
-// Counters returns what the runner has done so far.
+// Counters returns a snapshot of the counters.
 func (r *Runner) Counters() Counters {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -221,8 +221,7 @@ func (r *Runner) Counters() Counters {
 	return c
 }
 
-// Close calls off what is running and returns when the last of the runner's goroutines has ended. Calling it again is
-// harmless.
+// Close cancels all runs and returns when the last goroutine of the runner has ended. It may be called more than once.
 func (r *Runner) Close() {
 	r.mu.Lock()
 	r.closed = true
@@ -232,7 +231,7 @@ func (r *Runner) Close() {
 	r.running.Wait()
 }
 
-// runScheduler moves tasks that are due from the schedule to the workers, until the runner is closed.
+// runScheduler moves due tasks from the schedule to the workers until the runner is closed.
 func (r *Runner) runScheduler() {
 	alarm := time.NewTimer(time.Hour)
 	defer alarm.Stop()
@@ -251,7 +250,7 @@ func (r *Runner) runScheduler() {
 	}
 }
 
-// dispatchDue hands every task that is due to the workers and says how long it is until the next one.
+// dispatchDue hands due tasks to the workers and returns the time until the next one.
 func (r *Runner) dispatchDue(now time.Time) (wait time.Duration, any bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -263,7 +262,7 @@ func (r *Runner) dispatchDue(now time.Time) (wait time.Duration, any bool) {
 	return r.schedule.next(now)
 }
 
-// wakeScheduler makes the scheduler look at the schedule again.
+// wakeScheduler makes the scheduler read the schedule again.
 func (r *Runner) wakeScheduler() {
 	select {
 	case r.wake <- struct{}{}:
@@ -271,8 +270,8 @@ func (r *Runner) wakeScheduler() {
 	}
 }
 
-// scheduleNext schedules a task's next run, counted from the start of the last one. The jitter is on the early side: a server
-// that stops working is found out within fall intervals and a timeout, and never later.
+// scheduleNext schedules a task's next run relative to the start of the last one. The jitter only shortens the
+// interval: a server that stops working is detected within fall intervals and a timeout, never later.
 func (r *Runner) scheduleNext(t *task) {
 	gap := t.job.interval(t.verdict)
 	jitter := max(0.1, t.spread)

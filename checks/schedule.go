@@ -5,10 +5,10 @@ import (
 	"time"
 )
 
-// slack is how much earlier than its time a task may run. It bounds the scheduler's wake-ups to a thousand a second.
+// slack is how much earlier than due a task may run. It limits the scheduler to a thousand wake-ups per second.
 const slack = time.Millisecond
 
-// schedule is a heap of tasks by time. It implements heap.Interface; add, drop and pop are for the runner.
+// schedule is a heap of tasks by due time. The runner uses add, drop, pop and next; the rest is for package heap.
 type schedule []*task
 
 func (s schedule) Len() int           { return len(s) }
@@ -35,7 +35,7 @@ func (s *schedule) Pop() any {
 	return t
 }
 
-// add puts a task in, or moves it, and reports whether it is the first one now.
+// add adds or moves a task and reports whether it is the first one now.
 func (s *schedule) add(t *task, at time.Time) (first bool) {
 	t.dueAt = at
 	if t.index >= 0 {
@@ -46,14 +46,14 @@ func (s *schedule) add(t *task, at time.Time) (first bool) {
 	return t.index == 0
 }
 
-// drop takes a task out if it is in.
+// drop removes a task if it is in the schedule.
 func (s *schedule) drop(t *task) {
 	if t.index >= 0 {
 		heap.Remove(s, t.index)
 	}
 }
 
-// pop takes the first task out if it is due at now, or as good as.
+// pop removes and returns the first task if it is due within slack, else nil.
 func (s *schedule) pop(now time.Time) *task {
 	if len(*s) == 0 || (*s)[0].dueAt.After(now.Add(slack)) {
 		return nil
@@ -61,7 +61,7 @@ func (s *schedule) pop(now time.Time) *task {
 	return heap.Pop(s).(*task)
 }
 
-// readPacket is how long it is until a task is due; false if there is none.
+// next returns the time until a task is due, or false if there is none.
 func (s schedule) next(now time.Time) (time.Duration, bool) {
 	if len(s) == 0 {
 		return 0, false

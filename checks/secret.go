@@ -11,11 +11,11 @@ import (
 	"weir/conf"
 )
 
-// Secret is a password: literal, in a file or in the environment. It prints as "(secret)" wherever it is formatted.
+// Secret is a password: literal, in a file or in the environment. It is formatted as "(secret)".
 type Secret struct {
 	Value string // the password itself
-	File  string // or a file that holds it; one line end after it is not part of it
-	Env   string // or an environment variable that holds it
+	File  string // or a file that contains it; one line end at the end is ignored
+	Env   string // or an environment variable that contains it
 }
 
 func (Secret) String() string { return "(secret)" }
@@ -23,10 +23,10 @@ func (Secret) String() string { return "(secret)" }
 // GoString keeps a secret out of %#v.
 func (Secret) GoString() string { return "(secret)" }
 
-// maxSecret bounds a file with a password.
+// maxSecret limits the size of a password file.
 const maxSecret = 64 << 10
 
-// read returns the password. The errors are those of the file, or that the variable is not set.
+// read returns the password, or an OptionError if the file cannot be read or the variable is not set.
 func (s Secret) read() (string, error) {
 	switch {
 	case s.File != "":
@@ -45,7 +45,7 @@ func (s Secret) read() (string, error) {
 	return s.Value, nil
 }
 
-// redact takes a password out of what a server said: it may have repeated what it was told.
+// redact removes a password from text that a server sent, because a server may repeat it.
 func redact(said, password string) string {
 	if password == "" {
 		return said
@@ -53,10 +53,10 @@ func redact(said, password string) string {
 	return strings.ReplaceAll(said, password, "***")
 }
 
-// shortSecret is the length from which something is looked for as a secret: what is shorter is in many words.
+// shortSecret is the minimum length of a secret that is redacted. Shorter strings occur in many words.
 const shortSecret = 4
 
-// redactReports keeps secrets out of what a monitor reports: a server may repeat what it was sent.
+// redactReports removes secrets from the reports and errors of a monitor, because a server may repeat what it received.
 func redactReports(m Monitor, secrets ...string) Monitor {
 	secrets = slices.DeleteFunc(secrets, func(s string) bool { return len(s) < shortSecret })
 	if len(secrets) == 0 {
@@ -74,7 +74,7 @@ func redactReports(m Monitor, secrets ...string) Monitor {
 	}
 }
 
-// redactedError is an error in other words.
+// redactedError is an error whose text is replaced.
 type redactedError struct {
 	text string
 	err  error
@@ -83,10 +83,10 @@ type redactedError struct {
 func (r *redactedError) Error() string { return r.text }
 func (r *redactedError) Unwrap() error { return r.err }
 
-// quoteCut is how a quote of a reply ends that goes on (see quote).
+// quoteCut is the end of a quotation that was cut (see quote).
 const quoteCut = "\"…"
 
-// redactText is a text without secrets, neither whole nor cut off where a quote ends.
+// redactText removes secrets from a text, also where a quotation was cut within one.
 func redactText(text string, secrets []string) string {
 	for _, s := range secrets {
 		quoted := strconv.Quote(s)
@@ -94,9 +94,9 @@ func redactText(text string, secrets []string) string {
 			text = strings.ReplaceAll(text, s, "***")
 			parts := strings.SplitAfter(text, quoteCut)
 			for i, part := range parts {
-				said, whole := strings.CutSuffix(part, quoteCut)
-				for n := len(s) - 1; whole && n >= shortSecret; n-- {
-					if rest, found := strings.CutSuffix(said, s[:n]); found {
+				body, cut := strings.CutSuffix(part, quoteCut)
+				for n := len(s) - 1; cut && n >= shortSecret; n-- {
+					if rest, found := strings.CutSuffix(body, s[:n]); found {
 						parts[i] = rest + "***" + quoteCut
 						break
 					}

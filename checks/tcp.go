@@ -12,22 +12,22 @@ import (
 	"weir/conf"
 )
 
-// TCP connects and, if there are steps, holds a dialogue.
+// TCP connects and, if there are steps, sends data and checks the replies.
 //
-// Without steps nothing is said, and the connection is reset at once: that leaves no socket waiting out its time on
-// either side. Most servers take no notice. MySQL counts it against this host and in the end shuts the host out: there,
-// use the MySQL monitor, or Quiet.
+// Without steps nothing is sent, and the connection is reset at once, so that no socket remains in TIME_WAIT on either
+// side. Most servers ignore this. MySQL counts it against this host and eventually blocks the host: use the MySQL
+// monitor there, or Quiet.
 type TCP struct {
-	Steps []conf.Step // in order; each sends first, then reads until what is expected has come
-	TLS   *TLS        // nil = plain. A handshake is a check of its own: it needs no steps
+	Steps []conf.Step // in order; each sends first, then reads until the expected bytes have arrived
+	TLS   *TLS        // nil = plain. With TLS the handshake is checked even without steps
 
-	// Quiet, without steps and TLS, resets the connection before the server's program gets to see it: its kernel has
-	// said that it listens and has room in its queue, which is all that connecting can tell. Nothing is logged or
-	// counted there.
+	// Quiet, without steps and TLS, resets the connection before the server's program sees it. The server's kernel has
+	// then confirmed that it listens and has room in its queue, which is all that a connect can show. Nothing is logged or
+	// counted on the server.
 	Quiet bool
 }
 
-// Monitor returns the monitor. The errors are those of regular expressions and of the TLS options.
+// Monitor returns the monitor, or an error if a regular expression or the TLS options are invalid.
 func (o TCP) Monitor() (Monitor, error) {
 	steps, err := compileSteps(o.Steps)
 	if err != nil {
@@ -46,7 +46,7 @@ func (o TCP) Monitor() (Monitor, error) {
 	return func(ctx context.Context, t Target) (Report, error) { return Report{}, runSteps(ctx, t, steps, secure) }, nil
 }
 
-// step is one step of a dialogue, ready to be used.
+// step is a compiled step.
 type step struct {
 	send   []byte
 	expect []byte
@@ -55,7 +55,7 @@ type step struct {
 
 func (s step) expects() bool { return len(s.expect) > 0 || s.regex != nil }
 
-// matches reports whether a whole reply is what is expected.
+// matches reports whether a whole reply is as expected.
 func (s step) matches(reply []byte) bool {
 	return bytes.Contains(reply, s.expect) && (s.regex == nil || s.regex.Match(reply))
 }
@@ -81,7 +81,7 @@ func connectOnly(ctx context.Context, t Target, p dialMode) error {
 	}
 	conn, err := dial(ctx, t, p)
 	if errors.Is(err, syscall.ECONNRESET) {
-		return nil // it had been accepted: before that, a reset is a refusal
+		return nil // the connection was accepted; an earlier reset would be ECONNREFUSED
 	}
 	if err != nil {
 		return err
@@ -91,7 +91,7 @@ func connectOnly(ctx context.Context, t Target, p dialMode) error {
 	return nil
 }
 
-// headerOnly connects to a server that reads a PROXY header first: it gets one, and then the end of the stream.
+// headerOnly connects to a server that expects a PROXY header, sends the header, and ends the stream.
 func headerOnly(ctx context.Context, t Target) error {
 	x, err := openConn(ctx, t, nil)
 	if errors.Is(err, syscall.ECONNRESET) {
@@ -107,8 +107,7 @@ func headerOnly(ctx context.Context, t Target) error {
 	return nil
 }
 
-// runSteps goes through the steps. Every reply may come in pieces, and what follows a match in the same piece is left for
-// the next step.
+// runSteps runs the steps. A reply may arrive in pieces. Bytes after a match remain for the next step.
 func runSteps(ctx context.Context, t Target, steps []step, secure *tls.Config) error {
 	x, err := openConn(ctx, t, secure)
 	if err != nil {
@@ -131,8 +130,8 @@ func runSteps(ctx context.Context, t Target, steps []step, secure *tls.Config) e
 	return nil
 }
 
-// runTask sends and waits. A server may say what is expected and close without having read: its reply counts, so a failed
-// write is told only where no reply is expected.
+// run sends and waits for the reply. A server may reply and close without having read the request; its reply counts. A
+// failed write is therefore reported only if no reply is expected.
 func (s step) run(x *checkConn, r *replyReader) error {
 	if len(s.send) > 0 {
 		if _, err := x.Write(s.send); err != nil && !s.expects() {

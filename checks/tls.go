@@ -10,17 +10,17 @@ import (
 	"weir/conf"
 )
 
-// TLS says how a check that speaks over TCP secures its connection. A nil *TLS means that it does not.
+// TLS configures the TLS connection of a check over TCP. A nil *TLS means a plain connection.
 type TLS struct {
-	ServerName string // the name to ask for and to verify; "" = the target's host
+	ServerName string // the name to send and to verify; "" = the target's host
 	CAFile     string // PEM certificates to trust; "" = the system's
 	SkipVerify bool   // accept any certificate
 }
 
-// maxCertificates bounds a file of certificates; that of a whole system has a quarter of a megabyte.
+// maxCertificates limits the size of a certificate file. The certificates of a whole system have 250 kB.
 const maxCertificates = 16 << 20
 
-// config builds what crypto/tls needs, without a server name; nil for a nil *TLS.
+// config returns a tls.Config without a server name for the target, or nil for a nil *TLS.
 func (o *TLS) config() (*tls.Config, error) {
 	if o == nil {
 		return nil, nil
@@ -39,7 +39,7 @@ func (o *TLS) config() (*tls.Config, error) {
 	return c, nil
 }
 
-// tlsFor returns a configuration with the server name to verify for a target; nil for nil.
+// tlsFor returns a config with the server name to verify for a target, or nil for a nil config.
 func tlsFor(c *tls.Config, t Target) *tls.Config {
 	if c == nil || c.ServerName != "" {
 		return c
@@ -49,7 +49,7 @@ func tlsFor(c *tls.Config, t Target) *tls.Config {
 	return c
 }
 
-// host returns the target's host as configured, else that of its address; "localhost" for a unix socket.
+// host returns the target's configured host, else the host of its address; "localhost" for a unix socket.
 func (t Target) host() string {
 	if t.Host != "" {
 		return t.Host
@@ -60,7 +60,7 @@ func (t Target) host() string {
 	return "localhost"
 }
 
-// handshakeError says what a TLS handshake failed of, without the addresses.
+// handshakeError returns the cause of a failed TLS handshake, without the addresses.
 func handshakeError(err error) error {
 	var op *net.OpError
 	if errors.As(err, &op) && op.Op == "remote error" {

@@ -12,12 +12,12 @@ import (
 	"weir/conf"
 )
 
-// UDP sends datagrams and reads the answers. A step that expects something passes when a datagram matches, each by
-// itself; a step that expects nothing passes unless the server's host refuses it, for which the rest of the time is
-// waited. Without steps, one empty datagram is sent.
+// UDP sends datagrams and reads the replies. A step with an expectation passes if one datagram matches it. The last
+// step without an expectation waits for the rest of the time and passes unless the server's host rejects the datagram
+// (ICMP). Without steps, one empty datagram is sent.
 type UDP struct{ Steps []conf.Step }
 
-// Monitor returns the monitor. The error tells a regular expression that does not compile.
+// Monitor returns the monitor, or an error if a regular expression is invalid.
 func (o UDP) Monitor() (Monitor, error) {
 	steps, err := compileSteps(o.Steps)
 	if err != nil {
@@ -47,14 +47,14 @@ func exchangeDatagrams(ctx context.Context, t Target, steps []step) error {
 	}
 	x.stopWatch = context.AfterFunc(ctx, func() { _ = conn.SetDeadline(time.Unix(1, 0)) })
 	defer x.close()
-	var prefix []byte // each datagram is a conversation of its own to whoever reads the header
+	var prefix []byte // the receiver reads a header in every datagram
 	if t.SendProxy != "" {
 		if prefix, err = proxyHeader("v2", conn.LocalAddr(), conn.RemoteAddr()); err != nil {
 			return err
 		}
 	}
 	for i, s := range steps {
-		// The refusal of an earlier datagram is told by the next call, whatever it is.
+		// An ICMP error for an earlier datagram is returned by the next call, whichever it is.
 		if len(s.send) > 0 || i == 0 {
 			if _, err := x.Write(slices.Concat(prefix, s.send)); err != nil {
 				return fmt.Errorf("send: %w", err)
@@ -80,7 +80,7 @@ func exchangeDatagrams(ctx context.Context, t Target, steps []step) error {
 // maxDatagram is the largest UDP payload.
 const maxDatagram = 65507
 
-// awaitRefusal waits until something comes, which is fine whatever it is, or the time is over, which is fine as well.
+// awaitRefusal waits until a datagram arrives or the time is over; both pass.
 func awaitRefusal(x *checkConn) error {
 	_, err := x.Read(make([]byte, 1))
 	if errors.Is(err, context.DeadlineExceeded) {
@@ -89,7 +89,7 @@ func awaitRefusal(x *checkConn) error {
 	return err
 }
 
-// awaitDatagram reads until a datagram matches, of at most 64 kB in total.
+// awaitDatagram reads until a datagram matches, at most 64 kB in total.
 func (s step) awaitDatagram(x *checkConn) error {
 	var want string
 	if s.regex != nil {

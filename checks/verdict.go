@@ -1,10 +1,10 @@
 package checks
 
-// Verdict is what a monitor's results amount to after rise and fall. The zero value is that of a server that has not
-// been checked: up.
+// Verdict is the result of a check after rise and fall. The zero value is up, the verdict of a server that was not
+// checked yet.
 type Verdict struct {
 	Down   bool
-	Streak int // results in a row that speak against the verdict; 0 when the last one agreed with it
+	Streak int // consecutive results against the verdict; 0 if the last result agreed with it
 }
 
 // Step returns the verdict after one more result:
@@ -32,5 +32,5 @@ func (v Verdict) Step(pass bool, rise, fall int) Verdict {
 	return Verdict{Down: v.Down, Streak: v.Streak + 1}
 }
 
-// Changing reports whether the last result spoke against the verdict.
+// Changing reports whether the last result was against the verdict.
 func (v Verdict) Changing() bool { return v.Streak > 0 }

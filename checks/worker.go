@@ -7,11 +7,11 @@ import (
 	"time"
 )
 
-// maxIdleWorkers is how many workers stay when there is nothing to do: enough for a steady load not to start goroutines, few
-// enough not to matter.
+// maxIdleWorkers is how many workers stay while there is no work: enough to avoid starting goroutines under a steady
+// load, few enough not to matter.
 const maxIdleWorkers = 32
 
-// startWorkers sees to it that there are workers for the ready tasks. The caller holds the mutex.
+// startWorkers wakes or starts workers for the ready tasks. The caller holds r.mu.
 func (r *Runner) startWorkers() {
 	need := len(r.ready)
 	for range min(need, r.idleWorkers) {
@@ -23,7 +23,7 @@ func (r *Runner) startWorkers() {
 	}
 }
 
-// runWorker runs ready tasks, one after the other, until there are none and enough other workers wait for the next.
+// runWorker runs ready tasks until there are none and enough other workers are idle.
 func (r *Runner) runWorker() {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -48,9 +48,9 @@ func (r *Runner) runWorker() {
 	}
 }
 
-// outcome is what one run came to.
+// outcome is the result of one run.
 type outcome struct {
-	job          Job // as it was when the run began
+	job          Job // at the start of the run
 	watched      bool
 	report       Report
 	err          error
@@ -58,9 +58,9 @@ type outcome struct {
 	began, ended time.Time
 }
 
-// runTask runs a task once, tells the result and schedules the next run. The caller holds the mutex; it is given up while
-// anything outside the runner is called. The task is in no queue meanwhile, so neither do two runs of it overlap nor can
-// a result overtake an earlier one.
+// runTask runs a task once, delivers the result and schedules the next run. The caller holds r.mu, which is released
+// while code outside the runner is called. The task is in no queue meanwhile, so two runs never overlap and results
+// stay in order.
 func (r *Runner) runTask(t *task) {
 	ctx, cancel := context.WithTimeout(r.ctx, t.job.timeout())
 	t.running, t.cancel = true, cancel
@@ -103,8 +103,8 @@ func (r *Runner) runTask(t *task) {
 	}
 }
 
-// recordOutcome adds what a run came to to the task's verdict and the runner's counters. It returns the result to be told,
-// and false if there is none.
+// recordOutcome applies an outcome to the task's verdict and the runner's counters. It returns the result to deliver,
+// or false if there is none.
 func (r *Runner) recordOutcome(t *task, o *outcome) (Result, bool) {
 	switch {
 	case !o.watched:
@@ -157,7 +157,7 @@ type PanicError struct {
 
 func (e *PanicError) Error() string { return fmt.Sprintf("monitor panicked: %v", e.Value) }
 
-// callMonitor runs the monitor and turns its panic into a failed check.
+// callMonitor runs the monitor and turns a panic into a failed check.
 func callMonitor(ctx context.Context, job *Job) (report Report, err error, panicked bool) {
 	defer func() {
 		if p := recover(); p != nil {
