@@ -257,9 +257,9 @@ func TestLogRotation(t *testing.T) {
 	}
 	total := func() (n int) {
 		for i := range rounds {
-			n += lines(fmt.Sprintf("%s.%d", file, i), "\"end\":")
+			n += lines(fmt.Sprintf("%s.%d", file, i), "\"msg\":\"session\"")
 		}
-		return n + lines(file, "\"end\":")
+		return n + lines(file, "\"msg\":\"session\"")
 	}
 	for i := range rounds {
 		require.NoError(t, os.Rename(file, fmt.Sprintf("%s.%d", file, i)))
@@ -274,7 +274,7 @@ func TestLogRotation(t *testing.T) {
 	}
 	weirtest.ReadSession(l.Listen)
 	nettest.Wait(t, 5*time.Second, "every session's record", func() bool { return total() == each*(rounds+1)+1 })
-	require.Positive(t, lines(file, "\"end\":"), "in the new file")
+	require.Positive(t, lines(file, "\"msg\":\"session\""), "in the new file")
 }
 
 // A check of a file opens no socket.

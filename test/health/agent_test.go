@@ -211,7 +211,7 @@ func TestSilentAgent(t *testing.T) {
 	for range 3 {
 		require.InDelta(t, 5, shareOfA(t, addr, 10), 1)
 	}
-	require.Empty(t, w.Records(func(r weirtest.Record) bool { return r.Text("server") == "A" && r["end"] == nil }))
+	require.Empty(t, w.Records(func(r weirtest.Record) bool { return r.Text("server") == "A" && r.Termination() == "" }))
 
 	// Its last word holds, through reloads, for as long as there is a check.
 	says.Up()
