@@ -14,22 +14,21 @@ import (
 	"weir/agentcheck"
 )
 
-const aboutAgent = `Tells balancers how this host wants to be used, over TCP: weir's check of type
-"agent", or HAProxy's agent-check. One of --say, --file and --load says what.
+const aboutAgent = `Answers agent checks over TCP: those of weir (checks of type "agent") and of HAProxy
+(agent-check). --say, --file or --load selects the reply.
 
-Words: up, down, fail, stopped, ready, drain, maint, 50%, weight:10, maxconn:30,
-and after up or down, "# a text".`
+A reply consists of: up, down, fail, stopped, ready, drain, maint, 50%, weight:10,
+maxconn:30; after up or down, also "# text".`
 
-// agentCommand answers balancers until it is told to end.
 func agentCommand() *cobra.Command {
 	cmd := &cobra.Command{
-		Use: "agent --listen ADDRESS (--say LINE | --file FILE | --load)", Short: "Tell balancers the state and weight of this host",
+		Use: "agent --listen ADDRESS (--say LINE | --file FILE | --load)", Short: "Answer agent checks for this host",
 		Long: aboutAgent, Args: cobra.NoArgs, DisableFlagsInUseLine: true,
 	}
-	listen := cmd.Flags().String("listen", "", "where to answer: an `address` such as :9999 or 10.0.0.1:9999")
-	say := cmd.Flags().String("say", "", "this `line` always, such as \"50%\" or \"drain\"")
-	file := cmd.Flags().String("file", "", "the first line of a `file`, read anew for every question")
-	load := cmd.Flags().Bool("load", false, "a percentage, from 100% down to 1% where one task per processor runs or waits")
+	listen := cmd.Flags().String("listen", "", "the `address` to listen on, such as :9999 or 10.0.0.1:9999")
+	say := cmd.Flags().String("say", "", "reply with this `line`, such as \"50%\" or \"drain\"")
+	file := cmd.Flags().String("file", "", "reply with the first line of a `file`, which is read for each check")
+	load := cmd.Flags().Bool("load", false, "reply with a percentage: from 100% when idle to 1% when one task per CPU runs or waits")
 	cmd.MarkFlagRequired("listen")
 	cmd.MarkFlagsOneRequired("say", "file", "load")
 	cmd.MarkFlagsMutuallyExclusive("say", "file", "load")
@@ -37,30 +36,31 @@ func agentCommand() *cobra.Command {
 		if _, _, err := net.SplitHostPort(*listen); err != nil {
 			return fmt.Errorf("agent: --listen: %w", err)
 		}
-		var answer agentcheck.ReplyFunc
+		var reply agentcheck.ReplyFunc
 		switch {
 		case *load:
-			answer = agentcheck.LoadReply()
+			reply = agentcheck.LoadReply()
 		case *file != "":
-			answer = agentcheck.FileReply(*file)
+			reply = agentcheck.FileReply(*file)
 		default:
 			var err error
-			if answer, err = agentcheck.FixedReply(*say); err != nil {
+			if reply, err = agentcheck.FixedReply(*say); err != nil {
 				return fmt.Errorf("agent: --say: %w", err)
 			}
 		}
-		if _, err := answer(); err != nil { // it may be put right later, and somebody should know
-			fmt.Fprintf(cmd.ErrOrStderr(), "weir agent: nothing to say yet: %v\n", err)
+		if _, err := reply(); err != nil { // the file may be created later
+			fmt.Fprintf(cmd.ErrOrStderr(), "weir agent: no reply yet: %v\n", err)
 		}
-		return Exit(answerBalancers(cmd.Context(), *listen, answer, cmd.OutOrStdout(), cmd.ErrOrStderr()))
+		return Exit(serveAgent(cmd.Context(), *listen, reply, cmd.OutOrStdout(), cmd.ErrOrStderr()))
 	}
 	return cmd
 }
 
-func answerBalancers(ctx context.Context, listen string, answer agentcheck.ReplyFunc, stdout, stderr io.Writer) int {
+// serveAgent answers checks until SIGTERM or SIGINT and returns the exit code.
+func serveAgent(ctx context.Context, listen string, reply agentcheck.ReplyFunc, stdout, stderr io.Writer) int {
 	ctx, stop := signal.NotifyContext(ctx, syscall.SIGTERM, syscall.SIGINT)
 	defer stop()
-	signal.Ignore(syscall.SIGPIPE) // whoever read what is said here may have gone
+	signal.Ignore(syscall.SIGPIPE) // the reader of stdout or stderr may have exited
 	var config net.ListenConfig
 	config.SetMultipathTCP(false)
 	l, err := config.Listen(ctx, "tcp", listen)
@@ -68,10 +68,10 @@ func answerBalancers(ctx context.Context, listen string, answer agentcheck.Reply
 		fmt.Fprintf(stderr, "weir agent: %v\n", err)
 		return ExitUnreachable
 	}
-	fmt.Fprintf(stdout, "weir agent: answering at %s\n", l.Addr())
-	told := newTold(stderr)
-	defer told.close()
-	server := agentcheck.Server{Reply: answer, OnError: told.report}
+	fmt.Fprintf(stdout, "weir agent: listening on %s\n", l.Addr())
+	failures := newFailureLog(stderr)
+	defer failures.close()
+	server := agentcheck.Server{Reply: reply, OnError: failures.report}
 	if err := server.Serve(ctx, l); err != nil {
 		fmt.Fprintf(stderr, "weir agent: %v\n", err)
 		return ExitUnreachable
@@ -79,40 +79,39 @@ func answerBalancers(ctx context.Context, listen string, answer agentcheck.Reply
 	return ExitOK
 }
 
-// told passes on why questions go unanswered: once for each reason that is not the one before. Its reader never holds
-// up an answer.
-type told struct {
+// failureLog prints why checks are not answered, each run of equal reasons once. A blocked reader delays no reply.
+type failureLog struct {
 	queue chan string
 	done  chan struct{}
 }
 
-func newTold(to io.Writer) *told {
-	t := &told{queue: make(chan string, 16), done: make(chan struct{})}
+func newFailureLog(to io.Writer) *failureLog {
+	f := &failureLog{queue: make(chan string, 16), done: make(chan struct{})}
 	go func() {
-		defer close(t.done)
+		defer close(f.done)
 		last := ""
-		for reason := range t.queue {
+		for reason := range f.queue {
 			if reason != last {
 				fmt.Fprintf(to, "weir agent: %s\n", reason)
 			}
 			last = reason
 		}
 	}()
-	return t
+	return f
 }
 
-func (t *told) report(err error) {
+func (f *failureLog) report(err error) {
 	select {
-	case t.queue <- err.Error():
+	case f.queue <- err.Error():
 	default:
 	}
 }
 
-// close waits for the last reason to be written, as far as it is taken in time.
-func (t *told) close() {
-	close(t.queue)
+// close waits up to a second for the last reason to be printed.
+func (f *failureLog) close() {
+	close(f.queue)
 	select {
-	case <-t.done:
+	case <-f.done:
 	case <-time.After(time.Second):
 	}
 }

@@ -1,6 +1,6 @@
 package cli
 
-// How client commands find the running weir and talk to it.
+// The client of the API, and the flags that select it.
 
 import (
 	"bytes"
@@ -21,33 +21,35 @@ import (
 	"weir/conf"
 )
 
-// reach is what the flags of a client command say: where weir is, and how to answer.
+// clientFlags are the flags that all client commands share.
 type clientFlags struct {
 	admin     string
 	tokenFile string
 	json      bool
 }
 
+// add defines the flags for cmd.
 func (flags *clientFlags) add(cmd *cobra.Command) {
 	f := cmd.Flags()
-	f.StringVar(&flags.admin, "admin", "", "where the API is, as `address`: unix:/path or host:port (default $WEIR_ADMIN, else "+conf.DefaultAdminSocket+")")
-	f.StringVar(&flags.tokenFile, "token-file", "", "a `file` with the token of the API (default $WEIR_TOKEN_FILE)")
-	f.BoolVar(&flags.json, "json", false, "answer in JSON")
+	f.StringVar(&flags.admin, "admin", "", "the `address` of the API: unix:/path or host:port (default $WEIR_ADMIN, else "+conf.DefaultAdminSocket+")")
+	f.StringVar(&flags.tokenFile, "token-file", "", "a `file` that contains the token of the API (default $WEIR_TOKEN_FILE)")
+	f.BoolVar(&flags.json, "json", false, "print JSON")
 	cmd.MarkFlagFilename("token-file")
 }
 
-// requestTimeout bounds a request whose answer needs no waiting for anything.
+// requestTimeout bounds a request that does not wait for sessions or a new process.
 const requestTimeout = 30 * time.Second
 
-// client talks to the API.
+// client sends requests to the API.
 type client struct {
 	address string
-	base    string // of URLs
+	base    string // scheme and host of URLs
 	token   string
-	seen    uint64 // the last event that came; 0 = none
+	seen    uint64 // the ID of the last event received; 0 = none
 	http    *http.Client
 }
 
+// client returns a client for the address and token that the flags and the environment specify.
 func (flags *clientFlags) client() (*client, error) {
 	c := &client{address: firstOf(flags.admin, os.Getenv("WEIR_ADMIN"), conf.DefaultAdminSocket)}
 	if file := firstOf(flags.tokenFile, os.Getenv("WEIR_TOKEN_FILE")); file != "" {
@@ -83,7 +85,7 @@ func firstOf(texts ...string) string {
 	return ""
 }
 
-// path joins the parts of a URL's path, each of which may hold anything.
+// path joins the parts of a URL path and escapes each.
 func path(parts ...string) string {
 	var b strings.Builder
 	for _, p := range parts {
@@ -92,7 +94,7 @@ func path(parts ...string) string {
 	return b.String()
 }
 
-// open sends a request and returns the answer's body; the caller closes it. Refusals are errors that end the command.
+// open sends a request and returns the body of the response, which the caller closes. An error response is an ExitError.
 func (c *client) open(ctx context.Context, method, path string, body []byte) (io.ReadCloser, error) {
 	req, err := http.NewRequestWithContext(ctx, method, c.base+path, bytes.NewReader(body))
 	if err != nil {
@@ -118,12 +120,12 @@ func (c *client) open(ctx context.Context, method, path string, body []byte) (io
 	var problem struct{ Error, Field string }
 	text, _ := io.ReadAll(io.LimitReader(res.Body, 1<<20))
 	if json.Unmarshal(text, &problem) != nil || problem.Error == "" {
-		return nil, ExitError{ExitUnreachable, fmt.Errorf("no weir at %s: %s", c.address, res.Status)}
+		return nil, ExitError{ExitUnreachable, fmt.Errorf("invalid response from %s: not a weir API: %s", c.address, res.Status)}
 	}
 	if res.StatusCode == http.StatusUnauthorized {
-		problem.Error = "weir at " + c.address + " wants its token: --token-file or $WEIR_TOKEN_FILE"
+		problem.Error = "authentication failed: token required by " + c.address + "; set --token-file or $WEIR_TOKEN_FILE"
 		if c.token != "" {
-			problem.Error = "weir at " + c.address + " has another token"
+			problem.Error = "authentication failed: token rejected by " + c.address
 		}
 	}
 	if problem.Field != "" && res.StatusCode != http.StatusNotFound && res.StatusCode != http.StatusUnprocessableEntity {
@@ -132,56 +134,53 @@ func (c *client) open(ctx context.Context, method, path string, body []byte) (io
 	return nil, ExitError{ExitUsage, fmt.Errorf("%s", problem.Error)}
 }
 
-// do sends a request and reads the answer into out, which may be nil, and returns its text.
+// do sends a request, decodes the response into out unless that is nil, and returns its text.
 func (c *client) do(ctx context.Context, method, path string, body []byte, out any) ([]byte, error) {
-	answer, err := c.open(ctx, method, path, body)
+	response, err := c.open(ctx, method, path, body)
 	if err != nil {
 		return nil, err
 	}
-	defer answer.Close()
-	text, err := io.ReadAll(answer)
+	defer response.Close()
+	text, err := io.ReadAll(response)
 	if err == nil && out != nil {
 		err = json.Unmarshal(text, out)
 	}
 	if err != nil {
-		return nil, ExitError{ExitUnreachable, fmt.Errorf("the answer of %s: %w", c.address, err)}
+		return nil, ExitError{ExitUnreachable, fmt.Errorf("invalid response from %s: %w", c.address, err)}
 	}
 	return text, nil
 }
 
-// ask sends a request, shows the answer, in JSON as it came or else with show, and returns it.
-func ask[T any](cmd *cobra.Command, flags *clientFlags, method, path string, body []byte, show func(w io.Writer, answer T)) (T, error) {
-	return requestWithin(requestTimeout, cmd, flags, method, path, body, show)
-}
-
-func requestWithin[T any](
-	limit time.Duration, cmd *cobra.Command, flags *clientFlags, method, path string, body []byte, show func(w io.Writer, answer T),
-) (T, error) {
-	var answer T
-	c, err := flags.client()
-	if err != nil {
-		return answer, err
-	}
-	ctx, cancel := context.WithTimeout(cmd.Context(), limit)
-	defer cancel()
-	text, err := c.do(ctx, method, path, body, &answer)
-	if err != nil {
-		return answer, err
-	}
-	out := cmd.OutOrStdout()
-	if flags.json {
-		return answer, indent(out, text)
-	}
-	show(out, answer)
-	return answer, nil
-}
-
-// tell is ask for commands that are done with the answer.
-func request[T any](cmd *cobra.Command, flags *clientFlags, method, path string, body []byte, show func(w io.Writer, answer T)) error {
-	_, err := ask(cmd, flags, method, path, body, show)
+// request sends a request and prints the response: as JSON with --json, else with show.
+func request[T any](cmd *cobra.Command, flags *clientFlags, method, path string, body []byte, show func(w io.Writer, response T)) error {
+	_, err := requestWithin(requestTimeout, cmd, flags, method, path, body, show)
 	return err
 }
 
+// requestWithin is request with a time limit. It also returns the response.
+func requestWithin[T any](
+	limit time.Duration, cmd *cobra.Command, flags *clientFlags, method, path string, body []byte, show func(w io.Writer, response T),
+) (T, error) {
+	var response T
+	c, err := flags.client()
+	if err != nil {
+		return response, err
+	}
+	ctx, cancel := context.WithTimeout(cmd.Context(), limit)
+	defer cancel()
+	text, err := c.do(ctx, method, path, body, &response)
+	if err != nil {
+		return response, err
+	}
+	out := cmd.OutOrStdout()
+	if flags.json {
+		return response, indent(out, text)
+	}
+	show(out, response)
+	return response, nil
+}
+
+// indent prints JSON in indented form.
 func indent(w io.Writer, text []byte) error {
 	var b bytes.Buffer
 	if err := json.Indent(&b, bytes.TrimSpace(text), "", "  "); err != nil {

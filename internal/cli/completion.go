@@ -1,6 +1,6 @@
 package cli
 
-// What a shell may complete: names of the running weir.
+// Shell completion: names of the running weir.
 
 import (
 	"context"
@@ -29,7 +29,7 @@ func restrictShells(root *cobra.Command) {
 	cmd.Use, cmd.Args = "completion bash|zsh|fish", cobra.ArbitraryArgs
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		if len(args) > 0 {
-			return fmt.Errorf("want bash, zsh or fish, got %q", args[0])
+			return fmt.Errorf("completion: want bash, zsh or fish, got %q", args[0])
 		}
 		return UsageError(cmd)
 	}
@@ -61,7 +61,7 @@ func clustersOf(doc *status.Document) []string {
 	return names
 }
 
-// serversOf are the names of a cluster's servers, each once.
+// serversOf returns the names of a cluster's servers, each once.
 func serversOf(c *status.Cluster) []string {
 	var names []string
 	for _, l := range c.Levels {
@@ -74,7 +74,7 @@ func serversOf(c *status.Cluster) []string {
 	return names
 }
 
-// completeFilters offers names for the flags by which sessions are chosen.
+// completeFilters completes the flags of weir sessions.
 func completeFilters(cmd *cobra.Command, flags *clientFlags) {
 	for flag, names := range map[string]func(*status.Document) []string{
 		"cluster": clustersOf,
@@ -95,11 +95,11 @@ func completeFilters(cmd *cobra.Command, flags *clientFlags) {
 			return names
 		},
 	} {
-		cmd.RegisterFlagCompletionFunc(flag, flags.complete(names)) // fails for flags that there are not
+		cmd.RegisterFlagCompletionFunc(flag, flags.complete(names)) // the flags exist: no error
 	}
 }
 
-// first offers names for the first argument alone.
+// first completes only the first argument.
 func first(c completion) completion {
 	return func(cmd *cobra.Command, args []string, word string) ([]string, cobra.ShellCompDirective) {
 		if len(args) > 0 {
@@ -109,7 +109,7 @@ func first(c completion) completion {
 	}
 }
 
-// complete offers those names of the running weir that begin like a word, or none if weir is not there.
+// complete returns the names of the running weir that begin with a word, or none if weir cannot be reached.
 func (flags *clientFlags) complete(names func(*status.Document) []string) completion {
 	return func(_ *cobra.Command, _ []string, word string) (list []string, how cobra.ShellCompDirective) {
 		how = cobra.ShellCompDirectiveNoFileComp

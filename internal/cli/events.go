@@ -1,6 +1,6 @@
 package cli
 
-// weir events: what is remembered, and with -f what happens.
+// weir events: the event log, and with -f the event stream.
 
 import (
 	"bufio"
@@ -21,7 +21,7 @@ func eventsCommand(flags *clientFlags) *cobra.Command {
 	follow := false
 	cmd := &cobra.Command{
 		Use: "events [-f]", Short: "Show events", Args: cobra.NoArgs,
-		Long: "Shows the events that weir remembers; with -f also those that come. With --json, one object to a line.",
+		Long: "Shows the last 1,000 events, and with -f new ones as they happen. With --json, prints one object per line.",
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			c, err := flags.client()
 			if err != nil {
@@ -36,22 +36,22 @@ func eventsCommand(flags *clientFlags) *cobra.Command {
 				if err != nil || !follow {
 					return err
 				}
-				select { // weir has ended, or another process has taken over
-				case <-time.After(followPause):
+				select { // weir has stopped or was upgraded
+				case <-time.After(retryDelay):
 				case <-cmd.Context().Done():
 					return nil
 				}
 			}
 		},
 	}
-	cmd.Flags().BoolVarP(&follow, "follow", "f", false, "go on with the events that come")
+	cmd.Flags().BoolVarP(&follow, "follow", "f", false, "continue with new events")
 	return cmd
 }
 
-// followPause is how long after the end of a stream of events a client comes back for the events that it has not seen.
-const followPause = 200 * time.Millisecond
+// retryDelay is the delay before a client reconnects after the end of an event stream.
+const retryDelay = 200 * time.Millisecond
 
-// events reads the events that the client has not seen, and with follow those that come, until the stream ends.
+// events reads the events that the client has not received, and with follow new ones, until the stream ends.
 func (c *client) events(ctx context.Context, follow bool, do func(status.Event, string) error) error {
 	stream, err := c.open(ctx, http.MethodGet, fmt.Sprintf("/v1/events?follow=%t", follow), nil)
 	if err != nil {
@@ -75,16 +75,16 @@ func eachEvent(stream io.Reader, do func(status.Event, string) error) error {
 		}
 		var ev status.Event
 		if err := json.Unmarshal([]byte(text), &ev); err != nil {
-			return fmt.Errorf("an event that cannot be read: %w", err)
+			return fmt.Errorf("invalid event: %w", err)
 		}
 		if err := do(ev, text); err != nil {
 			return err
 		}
 	}
-	return nil // a stream that breaks off has ended
+	return nil // a broken stream counts as ended
 }
 
-// showEvent writes an event in a line, and its reason in another.
+// showEvent prints an event in one line and its reason in others.
 func showEvent(w io.Writer, ev status.Event, _ string) error {
 	where := ev.Cluster
 	switch {

@@ -13,7 +13,7 @@ import (
 
 func explainCommand(flags *clientFlags) *cobra.Command {
 	return &cobra.Command{
-		Use: "explain CLUSTER/SERVER", Short: "Show how a server's state came about, layer by layer", Args: cobra.ExactArgs(1),
+		Use: "explain CLUSTER/SERVER", Short: "Explain a server's state, layer by layer", Args: cobra.ExactArgs(1),
 		ValidArgsFunction: completeServers(flags),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			cluster, server, err := clusterAndServer(args[0])
@@ -39,10 +39,9 @@ func showExplanation(w io.Writer, x status.Explanation) {
 	showLayers(w, x.Layers)
 }
 
-// showLayers writes what each layer says, and why in a line of its own, which is never cut; a mark is before the one that
-// decides.
+// showLayers prints each layer in one line and its reason, never cut, in another. > marks the layer that decides.
 func showLayers(w io.Writer, layers []status.Layer) {
-	t := columns("LAYER", "BY", "SAYS", "AT", "UNTIL")
+	t := columns("LAYER", "SOURCE", "VALUE", "AT", "UNTIL")
 	for _, l := range layers {
 		at, until, name := "", "", l.Layer
 		if l.At != nil {
@@ -56,7 +55,7 @@ func showLayers(w io.Writer, layers []status.Layer) {
 		} else {
 			name = "  " + name
 		}
-		t.row(name, l.By, says(&l), at, until)
+		t.row(name, l.By, layerValue(&l), at, until)
 	}
 	var rows strings.Builder
 	t.print(&rows, "")
@@ -75,8 +74,8 @@ func limitText(n int) string {
 	return fmt.Sprintf("at most %d sessions", n)
 }
 
-// says is all that a layer asks for.
-func says(l *status.Layer) string {
+// layerValue returns everything that a layer sets.
+func layerValue(l *status.Layer) string {
 	var words []string
 	if l.Says != "" {
 		words = append(words, l.Says)

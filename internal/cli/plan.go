@@ -16,17 +16,17 @@ import (
 	"weir/internal/status"
 )
 
-const planHelp = `Prints what a reload would add, change and remove, and how many of the sessions of
-now it would leave to be cut at the drain deadline. Nothing is changed.
+const planHelp = `Prints what a reload would add, change and remove, and how many current sessions it
+would cut at the drain deadline. Changes nothing.
 
-Without -c the file is the one that the running weir was started with. With --from
-two files are compared, and no weir is needed. The exit code is 1 if the reload
-would be refused.`
+Without -c, plans a reload of the file that the running weir uses. With --from,
+compares two files without a running weir. The exit code is 1 if the reload would
+be refused.`
 
 func planCommand(flags *clientFlags, diff func(before, after *conf.Config) status.Plan) *cobra.Command {
 	cmd := &cobra.Command{Use: "plan [-c FILE] [--from FILE]", Short: "Show what a reload would do", Long: planHelp, Args: cobra.NoArgs}
 	file := ConfigFlag(cmd)
-	from := cmd.Flags().String("from", "", "compare with this `file` instead of the running weir")
+	from := cmd.Flags().String("from", "", "compare with this `file` instead of the running configuration")
 	cmd.MarkFlagFilename("from", "toml")
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
 		if *from != "" {
@@ -34,19 +34,19 @@ func planCommand(flags *clientFlags, diff func(before, after *conf.Config) statu
 		}
 		var text []byte
 		if *file != "" {
-			_, err := conf.Load(*file) // here, so that what is wrong has its place in this file
+			_, err := conf.Load(*file) // loaded here, so that errors have a position in this file
 			if err == nil {
 				text, err = os.ReadFile(*file)
 			}
 			if err != nil {
-				return mistaken(cmd, err)
+				return configError(cmd, err)
 			}
 		}
 		at := "/v1/plan"
 		if whole, err := filepath.Abs(*file); *file != "" && err == nil {
 			at += "?" + url.Values{"file": {whole}}.Encode()
 		}
-		p, err := ask(cmd, flags, http.MethodPost, at, text, showPlan)
+		p, err := requestWithin(requestTimeout, cmd, flags, http.MethodPost, at, text, showPlan)
 		if err == nil && p.Refused {
 			return Exit(ExitUsage)
 		}
@@ -57,15 +57,15 @@ func planCommand(flags *clientFlags, diff func(before, after *conf.Config) statu
 
 func planOffline(cmd *cobra.Command, flags *clientFlags, diff func(before, after *conf.Config) status.Plan, from, to string) error {
 	if to == "" {
-		return errors.New("--from needs -c FILE")
+		return errors.New("--from needs -c FILE, the configuration to compare with")
 	}
 	before, err := conf.Load(from)
 	if err != nil {
-		return mistaken(cmd, err)
+		return configError(cmd, err)
 	}
 	after, err := conf.Load(to)
 	if err != nil {
-		return mistaken(cmd, err)
+		return configError(cmd, err)
 	}
 	p := diff(before, after)
 	if flags.json {
@@ -85,8 +85,8 @@ func planOffline(cmd *cobra.Command, flags *clientFlags, diff func(before, after
 	return nil
 }
 
-// mistaken writes the mistakes of a file as check does.
-func mistaken(cmd *cobra.Command, err error) error {
+// configError prints the errors of a configuration as weir check does.
+func configError(cmd *cobra.Command, err error) error {
 	fmt.Fprintln(cmd.ErrOrStderr(), err)
 	return Exit(ExitUsage)
 }
@@ -98,11 +98,11 @@ func showPlan(w io.Writer, p status.Plan) {
 	for _, s := range p.Steps {
 		fmt.Fprint(w, s.Text)
 		if s.Cuts > 0 {
-			fmt.Fprintf(w, " (%d sessions left to drain)", s.Cuts)
+			fmt.Fprintf(w, " (%d sessions would drain)", s.Cuts)
 		}
 		fmt.Fprintln(w)
 	}
 	if p.Refused {
-		fmt.Fprintln(w, "refused: nothing of this would be done while weir runs")
+		fmt.Fprintln(w, "reload would be refused: weir must be restarted for these changes")
 	}
 }

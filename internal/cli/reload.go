@@ -12,10 +12,10 @@ import (
 
 func reloadCommand(flags *clientFlags) *cobra.Command {
 	return &cobra.Command{
-		Use: "reload", Short: "Go over to what the file says now", Args: cobra.NoArgs,
+		Use: "reload", Short: "Reload the configuration file", Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			return request(cmd, flags, http.MethodPost, "/v1/reload", nil, func(w io.Writer, c status.Config) {
-				fmt.Fprintln(w, c.File+": in force")
+				fmt.Fprintf(w, "%s: reloaded\n", c.File)
 			})
 		},
 	}

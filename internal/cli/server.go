@@ -1,6 +1,6 @@
 package cli
 
-// weir server: overrides and membership at run time.
+// weir server: overrides, and servers added and removed at run time.
 
 import (
 	"encoding/json"
@@ -15,21 +15,21 @@ import (
 	"weir/internal/status"
 )
 
-const serverHelp = `Says what a server shall do, over what the file says of it:
+const serverHelp = `Sets an override on top of the configuration file, or adds or removes a server:
 
-  drain               no new sessions, old ones go on
+  drain               no new sessions; existing sessions continue
   maint               out of service, and not checked
-  ready               in service, whatever the file says
-  weight N            a share of N, from 0 to 256
-  reset               takes all of these back
-  kill-sessions       ends its sessions now
-  add [ADDRESS] [KEY=VALUE …]   adds it to a level (--level); the keys are those
-                      of a server in the file. Without an address its name is one
-  remove              takes it out; its sessions drain
+  ready               in service, even if the file says drain or maint
+  weight N            weight N, from 0 to 256
+  reset               remove all overrides
+  kill-sessions       cut its sessions immediately
+  add [ADDRESS] [KEY=VALUE …]   add it to a level (--level); the keys are those of
+                      a server in the file; the default address is its name
+  remove              remove it; its sessions drain
 
-What is said here survives a reload for as long as the server exists.`
+Overrides survive reloads as long as the server exists.`
 
-// serverChange is what the flags of weir server say.
+// serverChange holds the flags of weir server.
 type serverChange struct {
 	*clientFlags
 	reason, level string
@@ -57,11 +57,12 @@ func serverCommand(flags *clientFlags) *cobra.Command {
 			return change.apply(cmd, cluster, server, args[1], args[2:])
 		},
 	}
-	cmd.Flags().StringVar(&change.reason, "reason", "", "why, for those who look on")
+	cmd.Flags().StringVar(&change.reason, "reason", "", "the reason, shown in weir status and weir explain")
 	cmd.Flags().StringVar(&change.level, "level", "", "with add: the `level`, by name or number counted from 1 (default the first)")
 	return cmd
 }
 
+// apply sends the request for an action.
 func (s *serverChange) apply(cmd *cobra.Command, cluster, server, action string, args []string) error {
 	at := path("v1", "clusters", cluster, "servers", server)
 	takes := map[string]int{"weight": 1, "add": -1}[action]
@@ -85,7 +86,7 @@ func (s *serverChange) apply(cmd *cobra.Command, cluster, server, action string,
 			fmt.Fprintf(w, "%d sessions cut\n", n.SessionsCut)
 		})
 	case "add":
-		body, err := s.described(server, args)
+		body, err := s.addBody(server, args)
 		if err != nil {
 			return err
 		}
@@ -120,8 +121,8 @@ func (s *serverChange) apply(cmd *cobra.Command, cluster, server, action string,
 	return request(cmd, s.clientFlags, http.MethodPatch, at, body, showServer)
 }
 
-// described is a server to add, as the API takes it.
-func (s *serverChange) described(name string, args []string) ([]byte, error) {
+// addBody returns the body of a request to add a server.
+func (s *serverChange) addBody(name string, args []string) ([]byte, error) {
 	server := map[string]any{"name": name, "address": name}
 	if s.level != "" {
 		server["level"] = s.level
@@ -142,14 +143,14 @@ func (s *serverChange) described(name string, args []string) ([]byte, error) {
 	return json.Marshal(server)
 }
 
-// removedServer is told of a server that was taken out.
+// removedServer is the output of remove with --json.
 type removedServer struct {
 	Cluster string `json:"cluster"`
 	Name    string `json:"name"`
 	Removed bool   `json:"removed"`
 }
 
-// cutCount is the answer to what ends sessions.
+// cutCount is the response to requests that cut sessions.
 type cutCount struct {
 	SessionsCut int `json:"sessions_cut"`
 }
@@ -158,7 +159,7 @@ func showServer(w io.Writer, x status.Explanation) {
 	fmt.Fprintf(w, "%s/%s: %s, weight %d, %d sessions\n", x.Cluster, x.Name, x.State, x.Weight, x.Sessions)
 }
 
-// clusterAndServer splits CLUSTER/SERVER; the server's name may hold slashes of its own.
+// clusterAndServer splits CLUSTER/SERVER. The name of the server may contain slashes.
 func clusterAndServer(arg string) (cluster, server string, err error) {
 	cluster, server, ok := strings.Cut(arg, "/")
 	if !ok || cluster == "" || server == "" {

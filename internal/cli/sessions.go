@@ -28,10 +28,10 @@ func sessionsCommand(flags *clientFlags) *cobra.Command {
 			return request(cmd, flags, http.MethodGet, "/v1/sessions?"+q.Encode(), nil, showSessions)
 		},
 	}
-	cmd.Flags().StringVar(&listener, "listener", "", "only those of this listener")
-	cmd.Flags().StringVar(&cluster, "cluster", "", "only those of this cluster")
-	cmd.Flags().StringVar(&server, "server", "", "only those of this server")
-	cmd.Flags().IntVar(&limit, "limit", 1000, "at most so many")
+	cmd.Flags().StringVar(&listener, "listener", "", "only sessions of this listener")
+	cmd.Flags().StringVar(&cluster, "cluster", "", "only sessions of this cluster")
+	cmd.Flags().StringVar(&server, "server", "", "only sessions of this server")
+	cmd.Flags().IntVar(&limit, "limit", 1000, "the maximum number of sessions to list")
 	completeFilters(cmd, flags)
 	return cmd
 }

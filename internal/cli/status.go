@@ -1,6 +1,6 @@
 package cli
 
-// Commands that show what is: status, sessions, explain.
+// weir status: the status document as tables.
 
 import (
 	"fmt"
@@ -33,7 +33,7 @@ func statusCommand(flags *clientFlags) *cobra.Command {
 
 func showStatus(w io.Writer, doc status.Document) {
 	fmt.Fprintf(w, "weir %s, pid %d, up %s, %d of %d sessions\n", doc.Version, doc.PID, age(doc.UptimeSeconds), doc.Sessions, doc.MaxSessions)
-	fmt.Fprintln(w, cut(fmt.Sprintf("loaded %s from %s", moment(doc.Config.LoadedAt), doc.Config.File), width))
+	fmt.Fprintln(w, cut(fmt.Sprintf("configuration %s loaded %s", doc.Config.File, moment(doc.Config.LoadedAt)), width))
 	fmt.Fprintln(w)
 	showProblems(w, doc.Problems)
 	fmt.Fprintln(w)
@@ -54,7 +54,7 @@ func showStatus(w io.Writer, doc status.Document) {
 		for i := range doc.Clusters {
 			if c := &doc.Clusters[i]; affected[c.Name] == now {
 				fmt.Fprintln(w)
-				showCluster(w, c, fewServers)
+				showCluster(w, c, maxServersShown)
 			}
 		}
 	}
@@ -82,7 +82,7 @@ func showProblems(w io.Writer, problems []status.Problem) {
 	}
 	for i, t := range problems {
 		if i == maxProblems {
-			fmt.Fprintf(w, "and %d more; --json has them all\n", len(problems)-i)
+			fmt.Fprintf(w, "%d more problems; --json shows all\n", len(problems)-i)
 			break
 		}
 		text := strings.ToUpper(t.Severity) + "  "
@@ -97,7 +97,7 @@ func showProblems(w io.Writer, problems []status.Problem) {
 		fmt.Fprintln(w, k.severity(t.Severity, cut(text, width-len(since))+since))
 		most := width
 		if t.Cluster == "" {
-			most = mistakeWidth
+			most = configErrorWidth
 		}
 		for line := range strings.SplitSeq(t.Reason, "\n") {
 			if line != "" {
@@ -110,14 +110,14 @@ func showProblems(w io.Writer, problems []status.Problem) {
 // maxProblems is the number of problems shown. The worst come first.
 const maxProblems = 12
 
-// mistakeWidth bounds a line about a mistake in the file: its place is worth more than one line of a terminal.
-const mistakeWidth = 4 * width
+// configErrorWidth bounds a line about an error in the configuration. Its position is worth several terminal lines.
+const configErrorWidth = 4 * width
 
-// fewServers is how many servers a cluster may have of which weir status shows all: of larger ones it shows those that
-// are not up.
-const fewServers = 16
+// maxServersShown is the size up to which weir status shows all servers of a cluster. Of larger clusters it shows only
+// servers that are not up.
+const maxServersShown = 16
 
-// showCluster writes a cluster's table. If it has more servers than most, those that are up are counted and left out.
+// showCluster prints the table of a cluster. If it has more than most servers, those that are up are only counted.
 func showCluster(w io.Writer, c *status.Cluster, most int) {
 	head := []string{c.Balance}
 	switch {
@@ -127,16 +127,16 @@ func showCluster(w io.Writer, c *status.Cluster, most int) {
 		head = append(head, "level "+c.Level+" in use")
 	}
 	if c.Held {
-		head = append(head, "held: failback is manual")
+		head = append(head, "failback is manual: a better level is ready")
 	}
 	if c.Empty {
 		head = append(head, "no server is healthy")
 	}
 	if c.Queue > 0 {
-		head = append(head, fmt.Sprintf("%d sessions wait", c.Queue))
+		head = append(head, fmt.Sprintf("%d sessions queued", c.Queue))
 	}
 	if c.Origin == status.OriginAPI {
-		head = append(head, "described at run time")
+		head = append(head, "created at run time")
 	}
 	fmt.Fprintln(w, cut(c.Name+": "+strings.Join(head, ", "), width))
 	servers := 0
@@ -165,7 +165,7 @@ func showCluster(w io.Writer, c *status.Cluster, most int) {
 			name = ""
 		}
 		if up > 0 {
-			t.row(name, "", fmt.Sprintf("(%d of %d)", up, len(l.Servers)), "up", "", sessions, "weir status "+c.Name+" shows them")
+			t.row(name, "", fmt.Sprintf("(%d of %d)", up, len(l.Servers)), "up", "", sessions, "for all: weir status "+c.Name)
 		}
 	}
 	t.print(w, "  ")
@@ -174,7 +174,7 @@ func showCluster(w io.Writer, c *status.Cluster, most int) {
 	}
 }
 
-// marks are a star if an operator has said something about a server, and a plus if it was added at run time.
+// marks returns * for a server with an override and + for one that was added at run time.
 func marks(s *status.Server) string {
 	text := ""
 	if s.Origin == status.OriginAPI {
@@ -199,7 +199,7 @@ func showLegend(w io.Writer, clusters []status.Cluster) {
 		fmt.Fprintln(w)
 	}
 	if strings.Contains(all, "*") {
-		fmt.Fprintln(w, "* an operator has set state, weight or max_sessions; weir explain tells")
+		fmt.Fprintln(w, "* an operator has overridden state, weight or max_sessions; see weir explain")
 	}
 	if strings.Contains(all, "+") {
 		fmt.Fprintln(w, "+ added at run time")

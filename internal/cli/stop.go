@@ -12,7 +12,7 @@ import (
 func stopCommand(flags *clientFlags) *cobra.Command {
 	now := false
 	cmd := &cobra.Command{
-		Use: "stop [--now]", Short: "Drain, or end at once, and wait for the end", Args: cobra.NoArgs,
+		Use: "stop [--now]", Short: "Drain, or cut sessions immediately, and wait for the end", Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			c, err := flags.client()
 			if err != nil {
@@ -29,7 +29,7 @@ func stopCommand(flags *clientFlags) *cobra.Command {
 			}
 			for deadline := time.Now().Add(5 * time.Second); time.Now().Before(deadline); time.Sleep(20 * time.Millisecond) {
 				if _, err := c.do(cmd.Context(), http.MethodGet, "/healthz", nil, nil); err != nil {
-					break // the process has ended, or nearly so
+					break // the process has exited or closed the API
 				}
 			}
 			if flags.json {
@@ -45,6 +45,6 @@ func stopCommand(flags *clientFlags) *cobra.Command {
 			return nil
 		},
 	}
-	cmd.Flags().BoolVar(&now, "now", false, "cut the sessions instead of waiting for them")
+	cmd.Flags().BoolVar(&now, "now", false, "cut sessions immediately instead of draining")
 	return cmd
 }

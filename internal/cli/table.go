@@ -9,25 +9,25 @@ import (
 	"unicode/utf8"
 )
 
-// width is how wide tables may be.
+// width is the maximum width of tables.
 const width = 80
 
-// table is rows of text under a head. Cells that hold numbers stand on the right.
+// table is rows of text under a head.
 type table struct {
 	head  []string
-	right map[int]bool                // columns of numbers
-	whole map[int]bool                // columns that are never cut, such as what other commands take
-	paint map[int]func(string) string // columns in colours
+	right map[int]bool                // columns of numbers, right-aligned
+	whole map[int]bool                // columns that are never cut, such as arguments for other commands
+	paint map[int]func(string) string // colours of columns
 	rows  [][]string
 }
 
-// columns makes a table. A column with a > before its head holds numbers, one with a ! is never cut.
+// columns returns an empty table. The prefix > marks a column of numbers, ! one that is never cut.
 func columns(heads ...string) *table {
 	t := &table{right: map[int]bool{}, whole: map[int]bool{}, paint: map[int]func(string) string{}}
 	for i, h := range heads {
 		for strings.HasPrefix(h, ">") || strings.HasPrefix(h, "!") {
 			t.right[i] = t.right[i] || h[0] == '>'
-			t.whole[i] = true // numbers are not cut either
+			t.whole[i] = true // numbers are never cut
 			h = h[1:]
 		}
 		t.head = append(t.head, h)
@@ -43,10 +43,10 @@ func (t *table) row(cells ...any) {
 	t.rows = append(t.rows, row)
 }
 
-// shortest is how far a column is cut at most.
-const shortest = 8
+// minColumn is the minimum width of a column that is cut.
+const minColumn = 8
 
-// print writes the table without its empty columns, the widest columns cut until it fits.
+// print writes the table without empty columns and cuts the widest columns until it fits.
 func (t *table) print(w io.Writer, margin string) {
 	widths := make([]int, len(t.head))
 	for i := range t.head {
@@ -55,7 +55,7 @@ func (t *table) print(w io.Writer, margin string) {
 			empty = empty && row[i] == ""
 		}
 		if empty {
-			widths[i] = -2 // takes away the gap, too
+			widths[i] = -2 // removes the gap, too
 		}
 	}
 	all := append([][]string{t.head}, t.rows...)
@@ -70,7 +70,7 @@ func (t *table) print(w io.Writer, margin string) {
 		total, widest := len(margin)+2*(len(widths)-1), -1
 		for i, n := range widths {
 			total += n
-			if !t.whole[i] && n > shortest && (widest < 0 || n > widths[widest]) {
+			if !t.whole[i] && n > minColumn && (widest < 0 || n > widths[widest]) {
 				widest = i
 			}
 		}
@@ -105,7 +105,7 @@ func (t *table) print(w io.Writer, margin string) {
 	}
 }
 
-// plain is a text that a terminal only shows: servers and agents have a say in reasons.
+// plain replaces characters that could control a terminal. Servers and agents can choose the text of reasons.
 func plain(s string) string {
 	return strings.Map(func(r rune) rune {
 		if unicode.IsPrint(r) {
@@ -115,7 +115,7 @@ func plain(s string) string {
 	}, s)
 }
 
-// cut shortens a text to so many characters, and makes it plain.
+// cut makes a text plain and shortens it to most characters.
 func cut(s string, most int) string {
 	s = plain(s)
 	if utf8.RuneCountInString(s) <= most {
@@ -124,7 +124,7 @@ func cut(s string, most int) string {
 	return string([]rune(s)[:most-1]) + "…"
 }
 
-// size is a number of bytes in four or five characters.
+// size formats a number of bytes in at most five characters.
 func size(n uint64) string {
 	if n < 10_000 {
 		return fmt.Sprint(n)
@@ -138,7 +138,7 @@ func size(n uint64) string {
 	return fmt.Sprint(n)
 }
 
-// age is a length of time in its two largest units.
+// age formats a duration in its two largest units.
 func age(seconds float64) string {
 	switch d := time.Duration(seconds * float64(time.Second)); {
 	case d < 10*time.Second:
@@ -152,7 +152,7 @@ func age(seconds float64) string {
 	}
 }
 
-// moment is a time of today, or with its date.
+// moment formats a time, with its date if it is more than 12 hours ago.
 func moment(t time.Time) string {
 	t = t.Local()
 	if time.Since(t) < 12*time.Hour {

@@ -11,18 +11,18 @@ import (
 	"weir/internal/status"
 )
 
-// upgradeTime is longer than an upgrade may take that comes to nothing.
-const upgradeTime = 2 * time.Minute
+// upgradeTimeout is longer than the time limit of an upgrade that fails.
+const upgradeTimeout = 2 * time.Minute
 
 func upgradeCommand(flags *clientFlags) *cobra.Command {
 	return &cobra.Command{
-		Use: "upgrade", Short: "Hand over to the program that is on disk now", Args: cobra.NoArgs,
-		Long: "Starts the program that is on disk now with the same command line, hands everything over to it, and waits\n" +
-			"for the outcome. If the new process cannot take over, nothing has changed.",
+		Use: "upgrade", Short: "Upgrade to the program on disk", Args: cobra.NoArgs,
+		Long: "Starts the program on disk with the same command line, hands sockets, sessions and state over to it, and waits\n" +
+			"for the result. If the new process cannot take over, the old one continues unchanged.",
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			_, err := requestWithin(upgradeTime, cmd, flags, http.MethodPost, "/v1/upgrade", nil, func(w io.Writer, u status.Upgrade) {
-				fmt.Fprintf(w, "process %d has taken over from %d: weir %s, %d sessions moved, %d end in the old process\n",
-					u.PID, u.Previous, u.Version, u.Moved, u.Left)
+			_, err := requestWithin(upgradeTimeout, cmd, flags, http.MethodPost, "/v1/upgrade", nil, func(w io.Writer, u status.Upgrade) {
+				fmt.Fprintf(w, "upgraded: process %d (weir %s) took over from process %d; %d sessions moved, %d drain in the old process\n",
+					u.PID, u.Version, u.Previous, u.Moved, u.Left)
 			})
 			return err
 		},

@@ -34,7 +34,7 @@ func TestClientServer(t *testing.T) {
 	require.Contains(t, out, "> override")
 	out = a.MustRunCommand("status")
 	require.Contains(t, out, "*  A")
-	require.Contains(t, out, "an operator has set")
+	require.Contains(t, out, "an operator has overridden")
 
 	a.MustRunCommand("server", "c/A", "reset")
 	require.Contains(t, a.MustRunCommand("server", "c/A", "weight", "9"), "weight 9")
@@ -136,7 +136,7 @@ func TestClientReloadAndPlan(t *testing.T) {
 	code, out := weirtest.RunCommand(t, "plan", "--from", before, "-c", w.File)
 	require.Zero(t, code)
 	require.Equal(t, want, out)
-	require.Equal(t, w.File+": in force\n", a.MustRunCommand("reload"))
+	require.Equal(t, w.File+": reloaded\n", a.MustRunCommand("reload"))
 	require.Equal(t, "no changes\n", a.MustRunCommand("plan"))
 
 	l.Runtime = "loops = 7"
@@ -163,7 +163,7 @@ func TestClientReloadAndPlan(t *testing.T) {
 	require.NoError(t, os.WriteFile(filepath.Join(dir, "more", "x.toml"), []byte(weirtest.ListenerTables("x", extra, host.Addr())), 0o644))
 	out = a.MustRunCommand("plan", "-c", main)
 	require.Contains(t, out, "add listener x (tcp "+extra+"): to cluster x\n")
-	require.Contains(t, out, "remove listener e (tcp "+echoes+") (1 sessions left to drain)\n")
+	require.Contains(t, out, "remove listener e (tcp "+echoes+") (1 sessions would drain)\n")
 	require.NoError(t, os.WriteFile(filepath.Join(dir, "more", "x.toml"), []byte("nonsense\n"), 0o644))
 	code, out = a.RunCommand("plan", "-c", main)
 	require.Equal(t, 1, code)

@@ -308,7 +308,7 @@ func agentProcess(t *testing.T, args ...string) (addr string, cmd *exec.Cmd) {
 	said := make([]byte, 100)
 	n, err := stdout.Read(said)
 	require.NoError(t, err)
-	require.Equal(t, "weir agent: answering at "+addr+"\n", string(said[:n]))
+	require.Equal(t, "weir agent: listening on "+addr+"\n", string(said[:n]))
 	return addr, cmd
 }
 

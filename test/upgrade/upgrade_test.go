@@ -53,7 +53,7 @@ func TestUpgrade(t *testing.T) {
 		c.Close()
 	}
 	out := a.MustRunCommand("upgrade")
-	require.Contains(t, out, fmt.Sprintf("has taken over from %d", w.Process()))
+	require.Contains(t, out, fmt.Sprintf("took over from process %d", w.Process()))
 	w.WaitSuccessor(a.PID())
 	text, _ := weirtest.EchoOnce(t, l.Listen)
 	require.Equal(t, "hello", text)
