@@ -38,7 +38,7 @@ type loop struct {
 	plane  *Plane
 	index  int
 	epfd   int32
-	wakeFD int32 // the eventfd that wakes the loop for its mailbox
+	wakeFD int32 // eventfd; signalled when the inbox has a message
 
 	// Owned by the loop.
 	now       time.Duration
@@ -91,7 +91,7 @@ type loop struct {
 	inbox []message
 }
 
-// message is what other goroutines leave for a loop: an accepted client, or something to do.
+// message is posted to a loop: a function to run or an accepted client.
 type message struct {
 	do     func(*loop)
 	client acceptedClient
@@ -100,7 +100,7 @@ type message struct {
 func openLoop(p *Plane, index int) (*loop, errno) {
 	l := &loop{plane: p, index: index, epfd: -1, wakeFD: -1, listenSockets: map[int32]*listenSocket{}, now: p.Now()}
 	l.wheel.now = uint64(l.now / wheelTick)
-	l.sleptNanos.Store(int64(l.now)) // baseline there was this loop, it was not busy
+	l.sleptNanos.Store(int64(l.now)) // the time before the loop existed is not busy time
 	l.flowWheel.now = l.wheel.now
 	var e errno
 	if l.epfd, e = openEpoll(); e != 0 {
@@ -118,7 +118,7 @@ func openLoop(p *Plane, index int) (*loop, errno) {
 	return l, 0
 }
 
-// post leaves a message. It never blocks.
+// post adds a message to the inbox. It never blocks.
 func (l *loop) post(m message) {
 	l.mu.Lock()
 	l.inbox = append(l.inbox, m)
@@ -128,18 +128,18 @@ func (l *loop) post(m message) {
 	}
 }
 
-// run is the loop. Waiting has three steps, because sleeping and waking cost more than a short look: poll; if nothing
-// is there, let another thread run and poll again; then sleep until an event or the next timer. Measured with small
-// requests, the one yield saves an eighth of the CPU time of each. A thread that yields waits for as long as its time
-// slice is, so the loop asks for the shortest: with the usual one the yield cost a third more latency at the 99th
-// percentile than sleeping, with this it costs none.
+// run is the loop. It waits in three steps, because sleeping and waking cost more than a short poll: poll; if there is
+// no event, yield to other threads and poll again; then sleep until an event or the next timer. Measured with small
+// requests, the yield saves an eighth of the CPU time of each. A thread that yields waits for the rest of its time
+// slice, so the loop requests the shortest slice: with the default slice, the yield cost a third more latency at the
+// 99th percentile than sleeping; with the shortest it costs none.
 //
-// After a round in which many datagrams could leave together, it yields before it looks again: meanwhile clients and
-// servers add to what waits. With plain datagrams of 16 clients, answered at once, that saves 5 to 7 % of the CPU time of a
-// round trip.
+// After a round in which many datagrams could leave together, the loop yields before the next poll, and clients and
+// servers send more meanwhile. With plain datagrams of 16 clients, answered at once, that saves 5 to 7 % of the CPU
+// time of a round trip.
 //
-// The goroutine is not locked to its thread: a locked one that comes back from a sleep is handed over twice, which costs
-// a third more CPU time per request when there is little to do.
+// The goroutine is not locked to its thread: a locked goroutine that wakes up is handed over twice, which costs a third
+// more CPU time per request when there is little to do.
 func (l *loop) run() {
 	for !l.stopping {
 		if l.joinable >= yieldJoinable {
@@ -176,7 +176,7 @@ func (l *loop) run() {
 	l.close()
 }
 
-// sleep waits for an event or for whatever is due next.
+// sleep waits for an event or the next timer.
 func (l *loop) sleep() int {
 	asleep := l.plane.Now()
 	l.asleepSince.Store(int64(asleep))
@@ -186,7 +186,7 @@ func (l *loop) sleep() int {
 	return n
 }
 
-// tuneThread gives the thread that the loop finds itself on the time slice that a loop wants. It seldom changes.
+// tuneThread sets the time slice of the current thread. The goroutine seldom changes its thread.
 func (l *loop) tuneThread() {
 	if id := threadID(); id != l.thread {
 		l.thread = id
@@ -194,15 +194,15 @@ func (l *loop) tuneThread() {
 	}
 }
 
-// readClock is for times that a deadline counts from: in the middle of much work the loop's time is behind, and nothing may
-// end before its time.
+// readClock updates the loop's time. Callers that start a deadline use it: after much work the time is behind, and a
+// deadline must not expire early.
 func (l *loop) readClock() { l.now = l.plane.Now() }
 
 func (l *loop) expireSession(s *session) { s.expire(l) }
 
 func (l *loop) expireFlow(f *flow) { f.expire(l) }
 
-// pollTimeout is how long the loop may sleep, in milliseconds.
+// pollTimeout returns how long epoll_wait may block, in milliseconds; -1 = without limit.
 func (l *loop) pollTimeout(now time.Duration) int {
 	wait := time.Duration(-1)
 	if at, ok := l.wheel.next(); ok {
@@ -247,7 +247,7 @@ func (l *loop) dispatch(ev *unix.EpollEvent) {
 		}
 		s := l.sessions.all[ev.Fd&^sideBit]
 		if s == nil || uint32(s.id) != uint32(ev.Pad) {
-			return // of a session that ended earlier in this batch
+			return // the session ended earlier in this batch
 		}
 		side := clientSide
 		if ev.Fd&sideBit != 0 {
@@ -273,7 +273,7 @@ func (l *loop) readInbox() {
 	}
 }
 
-// schedule gives the session another turn after the others had theirs.
+// schedule adds the session to the run queue: it continues after the others.
 func (l *loop) schedule(s *session) {
 	if !s.queued {
 		s.queued = true
@@ -292,7 +292,7 @@ func (l *loop) runQueued() {
 	l.runQueue = append(l.runQueue[:0], l.runQueue[n:]...)
 }
 
-// register registers a session's socket for all that can happen to it, once.
+// register adds a socket of a session to epoll, once and for all events.
 func (l *loop) register(s *session, side uint8, fd int32) bool {
 	lo := int32(s.slot)
 	if side == serverSide {
@@ -301,7 +301,7 @@ func (l *loop) register(s *session, side uint8, fd int32) bool {
 	return epollControl(l.epfd, unix.EPOLL_CTL_ADD, fd, interest, lo, int32(uint32(s.id))) == 0
 }
 
-// newSession makes a session with a slot of its own.
+// newSession returns an empty session with a slot and an id.
 func (l *loop) newSession() *session {
 	s, slot := l.sessions.acquire()
 	s.slot = slot
@@ -311,9 +311,9 @@ func (l *loop) newSession() *session {
 	return s
 }
 
-// freeSession ends the life of a session's struct and slot. Its sockets are closed and its lease is given back.
+// freeSession frees the slot of a session whose sockets are closed and whose lease is released.
 func (l *loop) freeSession(s *session) {
-	if s.queued { // still in the ready list: left to the collector
+	if s.queued { // still in the run queue: left to the garbage collector
 		l.sessions.detach(s.slot)
 		s.queued = false
 		s.phase = PhaseNone
@@ -323,19 +323,19 @@ func (l *loop) freeSession(s *session) {
 	l.live.Add(-1)
 }
 
-// recordSession tells the observers of sessions that one is over. Its lease has been given back, its sockets are still open.
+// recordSession passes the record of an ended session on. Its lease is released; its sockets are still open.
 func (l *loop) recordSession(s *session, server *balance.Server, level int) {
 	if l.wantsRecord(s.set, s.end) {
 		l.plane.record(s.record(l.now, server, level))
 	}
 }
 
-// wantsRecord tells whether a session that ends so gets a record.
+// wantsRecord reports whether a session that ended in this way is recorded.
 func (l *loop) wantsRecord(set *Settings, end Termination) bool {
 	return l.plane.record != nil && (set.Records == RecordAll || set.Records == RecordErrors && !end.expected())
 }
 
-// housekeep retries listening sockets that waited out a shortage, and gives back what was not used lately.
+// housekeep resumes paused listen sockets, counts bytes and frees what was not used lately.
 func (l *loop) housekeep() {
 	l.resumePaused()
 	if l.now-l.lastTrim > trimEvery {
@@ -346,7 +346,7 @@ func (l *loop) housekeep() {
 	}
 }
 
-// eachSession calls f for every session of the loop; f may end it.
+// eachSession calls f for every session of the loop. f may end the session.
 func (l *loop) eachSession(f func(*session)) {
 	for _, s := range l.sessions.all {
 		if s != nil {

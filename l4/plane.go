@@ -14,14 +14,14 @@ import (
 	"weir/conf"
 )
 
-// Options are what a Plane is opened with.
+// Options configures a Plane.
 type Options struct {
 	Loops  int                  // event loops; 0 = one per CPU
-	Record func(Record)         // serverGranted on a loop for every session that its Settings ask to record; must not block. May be nil
+	Record func(Record)         // called on a loop for each session that its Settings record; must not block; nil = none
 	Log    *slog.Logger         // must not block; nil = nothing is logged
-	Origin time.Time            // where the plane's clock starts, so that it can be shared; zero = now
+	Origin time.Time            // zero of the plane's clock, which processes can share; zero = now
 	Clock  func() time.Duration // replaces the time since Origin, for tests; nil = none
-	LastID uint64               // sessions are numbered from here on
+	LastID uint64               // session ids start above it
 }
 
 // Plane is the data plane: the loops, their listeners and sessions.
@@ -32,24 +32,24 @@ type Plane struct {
 	clock  func() time.Duration
 	done   sync.WaitGroup
 
-	receivePaused atomic.Bool // flows of another process: listening sockets of UDP that open wait for them
+	receivePaused atomic.Bool // new UDP listen sockets are not read before the flows of the old process have arrived
 
-	sessions           atomic.Int64 // sessions, those on their way into a loop included
+	sessions           atomic.Int64 // current sessions and flows, including those on their way to a loop
 	maxSessions        atomic.Int64
-	rejected           atomic.Uint64 // clients turned away, for any reason
-	maxDescriptors     atomic.Int64  // descriptors that sessions and pipes may have together
-	sessionDescriptors atomic.Int64  // descriptors of a session
-	idle               chan struct{} // has a value whenever count has come down to 0
+	rejected           atomic.Uint64 // clients
+	maxDescriptors     atomic.Int64  // for sessions and pipes together
+	sessionDescriptors atomic.Int64  // descriptors per session
+	idle               chan struct{} // receives a value when sessions becomes 0
 
 	drainingMu sync.Mutex
-	draining   map[conf.Address]*Listener // UDP listeners that have stopped and still have flows; guarded by drainingMu
+	draining   map[conf.Address]*Listener // stopped UDP listeners that still have flows; guarded by drainingMu
 
-	lastWarning atomic.Int64 // when the last complaint was logged, on the plane's clock
-	suppressed  atomic.Int64 // complaints left out since
+	lastWarning atomic.Int64 // time of the last rate-limited warning
+	suppressed  atomic.Int64 // warnings not logged since
 }
 
-// Open starts the loops. The caller keeps GOMAXPROCS above their number, so that the rest of the process finds a
-// processor, and closes the plane when it is done.
+// Open starts the loops. The caller keeps GOMAXPROCS above their number, so that other goroutines find a processor, and
+// closes the plane.
 func Open(o Options) (*Plane, error) {
 	if o.Loops <= 0 {
 		o.Loops = runtime.NumCPU()
@@ -85,7 +85,7 @@ func Open(o Options) (*Plane, error) {
 	return p, nil
 }
 
-// Close resets whatever sessions are left and returns when every loop has ended. Listeners are to be stopped before.
+// Close resets the remaining sessions and returns when every loop has ended. Listeners must be stopped before.
 func (p *Plane) Close() {
 	p.postAll(func(l *loop) { l.stopping = true })
 	p.done.Wait()
@@ -94,27 +94,28 @@ func (p *Plane) Close() {
 // Now returns the time on the plane's clock, which is monotonic.
 func (p *Plane) Now() time.Duration { return p.clock() }
 
-// Loops is how many event loops there are.
+// Loops returns the number of event loops.
 func (p *Plane) Loops() int { return len(p.loops) }
 
-// SetLimits sets how many sessions there may be at once; more clients are turned away. Lowering it ends none. Sessions, of so
-// many descriptors each, and the pipes that they are lent have that many between them.
+// SetLimits sets how many sessions may exist at once, how many descriptors each uses, and how many descriptors sessions
+// and their pipes may use together. Further clients are rejected. Lowering a limit ends no session.
 func (p *Plane) SetLimits(sessions, each, descriptors int) {
 	p.maxSessions.Store(int64(sessions))
 	p.sessionDescriptors.Store(int64(each))
 	p.maxDescriptors.Store(int64(descriptors))
 }
 
-// Sessions is how many there are.
+// Sessions returns the number of current sessions and flows.
 func (p *Plane) Sessions() int { return int(p.sessions.Load()) }
 
-// Rejected is how many clients were turned away, at all listeners and for any reason. Listener.Counters tells more.
+// Rejected returns the number of clients rejected at all listeners for any reason. Listener.Counters has the details.
 func (p *Plane) Rejected() uint64 { return p.rejected.Load() }
 
-// Idle has a value after the last session has ended. Whoever waits checks Sessions, before and after.
+// Idle returns a channel that receives a value after the last session has ended. Callers check Sessions before and
+// after they wait.
 func (p *Plane) Idle() <-chan struct{} { return p.idle }
 
-// pipeDescriptors is how many descriptors pipes have.
+// pipeDescriptors returns the number of descriptors of all pipes.
 func (p *Plane) pipeDescriptors() int64 {
 	var n int64
 	for _, l := range p.loops {
@@ -123,19 +124,19 @@ func (p *Plane) pipeDescriptors() int64 {
 	return n
 }
 
-// canOpenPipe reports whether the descriptors of another pipe can be spared: an eighth is left to sessions to come, which
-// need them more.
+// canOpenPipe reports whether the descriptors of another pipe are free. An eighth is reserved for future sessions,
+// which need them more.
 func (p *Plane) canOpenPipe() bool {
 	room := p.maxDescriptors.Load()
 	return p.sessionDescriptors.Load()*p.sessions.Load()+p.pipeDescriptors()+2 <= room-room/8
 }
 
-// acquireSession counts a session in, unless there are as many as may be.
+// acquireSession counts a new session, unless a limit of the process is reached.
 func (p *Plane) acquireSession() bool {
 	return acquireCount(&p.sessions, max(1, min(p.maxSessions.Load(), (p.maxDescriptors.Load()-p.pipeDescriptors())/p.sessionDescriptors.Load())))
 }
 
-// releaseSession counts a session out.
+// releaseSession uncounts a session.
 func (p *Plane) releaseSession() {
 	if p.sessions.Add(-1) == 0 {
 		select {
@@ -145,14 +146,14 @@ func (p *Plane) releaseSession() {
 	}
 }
 
-// postAll leaves every loop something to do.
+// postAll posts a function to every loop.
 func (p *Plane) postAll(do func(*loop)) {
 	for _, l := range p.loops {
 		l.post(message{do: do})
 	}
 }
 
-// runOnLoops has every loop do something and waits for it.
+// runOnLoops runs a function on every loop and waits for all of them.
 func (p *Plane) runOnLoops(do func(*loop)) {
 	var wait sync.WaitGroup
 	wait.Add(len(p.loops))
@@ -163,7 +164,7 @@ func (p *Plane) runOnLoops(do func(*loop)) {
 	wait.Wait()
 }
 
-// Responsive reports whether every loop has done what it was left to do within a time: whether it still goes round.
+// Responsive reports whether every loop handles a message within a time.
 func (p *Plane) Responsive(within time.Duration) bool {
 	done := make(chan struct{}, len(p.loops))
 	p.postAll(func(*loop) { done <- struct{}{} })
@@ -179,16 +180,17 @@ func (p *Plane) Responsive(within time.Duration) bool {
 	return true
 }
 
-// warningInterval bounds how often the loops log that something is short.
+// warningInterval is the shortest time between two rate-limited warnings.
 const warningInterval = time.Second
 
+// warnLimited logs a warning, at most one per warningInterval.
 func (p *Plane) warnLimited(what string, args ...any) {
 	if p.allowWarning() {
 		p.warn(what, args...)
 	}
 }
 
-// allowWarning reports whether it is time for a complaint, and counts those that are left out.
+// allowWarning reports whether a rate-limited warning may be logged now, and counts those that may not.
 func (p *Plane) allowWarning() bool {
 	now := int64(p.Now())
 	last := p.lastWarning.Load()
@@ -201,12 +203,12 @@ func (p *Plane) allowWarning() bool {
 
 func (p *Plane) warn(what string, args ...any) {
 	if n := p.suppressed.Swap(0); n > 0 {
-		args = append(args, "left_out", n)
+		args = append(args, "suppressed", n)
 	}
 	p.log.Warn(what, args...)
 }
 
-// DescriptorLimit is how many descriptors this process may have.
+// DescriptorLimit returns the descriptor limit of this process.
 func DescriptorLimit() int {
 	var limit unix.Rlimit
 	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &limit); err != nil {
