@@ -1,8 +1,8 @@
 package l4
 
-// Who is let in: the one judgement that every client passes before a server is looked for, TCP or UDP, with the address
-// of its socket or the one that a PROXY header carries. The limits are exact over all loops and all addresses of a
-// listener: a place is taken by compare-and-swap, and given back before the client can see the end of its session.
+// Admission: the ACL, limits and rates that a client must pass before a server is picked, for TCP and UDP, with the
+// address of its socket or of its PROXY header. The limits are exact over all loops and all addresses of a listener: a
+// slot is acquired by compare-and-swap, and released before the client can see that its session has ended.
 
 import (
 	"encoding/binary"
@@ -14,20 +14,20 @@ import (
 	"github.com/gaissmai/bart"
 )
 
-// Rejection is why a client was not let in. Its text is what metrics and events show.
+// Rejection is why a client failed admission. Its text is shown in metrics and events.
 type Rejection uint8
 
-// The reasons for refusals. Admitted is none.
+// The reasons for rejections. Admitted is none.
 const (
 	Admitted             Rejection = iota
-	RejectedUntrusted              // it is not among trusted_proxies
-	RejectedDenied                 // deny names the client, or allow does not
+	RejectedUntrusted              // the peer is not in trusted_proxies
+	RejectedDenied                 // by deny or allow
 	RejectedMaxSessions            // max_sessions of the listener
-	RejectedMaxFlows               // max_flows of the listener, and every flow has been answered
+	RejectedMaxFlows               // max_flows of the listener, and no flow can be evicted
 	RejectedPerSource              // max_sessions_per_source
 	RejectedRate                   // max_session_rate
-	RejectedProcessLimit           // runtime.max_sessions, or what the descriptor limit allows
-	RejectedStopping               // weir is about to end
+	RejectedProcessLimit           // runtime.max_sessions, or the descriptor limit
+	RejectedStopping               // weir stops
 	rejectionCount
 )
 
@@ -37,7 +37,7 @@ var rejectionTexts = [rejectionCount]string{
 
 func (r Rejection) String() string { return rejectionTexts[r] }
 
-// Rejections are all the reasons; a Refusal is its own index into Counters.Refused.
+// Rejections returns all reasons. A Rejection is its own index into Counters.Rejected.
 func Rejections() []Rejection {
 	all := make([]Rejection, 0, rejectionCount-1)
 	for r := Admitted + 1; r < rejectionCount; r++ {
@@ -61,20 +61,20 @@ func (r Rejection) reason() Reason {
 	return ReasonNone
 }
 
-// temporary reports whether a refusal is over when some session ends, which may be under way.
+// temporary reports whether a rejection is over when some session ends.
 func (r Rejection) temporary() bool {
 	return r == RejectedMaxSessions || r == RejectedPerSource || r == RejectedProcessLimit
 }
 
-// AddressSet is a set of networks, and perhaps of those who come by a unix socket and have no address. It is immutable.
-// nil is the empty set.
+// AddressSet is an immutable set of networks, and optionally of the clients of unix sockets, which have no address. nil
+// is the empty set.
 type AddressSet struct {
 	networks bart.Lite
 	unix     bool
 }
 
-// NewAddressSet makes a set of networks whose addresses are not IPv4-mapped. A lookup takes some ten nanoseconds,
-// however many there are.
+// NewAddressSet returns a set of networks whose addresses are not IPv4-mapped. A lookup takes some ten nanoseconds,
+// whatever their number.
 func NewAddressSet(networks []netip.Prefix, unix bool) *AddressSet {
 	if len(networks) == 0 && !unix {
 		return nil
@@ -86,7 +86,7 @@ func NewAddressSet(networks []netip.Prefix, unix bool) *AddressSet {
 	return s
 }
 
-// Contains reports whether an address is in the set. The zero Addr stands for the client of a unix socket.
+// Contains reports whether ip is in the set. The zero Addr stands for a client of a unix socket.
 func (s *AddressSet) Contains(ip netip.Addr) bool {
 	switch {
 	case s == nil:
@@ -97,26 +97,29 @@ func (s *AddressSet) Contains(ip netip.Addr) bool {
 	return s.networks.Contains(ip)
 }
 
-// Admission is what a listener asks of its clients. It is immutable, a part of Settings; limits of 0 are none. What is
-// counted for the limits is in the Gate, which stays when the Admission is replaced.
+// Admission is the immutable admission policy of a listener, a part of its Settings. Limits of 0 are none. State holds
+// the counts that the limits apply to, and stays when the policy is replaced.
 type Admission struct {
 	State          *AdmissionState
-	Allow, Deny    *AddressSet // Deny wins; an empty Allow is everyone
+	Allow, Deny    *AddressSet // Deny wins; a nil Allow admits everyone
 	MaxSessions    int
-	MaxPerSource   int // the gate must count sources: NewAdmissionState, Plane.CountSources
+	MaxPerSource   int // requires that State counts sources: NewAdmissionState, Plane.CountSources
 	MaxSessionRate int // per second, with bursts of as many
 }
 
-// AdmissionState counts the sessions of one listener, over all its addresses, for as long as it keeps its identity.
+// AdmissionState counts the sessions of one listener, over all its addresses, as long as the listener keeps its
+// identity.
 type AdmissionState struct {
 	sessions atomic.Int64
 	rate     bucket
 
-	counting atomic.Bool             // new sessions are counted by source
-	sources  atomic.Pointer[sources] // made when they are first counted; sessions that were counted leave it
+	counting atomic.Bool // new sessions are counted by source
+	// sources counts sessions by client address. It holds only addresses that have sessions, so it is never larger than
+	// the number of sessions.
+	sources atomic.Pointer[sources] // nil until sources are first counted
 }
 
-// NewAdmissionState makes a gate for a listener that has no sessions yet.
+// NewAdmissionState returns the state of a listener without sessions.
 func NewAdmissionState(countSources bool) *AdmissionState {
 	g := &AdmissionState{}
 	if countSources {
@@ -132,10 +135,10 @@ func (g *AdmissionState) startCounting() {
 	g.counting.Store(true)
 }
 
-// Sessions is how many have been let in and have not left.
+// Sessions returns the number of sessions that hold a slot.
 func (g *AdmissionState) Sessions() int { return int(g.sessions.Load()) }
 
-// Sources is how many addresses have a count.
+// Sources returns the number of addresses that have a count.
 func (g *AdmissionState) Sources() int {
 	if t := g.sources.Load(); t != nil {
 		return t.size()
@@ -143,16 +146,16 @@ func (g *AdmissionState) Sources() int {
 	return 0
 }
 
-// claim is what a client holds of its listener's gate. The zero value is nothing.
+// admissionClaim is what a client holds of its listener's AdmissionState. The zero value is nothing.
 type admissionClaim uint8
 
 const (
-	claimSession admissionClaim = 1 << iota // it is counted
-	claimSource                             // its address is counted too
+	claimSession admissionClaim = 1 << iota // counted in sessions
+	claimSource                             // counted in sources
 )
 
-// acquire lets a client in or says why not. Nothing is held after a refusal. What was given must go back through leave,
-// with the same address. The rate is asked last, so that only those who come in use it up.
+// acquire admits a client or returns why not. A rejected client holds nothing. The claim must be released with the same
+// address. The rate is checked last, so that only admitted clients use it up.
 func (a *Admission) acquire(client netip.Addr, now time.Duration) (admissionClaim, Rejection) {
 	if a.Deny.Contains(client) || a.Allow != nil && !a.Allow.Contains(client) {
 		return 0, RejectedDenied
@@ -176,7 +179,7 @@ func (a *Admission) acquire(client netip.Addr, now time.Duration) (admissionClai
 	return held, Admitted
 }
 
-// maxSegment counts a client that another process has let in, whatever the limits are here.
+// acquireUnchecked counts a client that another process has admitted, without checking limits.
 func (a *Admission) acquireUnchecked(client netip.Addr) admissionClaim {
 	g := a.State
 	if g == nil {
@@ -188,7 +191,7 @@ func (a *Admission) acquireUnchecked(client netip.Addr) admissionClaim {
 	return held
 }
 
-// cancel is leave for a client that was let in and then not made a session: the rate forgets it too.
+// cancel is release for a client that was admitted but gets no session: the rate is given back too.
 func (a *Admission) cancel(p *admissionClaim, client netip.Addr) {
 	a.release(p, client)
 	if a.MaxSessionRate > 0 {
@@ -196,7 +199,7 @@ func (a *Admission) cancel(p *admissionClaim, client netip.Addr) {
 	}
 }
 
-// release gives back what a pass holds, once.
+// release releases a claim, once.
 func (a *Admission) release(p *admissionClaim, client netip.Addr) {
 	held := *p
 	*p = 0
@@ -208,7 +211,7 @@ func (a *Admission) release(p *admissionClaim, client netip.Addr) {
 	}
 }
 
-// countSource counts the source of a client that was let in before sources were counted.
+// countSource counts the source of a client that was admitted before sources were counted.
 func (a *Admission) countSource(p *admissionClaim, client netip.Addr) {
 	if *p&claimSession != 0 && *p&claimSource == 0 && client.IsValid() && a.State.counting.Load() {
 		a.State.sources.Load().acquire(client, 0)
@@ -216,8 +219,9 @@ func (a *Admission) countSource(p *admissionClaim, client netip.Addr) {
 	}
 }
 
-// CountSources makes a gate count sessions by source from now on, those included that there are, or stop it. It returns
-// when every session is counted; the loops must be running. Only then may an Admission with MaxPerSource be put in force.
+// CountSources makes a state count sessions by source from now on, including the existing ones, or stops it. It returns
+// when every session is counted; the loops must run. An Admission with MaxPerSource may be put in force only after
+// that.
 func (p *Plane) CountSources(g *AdmissionState, on bool) {
 	if !on {
 		g.counting.Store(false)
@@ -235,7 +239,7 @@ func (p *Plane) CountSources(g *AdmissionState, on bool) {
 	})
 }
 
-// acquireCount counts one more, unless there are as many as the limit allows; 0 is no limit.
+// acquireCount increments a counter unless it has reached the limit; 0 is no limit.
 func acquireCount(count *atomic.Int64, limit int64) bool {
 	if limit == 0 {
 		count.Add(1)
@@ -252,15 +256,15 @@ func acquireCount(count *atomic.Int64, limit int64) bool {
 	}
 }
 
-// bucket holds one second's worth of what a rate allows. It keeps one number: the moment at which it will be full again
-// (the generic cell rate algorithm of ITU-T I.371, with that moment as its theoretical arrival time).
+// bucket holds one second's worth of a rate. It stores one number, the time at which it will be full again (the generic
+// cell rate algorithm of ITU-T I.371, with that time as the theoretical arrival time).
 type bucket struct {
 	full atomic.Int64 // on the plane's clock
 }
 
 func rateInterval(rate int) int64 { return max(int64(time.Second)/int64(rate), 1) }
 
-// acquire takes one out, or reports that there is none.
+// take removes one unit, or reports that there is none.
 func (b *bucket) take(now time.Duration, rate int) bool {
 	each := rateInterval(rate)
 	for {
@@ -275,7 +279,7 @@ func (b *bucket) take(now time.Duration, rate int) bool {
 	}
 }
 
-// refund puts one back.
+// refund adds one unit.
 func (b *bucket) refund(rate int) { b.full.Add(-rateInterval(rate)) }
 
 // sources counts sessions by client address. An address is in it for as long as it has sessions, so it is never larger
@@ -287,11 +291,11 @@ type sources struct {
 const (
 	sourceShards   = 1 << sourceBits
 	sourceBits     = 4
-	sourceKeepSize = 1024 // a shard that has held so many gives its memory back when it is empty
+	sourceKeepSize = 1024 // a shard that has held more frees its memory when it is empty
 )
 
 type sourceShard struct {
-	mu     sync.Mutex // acceptPaused for one look
+	mu     sync.Mutex // held for one access
 	counts map[[16]byte]uint32
 	peak   int
 	_      [40]byte // a cache line each
@@ -302,7 +306,7 @@ func (t *sources) shard(key *[16]byte) *sourceShard {
 	return &t.shards[h>>(64-sourceBits)]
 }
 
-// acquireCount counts one more session of an address, unless it has as many as the limit allows; 0 is no limit.
+// acquire counts a session of an address, unless the limit is reached; 0 is no limit.
 func (t *sources) acquire(client netip.Addr, limit int) bool {
 	key := client.As16()
 	s := t.shard(&key)
@@ -320,7 +324,7 @@ func (t *sources) acquire(client netip.Addr, limit int) bool {
 	return true
 }
 
-// release takes a session of an address out of the count.
+// release uncounts a session of an address.
 func (t *sources) release(client netip.Addr) {
 	key := client.As16()
 	s := t.shard(&key)

@@ -1,6 +1,6 @@
 package l4
 
-// Accepting: from the listening socket to a session in the right loop. A passing error never ends it and never spins.
+// Accepting TCP clients: from the listen socket to a session in the right loop. Temporary errors never stop it.
 
 import (
 	"net/netip"
@@ -20,8 +20,8 @@ type acceptedClient struct {
 // burstMax is the most clients that are accepted at one socket before other events are handled.
 const burstMax = 64
 
-// accept takes in a burst of clients. The socket is watched level-triggered, so whoever is left is reported again; the
-// burst grows while there are more, and shrinks to what was found, which saves the calls that would find nothing.
+// accept accepts a burst of clients. The socket is level-triggered, so remaining clients cause another event. The burst
+// grows while there are more clients and shrinks to the number found, which saves calls that find none.
 func (l *loop) accept(s *listenSocket) {
 	if s.paused {
 		return
@@ -46,7 +46,7 @@ func (l *loop) accept(s *listenSocket) {
 	s.burst = min(s.burst*2, burstMax)
 }
 
-// acceptOne accepts one client and lets it in, or turns it away before there is a session.
+// acceptOne accepts and admits one client. A client that fails admission is rejected without a session.
 func (l *loop) acceptOne(s *listenSocket) errno {
 	var from rawAddr
 	fd, e := acceptSocket(s.fd, &from)
@@ -64,7 +64,7 @@ func (l *loop) acceptOne(s *listenSocket) errno {
 	return 0
 }
 
-// startSession judges a client. Once it is let in, it is counted among the sessions.
+// admit checks a client. An admitted client is counted as a session.
 func (l *loop) admit(c *acceptedClient) Rejection {
 	c.set = c.ln.set.Load()
 	a := &c.set.Admission
@@ -74,17 +74,17 @@ func (l *loop) admit(c *acceptedClient) Rejection {
 		c.claim, why = a.acquire(c.addr.Addr(), l.now)
 	case !c.set.trusts(c.addr.Addr()):
 		why = RejectedUntrusted
-	default: // the client is judged when its header has told who it is: see session.enter
+	default: // session.admit checks the client that the PROXY header names
 	}
 	if why != Admitted {
 		return why
 	}
-	arrived := l.plane.acquireSession()
-	if !arrived && len(l.pipes.free) > 0 {
+	acquired := l.plane.acquireSession()
+	if !acquired && len(l.pipes.free) > 0 {
 		l.pipes.trim(0)
-		arrived = l.plane.acquireSession()
+		acquired = l.plane.acquireSession()
 	}
-	if !arrived {
+	if !acquired {
 		if c.claim != 0 {
 			a.cancel(&c.claim, c.addr.Addr())
 		}
@@ -98,11 +98,11 @@ func (l *loop) reject(c *acceptedClient, why Rejection) {
 	l.countRejection(c.ln, why)
 	resetFD(c.fd)
 	if why == RejectedUntrusted && l.plane.allowWarning() {
-		l.plane.warn("turned away: not among trusted_proxies", "listener", c.set.Name, "client", c.addr.String())
+		l.plane.warn("connection rejected: client not in trusted_proxies", "listener", c.set.Name, "client", c.addr.String())
 	}
 }
 
-// assign hands a client to a loop: this one, unless another has clearly fewer sessions. The kernel spreads clients by hash,
+// assign hands a client to this loop, or to one that has clearly fewer sessions. The kernel spreads clients by hash,
 // which leaves a few long sessions unevenly spread.
 func (l *loop) assign(c *acceptedClient) {
 	if other := l.lessLoaded(); other != nil {
@@ -209,7 +209,7 @@ func (l *loop) rejectPending() {
 	l.pending, l.pendingAccepted = nil, 0
 }
 
-// lessLoaded is a loop that has clearly fewer sessions than this one. One is looked at, in turn.
+// lessLoaded returns a loop that has clearly fewer sessions, or nil. Each call looks at one loop, in turn.
 func (l *loop) lessLoaded() *loop {
 	loops := l.plane.loops
 	if len(loops) == 1 {
@@ -224,7 +224,7 @@ func (l *loop) lessLoaded() *loop {
 	return nil
 }
 
-// startSession begins the session of a client that this loop was given.
+// startSession starts the session of a client that was assigned to this loop.
 func (l *loop) startSession(c *acceptedClient) {
 	a := &c.set.Admission
 	if l.stopping {

@@ -1,8 +1,8 @@
 package l4
 
-// The PROXY header that a client begins with, on a listener that asks for one. It is looked at in the kernel's queue
-// (MSG_PEEK) until it is complete, and then taken from there to the byte: a client that sends it slowly, or not at all,
-// costs no memory but its session, and what follows the header is read by the relay as if there had been none.
+// The PROXY header that a client must send first on a listener with accept_proxy. It is peeked in the kernel's queue
+// (MSG_PEEK) until it is complete, and then read to the byte. A client that sends it slowly costs no memory but its
+// session, and the relay reads what follows as if there had been no header.
 
 import (
 	"net/netip"
@@ -10,19 +10,19 @@ import (
 	"weir/internal/proxy"
 )
 
-// trusts reports whether whoever has the socket's address may speak for clients. Those of unix sockets may: the file's
-// mode says who they are.
+// trusts reports whether a peer may send PROXY headers. Clients of unix sockets may: the mode of the file controls
+// access.
 func (set *Settings) trusts(peer netip.Addr) bool {
 	return !peer.IsValid() || set.TrustedProxies.Contains(peer)
 }
 
-// awaitHeader begins the wait for the header, the whole of which must be there in time.
+// awaitHeader starts the wait for the header, which must be complete within proxy_timeout.
 func (s *session) awaitHeader(l *loop) {
 	s.phase = PhaseProxyHeader
 	l.wheel.arm(&s.timer, s.startedAt+s.set.ProxyTimeout)
 }
 
-// readHeader looks whether the header is complete.
+// readHeader parses the header if it is complete.
 func (s *session) readHeader(l *loop) {
 	if s.client.failed {
 		s.finish(l, ReasonClientReset)
@@ -50,24 +50,24 @@ func (s *session) readHeader(l *loop) {
 		s.finish(l, ReasonTruncatedHeader)
 		return
 	case err == proxy.ErrIncomplete:
-		s.client.readable = false // deadline there is more of it
+		s.client.readable = false // until more arrives
 		return
 	case err != nil:
 		s.finish(l, headerReason(err))
 		return
 	}
-	// What is read are the bytes that were looked at: h goes on to point to its TLVs.
+	// The same bytes are read into the same place: the TLVs of h still point to them.
 	if got, e := recvBytes(s.client.fd, window[:size]); e != 0 || got != size {
 		s.finish(l, ReasonClientReset)
 		return
 	}
 	c := &s.client
 	c.headerSize = uint16(size)
-	c.readable = n > size || c.fin || c.local || c.urgent // a short read means that the socket is empty, as elsewhere
+	c.readable = n > size || c.fin || c.local || c.urgent // after a short read the socket is empty
 	s.useHeader(l, &h)
 }
 
-// useHeader takes over what the header says. It goes on for the client that it names.
+// useHeader takes the client and destination from the header.
 func (s *session) useHeader(l *loop, h *proxy.Header) {
 	d := l.dialers.get()
 	s.dialer = d
@@ -121,8 +121,8 @@ func headerReason(err error) Reason {
 	return ReasonMalformedHeader
 }
 
-// destination is what the client connected to: what its PROXY header says, else what its socket does; zero for a unix
-// socket. It is known until the session is connected.
+// destination returns what the client connected to: the destination of its PROXY header, else of its socket; zero for a
+// unix socket. It is known until the session is connected.
 func (s *session) destination() netip.AddrPort {
 	if at := s.dialer.dest; at.IsValid() {
 		return at
@@ -134,15 +134,15 @@ func (s *session) destination() netip.AddrPort {
 	return local.ip()
 }
 
-// sendHeader sends the PROXY header that the target's server wants: the first bytes that it gets, in one segment. What the
-// client has said already follows in the same one.
+// sendHeader sends the PROXY header that the server expects, as the first bytes and in one segment. If the client has
+// sent bytes already, they follow in the same segment.
 func (s *session) sendHeader(l *loop) {
 	d := s.dialer
 	h := proxy.Header{Version: d.target.sendProxy, Local: d.proxyLocal, Transport: proxy.Stream, Source: s.clientAddr.get(), Dest: s.destination(), TLVs: d.tlvs}
 	text := h.Append(l.scratch[:0])
 	n, e := 0, errno(0)
 	if c := &s.client; c.readable && !c.fin && !c.urgent && !c.local {
-		n, e = s.server.sendBefore(text) // there are bytes to read, and the relay sends them next
+		n, e = s.server.sendBefore(text) // the relay reads and sends more at once
 	} else {
 		n, e = s.server.send(text, 0)
 	}
@@ -153,5 +153,5 @@ func (s *session) sendHeader(l *loop) {
 	}
 }
 
-// SendProxy has connections to the target begin with a PROXY header of a version, 1 or 2; 0 = without.
+// SendProxy makes connections to the target begin with a PROXY header of version 1 or 2; 0 = none.
 func (t *Target) SendProxy(version uint8) { t.sendProxy = version }

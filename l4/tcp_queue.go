@@ -1,10 +1,10 @@
 package l4
 
-// MaxPendingClients for a server that is full: the session holds its place in the cluster's queue, and its loop goes on.
+// Waiting for a server that is at max_sessions: the session has a place in the cluster's queue.
 
 import "weir/balance"
 
-// waitForServer takes a place in the queue, once; the time for it runs from the first.
+// waitForServer joins the queue. queue_timeout counts from the first time.
 func (s *session) waitForServer(l *loop) {
 	d := s.dialer
 	s.phase = PhaseQueue
@@ -16,7 +16,7 @@ func (s *session) waitForServer(l *loop) {
 	if t := s.set.TryTimeout; t > 0 {
 		at = min(at, d.startedAt+t)
 	}
-	l.wheel.arm(&s.timer, at) // again, if a dial has used the timer meanwhile
+	l.wheel.arm(&s.timer, at) // again: a dial may have used the timer
 	id, slot := s.id, s.slot
 	s.set.Cluster.Wait(l.now, &d.attempts, &d.waiter, func() {
 		l.post(message{do: func(l *loop) {
@@ -27,7 +27,7 @@ func (s *session) waitForServer(l *loop) {
 	})
 }
 
-// serverGranted goes on with the lease that came free for this session, or looks again when there is none.
+// serverGranted continues with the lease that was granted to the session, or picks again if there is none.
 func (s *session) serverGranted(l *loop) {
 	d := s.dialer
 	s.phase = PhaseDial
@@ -41,7 +41,7 @@ func (s *session) serverGranted(l *loop) {
 	}
 }
 
-// release gives up a place in the queue, and a lease that was granted on it.
+// cancelWait leaves the queue and releases a lease that was granted meanwhile.
 func (d *dialer) cancelWait(l *loop, s *session) {
 	if s.phase == PhaseQueue {
 		s.set.Cluster.CancelWait(&d.waiter, l.now)

@@ -1,8 +1,8 @@
 package l4
 
-// A TCP session: what it consists of and how its wake-ups find their phase. The phases stand in the order in which a
-// session lives: tcp_proxy_header.go, tcp_dial.go (begin, pick, connect, established), tcp_relay.go, tcp_abort.go, and finish below. Nothing of a
-// session is kept anywhere but in this struct and in the dialling it has borrowed.
+// A TCP session: its state, and how events reach the method of its phase. A session passes through the files in this
+// order: tcp_accept.go, tcp_proxy_header.go, tcp_dial.go, tcp_relay.go, tcp_abort.go, and finish below. Its state is in
+// this struct and in the dialer it has borrowed, nowhere else.
 
 import (
 	"math"
@@ -13,13 +13,13 @@ import (
 	"weir/balance"
 )
 
-// session is one client's passage. All of it is owned by its loop. There are many and most are idle, so it is kept small.
+// session is one client's TCP session, owned by its loop. There are many and most are idle, so it is small.
 type session struct {
-	id           uint64 // unique; its low half tells a late event for an earlier user of the slot
+	id           uint64 // unique; its low half identifies late events for an earlier user of the slot
 	listener     *Listener
-	set          *Settings // withBinding it was when the session began
+	set          *Settings // of the time when the session began
 	lease        balance.Lease
-	dialer       *dialer       // deadline connected
+	dialer       *dialer       // nil once connected
 	counters     *Counters     // the loop's for the listener
 	serverCounts *serverCounts // the loop's for the server, once connected
 	timer        timer[*session]
@@ -27,32 +27,32 @@ type session struct {
 	client, server socket
 	up, down       stream
 
-	flushedUp, flushedDown uint64 // bytes that are counted
+	flushedUp, flushedDown uint64 // bytes counted so far
 
 	startedAt      time.Duration
-	clientActiveAt time.Duration // lastFailure byte moved on the client's side
-	serverActiveAt time.Duration // lastFailure byte moved on the server's side
+	clientActiveAt time.Duration // last byte moved on the client's side
+	serverActiveAt time.Duration // last byte moved on the server's side
 	halfClosedAt   time.Duration // when the first FIN was seen; 0 = not yet
 	abortDeadline  time.Duration // when an abort stops waiting
 	connected      since         // 0 = not yet
-	firstByte      since         // when the first byte from the server was passed on; 0 = not yet
+	firstByte      since         // first byte from the server forwarded; 0 = not yet
 
-	clientQueue, serverQueue uint32 // what the kernel held for the side when last looked at; 0 = unknown or nothing
+	clientQueue, serverQueue uint32 // unacknowledged bytes at the last check; 0 = unknown or none
 
-	clientAddr   compactAddr // the client: its socket's address, or what its PROXY header says
+	clientAddr   compactAddr // of the client's socket, or of its PROXY header
 	slot         uint32
 	attemptCount uint16
 	phase        Phase
 	end          Termination    // decided when the abort begins
-	polls        uint8          // maxTries at unacknowledged bytes since the abort, or the cut
-	cutMode      cutMode        // how short an abort is cut
-	claim        admissionClaim // what it holds of the listener's limits
-	keepaliveSet bool           // the sockets have their keepalive
-	dirty        bool           // has moved bytes that are not counted yet
-	queued       bool           // waits for its turn in the loop's ready list
+	polls        uint8          // checks of unacknowledged bytes since the abort or the cut began
+	cutMode      cutMode        // limits the time of an abort
+	claim        admissionClaim // on the listener's limits
+	keepaliveSet bool           // keepalive is set on both sockets
+	dirty        bool           // in loop.dirty
+	queued       bool           // in the loop's run queue
 }
 
-// since is a time after the session began, in microseconds, up to an hour and more; 0 = not yet.
+// since is a time after the session began in microseconds, at most about 71 minutes; 0 = not yet.
 type since uint32
 
 func (s *since) set(d time.Duration) { *s = since(min(max(d.Microseconds(), 1), math.MaxUint32)) }
@@ -64,7 +64,7 @@ const (
 	serverSide = uint8(1)
 )
 
-// handleEvent takes in what an event has told about one of the two sockets.
+// handleEvent stores what an event reports about one of the two sockets, and continues the session.
 func (s *session) handleEvent(l *loop, side uint8, events uint32) {
 	sock := &s.client
 	if side == serverSide {
@@ -78,7 +78,7 @@ func (s *session) handleEvent(l *loop, side uint8, events uint32) {
 	}
 	if events&unix.EPOLLERR != 0 {
 		sock.failed, sock.readable = true, true
-	} else if events&(unix.EPOLLRDHUP|unix.EPOLLHUP) != 0 && !sock.failed { // a reset whose error was taken looks the same
+	} else if events&(unix.EPOLLRDHUP|unix.EPOLLHUP) != 0 && !sock.failed { // a reset whose error was read looks the same
 		sock.fin, sock.readable = true, true
 	}
 	if events&unix.EPOLLPRI != 0 && !sock.urgent {
@@ -87,7 +87,7 @@ func (s *session) handleEvent(l *loop, side uint8, events uint32) {
 	s.step(l)
 }
 
-// step goes on with whatever the phase has to do.
+// step runs the method of the phase.
 func (s *session) step(l *loop) {
 	switch s.phase {
 	case PhaseProxyHeader:
@@ -107,7 +107,7 @@ func (s *session) step(l *loop) {
 	}
 }
 
-// expire handles the session's timer: whatever is due is done, and the nearest deadline left is armed.
+// expire handles the session's timer.
 func (s *session) expire(l *loop) {
 	switch s.phase {
 	case PhaseProxyHeader:
@@ -127,11 +127,11 @@ func (s *session) expire(l *loop) {
 	}
 }
 
-// cut ends a session from outside: nothing more is read, what was received is delivered, then both sides are reset.
+// cut ends a session from outside: it reads nothing more, delivers what was received and resets both sides.
 func (s *session) cut(l *loop, reason Reason) {
 	switch s.phase {
 	case PhaseNone:
-	case PhaseHandover: // once it is known whether it stays
+	case PhaseHandover: // takes effect if the session stays in this process
 		s.end.Reason = reason
 	case PhaseRelay:
 		s.up.stopped, s.down.stopped = true, true
@@ -157,10 +157,10 @@ func (s *session) cut(l *loop, reason Reason) {
 	}
 }
 
-// finish is the one exit of every session: both descriptors closed, the lease given back, what was lent returned, one
-// record made. Whatever did not end cleanly is closed with a reset, so that nobody takes it for a clean end. The lease and
-// the place among the listener's sessions go back before the client can see the close: a client that comes again at
-// once finds the room it left.
+// finish is the one exit of every session: it closes both descriptors, releases the lease and the buffers, and writes
+// one record. A session that did not end cleanly is closed with a reset, so that its peers do not take it for a clean
+// end. The lease and the admission claim are released before the client can see the close: a client that reconnects at
+// once finds a free slot.
 func (s *session) finish(l *loop, reason Reason) {
 	if s.phase != PhaseAbort {
 		s.end = Termination{s.phase, reason}
@@ -181,7 +181,7 @@ func (s *session) finish(l *loop, reason Reason) {
 	store(ended, *ended+1)
 	s.counters.Lifetime.add(l.now - s.startedAt)
 	l.recordSession(s, server, level)
-	l.plane.releaseSession() // counted and recorded by now: whoever waits for the last one to end reads the sums next
+	l.plane.releaseSession() // after counting: an observer that waits for the last session reads the counters next
 	s.client.close(s.end.Clean())
 	s.server.close(s.end.Clean())
 	l.freeSession(s)
