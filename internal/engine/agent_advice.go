@@ -56,7 +56,7 @@ func (e *Engine) handleAgentReport(a *agent, c *balance.Cluster, r checks.Result
 	now := e.plane.Now()
 	before := a.advice
 	if a.merge(*advice); a.advice != before || a.expired {
-		e.changed()
+		e.stateFile.Changed()
 	}
 	a.reportedAt, a.expired = now, false
 	c.SetAgent(r.Server, a.layer(), now)
@@ -113,7 +113,7 @@ func (e *Engine) expireAdvice(a *agent, c *balance.Cluster, key checks.Key, ttl 
 	a.advice, a.expired = agentcheck.Advice{}, true
 	e.log.Info("agent: silent, its words are forgotten", "cluster", key.Cluster, "server", key.Server, "check", key.Check, "ttl", ttl.String())
 	c.SetAgent(key.Server, balance.AgentAdvice{Reason: "the agent has fallen silent"}, now)
-	e.changed()
+	e.stateFile.Changed()
 }
 
 // closeLoops ends an agent's say, because its check has left the configuration.

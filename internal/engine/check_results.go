@@ -112,7 +112,7 @@ func (e *Engine) handleResult(r checks.Result) {
 			c.SetCheckFailing(r.Server, r.Check, failuresSoFar(&r), e.plane.Now())
 		} // else it stays down, for the reason that it is down for
 		if doubt := r.Streak > 0; job.failing.Swap(doubt) || doubt || r.Changed {
-			e.changed()
+			e.stateFile.Changed()
 		}
 	}
 }

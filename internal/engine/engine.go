@@ -30,8 +30,8 @@ type Options struct {
 	// Monitors are those that Check has built for the configuration; nil = Start tests and builds.
 	Monitors Monitors
 
-	// Memory is the saved state of an earlier process; nil = that of runtime.state_file, if there is one.
-	Memory *state.Snapshot
+	// SavedState is the saved state of an earlier process; nil = that of runtime.state_file, if there is one.
+	SavedState *state.Snapshot
 
 	// Lookup resolves host names; nil = the system's resolver.
 	Lookup func(ctx context.Context, host string) ([]netip.Addr, error)
@@ -42,8 +42,7 @@ type Options struct {
 	// Activated are listening sockets from the service manager. Those that no listener uses are logged and closed.
 	Activated []*l4.ActivatedSocket
 
-	// OldProcess is the process of an upgrade that this one takes over from; nil = none. With one, Start only prepares, and
-	// TakeOver starts to serve.
+	// OldProcess is the old process of an upgrade; nil = none. With one, Start only prepares, and TakeOver serves.
 	OldProcess *OldProcess
 }
 
@@ -56,7 +55,7 @@ type Engine struct {
 	sessionLog  *sessionlog.Writer
 	hooks       *hooks.Set
 	routes      *route.Routes
-	oldProcess  *oldProcess // what this process takes over from; nil = none
+	oldProcess  *oldProcess // nil = none
 	lookup      lookupFunc
 	skipLookups context.Context // ends the look-ups that starts and reloads wait for
 	ctx         context.Context // of the background goroutines
@@ -70,7 +69,7 @@ type Engine struct {
 	// Safe for concurrent use.
 	running          atomic.Pointer[runningState]
 	published        published
-	journal          stateFile
+	stateFile        *state.File
 	drains           drains
 	serversToCut     pendingSet[*balance.Server]
 	serversToRecheck pendingSet[checks.Key] // by all their checks
@@ -86,8 +85,9 @@ type Engine struct {
 	stopped    bool
 
 	activated  map[string]*l4.ActivatedSocket // by identity; not claimed yet; nil after Start
-	restored   *state.Snapshot                // state of an earlier process; nil once it is restored
-	newProcess *newProcess                    // what takes over from this process; set by Upgrade
+	savedState *state.Snapshot                // state of an earlier process; nil once it is restored
+	pending    *reload                        // prepared by Start, committed by TakeOver
+	newProcess *newProcess                    // set by Upgrade
 }
 
 // runningState is the configuration in force and its objects. It is immutable.
@@ -128,7 +128,7 @@ func Start(cfg *conf.Config, o Options) (*Engine, error) {
 		return nil, err
 	}
 	if e.oldProcess == nil {
-		e.saveState() // first of all, so that a state file that cannot be written is logged early
+		e.stateFile.Save() // first of all, so that a state file that cannot be written is logged early
 		e.startBackground()
 	}
 	return e, nil
@@ -136,11 +136,15 @@ func Start(cfg *conf.Config, o Options) (*Engine, error) {
 
 // newEngine returns an engine without a configuration.
 func newEngine(cfg *conf.Config, o Options) (*Engine, error) {
+	old, err := decodeOldProcess(o.OldProcess)
+	if err != nil {
+		return nil, err
+	}
 	e := &Engine{
-		log: o.Log, lookup: o.Lookup, skipLookups: o.SkipLookups, hooks: hooks.New(o.Log), routes: route.Open(),
+		log: o.Log, lookup: o.Lookup, skipLookups: o.SkipLookups, oldProcess: old, hooks: hooks.New(o.Log), routes: route.Open(),
 		namesChanged: make(chan struct{}, 1), routesChanged: make(chan struct{}, 1),
 		serversToCut: newPendingSet[*balance.Server](), serversToRecheck: newPendingSet[checks.Key](),
-		listeners: map[string]*l4.Listener{}, activated: map[string]*l4.ActivatedSocket{}, restored: o.Memory,
+		listeners: map[string]*l4.Listener{}, activated: map[string]*l4.ActivatedSocket{}, savedState: o.SavedState,
 	}
 	e.ctx, e.cancel = context.WithCancel(context.Background())
 	if e.lookup == nil {
@@ -152,26 +156,18 @@ func newEngine(cfg *conf.Config, o Options) (*Engine, error) {
 	e.published.version, e.published.startedAt = o.Version, time.Now()
 	e.published.config = status.Config{File: cfg.File, LoadedAt: e.published.startedAt}
 	e.published.eventLog.hooks = e.hooks
-	e.journal.wake, e.journal.hurry = make(chan struct{}, 1), make(chan struct{}, 1)
+	e.stateFile = state.NewFile(state.FileOptions{Path: e.stateFilePath, Snapshot: e.SavedState, Log: o.Log})
 	e.sessionLog = sessionlog.NewWriter(o.Sessions, func() bool { cfg := e.running.Load().cfg; return cfg != nil && cfg.Log.Format == "json" })
 
 	first := &runningState{}
 	e.running.Store(first)
 	planeOptions := l4.Options{Loops: cfg.Runtime.Loops, Record: e.sessionLog.Write, Log: o.Log}
-	var err error
-	if o.OldProcess != nil {
-		e.oldProcess = &oldProcess{OldProcess: o.OldProcess}
-		err = e.oldProcess.decodeState()
-		if t := e.oldProcess.state; err == nil && t != nil {
-			first.addresses = t.Addresses // valid until the names are resolved again
-			planeOptions.Origin, planeOptions.LastID = l4.Origin(t.ClockOrigin), t.LastSessionID
-			e.restored = &e.oldProcess.saved
-		}
+	if old != nil && old.state != nil {
+		first.addresses = old.state.Addresses // valid until a look-up succeeds
+		planeOptions.Origin, planeOptions.LastID = l4.Origin(old.state.ClockOrigin), old.state.LastSessionID
+		e.savedState = &old.saved
 	}
-	if err == nil {
-		e.plane, err = l4.Open(planeOptions)
-	}
-	if err != nil {
+	if e.plane, err = l4.Open(planeOptions); err != nil {
 		e.cancel()
 		e.hooks.Close()
 		e.routes.Close()
@@ -180,12 +176,12 @@ func newEngine(cfg *conf.Config, o Options) (*Engine, error) {
 	}
 	e.drains.plane, e.drains.log = e.plane, e.log
 	e.runner = checks.NewRunner(checks.Options{Result: e.handleResult, State: e.checkState, Parallel: parallelChecks(l4.DescriptorLimit())})
-	if e.restored == nil {
-		e.restored = e.readState(cfg.Runtime.StateFile)
+	if e.savedState == nil {
+		e.savedState = e.stateFile.Load(cfg.Runtime.StateFile)
 	}
-	if e.restored != nil {
+	if e.savedState != nil {
 		var lost error
-		if first.overlay, lost = overlay.Restore(e.restored, cfg); lost != nil {
+		if first.overlay, lost = overlay.Restore(e.savedState, cfg); lost != nil {
 			e.log.Warn("state: runtime changes lost", "error", lost)
 		}
 	}
@@ -203,7 +199,7 @@ func newEngine(cfg *conf.Config, o Options) (*Engine, error) {
 // startBackground starts the background goroutines.
 func (e *Engine) startBackground() {
 	e.work.Go(e.tickClusters)
-	e.work.Go(e.keepState)
+	e.work.Go(func() { e.stateFile.Run(e.ctx) })
 	e.work.Go(e.resolvePeriodically)
 	e.work.Go(e.maintainRoutes)
 	e.work.Go(func() { e.serversToCut.run(e.ctx, e.cutServersDown) })

@@ -87,8 +87,8 @@ func (l *eventLog) state() eventLogState {
 	return s
 }
 
-// restore continues the event log of an old process. Clients that follow its events ask this process next, with the last
-// ID they received.
+// restore continues the event log of the old process. Clients that follow its events ask this process next, with the
+// last ID they received.
 func (l *eventLog) restore(s eventLogState) {
 	l.mu.Lock()
 	defer l.mu.Unlock()

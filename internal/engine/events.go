@@ -26,7 +26,7 @@ func (e *Engine) handleEvent(ev balance.Event) {
 		Time: time.Now(), Event: string(ev.Kind), Cluster: ev.Cluster, Level: ev.Level, Server: ev.Server,
 		From: ev.From, To: ev.To, Layer: ev.Layer, Reason: ev.Reason,
 	})
-	e.changed()
+	e.stateFile.Changed()
 	logEvent(e.log, ev)
 }
 

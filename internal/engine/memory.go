@@ -19,8 +19,8 @@ import (
 // hold at first, but the next result of each check decides alone, whatever rise and fall are: much may have happened.
 const staleAfter = 3 * time.Minute
 
-// Memory returns what another process needs to go on where this one is. It is a copy, made without holding up what runs.
-func (e *Engine) Memory() state.Snapshot {
+// SavedState returns what another process needs to go on where this one is. It is a copy, made without holding up what runs.
+func (e *Engine) SavedState() state.Snapshot {
 	running := e.running.Load()
 	m := state.Snapshot{SavedAt: time.Now().UTC(), Clusters: []state.Cluster{}}
 	if running.cfg == nil {
@@ -32,11 +32,11 @@ func (e *Engine) Memory() state.Snapshot {
 		c := &running.cfg.Clusters[i]
 		known := running.clusters[c.Name].Save(e.plane.Now())
 		r := remembered[c.Name]
-		r.Name, r.Level, r.Spared = c.Name, known.Level, known.ProtectedServer
+		r.Name, r.Level, r.ProtectedServer = c.Name, known.Level, known.ProtectedServer
 		for i := range known.Servers {
-			r.Servers = append(r.Servers, e.serverMemory(running, c, &known.Servers[i], clock)...)
+			r.Servers = append(r.Servers, e.savedServer(running, c, &known.Servers[i], clock)...)
 		}
-		if r.Level != "" || r.Spared != "" || len(r.Servers) > 0 || running.overlay[c.Name] != nil {
+		if r.Level != "" || r.ProtectedServer != "" || len(r.Servers) > 0 || running.overlay[c.Name] != nil {
 			remembered[c.Name] = r
 		}
 	}
@@ -46,8 +46,8 @@ func (e *Engine) Memory() state.Snapshot {
 	return m
 }
 
-// serverMemory describes what is known of one server; nothing if that is what everybody assumes anyway.
-func (e *Engine) serverMemory(running *runningState, c *conf.Cluster, known *balance.SavedServer, clock clock) []state.Server {
+// savedServer describes what is known of one server; nothing if that is what everybody assumes anyway.
+func (e *Engine) savedServer(running *runningState, c *conf.Cluster, known *balance.SavedServer, clock clock) []state.Server {
 	s := state.Server{Name: known.Name, Address: known.Address, Since: clock.wall(known.Since)}
 	if o := known.Override; o.State != nil || o.Weight != nil || o.MaxSessions != nil {
 		s.Override = &state.Override{Weight: o.Weight, MaxSessions: o.MaxSessions, Reason: short(o.Note), At: clock.wall(known.OverrideAt)}
@@ -59,7 +59,7 @@ func (e *Engine) serverMemory(running *runningState, c *conf.Cluster, known *bal
 		key := checks.Key{Cluster: c.Name, Server: known.Name, Check: c.Checks[i].ID}
 		if j := running.jobs[key]; j != nil && j.agent != nil {
 			if says, at, ok := j.agent.report(); ok {
-				s.Agent = &state.Agent{Check: key.Check, Says: says, At: clock.wall(at)}
+				s.Agent = &state.Agent{Check: key.Check, Reply: says, At: clock.wall(at)}
 			}
 		}
 	}
@@ -113,20 +113,20 @@ func (a *agent) report() (says string, at time.Duration, ok bool) {
 
 // restorer is what a memory has to say about a configuration, in terms of those who are to begin with it.
 type restorer struct {
-	memory *state.Snapshot
-	stale  bool
-	now    time.Time
-	clock  clock
+	saved *state.Snapshot
+	stale bool
+	now   time.Time
+	clock clock
 }
 
 // restoreState gives the new clusters and checks of a first configuration the state of an earlier process.
 func (ch *reload) restoreState() {
-	e, m := ch.e, ch.e.restored
+	e, m := ch.e, ch.e.savedState
 	if m == nil {
 		return
 	}
-	e.restored = nil
-	r := restorer{memory: m, now: time.Now(), clock: e.clock()}
+	e.savedState = nil
+	r := restorer{saved: m, now: time.Now(), clock: e.clock()}
 	r.stale = r.now.Sub(m.SavedAt) > staleAfter
 	known := map[checks.Key]*checks.Job{}
 	for i := range ch.jobs {
@@ -139,7 +139,7 @@ func (ch *reload) restoreState() {
 		if b == nil {
 			continue
 		}
-		to := balance.SavedState{Level: c.Level, ProtectedServer: c.Spared}
+		to := balance.SavedState{Level: c.Level, ProtectedServer: c.ProtectedServer}
 		for j := range c.Servers {
 			s := &c.Servers[j]
 			if at := b.Server(s.Name); at != nil {
@@ -174,7 +174,7 @@ func (r *restorer) server(cluster string, s *state.Server, same bool, known map[
 	if a := s.Agent; a != nil {
 		if j := jobs[checks.Key{Cluster: cluster, Server: s.Name, Check: a.Check}]; j != nil && j.agent != nil {
 			// The time between the two processes does not count: nobody listened.
-			if to.AgentAt = r.at(r.now.Add(-r.memory.SavedAt.Sub(a.At))); j.agent.recall(a.Says, to.AgentAt, same) {
+			if to.AgentAt = r.at(r.now.Add(-r.saved.SavedAt.Sub(a.At))); j.agent.recall(a.Reply, to.AgentAt, same) {
 				to.Agent = j.agent.layer()
 			} else {
 				to.AgentAt = 0
@@ -230,4 +230,12 @@ func (a *agent) recall(says string, spoke time.Duration, same bool) bool {
 		a.dropHealth()
 	}
 	return a.advice.HasEffect()
+}
+
+// stateFilePath returns the configured path of the state file, or "".
+func (e *Engine) stateFilePath() string {
+	if cfg := e.running.Load().cfg; cfg != nil {
+		return cfg.Runtime.StateFile
+	}
+	return ""
 }

@@ -18,7 +18,7 @@ import (
 // restarts stops the script's engine and starts another with a configuration and what the first one left.
 func (s *script) restarts(config string) *script {
 	s.t.Helper()
-	m := s.e.Memory()
+	m := s.e.SavedState()
 	s.stop()
 	text, err := state.Encode(m)
 	require.NoError(s.t, err)
@@ -314,9 +314,9 @@ func TestRestartWithImpossibleChanges(t *testing.T) {
 			{Level: "7", Server: raw(`"127.0.0.1:70"`)},
 			{Level: "1", Server: raw(`"127.0.0.1:71 name=y"`)},
 		}},
-		{Name: "bad", Created: true, Put: raw(`{"balanse": 7}`)},
-		{Name: "left", Put: raw(`{"levels": [{"servers": []}]}`)},
-		{Name: "good", Created: true, Put: raw(`{"levels": [{"servers": ["127.0.0.1:72"]}]}`)},
+		{Name: "bad", Created: true, Replacement: raw(`{"balanse": 7}`)},
+		{Name: "left", Replacement: raw(`{"levels": [{"servers": []}]}`)},
+		{Name: "good", Created: true, Replacement: raw(`{"levels": [{"servers": ["127.0.0.1:72"]}]}`)},
 	}}
 	s := resume(t, remembered, m)
 	require.Equal(t, []string{"b", "d", "y"}, s.members("c"))
@@ -330,7 +330,7 @@ func TestRestartWithImpossibleChanges(t *testing.T) {
 	at := nettest.Reserve(t)
 	m = &state.Snapshot{SavedAt: time.Now(), Clusters: []state.Cluster{
 		{Name: "c", Added: []state.AddedServer{{Level: "1", Server: raw(`"` + at + ` name=z"`)}}},
-		{Name: "good", Created: true, Put: raw(`{"levels": [{"servers": ["127.0.0.1:72"]}]}`)},
+		{Name: "good", Created: true, Replacement: raw(`{"levels": [{"servers": ["127.0.0.1:72"]}]}`)},
 	}}
 	s = resume(t, strings.Replace(remembered, "LISTEN", at, 1), m)
 	require.Equal(t, []string{"a", "b", "d"}, s.members("c"), "a server that leads back to the listener")
@@ -370,7 +370,7 @@ func TestBadStateFiles(t *testing.T) {
 		"truncated": {string(good[:len(good)/2]), "the text ends early"},
 		"damaged":   {strings.Replace(string(good), `"clusters": [`, `"clusters": ]`, 1), ":5:14: invalid character"},
 		"foreign":   {`{"version": 1}`, "not a state file of weir"},
-		"future":    {strings.Replace(string(good), `"version": 1`, `"version": 99`, 1), "version: 99, and this weir reads up to 1"},
+		"future":    {strings.Replace(string(good), `"version": 2`, `"version": 99`, 1), "version: want at most 2, got 99"},
 		"wrong":     {strings.Replace(string(good), `"c"`, `7`, 1), "want a value of type string"},
 		"huge":      {strings.Repeat(" ", state.MaxSize+1), "larger than 64 MB"},
 	} {

@@ -21,7 +21,7 @@ func (e *Engine) Override(cluster, server string, text []byte) error {
 	if err := e.setOverride(cluster, server, p); err != nil {
 		return err
 	}
-	e.settled()
+	e.stateFile.Sync()
 	return nil
 }
 
@@ -52,7 +52,7 @@ func (e *Engine) setOverride(cluster, server string, p conf.Override) error {
 		o.MaxSessions = orNil(*p.MaxSessions)
 	}
 	b.SetOverride(server, o, e.plane.Now())
-	e.changed()
+	e.stateFile.Changed()
 	e.log.Info("override", "cluster", cluster, "server", server, "state", deref(o.State), "weight", deref(o.Weight),
 		"max_sessions", deref(o.MaxSessions), "reason", o.Note)
 	return nil
@@ -94,7 +94,7 @@ func (e *Engine) Failback(cluster string) error {
 		return overlay.NoCluster(cluster)
 	}
 	b.Failback(e.plane.Now())
-	e.settled()
+	e.stateFile.Sync()
 	return nil
 }
 

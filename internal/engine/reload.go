@@ -71,12 +71,12 @@ func (r *reload) install() error {
 		return err
 	}
 	if r.e.oldProcess != nil && r.old.cfg == nil {
-		r.e.oldProcess.prepared = r // TakeOver commits it
+		r.e.pending = r // TakeOver commits it
 		return nil
 	}
 	r.restoreState()
 	r.e.drains.start(r.commit())
-	r.e.changed()
+	r.e.stateFile.Changed()
 	return nil
 }
 

@@ -62,7 +62,7 @@ func (e *Engine) changeOverlay(edit func(running, file *conf.Config, o overlay.O
 	case err != nil && !errors.As(err, &r):
 		return &status.RequestError{Kind: status.Unprocessable, Text: err.Error()}
 	case err == nil:
-		e.settled()
+		e.stateFile.Sync()
 	}
 	return err
 }

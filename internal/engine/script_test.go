@@ -58,7 +58,7 @@ func resume(t *testing.T, config string, earlier *state.Snapshot, name ...string
 	cfg, err := s.parse(config)
 	require.NoError(t, err)
 	s.e, err = engine.Start(cfg, engine.Options{
-		Log: slog.New(&sink{script: s, to: &s.lines}), Sessions: s.recorded, Lookup: s.names.lookup, Memory: earlier,
+		Log: slog.New(&sink{script: s, to: &s.lines}), Sessions: s.recorded, Lookup: s.names.lookup, SavedState: earlier,
 	})
 	require.NoError(t, err)
 	t.Cleanup(s.stop)

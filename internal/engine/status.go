@@ -69,7 +69,10 @@ func (e *Engine) Status() (doc status.Document) {
 	if running.cfg == nil {
 		return doc
 	}
-	doc.StateFile = e.stateStatus(running.cfg.Runtime.StateFile)
+	if path := running.cfg.Runtime.StateFile; path != "" {
+		f := status.StateFile(e.stateFile.Status(path))
+		doc.StateFile = &f
+	}
 	if open := e.published.listeners.Load(); open != nil {
 		for i := range running.cfg.Listeners {
 			doc.Listeners = append(doc.Listeners, listenerStatus(&running.cfg.Listeners[i], *open)...)

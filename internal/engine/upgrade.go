@@ -141,11 +141,13 @@ func (e *Engine) commitUpgrade(p *handover.NewProcess, o UpgradeOptions, disarm 
 func (e *Engine) setAccepting(o UpgradeOptions, accept bool) {
 	if accept {
 		e.plane.ResumeAccept()
+		o.PauseAdmin(false)
+		e.stateFile.Reclaim()
 	} else {
 		e.plane.PauseAccept()
+		o.PauseAdmin(true)
+		e.stateFile.Release()
 	}
-	o.PauseAdmin(!accept)
-	e.leaveStateFile(!accept)
 }
 
 // moveFlows moves the flows of the UDP listeners that the new process has taken over.

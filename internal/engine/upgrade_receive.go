@@ -25,9 +25,17 @@ func AcceptUpgrade(descriptor int, version string) (*OldProcess, error) {
 // oldProcess is an OldProcess with its decoded state.
 type oldProcess struct {
 	*OldProcess
-	state    *transferredState // the last one received; nil = none
-	saved    state.Snapshot    // of state
-	prepared *reload           // what TakeOver will commit
+	state *transferredState // the last one received; nil = none
+	saved state.Snapshot    // of state
+}
+
+// decodeOldProcess returns p with its state decoded, or nil if there is no old process.
+func decodeOldProcess(p *OldProcess) (*oldProcess, error) {
+	if p == nil {
+		return nil, nil
+	}
+	old := &oldProcess{OldProcess: p}
+	return old, old.decodeState()
 }
 
 // decodeState decodes the last state received, if there is one.
@@ -51,9 +59,8 @@ func (p *oldProcess) decodeState() error {
 // TakeOver tells the old process that this one is ready, and returns when this one serves. It is called once, after Start
 // with an OldProcess. After an error the engine is closed.
 func (e *Engine) TakeOver() error {
-	p := e.oldProcess
-	r := p.prepared
-	p.prepared = nil
+	p, r := e.oldProcess, e.pending
+	e.pending = nil
 	inherited := []string{}
 	for id, ln := range r.opened {
 		if ln.Inherited() {
@@ -97,7 +104,7 @@ func (e *Engine) TakeOver() error {
 func (e *Engine) restoreTransferred(r *reload) {
 	p := e.oldProcess
 	if p.state != nil {
-		e.restored = &p.saved
+		e.savedState = &p.saved
 	}
 	r.restoreState()
 	if p.state != nil {

@@ -16,7 +16,7 @@ func (o Overlay) Save() map[string]state.Cluster {
 	for name, c := range o {
 		m := state.Cluster{Name: name, Created: c.created, Deleted: c.deleted, Removed: c.removed}
 		if c.replacement != nil {
-			m.Put = c.source
+			m.Replacement = c.source
 		}
 		for _, a := range c.added {
 			m.Added = append(m.Added, state.AddedServer{Level: a.level, Server: a.source})
@@ -64,15 +64,15 @@ func restoreCluster(m *state.Cluster, own *conf.Cluster) (*changes, error) {
 	}
 	c := &changes{removed: slices.Compact(slices.Sorted(slices.Values(m.Removed)))}
 	base := own
-	if len(m.Put) > 0 {
+	if len(m.Replacement) > 0 {
 		if own == nil && !m.Created {
 			return &changes{}, nil // it replaced a cluster that has left the file
 		}
-		replacement, err := conf.ParseCluster(m.Name, m.Put, own)
+		replacement, err := conf.ParseCluster(m.Name, m.Replacement, own)
 		if err != nil {
-			return &changes{}, fmt.Errorf("put: %w", Invalid(err))
+			return &changes{}, fmt.Errorf("replacement: %w", Invalid(err))
 		}
-		c.replacement, c.source, c.created = &replacement, m.Put, m.Created
+		c.replacement, c.source, c.created = &replacement, m.Replacement, m.Created
 		base = &replacement
 	}
 	if base == nil {

@@ -1,8 +1,5 @@
 package state
 
-// Memories as text, and back. The text may come from anybody: a file that was damaged, another program's, another
-// version's.
-
 import (
 	"bytes"
 	"encoding/json"
@@ -13,20 +10,20 @@ import (
 
 const (
 	formatName    = "weir state"
-	formatVersion = 1 // of what is written; older ones can be read
+	formatVersion = 2 // written; older versions can be read
 
-	// MaxSize is the longest text of a Snapshot, in bytes: more than a hundred thousand servers need.
+	// MaxSize is the most bytes of an encoded Snapshot, enough for more than a hundred thousand servers.
 	MaxSize = 64 << 20
 )
 
-// header tells what a text is.
+// header identifies a text as a Snapshot.
 type header struct {
 	Format  string `json:"format"`
 	Version int    `json:"version"`
 }
 
-// Encode writes a memory as JSON, for people to read as well.
-func Encode(m Snapshot) ([]byte, error) {
+// Encode encodes a Snapshot as indented JSON.
+func Encode(s Snapshot) ([]byte, error) {
 	var b bytes.Buffer
 	enc := json.NewEncoder(&b)
 	enc.SetEscapeHTML(false)
@@ -34,43 +31,75 @@ func Encode(m Snapshot) ([]byte, error) {
 	err := enc.Encode(struct {
 		header
 		Snapshot
-	}{header{formatName, formatVersion}, m})
+	}{header{formatName, formatVersion}, s})
 	if err == nil && b.Len() > MaxSize {
 		err = fmt.Errorf("the state is larger than %d MB", MaxSize>>20)
 	}
 	return b.Bytes(), err
 }
 
-// Decode reads what Encode wrote. The error names the place, as LINE:COL or as the path of a value. A memory
-// that it returns is sound: words are legal, numbers in their ranges, names given once. What the operator's words mean
-// it does not know.
+// Decode decodes and validates a Snapshot: words are legal, numbers in range, and names unique. It does not parse the
+// clusters and servers that were given to the API. The error has the place, as LINE:COL or as the path of a value. text may
+// be damaged or come from another program.
 func Decode(text []byte) (Snapshot, error) {
 	var head header
 	switch err := json.Unmarshal(text, &head); {
 	case len(text) > MaxSize:
 		return Snapshot{}, fmt.Errorf("larger than %d MB", MaxSize>>20)
 	case err != nil:
-		return Snapshot{}, placed(text, err)
+		return Snapshot{}, withPosition(text, err)
 	case head.Format != formatName:
 		return Snapshot{}, errors.New("format: not a state file of weir")
 	case head.Version < 1 || head.Version > formatVersion:
-		return Snapshot{}, fmt.Errorf("version: %d, and this weir reads up to %d", head.Version, formatVersion)
+		return Snapshot{}, fmt.Errorf("version: want at most %d, got %d", formatVersion, head.Version)
 	}
-	var m Snapshot
-	if err := json.Unmarshal(text, &m); err != nil {
-		return Snapshot{}, placed(text, err)
+	var s Snapshot
+	err := json.Unmarshal(text, &s)
+	if err == nil && head.Version == 1 {
+		err = readVersion1(text, &s)
 	}
-	return m, m.check()
+	if err != nil {
+		return Snapshot{}, withPosition(text, err)
+	}
+	return s, s.check()
 }
 
-// placed puts the place before an error of package json.
-func placed(text []byte, err error) error {
+// readVersion1 reads the keys that version 2 has renamed.
+func readVersion1(text []byte, s *Snapshot) error {
+	var old struct {
+		Clusters []struct {
+			Put     json.RawMessage `json:"put"`
+			Spared  string          `json:"spared"`
+			Servers []struct {
+				Agent struct {
+					Says string `json:"says"`
+				} `json:"agent"`
+			} `json:"servers"`
+		} `json:"clusters"`
+	}
+	if err := json.Unmarshal(text, &old); err != nil {
+		return err
+	}
+	for i := range old.Clusters {
+		c, before := &s.Clusters[i], &old.Clusters[i]
+		c.Replacement, c.ProtectedServer = before.Put, before.Spared
+		for j := range before.Servers {
+			if agent := c.Servers[j].Agent; agent != nil {
+				agent.Reply = before.Servers[j].Agent.Says
+			}
+		}
+	}
+	return nil
+}
+
+// withPosition prefixes an error of package json with LINE:COL.
+func withPosition(text []byte, err error) error {
 	offset := int64(-1)
 	var syntax *json.SyntaxError
 	var kind *json.UnmarshalTypeError
 	switch {
 	case errors.As(err, &syntax):
-		offset = syntax.Offset - 1 // it counts the byte that it stumbled over
+		offset = syntax.Offset - 1 // Offset counts the invalid byte
 		if int(syntax.Offset) >= len(text) && bytes.Contains([]byte(err.Error()), []byte("unexpected end")) {
 			offset, err = int64(len(text)), errors.New("the text ends early")
 		}
@@ -86,7 +115,7 @@ func placed(text []byte, err error) error {
 	return fmt.Errorf("%d:%d: %w", line, len(before)-bytes.LastIndexByte(before, '\n'), err)
 }
 
-// Limits on what a memory may hold, far beyond what a configuration can lead to.
+// Limits far beyond what a configuration can lead to.
 const (
 	maxText  = 4096
 	maxCount = 1 << 31
@@ -97,7 +126,7 @@ func (m *Snapshot) check() error {
 	for i := range m.Clusters {
 		c := &m.Clusters[i]
 		at := fmt.Sprintf("clusters[%d]", i)
-		if err := once(seen, c.Name); err != nil {
+		if err := checkName(seen, c.Name); err != nil {
 			return fmt.Errorf("%s.name: %w", at, err)
 		}
 		if err := c.check(); err != nil {
@@ -108,8 +137,8 @@ func (m *Snapshot) check() error {
 }
 
 func (c *Cluster) check() error {
-	if c.Created && len(c.Put) == 0 {
-		return errors.New("created: without put")
+	if c.Created && len(c.Replacement) == 0 {
+		return errors.New("created: without replacement")
 	}
 	for i, a := range c.Added {
 		if a.Level == "" || len(a.Server) == 0 {
@@ -117,7 +146,7 @@ func (c *Cluster) check() error {
 		}
 	}
 	for i, name := range c.Removed {
-		if err := once(nil, name); err != nil {
+		if err := checkName(nil, name); err != nil {
 			return fmt.Errorf("removed[%d]: %w", i, err)
 		}
 	}
@@ -125,7 +154,7 @@ func (c *Cluster) check() error {
 	for i := range c.Servers {
 		s := &c.Servers[i]
 		at := fmt.Sprintf("servers[%d]", i)
-		if err := once(seen, s.Name); err != nil {
+		if err := checkName(seen, s.Name); err != nil {
 			return fmt.Errorf("%s.name: %w", at, err)
 		}
 		if err := s.check(); err != nil {
@@ -149,12 +178,12 @@ func (s *Server) check() error {
 			return errors.New("override.reason: too long")
 		}
 	}
-	if a := s.Agent; a != nil && (a.Check == "" || len(a.Says) > maxText) {
-		return errors.New("agent: want a check, and words of a sensible length")
+	if a := s.Agent; a != nil && (a.Check == "" || len(a.Reply) > maxText) {
+		return fmt.Errorf("agent: want a check and a reply of at most %d bytes", maxText)
 	}
 	seen := map[string]bool{}
 	for i, k := range s.Checks {
-		if err := once(seen, k.ID); err != nil {
+		if err := checkName(seen, k.ID); err != nil {
 			return fmt.Errorf("checks[%d].id: %w", i, err)
 		}
 		if k.Streak < 0 || k.Streak >= maxCount {
@@ -181,15 +210,15 @@ func (s *Server) check() error {
 	return nil
 }
 
-// once refuses a name that is empty or was there before.
-func once(seen map[string]bool, name string) error {
+// checkName returns an error if a name is empty, too long or in seen, to which it is added.
+func checkName(seen map[string]bool, name string) error {
 	switch {
 	case name == "":
-		return errors.New("an empty name")
+		return errors.New("empty name")
 	case len(name) > maxText:
 		return errors.New("too long")
 	case seen[name]:
-		return fmt.Errorf("%.64q is here twice", name)
+		return fmt.Errorf("duplicate name %.64q", name)
 	case seen != nil:
 		seen[name] = true
 	}

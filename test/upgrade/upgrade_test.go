@@ -80,10 +80,10 @@ func TestUpgradeFails(t *testing.T) {
 		require.Equal(t, w.Cmd.Process.Pid, a.PID(), what)
 	}
 	for what, text := range map[string]string{
-		"ended: exit status 1":  "#!/bin/sh\nexit 1\n",
-		"signal: killed":        "#!/bin/sh\nkill -9 $$\n",
-		"exec format error":     "no program at all",
-		"not get ready in time": "#!/bin/sh\nexec sleep 1000\n",
+		"ended: exit status 1": "#!/bin/sh\nexit 1\n",
+		"signal: killed":       "#!/bin/sh\nkill -9 $$\n",
+		"exec format error":    "no program at all",
+		"not ready in time":    "#!/bin/sh\nexec sleep 1000\n",
 	} {
 		script(t, path, text)
 		require.Contains(t, w.SignalUpgrade("upgrade_failed").Text("error"), what)
