@@ -124,7 +124,7 @@ func TestTerminations(t *testing.T) {
 // Every event and every state is explained.
 func TestEventsAndStates(t *testing.T) {
 	texts := pages(t)
-	require.ElementsMatch(t, conf.EventKinds(), table(section(t, texts["operating.md"], "Events to programs and people")))
+	require.ElementsMatch(t, conf.EventKinds(), table(section(t, texts["operating.md"], "Event hooks")))
 	require.ElementsMatch(t, []string{"up", "probation", "failing", "down", "unresolved", "drain", "maint", "unstable"},
 		table(section(t, texts["troubleshooting.md"], "A server gets no sessions")))
 }
