@@ -111,8 +111,8 @@ func (l Options) StartUnready(t *testing.T, config string) *Weir {
 			w.readLog(stderr) // until the last process that has it ends
 		}
 		w.Cmd.Wait()
-		for _, heir := range w.successors {
-			w.exitCodes = append(w.exitCodes, nettest.Process(heir).Wait())
+		for _, successor := range w.successors {
+			w.exitCodes = append(w.exitCodes, nettest.Process(successor).Wait())
 		}
 	}()
 	t.Cleanup(w.stopAndVerify)

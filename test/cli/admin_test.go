@@ -68,7 +68,7 @@ func TestStatusDocument(t *testing.T) {
 }
 
 // What an operator says is not forgotten by a reload, whoever asks for it.
-func TestDrainIsNotForgotten(t *testing.T) {
+func TestDrainSurvivesReload(t *testing.T) {
 	t.Parallel()
 	hostA, hostB := nettest.Start(t, nettest.SendText("A")), nettest.Start(t, nettest.SendText("B"))
 	l := weirtest.Config{Listen: nettest.Reserve(t), Levels: weirtest.OneLevel(hostA.Addr()+" name=A", hostB.Addr()+" name=B")}
@@ -88,7 +88,7 @@ func TestDrainIsNotForgotten(t *testing.T) {
 	require.Contains(t, weirtest.ReadSessions(t, addr, 2), "A")
 }
 
-func TestReloadThroughTheAPI(t *testing.T) {
+func TestReloadByAPI(t *testing.T) {
 	t.Parallel()
 	host := nettest.Start(t, nettest.SendText("A"))
 	l := weirtest.Config{Listen: nettest.Reserve(t), Levels: weirtest.OneLevel(host.Addr())}
@@ -110,7 +110,7 @@ func TestReloadThroughTheAPI(t *testing.T) {
 }
 
 // A reload goes over to other addresses of the API, or does nothing at all.
-func TestReloadMovesTheAPI(t *testing.T) {
+func TestReloadMovesAPI(t *testing.T) {
 	t.Parallel()
 	l := weirtest.Config{Listen: nettest.Reserve(t), Levels: weirtest.OneLevel("127.0.0.1:1")}
 	w, _, a := weirtest.ServeAPI(t, l)
@@ -129,7 +129,7 @@ func TestReloadMovesTheAPI(t *testing.T) {
 }
 
 // What was asked for and cannot be had stops the start; an address that others can reach wants a token.
-func TestAPIThatCannotBeHad(t *testing.T) {
+func TestUnavailableAPIAddress(t *testing.T) {
 	t.Parallel()
 	taken := nettest.Start(t, nettest.Silent)
 	for name, c := range map[string]struct {
@@ -262,7 +262,7 @@ func TestMetrics(t *testing.T) {
 }
 
 // Sessions may take every descriptor that they may have; the API still answers.
-func TestAPIAtTheDescriptorLimit(t *testing.T) {
+func TestAPIAtDescriptorLimit(t *testing.T) {
 	t.Parallel()
 	host := nettest.Start(t, nettest.Echo)
 	l := weirtest.Config{Listen: nettest.Reserve(t), Levels: weirtest.OneLevel(host.Addr())}

@@ -83,7 +83,7 @@ func (c *contract) valid(what string, schema *openapi3.Schema, text string) {
 	require.NoError(c.T, schema.VisitJSON(v, openapi3.EnableJSONSchema2020(), openapi3.EnableFormatValidation()), "%s: %s", what, text)
 }
 
-func TestAPIIsAsDescribed(t *testing.T) {
+func TestAPIMatchesDescription(t *testing.T) {
 	t.Parallel()
 	host := nettest.Start(t, nettest.Echo)
 	l := weirtest.Config{

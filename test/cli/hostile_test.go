@@ -94,7 +94,7 @@ func TestHostileAPIClients(t *testing.T) {
 }
 
 // A client that writes all of a request before it reads sees what was wrong with it, however large it was.
-func TestTooLargeRequestIsAnswered(t *testing.T) {
+func TestTooLargeRequestGetsResponse(t *testing.T) {
 	t.Parallel()
 	_, _, a := weirtest.ServeAPI(t, weirtest.Config{Levels: weirtest.OneLevel(nettest.Reserve(t))})
 	c, err := net.Dial("unix", a.Socket)

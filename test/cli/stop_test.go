@@ -203,7 +203,7 @@ func TestExitCodes(t *testing.T) {
 }
 
 // A log that nobody reads, or that has been closed, never slows or stops the service.
-func TestLogThatIsNotRead(t *testing.T) {
+func TestUnreadLogDoesNotBlock(t *testing.T) {
 	t.Parallel()
 	for _, closed := range []bool{false, true} {
 		t.Run(map[bool]string{false: "full pipe", true: "closed pipe"}[closed], func(t *testing.T) {

@@ -76,7 +76,7 @@ func (e *ear) waits(begin string, times int) string {
 }
 
 // The service manager hears of readiness, reloads, refused ones too, and the stop.
-func TestServiceManagerIsTold(t *testing.T) {
+func TestSystemdNotifications(t *testing.T) {
 	t.Parallel()
 	host := nettest.Start(t, nettest.Echo)
 	ear := newEar(t)

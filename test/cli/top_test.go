@@ -234,7 +234,7 @@ func TestTopRestoresTerminal(t *testing.T) {
 	s.exits()
 }
 
-func TestTopWithoutATerminal(t *testing.T) {
+func TestTopWithoutTerminal(t *testing.T) {
 	t.Parallel()
 	_, _, a := weirtest.ServeAPI(t, weirtest.Config{Levels: weirtest.OneLevel("127.0.0.1:1 name=A")})
 	for _, more := range []string{"", "--json"} {

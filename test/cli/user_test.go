@@ -96,7 +96,7 @@ func TestUser(t *testing.T) {
 }
 
 // What stands in the way of another user is said at the start, and by check.
-func TestUserThatCannotBe(t *testing.T) {
+func TestInvalidUser(t *testing.T) {
 	program, err := weirtest.StaticProgram()
 	require.NoError(t, err)
 	dir := t.TempDir()

@@ -70,7 +70,7 @@ func shareOfA(t *testing.T, addr string, n int) int {
 	return strings.Count(weirtest.ReadSessions(t, addr, n), "A")
 }
 
-func TestAgentWords(t *testing.T) {
+func TestAgentReplies(t *testing.T) {
 	t.Parallel()
 	_, _, list := twoServers(t)
 	a := newTalker(t, "up\n")
@@ -200,7 +200,7 @@ func TestAgentLimitsSessions(t *testing.T) {
 }
 
 // An agent that is not there is no reason to do anything, whatever else is known.
-func TestSilentAgent(t *testing.T) {
+func TestUnreachableAgent(t *testing.T) {
 	t.Parallel()
 	_, _, list := twoServers(t)
 	says := newTalker(t, "drain\n")
@@ -254,7 +254,7 @@ func TestAgentTTL(t *testing.T) {
 }
 
 // What is to be sent first is sent as it is.
-func TestAgentIsSentWhatIsAskedFor(t *testing.T) {
+func TestAgentSendString(t *testing.T) {
 	t.Parallel()
 	_, _, list := twoServers(t)
 	const send = "pouet\n\x00\xff"

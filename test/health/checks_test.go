@@ -333,7 +333,7 @@ func TestMissingPasswordFile(t *testing.T) {
 }
 
 // When sessions have used up all descriptors that they may have, checks go on, and nothing goes down.
-func TestChecksHaveDescriptorsOfTheirOwn(t *testing.T) {
+func TestChecksHaveReservedDescriptors(t *testing.T) {
 	t.Parallel()
 	host := nettest.Start(t, nettest.Greet("A", nettest.Echo))
 	const often = "interval = \"1s\"\ntimeout = \"1s\"\nfall = 5\n" // a busy machine may be late now and then

@@ -44,7 +44,7 @@ func TestHooks(t *testing.T) {
 	want := []string{
 		"server_down A up→down", "level_change 1→2", "server_up A down→up", "level_change 2→1", "reload", "reload_failed",
 	}
-	nettest.Wait(t, 10*time.Second, "the pager to be told", func() bool { return len(all.Events()) >= len(want) })
+	nettest.Wait(t, 10*time.Second, "the webhook to be told", func() bool { return len(all.Events()) >= len(want) })
 	require.Equal(t, want, all.Events())
 	first := all.Records[0]
 	for key, want := range map[string]any{"cluster": "c", "level": "1", "server": "A", "from": "up", "to": "down", "layer": "checks"} {
@@ -75,7 +75,7 @@ func TestHooks(t *testing.T) {
 
 // A hook that hangs holds up no session, no reload and no stop. What it has missed is counted, what it has started is
 // gone, and another hook hears of everything up to the end.
-func TestHookThatHangs(t *testing.T) {
+func TestHangingHook(t *testing.T) {
 	t.Parallel()
 	host := nettest.Start(t, (&nettest.Recorder{Banner: "A", CloseSide: true}).Handle)
 	all := weirtest.StartWebhook(t, 0)
@@ -116,7 +116,7 @@ func TestHookThatHangs(t *testing.T) {
 }
 
 // After an upgrade one process tells, each event once.
-func TestHooksAfterAnUpgrade(t *testing.T) {
+func TestHooksAfterUpgrade(t *testing.T) {
 	t.Parallel()
 	rec := &nettest.Recorder{Banner: "A", CloseSide: true}
 	host := nettest.Start(t, rec.Handle)
@@ -130,7 +130,7 @@ func TestHooksAfterAnUpgrade(t *testing.T) {
 	host.Down()
 	w.WaitEvents("server_down", 1)
 	host.Up()
-	nettest.Wait(t, 10*time.Second, "the pager to be told", func() bool { return len(all.Events()) >= 2 })
+	nettest.Wait(t, 10*time.Second, "the webhook to be told", func() bool { return len(all.Events()) >= 2 })
 	require.Equal(t, []string{"server_down A up→down", "server_up A down→up"}, all.Events())
 	a.WaitDelivered(2)
 }
@@ -149,7 +149,7 @@ func TestHookWithoutProgram(t *testing.T) {
 }
 
 // A stop gives hooks a second; one that is to be at once does not.
-func TestStopAtOnceWithHangingHook(t *testing.T) {
+func TestStopNowWithHangingHook(t *testing.T) {
 	t.Parallel()
 	host := nettest.Start(t, nettest.Echo)
 	for _, code := range []int{0, 3} {

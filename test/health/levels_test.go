@@ -87,7 +87,7 @@ func TestRecordNamesTheLevel(t *testing.T) {
 
 // A level that has lost too many servers gives way to the next; when no level has enough, the first one with anybody
 // serves.
-func TestMinUpOfNobody(t *testing.T) {
+func TestMinUpWithoutServers(t *testing.T) {
 	t.Parallel()
 	hosts := weirtest.StartLetters(t, "ABCD")
 	l := weirtest.Config{
@@ -117,7 +117,7 @@ func TestMinUpOfNobody(t *testing.T) {
 
 // A level's own try sends a session on to the next level, though the level has further servers; the cluster's try counts
 // over all of them.
-func TestTryOfALevel(t *testing.T) {
+func TestTryOfLevel(t *testing.T) {
 	t.Parallel()
 	hosts := weirtest.StartLetters(t, "CD")
 	dead := []string{nettest.Reserve(t), nettest.Reserve(t), nettest.Reserve(t)}

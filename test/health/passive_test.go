@@ -113,7 +113,7 @@ func TestMaxFailsOfOneServer(t *testing.T) {
 
 // The last server of a protected cluster is never out for failing: it is unstable, is dialled for every session, and a
 // success clears it. Without protection nothing is dialled, and sessions are told that there is no server.
-func TestLastServerThatFails(t *testing.T) {
+func TestLastServerFails(t *testing.T) {
 	t.Parallel()
 	t.Run("protected", func(t *testing.T) {
 		t.Parallel()
@@ -164,7 +164,7 @@ func TestLastServerThatFails(t *testing.T) {
 
 // Checks that fail everywhere leave a protected cluster its first server, unstable; when another one is up again, the
 // privilege ends.
-func TestUnstableUntilAnotherIsUp(t *testing.T) {
+func TestUnstableUntilAnotherServerIsUp(t *testing.T) {
 	t.Parallel()
 	hosts := weirtest.StartLetters(t, "ABC")
 	w, addr := weirtest.Serve(t, weirtest.Config{
@@ -189,7 +189,7 @@ func TestUnstableUntilAnotherIsUp(t *testing.T) {
 }
 
 // A server that goes down soon after another one, but was well when that one was down, is the last one, and spared.
-func TestTheLastServerIsSparedHoweverSoonItGoesDown(t *testing.T) {
+func TestLastServerIsProtectedImmediately(t *testing.T) {
 	t.Parallel()
 	hosts := weirtest.StartLetters(t, "AB")
 	w, addr := weirtest.Serve(t, weirtest.Config{Checks: weirtest.PassingCheck, Cluster: "max_fails = 0", Levels: [][]string{weirtest.WeightedLevel(hosts, "A B")}})

@@ -44,7 +44,7 @@ func TestReasonsOfVerdicts(t *testing.T) {
 }
 
 // What a layer says is told whole, however long it is.
-func TestExplainTellsWholeReasons(t *testing.T) {
+func TestExplainShowsWholeReasons(t *testing.T) {
 	t.Parallel()
 	_, _, a := weirtest.ServeAPI(t, weirtest.Config{Levels: weirtest.OneLevel("127.0.0.1:1 name=A", "127.0.0.1:2 name=B")})
 	why := strings.TrimSpace(strings.Repeat("because ", 20))
@@ -53,7 +53,7 @@ func TestExplainTellsWholeReasons(t *testing.T) {
 }
 
 // A server that sessions have lost faith in tells what the last of them met with.
-func TestReasonOfFailing(t *testing.T) {
+func TestReasonOfFailingServer(t *testing.T) {
 	t.Parallel()
 	live := nettest.Start(t, nettest.SendText("B"))
 	w, addr := weirtest.Serve(t, weirtest.Config{Cluster: "balance = \"first\"", Levels: weirtest.OneLevel(nettest.Reserve(t)+" name=A", live.Addr()+" name=B max_fails=1")})

@@ -202,7 +202,7 @@ func TestReloadMovesListener(t *testing.T) {
 }
 
 // An address that is taken by somebody else makes the whole reload fail: nothing else of it is applied.
-func TestReloadWithTakenAddress(t *testing.T) {
+func TestReloadWithAddressInUse(t *testing.T) {
 	t.Parallel()
 	hosts := weirtest.StartLetters(t, "AB")
 	taken := nettest.Start(t, nettest.SendText("somebody else"))
@@ -281,7 +281,7 @@ func TestBadReloadNamesThePlace(t *testing.T) {
 }
 
 // Files that say nothing, or never end, are refused at once: nothing waits for them while weir serves.
-func TestReloadWithFilesThatAreNone(t *testing.T) {
+func TestReloadWithUnreadableFiles(t *testing.T) {
 	t.Parallel()
 	host := nettest.Start(t, nettest.SendText("ok"))
 	l := weirtest.Config{Listen: nettest.Reserve(t), Levels: weirtest.OneLevel(host.Addr())}
@@ -308,7 +308,7 @@ func TestReloadWithFilesThatAreNone(t *testing.T) {
 }
 
 // A storm of reloads ends with what is in the file, and with no more memory, descriptors or threads than before.
-func TestReloadStorm(t *testing.T) {
+func TestRapidReloads(t *testing.T) {
 	a, b := nettest.Start(t, nettest.Echo), nettest.Start(t, nettest.Echo)
 	second := nettest.Reserve(t)
 	l := weirtest.Config{Listen: nettest.Reserve(t), Levels: weirtest.OneLevel(a.Addr())}
@@ -559,7 +559,7 @@ func TestReloadsCoalesce(t *testing.T) {
 
 // A log file that cannot be opened refuses the whole reload, as everything else does that cannot be had: nothing of it is
 // applied, and the log goes on where it was.
-func TestReloadWithLogFileThatCannotBeHad(t *testing.T) {
+func TestReloadWithUnusableLogFile(t *testing.T) {
 	t.Parallel()
 	hosts := weirtest.StartLetters(t, "AB")
 	l := weirtest.Config{Listen: nettest.Reserve(t), Levels: weirtest.OneLevel(hosts["A"].Addr())}

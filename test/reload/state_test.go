@@ -22,7 +22,7 @@ import (
 
 // A killed weir comes back with everything that was said: a server that was down gets not one session before its check
 // has let it in, one that was drained none at all, one that was added is there, and one that was removed is not.
-func TestStateOutlastsAKill(t *testing.T) {
+func TestStateSurvivesKill(t *testing.T) {
 	t.Parallel()
 	hosts := weirtest.StartLetters(t, "ABCDE")
 	sick := nettest.Reserve(t) // D's check looks here, where nobody is at first
@@ -127,7 +127,7 @@ func TestKillsWhileStateChanges(t *testing.T) {
 const loss = 500*time.Millisecond + time.Second
 
 // What was said is still true after an upgrade, with a state file or without.
-func TestStateOutlastsAnUpgrade(t *testing.T) {
+func TestStateSurvivesUpgrade(t *testing.T) {
 	t.Parallel()
 	hosts := weirtest.StartLetters(t, "ABC")
 	for _, with := range []bool{false, true} {
@@ -157,7 +157,7 @@ func TestStateOutlastsAnUpgrade(t *testing.T) {
 }
 
 // A file that cannot be used, or a directory that cannot be written to, is told of and no more.
-func TestStateFileThatCannotBeUsed(t *testing.T) {
+func TestUnusableStateFile(t *testing.T) {
 	t.Parallel()
 	host := nettest.Start(t, nettest.SendText("ok"))
 	line, path := weirtest.StateFile(t)
@@ -182,7 +182,7 @@ func TestStateFileThatCannotBeUsed(t *testing.T) {
 }
 
 // What an operator was answered is true after a kill, however soon that comes.
-func TestAnsweredChangeOutlastsAKillAtOnce(t *testing.T) {
+func TestAcknowledgedChangeSurvivesKill(t *testing.T) {
 	t.Parallel()
 	host := nettest.Start(t, nettest.SendText("ok"))
 	line, _ := weirtest.StateFile(t)

@@ -90,7 +90,7 @@ func TestDescriptorShortage(t *testing.T) {
 
 // Errors of accept that go on for a while delay clients by little more than that while: listening sockets are looked at
 // again and again.
-func TestAcceptErrorsAreSoonOver(t *testing.T) {
+func TestAcceptErrorsRecover(t *testing.T) {
 	t.Parallel()
 	for _, errno := range []string{"EMFILE", "EPERM"} {
 		t.Run(errno, func(t *testing.T) {
@@ -166,7 +166,7 @@ func TestMaxSessions(t *testing.T) {
 	for i := range 30 {
 		begin := time.Now()
 		c, ok := weirtest.DialServed(t, []string{addr, second}[i%2], 5*time.Second)
-		require.Less(t, nettest.Elapsed(begin), 3*time.Second) // how soon exactly is TestRefusalsAreQuick's to say
+		require.Less(t, nettest.Elapsed(begin), 3*time.Second) // how soon exactly is TestRejectionsAreImmediate's to say
 		if ok {
 			served = append(served, c)
 		}
@@ -184,7 +184,7 @@ func TestMaxSessions(t *testing.T) {
 }
 
 // Room that a session leaves is there a moment after its client has seen the end of it.
-func TestRoomIsFreeAtOnce(t *testing.T) { // alone: it measures time
+func TestSlotIsFreedImmediately(t *testing.T) { // alone: it measures time
 	host := nettest.Start(t, nettest.SendText("x"))
 	_, addr := weirtest.Serve(t, weirtest.Config{Cluster: "max_sessions = 1", Levels: weirtest.OneLevel(host.Addr())})
 	for range weirtest.Scaled(500) {

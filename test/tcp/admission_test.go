@@ -22,7 +22,7 @@ import (
 )
 
 // come connects from a local address and tells whether the client is served; then the connection stays open until the
-// test ends, or the caller closes it. A refusal must come as a reset; how soon is TestRefusalsAreQuick's to say.
+// test ends, or the caller closes it. A refusal must come as a reset; how soon is TestRejectionsAreImmediate's to say.
 func come(t *testing.T, from, addr string) (net.Conn, bool) {
 	t.Helper()
 	network, local := "tcp", net.Addr(&net.TCPAddr{IP: net.ParseIP(from)})
@@ -50,7 +50,7 @@ func come(t *testing.T, from, addr string) (net.Conn, bool) {
 }
 
 // Whoever is denied or beyond a limit is told within 100 ms.
-func TestRefusalsAreQuick(t *testing.T) { // alone: it measures time
+func TestRejectionsAreImmediate(t *testing.T) { // alone: it measures time
 	host := nettest.Start(t, nettest.Greet("x", nettest.Echo))
 	for limit, from := range map[string]string{
 		"max_sessions = 1": "127.0.0.2", "max_sessions_per_source = 1": "127.0.0.1", "max_session_rate = 1": "127.0.0.2",
@@ -99,7 +99,7 @@ func rejections(a weirtest.API) map[string]int {
 }
 
 // Who may come in, by rule and by the kind of listener: what nginx's access module says to the same rules.
-func TestAccessByAddress(t *testing.T) {
+func TestAllowAndDeny(t *testing.T) {
 	host := nettest.Start(t, nettest.Greet("x", nettest.Echo))
 	path := "unix:" + filepath.Join(t.TempDir(), "l.sock")
 	port := func(addr string) string { _, p, _ := net.SplitHostPort(addr); return p }
@@ -260,7 +260,7 @@ func TestSessionRateLimit(t *testing.T) {
 
 // Whoever closes a connection and opens another at once is never told that there are too many, unless weir had no processor
 // for as long as it keeps those who come.
-func TestRoomIsThereForWhoComesAgain(t *testing.T) {
+func TestReconnectingClientIsAdmitted(t *testing.T) {
 	for _, c := range []struct {
 		limit, runtime string
 		clients        int
@@ -322,7 +322,7 @@ func TestRoomIsThereForWhoComesAgain(t *testing.T) {
 
 // After a storm of clients who are served, refused, denied, reset, gone again or met by nobody, every gauge is exactly 0
 // and all the room is there.
-func TestNoRoomIsLost(t *testing.T) {
+func TestNoSlotIsLost(t *testing.T) {
 	host := nettest.Start(t, nettest.Greet("x", nettest.Echo))
 	dead := nettest.Reserve(t)
 	limits := "max_sessions = 8\nmax_sessions_per_source = 3\nmax_session_rate = 100000\ndeny = [\"127.0.0.9\"]"

@@ -25,7 +25,7 @@ func descriptorBudget(w *weirtest.Weir) weirtest.Record {
 
 // With 20,000 descriptors 9,900 sessions fit; whoever comes when there is no room is refused at once, and checks, the API
 // and a reload go on.
-func TestRoomForSessions(t *testing.T) { // alone: it measures time
+func TestSessionsFitDescriptorLimit(t *testing.T) { // alone: it measures time
 	const nofile, least = 20_000, 9_900
 	checked := nettest.Start(t, nettest.SendText("x"))
 	l := weirtest.Config{Listen: nettest.Reserve(t), More: strings.Replace(weirtest.ListenerTables("checked", nettest.Reserve(t), checked.Addr()), "[[cluster",

@@ -21,7 +21,7 @@ import (
 )
 
 // With one server refusing and one up, every client is served by the other one, without delay.
-func TestRefusingServerCostsNothing(t *testing.T) { // alone: it measures time
+func TestRefusingServerDelaysNoClient(t *testing.T) { // alone: it measures time
 	host := nettest.Start(t, nettest.SendText("ok"))
 	_, addr := weirtest.Serve(t, weirtest.Config{Levels: weirtest.OneLevel(nettest.Reserve(t), host.Addr())})
 	p := pace{t: t}
@@ -40,7 +40,7 @@ func TestRefusingServerCostsNothing(t *testing.T) { // alone: it measures time
 }
 
 // A whole level that refuses is no error for any client while the next level serves, with and without passive health.
-func TestRefusingLevelCostsNoClient(t *testing.T) {
+func TestRefusingLevelFailsNoClient(t *testing.T) {
 	t.Parallel()
 	for _, maxFails := range []int{3, 0} {
 		t.Run(fmt.Sprintf("max_fails=%d", maxFails), func(t *testing.T) {
@@ -154,7 +154,7 @@ func synCounts(t *testing.T, ns *nettest.Namespace) []int {
 }
 
 // When the level above recovers, new sessions go there and those below are left alone.
-func TestBetterLevelTakesOverAgain(t *testing.T) {
+func TestBetterLevelIsUsedAgain(t *testing.T) {
 	t.Parallel()
 	best := nettest.Start(t, nettest.Greet("1", nettest.Echo))
 	best.Down()
@@ -174,7 +174,7 @@ func TestBetterLevelTakesOverAgain(t *testing.T) {
 }
 
 // What a client sends while its server is being looked for reaches the one that is found, once and in order.
-func TestEarlyDataReachesTheServerFound(t *testing.T) {
+func TestEarlyDataReachesConnectedServer(t *testing.T) {
 	t.Parallel()
 	rec := &nettest.Recorder{}
 	host := nettest.Start(t, rec.Handle)
@@ -196,7 +196,7 @@ func TestEarlyDataReachesTheServerFound(t *testing.T) {
 
 // A source address that this host does not have is a local mistake: the next server is tried, and the one that could not
 // be dialled because of it is not counted as failing.
-func TestForeignSourceAddressIsNotTheServersFault(t *testing.T) {
+func TestUnusableSourceIsNoServerFailure(t *testing.T) {
 	t.Parallel()
 	a, b := nettest.Start(t, nettest.SendText("A")), nettest.Start(t, nettest.SendText("B"))
 	l := weirtest.Config{
@@ -281,7 +281,7 @@ func TestPassiveHealth(t *testing.T) {
 }
 
 // An IPv6 server that refuses is followed by an IPv4 one without a visible delay.
-func TestFamiliesMayBeMixed(t *testing.T) { // alone: it measures time
+func TestMixedAddressFamilies(t *testing.T) { // alone: it measures time
 	host := nettest.Start(t, nettest.SendText("ok"))
 	_, addr := weirtest.Serve(t, weirtest.Config{Levels: weirtest.OneLevel(nettest.ReserveOn(t, "::1"), host.Addr())})
 	begin := time.Now()
@@ -348,7 +348,7 @@ func recordsOf(w *weirtest.Weir, failures []failure) []weirtest.Record {
 
 // While servers die and come back, one at a time, a session fails only if it was connected to the one that died: in its
 // hands, or in its accept queue. Whoever comes meanwhile is served by the others.
-func TestServersDieAndReturn(t *testing.T) {
+func TestServersFailAndReturn(t *testing.T) {
 	t.Parallel()
 	work := func(_ context.Context, c *net.TCPConn) {
 		time.Sleep(time.Duration(rand.IntN(5)) * time.Millisecond)
@@ -421,7 +421,7 @@ func TestServersDieAndReturn(t *testing.T) {
 }
 
 // Failed dials give back the room they took under max_sessions.
-func TestFailedDialsLeakNoRoom(t *testing.T) {
+func TestFailedDialsReleaseSlots(t *testing.T) {
 	t.Parallel()
 	host := nettest.Start(t, nettest.Greet("1", nettest.Echo))
 	host.Down()

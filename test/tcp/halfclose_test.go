@@ -16,7 +16,7 @@ import (
 )
 
 // A client that has closed its side still gets the answer, however long the server thinks about it.
-func TestClientHalfCloseThenAnswer(t *testing.T) {
+func TestClientHalfCloseThenResponse(t *testing.T) {
 	t.Parallel()
 	host := nettest.Start(t, nettest.CountToEOF(1200*time.Millisecond))
 	w, addr := weirtest.Serve(t, weirtest.Config{Levels: weirtest.OneLevel(host.Addr())})
@@ -79,7 +79,7 @@ func TestFINBeforeAnyByte(t *testing.T) {
 }
 
 // half_close_timeout is a bound on silence, not on the length of an answer: it starts anew with every byte.
-func TestTricklingAnswerIsNotCut(t *testing.T) {
+func TestSlowResponseIsNotCut(t *testing.T) {
 	t.Parallel()
 	host := nettest.Start(t, nettest.TrickleAfterEOF(20, 250*time.Millisecond))
 	_, addr := weirtest.Serve(t, weirtest.Config{Listener: `half_close_timeout = "1s"`, Levels: weirtest.OneLevel(host.Addr())})
@@ -148,7 +148,7 @@ func TestFINWaitsForClosedWindow(t *testing.T) {
 }
 
 // Data and FIN that arrive while the server is still being dialled are kept in order.
-func TestFINWhileDialling(t *testing.T) {
+func TestFINWhileDialing(t *testing.T) {
 	t.Parallel()
 	host := nettest.Start(t, nettest.CountToEOF(0))
 	_, addr := weirtest.Serve(t, weirtest.Config{

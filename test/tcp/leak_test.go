@@ -124,7 +124,7 @@ func (e *every) storm(t *testing.T, n int) {
 }
 
 // After sessions of every ending, descriptors and goroutines are exactly those of a weir that has served none.
-func TestNothingIsLeftAfterSessions(t *testing.T) {
+func TestSessionsLeakNothing(t *testing.T) {
 	e := newEvery(t)
 	config := e.Config.String()
 	fresh := weirtest.Start(t, config)
@@ -159,7 +159,7 @@ func TestDescriptorsPerSession(t *testing.T) {
 }
 
 // Checks, whether they pass, are refused, or time out, leave nothing behind.
-func TestNothingIsLeftAfterChecks(t *testing.T) {
+func TestChecksLeakNothing(t *testing.T) {
 	t.Parallel()
 	up, silent := nettest.Start(t, nettest.SendText("PONG")), nettest.Start(t, nettest.Silent)
 	config := weirtest.Config{

@@ -9,7 +9,7 @@ import (
 
 func TestMain(m *testing.M) {
 	if server := os.Getenv(relayEnv); server != "" {
-		os.Exit(plainRelay(server))
+		os.Exit(runPlainRelay(server))
 	}
 	os.Exit(weirtest.Run(m))
 }

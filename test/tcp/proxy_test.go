@@ -309,7 +309,7 @@ func port(addr string) string { return addr[strings.LastIndexByte(addr, ':')+1:]
 func withListen(l weirtest.Config, listen string) weirtest.Config { l.Listen = listen; return l }
 
 // Whoever only looks whether the port is open is counted, and that is all.
-func TestProbesOfAProxyListener(t *testing.T) {
+func TestPortProbeIsOnlyCounted(t *testing.T) {
 	t.Parallel()
 	host := nettest.Start(t, nettest.Echo)
 	l := withListen(proxied("", host.Addr()), nettest.Reserve(t))

@@ -32,7 +32,7 @@ func inQueue(t *testing.T, addr string) *net.TCPConn {
 }
 
 // Those who wait are served in the order in which they came, and what they have sent meanwhile reaches the server.
-func TestQueueIsFirstComeFirstServed(t *testing.T) {
+func TestQueueIsFirstInFirstOut(t *testing.T) {
 	t.Parallel()
 	host := nettest.Start(t, nettest.Echo)
 	w, addr := weirtest.Serve(t, weirtest.Config{
@@ -63,7 +63,7 @@ func TestQueueIsFirstComeFirstServed(t *testing.T) {
 
 // A client that leaves while it waits gives up its place, however it leaves; the next one moves up, and room that comes
 // free is not lost on those who have gone.
-func TestClientLeavesTheQueue(t *testing.T) {
+func TestClientLeavesQueue(t *testing.T) {
 	t.Parallel()
 	host := nettest.Start(t, nettest.Greet("A", nettest.Echo))
 	w, addr := weirtest.Serve(t, weirtest.Config{Cluster: "max_sessions = 1\nqueue_timeout = \"1m\"", Levels: weirtest.OneLevel(host.Addr())})
@@ -171,7 +171,7 @@ func TestOneSessionAtATime(t *testing.T) {
 }
 
 // With a queue it does not even have to see the end of the one before.
-func TestOneSessionAtATimeInAQueue(t *testing.T) {
+func TestOneSessionAtATimeInQueue(t *testing.T) {
 	t.Parallel()
 	host := nettest.Start(t, nettest.Echo)
 	w, addr := weirtest.Serve(t, weirtest.Config{Cluster: "max_sessions = 1\nqueue_timeout = \"5s\"", Levels: weirtest.OneLevel(host.Addr())})
@@ -224,7 +224,7 @@ func TestQueueUnderLoad(t *testing.T) {
 
 // A session that has waited, got its turn and been refused by that very server waits on for another one, for as long as
 // queue_timeout allows from the beginning, and not until some other time is over.
-func TestQueueAgainAfterARefusal(t *testing.T) {
+func TestQueueAgainAfterRefusal(t *testing.T) {
 	t.Parallel()
 	a, b := nettest.Start(t, nettest.Greet("A", nettest.Echo)), nettest.Start(t, nettest.Greet("B", nettest.Echo))
 	w, addr := weirtest.Serve(t, weirtest.Config{
@@ -248,7 +248,7 @@ func TestQueueAgainAfterARefusal(t *testing.T) {
 }
 
 // try_timeout bounds waiting as well as dialling: a session that may not dial any more does not go on waiting.
-func TestTryTimeoutInTheQueue(t *testing.T) {
+func TestTryTimeoutInQueue(t *testing.T) {
 	t.Parallel()
 	host := nettest.Start(t, nettest.Greet("A", nettest.Echo))
 	w, addr := weirtest.Serve(t, weirtest.Config{

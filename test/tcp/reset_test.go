@@ -17,7 +17,7 @@ import (
 )
 
 // A server's reset reaches the client as a reset, after the bytes that came before it.
-func TestServerResetIsPassedOn(t *testing.T) {
+func TestServerResetIsForwarded(t *testing.T) {
 	t.Parallel()
 	host := nettest.Start(t, nettest.ResetAfter(1000, 100*time.Millisecond))
 	w, addr := weirtest.Serve(t, weirtest.Config{Levels: weirtest.OneLevel(host.Addr())})
@@ -33,7 +33,7 @@ func TestServerResetIsPassedOn(t *testing.T) {
 
 // So do those of a server that speaks and resets before anybody has seen that it is connected: it was reached, and another one
 // is not asked.
-func TestServerThatResetsAtOnce(t *testing.T) {
+func TestServerThatResetsImmediately(t *testing.T) {
 	t.Parallel()
 	host, other := nettest.Start(t, nettest.ResetAfter(500, 0)), nettest.Start(t, nettest.SendText("other"))
 	w, addr := weirtest.Serve(t, weirtest.Config{Cluster: `balance = "first"`, Levels: weirtest.OneLevel(host.Addr(), other.Addr())})
@@ -83,7 +83,7 @@ func TestServerResetWaitIsBounded(t *testing.T) {
 }
 
 // A client's reset reaches the server as a reset, at once.
-func TestClientResetIsPassedOn(t *testing.T) {
+func TestClientResetIsForwarded(t *testing.T) {
 	t.Parallel()
 	rec := &nettest.Recorder{Banner: "hello"}
 	host := nettest.Start(t, rec.Handle)
@@ -212,7 +212,7 @@ func TestServerProcessKilled(t *testing.T) {
 }
 
 // A server that has vanished from the network is noticed by keepalive even when nobody speaks, and the client is told.
-func TestKeepaliveNoticesVanishedServer(t *testing.T) {
+func TestKeepaliveDetectsVanishedServer(t *testing.T) {
 	t.Parallel()
 	ns := nettest.NewNamespace(t)
 	ns.Start("127.0.0.1:7001", nettest.Echo)
@@ -228,7 +228,7 @@ func TestKeepaliveNoticesVanishedServer(t *testing.T) {
 }
 
 // A server that has vanished with data on the way to it is noticed after tcp_user_timeout.
-func TestUserTimeoutNoticesVanishedServer(t *testing.T) {
+func TestUserTimeoutDetectsVanishedServer(t *testing.T) {
 	t.Parallel()
 	ns := nettest.NewNamespace(t)
 	ns.Start("127.0.0.1:7001", nettest.Echo)

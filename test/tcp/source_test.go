@@ -85,7 +85,7 @@ func TestSourceAddressesOutOfPorts(t *testing.T) {
 }
 
 // An address that this host does not have is no failure of the server, and the log says what is wrong, not too often.
-func TestSourceThatTheHostLacks(t *testing.T) {
+func TestSourceAddressMissingOnHost(t *testing.T) {
 	t.Parallel()
 	host := nettest.Start(t, nettest.SendText("A"))
 	w, addr, a := weirtest.ServeAPI(t, weirtest.Config{Cluster: "max_fails = 1", Levels: weirtest.OneLevel(host.Addr() + " name=A source=192.0.2.1")})
@@ -264,7 +264,7 @@ func TestTransparentLastBytesOnStop(t *testing.T) {
 
 // What a killed weir has left in the kernel goes with the next start, whatever that is for; what others have put there, and
 // what a second weir needs, stays. Rules that somebody flushes come back.
-func TestTransparentRulesOfOthers(t *testing.T) {
+func TestTransparentKeepsForeignRules(t *testing.T) {
 	t.Parallel()
 	p := newPassage(t)
 	p.server.Start(serverNet+".2:7001", nettest.SendText("ok"))
@@ -364,7 +364,7 @@ func TestTransparentOtherFamily(t *testing.T) {
 }
 
 // Sessions that move to a new process keep their way back, that of one with a server which has left the configuration too.
-func TestTransparentSessionsSurviveAnUpgrade(t *testing.T) {
+func TestTransparentSessionsSurviveUpgrade(t *testing.T) {
 	t.Parallel()
 	p := newPassage(t)
 	for _, port := range []string{"7001", "7002"} {
@@ -431,7 +431,7 @@ func TestSourceAddressesOfDatagrams(t *testing.T) {
 }
 
 // A weir that has given up root's rights keeps the one that it takes to have ways back, and to take them away again.
-func TestTransparentAsAnotherUser(t *testing.T) {
+func TestTransparentAsOtherUser(t *testing.T) {
 	t.Parallel()
 	program, err := weirtest.StaticProgram()
 	require.NoError(t, err)

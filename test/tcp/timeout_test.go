@@ -73,7 +73,7 @@ func TestStalledClientIsIdle(t *testing.T) {
 }
 
 // Idle timers do not run while the server is being dialled.
-func TestDiallingIsNotIdling(t *testing.T) {
+func TestDialingIsNotIdle(t *testing.T) {
 	t.Parallel()
 	host := nettest.Start(t, nettest.SendText("ok"))
 	_, addr := weirtest.Serve(t, weirtest.Config{
@@ -105,7 +105,7 @@ func TestIdleSessionsStayByDefault(t *testing.T) {
 }
 
 // Many timeouts that are due together all fire in time.
-func TestManyTimeoutsAtOnce(t *testing.T) {
+func TestManyTimeoutsTogether(t *testing.T) {
 	host := nettest.Start(t, nettest.Echo)
 	_, addr := weirtest.Serve(t, weirtest.Config{Listener: `client_idle_timeout = "1s"`, Levels: weirtest.OneLevel(host.Addr())})
 	n := weirtest.Scaled(500)

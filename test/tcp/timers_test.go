@@ -16,7 +16,7 @@ import (
 
 // Of thousands of sessions whose timeouts are due together, each ends when its own is, whichever it is: not before, and
 // at most a tenth late.
-func TestEveryTimeoutAtOnce(t *testing.T) { // alone: it measures time
+func TestAllTimeoutsTogether(t *testing.T) { // alone: it measures time
 	const wait = 2 * time.Second
 	each := weirtest.Scaled(700)
 	if weirtest.RaceEnabled {

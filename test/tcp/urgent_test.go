@@ -41,7 +41,7 @@ func urgently(c *net.TCPConn, half []byte) error {
 
 // An urgent byte ends no stream, however large the transfer that it is in and whenever it comes: what is behind it arrives,
 // and it stays where it was sent.
-func TestUrgentByteInALargeTransfer(t *testing.T) {
+func TestUrgentByteInLargeTransfer(t *testing.T) {
 	t.Parallel()
 	half := bytes.Repeat([]byte("x"), 500_000)
 	want := len(half)*2 + 1

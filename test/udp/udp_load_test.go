@@ -105,7 +105,7 @@ func TestUDPTableFull(t *testing.T) {
 
 // A full table parts with a flow that nobody has answered, whichever loop has it: the newcomer's first datagrams are
 // served, in order.
-func TestUDPFullTableMakesRoomAtOnce(t *testing.T) {
+func TestUDPFullTableEvictsImmediately(t *testing.T) {
 	t.Parallel()
 	host := nettest.StartDatagrams(t, func(_ netip.AddrPort, data []byte, reply func([]byte)) {
 		if string(data) != "silent" {
@@ -173,7 +173,7 @@ func TestUDPStalledServer(t *testing.T) {
 
 // Replies that find the flow's socket full, because the process does not run, are counted as dropped; those that found
 // room are passed on. A second of an ordinary flow finds room.
-func TestUDPRepliesToAProcessThatIsHeldUp(t *testing.T) {
+func TestUDPRepliesWhileProcessIsPaused(t *testing.T) {
 	t.Parallel()
 	const size = 1000
 	burst := make(chan int)
@@ -253,7 +253,7 @@ func TestUDPSendFails(t *testing.T) {
 }
 
 // Flows come and go by the thousand and leave nothing behind.
-func TestUDPFlowStorm(t *testing.T) {
+func TestUDPManyShortFlows(t *testing.T) {
 	t.Parallel()
 	host := nettest.StartDatagrams(t, nettest.EchoDatagram)
 	refusing := nettest.ReserveDatagrams(t)
@@ -287,7 +287,7 @@ func TestUDPFlowStorm(t *testing.T) {
 }
 
 // Flows are sessions to whoever looks on, and to operators.
-func TestUDPOperated(t *testing.T) {
+func TestUDPFlowsInAPI(t *testing.T) {
 	t.Parallel()
 	host := nettest.StartDatagrams(t, nettest.ReplyWithName("a"))
 	l := weirtest.Config{Levels: weirtest.OneLevel(host.Addr() + " name=s"), Listener: `flow_timeout = "2s"`}.UDP(t)

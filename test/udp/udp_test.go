@@ -24,7 +24,7 @@ import (
 )
 
 // A client keeps its server and weir's port towards it; another client has others.
-func TestUDPFlowsStick(t *testing.T) {
+func TestUDPFlowKeepsServer(t *testing.T) {
 	t.Parallel()
 	a, b := nettest.StartDatagrams(t, nettest.ReplyWithName("a")), nettest.StartDatagrams(t, nettest.ReplyWithName("b"))
 	w, addr := weirtest.ServeUDP(t, weirtest.Config{Levels: weirtest.OneLevel(a.Addr(), b.Addr())})
@@ -392,7 +392,7 @@ func TestUDPServerRemoved(t *testing.T) {
 
 // A listener that leaves the configuration serves the flows it has until they end, and nobody else; wanted again
 // meanwhile, it goes on as if nothing had happened. The same port of TCP is another matter.
-func TestUDPListenerLeaves(t *testing.T) {
+func TestUDPListenerRemoved(t *testing.T) {
 	t.Parallel()
 	host := nettest.StartDatagrams(t, nettest.ReplyWithName("a"))
 	l := weirtest.Config{Levels: weirtest.OneLevel(host.Addr())}.UDP(t)
@@ -487,7 +487,7 @@ func TestUDPInjection(t *testing.T) {
 }
 
 // Clients that have closed their port by the time the answer comes disturb nobody.
-func TestUDPClientsThatLeft(t *testing.T) {
+func TestUDPClosedClients(t *testing.T) {
 	t.Parallel()
 	host := nettest.StartDatagrams(t, func(_ netip.AddrPort, data []byte, reply func([]byte)) {
 		if data[0] == 's' {
@@ -543,7 +543,7 @@ func TestUDPAdmission(t *testing.T) {
 }
 
 // Without any server that answers there is no reply, no spinning and no flood of messages; when one comes back, it is used.
-func TestUDPNobodyThere(t *testing.T) {
+func TestUDPNoServer(t *testing.T) {
 	t.Parallel()
 	host := nettest.StartDatagrams(t, nettest.EchoDatagram)
 	host.Down()

@@ -8,8 +8,8 @@ import (
 )
 
 func TestMain(m *testing.M) {
-	if how := os.Getenv(heirEnv); how != "" {
-		os.Exit(failingHeir(how))
+	if how := os.Getenv(successorEnv); how != "" {
+		os.Exit(runFailingSuccessor(how))
 	}
 	os.Exit(weirtest.Run(m))
 }

@@ -233,7 +233,7 @@ func await(t *testing.T, r io.Reader, n int) string {
 
 // Sessions of a listener or a server that the new configuration does not have go on until drain_timeout, as after a
 // reload, and are then cut; those of what is there are left alone.
-func TestUpgradeToAnotherConfiguration(t *testing.T) {
+func TestUpgradeWithChangedConfiguration(t *testing.T) {
 	t.Parallel()
 	a, b := nettest.Start(t, nettest.Greet("A", nettest.Echo)), nettest.Start(t, nettest.Greet("B", nettest.Echo))
 	second, third := nettest.Reserve(t), nettest.Reserve(t)

@@ -104,7 +104,7 @@ func TestUpgradeMovesFlows(t *testing.T) {
 
 // The flows of a listener that has left the configuration, by a reload before the upgrade or with it, go on in the old
 // process.
-func TestUpgradeKeepsFlowsOfListenersThatLeft(t *testing.T) {
+func TestUpgradeKeepsFlowsOfRemovedListeners(t *testing.T) {
 	t.Parallel()
 	host := nettest.StartDatagrams(t, nettest.ReplyWithName("a"))
 	l := weirtest.Config{Listener: `flow_timeout = "3s"`, Levels: weirtest.OneLevel(host.Addr())}.UDP(t)

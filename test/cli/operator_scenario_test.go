@@ -16,23 +16,23 @@ import (
 	"weir/internal/weirtest"
 )
 
-// watcher is a `weir events -f` and what it has printed.
-type watcher struct {
+// eventWatcher is a `weir events -f` and what it has printed.
+type eventWatcher struct {
 	t    *testing.T
 	cmd  *exec.Cmd
 	mu   sync.Mutex
 	text bytes.Buffer
 }
 
-func (w *watcher) Write(p []byte) (int, error) {
+func (w *eventWatcher) Write(p []byte) (int, error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	return w.text.Write(p)
 }
 
 // startEventWatcher follows the events until the test ends or weir does.
-func startEventWatcher(a weirtest.API) *watcher {
-	w := &watcher{t: a.T, cmd: exec.Command(weirtest.Binary, "events", "-f", "--admin", "unix:"+a.Socket)}
+func startEventWatcher(a weirtest.API) *eventWatcher {
+	w := &eventWatcher{t: a.T, cmd: exec.Command(weirtest.Binary, "events", "-f", "--admin", "unix:"+a.Socket)}
 	w.cmd.Stdout = w
 	w.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	require.NoError(a.T, w.cmd.Start())
@@ -41,13 +41,13 @@ func startEventWatcher(a weirtest.API) *watcher {
 }
 
 // stop ends it: by itself it would go on with the next weir at the same socket.
-func (w *watcher) stop() {
+func (w *eventWatcher) stop() {
 	w.cmd.Process.Kill()
 	w.cmd.Wait()
 }
 
 // sees waits for a line that has all of the words.
-func (w *watcher) sees(words ...string) {
+func (w *eventWatcher) sees(words ...string) {
 	w.t.Helper()
 	nettest.Wait(w.t, 5*time.Second, fmt.Sprintf("an event with %q", words), func() bool {
 		w.mu.Lock()
@@ -68,18 +68,18 @@ func (w *watcher) sees(words ...string) {
 // A day in the life: start, watch, drain one server, give another more weight, add a third, lose a fourth and ask why, go
 // over to another configuration, restart. Every step shows in the status, in the events, at the hook and in the metrics,
 // and what was said at run time is still there after the restart.
-func TestADay(t *testing.T) {
+func TestOperatorScenario(t *testing.T) {
 	t.Parallel()
 	host := map[string]*nettest.Host{}
 	for _, name := range []string{"A", "B", "C", "D"} {
 		host[name] = nettest.Start(t, nettest.SendText(name))
 	}
 	named := func(name string) string { return host[name].Addr() + " name=" + name }
-	pager := weirtest.StartWebhook(t, 0)
+	webhook := weirtest.StartWebhook(t, 0)
 	state, path := weirtest.StateFile(t)
 	l := weirtest.Config{
 		Listen: nettest.Reserve(t), Runtime: state, Levels: weirtest.OneLevel(named("A"), named("B"), named("D")), Checks: weirtest.QuickCheck,
-		More: fmt.Sprintf("[[event]]\nname = \"pager\"\non = [\"server_state\", \"server_down\", \"server_up\", \"reload\"]\nurl = %q\n", pager.URL),
+		More: fmt.Sprintf("[[event]]\nname = \"webhook\"\non = [\"server_state\", \"server_down\", \"server_up\", \"reload\"]\nurl = %q\n", webhook.URL),
 	}
 	a := weirtest.NewAPI(t)
 	w := weirtest.Start(t, a.AddTo(l.String()))
@@ -89,11 +89,11 @@ func TestADay(t *testing.T) {
 		var told []string
 		defer func() {
 			if t.Failed() {
-				t.Logf("the pager was told of %q", told)
+				t.Logf("the webhook was told of %q", told)
 			}
 		}()
-		nettest.Wait(t, 5*time.Second, "the pager to hear of "+last, func() bool {
-			told = pager.Events()
+		nettest.Wait(t, 5*time.Second, "the webhook to hear of "+last, func() bool {
+			told = webhook.Events()
 			return len(told) >= n && told[n-1] == last
 		})
 	}
@@ -182,5 +182,5 @@ func TestADay(t *testing.T) {
 	require.Equal(t, []int{4, 4, 0, 4}, []int{share("A"), share("B"), share("C"), share("D")})
 	require.Contains(t, a.MustRunCommand("status"), "no problems")
 	a.WaitDelivered(2)
-	require.Equal(t, "2", a.Metric(`weir_events_delivered_total{hook="pager"}`))
+	require.Equal(t, "2", a.Metric(`weir_events_delivered_total{hook="webhook"}`))
 }

@@ -64,8 +64,8 @@ func relay(t *testing.T, server string) string {
 	return ln.Addr().String()
 }
 
-// plainRelay is that process, and its exit code.
-func plainRelay(server string) int {
+// runPlainRelay is that process, and its exit code.
+func runPlainRelay(server string) int {
 	ln, err := net.FileListener(os.NewFile(3, "listener"))
 	if err != nil {
 		return 100

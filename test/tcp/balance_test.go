@@ -54,7 +54,7 @@ func count(choices map[string]string) map[string]int {
 
 // Two weirs with the same servers, in another order and under other names, choose the same one for every client. It does
 // not matter either whether a client comes to an IPv4 address or to the IPv6 one that takes both.
-func TestWeirsAgree(t *testing.T) {
+func TestInstancesChooseSameServer(t *testing.T) {
 	t.Parallel()
 	for _, method := range []string{"hash", "maglev", "ip_hash"} {
 		t.Run(method, func(t *testing.T) {
@@ -213,7 +213,7 @@ func TestHashMovesLittle(t *testing.T) {
 }
 
 // When the server of a key is full the key goes to another one, always the same, and comes back when there is room.
-func TestHashOfAFullServer(t *testing.T) {
+func TestHashWithFullServer(t *testing.T) {
 	t.Parallel()
 	for _, method := range []string{"hash", "maglev"} {
 		t.Run(method, func(t *testing.T) {
@@ -281,7 +281,7 @@ func TestLeastSessionsByWeight(t *testing.T) {
 
 // The first server takes everything as long as it has room, then the second one, and so on; room that comes free is
 // used first.
-func TestFirstWithRoom(t *testing.T) {
+func TestFirstWithFreeSlots(t *testing.T) {
 	t.Parallel()
 	hosts := map[string]*nettest.Host{}
 	for _, name := range []string{"A", "B", "C"} {

@@ -25,21 +25,21 @@ import (
 
 // The messages of a hand-over, as a process of another make would have to know them.
 const (
-	heirHello = iota + 1
-	heirSockets
-	heirState
-	heirReady
-	heirFailed
-	heirCommit
-	heirServing
-	heirSessions
+	messageHello = iota + 1
+	messageSockets
+	messageState
+	messageReady
+	messageFailed
+	messageCommit
+	messageServing
+	messageSessions
 )
 
-// heirEnv says how a test binary that is started as a weir's successor is to fail.
-const heirEnv = "WEIR_TEST_HEIR"
+// successorEnv says how a test binary that is started as a weir's successor is to fail.
+const successorEnv = "WEIR_TEST_SUCCESSOR"
 
-// failingHeir is a successor that fails in the way asked for, and its exit code. Which it is not in, it does right.
-func failingHeir(how string) int {
+// runFailingSuccessor is a successor that fails in the way asked for, and its exit code. Which it is not in, it does right.
+func runFailingSuccessor(how string) int {
 	descriptor, err := strconv.Atoi(os.Getenv("WEIR_HANDOVER"))
 	if err != nil {
 		return 100
@@ -60,27 +60,27 @@ func failingHeir(how string) int {
 		}
 		return f
 	}
-	hear(heirHello)
+	hear(messageHello)
 	hello := map[string]any{"format": handover.Format, "sessions": l4.SessionFormat, "flows": l4.FlowFormat, "pid": os.Getpid(), "version": "another"}
 	switch how {
 	case "garbage":
-		wire.Send(heirHello, []byte("\x00garbage"), nil)
+		wire.Send(messageHello, []byte("\x00garbage"), nil)
 		time.Sleep(time.Minute)
 	case "older", "newer":
 		hello["format"] = map[string]int{"older": 0, "newer": 99}[how]
-		say(heirHello, hello)
+		say(messageHello, hello)
 		time.Sleep(time.Minute)
 	case "no sessions":
 		hello["sessions"] = 99
 	}
-	say(heirHello, hello)
+	say(messageHello, hello)
 	var listeners []string
-	for kind := uint8(0); kind != heirState; {
+	for kind := uint8(0); kind != messageState; {
 		f, err := wire.Receive()
 		if err != nil {
 			return 103
 		}
-		if kind = f.Kind; kind == heirSockets {
+		if kind = f.Kind; kind == messageSockets {
 			var names []struct{ Kind, Name string }
 			json.Unmarshal(f.Body, &names)
 			for _, n := range names {
@@ -94,31 +94,31 @@ func failingHeir(how string) int {
 		return 7
 	}
 	if how == "says why" {
-		say(heirFailed, map[string]string{"error": "the moon is full"})
+		say(messageFailed, map[string]string{"error": "the moon is full"})
 		return 8
 	}
-	say(heirReady, map[string]any{"listeners": listeners})
+	say(messageReady, map[string]any{"listeners": listeners})
 	if how == "dies when it is ready" {
 		return 9
 	}
-	hear(heirCommit)
+	hear(messageCommit)
 	if how == "dies at the commit" {
 		return 10
 	}
-	say(heirServing, nil)
+	say(messageServing, nil)
 	if how == "no sessions" {
 		time.Sleep(time.Minute)
 	}
-	hear(heirSessions)
+	hear(messageSessions)
 	if how == "refuses sessions" {
-		say(heirFailed, map[string]string{"error": "no room"})
+		say(messageFailed, map[string]string{"error": "no room"})
 		time.Sleep(time.Minute)
 	}
 	return 11 // with the first sessions, which it has not acknowledged
 }
 
 // Whatever a new process does before it has taken over, the old one goes on as if nothing had happened.
-func TestUpgradeToAFailingHeir(t *testing.T) {
+func TestUpgradeToFailingProcess(t *testing.T) {
 	t.Parallel()
 	self, err := os.Executable()
 	require.NoError(t, err)
@@ -133,7 +133,7 @@ func TestUpgradeToAFailingHeir(t *testing.T) {
 			l := weirtest.Config{Listen: nettest.Reserve(t), Levels: weirtest.OneLevel(host.Addr())}
 			a := weirtest.NewAPI(t)
 			path := weirtest.CopyProgram(t)
-			w := weirtest.Options{Program: path, Env: []string{heirEnv + "=" + how}}.Start(t, a.AddTo(l.String()))
+			w := weirtest.Options{Program: path, Env: []string{successorEnv + "=" + how}}.Start(t, a.AddTo(l.String()))
 			weirtest.ReplaceProgram(t, path, self)
 			var clients []net.Conn
 			for range 20 {
@@ -172,7 +172,7 @@ func TestUpgradeWithoutSessions(t *testing.T) {
 			t.Parallel()
 			l := weirtest.Config{Listen: nettest.Reserve(t), Runtime: `drain_timeout = "20s"`, Levels: weirtest.OneLevel(host.Addr())}
 			path := weirtest.CopyProgram(t)
-			w := weirtest.Options{Program: path, Env: []string{heirEnv + "=" + how}}.Start(t, l.String())
+			w := weirtest.Options{Program: path, Env: []string{successorEnv + "=" + how}}.Start(t, l.String())
 			weirtest.ReplaceProgram(t, path, self)
 			var clients []net.Conn
 			for range 20 {
@@ -217,7 +217,7 @@ func TestKillDuringUpgrade(t *testing.T) {
 	wg.Wait()
 }
 
-func killOne(t *testing.T, host *nettest.Host, heir bool, after time.Duration) {
+func killOne(t *testing.T, host *nettest.Host, successor bool, after time.Duration) {
 	l := weirtest.Config{Listen: nettest.Reserve(t), Runtime: `drain_timeout = "20s"`, Levels: weirtest.OneLevel(host.Addr())}
 	a := weirtest.NewAPI(t)
 	w := weirtest.Options{Program: weirtest.CopyProgram(t)}.Start(t, a.AddTo(l.String()))
@@ -244,16 +244,16 @@ func killOne(t *testing.T, host *nettest.Host, heir bool, after time.Duration) {
 	}
 	time.Sleep(after)
 	victim, survivor := old, next
-	if heir {
+	if successor {
 		victim, survivor = next, old
 	}
 	wasThere := survivor.Alive()
 	syscall.Kill(int(victim), syscall.SIGKILL)
-	what := fmt.Sprintf("%s killed after %v", map[bool]string{false: "the old process", true: "the new process"}[heir], after)
-	if !heir {
+	what := fmt.Sprintf("%s killed after %v", map[bool]string{false: "the old process", true: "the new process"}[successor], after)
+	if !successor {
 		w.AddSuccessor(int(next))
 	}
-	over := func() bool { return !wasThere || heir && len(w.UpgradeRecords()) > 0 } // by the time of the kill it had all
+	over := func() bool { return !wasThere || successor && len(w.UpgradeRecords()) > 0 } // by the time of the kill it had all
 	served := false
 	for end := time.Now().Add(20 * time.Second); time.Now().Before(end) && !served && !over(); time.Sleep(20 * time.Millisecond) {
 		if c, err := nettest.TryDial(l.Listen); err == nil {
@@ -263,7 +263,7 @@ func killOne(t *testing.T, host *nettest.Host, heir bool, after time.Duration) {
 	}
 	if over() {
 		t.Logf("%s: it was over already", what)
-		if heir {
+		if successor {
 			<-w.Done
 		}
 		return

@@ -18,7 +18,7 @@ import (
 
 // Clients that storm a listener, far more than are let in, cost those who are in nothing but a little time: with next to no
 // memory to spare, and a log that cannot be written.
-func TestStormHurtsNobody(t *testing.T) { // alone: it measures time
+func TestConnectionFloodDelaysNoSession(t *testing.T) { // alone: it measures time
 	host := nettest.Start(t, nettest.Greet("x", nettest.Echo))
 	a := weirtest.NewAPI(t)
 	l := weirtest.Config{Listen: nettest.Reserve(t), Listener: "max_sessions = 60\ndeny = [\"127.0.0.66\"]", Levels: weirtest.OneLevel(host.Addr())}

@@ -143,7 +143,7 @@ func TestProtection(t *testing.T) {
 }
 
 // What the file takes out of service stays out, whatever its checks say.
-func TestMaintAndDrainStay(t *testing.T) {
+func TestMaintAndDrainPersist(t *testing.T) {
 	t.Parallel()
 	for _, state := range []string{"maint", "drain"} {
 		for name, check := range map[string]string{"check passes": weirtest.PassingCheck, "check fails": failing(t), "no check": ""} {

@@ -99,7 +99,7 @@ func TestSendProxyPerServer(t *testing.T) {
 }
 
 // A server that speaks first has its header before it does.
-func TestSendProxyToAServerThatSpeaksFirst(t *testing.T) {
+func TestSendProxyToServerThatSpeaksFirst(t *testing.T) {
 	t.Parallel()
 	host := nettest.Start(t, func(_ context.Context, c *net.TCPConn) {
 		line := make([]byte, 107)
@@ -154,7 +154,7 @@ func TestProxyHeaderInOneSegment(t *testing.T) {
 }
 
 // A header that comes in goes out again, in the version that the server wants.
-func TestProxyHeaderIsPassedOn(t *testing.T) {
+func TestProxyHeaderIsForwarded(t *testing.T) {
 	t.Parallel()
 	client, dest := netip.MustParseAddrPort("192.0.2.1:1234"), netip.MustParseAddrPort("192.0.2.2:5678")
 	client6, dest6 := netip.MustParseAddrPort("[2001:db8::1]:1234"), netip.MustParseAddrPort("[2001:db8::2]:5678")

@@ -184,7 +184,7 @@ func TestHostNames(t *testing.T) {
 }
 
 // Whoever stops weir does not wait for a resolver that is silent, be it that a reload asks it or the start.
-func TestStopWhileNamesAreAskedFor(t *testing.T) {
+func TestStopDuringNameResolution(t *testing.T) {
 	t.Parallel()
 	for i, stop := range []string{"reload", "start", "twice"} {
 		t.Run(stop, func(t *testing.T) {
