@@ -1,20 +1,19 @@
 package l4
 
-// What a loop lends to streams that cannot be delivered at once: buffers for what a socket refused, and pipes for
-// streams that are spliced. Both are free lists owned by one loop, bounded, and never shrink below zero work: an idle
-// session holds neither.
+// Buffers for bytes that a socket did not take, and pipes for splicing. Both are bounded free lists of one loop. An
+// idle session holds neither.
 
 import "sync/atomic"
 
 const (
-	// scratchSize is the most that one read takes off a socket, and the size of a lent buffer. A read that fills it is
-	// the sign of a stream worth splicing.
+	// scratchSize is the most bytes of one read, and the size of a buffer. A stream whose reads fill it is
+	// worth splicing.
 	scratchSize = 32 << 10
-	// pipeSize is what F_SETPIPE_SZ asks for: the most that an ordinary user may have. The kernel counts one page for
-	// every fragment of a socket buffer, whatever its length, so it takes so many slots to hold spliceMax.
+	// pipeSize is set with F_SETPIPE_SZ: the most that an unprivileged user may have. The kernel counts one page for
+	// every fragment of a socket buffer, whatever its length, so spliceMax needs that many pages.
 	pipeSize = 1 << 20
-	// spliceMax bounds one splice into a pipe, and so what the kernel holds for a spliced stream whose reader stalls,
-	// besides the sockets' own buffers. More at once costs less CPU per byte, but the bytes go cold: in one run of bulk
+	// spliceMax limits one splice into a pipe, and so what the kernel holds for a stream whose reader stalls,
+	// besides the sockets' buffers. A larger splice costs less CPU per byte, but the bytes leave the cache: in one run of bulk
 	// streams 1 MB took 0.75 of the CPU that 512 kB took, and moved 0.9 as much with 32 streams.
 	spliceMax = 768 << 10
 
@@ -22,7 +21,7 @@ const (
 	maxFreePipes   = 32
 )
 
-// buffer holds bytes that were received and not yet taken by the other socket: data[from:to].
+// buffer holds received bytes that the other socket has not taken yet: data[from:to].
 type buffer struct {
 	from, to int
 	data     [scratchSize]byte
@@ -48,7 +47,7 @@ func (p *bufferPool) put(b *buffer) {
 	}
 }
 
-// pipe is a kernel pipe and how many bytes are in it.
+// pipe is a kernel pipe and the number of bytes in it.
 type pipe struct {
 	r, w int32
 	held int
@@ -56,10 +55,10 @@ type pipe struct {
 
 type pipePool struct {
 	free []*pipe
-	open atomic.Int32 // pipes there are, lent or free
+	open atomic.Int32 // pipes, in use or free
 }
 
-// get returns nil when the process has no descriptors to spare for a pipe, which sessions need more: the stream is
+// get returns a pipe, or nil if the process has no descriptors to spare: sessions need them more, and the stream is
 // copied instead.
 func (p *pipePool) get(plane *Plane) *pipe {
 	if n := len(p.free); n > 0 {
@@ -75,12 +74,12 @@ func (p *pipePool) get(plane *Plane) *pipe {
 		return nil
 	}
 	p.open.Add(1)
-	setPipeSize(w, pipeSize) // countRejection when the user's share of pipe memory is spent: the default size serves too
+	setPipeSize(w, pipeSize) // fails if the user's limit of pipe memory is reached: the default size works too
 	return &pipe{r: r, w: w}
 }
 
-// release takes a pipe back. One that still holds bytes is closed: they belong to a session that has ended. So is one whose
-// descriptors are better left to sessions.
+// put returns a pipe. One that still holds bytes, of a session that has ended, is closed; so is one whose descriptors
+// sessions need.
 func (p *pipePool) put(plane *Plane, x *pipe) {
 	if x.held == 0 && len(p.free) < maxFreePipes && plane.canOpenPipe() {
 		p.free = append(p.free, x)
@@ -95,7 +94,7 @@ func (p *pipePool) close(x *pipe) {
 	p.open.Add(-1)
 }
 
-// trim closes pipes that nobody took since the last trim, all but keep of them.
+// trim closes all but keep of the pipes that were not used since the last trim.
 func (p *pipePool) trim(keep int) {
 	for len(p.free) > keep {
 		n := len(p.free) - 1

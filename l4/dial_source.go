@@ -1,6 +1,6 @@
 package l4
 
-// Where servers are dialled from: an address of this host, several in turn, or the client's own.
+// The source address of dials (source): an address of this host, several in turn, or the client's own.
 
 import (
 	"net/netip"
@@ -13,11 +13,11 @@ import (
 	"weir/conf"
 )
 
-// dialSource is a conf.Source ready for dialling.
+// dialSource is a conf.Source prepared for dialling.
 type dialSource struct {
 	client bool
 	v4, v6 addressPool
-	warned atomic.Bool // that a client could not be shown to the server
+	warned atomic.Bool // warnUnusable has logged
 }
 
 func newDialSource(s conf.Source) *dialSource {
@@ -35,7 +35,7 @@ func newDialSource(s conf.Source) *dialSource {
 	return o
 }
 
-// addressPool hands out addresses in turn.
+// addressPool returns addresses in turn.
 type addressPool struct {
 	ranges []netip.Prefix // of at most 1<<24 addresses each
 	count  uint32         // addresses in all of them
@@ -47,7 +47,7 @@ func (p *addressPool) add(r netip.Prefix) {
 	p.count += 1 << (r.Addr().BitLen() - r.Bits())
 }
 
-// next is the address whose turn it is.
+// next returns the next address.
 func (p *addressPool) next() netip.Addr {
 	i := uint32(0)
 	if p.count > 1 {
@@ -63,7 +63,7 @@ func (p *addressPool) next() netip.Addr {
 	return netip.Addr{}
 }
 
-// addTo is the address n after the first one of a range: the bits that n sets are clear in it.
+// addTo returns the address n after the first one of a range, in which the bits that n sets are clear.
 func addTo(first netip.Addr, n uint32) netip.Addr {
 	if first.Is4() {
 		b := first.As4()
@@ -79,11 +79,11 @@ func addTo(first netip.Addr, n uint32) netip.Addr {
 	return netip.AddrFrom16(b)
 }
 
-// sourceTries bounds how many local addresses are tried when they turn out to have no port left, which the kernel has
-// to look at every port to find out.
+// sourceTries limits how many source addresses are tried when they have no free port: the kernel checks every port to
+// find out.
 const sourceTries = 16
 
-// maxTries is how many addresses there are to dial from, within bounds.
+// maxTries returns how many source addresses a dial may try.
 func (o *dialSource) maxTries(family int) int {
 	if o == nil || o.client {
 		return 1
@@ -98,14 +98,14 @@ func (o *dialSource) pool(family int) *addressPool {
 	return &o.v6
 }
 
-// bind binds a socket that is about to connect. The port is chosen by connect, when it is known where to: 64 k sessions
-// for each server and source, and not for all servers together.
+// bind binds a socket before it connects. The port is chosen by connect, when the destination is known: that allows 64
+// k sessions per server and source address, instead of for all servers together.
 func (o *dialSource) bind(fd int32, to *rawAddr, client netip.Addr) errno {
 	from := client
 	if !o.client {
 		from = o.pool(to.family()).next()
 	} else if !from.IsValid() || from.IsLoopback() && !to.ip().Addr().IsLoopback() {
-		return 0 // the client is on this host: it shows the address that the host has towards the server
+		return 0 // the client is on this host: use this host's address towards the server
 	}
 	if !from.IsValid() || from.Is4() != (to.family() == unix.AF_INET) {
 		return syscall.EAFNOSUPPORT
@@ -121,7 +121,7 @@ func (o *dialSource) bind(fd int32, to *rawAddr, client netip.Addr) errno {
 	return bindSocket(fd, &at)
 }
 
-// warnUnusable tells, once for a target, that a server cannot be dialled from a client's address at all.
+// warnUnusable warns, once per target, that a server cannot be dialled from the client's address.
 func (o *dialSource) warnUnusable(l *loop, s *session, e errno) {
 	if o == nil || !o.client || e != syscall.EAFNOSUPPORT && e != syscall.EPERM || o.warned.Swap(true) {
 		return
@@ -130,7 +130,7 @@ func (o *dialSource) warnUnusable(l *loop, s *session, e errno) {
 		"server", s.dialer.target.texts[0], "client", s.clientAddr.get().Addr().String(), "error", e)
 }
 
-// setTransparent lets a socket have an address that is not this host's (IP_TRANSPARENT, ip(7)): CAP_NET_ADMIN or
+// setTransparent allows a socket to use an address of another host (IP_TRANSPARENT, ip(7)). It needs CAP_NET_ADMIN or
 // CAP_NET_RAW.
 func setTransparent(fd int32, family int) errno {
 	if family == unix.AF_INET {
@@ -139,8 +139,8 @@ func setTransparent(fd int32, family int) errno {
 	return setOption(fd, unix.IPPROTO_IPV6, unix.IPV6_TRANSPARENT, 1)
 }
 
-// CheckTransparent reports whether this process may dial from addresses that are not this host's, as source = "client"
-// does. The error says what the kernel said.
+// CheckTransparent returns an error if this process may not dial from addresses of other hosts, as source = "client"
+// does.
 func CheckTransparent() error {
 	fd, e := openSocket(unix.AF_INET, unix.SOCK_STREAM)
 	if e != 0 {

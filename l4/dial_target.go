@@ -1,6 +1,6 @@
 package l4
 
-// Where a server is dialled, prepared once so that a dial does no work twice.
+// What a dial needs to know of a server, prepared once.
 
 import (
 	"fmt"
@@ -13,24 +13,24 @@ import (
 	"weir/conf"
 )
 
-// Target is what it takes to dial one server: its addresses in the order to try, and where to dial from. It is
-// immutable, and hung on the balance.Server it belongs to; a server that changes gets a new one.
+// Target holds the addresses of one server in dialling order, and the source address. It is immutable and the Handle of
+// its balance.Server; a server that changes gets a new Target.
 type Target struct {
 	addrs  []rawAddr
 	texts  []string
-	source *dialSource  // nil = the kernel's choice
-	stats  *ServerStats // nil = nobody counts
+	source *dialSource  // nil = chosen by the kernel
+	stats  *ServerStats // nil = not counted
 
-	sendProxy uint8 // the version of the PROXY header that connections begin with; 0 = none
+	sendProxy uint8 // version of the PROXY header that connections begin with; 0 = none
 }
 
-// SetStats has the loops count what they do with the target's server.
+// SetStats makes the loops count for the target's server.
 func (t *Target) SetStats(stats *ServerStats) { t.stats = stats }
 
-// Stats is what Count was given.
+// Stats returns the argument of SetStats.
 func (t *Target) Stats() *ServerStats { return t.stats }
 
-// counts is the loop's part of what is counted of the server; nil when nothing is.
+// counts returns the loop's counts for the server, or nil.
 func (t *Target) counts(l *loop) *serverCounts {
 	if t == nil || t.stats == nil {
 		return nil
@@ -38,7 +38,7 @@ func (t *Target) counts(l *loop) *serverCounts {
 	return &t.stats.counts[l.index]
 }
 
-// NewTarget prepares a target for TCP. Addresses for which the source has none of their family are passed over.
+// NewTarget returns a target for IP addresses. Dials skip addresses for which the source has none of the same family.
 func NewTarget(addrs []netip.AddrPort, source conf.Source) *Target {
 	t := &Target{addrs: make([]rawAddr, len(addrs)), texts: make([]string, len(addrs)), source: newDialSource(source)}
 	for i, a := range addrs {
@@ -48,7 +48,7 @@ func NewTarget(addrs []netip.AddrPort, source conf.Source) *Target {
 	return t
 }
 
-// NewUnixTarget prepares a target for a unix socket.
+// NewUnixTarget returns a target for a unix socket.
 func NewUnixTarget(path string) (*Target, error) {
 	t := &Target{addrs: make([]rawAddr, 1), texts: []string{"unix:" + path}}
 	if !t.addrs[0].setPath(path) {
@@ -58,13 +58,13 @@ func NewUnixTarget(path string) (*Target, error) {
 }
 
 func (t *Target) addresses() int {
-	if t == nil { // a server whose name has never resolved
+	if t == nil { // the server's name has never resolved
 		return 0
 	}
 	return len(t.addrs)
 }
 
-// find is the place of an address among the target's; false if it is none of them.
+// find returns the index of an address of the target.
 func (t *Target) find(at netip.AddrPort) (int, bool) {
 	for i := range t.addresses() {
 		if t.addrs[i].ip() == at {
@@ -76,9 +76,8 @@ func (t *Target) find(at netip.AddrPort) (int, bool) {
 
 func (t *Target) isUnix() bool { return t.addrs[0].family() == unix.AF_UNIX }
 
-// openUDP makes a socket ready to connect to one of the addresses by UDP. What the network says about datagrams
-// that it could not deliver shows as the socket's error, whatever the reason (IP_RECVERR). few tells that only a few replies are
-// to come: then the usual buffer does, and there is nothing to join.
+// openUDP opens a socket that can connect to one of the addresses. With IP_RECVERR, every ICMP error shows as the
+// socket's error. few means that few replies are expected: the default buffer is enough, and nothing is joined.
 func (t *Target) openUDP(address int, client netip.Addr, few bool) (int32, errno) {
 	to := &t.addrs[address]
 	family := to.family()
@@ -107,7 +106,7 @@ func (t *Target) openUDP(address int, client netip.Addr, few bool) (int32, errno
 	return fd, 0
 }
 
-// newSession makes a socket ready to connect to one of the addresses, for a client at an address of its own.
+// openTCP opens a socket that can connect to one of the addresses, for a client at the given address.
 func (t *Target) openTCP(address int, set *Settings, client netip.Addr) (int32, errno) {
 	to := &t.addrs[address]
 	fd, e := openSocket(to.family(), unix.SOCK_STREAM)

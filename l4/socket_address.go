@@ -1,6 +1,6 @@
 package l4
 
-// Socket addresses as the kernel wants them, made once and used for every call.
+// Socket addresses in the kernel's form, made once and used for every call.
 
 import (
 	"encoding/binary"
@@ -10,7 +10,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// rawAddr is a socket address in kernel form.
+// rawAddr is a socket address in the kernel's form.
 type rawAddr struct {
 	any unix.RawSockaddrAny
 	len uint32
@@ -22,8 +22,7 @@ func (a *rawAddr) bytes() []byte {
 
 func (a *rawAddr) family() int { return int(a.any.Addr.Family) }
 
-// setIP fills in an address and port. The zone of an IPv6 address must be numeric or the name of an interface, already
-// resolved into scope by the caller.
+// setIP stores an IP address and port. scope is the interface index of the zone.
 func (a *rawAddr) setIP(ap netip.AddrPort, scope uint32) {
 	*a = rawAddr{}
 	b := a.bytes()
@@ -44,8 +43,8 @@ func (a *rawAddr) setIP(ap netip.AddrPort, scope uint32) {
 	a.len = unix.SizeofSockaddrInet6
 }
 
-// setPath fills in the path of a unix socket; a leading @ means the abstract namespace. It reports false when the path
-// does not fit.
+// setPath stores the path of a unix socket; a leading @ means the abstract namespace. It reports false if the path is
+// too long.
 func (a *rawAddr) setPath(path string) bool {
 	*a = rawAddr{}
 	b := a.bytes()
@@ -62,7 +61,8 @@ func (a *rawAddr) setPath(path string) bool {
 	return true
 }
 
-// ip reads an address the kernel has written. IPv4-mapped addresses come out as IPv4; a unix socket as the zero value.
+// ip returns an address that the kernel has written. IPv4-mapped addresses become IPv4; unix sockets return the zero
+// value.
 func (a *rawAddr) ip() netip.AddrPort {
 	b := a.bytes()
 	switch a.family() {
@@ -74,7 +74,7 @@ func (a *rawAddr) ip() netip.AddrPort {
 	return netip.AddrPort{}
 }
 
-// putIP writes the 4 or 16 bytes of an address, or none, and returns how many.
+// putIP writes the 4 or 16 bytes of an address and returns their number; 0 for the zero Addr.
 func putIP(to []byte, ip netip.Addr) int {
 	switch {
 	case ip.Is4():
@@ -87,7 +87,7 @@ func putIP(to []byte, ip netip.Addr) int {
 	return 0
 }
 
-// compactAddr is a client's address and port in the least room; the zero value is none.
+// compactAddr is a small form of an address and port; the zero value is none.
 type compactAddr struct {
 	ip   [16]byte
 	port uint16

@@ -1,25 +1,25 @@
 package l4
 
-// The end of a session that cannot end cleanly: one side was reset, or it is cut from outside. What was received is
-// still delivered and acknowledged, within bounds, and only then are both sides reset: a reset overtakes what is queued
-// in the kernel, and a peer must not lose bytes that were received for it.
+// The abort of a session that cannot end cleanly: one side was reset, or the session is cut. Received bytes are
+// delivered and acknowledged first, within bounds, and then both sides are reset: a reset overtakes bytes that are
+// queued in the kernel, and a peer must not lose bytes that were received for it.
 
 import "time"
 
 const (
-	// shutdownFlush bounds the wait for queued bytes to be acknowledged when weir stops and cuts what is left.
+	// shutdownFlush limits the wait for acknowledgements when weir stops and cuts the remaining sessions.
 	shutdownFlush = 50 * time.Millisecond
-	// cutFlushTimeout bounds it when a session is cut for another reason, from the last byte that was acknowledged; after cutMaxPolls
-	// looks, some two seconds, it counts from the cut. A slow reader gets what was received for it, and one that does not read
-	// holds nothing up.
+	// cutFlushTimeout limits it when a session is cut for another reason, counted from the last acknowledged byte; after cutMaxPolls
+	// polls, about two seconds, it is not extended any more. A slow reader gets what was received for it, and one that does not
+	// read delays nothing.
 	cutFlushTimeout = 200 * time.Millisecond
 	cutMaxPolls     = 36
-	// No event tells that everything was acknowledged, so an aborting session looks, at intervals that double.
+	// No event reports that all bytes were acknowledged, so an aborting session polls, at intervals that double.
 	flushPoll    = time.Millisecond
 	flushPollMax = 64 * time.Millisecond
 )
 
-// startAbort starts the last phase.
+// startAbort starts the abort.
 func (s *session) startAbort(l *loop, reason Reason) {
 	s.end = Termination{s.phase, reason}
 	s.phase = PhaseAbort
@@ -27,16 +27,16 @@ func (s *session) startAbort(l *loop, reason Reason) {
 	s.abort(l)
 }
 
-// cutMode is how much time a session has left once it is cut from outside.
+// cutMode limits the time of an abort.
 type cutMode uint8
 
 const (
 	notCut        cutMode = iota
-	cutDelivering         // what is queued is delivered as long as somebody reads it
-	cutNow                // weir stops
+	cutDelivering         // cut: queued bytes are delivered while the peer reads
+	cutNow                // weir stops: shutdownFlush
 )
 
-// limitAbort bounds the last phase from outside, whether it has begun or is about to.
+// limitAbort limits an abort, started or about to start, because of a cut.
 func (s *session) limitAbort(l *loop, reason Reason) {
 	s.polls = 0
 	if reason == ReasonCutShutdown {
@@ -48,7 +48,7 @@ func (s *session) limitAbort(l *loop, reason Reason) {
 	}
 }
 
-// extendAbort gives the target of an abort its time for the next byte, from now on.
+// extendAbort restarts the time for the next byte to be acknowledged.
 func (s *session) extendAbort(l *loop) {
 	switch {
 	case s.cutMode == notCut:
@@ -58,12 +58,12 @@ func (s *session) extendAbort(l *loop) {
 	}
 }
 
-// abort goes on delivering. It finishes the session when nothing is left to deliver.
+// abort delivers received bytes. It ends the session when none are left.
 func (s *session) abort(l *loop) {
 	if s.server.failed {
-		s.up.discard(l) // it takes nothing any more
+		s.up.discard(l) // it takes no more bytes
 	} else {
-		s.down.stopped = true // nobody is left to take an answer to what it says from now on
+		s.down.stopped = true // bytes that it sends from now on have no receiver
 	}
 	if s.client.failed {
 		s.down.discard(l)
@@ -73,7 +73,7 @@ func (s *session) abort(l *loop) {
 	before := s.up.bytes + s.down.bytes
 	left := s.transfer(l)
 	if s.up.bytes+s.down.bytes != before {
-		s.extendAbort(l) // a slow reader is given the time it needs while it reads
+		s.extendAbort(l) // a slow reader gets more time while it reads
 	}
 	if left == moreWork {
 		l.schedule(s)
@@ -100,14 +100,14 @@ func (s *session) abortExpired(l *loop) {
 	s.abort(l)
 }
 
-// armAbortPoll arms the next look at what is unacknowledged.
+// armAbortPoll arms the next check of unacknowledged bytes.
 func (s *session) armAbortPoll(l *loop) {
 	wait := min(flushPoll<<min(s.polls, 8), flushPollMax)
 	s.polls = min(s.polls+1, cutMaxPolls)
 	l.wheel.arm(&s.timer, min(l.now+wait, s.abortDeadline))
 }
 
-// flushed reports whether a stream that must not go on has nothing left to deliver to its target.
+// flushed reports whether a stopped stream has nothing left to deliver.
 func (st *stream) flushed(l *loop, dst *socket) bool {
 	if dst.failed {
 		st.discard(l)
@@ -116,7 +116,7 @@ func (st *stream) flushed(l *loop, dst *socket) bool {
 	if !st.eof && !st.stopped || st.holding() {
 		return false
 	}
-	if st.eof { // it was complete before the other side aborted: its end is passed on before the reset
+	if st.eof { // it was complete before the abort: forward its FIN before the reset
 		st.propagateFIN(dst)
 	}
 	return unacked(dst.fd) == 0

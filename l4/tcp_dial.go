@@ -1,7 +1,7 @@
 package l4
 
-// The beginning of a session: from an accepted client to a connected server. The only step back in a session's life is
-// here, from a failed dial to the next pick.
+// The start of a TCP session, from an accepted client to a connected server. The only step back in a session is here:
+// from a failed dial to the next pick.
 
 import (
 	"errors"
@@ -15,19 +15,19 @@ import (
 	"weir/internal/proxy"
 )
 
-// dialer is what a session needs only until it is connected, borrowed from its loop.
+// dialer is the state that a session needs until it is connected, borrowed from its loop.
 type dialer struct {
-	startedAt     time.Duration  // when the search for a server began
-	dest          netip.AddrPort // what the client connected to, as its PROXY header says; zero = the header did not, or there was none
-	tlvs          []byte         // what else the header said, to pass on
-	proxyLocal    bool           // the header was of a proxy that speaks for itself
+	startedAt     time.Duration  // try_timeout counts from here
+	dest          netip.AddrPort // destination in the client's PROXY header; zero = none
+	tlvs          []byte         // of the header, to be forwarded
+	proxyLocal    bool           // the header has the command LOCAL
 	attempts      balance.Attempts
 	waiter        balance.Waiter
-	queueDeadline time.Duration // when the session stops waiting for room; 0 = it has not begun to
+	queueDeadline time.Duration // end of the wait for a full server; 0 = has not waited
 	target        *Target
-	address       int           // which of the target's addresses is being dialled
-	attemptAt     time.Duration // when the attempt began
-	lastFailure   Reason        // how the last attempt failed
+	address       int           // index of the target's address that is being dialled
+	attemptAt     time.Duration // start of the attempt
+	lastFailure   Reason        // of the last attempt
 }
 
 type dialerPool struct {
@@ -50,14 +50,14 @@ func (p *dialerPool) put(d *dialer) {
 	}
 }
 
-// start takes over a client that was accepted and looks for a server.
+// start makes the session of an accepted client and registers its socket.
 func (s *session) start(l *loop, c *acceptedClient) {
 	ln, fd := c.ln, c.fd
 	s.listener, s.set, s.claim = ln, c.set, c.claim
 	s.clientAddr.set(c.addr)
 	l.readClock()
 	s.startedAt, s.clientActiveAt, s.serverActiveAt = l.now, l.now, l.now
-	s.client = socket{fd: fd, nodelay: true, local: !c.addr.IsValid()} // TCP_NODELAY is inherited from the listening socket
+	s.client = socket{fd: fd, nodelay: true, local: !c.addr.IsValid()} // TCP_NODELAY is inherited from the listen socket
 	s.server = socket{fd: -1}
 	s.counters = &ln.counters[l.index]
 	store(&s.counters.Sessions, s.counters.Sessions+1)
@@ -70,8 +70,8 @@ func (s *session) start(l *loop, c *acceptedClient) {
 	}
 }
 
-// accept looks for a server once the first event has told what the client is about: it may have gone again, and if it
-// has already said something, the dial can save a segment.
+// accept handles the first event of the client's socket, then picks a server. The client may have reset the connection
+// meanwhile; if it has sent bytes, the dial can save a segment.
 func (s *session) accept(l *loop) {
 	if s.client.failed {
 		s.finish(l, ReasonClientReset)
@@ -83,14 +83,15 @@ func (s *session) accept(l *loop) {
 	s.pick(l)
 }
 
-// startAttempts says what servers are picked by. said is what the client's PROXY header said; nil = it came without.
+// startAttempts sets the levels and the hash key for picks. header is the client's PROXY header; nil = none.
 func (s *session) startAttempts(header *proxy.Header) {
 	t := &s.dialer.attempts
 	t.Levels = s.set.Levels
 	t.Key, t.Keyed = s.hashKey(header)
 }
 
-// pick claims a server and starts to dial it. A failure that is known at once leads on to the next server.
+// pick acquires a lease on a server and starts to dial it. After a failure that is known at once it picks the next
+// server.
 func (s *session) pick(l *loop) {
 	d := s.dialer
 	s.phase = PhaseDial
@@ -107,14 +108,14 @@ func (s *session) pick(l *loop) {
 	}
 }
 
-// noServer ends a session for which no server is left, or lets it wait for one that is full.
+// noServer ends a session for which no server is left, or queues it for a full server.
 func (s *session) noServer(l *loop, err error) {
 	if errors.Is(err, balance.ErrFull) && s.set.QueueTimeout > 0 {
 		s.waitForServer(l)
 		return
 	}
 	if last := s.dialer.lastFailure; last != ReasonNone {
-		s.finish(l, last) // the error of the last attempt says more
+		s.finish(l, last) // more specific than no_server
 		return
 	}
 	s.finish(l, ReasonNoServer)
@@ -142,9 +143,9 @@ func (s *session) attempt(l *loop) errno {
 	return e
 }
 
-// connectFrom starts connecting to the first of the target's addresses, from the given one on, that does not fail at
-// once. It returns why the last one failed, or 0 when an event will tell; an address that there is nowhere to dial from
-// is passed over, and says nothing about the server.
+// connectFrom starts to connect to the first of the target's addresses, from the given index on, that does not fail at
+// once. It returns 0, or the error of the last address. An address without a usable source address is skipped: that
+// says nothing about the server.
 func (s *session) connectFrom(l *loop, address int, last errno) errno {
 	d := s.dialer
 	for ; address < d.target.addresses(); address++ {
@@ -159,8 +160,8 @@ func (s *session) connectFrom(l *loop, address int, last errno) errno {
 	return last
 }
 
-// connect opens a socket to the current address and starts connecting. A local address that is out of ports gives way
-// to the next one.
+// connect opens a socket and starts to connect to the current address. If a source address has no free port, it tries
+// the next one.
 func (s *session) connect(l *loop) errno {
 	d := s.dialer
 	e := s.tryConnect(l)
@@ -178,7 +179,7 @@ func (s *session) tryConnect(l *loop) errno {
 	}
 	s.server = socket{fd: fd, nodelay: d.target.isUnix(), local: d.target.isUnix()}
 	if (s.client.readable || d.target.sendProxy != 0) && !s.server.local {
-		// There is something to send at once: let it carry the last acknowledgement of the handshake.
+		// The first bytes follow at once and carry the last acknowledgement of the handshake.
 		setOption(fd, unix.IPPROTO_TCP, unix.TCP_QUICKACK, 0)
 		s.server.ackDelayed = true
 	}
@@ -186,7 +187,7 @@ func (s *session) tryConnect(l *loop) errno {
 	if e != 0 && e != einprogress {
 		s.server.close(true)
 		if e == eagain && d.target.isUnix() {
-			return syscall.ECONNREFUSED // its queue is full
+			return syscall.ECONNREFUSED // the backlog is full
 		}
 		return e
 	}
@@ -194,7 +195,7 @@ func (s *session) tryConnect(l *loop) errno {
 		s.server.close(true)
 		return syscall.ENOMEM
 	}
-	// Each address that is left gets an equal part of what is left of the time.
+	// The remaining addresses share the remaining time equally.
 	until := d.attemptAt + s.set.ConnectTimeout
 	if t := s.set.TryTimeout; t > 0 {
 		until = min(until, d.startedAt+t)
@@ -204,7 +205,7 @@ func (s *session) tryConnect(l *loop) errno {
 	return 0
 }
 
-// dial is the phase between connect and connected.
+// dial handles events between connect and connected.
 func (s *session) dial(l *loop) {
 	switch {
 	case s.client.failed:
@@ -214,20 +215,20 @@ func (s *session) dial(l *loop) {
 		if e == 0 {
 			e = syscall.ECONNREFUSED
 		}
-		if n, _ := peekBytes(s.server.fd, l.scratch[:1]); n > 0 { // it was connected, has spoken, and was reset before this loop looked
+		if n, _ := peekBytes(s.server.fd, l.scratch[:1]); n > 0 { // connected, sent bytes and was reset before this event
 			s.server.fail(e)
 			s.established(l)
 			return
 		}
 		s.dialFailed(l, e)
-	case s.server.fin && !s.server.writable: // a unix socket that hung up
+	case s.server.fin && !s.server.writable: // a unix socket closed by the server
 		s.dialFailed(l, syscall.ECONNREFUSED)
 	case s.server.writable:
 		s.established(l)
 	}
 }
 
-// dialFailed goes on with the target's next address, else with the next server.
+// dialFailed continues with the target's next address, else with the next server.
 func (s *session) dialFailed(l *loop, e errno) {
 	s.server.close(true)
 	d := s.dialer
@@ -248,13 +249,14 @@ func (s *session) dialFailed(l *loop, e errno) {
 
 func (s *session) dialExpired(l *loop) { s.dialFailed(l, syscall.ETIMEDOUT) }
 
-// tryTimedOut reports whether try_timeout has run out.
+// tryTimedOut reports whether try_timeout has expired.
 func (s *session) tryTimedOut(l *loop) bool {
 	t := s.set.TryTimeout
 	return t > 0 && l.now >= s.dialer.startedAt+t
 }
 
-// mayRetry gives the lease back as the error asks, and reports whether another server may be tried.
+// mayRetry releases the lease of a failed attempt and reports whether another server may be tried. If not, the session
+// has ended.
 func (s *session) mayRetry(l *loop, e errno) bool {
 	s.releaseFailed(l, e)
 	switch {
@@ -269,12 +271,13 @@ func (s *session) mayRetry(l *loop, e errno) bool {
 	return true
 }
 
-// releaseFailed gives the lease back: a failed dial is the server's failure unless this machine was short of something.
+// releaseFailed releases the lease of a failed attempt. The failure counts against the server unless its cause is
+// local.
 func (s *session) releaseFailed(l *loop, e errno) {
 	s.dialer.lastFailure = dialReason(e)
 	if isShortage(e) || isLocal(e) {
-		if e != syscall.EAFNOSUPPORT { // which explain tells
-			l.plane.warnLimited("cannot dial: this host lacks an address, a port, a descriptor or memory", "cluster", s.set.ClusterName,
+		if e != syscall.EAFNOSUPPORT { // warnUnusable reports it
+			l.plane.warnLimited("cannot dial: no local address, port, descriptor or memory", "cluster", s.set.ClusterName,
 				"server", s.lease.Server().Name(), "error", e)
 		}
 		s.lease.Done(l.now)
@@ -286,7 +289,7 @@ func (s *session) releaseFailed(l *loop, e errno) {
 	}
 }
 
-// established turns a dial into a relay.
+// established starts the relay of a session whose server is connected.
 func (s *session) established(l *loop) {
 	d := s.dialer
 	took := l.now - d.attemptAt
@@ -308,8 +311,7 @@ func (s *session) established(l *loop) {
 	s.relay(l)
 }
 
-// isShortage reports whether an error means that this machine is out of something: trying another server would meet
-// the same shortage.
+// isShortage reports whether this host has run out of a resource. Another server would meet the same shortage.
 func isShortage(e errno) bool {
 	switch e {
 	case syscall.EMFILE, syscall.ENFILE, syscall.ENOBUFS, syscall.ENOMEM, syscall.ENOSPC:
@@ -318,8 +320,8 @@ func isShortage(e errno) bool {
 	return false
 }
 
-// isLocal reports whether an error is about this machine's address or ports towards one server: no failure of the
-// server, but another one may do.
+// isLocal reports whether an error is about this host's addresses or ports towards one server. It is not a failure of
+// the server, and another server may work.
 func isLocal(e errno) bool {
 	switch e {
 	case syscall.EADDRNOTAVAIL, syscall.EADDRINUSE, syscall.EACCES, syscall.EPERM, syscall.EAFNOSUPPORT,

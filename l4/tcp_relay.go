@@ -1,6 +1,6 @@
 package l4
 
-// The middle of a session: bytes both ways, and the two ends of the streams.
+// The relay of a TCP session: bytes in both directions, FINs, and the timeouts of established sessions.
 
 import (
 	"syscall"
@@ -9,11 +9,11 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// keepaliveDelay is how long a session must have lived before its sockets get keepalive: short sessions save the calls and
-// the kernel's timers, and no keepalive interval is anywhere near as short.
+// keepaliveDelay is the age at which a session gets keepalive. Short sessions save the calls and the kernel's timers,
+// and every keepalive interval is much longer.
 const keepaliveDelay = 20 * time.Millisecond
 
-// relay moves bytes both ways, passes on the ends of the streams, and finishes when both have ended.
+// relay moves bytes in both directions, forwards FINs, and ends the session when both sides have closed.
 func (s *session) relay(l *loop) {
 	left := s.transfer(l)
 	if s.client.failed || s.server.failed {
@@ -28,8 +28,8 @@ func (s *session) relay(l *loop) {
 	}
 }
 
-// transfer gives both directions their turn and notes the times by which idle sessions are known: bytes moving either way
-// on a side are activity of that side.
+// transfer runs both streams and updates the idle times: bytes that move in either direction on a side are activity of
+// that side.
 func (s *session) transfer(l *loop) transferResult {
 	upBytes, downBytes := s.up.bytes, s.down.bytes
 	left := s.down.transfer(l, &s.server, &s.client)
@@ -54,7 +54,7 @@ func (s *session) transfer(l *loop) transferResult {
 	return left
 }
 
-// propagateFINs passes a FIN on once everything before it was delivered. It reports true when that finished the session: two
+// propagateFINs forwards a FIN once every byte before it was delivered. It reports true if the session has ended: two
 // sockets that are both done are closed without a shutdown first.
 func (s *session) propagateFINs(l *loop) bool {
 	upDone := s.up.eof && !s.up.holding()
@@ -78,7 +78,7 @@ func (s *session) propagateFINs(l *loop) bool {
 		s.down.propagateFIN(&s.client)
 	}
 	if s.client.failed || s.server.failed {
-		l.schedule(s) // no event will tell
+		l.schedule(s) // no event follows
 	}
 	return false
 }
@@ -98,7 +98,7 @@ func (s *session) failure() Reason {
 	return reset
 }
 
-// relayExpired looks at every deadline of the phase.
+// relayExpired sets keepalive on a new session and checks the deadlines of the phase.
 func (s *session) relayExpired(l *loop) {
 	if !s.keepaliveSet {
 		s.keepaliveSet = true
@@ -119,12 +119,12 @@ func (s *session) relayExpired(l *loop) {
 	s.rearm(l)
 }
 
-// checkProgress counts it as activity of a side when its host has acknowledged some of what the kernel still holds for it: a slow
-// reader is not idle while it reads what was moved long ago.
+// checkProgress counts acknowledged bytes as activity of the side: a slow reader is not idle while it reads bytes that
+// were moved long ago.
 func (s *session) checkProgress(l *loop) {
 	progress := func(fd int32, shut bool, queue *uint32, at *time.Duration) {
 		now := uint32(unacked(fd))
-		if shut && now > 0 { // a FIN is no byte
+		if shut && now > 0 { // the FIN counts as a byte
 			now--
 		}
 		if now < *queue {
@@ -136,15 +136,15 @@ func (s *session) checkProgress(l *loop) {
 	progress(s.server.fd, s.up.finSent, &s.serverQueue, &s.serverActiveAt)
 }
 
-// How many times in an idle timeout a queue in the kernel is looked at: while there is one, and while none is known of. A
-// queue is told from a stalled one by two looks, so the first comes long before the deadline.
+// Number of checks of the kernel's queues per idle timeout: progressChecks while there is a queue, else firstProgressChecks.
+// Only two checks tell a moving queue from a stalled one, so the first is long before the deadline.
 const (
 	progressChecks      = 16
 	firstProgressChecks = 8
 )
 
-// relayDeadline is the nearest moment at which the session would be ended for idleness, and how; 0 when there is none.
-// It only ever moves later while bytes move, so nothing is armed anew then: a timer that fires too early looks again.
+// relayDeadline returns the nearest idle or half-close deadline and its reason; 0 = none. The deadline only moves later
+// while bytes move, so the timer is not moved then: when it fires early, it is armed again.
 func (s *session) relayDeadline() (at time.Duration, reason Reason) {
 	sooner := func(t time.Duration, r Reason) {
 		if at == 0 || t < at {
@@ -163,14 +163,14 @@ func (s *session) relayDeadline() (at time.Duration, reason Reason) {
 	return at, reason
 }
 
-// withSlack is how long an idle timeout really waits: a little more, because the byte that it counts from was handled here
-// before whoever sent or got it could look at a clock. Nobody sees a session end before its time.
+// withSlack returns how long an idle timeout really lasts. It is slightly longer than configured, because the loop
+// handles the byte it counts from before its sender or receiver reads a clock: no peer sees a session end early.
 func withSlack(t time.Duration) time.Duration { return t + min(t/50, 50*time.Millisecond) }
 
-// rearm arms the nearest deadline of the relay, or the next look at what the kernel holds before it.
+// rearm arms the timer for the nearest deadline, or for the next progress check before it.
 func (s *session) rearm(l *loop) {
 	if !s.keepaliveSet {
-		return // the timer is armed, and looks at everything when it fires
+		return // the keepalive timer is armed, and then checks all deadlines
 	}
 	at, reason := s.relayDeadline()
 	if at == 0 {

@@ -1,6 +1,6 @@
 package l4
 
-// The relay of one direction of a session: from one socket to the other, by small copies or by splice.
+// One direction of a TCP session: bytes move from one socket to the other by small copies or by splice.
 
 import (
 	"syscall"
@@ -8,58 +8,58 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// socket is one of the two descriptors of a session, with what is known of it. Registration is edge-triggered and made
-// once, so what an event has told is remembered until a call shows otherwise.
+// socket is one of the two descriptors of a session and its known readiness. It is registered once and edge-triggered,
+// so the readiness that an event reported is kept until a call shows otherwise.
 type socket struct {
 	fd         int32  // -1 when closed or not yet open
 	readable   bool   // a read may find something
-	writable   bool   // a write may be taken
-	fin        bool   // the other host will send no more: no further edge announces what is unread
-	failed     bool   // the socket has an error or was reset: reads give what came before it, then the error
-	local      bool   // a unix socket: descriptors sent along stop reads short of what is there
-	urgent     bool   // urgent data stops reads short of what is there: a short read proves nothing
-	hasSent    bool   // something was written: later small writes need TCP_NODELAY
-	nodelay    bool   // TCP_NODELAY is set, or means nothing here
-	ackDelayed bool   // acknowledgements wait for the first write
-	err        uint8  // the errno that ended it, once seen
-	headerSize uint16 // bytes of a PROXY header that were read before the stream begins
+	writable   bool   // a write may succeed
+	fin        bool   // the peer has sent a FIN: no further event announces unread bytes
+	failed     bool   // it has an error or was reset: reads return the bytes before it, then the error
+	local      bool   // a unix socket: a read stops at descriptors that were sent along
+	urgent     bool   // it has urgent data: a read stops there, so a short read does not mean empty
+	hasSent    bool   // later small writes need TCP_NODELAY
+	nodelay    bool   // TCP_NODELAY is set or not needed
+	ackDelayed bool   // TCP_QUICKACK is off until the first write
+	err        uint8  // errno of the failure, once read
+	headerSize uint16 // bytes of the PROXY header read before the stream
 }
 
-// stream is one direction: up from client to server, or down.
+// stream is one direction: up is client to server, down is server to client.
 type stream struct {
-	held        *buffer // bytes that the target refused
-	pipe        *pipe   // while bytes move by splice
-	bytes       uint64  // bytes the target socket has taken
-	fullReads   uint8   // reads in a row that filled the scratch buffer; spliceAfter of them start splicing
-	thinSplices uint8   // splices in a row that moved little; copyAfter of them end splicing
-	eof         bool    // the source has said its last byte
-	finSent     bool    // the end was passed on to the target
-	hasRead     bool    // something was read since this was last looked at
-	stopped     bool    // the target takes no more, or the source broke: nothing is read any more
-	headerBytes uint16  // how much of what is held was never the source's: the rest of a PROXY header
+	held        *buffer // bytes that the target did not take
+	pipe        *pipe   // nil unless bytes move by splice
+	bytes       uint64  // taken by the target socket
+	fullReads   uint8   // consecutive reads that filled the scratch buffer; spliceAfter of them start splicing
+	thinSplices uint8   // consecutive splices that moved little; copyAfter of them end splicing
+	eof         bool    // the source has no more bytes
+	finSent     bool    // the FIN was forwarded to the target
+	hasRead     bool    // bytes were read since the session last checked
+	stopped     bool    // no more reads: the target takes no more, or the source failed
+	headerBytes uint16  // part of held that is the rest of a PROXY header, not from the source
 }
 
 const (
 	spliceAfter = 2
 	copyAfter   = 4
 	thinSplice  = 8 << 10
-	// transferBudget is how much one direction may move before other sessions of the loop get their turn.
+	// transferBudget is the most bytes that one direction moves before other sessions continue.
 	transferBudget = 512 << 10
 )
 
-// transferResult says what a turn of a stream came to.
+// transferResult is the result of a transfer.
 type transferResult uint8
 
 const (
-	blocked  transferResult = iota // for an event on one of the sockets
-	moreWork                       // the turn is over and there may be more to move at once
+	blocked  transferResult = iota // waits for an event on one of the sockets
+	moreWork                       // the budget is used up and more bytes may be ready
 )
 
 func (st *stream) holding() bool {
 	return st.held != nil || st.pipe != nil && st.pipe.held > 0
 }
 
-// release gives back what the stream was lent, delivered or not.
+// release returns the stream's buffer and pipe, delivered or not.
 func (st *stream) release(l *loop) {
 	if st.held != nil {
 		l.buffers.put(st.held)
@@ -71,14 +71,14 @@ func (st *stream) release(l *loop) {
 	}
 }
 
-// discard ends reading for good and forgets what was not delivered.
+// discard stops reading and drops undelivered bytes.
 func (st *stream) discard(l *loop) {
 	st.stopped = true
 	st.release(l)
 }
 
-// transfer moves bytes from src to dst until one of them would block, the stream ends or the turn is used up. Errors are
-// left in the socket they came from.
+// transfer moves bytes from src to dst until one of them would block, the stream ends or the budget is used up. Errors
+// are stored in their socket.
 func (st *stream) transfer(l *loop, src, dst *socket) transferResult {
 	for budget := transferBudget; ; {
 		before := st.bytes
@@ -92,7 +92,7 @@ func (st *stream) transfer(l *loop, src, dst *socket) transferResult {
 			st.returnPipe(l)
 			return moreWork
 		}
-		if src.urgent { // splicing stops at the mark for ever
+		if src.urgent { // splice never passes the urgent mark
 			st.returnPipe(l)
 			st.fullReads = 0
 		}
@@ -112,7 +112,7 @@ func (st *stream) transfer(l *loop, src, dst *socket) transferResult {
 	return blocked
 }
 
-// pauseAllSockets gives an empty pipe back.
+// returnPipe returns an empty pipe.
 func (st *stream) returnPipe(l *loop) {
 	if st.pipe != nil && st.pipe.held == 0 {
 		l.pipes.put(l.plane, st.pipe)
@@ -120,7 +120,7 @@ func (st *stream) returnPipe(l *loop) {
 	}
 }
 
-// copy moves one scratch buffer's worth at most.
+// copy moves at most one scratch buffer.
 func (st *stream) copy(l *loop, src, dst *socket) {
 	n, e := recvBytes(src.fd, l.scratch[:])
 	switch {
@@ -143,8 +143,8 @@ func (st *stream) copy(l *loop, src, dst *socket) {
 	} else {
 		st.fullReads = 0
 		switch {
-		case src.failed || src.urgent || src.local: // there may be more: the error, or what is behind the mark
-		case src.fin: // everything came before the FIN, and the read has emptied the socket: this was the end
+		case src.failed || src.urgent || src.local: // more may follow: the error, or bytes behind the urgent mark
+		case src.fin: // the read emptied the socket, and the FIN follows
 			st.eof = true
 		default:
 			src.readable = false
@@ -154,7 +154,7 @@ func (st *stream) copy(l *loop, src, dst *socket) {
 	if dst.writable {
 		flags := 0
 		if st.eof && !st.finSent {
-			flags = unix.MSG_MORE // the FIN that follows at once goes out in the same segment
+			flags = unix.MSG_MORE // the FIN follows in the same segment
 		}
 		sent, e = dst.send(l.scratch[:n], flags)
 		st.bytes += uint64(sent)
@@ -170,7 +170,7 @@ func (st *stream) copy(l *loop, src, dst *socket) {
 	}
 }
 
-// sourceEmpty notes that the source holds nothing at the moment. One that has failed will never again.
+// sourceEmpty notes that the source has no bytes now. A failed source never has more.
 func (st *stream) sourceEmpty(src *socket) {
 	src.readable = false
 	if src.failed {
@@ -178,8 +178,8 @@ func (st *stream) sourceEmpty(src *socket) {
 	}
 }
 
-// sourceEnded notes that a read found the end of the source's stream. After an error that a write has already taken off the
-// socket, a reset reads like an end: it is one only if the FIN was seen, or counted.
+// sourceEnded handles a read of 0 bytes. After a write has consumed the socket's error, a reset reads like a FIN: it is
+// one only if the FIN was seen or is in the kernel's byte count.
 func (st *stream) sourceEnded(src *socket) {
 	if src.err != 0 && !src.fin && !finReceived(src.fd, uint64(src.headerSize)+st.received()) {
 		st.stopped = true
@@ -188,7 +188,7 @@ func (st *stream) sourceEnded(src *socket) {
 	st.eof = true
 }
 
-// received is how many bytes were read from the source.
+// received returns the number of bytes read from the source.
 func (st *stream) received() uint64 {
 	n := st.bytes
 	if st.held != nil {
@@ -200,18 +200,18 @@ func (st *stream) received() uint64 {
 	return n
 }
 
-// propagateFIN passes the end of the stream on, once.
+// propagateFIN forwards the FIN, once.
 func (st *stream) propagateFIN(dst *socket) {
 	if !st.finSent {
 		st.finSent = true
-		if e := shutdownWrite(dst.fd); e != 0 && e != syscall.ENOTCONN { // which is a reset that its event will tell of
+		if e := shutdownWrite(dst.fd); e != 0 && e != syscall.ENOTCONN { // ENOTCONN: reset, an event follows
 			dst.fail(e)
 		}
 	}
 }
 
-// inlineUrgent has urgent data, if there is any, read where it was sent, and by nothing but plain reads until one finds the
-// end: splicing stops at the mark, and once there is a FIN it does so as if the stream had ended.
+// inlineUrgent makes urgent data part of the stream and the stream read by recv only until its end: a splice stops at
+// the urgent mark, and after a FIN it does so as if the stream had ended.
 func (s *socket) inlineUrgent() {
 	s.urgent = true
 	setOption(s.fd, unix.SOL_SOCKET, unix.SO_OOBINLINE, 1)
@@ -223,13 +223,13 @@ func (st *stream) spliceIn(l *loop, src *socket) {
 	switch {
 	case e == eagain:
 		st.sourceEmpty(src)
-	case e == syscall.EINVAL || isShortage(e): // not a socket that splices, or no memory to do it with
+	case e == syscall.EINVAL || isShortage(e): // the socket cannot splice, or memory is short
 		st.fullReads = 0
 		st.returnPipe(l)
 	case e != 0:
 		src.fail(e)
 		st.stopped = true
-	case n == 0: // the end, or an urgent mark that no event has told of: a read knows
+	case n == 0: // the end, or an urgent mark without an event: recv tells which
 		src.inlineUrgent()
 	default:
 		st.hasRead = true
@@ -242,7 +242,7 @@ func (st *stream) spliceIn(l *loop, src *socket) {
 	}
 }
 
-// flush passes on what is held and reports whether all of it was taken.
+// flush writes held bytes and reports whether all were taken.
 func (st *stream) flush(l *loop, dst *socket) bool {
 	for dst.writable {
 		switch {
@@ -275,7 +275,7 @@ func (st *stream) flush(l *loop, dst *socket) bool {
 				return false
 			}
 			if st.pipe.held == 0 {
-				if st.fullReads < spliceAfter { // thinSplices of late
+				if st.fullReads < spliceAfter { // recent splices were small
 					st.returnPipe(l)
 				}
 				return true
@@ -287,8 +287,8 @@ func (st *stream) flush(l *loop, dst *socket) bool {
 	return !st.holding()
 }
 
-// send writes what the socket takes. Nagle's algorithm never delays the first write of a connection, so TCP_NODELAY is
-// set only when a second one follows: most short sessions save the call.
+// send writes as much as the socket takes. Nagle's algorithm never delays the first write of a connection, so
+// TCP_NODELAY is set before the second: most short sessions save the call.
 func (s *socket) send(p []byte, flags int) (int, errno) {
 	if s.hasSent && !s.nodelay {
 		setOption(s.fd, unix.IPPROTO_TCP, unix.TCP_NODELAY, 1)
@@ -304,14 +304,14 @@ func (s *socket) send(p []byte, flags int) (int, errno) {
 	return n, e
 }
 
-// sendBefore writes what the send that follows at once carries in its first segment.
+// sendBefore writes bytes that leave in the same segment as the send that follows at once.
 func (s *socket) sendBefore(p []byte) (int, errno) {
 	n, e := sendBytes(s.fd, p, unix.MSG_MORE)
 	s.wrote(n, len(p), e)
 	return n, e
 }
 
-// wrote notes what became of a write.
+// wrote handles the result of a write.
 func (s *socket) wrote(n, of int, e errno) {
 	switch {
 	case e == eagain, e == 0 && n < of:
@@ -321,12 +321,12 @@ func (s *socket) wrote(n, of int, e errno) {
 	}
 }
 
-// fail notes that the socket is finished. What came before the error can still be read.
+// fail marks the socket as failed. Bytes received before the error can still be read.
 func (s *socket) fail(e errno) {
 	s.failed = true
 	s.readable = true
 	s.writable = false
 	if s.err == 0 {
-		s.err = uint8(e) // the kernel's go up to 133
+		s.err = uint8(e) // the kernel's errors are at most 133
 	}
 }
