@@ -10,7 +10,7 @@ import (
 	"weir/conf/internal/tree"
 )
 
-// String is the endpoint as it may be written in a file.
+// String formats the address as in a file.
 func (e Address) String() string {
 	switch {
 	case e.Path != "":
@@ -23,20 +23,20 @@ func (e Address) String() string {
 	return ""
 }
 
-// IsZero tells whether the endpoint is none at all.
+// IsZero reports whether no form of address is set.
 func (e Address) IsZero() bool { return e == Address{} }
 
-// maxUnixPath is what sun_path of sockaddr_un holds, less the closing NUL (unix(7)).
+// maxUnixPath is the size of sun_path in sockaddr_un less the terminating NUL (unix(7)).
 const maxUnixPath = 107
 
-// parsed is an address as written: an endpoint of which the port may be a range.
+// parsed is an address as written, whose port may be a range.
 type parsed struct {
 	Address
-	last uint16 // the last port of a range; Port where there is none
+	last uint16 // the last port of a range; Port if there is no range
 }
 
-// parseAddress reads "10.0.0.1:80", "[::1]:80", "name:80", "unix:/path", and with ranges "10.0.0.1:80-89". A missing
-// host is left empty.
+// parseAddress parses "10.0.0.1:80", "[::1]:80", "name:80", "unix:/path", and ranges such as "10.0.0.1:80-89". A
+// missing host is left empty.
 func parseAddress(s string) (parsed, error) {
 	if path, ok := strings.CutPrefix(s, "unix:"); ok {
 		return parseUnix(s, path)
@@ -92,7 +92,7 @@ func parseUnix(s, path string) (parsed, error) {
 	return parsed{Address: Address{Path: path}}, nil
 }
 
-// cutPort splits an address at the colon before its port; brackets stay with the host.
+// cutPort splits an address at the colon before its port. Brackets stay with the host.
 func cutPort(s string) (host, port string, err error) {
 	switch i := strings.LastIndexByte(s, ':'); {
 	case s == "":
@@ -122,7 +122,7 @@ func cutPort(s string) (host, port string, err error) {
 	}
 }
 
-// parsePorts reads "80" or "80-89".
+// parsePorts parses "80" or "80-89".
 func parsePorts(s string) (first, last uint16, err error) {
 	if s == "" {
 		return 0, 0, fmt.Errorf("missing port after the colon")
@@ -130,7 +130,7 @@ func parsePorts(s string) (first, last uint16, err error) {
 	a, b, ranged := strings.Cut(s, "-")
 	first, ok := parsePort(a)
 	if !ok {
-		if a == "" { // a negative number rather than a range
+		if a == "" { // a negative number, not a range
 			a = s
 		}
 		return 0, 0, fmt.Errorf("port must be 1–65535, got %s", tree.Quote(a))
@@ -155,8 +155,8 @@ func parsePort(s string) (uint16, bool) {
 	return uint16(n), err == nil && n > 0
 }
 
-// validateHost accepts host names: letters, digits, hyphens and underscores in labels of up to 63 bytes. What consists of
-// digits and dots is a mistyped address.
+// validateHost accepts host names: letters, digits, hyphens and underscores in labels of up to 63 bytes. A name of
+// digits and dots is rejected as a mistyped IP address.
 func validateHost(s string) error {
 	name := strings.TrimSuffix(s, ".")
 	if len(name) > 253 {
@@ -183,7 +183,7 @@ func isNameByte(c byte) bool {
 	return c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' || c >= '0' && c <= '9' || c == '_' || c == '.' || c == '-'
 }
 
-// parseHost reads an address without a port: an IP address, with or without brackets, or a host name.
+// parseHost parses an address without a port: an IP address, with or without brackets, or a host name.
 func parseHost(s string) (string, error) {
 	host := s
 	if strings.HasPrefix(s, "[") && strings.HasSuffix(s, "]") {

@@ -8,9 +8,9 @@ import (
 	"weir/conf/internal/tree"
 )
 
-// The [admin] table: where the API is served, and to whom.
+// The [admin] table.
 
-// DefaultAdminSocket is where the API is served, and looked for, unless something else is asked for.
+// DefaultAdminSocket is the default address of the API, for the daemon and for its clients.
 const DefaultAdminSocket = "unix:/run/weir/admin.sock"
 
 func adminKeys() []key[adminDraft] {
@@ -37,7 +37,7 @@ func adminKeys() []key[adminDraft] {
 	}
 }
 
-// adminDraft is the table together with where its addresses stand.
+// adminDraft is the [admin] table with the positions of its addresses.
 type adminDraft struct {
 	Admin
 	addresses []adminAddress
@@ -91,7 +91,7 @@ func parseAdminAddress(n *tree.Node) (Address, error) {
 	return p.Address, nil
 }
 
-// validateAdminAddresses checks the API's addresses against the token and against those of the listeners.
+// validateAdminAddresses requires a token for addresses other than loopback, and rejects addresses of listeners.
 func (d *decoder) validateAdminAddresses(all *draft) {
 	type owned struct {
 		at   netip.AddrPort

@@ -10,7 +10,7 @@ import (
 	"weir/conf/internal/tree"
 )
 
-// CheckTypes lists the legal types of checks.
+// CheckTypes returns the legal types of checks.
 func CheckTypes() []string {
 	return []string{"tcp", "http", "redis", "mysql", "udp", "exec", "agent", "agent_http"}
 }
@@ -66,8 +66,8 @@ func checkKeys() []key[checkDraft] {
 	}, httpKeys(), optionKeys())
 }
 
-// stepKey is a key of a step that may also stand in the check itself, for the usual case of one step. An agent check has
-// nothing of it but what to send, an http check nothing but what to expect.
+// stepKey is a key of a step that may also be in the check itself, if the check has one step. Of these keys, an agent
+// check takes only send, and an http check only expect.
 func stepKey(name, doc string) key[checkDraft] {
 	return key[checkDraft]{
 		name: name, typeText: "string", doc: doc,
@@ -99,12 +99,12 @@ func stepKeys() []key[Step] {
 	}
 }
 
-// checkDraft is a check together with where its parts stand.
+// checkDraft is a check with the positions of its parts.
 type checkDraft struct {
 	Check
 	node           *tree.Node
-	singleStep     Step         // what the check says without steps
-	singleStepKeys []*tree.Node // and where
+	singleStep     Step         // the step in the check itself
+	singleStepKeys []*tree.Node // the keys of singleStep
 }
 
 func decodeCheck(d *decoder, n *tree.Node, c *clusterDraft) {
@@ -192,7 +192,7 @@ func decodeSteps(d *decoder, n *tree.Node) []Step {
 
 func (s *Step) empty() bool { return len(s.Send) == 0 && len(s.Expect) == 0 && s.Regex == "" }
 
-// finishStep checks what the keys of one step, given in the table n, mean together.
+// finishStep validates the keys of one step together. n is its table.
 func finishStep(d *decoder, n *tree.Node, s *Step) {
 	if s.Expect != nil && s.Regex != "" {
 		d.errorAt(n.Get("expect_regex"), "expect and expect_regex exclude each other")
@@ -211,7 +211,7 @@ func hostType() valueType[string] {
 	return k
 }
 
-// maxBytes bounds what a check sends or expects.
+// maxBytes limits what a check sends or expects.
 const maxBytes = 1 << 16
 
 // bytesType is text, or exact bytes written as 0x and pairs of hexadecimal digits.

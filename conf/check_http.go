@@ -10,7 +10,7 @@ import (
 	"weir/conf/internal/tree"
 )
 
-// The options of checks that speak HTTP.
+// Options of checks that use HTTP.
 
 func httpKeys() []key[checkDraft] {
 	return []key[checkDraft]{
@@ -30,7 +30,7 @@ func httpKeys() []key[checkDraft] {
 	}
 }
 
-// finishHTTP fills in the defaults.
+// finishHTTP fills in defaults.
 func finishHTTP(c *checkDraft) {
 	if c.Method == "" {
 		c.Method = "GET"
@@ -100,7 +100,7 @@ func statusCodesType() valueType[string] {
 	return k
 }
 
-// isCode tells whether a word is three digits from 100 on, the last or the last two of which may be x.
+// isCode reports whether w is three digits from 100 on, or such digits with x for the last one or two.
 func isCode(w string) bool {
 	if len(w) != 3 || w[0] < '1' || w[0] > '9' {
 		return false
@@ -138,10 +138,10 @@ func headersKey() key[checkDraft] {
 	}
 }
 
-// decodeHeader takes a header whose value stands in n.
+// decodeHeader decodes a header whose value is n.
 func decodeHeader(d *decoder, n *tree.Node, name string, c *checkDraft) {
 	value, ok := n.Value.(string)
-	switch { // what the value is may be a secret
+	switch { // messages do not show the value, which may be a secret
 	case !isToken(name):
 		d.errorAtKey(n, "%s is not the name of a header", tree.QuoteKey(name))
 	case !ok:
@@ -153,7 +153,7 @@ func decodeHeader(d *decoder, n *tree.Node, name string, c *checkDraft) {
 	}
 }
 
-// decodeHeaderLine takes a header written as it is sent.
+// decodeHeaderLine decodes a header in the form "Name: value".
 func decodeHeaderLine(d *decoder, n *tree.Node, c *checkDraft) {
 	line, ok := n.Value.(string)
 	name, value, pair := strings.Cut(line, ":")
@@ -167,7 +167,7 @@ func decodeHeaderLine(d *decoder, n *tree.Node, c *checkDraft) {
 	}
 }
 
-// urlKey says in one word what address, port, path and tls say in four.
+// urlKey sets what address, port, path and tls set.
 func urlKey() key[checkDraft] {
 	return key[checkDraft]{
 		name: "url", typeText: "URL",
@@ -205,7 +205,7 @@ func parseURL(n *tree.Node) (u agentURL, err error) {
 	parsed, err := url.Parse(s)
 	switch {
 	case err != nil || hasBlank(s) || parsed.Opaque != "" || parsed.Fragment != "" || parsed.Scheme != "http" && parsed.Scheme != "https":
-		return u, errors.New(want) // whatever it is may hold a password
+		return u, errors.New(want) // without the value, which may contain a password
 	case parsed.User != nil:
 		return u, errors.New("a URL with a user: say it in headers")
 	}
@@ -226,7 +226,7 @@ func hasBlank(s string) bool {
 	return strings.ContainsFunc(s, func(r rune) bool { return r <= ' ' || r == 0x7f })
 }
 
-// isToken tells whether s is a token of RFC 9110, section 5.6.2.
+// isToken reports whether s is a token (RFC 9110, section 5.6.2).
 func isToken(s string) bool {
 	return s != "" && !strings.ContainsFunc(s, func(r rune) bool {
 		return (r < '0' || r > '9') && (r < 'a' || r > 'z') && (r < 'A' || r > 'Z') && !strings.ContainsRune("!#$%&'*+-.^_`|~", r)

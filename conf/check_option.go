@@ -9,9 +9,9 @@ import (
 	"weir/conf/internal/tree"
 )
 
-// The options of checks that only some types take.
+// Options of checks that only some types take.
 
-// checkOption restricts a key of a check to some types.
+// checkOption restricts a key of a check to some types, separated by spaces.
 func checkOption(types string, k key[checkDraft]) key[checkDraft] {
 	k.types = strings.Fields(types)
 	k.doc = strings.Join(k.types, ", ") + ": " + k.doc
@@ -92,7 +92,7 @@ func commandKey() key[checkDraft] {
 	}
 }
 
-// decodeCommand is a program and its arguments; nil if it is none.
+// decodeCommand decodes a program and its arguments. It returns nil on an error.
 func decodeCommand(d *decoder, n *tree.Node, example string) (command []string) {
 	if n.Kind != tree.List || len(n.Items) == 0 {
 		d.errorAt(n, "want a program and its arguments such as [%q, \"-q\"], got %s", example, n.Describe())
@@ -109,10 +109,10 @@ func decodeCommand(d *decoder, n *tree.Node, example string) (command []string) 
 	return command
 }
 
-// finishOptions checks what the options in the table n mean together and for the check's type.
+// finishOptions validates the options in the table n together and against the type of the check.
 func finishOptions(d *decoder, n *tree.Node, c *checkDraft) {
 	if c.Type == "" {
-		return // unknown, and reported
+		return // reported already
 	}
 	taken := true
 	for _, k := range d.schema.check {
@@ -165,7 +165,7 @@ func finishSecret(d *decoder, n *tree.Node) {
 func finishTLS(d *decoder, n *tree.Node, c *checkDraft) {
 	on := n.Get("tls")
 	if c.TLS.On || on != nil && on.Value != false || n.Get("url") != nil {
-		return // a url says it in its own way, and has a mistake of its own if it says otherwise
+		return // url sets TLS too, and reports contradictions itself
 	}
 	for _, name := range []string{"tls_server_name", "tls_ca_file", "tls_skip_verify"} {
 		if at := n.Get(name); at != nil && at.Value != "" && at.Value != false {
@@ -205,7 +205,7 @@ func finishAgent(d *decoder, n *tree.Node, c *checkDraft) {
 	}
 }
 
-// joinWords joins words for a sentence.
+// joinWords joins words with commas and, before the last word, last.
 func joinWords(words []string, last string) string {
 	if n := len(words); n > 1 {
 		return strings.Join(words[:n-1], ", ") + " " + last + " " + words[n-1]
@@ -213,7 +213,7 @@ func joinWords(words []string, last string) string {
 	return strings.Join(words, "")
 }
 
-// checkWithArticle is a type of checks in a sentence.
+// checkWithArticle formats a type of checks, as in "an exec check".
 func checkWithArticle(kind string) string {
 	if strings.ContainsRune("aeiouh", rune(kind[0])) && kind != "udp" {
 		return "an " + kind + " check"

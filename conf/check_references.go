@@ -6,13 +6,13 @@ import (
 	"weir/conf/internal/tree"
 )
 
-// What checks say about the servers of their cluster.
+// References of checks to the servers of their cluster.
 
-// checkedServers is the servers of a cluster as its checks see them.
+// checkedServers holds the servers of a cluster by name.
 type checkedServers struct {
-	names map[string]bool // every name
-	unix  map[string]bool // those of unix sockets
-	order []string        // every name, in the order of the file
+	names map[string]bool // all names
+	unix  map[string]bool // names of unix sockets
+	order []string        // all names, in file order
 }
 
 func newCheckedServers(c *clusterDraft) checkedServers {
@@ -29,7 +29,7 @@ func newCheckedServers(c *clusterDraft) checkedServers {
 	return w
 }
 
-// of lists the servers that a check may test at some time or other.
+// of returns the servers that a check may test at some time.
 func (w *checkedServers) of(k *checkDraft) []string {
 	if k.Servers == "list" {
 		return k.ServerNames
@@ -37,10 +37,10 @@ func (w *checkedServers) of(k *checkDraft) []string {
 	return w.order
 }
 
-// validateChecks looks for identities given twice, and for what checks say about servers.
+// validateChecks rejects duplicate ids and invalid references to servers.
 func validateChecks(d *decoder, c *clusterDraft) {
 	ids := make(map[string]*tree.Node)
-	agents := make(map[string]*checkDraft) // by the server that they speak for
+	agents := make(map[string]*checkDraft) // by the name of their server
 	servers := newCheckedServers(c)
 	for i := range c.checks {
 		k := &c.checks[i]
@@ -61,7 +61,7 @@ func validateChecks(d *decoder, c *clusterDraft) {
 	}
 }
 
-// validateUnixSockets refuses checks that can reach no unix socket among their servers.
+// validateUnixSockets rejects checks that cannot reach a unix socket among their servers.
 func validateUnixSockets(d *decoder, k *checkDraft, servers *checkedServers) {
 	watched := servers.of(k)
 	i := slices.IndexFunc(watched, func(name string) bool { return servers.unix[name] })
@@ -75,7 +75,7 @@ func validateUnixSockets(d *decoder, k *checkDraft, servers *checkedServers) {
 	}
 }
 
-// validateAgents makes sure that one agent at most speaks for a server.
+// validateAgents allows at most one agent for a server.
 func validateAgents(d *decoder, k *checkDraft, agents map[string]*checkDraft, watched []string) {
 	told := false
 	for _, name := range watched {

@@ -7,16 +7,16 @@ import (
 	"weir/conf/internal/tree"
 )
 
-// Clients is a list of those who may or may not come in.
+// Clients is a set of clients, for access lists and trusted proxies.
 type Clients struct {
 	Networks []netip.Prefix // masked; IPv4-mapped IPv6 is IPv4
-	Unix     bool           // those of unix sockets, which have no address
+	Unix     bool           // clients of unix sockets, which have no address
 }
 
-// IsEmpty tells whether the list names nobody.
+// IsEmpty reports whether the set matches no client.
 func (c Clients) IsEmpty() bool { return len(c.Networks) == 0 && !c.Unix }
 
-// String is the list as it may be written in a file.
+// String formats the set as in a file, or returns "none".
 func (c Clients) String() string {
 	if c.IsEmpty() {
 		return "none"
@@ -80,11 +80,11 @@ func decodeClients(d *decoder, n *tree.Node) Clients {
 			all4, all6 = all4 || network == v4, all6 || network == v6
 		}
 	}
-	list.Unix = list.Unix || all4 && all6 // every address there is: everyone
+	list.Unix = list.Unix || all4 && all6 // the list contains every address
 	return list
 }
 
-// parseNetwork reads an address or a CIDR, without a zone. What is written in the IPv4-mapped form of IPv6 is IPv4.
+// parseNetwork parses an address or a CIDR without a zone. IPv4-mapped IPv6 becomes IPv4.
 func parseNetwork(s string) (netip.Prefix, bool) {
 	const mappedBits = 96
 	if !strings.Contains(s, "/") {

@@ -7,12 +7,12 @@ import (
 	"weir/conf/internal/tree"
 )
 
-// Methods lists the legal values of a cluster's balance.
+// Methods returns the legal values of balance, without ip_hash.
 func Methods() []string {
 	return []string{"wrr", "rr", "least_sessions", "random", "first", "least_time", "hash", "maglev"}
 }
 
-// ipHash is another way to write balance = "hash" with hash_key = "client_ip".
+// ipHash is short for balance = "hash" with hash_key = "client_ip".
 const ipHash = "ip_hash"
 
 func clusterKeys() []key[clusterDraft] {
@@ -74,15 +74,15 @@ func clusterKeys() []key[clusterDraft] {
 	}
 }
 
-// clusterDraft is a cluster together with where its parts stand.
+// clusterDraft is a cluster with the positions of its parts.
 type clusterDraft struct {
 	Cluster
 	node   *tree.Node
 	levels []levelDraft
 	checks []checkDraft
 
-	named      map[string]int // the index of each level that has a name
-	incomplete bool           // something of it could not be parsed, so that what seems missing may not be
+	named      map[string]int // index by name of the named levels
+	incomplete bool           // part of it could not be parsed, so what seems missing may exist
 }
 
 func decodeClusters(d *decoder, n *tree.Node, into *draft) {

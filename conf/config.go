@@ -5,8 +5,8 @@ import (
 	"time"
 )
 
-// Config is a whole configuration: validated, defaults filled in, names bound to what they refer to. It is pure data;
-// the same file gives the same value on any machine. Host names are kept as names: resolving them is the engine's work.
+// Config is a whole configuration: validated, with defaults filled in and references checked. The same file gives the
+// same value on any machine. Host names are not resolved.
 type Config struct {
 	File      string // as given to Load
 	Runtime   Runtime
@@ -14,37 +14,38 @@ type Config struct {
 	Admin     Admin
 	Listeners []Listener   // in file order; at least one
 	Clusters  []Cluster    // in file order
-	Hooks     []Hook       // in file order; whom events are told
-	Warnings  []Diagnostic // odd but usable, such as a cluster that no listener uses
+	Hooks     []Hook       // in file order
+	Warnings  []Diagnostic // valid but unusual, such as a cluster that no listener uses
 
-	positions map[keyID]Diagnostic // where keys stand that the host has a say in; without a text
+	positions map[keyID]Diagnostic // of keys whose values depend on the host; without a message
 }
 
-// Runtime holds what concerns the whole process.
+// Runtime holds the settings of the process.
 type Runtime struct {
-	Loops        int           // event loops; 0 = one per CPU. Fixed for the life of a process
-	MaxSessions  int           // whole process; 0 = what the descriptor limit allows
-	DrainTimeout time.Duration // how long leaving sessions may go on before they are cut
-	User         string        // user or user:group to become; "" = nobody else. Fixed for the life of a process
-	StateFile    string        // where what was said and found out is kept over a restart; "" = nowhere
+	Loops        int           // event loops; 0 = one per CPU. Cannot change while weir runs
+	MaxSessions  int           // whole process; 0 = as many as the descriptor limit allows
+	DrainTimeout time.Duration // how long sessions without a listener or server may continue before they are cut
+	User         string        // user or user:group to run as; "" = no change. Cannot change while weir runs
+	StateFile    string        // keeps overrides, advice, verdicts and runtime changes across restarts; "" = none
 }
 
-// Log says what is logged and where.
+// Log configures the log.
 type Log struct {
 	Level    string // debug, info, warn or error
-	Format   string // Text or json
+	Format   string // text or json
 	File     string // "" = standard error
 	Sessions string // off, errors or all
 }
 
-// Admin says where the API is served.
+// Admin configures where the API is served.
 type Admin struct {
 	Listen    []Address // unix sockets and TCP addresses, never host names; empty = nowhere
-	Explicit  bool      // the file has an [admin] table: what cannot be had is an error
+	Explicit  bool      // the file has an [admin] table: failing to bind or to read the token is an error
 	TokenFile string    // "" = no token
 }
 
-// Hook is told of events, by a program that is run for each or by a request. Exactly one of Exec and URL is set.
+// Hook is an event hook: a program that is run for each event, or a URL that each event is sent to. Exactly one of Exec
+// and URL is set.
 type Hook struct {
 	Name    string        // unique; never empty
 	On      []string      // some of EventKinds; empty = all
@@ -53,8 +54,8 @@ type Hook struct {
 	Timeout time.Duration // > 0
 }
 
-// Address is a place to listen at or to dial: a TCP or UDP address, a host name with a port, or a unix socket.
-// Exactly one of the three forms is set. The zero value is no endpoint.
+// Address is an address to listen at or to connect to: a TCP or UDP address, a host name with a port, or a unix socket.
+// Exactly one of the three forms is set. The zero value is no address.
 type Address struct {
 	Addr netip.AddrPort // a literal address; IPv4-mapped IPv6 is unmapped
 	Host string         // a host name, with Port
@@ -62,7 +63,7 @@ type Address struct {
 	Path string         // a unix socket
 }
 
-// Listener is where clients arrive. A listener with several addresses is one listener: one name, one set of limits.
+// Listener is a set of addresses that accept clients, with one name and one set of limits.
 type Listener struct {
 	Name      string
 	Addresses []Address // never host names; port ranges are already expanded
@@ -70,26 +71,26 @@ type Listener struct {
 	Cluster   string
 	Levels    []int // indexes into the cluster's levels, in the order to try; nil = all in file order
 
-	Allow                Clients // empty = everyone
+	Allow                Clients // empty = every client
 	Deny                 Clients // wins over Allow
-	MaxSessions          int     // Offset once, over all addresses; 0 = no limit
-	MaxSessionsPerSource int     // Offset once from one address; 0 = no limit
-	MaxSessionRate       int     // new sessions per second, with bursts of as many; 0 = no limit
+	MaxSessions          int     // concurrent, over all addresses; 0 = no limit
+	MaxSessionsPerSource int     // concurrent, per client address; 0 = no limit
+	MaxSessionRate       int     // new sessions per second, with bursts of the same size; 0 = no limit
 
-	AcceptProxy    bool          // every client begins with a PROXY header
-	TrustedProxies Clients       // who may speak for clients, besides those who may open the unix sockets
-	ProxyTimeout   time.Duration // > 0; how long a client may take for its header
+	AcceptProxy    bool          // every client must send a PROXY header
+	TrustedProxies Clients       // clients that may send PROXY headers; clients of unix sockets may always
+	ProxyTimeout   time.Duration // > 0; from accept to the last byte of the header
 
 	ClientIdleTimeout time.Duration // 0 = none
 	HalfCloseTimeout  time.Duration // > 0
 	TCPKeepalive      time.Duration // 0 = off
-	TCPUserTimeout    time.Duration // 0 = the kernel's own
+	TCPUserTimeout    time.Duration // 0 = the kernel's default
 	Backlog           int
 
-	// Of udp listeners.
+	// For udp only.
 	FlowTimeout       time.Duration // > 0
-	Responses         int           // to each datagram; 0 = any number
-	MaxFlows          int           // 0 = a part of what the process may have
+	Responses         int           // to each datagram of a client; 0 = any number
+	MaxFlows          int           // 0 = an equal share of the process's sessions
 	MaxFlowsPerSource int           // 0 = no limit
 }
 
@@ -99,7 +100,7 @@ type Cluster struct {
 	Balance           string // wrr, rr, least_sessions, random, first, least_time, hash or maglev ("ip_hash" is stored as hash with HashKey client_ip)
 	HashKey           string // one of HashKeys, or "proxy_tlv:0xNN" with two digits
 	ConnectTimeout    time.Duration
-	Try               int           // failed attempts per session; 0 = the number of servers in the levels chosen
+	Try               int           // failed attempts per session; 0 = the number of servers in the chosen levels
 	TryTimeout        time.Duration // 0 = none
 	ServerIdleTimeout time.Duration // 0 = none
 	Protected         bool
@@ -108,33 +109,33 @@ type Cluster struct {
 	Failback          string        // auto or manual
 	QueueTimeout      time.Duration // 0 = no queue
 	ResolveInterval   time.Duration // > 0
-	Defaults          Server        // what a server has that says nothing else, without name and address
-	Levels            []Level       // Offset least one
+	Defaults          Server        // values that servers inherit; without name and address
+	Levels            []Level       // at least one
 	Checks            []Check
 }
 
-// Level is one priority tier of a cluster.
+// Level is a priority tier of a cluster.
 type Level struct {
 	Name    string // "" = unnamed
 	MinUp   int    // used while at least this many of its servers are eligible; ≥ 1
-	Try     int    // failed attempts inside the level before the next one; 0 = every server once
+	Try     int    // failed attempts in the level before the next level is tried; 0 = every server once
 	Servers []Server
 }
 
-// Server is one address that serves. Values inherited from its cluster are already filled in.
+// Server is an address that serves. Values inherited from its cluster are filled in.
 type Server struct {
 	Name        string // default: the address as written
 	Address     Address
 	Weight      int // 0 to 256
-	MaxFails    int // 0 = passive health off
+	MaxFails    int // 0 = no passive health checks
 	FailTimeout time.Duration
 	State       string // ready, drain or maint
 	MaxSessions int    // 0 = no limit
-	Source      Source // where it is dialled and checked from; zero = the kernel's choice
-	SendProxy   string // the version of the PROXY header that connections begin with, v1 or v2; "" = none
+	Source      Source // of sessions and checks; zero = the kernel chooses
+	SendProxy   string // version of the PROXY header that connections start with, v1 or v2; "" = no header
 }
 
-// Check is one kind of test run against the servers of a cluster.
+// Check is a check that is run against the servers of a cluster.
 type Check struct {
 	Type         string // tcp http redis mysql udp exec agent agent_http
 	ID           string // unique in the cluster; default: the type
@@ -142,53 +143,53 @@ type Check struct {
 	FastInterval time.Duration // while a verdict is changing; default Interval
 	DownInterval time.Duration // while down; default Interval
 	Timeout      time.Duration // ≤ Interval
-	Rise, Fall   int           // ≥ 1; agents have neither
-	Port         int           // 0 = the server's own
-	Address      string        // "" = the server's own host
-	Servers      string        // all, up, down or list (the file's key: servers)
-	ServerNames  []string      // with Watch = list
+	Rise, Fall   int           // ≥ 1; not for agents
+	Port         int           // 0 = the server's port
+	Address      string        // "" = the server's host
+	Servers      string        // all, up, down or list
+	ServerNames  []string      // if Servers is list
 
-	// The monitor's own options, each for some types only.
+	// Options that only some types of checks have.
 
-	Steps   []Step        // tcp, udp: what to send and to expect, in order
-	Quiet   bool          // tcp: connect without the server's program noticing
-	Command []string      // exec: the program and its arguments
-	Send    []byte        // agent: what to send first
-	TTL     time.Duration // agent, agent_http: how long words hold; 0 = for ever
+	Steps   []Step        // tcp, udp: exchanges, in order
+	Quiet   bool          // tcp: close the connection before the server's program sees it
+	Command []string      // exec: program and arguments
+	Send    []byte        // agent: what to send first; may be empty
+	TTL     time.Duration // agent, agent_http: how long advice is valid; 0 = forever
 
-	Method  string   // http, agent_http: of the request; never empty
-	Path    string   // begins with /
-	Host    string   // "" = what is tested
+	Method  string   // http, agent_http: never empty
+	Path    string   // starts with /
+	Host    string   // "" = the address that is checked
 	Headers []Header // in file order
 	Body    []byte
 	OKCodes string // status codes that pass, such as "200,40x"; never empty
-	Expect  []byte // http: must occur in the body; nil = the body is not read
+	Expect  []byte // http: text that the body must contain; nil = the body is not read
 
 	User       string // redis, mysql
 	Password   Secret
 	Role       string        // "", primary or replica
-	MaxLag     time.Duration // 0 = any
-	AllowStale bool          // redis: accept a replica without a link
+	MaxLag     time.Duration // 0 = no limit
+	AllowStale bool          // redis: accept a replica without a link to its primary
 	Database   string        // mysql
 	Galera     bool          // mysql
 	AllowDonor bool          // mysql, with Galera
 	Query      string        // mysql
 
-	TLS TLS // all but udp and exec
+	TLS TLS // all types but udp and exec
 }
 
-// TLS says whether and how a check secures its connection.
+// TLS configures TLS for a check.
 type TLS struct {
 	On         bool
-	ServerName string // "" = the host's
-	CAFile     string // PEM; "" = the system's
+	ServerName string // "" = the host's name
+	CAFile     string // PEM; "" = the system's certificates
 	SkipVerify bool
 }
 
-// Step is one exchange of a check: first Send is written, then the reply is read until it matches Expect or Regex.
-// Empty parts are skipped.
+// Step is one exchange of a check: Send is written, then the reply is read until it matches Expect or Regex. Empty
+// parts are skipped.
 type Step struct {
-	Send   []byte // exact bytes; the file may say them as text or as "0x…" hex
-	Expect []byte // must occur in the reply
-	Regex  string // must match the reply; already known to compile
+	Send   []byte // exact bytes; in the file, text or "0x…" hex
+	Expect []byte // the reply must contain it
+	Regex  string // the reply must match it; it compiles
 }

@@ -7,32 +7,32 @@ import (
 	"weir/conf/internal/tree"
 )
 
-// decoder gathers mistakes while the nodes of one or more files become a configuration.
+// decoder collects errors while the nodes of one or more files become a configuration.
 type decoder struct {
 	schema     schema
 	files      []*tree.File
 	errs       []Diagnostic
 	warnings   []Diagnostic
-	incomplete bool // part of a file could not be parsed: what seems missing may only be unseen
+	incomplete bool // part of a file could not be parsed, so what seems missing may exist
 
-	// suggested holds, per table, the legal names that misspelt ones were taken for, so that nobody is told both that
-	// "adress" is unknown and that address is missing.
+	// suggested holds, per table, the legal names that were suggested for misspelt ones, so that "adress" is not
+	// reported both as unknown and as a missing address.
 	suggested map[*tree.Node]map[string]bool
 
-	// Looking for the nearest of many names costs time that a hostile file must not be able to ask for without end.
+	// Comparing names costs time, which a hostile file must not be able to use without limit.
 	comparisons int
 }
 
-// Limits on the work that goes into mistakes.
+// Limits on errors.
 const (
-	maxErrors      = 20 * maxDiagnostics // after which decoding stops
-	maxComparisons = 1 << 20             // of names, for suggestions
+	maxErrors      = 20 * maxDiagnostics // after this many, decoding stops
+	maxComparisons = 1 << 20             // name comparisons for suggestions
 )
 
-// tooManyErrors tells that there are more mistakes than anybody will read.
+// tooManyErrors reports whether more errors were found than will be printed.
 func (d *decoder) tooManyErrors() bool { return len(d.errs) >= maxErrors }
 
-// suggest is the tail of a message about a reference to nothing: the nearest of the names that exist.
+// suggest returns the end of a message about an undefined name: the nearest of the names that exist.
 func suggest[V any](d *decoder, word string, names map[string]V) string {
 	if d.comparisons += len(names); d.comparisons > maxComparisons {
 		return ""
@@ -44,12 +44,12 @@ func newDecoder() *decoder {
 	return &decoder{schema: newSchema(), suggested: make(map[*tree.Node]map[string]bool)}
 }
 
-// errorAt reports a mistake at a value.
+// errorAt reports an error at a value.
 func (d *decoder) errorAt(n *tree.Node, format string, args ...any) {
 	d.addError(n, n.Offset, format, args...)
 }
 
-// errorAtKey reports a mistake at a key.
+// errorAtKey reports an error at a key.
 func (d *decoder) errorAtKey(n *tree.Node, format string, args ...any) {
 	d.addError(n, n.KeyOffset, format, args...)
 }
@@ -60,13 +60,14 @@ func (d *decoder) addError(n *tree.Node, off int, format string, args ...any) {
 	}
 }
 
-// errorMissing reports that a table lacks something, unless a misspelt key was meant to be it or the file is partly unread.
+// errorMissing reports a missing key of a table, unless it was suggested for a misspelt key or part of the file is
+// unread.
 func (d *decoder) errorMissing(n *tree.Node, name, format string, args ...any) {
 	if d.incomplete || n.Incomplete || d.suggested[n][name] {
 		return
 	}
 	at := n
-	if n.File.JSON { // there are no lines to look at: whoever asked is told of a field
+	if n.File.JSON { // a request has no useful lines: the path names the key instead
 		at = &tree.Node{File: n.File, Parent: n, Name: name, Offset: n.Offset}
 	}
 	d.errorAt(at, format, args...)
@@ -76,7 +77,7 @@ func (d *decoder) warn(n *tree.Node, format string, args ...any) {
 	d.warnings = append(d.warnings, n.File.Diagnostic(n.Offset, n.Path(), fmt.Sprintf(format, args...)))
 }
 
-// lines names the lines of two places: "lines 3 and 7", or with the files where they differ.
+// lines formats the lines of two nodes: "lines 3 and 7", or with the files if they differ.
 func lines(a, b *tree.Node) string {
 	x, y := a.File.Line(a.Offset), b.File.Line(b.Offset)
 	if a.File == b.File {
@@ -85,7 +86,7 @@ func lines(a, b *tree.Node) string {
 	return fmt.Sprintf("%s:%d and %s:%d", a.File.Name, x, b.File.Name, y)
 }
 
-// Line names the line of a place, seen from another.
+// line formats the line of a node, with the file if it is not that of from.
 func line(of, from *tree.Node) string {
 	x := of.File.Line(of.Offset)
 	if of.File == from.File {
@@ -103,7 +104,7 @@ func setDefaults[T any](keys []key[T], into *T) {
 	}
 }
 
-// decodeTable fills into from a table: defaults first, then the keys in the order of the schema.
+// decodeTable decodes a table: defaults first, then the keys in the order of the schema.
 func decodeTable[T any](d *decoder, n *tree.Node, keys []key[T], into *T) {
 	setDefaults(keys, into)
 	decodePresent(d, n, keys, into)
@@ -152,7 +153,7 @@ func (d *decoder) unknown(in, c *tree.Node, legal []string, words map[string]str
 	d.errorAtKey(c, "%s", msg)
 }
 
-// markSuggested excuses the absence of a name from a table.
+// markSuggested records that a name was suggested for a key of a table.
 func (d *decoder) markSuggested(in *tree.Node, name string) {
 	if d.suggested[in] == nil {
 		d.suggested[in] = make(map[string]bool)
@@ -178,7 +179,7 @@ func keyWords[T any](keys []key[T]) map[string]string {
 	return words
 }
 
-// tablePath is a node's path as it stands in a table header, without indexes.
+// tablePath returns a node's path as in a table header, without indexes.
 func tablePath(n *tree.Node) string {
 	var parts []string
 	for ; n.Parent != nil; n = n.Parent {
@@ -189,7 +190,7 @@ func tablePath(n *tree.Node) string {
 	return strings.Join(parts, ".")
 }
 
-// gotTable tells what stands where a table should, as its header if it has one.
+// gotTable describes what is found in place of a table, as its header if it has one.
 func gotTable(n *tree.Node) string {
 	switch {
 	case n.Kind == tree.Table:

@@ -7,9 +7,10 @@ import (
 	"strings"
 )
 
-// Diff tells what leads from the running configuration to the wanted one. What keeps its identity is changed, never
-// removed and added: a listening address is its protocol and address, a server its cluster and name, a check its cluster
-// and id. Either side may be nil: everything is added, or removed. Both must come from Load or Parse.
+// Diff returns the plan that leads from the running to the wanted configuration. An object that keeps its identity is
+// changed, not removed and added: a listen socket is identified by protocol and address, a server by cluster and name,
+// a check by cluster and id, a hook by name. Either side may be nil: everything is added, or removed. Both must come
+// from Load or Parse.
 func Diff(running, wanted *Config) Plan {
 	w := differ{schema: newSchema()}
 	if running != nil && wanted != nil {
@@ -40,7 +41,7 @@ type differ struct {
 
 // changes compares two values key by key.
 func changes[T any](keys []key[T], a, b T) []Detail {
-	if reflect.DeepEqual(a, b) { // as most are: this spares them being printed
+	if reflect.DeepEqual(a, b) { // the usual case, without formatting
 		return nil
 	}
 	var out []Detail
@@ -132,7 +133,7 @@ func (w *differ) cluster(a, b *Cluster) {
 	w.checks(a, b)
 }
 
-// levelLabel is a level's name, or its number counted from 1, marked so that no name can be like it.
+// levelLabel returns a level's name, or "#" and its number counted from 1; no name contains "#".
 func levelLabel(c *Cluster, i int) string {
 	if name := c.Levels[i].Name; name != "" {
 		return name
@@ -148,7 +149,7 @@ func levelLabels(c *Cluster) []string {
 	return out
 }
 
-// levels compares the levels of a cluster themselves, and the order of the servers that stay in them.
+// levels compares the levels of a cluster, and the order of the servers that stay in them.
 func (w *differ) levels(a, b *Cluster) []Detail {
 	var out []Detail
 	before, after := levelLabels(a), levelLabels(b)
@@ -176,7 +177,7 @@ func (w *differ) levels(a, b *Cluster) []Detail {
 	return out
 }
 
-// common lists the names that two lists of servers share, in the order of each.
+// common returns the names that two lists of servers share, in the order of each.
 func common(a, b []Server) (x, y []string) {
 	in := func(list []Server) map[string]bool {
 		m := make(map[string]bool, len(list))

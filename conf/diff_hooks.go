@@ -2,7 +2,7 @@ package conf
 
 import "strings"
 
-// hooks compares who is told of events.
+// hooks compares event hooks.
 func (w *differ) hooks(running, wanted *Config) {
 	old := make(map[string]*Hook)
 	for i := range running.Hooks {

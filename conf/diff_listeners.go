@@ -13,7 +13,7 @@ type listenID struct {
 	address  Address
 }
 
-// listeners compares address by address, and groups what happens to the addresses of one listener.
+// listeners compares listen sockets, and groups those of one listener in one step.
 func (w *differ) listeners(running, wanted *Config) {
 	owner := make(map[listenID]int)
 	for i, l := range running.Listeners {
@@ -66,7 +66,7 @@ func (w *differ) listener(a, b *Listener) []Detail {
 	return out
 }
 
-// showLevels prints the levels that a listener tries, by name and number.
+// showLevels formats the levels that a listener tries, by name and number.
 func showLevels(c map[string]*Cluster, l *Listener) string {
 	if l.Levels == nil {
 		return "all"

@@ -6,7 +6,7 @@ import (
 	"strings"
 )
 
-// placement is a server and the levels that it is in.
+// placement is a server with the levels that it is in.
 type placement struct {
 	server  Server
 	levels  []string
@@ -56,7 +56,7 @@ func (w *differ) servers(a, b *Cluster) {
 	}
 }
 
-// server compares one server: its levels, its weight in each, then the rest.
+// server compares one server: its levels, its weight in each, then the other keys.
 func (w *differ) server(x, y *placement) (out []Detail) {
 	if !slices.Equal(x.levels, y.levels) {
 		out = append(out, Detail{Key: "level", From: strings.Join(x.levels, ", "), To: strings.Join(y.levels, ", ")})
@@ -80,6 +80,6 @@ func (w *differ) server(x, y *placement) (out []Detail) {
 		}
 	}
 	rest := y.server
-	rest.Weight = x.server.Weight // which has been compared
+	rest.Weight = x.server.Weight // compared above
 	return append(out, changes(w.schema.server, x.server, rest)...)
 }

@@ -1,4 +1,8 @@
-// Package conf turns a TOML file into a validated, typed specification (Load), and tells the difference between two
-// specifications as a printable Plan (Diff). It is pure data: apart from reading the file it does no I/O, resolves no
-// name and opens no socket, so `weir check` and a real start share every line of it.
+// Package conf turns TOML files into a validated, typed specification (Load) and compares two specifications (Diff),
+// which gives a printable Plan. It is pure data: it only reads files, resolves no names and opens no sockets, so that
+// `weir check` and a real start share all of it.
+//
+// A file goes through these steps: conf/internal/tree parses it into nodes with positions; the schema (schema.go and
+// the *Keys functions) decodes nodes into drafts; linkReferences validates what depends on several tables. Servers and
+// clusters that the API defines in JSON go through the same nodes, schema and rules (request.go).
 package conf

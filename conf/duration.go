@@ -14,7 +14,8 @@ var (
 	errNegative    = errors.New("negative")
 )
 
-// parseDuration reads one or more numbers with a unit each, as in "1m30s" or "1.5h". Units are ns, us, ms, s, m, h, d.
+// parseDuration parses one or more numbers with a unit each, such as "1m30s" or "1.5h". Units are ns, us, ms, s, m, h,
+// d.
 func parseDuration(s string) (time.Duration, error) {
 	s = strings.TrimSpace(s)
 	rest, negative := strings.CutPrefix(s, "-")
@@ -76,7 +77,7 @@ func unitOf(s string) (time.Duration, bool) {
 	return 0, false
 }
 
-// showDuration writes a duration as a user would: 1m instead of 1m0s.
+// showDuration formats a duration without zero units: 1m instead of 1m0s.
 func showDuration(d time.Duration) string {
 	s := d.String()
 	if strings.HasSuffix(s, "m0s") {

@@ -12,10 +12,11 @@ import (
 // Diagnostic is one error or warning with its position in a configuration file.
 type Diagnostic = tree.Diagnostic
 
-// Errors is the error of Load and Parse: all that is wrong, by file (the main one first), line and column.
+// Errors is the error of Load and Parse: all errors of the files, sorted by file (the main file first), line and
+// column.
 type Errors []Diagnostic
 
-// Error has one line per mistake.
+// Error formats one diagnostic per line.
 func (ms Errors) Error() string {
 	lines := make([]string, len(ms))
 	for i, m := range ms {
@@ -24,10 +25,10 @@ func (ms Errors) Error() string {
 	return strings.Join(lines, "\n")
 }
 
-// maxDiagnostics bounds what one run reports, so that a large file of another format does not fill a terminal or a log.
+// maxDiagnostics limits what one run reports, so that a large file of another format does not fill a terminal or a log.
 const maxDiagnostics = 500
 
-// sortDiagnostics orders by file in the order of loading, then by position, drops repetitions and applies maxDiagnostics.
+// sortDiagnostics sorts by file in loading order, then by position, removes duplicates and applies maxDiagnostics.
 func sortDiagnostics(ms []Diagnostic, files []*tree.File) []Diagnostic {
 	rank := make(map[string]int, len(files))
 	for i, f := range files {

@@ -12,9 +12,9 @@ import (
 	"weir/conf/internal/tree"
 )
 
-// The [[event]] tables: who is told what happens.
+// The [[event]] tables: event hooks.
 
-// EventKinds lists the events that there are.
+// EventKinds returns the legal kinds of events.
 func EventKinds() []string {
 	return []string{
 		"server_up", "server_down", "server_state", "level_change", "cluster_empty", "cluster_back", "reload", "reload_failed", "session_refused",
@@ -60,7 +60,7 @@ func hookKeys() []key[hookDraft] {
 	}
 }
 
-// hookDraft is a hook together with where it stands.
+// hookDraft is a hook with its position.
 type hookDraft struct {
 	Hook
 	node *tree.Node
@@ -69,7 +69,7 @@ type hookDraft struct {
 func decodeHook(d *decoder, n *tree.Node, into *draft) {
 	h := hookDraft{node: n}
 	decodeTable(d, n, d.schema.event, &h)
-	// What was given and is wrong has been reported; it still counts as given.
+	// A key with an invalid value has been reported already; it counts as given.
 	given := func(name string) *tree.Node {
 		if at := n.Get(name); at != nil && at.Value != "" {
 			return at
@@ -108,7 +108,7 @@ func decodeEventKinds(d *decoder, n *tree.Node) []string {
 	return kinds
 }
 
-// hookURLType is where events are posted to. It may hold a password, so no message shows it.
+// hookURLType is a URL that events are sent to. It may contain a password, so no message shows it.
 func hookURLType() valueType[string] {
 	const want = "URL such as \"https://alerts.example.com/weir\""
 	k := textType(want, func(s string) error {
@@ -124,7 +124,7 @@ func hookURLType() valueType[string] {
 	return k
 }
 
-// nameHooks checks the names of hooks and gives one to those that have none: the program's, or the host's of the URL.
+// nameHooks rejects duplicate names, and names the other hooks after their program or the host of their URL.
 func (d *decoder) nameHooks(all *draft) {
 	named := make(map[string]*tree.Node)
 	for _, h := range all.hooks {

@@ -8,16 +8,15 @@ import (
 	"weir/conf/internal/tree"
 )
 
-// HashKeys lists the legal values of a cluster's hash_key, but for those that name a value of the PROXY header by its
-// number.
+// HashKeys returns the legal values of hash_key, without those that give the type of a TLV by number.
 func HashKeys() []string {
 	return []string{"client_ip", "client_ip_port", "local_address", "proxy_authority"}
 }
 
-// hashTLV begins a hash_key that goes by one of the values (TLVs) of a PROXY header, whose type follows.
+// hashTLV is the prefix of a hash_key that is a TLV of the PROXY header; the type follows.
 const hashTLV = "proxy_tlv:"
 
-// TLVs whose values say nothing about a client: the checksum, and padding.
+// TLVs that do not depend on the client: checksum and padding.
 const (
 	tlvChecksum = 0x03
 	tlvPadding  = 0x04
@@ -45,8 +44,7 @@ func hashKeyType() valueType[string] {
 	return words
 }
 
-// ProxyTLV is the type of the value in a PROXY header that the cluster's hash_key goes by; false when it goes by
-// something else.
+// ProxyTLV returns the type of the TLV that is the hash key, if hash_key is one.
 func (c *Cluster) ProxyTLV() (typ byte, ok bool) {
 	if c.HashKey == "proxy_authority" {
 		return 0x02, true // PP2_TYPE_AUTHORITY

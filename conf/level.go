@@ -22,7 +22,7 @@ func levelKeys() []key[levelDraft] {
 	}
 }
 
-// levelDraft is a level together with where its parts stand.
+// levelDraft is a level with the positions of its parts.
 type levelDraft struct {
 	Level
 	node    *tree.Node
@@ -46,12 +46,12 @@ func (l *levelDraft) finish() Level {
 	return l.Level
 }
 
-// validateLevels looks for names given twice: of levels, of servers in a level, and for servers that are in several levels
-// but not described alike.
+// validateLevels rejects duplicate names of levels, duplicate names of servers in a level, and servers of several
+// levels that differ.
 func validateLevels(d *decoder, c *clusterDraft) {
 	named := make(map[string]*tree.Node)
 	c.named = make(map[string]int)
-	first := make(map[string]*serverDraft) // of the whole cluster
+	first := make(map[string]*serverDraft) // over the whole cluster
 	for i := range c.levels {
 		l := &c.levels[i]
 		if name := l.node.Get("name"); name != nil && l.Name != "" {
@@ -91,7 +91,7 @@ func validateSameServer(d *decoder, a, b *serverDraft) {
 	}
 }
 
-// differences compares two descriptions of one server, except for the weight.
+// differences compares two descriptions of one server, without the weight.
 func (d *decoder) differences(a, b *Server) []Detail {
 	return slices.DeleteFunc(changes(d.schema.server, *a, *b), func(x Detail) bool { return x.Key == "weight" })
 }

@@ -77,13 +77,13 @@ func listenerKeys() []key[listenerDraft] {
 // maxResponses keeps sums of expected responses from overflowing.
 const maxResponses = 1 << 16
 
-// What the kernel takes: MAX_TCP_KEEPIDLE of 32,767 s (net/tcp.h), and milliseconds in an int for TCP_USER_TIMEOUT.
+// Limits of the kernel: MAX_TCP_KEEPIDLE is 32,767 s (net/tcp.h), and TCP_USER_TIMEOUT is an int of milliseconds.
 const (
 	maxKeepalive   = 32767 * time.Second
 	maxUserTimeout = math.MaxInt32 / 1000 / 3600 * time.Hour
 )
 
-// listenerDraft is a listener whose references are not bound yet.
+// listenerDraft is a listener whose references are not linked yet.
 type listenerDraft struct {
 	Listener
 	node   *tree.Node
@@ -91,7 +91,7 @@ type listenerDraft struct {
 	levels []levelReference
 }
 
-// listenRange is one address as written, before its ports are expanded.
+// listenRange is an address as written, before its ports are expanded.
 type listenRange struct {
 	parsed
 	node *tree.Node
@@ -104,10 +104,10 @@ type levelReference struct {
 	node   *tree.Node
 }
 
-// finishListener checks that the keys of the table n are those of the listener's protocol.
+// finishListener rejects keys in the table n that do not apply to the listener's protocol.
 func finishListener(d *decoder, n *tree.Node, l *listenerDraft) {
 	if l.Protocol == "" {
-		return // unknown, and reported
+		return // reported already
 	}
 	for _, k := range d.schema.listener {
 		if at := n.Get(k.name); at != nil && k.types != nil && !slices.Contains(k.types, l.Protocol) {

@@ -9,11 +9,11 @@ import (
 	"weir/conf/internal/tree"
 )
 
-// Load reads a configuration file and those that it includes. The error is of type Mistakes and holds everything that is
-// wrong, not only the first mistake. A file that changes while it is read is read again, a few times, then refused.
+// Load reads a configuration file and the files that it includes. The error is of type Errors and holds all errors. A
+// file that changes while it is read is read again, up to 20 times. The main file may be a pipe.
 func Load(path string) (*Config, error) { return load(path, true) }
 
-// LoadRegular is Load for a process that serves: it does not wait for what a pipe or device may have to say.
+// LoadRegular is Load for a running process: the main file must be a regular file, so that reading does not block.
 func LoadRegular(path string) (*Config, error) { return load(path, false) }
 
 func load(path string, pipes bool) (*Config, error) {
@@ -24,13 +24,12 @@ func load(path string, pipes bool) (*Config, error) {
 	return Parse(path, text)
 }
 
-// Parse is Load for a text at hand. name stands for it in messages, and what it includes is read relative to name's
-// directory. Nothing else is read.
+// Parse is Load for a text. name stands for it in messages, and includes are relative to the directory of name.
 func Parse(name string, text []byte) (*Config, error) {
 	return parse(name, text, (*decoder).included)
 }
 
-// parse is Parse with a way to find what patterns include.
+// parse is Parse with a function that returns the included files.
 func parse(name string, text []byte, included func(d *decoder, main string, patterns []*tree.Node) []string) (*Config, error) {
 	d := newDecoder()
 	var all draft
@@ -55,9 +54,9 @@ func parse(name string, text []byte, included func(d *decoder, main string, patt
 	return c, nil
 }
 
-// draft is what the files say, before names are bound to what they refer to.
+// draft is the content of the files before references are linked.
 type draft struct {
-	roots     []*tree.Node // of the main file, then of the included ones
+	roots     []*tree.Node // of the main file, then of the included files
 	runtime   Runtime
 	log       Log
 	admin     adminDraft
@@ -65,7 +64,7 @@ type draft struct {
 	clusters  []clusterDraft
 	hooks     []hookDraft
 	include   []*tree.Node          // patterns
-	setOnce   map[string]*tree.Node // the keys of [runtime], [log] and [admin] that some file has set
+	setOnce   map[string]*tree.Node // the keys of [runtime], [log] and [admin] that a file has set
 }
 
 func rootKeys() []key[draft] {
@@ -100,16 +99,16 @@ func rootKeys() []key[draft] {
 	}
 }
 
-// suggested tells whether a misspelt top-level table of any file was meant to be the one named.
+// suggested reports whether name was suggested for a misspelt top-level table of any file.
 func (all *draft) suggested(d *decoder, name string) bool {
 	return slices.ContainsFunc(all.roots, func(root *tree.Node) bool { return d.suggested[root][name] })
 }
 
-// File decodes one text into the draft.
+// file decodes one text into the draft.
 func (d *decoder) file(name string, text []byte, into *draft) {
-	f := &tree.File{Name: name, Text: bytes.TrimPrefix(text, []byte("\xef\xbb\xbf"))} // a byte order mark, which editors on Windows like
+	f := &tree.File{Name: name, Text: bytes.TrimPrefix(text, []byte("\xef\xbb\xbf"))} // without the byte order mark that editors on Windows add
 	if len(f.Text) > 0 && f.Text[len(f.Text)-1] != '\n' {
-		f.Text = append(bytes.Clone(f.Text), '\n') // so that what is missing at the end is missing from a line
+		f.Text = append(bytes.Clone(f.Text), '\n') // so that every syntax error is in a line
 	}
 	d.files = append(d.files, f)
 	root, found, partial := tree.ParseTOML(f)
@@ -127,7 +126,7 @@ func (d *decoder) file(name string, text []byte, into *draft) {
 	decodeTable(d, root, d.schema.root, into)
 }
 
-// decodeOnce decodes a table that several files may have parts of, each key only once.
+// decodeOnce decodes a table that may be split over files, each key only once.
 func decodeOnce[T any](d *decoder, n *tree.Node, keys []key[T], into *T, all *draft) {
 	if all.setOnce == nil {
 		all.setOnce = make(map[string]*tree.Node)
@@ -155,11 +154,11 @@ func decodeInclude(d *decoder, n *tree.Node, into *draft) {
 	}
 }
 
-// maxIncluded bounds the files of one configuration.
+// maxIncluded limits the files of one configuration.
 const maxIncluded = 1000
 
-// included lists the files that match, each once and never the main file itself, in the order of the patterns and by
-// name within one.
+// included returns the files that match, each once and never the main file, in the order of the patterns and by name
+// within one pattern.
 func (d *decoder) included(main string, patterns []*tree.Node) []string {
 	var paths []string
 	taken := make(map[string]bool)
@@ -188,7 +187,7 @@ func (d *decoder) included(main string, patterns []*tree.Node) []string {
 	return paths
 }
 
-// escapePattern makes a directory's name match itself only.
+// escapePattern escapes a directory's name so that it matches only itself.
 func escapePattern(dir string) string {
 	var out []byte
 	for _, c := range []byte(dir) {
@@ -200,7 +199,7 @@ func escapePattern(dir string) string {
 	return string(out)
 }
 
-// config is the specification that a draft without mistakes stands for.
+// config returns the specification of a draft without errors.
 func (all *draft) config() *Config {
 	c := &Config{Runtime: all.runtime, Log: all.log, Admin: all.admin.Admin}
 	for _, l := range all.listeners {

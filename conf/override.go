@@ -6,15 +6,15 @@ import (
 	"weir/conf/internal/tree"
 )
 
-// Override is what an operator may set of a server at run time. It is a layer over the file.
+// Override is what an operator sets of a server at run time. It is a layer on top of the file.
 type Override struct {
-	State       *string // nil = not mentioned; "" = taken back
-	Weight      *int    // nil = not mentioned; negative = taken back
-	MaxSessions *int    // the same; 0 = no limit
+	State       *string // nil = not mentioned; "" = cleared
+	Weight      *int    // nil = not mentioned; negative = cleared
+	MaxSessions *int    // nil = not mentioned; negative = cleared; 0 = no limit
 	Reason      string
 }
 
-// maxReason bounds the words that an operator may leave.
+// maxReason limits the length of an operator's reason.
 const maxReason = 200
 
 func overrideKeys() []key[Override] {
@@ -34,7 +34,7 @@ func overrideKeys() []key[Override] {
 	}
 }
 
-// nullable is a key that may be null, for which back stands.
+// nullable is a key whose value may be null, which is decoded as back.
 func nullable[V any](name string, k valueType[V], back V, field func(*Override) **V) key[Override] {
 	return key[Override]{
 		name: name, typeText: k.text + " or null",
@@ -48,7 +48,7 @@ func nullable[V any](name string, k valueType[V], back V, field func(*Override) 
 	}
 }
 
-// ParseOverride reads a Patch from a JSON object such as {"state": "drain", "weight": null}. The error is of type Mistakes.
+// ParseOverride parses a JSON object such as {"state": "drain", "weight": null}. The error is of type Errors.
 func ParseOverride(text []byte) (Override, error) {
 	var p Override
 	n, err := parseObject(text)
@@ -63,7 +63,7 @@ func ParseOverride(text []byte) (Override, error) {
 	return p, d.err()
 }
 
-// ParseFeedback reads {"failed": true} or {"failed": false}. The error is of type Mistakes.
+// ParseFeedback parses {"failed": true} or {"failed": false}. The error is of type Errors.
 func ParseFeedback(text []byte) (failed bool, err error) {
 	n, err := parseObject(text)
 	if err != nil {
@@ -75,7 +75,7 @@ func ParseFeedback(text []byte) (failed bool, err error) {
 	return failed, d.err()
 }
 
-// ParseStopRequest reads {"now": true}, {} or nothing. The error is of type Mistakes.
+// ParseStopRequest parses {"now": true}, {} or an empty text. The error is of type Errors.
 func ParseStopRequest(text []byte) (now bool, err error) {
 	if len(text) == 0 {
 		return false, nil

@@ -6,26 +6,26 @@ import (
 	"strings"
 )
 
-// Plan is what leads from one configuration to another, in an order that can be carried out: clusters appear before the
-// listeners that use them, and disappear after. It is pure data.
+// Plan is what leads from one configuration to another, in an order that can be carried out: clusters are added before
+// the listeners that use them, and removed after. It is pure data.
 type Plan struct {
 	Steps []PlanStep
 }
 
-// Action says what a step does to its object.
+// Action is what a step does to its object.
 type Action string
 
-// The kinds of steps.
+// The actions of steps.
 const (
 	Add    Action = "add"
 	Change Action = "change"
 	Remove Action = "remove"
 )
 
-// Object says what a step is about.
+// Object is the kind of object that a step is about.
 type Object string
 
-// The objects of steps.
+// The kinds of objects.
 const (
 	ObjectRuntime  Object = "runtime"
 	ObjectLog      Object = "log"
@@ -34,36 +34,36 @@ const (
 	ObjectCluster  Object = "cluster"
 	ObjectServer   Object = "server"
 	ObjectCheck    Object = "check"
-	ObjectEvent    Object = "event" // a hook
+	ObjectEvent    Object = "event" // an event hook
 )
 
-// PlanStep is one action of a plan. The servers and checks of a cluster that is added or removed as a whole have no steps of
-// their own.
+// PlanStep is one action of a plan. Servers and checks of a cluster that is added or removed have no steps of their
+// own.
 type PlanStep struct {
 	Action  Action
 	Object  Object
 	Cluster string   // of a cluster, server or check
-	Name    string   // of a listener (the wanted one's, unless it is removed), cluster, server or event hook; the id of a check
-	Details []Detail // of a change: at least one
-	Note    string   // of an addition or a removal: what it is
+	Name    string   // of a listener (the wanted one's, unless removed), cluster, server or event hook; the id of a check
+	Details []Detail // at least one if Action is Change
+	Note    string   // describes an object that is added or removed
 
-	// Of a listener: the addresses that the step is about. A listener with other addresses has other steps for them.
+	// Of a listener: the addresses of this step. Its other addresses have other steps.
 	Protocol  string
 	Addresses []Address
 
-	// Refused is the reason why this cannot be done while weir runs; "" = it can.
+	// Refused is why this cannot be done while weir runs; "" = it can.
 	Refused string
 }
 
 // Detail is one value that changes.
 type Detail struct {
 	Key   string // as in the file
-	Level string // the level that it concerns, where a server or cluster has several; else ""
+	Level string // the level, if a server or cluster has several; else ""
 	From  string
 	To    string
 }
 
-// String is the detail for an operator: weight 1 → 3.
+// String formats the detail: weight 1 → 3.
 func (d Detail) String() string {
 	where := ""
 	if d.Level != "" {
@@ -72,7 +72,7 @@ func (d Detail) String() string {
 	return fmt.Sprintf("%s%s %s → %s", d.Key, where, truncate(d.From), truncate(d.To))
 }
 
-// truncate cuts a value to a length that fits a line.
+// truncate cuts a value to 100 bytes.
 func truncate(s string) string {
 	const most = 100
 	if len(s) <= most {
@@ -81,12 +81,12 @@ func truncate(s string) string {
 	return strings.ToValidUTF8(s[:most], "") + "…"
 }
 
-// Becomes tells whether a step of kind Change gives a key a value.
+// Becomes reports whether a step of action Change sets a key to a value.
 func (s PlanStep) Becomes(key, value string) bool {
 	return slices.ContainsFunc(s.Details, func(d Detail) bool { return d.Key == key && d.To == value })
 }
 
-// String is the step in one line: change server redis/a: weight 1 → 3.
+// String formats the step as one line: change server redis/a: weight 1 → 3.
 func (s PlanStep) String() string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "%s %s", s.Action, s.Object)
@@ -115,7 +115,7 @@ func (s PlanStep) String() string {
 	return b.String()
 }
 
-// String has one line per step, or says that there is none.
+// String formats one step per line, or returns "no changes".
 func (p Plan) String() string {
 	if p.Empty() {
 		return "no changes"
@@ -127,15 +127,15 @@ func (p Plan) String() string {
 	return strings.Join(lines, "\n")
 }
 
-// Empty tells that there is nothing to do.
+// Empty reports whether the plan has no steps.
 func (p Plan) Empty() bool { return len(p.Steps) == 0 }
 
-// Refused lists the steps that cannot be taken while weir runs. With any of them, no step of the plan may be taken.
+// Refused returns the steps that cannot be taken while weir runs. If there are any, no step of the plan may be taken.
 func (p Plan) Refused() []PlanStep {
 	return slices.DeleteFunc(slices.Clone(p.Steps), func(s PlanStep) bool { return s.Refused == "" })
 }
 
-// showAddresses prints addresses with consecutive ports as ranges: 0.0.0.0:7000-7005.
+// showAddresses formats addresses, consecutive ports as ranges: 0.0.0.0:7000-7005.
 func showAddresses(list []Address) string {
 	var out []string
 	for i := 0; i < len(list); {

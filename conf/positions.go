@@ -1,7 +1,7 @@
 package conf
 
-// What only a host can tell whether it is right, such as a password file that has to be there: where in the
-// configuration it stands, so that what is found out later has its place in the file as every other mistake.
+// Positions of keys whose values only the host can judge, such as a password file that must exist. Errors that are
+// found after loading get the position in the file from here.
 
 import (
 	"cmp"
@@ -13,17 +13,17 @@ import (
 	"weir/conf/internal/tree"
 )
 
-// keyID is a key that something on the host must go with.
+// keyID identifies a key whose value depends on the host.
 type keyID struct {
-	cluster string // of a check; "" for what is no check
-	name    string // the check's id, the hook's name, or the table's
+	cluster string // of a check; else ""
+	name    string // the id of the check, or "event " and the hook's name, or the table
 	key     string
 }
 
-// hostKeys are the keys of checks and hooks whose values name something on the host.
+// hostKeys are the keys of checks and hooks whose values depend on the host.
 var hostKeys = [...]string{"password_file", "password_env", "tls_ca_file", "command", "exec"}
 
-// positions tells where the keys stand that the files have.
+// positions returns the positions of the keys that are in the files.
 func (all *draft) positions() map[keyID]Diagnostic {
 	found := map[keyID]Diagnostic{}
 	note := func(cluster, name, key string, table *tree.Node) {
@@ -67,32 +67,32 @@ func (all *draft) positions() map[keyID]Diagnostic {
 	return found
 }
 
-// CheckError is what is wrong, as this host shows, with the value of a check's key.
+// CheckError returns err with the position of a key of a check.
 func (c *Config) CheckError(cluster, id, key string, err error) Diagnostic {
 	return c.diagnosticFor(keyID{cluster, id, key}, "cluster "+cluster+": check "+id+": "+key, err)
 }
 
-// HookError is the same of an event hook.
+// HookError returns err with the position of a key of an event hook.
 func (c *Config) HookError(name, key string, err error) Diagnostic {
 	return c.diagnosticFor(keyID{"", "event " + name, key}, "event "+name+": "+key, err)
 }
 
-// KeyError is the same of a key of [runtime], [log] or [admin].
+// KeyError returns err with the position of a key of [runtime], [log] or [admin].
 func (c *Config) KeyError(table, key string, err error) Diagnostic {
 	return c.diagnosticFor(keyID{"", table, key}, table+"."+key, err)
 }
 
-// ListenerPosition is where the addresses of a listener stand: weir.toml:3:11: listener[0].address.
+// ListenerPosition formats the position of the addresses of a listener: weir.toml:3:11: listener[0].address.
 func (c *Config) ListenerPosition(name string) string {
 	return c.positionOf(keyID{"", "listener " + name, "address"}, "listener "+name+": address")
 }
 
-// AdminPosition is the same of the addresses of the API.
+// AdminPosition formats the position of the addresses of the API.
 func (c *Config) AdminPosition() string {
 	return c.positionOf(keyID{"", "admin", "listen"}, "admin.listen")
 }
 
-// HostPosition is where a server is first given by a host name; "" if none is in the files.
+// HostPosition formats the position of the first server with a host name, or returns "" if the files have none.
 func (c *Config) HostPosition(host string) string {
 	s := keyID{"", "host " + host, "address"}
 	if _, known := c.positions[s]; !known {
@@ -105,26 +105,26 @@ func (c *Config) positionOf(s keyID, other string) string {
 	return strings.TrimSuffix(c.diagnosticFor(s, other, errors.New("")).String(), ": ")
 }
 
-// diagnosticFor puts a mistake at its place; other stands for the place of what does not come from a file.
+// diagnosticFor returns err with the position of a key, or with the path other if the key is not in a file.
 func (c *Config) diagnosticFor(s keyID, other string, err error) Diagnostic {
 	m, known := c.positions[s]
 	m.Msg = err.Error()
 	if !known {
 		m.Path = other
-		if s.cluster == "" { // all that a file's checks name has a place
+		if s.cluster == "" { // every key of a check in a file has a position
 			m.File = c.File
 		}
 	}
 	return m
 }
 
-// DropPositions notes that a cluster is not as the file has it: what is wrong with it has no place there.
+// DropPositions removes the positions of a cluster that is not as in the file.
 func (c *Config) DropPositions(cluster string) {
 	c.positions = maps.Clone(c.positions)
 	maps.DeleteFunc(c.positions, func(s keyID, _ Diagnostic) bool { return s.cluster == cluster })
 }
 
-// SortErrors sorts mistakes as those of Load are: the main file's first, then by line.
+// SortErrors sorts like Load: the main file first, then by line.
 func (c *Config) SortErrors(ms Errors) Errors {
 	slices.SortStableFunc(ms, func(a, b Diagnostic) int {
 		switch {

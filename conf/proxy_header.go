@@ -1,6 +1,6 @@
 package conf
 
-// What the PROXY protocol asks of listeners and clusters together.
+// Rules of the PROXY protocol for listeners and clusters.
 
 import (
 	"slices"
@@ -8,9 +8,9 @@ import (
 	"weir/conf/internal/tree"
 )
 
-// validateProxyHeaders checks who is trusted, and whether what a cluster goes by can come from anywhere.
+// validateProxyHeaders validates trusted_proxies, and warns if no listener can supply the hash key of a cluster.
 func (d *decoder) validateProxyHeaders(all *draft, clusters map[string]*clusterDraft) {
-	headers := make(map[string]bool) // the clusters whose clients may come with a header
+	headers := make(map[string]bool) // clusters whose clients may send a header
 	for i := range all.listeners {
 		l := &all.listeners[i]
 		switch {
@@ -36,8 +36,8 @@ func (d *decoder) validateProxyHeaders(all *draft, clusters map[string]*clusterD
 	}
 }
 
-// validateTrustedProxies wants to know whom a listener takes at their word. Clients of unix sockets need no mention: the file's mode
-// says who may connect.
+// validateTrustedProxies requires trusted_proxies, except for unix sockets: the mode of the socket decides who can
+// connect.
 func (d *decoder) validateTrustedProxies(l *listenerDraft) {
 	ip := slices.ContainsFunc(l.ranges, func(r listenRange) bool { return r.Path == "" })
 	n := l.node.Get("trusted_proxies")

@@ -11,23 +11,23 @@ import (
 	"weir/conf/internal/tree"
 )
 
-// reader reads a file that somebody may be writing at the same moment.
+// reader reads a file that another process may be writing.
 type reader struct {
-	limit int64         // the largest file accepted, in bytes
+	limit int64         // maximum size of a file, in bytes
 	tries int           // how often a file that keeps changing is read
 	pause time.Duration // between two tries
-	// settle is the age at which a change is surely visible in the file's time; kernels stamp files with a clock that
-	// ticks every 1 to 10 ms, so a younger file is read again after a pause.
+	// settle is the age at which a change is certainly visible in the file's time: kernels stamp files with a clock
+	// that ticks every 1 to 10 ms. A younger file is checked again after this time.
 	settle time.Duration
-	during func() // withAliases while a file is open, by tests; nil otherwise
+	during func() // called while a file is open, by tests
 }
 
 func newReader() reader {
 	return reader{limit: tree.MaxFileSize, tries: 20, pause: 20 * time.Millisecond, settle: 10 * time.Millisecond}
 }
 
-// read returns the content of a file whose size and time stayed as they were from before the read until after it. Its
-// errors say only what is wrong; the caller names the file. A pipe or device is read once, if pipes are allowed.
+// read returns the content of a file whose size and time did not change while it was read. Errors do not contain the
+// path. A pipe or device is read once, if pipes are allowed.
 func (r reader) read(path string, pipes bool) ([]byte, error) {
 	for range r.tries {
 		text, stable, err := r.once(path, pipes)
@@ -87,7 +87,7 @@ func (r reader) once(path string, pipes bool) (text []byte, stable bool, err err
 	}
 	after, err := os.Stat(path) // by name: a rename over it is a change too
 	if errors.Is(err, fs.ErrNotExist) {
-		return nil, false, nil // in the middle of being replaced
+		return nil, false, nil // it is being replaced
 	}
 	if err != nil {
 		return nil, false, err
@@ -96,8 +96,8 @@ func (r reader) once(path string, pipes bool) (text []byte, stable bool, err err
 	return text, same && int64(len(text)) == before.Size(), nil
 }
 
-// ReadFile reads a file that a configuration names, such as one with a password. It has to be a regular one, which
-// nobody has to wait for, of at most limit bytes.
+// ReadFile reads a file that a configuration names, such as one with a password. It must be a regular file, which
+// cannot block, of at most limit bytes.
 func ReadFile(path string, limit int64) ([]byte, error) {
 	info, err := os.Stat(path)
 	if err == nil && !info.Mode().IsRegular() {
@@ -118,7 +118,7 @@ func ReadFile(path string, limit int64) ([]byte, error) {
 	return text, err
 }
 
-// asOpenError has an error of os.Stat name what was meant to be done.
+// asOpenError changes the operation in an error of os.Stat to "open".
 func asOpenError(err error) error {
 	var at *fs.PathError
 	if errors.As(err, &at) {
@@ -127,7 +127,7 @@ func asOpenError(err error) error {
 	return err
 }
 
-// errorReason strips the operation and the path from an error of package os, leaving the system's reason.
+// errorReason removes the operation and the path from an error of package os.
 func errorReason(err error) error {
 	var perr *fs.PathError
 	switch {

@@ -9,12 +9,12 @@ import (
 	"weir/conf/internal/tree"
 )
 
-// allAddresses is what a listener without a host listens at: every address of both families.
+// allAddresses is the address of a listener without a host: all addresses of both families.
 func allAddresses(port uint16) netip.AddrPort {
 	return netip.AddrPortFrom(netip.IPv6Unspecified(), port)
 }
 
-// linkReferences checks what only shows when all files are read: names given twice, references, addresses claimed twice, loops.
+// linkReferences validates what depends on all files: duplicate names, references, overlapping addresses, loops.
 func (d *decoder) linkReferences(all *draft) {
 	clusters := d.nameClusters(all)
 	d.nameListeners(all)
@@ -55,7 +55,7 @@ func (d *decoder) nameClusters(all *draft) map[string]*clusterDraft {
 	clusters := make(map[string]*clusterDraft, len(all.clusters))
 	for i := range all.clusters {
 		c := &all.clusters[i]
-		if old := clusters[c.Name]; old != nil { // checkOption from different files; in one file it is a duplicate table
+		if old := clusters[c.Name]; old != nil { // only from different files; in one file it is a duplicate table
 			d.errorAt(c.node, "duplicate name %s of a cluster (%s)", tree.QuoteKey(c.Name), lines(old.node, c.node))
 			continue
 		}
@@ -79,10 +79,10 @@ func (d *decoder) nameListeners(all *draft) {
 	}
 }
 
-// maxAddresses bounds the listening sockets of one configuration.
+// maxAddresses limits the listen sockets of one configuration.
 const maxAddresses = 1 << 16
 
-// claimedRange is an address range and who wants it.
+// claimedRange is an address range and its listener.
 type claimedRange struct {
 	listenRange
 	listener int
@@ -113,7 +113,7 @@ func (d *decoder) expandPorts(all *draft) {
 	clash := false
 	for _, same := range claims {
 		slices.SortFunc(same, func(a, b claimedRange) int { return cmp.Or(cmp.Compare(a.Port, b.Port), cmp.Compare(a.order, b.order)) })
-		reach := 0 // Index of the claim that reaches furthest so far
+		reach := 0 // index of the range that reaches furthest so far
 		for i := 1; i < len(same); i++ {
 			if same[i].Port <= same[reach].last {
 				d.reportOverlap(all, same[reach], same[i])
@@ -141,7 +141,7 @@ func (d *decoder) expandPorts(all *draft) {
 	}
 }
 
-// reportOverlap reports two claims on one address at the one that comes later.
+// reportOverlap reports two overlapping ranges at the later one.
 func (d *decoder) reportOverlap(all *draft, a, b claimedRange) {
 	if a.order > b.order {
 		a, b = b, a

@@ -8,11 +8,11 @@ import (
 	"weir/conf/internal/tree"
 )
 
-// Pieces of a configuration that are described at run time, as JSON: one server, one cluster.
+// Servers and clusters that are defined at run time, in JSON.
 
-// ParseServer reads a server of a cluster, either as an object with the keys of a server and level, or as a string. It
-// returns the index of the level that it is for: that of the key level (a name, or a number counted from 1), else 0. The
-// error is of type Mistakes.
+// ParseServer parses a server of a cluster: an object with the keys of a server and "level", or a string. It returns
+// the index of the level that "level" gives by name or by number counted from 1, by default 0. The error is of type
+// Errors.
 func ParseServer(text []byte, c *Cluster) (s Server, level int, err error) {
 	n, err := parseJSON(text)
 	if err != nil {
@@ -42,7 +42,7 @@ func ParseServer(text []byte, c *Cluster) (s Server, level int, err error) {
 	return s, level, d.err()
 }
 
-// findLevel finds the level that a value names.
+// findLevel returns the index of the level that a value names.
 func (d *decoder) findLevel(n *tree.Node, c *Cluster) int {
 	number := 0
 	switch v := n.Value.(type) {
@@ -69,7 +69,7 @@ func (d *decoder) findLevel(n *tree.Node, c *Cluster) int {
 	return number - 1
 }
 
-// validateSameAsOtherLevels refuses a server that is in another level already and described otherwise there.
+// validateSameAsOtherLevels rejects a server that is in another level with other values.
 func (d *decoder) validateSameAsOtherLevels(n *tree.Node, s *Server, c *Cluster) {
 	for i, l := range c.Levels {
 		for j := range l.Servers {
@@ -85,8 +85,8 @@ func (d *decoder) validateSameAsOtherLevels(n *tree.Node, s *Server, c *Cluster)
 	}
 }
 
-// ParseCluster reads a cluster as in the file; the repeated tables are the arrays levels and checks. If it has levels
-// alone, all the rest is that of old, which may be nil. The error is of type Mistakes.
+// ParseCluster parses a cluster with the keys of the file; the arrays "levels" and "checks" stand for the repeated
+// tables. If it has only "levels", everything else is that of old, which may be nil. The error is of type Errors.
 func ParseCluster(name string, text []byte, old *Cluster) (Cluster, error) {
 	n, err := parseObject(text)
 	if err != nil {
@@ -98,7 +98,7 @@ func ParseCluster(name string, text []byte, old *Cluster) (Cluster, error) {
 	n.Parent, n.Name = all, name
 	d := newDecoder()
 	d.renameArrays(n)
-	named := len(d.errs) // by the names that they have in the request
+	named := len(d.errs) // the errors so far have the names of the request
 	var c clusterDraft
 	if old != nil && len(n.Keys) == 1 && n.Keys[0].Name == "level" {
 		c = clusterDraft{Cluster: *old, node: n}
@@ -130,7 +130,7 @@ func ParseCluster(name string, text []byte, old *Cluster) (Cluster, error) {
 	return c.Cluster, d.err()
 }
 
-// renameArrays gives the arrays of a cluster the names that they have in the file, and leaves out the cluster's own name.
+// renameArrays renames the arrays of a cluster to the names in the file, and removes the cluster's own name.
 func (d *decoder) renameArrays(n *tree.Node) {
 	for _, key := range []string{"level", "check"} {
 		if wrong := n.Get(key); wrong != nil {
@@ -150,7 +150,7 @@ func (d *decoder) renameArrays(n *tree.Node) {
 	}
 }
 
-// of refuses levels that leave a check without a server that it names.
+// validateCheckServers rejects levels without a server that a check names.
 func (d *decoder) validateCheckServers(n *tree.Node, c *Cluster) {
 	servers := make(map[string]bool)
 	for _, l := range c.Levels {

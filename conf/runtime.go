@@ -8,7 +8,7 @@ import (
 	"weir/conf/internal/tree"
 )
 
-// Tables that concern the process as a whole: [runtime] and [log]. [admin] has a file of its own.
+// The [runtime] and [log] tables.
 
 func runtimeKeys() []key[Runtime] {
 	return []key[Runtime]{

@@ -2,43 +2,43 @@ package conf
 
 import "weir/conf/internal/tree"
 
-// KeyOffset is one entry of the schema: what a key of a table may hold, what it means, where it goes and how to print it. It
-// drives decoding, defaults, the search for unknown keys, error texts, comparison and the reference. A new key is one
-// entry, and one field in the specification.
+// key is one entry of the schema: the value, meaning, field and format of a key. It drives decoding, defaults,
+// suggestions, error messages, comparison and the reference. A new key needs one entry, and one field in the
+// specification.
 type key[T any] struct {
 	name        string
-	typeText    string // the type in a word or two, for the reference
+	typeText    string // the type, for the reference
 	defaultText string // the default as written in a file, for the reference
 	doc         string // the meaning, for the reference
 	isRequired  bool   // must be given
 
-	aliases     []string // what other programs call it, for suggestions
-	types       []string // of a check its types, of a listener its protocols that take it; nil = all
+	aliases     []string // names in other programs, for suggestions
+	types       []string // types of checks, or protocols of listeners, that take the key; nil = all
 	fixedReason string   // why it cannot change while weir runs; "" = it can
 
-	setDefault func(into *T)                           // sets the default; nil = the zero value, or inherited
-	decode     func(d *decoder, n *tree.Node, into *T) // sets the field from the file
-	show       func(of *T) string                      // prints the field for comparison; nil = not compared by this key
-	secret     bool                                    // what it shows is compared, but told to nobody
+	setDefault func(into *T)                           // nil = the zero value, or inherited
+	decode     func(d *decoder, n *tree.Node, into *T) // sets the field
+	show       func(of *T) string                      // formats the field for comparison; nil = not compared by this key
+	secret     bool                                    // the value is compared but not shown
 }
 
-// Kind is a type of value: how to read it and how to print it.
+// valueType is a type of value: how to parse it and how to format it.
 type valueType[V any] struct {
 	text  string
-	parse func(n *tree.Node) (V, error) // the error is the message, without what was got
+	parse func(n *tree.Node) (V, error) // the error is the whole message
 	show  func(v V) string
-	// The values of a secret kind appear in no message, whatever parse says. Its keys are to be veiled.
+	// Values of a secret type do not appear in messages, whatever parse returns. Keys of that type need hideValue.
 	secret bool
 }
 
-// scalar is the usual key: one value of a kind, in one field. usual is the default as it would stand in the file; an
-// empty one leaves the field as it is.
+// scalar is the usual key: one value in one field. usual is the default as written in a file; if it is empty, the field
+// keeps its value.
 func scalar[T, V any](name string, k valueType[V], usual string, field func(*T) *V, doc string) key[T] {
 	var preset func(*T)
 	if usual != "" {
 		v, err := k.parse(&tree.Node{Value: usual, InString: true})
 		if err != nil {
-			panic("conf: default of " + name + ": " + err.Error()) // caught by any test that loads a file
+			panic("conf: default of " + name + ": " + err.Error()) // any test that loads a file finds it
 		}
 		preset = func(into *T) { *field(into) = v }
 	}
@@ -47,7 +47,7 @@ func scalar[T, V any](name string, k valueType[V], usual string, field func(*T) 
 		decode: func(d *decoder, n *tree.Node, into *T) {
 			v, ok := read(d, n, k)
 			if !ok {
-				var none V // not the default: what depends on this value shall not be judged
+				var none V // not the default, so that nothing is reported that depends on this value
 				v = none
 			}
 			*field(into) = v
@@ -56,7 +56,7 @@ func scalar[T, V any](name string, k valueType[V], usual string, field func(*T) 
 	}
 }
 
-// read parses one value and reports what is wrong with it.
+// read parses one value and reports the error.
 func read[V any](d *decoder, n *tree.Node, k valueType[V]) (V, bool) {
 	v, err := k.parse(n)
 	if err == nil {
@@ -109,22 +109,22 @@ func table[T any](name, doc string, decode func(d *decoder, n *tree.Node, into *
 func (k key[T]) required() key[T]                   { k.isRequired = true; return k }
 func (k key[T]) withAliases(words ...string) key[T] { k.aliases = words; return k }
 
-// onlyFor is for keys of some types of checks, or protocols of listeners, only.
+// onlyFor restricts a key to some types of checks, or protocols of listeners.
 func (k key[T]) onlyFor(types ...string) key[T] { k.types = types; return k }
 
-// hideValue is for keys whose values no plan shows.
+// hideValue keeps values out of plans.
 func (k key[T]) hideValue() key[T] { k.secret = true; return k }
 
 // fixedBecause gives the reason why a key cannot change while weir runs.
 func (k key[T]) fixedBecause(reason string) key[T] { k.fixedReason = reason; return k }
 
-// fromCluster is for keys of a server that default to the cluster's.
+// fromCluster is for keys of a server whose default is the cluster's value.
 func (k key[T]) fromCluster() key[T] { k.setDefault, k.defaultText = nil, "the cluster's"; return k }
 
 // withDefaultText describes a default that is not a constant.
 func (k key[T]) withDefaultText(text string) key[T] { k.defaultText = text; return k }
 
-// schema is all tables of a file.
+// schema holds the keys of all tables of a file.
 type schema struct {
 	root     []key[draft]
 	runtime  []key[Runtime]

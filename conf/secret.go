@@ -6,15 +6,15 @@ import (
 	"strings"
 )
 
-// incomplete is what stands for a secret wherever one could be shown.
+// hidden replaces a secret in messages.
 const hidden = "(secret)"
 
-// Secret is a password: literal, in a file or in the environment. At most one of the fields is set; the zero value is
-// no password. Only the literal is kept from view, but however a Secret is printed, it prints as "(secret)".
+// Secret is a password: literal, in a file or in the environment. At most one field is set; the zero value is no
+// password. Every way of formatting a Secret gives "(secret)".
 type Secret struct {
 	Value string // the password itself
-	File  string // or a file that holds it; one line end after it is not part of it
-	Env   string // or an environment variable that holds it
+	File  string // or a file with the password; one line end after it is ignored
+	Env   string // or an environment variable with the password
 }
 
 // Format keeps a secret out of every verb of package fmt.
@@ -23,10 +23,10 @@ func (Secret) Format(f fmt.State, _ rune) { _, _ = f.Write([]byte(hidden)) }
 // MarshalText keeps a secret out of JSON, and so out of logs.
 func (Secret) MarshalText() ([]byte, error) { return []byte(hidden), nil }
 
-// Header is one line of an HTTP request. Its value may be a secret and is not printed.
+// Header is one line of an HTTP request. Its value may be a secret and is never formatted.
 type Header struct{ Name, Value string }
 
-// Format prints the name alone.
+// Format writes only the name.
 func (h Header) Format(f fmt.State, _ rune) { _, _ = f.Write([]byte(h.Name + ": " + hidden)) }
 
 // MarshalText is like Format.
@@ -36,7 +36,7 @@ func (h Header) MarshalText() ([]byte, error) { return []byte(h.Name + ": " + hi
 func secretType() valueType[string] {
 	k := plainTextType()
 	k.secret = true
-	k.show = func(s string) string { return s } // compared, and veiled by whoever tells of it
+	k.show = func(s string) string { return s } // for comparison; maskSecret hides it
 	return k
 }
 
@@ -50,7 +50,7 @@ func plainTextType() valueType[string] {
 	})
 }
 
-// maskSecret is what is told of a secret that changes.
+// maskSecret formats a secret for a plan: "none" if it is empty, else as.
 func maskSecret(s, as string) string {
 	if s == "" {
 		return "none"

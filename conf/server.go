@@ -31,7 +31,7 @@ func serverKeys() []key[Server] {
 	}
 }
 
-// maxWeight is the largest weight of a server, that of HAProxy.
+// maxWeight is the maximum weight of a server, as in HAProxy.
 const maxWeight = 256
 
 // sendProxyType is a version of the PROXY protocol, or empty.
@@ -51,11 +51,11 @@ func serverStateType() valueType[string] {
 		map[string]string{"up": "ready", "down": "maint", "disabled": "maint", "maintenance": "maint", "draining": "drain"})
 }
 
-// serverDraft is a server together with where it stands.
+// serverDraft is a server with its position.
 type serverDraft struct {
 	Server
 	node    *tree.Node
-	invalid bool // something about it is: it is not compared with others
+	invalid bool // it has an error, so it is not compared with others
 }
 
 func decodeServers(d *decoder, n *tree.Node, l *levelDraft) {
@@ -85,11 +85,11 @@ func decodeServers(d *decoder, n *tree.Node, l *levelDraft) {
 	}
 }
 
-// maxWords bounds a server's string form; there are fewer keys than that.
+// maxWords limits a server's string form; there are fewer keys.
 const maxWords = 64
 
-// parseServerString turns a server's string form, "ADDRESS KEY=VALUE …", into the table that it stands for; every part of it
-// stands where the string does.
+// parseServerString turns a server's string form, "ADDRESS KEY=VALUE …", into a table. All nodes have the position of
+// the string.
 func parseServerString(d *decoder, n *tree.Node, text string) *tree.Node {
 	t := &tree.Node{File: n.File, Offset: n.Offset, KeyOffset: n.KeyOffset, Kind: tree.Table, Parent: n.Parent, Index: n.Index}
 	words := strings.Fields(text)
@@ -124,7 +124,7 @@ func parseServerString(d *decoder, n *tree.Node, text string) *tree.Node {
 	return t
 }
 
-// finishServer fills in what depends on other keys of the server.
+// finishServer fills in values that depend on other keys of the server.
 func finishServer(d *decoder, n *tree.Node, s *Server) {
 	written := n.Get("address")
 	if written == nil {
@@ -138,7 +138,7 @@ func finishServer(d *decoder, n *tree.Node, s *Server) {
 	}
 	own := n.Get("source")
 	switch to := s.Address.Addr.Addr(); {
-	case s.Address.Path != "" && own != nil: // givenAt here, not inherited
+	case s.Address.Path != "" && own != nil: // given here, not inherited
 		d.errorAt(own, "a unix socket is dialled without a source address")
 	case s.Address.Path != "":
 		s.Source = Source{}
@@ -147,7 +147,7 @@ func finishServer(d *decoder, n *tree.Node, s *Server) {
 	}
 }
 
-// Offset is where a key of the server stands: in the table, or in the string that stands for it.
+// keyOrServer returns the node of a key in the table form, or else the server.
 func (s *serverDraft) keyOrServer(name string) *tree.Node {
 	if n := s.node.Get(name); n != nil {
 		return n
@@ -155,7 +155,7 @@ func (s *serverDraft) keyOrServer(name string) *tree.Node {
 	return s.node
 }
 
-// givenAt is where a key of the server was written, which a string is as a whole; nil if it was not.
+// givenAt returns the node that sets a key: its value in the table form, the server in the string form, or nil.
 func (s *serverDraft) givenAt(name string) *tree.Node {
 	words, _ := s.node.Value.(string)
 	if slices.ContainsFunc(strings.Fields(words), func(w string) bool { return strings.HasPrefix(w, name+"=") }) {

@@ -1,6 +1,6 @@
 package conf
 
-// Where servers are dialled from: addresses of this host, or those of the clients.
+// Source addresses of connections to servers: addresses of this host, or those of the clients.
 
 import (
 	"fmt"
@@ -10,16 +10,16 @@ import (
 	"weir/conf/internal/tree"
 )
 
-// Source says where servers are dialled from. The zero value leaves it to the kernel.
+// Source is the source address of connections to servers. For the zero value, the kernel chooses.
 type Source struct {
-	Client bool           // from the client's own address
-	Ranges []netip.Prefix // else from these in turn; masked, and of either family
+	Client bool           // the client's own address
+	Ranges []netip.Prefix // else these in turn; masked, of either family
 }
 
-// IsZero tells whether the kernel chooses.
+// IsZero reports whether the kernel chooses.
 func (s Source) IsZero() bool { return !s.Client && len(s.Ranges) == 0 }
 
-// String is the source as it may be written in a server's string form; "none" when the kernel chooses.
+// String formats the source as in a server's string form, or returns "none" if the kernel chooses.
 func (s Source) String() string {
 	switch {
 	case s.Client:
@@ -37,7 +37,7 @@ func (s Source) String() string {
 	return strings.Join(texts, ",")
 }
 
-// RangesFor is the ranges of the family that an address is of.
+// RangesFor returns the ranges of the family of an address.
 func (s Source) RangesFor(to netip.Addr) []netip.Prefix {
 	var same []netip.Prefix
 	for _, r := range s.Ranges {
@@ -48,8 +48,8 @@ func (s Source) RangesFor(to netip.Addr) []netip.Prefix {
 	return same
 }
 
-// AddrFor is the address from which an address is dialled if it is always the same; invalid when the kernel chooses, be
-// it because there is none of that family.
+// AddrFor returns the first source address for connections to an address. It is invalid if the kernel chooses, or if
+// there is none of that family.
 func (s Source) AddrFor(to netip.Addr) netip.Addr {
 	for _, r := range s.RangesFor(to) {
 		return r.Addr()
@@ -59,11 +59,11 @@ func (s Source) AddrFor(to netip.Addr) netip.Addr {
 
 const (
 	maxSourceRanges = 256
-	// maxSourceBits bounds a range to 64 k addresses: 4 billion connections to one server.
+	// maxSourceBits limits a range to 65,536 addresses: 4 billion connections to one server.
 	maxSourceBits = 16
 )
 
-// sourceType is an address, several, or the word client.
+// sourceType is one address or range, several, or "client".
 func sourceType() valueType[Source] {
 	return valueType[Source]{text: "addresses or `client`", parse: parseSources, show: Source.String}
 }
@@ -104,7 +104,7 @@ func parseSources(n *tree.Node) (Source, error) {
 	return s, nil
 }
 
-// parseSourceRange reads "10.0.0.1" or "10.0.0.0/28".
+// parseSourceRange parses "10.0.0.1" or "10.0.0.0/28".
 func parseSourceRange(s string) (netip.Prefix, error) {
 	r, err := netip.ParsePrefix(s)
 	if err != nil {

@@ -7,8 +7,8 @@ import (
 	"unicode"
 )
 
-// nearest returns the legal word that the user most likely meant, or "". aliases are words of other programs that stand
-// for a legal one ("leastconn" for least_sessions): being near to one counts as being near to what it stands for.
+// nearest returns the legal word that was most likely meant, or "". aliases maps words of other programs to legal words
+// ("leastconn" to least_sessions); a word near an alias counts as near the legal word.
 func nearest(word string, legal []string, aliases map[string]string) string {
 	if len(word) > 100 {
 		return ""
@@ -32,7 +32,7 @@ func nearest(word string, legal []string, aliases map[string]string) string {
 	for _, w := range sortedKeys(aliases) {
 		try(w, aliases[w])
 	}
-	if best == "" { // a word with more or fewer parts, as in server_level for level
+	if best == "" { // a word with more or fewer parts, such as server_level for level
 		for _, w := range legal {
 			if len(w) > 3 && (strings.HasPrefix(word, fold(w)) || len(word) > 3 && strings.HasPrefix(fold(w), word)) {
 				return w
@@ -42,7 +42,7 @@ func nearest(word string, legal []string, aliases map[string]string) string {
 	return best
 }
 
-// fold makes spellings that differ only in case or in separators equal.
+// fold removes differences of case and separators.
 func fold(s string) string {
 	return strings.Map(func(r rune) rune {
 		if r == '_' || r == '-' || r == ' ' {
@@ -52,8 +52,8 @@ func fold(s string) string {
 	}, s)
 }
 
-// distance is the number of letters to insert, delete, replace or swap with their neighbour to turn a into b (optimal
-// string alignment).
+// distance returns the number of insertions, deletions, replacements and swaps of neighbours that turn a into b
+// (optimal string alignment).
 func distance(a, b string) int {
 	x, y := []rune(a), []rune(b)
 	before, last, row := make([]int, len(y)+1), make([]int, len(y)+1), make([]int, len(y)+1)
@@ -77,7 +77,7 @@ func distance(a, b string) int {
 	return last[len(y)]
 }
 
-// didYouMean is the tail of a message: `; did you mean "web"?`, or nothing.
+// didYouMean returns the end of a message: `; did you mean "web"?`, or "".
 func didYouMean(suggestion string) string {
 	if suggestion == "" {
 		return ""

@@ -12,10 +12,10 @@ import (
 	"weir/conf/internal/tree"
 )
 
-// maxInt is the upper limit of integers that need none: what fits everywhere.
+// maxInt is the upper limit of integers without another limit.
 const maxInt = math.MaxInt32
 
-// integerType is a whole number in a range.
+// integerType is an integer in a range.
 func integerType(low, high int) valueType[int] {
 	form := fmt.Sprintf("integer from %d to %d", low, high)
 	if high == maxInt {
@@ -66,7 +66,7 @@ func booleanType() valueType[bool] {
 	}
 }
 
-// Text is a string that check accepts; nil accepts any.
+// textType is a string that check accepts; nil accepts any.
 func textType(form string, check func(string) error) valueType[string] {
 	return valueType[string]{
 		text: form,
@@ -84,7 +84,7 @@ func textType(form string, check func(string) error) valueType[string] {
 	}
 }
 
-// orEmpty is a kind for which an empty string stands for the zero value, as if the key were not there.
+// orEmpty also accepts an empty string, which stands for the zero value.
 func orEmpty[V any](k valueType[V]) valueType[V] {
 	parse := k.parse
 	k.parse = func(n *tree.Node) (V, error) {
@@ -97,7 +97,7 @@ func orEmpty[V any](k valueType[V]) valueType[V] {
 	return k
 }
 
-// maxName bounds the names of things, which appear in URLs, metrics and logs.
+// maxName limits names, which appear in URLs, metrics and logs.
 const maxName = 64
 
 // nameType is the name of a listener, cluster, level or check.
@@ -122,7 +122,7 @@ func validateName(s string) error {
 	return nil
 }
 
-// serverNameType is like nameType, but takes whatever an address may hold as well.
+// serverNameType is like nameType, but accepts all characters of an address.
 func serverNameType() valueType[string] {
 	k := textType("name", func(s string) error {
 		bad := strings.IndexFunc(s, func(r rune) bool { return r <= ' ' || r >= 0x7f || strings.ContainsRune("\"'`\\", r) })
@@ -152,7 +152,7 @@ func pathType() valueType[string] {
 	})
 }
 
-// oneOf is one of a few words. aliases maps what other programs call them, for suggestions only.
+// oneOf is one of a few words. aliases maps words of other programs to them, for suggestions only.
 func oneOf(legal []string, aliases map[string]string) valueType[string] {
 	list := strings.Join(legal, ", ")
 	if n := len(legal); n > 1 {
@@ -176,13 +176,13 @@ func oneOf(legal []string, aliases map[string]string) valueType[string] {
 	}
 }
 
-// Durations shorter than a tick make no sense anywhere, and the longest that makes sense keeps sums from overflowing.
+// Limits of durations: a tick of the timers, and a value with which sums do not overflow.
 const (
 	minDuration = time.Millisecond
 	maxDuration = 365 * 24 * time.Hour
 )
 
-// durationType is a length of time in a range; with orEmpty, zero is legal too and means none or off.
+// durationType is a duration in a range. If orEmpty is set, zero is legal too and means none or off.
 func durationType(low, high time.Duration, orNone bool) valueType[time.Duration] {
 	form := "duration > 0"
 	if orNone {
@@ -221,7 +221,7 @@ func positiveDuration() valueType[time.Duration] {
 }
 func durationOrZero() valueType[time.Duration] { return durationType(minDuration, maxDuration, true) }
 
-// serverAddressType is an endpoint to dial.
+// serverAddressType is an address to connect to.
 func serverAddressType() valueType[Address] {
 	return valueType[Address]{
 		text: "address",
@@ -247,7 +247,7 @@ func serverAddressType() valueType[Address] {
 	}
 }
 
-// maxRegex bounds regular expressions, whose cost grows with their length.
+// maxRegex limits regular expressions, whose cost grows with their length.
 const maxRegex = 4096
 
 // regexType is a regular expression, or empty.
