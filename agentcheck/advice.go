@@ -5,65 +5,65 @@ import (
 	"strings"
 )
 
-// Health is what an agent says about whether its server works.
+// Health is an agent's report on whether its server works.
 type Health uint8
 
-// The healths an agent can tell.
+// The values of Health.
 const (
-	HealthUnset Health = iota // the agent did not speak of it: as before
+	HealthUnset Health = iota // not in the reply: unchanged
 	HealthUp                  // "up": no objection from the agent; a failing check still wins
 	HealthDown                // "down", "fail", "failed" or "stopped": down at once
 )
 
-// Admin is what an agent asks for, independently of whether its server works.
+// Admin is the administrative state that an agent requests, independently of whether its server works.
 type Admin uint8
 
-// The administrative states an agent can ask for.
+// The values of Admin.
 const (
-	AdminUnset Admin = iota // the agent did not speak of it: as before
-	AdminReady              // "ready": takes back the agent's own drain or maint
+	AdminUnset Admin = iota // not in the reply: unchanged
+	AdminReady              // "ready": ends the agent's own drain or maint
 	AdminDrain              // "drain": no new sessions
 	AdminMaint              // "maint": out of service
 )
 
-// WeightKind says how a weight is to be read.
+// WeightKind is the kind of a weight.
 type WeightKind uint8
 
-// The ways an agent can speak of its server's weight.
+// The values of WeightKind.
 const (
-	WeightUnset    WeightKind = iota // the agent did not speak of it: as before
+	WeightUnset    WeightKind = iota // not in the reply: unchanged
 	WeightPercent                    // percent of the configured weight, 0 to MaxPercent
 	WeightAbsolute                   // replaces the configured weight, 0 to MaxWeight
 )
 
-// The largest numbers a reply can carry. Larger percentages count as MaxPercent, as in HAProxy; a larger absolute
-// weight or session limit is not a word of the grammar.
+// The largest numbers of a reply. Larger percentages count as MaxPercent, as in HAProxy. A word with a larger absolute
+// weight or session limit is unknown.
 const (
 	MaxPercent  = 25600
 	MaxWeight   = 256
 	MaxSessions = 1<<31 - 1
 )
 
-// Weight is a weight as an agent says it. The zero value says nothing.
+// Weight is a weight in a reply. The zero value means that there is none.
 type Weight struct {
 	Kind  WeightKind
 	Value int // percent or weight, by Kind
 }
 
-// Advice is one reply of an agent. Its parts are independent: what the agent did not speak of stays as it was. The zero
-// value says nothing at all.
+// Advice is one reply of an agent. Its parts are independent: a part that is not in the reply is unchanged. The zero
+// value has no effect.
 type Advice struct {
 	Health Health
-	Word   string // the health word as it was said, in lower case: up, down, fail, failed or stopped
+	Word   string // the health word in lower case: up, down, fail, failed or stopped
 	Admin  Admin
 	Weight Weight
 
-	// MaxSessions limits the server's sessions where HasMaxSessions is set; 0 means no limit.
+	// MaxSessions limits the server's sessions if HasMaxSessions is set; 0 means no limit.
 	MaxSessions    int
 	HasMaxSessions bool
 
-	Text    string // what followed "#", in printable characters; "" unless a health word was said
-	Unknown string // the first word that is not in the grammar, in printable characters; it has no effect
+	Text    string // the text after "#", in printable characters; "" without a health word
+	Unknown string // the first unknown word, in printable characters; it has no effect
 }
 
 // HasEffect reports whether the advice contains anything that has an effect.
@@ -71,7 +71,7 @@ func (a Advice) HasEffect() bool {
 	return a.Health != HealthUnset || a.Admin != AdminUnset || a.Weight.Kind != WeightUnset || a.HasMaxSessions
 }
 
-// String returns the advice as a line an agent could have said, without the line end.
+// String returns the advice as a reply line without the line end.
 func (a Advice) String() string {
 	var words []string
 	switch a.Admin {

@@ -5,14 +5,14 @@ import (
 	"io"
 )
 
-// Query writes send, if there is any, to an agent's connection and reads the agent's reply: up to its first line end, and
-// never more than MaxReply bytes. It neither closes the connection nor limits the time: that is the caller's deadline.
+// Query writes send, if it is not empty, to an agent's connection and reads the reply up to its first line end, at most
+// MaxReply bytes. It neither closes the connection nor sets a deadline; the caller does.
 //
-// The errors are those of Parse and those of the connection. A connection that ends, cleanly or by a reset, after a
-// complete line is no error.
+// The errors are those of Parse and of the connection. If the connection ends after a complete line, cleanly or by a
+// reset, that is not an error.
 func Query(conn io.ReadWriter, send []byte) (Advice, error) {
 	if len(send) > 0 {
-		// An agent may answer and close without having read what was sent, so a failed write is told only if there is
+		// An agent may reply and close without reading, so a failed write is returned only if there is
 		// no reply either.
 		if _, err := conn.Write(send); err != nil {
 			advice, parseErr := readReply(conn)

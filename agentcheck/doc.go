@@ -1,7 +1,7 @@
-// Package agentcheck speaks the agent-check protocol: a server's host tells a balancer, in one line of words, how it
-// wants to be used. The words and what they mean are those of HAProxy's documentation (section 5.2 of its configuration
+// Package agentcheck implements the agent-check protocol: an agent on a server's host reports, in one line of words,
+// how the server is to be used. The words have the meaning of HAProxy's documentation (section 5.2 of its configuration
 // manual, "agent-check"), with one addition: "failed" means "fail".
 //
-// It holds the grammar (Parse), the client that asks an agent (Ask) and a small agent for hosts that want to publish
-// their own state and weight (Agent). It imports the standard library only, returns errors and does not log.
+// It contains the grammar (Parse), the client (Query) and a small agent for hosts that publish their own state and
+// weight (Server). It imports the standard library only, returns errors and does not log.
 package agentcheck

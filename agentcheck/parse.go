@@ -9,10 +9,10 @@ import (
 	"unicode/utf8"
 )
 
-// MaxReply is how many bytes of a reply are looked at, its line end included.
+// MaxReply is how many bytes of a reply are read, including its line end.
 const MaxReply = 1024
 
-// Errors of Parse and Ask: replies that have no effect, whatever words they contain.
+// Errors of Parse and Query: replies without effect.
 var (
 	ErrIncomplete = errors.New("agent reply without a line end")
 	ErrTooLong    = errors.New("agent reply without a line end in its first " + strconv.Itoa(MaxReply) + " bytes")
@@ -21,7 +21,7 @@ var (
 
 // Parse reads an agent's reply:
 //
-//	reply = line ( CR | LF )                       ; the first CR or LF ends it, and it has to be there
+//	reply = line ( CR | LF )                       ; the first CR or LF ends it and is required
 //	line  = { sep } [ word { sep word } ] [ sep "#" text ]
 //	sep   = SP | TAB | ","                          ; any run, in any order
 //	word  = "up" | "down" | "fail" | "failed" | "stopped"
@@ -29,8 +29,8 @@ var (
 //	      | 1*DIGIT "%" | "weight:" 1*DIGIT [ "%" ]
 //	      | "maxconn:" 1*DIGIT                      ; all in upper or lower case
 //
-// Words are whole words. Of several of one kind the last counts; the first unknown one is kept in Advice.Unknown and has
-// no effect on the others. "#" opens the text only where a word could begin.
+// Of several words of one kind the last counts. The first unknown word is kept in Advice.Unknown and has
+// no effect on the others. "#" begins the text only where a word could begin.
 //
 // The errors are ErrIncomplete, ErrTooLong and ErrEmpty (a line without a word); the advice is then the zero value.
 func Parse(reply []byte) (Advice, error) {
@@ -59,7 +59,7 @@ func Parse(reply []byte) (Advice, error) {
 		}
 		word, rest, _ := cutAny(line, separators)
 		words++
-		if !advice.take(strings.ToLower(word)) && advice.Unknown == "" {
+		if !advice.apply(strings.ToLower(word)) && advice.Unknown == "" {
 			advice.Unknown = printable(word)
 		}
 		line = rest
@@ -75,8 +75,8 @@ func Parse(reply []byte) (Advice, error) {
 
 const separators = " \t,"
 
-// take applies one word in lower case and reports whether it is in the grammar.
-func (a *Advice) take(word string) bool {
+// apply applies one word in lower case and reports whether it is known.
+func (a *Advice) apply(word string) bool {
 	switch word {
 	case "up":
 		a.Health, a.Word = HealthUp, word
@@ -95,7 +95,7 @@ func (a *Advice) take(word string) bool {
 		return true
 	}
 	if digits, ok := strings.CutPrefix(word, "maxconn:"); ok {
-		n, ok := number(digits, MaxSessions)
+		n, ok := parseNumber(digits, MaxSessions)
 		if !ok || n > MaxSessions {
 			return false
 		}
@@ -107,7 +107,7 @@ func (a *Advice) take(word string) bool {
 	if !named && !percent {
 		return false
 	}
-	n, ok := number(digits, MaxPercent)
+	n, ok := parseNumber(digits, MaxPercent)
 	switch {
 	case !ok:
 		return false
@@ -121,8 +121,8 @@ func (a *Advice) take(word string) bool {
 	return true
 }
 
-// number reads decimal digits and nothing else. Values above limit are returned as limit+1, however long they are.
-func number(digits string, limit int) (int, bool) {
+// parseNumber parses decimal digits. Values above limit are returned as limit+1.
+func parseNumber(digits string, limit int) (int, bool) {
 	if digits == "" {
 		return 0, false
 	}
@@ -150,7 +150,7 @@ func cutAny(s, chars string) (before, after string, found bool) {
 	return s, "", false
 }
 
-// printable replaces what must not reach a log or a terminal.
+// printable replaces characters that must not reach a log or a terminal.
 func printable(s string) string {
 	return strings.Map(func(r rune) rune {
 		if r == utf8.RuneError || !unicode.IsPrint(r) {

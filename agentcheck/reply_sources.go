@@ -10,11 +10,12 @@ import (
 	"strings"
 )
 
-// ReplyFunc says what a Server tells about its host: one line of the grammar, without the line end. An error means that
-// there is nothing to tell; the balancer then keeps what it knows.
+// ReplyFunc returns the reply of a Server: one line of the grammar, without the line end. After an error nothing is
+// sent, and the balancer keeps its state.
 type ReplyFunc func() (string, error)
 
-// FixedReply answers the same line always. The error tells a line that a balancer would not understand.
+// FixedReply returns a ReplyFunc that always returns line. The error reports a line that a balancer would not
+// understand.
 func FixedReply(line string) (ReplyFunc, error) {
 	advice, err := Parse([]byte(line + "\n"))
 	if err != nil {
@@ -24,13 +25,13 @@ func FixedReply(line string) (ReplyFunc, error) {
 		return nil, errors.New("more than one line")
 	}
 	if advice.Unknown != "" {
-		return nil, fmt.Errorf("%q is not a word that agents say", advice.Unknown)
+		return nil, fmt.Errorf("unknown word %q", advice.Unknown)
 	}
 	return func() (string, error) { return line, nil }, nil
 }
 
-// FileReply answers the first line of a file, read anew for every question, so that whoever may write the file decides. The
-// errors are those of the file, and that its first line is empty or too long.
+// FileReply returns a ReplyFunc that returns the first line of a file. The file is read for every request. The errors
+// are those of the file, and that its first line is empty or too long.
 func FileReply(path string) ReplyFunc {
 	return func() (string, error) {
 		f, err := os.Open(path)
@@ -43,7 +44,7 @@ func FileReply(path string) ReplyFunc {
 			return "", err
 		}
 		if len(text) < MaxReply {
-			text = append(text, '\n') // an editor may have left it out
+			text = append(text, '\n') // the last line may have no end
 		}
 		if _, err := Parse(text); err != nil {
 			return "", fmt.Errorf("%s: %w", path, err)
@@ -52,8 +53,8 @@ func FileReply(path string) ReplyFunc {
 	}
 }
 
-// LoadReply answers a percentage that falls as this host's load rises: 100 % where nothing runs or waits for a processor, 1 %
-// from one such task per processor on. It is never 0 %, which would take the server out of service.
+// LoadReply returns a ReplyFunc that returns a percentage by this host's load: 100 % if no task runs or waits for a
+// processor, 1 % from one such task per processor on. It is never 0 %, which would take the server out of service.
 func LoadReply() ReplyFunc {
 	return func() (string, error) {
 		text, err := os.ReadFile("/proc/loadavg")
@@ -69,7 +70,7 @@ func LoadReply() ReplyFunc {
 	}
 }
 
-// loadLine is the answer for a load average, of one minute, on so many processors.
+// loadLine returns the reply for a one-minute load average and a number of processors.
 func loadLine(load float64, processors int) string {
 	percent := int(100*(1-load/float64(processors)) + 0.5)
 	return strconv.Itoa(min(max(percent, 1), 100)) + "%"

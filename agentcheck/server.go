@@ -9,21 +9,21 @@ import (
 	"time"
 )
 
-// Server answers balancers' agent checks over TCP. Its fields are not changed once it serves.
+// Server replies to agent checks over TCP. Its fields must not change after Serve was called.
 type Server struct {
-	Reply   ReplyFunc   // what to say
-	OnError func(error) // told why a question went unanswered, from several goroutines at a time; nil = nobody
+	Reply   ReplyFunc   // returns the reply
+	OnError func(error) // called for each request without a reply, from several goroutines; nil = ignored
 }
 
-// Limits of a server, which is asked by a few balancers every second or so.
+// Limits of a server. A few balancers query it about once per second.
 const (
-	maxConns     = 64              // questions answered at the same time; more have to wait
-	replyTimeout = 2 * time.Second // for one question, from accept to close
+	maxConns     = 64              // connections at the same time; further ones wait
+	replyTimeout = 2 * time.Second // of one connection, from accept to close
 	acceptPause  = 100 * time.Millisecond
 )
 
-// Serve answers on a listener until the context ends, then closes the listener and returns nil when the last question
-// is dealt with. The error is that of a listener that has failed for good.
+// Serve replies on a listener until the context ends, then closes the listener and returns nil when the last connection
+// is closed. It returns the error of a listener that has failed permanently.
 func (s *Server) Serve(ctx context.Context, l net.Listener) error {
 	var asking sync.WaitGroup
 	defer asking.Wait()
@@ -42,7 +42,7 @@ func (s *Server) Serve(ctx context.Context, l net.Listener) error {
 			if errors.Is(err, net.ErrClosed) {
 				return err
 			}
-			// Out of descriptors, or a connection that was gone before it was accepted: it passes.
+			// Temporary: no descriptors, or a connection that was aborted before it was accepted.
 			s.reportError(err)
 			select {
 			case <-ctx.Done():
@@ -65,8 +65,8 @@ func (s *Server) reportError(err error) {
 	}
 }
 
-// serveConn deals with one question. What a balancer sends is read, so that the answer is not lost with a reset, and
-// ignored.
+// serveConn handles one connection. It reads and ignores what the balancer sends, so that a reset does not discard the
+// reply.
 func (s *Server) serveConn(ctx context.Context, conn net.Conn) error {
 	defer conn.Close()
 	_ = conn.SetDeadline(time.Now().Add(replyTimeout))
@@ -77,7 +77,7 @@ func (s *Server) serveConn(ctx context.Context, conn net.Conn) error {
 		return err
 	}
 	if _, err := io.WriteString(conn, line+"\n"); err != nil {
-		return nil // the balancer has gone
+		return nil // the balancer has closed
 	}
 	if half, ok := conn.(interface{ CloseWrite() error }); ok {
 		_ = half.CloseWrite()

@@ -187,7 +187,7 @@ func (c *Cluster) applyTimers() {
 		}
 		if s.passive.state == PassiveFailing {
 			s.passive.expire(c.now)
-			c.applyPassive(s, "fail_timeout is over")
+			c.applyPassive(s, "fail_timeout expired")
 		}
 		at := s.deadline(c.spec.SlowStart)
 		if s.timed = at != never && len(s.placements) > 0; s.timed {

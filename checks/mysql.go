@@ -80,7 +80,7 @@ func checkGreeting(ctx context.Context, t Target, secure *tls.Config) (Report, e
 	login, request := unknownUserLogin(sequence+1, secured)
 	if secured {
 		if _, err := x.Write(request); err != nil {
-			return report, fmt.Errorf("ask for TLS: %w", err)
+			return report, fmt.Errorf("request TLS: %w", err)
 		}
 		if err := x.startTLS(tlsFor(secure, t)); err != nil {
 			return report, err

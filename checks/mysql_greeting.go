@@ -21,7 +21,7 @@ type mysqlError struct {
 }
 
 func (e *mysqlError) Error() string {
-	return fmt.Sprintf("the server said error %d: %s", e.code, quote([]byte(e.text)))
+	return fmt.Sprintf("server error %d: %s", e.code, quote([]byte(e.text)))
 }
 
 // maxPacket limits the packets that are read before the login. Real packets have a tenth of it.

@@ -30,7 +30,7 @@ func TestMySQLPlugins(t *testing.T) {
 		require.Equal(t, "mysql 8.4.0-weir", report.Detail)
 		nettest.Wait(t, 5*time.Second, "a proper leave", func() bool { return h.left.Load() == 1 })
 		_, err = runCheck(t, user("u", "mistaken"), host.Addr())
-		require.ErrorContains(t, err, "login: the server said error 1045: \"Access denied: wrong password\"")
+		require.ErrorContains(t, err, "login: server error 1045: \"Access denied: wrong password\"")
 	}
 }
 
@@ -104,7 +104,7 @@ func TestMySQLErrors(t *testing.T) {
 	} {
 		first := nettest.Start(t, saying(errorPacket(0, code, text)))
 		second := nettest.Start(t, saying(greeting, errorPacket(2, code, text)))
-		want := "the server said error " + itoa(int(code)) + ": \"" + text + "\""
+		want := "server error " + itoa(int(code)) + ": \"" + text + "\""
 		_, err := runCheck(t, MySQL{}, first.Addr())
 		require.ErrorContains(t, err, want)
 		_, err = runCheck(t, user("u", "secret"), first.Addr())
@@ -270,7 +270,7 @@ func TestMySQLRealServer(t *testing.T) {
 		"SELECT NULL":                  "got NULL",
 		"SELECT 1 FROM dual WHERE 1=0": "got no row",
 		"DO 1":                         "got no row",
-		"SELEKT":                       "query: the server said error 1064",
+		"SELEKT":                       "query: server error 1064",
 		"SELECT REPEAT('x', 1000000)":  "reply too large",
 	} {
 		err := with(func(o *MySQL) { o.Query = query })

@@ -111,7 +111,7 @@ func (o Redis) verify(i redisInfo) error {
 		return errors.New("replication: the link to the primary is down")
 	case o.MaxLag > 0 && (i.lag < 0 || i.lag > o.MaxLag):
 		if i.lag < 0 {
-			return fmt.Errorf("replication: expected a lag of at most %v, got none told", o.MaxLag)
+			return fmt.Errorf("replication: expected a lag of at most %v, got an unknown lag", o.MaxLag)
 		}
 		return fmt.Errorf("replication: expected a lag of at most %v, got %v", o.MaxLag, i.lag)
 	}

@@ -18,7 +18,7 @@ type respReader struct{ replyReader }
 // redisError is an error reply.
 type redisError struct{ text string }
 
-func (e *redisError) Error() string { return "the server said " + quote([]byte(e.text)) }
+func (e *redisError) Error() string { return "server replied " + quote([]byte(e.text)) }
 
 // protocolError reports bytes that are not a reply of this protocol.
 type protocolError struct {

@@ -54,19 +54,19 @@ func TestRedisReplies(t *testing.T) {
 		{"replica, not primary", Redis{Role: "primary"}, "+PONG\r\n", replica("up", "3"), `role: expected primary, got "replica"`, ""},
 		{"replica near enough", Redis{MaxLag: 3 * time.Second}, "+PONG\r\n", replica("up", "3"), "", ""},
 		{"replica too far", Redis{MaxLag: 2 * time.Second}, "+PONG\r\n", replica("up", "3"), "replication: expected a lag of at most 2s, got 3s", ""},
-		{"replica with odd lag", Redis{MaxLag: 2 * time.Second}, "+PONG\r\n", replica("up", "-1"), "got none told", ""},
+		{"replica with odd lag", Redis{MaxLag: 2 * time.Second}, "+PONG\r\n", replica("up", "-1"), "got an unknown lag", ""},
 		{"replica alone", Redis{}, "+PONG\r\n", replica("down", "-1"), "replication: the link to the primary is down", "redis 7.0.15, replica, link down"},
 		{"replica alone, accepted", Redis{AllowStale: true}, "+PONG\r\n", replica("down", "-1"), "", ""},
 		{"loading, by INFO", Redis{}, "+PONG\r\n", bulkString("loading:1\r\n"), "loading its data", ""},
 		{"valkey", Redis{}, "+PONG\r\n", bulkString("redis_version:7.2.4\r\nvalkey_version:8.0.1\r\nrole:master\r\n"), "", "valkey 8.0.1, primary"},
-		{"error", Redis{}, "-ERR x\r\n", "", `PING: the server said "ERR x"`, ""},
-		{"noauth", Redis{}, "-NOAUTH Authentication required.\r\n", "", `PING: the server said "NOAUTH Authentication required."`, ""},
+		{"error", Redis{}, "-ERR x\r\n", "", `PING: server replied "ERR x"`, ""},
+		{"noauth", Redis{}, "-NOAUTH Authentication required.\r\n", "", `PING: server replied "NOAUTH Authentication required."`, ""},
 		{"loading", Redis{}, "-LOADING Redis is loading the dataset in memory\r\n", "", "LOADING", ""},
 		{"masterdown", Redis{}, "-MASTERDOWN Link with MASTER is down\r\n", "", "MASTERDOWN", ""},
 		{"control characters", Redis{}, "-ERR \x1b[31m\x00\xff\r\n", "", `"ERR \x1b[31m\x00\xff"`, ""},
 		{"wrong word", Redis{}, "+PANG\r\n", "", `PING: wrong reply: expected "PONG", got "PANG"`, ""},
 		{"no INFO allowed", Redis{}, "+PONG\r\n", "-NOPERM no\r\n", "", "answers PING, not INFO"},
-		{"no INFO, but needed", Redis{Role: "primary"}, "+PONG\r\n", "-NOPERM no\r\n", `INFO: the server said "NOPERM no"`, ""},
+		{"no INFO, but needed", Redis{Role: "primary"}, "+PONG\r\n", "-NOPERM no\r\n", `INFO: server replied "NOPERM no"`, ""},
 		{"INFO that is none", Redis{}, "+PONG\r\n", "<html>", `INFO: not a Redis reply: expected a Redis reply, got "<html>"`, ""},
 		{"INFO too large", Redis{}, "+PONG\r\n", "$70000\r\n", "INFO: reply too large (over 65536 bytes)", ""},
 		{"INFO with a mad length", Redis{}, "+PONG\r\n", "$-99999999999999999999\r\n", "INFO: wrong length", ""},
@@ -187,7 +187,7 @@ func TestRedisReal(t *testing.T) {
 	_, err = runCheck(t, Redis{User: "default", Password: Secret{Value: "secret"}}, primary.Addr())
 	require.NoError(t, err)
 	_, err = runCheck(t, Redis{Password: Secret{Value: "wrong"}}, primary.Addr())
-	require.ErrorContains(t, err, "AUTH: the server said \"WRONGPASS")
+	require.ErrorContains(t, err, "AUTH: server replied \"WRONGPASS")
 
 	// A stopped process is what a hung one looks like from here.
 	require.NoError(t, syscall.Kill(primary.PID(), syscall.SIGSTOP))

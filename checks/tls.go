@@ -33,7 +33,7 @@ func (o *TLS) config() (*tls.Config, error) {
 		}
 		c.RootCAs = x509.NewCertPool()
 		if !c.RootCAs.AppendCertsFromPEM(pem) {
-			return nil, OptionError{"tls_ca_file", fmt.Errorf("%s: no certificate in it", o.CAFile)}
+			return nil, OptionError{"tls_ca_file", fmt.Errorf("%s contains no certificate", o.CAFile)}
 		}
 	}
 	return c, nil
@@ -64,7 +64,7 @@ func (t Target) host() string {
 func handshakeError(err error) error {
 	var op *net.OpError
 	if errors.As(err, &op) && op.Op == "remote error" {
-		return fmt.Errorf("TLS handshake: the server said %w", op.Err)
+		return fmt.Errorf("TLS handshake: alert from the server: %w", op.Err)
 	}
 	return fmt.Errorf("TLS handshake: %w", err)
 }

@@ -83,14 +83,14 @@ func TestTLSRefusedByTheServer(t *testing.T) {
 	s.StartTLS()
 	defer s.Close()
 	_, err := runCheck(t, TCP{TLS: &TLS{SkipVerify: true}}, s.Listener.Addr().String())
-	require.ErrorContains(t, err, "TLS handshake: the server said tls: internal error")
+	require.ErrorContains(t, err, "TLS handshake: alert from the server: tls: internal error")
 }
 
 func TestTLSFileWithoutCertificateIsRejected(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "ca.pem")
 	require.NoError(t, os.WriteFile(path, []byte("nothing"), 0o600))
 	_, err := TCP{TLS: &TLS{CAFile: path}}.Monitor()
-	require.ErrorContains(t, err, "no certificate in it")
+	require.ErrorContains(t, err, "contains no certificate")
 }
 
 // makeCertificate writes a certificate for 127.0.0.1 that trusts itself, and its key, to files.

@@ -1,4 +1,4 @@
-// Package hooks tells others what happens to a running weir: it runs a program or posts to a URL for every event that a
-// hook is for. Each hook has a queue and a goroutine of its own, so that it sees its events in order and a slow or
-// failing one delays nothing. Programs and requests are bounded in time and in what is read of them.
+// Package hooks sends events to event hooks: it runs a program or posts to a URL for every event that a hook selects.
+// Each hook has its own queue and goroutine. It gets its events in order, and a slow or failing hook delays nothing
+// else. The time of programs and requests, and the bytes read from them, are limited.
 package hooks

@@ -43,10 +43,10 @@ func runExec(ctx context.Context, spec *conf.Hook, ev *status.Event, body []byte
 	return fmt.Errorf("%w%s", err, detail), false
 }
 
-// maxVariable bounds a variable; the kernel takes 128 kB (MAX_ARG_STRLEN). The JSON has the whole.
+// maxVariable limits an environment variable; the kernel allows 128 kB (MAX_ARG_STRLEN). The JSON is complete.
 const maxVariable = 64 << 10
 
-// baseEnviron is the environment of this process without what the service manager means for it alone.
+// baseEnviron returns the environment of this process without the variables that the service manager set for it alone.
 func baseEnviron() []string {
 	var env []string
 	for _, e := range os.Environ() {
@@ -60,7 +60,7 @@ func baseEnviron() []string {
 	return env
 }
 
-// environ tells a program about an event. Every variable is set, so that none comes from elsewhere.
+// environ returns the variables of an event. Every variable is set, so none is inherited.
 func environ(ev *status.Event) []string {
 	env := []string{
 		"WEIR_EVENT=" + ev.Event, "WEIR_TIME=" + ev.Time.UTC().Format(time.RFC3339Nano), "WEIR_LISTENER=" + ev.Listener, "WEIR_CLUSTER=" + ev.Cluster, "WEIR_LEVEL=" + ev.Level,
@@ -70,7 +70,7 @@ func environ(ev *status.Event) []string {
 	if ev.Count > 0 {
 		env[len(env)-1] += strconv.FormatUint(ev.Count, 10)
 	}
-	for i, e := range env { // a NUL or too long a reason would keep the program from being run
+	for i, e := range env { // the program could not start with a NUL or a variable that is too long
 		env[i] = strings.ReplaceAll(e[:min(len(e), maxVariable)], "\x00", "")
 	}
 	return env

@@ -1,6 +1,6 @@
 package hooks
 
-// One hook: a bounded queue, and the goroutine that empties it.
+// One hook: a bounded queue and the goroutine that delivers its events.
 
 import (
 	"context"
@@ -16,40 +16,40 @@ import (
 )
 
 const (
-	// queueSize is how many events may wait for a hook; beyond it the oldest are given up, since the newest tell how
-	// things are.
+	// queueSize is how many events may wait for a hook. Beyond it the oldest are dropped, because the newest show the
+	// current state.
 	queueSize = 1000
-	// maxAttempts is how often an event is told to a hook that may have been unable to take it.
+	// maxAttempts is how often the delivery of an event is tried after temporary errors.
 	maxAttempts = 4
-	// logEvery bounds what a failing hook writes to the log.
+	// logEvery is the minimum time between two log messages on a failing hook.
 	logEvery = 10 * time.Second
 )
 
-// backoff is the time before a further try.
+// backoff returns the time before the next attempt.
 func backoff(try int) time.Duration { return 500 * time.Millisecond << (try - 1) }
 
 type hook struct {
 	// Immutable.
 	name string
 	log  *slog.Logger
-	ctx  context.Context // ends when the hook has to be over
+	ctx  context.Context // ends when the hook must stop
 	stop context.CancelFunc
-	wake chan struct{} // holds one: something below has changed
+	wake chan struct{} // buffered, size 1: a field below has changed
 
 	// Owned by run.
-	loggedAt time.Time // when the log was last told of a failure
+	loggedAt time.Time // time of the last log message on dropped events
 
 	// Guarded by mu.
 	mu          sync.Mutex
 	spec        conf.Hook
 	queue       []status.Event
-	delivering  bool // one more is being told
+	delivering  bool // one more event is being delivered
 	draining    bool
 	delivered   uint64
 	dropped     uint64
-	unlogged    uint64 // of those dropped that the log has not been told of
-	failing     bool   // the last one was dropped
-	lastError   string // why the last one that was dropped was
+	unlogged    uint64 // dropped events that are not logged yet
+	failing     bool   // the last event was dropped
+	lastError   string // reason of the last drop
 	lastErrorAt time.Time
 }
 
@@ -78,7 +78,7 @@ func (h *hook) enqueue(ev status.Event) {
 	if wanted {
 		if len(h.queue) >= queueSize {
 			h.queue = h.queue[1:]
-			h.drop(1, "the hook is too slow")
+			h.drop(1, "queue full")
 		}
 		h.queue = append(h.queue, ev)
 	}
@@ -88,14 +88,14 @@ func (h *hook) enqueue(ev status.Event) {
 	}
 }
 
-// drop counts events that the hook has missed; mu is held.
+// drop counts dropped events. The caller holds mu.
 func (h *hook) drop(n int, why string) {
 	h.dropped += uint64(n)
 	h.unlogged += uint64(n)
 	h.failing, h.lastError, h.lastErrorAt = true, why, time.Now()
 }
 
-// retire lets the hook tell what is queued, for a time.
+// retire lets the hook deliver the queued events for up to within, then stops it.
 func (h *hook) retire(within time.Duration) {
 	h.mu.Lock()
 	h.draining = true
@@ -124,16 +124,16 @@ func (h *hook) status() status.Hook {
 	return s
 }
 
-// next takes the oldest event; over reports that there will be none.
+// next removes the oldest event. over reports that no more will come.
 func (h *hook) next() (ev status.Event, spec conf.Hook, ok, over bool) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	if h.ctx.Err() != nil && len(h.queue) > 0 {
-		h.drop(len(h.queue), "it had to end")
+		h.drop(len(h.queue), "drain timeout expired")
 		h.queue = nil
 	}
 	if len(h.queue) == 0 {
-		h.queue = nil // what it grew to is given back
+		h.queue = nil // free its memory
 		return ev, spec, false, h.draining
 	}
 	ev, h.queue = h.queue[0], h.queue[1:]
@@ -141,7 +141,7 @@ func (h *hook) next() (ev status.Event, spec conf.Hook, ok, over bool) {
 	return ev, h.spec, true, false
 }
 
-// run is the hook's goroutine.
+// run is the goroutine of the hook.
 func (h *hook) run() {
 	defer h.stop()
 	for {
@@ -159,7 +159,7 @@ func (h *hook) run() {
 	}
 }
 
-// wait waits for something to do.
+// wait waits for a change.
 func (h *hook) wait() {
 	var later <-chan time.Time
 	h.mu.Lock()
@@ -175,7 +175,7 @@ func (h *hook) wait() {
 	h.logDropped(false)
 }
 
-// recordDelivery counts an event that was told, or not.
+// recordDelivery counts an event that was delivered or dropped.
 func (h *hook) recordDelivery(err error) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -186,26 +186,26 @@ func (h *hook) recordDelivery(err error) {
 		return
 	}
 	if h.ctx.Err() != nil && errors.Is(err, context.Canceled) {
-		err = errors.New("it had to end")
+		err = errors.New("drain timeout expired")
 	}
 	h.drop(1, err.Error())
 }
 
-// logDropped tells the log what was missed since it was last told, unless that was a moment ago.
+// logDropped logs the events dropped since the last message, at most once per logEvery unless now is set.
 func (h *hook) logDropped(now bool) {
 	h.mu.Lock()
-	missed, why := h.unlogged, h.lastError
-	if missed == 0 || !now && (time.Since(h.loggedAt) < logEvery || h.ctx.Err() != nil) {
+	dropped, why := h.unlogged, h.lastError
+	if dropped == 0 || !now && (time.Since(h.loggedAt) < logEvery || h.ctx.Err() != nil) {
 		h.mu.Unlock()
 		return
 	}
 	h.unlogged = 0
 	h.mu.Unlock()
 	h.loggedAt = time.Now()
-	h.log.Warn("event hook: events were missed", "hook", h.name, "missed", missed, "error", why)
+	h.log.Warn("event hook: events dropped", "hook", h.name, "dropped", dropped, "error", why)
 }
 
-// deliver tells the hook of one event, and again if that may help.
+// deliver delivers one event and retries after temporary errors.
 func (h *hook) deliver(spec *conf.Hook, ev *status.Event) error {
 	body, err := json.Marshal(ev)
 	if err != nil {
@@ -217,11 +217,11 @@ func (h *hook) deliver(spec *conf.Hook, ev *status.Event) error {
 		if err == nil || !again || try == maxAttempts || h.ctx.Err() != nil {
 			return err
 		}
-		pause(h.ctx, backoff(try))
+		sleepContext(h.ctx, backoff(try))
 	}
 }
 
-// deliverOnce tells the hook of one event. again reports that an error may go away.
+// deliverOnce delivers one event. again reports that an error may be temporary.
 func (h *hook) deliverOnce(spec *conf.Hook, ev *status.Event, body []byte) (err error, again bool) {
 	ctx, cancel := context.WithTimeout(h.ctx, spec.Timeout)
 	defer cancel()

@@ -1,6 +1,6 @@
 package hooks
 
-// The hooks of a running weir, and what a reload does to them.
+// The set of hooks and its changes by a reload.
 
 import (
 	"context"
@@ -15,25 +15,25 @@ import (
 	"weir/internal/status"
 )
 
-// Set is the hooks of a weir. Its methods may be called from any goroutine.
+// Set is the hooks of a running weir. It is safe for concurrent use.
 type Set struct {
 	log     *slog.Logger
 	current atomic.Pointer[[]*hook] // in the order of the file; the slice is immutable
 	stopped atomic.Bool
-	running sync.WaitGroup // a goroutine for each hook, those that are retired included
+	running sync.WaitGroup // one goroutine per hook, including retired ones
 
-	mu     sync.Mutex // held while the hooks change
+	mu     sync.Mutex // held while current changes
 	closed bool
 }
 
-// New makes a set without hooks. The log must not block.
+// New returns a set without hooks. The log must not block.
 func New(log *slog.Logger) *Set {
 	s := &Set{log: log}
 	s.current.Store(new([]*hook))
 	return s
 }
 
-// Check tells what keeps a hook from ever working: a program that cannot be found.
+// Check returns an error if a hook can never work: its program cannot be found.
 func Check(spec *conf.Hook) error {
 	if len(spec.Exec) == 0 {
 		return nil
@@ -44,8 +44,8 @@ func Check(spec *conf.Hook) error {
 	return nil
 }
 
-// Update goes over to other hooks. One whose name stays keeps its queue and its counts; what waits there is told in the
-// new way. One that leaves is given farewell for what it has not told yet.
+// Update replaces the hooks. A hook that keeps its name keeps its queue and its counters; queued events are delivered
+// with the new settings. A removed hook has drainTimeout to deliver its queued events.
 func (s *Set) Update(specs []conf.Hook) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -73,11 +73,10 @@ func (s *Set) Update(specs []conf.Hook) {
 	}
 }
 
-// drainTimeout is how long a hook that leaves may take to tell what it has not told yet.
+// drainTimeout is how long a removed hook may deliver its queued events.
 const drainTimeout = time.Second
 
-// Enqueue tells every hook that is for it of an event. It does not block: it takes locks that nobody holds for longer than a
-// few instructions.
+// Enqueue queues an event for every hook that selects it. It does not block.
 func (s *Set) Enqueue(ev status.Event) {
 	if s.stopped.Load() {
 		return
@@ -87,10 +86,11 @@ func (s *Set) Enqueue(ev status.Event) {
 	}
 }
 
-// StopAccepting leaves the telling of what comes to somebody else: the process that has taken over. What is queued is still told.
+// StopAccepting discards further events, because the process that has taken over sends them. Queued events are still
+// delivered.
 func (s *Set) StopAccepting() { s.stopped.Store(true) }
 
-// Status is what there is to see of the hooks. It is a copy.
+// Status returns a copy of the state of the hooks.
 func (s *Set) Status() []status.Hook {
 	list := []status.Hook{}
 	for _, h := range *s.current.Load() {
@@ -99,7 +99,8 @@ func (s *Set) Status() []status.Hook {
 	return list
 }
 
-// Close gives all hooks farewell and returns when they have ended, with whatever they have started.
+// Close gives all hooks drainTimeout to deliver their queued events, and returns when they and their programs have
+// ended.
 func (s *Set) Close() {
 	s.mu.Lock()
 	s.closed = true
@@ -110,7 +111,7 @@ func (s *Set) Close() {
 	s.running.Wait()
 }
 
-// ShortenDrain leaves the hooks less time than Close does.
+// ShortenDrain gives the hooks less time than Close does.
 func (s *Set) ShortenDrain(within time.Duration) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -119,8 +120,8 @@ func (s *Set) ShortenDrain(within time.Duration) {
 	}
 }
 
-// pause waits for as long as ctx lets it.
-func pause(ctx context.Context, d time.Duration) {
+// sleepContext sleeps until d has passed or ctx ends.
+func sleepContext(ctx context.Context, d time.Duration) {
 	timer := time.NewTimer(d)
 	defer timer.Stop()
 	select {

@@ -370,8 +370,8 @@ func TestDroppedEventsAreLogged(t *testing.T) {
 	defer mu.Unlock()
 	lines := strings.Split(strings.TrimSpace(log.String()), "\n")
 	require.Len(t, lines, 2, log.String())
-	require.Contains(t, lines[0], `hook=n missed=1 error="exit status 1"`)
-	require.Contains(t, lines[1], `hook=n missed=49 error="exit status 1"`)
+	require.Contains(t, lines[0], `hook=n dropped=1 error="exit status 1"`)
+	require.Contains(t, lines[1], `hook=n dropped=49 error="exit status 1"`)
 }
 
 type writer func([]byte)

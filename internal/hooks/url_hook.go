@@ -1,6 +1,6 @@
 package hooks
 
-// Hooks that are URLs.
+// Hooks with a URL.
 
 import (
 	"bytes"
@@ -12,11 +12,12 @@ import (
 	"weir/conf"
 )
 
-// post sends one event. again reports that the error may go away. No error tells the URL, which may hold a secret.
+// post sends one event. again reports that an error may be temporary. No error contains the URL, which may contain a
+// secret.
 func post(ctx context.Context, spec *conf.Hook, body []byte) (err error, again bool) {
 	req, err := http.NewRequestWithContext(ctx, http.MethodPost, spec.URL, bytes.NewReader(body))
 	if err != nil {
-		return errors.New("the url cannot be used"), false
+		return errors.New("invalid url"), false
 	}
 	req.Header.Set("Content-Type", "application/json")
 	req.Header.Set("User-Agent", "weir")
@@ -24,10 +25,10 @@ func post(ctx context.Context, spec *conf.Hook, body []byte) (err error, again b
 		password, _ := u.Password()
 		req.SetBasicAuth(u.Username(), password)
 	}
-	// A connection of its own for each: events are rare, and nothing is left open between them.
+	// One connection per event: events are rare, and no connection stays open between them.
 	transport := &http.Transport{Proxy: http.ProxyFromEnvironment, DisableKeepAlives: true, MaxResponseHeaderBytes: 64 << 10}
 	defer transport.CloseIdleConnections()
-	res, err := transport.RoundTrip(req) // redirects are not followed: they would make a GET of it
+	res, err := transport.RoundTrip(req) // does not follow redirects, which would turn it into a GET
 	if err != nil {
 		if errors.Is(ctx.Err(), context.DeadlineExceeded) {
 			err = fmt.Errorf("no answer within %v", spec.Timeout)

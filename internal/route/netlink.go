@@ -1,6 +1,6 @@
 package route
 
-// What the kernel is asked and told.
+// Netlink requests for rules, routes and sockets.
 
 import (
 	"errors"
@@ -17,11 +17,11 @@ func familyOf(r ReplyRoute) int {
 	return netlink.FAMILY_V6
 }
 
-// rule is the policy rule for what a server sends.
+// rule returns the policy rule for packets of a server.
 func (k *Routes) rule(reply ReplyRoute) *netlink.Rule {
 	r := netlink.NewRule()
 	ip := reply.Server.Addr()
-	r.Family, r.Table, r.Priority, r.Protocol = familyOf(reply), base+k.slot, base+k.slot, protocol
+	r.Family, r.Table, r.Priority, r.Protocol = familyOf(reply), firstTable+k.slot, firstTable+k.slot, protocol
 	r.Src = &net.IPNet{IP: ip.AsSlice(), Mask: net.CIDRMask(ip.BitLen(), ip.BitLen())}
 	r.Sport = netlink.NewRulePortRange(reply.Server.Port(), reply.Server.Port())
 	if r.IPProto = protocolTCP; reply.UDP {
@@ -30,17 +30,17 @@ func (k *Routes) rule(reply ReplyRoute) *netlink.Rule {
 	return r
 }
 
-// own tells what a rule is for, if it is one of this keeper's slot.
-func (k *Routes) own(r *netlink.Rule) (ReplyRoute, bool) {
-	if r.Priority != base+k.slot {
+// replyRoute returns what a rule is for, or false if it is not in this process's slot.
+func (k *Routes) replyRoute(r *netlink.Rule) (ReplyRoute, bool) {
+	if r.Priority != firstTable+k.slot {
 		return ReplyRoute{}, false
 	}
 	return replyOf(r)
 }
 
-// replyOf tells what a rule of any weir is for.
+// replyOf returns what a rule of any weir is for.
 func replyOf(r *netlink.Rule) (ReplyRoute, bool) {
-	slot := r.Priority - base
+	slot := r.Priority - firstTable
 	if r.Protocol != protocol || slot < 0 || slot >= slots || r.Table != r.Priority || r.Src == nil || r.Sport == nil {
 		return ReplyRoute{}, false
 	}
@@ -48,8 +48,9 @@ func replyOf(r *netlink.Rule) (ReplyRoute, bool) {
 	return ReplyRoute{Server: netip.AddrPortFrom(ip, r.Sport.Start), UDP: r.IPProto == protocolUDP}, ok
 }
 
-// covers reports whether somebody's rule leads what a server sends to a table in which every address is this host's.
-func covers(r *netlink.Rule, reply ReplyRoute) bool {
+// leadsToThisHost reports whether a rule, by any owner, leads packets of a server to a table in which every address is
+// local.
+func leadsToThisHost(r *netlink.Rule, reply ReplyRoute) bool {
 	ip, proto := reply.Server.Addr(), protocolTCP
 	if reply.UDP {
 		proto = protocolUDP
@@ -66,14 +67,14 @@ func covers(r *netlink.Rule, reply ReplyRoute) bool {
 	}
 	routes, err := listRoutes(familyOf(reply), r.Table)
 	for _, route := range routes {
-		if err == nil && leadsHere(route) {
+		if err == nil && isLocalDefault(route) {
 			return true
 		}
 	}
 	return false
 }
 
-// localRoute makes every address this host's.
+// localRoute returns the route that makes every address local.
 func localRoute(family, table int) (*netlink.Route, error) {
 	lo, err := netlink.LinkByName("lo")
 	if err != nil {
@@ -89,7 +90,7 @@ func localRoute(family, table int) (*netlink.Route, error) {
 	}, nil
 }
 
-func leadsHere(r netlink.Route) bool {
+func isLocalDefault(r netlink.Route) bool {
 	if r.Type != typeLocal {
 		return false
 	}
@@ -100,18 +101,18 @@ func leadsHere(r netlink.Route) bool {
 	return ones == 0
 }
 
-// empty takes away what is weir's in a slot.
-func empty(slot int) error {
+// emptySlot removes weir's rules and routes of a slot.
+func emptySlot(slot int) error {
 	var errs []error
 	for _, family := range families {
 		rules, err := listRules(family)
 		errs = append(errs, err)
 		for _, r := range rules {
-			if r.Protocol == protocol && r.Priority == base+slot && r.Table == base+slot {
+			if r.Protocol == protocol && r.Priority == firstTable+slot && r.Table == firstTable+slot {
 				errs = append(errs, netlink.RuleDel(&r))
 			}
 		}
-		routes, err := listRoutes(family, base+slot)
+		routes, err := listRoutes(family, firstTable+slot)
 		errs = append(errs, err)
 		for _, r := range routes {
 			if r.Protocol == protocol {
@@ -122,7 +123,7 @@ func empty(slot int) error {
 	return errors.Join(errs...)
 }
 
-// dumpTries is how often a listing is made again that a change has interrupted.
+// dumpTries is how often a listing is repeated that was interrupted by a change.
 const dumpTries = 5
 
 func listRules(family int) (rules []netlink.Rule, err error) {
@@ -144,16 +145,16 @@ func listRoutes(family, table int) (routes []netlink.Route, err error) {
 	return routes, err
 }
 
-// alive and closing say which states of a TCP socket (include/net/tcp_states.h) count as use of a way back: anything but
-// the time after the end, or only the time in which a socket without an owner still has bytes or a FIN unacknowledged.
+// openStates and closingStates are the states of a TCP socket (include/net/tcp_states.h) that use a reply route: all but
+// TIME_WAIT and CLOSE, or only those of an orphaned socket with unacknowledged bytes or an unacknowledged FIN.
 const (
-	alive   = 1<<1 | 1<<2 | 1<<3 | 1<<4 | 1<<5 | 1<<8 | 1<<9 | 1<<11 | 1<<12
-	closing = 1<<4 | 1<<9 | 1<<11 // FIN_WAIT1, LAST_ACK, CLOSING
+	openStates    = 1<<1 | 1<<2 | 1<<3 | 1<<4 | 1<<5 | 1<<8 | 1<<9 | 1<<11 | 1<<12
+	closingStates = 1<<4 | 1<<9 | 1<<11 // FIN_WAIT1, LAST_ACK, CLOSING
 )
 
-// inUse are the remote ends of this host's sockets in these states; a connected UDP socket is an open one. A kernel that
-// cannot list its sockets makes an error.
-func inUse(states uint32) (map[ReplyRoute]bool, error) {
+// remoteEnds returns the remote ends of this host's sockets in these states. A connected UDP socket counts as
+// established. It returns an error if the kernel cannot list its sockets.
+func remoteEnds(states uint32) (map[ReplyRoute]bool, error) {
 	used := map[ReplyRoute]bool{}
 	var errs []error
 	note := func(sockets []*netlink.Socket, udp bool) {
@@ -172,7 +173,7 @@ func inUse(states uint32) (map[ReplyRoute]bool, error) {
 			udp  bool
 		}{{netlink.SocketDiagTCP, false}, {netlink.SocketDiagUDP, true}} {
 			sockets, err := kind.list(uint8(family))
-			if errors.Is(err, netlink.ErrDumpInterrupted) { // incomplete: once more
+			if errors.Is(err, netlink.ErrDumpInterrupted) { // incomplete: retry once
 				sockets, err = kind.list(uint8(family))
 			}
 			errs = append(errs, err)

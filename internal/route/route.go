@@ -1,16 +1,16 @@
-// Package route keeps the ways back that replies need when servers are dialled from their clients' own addresses: for
-// each server a policy rule that leads what it sends to a table in which every address is this host's.
+// Package route maintains the routes of replies when servers are dialled from their clients' addresses (source =
+// "client"): for each server a policy rule that leads its packets to a table in which every address is local.
 //
 //	ip rule add from SERVER sport PORT ipproto tcp lookup TABLE priority PRIORITY protocol 119
 //	ip route add local default dev lo table TABLE protocol 119
 //
-// No packet filter is involved: rules match addresses and ports by themselves. What is for this host anyway is found in
+// No packet filter is needed: rules match addresses and ports. Packets to this host's own addresses are found in
 // the local table, before any of these rules.
 //
-// Several weirs may run in one network, each with a slot of its own: a table and a priority that nobody else changes. A
-// slot is held by an abstract unix socket, which ends with its process however that ends, and which is visible exactly
-// where the rules are: in the network namespace. Rules in a slot that nobody holds were left behind by a weir that was
-// killed, and have no session left to serve: the next one to start takes them away.
+// Several weirs may run in one network namespace. Each has its own slot: a table and a priority. A
+// slot is locked by an abstract unix socket, which ends with its process and is visible exactly
+// where the rules are: in the network namespace. Rules in a slot without a lock were left behind by a weir that was
+// killed, and have no sessions. The next one that starts removes them.
 package route
 
 import (
@@ -28,7 +28,7 @@ import (
 	"github.com/vishvananda/netlink"
 )
 
-// ReplyRoute is what a way back is for: what a server sends. It is a map's key.
+// ReplyRoute identifies the packets that a server sends. It is a map key.
 type ReplyRoute struct {
 	Server netip.AddrPort
 	UDP    bool // else TCP
@@ -42,10 +42,10 @@ func (r ReplyRoute) String() string {
 }
 
 const (
-	// base is the table and the rules' priority of the first slot: after the table local (0), before main (32766).
-	base  = 11900
-	slots = 16
-	// protocol marks rules and routes as weir's (rtm_protocol, rtnetlink(7)); values above 4 are free for any program.
+	// firstTable is the table and the rule priority of the first slot: after the table local (0), before main (32766).
+	firstTable = 11900
+	slots      = 16
+	// protocol marks rules and routes of weir (rtm_protocol, rtnetlink(7)); values above 4 are free for any program.
 	protocol = 119
 
 	typeLocal   = 2  // RTN_LOCAL
@@ -53,29 +53,29 @@ const (
 	protocolUDP = 17 // IPPROTO_UDP
 )
 
-// Routes has the ways back of one process. Its methods are called by one goroutine at a time.
+// Routes holds the reply routes of one process. Its methods must not be called concurrently.
 type Routes struct {
-	slot   int
-	holder io.Closer // of the slot; nil = none is held
-	have   map[ReplyRoute]bool
-	idle   map[ReplyRoute]bool // not wanted, and not in use when last looked at
+	slot     int
+	slotLock io.Closer // lock of the slot; nil = no slot
+	have     map[ReplyRoute]bool
+	idle     map[ReplyRoute]bool // not wanted, and unused at the last check
 }
 
-// Open makes a Keeper that has nothing yet, and takes away what weirs that were killed have left behind, if it may.
+// Open returns Routes without a route, and removes what killed processes have left behind, if permitted.
 func Open() *Routes {
 	k := &Routes{have: map[ReplyRoute]bool{}, idle: map[ReplyRoute]bool{}}
 	left := map[int]bool{}
 	for _, family := range families {
 		rules, _ := listRules(family)
 		for _, r := range rules {
-			if slot := r.Priority - base; r.Protocol == protocol && slot >= 0 && slot < slots {
+			if slot := r.Priority - firstTable; r.Protocol == protocol && slot >= 0 && slot < slots {
 				left[slot] = true
 			}
 		}
 	}
 	for slot := range left {
-		if holder, err := hold(slot); err == nil {
-			_ = empty(slot)
+		if holder, err := lockSlot(slot); err == nil {
+			_ = emptySlot(slot)
 			holder.Close()
 		}
 	}
@@ -84,36 +84,38 @@ func Open() *Routes {
 
 var families = [...]int{netlink.FAMILY_V4, netlink.FAMILY_V6}
 
-// hold takes a slot, unless another process has it.
-func hold(slot int) (io.Closer, error) { return net.Listen("unix", "@weir/route/"+strconv.Itoa(slot)) }
+// lockSlot locks a slot unless another process has locked it.
+func lockSlot(slot int) (io.Closer, error) {
+	return net.Listen("unix", "@weir/route/"+strconv.Itoa(slot))
+}
 
-// claim takes a free slot whose table nobody else uses.
-func (k *Routes) claim() error {
-	if k.holder != nil {
+// claimSlot locks a free slot whose table is not used by other programs.
+func (k *Routes) claimSlot() error {
+	if k.slotLock != nil {
 		return nil
 	}
 	var last error
 	for slot := range slots {
-		holder, err := hold(slot)
+		holder, err := lockSlot(slot)
 		if err != nil {
 			last = err
 			continue
 		}
-		if foreign(slot) {
+		if usedByOthers(slot) {
 			holder.Close()
-			last = fmt.Errorf("table %d is in use by others", base+slot)
+			last = fmt.Errorf("table %d is used by another program", firstTable+slot)
 			continue
 		}
-		k.slot, k.holder = slot, holder
+		k.slot, k.slotLock = slot, holder
 		return nil
 	}
-	return fmt.Errorf("no routing table is free among %d to %d: %w", base, base+slots-1, last)
+	return fmt.Errorf("no free routing table from %d to %d: %w", firstTable, firstTable+slots-1, last)
 }
 
-// foreign reports whether a slot's table holds routes of others.
-func foreign(slot int) bool {
+// usedByOthers reports whether a slot's table contains routes of other programs.
+func usedByOthers(slot int) bool {
 	for _, family := range families {
-		routes, _ := listRoutes(family, base+slot)
+		routes, _ := listRoutes(family, firstTable+slot)
 		if slices.ContainsFunc(routes, func(r netlink.Route) bool { return r.Protocol != protocol }) {
 			return true
 		}
@@ -121,18 +123,18 @@ func foreign(slot int) bool {
 	return false
 }
 
-// Ensure has a way back for everything that is wanted, adds what is missing, and returns what it has added. On an error
-// nothing is left added. What it has already stays.
+// Ensure adds the reply routes of want that are missing, and returns those that it added. On an error none remains
+// added. Existing ones are kept.
 func (k *Routes) Ensure(want map[ReplyRoute]bool) (added []ReplyRoute, err error) {
 	if len(want) == 0 {
 		return nil, nil
 	}
-	if err := k.claim(); err != nil {
+	if err := k.claimSlot(); err != nil {
 		return nil, err
 	}
-	defer k.idleSlot()
+	defer k.releaseIfEmpty()
 	for _, family := range families {
-		n, err := k.ensure(family, want)
+		n, err := k.ensureFamily(family, want)
 		added = append(added, n...)
 		if err != nil {
 			k.Remove(added)
@@ -148,7 +150,7 @@ func (k *Routes) Ensure(want map[ReplyRoute]bool) (added []ReplyRoute, err error
 	return added, nil
 }
 
-func (k *Routes) ensure(family int, want map[ReplyRoute]bool) (added []ReplyRoute, err error) {
+func (k *Routes) ensureFamily(family int, want map[ReplyRoute]bool) (added []ReplyRoute, err error) {
 	missing := maps.Clone(want)
 	maps.DeleteFunc(missing, func(r ReplyRoute, _ bool) bool { return familyOf(r) != family })
 	if len(missing) == 0 {
@@ -156,27 +158,27 @@ func (k *Routes) ensure(family int, want map[ReplyRoute]bool) (added []ReplyRout
 	}
 	rules, err := listRules(family)
 	if err != nil {
-		return nil, fmt.Errorf("listing policy rules: %w", err)
+		return nil, fmt.Errorf("list policy rules: %w", err)
 	}
 	for _, r := range rules {
-		if reply, ok := k.own(&r); ok && missing[reply] {
+		if reply, ok := k.replyRoute(&r); ok && missing[reply] {
 			delete(missing, reply)
 			k.have[reply] = true
 		}
 	}
 	if err := k.ensureRoute(family); err != nil {
-		return nil, k.judge(err, rules, family, want)
+		return nil, k.explain(err, rules, family, want)
 	}
 	for reply := range missing {
-		if err := k.add(reply); err != nil {
-			return added, k.judge(err, rules, family, want)
+		if err := k.addRule(reply); err != nil {
+			return added, k.explain(err, rules, family, want)
 		}
 		added = append(added, reply)
 	}
-	return added, k.verify(family, added)
+	return added, k.verifyAdded(family, added)
 }
 
-func (k *Routes) add(reply ReplyRoute) error {
+func (k *Routes) addRule(reply ReplyRoute) error {
 	err := netlink.RuleAdd(k.rule(reply))
 	if err != nil && !errors.Is(err, fs.ErrExist) {
 		return fmt.Errorf("policy rule for %s: %w", reply, err)
@@ -184,68 +186,68 @@ func (k *Routes) add(reply ReplyRoute) error {
 	return nil
 }
 
-// ensureRoute has the slot's table lead every address to this host.
+// ensureRoute makes the slot's table lead every address to this host.
 func (k *Routes) ensureRoute(family int) error {
-	routes, err := listRoutes(family, base+k.slot)
-	if err == nil && slices.ContainsFunc(routes, leadsHere) {
+	routes, err := listRoutes(family, firstTable+k.slot)
+	if err == nil && slices.ContainsFunc(routes, isLocalDefault) {
 		return nil
 	}
-	route, err := localRoute(family, base+k.slot)
+	route, err := localRoute(family, firstTable+k.slot)
 	if err == nil {
 		err = netlink.RouteAdd(route)
 	}
 	if err != nil && !errors.Is(err, fs.ErrExist) {
-		return fmt.Errorf("local route in table %d: %w", base+k.slot, err)
+		return fmt.Errorf("local route in table %d: %w", firstTable+k.slot, err)
 	}
 	return nil
 }
 
-// judge explains why there is no way back, unless one is there that somebody else has made: an administrator, for a
-// weir without the right to do so itself.
-func (k *Routes) judge(err error, rules []netlink.Rule, family int, want map[ReplyRoute]bool) error {
+// explain returns the reason why routes could not be added, or nil if rules of another owner serve the purpose: an
+// administrator may have added them for a weir without the capability.
+func (k *Routes) explain(err error, rules []netlink.Rule, family int, want map[ReplyRoute]bool) error {
 	if !errors.Is(err, fs.ErrPermission) {
 		return err
 	}
 	for reply := range want {
-		covers := func(r netlink.Rule) bool { return covers(&r, reply) }
+		covers := func(r netlink.Rule) bool { return leadsToThisHost(&r, reply) }
 		if familyOf(reply) == family && !slices.ContainsFunc(rules, covers) {
-			return fmt.Errorf("%w: the capability CAP_NET_ADMIN is missing", err)
+			return fmt.Errorf("%w: missing capability CAP_NET_ADMIN", err)
 		}
 	}
 	return nil
 }
 
-// verify looks whether the kernel has what it was given.
-func (k *Routes) verify(family int, added []ReplyRoute) error {
+// verifyAdded checks that the kernel lists the added rules.
+func (k *Routes) verifyAdded(family int, added []ReplyRoute) error {
 	if len(added) == 0 {
 		return nil
 	}
 	rules, err := listRules(family)
 	if err != nil {
-		return fmt.Errorf("listing policy rules: %w", err)
+		return fmt.Errorf("list policy rules: %w", err)
 	}
 	there := map[ReplyRoute]bool{}
 	for _, r := range rules {
-		if reply, ok := k.own(&r); ok {
+		if reply, ok := k.replyRoute(&r); ok {
 			there[reply] = true
 		}
 	}
 	for _, reply := range added {
 		if !there[reply] {
-			return fmt.Errorf("policy rule for %s: the kernel does not show what was added", reply)
+			return fmt.Errorf("policy rule for %s: not found after it was added", reply)
 		}
 	}
 	return nil
 }
 
-// Inherit has a way back of its own for whatever another running weir has one for and that is in use: sessions of the
-// process that hands over to this one may be with servers that no configuration names any more.
+// Inherit adds the reply routes of other running weirs that are in use. After an upgrade, sessions of the old process
+// may use servers that are no longer in the configuration.
 func (k *Routes) Inherit() error {
 	var theirs map[ReplyRoute]bool
 	for _, family := range families {
 		rules, err := listRules(family)
 		if err != nil {
-			return fmt.Errorf("listing policy rules: %w", err)
+			return fmt.Errorf("list policy rules: %w", err)
 		}
 		for _, r := range rules {
 			if reply, ok := replyOf(&r); ok && !k.have[reply] {
@@ -259,13 +261,13 @@ func (k *Routes) Inherit() error {
 	if theirs == nil {
 		return nil
 	}
-	used, unknown := inUse(alive)
+	used, unknown := remoteEnds(openStates)
 	maps.DeleteFunc(theirs, func(r ReplyRoute, _ bool) bool { return !used[r] && unknown == nil })
 	_, err := k.Ensure(theirs)
 	return err
 }
 
-// Remove takes ways back away at once.
+// Remove removes routes at once.
 func (k *Routes) Remove(replies []ReplyRoute) {
 	for _, r := range replies {
 		_ = netlink.RuleDel(k.rule(r))
@@ -274,8 +276,8 @@ func (k *Routes) Remove(replies []ReplyRoute) {
 	}
 }
 
-// RemoveUnused takes away what is not wanted any more, once no socket of this host talks to the server and it did not when last
-// looked at either. It reports whether something is left that waits for that.
+// RemoveUnused removes routes that are not in want once no socket of this host has used them in two consecutive calls.
+// It reports whether unused routes remain.
 func (k *Routes) RemoveUnused(want map[ReplyRoute]bool) (waiting bool) {
 	var extra []ReplyRoute
 	for r := range k.have {
@@ -284,10 +286,10 @@ func (k *Routes) RemoveUnused(want map[ReplyRoute]bool) (waiting bool) {
 		}
 	}
 	if len(extra) > 0 {
-		used, err := inUse(alive)
+		used, err := remoteEnds(openStates)
 		for _, r := range extra {
 			switch {
-			case used[r], err != nil: // rather too long than too short
+			case used[r], err != nil: // keep it if in doubt
 				delete(k.idle, r)
 			case k.idle[r]:
 				k.Remove([]ReplyRoute{r})
@@ -296,18 +298,18 @@ func (k *Routes) RemoveUnused(want map[ReplyRoute]bool) (waiting bool) {
 			}
 		}
 	}
-	k.idleSlot()
+	k.releaseIfEmpty()
 	return len(k.idle) > 0 || len(k.have) > len(want)
 }
 
-// lastBytes bounds how long Close waits for sockets that were closed and have not delivered everything yet: without a way
-// back, nothing that they send again is ever acknowledged.
-const lastBytes = time.Second
+// flushTimeout limits how long Close waits for closed sockets that have undelivered bytes. Without the route their
+// retransmissions are never acknowledged.
+const flushTimeout = time.Second
 
-// Close takes everything away that is this keeper's, once what was closed has delivered its last bytes.
+// Close removes all routes of this process after closed sockets have delivered their last bytes.
 func (k *Routes) Close() {
 	pending := func() bool {
-		used, _ := inUse(closing)
+		used, _ := remoteEnds(closingStates)
 		for r := range k.have {
 			if used[r] {
 				return true
@@ -315,25 +317,25 @@ func (k *Routes) Close() {
 		}
 		return false
 	}
-	for end := time.Now().Add(lastBytes); len(k.have) > 0 && pending() && time.Now().Before(end); {
+	for end := time.Now().Add(flushTimeout); len(k.have) > 0 && pending() && time.Now().Before(end); {
 		time.Sleep(10 * time.Millisecond)
 	}
-	k.release()
+	k.releaseSlot()
 }
 
-// idleSlot gives the slot up when nothing is in it.
-func (k *Routes) idleSlot() {
+// releaseIfEmpty releases the slot if it has no routes.
+func (k *Routes) releaseIfEmpty() {
 	if len(k.have) == 0 {
-		k.release()
+		k.releaseSlot()
 	}
 }
 
-// release empties the slot and gives it up.
-func (k *Routes) release() {
-	if k.holder == nil {
+// releaseSlot empties and unlocks the slot.
+func (k *Routes) releaseSlot() {
+	if k.slotLock == nil {
 		return
 	}
-	_ = empty(k.slot)
-	k.holder.Close()
-	k.holder, k.have, k.idle = nil, map[ReplyRoute]bool{}, map[ReplyRoute]bool{}
+	_ = emptySlot(k.slot)
+	k.slotLock.Close()
+	k.slotLock, k.have, k.idle = nil, map[ReplyRoute]bool{}, map[ReplyRoute]bool{}
 }

@@ -106,7 +106,7 @@ func TestHangingHook(t *testing.T) {
 	require.Zero(t, w.WaitExit(5*time.Second))
 	require.Less(t, nettest.Elapsed(began), 4*time.Second)
 	require.Equal(t, events+2, len(all.Events()), "those of the last moment")
-	require.NotEmpty(t, w.Records(func(r weirtest.Record) bool { return r.Text("hook") == "stuck" && r.Int("missed") == events+2 }))
+	require.NotEmpty(t, w.Records(func(r weirtest.Record) bool { return r.Text("hook") == "stuck" && r.Int("dropped") == events+2 }))
 	for _, pid := range strings.Fields(weirtest.ReadFile(t, out)) {
 		nettest.Wait(t, 5*time.Second, pid+" to be gone", func() bool {
 			text, err := os.ReadFile("/proc/" + pid + "/stat")

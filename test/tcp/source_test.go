@@ -310,7 +310,7 @@ func TestTransparentNeedsCapabilities(t *testing.T) {
 	rec := &nettest.Recorder{Banner: "x", CloseSide: true}
 	p.server.Start(serverNet+".2:7001", rec.Handle)
 	l := weirtest.Config{Listen: clientNet + ".1:7000", Cluster: `source = "client"`, Levels: weirtest.OneLevel(serverNet + ".2:7001")}
-	for drop, want := range map[string]string{"-net_admin": "CAP_NET_ADMIN is missing", "-net_admin,-net_raw": "CAP_NET_RAW"} {
+	for drop, want := range map[string]string{"-net_admin": "missing capability CAP_NET_ADMIN", "-net_admin,-net_raw": "CAP_NET_RAW"} {
 		w := weirtest.Options{Namespace: p.weir, Wrapper: without(drop)}.StartUnready(t, l.String())
 		require.Equal(t, 2, w.WaitExit(10*time.Second))
 		require.Contains(t, w.Output(), `source = \"client\"`)
@@ -319,7 +319,7 @@ func TestTransparentNeedsCapabilities(t *testing.T) {
 	plain := l
 	plain.Cluster = ""
 	w := weirtest.Options{Namespace: p.weir, Wrapper: without("-net_admin")}.Start(t, plain.String())
-	require.Contains(t, w.FailReload(l.String()).Text("error"), "CAP_NET_ADMIN is missing")
+	require.Contains(t, w.FailReload(l.String()).Text("error"), "missing capability CAP_NET_ADMIN")
 	require.Empty(t, p.rules())
 	data, _ := nettest.ReadToEnd(p.client.Dial(l.Listen), 5*time.Second)
 	require.Equal(t, "x", string(data))
