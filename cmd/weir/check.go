@@ -4,11 +4,25 @@ import (
 	"fmt"
 	"io"
 
+	"github.com/spf13/cobra"
+
 	"weir/admin"
 	"weir/conf"
 	"weir/internal/cli"
 	"weir/internal/engine"
 )
+
+func checkCommand() *cobra.Command {
+	cmd := &cobra.Command{Use: "check -c FILE", Short: "Validate a configuration", Args: cobra.NoArgs}
+	file := cli.ConfigFlag(cmd)
+	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
+		if *file == "" {
+			return cli.UsageError(cmd)
+		}
+		return cli.Exit(check(*file, cmd.OutOrStdout(), cmd.ErrOrStderr()))
+	}
+	return cmd
+}
 
 // loaded is a configuration with what was read and built to check it.
 type loaded struct {
@@ -34,7 +48,7 @@ func load(file string, read func(string) (*conf.Config, error)) (l loaded, err e
 	return l, nil
 }
 
-// check validates a file exactly as a start would.
+// check validates a file exactly as a start would, and returns the exit code.
 func check(file string, stdout, stderr io.Writer) int {
 	cfg, err := load(file, conf.Load)
 	if err != nil {

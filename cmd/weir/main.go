@@ -40,30 +40,6 @@ func rootCommand() *cobra.Command {
 	})
 }
 
-func runCommand() *cobra.Command {
-	cmd := &cobra.Command{Use: "run -c FILE", Short: "Run the daemon in the foreground", Args: cobra.NoArgs}
-	file := cli.ConfigFlag(cmd)
-	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
-		if *file == "" {
-			return cli.UsageError(cmd)
-		}
-		return cli.Exit(serve(cmd.Context(), *file, cmd.ErrOrStderr()))
-	}
-	return cmd
-}
-
-func checkCommand() *cobra.Command {
-	cmd := &cobra.Command{Use: "check -c FILE", Short: "Validate a configuration", Args: cobra.NoArgs}
-	file := cli.ConfigFlag(cmd)
-	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
-		if *file == "" {
-			return cli.UsageError(cmd)
-		}
-		return cli.Exit(check(*file, cmd.OutOrStdout(), cmd.ErrOrStderr()))
-	}
-	return cmd
-}
-
 // version returns the version of the build and of its Go toolchain.
 func version() string {
 	info, ok := debug.ReadBuildInfo()

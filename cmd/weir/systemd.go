@@ -1,6 +1,6 @@
 package main
 
-// The service manager: what it is told, what it wants to be told, and the sockets that it has opened.
+// The protocol of the service manager (systemd): readiness, status, watchdog, and sockets that it has opened.
 
 import (
 	"fmt"
@@ -12,46 +12,46 @@ import (
 	"time"
 
 	"github.com/coreos/go-systemd/v22/activation"
-	"github.com/coreos/go-systemd/v22/daemon"
+	sd "github.com/coreos/go-systemd/v22/daemon"
 
 	"weir/conf"
 	"weir/internal/engine"
 )
 
-// manager is the service manager, if there is one.
-type manager struct {
-	log   *slog.Logger
-	alive time.Duration // how often it wants to hear that weir is well; 0 = never
-	done  chan struct{}
-	once  sync.Once // closes done
-	work  sync.WaitGroup
+// serviceManager sends notifications to the service manager, if there is one.
+type serviceManager struct {
+	log      *slog.Logger
+	watchdog time.Duration // the watchdog timeout; 0 if it is disabled
+	done     chan struct{}
+	once     sync.Once // closes done
+	work     sync.WaitGroup
 
-	mu      sync.Mutex // held while something is said
-	problem string     // of the last reload; "" = none
+	mu      sync.Mutex // held during a notification
+	problem string     // the error of the last reload, or ""
 }
 
-// meetManager finds out what the service manager wants. A process that another one has handed over to is watched in that
-// one's place.
-func meetManager(log *slog.Logger, successor bool) *manager {
-	m := &manager{log: log, done: make(chan struct{})}
-	if successor {
+// newServiceManager reads the settings of the service manager from the environment. After an upgrade the new process
+// takes over the watchdog of the old one.
+func newServiceManager(log *slog.Logger, upgraded bool) *serviceManager {
+	m := &serviceManager{log: log, done: make(chan struct{})}
+	if upgraded {
 		os.Setenv("WATCHDOG_PID", fmt.Sprint(os.Getpid()))
 	}
 	var err error
-	if m.alive, err = daemon.SdWatchdogEnabled(false); err != nil {
-		log.Warn("service manager", "error", err)
+	if m.watchdog, err = sd.SdWatchdogEnabled(false); err != nil {
+		log.Warn("service manager: watchdog disabled", "error", err)
 	}
 	return m
 }
 
-// activated are the sockets that the service manager has opened for this process.
-func activated(log *slog.Logger) []*engine.Activated {
+// activatedSockets returns the sockets that the service manager has opened for this process.
+func activatedSockets(log *slog.Logger) []*engine.Activated {
 	var all []*engine.Activated
 	for _, f := range activation.Files(true) {
 		name := f.Name()
 		a, err := engine.Activate(f)
 		if err != nil {
-			log.Warn("a socket of the service manager cannot be used", "socket", name, "error", err)
+			log.Warn("service manager: cannot use socket", "socket", name, "error", err)
 			continue
 		}
 		all = append(all, a)
@@ -59,8 +59,8 @@ func activated(log *slog.Logger) []*engine.Activated {
 	return all
 }
 
-// forAPI splits off the sockets at addresses of the API, as files by address.
-func forAPI(all []*engine.Activated, cfg conf.Admin) (files map[string]*os.File, rest []*engine.Activated) {
+// splitAdminSockets separates the sockets of the API, as files by address, from the others.
+func splitAdminSockets(all []*engine.Activated, cfg conf.Admin) (files map[string]*os.File, rest []*engine.Activated) {
 	files = map[string]*os.File{}
 	for _, a := range all {
 		if name := a.At.String(); a.Protocol == "tcp" && files[name] == nil && slices.Contains(cfg.Listen, a.At) {
@@ -72,41 +72,40 @@ func forAPI(all []*engine.Activated, cfg conf.Admin) (files map[string]*os.File,
 	return files, rest
 }
 
-// say tells the service manager something, one assignment in each line.
-func (m *manager) say(lines ...string) {
+// notify sends assignments to the service manager.
+func (m *serviceManager) notify(lines ...string) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	m.put(lines...)
+	m.send(lines...)
 }
 
-func (m *manager) put(lines ...string) {
-	if _, err := daemon.SdNotify(false, strings.Join(lines, "\n")); err != nil {
-		m.log.Debug("service manager", "error", err)
+func (m *serviceManager) send(lines ...string) {
+	if _, err := sd.SdNotify(false, strings.Join(lines, "\n")); err != nil {
+		m.log.Debug("service manager: cannot notify", "error", err)
 	}
 }
 
-// statusEvery is how old what the service manager shows may be.
-const statusEvery = 10 * time.Second
+// statusInterval is the maximum age of the status line.
+const statusInterval = 10 * time.Second
 
-// watch tells the service manager how weir is, until leave: that it is alive, for as long as every event loop goes round,
-// and in a line what it does.
-func (m *manager) watch(e *engine.Engine) {
+// watch sends the status line, and the watchdog notification as long as every event loop responds, until close.
+func (m *serviceManager) watch(e *engine.Engine) {
 	if os.Getenv("NOTIFY_SOCKET") == "" {
 		return
 	}
-	every := statusEvery
-	if m.alive > 0 {
-		every = min(every, m.alive/3)
+	every := statusInterval
+	if m.watchdog > 0 {
+		every = min(every, m.watchdog/3)
 	}
 	m.work.Go(func() {
 		tick := time.NewTicker(every)
 		defer tick.Stop()
 		for {
-			if m.alive > 0 {
-				if e.LoopsRespond(m.alive / 3) {
-					m.say(daemon.SdNotifyWatchdog)
+			if m.watchdog > 0 {
+				if e.LoopsRespond(m.watchdog / 3) {
+					m.notify(sd.SdNotifyWatchdog)
 				} else {
-					m.log.Error("an event loop does not answer: the service manager is not told that weir is alive")
+					m.log.Error("event loop does not respond: watchdog notification withheld")
 				}
 			}
 			m.status(e)
@@ -119,8 +118,8 @@ func (m *manager) watch(e *engine.Engine) {
 	})
 }
 
-// status says in a line what weir does.
-func (m *manager) status(e *engine.Engine) {
+// status sends the status line.
+func (m *serviceManager) status(e *engine.Engine) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	what := "serving"
@@ -129,28 +128,28 @@ func (m *manager) status(e *engine.Engine) {
 	}
 	line := fmt.Sprintf("STATUS=%s, %d sessions", what, e.Sessions())
 	if m.problem != "" {
-		line += "; the last reload was refused: " + m.problem
+		line += "; last reload failed: " + m.problem
 	}
-	m.put(line)
+	m.send(line)
 }
 
-// reloading tells that a reload is under way; what is returned tells its outcome.
-func (m *manager) reloading(e *engine.Engine) (over func(err error)) {
-	m.say(daemon.SdNotifyReloading, fmt.Sprintf("MONOTONIC_USEC=%d", e.Monotonic().Microseconds()))
+// reloading notifies that a reload has begun. The function that it returns notifies the result.
+func (m *serviceManager) reloading(e *engine.Engine) (finished func(err error)) {
+	m.notify(sd.SdNotifyReloading, fmt.Sprintf("MONOTONIC_USEC=%d", e.Monotonic().Microseconds()))
 	return func(err error) {
 		m.mu.Lock()
 		m.problem = ""
 		if err != nil {
 			m.problem = strings.Join(strings.Fields(errorLines(err)[0].Error()), " ")
 		}
-		m.put(daemon.SdNotifyReady) // of a refused reload, too: weir goes on as before
+		m.send(sd.SdNotifyReady) // after a failed reload, too: weir continues as before
 		m.mu.Unlock()
 		m.status(e)
 	}
 }
 
-// leave ends watch. Calling it again is harmless.
-func (m *manager) leave() {
+// close ends watch. It may be called more than once.
+func (m *serviceManager) close() {
 	m.once.Do(func() { close(m.done) })
 	m.work.Wait()
 }

@@ -1,7 +1,7 @@
 package main
 
-// Replacing the running program by the one that is on disk now: a process of the same command line takes everything over,
-// and this one goes.
+// Upgrade to the program on disk: a new process with the same command line takes over sockets, sessions and state, and
+// this process exits.
 
 import (
 	"context"
@@ -18,11 +18,11 @@ import (
 	"weir/internal/status"
 )
 
-// handOverEnv tells a process that another one hands over to it, and by which descriptor.
-const handOverEnv = "WEIR_HANDOVER"
+// handoverEnv holds the descriptor over which an old process hands over to this one.
+const handoverEnv = "WEIR_HANDOVER"
 
-// programPath is where the program that runs can be found again after it was replaced: by the name that it was started
-// by, or else by where the kernel has found it.
+// programPath returns the path under which a newer version of the running binary will be found: the name it was started
+// with, if that still leads to it, else the path that the kernel reports.
 func programPath() (string, error) {
 	path := os.Args[0]
 	if !strings.Contains(path, "/") {
@@ -49,77 +49,78 @@ func sameFile(a, b string) bool {
 	return err == nil && os.SameFile(x, y)
 }
 
-// predecessor meets the process that hands over to this one; nil when there is none.
-func predecessor() (*engine.OldProcess, error) {
-	text, ok := os.LookupEnv(handOverEnv)
+// acceptUpgrade connects to the old process that hands over to this one. It returns nil if there is none.
+func acceptUpgrade() (*engine.OldProcess, error) {
+	text, ok := os.LookupEnv(handoverEnv)
 	if !ok {
 		return nil, nil
 	}
-	os.Unsetenv(handOverEnv) // it is not for the programs of checks and hooks
+	os.Unsetenv(handoverEnv) // programs of checks and hooks must not inherit it
 	descriptor, err := strconv.Atoi(text)
 	if err != nil || descriptor < 3 {
-		return nil, fmt.Errorf("%s=%s: want the number of a descriptor", handOverEnv, text)
+		return nil, fmt.Errorf("%s=%s: want a file descriptor, at least 3", handoverEnv, text)
 	}
 	return engine.AcceptUpgrade(descriptor, version())
 }
 
-// upgradeFor starts an upgrade for somebody who waits for the outcome.
-func (d *daemonState) upgradeFor(ctx context.Context, asked chan upgraded) {
+// upgradeFor starts an upgrade and sends its result to a request.
+func (d *daemon) upgradeFor(ctx context.Context, result chan upgradeResult) {
 	if err := d.beginUpgrade(ctx); err != nil {
-		asked <- upgraded{err: err}
+		result <- upgradeResult{err: err}
 		return
 	}
-	d.askers = append(d.askers, asked)
+	d.upgradeWaiters = append(d.upgradeWaiters, result)
 }
 
-// upgraded is what became of an upgrade.
-type upgraded struct {
+// upgradeResult is the result of an upgrade.
+type upgradeResult struct {
 	status.Upgrade
 	err error
 }
 
-// beginUpgrade starts an upgrade, unless one is under way.
-func (d *daemonState) beginUpgrade(ctx context.Context) error {
+// beginUpgrade starts an upgrade unless one is in progress.
+func (d *daemon) beginUpgrade(ctx context.Context) error {
 	if d.upgrading != nil {
-		return &status.RequestError{Kind: status.Conflict, Text: "an upgrade is under way"}
+		return &status.RequestError{Kind: status.Conflict, Text: "an upgrade is in progress"}
 	}
-	if d.path == "" {
-		return &status.RequestError{Kind: status.Conflict, Text: "it is not known where the program is"}
+	if d.program == "" {
+		return &status.RequestError{Kind: status.Conflict, Text: "cannot determine path of the running binary"}
 	}
-	d.log.Info("upgrade", "program", d.path)
-	ctx, d.callOff = context.WithCancel(ctx)
-	d.upgrading = make(chan upgraded, 1)
+	d.log.Info("upgrade", "program", d.program)
+	ctx, d.cancelUpgrade = context.WithCancel(ctx)
+	d.upgrading = make(chan upgradeResult, 1)
 	go func() {
 		u, err := d.upgrade(ctx)
-		d.upgrading <- upgraded{u, err}
+		d.upgrading <- upgradeResult{u, err}
 	}()
 	return nil
 }
 
-func (d *daemonState) upgrade(ctx context.Context) (status.Upgrade, error) {
-	doors, err := d.api.Sockets()
+func (d *daemon) upgrade(ctx context.Context) (status.Upgrade, error) {
+	sockets, err := d.api.Sockets()
 	if err != nil {
 		return status.Upgrade{}, err
 	}
 	defer func() {
-		for _, f := range doors {
+		for _, f := range sockets {
 			f.Close()
 		}
 	}()
 	return d.engine.Upgrade(ctx, engine.UpgradeOptions{
 		Command: func(descriptor int) *exec.Cmd {
 			return &exec.Cmd{
-				Path: d.path, Args: os.Args, Stdin: os.Stdin, Stdout: os.Stdout, Stderr: os.Stderr,
-				Env: append(os.Environ(), fmt.Sprintf("%s=%d", handOverEnv, descriptor)),
+				Path: d.program, Args: os.Args, Stdin: os.Stdin, Stdout: os.Stdout, Stderr: os.Stderr,
+				Env: append(os.Environ(), fmt.Sprintf("%s=%d", handoverEnv, descriptor)),
 			}
 		},
-		AdminSockets: doors, PauseAdmin: d.api.Hold, CloseAdmin: d.api.Leave,
+		AdminSockets: sockets, PauseAdmin: d.api.Hold, CloseAdmin: d.api.Leave,
 	})
 }
 
-// endUpgrade tells those who have asked what became of an upgrade, and whether this process is to go.
-func (d *daemonState) endUpgrade(u upgraded) (goes bool) {
-	d.callOff()
+// endUpgrade logs the result of an upgrade and sends it to the requests that wait for it. It reports whether the new
+// process has taken over.
+func (d *daemon) endUpgrade(u upgradeResult) bool {
+	d.cancelUpgrade()
 	d.upgrading = nil
 	if u.err != nil {
 		d.log.Error("upgrade_failed", "event", "upgrade_failed", "error", u.err)
@@ -127,55 +128,37 @@ func (d *daemonState) endUpgrade(u upgraded) (goes bool) {
 		d.log.Info("upgraded", "event", "upgrade", "pid", u.PID, "version", u.Version, "sessions_moved", u.Moved,
 			"sessions_left", u.Left, "took_ms", u.TookMS)
 	}
-	for _, asked := range d.askers {
-		asked <- u
+	for _, result := range d.upgradeWaiters {
+		result <- u
 	}
-	d.askers = nil
+	d.upgradeWaiters = nil
 	return u.err == nil
 }
 
-// leave waits for the sessions that stay in this process. What it was asked for meanwhile is for the process that serves
-// now.
-func (d *daemonState) leave(ctx context.Context, pid int, reloads, stops chan os.Signal) int {
+// drainAfterUpgrade waits for the sessions that stay in this process and returns the exit code. It forwards reload signals
+// to the new process. A stop signal after the first cuts the sessions: this process is draining already.
+func (d *daemon) drainAfterUpgrade(ctx context.Context, pid int, reloads chan os.Signal) int {
 	close(d.stopping)
-	d.manager.leave() // it listens to the new process now
+	d.manager.close() // the new process notifies the service manager now
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	done := make(chan int, 1)
 	go func() { done <- d.engine.FinishUpgrade(ctx) }()
-	for asked := false; ; {
+	for signalled := false; ; {
 		select {
 		case <-reloads:
 			syscall.Kill(pid, syscall.SIGHUP)
-		case <-stops: // it is draining already
-			if asked {
+		case <-d.signals.stop:
+			if signalled {
 				cancel()
 			}
-			asked = true
+			signalled = true
 		case now := <-d.stops:
 			if now {
 				cancel()
 			}
 		case cut := <-done:
-			return d.gone(cut)
+			return d.finishStop(cut)
 		}
 	}
-}
-
-// Upgrade hands over to the program that is on disk now, and returns the outcome.
-func (o *operator) Upgrade(ctx context.Context) (status.Upgrade, error) {
-	outcome := make(chan upgraded, 1)
-	select {
-	case o.process.upgrades <- outcome:
-	case <-o.process.stopping:
-		return status.Upgrade{}, &status.RequestError{Kind: status.Unavailable, Text: engine.ErrStopped.Error()}
-	case <-ctx.Done():
-		return status.Upgrade{}, ctx.Err()
-	}
-	u := <-outcome
-	var r *status.RequestError
-	if u.err != nil && !errors.As(u.err, &r) {
-		u.err = &status.RequestError{Kind: status.Unprocessable, Text: "upgrade: " + u.err.Error()}
-	}
-	return u.Upgrade, u.err
 }

@@ -101,7 +101,7 @@ func TestSystemdNotifications(t *testing.T) {
 	w.FailReload("nonsense")
 	ear.waits("RELOADING=1", 2)
 	ear.waits("READY=1", 3)
-	require.Contains(t, ear.waits("STATUS=serving, 1 sessions; the last reload was refused: ", 1), w.File+":1:")
+	require.Contains(t, ear.waits("STATUS=serving, 1 sessions; last reload failed: ", 1), w.File+":1:")
 	w.Reload(l.String())
 	ear.waits("READY=1", 4)
 	nettest.Wait(t, 10*time.Second, "the refusal to be forgotten", func() bool {

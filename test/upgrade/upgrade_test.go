@@ -219,7 +219,7 @@ func TestStopDuringUpgrade(t *testing.T) {
 	w.WaitRecord(5*time.Second, "the upgrade to begin", func(r weirtest.Record) bool { return r.IsEvent("upgrade") })
 	code, out := a.RunCommand("upgrade")
 	require.Equal(t, 1, code)
-	require.Contains(t, out, "under way")
+	require.Contains(t, out, "in progress")
 	w.Signal(syscall.SIGUSR2)
 	w.WaitRecord(5*time.Second, "the refusal", func(r weirtest.Record) bool { return r.IsEvent("upgrade refused") })
 	w.Signal(syscall.SIGHUP)

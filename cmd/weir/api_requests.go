@@ -1,0 +1,68 @@
+package main
+
+import (
+	"context"
+	"errors"
+
+	"weir/internal/engine"
+	"weir/internal/status"
+)
+
+// operator carries out requests of the API: those that concern the process are passed to the daemon's goroutine, the
+// others go to the engine.
+type operator struct {
+	*engine.Engine
+	daemon *daemon
+}
+
+// Reload reloads the configuration file, as SIGHUP does, and returns the result. Requests that arrive during a reload
+// share the next one.
+func (o *operator) Reload(ctx context.Context) error {
+	result := make(chan error, 1)
+	select {
+	case o.daemon.reloads <- result:
+	case <-o.daemon.stopping:
+		return &status.RequestError{Kind: status.Unavailable, Text: engine.ErrStopped.Error()}
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+	err := <-result
+	if err == nil {
+		return nil
+	}
+	return engine.InvalidConfig(err)
+}
+
+// Stop stops weir, as SIGTERM does, and returns the number of sessions cut. With now they are cut immediately, also by a
+// second request during a stop. The end of ctx ends only the wait.
+func (o *operator) Stop(ctx context.Context, now bool) (cut int, err error) {
+	o.daemon.signals.requestStop()
+	select {
+	case o.daemon.stops <- now:
+	case <-o.daemon.stopped:
+	}
+	select {
+	case <-o.daemon.stopped:
+		return o.daemon.cut, nil
+	case <-ctx.Done():
+		return 0, ctx.Err()
+	}
+}
+
+// Upgrade upgrades to the program on disk, as SIGUSR2 does, and returns the result.
+func (o *operator) Upgrade(ctx context.Context) (status.Upgrade, error) {
+	result := make(chan upgradeResult, 1)
+	select {
+	case o.daemon.upgrades <- result:
+	case <-o.daemon.stopping:
+		return status.Upgrade{}, &status.RequestError{Kind: status.Unavailable, Text: engine.ErrStopped.Error()}
+	case <-ctx.Done():
+		return status.Upgrade{}, ctx.Err()
+	}
+	u := <-result
+	var r *status.RequestError
+	if u.err != nil && !errors.As(u.err, &r) {
+		u.err = &status.RequestError{Kind: status.Unprocessable, Text: "upgrade: " + u.err.Error()}
+	}
+	return u.Upgrade, u.err
+}
