@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/http"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -139,4 +140,21 @@ func (a API) Sessions() []any {
 	var list []any
 	require.NoError(a.T, json.Unmarshal([]byte(a.MustDo("GET /v1/sessions", "")), &list))
 	return list
+}
+
+// WaitSession waits until the API lists a session of client c that matches.
+func (a API) WaitSession(c net.Conn, what string, match func(Record) bool) {
+	a.T.Helper()
+	client := c.LocalAddr().String()
+	nettest.Wait(a.T, 5*time.Second, "a session "+what, func() bool {
+		var list []Record
+		require.NoError(a.T, json.Unmarshal([]byte(a.MustDo("GET /v1/sessions?limit=20000", "")), &list))
+		return slices.ContainsFunc(list, func(r Record) bool { return r.Text("client") == client && match(r) })
+	})
+}
+
+// WaitPhase waits until the session of client c is in a phase.
+func (a API) WaitPhase(c net.Conn, phase string) {
+	a.T.Helper()
+	a.WaitSession(c, "in phase "+phase, func(r Record) bool { return r.Text("phase") == phase })
 }

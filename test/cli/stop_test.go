@@ -31,6 +31,18 @@ func TestStopIdle(t *testing.T) {
 	}
 }
 
+// waitRefused waits until an address refuses connections.
+func waitRefused(t *testing.T, addr string) {
+	t.Helper()
+	nettest.Wait(t, 5*time.Second, "the address to refuse", func() bool {
+		c, err := nettest.TryDial(addr)
+		if err == nil {
+			c.Close()
+		}
+		return err != nil
+	})
+}
+
 // On SIGTERM the address refuses at once, sessions go on, and the process ends with the last of them.
 func TestStopDrains(t *testing.T) {
 	t.Parallel()
@@ -43,19 +55,12 @@ func TestStopDrains(t *testing.T) {
 	}
 	last := clients[49]
 	w.Signal(syscall.SIGTERM)
-	nettest.Wait(t, 5*time.Second, "the address to refuse", func() bool {
-		c, err := nettest.TryDial(addr)
-		if err == nil {
-			c.Close()
-		}
-		return err != nil
-	})
-	time.Sleep(500 * time.Millisecond)
+	waitRefused(t, addr)
 	require.NoError(t, weirtest.PingPong(last))
 	for _, c := range clients[:49] {
 		c.Close()
+		w.SessionRecord(c)
 	}
-	time.Sleep(200 * time.Millisecond)
 	require.False(t, w.HasExited())
 	require.NoError(t, weirtest.PingPong(last))
 	begin := time.Now()
@@ -113,7 +118,7 @@ func TestSecondSignalStopsNow(t *testing.T) {
 	c := nettest.Dial(t, addr)
 	require.NoError(t, weirtest.PingPong(c))
 	w.Signal(syscall.SIGTERM)
-	time.Sleep(300 * time.Millisecond)
+	waitRefused(t, addr)
 	require.False(t, w.HasExited())
 	begin := time.Now()
 	w.Signal(syscall.SIGINT)

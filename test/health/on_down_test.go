@@ -124,14 +124,15 @@ func TestCutDeliversWhatWasReceived(t *testing.T) {
 	const n = 100_000
 	host := nettest.Start(t, nettest.Greet("A", nettest.Echo))
 	l := weirtest.Config{Listen: nettest.Reserve(t), Cluster: "on_down = \"close\"", Levels: weirtest.OneLevel(host.Addr() + " name=A")}
-	w := weirtest.Start(t, l.String())
+	api := weirtest.NewAPI(t)
+	w := weirtest.Start(t, api.AddTo(l.String()))
 	c := nettest.Dial(t, l.Listen)
 	require.Equal(t, "A", weirtest.ReadByte(t, c))
 	_, err := c.Write(make([]byte, n))
 	require.NoError(t, err)
-	time.Sleep(100 * time.Millisecond) // the answer waits at the client, who has not read yet
+	api.WaitSession(c, "that has sent the whole response", func(r weirtest.Record) bool { return r.Int("bytes_down") == n+1 })
 	l.Levels = weirtest.OneLevel(host.Addr() + " name=A state=maint")
-	w.Reload(l.String())
+	w.Reload(api.AddTo(l.String()))
 	r := w.SessionRecord(c)
 	require.Equal(t, "relay cut_server_down", r.Termination())
 	require.Equal(t, n+1, r.Int("bytes_down"))

@@ -43,10 +43,11 @@ func TestProbationIsOneSessionAtATime(t *testing.T) {
 	ns := nettest.NewNamespace(t)
 	a := ns.Start("127.0.0.1:7001", nettest.SendText("A"))
 	ns.Start("127.0.0.1:7002", nettest.SendText("B"))
-	w := weirtest.Options{Namespace: ns}.Start(t, weirtest.Config{
+	api := weirtest.NewAPI(t)
+	w := weirtest.Options{Namespace: ns}.Start(t, api.AddTo(weirtest.Config{
 		Listen: "127.0.0.1:7000", Cluster: "balance = \"first\"\nmax_fails = 1\nfail_timeout = \"400ms\"\nconnect_timeout = \"5s\"",
 		Levels: weirtest.OneLevel("127.0.0.1:7001 name=A", "127.0.0.1:7002 name=B"),
-	}.String())
+	}.String()))
 	told := func() string {
 		data, _ := nettest.ReadToEnd(ns.Dial("127.0.0.1:7000"), 10*time.Second)
 		return string(data)
@@ -57,7 +58,7 @@ func TestProbationIsOneSessionAtATime(t *testing.T) {
 	ns.DropSYN(7001) // neither refused nor accepted: the probation lasts
 	a.Up()
 	tries := ns.Dial("127.0.0.1:7000")
-	time.Sleep(100 * time.Millisecond)
+	api.WaitPhase(tries, "dial")
 	for range 10 {
 		require.Equal(t, "B", told())
 	}

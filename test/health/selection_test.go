@@ -342,7 +342,7 @@ func TestServerMaxSessions(t *testing.T) {
 func TestQueue(t *testing.T) {
 	t.Parallel()
 	host := nettest.Start(t, nettest.Greet("A", nettest.Echo))
-	_, addr := weirtest.Serve(t, weirtest.Config{Cluster: "max_sessions = 1\nqueue_timeout = \"1s\"", Levels: weirtest.OneLevel(host.Addr())})
+	_, addr, api := weirtest.ServeAPI(t, weirtest.Config{Cluster: "max_sessions = 1\nqueue_timeout = \"1s\"", Levels: weirtest.OneLevel(host.Addr())})
 	held := nettest.Dial(t, addr)
 	require.Equal(t, "A", weirtest.ReadByte(t, held))
 
@@ -355,7 +355,7 @@ func TestQueue(t *testing.T) {
 
 	waiting := nettest.Dial(t, addr)
 	require.NoError(t, weirtest.WriteText(waiting, "x"))
-	time.Sleep(300 * time.Millisecond)
+	api.WaitPhase(waiting, "queue")
 	require.Equal(t, 1, host.Accepted())
 	held.Close()
 	waiting.SetReadDeadline(time.Now().Add(5 * time.Second))

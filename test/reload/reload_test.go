@@ -337,9 +337,9 @@ func TestRapidReloads(t *testing.T) {
 		}
 		return errors.Is(err, syscall.ECONNREFUSED)
 	})
-	time.Sleep(200 * time.Millisecond)
+	traffic.WaitShort(20) // sessions of the file before have ended
 	before := b.Accepted()
-	time.Sleep(200 * time.Millisecond)
+	traffic.WaitShort(20)
 	require.Equal(t, before, b.Accepted(), "the last file's servers alone are used")
 	traffic.Stop()
 	for _, r := range w.Records(func(r weirtest.Record) bool { return r.IsEvent("reload_failed") }) {

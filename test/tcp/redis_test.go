@@ -107,10 +107,21 @@ func TestKilledRedisCostsOnlyItsSessions(t *testing.T) {
 		})
 	}
 	const rounds = 3
+	moreSessions := func() {
+		t.Helper()
+		mu.Lock()
+		until := sessions + 100
+		mu.Unlock()
+		nettest.Wait(t, 30*time.Second, "more sessions", func() bool {
+			mu.Lock()
+			defer mu.Unlock()
+			return sessions >= until
+		})
+	}
 	for range rounds {
-		time.Sleep(300 * time.Millisecond)
+		moreSessions()
 		hosts[1].Kill()
-		time.Sleep(300 * time.Millisecond)
+		moreSessions()
 		hosts[1].Up()
 	}
 	nettest.Wait(t, 30*time.Second, "many sessions", func() bool {

@@ -66,7 +66,7 @@ func TestServerResetWaitsForSlowClient(t *testing.T) {
 	host := nettest.Start(t, nettest.ResetAfter(200_000, 200*time.Millisecond))
 	_, addr := weirtest.Serve(t, weirtest.Config{Levels: weirtest.OneLevel(host.Addr())})
 	c := nettest.Dial(t, addr)
-	time.Sleep(700 * time.Millisecond) // the reset has come and gone
+	nettest.Wait(t, 5*time.Second, "the reset", func() bool { return host.Accepted() == 1 && host.Open() == 0 })
 	data, end := nettest.ReadToEnd(c, 5*time.Second)
 	require.Len(t, data, 200_000)
 	require.Equal(t, nettest.Reset, end)
@@ -159,11 +159,11 @@ func TestResetAfterHalfClose(t *testing.T) {
 func TestClientResetCancelsDial(t *testing.T) {
 	t.Parallel()
 	other := nettest.Start(t, nettest.Echo)
-	w, addr := weirtest.Serve(t, weirtest.Config{
+	w, addr, api := weirtest.ServeAPI(t, weirtest.Config{
 		Cluster: `connect_timeout = "3s"`, Levels: weirtest.OneLevel(nettest.FullBacklog(t), other.Addr()),
 	})
 	c := nettest.Dial(t, addr)
-	time.Sleep(200 * time.Millisecond)
+	api.WaitPhase(c, "dial")
 	nettest.Abort(c)
 	r := w.SessionRecord(c)
 	require.Equal(t, "dial client_reset", r.Termination())
