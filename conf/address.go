@@ -80,12 +80,12 @@ func parseUnix(s, path string) (parsed, error) {
 	case !filepath.IsAbs(path):
 		return parsed{}, fmt.Errorf("want an absolute path after unix:, got %s", tree.Quote(path))
 	case strings.ContainsRune(path, 0):
-		return parsed{}, fmt.Errorf("a NUL byte in the path")
+		return parsed{}, fmt.Errorf("NUL byte in the path")
 	}
 	path = filepath.Clean(path)
 	switch {
 	case path == "/":
-		return parsed{}, fmt.Errorf("%q is no socket", path)
+		return parsed{}, fmt.Errorf("%q is not a path of a socket", path)
 	case len(path) > maxUnixPath:
 		return parsed{}, fmt.Errorf("a unix socket's path has at most %d bytes, got %d", maxUnixPath, len(path))
 	}
@@ -96,7 +96,7 @@ func parseUnix(s, path string) (parsed, error) {
 func cutPort(s string) (host, port string, err error) {
 	switch i := strings.LastIndexByte(s, ':'); {
 	case s == "":
-		return "", "", fmt.Errorf("an empty address")
+		return "", "", fmt.Errorf("empty address")
 	case strings.HasPrefix(s, "["):
 		end := strings.IndexByte(s, ']')
 		if end < 0 {
@@ -196,7 +196,7 @@ func parseHost(s string) (string, error) {
 		return "", fmt.Errorf("want a host without a port or path, got %s", tree.Quote(s))
 	}
 	if s == "" {
-		return "", fmt.Errorf("an empty address")
+		return "", fmt.Errorf("empty address")
 	}
 	return s, validateHost(s)
 }

@@ -108,10 +108,10 @@ func (d *decoder) validateAdminAddresses(all *draft) {
 	}
 	for _, a := range all.admin.addresses {
 		if l := taken[owned{a.Addr, a.Path}]; l != nil {
-			d.errorAt(a.node, "duplicate address %s: listener %s has it too (%s)", a.Address, l.Name, line(l.node.Get("address"), a.node))
+			d.errorAt(a.node, "duplicate address %s: also used by listener %s (%s)", a.Address, l.Name, line(l.node.Get("address"), a.node))
 		}
 		if a.Path == "" && !a.Addr.Addr().IsLoopback() && all.admin.TokenFile == "" && !d.incomplete {
-			d.errorAt(a.node, "%s can be reached from other machines: token_file is required", a.Address)
+			d.errorAt(a.node, "token_file is required: %s can be reached from other hosts", a.Address)
 		}
 	}
 }

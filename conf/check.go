@@ -182,7 +182,7 @@ func decodeSteps(d *decoder, n *tree.Node) []Step {
 		var s Step
 		decodeTable(d, e, d.schema.step, &s)
 		if s.empty() && !slices.ContainsFunc(e.Keys, func(k *tree.Node) bool { return k.Value != "" }) {
-			d.errorAt(e, "an empty step; want send, expect or expect_regex")
+			d.errorAt(e, "empty step; want send, expect or expect_regex")
 		}
 		finishStep(d, e, &s)
 		steps = append(steps, s)

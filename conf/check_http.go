@@ -62,7 +62,7 @@ func httpPathType() valueType[string] {
 		case !strings.HasPrefix(s, "/"):
 			return fmt.Errorf("must start with /, got %s", tree.Quote(s))
 		case hasBlank(s):
-			return fmt.Errorf("a blank or a control character in %s; write %%20 for a blank", tree.Quote(s))
+			return fmt.Errorf("space or control character in %s; write %%20 for a space", tree.Quote(s))
 		}
 		return nil
 	})
@@ -143,11 +143,11 @@ func decodeHeader(d *decoder, n *tree.Node, name string, c *checkDraft) {
 	value, ok := n.Value.(string)
 	switch { // messages do not show the value, which may be a secret
 	case !isToken(name):
-		d.errorAtKey(n, "%s is not the name of a header", tree.QuoteKey(name))
+		d.errorAtKey(n, "%s is not a header name", tree.QuoteKey(name))
 	case !ok:
 		d.errorAt(n, "want a string")
 	case strings.ContainsAny(value, "\r\n\x00"):
-		d.errorAt(n, "a header is one line")
+		d.errorAt(n, "want a header value without line breaks")
 	default:
 		c.Headers = append(c.Headers, Header{name, value})
 	}
@@ -161,7 +161,7 @@ func decodeHeaderLine(d *decoder, n *tree.Node, c *checkDraft) {
 	case !ok || !pair || !isToken(name):
 		d.errorAt(n, "want a header such as \"Accept: text/plain\"")
 	case strings.ContainsAny(value, "\r\n\x00"):
-		d.errorAt(n, "a header is one line")
+		d.errorAt(n, "want a header value without line breaks")
 	default:
 		c.Headers = append(c.Headers, Header{name, strings.TrimSpace(value)})
 	}
@@ -207,11 +207,11 @@ func parseURL(n *tree.Node) (u agentURL, err error) {
 	case err != nil || hasBlank(s) || parsed.Opaque != "" || parsed.Fragment != "" || parsed.Scheme != "http" && parsed.Scheme != "https":
 		return u, errors.New(want) // without the value, which may contain a password
 	case parsed.User != nil:
-		return u, errors.New("a URL with a user: say it in headers")
+		return u, errors.New("want a URL without a user; use headers for a login")
 	}
 	port, err := strconv.ParseUint(parsed.Port(), 10, 16)
 	if err != nil || port == 0 {
-		return u, fmt.Errorf("an agent_http check needs a port: %s", want)
+		return u, fmt.Errorf("agent_http check requires a port: %s", want)
 	}
 	if host := parsed.Hostname(); host != "" {
 		if u.host, err = parseHost(host); err != nil {

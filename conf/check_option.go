@@ -101,7 +101,7 @@ func decodeCommand(d *decoder, n *tree.Node, example string) (command []string) 
 	for i, e := range n.Items {
 		if s, ok := read(d, e, plainTextType()); ok {
 			if i == 0 && s == "" {
-				d.errorAt(e, "an empty program")
+				d.errorAt(e, "empty program name")
 			}
 			command = append(command, s)
 		}
@@ -117,7 +117,7 @@ func finishOptions(d *decoder, n *tree.Node, c *checkDraft) {
 	taken := true
 	for _, k := range d.schema.check {
 		if at := n.Get(k.name); at != nil && k.types != nil && !slices.Contains(k.types, c.Type) {
-			d.errorAtKey(at, "%s is an option of %s checks, and this is %s", k.name, joinWords(k.types, "and"), checkWithArticle(c.Type))
+			d.errorAtKey(at, "%s applies to %s checks; this is %s", k.name, joinWords(k.types, "and"), checkWithArticle(c.Type))
 			taken = false
 		}
 	}
@@ -133,15 +133,15 @@ func finishOptions(d *decoder, n *tree.Node, c *checkDraft) {
 		finishMySQL(d, n, c)
 	case "exec":
 		if n.Get("command") == nil {
-			d.errorMissing(n, "command", "an exec check needs command")
+			d.errorMissing(n, "command", "exec check requires command")
 		}
 	case "tcp":
 		if at := n.Get("quiet"); c.Quiet && (len(c.Steps) > 0 || c.TLS.On) {
-			d.errorAt(at, "quiet is for checks that do nothing but connect")
+			d.errorAt(at, "quiet does not apply to checks that send, expect or use TLS")
 		}
 	}
 	if at := n.Get("max_lag"); c.MaxLag > 0 && c.Role == "primary" {
-		d.errorAt(at, "max_lag is about replicas, and role is primary")
+		d.errorAt(at, "max_lag does not apply to role primary")
 	}
 	if slices.Contains(strings.Fields(agentTypes), c.Type) {
 		finishAgent(d, n, c)
@@ -169,7 +169,7 @@ func finishTLS(d *decoder, n *tree.Node, c *checkDraft) {
 	}
 	for _, name := range []string{"tls_server_name", "tls_ca_file", "tls_skip_verify"} {
 		if at := n.Get(name); at != nil && at.Value != "" && at.Value != false {
-			d.errorAtKey(at, "%s without tls = true", name)
+			d.errorAtKey(at, "%s requires tls = true", name)
 		}
 	}
 }
@@ -180,13 +180,13 @@ func finishMySQL(d *decoder, n *tree.Node, c *checkDraft) {
 			"password", "password_file", "password_env", "database", "role", "max_lag", "galera", "allow_donor", "query",
 		} {
 			if at := n.Get(name); at != nil && at.Value != "" && at.Value != false && at.Value != "0s" {
-				d.errorAtKey(at, "%s needs user: without one only the greeting is read", name)
+				d.errorAtKey(at, "%s requires user; without it only the greeting is read", name)
 			}
 		}
 		return
 	}
 	if at := n.Get("allow_donor"); c.AllowDonor && !c.Galera {
-		d.errorAtKey(at, "allow_donor without galera = true")
+		d.errorAtKey(at, "allow_donor requires galera = true")
 	}
 }
 
@@ -194,14 +194,14 @@ func finishAgent(d *decoder, n *tree.Node, c *checkDraft) {
 	switch port := n.Get("port"); {
 	case c.Port != 0 || n.Get("url") != nil:
 	case port == nil && c.Type == "agent_http":
-		d.errorMissing(n, "port", "an agent_http check needs port, or a url with one")
+		d.errorMissing(n, "port", "agent_http check requires port, or a url with a port")
 	case port == nil:
-		d.errorMissing(n, "port", "an agent check needs port: the agent's, which is not the server's own")
+		d.errorMissing(n, "port", "agent check requires port: the port of the agent, not of the server")
 	case port.Value == int64(0):
-		d.errorAt(port, "an agent check needs port: the agent's, which is not the server's own")
+		d.errorAt(port, "agent check requires port: the port of the agent, not of the server")
 	}
 	if at := n.Get("ttl"); c.TTL > 0 && c.TTL < c.Interval {
-		d.warn(at, "ttl %s is shorter than interval %s: what the agent says is forgotten before it is asked again", showDuration(c.TTL), showDuration(c.Interval))
+		d.warn(at, "ttl %s is shorter than interval %s: advice expires before the next check", showDuration(c.TTL), showDuration(c.Interval))
 	}
 }
 

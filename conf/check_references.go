@@ -69,9 +69,9 @@ func validateUnixSockets(d *decoder, k *checkDraft, servers *checkedServers) {
 	switch {
 	case i < 0:
 	case k.Address != "" && k.Port == 0 && !agent:
-		d.errorAt(k.node.Get("address"), "address needs port as well: unix sockets such as %q have none", watched[i])
+		d.errorAt(k.node.Get("address"), "address requires port: unix sockets such as %q have none", watched[i])
 	case k.Address == "" && (k.Type == "udp" || agent && k.Port != 0):
-		d.errorMissing(k.node, "address", "%s needs address: unix sockets such as %q have none", checkWithArticle(k.Type), watched[i])
+		d.errorMissing(k.node, "address", "%s requires address: unix sockets such as %q have none", checkWithArticle(k.Type), watched[i])
 	}
 }
 
@@ -81,7 +81,7 @@ func validateAgents(d *decoder, k *checkDraft, agents map[string]*checkDraft, wa
 	for _, name := range watched {
 		old := agents[name]
 		if old != nil && old != k && !told {
-			d.errorAt(k.node, "two agents speak for server %s: %s (%s) and %s (%s)", tree.Quote(name),
+			d.errorAt(k.node, "server %s has two agent checks: %s (%s) and %s (%s)", tree.Quote(name),
 				old.ID, line(old.node, k.node), k.ID, line(k.node, k.node))
 			told = true
 		}
@@ -96,7 +96,7 @@ func validateServerNames(d *decoder, list *tree.Node, servers map[string]bool) {
 		switch {
 		case !ok:
 		case seen[name]:
-			d.errorAt(e, "server %q is named twice", name)
+			d.errorAt(e, "server %q is listed twice", name)
 		case !servers[name]:
 			d.errorAt(e, "server %s not defined in this cluster%s", tree.Quote(name), suggest(d, name, servers))
 		}

@@ -111,7 +111,7 @@ func decodeCluster(d *decoder, n *tree.Node) clusterDraft {
 	decodeTable(d, n, d.schema.cluster, &c)
 	if c.Balance == ipHash {
 		if k := n.Get("hash_key"); k != nil && c.HashKey != "" && c.HashKey != "client_ip" {
-			d.errorAt(k, "balance = \"ip_hash\" always goes by client_ip; write \"hash\" to go by %s", c.HashKey)
+			d.errorAt(k, "balance = \"ip_hash\" always uses client_ip; use \"hash\" for hash_key %s", c.HashKey)
 		}
 		c.Balance, c.HashKey = "hash", "client_ip"
 	}

@@ -45,7 +45,7 @@ func sortDiagnostics(ms []Diagnostic, files []*tree.File) []Diagnostic {
 	ms = slices.Compact(ms)
 	if over := len(ms) - maxDiagnostics; over > 0 {
 		last := ms[maxDiagnostics-1]
-		last.Path, last.Msg = "", fmt.Sprintf("and %d more mistakes", over+1)
+		last.Path, last.Msg = "", fmt.Sprintf("and %d more errors", over+1)
 		ms = append(ms[:maxDiagnostics-1:maxDiagnostics-1], last)
 	}
 	return ms

@@ -80,7 +80,7 @@ func decodeHook(d *decoder, n *tree.Node, into *draft) {
 	case program != nil && address != nil:
 		d.errorAtKey(address, "exec and url exclude each other; make two [[event]] tables")
 	case program == nil && address == nil && n.Get("exec") == nil:
-		d.errorMissing(n, "exec", "an event hook needs exec or url")
+		d.errorMissing(n, "exec", "event hook requires exec or url")
 	}
 	into.hooks = append(into.hooks, h)
 }

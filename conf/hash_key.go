@@ -37,7 +37,7 @@ func hashKeyType() valueType[string] {
 		case !ok || err != nil || len(digits) > 2:
 			return "", fmt.Errorf("want a type of one byte such as \"proxy_tlv:0xea\", got %s", n.Describe())
 		case typ == tlvChecksum || typ == tlvPadding:
-			return "", fmt.Errorf("the value of type 0x%02x says nothing about a client", typ)
+			return "", fmt.Errorf("the value of type 0x%02x does not depend on the client", typ)
 		}
 		return fmt.Sprintf("%s0x%02x", hashTLV, typ), nil
 	}

@@ -111,7 +111,7 @@ func finishListener(d *decoder, n *tree.Node, l *listenerDraft) {
 	}
 	for _, k := range d.schema.listener {
 		if at := n.Get(k.name); at != nil && k.types != nil && !slices.Contains(k.types, l.Protocol) {
-			d.errorAtKey(at, "%s is for %s listeners, and the protocol of this one is %s", k.name, k.types[0], l.Protocol)
+			d.errorAtKey(at, "%s applies to %s listeners; the protocol of this one is %s", k.name, k.types[0], l.Protocol)
 		}
 	}
 	if l.Protocol == "udp" {

@@ -120,7 +120,7 @@ func (d *decoder) file(name string, text []byte, into *draft) {
 		setDefaults(d.schema.log, &into.log)
 		setDefaults(d.schema.admin, &into.admin)
 	} else if n := root.Get("include"); n != nil {
-		d.errorAtKey(n, "only the main file may include others, and %s is included itself", name)
+		d.errorAtKey(n, "only the main file may include files; %s is an included file", name)
 		root.Delete("include")
 	}
 	decodeTable(d, root, d.schema.root, into)

@@ -210,7 +210,7 @@ func manyListeners(n int) string {
 func TestMistakesAreBounded(t *testing.T) {
 	_, err := Parse("weir.toml", []byte(manyKeys(2000)))
 	require.Len(t, err.(Errors), maxDiagnostics)
-	require.Equal(t, "weir.toml:499:1: and 1502 more mistakes", err.(Errors)[maxDiagnostics-1].String())
+	require.Equal(t, "weir.toml:499:1: and 1502 more errors", err.(Errors)[maxDiagnostics-1].String())
 }
 
 // TestSecrets: a value of a secret kind never appears, whatever is wrong with it.

@@ -20,7 +20,7 @@ func (d *decoder) validateProxyHeaders(all *draft, clusters map[string]*clusterD
 		case l.node.Get("accept_proxy") == nil || l.node.Get("accept_proxy").Value == false:
 			for _, name := range []string{"trusted_proxies", "proxy_timeout"} {
 				if n := l.node.Get(name); n != nil {
-					d.warn(n, "%s means nothing without accept_proxy", name)
+					d.warn(n, "%s has no effect without accept_proxy", name)
 				}
 			}
 		}

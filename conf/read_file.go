@@ -39,7 +39,7 @@ func (r reader) read(path string, pipes bool) ([]byte, error) {
 		}
 		time.Sleep(r.pause)
 	}
-	return nil, fmt.Errorf("changed while it was read, %d times", r.tries)
+	return nil, fmt.Errorf("changed while being read, %d times", r.tries)
 }
 
 var (

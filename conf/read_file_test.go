@@ -62,7 +62,7 @@ func TestReadAgainWhenFileChanges(t *testing.T) {
 		write(fmt.Sprintf("%04d", reads))
 	}
 	_, err = r.read(path, false)
-	require.EqualError(t, err, "changed while it was read, 5 times")
+	require.EqualError(t, err, "changed while being read, 5 times")
 	require.Equal(t, 5, reads)
 
 	reads = 0
@@ -118,7 +118,7 @@ func TestInclude(t *testing.T) {
 		`bad/x/a.toml:5:8: listener[0].name: duplicate name a of a listener (bad/weir.toml:5 and bad/x/a.toml:5)`,
 		`bad/x/a.toml:6:11: listener[0].address: duplicate address [::]:80 (tcp): listener a (bad/weir.toml:6) and listener a (line 6)`,
 		`bad/x/a.toml:8:1: listener[0].bakclog: unknown key bakclog, did you mean backlog?`,
-		`bad/x/b.toml:1:1: include: only the main file may include others, and bad/x/b.toml is included itself`,
+		`bad/x/b.toml:1:1: include: only the main file may include files; bad/x/b.toml is an included file`,
 		`bad/x/b.toml:2:12: expected ] to close the table's name, got the end of the line`,
 		`bad/x/c.toml:2:9: runtime.loops: want an integer from 0 to 1024, got -1`,
 		`bad/x/dir: is a directory, want a file`,

@@ -169,7 +169,7 @@ func (d *decoder) linkLevels(l *listenerDraft, c *clusterDraft) {
 		case !ok && named:
 			hint := suggest(d, r.name, c.named)
 			if n, err := strconv.Atoi(r.name); err == nil && n >= 1 && n <= len(c.levels) {
-				hint = "; the number of a level has no quotes"
+				hint = "; write a level number without quotes"
 			}
 			d.errorAt(r.node, "listener %s: cluster %s has no level %s%s", l.Name, c.Name, tree.Quote(r.name), hint)
 		case !ok:

@@ -78,7 +78,7 @@ func (d *decoder) validateSameAsOtherLevels(n *tree.Node, s *Server, c *Cluster)
 				continue
 			}
 			for _, x := range d.differences(old, s) {
-				d.errorAt(n, "server %q is in level %s too and has %s %s there, not %s; only the weight may differ", s.Name, levelLabel(c, i), x.Key, x.From, x.To)
+				d.errorAt(n, "server %q is also in level %s, with %s %s instead of %s; only the weight may differ", s.Name, levelLabel(c, i), x.Key, x.From, x.To)
 			}
 			return
 		}
@@ -144,7 +144,7 @@ func (d *decoder) renameArrays(n *tree.Node) {
 	}
 	if own := n.Get("name"); own != nil {
 		if own.Value != n.Name {
-			d.errorAt(own, "the cluster is %s, got %s", n.Name, own.Describe())
+			d.errorAt(own, "want %s, got %s", n.Name, own.Describe())
 		}
 		n.Delete("name")
 	}
@@ -161,7 +161,7 @@ func (d *decoder) validateCheckServers(n *tree.Node, c *Cluster) {
 	for _, k := range c.Checks {
 		for _, name := range k.ServerNames {
 			if !servers[name] {
-				d.errorAt(n, "check %s is for server %q, which is in no level", k.ID, name)
+				d.errorAt(n, "check %s names server %q, which is in no level", k.ID, name)
 			}
 		}
 	}

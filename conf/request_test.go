@@ -82,7 +82,7 @@ func TestParseServerRefuses(t *testing.T) {
 		`{"address": "10.0.0.3:80", "level": 3}`:       {"level", "cluster c has no level 3"},
 		`{"address": "10.0.0.3:80", "level": "ome"}`:   {"level", `cluster c has no level "ome"; did you mean "one"?`},
 		`{"address": "10.0.0.9:80", "name": "b", "level": 2}`: {"",
-			`server "b" is in level one too and has address 10.0.0.2:80 there, not 10.0.0.9:80; only the weight may differ`},
+			`server "b" is also in level one, with address 10.0.0.2:80 instead of 10.0.0.9:80; only the weight may differ`},
 		`{"address": "10.0.0.3:80", "address": "10.0.0.4:80"}`: {"", "want JSON: duplicate key address"},
 	} {
 		_, _, err := ParseServer([]byte(text), c)
@@ -116,9 +116,9 @@ func TestParseClusterRefuses(t *testing.T) {
 		`{"levels": []}`:  {"levels", "cluster c has no server: it has no level; want at least one"},
 		`{"level": [{}]}`: {"level", "unknown key level, did you mean levels?"},
 		`{"levels": [{"servers": ["10.0.0.1:80 weight=x"]}], "checks": []}`: {"levels[0].servers[0].weight", `want an integer from 0 to 256, got "x"`},
-		`{"levels": [{"servers": ["10.0.0.1:80"]}]}`:                        {"levels", `check tcp is for server "a", which is in no level`},
+		`{"levels": [{"servers": ["10.0.0.1:80"]}]}`:                        {"levels", `check tcp names server "a", which is in no level`},
 		`{"levels": [{"servers": []}], "checks": [{"type": "tpc"}]}`:        {"checks[0].type", `want tcp, got "tpc"; did you mean "tcp"?`},
-		`{"levels": [{"servers": []}], "checks": [], "name": "d"}`:          {"name", `the cluster is c, got "d"`},
+		`{"levels": [{"servers": []}], "checks": [], "name": "d"}`:          {"name", `want c, got "d"`},
 		`{"levels": [{"servers": ["10.0.0.1:80", "10.0.0.1:80"]}], "checks": []}`: {"levels[0].servers[1]",
 			`duplicate name "10.0.0.1:80" of a server in one level (lines 1 and 1)`},
 	} {

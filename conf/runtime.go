@@ -36,7 +36,7 @@ func userType() valueType[string] {
 		name, group, grouped := strings.Cut(s, ":")
 		bad := func(r rune) bool { return r <= ' ' || r >= 0x7f || strings.ContainsRune(":/\"'`\\", r) }
 		if name == "" || grouped && group == "" || strings.ContainsFunc(name+group, bad) {
-			return fmt.Errorf("want a user's name or number, perhaps with a group as in \"weir:weir\", got %s", tree.Quote(s))
+			return fmt.Errorf("want a user's name or number, optionally with a group as in \"weir:weir\", got %s", tree.Quote(s))
 		}
 		return nil
 	}))

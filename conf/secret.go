@@ -44,7 +44,7 @@ func secretType() valueType[string] {
 func plainTextType() valueType[string] {
 	return textType("string", func(s string) error {
 		if strings.ContainsRune(s, 0) {
-			return errors.New("a NUL byte in the text")
+			return errors.New("NUL byte in the text")
 		}
 		return nil
 	})

@@ -94,11 +94,11 @@ func parseServerString(d *decoder, n *tree.Node, text string) *tree.Node {
 	t := &tree.Node{File: n.File, Offset: n.Offset, KeyOffset: n.KeyOffset, Kind: tree.Table, Parent: n.Parent, Index: n.Index}
 	words := strings.Fields(text)
 	if len(words) == 0 {
-		d.errorAt(n, "an empty server; want an address such as \"10.0.0.1:6379\"")
+		d.errorAt(n, "empty server; want an address such as \"10.0.0.1:6379\"")
 		return nil
 	}
 	if len(words) > maxWords {
-		d.errorAt(n, "a server in %d words; want an address and at most %d KEY=VALUE pairs", len(words), maxWords-1)
+		d.errorAt(n, "server with %d words; want an address and at most %d KEY=VALUE pairs", len(words), maxWords-1)
 		return nil
 	}
 	if name, _, ok := strings.Cut(words[0], "="); !ok || strings.ContainsAny(name, ":/") || name == "" {
@@ -139,11 +139,11 @@ func finishServer(d *decoder, n *tree.Node, s *Server) {
 	own := n.Get("source")
 	switch to := s.Address.Addr.Addr(); {
 	case s.Address.Path != "" && own != nil: // given here, not inherited
-		d.errorAt(own, "a unix socket is dialled without a source address")
+		d.errorAt(own, "source does not apply to unix sockets")
 	case s.Address.Path != "":
 		s.Source = Source{}
 	case to.IsValid() && !s.Source.Client && len(s.Source.RangesFor(to)) == 0:
-		d.errorAt(written, "family mismatch: %s cannot be dialled from source %s", s.Address, s.Source)
+		d.errorAt(written, "family mismatch: cannot connect to %s from source %s", s.Address, s.Source)
 	}
 }
 

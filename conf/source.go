@@ -78,7 +78,7 @@ func parseSources(n *tree.Node) (Source, error) {
 	case ok:
 		words = strings.Split(text, ",")
 	case n.Kind == tree.List && len(n.Items) == 0:
-		return Source{}, fmt.Errorf("an empty list; leave source out to have the kernel choose")
+		return Source{}, fmt.Errorf("empty list; omit source to let the kernel choose")
 	case n.Kind == tree.List:
 		for _, e := range n.Items {
 			word, ok := e.Value.(string)
@@ -113,22 +113,22 @@ func parseSourceRange(s string) (netip.Prefix, error) {
 		ip = ip.Unmap()
 		r = netip.PrefixFrom(ip, ip.BitLen())
 		if ip.Zone() != "" {
-			return r, fmt.Errorf("%s: an address with a zone is no source", tree.Quote(s))
+			return r, fmt.Errorf("%s: want a source address without a zone", tree.Quote(s))
 		}
 	}
 	switch {
 	case err != nil && s == "client":
-		return r, fmt.Errorf("\"client\" stands alone, not in a list of addresses")
+		return r, fmt.Errorf("\"client\" cannot be combined with addresses")
 	case err != nil:
 		return r, fmt.Errorf("want an IP address without a port, a range such as \"10.0.0.0/28\", or \"client\", got %s", tree.Quote(s))
 	case r.Addr().Is4In6():
-		return r, fmt.Errorf("%s: write an IPv4 range as one", s)
+		return r, fmt.Errorf("%s: want an IPv4 range in IPv4 notation", s)
 	case r.Masked() != r:
-		return r, fmt.Errorf("%s is no range; did you mean %s or %s?", s, r.Masked(), r.Addr())
+		return r, fmt.Errorf("%s is not a network address; did you mean %s or %s?", s, r.Masked(), r.Addr())
 	case r.Addr().BitLen()-r.Bits() > maxSourceBits:
 		return r, fmt.Errorf("%s has more than %d addresses", s, 1<<maxSourceBits)
 	case r.Addr().IsUnspecified(), r.Addr().IsMulticast(), r.Addr() == netip.AddrFrom4([4]byte{255, 255, 255, 255}):
-		return r, fmt.Errorf("%s is no address to send from", s)
+		return r, fmt.Errorf("%s cannot be a source address", s)
 	}
 	return r, nil
 }

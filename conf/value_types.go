@@ -111,7 +111,7 @@ func validateName(s string) error {
 	bad := strings.IndexFunc(s, func(r rune) bool { return r > 0x7f || !isNameByte(byte(r)) })
 	switch {
 	case s == "":
-		return errors.New("an empty name")
+		return errors.New("empty name")
 	case bad >= 0:
 		return fmt.Errorf("a name has only letters, digits, '_', '.' and '-', got %s", tree.Quote(s))
 	case len(s) > maxName:
@@ -128,7 +128,7 @@ func serverNameType() valueType[string] {
 		bad := strings.IndexFunc(s, func(r rune) bool { return r <= ' ' || r >= 0x7f || strings.ContainsRune("\"'`\\", r) })
 		switch {
 		case s == "":
-			return errors.New("an empty name")
+			return errors.New("empty name")
 		case bad >= 0:
 			return fmt.Errorf("a server's name has only ASCII letters, digits and signs other than quotes, and no space, got %s", tree.Quote(s))
 		case len(s) > maxName:
@@ -146,7 +146,7 @@ func serverNameType() valueType[string] {
 func pathType() valueType[string] {
 	return textType("path", func(s string) error {
 		if strings.ContainsRune(s, 0) {
-			return errors.New("a NUL byte in the path")
+			return errors.New("NUL byte in the path")
 		}
 		return nil
 	})
@@ -239,7 +239,7 @@ func serverAddressType() valueType[Address] {
 			case p.IsZero() || p.Host == "" && p.Path == "" && !p.Addr.IsValid():
 				return Address{}, fmt.Errorf("missing host in %s", tree.Quote(s))
 			case p.Addr.IsValid() && p.Addr.Addr().IsUnspecified():
-				return Address{}, fmt.Errorf("%s is no address to dial", p.Addr.Addr())
+				return Address{}, fmt.Errorf("%s cannot be a server address", p.Addr.Addr())
 			}
 			return p.Address, nil
 		},
@@ -257,7 +257,7 @@ func regexType() valueType[string] {
 			return fmt.Errorf("a regular expression has at most %d bytes, got %d", maxRegex, len(s))
 		}
 		if _, err := regexp.Compile(s); err != nil {
-			return fmt.Errorf("want a regular expression: %s", strings.TrimPrefix(err.Error(), "error parsing regexp: "))
+			return fmt.Errorf("invalid regular expression: %s", strings.TrimPrefix(err.Error(), "error parsing regexp: "))
 		}
 		return nil
 	})

@@ -34,7 +34,7 @@ func checkLimits(text []byte) (off int, reason string) {
 		return off, fmt.Sprintf("byte 0x%02x is not UTF-8", text[off])
 	}
 	if off = bytes.IndexByte(text, 0); off >= 0 {
-		return off, "a NUL byte; want a text file"
+		return off, "NUL byte; want a text file"
 	}
 	s := scanner{text: text}
 	for s.next() {
