@@ -1,8 +1,8 @@
 package l4
 
-// Datagrams in batches: a loop's buffers for what arrives, and the outboxes in which datagrams gather until one system
-// call sends them. Datagrams of one flow and one size follow each other into a single send, which the kernel cuts up
-// again at the last moment (UDP_SEGMENT); what it has joined on their way in (UDP_GRO) stays joined where it can.
+// Datagrams in batches: a loop's receive buffers, and the send batches in which datagrams gather until one system call
+// sends them. Consecutive datagrams of one flow and one size leave in a single send, which the kernel splits at the
+// last moment (UDP_SEGMENT, GSO). Datagrams that the kernel has joined on arrival (UDP_GRO) stay joined where possible.
 
 import (
 	"unsafe"
@@ -11,29 +11,29 @@ import (
 )
 
 const (
-	batchSize = 32 // udp in one system call: 3.0 µs a round trip, with 16 3.2, with 64 3.0
-	// bufferSize holds any datagram, and as many as the kernel joins. The buffers lie a little further apart: at multiples
-	// of 64 kB the beginnings of all of them would share a few lines of the processor's cache.
+	batchSize = 32 // datagrams per system call: 3.0 µs per round trip; 16 cost 3.2, 64 cost 3.0
+	// bufferSize holds any datagram, and all that the kernel joins. The buffers are a little further apart: at multiples
+	// of 64 kB their beginnings would share a few cache lines.
 	bufferSize   = 64 << 10
 	bufferStride = bufferSize + 20*64
-	// The most that one datagram over IPv4 holds, and what one send with UDP_SEGMENT may (UDP_MAX_SEGMENTS, before 6.9).
+	// The most bytes of a datagram over IPv4, and the most segments of a send (UDP_MAX_SEGMENTS before Linux 6.9).
 	maxPayload  = 65507
 	maxSegments = 64
-	// minFreeBuffers is how many buffers a flow is to find free for what it has received.
+	// minFreeBuffers must be free before a flow receives replies.
 	minFreeBuffers = 8
-	// maxRounds is how many batches a socket may hand over before others have their turn.
+	// maxRounds is the most batches that one socket receives before other events are handled.
 	maxRounds = 4
 )
 
 // run is one received datagram, or several of one size that the kernel has joined.
 type run struct {
 	data []byte
-	size int    // of the datagrams joined, the last of which may be shorter; 0 = it is one
+	size int    // of each joined datagram, except that the last may be shorter; 0 = a single datagram
 	tlvs []byte // of its PROXY header
 	next int32
 }
 
-// udp is how many there are in it.
+// datagrams returns the number of datagrams.
 func (p *run) datagrams() int {
 	if p.size == 0 {
 		return 1
@@ -41,7 +41,7 @@ func (p *run) datagrams() int {
 	return (len(p.data) + p.size - 1) / p.size
 }
 
-// lastFailure is the last datagram in it.
+// last returns the last datagram.
 func (p *run) last() []byte {
 	if p.size == 0 {
 		return p.data
@@ -49,7 +49,7 @@ func (p *run) last() []byte {
 	return p.data[(p.datagrams()-1)*p.size:]
 }
 
-// datagramBuffers is what a loop needs to relay datagrams. It is made with the first UDP listener.
+// datagramBuffers is what a loop needs to forward datagrams. It is allocated with the first UDP listener.
 type datagramBuffers struct {
 	msgs     [batchSize]mmsghdr
 	names    [batchSize]sockaddr
@@ -57,14 +57,14 @@ type datagramBuffers struct {
 	iovs     [batchSize]unix.Iovec
 	space    []byte
 
-	runs    []run   // of the batch from a listening socket
-	headers []byte  // PROXY headers of what up holds
-	touched []*flow // flows that the batch is for; nil = one that has ended meanwhile
+	runs    []run   // received in this batch
+	headers []byte  // PROXY headers for the datagrams in up
+	touched []*flow // flows with runs in this batch; nil = has ended meanwhile
 
-	used       int        // buffers that hold what down is to send
-	up         sendBatch  // to a flow's server, sent at once
-	down       sendBatch  // to clients, from one listening socket; sent when the loop has seen all its events, at the latest
-	downSocket *udpSocket // the listening socket of down
+	used       int        // buffers that down refers to
+	up         sendBatch  // to one server; sent at once
+	down       sendBatch  // to clients, from downSocket; sent after the loop's events, at the latest
+	downSocket *udpSocket // sends down
 }
 
 func newDatagramBuffers() *datagramBuffers {
@@ -84,7 +84,7 @@ func newDatagramBuffers() *datagramBuffers {
 	return m
 }
 
-// reset makes a header ready to receive again.
+// reset prepares a message header for the next receive.
 func (m *datagramBuffers) reset(i int) {
 	h := &m.msgs[i].hdr
 	h.Namelen = uint32(len(m.names[i]))
@@ -92,7 +92,7 @@ func (m *datagramBuffers) reset(i int) {
 	h.Flags = 0
 }
 
-// acquireCount is what was received in a buffer; false if some of it did not fit, or what belongs to it.
+// received returns the run in a buffer and its control information; whole is false if either was truncated.
 func (m *datagramBuffers) received(i int) (p run, a controlInfo, whole bool) {
 	h := &m.msgs[i]
 	if h.hdr.Controllen > 0 {
@@ -108,16 +108,16 @@ func (m *datagramBuffers) received(i int) (p run, a controlInfo, whole bool) {
 	return p, a, whole
 }
 
-// batchMessage is what one message of an outbox holds.
+// batchMessage describes one message of a send batch.
 type batchMessage struct {
 	flow     *flow
 	id       uint64 // of the flow, which may have ended since
 	size     int    // of each datagram but the last
 	total    int
 	segments int
-	first    int  // of its pieces in memory
-	pieces   int  // …
-	short    bool // the last datagram is shorter: nothing can follow it
+	first    int  // index of its first piece
+	pieces   int  // number of pieces
+	short    bool // the last datagram is shorter, so none can be joined to it
 }
 
 const (
@@ -125,16 +125,16 @@ const (
 	batchPieces   = 256
 )
 
-// sendBatch gathers datagrams for one socket.
+// sendBatch gathers datagrams that leave in one sendmmsg from one socket.
 type sendBatch struct {
-	n, sent   int // messages in it, and those that are done with
+	n, sent   int // messages, and how many of them are sent or dropped
 	pieces    int
-	addressed bool // every message says where to and where from
+	addressed bool // messages carry destination and source address
 	messages  [batchMessages]batchMessage
 	msgs      [batchMessages]mmsghdr
 	names     [batchMessages]sockaddr
 	ctrl      [batchMessages]control
-	ctrlLen   [batchMessages]int // of the part that says where from
+	ctrlLen   [batchMessages]int // size of the source address
 	iovs      [batchPieces]unix.Iovec
 }
 
@@ -148,12 +148,12 @@ func (o *sendBatch) init(named bool) {
 	}
 }
 
-// empty tells whether there is nothing to send.
+// empty reports whether there is nothing to send.
 func (o *sendBatch) empty() bool { return o.sent == o.n }
 
 func (o *sendBatch) clear() { o.n, o.sent, o.pieces = 0, 0, 0 }
 
-// maxDescriptors tells whether a run surely fits, taken apart if need be.
+// fits reports whether a run fits, even if it is split.
 func (o *sendBatch) fits(p *run, apart bool) bool {
 	messages, pieces := 1, 2
 	if apart {
@@ -163,9 +163,9 @@ func (o *sendBatch) fits(p *run, apart bool) bool {
 	return o.n+messages <= batchMessages && o.pieces+pieces <= batchPieces
 }
 
-// add takes a run in, for which there is room: into the flow's last message if the kernel can cut the two apart
-// again. join is the largest size that the flow's datagrams may have for that; apart is set for a run that is joined
-// and may not stay so, and for one of which each datagram gets a header.
+// add adds a run, which must fit. It is joined to the flow's last message if the kernel can split the two again. join
+// is the largest size of the flow's datagrams for that. apart means that the run's datagrams must be sent singly, or
+// each with the header.
 func (o *sendBatch) add(f *flow, p *run, join int, header []byte, apart bool) {
 	if p.size == 0 || !apart {
 		o.put(f, p.data, p.size, p.datagrams(), join, header)
@@ -217,7 +217,7 @@ func (o *sendBatch) piece(m *batchMessage, data []byte) {
 	m.pieces++
 }
 
-// send hands the socket what it has not taken yet. An error is that of the message at o.sent.
+// send sends what the socket has not taken yet. An error is that of the message at o.sent.
 func (o *sendBatch) send(fd int32) errno {
 	if o.n == 1 && o.sent == 0 && !o.addressed && o.messages[0].segments == 1 && o.messages[0].pieces <= 1 {
 		var data []byte
@@ -253,8 +253,8 @@ func (o *sendBatch) send(fd int32) errno {
 	return 0
 }
 
-// sendSingly sends the datagrams of the next message one by one, and returns how many of them, and of their bytes, the
-// socket did not take, and why not.
+// sendSingly sends the datagrams of the next message one by one. It returns how many datagrams and bytes the socket did
+// not take, and the last error.
 func (o *sendBatch) sendSingly(fd int32) (lost, bytes int, why errno) {
 	m := &o.messages[o.sent]
 	h := o.msgs[o.sent].hdr
@@ -280,7 +280,7 @@ func (o *sendBatch) sendSingly(fd int32) (lost, bytes int, why errno) {
 		h.SetIovlen(len(pieces))
 		one := []mmsghdr{{hdr: h}}
 		_, e := sendMany(fd, one)
-		if isRefusal(e) { // messages an earlier datagram, and told: this one has not been sent yet
+		if isRefusal(e) { // of an earlier datagram, and now cleared: this one is not sent yet
 			_, e = sendMany(fd, one)
 		}
 		if e != 0 {

@@ -1,6 +1,6 @@
 package l4
 
-// How a flow finds a server, and the next one when that refuses.
+// How a flow finds a server, and the next one after a refusal.
 
 import (
 	"math"
@@ -12,7 +12,7 @@ import (
 	"weir/internal/proxy"
 )
 
-// findServer looks for a server, whoever was tried before. It reports whether there is one.
+// findServer picks a server, regardless of those tried before. It reports whether the flow has one.
 func (f *flow) findServer(l *loop) bool {
 	if f.lastFailure != ReasonNone && l.now < f.searchedAt {
 		return false
@@ -22,7 +22,7 @@ func (f *flow) findServer(l *loop) bool {
 	return f.pick(l, &l.attempts)
 }
 
-// startAttempts makes a trial that of this flow, with nobody tried yet.
+// startAttempts resets attempts to the flow's levels and hash key, with no server tried.
 func (f *flow) startAttempts(t *balance.Attempts) {
 	*t = balance.Attempts{Levels: f.set.Levels}
 	switch f.set.Hash {
@@ -40,7 +40,7 @@ func (f *flow) startAttempts(t *balance.Attempts) {
 	}
 }
 
-// pick claims a server and connects to it. A failure that is known at once leads on to the next one.
+// pick acquires a lease on a server and connects to it. After a failure it picks the next one.
 func (f *flow) pick(l *loop, t *balance.Attempts) bool {
 	for {
 		lease, err := f.set.Cluster.Pick(l.now, t)
@@ -56,13 +56,13 @@ func (f *flow) pick(l *loop, t *balance.Attempts) bool {
 			f.lastFailure = ReasonNone
 			if t == &l.attempts && t.Count() > 1 {
 				f.attempts = l.attemptsPool.get()
-				*f.attempts, l.attempts = *t, balance.Attempts{} // what it holds in memory goes along
+				*f.attempts, l.attempts = *t, balance.Attempts{} // moves its memory
 			}
 			return true
 		}
 		f.releaseFailed(l, e)
 		if isShortage(e) {
-			l.plane.warnLimited("cannot reach a server: out of descriptors or memory", "listener", f.set.Name, "error", e)
+			l.plane.warnLimited("cannot dial: no descriptor or memory", "listener", f.set.Name, "error", e)
 			break
 		}
 		if f.set.tryTimedOut(l.now - f.searchedAt) {
@@ -74,7 +74,7 @@ func (f *flow) pick(l *loop, t *balance.Attempts) bool {
 	return false
 }
 
-// clearServer leaves a flow without a server, for a while.
+// clearServer leaves the flow without a server for retryPause.
 func (f *flow) clearServer(l *loop) {
 	l.attemptsPool.put(f.attempts)
 	f.attempts = nil
@@ -110,7 +110,7 @@ func (f *flow) attempt(l *loop) errno {
 	return e
 }
 
-// connectFrom opens a socket towards the first of the target's addresses, from the given one on, that can be had.
+// connectFrom connects to the first of the target's addresses, from the given index on, that works.
 func (f *flow) connectFrom(l *loop, address int) errno {
 	e := syscall.EDESTADDRREQ
 	for ; address < min(f.target.addresses(), unknownAddress); address++ {
@@ -121,7 +121,7 @@ func (f *flow) connectFrom(l *loop, address int) errno {
 	return e
 }
 
-// connect opens a socket to an address. A local address that is out of ports gives way to the next one.
+// connect opens a connected socket to an address. If a source address has no free port, it tries the next one.
 func (f *flow) connect(l *loop, address int) errno {
 	e := f.tryConnect(l, address)
 	for n := f.target.source.maxTries(f.target.addrs[address].family()); n > 1 && (e == syscall.EADDRNOTAVAIL || e == eagain); n-- {
@@ -151,8 +151,8 @@ func (f *flow) tryConnect(l *loop, address int) errno {
 	return 0
 }
 
-// countRejection gives up a server that has refused, and connects to its next address or to the next server. It reports
-// whether there is one. Nothing is sent.
+// nextServer leaves a server that has refused, and connects to its next address or to the next server. It reports
+// whether the flow has one. It sends nothing.
 func (f *flow) nextServer(l *loop, e errno) bool {
 	f.disconnect()
 	if f.connectFrom(l, int(f.address)+1) == 0 {
@@ -173,7 +173,8 @@ func (f *flow) nextServer(l *loop, e errno) bool {
 	return f.pick(l, f.attempts)
 }
 
-// releaseFailed gives the lease back: a refusal is the server's failure unless this machine was short of something.
+// releaseFailed releases the lease of a failed attempt. The failure counts against the server unless its cause is
+// local.
 func (f *flow) releaseFailed(l *loop, e errno) {
 	f.lastFailure = dialReason(e)
 	if isShortage(e) || isLocal(e) {
@@ -186,11 +187,11 @@ func (f *flow) releaseFailed(l *loop, e errno) {
 	}
 }
 
-// unknownAddress stands for an address that the server does not have any more.
+// unknownAddress stands for an address that the target does not have any more.
 const unknownAddress = math.MaxUint8
 
-// serverMoved reports whether the server has had another address for so long that its flow has to follow it: where it was,
-// nobody may be listening, and nobody would say so.
+// serverMoved reports whether the server has had another address for the drain time, so that the flow must follow: at
+// the old address, datagrams may be lost without an error.
 func (f *flow) serverMoved(l *loop) bool {
 	now, _ := f.lease.Server().Handle().(*Target)
 	if now == f.target && f.address != unknownAddress {
@@ -208,7 +209,7 @@ func (f *flow) serverMoved(l *loop) bool {
 	return l.now >= f.moveDeadline
 }
 
-// reconnect goes where the server is now, with what the client sends from now on.
+// reconnect connects to the server's current address, for datagrams that arrive from now on.
 func (f *flow) reconnect(l *loop) {
 	f.disconnect()
 	l.kept.drop(f)
@@ -221,7 +222,7 @@ func (f *flow) reconnect(l *loop) {
 	l.flowWheel.arm(&f.timer, l.now+min(f.set.ConnectTimeout, f.set.FlowTimeout))
 }
 
-// release parts with a server that is out of service; the client's next datagram finds another.
+// releaseServer leaves a server that is out of service. The client's next datagram picks another.
 func (f *flow) releaseServer(l *loop) {
 	f.disconnect()
 	f.flushBytes()
@@ -241,7 +242,8 @@ func (f *flow) disconnect() {
 	}
 }
 
-// countOverflow takes in how many replies the kernel had no room for. There were some only if more waited than fit a batch.
+// countOverflow counts replies for which the kernel had no room. There are some only if more were waiting than fit a
+// batch.
 func (f *flow) countOverflow() {
 	if f.fd < 0 || !f.mayOverflow {
 		return
@@ -254,7 +256,7 @@ func (f *flow) countOverflow() {
 	}
 }
 
-// attemptsPool lends trials to flows whose server has refused.
+// attemptsPool holds Attempts for flows whose server has refused.
 type attemptsPool struct {
 	free []*balance.Attempts
 }
@@ -268,7 +270,7 @@ func (p *attemptsPool) get() *balance.Attempts {
 	return new(balance.Attempts)
 }
 
-// release takes a trial back; nil is none.
+// put returns Attempts to the pool; nil is none.
 func (p *attemptsPool) put(t *balance.Attempts) {
 	if t != nil && len(p.free) < 256 {
 		*t = balance.Attempts{}

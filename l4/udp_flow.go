@@ -1,9 +1,9 @@
 package l4
 
-// A UDP flow: what one client and one server say to each other. It begins with a client's first datagram (udp_receive.go), finds
-// a server (udp_dial.go) to which it has a connected socket of its own, passes on what both say (udp_forward.go,
-// udp_reply.go), and ends when nothing has been said for a while. Nothing of a flow is kept anywhere but in this struct,
-// in the datagram that is kept of it and in the trial that it may have borrowed.
+// A UDP flow: the datagrams between one client and one server. It begins with a client's first datagram
+// (udp_receive.go), connects a socket of its own to a server (udp_dial.go), forwards datagrams (udp_forward.go) and
+// replies (udp_reply.go), and ends when no datagram has passed for flow_timeout. Its state is in this struct, in the
+// datagram kept for resending and in the Attempts it may have borrowed.
 
 import (
 	"math"
@@ -13,68 +13,68 @@ import (
 	"weir/balance"
 )
 
-// flow is one client's passage. All of it is owned by its loop. It is kept small: there are as many as strangers make.
+// flow is one client's UDP flow, owned by its loop. It is small: anyone can create flows by sending datagrams.
 type flow struct {
 	id           uint64 // unique among sessions; 0 = free
 	socket       *udpSocket
-	set          *Settings // withBinding it was when the flow began
+	set          *Settings // of the time when the flow began
 	lease        balance.Lease
 	target       *Target
 	serverCounts *serverCounts     // the loop's for the server
-	attempts     *balance.Attempts // who was tried, after a refusal, until a server has answered
-	kept         *keptDatagram     // the last datagram, while it is not answered
-	header       *headerInfo       // nil where clients come without a PROXY header
+	attempts     *balance.Attempts // servers tried since a refusal, until one replies
+	kept         *keptDatagram     // the last unanswered datagram
+	header       *headerInfo       // nil without accept_proxy
 	timer        timer[*flow]
 
-	next         *flow // msgs its chain of the table
-	older, newer *flow // among those without an answer
+	next         *flow // in its chain of the table
+	older, newer *flow // among the unanswered flows
 
 	bytesUp, bytesDown     uint64
-	flushedUp, flushedDown uint64 // bytes that are counted
+	flushedUp, flushedDown uint64 // bytes counted so far
 
 	startedAt    time.Duration
-	activeAt     time.Duration // lastFailure datagram, either way
-	searchedAt   time.Duration // when it began to look for a server; with no server, when it may look again
-	sentAt       time.Duration // lastFailure datagram to the server
-	moveDeadline time.Duration // when to part with a server that has another address now, or has gone; 0 = neither
+	activeAt     time.Duration // last datagram in either direction
+	searchedAt   time.Duration // start of the search for a server; without a server, the time of the next search
+	sentAt       time.Duration // last datagram to the server
+	moveDeadline time.Duration // when to leave a server that has moved or was removed; 0 = neither
 
 	connected since // 0 = not yet
-	firstByte since // when the first reply was passed on; 0 = not yet
+	firstByte since // first reply forwarded; 0 = not yet
 
 	hash        uint32 // of the key
 	slot        uint32
-	fd          int32  // the socket towards the server; -1 = there is no server
-	unanswered  uint32 // udp of the client that have had no reply
-	repliesLeft uint32 // replies that end the flow, with Settings.Responses
-	overflowed  uint32 // replies lost in the kernel that are counted already
+	fd          int32  // connected to the server; -1 = no server
+	unanswered  uint32 // datagrams without a reply
+	repliesLeft uint32 // with Settings.Responses: replies until the flow ends
+	overflowed  uint32 // replies lost in the kernel and counted
 
-	firstRun, lastRun int32 // of the batch's runs; first < 0 = none
-	touchedIndex      int32 // its place among the flows that the batch is for
+	firstRun, lastRun int32 // in the batch's runs; firstRun < 0 = none
+	touchedIndex      int32 // index in datagramBuffers.touched
 
 	attemptCount                 uint16
-	maxSegmentUp, maxSegmentDown uint16         // the largest datagrams that may leave in one send; 0 = none
-	address                      uint8          // which of the target's addresses is in use; elsewhere = none
-	lastFailure                  Reason         // rejection there is no server
-	pendingReason                Reason         // how it ends as soon as its server has answered; ReasonNone = it goes on
-	claim                        admissionClaim // what it holds of the listener's gate
+	maxSegmentUp, maxSegmentDown uint16         // the largest datagrams that may be joined in one send; 0 = none
+	address                      uint8          // index of the target's address in use, or unknownAddress
+	lastFailure                  Reason         // why there is no server
+	pendingReason                Reason         // ends the flow once its server has replied; ReasonNone = continues
+	claim                        admissionClaim // on the listener's limits
 	key                          flowKey
 
-	inTable      bool // msgs the table: the client's next datagram finds it
-	isUnanswered bool // among those without an answer
-	established  bool // the server has answered, or not refused for long enough
-	dirty        bool // has moved bytes that are not counted yet
-	mayOverflow  bool // more replies have waited than fit a batch
-	frozen       bool // on its way to another process: nothing touches it
+	inTable      bool // in the table, where the client's next datagram finds it
+	isUnanswered bool // in the list of unanswered flows
+	established  bool // the server has replied, or has not refused for connect_timeout
+	dirty        bool // in loop.dirtyFlows
+	mayOverflow  bool // more replies were waiting than fit a batch
+	frozen       bool // being handed over: nothing may touch it
 }
 
-// headerInfo is what a PROXY header says of a flow's client.
+// headerInfo is what a PROXY header says about a flow's client.
 type headerInfo struct {
-	client, dest netip.AddrPort // zero = the socket's own
-	local        bool           // the proxy speaks for itself
+	client, dest netip.AddrPort // zero = that of the socket
+	local        bool           // command LOCAL
 	tlvs         []byte         // of the last datagram
 }
 
-// setAddresses is the client that the header names; zero without one.
+// clientAddr returns the client that the header names; zero without a header.
 func (i *headerInfo) clientAddr() netip.AddrPort {
 	if i == nil {
 		return netip.AddrPort{}
@@ -84,7 +84,7 @@ func (i *headerInfo) clientAddr() netip.AddrPort {
 
 func (f *flow) headerClient() netip.AddrPort { return f.header.clientAddr() }
 
-// client is who speaks, as far as is known.
+// client returns the address of the client, by its PROXY header if there is one.
 func (f *flow) client() netip.AddrPort {
 	if named := f.header.clientAddr(); named.IsValid() {
 		return named
@@ -93,12 +93,12 @@ func (f *flow) client() netip.AddrPort {
 }
 
 const (
-	// anySegment lets datagrams of any size leave in one send.
+	// anySegment allows datagrams of any size to be joined.
 	anySegment = math.MaxUint16
-	// retryPause is how long a flow for which no server could be had does not look again: one client must not be able to
-	// have servers dialled in a frenzy.
+	// retryPause is how long a flow that found no server does not search again: one client must not cause a flood
+	// of dials.
 	retryPause = 20 * time.Millisecond
-	// fewResponses is how many replies to one datagram never need more than the usual buffer.
+	// fewResponses replies to one datagram fit the default buffer.
 	fewResponses = 16
 )
 
@@ -114,7 +114,7 @@ func (f *flow) phase() Phase {
 	return PhaseRelay
 }
 
-// start makes a flow of a client that is counted in.
+// start makes a flow of an admitted client.
 func (f *flow) start(l *loop, u *udpSocket, set *Settings, key *flowKey, hash uint32) {
 	l.lastID++
 	f.id = l.lastID*uint64(len(l.plane.loops)) + uint64(l.index)
@@ -131,10 +131,10 @@ func (f *flow) start(l *loop, u *udpSocket, set *Settings, key *flowKey, hash ui
 	l.flowWheel.arm(&f.timer, l.now+set.FlowTimeout)
 }
 
-// expire handles the flow's timer: whatever is due is done, and the nearest deadline left is armed.
+// expire handles the flow's timer and arms it for the next deadline.
 func (f *flow) expire(l *loop) {
 	end := f.activeAt + f.set.FlowTimeout
-	if l.now >= end && f.unanswered > 0 && f.fd >= 0 { // a reply may wait for its turn
+	if l.now >= end && f.unanswered > 0 && f.fd >= 0 { // a reply may be in the socket
 		id := f.id
 		if f.receiveReplies(l); f.id != id {
 			return
@@ -157,7 +157,7 @@ func (f *flow) expire(l *loop) {
 		end = min(end, f.moveDeadline)
 	}
 	if f.fd >= 0 && !f.established {
-		// What a server does not refuse it is taken to have received: many never answer.
+		// A server that does not refuse counts as established: many never reply.
 		if at := f.sentAt + f.set.ConnectTimeout; l.now >= at {
 			f.established = true
 			f.lease.Established(l.now, f.set.ConnectTimeout)
@@ -168,11 +168,11 @@ func (f *flow) expire(l *loop) {
 	l.flowWheel.arm(&f.timer, end)
 }
 
-// finalReplyTimeout is how long a flow whose server has left the configuration waits for what the server may still say.
+// finalReplyTimeout is how long a flow whose server was removed waits for outstanding replies.
 const finalReplyTimeout = time.Second
 
-// cut ends a flow from outside. One whose server is down only loses that: there is nothing that could break. One whose
-// server has been removed has what the client has asked for answered first; the client's next datagram goes elsewhere.
+// cut ends a flow from outside. If its server is down, the flow only loses its server. If its server was removed,
+// outstanding replies are awaited first; the client's next datagram picks another server.
 func (f *flow) cut(l *loop, reason Reason) {
 	switch {
 	case f.frozen:
@@ -187,7 +187,8 @@ func (f *flow) cut(l *loop, reason Reason) {
 	}
 }
 
-// finish is the one exit of every flow: its socket closed, the lease given back, what was lent returned, one record made.
+// finish is the one exit of every flow: it closes the socket, releases the lease and the buffers, and writes one
+// record.
 func (f *flow) finish(l *loop, reason Reason) {
 	u, end := f.socket, Termination{f.phase(), reason}
 	if f.queued() {
@@ -215,7 +216,7 @@ func (f *flow) finish(l *loop, reason Reason) {
 	u.ln.releaseFlow()
 }
 
-// flushBytes adds what the flow has moved since the last time to the counters.
+// flushBytes adds the bytes moved since the last call to the counters.
 func (f *flow) flushBytes() {
 	up, down := f.bytesUp-f.flushedUp, f.bytesDown-f.flushedDown
 	if up|down == 0 {

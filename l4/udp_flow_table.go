@@ -1,7 +1,7 @@
 package l4
 
-// Where a loop finds its flows: by client and address for what comes from clients, by slot for what comes from servers,
-// and by age among those that no server has answered, which have to make room first.
+// Where a loop finds its flows: by client and address for datagrams of clients, and by age among unanswered flows,
+// which are evicted first. Replies find their flow by its slot.
 
 import (
 	"encoding/binary"
@@ -9,8 +9,8 @@ import (
 	"net/netip"
 )
 
-// flowKey is who speaks to whom: the client's address (IPv4 in its mapped form), the address that it has sent to, if the
-// listener has several, the client's port, and the interface of a link-local address.
+// flowKey identifies a client: its address (IPv4 in mapped form), the address that it sent to if the listener has
+// several, its port, and the interface of a link-local address.
 type flowKey [38]byte
 
 func makeFlowKey(client, local *[16]byte, port uint16, scope uint32) (k flowKey) {
@@ -26,27 +26,27 @@ func (k *flowKey) local() *[16]byte { return (*[16]byte)(k[16:32]) }
 func (k *flowKey) port() uint16     { return binary.NativeEndian.Uint16(k[32:]) }
 func (k *flowKey) scope() uint32    { return binary.NativeEndian.Uint32(k[34:]) }
 
-// client is who speaks.
+// client returns the client's address.
 func (k *flowKey) client() netip.AddrPort { return addrPort(k.ip(), k.port()) }
 
 // minTableSize is the size below which a table does not shrink.
 const minTableSize = 64
 
-// flowTable holds the flows of one listening socket. Its hash is seeded at random: a client that chooses its addresses
-// cannot make them meet.
+// flowTable holds the flows of one listen socket. Its hash has a random seed: clients cannot choose addresses that
+// collide.
 type flowTable struct {
 	seed    maphash.Seed
 	buckets []*flow // chains, through flow.next; their number is a power of two
 	n       int
 
-	oldest, newest *flow // those that no server has answered yet, by age
+	oldest, newest *flow // unanswered flows, by age
 }
 
 func newFlowTable() flowTable {
 	return flowTable{seed: maphash.MakeSeed(), buckets: make([]*flow, minTableSize)}
 }
 
-// hash places a client: the one of the key, and the one that its PROXY header names, if it does.
+// hash returns the hash of a client: its key, and the client that its PROXY header names, if any.
 func (t *flowTable) hash(k *flowKey, named netip.AddrPort) uint32 {
 	h := maphash.Bytes(t.seed, k[:])
 	if named.IsValid() {
@@ -63,7 +63,7 @@ func (t *flowTable) find(k *flowKey, named netip.AddrPort, hash uint32) *flow {
 	return f
 }
 
-// insert adds a flow with a key that no other flow of the table has.
+// insert adds a flow whose key is not in the table.
 func (t *flowTable) insert(f *flow) {
 	if t.n >= len(t.buckets) {
 		t.resize(2 * len(t.buckets))
@@ -79,7 +79,7 @@ func (t *flowTable) link(f *flow) {
 	*head = f
 }
 
-// remove takes a flow out; one that is not in is left alone.
+// remove removes a flow that may be in the table.
 func (t *flowTable) remove(f *flow) {
 	if !f.inTable {
 		return
@@ -107,7 +107,7 @@ func (t *flowTable) resize(size int) {
 	}
 }
 
-// addUnanswered puts a flow last among those that have no answer.
+// addUnanswered adds a flow as the newest unanswered one.
 func (t *flowTable) addUnanswered(f *flow) {
 	f.older, f.newer, f.isUnanswered = t.newest, nil, true
 	if t.newest == nil {
@@ -118,7 +118,7 @@ func (t *flowTable) addUnanswered(f *flow) {
 	t.newest = f
 }
 
-// removeUnanswered takes a flow out of those that have no answer; another one is left alone.
+// removeUnanswered removes a flow that may be unanswered.
 func (t *flowTable) removeUnanswered(f *flow) {
 	if !f.isUnanswered {
 		return

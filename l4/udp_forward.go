@@ -1,6 +1,6 @@
 package l4
 
-// The way up of a flow: a batch of the client's datagrams to its server, in as few sends as the kernel can do with.
+// From client to server: a batch of a flow's datagrams leaves in as few sends as possible.
 
 import (
 	"syscall"
@@ -8,7 +8,7 @@ import (
 	"weir/internal/proxy"
 )
 
-// queueRun adds a run of the batch to what the flow is to forward.
+// queueRun adds a run of the batch to the flow.
 func (f *flow) queueRun(m *datagramBuffers, p *run) {
 	i := int32(len(m.runs))
 	m.runs = append(m.runs, *p)
@@ -23,7 +23,7 @@ func (f *flow) queueRun(m *datagramBuffers, p *run) {
 
 func (f *flow) queued() bool { return f.firstRun >= 0 }
 
-// forward sends what the flow got in this batch to its server, after finding one if it has none.
+// forward sends the flow's runs of this batch to its server, after finding one if necessary.
 func (f *flow) forward(l *loop) {
 	m := l.udp
 	first := f.firstRun
@@ -70,7 +70,7 @@ func (f *flow) forward(l *loop) {
 	f.sendUp(l)
 }
 
-// serverHeader is the PROXY header that goes before each datagram to the server; nil = none.
+// serverHeader returns the PROXY header that precedes each datagram to the server; nil = none.
 func (f *flow) serverHeader(m *datagramBuffers, tlvs []byte) []byte {
 	if f.target.sendProxy == 0 {
 		return nil
@@ -90,7 +90,7 @@ func (f *flow) dropRuns(l *loop, m *datagramBuffers, first int32) {
 	f.socket.drop(f.dropReason(), n)
 }
 
-// dropReason is why a flow without a server drops.
+// dropReason returns why a flow without a server drops datagrams.
 func (f *flow) dropReason() Drop {
 	if f.lastFailure == ReasonLocalShortage {
 		return DropShortage
@@ -98,7 +98,7 @@ func (f *flow) dropReason() Drop {
 	return DropNoServer
 }
 
-// markDirty has the bytes counted within a second.
+// markDirty makes the loop count the flow's bytes within a second.
 func (f *flow) markDirty(l *loop) {
 	if !f.dirty {
 		f.dirty = true
@@ -106,8 +106,8 @@ func (f *flow) markDirty(l *loop) {
 	}
 }
 
-// sendUp sends what is in the outbox to the server, and to the next one if this one turns out to refuse. It reports false
-// when there is no server left; what was not sent is dropped then.
+// sendUp sends the batch to the server, or to the next one if the server has refused. It reports false if no server is
+// left; unsent datagrams are dropped then.
 func (f *flow) sendUp(l *loop) bool {
 	o := &l.udp.up
 	for again := false; ; {
@@ -117,7 +117,7 @@ func (f *flow) sendUp(l *loop) bool {
 		}
 		m := &o.messages[o.sent]
 		switch {
-		case isRefusal(e): // of an earlier datagram: nothing has been sent now
+		case isRefusal(e): // of an earlier datagram: this send has not happened
 			was := f.target.sendProxy
 			if f.nextServer(l, e) && f.target.sendProxy == was {
 				continue
@@ -127,7 +127,7 @@ func (f *flow) sendUp(l *loop) bool {
 				n += o.messages[o.sent].segments
 				f.bytesUp -= uint64(o.messages[o.sent].total)
 			}
-			if f.fd >= 0 && f.kept != nil { // the header of the old server is not what this one wants
+			if f.fd >= 0 && f.kept != nil { // this server expects another PROXY header
 				n--
 				f.batchKept(l)
 				f.socket.drop(f.dropReason(), n)
@@ -140,7 +140,7 @@ func (f *flow) sendUp(l *loop) bool {
 			f.maxSegmentUp = smallerSegment(f.maxSegmentUp, m.size, e)
 			lost, bytes, why := o.sendSingly(f.fd)
 			f.countUnsent(lost, bytes, why)
-		case e == syscall.EMSGSIZE && !again: // perhaps said of an earlier datagram
+		case e == syscall.EMSGSIZE && !again: // perhaps of an earlier datagram
 			again = true
 			discardErrors(f.fd)
 			continue
@@ -170,7 +170,7 @@ func dropOf(e errno) Drop {
 	return DropSend
 }
 
-// isSegmentError reports whether an error may mean that the kernel cannot cut up this send, here or for this size.
+// isSegmentError reports whether an error may mean that the kernel cannot split this send, at all or with this size.
 func isSegmentError(e errno) bool {
 	switch e {
 	case syscall.EINVAL, syscall.EMSGSIZE, syscall.EIO, syscall.EOPNOTSUPP, syscall.ENOPROTOOPT:
@@ -179,15 +179,15 @@ func isSegmentError(e errno) bool {
 	return false
 }
 
-// smallerSegment is what may still be joined after that.
+// smallerSegment returns the largest size that may still be joined after such an error.
 func smallerSegment(now uint16, size int, e errno) uint16 {
-	if e == syscall.EINVAL || e == syscall.EMSGSIZE { // larger than what one packet holds on the way there
+	if e == syscall.EINVAL || e == syscall.EMSGSIZE { // larger than a packet on this path
 		return uint16(min(int(now), size-1))
 	}
 	return 0
 }
 
-// isRefusal reports whether an error of a connected socket says that the server, or the network on its behalf, has
+// isRefusal reports whether an error of a connected socket means that the server, or the network on its behalf, has
 // refused a datagram (icmp_err_convert in net/ipv4/icmp.c, tab_unreach in net/ipv6/icmp.c).
 func isRefusal(e errno) bool {
 	switch e {

@@ -1,7 +1,7 @@
 package l4
 
-// Newcomers of UDP who find the table full while the flows that have to make room are other loops': their datagrams wait,
-// a few of them, until the others have been asked.
+// New UDP clients that find the flow table full while the flows to evict belong to other loops: some of their datagrams
+// wait until the other loops have evicted flows.
 
 import (
 	"net/netip"
@@ -10,24 +10,24 @@ import (
 )
 
 const (
-	maxPendingRuns      = 16 // runs of datagrams that wait at one socket; more are refused at once
-	maxEvictionRequests = 2  // how often room is looked for on behalf of one: what it waits for may come a moment too early for it
+	maxPendingRuns      = 16 // pending runs of one socket; more are rejected at once
+	maxEvictionRequests = 2  // per client: another client may take the slot first
 )
 
-// pendingDatagrams is what a client without a flow has sent, in memory of its own.
+// pendingDatagrams is a run of a client without a flow, in memory of its own.
 type pendingDatagrams struct {
 	key      flowKey
-	header   *headerInfo // nil where clients come without a PROXY header
+	header   *headerInfo // nil without accept_proxy
 	run      run
 	requests uint8
 }
 
-// isPending reports whether something of a client waits already: what it sends next must not overtake it.
+// isPending reports whether datagrams of a client are pending: later ones must not overtake them.
 func (u *udpSocket) isPending(key *flowKey, named netip.AddrPort) bool {
 	return slices.ContainsFunc(u.pending, func(n pendingDatagrams) bool { return n.key == *key && n.header.clientAddr() == named })
 }
 
-// addPending keeps what a newcomer has sent until the other loops have been asked for room; false if that is of no use.
+// addPending keeps a new client's run until the other loops have evicted flows. It reports false if that cannot help.
 func (u *udpSocket) addPending(l *loop, key *flowKey, header *headerInfo, p *run) bool {
 	if len(l.plane.loops) == 1 || len(u.pending) == maxPendingRuns || u.requests == maxEvictionRequests || u.draining || l.stopping || l.acceptPaused {
 		return false
@@ -47,8 +47,8 @@ func (u *udpSocket) addPending(l *loop, key *flowKey, header *headerInfo, p *run
 	return true
 }
 
-// requestEviction has the other loops part with their oldest flows that have no answer, as many as are needed, and then lets the
-// newcomers in. Where the listener's limit is what is short, the places are kept for them: other newcomers are quicker.
+// requestEviction makes the other loops evict their oldest unanswered flows, as many as are needed, and then admits the
+// pending clients. Slots under the listener's limit stay acquired for them: other new clients would be faster.
 func (u *udpSocket) requestEviction(l *loop) {
 	gate := u.ln.set.Load().Admission.State
 	var left, places atomic.Int32
@@ -75,7 +75,7 @@ func (u *udpSocket) requestEviction(l *loop) {
 	}
 }
 
-// assign lets those in who waited, as far as there is room by now, with the places that were kept for them.
+// admitPending admits pending clients, as far as there is room, with the slots that were acquired for them.
 func (u *udpSocket) admitPending(l *loop, gate *AdmissionState, places int) {
 	waited := u.pending
 	u.pending, u.evictionRequested = nil, false

@@ -1,7 +1,7 @@
 package l4
 
-// The listening sockets of UDP: clients' datagrams come in here, in batches, find their flow or begin one, and replies
-// leave from here. A passing error never ends it and never spins.
+// Receiving from UDP clients: datagrams arrive in batches at a listen socket, and find their flow or start one. Replies
+// leave through the same socket.
 
 import (
 	"net/netip"
@@ -13,19 +13,19 @@ import (
 	"weir/internal/proxy"
 )
 
-// Drop is why a datagram was not relayed. Its text is what metrics show.
+// Drop is why a datagram was not forwarded. Its text is shown in metrics.
 type Drop uint8
 
 // The reasons for drops.
 const (
-	DropOverflow  Drop = iota // the listening socket or the flow's was full: counted by the kernel
-	DropTruncated             // it did not fit the buffer
-	DropRejected              // its client was not let in: see Refusal
-	DropHeader                // it does not begin with the PROXY header that is asked for
-	DropNoServer              // no server could be had, or all that could be tried refused
-	DropShortage              // this machine was short of descriptors, ports or memory
-	DropTooLarge              // larger than what can be sent
-	DropSend                  // the socket had no room, or the network refused it
+	DropOverflow  Drop = iota // the receive buffer of the listen socket or the flow was full; counted by the kernel
+	DropTruncated             // did not fit the buffer
+	DropRejected              // the client failed admission: see Rejection
+	DropHeader                // no valid PROXY header
+	DropNoServer              // no eligible server, or all refused
+	DropShortage              // this host lacked a descriptor, port or memory
+	DropTooLarge              // larger than can be sent
+	DropSend                  // the send buffer was full, or the network refused it
 	dropCount
 )
 
@@ -35,7 +35,7 @@ var dropTexts = [dropCount]string{
 
 func (d Drop) String() string { return dropTexts[d] }
 
-// Drops are all the reasons; a Drop is its own index into Counters.Dropped.
+// Drops returns all reasons. A Drop is its own index into Counters.Dropped.
 func Drops() []Drop {
 	all := make([]Drop, dropCount)
 	for d := range all {
@@ -53,7 +53,7 @@ type udpSocket struct {
 	draining bool // no new flows
 
 	table      flowTable
-	overflowed uint32 // datagrams lost in the kernel that are counted already
+	overflowed uint32 // datagrams lost in the kernel and counted
 
 	pending           []pendingDatagrams // wait for the evictions that other loops are asked for
 	evictionRequested bool               // not all loops have answered yet
@@ -98,7 +98,7 @@ func (u *udpSocket) drop(why Drop, n int) {
 	store(c, *c+uint64(n))
 }
 
-// countOverflow takes in how many datagrams the kernel had no room for.
+// countOverflow counts the datagrams for which the kernel had no room.
 func (u *udpSocket) countOverflow() {
 	now := overflows(u.fd)
 	if n := now - u.overflowed; n > 0 {
@@ -107,18 +107,18 @@ func (u *udpSocket) countOverflow() {
 	}
 }
 
-// receive takes in some batches of datagrams. The socket is watched level-triggered: what is left is reported again.
+// receive receives some batches. The socket is level-triggered, so remaining datagrams cause another event.
 func (l *loop) receive(u *udpSocket) {
 	m := l.udp
 	for range maxRounds {
-		l.flushReplies() // the buffers are needed
+		l.flushReplies() // frees the buffers
 		n, e := recvMany(u.fd, m.msgs[:])
 		switch e {
 		case 0:
 		case eagain:
 			return
 		case syscall.ECONNREFUSED, syscall.EHOSTUNREACH, syscall.ENETUNREACH, syscall.EMSGSIZE:
-			continue // what the network says about an earlier reply is taken note of by reading it
+			continue // an ICMP error of an earlier reply, now cleared
 		default:
 			l.plane.warnLimited("cannot receive", "address", u.ln.at.String(), "error", e)
 			l.pauseSocket(&u.listenSocket, l.errorBackoff())
@@ -132,7 +132,7 @@ func (l *loop) receive(u *udpSocket) {
 	}
 }
 
-// distribute gives the datagrams of a batch to their flows, and then has every flow forward what it got.
+// distribute assigns the datagrams of a batch to their flows, and then makes every flow forward its own.
 func (u *udpSocket) distribute(l *loop, n int) {
 	m := l.udp
 	set := u.ln.set.Load()
@@ -161,8 +161,8 @@ func (u *udpSocket) distribute(l *loop, n int) {
 	l.forwardAll()
 }
 
-// distributeSingly looks at every datagram for itself. With a PROXY header each says for whom it comes. With one response to each
-// request, each gets a flow of its own unless its client's has nothing under way: so each is balanced for itself.
+// distributeSingly handles each datagram of a run by itself. With a PROXY header, each names its client. With one
+// response per request, each gets a flow of its own if its client's flow is busy, so that each is balanced by itself.
 func (u *udpSocket) distributeSingly(l *loop, set *Settings, key *flowKey, p *run) {
 	if set.AcceptProxy && !set.trusts(key.client().Addr()) {
 		u.reject(l, RejectedUntrusted, p.datagrams())
@@ -197,7 +197,7 @@ func (u *udpSocket) distributeOne(l *loop, set *Settings, key *flowKey, one *run
 	if set.Responses == 1 {
 		named := header.clientAddr()
 		if f := u.table.find(key, named, u.table.hash(key, named)); f != nil && (f.unanswered > 0 || f.queued()) {
-			u.table.remove(f) // it waits for its reply, and is found by the server's socket
+			u.table.remove(f) // it waits for its reply, which finds it by its slot
 		}
 	}
 	if f := u.findOrStart(l, set, key, header, one); f != nil {
@@ -205,7 +205,7 @@ func (u *udpSocket) distributeOne(l *loop, set *Settings, key *flowKey, one *run
 	}
 }
 
-// forwardAll has every flow forward what it got.
+// forwardAll makes every flow forward its runs of this batch.
 func (l *loop) forwardAll() {
 	m := l.udp
 	for i, f := range m.touched {
@@ -216,8 +216,8 @@ func (l *loop) forwardAll() {
 	}
 }
 
-// findOrStart finds the flow of a client, or begins one, for what it has sent. said is what its PROXY header says; nil = it came
-// without. nil means that the datagrams wait or are dropped.
+// findOrStart returns the flow of a client, or starts one. header is the client's PROXY header; nil = none. It returns
+// nil if the run is pending or dropped.
 func (u *udpSocket) findOrStart(l *loop, set *Settings, key *flowKey, header *headerInfo, p *run) *flow {
 	named := header.clientAddr()
 	hash := u.table.hash(key, named)
@@ -253,7 +253,7 @@ func (u *udpSocket) findOrStart(l *loop, set *Settings, key *flowKey, header *he
 	return f
 }
 
-// reject counts datagrams whose client is not let in.
+// reject counts n datagrams of a client that failed admission.
 func (u *udpSocket) reject(l *loop, why Rejection, n int) {
 	for range n {
 		l.countRejection(u.ln, why)
@@ -261,8 +261,7 @@ func (u *udpSocket) reject(l *loop, why Rejection, n int) {
 	u.drop(DropRejected, n)
 }
 
-// startSession judges a client as one of TCP is judged, except that a full table parts with the oldest flow that no server has
-// answered. If all of this loop's have been, the newcomer waits for those of the others, and else is turned away.
+// admit checks a new client. If the table is full, it evicts the oldest unanswered flow of this socket.
 func (u *udpSocket) admit(l *loop, set *Settings, client netip.Addr) (admissionClaim, Rejection) {
 	if u.draining || l.stopping {
 		return 0, RejectedStopping
@@ -286,8 +285,8 @@ func (u *udpSocket) admit(l *loop, set *Settings, client netip.Addr) (admissionC
 	}
 }
 
-// evict ends the oldest flow of this socket that has no answer; what it has got in this batch still goes out. It
-// reports false when there is none: then those of other loops may make room (udp_pending.go).
+// evict ends the oldest unanswered flow of this socket, after forwarding its datagrams of this batch. It reports false
+// if there is none; other loops may have some (udp_pending.go).
 func (u *udpSocket) evict(l *loop) bool {
 	f := u.table.oldest
 	if f == nil {
@@ -297,7 +296,7 @@ func (u *udpSocket) evict(l *loop) bool {
 		l.udp.touched[f.touchedIndex] = nil
 		id := f.id
 		f.forward(l)
-		if f.id != id { // that ended it
+		if f.id != id { // it has ended
 			return true
 		}
 	}
@@ -305,7 +304,7 @@ func (u *udpSocket) evict(l *loop) bool {
 	return true
 }
 
-// localAddress is what the client of a flow has sent to: what its PROXY header says, else what its datagram does.
+// localAddress returns the address that the client sent to: the destination of its PROXY header, else of its datagram.
 func (f *flow) localAddress() netip.AddrPort {
 	u := f.socket
 	switch {

@@ -1,6 +1,6 @@
 package l4
 
-// The way down of a flow: what its socket says of the server, and the server's replies to the client.
+// From server to client: replies and errors of a flow's socket.
 
 import (
 	"math"
@@ -8,7 +8,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// handleEvent takes in what has happened to the socket towards the server.
+// handleEvent handles an event of the socket that is connected to the server.
 func (f *flow) handleEvent(l *loop, events uint32) {
 	if f.fd < 0 || f.frozen {
 		return
@@ -27,7 +27,7 @@ func (f *flow) handleEvent(l *loop, events uint32) {
 	}
 }
 
-// handleRefusal goes on to the next server after a refusal, and sends it the last datagram that is not answered.
+// handleRefusal connects to the next server and resends the last unanswered datagram.
 func (f *flow) handleRefusal(l *loop, e errno) {
 	if !f.nextServer(l, e) {
 		f.socket.drop(f.dropReason(), 1)
@@ -40,7 +40,7 @@ func (f *flow) handleRefusal(l *loop, e errno) {
 	f.sendUp(l)
 }
 
-// batchKept puts the kept datagram into the outbox, and nothing else.
+// batchKept makes the kept datagram the only content of the send batch.
 func (f *flow) batchKept(l *loop) {
 	m := l.udp
 	m.up.clear()
@@ -53,8 +53,8 @@ func (f *flow) batchKept(l *loop) {
 	f.unanswered, f.repliesLeft = 1, uint32(f.set.Responses)
 }
 
-// receiveReplies takes in replies and puts them into the outbox of the listening socket. It returns what the socket says about
-// earlier datagrams.
+// receiveReplies receives replies into the send batch of the listen socket. It returns the socket's error about earlier
+// datagrams.
 func (f *flow) receiveReplies(l *loop) errno {
 	m := l.udp
 	for round := 0; ; round++ {
@@ -89,14 +89,14 @@ func (f *flow) receiveReplies(l *loop) errno {
 			return 0
 		}
 		f.mayOverflow = true
-		if round == maxRounds-1 { // others first: to be told again is to be edge-triggered again
+		if round == maxRounds-1 { // others first; registering again triggers the edge again
 			epollControl(l.epfd, unix.EPOLL_CTL_MOD, f.fd, unix.EPOLLIN|unix.EPOLLET&math.MaxUint32, int32(f.slot)|flowBit, int32(uint32(f.id)))
 			return 0
 		}
 	}
 }
 
-// replyReceived notes that the server is there.
+// replyReceived marks the server as established and the flow as active.
 func (f *flow) replyReceived(l *loop) {
 	f.activeAt = l.now
 	f.markDirty(l)
@@ -120,7 +120,7 @@ func (f *flow) replyReceived(l *loop) {
 	}
 }
 
-// queueReply passes on what the server has said. It reports true when that was the last of it and has ended the flow.
+// queueReply adds a reply to the send batch. It reports true if that was the flow's last reply and the flow has ended.
 func (f *flow) queueReply(l *loop, p *run) bool {
 	n := uint32(p.datagrams())
 	if f.repliesLeft > 0 && n > f.repliesLeft {
@@ -150,13 +150,13 @@ func (f *flow) queueReply(l *loop, p *run) bool {
 	return false
 }
 
-// flush sends all replies, and has their buffers free again.
+// flushReplies sends all replies and frees their buffers.
 func (l *loop) flushReplies() {
 	l.sendReplies()
 	l.udp.used = 0
 }
 
-// sendReplies sends the replies that have gathered.
+// sendReplies sends the gathered replies.
 func (l *loop) sendReplies() {
 	m := l.udp
 	o := &m.down
@@ -173,7 +173,7 @@ func (l *loop) sendReplies() {
 				a.flow.maxSegmentDown = smallerSegment(a.flow.maxSegmentDown, a.size, e)
 			}
 			lost, bytes, e = o.sendSingly(m.downSocket.fd)
-		case isRefusal(e) && !again: // perhaps what the network says about an earlier reply
+		case isRefusal(e) && !again: // perhaps an ICMP error of an earlier reply
 			again = true
 			continue
 		default:
@@ -190,7 +190,8 @@ func (l *loop) sendReplies() {
 	o.clear()
 }
 
-// setAddresses says in a message that it goes to the client, and from which address.
+// setAddresses stores the client's address and the source address in a message. It returns the size of the control
+// data.
 func (f *flow) setAddresses(h *unix.Msghdr, name *sockaddr, c *control) int {
 	u := f.socket
 	local := f.key.local()
@@ -199,7 +200,7 @@ func (f *flow) setAddresses(h *unix.Msghdr, name *sockaddr, c *control) int {
 		return 0
 	}
 	scope := uint32(0)
-	if local[0] == 0xfe && local[1]&0xc0 == 0x80 { // link-local: of the interface where the client is
+	if local[0] == 0xfe && local[1]&0xc0 == 0x80 { // link-local: on the client's interface
 		scope = f.key.scope()
 	}
 	return c.putSource(0, u.family, local, scope)

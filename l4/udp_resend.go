@@ -1,15 +1,15 @@
 package l4
 
-// The last unanswered datagram of each flow, kept so that it can be sent again if its server turns out to refuse. What
-// all of them take is bounded: the oldest are forgotten first, and are merely not sent again.
+// The last unanswered datagram of each flow, kept to be sent again if its server refuses. The total is bounded: the
+// oldest are dropped first and are then not sent again.
 
-const maxKeptBytes = 4 << 20 // bytes, of one loop
+const maxKeptBytes = 4 << 20 // of one loop
 
-// The sizes of the buffers: most datagrams fit the first, all those of a network with frames of the usual size the
+// The sizes of the buffers. Most datagrams fit the first, and all that fit an Ethernet frame the
 // second.
 var keptSizes = [...]int{256, 2048, bufferSize}
 
-var keptSpare = [...]int{256, 128, 4} // buffers of each size that wait for reuse
+var keptSpare = [...]int{256, 128, 4} // buffers of each size kept for reuse
 
 type keptDatagram struct {
 	flow         *flow
@@ -25,7 +25,7 @@ type keptDatagrams struct {
 	free           [len(keptSizes)][]*keptDatagram
 }
 
-// keep remembers a datagram in place of what was kept of the flow.
+// keep stores a datagram in place of the one kept for the flow.
 func (k *keptDatagrams) keep(f *flow, data []byte) {
 	class := 0
 	for len(data) > keptSizes[class] {
@@ -65,7 +65,7 @@ func (k *keptDatagrams) get(class int) *keptDatagram {
 	return &keptDatagram{class: class, data: make([]byte, keptSizes[class])}
 }
 
-// release forgets what is kept of a flow.
+// drop drops the datagram kept for a flow.
 func (k *keptDatagrams) drop(f *flow) {
 	d := f.kept
 	if d == nil {
