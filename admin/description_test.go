@@ -62,7 +62,7 @@ func TestDescriptionOfData(t *testing.T) {
 	for _, state := range schemas["Server"].Value.Properties["state"].Value.Enum {
 		told = append(told, state.(string))
 	}
-	require.ElementsMatch(t, states(), told)
+	require.ElementsMatch(t, serverStates(), told)
 }
 
 // structsOf names a struct and those that it is made of.

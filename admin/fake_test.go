@@ -52,12 +52,19 @@ func (f *fake) Status() status.Document {
 	}}, Listeners: []status.Listener{{Name: "l", Address: "10.0.0.1:2", Protocol: "tcp", Cluster: "c"}}, Hooks: []status.Hook{{Name: "h", Kind: "exec"}}}
 }
 
-func (f *fake) Totals() status.Totals {
+func (f *fake) Metrics() status.Metrics {
 	h := status.Histogram{Count: 1, Sum: 0.1, Buckets: map[float64]uint64{0.05: 0, 0.5: 1}}
-	return status.Totals{
-		Document: f.Status(), Dials: h, Loops: []status.Loop{{}}, Dropped: []status.Dropped{{Listener: "l", Reason: "no_server", Datagrams: 3}}, Rejected: []status.Rejected{{Listener: "l", Reason: "denied", Clients: 4}},
-		Ended:            []status.Ended{{Listener: "l", Phase: "relay", Reason: "client_closed", Sessions: 2}},
-		SessionDurations: []status.SessionDurations{{Listener: "l", Took: h}}, Checks: []status.Check{{Cluster: "c", Server: "a", Check: "tcp", Passed: 3, Took: h}},
+	return status.Metrics{
+		Version: "test", DialDurations: h, Loops: []status.LoopMetrics{{}}, Hooks: []status.Hook{{Name: "h", Kind: "exec"}},
+		Listeners: []status.ListenerMetrics{{
+			Name: "l", Durations: h, Ended: []status.Ended{{Phase: "relay", Reason: "client_closed", Count: 2}},
+			Dropped: []status.ReasonCount{{Reason: "no_server", Count: 3}}, Rejected: []status.ReasonCount{{Reason: "denied", Count: 4}},
+		}},
+		Clusters: []status.ClusterMetrics{{
+			Name: "c", Level: "one", Servers: []status.ServerMetrics{{Name: "a", State: "up"}},
+			Levels: []status.LevelMetrics{{Name: "one", InUse: true, Eligible: 1, Weights: []status.ServerWeight{{Server: "a", Weight: 1, Effective: 1}}}},
+		}},
+		Checks: []status.CheckMetrics{{Cluster: "c", Server: "a", Check: "tcp", Passed: 3, Durations: h}},
 	}
 }
 

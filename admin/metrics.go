@@ -1,6 +1,6 @@
 package admin
 
-// Metrics for Prometheus: one snapshot for each scrape. README.md has the table.
+// Metrics for Prometheus. README.md has the table.
 
 import (
 	"net/http"
@@ -10,267 +10,247 @@ import (
 	"weir/internal/status"
 )
 
-// metricsOf answers with the metrics of a weir.
-func metricsOf(w Weir, missed func() uint64) http.HandlerFunc {
-	return func(rw http.ResponseWriter, r *http.Request) {
-		rw.Header().Set("Content-Type", expositionType)
-		if r.Method == http.MethodHead {
-			return
-		}
-		t := totals{Totals: w.Totals(), ready: w.Ready(), missed: missed()}
-		t.gather()
-		_ = writeMetrics(rw, &t) // a client that has gone
-	}
+// snapshot is what the metrics of one scrape show.
+type snapshot struct {
+	status.Metrics
+	missedEvents uint64 // that clients of the event stream did not take
 }
 
-// states are those that a server may be in, one gauge each.
-func states() []string {
+// metrics answers with the metrics in the text format of Prometheus.
+func (s *Server) metrics(w http.ResponseWriter, r *http.Request) {
+	w.Header().Set("Content-Type", expositionType)
+	if r.Method == http.MethodHead {
+		return
+	}
+	_ = writeMetrics(w, &snapshot{s.weir.Metrics(), s.missed.Load()}) // an error means that the client has gone
+}
+
+// serverStates returns the states of a server. weir_server_state has one gauge for each.
+func serverStates() []string {
 	return []string{"up", "probation", "failing", "down", "unresolved", "drain", "maint", "unstable"}
 }
 
-// totals is what metrics are made of.
-type totals struct {
-	status.Totals
-	ready  bool
-	missed uint64 // events that streams were too slow for
+// metricType is the type of a metric in the exposition format.
+type metricType string
 
-	listeners []*status.Listener // the addresses of each added up
-	servers   []serverOf         // each once, however many levels it is in
-}
+const (
+	counter       metricType = "counter"
+	gauge         metricType = "gauge"
+	histogramType metricType = "histogram"
+)
 
-type serverOf struct {
-	cluster string
-	*status.Server
-}
-
-// gather adds up what metrics count together.
-func (t *totals) gather() {
-	sum := map[string]*status.Listener{}
-	for i := range t.Listeners {
-		l := &t.Listeners[i]
-		s := sum[l.Name]
-		if s == nil {
-			s = &status.Listener{Name: l.Name}
-			sum[l.Name] = s
-			t.listeners = append(t.listeners, s)
-		}
-		s.Sessions += l.Sessions
-		s.SessionsTotal += l.SessionsTotal
-		s.BytesUp += l.BytesUp
-		s.BytesDown += l.BytesDown
-	}
-	for i := range t.Clusters {
-		c := &t.Clusters[i]
-		seen := map[string]bool{}
-		for j := range c.Levels {
-			for k := range c.Levels[j].Servers {
-				if s := &c.Levels[j].Servers[k]; !seen[s.Name] {
-					seen[s.Name] = true
-					t.servers = append(t.servers, serverOf{c.Name, s})
-				}
-			}
-		}
-	}
-}
-
-// metric is a line of the table: a name, the labels, what it tells, and what puts its values.
+// metric is a row of the table in README.md and the function that writes its samples.
 type metric struct {
-	name, labels, help string
-	put                func(f *family, t *totals)
+	name   string
+	kind   metricType
+	labels string // separated by ", "
+	help   string
+	write  func(f *family, s *snapshot)
 }
 
-func metrics() []metric {
+func metricTable() []metric {
 	return []metric{
-		{"weir_build_info", "version", "Always 1; the version is a label.", func(f *family, t *totals) { f.value(1, t.Version) }},
-		{"weir_start_time_seconds", "", "When the process started, since the epoch.", func(f *family, t *totals) { f.value(seconds(t.StartedAt)) }},
-		{"weir_ready", "", "1 while clients are served, 0 while weir stops.", func(f *family, t *totals) { f.bit(t.ready) }},
-		{"weir_config_loaded_timestamp_seconds", "", "When the configuration in force was loaded, since the epoch.", func(f *family, t *totals) { f.value(seconds(t.Config.LoadedAt)) }},
-		{"weir_config_last_reload_successful", "", "0 if the last reload was refused.", func(f *family, t *totals) { f.bit(t.Config.LastError == "") }},
-		{"weir_reloads_total", "result", "Reloads: done or refused.", func(f *family, t *totals) {
-			f.count(t.Config.Reloads-t.Config.Failed, "done")
-			f.count(t.Config.Failed, "refused")
+		{"weir_build_info", gauge, "version", "Always 1. The version is a label.", func(f *family, s *snapshot) { f.value(1, s.Version) }},
+		{"weir_ready", gauge, "", "1 while clients are served, 0 while weir stops.", func(f *family, s *snapshot) { f.bool(s.Ready) }},
+		{"weir_config_loaded_timestamp_seconds", gauge, "", "Unix time when the running configuration was loaded.", func(f *family, s *snapshot) { f.value(unixSeconds(s.Config.LoadedAt)) }},
+		{"weir_config_last_reload_successful", gauge, "", "0 if the last reload failed, else 1.", func(f *family, s *snapshot) { f.bool(s.Config.LastError == "") }},
+		{"weir_reloads_total", counter, "result", "Reloads, by result: success or failure.", func(f *family, s *snapshot) {
+			f.count(s.Config.Reloads-s.Config.Failed, "success")
+			f.count(s.Config.Failed, "failure")
 		}},
-		{"weir_state_file_writable", "", "0 if the state file cannot be written; absent without one.", func(f *family, t *totals) {
-			if t.StateFile != nil {
-				f.bit(t.StateFile.LastError == "")
+		{"weir_state_file_writable", gauge, "", "0 if the state file cannot be written, else 1. Absent without a state file.", func(f *family, s *snapshot) {
+			if s.StateFile != nil {
+				f.bool(s.StateFile.LastError == "")
 			}
 		}},
 
-		{"weir_sessions", "listener", "Sessions now.", ofListener(func(l *status.Listener) float64 { return float64(l.Sessions) })},
-		{"weir_sessions_limit", "", "The limit on sessions in force.", func(f *family, t *totals) { f.value(float64(t.MaxSessions)) }},
-		{"weir_sessions_total", "listener", "Sessions begun.", ofListener(func(l *status.Listener) float64 { return float64(l.SessionsTotal) })},
-		{"weir_sessions_ended_total", "listener, phase, reason", "Sessions ended, by phase and reason.", func(f *family, t *totals) {
-			for _, e := range t.Ended {
-				f.count(e.Sessions, e.Listener, e.Phase, e.Reason)
-			}
-		}},
-		{"weir_datagrams_dropped_total", "listener, reason", "Datagrams of UDP listeners that were not relayed.", func(f *family, t *totals) {
-			for _, d := range t.Dropped {
-				f.count(d.Datagrams, d.Listener, d.Reason)
-			}
-		}},
-		{"weir_sessions_refused_total", "listener, reason", "Clients turned away by allow and deny, by a limit, or because they are no trusted proxies.", func(f *family, t *totals) {
-			for _, r := range t.Rejected {
-				f.count(r.Clients, r.Listener, r.Reason)
-			}
-		}},
-		{"weir_session_seconds", "listener", "How long sessions took, a histogram.", func(f *family, t *totals) {
-			for i := range t.SessionDurations {
-				f.histogram(&t.SessionDurations[i].Took, t.SessionDurations[i].Listener)
-			}
-		}},
-		{"weir_bytes_up_total", "listener", "Bytes from clients to servers.", ofListener(func(l *status.Listener) float64 { return float64(l.BytesUp) })},
-		{"weir_bytes_down_total", "listener", "Bytes from servers to clients.", ofListener(func(l *status.Listener) float64 { return float64(l.BytesDown) })},
-		{"weir_dial_seconds", "", "How long dials took that succeeded, a histogram.", func(f *family, t *totals) { f.histogram(&t.Dials) }},
-
-		{"weir_cluster_level_in_use", "cluster, level", "1 for the level that sessions go to.", ofLevel(func(l *status.Level) float64 { return bit(l.InUse) })},
-		{"weir_cluster_eligible_servers", "cluster, level", "Servers that may be given sessions.", ofLevel(func(l *status.Level) float64 { return float64(l.Eligible) })},
-		{"weir_cluster_servers", "cluster, state", "Servers in a state.", serversByState},
-		{"weir_cluster_fallback", "cluster", "1 while a level serves that is not the first one with servers.", ofCluster(func(c *status.Cluster) float64 { return bit(fallback(c)) })},
-		{"weir_cluster_empty", "cluster", "1 while no server is in service on its own merits.", ofCluster(func(c *status.Cluster) float64 { return bit(c.Empty) })},
-		{"weir_cluster_sessions", "cluster", "Sessions now, those of servers that have left included.", ofCluster(func(c *status.Cluster) float64 { return float64(c.Sessions) })},
-		{"weir_cluster_queue", "cluster", "Sessions that wait for room.", ofCluster(func(c *status.Cluster) float64 { return float64(c.Queue) })},
-
-		{"weir_server_state", "cluster, server, state", "1 for the state that the server is in.", func(f *family, t *totals) {
-			for _, s := range t.servers {
-				for _, state := range states() {
-					f.bit(s.State == state, s.cluster, s.Name, state)
+		{"weir_sessions", gauge, "listener", "Current sessions.", perListener(func(l *status.ListenerMetrics) float64 { return float64(l.Sessions) })},
+		{"weir_sessions_limit", gauge, "", "Limit on the sessions of the process.", func(f *family, s *snapshot) { f.value(float64(s.MaxSessions)) }},
+		{"weir_sessions_total", counter, "listener", "Sessions started.", perListener(func(l *status.ListenerMetrics) float64 { return float64(l.SessionsTotal) })},
+		{"weir_sessions_ended_total", counter, "listener, phase, reason", "Sessions ended, by phase and reason.", func(f *family, s *snapshot) {
+			for i := range s.Listeners {
+				for _, e := range s.Listeners[i].Ended {
+					f.count(e.Count, s.Listeners[i].Name, e.Phase, e.Reason)
 				}
 			}
 		}},
-		{"weir_server_weight", "cluster, level, server", "The weight, by override or configuration and agent.", ofPlace(func(s *status.Server) float64 { return float64(s.Weight) })},
-		{"weir_server_effective_weight", "cluster, level, server", "The weight after slow start and failed attempts.", ofPlace(func(s *status.Server) float64 { return s.EffectiveWeight })},
-		{"weir_server_sessions", "cluster, server", "Sessions now.", ofServer(func(s *status.Server) float64 { return float64(s.Sessions) })},
-		{"weir_server_sessions_total", "cluster, server", "Sessions connected.", ofServer(func(s *status.Server) float64 { return float64(s.SessionsTotal) })},
-		{"weir_server_bytes_up_total", "cluster, server", "Bytes from clients.", ofServer(func(s *status.Server) float64 { return float64(s.BytesUp) })},
-		{"weir_server_bytes_down_total", "cluster, server", "Bytes to clients.", ofServer(func(s *status.Server) float64 { return float64(s.BytesDown) })},
-		{"weir_server_dials_total", "cluster, server", "Attempts to connect.", ofServer(func(s *status.Server) float64 { return float64(s.Dials) })},
-		{"weir_server_dial_failures_total", "cluster, server", "Attempts that failed by the server's fault.", ofServer(func(s *status.Server) float64 { return float64(s.DialFailures) })},
-		{"weir_server_retries_total", "cluster, server", "Attempts after a session's first.", ofServer(func(s *status.Server) float64 { return float64(s.Retries) })},
-
-		{"weir_check_results_total", "cluster, server, check, result", "Results of checks: pass or fail.", func(f *family, t *totals) {
-			for i := range t.Checks {
-				k := &t.Checks[i]
-				f.count(k.Passed, k.Cluster, k.Server, k.Check, "pass")
-				f.count(k.Failed, k.Cluster, k.Server, k.Check, "fail")
+		{"weir_sessions_refused_total", counter, "listener, reason", "Clients rejected before a session began, by reason.", perReason(func(l *status.ListenerMetrics) []status.ReasonCount { return l.Rejected })},
+		{"weir_datagrams_dropped_total", counter, "listener, reason", "Datagrams of UDP listeners that were not forwarded, by reason.", perReason(func(l *status.ListenerMetrics) []status.ReasonCount { return l.Dropped })},
+		{"weir_session_duration_seconds", histogramType, "listener", "Duration of ended sessions.", func(f *family, s *snapshot) {
+			for i := range s.Listeners {
+				f.histogram(&s.Listeners[i].Durations, s.Listeners[i].Name)
 			}
 		}},
-		{"weir_check_seconds", "cluster, server, check", "How long checks took, a histogram.", func(f *family, t *totals) {
-			for i := range t.Checks {
-				k := &t.Checks[i]
-				f.histogram(&k.Took, k.Cluster, k.Server, k.Check)
+		{"weir_sent_to_servers_bytes_total", counter, "listener", "Bytes forwarded from clients to servers.", perListener(func(l *status.ListenerMetrics) float64 { return float64(l.BytesUp) })},
+		{"weir_sent_to_clients_bytes_total", counter, "listener", "Bytes forwarded from servers to clients.", perListener(func(l *status.ListenerMetrics) float64 { return float64(l.BytesDown) })},
+		{"weir_dial_duration_seconds", histogramType, "", "Duration of successful dials.", func(f *family, s *snapshot) { f.histogram(&s.DialDurations) }},
+
+		{"weir_cluster_level_in_use", gauge, "cluster, level", "1 for the level in use, else 0.", perLevel(func(l *status.LevelMetrics) float64 { return boolValue(l.InUse) })},
+		{"weir_cluster_eligible_servers", gauge, "cluster, level", "Eligible servers of a level.", perLevel(func(l *status.LevelMetrics) float64 { return float64(l.Eligible) })},
+		{"weir_cluster_servers", gauge, "cluster, state", "Servers, by state.", writeServersByState},
+		{"weir_cluster_fallback", gauge, "cluster", "1 while the level in use is not the first level with servers, else 0.", perCluster(func(c *status.ClusterMetrics) float64 { return boolValue(fallback(c)) })},
+		{"weir_cluster_empty", gauge, "cluster", "1 while no server is healthy, else 0.", perCluster(func(c *status.ClusterMetrics) float64 { return boolValue(c.Empty) })},
+		{"weir_cluster_sessions", gauge, "cluster", "Current sessions, including those of removed servers.", perCluster(func(c *status.ClusterMetrics) float64 { return float64(c.Sessions) })},
+		{"weir_cluster_queue", gauge, "cluster", "Sessions in the queue.", perCluster(func(c *status.ClusterMetrics) float64 { return float64(c.Queue) })},
+
+		{"weir_server_state", gauge, "cluster, server, state", "1 for the state of the server, 0 for every other state.", func(f *family, s *snapshot) {
+			for i := range s.Clusters {
+				for j := range s.Clusters[i].Servers {
+					server := &s.Clusters[i].Servers[j]
+					for _, state := range serverStates() {
+						f.bool(server.State == state, s.Clusters[i].Name, server.Name, state)
+					}
+				}
+			}
+		}},
+		{"weir_server_weight", gauge, "cluster, level, server", "Weight: override, else configured weight times the agent's percentage.", perWeight(func(w *status.ServerWeight) float64 { return float64(w.Weight) })},
+		{"weir_server_effective_weight", gauge, "cluster, level, server", "Weight after slow start and failed attempts.", perWeight(func(w *status.ServerWeight) float64 { return w.Effective })},
+		{"weir_server_sessions", gauge, "cluster, server", "Current sessions.", perServer(func(s *status.ServerMetrics) float64 { return float64(s.Sessions) })},
+		{"weir_server_sessions_total", counter, "cluster, server", "Sessions connected.", perServer(func(s *status.ServerMetrics) float64 { return float64(s.SessionsTotal) })},
+		{"weir_server_sent_bytes_total", counter, "cluster, server", "Bytes sent to the server.", perServer(func(s *status.ServerMetrics) float64 { return float64(s.BytesUp) })},
+		{"weir_server_received_bytes_total", counter, "cluster, server", "Bytes received from the server.", perServer(func(s *status.ServerMetrics) float64 { return float64(s.BytesDown) })},
+		{"weir_server_dials_total", counter, "cluster, server", "Dial attempts.", perServer(func(s *status.ServerMetrics) float64 { return float64(s.Dials) })},
+		{"weir_server_dial_failures_total", counter, "cluster, server", "Dial attempts that the server refused, did not answer in time, or that found it unreachable.", perServer(func(s *status.ServerMetrics) float64 { return float64(s.DialFailures) })},
+		{"weir_server_retries_total", counter, "cluster, server", "Dial attempts after the first of a session.", perServer(func(s *status.ServerMetrics) float64 { return float64(s.Retries) })},
+
+		{"weir_check_results_total", counter, "cluster, server, check, result", "Check results: pass or fail.", func(f *family, s *snapshot) {
+			for i := range s.Checks {
+				c := &s.Checks[i]
+				f.count(c.Passed, c.Cluster, c.Server, c.Check, "pass")
+				f.count(c.Failed, c.Cluster, c.Server, c.Check, "fail")
+			}
+		}},
+		{"weir_check_duration_seconds", histogramType, "cluster, server, check", "Duration of checks.", func(f *family, s *snapshot) {
+			for i := range s.Checks {
+				c := &s.Checks[i]
+				f.histogram(&c.Durations, c.Cluster, c.Server, c.Check)
 			}
 		}},
 
-		{"weir_events_total", "", "Events told.", func(f *family, t *totals) { f.count(t.Events) }},
-		{"weir_events_delivered_total", "hook", "Events that a hook took.", ofHook(func(h *status.Hook) uint64 { return h.Delivered })},
-		{"weir_events_dropped_total", "hook", "Events that a hook missed: it failed, or was too slow.", ofHook(func(h *status.Hook) uint64 { return h.Dropped })},
-		{"weir_events_queued", "hook", "Events that a hook has not been told of yet.", ofHook(func(h *status.Hook) uint64 { return uint64(h.Queued) })},
-		{"weir_event_stream_dropped_total", "", "Events that a client of the stream was too slow for.", func(f *family, t *totals) { f.count(t.missed) }},
-		{"weir_session_records_dropped_total", "", "Session records that were left out: the log was not taking them.", func(f *family, t *totals) { f.count(t.RecordsLost) }},
+		{"weir_events_total", counter, "", "Events.", func(f *family, s *snapshot) { f.count(s.Events) }},
+		{"weir_events_delivered_total", counter, "hook", "Events delivered to a hook.", perHook(func(h *status.Hook) uint64 { return h.Delivered })},
+		{"weir_events_dropped_total", counter, "hook", "Events that a hook missed, because it failed or was too slow.", perHook(func(h *status.Hook) uint64 { return h.Dropped })},
+		{"weir_events_queued", gauge, "hook", "Events that wait for delivery to a hook.", perHook(func(h *status.Hook) uint64 { return uint64(h.Queued) })},
+		{"weir_event_stream_dropped_total", counter, "", "Events that slow clients of the event stream missed.", func(f *family, s *snapshot) { f.count(s.missedEvents) }},
+		{"weir_session_records_dropped_total", counter, "", "Session records that the log did not take.", func(f *family, s *snapshot) { f.count(s.RecordsDropped) }},
 
-		{"weir_loop_busy_seconds_total", "loop", "Time that an event loop has worked.", ofLoop(func(l *status.Loop) float64 { return l.BusySeconds })},
-		{"weir_loop_sessions", "loop", "Sessions of an event loop now.", ofLoop(func(l *status.Loop) float64 { return float64(l.Sessions) })},
-		{"weir_pipes", "", "Pipes open for splicing.", func(f *family, t *totals) { f.value(float64(t.Pipes)) }},
-		{"weir_descriptors", "", "Descriptors open.", func(f *family, t *totals) { f.value(float64(t.Descriptors)) }},
-		{"weir_descriptors_limit", "", "Descriptors that may be open.", func(f *family, t *totals) { f.value(float64(t.MaxDescriptors)) }},
-		{"weir_goroutines", "", "Goroutines: one for each event loop and for what is not sessions.", func(f *family, t *totals) { f.value(float64(t.Goroutines)) }},
+		{"weir_loop_busy_seconds_total", counter, "loop", "Time that an event loop was busy.", perLoop(func(l *status.LoopMetrics) float64 { return l.BusySeconds })},
+		{"weir_loop_sessions", gauge, "loop", "Current sessions of an event loop.", perLoop(func(l *status.LoopMetrics) float64 { return float64(l.Sessions) })},
+		{"weir_pipes", gauge, "", "Open pipes for splicing.", func(f *family, s *snapshot) { f.value(float64(s.Pipes)) }},
+
+		{"process_start_time_seconds", gauge, "", "Unix time when the process started.", func(f *family, s *snapshot) { f.value(unixSeconds(s.StartedAt)) }},
+		{"process_open_fds", gauge, "", "Open file descriptors.", func(f *family, s *snapshot) { f.value(float64(s.OpenDescriptors)) }},
+		{"process_max_fds", gauge, "", "Limit on open file descriptors.", func(f *family, s *snapshot) { f.value(float64(s.MaxDescriptors)) }},
+		{"go_goroutines", gauge, "", "Goroutines. Their number does not depend on the number of sessions.", func(f *family, s *snapshot) { f.value(float64(s.Goroutines)) }},
 	}
 }
 
-// fallback tells whether a cluster is served by another level than it would be if all were well.
-func fallback(c *status.Cluster) bool {
+// fallback reports whether the level in use is not the first level with servers.
+func fallback(c *status.ClusterMetrics) bool {
 	for i := range c.Levels {
-		if len(c.Levels[i].Servers) > 0 {
+		if len(c.Levels[i].Weights) > 0 {
 			return c.Level != "" && c.Level != c.Levels[i].Name
 		}
 	}
 	return false
 }
 
-func ofListener(v func(*status.Listener) float64) func(*family, *totals) {
-	return func(f *family, t *totals) {
-		for _, l := range t.listeners {
-			f.value(v(l), l.Name)
+func perListener(value func(*status.ListenerMetrics) float64) func(*family, *snapshot) {
+	return func(f *family, s *snapshot) {
+		for i := range s.Listeners {
+			f.value(value(&s.Listeners[i]), s.Listeners[i].Name)
 		}
 	}
 }
 
-func ofCluster(v func(*status.Cluster) float64) func(*family, *totals) {
-	return func(f *family, t *totals) {
-		for i := range t.Clusters {
-			f.value(v(&t.Clusters[i]), t.Clusters[i].Name)
-		}
-	}
-}
-
-func ofLevel(v func(*status.Level) float64) func(*family, *totals) {
-	return func(f *family, t *totals) {
-		for i := range t.Clusters {
-			c := &t.Clusters[i]
-			for j := range c.Levels {
-				f.value(v(&c.Levels[j]), c.Name, c.Levels[j].Name)
+func perReason(counts func(*status.ListenerMetrics) []status.ReasonCount) func(*family, *snapshot) {
+	return func(f *family, s *snapshot) {
+		for i := range s.Listeners {
+			for _, c := range counts(&s.Listeners[i]) {
+				f.count(c.Count, s.Listeners[i].Name, c.Reason)
 			}
 		}
 	}
 }
 
-func ofServer(v func(*status.Server) float64) func(*family, *totals) {
-	return func(f *family, t *totals) {
-		for _, s := range t.servers {
-			f.value(v(s.Server), s.cluster, s.Name)
+func perCluster(value func(*status.ClusterMetrics) float64) func(*family, *snapshot) {
+	return func(f *family, s *snapshot) {
+		for i := range s.Clusters {
+			f.value(value(&s.Clusters[i]), s.Clusters[i].Name)
 		}
 	}
 }
 
-// ofPlace is for what a server has in each of its levels.
-func ofPlace(v func(*status.Server) float64) func(*family, *totals) {
-	return func(f *family, t *totals) {
-		for i := range t.Clusters {
-			c := &t.Clusters[i]
+func perLevel(value func(*status.LevelMetrics) float64) func(*family, *snapshot) {
+	return func(f *family, s *snapshot) {
+		for i := range s.Clusters {
+			c := &s.Clusters[i]
+			for j := range c.Levels {
+				f.value(value(&c.Levels[j]), c.Name, c.Levels[j].Name)
+			}
+		}
+	}
+}
+
+func perServer(value func(*status.ServerMetrics) float64) func(*family, *snapshot) {
+	return func(f *family, s *snapshot) {
+		for i := range s.Clusters {
+			c := &s.Clusters[i]
+			for j := range c.Servers {
+				f.value(value(&c.Servers[j]), c.Name, c.Servers[j].Name)
+			}
+		}
+	}
+}
+
+// perWeight is for values that a server has in each of its levels.
+func perWeight(value func(*status.ServerWeight) float64) func(*family, *snapshot) {
+	return func(f *family, s *snapshot) {
+		for i := range s.Clusters {
+			c := &s.Clusters[i]
 			for j := range c.Levels {
 				l := &c.Levels[j]
-				for k := range l.Servers {
-					f.value(v(&l.Servers[k]), c.Name, l.Name, l.Servers[k].Name)
+				for k := range l.Weights {
+					f.value(value(&l.Weights[k]), c.Name, l.Name, l.Weights[k].Server)
 				}
 			}
 		}
 	}
 }
 
-func ofHook(v func(*status.Hook) uint64) func(*family, *totals) {
-	return func(f *family, t *totals) {
-		for i := range t.Hooks {
-			f.count(v(&t.Hooks[i]), t.Hooks[i].Name)
+func perHook(value func(*status.Hook) uint64) func(*family, *snapshot) {
+	return func(f *family, s *snapshot) {
+		for i := range s.Hooks {
+			f.count(value(&s.Hooks[i]), s.Hooks[i].Name)
 		}
 	}
 }
 
-func ofLoop(v func(*status.Loop) float64) func(*family, *totals) {
-	return func(f *family, t *totals) {
-		for i := range t.Loops {
-			f.value(v(&t.Loops[i]), strconv.Itoa(i))
+func perLoop(value func(*status.LoopMetrics) float64) func(*family, *snapshot) {
+	return func(f *family, s *snapshot) {
+		for i := range s.Loops {
+			f.value(value(&s.Loops[i]), strconv.Itoa(i))
 		}
 	}
 }
 
-func serversByState(f *family, t *totals) {
-	of := map[[2]string]int{}
-	for _, s := range t.servers {
-		of[[2]string{s.cluster, s.State}]++
-	}
-	for i := range t.Clusters {
-		for _, state := range states() {
-			f.value(float64(of[[2]string{t.Clusters[i].Name, state}]), t.Clusters[i].Name, state)
+func writeServersByState(f *family, s *snapshot) {
+	for i := range s.Clusters {
+		count := map[string]int{}
+		for j := range s.Clusters[i].Servers {
+			count[s.Clusters[i].Servers[j].State]++
+		}
+		for _, state := range serverStates() {
+			f.value(float64(count[state]), s.Clusters[i].Name, state)
 		}
 	}
 }
 
-func bit(b bool) float64 {
+func boolValue(b bool) float64 {
 	if b {
 		return 1
 	}
 	return 0
 }
 
-func seconds(t time.Time) float64 { return float64(t.UnixMilli()) / 1000 }
+func unixSeconds(t time.Time) float64 { return float64(t.UnixMilli()) / 1000 }

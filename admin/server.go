@@ -70,7 +70,7 @@ func (s *Server) table() map[string]methods {
 		"/":                {get: s.dashboard},
 		"/healthz":         {get: s.healthy},
 		"/readyz":          {get: s.ready},
-		"/metrics":         {get: metricsOf(s.weir, s.missed.Load)},
+		"/metrics":         {get: s.metrics},
 		"/v1/openapi.yaml": {get: s.description},
 		"/v1/status":       {get: s.status},
 		"/v1/events":       {get: s.events},

@@ -11,8 +11,8 @@ import (
 type Weir interface {
 	// Status is everything there is to see.
 	Status() status.Document
-	// Totals is everything that is counted and measured, with a Status of the same moment.
-	Totals() status.Totals
+	// Metrics returns the values of one scrape. It builds no Status.
+	Metrics() status.Metrics
 	// Ready tells whether clients are served.
 	Ready() bool
 	// ListSessions describes the sessions that a filter chooses.

@@ -84,8 +84,8 @@ func (c *Counters) merge(o *Counters) {
 	}
 }
 
-// add adds what is in no loop's hands, sessions now apart.
-func (c *Counters) add(o *Counters) {
+// Add adds all counts of o except Live.
+func (c *Counters) Add(o *Counters) {
 	live := c.Live
 	c.merge(o)
 	c.Live = live
@@ -99,7 +99,7 @@ func (ln *Listener) SetBaseline(before Counters) { ln.baseline.Store(&before) }
 func (ln *Listener) Counters() Counters {
 	var sum Counters
 	if before := ln.baseline.Load(); before != nil {
-		sum.add(before)
+		sum.Add(before)
 	}
 	for i := range ln.counters {
 		sum.merge(&ln.counters[i])

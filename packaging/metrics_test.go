@@ -17,10 +17,10 @@ func exported(t *testing.T) map[string][]string {
 	text, err := os.ReadFile("../admin/README.md")
 	require.NoError(t, err)
 	metrics := map[string][]string{}
-	for _, m := range regexp.MustCompile("(?m)^\\| `(weir_\\w+)` \\| ([a-z, ]*) \\| (.*) \\|$").FindAllStringSubmatch(string(text), -1) {
-		labels := strings.FieldsFunc(m[2], func(r rune) bool { return r == ',' || r == ' ' })
+	for _, m := range regexp.MustCompile("(?m)^\\| `(\\w+)` \\| (\\w+) \\| ([a-z, ]*) \\| .* \\|$").FindAllStringSubmatch(string(text), -1) {
+		labels := strings.FieldsFunc(m[3], func(r rune) bool { return r == ',' || r == ' ' })
 		metrics[m[1]] = labels
-		if strings.HasSuffix(m[3], "a histogram.") {
+		if m[2] == "histogram" {
 			for _, part := range []string{"_bucket", "_sum", "_count"} {
 				metrics[m[1]+part] = append([]string{"le"}, labels...)
 			}
@@ -34,7 +34,7 @@ func exported(t *testing.T) map[string][]string {
 // check looks for metrics that are not exported in an expression, and for labels that those in it do not have.
 func check(t *testing.T, metrics map[string][]string, expr string) (found int) {
 	t.Helper()
-	names := regexp.MustCompile(`\bweir_\w+`).FindAllString(expr, -1)
+	names := regexp.MustCompile(`\b(?:weir|process|go)_\w+`).FindAllString(expr, -1)
 	legal := []string{"job", "instance"}
 	for _, name := range names {
 		labels, ok := metrics[name]

@@ -95,11 +95,13 @@ func (e *Engine) handleResult(r checks.Result) {
 	if e.log.Enabled(e.ctx, slog.LevelDebug) {
 		e.log.Debug("check", "cluster", r.Cluster, "server", r.Server, "check", r.Check, "pass", r.Pass, "detail", r.Detail, "took", r.Took)
 	}
-	e.published.checks.count(&r)
 	e.resultsMu.RLock()
 	defer e.resultsMu.RUnlock()
 	now := e.running.Load()
 	c, job := now.clusters[r.Cluster], now.jobs[checks.Key{Cluster: r.Cluster, Server: r.Server, Check: r.Check}]
+	if job != nil {
+		e.published.checks.count(&r)
+	}
 	switch {
 	case c == nil || job == nil || job.target != r.Target: // of a configuration that has been replaced
 	case job.agent != nil:

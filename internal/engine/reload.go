@@ -156,6 +156,7 @@ func (r *reload) commit() retired {
 	r.dropChecks(now)
 	left.listeners = r.commitListeners()
 	r.e.runner.Update(r.jobs)
+	r.e.published.checks.drop(func(key checks.Key) bool { return r.next.jobs[key] != nil })
 	r.e.hooks.Update(r.next.cfg.Hooks)
 	r.commitLimits()
 	notify(r.e.routesChanged)

@@ -272,7 +272,7 @@ func TestStoppedTakesNoChanges(t *testing.T) {
 	require.True(t, s.e.Status().Stopping)
 	require.Empty(t, s.e.ListSessions(status.SessionFilter{Limit: 1}), "and does not wait for loops that have ended")
 	require.Error(t, s.e.CutSession(1))
-	require.NotEmpty(t, s.e.Totals().Loops)
+	require.NotEmpty(t, s.e.Metrics().Loops)
 }
 
 // The journal holds what the log is told, and those who wait are woken.

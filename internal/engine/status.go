@@ -60,19 +60,13 @@ func (e *Engine) Status() (doc status.Document) {
 	doc = status.Document{
 		Version: e.published.version, PID: os.Getpid(), StartedAt: e.published.startedAt, UptimeSeconds: time.Since(e.published.startedAt).Seconds(),
 		Stopping: e.published.stopping.Load(), Sessions: e.plane.Sessions(), MaxSessions: int(e.published.maxSessions.Load()),
-		Listeners: []status.Listener{}, Clusters: []status.Cluster{}, Hooks: e.hooks.Status(),
+		Listeners: []status.Listener{}, Clusters: []status.Cluster{}, Hooks: e.hooks.Status(), Config: e.configStatus(),
 	}
-	e.published.mu.Lock()
-	doc.Config = e.published.config
-	e.published.mu.Unlock()
 	defer doc.FindProblems()
 	if running.cfg == nil {
 		return doc
 	}
-	if path := running.cfg.Runtime.StateFile; path != "" {
-		f := status.StateFile(e.stateFile.Status(path))
-		doc.StateFile = &f
-	}
+	doc.StateFile = e.stateFileStatus(running.cfg)
 	if open := e.published.listeners.Load(); open != nil {
 		for i := range running.cfg.Listeners {
 			doc.Listeners = append(doc.Listeners, listenerStatus(&running.cfg.Listeners[i], *open)...)
@@ -84,7 +78,23 @@ func (e *Engine) Status() (doc status.Document) {
 	return doc
 }
 
-// Ready tells whether clients are served: not before the first configuration is in force, and not while weir stops.
+func (e *Engine) configStatus() status.Config {
+	e.published.mu.Lock()
+	defer e.published.mu.Unlock()
+	return e.published.config
+}
+
+// stateFileStatus returns nil without a state file.
+func (e *Engine) stateFileStatus(cfg *conf.Config) *status.StateFile {
+	path := cfg.Runtime.StateFile
+	if path == "" {
+		return nil
+	}
+	f := status.StateFile(e.stateFile.Status(path))
+	return &f
+}
+
+// Ready reports whether clients are served: not before the first configuration is in force, and not while weir stops.
 func (e *Engine) Ready() bool { return e.running.Load().cfg != nil && !e.published.stopping.Load() }
 
 // clock turns times of the data plane into those of the wall.
@@ -171,13 +181,9 @@ func (e *Engine) serverStatus(b *balance.Cluster, seen *balance.ServerState, spe
 	if at := clock.at(seen.Since); at != nil {
 		s.Since = *at
 	}
-	if server := b.Server(seen.Name); server != nil {
-		if t, ok := server.Handle().(*l4.Target); ok {
-			c := t.Stats().Counters()
-			s.SessionsTotal, s.BytesUp, s.BytesDown = c.Sessions, c.BytesUp, c.BytesDown
-			s.Dials, s.DialFailures, s.Retries = c.Dials, c.DialFails, c.Retries
-		}
-	}
+	c := serverCounters(b, seen.Name)
+	s.SessionsTotal, s.BytesUp, s.BytesDown = c.Sessions, c.BytesUp, c.BytesDown
+	s.Dials, s.DialFailures, s.Retries = c.Dials, c.DialFails, c.Retries
 	s.Layers = e.layers(seen, spec, agent, clock)
 	for _, l := range s.Layers {
 		if l.Decides && s.State != "up" {

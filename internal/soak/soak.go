@@ -418,8 +418,8 @@ func (s *soak) counters() {
 		}
 		label := fmt.Sprintf("{listener=%q}", name)
 		same("weir_sessions_total"+label, m["weir_sessions_total"+label], float64(total))
-		same("weir_bytes_up_total"+label, m["weir_bytes_up_total"+label], float64(j.up[name]))
-		same("weir_bytes_down_total"+label, m["weir_bytes_down_total"+label], float64(j.down[name]))
+		same("weir_sent_to_servers_bytes_total"+label, m["weir_sent_to_servers_bytes_total"+label], float64(j.up[name]))
+		same("weir_sent_to_clients_bytes_total"+label, m["weir_sent_to_clients_bytes_total"+label], float64(j.down[name]))
 		turned := 0.0
 		for key, v := range m {
 			if strings.HasPrefix(key, "weir_sessions_refused_total{") && strings.Contains(key, fmt.Sprintf("listener=%q", name)) {

@@ -353,7 +353,7 @@ func (p *process) footprint() (footprint, error) {
 	if err != nil {
 		return f, err
 	}
-	f.goroutines = int(m["weir_goroutines"])
+	f.goroutines = int(m["go_goroutines"])
 	return f, nil
 }
 

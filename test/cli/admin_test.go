@@ -251,8 +251,8 @@ func TestMetrics(t *testing.T) {
 		`weir_sessions_ended_total{listener="l",phase="relay",reason="server_closed"} 3`,
 		`weir_server_state{cluster="c",server="A",state="up"} 1`,
 		`weir_server_dials_total{cluster="c",server="A"} 3`,
-		`weir_dial_seconds_count 3`,
-		`weir_session_seconds_count{listener="l"} 3`,
+		`weir_dial_duration_seconds_count 3`,
+		`weir_session_duration_seconds_count{listener="l"} 3`,
 	} {
 		require.Contains(t, text, line+"\n")
 	}

@@ -148,7 +148,7 @@ func TestOperatorScenario(t *testing.T) {
 	a.MustRunCommand("reload")
 	events.sees("reload")
 	pages(3, "reload")
-	require.Equal(t, "1", a.Metric(`weir_reloads_total{result="done"}`))
+	require.Equal(t, "1", a.Metric(`weir_reloads_total{result="success"}`))
 	require.NotEqual(t, "-", weirtest.ReadSessions(t, second, 1))
 	require.Equal(t, []any{"drain", 2.0, "api", "down"},
 		[]any{a.Server("A")["state"], a.Server("B")["weight"], a.Server("C")["origin"], a.Server("D")["state"]})

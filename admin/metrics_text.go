@@ -1,8 +1,7 @@
 package admin
 
-// The text form of metrics (Prometheus exposition format, version 0.0.4), written as it is made. A general client library
-// spends a second on the 300,000 lines of 10,000 servers, on processors that sessions want; this takes a thirtieth of that
-// and holds nothing of it in memory.
+// The text format of Prometheus (exposition format, version 0.0.4). The official client library takes a second of CPU time
+// for the 300,000 lines of 10,000 servers; this writer takes a thirtieth of that and buffers only 64 kB.
 
 import (
 	"bufio"
@@ -17,38 +16,28 @@ import (
 
 const expositionType = "text/plain; version=0.0.4; charset=utf-8"
 
-// family writes the lines of one metric.
+// family writes the samples of one metric.
 type family struct {
 	out    *bufio.Writer // keeps the first error
 	name   string
 	labels []string
-	order  []int // of the labels in a line: by name
+	order  []int // indexes of labels, sorted by name
 	buf    []byte
-	bounds []float64 // of a histogram's buckets, ascending
+	bounds []float64 // of the histogram buckets, ascending
 }
 
 // writeMetrics writes all metrics of a snapshot.
-func writeMetrics(w io.Writer, t *totals) error {
+func writeMetrics(w io.Writer, s *snapshot) error {
 	out := bufio.NewWriterSize(w, 64<<10)
 	f := family{out: out}
-	for _, m := range metrics() {
+	for _, m := range metricTable() {
 		f.begin(&m)
-		m.put(&f, t)
+		m.write(&f, s)
 	}
 	return out.Flush()
 }
 
-// kind is the type of a metric, which its name tells but for histograms.
-func (m *metric) kind() string {
-	switch {
-	case strings.HasSuffix(m.name, "_total"):
-		return "counter"
-	case strings.HasSuffix(m.help, "a histogram."):
-		return "histogram"
-	}
-	return "gauge"
-}
-
+// begin starts the metric m and writes its HELP and TYPE lines.
 func (f *family) begin(m *metric) {
 	f.name, f.bounds, f.labels = m.name, nil, nil
 	if m.labels != "" {
@@ -59,10 +48,10 @@ func (f *family) begin(m *metric) {
 		f.order = append(f.order, i)
 	}
 	slices.SortFunc(f.order, func(a, b int) int { return strings.Compare(f.labels[a], f.labels[b]) })
-	f.out.WriteString("# HELP " + m.name + " " + m.help + "\n# TYPE " + m.name + " " + m.kind() + "\n")
+	f.out.WriteString("# HELP " + m.name + " " + m.help + "\n# TYPE " + m.name + " " + string(m.kind) + "\n")
 }
 
-// value writes a line. The values are those of the labels, in the order of the table.
+// value writes a sample. labels are the label values in the order of the table.
 func (f *family) value(v float64, labels ...string) {
 	f.start("", labels)
 	if len(labels) > 0 {
@@ -72,9 +61,9 @@ func (f *family) value(v float64, labels ...string) {
 }
 
 func (f *family) count(n uint64, labels ...string) { f.value(float64(n), labels...) }
-func (f *family) bit(b bool, labels ...string)     { f.value(bit(b), labels...) }
+func (f *family) bool(b bool, labels ...string)    { f.value(boolValue(b), labels...) }
 
-// histogram writes the lines of one. All histograms of a family have the same bounds.
+// histogram writes the samples of a histogram. All histograms of a family have the same bounds.
 func (f *family) histogram(h *status.Histogram, labels ...string) {
 	if f.bounds == nil {
 		for bound := range h.Buckets {
@@ -110,7 +99,7 @@ func (f *family) bucket(bound float64, n uint64, labels []string) {
 	f.end(float64(n))
 }
 
-// start begins a line, up to and without the bracket that ends its labels.
+// start begins a sample with its name and labels, without the closing brace.
 func (f *family) start(suffix string, values []string) {
 	f.buf = append(append(f.buf[:0], f.name...), suffix...)
 	sign := byte('{')
@@ -126,7 +115,7 @@ func (f *family) end(v float64) {
 	f.out.Write(f.buf)
 }
 
-// appendLabel escapes what has to be.
+// appendLabel appends a label value, escaped.
 func appendLabel(b []byte, s string) []byte {
 	for i := range len(s) {
 		if c := s[i]; c == '\\' || c == '"' || c == '\n' {

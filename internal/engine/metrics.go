@@ -1,0 +1,209 @@
+package engine
+
+// The values of the metrics: counters of checks, and the sums that a scrape reads.
+
+import (
+	"cmp"
+	"maps"
+	"os"
+	"runtime"
+	"slices"
+	"sync"
+	"time"
+
+	"weir/balance"
+	"weir/checks"
+	"weir/conf"
+	"weir/internal/status"
+	"weir/l4"
+)
+
+// checkCounters count the results of running checks.
+type checkCounters struct {
+	mu     sync.Mutex
+	all    map[checks.Key]*checkCounter
+	before map[checks.Key]*checkCounter // in another process
+}
+
+type checkCounter struct {
+	passed, failed uint64
+	took           time.Duration
+	buckets        [len(checkBounds)]uint64 // of each alone
+}
+
+// checkBounds are the upper bounds of the buckets for the time that checks take.
+var checkBounds = [...]time.Duration{
+	time.Millisecond, 5 * time.Millisecond, 25 * time.Millisecond, 100 * time.Millisecond, 500 * time.Millisecond,
+	time.Second, 2500 * time.Millisecond, 10 * time.Second,
+}
+
+func (t *checkCounters) count(r *checks.Result) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.all == nil {
+		t.all = map[checks.Key]*checkCounter{}
+	}
+	key := checks.Key{Cluster: r.Cluster, Server: r.Server, Check: r.Check}
+	c := t.all[key]
+	if c == nil {
+		c = &checkCounter{}
+		t.all[key] = c
+	}
+	if r.Pass {
+		c.passed++
+	} else {
+		c.failed++
+	}
+	c.took += r.Took
+	for i, bound := range checkBounds {
+		if r.Took <= bound {
+			c.buckets[i]++
+			break
+		}
+	}
+}
+
+// drop removes the counts of the checks for which running returns false.
+func (t *checkCounters) drop(running func(checks.Key) bool) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	stopped := func(key checks.Key, _ *checkCounter) bool { return !running(key) }
+	maps.DeleteFunc(t.all, stopped)
+	maps.DeleteFunc(t.before, stopped)
+}
+
+// metrics returns the counts by cluster, server and check.
+func (t *checkCounters) metrics() []status.CheckMetrics {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	var list []status.CheckMetrics
+	for _, key := range t.keys() {
+		c := t.total(key)
+		list = append(list, status.CheckMetrics{
+			Cluster: key.Cluster, Server: key.Server, Check: key.Check, Passed: c.passed, Failed: c.failed,
+			Durations: histogram(c.passed+c.failed, c.took, checkBounds[:], c.buckets[:]),
+		})
+	}
+	slices.SortFunc(list, func(a, b status.CheckMetrics) int {
+		return cmp.Or(cmp.Compare(a.Cluster, b.Cluster), cmp.Compare(a.Server, b.Server), cmp.Compare(a.Check, b.Check))
+	})
+	return list
+}
+
+// histogram makes the buckets cumulative.
+func histogram(count uint64, sum time.Duration, bounds []time.Duration, buckets []uint64) status.Histogram {
+	h := status.Histogram{Count: count, Sum: sum.Seconds(), Buckets: make(map[float64]uint64, len(bounds))}
+	total := uint64(0)
+	for i, bound := range bounds {
+		total += buckets[i]
+		h.Buckets[bound.Seconds()] = total
+	}
+	h.Count = max(h.Count, total) // a count and its bucket are not read at the same moment
+	return h
+}
+
+// Metrics returns the values of one scrape, each read or added up once.
+func (e *Engine) Metrics() status.Metrics {
+	running := e.running.Load()
+	m := status.Metrics{
+		Version: e.published.version, StartedAt: e.published.startedAt, Ready: e.Ready(), Config: e.configStatus(),
+		MaxSessions: int(e.published.maxSessions.Load()), Hooks: e.hooks.Status(), Checks: e.published.checks.metrics(),
+		Events: e.published.eventLog.count(), RecordsDropped: e.recordsLost(),
+		OpenDescriptors: openDescriptors(), MaxDescriptors: l4.DescriptorLimit(), Goroutines: runtime.NumGoroutine(),
+	}
+	if running.cfg != nil {
+		m.StateFile = e.stateFileStatus(running.cfg)
+		if open := e.published.listeners.Load(); open != nil {
+			for i := range running.cfg.Listeners {
+				m.Listeners = append(m.Listeners, listenerMetrics(&running.cfg.Listeners[i], *open))
+			}
+		}
+		for i := range running.cfg.Clusters {
+			name := running.cfg.Clusters[i].Name
+			m.Clusters = append(m.Clusters, clusterMetrics(name, running.clusters[name], e.plane.Now()))
+		}
+	}
+	now := e.plane.Now()
+	for _, c := range e.plane.Counters() {
+		m.Loops = append(m.Loops, status.LoopMetrics{Sessions: c.Sessions, BusySeconds: max(0, now-c.Slept).Seconds()})
+		m.Pipes += c.Pipes
+	}
+	dials := e.dialTimes()
+	m.DialDurations = histogram(dials.Count, dials.Sum, l4.HistogramBounds(), dials.Buckets[:])
+	return m
+}
+
+// listenerMetrics adds up the counters of the addresses of a listener.
+func listenerMetrics(ln *conf.Listener, open map[string]*l4.Listener) status.ListenerMetrics {
+	m := status.ListenerMetrics{Name: ln.Name}
+	var sum l4.Counters
+	for _, at := range ln.Addresses {
+		if opened := open[listenerID(ln.Protocol, at)]; opened != nil {
+			c := opened.Counters()
+			m.Sessions += max(0, c.Live)
+			sum.Add(&c)
+		}
+	}
+	m.SessionsTotal, m.BytesUp, m.BytesDown = sum.Sessions, sum.BytesUp, sum.BytesDown
+	m.Durations = histogram(sum.Lifetime.Count, sum.Lifetime.Sum, l4.HistogramBounds(), sum.Lifetime.Buckets[:])
+	for i, end := range l4.Terminations() {
+		m.Ended = append(m.Ended, status.Ended{Phase: end.Phase.String(), Reason: end.Reason.String(), Count: sum.Ended[i]})
+	}
+	for _, r := range l4.Rejections() {
+		m.Rejected = append(m.Rejected, status.ReasonCount{Reason: r.String(), Count: sum.Rejected[r]})
+	}
+	if ln.Protocol == "udp" {
+		for _, d := range l4.Drops() {
+			m.Dropped = append(m.Dropped, status.ReasonCount{Reason: d.String(), Count: sum.Dropped[d]})
+		}
+	}
+	return m
+}
+
+func clusterMetrics(name string, b *balance.Cluster, now time.Duration) status.ClusterMetrics {
+	state := b.Snapshot(now)
+	m := status.ClusterMetrics{Name: name, Level: state.Level, Empty: state.Empty, Sessions: state.Leases, Queue: state.Waiting}
+	seen := map[string]bool{}
+	for i := range state.Levels {
+		l := &state.Levels[i]
+		level := status.LevelMetrics{Name: l.Name, InUse: l.InUse, Eligible: l.Eligible, Weights: make([]status.ServerWeight, 0, len(l.Servers))}
+		for j := range l.Servers {
+			s := &l.Servers[j]
+			level.Weights = append(level.Weights, status.ServerWeight{Server: s.Name, Weight: s.Weight, Effective: s.EffectiveWeight})
+			if !seen[s.Name] {
+				seen[s.Name] = true
+				c := serverCounters(b, s.Name)
+				m.Servers = append(m.Servers, status.ServerMetrics{
+					Name: s.Name, State: s.State.String(), Sessions: s.Sessions, SessionsTotal: c.Sessions,
+					BytesUp: c.BytesUp, BytesDown: c.BytesDown, Dials: c.Dials, DialFailures: c.DialFails, Retries: c.Retries,
+				})
+			}
+		}
+		m.Levels = append(m.Levels, level)
+	}
+	return m
+}
+
+// serverCounters returns what the data plane has counted of a server; zero if the cluster no longer has it.
+func serverCounters(b *balance.Cluster, name string) l4.ServerCounters {
+	if server := b.Server(name); server != nil {
+		if t, ok := server.Handle().(*l4.Target); ok {
+			return t.Stats().Counters()
+		}
+	}
+	return l4.ServerCounters{}
+}
+
+// openDescriptors returns the number of open descriptors. Kernels since 6.2 give it as the size of the directory (proc(5));
+// with older ones its entries are counted.
+func openDescriptors() int {
+	const dir = "/proc/self/fd"
+	if info, err := os.Stat(dir); err == nil && info.Size() > 0 {
+		return int(info.Size())
+	}
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		return 0
+	}
+	return len(entries)
+}

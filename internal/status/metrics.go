@@ -1,0 +1,110 @@
+package status
+
+import "time"
+
+// Metrics holds the values of one scrape. Counters go on across upgrades and reloads while their object exists.
+type Metrics struct {
+	Version       string
+	StartedAt     time.Time
+	Ready         bool
+	Config        Config
+	StateFile     *StateFile // nil without a state file
+	MaxSessions   int        // the limit in force
+	Listeners     []ListenerMetrics
+	Clusters      []ClusterMetrics
+	Checks        []CheckMetrics
+	Hooks         []Hook
+	Loops         []LoopMetrics
+	DialDurations Histogram // of successful dials
+
+	Events          uint64
+	RecordsDropped  uint64 // session records that the log did not take
+	Pipes           int    // open now
+	OpenDescriptors int
+	MaxDescriptors  int
+	Goroutines      int
+}
+
+// ListenerMetrics are the sums over the addresses of a listener.
+type ListenerMetrics struct {
+	Name          string
+	Sessions      int // now
+	SessionsTotal uint64
+	BytesUp       uint64 // client to server
+	BytesDown     uint64
+	Ended         []Ended
+	Rejected      []ReasonCount // clients
+	Dropped       []ReasonCount // datagrams; nil for TCP
+	Durations     Histogram     // of ended sessions
+}
+
+// Ended counts the sessions that ended for one reason in one phase.
+type Ended struct {
+	Phase, Reason string
+	Count         uint64
+}
+
+// ReasonCount counts events that have one reason.
+type ReasonCount struct {
+	Reason string
+	Count  uint64
+}
+
+// ClusterMetrics describe a cluster.
+type ClusterMetrics struct {
+	Name     string
+	Level    string // in use; "" = none
+	Empty    bool   // no healthy server
+	Sessions int    // of all servers, including removed ones
+	Queue    int    // sessions in the queue
+	Levels   []LevelMetrics
+	Servers  []ServerMetrics // each once, whatever the number of its levels
+}
+
+// LevelMetrics describe a level of a cluster.
+type LevelMetrics struct {
+	Name     string
+	InUse    bool
+	Eligible int // servers
+	Weights  []ServerWeight
+}
+
+// ServerWeight is the weight of a server in a level.
+type ServerWeight struct {
+	Server    string
+	Weight    int     // override, else configured × agent
+	Effective float64 // after slow start and failed attempts
+}
+
+// ServerMetrics count over all levels of a server.
+type ServerMetrics struct {
+	Name          string
+	State         string
+	Sessions      int // now
+	SessionsTotal uint64
+	BytesUp       uint64 // client to server
+	BytesDown     uint64
+	Dials         uint64
+	DialFailures  uint64
+	Retries       uint64 // dials after a session's first
+}
+
+// CheckMetrics count the results of one check of one server.
+type CheckMetrics struct {
+	Cluster, Server, Check string
+	Passed, Failed         uint64
+	Durations              Histogram
+}
+
+// LoopMetrics describe one event loop.
+type LoopMetrics struct {
+	Sessions    int // now
+	BusySeconds float64
+}
+
+// Histogram counts durations in seconds: Buckets are cumulative, by upper bound.
+type Histogram struct {
+	Count   uint64
+	Sum     float64
+	Buckets map[float64]uint64
+}
