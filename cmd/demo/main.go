@@ -1,6 +1,6 @@
-// Command demo shows weir at work with nothing installed: three Redis-compatible servers in this process, in two
-// levels, weir in front of them, and a client that says every second who answered. Type "stop a" and watch the next
-// server take over.
+// Command demo demonstrates a failover without any installation. It runs three Redis-compatible servers in two levels in
+// this process, weir in front of them, and a client that prints every second which servers responded. Type "stop a" to
+// see the next server take over.
 package main
 
 import (
@@ -26,7 +26,7 @@ func main() {
 	os.Exit(run(os.Args[1:], os.Stdin, os.Stdout, os.Stderr))
 }
 
-const configuration = `# Three servers in two levels: c serves only while neither a nor b can.
+const configuration = `# Three servers in two levels: c serves only while both a and b are down.
 [log]
 level = "warn"
 
@@ -60,14 +60,14 @@ rise = 1
 fall = 2
 `
 
-// run is the whole demonstration. It returns the exit code.
+// run runs the demonstration and returns the exit code.
 func run(args []string, stdin io.Reader, stdout, stderr io.Writer) int {
 	flags := flag.NewFlagSet("demo", flag.ContinueOnError)
 	flags.SetOutput(stderr)
 	weir := flags.String("weir", "bin/weir", "the weir `binary`")
-	listen := flags.String("listen", "127.0.0.1:6380", "where weir listens")
-	script := flags.Bool("script", false, "stop and start servers without asking, then exit")
-	step := flags.Duration("step", 3500*time.Millisecond, "the time between two steps of the script")
+	listen := flags.String("listen", "127.0.0.1:6380", "the `address` on which weir listens")
+	script := flags.Bool("script", false, "stop and start servers by a script, then exit")
+	step := flags.Duration("step", 3500*time.Millisecond, "the time between steps of the script")
 	if flags.Parse(args) != nil {
 		return 1
 	}
@@ -80,16 +80,16 @@ func run(args []string, stdin io.Reader, stdout, stderr io.Writer) int {
 		return 1
 	}
 	defer d.stop()
-	commands := lines(stdin)
+	commands := readLines(stdin)
 	if *script {
-		commands = scripted(ctx, *step)
+		commands = runScript(ctx, *step)
 	} else {
-		d.explain()
+		d.printHelp()
 	}
 	return d.watch(ctx, commands)
 }
 
-// demo is the servers, the balancer and the place where they are told of.
+// demo is the servers and the weir process in front of them.
 type demo struct {
 	listen  string
 	out     io.Writer
@@ -161,7 +161,7 @@ func (d *demo) start(binary string, stderr io.Writer) error {
 		case <-time.After(20 * time.Millisecond):
 		}
 		if time.Now().After(deadline) {
-			return errors.New("weir does not answer")
+			return errors.New("weir does not respond")
 		}
 	}
 }
@@ -184,7 +184,7 @@ func (d *demo) stop() {
 	}
 }
 
-func (d *demo) explain() {
+func (d *demo) printHelp() {
 	host, port, _ := net.SplitHostPort(d.listen)
 	fmt.Fprintf(d.out, `
 weir listens on %s in front of three Redis servers:
@@ -193,24 +193,24 @@ weir listens on %s in front of three Redis servers:
                b  %s
   level far    c  %s
 
-Every second a client asks through weir who is there. Try, here:
+Every second, a client asks eight times through weir which server responds. Commands:
 
-  stop a        then stop b, and c takes over; nobody sees an error
-  start a       and the better level serves again
+  stop a        b takes over; after stop b, c takes over; no client sees an error
+  start a       the first level serves again
   quit
 
-or from another terminal, if redis-cli is installed:
+In another terminal, if redis-cli is installed:
 
   redis-cli -h %s -p %s GET name
 
-The configuration is %s: change it and
-"kill -HUP %d" makes weir use it.
+The configuration is %s.
+To reload it after a change: kill -HUP %d
 
 `, d.listen, d.servers[0].address, d.servers[1].address, d.servers[2].address, host, port,
 		filepath.Join(d.dir, "weir.toml"), d.weir.Process.Pid)
 }
 
-// watch asks every second who answers, and does what is typed.
+// watch prints every second which servers respond, if that changed, and carries out commands.
 func (d *demo) watch(ctx context.Context, commands <-chan string) int {
 	tick := time.NewTicker(time.Second)
 	defer tick.Stop()
@@ -221,7 +221,7 @@ func (d *demo) watch(ctx context.Context, commands <-chan string) int {
 			return 0
 		case err := <-d.exited:
 			d.exited <- err
-			fmt.Fprintln(d.out, "weir has ended:", err)
+			fmt.Fprintln(d.out, "weir has exited:", err)
 			return 1
 		case command, open := <-commands:
 			if !open || command == "quit" {
@@ -243,13 +243,14 @@ func (d *demo) watch(ctx context.Context, commands <-chan string) int {
 			}
 			line := strings.Join(seen, " ")
 			if line != last {
-				fmt.Fprintf(d.out, "%s  eight sessions were served by  %s\n", time.Now().Format("15:04:05"), line)
+				fmt.Fprintf(d.out, "%s  served by  %s\n", time.Now().Format("15:04:05"), line)
 				last = line
 			}
 		}
 	}
 }
 
+// do carries out a command.
 func (d *demo) do(command string) {
 	verb, name, _ := strings.Cut(strings.TrimSpace(command), " ")
 	for _, s := range d.servers {
@@ -270,11 +271,11 @@ func (d *demo) do(command string) {
 		return
 	}
 	if command != "" {
-		fmt.Fprintln(d.out, "          type: stop a, start a (or b, c), quit")
+		fmt.Fprintln(d.out, "          commands: stop a, start a (or b, c), quit")
 	}
 }
 
-// ask opens a session through weir and returns the name of the server that answers.
+// ask opens a session through weir and returns the name of the server that responds.
 func ask(address string) (string, error) {
 	conn, err := net.DialTimeout("tcp", address, time.Second)
 	if err != nil {
@@ -288,15 +289,15 @@ func ask(address string) (string, error) {
 		return "", err
 	}
 	r := bufio.NewReader(conn)
-	if _, err := r.ReadString('\n'); err != nil { // the length
+	if _, err := r.ReadString('\n'); err != nil { // the length of the bulk string
 		return "", err
 	}
 	name, err := r.ReadString('\n')
 	return strings.TrimSpace(name), err
 }
 
-// lines sends what is typed, and closes when there is no more.
-func lines(in io.Reader) <-chan string {
+// readLines returns a channel of the lines of in, which is closed at its end.
+func readLines(in io.Reader) <-chan string {
 	c := make(chan string)
 	go func() {
 		defer close(c)
@@ -307,8 +308,8 @@ func lines(in io.Reader) <-chan string {
 	return c
 }
 
-// scripted plays a failover through both levels and back.
-func scripted(ctx context.Context, step time.Duration) <-chan string {
+// runScript returns a channel of commands for a failover through both levels and back.
+func runScript(ctx context.Context, step time.Duration) <-chan string {
 	c := make(chan string)
 	go func() {
 		defer close(c)

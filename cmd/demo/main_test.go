@@ -12,8 +12,8 @@ import (
 	"weir/internal/nettest"
 )
 
-// The demonstration shows what it promises: the next server and the next level take over, nobody sees an error, and the
-// better level serves again when it is back.
+// The next server and the next level take over, no client sees an error, and the better level serves again when it is
+// back.
 func TestScriptedFailover(t *testing.T) {
 	binary := filepath.Join(t.TempDir(), "weir")
 	build, err := exec.Command("go", "build", "-o", binary, "weir/cmd/weir").CombinedOutput()
