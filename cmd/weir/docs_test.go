@@ -15,8 +15,8 @@ import (
 	"weir/internal/cli"
 )
 
-// written are the commands that the documents show: lines of code that begin with weir, and code within a line.
-func written(t *testing.T) (commands map[string]string) {
+// documentedCommands returns the commands in the documents: indented lines that begin with weir, and inline code.
+func documentedCommands(t *testing.T) (commands map[string]string) {
 	files, err := filepath.Glob("../../docs/*.md")
 	require.NoError(t, err)
 	require.NotEmpty(t, files)
@@ -36,25 +36,25 @@ func written(t *testing.T) (commands map[string]string) {
 	return commands
 }
 
-// words splits a command as a shell does, as far as the documents need it.
-func words(command string) (list []string) {
+// splitCommand splits the arguments of a command as a shell does.
+func splitCommand(command string) (list []string) {
 	for _, w := range regexp.MustCompile(`"[^"]*"|\S+`).FindAllString(command, -1) {
 		list = append(list, strings.Trim(w, `"`))
 	}
 	return list[1:]
 }
 
-// Every command in the documents is one: its name, its flags and its arguments. What they are asked about is not there,
-// so that they end with "not reached".
-func TestWrittenCommands(t *testing.T) {
-	reaching := []string{"status", "sessions", "events", "explain", "server", "reload", "upgrade", "stop"}
-	for command, file := range written(t) {
+// Every command in the documents has a valid name, flags and arguments. No weir runs at the address that they get, so client
+// commands exit with ExitUnreachable.
+func TestDocumentedCommands(t *testing.T) {
+	clientCommands := []string{"status", "sessions", "events", "explain", "server", "reload", "upgrade", "stop"}
+	for command, file := range documentedCommands(t) {
 		t.Run(file+": "+command, func(t *testing.T) {
-			// A synopsis is not a command: what is optional counts as given.
+			// Commands may be synopses: optional parts count as given.
 			whole := command
 			command := regexp.MustCompile(`\[([^\]]*)\]`).ReplaceAllString(command, "$1")
 			command = strings.NewReplacer("CLUSTER/SERVER", "c/s", "weight N", "weight 1", "--limit N", "--limit 1", "server …", "server c/s").Replace(command)
-			args := words(command)
+			args := splitCommand(command)
 			root := rootCommand()
 			root.InitDefaultHelpCmd()
 			root.InitDefaultCompletionCmd()
@@ -62,11 +62,11 @@ func TestWrittenCommands(t *testing.T) {
 			require.NoError(t, err)
 			require.NotEqual(t, "weir", cmd.Name(), "no such command")
 			require.NoError(t, cmd.ParseFlags(rest))
-			if len(args) == 1 || strings.HasSuffix(whole, "…") { // named, not shown
+			if len(args) == 1 || strings.HasSuffix(whole, "…") { // only the name
 				return
 			}
 			require.NoError(t, cmd.ValidateArgs(cmd.Flags().Args()))
-			if !slices.Contains(reaching, cmd.Name()) {
+			if !slices.Contains(clientCommands, cmd.Name()) {
 				return
 			}
 			for _, flag := range []string{"--admin", "--token-file"} {
@@ -81,7 +81,7 @@ func TestWrittenCommands(t *testing.T) {
 	}
 }
 
-// The manual page has every command and every flag.
+// The manual page describes every command and every flag.
 func TestManualIsComplete(t *testing.T) {
 	text, err := os.ReadFile("../../packaging/man/weir.1.md")
 	require.NoError(t, err)
