@@ -1,4 +1,4 @@
-// Package weir holds no code: this test keeps the import graph of the repository as it was meant.
+// Package weir has no code. Its tests check the import graph and rules that apply to the whole repository.
 package weir
 
 import (
@@ -14,7 +14,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// allowed says which packages of this module each package may import. A package that is not listed fails.
+// allowed lists the packages of this module that each package may import. A package without an entry fails.
 var allowed = map[string][]string{
 	"admin":         {"conf", "internal/status"},
 	"agentcheck":    {},
@@ -50,12 +50,12 @@ var allowed = map[string][]string{
 	"internal/weirtest":   {"internal/nettest", "internal/status"},
 }
 
-// reserved says which packages alone may import what lies close to the system. Tests may import anything.
+// reserved lists the only packages that may import a package. Test files may import any.
 var reserved = map[string][]string{
-	// bench makes its own batches of datagrams: what it measures with must be cheaper than what it measures.
+	// bench sends its own batches of datagrams: a load generator must cost less than the proxy that it measures.
 	"unsafe":                {"bench", "internal/privileges", "l4"},
 	"golang.org/x/sys/unix": {"bench", "internal/handover", "internal/nettest", "internal/privileges", "l4"},
-	// cmd names signals; admin, checks and bench name errors; checks, bench, hooks, soak and weirtest kill what they
+	// cmd uses signals; admin, checks and bench compare errors; checks, bench, hooks, soak and weirtest kill what they
 	// started.
 	"syscall": {
 		"admin", "bench", "checks", "cmd/demo", "cmd/weir", "internal/cli", "internal/handover",
@@ -67,7 +67,7 @@ var reserved = map[string][]string{
 	"github.com/pelletier/go-toml/v2/unstable": {"conf/internal/tree"},
 }
 
-// forbidden says what a package may not import at all.
+// forbidden lists what a package may not import.
 var forbidden = map[string][]string{
 	"balance":          {"net", "os", "log", "log/slog"},
 	"internal/overlay": {"net", "os", "log", "log/slog", "time"},
@@ -113,7 +113,7 @@ func TestImports(t *testing.T) {
 		return nil
 	})
 	require.NoError(t, err)
-	require.True(t, seen["l4"], "the walk found no source")
+	require.True(t, seen["l4"], "no source found")
 }
 
 // TestNoInit keeps init functions out, and files without a concept of their own.

@@ -15,8 +15,8 @@ import (
 	"weir/internal/status"
 )
 
-// restarts stops the script's engine and starts another with a configuration and what the first one left.
-func (s *script) restarts(config string) *script {
+// restart stops the script's engine and starts another one with a configuration and the saved state of the first.
+func (s *script) restart(config string) *script {
 	s.t.Helper()
 	m := s.e.SavedState()
 	s.stop()
@@ -27,14 +27,14 @@ func (s *script) restarts(config string) *script {
 	return resume(s.t, config, &again)
 }
 
-// states are those of a cluster's servers, in order.
+// states returns the states of a cluster's servers, in order.
 func (s *script) states(cluster string) []string {
 	var out []string
 	s.each(cluster, func(server status.Server) { out = append(out, server.State) })
 	return out
 }
 
-// overlay are the names of a cluster's servers, in order.
+// members returns the names of a cluster's servers, in order.
 func (s *script) members(cluster string) []string {
 	var out []string
 	s.each(cluster, func(server status.Server) { out = append(out, server.Name) })
@@ -53,7 +53,7 @@ func (s *script) each(cluster string, visit func(status.Server)) {
 	}
 }
 
-const remembered = `
+const savedConfig = `
 [[listener]]
 name = "l"
 address = "LISTEN"
@@ -65,34 +65,34 @@ fail_timeout = "1m"
 servers = ["127.0.0.1:1 name=a", "127.0.0.1:2 name=b weight=5", "127.0.0.1:3 name=d"]
 `
 
-// clocksApart is how much a time may be off after its way through the file: it is converted between two clocks, and they are
-// not read at the same moment.
-const clocksApart = 100 * time.Millisecond
+// clockTolerance is the error of a time that was saved and restored: it is converted between two clocks, which are not read
+// at the same moment.
+const clockTolerance = 100 * time.Millisecond
 
 func TestRestartKeepsOverrides(t *testing.T) {
-	s := play(t, remembered)
+	s := play(t, savedConfig)
 	require.NoError(t, s.e.Override("c", "a", []byte(`{"state": "drain", "reason": "new kernel"}`)))
 	require.NoError(t, s.e.Override("c", "b", []byte(`{"weight": 7, "max_sessions": 3}`)))
 	before, err := s.e.Explain("c", "a")
 	require.NoError(t, err)
-	time.Sleep(3 * clocksApart)
+	time.Sleep(3 * clockTolerance)
 
-	s = s.restarts(strings.Replace(remembered, "127.0.0.1:1 ", "127.0.0.9:1 ", 1))
+	s = s.restart(strings.Replace(savedConfig, "127.0.0.1:1 ", "127.0.0.9:1 ", 1))
 	after, err := s.e.Explain("c", "a")
 	require.NoError(t, err)
 	require.Equal(t, "drain", after.State)
 	require.Equal(t, "new kernel", after.Reason)
-	require.WithinDuration(t, *before.Layers[0].At, *after.Layers[0].At, clocksApart)
-	require.WithinDuration(t, before.Since, after.Since, clocksApart)
+	require.WithinDuration(t, *before.Layers[0].At, *after.Layers[0].At, clockTolerance)
+	require.WithinDuration(t, before.Since, after.Since, clockTolerance)
 	b, err := s.e.Explain("c", "b")
 	require.NoError(t, err)
 	require.Equal(t, 7, b.Weight)
 	require.Equal(t, 3, b.MaxSessions)
-	require.Empty(t, s.events(), "nothing has happened")
+	require.Empty(t, s.events(), "no events")
 
 	require.NoError(t, s.e.Override("c", "a", []byte(`{"state": null}`)))
 	require.NoError(t, s.e.Override("c", "b", []byte(`{"weight": null, "max_sessions": null}`)))
-	s = s.restarts(remembered)
+	s = s.restart(savedConfig)
 	b, err = s.e.Explain("c", "b")
 	require.NoError(t, err)
 	require.Equal(t, 5, b.Weight)
@@ -100,7 +100,7 @@ func TestRestartKeepsOverrides(t *testing.T) {
 }
 
 func TestRestartKeepsPassiveRecords(t *testing.T) {
-	s := play(t, remembered)
+	s := play(t, savedConfig)
 	for range 2 {
 		require.NoError(t, s.e.Feedback("c", "a", []byte(`{"failed": true}`)))
 	}
@@ -108,29 +108,29 @@ func TestRestartKeepsPassiveRecords(t *testing.T) {
 	before, err := s.e.Explain("c", "a")
 	require.NoError(t, err)
 	require.Equal(t, "failing", before.State)
-	time.Sleep(3 * clocksApart)
+	time.Sleep(3 * clockTolerance)
 
-	s = s.restarts(remembered)
+	s = s.restart(savedConfig)
 	after, err := s.e.Explain("c", "a")
 	require.NoError(t, err)
 	require.Equal(t, "failing", after.State)
-	require.WithinDuration(t, before.Since, after.Since, clocksApart)
+	require.WithinDuration(t, before.Since, after.Since, clockTolerance)
 	require.NoError(t, s.e.Feedback("c", "b", []byte(`{"failed": true}`)))
-	require.Equal(t, []string{"failing", "failing", "up"}, s.states("c"), "the first failure counts, too")
+	require.Equal(t, []string{"failing", "failing", "up"}, s.states("c"), "the failure before the restart counts")
 
-	moved := s.restarts(strings.Replace(remembered, "127.0.0.1:1 ", "127.0.0.9:1 ", 1))
-	require.Equal(t, []string{"up", "failing", "up"}, moved.states("c"), "a record is about an address")
-	off := moved.restarts(strings.Replace(remembered, "max_fails = 2", "max_fails = 0", 1))
+	moved := s.restart(strings.Replace(savedConfig, "127.0.0.1:1 ", "127.0.0.9:1 ", 1))
+	require.Equal(t, []string{"up", "failing", "up"}, moved.states("c"), "passive records apply to an address")
+	off := moved.restart(strings.Replace(savedConfig, "max_fails = 2", "max_fails = 0", 1))
 	require.Equal(t, []string{"up", "up", "up"}, off.states("c"))
 }
 
-// A trip lasts for a fail_timeout from now at most, whatever the clock was when it was written down.
-func TestRestartAfterTheClockWasSet(t *testing.T) {
+// A server fails for at most fail_timeout from the restart, whatever the wall clock was when the state was saved.
+func TestRestartAfterWallClockChange(t *testing.T) {
 	later := time.Now().Add(1000 * time.Hour)
 	m := &state.Snapshot{SavedAt: later, Clusters: []state.Cluster{{Name: "c", Servers: []state.Server{{
 		Name: "a", Address: "127.0.0.1:1", Passive: &state.Passive{State: "failing", Until: &later, At: later},
 	}}}}}
-	s := resume(t, strings.Replace(remembered, `"1m"`, `"300ms"`, 1), m)
+	s := resume(t, strings.Replace(savedConfig, `"1m"`, `"300ms"`, 1), m)
 	require.Equal(t, []string{"failing", "up", "up"}, s.states("c"))
 	nettest.Wait(t, 5*time.Second, "probation", func() bool { return s.states("c")[0] == "probation" })
 }
@@ -157,23 +157,23 @@ fall = 1
 	require.Equal(t, 1, s.waits("server_down b up→down"))
 	down, err := s.e.Explain("c", "b")
 	require.NoError(t, err)
-	time.Sleep(3 * clocksApart)
+	time.Sleep(3 * clockTolerance)
 	b.Up()
 
 	slow := strings.Replace(config, `"50ms"`, `"500ms"`, 1)
-	s = s.restarts(slow)
+	s = s.restart(slow)
 	after, err := s.e.Explain("c", "b")
 	require.NoError(t, err)
-	require.Equal(t, "down", after.State, "not before its check says so, rise times")
-	require.WithinDuration(t, down.Since, after.Since, clocksApart)
+	require.Equal(t, "down", after.State, "rise successful checks are needed")
+	require.WithinDuration(t, down.Since, after.Since, clockTolerance)
 	require.Equal(t, 1, s.waits("server_up b down→up"))
 	after, err = s.e.Explain("c", "b")
 	require.NoError(t, err)
-	require.Less(t, after.EffectiveWeight, 0.5, "it comes back from being down, and so slowly")
+	require.Less(t, after.EffectiveWeight, 0.5, "slow start applies after down")
 }
 
-// What was found out long ago holds until the first result, which decides alone.
-func TestRestartAfterALongTime(t *testing.T) {
+// A stale verdict holds until the first result, which decides alone.
+func TestStaleVerdictEndsWithFirstResult(t *testing.T) {
 	a, b := nettest.Start(t, nettest.Echo), nettest.Start(t, nettest.Echo)
 	b.Down()
 	config := strings.NewReplacer("A", a.Addr(), "B", b.Addr()).Replace(`
@@ -201,7 +201,7 @@ fall = 9
 	require.Equal(t, 1, s.waits("server_down b up→down"))
 }
 
-func TestRestartKeepsAgentsWords(t *testing.T) {
+func TestRestartKeepsAgentAdvice(t *testing.T) {
 	agent := nettest.Start(t, nettest.SendText("drain 50% maxconn:7\n"))
 	_, port, _ := strings.Cut(agent.Addr(), ":")
 	config := func(ttl string) string {
@@ -222,18 +222,18 @@ ttl = "TTL"
 	s := play(t, config("0s"))
 	s.waits("server_state a up→drain")
 	agent.Down()
-	s = s.restarts(config("300ms"))
+	s = s.restart(config("300ms"))
 	x, err := s.e.Explain("c", "a")
 	require.NoError(t, err)
 	require.Equal(t, "drain", x.State)
 	require.Equal(t, 5, x.Weight)
 	require.Equal(t, 7, x.MaxSessions)
-	require.Equal(t, 1, s.waits("server_up a drain→up"), "its ttl goes on")
-	s = s.restarts(config("0s"))
-	require.Equal(t, []string{"up"}, s.states("c"), "and is not begun again")
+	require.Equal(t, 1, s.waits("server_up a drain→up"), "its ttl continues")
+	s = s.restart(config("0s"))
+	require.Equal(t, []string{"up"}, s.states("c"), "expired advice is not restored")
 }
 
-func TestRestartKeepsTheLevelOfManualFailback(t *testing.T) {
+func TestRestartKeepsLevelWithManualFailback(t *testing.T) {
 	config := `
 [[listener]]
 name = "l"
@@ -253,21 +253,21 @@ servers = ["127.0.0.1:2 name=b"]
 	require.NoError(t, s.e.Override("c", "a", []byte(`{"state": null}`)))
 	require.Equal(t, "two", s.e.Status().Clusters[0].Level)
 	require.True(t, s.e.Status().Clusters[0].Held)
-	s = s.restarts(config)
+	s = s.restart(config)
 	require.Equal(t, "two", s.e.Status().Clusters[0].Level)
 	require.True(t, s.e.Status().Clusters[0].Held)
 	require.NoError(t, s.e.Failback("c"))
 	require.Equal(t, "one", s.e.Status().Clusters[0].Level)
-	s = s.restarts(config)
+	s = s.restart(config)
 	require.Equal(t, "one", s.e.Status().Clusters[0].Level)
 	require.NoError(t, s.e.Override("c", "a", []byte(`{"state": "drain"}`)))
 	require.NoError(t, s.e.Override("c", "a", []byte(`{"state": null}`)))
-	s = s.restarts(strings.Replace(config, `"manual"`, `"auto"`, 1))
+	s = s.restart(strings.Replace(config, `"manual"`, `"auto"`, 1))
 	require.Equal(t, "one", s.e.Status().Clusters[0].Level)
 }
 
-func TestRestartKeepsMembership(t *testing.T) {
-	s := play(t, remembered)
+func TestRestartKeepsRuntimeChanges(t *testing.T) {
+	s := play(t, savedConfig)
 	_, err := s.e.AddServer("c", []byte(`{"address": "127.0.0.1:4", "name": "x", "weight": 9}`))
 	require.NoError(t, err)
 	require.NoError(t, s.e.Override("c", "x", []byte(`{"state": "maint"}`)))
@@ -276,10 +276,10 @@ func TestRestartKeepsMembership(t *testing.T) {
 	require.NoError(t, err)
 	_, err = s.e.AddServer("made", []byte(`"127.0.0.1:8"`))
 	require.NoError(t, err)
-	_, err = s.e.PutCluster("made", []byte(`{"levels": [{"servers": ["127.0.0.1:9"]}]}`)) // the rest stays
+	_, err = s.e.PutCluster("made", []byte(`{"levels": [{"servers": ["127.0.0.1:9"]}]}`)) // keys that are left out keep their values
 	require.NoError(t, err)
 
-	s = s.restarts(remembered)
+	s = s.restart(savedConfig)
 	require.Equal(t, []string{"a", "b", "x"}, s.members("c"))
 	x, err := s.e.Explain("c", "x")
 	require.NoError(t, err)
@@ -291,22 +291,22 @@ func TestRestartKeepsMembership(t *testing.T) {
 	require.Equal(t, status.OriginAPI, made.Origin)
 	require.Equal(t, []string{"127.0.0.1:9"}, s.members("made"))
 
-	without := strings.Replace(remembered, `, "127.0.0.1:3 name=d"`, "", 1)
-	s = s.restarts(without)
+	without := strings.Replace(savedConfig, `, "127.0.0.1:3 name=d"`, "", 1)
+	s = s.restart(without)
 	require.Equal(t, []string{"a", "b", "x"}, s.members("c"))
-	s = s.restarts(remembered)
-	require.Equal(t, []string{"a", "b", "d", "x"}, s.members("c"), "the file names it anew")
+	s = s.restart(savedConfig)
+	require.Equal(t, []string{"a", "b", "d", "x"}, s.members("c"), "the file has the server again")
 
-	named := strings.Replace(remembered, `"127.0.0.1:3 name=d"`, `"127.0.0.1:3 name=x"`, 1)
-	s = s.restarts(named)
+	named := strings.Replace(savedConfig, `"127.0.0.1:3 name=d"`, `"127.0.0.1:3 name=x"`, 1)
+	s = s.restart(named)
 	x, err = s.e.Explain("c", "x")
 	require.NoError(t, err)
 	require.Equal(t, status.OriginFile, x.Origin)
 	require.Equal(t, 1, x.Weight)
 }
 
-// What of an earlier process's changes has become impossible is told and left out; the rest stands.
-func TestRestartWithImpossibleChanges(t *testing.T) {
+// Saved changes that no longer fit the configuration are logged and dropped. The others are restored.
+func TestRestartDropsInvalidRuntimeChanges(t *testing.T) {
 	raw := func(s string) json.RawMessage { return json.RawMessage(s) }
 	m := &state.Snapshot{SavedAt: time.Now(), Clusters: []state.Cluster{
 		{Name: "c", Removed: []string{"a", "nobody"}, Added: []state.AddedServer{
@@ -318,7 +318,7 @@ func TestRestartWithImpossibleChanges(t *testing.T) {
 		{Name: "left", Replacement: raw(`{"levels": [{"servers": []}]}`)},
 		{Name: "good", Created: true, Replacement: raw(`{"levels": [{"servers": ["127.0.0.1:72"]}]}`)},
 	}}
-	s := resume(t, remembered, m)
+	s := resume(t, savedConfig, m)
 	require.Equal(t, []string{"b", "d", "y"}, s.members("c"))
 	require.Equal(t, []string{"127.0.0.1:72"}, s.members("good"))
 	require.Len(t, s.e.Status().Clusters, 2)
@@ -332,15 +332,15 @@ func TestRestartWithImpossibleChanges(t *testing.T) {
 		{Name: "c", Added: []state.AddedServer{{Level: "1", Server: raw(`"` + at + ` name=z"`)}}},
 		{Name: "good", Created: true, Replacement: raw(`{"levels": [{"servers": ["127.0.0.1:72"]}]}`)},
 	}}
-	s = resume(t, strings.Replace(remembered, "LISTEN", at, 1), m)
-	require.Equal(t, []string{"a", "b", "d"}, s.members("c"), "a server that leads back to the listener")
+	s = resume(t, strings.Replace(savedConfig, "LISTEN", at, 1), m)
+	require.Equal(t, []string{"a", "b", "d"}, s.members("c"), "a server with the address of a listener")
 	require.Equal(t, []string{"127.0.0.1:72"}, s.members("good"))
 }
 
-// The file has what was said soon after, and another engine takes it up.
-func TestStateFile(t *testing.T) {
+// A change is in the state file soon, and another engine restores it.
+func TestStateFileIsWrittenAndRestored(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "state.json")
-	config := "[runtime]\nstate_file = \"" + path + "\"\n" + remembered
+	config := "[runtime]\nstate_file = \"" + path + "\"\n" + savedConfig
 	s := play(t, config)
 	require.NoError(t, s.e.Override("c", "a", []byte(`{"state": "drain"}`)))
 	nettest.Wait(t, 5*time.Second, "the file", func() bool {
@@ -356,16 +356,16 @@ func TestStateFile(t *testing.T) {
 	s.becomes(strings.Replace(config, path, moved, 1))
 	nettest.Wait(t, 5*time.Second, "the file at its new place", func() bool { return s.e.Status().StateFile.File == moved })
 	s.becomes(config)
-	s.stop() // which writes it once more
+	s.stop() // writes the file once more
 	s = play(t, config)
 	require.Equal(t, []string{"drain", "maint", "up"}, s.states("c"))
 }
 
-// Whatever is in the file's place, weir starts.
-func TestBadStateFiles(t *testing.T) {
+// An invalid state file does not prevent a start.
+func TestStartWithInvalidStateFile(t *testing.T) {
 	good, err := state.Encode(state.Snapshot{Clusters: []state.Cluster{{Name: "c"}}})
 	require.NoError(t, err)
-	for name, bad := range map[string]struct{ text, says string }{
+	for name, bad := range map[string]struct{ text, want string }{
 		"empty":     {"", ":1:1: the text ends early"},
 		"truncated": {string(good[:len(good)/2]), "the text ends early"},
 		"damaged":   {strings.Replace(string(good), `"clusters": [`, `"clusters": ]`, 1), ":5:14: invalid character"},
@@ -377,11 +377,11 @@ func TestBadStateFiles(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			path := filepath.Join(t.TempDir(), "state.json")
 			require.NoError(t, os.WriteFile(path, []byte(bad.text), 0o600))
-			s := play(t, "[runtime]\nstate_file = \""+path+"\"\n"+remembered)
+			s := play(t, "[runtime]\nstate_file = \""+path+"\"\n"+savedConfig)
 			said := s.said(&s.lines, func(l line) bool { return l["msg"] == "state file: cannot be used" })
 			require.Len(t, said, 1)
 			require.Contains(t, said[0]["error"], path+":")
-			require.Contains(t, said[0]["error"], bad.says)
+			require.Contains(t, said[0]["error"], bad.want)
 			aside, err := os.ReadFile(said[0]["set_aside"])
 			require.NoError(t, err)
 			require.Equal(t, bad.text, string(aside))
@@ -395,10 +395,10 @@ func TestBadStateFiles(t *testing.T) {
 	}
 }
 
-// A file that cannot be written is told once, and tried again.
+// A state file that cannot be written is logged once and tried again.
 func TestStateFileThatCannotBeWritten(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "missing")
-	s := play(t, "[runtime]\nstate_file = \""+dir+"/state.json\"\n"+remembered)
+	s := play(t, "[runtime]\nstate_file = \""+dir+"/state.json\"\n"+savedConfig)
 	failed := func() int {
 		return len(s.said(&s.lines, func(l line) bool { return strings.HasPrefix(l["msg"], "state file: cannot be written") }))
 	}
@@ -412,7 +412,7 @@ func TestStateFileThatCannotBeWritten(t *testing.T) {
 	require.FileExists(t, dir+"/state.json")
 
 	directory := t.TempDir()
-	s = play(t, "[runtime]\nstate_file = \""+directory+"\"\n"+remembered)
+	s = play(t, "[runtime]\nstate_file = \""+directory+"\"\n"+savedConfig)
 	nettest.Wait(t, 5*time.Second, "the warning", func() bool { return s.e.Status().StateFile.LastError == "not a regular file" })
 	require.DirExists(t, directory)
 }
