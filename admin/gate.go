@@ -102,8 +102,8 @@ func (s *Server) Sockets() (map[string]*os.File, error) {
 	return files, nil
 }
 
-// Hold stops accepting, or goes on. Requests under way are not affected.
-func (s *Server) Hold(hold bool) {
+// PauseAccept stops accepting, or goes on. Requests under way are not affected.
+func (s *Server) PauseAccept(hold bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for _, d := range s.doors {
@@ -111,9 +111,9 @@ func (s *Server) Hold(hold bool) {
 	}
 }
 
-// Leave leaves addresses, and the files of unix sockets, to the process that has taken them; the others are closed by
+// HandOver leaves addresses, and the files of unix sockets, to the process that has taken them; the others are closed by
 // Close. Whoever is connected is answered once more and then comes again.
-func (s *Server) Leave(taken []string) {
+func (s *Server) HandOver(taken []string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for name, d := range s.doors {

@@ -113,7 +113,7 @@ func (d *daemon) upgrade(ctx context.Context) (status.Upgrade, error) {
 				Env: append(os.Environ(), fmt.Sprintf("%s=%d", handoverEnv, descriptor)),
 			}
 		},
-		AdminSockets: sockets, PauseAdmin: d.api.Hold, CloseAdmin: d.api.Leave,
+		AdminSockets: sockets, PauseAdmin: d.api.PauseAccept, CloseAdmin: d.api.HandOver,
 	})
 }
 
