@@ -1,13 +1,13 @@
 package l4
 
-// What the data plane counts. Each loop counts for itself, in plain words that only it writes; an observer adds them up.
+// What the data plane counts. Each loop has its own counters, which it alone writes; observers add them up.
 
 import (
 	"sync/atomic"
 	"time"
 )
 
-// Buckets are the upper bounds of the histograms, in seconds. What is above the last is in the total only.
+// buckets are the upper bounds of the histograms' buckets. Longer durations are in the total only.
 var buckets = [...]time.Duration{
 	500 * time.Microsecond, time.Millisecond, 2500 * time.Microsecond, 5 * time.Millisecond, 10 * time.Millisecond,
 	25 * time.Millisecond, 50 * time.Millisecond, 100 * time.Millisecond, 250 * time.Millisecond, 500 * time.Millisecond,
@@ -19,13 +19,13 @@ var buckets = [...]time.Duration{
 type Histogram struct {
 	Count   uint64
 	Sum     time.Duration
-	Buckets [len(buckets)]uint64 // of each bucket alone, not of those below it
+	Buckets [len(buckets)]uint64 // not cumulative
 }
 
-// HistogramBounds are the upper bounds of a Histogram's buckets.
+// HistogramBounds returns the upper bounds of a Histogram's buckets.
 func HistogramBounds() []time.Duration { return append([]time.Duration(nil), buckets[:]...) }
 
-// add counts one; one goroutine writes.
+// add counts a duration. Only one goroutine may write.
 func (h *Histogram) add(d time.Duration) {
 	store(&h.Count, h.Count+1)
 	atomic.StoreInt64((*int64)(&h.Sum), int64(h.Sum+d))
@@ -45,18 +45,18 @@ func (h *Histogram) merge(o *Histogram) {
 	}
 }
 
-// Counters are what has been counted of a listener since it was opened. Bytes are at most a second behind.
+// Counters are the counters of a listener since it was opened. Bytes are at most a second old.
 type Counters struct {
-	Live       int                      // sessions now
+	Live       int                      // current sessions
 	Sessions   uint64                   // begun
-	TakenOver  uint64                   // of those that began in another process
+	TakenOver  uint64                   // received from another process
 	HandedOver uint64                   // to another process
 	Ended      [terminationCount]uint64 // in the order of Terminations
 	BytesUp    uint64                   // client to server
 	BytesDown  uint64
 	Lifetime   Histogram
-	Rejected   [rejectionCount]uint64 // clients turned away, by Refusal
-	Dropped    [dropCount]uint64      // datagrams, by Drop; those of the kernel at most a second behind
+	Rejected   [rejectionCount]uint64 // clients, by Rejection
+	Dropped    [dropCount]uint64      // datagrams, by Drop; those dropped by the kernel are at most a second old
 }
 
 func store(p *uint64, v uint64) { atomic.StoreUint64(p, v) }
@@ -91,11 +91,11 @@ func (c *Counters) Add(o *Counters) {
 	c.Live = live
 }
 
-// SetBaseline has Counters go on from what another process has counted of the listener, its sessions now apart. A later
-// call, with what it has counted since, replaces an earlier one.
+// SetBaseline adds what another process has counted for the listener, except its current sessions. A later call
+// replaces an earlier one.
 func (ln *Listener) SetBaseline(before Counters) { ln.baseline.Store(&before) }
 
-// Counters adds up what the loops have counted for the listener.
+// Counters returns the sum over all loops.
 func (ln *Listener) Counters() Counters {
 	var sum Counters
 	if before := ln.baseline.Load(); before != nil {
@@ -107,7 +107,7 @@ func (ln *Listener) Counters() Counters {
 	return sum
 }
 
-// Rejected adds up the clients that were turned away, by Refusal.
+// Rejected returns the number of rejected clients, by Rejection.
 func (ln *Listener) Rejected() (sum [rejectionCount]uint64) {
 	for i := range ln.counters {
 		for r := range sum {
@@ -117,46 +117,45 @@ func (ln *Listener) Rejected() (sum [rejectionCount]uint64) {
 	return sum
 }
 
-// countRejection counts a client that the loop turns away from the listener.
+// countRejection counts a client that is rejected at the listener.
 func (l *loop) countRejection(ln *Listener, why Rejection) {
 	t := &ln.counters[l.index].Rejected[why]
 	store(t, *t+1)
 	l.plane.rejected.Add(1)
 }
 
-// ServerStats is what the data plane counts of one server. Whoever makes Targets keeps one for as long as the server
-// keeps its identity, and gives it to each of the server's Targets.
+// ServerStats holds the counters of one server, as long as the server keeps its identity. All Targets of the server
+// share it.
 type ServerStats struct {
 	counts   []serverCounts
-	baseline atomic.Pointer[ServerCounters] // msgs another process
+	baseline atomic.Pointer[ServerCounters] // of another process
 }
 
-// serverCounts is one loop's part, a cache line.
+// serverCounts are one loop's counters, in a cache line.
 type serverCounts struct {
 	sessions, up, down, dials, fails, retries, connectNanos, _ uint64
 }
 
-// NewServerStats makes room for what the loops of the plane will count.
+// NewServerStats returns empty counters for the loops of the plane.
 func (p *Plane) NewServerStats() *ServerStats {
 	return &ServerStats{counts: make([]serverCounts, len(p.loops))}
 }
 
-// ServerCounters are the sum of a ServerStats. Bytes are at most a second behind.
+// ServerCounters are the sum of a ServerStats. Bytes are at most a second old.
 type ServerCounters struct {
 	Sessions    uint64 // connected
 	BytesUp     uint64 // client to server
 	BytesDown   uint64
 	Dials       uint64        // attempts
-	DialFails   uint64        // attemptCount that failed by the server's fault
-	Retries     uint64        // attemptCount after a session's first
-	ConnectTime time.Duration // of all dials that succeeded, together
+	DialFails   uint64        // failed attempts that count against the server
+	Retries     uint64        // attempts after a session's first
+	ConnectTime time.Duration // sum over all successful dials
 }
 
-// SetBaseline has Counters go on from what another process has counted of the server. A later call, with what it has
-// counted since, replaces an earlier one.
+// SetBaseline adds what another process has counted for the server. A later call replaces an earlier one.
 func (st *ServerStats) SetBaseline(before ServerCounters) { st.baseline.Store(&before) }
 
-// Counters adds up what the loops have counted for the server.
+// Counters returns the sum over all loops.
 func (st *ServerStats) Counters() ServerCounters {
 	var sum ServerCounters
 	if before := st.baseline.Load(); before != nil {
@@ -175,15 +174,15 @@ func (st *ServerStats) Counters() ServerCounters {
 	return sum
 }
 
-// LoopCounters are what one event loop has counted.
+// LoopCounters are the counters of one event loop.
 type LoopCounters struct {
 	Sessions int           // now
-	Slept    time.Duration // of the time since the plane was opened; the rest the loop was busy
-	Pipes    int           // newSession now, lent or spare
-	DialTime Histogram     // of the dials that succeeded
+	Slept    time.Duration // since the plane was opened; the loop was busy the rest of the time
+	Pipes    int           // open now, in use or free
+	DialTime Histogram     // of successful dials
 }
 
-// Counters tells what each event loop has counted.
+// Counters returns the counters of each event loop.
 func (p *Plane) Counters() []LoopCounters {
 	all := make([]LoopCounters, len(p.loops))
 	for i, l := range p.loops {
@@ -199,7 +198,7 @@ func (p *Plane) Counters() []LoopCounters {
 	return all
 }
 
-// flushBytes adds what the session has moved since the last time to the counters.
+// flushBytes adds the bytes moved since the last call to the counters.
 func (s *session) flushBytes() {
 	up, down := s.up.bytes-s.flushedUp, s.down.bytes-s.flushedDown
 	if up|down == 0 {
@@ -214,11 +213,11 @@ func (s *session) flushBytes() {
 	}
 }
 
-// flushAllBytes does so for every session of the loop that has moved bytes since the last time.
+// flushAllBytes flushes the bytes of all sessions and flows that have moved some.
 func (l *loop) flushAllBytes() {
 	for i, s := range l.dirty {
 		s.dirty = false
-		if s.counters != nil { // it has not ended
+		if s.counters != nil { // not ended
 			s.flushBytes()
 		}
 		l.dirty[i] = nil
@@ -228,7 +227,7 @@ func (l *loop) flushAllBytes() {
 	}
 	for i, f := range l.dirtyFlows {
 		f.dirty = false
-		if f.id != 0 { // it has not ended
+		if f.id != 0 { // not ended
 			f.flushBytes()
 			f.countOverflow()
 		}

@@ -1,14 +1,14 @@
 package l4
 
-// The form in which sessions travel from one process to another: a parcel of some of them, with their descriptors beside
-// it. Numbers are variable-length (encoding/binary), texts and bytes have their length before them.
+// The encoding of sessions in a handover batch. Descriptors travel beside it. Numbers are variable-length
+// (encoding/binary); strings and bytes have their length before them.
 //
-//	parcel   format, places, sessions
-//	place    listener's address and name, cluster, level, server; timeouts and records that its sessions have
-//	session  place, id, client, times, what is known of both sockets, both streams with the bytes that wait in them
+//     batch    format, bindings, sessions
+//     binding  address and name of the listener, cluster, level, server; timeouts and records of its sessions
+//     session  binding, id, client, times, state of both sockets, both streams with the bytes that wait in them
 //
-// Of each session the descriptors are, in order: the client's socket, the server's, then both ends of the pipe of each
-// stream that has one. Times are on the plane's clock, which the other process shares.
+// The descriptors of a session are, in this order: the client's socket, the server's, then both ends of the pipe of
+// each stream that has one. Times are on the plane's clock, which both processes share.
 
 import (
 	"encoding/binary"
@@ -19,21 +19,21 @@ import (
 	"time"
 )
 
-// SessionFormat is the version of this form. It changes with any change to it.
+// SessionFormat is the version of this encoding. Every change of the encoding changes it.
 const SessionFormat = 1
 
-// errBatch is wrapped by whatever is wrong with a parcel.
-var errBatch = errors.New("hand-over: malformed sessions")
+// errBatch is wrapped by every decoding error.
+var errBatch = errors.New("handover: malformed sessions")
 
 const (
 	// maxDescriptors is the most descriptors in a handover message: SCM_MAX_FD of the kernel.
 	maxDescriptors = 253
 
-	maxBatchSessions = maxDescriptors / 2 // the most in a parcel
-	maxTextSize      = 4096               // the longest name
+	maxBatchSessions = maxDescriptors / 2 // in a batch
+	maxTextSize      = 4096               // of a name
 )
 
-// Binding is what sessions of a parcel have in common, in names that both processes know.
+// Binding is what sessions of a batch have in common, in names that both processes know.
 type Binding struct {
 	Address  string // of the listener
 	Listener string // its name
@@ -45,7 +45,7 @@ type Binding struct {
 	records                                                   Records
 }
 
-// sessionBatch is what a message of sessions says.
+// sessionBatch is the content of a batch.
 type sessionBatch struct {
 	bindings []Binding
 	sessions []sessionState
@@ -66,19 +66,19 @@ type sessionState struct {
 	up, down       streamState
 }
 
-// socketState is what no event will tell of a socket again.
+// socketState is what events do not report again about a socket.
 type socketState struct {
 	fin, local, urgent, hasSent, nodelay, ackDelayed bool
 	headerSize                                       uint16
 }
 
-// streamState is a direction. Bytes in a pipe travel with it.
+// streamState is one direction. Bytes in a pipe travel with the pipe.
 type streamState struct {
 	bytes        uint64
 	fullReads    uint8
 	eof, finSent bool
-	held         []byte // that the target refused; at most a buffer full
-	headerBytes  uint16 // of those, what was never the source's
+	held         []byte // that the target did not take; at most one buffer
+	headerBytes  uint16 // part of held that is not from the source
 	pipe         bool
 	inPipe       int // bytes in the pipe
 }
@@ -169,7 +169,7 @@ func (t *sessionState) encode(b []byte) []byte {
 	return b
 }
 
-// batchReader reads what another process has written. The first thing that is wrong stops it.
+// batchReader decodes. The first error stops it.
 type batchReader struct {
 	rest []byte
 	err  error
@@ -202,7 +202,7 @@ func (r *batchReader) duration(what string) time.Duration {
 	return time.Duration(v)
 }
 
-// nonNegative is a duration that a setting may have.
+// nonNegative reads the duration of a setting.
 func (r *batchReader) nonNegative(what string) time.Duration {
 	d := r.duration(what)
 	if d < 0 {
@@ -231,12 +231,12 @@ func (r *batchReader) flags(what string, list ...*bool) {
 	}
 }
 
-// decodeSessions reads a parcel. What it holds shares memory with b, and is as it should be: numbers within bounds, places
-// that exist, one descriptor for each socket and pipe.
+// decodeSessions decodes a batch and validates it: numbers are within bounds, bindings exist, and each socket and pipe
+// has its descriptors. The result shares memory with b.
 func decodeSessions(b []byte, descriptors int) (*sessionBatch, error) {
 	r := &batchReader{rest: b}
 	if format := r.number(math.MaxUint8, "format"); r.err == nil && format != SessionFormat {
-		return nil, fmt.Errorf("%w: they are of format %d", errBatch, format)
+		return nil, fmt.Errorf("%w: want format %d, got %d", errBatch, SessionFormat, format)
 	}
 	p := &sessionBatch{bindings: r.bindings()}
 	needed := 0
@@ -254,7 +254,7 @@ func decodeSessions(b []byte, descriptors int) (*sessionBatch, error) {
 	return p, nil
 }
 
-// sourceEnded checks that everything was read, and that the descriptors are as many as are needed.
+// end checks that everything was read and the number of descriptors is right.
 func (r *batchReader) end(needed, descriptors int) {
 	switch {
 	case r.err != nil:
@@ -312,7 +312,7 @@ func (r *batchReader) session(places int) sessionState {
 		s.inPipe = int(r.number(pipeSize, "bytes in a pipe"))
 		s.held = r.bytes(r.number(scratchSize, "bytes held"), "bytes held")
 		s.headerBytes = uint16(r.number(uint64(len(s.held)), "lead"))
-		if s.inPipe > 0 && (!s.pipe || len(s.held) > 0) { // bytes are in one of the two, or their order is not known
+		if s.inPipe > 0 && (!s.pipe || len(s.held) > 0) { // in both, their order would be unknown
 			r.fail("bytes in a pipe")
 		}
 		if s.finSent && (!s.eof || s.inPipe > 0 || len(s.held) > 0) {

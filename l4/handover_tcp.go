@@ -1,12 +1,12 @@
 package l4
 
-// Handing over to another process: the listening sockets, and the sessions in relay. Both processes have the sockets for a
-// while; who of the two accepts, and when, is agreed elsewhere.
+// Handing over listen sockets and sessions to the new process of an upgrade. Both processes have the listen sockets for
+// a while; internal/handover agrees which of them accepts.
 //
-// A session is moved by the loop that owns it. It is frozen first: its sockets leave epoll, its timer stops, and nothing
-// touches it any more. Then its description and copies of its descriptors travel. Only when the other process has said
-// that it has them, and before it reads the first byte, they are closed here; if it says nothing, the session goes on here
-// as if nothing had happened. So there is no moment at which two processes read one socket.
+// The loop that owns a session hands it over. It freezes the session first: the sockets leave epoll, the timer stops,
+// and nothing touches the session. Then its state and copies of its descriptors are sent. The descriptors are closed
+// here only when the new process has confirmed that it has them, and before it reads the first byte. Without a
+// confirmation the session continues here. So no two processes ever read one socket.
 
 import (
 	"maps"
@@ -18,51 +18,51 @@ import (
 	"weir/balance"
 )
 
-// PauseAccept accepts no more clients, without closing anything, and returns when none can arrive. Those who come wait in the
-// queues of the sockets for the process that has them too, or for Release.
+// PauseAccept stops accepting without closing anything, and returns when no more clients are accepted. New clients wait
+// in the sockets' queues for the process that shares them, or for ResumeAccept.
 func (p *Plane) PauseAccept() { p.runOnLoops((*loop).pauseAccept) }
 
-// ResumeAccept accepts again.
+// ResumeAccept accepts again after PauseAccept.
 func (p *Plane) ResumeAccept() { p.runOnLoops((*loop).resumeAccept) }
 
-// PendingClients is how many clients have been accepted for whom there may be room in a moment. They are let in or turned away
-// while nothing is accepted, too.
+// PendingClients returns the number of accepted clients that wait for a slot and have no session. They are admitted or
+// rejected even while accepting is paused.
 func (p *Plane) PendingClients() int {
 	var n atomic.Int64
 	p.runOnLoops(func(l *loop) { n.Add(int64(l.pendingAccepted)) })
 	return int(n.Load())
 }
 
-// CloseListenSockets closes this process's descriptors of every listening socket that is held. Whoever waits in their queues is the
-// other process's, which has them too; so are the files of unix sockets.
+// CloseListenSockets closes this process's descriptors of the TCP listen sockets, after PauseAccept. The clients in
+// their queues and the files of unix sockets belong to the process that shares the sockets.
 func (p *Plane) CloseListenSockets() { p.runOnLoops((*loop).abandonListenSockets) }
 
-// BatchIterator goes through the sessions, or the flows, of a plane.
+// BatchIterator returns the sessions or the flows of a plane in batches.
 type BatchIterator struct {
 	plane *Plane
-	loop  int // where it is
+	loop  int // current
 	slot  int
-	idle  int // loops in a row that had nothing to move
+	idle  int // consecutive loops without a session to hand over
 }
 
-// BatchIterator starts to move sessions away. One goroutine at a time may use it.
+// Batches returns an iterator, for use by one goroutine at a time.
 func (p *Plane) Batches() *BatchIterator { return &BatchIterator{plane: p} }
 
-// HandoverBatch is some sessions of one loop, frozen, and ready to be sent. It ends with Delivered or Return.
+// HandoverBatch is a batch of frozen sessions, or flows, of one loop. It must end with Confirm or Resume.
 type HandoverBatch struct {
 	Body        []byte
-	Descriptors []int32 // the sessions' own
+	Descriptors []int32 // of the sessions, which keep them
 
 	loop     *loop
 	sessions []*session
 	flows    []*flow // instead
 }
 
-// Sessions is how many there are, flows included.
+// Sessions returns the number of sessions or flows.
 func (x *HandoverBatch) Sessions() int { return len(x.sessions) + len(x.flows) }
 
-// Next freezes some sessions; nil = every loop was looked through, and there was nothing to move. Sessions that arrive, wait
-// or dial come into it once they relay.
+// Next freezes some sessions and returns them. It returns nil if no loop has a session to hand over. Sessions that are
+// not in PhaseRelay are returned by a later call, once they are.
 func (m *BatchIterator) Next() *HandoverBatch { return m.next((*loop).freezeSessions) }
 
 func (m *BatchIterator) next(pack func(*loop, *int) *HandoverBatch) *HandoverBatch {
@@ -79,10 +79,10 @@ func (m *BatchIterator) next(pack func(*loop, *int) *HandoverBatch) *HandoverBat
 	return nil
 }
 
-// maxBatchBytes bounds the bytes of sessions that wait in buffers and travel in one parcel, softly.
+// maxBatchBytes limits the buffered bytes in one batch. The last session may exceed it.
 const maxBatchBytes = 512 << 10
 
-// batchKept freezes the sessions from a slot on that fit into a parcel.
+// freezeSessions freezes the sessions from a slot on that fit a batch.
 func (l *loop) freezeSessions(slot *int) *HandoverBatch {
 	x := &HandoverBatch{loop: l}
 	var p sessionBatch
@@ -123,12 +123,12 @@ func (l *loop) freezeSessions(slot *int) *HandoverBatch {
 	return x
 }
 
-// canHandOver tells whether another process could go on with the session: it relays, and neither side has broken.
+// canHandOver reports whether the session relays and neither side has failed.
 func (s *session) canHandOver() bool {
 	return s.phase == PhaseRelay && !s.client.failed && !s.server.failed && !s.up.stopped && !s.down.stopped
 }
 
-// binding is what the session has in common with others.
+// binding returns what the session has in common with others.
 func (s *session) binding() Binding {
 	at := Binding{
 		Address: s.listener.at.String(), Listener: s.set.Name, Cluster: s.set.ClusterName,
@@ -164,10 +164,10 @@ func (st *stream) state() streamState {
 	return t
 }
 
-// freeze stops everything about a session.
+// freeze stops all activity of a session.
 func (s *session) freeze(l *loop) {
 	s.phase = PhaseHandover
-	s.end = Termination{} // its reason is set by a cut meanwhile
+	s.end = Termination{} // a cut stores its reason here meanwhile
 	s.queued = false
 	l.wheel.stop(&s.timer)
 	s.flushBytes()
@@ -175,12 +175,12 @@ func (s *session) freeze(l *loop) {
 	epollControl(l.epfd, unix.EPOLL_CTL_DEL, s.server.fd, 0, 0, 0)
 }
 
-// Confirm ends a parcel: another process has the sessions.
+// Confirm ends the batch: the other process has the sessions.
 func (x *HandoverBatch) Confirm() {
 	x.each(func(l *loop, s *session) { s.handOver(l) }, func(l *loop, f *flow) { f.handOver(l) })
 }
 
-// Resume ends a parcel that nobody has taken: its sessions go on here.
+// Resume ends the batch: the sessions continue in this process.
 func (x *HandoverBatch) Resume() {
 	x.each(func(l *loop, s *session) { s.unfreeze(l) }, func(l *loop, f *flow) { f.resume(l) })
 }
@@ -199,14 +199,14 @@ func (x *HandoverBatch) each(session func(*loop, *session), flow func(*loop, *fl
 	<-done
 }
 
-// handOver lets go of a session that another process has. Its sockets are closed without a word: they live on there.
+// handOver frees a session that the other process has. Closing its sockets has no effect on the peers.
 func (s *session) handOver(l *loop) {
 	store(&s.counters.HandedOver, s.counters.HandedOver+1)
 	s.lease.Done(l.now)
 	s.set.Admission.release(&s.claim, s.clientAddr.get().Addr())
 	l.plane.releaseSession()
 	for _, st := range [...]*stream{&s.up, &s.down} {
-		if st.pipe != nil { // the bytes in it are the other process's
+		if st.pipe != nil { // the other process has its bytes
 			l.pipes.close(st.pipe)
 			st.pipe = nil
 		}
@@ -217,7 +217,7 @@ func (s *session) handOver(l *loop) {
 	l.freeSession(s)
 }
 
-// unfreeze goes on with a session that was frozen.
+// unfreeze continues a frozen session.
 func (s *session) unfreeze(l *loop) {
 	s.resume(l)
 	if reason := s.end.Reason; reason != ReasonNone && s.phase == PhaseRelay {
@@ -225,7 +225,7 @@ func (s *session) unfreeze(l *loop) {
 	}
 }
 
-// resumeAt has a session's sockets watched, which tells at once what they are ready for, and its deadlines kept.
+// resume registers a session's sockets with epoll, which reports their readiness at once, and arms its timer.
 func (s *session) resume(l *loop) {
 	s.client.readable, s.client.writable = false, false
 	s.server.readable, s.server.writable = false, false
@@ -241,26 +241,25 @@ func (s *session) resume(l *loop) {
 	}
 }
 
-// LocalBinding is where a session belongs in this process.
+// LocalBinding is a Binding resolved to the objects of this process.
 type LocalBinding struct {
 	Listener *Listener
-	Set      *Settings // of the sessions that begin there now
+	Set      *Settings // of new sessions
 	Cluster  *balance.Cluster
 	Server   string
-	Level    int // the key
+	Level    int // key
 }
 
-// ReceivedSessions is a parcel that has arrived. It ends with Begin or Discard.
+// ReceivedSessions is a batch that has arrived. It must end with Start or Discard.
 type ReceivedSessions struct {
 	plane       *Plane
 	batch       *sessionBatch
-	bindings    []LocalBinding  // of each place
+	bindings    []LocalBinding  // of each Binding
 	leases      []balance.Lease // of each session
 	descriptors []int32
 }
 
-// ReceiveSessions unpacks a parcel, whose descriptors become the adoption's; with an error they stay the caller's. find tells where
-// the sessions of a place belong.
+// ReceiveSessions decodes a batch. It owns the descriptors, except after an error. find resolves a Binding.
 func (p *Plane) ReceiveSessions(body []byte, descriptors []int32, find func(Binding) LocalBinding) (*ReceivedSessions, error) {
 	content, err := decodeSessions(body, len(descriptors))
 	if err != nil {
@@ -281,10 +280,10 @@ func (p *Plane) ReceiveSessions(body []byte, descriptors []int32, find func(Bind
 	return a, nil
 }
 
-// Sessions is how many.
+// Sessions returns the number of sessions.
 func (a *ReceivedSessions) Sessions() int { return len(a.batch.sessions) }
 
-// Discard closes everything, in a way that the peers see nothing of: the other process has the sockets too.
+// Discard closes the descriptors. The peers see nothing of that: the other process has the sockets too.
 func (a *ReceivedSessions) Discard() {
 	for i := range a.leases {
 		a.leases[i].Done(a.plane.Now())
@@ -294,7 +293,7 @@ func (a *ReceivedSessions) Discard() {
 	}
 }
 
-// Start goes on with the sessions, which the other process does not touch any more.
+// Start continues the sessions. The other process must not touch them any more.
 func (a *ReceivedSessions) Start() {
 	p := a.plane
 	work := make([][]func(*loop), len(p.loops))
@@ -320,7 +319,7 @@ func (a *ReceivedSessions) Start() {
 	}
 }
 
-// leastLoaded is the loop with the fewest sessions.
+// leastLoaded returns the loop with the fewest sessions.
 func (p *Plane) leastLoaded() *loop {
 	best := p.loops[0]
 	for _, l := range p.loops[1:] {
@@ -331,14 +330,14 @@ func (p *Plane) leastLoaded() *loop {
 	return best
 }
 
-// LastID is a number that no session of this plane has reached yet, nor will soon.
+// LastID returns an id above those of all sessions of this plane, now and for some time.
 func (p *Plane) LastID() uint64 {
 	last := make([]uint64, len(p.loops))
 	p.runOnLoops(func(l *loop) { last[l.index] = l.lastID })
 	return (slices.Max(last) + 1<<16) * uint64(len(p.loops))
 }
 
-// withBinding is these settings with those of a place that sessions keep as they were when they began.
+// withBinding returns these settings with those of a Binding that sessions keep from their start.
 func (set *Settings) withBinding(at *Binding, level int) *Settings {
 	s := *set
 	s.ClientIdle, s.ServerIdle, s.HalfClose = at.clientIdle, at.serverIdle, at.halfClose
@@ -357,7 +356,7 @@ func (set *Settings) withBinding(at *Binding, level int) *Settings {
 	return &s
 }
 
-// takeOver goes on with a session of another process.
+// takeOver continues a session of another process.
 func (l *loop) takeOver(t *sessionState, h *LocalBinding, lease balance.Lease, fds []int32) {
 	s := l.newSession()
 	s.id = t.id
@@ -390,7 +389,7 @@ func (t *socketState) socket(fd int32) socket {
 	return socket{fd: fd, fin: t.fin, local: t.local, urgent: t.urgent, hasSent: t.hasSent, nodelay: t.nodelay, ackDelayed: t.ackDelayed, headerSize: t.headerSize}
 }
 
-// acquireCount makes the stream what it was, and returns the descriptors that are not its own.
+// restore restores a stream and returns the remaining descriptors.
 func (st *stream) restore(l *loop, t *streamState, fds []int32) []int32 {
 	*st = stream{bytes: t.bytes, fullReads: t.fullReads, eof: t.eof, finSent: t.finSent, headerBytes: t.headerBytes}
 	if len(t.held) > 0 {

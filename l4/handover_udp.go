@@ -1,8 +1,9 @@
 package l4
 
-// Handing over UDP flows. They travel like sessions, with the socket towards the server, and before the other process
-// looks at the listening sockets: a client's next datagram meets its flow there, or waits. A flow belongs to the listening
-// socket that its client's datagrams come to, which is known by its place among those of the listener.
+// Handing over UDP flows. They travel like sessions, with the socket that is connected to the server, and before the
+// new process reads the listen sockets: a client's next datagram finds its flow there, or waits in the kernel. A flow
+// belongs to the listen socket that receives its client's datagrams, identified by its index among those of the
+// listener.
 
 import (
 	"encoding/binary"
@@ -18,23 +19,23 @@ import (
 	"weir/balance"
 )
 
-// FlowFormat is the version of the form in which flows travel. It changes with any change to it.
+// FlowFormat is the version of the encoding of flows. Every change of the encoding changes it.
 const FlowFormat = 2
 
-// flowBatch is what a message of flows says: format, places, flows.
+// flowBatch is the content of a batch of flows: format, bindings, flows.
 type flowBatch struct {
 	bindings []Binding
 	flows    []flowState
 }
 
-// flowState is a flow without its descriptor, of which there is one.
+// flowState is a flow without its one descriptor.
 type flowState struct {
-	binding, socket int // the listening socket's place
+	binding, socket int // socket: index of the listen socket
 	id              uint64
 	key             flowKey
 
-	hasHeader    bool // a PROXY header has said what follows
-	local        bool // for itself
+	hasHeader    bool // the next four fields are from a PROXY header
+	local        bool // command LOCAL
 	client, dest netip.AddrPort
 	tlvs         []byte
 
@@ -47,7 +48,7 @@ type flowState struct {
 	maxSegmentUp, maxSegmentDown uint16
 
 	inTable, isUnanswered, established bool
-	kept                               []byte // the last datagram, while it is not answered
+	kept                               []byte // the last unanswered datagram
 }
 
 func appendAddress(b []byte, at netip.AddrPort) []byte {
@@ -98,11 +99,11 @@ func (p *flowBatch) encode() []byte {
 	return b
 }
 
-// decodeFlows reads a parcel of flows, as decodeSessions does one of sessions.
+// decodeFlows decodes a batch of flows, as decodeSessions does for sessions.
 func decodeFlows(b []byte, descriptors int) (*flowBatch, error) {
 	r := &batchReader{rest: b}
 	if format := r.number(math.MaxUint8, "format"); r.err == nil && format != FlowFormat {
-		return nil, fmt.Errorf("%w: flows are of format %d", errBatch, format)
+		return nil, fmt.Errorf("%w: want flow format %d, got %d", errBatch, FlowFormat, format)
 	}
 	p := &flowBatch{bindings: r.bindings()}
 	for range r.number(maxDescriptors, "flows") {
@@ -141,18 +142,18 @@ func (r *batchReader) flow(places int) flowState {
 	return t
 }
 
-// PauseReceive has listening sockets of UDP that are started from now on wait for ResumeReceive.
+// PauseReceive makes UDP listen sockets that are started from now on wait for ResumeReceive.
 func (p *Plane) PauseReceive() { p.receivePaused.Store(true) }
 
-// ResumeReceive looks at the listening sockets of UDP.
+// ResumeReceive starts to read the UDP listen sockets.
 func (p *Plane) ResumeReceive() {
 	if p.receivePaused.Swap(false) {
 		p.runOnLoops((*loop).resumeUDP)
 	}
 }
 
-// ResumeDrainingListeners looks again at the held sockets of the UDP listeners that have left the configuration, now or by an earlier
-// reload: their flows stay here.
+// ResumeDrainingListeners resumes the sockets of the UDP listeners that were removed from the configuration, after
+// PauseAccept: their flows stay in this process.
 func (p *Plane) ResumeDrainingListeners() {
 	p.drainingMu.Lock()
 	left := slices.Collect(maps.Values(p.draining))
@@ -162,13 +163,13 @@ func (p *Plane) ResumeDrainingListeners() {
 	}
 }
 
-// NextFlows is Next for the flows of listeners that are chosen. Flows that have no server end: the client's next datagram
-// begins another.
+// NextFlows is Next for the flows of the chosen listeners. Flows without a server end: the client's next datagram
+// starts another.
 func (m *BatchIterator) NextFlows(chosen func(*Listener) bool) *HandoverBatch {
 	return m.next(func(l *loop, slot *int) *HandoverBatch { return l.freezeFlows(slot, chosen) })
 }
 
-// freezeFlows freezes the flows from a slot on that fit into a parcel.
+// freezeFlows freezes the flows from a slot on that fit a batch.
 func (l *loop) freezeFlows(slot *int, chosen func(*Listener) bool) *HandoverBatch {
 	if l.udp == nil {
 		return nil
@@ -214,7 +215,7 @@ func (l *loop) freezeFlows(slot *int, chosen func(*Listener) bool) *HandoverBatc
 	return x
 }
 
-// noServerReason is how a flow without a server ends.
+// noServerReason returns why a flow without a server ends.
 func noServerReason(fault Reason) Reason {
 	if fault == ReasonNone {
 		return ReasonFlowTimeout
@@ -222,7 +223,7 @@ func noServerReason(fault Reason) Reason {
 	return fault
 }
 
-// binding is what the flow has in common with others.
+// binding returns what the flow has in common with others.
 func (f *flow) binding() Binding {
 	at := Binding{Address: f.socket.ln.at.String(), Listener: f.set.Name, Cluster: f.set.ClusterName}
 	if server := f.lease.Server(); server != nil {
@@ -247,7 +248,7 @@ func (f *flow) state() flowState {
 	return t
 }
 
-// handOver lets go of a flow that another process has.
+// handOver frees a flow that the other process has.
 func (f *flow) handOver(l *loop) {
 	u := f.socket
 	u.table.remove(f)
@@ -264,7 +265,7 @@ func (f *flow) handOver(l *loop) {
 	u.ln.releaseFlow()
 }
 
-// resumeAt has the flow's socket watched, which tells at once what waits there, and its deadlines kept.
+// resume registers the flow's socket with epoll, which reports its readiness at once, and arms its timer.
 func (f *flow) resume(l *loop) {
 	f.overflowed = overflows(f.fd)
 	if epollControl(l.epfd, unix.EPOLL_CTL_ADD, f.fd, unix.EPOLLIN|unix.EPOLLET&math.MaxUint32, int32(f.slot)|flowBit, int32(uint32(f.id))) != 0 {
@@ -279,17 +280,17 @@ func (f *flow) resume(l *loop) {
 	l.flowWheel.arm(&f.timer, end)
 }
 
-// ReceivedFlows is a parcel of flows that has arrived. It ends with Begin or Discard.
+// ReceivedFlows is a batch of flows that has arrived. It must end with Start or Discard.
 type ReceivedFlows struct {
 	plane       *Plane
 	batch       *flowBatch
-	bindings    []LocalBinding // of each place; with no Listener, its flows end here
+	bindings    []LocalBinding // of each Binding; without a Listener, its flows end
 	leases      []balance.Lease
 	descriptors []int32
 }
 
-// ReceiveFlows unpacks a parcel of flows, as Adopt does one of sessions. Flows whose listener or server this process does
-// not have end with Begin: the client's next datagram begins another.
+// ReceiveFlows decodes a batch of flows, as ReceiveSessions does for sessions. Flows whose listener or server this
+// process does not have end at Start: the client's next datagram starts another.
 func (p *Plane) ReceiveFlows(body []byte, descriptors []int32, find func(Binding) LocalBinding) (*ReceivedFlows, error) {
 	content, err := decodeFlows(body, len(descriptors))
 	if err != nil {
@@ -311,10 +312,10 @@ func (p *Plane) ReceiveFlows(body []byte, descriptors []int32, find func(Binding
 	return a, nil
 }
 
-// Sessions is how many flows there are.
+// Sessions returns the number of flows.
 func (a *ReceivedFlows) Sessions() int { return len(a.batch.flows) }
 
-// Discard closes everything.
+// Discard closes the descriptors.
 func (a *ReceivedFlows) Discard() {
 	for i := range a.leases {
 		a.leases[i].Done(a.plane.Now())
@@ -322,7 +323,7 @@ func (a *ReceivedFlows) Discard() {
 	}
 }
 
-// Start goes on with the flows.
+// Start continues the flows.
 func (a *ReceivedFlows) Start() {
 	p := a.plane
 	work := make([][]int, len(p.loops))
@@ -349,7 +350,7 @@ func (a *ReceivedFlows) Start() {
 	}
 }
 
-// takeOverFlow goes on with a flow of another process.
+// takeOverFlow continues a flow of another process.
 func (l *loop) takeOverFlow(t *flowState, h *LocalBinding, lease balance.Lease, fd int32) {
 	ln := h.Listener
 	var u *udpSocket
@@ -358,7 +359,7 @@ func (l *loop) takeOverFlow(t *flowState, h *LocalBinding, lease balance.Lease, 
 			u = i
 		}
 	})
-	if u == nil { // the listener has been closed since
+	if u == nil { // the listener was closed meanwhile
 		lease.Done(l.now)
 		closeFD(fd)
 		l.live.Add(-1)
@@ -382,7 +383,7 @@ func (l *loop) takeOverFlow(t *flowState, h *LocalBinding, lease balance.Lease, 
 	if t.hasHeader {
 		f.header = &headerInfo{client: t.client, dest: t.dest, local: t.local, tlvs: slices.Clone(t.tlvs)}
 	}
-	f.frozen = true // until resume watches its socket
+	f.frozen = true // until resume registers its socket
 	f.timer.owner = f
 	f.hash = u.table.hash(&f.key, f.headerClient())
 	if t.inTable && u.table.find(&f.key, f.headerClient(), f.hash) == nil {

@@ -1,6 +1,6 @@
 package l4
 
-// What observers see of sessions: copies, made by each loop of its own.
+// What observers see of sessions: copies, made by the loop that owns the session.
 
 import (
 	"net/netip"
@@ -11,14 +11,14 @@ import (
 	"weir/balance"
 )
 
-// SessionIdentity is what tells sessions apart from outside.
+// SessionIdentity identifies a session to observers.
 type SessionIdentity struct {
 	ID       uint64
 	Listener *Listener
-	Server   *balance.Server // nil while none is chosen
+	Server   *balance.Server // nil while none is picked
 }
 
-// observable is a session as observers meet it: one of TCP, or a flow.
+// observable is a TCP session or a UDP flow.
 type observable interface {
 	identity() SessionIdentity
 	info(now time.Duration) SessionInfo
@@ -53,13 +53,13 @@ func (s *session) identity() SessionIdentity {
 	return SessionIdentity{ID: s.id, Listener: s.listener, Server: s.lease.Server()}
 }
 
-// SessionInfo is a copy of what a session is doing.
+// SessionInfo is a copy of the state of a session.
 type SessionInfo struct {
 	ID        uint64
 	Listener  string
 	Client    netip.AddrPort // zero on a unix socket
 	Cluster   string
-	Level     string // "" while no server is chosen
+	Level     string // "" while no server is picked
 	Server    string
 	Phase     Phase
 	BytesUp   uint64
@@ -78,7 +78,7 @@ func (s *session) info(now time.Duration) SessionInfo {
 	return i
 }
 
-// List describes at most limit sessions, in no particular order.
+// List returns at most limit sessions, in no particular order.
 func (p *Plane) List(limit int) []SessionInfo {
 	var mu sync.Mutex
 	var list []SessionInfo
@@ -93,7 +93,7 @@ func (p *Plane) List(limit int) []SessionInfo {
 	return list
 }
 
-// Cut ends the sessions that match, and returns how many there were.
+// Cut cuts the sessions that match and returns their number.
 func (p *Plane) Cut(match func(SessionIdentity) bool, reason Reason) int {
 	var cut atomic.Int64
 	p.walk(func(l *loop, s observable) bool {
@@ -107,18 +107,18 @@ func (p *Plane) Cut(match func(SessionIdentity) bool, reason Reason) int {
 	return int(cut.Load())
 }
 
-// CutID ends one session, and reports whether there was such a one.
+// CutID cuts one session and reports whether it exists.
 func (p *Plane) CutID(id uint64, reason Reason) bool {
 	return p.Cut(func(v SessionIdentity) bool { return v.ID == id }, reason) > 0
 }
 
-// A loop that walks its sessions looks after the others again after this many, and after this many that cost work.
+// A loop that walks its sessions handles other events after this many sessions, and after this many that took work.
 const (
 	walkBatch = 4096
 	workBatch = 128
 )
 
-// walk calls visit for every session and flow, on its loop, in batches, and returns when all are done. visit reports
+// walk calls visit for every session and flow, on its loop, in batches, and returns when all are visited. visit reports
 // whether it did work.
 func (p *Plane) walk(visit func(*loop, observable) bool) {
 	var wait sync.WaitGroup
@@ -143,8 +143,7 @@ func (p *Plane) walk(visit func(*loop, observable) bool) {
 	wait.Wait()
 }
 
-// walkSlots visits what at returns for each number from the given one on, and then calls done. After a batch others
-// have their turn.
+// walkSlots visits the results of at from a slot on, in batches, and then calls done.
 func (l *loop) walkSlots(from int, count func() int, at func(int) observable, visit func(*loop, observable) bool, done func()) {
 	seen, worked := 0, 0
 	for i := from; i < count(); i++ {

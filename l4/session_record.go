@@ -7,19 +7,19 @@ import (
 	"weir/balance"
 )
 
-// Record is what is told of a session that has ended.
+// Record describes a session that has ended.
 type Record struct {
 	ID        uint64
 	Listener  string
 	Client    netip.AddrPort // zero on a unix socket
 	Cluster   string
-	Level     string // "" when no server was ever chosen
-	Server    string // the last one chosen; "" when none was
+	Level     string // "" if no server was picked
+	Server    string // the last one picked; "" if none was
 	Attempts  int
-	Connect   time.Duration // addr the client's arrival to a connected server; negative = never
-	FirstByte time.Duration // addr the client's arrival to the first byte from the server; negative = never
+	Connect   time.Duration // from the accepted client to the connected server; negative = never
+	FirstByte time.Duration // from the accepted client to the server's first byte; negative = never
 	Duration  time.Duration
-	BytesUp   uint64 // client to server, as taken by the server's socket
+	BytesUp   uint64 // client to server, taken by the server's socket
 	BytesDown uint64
 	Termination
 }

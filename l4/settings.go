@@ -11,10 +11,10 @@ import (
 	"weir/internal/proxy"
 )
 
-// HashKey says what of a client is hashed for the methods that balance by key.
+// HashKey is what the hash methods use as the key of a client.
 type HashKey uint8
 
-// What can be hashed. NoHash is for the methods that need no key.
+// The hash keys. NoHash is for methods without a key.
 const (
 	NoHash HashKey = iota
 	HashClientIP
@@ -23,32 +23,32 @@ const (
 	HashProxyTLV
 )
 
-// Records says which ended sessions are recorded.
+// Records selects the ended sessions that are recorded.
 type Records uint8
 
-// Which sessions get a record.
+// The selections of records.
 const (
 	RecordNone Records = iota
 	RecordErrors
 	RecordAll
 )
 
-// Settings is what a listener does with the clients that arrive: immutable, and kept by every session as it was when
-// the session began. Times of 0 mean none unless said otherwise.
+// Settings are the immutable settings of a listener. A session keeps those of the time when it began. A duration of 0
+// means none, unless said otherwise.
 type Settings struct {
 	Name        string
 	Cluster     *balance.Cluster
-	ClusterName string         // the cluster's name, for records
-	LevelNames  map[int]string // the levels' names or numbers by key, for records
+	ClusterName string         // for records
+	LevelNames  map[int]string // names or numbers of the levels by key, for records
 	Levels      []int          // keys of the cluster's levels to try, in order; nil = all
 	Hash        HashKey
 	HashTLV     byte // with HashProxyTLV: the type
 	Records     Records
 	Admission   Admission
 
-	AcceptProxy    bool          // every client begins with a PROXY header
-	TrustedProxies *AddressSet   // who may send one
-	ProxyTimeout   time.Duration // > 0 with AcceptProxy; for the whole header, from the client's arrival
+	AcceptProxy    bool          // every client must send a PROXY header
+	TrustedProxies *AddressSet   // peers that may send one
+	ProxyTimeout   time.Duration // > 0 with AcceptProxy; for the whole header, from the accept
 
 	ConnectTimeout time.Duration // > 0
 	TryTimeout     time.Duration
@@ -60,19 +60,19 @@ type Settings struct {
 	UserTimeout    time.Duration
 	Backlog        int
 
-	// Of UDP listeners.
+	// UDP.
 	FlowTimeout time.Duration // > 0
-	Drain       time.Duration // how long a flow goes on to where its server was, after the server has got another address
-	Responses   int           // replies to each datagram, after which the flow ends; 0 = any number
-	EvictFlows  bool          // Admission.MaxSessions is max_flows: an unanswered flow makes room for a newcomer
+	Drain       time.Duration // how long a flow stays at the old address of a server that has moved
+	Responses   int           // replies per datagram after which the flow ends; 0 = any number
+	EvictFlows  bool          // Admission.MaxSessions is max_flows: a new flow evicts an unanswered one
 }
 
-// tryTimedOut reports whether try_timeout is over.
+// tryTimedOut reports whether try_timeout has expired.
 func (set *Settings) tryTimedOut(spent time.Duration) bool {
 	return set.TryTimeout > 0 && spent >= set.TryTimeout
 }
 
-// levelName is what a level is called in records.
+// levelName returns the name of a level in records.
 func (set *Settings) levelName(level int) string {
 	if tag, ok := set.LevelNames[level]; ok {
 		return tag
@@ -80,7 +80,7 @@ func (set *Settings) levelName(level int) string {
 	return strconv.Itoa(level + 1)
 }
 
-// LevelKey is the key of the level that a tag stands for, or one that no level has.
+// LevelKey returns the key of the level with a name, or -1.
 func (set *Settings) LevelKey(tag string) int {
 	for key, t := range set.LevelNames {
 		if t == tag {
@@ -90,11 +90,11 @@ func (set *Settings) LevelKey(tag string) int {
 	return -1
 }
 
-// keepaliveCount is how many unanswered keepalive messages, Keepalive apart, end a session: a host that is gone is
-// noticed within four times Keepalive.
+// keepaliveCount unanswered keepalive probes, Keepalive apart, end a session: a host that is gone is detected within
+// four times Keepalive.
 const keepaliveCount = 3
 
-// keepalive says how a socket is to be kept alive, once it is. Accepted sockets inherit this from the listening one.
+// keepalive sets the keepalive parameters of a socket. Accepted sockets inherit them from the listen socket.
 func (set *Settings) keepalive(fd int32) {
 	if set.Keepalive > 0 {
 		seconds := int(max(set.Keepalive, time.Second) / time.Second)
@@ -104,8 +104,7 @@ func (set *Settings) keepalive(fd int32) {
 	}
 }
 
-// hashKey is the key by which a session is balanced; false when it has none. said is what its client's PROXY header said;
-// nil = it came without.
+// hashKey returns the hash key of a session, or false if it has none. header is the client's PROXY header; nil = none.
 func (s *session) hashKey(header *proxy.Header) (uint64, bool) {
 	at := s.clientAddr.get()
 	switch s.set.Hash {
@@ -123,7 +122,7 @@ func (s *session) hashKey(header *proxy.Header) (uint64, bool) {
 	return s.set.addressKey(at)
 }
 
-// addressKey is the key by which an address is balanced.
+// addressKey returns the hash key of an address.
 func (set *Settings) addressKey(at netip.AddrPort) (uint64, bool) {
 	if !at.IsValid() {
 		return 0, false

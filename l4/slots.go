@@ -1,13 +1,13 @@
 package l4
 
-// slots gives what a loop has of one kind, its sessions or its flows, a number that events can carry. Structs are used again.
+// slots numbers the sessions, or flows, of a loop; events carry the number. Structs are reused.
 type slots[T any] struct {
 	all   []*T // nil = free
 	free  []uint32
 	spare []*T
 }
 
-// acquireCount is an empty struct, and the number under which it is found.
+// acquire returns an empty struct and its slot.
 func (s *slots[T]) acquire() (*T, uint32) {
 	var t *T
 	if n := len(s.spare); n > 0 {
@@ -26,13 +26,13 @@ func (s *slots[T]) acquire() (*T, uint32) {
 	return t, uint32(len(s.all) - 1)
 }
 
-// release gives a number back, and its struct to whoever still looks at it.
+// detach frees a slot whose struct is still referenced and is not reused.
 func (s *slots[T]) detach(slot uint32) {
 	s.all[slot] = nil
 	s.free = append(s.free, slot)
 }
 
-// release gives a number back, and its struct, which is emptied.
+// release frees a slot and its struct, which it clears.
 func (s *slots[T]) release(slot uint32) {
 	t := s.all[slot]
 	s.detach(slot)

@@ -1,11 +1,11 @@
 package l4
 
-// The system calls of the data plane, wrapped once. All of them act on non-blocking descriptors and return at once, so
-// they go through RawSyscall: the scheduler is not told, which saves its bookkeeping on every call. The one exception
-// is the epoll_wait that may sleep.
+// The system calls of the data plane, wrapped once. All act on non-blocking descriptors and return at once, so they use
+// RawSyscall, which saves the scheduler's bookkeeping on every call. The one exception is the epoll_wait that may
+// sleep.
 //
-// What results mean is said here and relied on everywhere: a count and errno 0, or 0 and an errno. EINTR never leaves
-// this file. A count of 0 with errno 0 from a read is the end of the stream.
+// Results are a count and errno 0, or 0 and an errno. EINTR never leaves this file. A count of 0 with errno 0 from a
+// read is the end of the stream.
 
 import (
 	"syscall"
@@ -24,7 +24,7 @@ const (
 
 func recvBytes(fd int32, p []byte) (int, errno) { return recvFlags(fd, p, 0) }
 
-// peekBytes is recvBytes without taking anything from the socket.
+// peekBytes is recvBytes that leaves the bytes in the socket.
 func peekBytes(fd int32, p []byte) (int, errno) { return recvFlags(fd, p, unix.MSG_PEEK) }
 
 func recvFlags(fd int32, p []byte, flags int) (int, errno) {
@@ -39,7 +39,7 @@ func recvFlags(fd int32, p []byte, flags int) (int, errno) {
 	}
 }
 
-// sendBytes may take fewer bytes than offered: then the socket's buffer is full and an EPOLLOUT edge will follow.
+// sendBytes may take fewer bytes than offered. The socket's buffer is full then, and an EPOLLOUT edge follows.
 func sendBytes(fd int32, p []byte, flags int) (int, errno) {
 	for {
 		n, _, e := syscall.RawSyscall6(unix.SYS_SENDTO, uintptr(fd), uintptr(unsafe.Pointer(unsafe.SliceData(p))), uintptr(len(p)), uintptr(flags|unix.MSG_NOSIGNAL|unix.MSG_DONTWAIT), 0, 0)
@@ -52,9 +52,9 @@ func sendBytes(fd int32, p []byte, flags int) (int, errno) {
 	}
 }
 
-// spliceBytes moves at most max bytes from one descriptor to the other, one of which is a pipe. EAGAIN does not say
-// which of the two would block: callers splice into empty pipes and out of filled ones only. SPLICE_F_MORE is never
-// set: it makes the kernel hold back the last segment for up to 200 ms.
+// spliceBytes moves at most max bytes between two descriptors, one of which is a pipe. EAGAIN does not tell which of
+// the two would block: callers only splice into empty pipes and out of filled ones. SPLICE_F_MORE is never set: it
+// makes the kernel delay the last segment by up to 200 ms.
 func spliceBytes(from, to int32, max int) (int, errno) {
 	for {
 		n, _, e := syscall.RawSyscall6(unix.SYS_SPLICE, uintptr(from), 0, uintptr(to), 0, uintptr(max), unix.SPLICE_F_NONBLOCK|unix.SPLICE_F_MOVE)
@@ -93,10 +93,10 @@ func bindSocket(fd int32, to *rawAddr) errno {
 	return e
 }
 
-// connectSocket returns 0 when connected, EINPROGRESS when an event will tell.
+// connectSocket returns 0 if connected, EINPROGRESS if an event will report the result.
 func connectSocket(fd int32, to *rawAddr) errno {
 	_, _, e := syscall.RawSyscall(unix.SYS_CONNECT, uintptr(fd), uintptr(unsafe.Pointer(&to.any)), uintptr(to.len))
-	if e == syscall.EINTR { // a non-blocking connect goes on by itself
+	if e == syscall.EINTR { // a non-blocking connect continues
 		return einprogress
 	}
 	return e
@@ -112,12 +112,12 @@ func shutdownWrite(fd int32) errno {
 	return e
 }
 
-// closeFD closes once and never retries: on Linux the descriptor is gone whatever close returns.
+// closeFD never retries: on Linux the descriptor is closed whatever close returns.
 func closeFD(fd int32) {
 	syscall.RawSyscall(unix.SYS_CLOSE, uintptr(fd), 0, 0)
 }
 
-// resetFD closes with a RST instead of a FIN; bytes still queued in the kernel are thrown away.
+// resetFD closes with a RST instead of a FIN. Bytes queued in the kernel are dropped.
 func resetFD(fd int32) {
 	linger := unix.Linger{Onoff: 1}
 	syscall.RawSyscall6(unix.SYS_SETSOCKOPT, uintptr(fd), unix.SOL_SOCKET, unix.SO_LINGER, uintptr(unsafe.Pointer(&linger)), unsafe.Sizeof(linger), 0)
@@ -137,7 +137,7 @@ func getOption(fd int32, level, name int) (int, errno) {
 	return int(v), e
 }
 
-// socketError takes the pending error off a socket (reading it clears it).
+// socketError returns and clears the pending error of a socket.
 func socketError(fd int32) errno {
 	v, e := getOption(fd, unix.SOL_SOCKET, unix.SO_ERROR)
 	if e != 0 {
@@ -146,7 +146,7 @@ func socketError(fd int32) errno {
 	return errno(v)
 }
 
-// unacked is how many bytes the other host has not acknowledged yet (SIOCOUTQ, tcp(7)); a FIN counts as one.
+// unacked returns how many bytes the peer has not acknowledged (SIOCOUTQ, tcp(7)); a FIN counts as one.
 func unacked(fd int32) int {
 	var v int32
 	_, _, e := syscall.RawSyscall(unix.SYS_IOCTL, uintptr(fd), unix.TIOCOUTQ, uintptr(unsafe.Pointer(&v)))
@@ -156,7 +156,7 @@ func unacked(fd int32) int {
 	return int(v)
 }
 
-// finReceived reports whether the other host has sent a FIN after so many bytes. The kernel counts the FIN as a byte in
+// finReceived reports whether the peer has sent a FIN after that many bytes. The kernel counts the FIN as a byte in
 // tcpi_bytes_received (tcp_rcv_nxt_update in net/ipv4/tcp_input.c), and keeps the count when a reset follows.
 func finReceived(fd int32, bytes uint64) bool {
 	var info unix.TCPInfo
@@ -208,7 +208,7 @@ func epollControl(epfd int32, op int, fd int32, events uint32, lo, hi int32) err
 	return e
 }
 
-// epollPoll asks for events without waiting.
+// epollPoll returns events without waiting.
 func epollPoll(epfd int32, events []unix.EpollEvent) int {
 	n, _, e := syscall.RawSyscall6(unix.SYS_EPOLL_PWAIT, uintptr(epfd), uintptr(unsafe.Pointer(unsafe.SliceData(events))), uintptr(len(events)), 0, 0, 0)
 	if e != 0 {
@@ -217,7 +217,7 @@ func epollPoll(epfd int32, events []unix.EpollEvent) int {
 	return int(n)
 }
 
-// epollSleep waits for events; ms < 0 waits for ever. It goes through Syscall: the runtime may give the processor to
+// epollSleep waits for events; ms < 0 waits without limit. It uses Syscall: the runtime may give the processor to
 // another goroutine and can stop the world meanwhile.
 func epollSleep(epfd int32, events []unix.EpollEvent, ms int) int {
 	n, _, e := syscall.Syscall6(unix.SYS_EPOLL_PWAIT, uintptr(epfd), uintptr(unsafe.Pointer(unsafe.SliceData(events))), uintptr(len(events)), uintptr(ms), 0, 0)
@@ -236,8 +236,8 @@ func threadID() int32 {
 	return int32(id)
 }
 
-// shortenSlice asks for a time slice of its own for the calling thread (sched_setattr(2), sched_runtime with the ordinary
-// policy: Linux 6.12 and later, without privileges). Elsewhere it changes nothing, and nothing is lost but some latency.
+// shortenSlice sets the time slice of the calling thread (sched_setattr(2), sched_runtime with the ordinary policy:
+// Linux 6.12 and later, without privileges). On older kernels it has no effect, at the cost of some latency.
 func shortenSlice(d time.Duration) {
 	attr, err := unix.SchedGetAttr(0, 0)
 	if err != nil || attr.Policy != unix.SCHED_NORMAL {

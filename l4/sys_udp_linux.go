@@ -1,7 +1,7 @@
 package l4
 
-// The system calls for datagrams: many at a time in and out of the kernel, with what belongs to each of them (udp(7),
-// recvmmsg(2), sendmmsg(2)). As in sys_linux.go, all of them return at once.
+// The system calls for datagrams, many per call, with their control messages (udp(7), recvmmsg(2), sendmmsg(2)). As in
+// sys_linux.go, all return at once.
 
 import (
 	"encoding/binary"
@@ -12,15 +12,13 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// mmsghdr is one datagram of many, or with GRO and GSO several of one size: what the kernel reads and writes of it, and
-// its length.
+// mmsghdr is the message header of one datagram, or with GRO and GSO of several of one size, and its length.
 type mmsghdr struct {
 	hdr unix.Msghdr
 	len uint32
 }
 
-// recvMany takes what a socket holds, at most as many datagrams as there are headers. Fewer than asked for means that it
-// was empty.
+// recvMany receives at most as many datagrams as there are headers. Fewer mean that the socket is empty.
 func recvMany(fd int32, msgs []mmsghdr) (int, errno) {
 	for {
 		n, _, e := syscall.RawSyscall6(unix.SYS_RECVMMSG, uintptr(fd), uintptr(unsafe.Pointer(unsafe.SliceData(msgs))), uintptr(len(msgs)), unix.MSG_DONTWAIT, 0, 0)
@@ -33,8 +31,8 @@ func recvMany(fd int32, msgs []mmsghdr) (int, errno) {
 	}
 }
 
-// sendMany hands datagrams to a socket and returns how many it took. An error is that of the first one; one that meets a
-// later datagram shows when that comes first.
+// sendMany sends datagrams and returns how many the socket took. An error is that of the first one; the error of a
+// later datagram is returned when it is the first.
 func sendMany(fd int32, msgs []mmsghdr) (int, errno) {
 	for {
 		n, _, e := syscall.RawSyscall6(unix.SYS_SENDMMSG, uintptr(fd), uintptr(unsafe.Pointer(unsafe.SliceData(msgs))), uintptr(len(msgs)), unix.MSG_DONTWAIT|unix.MSG_NOSIGNAL, 0, 0)
@@ -47,8 +45,8 @@ func sendMany(fd int32, msgs []mmsghdr) (int, errno) {
 	}
 }
 
-// discardErrors empties the error queue that IP_RECVERR gives a socket (ip(7)): what it says was read as the socket's
-// error already.
+// discardErrors empties the error queue of a socket with IP_RECVERR (ip(7)). Its content was read as the socket's error
+// already.
 func discardErrors(fd int32) {
 	var hdr unix.Msghdr
 	for range 64 {
@@ -58,7 +56,7 @@ func discardErrors(fd int32) {
 	}
 }
 
-// peerOf is where a connected socket leads to; zero if it is not connected.
+// peerOf returns the address that a socket is connected to; zero if it is not connected.
 func peerOf(fd int32) netip.AddrPort {
 	var a rawAddr
 	a.len = unix.SizeofSockaddrAny
@@ -68,10 +66,10 @@ func peerOf(fd int32) netip.AddrPort {
 	return a.ip()
 }
 
-// Room for the control messages of one datagram: an address (at most 40 bytes) and a segment size (24).
+// controlSize fits the control messages of one datagram: an address (at most 40 bytes) and a segment size (24).
 const controlSize = 64
 
-// control is the control messages of one datagram (cmsg(3)), as the kernel wrote them or is to read them.
+// control holds the control messages of one datagram (cmsg(3)), received or to be sent.
 type control [controlSize]byte
 
 const (
@@ -81,7 +79,7 @@ const (
 
 func cmsgAlign(n int) int { return (n + wordSize - 1) &^ (wordSize - 1) }
 
-// putHeader begins a control message at an offset and returns where its data goes.
+// putHeader starts a control message at an offset and returns the place of its data.
 func (c *control) putHeader(at, level, kind, size int) []byte {
 	b := c[at:]
 	if wordSize == 8 {
@@ -94,8 +92,8 @@ func (c *control) putHeader(at, level, kind, size int) []byte {
 	return b[cmsgHeader : cmsgHeader+size]
 }
 
-// putSource says from which of this host's addresses a datagram is to leave, and returns the offset behind. A socket of
-// the family IPv6 wants IPv4 addresses in their mapped form.
+// putSource adds the source address of a datagram and returns the offset after it. IPv6 sockets need IPv4 addresses in
+// mapped form.
 func (c *control) putSource(at int, family int, ip *[16]byte, scope uint32) int {
 	if family == unix.AF_INET {
 		b := c.putHeader(at, unix.IPPROTO_IP, unix.IP_PKTINFO, unix.SizeofInet4Pktinfo)
@@ -109,19 +107,19 @@ func (c *control) putSource(at int, family int, ip *[16]byte, scope uint32) int 
 	return at + cmsgAlign(cmsgHeader+unix.SizeofInet6Pktinfo)
 }
 
-// putSegment says into datagrams of which size the kernel is to cut what it is given, and returns the offset behind.
+// putSegment adds the size into which the kernel splits the data, and returns the offset after it.
 func (c *control) putSegment(at int, size uint16) int {
 	binary.NativeEndian.PutUint16(c.putHeader(at, unix.SOL_UDP, unix.UDP_SEGMENT, 2), size)
 	return at + cmsgAlign(cmsgHeader+2)
 }
 
-// controlInfo is what came with a datagram.
+// controlInfo is the content of a datagram's control messages.
 type controlInfo struct {
-	local   [16]byte // the address that it was sent to, IPv4 in its mapped form; zero = not told
-	segment int      // the size of the datagrams that the kernel has joined; 0 = it is one
+	local   [16]byte // destination address, IPv4 in mapped form; zero = unknown
+	segment int      // size of the datagrams that the kernel has joined; 0 = a single datagram
 }
 
-// parseControl reads the control messages of a datagram. What it does not know it passes over; what does not fit ends it.
+// parseControl reads control messages. It skips unknown messages and stops at a malformed one.
 func parseControl(b []byte) (a controlInfo) {
 	for len(b) >= cmsgHeader {
 		size := int(binary.NativeEndian.Uint32(b))
@@ -138,7 +136,7 @@ func parseControl(b []byte) (a controlInfo) {
 			a.local = mapped([4]byte(data[4:8]))
 		case level == unix.IPPROTO_IPV6 && kind == unix.IPV6_PKTINFO && len(data) >= unix.SizeofInet6Pktinfo:
 			a.local = [16]byte(data[:16])
-			if a.local[0] == 0xff { // multicast: no address to answer from
+			if a.local[0] == 0xff { // a reply cannot have a multicast source
 				a.local = [16]byte{}
 			}
 		case level == unix.SOL_UDP && kind == unix.UDP_GRO && len(data) >= 4:
@@ -151,15 +149,15 @@ func parseControl(b []byte) (a controlInfo) {
 	return a
 }
 
-// mapped is an IPv4 address in the form of IPv6.
+// mapped returns an IPv4 address in IPv6-mapped form.
 func mapped(ip [4]byte) [16]byte {
 	return [16]byte{10: 0xff, 11: 0xff, 12: ip[0], 13: ip[1], 14: ip[2], 15: ip[3]}
 }
 
-// sockaddr is the address of an IP socket in kernel form.
+// sockaddr is the address of an IP socket in the kernel's form.
 type sockaddr [unix.SizeofSockaddrInet6]byte
 
-// release fills in an address whose IPv4 is mapped, for a socket of the family, and returns its length.
+// put stores an address, IPv4 in mapped form, for a socket of the family and returns its length.
 func (s *sockaddr) put(family int, ip *[16]byte, port uint16, scope uint32) uint32 {
 	binary.NativeEndian.PutUint16(s[:], uint16(family))
 	binary.BigEndian.PutUint16(s[2:], port)
@@ -174,7 +172,7 @@ func (s *sockaddr) put(family int, ip *[16]byte, port uint16, scope uint32) uint
 	return unix.SizeofSockaddrInet6
 }
 
-// get reads what the kernel has written; false if it is no address of an IP socket.
+// get returns the address that the kernel has written, or false if it is not that of an IP socket.
 func (s *sockaddr) get(size uint32) (ip [16]byte, port uint16, scope uint32, ok bool) {
 	port = binary.BigEndian.Uint16(s[2:])
 	switch family := binary.NativeEndian.Uint16(s[:]); {
@@ -186,12 +184,13 @@ func (s *sockaddr) get(size uint32) (ip [16]byte, port uint16, scope uint32, ok 
 	return ip, 0, 0, false
 }
 
-// addrPort is an address as people write it.
+// addrPort converts an address; mapped IPv4 becomes IPv4.
 func addrPort(ip *[16]byte, port uint16) netip.AddrPort {
 	return netip.AddrPortFrom(netip.AddrFrom16(*ip).Unmap(), port)
 }
 
-// overflows is how many datagrams a socket has lost because it was full (SK_MEMINFO_DROPS of SO_MEMINFO, socket(7)).
+// overflows returns how many datagrams a socket has dropped because it was full (SK_MEMINFO_DROPS of SO_MEMINFO,
+// socket(7)).
 func overflows(fd int32) uint32 {
 	var info [9]uint32
 	size := uint32(unsafe.Sizeof(info))

@@ -1,9 +1,9 @@
 package l4
 
-// The timing wheel of a loop: any number of timers, each armed, moved and stopped in constant time, one clock read per
-// wake-up. It is the hierarchical wheel of Varghese and Lauck (SOSP 1987) with six bits a level, as in the Linux
-// kernel before 4.8: a timer sits in the coarsest level that tells it from now and falls one level each time its slot
-// comes up, so it fires in its own tick, never early and at most one tick late.
+// The timer wheel of a loop. Timers are armed, moved and stopped in constant time, with one clock read per wake-up. It
+// is the hierarchical wheel of Varghese and Lauck (SOSP 1987) with six bits per level, as in the Linux kernel before
+// 4.8: a timer is in the coarsest level that distinguishes it from now, and moves down one level each time its slot
+// comes up. It fires in its own tick, never early and at most one tick late.
 
 import (
 	"math/bits"
@@ -17,7 +17,7 @@ const (
 	wheelLevels = 6 // 64^6 ms: two years
 )
 
-// timer is one deadline, embedded in what it belongs to, its owner. The zero value is a stopped timer.
+// timer is one deadline, embedded in its owner. The zero value is a stopped timer.
 type timer[T any] struct {
 	owner      T
 	next, prev *timer[T]
@@ -33,7 +33,7 @@ type wheel[T any] struct {
 	now      uint64              // the last tick that was run
 }
 
-// arm starts the timer, or moves it, to fire at the first tick not before at.
+// arm starts or moves the timer, to fire at the first tick not before at.
 func (w *wheel[T]) arm(t *timer[T], at time.Duration) {
 	w.stop(t)
 	t.tick = uint64((at + wheelTick - 1) / wheelTick)
@@ -50,7 +50,7 @@ func (w *wheel[T]) insert(t *timer[T]) {
 		level = (63 - bits.LeadingZeros64(x)) / wheelBits
 	}
 	if level >= wheelLevels {
-		level = wheelLevels - 1 // further than two years: looked at again when the top slot comes up
+		level = wheelLevels - 1 // more than two years: inserted again when the top slot comes up
 		tick = w.now | 1<<(wheelBits*wheelLevels) - 1
 	}
 	slot := tick >> (level * wheelBits) & (wheelSlots - 1)
@@ -64,7 +64,7 @@ func (w *wheel[T]) insert(t *timer[T]) {
 	w.occupied[level] |= 1 << slot
 }
 
-// discard takes a timer out; a stopped one is left alone.
+// stop stops a timer, if it is armed.
 func (w *wheel[T]) stop(t *timer[T]) {
 	if !t.armed {
 		return
@@ -83,7 +83,7 @@ func (w *wheel[T]) stop(t *timer[T]) {
 	t.next, t.prev, t.armed = nil, nil, false
 }
 
-// next is the time at which advance has something to do, or false when no timer is armed.
+// next returns the time at which advance has work, or false if no timer is armed.
 func (w *wheel[T]) next() (time.Duration, bool) {
 	for level := range wheelLevels {
 		if tick, ok := w.slotAhead(level); ok {
@@ -93,11 +93,11 @@ func (w *wheel[T]) next() (time.Duration, bool) {
 	return 0, false
 }
 
-// slotAhead is the first tick of the nearest occupied slot of a level.
+// slotAhead returns the first tick of the nearest occupied slot of a level.
 func (w *wheel[T]) slotAhead(level int) (uint64, bool) {
 	shift := level * wheelBits
 	at := w.now >> shift & (wheelSlots - 1)
-	// A slot at or behind the current one of its level is empty: its timers have fired or fallen.
+	// A slot at or behind the current one of its level is empty: its timers have fired or moved down.
 	ahead := w.occupied[level] &^ (1<<(at+1) - 1)
 	if ahead == 0 {
 		return 0, false
@@ -106,8 +106,8 @@ func (w *wheel[T]) slotAhead(level int) (uint64, bool) {
 	return w.now>>shift&^(wheelSlots-1)<<shift | slot<<shift, true
 }
 
-// advance runs every timer that is due at now, stopped before fire is called with its owner. fire may arm and stop
-// timers, the one that fired too.
+// advance stops every timer that is due at now and calls fire with its owner. fire may arm and stop timers, including
+// the one that fired.
 func (w *wheel[T]) advance(now time.Duration, fire func(T)) {
 	target := uint64(now / wheelTick)
 	for w.now < target {
@@ -118,7 +118,7 @@ func (w *wheel[T]) advance(now time.Duration, fire func(T)) {
 		} else {
 			w.now = tick
 		}
-		// Entering a new slot of a coarse level lets its timers fall, coarsest first.
+		// Entering a new slot of a coarse level moves its timers down, coarsest first.
 		for level := wheelLevels - 1; level > 0; level-- {
 			if w.now&(1<<(level*wheelBits)-1) == 0 {
 				w.fall(level)
