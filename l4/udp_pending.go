@@ -50,8 +50,8 @@ func (u *udpSocket) addPending(l *loop, key *flowKey, header *headerInfo, p *run
 // requestEviction makes the other loops evict their oldest unanswered flows, as many as are needed, and then admits the
 // pending clients. Slots under the listener's limit stay acquired for them: other new clients would be faster.
 func (u *udpSocket) requestEviction(l *loop) {
-	gate := u.ln.set.Load().Admission.State
-	var left, places atomic.Int32
+	state := u.ln.set.Load().Admission.State
+	var left, slots atomic.Int32
 	left.Store(int32(len(l.plane.loops) - 1))
 	for _, o := range l.plane.loops {
 		if o == l {
@@ -63,20 +63,20 @@ func (u *udpSocket) requestEviction(l *loop) {
 				for f := other.table.oldest; f != nil && !f.frozen && u.evictionsNeeded.Load() > 0; f = other.table.oldest {
 					u.evictionsNeeded.Add(-1)
 					f.finish(o, ReasonEvicted)
-					if acquireCount(&gate.sessions, limit) {
-						places.Add(1)
+					if acquireCount(&state.sessions, limit) {
+						slots.Add(1)
 					}
 				}
 			})
 			if left.Add(-1) == 0 {
-				l.post(message{do: func(l *loop) { u.admitPending(l, gate, int(places.Load())) }})
+				l.post(message{do: func(l *loop) { u.admitPending(l, state, int(slots.Load())) }})
 			}
 		}})
 	}
 }
 
 // admitPending admits pending clients, as far as there is room, with the slots that were acquired for them.
-func (u *udpSocket) admitPending(l *loop, gate *AdmissionState, places int) {
+func (u *udpSocket) admitPending(l *loop, state *AdmissionState, slots int) {
 	waited := u.pending
 	u.pending, u.evictionRequested = nil, false
 	u.evictionsNeeded.Store(0)
@@ -86,9 +86,9 @@ func (u *udpSocket) admitPending(l *loop, gate *AdmissionState, places int) {
 	open := l.listenSockets[u.number] == &u.listenSocket
 	for i := range waited {
 		n := &waited[i]
-		if places > 0 {
-			places--
-			gate.sessions.Add(-1)
+		if slots > 0 {
+			slots--
+			state.sessions.Add(-1)
 		}
 		if !open {
 			continue
@@ -99,6 +99,6 @@ func (u *udpSocket) admitPending(l *loop, gate *AdmissionState, places int) {
 		}
 	}
 	u.requests = 0
-	gate.sessions.Add(-int64(places))
+	state.sessions.Add(-int64(slots))
 	l.forwardAll()
 }
