@@ -110,9 +110,9 @@ func TestServerSurvivesFailingAccepts(t *testing.T) {
 func TestFixedReplyRejectsUnknownWords(t *testing.T) {
 	for line, want := range map[string]string{
 		"":            "empty agent reply",
-		"upgrading":   `"upgrading" is not a word`,
+		"upgrading":   `unknown word "upgrading"`,
 		"up\n50%":     "more than one line",
-		"weight:1000": `"weight:1000" is not a word`,
+		"weight:1000": `unknown word "weight:1000"`,
 	} {
 		_, err := FixedReply(line)
 		require.ErrorContains(t, err, want)
