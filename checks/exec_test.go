@@ -53,7 +53,7 @@ func TestExecOfAUnixSocket(t *testing.T) {
 	require.Equal(t, "/run/s,.", report.Detail)
 }
 
-// removed waits until the process whose number is in a file has ended.
+// waitProcessGone waits until the process whose number is in a file has ended.
 func waitProcessGone(t *testing.T, file string) {
 	t.Helper()
 	text, err := os.ReadFile(file)

@@ -17,7 +17,7 @@ func TestMain(m *testing.M) { os.Exit(nettest.Run(m)) }
 // builder is any monitor's options.
 type builder interface{ Monitor() (Monitor, error) }
 
-// validate runs a monitor once against an address, within two seconds.
+// runCheck runs a monitor once against an address, within two seconds.
 func runCheck(t testing.TB, b builder, address string) (Report, error) {
 	t.Helper()
 	return checkWithin(t, b, Target{Cluster: "c", Server: "s", Address: address}, 2*time.Second)

@@ -316,7 +316,7 @@ func replicate(t *testing.T, m *nettest.MariaDB) {
 	require.ErrorContains(t, err, `replication: expected the sql thread to run, got "No"`)
 }
 
-// runTask runs statements with the command line client.
+// runStatements runs statements with the command line client.
 func runStatements(t *testing.T, m *nettest.MariaDB, statements string) {
 	t.Helper()
 	out, err := m.Client(m.Addr(), "-e", statements).CombinedOutput()

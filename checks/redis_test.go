@@ -17,7 +17,7 @@ import (
 
 const pingWire = "*1\r\n$4\r\nPING\r\n"
 
-// readBulk is a string as Redis sends one.
+// bulkString returns a bulk string of the Redis protocol.
 func bulkString(s string) string {
 	return "$" + itoa(len(s)) + "\r\n" + s + "\r\n"
 }

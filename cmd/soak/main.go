@@ -1,4 +1,4 @@
-// Command soak puts a built weir under everything at once for a while, and looks whether it did right by every session.
+// Command soak runs a built weir under random load and faults and verifies every session.
 package main
 
 import (
@@ -14,9 +14,9 @@ import (
 
 func main() { os.Exit(run(os.Args[1:], os.Stdout, os.Stderr)) }
 
-// run is the whole program. It returns the exit code.
+// run runs the program and returns the exit code.
 func run(args []string, stdout, stderr io.Writer) int {
-	if len(args) == 3 && args[0] == "server" { // one of our own, to be killed
+	if len(args) == 3 && args[0] == "server" { // child server
 		index, err := strconv.Atoi(args[1])
 		if err == nil {
 			err = soak.Serve(index, args[2], stdout)
@@ -30,9 +30,9 @@ func run(args []string, stdout, stderr io.Writer) int {
 	flags := flag.NewFlagSet("soak", flag.ContinueOnError)
 	flags.SetOutput(stderr)
 	weir := flags.String("weir", "bin/weir", "the weir `binary`")
-	length := flags.Duration("time", 10*time.Minute, "how long it goes on")
-	seed := flags.Uint64("seed", uint64(time.Now().UnixNano()), "decides what is done")
-	clients := flags.Int("clients", 48, "sessions at once")
+	length := flags.Duration("time", 10*time.Minute, "length of the run")
+	seed := flags.Uint64("seed", uint64(time.Now().UnixNano()), "`seed` of the random decisions")
+	clients := flags.Int("clients", 48, "concurrent clients")
 	if flags.Parse(args) != nil {
 		return 1
 	}

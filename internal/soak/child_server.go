@@ -1,7 +1,7 @@
 package soak
 
-// A server in a process of its own, which is killed for real: what its kernel makes of the connections is what any
-// program's end looks like.
+// A test server in a process of its own. When it is killed, its kernel closes the connections as for any
+// program that ends.
 
 import (
 	"bufio"
@@ -13,18 +13,18 @@ import (
 	"syscall"
 )
 
-type child struct {
-	command []string // what is followed by the index and the address
+type childServer struct {
+	command []string // index and address are appended
 	index   int
 	address string
-	report  func(visit)
+	report  func(serverResult)
 
 	mu   sync.Mutex
-	cmd  *exec.Cmd // nil = it is dead
+	cmd  *exec.Cmd // nil = not running
 	done chan struct{}
 }
 
-func (c *child) start() error {
+func (c *childServer) start() error {
 	args := append(append([]string(nil), c.command...), strconv.Itoa(c.index), c.address)
 	cmd := exec.Command(args[0], args[1:]...)
 	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
@@ -45,7 +45,7 @@ func (c *child) start() error {
 	go func() { // ends with the process; die waits for it
 		defer close(done)
 		for lines.Scan() {
-			var v visit
+			var v serverResult
 			if json.Unmarshal(lines.Bytes(), &v) == nil {
 				c.report(v)
 			}
@@ -58,8 +58,8 @@ func (c *child) start() error {
 	return nil
 }
 
-// die kills the process and returns when it is gone.
-func (c *child) die() {
+// kill kills the process and waits for its end.
+func (c *childServer) kill() {
 	c.mu.Lock()
 	cmd, done := c.cmd, c.done
 	c.cmd = nil
@@ -70,7 +70,7 @@ func (c *child) die() {
 	}
 }
 
-func (c *child) stop() { c.die() }
+func (c *childServer) stop() { c.kill() }
 
-// sessions is not known.
-func (c *child) sessions() int { return 0 }
+// sessions returns 0, because the number is unknown.
+func (c *childServer) sessions() int { return 0 }

@@ -1,21 +1,22 @@
-// Package soak puts a weir under everything at once and looks whether it did right by every single session.
+// Package soak runs weir under random load and faults and verifies every single session.
 //
-// It starts the built program with a generated configuration, servers of its own (some in this process, some in a child
-// that is killed for real), and clients whose every byte is known beforehand. Meanwhile servers die and come back, the
-// configuration is changed and reloaded, the process is replaced, an operator overrides states and cuts sessions, and limits are hit.
+// It starts the built program with a generated configuration, test servers (some in this process, some in child
+// processes that are killed), and clients whose data is known in advance. Meanwhile servers are killed and restarted,
+// the configuration is changed and reloaded, the process is upgraded, an operator overrides states and cuts sessions,
+// and limits are reached.
 //
-//	protocol.go  what a session is to do, written in front of it, and the streams
-//	client.go    a client's side of one session
-//	server.go    servers, which die on request
-//	child.go     such a server in a process of its own
-//	datagram.go  the same for UDP
-//	proxy.go     PROXY headers on both sides
-//	world.go     the configuration and how it changes
-//	weir.go      the program: its process, log, metrics and API
-//	chaos.go     what is done to it meanwhile
-//	ledger.go    what was done to whom and when
-//	judge.go     whether a session's end is explained by that, by both sides and by weir's own record
-//	soak.go      a run from its beginning to its report
+//	session_script.go   what a session does; the script is sent in front of it
+//	tcp_client.go       the client side of a session
+//	tcp_server.go       test servers, which can be killed
+//	child_server.go     a test server in a process of its own
+//	udp_echo.go         the same for UDP
+//	proxy_header.go     PROXY headers on both sides
+//	random_config.go    the configuration and its random changes
+//	weir_process.go     the program under test: process, log, metrics and API
+//	faults.go           faults, reloads, upgrades and overrides
+//	fault_log.go        which fault affected what, and when
+//	verify_sessions.go  whether faults, both sides and weir's record explain the end of a session
+//	soak.go             a run from its start to its report
 //
-// What is done is decided by a seed; when it happens depends on the machine.
+// The seed decides what is done. When it happens depends on the machine.
 package soak

@@ -1,6 +1,6 @@
 package soak
 
-// What was done to whom, and when: what the ends of sessions are explained by.
+// The log of faults, which explain the ends of sessions.
 
 import (
 	"slices"
@@ -8,35 +8,35 @@ import (
 	"time"
 )
 
-// deed is a kind of thing that is done.
-type deed string
+// fault is a kind of fault.
+type fault string
 
 const (
-	death   deed = "death"   // of a server
-	absence deed = "absence" // of a server or listener from the configuration
-	maint   deed = "maint"   // of a server, by the operator
-	limit   deed = "limit"   // on a listener or a cluster
-	kill    deed = "kill"    // of a server's sessions, by the operator
-	slow    deed = "slow"    // of a server, found by its check on a machine that is too busy
+	killed fault = "death"   // of a server
+	absent fault = "absence" // of a server or listener from the configuration
+	maint  fault = "maint"   // of a server, by the operator
+	limit  fault = "limit"   // on a listener or a cluster
+	kill   fault = "kill"    // of a server's sessions, by the operator
+	slow   fault = "slow"    // of a server whose check timed out on a busy machine
 )
 
-// entry is something that was done, from its beginning to its end.
-type entry struct {
-	deed    deed
+// faultEntry is one fault from its beginning to its end.
+type faultEntry struct {
+	fault   fault
 	subject string // server, listener or cluster
 	from    time.Time
-	to      time.Time // zero = it goes on
+	to      time.Time // zero = not ended
 }
 
-// ledger has all entries.
-type ledger struct {
+// faultLog holds all faults.
+type faultLog struct {
 	mu      sync.Mutex
-	entries []*entry
+	entries []*faultEntry
 }
 
-// begin enters something; the function that it returns ends it.
-func (l *ledger) begin(d deed, subject string) (end func()) {
-	e := &entry{deed: d, subject: subject, from: time.Now()}
+// begin adds a fault. The returned function ends it.
+func (l *faultLog) begin(d fault, subject string) (end func()) {
+	e := &faultEntry{fault: d, subject: subject, from: time.Now()}
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.entries = append(l.entries, e)
@@ -49,26 +49,26 @@ func (l *ledger) begin(d deed, subject string) (end func()) {
 	}
 }
 
-// any reports whether one of the deeds was done to one of the subjects at some time between the two.
-func (l *ledger) any(from, to time.Time, subjects []string, deeds ...deed) bool {
+// any reports whether one of the faults affected one of the subjects between from and to.
+func (l *faultLog) any(from, to time.Time, subjects []string, faults ...fault) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	for _, e := range l.entries {
 		over := !e.to.IsZero() && e.to.Before(from)
-		if !over && !e.from.After(to) && slices.Contains(deeds, e.deed) && slices.Contains(subjects, e.subject) {
+		if !over && !e.from.After(to) && slices.Contains(faults, e.fault) && slices.Contains(subjects, e.subject) {
 			return true
 		}
 	}
 	return false
 }
 
-// count is how often something was done.
-func (l *ledger) count() map[deed]int {
+// count returns the number of faults by kind.
+func (l *faultLog) count() map[fault]int {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	n := map[deed]int{}
+	n := map[fault]int{}
 	for _, e := range l.entries {
-		n[e.deed]++
+		n[e.fault]++
 	}
 	return n
 }

@@ -1,6 +1,6 @@
 package soak
 
-// The PROXY protocol on both sides of weir: clients that come through another proxy, and servers that are told who came.
+// The PROXY protocol on both sides of weir: clients behind another proxy, and servers that receive a header from weir.
 
 import (
 	"bufio"
@@ -13,14 +13,14 @@ import (
 
 var proxySignature = []byte("\r\n\r\n\x00\r\nQUIT\n")
 
-// claim is the address of the client that a session through another proxy says it is for.
-func (s *script) claim() netip.AddrPort {
+// claimedClient returns the client address in the PROXY header of a session.
+func (s *script) claimedClient() netip.AddrPort {
 	return netip.AddrPortFrom(netip.AddrFrom4([4]byte{198, 51, 100, byte(s.id % 8)}), uint16(1024+s.id%60_000))
 }
 
-// proxyHeader is what such a session begins with.
+// proxyHeader returns the PROXY header of a session.
 func (s *script) proxyHeader() []byte {
-	from, to := s.claim(), netip.MustParseAddrPort("203.0.113.9:80")
+	from, to := s.claimedClient(), netip.MustParseAddrPort("203.0.113.9:80")
 	if s.proxy == 1 {
 		return fmt.Appendf(nil, "PROXY TCP4 %s %s %d %d\r\n", from.Addr(), to.Addr(), from.Port(), to.Port())
 	}
@@ -32,7 +32,8 @@ func (s *script) proxyHeader() []byte {
 	return binary.BigEndian.AppendUint16(b, to.Port())
 }
 
-// readProxy takes the PROXY header off a connection, if there is one, and tells for whom it is. Nothing else is taken.
+// readProxy reads the PROXY header of a connection, if there is one, and returns the client in it. It consumes nothing
+// else.
 func readProxy(in *bufio.Reader) (from netip.AddrPort, err error) {
 	start, err := in.Peek(12)
 	switch {
@@ -45,7 +46,7 @@ func readProxy(in *bufio.Reader) (from netip.AddrPort, err error) {
 		}
 		words := strings.Fields(line)
 		if len(words) != 6 {
-			return from, corruption{fmt.Errorf("a PROXY header %q", line)}
+			return from, corruption{fmt.Errorf("invalid PROXY header %q", line)}
 		}
 		return netip.ParseAddrPort(words[2] + ":" + words[4])
 	case !bytes.Equal(start, proxySignature):
@@ -61,11 +62,11 @@ func readProxy(in *bufio.Reader) (from netip.AddrPort, err error) {
 		return from, err
 	}
 	switch {
-	case whole[12] == 0x20: // LOCAL: weir speaks for itself, in a check
+	case whole[12] == 0x20: // LOCAL: a check of weir
 		_, err = in.Discard(size)
 		return from, err
 	case whole[12] != 0x21 || whole[13] != 0x11 || size < 28:
-		return from, corruption{fmt.Errorf("a PROXY header %q", whole)}
+		return from, corruption{fmt.Errorf("invalid PROXY header %q", whole)}
 	}
 	from = netip.AddrPortFrom(netip.AddrFrom4([4]byte(whole[16:20])), binary.BigEndian.Uint16(whole[24:]))
 	_, err = in.Discard(size)

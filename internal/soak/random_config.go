@@ -1,6 +1,6 @@
 package soak
 
-// The configuration that weir runs with, as a value that is changed at random and written as a file.
+// The configuration of weir: a value that is changed at random and written as a file.
 
 import (
 	"fmt"
@@ -10,32 +10,33 @@ import (
 	"strings"
 )
 
-// world is a configuration. Two clusters and their two listeners are always there; everything else comes and goes.
-type world struct {
-	admin     string
-	room      int     // max_sessions of the process
-	flows     string  // the address of the UDP listener, which nothing is changed about
-	echoes    []place // its servers
-	servers   []place // all there are, in the configuration or not
-	clusters  [2]cluster
-	listeners []listener
+// randomConfig is a configuration. Two clusters and their two listeners are always present. Everything else is added
+// and removed.
+type randomConfig struct {
+	admin       string
+	maxSessions int          // max_sessions of the process
+	flows       string       // address of the UDP listener, which never changes
+	echoes      []serverAddr // its servers
+	servers     []serverAddr // all servers, in the configuration or not
+	clusters    [2]cluster
+	listeners   []listener
 }
 
-// place is where a server is, and the only cluster that it may be in.
-type place struct {
+// serverAddr is a server's address and the only cluster it may be in.
+type serverAddr struct {
 	name, address string
 	cluster       int
 }
 
 type cluster struct {
-	name     string
-	balance  string
-	levels   [2][]member
-	room     int // max_sessions; 0 = no limit
-	queue    bool
-	closes   bool   // on_down
-	interval int    // of its checks in milliseconds; 0 = none
-	send     string // the PROXY header that its servers get
+	name        string
+	balance     string
+	levels      [2][]member
+	maxSessions int // max_sessions; 0 = no limit
+	queue       bool
+	closeOnDown bool   // on_down
+	interval    int    // of the check, in milliseconds; 0 = no check
+	sendProxy   string // send_proxy
 }
 
 type member struct {
@@ -46,23 +47,23 @@ type member struct {
 type listener struct {
 	name, address string
 	cluster       int
-	there         bool
-	proxied       bool // takes PROXY headers
-	room          int  // max_sessions
+	present       bool
+	acceptProxy   bool // accept_proxy
+	maxSessions   int  // max_sessions
 	perSource     int
 	rate          int
 }
 
-// flowsName is what the UDP listener is called, and its cluster.
+// flowsName is the name of the UDP listener and its cluster.
 const flowsName = "u"
 
-const lastsBase = 2 // so many of the listeners are always there; the last one takes PROXY headers
+const permanentListeners = 2 // this many listeners are always present; the last of all accepts PROXY headers
 
 var methods = []string{"wrr", "rr", "least_sessions", "random", "first", "least_time", "hash", "maglev"}
 
-// newWorld is the configuration at the beginning and at the end: everything there, nothing limited.
-func newWorld(admin string, servers []place, addresses []string) *world {
-	w := &world{admin: admin, servers: servers}
+// newRandomConfig returns the configuration at the start and at the end: everything is present and nothing is limited.
+func newRandomConfig(admin string, servers []serverAddr, addresses []string) *randomConfig {
+	w := &randomConfig{admin: admin, servers: servers}
 	for i := range w.clusters {
 		w.clusters[i] = cluster{name: fmt.Sprintf("c%d", i), balance: methods[i], interval: 200}
 	}
@@ -76,13 +77,13 @@ func newWorld(admin string, servers []place, addresses []string) *world {
 	}
 	for i, at := range addresses {
 		w.listeners = append(w.listeners, listener{
-			name: fmt.Sprintf("l%d", i), address: at, cluster: i % 2, there: i < lastsBase || i == len(addresses)-1, proxied: i == len(addresses)-1,
+			name: fmt.Sprintf("l%d", i), address: at, cluster: i % 2, present: i < permanentListeners || i == len(addresses)-1, acceptProxy: i == len(addresses)-1,
 		})
 	}
 	return w
 }
 
-func (w *world) clone() *world {
+func (w *randomConfig) clone() *randomConfig {
 	c := *w
 	c.listeners = slices.Clone(w.listeners)
 	for i := range c.clusters {
@@ -93,31 +94,31 @@ func (w *world) clone() *world {
 	return &c
 }
 
-// String is the configuration file.
-func (w *world) String() string {
+// String returns the configuration file.
+func (w *randomConfig) String() string {
 	var b strings.Builder
-	fmt.Fprintf(&b, "[runtime]\nloops = 2\ndrain_timeout = \"2s\"\nmax_sessions = %d\n[admin]\nlisten = %q\n", w.room, w.admin)
+	fmt.Fprintf(&b, "[runtime]\nloops = 2\ndrain_timeout = \"2s\"\nmax_sessions = %d\n[admin]\nlisten = %q\n", w.maxSessions, w.admin)
 	fmt.Fprintf(&b, "[log]\nformat = \"json\"\nlevel = \"info\"\nsessions = \"all\"\n")
 	for _, l := range w.listeners {
-		if !l.there {
+		if !l.present {
 			continue
 		}
 		fmt.Fprintf(&b, "[[listener]]\nname = %q\naddress = %q\ncluster = %q\nhalf_close_timeout = \"120s\"\n", l.name, l.address, w.clusters[l.cluster].name)
-		if l.proxied {
+		if l.acceptProxy {
 			fmt.Fprintf(&b, "accept_proxy = true\ntrusted_proxies = [\"127.0.0.0/8\"]\n")
 		}
-		fmt.Fprintf(&b, "max_sessions = %d\nmax_sessions_per_source = %d\nmax_session_rate = %d\n", l.room, l.perSource, l.rate)
+		fmt.Fprintf(&b, "max_sessions = %d\nmax_sessions_per_source = %d\nmax_session_rate = %d\n", l.maxSessions, l.perSource, l.rate)
 	}
 	for _, c := range w.clusters {
 		onDown, queue := "keep", "0s"
-		if c.closes {
+		if c.closeOnDown {
 			onDown = "close"
 		}
 		if c.queue {
 			queue = "500ms"
 		}
 		fmt.Fprintf(&b, "[cluster.%s]\nbalance = %q\nmax_fails = 2\nfail_timeout = \"1s\"\nmax_sessions = %d\nqueue_timeout = %q\non_down = %q\nsend_proxy = %q\n",
-			c.name, c.balance, c.room, queue, onDown, c.send)
+			c.name, c.balance, c.maxSessions, queue, onDown, c.sendProxy)
 		for _, level := range c.levels {
 			fmt.Fprintf(&b, "[[cluster.%s.level]]\nservers = [", c.name)
 			for _, m := range level {
@@ -138,8 +139,8 @@ func (w *world) String() string {
 	return b.String()
 }
 
-// absent are the names of the servers and listeners that are not in the configuration.
-func (w *world) absent() map[string]bool {
+// absent returns the names of servers and listeners that are not in the configuration.
+func (w *randomConfig) absent() map[string]bool {
 	gone := map[string]bool{}
 	for _, s := range w.servers {
 		gone[s.name] = true
@@ -152,34 +153,34 @@ func (w *world) absent() map[string]bool {
 		}
 	}
 	for _, l := range w.listeners {
-		if !l.there {
+		if !l.present {
 			gone[l.name] = true
 		}
 	}
 	return gone
 }
 
-// limited are the names of the listeners and clusters that have a limit.
-func (w *world) limited() map[string]bool {
+// limited returns the names of listeners and clusters with a limit.
+func (w *randomConfig) limited() map[string]bool {
 	all := map[string]bool{}
 	for _, c := range w.clusters {
-		if c.room > 0 {
+		if c.maxSessions > 0 {
 			all[c.name] = true
 		}
 	}
-	if w.room > 0 {
+	if w.maxSessions > 0 {
 		all[flowsName] = true
 	}
 	for _, l := range w.listeners {
-		if l.there && (w.room > 0 || l.room > 0 || l.perSource > 0 || l.rate > 0) {
+		if l.present && (w.maxSessions > 0 || l.maxSessions > 0 || l.perSource > 0 || l.rate > 0) {
 			all[l.name] = true
 		}
 	}
 	return all
 }
 
-// mutate changes one thing and says which.
-func (w *world) mutate(r *rand.Rand) string {
+// mutate makes one change and returns what it changed.
+func (w *randomConfig) mutate(r *rand.Rand) string {
 	c := &w.clusters[r.IntN(len(w.clusters))]
 	switch r.IntN(13) {
 	case 0, 1:
@@ -219,16 +220,16 @@ func (w *world) mutate(r *rand.Rand) string {
 		c.levels[1-from] = append(c.levels[1-from], m)
 		return "move a server"
 	case 6:
-		if c.room, c.queue = 0, false; r.IntN(2) == 0 {
-			c.room, c.queue = 1+r.IntN(6), r.IntN(2) == 0
+		if c.maxSessions, c.queue = 0, false; r.IntN(2) == 0 {
+			c.maxSessions, c.queue = 1+r.IntN(6), r.IntN(2) == 0
 		}
 		return "limit a cluster"
 	case 7:
 		l := &w.listeners[r.IntN(len(w.listeners))]
-		if l.room, l.perSource, l.rate = 0, 0, 0; r.IntN(2) == 0 {
+		if l.maxSessions, l.perSource, l.rate = 0, 0, 0; r.IntN(2) == 0 {
 			switch r.IntN(3) {
 			case 0:
-				l.room = 1 + r.IntN(8)
+				l.maxSessions = 1 + r.IntN(8)
 			case 1:
 				l.perSource = 1 + r.IntN(8)
 			case 2:
@@ -237,26 +238,26 @@ func (w *world) mutate(r *rand.Rand) string {
 		}
 		return "limit a listener"
 	case 8:
-		l := &w.listeners[lastsBase+r.IntN(len(w.listeners)-lastsBase)]
-		l.there = !l.there
+		l := &w.listeners[permanentListeners+r.IntN(len(w.listeners)-permanentListeners)]
+		l.present = !l.present
 		return "add or remove a listener"
 	case 9:
-		c.send = []string{"", "v1", "v2"}[r.IntN(3)]
+		c.sendProxy = []string{"", "v1", "v2"}[r.IntN(3)]
 		return "PROXY headers"
 	case 10:
-		if w.room = 0; r.IntN(2) == 0 {
-			w.room = 1 + r.IntN(20)
+		if w.maxSessions = 0; r.IntN(2) == 0 {
+			w.maxSessions = 1 + r.IntN(20)
 		}
 		return "limit the process"
 	case 11:
 		c.balance = methods[r.IntN(len(methods))]
 		return "balance"
 	default:
-		c.closes = r.IntN(2) == 0
+		c.closeOnDown = r.IntN(2) == 0
 		c.interval = []int{0, 100, 200, 500}[r.IntN(4)]
 		return "checks"
 	}
 }
 
-// names are the keys of a set, sorted.
+// names returns the keys of a set, sorted.
 func names(set map[string]bool) []string { return slices.Sorted(maps.Keys(set)) }

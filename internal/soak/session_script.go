@@ -1,6 +1,6 @@
 package soak
 
-// What a session is to do, written in front of it, and the streams that it carries.
+// The script of a session, which is sent in front of it, and its streams.
 
 import (
 	"bytes"
@@ -9,7 +9,7 @@ import (
 	"math/rand/v2"
 )
 
-// order says which side ends its direction first.
+// order is which side closes its direction first.
 type order uint8
 
 const (
@@ -18,23 +18,23 @@ const (
 	serverFirst       // the client's waits for the server's
 )
 
-// never is an offset that no stream reaches.
+// never is an offset beyond every stream.
 const never = 1<<32 - 1
 
-// script is what a session is to do. The part that the server has to know travels as the session's first bytes.
+// script is what a session does. The part that the server needs is sent as the first bytes of the session.
 type script struct {
 	id          uint64
-	echo        bool   // what comes down is what went up; else both are streams of their own
+	echo        bool   // the server echoes; else both directions are independent streams
 	order       order  // not for echo
 	up, down    uint32 // bytes after the header and the preamble
 	serverReset uint32 // after how many bytes down the server resets
-	chunk       uint32 // the most that either side writes at once
+	chunk       uint32 // maximum size of a write
 
-	// The client's own part.
+	// Only for the client.
 	clientReset uint32 // after how many bytes up the client resets
 	pause       uint32 // milliseconds between the header and the first byte
 	slow        bool   // the client reads a little at a time
-	proxy       uint8  // it comes through another proxy: the version of the header; 0 = it does not
+	proxy       uint8  // version of the PROXY header that the client sends; 0 = none
 }
 
 const (
@@ -61,7 +61,7 @@ func (s *script) header() []byte {
 
 func parseHeader(b []byte) (script, error) {
 	if !bytes.Equal(b[:8], magic[:]) {
-		return script{}, fmt.Errorf("a session begins with %q", b[:8])
+		return script{}, fmt.Errorf("invalid session header %q", b[:8])
 	}
 	return script{
 		id: binary.LittleEndian.Uint64(b[8:]), echo: b[16] == 1, order: order(b[17]),
@@ -70,7 +70,7 @@ func parseHeader(b []byte) (script, error) {
 	}, nil
 }
 
-// preamble is what a server says first: who it is, and whom it takes this session for.
+// preamble returns the first bytes of a server: its index and the session that it received.
 func preamble(id uint64, server int) []byte {
 	b := make([]byte, preambleSize)
 	copy(b, magic[:])
@@ -79,8 +79,8 @@ func preamble(id uint64, server int) []byte {
 	return b
 }
 
-// stream is an endless sequence of bytes that a number decides. Streams of different numbers have nothing in common, so a
-// byte that is lost, repeated, moved or somebody else's is noticed where it happens.
+// stream returns an endless pseudo-random stream. Streams with different numbers have nothing in common, so a byte that
+// is lost, repeated, moved or from another session is noticed where it occurs.
 func stream(number uint64) *rand.ChaCha8 {
 	var key [32]byte
 	binary.LittleEndian.PutUint64(key[:], number)
@@ -96,7 +96,8 @@ func (s *script) downStream() *rand.ChaCha8 {
 	return stream(2*s.id + 1)
 }
 
-// sizes are those of the chunks that one side writes: from one byte to the script's most, small ones as often as large.
+// sizes returns the sizes of the chunks that one side writes: up to the script's maximum, small ones in a third of the
+// cases.
 func (s *script) sizes(side uint64) func() int {
 	r := rand.New(rand.NewPCG(s.id, side))
 	most := int(s.chunk)
@@ -108,11 +109,11 @@ func (s *script) sizes(side uint64) func() int {
 	}
 }
 
-// checker compares what arrives with what was sent.
+// checker compares received bytes with a stream.
 type checker struct {
 	want *rand.ChaCha8
 	n    uint32 // bytes so far
-	all  uint32 // bytes that there are to be
+	all  uint32 // length of the stream
 	buf  []byte
 }
 
@@ -140,17 +141,17 @@ func (c *checker) take(got []byte) error {
 	return nil
 }
 
-// outcome is how one side saw a session end.
+// outcome is how a session ended for one side.
 type outcome string
 
 const (
-	complete outcome = "complete" // everything came and went, then FIN both ways
-	reset    outcome = "reset"    // by the other side
-	gaveUp   outcome = "gave up"  // by this side, with a reset, as the script says
-	refused  outcome = "refused"  // nobody listened
-	killed   outcome = "killed"   // the server died
-	early    outcome = "early"    // a clean end before the last byte
-	corrupt  outcome = "corrupt"  // a wrong byte
-	stalled  outcome = "stalled"  // nothing moved for too long
-	strange  outcome = "strange"  // any other error
+	outcomeComplete outcome = "complete" // all bytes and a FIN in both directions
+	outcomeReset    outcome = "reset"    // by the other side
+	outcomeGaveUp   outcome = "gave up"  // reset by this side according to the script
+	outcomeRefused  outcome = "refused"  // connection refused
+	outcomeKilled   outcome = "killed"   // the server was killed
+	outcomeEarly    outcome = "early"    // a clean end before the last byte
+	outcomeCorrupt  outcome = "corrupt"  // a wrong byte
+	outcomeStalled  outcome = "stalled"  // no progress within ioTimeout
+	outcomeOther    outcome = "strange"  // any other error
 )

@@ -15,7 +15,7 @@ import (
 	"weir/internal/nettest"
 )
 
-// TestMain is also the server that a run kills: the test binary with arguments of its own.
+// TestMain is also the child server: the test binary with arguments of its own.
 func TestMain(m *testing.M) {
 	if len(os.Args) == 4 && os.Args[1] == "server" {
 		index, err := strconv.Atoi(os.Args[2])
@@ -28,7 +28,7 @@ func TestMain(m *testing.M) {
 	os.Exit(nettest.Run(m))
 }
 
-// For a minute, everything at once: not one session may end in a way that nothing explains.
+// Under one minute of random load and faults, every end of a session is explained.
 func TestSoakOneMinuteFindsNoUnexplainedEnd(t *testing.T) {
 	binary := filepath.Join(t.TempDir(), "weir")
 	args := []string{"build", "-o", binary}

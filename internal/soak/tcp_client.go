@@ -1,6 +1,6 @@
 package soak
 
-// A client's side of one session.
+// The client side of a session.
 
 import (
 	"context"
@@ -15,37 +15,37 @@ import (
 	"time"
 )
 
-// patience is how long a side waits for the next byte before it calls the session stalled.
-const patience = 40 * time.Second
+// ioTimeout is how long a side waits for the next byte before it reports the session as stalled.
+const ioTimeout = 40 * time.Second
 
-// passage is what a client has seen of one session.
-type passage struct {
+// clientResult is a client's result of one session.
+type clientResult struct {
 	script   script
 	listener string
 	client   netip.AddrPort
-	claimed  netip.AddrPort // for whom it says it comes; invalid = for itself
+	claimed  netip.AddrPort // client in the PROXY header it sends; invalid = no header
 	begun    time.Time
 	ended    time.Time
-	server   int    // -1 = it did not say
-	up       uint32 // bytes that the kernel took, those of the header apart
-	down     uint32 // bytes that came and were right, those of the preamble apart
+	server   int    // index of the server; -1 = unknown
+	up       uint32 // bytes that the kernel accepted, without the header
+	down     uint32 // correct bytes received, without the preamble
 	outcome  outcome
 	detail   string
 }
 
-// run goes through one session from a local address, which the kernel may refuse for a while after its last use: then
-// the error is EADDRINUSE and nothing has happened. Nothing in it waits for longer than patience.
-func (s script) run(ctx context.Context, from netip.AddrPort, listener, address string) (passage, error) {
-	p := passage{script: s, listener: listener, client: from, begun: time.Now(), server: -1}
-	d := net.Dialer{Timeout: patience, LocalAddr: net.TCPAddrFromAddrPort(from)}
-	conn, err := d.Dial("tcp", address) // not with the context: what was begun is brought to its end
+// run runs one session from a local address. The kernel may refuse the address for a while after its last use; then the
+// error is EADDRINUSE and nothing has happened. No step waits longer than ioTimeout.
+func (s script) run(ctx context.Context, from netip.AddrPort, listener, address string) (clientResult, error) {
+	p := clientResult{script: s, listener: listener, client: from, begun: time.Now(), server: -1}
+	d := net.Dialer{Timeout: ioTimeout, LocalAddr: net.TCPAddrFromAddrPort(from)}
+	conn, err := d.Dial("tcp", address) // without the context: sessions that have begun are completed
 	if err != nil {
 		if errors.Is(err, syscall.EADDRINUSE) || errors.Is(err, syscall.EADDRNOTAVAIL) {
 			return p, err
 		}
 		p.outcome, p.detail = outcomeOf(err), err.Error()
 		if errors.Is(err, syscall.ECONNREFUSED) {
-			p.outcome = refused
+			p.outcome = outcomeRefused
 		}
 		p.ended = time.Now()
 		return p, nil
@@ -53,7 +53,7 @@ func (s script) run(ctx context.Context, from netip.AddrPort, listener, address 
 	c := conn.(*net.TCPConn)
 	defer c.Close()
 	if s.proxy != 0 {
-		p.claimed = s.claim()
+		p.claimed = s.claimedClient()
 	}
 	wrote := make(chan error, 1)
 	read := make(chan struct{})
@@ -61,10 +61,10 @@ func (s script) run(ctx context.Context, from netip.AddrPort, listener, address 
 	rerr := s.read(c, &p)
 	close(read)
 	if rerr != nil && !errors.Is(rerr, errEarly) {
-		abort(c) // so that the writer ends too
+		abort(c) // ends the writer
 	}
 	werr := <-wrote
-	p.judge(rerr, werr)
+	p.setOutcome(rerr, werr)
 	p.ended = time.Now()
 	return p, nil
 }
@@ -74,10 +74,10 @@ var (
 	errGaveUp = errors.New("reset as the script says")
 )
 
-// corruption is an error of a stream that is not what was sent.
+// corruption is an error of a stream whose bytes differ from what was sent.
 type corruption struct{ error }
 
-// write sends the header and the stream in pieces, and ends the direction, or the session as the script says.
+// write sends the header and the stream in chunks, and then closes or resets according to the script.
 func (s *script) write(ctx context.Context, c *net.TCPConn, read <-chan struct{}, sent *uint32) error {
 	if s.proxy != 0 {
 		header := s.proxyHeader()
@@ -99,8 +99,8 @@ func (s *script) write(ctx context.Context, c *net.TCPConn, read <-chan struct{}
 		wait := time.NewTimer(time.Duration(s.pause) * time.Millisecond)
 		select {
 		case <-wait.C:
-		case <-ctx.Done(): // the run is over: no more waiting
-		case <-read: // the session is
+		case <-ctx.Done(): // the run has ended
+		case <-read: // the session has ended
 		}
 		wait.Stop()
 	}
@@ -116,7 +116,7 @@ func (s *script) write(ctx context.Context, c *net.TCPConn, read <-chan struct{}
 			k = min(k, s.clientReset-*sent)
 		}
 		_, _ = body.Read(buf[:k])
-		_ = c.SetWriteDeadline(time.Now().Add(patience))
+		_ = c.SetWriteDeadline(time.Now().Add(ioTimeout))
 		if _, err := c.Write(buf[:k]); err != nil {
 			return err
 		}
@@ -129,16 +129,16 @@ func (s *script) write(ctx context.Context, c *net.TCPConn, read <-chan struct{}
 	if s.order == serverFirst {
 		select {
 		case <-read:
-		case <-time.After(patience):
+		case <-time.After(ioTimeout):
 			return os.ErrDeadlineExceeded
 		}
 	}
 	return c.CloseWrite()
 }
 
-// read takes in the preamble and the stream down to its end.
-func (s *script) read(c *net.TCPConn, p *passage) error {
-	extend := func() { _ = c.SetReadDeadline(time.Now().Add(patience + time.Duration(s.pause)*time.Millisecond)) }
+// read receives the preamble and the stream to its end.
+func (s *script) read(c *net.TCPConn, p *clientResult) error {
+	extend := func() { _ = c.SetReadDeadline(time.Now().Add(ioTimeout + time.Duration(s.pause)*time.Millisecond)) }
 	extend()
 	var first [preambleSize]byte
 	if _, err := io.ReadFull(c, first[:]); err != nil {
@@ -148,10 +148,10 @@ func (s *script) read(c *net.TCPConn, p *passage) error {
 		return err
 	}
 	if string(first[:8]) != string(magic[:]) {
-		return corruption{fmt.Errorf("a server begins with %q", first[:8])}
+		return corruption{fmt.Errorf("invalid preamble %q", first[:8])}
 	}
 	if id := binary.LittleEndian.Uint64(first[8:]); id != s.id {
-		return corruption{fmt.Errorf("the server speaks to session %d", id)}
+		return corruption{fmt.Errorf("preamble of session %d", id)}
 	}
 	p.server = int(binary.LittleEndian.Uint64(first[16:]))
 	check := newChecker(s.downStream(), s.down)
@@ -180,27 +180,27 @@ func (s *script) read(c *net.TCPConn, p *passage) error {
 	}
 }
 
-// judge makes one outcome of what the two directions have met. The kernel tells of a reset once, to whichever call comes
-// first: when the writer was told, an end is all that is left for the reader.
-func (p *passage) judge(rerr, werr error) {
+// setOutcome derives the outcome from the errors of both directions. The kernel reports a reset once, to the call that
+// comes first: if the writer got it, the reader sees an end of file.
+func (p *clientResult) setOutcome(rerr, werr error) {
 	var bad corruption
 	switch {
 	case errors.As(rerr, &bad):
-		p.outcome = corrupt
+		p.outcome = outcomeCorrupt
 	case errors.Is(werr, errGaveUp):
-		p.outcome = gaveUp
+		p.outcome = outcomeGaveUp
 	case errors.Is(rerr, errEarly) && errors.Is(werr, syscall.ECONNRESET):
-		p.outcome = reset
+		p.outcome = outcomeReset
 	case errors.Is(rerr, errEarly):
-		p.outcome = early
+		p.outcome = outcomeEarly
 	case rerr != nil:
 		p.outcome = outcomeOf(rerr)
 	case werr != nil:
 		p.outcome = outcomeOf(werr)
 	default:
-		p.outcome = complete
+		p.outcome = outcomeComplete
 	}
-	if p.outcome != complete && p.outcome != gaveUp {
+	if p.outcome != outcomeComplete && p.outcome != outcomeGaveUp {
 		p.detail = fmt.Sprintf("up %d of %d (%v), down %d of %d (%v)", p.up, p.script.up, werr, p.down, p.script.down, rerr)
 	}
 }
@@ -208,11 +208,11 @@ func (p *passage) judge(rerr, werr error) {
 func outcomeOf(err error) outcome {
 	switch {
 	case errors.Is(err, syscall.ECONNRESET), errors.Is(err, syscall.EPIPE), errors.Is(err, syscall.ENOTCONN):
-		return reset
+		return outcomeReset
 	case errors.Is(err, os.ErrDeadlineExceeded), errors.Is(err, syscall.ETIMEDOUT):
-		return stalled
+		return outcomeStalled
 	}
-	return strange
+	return outcomeOther
 }
 
 // abort closes a connection with a reset.

@@ -1,6 +1,6 @@
 package soak
 
-// Servers that do what the header of a session says, and die on request.
+// Test servers, which follow the script in front of a session and can be killed.
 
 import (
 	"bufio"
@@ -17,51 +17,51 @@ import (
 	"time"
 )
 
-// visit is what a server has seen of one session.
-type visit struct {
+// serverResult is a server's result of one session.
+type serverResult struct {
 	ID      uint64
 	Server  int
-	From    netip.AddrPort // whom the PROXY header says it is for; invalid = there was none
-	Up      uint32         // bytes that came and were right, those of the header apart
+	From    netip.AddrPort // client in the PROXY header; invalid = no header
+	Up      uint32         // correct bytes received, without the header
 	Outcome outcome
 	Detail  string
 }
 
-// server is one that runs in this process.
-type server struct {
+// tcpServer is a test server in this process.
+type tcpServer struct {
 	index   int
 	address string
-	report  func(visit)
+	report  func(serverResult)
 
 	mu    sync.Mutex
-	ln    net.Listener // nil = it is dead
-	conns map[*net.TCPConn]*life
+	ln    net.Listener // nil = killed
+	conns map[*net.TCPConn]*killSignal
 	work  sync.WaitGroup
 }
 
-// life tells a connection's goroutines that its server has died.
-type life struct {
+// killSignal tells the goroutines of a connection that the server was killed.
+type killSignal struct {
 	once sync.Once
-	over chan struct{}
+	done chan struct{}
 }
 
-func (l *life) end() { l.once.Do(func() { close(l.over) }) }
+func (l *killSignal) send() { l.once.Do(func() { close(l.done) }) }
 
-func (l *life) ended() bool {
+func (l *killSignal) sent() bool {
 	select {
-	case <-l.over:
+	case <-l.done:
 		return true
 	default:
 		return false
 	}
 }
 
-func newServer(index int, address string, report func(visit)) *server {
-	return &server{index: index, address: address, report: report, conns: map[*net.TCPConn]*life{}}
+func newServer(index int, address string, report func(serverResult)) *tcpServer {
+	return &tcpServer{index: index, address: address, report: report, conns: map[*net.TCPConn]*killSignal{}}
 }
 
-// start brings the server up.
-func (s *server) start() error {
+// start starts or restarts the server.
+func (s *tcpServer) start() error {
 	var lc net.ListenConfig
 	lc.SetMultipathTCP(false)
 	ln, err := lc.Listen(context.Background(), "tcp", s.address)
@@ -78,7 +78,7 @@ func (s *server) start() error {
 				return
 			}
 			c := conn.(*net.TCPConn)
-			l := &life{over: make(chan struct{})}
+			l := &killSignal{done: make(chan struct{})}
 			s.mu.Lock()
 			if s.ln != ln {
 				s.mu.Unlock()
@@ -99,8 +99,8 @@ func (s *server) start() error {
 	return nil
 }
 
-// die stops listening and resets everything, as a host does whose power fails and comes back.
-func (s *server) die() {
+// kill stops listening and resets all connections, like a host that loses power and restarts.
+func (s *tcpServer) kill() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.ln == nil {
@@ -109,34 +109,34 @@ func (s *server) die() {
 	_ = s.ln.Close()
 	s.ln = nil
 	for c, l := range s.conns {
-		l.end()
+		l.send()
 		abort(c)
 	}
 }
 
-// stop dies and waits for the last connection.
-func (s *server) stop() {
-	s.die()
+// stop kills the server and waits for its goroutines.
+func (s *tcpServer) stop() {
+	s.kill()
 	s.work.Wait()
 }
 
-// sessions is how many there are now.
-func (s *server) sessions() int {
+// sessions returns the number of open connections.
+func (s *tcpServer) sessions() int {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return len(s.conns)
 }
 
-// serve goes through one session. A connection that says nothing is a check.
-func (s *server) serve(c *net.TCPConn, l *life) {
-	_ = c.SetReadDeadline(time.Now().Add(patience))
+// serve handles one session. A connection that sends nothing is a check.
+func (s *tcpServer) serve(c *net.TCPConn, l *killSignal) {
+	_ = c.SetReadDeadline(time.Now().Add(ioTimeout))
 	in := bufio.NewReader(c)
-	v := visit{Server: s.index}
+	v := serverResult{Server: s.index}
 	var err error
 	if v.From, err = readProxy(in); err != nil {
 		var bad corruption
 		if errors.As(err, &bad) {
-			v.Outcome, v.Detail = corrupt, err.Error()
+			v.Outcome, v.Detail = outcomeCorrupt, err.Error()
 			s.report(v)
 		}
 		return
@@ -144,33 +144,33 @@ func (s *server) serve(c *net.TCPConn, l *life) {
 	var head [headerSize]byte
 	n, err := io.ReadFull(in, head[:])
 	if err != nil {
-		if n > 0 && !l.ended() && (errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF)) {
-			s.report(visit{Server: s.index, Outcome: early, Detail: fmt.Sprintf("a header of %d bytes", n)})
+		if n > 0 && !l.sent() && (errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF)) {
+			s.report(serverResult{Server: s.index, Outcome: outcomeEarly, Detail: fmt.Sprintf("a header of %d bytes", n)})
 		}
 		return
 	}
 	sc, err := parseHeader(head[:])
 	if err != nil {
-		v.Outcome, v.Detail = corrupt, err.Error()
+		v.Outcome, v.Detail = outcomeCorrupt, err.Error()
 		s.report(v)
 		return
 	}
 	v.ID = sc.id
-	err = s.play(c, in, &sc, &v)
+	err = s.runScript(c, in, &sc, &v)
 	var bad corruption
 	switch {
-	case l.ended():
-		v.Outcome = killed
+	case l.sent():
+		v.Outcome = outcomeKilled
 	case errors.As(err, &bad):
-		v.Outcome = corrupt
+		v.Outcome = outcomeCorrupt
 	case errors.Is(err, errGaveUp):
-		v.Outcome = gaveUp
+		v.Outcome = outcomeGaveUp
 	case errors.Is(err, errEarly):
-		v.Outcome = early
+		v.Outcome = outcomeEarly
 	case err != nil:
 		v.Outcome = outcomeOf(err)
 	default:
-		v.Outcome = complete
+		v.Outcome = outcomeComplete
 	}
 	if err != nil {
 		v.Detail = fmt.Sprintf("up %d of %d: %v", v.Up, sc.up, err)
@@ -178,8 +178,8 @@ func (s *server) serve(c *net.TCPConn, l *life) {
 	s.report(v)
 }
 
-// play speaks and listens at the same time, unless it echoes. An error of listening counts for more: it tells what came.
-func (s *server) play(c *net.TCPConn, in io.Reader, sc *script, v *visit) error {
+// runScript sends and receives at the same time, or echoes. An error of receive takes precedence.
+func (s *tcpServer) runScript(c *net.TCPConn, in io.Reader, sc *script, v *serverResult) error {
 	if _, err := c.Write(preamble(sc.id, s.index)); err != nil {
 		return err
 	}
@@ -187,28 +187,28 @@ func (s *server) play(c *net.TCPConn, in io.Reader, sc *script, v *visit) error 
 	if sc.echo {
 		return s.echo(c, in, sc, check, v)
 	}
-	heard := make(chan struct{})
-	said := make(chan error, 1)
-	go func() { said <- s.speak(c, sc, heard) }()
-	err := s.listen(c, in, check, v)
-	close(heard)
+	received := make(chan struct{})
+	sent := make(chan error, 1)
+	go func() { sent <- s.send(c, sc, received) }()
+	err := s.receive(c, in, check, v)
+	close(received)
 	if err != nil && !errors.Is(err, errEarly) {
 		abort(c)
 	}
-	spoken := <-said
+	sendErr := <-sent
 	switch {
-	case errors.Is(spoken, errGaveUp):
-		return spoken
-	case err == nil, errors.Is(err, errEarly) && errors.Is(spoken, syscall.ECONNRESET):
-		return spoken
+	case errors.Is(sendErr, errGaveUp):
+		return sendErr
+	case err == nil, errors.Is(err, errEarly) && errors.Is(sendErr, syscall.ECONNRESET):
+		return sendErr
 	}
 	return err
 }
 
-func (s *server) listen(c *net.TCPConn, in io.Reader, check *checker, v *visit) error {
+func (s *tcpServer) receive(c *net.TCPConn, in io.Reader, check *checker, v *serverResult) error {
 	buf := make([]byte, 64<<10)
 	for {
-		_ = c.SetReadDeadline(time.Now().Add(idlePatience))
+		_ = c.SetReadDeadline(time.Now().Add(idleTimeout))
 		n, err := in.Read(buf)
 		if bad := check.take(buf[:n]); bad != nil {
 			return corruption{bad}
@@ -225,10 +225,10 @@ func (s *server) listen(c *net.TCPConn, in io.Reader, check *checker, v *visit) 
 	}
 }
 
-// idlePatience is how long a server waits for a client, which may pause on purpose.
-const idlePatience = 10 * time.Minute
+// idleTimeout is how long a server waits for a client, which may pause on purpose.
+const idleTimeout = 10 * time.Minute
 
-func (s *server) speak(c *net.TCPConn, sc *script, heard <-chan struct{}) error {
+func (s *tcpServer) send(c *net.TCPConn, sc *script, received <-chan struct{}) error {
 	body, size := sc.downStream(), sc.sizes(2)
 	buf := make([]byte, sc.chunk)
 	for sent := uint32(0); ; {
@@ -241,22 +241,22 @@ func (s *server) speak(c *net.TCPConn, sc *script, heard <-chan struct{}) error 
 		}
 		k := min(uint32(size()), sc.down-sent, sc.serverReset-sent)
 		_, _ = body.Read(buf[:k])
-		_ = c.SetWriteDeadline(time.Now().Add(patience))
+		_ = c.SetWriteDeadline(time.Now().Add(ioTimeout))
 		if _, err := c.Write(buf[:k]); err != nil {
 			return err
 		}
 		sent += k
 	}
 	if sc.order == clientFirst {
-		<-heard
+		<-received
 	}
 	return c.CloseWrite()
 }
 
-func (s *server) echo(c *net.TCPConn, in io.Reader, sc *script, check *checker, v *visit) error {
+func (s *tcpServer) echo(c *net.TCPConn, in io.Reader, sc *script, check *checker, v *serverResult) error {
 	buf := make([]byte, sc.chunk)
 	for {
-		_ = c.SetReadDeadline(time.Now().Add(idlePatience))
+		_ = c.SetReadDeadline(time.Now().Add(idleTimeout))
 		n, err := in.Read(buf)
 		if bad := check.take(buf[:n]); bad != nil {
 			return corruption{bad}
@@ -267,7 +267,7 @@ func (s *server) echo(c *net.TCPConn, in io.Reader, sc *script, check *checker, 
 				abort(c)
 				return errGaveUp
 			}
-			_ = c.SetWriteDeadline(time.Now().Add(patience))
+			_ = c.SetWriteDeadline(time.Now().Add(ioTimeout))
 			if _, err := c.Write(buf[:n]); err != nil {
 				return err
 			}
@@ -283,16 +283,16 @@ func (s *server) echo(c *net.TCPConn, in io.Reader, sc *script, check *checker, 
 	}
 }
 
-// Serve is the whole of a child process: one server that is there to be killed. It says "ready", and what it has seen of
-// every session, a line of JSON each.
+// Serve runs a child server, which its parent kills. It writes "ready" and then the result of every session, one line
+// of JSON each.
 func Serve(index int, address string, out io.Writer) error {
 	var mu sync.Mutex
 	lines := json.NewEncoder(out)
-	s := newServer(index, address, func(v visit) {
+	s := newServer(index, address, func(v serverResult) {
 		mu.Lock()
 		defer mu.Unlock()
 		if lines.Encode(v) != nil {
-			os.Exit(1) // nobody listens any more
+			os.Exit(1) // the parent has ended
 		}
 	})
 	if err := s.start(); err != nil {

@@ -1,6 +1,6 @@
 package soak
 
-// UDP: servers that echo, and clients whose every datagram has a number.
+// UDP: echo servers, and clients with numbered datagrams.
 
 import (
 	"bytes"
@@ -18,16 +18,16 @@ import (
 	"time"
 )
 
-// datagramServer echoes what comes until it dies.
-type datagramServer struct {
+// udpServer echoes datagrams.
+type udpServer struct {
 	address string
 
 	mu   sync.Mutex
-	conn *net.UDPConn // nil = it is dead
+	conn *net.UDPConn // nil = killed
 	work sync.WaitGroup
 }
 
-func (s *datagramServer) start() error {
+func (s *udpServer) start() error {
 	conn, err := net.ListenUDP("udp", net.UDPAddrFromAddrPort(netip.MustParseAddrPort(s.address)))
 	if err != nil {
 		return err
@@ -50,7 +50,7 @@ func (s *datagramServer) start() error {
 	return nil
 }
 
-func (s *datagramServer) die() {
+func (s *udpServer) kill() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.conn != nil {
@@ -59,26 +59,26 @@ func (s *datagramServer) die() {
 	}
 }
 
-func (s *datagramServer) stop() {
-	s.die()
+func (s *udpServer) stop() {
+	s.kill()
 	s.work.Wait()
 }
 
-func (s *datagramServer) sessions() int { return 0 }
+func (s *udpServer) sessions() int { return 0 }
 
-// answerPatience is how long an answer may take.
-const answerPatience = 5 * time.Second
+// replyTimeout is how long a reply may take.
+const replyTimeout = 5 * time.Second
 
 // tally counts datagrams.
 type tally struct {
 	sent, answered int
-	lost           int // for a reason that the ledger has
-	missing        int // for none
+	lost           int // explained by a fault
+	missing        int // not explained
 }
 
-// overflows is how many datagrams this host's kernel has thrown away because nobody took them off a socket in time
-// (RcvbufErrors, /proc/net/snmp): where processors are short, some do not come in time although each client has only one
-// on its way. No more may be missing than that.
+// overflows returns how many datagrams the kernel of this host has dropped because a socket buffer was full
+// (RcvbufErrors, /proc/net/snmp). On a busy machine that happens although each client has only one datagram in flight.
+// No more than that may be missing.
 func overflows() int {
 	text, _ := os.ReadFile("/proc/net/snmp")
 	var names []string
@@ -101,7 +101,7 @@ func overflows() int {
 	return 0
 }
 
-// datagram is the one of a number: the flow's, its own, and bytes that no other has.
+// datagram returns the datagram with a number: the flow, the number, and bytes that no other datagram has.
 func datagram(flow, n uint64, size int) []byte {
 	b := make([]byte, 16+size)
 	binary.LittleEndian.PutUint64(b, flow)
@@ -110,8 +110,7 @@ func datagram(flow, n uint64, size int) []byte {
 	return b
 }
 
-// flow sends some datagrams, one after the other, and waits for each to come back. It returns what was wrong, if
-// something was.
+// flow sends datagrams one after the other and waits for each reply. wrong is what was wrong, if anything.
 func flow(ctx context.Context, r *rand.Rand, id uint64, from netip.AddrPort, to string, excused func(since time.Time) bool) (t tally, wrong error) {
 	conn, err := net.DialUDP("udp", net.UDPAddrFromAddrPort(from), net.UDPAddrFromAddrPort(netip.MustParseAddrPort(to)))
 	if err != nil {
@@ -133,7 +132,7 @@ func flow(ctx context.Context, r *rand.Rand, id uint64, from netip.AddrPort, to 
 			return t, fmt.Errorf("datagram %d: %w", n, err)
 		}
 		t.sent++
-		_ = conn.SetReadDeadline(began.Add(answerPatience))
+		_ = conn.SetReadDeadline(began.Add(replyTimeout))
 		for {
 			k, err := conn.Read(buf)
 			switch {
@@ -146,9 +145,9 @@ func flow(ctx context.Context, r *rand.Rand, id uint64, from netip.AddrPort, to 
 			case bytes.Equal(buf[:k], sent):
 				t.answered++
 			case k >= 16 && binary.LittleEndian.Uint64(buf) == id && binary.LittleEndian.Uint64(buf[8:]) < n:
-				continue // an answer to an earlier one that was given up, or that weir sent again
+				continue // a late reply to an earlier datagram, or to one that weir sent again
 			default:
-				return t, fmt.Errorf("datagram %d of %d bytes: %d bytes came that are not it", n, len(sent), k)
+				return t, fmt.Errorf("datagram %d of %d bytes: %d other bytes received", n, len(sent), k)
 			}
 			break
 		}

@@ -23,7 +23,7 @@ import (
 	"time"
 )
 
-// record is what weir's log says about one session.
+// record is a JSON log line of weir.
 type record struct {
 	Msg      string    `json:"msg"`
 	Time     time.Time `json:"time"`
@@ -31,7 +31,7 @@ type record struct {
 	Listener string    `json:"listener"`
 	Cluster  string    `json:"cluster"`
 	Server   string    `json:"server"`
-	Phase    string    `json:"phase"` // of a session
+	Phase    string    `json:"phase"` // of a session record
 	Up       uint64    `json:"bytes_up"`
 	Down     uint64    `json:"bytes_down"`
 	Millis   float64   `json:"duration_ms"`
@@ -54,30 +54,30 @@ func (r *record) begun() time.Time {
 	return r.Time.Add(-time.Duration(r.Millis * float64(time.Millisecond)))
 }
 
-// process is a running weir.
-type process struct {
+// weirProcess is a running weir, also after upgrades.
+type weirProcess struct {
 	file, socket string
 	cmd          *exec.Cmd
 	ended        chan struct{}
 	http         *http.Client
-	onRecord     func(record) // of a session, or of an event about a server; called by one goroutine
+	onRecord     func(record) // called for session records and server events, by one goroutine
 
-	ready chan struct{} // closed when it serves
+	ready chan struct{} // closed when weir is ready
 	once  sync.Once
 
-	calls sync.RWMutex // held for reading by requests, and for writing while a process hands over to the next
+	calls sync.RWMutex // read-locked by requests, write-locked by upgrades
 
-	mu     sync.Mutex
-	pid    int      // of the process that serves
-	heirs  int      // processes that have taken over
-	over   []string // how processes said that they have stopped
-	noise  []string // lines that are no JSON: races, panics
-	errors []string // messages of level ERROR
+	mu           sync.Mutex
+	pid          int      // of the current process
+	upgrades     int      // number of upgrades
+	stopMessages []string // messages of stopped processes
+	otherLines   []string // lines that are not JSON: races, panics
+	errors       []string // messages of level ERROR
 }
 
-// launch starts weir and waits until it serves.
-func launch(binary, dir, config string, onRecord func(record)) (*process, error) {
-	p := &process{
+// launch starts weir and waits until it is ready.
+func launch(binary, dir, config string, onRecord func(record)) (*weirProcess, error) {
+	p := &weirProcess{
 		file: filepath.Join(dir, "weir.toml"), socket: adminSocket(dir), ended: make(chan struct{}), ready: make(chan struct{}), onRecord: onRecord,
 	}
 	if err := p.write(config); err != nil {
@@ -102,14 +102,14 @@ func launch(binary, dir, config string, onRecord func(record)) (*process, error)
 	p.pid = p.cmd.Process.Pid
 	go func() { // ends with the last process that has the log; stop waits for it
 		defer close(p.ended)
-		p.follow(stderr)
+		p.readLog(stderr)
 		_ = p.cmd.Wait()
 	}()
 	select {
 	case <-p.ready:
 		return p, nil
 	case <-p.ended:
-		return nil, fmt.Errorf("weir did not start:\n%s", strings.Join(p.trouble(), "\n"))
+		return nil, fmt.Errorf("weir did not start:\n%s", strings.Join(p.errorLines(), "\n"))
 	case <-time.After(20 * time.Second):
 		p.kill()
 		return nil, errors.New("weir is not ready after 20 s")
@@ -118,14 +118,14 @@ func launch(binary, dir, config string, onRecord func(record)) (*process, error)
 
 func adminSocket(dir string) string { return filepath.Join(dir, "admin.sock") }
 
-func (p *process) follow(r io.Reader) {
+func (p *weirProcess) readLog(r io.Reader) {
 	lines := bufio.NewScanner(r)
 	lines.Buffer(nil, 1<<20)
 	for lines.Scan() {
 		var rec record
 		if err := json.Unmarshal(lines.Bytes(), &rec); err != nil {
 			p.mu.Lock()
-			p.noise = append(p.noise, lines.Text())
+			p.otherLines = append(p.otherLines, lines.Text())
 			p.mu.Unlock()
 			continue
 		}
@@ -136,9 +136,9 @@ func (p *process) follow(r io.Reader) {
 			p.once.Do(func() { close(p.ready) })
 		case rec.Msg == "stopped":
 			p.mu.Lock()
-			p.over = append(p.over, lines.Text())
+			p.stopMessages = append(p.stopMessages, lines.Text())
 			p.mu.Unlock()
-		case rec.Level == "ERROR" && rec.Event != "reload_failed": // those are asked for
+		case rec.Level == "ERROR" && rec.Event != "reload_failed": // expected: rejectInvalid
 			p.mu.Lock()
 			p.errors = append(p.errors, lines.Text())
 			p.mu.Unlock()
@@ -146,31 +146,32 @@ func (p *process) follow(r io.Reader) {
 	}
 }
 
-// trouble is what the log has that should not be there.
-func (p *process) trouble() []string {
+// errorLines returns the log lines that indicate a problem.
+func (p *weirProcess) errorLines() []string {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	return append(append([]string(nil), p.noise...), p.errors...)
+	return append(append([]string(nil), p.otherLines...), p.errors...)
 }
 
-func (p *process) write(config string) error {
+func (p *weirProcess) write(config string) error {
 	if err := os.WriteFile(p.file+".new", []byte(config), 0o644); err != nil {
 		return err
 	}
 	return os.Rename(p.file+".new", p.file)
 }
 
-// reload goes over to another configuration, by request and so with its outcome.
-func (p *process) reload(config string) error {
+// reload reloads a configuration through the API, which returns the result.
+func (p *weirProcess) reload(config string) error {
 	if err := p.write(config); err != nil {
 		return err
 	}
-	_, err := p.ask(http.MethodPost, "/v1/reload", "")
+	_, err := p.call(http.MethodPost, "/v1/reload", "")
 	return err
 }
 
-// refuses has weir look at a file with a mistake for a moment, and says if it did not refuse it.
-func (p *process) refuses(mistaken, good string) error {
+// rejectInvalid reloads an invalid configuration and returns an error unless weir rejects it. Then it restores the
+// file.
+func (p *weirProcess) rejectInvalid(mistaken, good string) error {
 	p.calls.RLock()
 	defer p.calls.RUnlock()
 	if err := p.write(mistaken); err != nil {
@@ -180,22 +181,22 @@ func (p *process) refuses(mistaken, good string) error {
 	if werr := p.write(good); werr != nil {
 		return werr
 	}
-	var no *refusal
+	var no *statusError
 	if errors.As(err, &no) && no.status == http.StatusUnprocessableEntity {
 		return nil
 	}
-	return fmt.Errorf("a file with a mistake was not refused: %v", err)
+	return fmt.Errorf("an invalid configuration was not rejected: %v", err)
 }
 
-// ask makes a request of the API. An error that is not a refusal is one of the transport.
-func (p *process) ask(method, path, body string) ([]byte, error) {
+// call makes an API request. Its errors are *statusError and those of the transport.
+func (p *weirProcess) call(method, path, body string) ([]byte, error) {
 	p.calls.RLock()
 	defer p.calls.RUnlock()
 	return p.request(method, path, body)
 }
 
-// upgrade has the process hand over to another one of the same program, and returns when the old one has ended.
-func (p *process) upgrade() error {
+// upgrade upgrades weir to the same program and returns when the old process has ended.
+func (p *weirProcess) upgrade() error {
 	p.calls.Lock()
 	defer p.calls.Unlock()
 	old := p.serving()
@@ -213,11 +214,11 @@ func (p *process) upgrade() error {
 		return err
 	}
 	if now.PID == old {
-		return errors.New("the old process still answers")
+		return errors.New("the old process still serves")
 	}
 	p.mu.Lock()
 	p.pid = now.PID
-	p.heirs++
+	p.upgrades++
 	p.mu.Unlock()
 	for end := time.Now().Add(20 * time.Second); running(old); time.Sleep(10 * time.Millisecond) {
 		if time.Now().After(end) {
@@ -227,13 +228,13 @@ func (p *process) upgrade() error {
 	return nil
 }
 
-func (p *process) serving() int {
+func (p *weirProcess) serving() int {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	return p.pid
 }
 
-// running reports whether a process is there and not merely unburied.
+// running reports whether a process exists and is not a zombie.
 func running(pid int) bool {
 	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
 	if err != nil {
@@ -243,7 +244,7 @@ func running(pid int) bool {
 	return len(after) > 0 && after[0] != 'Z' && after[0] != 'X'
 }
 
-func (p *process) request(method, path, body string) ([]byte, error) {
+func (p *weirProcess) request(method, path, body string) ([]byte, error) {
 	req, err := http.NewRequest(method, "http://weir"+path, strings.NewReader(body))
 	if err != nil {
 		return nil, err
@@ -261,20 +262,20 @@ func (p *process) request(method, path, body string) ([]byte, error) {
 		return nil, err
 	}
 	if resp.StatusCode >= 300 {
-		return text, &refusal{resp.StatusCode, strings.TrimSpace(string(text))}
+		return text, &statusError{resp.StatusCode, strings.TrimSpace(string(text))}
 	}
 	return text, nil
 }
 
-// refusal is an answer that says no.
-type refusal struct {
+// statusError is a response with an error status.
+type statusError struct {
 	status int
 	text   string
 }
 
-func (r *refusal) Error() string { return fmt.Sprintf("%d: %s", r.status, r.text) }
+func (r *statusError) Error() string { return fmt.Sprintf("%d: %s", r.status, r.text) }
 
-// series is a metric's name with its labels in the order of their names. The values here hold no comma.
+// series returns a metric with its labels sorted by name. The values here contain no comma.
 func series(key string) string {
 	name, labels, found := strings.Cut(strings.TrimSuffix(key, "}"), "{")
 	if !found {
@@ -285,9 +286,9 @@ func series(key string) string {
 	return name + "{" + strings.Join(all, ",") + "}"
 }
 
-// metrics are what /metrics says, by series.
-func (p *process) metrics() (map[string]float64, error) {
-	text, err := p.ask(http.MethodGet, "/metrics", "")
+// metrics returns the values of /metrics by series.
+func (p *weirProcess) metrics() (map[string]float64, error) {
+	text, err := p.call(http.MethodGet, "/metrics", "")
 	if err != nil {
 		return nil, err
 	}
@@ -303,7 +304,7 @@ func (p *process) metrics() (map[string]float64, error) {
 	return all, nil
 }
 
-// footprint is what the process has of what may leak.
+// footprint is the process's use of resources that could leak.
 type footprint struct {
 	descriptors map[string]int // by kind
 	goroutines  int
@@ -311,7 +312,7 @@ type footprint struct {
 	rss         int64
 }
 
-func (p *process) footprint() (footprint, error) {
+func (p *weirProcess) footprint() (footprint, error) {
 	f := footprint{descriptors: map[string]int{}}
 	dir := fmt.Sprintf("/proc/%d", p.serving())
 	entries, err := os.ReadDir(dir + "/fd")
@@ -357,8 +358,8 @@ func (p *process) footprint() (footprint, error) {
 	return f, nil
 }
 
-// stop drains weir, and says what was wrong with that.
-func (p *process) stop() error {
+// stop drains weir and returns an error if it does not stop cleanly.
+func (p *weirProcess) stop() error {
 	_ = syscall.Kill(p.serving(), syscall.SIGTERM)
 	select {
 	case <-p.ended:
@@ -368,30 +369,30 @@ func (p *process) stop() error {
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if code := p.cmd.ProcessState.ExitCode(); code != 0 { // of the first process; the others are nobody's children
+	if code := p.cmd.ProcessState.ExitCode(); code != 0 { // of the first process; later ones are not children of this process
 		return fmt.Errorf("weir ended with exit code %d", code)
 	}
-	if len(p.over) == 0 || !strings.Contains(p.over[len(p.over)-1], `"sessions_cut":0`) {
-		return fmt.Errorf("weir did not stop as it should: %v", p.over)
+	if len(p.stopMessages) == 0 || !strings.Contains(p.stopMessages[len(p.stopMessages)-1], `"sessions_cut":0`) {
+		return fmt.Errorf("weir did not stop as it should: %v", p.stopMessages)
 	}
 	return nil
 }
 
-// goroutines ends weir in the way that shows what each of them was doing.
-func (p *process) goroutines() string {
+// goroutines ends weir with SIGQUIT and returns the stacks of its goroutines.
+func (p *weirProcess) goroutines() string {
 	_ = syscall.Kill(p.serving(), syscall.SIGQUIT)
 	<-p.ended
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	text := strings.Join(p.noise, "\n")
-	p.noise = nil
+	text := strings.Join(p.otherLines, "\n")
+	p.otherLines = nil
 	return text
 }
 
-// kill ends whatever still runs.
-func (p *process) kill() {
+// kill kills weir if it is running.
+func (p *weirProcess) kill() {
 	select {
-	case <-p.ended: // the number may be somebody else's by now
+	case <-p.ended: // the process number may have been reused
 	default:
 		_ = syscall.Kill(p.serving(), syscall.SIGKILL)
 		<-p.ended
