@@ -38,6 +38,16 @@ func (c *Cluster) DropCheck(server, id string) {
 	})
 }
 
+// Override returns the override of a server.
+func (c *Cluster) Override(server string) Override {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if s := c.servers[server]; s != nil {
+		return s.layers.Override.clone()
+	}
+	return Override{}
+}
+
 // SetOverride replaces the override of a server.
 func (c *Cluster) SetOverride(server string, o Override, now time.Duration) {
 	c.updateServer(server, now, func(s *Server) {

@@ -37,7 +37,8 @@ func (h *Histogram) add(d time.Duration) {
 	}
 }
 
-func (h *Histogram) merge(o *Histogram) {
+// Merge adds another histogram.
+func (h *Histogram) Merge(o *Histogram) {
 	h.Count += atomic.LoadUint64(&o.Count)
 	h.Sum += time.Duration(atomic.LoadInt64((*int64)(&o.Sum)))
 	for i := range o.Buckets {
@@ -75,7 +76,7 @@ func (c *Counters) merge(o *Counters) {
 	}
 	c.BytesUp += atomic.LoadUint64(&o.BytesUp)
 	c.BytesDown += atomic.LoadUint64(&o.BytesDown)
-	c.Lifetime.merge(&o.Lifetime)
+	c.Lifetime.Merge(&o.Lifetime)
 	for i := range o.Rejected {
 		c.Rejected[i] += atomic.LoadUint64(&o.Rejected[i])
 	}
@@ -193,7 +194,7 @@ func (p *Plane) Counters() []LoopCounters {
 			c.Slept += max(0, p.Now()-time.Duration(since))
 		}
 		c.Pipes = int(l.pipes.open.Load())
-		c.DialTime.merge(&l.dialTime)
+		c.DialTime.Merge(&l.dialTime)
 	}
 	return all
 }

@@ -1,7 +1,5 @@
 package engine
 
-// What is learnt about servers, on its way to where sessions are balanced and to the log.
-
 import (
 	"fmt"
 	"log/slog"
@@ -16,8 +14,8 @@ import (
 	"weir/conf"
 )
 
-// checkJobs are the checks of a cluster, one job for each server and check. A server that several levels name is
-// checked once. Servers without a known address, and those that the check does not name, are not checked.
+// checkJobs returns the jobs of a cluster: one for each server and check. A server in several levels is checked once. A
+// server without an address, or that a check does not name, is not checked.
 func checkJobs(c *conf.Cluster, known addresses, built Monitors) []checks.Job {
 	var jobs []checks.Job
 	for i := range c.Checks {
@@ -45,12 +43,13 @@ func checkJobs(c *conf.Cluster, known addresses, built Monitors) []checks.Job {
 	return jobs
 }
 
-// checkTarget is where a check finds a server: at its own address, unless the check names another host or port.
+// checkTarget returns the address that a check tests: that of the server, unless the check sets another host or port.
+// It returns false if the host name has no address.
 func checkTarget(c *conf.Cluster, check *conf.Check, server *conf.Server, known addresses) (checks.Target, bool) {
 	t := checks.Target{Cluster: c.Name, Server: server.Name}
 	at := server.Address
 	if check.Address == "" && (check.Port == 0 || check.Port == int(at.Port)) && !isAgent(check) {
-		t.SendProxy = server.SendProxy // another port is another service, and so is an agent
+		t.SendProxy = server.SendProxy // other ports and agents are other services
 	}
 	if at.Path != "" && check.Address == "" {
 		t.Network, t.Address = "unix", at.Path
@@ -75,12 +74,12 @@ func checkTarget(c *conf.Cluster, check *conf.Check, server *conf.Server, known 
 	if ip, err := netip.ParseAddr(host); err == nil {
 		t.Source = server.Source.AddrFor(ip)
 	} else if ranges := server.Source.Ranges; len(ranges) > 0 {
-		t.Source = ranges[0].Addr() // the name that the check gives has to have an address of that family
+		t.Source = ranges[0].Addr() // the host of the check needs an address of that family
 	}
 	return t, true
 }
 
-// firstReachable is the first of a name's addresses that sessions can dial from the source.
+// firstReachable returns the first address that can be dialed from the source.
 func firstReachable(addrs []netip.Addr, source conf.Source) netip.Addr {
 	for _, a := range addrs {
 		if len(source.Ranges) == 0 || len(source.RangesFor(a)) > 0 {
@@ -90,36 +89,40 @@ func firstReachable(addrs []netip.Addr, source conf.Source) netip.Addr {
 	return addrs[0]
 }
 
-// handleResult takes the result of a check.
+// handleResult applies a check result to its server.
 func (e *Engine) handleResult(r checks.Result) {
 	if e.log.Enabled(e.ctx, slog.LevelDebug) {
 		e.log.Debug("check", "cluster", r.Cluster, "server", r.Server, "check", r.Check, "pass", r.Pass, "detail", r.Detail, "took", r.Took)
 	}
 	e.resultsMu.RLock()
 	defer e.resultsMu.RUnlock()
-	now := e.running.Load()
-	c, job := now.clusters[r.Cluster], now.jobs[checks.Key{Cluster: r.Cluster, Server: r.Server, Check: r.Check}]
-	if job != nil {
-		e.published.checks.count(&r)
+	running := e.running.Load()
+	c, job := running.clusters[r.Cluster], running.jobs[checks.Key{Cluster: r.Cluster, Server: r.Server, Check: r.Check}]
+	if c == nil || job == nil { // a check that has left
+		return
 	}
+	e.published.checks.count(&r)
+	if job.target != r.Target { // an address that has been replaced
+		return
+	}
+	now := e.plane.Now()
 	switch {
-	case c == nil || job == nil || job.target != r.Target: // of a configuration that has been replaced
 	case job.agent != nil:
-		e.handleAgentReport(job.agent, c, r)
-	default:
-		switch {
-		case r.Pass == r.Up:
-			c.SetCheck(r.Server, r.Check, r.Up, r.Detail, e.plane.Now())
-		case r.Up:
-			c.SetCheckFailing(r.Server, r.Check, failuresSoFar(&r), e.plane.Now())
-		} // else it stays down, for the reason that it is down for
-		if doubt := r.Streak > 0; job.failing.Swap(doubt) || doubt || r.Changed {
+		if job.agent.handleResult(e.log, c, r, now) {
 			e.stateFile.Changed()
 		}
+		return
+	case r.Pass == r.Up:
+		c.SetCheck(r.Server, r.Check, r.Up, r.Detail, now)
+	case r.Up:
+		c.SetCheckFailing(r.Server, r.Check, failuresSoFar(&r), now)
+	} // a pass before rise keeps the reason for down
+	if failing := r.Streak > 0; job.failing.Swap(failing) || failing || r.Changed {
+		e.stateFile.Changed()
 	}
 }
 
-// failuresSoFar is why a server may go down yet.
+// failuresSoFar returns the reason of a server that may go down.
 func failuresSoFar(r *checks.Result) string {
 	if r.Streak == 1 {
 		return "1 failure so far: " + r.Detail
@@ -127,7 +130,7 @@ func failuresSoFar(r *checks.Result) string {
 	return fmt.Sprintf("%d failures so far: %s", r.Streak, r.Detail)
 }
 
-// checkState tells the runner what is thought of a server before it is checked.
+// checkState returns the state of a server for the runner.
 func (e *Engine) checkState(cluster, server string) checks.State {
 	c := e.running.Load().clusters[cluster]
 	if c == nil {
@@ -146,13 +149,14 @@ func (e *Engine) checkState(cluster, server string) checks.State {
 	return checks.StateUp
 }
 
-// tickEvery is how often clusters are asked whether time alone has changed something.
-const tickEvery = 250 * time.Millisecond
+// tickInterval is the time between two applications of timers.
+const tickInterval = 250 * time.Millisecond
 
+// tickClusters applies timers: of clusters, of advice and of rejection events.
 func (e *Engine) tickClusters() {
-	tick := time.NewTicker(tickEvery)
+	tick := time.NewTicker(tickInterval)
 	defer tick.Stop()
-	var turnedAway rejections
+	var rejected rejections
 	for {
 		select {
 		case <-e.ctx.Done():
@@ -163,10 +167,13 @@ func (e *Engine) tickClusters() {
 		for _, c := range running.clusters {
 			c.Tick(now)
 		}
-		e.reportRejections(&turnedAway, now)
+		rejected.report(e, now)
 		for _, key := range running.expiring {
 			j := running.jobs[key]
-			e.expireAdvice(j.agent, running.clusters[key.Cluster], key, j.ttl)
+			if j.agent.expire(running.clusters[key.Cluster], key.Server, j.ttl, now) {
+				e.log.Info("agent check: advice expired", "cluster", key.Cluster, "server", key.Server, "check", key.Check, "ttl", j.ttl.String())
+				e.stateFile.Changed()
+			}
 		}
 	}
 }

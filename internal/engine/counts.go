@@ -6,7 +6,6 @@ import (
 	"slices"
 	"time"
 
-	"weir/checks"
 	"weir/l4"
 )
 
@@ -73,7 +72,7 @@ func (d *durations) histogram() (h l4.Histogram) {
 
 // counts is what this process and those before it have counted. listeners are those that are open, or were.
 func (e *Engine) counts(listeners map[string]*l4.Listener) counts {
-	c := counts{Listeners: map[string]listenerCounts{}, RecordsLost: e.recordsLost()}
+	c := counts{Listeners: map[string]listenerCounts{}, RecordsLost: e.sessionLog.Dropped()}
 	for id, ln := range listeners {
 		sum := ln.Counters()
 		l := listenerCounts{Sessions: sum.Sessions, BytesUp: sum.BytesUp, BytesDown: sum.BytesDown, Lifetime: durationsOf(&sum.Lifetime),
@@ -107,9 +106,16 @@ func (e *Engine) counts(listeners map[string]*l4.Listener) counts {
 			}
 		}
 	}
-	dials := e.dialTimes()
+	var dials l4.Histogram
+	if old := e.published.baseline.Load(); old != nil {
+		c.RecordsLost += old.RecordsLost
+		dials = old.Dials.histogram()
+	}
+	for _, loop := range e.plane.Counters() {
+		dials.Merge(&loop.DialTime)
+	}
 	c.Dials = durationsOf(&dials)
-	c.Checks = e.published.checks.counts()
+	c.Checks = e.published.checks.transfer()
 	return c
 }
 
@@ -141,86 +147,6 @@ func (e *Engine) countFrom(c *counts, listeners map[string]*l4.Listener, running
 			}
 		}
 	}
-	e.published.checks.countFrom(c.Checks)
-	e.published.earlier.Store(c)
-}
-
-// recordsLost is how many session records the log had no room for.
-func (e *Engine) recordsLost() uint64 {
-	n := e.sessionLog.Dropped()
-	if before := e.published.earlier.Load(); before != nil {
-		n += before.RecordsLost
-	}
-	return n
-}
-
-// dialTimes is how long the dials took that succeeded.
-func (e *Engine) dialTimes() (sum l4.Histogram) {
-	if before := e.published.earlier.Load(); before != nil {
-		sum = before.Dials.histogram()
-	}
-	for _, c := range e.plane.Counters() {
-		sum.Count += c.DialTime.Count
-		sum.Sum += c.DialTime.Sum
-		for i, n := range c.DialTime.Buckets {
-			sum.Buckets[i] += n
-		}
-	}
-	return sum
-}
-
-// counts is what has been counted of all checks, here and before.
-func (t *checkCounters) counts() []checkCounts {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	var list []checkCounts
-	for _, key := range t.keys() {
-		sum := t.total(key)
-		list = append(list, checkCounts{key.Cluster, key.Server, key.Check, sum.passed, sum.failed,
-			durations{sum.passed + sum.failed, sum.took, checkBounds[:], sum.buckets[:]}})
-	}
-	return list
-}
-
-// countFrom has checks go on from what another process has counted.
-func (t *checkCounters) countFrom(list []checkCounts) {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	t.before = map[checks.Key]*checkCounter{}
-	for i := range list {
-		c := &list[i]
-		tally := &checkCounter{passed: c.Passed, failed: c.Failed, took: c.Took.Sum}
-		c.Took.into(tally.buckets[:], checkBounds[:])
-		t.before[checks.Key{Cluster: c.Cluster, Server: c.Server, Check: c.Check}] = tally
-	}
-}
-
-// keys are the checks that something was counted of. mu is held.
-func (t *checkCounters) keys() []checks.Key {
-	var keys []checks.Key
-	for key := range t.all {
-		keys = append(keys, key)
-	}
-	for key := range t.before {
-		if t.all[key] == nil {
-			keys = append(keys, key)
-		}
-	}
-	return keys
-}
-
-// of is what was counted of a check, here and before. mu is held.
-func (t *checkCounters) total(key checks.Key) (sum checkCounter) {
-	for _, c := range []*checkCounter{t.before[key], t.all[key]} {
-		if c == nil {
-			continue
-		}
-		sum.passed += c.passed
-		sum.failed += c.failed
-		sum.took += c.took
-		for i, n := range c.buckets {
-			sum.buckets[i] += n
-		}
-	}
-	return sum
+	e.published.checks.setBaseline(c.Checks, running.jobs)
+	e.published.baseline.Store(c)
 }

@@ -33,7 +33,7 @@ func reasonOf(ev balance.Event) string {
 
 // layers tells who says what about a server, in the order in which layers are asked. Layers that have nothing to say
 // are left out, but for the configuration and the passive record. spec and agent, the check of that layer, may be nil.
-func (e *Engine) layers(seen *balance.ServerState, spec *conf.Server, agent *job, clock clock) []status.Layer {
+func layers(seen *balance.ServerState, by string, spec *conf.Server, agent *job, clock clock) []status.Layer {
 	known := &seen.Layers
 	var list []status.Layer
 	add := func(by balance.Layer, l status.Layer) {
@@ -52,7 +52,7 @@ func (e *Engine) layers(seen *balance.ServerState, spec *conf.Server, agent *job
 		add(balance.ByOverride, l)
 	}
 	weight, limit := known.Weight, known.MaxSessions
-	configured := status.Layer{By: e.configFile(), Says: known.Configured.String(), Weight: &weight, MaxSessions: &limit}
+	configured := status.Layer{By: by, Says: known.Configured.String(), Weight: &weight, MaxSessions: &limit}
 	if known.Configured != balance.Ready {
 		configured.Reason = "state = " + configured.Says
 	}
@@ -99,12 +99,4 @@ func agentLayer(a *balance.AgentAdvice, at *time.Time) status.Layer {
 		l.Says = "down"
 	}
 	return l
-}
-
-// configFile names the file.
-func (e *Engine) configFile() string {
-	if cfg := e.running.Load().cfg; cfg != nil {
-		return cfg.File
-	}
-	return ""
 }

@@ -1,94 +1,15 @@
 package engine
 
-// The values of the metrics: counters of checks, and the sums that a scrape reads.
-
 import (
-	"cmp"
-	"maps"
 	"os"
 	"runtime"
-	"slices"
-	"sync"
 	"time"
 
 	"weir/balance"
-	"weir/checks"
 	"weir/conf"
 	"weir/internal/status"
 	"weir/l4"
 )
-
-// checkCounters count the results of running checks.
-type checkCounters struct {
-	mu     sync.Mutex
-	all    map[checks.Key]*checkCounter
-	before map[checks.Key]*checkCounter // in another process
-}
-
-type checkCounter struct {
-	passed, failed uint64
-	took           time.Duration
-	buckets        [len(checkBounds)]uint64 // of each alone
-}
-
-// checkBounds are the upper bounds of the buckets for the time that checks take.
-var checkBounds = [...]time.Duration{
-	time.Millisecond, 5 * time.Millisecond, 25 * time.Millisecond, 100 * time.Millisecond, 500 * time.Millisecond,
-	time.Second, 2500 * time.Millisecond, 10 * time.Second,
-}
-
-func (t *checkCounters) count(r *checks.Result) {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	if t.all == nil {
-		t.all = map[checks.Key]*checkCounter{}
-	}
-	key := checks.Key{Cluster: r.Cluster, Server: r.Server, Check: r.Check}
-	c := t.all[key]
-	if c == nil {
-		c = &checkCounter{}
-		t.all[key] = c
-	}
-	if r.Pass {
-		c.passed++
-	} else {
-		c.failed++
-	}
-	c.took += r.Took
-	for i, bound := range checkBounds {
-		if r.Took <= bound {
-			c.buckets[i]++
-			break
-		}
-	}
-}
-
-// drop removes the counts of the checks for which running returns false.
-func (t *checkCounters) drop(running func(checks.Key) bool) {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	stopped := func(key checks.Key, _ *checkCounter) bool { return !running(key) }
-	maps.DeleteFunc(t.all, stopped)
-	maps.DeleteFunc(t.before, stopped)
-}
-
-// metrics returns the counts by cluster, server and check.
-func (t *checkCounters) metrics() []status.CheckMetrics {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	var list []status.CheckMetrics
-	for _, key := range t.keys() {
-		c := t.total(key)
-		list = append(list, status.CheckMetrics{
-			Cluster: key.Cluster, Server: key.Server, Check: key.Check, Passed: c.passed, Failed: c.failed,
-			Durations: histogram(c.passed+c.failed, c.took, checkBounds[:], c.buckets[:]),
-		})
-	}
-	slices.SortFunc(list, func(a, b status.CheckMetrics) int {
-		return cmp.Or(cmp.Compare(a.Cluster, b.Cluster), cmp.Compare(a.Server, b.Server), cmp.Compare(a.Check, b.Check))
-	})
-	return list
-}
 
 // histogram makes the buckets cumulative.
 func histogram(count uint64, sum time.Duration, bounds []time.Duration, buckets []uint64) status.Histogram {
@@ -104,31 +25,33 @@ func histogram(count uint64, sum time.Duration, bounds []time.Duration, buckets 
 
 // Metrics returns the values of one scrape, each read or added up once.
 func (e *Engine) Metrics() status.Metrics {
-	running := e.running.Load()
+	s := e.snapshot()
 	m := status.Metrics{
-		Version: e.published.version, StartedAt: e.published.startedAt, Ready: e.Ready(), Config: e.configStatus(),
-		MaxSessions: int(e.published.maxSessions.Load()), Hooks: e.hooks.Status(), Checks: e.published.checks.metrics(),
-		Events: e.published.eventLog.count(), RecordsDropped: e.recordsLost(),
+		Version: s.version, StartedAt: s.startedAt, Ready: e.Ready(), Config: s.lastReload(),
+		MaxSessions: int(s.maxSessions.Load()), Hooks: e.hooks.Status(), Checks: s.checks.metrics(),
+		Events: s.eventLog.count(), RecordsDropped: e.sessionLog.Dropped(),
 		OpenDescriptors: openDescriptors(), MaxDescriptors: l4.DescriptorLimit(), Goroutines: runtime.NumGoroutine(),
 	}
-	if running.cfg != nil {
-		m.StateFile = e.stateFileStatus(running.cfg)
-		if open := e.published.listeners.Load(); open != nil {
-			for i := range running.cfg.Listeners {
-				m.Listeners = append(m.Listeners, listenerMetrics(&running.cfg.Listeners[i], *open))
-			}
+	if s.cfg != nil {
+		m.StateFile = e.stateFileStatus(s.cfg.Runtime.StateFile)
+		for i := range s.cfg.Listeners {
+			m.Listeners = append(m.Listeners, listenerMetrics(&s.cfg.Listeners[i], s.listeners))
 		}
-		for i := range running.cfg.Clusters {
-			name := running.cfg.Clusters[i].Name
-			m.Clusters = append(m.Clusters, clusterMetrics(name, running.clusters[name], e.plane.Now()))
+		for i := range s.cfg.Clusters {
+			name := s.cfg.Clusters[i].Name
+			m.Clusters = append(m.Clusters, clusterMetrics(name, s.clusters[name], s.now))
 		}
 	}
-	now := e.plane.Now()
+	var dials l4.Histogram
+	if old := s.baseline.Load(); old != nil {
+		m.RecordsDropped += old.RecordsLost
+		dials = old.Dials.histogram()
+	}
 	for _, c := range e.plane.Counters() {
-		m.Loops = append(m.Loops, status.LoopMetrics{Sessions: c.Sessions, BusySeconds: max(0, now-c.Slept).Seconds()})
+		m.Loops = append(m.Loops, status.LoopMetrics{Sessions: c.Sessions, BusySeconds: max(0, s.now-c.Slept).Seconds()})
 		m.Pipes += c.Pipes
+		dials.Merge(&c.DialTime)
 	}
-	dials := e.dialTimes()
 	m.DialDurations = histogram(dials.Count, dials.Sum, l4.HistogramBounds(), dials.Buckets[:])
 	return m
 }

@@ -31,11 +31,11 @@ func (e *Engine) setOverride(cluster, server string, p conf.Override) error {
 	if e.published.handedOver.Load() {
 		return stopping()
 	}
-	b, seen, err := e.findServer(cluster, server)
+	b, err := e.running.Load().findServer(cluster, server)
 	if err != nil {
 		return err
 	}
-	o := seen.Layers.Override
+	o := b.Override(server)
 	if p.Reason != "" || p.State != nil { // a new state does not inherit the reason of the old one
 		o.Note = p.Reason
 	}
@@ -79,7 +79,7 @@ func (e *Engine) Feedback(cluster, server string, text []byte) error {
 	if err != nil {
 		return overlay.Invalid(err)
 	}
-	b, _, err := e.findServer(cluster, server)
+	b, err := e.running.Load().findServer(cluster, server)
 	if err != nil {
 		return err
 	}
@@ -98,33 +98,9 @@ func (e *Engine) Failback(cluster string) error {
 	return nil
 }
 
-// Explain tells how the state of a server came about.
-func (e *Engine) Explain(cluster, server string) (status.Explanation, error) {
-	running := e.running.Load()
-	if running.cfg == nil || running.cfg.Cluster(cluster) == nil {
-		return status.Explanation{}, overlay.NoCluster(cluster)
-	}
-	x := status.Explanation{Cluster: cluster}
-	for _, l := range e.clusterStatus(running, running.cfg.Cluster(cluster), e.clock()).Levels {
-		for _, s := range l.Servers {
-			if s.Name != server {
-				continue
-			}
-			if x.Levels == nil {
-				x.Server = s
-			}
-			x.Levels = append(x.Levels, l.Name)
-		}
-	}
-	if x.Levels == nil {
-		return x, overlay.NoServer(cluster, server)
-	}
-	return x, nil
-}
-
 // CutServer ends the sessions of a server and returns how many there were.
 func (e *Engine) CutServer(cluster, server string) (int, error) {
-	b, _, err := e.findServer(cluster, server)
+	b, err := e.running.Load().findServer(cluster, server)
 	if err != nil {
 		return 0, err
 	}
@@ -173,19 +149,14 @@ func (e *Engine) ListSessions(f status.SessionFilter) []status.Session {
 // maxListed bounds the memory that a list of sessions takes.
 const maxListed = 1 << 18
 
-// findServer finds a server at work.
-func (e *Engine) findServer(cluster, server string) (*balance.Cluster, *balance.ServerState, error) {
-	b := e.running.Load().clusters[cluster]
+// findServer returns the cluster of a server.
+func (s *runningState) findServer(cluster, server string) (*balance.Cluster, error) {
+	b := s.clusters[cluster]
 	if b == nil {
-		return nil, nil, overlay.NoCluster(cluster)
+		return nil, overlay.NoCluster(cluster)
 	}
-	seen := b.Snapshot(e.plane.Now())
-	for i := range seen.Levels {
-		for j := range seen.Levels[i].Servers {
-			if s := &seen.Levels[i].Servers[j]; s.Name == server {
-				return b, s, nil
-			}
-		}
+	if b.Server(server) == nil {
+		return nil, overlay.NoServer(cluster, server)
 	}
-	return nil, nil, overlay.NoServer(cluster, server)
+	return b, nil
 }

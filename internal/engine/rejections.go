@@ -1,25 +1,24 @@
 package engine
 
-// Clients that were turned away, told as events: one a second at most for each listener and reason, with how many there
-// were. The data plane only counts.
-
 import (
 	"log/slog"
 	"time"
 
+	"weir/conf"
 	"weir/internal/status"
 	"weir/l4"
 )
 
-// rejectionEventInterval is how far apart events about one listener and reason are.
+// rejectionEventInterval is the minimum time between two events for one listener and reason.
 const rejectionEventInterval = time.Second
 
-// rejections is what has been seen and told. It belongs to the goroutine that keeps the time.
+// rejections turns the counters of clients that failed admission into events, which carry the number of clients. Only
+// one goroutine uses it.
 type rejections struct {
-	seen     uint64 // of the plane's count, when last looked at
+	total    uint64 // of the data plane, at the last report
 	counted  map[*l4.Listener]map[l4.Rejection]uint64
-	pending  map[rejectionKey]uint64        // not told yet
-	reported map[rejectionKey]time.Duration // when last
+	pending  map[rejectionKey]uint64        // not reported yet
+	reported map[rejectionKey]time.Duration // time of the last event
 }
 
 type rejectionKey struct {
@@ -27,23 +26,24 @@ type rejectionKey struct {
 	why      l4.Rejection
 }
 
-// reportRejections looks for clients that were turned away since the last time.
-func (e *Engine) reportRejections(r *rejections, now time.Duration) {
-	seen := e.plane.Rejected()
-	if seen == r.seen && len(r.pending) == 0 {
+// report puts the events that are due into the event log and the log.
+func (r *rejections) report(e *Engine, now time.Duration) {
+	total := e.plane.Rejected()
+	if total == r.total && len(r.pending) == 0 {
 		return
 	}
-	if seen != r.seen {
-		r.seen = seen
+	if total != r.total {
+		r.total = total
 		r.gather(*e.published.listeners.Load())
 	}
+	running := e.running.Load()
 	for key, n := range r.pending {
 		if last, before := r.reported[key]; before && now-last < rejectionEventInterval {
 			continue
 		}
 		delete(r.pending, key)
 		r.reported[key] = now
-		ev := status.Event{Time: time.Now(), Event: "session_refused", Listener: key.listener, Cluster: e.clusterOfListener(key.listener),
+		ev := status.Event{Time: time.Now(), Event: "session_refused", Listener: key.listener, Cluster: clusterOf(running.cfg, key.listener),
 			Reason: key.why.String(), Count: n}
 		e.published.eventLog.put(ev)
 		e.log.Warn(ev.Event, slog.String("event", ev.Event), slog.String("listener", ev.Listener),
@@ -56,18 +56,7 @@ func (e *Engine) reportRejections(r *rejections, now time.Duration) {
 	}
 }
 
-// clusterOfListener is where a listener's clients would have gone; empty if it has left since.
-func (e *Engine) clusterOfListener(listener string) string {
-	listeners := e.running.Load().cfg.Listeners
-	for i := range listeners {
-		if listeners[i].Name == listener {
-			return listeners[i].Cluster
-		}
-	}
-	return ""
-}
-
-// gather adds what the listeners have counted since the last time to what waits to be told.
+// gather adds the rejections since the last call to pending.
 func (r *rejections) gather(open map[string]*l4.Listener) {
 	before := r.counted
 	r.counted = make(map[*l4.Listener]map[l4.Rejection]uint64, len(before))
@@ -89,4 +78,14 @@ func (r *rejections) gather(open map[string]*l4.Listener) {
 			}
 		}
 	}
+}
+
+// clusterOf returns the cluster of a listener, or "" if the listener has left.
+func clusterOf(cfg *conf.Config, listener string) string {
+	for i := range cfg.Listeners {
+		if cfg.Listeners[i].Name == listener {
+			return cfg.Listeners[i].Cluster
+		}
+	}
+	return ""
 }

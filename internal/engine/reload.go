@@ -154,9 +154,9 @@ func (r *reload) commit() retired {
 	r.e.resultsMu.Unlock()
 	left := retired{servers: r.commitClusters(now), timeout: r.next.cfg.Runtime.DrainTimeout}
 	r.dropChecks(now)
+	r.e.published.checks.prune(r.next.jobs)
 	left.listeners = r.commitListeners()
 	r.e.runner.Update(r.jobs)
-	r.e.published.checks.drop(func(key checks.Key) bool { return r.next.jobs[key] != nil })
 	r.e.hooks.Update(r.next.cfg.Hooks)
 	r.commitLimits()
 	notify(r.e.routesChanged)

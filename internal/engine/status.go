@@ -1,9 +1,8 @@
 package engine
 
-// What is observed of a running weir: copies, made without holding up what runs.
-
 import (
 	"os"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -11,82 +10,58 @@ import (
 	"weir/balance"
 	"weir/checks"
 	"weir/conf"
+	"weir/internal/overlay"
 	"weir/internal/status"
 	"weir/l4"
 )
 
-// published is what the engine keeps for those who look on.
+// published is what other goroutines read of the engine without holding its mutex.
 type published struct {
-	version   string // immutable
-	startedAt time.Time
+	version   string    // immutable
+	startedAt time.Time // immutable
 
 	listeners   atomic.Pointer[map[string]*l4.Listener] // by identity; immutable
-	maxSessions atomic.Int64                            // of sessions
+	maxSessions atomic.Int64
 	stopping    atomic.Bool
 	eventLog    eventLog
 	checks      checkCounters
-	earlier     atomic.Pointer[counts] // what another process has counted; nil = there was none
+	baseline    atomic.Pointer[counts] // what the old process of an upgrade has counted; nil = none
 
-	overrides  sync.Mutex  // held while one is changed
-	handedOver atomic.Bool // another process has taken over; set while overrides is held
+	overrides  sync.Mutex  // held while an override is changed
+	handedOver atomic.Bool // the new process serves; set while overrides is held
 
-	loops       sync.RWMutex // held for reading while somebody waits for the data plane's loops
-	loopsClosed bool         // the loops are about to end; guarded by loops
+	loops       sync.RWMutex // held for reading while a call needs the event loops
+	loopsClosed bool         // the event loops end; guarded by loops
 
 	mu     sync.Mutex
 	config status.Config // guarded by mu
 }
 
-// withLoops does something for which the loops have to run, unless they are about to end.
-func (o *published) withLoops(do func()) {
-	o.loops.RLock()
-	defer o.loops.RUnlock()
-	if !o.loopsClosed {
+// withLoops calls do while the event loops run, or not at all.
+func (p *published) withLoops(do func()) {
+	p.loops.RLock()
+	defer p.loops.RUnlock()
+	if !p.loopsClosed {
 		do()
 	}
 }
 
-// closeLoops waits for those who visit and lets in nobody else.
-func (o *published) closeLoops() {
-	o.loops.Lock()
-	defer o.loops.Unlock()
-	o.loopsClosed = true
+// closeLoops waits for calls of withLoops, and makes later ones do nothing.
+func (p *published) closeLoops() {
+	p.loops.Lock()
+	defer p.loops.Unlock()
+	p.loopsClosed = true
 }
 
-// Status is everything there is to see. It is a copy.
-func (e *Engine) Status() (doc status.Document) {
-	running := e.running.Load()
-	clock := e.clock()
-	doc = status.Document{
-		Version: e.published.version, PID: os.Getpid(), StartedAt: e.published.startedAt, UptimeSeconds: time.Since(e.published.startedAt).Seconds(),
-		Stopping: e.published.stopping.Load(), Sessions: e.plane.Sessions(), MaxSessions: int(e.published.maxSessions.Load()),
-		Listeners: []status.Listener{}, Clusters: []status.Cluster{}, Hooks: e.hooks.Status(), Config: e.configStatus(),
-	}
-	defer doc.FindProblems()
-	if running.cfg == nil {
-		return doc
-	}
-	doc.StateFile = e.stateFileStatus(running.cfg)
-	if open := e.published.listeners.Load(); open != nil {
-		for i := range running.cfg.Listeners {
-			doc.Listeners = append(doc.Listeners, listenerStatus(&running.cfg.Listeners[i], *open)...)
-		}
-	}
-	for i := range running.cfg.Clusters {
-		doc.Clusters = append(doc.Clusters, e.clusterStatus(running, &running.cfg.Clusters[i], clock))
-	}
-	return doc
+// lastReload returns the configuration's entry in the status document.
+func (p *published) lastReload() status.Config {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.config
 }
 
-func (e *Engine) configStatus() status.Config {
-	e.published.mu.Lock()
-	defer e.published.mu.Unlock()
-	return e.published.config
-}
-
-// stateFileStatus returns nil without a state file.
-func (e *Engine) stateFileStatus(cfg *conf.Config) *status.StateFile {
-	path := cfg.Runtime.StateFile
+// stateFileStatus returns the entry of the state file, or nil if none is configured.
+func (e *Engine) stateFileStatus(path string) *status.StateFile {
 	if path == "" {
 		return nil
 	}
@@ -94,15 +69,145 @@ func (e *Engine) stateFileStatus(cfg *conf.Config) *status.StateFile {
 	return &f
 }
 
-// Ready reports whether clients are served: not before the first configuration is in force, and not while weir stops.
+// snapshot is what Status and Metrics read. It shares immutable values and counters with running state.
+type snapshot struct {
+	*runningState
+	*published
+	listeners map[string]*l4.Listener // by identity
+	now       time.Duration           // on the clock of the data plane
+	clock     clock
+}
+
+func (e *Engine) snapshot() *snapshot {
+	s := &snapshot{runningState: e.running.Load(), published: &e.published, now: e.plane.Now(), clock: e.clock()}
+	if open := e.published.listeners.Load(); open != nil {
+		s.listeners = *open
+	}
+	return s
+}
+
+// Status returns the status document. It shares nothing with running state.
+func (e *Engine) Status() status.Document {
+	s := e.snapshot()
+	doc := status.Document{
+		Version: s.version, PID: os.Getpid(), StartedAt: s.startedAt, UptimeSeconds: time.Since(s.startedAt).Seconds(),
+		Config: s.lastReload(), Stopping: s.stopping.Load(), Sessions: e.plane.Sessions(), MaxSessions: int(s.maxSessions.Load()),
+		Listeners: []status.Listener{}, Clusters: []status.Cluster{}, Hooks: e.hooks.Status(),
+	}
+	if s.cfg != nil {
+		doc.StateFile = e.stateFileStatus(s.cfg.Runtime.StateFile)
+		for i := range s.cfg.Listeners {
+			doc.Listeners = append(doc.Listeners, s.listener(&s.cfg.Listeners[i])...)
+		}
+		for i := range s.cfg.Clusters {
+			doc.Clusters = append(doc.Clusters, s.cluster(&s.cfg.Clusters[i]))
+		}
+	}
+	doc.FindProblems()
+	return doc
+}
+
+// Explain returns the layers of a server's state.
+func (e *Engine) Explain(cluster, server string) (status.Explanation, error) {
+	s := e.snapshot()
+	if s.cfg == nil || s.cfg.Cluster(cluster) == nil {
+		return status.Explanation{}, overlay.NoCluster(cluster)
+	}
+	x := status.Explanation{Cluster: cluster}
+	for _, l := range s.cluster(s.cfg.Cluster(cluster)).Levels {
+		i := slices.IndexFunc(l.Servers, func(s status.Server) bool { return s.Name == server })
+		if i < 0 {
+			continue
+		}
+		if x.Levels == nil {
+			x.Server = l.Servers[i]
+		}
+		x.Levels = append(x.Levels, l.Name)
+	}
+	if x.Levels == nil {
+		return x, overlay.NoServer(cluster, server)
+	}
+	return x, nil
+}
+
+// Ready reports whether clients are served: from the first configuration on, until weir stops.
 func (e *Engine) Ready() bool { return e.running.Load().cfg != nil && !e.published.stopping.Load() }
 
-// clock turns times of the data plane into those of the wall.
+// listener returns the entries of a listener, one for each address.
+func (s *snapshot) listener(ln *conf.Listener) []status.Listener {
+	var list []status.Listener
+	for _, at := range ln.Addresses {
+		entry := status.Listener{Name: ln.Name, Address: at.String(), Protocol: ln.Protocol, Cluster: ln.Cluster}
+		if opened := s.listeners[listenerID(ln.Protocol, at)]; opened != nil {
+			c := opened.Counters()
+			entry.Sessions, entry.SessionsTotal, entry.BytesUp, entry.BytesDown = max(0, c.Live), c.Sessions, c.BytesUp, c.BytesDown
+		}
+		list = append(list, entry)
+	}
+	return list
+}
+
+// cluster returns the entry of a cluster.
+func (s *snapshot) cluster(spec *conf.Cluster) status.Cluster {
+	b := s.clusters[spec.Name]
+	state := b.Snapshot(s.now)
+	c := status.Cluster{
+		Name: spec.Name, Balance: spec.Balance, Origin: s.overlay.Origin(spec.Name, "", ""), Removed: s.overlay.Removed(spec.Name),
+		Level: state.Level, Held: state.Held, Empty: state.Empty, Sessions: state.Leases, Queue: state.Waiting,
+		Levels: make([]status.Level, 0, len(state.Levels)),
+	}
+	for _, l := range state.Levels {
+		level := status.Level{Name: l.Name, InUse: l.InUse, MinUp: l.MinUp, Eligible: l.Eligible, Servers: make([]status.Server, 0, len(l.Servers))}
+		for i := range l.Servers {
+			level.Servers = append(level.Servers, s.server(b, spec, l.Name, &l.Servers[i]))
+		}
+		c.Levels = append(c.Levels, level)
+	}
+	return c
+}
+
+// server returns the entry of a server in one level.
+func (s *snapshot) server(b *balance.Cluster, spec *conf.Cluster, level string, state *balance.ServerState) status.Server {
+	entry := status.Server{
+		Name: state.Name, Address: state.Address, State: state.State.String(), Origin: s.overlay.Origin(spec.Name, level, state.Name),
+		Weight: state.Weight, EffectiveWeight: state.EffectiveWeight, MaxSessions: state.MaxSessions, Sessions: state.Sessions,
+		ConnectMS: ms(state.ConnectTime), Since: s.startedAt,
+	}
+	if at := s.clock.at(state.Since); at != nil {
+		entry.Since = *at
+	}
+	c := serverCounters(b, state.Name)
+	entry.SessionsTotal, entry.BytesUp, entry.BytesDown = c.Sessions, c.BytesUp, c.BytesDown
+	entry.Dials, entry.DialFailures, entry.Retries = c.Dials, c.DialFails, c.Retries
+	by := s.cfg.File
+	if entry.Origin == status.OriginAPI {
+		by = "operator"
+	}
+	entry.Layers = layers(state, by, spec.Server(state.Name), s.agentCheck(spec, state.Name), s.clock)
+	for _, l := range entry.Layers {
+		if l.Decides && entry.State != "up" {
+			entry.Reason = l.Reason
+		}
+	}
+	return entry
+}
+
+// agentCheck returns the agent check of a server, or nil.
+func (s *runningState) agentCheck(c *conf.Cluster, server string) *job {
+	for i := range c.Checks {
+		if j := s.jobs[checks.Key{Cluster: c.Name, Server: server, Check: c.Checks[i].ID}]; j != nil && j.agent != nil {
+			return j
+		}
+	}
+	return nil
+}
+
+// clock converts between times of the data plane and wall-clock times.
 type clock struct{ origin time.Time }
 
 func (e *Engine) clock() clock { return clock{time.Now().Add(-e.plane.Now())} }
 
-// at is nil for a time that never was.
+// at returns a wall-clock time, or nil for 0, which means never.
 func (c clock) at(t time.Duration) *time.Time {
 	if t == 0 {
 		return nil
@@ -111,10 +216,10 @@ func (c clock) at(t time.Duration) *time.Time {
 	return &wall
 }
 
-// wall is like at, for a time that was. Only the plane's very first moment is 0: nobody spoke then.
+// wall is like at for a time that is not 0. Nothing happens at time 0.
 func (c clock) wall(t time.Duration) time.Time { return c.origin.Add(t).Round(time.Millisecond).UTC() }
 
-// plane is the inverse of wall, and never 0.
+// plane is the inverse of wall. It never returns 0.
 func (c clock) plane(t time.Time) time.Duration {
 	const most = 100 * 365 * 24 * time.Hour
 	d := max(-most, min(t.Sub(c.origin), most))
@@ -122,85 +227,6 @@ func (c clock) plane(t time.Time) time.Duration {
 		return -1
 	}
 	return d
-}
-
-func listenerStatus(ln *conf.Listener, open map[string]*l4.Listener) []status.Listener {
-	var list []status.Listener
-	for _, at := range ln.Addresses {
-		s := status.Listener{Name: ln.Name, Address: at.String(), Protocol: ln.Protocol, Cluster: ln.Cluster}
-		if opened := open[listenerID(ln.Protocol, at)]; opened != nil {
-			c := opened.Counters()
-			s.Sessions, s.SessionsTotal, s.BytesUp, s.BytesDown = max(0, c.Live), c.Sessions, c.BytesUp, c.BytesDown
-		}
-		list = append(list, s)
-	}
-	return list
-}
-
-func (e *Engine) clusterStatus(running *runningState, spec *conf.Cluster, clock clock) status.Cluster {
-	b := running.clusters[spec.Name]
-	seen := b.Snapshot(e.plane.Now())
-	c := status.Cluster{
-		Name: spec.Name, Balance: spec.Balance, Origin: running.overlay.Origin(spec.Name, "", ""), Level: seen.Level, Held: seen.Held, Empty: seen.Empty,
-		Sessions: seen.Leases, Queue: seen.Waiting, Levels: make([]status.Level, 0, len(seen.Levels)),
-	}
-	c.Removed = running.overlay.Removed(spec.Name)
-	specs := map[string]*conf.Server{}
-	for i := range spec.Levels {
-		for j := range spec.Levels[i].Servers {
-			s := &spec.Levels[i].Servers[j]
-			if specs[s.Name] == nil {
-				specs[s.Name] = s
-			}
-		}
-	}
-	for _, l := range seen.Levels {
-		level := status.Level{Name: l.Name, InUse: l.InUse, MinUp: l.MinUp, Eligible: l.Eligible, Servers: make([]status.Server, 0, len(l.Servers))}
-		for i := range l.Servers {
-			s := e.serverStatus(b, &l.Servers[i], specs[l.Servers[i].Name], agentOf(running, spec, l.Servers[i].Name), clock)
-			s.Origin = running.overlay.Origin(spec.Name, l.Name, s.Name)
-			for j := range s.Layers {
-				if s.Layers[j].Layer == string(balance.ByConfiguration) && s.Origin == status.OriginAPI {
-					s.Layers[j].By = "operator"
-				}
-			}
-			level.Servers = append(level.Servers, s)
-		}
-		c.Levels = append(c.Levels, level)
-	}
-	return c
-}
-
-// serverStatus describes a server as seen in one level. spec is nil if the cluster is changed at this very moment.
-func (e *Engine) serverStatus(b *balance.Cluster, seen *balance.ServerState, spec *conf.Server, agent *job, clock clock) status.Server {
-	s := status.Server{
-		Name: seen.Name, Address: seen.Address, State: seen.State.String(),
-		Weight: seen.Weight, EffectiveWeight: seen.EffectiveWeight, MaxSessions: seen.MaxSessions, Sessions: seen.Sessions,
-		ConnectMS: ms(seen.ConnectTime), Since: e.published.startedAt,
-	}
-	if at := clock.at(seen.Since); at != nil {
-		s.Since = *at
-	}
-	c := serverCounters(b, seen.Name)
-	s.SessionsTotal, s.BytesUp, s.BytesDown = c.Sessions, c.BytesUp, c.BytesDown
-	s.Dials, s.DialFailures, s.Retries = c.Dials, c.DialFails, c.Retries
-	s.Layers = e.layers(seen, spec, agent, clock)
-	for _, l := range s.Layers {
-		if l.Decides && s.State != "up" {
-			s.Reason = l.Reason
-		}
-	}
-	return s
-}
-
-// agentOf is the check by which a server's agent speaks; nil = it has none.
-func agentOf(running *runningState, c *conf.Cluster, server string) *job {
-	for i := range c.Checks {
-		if j := running.jobs[checks.Key{Cluster: c.Name, Server: server, Check: c.Checks[i].ID}]; j != nil && j.agent != nil {
-			return j
-		}
-	}
-	return nil
 }
 
 // ms returns a duration in milliseconds, truncated to microseconds.

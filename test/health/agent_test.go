@@ -125,11 +125,11 @@ func TestAgentReplies(t *testing.T) {
 
 	// One warning for each unknown word, and for each run of broken replies, however often they come.
 	var words []string
-	for _, r := range w.Records(func(r weirtest.Record) bool { return strings.HasPrefix(r.Text("msg"), "agent: unknown word") }) {
+	for _, r := range w.Records(func(r weirtest.Record) bool { return strings.HasPrefix(r.Text("msg"), "agent check: unknown word") }) {
 		words = append(words, r.Text("word"))
 	}
 	require.Equal(t, []string{"upgrading", "down#disk"}, words)
-	require.Len(t, w.Records(func(r weirtest.Record) bool { return strings.HasPrefix(r.Text("msg"), "agent: incomplete line") }), 1)
+	require.Len(t, w.Records(func(r weirtest.Record) bool { return strings.HasPrefix(r.Text("msg"), "agent check: incomplete reply") }), 1)
 }
 
 // Whatever the agent says is one layer among others.
