@@ -13,8 +13,8 @@ import (
 	"weir/internal/weirtest"
 )
 
-// With fewer descriptors than clients want, those that are served are served well, the others cost neither processor time nor
-// a flood of log lines, and as soon as descriptors are free new clients are served again.
+// With fewer descriptors than clients, the sessions that fit are served normally, the others cost neither CPU time nor
+// a flood of log lines, and new clients are served as soon as descriptors are free.
 func TestDescriptorShortage(t *testing.T) {
 	for _, late := range []bool{false, true} {
 		t.Run(map[bool]string{false: "known from the start", true: "limit lowered later"}[late], func(t *testing.T) {
@@ -88,8 +88,7 @@ func TestDescriptorShortage(t *testing.T) {
 	}
 }
 
-// Errors of accept that go on for a while delay clients by little more than that while: listening sockets are looked at
-// again and again.
+// Accept errors that last for a while delay clients by little more than that while: listen sockets are polled again.
 func TestAcceptErrorsRecover(t *testing.T) {
 	t.Parallel()
 	for _, errno := range []string{"EMFILE", "EPERM"} {
@@ -113,8 +112,8 @@ func TestAcceptErrorsRecover(t *testing.T) {
 	}
 }
 
-// With fewer ports than sessions want, those that find one are served, the others are told within connect_timeout, nobody
-// counts it as the server's failure, and all is well as soon as ports are free.
+// With fewer ports than sessions, the sessions that find a port are served and the others end within connect_timeout.
+// No failure is counted for the server, and service recovers as soon as ports are free.
 func TestPortShortage(t *testing.T) {
 	t.Parallel()
 	ns, clients := nettest.NewNamespace(t), nettest.NewNamespace(t)
@@ -154,7 +153,7 @@ func TestPortShortage(t *testing.T) {
 	require.Equal(t, "x", weirtest.ReadByte(t, c))
 }
 
-// The limit on all sessions counts over all listeners, and beyond it clients are closed at once.
+// The limit on all sessions counts over all listeners; clients over it are closed immediately.
 func TestMaxSessions(t *testing.T) {
 	t.Parallel()
 	host := nettest.Start(t, nettest.Greet("x", nettest.Echo))
@@ -183,7 +182,7 @@ func TestMaxSessions(t *testing.T) {
 	require.False(t, ok)
 }
 
-// Room that a session leaves is there a moment after its client has seen the end of it.
+// The slot of a session is free a moment after its client has seen the end of it.
 func TestSlotIsFreedImmediately(t *testing.T) { // alone: it measures time
 	host := nettest.Start(t, nettest.SendText("x"))
 	_, addr := weirtest.Serve(t, weirtest.Config{Cluster: "max_sessions = 1", Levels: weirtest.OneLevel(host.Addr())})

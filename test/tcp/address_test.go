@@ -15,7 +15,7 @@ import (
 	"weir/internal/weirtest"
 )
 
-// A server is dialled from the source address that it, or its cluster, is given.
+// Servers are dialed from their own source address or that of their cluster.
 func TestSourceAddress(t *testing.T) {
 	t.Parallel()
 	rec := &nettest.Recorder{Banner: "x", CloseSide: true}
@@ -32,7 +32,7 @@ func TestSourceAddress(t *testing.T) {
 	}
 }
 
-// Checks come from the same address as sessions do.
+// Checks use the same source address as sessions.
 func TestSourceAddressOfChecks(t *testing.T) {
 	t.Parallel()
 	rec := &nettest.Recorder{Banner: "hello"}
@@ -47,7 +47,7 @@ func TestSourceAddressOfChecks(t *testing.T) {
 	}
 }
 
-// The source port is chosen when it is known where the connection goes: 32 ports carry 32 sessions to each server.
+// The source port is chosen when the destination is known: 32 ports carry 32 sessions to each server.
 func TestSourcePortsAreSharedAmongServers(t *testing.T) {
 	t.Parallel()
 	ns, clients := nettest.NewNamespace(t), nettest.NewNamespace(t)
@@ -67,7 +67,7 @@ func TestSourcePortsAreSharedAmongServers(t *testing.T) {
 	require.Equal(t, map[string]int{"1": 32, "2": 32}, count)
 }
 
-// An IPv4 client of an IPv6 listener is shown as what it is.
+// An IPv4 client of an IPv6 listener is shown with its IPv4 address.
 func TestDualStackListener(t *testing.T) {
 	t.Parallel()
 	host := nettest.Start(t, nettest.SendText("ok"))
@@ -107,7 +107,7 @@ func TestSeveralAddresses(t *testing.T) {
 	require.Equal(t, "ok", text)
 }
 
-// A unix socket left behind by a killed process is replaced; one that somebody serves is not taken away.
+// A unix socket left by a killed process is replaced; one that is being served is kept.
 func TestUnixSocketOwnership(t *testing.T) {
 	t.Parallel()
 	host := nettest.Start(t, nettest.SendText("ok"))
@@ -143,7 +143,7 @@ func TestUnixSocketOwnership(t *testing.T) {
 	require.ErrorIs(t, err, os.ErrNotExist, "a normal end removes the file")
 }
 
-// An address that is taken stops the start as a whole, with the address and the reason named.
+// An address in use makes the whole start fail; the error names the address and the cause.
 func TestAddressInUse(t *testing.T) {
 	t.Parallel()
 	host := nettest.Start(t, nettest.SendText("ok"))
@@ -159,7 +159,7 @@ func TestAddressInUse(t *testing.T) {
 	require.ErrorIs(t, err, syscall.ECONNREFUSED)
 }
 
-// A source address of one family for a server of the other is a mistake in the file.
+// A source address of one family for a server of the other is a configuration error.
 func TestSourceOfOtherFamily(t *testing.T) {
 	t.Parallel()
 	file := t.TempDir() + "/weir.toml"

@@ -21,8 +21,9 @@ import (
 	"weir/internal/weirtest"
 )
 
-// come connects from a local address and tells whether the client is served; then the connection stays open until the
-// test ends, or the caller closes it. A refusal must come as a reset; how soon is TestRejectionsAreImmediate's to say.
+// come connects from a local address and reports whether the client is served. The connection then stays open until the
+// test ends or the caller closes it. A rejection must be a reset; TestRejectionsAreImmediate measures how soon it
+// comes.
 func come(t *testing.T, from, addr string) (net.Conn, bool) {
 	t.Helper()
 	network, local := "tcp", net.Addr(&net.TCPAddr{IP: net.ParseIP(from)})
@@ -49,7 +50,7 @@ func come(t *testing.T, from, addr string) (net.Conn, bool) {
 	return nil, false
 }
 
-// Whoever is denied or beyond a limit is told within 100 ms.
+// Denied clients and clients over a limit are rejected within 100 ms.
 func TestRejectionsAreImmediate(t *testing.T) { // alone: it measures time
 	host := nettest.Start(t, nettest.Greet("x", nettest.Echo))
 	for limit, from := range map[string]string{
@@ -80,7 +81,7 @@ func TestRejectionsAreImmediate(t *testing.T) { // alone: it measures time
 	}
 }
 
-// rejections are the clients turned away, by reason, at all listeners.
+// rejections returns the number of rejected clients by reason, over all listeners.
 func rejections(a weirtest.API) map[string]int {
 	a.T.Helper()
 	sum := map[string]int{}
@@ -98,7 +99,7 @@ func rejections(a weirtest.API) map[string]int {
 	return sum
 }
 
-// Who may come in, by rule and by the kind of listener: what nginx's access module says to the same rules.
+// Allow and deny rules admit the same clients as nginx's access module, for every kind of listener.
 func TestAllowAndDeny(t *testing.T) {
 	host := nettest.Start(t, nettest.Greet("x", nettest.Echo))
 	path := "unix:" + filepath.Join(t.TempDir(), "l.sock")
@@ -148,8 +149,9 @@ func TestAllowAndDeny(t *testing.T) {
 	require.Empty(t, w.Records(func(r weirtest.Record) bool { return r.Text("level") == "ERROR" }))
 }
 
-// Limits hold over all addresses of a listener, for each source by itself, and refuse at once without a server hearing of
-// it. A reload that removes or raises one is in force at once, one that lowers it ends nothing, and the counts stay.
+// Limits hold over all addresses of a listener, for each source separately; rejected clients never reach a server. A
+// reload that removes or raises a limit takes effect immediately, one that lowers it ends no session, and counts are
+// kept.
 func TestListenerLimits(t *testing.T) {
 	host := nettest.Start(t, nettest.Greet("x", nettest.Echo))
 	first, second := nettest.Reserve(t), nettest.Reserve(t)
@@ -236,7 +238,7 @@ func TestListenerLimits(t *testing.T) {
 	})
 }
 
-// The rate lets a second's worth through at once, and then as many a second.
+// The rate limit admits a burst of one second's worth immediately, and then the rate.
 func TestSessionRateLimit(t *testing.T) {
 	t.Parallel()
 	host := nettest.Start(t, nettest.Greet("x", nettest.Echo))
@@ -258,8 +260,8 @@ func TestSessionRateLimit(t *testing.T) {
 	}
 }
 
-// Whoever closes a connection and opens another at once is never told that there are too many, unless weir had no processor
-// for as long as it keeps those who come.
+// A client that closes a connection and opens another at once is not rejected by the limit, unless weir got no CPU time
+// for as long as it keeps pending clients.
 func TestReconnectingClientIsAdmitted(t *testing.T) {
 	for _, c := range []struct {
 		limit, runtime string
@@ -297,7 +299,7 @@ func TestReconnectingClientIsAdmitted(t *testing.T) {
 				clients.Go(func() {
 					before, now := w.Process().SchedulingDelay(), time.Duration(0) // at the start of the last round
 					delayed := func() bool {
-						// A wait is counted when it is over, and it is not over when only the other loop has had its turn.
+						// A wait is counted at its end, which needs a turn of both loops.
 						for end := time.Now().Add(time.Second); time.Now().Before(end); time.Sleep(5 * time.Millisecond) {
 							if w.Process().SchedulingDelay()-before >= 50*time.Millisecond {
 								return true
@@ -320,8 +322,8 @@ func TestReconnectingClientIsAdmitted(t *testing.T) {
 	}
 }
 
-// After a storm of clients who are served, refused, denied, reset, gone again or met by nobody, every gauge is exactly 0
-// and all the room is there.
+// After many clients that were served, refused, denied, reset, gone early or without a server, every gauge is exactly 0
+// and all slots are free.
 func TestNoSlotIsLost(t *testing.T) {
 	host := nettest.Start(t, nettest.Greet("x", nettest.Echo))
 	dead := nettest.Reserve(t)
@@ -396,7 +398,7 @@ func keysOf(m map[string]int) []string {
 	return keys
 }
 
-// Ten thousand networks in a list cost a client nothing that it could notice.
+// Ten thousand networks in an access list add no noticeable delay.
 func TestLongAccessList(t *testing.T) { // alone: it measures time
 	host := nettest.Start(t, nettest.Greet("x", nettest.Echo))
 	random := rand.New(rand.NewPCG(8, 9))

@@ -54,7 +54,7 @@ func TestStalledServers(t *testing.T) {
 	host.Reset()
 }
 
-// A reader that pauses for long and goes on gets everything.
+// A reader that pauses for long and resumes gets every byte.
 func TestStalledReaderResumes(t *testing.T) {
 	t.Parallel()
 	const size = 64 << 20
@@ -66,7 +66,7 @@ func TestStalledReaderResumes(t *testing.T) {
 	require.NoError(t, nettest.Expect(c, 2, size))
 }
 
-// The same upwards: a server that pauses gets everything.
+// A server that pauses reading gets every byte.
 func TestStalledServerResumes(t *testing.T) {
 	t.Parallel()
 	d := &nettest.Duplex{}
@@ -76,7 +76,7 @@ func TestStalledServerResumes(t *testing.T) {
 	nettest.Wait(t, 5*time.Second, "the server's verdict", func() bool { return d.Good() == 1 })
 }
 
-// One session that stands still does not hold up the others.
+// A stalled session does not delay the others.
 func TestStalledSessionStallsNoOther(t *testing.T) {
 	host := nettest.Start(t, nettest.Send(1, 64<<20))
 	echo := nettest.Start(t, nettest.Echo)
@@ -85,7 +85,7 @@ func TestStalledSessionStallsNoOther(t *testing.T) {
 	for range 10 {
 		nettest.Dial(t, addr)
 	}
-	// And one that moves as fast as it can.
+	// Neither does a session at full speed.
 	busy := nettest.Dial(t, addr)
 	go io.Copy(io.Discard, struct{ io.Reader }{busy})
 	c, plain := nettest.Dial(t, echoAddr), nettest.Dial(t, relay(t, echo.Addr()))
@@ -96,8 +96,8 @@ func TestStalledSessionStallsNoOther(t *testing.T) {
 	p.within(50, 5*time.Millisecond)
 }
 
-// A session that has moved much and fallen silent holds two descriptors, no pipe and next to no memory; so does one that
-// moves a byte now and then.
+// A session that has moved many bytes and is idle now holds two descriptors, no pipe and next to no memory. The same
+// holds for a session that moves a byte now and then.
 func TestIdleSessionsAreSmall(t *testing.T) {
 	const volume = 1 << 20
 	host := nettest.Start(t, nettest.Echo)
@@ -126,7 +126,8 @@ func TestIdleSessionsAreSmall(t *testing.T) {
 	weirtest.RequireGrowth(t, w, before, int64(n)*20<<10+weirtest.FixedMemory)
 }
 
-// Over a slow line no timeout fires while bytes still arrive, and what waits for the line is not in weir's memory.
+// Over a slow line no timeout fires while bytes still arrive, and bytes that wait for the line are not in weir's
+// memory.
 func TestSlowLine(t *testing.T) {
 	t.Parallel()
 	const size, downloads = 150_000, 8
@@ -154,8 +155,8 @@ func TestSlowLine(t *testing.T) {
 	weirtest.RequireGrowth(t, w, before, downloads*perStalled+weirtest.FixedMemory)
 }
 
-// A client that reads slowly but steadily is not idle, though everything it still has to read has long left weir for
-// the kernel: nothing that was received for it is thrown away by a timeout.
+// A client that reads slowly but steadily is not idle, though all bytes it has to read have left weir for the kernel:
+// no timeout discards received bytes.
 func TestSlowReaderIsNotCut(t *testing.T) {
 	t.Parallel()
 	const size = 1_000_000 // nearly four seconds

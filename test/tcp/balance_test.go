@@ -14,7 +14,7 @@ import (
 	"weir/internal/weirtest"
 )
 
-// toldFrom opens a session from a source address, and returns what it is told.
+// toldFrom opens a session from a source address and returns what the server sends.
 func toldFrom(t *testing.T, source, addr string) string {
 	t.Helper()
 	c := nettest.DialFrom(t, source, addr)
@@ -24,7 +24,7 @@ func toldFrom(t *testing.T, source, addr string) string {
 	return string(data)
 }
 
-// clients are n source addresses.
+// clients returns n source addresses.
 func clients(n int) []string {
 	var out []string
 	for i := range n {
@@ -33,7 +33,7 @@ func clients(n int) []string {
 	return out
 }
 
-// choices is which server each client gets.
+// choices returns the server of each client.
 func choices(t *testing.T, clients []string, addr string) map[string]string {
 	t.Helper()
 	out := map[string]string{}
@@ -43,7 +43,7 @@ func choices(t *testing.T, clients []string, addr string) map[string]string {
 	return out
 }
 
-// count is how many clients each server has.
+// count returns the number of clients of each server.
 func count(choices map[string]string) map[string]int {
 	out := map[string]int{}
 	for _, name := range choices {
@@ -52,8 +52,8 @@ func count(choices map[string]string) map[string]int {
 	return out
 }
 
-// Two weirs with the same servers, in another order and under other names, choose the same one for every client. It does
-// not matter either whether a client comes to an IPv4 address or to the IPv6 one that takes both.
+// Two instances with the same servers, in another order and under other names, choose the same server for every client.
+// Clients of an IPv4 address and of a dual-stack IPv6 address get the same server.
 func TestInstancesChooseSameServer(t *testing.T) {
 	t.Parallel()
 	for _, method := range []string{"hash", "maglev", "ip_hash"} {
@@ -78,7 +78,7 @@ func TestInstancesChooseSameServer(t *testing.T) {
 	}
 }
 
-// ip_hash is hash by client_ip, whatever else is written.
+// ip_hash is hash by client_ip, whatever hash_key is set.
 func TestIPHashIsHashByClientAddress(t *testing.T) {
 	t.Parallel()
 	hosts := weirtest.StartLetters(t, "ABC")
@@ -88,7 +88,7 @@ func TestIPHashIsHashByClientAddress(t *testing.T) {
 	require.Equal(t, choices(t, clients(30), one), choices(t, clients(30), two))
 }
 
-// With client_ip_port every connection counts for itself, and goes to the same server on every weir.
+// With client_ip_port each connection is balanced separately, and to the same server by every instance.
 func TestHashOnClientAddressAndPort(t *testing.T) {
 	t.Parallel()
 	for _, method := range []string{"hash", "maglev"} {
@@ -129,7 +129,7 @@ func tcpAddr(t *testing.T, addr string) *net.TCPAddr {
 	return a
 }
 
-// With local_address it is the address that the client connected to that decides, and nothing about the client.
+// With local_address only the address that the client connected to decides.
 func TestHashOnLocalAddress(t *testing.T) {
 	t.Parallel()
 	for _, method := range []string{"hash", "maglev"} {
@@ -155,7 +155,7 @@ func TestHashOnLocalAddress(t *testing.T) {
 	}
 }
 
-// A client of a unix socket has no address: it is balanced by turns.
+// Clients of a unix socket have no address: they are balanced in turn.
 func TestHashOfUnixClients(t *testing.T) {
 	t.Parallel()
 	for _, method := range []string{"balance = \"hash\"", "balance = \"maglev\"", "balance = \"ip_hash\"",
@@ -178,8 +178,8 @@ func TestHashOfUnixClients(t *testing.T) {
 	}
 }
 
-// Shares follow weights; a server that a reload adds takes only what it gets, and one that it removes leaves only what
-// it had. maglev may move a little more.
+// Shares follow weights. A server that a reload adds takes only its own share, and one that a reload removes gives up
+// only its own share. maglev may move a little more.
 func TestHashMovesLittle(t *testing.T) {
 	t.Parallel()
 	for method, more := range map[string]int{"hash": 0, "maglev": 12} {
@@ -212,7 +212,7 @@ func TestHashMovesLittle(t *testing.T) {
 	}
 }
 
-// When the server of a key is full the key goes to another one, always the same, and comes back when there is room.
+// While the server of a key is full, the key uses another server, always the same one; it returns when a slot is free.
 func TestHashWithFullServer(t *testing.T) {
 	t.Parallel()
 	for _, method := range []string{"hash", "maglev"} {
@@ -249,7 +249,8 @@ func TestHashWithFullServer(t *testing.T) {
 	}
 }
 
-// A server without weight gets nothing while another one can serve, and everything when none can, with every method.
+// With every method, a server with weight 0 gets no session while another server can serve, and all sessions when none
+// can.
 func TestWeightZero(t *testing.T) {
 	t.Parallel()
 	for _, method := range []string{"wrr", "rr", "least_sessions", "random", "first", "least_time", "hash", "maglev"} {
@@ -264,7 +265,7 @@ func TestWeightZero(t *testing.T) {
 	}
 }
 
-// Sessions that stay are shared by weight: fewest per weight first.
+// Open sessions are shared by weight: the server with the fewest per weight is next.
 func TestLeastSessionsByWeight(t *testing.T) {
 	t.Parallel()
 	hosts := map[string]*nettest.Host{}
@@ -279,8 +280,8 @@ func TestLeastSessionsByWeight(t *testing.T) {
 	require.Equal(t, 15, hosts["B"].Open())
 }
 
-// The first server takes everything as long as it has room, then the second one, and so on; room that comes free is
-// used first.
+// The first server takes all sessions while it has free slots, then the second one, and so on; a freed slot is used
+// first.
 func TestFirstWithFreeSlots(t *testing.T) {
 	t.Parallel()
 	hosts := map[string]*nettest.Host{}
@@ -307,7 +308,7 @@ func TestFirstWithFreeSlots(t *testing.T) {
 	require.Equal(t, "C", weirtest.ReadByte(t, nettest.Dial(t, addr)))
 }
 
-// Random shares are by weight; of two drawn it is the idler one that serves; a server that is down is never drawn.
+// Random shares follow weights; of two drawn servers the less busy one serves; a server that is down is never drawn.
 func TestRandom(t *testing.T) {
 	t.Parallel()
 	hosts := weirtest.StartLetters(t, "ABCD")
@@ -338,7 +339,7 @@ func TestRandom(t *testing.T) {
 	}
 }
 
-// The server that is quicker to connect to is preferred.
+// The server with the shorter connect time is preferred.
 func TestLeastTime(t *testing.T) {
 	t.Parallel()
 	ns := nettest.NewNamespace(t)

@@ -16,8 +16,8 @@ import (
 	"weir/internal/weirtest"
 )
 
-// Clients that storm a listener, far more than are let in, cost those who are in nothing but a little time: with next to no
-// memory to spare, and a log that cannot be written.
+// A flood of connections far over the limit costs admitted sessions only a little time, with little free memory and a
+// log that cannot be written.
 func TestConnectionFloodDelaysNoSession(t *testing.T) { // alone: it measures time
 	host := nettest.Start(t, nettest.Greet("x", nettest.Echo))
 	a := weirtest.NewAPI(t)

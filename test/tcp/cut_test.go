@@ -11,7 +11,7 @@ import (
 	"weir/internal/weirtest"
 )
 
-// Whoever reads slowly what was received for it when its session is cut gets all of it, and then the reset.
+// A client that reads slowly while its session is cut gets all received bytes and then the reset.
 func TestCutWaitsForSlowReader(t *testing.T) {
 	t.Parallel()
 	const n = 1 << 20
@@ -32,7 +32,7 @@ func TestCutWaitsForSlowReader(t *testing.T) {
 	require.Equal(t, n, got)
 }
 
-// Neither one who does not read nor one who never stops reading holds a cut up, not even when the session was ending
+// Neither a client that does not read nor one that never stops reading delays a cut, even if the session was ending
 // already.
 func TestCutIsBounded(t *testing.T) {
 	t.Parallel()
@@ -75,5 +75,5 @@ func TestCutIsBounded(t *testing.T) {
 	}
 }
 
-// bytesDown is how many bytes clients were sent.
+// bytesDown returns the number of bytes sent to clients.
 func bytesDown(a weirtest.API) int { return int(a.Get("listeners", 0, "bytes_down").(float64)) }

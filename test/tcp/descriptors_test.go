@@ -17,14 +17,14 @@ import (
 	"weir/internal/weirtest"
 )
 
-// descriptorBudget is the line of the log that says what becomes of the descriptors.
+// descriptorBudget returns the log record that shows how the descriptors are divided.
 func descriptorBudget(w *weirtest.Weir) weirtest.Record {
 	w.T.Helper()
 	return w.WaitRecord(10*time.Second, "the budget", func(r weirtest.Record) bool { return r.Text("msg") == "descriptors" })
 }
 
-// With 20,000 descriptors 9,900 sessions fit; whoever comes when there is no room is refused at once, and checks, the API
-// and a reload go on.
+// With 20,000 descriptors 9,900 sessions fit. Connections over that number are rejected immediately; checks, the API
+// and a reload continue.
 func TestSessionsFitDescriptorLimit(t *testing.T) { // alone: it measures time
 	const nofile, least = 20_000, 9_900
 	checked := nettest.Start(t, nettest.SendText("x"))
@@ -87,8 +87,8 @@ func TestSessionsFitDescriptorLimit(t *testing.T) { // alone: it measures time
 	nettest.Wait(t, 5*time.Second, "all to be connected", connected)
 }
 
-// The start says what fits, warns of limits that do not, and is refused where nothing fits; a reload likewise. The soft limit
-// is raised to the hard one.
+// A start reports how many sessions fit, warns about limits that do not, and fails if nothing fits; so does a reload.
+// The soft limit is raised to the hard limit.
 func TestDescriptorBudget(t *testing.T) {
 	t.Parallel()
 	host := nettest.Start(t, nettest.Greet("x", nettest.Echo))

@@ -87,7 +87,7 @@ func TestConnectTimeoutThenNextServer(t *testing.T) { // alone: it measures time
 	require.Equal(t, host.Addr(), r.Text("server"))
 }
 
-// Each server is dialled once per session, failed attempts stop at `try`, and the client is told when they do.
+// Each server is dialed once per session, failed attempts stop at `try`, and the client connection is then closed.
 func TestAttemptsAreBounded(t *testing.T) {
 	t.Parallel()
 	for _, c := range []struct {
@@ -153,7 +153,7 @@ func synCounts(t *testing.T, ns *nettest.Namespace) []int {
 	return out
 }
 
-// When the level above recovers, new sessions go there and those below are left alone.
+// When the better level recovers, new sessions use it and existing sessions continue.
 func TestBetterLevelIsUsedAgain(t *testing.T) {
 	t.Parallel()
 	best := nettest.Start(t, nettest.Greet("1", nettest.Echo))
@@ -173,7 +173,7 @@ func TestBetterLevelIsUsedAgain(t *testing.T) {
 	require.NoError(t, weirtest.PingPong(old))
 }
 
-// What a client sends while its server is being looked for reaches the one that is found, once and in order.
+// Bytes that a client sends during the dial reach the connected server once and in order.
 func TestEarlyDataReachesConnectedServer(t *testing.T) {
 	t.Parallel()
 	rec := &nettest.Recorder{}
@@ -194,8 +194,7 @@ func TestEarlyDataReachesConnectedServer(t *testing.T) {
 	require.Equal(t, want, rec.WaitEnd(t, 0, 5*time.Second).Data)
 }
 
-// A source address that this host does not have is a local mistake: the next server is tried, and the one that could not
-// be dialled because of it is not counted as failing.
+// A missing source address is a local error: the next server is tried, and no failure is counted for the first.
 func TestUnusableSourceIsNoServerFailure(t *testing.T) {
 	t.Parallel()
 	a, b := nettest.Start(t, nettest.SendText("A")), nettest.Start(t, nettest.SendText("B"))
@@ -211,7 +210,7 @@ func TestUnusableSourceIsNoServerFailure(t *testing.T) {
 	require.Contains(t, weirtest.ReadSessions(t, addr, 2), "A")
 }
 
-// ICMP refusals are as quick as a reset.
+// An ICMP refusal is as quick as a reset.
 func TestICMPRefusalIsQuick(t *testing.T) { // alone: it measures time
 	for _, with := range []string{"icmp host-unreachable", "icmp admin-prohibited", "icmp net-unreachable", "tcp reset"} {
 		t.Run(with, func(t *testing.T) {
@@ -230,8 +229,8 @@ func TestICMPRefusalIsQuick(t *testing.T) { // alone: it measures time
 	}
 }
 
-// A server that fails max_fails times is left alone for fail_timeout, tried by one session after it, and back at once when
-// that succeeds.
+// A server that fails max_fails times gets no session for fail_timeout, then one session on probation, and is in
+// service again when that succeeds.
 func TestPassiveHealth(t *testing.T) {
 	t.Parallel()
 	a, b := nettest.Start(t, nettest.SendText("A")), nettest.Start(t, nettest.SendText("B"))
@@ -280,7 +279,7 @@ func TestPassiveHealth(t *testing.T) {
 	require.Regexp(t, "^(AB)+A?$|^(BA)+B?$", weirtest.ReadSessions(t, addr, 10))
 }
 
-// An IPv6 server that refuses is followed by an IPv4 one without a visible delay.
+// An IPv6 server that refuses is followed by an IPv4 server without visible delay.
 func TestMixedAddressFamilies(t *testing.T) { // alone: it measures time
 	host := nettest.Start(t, nettest.SendText("ok"))
 	_, addr := weirtest.Serve(t, weirtest.Config{Levels: weirtest.OneLevel(nettest.ReserveOn(t, "::1"), host.Addr())})
@@ -311,20 +310,21 @@ func TestHostNameIsDialled(t *testing.T) {
 	}
 }
 
-// failure is a session that failed.
+// failure is a failed session.
 type failure struct {
 	client     string // "" = it was refused before it knew
 	begin, end time.Time
 }
 
-// during tells whether one of those moments was in its time.
+// during reports whether one of the moments is within the session's time.
 func (f failure) during(moments []time.Time) bool {
 	return slices.ContainsFunc(moments, func(at time.Time) bool {
 		return f.begin.Add(-50*time.Millisecond).Before(at) && at.Before(f.end)
 	})
 }
 
-// recordsOf finds the records of sessions that failed: nil where there is none yet, and of one that was refused an empty one.
+// recordsOf returns the records of failed sessions: nil if there is none yet, and an empty record for a refused
+// session.
 func recordsOf(w *weirtest.Weir, failures []failure) []weirtest.Record {
 	of := map[string][]weirtest.Record{}
 	for _, r := range w.Records(func(r weirtest.Record) bool { return r.Termination() != "" }) {
@@ -346,8 +346,8 @@ func recordsOf(w *weirtest.Weir, failures []failure) []weirtest.Record {
 	return records
 }
 
-// While servers die and come back, one at a time, a session fails only if it was connected to the one that died: in its
-// hands, or in its accept queue. Whoever comes meanwhile is served by the others.
+// While servers fail and return, one at a time, a session fails only if it was connected to the failed server or in its
+// accept queue. The other servers serve all other clients.
 func TestServersFailAndReturn(t *testing.T) {
 	t.Parallel()
 	work := func(_ context.Context, c *net.TCPConn) {
@@ -420,7 +420,7 @@ func TestServersFailAndReturn(t *testing.T) {
 	t.Logf("%d sessions, %d of them cut by the death of their server", served.Load()+int64(len(failures)), len(failures))
 }
 
-// Failed dials give back the room they took under max_sessions.
+// Failed dials release their slots under max_sessions.
 func TestFailedDialsReleaseSlots(t *testing.T) {
 	t.Parallel()
 	host := nettest.Start(t, nettest.Greet("1", nettest.Echo))
@@ -438,7 +438,7 @@ func TestFailedDialsReleaseSlots(t *testing.T) {
 	require.False(t, served, "the eleventh")
 }
 
-// try_timeout bounds picking and dialling together, and cuts a running dial.
+// try_timeout bounds picking and dialing together, and ends a running dial.
 func TestTryTimeout(t *testing.T) {
 	t.Parallel()
 	w, addr := weirtest.Serve(t, weirtest.Config{
@@ -454,7 +454,7 @@ func TestTryTimeout(t *testing.T) {
 	require.Contains(t, w.SessionRecord(c).Termination(), "dial")
 }
 
-// A cluster without an eligible server ends sessions at once and says why.
+// A cluster without an eligible server ends sessions immediately and reports the reason.
 func TestNoServer(t *testing.T) {
 	t.Parallel()
 	host := nettest.Start(t, nettest.SendText("never"))

@@ -15,7 +15,7 @@ import (
 	"weir/internal/weirtest"
 )
 
-// A client that has closed its side still gets the answer, however long the server thinks about it.
+// A client that has closed its side still gets the response, however long the server takes.
 func TestClientHalfCloseThenResponse(t *testing.T) {
 	t.Parallel()
 	host := nettest.Start(t, nettest.CountToEOF(1200*time.Millisecond))
@@ -32,7 +32,7 @@ func TestClientHalfCloseThenResponse(t *testing.T) {
 	require.Equal(t, 6, r.Int("bytes_down"))
 }
 
-// A server that closes its side first still gets everything the client goes on to write.
+// A server that closes its side first still gets everything the client writes.
 func TestServerHalfCloseThenUpload(t *testing.T) {
 	t.Parallel()
 	rec := &nettest.Recorder{Banner: "hello", CloseSide: true}
@@ -53,7 +53,8 @@ func TestServerHalfCloseThenUpload(t *testing.T) {
 	require.Equal(t, nettest.EOF, v.End)
 }
 
-// FINs that cross with a megabyte queued either way lose nothing, free everything at once and are no error.
+// FINs that cross with a megabyte queued in both directions lose no byte, release everything immediately and are no
+// error.
 func TestFINsCross(t *testing.T) {
 	t.Parallel()
 	d := &nettest.Duplex{}
@@ -67,7 +68,7 @@ func TestFINsCross(t *testing.T) {
 	require.Empty(t, w.Warnings())
 }
 
-// A client that closes its side before it has said anything still gets the whole of a server that speaks first.
+// A client that closes its side before it sends a byte still gets everything from a server that sends first.
 func TestFINBeforeAnyByte(t *testing.T) {
 	t.Parallel()
 	host := nettest.Start(t, nettest.Send(11, 5<<20))
@@ -78,7 +79,7 @@ func TestFINBeforeAnyByte(t *testing.T) {
 	require.NoError(t, nettest.Expect(c, 11, 5<<20))
 }
 
-// half_close_timeout is a bound on silence, not on the length of an answer: it starts anew with every byte.
+// half_close_timeout bounds silence, not the length of a response: every byte restarts it.
 func TestSlowResponseIsNotCut(t *testing.T) {
 	t.Parallel()
 	host := nettest.Start(t, nettest.TrickleAfterEOF(20, 250*time.Millisecond))
@@ -90,7 +91,7 @@ func TestSlowResponseIsNotCut(t *testing.T) {
 	require.Equal(t, nettest.EOF, end)
 }
 
-// A half-closed session without a word from the other side ends after half_close_timeout, and both sides are told.
+// A half-closed session without traffic ends after half_close_timeout, with a reset to both sides.
 func TestHalfCloseTimeout(t *testing.T) {
 	t.Parallel()
 	rec := &nettest.Recorder{StayOpen: true}
@@ -107,7 +108,7 @@ func TestHalfCloseTimeout(t *testing.T) {
 	w.WaitSockets(time.Second)
 }
 
-// The same when the client has vanished from the network after its FIN: nothing stays open for it.
+// The same holds if the client has vanished from the network after its FIN: everything is released.
 func TestHalfCloseTimeoutOfVanishedClient(t *testing.T) {
 	t.Parallel()
 	ns := nettest.NewNamespace(t)
@@ -119,7 +120,7 @@ func TestHalfCloseTimeoutOfVanishedClient(t *testing.T) {
 	require.NoError(t, weirtest.WriteText(c, "bye"))
 	begin := time.Now()
 	require.NoError(t, c.CloseWrite())
-	// The FIN is on its way before the filter is in place; loopback delivers at once.
+	// The FIN is delivered before the filter is set: loopback delivers immediately.
 	port := uint16(c.LocalAddr().(*net.TCPAddr).Port)
 	ns.DropAll(port)
 	require.Contains(t, w.SessionRecord(c).Termination(), "half_close_timeout")
@@ -127,7 +128,7 @@ func TestHalfCloseTimeoutOfVanishedClient(t *testing.T) {
 	w.WaitSockets(time.Second)
 }
 
-// While a server does not read, a client's data and the FIN behind it wait; nothing is lost and nothing is cut.
+// While a server does not read, the client's data and FIN wait; nothing is lost and nothing is cut.
 func TestFINWaitsForClosedWindow(t *testing.T) {
 	t.Parallel()
 	const size = 2 << 20
@@ -147,7 +148,7 @@ func TestFINWaitsForClosedWindow(t *testing.T) {
 	require.Equal(t, nettest.EOF, end)
 }
 
-// Data and FIN that arrive while the server is still being dialled are kept in order.
+// Data and FIN that arrive during the dial keep their order.
 func TestFINWhileDialing(t *testing.T) {
 	t.Parallel()
 	host := nettest.Start(t, nettest.CountToEOF(0))
@@ -163,7 +164,7 @@ func TestFINWhileDialing(t *testing.T) {
 	require.Equal(t, nettest.EOF, end)
 }
 
-// Clients on a unix socket half-close like any others.
+// Clients on a unix socket can half-close.
 func TestHalfCloseOnUnixSocket(t *testing.T) {
 	t.Parallel()
 	host := nettest.Start(t, nettest.CountToEOF(200*time.Millisecond))
@@ -180,7 +181,7 @@ func TestHalfCloseOnUnixSocket(t *testing.T) {
 	require.Equal(t, nettest.EOF, end)
 }
 
-// A session in which one side is done and the other streams on for long is not an idle one.
+// A session with one closed side is not idle while the other side sends.
 func TestLongDownloadAfterClientFIN(t *testing.T) {
 	t.Parallel()
 	host := nettest.Start(t, func(ctx context.Context, c *net.TCPConn) {

@@ -16,8 +16,8 @@ import (
 	"weir/internal/weirtest"
 )
 
-// Random amounts in random pieces, both ways at once, half-closed in random order: every byte arrives once and in its
-// place, in its own session.
+// Random amounts in random pieces, in both directions, half-closed in random order: every byte arrives once, in order,
+// and in its own session.
 func TestStreamsArriveWhole(t *testing.T) {
 	t.Parallel()
 	d := &nettest.Duplex{}
@@ -70,7 +70,7 @@ func TestLongSession(t *testing.T) {
 	require.Empty(t, d.Errs())
 }
 
-// Small messages are passed on as they come: nothing waits 40 ms for a delayed acknowledgement or 200 ms for more data.
+// Small messages are forwarded immediately: none waits 40 ms for a delayed acknowledgement or 200 ms for more data.
 func TestPingPongDoesNotStall(t *testing.T) {
 	host := nettest.Start(t, nettest.Echo)
 	_, addr := weirtest.Serve(t, weirtest.Config{Levels: weirtest.OneLevel(host.Addr())})
@@ -93,7 +93,7 @@ func TestPingPongDoesNotStall(t *testing.T) {
 	require.LessOrEqual(t, stalled(p.weir), n/1000+3*stalled(p.relay), "round trips of 35 ms and more")
 }
 
-// Messages that come in two pieces, as many protocols write them, do not stall either.
+// Messages in two pieces, as many protocols send them, do not stall.
 func TestSplitMessagesDoNotStall(t *testing.T) {
 	host := nettest.Start(t, func(_ context.Context, c *net.TCPConn) {
 		buf := make([]byte, 1000)
@@ -123,7 +123,7 @@ func TestSplitMessagesDoNotStall(t *testing.T) {
 	p.within(95, 10*time.Millisecond)
 }
 
-// Connections that come and go without a byte leave nothing behind and are not worth a warning.
+// Connections without a byte leak nothing and cause no warning.
 func TestConnectAndClose(t *testing.T) {
 	t.Parallel()
 	host := nettest.Start(t, nettest.Echo)
@@ -152,7 +152,7 @@ func TestConnectAndClose(t *testing.T) {
 	require.Equal(t, "hello", text)
 }
 
-// Many sessions at once, some of them killed: none ever sees a byte of another one.
+// With many sessions, some of them killed, no session ever gets a byte of another one.
 func TestSessionsDoNotMix(t *testing.T) {
 	t.Parallel()
 	d := &nettest.Duplex{MaxChunk: 512}
@@ -185,7 +185,7 @@ func TestSessionsDoNotMix(t *testing.T) {
 	}
 }
 
-// Sessions that wait (idle, half-closed, or with a reader that has stopped) cost no processor time.
+// Waiting sessions (idle, half-closed, or with a stalled reader) cost no CPU time.
 func TestWaitingSessionsCostNothing(t *testing.T) {
 	idle := nettest.Start(t, nettest.Echo)
 	stay := nettest.Start(t, nettest.Silent)
@@ -217,7 +217,7 @@ func TestWaitingSessionsCostNothing(t *testing.T) {
 	stay.Reset()
 }
 
-// A server that speaks first is heard at once, without a word from the client.
+// A server that sends first reaches the client immediately, before the client sends a byte.
 func TestServerSpeaksFirst(t *testing.T) { // alone: it measures time
 	host := nettest.Start(t, nettest.Greet("ready", nettest.Echo))
 	_, addr := weirtest.Serve(t, weirtest.Config{Levels: weirtest.OneLevel(host.Addr())})

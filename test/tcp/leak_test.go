@@ -16,8 +16,8 @@ import (
 	"weir/internal/weirtest"
 )
 
-// every lets sessions of every ending happen: served, refused by every server, reset by either side, timed out while idle
-// and half-closed; n of each. Its servers live as long as the test.
+// every runs n sessions of each termination: served, refused by every server, reset by either side, timed out while
+// idle and half-closed. Its servers live as long as the test.
 type every struct {
 	weirtest.Config
 	normal, refused, reset, idle, silent string // addresses of listeners
@@ -123,7 +123,7 @@ func (e *every) storm(t *testing.T, n int) {
 	wg.Wait()
 }
 
-// After sessions of every ending, descriptors and goroutines are exactly those of a weir that has served none.
+// After sessions of every termination, descriptors and goroutines are exactly those of a weir that has served none.
 func TestSessionsLeakNothing(t *testing.T) {
 	e := newEvery(t)
 	config := e.Config.String()
@@ -158,7 +158,7 @@ func TestDescriptorsPerSession(t *testing.T) {
 	require.Equal(t, w.Baseline["pipe"], kinds["pipe"])
 }
 
-// Checks, whether they pass, are refused, or time out, leave nothing behind.
+// Checks leak nothing, whether they pass, are refused or time out.
 func TestChecksLeakNothing(t *testing.T) {
 	t.Parallel()
 	up, silent := nettest.Start(t, nettest.SendText("PONG")), nettest.Start(t, nettest.Silent)
@@ -172,7 +172,7 @@ func TestChecksLeakNothing(t *testing.T) {
 	nettest.Wait(t, 20*time.Second, "checks", func() bool { return up.Accepted() > 50 })
 	threads := w.Process().Threads(t)
 	nettest.Wait(t, 60*time.Second, "checks", func() bool { return up.Accepted() > 50+weirtest.Scaled(300) })
-	// At most one check of a kind and server is under way at any moment.
+	// At most one check of a kind and server runs at a time.
 	require.LessOrEqual(t, w.DescriptorKinds()["socket"], w.Baseline["socket"]+8)
 	require.LessOrEqual(t, w.Process().Threads(t), threads+5)
 	few := strings.Replace(config, "[[cluster.c.check]]", "[[cluster.c.check]]\ndown_interval = \"1m\"", -1)

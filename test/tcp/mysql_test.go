@@ -13,7 +13,7 @@ import (
 	"weir/internal/weirtest"
 )
 
-// MariaDB's own client and load generator work through weir, which speaks second: the server greets first.
+// MariaDB's client and load generator work through weir, though the server sends first.
 func TestMariaDBClients(t *testing.T) {
 	t.Parallel()
 	db := nettest.StartMariaDB(t)
@@ -35,7 +35,7 @@ func TestMariaDBClients(t *testing.T) {
 	require.NotContains(t, db.Log(), "Aborted connection")
 }
 
-// A login session lives through reloads.
+// A login session continues through reloads.
 func TestMariaDBSessionLivesThroughReloads(t *testing.T) {
 	t.Parallel()
 	db := nettest.StartMariaDB(t)

@@ -17,8 +17,8 @@ import (
 	"weir/internal/weirtest"
 )
 
-// Nine thousand clients that send no header, or a byte of one a second, do not hurt those that do: these are served as
-// before, and the others are gone when their time is over, without a server having heard of them.
+// Nine thousand clients that send no header, or a byte of it per second, do not delay other clients. They are closed at
+// proxy_timeout and reach no server.
 func TestFloodOfSlowHeaders(t *testing.T) { // alone: it measures time
 	const (
 		attackers = 9000

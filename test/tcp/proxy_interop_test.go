@@ -1,4 +1,4 @@
-// The PROXY protocol as spoken by others.
+// Tests of the PROXY protocol with HAProxy, nginx and MariaDB.
 
 package tcp_test
 
@@ -20,7 +20,7 @@ import (
 	"weir/internal/weirtest"
 )
 
-// HAProxy in front: the client is HAProxy's client, in both versions, and what HAProxy says besides is passed on.
+// Behind HAProxy, the client is HAProxy's client, with both versions, and HAProxy's TLVs are forwarded.
 func TestBehindHAProxy(t *testing.T) {
 	t.Parallel()
 	var rec nettest.Recorder
@@ -53,7 +53,7 @@ func TestBehindHAProxy(t *testing.T) {
 	require.Empty(t, w.Warnings())
 }
 
-// HAProxy's checks come with a header of their own, and pass.
+// HAProxy's checks send a header of their own, and pass.
 func TestCheckedByHAProxy(t *testing.T) {
 	t.Parallel()
 	host := nettest.Start(t, nettest.Echo)
@@ -66,7 +66,7 @@ func TestCheckedByHAProxy(t *testing.T) {
 	require.Empty(t, w.Warnings())
 }
 
-// nginx in front.
+// Behind nginx, the client is nginx's client.
 func TestBehindNginx(t *testing.T) {
 	t.Parallel()
 	w, addr := weirtest.Serve(t, proxied("", nettest.Start(t, nettest.Echo).Addr()))
@@ -79,7 +79,7 @@ func TestBehindNginx(t *testing.T) {
 	require.Empty(t, w.Warnings())
 }
 
-// HAProxy and nginx behind: they take both versions, and know the client and what it connected to.
+// HAProxy and nginx as servers accept both versions and get the client and the address it connected to.
 func TestInFrontOfHAProxyAndNginx(t *testing.T) {
 	t.Parallel()
 	haproxy, nginx := nettest.Reserve(t), nettest.Reserve(t)
@@ -122,7 +122,7 @@ func TestInFrontOfHAProxyAndNginx(t *testing.T) {
 	}
 }
 
-// Checks of HAProxy and nginx behind pass where a header is wanted.
+// Checks of HAProxy and nginx servers that require a header pass.
 func TestChecksOfHAProxyBehind(t *testing.T) {
 	t.Parallel()
 	back := nettest.Reserve(t)
@@ -139,7 +139,7 @@ func TestChecksOfHAProxyBehind(t *testing.T) {
 	}
 }
 
-// MariaDB greets first, and knows who the client is nevertheless. Checks log in behind a header of their own.
+// MariaDB sends first and still gets the client's address. Checks log in behind a header of their own.
 func TestInFrontOfMariaDB(t *testing.T) {
 	t.Parallel()
 	db := nettest.StartMariaDB(t, "--proxy-protocol-networks=127.0.0.1")
@@ -169,7 +169,7 @@ func TestInFrontOfMariaDB(t *testing.T) {
 	require.NotContains(t, db.Log(), "Aborted")
 }
 
-// waitPassed waits until a check has passed, and makes sure that none has failed.
+// waitPassed waits until a check has passed and requires that none has failed.
 func waitPassed(a weirtest.API, check string) {
 	a.T.Helper()
 	results := regexp.MustCompile(`(?m)^weir_check_results_total\{.*check="` + check + `".*result="(\w+)".*\} (\d+)$`)

@@ -18,8 +18,8 @@ import (
 	"weir/internal/weirtest"
 )
 
-// Headers that are right, and that are a byte or two from right, in pieces that end anywhere, from clients that close,
-// abort or wait: what a header is worth is what a look at all of its bytes says, and servers get what follows or nothing.
+// Valid headers and headers with a wrong byte or two, in pieces of any size, from clients that close, abort or wait:
+// weir decides as a parser of the complete header does, and servers get the bytes after a valid header or nothing.
 func TestRandomProxyHeaders(t *testing.T) {
 	t.Parallel()
 	var mu sync.Mutex

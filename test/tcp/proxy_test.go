@@ -26,7 +26,7 @@ var (
 	tlvs     = nettest.ProxyTLV(1, "h2") + nettest.ProxyTLV(2, "example.com") + nettest.ProxyTLV(5, "id-1") + nettest.ProxyTLV(0x30, "netns") + nettest.ProxyTLV(0xe0, "own") + nettest.ProxyTLV(0xf5, "")
 )
 
-// proxied is a layout whose listener wants PROXY headers.
+// proxied returns a configuration whose listener requires PROXY headers.
 func proxied(more string, servers ...string) weirtest.Config {
 	return weirtest.Config{
 		Listener: "accept_proxy = true\ntrusted_proxies = [\"127.0.0.0/8\", \"::1\"]\nproxy_timeout = \"3s\"\n" + more,
@@ -34,7 +34,7 @@ func proxied(more string, servers ...string) weirtest.Config {
 	}
 }
 
-// say opens a session, writes text in one go and closes the side.
+// say opens a session, writes text in one go and closes its side.
 func say(t *testing.T, addr, text string) *net.TCPConn {
 	t.Helper()
 	c := nettest.Dial(t, addr)
@@ -44,7 +44,7 @@ func say(t *testing.T, addr, text string) *net.TCPConn {
 	return c
 }
 
-// Whatever header comes first, the server gets what follows it and nothing else, and the client is the one it names.
+// For every valid header, the server gets exactly the bytes after it, and the client is the one in the header.
 func TestProxyHeaders(t *testing.T) {
 	t.Parallel()
 	var rec nettest.Recorder
@@ -94,7 +94,7 @@ func TestProxyHeaders(t *testing.T) {
 	require.Empty(t, w.Warnings())
 }
 
-// Anything else closes the connection at once, and no server hears of it.
+// Invalid headers close the connection immediately, without a dial.
 func TestBadProxyHeaders(t *testing.T) {
 	t.Parallel()
 	host := nettest.Start(t, nettest.Echo)
@@ -163,7 +163,7 @@ func replaceText(l weirtest.Config, old, new string) weirtest.Config {
 	return l
 }
 
-// What never ends costs no memory: it is refused after as many bytes as a header may have.
+// An endless header costs no memory: it is rejected after the maximum length.
 func TestEndlessProxyHeader(t *testing.T) {
 	t.Parallel()
 	host := nettest.Start(t, nettest.Echo)
@@ -189,7 +189,7 @@ func (zeros) Read(p []byte) (int, error) {
 	return len(p), nil
 }
 
-// A header may come in pieces, of any size.
+// A header may arrive in pieces of any size.
 func TestProxyHeaderInPieces(t *testing.T) {
 	t.Parallel()
 	_, addr := weirtest.Serve(t, replaceText(proxied("", nettest.Start(t, nettest.Echo).Addr()), `"3s"`, `"1m"`))
@@ -230,7 +230,7 @@ func TestProxyHeaderInPieces(t *testing.T) {
 	wait.Wait()
 }
 
-// Streams are whole behind a header, whatever the sizes, and ends are what they were.
+// Streams behind a header are complete for all sizes, and FIN and reset are forwarded.
 func TestStreamsBehindProxyHeaders(t *testing.T) {
 	t.Parallel()
 	w, addr := weirtest.Serve(t, proxied("", nettest.Start(t, nettest.Echo).Addr()))
@@ -247,7 +247,7 @@ func TestStreamsBehindProxyHeaders(t *testing.T) {
 	require.Empty(t, w.Warnings())
 }
 
-// The time for a header is absolute, and nothing is dialled meanwhile.
+// The timeout for a header is absolute, and no server is dialed before the header is complete.
 func TestProxyTimeout(t *testing.T) {
 	t.Parallel()
 	host := nettest.Start(t, nettest.Echo)
@@ -272,7 +272,7 @@ func TestProxyTimeout(t *testing.T) {
 	require.Zero(t, host.Accepted())
 }
 
-// Only those that are trusted may come, whatever they say. The log names who came, seldom.
+// Only clients in trusted_proxies are accepted, whatever they send. The log names rejected clients at a limited rate.
 func TestUntrustedProxy(t *testing.T) {
 	t.Parallel()
 	host := nettest.Start(t, nettest.Echo)
@@ -308,7 +308,7 @@ func port(addr string) string { return addr[strings.LastIndexByte(addr, ':')+1:]
 
 func withListen(l weirtest.Config, listen string) weirtest.Config { l.Listen = listen; return l }
 
-// Whoever only looks whether the port is open is counted, and that is all.
+// A connection that closes without a byte, as port probes do, is only counted.
 func TestPortProbeIsOnlyCounted(t *testing.T) {
 	t.Parallel()
 	host := nettest.Start(t, nettest.Echo)
@@ -330,7 +330,7 @@ func TestPortProbeIsOnlyCounted(t *testing.T) {
 	require.Zero(t, host.Accepted())
 }
 
-// Without accept_proxy, a header is nothing but bytes.
+// Without accept_proxy, a header is payload.
 func TestProxyHeaderIsNotGuessed(t *testing.T) {
 	t.Parallel()
 	var rec nettest.Recorder
@@ -341,7 +341,7 @@ func TestProxyHeaderIsNotGuessed(t *testing.T) {
 	w.SessionRecord(c)
 }
 
-// The client that a header names is the one that is let in or not, counted and balanced.
+// The client in the header is the one that is admitted, counted and balanced.
 func TestClientOfTheHeader(t *testing.T) {
 	t.Parallel()
 	hosts := weirtest.StartLetters(t, "ABCDE")
@@ -396,7 +396,7 @@ func TestClientOfTheHeader(t *testing.T) {
 	})
 }
 
-// Sessions are balanced by what the header says about them.
+// Sessions are balanced by the TLVs of the header.
 func TestHashOnProxyTLVs(t *testing.T) {
 	t.Parallel()
 	hosts := weirtest.StartLetters(t, "ABCDE")
@@ -430,7 +430,7 @@ func TestHashOnProxyTLVs(t *testing.T) {
 	}
 }
 
-// A header may be of a family that this host does not speak.
+// A header may contain a family that this host does not support.
 func TestProxyHeaderWithoutIPv6(t *testing.T) {
 	t.Parallel()
 	ns := nettest.NewNamespace(t)
@@ -447,7 +447,7 @@ func TestProxyHeaderWithoutIPv6(t *testing.T) {
 	require.Empty(t, w.Warnings())
 }
 
-// try_timeout is for finding a server; the time that a client takes for its header is its own.
+// try_timeout covers only the search for a server, not the time that a client takes for its header.
 func TestSlowHeaderLeavesTryTimeout(t *testing.T) {
 	t.Parallel()
 	p := proxied("", nettest.Start(t, nettest.Echo).Addr())
@@ -460,7 +460,7 @@ func TestSlowHeaderLeavesTryTimeout(t *testing.T) {
 	require.NoError(t, weirtest.PingPong(c))
 }
 
-// A session keeps the client that its header named through an upgrade, and one whose header is under way is served.
+// A session keeps the client of its header through an upgrade, and a client with an incomplete header is served.
 func TestUpgradeKeepsProxiedClients(t *testing.T) {
 	t.Parallel()
 	var rec nettest.Recorder

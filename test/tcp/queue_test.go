@@ -14,7 +14,7 @@ import (
 	"weir/internal/weirtest"
 )
 
-// waits checks that a session has no server yet: not a byte comes.
+// waits checks that a session has no server yet: no byte arrives.
 func waits(t *testing.T, c net.Conn, d time.Duration) {
 	t.Helper()
 	c.SetReadDeadline(time.Now().Add(d))
@@ -23,7 +23,7 @@ func waits(t *testing.T, c net.Conn, d time.Duration) {
 	c.SetReadDeadline(time.Now().Add(5 * time.Second))
 }
 
-// inQueue opens a session that has to wait, and returns when weir has taken it in.
+// inQueue opens a session that has to wait, and returns when it is queued.
 func inQueue(t *testing.T, addr string) *net.TCPConn {
 	t.Helper()
 	c := nettest.Dial(t, addr)
@@ -31,7 +31,7 @@ func inQueue(t *testing.T, addr string) *net.TCPConn {
 	return c
 }
 
-// Those who wait are served in the order in which they came, and what they have sent meanwhile reaches the server.
+// Queued sessions are served in order of arrival, and the bytes they have sent reach the server.
 func TestQueueIsFirstInFirstOut(t *testing.T) {
 	t.Parallel()
 	host := nettest.Start(t, nettest.Echo)
@@ -61,8 +61,7 @@ func TestQueueIsFirstInFirstOut(t *testing.T) {
 	require.Equal(t, "relay client_closed", w.SessionRecord(held).Termination())
 }
 
-// A client that leaves while it waits gives up its place, however it leaves; the next one moves up, and room that comes
-// free is not lost on those who have gone.
+// A client that leaves the queue, in whatever way, gives up its place; the next one moves up, and no free slot is lost.
 func TestClientLeavesQueue(t *testing.T) {
 	t.Parallel()
 	host := nettest.Start(t, nettest.Greet("A", nettest.Echo))
@@ -82,7 +81,7 @@ func TestClientLeavesQueue(t *testing.T) {
 	}
 }
 
-// queue_timeout ends a wait on time and says so; sessions that come later start their own time.
+// queue_timeout ends a wait on time with its own reason; later sessions have their own timeout.
 func TestQueueTimeout(t *testing.T) {
 	t.Parallel()
 	host := nettest.Start(t, nettest.Greet("A", nettest.Echo))
@@ -107,7 +106,7 @@ func TestQueueTimeout(t *testing.T) {
 	require.Equal(t, 1, host.Accepted())
 }
 
-// A level that is full gives way to the next one at once where nobody may wait, and keeps its sessions where they may.
+// A full level is left immediately without a queue, and keeps its sessions with one.
 func TestFullLevelAndTheNext(t *testing.T) {
 	t.Parallel()
 	for queue, spills := range map[string]bool{"0s": true, "1m": false} {
@@ -132,7 +131,7 @@ func TestFullLevelAndTheNext(t *testing.T) {
 	}
 }
 
-// When the level fails for which they wait, sessions go to the next one.
+// If the level fails for which they wait, sessions use the next one.
 func TestQueueMovesToTheNextLevel(t *testing.T) {
 	t.Parallel()
 	a, b := nettest.Start(t, nettest.Greet("A", nettest.Echo)), nettest.Start(t, nettest.Greet("B", nettest.Echo))
@@ -151,8 +150,7 @@ func TestQueueMovesToTheNextLevel(t *testing.T) {
 	require.NoError(t, weirtest.PingPong(held))
 }
 
-// Room for one is room for one after the other: who comes when the one before has seen its session end is never refused,
-// however quick it is.
+// With one slot, a client that connects after the end of the previous session is never rejected, however quick it is.
 func TestOneSessionAtATime(t *testing.T) {
 	t.Parallel()
 	host := nettest.Start(t, nettest.Echo)
@@ -170,7 +168,7 @@ func TestOneSessionAtATime(t *testing.T) {
 	require.Empty(t, w.Records(func(r weirtest.Record) bool { return r.Termination() != "" && r.Termination() != "relay client_closed" }))
 }
 
-// With a queue it does not even have to see the end of the one before.
+// With a queue it does not have to wait for the end of the previous session.
 func TestOneSessionAtATimeInQueue(t *testing.T) {
 	t.Parallel()
 	host := nettest.Start(t, nettest.Echo)
@@ -185,7 +183,7 @@ func TestOneSessionAtATimeInQueue(t *testing.T) {
 	require.Empty(t, w.Records(func(r weirtest.Record) bool { return r.Termination() != "" && r.Termination() != "relay client_closed" }))
 }
 
-// Many who wait for few places are all served, none twice and none never.
+// Many sessions that wait for few slots are all served exactly once.
 func TestQueueUnderLoad(t *testing.T) {
 	t.Parallel()
 	host := nettest.Start(t, nettest.Echo)
@@ -222,8 +220,8 @@ func TestQueueUnderLoad(t *testing.T) {
 	require.Empty(t, w.Warnings())
 }
 
-// A session that has waited, got its turn and been refused by that very server waits on for another one, for as long as
-// queue_timeout allows from the beginning, and not until some other time is over.
+// A session that leaves the queue and is refused by its server waits for another one until queue_timeout, counted from
+// its first wait.
 func TestQueueAgainAfterRefusal(t *testing.T) {
 	t.Parallel()
 	a, b := nettest.Start(t, nettest.Greet("A", nettest.Echo)), nettest.Start(t, nettest.Greet("B", nettest.Echo))
@@ -247,7 +245,7 @@ func TestQueueAgainAfterRefusal(t *testing.T) {
 	require.Contains(t, w.SessionRecord(ends).Termination(), "queue_timeout")
 }
 
-// try_timeout bounds waiting as well as dialling: a session that may not dial any more does not go on waiting.
+// try_timeout bounds waiting and dialing: a session that may not dial any more does not wait.
 func TestTryTimeoutInQueue(t *testing.T) {
 	t.Parallel()
 	host := nettest.Start(t, nettest.Greet("A", nettest.Echo))

@@ -14,7 +14,7 @@ import (
 	"weir/internal/weirtest"
 )
 
-// Redis's own client works through weir: single commands, pipelines, large values, publish and subscribe.
+// Redis's client works through weir: single commands, pipelines, large values, publish and subscribe.
 func TestRedisClient(t *testing.T) {
 	t.Parallel()
 	redis := nettest.StartRedis(t)
@@ -39,7 +39,7 @@ func TestRedisClient(t *testing.T) {
 	require.Equal(t, "extra extra", lines.Text())
 }
 
-// Redis's own load generator runs through weir without an error, with and without pipelining and kept connections.
+// Redis's load generator runs through weir without an error, with and without pipelines and persistent connections.
 func TestRedisBenchmark(t *testing.T) {
 	t.Parallel()
 	redis := nettest.StartRedis(t)
@@ -57,8 +57,7 @@ func TestRedisBenchmark(t *testing.T) {
 	require.Empty(t, w.Warnings())
 }
 
-// One of three Redis servers is killed and comes back, several times, under load: the sessions that fail are those that
-// were connected to it.
+// One of three Redis servers is killed and restarted several times under load: only sessions connected to it fail.
 func TestKilledRedisCostsOnlyItsSessions(t *testing.T) {
 	names := []string{"A", "B", "C"}
 	hosts := make([]*nettest.Redis, len(names))

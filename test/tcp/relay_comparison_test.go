@@ -15,14 +15,13 @@ import (
 	"weir/internal/weirtest"
 )
 
-// pace is how long the same thing takes through weir and through the plainest of relays, by turns: what a busy machine does
-// to one it does to the other.
+// pace compares the time of an operation through weir and through a plain relay, in turn: a busy machine slows both.
 type pace struct {
 	t           *testing.T
 	weir, relay []time.Duration
 }
 
-// measure takes the time of both.
+// measure runs and times both.
 func (p *pace) measure(weir, relay func()) {
 	begin := time.Now()
 	weir()
@@ -31,18 +30,17 @@ func (p *pace) measure(weir, relay func()) {
 	p.weir, p.relay = append(p.weir, middle.Sub(begin)), append(p.relay, time.Since(middle))
 }
 
-// within checks that a percentile through weir is less than the bound, or than the bound and a few times what the relay
-// takes where that is much.
+// within checks that a percentile through weir is less than bound plus three times that of the relay.
 func (p *pace) within(percent int, bound time.Duration) {
 	p.t.Helper()
 	weir, relay := weirtest.Percentile(p.weir, percent), weirtest.Percentile(p.relay, percent)
 	require.Less(p.t, weir, bound+3*relay, "%d %%; through a plain relay it is %v", percent, relay)
 }
 
-// relayEnv makes a test binary a relay to the address that it holds.
+// relayEnv is the environment variable that makes a test binary a relay to the address in it.
 const relayEnv = "WEIR_TEST_RELAY"
 
-// relay is the address of a process that passes on what clients and a server say, until the test ends.
+// relay starts a process that forwards between clients and a server until the test ends, and returns its address.
 func relay(t *testing.T, server string) string {
 	t.Helper()
 	ln := nettest.Listen(t, nettest.Reserve(t))
@@ -64,7 +62,7 @@ func relay(t *testing.T, server string) string {
 	return ln.Addr().String()
 }
 
-// runPlainRelay is that process, and its exit code.
+// runPlainRelay runs that process and returns its exit code.
 func runPlainRelay(server string) int {
 	ln, err := net.FileListener(os.NewFile(3, "listener"))
 	if err != nil {

@@ -31,8 +31,8 @@ func TestServerResetIsForwarded(t *testing.T) {
 	require.Equal(t, 1000, r.Int("bytes_down"))
 }
 
-// So do those of a server that speaks and resets before anybody has seen that it is connected: it was reached, and another one
-// is not asked.
+// This includes a server that sends and resets before its connect is noticed: it was reached, and no other server is
+// tried.
 func TestServerThatResetsImmediately(t *testing.T) {
 	t.Parallel()
 	host, other := nettest.Start(t, nettest.ResetAfter(500, 0)), nettest.Start(t, nettest.SendText("other"))
@@ -60,7 +60,7 @@ func TestServerThatResetsImmediately(t *testing.T) {
 	require.Zero(t, other.Accepted())
 }
 
-// What a server sent before its reset is delivered even to a client that reads it only later.
+// Bytes that a server sent before its reset are delivered, even if the client reads later.
 func TestServerResetWaitsForSlowClient(t *testing.T) {
 	t.Parallel()
 	host := nettest.Start(t, nettest.ResetAfter(200_000, 200*time.Millisecond))
@@ -72,7 +72,7 @@ func TestServerResetWaitsForSlowClient(t *testing.T) {
 	require.Equal(t, nettest.Reset, end)
 }
 
-// A client that never reads cannot hold up a server's reset for ever: the wait is bounded by half_close_timeout.
+// A client that never reads cannot delay a server's reset for ever: half_close_timeout bounds the wait.
 func TestServerResetWaitIsBounded(t *testing.T) {
 	t.Parallel()
 	host := nettest.Start(t, nettest.ResetAfter(3<<20, 0))
@@ -82,7 +82,7 @@ func TestServerResetWaitIsBounded(t *testing.T) {
 	w.WaitSockets(5 * time.Second)
 }
 
-// A client's reset reaches the server as a reset, at once.
+// A client's reset reaches the server as a reset, immediately.
 func TestClientResetIsForwarded(t *testing.T) {
 	t.Parallel()
 	rec := &nettest.Recorder{Banner: "hello"}
@@ -103,7 +103,7 @@ func TestClientResetIsForwarded(t *testing.T) {
 	require.Less(t, weirtest.Median(took), 100*time.Millisecond)
 }
 
-// What a client sent before its reset is delivered even to a server that reads it only later.
+// Bytes that a client sent before its reset are delivered, even if the server reads later.
 func TestClientResetWaitsForSlowServer(t *testing.T) {
 	t.Parallel()
 	rec := &nettest.Recorder{Pause: 700 * time.Millisecond}
@@ -119,7 +119,7 @@ func TestClientResetWaitsForSlowServer(t *testing.T) {
 	require.Equal(t, nettest.Reset, v.End)
 }
 
-// A reset is passed on when its receiver has already closed its own side.
+// A reset is forwarded even if its receiver has already closed its own side.
 func TestResetAfterHalfClose(t *testing.T) {
 	t.Parallel()
 	t.Run("client closed its side, server resets", func(t *testing.T) {
@@ -155,7 +155,7 @@ func TestResetAfterHalfClose(t *testing.T) {
 	})
 }
 
-// A client that resets while its server is being dialled ends the dial: no other server is tried, nothing is kept.
+// A client that resets during the dial ends it: no other server is tried, and nothing is kept.
 func TestClientResetCancelsDial(t *testing.T) {
 	t.Parallel()
 	other := nettest.Start(t, nettest.Echo)
@@ -171,7 +171,7 @@ func TestClientResetCancelsDial(t *testing.T) {
 	require.Zero(t, other.Accepted())
 }
 
-// Bytes that one server has been given are never given to another one.
+// Bytes that were sent to one server are never sent to another one.
 func TestNoReplayAfterReset(t *testing.T) {
 	t.Parallel()
 	first := nettest.Start(t, nettest.ResetAfterReading(64<<10, 0))
@@ -187,7 +187,7 @@ func TestNoReplayAfterReset(t *testing.T) {
 	require.Equal(t, 1, w.SessionRecord(c).Int("attempts"))
 }
 
-// When a server process is killed, each of its clients is told within a second, and nothing of their sessions is left.
+// When a server process is killed, each of its clients gets a reset within a second, and no session remains.
 func TestServerProcessKilled(t *testing.T) {
 	redis := nettest.StartRedis(t)
 	w, addr := weirtest.Serve(t, weirtest.Config{Levels: weirtest.OneLevel(redis.Addr())})
@@ -211,7 +211,7 @@ func TestServerProcessKilled(t *testing.T) {
 	w.WaitSockets(5 * time.Second)
 }
 
-// A server that has vanished from the network is noticed by keepalive even when nobody speaks, and the client is told.
+// Keepalive detects a server that has vanished from the network in an idle session, and the client is reset.
 func TestKeepaliveDetectsVanishedServer(t *testing.T) {
 	t.Parallel()
 	ns := nettest.NewNamespace(t)
@@ -227,7 +227,7 @@ func TestKeepaliveDetectsVanishedServer(t *testing.T) {
 	w.WaitSockets(time.Second)
 }
 
-// A server that has vanished with data on the way to it is noticed after tcp_user_timeout.
+// tcp_user_timeout detects a server that has vanished while data is on its way to it.
 func TestUserTimeoutDetectsVanishedServer(t *testing.T) {
 	t.Parallel()
 	ns := nettest.NewNamespace(t)
@@ -244,8 +244,8 @@ func TestUserTimeoutDetectsVanishedServer(t *testing.T) {
 	w.WaitSockets(time.Second)
 }
 
-// A server that resets while it is being written to, with an answer on its way to a client that is late in reading it: the
-// client gets what had arrived and then the reset, never an end.
+// If a server resets during an upload, with a response on its way to a client that reads late, the client gets the
+// received bytes and then the reset, never a FIN.
 func TestServerResetDuringUpload(t *testing.T) {
 	t.Parallel()
 	d := &nettest.Duplex{Late: 30 * time.Millisecond}
@@ -281,13 +281,13 @@ func TestServerResetDuringUpload(t *testing.T) {
 	}
 }
 
-// Aborts at random moments of random streams are always seen as such on the other side: what arrived is right, and a
-// stream that was cut short never ends like a whole one.
+// Aborts at random moments of random streams are always visible as resets on the other side: received bytes are
+// correct, and a truncated stream never ends like a complete one.
 func TestTruncationIsAlwaysVisible(t *testing.T) {
 	t.Parallel()
 	d := &nettest.Duplex{}
 	cut := nettest.Start(t, func(ctx context.Context, c *net.TCPConn) {
-		// The server's side of a session, with a reset after a while.
+		// The server's side of a session resets after a while.
 		timer := time.AfterFunc(time.Duration(rand.IntN(30_000))*time.Microsecond, func() { nettest.Abort(c) })
 		defer timer.Stop()
 		d.Handle(ctx, c)

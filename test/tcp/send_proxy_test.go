@@ -19,7 +19,7 @@ import (
 	"weir/internal/weirtest"
 )
 
-// v1Line is what a server is told in version 1.
+// v1Line returns the header of version 1.
 func v1Line(client, dest netip.AddrPort) string {
 	family := "TCP4"
 	if client.Addr().Is6() {
@@ -28,7 +28,7 @@ func v1Line(client, dest netip.AddrPort) string {
 	return fmt.Sprintf("PROXY %s %s %s %d %d\r\n", family, client.Addr(), dest.Addr(), client.Port(), dest.Port())
 }
 
-// v2Frame is what a server is told in version 2.
+// v2Frame returns the header of version 2.
 func v2Frame(command byte, client, dest netip.AddrPort, tlvs ...string) string {
 	family := byte(0x11)
 	if client.Addr().Is6() {
@@ -44,7 +44,7 @@ func ends(c net.Conn) (client, dest netip.AddrPort) {
 	return client, dest
 }
 
-// The server gets one header, exact to the byte, and then what the client says.
+// The server gets one header, exact to the byte, and then the client's bytes.
 func TestSendProxy(t *testing.T) {
 	t.Parallel()
 	for _, listen := range []string{"127.0.0.1:0", "[::1]:0", "[::]:0"} {
@@ -74,7 +74,7 @@ func TestSendProxy(t *testing.T) {
 	}
 }
 
-// Bytes that are counted are the client's own.
+// Byte counters exclude the header.
 func TestProxyHeaderIsNotCounted(t *testing.T) {
 	t.Parallel()
 	var rec nettest.Recorder
@@ -83,7 +83,7 @@ func TestProxyHeaderIsNotCounted(t *testing.T) {
 	require.Equal(t, 5, w.SessionRecord(c).Int("bytes_up"))
 }
 
-// Servers may be told differently, and not at all.
+// send_proxy can differ between servers.
 func TestSendProxyPerServer(t *testing.T) {
 	t.Parallel()
 	var recs [3]nettest.Recorder
@@ -98,7 +98,7 @@ func TestSendProxyPerServer(t *testing.T) {
 	}
 }
 
-// A server that speaks first has its header before it does.
+// A server that sends first gets its header before.
 func TestSendProxyToServerThatSpeaksFirst(t *testing.T) {
 	t.Parallel()
 	host := nettest.Start(t, func(_ context.Context, c *net.TCPConn) {
@@ -117,7 +117,7 @@ func TestSendProxyToServerThatSpeaksFirst(t *testing.T) {
 	require.Equal(t, want, string(got))
 }
 
-// The header is in one segment, with what the client has said already.
+// The header is in one segment with the first bytes of the client.
 func TestProxyHeaderInOneSegment(t *testing.T) {
 	t.Parallel()
 	type arrival struct {
@@ -153,7 +153,7 @@ func TestProxyHeaderInOneSegment(t *testing.T) {
 	}
 }
 
-// A header that comes in goes out again, in the version that the server wants.
+// An accepted header is sent on, in the version of the server.
 func TestProxyHeaderIsForwarded(t *testing.T) {
 	t.Parallel()
 	client, dest := netip.MustParseAddrPort("192.0.2.1:1234"), netip.MustParseAddrPort("192.0.2.2:5678")
@@ -200,7 +200,7 @@ func TestProxyHeaderIsForwarded(t *testing.T) {
 	}
 }
 
-// Weirs in a row pass the client on, and its streams whole.
+// Instances in a chain forward the client address and complete streams.
 func TestChainOfProxies(t *testing.T) {
 	t.Parallel()
 	var duplex nettest.Duplex
@@ -218,7 +218,7 @@ func TestChainOfProxies(t *testing.T) {
 	require.Empty(t, duplex.Errs())
 }
 
-// The server that is tried second gets one header.
+// The second server that is tried gets one header.
 func TestSendProxyOnRetry(t *testing.T) {
 	t.Parallel()
 	var rec nettest.Recorder
@@ -227,7 +227,7 @@ func TestSendProxyOnRetry(t *testing.T) {
 	require.Equal(t, v1Line(ends(c))+"hello", string(rec.WaitEnd(t, 0, 5*time.Second).Data))
 }
 
-// A client of a unix socket has no address to tell; one that comes through a proxy has.
+// A client of a unix socket has no address to send, unless it comes through a proxy.
 func TestSendProxyForUnixClients(t *testing.T) {
 	t.Parallel()
 	dir := weirtest.ShortTempDir(t)
@@ -257,7 +257,7 @@ func TestSendProxyForUnixClients(t *testing.T) {
 	require.Equal(t, line+"hello", string(rec.WaitEnd(t, 0, 5*time.Second).Data))
 }
 
-// A server on a unix socket is told like any other.
+// A server on a unix socket gets the header too.
 func TestSendProxyToUnixServers(t *testing.T) {
 	t.Parallel()
 	path := weirtest.ShortTempDir(t) + "/server"
@@ -280,7 +280,7 @@ func TestSendProxyToUnixServers(t *testing.T) {
 	require.Equal(t, v2Frame(0x21, client, dest)+"hello", <-got)
 }
 
-// A reload changes what new sessions tell.
+// A reload changes the headers of new sessions.
 func TestReloadOfSendProxy(t *testing.T) {
 	t.Parallel()
 	var rec nettest.Recorder
@@ -296,7 +296,7 @@ func TestReloadOfSendProxy(t *testing.T) {
 	require.True(t, strings.HasPrefix(string(rec.WaitEnd(t, 1, 5*time.Second).Data), "PROXY TCP4 "))
 }
 
-// Checks of servers that want a header send one of their own. What is not the server's own port gets none.
+// Checks of servers with send_proxy send a header of their own. Checks on other ports send none.
 func TestChecksSendProxy(t *testing.T) {
 	t.Parallel()
 	for version, want := range map[string]string{

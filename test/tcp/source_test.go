@@ -18,7 +18,7 @@ import (
 	"weir/internal/weirtest"
 )
 
-// Several source addresses are used in turn, by all event loops together.
+// Several source addresses are used in turn, over all event loops.
 func TestSourceAddressesTakeTurns(t *testing.T) {
 	t.Parallel()
 	rec := &nettest.Recorder{Banner: "x", CloseSide: true}
@@ -37,8 +37,8 @@ func TestSourceAddressesTakeTurns(t *testing.T) {
 	require.Equal(t, map[string]int{"127.0.0.2": 4, "127.0.1.4": 4, "127.0.1.5": 4, "127.0.1.6": 4, "127.0.1.7": 4}, count)
 }
 
-// An address that is out of ports, or that this host does not have, gives way to the next one; when all are, the client is
-// closed at once, the server is not blamed, and everything heals when there are ports again.
+// A source address without free ports, or missing on this host, is skipped. If all are, the client is closed
+// immediately, no failure is counted for the server, and service recovers when ports are free.
 func TestSourceAddressesOutOfPorts(t *testing.T) {
 	t.Parallel()
 	ns, clients := nettest.NewNamespace(t), nettest.NewNamespace(t)
@@ -84,7 +84,7 @@ func TestSourceAddressesOutOfPorts(t *testing.T) {
 	})
 }
 
-// An address that this host does not have is no failure of the server, and the log says what is wrong, not too often.
+// A missing source address is no failure of the server; the log shows the cause at a limited rate.
 func TestSourceAddressMissingOnHost(t *testing.T) {
 	t.Parallel()
 	host := nettest.Start(t, nettest.SendText("A"))
@@ -103,7 +103,7 @@ func TestSourceAddressMissingOnHost(t *testing.T) {
 	require.Zero(t, host.Accepted())
 }
 
-// passage is a client's network and a server's, joined by the host of a weir, through which everything passes.
+// passage is a client network and a server network, connected by the host of a weir.
 type passage struct{ client, weir, server *nettest.Namespace }
 
 const (
@@ -127,7 +127,7 @@ func newPassage(t *testing.T) passage {
 	return p
 }
 
-// rules are the policy rules of weir's host that are not the kernel's, and what leads everywhere to the host itself.
+// rules returns the policy rules of weir's host that are not the kernel's, and the routes that lead to the host itself.
 func (p passage) rules() string {
 	own := func(text, pattern string) []string { return regexp.MustCompile(pattern).FindAllString(text, -1) }
 	var all []string
@@ -147,8 +147,8 @@ const (
 	localRoute4 = "local default dev lo table 11900 proto 119 scope host"
 )
 
-// A server that is dialled from its clients' own addresses sees them, IPv4 and IPv6, and its replies find back. What that
-// takes is added to the kernel and taken away again.
+// A server that is dialed from its clients' own addresses sees them, IPv4 and IPv6, and its replies return through
+// weir. The policy rules for that are added and removed.
 func TestTransparent(t *testing.T) {
 	t.Parallel()
 	p := newPassage(t)
@@ -185,7 +185,7 @@ func TestTransparent(t *testing.T) {
 	require.Equal(t, nettest.EOF, end)
 	require.Equal(t, "fd98:1::2", rec.Conns()[0].From.Addr().String())
 
-	// The way back stays as long as a session needs it, and goes when none does.
+	// The rules stay while a session needs them, and are removed with the last one.
 	w.Reload(plain.String())
 	nettest.Wait(t, 10*time.Second, "the IPv6 rule to go", func() bool { return !strings.Contains(p.rules(), replyRule6) })
 	require.Contains(t, p.rules(), replyRule4)
@@ -199,7 +199,7 @@ func TestTransparent(t *testing.T) {
 	nettest.Wait(t, 20*time.Second, "the rules to go", func() bool { return p.rules() == "" })
 }
 
-// Half-closes, resets and bulk in both directions pass a transparent session as any other one.
+// Half-closes, resets and bulk transfers work in transparent sessions.
 func TestTransparentStreams(t *testing.T) {
 	t.Parallel()
 	p := newPassage(t)
@@ -237,7 +237,8 @@ func TestTransparentStreams(t *testing.T) {
 	require.Equal(t, clientNet+".2", visit.From.Addr().String())
 }
 
-// What was closed by both sides is delivered even if weir stops at that moment, before the way back is taken away.
+// Bytes of a session that both sides have closed are delivered even if weir stops at that moment, before the rules are
+// removed.
 func TestTransparentLastBytesOnStop(t *testing.T) {
 	t.Parallel()
 	p := newPassage(t)
@@ -262,8 +263,8 @@ func TestTransparentLastBytesOnStop(t *testing.T) {
 	require.Empty(t, p.rules())
 }
 
-// What a killed weir has left in the kernel goes with the next start, whatever that is for; what others have put there, and
-// what a second weir needs, stays. Rules that somebody flushes come back.
+// The next start removes the rules of a killed weir. Foreign rules and the rules of a second weir are kept. Rules that
+// are flushed by an administrator are restored.
 func TestTransparentKeepsForeignRules(t *testing.T) {
 	t.Parallel()
 	p := newPassage(t)
@@ -297,13 +298,13 @@ func TestTransparentKeepsForeignRules(t *testing.T) {
 	require.Len(t, beside.Records(func(r weirtest.Record) bool { return strings.Contains(r.Text("msg"), "restored") }), 1)
 }
 
-// without runs weir without some of root's capabilities.
+// without runs weir without some capabilities of root.
 func without(capabilities string) []string {
 	return []string{"setpriv", "--bounding-set=" + capabilities}
 }
 
-// A weir that may not dial from its clients' addresses says which capability is missing: it does not start, and refuses to
-// go over to such a configuration. One that may but cannot change the kernel's rules is content with an administrator's.
+// Without the capability to dial from client addresses, weir names the missing capability: it does not start and
+// rejects a reload. With it, but without the right to change the kernel's rules, weir uses an administrator's rules.
 func TestTransparentNeedsCapabilities(t *testing.T) {
 	t.Parallel()
 	p := newPassage(t)
@@ -333,8 +334,8 @@ func TestTransparentNeedsCapabilities(t *testing.T) {
 	require.Equal(t, clientNet+".2", rec.Conns()[1].From.Addr().String())
 }
 
-// A client of the other family cannot be shown to a server: that one is passed over, without being blamed. A client on
-// weir's own host shows an address of the host.
+// A server of the other address family is skipped, without a failure being counted. A client on weir's own host appears
+// with an address of the host.
 func TestTransparentOtherFamily(t *testing.T) {
 	t.Parallel()
 	p := newPassage(t)
@@ -363,7 +364,7 @@ func TestTransparentOtherFamily(t *testing.T) {
 	require.Equal(t, 2, skipped(), "once for each server")
 }
 
-// Sessions that move to a new process keep their way back, that of one with a server which has left the configuration too.
+// Sessions that move to a new process keep their return path, also for a server that the configuration no longer has.
 func TestTransparentSessionsSurviveUpgrade(t *testing.T) {
 	t.Parallel()
 	p := newPassage(t)
@@ -391,7 +392,7 @@ func TestTransparentSessionsSurviveUpgrade(t *testing.T) {
 	require.Contains(t, p.rules(), "sport 7001")
 }
 
-// Datagrams come from the client's own address too, and what a server answers finds back.
+// Datagrams come from the client's own address too, and replies return.
 func TestTransparentDatagrams(t *testing.T) {
 	t.Parallel()
 	p := newPassage(t)
@@ -415,7 +416,7 @@ func TestTransparentDatagrams(t *testing.T) {
 	require.Equal(t, "fd98:1::2", <-seen)
 }
 
-// UDP flows, too, get past the ports of one local address.
+// UDP flows are not limited by the ports of one local address.
 func TestSourceAddressesOfDatagrams(t *testing.T) {
 	t.Parallel()
 	ns, clients := nettest.NewNamespace(t), nettest.NewNamespace(t)
@@ -430,7 +431,7 @@ func TestSourceAddressesOfDatagrams(t *testing.T) {
 	}
 }
 
-// A weir that has given up root's rights keeps the one that it takes to have ways back, and to take them away again.
+// A weir without root's rights keeps the capability to add and remove the rules.
 func TestTransparentAsOtherUser(t *testing.T) {
 	t.Parallel()
 	program, err := weirtest.StaticProgram()

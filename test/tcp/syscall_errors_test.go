@@ -14,8 +14,8 @@ import (
 	"weir/internal/weirtest"
 )
 
-// Whatever a system call answers, however often: weir goes on, sessions that the call has nothing to do with are not
-// touched, there is a line a second in the log at most, and as soon as the call works again so does everything.
+// Whatever error a system call returns, however often, weir continues, unrelated sessions are not affected, the log
+// gets at most a line a second, and service recovers as soon as the call succeeds.
 func TestSystemCallsFail(t *testing.T) {
 	errnos := []string{"EMFILE", "ENFILE", "ENOBUFS", "ENOMEM", "EPERM", "EPROTO"}
 	calls := []string{"accept4", "socket", "connect", "epoll_ctl", "pipe2", "splice", "sendto", "recvfrom", "setsockopt", "shutdown"}

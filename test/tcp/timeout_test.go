@@ -12,7 +12,7 @@ import (
 	"weir/internal/weirtest"
 )
 
-// A client that says nothing and is told nothing for client_idle_timeout is cut.
+// A client without traffic for client_idle_timeout is cut.
 func TestClientIdleTimeout(t *testing.T) {
 	t.Parallel()
 	host := nettest.Start(t, nettest.Echo)
@@ -60,7 +60,7 @@ func TestServerIdleTimeout(t *testing.T) {
 	host.Reset()
 }
 
-// A client that has stopped reading is idle, even with data waiting for it.
+// A client that has stopped reading is idle, even if data waits for it.
 func TestStalledClientIsIdle(t *testing.T) {
 	t.Parallel()
 	host := nettest.Start(t, nettest.Send(1, 64<<20))
@@ -72,7 +72,7 @@ func TestStalledClientIsIdle(t *testing.T) {
 	require.Less(t, nettest.Elapsed(begin), 3*time.Second)
 }
 
-// Idle timers do not run while the server is being dialled.
+// Idle timers do not run during the dial.
 func TestDialingIsNotIdle(t *testing.T) {
 	t.Parallel()
 	host := nettest.Start(t, nettest.SendText("ok"))
@@ -84,7 +84,7 @@ func TestDialingIsNotIdle(t *testing.T) {
 	require.Equal(t, "ok", text)
 }
 
-// Without options nothing ends an idle session, and both of its sockets have keepalive timers.
+// By default nothing ends an idle session, and both sockets have keepalive timers.
 func TestIdleSessionsStayByDefault(t *testing.T) {
 	t.Parallel()
 	host := nettest.Start(t, nettest.Greet("hello", nettest.Echo))

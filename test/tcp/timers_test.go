@@ -14,8 +14,8 @@ import (
 	"weir/internal/weirtest"
 )
 
-// Of thousands of sessions whose timeouts are due together, each ends when its own is, whichever it is: not before, and
-// at most a tenth late.
+// Of thousands of sessions with different timeouts due together, each ends at its own timeout: not before, and at most
+// a tenth late.
 func TestAllTimeoutsTogether(t *testing.T) { // alone: it measures time
 	const wait = 2 * time.Second
 	each := weirtest.Scaled(700)

@@ -14,7 +14,7 @@ import (
 	"weir/internal/weirtest"
 )
 
-// urgently sends a text with an urgent byte in the middle and nothing more, without a pause anywhere.
+// urgently sends a text with an urgent byte in the middle, without a pause.
 func urgently(c *net.TCPConn, half []byte) error {
 	if _, err := c.Write(half); err != nil {
 		return err
@@ -39,8 +39,8 @@ func urgently(c *net.TCPConn, half []byte) error {
 	return c.CloseWrite()
 }
 
-// An urgent byte ends no stream, however large the transfer that it is in and whenever it comes: what is behind it arrives,
-// and it stays where it was sent.
+// An urgent byte ends no stream, however large the transfer is and whenever it comes: the bytes behind it arrive, and
+// it keeps its position.
 func TestUrgentByteInLargeTransfer(t *testing.T) {
 	t.Parallel()
 	half := bytes.Repeat([]byte("x"), 500_000)

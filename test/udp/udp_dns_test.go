@@ -1,4 +1,4 @@
-// Real DNS servers behind weir, one of which is killed and comes back under load.
+// Real DNS servers behind weir; one is killed and restarted under load.
 
 package udp_test
 
@@ -20,7 +20,7 @@ import (
 	"weir/internal/weirtest"
 )
 
-// dnsmasq runs a DNS server that knows one name, until stop is called or the test ends.
+// dnsmasq runs a DNS server with one name, until stop is called or the test ends.
 func dnsmasq(t *testing.T, addr, answer string) (stop func()) {
 	t.Helper()
 	ip, port, _ := net.SplitHostPort(addr)
@@ -43,7 +43,7 @@ func dnsmasq(t *testing.T, addr, answer string) (stop func()) {
 	return stop
 }
 
-// query asks for the address of weir.test.
+// query is a query for the address of weir.test.
 func query(c *net.UDPConn, id uint16, within time.Duration) (string, error) {
 	q := wire.BigEndian.AppendUint16(nil, id)
 	q = append(q, 1, 0, 0, 1, 0, 0, 0, 0, 0, 0)
@@ -115,6 +115,6 @@ func TestUDPRealDNS(t *testing.T) {
 	more("answers of the first again", &seen[1])
 	close(done)
 	require.NoError(t, group.Wait())
-	// What the server had taken when it was killed nobody can answer: one question of each client at most.
+	// Queries that the killed server had received get no response: at most one per client.
 	require.LessOrEqual(t, int(lost.Load()), workers, "of %d", asked.Load())
 }

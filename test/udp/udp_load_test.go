@@ -1,4 +1,4 @@
-// UDP under floods, shortages and storms: what strangers send stays within bounds, and who is served stays served.
+// UDP under floods and shortages: unanswered flows stay bounded, and answered flows are not affected.
 
 package udp_test
 
@@ -20,8 +20,8 @@ import (
 	"weir/internal/weirtest"
 )
 
-// Many thousands of sources, each with one datagram that nobody answers, take neither the descriptors nor the memory, nor
-// the flows of those who are served.
+// Thousands of sources with one unanswered datagram each exhaust neither descriptors nor memory, and displace no
+// answered flow.
 func TestUDPFlood(t *testing.T) {
 	t.Parallel()
 	ns := nettest.NewNamespace(t)
@@ -83,7 +83,7 @@ func TestUDPFlood(t *testing.T) {
 	}
 }
 
-// A table full of flows that were answered has no room for a newcomer.
+// A table full of answered flows admits no new flow.
 func TestUDPTableFull(t *testing.T) {
 	t.Parallel()
 	host := nettest.StartDatagrams(t, nettest.EchoDatagram)
@@ -103,8 +103,7 @@ func TestUDPTableFull(t *testing.T) {
 	})
 }
 
-// A full table parts with a flow that nobody has answered, whichever loop has it: the newcomer's first datagrams are
-// served, in order.
+// A full table evicts an unanswered flow of any loop: the first datagrams of the new flow are served, in order.
 func TestUDPFullTableEvictsImmediately(t *testing.T) {
 	t.Parallel()
 	host := nettest.StartDatagrams(t, func(_ netip.AddrPort, data []byte, reply func([]byte)) {
@@ -134,8 +133,7 @@ func TestUDPFullTableEvictsImmediately(t *testing.T) {
 	}
 }
 
-// The largest datagrams, faster than anybody takes them, towards a server that reads nothing: they are dropped and counted,
-// and cost no memory.
+// Datagrams of the largest size to a server that reads nothing are dropped and counted, and cost no memory.
 func TestUDPStalledServer(t *testing.T) {
 	t.Parallel()
 	stalled, err := nettest.ListenDatagrams("127.0.0.1:0")
@@ -158,7 +156,7 @@ func TestUDPStalledServer(t *testing.T) {
 	require.NoError(t, json.Unmarshal([]byte(a.MustDo("GET /v1/sessions", "")), &list))
 	require.Len(t, list, 1)
 	require.Equal(t, "unanswered", list[0]["phase"])
-	// Whatever weir got it has sent; the rest is counted as dropped.
+	// weir has sent every datagram that it received; the rest is counted as dropped.
 	nettest.Wait(t, 5*time.Second, "every datagram to be accounted for", func() bool {
 		var list []map[string]any
 		require.NoError(t, json.Unmarshal([]byte(a.MustDo("GET /v1/sessions", "")), &list))
@@ -171,8 +169,8 @@ func TestUDPStalledServer(t *testing.T) {
 	})
 }
 
-// Replies that find the flow's socket full, because the process does not run, are counted as dropped; those that found
-// room are passed on. A second of an ordinary flow finds room.
+// Replies that find the flow's socket full, because the process does not run, are counted as dropped; the others are
+// forwarded. The socket holds a second of an ordinary flow.
 func TestUDPRepliesWhileProcessIsPaused(t *testing.T) {
 	t.Parallel()
 	const size = 1000
@@ -216,8 +214,7 @@ func TestUDPRepliesWhileProcessIsPaused(t *testing.T) {
 	}
 }
 
-// A send that the kernel refuses for lack of buffers costs the datagrams of that call, which are counted, and nothing
-// else.
+// A send that fails for lack of buffers costs only the datagrams of that call, which are counted.
 func TestUDPSendFails(t *testing.T) {
 	t.Parallel()
 	host := nettest.StartDatagrams(t, nettest.EchoDatagram)
@@ -252,12 +249,12 @@ func TestUDPSendFails(t *testing.T) {
 	require.Len(t, w.Records(func(r weirtest.Record) bool { return r.Termination() != "" }), 0)
 }
 
-// Flows come and go by the thousand and leave nothing behind.
+// Thousands of short flows leak nothing.
 func TestUDPManyShortFlows(t *testing.T) {
 	t.Parallel()
 	host := nettest.StartDatagrams(t, nettest.EchoDatagram)
 	refusing := nettest.ReserveDatagrams(t)
-	// A reply that takes longer than flow_timeout finds nobody: on a busy machine 200 ms are not enough.
+	// A reply after flow_timeout has no flow any more: 200 ms are too short on a busy machine.
 	l := weirtest.Config{Listener: "flow_timeout = \"1s\"", Cluster: "max_fails = 0", Levels: [][]string{{refusing, host.Addr()}}}.UDP(t)
 	w, addr, a := weirtest.ServeAPI(t, l)
 	var group weirtest.Group
@@ -286,7 +283,7 @@ func TestUDPManyShortFlows(t *testing.T) {
 	require.Equal(t, "0", a.Metric(fmt.Sprintf(`weir_server_sessions{cluster="c",server=%q}`, host.Addr())))
 }
 
-// Flows are sessions to whoever looks on, and to operators.
+// Flows appear as sessions in the API and can be drained and cut.
 func TestUDPFlowsInAPI(t *testing.T) {
 	t.Parallel()
 	host := nettest.StartDatagrams(t, nettest.ReplyWithName("a"))
@@ -308,7 +305,7 @@ func TestUDPFlowsInAPI(t *testing.T) {
 	require.NotEqual(t, first, second)
 	a.MustDo("DELETE /v1/clusters/c/servers/s/sessions", "")
 	require.NotEqual(t, second, c.RoundTrip("hello"))
-	// A stop lets flows go on, takes no new ones, and cuts what is left in the end.
+	// A stop lets flows continue, admits no new ones, and cuts the rest at the end.
 	w.Signal(syscall.SIGTERM)
 	w.WaitRecord(5*time.Second, "the stop", func(r weirtest.Record) bool { return r.IsEvent("stopping") })
 	late := nettest.DialDatagrams(t, "", addr)

@@ -1,4 +1,4 @@
-// UDP through the built binary: flows, boundaries, refusals, limits.
+// UDP with the built binary: flows, datagram boundaries, refusals, limits.
 
 package udp_test
 
@@ -23,7 +23,7 @@ import (
 	"weir/internal/weirtest"
 )
 
-// A client keeps its server and weir's port towards it; another client has others.
+// A client keeps its server and weir's source port; another client gets others.
 func TestUDPFlowKeepsServer(t *testing.T) {
 	t.Parallel()
 	a, b := nettest.StartDatagrams(t, nettest.ReplyWithName("a")), nettest.StartDatagrams(t, nettest.ReplyWithName("b"))
@@ -41,7 +41,7 @@ func TestUDPFlowKeepsServer(t *testing.T) {
 	require.Equal(t, 4*len(first), r.Int("bytes_down"))
 }
 
-// Whatever its size, a datagram arrives as it was sent, both ways, alone and in a crowd.
+// Datagrams of every size arrive unchanged in both directions, alone and among others.
 func TestUDPSizes(t *testing.T) {
 	t.Parallel()
 	host := nettest.StartDatagrams(t, nettest.EchoDatagram)
@@ -66,7 +66,7 @@ func TestUDPSizes(t *testing.T) {
 		require.True(t, ok, "no answer to %d bytes", n)
 		require.True(t, bytes.Equal(sent, got), "%d bytes came back as %d", n, len(got))
 	}
-	// Runs of equal, shorter, longer and empty datagrams at once: every boundary stays where it was.
+	// Runs of equal, shorter, longer and empty datagrams keep every boundary.
 	for round := range 40 {
 		var sent [][]byte
 		size := []int{0, 1, 64, 512, 1200, 1400, 4000}[rand.IntN(7)]
@@ -86,7 +86,7 @@ func TestUDPSizes(t *testing.T) {
 	}
 }
 
-// A server that refuses costs nobody an answer, and nobody gets an empty datagram that nobody sent.
+// A refusing server costs no response, and no client gets an empty datagram that was not sent.
 func TestUDPRefusedServer(t *testing.T) {
 	t.Parallel()
 	echo := nettest.StartDatagrams(t, nettest.EchoDatagram)
@@ -100,7 +100,7 @@ func TestUDPRefusedServer(t *testing.T) {
 		_, more := c.Receive(2 * time.Millisecond)
 		require.False(t, more)
 	}
-	// A server that goes down later is left as well: what it has not answered goes to the next.
+	// A server that fails later is left too: unanswered datagrams go to the next one.
 	late := nettest.StartDatagrams(t, nettest.ReplyWithName("late"))
 	w.Reload(weirtest.Config{Listen: addr, Levels: [][]string{{late.Addr()}, {echo.Addr()}}, Cluster: "max_fails = 0"}.UDP(t).String())
 	c := nettest.DialDatagrams(t, "", addr)
@@ -109,7 +109,7 @@ func TestUDPRefusedServer(t *testing.T) {
 	require.Equal(t, "y", c.RoundTrip("y"))
 }
 
-// Failures count: a server that refuses is out of use after max_fails.
+// A server that refuses is out of service after max_fails failures.
 func TestUDPPassiveHealth(t *testing.T) {
 	t.Parallel()
 	echo := nettest.StartDatagrams(t, nettest.EchoDatagram)
@@ -140,7 +140,7 @@ func TestUDPFlowTimeout(t *testing.T) {
 	require.NotEqual(t, first, c.RoundTrip("x"))
 }
 
-// responses is how many replies a request has; then the flow is over. 0 is any number.
+// A flow ends after responses replies to each request. 0 is any number.
 func TestUDPResponses(t *testing.T) {
 	t.Parallel()
 	host := nettest.StartDatagrams(t, func(_ netip.AddrPort, data []byte, reply func([]byte)) {
@@ -166,7 +166,7 @@ func TestUDPResponses(t *testing.T) {
 	}
 }
 
-// With one response to each request every datagram is balanced for itself, answered or not.
+// With one response per request every datagram is balanced separately, answered or not.
 func TestUDPBalancedPerDatagram(t *testing.T) {
 	t.Parallel()
 	a, b := nettest.StartDatagrams(t, nettest.ReplyWithName("a")), nettest.StartDatagrams(t, nettest.ReplyWithName("b"))
@@ -187,7 +187,7 @@ func TestUDPBalancedPerDatagram(t *testing.T) {
 	require.Equal(t, map[string]int{"a": 10, "b": 10}, count)
 }
 
-// Weights hold for flows as for sessions.
+// Weights apply to flows.
 func TestUDPWeights(t *testing.T) {
 	t.Parallel()
 	a, b := nettest.StartDatagrams(t, nettest.ReplyWithName("a")), nettest.StartDatagrams(t, nettest.ReplyWithName("b"))
@@ -199,8 +199,8 @@ func TestUDPWeights(t *testing.T) {
 	require.Equal(t, map[string]int{"a": 3, "b": 6}, count)
 }
 
-// On a listener with all addresses, a reply comes from the address that the client spoke to; a client of IPv4 is one of
-// IPv4, also where the socket is one of IPv6.
+// On a wildcard listener, a reply leaves from the address that the client sent to. An IPv4 client is shown as IPv4,
+// also on an IPv6 socket.
 func TestUDPWildcard(t *testing.T) {
 	t.Parallel()
 	ns := nettest.NewNamespace(t)
@@ -234,7 +234,7 @@ func TestUDPWildcard(t *testing.T) {
 			}
 			w.WaitRecord(5*time.Second, "the client "+from, func(r weirtest.Record) bool { return r.Text("client") == from })
 		}
-		// One socket that speaks to two addresses has two flows, and each reply comes from the right one.
+		// One client socket that sends to two addresses has two flows, and each reply comes from the right address.
 		var c *net.UDPConn
 		var err error
 		ns.Do(func() { c, err = nettest.ListenDatagrams("127.0.0.1:0") })
@@ -253,7 +253,7 @@ func TestUDPWildcard(t *testing.T) {
 	}
 }
 
-// A server that goes down or into maintenance is left at the next datagram; one that drains keeps its flows.
+// A flow leaves a server that is down or in maintenance with its next datagram; a draining server keeps its flows.
 func TestUDPServerStates(t *testing.T) {
 	t.Parallel()
 	a, b := nettest.StartDatagrams(t, nettest.ReplyWithName("a")), nettest.StartDatagrams(t, nettest.ReplyWithName("b"))
@@ -277,7 +277,7 @@ func TestUDPServerStates(t *testing.T) {
 	}
 }
 
-// Nothing of a flow changes with a reload: neither its server nor the port towards it, and nothing is lost.
+// A reload changes neither the server nor the source port of a flow, and loses nothing.
 func TestUDPReloads(t *testing.T) {
 	t.Parallel()
 	host := nettest.StartDatagrams(t, nettest.ReplyWithName("a"))
@@ -327,9 +327,9 @@ func TestUDPReloads(t *testing.T) {
 	require.Greater(t, int(asked.Load()), clients)
 }
 
-// A flow goes on to where its server was for drain_timeout after the server got another address, through an upgrade too,
-// and then follows it with the client's next datagram, however busy it is: nobody would tell that nobody is there. It stays
-// with its server, whosever turn it is.
+// A flow continues to its server's old address for drain_timeout after an address change, through an upgrade too, and
+// then follows with the client's next datagram, however busy it is: at the old address no host may report an error. It
+// keeps its server, whatever the balancing order.
 func TestUDPServerMoves(t *testing.T) {
 	t.Parallel()
 	a, b := nettest.StartDatagrams(t, nettest.ReplyWithName("a")), nettest.StartDatagrams(t, nettest.ReplyWithName("b"))
@@ -367,8 +367,8 @@ func TestUDPServerMoves(t *testing.T) {
 	}
 }
 
-// The flows of a server that was removed end at the drain deadline without a loss: what has been asked for is answered, by
-// that server, and the next request goes to another.
+// The flows of a removed server end at the drain deadline without a loss: that server answers pending requests, and the
+// next request goes to another one.
 func TestUDPServerRemoved(t *testing.T) {
 	t.Parallel()
 	slow := nettest.StartDatagrams(t, func(_ netip.AddrPort, _ []byte, reply func([]byte)) {
@@ -390,8 +390,8 @@ func TestUDPServerRemoved(t *testing.T) {
 	nettest.Wait(t, 5*time.Second, "an end to all flows", func() bool { return len(w.Records(func(r weirtest.Record) bool { return r.IsEvent("session") })) >= 2 })
 }
 
-// A listener that leaves the configuration serves the flows it has until they end, and nobody else; wanted again
-// meanwhile, it goes on as if nothing had happened. The same port of TCP is another matter.
+// A listener removed from the configuration serves its flows until they end, and no others. If it is added again in the
+// meantime, it continues as before. A TCP listener on the same port is independent.
 func TestUDPListenerRemoved(t *testing.T) {
 	t.Parallel()
 	host := nettest.StartDatagrams(t, nettest.ReplyWithName("a"))
@@ -409,7 +409,7 @@ func TestUDPListenerRemoved(t *testing.T) {
 	w.Reload(l.String())
 	require.Equal(t, first, c.RoundTrip("x"))
 	late.RoundTrip("x")
-	// Without flows it closes at once.
+	// Without flows it closes immediately.
 	w.Reload(elsewhere.String())
 	nettest.Wait(t, 10*time.Second, "the port to refuse", func() bool {
 		d, err := nettest.TryDialDatagrams("", l.Listen)
@@ -432,8 +432,8 @@ func TestUDPListenerRemoved(t *testing.T) {
 	w.Reload(l.String())
 }
 
-// A client whose period is the timeout finds its flow ending or not, and always an answer, unless the server itself takes
-// longer than that.
+// A client that sends at intervals of flow_timeout always gets a reply, whether its flow has just ended or not, unless
+// the server takes longer than that.
 func TestUDPTimeoutSweep(t *testing.T) {
 	t.Parallel()
 	const timeout = 100 * time.Millisecond
@@ -468,7 +468,7 @@ func TestUDPTimeoutSweep(t *testing.T) {
 	require.NoError(t, group.Wait())
 }
 
-// What strangers send to weir's port towards a server reaches nobody.
+// Datagrams that other hosts send to weir's server-side port are not forwarded.
 func TestUDPInjection(t *testing.T) {
 	t.Parallel()
 	host := nettest.StartDatagrams(t, nettest.ReplyWithName("a"))
@@ -486,7 +486,7 @@ func TestUDPInjection(t *testing.T) {
 	require.False(t, more)
 }
 
-// Clients that have closed their port by the time the answer comes disturb nobody.
+// Replies to clients that have closed their port affect no other flow.
 func TestUDPClosedClients(t *testing.T) {
 	t.Parallel()
 	host := nettest.StartDatagrams(t, func(_ netip.AddrPort, data []byte, reply func([]byte)) {
@@ -510,7 +510,7 @@ func TestUDPClosedClients(t *testing.T) {
 	}
 }
 
-// Denied sources have no flow and no answer, and are counted; limits of sessions hold for flows.
+// Denied sources get no flow and no reply, and are counted; session limits apply to flows.
 func TestUDPAdmission(t *testing.T) {
 	t.Parallel()
 	host := nettest.StartDatagrams(t, nettest.EchoDatagram)
@@ -542,7 +542,8 @@ func TestUDPAdmission(t *testing.T) {
 	nettest.Wait(t, 5*time.Second, "room", func() bool { return served("127.0.0.5") })
 }
 
-// Without any server that answers there is no reply, no spinning and no flood of messages; when one comes back, it is used.
+// Without any answering server there is no reply, no busy loop and no flood of log lines; a server that returns is
+// used.
 func TestUDPNoServer(t *testing.T) {
 	t.Parallel()
 	host := nettest.StartDatagrams(t, nettest.EchoDatagram)
@@ -570,7 +571,7 @@ func TestUDPNoServer(t *testing.T) {
 	})
 }
 
-// Each datagram to the server begins with a header of its own; what does not fit beside it is dropped.
+// Each datagram to the server starts with a header of its own; a datagram that does not fit behind it is dropped.
 func TestUDPSendProxy(t *testing.T) {
 	t.Parallel()
 	for _, listen := range []string{"", nettest.ReserveOn(t, "::1")} {
@@ -611,7 +612,7 @@ func TestUDPSendProxy(t *testing.T) {
 	}
 }
 
-// The client that a header names is the one that counts, for the flow, the limits, the log and the server.
+// The client in the header counts for the flow, the limits, the log and the server.
 func TestUDPAcceptProxy(t *testing.T) {
 	t.Parallel()
 	host := nettest.StartDatagrams(t, nettest.EchoDatagram)
@@ -670,7 +671,7 @@ func TestUDPAcceptProxy(t *testing.T) {
 	}
 }
 
-// Servers are reached from the address that the file says, or from the client's own.
+// Servers are reached from the configured source address, or from the client's own.
 func TestUDPSource(t *testing.T) {
 	t.Parallel()
 	host := nettest.StartDatagrams(t, nettest.ReplyWithName("a"))
