@@ -67,7 +67,7 @@ func TestStatusDocument(t *testing.T) {
 	require.Equal(t, "relay cut_operator", w.SessionRecord(c).Termination())
 }
 
-// What an operator says is not forgotten by a reload, whoever asks for it.
+// A reload keeps overrides, however it is requested.
 func TestDrainSurvivesReload(t *testing.T) {
 	t.Parallel()
 	hostA, hostB := nettest.Start(t, nettest.SendText("A")), nettest.Start(t, nettest.SendText("B"))
@@ -109,7 +109,7 @@ func TestReloadByAPI(t *testing.T) {
 	require.Empty(t, a.Get("config", "last_error"))
 }
 
-// A reload goes over to other addresses of the API, or does nothing at all.
+// A reload changes the addresses of the API, or nothing at all.
 func TestReloadMovesAPI(t *testing.T) {
 	t.Parallel()
 	l := weirtest.Config{Listen: nettest.Reserve(t), Levels: weirtest.OneLevel("127.0.0.1:1")}
@@ -128,7 +128,7 @@ func TestReloadMovesAPI(t *testing.T) {
 	})
 }
 
-// What was asked for and cannot be had stops the start; an address that others can reach wants a token.
+// An unavailable API address makes the start fail; an address that other hosts can reach requires a token.
 func TestUnavailableAPIAddress(t *testing.T) {
 	t.Parallel()
 	taken := nettest.Start(t, nettest.Silent)
@@ -213,7 +213,7 @@ func TestEventStream(t *testing.T) {
 	require.Equal(t, "up", next("server_up")["to"])
 }
 
-// While weir drains, the API says so and goes on answering.
+// During the drain of a stop, the API shows it and continues to respond.
 func TestAPIDuringDrain(t *testing.T) {
 	t.Parallel()
 	host := nettest.Start(t, nettest.Echo)
@@ -261,7 +261,7 @@ func TestMetrics(t *testing.T) {
 	}
 }
 
-// Sessions may take every descriptor that they may have; the API still answers.
+// When sessions use all of their descriptors, the API still responds.
 func TestAPIAtDescriptorLimit(t *testing.T) {
 	t.Parallel()
 	host := nettest.Start(t, nettest.Echo)

@@ -1,4 +1,4 @@
-// The command line client, against a running weir.
+// Client commands against a running weir.
 
 package cli_test
 
@@ -89,7 +89,7 @@ func TestClientSessions(t *testing.T) {
 	require.Equal(t, nettest.Reset, end)
 }
 
-// Whatever the names, tables fit 80 columns; every list has --json.
+// Tables fit 80 columns with names of any length; every list has --json.
 func TestClientTables(t *testing.T) {
 	t.Parallel()
 	long := strings.Repeat("long-", 12)
@@ -151,7 +151,7 @@ func TestClientReloadAndPlan(t *testing.T) {
 	require.Equal(t, 1, code)
 	require.Contains(t, out, "loops")
 
-	// Whom a step would cut, and files that another one includes from where it is.
+	// The number of sessions that a step would cut, and files that are included relative to another one.
 	dir := t.TempDir()
 	require.NoError(t, os.Mkdir(filepath.Join(dir, "more"), 0o755))
 	held := nettest.Dial(t, echoes)

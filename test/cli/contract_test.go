@@ -1,4 +1,4 @@
-// The API as it is described: every answer of a real run against the description that the run itself serves.
+// The API against its description: every response of a run is compared with the OpenAPI document that weir serves.
 
 package cli_test
 
@@ -17,14 +17,14 @@ import (
 	"weir/internal/weirtest"
 )
 
-// contract is the description of an API, and which of its operations have been seen to end well.
+// contract is the description of an API, and the operations that have succeeded.
 type contract struct {
 	weirtest.API
 	doc  *openapi3.T
 	done map[string]bool
 }
 
-// operation finds what a request is described as.
+// operation returns the description of a request.
 func (c *contract) operation(method, path string) (string, *openapi3.Operation) {
 	path, _, _ = strings.Cut(path, "?")
 	parts := strings.Split(path, "/")
@@ -41,7 +41,7 @@ func (c *contract) operation(method, path string) (string, *openapi3.Operation) 
 	return "", nil
 }
 
-// holds sends a request and checks that it and the answer are as described; it returns the answer.
+// holds sends a request, checks that it and the response match the description, and returns the response.
 func (c *contract) holds(code int, request, body string) string {
 	c.T.Helper()
 	method, path, _ := strings.Cut(request, " ")

@@ -38,10 +38,10 @@ func browser(t *testing.T) context.Context {
 	return ctx
 }
 
-// css is how elements are chosen; a plain string would be looked for in texts, too.
+// css selects elements; a plain string would also be searched in texts.
 type css = chromedp.CSS
 
-// tab is a page of the browser with the dashboard at an address.
+// tab is a browser tab with the dashboard of an address.
 type tab struct {
 	t   *testing.T
 	ctx context.Context
@@ -70,7 +70,7 @@ func (p tab) do(steps ...chromedp.Action[chromedp.Void]) {
 	}
 }
 
-// eval is the value of an expression.
+// eval returns the value of an expression.
 func (p tab) eval(expression string) any {
 	p.t.Helper()
 	v, err := chromedp.Run(p.ctx, chromedp.Evaluate[any](expression))
@@ -94,7 +94,7 @@ func (p tab) until(expression string) {
 	}
 }
 
-// brief is the beginning of what the page shows.
+// brief returns the beginning of the page's text.
 func (p tab) brief() string {
 	text := p.text("body")
 	return text[:min(len(text), 1500)]
@@ -183,7 +183,7 @@ func TestDashboard(t *testing.T) {
 		require.Equal(t, nettest.Reset, end)
 	})
 
-	// What servers and operators have said is text.
+	// Texts from servers and operators are shown as text.
 	t.Run("hostile texts", func(t *testing.T) {
 		text, err := json.Marshal(map[string]string{"state": "maint", "reason": hostile})
 		require.NoError(t, err)
@@ -196,7 +196,7 @@ func TestDashboard(t *testing.T) {
 		p.do(chromedp.Click(css("#server .close button")))
 		require.EqualValues(t, 0, p.eval("document.querySelectorAll('img').length"))
 		require.EqualValues(t, 1, p.eval("document.querySelectorAll('script').length"))
-		// Nor would it run if it were not.
+		// The policy would block a script.
 		p.eval("document.body.append(Object.assign(document.createElement('script'), {textContent: 'document.title = \"owned\"; window.owned = true'}))")
 		p.eval("document.body.insertAdjacentHTML('beforeend', '<img src=\"/none\" onerror=\"window.owned = true\">')")
 		p.eval("new Promise(done => setTimeout(done, 200))")
@@ -299,7 +299,7 @@ func TestDashboard(t *testing.T) {
 	})
 }
 
-// The page is the same for everybody, and its policy lets nothing in from elsewhere.
+// The page is the same for every client, and its policy loads nothing from other hosts.
 func TestDashboardPolicy(t *testing.T) {
 	t.Parallel()
 	at, a := nettest.Reserve(t), weirtest.NewAPI(t)

@@ -1,4 +1,4 @@
-// HTTP clients that mean no good.
+// Hostile HTTP clients.
 
 package cli_test
 
@@ -19,8 +19,8 @@ import (
 	"weir/internal/weirtest"
 )
 
-// A thousand clients of the API that are slow, huge or talk nonsense take no more than a few descriptors; sessions go on,
-// and so does the API at its other address.
+// A thousand API clients that are slow, send too much or send garbage use only a few descriptors; sessions and the API
+// at its other address continue.
 func TestHostileAPIClients(t *testing.T) {
 	t.Parallel()
 	host := nettest.Start(t, nettest.Echo)
@@ -93,7 +93,7 @@ func TestHostileAPIClients(t *testing.T) {
 	fresh.Close()
 }
 
-// A client that writes all of a request before it reads sees what was wrong with it, however large it was.
+// A client that writes its whole request before it reads gets the error response, however large the request was.
 func TestTooLargeRequestGetsResponse(t *testing.T) {
 	t.Parallel()
 	_, _, a := weirtest.ServeAPI(t, weirtest.Config{Levels: weirtest.OneLevel(nettest.Reserve(t))})

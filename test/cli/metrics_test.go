@@ -15,8 +15,8 @@ import (
 	"weir/internal/weirtest"
 )
 
-// Ten thousand servers are scraped in a moment, by whoever asks, while a session goes on; what comes is to the liking of
-// Prometheus.
+// A scrape of ten thousand servers is quick, also with several clients, while a session continues; promtool accepts the
+// result.
 func TestScrapeOfManyServers(t *testing.T) {
 	t.Parallel()
 	host := nettest.Start(t, nettest.Echo)

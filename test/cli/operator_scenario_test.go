@@ -16,7 +16,7 @@ import (
 	"weir/internal/weirtest"
 )
 
-// eventWatcher is a `weir events -f` and what it has printed.
+// eventWatcher is a `weir events -f` and its output.
 type eventWatcher struct {
 	t    *testing.T
 	cmd  *exec.Cmd
@@ -30,7 +30,7 @@ func (w *eventWatcher) Write(p []byte) (int, error) {
 	return w.text.Write(p)
 }
 
-// startEventWatcher follows the events until the test ends or weir does.
+// startEventWatcher follows the events until the test or weir ends.
 func startEventWatcher(a weirtest.API) *eventWatcher {
 	w := &eventWatcher{t: a.T, cmd: exec.Command(weirtest.Binary, "events", "-f", "--admin", "unix:"+a.Socket)}
 	w.cmd.Stdout = w
@@ -40,13 +40,13 @@ func startEventWatcher(a weirtest.API) *eventWatcher {
 	return w
 }
 
-// stop ends it: by itself it would go on with the next weir at the same socket.
+// stop ends it: by itself it would continue with the next weir at the same socket.
 func (w *eventWatcher) stop() {
 	w.cmd.Process.Kill()
 	w.cmd.Wait()
 }
 
-// sees waits for a line that has all of the words.
+// sees waits for a line with all of the words.
 func (w *eventWatcher) sees(words ...string) {
 	w.t.Helper()
 	nettest.Wait(w.t, 5*time.Second, fmt.Sprintf("an event with %q", words), func() bool {
@@ -65,9 +65,9 @@ func (w *eventWatcher) sees(words ...string) {
 	})
 }
 
-// A day in the life: start, watch, drain one server, give another more weight, add a third, lose a fourth and ask why, go
-// over to another configuration, restart. Every step shows in the status, in the events, at the hook and in the metrics,
-// and what was said at run time is still there after the restart.
+// An operator starts weir, watches it, drains one server, changes the weight of another, adds a third, loses a fourth
+// and looks up why, reloads another configuration, and restarts weir. Every step shows in the status, in the events, at
+// the hook and in the metrics, and runtime changes survive the restart.
 func TestOperatorScenario(t *testing.T) {
 	t.Parallel()
 	host := map[string]*nettest.Host{}
@@ -98,7 +98,7 @@ func TestOperatorScenario(t *testing.T) {
 		})
 	}
 
-	// Morning: all is well.
+	// Start: no problems.
 	require.Equal(t, []int{4, 4, 4}, []int{share("A"), share("B"), share("D")})
 	require.Contains(t, a.MustRunCommand("status"), "no problems")
 	require.Equal(t, "3", a.Metric(`weir_cluster_servers{cluster="c",state="up"}`))
@@ -113,19 +113,19 @@ func TestOperatorScenario(t *testing.T) {
 	require.Equal(t, "1", a.Metric(`weir_server_state{cluster="c",server="A",state="drain"}`))
 	require.Zero(t, share("A"))
 
-	// B has been given more memory.
+	// B gets more memory.
 	a.MustRunCommand("server", "c/B", "weight", "2")
 	require.Equal(t, 2.0, a.Server("B")["weight"])
 	require.Equal(t, "2", a.Metric(`weir_server_weight{cluster="c",level="1",server="B"}`))
 	require.Equal(t, 8, share("B"))
 
-	// C is new.
+	// Add C.
 	a.MustDo("POST /v1/clusters/c/servers", fmt.Sprintf(`{"name": "C", "address": %q}`, host["C"].Addr()))
 	require.Equal(t, "api", a.Server("C")["origin"])
 	require.Equal(t, 3, share("C"))
 	require.NotEqual(t, "0", a.Metric(`weir_server_sessions_total{cluster="c",server="C"}`))
 
-	// D dies.
+	// D fails.
 	host["D"].Down()
 	events.sees("server_down", "D")
 	pages(2, "server_down D up→down")
@@ -137,7 +137,7 @@ func TestOperatorScenario(t *testing.T) {
 	require.NotEqual(t, "0", a.Metric(`weir_check_results_total{check="tcp",cluster="c",result="fail",server="D"}`))
 	require.Zero(t, share("D"))
 
-	// The file gets other timeouts and another listener. What was said at run time stays.
+	// The file changes timeouts and adds a listener. Runtime changes stay.
 	second := nettest.Reserve(t)
 	l.Cluster = `connect_timeout = "700ms"`
 	l.More += fmt.Sprintf("[[listener]]\nname = \"second\"\naddress = %q\ncluster = \"c\"\n", second)
@@ -159,7 +159,7 @@ func TestOperatorScenario(t *testing.T) {
 	require.Equal(t, "0", a.Metric("weir_config_last_reload_successful"))
 	w.WriteConfig(a.AddTo(l.String()))
 
-	// The machine is restarted.
+	// The machine restarts.
 	events.stop()
 	weirtest.WaitSaved(t, path, "new kernel", host["C"].Addr())
 	a.MustRunCommand("stop")
@@ -170,7 +170,7 @@ func TestOperatorScenario(t *testing.T) {
 	require.Equal(t, []int{0, 8, 4, 0}, []int{share("A"), share("B"), share("C"), share("D")})
 	require.Equal(t, "1", a.Metric(`weir_server_state{cluster="c",server="A",state="drain"}`))
 
-	// Evening: everything as it was.
+	// Undo every change.
 	events = startEventWatcher(a)
 	host["D"].Up()
 	events.sees("server_up", "D")

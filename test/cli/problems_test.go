@@ -1,4 +1,4 @@
-// What is wrong comes first, in one screen.
+// Problems in the output of weir status.
 
 package cli_test
 
@@ -51,7 +51,7 @@ func TestStatusShowsProblemsFirst(t *testing.T) {
 	require.NotContains(t, out, "\u202e")
 }
 
-// Colours are for terminals, and for those who want them.
+// Colors are used on terminals, or on request.
 func TestColours(t *testing.T) {
 	t.Parallel()
 	_, _, a := weirtest.ServeAPI(t, weirtest.Config{Levels: weirtest.OneLevel("127.0.0.1:1 name=A", "127.0.0.1:2 name=B state=maint")})

@@ -16,8 +16,8 @@ import (
 	"weir/internal/weirtest"
 )
 
-// Records of sessions come in the form of the log, change it with a reload, and follow it to a new file. With "errors"
-// only sessions that did not end well leave one.
+// Session records have the format of the log, change it with a reload, and follow it to a new file. With "errors" only
+// sessions that did not end cleanly are logged.
 func TestSessionLog(t *testing.T) {
 	t.Parallel()
 	host := nettest.Start(t, (&nettest.Recorder{Banner: "hello", CloseSide: true}).Handle)

@@ -16,7 +16,7 @@ import (
 	"weir/internal/weirtest"
 )
 
-// An idle weir ends at once, with 0.
+// An idle weir stops immediately, with exit code 0.
 func TestStopIdle(t *testing.T) {
 	t.Parallel()
 	host := nettest.Start(t, nettest.Echo)
@@ -43,7 +43,7 @@ func waitRefused(t *testing.T, addr string) {
 	})
 }
 
-// On SIGTERM the address refuses at once, sessions go on, and the process ends with the last of them.
+// On SIGTERM the address refuses immediately, sessions continue, and the process exits with the last of them.
 func TestStopDrains(t *testing.T) {
 	t.Parallel()
 	host := nettest.Start(t, nettest.Echo)
@@ -71,7 +71,7 @@ func TestStopDrains(t *testing.T) {
 	}
 }
 
-// Flows go on after SIGTERM until they end; new ones do not begin.
+// Flows continue after SIGTERM until they end; no new flow starts.
 func TestStopDrainsFlows(t *testing.T) {
 	t.Parallel()
 	host := nettest.StartDatagrams(t, nettest.ReplyWithName("a"))
@@ -91,7 +91,7 @@ func TestStopDrainsFlows(t *testing.T) {
 	require.Equal(t, 0, w.WaitExit(20*time.Second), "the last flow has fallen silent")
 }
 
-// A session that does not end is reset after drain_timeout, and the exit code says so.
+// A session that does not end is reset after drain_timeout, and the exit code is 3.
 func TestStopCutsAfterDrainTimeout(t *testing.T) {
 	t.Parallel()
 	rec := &nettest.Recorder{}
@@ -110,7 +110,7 @@ func TestStopCutsAfterDrainTimeout(t *testing.T) {
 	require.Contains(t, w.SessionRecord(c).Termination(), "cut")
 }
 
-// A second signal does not wait.
+// A second signal ends the drain.
 func TestSecondSignalStopsNow(t *testing.T) {
 	t.Parallel()
 	host := nettest.Start(t, nettest.Echo)
@@ -130,7 +130,7 @@ func TestSecondSignalStopsNow(t *testing.T) {
 	require.Equal(t, nettest.Reset, end)
 }
 
-// Connections that were in the accept queue when the stop was asked for are served.
+// Connections in the accept queue at the time of the stop are served.
 func TestStopServesAcceptQueue(t *testing.T) {
 	t.Parallel()
 	host := nettest.Start(t, nettest.SendText("ok"))
@@ -151,7 +151,7 @@ func TestStopServesAcceptQueue(t *testing.T) {
 	require.Equal(t, 0, w.WaitExit(5*time.Second))
 }
 
-// After a kill with sessions open the same address can be served again at once.
+// After a kill with open sessions the same address can be served again immediately.
 func TestStartAfterKill(t *testing.T) {
 	t.Parallel()
 	host := nettest.Start(t, nettest.Echo)
@@ -167,7 +167,7 @@ func TestStartAfterKill(t *testing.T) {
 	require.Equal(t, "hello", text)
 }
 
-// Exit codes: 0 done, 1 bad configuration or usage, 2 could not start.
+// Exit codes: 0 success, 1 invalid configuration or usage, 2 start failed.
 func TestExitCodes(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
@@ -207,7 +207,7 @@ func TestExitCodes(t *testing.T) {
 	}
 }
 
-// A log that nobody reads, or that has been closed, never slows or stops the service.
+// A log without a reader, or a closed one, never slows or stops the service.
 func TestUnreadLogDoesNotBlock(t *testing.T) {
 	t.Parallel()
 	for _, closed := range []bool{false, true} {
@@ -244,7 +244,7 @@ func TestUnreadLogDoesNotBlock(t *testing.T) {
 	}
 }
 
-// On SIGUSR1 a log file that was moved away is opened anew; not a line is lost.
+// On SIGUSR1 weir reopens a log file that was moved away; no line is lost.
 func TestLogRotation(t *testing.T) {
 	t.Parallel()
 	host := nettest.Start(t, nettest.SendText("ok"))

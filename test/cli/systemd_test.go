@@ -1,4 +1,4 @@
-// weir under a service manager: what it tells, and the sockets that it gets.
+// weir under a service manager: notifications and socket activation.
 
 package cli_test
 
@@ -21,7 +21,7 @@ import (
 	"weir/internal/weirtest"
 )
 
-// ear hears what a service manager is told.
+// ear receives the notifications for a service manager.
 type ear struct {
 	t    *testing.T
 	path string
@@ -51,7 +51,7 @@ func newEar(t *testing.T) *ear {
 	return e
 }
 
-// all returns the messages so far that begin with a text.
+// all returns the messages so far that start with a text.
 func (e *ear) all(begin string) []string {
 	e.mu.Lock()
 	defer e.mu.Unlock()
@@ -64,7 +64,7 @@ func (e *ear) all(begin string) []string {
 	return out
 }
 
-// waits until a message has been heard so often, and returns the last.
+// waits waits until a message has arrived n times, and returns the last.
 func (e *ear) waits(begin string, times int) string {
 	e.t.Helper()
 	var all []string
@@ -75,7 +75,7 @@ func (e *ear) waits(begin string, times int) string {
 	return all[len(all)-1]
 }
 
-// The service manager hears of readiness, reloads, refused ones too, and the stop.
+// weir notifies the service manager of readiness, reloads, failed reloads too, and the stop.
 func TestSystemdNotifications(t *testing.T) {
 	t.Parallel()
 	host := nettest.Start(t, nettest.Echo)
@@ -116,13 +116,13 @@ func TestSystemdNotifications(t *testing.T) {
 	require.Empty(t, ear.all("WATCHDOG"), "nobody has asked for that")
 }
 
-// The watchdog hears that weir is alive while its loops go round, also of the process that has taken over.
+// weir feeds the watchdog while its loops run, also after an upgrade.
 func TestWatchdog(t *testing.T) {
 	t.Parallel()
 	host := nettest.Start(t, nettest.Echo)
 	ear := newEar(t)
 	l := weirtest.Config{Listen: nettest.Reserve(t), Levels: weirtest.OneLevel(host.Addr())}
-	// As systemd does it: the number is the process's own.
+	// As in systemd, the number is that of the process itself.
 	under := []string{"sh", "-c", `NOTIFY_SOCKET=$0 WATCHDOG_USEC=300000 WATCHDOG_PID=$$ exec "$@"`, ear.path}
 	w := weirtest.Options{Wrapper: under, Program: weirtest.CopyProgram(t)}.Start(t, l.String())
 	ear.waits("WATCHDOG=1", 3)
@@ -132,7 +132,7 @@ func TestWatchdog(t *testing.T) {
 	ear.waits("WATCHDOG=1", before+5)
 }
 
-// Sockets that were opened beforehand are used: a client that has knocked before weir was there is served.
+// Inherited sockets are used: a client that connected before the start of weir is served.
 func TestSocketActivation(t *testing.T) {
 	t.Parallel()
 	host := nettest.Start(t, nettest.SendText("ok"))

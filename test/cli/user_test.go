@@ -16,8 +16,8 @@ import (
 	"weir/internal/weirtest"
 )
 
-// weir binds as root and serves as somebody else, on all threads, with the right to bind low ports and no other. What it
-// has made is the user's; a reload, a reopened log, checks that run programs and an upgrade work as before.
+// weir binds as root and serves as another user, on all threads, with the capability to bind low ports and no other.
+// Its files belong to the user; a reload, a reopened log, exec checks and an upgrade work as before.
 func TestUser(t *testing.T) {
 	program, err := weirtest.StaticProgram()
 	require.NoError(t, err)
@@ -95,7 +95,7 @@ func TestUser(t *testing.T) {
 	served("127.0.0.1:604")
 }
 
-// What stands in the way of another user is said at the start, and by check.
+// Errors of the user change are reported by the start and by weir check.
 func TestInvalidUser(t *testing.T) {
 	program, err := weirtest.StaticProgram()
 	require.NoError(t, err)

@@ -1,4 +1,4 @@
-// Agents, from their words on the wire to who gets the sessions.
+// Agent checks, from the reply on the wire to the distribution of sessions.
 
 package health_test
 
@@ -22,7 +22,7 @@ import (
 	"weir/internal/weirtest"
 )
 
-// talker is an agent that says what the test wants.
+// talker is an agent whose reply the test sets.
 type talker struct {
 	*nettest.Host
 	line atomic.Value // string; with its line end
@@ -39,8 +39,8 @@ func newTalker(t *testing.T, line string) *talker {
 	return a
 }
 
-// says changes what the agent says and returns when it has been heard: the second question comes after the first answer
-// has been taken.
+// says changes the agent's reply and returns when it is in effect: the second request comes after the first reply was
+// applied.
 func (a *talker) says(t *testing.T, line string) {
 	t.Helper()
 	a.line.Store(line)
@@ -53,18 +53,18 @@ func (a *talker) port() string {
 	return port
 }
 
-// agentCheck is an agent check of the server named A.
+// agentCheck returns an agent check of the server named A.
 func agentCheck(a *talker, more string) string {
 	return fmt.Sprintf("[[cluster.c.check]]\ntype = \"agent\"\nport = %s\ninterval = \"50ms\"\ntimeout = \"50ms\"\nservers = [\"A\"]\n%s\n", a.port(), more)
 }
 
-// twoServers are A, which agents speak for, and B, each with a weight of 10.
+// twoServers returns A, which has an agent, and B, each with a weight of 10.
 func twoServers(t *testing.T) (a, b *nettest.Host, list [][]string) {
 	a, b = nettest.Start(t, nettest.SendText("A")), nettest.Start(t, nettest.SendText("B"))
 	return a, b, weirtest.OneLevel(a.Addr()+" name=A weight=10", b.Addr()+" name=B weight=10")
 }
 
-// shareOfA is how many of n sessions in a row are served by A.
+// shareOfA returns how many of n consecutive sessions A serves.
 func shareOfA(t *testing.T, addr string, n int) int {
 	t.Helper()
 	return strings.Count(weirtest.ReadSessions(t, addr, n), "A")
@@ -123,7 +123,7 @@ func TestAgentReplies(t *testing.T) {
 	require.Equal(t, "agent", down.Text("layer"))
 	require.Equal(t, "ready 100% down #disk full", down.Text("reason"))
 
-	// One warning for each unknown word, and for each run of broken replies, however often they come.
+	// One warning for each unknown word and for each run of invalid replies, however often they come.
 	var words []string
 	for _, r := range w.Records(func(r weirtest.Record) bool { return strings.HasPrefix(r.Text("msg"), "agent check: unknown word") }) {
 		words = append(words, r.Text("word"))
@@ -132,7 +132,7 @@ func TestAgentReplies(t *testing.T) {
 	require.Len(t, w.Records(func(r weirtest.Record) bool { return strings.HasPrefix(r.Text("msg"), "agent check: incomplete reply") }), 1)
 }
 
-// Whatever the agent says is one layer among others.
+// The agent's advice is one layer among others.
 func TestAgentAmongOtherLayers(t *testing.T) {
 	t.Parallel()
 	a, _, list := twoServers(t)
@@ -142,7 +142,7 @@ func TestAgentAmongOtherLayers(t *testing.T) {
 	w, addr := weirtest.Serve(t, l)
 	l.Listen = addr
 
-	// A failing check wins over the agent's up, and the agent's down over a passing check.
+	// A failing check wins over the agent's up, and the agent's down wins over a passing check.
 	a.Down()
 	w.WaitRecord(5*time.Second, "A to go down", func(r weirtest.Record) bool { return r.IsEvent("server_down") && r.Text("server") == "A" })
 	says.says(t, "up ready\n")
@@ -154,7 +154,7 @@ func TestAgentAmongOtherLayers(t *testing.T) {
 	says.says(t, "up\n")
 	require.InDelta(t, 5, shareOfA(t, addr, 10), 1)
 
-	// What the file says is not the agent's to lift.
+	// The agent cannot override a state in the file.
 	for _, state := range []string{"maint", "drain"} {
 		l.Levels = weirtest.OneLevel(list[0][0]+" state="+state, list[0][1])
 		w.Reload(l.String())
@@ -164,7 +164,7 @@ func TestAgentAmongOtherLayers(t *testing.T) {
 	l.Levels = list
 	w.Reload(l.String())
 
-	// While the agent has its server in maintenance, other checks rest and the agent is asked.
+	// While the agent has its server in maintenance, other checks pause and the agent check continues.
 	says.says(t, "maint\n")
 	w.WaitRecord(5*time.Second, "A in maintenance", func(r weirtest.Record) bool {
 		return r.IsEvent("server_state") && r.Text("to") == "maint" && r.Text("layer") == "agent"
@@ -178,7 +178,7 @@ func TestAgentAmongOtherLayers(t *testing.T) {
 	require.InDelta(t, 5, shareOfA(t, addr, 10), 1)
 }
 
-// The agent's limit on sessions is heeded, through as many changes as it likes.
+// The agent's limit on sessions applies, through any number of changes.
 func TestAgentLimitsSessions(t *testing.T) {
 	t.Parallel()
 	host := nettest.Start(t, nettest.Greet("A", nettest.Echo))
@@ -199,7 +199,7 @@ func TestAgentLimitsSessions(t *testing.T) {
 	}
 }
 
-// An agent that is not there is no reason to do anything, whatever else is known.
+// An unreachable agent changes no state.
 func TestUnreachableAgent(t *testing.T) {
 	t.Parallel()
 	_, _, list := twoServers(t)
@@ -213,7 +213,7 @@ func TestUnreachableAgent(t *testing.T) {
 	}
 	require.Empty(t, w.Records(func(r weirtest.Record) bool { return r.Text("server") == "A" && r.Termination() == "" }))
 
-	// Its last word holds, through reloads, for as long as there is a check.
+	// Its last advice stays in effect, through reloads, while the check exists.
 	says.Up()
 	says.says(t, "drain\n")
 	require.Zero(t, shareOfA(t, addr, 4))
@@ -231,7 +231,7 @@ func TestUnreachableAgent(t *testing.T) {
 	require.InDelta(t, 5, shareOfA(t, addr, 10), 1)
 }
 
-// With a ttl, what the agent said is forgotten when it has been silent for so long.
+// With a ttl, advice expires when the agent has not replied for that long.
 func TestAgentTTL(t *testing.T) {
 	t.Parallel()
 	_, _, list := twoServers(t)
@@ -253,7 +253,7 @@ func TestAgentTTL(t *testing.T) {
 	require.Zero(t, shareOfA(t, addr, 4))
 }
 
-// What is to be sent first is sent as it is.
+// The send string is sent unchanged.
 func TestAgentSendString(t *testing.T) {
 	t.Parallel()
 	_, _, list := twoServers(t)
@@ -275,7 +275,7 @@ func TestAgentSendString(t *testing.T) {
 	w.WaitRecord(5*time.Second, "the answer", func(r weirtest.Record) bool { return r.IsEvent("server_state") && r.Text("to") == "drain" })
 }
 
-// A central agent over HTTP.
+// An agent check over HTTP.
 func TestAgentOverHTTP(t *testing.T) {
 	t.Parallel()
 	_, _, list := twoServers(t)
@@ -291,7 +291,7 @@ func TestAgentOverHTTP(t *testing.T) {
 	require.Empty(t, w.Warnings())
 }
 
-// agentProcess runs `weir agent` until the test ends and returns where it answers.
+// agentProcess runs `weir agent` until the test ends and returns its address.
 func agentProcess(t *testing.T, args ...string) (addr string, cmd *exec.Cmd) {
 	t.Helper()
 	addr = nettest.Reserve(t)
@@ -312,7 +312,7 @@ func agentProcess(t *testing.T, args ...string) (addr string, cmd *exec.Cmd) {
 	return addr, cmd
 }
 
-// weir agent and weir understand each other.
+// weir's agent check reads the replies of weir agent.
 func TestAgentCommand(t *testing.T) {
 	t.Parallel()
 	_, _, list := twoServers(t)

@@ -26,13 +26,13 @@ import (
 	"weir/internal/weirtest"
 )
 
-// patient and eager are how often checks run in tests: patient ones never fail because a machine is busy.
+// patient and eager are the intervals of checks in tests: patient checks never fail because a machine is busy.
 const (
 	eager   = "interval = \"400ms\"\ntimeout = \"400ms\"\n"
 	patient = "interval = \"2s\"\ntimeout = \"2s\"\ndown_interval = \"100ms\"\nrise = 1\nfall = 1\n"
 )
 
-// watched is a cluster of one server that is only checked.
+// watched returns a cluster of one server that is only checked.
 func watched(name, server, check string) string { return watchedAt(patient, name, server, check) }
 
 func watchedAt(pace, name, server, check string) string {
@@ -58,7 +58,7 @@ func waitCheck(w *weirtest.Weir, cluster string, pass bool, part string) weirtes
 	})
 }
 
-// waitTransition waits for the server of a cluster to go to a state for a reason.
+// waitTransition waits until the server of a cluster has changed to a state for a reason.
 func waitTransition(w *weirtest.Weir, cluster, to, reason string) weirtest.Record {
 	w.T.Helper()
 	return w.WaitRecord(20*time.Second, fmt.Sprintf("%s to go %s because of %q", cluster, to, reason), func(r weirtest.Record) bool {
@@ -74,7 +74,7 @@ func file(t *testing.T, name, text string) string {
 	return path
 }
 
-// certificate writes a certificate for some addresses that trusts itself, and its key.
+// certificate writes a self-signed certificate for some addresses, and its key.
 func certificate(t *testing.T, ips ...string) (cert, key string) {
 	t.Helper()
 	private, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
@@ -177,7 +177,7 @@ func TestRedisChecks(t *testing.T) {
 	waitTransition(w, "wrong", "down", "WRONGPASS")
 	waitTransition(w, "needless", "down", "AUTH")
 
-	// It comes and goes.
+	// The server fails and returns.
 	weirtest.RedisCLI(t, open.Addr(), "CONFIG", "SET", "requirepass", password)
 	waitTransition(w, "open", "down", "NOAUTH")
 	weirtest.RedisCLI(t, open.Addr(), "-a", password, "--no-auth-warning", "CONFIG", "SET", "requirepass", "")
@@ -187,7 +187,7 @@ func TestRedisChecks(t *testing.T) {
 	require.NoError(t, syscall.Kill(closed.PID(), syscall.SIGCONT))
 	waitTransition(w, "file", "up", "primary")
 
-	// A password that is changed where it is kept is read at the next reload.
+	// A changed password file is read at the next reload.
 	require.NoError(t, os.WriteFile(wrong, []byte(password), 0o600))
 	w.SignalReload("reload")
 	waitTransition(w, "wrong", "up", "primary")
@@ -195,7 +195,7 @@ func TestRedisChecks(t *testing.T) {
 	require.NotContains(t, w.Output(), password)
 }
 
-// A server that is still reading its data is down until it has.
+// A server that is still loading its data is down until it has finished.
 func TestRedisCheckWhileLoading(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
@@ -232,7 +232,7 @@ func TestRedisCheckWithTLS(t *testing.T) {
 	waitTransition(w, "plain", "down", "")
 }
 
-// MariaDB over a cable: logins by different means leave no trace of a client that went away, and never shut out the host.
+// MariaDB over a network: logins of every kind leave no aborted connection, and never block the host.
 func TestMariaDBChecks(t *testing.T) {
 	t.Parallel()
 	const password = "hunter2-of-mariadb"
@@ -296,7 +296,7 @@ func TestMariaDBChecks(t *testing.T) {
 	nettest.Wait(t, 30*time.Second, "200 checks", func() bool { return min(passed("greeting"), passed("login"), passed("quiet")) >= 70 })
 	waitCheck(w, "login-0", true, ", primary")
 
-	// The host is as welcome as ever.
+	// The host is not blocked.
 	require.Equal(t, "1\n", client(own, "10.99.0.2", "SELECT 1"))
 	client(far, "127.0.0.1", "SET GLOBAL read_only = 1")
 	waitTransition(w, "login-0", "down", "expected primary (read_only = 0)")
@@ -310,7 +310,8 @@ func TestMariaDBChecks(t *testing.T) {
 	require.NotContains(t, w.Output(), password)
 }
 
-// What checks need from this host is missed before anything changes, by weir check as well as by a start and a reload.
+// A resource that a check needs from this host is reported before anything changes: by weir check, a start and a
+// reload.
 func TestMissingPasswordFile(t *testing.T) {
 	t.Parallel()
 	missing := filepath.Join(t.TempDir(), "password")
@@ -332,7 +333,7 @@ func TestMissingPasswordFile(t *testing.T) {
 	require.Equal(t, 0, code, out)
 }
 
-// When sessions have used up all descriptors that they may have, checks go on, and nothing goes down.
+// When sessions have used all of their descriptors, checks continue, and no server goes down.
 func TestChecksHaveReservedDescriptors(t *testing.T) {
 	t.Parallel()
 	host := nettest.Start(t, nettest.Greet("A", nettest.Echo))

@@ -1,4 +1,4 @@
-// Hooks: whoever is to be told of events, through the built binary.
+// Event hooks of the built binary.
 
 package health_test
 
@@ -22,7 +22,7 @@ func execHook(name, on, shell, more string) string {
 	return fmt.Sprintf("[[event]]\nname = %q\non = [%s]\nexec = [\"/bin/sh\", \"-c\", %q]\n%s\n", name, on, shell, more)
 }
 
-// Programs and URLs are told of transitions once, in order, with everything that is known; each only of what it is for.
+// Programs and URLs get each selected transition once, in order, with all of its attributes.
 func TestHooks(t *testing.T) {
 	t.Parallel()
 	rec := &nettest.Recorder{Banner: "A", CloseSide: true}
@@ -73,8 +73,8 @@ func TestHooks(t *testing.T) {
 	require.Empty(t, weirtest.ChildProcesses(w.Cmd.Process.Pid))
 }
 
-// A hook that hangs holds up no session, no reload and no stop. What it has missed is counted, what it has started is
-// gone, and another hook hears of everything up to the end.
+// A hanging hook blocks no session, no reload and no stop. Missed events are counted, its processes are killed, and
+// another hook gets all events up to the end.
 func TestHangingHook(t *testing.T) {
 	t.Parallel()
 	host := nettest.Start(t, (&nettest.Recorder{Banner: "A", CloseSide: true}).Handle)
@@ -115,7 +115,7 @@ func TestHangingHook(t *testing.T) {
 	}
 }
 
-// After an upgrade one process tells, each event once.
+// After an upgrade one process runs the hooks, once for each event.
 func TestHooksAfterUpgrade(t *testing.T) {
 	t.Parallel()
 	rec := &nettest.Recorder{Banner: "A", CloseSide: true}
@@ -135,7 +135,7 @@ func TestHooksAfterUpgrade(t *testing.T) {
 	a.WaitDelivered(2)
 }
 
-// A program that is not there is told by check, keeps weir from starting, and refuses a reload.
+// A missing hook program is reported by weir check, and makes a start and a reload fail.
 func TestHookWithoutProgram(t *testing.T) {
 	t.Parallel()
 	l := weirtest.Config{Listen: nettest.Reserve(t), Levels: weirtest.OneLevel("127.0.0.1:1 name=B")}
@@ -148,7 +148,7 @@ func TestHookWithoutProgram(t *testing.T) {
 	require.Contains(t, output, "event[0].exec: exec: ")
 }
 
-// A stop gives hooks a second; one that is to be at once does not.
+// A stop waits a second for hooks; stop --now does not.
 func TestStopNowWithHangingHook(t *testing.T) {
 	t.Parallel()
 	host := nettest.Start(t, nettest.Echo)

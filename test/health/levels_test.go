@@ -13,7 +13,7 @@ import (
 	"weir/internal/weirtest"
 )
 
-// named gives the levels of a configuration their names, in order; keys may follow a name after a newline.
+// named names the levels of a configuration in order; keys may follow a name after a newline.
 func named(config string, names ...string) string {
 	for _, name := range names {
 		name, keys, _ := strings.Cut(name, "\n")
@@ -22,12 +22,12 @@ func named(config string, names ...string) string {
 	return config
 }
 
-// further is another listener of cluster c with levels of its own.
+// further returns another listener of cluster c with levels of its own.
 func further(name, addr, levels string) string {
 	return fmt.Sprintf("[[listener]]\nname = %q\naddress = %q\ncluster = \"c\"\nlevels = %s\n", name, addr, levels)
 }
 
-// Listeners choose levels by name or number, in any order; a reload that moves a level takes the names along.
+// Listeners choose levels by name or number, in any order; a reload that moves a level moves its name.
 func TestLevelsByNameAndNumber(t *testing.T) {
 	t.Parallel()
 	hosts := weirtest.StartLetters(t, "ABC")
@@ -60,7 +60,7 @@ func TestLevelsByNameAndNumber(t *testing.T) {
 	require.Equal(t, "A", weirtest.ReadSessions(t, byName, 1))
 }
 
-// The session's record names the level that served.
+// The session record names the level that served.
 func TestRecordNamesTheLevel(t *testing.T) {
 	t.Parallel()
 	hosts := weirtest.StartLetters(t, "BC")
@@ -85,8 +85,8 @@ func TestRecordNamesTheLevel(t *testing.T) {
 	require.Equal(t, "3", w.SessionRecord(c).Text("cluster_level"), "a level without a name is called by its number")
 }
 
-// A level that has lost too many servers gives way to the next; when no level has enough, the first one with anybody
-// serves.
+// A level with fewer than min_up servers is left for the next one; if no level has enough, the first one with any
+// server up is used.
 func TestMinUpWithoutServers(t *testing.T) {
 	t.Parallel()
 	hosts := weirtest.StartLetters(t, "ABCD")
@@ -115,8 +115,8 @@ func TestMinUpWithoutServers(t *testing.T) {
 	require.Empty(t, w.Events("cluster_empty", "cluster_back"))
 }
 
-// A level's own try sends a session on to the next level, though the level has further servers; the cluster's try counts
-// over all of them.
+// A level's own try sends a session to the next level even if the level has further servers; the cluster's try counts
+// over all levels.
 func TestTryOfLevel(t *testing.T) {
 	t.Parallel()
 	hosts := weirtest.StartLetters(t, "CD")
@@ -147,7 +147,7 @@ func TestTryOfLevel(t *testing.T) {
 	require.Equal(t, "--", weirtest.ReadSessions(t, l.Listen, 2), "one attempt in each level is two")
 }
 
-// Whoever takes over is told once, and so is the way back; the file decides whether there is one.
+// A change of level and the failback cause one event each; the configuration decides whether there is a failback.
 func TestFailback(t *testing.T) {
 	t.Parallel()
 	for _, failback := range []string{"auto", "manual"} {
@@ -185,8 +185,8 @@ func TestFailback(t *testing.T) {
 	}
 }
 
-// A listener with levels of its own is served by them whatever level the cluster as a whole is in, and with protection
-// its last server is kept though others elsewhere are up.
+// A listener with levels of its own uses them whatever level the cluster uses; with protection it keeps its last server
+// even if servers of other levels are up.
 func TestListenerLevelsWhileServersFail(t *testing.T) {
 	t.Parallel()
 	hosts := weirtest.StartLetters(t, "AB")
@@ -207,7 +207,7 @@ func TestListenerLevelsWhileServersFail(t *testing.T) {
 	}
 }
 
-// A whole cluster that goes and comes back says so once, whatever the order.
+// A cluster that becomes empty and returns causes one event each, whatever the order of its servers.
 func TestClusterEmptyAndBack(t *testing.T) {
 	t.Parallel()
 	hosts := weirtest.StartLetters(t, "ABC")

@@ -12,8 +12,8 @@ import (
 	"weir/internal/weirtest"
 )
 
-// Sessions of a server that its check finds down are cut with a reset within moments, or go on, as on_down says. Those of
-// other servers never mind, and new ones go to these.
+// Sessions of a server that its check finds down are reset within moments, or continue, as on_down says. Sessions of
+// other servers are not affected, and new sessions use those.
 func TestOnDown(t *testing.T) {
 	t.Parallel()
 	for _, onDown := range []string{"keep", "close"} {
@@ -72,8 +72,8 @@ func TestOnDown(t *testing.T) {
 	}
 }
 
-// The file may take a server out of new sessions (drain) or out of service (maint), and put it back; sessions that it has
-// go on, unless on_down says otherwise of maint.
+// The file can set a server to drain or maint, and back to ready; its sessions continue, unless on_down closes them in
+// maint.
 func TestDrainAndMaintByReload(t *testing.T) {
 	t.Parallel()
 	hosts := map[string]*nettest.Host{}
@@ -105,7 +105,7 @@ func TestDrainAndMaintByReload(t *testing.T) {
 	require.Equal(t, nettest.Reset, end)
 	require.Equal(t, "relay cut_server_down", w.SessionRecord(held).Termination())
 
-	// In maintenance a server is not checked: that it stops meanwhile is no news.
+	// A server in maintenance is not checked: its failure causes no event.
 	hosts["A"].Down()
 	checked := hosts["B"].Accepted()
 	nettest.Wait(t, 5*time.Second, "some rounds of checks", func() bool { return hosts["B"].Accepted() >= checked+5 })
@@ -118,7 +118,7 @@ func TestDrainAndMaintByReload(t *testing.T) {
 	}, w.Events("server_state", "server_up", "server_down"))
 }
 
-// What a session has received when it is cut is still delivered.
+// Received bytes of a session that is cut are delivered.
 func TestCutDeliversWhatWasReceived(t *testing.T) {
 	t.Parallel()
 	const n = 100_000

@@ -12,8 +12,8 @@ import (
 	"weir/internal/weirtest"
 )
 
-// Failures count together within fail_timeout of the first one; what comes later starts a new count, and successes in
-// between do not help.
+// Failures within fail_timeout of the first one are counted together; later failures start a new count, and successes
+// in between do not reset it.
 func TestFailuresCountWithinFailTimeout(t *testing.T) {
 	t.Parallel()
 	hosts := weirtest.StartLetters(t, "AB")
@@ -37,7 +37,7 @@ func TestFailuresCountWithinFailTimeout(t *testing.T) {
 	require.Equal(t, []string{"server_down 1 A up→failing"}, w.Events("server_down"))
 }
 
-// After fail_timeout one session at a time tries the server: the others go elsewhere until that one has succeeded.
+// After fail_timeout one session at a time tries the server: the others use other servers until that one has succeeded.
 func TestProbationIsOneSessionAtATime(t *testing.T) {
 	t.Parallel()
 	ns := nettest.NewNamespace(t)
@@ -71,7 +71,7 @@ func TestProbationIsOneSessionAtATime(t *testing.T) {
 		w.Events("server_down", "server_state", "server_up"))
 }
 
-// A server that fails on probation is out for another full fail_timeout, and is dialled once in each.
+// A server that fails on probation is out of service for another full fail_timeout, and is dialed once in each.
 func TestProbationThatFails(t *testing.T) {
 	t.Parallel()
 	hosts := weirtest.StartLetters(t, "AB")
@@ -92,7 +92,7 @@ func TestProbationThatFails(t *testing.T) {
 	require.Len(t, w.Events("server_down"), 1, "told once, however often it is tried")
 }
 
-// max_fails and fail_timeout of a server stand before the cluster's; 0 switches passive health off.
+// A server's max_fails and fail_timeout override the cluster's; 0 disables passive health.
 func TestMaxFailsOfOneServer(t *testing.T) {
 	t.Parallel()
 	dead := []string{nettest.Reserve(t) + " name=one max_fails=1", nettest.Reserve(t) + " name=four max_fails=4", nettest.Reserve(t) + " name=never max_fails=0"}
@@ -112,8 +112,9 @@ func TestMaxFailsOfOneServer(t *testing.T) {
 	require.Equal(t, []string{"server_down 1 one up→failing", "server_down 1 four up→failing"}, w.Events("server_down"))
 }
 
-// The last server of a protected cluster is never out for failing: it is unstable, is dialled for every session, and a
-// success clears it. Without protection nothing is dialled, and sessions are told that there is no server.
+// The last server of a protected cluster never goes out of service for failures: it is unstable, is dialed for every
+// session, and a success clears it. Without protection no server is dialed, and sessions end because there is no
+// server.
 func TestLastServerFails(t *testing.T) {
 	t.Parallel()
 	t.Run("protected", func(t *testing.T) {
@@ -163,8 +164,8 @@ func TestLastServerFails(t *testing.T) {
 	})
 }
 
-// Checks that fail everywhere leave a protected cluster its first server, unstable; when another one is up again, the
-// privilege ends.
+// Checks that fail everywhere leave a protected cluster its first server, unstable; protection ends when another server
+// is up.
 func TestUnstableUntilAnotherServerIsUp(t *testing.T) {
 	t.Parallel()
 	hosts := weirtest.StartLetters(t, "ABC")
@@ -189,7 +190,7 @@ func TestUnstableUntilAnotherServerIsUp(t *testing.T) {
 	require.Equal(t, "AAA", weirtest.ReadSessions(t, addr, 3))
 }
 
-// A server that goes down soon after another one, but was well when that one was down, is the last one, and spared.
+// A server that goes down soon after another one is the last one, and protected.
 func TestLastServerIsProtectedImmediately(t *testing.T) {
 	t.Parallel()
 	hosts := weirtest.StartLetters(t, "AB")
@@ -206,8 +207,8 @@ func TestLastServerIsProtectedImmediately(t *testing.T) {
 	require.Equal(t, "BB", weirtest.ReadSessions(t, addr, 2))
 }
 
-// With slow_start a server that comes back gets little at first and all of its share in the end; at the start of weir
-// everybody has theirs at once.
+// With slow_start the share of a recovered server grows from little to all of it; at the start of weir every server has
+// its full share immediately.
 func TestSlowStartAfterRecovery(t *testing.T) {
 	t.Parallel()
 	hosts := weirtest.StartLetters(t, "AB")

@@ -1,4 +1,4 @@
-// Why servers are in the state that they are in, as it is told.
+// Reasons of server states in the status document.
 
 package health_test
 
@@ -17,8 +17,8 @@ import (
 	"weir/internal/weirtest"
 )
 
-// A server that is down tells why it went down until it is up again, also while its checks pass already; one that is up
-// tells how much speaks against it.
+// A server that is down shows why it went down until it is up again, even while its checks pass already; a server that
+// is up shows its failing checks.
 func TestReasonsOfVerdicts(t *testing.T) {
 	t.Parallel()
 	var reply atomic.Value
@@ -43,7 +43,7 @@ func TestReasonsOfVerdicts(t *testing.T) {
 	require.Regexp(t, `(?m)^ +\d+ failures so far: connect to `+gone+`: connection refused$`, a.MustRunCommand("explain", "c/B"))
 }
 
-// What a layer says is told whole, however long it is.
+// The reason of a layer is shown completely, however long it is.
 func TestExplainShowsWholeReasons(t *testing.T) {
 	t.Parallel()
 	_, _, a := weirtest.ServeAPI(t, weirtest.Config{Levels: weirtest.OneLevel("127.0.0.1:1 name=A", "127.0.0.1:2 name=B")})
@@ -52,7 +52,7 @@ func TestExplainShowsWholeReasons(t *testing.T) {
 	require.Contains(t, a.MustRunCommand("explain", "c/A"), "\n      "+why+"\n")
 }
 
-// A server that sessions have lost faith in tells what the last of them met with.
+// A failing server shows the error of the last failed dial.
 func TestReasonOfFailingServer(t *testing.T) {
 	t.Parallel()
 	live := nettest.Start(t, nettest.SendText("B"))

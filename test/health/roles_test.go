@@ -1,4 +1,4 @@
-// Clusters that follow the roles of their servers: one for writing and one for reading over the same servers.
+// Clusters that follow the roles of their servers: one for writes and one for reads over the same servers.
 
 package health_test
 
@@ -18,13 +18,13 @@ import (
 	"weir/internal/weirtest"
 )
 
-// The pace of checks that look at roles. What they find out takes at most foundOut.
+// The intervals of role checks. They detect a change within foundOut.
 const (
 	rolePace = "interval = \"200ms\"\ntimeout = \"200ms\"\nfall = 2\nrise = 2\n"
 	foundOut = 200*time.Millisecond*2 + 200*time.Millisecond
 )
 
-// roles is a weir with a listener for writing and one for reading.
+// roles is a weir with a listener for writes and one for reads.
 type roles struct {
 	*weirtest.Weir
 	write, read string
@@ -45,14 +45,14 @@ func startRoles(t *testing.T, cluster, check, a, b string) *roles {
 	return r
 }
 
-// changes are a server's changes to a state in a cluster so far.
+// changes returns a server's changes to a state in a cluster so far.
 func (r *roles) changes(cluster, server, to string) []weirtest.Record {
 	return r.Records(func(e weirtest.Record) bool {
 		return e["event"] != nil && e.Text("cluster") == cluster && e.Text("server") == server && e.Text("to") == to
 	})
 }
 
-// turns waits for a server's n-th change to a state in a cluster and returns how long after a moment that was.
+// turns waits for a server's n-th change to a state in a cluster and returns how long after a moment it was.
 func (r *roles) turns(cluster, server, to string, n int, since time.Time) time.Duration {
 	r.T.Helper()
 	var found []weirtest.Record
@@ -74,7 +74,7 @@ func heldSessions(t *testing.T, addr string, n int) (held []*net.TCPConn) {
 	return held
 }
 
-// areCut waits for all sessions to be reset, and for their records to tell why.
+// areCut waits until all sessions are reset and their records have the reason.
 func (r *roles) areCut(held []*net.TCPConn, server string) {
 	r.T.Helper()
 	for _, c := range held {
@@ -120,7 +120,7 @@ func TestRedisRoles(t *testing.T) {
 		settle(c)
 	}
 
-	// A promotion, as whoever watches over replication makes it.
+	// Promote as an operator of the replication does.
 	promoted := time.Now()
 	require.Equal(t, "OK\n", tell(b.Addr(), "REPLICAOF", "NO", "ONE"))
 	follow(a, b)
@@ -144,7 +144,7 @@ func TestRedisRoles(t *testing.T) {
 		require.Equal(t, "+PONG\r\n", line)
 	}
 
-	// The new primary dies: the replica without a link is the last one to read from, and nobody writes.
+	// The new primary fails: the replica without a link is the last one to read from, and no server takes writes.
 	unstable := len(r.changes("r", "A", "unstable"))
 	b.Kill()
 	r.turns("c", "B", "down", 2, time.Time{})
@@ -159,8 +159,8 @@ func TestRedisRoles(t *testing.T) {
 	require.NotContains(t, r.Output(), password)
 }
 
-// Under a stream of writes, a promotion costs what was under way and nothing after it has been noticed. The old primary
-// is the last server for a moment, and spared as such: it gives its sessions up when the new one is there.
+// Under a stream of writes, a promotion costs only the writes under way, and none after its detection. The old primary
+// is the last server for a moment and protected; its sessions are cut when the new one is up.
 func TestRedisPromotionUnderLoad(t *testing.T) {
 	t.Parallel()
 	a, b := nettest.StartRedis(t, "--repl-diskless-sync-delay", "0"), nettest.StartRedis(t, "--repl-diskless-sync-delay", "0")
@@ -307,7 +307,7 @@ func TestMariaDBRoles(t *testing.T) {
 	r.turns("r", "B", "down", 1, promoted)
 	require.Equal(t, "1\t1\n", tell(a, r.read, "SELECT @@server_id, @@read_only"))
 
-	// A replica whose replication has stopped is read from only because there is no other.
+	// A replica whose replication has stopped is used for reads only because it is the last one.
 	unstable, well := len(r.changes("r", "A", "unstable")), len(r.changes("r", "A", "up"))
 	tell(a, a.Addr(), "STOP SLAVE SQL_THREAD")
 	r.turns("r", "A", "unstable", unstable+1, promoted)

@@ -39,14 +39,14 @@ func TestWeightedRoundRobinSequence(t *testing.T) {
 	}
 }
 
-// failing is a check that no server passes, though all of them serve: it asks a port that refuses.
+// failing returns a check that every server fails, though all of them serve: its port refuses.
 func failing(t *testing.T) string {
 	t.Helper()
 	_, port, _ := strings.Cut(nettest.Reserve(t), ":")
 	return "[[cluster.c.check]]\ntype = \"tcp\"\ninterval = \"100ms\"\ntimeout = \"100ms\"\nfall = 2\nrise = 2\nport = " + port + "\n"
 }
 
-// However heavy a server is, while its check fails the other ones get everything.
+// While the check of a server with a large weight fails, the others get all sessions.
 func TestHeavyServerDown(t *testing.T) {
 	t.Parallel()
 	for _, heavy := range []int{3, 10, 256} {
@@ -61,7 +61,7 @@ func TestHeavyServerDown(t *testing.T) {
 	}
 }
 
-// Levels are left when their servers refuse, within `try`.
+// A level whose servers refuse is left, within `try`.
 func TestNextLevelAfterRefusals(t *testing.T) {
 	t.Parallel()
 	hosts := weirtest.StartLetters(t, "ABC")
@@ -80,7 +80,7 @@ func TestNextLevelAfterRefusals(t *testing.T) {
 	}
 }
 
-// A level that serves keeps the next one out of use, whatever is the matter there.
+// A level in use keeps the next one unused, whatever its state.
 func TestLowerLevelIsNotUsed(t *testing.T) {
 	t.Parallel()
 	hosts := weirtest.StartLetters(t, "456")
@@ -88,7 +88,7 @@ func TestLowerLevelIsNotUsed(t *testing.T) {
 	require.Equal(t, "456456", weirtest.ReadSessions(t, addr, 6))
 }
 
-// One live server of many keeps a level in use, unless min_up asks for more.
+// One server up keeps a level in use, unless min_up requires more.
 func TestMinUp(t *testing.T) {
 	t.Parallel()
 	hosts := weirtest.StartLetters(t, "AB")
@@ -106,8 +106,8 @@ func TestMinUp(t *testing.T) {
 	}
 }
 
-// When every check of every server fails, a protected cluster serves from the first server of its first level; an
-// unprotected one does not dial at all.
+// If every check of every server fails, a protected cluster uses the first server of its first level; an unprotected
+// one dials no server.
 func TestProtection(t *testing.T) {
 	t.Parallel()
 	t.Run("protected", func(t *testing.T) {
@@ -142,7 +142,7 @@ func TestProtection(t *testing.T) {
 	})
 }
 
-// What the file takes out of service stays out, whatever its checks say.
+// A server that the file takes out of service stays out, whatever its checks find.
 func TestMaintAndDrainPersist(t *testing.T) {
 	t.Parallel()
 	for _, state := range []string{"maint", "drain"} {
@@ -161,7 +161,8 @@ func TestMaintAndDrainPersist(t *testing.T) {
 	}
 }
 
-// Shares follow weights; when the heavy server stops no client notices, and when it is back it gets its share again.
+// Shares follow weights; when the server with the largest weight stops no client fails, and when it returns it gets its
+// share.
 func TestSharesThroughAFailure(t *testing.T) {
 	t.Parallel()
 	hosts := weirtest.StartLetters(t, "ABC")
@@ -193,7 +194,7 @@ func TestSharesThroughAFailure(t *testing.T) {
 	w.WaitEvent("server_up", "C")
 }
 
-// Sessions held open count: the busy server gets no more of them.
+// Open sessions count: the busier server gets no more of them.
 func TestLeastSessions(t *testing.T) {
 	t.Parallel()
 	hosts := map[string]*nettest.Host{
@@ -214,7 +215,8 @@ func TestLeastSessions(t *testing.T) {
 	}
 }
 
-// One client address has one server, from any port; when that is down it gets another, and its own one back afterwards.
+// A client address keeps its server, from any port; while that is down it uses another one, and afterwards its own
+// again.
 func TestHashOnClientAddress(t *testing.T) {
 	t.Parallel()
 	for _, balance := range []string{"hash", "maglev"} {
@@ -262,7 +264,7 @@ func TestHashOnClientAddress(t *testing.T) {
 	}
 }
 
-// A listener may name the levels it uses, and their order.
+// A listener can choose its levels and their order.
 func TestListenerLevels(t *testing.T) {
 	t.Parallel()
 	hosts := weirtest.StartLetters(t, "ABC")
@@ -282,7 +284,7 @@ func TestListenerLevels(t *testing.T) {
 	require.Equal(t, "---", weirtest.ReadSessions(t, only, 3), "levels that were not chosen are not used")
 }
 
-// Two clusters with the same servers know nothing of each other.
+// Two clusters with the same servers share no state.
 func TestClustersShareNoState(t *testing.T) {
 	t.Parallel()
 	hosts := weirtest.StartLetters(t, "AB")
@@ -300,7 +302,7 @@ func TestClustersShareNoState(t *testing.T) {
 	require.Equal(t, "ABAB", weirtest.ReadSessions(t, second, 4))
 }
 
-// Two levels of one name are a mistake in the file.
+// Two levels with the same name are a configuration error.
 func TestLevelNamesAreUnique(t *testing.T) {
 	t.Parallel()
 	config := weirtest.Config{
@@ -313,7 +315,7 @@ func TestLevelNamesAreUnique(t *testing.T) {
 	require.Contains(t, out, "same")
 }
 
-// Room under max_sessions is exact: what does not fit goes to the next level, and beyond the last one it is refused.
+// max_sessions of a server is exact: further sessions use the next level, and are rejected after the last one.
 func TestServerMaxSessions(t *testing.T) {
 	t.Parallel()
 	hosts := map[string]*nettest.Host{}
@@ -338,7 +340,7 @@ func TestServerMaxSessions(t *testing.T) {
 	require.Equal(t, "B", weirtest.DialAndReadByte(t, addr))
 }
 
-// A session that finds no room waits for it as long as queue_timeout allows.
+// A session without a free slot waits for queue_timeout.
 func TestQueue(t *testing.T) {
 	t.Parallel()
 	host := nettest.Start(t, nettest.Greet("A", nettest.Echo))
@@ -362,7 +364,7 @@ func TestQueue(t *testing.T) {
 	require.Equal(t, "Ax", weirtest.ReadByte(t, waiting)+weirtest.ReadByte(t, waiting))
 }
 
-// With failback = "manual" a lower level that has taken over stays in use when the better one is back.
+// With failback = "manual" a lower level stays in use when the better one returns.
 func TestManualFailback(t *testing.T) {
 	t.Parallel()
 	hosts := weirtest.StartLetters(t, "AB")

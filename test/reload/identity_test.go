@@ -1,4 +1,4 @@
-// What a server keeps when the file changes around it: it is the same one for as long as its name is in its cluster.
+// What a server keeps in a reload: it is the same server while its name is in its cluster.
 
 package reload_test
 
@@ -14,7 +14,7 @@ import (
 	"weir/internal/weirtest"
 )
 
-// layer is what a layer says of a server; "" = nothing.
+// layer returns the state of a layer of a server; "" if there is none.
 func layer(server map[string]any, name string) any {
 	for _, l := range server["layers"].([]any) {
 		if l := l.(map[string]any); l["layer"] == name {
@@ -24,7 +24,7 @@ func layer(server map[string]any, name string) any {
 	return ""
 }
 
-// A server under another address, in another level, under another name, and gone.
+// A server changes its address, its level and its name, and is removed.
 func TestServerIdentity(t *testing.T) {
 	t.Parallel()
 	a, b := nettest.Start(t, nettest.Greet("A", nettest.Echo)), nettest.Start(t, nettest.Greet("B", nettest.Echo))
@@ -57,7 +57,7 @@ func TestServerIdentity(t *testing.T) {
 	require.Equal(t, "failing", layer(moved, "passive"))
 	require.NoError(t, weirtest.PingPong(c))
 
-	// Another address: what was found out is about the old one; what was said and counted is about the server.
+	// Another address: verdicts are reset; overrides and counters are kept.
 	l.Levels = [][]string{{}, {b.Addr() + " name=s"}}
 	w.Reload(api.AddTo(l.String()))
 	readdressed := api.Server("s")
@@ -70,7 +70,7 @@ func TestServerIdentity(t *testing.T) {
 	time.Sleep(2500 * time.Millisecond) // longer than drain_timeout
 	require.NoError(t, weirtest.PingPong(c), "nobody has left")
 
-	// Another name: another server, and the old one's sessions drain.
+	// Another name: a new server, and the old one's sessions drain.
 	l.Checks = ""
 	l.Levels = [][]string{{}, {b.Addr() + " name=new"}}
 	begin := time.Now()
@@ -85,7 +85,7 @@ func TestServerIdentity(t *testing.T) {
 	weirtest.RequireBetween(t, 2*time.Second, time.Since(begin))
 }
 
-// Settings of a listener change in place: its sockets stay, and new clients meet the new settings.
+// Settings of a listener change in place: its sockets stay, and new clients get the new settings.
 func TestReloadChangesListenerSettings(t *testing.T) {
 	t.Parallel()
 	host := nettest.Start(t, nettest.SendText("ok"))
@@ -112,7 +112,7 @@ func TestReloadChangesListenerSettings(t *testing.T) {
 	}
 }
 
-// Files that are included come and go, and a mistake in one names it.
+// Included files are added and removed, and an error in one names it.
 func TestReloadOfIncludedFiles(t *testing.T) {
 	t.Parallel()
 	host := nettest.Start(t, nettest.SendText("ok"))

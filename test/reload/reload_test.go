@@ -38,7 +38,7 @@ func TestReloadOfUnchangedFile(t *testing.T) {
 	require.NoError(t, weirtest.PingPong(c))
 }
 
-// A server that the file adds gets its share, under load and without an error.
+// A server that a reload adds gets its share, under load and without an error.
 func TestReloadAddsServer(t *testing.T) {
 	t.Parallel()
 	a, b := nettest.Start(t, nettest.Echo), nettest.Start(t, nettest.Echo)
@@ -56,7 +56,7 @@ func TestReloadAddsServer(t *testing.T) {
 	require.InEpsilon(t, shareA, shareB, 0.1)
 }
 
-// A server that the file removes gets no new session; those it has go on until drain_timeout and are then cut.
+// A removed server gets no new session; its sessions continue until drain_timeout and are then cut.
 func TestReloadRemovesServer(t *testing.T) {
 	t.Parallel()
 	a, b := nettest.Start(t, nettest.Greet("A", nettest.Echo)), nettest.Start(t, nettest.Greet("B", nettest.Echo))
@@ -82,7 +82,7 @@ func TestReloadRemovesServer(t *testing.T) {
 	require.NoError(t, weirtest.PingPong(onB), "sessions of servers that stay are left alone")
 }
 
-// New weights apply exactly, without a burst to anyone.
+// New weights apply exactly, without a burst.
 func TestReloadChangesWeights(t *testing.T) {
 	t.Parallel()
 	hosts := weirtest.StartLetters(t, "AB")
@@ -94,7 +94,7 @@ func TestReloadChangesWeights(t *testing.T) {
 	require.Equal(t, strings.Repeat("BABB", 25), weirtest.ReadSessions(t, l.Listen, 100))
 }
 
-// A server under a new name is a new one: the old one's session may finish, new ones are served at once.
+// A server with a new name is a new server: sessions of the old one may finish, new ones are served immediately.
 func TestReloadRenamesServer(t *testing.T) {
 	t.Parallel()
 	host := nettest.Start(t, nettest.Echo)
@@ -113,7 +113,7 @@ func TestReloadRenamesServer(t *testing.T) {
 	require.Equal(t, "old", w.SessionRecord(c).Text("server"))
 }
 
-// A server with a new address under its old name is dialled there from now on.
+// A server with a new address and the same name is dialed at the new address from now on.
 func TestReloadChangesAddress(t *testing.T) {
 	t.Parallel()
 	a, b := nettest.Start(t, nettest.Greet("A", nettest.Echo)), nettest.Start(t, nettest.Greet("B", nettest.Echo))
@@ -129,7 +129,7 @@ func TestReloadChangesAddress(t *testing.T) {
 	require.NoError(t, weirtest.PingPong(c))
 }
 
-// Listeners come and go with the file; the sessions of one that went have drain_timeout to finish.
+// Listeners are added and removed by reloads; the sessions of a removed one have drain_timeout to finish.
 func TestReloadAddsAndRemovesListeners(t *testing.T) {
 	t.Parallel()
 	host := nettest.Start(t, nettest.Echo)
@@ -157,7 +157,7 @@ func TestReloadAddsAndRemovesListeners(t *testing.T) {
 	require.NoError(t, weirtest.PingPong(stays))
 }
 
-// A listener that moves answers at its new address before it stops at the old one.
+// A listener that moves accepts at its new address before it closes the old one.
 func TestReloadMovesListener(t *testing.T) {
 	t.Parallel()
 	host := nettest.Start(t, nettest.Echo)
@@ -176,7 +176,7 @@ func TestReloadMovesListener(t *testing.T) {
 					return
 				default:
 				}
-				// In this order: whoever finds the old address closed must find the new one open.
+				// In this order: a client that finds the old address closed must find the new one open.
 				open, err := nettest.TryDial(from)
 				if err != nil {
 					open, err = nettest.TryDial(to)
@@ -201,7 +201,7 @@ func TestReloadMovesListener(t *testing.T) {
 	}
 }
 
-// An address that is taken by somebody else makes the whole reload fail: nothing else of it is applied.
+// An address in use by another process makes the whole reload fail: nothing else of it is applied.
 func TestReloadWithAddressInUse(t *testing.T) {
 	t.Parallel()
 	hosts := weirtest.StartLetters(t, "AB")
@@ -222,7 +222,7 @@ func TestReloadWithAddressInUse(t *testing.T) {
 	require.Equal(t, "BBBB", weirtest.ReadSessions(t, l.Listen, 4), "the next good file is applied")
 }
 
-// Whatever is put in the file's place, the running configuration keeps serving.
+// Whatever replaces the file, the running configuration keeps serving.
 func TestReloadOfBadFiles(t *testing.T) {
 	t.Parallel()
 	hosts := weirtest.StartLetters(t, "AB")
@@ -267,7 +267,7 @@ func TestReloadOfBadFiles(t *testing.T) {
 	require.Equal(t, "BB", weirtest.ReadSessions(t, l.Listen, 2))
 }
 
-// A message about a bad file names the place in it.
+// An error in a file names its position.
 func TestBadReloadNamesThePlace(t *testing.T) {
 	t.Parallel()
 	host := nettest.Start(t, nettest.Echo)
@@ -280,7 +280,7 @@ func TestBadReloadNamesThePlace(t *testing.T) {
 	require.Contains(t, fmt.Sprint(r), "balance", "the nearest legal name")
 }
 
-// Files that say nothing, or never end, are refused at once: nothing waits for them while weir serves.
+// Files that are not regular or never end are rejected immediately, and do not block weir.
 func TestReloadWithUnreadableFiles(t *testing.T) {
 	t.Parallel()
 	host := nettest.Start(t, nettest.SendText("ok"))
@@ -307,7 +307,7 @@ func TestReloadWithUnreadableFiles(t *testing.T) {
 	require.Equal(t, 0, w.WaitExit(5*time.Second))
 }
 
-// A storm of reloads ends with what is in the file, and with no more memory, descriptors or threads than before.
+// Rapid reloads end with the last file in force, and with no more memory, descriptors or threads than before.
 func TestRapidReloads(t *testing.T) {
 	a, b := nettest.Start(t, nettest.Echo), nettest.Start(t, nettest.Echo)
 	second := nettest.Reserve(t)
@@ -350,8 +350,8 @@ func TestRapidReloads(t *testing.T) {
 	weirtest.RequireGrowth(t, w, memory, memory/10+weirtest.FixedMemory)
 }
 
-// Reload after reload with real changes under load: servers added, removed, re-weighted and moved between levels,
-// listeners added and removed. No connection fails and no session breaks.
+// Many reloads with changes under load: servers added, removed, re-weighted and moved between levels, listeners added
+// and removed. No connection fails and no session breaks.
 func TestReloadsUnderLoad(t *testing.T) {
 	hosts := make([]*nettest.Host, 4)
 	for i := range hosts {
@@ -359,7 +359,7 @@ func TestReloadsUnderLoad(t *testing.T) {
 	}
 	extra := []string{nettest.Reserve(t), nettest.Reserve(t)}
 	base := weirtest.Config{Listen: nettest.Reserve(t), Runtime: `drain_timeout = "10m"`, Levels: weirtest.OneLevel(hosts[0].Addr())}
-	// Only sessions that go wrong leave a record: one for each would be more than the test can read at a larger scale.
+	// Only sessions that fail leave a record: one for each would be more than the test can read at a larger scale.
 	text := func(l weirtest.Config) string {
 		return strings.Replace(l.String(), `sessions = "all"`, `sessions = "errors"`, 1)
 	}
@@ -403,7 +403,7 @@ func TestReloadsUnderLoad(t *testing.T) {
 	require.Empty(t, w.Records(func(r weirtest.Record) bool { return r.Termination() != "" }))
 }
 
-// A large configuration is gone over to at once, and nobody notices: not those who come meanwhile, nor those who are there.
+// A large configuration is applied immediately, without an effect on new or existing sessions.
 func TestReloadAtScale(t *testing.T) {
 	host := nettest.Start(t, nettest.Echo)
 	const clusters = 20
@@ -457,11 +457,11 @@ func TestReloadAtScale(t *testing.T) {
 	}
 }
 
-// A reload does not forget that a server is down.
+// A reload keeps the verdict of a server that is down.
 func TestReloadKeepsVerdicts(t *testing.T) {
 	t.Parallel()
 	hosts := weirtest.StartLetters(t, "AB")
-	// A server whose check fails while it would serve: any session it gets shows.
+	// The check of this server fails, but it would serve: any session it gets is visible.
 	_, port, _ := strings.Cut(nettest.Reserve(t), ":")
 	check := "[[cluster.c.check]]\ntype = \"tcp\"\ninterval = \"200ms\"\ntimeout = \"100ms\"\nfall = 3\nservers = [\"A\"]\nport = " +
 		port + "\n"
@@ -478,7 +478,7 @@ func TestReloadKeepsVerdicts(t *testing.T) {
 	require.Len(t, w.Records(func(r weirtest.Record) bool { return r.IsEvent("server_down") && r.Text("server") == "A" }), 1, "told once")
 }
 
-// Connections that wait in the accept queue while a reload happens are served, whatever it changes.
+// Connections in the accept queue during a reload are served, whatever it changes.
 func TestReloadKeepsAcceptQueue(t *testing.T) {
 	t.Parallel()
 	host := nettest.Start(t, nettest.SendText("ok"))
@@ -509,7 +509,7 @@ func TestReloadKeepsAcceptQueue(t *testing.T) {
 	w.Reload(base)
 }
 
-// A server that moves to another level keeps its sessions and its state; its priority changes at once.
+// A server that moves to another level keeps its sessions and its state; its priority changes immediately.
 func TestReloadMovesServerBetweenLevels(t *testing.T) {
 	t.Parallel()
 	a, b := nettest.Start(t, nettest.Greet("A", nettest.Echo)), nettest.Start(t, nettest.Greet("B", nettest.Echo))
@@ -526,7 +526,7 @@ func TestReloadMovesServerBetweenLevels(t *testing.T) {
 	require.NoError(t, weirtest.PingPong(c), "the session of a server that only moved is not drained")
 }
 
-// Timeouts that a reload changes hold for the sessions that come after it.
+// Timeouts that a reload changes apply to new sessions.
 func TestReloadChangesTimeouts(t *testing.T) {
 	t.Parallel()
 	host := nettest.Start(t, nettest.Echo)
@@ -542,7 +542,7 @@ func TestReloadChangesTimeouts(t *testing.T) {
 	weirtest.RequireBetween(t, 500*time.Millisecond, time.Since(begin))
 }
 
-// Reloads that arrive while one is at work coalesce: the last file counts.
+// Reload requests during a reload coalesce: the last file is applied.
 func TestReloadsCoalesce(t *testing.T) {
 	t.Parallel()
 	hosts := weirtest.StartLetters(t, "AB")
@@ -557,8 +557,8 @@ func TestReloadsCoalesce(t *testing.T) {
 	require.LessOrEqual(t, len(w.Records(func(r weirtest.Record) bool { return r.IsEvent("reload") })), 50)
 }
 
-// A log file that cannot be opened refuses the whole reload, as everything else does that cannot be had: nothing of it is
-// applied, and the log goes on where it was.
+// A log file that cannot be opened makes the whole reload fail: nothing of it is applied, and the log stays where it
+// was.
 func TestReloadWithUnusableLogFile(t *testing.T) {
 	t.Parallel()
 	hosts := weirtest.StartLetters(t, "AB")

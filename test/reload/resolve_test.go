@@ -43,13 +43,13 @@ func newNameServer(t *testing.T, ns *nettest.Namespace) *nameServer {
 	return s
 }
 
-// start runs weir in the namespace, in a file system in which the name server is everybody's.
+// start runs weir in the namespace, in a file system whose resolver configuration names the test's name server.
 func (s *nameServer) start(t *testing.T, config string) *weirtest.Weir {
 	t.Helper()
 	return s.asker(t).Start(t, config)
 }
 
-// asker is how that is launched.
+// asker returns the options for that start.
 func (s *nameServer) asker(t *testing.T) weirtest.Options {
 	t.Helper()
 	dir := t.TempDir()
@@ -64,7 +64,7 @@ func (s *nameServer) asker(t *testing.T) weirtest.Options {
 	return weirtest.Options{Namespace: s.ns, Wrapper: []string{"unshare", "-m", "sh", "-c", script + `exec "$@"`, "sh"}}
 }
 
-// says sets what a name stands for; without addresses there is no such name.
+// says sets the addresses of a name; without addresses the name does not exist.
 func (s *nameServer) says(name string, addrs ...string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -83,8 +83,8 @@ func (s *nameServer) questions() int {
 	return s.asked
 }
 
-// answer serves until the socket is closed. A question is a header of twelve bytes, the name as counted labels, type and
-// class; an answer repeats it and adds records that point back at the name.
+// answer serves until the socket is closed. A query is a header of twelve bytes, the name as counted labels, type and
+// class; a response repeats it and adds records that point to the name.
 func (s *nameServer) answer(conn net.PacketConn) {
 	buf := make([]byte, 1500)
 	for {
@@ -122,7 +122,7 @@ func (s *nameServer) answer(conn net.PacketConn) {
 	}
 }
 
-// served tells who serves in a namespace: the name that a new session is told, or "".
+// served returns the name that the server sends to a new session, or "".
 func served(ns *nettest.Namespace, addr string) string {
 	c, err := ns.TryDial(addr)
 	if err != nil {
@@ -133,8 +133,8 @@ func served(ns *nettest.Namespace, addr string) string {
 	return string(data)
 }
 
-// The life of a host name: unknown at the start while another server serves, known later, moved, denied, and not answered
-// for at all; weir goes by the last good answer.
+// The life of a host name: unknown at the start while another server serves, later resolved, changed, non-existent, and
+// without a response. weir uses the last valid response.
 func TestHostNames(t *testing.T) {
 	t.Parallel()
 	ns := nettest.NewNamespace(t)
@@ -183,7 +183,7 @@ func TestHostNames(t *testing.T) {
 	require.Equal(t, []string{"server_up 1 db unresolved→up"}, w.Events("server_up", "server_down", "server_state"))
 }
 
-// Whoever stops weir does not wait for a resolver that is silent, be it that a reload asks it or the start.
+// A stop does not wait for a resolver that does not respond, during a reload or at the start.
 func TestStopDuringNameResolution(t *testing.T) {
 	t.Parallel()
 	for i, stop := range []string{"reload", "start", "twice"} {
@@ -215,7 +215,7 @@ func TestStopDuringNameResolution(t *testing.T) {
 	}
 }
 
-// All addresses of a name are tried within the time that there is, be it connect_timeout or the shorter try_timeout.
+// All addresses of a name are tried within connect_timeout or the shorter try_timeout.
 func TestAddressesShareTheTime(t *testing.T) {
 	t.Parallel()
 	ns, other := nettest.NewNamespace(t), nettest.NewNamespace(t)
@@ -232,8 +232,8 @@ func TestAddressesShareTheTime(t *testing.T) {
 	}
 }
 
-// A reload that names a server by an unknown name is refused, at once when the name is denied and within seconds when
-// nobody answers, and nothing of it is in force.
+// A reload with an unknown host name fails: immediately if the name does not exist, within seconds without a response.
+// Nothing of it is applied.
 func TestReloadWithUnknownHostName(t *testing.T) {
 	t.Parallel()
 	ns := nettest.NewNamespace(t)
@@ -257,7 +257,7 @@ func TestReloadWithUnknownHostName(t *testing.T) {
 	require.Equal(t, "F", served(ns, l.Listen), "from the hosts file")
 }
 
-// Weir starts without a resolver, within seconds, and serves from whatever needs none.
+// weir starts without a resolver, within seconds, and uses the servers that need none.
 func TestStartWithoutResolver(t *testing.T) {
 	t.Parallel()
 	ns := nettest.NewNamespace(t)

@@ -1,4 +1,4 @@
-// What outlasts the process: runtime.state_file.
+// What runtime.state_file keeps for the next process.
 
 package reload_test
 
@@ -20,8 +20,8 @@ import (
 	"weir/internal/weirtest"
 )
 
-// A killed weir comes back with everything that was said: a server that was down gets not one session before its check
-// has let it in, one that was drained none at all, one that was added is there, and one that was removed is not.
+// A killed weir restarts with all runtime changes and verdicts: a server that was down gets no session before its check
+// passes, a drained one gets none at all, an added one exists, and a removed one does not.
 func TestStateSurvivesKill(t *testing.T) {
 	t.Parallel()
 	hosts := weirtest.StartLetters(t, "ABCDE")
@@ -52,7 +52,7 @@ func TestStateSurvivesKill(t *testing.T) {
 	w.WaitEvent("server_up", "D")
 	require.Contains(t, weirtest.ReadSessions(t, l.Listen, 8), "D")
 
-	// The file has its say on what was removed: when it has not named the server for once, it may name it again.
+	// A file without the removed server ends the removal: the server may be added to the file again.
 	l.Levels = [][]string{weirtest.WeightedLevel(hosts, "A C D")}
 	w.Reload(a.AddTo(l.String()))
 	l.Levels = [][]string{weirtest.WeightedLevel(hosts, "A B C D")}
@@ -65,7 +65,7 @@ func TestStateSurvivesKill(t *testing.T) {
 	require.Contains(t, weirtest.ReadSessions(t, l.Listen, 8), "A")
 }
 
-// However often weir is killed while it is told things, the file is whole, and no older than it may be.
+// However often weir is killed during changes, the file is complete, and no older than promised.
 func TestKillsWhileStateChanges(t *testing.T) {
 	t.Parallel()
 	line, path := weirtest.StateFile(t)
@@ -123,10 +123,10 @@ func TestKillsWhileStateChanges(t *testing.T) {
 	require.LessOrEqual(t, len(files), 2, "%v", files) // the file, and one that was being written
 }
 
-// loss is how old what a killed weir has forgotten may be: what it promises, and what a busy machine is given.
+// loss is the maximum age of the state that a killed weir may lose: the promise, plus what a busy machine is given.
 const loss = 500*time.Millisecond + time.Second
 
-// What was said is still true after an upgrade, with a state file or without.
+// Runtime changes survive an upgrade, with and without a state file.
 func TestStateSurvivesUpgrade(t *testing.T) {
 	t.Parallel()
 	hosts := weirtest.StartLetters(t, "ABC")
@@ -156,7 +156,7 @@ func TestStateSurvivesUpgrade(t *testing.T) {
 	}
 }
 
-// A file that cannot be used, or a directory that cannot be written to, is told of and no more.
+// An unusable file or directory is logged and has no other effect.
 func TestUnusableStateFile(t *testing.T) {
 	t.Parallel()
 	host := nettest.Start(t, nettest.SendText("ok"))
@@ -181,7 +181,7 @@ func TestUnusableStateFile(t *testing.T) {
 	require.Equal(t, "0", a.Metric("weir_state_file_writable"))
 }
 
-// What an operator was answered is true after a kill, however soon that comes.
+// A runtime change that was acknowledged survives a kill, however soon that comes.
 func TestAcknowledgedChangeSurvivesKill(t *testing.T) {
 	t.Parallel()
 	host := nettest.Start(t, nettest.SendText("ok"))

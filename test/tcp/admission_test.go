@@ -1,4 +1,4 @@
-// Who is let in, and how many.
+// Admission: ACL, limits and rate.
 
 package tcp_test
 

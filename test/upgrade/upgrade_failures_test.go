@@ -1,4 +1,4 @@
-// New processes that fail, and processes that are killed in the middle of a hand-over.
+// New processes that fail, and processes that are killed during an upgrade.
 
 package upgrade_test
 
@@ -23,7 +23,7 @@ import (
 	"weir/l4"
 )
 
-// The messages of a hand-over, as a process of another make would have to know them.
+// The message kinds of the upgrade protocol, as in another implementation.
 const (
 	messageHello = iota + 1
 	messageSockets
@@ -35,10 +35,11 @@ const (
 	messageSessions
 )
 
-// successorEnv says how a test binary that is started as a weir's successor is to fail.
+// successorEnv is the environment variable with the way in which a test binary fails as the new process of an upgrade.
 const successorEnv = "WEIR_TEST_SUCCESSOR"
 
-// runFailingSuccessor is a successor that fails in the way asked for, and its exit code. Which it is not in, it does right.
+// runFailingSuccessor runs a new process that fails in the given way and otherwise follows the protocol, and returns
+// its exit code.
 func runFailingSuccessor(how string) int {
 	descriptor, err := strconv.Atoi(os.Getenv("WEIR_HANDOVER"))
 	if err != nil {
@@ -117,7 +118,7 @@ func runFailingSuccessor(how string) int {
 	return 11 // with the first sessions, which it has not acknowledged
 }
 
-// Whatever a new process does before it has taken over, the old one goes on as if nothing had happened.
+// Whatever a new process does before the commit, the old one continues unchanged.
 func TestUpgradeToFailingProcess(t *testing.T) {
 	t.Parallel()
 	self, err := os.Executable()
@@ -160,8 +161,8 @@ func TestUpgradeToFailingProcess(t *testing.T) {
 	}
 }
 
-// A new process that cannot take sessions, because their form is another in its version or for reasons of its own, leaves
-// them to the old one, which ends with the last of them.
+// A new process that cannot take sessions, because its version has another session format or for other reasons, leaves
+// them to the old one, which exits with the last of them.
 func TestUpgradeWithoutSessions(t *testing.T) {
 	t.Parallel()
 	self, err := os.Executable()
@@ -200,7 +201,7 @@ func TestUpgradeWithoutSessions(t *testing.T) {
 	}
 }
 
-// One of the two processes is killed at any moment: the other one serves, with the sessions that it has.
+// If one of the two processes is killed at any moment, the other one serves, with the sessions that it has.
 func TestKillDuringUpgrade(t *testing.T) {
 	t.Parallel()
 	host := nettest.Start(t, nettest.Echo)

@@ -1,4 +1,4 @@
-// Sessions that live through upgrades.
+// TCP sessions during upgrades.
 
 package upgrade_test
 
@@ -22,8 +22,8 @@ import (
 	"weir/internal/weirtest"
 )
 
-// steady is a session with an echo that goes on and on: known bytes up, the same down, a piece at a time.
-// longest is the longest that an answer has taken.
+// steady is an endless session with an echo server: known bytes up, the same down, a piece at a time. longest is the
+// longest time of a response.
 func steady(c net.Conn, seed uint64, pause time.Duration, stop chan struct{}, longest *atomic.Int64) error {
 	defer c.Close()
 	up, down := nettest.Pattern(seed), nettest.Pattern(seed)
@@ -55,7 +55,7 @@ func steady(c net.Conn, seed uint64, pause time.Duration, stop chan struct{}, lo
 	}
 }
 
-// slow reads so much at a time.
+// slow reads a number of bytes at a time.
 type slow struct {
 	net.Conn
 	n     int
@@ -67,8 +67,8 @@ func (s *slow) Read(p []byte) (int, error) {
 	return s.Conn.Read(p[:min(len(p), s.n)])
 }
 
-// Upgrade after upgrade under load: no connection fails, no session breaks, no byte is lost, repeated or moved, whatever
-// waits in buffers and pipes; and there is one process at the end, with as many descriptors as the first.
+// Many upgrades under load: no connection fails, no session breaks, no byte is lost, repeated or moved, whatever waits
+// in buffers and pipes. At the end there is one process with as many descriptors as the first.
 func TestUpgradesUnderLoad(t *testing.T) {
 	const bulk = 12 << 20
 	echo := nettest.Start(t, nettest.Echo)
@@ -107,7 +107,7 @@ func TestUpgradesUnderLoad(t *testing.T) {
 			check("steady", steady(c, uint64(i), time.Duration(100+i%200)*time.Millisecond, stop, &longest))
 		})
 	}
-	// Slow readers, for whom bytes wait in buffers and pipes; some with their own side closed already.
+	// Slow readers, with bytes in buffers and pipes; some have closed their own side.
 	for i := range 8 {
 		c := nettest.Dial(t, fast)
 		if i%2 == 0 {
@@ -118,12 +118,12 @@ func TestUpgradesUnderLoad(t *testing.T) {
 			c.Close()
 		})
 	}
-	// A server that does not read for a while, and small messages to it, of which one waits in a buffer.
+	// A server that does not read for a while, and small messages to it, one of them in a buffer.
 	for i := range 8 {
 		c := nettest.Dial(t, stalled)
 		wg.Go(func() { check("late server", nettest.Exchange(c, uint64(i), 16<<20, 3000)) })
 	}
-	// Streams in both directions, one after the other, neither side waiting for the other.
+	// Streams in both directions, one after the other, without waiting for the other side.
 	for i := range 4 {
 		wg.Go(func() {
 			for n := uint64(0); ; n++ {
@@ -159,7 +159,7 @@ func TestUpgradesUnderLoad(t *testing.T) {
 	require.Empty(t, w.Warnings())
 }
 
-// What real clients have open stays open: a transaction of MariaDB's client, and redis-cli's MONITOR.
+// Open sessions of real clients continue: a transaction of MariaDB's client, and redis-cli's MONITOR.
 func TestUpgradeKeepsRealClients(t *testing.T) {
 	t.Parallel()
 	db, redis := nettest.StartMariaDB(t), nettest.StartRedis(t)
@@ -213,7 +213,7 @@ func TestUpgradeKeepsRealClients(t *testing.T) {
 	monitor.Wait()
 }
 
-// await reads so many bytes, within a time.
+// await reads a number of bytes within a time.
 func await(t *testing.T, r io.Reader, n int) string {
 	t.Helper()
 	got := make([]byte, n)
@@ -231,8 +231,8 @@ func await(t *testing.T, r io.Reader, n int) string {
 	return string(got)
 }
 
-// Sessions of a listener or a server that the new configuration does not have go on until drain_timeout, as after a
-// reload, and are then cut; those of what is there are left alone.
+// Sessions of removed listeners and servers continue until drain_timeout, as after a reload, and are then cut; other
+// sessions are not affected.
 func TestUpgradeWithChangedConfiguration(t *testing.T) {
 	t.Parallel()
 	a, b := nettest.Start(t, nettest.Greet("A", nettest.Echo)), nettest.Start(t, nettest.Greet("B", nettest.Echo))
@@ -272,7 +272,7 @@ func TestUpgradeWithChangedConfiguration(t *testing.T) {
 	w.Baseline = nil
 }
 
-// Timeouts do not begin again: a session that was idle before an upgrade is idle after it.
+// Timeouts do not restart: a session that was idle before an upgrade is idle after it.
 func TestUpgradeKeepsDeadlines(t *testing.T) {
 	t.Parallel()
 	host := nettest.Start(t, nettest.Echo)

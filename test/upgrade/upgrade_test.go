@@ -1,4 +1,4 @@
-// Replacing the running program: the new process takes everything over, and nobody notices.
+// Upgrades: a new process takes over without an effect on clients.
 
 package upgrade_test
 
@@ -21,7 +21,7 @@ import (
 	"weir/internal/weirtest"
 )
 
-// script replaces a program by a text.
+// script replaces a program by a script.
 func script(t *testing.T, path, text string) {
 	t.Helper()
 	file := filepath.Join(t.TempDir(), "script")
@@ -31,7 +31,7 @@ func script(t *testing.T, path, text string) {
 	require.NoError(t, os.Rename(path+".new", path))
 }
 
-// One process hands over to the next, again and again: its sockets, the files of unix sockets, its API.
+// Each process hands over to the next: its sockets, the files of unix sockets, its API.
 func TestUpgrade(t *testing.T) {
 	t.Parallel()
 	host := nettest.Start(t, nettest.Echo)
@@ -117,7 +117,7 @@ func TestUpgradeFails(t *testing.T) {
 	require.NotEqual(t, w.Cmd.Process.Pid, a.PID())
 }
 
-// Clients in the accept queue when the upgrade comes are served by one of the two processes.
+// Clients in the accept queue during an upgrade are served by one of the two processes.
 func TestUpgradeKeepsAcceptQueue(t *testing.T) {
 	t.Parallel()
 	host := nettest.Start(t, nettest.SendText("ok"))
@@ -147,7 +147,7 @@ func TestUpgradeKeepsAcceptQueue(t *testing.T) {
 	require.Empty(t, w.Warnings())
 }
 
-// What is known goes along: what an operator has said, what checks and sessions have found out, what was counted and told.
+// State moves: overrides, verdicts, passive health, counters and events.
 func TestUpgradeKeepsState(t *testing.T) {
 	t.Parallel()
 	hosts := weirtest.StartLetters(t, "ABC")
@@ -192,7 +192,7 @@ func TestUpgradeKeepsState(t *testing.T) {
 	a.MustRunCommand("server", "c/B", "reset")
 	require.Contains(t, weirtest.ReadSessions(t, l.Listen, 10), "B")
 	a.MustRunCommand("server", "c/D", "remove")
-	// Whoever follows the events has gone along, and has heard each once.
+	// A client that follows the events continues at the new process and gets each event once.
 	back := bufio.NewScanner(told)
 	for last := 0.0; ; {
 		require.True(t, back.Scan())
@@ -206,7 +206,7 @@ func TestUpgradeKeepsState(t *testing.T) {
 	}
 }
 
-// While an upgrade is under way another one is refused, reloads wait for the outcome, and a stop calls it off.
+// During an upgrade a second one is rejected, reloads wait for the outcome, and a stop cancels it.
 func TestStopDuringUpgrade(t *testing.T) {
 	t.Parallel()
 	host := nettest.Start(t, nettest.Echo)
@@ -236,7 +236,7 @@ func TestStopDuringUpgrade(t *testing.T) {
 	require.Len(t, w.Records(func(r weirtest.Record) bool { return r.IsEvent("upgrade_failed") }), 1)
 }
 
-// The API moves with the file: an address that is gone is closed and its file removed, one that is new is opened.
+// The API follows the file: a removed address is closed and its file removed, a new one is opened.
 func TestUpgradeMovesAPI(t *testing.T) {
 	t.Parallel()
 	host := nettest.Start(t, nettest.Echo)
@@ -255,8 +255,7 @@ func TestUpgradeMovesAPI(t *testing.T) {
 	w.Baseline["socket"]++ // there are two addresses now
 }
 
-// Sessions count for limits as before, where their clients were named by PROXY headers too, and places that come free are
-// given away again.
+// Sessions count for limits as before, also with clients from PROXY headers, and freed slots are used again.
 func TestUpgradeKeepsLimits(t *testing.T) {
 	t.Parallel()
 	host := nettest.Start(t, nettest.Echo)

@@ -1,4 +1,4 @@
-// UDP flows that live through upgrades.
+// UDP flows during upgrades.
 
 package upgrade_test
 
@@ -17,10 +17,10 @@ import (
 	"weir/internal/weirtest"
 )
 
-// A flow keeps its server and its port there through every upgrade, and no datagram is lost, of old flows or of new ones.
+// A flow keeps its server and its source port through every upgrade, and no datagram of old or new flows is lost.
 func TestUpgradeMovesFlows(t *testing.T) {
 	t.Parallel()
-	// Each answer says where the datagram came from: the flow's own port.
+	// Each reply contains the source of the datagram: the flow's own port.
 	answer := func(name string) nettest.DatagramHandler {
 		return func(from netip.AddrPort, data []byte, reply func([]byte)) {
 			reply(fmt.Appendf(nil, "%s %s %s", name, from, data))
@@ -102,8 +102,7 @@ func TestUpgradeMovesFlows(t *testing.T) {
 	require.Zero(t, w.WaitExit(20*time.Second))
 }
 
-// The flows of a listener that has left the configuration, by a reload before the upgrade or with it, go on in the old
-// process.
+// The flows of a listener that was removed by a reload before the upgrade, or with it, continue in the old process.
 func TestUpgradeKeepsFlowsOfRemovedListeners(t *testing.T) {
 	t.Parallel()
 	host := nettest.StartDatagrams(t, nettest.ReplyWithName("a"))
