@@ -22,7 +22,7 @@ func checksByID(t *testing.T, path string) map[string]Check {
 	return byID
 }
 
-func TestOptionsOfEveryType(t *testing.T) {
+func TestCheckOptionsOfEveryType(t *testing.T) {
 	got := checksByID(t, "testdata/good/check_types.toml")
 	usual := Check{Interval: 2 * time.Second, FastInterval: 2 * time.Second, DownInterval: 2 * time.Second, Timeout: time.Second, Rise: 2, Fall: 3, Servers: "all"}
 	want := func(id, kind string, change func(c *Check)) {
@@ -73,9 +73,9 @@ func TestOptionsOfEveryType(t *testing.T) {
 }
 
 // Headers as a list are those of a table.
-func TestHeadersAsAList(t *testing.T) {
+func TestHeadersInListForm(t *testing.T) {
 	with := func(headers string) *Config {
-		return mustParse(t, strings.ReplaceAll(diffBase, `type = "tcp"`, "type = \"http\"\nheaders = "+headers))
+		return mustParse(t, strings.ReplaceAll(diffConfig, `type = "tcp"`, "type = \"http\"\nheaders = "+headers))
 	}
 	require.Equal(t, []Header{{"Accept", "text/plain; q=0.5"}, {"X-At", "10:30"}, {"X-None", ""}},
 		with(`["Accept: text/plain; q=0.5", "X-At:10:30", "X-None:"]`).Clusters[0].Checks[0].Headers)
@@ -84,7 +84,7 @@ func TestHeadersAsAList(t *testing.T) {
 
 // However a configuration is printed, the secrets in it are not.
 func TestSecretsAreNotPrinted(t *testing.T) {
-	text := strings.ReplaceAll(diffBase, `type = "tcp"`, "type = \"redis\"\npassword = \"hunter2\"\n[[cluster.web.check]]\ntype = \"http\"\nheaders = { Authorization = \"Bearer hunter2\" }")
+	text := strings.ReplaceAll(diffConfig, `type = "tcp"`, "type = \"redis\"\npassword = \"hunter2\"\n[[cluster.web.check]]\ntype = \"http\"\nheaders = { Authorization = \"Bearer hunter2\" }")
 	c := mustParse(t, text)
 	asJSON, err := json.Marshal(c)
 	require.NoError(t, err)
@@ -92,7 +92,7 @@ func TestSecretsAreNotPrinted(t *testing.T) {
 	for _, verb := range []string{"%v", "%+v", "%#v", "%s", "%q", "%d", "%x"} {
 		said = append(said, fmt.Sprintf(verb, *c), fmt.Sprintf(verb, c.Clusters), fmt.Sprintf(verb, c.Clusters[0].Checks[0].Password))
 	}
-	for _, wanted := range []string{diffBase, strings.ReplaceAll(text, "hunter2", "hunter3"), strings.ReplaceAll(text, `password = "hunter2"`, `password_env = "REDIS"`)} {
+	for _, wanted := range []string{diffConfig, strings.ReplaceAll(text, "hunter2", "hunter3"), strings.ReplaceAll(text, `password = "hunter2"`, `password_env = "REDIS"`)} {
 		for _, plan := range []Plan{Diff(c, mustParse(t, wanted)), Diff(mustParse(t, wanted), c)} {
 			asJSON, err := json.Marshal(plan)
 			require.NoError(t, err)
@@ -108,7 +108,7 @@ func TestSecretsAreNotPrinted(t *testing.T) {
 }
 
 // A wrong file never gives its passwords away.
-func TestSecretsAreNotInMistakes(t *testing.T) {
+func TestSecretsAreNotInErrors(t *testing.T) {
 	for _, name := range []string{"check_password", "check_password_syntax", "check_mysql_without_user", "check_agent_url"} {
 		said, err := os.ReadFile("testdata/bad/" + name + ".txt")
 		require.NoError(t, err)

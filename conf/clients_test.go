@@ -10,14 +10,14 @@ import (
 )
 
 func allowing(t *testing.T, list string) Clients {
-	c := mustParse(t, small+"servers = []\n")
+	c := mustParse(t, smallConfig+"servers = []\n")
 	require.True(t, c.Listeners[0].Allow.IsEmpty())
-	text := strings.Replace(small+"servers = []\n", "[[listener]]\n", "[[listener]]\nallow = "+list+"\n", 1)
+	text := strings.Replace(smallConfig+"servers = []\n", "[[listener]]\n", "[[listener]]\nallow = "+list+"\n", 1)
 	return mustParse(t, text).Listeners[0].Allow
 }
 
 // What means the same is the same: mapped and plain forms, addresses and networks of one, the word for everyone.
-func TestClientsForms(t *testing.T) {
+func TestEqualClientLists(t *testing.T) {
 	for _, same := range [][]string{
 		{`["10.0.0.1"]`, `["10.0.0.1/32"]`, `["::ffff:10.0.0.1"]`, `["::ffff:10.0.0.1/128"]`, `["::ffff:a00:1"]`},
 		{`["10.0.0.0/8"]`, `["::ffff:10.0.0.0/104"]`, `["10.1.2.3/8"]`},
@@ -34,7 +34,7 @@ func TestClientsForms(t *testing.T) {
 }
 
 // Every network reads back as what was written, in the plain and the mapped form.
-func TestNetworkForms(t *testing.T) {
+func TestNetworkNotations(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		ip := netip.AddrFrom4([4]byte(rapid.SliceOfN(rapid.Byte(), 4, 4).Draw(t, "ip")))
 		want := netip.PrefixFrom(ip, rapid.IntRange(0, 32).Draw(t, "bits")).Masked()

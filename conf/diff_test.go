@@ -15,7 +15,7 @@ func mustParse(t testing.TB, text string) *Config {
 	return c
 }
 
-const diffBase = `
+const diffConfig = `
 [runtime]
 loops = 2
 [[listener]]
@@ -35,12 +35,12 @@ type = "tcp"
 `
 
 func TestDiff(t *testing.T) {
-	swap := func(pairs ...string) string { return strings.NewReplacer(pairs...).Replace(diffBase) }
+	swap := func(pairs ...string) string { return strings.NewReplacer(pairs...).Replace(diffConfig) }
 	for name, c := range map[string]struct {
 		wanted string
 		plan   string
 	}{
-		"nothing":               {diffBase, "no changes"},
+		"nothing":               {diffConfig, "no changes"},
 		"comments and spelling": {"# a comment\n" + swap(`"10.0.0.2:80 weight=5"`, `{ address = "10.0.0.2:80", weight = 5 }`), "no changes"},
 		"loops are fixed": {
 			swap("loops = 2", "loops = 3\nmax_sessions = 9"),
@@ -98,12 +98,12 @@ func TestDiff(t *testing.T) {
 			"change listener a (tcp 127.0.0.1:80-81): levels all → #2, one (#1)",
 		},
 		"a cluster comes and one goes": {
-			strings.ReplaceAll(diffBase, "other", "new"),
+			strings.ReplaceAll(diffConfig, "other", "new"),
 			"add cluster new: wrr, 0 servers in 1 level\nremove cluster other: wrr, 0 servers in 1 level",
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
-			running, wanted := mustParse(t, diffBase), mustParse(t, c.wanted)
+			running, wanted := mustParse(t, diffConfig), mustParse(t, c.wanted)
 			plan := Diff(running, wanted)
 			require.Equal(t, c.plan, plan.String())
 		})
@@ -111,15 +111,15 @@ func TestDiff(t *testing.T) {
 }
 
 func TestDiffFromAndToNothing(t *testing.T) {
-	c := mustParse(t, diffBase)
+	c := mustParse(t, diffConfig)
 	require.Equal(t, "add cluster web: wrr, 4 servers in 2 levels\nadd cluster other: wrr, 0 servers in 1 level\nadd listener a (tcp 127.0.0.1:80-81): to cluster web", Diff(nil, c).String())
 	require.Equal(t, "remove listener a (tcp 127.0.0.1:80-81)\nremove cluster web: wrr, 4 servers in 2 levels\nremove cluster other: wrr, 0 servers in 1 level", Diff(c, nil).String())
 	require.True(t, Diff(nil, nil).Empty())
 }
 
 func TestPlanRefusedAndBecomes(t *testing.T) {
-	running := mustParse(t, diffBase)
-	wanted := mustParse(t, strings.NewReplacer("loops = 2", "loops = 4", "weight=5", "weight=2").Replace(diffBase))
+	running := mustParse(t, diffConfig)
+	wanted := mustParse(t, strings.NewReplacer("loops = 2", "loops = 4", "weight=5", "weight=2").Replace(diffConfig))
 	plan := Diff(running, wanted)
 	require.Len(t, plan.Steps, 2)
 	require.Equal(t, plan.Steps[:1], plan.Refused())

@@ -7,7 +7,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-const hookBase = `
+const hookConfig = `
 [[listener]]
 name = "a"
 address = "127.0.0.1:80"
@@ -30,9 +30,9 @@ func TestHookNames(t *testing.T) {
 
 // A plan tells of hooks by their names, and never what is in a URL.
 func TestDiffHooks(t *testing.T) {
-	none := mustParse(t, hookBase)
-	one := mustParse(t, hookBase+"[[event]]\nname = \"n\"\nurl = \"http://h/secret\"\n")
-	other := mustParse(t, hookBase+"[[event]]\nname = \"n\"\nurl = \"http://h/geheim\"\non = [\"reload\"]\n[[event]]\nexec = [\"/bin/x\"]\n")
+	none := mustParse(t, hookConfig)
+	one := mustParse(t, hookConfig+"[[event]]\nname = \"n\"\nurl = \"http://h/secret\"\n")
+	other := mustParse(t, hookConfig+"[[event]]\nname = \"n\"\nurl = \"http://h/geheim\"\non = [\"reload\"]\n[[event]]\nexec = [\"/bin/x\"]\n")
 	require.Equal(t, "add event n: url on all events", Diff(none, one).String())
 	require.Equal(t, "remove event n: url on all events", Diff(one, none).String())
 	require.Equal(t, "change event n: on all → reload, url (secret) → another (secret)\nadd event x: exec on all events", Diff(one, other).String())

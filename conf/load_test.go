@@ -47,14 +47,14 @@ func TestDefaults(t *testing.T) {
 	}, c)
 }
 
-func TestServerForms(t *testing.T) {
-	words := mustParse(t, small+"servers = [\"h:80 name=x weight=5 max_fails=2 fail_timeout=5s state=maint max_sessions=9 source=10.0.0.1\", \"unix:/a=b weight=0\"]\n")
-	table := mustParse(t, small+"servers = [{ address = \"h:80\", name = \"x\", weight = 5, max_fails = 2, fail_timeout = \"5s\", state = \"maint\", max_sessions = 9, source = \"10.0.0.1\" }, \"weight=0 address=unix:/a=b\"]\n")
+func TestServerNotations(t *testing.T) {
+	words := mustParse(t, smallConfig+"servers = [\"h:80 name=x weight=5 max_fails=2 fail_timeout=5s state=maint max_sessions=9 source=10.0.0.1\", \"unix:/a=b weight=0\"]\n")
+	table := mustParse(t, smallConfig+"servers = [{ address = \"h:80\", name = \"x\", weight = 5, max_fails = 2, fail_timeout = \"5s\", state = \"maint\", max_sessions = 9, source = \"10.0.0.1\" }, \"weight=0 address=unix:/a=b\"]\n")
 	require.Equal(t, words.Clusters[0].Levels[0].Servers[0], table.Clusters[0].Levels[0].Servers[0])
 	require.Equal(t, "/a=b", words.Clusters[0].Levels[0].Servers[1].Address.Path)
 }
 
-func TestSpellingDoesNotMatter(t *testing.T) {
+func TestNotationsGiveSameConfig(t *testing.T) {
 	load := func(name string) *Config {
 		c, err := Load("testdata/good/" + name + ".toml")
 		require.NoError(t, err)
@@ -91,8 +91,8 @@ func TestDuration(t *testing.T) {
 	})
 }
 
-// TestAddressesPrintAsTheyRead: what String prints is the same endpoint when read.
-func TestAddressesPrintAsTheyRead(t *testing.T) {
+// TestAddressStringParsesToSameAddress: what String prints is the same endpoint when read.
+func TestAddressStringParsesToSameAddress(t *testing.T) {
 	for _, text := range []string{"10.0.0.1:80", "[::1]:80", "[fe80::1%eth0]:80", "a.example:1", "A-b_c:65535", "unix:/a/b c"} {
 		p, err := parseAddress(text)
 		require.NoError(t, err, text)
@@ -108,7 +108,7 @@ func TestAddressesPrintAsTheyRead(t *testing.T) {
 	})
 }
 
-func TestNearest(t *testing.T) {
+func TestNearestWord(t *testing.T) {
 	legal := []string{"name", "address", "protocol", "max_sessions", "level", "rr", "wrr"}
 	for word, want := range map[string]string{
 		"adress": "address", "Name": "name", "nmae": "name", "maxsessions": "max_sessions", "MAX-SESSIONS": "max_sessions", "levels": "level",
@@ -122,8 +122,8 @@ func TestNearest(t *testing.T) {
 	}
 }
 
-// TestBrokenLineHidesNothing puts a broken line anywhere into a good file, and expects it and nothing else to be reported.
-func TestBrokenLineHidesNothing(t *testing.T) {
+// TestSyntaxErrorDoesNotHideOtherErrors puts a broken line anywhere into a good file, and expects it and nothing else to be reported.
+func TestSyntaxErrorDoesNotHideOtherErrors(t *testing.T) {
 	text, err := os.ReadFile("testdata/good/everything.toml")
 	require.NoError(t, err)
 	lines := strings.SplitAfter(string(text), "\n")
@@ -143,8 +143,8 @@ func TestBrokenLineHidesNothing(t *testing.T) {
 	}
 }
 
-// TestEveryLineMissing drops each line of a good file in turn: never a panic, and every mistake has its place.
-func TestEveryLineMissing(t *testing.T) {
+// TestEveryMissingLineHasPositions drops each line of a good file in turn: never a panic, and every mistake has its place.
+func TestEveryMissingLineHasPositions(t *testing.T) {
 	text, err := os.ReadFile("testdata/good/everything.toml")
 	require.NoError(t, err)
 	lines := strings.SplitAfter(string(text), "\n")
@@ -157,8 +157,8 @@ func TestEveryLineMissing(t *testing.T) {
 	}
 }
 
-// TestHostileFiles: bounded time, whatever the file.
-func TestHostileFiles(t *testing.T) {
+// TestHostileFilesParseInBoundedTime: bounded time, whatever the file.
+func TestHostileFilesParseInBoundedTime(t *testing.T) {
 	head := "[[listener]]\nname = \"a\"\naddress = \":80\"\ncluster = \"x\"\n[[cluster.x.level]]\nservers = ["
 	for name, text := range map[string]string{
 		"brackets":        "a = " + strings.Repeat("[", 1<<20),
@@ -206,15 +206,15 @@ func manyListeners(n int) string {
 	return b.String()
 }
 
-// TestMistakesAreBounded: a file of another format does not fill the log.
-func TestMistakesAreBounded(t *testing.T) {
+// TestNumberOfErrorsIsLimited: a file of another format does not fill the log.
+func TestNumberOfErrorsIsLimited(t *testing.T) {
 	_, err := Parse("weir.toml", []byte(manyKeys(2000)))
 	require.Len(t, err.(Errors), maxDiagnostics)
 	require.Equal(t, "weir.toml:499:1: and 1502 more errors", err.(Errors)[maxDiagnostics-1].String())
 }
 
-// TestSecrets: a value of a secret kind never appears, whatever is wrong with it.
-func TestSecrets(t *testing.T) {
+// TestSecretValueIsNotInMessage: a value of a secret kind never appears, whatever is wrong with it.
+func TestSecretValueIsNotInMessage(t *testing.T) {
 	secret := textType("password", func(string) error { return fmt.Errorf("hunter2 is too short") })
 	secret.secret = true
 	d := newDecoder()
@@ -224,8 +224,8 @@ func TestSecrets(t *testing.T) {
 	require.Equal(t, "weir.toml:1:1: password: want a password", d.errs[0].String())
 }
 
-// TestSchema builds every default and looks for keys given twice.
-func TestSchema(t *testing.T) {
+// TestSchemaHasNoDuplicateKeys builds every default and looks for keys given twice.
+func TestSchemaHasNoDuplicateKeys(t *testing.T) {
 	s := reflect.ValueOf(newSchema())
 	for i := range s.NumField() {
 		seen := map[string]bool{}

@@ -14,7 +14,7 @@ import (
 	"weir/conf/internal/tree"
 )
 
-const small = "[[listener]]\nname = \"a\"\naddress = \":80\"\ncluster = \"web\"\n[[cluster.web.level]]\n"
+const smallConfig = "[[listener]]\nname = \"a\"\naddress = \":80\"\ncluster = \"web\"\n[[cluster.web.level]]\n"
 
 func TestFileErrors(t *testing.T) {
 	dir := t.TempDir()
@@ -33,12 +33,12 @@ func TestFileErrors(t *testing.T) {
 	require.NoError(t, os.WriteFile("file", nil, 0o644))
 	require.Equal(t, "file/weir.toml: not a directory", load("file/weir.toml"))
 	if os.Getuid() != 0 {
-		require.NoError(t, os.WriteFile("secret.toml", []byte(small), 0))
+		require.NoError(t, os.WriteFile("secret.toml", []byte(smallConfig), 0))
 		require.Equal(t, "secret.toml: permission denied", load("secret.toml"))
 	}
 }
 
-func TestReadAgainWhenFileChanges(t *testing.T) {
+func TestReadRetriesWhenFileChanges(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "weir.toml")
 	write := func(s string) { require.NoError(t, os.WriteFile(path, []byte(s), 0o644)) }
 	reads := 0
@@ -104,7 +104,7 @@ func TestInclude(t *testing.T) {
 	}
 	require.Equal(t, []string{"main", "one", "two"}, got)
 
-	write("bad/weir.toml", "include = [\"x/*\"]\n[log]\nlevel = \"debug\"\n"+small)
+	write("bad/weir.toml", "include = [\"x/*\"]\n[log]\nlevel = \"debug\"\n"+smallConfig)
 	write("bad/x/a.toml", "[log]\nlevel = \"info\"\n[[cluster.web.level]]\n"+listener("a", 80)+"bakclog = 1\n")
 	write("bad/x/b.toml", "include = [\"c\"]\n[[listener]\n")
 	write("bad/x/c.toml", "[runtime]\nloops = -1\n")

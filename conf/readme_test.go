@@ -68,8 +68,8 @@ func TestReadmeExamples(t *testing.T) {
 	}
 }
 
-// TestDocumented makes sure that every key says what it is.
-func TestDocumented(t *testing.T) {
+// TestKeysAreDocumented makes sure that every key says what it is.
+func TestKeysAreDocumented(t *testing.T) {
 	s := newSchema()
 	for _, k := range s.cluster {
 		require.NotEmpty(t, k.typeText, k.name)

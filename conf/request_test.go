@@ -9,7 +9,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-func someCluster(t *testing.T) *Cluster {
+func exampleCluster(t *testing.T) *Cluster {
 	t.Helper()
 	c, err := Parse("weir.toml", []byte(`
 [[listener]]
@@ -32,8 +32,8 @@ servers = ["a"]
 	return &c.Clusters[0]
 }
 
-// told is what an error says: path and message of each mistake.
-func told(t *testing.T, err error) [][2]string {
+// errorsOf is what an error says: path and message of each mistake.
+func errorsOf(t *testing.T, err error) [][2]string {
 	t.Helper()
 	var ms Errors
 	require.True(t, errors.As(err, &ms), "%v", err)
@@ -45,7 +45,7 @@ func told(t *testing.T, err error) [][2]string {
 }
 
 func TestParseServer(t *testing.T) {
-	c := someCluster(t)
+	c := exampleCluster(t)
 	for _, text := range []string{
 		`{"address": "10.0.0.3:80", "name": "x", "weight": 5, "level": 2, "fail_timeout": "3s"}`,
 		`{"address": "10.0.0.3:80", "name": "x", "weight": 5, "level": "2", "fail_timeout": "3s"}`,
@@ -66,8 +66,8 @@ func TestParseServer(t *testing.T) {
 	require.Equal(t, "db.example:80", s.Name)
 }
 
-func TestParseServerRefuses(t *testing.T) {
-	c := someCluster(t)
+func TestParseServerErrors(t *testing.T) {
+	c := exampleCluster(t)
 	for text, want := range map[string][2]string{
 		``:                  {"", "want JSON: the JSON text ends early"},
 		`{"address": `:      {"", "want JSON: the JSON text ends early"},
@@ -87,12 +87,12 @@ func TestParseServerRefuses(t *testing.T) {
 	} {
 		_, _, err := ParseServer([]byte(text), c)
 		require.Error(t, err, text)
-		require.Equal(t, want, told(t, err)[0], text)
+		require.Equal(t, want, errorsOf(t, err)[0], text)
 	}
 }
 
 func TestParseCluster(t *testing.T) {
-	old := someCluster(t)
+	old := exampleCluster(t)
 	got, err := ParseCluster("c", []byte(`{"levels": [{"servers": ["10.0.0.5:80 name=a", {"address": "10.0.0.6:80"}]}]}`), old)
 	require.NoError(t, err)
 	require.Equal(t, "rr", got.Balance)
@@ -108,8 +108,8 @@ func TestParseCluster(t *testing.T) {
 	require.Equal(t, 3, got.Defaults.MaxFails)
 }
 
-func TestParseClusterRefuses(t *testing.T) {
-	old := someCluster(t)
+func TestParseClusterErrors(t *testing.T) {
+	old := exampleCluster(t)
 	for text, want := range map[string][2]string{
 		`[]`:              {"", "want a JSON object, got a list"},
 		`{}`:              {"levels", "cluster c has no server: it has no level; want at least one [[cluster.c.level]]"},
@@ -124,7 +124,7 @@ func TestParseClusterRefuses(t *testing.T) {
 	} {
 		_, err := ParseCluster("c", []byte(text), old)
 		require.Error(t, err, text)
-		got := told(t, err)[0]
+		got := errorsOf(t, err)[0]
 		require.Equal(t, want[0], got[0]+"", text)
 		if want[0] != "checks[0].type" { // the list of types grows
 			require.Equal(t, want[1], got[1], text)
@@ -165,8 +165,8 @@ func TestParseOverride(t *testing.T) {
 	} {
 		_, err := ParseOverride([]byte(text))
 		require.Error(t, err, text)
-		require.Equal(t, want[0], told(t, err)[0][0], text)
-		require.Contains(t, told(t, err)[0][1], want[1], text)
+		require.Equal(t, want[0], errorsOf(t, err)[0][0], text)
+		require.Contains(t, errorsOf(t, err)[0][1], want[1], text)
 	}
 }
 
@@ -175,9 +175,9 @@ func TestParseFeedback(t *testing.T) {
 	require.NoError(t, err)
 	require.True(t, failed)
 	_, err = ParseFeedback([]byte(`{}`))
-	require.Equal(t, [][2]string{{"failed", "missing key failed"}}, told(t, err))
+	require.Equal(t, [][2]string{{"failed", "missing key failed"}}, errorsOf(t, err))
 	_, err = ParseFeedback([]byte(`{"failed": "yes"}`))
-	require.Equal(t, [][2]string{{"failed", `want true or false, got "yes"`}}, told(t, err))
+	require.Equal(t, [][2]string{{"failed", `want true or false, got "yes"`}}, errorsOf(t, err))
 }
 
 func TestValidateServers(t *testing.T) {
@@ -199,8 +199,8 @@ func TestValidateServers(t *testing.T) {
 	require.EqualError(t, c.ValidateServers(), "cluster c: server 127.0.0.1:80 is a unix socket, which the udp listener l cannot reach")
 }
 
-// FuzzPieces feeds anything to what reads requests: it answers or explains, and what it accepts is within the rules.
-func FuzzPieces(f *testing.F) {
+// FuzzRequests feeds anything to what reads requests: it answers or explains, and what it accepts is within the rules.
+func FuzzRequests(f *testing.F) {
 	for _, text := range []string{
 		`{"address": "10.0.0.3:80", "name": "x", "weight": 5, "level": 2}`, `"10.0.0.3:80 weight=5 level=one"`, `{"state": "drain", "weight": null}`,
 		`{"levels": [{"servers": ["10.0.0.1:80 name=a", {"address": "10.0.0.6:80"}]}]}`, `{"failed": true}`, `[[[[`, `{"a": 1e999}`, `null`,
@@ -220,13 +220,13 @@ func FuzzPieces(f *testing.F) {
 			require.Contains(t, []int{0, 1}, level)
 			require.LessOrEqual(t, s.Weight, maxWeight)
 		} else {
-			require.NotEmpty(t, told(t, err))
+			require.NotEmpty(t, errorsOf(t, err))
 		}
 		if k, err := ParseCluster("c", text, c); err == nil {
 			require.Equal(t, "c", k.Name)
 			require.NotEmpty(t, k.Levels)
 		} else {
-			require.NotEmpty(t, told(t, err))
+			require.NotEmpty(t, errorsOf(t, err))
 		}
 		if p, err := ParseOverride(text); err == nil {
 			require.True(t, p.State != nil || p.Weight != nil || p.MaxSessions != nil)

@@ -11,8 +11,8 @@ import (
 
 // A source means the same in a server's string form, as a list in its table form, and in a request; what a plan prints can
 // be written back.
-func TestSourceForms(t *testing.T) {
-	cluster := mustParse(t, small+"servers = []\n").Clusters[0]
+func TestSourceNotations(t *testing.T) {
+	cluster := mustParse(t, smallConfig+"servers = []\n").Clusters[0]
 	rapid.Check(t, func(t *rapid.T) {
 		var want Source
 		var words []string
