@@ -72,7 +72,7 @@ func TestCheckOptionsOfEveryType(t *testing.T) {
 	require.Empty(t, got)
 }
 
-// Headers as a list are those of a table.
+// Headers in list form are the same as in table form.
 func TestHeadersInListForm(t *testing.T) {
 	with := func(headers string) *Config {
 		return mustParse(t, strings.ReplaceAll(diffConfig, `type = "tcp"`, "type = \"http\"\nheaders = "+headers))
@@ -82,24 +82,24 @@ func TestHeadersInListForm(t *testing.T) {
 	require.Equal(t, "no changes", Diff(with(`["X: a", "Y: b"]`), with(`{ X = "a", Y = "b" }`)).String())
 }
 
-// However a configuration is printed, the secrets in it are not.
+// Secrets do not appear in a configuration or plan, however it is formatted.
 func TestSecretsAreNotPrinted(t *testing.T) {
 	text := strings.ReplaceAll(diffConfig, `type = "tcp"`, "type = \"redis\"\npassword = \"hunter2\"\n[[cluster.web.check]]\ntype = \"http\"\nheaders = { Authorization = \"Bearer hunter2\" }")
 	c := mustParse(t, text)
 	asJSON, err := json.Marshal(c)
 	require.NoError(t, err)
-	said := []string{string(asJSON)}
+	texts := []string{string(asJSON)}
 	for _, verb := range []string{"%v", "%+v", "%#v", "%s", "%q", "%d", "%x"} {
-		said = append(said, fmt.Sprintf(verb, *c), fmt.Sprintf(verb, c.Clusters), fmt.Sprintf(verb, c.Clusters[0].Checks[0].Password))
+		texts = append(texts, fmt.Sprintf(verb, *c), fmt.Sprintf(verb, c.Clusters), fmt.Sprintf(verb, c.Clusters[0].Checks[0].Password))
 	}
 	for _, wanted := range []string{diffConfig, strings.ReplaceAll(text, "hunter2", "hunter3"), strings.ReplaceAll(text, `password = "hunter2"`, `password_env = "REDIS"`)} {
 		for _, plan := range []Plan{Diff(c, mustParse(t, wanted)), Diff(mustParse(t, wanted), c)} {
 			asJSON, err := json.Marshal(plan)
 			require.NoError(t, err)
-			said = append(said, plan.String(), string(asJSON))
+			texts = append(texts, plan.String(), string(asJSON))
 		}
 	}
-	for _, s := range said {
+	for _, s := range texts {
 		require.NotContains(t, s, "hunter")
 		require.NotContains(t, s, "68756e746572") // the same in hex
 	}
@@ -107,11 +107,11 @@ func TestSecretsAreNotPrinted(t *testing.T) {
 		Diff(c, mustParse(t, strings.ReplaceAll(text, "hunter2", "hunter3"))).String())
 }
 
-// A wrong file never gives its passwords away.
+// Errors of a file do not contain its passwords.
 func TestSecretsAreNotInErrors(t *testing.T) {
 	for _, name := range []string{"check_password", "check_password_syntax", "check_mysql_without_user", "check_agent_url"} {
-		said, err := os.ReadFile("testdata/bad/" + name + ".txt")
+		text, err := os.ReadFile("testdata/bad/" + name + ".txt")
 		require.NoError(t, err)
-		require.NotContains(t, string(said), "hunter2")
+		require.NotContains(t, string(text), "hunter2")
 	}
 }

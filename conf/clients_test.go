@@ -16,7 +16,7 @@ func allowing(t *testing.T, list string) Clients {
 	return mustParse(t, text).Listeners[0].Allow
 }
 
-// What means the same is the same: mapped and plain forms, addresses and networks of one, the word for everyone.
+// Different notations of the same clients are equal: mapped and plain, address and network of one, "all".
 func TestEqualClientLists(t *testing.T) {
 	for _, same := range [][]string{
 		{`["10.0.0.1"]`, `["10.0.0.1/32"]`, `["::ffff:10.0.0.1"]`, `["::ffff:10.0.0.1/128"]`, `["::ffff:a00:1"]`},
@@ -33,7 +33,7 @@ func TestEqualClientLists(t *testing.T) {
 	require.False(t, allowing(t, `["::/0"]`).Unix)
 }
 
-// Every network reads back as what was written, in the plain and the mapped form.
+// Every network parses back to itself, in plain and in IPv4-mapped notation.
 func TestNetworkNotations(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		ip := netip.AddrFrom4([4]byte(rapid.SliceOfN(rapid.Byte(), 4, 4).Draw(t, "ip")))

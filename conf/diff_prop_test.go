@@ -10,7 +10,7 @@ import (
 	"pgregory.net/rapid"
 )
 
-// drawConfig makes a small legal file with few different values, so that two of them have much in common.
+// drawConfig draws a small legal file with few different values, so that two of them have much in common.
 func drawConfig(t *rapid.T) *Config {
 	var b strings.Builder
 	some := func(format string, values ...any) {
@@ -66,7 +66,7 @@ func drawConfig(t *rapid.T) *Config {
 	return c
 }
 
-// sorted makes the order of clusters, listeners and checks, which means nothing, the same.
+// sorted sorts clusters, listeners and checks, whose order is irrelevant.
 func sorted(c *Config) *Config {
 	s := *c
 	s.Clusters, s.Listeners = slices.Clone(c.Clusters), slices.Clone(c.Listeners)

@@ -7,7 +7,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// parsed loads a text that has to be right.
+// mustParse parses a valid text.
 func mustParse(t testing.TB, text string) *Config {
 	t.Helper()
 	c, err := Parse("weir.toml", []byte(text))

@@ -16,7 +16,7 @@ cluster = "web"
 servers = ["10.0.0.1:80"]
 `
 
-// Hooks without a name are called after their program or host; those that would be called the same are numbered.
+// Hooks without a name are named after their program or host; equal names are numbered.
 func TestHookNames(t *testing.T) {
 	c, err := Load("testdata/good/event.toml")
 	require.NoError(t, err)
@@ -28,7 +28,7 @@ func TestHookNames(t *testing.T) {
 	}, c.Hooks)
 }
 
-// A plan tells of hooks by their names, and never what is in a URL.
+// A plan names hooks and does not show their URLs.
 func TestDiffHooks(t *testing.T) {
 	none := mustParse(t, hookConfig)
 	one := mustParse(t, hookConfig+"[[event]]\nname = \"n\"\nurl = \"http://h/secret\"\n")

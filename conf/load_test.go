@@ -91,7 +91,7 @@ func TestDuration(t *testing.T) {
 	})
 }
 
-// TestAddressStringParsesToSameAddress: what String prints is the same endpoint when read.
+// An address that is formatted and parsed again is the same address.
 func TestAddressStringParsesToSameAddress(t *testing.T) {
 	for _, text := range []string{"10.0.0.1:80", "[::1]:80", "[fe80::1%eth0]:80", "a.example:1", "A-b_c:65535", "unix:/a/b c"} {
 		p, err := parseAddress(text)
@@ -122,12 +122,12 @@ func TestNearestWord(t *testing.T) {
 	}
 }
 
-// TestSyntaxErrorDoesNotHideOtherErrors puts a broken line anywhere into a good file, and expects it and nothing else to be reported.
+// A broken line anywhere in a good file is the only error that is reported.
 func TestSyntaxErrorDoesNotHideOtherErrors(t *testing.T) {
 	text, err := os.ReadFile("testdata/good/everything.toml")
 	require.NoError(t, err)
 	lines := strings.SplitAfter(string(text), "\n")
-	open := 0 // brackets, as a new line inside a list breaks the list
+	open := 0 // open brackets: a new line inside a list would break the list
 	for i, l := range lines {
 		if open == 0 {
 			for _, broken := range []string{"backlog = = 1\n", "x = \"abc\n", "x y\n", "x = 5m\n", "x = [1 2]\n"} {
@@ -143,7 +143,7 @@ func TestSyntaxErrorDoesNotHideOtherErrors(t *testing.T) {
 	}
 }
 
-// TestEveryMissingLineHasPositions drops each line of a good file in turn: never a panic, and every mistake has its place.
+// A good file without any one of its lines or bytes never panics, and every error has a position.
 func TestEveryMissingLineHasPositions(t *testing.T) {
 	text, err := os.ReadFile("testdata/good/everything.toml")
 	require.NoError(t, err)
@@ -157,7 +157,7 @@ func TestEveryMissingLineHasPositions(t *testing.T) {
 	}
 }
 
-// TestHostileFilesParseInBoundedTime: bounded time, whatever the file.
+// Every file is parsed in bounded time.
 func TestHostileFilesParseInBoundedTime(t *testing.T) {
 	head := "[[listener]]\nname = \"a\"\naddress = \":80\"\ncluster = \"x\"\n[[cluster.x.level]]\nservers = ["
 	for name, text := range map[string]string{
@@ -184,7 +184,7 @@ func TestHostileFilesParseInBoundedTime(t *testing.T) {
 			start := time.Now()
 			_, err := Parse("weir.toml", []byte(text))
 			require.Error(t, err)
-			require.Less(t, time.Since(start), 20*time.Second) // a fraction of a second, but for the race detector
+			require.Less(t, time.Since(start), 20*time.Second) // a fraction of a second without the race detector
 			require.Less(t, len(err.Error()), maxDiagnostics*(tree.MaxMessage+400))
 		})
 	}
@@ -206,14 +206,14 @@ func manyListeners(n int) string {
 	return b.String()
 }
 
-// TestNumberOfErrorsIsLimited: a file of another format does not fill the log.
+// A file of another format does not fill the log.
 func TestNumberOfErrorsIsLimited(t *testing.T) {
 	_, err := Parse("weir.toml", []byte(manyKeys(2000)))
 	require.Len(t, err.(Errors), maxDiagnostics)
 	require.Equal(t, "weir.toml:499:1: and 1502 more errors", err.(Errors)[maxDiagnostics-1].String())
 }
 
-// TestSecretValueIsNotInMessage: a value of a secret kind never appears, whatever is wrong with it.
+// A value of a secret type does not appear in messages.
 func TestSecretValueIsNotInMessage(t *testing.T) {
 	secret := textType("password", func(string) error { return fmt.Errorf("hunter2 is too short") })
 	secret.secret = true
@@ -224,7 +224,7 @@ func TestSecretValueIsNotInMessage(t *testing.T) {
 	require.Equal(t, "weir.toml:1:1: password: want a password", d.errs[0].String())
 }
 
-// TestSchemaHasNoDuplicateKeys builds every default and looks for keys given twice.
+// All defaults are valid, and no key is listed twice in a table.
 func TestSchemaHasNoDuplicateKeys(t *testing.T) {
 	s := reflect.ValueOf(newSchema())
 	for i := range s.NumField() {
@@ -237,7 +237,7 @@ func TestSchemaHasNoDuplicateKeys(t *testing.T) {
 	}
 }
 
-// checkParse parses and tests what holds for every text.
+// checkParse parses a text and checks the properties that hold for every text.
 func checkParse(t testing.TB, text []byte) {
 	nothing := func(*decoder, string, []*tree.Node) []string { return nil }
 	c, err := parse("weir.toml", text, nothing)

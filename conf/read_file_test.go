@@ -57,7 +57,7 @@ func TestReadRetriesWhenFileChanges(t *testing.T) {
 
 	write("aaaa")
 	reads = 0
-	r.during = func() { // as long as before: only the time tells
+	r.during = func() { // the same size: only the time differs
 		reads++
 		write(fmt.Sprintf("%04d", reads))
 	}
@@ -66,7 +66,7 @@ func TestReadRetriesWhenFileChanges(t *testing.T) {
 	require.Equal(t, 5, reads)
 
 	reads = 0
-	r.during = func() { // renamed over, as editors and configuration managers do
+	r.during = func() { // renamed over, as editors and configuration management do
 		if reads++; reads == 1 {
 			require.NoError(t, os.WriteFile(path+".new", []byte("renamed"), 0o644))
 			require.NoError(t, os.Rename(path+".new", path))
@@ -109,7 +109,7 @@ func TestInclude(t *testing.T) {
 	write("bad/x/b.toml", "include = [\"c\"]\n[[listener]\n")
 	write("bad/x/c.toml", "[runtime]\nloops = -1\n")
 	require.NoError(t, os.Mkdir("bad/x/dir", 0o755))
-	require.NoError(t, exec.Command("mkfifo", "bad/x/pipe").Run()) // must not be waited for
+	require.NoError(t, exec.Command("mkfifo", "bad/x/pipe").Run()) // must not block
 	_, err = Load("bad/weir.toml")
 	require.Error(t, err)
 	require.Equal(t, strings.Join([]string{
@@ -125,7 +125,7 @@ func TestInclude(t *testing.T) {
 		`bad/x/pipe: not a regular file`,
 	}, "\n"), err.Error())
 
-	_, err = LoadRegular("bad/x/pipe") // nor does a process that serves
+	_, err = LoadRegular("bad/x/pipe") // must not block either
 	require.EqualError(t, err, "bad/x/pipe: not a regular file")
 	for path, why := range map[string]string{
 		"bad/x/pipe": "open bad/x/pipe: not a regular file", "bad": "open bad: not a regular file", "/dev/zero": "open /dev/zero: not a regular file",

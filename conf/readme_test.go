@@ -11,7 +11,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// rows is the reference of one table: a row per key of its schema.
+// rows formats the reference of one table, one row per key of its schema.
 func rows[T any](keys []key[T]) string {
 	var b strings.Builder
 	b.WriteString("| key | type | default | meaning |\n|---|---|---|---|\n")
@@ -35,7 +35,7 @@ func rows[T any](keys []key[T]) string {
 	return b.String()
 }
 
-// TestReadmeTables compares the tables of the reference with the schema; -update writes them.
+// The tables of the reference match the schema; -update writes them.
 func TestReadmeTables(t *testing.T) {
 	s := newSchema()
 	tables := map[string]string{
@@ -55,7 +55,7 @@ func TestReadmeTables(t *testing.T) {
 	compare(t, "README.md", got)
 }
 
-// TestReadmeExamples loads every configuration in the reference.
+// Every configuration in the reference loads.
 func TestReadmeExamples(t *testing.T) {
 	text, err := os.ReadFile("README.md")
 	require.NoError(t, err)
@@ -68,7 +68,7 @@ func TestReadmeExamples(t *testing.T) {
 	}
 }
 
-// TestKeysAreDocumented makes sure that every key says what it is.
+// Every key has a type and a sentence of documentation.
 func TestKeysAreDocumented(t *testing.T) {
 	s := newSchema()
 	for _, k := range s.cluster {

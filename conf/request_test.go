@@ -32,7 +32,7 @@ servers = ["a"]
 	return &c.Clusters[0]
 }
 
-// errorsOf is what an error says: path and message of each mistake.
+// errorsOf returns path and message of each error.
 func errorsOf(t *testing.T, err error) [][2]string {
 	t.Helper()
 	var ms Errors
@@ -140,7 +140,7 @@ func TestParseOverride(t *testing.T) {
 	require.Nil(t, p.MaxSessions)
 	require.Equal(t, "kernel", p.Reason)
 
-	p, err = ParseOverride([]byte(`{"weight": 5.0, "max_sessions": 1e3}`)) // integers, as far as JSON goes
+	p, err = ParseOverride([]byte(`{"weight": 5.0, "max_sessions": 1e3}`)) // JSON does not distinguish 5.0 from 5
 	require.NoError(t, err)
 	require.Equal(t, 5, *p.Weight)
 	require.Equal(t, 1000, *p.MaxSessions)
@@ -199,7 +199,7 @@ func TestValidateServers(t *testing.T) {
 	require.EqualError(t, c.ValidateServers(), "cluster c: server 127.0.0.1:80 is a unix socket, which the udp listener l cannot reach")
 }
 
-// FuzzRequests feeds anything to what reads requests: it answers or explains, and what it accepts is within the rules.
+// Any request is parsed or rejected with an error, and an accepted one is valid.
 func FuzzRequests(f *testing.F) {
 	for _, text := range []string{
 		`{"address": "10.0.0.3:80", "name": "x", "weight": 5, "level": 2}`, `"10.0.0.3:80 weight=5 level=one"`, `{"state": "drain", "weight": null}`,

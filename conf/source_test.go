@@ -9,8 +9,7 @@ import (
 	"pgregory.net/rapid"
 )
 
-// A source means the same in a server's string form, as a list in its table form, and in a request; what a plan prints can
-// be written back.
+// A source is the same in string form, as a list, and in a request, and its String can be parsed again.
 func TestSourceNotations(t *testing.T) {
 	cluster := mustParse(t, smallConfig+"servers = []\n").Clusters[0]
 	rapid.Check(t, func(t *rapid.T) {

@@ -11,10 +11,10 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// update rewrites the expected texts beside the bad files and the tables in the README.
+// update rewrites the expected texts of the files in testdata and the tables in the README.
 var update = flag.Bool("update", false, "write what is expected instead of comparing")
 
-// TestBadFiles loads one file per rule and compares all that is said about it.
+// Each bad file gives the expected errors. There is one file per rule.
 func TestBadFiles(t *testing.T) {
 	files, err := filepath.Glob("testdata/bad/*.toml")
 	require.NoError(t, err)
@@ -42,7 +42,7 @@ func compare(t *testing.T, path, got string) {
 	require.Equal(t, string(want), got)
 }
 
-// TestGoodFiles loads files that are right, and compares their warnings where there is a text beside them.
+// Each good file loads and gives the expected warnings.
 func TestGoodFiles(t *testing.T) {
 	files, err := filepath.Glob("testdata/good/*.toml")
 	require.NoError(t, err)
@@ -57,13 +57,12 @@ func TestGoodFiles(t *testing.T) {
 			require.NoError(t, err)
 			require.Equal(t, c, again)
 			require.Equal(t, "no changes", Diff(c, again).String())
-			want, err := os.ReadFile(strings.TrimSuffix(path, ".toml") + ".txt")
-			if errors.Is(err, os.ErrNotExist) {
+			expected := strings.TrimSuffix(path, ".toml") + ".txt"
+			if _, err := os.Stat(expected); errors.Is(err, os.ErrNotExist) {
 				require.Empty(t, c.Warnings)
 				return
 			}
-			require.NoError(t, err)
-			require.Equal(t, string(want), Errors(c.Warnings).Error()+"\n")
+			compare(t, expected, Errors(c.Warnings).Error()+"\n")
 		})
 	}
 }
