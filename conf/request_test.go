@@ -147,7 +147,7 @@ func TestParseOverride(t *testing.T) {
 	_, err = ParseOverride([]byte(`{"weight": 5.5}`))
 	require.ErrorContains(t, err, "want an integer from 0 to 256, got 5.5")
 	_, err = ParseOverride([]byte(`{"weight": 1e19}`))
-	require.ErrorContains(t, err, "want an integer from 0 to 256, got 1e+19")
+	require.ErrorContains(t, err, "want an integer from 0 to 256, got 1e19")
 	p, err = ParseOverride([]byte(`{"state": null, "max_sessions": 0}`))
 	require.NoError(t, err)
 	require.Empty(t, *p.State)

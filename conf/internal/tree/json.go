@@ -40,18 +40,27 @@ type jsonParser struct {
 	dec  *json.Decoder
 }
 
-func (p *jsonParser) value(parent *Node, depth int) (*Node, error) {
-	if depth > maxNesting {
-		return nil, fmt.Errorf("nested more than %d deep", maxNesting)
+// token returns the next token and its offset.
+func (p *jsonParser) token() (token json.Token, at int, err error) {
+	at = int(p.dec.InputOffset())
+	for at < len(p.file.Text) && strings.IndexByte(" \t\r\n,:", p.file.Text[at]) >= 0 {
+		at++
 	}
-	token, err := p.dec.Token()
+	token, err = p.dec.Token()
+	return token, at, err
+}
+
+func (p *jsonParser) value(parent *Node, depth int) (*Node, error) {
+	token, at, err := p.token()
 	if err != nil {
 		return nil, err
 	}
-	at := int(p.dec.InputOffset()) - 1
 	n := &Node{File: p.file, Offset: at, KeyOffset: at, Parent: parent}
 	switch v := token.(type) {
 	case json.Delim:
+		if depth == maxNesting {
+			return nil, fmt.Errorf("nested more than %d deep", maxNesting)
+		}
 		if v == '{' {
 			n.Kind = Table
 			err = p.table(n, depth)
@@ -85,12 +94,11 @@ func (p *jsonParser) value(parent *Node, depth int) (*Node, error) {
 func (p *jsonParser) table(n *Node, depth int) error {
 	seen := make(map[string]bool)
 	for p.dec.More() {
-		token, err := p.dec.Token()
+		token, key, err := p.token()
 		if err != nil {
 			return err
 		}
 		name := token.(string)
-		key := int(p.dec.InputOffset()) - 1
 		c, err := p.value(n, depth+1)
 		if err != nil {
 			return err

@@ -99,13 +99,9 @@ func (n *Node) Describe() string {
 	}
 }
 
-// literal returns a number or date as written in the text. The offset of a JSON value is that of its end, so it is
-// formatted instead.
+// literal returns a number or date as written in the text.
 func (n *Node) literal() string {
 	text := n.File.Text[min(n.Offset, len(n.File.Text)):]
-	if n.File.JSON {
-		return fmt.Sprint(n.Value)
-	}
 	if i := bytes.IndexAny(text, " \t\r\n,]}#"); i >= 0 {
 		text = text[:i]
 	}
