@@ -104,22 +104,22 @@ func (set *Settings) keepalive(fd int32) {
 	}
 }
 
-// hashKey returns the hash key of a session, or false if it has none. header is the client's PROXY header; nil = none.
-func (s *session) hashKey(header *proxy.Header) (uint64, bool) {
-	at := s.clientAddr.get()
-	switch s.set.Hash {
+// hashKey returns the hash key of a client, or false if it has none. local returns the address that the client connected
+// to. header is its PROXY header; nil = none.
+func (set *Settings) hashKey(client netip.AddrPort, local func() netip.AddrPort, header *proxy.Header) (uint64, bool) {
+	switch set.Hash {
 	case NoHash:
 		return 0, false
 	case HashProxyTLV:
 		if header == nil {
 			return 0, false
 		}
-		value, _ := header.TLV(s.set.HashTLV)
+		value, _ := header.TLV(set.HashTLV)
 		return balance.HashKey(value), len(value) > 0
 	case HashLocalAddress:
-		at = s.destination()
+		return set.addressKey(local())
 	}
-	return s.set.addressKey(at)
+	return set.addressKey(client)
 }
 
 // addressKey returns the hash key of an address.

@@ -87,7 +87,7 @@ func (s *session) accept(l *loop) {
 func (s *session) startAttempts(header *proxy.Header) {
 	t := &s.dialer.attempts
 	t.Levels = s.set.Levels
-	t.Key, t.Keyed = s.hashKey(header)
+	t.Key, t.Keyed = s.set.hashKey(s.clientAddr.get(), s.destination, header)
 }
 
 // pick acquires a lease on a server and starts to dial it. After a failure that is known at once it picks the next
@@ -130,12 +130,7 @@ func (s *session) attempt(l *loop) errno {
 	d.target, _ = s.lease.Server().Handle().(*Target)
 	l.readClock()
 	d.attemptAt = l.now
-	if t := d.target.counts(l); t != nil {
-		store(&t.dials, t.dials+1)
-		if s.attemptCount > 1 {
-			store(&t.retries, t.retries+1)
-		}
-	}
+	d.target.counts(l).countAttempt(s.attemptCount)
 	e := s.connectFrom(l, 0, syscall.EDESTADDRREQ)
 	if e != 0 {
 		d.target.source.warnUnusable(l, s, e)
@@ -144,35 +139,14 @@ func (s *session) attempt(l *loop) errno {
 }
 
 // connectFrom starts to connect to the first of the target's addresses, from the given index on, that does not fail at
-// once. It returns 0, or the error of the last address. An address without a usable source address is skipped: that
-// says nothing about the server.
+// once.
 func (s *session) connectFrom(l *loop, address int, last errno) errno {
-	d := s.dialer
-	for ; address < d.target.addresses(); address++ {
-		d.address = address
-		switch e := s.connect(l); {
-		case e == 0 || isShortage(e):
-			return e
-		case e != syscall.EAFNOSUPPORT || last == syscall.EDESTADDRREQ:
-			last = e
-		}
-	}
-	return last
+	return s.dialer.target.connect(address, last, func(address int) errno { return s.tryConnect(l, address) })
 }
 
-// connect opens a socket and starts to connect to the current address. If a source address has no free port, it tries
-// the next one.
-func (s *session) connect(l *loop) errno {
+func (s *session) tryConnect(l *loop, address int) errno {
 	d := s.dialer
-	e := s.tryConnect(l)
-	for n := d.target.source.maxTries(d.target.addrs[d.address].family()); n > 1 && e == syscall.EADDRNOTAVAIL; n-- {
-		e = s.tryConnect(l)
-	}
-	return e
-}
-
-func (s *session) tryConnect(l *loop) errno {
-	d := s.dialer
+	d.address = address
 	fd, e := d.target.openTCP(d.address, s.set, s.clientAddr.get().Addr())
 	if e != 0 {
 		return e
@@ -250,10 +224,7 @@ func (s *session) dialFailed(l *loop, e errno) {
 func (s *session) dialExpired(l *loop) { s.dialFailed(l, syscall.ETIMEDOUT) }
 
 // tryTimedOut reports whether try_timeout has expired.
-func (s *session) tryTimedOut(l *loop) bool {
-	t := s.set.TryTimeout
-	return t > 0 && l.now >= s.dialer.startedAt+t
-}
+func (s *session) tryTimedOut(l *loop) bool { return s.set.tryTimedOut(l.now - s.dialer.startedAt) }
 
 // mayRetry releases the lease of a failed attempt and reports whether another server may be tried. If not, the session
 // has ended.
@@ -271,22 +242,9 @@ func (s *session) mayRetry(l *loop, e errno) bool {
 	return true
 }
 
-// releaseFailed releases the lease of a failed attempt. The failure counts against the server unless its cause is
-// local.
+// releaseFailed releases the lease of a failed attempt.
 func (s *session) releaseFailed(l *loop, e errno) {
-	s.dialer.lastFailure = dialReason(e)
-	if isShortage(e) || isLocal(e) {
-		if e != syscall.EAFNOSUPPORT { // warnUnusable reports it
-			l.plane.warnLimited("cannot dial: no local address, port, descriptor or memory", "cluster", s.set.ClusterName,
-				"server", s.lease.Server().Name(), "error", e)
-		}
-		s.lease.Done(l.now)
-	} else {
-		s.lease.Fail(l.now, e.Error())
-		if t := s.dialer.target.counts(l); t != nil {
-			store(&t.fails, t.fails+1)
-		}
-	}
+	s.dialer.lastFailure = l.releaseFailed(&s.lease, s.set, s.dialer.target.counts(l), e)
 }
 
 // established starts the relay of a session whose server is connected.
@@ -309,37 +267,4 @@ func (s *session) established(l *loop) {
 	s.clientActiveAt, s.serverActiveAt = l.now, l.now
 	l.wheel.arm(&s.timer, l.now+keepaliveDelay)
 	s.relay(l)
-}
-
-// isShortage reports whether this host has run out of a resource. Another server would meet the same shortage.
-func isShortage(e errno) bool {
-	switch e {
-	case syscall.EMFILE, syscall.ENFILE, syscall.ENOBUFS, syscall.ENOMEM, syscall.ENOSPC:
-		return true
-	}
-	return false
-}
-
-// isLocal reports whether an error is about this host's addresses or ports towards one server. It is not a failure of
-// the server, and another server may work.
-func isLocal(e errno) bool {
-	switch e {
-	case syscall.EADDRNOTAVAIL, syscall.EADDRINUSE, syscall.EACCES, syscall.EPERM, syscall.EAFNOSUPPORT,
-		syscall.EINVAL, syscall.EAGAIN, syscall.EDESTADDRREQ:
-		return true
-	}
-	return false
-}
-
-// dialReason returns the reason of a session whose last dial failed with e.
-func dialReason(e errno) Reason {
-	switch {
-	case isShortage(e) || isLocal(e):
-		return ReasonLocalShortage
-	case e == syscall.ETIMEDOUT:
-		return ReasonConnectTimeout
-	case e == syscall.ECONNREFUSED || e == syscall.ECONNRESET || e == syscall.ENOENT:
-		return ReasonRefused
-	}
-	return ReasonUnreachable
 }

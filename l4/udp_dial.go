@@ -25,19 +25,11 @@ func (f *flow) findServer(l *loop) bool {
 // startAttempts resets attempts to the flow's levels and hash key, with no server tried.
 func (f *flow) startAttempts(t *balance.Attempts) {
 	*t = balance.Attempts{Levels: f.set.Levels}
-	switch f.set.Hash {
-	case NoHash:
-	case HashProxyTLV:
-		if f.header != nil {
-			h := proxy.Header{TLVs: f.header.tlvs}
-			value, _ := h.TLV(f.set.HashTLV)
-			t.Key, t.Keyed = balance.HashKey(value), len(value) > 0
-		}
-	case HashLocalAddress:
-		t.Key, t.Keyed = f.set.addressKey(f.localAddress())
-	default:
-		t.Key, t.Keyed = f.set.addressKey(f.client())
+	var header *proxy.Header
+	if f.header != nil {
+		header = &proxy.Header{TLVs: f.header.tlvs}
 	}
+	t.Key, t.Keyed = f.set.hashKey(f.client(), f.localAddress, header)
 }
 
 // pick acquires a lease on a server and connects to it. After a failure it picks the next one.
@@ -62,7 +54,6 @@ func (f *flow) pick(l *loop, t *balance.Attempts) bool {
 		}
 		f.releaseFailed(l, e)
 		if isShortage(e) {
-			l.plane.warnLimited("cannot dial: no descriptor or memory", "listener", f.set.Name, "error", e)
 			break
 		}
 		if f.set.tryTimedOut(l.now - f.searchedAt) {
@@ -94,12 +85,7 @@ func (f *flow) attempt(l *loop) errno {
 	f.target, _ = f.lease.Server().Handle().(*Target)
 	f.serverCounts = f.target.counts(l)
 	f.established = false
-	if t := f.serverCounts; t != nil {
-		store(&t.dials, t.dials+1)
-		if f.attemptCount > 1 {
-			store(&t.retries, t.retries+1)
-		}
-	}
+	f.serverCounts.countAttempt(f.attemptCount)
 	e := f.connectFrom(l, 0)
 	if e == 0 {
 		if f.serverCounts != nil {
@@ -112,25 +98,13 @@ func (f *flow) attempt(l *loop) errno {
 
 // connectFrom connects to the first of the target's addresses, from the given index on, that works.
 func (f *flow) connectFrom(l *loop, address int) errno {
-	e := syscall.EDESTADDRREQ
-	for ; address < min(f.target.addresses(), unknownAddress); address++ {
-		if e = f.connect(l, address); e == 0 || isShortage(e) {
-			return e
-		}
-	}
-	return e
-}
-
-// connect opens a connected socket to an address. If a source address has no free port, it tries the next one.
-func (f *flow) connect(l *loop, address int) errno {
-	e := f.tryConnect(l, address)
-	for n := f.target.source.maxTries(f.target.addrs[address].family()); n > 1 && (e == syscall.EADDRNOTAVAIL || e == eagain); n-- {
-		e = f.tryConnect(l, address)
-	}
-	return e
+	return f.target.connect(address, syscall.EDESTADDRREQ, func(address int) errno { return f.tryConnect(l, address) })
 }
 
 func (f *flow) tryConnect(l *loop, address int) errno {
+	if address >= unknownAddress { // more than f.address can hold
+		return syscall.EAFNOSUPPORT
+	}
 	fd, e := f.target.openUDP(address, f.client().Addr(), f.set.Responses > 0 && f.set.Responses <= fewResponses)
 	if e != 0 {
 		return e
@@ -173,18 +147,9 @@ func (f *flow) nextServer(l *loop, e errno) bool {
 	return f.pick(l, f.attempts)
 }
 
-// releaseFailed releases the lease of a failed attempt. The failure counts against the server unless its cause is
-// local.
+// releaseFailed releases the lease of a failed attempt.
 func (f *flow) releaseFailed(l *loop, e errno) {
-	f.lastFailure = dialReason(e)
-	if isShortage(e) || isLocal(e) {
-		f.lease.Done(l.now)
-		return
-	}
-	f.lease.Fail(l.now, e.Error())
-	if t := f.serverCounts; t != nil {
-		store(&t.fails, t.fails+1)
-	}
+	f.lastFailure = l.releaseFailed(&f.lease, f.set, f.serverCounts, e)
 }
 
 // unknownAddress stands for an address that the target does not have any more.
