@@ -235,7 +235,7 @@ func killOne(t *testing.T, host *nettest.Host, successor bool, after time.Durati
 	w.Signal(syscall.SIGUSR2)
 	var next nettest.Process
 	nettest.Wait(t, 20*time.Second, "the new process", func() bool {
-		next = heirOf(old)
+		next = successorOf(old)
 		return next != 0 || len(w.UpgradeRecords()) > 0
 	})
 	if next == 0 {
@@ -282,8 +282,8 @@ func killOne(t *testing.T, host *nettest.Host, successor bool, after time.Durati
 	}
 }
 
-// heirOf finds the process that another one hands over to; 0 = there is none yet.
-func heirOf(p nettest.Process) nettest.Process {
+// successorOf returns the process that p hands over to, or 0 if there is none yet.
+func successorOf(p nettest.Process) nettest.Process {
 	for _, kid := range weirtest.ChildProcesses(int(p)) {
 		environment, _ := os.ReadFile("/proc/" + kid + "/environ")
 		if pid, err := strconv.Atoi(kid); err == nil && strings.Contains(string(environment), "WEIR_HANDOVER=") {
