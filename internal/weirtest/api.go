@@ -26,7 +26,7 @@ type API struct {
 	HTTP   *http.Client
 }
 
-// ServeAPI is a layout with an API at a socket of its own.
+// ServeAPI runs weir with a configuration and an API on a socket of its own, and returns the address to connect to.
 func ServeAPI(t *testing.T, l Config) (*Weir, string, API) {
 	t.Helper()
 	if l.Listen == "" {
@@ -46,13 +46,13 @@ func NewAPI(t *testing.T) API {
 	}}}
 }
 
-// AddTo serves the API of a configuration at the socket, and at further addresses.
+// AddTo adds the API to a configuration: at the socket, and at further addresses.
 func (a API) AddTo(config string, more ...string) string {
 	list, _ := json.Marshal(append([]string{"unix:" + a.Socket}, more...))
 	return strings.Replace(config, "[admin]\nlisten = \"\"", "[admin]\nlisten = "+string(list), 1)
 }
 
-// Do sends a request, METHOD PATH, and returns the status code and the answer.
+// Do sends a request, METHOD PATH, and returns the status code and the response.
 func (a API) Do(request, body string) (int, string) {
 	a.T.Helper()
 	method, path, _ := strings.Cut(request, " ")
@@ -66,7 +66,7 @@ func (a API) Do(request, body string) (int, string) {
 	return res.StatusCode, string(text)
 }
 
-// MustDo sends a request that must be done.
+// MustDo sends a request that must succeed.
 func (a API) MustDo(request, body string) string {
 	a.T.Helper()
 	code, text := a.Do(request, body)
@@ -74,7 +74,7 @@ func (a API) MustDo(request, body string) string {
 	return text
 }
 
-// Get is a part of the status document.
+// Get returns a part of the status document.
 func (a API) Get(path ...any) any {
 	a.T.Helper()
 	var v any
@@ -90,13 +90,13 @@ func (a API) Get(path ...any) any {
 	return v
 }
 
-// ServerState is that of a server of cluster c's first level.
+// ServerState returns the state of a server of cluster c's first level.
 func (a API) ServerState(server int) any {
 	a.T.Helper()
 	return a.Get("clusters", 0, "levels", 0, "servers", server, "state")
 }
 
-// Metric is the value of one line of the metrics, by its name and labels.
+// Metric returns the value of one line of the metrics, by its name and labels.
 func (a API) Metric(line string) string {
 	a.T.Helper()
 	for text := range strings.Lines(a.MustDo("GET /metrics", "")) {
@@ -107,7 +107,7 @@ func (a API) Metric(line string) string {
 	return ""
 }
 
-// Server is what the status document says of a server of cluster c.
+// Server returns a server of cluster c from the status document, or nil.
 func (a API) Server(name string) map[string]any {
 	a.T.Helper()
 	for _, level := range a.Get("clusters", 0, "levels").([]any) {
@@ -120,7 +120,7 @@ func (a API) Server(name string) map[string]any {
 	return nil
 }
 
-// DroppedDatagrams is how many datagrams the listener has dropped for a reason.
+// DroppedDatagrams returns how many datagrams the listener has dropped for a reason.
 func (a API) DroppedDatagrams(reason string) int {
 	a.T.Helper()
 	n, err := strconv.ParseFloat(a.Metric(fmt.Sprintf(`weir_datagrams_dropped_total{listener="l",reason=%q}`, reason)), 64)
@@ -128,13 +128,13 @@ func (a API) DroppedDatagrams(reason string) int {
 	return int(n)
 }
 
-// PID is the process that answers.
+// PID returns the ID of the process that serves the API.
 func (a API) PID() int {
 	a.T.Helper()
 	return int(a.Get("pid").(float64))
 }
 
-// Sessions are those under way.
+// Sessions returns the open sessions.
 func (a API) Sessions() []any {
 	a.T.Helper()
 	var list []any

@@ -61,7 +61,7 @@ func Run(m *testing.M) int {
 	return nettest.Run(m)
 }
 
-// StaticProgram is weir as it is shipped, without cgo: only such a build can change its user.
+// StaticProgram builds weir as it is shipped, without cgo: only such a build can change its user.
 var StaticProgram = sync.OnceValues(func() (string, error) {
 	file := filepath.Join(filepath.Dir(Binary), "weir-static")
 	build := exec.Command("go", "build", "-trimpath", "-o", file, "weir/cmd/weir")

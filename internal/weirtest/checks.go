@@ -1,6 +1,6 @@
 package weirtest
 
-// QuickCheck finds out within half a second, and leaves a busy machine the time to answer.
+// QuickCheck detects a change within half a second, and leaves a busy machine time to respond.
 const QuickCheck = "[[cluster.c.check]]\ntype = \"tcp\"\ninterval = \"500ms\"\ndown_interval = \"100ms\"\nrise = 1\nfall = 1\n"
 
 // PassingCheck is a quick check of the server's own port.

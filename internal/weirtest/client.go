@@ -21,7 +21,7 @@ func ReadByte(t *testing.T, r io.Reader) string {
 	return string(b)
 }
 
-// DialAndReadByte opens a session for the first byte it is told.
+// DialAndReadByte opens a session and returns its first byte.
 func DialAndReadByte(t *testing.T, addr string) string {
 	t.Helper()
 	c := nettest.Dial(t, addr)
@@ -35,7 +35,7 @@ func WriteText(c net.Conn, text string) error {
 	return err
 }
 
-// ReadSession opens a session, reads what the server says until its end, and returns it with how it ended.
+// ReadSession opens a session, reads to its end, and returns the bytes and how it ended.
 func ReadSession(addr string) (string, nettest.StreamEnd) {
 	c, err := nettest.TryDial(addr)
 	if err != nil {
@@ -46,8 +46,8 @@ func ReadSession(addr string) (string, nettest.StreamEnd) {
 	return string(data), end
 }
 
-// ReadSessions opens n sessions one after the other and returns what they were told, joined. A session that was told nothing
-// adds a dash.
+// ReadSessions opens n sessions one after the other and returns the bytes of all, joined. A session without a byte adds
+// a dash.
 func ReadSessions(t *testing.T, addr string, n int) string {
 	t.Helper()
 	var b strings.Builder
@@ -76,8 +76,8 @@ func PingPong(c net.Conn) error {
 	return err
 }
 
-// DialServed opens a session and tells whether it is served: whether its first byte comes within the time. A refusal may be so
-// quick that connecting fails already; c is nil then. Otherwise c stays open until the test ends.
+// DialServed opens a session and reports whether it is served: whether its first byte arrives within the time. A
+// rejection may be so quick that the connect fails; c is nil then. Otherwise c stays open until the test ends.
 func DialServed(t *testing.T, addr string, within time.Duration) (c *net.TCPConn, served bool) {
 	t.Helper()
 	c, err := nettest.TryDial(addr)
@@ -92,7 +92,7 @@ func DialServed(t *testing.T, addr string, within time.Duration) (c *net.TCPConn
 	return c, err == nil
 }
 
-// EchoOnce has a short text echoed.
+// EchoOnce sends a short text and returns its echo.
 func EchoOnce(t *testing.T, addr string) (string, nettest.StreamEnd) {
 	t.Helper()
 	c := nettest.Dial(t, addr)

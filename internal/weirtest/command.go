@@ -13,7 +13,7 @@ func (a API) RunCommand(args ...string) (int, string) {
 	return RunCommand(a.T, append(args, "--admin", "unix:"+a.Socket)...)
 }
 
-// MustRunCommand runs a client command that must end well.
+// MustRunCommand runs a client command that must succeed.
 func (a API) MustRunCommand(args ...string) string {
 	a.T.Helper()
 	code, out := a.RunCommand(args...)

@@ -20,7 +20,7 @@ type Config struct {
 	More     string     // further tables
 }
 
-// OneLevel is one level of them.
+// OneLevel returns the levels of a configuration with one level.
 func OneLevel(s ...string) [][]string { return [][]string{s} }
 
 func (l Config) String() string {
@@ -39,14 +39,14 @@ func (l Config) String() string {
 	return b.String()
 }
 
-// ListenerTables is a further cluster of one level with a listener of the same name in front of it, for a layout's more.
+// ListenerTables returns the tables of another cluster of one level and a listener of the same name, for Config.More.
 func ListenerTables(name, listen string, servers ...string) string {
 	return fmt.Sprintf("[[listener]]\nname = %q\naddress = %q\ncluster = %[1]q\n"+
 		"[cluster.%[1]s]\n[[cluster.%[1]s.level]]\nservers = [\"%[3]s\"]\n",
 		name, listen, strings.Join(servers, `", "`))
 }
 
-// UDP makes the layout's listener one of UDP.
+// UDP makes the listener a UDP listener.
 func (l Config) UDP(t *testing.T) Config {
 	t.Helper()
 	if l.Listen == "" {

@@ -7,7 +7,8 @@ import (
 	"weir/internal/nettest"
 )
 
-// DescriptorKinds counts the process's descriptors that depend on its work: the runtime's own poller, opened at first need, does not.
+// DescriptorKinds counts the process's descriptors by kind, without those of the Go runtime's poller, which is opened
+// at first use.
 func (w *Weir) DescriptorKinds() map[string]int {
 	kinds := w.Process().Descriptors().Kinds()
 	delete(kinds, "eventpoll")
@@ -21,7 +22,8 @@ func (w *Weir) WaitSockets(within time.Duration) {
 	w.waitKinds(within, func(now map[string]int) bool { return now["socket"] == w.Baseline["socket"] })
 }
 
-// WaitDescriptors waits until there are no more descriptors of any kind than at first, spare pipes included, which are kept for a while.
+// WaitDescriptors waits until no kind has more descriptors than at the start. Spare pipes are included; weir keeps them
+// for a while.
 func (w *Weir) WaitDescriptors() {
 	w.T.Helper()
 	w.waitKinds(5*time.Second, func(now map[string]int) bool {

@@ -7,7 +7,7 @@ import (
 	"weir/internal/nettest"
 )
 
-// Events are the records of events of these kinds, as "event level server from→to" without what is empty.
+// Events returns the records of events of these kinds, as "event level server from→to" without empty parts.
 func (w *Weir) Events(kinds ...string) []string {
 	var out []string
 	for _, r := range w.Records(func(r Record) bool {
@@ -30,7 +30,7 @@ func (w *Weir) Events(kinds ...string) []string {
 	return out
 }
 
-// WaitEvents waits until so many events of a kind have been told.
+// WaitEvents waits until n events of a kind are logged.
 func (w *Weir) WaitEvents(event string, n int) {
 	w.T.Helper()
 	nettest.Wait(w.T, 5*time.Second, fmt.Sprintf("%d × %s", n, event), func() bool { return len(w.Events(event)) >= n })

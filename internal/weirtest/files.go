@@ -7,7 +7,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// ShortTempDir is a directory whose name leaves room for the name of a unix socket.
+// ShortTempDir creates a directory whose path leaves space for the name of a unix socket.
 func ShortTempDir(t *testing.T) string {
 	dir, err := os.MkdirTemp("", "weirsock")
 	require.NoError(t, err)

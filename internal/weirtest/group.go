@@ -5,7 +5,7 @@ import (
 	"sync"
 )
 
-// Group is goroutines that may fail.
+// Group runs goroutines that may fail.
 type Group struct {
 	sync.WaitGroup
 	mu  sync.Mutex

@@ -7,7 +7,7 @@ import (
 	"weir/internal/nettest"
 )
 
-// StartLetters starts one server per letter, each of which says its own, and returns them by letter.
+// StartLetters starts one server per letter, each of which sends its letter, and returns them by letter.
 func StartLetters(t *testing.T, names string) map[string]*nettest.Host {
 	out := map[string]*nettest.Host{}
 	for _, name := range strings.Split(names, "") {
@@ -16,7 +16,8 @@ func StartLetters(t *testing.T, names string) map[string]*nettest.Host {
 	return out
 }
 
-// WeightedLevel is a level of the hosts "A=1 B=4", in that order, where further options may follow a comma.
+// WeightedLevel returns a level of the hosts in a form such as "A=1 B=4", in that order; further options follow a
+// comma.
 func WeightedLevel(hosts map[string]*nettest.Host, spec string) []string {
 	var out []string
 	for _, field := range strings.Fields(spec) {

@@ -14,8 +14,8 @@ import (
 	"weir/internal/nettest"
 )
 
-// InjectErrors has a system call of a running weir fail 50 times on each of its threads that makes it, until stop is called, which
-// returns how often it did.
+// InjectErrors makes a system call of a running weir fail 50 times on each thread, until stop is called, which returns
+// how often it failed.
 func (w *Weir) InjectErrors(call, errno string) (stop func() int) {
 	w.T.Helper()
 	trace := filepath.Join(w.T.TempDir(), "trace")
@@ -43,7 +43,7 @@ func (w *Weir) isTraced() bool {
 	return false
 }
 
-// WaitNoSessions waits for the end of all sessions, as the API tells.
+// WaitNoSessions waits until the API shows no session.
 func (w *Weir) WaitNoSessions(a API) {
 	w.T.Helper()
 	nettest.Wait(w.T, 10*time.Second, "no sessions", func() bool { return a.Get("sessions") == 0.0 })

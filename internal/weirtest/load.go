@@ -15,8 +15,8 @@ import (
 	"weir/internal/nettest"
 )
 
-// Load keeps an address busy until it is stopped: short sessions one after the other, and long ones that say something
-// now and then. Not one of them may fail.
+// Load keeps an address busy until it is stopped: short sessions one after the other, and long ones with a message now
+// and then. None of them may fail.
 type Load struct {
 	t      *testing.T
 	stop   chan struct{}
@@ -28,7 +28,7 @@ type Load struct {
 	long   []*net.TCPConn
 }
 
-// StartLoad begins with the long sessions in place. The servers echo.
+// StartLoad opens the long sessions and starts the load. The servers echo.
 func StartLoad(t *testing.T, addr string, workers, long int) *Load {
 	t.Helper()
 	l := &Load{t: t, stop: make(chan struct{})}

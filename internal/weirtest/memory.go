@@ -11,7 +11,7 @@ import (
 // FixedMemory is the memory that weir may hold beside that of its sessions.
 const FixedMemory = 4 << 20
 
-// RequireGrowth checks memory growth, where it can be told: the race detector multiplies it.
+// RequireGrowth checks memory growth, except under the race detector, which multiplies it.
 func RequireGrowth(t *testing.T, w *Weir, before int64, bound int64) {
 	t.Helper()
 	if RaceEnabled {
@@ -20,7 +20,7 @@ func RequireGrowth(t *testing.T, w *Weir, before int64, bound int64) {
 	require.LessOrEqual(t, w.Process().RSS(t)-before, bound, "growth of resident memory")
 }
 
-// WatchMemory watches how much resident memory a process has, until stop is called; it returns the most.
+// WatchMemory samples the resident memory of the process until stop is called, which returns the maximum.
 func (w *Weir) WatchMemory() (stop func() int64) {
 	done := make(chan int64)
 	var over atomic.Bool

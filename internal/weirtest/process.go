@@ -9,7 +9,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// ChildProcesses are the processes that a process has started and not waited for.
+// ChildProcesses returns the processes that a process has started and not waited for.
 func ChildProcesses(pid int) (pids []string) {
 	tasks, _ := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/children", pid))
 	for _, t := range tasks {
@@ -19,7 +19,7 @@ func ChildProcesses(pid int) (pids []string) {
 	return pids
 }
 
-// ThreadStatus are the lines of a kind in the status of every thread, without what is the same.
+// ThreadStatus returns the distinct lines of a kind in the status of all threads.
 func (w *Weir) ThreadStatus(kind string) []string {
 	w.T.Helper()
 	files, err := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/status", w.Process()))

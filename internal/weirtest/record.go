@@ -22,16 +22,16 @@ func (r Record) Text(key string) string { s, _ := r[key].(string); return s }
 
 func (r Record) Int(key string) int { n, _ := r[key].(float64); return int(n) }
 
-// IsAfter tells whether the record was made after a moment; a port has had more than one session by the end of a long test.
+// IsAfter reports whether the record was made after a moment; a port may have several sessions in a long test.
 func (r Record) IsAfter(t time.Time) bool {
 	at, err := time.Parse(time.RFC3339Nano, r.Text("time"))
 	return err == nil && at.After(t.Add(-time.Millisecond))
 }
 
-// IsEvent tells whether the record is an event of that name.
+// IsEvent reports whether the record is an event of that name.
 func (r Record) IsEvent(event string) bool { return r.Text("event") == event || r.Text("msg") == event }
 
-// Records returns the records so far that the predicate chooses.
+// Records returns the records so far that match.
 func (w *Weir) Records(match func(Record) bool) []Record {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -66,7 +66,7 @@ func (w *Weir) SessionRecord(c net.Conn) Record {
 	})
 }
 
-// Warnings returns the records at warn and above, but for those of events: servers may go down as they like.
+// Warnings returns the records at warn and above, except those of events: servers may go down.
 func (w *Weir) Warnings() []Record {
 	return w.Records(func(r Record) bool {
 		return r.Text("event") == "" && (r.Text("level") == "WARN" || r.Text("level") == "ERROR")

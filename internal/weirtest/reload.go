@@ -11,7 +11,7 @@ import (
 	"weir/internal/nettest"
 )
 
-// WriteConfig replaces the configuration file at once, as an editor does.
+// WriteConfig replaces the configuration file atomically, as an editor does.
 func (w *Weir) WriteConfig(config string) {
 	w.T.Helper()
 	if !strings.Contains(config, "[admin]") { // the default socket is for one weir at a time
@@ -28,7 +28,7 @@ func (w *Weir) Reload(config string) {
 	w.SignalReload("reload")
 }
 
-// FailReload replaces the configuration with one that must be refused, and returns the record that says so.
+// FailReload replaces the configuration with one that must be rejected, and returns the record with the cause.
 func (w *Weir) FailReload(config string) Record {
 	w.T.Helper()
 	w.WriteConfig(config)

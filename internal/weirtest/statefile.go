@@ -11,7 +11,7 @@ import (
 	"weir/internal/nettest"
 )
 
-// StateFile is a line of [runtime] for a state file of the test's own.
+// StateFile returns a line of [runtime] for a state file of the test's own, and its path.
 func StateFile(t *testing.T) (line, path string) {
 	path = filepath.Join(t.TempDir(), "state.json")
 	return fmt.Sprintf("state_file = %q\n", path), path

@@ -10,8 +10,8 @@ import (
 	"weir/internal/nettest"
 )
 
-// RequireBetween checks that a time that is just over is at least what was asked for and exceeds it by little more than a tenth,
-// what the machine was late itself not counted: half a second is what a busy one is given, and more under the race detector.
+// RequireBetween checks that an elapsed time, which ends now, is at least want and exceeds it by little more than a
+// tenth. Delays of the machine itself are not counted. The margin is half a second, and more under the race detector.
 func RequireBetween(t *testing.T, want, got time.Duration) {
 	t.Helper()
 	slack := 500 * time.Millisecond
@@ -22,10 +22,10 @@ func RequireBetween(t *testing.T, want, got time.Duration) {
 	require.Less(t, got-nettest.StalledSince(time.Now().Add(-got)), want+want/10+slack)
 }
 
-// Median of durations, which it sorts.
+// Median returns the median of durations, which it sorts.
 func Median(d []time.Duration) time.Duration { return Percentile(d, 50) }
 
-// Percentile of durations, which it sorts.
+// Percentile returns a percentile of durations, which it sorts.
 func Percentile(d []time.Duration, percent int) time.Duration {
 	slices.Sort(d)
 	return d[len(d)*percent/100]

@@ -13,7 +13,7 @@ import (
 	"weir/internal/nettest"
 )
 
-// CopyProgram is a copy of the binary under test at a path of its own, where it can be replaced.
+// CopyProgram copies the binary under test to a path of its own, where it can be replaced.
 func CopyProgram(t *testing.T) string {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), "weir")
@@ -21,8 +21,8 @@ func CopyProgram(t *testing.T) string {
 	return path
 }
 
-// ReplaceProgram replaces a program as package managers do: the new file takes the name of the old one. Nothing is written here,
-// so that no process started meanwhile holds the file open for writing, which would keep it from being run.
+// ReplaceProgram replaces a program as package managers do: the new file is renamed to the path. The file is not
+// written here: a process started meanwhile would hold it open for writing, and it could not be run.
 func ReplaceProgram(t *testing.T, path, from string) {
 	t.Helper()
 	if os.Link(from, path+".new") != nil { // another file system
@@ -32,8 +32,8 @@ func ReplaceProgram(t *testing.T, path, from string) {
 	require.NoError(t, os.Rename(path+".new", path))
 }
 
-// Upgrade has the process hand over to the program on disk, and waits until the old process has ended. It returns how
-// long that took from the outcome on.
+// Upgrade upgrades weir to the program on disk and waits until the old process has exited. It returns the time from the
+// outcome to the exit.
 func (w *Weir) Upgrade() time.Duration {
 	w.T.Helper()
 	r := w.SignalUpgrade("upgrade")
@@ -42,7 +42,7 @@ func (w *Weir) Upgrade() time.Duration {
 	return time.Since(told)
 }
 
-// WaitSuccessor notes who serves now, and waits for the end of the process before.
+// WaitSuccessor records the new process and waits until the old one has exited.
 func (w *Weir) WaitSuccessor(pid int) {
 	w.T.Helper()
 	old := w.Process()
@@ -81,7 +81,7 @@ func (w *Weir) SignalUpgrade(outcome string) Record {
 	return r
 }
 
-// UpgradeRecords are those that have been told, in order.
+// UpgradeRecords returns the records of upgrades, in order.
 func (w *Weir) UpgradeRecords() []Record {
 	return w.Records(func(r Record) bool { return r.Text("event") == "upgrade" })
 }

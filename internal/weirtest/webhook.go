@@ -16,7 +16,7 @@ import (
 	"weir/internal/nettest"
 )
 
-// Webhook takes events that are posted to it, and refuses the first ones if it is told to.
+// Webhook receives events that are posted to it, and can reject the first ones.
 type Webhook struct {
 	URL string
 
@@ -44,7 +44,7 @@ func StartWebhook(t *testing.T, refuse int) *Webhook {
 	return p
 }
 
-// Events is what has come so far, as "event server from→to".
+// Events returns the events so far, as "event server from→to".
 func (p *Webhook) Events() []string {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -66,7 +66,7 @@ func FormatEvent(r Record) string {
 	return text
 }
 
-// WaitDelivered waits until the hooks have taken so many events each, and none has missed any.
+// WaitDelivered waits until each hook has delivered the wanted number of events, and requires that none was dropped.
 func (a API) WaitDelivered(want ...int) {
 	a.T.Helper()
 	nettest.Wait(a.T, 5*time.Second, fmt.Sprintf("%d events to be delivered", want), func() bool {

@@ -20,7 +20,7 @@ import (
 	"weir/internal/nettest"
 )
 
-// Options says how a weir is to be started.
+// Options are the conditions under which weir is started.
 type Options struct {
 	Namespace       *nettest.Namespace // nil = the test's own network
 	DescriptorLimit int                // the descriptor limit; 0 = the test's own
@@ -46,7 +46,7 @@ type Weir struct {
 	exitCodes  []int    // with which they ended; valid once done is closed
 }
 
-// Serve runs weir with a layout until the test ends and returns the address to connect to.
+// Serve runs weir with a configuration until the test ends and returns the address to connect to.
 func Serve(t *testing.T, l Config) (*Weir, string) {
 	t.Helper()
 	if l.Listen == "" {
@@ -55,8 +55,8 @@ func Serve(t *testing.T, l Config) (*Weir, string) {
 	return Start(t, l.String()), l.Listen
 }
 
-// Start runs weir with a configuration until the test ends. At the end, when the test has not stopped it itself, weir must
-// be back at the descriptors it had when it was ready, exit with 0 on SIGTERM, and have reported no race and no panic.
+// Start runs weir with a configuration until the test ends. Unless the test stops it, weir must then return to the
+// descriptors it had when it was ready, and exit with 0 on SIGTERM. It must not have logged a race or a panic.
 func Start(t *testing.T, config string) *Weir {
 	t.Helper()
 	return Options{}.Start(t, config)
@@ -73,7 +73,7 @@ func (l Options) Start(t *testing.T, config string) *Weir {
 	return w
 }
 
-// StartUnready starts the process and does not wait for anything.
+// StartUnready starts the process without waiting for it.
 func (l Options) StartUnready(t *testing.T, config string) *Weir {
 	t.Helper()
 	w := &Weir{T: t, File: filepath.Join(t.TempDir(), "weir.toml"), Done: make(chan struct{})}
@@ -87,7 +87,7 @@ func (l Options) StartUnready(t *testing.T, config string) *Weir {
 	}
 	args = append(slices.Clone(l.Wrapper), args...)
 	w.Cmd = exec.Command(args[0], args[1:]...)
-	// A second before the exit is what the race detector takes by itself, and no stop of weir.
+	// By default the race detector sleeps for a second before the exit.
 	w.Cmd.Env = append(append(os.Environ(), "GORACE=exitcode=66 atexit_sleep_ms=50", "GOTRACEBACK=all"), l.Env...)
 	w.Cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	var stderr io.ReadCloser
@@ -135,7 +135,7 @@ func (w *Weir) readLog(r io.Reader) {
 	}
 }
 
-// stopAndVerify is the end of every test.
+// stopAndVerify ends every test.
 func (w *Weir) stopAndVerify() {
 	t := w.T
 	if !w.HasExited() {
@@ -167,7 +167,7 @@ func (w *Weir) stopAndVerify() {
 	}
 }
 
-// logTail shows the log's end with the failed test.
+// logTail logs the last records of a failed test.
 func (w *Weir) logTail() {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -180,7 +180,7 @@ func (w *Weir) logTail() {
 	}
 }
 
-// Process is the process that serves.
+// Process returns the process that serves.
 func (w *Weir) Process() nettest.Process {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -192,7 +192,7 @@ func (w *Weir) Process() nettest.Process {
 
 func (w *Weir) Signal(s syscall.Signal) { syscall.Kill(int(w.Process()), s) }
 
-// exitCode is how the last process ended.
+// exitCode returns the exit code of the last process.
 func (w *Weir) exitCode() int {
 	if n := len(w.exitCodes); n > 0 {
 		return w.exitCodes[n-1]
@@ -216,7 +216,7 @@ func (w *Weir) WaitExit(within time.Duration) int {
 	return w.exitCode()
 }
 
-// Output is everything on standard error so far.
+// Output returns everything on standard error so far.
 func (w *Weir) Output() string {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -228,14 +228,14 @@ func (w *Weir) Output() string {
 	return b.String() + strings.Join(w.other, "\n")
 }
 
-// Kill ends weir as nothing else does.
+// Kill kills weir with SIGKILL.
 func (w *Weir) Kill() {
 	w.Signal(syscall.SIGKILL)
 	<-w.Done
 }
 
-// ServeUDP runs weir with a UDP listener until the test ends. Flows end after two seconds of silence unless the layout says
-// otherwise, so that nothing is left at the test's end.
+// ServeUDP runs weir with a UDP listener until the test ends. Flows end after two idle seconds unless the configuration
+// differs, so that none is left at the end of the test.
 func ServeUDP(t *testing.T, l Config) (*Weir, string) {
 	t.Helper()
 	l = l.UDP(t)
