@@ -11,8 +11,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// FullBacklog is the address of a host that listens, never accepts, and has no room left in its accept queue: the kernel
-// drops further SYNs, so that dialling it neither succeeds nor fails.
+// FullBacklog returns the address of a host that listens, never accepts, and has a full accept queue. The kernel drops
+// further SYNs, so a dial neither succeeds nor fails.
 func FullBacklog(t testing.TB) string {
 	t.Helper()
 	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)

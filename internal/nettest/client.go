@@ -8,7 +8,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// Dial connects, or fails the test. The connection is closed with the test at the latest.
+// Dial connects, or fails the test. The connection is closed at the end of the test at the latest.
 func Dial(t testing.TB, addr string) *net.TCPConn {
 	t.Helper()
 	c, err := TryDial(addr)
@@ -17,7 +17,7 @@ func Dial(t testing.TB, addr string) *net.TCPConn {
 	return c
 }
 
-// DialFrom is Dial from a local address of one's own choice.
+// DialFrom is Dial from a given local address.
 func DialFrom(t testing.TB, ip, addr string) *net.TCPConn {
 	t.Helper()
 	d := net.Dialer{Timeout: 5 * time.Second, LocalAddr: &net.TCPAddr{IP: net.ParseIP(ip)}}
@@ -27,7 +27,7 @@ func DialFrom(t testing.TB, ip, addr string) *net.TCPConn {
 	return c.(*net.TCPConn)
 }
 
-// TryDial connects, or says why not. The caller closes the connection.
+// TryDial connects or returns the error. The caller closes the connection.
 func TryDial(addr string) (*net.TCPConn, error) {
 	c, err := (&net.Dialer{Timeout: 5 * time.Second}).Dial("tcp", addr)
 	if err != nil {

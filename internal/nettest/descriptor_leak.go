@@ -12,8 +12,8 @@ import (
 	"go.uber.org/goleak"
 )
 
-// Run runs a test binary's tests and returns its exit code, which is not 0 when tests failed or when descriptors or
-// goroutines are left that were not there before; they are named on standard error. TestMain is
+// Run runs the tests of a test binary and returns its exit code. The code is not 0 if a test failed or if descriptors
+// or goroutines remain that did not exist before; these are named on standard error. Use it in TestMain:
 //
 //	func TestMain(m *testing.M) { os.Exit(nettest.Run(m)) }
 func Run(m *testing.M) int {
@@ -25,7 +25,7 @@ func Run(m *testing.M) int {
 	before, standing := Self().Descriptors(), goleak.IgnoreCurrent()
 	code := m.Run()
 	if code != 0 {
-		return code // whatever a failed test left behind is a consequence
+		return code // leaks of a failed test are a consequence
 	}
 	left := leftDescriptors(before)
 	if len(left) > 0 {
@@ -39,8 +39,8 @@ func Run(m *testing.M) int {
 	return code
 }
 
-// CheckDescriptors fails the test when, at its end, the test's own process has descriptors it does not have now. It is
-// for tests that run alone: others' sockets would be counted too.
+// CheckDescriptors fails the test if its process has more descriptors at the end of the test than now. It is for tests
+// that do not run in parallel, because sockets of other tests would be counted.
 func CheckDescriptors(t testing.TB) {
 	t.Helper()
 	before := Self().Descriptors()
@@ -51,7 +51,7 @@ func CheckDescriptors(t testing.TB) {
 	})
 }
 
-// leftDescriptors gives the collector and late closers a few seconds, then lists what is new.
+// leftDescriptors waits a few seconds for the garbage collector and late closes, then returns the new descriptors.
 func leftDescriptors(before Descriptors) []string {
 	var left []string
 	for deadline := time.Now().Add(5 * time.Second); ; time.Sleep(20 * time.Millisecond) {

@@ -10,8 +10,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// StartHAProxy runs the installed HAProxy with a configuration until the test ends. It returns when the address is
-// listened at.
+// StartHAProxy runs the installed HAProxy with a configuration until the test ends. It returns when HAProxy listens on
+// addr.
 func StartHAProxy(t testing.TB, addr, config string) {
 	t.Helper()
 	file := filepath.Join(t.TempDir(), "haproxy.cfg")
@@ -20,13 +20,13 @@ func StartHAProxy(t testing.TB, addr, config string) {
 	p.waitReady(t, 10*time.Second, func() bool { return listens(addr) })
 }
 
-// StartNginx runs the installed nginx with what its stream block shall hold, until the test ends. It returns when the
-// address is listened at.
+// StartNginx runs the installed nginx with the contents of its stream block until the test ends. It returns when nginx
+// listens on addr.
 func StartNginx(t testing.TB, addr, stream string) {
 	t.Helper()
 	dir := t.TempDir()
 	config := "daemon off;\nmaster_process off;\npid " + dir + "/pid;\nerror_log stderr;\nevents {}\nstream {\n" + stream + "\n}\n"
-	const module = "/usr/lib/nginx/modules/ngx_stream_module.so" // where Debian has it; elsewhere it is built in
+	const module = "/usr/lib/nginx/modules/ngx_stream_module.so" // on Debian; built in elsewhere
 	if _, err := os.Stat(module); err == nil {
 		config = "load_module " + module + ";\n" + config
 	}

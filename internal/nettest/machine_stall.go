@@ -5,30 +5,30 @@ import (
 	"time"
 )
 
-// A machine that is busy, or stands still for a while, makes everybody late. Tests that promise when something happens
-// tell that from a fault by a goroutine that does nothing but look at the clock, every few milliseconds: for as long as
-// it is late itself, nobody else can be expected to be in time.
+// A busy or suspended machine delays every process. Tests with time limits
+// distinguish that from a fault by a goroutine that reads the clock every few milliseconds. While
+// it is late itself, no other process can be expected to be in time.
 
 const (
 	stallTick  = 5 * time.Millisecond
-	stallLeast = 2 * time.Millisecond // less is what timers do
+	stallLeast = 2 * time.Millisecond // smaller delays are the precision of timers
 )
 
 var stalls struct {
 	once  sync.Once
 	mu    sync.Mutex
-	begun time.Time   // the nap under way; zero = nobody watches
-	log   [8192]stall // a ring
-	n     int         // how many were written
+	begun time.Time   // start of the current sleep; zero = not watching
+	log   [8192]stall // ring buffer
+	n     int         // number of entries written
 }
 
-// stall is a nap that was too long: by how much, and when it was over.
+// stall is a sleep that took too long: the delay and its end.
 type stall struct {
 	late time.Duration
 	end  time.Time
 }
 
-// watchStalls looks at the clock for as long as the process lives.
+// watchStalls reads the clock until the process ends.
 func watchStalls() {
 	stalls.once.Do(func() {
 		go func() {
@@ -47,7 +47,7 @@ func watchStalls() {
 	})
 }
 
-// stallNow is what the nap under way would be if it were over.
+// stallNow returns the stall of the current sleep if it ended now.
 func stallNow() stall {
 	now := time.Now()
 	if stalls.begun.IsZero() {
@@ -56,7 +56,7 @@ func stallNow() stall {
 	return stall{now.Sub(stalls.begun) - stallTick, now}
 }
 
-// since is how much of it came after a time.
+// since returns the part of the delay after a time.
 func (s stall) since(at time.Time) time.Duration {
 	if s.late < stallLeast {
 		return 0
@@ -64,7 +64,7 @@ func (s stall) since(at time.Time) time.Duration {
 	return max(0, min(s.late, s.end.Sub(at)))
 }
 
-// StalledSince is for how long, since then, the machine has kept those waiting who wanted next to nothing of it.
+// StalledSince returns for how long the machine has delayed this process since a time.
 func StalledSince(since time.Time) time.Duration {
 	stalls.mu.Lock()
 	defer stalls.mu.Unlock()
@@ -79,6 +79,6 @@ func StalledSince(since time.Time) time.Duration {
 	return total
 }
 
-// Elapsed is the time since begin, without that for which the machine stood still. It is for upper bounds; lower ones are of
-// the clock's time.
+// Elapsed returns the time since begin without the time for which the machine stalled. It is for upper limits. Lower
+// limits use the clock.
 func Elapsed(begin time.Time) time.Duration { return time.Since(begin) - StalledSince(begin) }

@@ -12,25 +12,26 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// MariaDB is a real mariadbd with an address and data of its own. Its user "weir" with the password "secret" may do
-// everything, from everywhere.
+// MariaDB is a real mariadbd with its own address and data. Its user "weir" with the password "secret" has all rights
+// from every host.
 type MariaDB struct {
 	t    testing.TB
 	addr string
 	dir  string
 	args []string
-	file string // stands for /etc/hosts; "" = the machine's
+	file string // replaces /etc/hosts; "" = the machine's own
 	p    *program
 }
 
-// StartMariaDB installs a database and runs mariadbd with further arguments until the test ends. It takes a few seconds.
+// StartMariaDB installs a database and runs mariadbd with further arguments until the test ends. It takes a few
+// seconds.
 func StartMariaDB(t testing.TB, args ...string) *MariaDB {
 	t.Helper()
 	return StartMariaDBWithNames(t, nil, args...)
 }
 
-// StartMariaDBWithNames is StartMariaDB for a server that looks up the names of its clients and finds these, by address. It
-// counts what goes wrong with a client only if that has a name.
+// StartMariaDBWithNames is StartMariaDB for a server that resolves the names of its clients by names, from address to
+// name. It counts errors of a client only if the client has a name.
 func StartMariaDBWithNames(t testing.TB, names map[string]string, args ...string) *MariaDB {
 	t.Helper()
 	// A directory with a short name: the path of the server's unix socket is limited to 107 bytes.
@@ -41,11 +42,11 @@ func StartMariaDBWithNames(t testing.TB, names map[string]string, args ...string
 	require.NoError(t, err, "install mariadb-server to run this test")
 	command := exec.Command(install, "--no-defaults", "--user=root", "--datadir="+filepath.Join(dir, "data"),
 		"--auth-root-authentication-method=normal", "--skip-test-db")
-	command.Env = append(os.Environ(), "TMPDIR="+dir) // two installations in one directory disturb each other
+	command.Env = append(os.Environ(), "TMPDIR="+dir) // installations in one directory conflict
 	out, err := command.CombinedOutput()
 	require.NoError(t, err, "%s", out)
 	require.NoError(t, os.WriteFile(filepath.Join(dir, "init.sql"), []byte(
-		// One statement per line, or the second is ignored.
+		// One statement per line, otherwise the second is ignored.
 		"CREATE USER IF NOT EXISTS weir@'%' IDENTIFIED BY 'secret';\nGRANT ALL ON *.* TO weir@'%' WITH GRANT OPTION;\n"), 0o600))
 
 	m := &MariaDB{t: t, addr: Reserve(t), dir: dir, args: args}
@@ -63,13 +64,13 @@ func StartMariaDBWithNames(t testing.TB, names map[string]string, args ...string
 	return m
 }
 
-// Addr is where it listens.
+// Addr returns the server's address.
 func (m *MariaDB) Addr() string { return m.addr }
 
-// PID is the process number of the running server.
+// PID returns the process number of the running server.
 func (m *MariaDB) PID() int { return m.p.cmd.Process.Pid }
 
-// Up starts the server again after Kill, with the data it had.
+// Up restarts the server after Kill with its data.
 func (m *MariaDB) Up() {
 	m.t.Helper()
 	host, port, err := net.SplitHostPort(m.addr)
@@ -85,22 +86,22 @@ func (m *MariaDB) Up() {
 	} else {
 		m.p = startProgram(m.t, "unshare", append([]string{"--mount", "sh", "-c", `mount --bind "$0" /etc/hosts && exec mariadbd "$@"`, m.file}, args...)...)
 	}
-	// Its own word, not a connection: one that is cut before a login counts as an error of this host.
+	// Wait for its log, not for a connection: a connection that ends before a login counts as an error of this host.
 	m.p.waitReady(m.t, 60*time.Second, func() bool { return strings.Contains(m.Log(), "ready for connections") })
 }
 
-// Kill ends the server with SIGKILL and returns when it is gone.
+// Kill ends the server with SIGKILL and returns when it has ended.
 func (m *MariaDB) Kill() { m.p.kill() }
 
-// Log is what the server has written to its error log so far.
+// Log returns the server's error log.
 func (m *MariaDB) Log() string { return m.p.output.String() }
 
-// Client is the command line client, logged in as weir at an address, which may be one in front of the server.
+// Client returns the command line client, logged in as weir at an address, which may be a proxy of the server.
 func (m *MariaDB) Client(addr string, args ...string) *exec.Cmd {
 	return m.command("mariadb", addr, append([]string{"--batch", "--skip-column-names"}, args...)...)
 }
 
-// LoadGenerator is the load generator mariadb-slap, logged in as weir at an address.
+// LoadGenerator returns the load generator mariadb-slap, logged in as weir at an address.
 func (m *MariaDB) LoadGenerator(addr string, args ...string) *exec.Cmd {
 	return m.command("mariadb-slap", addr, args...)
 }

@@ -15,16 +15,16 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Namespace is a network of its own: the whole of 127.0.0.0/8 and ::1, every port, filters and settings that disturb
-// nobody. It has no name in the file system and disappears with the test, even when the test is killed. Making one needs
+// Namespace is a network namespace with the whole of 127.0.0.0/8 and ::1, all ports, and its own filters and settings.
+// It has no name in the file system and disappears with the test, even if the test is killed. Creating one requires
 // root.
 type Namespace struct {
 	t       testing.TB
 	file    *os.File
-	devices int // cables so far
+	devices int // number of veth pairs
 }
 
-// NewNamespace makes a namespace in which loopback works.
+// NewNamespace creates a namespace with a working loopback interface.
 func NewNamespace(t testing.TB) *Namespace {
 	t.Helper()
 	ns := &Namespace{t: t}
@@ -39,8 +39,8 @@ func NewNamespace(t testing.TB) *Namespace {
 	return ns
 }
 
-// Connect joins two namespaces by a cable: ns gets the first address and o the other one, both in one network (/24 or,
-// for IPv6, /64), on interfaces named eth0, or eth1 and so on where there are some already.
+// Connect joins two namespaces by a veth pair: ns gets the first address and o the other one, both in one network (/24
+// or, for IPv6, /64). The interfaces are named eth0, eth1 and so on.
 func (ns *Namespace) Connect(o *Namespace, ip, other string) {
 	ns.t.Helper()
 	peer := fmt.Sprintf("/proc/%d/fd/%d", os.Getpid(), o.file.Fd())
@@ -66,7 +66,7 @@ func (ns *Namespace) plug(device, ip string) {
 }
 
 // Do runs f on a thread inside the namespace. Sockets opened and processes started by f itself (not by goroutines it
-// starts) belong to the namespace for ever.
+// starts) belong to the namespace permanently.
 func (ns *Namespace) Do(f func()) {
 	ns.t.Helper()
 	onThread(ns.t, func() {
@@ -75,7 +75,7 @@ func (ns *Namespace) Do(f func()) {
 	})
 }
 
-// onThread runs f with a thread of its own and puts the thread back into the namespace it came from.
+// onThread runs f on a locked thread and returns the thread to its previous namespace.
 func onThread(t testing.TB, f func()) {
 	t.Helper()
 	runtime.LockOSThread()
@@ -132,7 +132,7 @@ func (ns *Namespace) Listen(addr string) net.Listener {
 	return ln
 }
 
-// Dial connects from inside the namespace, or fails the test. The connection is closed with the test at the latest.
+// Dial connects from inside the namespace, or fails the test. The connection is closed at the end of the test at the latest.
 func (ns *Namespace) Dial(addr string) *net.TCPConn {
 	ns.t.Helper()
 	c, err := ns.TryDial(addr)
@@ -141,7 +141,7 @@ func (ns *Namespace) Dial(addr string) *net.TCPConn {
 	return c
 }
 
-// TryDial connects from inside the namespace, or says why not.
+// TryDial connects from inside the namespace or returns the error.
 func (ns *Namespace) TryDial(addr string) (*net.TCPConn, error) {
 	var c net.Conn
 	var err error
@@ -154,8 +154,8 @@ func (ns *Namespace) TryDial(addr string) (*net.TCPConn, error) {
 	return c.(*net.TCPConn), nil
 }
 
-// Filter adds packet filter rules in nft's words to what arrives in the namespace, such as
-// "tcp dport 6379 drop". They stay until ClearFilter.
+// Filter adds nftables rules for packets that arrive in the namespace, such as "tcp dport 6379 drop". They remain until
+// ClearFilter.
 func (ns *Namespace) Filter(rules ...string) {
 	ns.t.Helper()
 	ns.Exec("nft", "add table inet weir; add chain inet weir input { type filter hook input priority 0; }")
@@ -164,25 +164,25 @@ func (ns *Namespace) Filter(rules ...string) {
 	}
 }
 
-// ClearFilter removes every rule.
+// ClearFilter removes all rules.
 func (ns *Namespace) ClearFilter() {
 	ns.t.Helper()
 	ns.Exec("nft", "flush ruleset")
 }
 
-// DropSYN makes a port a black hole: dialling it neither succeeds nor fails. Established connections go on.
+// DropSYN drops SYNs to a port, so that a dial neither succeeds nor fails. Established connections continue.
 func (ns *Namespace) DropSYN(port uint16) {
 	ns.t.Helper()
 	ns.Filter(fmt.Sprintf("tcp dport %d tcp flags & (syn|ack) == syn drop", port))
 }
 
-// DropAll cuts the cable to a port, in both directions.
+// DropAll drops all packets to and from a port.
 func (ns *Namespace) DropAll(port uint16) {
 	ns.t.Helper()
 	ns.Filter(fmt.Sprintf("tcp dport %d drop", port), fmt.Sprintf("tcp sport %d drop", port))
 }
 
-// Reject answers what is sent to a port: with is what nft calls it, such as "icmp host-unreachable" or "tcp reset".
+// Reject rejects packets to a port. with is the nftables reject type, such as "icmp host-unreachable" or "tcp reset".
 func (ns *Namespace) Reject(port uint16, with string) {
 	ns.t.Helper()
 	ns.Filter(fmt.Sprintf("tcp dport %d reject with %s", port, with))

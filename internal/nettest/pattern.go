@@ -1,4 +1,4 @@
-// Streams whose every byte is known beforehand, and the clients and hosts that check them.
+// Streams with known bytes, and the clients and hosts that verify them.
 
 package nettest
 
@@ -16,19 +16,19 @@ import (
 	"time"
 )
 
-// Pattern is an endless stream of bytes that the seed decides. Streams of different seeds have nothing in common, so that
-// a byte that is lost, repeated, moved or somebody else's is noticed where it happens.
+// Pattern returns an endless pseudo-random stream. Streams with different seeds have nothing in common, so a byte that
+// is lost, repeated, moved or from another stream is noticed where it occurs.
 func Pattern(seed uint64) io.Reader {
 	var key [32]byte
 	binary.LittleEndian.PutUint64(key[:], seed)
 	return rand.NewChaCha8(key)
 }
 
-// ErrCorrupt is wrapped by the errors of streams that ended cleanly but were not what was sent: a wrong byte, one too
-// many, or an EOF before the last one.
+// ErrCorrupt is wrapped by errors of streams that ended cleanly but differ from what was sent: a wrong byte, an extra
+// byte, or an early EOF.
 var ErrCorrupt = errors.New("stream is corrupt")
 
-// Expect reads n bytes of Pattern(seed) and then the EOF. An error that does not wrap ErrCorrupt is the reader's own.
+// Expect reads n bytes of Pattern(seed) and then EOF. Errors that do not wrap ErrCorrupt are those of the reader.
 func Expect(r io.Reader, seed uint64, n int64) error {
 	pattern := Pattern(seed)
 	got, want := make([]byte, 32<<10), make([]byte, 32<<10)
@@ -73,18 +73,18 @@ func writePattern(c *net.TCPConn, seed uint64, n int64, maxChunk int) error {
 	return c.CloseWrite()
 }
 
-// Exchange sends n bytes to a host that echoes, in random chunks of 1 to maxChunk bytes, closes its side, and checks that
-// the same bytes and then an EOF come back. It closes the connection.
+// Exchange sends n bytes to an echo host in random chunks of 1 to maxChunk bytes, closes its side, and verifies that
+// the same bytes and EOF are received. It closes the connection.
 func Exchange(c *net.TCPConn, seed uint64, n int64, maxChunk int) error {
 	return converse(c, seed, n, seed, n, maxChunk, 0)
 }
 
-// errCut is the kind of ErrCorrupt that a reset can be mistaken for.
+// errCut is the kind of ErrCorrupt that a reset can look like.
 var errCut = fmt.Errorf("cut short: %w", ErrCorrupt)
 
-// converse writes one stream and expects another at the same time, and closes the connection. The reader's error is the
-// one that counts when both fail: it tells what arrived. But the kernel reports a reset once: when the writer was told
-// ECONNRESET (EPIPE would mean that a FIN had come first), an end is all that is left for the reader.
+// converse writes one stream and verifies another at the same time, and closes the connection. If both fail, the reader's
+// error counts, because it shows what arrived. But the kernel reports a reset once: if the writer got
+// ECONNRESET (EPIPE would mean that a FIN arrived first), the reader only sees EOF.
 func converse(
 	c *net.TCPConn, writeSeed uint64, write int64, readSeed uint64, read int64, maxChunk int, late time.Duration,
 ) error {
@@ -97,7 +97,7 @@ func converse(
 	time.Sleep(late)
 	err := Expect(c, readSeed, read)
 	if err != nil {
-		c.Close() // so that the writer ends too
+		c.Close() // ends the writer
 	}
 	werr := <-written
 	switch {
@@ -109,8 +109,8 @@ func converse(
 	return err
 }
 
-// Duplex is a service in which both directions carry streams of their own, neither waiting for the other: sessions
-// half-close in every order. Handle is the host's side, Run the client's.
+// Duplex is a service in which both directions carry independent streams, so sessions half-close in any order. Handle
+// is the host's side, Run the client's.
 type Duplex struct {
 	MaxChunk int           // 0 = 64 KiB
 	Late     time.Duration // how long Run writes before it begins to read
@@ -122,8 +122,8 @@ type Duplex struct {
 
 const duplexHeader = 24 // seed, bytes up, bytes down
 
-// Run opens a session on a fresh connection, checks what comes down, and closes the connection. Sessions need seeds
-// of their own.
+// Run runs a session on a new connection, verifies the stream from the host, and closes the connection. Each session
+// needs its own seed.
 func (d *Duplex) Run(c *net.TCPConn, seed uint64, up, down int64) error {
 	var header [duplexHeader]byte
 	binary.LittleEndian.PutUint64(header[0:], seed)
@@ -136,7 +136,7 @@ func (d *Duplex) Run(c *net.TCPConn, seed uint64, up, down int64) error {
 	return converse(c, seed, up, ^seed, down, d.maxChunk(), d.Late)
 }
 
-// Handle is the host's Handler.
+// Handle is the Handler of the host.
 func (d *Duplex) Handle(_ context.Context, c *net.TCPConn) {
 	var header [duplexHeader]byte
 	if _, err := io.ReadFull(c, header[:]); err != nil {
@@ -155,14 +155,14 @@ func (d *Duplex) Handle(_ context.Context, c *net.TCPConn) {
 	}
 }
 
-// Good counts the sessions whose upward stream was whole.
+// Good returns how many sessions had a complete stream from the client.
 func (d *Duplex) Good() int {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	return d.good
 }
 
-// Errs returns what was wrong with the others.
+// Errs returns the errors of the other sessions.
 func (d *Duplex) Errs() []error {
 	d.mu.Lock()
 	defer d.mu.Unlock()

@@ -14,10 +14,10 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Reserve takes a port until the test ends and returns its address on 127.0.0.1. Until somebody listens there, connections
-// to it are refused. The port is nobody else's on any address, for TCP and UDP alike: it lies outside the range from which
-// the kernel serves those who do not mind (clients above all), nobody used it when it was taken, and the tests of other
-// processes leave it alone. What listens on it may therefore come and go.
+// Reserve reserves a port until the test ends and returns its address on 127.0.0.1. While no host listens there,
+// connections are refused. The port is free on all addresses, for TCP and UDP: it lies outside the kernel's range for
+// automatic ports, was unused when it was reserved, and tests in other processes do not use it. Hosts on it may
+// therefore stop and start.
 func Reserve(t testing.TB) string {
 	t.Helper()
 	return ReserveOn(t, "127.0.0.1")
@@ -35,14 +35,14 @@ func ReserveRange(t testing.TB, n int) netip.AddrPort {
 	return netip.AddrPortFrom(netip.MustParseAddr("127.0.0.1"), reserve(t, n))
 }
 
-// ReserveDatagrams is Reserve for a host of UDP: the whole of 127.0.0.0/8 is there to choose an address from, so that what
-// was meant for the port's last user does not arrive.
+// ReserveDatagrams is Reserve for a UDP host. It chooses an address in 127.0.0.0/8, so that datagrams for the previous
+// user of the port do not arrive.
 func ReserveDatagrams(t testing.TB) string {
 	t.Helper()
 	return ReserveOn(t, fmt.Sprintf("127.%d.%d.%d", 1+rand.IntN(254), rand.IntN(256), 1+rand.IntN(254)))
 }
 
-// reserve takes n neighbouring ports until the test ends and returns the first.
+// reserve reserves n neighbouring ports until the test ends and returns the first.
 func reserve(t testing.TB, n int) uint16 {
 	t.Helper()
 	lowest, highest := quietPorts()
@@ -71,8 +71,8 @@ func reserve(t testing.TB, n int) uint16 {
 	return 0
 }
 
-// quietPorts are the ports that the kernel gives to nobody who does not ask for them by number: those below its range, or
-// those above, whichever are more. Where it leaves too few, they are any.
+// quietPorts returns the ports that the kernel assigns only by number: those below or above its automatic range,
+// whichever are more. If too few remain, it returns all ports.
 var quietPorts = sync.OnceValues(func() (lowest, highest int) {
 	const first, last, enough = 10_000, 65_535, 2000
 	lowest, highest = first, last
@@ -90,8 +90,8 @@ var quietPorts = sync.OnceValues(func() (lowest, highest int) {
 	return lowest, highest
 })
 
-// claim takes a port among the tests of all processes, if nobody uses it, until the descriptor is closed: with a name among
-// the unix sockets of the network namespace, which the kernel gives to one at a time and takes back from the dead.
+// claim reserves a port among the tests of all processes, if it is unused, until the descriptor is closed. It binds an
+// abstract unix socket, whose name the kernel gives to one process at a time and frees when the process ends.
 func claim(t testing.TB, port int) (fd int, ok bool) {
 	t.Helper()
 	fd, err := unix.Socket(unix.AF_UNIX, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
@@ -104,8 +104,8 @@ func claim(t testing.TB, port int) (fd int, ok bool) {
 	return 0, false
 }
 
-// unused tells whether a port is free on every address of both families. No process is started meanwhile: it would hold
-// a copy of the socket until it runs its own program.
+// unused reports whether a port is free on every address of both families. No process is started meanwhile: a new
+// process holds copies of the sockets until it executes its program.
 func unused(t testing.TB, kind, port int) bool {
 	t.Helper()
 	syscall.ForkLock.RLock()

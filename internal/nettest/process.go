@@ -16,16 +16,16 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Process reads what the kernel knows about a process.
+// Process reads kernel data on a process.
 type Process int
 
-// Self is the test's own process.
+// Self returns the test's own process.
 func Self() Process { return Process(os.Getpid()) }
 
-// Descriptors are a process's open files: number → what it is, such as "socket:[4711]" or "/dev/null".
+// Descriptors are the open files of a process: number → target, such as "socket:[4711]" or "/dev/null".
 type Descriptors map[int]string
 
-// Descriptors lists the open files. It is empty when the process is gone.
+// Descriptors returns the open files. It is empty if the process has ended.
 func (p Process) Descriptors() Descriptors {
 	dir := fmt.Sprintf("/proc/%d/fd", int(p))
 	f, err := os.Open(dir)
@@ -46,7 +46,7 @@ func (p Process) Descriptors() Descriptors {
 	return out
 }
 
-// Kinds counts descriptors by kind: socket, pipe, eventpoll, eventfd and so on, and file for whatever has a path.
+// Kinds counts descriptors by kind: socket, pipe, eventpoll, eventfd and so on; file for those with a path.
 func (d Descriptors) Kinds() map[string]int {
 	out := map[string]int{}
 	for _, link := range d {
@@ -65,7 +65,7 @@ func kindOf(link string) string {
 	return "file"
 }
 
-// Since lists what was not open before, sorted.
+// Since returns descriptors that were not open before, sorted.
 func (d Descriptors) Since(before Descriptors) []string {
 	known := map[string]int{}
 	for _, link := range before {
@@ -81,7 +81,7 @@ func (d Descriptors) Since(before Descriptors) []string {
 	return out
 }
 
-// Listening counts the process's listening TCP and unix sockets, and its UDP sockets that are not connected.
+// Listening returns the number of listening TCP and unix sockets, and of unconnected UDP sockets.
 func (p Process) Listening() int {
 	inodes := map[string]bool{}
 	read := func(name string, inode, state int, listens string) {
@@ -106,11 +106,12 @@ func (p Process) Listening() int {
 	return n
 }
 
-// AdoptOrphans makes this process the parent of descendants whose own parents have ended. They have to be waited for.
+// AdoptOrphans makes this process the parent of descendants whose own parents have ended. The caller must wait for
+// them.
 func AdoptOrphans() error { return unix.Prctl(unix.PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) }
 
-// Wait waits for the end of a child of this process that no exec.Cmd waits for, and returns its exit code: -1 when it was
-// killed, or is not a child.
+// Wait waits for a child of this process that no exec.Cmd waits for, and returns its exit code: -1 if it was killed or
+// is not a child.
 func (p Process) Wait() int {
 	var status unix.WaitStatus
 	for {
@@ -125,13 +126,13 @@ func (p Process) Wait() int {
 	}
 }
 
-// Alive tells whether the process still runs (a zombie does not).
+// Alive reports whether the process runs. A zombie does not.
 func (p Process) Alive() bool {
 	fields := p.stat()
 	return len(fields) > 0 && fields[0] != "Z" && fields[0] != "X"
 }
 
-// Threads counts the kernel threads of the process.
+// Threads returns the number of kernel threads.
 func (p Process) Threads(t testing.TB) int {
 	t.Helper()
 	n, err := strconv.Atoi(p.mustStat(t)[17])
@@ -139,7 +140,7 @@ func (p Process) Threads(t testing.TB) int {
 	return n
 }
 
-// CPUTime is the processor time used so far, user and system, in steps of 10 ms.
+// CPUTime returns the processor time used so far, user and system, in steps of 10 ms.
 func (p Process) CPUTime(t testing.TB) time.Duration {
 	t.Helper()
 	fields := p.mustStat(t)
@@ -150,8 +151,8 @@ func (p Process) CPUTime(t testing.TB) time.Duration {
 	return time.Duration(user+system) * 10 * time.Millisecond // USER_HZ is 100 on every Linux that Go runs on
 }
 
-// SchedulingDelay is for how long the threads of the process together have been ready to run and had no processor; 0 where the kernel
-// does not tell.
+// SchedulingDelay returns how long the threads of the process, in total, were ready to run without a processor; 0 if
+// the kernel does not provide it.
 func (p Process) SchedulingDelay() time.Duration {
 	files, _ := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/schedstat", int(p)))
 	total := time.Duration(0)
@@ -165,7 +166,7 @@ func (p Process) SchedulingDelay() time.Duration {
 	return total
 }
 
-// stat is /proc/PID/stat from the state on: the third field is index 0.
+// stat returns the fields of /proc/PID/stat from the state on: the third field has index 0.
 func (p Process) stat() []string {
 	data, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", int(p)))
 	if err != nil {
@@ -181,10 +182,10 @@ func (p Process) mustStat(t testing.TB) []string {
 	return fields
 }
 
-// RSS is the resident memory in bytes.
+// RSS returns the resident memory in bytes.
 func (p Process) RSS(t testing.TB) int64 { t.Helper(); return p.rollup(t, "Rss:") }
 
-// PSS is the resident memory in bytes, shared pages divided among those who share them.
+// PSS returns the resident memory in bytes, with shared pages divided among the processes that share them.
 func (p Process) PSS(t testing.TB) int64 { t.Helper(); return p.rollup(t, "Pss:") }
 
 func (p Process) rollup(t testing.TB, key string) int64 {

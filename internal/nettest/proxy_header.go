@@ -1,6 +1,6 @@
 package nettest
 
-// PROXY headers of version 2, byte by byte, for tests of those who read them.
+// PROXY headers of version 2, byte by byte, for tests of parsers.
 
 import (
 	"encoding/binary"
@@ -8,22 +8,22 @@ import (
 	"strings"
 )
 
-// ProxySignature is how they begin.
+// ProxySignature is the beginning of a header.
 const ProxySignature = "\r\n\r\n\x00\r\nQUIT\n"
 
-// ProxyV2 is a header: version and command, family and transport, and what follows the length.
+// ProxyV2 returns a header: version and command, family and transport, length, and parts.
 func ProxyV2(command, family byte, parts ...string) string {
 	body := strings.Join(parts, "")
 	head := append([]byte(ProxySignature), command, family)
 	return string(binary.BigEndian.AppendUint16(head, uint16(len(body)))) + body
 }
 
-// ProxyTLV is one of the values that a header may end with.
+// ProxyTLV returns one TLV.
 func ProxyTLV(typ byte, value string) string {
 	return string(binary.BigEndian.AppendUint16([]byte{typ}, uint16(len(value)))) + value
 }
 
-// ProxyWithChecksum puts the checksum into a header whose last value is one of four zero bytes of type 3.
+// ProxyWithChecksum sets the checksum of a header whose last TLV has type 3 and four zero bytes.
 func ProxyWithChecksum(header string) string {
 	b := []byte(header)
 	binary.BigEndian.PutUint32(b[len(b)-4:], crc32.Checksum(b, crc32.MakeTable(crc32.Castagnoli)))

@@ -12,14 +12,14 @@ import (
 	"time"
 )
 
-// Recorder is a host's behaviour that remembers who came, what was received, and how each connection ended. The zero
+// Recorder is a host that records its connections: their clients, the received bytes, and how each ended. The zero
 // value reads everything, writes nothing, and closes at the client's FIN. Set the fields before the host starts.
 type Recorder struct {
 	Banner    string        // written first
 	CloseSide bool          // close the host's own side right after the banner
 	StayOpen  bool          // after the client's FIN, keep the host's own side open until the host is closed
 	Pause     time.Duration // before the first read
-	Keep      int           // how many received bytes to remember per visit; 0 = 64 KiB
+	Keep      int           // how many received bytes to record per connection; 0 = 64 KiB
 
 	mu     sync.Mutex
 	visits []*RecordedConn
@@ -31,11 +31,11 @@ type RecordedConn struct {
 	At       time.Time
 	Bytes    int64
 	Data     []byte    // the first Keep bytes
-	End      StreamEnd // "" while it lasts; what the host saw the client do
+	End      StreamEnd // how the client ended the connection; "" while it is open
 	EndAt    time.Time
 }
 
-// Handle is the Recorder's Handler.
+// Handle is the Handler of the host.
 func (r *Recorder) Handle(ctx context.Context, c *net.TCPConn) {
 	v := &RecordedConn{
 		From: c.RemoteAddr().(*net.TCPAddr).AddrPort(),
@@ -46,7 +46,7 @@ func (r *Recorder) Handle(ctx context.Context, c *net.TCPConn) {
 	r.visits = append(r.visits, v)
 	r.mu.Unlock()
 
-	// The kernel reports a reset once, to whichever call comes first.
+	// The kernel reports a reset once, to the call that comes first.
 	if r.Banner != "" {
 		if _, err := io.WriteString(c, r.Banner); err != nil {
 			r.ended(v, err)
@@ -54,7 +54,7 @@ func (r *Recorder) Handle(ctx context.Context, c *net.TCPConn) {
 		}
 	}
 	if r.CloseSide && c.CloseWrite() != nil {
-		r.ended(v, syscall.ECONNRESET) // it was connected, and a reset alone undoes that
+		r.ended(v, syscall.ECONNRESET) // it was connected, so it was reset
 		return
 	}
 	if !sleep(ctx, r.Pause) {
@@ -87,7 +87,7 @@ func (r *Recorder) ended(v *RecordedConn, err error) {
 	v.End, v.EndAt = StreamEndOf(err), time.Now()
 }
 
-// Conns returns copies of the visits so far, in the order of their arrival.
+// Conns returns copies of the connections in order of arrival.
 func (r *Recorder) Conns() []RecordedConn {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -99,7 +99,7 @@ func (r *Recorder) Conns() []RecordedConn {
 	return out
 }
 
-// WaitEnd waits until visit i has ended and returns it.
+// WaitEnd waits until connection i has ended and returns it.
 func (r *Recorder) WaitEnd(t testing.TB, i int, within time.Duration) RecordedConn {
 	t.Helper()
 	var v RecordedConn

@@ -15,7 +15,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// Redis is a real redis-server with an address and a directory of its own, and nothing on disk.
+// Redis is a real redis-server with its own address and directory, without persistence.
 type Redis struct {
 	t    testing.TB
 	addr string
@@ -32,13 +32,13 @@ func StartRedis(t testing.TB, args ...string) *Redis {
 	return r
 }
 
-// Addr is where it listens.
+// Addr returns the server's address.
 func (r *Redis) Addr() string { return r.addr }
 
-// PID is the process number of the running server.
+// PID returns the process number of the running server.
 func (r *Redis) PID() int { return r.p.cmd.Process.Pid }
 
-// Up starts the server again after Kill, empty.
+// Up restarts the server after Kill, empty.
 func (r *Redis) Up() {
 	r.t.Helper()
 	host, port, err := net.SplitHostPort(r.addr)
@@ -59,7 +59,7 @@ func (r *Redis) Up() {
 	})
 }
 
-// Kill ends the server with SIGKILL and returns when it is gone.
+// Kill ends the server with SIGKILL and returns when it has ended.
 func (r *Redis) Kill() { r.p.kill() }
 
 func redisPing(addr string) (string, error) {
@@ -75,14 +75,14 @@ func redisPing(addr string) (string, error) {
 	return bufio.NewReader(c).ReadString('\n')
 }
 
-// program is a server from a package, running for a test.
+// program is a server from a package that runs for a test.
 type program struct {
 	cmd    *exec.Cmd
 	output lockedBuffer
-	done   chan struct{} // closed when the process is gone
+	done   chan struct{} // closed when the process has ended
 }
 
-// startProgram runs a program that dies with the test, and is killed when even that fails.
+// startProgram runs a program until the test ends. The kernel kills it if the test process is killed.
 func startProgram(t testing.TB, name string, args ...string) *program {
 	t.Helper()
 	path, err := exec.LookPath(name)
@@ -120,7 +120,7 @@ func (p *program) waitReady(t testing.TB, within time.Duration, ready func() boo
 	}
 }
 
-// lockedBuffer collects a program's output while others read it.
+// lockedBuffer collects the output of a program while other goroutines read it.
 type lockedBuffer struct {
 	mu  sync.Mutex
 	buf bytes.Buffer
@@ -138,7 +138,7 @@ func (b *lockedBuffer) String() string {
 	return b.buf.String()
 }
 
-// tail is the end of the output, for a failing test's message.
+// tail returns the end of the output, for the message of a failing test.
 func (b *lockedBuffer) tail() string {
 	text := b.String()
 	return text[max(0, len(text)-2000):]

@@ -10,17 +10,17 @@ import (
 	"time"
 )
 
-// StreamEnd is how a stream stopped, as its reader saw it.
+// StreamEnd is how a stream ended for its reader.
 type StreamEnd string
 
-// The ends a reader can see. Anything else is the error's own text.
+// The ends that a reader can see. Other ends are the text of the error.
 const (
 	EOF     StreamEnd = "eof"
 	Reset   StreamEnd = "reset"
 	Timeout StreamEnd = "timeout"
 )
 
-// StreamEndOf names the error that a read returned.
+// StreamEndOf returns the end for an error of a read.
 func StreamEndOf(err error) StreamEnd {
 	switch {
 	case err == nil:
@@ -35,7 +35,7 @@ func StreamEndOf(err error) StreamEnd {
 	return StreamEnd(err.Error())
 }
 
-// ReadToEnd reads until the stream stops or the time is over, and says which.
+// ReadToEnd reads until the stream ends or the time is over, and returns the bytes and the end.
 func ReadToEnd(c net.Conn, within time.Duration) ([]byte, StreamEnd) {
 	c.SetReadDeadline(time.Now().Add(within))
 	defer c.SetReadDeadline(time.Time{})
@@ -46,7 +46,7 @@ func ReadToEnd(c net.Conn, within time.Duration) ([]byte, StreamEnd) {
 	return data, StreamEndOf(err)
 }
 
-// Wait polls until the condition holds and fails the test when it does not in time, the machine's own delays not counted.
+// Wait polls until cond is true and fails the test if that takes longer than within, without delays of the machine.
 // what completes "timed out waiting for".
 func Wait(t testing.TB, within time.Duration, what string, cond func() bool) {
 	t.Helper()

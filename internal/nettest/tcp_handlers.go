@@ -1,4 +1,4 @@
-// The behaviours of hosts.
+// Handlers: the behaviours of TCP hosts.
 
 package nettest
 
@@ -11,7 +11,7 @@ import (
 	"time"
 )
 
-// Echo sends back every byte, and the FIN after the last one.
+// Echo sends back every byte, and a FIN after the last one.
 func Echo(_ context.Context, c *net.TCPConn) {
 	buf := make([]byte, 32<<10)
 	for {
@@ -42,7 +42,7 @@ func Silent(ctx context.Context, c *net.TCPConn) {
 // Discard reads everything, writes nothing, and closes at the client's FIN.
 func Discard(_ context.Context, c *net.TCPConn) { discard(c) }
 
-// NeverRead leaves what arrives in the kernel's buffers.
+// NeverRead does not read: arriving bytes stay in the kernel's buffers.
 func NeverRead(ctx context.Context, _ *net.TCPConn) { <-ctx.Done() }
 
 // Greet writes a banner first and then behaves like next.
@@ -54,7 +54,7 @@ func Greet(banner string, next Handler) Handler {
 	}
 }
 
-// SendText writes a text, closes its side at once and waits for the client's FIN: the whole service is the text.
+// SendText writes a text, closes its side at once and waits for the client's FIN.
 func SendText(text string) Handler {
 	return Greet(text, func(_ context.Context, c *net.TCPConn) {
 		c.CloseWrite()
@@ -93,7 +93,7 @@ func ResetAfterReading(n int, pause time.Duration) Handler {
 	}
 }
 
-// CountToEOF reads to the client's FIN, pauses, and answers with the number of bytes in decimal.
+// CountToEOF reads to the client's FIN, pauses, and replies with the number of bytes in decimal.
 func CountToEOF(pause time.Duration) Handler {
 	return func(ctx context.Context, c *net.TCPConn) {
 		n, err := discard(c)
@@ -120,7 +120,7 @@ func TrickleAfterEOF(n int, gap time.Duration) Handler {
 	}
 }
 
-// Trickle writes n bytes, one per gap, whatever the client does, and then closes.
+// Trickle writes n bytes, one per gap, without reading, and then closes.
 func Trickle(n int, gap time.Duration) Handler {
 	return func(ctx context.Context, c *net.TCPConn) {
 		for range n {
@@ -146,7 +146,7 @@ func SlowRead(n int, gap time.Duration) Handler {
 	}
 }
 
-// Pause keeps a connection untouched for a while and then behaves like next.
+// Pause leaves a connection untouched for a while and then behaves like next.
 func Pause(d time.Duration, next Handler) Handler {
 	return func(ctx context.Context, c *net.TCPConn) {
 		if sleep(ctx, d) {
@@ -161,8 +161,8 @@ func Abort(c *net.TCPConn) {
 	Close(c)
 }
 
-// Close closes a connection, or whatever it is, so that the kernel knows at once. A process that is being started at this
-// moment would hold a copy of the descriptor until it runs its own program: on a busy machine, for a while.
+// Close closes a connection or another socket and makes the kernel end it at once. A process that is being started
+// holds a copy of the descriptor until it executes its program, which can take a while on a busy machine.
 func Close(c io.Closer) error {
 	syscall.ForkLock.RLock()
 	defer syscall.ForkLock.RUnlock()
@@ -171,12 +171,12 @@ func Close(c io.Closer) error {
 
 func discard(c *net.TCPConn) (int64, error) { return copyPlain(io.Discard, c) }
 
-// copyPlain is io.Copy without splice, whose pooled pipes would count as descriptors left behind.
+// copyPlain is io.Copy without splice, whose pooled pipes would count as leaked descriptors.
 func copyPlain(w io.Writer, r io.Reader) (int64, error) {
 	return io.CopyBuffer(struct{ io.Writer }{w}, struct{ io.Reader }{r}, make([]byte, 32<<10))
 }
 
-// sleep waits and reports whether the context was still good at the end.
+// sleep sleeps and reports whether the context has not ended.
 func sleep(ctx context.Context, d time.Duration) bool {
 	if d <= 0 {
 		return ctx.Err() == nil

@@ -12,12 +12,12 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// A Handler serves one connection of a Host, which closes the connection when the handler returns. The context ends with
-// the host.
+// A Handler serves one connection of a Host, which closes the connection when the handler returns. The context ends
+// with the host.
 type Handler func(ctx context.Context, c *net.TCPConn)
 
-// Host is a TCP server with one behaviour. Its port is reserved for as long as the test runs, so that it may go Down
-// (connections are refused) and come Up again without another process taking the port meanwhile.
+// Host is a TCP server with one behaviour. Its port is reserved for the whole test, so it may go Down (connections are
+// refused) and come Up again without another process taking the port.
 type Host struct {
 	t       testing.TB
 	addr    netip.AddrPort
@@ -35,13 +35,13 @@ type Host struct {
 	closed bool
 }
 
-// Start runs a host on a port of its own on 127.0.0.1 until the test ends.
+// Start runs a host on a new port on 127.0.0.1 until the test ends.
 func Start(t testing.TB, h Handler) *Host {
 	t.Helper()
 	return StartAt(t, Reserve(t), h)
 }
 
-// StartAt runs a host at an address, which is best one from Reserve.
+// StartAt runs a host at an address, usually one from Reserve.
 func StartAt(t testing.TB, addr string, h Handler) *Host {
 	t.Helper()
 	return start(t, func() net.Listener { return Listen(t, addr) }, h)
@@ -56,7 +56,7 @@ func start(t testing.TB, listen func() net.Listener, handler Handler) *Host {
 	return h
 }
 
-// Listen opens a plain TCP listening socket (never a multipath one) and leaves closing it to the caller.
+// Listen opens a plain TCP listen socket (not MPTCP). The caller closes it.
 func Listen(t testing.TB, addr string) net.Listener {
 	t.Helper()
 	var lc net.ListenConfig
@@ -66,23 +66,23 @@ func Listen(t testing.TB, addr string) net.Listener {
 	return ln
 }
 
-// Addr is where the host listens, as a configuration file wants it.
+// Addr returns the host's address as used in a configuration.
 func (h *Host) Addr() string { return h.addr.String() }
 
-// AddrPort is where the host listens.
+// AddrPort returns the host's address.
 func (h *Host) AddrPort() netip.AddrPort { return h.addr }
 
-// Accepted counts the connections accepted so far.
+// Accepted returns the number of connections accepted so far.
 func (h *Host) Accepted() int { return int(h.accepted.Load()) }
 
-// Open counts the connections that are being served now.
+// Open returns the number of open connections.
 func (h *Host) Open() int {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	return len(h.conns)
 }
 
-// Up listens again after Down. It does nothing on a host that listens.
+// Up listens again after Down. It does nothing if the host listens.
 func (h *Host) Up() {
 	h.t.Helper()
 	h.mu.Lock()
@@ -96,7 +96,7 @@ func (h *Host) Up() {
 	go h.accept(h.ln)
 }
 
-// Down stops listening: new connections are refused, open ones go on. It does nothing on a host that is down.
+// Down stops listening: new connections are refused, open ones continue. It does nothing if the host is down.
 func (h *Host) Down() {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -106,8 +106,8 @@ func (h *Host) Down() {
 	}
 }
 
-// stopListening makes the port refuse before it returns. Closing alone would not: a process that is being started at
-// this moment holds a copy of every descriptor until it runs its own program.
+// stopListening makes the port refuse connections before it returns. Closing is not enough: a process that is being started
+// holds a copy of every descriptor until it executes its program.
 func stopListening(ln net.Listener) {
 	if raw, err := ln.(*net.TCPListener).SyscallConn(); err == nil {
 		raw.Control(func(fd uintptr) { unix.Shutdown(int(fd), unix.SHUT_RDWR) })
@@ -124,7 +124,7 @@ func (h *Host) Reset() {
 	}
 }
 
-// Close ends the host: it stops listening, aborts what is open and returns when the last handler has.
+// Close stops listening, aborts open connections and returns when the last handler has returned.
 func (h *Host) Close() {
 	h.mu.Lock()
 	h.closed = true

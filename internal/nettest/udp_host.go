@@ -14,18 +14,18 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// A DatagramHandler answers one datagram of a DatagramHost, as often as it likes.
+// A DatagramHandler replies to one datagram of a DatagramHost, any number of times.
 type DatagramHandler func(from netip.AddrPort, data []byte, reply func([]byte))
 
-// EchoDatagram sends back what comes.
+// EchoDatagram sends the datagram back.
 func EchoDatagram(_ netip.AddrPort, data []byte, reply func([]byte)) { reply(data) }
 
-// ReplyWithName answers with the name and the address that the datagram came from.
+// ReplyWithName replies with the name and the address that the datagram came from.
 func ReplyWithName(name string) DatagramHandler {
 	return func(from netip.AddrPort, _ []byte, reply func([]byte)) { reply([]byte(name + " " + from.String())) }
 }
 
-// DatagramHost is a UDP server with one behaviour. While it is down its address refuses.
+// DatagramHost is a UDP server with one behaviour. While it is down its port is unreachable.
 type DatagramHost struct {
 	t       testing.TB
 	addr    string
@@ -38,7 +38,7 @@ type DatagramHost struct {
 	conn *net.UDPConn // nil while down
 }
 
-// ListenDatagrams opens a UDP socket and leaves closing it to the caller.
+// ListenDatagrams opens a UDP socket. The caller closes it.
 func ListenDatagrams(addr string) (*net.UDPConn, error) {
 	at, err := net.ResolveUDPAddr("udp", addr)
 	if err != nil {
@@ -47,7 +47,7 @@ func ListenDatagrams(addr string) (*net.UDPConn, error) {
 	return net.ListenUDP("udp", at)
 }
 
-// StartDatagrams runs a host on an address of its own until the test ends.
+// StartDatagrams runs a host on a new address until the test ends.
 func StartDatagrams(t testing.TB, h DatagramHandler) *DatagramHost {
 	t.Helper()
 	return StartDatagramsAt(t, ReserveDatagrams(t), h)
@@ -76,13 +76,13 @@ func (ns *Namespace) StartDatagrams(addr string, h DatagramHandler) *DatagramHos
 	return host
 }
 
-// Addr is where the host listens.
+// Addr returns the host's address.
 func (h *DatagramHost) Addr() string { return h.addr }
 
-// Received counts the datagrams that have come.
+// Received returns the number of datagrams received.
 func (h *DatagramHost) Received() int { return int(h.seen.Load()) }
 
-// Up listens, again after Down.
+// Up listens again after Down.
 func (h *DatagramHost) Up() {
 	h.t.Helper()
 	h.mu.Lock()
@@ -96,8 +96,8 @@ func (h *DatagramHost) Up() {
 	h.wg.Go(func() { h.serve(c) })
 }
 
-// bind listens, which may take a moment: a process that is being started at this moment holds a copy of every descriptor,
-// closed ones too, until it runs its own program.
+// bind listens, which may take a moment: a process that is being started holds a copy of every descriptor, including
+// closed ones, until it executes its program.
 func (h *DatagramHost) bind() *net.UDPConn {
 	h.t.Helper()
 	for deadline := time.Now().Add(5 * time.Second); ; time.Sleep(time.Millisecond) {
@@ -109,7 +109,7 @@ func (h *DatagramHost) bind() *net.UDPConn {
 	}
 }
 
-// Down closes the socket: from now on datagrams are refused.
+// Down closes the socket: further datagrams are rejected (ICMP).
 func (h *DatagramHost) Down() {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -117,7 +117,7 @@ func (h *DatagramHost) Down() {
 		h.conn.Close()
 		h.conn = nil
 		h.wg.Wait()
-		h.bind().Close() // nobody has a copy of it any more
+		h.bind().Close() // no process holds a copy any more
 	}
 }
 
@@ -142,7 +142,8 @@ type DatagramClient struct {
 	t testing.TB
 }
 
-// DialDatagrams makes a client of an address, from a local address ("" = any). It is closed with the test at the latest.
+// DialDatagrams makes a client of an address, from a local address ("" = any). It is closed at the end of the test at
+// the latest.
 func DialDatagrams(t testing.TB, from, to string) *DatagramClient {
 	t.Helper()
 	c, err := TryDialDatagrams(from, to)
@@ -162,7 +163,7 @@ func (ns *Namespace) DialDatagrams(from, to string) *DatagramClient {
 	return &DatagramClient{c, ns.t}
 }
 
-// TryDialDatagrams is DialDatagrams for callers that close the socket themselves.
+// TryDialDatagrams is DialDatagrams without a test. The caller closes the socket.
 func TryDialDatagrams(from, to string) (*net.UDPConn, error) {
 	var local *net.UDPAddr
 	if from != "" {
@@ -185,7 +186,7 @@ func (c *DatagramClient) Send(data []byte) {
 	require.NoError(c.t, err)
 }
 
-// Receive waits for one datagram; false when none comes in time.
+// Receive waits for one datagram. It returns false if none arrives in time.
 func (c *DatagramClient) Receive(within time.Duration) ([]byte, bool) {
 	c.t.Helper()
 	buf := make([]byte, 1<<16)
@@ -198,7 +199,7 @@ func (c *DatagramClient) Receive(within time.Duration) ([]byte, bool) {
 	return buf[:n], true
 }
 
-// RoundTrip sends a datagram and waits for its answer, or fails the test.
+// RoundTrip sends a datagram and waits for its reply, or fails the test.
 func (c *DatagramClient) RoundTrip(data string) string {
 	c.t.Helper()
 	c.Send([]byte(data))

@@ -1,5 +1,5 @@
-// Package proxy reads and writes the headers of the PROXY protocol, with which a proxy tells a server for whom it comes.
-// It is pure: bytes in, addresses out, and back; nothing allocates but the slices that callers append to.
+// Package proxy parses and writes PROXY protocol headers for the data path. It is pure: it converts bytes to addresses
+// and back, and allocates nothing except growth of the slices that callers append to.
 //
-// Source: "The PROXY protocol, versions 1 & 2", Willy Tarreau; sections are named where they matter.
+// Source: "The PROXY protocol, versions 1 & 2", Willy Tarreau. Comments refer to its sections.
 package proxy

@@ -5,29 +5,29 @@ import (
 	"net/netip"
 )
 
-// Header is what a PROXY header says.
+// Header is a parsed PROXY header.
 type Header struct {
 	Version   uint8 // 1 or 2
-	Local     bool  // the proxy speaks for itself, as in a health check (version 2 only)
+	Local     bool  // the connection is the proxy's own, such as a health check (version 2 only)
 	Transport Transport
-	// The client and what it connected to, where the header names them by IP: both are valid or none is. IPv4-mapped
+	// The client and its destination, if the header contains IP addresses: both are valid or neither is. IPv4-mapped
 	// addresses are IPv4.
 	Source, Dest netip.AddrPort
-	TLVs         []byte // what else it says, type by type (section 2.2), in the bytes that were parsed; version 2 only
+	TLVs         []byte // the TLVs (section 2.2), a part of the parsed bytes; version 2 only
 }
 
-// Transport is what a connection is made of.
+// Transport is the transport protocol of the client's connection.
 type Transport uint8
 
-// The transports. Unspec is that of a header that does not say.
+// The transports. Unspec means that the header does not specify one.
 const (
 	Unspec Transport = iota
 	Stream
 	Datagram
 )
 
-// Addresses are the addresses to take for the connection's own; false when those of the socket stand: the proxy speaks for
-// itself, or the header does not name a client by IP, or one of another transport.
+// Addresses returns the client and destination to use instead of the socket's addresses. It returns false if the
+// socket's addresses apply: the connection is the proxy's own, or the header has no IP addresses or another transport.
 func (h *Header) Addresses(over Transport) (client, dest netip.AddrPort, ok bool) {
 	if h.Local || h.Transport != over || !h.Source.IsValid() {
 		return netip.AddrPort{}, netip.AddrPort{}, false
@@ -35,9 +35,9 @@ func (h *Header) Addresses(over Transport) (client, dest netip.AddrPort, ok bool
 	return h.Source, h.Dest, true
 }
 
-// What a header may be wrong with. ErrIncomplete is the one that more bytes may cure.
+// Errors of parsing. Only ErrIncomplete can be resolved by more bytes.
 var (
-	ErrIncomplete = errors.New("the header is not complete")
+	ErrIncomplete = errors.New("incomplete PROXY header")
 	ErrNoHeader   = errors.New("no PROXY header")
 	ErrMalformed  = errors.New("malformed PROXY header")
 	ErrTooLong    = errors.New("PROXY header too long")
@@ -45,14 +45,14 @@ var (
 )
 
 const (
-	// MaxV1 is the longest line there can be (section 2.1).
+	// MaxV1 is the maximum length of a version 1 line (section 2.1).
 	MaxV1 = 107
-	// MaxV2 is the longest header of version 2 that is read: more than any that is in use, certificates included.
+	// MaxV2 limits version 2 headers. It is larger than any header in use, certificates included.
 	MaxV2 = 4096
 )
 
-// Parse reads the header at the start of b and returns its length too. It needs no more bytes than the header has, and
-// says so with ErrIncomplete as long as there are fewer and what there is may still become one; MaxV2 bytes always suffice.
+// Parse parses the header at the start of b and returns its length. It needs no bytes after the header. It returns
+// ErrIncomplete as long as b may be the beginning of a header; MaxV2 bytes always suffice.
 func Parse(b []byte) (h Header, size int, err error) {
 	if len(b) == 0 {
 		return Header{}, 0, ErrIncomplete
@@ -63,8 +63,8 @@ func Parse(b []byte) (h Header, size int, err error) {
 	return parseV1(b)
 }
 
-// ParseDatagram reads the header that a datagram begins with, which is of version 2 and complete, and returns what
-// follows it.
+// ParseDatagram parses the header of a datagram, which must be complete and of version 2, and returns the rest of the
+// datagram.
 func ParseDatagram(b []byte) (h Header, payload []byte, err error) {
 	h, size, err := parseV2(b)
 	if err == ErrIncomplete {
@@ -79,8 +79,8 @@ func ParseDatagram(b []byte) (h Header, payload []byte, err error) {
 	return h, b[size:], nil
 }
 
-// Append writes the header behind b. What Version 1 cannot say (Local, TLVs, datagrams) is left out; without addresses
-// the client is unknown. Version 2 gets a fresh checksum, instead of one among the TLVs.
+// Append appends the header to b. Version 1 omits Local, TLVs and datagrams; without addresses it is UNKNOWN. Version 2
+// gets a new checksum, which replaces one in the TLVs.
 func (h *Header) Append(b []byte) []byte {
 	if h.Version == 1 {
 		return appendV1(b, h)
@@ -88,5 +88,5 @@ func (h *Header) Append(b []byte) []byte {
 	return appendV2(b, h)
 }
 
-// MaxEncodedSize is the most that Append writes behind b, for a header with TLVs of so many bytes.
+// MaxEncodedSize returns the maximum number of bytes that Append appends for TLVs of a given size.
 func MaxEncodedSize(tlvs int) int { return max(MaxV1, v2Fixed+addr6Size+tlvs+checksumSize) }

@@ -1,8 +1,8 @@
 package proxy
 
-// Addresses as text. netip has all this, but takes strings, which would cost an allocation for each address.
+// Addresses as text. netip parses strings only, which would cost an allocation for each address.
 
-// maxText6 is the longest IPv6 address: six groups and an IPv4 address, as inet_ntop(3) writes mapped ones.
+// maxText6 is the maximum length of an IPv6 address: six groups and an IPv4 address, as inet_ntop(3) writes mapped ones.
 const maxText6 = len("ffff:ffff:ffff:ffff:ffff:ffff:255.255.255.255")
 
 func isDigit(c byte) bool { return c >= '0' && c <= '9' }
@@ -21,7 +21,7 @@ func hex(c byte) (uint16, bool) {
 	return 0, false
 }
 
-// decimal reads a whole word of digits without leading zeros.
+// decimal parses a decimal number without leading zeros, at most most.
 func decimal(word []byte, most int) (int, bool) {
 	if len(word) == 0 || len(word) > 5 || word[0] == '0' && len(word) > 1 {
 		return 0, false
@@ -36,7 +36,7 @@ func decimal(word []byte, most int) (int, bool) {
 	return n, n <= most
 }
 
-// parse4 reads four numbers with dots between them.
+// parse4 parses an IPv4 address.
 func parse4(word []byte) (ip [4]byte, ok bool) {
 	for i := range ip {
 		end := 0
@@ -59,10 +59,10 @@ func parse4(word []byte) (ip [4]byte, ok bool) {
 	return ip, false
 }
 
-// parse6 reads groups of up to four hexadecimal digits (RFC 4291, section 2.2), of which one run of zeros may be left
-// out and the last two may be an IPv4 address.
+// parse6 parses groups of up to four hexadecimal digits (RFC 4291, section 2.2). One run of zeros may be omitted, and
+// the last two groups may be an IPv4 address.
 func parse6(word []byte) (ip [16]byte, ok bool) {
-	gap, n := -1, 0 // where "::" stands, and how many bytes there are
+	gap, n := -1, 0 // position of "::", and the number of bytes
 	if len(word) >= 2 && word[0] == ':' && word[1] == ':' {
 		gap = 0
 		word = word[2:]
@@ -115,7 +115,7 @@ func parse6(word []byte) (ip [16]byte, ok bool) {
 		return ip, n == len(ip)
 	}
 	if n == len(ip) {
-		return ip, false // a gap stands for one group at least
+		return ip, false // "::" replaces at least one group
 	}
 	tail := n - gap
 	copy(ip[len(ip)-tail:], ip[gap:n])

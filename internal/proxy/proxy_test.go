@@ -8,6 +8,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/pires/go-proxyproto"
 	"github.com/stretchr/testify/require"
 )
 
@@ -176,7 +177,7 @@ func TestV2LengthLimits(t *testing.T) {
 }
 
 func TestTLVs(t *testing.T) {
-	list := [][]byte{tlv(1, "h2"), tlv(TypeAuthority, "example.com"), tlv(5, "id"), tlv(0x30, "blue"), tlv(0xe0, ""), tlv(0xf5, "?"), tlv(0xe0, "second")}
+	list := [][]byte{tlv(1, "h2"), tlv(byte(proxyproto.PP2_TYPE_AUTHORITY), "example.com"), tlv(5, "id"), tlv(0x30, "blue"), tlv(0xe0, ""), tlv(0xf5, "?"), tlv(0xe0, "second")}
 	for _, block := range [][]byte{block4, block6, unix} {
 		family := map[int]byte{12: 0x11, 36: 0x21, 216: 0x31}[len(block)]
 		h, _, err := Parse(frame(0x21, family, append([][]byte{block}, list...)...))

@@ -7,12 +7,12 @@ import (
 	"strconv"
 )
 
-// cursor reads a line from left to right and stops at the first byte that cannot be right, so that what can never
-// become a header is refused without waiting for its end.
+// cursor reads a line from left to right and stops at the first invalid byte, so that invalid input is rejected without
+// waiting for the end of the line.
 type cursor struct {
 	b   []byte
 	at  int
-	err error // ErrIncomplete, or what is wrong
+	err error // ErrIncomplete, or the reason of the rejection
 }
 
 // literal expects the text.
@@ -29,7 +29,7 @@ func (c *cursor) literal(text string, otherwise error) {
 	}
 }
 
-// token reads up to the byte end, which it takes too: from 1 to most bytes that legal accepts.
+// token reads 1 to most bytes that legal accepts, and the byte end after them.
 func (c *cursor) token(end byte, most int, legal func(byte) bool) []byte {
 	if c.err != nil {
 		return nil
@@ -75,7 +75,7 @@ func parseV1(b []byte) (h Header, size int, err error) {
 	return Header{}, 0, c.err
 }
 
-// unknown reads the rest of a line that names nobody: whatever stands before the line's end is ignored.
+// unknown reads the rest of an UNKNOWN line and ignores its contents.
 func (c *cursor) unknown() {
 	c.literal("UNKNOWN", ErrMalformed)
 	if c.err != nil || c.at == len(c.b) {
@@ -151,7 +151,7 @@ func (c *cursor) port(end byte) uint16 {
 	return uint16(n)
 }
 
-// appendV1 writes a line. Addresses of both families are written as IPv6.
+// appendV1 appends a version 1 line. Addresses of two different families are written as IPv6.
 func appendV1(b []byte, h *Header) []byte {
 	source, dest := h.Source.Addr(), h.Dest.Addr()
 	if !source.IsValid() || !dest.IsValid() {

@@ -6,6 +6,8 @@ import (
 	"encoding/binary"
 	"hash/crc32"
 	"net/netip"
+
+	"github.com/pires/go-proxyproto"
 )
 
 const (
@@ -28,7 +30,7 @@ const (
 	familyUnixgr = 0x32
 )
 
-// family is what a family byte means: how long the addresses are, and of what they are; false when it is not defined.
+// family returns the length of the addresses and the transport of a family byte, or false if it is undefined.
 func family(b byte) (addresses int, over Transport, ok bool) {
 	switch b {
 	case familyUnspec:
@@ -79,7 +81,7 @@ func parseV2(b []byte) (h Header, size int, err error) {
 		return Header{}, 0, ErrIncomplete
 	}
 	block := b[v2Fixed:size]
-	if length < addresses { // of a proxy that speaks for itself: what the block holds is of no interest
+	if length < addresses { // LOCAL: the contents are ignored
 		return Header{Version: 2, Local: true}, size, nil
 	}
 	switch addresses {
@@ -92,7 +94,7 @@ func parseV2(b []byte) (h Header, size int, err error) {
 	}
 	switch sum, ok := checkTLVs(block[addresses:]); {
 	case !ok && (h.Local || over == Unspec):
-		return h, size, nil // "must discard the protocol block": it need not be made of TLVs
+		return h, size, nil // "must discard the protocol block": it need not contain TLVs
 	case !ok:
 		return Header{}, 0, ErrMalformed
 	case sum >= 0 && !summed(b[:size], v2Fixed+addresses+sum):
@@ -102,17 +104,14 @@ func parseV2(b []byte) (h Header, size int, err error) {
 	return h, size, nil
 }
 
-// The types of TLVs (sections 2.2 and 2.2.3) that mean something here.
 const (
-	TypeAuthority = 0x02 // the host name that the client asked for
-	typeChecksum  = 0x03
-
-	tlvHead      = 3 // type and length
+	typeChecksum = byte(proxyproto.PP2_TYPE_CRC32C) // sections 2.2 and 2.2.3
+	tlvHead      = 3                                // type and length
 	checksumSize = tlvHead + 4
 )
 
-// checkTLVs reports whether TLVs fill b exactly, and where the value of the checksum is among them; -1 when there is none.
-// There may be one at most.
+// checkTLVs reports whether b consists of whole TLVs with at most one checksum, and returns the index of the checksum's
+// value, or -1 if there is none.
 func checkTLVs(b []byte) (sum int, ok bool) {
 	sum = -1
 	for at := 0; at < len(b); {
@@ -135,7 +134,7 @@ func checkTLVs(b []byte) (sum int, ok bool) {
 	return sum, true
 }
 
-// TLV is the value of the first TLV of a type; false when there is none.
+// TLV returns the value of the first TLV of a type, or false if there is none.
 func (h *Header) TLV(typ byte) (value []byte, ok bool) {
 	for b := h.TLVs; len(b) >= tlvHead; {
 		end := tlvHead + int(binary.BigEndian.Uint16(b[1:]))
@@ -150,13 +149,13 @@ func (h *Header) TLV(typ byte) (value []byte, ok bool) {
 	return nil, false
 }
 
-// Constants: the table of CRC32c, and what stands for a checksum's value while it is computed (section 2.2.3).
+// The CRC32c table, and the value that replaces the checksum while it is computed (section 2.2.3).
 var (
 	castagnoli = crc32.MakeTable(crc32.Castagnoli)
 	zeros      [4]byte
 )
 
-// summed reports whether the checksum whose value is at the given place is that of the header.
+// summed reports whether the checksum at the given index is correct.
 func summed(header []byte, at int) bool {
 	sum := crc32.Update(0, castagnoli, header[:at])
 	sum = crc32.Update(sum, castagnoli, zeros[:])
@@ -205,7 +204,7 @@ func appendV2(b []byte, h *Header) []byte {
 	return b
 }
 
-// appendTLVs copies all TLVs but a checksum.
+// appendTLVs appends all TLVs except a checksum.
 func appendTLVs(b, tlvs []byte) []byte {
 	for len(tlvs) >= tlvHead {
 		end := tlvHead + int(binary.BigEndian.Uint16(tlvs[1:]))

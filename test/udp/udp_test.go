@@ -16,6 +16,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/pires/go-proxyproto"
 	"github.com/stretchr/testify/require"
 
 	"weir/internal/nettest"
@@ -644,7 +645,7 @@ func TestUDPAcceptProxy(t *testing.T) {
 			require.Equal(t, "hello", payload)
 			require.Equal(t, client, h.Source.String())
 			require.Equal(t, dest, h.Dest)
-			value, _ := h.TLV(proxy.TypeAuthority)
+			value, _ := h.TLV(byte(proxyproto.PP2_TYPE_AUTHORITY))
 			require.Equal(t, "www", string(value))
 		}
 	}
