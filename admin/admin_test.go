@@ -253,7 +253,7 @@ func TestSlowStream(t *testing.T) {
 	at := unixAt(filepath.Join(t.TempDir(), "a.sock"))
 	f := newFake()
 	s := New(slog.New(slog.DiscardHandler))
-	s.patience = 50 * time.Millisecond
+	s.streamWriteTimeout = 50 * time.Millisecond
 	s.Start(f)
 	c, err := s.Prepare(conf.Admin{Listen: []conf.Address{at}, Explicit: true}, &Token{})
 	require.NoError(t, err)

@@ -17,24 +17,24 @@ import (
 const (
 	// maxStreams bounds the clients that wait for events at once; each holds one connection and no memory.
 	maxStreams = 32
-	// streamPause is how long a stream is silent at most: a client that is gone is found out by writing to it.
-	streamPause = 15 * time.Second
+	// keepaliveInterval is how long a stream is silent at most: a client that is gone is found out by writing to it.
+	keepaliveInterval = 15 * time.Second
 )
 
 // events sends what is remembered, and then what happens. A client that comes back says what it has seen
 // (Last-Event-ID); with follow=false it is sent what is remembered alone.
 func (s *Server) events(w http.ResponseWriter, r *http.Request) {
-	if !known(w, r, "follow") {
+	if !checkParameters(w, r, "follow") {
 		return
 	}
-	after, err := uintOr(r.Header.Get("Last-Event-ID"), 0)
+	after, err := parseUint(r.Header.Get("Last-Event-ID"), 0)
 	if err != nil {
-		fail(w, http.StatusBadRequest, "Last-Event-ID", "want the number of an event")
+		writeError(w, http.StatusBadRequest, "Last-Event-ID", "want the number of an event")
 		return
 	}
-	follow, err := boolOr(r.URL.Query().Get("follow"), true)
+	follow, err := parseBool(r.URL.Query().Get("follow"), true)
 	if err != nil {
-		fail(w, http.StatusBadRequest, "follow", "want true or false")
+		writeError(w, http.StatusBadRequest, "follow", "want true or false")
 		return
 	}
 	if follow {
@@ -42,7 +42,7 @@ func (s *Server) events(w http.ResponseWriter, r *http.Request) {
 		case s.streams <- struct{}{}:
 			defer func() { <-s.streams }()
 		default:
-			fail(w, http.StatusServiceUnavailable, "", fmt.Sprintf("%d clients follow the events already", maxStreams))
+			writeError(w, http.StatusServiceUnavailable, "", fmt.Sprintf("%d clients follow the events already", maxStreams))
 			return
 		}
 	}
@@ -55,15 +55,15 @@ func (s *Server) events(w http.ResponseWriter, r *http.Request) {
 	}
 	wait := false
 	for {
-		events, missed, err := s.next(r.Context(), after, wait)
+		events, missed, err := s.nextEvents(r.Context(), after, wait)
 		if r.Context().Err() != nil {
 			return
 		}
-		out.SetWriteDeadline(time.Now().Add(s.patience)) // whoever does not read is let go
+		out.SetWriteDeadline(time.Now().Add(s.streamWriteTimeout)) // whoever does not read is let go
 		if err != nil {                                  // nothing has happened
 			_, err = io.WriteString(w, ":\n\n")
 		} else {
-			err = send(w, events, missed)
+			err = writeEvents(w, events, missed)
 		}
 		s.missed.Add(missed)
 		if err != nil || out.Flush() != nil || !follow {
@@ -76,14 +76,14 @@ func (s *Server) events(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// next waits for events, but not for ever.
-func (s *Server) next(ctx context.Context, after uint64, wait bool) ([]status.Event, uint64, error) {
-	ctx, cancel := context.WithTimeout(ctx, streamPause)
+// nextEvents waits for events, but not for ever.
+func (s *Server) nextEvents(ctx context.Context, after uint64, wait bool) ([]status.Event, uint64, error) {
+	ctx, cancel := context.WithTimeout(ctx, keepaliveInterval)
 	defer cancel()
 	return s.weir.Events(ctx, after, wait)
 }
 
-func send(w io.Writer, events []status.Event, missed uint64) error {
+func writeEvents(w io.Writer, events []status.Event, missed uint64) error {
 	if missed > 0 {
 		if _, err := fmt.Fprintf(w, ": %d events are not remembered\n\n", missed); err != nil {
 			return err
@@ -101,14 +101,14 @@ func send(w io.Writer, events []status.Event, missed uint64) error {
 	return nil
 }
 
-func uintOr(text string, otherwise uint64) (uint64, error) {
+func parseUint(text string, otherwise uint64) (uint64, error) {
 	if text == "" {
 		return otherwise, nil
 	}
 	return strconv.ParseUint(text, 10, 63)
 }
 
-func boolOr(text string, otherwise bool) (bool, error) {
+func parseBool(text string, otherwise bool) (bool, error) {
 	if text == "" {
 		return otherwise, nil
 	}

@@ -18,10 +18,10 @@ const (
 
 func (s *Server) reload(w http.ResponseWriter, r *http.Request) {
 	if err := s.weir.Reload(r.Context()); err != nil {
-		refuse(w, err)
+		writeRequestError(w, err)
 		return
 	}
-	answer(w, http.StatusOK, s.weir.Status().Config)
+	writeJSON(w, http.StatusOK, s.weir.Status().Config)
 }
 
 func (s *Server) plan(w http.ResponseWriter, r *http.Request) {
@@ -29,10 +29,10 @@ func (s *Server) plan(w http.ResponseWriter, r *http.Request) {
 	case s.plans <- struct{}{}:
 		defer func() { <-s.plans }()
 	default:
-		fail(w, http.StatusServiceUnavailable, "", fmt.Sprintf("%d configurations are being planned with already", maxPlans))
+		writeError(w, http.StatusServiceUnavailable, "", fmt.Sprintf("%d configurations are being planned with already", maxPlans))
 		return
 	}
-	text, ok := body(w, r, maxFile)
+	text, ok := readBody(w, r, maxFile)
 	if !ok {
 		return
 	}
@@ -41,21 +41,21 @@ func (s *Server) plan(w http.ResponseWriter, r *http.Request) {
 	}
 	p, err := s.weir.Plan(r.URL.Query().Get("file"), text)
 	if err != nil {
-		refuse(w, err)
+		writeRequestError(w, err)
 		return
 	}
-	answer(w, http.StatusOK, p)
+	writeJSON(w, http.StatusOK, p)
 }
 
 // stop answers when the drain is over.
 func (s *Server) stop(w http.ResponseWriter, r *http.Request) {
-	text, ok := body(w, r, maxBody)
+	text, ok := readBody(w, r, maxBody)
 	if !ok {
 		return
 	}
 	now, err := conf.ParseStopRequest(text)
 	if ms, bad := err.(conf.Errors); bad {
-		fail(w, http.StatusBadRequest, ms[0].Path, ms[0].Msg)
+		writeError(w, http.StatusBadRequest, ms[0].Path, ms[0].Msg)
 		return
 	}
 	out := http.NewResponseController(w)
@@ -65,7 +65,7 @@ func (s *Server) stop(w http.ResponseWriter, r *http.Request) {
 	if err != nil {
 		return // the client is gone
 	}
-	answer(w, http.StatusOK, cutCount{cut})
+	writeJSON(w, http.StatusOK, cutCount{cut})
 }
 
 // upgrade answers when the other process serves, or when it has turned out that it will not.
@@ -75,8 +75,8 @@ func (s *Server) upgrade(w http.ResponseWriter, r *http.Request) {
 	out.SetWriteDeadline(time.Time{})
 	u, err := s.weir.Upgrade(r.Context())
 	if err != nil {
-		refuse(w, err)
+		writeRequestError(w, err)
 		return
 	}
-	answer(w, http.StatusOK, u)
+	writeJSON(w, http.StatusOK, u)
 }

@@ -17,8 +17,8 @@ type Server struct {
 	weir     Weir                          // immutable after Start
 	inherit  func(address string) *os.File // immutable after Inherit; nil = nothing is inherited
 	routes   http.Handler                  // immutable after Start
-	page     *page                         // immutable
-	patience time.Duration                 // for which the stream of events waits for a client to read; immutable once a door is open
+	page     *dashboardPage                         // immutable
+	streamWriteTimeout time.Duration                 // for which the stream of events waits for a client to read; immutable once a door is open
 	ctx      context.Context
 	cancel   context.CancelFunc
 	work     sync.WaitGroup // one for each address
@@ -29,13 +29,13 @@ type Server struct {
 	missed  atomic.Uint64 // events that were forgotten before a client came for them
 
 	mu    sync.Mutex
-	doors map[string]*door // guarded by mu; by address
+	listeners map[string]*apiListener // guarded by mu; by address
 }
 
 // New returns a server without addresses. log must not block.
 func New(log *slog.Logger) *Server {
-	s := &Server{log: log, doors: map[string]*door{}, streams: make(chan struct{}, maxStreams), plans: make(chan struct{}, maxPlans),
-		page: newPage(), patience: writeTimeout}
+	s := &Server{log: log, listeners: map[string]*apiListener{}, streams: make(chan struct{}, maxStreams), plans: make(chan struct{}, maxPlans),
+		page: newDashboard(), streamWriteTimeout: writeTimeout}
 	s.ctx, s.cancel = context.WithCancel(context.Background())
 	s.token.Store(&Token{})
 	return s
@@ -44,17 +44,17 @@ func New(log *slog.Logger) *Server {
 // Start says whom the API is about. It comes before the first Commit, and once.
 func (s *Server) Start(w Weir) {
 	s.weir = w
-	s.routes = router(s.table())
+	s.routes = router(s.endpoints())
 }
 
 // Close ends streams, lets other requests finish for a moment, closes the addresses and returns when all has ended.
 func (s *Server) Close() {
 	s.cancel()
 	s.mu.Lock()
-	for _, d := range s.doors {
+	for _, d := range s.listeners {
 		s.work.Go(d.close)
 	}
-	s.doors = nil
+	s.listeners = nil
 	s.mu.Unlock()
 	s.work.Wait()
 }
@@ -64,14 +64,14 @@ const (
 	get, put, post, patch, del = http.MethodGet, http.MethodPut, http.MethodPost, http.MethodPatch, http.MethodDelete
 )
 
-// table is what answers at which path.
-func (s *Server) table() map[string]methods {
+// endpoints is what answers at which path.
+func (s *Server) endpoints() map[string]methods {
 	return map[string]methods{
-		"/":                {get: s.dashboard},
+		"/":                {get: s.getDashboard},
 		"/healthz":         {get: s.healthy},
 		"/readyz":          {get: s.ready},
 		"/metrics":         {get: s.metrics},
-		"/v1/openapi.yaml": {get: s.description},
+		"/v1/openapi.yaml": {get: s.getOpenAPI},
 		"/v1/status":       {get: s.status},
 		"/v1/events":       {get: s.events},
 		"/v1/reload":       {post: s.reload},
@@ -104,7 +104,7 @@ func router(table map[string]methods) http.Handler {
 		}
 		mux.Handle(at, m)
 	}
-	nothing := func(w http.ResponseWriter) { fail(w, http.StatusNotFound, "", "nothing here; the API is under /v1") }
+	nothing := func(w http.ResponseWriter) { writeError(w, http.StatusNotFound, "", "nothing here; the API is under /v1") }
 	mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) { nothing(w) })
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if p := r.URL.EscapedPath(); path.Clean("/"+p) != p && p != "*" {
@@ -128,5 +128,5 @@ func (m methods) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	w.Header().Set("Allow", m.allowed())
-	fail(w, http.StatusMethodNotAllowed, "", "want "+m.allowed()+", got "+r.Method)
+	writeError(w, http.StatusMethodNotAllowed, "", "want "+m.allowed()+", got "+r.Method)
 }

@@ -17,7 +17,7 @@ import (
 
 // Token is the digest of the secret that clients on TCP addresses send. The zero value accepts no token.
 type Token struct {
-	set    bool
+	required    bool
 	digest [sha256.Size]byte
 }
 
@@ -48,9 +48,9 @@ func (t *Token) matches(header string) bool {
 	return strings.EqualFold(scheme, "bearer") && subtle.ConstantTimeCompare(digest[:], t.digest[:]) == 1
 }
 
-// guard lets the right requests through. Nothing here allows other origins, so that no page in a browser can read an
+// authorize lets the right requests through. Nothing here allows other origins, so that no page in a browser can read an
 // answer; nor may one make changes, take up places, or reach a loopback address by a name of its own.
-func (s *Server) guard(tcp bool) http.Handler {
+func (s *Server) authorize(tcp bool) http.Handler {
 	origin := http.NewCrossOriginProtection()
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		h := w.Header()
@@ -59,27 +59,27 @@ func (s *Server) guard(tcp bool) http.Handler {
 		h.Set("Cross-Origin-Resource-Policy", "same-origin")
 		t := s.token.Load()
 		switch {
-		case tcp && t.set && !t.matches(r.Header.Get("Authorization")):
+		case tcp && t.required && !t.matches(r.Header.Get("Authorization")):
 			h.Set("WWW-Authenticate", "Bearer")
 			if r.URL.Path == "/" && (r.Method == http.MethodGet || r.Method == http.MethodHead) {
-				s.page.send(w, http.StatusUnauthorized)
+				s.page.write(w, http.StatusUnauthorized)
 				return
 			}
-			fail(w, http.StatusUnauthorized, "", "want the token of admin.token_file: Authorization: Bearer …")
-		case tcp && !t.set && !local(r.Host):
-			fail(w, http.StatusMisdirectedRequest, "", "want an address or localhost as the host")
-		case origin.Check(r) != nil || ofAnotherPage(r):
-			fail(w, http.StatusForbidden, "", "a page of another origin may not do this")
-		case tcp && !t.set && ofBrowser(r) && plainPost(r):
-			fail(w, http.StatusUnsupportedMediaType, "Content-Type", "want application/json, got "+r.Header.Get("Content-Type"))
+			writeError(w, http.StatusUnauthorized, "", "want the token of admin.token_file: Authorization: Bearer …")
+		case tcp && !t.required && !isLocalHost(r.Host):
+			writeError(w, http.StatusMisdirectedRequest, "", "want an address or localhost as the host")
+		case origin.Check(r) != nil || crossOrigin(r):
+			writeError(w, http.StatusForbidden, "", "a page of another origin may not do this")
+		case tcp && !t.required && fromBrowser(r) && simplePost(r):
+			writeError(w, http.StatusUnsupportedMediaType, "Content-Type", "want application/json, got "+r.Header.Get("Content-Type"))
 		default:
 			s.routes.ServeHTTP(w, r)
 		}
 	})
 }
 
-// ofAnotherPage tells whether a page of another origin asks, unless its user goes to the dashboard by a link.
-func ofAnotherPage(r *http.Request) bool {
+// crossOrigin tells whether a page of another origin asks, unless its user goes to the dashboard by a link.
+func crossOrigin(r *http.Request) bool {
 	site := r.Header.Get("Sec-Fetch-Site")
 	if site != "cross-site" && site != "same-site" {
 		return false
@@ -87,15 +87,15 @@ func ofAnotherPage(r *http.Request) bool {
 	return r.URL.Path != "/" || r.Header.Get("Sec-Fetch-Mode") != "navigate" || r.Header.Get("Sec-Fetch-Dest") != "document"
 }
 
-// ofBrowser tells whether a browser asks, as far as it says so: all do, and no page can have them say otherwise without
+// fromBrowser tells whether a browser asks, as far as it says so: all do, and no page can have them say otherwise without
 // asking first.
-func ofBrowser(r *http.Request) bool {
+func fromBrowser(r *http.Request) bool {
 	return strings.HasPrefix(r.UserAgent(), "Mozilla/") || r.Header.Get("Origin") != "" || r.Header.Get("Sec-Fetch-Site") != ""
 }
 
-// plainPost tells whether a request has a body of one of the types that a browser sends for any page without asking
+// simplePost tells whether a request has a body of one of the types that a browser sends for any page without asking
 // first (Fetch, section 2.2.2). A configuration file to plan with may be of any type: nothing comes of it.
-func plainPost(r *http.Request) bool {
+func simplePost(r *http.Request) bool {
 	kind, _, err := mime.ParseMediaType(r.Header.Get("Content-Type"))
 	if err != nil && r.Header.Get("Content-Type") == "" || r.Method != http.MethodPost || r.ContentLength == 0 || r.URL.Path == "/v1/plan" {
 		return false
@@ -103,8 +103,8 @@ func plainPost(r *http.Request) bool {
 	return err != nil || kind != "application/json" && !strings.HasSuffix(kind, "+json")
 }
 
-// local tells whether a Host header is an address or localhost, and not a name that somebody may have pointed here.
-func local(host string) bool {
+// isLocalHost tells whether a Host header is an address or localhost, and not a name that somebody may have pointed here.
+func isLocalHost(host string) bool {
 	if h, _, err := net.SplitHostPort(host); err == nil {
 		host = h
 	}

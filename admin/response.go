@@ -19,27 +19,27 @@ import (
 // maxBody bounds what a client may send, except a configuration file.
 const maxBody = 1 << 20
 
-func answer(w http.ResponseWriter, code int, v any) {
+func writeJSON(w http.ResponseWriter, code int, v any) {
 	w.Header().Set("Content-Type", "application/json")
 	w.WriteHeader(code)
 	json.NewEncoder(w).Encode(v) // a client that is gone has nobody to tell
 }
 
-// problem is the body of every error.
-type problem struct {
+// apiError is the body of every error.
+type apiError struct {
 	Error string `json:"error"`
 	Field string `json:"field"`
 }
 
-func fail(w http.ResponseWriter, code int, field, text string) {
-	answer(w, code, problem{Error: text, Field: field})
+func writeError(w http.ResponseWriter, code int, field, text string) {
+	writeJSON(w, code, apiError{Error: text, Field: field})
 }
 
-// refuse answers with an error of a Weir.
-func refuse(w http.ResponseWriter, err error) {
+// writeRequestError answers with an error of a Weir.
+func writeRequestError(w http.ResponseWriter, err error) {
 	var r *status.RequestError
 	if !errors.As(err, &r) {
-		fail(w, http.StatusInternalServerError, "", err.Error())
+		writeError(w, http.StatusInternalServerError, "", err.Error())
 		return
 	}
 	code := http.StatusBadRequest
@@ -53,42 +53,42 @@ func refuse(w http.ResponseWriter, err error) {
 	case status.Unavailable:
 		code = http.StatusServiceUnavailable
 	}
-	fail(w, code, r.Field, r.Text)
+	writeError(w, code, r.Field, r.Text)
 }
 
-// spared is how much is read of a body that is too large: a client that is cut off while it writes does not see the answer.
-const spared = 64 << 20
+// discardLimit is how much is read of a body that is too large: a client that is cut off while it writes does not see the answer.
+const discardLimit = 64 << 20
 
-// body reads what the client sent, up to a limit; false when an error has been answered.
-func body(w http.ResponseWriter, r *http.Request, limit int64) ([]byte, bool) {
+// readBody reads what the client sent, up to a limit; false when an error has been answered.
+func readBody(w http.ResponseWriter, r *http.Request, limit int64) ([]byte, bool) {
 	all := r.Body
 	text, err := io.ReadAll(http.MaxBytesReader(w, all, limit))
 	var over *http.MaxBytesError
 	switch {
 	case errors.As(err, &over):
-		io.CopyN(io.Discard, all, spared)
-		fail(w, http.StatusRequestEntityTooLarge, "", "the request is too large")
+		io.CopyN(io.Discard, all, discardLimit)
+		writeError(w, http.StatusRequestEntityTooLarge, "", "the request is too large")
 	case err != nil:
-		fail(w, http.StatusBadRequest, "", "the request ends early")
+		writeError(w, http.StatusBadRequest, "", "the request ends early")
 	}
 	return text, err == nil
 }
 
-// known answers a request with an unknown or doubtful parameter with an error, and returns false. What is misspelt would
+// checkParameters answers a request with an unknown or doubtful parameter with an error, and returns false. What is misspelt would
 // otherwise choose everything.
-func known(w http.ResponseWriter, r *http.Request, names ...string) bool {
+func checkParameters(w http.ResponseWriter, r *http.Request, names ...string) bool {
 	q, err := url.ParseQuery(r.URL.RawQuery)
 	if err != nil {
-		fail(w, http.StatusBadRequest, "", "the part of the address after ? cannot be read")
+		writeError(w, http.StatusBadRequest, "", "the part of the address after ? cannot be read")
 		return false
 	}
 	for _, name := range slices.Sorted(maps.Keys(q)) {
 		if !slices.Contains(names, name) {
-			fail(w, http.StatusBadRequest, name, "unknown parameter "+strconv.Quote(name)+", want "+strings.Join(names, ", "))
+			writeError(w, http.StatusBadRequest, name, "unknown parameter "+strconv.Quote(name)+", want "+strings.Join(names, ", "))
 			return false
 		}
 		if len(q[name]) > 1 {
-			fail(w, http.StatusBadRequest, name, "given more than once")
+			writeError(w, http.StatusBadRequest, name, "given more than once")
 			return false
 		}
 	}

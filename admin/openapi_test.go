@@ -27,7 +27,7 @@ func TestDescriptionOfPaths(t *testing.T) {
 	s := New(nil)
 	s.Start(newFake())
 	is := map[string][]string{}
-	for path, m := range s.table() {
+	for path, m := range s.endpoints() {
 		is[path] = slices.Sorted(maps.Keys(m))
 	}
 	told := map[string][]string{}
@@ -42,7 +42,7 @@ func TestDescriptionOfPaths(t *testing.T) {
 
 func TestDescriptionOfData(t *testing.T) {
 	schemas := described(t).Components.Schemas
-	named := map[reflect.Type]string{reflect.TypeFor[problem](): "Error", reflect.TypeFor[cutCount](): "Cut"}
+	named := map[reflect.Type]string{reflect.TypeFor[apiError](): "Error", reflect.TypeFor[cutCount](): "Cut"}
 	for _, root := range []any{status.Document{}, status.Session{}, status.Event{}, status.Plan{}, status.Upgrade{}} {
 		structsOf(reflect.TypeOf(root), named)
 	}

@@ -10,7 +10,7 @@ import (
 //go:embed openapi.yaml
 var openapi []byte
 
-func (s *Server) description(w http.ResponseWriter, r *http.Request) {
+func (s *Server) getOpenAPI(w http.ResponseWriter, r *http.Request) {
 	w.Header().Set("Content-Type", "application/yaml")
 	w.Write(openapi)
 }

@@ -10,76 +10,76 @@ import (
 func (s *Server) explain(w http.ResponseWriter, r *http.Request) {
 	x, err := s.weir.Explain(r.PathValue("cluster"), r.PathValue("server"))
 	if err != nil {
-		refuse(w, err)
+		writeRequestError(w, err)
 		return
 	}
-	answer(w, http.StatusOK, x)
+	writeJSON(w, http.StatusOK, x)
 }
 
-// shown answers a change to a server with what the server is like now.
-func (s *Server) shown(w http.ResponseWriter, code int, cluster, server string, err error) {
+// writeServer answers a change to a server with what the server is like now.
+func (s *Server) writeServer(w http.ResponseWriter, code int, cluster, server string, err error) {
 	if err == nil {
 		x, gone := s.weir.Explain(cluster, server)
 		if gone == nil {
-			answer(w, code, x)
+			writeJSON(w, code, x)
 			return
 		}
 		err = gone
 	}
-	refuse(w, err)
+	writeRequestError(w, err)
 }
 
 func (s *Server) patchServer(w http.ResponseWriter, r *http.Request) {
-	if text, ok := body(w, r, maxBody); ok {
+	if text, ok := readBody(w, r, maxBody); ok {
 		cluster, server := r.PathValue("cluster"), r.PathValue("server")
-		s.shown(w, http.StatusOK, cluster, server, s.weir.Override(cluster, server, text))
+		s.writeServer(w, http.StatusOK, cluster, server, s.weir.Override(cluster, server, text))
 	}
 }
 
 func (s *Server) feedback(w http.ResponseWriter, r *http.Request) {
-	if text, ok := body(w, r, maxBody); ok {
+	if text, ok := readBody(w, r, maxBody); ok {
 		cluster, server := r.PathValue("cluster"), r.PathValue("server")
-		s.shown(w, http.StatusOK, cluster, server, s.weir.Feedback(cluster, server, text))
+		s.writeServer(w, http.StatusOK, cluster, server, s.weir.Feedback(cluster, server, text))
 	}
 }
 
 func (s *Server) postServer(w http.ResponseWriter, r *http.Request) {
-	if text, ok := body(w, r, maxBody); ok {
+	if text, ok := readBody(w, r, maxBody); ok {
 		cluster := r.PathValue("cluster")
 		server, err := s.weir.AddServer(cluster, text)
-		s.shown(w, http.StatusCreated, cluster, server, err)
+		s.writeServer(w, http.StatusCreated, cluster, server, err)
 	}
 }
 
 func (s *Server) deleteServer(w http.ResponseWriter, r *http.Request) {
-	done(w, s.weir.RemoveServer(r.PathValue("cluster"), r.PathValue("server")))
+	writeNoContent(w, s.weir.RemoveServer(r.PathValue("cluster"), r.PathValue("server")))
 }
 
 func (s *Server) putCluster(w http.ResponseWriter, r *http.Request) {
-	text, ok := body(w, r, maxBody)
+	text, ok := readBody(w, r, maxBody)
 	if !ok {
 		return
 	}
 	created, err := s.weir.PutCluster(r.PathValue("cluster"), text)
 	if err != nil {
-		refuse(w, err)
+		writeRequestError(w, err)
 		return
 	}
-	if c, ok := find(w, s.weir.Status(), r.PathValue("cluster")); ok {
+	if c, ok := findCluster(w, s.weir.Status(), r.PathValue("cluster")); ok {
 		code := http.StatusOK
 		if created {
 			code = http.StatusCreated
 		}
-		answer(w, code, c)
+		writeJSON(w, code, c)
 	}
 }
 
 func (s *Server) deleteCluster(w http.ResponseWriter, r *http.Request) {
-	done(w, s.weir.RemoveCluster(r.PathValue("cluster")))
+	writeNoContent(w, s.weir.RemoveCluster(r.PathValue("cluster")))
 }
 
 func (s *Server) failback(w http.ResponseWriter, r *http.Request) {
-	done(w, s.weir.Failback(r.PathValue("cluster")))
+	writeNoContent(w, s.weir.Failback(r.PathValue("cluster")))
 }
 
 // cutCount is the answer of what ends sessions.
@@ -90,25 +90,25 @@ type cutCount struct {
 func (s *Server) cutServer(w http.ResponseWriter, r *http.Request) {
 	n, err := s.weir.CutServer(r.PathValue("cluster"), r.PathValue("server"))
 	if err != nil {
-		refuse(w, err)
+		writeRequestError(w, err)
 		return
 	}
-	answer(w, http.StatusOK, cutCount{n})
+	writeJSON(w, http.StatusOK, cutCount{n})
 }
 
 func (s *Server) cutSession(w http.ResponseWriter, r *http.Request) {
 	id, err := strconv.ParseUint(r.PathValue("id"), 10, 64)
 	if err != nil {
-		fail(w, http.StatusBadRequest, "id", "want the number of a session")
+		writeError(w, http.StatusBadRequest, "id", "want the number of a session")
 		return
 	}
-	done(w, s.weir.CutSession(id))
+	writeNoContent(w, s.weir.CutSession(id))
 }
 
-// done answers what has nothing to tell but that it was done.
-func done(w http.ResponseWriter, err error) {
+// writeNoContent answers what has nothing to tell but that it was done.
+func writeNoContent(w http.ResponseWriter, err error) {
 	if err != nil {
-		refuse(w, err)
+		writeRequestError(w, err)
 		return
 	}
 	w.WriteHeader(http.StatusNoContent)

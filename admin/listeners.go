@@ -12,15 +12,15 @@ import (
 	"weir/conf"
 )
 
-// door is one open address.
-type door struct {
-	at     string
+// apiListener is one open address.
+type apiListener struct {
+	address     string
 	ln     net.Listener
 	server *http.Server     // nil until it is in use
-	gate   *gate            // likewise
-	guests *boundedListener // likewise
+	pausable   *pausableListener            // likewise
+	limited *limitedListener // likewise
 	remove func()           // takes away the file of a unix socket
-	shared bool             // inherited, and not yet in use: its file is the other process's
+	inherited bool             // inherited, and not yet in use: its file is the other process's
 }
 
 // What a client may take.
@@ -38,27 +38,27 @@ const (
 type Change struct {
 	server *Server
 	token  *Token
-	fresh  map[string]*door
+	opened  map[string]*apiListener
 	wanted map[string]bool
 }
 
 // Prepare opens the addresses that are not open yet, for clients with a token. It changes nothing that runs. The default
 // socket, which nobody asked for, may fail with a warning. What cannot be opened is told of at once, joined.
 func (s *Server) Prepare(spec conf.Admin, token *Token) (*Change, error) {
-	c := &Change{server: s, token: token, fresh: map[string]*door{}, wanted: map[string]bool{}}
+	c := &Change{server: s, token: token, opened: map[string]*apiListener{}, wanted: map[string]bool{}}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	var failed []error
 	for _, at := range spec.Listen {
 		name := at.String()
 		c.wanted[name] = true
-		if s.doors[name] != nil {
+		if s.listeners[name] != nil {
 			continue
 		}
-		d, err := s.open(at)
+		d, err := s.openListener(at)
 		switch {
 		case err == nil:
-			c.fresh[name] = d
+			c.opened[name] = d
 		case spec.Explicit:
 			failed = append(failed, err)
 		default:
@@ -74,9 +74,9 @@ func (s *Server) Prepare(spec conf.Admin, token *Token) (*Change, error) {
 
 // Discard closes what was opened.
 func (c *Change) Discard() {
-	for _, d := range c.fresh {
+	for _, d := range c.opened {
 		d.ln.Close()
-		if !d.shared {
+		if !d.inherited {
 			d.remove()
 		}
 	}
@@ -88,35 +88,35 @@ func (c *Change) Commit() {
 	s.token.Store(c.token)
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.doors == nil { // closed
+	if s.listeners == nil { // closed
 		c.Discard()
 		return
 	}
-	for name, d := range s.doors {
+	for name, d := range s.listeners {
 		if !c.wanted[name] {
-			delete(s.doors, name)
+			delete(s.listeners, name)
 			s.work.Go(d.close)
 		}
 	}
-	for name, d := range c.fresh {
-		s.doors[name] = d
-		d.shared, d.gate = false, newGate(d.ln)
-		ln := bounded(d.gate, maxClients)
-		d.guests = ln
+	for name, d := range c.opened {
+		s.listeners[name] = d
+		d.inherited, d.pausable = false, newPausableListener(d.ln)
+		ln := limitClients(d.pausable, maxClients)
+		d.limited = ln
 		d.server = &http.Server{
-			ConnState:         ln.note,
-			Handler:           s.guard(d.ln.Addr().Network() != "unix"),
+			ConnState:         ln.trackState,
+			Handler:           s.authorize(d.ln.Addr().Network() != "unix"),
 			ReadHeaderTimeout: headerTimeout, ReadTimeout: readTimeout, WriteTimeout: writeTimeout, IdleTimeout: idleTimeout,
 			MaxHeaderBytes: maxHeader,
 			BaseContext:    func(net.Listener) context.Context { return s.ctx },
-			ErrorLog:       quiet(),
+			ErrorLog:       discardLog(),
 		}
 		s.work.Go(func() { d.server.Serve(ln) })
 	}
 }
 
-// open opens an address, or takes the socket that another process had there.
-func (s *Server) open(at conf.Address) (*door, error) {
+// openListener opens an address, or takes the socket that another process had there.
+func (s *Server) openListener(at conf.Address) (*apiListener, error) {
 	if s.inherit != nil {
 		if f := s.inherit(at.String()); f != nil {
 			defer f.Close()
@@ -124,11 +124,11 @@ func (s *Server) open(at conf.Address) (*door, error) {
 			if err != nil {
 				return nil, err
 			}
-			return &door{at: at.String(), ln: ln, remove: removal(at.Path), shared: true}, nil
+			return &apiListener{address: at.String(), ln: ln, remove: unlinkUnlessReplaced(at.Path), inherited: true}, nil
 		}
 	}
 	if at.Path != "" {
-		return openUnix(at)
+		return listenUnix(at)
 	}
 	var how net.ListenConfig
 	how.SetMultipathTCP(false) // which would be the default
@@ -136,12 +136,12 @@ func (s *Server) open(at conf.Address) (*door, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &door{at: at.String(), ln: ln, remove: func() {}}, nil
+	return &apiListener{address: at.String(), ln: ln, remove: func() {}}, nil
 }
 
 // close lets requests under way finish for a moment. Who is connected and has asked for nothing is not waited for.
-func (d *door) close() {
-	d.guests.dismiss()
+func (d *apiListener) close() {
+	d.limited.closeIdle()
 	ctx, cancel := context.WithTimeout(context.Background(), closePatience)
 	defer cancel()
 	if d.server.Shutdown(ctx) != nil {

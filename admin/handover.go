@@ -10,57 +10,57 @@ import (
 	"time"
 )
 
-// gate is a listener that can be told to wait.
-type gate struct {
+// pausable is a listener that can be told to wait.
+type pausableListener struct {
 	net.Listener
 
 	mu     sync.Mutex
-	open   chan struct{} // closed while it is open
+	accepting   chan struct{} // closed while it is open
 	closed chan struct{}
 	once   sync.Once
 }
 
-func newGate(ln net.Listener) *gate {
-	g := &gate{Listener: ln, open: make(chan struct{}), closed: make(chan struct{})}
-	close(g.open)
+func newPausableListener(ln net.Listener) *pausableListener {
+	g := &pausableListener{Listener: ln, accepting: make(chan struct{}), closed: make(chan struct{})}
+	close(g.accepting)
 	return g
 }
 
-// hold stops accepting, or goes on.
-func (g *gate) hold(hold bool) {
+// setPaused stops accepting, or goes on.
+func (g *pausableListener) setPaused(hold bool) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	select {
-	case <-g.open:
+	case <-g.accepting:
 		if hold {
-			g.open = make(chan struct{})
-			g.until(time.Unix(1, 0))
+			g.accepting = make(chan struct{})
+			g.setDeadline(time.Unix(1, 0))
 		}
 	default:
 		if !hold {
-			g.until(time.Time{})
-			close(g.open)
+			g.setDeadline(time.Time{})
+			close(g.accepting)
 		}
 	}
 }
 
-func (g *gate) until(t time.Time) {
+func (g *pausableListener) setDeadline(t time.Time) {
 	if d, ok := g.Listener.(interface{ SetDeadline(time.Time) error }); ok {
 		d.SetDeadline(t)
 	}
 }
 
-func (g *gate) state() <-chan struct{} {
+func (g *pausableListener) running() <-chan struct{} {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	return g.open
+	return g.accepting
 }
 
 // Accept waits while the gate is held.
-func (g *gate) Accept() (net.Conn, error) {
+func (g *pausableListener) Accept() (net.Conn, error) {
 	for {
 		select {
-		case <-g.state():
+		case <-g.running():
 		case <-g.closed:
 			return nil, net.ErrClosed
 		}
@@ -71,7 +71,7 @@ func (g *gate) Accept() (net.Conn, error) {
 	}
 }
 
-func (g *gate) Close() error {
+func (g *pausableListener) Close() error {
 	g.once.Do(func() { close(g.closed) })
 	return g.Listener.Close()
 }
@@ -85,7 +85,7 @@ func (s *Server) Sockets() (map[string]*os.File, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	files := map[string]*os.File{}
-	for name, d := range s.doors {
+	for name, d := range s.listeners {
 		ln, ok := d.ln.(interface{ File() (*os.File, error) })
 		if !ok {
 			continue
@@ -106,8 +106,8 @@ func (s *Server) Sockets() (map[string]*os.File, error) {
 func (s *Server) PauseAccept(hold bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	for _, d := range s.doors {
-		d.gate.hold(hold)
+	for _, d := range s.listeners {
+		d.pausable.setPaused(hold)
 	}
 }
 
@@ -116,7 +116,7 @@ func (s *Server) PauseAccept(hold bool) {
 func (s *Server) HandOver(taken []string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	for name, d := range s.doors {
+	for name, d := range s.listeners {
 		if slices.Contains(taken, name) {
 			d.remove = func() {}
 		}

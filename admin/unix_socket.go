@@ -15,14 +15,14 @@ import (
 // socketMode is who may use a unix socket: its owner and group.
 const socketMode = 0o660
 
-// openUnix makes a unix socket, and its directory if that is missing. It takes the place of a socket that nobody listens
+// listenUnix makes a unix socket, and its directory if that is missing. It takes the place of a socket that nobody listens
 // at any more, as a killed process leaves it; one that is alive, or a file that is no socket, is left alone.
-func openUnix(at conf.Address) (*door, error) {
+func listenUnix(at conf.Address) (*apiListener, error) {
 	path := at.Path
 	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
 		return nil, fmt.Errorf("listen on %s: %w", at, err)
 	}
-	if err := clearStale(path); err != nil {
+	if err := removeStaleSocket(path); err != nil {
 		return nil, fmt.Errorf("listen on %s: %w", at, err)
 	}
 	ln, err := net.ListenUnix("unix", &net.UnixAddr{Name: path, Net: "unix"})
@@ -30,7 +30,7 @@ func openUnix(at conf.Address) (*door, error) {
 		return nil, fmt.Errorf("listen on %s: %w", at, err)
 	}
 	ln.SetUnlinkOnClose(false)
-	d := &door{at: at.String(), ln: ln, remove: removal(path)}
+	d := &apiListener{address: at.String(), ln: ln, remove: unlinkUnlessReplaced(path)}
 	if err := os.Chmod(path, socketMode); err != nil {
 		ln.Close()
 		d.remove()
@@ -39,8 +39,8 @@ func openUnix(at conf.Address) (*door, error) {
 	return d, nil
 }
 
-// removal removes the file that a unix socket has now, unless another has taken its place.
-func removal(path string) func() {
+// unlinkUnlessReplaced removes the file that a unix socket has now, unless another has taken its place.
+func unlinkUnlessReplaced(path string) func() {
 	own, err := os.Lstat(path)
 	if path == "" || err != nil {
 		return func() {}
@@ -52,7 +52,7 @@ func removal(path string) func() {
 	}
 }
 
-func clearStale(path string) error {
+func removeStaleSocket(path string) error {
 	info, err := os.Lstat(path)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):

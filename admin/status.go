@@ -1,0 +1,70 @@
+package admin
+
+// What is: the document, whole and in parts.
+
+import (
+	"fmt"
+	"net/http"
+
+	"weir/internal/status"
+)
+
+func (s *Server) healthy(w http.ResponseWriter, r *http.Request) {
+	writeJSON(w, http.StatusOK, map[string]bool{"ok": true})
+}
+
+func (s *Server) ready(w http.ResponseWriter, r *http.Request) {
+	if !s.weir.Ready() {
+		writeError(w, http.StatusServiceUnavailable, "", "weir is stopping")
+		return
+	}
+	writeJSON(w, http.StatusOK, map[string]bool{"ready": true})
+}
+
+func (s *Server) getDashboard(w http.ResponseWriter, r *http.Request) { s.page.write(w, http.StatusOK) }
+
+func (s *Server) status(w http.ResponseWriter, r *http.Request) {
+	writeJSON(w, http.StatusOK, s.weir.Status())
+}
+
+func (s *Server) clusters(w http.ResponseWriter, r *http.Request) {
+	writeJSON(w, http.StatusOK, s.weir.Status().Clusters)
+}
+
+func (s *Server) cluster(w http.ResponseWriter, r *http.Request) {
+	if c, ok := findCluster(w, s.weir.Status(), r.PathValue("cluster")); ok {
+		writeJSON(w, http.StatusOK, c)
+	}
+}
+
+// findCluster looks a cluster up; false when the error has been answered.
+func findCluster(w http.ResponseWriter, doc status.Document, name string) (status.Cluster, bool) {
+	for _, c := range doc.Clusters {
+		if c.Name == name {
+			return c, true
+		}
+	}
+	writeError(w, http.StatusNotFound, "cluster", "no cluster "+name)
+	return status.Cluster{}, false
+}
+
+// How many sessions are listed, unless the client says otherwise, and at most.
+const (
+	defaultSessions = 1000
+	maxSessions  = 100_000
+)
+
+func (s *Server) sessions(w http.ResponseWriter, r *http.Request) {
+	if !checkParameters(w, r, "listener", "cluster", "server", "limit") {
+		return
+	}
+	q := r.URL.Query()
+	limit, err := parseUint(q.Get("limit"), defaultSessions)
+	if err != nil || limit < 1 || limit > maxSessions {
+		writeError(w, http.StatusBadRequest, "limit", fmt.Sprintf("want a number from 1 to %d", maxSessions))
+		return
+	}
+	writeJSON(w, http.StatusOK, s.weir.ListSessions(status.SessionFilter{
+		Listener: q.Get("listener"), Cluster: q.Get("cluster"), Server: q.Get("server"), Limit: int(limit),
+	}))
+}
