@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"net/http"
 	"os"
+	"regexp"
 	"path/filepath"
 	"strings"
 	"syscall"
@@ -257,7 +258,7 @@ func TestMetrics(t *testing.T) {
 		require.Contains(t, text, line+"\n")
 	}
 	for line := range strings.SplitSeq(text, "\n") {
-		require.True(t, line == "" || strings.HasPrefix(line, "#") || strings.HasPrefix(line, "weir_"), line)
+		require.True(t, line == "" || regexp.MustCompile(`^(#|weir_|process_|go_)`).MatchString(line), line)
 	}
 }
 
