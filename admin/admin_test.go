@@ -125,14 +125,14 @@ func TestRequests(t *testing.T) {
 		{"DELETE /v1/reload", "", 405, "", `want POST, got DELETE`},
 		{"GET /v1/sessions?clutser=c", "", 400, "", `unknown parameter \"clutser\", want listener`},
 		{"GET /v1/sessions?limit=1&limit=2", "", 400, "", `"field":"limit"`},
-		{"GET /v1/sessions?a;b", "", 400, "", `cannot be read`},
+		{"GET /v1/sessions?a;b", "", 400, "", `invalid query string`},
 		{"GET /v1/events?folow=false", "", 400, "", `"field":"folow"`},
-		{"GET //v1/status", "", 404, "", `"error":"nothing here`},
-		{"GET /v1/clusters/../status", "", 404, "", `"error":"nothing here`},
-		{"GET /v1/status/", "", 404, "", `"error":"nothing here`},
-		{"GET /v1/nothing", "", 404, "", `"error":"nothing here`},
-		{"GET /v2", "", 404, "", `"error":"nothing here`},
-		{"PUT /v1/clusters/c", strings.Repeat("x", maxBody+1), 413, "", `{"error":"the request is too large","field":""}`},
+		{"GET //v1/status", "", 404, "", `"error":"no such path`},
+		{"GET /v1/clusters/../status", "", 404, "", `"error":"no such path`},
+		{"GET /v1/status/", "", 404, "", `"error":"no such path`},
+		{"GET /v1/nothing", "", 404, "", `"error":"no such path`},
+		{"GET /v2", "", 404, "", `"error":"no such path`},
+		{"PUT /v1/clusters/c", strings.Repeat("x", maxBody+1), 413, "", `{"error":"request body too large","field":""}`},
 	} {
 		t.Run(test.what, func(t *testing.T) {
 			f.asked = nil

@@ -1,6 +1,7 @@
 package admin
 
-// Who may ask: on TCP addresses whoever has the token, if there is one; on unix sockets whoever may open them.
+// Authentication and protection against other origins. TCP addresses require the token, if one is configured; unix sockets
+// rely on their file mode.
 
 import (
 	"crypto/sha256"
@@ -17,8 +18,8 @@ import (
 
 // Token is the digest of the secret that clients on TCP addresses send. The zero value accepts no token.
 type Token struct {
-	required    bool
-	digest [sha256.Size]byte
+	required bool
+	digest   [sha256.Size]byte
 }
 
 // maxToken bounds a token file.
@@ -41,15 +42,16 @@ func ReadToken(file string) (*Token, error) {
 	return &Token{true, sha256.Sum256([]byte(line))}, nil
 }
 
-// matches takes the same time whatever the client has guessed.
+// matches reports whether an Authorization header has the token. It takes constant time.
 func (t *Token) matches(header string) bool {
 	scheme, secret, _ := strings.Cut(header, " ")
 	digest := sha256.Sum256([]byte(strings.TrimSpace(secret)))
 	return strings.EqualFold(scheme, "bearer") && subtle.ConstantTimeCompare(digest[:], t.digest[:]) == 1
 }
 
-// authorize lets the right requests through. Nothing here allows other origins, so that no page in a browser can read an
-// answer; nor may one make changes, take up places, or reach a loopback address by a name of its own.
+// authorize returns the handler that rejects unauthorized requests and passes on the others. No response allows another origin
+// (CORS), so that no foreign page in a browser can read one, make changes, occupy connections, or reach a loopback address
+// under a name of its own.
 func (s *Server) authorize(tcp bool) http.Handler {
 	origin := http.NewCrossOriginProtection()
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -67,9 +69,9 @@ func (s *Server) authorize(tcp bool) http.Handler {
 			}
 			writeError(w, http.StatusUnauthorized, "", "want the token of admin.token_file: Authorization: Bearer …")
 		case tcp && !t.required && !isLocalHost(r.Host):
-			writeError(w, http.StatusMisdirectedRequest, "", "want an address or localhost as the host")
+			writeError(w, http.StatusMisdirectedRequest, "", "want an IP address or localhost in the Host header")
 		case origin.Check(r) != nil || crossOrigin(r):
-			writeError(w, http.StatusForbidden, "", "a page of another origin may not do this")
+			writeError(w, http.StatusForbidden, "", "request from another origin")
 		case tcp && !t.required && fromBrowser(r) && simplePost(r):
 			writeError(w, http.StatusUnsupportedMediaType, "Content-Type", "want application/json, got "+r.Header.Get("Content-Type"))
 		default:
@@ -78,7 +80,7 @@ func (s *Server) authorize(tcp bool) http.Handler {
 	})
 }
 
-// crossOrigin tells whether a page of another origin asks, unless its user goes to the dashboard by a link.
+// crossOrigin reports whether a page of another origin sent the request. Following a link to the dashboard is allowed.
 func crossOrigin(r *http.Request) bool {
 	site := r.Header.Get("Sec-Fetch-Site")
 	if site != "cross-site" && site != "same-site" {
@@ -87,14 +89,14 @@ func crossOrigin(r *http.Request) bool {
 	return r.URL.Path != "/" || r.Header.Get("Sec-Fetch-Mode") != "navigate" || r.Header.Get("Sec-Fetch-Dest") != "document"
 }
 
-// fromBrowser tells whether a browser asks, as far as it says so: all do, and no page can have them say otherwise without
-// asking first.
+// fromBrowser reports whether a browser sent the request. All browsers send one of these headers, and a page cannot remove them
+// without a preflight request.
 func fromBrowser(r *http.Request) bool {
 	return strings.HasPrefix(r.UserAgent(), "Mozilla/") || r.Header.Get("Origin") != "" || r.Header.Get("Sec-Fetch-Site") != ""
 }
 
-// simplePost tells whether a request has a body of one of the types that a browser sends for any page without asking
-// first (Fetch, section 2.2.2). A configuration file to plan with may be of any type: nothing comes of it.
+// simplePost reports whether the body has one of the types that a browser sends for any page without a preflight request
+// (Fetch, section 2.2.2). /v1/plan accepts any type, because it changes nothing.
 func simplePost(r *http.Request) bool {
 	kind, _, err := mime.ParseMediaType(r.Header.Get("Content-Type"))
 	if err != nil && r.Header.Get("Content-Type") == "" || r.Method != http.MethodPost || r.ContentLength == 0 || r.URL.Path == "/v1/plan" {
@@ -103,7 +105,8 @@ func simplePost(r *http.Request) bool {
 	return err != nil || kind != "application/json" && !strings.HasSuffix(kind, "+json")
 }
 
-// isLocalHost tells whether a Host header is an address or localhost, and not a name that somebody may have pointed here.
+// isLocalHost reports whether a Host header is an address or localhost. Any other name could be made to resolve to this host
+// (DNS rebinding).
 func isLocalHost(host string) bool {
 	if h, _, err := net.SplitHostPort(host); err == nil {
 		host = h

@@ -11,24 +11,23 @@ import (
 	"time"
 )
 
-// limitedListener is a listener with so many clients at most. Those who are connected and ask for nothing give way to
-// newcomers, the one that has waited longest first; if all are at work, newcomers are turned away at once instead of
-// waiting for those who keep what they have.
+// limitedListener is a listener with a maximum number of clients. At the limit, a new client replaces the client that has been
+// idle longest; if none is idle, the new client is closed at once.
 type limitedListener struct {
 	net.Listener
 	limit int
 
-	mu   sync.Mutex
-	count  int                            // guarded by mu, like all below
-	idle *list.List                     // of *limitedConn, the one that has waited longest first
-	idleElements   map[*limitedConn]*list.Element // in idle
+	mu           sync.Mutex
+	count        int                            // guarded by mu, like all below
+	idle         *list.List                     // of *limitedConn, longest idle first
+	idleElements map[*limitedConn]*list.Element // in idle
 }
 
 func limitClients(ln net.Listener, most int) *limitedListener {
 	return &limitedListener{Listener: ln, limit: most, idle: list.New(), idleElements: map[*limitedConn]*list.Element{}}
 }
 
-// acceptPause is how long a listener rests when clients cannot be accepted.
+// acceptPause is the pause after an error of accept.
 const acceptPause = 50 * time.Millisecond
 
 func (b *limitedListener) Accept() (net.Conn, error) {
@@ -37,7 +36,7 @@ func (b *limitedListener) Accept() (net.Conn, error) {
 		switch {
 		case errors.Is(err, net.ErrClosed):
 			return nil, err
-		case err != nil: // whatever is short will be there again: the API must not end of it
+		case err != nil: // a temporary shortage must not end the API
 			time.Sleep(acceptPause)
 			continue
 		}
@@ -49,28 +48,28 @@ func (b *limitedListener) Accept() (net.Conn, error) {
 	}
 }
 
-// add takes a client in, in the place of another if there is no room.
+// add adds a client, in place of an idle one at the limit. It reports false if there is no room.
 func (b *limitedListener) add(c *limitedConn) bool {
 	b.mu.Lock()
-	var leaves *limitedConn
+	var oldest *limitedConn
 	if b.count >= b.limit {
 		if e := b.idle.Front(); e != nil {
-			leaves = e.Value.(*limitedConn)
+			oldest = e.Value.(*limitedConn)
 		}
 	}
-	room := b.count < b.limit || leaves != nil
+	room := b.count < b.limit || oldest != nil
 	if room {
 		b.count++
 		b.idleElements[c] = b.idle.PushBack(c)
 	}
 	b.mu.Unlock()
-	if leaves != nil {
-		leaves.Close()
+	if oldest != nil {
+		oldest.Close()
 	}
 	return room
 }
 
-// closeIdle closes the connections of those who ask for nothing.
+// closeIdle closes the idle connections.
 func (b *limitedListener) closeIdle() {
 	b.mu.Lock()
 	var idle []*limitedConn
@@ -83,7 +82,7 @@ func (b *limitedListener) closeIdle() {
 	}
 }
 
-// trackState is the http.Server's ConnState: it tells who has asked for something and who has not.
+// trackState is the ConnState of the http.Server. It tracks which connections are idle.
 func (b *limitedListener) trackState(conn net.Conn, state http.ConnState) {
 	c, ok := conn.(*limitedConn)
 	if !ok {
@@ -118,7 +117,7 @@ func (b *limitedListener) remove(c *limitedConn) {
 type limitedConn struct {
 	net.Conn
 	listener *limitedListener
-	closed     bool // guarded by the listener's mu
+	closed   bool // guarded by the listener's mu
 }
 
 func (c *limitedConn) Close() error {
@@ -126,5 +125,5 @@ func (c *limitedConn) Close() error {
 	return c.Conn.Close()
 }
 
-// discardLog is for what the HTTP library has to say about clients that misbehave: nobody acts on it.
+// discardLog discards the messages of net/http about misbehaving clients.
 func discardLog() *log.Logger { return log.New(io.Discard, "", 0) }

@@ -1,7 +1,7 @@
 package admin
 
-// The dashboard: one page with everything in it, so that it works without any other host, and so that a policy can name
-// all that may run in it.
+// The dashboard: one self-contained HTML page, which needs no other host. Its Content-Security-Policy lists every script and
+// style by hash.
 
 import (
 	"crypto/sha256"
@@ -14,13 +14,13 @@ import (
 //go:embed web
 var web embed.FS
 
-// dashboardPage is the dashboard as it is sent.
+// dashboardPage is the dashboard as sent to browsers.
 type dashboardPage struct {
 	html   []byte
 	policy string // Content-Security-Policy
 }
 
-// scriptFiles are the parts of the page's script, in order.
+// scriptFiles returns the names of the script files, in order.
 func scriptFiles() []string {
 	return []string{"dom", "format", "rates", "api", "clusters", "server", "main"}
 }
@@ -42,19 +42,18 @@ func newDashboard() *dashboardPage {
 func webFile(name string) string {
 	text, err := web.ReadFile("web/" + name)
 	if err != nil {
-		panic(err) // it is part of the program
+		panic(err) // the file is embedded
 	}
 	return string(text)
 }
 
-// cspHash names a text in a policy (Content Security Policy Level 3, section 2.3.1).
+// cspHash returns the hash source of a text (Content Security Policy Level 3, section 2.3.1).
 func cspHash(text string) string {
 	sum := sha256.Sum256([]byte(text))
 	return "'sha256-" + base64.StdEncoding.EncodeToString(sum[:]) + "'"
 }
 
-// write answers with the page. It holds nothing that is not in every weir: whoever is refused for want of a token is sent
-// it with 401, and it asks for the token.
+// write sends the page. It contains no data of this weir, so that it can be sent with 401 to ask for the token.
 func (p *dashboardPage) write(w http.ResponseWriter, code int) {
 	h := w.Header()
 	h.Set("Content-Type", "text/html; charset=utf-8")

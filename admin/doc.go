@@ -1,4 +1,4 @@
-// Package admin serves the API of a running weir: what is (JSON, metrics, a stream of events), and what an operator may
-// change (states and weights, servers and clusters, reload). It is a view on copies and never on the path of a session.
-// What it needs of a running weir is the Weir interface; README.md lists the endpoints and the metrics.
+// Package admin serves the HTTP API of a running weir: status, metrics, events and the dashboard, and runtime changes
+// (overrides, servers, clusters, reload, upgrade, stop). It reads snapshots and is never on the path of a session. The Weir
+// interface is what it needs of the engine. README.md lists the endpoints and the metrics.
 package admin

@@ -1,6 +1,6 @@
 package admin
 
-// The stream of events, as server-sent events (WHATWG HTML, section 9.2).
+// The event stream, as server-sent events (WHATWG HTML, section 9.2).
 
 import (
 	"context"
@@ -15,21 +15,20 @@ import (
 )
 
 const (
-	// maxStreams bounds the clients that wait for events at once; each holds one connection and no memory.
+	// maxStreams limits concurrent streams.
 	maxStreams = 32
-	// keepaliveInterval is how long a stream is silent at most: a client that is gone is found out by writing to it.
+	// keepaliveInterval is the longest time without a write: only a write detects a client that has gone.
 	keepaliveInterval = 15 * time.Second
 )
 
-// events sends what is remembered, and then what happens. A client that comes back says what it has seen
-// (Last-Event-ID); with follow=false it is sent what is remembered alone.
+// events sends the events in the log, and then new ones unless follow=false. Last-Event-ID skips events that the client has seen.
 func (s *Server) events(w http.ResponseWriter, r *http.Request) {
 	if !checkParameters(w, r, "follow") {
 		return
 	}
 	after, err := parseUint(r.Header.Get("Last-Event-ID"), 0)
 	if err != nil {
-		writeError(w, http.StatusBadRequest, "Last-Event-ID", "want the number of an event")
+		writeError(w, http.StatusBadRequest, "Last-Event-ID", "want an event id")
 		return
 	}
 	follow, err := parseBool(r.URL.Query().Get("follow"), true)
@@ -42,12 +41,12 @@ func (s *Server) events(w http.ResponseWriter, r *http.Request) {
 		case s.streams <- struct{}{}:
 			defer func() { <-s.streams }()
 		default:
-			writeError(w, http.StatusServiceUnavailable, "", fmt.Sprintf("%d clients follow the events already", maxStreams))
+			writeError(w, http.StatusServiceUnavailable, "", fmt.Sprintf("%d clients follow the event stream already", maxStreams))
 			return
 		}
 	}
 	out := http.NewResponseController(w)
-	out.SetReadDeadline(time.Time{}) // nothing more is to be read, for as long as it takes
+	out.SetReadDeadline(time.Time{}) // the stream has no time limit
 	w.Header().Set("Content-Type", "text/event-stream")
 	w.WriteHeader(http.StatusOK)
 	if r.Method == http.MethodHead {
@@ -59,8 +58,8 @@ func (s *Server) events(w http.ResponseWriter, r *http.Request) {
 		if r.Context().Err() != nil {
 			return
 		}
-		out.SetWriteDeadline(time.Now().Add(s.streamWriteTimeout)) // whoever does not read is let go
-		if err != nil {                                  // nothing has happened
+		out.SetWriteDeadline(time.Now().Add(s.streamWriteTimeout)) // a client that does not read is disconnected
+		if err != nil {                                            // no new event
 			_, err = io.WriteString(w, ":\n\n")
 		} else {
 			err = writeEvents(w, events, missed)
@@ -76,7 +75,7 @@ func (s *Server) events(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// nextEvents waits for events, but not for ever.
+// nextEvents waits up to keepaliveInterval for events.
 func (s *Server) nextEvents(ctx context.Context, after uint64, wait bool) ([]status.Event, uint64, error) {
 	ctx, cancel := context.WithTimeout(ctx, keepaliveInterval)
 	defer cancel()
@@ -85,7 +84,7 @@ func (s *Server) nextEvents(ctx context.Context, after uint64, wait bool) ([]sta
 
 func writeEvents(w io.Writer, events []status.Event, missed uint64) error {
 	if missed > 0 {
-		if _, err := fmt.Fprintf(w, ": %d events are not remembered\n\n", missed); err != nil {
+		if _, err := fmt.Fprintf(w, ": %d events missed\n\n", missed); err != nil {
 			return err
 		}
 	}

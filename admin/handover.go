@@ -1,6 +1,6 @@
 package admin
 
-// Addresses that two processes have for a while: one of them stops accepting there, and may have to go on.
+// API listeners during an upgrade: both processes have the sockets; the old one stops accepting and may have to resume.
 
 import (
 	"net"
@@ -10,83 +10,83 @@ import (
 	"time"
 )
 
-// pausable is a listener that can be told to wait.
+// pausableListener is a listener whose Accept can be paused.
 type pausableListener struct {
 	net.Listener
 
-	mu     sync.Mutex
-	accepting   chan struct{} // closed while it is open
-	closed chan struct{}
-	once   sync.Once
+	mu        sync.Mutex
+	accepting chan struct{} // guarded by mu; closed while not paused
+	closed    chan struct{}
+	once      sync.Once
 }
 
 func newPausableListener(ln net.Listener) *pausableListener {
-	g := &pausableListener{Listener: ln, accepting: make(chan struct{}), closed: make(chan struct{})}
-	close(g.accepting)
-	return g
+	p := &pausableListener{Listener: ln, accepting: make(chan struct{}), closed: make(chan struct{})}
+	close(p.accepting)
+	return p
 }
 
-// setPaused stops accepting, or goes on.
-func (g *pausableListener) setPaused(hold bool) {
-	g.mu.Lock()
-	defer g.mu.Unlock()
+// setPaused pauses or resumes Accept.
+func (p *pausableListener) setPaused(paused bool) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
 	select {
-	case <-g.accepting:
-		if hold {
-			g.accepting = make(chan struct{})
-			g.setDeadline(time.Unix(1, 0))
+	case <-p.accepting:
+		if paused {
+			p.accepting = make(chan struct{})
+			p.setDeadline(time.Unix(1, 0))
 		}
 	default:
-		if !hold {
-			g.setDeadline(time.Time{})
-			close(g.accepting)
+		if !paused {
+			p.setDeadline(time.Time{})
+			close(p.accepting)
 		}
 	}
 }
 
-func (g *pausableListener) setDeadline(t time.Time) {
-	if d, ok := g.Listener.(interface{ SetDeadline(time.Time) error }); ok {
-		d.SetDeadline(t)
+func (p *pausableListener) setDeadline(t time.Time) {
+	if l, ok := p.Listener.(interface{ SetDeadline(time.Time) error }); ok {
+		l.SetDeadline(t)
 	}
 }
 
-func (g *pausableListener) running() <-chan struct{} {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	return g.accepting
+func (p *pausableListener) running() <-chan struct{} {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.accepting
 }
 
-// Accept waits while the gate is held.
-func (g *pausableListener) Accept() (net.Conn, error) {
+// Accept blocks while the listener is paused.
+func (p *pausableListener) Accept() (net.Conn, error) {
 	for {
 		select {
-		case <-g.running():
-		case <-g.closed:
+		case <-p.running():
+		case <-p.closed:
 			return nil, net.ErrClosed
 		}
-		conn, err := g.Listener.Accept()
+		conn, err := p.Listener.Accept()
 		if err == nil || !os.IsTimeout(err) {
 			return conn, err
 		}
 	}
 }
 
-func (g *pausableListener) Close() error {
-	g.once.Do(func() { close(g.closed) })
-	return g.Listener.Close()
+func (p *pausableListener) Close() error {
+	p.once.Do(func() { close(p.closed) })
+	return p.Listener.Close()
 }
 
-// Inherit has Prepare take the sockets that another process has had, as far as there are any: from gives the one of an
-// address, or nil. It comes before the first Prepare.
+// Inherit makes Prepare take over sockets of the old process. from returns the socket of an address, or nil. Inherit must be
+// called before the first Prepare.
 func (s *Server) Inherit(from func(address string) *os.File) { s.inherit = from }
 
-// Sockets are copies of the sockets at the addresses, for another process. The caller closes them.
+// Sockets returns duplicates of the listen sockets by address, for the new process. The caller closes them.
 func (s *Server) Sockets() (map[string]*os.File, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	files := map[string]*os.File{}
-	for name, d := range s.listeners {
-		ln, ok := d.ln.(interface{ File() (*os.File, error) })
+	for name, l := range s.listeners {
+		ln, ok := l.ln.(interface{ File() (*os.File, error) })
 		if !ok {
 			continue
 		}
@@ -102,24 +102,24 @@ func (s *Server) Sockets() (map[string]*os.File, error) {
 	return files, nil
 }
 
-// PauseAccept stops accepting, or goes on. Requests under way are not affected.
+// PauseAccept pauses or resumes accepting. Current requests are not affected.
 func (s *Server) PauseAccept(hold bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	for _, d := range s.listeners {
-		d.pausable.setPaused(hold)
+	for _, l := range s.listeners {
+		l.pausable.setPaused(hold)
 	}
 }
 
-// HandOver leaves addresses, and the files of unix sockets, to the process that has taken them; the others are closed by
-// Close. Whoever is connected is answered once more and then comes again.
+// HandOver leaves the taken addresses and their socket files to the new process. Close closes the others. Connected clients get one
+// more response and must reconnect.
 func (s *Server) HandOver(taken []string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	for name, d := range s.listeners {
+	for name, l := range s.listeners {
 		if slices.Contains(taken, name) {
-			d.remove = func() {}
+			l.remove = func() {}
 		}
-		d.server.SetKeepAlivesEnabled(false)
+		l.server.SetKeepAlivesEnabled(false)
 	}
 }

@@ -1,6 +1,6 @@
 package admin
 
-// The addresses of the API: opened before anything is changed, put in use once nothing can fail any more.
+// The addresses of the API. Prepare opens them and may fail; Commit puts them in use and cannot fail.
 
 import (
 	"context"
@@ -12,38 +12,39 @@ import (
 	"weir/conf"
 )
 
-// apiListener is one open address.
+// apiListener is one address of the API.
 type apiListener struct {
-	address     string
-	ln     net.Listener
-	server *http.Server     // nil until it is in use
-	pausable   *pausableListener            // likewise
-	limited *limitedListener // likewise
-	remove func()           // takes away the file of a unix socket
-	inherited bool             // inherited, and not yet in use: its file is the other process's
+	address   string
+	ln        net.Listener
+	server    *http.Server      // nil until Commit
+	pausable  *pausableListener // nil until Commit
+	limited   *limitedListener  // nil until Commit
+	remove    func()            // removes the file of a unix socket
+	inherited bool              // from the old process and not yet in use: the old process owns its file
 }
 
-// What a client may take.
+// Limits of a client.
 const (
 	headerTimeout = 5 * time.Second
 	readTimeout   = 30 * time.Second
 	writeTimeout  = 30 * time.Second
 	idleTimeout   = time.Minute
 	maxHeader     = 16 << 10
-	maxClients    = 64 // connections at each address
+	maxClients    = 64 // connections per address
 	closePatience = time.Second
 )
 
-// Change is another set of addresses, made ready: the new ones are open and serve nobody yet.
+// Change is a prepared set of addresses. The new ones are open and not yet served.
 type Change struct {
 	server *Server
 	token  *Token
-	opened  map[string]*apiListener
+	opened map[string]*apiListener
 	wanted map[string]bool
 }
 
-// Prepare opens the addresses that are not open yet, for clients with a token. It changes nothing that runs. The default
-// socket, which nobody asked for, may fail with a warning. What cannot be opened is told of at once, joined.
+// Prepare opens the addresses that are not open yet, without visible effect. token is for clients on TCP addresses. The
+// error joins all addresses that cannot be opened. The default socket is not required: if it cannot be opened, Prepare logs a
+// warning.
 func (s *Server) Prepare(spec conf.Admin, token *Token) (*Change, error) {
 	c := &Change{server: s, token: token, opened: map[string]*apiListener{}, wanted: map[string]bool{}}
 	s.mu.Lock()
@@ -55,14 +56,14 @@ func (s *Server) Prepare(spec conf.Admin, token *Token) (*Change, error) {
 		if s.listeners[name] != nil {
 			continue
 		}
-		d, err := s.openListener(at)
+		l, err := s.openListener(at)
 		switch {
 		case err == nil:
-			c.opened[name] = d
+			c.opened[name] = l
 		case spec.Explicit:
 			failed = append(failed, err)
 		default:
-			s.log.Warn("no admin socket", "error", err)
+			s.log.Warn("default admin socket not available", "error", err)
 		}
 	}
 	if len(failed) > 0 {
@@ -72,17 +73,17 @@ func (s *Server) Prepare(spec conf.Admin, token *Token) (*Change, error) {
 	return c, nil
 }
 
-// Discard closes what was opened.
+// Discard closes the new addresses.
 func (c *Change) Discard() {
-	for _, d := range c.opened {
-		d.ln.Close()
-		if !d.inherited {
-			d.remove()
+	for _, l := range c.opened {
+		l.ln.Close()
+		if !l.inherited {
+			l.remove()
 		}
 	}
 }
 
-// Commit serves at the new addresses and no longer at those that are not wanted. It cannot fail.
+// Commit serves the new addresses and closes those that are not in the set.
 func (c *Change) Commit() {
 	s := c.server
 	s.token.Store(c.token)
@@ -92,30 +93,30 @@ func (c *Change) Commit() {
 		c.Discard()
 		return
 	}
-	for name, d := range s.listeners {
+	for name, l := range s.listeners {
 		if !c.wanted[name] {
 			delete(s.listeners, name)
-			s.work.Go(d.close)
+			s.work.Go(l.close)
 		}
 	}
-	for name, d := range c.opened {
-		s.listeners[name] = d
-		d.inherited, d.pausable = false, newPausableListener(d.ln)
-		ln := limitClients(d.pausable, maxClients)
-		d.limited = ln
-		d.server = &http.Server{
+	for name, l := range c.opened {
+		s.listeners[name] = l
+		l.inherited, l.pausable = false, newPausableListener(l.ln)
+		ln := limitClients(l.pausable, maxClients)
+		l.limited = ln
+		l.server = &http.Server{
 			ConnState:         ln.trackState,
-			Handler:           s.authorize(d.ln.Addr().Network() != "unix"),
+			Handler:           s.authorize(l.ln.Addr().Network() != "unix"),
 			ReadHeaderTimeout: headerTimeout, ReadTimeout: readTimeout, WriteTimeout: writeTimeout, IdleTimeout: idleTimeout,
 			MaxHeaderBytes: maxHeader,
 			BaseContext:    func(net.Listener) context.Context { return s.ctx },
 			ErrorLog:       discardLog(),
 		}
-		s.work.Go(func() { d.server.Serve(ln) })
+		s.work.Go(func() { l.server.Serve(ln) })
 	}
 }
 
-// openListener opens an address, or takes the socket that another process had there.
+// openListener opens an address, or takes over the socket of the old process.
 func (s *Server) openListener(at conf.Address) (*apiListener, error) {
 	if s.inherit != nil {
 		if f := s.inherit(at.String()); f != nil {
@@ -130,22 +131,22 @@ func (s *Server) openListener(at conf.Address) (*apiListener, error) {
 	if at.Path != "" {
 		return listenUnix(at)
 	}
-	var how net.ListenConfig
-	how.SetMultipathTCP(false) // which would be the default
-	ln, err := how.Listen(context.Background(), "tcp", at.Addr.String())
+	var lc net.ListenConfig
+	lc.SetMultipathTCP(false) // the default is true
+	ln, err := lc.Listen(context.Background(), "tcp", at.Addr.String())
 	if err != nil {
 		return nil, err
 	}
 	return &apiListener{address: at.String(), ln: ln, remove: func() {}}, nil
 }
 
-// close lets requests under way finish for a moment. Who is connected and has asked for nothing is not waited for.
-func (d *apiListener) close() {
-	d.limited.closeIdle()
+// close waits up to closePatience for current requests. It closes idle connections at once.
+func (l *apiListener) close() {
+	l.limited.closeIdle()
 	ctx, cancel := context.WithTimeout(context.Background(), closePatience)
 	defer cancel()
-	if d.server.Shutdown(ctx) != nil {
-		d.server.Close()
+	if l.server.Shutdown(ctx) != nil {
+		l.server.Close()
 	}
-	d.remove()
+	l.remove()
 }

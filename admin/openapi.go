@@ -1,11 +1,11 @@
 package admin
 
 import (
-	_ "embed" // for the description
+	_ "embed" // for openapi.yaml
 	"net/http"
 )
 
-// openapi describes the API (OpenAPI 3.1).
+// openapi is the OpenAPI 3.1 description of the API.
 //
 //go:embed openapi.yaml
 var openapi []byte

@@ -1,6 +1,6 @@
 package admin
 
-// What concerns the process: its configuration and its end.
+// Requests to the process: reload, plan, stop, upgrade.
 
 import (
 	"fmt"
@@ -10,7 +10,7 @@ import (
 	"weir/conf"
 )
 
-// What planning may take: maxFile bounds a configuration file that is sent, and maxPlans how many there are at once.
+// maxFile limits a configuration file in a request body; maxPlans limits concurrent plan requests.
 const (
 	maxFile  = 16 << 20
 	maxPlans = 2
@@ -29,7 +29,7 @@ func (s *Server) plan(w http.ResponseWriter, r *http.Request) {
 	case s.plans <- struct{}{}:
 		defer func() { <-s.plans }()
 	default:
-		writeError(w, http.StatusServiceUnavailable, "", fmt.Sprintf("%d configurations are being planned with already", maxPlans))
+		writeError(w, http.StatusServiceUnavailable, "", fmt.Sprintf("%d plans are running already", maxPlans))
 		return
 	}
 	text, ok := readBody(w, r, maxFile)
@@ -47,7 +47,7 @@ func (s *Server) plan(w http.ResponseWriter, r *http.Request) {
 	writeJSON(w, http.StatusOK, p)
 }
 
-// stop answers when the drain is over.
+// stop responds when the drain has ended.
 func (s *Server) stop(w http.ResponseWriter, r *http.Request) {
 	text, ok := readBody(w, r, maxBody)
 	if !ok {
@@ -68,7 +68,7 @@ func (s *Server) stop(w http.ResponseWriter, r *http.Request) {
 	writeJSON(w, http.StatusOK, cutCount{cut})
 }
 
-// upgrade answers when the other process serves, or when it has turned out that it will not.
+// upgrade responds when the new process serves or has failed.
 func (s *Server) upgrade(w http.ResponseWriter, r *http.Request) {
 	out := http.NewResponseController(w)
 	out.SetReadDeadline(time.Time{})

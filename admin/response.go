@@ -1,6 +1,6 @@
 package admin
 
-// Answers: JSON, and errors with the status code that fits them.
+// Responses: JSON documents, and errors with their status code.
 
 import (
 	"encoding/json"
@@ -16,13 +16,13 @@ import (
 	"weir/internal/status"
 )
 
-// maxBody bounds what a client may send, except a configuration file.
+// maxBody limits request bodies, except configuration files.
 const maxBody = 1 << 20
 
 func writeJSON(w http.ResponseWriter, code int, v any) {
 	w.Header().Set("Content-Type", "application/json")
 	w.WriteHeader(code)
-	json.NewEncoder(w).Encode(v) // a client that is gone has nobody to tell
+	json.NewEncoder(w).Encode(v) // an error means that the client has gone
 }
 
 // apiError is the body of every error.
@@ -35,7 +35,7 @@ func writeError(w http.ResponseWriter, code int, field, text string) {
 	writeJSON(w, code, apiError{Error: text, Field: field})
 }
 
-// writeRequestError answers with an error of a Weir.
+// writeRequestError writes an error that a method of Weir returned.
 func writeRequestError(w http.ResponseWriter, err error) {
 	var r *status.RequestError
 	if !errors.As(err, &r) {
@@ -56,10 +56,11 @@ func writeRequestError(w http.ResponseWriter, err error) {
 	writeError(w, code, r.Field, r.Text)
 }
 
-// discardLimit is how much is read of a body that is too large: a client that is cut off while it writes does not see the answer.
+// discardLimit is how much of a too large body is read and discarded. A client whose connection is closed while it writes does
+// not see the response.
 const discardLimit = 64 << 20
 
-// readBody reads what the client sent, up to a limit; false when an error has been answered.
+// readBody reads the request body up to a limit. On error it writes the response and returns false.
 func readBody(w http.ResponseWriter, r *http.Request, limit int64) ([]byte, bool) {
 	all := r.Body
 	text, err := io.ReadAll(http.MaxBytesReader(w, all, limit))
@@ -67,19 +68,19 @@ func readBody(w http.ResponseWriter, r *http.Request, limit int64) ([]byte, bool
 	switch {
 	case errors.As(err, &over):
 		io.CopyN(io.Discard, all, discardLimit)
-		writeError(w, http.StatusRequestEntityTooLarge, "", "the request is too large")
+		writeError(w, http.StatusRequestEntityTooLarge, "", "request body too large")
 	case err != nil:
-		writeError(w, http.StatusBadRequest, "", "the request ends early")
+		writeError(w, http.StatusBadRequest, "", "request body incomplete")
 	}
 	return text, err == nil
 }
 
-// checkParameters answers a request with an unknown or doubtful parameter with an error, and returns false. What is misspelt would
-// otherwise choose everything.
+// checkParameters rejects unknown and repeated query parameters: it writes the response and returns false. A misspelt filter
+// would otherwise select everything.
 func checkParameters(w http.ResponseWriter, r *http.Request, names ...string) bool {
 	q, err := url.ParseQuery(r.URL.RawQuery)
 	if err != nil {
-		writeError(w, http.StatusBadRequest, "", "the part of the address after ? cannot be read")
+		writeError(w, http.StatusBadRequest, "", "invalid query string")
 		return false
 	}
 	for _, name := range slices.Sorted(maps.Keys(q)) {

@@ -1,6 +1,6 @@
 package admin
 
-// What an operator may change: overrides, servers, clusters.
+// Runtime changes: overrides, servers, clusters, sessions.
 
 import (
 	"net/http"
@@ -16,7 +16,7 @@ func (s *Server) explain(w http.ResponseWriter, r *http.Request) {
 	writeJSON(w, http.StatusOK, x)
 }
 
-// writeServer answers a change to a server with what the server is like now.
+// writeServer writes the state of a server after a change, or the error of the change.
 func (s *Server) writeServer(w http.ResponseWriter, code int, cluster, server string, err error) {
 	if err == nil {
 		x, gone := s.weir.Explain(cluster, server)
@@ -82,7 +82,7 @@ func (s *Server) failback(w http.ResponseWriter, r *http.Request) {
 	writeNoContent(w, s.weir.Failback(r.PathValue("cluster")))
 }
 
-// cutCount is the answer of what ends sessions.
+// cutCount is the response of requests that cut sessions.
 type cutCount struct {
 	SessionsCut int `json:"sessions_cut"`
 }
@@ -99,13 +99,13 @@ func (s *Server) cutServer(w http.ResponseWriter, r *http.Request) {
 func (s *Server) cutSession(w http.ResponseWriter, r *http.Request) {
 	id, err := strconv.ParseUint(r.PathValue("id"), 10, 64)
 	if err != nil {
-		writeError(w, http.StatusBadRequest, "id", "want the number of a session")
+		writeError(w, http.StatusBadRequest, "id", "want a session id")
 		return
 	}
 	writeNoContent(w, s.weir.CutSession(id))
 }
 
-// writeNoContent answers what has nothing to tell but that it was done.
+// writeNoContent writes the response of a request without a result.
 func writeNoContent(w http.ResponseWriter, err error) {
 	if err != nil {
 		writeRequestError(w, err)

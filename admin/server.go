@@ -11,24 +11,24 @@ import (
 	"time"
 )
 
-// Server serves the API at the addresses that Prepare opens and Commit puts in use.
+// Server serves the API on the addresses that Prepare opens and Commit puts in use.
 type Server struct {
-	log      *slog.Logger                  // immutable
-	weir     Weir                          // immutable after Start
-	inherit  func(address string) *os.File // immutable after Inherit; nil = nothing is inherited
-	routes   http.Handler                  // immutable after Start
-	page     *dashboardPage                         // immutable
-	streamWriteTimeout time.Duration                 // for which the stream of events waits for a client to read; immutable once a door is open
-	ctx      context.Context
-	cancel   context.CancelFunc
-	work     sync.WaitGroup // one for each address
+	log                *slog.Logger                  // immutable
+	weir               Weir                          // immutable after Start
+	inherit            func(address string) *os.File // immutable after Inherit; nil = no old process
+	routes             http.Handler                  // immutable after Start
+	page               *dashboardPage                // immutable
+	streamWriteTimeout time.Duration                 // of the event stream; immutable after Prepare
+	ctx                context.Context
+	cancel             context.CancelFunc
+	work               sync.WaitGroup // one per address
 
 	token   atomic.Pointer[Token]
-	streams chan struct{} // a place for each client that follows the events
-	plans   chan struct{} // a place for each configuration that is planned with
-	missed  atomic.Uint64 // events that were forgotten before a client came for them
+	streams chan struct{} // one element per open event stream
+	plans   chan struct{} // one element per running plan
+	missed  atomic.Uint64 // events that stream clients have missed
 
-	mu    sync.Mutex
+	mu        sync.Mutex
 	listeners map[string]*apiListener // guarded by mu; by address
 }
 
@@ -41,13 +41,13 @@ func New(log *slog.Logger) *Server {
 	return s
 }
 
-// Start says whom the API is about. It comes before the first Commit, and once.
+// Start sets the Weir that the API serves. It must be called once, before the first Commit.
 func (s *Server) Start(w Weir) {
 	s.weir = w
 	s.routes = router(s.endpoints())
 }
 
-// Close ends streams, lets other requests finish for a moment, closes the addresses and returns when all has ended.
+// Close ends event streams, waits up to closePatience for other requests, closes the addresses and waits for all goroutines.
 func (s *Server) Close() {
 	s.cancel()
 	s.mu.Lock()
@@ -59,12 +59,12 @@ func (s *Server) Close() {
 	s.work.Wait()
 }
 
-// The methods by short names, for the table.
+// Short names of the HTTP methods, for the table of endpoints.
 const (
 	get, put, post, patch, del = http.MethodGet, http.MethodPut, http.MethodPost, http.MethodPatch, http.MethodDelete
 )
 
-// endpoints is what answers at which path.
+// endpoints returns the handlers by path and method.
 func (s *Server) endpoints() map[string]methods {
 	return map[string]methods{
 		"/":                {get: s.getDashboard},
@@ -94,28 +94,29 @@ func (s *Server) endpoints() map[string]methods {
 	}
 }
 
-// router is the table as a handler. A path that is not as it would be written is not found, instead of another answer's
-// being offered.
+// router returns the endpoints as a handler. A path that is not clean (path.Clean) is not found, instead of redirected.
 func router(table map[string]methods) http.Handler {
 	mux := http.NewServeMux()
 	for at, m := range table {
 		if at == "/" {
-			at = "/{$}" // and nothing below
+			at = "/{$}" // this path only
 		}
 		mux.Handle(at, m)
 	}
-	nothing := func(w http.ResponseWriter) { writeError(w, http.StatusNotFound, "", "nothing here; the API is under /v1") }
-	mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) { nothing(w) })
+	notFound := func(w http.ResponseWriter) {
+		writeError(w, http.StatusNotFound, "", "no such path; the API is under /v1")
+	}
+	mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) { notFound(w) })
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if p := r.URL.EscapedPath(); path.Clean("/"+p) != p && p != "*" {
-			nothing(w)
+			notFound(w)
 			return
 		}
 		mux.ServeHTTP(w, r)
 	})
 }
 
-// methods are what may be done at one path.
+// methods are the handlers of one path, by HTTP method.
 type methods map[string]http.HandlerFunc
 
 func (m methods) ServeHTTP(w http.ResponseWriter, r *http.Request) {

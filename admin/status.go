@@ -1,6 +1,6 @@
 package admin
 
-// What is: the document, whole and in parts.
+// Read-only requests: the status document and its parts.
 
 import (
 	"fmt"
@@ -37,7 +37,7 @@ func (s *Server) cluster(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// findCluster looks a cluster up; false when the error has been answered.
+// findCluster returns a cluster of the document. If there is none it writes the response and returns false.
 func findCluster(w http.ResponseWriter, doc status.Document, name string) (status.Cluster, bool) {
 	for _, c := range doc.Clusters {
 		if c.Name == name {
@@ -48,10 +48,10 @@ func findCluster(w http.ResponseWriter, doc status.Document, name string) (statu
 	return status.Cluster{}, false
 }
 
-// How many sessions are listed, unless the client says otherwise, and at most.
+// Default and maximum number of sessions in a list.
 const (
 	defaultSessions = 1000
-	maxSessions  = 100_000
+	maxSessions     = 100_000
 )
 
 func (s *Server) sessions(w http.ResponseWriter, r *http.Request) {

@@ -12,11 +12,11 @@ import (
 	"weir/conf"
 )
 
-// socketMode is who may use a unix socket: its owner and group.
+// socketMode is the file mode of a unix socket.
 const socketMode = 0o660
 
-// listenUnix makes a unix socket, and its directory if that is missing. It takes the place of a socket that nobody listens
-// at any more, as a killed process leaves it; one that is alive, or a file that is no socket, is left alone.
+// listenUnix listens on a unix socket. It creates a missing directory and replaces a stale socket, as a killed process leaves
+// it. A socket in use, or a file that is not a socket, is an error.
 func listenUnix(at conf.Address) (*apiListener, error) {
 	path := at.Path
 	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
@@ -30,16 +30,16 @@ func listenUnix(at conf.Address) (*apiListener, error) {
 		return nil, fmt.Errorf("listen on %s: %w", at, err)
 	}
 	ln.SetUnlinkOnClose(false)
-	d := &apiListener{address: at.String(), ln: ln, remove: unlinkUnlessReplaced(path)}
+	l := &apiListener{address: at.String(), ln: ln, remove: unlinkUnlessReplaced(path)}
 	if err := os.Chmod(path, socketMode); err != nil {
 		ln.Close()
-		d.remove()
+		l.remove()
 		return nil, fmt.Errorf("listen on %s: %w", at, err)
 	}
-	return d, nil
+	return l, nil
 }
 
-// unlinkUnlessReplaced removes the file that a unix socket has now, unless another has taken its place.
+// unlinkUnlessReplaced returns a function that removes the current file at path, unless another file has replaced it.
 func unlinkUnlessReplaced(path string) func() {
 	own, err := os.Lstat(path)
 	if path == "" || err != nil {
@@ -52,6 +52,7 @@ func unlinkUnlessReplaced(path string) func() {
 	}
 }
 
+// removeStaleSocket removes a socket file on which no process listens.
 func removeStaleSocket(path string) error {
 	info, err := os.Lstat(path)
 	switch {

@@ -6,49 +6,49 @@ import (
 	"weir/internal/status"
 )
 
-// Weir is a running weir, as far as the API needs it. Its methods may be called from any goroutine. Errors that are the
-// caller's fault are of type *status.RequestError. Texts are the bodies of requests: whoever applies them knows their rules.
+// Weir is what the API needs of a running weir. Its methods are safe for concurrent use. Errors caused by the request are of type
+// *status.RequestError. A text is a request body; the method validates it.
 type Weir interface {
-	// Status is everything there is to see.
+	// Status returns the status document.
 	Status() status.Document
 	// Metrics returns the values of one scrape. It builds no Status.
 	Metrics() status.Metrics
-	// Ready tells whether clients are served.
+	// Ready reports whether clients are served.
 	Ready() bool
-	// ListSessions describes the sessions that a filter chooses.
+	// ListSessions returns the sessions that match the filter.
 	ListSessions(status.SessionFilter) []status.Session
-	// Events returns the events after the one with an ID, and how many of them are not remembered. With wait it returns
-	// only when there is one, or with ctx's error.
+	// Events returns the events with an ID above after, and how many of them are no longer in the event log. With wait it
+	// blocks until there is one or ctx ends.
 	Events(ctx context.Context, after uint64, wait bool) (events []status.Event, missed uint64, err error)
-	// Explain tells how the state of a server came about.
+	// Explain returns the layers of the state of a server.
 	Explain(cluster, server string) (status.Explanation, error)
 
-	// Override changes what an operator says about a server.
+	// Override changes the override of a server.
 	Override(cluster, server string, text []byte) error
-	// Feedback counts a failure or a success of a server.
+	// Feedback reports a failure or a success of a server.
 	Feedback(cluster, server string, text []byte) error
-	// CutServer ends the sessions of a server and returns how many there were.
+	// CutServer cuts the sessions of a server and returns their number.
 	CutServer(cluster, server string) (int, error)
-	// CutSession ends one session.
+	// CutSession cuts one session.
 	CutSession(id uint64) error
 
 	// AddServer adds a server to a cluster and returns its name.
 	AddServer(cluster string, text []byte) (name string, err error)
-	// RemoveServer takes a server out of a cluster.
+	// RemoveServer removes a server from a cluster. Its sessions drain.
 	RemoveServer(cluster, server string) error
-	// PutCluster makes or replaces a cluster, and reports whether it is new.
+	// PutCluster creates or replaces a cluster, and reports whether it is new.
 	PutCluster(name string, text []byte) (created bool, err error)
-	// RemoveCluster takes away a cluster that no listener uses.
+	// RemoveCluster removes a cluster that no listener uses.
 	RemoveCluster(name string) error
-	// Failback lets a better level of a cluster take over again.
+	// Failback lets a better level of a cluster take over.
 	Failback(cluster string) error
 
-	// Reload goes over to what the file says now.
+	// Reload reloads the configuration file.
 	Reload(ctx context.Context) error
-	// Plan tells what a reload would do if the file had a text; nil = with what is on disk.
+	// Plan returns what a reload would do if file had the text; nil = the file on disk.
 	Plan(file string, text []byte) (status.Plan, error)
-	// Upgrade hands over to the program that is on disk now, in a process of its own.
+	// Upgrade hands over to a new process of the binary on disk.
 	Upgrade(ctx context.Context) (status.Upgrade, error)
-	// Stop ends the process, after a drain or at once, and returns how many sessions were cut.
+	// Stop drains, or with now cuts all sessions, ends the process and returns how many sessions were cut.
 	Stop(ctx context.Context, now bool) (cut int, err error)
 }

@@ -107,5 +107,5 @@ func TestTooLargeRequestGetsResponse(t *testing.T) {
 	answer, err := io.ReadAll(c)
 	require.NoError(t, err)
 	require.Contains(t, string(answer), "HTTP/1.1 413 ")
-	require.Contains(t, string(answer), `{"error":"the request is too large","field":""}`)
+	require.Contains(t, string(answer), `{"error":"request body too large","field":""}`)
 }
