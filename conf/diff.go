@@ -108,8 +108,8 @@ func byName(c *Config) map[string]*Cluster {
 
 func clusterNote(c *Cluster) string {
 	servers := 0
-	for _, l := range c.Levels {
-		servers += len(l.Servers)
+	for range c.Servers() {
+		servers++
 	}
 	return fmt.Sprintf("%s, %s in %s", c.Balance, count(servers, "server"), count(len(c.Levels), "level"))
 }

@@ -152,15 +152,9 @@ func (d *decoder) renameArrays(n *tree.Node) {
 
 // validateCheckServers rejects levels without a server that a check names.
 func (d *decoder) validateCheckServers(n *tree.Node, c *Cluster) {
-	servers := make(map[string]bool)
-	for _, l := range c.Levels {
-		for _, s := range l.Servers {
-			servers[s.Name] = true
-		}
-	}
 	for _, k := range c.Checks {
 		for _, name := range k.ServerNames {
-			if !servers[name] {
+			if c.Server(name) == nil {
 				d.errorAt(n, "check %s names server %q, which is in no level", k.ID, name)
 			}
 		}
