@@ -63,27 +63,27 @@ func validateChecks(d *decoder, c *clusterDraft) {
 
 // validateUnixSockets rejects checks that cannot reach a unix socket among their servers.
 func validateUnixSockets(d *decoder, k *checkDraft, servers *checkedServers) {
-	watched := servers.of(k)
-	i := slices.IndexFunc(watched, func(name string) bool { return servers.unix[name] })
+	names := servers.of(k)
+	i := slices.IndexFunc(names, func(name string) bool { return servers.unix[name] })
 	agent := k.Type == "agent" || k.Type == "agent_http"
 	switch {
 	case i < 0:
 	case k.Address != "" && k.Port == 0 && !agent:
-		d.errorAt(k.node.Get("address"), "address requires port: unix sockets such as %q have none", watched[i])
+		d.errorAt(k.node.Get("address"), "address requires port: unix sockets such as %q have none", names[i])
 	case k.Address == "" && (k.Type == "udp" || agent && k.Port != 0):
-		d.errorMissing(k.node, "address", "%s requires address: unix sockets such as %q have none", checkWithArticle(k.Type), watched[i])
+		d.errorMissing(k.node, "address", "%s requires address: unix sockets such as %q have none", checkWithArticle(k.Type), names[i])
 	}
 }
 
 // validateAgents allows at most one agent for a server.
-func validateAgents(d *decoder, k *checkDraft, agents map[string]*checkDraft, watched []string) {
-	told := false
-	for _, name := range watched {
+func validateAgents(d *decoder, k *checkDraft, agents map[string]*checkDraft, names []string) {
+	reported := false
+	for _, name := range names {
 		old := agents[name]
-		if old != nil && old != k && !told {
+		if old != nil && old != k && !reported {
 			d.errorAt(k.node, "server %s has two agent checks: %s (%s) and %s (%s)", tree.Quote(name),
 				old.ID, line(old.node, k.node), k.ID, line(k.node, k.node))
-			told = true
+			reported = true
 		}
 		agents[name] = k
 	}

@@ -143,22 +143,22 @@ func (d *decoder) nameHooks(all *draft) {
 		if h.Name != "" {
 			continue
 		}
-		usual := "url"
+		base := "url"
 		if len(h.Exec) > 0 {
-			usual = filepath.Base(h.Exec[0])
+			base = filepath.Base(h.Exec[0])
 		} else if u, err := url.Parse(h.URL); err == nil && u.Hostname() != "" {
-			usual = u.Hostname()
+			base = u.Hostname()
 		}
-		usual = strings.Map(func(r rune) rune {
+		base = strings.Map(func(r rune) rune {
 			if r > 0x7f || !isNameByte(byte(r)) {
 				return '-'
 			}
 			return r
-		}, usual)
-		usual = usual[:min(len(usual), maxName-4)]
-		h.Name = usual
+		}, base)
+		base = base[:min(len(base), maxName-4)]
+		h.Name = base
 		for n := 2; named[h.Name] != nil; n++ {
-			h.Name = fmt.Sprintf("%s-%d", usual, n)
+			h.Name = fmt.Sprintf("%s-%d", base, n)
 		}
 		named[h.Name] = h.node
 	}

@@ -111,9 +111,9 @@ func (d *decoder) file(name string, text []byte, into *draft) {
 		f.Text = append(bytes.Clone(f.Text), '\n') // so that every syntax error is in a line
 	}
 	d.files = append(d.files, f)
-	root, found, partial := tree.ParseTOML(f)
-	d.errs = append(d.errs, found...)
-	d.incomplete = d.incomplete || partial
+	root, errs, incomplete := tree.ParseTOML(f)
+	d.errs = append(d.errs, errs...)
+	d.incomplete = d.incomplete || incomplete
 	into.roots = append(into.roots, root)
 	if len(into.roots) == 1 {
 		setDefaults(d.schema.runtime, &into.runtime)

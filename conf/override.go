@@ -18,7 +18,7 @@ type Override struct {
 const maxReason = 200
 
 func overrideKeys() []key[Override] {
-	words := func() valueType[string] {
+	reasonType := func() valueType[string] {
 		return textType("text", func(s string) error {
 			if len(s) > maxReason {
 				return fmt.Errorf("a reason has at most %d bytes, got %d", maxReason, len(s))
@@ -30,7 +30,7 @@ func overrideKeys() []key[Override] {
 		nullable("state", serverStateType(), "", func(p *Override) **string { return &p.State }),
 		nullable("weight", integerType(0, maxWeight), -1, func(p *Override) **int { return &p.Weight }),
 		nullable("max_sessions", integerType(0, maxInt), -1, func(p *Override) **int { return &p.MaxSessions }),
-		scalar("reason", words(), "", func(p *Override) *string { return &p.Reason }, "The reason, for other operators."),
+		scalar("reason", reasonType(), "", func(p *Override) *string { return &p.Reason }, "The reason, for other operators."),
 	}
 }
 

@@ -91,12 +91,12 @@ type claimedRange struct {
 
 // expandPorts turns port ranges into addresses, unless two of them overlap.
 func (d *decoder) expandPorts(all *draft) {
-	type place struct {
+	type host struct {
 		protocol string
 		ip       netip.Addr
 		path     string
 	}
-	claims := make(map[place][]claimedRange)
+	claims := make(map[host][]claimedRange)
 	total, order := 0, 0
 	for i := range all.listeners {
 		l := &all.listeners[i]
@@ -106,25 +106,25 @@ func (d *decoder) expandPorts(all *draft) {
 				d.errorAt(r.node, "more than %d addresses to listen at", maxAddresses)
 				return
 			}
-			where := place{l.Protocol, r.Addr.Addr(), r.Path}
+			where := host{l.Protocol, r.Addr.Addr(), r.Path}
 			claims[where] = append(claims[where], claimedRange{r, i, order})
 		}
 	}
-	clash := false
+	overlap := false
 	for _, same := range claims {
 		slices.SortFunc(same, func(a, b claimedRange) int { return cmp.Or(cmp.Compare(a.Port, b.Port), cmp.Compare(a.order, b.order)) })
 		reach := 0 // index of the range that reaches furthest so far
 		for i := 1; i < len(same); i++ {
 			if same[i].Port <= same[reach].last {
 				d.reportOverlap(all, same[reach], same[i])
-				clash = true
+				overlap = true
 			}
 			if same[i].last > same[reach].last {
 				reach = i
 			}
 		}
 	}
-	if clash {
+	if overlap {
 		return
 	}
 	for i := range all.listeners {

@@ -31,19 +31,19 @@ type valueType[V any] struct {
 	secret bool
 }
 
-// scalar is the usual key: one value in one field. usual is the default as written in a file; if it is empty, the field
-// keeps its value.
-func scalar[T, V any](name string, k valueType[V], usual string, field func(*T) *V, doc string) key[T] {
-	var preset func(*T)
-	if usual != "" {
-		v, err := k.parse(&tree.Node{Value: usual, InString: true})
+// scalar is the usual key: one value in one field. defaultText is the default as written in a file; if it is empty, the
+// field keeps its value.
+func scalar[T, V any](name string, k valueType[V], defaultText string, field func(*T) *V, doc string) key[T] {
+	var setDefault func(*T)
+	if defaultText != "" {
+		v, err := k.parse(&tree.Node{Value: defaultText, InString: true})
 		if err != nil {
 			panic("conf: default of " + name + ": " + err.Error()) // any test that loads a file finds it
 		}
-		preset = func(into *T) { *field(into) = v }
+		setDefault = func(into *T) { *field(into) = v }
 	}
 	return key[T]{
-		name: name, typeText: k.text, defaultText: usual, doc: doc, setDefault: preset,
+		name: name, typeText: k.text, defaultText: defaultText, doc: doc, setDefault: setDefault,
 		decode: func(d *decoder, n *tree.Node, into *T) {
 			v, ok := read(d, n, k)
 			if !ok {

@@ -29,27 +29,27 @@ func joinPositions(f *File, value any, at *position, parent *Node) *Node {
 			n.Keys = append(n.Keys, c)
 		}
 		slices.SortStableFunc(n.Keys, func(a, b *Node) int { return cmp.Compare(a.KeyOffset, b.KeyOffset) })
-	case []map[string]any:
-		n.Kind = List
-		for i, e := range v {
-			n.Items = append(n.Items, joinPositions(f, e, at.item(i), n))
-			n.Items[i].Index = i
-		}
+	case []map[string]any: // [[x]]
+		joinItems(n, v, at)
 	case []any:
-		n.Kind = List
-		for i, e := range v {
-			n.Items = append(n.Items, joinPositions(f, e, at.item(i), n))
-			n.Items[i].Index = i
-		}
+		joinItems(n, v, at)
 	default:
 		n.Value = v
 	}
 	return n
 }
 
+func joinItems[T any](n *Node, items []T, at *position) {
+	n.Kind = List
+	for i, e := range items {
+		n.Items = append(n.Items, joinPositions(n.File, e, at.item(i), n))
+		n.Items[i].Index = i
+	}
+}
+
 // ParseTOML parses a text. The errors are syntax errors, duplicate keys and exceeded limits. The tree is never nil: it
 // holds everything outside the broken expressions; incomplete reports whether whole tables may be missing from it.
-func ParseTOML(f *File) (root *Node, found []Diagnostic, partial bool) {
+func ParseTOML(f *File) (root *Node, errs []Diagnostic, incomplete bool) {
 	if off, reason := checkLimits(f.Text); reason != "" {
 		return &Node{File: f, Kind: Table}, []Diagnostic{f.Diagnostic(off, "", reason)}, true
 	}
