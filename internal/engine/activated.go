@@ -7,18 +7,18 @@ import (
 	"weir/l4"
 )
 
-// Activated is a listening socket that the process was started with.
+// Activated is a listening socket from the service manager.
 type Activated = l4.ActivatedSocket
 
-// Activate takes over a file that is a listening socket; with an error, or without, the file is closed.
+// Activate returns the listening socket of a file. It always closes the file.
 func Activate(f *os.File) (*Activated, error) { return l4.NewActivatedSocket(f) }
 
-// LoopsRespond reports whether every event loop goes round within a time. Those that have ended need not.
+// LoopsRespond reports whether every event loop responds within a time. It returns true once the loops have ended.
 func (e *Engine) LoopsRespond(within time.Duration) bool {
 	ok := true
 	e.published.withLoops(func() { ok = e.plane.Responsive(within) })
 	return ok
 }
 
-// Monotonic is the time on the system's monotonic clock.
+// Monotonic returns the time on CLOCK_MONOTONIC.
 func (e *Engine) Monotonic() time.Duration { return e.plane.ClockOrigin() + e.plane.Now() }

@@ -1,24 +1,22 @@
 package engine
 
-// What listeners ask of their clients, and the gates at which these are counted.
-
 import (
 	"weir/conf"
 	"weir/l4"
 )
 
-// admissions are those of the listeners, by the identity of each of their addresses. The addresses of a listener share one.
+// admissionStates are the counters of admitted clients, by listener identity. All addresses of a listener share one.
 type admissionStates map[string]*l4.AdmissionState
 
-// of finds a gate for every listener of a configuration: one that it had before at one of its addresses, if no other
-// listener is to have it, preferably that of the listener with its name. Sessions go on to count where they were counted.
-func (g admissionStates) of(cfg *conf.Config, running *conf.Config) (next admissionStates, kept map[*l4.AdmissionState]bool) {
+// of returns the state of every listener of a configuration. A listener keeps the state of one of its addresses, that of
+// the listener with its name first, so that current sessions stay counted. No two listeners share a state.
+func (a admissionStates) of(cfg *conf.Config, running *conf.Config) (next admissionStates, kept map[*l4.AdmissionState]bool) {
 	names := map[*l4.AdmissionState]string{}
 	if running != nil {
 		for i := range running.Listeners {
 			ln := &running.Listeners[i]
 			for _, at := range ln.Addresses {
-				names[g[listenerID(ln.Protocol, at)]] = ln.Name
+				names[a[listenerID(ln.Protocol, at)]] = ln.Name
 			}
 		}
 	}
@@ -28,9 +26,9 @@ func (g admissionStates) of(cfg *conf.Config, running *conf.Config) (next admiss
 		for i := range cfg.Listeners {
 			ln := &cfg.Listeners[i]
 			for _, at := range ln.Addresses {
-				before := g[listenerID(ln.Protocol, at)]
-				if chosen[i] == nil && before != nil && !kept[before] && (!sameName || names[before] == ln.Name) {
-					chosen[i], kept[before] = before, true
+				old := a[listenerID(ln.Protocol, at)]
+				if chosen[i] == nil && old != nil && !kept[old] && (!sameName || names[old] == ln.Name) {
+					chosen[i], kept[old] = old, true
 				}
 			}
 		}
@@ -48,20 +46,20 @@ func (g admissionStates) of(cfg *conf.Config, running *conf.Config) (next admiss
 	return next, kept
 }
 
-// admission is what a listener asks of its clients.
-func admission(ln *conf.Listener, gate *l4.AdmissionState) l4.Admission {
+// admission returns the admission rules of a listener.
+func admission(ln *conf.Listener, state *l4.AdmissionState) l4.Admission {
 	return l4.Admission{
-		State:       gate,
+		State:       state,
 		Allow:       l4.NewAddressSet(ln.Allow.Networks, ln.Allow.Unix),
 		Deny:        l4.NewAddressSet(ln.Deny.Networks, ln.Deny.Unix),
 		MaxSessions: ln.MaxSessions, MaxPerSource: perSource(ln), MaxSessionRate: ln.MaxSessionRate,
 	}
 }
 
-// perSource is how many sessions a client address may have: those of a udp listener are flows.
+// perSource returns the limit on sessions of one client address; with udp, on flows.
 func perSource(ln *conf.Listener) int { return stricter(ln.MaxSessionsPerSource, ln.MaxFlowsPerSource) }
 
-// stricter is the smaller of two limits of which 0 is none.
+// stricter returns the smaller of two limits; 0 = no limit.
 func stricter(a, b int) int {
 	if a == 0 || b == 0 {
 		return a + b
@@ -69,8 +67,8 @@ func stricter(a, b int) int {
 	return min(a, b)
 }
 
-// limitFlows limits the flows of a udp listener. Where the file says nothing, all udp listeners together get half of the
-// sessions that the process may have, or all if there is no other listener, in equal parts.
+// limitFlows sets the limit on flows of a udp listener. By default, the udp listeners share half of the session limit
+// equally, or all of it if there are no other listeners.
 func limitFlows(set *l4.Settings, ln *conf.Listener, cfg *conf.Config, sessions int) {
 	flows := ln.MaxFlows
 	if flows == 0 {
@@ -90,16 +88,15 @@ func limitFlows(set *l4.Settings, ln *conf.Listener, cfg *conf.Config, sessions 
 	set.Admission.MaxSessions = stricter(ln.MaxSessions, flows)
 }
 
-// countSources has those gates that were there before count by source whose listeners want it from now on, and the
-// others no more.
+// countSources starts or stops counting by source in the states that are kept.
 func (r *reload) countSources() {
 	for i := range r.next.cfg.Listeners {
 		ln := &r.next.cfg.Listeners[i]
 		if len(ln.Addresses) == 0 {
 			continue
 		}
-		if gate := r.admission[listenerID(ln.Protocol, ln.Addresses[0])]; r.kept[gate] {
-			r.e.plane.CountSources(gate, perSource(ln) > 0)
+		if state := r.admission[listenerID(ln.Protocol, ln.Addresses[0])]; r.kept[state] {
+			r.e.plane.CountSources(state, perSource(ln) > 0)
 		}
 	}
 }

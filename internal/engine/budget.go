@@ -1,8 +1,5 @@
 package engine
 
-// What becomes of the descriptors that the process may have: worked out at the start and at every reload, so that
-// nothing that must go on (checks, the API, reloads) is ever without one, and said in one line of the log.
-
 import (
 	"fmt"
 	"log/slog"
@@ -13,39 +10,40 @@ import (
 	"weir/l4"
 )
 
-// budget is how the descriptors of a configuration are shared out.
+// budget divides the descriptors of the process, so that checks, the API and reloads never lack one. It is computed at
+// the start and at every reload.
 type budget struct {
-	limit     int // what the process may have
-	listening int // sockets that listen, those of the API included
-	loops     int // of the event loops, and of clients between being accepted and being counted
+	limit     int // of the process
+	listening int // listen sockets, including those of the API
+	loops     int // event loops, and clients between accept and admission
 	api       int // clients of the API
 	checks    int
-	other     int // standard streams, log, files, names, hooks
-	each      int // of a session: two sockets, or one where all are flows of UDP
-	sessions  int // how many sessions the rest carries
+	other     int // standard streams, log, files, look-ups, hooks
+	each      int // per session: 2, or 1 if all listeners are udp
+	sessions  int // number of sessions that fit into the rest
 }
 
 const (
-	// baseDescriptors are open for as long as weir runs: standard streams, the log file, the runtime's poller.
+	// baseDescriptors are always open: standard streams, the log file, the poller of the Go runtime.
 	baseDescriptors = 8
-	// spareDescriptors are for what comes and goes: files that are read, names that are resolved, hooks, a reopened log.
+	// spareDescriptors are for files, look-ups, hooks and a reopened log.
 	spareDescriptors = 32
-	// apiClients is how many clients at each address of the API find a descriptor at any time.
+	// apiClients is the number of clients that each address of the API always accepts.
 	apiClients = 32
 
 	descriptorsPerLoop = 2
 
-	// checkShare is which part of all descriptors checks may take at most. More of them wait for each other.
+	// checkShare limits checks to 1/checkShare of all descriptors. Further checks wait.
 	checkShare = 4
-	// minChecks and maxChecks bound how many checks run at the same time.
+	// minChecks and maxChecks bound the number of concurrent checks.
 	minChecks, maxChecks = 16, 4096
 )
 
-// parallelChecks is how many checks may run at the same time where the process may have so many descriptors.
+// parallelChecks returns the number of concurrent checks for a limit on descriptors.
 func parallelChecks(limit int) int { return min(max(limit/checkShare, minChecks), maxChecks) }
 
-// computeBudget works out the budget of a configuration. What is kept back for a moment of need is at most half of what is
-// not in use for certain. The error says what is needed when there is not enough for a single session.
+// computeBudget returns the budget of a configuration. Reserves take at most half of the descriptors that are not
+// permanently in use. It returns an error if not a single session fits.
 func computeBudget(limit, loops int, cfg *conf.Config, jobs map[checks.Key]*job) (budget, error) {
 	b := budget{limit: limit, listening: len(cfg.Admin.Listen), loops: loops * descriptorsPerLoop, each: 1}
 	for i := range cfg.Listeners {
@@ -62,7 +60,7 @@ func computeBudget(limit, loops int, cfg *conf.Config, jobs map[checks.Key]*job)
 	}
 	free := limit - baseDescriptors - b.listening - b.loops
 	if free < b.each {
-		return b, fmt.Errorf("%s: %d descriptors are needed to serve a single session (%d sockets that listen, %d for event loops, %d for the process), the limit is %d",
+		return b, fmt.Errorf("%s: want at least %d descriptors for one session (%d listen sockets, %d for event loops, %d for the process), got a limit of %d",
 			cfg.File, limit-free+b.each, b.listening, b.loops, baseDescriptors, limit)
 	}
 	for _, j := range jobs {
@@ -71,21 +69,21 @@ func computeBudget(limit, loops int, cfg *conf.Config, jobs map[checks.Key]*job)
 	b.checks = min(b.checks, parallelChecks(limit))
 	b.api = apiClients * len(cfg.Admin.Listen)
 	b.other = spareDescriptors
-	waiting := loops * (l4.MaxPendingClients + 1)
-	if wanted := b.checks + b.api + b.other + waiting; wanted > free/2 {
+	pending := loops * (l4.MaxPendingClients + 1)
+	if wanted := b.checks + b.api + b.other + pending; wanted > free/2 {
 		part := func(n int) int { return n * (free / 2) / wanted }
-		b.checks, b.api, b.other, waiting = part(b.checks), part(b.api), part(b.other), part(waiting)
+		b.checks, b.api, b.other, pending = part(b.checks), part(b.api), part(b.other), part(pending)
 	}
-	b.loops += waiting
+	b.loops += pending
 	b.other += baseDescriptors
 	b.sessions = max((limit-b.reserved())/b.each, 1)
 	return b, nil
 }
 
-// reserved is everything but sessions.
+// reserved returns the descriptors that are not for sessions.
 func (b budget) reserved() int { return b.listening + b.loops + b.api + b.checks + b.other }
 
-// effective is how many sessions there may be at once.
+// effective returns the limit on sessions in force.
 func (b budget) effective(cfg *conf.Config) int {
 	if want := cfg.Runtime.MaxSessions; want > 0 {
 		return min(want, b.sessions)

@@ -1,7 +1,5 @@
 package engine
 
-// The checks of a configuration: which there are, and what is known of each.
-
 import (
 	"errors"
 	"slices"
@@ -13,7 +11,7 @@ import (
 	"weir/internal/hooks"
 )
 
-// Monitors are those of a configuration, by check.
+// Monitors are the monitors of a configuration, by check.
 type Monitors map[*conf.Check]checks.Monitor
 
 // Check tests what a configuration needs of this host: files with passwords and certificates, environment variables,
@@ -23,15 +21,15 @@ func Check(cfg *conf.Config) (Monitors, conf.Errors) {
 	return monitors, slices.Concat(checkUser(cfg), errs, checkHooks(cfg))
 }
 
-// checkHooks tells what is wrong with the programs of hooks.
-func checkHooks(cfg *conf.Config) (wrong conf.Errors) {
+// checkHooks returns the errors of the programs of hooks.
+func checkHooks(cfg *conf.Config) (errs conf.Errors) {
 	for i := range cfg.Hooks {
 		h := &cfg.Hooks[i]
 		if err := hooks.Check(h); err != nil {
-			wrong = append(wrong, cfg.HookError(h.Name, "exec", err))
+			errs = append(errs, cfg.HookError(h.Name, "exec", err))
 		}
 	}
-	return wrong
+	return errs
 }
 
 // buildMonitors returns the monitors of all checks; those in built are used again.
@@ -56,30 +54,30 @@ func buildMonitors(cfg *conf.Config, built Monitors) (monitors Monitors, errs co
 	return monitors, errs
 }
 
-// job is what a state knows of one check of one server.
+// job is the state of one check of one server.
 type job struct {
 	target   checks.Target
 	identity string
-	agent    *agent        // what an agent has said; nil for other checks
-	ttl      time.Duration // of what it said; 0 = for ever
-	sockets  int           // how many descriptors it needs
-	failing  atomic.Bool   // the last result spoke against the verdict, or changed it
+	agent    *agent        // nil unless it is an agent check
+	ttl      time.Duration // of the advice; 0 = no expiry
+	sockets  int           // descriptors that a run needs
+	failing  atomic.Bool   // the last result contradicts the verdict
 }
 
-// programSockets is how many descriptors a check needs that runs a program: pipes, its process, its null device.
+// programSockets is the number of descriptors of a check that runs a program: pipes, process, null device.
 const programSockets = 6
 
-func newJob(j *checks.Job, before *job) *job {
+func newJob(j *checks.Job, old *job) *job {
 	n := &job{target: j.Target, identity: j.Identity, ttl: j.Spec.TTL, sockets: 1}
-	if before != nil {
-		n.failing.Store(before.failing.Load())
+	if old != nil {
+		n.failing.Store(old.failing.Load())
 	}
 	if j.Spec.Type == "exec" {
 		n.sockets = programSockets
 	}
 	if isAgent(&j.Spec) {
-		if before != nil && before.agent != nil {
-			n.agent = before.agent
+		if old != nil && old.agent != nil {
+			n.agent = old.agent
 		} else {
 			n.agent = newAgent()
 		}

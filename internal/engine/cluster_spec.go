@@ -1,7 +1,5 @@
 package engine
 
-// From specifications to what the data plane and the balancing work with.
-
 import (
 	"fmt"
 	"net/netip"
@@ -11,7 +9,7 @@ import (
 	"weir/l4"
 )
 
-// balanceSpec is the balancing part of a cluster, with the dialling target of each server hung on.
+// balanceSpec returns the specification of a cluster for balance. The handle of each server is its dial target.
 func (r *reload) balanceSpec(c *conf.Cluster) (balance.Spec, error) {
 	known := r.next.addresses
 	method, ok := balance.ParseMethod(c.Balance)
@@ -23,7 +21,7 @@ func (r *reload) balanceSpec(c *conf.Cluster) (balance.Spec, error) {
 		SlowStart: c.SlowStart, Queue: c.QueueTimeout > 0,
 	}
 	for _, check := range c.Checks {
-		spec.CheckRound = max(spec.CheckRound, 2*check.Interval+check.Timeout) // how far apart verdicts of one round may be
+		spec.CheckRound = max(spec.CheckRound, 2*check.Interval+check.Timeout) // maximum time between the verdicts of one round
 	}
 	for i, level := range c.Levels {
 		ls := balance.LevelSpec{Name: level.Name, Key: r.e.levels.key(c.Name, level.Name, i), MinUp: level.MinUp, Try: level.Try}
@@ -46,8 +44,8 @@ func (r *reload) balanceSpec(c *conf.Cluster) (balance.Spec, error) {
 	return spec, nil
 }
 
-// levelKeys gives every level a number that stays, whatever its place in the file becomes: sessions and listeners go on
-// to mean the same level while a reload moves it. A level without a name is known by its place.
+// levelKeys gives every level a key that survives reloads, so that sessions and listeners refer to the same level after
+// it has moved. The key of a level without a name is its index.
 type levelKeys struct {
 	keys map[[2]string]int // by cluster and level
 }
@@ -66,7 +64,7 @@ func (k *levelKeys) key(cluster, name string, index int) int {
 	return k.keys[id]
 }
 
-// newTarget is where a server is dialled; one without a known address has a target with none.
+// newTarget returns the dial target of a server. That of an unresolved name has no address.
 func newTarget(server *conf.Server, known addresses) (*l4.Target, error) {
 	at := server.Address
 	switch {

@@ -1,7 +1,5 @@
 package engine
 
-// What has been counted, for another process to go on from: totals do not start again because the program was replaced.
-
 import (
 	"slices"
 	"time"
@@ -9,7 +7,8 @@ import (
 	"weir/l4"
 )
 
-// counts is everything that is counted. Terminations and refusals go by their names, which mean the same in every version.
+// counts are the counters that an upgrade transfers, so that totals do not start again. Reasons are stored by name, which
+// is the same in every version.
 type counts struct {
 	Listeners   map[string]listenerCounts `json:"listeners"` // by identity
 	Servers     []serverCounts            `json:"servers"`
@@ -23,7 +22,7 @@ type counts struct {
 type listenerCounts struct {
 	Sessions  uint64            `json:"sessions"`
 	Ended     map[string]uint64 `json:"ended"` // by phase and reason
-	Refused   map[string]uint64 `json:"refused"`
+	Rejected  map[string]uint64 `json:"rejected"`
 	Dropped   map[string]uint64 `json:"dropped"` // datagrams
 	BytesUp   uint64            `json:"bytes_up"`
 	BytesDown uint64            `json:"bytes_down"`
@@ -45,15 +44,15 @@ type checkCounts struct {
 	Took    durations `json:"took"`
 }
 
-// durations is a histogram. One with other bounds loses its buckets.
+// durations is a histogram. A receiver with other bounds ignores the buckets.
 type durations struct {
 	Count   uint64          `json:"count"`
 	Sum     time.Duration   `json:"sum"`
 	Bounds  []time.Duration `json:"bounds"`
-	Buckets []uint64        `json:"buckets"` // each alone
+	Buckets []uint64        `json:"buckets"` // not cumulative
 }
 
-// into writes the buckets to where they are counted, if they are counted alike.
+// into copies the buckets if the bounds are the same.
 func (d *durations) into(buckets []uint64, bounds []time.Duration) {
 	if slices.Equal(d.Bounds, bounds) && len(d.Buckets) == len(buckets) {
 		copy(buckets, d.Buckets)
@@ -70,13 +69,13 @@ func (d *durations) histogram() (h l4.Histogram) {
 	return h
 }
 
-// counts is what this process and those before it have counted. listeners are those that are open, or were.
+// counts returns the counters of this process and of those before it. listeners are those that are or were open.
 func (e *Engine) counts(listeners map[string]*l4.Listener) counts {
 	c := counts{Listeners: map[string]listenerCounts{}, RecordsLost: e.sessionLog.Dropped()}
 	for id, ln := range listeners {
 		sum := ln.Counters()
 		l := listenerCounts{Sessions: sum.Sessions, BytesUp: sum.BytesUp, BytesDown: sum.BytesDown, Lifetime: durationsOf(&sum.Lifetime),
-			Ended: map[string]uint64{}, Refused: map[string]uint64{}, Dropped: map[string]uint64{}}
+			Ended: map[string]uint64{}, Rejected: map[string]uint64{}, Dropped: map[string]uint64{}}
 		for i, end := range l4.Terminations() {
 			if n := sum.Ended[i]; n > 0 {
 				l.Ended[end.String()] = n
@@ -84,7 +83,7 @@ func (e *Engine) counts(listeners map[string]*l4.Listener) counts {
 		}
 		for _, why := range l4.Rejections() {
 			if n := sum.Rejected[why]; n > 0 {
-				l.Refused[why.String()] = n
+				l.Rejected[why.String()] = n
 			}
 		}
 		for _, why := range l4.Drops() {
@@ -94,9 +93,8 @@ func (e *Engine) counts(listeners map[string]*l4.Listener) counts {
 		}
 		c.Listeners[id] = l
 	}
-	e.published.mu.Lock()
-	c.Reloads, c.Failed = e.published.config.Reloads, e.published.config.Failed
-	e.published.mu.Unlock()
+	last := e.published.lastReload()
+	c.Reloads, c.Failed = last.Reloads, last.Failed
 	running := e.running.Load()
 	for i := range running.cfg.Clusters {
 		name := running.cfg.Clusters[i].Name
@@ -119,7 +117,7 @@ func (e *Engine) counts(listeners map[string]*l4.Listener) counts {
 	return c
 }
 
-// countFrom goes on from what another process has counted. What it says later replaces what it said before.
+// countFrom adds the counters of the old process. A later call replaces those of an earlier one.
 func (e *Engine) countFrom(c *counts, listeners map[string]*l4.Listener, running *runningState) {
 	for id, l := range c.Listeners {
 		ln := listeners[id]
@@ -131,7 +129,7 @@ func (e *Engine) countFrom(c *counts, listeners map[string]*l4.Listener, running
 			sum.Ended[i] = l.Ended[end.String()]
 		}
 		for _, why := range l4.Rejections() {
-			sum.Rejected[why] = l.Refused[why.String()]
+			sum.Rejected[why] = l.Rejected[why.String()]
 		}
 		for _, why := range l4.Drops() {
 			sum.Dropped[why] = l.Dropped[why.String()]

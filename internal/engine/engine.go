@@ -227,11 +227,11 @@ func notify(signal chan struct{}) {
 	}
 }
 
-// Sessions is how many there are.
+// Sessions returns the number of sessions.
 func (e *Engine) Sessions() int { return e.plane.Sessions() }
 
-// Stop accepts no more clients, lets the sessions finish until ctx ends or drain_timeout is over, cuts those that are
-// left, and ends everything. It returns how many were cut.
+// Stop closes the listeners, drains the sessions until ctx ends, for at most drain_timeout, cuts the others, and closes
+// everything. It returns the number of cut sessions.
 func (e *Engine) Stop(ctx context.Context) int {
 	defer context.AfterFunc(ctx, func() { e.hooks.ShortenDrain(cutTimeout) })()
 	e.published.stopping.Store(true)
@@ -246,7 +246,7 @@ func (e *Engine) Stop(ctx context.Context) int {
 	return e.drain(ctx)
 }
 
-// drain lets the sessions finish until ctx ends or drain_timeout is over, cuts those that are left, and ends everything.
+// drain waits for the sessions until ctx ends, for at most drain_timeout, cuts the others, and closes everything.
 func (e *Engine) drain(ctx context.Context) int {
 	ctx, cancel := context.WithTimeout(ctx, e.running.Load().cfg.Runtime.DrainTimeout)
 	defer cancel()
@@ -261,7 +261,7 @@ func (e *Engine) drain(ctx context.Context) int {
 	return cut
 }
 
-// cutAll cuts the sessions that are left, and returns how many there were.
+// cutAll cuts all sessions and returns their number.
 func (e *Engine) cutAll() int {
 	if e.plane.Sessions() == 0 {
 		return 0
@@ -271,7 +271,7 @@ func (e *Engine) cutAll() int {
 	return cut
 }
 
-// awaitCut gives sessions that were cut the moment that their last bytes may take.
+// awaitCut waits until cut sessions have sent their last bytes, for at most cutTimeout.
 func (e *Engine) awaitCut() {
 	limit := time.NewTimer(cutTimeout)
 	defer limit.Stop()
@@ -284,10 +284,11 @@ func (e *Engine) awaitCut() {
 	}
 }
 
-// cutTimeout is longer than the data plane waits for the bytes of a session that was cut, and what hooks get of a stop that
-// is to be at once.
+// cutTimeout is longer than the data plane waits for the last bytes of a cut session. Hooks get the same time when a stop
+// is immediate.
 const cutTimeout = 75 * time.Millisecond
 
+// close stops all goroutines and waits for them.
 func (e *Engine) close() {
 	e.cancel()
 	e.runner.Close()

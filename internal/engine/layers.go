@@ -1,7 +1,5 @@
 package engine
 
-// What each layer says about a server, in words.
-
 import (
 	"time"
 
@@ -10,13 +8,13 @@ import (
 	"weir/internal/status"
 )
 
-// Reasons of layers whose words explain themselves.
+// Reasons of layers that have no text of their own.
 const (
 	byOperator = "set by an operator"
 	noAddress  = "the name has no address yet"
 )
 
-// reasonOf is why something has happened: in the layer's own words, else in those that the layer is shown with.
+// reasonOf returns the reason of an event: the text of the layer, or the one that its layer has in the status document.
 func reasonOf(ev balance.Event) string {
 	switch {
 	case ev.Reason != "" || ev.Server == "":
@@ -31,8 +29,9 @@ func reasonOf(ev balance.Event) string {
 	return ""
 }
 
-// layers tells who says what about a server, in the order in which layers are asked. Layers that have nothing to say
-// are left out, but for the configuration and the passive record. spec and agent, the check of that layer, may be nil.
+// layers returns the layers of a server's state, the most important first. Layers without a value are left out, except
+// the configuration and passive health. by is the origin of the configuration. spec and agent, the agent check, may be
+// nil.
 func layers(seen *balance.ServerState, by string, spec *conf.Server, agent *job, clock clock) []status.Layer {
 	known := &seen.Layers
 	var list []status.Layer

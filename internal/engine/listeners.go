@@ -107,7 +107,7 @@ func (r *reload) commitListeners() (left []*l4.Listener) {
 	return left
 }
 
-// listenerSettings returns what the data plane has to know of a listener.
+// listenerSettings returns the settings of a listener for the data plane.
 func (r *reload) listenerSettings(ln *conf.Listener) *l4.Settings {
 	cfg, c := r.next.cfg, r.next.cfg.Cluster(ln.Cluster)
 	s := &l4.Settings{

@@ -1,18 +1,15 @@
 package engine
 
-// What an operator says about a server, and what becomes of its sessions.
-
 import (
 	"fmt"
+
 	"weir/balance"
 	"weir/conf"
 	"weir/internal/overlay"
-	"weir/internal/status"
-	"weir/l4"
 )
 
-// Override changes what an operator says about a server: {"state": "drain", "weight": null}. What is null is taken back;
-// what is not mentioned stays.
+// Override changes the override of a server, given in JSON: {"state": "drain", "weight": null}. Null removes a value; a
+// missing key keeps it.
 func (e *Engine) Override(cluster, server string, text []byte) error {
 	p, err := conf.ParseOverride(text)
 	if err != nil {
@@ -26,7 +23,7 @@ func (e *Engine) Override(cluster, server string, text []byte) error {
 }
 
 func (e *Engine) setOverride(cluster, server string, p conf.Override) error {
-	e.published.overrides.Lock() // from reading the old one to writing the new one
+	e.published.overrides.Lock() // from read to write
 	defer e.published.overrides.Unlock()
 	if e.published.handedOver.Load() {
 		return stopping()
@@ -41,8 +38,8 @@ func (e *Engine) setOverride(cluster, server string, p conf.Override) error {
 	}
 	if p.State != nil {
 		o.State = nil
-		if word, ok := balance.ParseAdminState(*p.State); ok && *p.State != "" {
-			o.State = &word
+		if s, ok := balance.ParseAdminState(*p.State); ok && *p.State != "" {
+			o.State = &s
 		}
 	}
 	if p.Weight != nil {
@@ -58,6 +55,7 @@ func (e *Engine) setOverride(cluster, server string, p conf.Override) error {
 	return nil
 }
 
+// orNil returns a pointer to n, or nil if n is negative.
 func orNil(n int) *int {
 	if n < 0 {
 		return nil
@@ -65,7 +63,7 @@ func orNil(n int) *int {
 	return &n
 }
 
-// deref is what a pointer leads to, or nothing.
+// deref formats *p, or returns "" if p is nil.
 func deref[T any](p *T) string {
 	if p == nil {
 		return ""
@@ -73,7 +71,7 @@ func deref[T any](p *T) string {
 	return fmt.Sprint(*p)
 }
 
-// Feedback counts a failure or a success of a server that somebody else has observed.
+// Feedback counts a failure or a success of a server that was observed outside of weir.
 func (e *Engine) Feedback(cluster, server string, text []byte) error {
 	failed, err := conf.ParseFeedback(text)
 	if err != nil {
@@ -87,7 +85,7 @@ func (e *Engine) Feedback(cluster, server string, text []byte) error {
 	return nil
 }
 
-// Failback ends the stay of a cluster in a lower level that failback = "manual" keeps up.
+// Failback ends the use of a lower level that failback = "manual" keeps.
 func (e *Engine) Failback(cluster string) error {
 	b := e.running.Load().clusters[cluster]
 	if b == nil {
@@ -97,57 +95,6 @@ func (e *Engine) Failback(cluster string) error {
 	e.stateFile.Sync()
 	return nil
 }
-
-// CutServer ends the sessions of a server and returns how many there were.
-func (e *Engine) CutServer(cluster, server string) (int, error) {
-	b, err := e.running.Load().findServer(cluster, server)
-	if err != nil {
-		return 0, err
-	}
-	s := b.Server(server)
-	cut := 0
-	e.published.withLoops(func() {
-		cut = e.plane.Cut(func(v l4.SessionIdentity) bool { return v.Server == s && s != nil }, l4.ReasonCutOperator)
-	})
-	e.log.Info("sessions cut", "sessions", cut, "cluster", cluster, "server", server, "reason", "operator")
-	return cut, nil
-}
-
-// CutSession ends one session.
-func (e *Engine) CutSession(id uint64) error {
-	found := false
-	e.published.withLoops(func() { found = e.plane.CutID(id, l4.ReasonCutOperator) })
-	if !found {
-		return &status.RequestError{Kind: status.NotFound, Field: "id", Text: "no such session"}
-	}
-	return nil
-}
-
-// ListSessions describes the sessions that a filter chooses, in no particular order.
-func (e *Engine) ListSessions(f status.SessionFilter) []status.Session {
-	most := f.Limit
-	if (f != status.SessionFilter{Limit: f.Limit}) {
-		most = maxListed // chosen from these
-	}
-	var all []l4.SessionInfo
-	e.published.withLoops(func() { all = e.plane.List(most) })
-	list := []status.Session{}
-	for _, i := range all {
-		client := "unix"
-		if i.Client.IsValid() {
-			client = i.Client.String()
-		}
-		s := status.Session{ID: i.ID, Listener: i.Listener, Client: client, Cluster: i.Cluster, Level: i.Level, Server: i.Server,
-			Phase: i.Phase.String(), BytesUp: i.BytesUp, BytesDown: i.BytesDown, AgeSeconds: i.Age.Seconds()}
-		if f.Matches(&s) && len(list) < f.Limit {
-			list = append(list, s)
-		}
-	}
-	return list
-}
-
-// maxListed bounds the memory that a list of sessions takes.
-const maxListed = 1 << 18
 
 // findServer returns the cluster of a server.
 func (s *runningState) findServer(cluster, server string) (*balance.Cluster, error) {

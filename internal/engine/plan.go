@@ -7,8 +7,8 @@ import (
 	"weir/internal/status"
 )
 
-// Plan tells what a reload would do if the file had a text; nil = with what is on disk. What the text includes is looked
-// for as if it were at a path; "" = that of the file. Nothing is changed, nor opened.
+// Plan returns the plan of a reload with another text of the file; nil = the file on disk. Includes in the text are
+// relative to path; "" = the path of the file. Plan changes and opens nothing.
 func (e *Engine) Plan(path string, text []byte) (status.Plan, error) {
 	running := e.running.Load()
 	var wanted *conf.Config
@@ -34,7 +34,7 @@ func (e *Engine) Plan(path string, text []byte) (status.Plan, error) {
 	return PlanOf(conf.Diff(running.cfg, wanted), e.wouldCut(running, wanted)), nil
 }
 
-// PlanOf is a plan for those who look on; cuts counts the sessions that a step leaves without a listener or a server.
+// PlanOf converts a plan to its document. cuts returns how many sessions a step cuts at the end of drain_timeout.
 func PlanOf(p conf.Plan, cuts func(conf.PlanStep) int) status.Plan {
 	plan := status.Plan{Steps: []status.PlanStep{}}
 	for _, s := range p.Steps {
@@ -47,21 +47,21 @@ func PlanOf(p conf.Plan, cuts func(conf.PlanStep) int) status.Plan {
 	return plan
 }
 
-// InvalidConfig is a refusal for a configuration with mistakes: the first one's place, and all in their own words.
+// InvalidConfig returns the error of a request whose configuration has errors: the key of the first one and all texts.
 func InvalidConfig(err error) error {
 	r := &status.RequestError{Kind: status.Unprocessable, Text: err.Error()}
-	var ms conf.Errors
-	if errors.As(err, &ms) {
-		r.Field = ms[0].Path
+	var errs conf.Errors
+	if errors.As(err, &errs) {
+		r.Field = errs[0].Path
 	}
 	return r
 }
 
-// wouldCut counts, of the sessions of now, those that removals leave without a place, and those of servers that go into
-// maintenance where that ends them.
+// wouldCut counts the current sessions of removed listeners and servers, and those of servers that enter maintenance
+// where on_down = "close".
 func (e *Engine) wouldCut(running *runningState, wanted *conf.Config) func(conf.PlanStep) int {
 	perListener, perServer := map[string]int{}, map[[2]string]int{}
-	closed := map[[2]string]bool{} // servers that an operator has no word on, in clusters that cut the sessions of those that go
+	closed := map[[2]string]bool{} // servers without an override in clusters with on_down = "close"
 	if open := e.published.listeners.Load(); open != nil {
 		for id, ln := range *open {
 			perListener[id] = max(0, ln.Counters().Live)

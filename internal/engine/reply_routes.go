@@ -1,8 +1,5 @@
 package engine
 
-// Servers that are dialled from their clients' own addresses: what the kernel has to be told for their replies to come
-// back here.
-
 import (
 	"errors"
 	"fmt"
@@ -15,7 +12,8 @@ import (
 	"weir/l4"
 )
 
-// replyRoutesOf are the ways back that a configuration needs: one for each address of each such server.
+// replyRoutesOf returns the reply routes that a configuration needs: one for each address of a server with source =
+// "client". They lead replies to client addresses back to this host.
 func replyRoutesOf(cfg *conf.Config, known addresses) map[route.ReplyRoute]bool {
 	want := map[route.ReplyRoute]bool{}
 	for i := range cfg.Listeners {
@@ -24,22 +22,19 @@ func replyRoutesOf(cfg *conf.Config, known addresses) map[route.ReplyRoute]bool 
 		if c == nil {
 			continue
 		}
-		for _, level := range c.Levels {
-			for j := range level.Servers {
-				s := &level.Servers[j]
-				if !s.Source.Client {
-					continue
-				}
-				for _, at := range serverAddresses(s.Address, known) {
-					want[route.ReplyRoute{Server: at, UDP: ln.Protocol == "udp"}] = true
-				}
+		for s := range c.Servers() {
+			if !s.Source.Client {
+				continue
+			}
+			for _, at := range serverAddresses(s.Address, known) {
+				want[route.ReplyRoute{Server: at, UDP: ln.Protocol == "udp"}] = true
 			}
 		}
 	}
 	return want
 }
 
-// serverAddresses are the addresses that a server has at the moment; a unix socket has none.
+// serverAddresses returns the current addresses of a server; none for a unix socket.
 func serverAddresses(at conf.Address, known addresses) []netip.AddrPort {
 	switch {
 	case at.Host != "":
@@ -72,17 +67,17 @@ func (r *reload) addReplyRoutes() (err error) {
 	return nil
 }
 
-// How often the ways back are looked after: soon after a change, so that what is not needed any more goes, and less and
-// less often until the next one.
+// The interval between two checks of the reply routes. It is short after a change, so that unused routes go soon, and
+// doubles until the next one.
 const (
 	minRouteInterval = 250 * time.Millisecond
 	maxRouteInterval = 5 * time.Second
 )
 
-// maintainRoutes restores what others have taken away, as network managers do that want all rules to be theirs, and takes
-// away what no session needs any more.
+// maintainRoutes restores reply routes that other programs have removed, as some network managers do, and removes those
+// that no session needs.
 func (e *Engine) maintainRoutes() {
-	wait, broken := minRouteInterval, ""
+	wait, lastError := minRouteInterval, ""
 	timer := time.NewTimer(wait)
 	defer timer.Stop()
 	for {
@@ -96,21 +91,21 @@ func (e *Engine) maintainRoutes() {
 		}
 		e.mu.Lock()
 		want := e.running.Load().replyRoutes
-		waiting := e.routes.RemoveUnused(want)
+		inUse := e.routes.RemoveUnused(want)
 		added, err := e.routes.Ensure(want)
 		e.mu.Unlock()
 		switch {
-		case err != nil && err.Error() != broken:
-			broken = err.Error()
-			e.log.Error("replies to clients' own addresses may not come back", "error", err)
+		case err != nil && err.Error() != lastError:
+			lastError = err.Error()
+			e.log.Error("replies to client addresses may not be routed to this host", "error", err)
 		case err == nil:
-			broken = ""
+			lastError = ""
 		}
 		if len(added) > 0 {
-			e.log.Warn("somebody removed policy rules of weir: restored", "rules", len(added))
+			e.log.Warn("policy rules restored: another program had removed them", "rules", len(added))
 		}
-		if len(want) == 0 && !waiting {
-			timer.Stop() // nothing to look after until the next change
+		if len(want) == 0 && !inUse {
+			timer.Stop() // until the next change
 			continue
 		}
 		timer.Reset(wait)

@@ -1,7 +1,5 @@
 package engine
 
-// Host names of servers: resolved before a configuration is committed, and again from time to time.
-
 import (
 	"context"
 	"errors"
@@ -16,13 +14,13 @@ import (
 	"weir/conf"
 )
 
-// addresses are what host names were last known to stand for.
+// addresses are the last known addresses of host names.
 type addresses map[string][]netip.Addr
 
-// lookupLimit bounds a whole round of look-ups: a dead resolver makes a start or a reload slow, not stuck.
-const lookupLimit = 4 * time.Second
+// lookupTimeout bounds all look-ups of a start or a reload, so that a dead resolver does not block them.
+const lookupTimeout = 4 * time.Second
 
-// lookupFunc is how names are resolved; a field of the engine so that tests can answer.
+// lookupFunc resolves a host name.
 type lookupFunc func(ctx context.Context, host string) ([]netip.Addr, error)
 
 func systemLookup(ctx context.Context, host string) ([]netip.Addr, error) {
@@ -41,10 +39,10 @@ func hostNames(cfg *conf.Config) []string {
 	return slices.Compact(names)
 }
 
-// resolve looks the names up, all at once, and returns what was found and what went wrong by name. IPv4 comes before
-// IPv6, and the order is that of the addresses: an answer that is merely shuffled is no change.
-func resolve(ctx context.Context, names []string, ask lookupFunc) (addresses, map[string]error) {
-	ctx, cancel := context.WithTimeout(ctx, lookupLimit)
+// resolve looks up names in parallel and returns the addresses and the errors by name. Addresses are sorted, IPv4 first,
+// so that a reply in another order is no change.
+func resolve(ctx context.Context, names []string, lookup lookupFunc) (addresses, map[string]error) {
+	ctx, cancel := context.WithTimeout(ctx, lookupTimeout)
 	defer cancel()
 	found, failed := addresses{}, map[string]error{}
 	var mu sync.Mutex
@@ -54,7 +52,7 @@ func resolve(ctx context.Context, names []string, ask lookupFunc) (addresses, ma
 		wait.Go(func() {
 			slots <- struct{}{}
 			defer func() { <-slots }()
-			addrs, err := ask(ctx, name)
+			addrs, err := lookup(ctx, name)
 			if err == nil && len(addrs) == 0 {
 				err = fmt.Errorf("lookup %s: no address", name)
 			}
@@ -112,17 +110,17 @@ func (r *reload) resolve() error {
 		return errors.Join(errs...)
 	}
 	for _, err := range errs {
-		r.e.log.Warn("unresolved", "error", err)
+		r.e.log.Warn("host name not resolved", "error", err)
 	}
 	return nil
 }
 
-// resolvePeriodically asks for each name when it is due, in a goroutine of its own, and goes over to what has changed. A name
-// that does not resolve any more keeps its last addresses.
+// resolvePeriodically looks up each name at its interval, and reloads if addresses have changed. A name that no longer
+// resolves keeps its last addresses.
 func (e *Engine) resolvePeriodically() {
-	asked := map[string]time.Time{}
+	lastLookup := map[string]time.Time{}
 	for e.ctx.Err() == nil {
-		due, wait := dueNames(e.running.Load().cfg, asked, time.Now())
+		due, wait := dueNames(e.running.Load().cfg, lastLookup, time.Now())
 		if len(due) == 0 {
 			timer := time.NewTimer(wait)
 			select {
@@ -130,28 +128,28 @@ func (e *Engine) resolvePeriodically() {
 				timer.Stop()
 				return
 			case <-timer.C:
-			case <-e.namesChanged: // other names, or at other times
+			case <-e.namesChanged: // or the intervals
 				timer.Stop()
 			}
 			continue
 		}
 		found, failed := resolve(e.ctx, due, e.lookup)
 		for _, name := range due {
-			asked[name] = time.Now()
+			lastLookup[name] = time.Now()
 		}
 		for name, err := range failed {
-			e.log.Debug("cannot resolve", "name", name, "error", err)
+			e.log.Debug("host name not resolved", "name", name, "error", err)
 		}
 		if err := e.applyAddresses(found); err != nil && !errors.Is(err, ErrStopped) {
-			e.log.Error("cannot go over to resolved addresses", "error", err)
+			e.log.Error("cannot apply resolved addresses", "error", err)
 		}
 	}
 }
 
-// dueNames are the names that it is time to ask for, and how long it is until the next one is due. A name is asked for
-// at the shortest resolve_interval of the clusters that have it. Those that were not there before have just been asked
-// for; those that are no longer there are dropped from asked.
-func dueNames(cfg *conf.Config, asked map[string]time.Time, now time.Time) (due []string, wait time.Duration) {
+// dueNames returns the names that are due for a look-up, and the time until the next one is. The interval of a name is the
+// shortest resolve_interval of its clusters. New names count as just looked up; names that have left are removed from
+// lastLookup.
+func dueNames(cfg *conf.Config, lastLookup map[string]time.Time, now time.Time) (due []string, wait time.Duration) {
 	interval := map[string]time.Duration{}
 	for c, s := range cfg.Servers() {
 		if name := s.Address.Host; name != "" {
@@ -160,13 +158,13 @@ func dueNames(cfg *conf.Config, asked map[string]time.Time, now time.Time) (due 
 			}
 		}
 	}
-	maps.DeleteFunc(asked, func(name string, _ time.Time) bool { return interval[name] == 0 })
+	maps.DeleteFunc(lastLookup, func(name string, _ time.Time) bool { return interval[name] == 0 })
 	wait = time.Hour
 	for name, i := range interval {
-		if _, ok := asked[name]; !ok {
-			asked[name] = now
+		if _, ok := lastLookup[name]; !ok {
+			lastLookup[name] = now
 		}
-		if left := asked[name].Add(i).Sub(now); left <= 0 {
+		if left := lastLookup[name].Add(i).Sub(now); left <= 0 {
 			due = append(due, name)
 		} else {
 			wait = min(wait, left)
@@ -182,7 +180,7 @@ func (e *Engine) applyAddresses(found addresses) error {
 		known, changed := maps.Clone(running.addresses), false
 		for name, old := range known {
 			if addrs, ok := found[name]; ok && !slices.Equal(addrs, old) {
-				e.log.Info("resolved", "name", name, "from", old, "to", addrs)
+				e.log.Info("host name resolved", "name", name, "from", old, "to", addrs)
 				known[name] = addrs
 				changed = true
 			}

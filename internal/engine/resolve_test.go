@@ -85,7 +85,7 @@ func TestNameThatMovesKeepsVerdict(t *testing.T) {
 	s.waits("server_down A up→down")
 	s.names.set("db.test", "127.0.0.2")
 	nettest.Wait(t, 5*time.Second, "the new address", func() bool {
-		return len(s.said(&s.lines, func(l line) bool { return l["msg"] == "resolved" })) > 0
+		return len(s.said(&s.lines, func(l line) bool { return l["msg"] == "host name resolved" })) > 0
 	})
 	require.Equal(t, "BBBB", s.asks(4))
 	live.Up()
@@ -125,7 +125,7 @@ func TestShuffledAnswerIsNoChange(t *testing.T) {
 	for asked := s.names.questions(); s.names.questions() < asked+3; {
 		require.Equal(t, "A", s.ask())
 	}
-	require.Empty(t, s.said(&s.lines, func(l line) bool { return l["msg"] == "resolved" }))
+	require.Empty(t, s.said(&s.lines, func(l line) bool { return l["msg"] == "host name resolved" }))
 }
 
 // A dead resolver makes a start slow, not stuck, however many names there are; what needs no name serves.

@@ -1,7 +1,5 @@
 package engine
 
-// What has left the configuration: its sessions go on until the drain deadline, and are then cut.
-
 import (
 	"log/slog"
 	"maps"
@@ -13,36 +11,36 @@ import (
 	"weir/l4"
 )
 
-// retired is what a commit has left without a place in the configuration.
+// retired are listeners and servers that have left the configuration. Their sessions drain.
 type retired struct {
 	listeners []*l4.Listener
 	servers   map[*balance.Server]bool
-	timeout   time.Duration // until their sessions are cut
-	awaited   bool          // more of their sessions may still come from another process
+	timeout   time.Duration // after which their sessions are cut
+	awaited   bool          // more of their sessions may arrive from the old process
 }
 
-// prune leaves out what has no session any more, and can get none.
-func (d *retired) prune() {
-	if d.awaited {
+// prune removes what has no sessions and cannot get any.
+func (r *retired) prune() {
+	if r.awaited {
 		return
 	}
-	d.listeners = slices.DeleteFunc(d.listeners, func(ln *l4.Listener) bool { return ln.Reopened() || ln.Counters().Live <= 0 })
-	maps.DeleteFunc(d.servers, func(s *balance.Server, _ bool) bool { return s.Sessions() <= 0 })
+	r.listeners = slices.DeleteFunc(r.listeners, func(ln *l4.Listener) bool { return ln.Reopened() || ln.Counters().Live <= 0 })
+	maps.DeleteFunc(r.servers, func(s *balance.Server, _ bool) bool { return s.Sessions() <= 0 })
 }
 
-// drains are the drain deadlines that are still to come. Waiting costs no goroutine.
+// drains cut the sessions of retired objects at their deadlines. Waiting costs no goroutine.
 type drains struct {
 	plane *l4.Plane
 	log   *slog.Logger
 
-	work sync.WaitGroup // deadlines that are being carried out
+	work sync.WaitGroup // timers that run
 
 	mu      sync.Mutex // guards what follows
 	timers  map[*time.Timer]bool
 	stopped bool
 }
 
-// after has something done later, unless stop comes first.
+// after calls do after a time, unless stop is called first.
 func (d *drains) after(wait time.Duration, do func()) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -69,7 +67,7 @@ func (d *drains) after(wait time.Duration, do func()) {
 	d.timers[timer] = true
 }
 
-// stop forgets what has not begun and waits for what has.
+// stop cancels the timers and waits for those that run.
 func (d *drains) stop() {
 	d.mu.Lock()
 	d.stopped = true
@@ -81,11 +79,10 @@ func (d *drains) stop() {
 	d.work.Wait()
 }
 
-// What has left is looked after once in a while: it is forgotten as soon as its last session has ended, so that many
-// reloads do not fill the memory up to the deadline.
+// Retired objects are pruned periodically, so that many reloads do not fill the memory until the deadline.
 const (
-	firstPrune       = time.Second // by now a client that was on its way from one loop to another has arrived
-	maxPruneInterval = time.Minute // the longest time between two looks
+	firstPrune       = time.Second // longer than a client takes from one loop to another
+	maxPruneInterval = time.Minute // the interval doubles up to this
 )
 
 // start closes the listeners that have left, and gives the sessions of what has left until the drain deadline.

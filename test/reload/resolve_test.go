@@ -149,7 +149,7 @@ func TestHostNames(t *testing.T) {
 	w := dns.start(t, l.String())
 	require.Equal(t, "X", served(ns, l.Listen))
 	require.Len(t, w.Records(func(r weirtest.Record) bool {
-		return r.IsEvent("unresolved") && strings.Contains(r.Text("error"), "db.test")
+		return r.IsEvent("host name not resolved") && strings.Contains(r.Text("error"), "db.test")
 	}), 1)
 
 	dns.says("db.test", "127.0.0.11")
@@ -158,7 +158,7 @@ func TestHostNames(t *testing.T) {
 
 	moved := func(to string) {
 		w.WaitRecord(5*time.Second, "the new address", func(r weirtest.Record) bool {
-			return r.IsEvent("resolved") && strings.Contains(fmt.Sprint(r["to"]), to)
+			return r.IsEvent("host name resolved") && strings.Contains(fmt.Sprint(r["to"]), to)
 		})
 	}
 	dns.says("db.test", "127.0.0.12")

@@ -123,7 +123,7 @@ func TestDescriptorBudget(t *testing.T) {
 	l.Runtime, l.Listener = "", ""
 	many := strings.Replace(l.String(), ports, fmt.Sprintf("address = [%q, \"127.0.0.77:20000-24999\"]", l.Listen), 1)
 	r := w.FailReload(many)
-	require.Contains(t, r.Text("error"), "descriptors are needed to serve a single session")
+	require.Contains(t, r.Text("error"), "descriptors for one session")
 	c, ok := come(t, "127.0.0.1", l.Listen)
 	require.True(t, ok)
 	c.Close()

@@ -1,0 +1,57 @@
+package engine
+
+import (
+	"weir/internal/status"
+	"weir/l4"
+)
+
+// CutServer cuts the sessions of a server and returns their number.
+func (e *Engine) CutServer(cluster, server string) (int, error) {
+	b, err := e.running.Load().findServer(cluster, server)
+	if err != nil {
+		return 0, err
+	}
+	s := b.Server(server)
+	cut := 0
+	e.published.withLoops(func() {
+		cut = e.plane.Cut(func(id l4.SessionIdentity) bool { return id.Server == s && s != nil }, l4.ReasonCutOperator)
+	})
+	e.log.Info("sessions cut", "sessions", cut, "cluster", cluster, "server", server, "reason", "operator")
+	return cut, nil
+}
+
+// CutSession cuts one session.
+func (e *Engine) CutSession(id uint64) error {
+	found := false
+	e.published.withLoops(func() { found = e.plane.CutID(id, l4.ReasonCutOperator) })
+	if !found {
+		return &status.RequestError{Kind: status.NotFound, Field: "id", Text: "no such session"}
+	}
+	return nil
+}
+
+// ListSessions returns the sessions that match a filter, in no particular order.
+func (e *Engine) ListSessions(f status.SessionFilter) []status.Session {
+	limit := f.Limit
+	if (f != status.SessionFilter{Limit: f.Limit}) {
+		limit = maxListed // the filter selects from these
+	}
+	var all []l4.SessionInfo
+	e.published.withLoops(func() { all = e.plane.List(limit) })
+	list := []status.Session{}
+	for _, i := range all {
+		client := "unix"
+		if i.Client.IsValid() {
+			client = i.Client.String()
+		}
+		s := status.Session{ID: i.ID, Listener: i.Listener, Client: client, Cluster: i.Cluster, Level: i.Level, Server: i.Server,
+			Phase: i.Phase.String(), BytesUp: i.BytesUp, BytesDown: i.BytesDown, AgeSeconds: i.Age.Seconds()}
+		if f.Matches(&s) && len(list) < f.Limit {
+			list = append(list, s)
+		}
+	}
+	return list
+}
+
+// maxListed bounds the memory of a session list.
+const maxListed = 1 << 18
