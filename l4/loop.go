@@ -326,7 +326,7 @@ func (l *loop) freeSession(s *session) {
 // recordSession passes the record of an ended session on. Its lease is released; its sockets are still open.
 func (l *loop) recordSession(s *session, server *balance.Server, level int) {
 	if l.wantsRecord(s.set, s.end) {
-		l.plane.record(s.record(l.now, server, level))
+		l.plane.record(s.record(l.now, s.clientAddr.get(), server, level, s.up.bytes, s.down.bytes, s.end))
 	}
 }
 

@@ -30,6 +30,14 @@ func (s *session) admission() (*Admission, *admissionClaim, netip.Addr) {
 	return &s.set.Admission, &s.claim, s.clientAddr.get().Addr()
 }
 
+func (s *session) identity() SessionIdentity {
+	return SessionIdentity{ID: s.id, Listener: s.listener, Server: s.lease.Server()}
+}
+
+func (s *session) info(now time.Duration) SessionInfo {
+	return s.sessionCore.info(now, s.clientAddr.get(), s.up.bytes, s.down.bytes, s.phase)
+}
+
 func (f *flow) admission() (*Admission, *admissionClaim, netip.Addr) {
 	return &f.set.Admission, &f.claim, f.client().Addr()
 }
@@ -39,43 +47,7 @@ func (f *flow) identity() SessionIdentity {
 }
 
 func (f *flow) info(now time.Duration) SessionInfo {
-	i := SessionInfo{
-		ID: f.id, Listener: f.set.Name, Client: f.client(), Cluster: f.set.ClusterName, Phase: f.phase(),
-		BytesUp: f.bytesUp, BytesDown: f.bytesDown, Age: now - f.startedAt,
-	}
-	if server := f.lease.Server(); server != nil {
-		i.Server, i.Level = server.Name(), f.set.levelName(f.lease.Level())
-	}
-	return i
-}
-
-func (s *session) identity() SessionIdentity {
-	return SessionIdentity{ID: s.id, Listener: s.listener, Server: s.lease.Server()}
-}
-
-// SessionInfo is a copy of the state of a session.
-type SessionInfo struct {
-	ID        uint64
-	Listener  string
-	Client    netip.AddrPort // zero on a unix socket
-	Cluster   string
-	Level     string // "" while no server is picked
-	Server    string
-	Phase     Phase
-	BytesUp   uint64
-	BytesDown uint64
-	Age       time.Duration
-}
-
-func (s *session) info(now time.Duration) SessionInfo {
-	i := SessionInfo{
-		ID: s.id, Listener: s.set.Name, Client: s.clientAddr.get(), Cluster: s.set.ClusterName, Phase: s.phase,
-		BytesUp: s.up.bytes, BytesDown: s.down.bytes, Age: now - s.startedAt,
-	}
-	if server := s.lease.Server(); server != nil {
-		i.Server, i.Level = server.Name(), s.set.levelName(s.lease.Level())
-	}
-	return i
+	return f.sessionCore.info(now, f.client(), f.bytesUp, f.bytesDown, f.phase())
 }
 
 // List returns at most limit sessions, in no particular order.

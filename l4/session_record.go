@@ -7,6 +7,18 @@ import (
 	"weir/balance"
 )
 
+// sessionCore is what TCP sessions and UDP flows have in common.
+type sessionCore struct {
+	id           uint64    // unique; its low half identifies late events for an earlier user of the slot; 0 = free
+	set          *Settings // of the time when the session began
+	lease        balance.Lease
+	startedAt    time.Duration
+	connected    since // 0 = not yet
+	firstByte    since // first byte or reply from the server forwarded; 0 = not yet
+	attemptCount uint16
+	claim        admissionClaim // on the listener's limits
+}
+
 // Record describes a session that has ended.
 type Record struct {
 	ID        uint64
@@ -24,40 +36,43 @@ type Record struct {
 	Termination
 }
 
-func (f *flow) record(now time.Duration, server *balance.Server, level int, end Termination) Record {
+// record returns the record of a session with the server of its lease, which may be released already.
+func (c *sessionCore) record(now time.Duration, client netip.AddrPort, server *balance.Server, level int, up, down uint64, end Termination) Record {
 	r := Record{
-		ID: f.id, Listener: f.set.Name, Client: f.client(), Cluster: f.set.ClusterName,
-		Attempts: int(f.attemptCount), Connect: -1, FirstByte: -1, Duration: now - f.startedAt,
-		BytesUp: f.bytesUp, BytesDown: f.bytesDown, Termination: end,
+		ID: c.id, Listener: c.set.Name, Client: client, Cluster: c.set.ClusterName,
+		Attempts: int(c.attemptCount), Connect: -1, FirstByte: -1, Duration: now - c.startedAt,
+		BytesUp: up, BytesDown: down, Termination: end,
 	}
 	if server != nil {
-		r.Server = server.Name()
-		r.Level = f.set.levelName(level)
+		r.Server, r.Level = server.Name(), c.set.levelName(level)
 	}
-	if f.connected > 0 {
-		r.Connect = f.connected.duration()
+	if c.connected > 0 {
+		r.Connect = c.connected.duration()
 	}
-	if f.firstByte > 0 {
-		r.FirstByte = f.firstByte.duration()
+	if c.firstByte > 0 {
+		r.FirstByte = c.firstByte.duration()
 	}
 	return r
 }
 
-func (s *session) record(now time.Duration, server *balance.Server, level int) Record {
-	r := Record{
-		ID: s.id, Listener: s.set.Name, Client: s.clientAddr.get(), Cluster: s.set.ClusterName,
-		Attempts: int(s.attemptCount), Connect: -1, FirstByte: -1, Duration: now - s.startedAt,
-		BytesUp: s.up.bytes, BytesDown: s.down.bytes, Termination: s.end,
+// SessionInfo is a copy of the state of a session.
+type SessionInfo struct {
+	ID        uint64
+	Listener  string
+	Client    netip.AddrPort // zero on a unix socket
+	Cluster   string
+	Level     string // "" while no server is picked
+	Server    string
+	Phase     Phase
+	BytesUp   uint64
+	BytesDown uint64
+	Age       time.Duration
+}
+
+func (c *sessionCore) info(now time.Duration, client netip.AddrPort, up, down uint64, phase Phase) SessionInfo {
+	r := c.record(now, client, c.lease.Server(), c.lease.Level(), up, down, Termination{Phase: phase})
+	return SessionInfo{
+		ID: r.ID, Listener: r.Listener, Client: client, Cluster: r.Cluster, Level: r.Level, Server: r.Server, Phase: phase,
+		BytesUp: up, BytesDown: down, Age: r.Duration,
 	}
-	if server != nil {
-		r.Server = server.Name()
-		r.Level = s.set.levelName(level)
-	}
-	if s.connected > 0 {
-		r.Connect = s.connected.duration()
-	}
-	if s.firstByte > 0 {
-		r.FirstByte = s.firstByte.duration()
-	}
-	return r
 }

@@ -9,16 +9,12 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
-
-	"weir/balance"
 )
 
 // session is one client's TCP session, owned by its loop. There are many and most are idle, so it is small.
 type session struct {
-	id           uint64 // unique; its low half identifies late events for an earlier user of the slot
+	sessionCore
 	listener     *Listener
-	set          *Settings // of the time when the session began
-	lease        balance.Lease
 	dialer       *dialer       // nil once connected
 	counters     *Counters     // the loop's for the listener
 	serverCounts *serverCounts // the loop's for the server, once connected
@@ -29,27 +25,22 @@ type session struct {
 
 	flushedUp, flushedDown uint64 // bytes counted so far
 
-	startedAt      time.Duration
 	clientActiveAt time.Duration // last byte moved on the client's side
 	serverActiveAt time.Duration // last byte moved on the server's side
 	halfClosedAt   time.Duration // when the first FIN was seen; 0 = not yet
 	abortDeadline  time.Duration // when an abort stops waiting
-	connected      since         // 0 = not yet
-	firstByte      since         // first byte from the server forwarded; 0 = not yet
 
 	clientQueue, serverQueue uint32 // unacknowledged bytes at the last check; 0 = unknown or none
 
 	clientAddr   compactAddr // of the client's socket, or of its PROXY header
 	slot         uint32
-	attemptCount uint16
 	phase        Phase
-	end          Termination    // decided when the abort begins
-	polls        uint8          // checks of unacknowledged bytes since the abort or the cut began
-	cutMode      cutMode        // limits the time of an abort
-	claim        admissionClaim // on the listener's limits
-	keepaliveSet bool           // keepalive is set on both sockets
-	dirty        bool           // in loop.dirty
-	queued       bool           // in the loop's run queue
+	end          Termination // decided when the abort begins
+	polls        uint8       // checks of unacknowledged bytes since the abort or the cut began
+	cutMode      cutMode     // limits the time of an abort
+	keepaliveSet bool        // keepalive is set on both sockets
+	dirty        bool        // in loop.dirty
+	queued       bool        // in the loop's run queue
 }
 
 // since is a time after the session began in microseconds, at most about 71 minutes; 0 = not yet.

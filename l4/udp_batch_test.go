@@ -43,7 +43,7 @@ func TestOutboxKeepsBoundaries(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		o := new(sendBatch)
 		o.init(false)
-		flows := []*flow{{id: 1}, {id: 2}}
+		flows := []*flow{{sessionCore: sessionCore{id: 1}}, {sessionCore: sessionCore{id: 2}}}
 		join := rapid.SampledFrom([]int{0, 100, 1200, anySegment}).Draw(t, "join")
 		header := rapid.SampledFrom([][]byte{nil, bytes.Repeat([]byte{'h'}, 28)}).Draw(t, "header")
 		sizes := rapid.SampledFrom([]int{0, 1, 64, 64, 64, 100, 1200, 1200, 1201, 30000, 65507})

@@ -15,10 +15,8 @@ import (
 
 // flow is one client's UDP flow, owned by its loop. It is small: anyone can create flows by sending datagrams.
 type flow struct {
-	id           uint64 // unique among sessions; 0 = free
+	sessionCore
 	socket       *udpSocket
-	set          *Settings // of the time when the flow began
-	lease        balance.Lease
 	target       *Target
 	serverCounts *serverCounts     // the loop's for the server
 	attempts     *balance.Attempts // servers tried since a refusal, until one replies
@@ -32,14 +30,10 @@ type flow struct {
 	bytesUp, bytesDown     uint64
 	flushedUp, flushedDown uint64 // bytes counted so far
 
-	startedAt    time.Duration
 	activeAt     time.Duration // last datagram in either direction
 	searchedAt   time.Duration // start of the search for a server; without a server, the time of the next search
 	sentAt       time.Duration // last datagram to the server
 	moveDeadline time.Duration // when to leave a server that has moved or was removed; 0 = neither
-
-	connected since // 0 = not yet
-	firstByte since // first reply forwarded; 0 = not yet
 
 	hash        uint32 // of the key
 	slot        uint32
@@ -51,12 +45,10 @@ type flow struct {
 	firstRun, lastRun int32 // in the batch's runs; firstRun < 0 = none
 	touchedIndex      int32 // index in datagramBuffers.touched
 
-	attemptCount                 uint16
-	maxSegmentUp, maxSegmentDown uint16         // the largest datagrams that may be joined in one send; 0 = none
-	address                      uint8          // index of the target's address in use, or unknownAddress
-	lastFailure                  Reason         // why there is no server
-	pendingReason                Reason         // ends the flow once its server has replied; ReasonNone = continues
-	claim                        admissionClaim // on the listener's limits
+	maxSegmentUp, maxSegmentDown uint16 // the largest datagrams that may be joined in one send; 0 = none
+	address                      uint8  // index of the target's address in use, or unknownAddress
+	lastFailure                  Reason // why there is no server
+	pendingReason                Reason // ends the flow once its server has replied; ReasonNone = continues
 	key                          flowKey
 
 	inTable      bool // in the table, where the client's next datagram finds it
@@ -208,7 +200,7 @@ func (f *flow) finish(l *loop, reason Reason) {
 	store(ended, *ended+1)
 	u.counters.Lifetime.add(l.now - f.startedAt)
 	if l.wantsRecord(f.set, end) {
-		l.plane.record(f.record(l.now, server, level, end))
+		l.plane.record(f.record(l.now, f.client(), server, level, f.bytesUp, f.bytesDown, end))
 	}
 	l.plane.releaseSession()
 	l.flows.release(f.slot)

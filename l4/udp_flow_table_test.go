@@ -131,7 +131,7 @@ func TestKeptDatagrams(t *testing.T) {
 		var k keptDatagrams
 		flows := make([]*flow, 200)
 		for i := range flows {
-			flows[i] = &flow{id: uint64(i + 1)}
+			flows[i] = &flow{sessionCore: sessionCore{id: uint64(i + 1)}}
 		}
 		want := map[*flow][]byte{}
 		t.Repeat(map[string]func(*rapid.T){
