@@ -12,6 +12,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"weir/internal/status"
+	"weir/l4"
 )
 
 func described(t *testing.T) *openapi3.T {
@@ -95,4 +96,15 @@ func fieldsOf(t reflect.Type) (all, always []string) {
 	slices.Sort(all)
 	slices.Sort(always)
 	return all, always
+}
+
+// The phases of a session are those of the data plane.
+func TestPhaseEnumeration(t *testing.T) {
+	want := []any{"abort"} // the only phase without a termination
+	for _, end := range l4.Terminations() {
+		if !slices.Contains(want, any(end.Phase.String())) {
+			want = append(want, end.Phase.String())
+		}
+	}
+	require.ElementsMatch(t, want, described(t).Components.Schemas["Session"].Value.Properties["phase"].Value.Enum)
 }
