@@ -129,7 +129,6 @@ func (e *Engine) commitUpgrade(p *handover.NewProcess, o UpgradeOptions, disarm 
 	}
 	if err != nil {
 		p.Kill() // only one process may accept
-		p.Wait()
 		e.setAccepting(o, true)
 		return err
 	}

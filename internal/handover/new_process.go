@@ -182,11 +182,11 @@ func (p *NewProcess) SendCounters(counters any) error {
 	return p.conn.sendJSON(kindCounters, counters)
 }
 
-// Kill kills the new process. It does not wait for its end.
-func (p *NewProcess) Kill() { p.cmd.Process.Kill() }
-
-// Wait waits until the new process has ended.
-func (p *NewProcess) Wait() { <-p.exited }
+// Kill kills the new process and waits until it has ended. It may be called by any goroutine.
+func (p *NewProcess) Kill() {
+	p.cmd.Process.Kill()
+	<-p.exited
+}
 
 // Exited waits for at most a second and reports whether the new process has ended.
 func (p *NewProcess) Exited() bool {
@@ -201,9 +201,8 @@ func (p *NewProcess) Exited() bool {
 // State returns the exit state of a process that has ended.
 func (p *NewProcess) State() *os.ProcessState { return p.cmd.ProcessState }
 
-// Explain waits until the new process has ended and returns err with what happened to the process.
+// Explain returns err with what happened to the process, which has ended.
 func (p *NewProcess) Explain(err error) error {
-	p.Wait()
 	switch {
 	case errors.Is(err, os.ErrDeadlineExceeded):
 		return errors.New("the new process was not ready in time and was killed")
