@@ -1,7 +1,7 @@
 package main
 
-// Datagrams many at a time, by system calls of our own: through the runtime's poller and a goroutine for each client,
-// clients and echo server took more of the CPUs than the proxies did, and so were what was measured.
+// Datagram batches by direct system calls. Through the runtime's poller and one goroutine per client, clients and echo
+// server used more CPU than the proxies, and would have been what was measured.
 
 import (
 	"encoding/binary"
@@ -14,7 +14,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// datagramSocket is a UDP socket over IPv4, connected or bound. Nothing waits in it unless it is asked to.
+// datagramSocket is a UDP socket over IPv4, connected or bound. Its calls block only if asked to.
 type datagramSocket int
 
 func openDatagrams(address string) (datagramSocket, unix.Sockaddr, error) {
@@ -60,7 +60,7 @@ func listenDatagrams(address string) (datagramSocket, error) {
 	return s, nil
 }
 
-// ask sends a small datagram and waits for its answer; false if none comes in time.
+// ask sends a small datagram and waits for its response; it returns false on timeout.
 func (s datagramSocket) ask(patience time.Duration) (bool, error) {
 	wait := unix.NsecToTimeval(patience.Nanoseconds())
 	if err := unix.SetsockoptTimeval(int(s), unix.SOL_SOCKET, unix.SO_RCVTIMEO, &wait); err != nil {
@@ -81,7 +81,7 @@ func (s datagramSocket) ask(patience time.Duration) (bool, error) {
 
 func (s datagramSocket) close() { _ = unix.Close(int(s)) }
 
-// join has datagrams that were sent in one piece arrive in one piece (UDP_GRO, udp(7)).
+// join makes datagrams that were sent in one piece arrive in one piece (UDP_GRO, udp(7)).
 func (s datagramSocket) join() error {
 	if err := unix.SetsockoptInt(int(s), unix.SOL_UDP, unix.UDP_GRO, 1); err != nil {
 		return fmt.Errorf("have datagrams joined: %w", err)
@@ -89,7 +89,8 @@ func (s datagramSocket) join() error {
 	return nil
 }
 
-// batch has places for what is received, or sent, together. In each is a datagram, or several of one size that are joined.
+// batch has slots for datagrams that are received or sent together. A slot holds a datagram, or several joined ones of
+// one size.
 type batch struct {
 	msgs     []message
 	iovs     []unix.Iovec
@@ -105,8 +106,8 @@ type message struct {
 	len uint32
 }
 
-// segmentSize is the control message that says of which size the datagrams joined in a place are: with four bytes of it
-// where the kernel says so, with two where it is told.
+// segmentSize is the control message with the size of the datagrams joined in a slot: the kernel writes four bytes of
+// it and reads two.
 type segmentSize struct {
 	head unix.Cmsghdr
 	size [8]byte
@@ -128,7 +129,7 @@ func newBatch(n, size int) *batch {
 	return b
 }
 
-// named has places carry the address of whoever sent what is in them, where it goes back to.
+// named makes slots carry the address of the sender, to which replies return.
 func (b *batch) named() *batch {
 	for i := range b.msgs {
 		b.msgs[i].hdr.Name = (*byte)(unsafe.Pointer(&b.names[i]))
@@ -137,15 +138,15 @@ func (b *batch) named() *batch {
 	return b
 }
 
-// got is what was received in a place.
+// got returns the datagrams received in a slot.
 func (b *batch) got(i int) []byte { return b.space[i*b.size:][:b.msgs[i].len] }
 
-// from is the batch without its first n places, which share the memory.
+// from returns the batch without its first n slots; both share the memory.
 func (b *batch) from(n int) batch {
 	return batch{msgs: b.msgs[n:], iovs: b.iovs[n:], controls: b.controls[n:], space: b.space[n*b.size:], size: b.size}
 }
 
-// empty makes the first n places ready to receive.
+// empty prepares the first n slots to receive.
 func (b *batch) empty(n int) {
 	for i := range n {
 		b.iovs[i].SetLen(b.size)
@@ -153,7 +154,7 @@ func (b *batch) empty(n int) {
 	}
 }
 
-// turn makes what was received in the first n places ready to be sent as it came.
+// turn prepares what was received in the first n slots to be sent back unchanged.
 func (b *batch) turn(n int) {
 	for i := range n {
 		b.iovs[i].SetLen(int(b.msgs[i].len))
@@ -163,7 +164,7 @@ func (b *batch) turn(n int) {
 	}
 }
 
-// fill makes one place of datagrams of one size ready to be sent.
+// fill prepares a slot with datagrams of one size to be sent.
 func (b *batch) fill(i, n, size int) {
 	b.iovs[i].SetLen(n * size)
 	b.msgs[i].hdr.SetControllen(0)
@@ -172,7 +173,7 @@ func (b *batch) fill(i, n, size int) {
 	}
 }
 
-// cut has what is in a place cut into datagrams when it is sent.
+// cut makes the kernel split a slot into datagrams when it is sent.
 func (b *batch) cut(i, size int) {
 	c := &b.controls[i]
 	c.head.Level, c.head.Type = unix.SOL_UDP, unix.UDP_SEGMENT
@@ -181,8 +182,8 @@ func (b *batch) cut(i, size int) {
 	b.msgs[i].hdr.SetControllen(int(unsafe.Sizeof(*c)))
 }
 
-// receive takes in what a socket holds, as far as there is room; with unix.MSG_WAITFORONE it waits for the first of it. 0 means
-// that there is nothing.
+// receive reads datagrams from a socket into free slots; with unix.MSG_WAITFORONE it waits for the first. 0 means that
+// there are none.
 func (b *batch) receive(s datagramSocket, flags int) (int, error) {
 	n, e := b.call(unix.SYS_RECVMMSG, s, b.msgs, flags)
 	if e == unix.EAGAIN || e == unix.EINTR {
@@ -194,7 +195,7 @@ func (b *batch) receive(s datagramSocket, flags int) (int, error) {
 	return n, nil
 }
 
-// send sends what is in the first n places. With unix.MSG_DONTWAIT, having no room is an error.
+// send sends the first n slots. With unix.MSG_DONTWAIT, a full socket is an error.
 func (b *batch) send(s datagramSocket, n, flags int) error {
 	for done := 0; done < n; {
 		sent, e := b.call(unix.SYS_SENDMMSG, s, b.msgs[done:n], flags)

@@ -18,12 +18,12 @@ type askResult struct {
 	P99       float64 `json:"p99_ms"`
 }
 
-// askWarm is how many requests come before those that count.
+// askWarm is the number of requests before those that count.
 const askWarm = 200
 
-// runAsk is the ask subcommand: one client that asks a redis-server for the key, waits for the answer and asks again,
+// runAsk is the ask subcommand: one client that requests a key from a redis-server, waits for the response and repeats,
 // for the given time. redis-benchmark counts latency in steps of 8 µs, a tenth of one client's round trip: too coarse
-// for a ratio. Here every round trip is taken in nanoseconds.
+// for a ratio. Here every round trip is measured in nanoseconds.
 func runAsk(out io.Writer, target string, length time.Duration) error {
 	conn, err := blockingConn(target)
 	if err != nil {
@@ -64,8 +64,8 @@ func runAsk(out io.Writer, target string, length time.Duration) error {
 	})
 }
 
-// blockingConn connects and takes the connection away from the runtime's poller: a read then is one system call that
-// waits, as in a C client, and not a wait of the scheduler's.
+// blockingConn connects and removes the connection from the runtime's poller: a read is one blocking system call, as in
+// a C client, not a wait of the scheduler.
 func blockingConn(target string) (io.ReadWriteCloser, error) {
 	conn, err := net.Dial("tcp4", target)
 	if err != nil {

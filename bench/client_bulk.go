@@ -54,7 +54,7 @@ func runBulk(out io.Writer, target string, streams int, length time.Duration) er
 	return json.NewEncoder(out).Encode(sum)
 }
 
-// readStream asks for bytes, discards them, and checks the count at the stream's end. It returns their number.
+// readStream requests bytes, discards them, checks the count at the stream's end, and returns it.
 func readStream(conn io.ReadWriter, length time.Duration) (uint64, error) {
 	var header [bulkHeader]byte
 	binary.BigEndian.PutUint64(header[:], uint64(length.Milliseconds()))

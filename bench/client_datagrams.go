@@ -13,7 +13,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// datagramLoad is what the datagrams subcommand is to do.
+// datagramLoad is the load of the datagrams subcommand.
 type datagramLoad struct {
 	target string
 	flows  int  // clients, each with a socket of its own
@@ -33,14 +33,14 @@ type datagramResult struct {
 	Seconds float64 `json:"seconds"`
 }
 
-// lossAfter is how long a client waits for an answer before it takes what is under way for lost.
+// lossAfter is how long a client waits for a response before it counts outstanding datagrams as lost.
 const lossAfter = time.Second
 
-// crowds is how many threads the clients share.
+// crowds is the number of threads that the clients share.
 const crowds = 2
 
-// runDatagrams is the datagrams subcommand. Either each answer is followed by the next datagram at once, or a client waits
-// for all the answers to a burst before it sends the next, or datagrams go out at a steady rate.
+// runDatagrams is the datagrams subcommand. Each response is followed by the next datagram immediately, or a client
+// waits for all responses to a burst before it sends the next, or datagrams leave at a steady rate.
 func runDatagrams(out io.Writer, load datagramLoad) error {
 	all := make([]*crowd, min(crowds, load.flows))
 	for i := range all {
@@ -70,7 +70,7 @@ func runDatagrams(out io.Writer, load datagramLoad) error {
 	return json.NewEncoder(out).Encode(result)
 }
 
-// crowd is some of the clients, on one thread.
+// crowd is a group of clients on one thread.
 type crowd struct {
 	load    datagramLoad
 	flows   int
@@ -88,7 +88,7 @@ type datagramClient struct {
 	heard  time.Time // when something came last
 }
 
-// open has a client speak from a socket of its own, a new one if it has one.
+// open opens the socket of a client, and replaces it if it has one.
 func (c *crowd) open(i int) error {
 	s, err := dialDatagrams(c.load.target)
 	if err != nil {
@@ -183,7 +183,7 @@ func (c *crowd) run(stop *atomic.Bool) error {
 	return nil
 }
 
-// done is whether nothing is to be sent any more, nor to come.
+// done reports whether there is nothing left to send or to receive.
 func (c *crowd) done(stop *atomic.Bool) bool {
 	if !stop.Load() {
 		return false
@@ -196,7 +196,7 @@ func (c *crowd) done(stop *atomic.Bool) bool {
 	return true
 }
 
-// answered takes in what has come for a client, and has it send again.
+// answered processes the datagrams received for a client and sends the next ones.
 func (c *crowd) answered(i int, now time.Time, stopping bool) error {
 	n, err := c.in.receive(c.clients[i].socket, unix.MSG_DONTWAIT)
 	if err != nil || n == 0 {
@@ -234,7 +234,7 @@ func (c *crowd) answered(i int, now time.Time, stopping bool) error {
 	return c.send(i, n)
 }
 
-// giveUp takes what is under way of silent clients for lost, and has them begin again.
+// giveUp counts the outstanding datagrams of silent clients as lost and restarts these clients.
 func (c *crowd) giveUp(now time.Time, stopping bool) error {
 	for i := range c.clients {
 		client := &c.clients[i]
@@ -257,10 +257,11 @@ func (c *crowd) giveUp(now time.Time, stopping bool) error {
 	return nil
 }
 
-// flowsOpen is what the flows subcommand prints once all flows are there.
+// flowsOpen is what the flows subcommand prints when all flows exist.
 const flowsOpen = "all flows are open"
 
-// runFlows is the flows subcommand: it opens flows, proves each by one answer, and keeps their sockets until in ends.
+// runFlows is the flows subcommand: it opens flows, verifies each by one response, and keeps their sockets until in
+// ends.
 func runFlows(in io.Reader, out io.Writer, target string, flows int) error {
 	for i := range flows {
 		s, err := dialDatagrams(target)
@@ -283,7 +284,7 @@ func runFlows(in io.Reader, out io.Writer, target string, flows int) error {
 	return err
 }
 
-// answers tells whether a datagram to an address is answered.
+// answers reports whether a datagram to an address gets a response.
 func answers(address string) bool {
 	s, err := dialDatagrams(address)
 	if err != nil {

@@ -9,14 +9,14 @@ import (
 	"time"
 )
 
-// openers is how many sessions the hold subcommand opens at one time.
+// openers is how many sessions the hold subcommand opens at a time.
 const openers = 32
 
 // holding is what the hold subcommand prints once all sessions are open.
 const holding = "all sessions are open"
 
-// runHold is the hold subcommand: it opens sessions, proves each by one PING to the redis-server behind, leaves them
-// idle until in ends, and closes them.
+// runHold is the hold subcommand: it opens sessions, verifies each by one PING to the redis-server, keeps them idle
+// until in ends, and closes them.
 func runHold(in io.Reader, out io.Writer, target string, sessions int) error {
 	conns := make([]net.Conn, sessions)
 	errs := make([]error, openers)

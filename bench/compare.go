@@ -3,7 +3,7 @@ package main
 // figures are all values of an invocation, by row, metric and product.
 type figures map[string]map[metric]map[string]byRound
 
-// collect sorts the values of the runs that succeeded.
+// collect groups the values of the runs that succeeded.
 func collect(records []record) figures {
 	all := figures{}
 	for _, r := range records {
@@ -36,7 +36,7 @@ type comparison struct {
 	verdict  string // "" without a target or a figure to judge
 }
 
-// compare works out every line that has figures, in the order of the rows.
+// compare computes every line that has figures, in the order of the rows.
 func compare(all figures) []comparison {
 	var lines []comparison
 	for _, f := range families() {
@@ -97,7 +97,7 @@ type growth struct {
 	factor      map[string]float64
 }
 
-// growths works out the families whose question is growth, from the medians.
+// growths computes the growth of the families about growth, from the medians.
 func growths(lines []comparison) []growth {
 	var all []growth
 	for _, f := range families() {

@@ -5,14 +5,14 @@ import (
 	"slices"
 )
 
-// Beyond these a row is worth a second look.
+// Limits beyond which a figure is doubtful.
 const (
 	otherCoresDoubt = 0.15 // CPUs busy with something else
 	spreadDoubt     = 0.15 // half the distance between the lowest and the highest ratio
 	headroomDoubt   = 1.15 // direct over the fastest proxy: below it, generator or server may be the limit
 )
 
-// doubts lists what speaks against trusting a figure, in words; nil is the best answer.
+// doubts lists the reasons not to trust a figure; nil if there are none.
 func doubts(records []record, lines []comparison) []string {
 	var all []string
 	for _, r := range rows() {

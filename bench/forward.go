@@ -1,8 +1,8 @@
 package main
 
-// A yardstick: the least that a program has to do to forward datagrams, each client from a socket of its own. It receives
-// and sends many at a time, has the kernel cut up what goes to one place in one size (UDP_SEGMENT), and waits as weir's loops
-// do. It has no limits, no timeouts, no second server; flows stay for ever, and an error ends it.
+// A lower bound: the least that a program has to do to forward datagrams, each client from a socket of its own. It
+// receives and sends in batches, lets the kernel split runs of one size to one destination (UDP_SEGMENT), and waits as
+// weir's loops do. It has no limits, no timeouts and no second server; flows never end, and an error ends it.
 
 import (
 	"runtime"
@@ -17,7 +17,7 @@ const (
 	listening     = -1      // the listening socket's mark in events
 )
 
-// serveForward is the forward subcommand: so many loops, each with a socket at the address.
+// serveForward is the forward subcommand: a number of loops, each with a socket at the address.
 func serveForward(address, to string, loops int) error {
 	failed := make(chan error, loops)
 	for range loops {
@@ -30,14 +30,14 @@ func serveForward(address, to string, loops int) error {
 	return <-failed
 }
 
-// forwardedFlow is a client and the socket that speaks to the server for it.
+// forwardedFlow is a client and its socket towards the server.
 type forwardedFlow struct {
 	client  unix.RawSockaddrInet4
 	server  datagramSocket
 	waiting []int // places of the batch in which it has something
 }
 
-// forwardLoop is one of the loops.
+// forwardLoop is one loop.
 type forwardLoop struct {
 	socket   datagramSocket
 	to       string
@@ -100,7 +100,7 @@ func forwardFrom(s datagramSocket, to string) error {
 
 func yield() { _, _, _ = unix.RawSyscall(unix.SYS_SCHED_YIELD, 0, 0, 0) }
 
-// poll is a look at what there is, which returns at once.
+// poll polls all sockets without blocking.
 func (l *forwardLoop) poll(events []unix.EpollEvent) int {
 	n, _, e := unix.RawSyscall6(unix.SYS_EPOLL_PWAIT, uintptr(l.epfd), uintptr(unsafe.Pointer(&events[0])), uintptr(len(events)), 0, 0, 0)
 	if e != 0 {
@@ -159,7 +159,7 @@ func (l *forwardLoop) flowOf(client unix.RawSockaddrInet4) (int, error) {
 	return at, l.watch(s, int32(at))
 }
 
-// takeReplies has what the server says to a client leave with the next flush.
+// takeReplies queues the server's replies to a client for the next flush.
 func (l *forwardLoop) takeReplies(f *forwardedFlow) error {
 	if forwardPlaces-l.used < echoPlaces {
 		if err := l.flush(); err != nil {
@@ -178,7 +178,7 @@ func (l *forwardLoop) takeReplies(f *forwardedFlow) error {
 	return nil
 }
 
-// flush sends the replies that have gathered.
+// flush sends the queued replies.
 func (l *forwardLoop) flush() error {
 	err := l.down.send(l.socket)
 	l.fromOne.empty(l.used)

@@ -6,8 +6,8 @@ import (
 	"time"
 )
 
-// helper is a subcommand that this program runs of itself as a process of its own, so that the proxy's CPU time is
-// never mixed with a generator's or a server's.
+// helper is a subcommand that this program runs as a separate process, so that the proxy's CPU time is never mixed with
+// that of a generator or a server.
 type helper func(args []string, in io.Reader, out io.Writer) error
 
 func helpers() map[string]helper {

@@ -14,16 +14,16 @@ const (
 	checkTimeout  = time.Second
 	checkFall     = 3
 
-	// checkWindow is how long their cost is measured: five rounds of them.
+	// checkWindow is how long the cost of checks is measured: five rounds of them.
 	checkWindow = 5 * checkInterval
-	// checkWarmUp is how long they run before that: the first round is spread in a way of its own.
+	// checkWarmUp is how long they run before that: the first round is distributed in a special way.
 	checkWarmUp = 2 * checkInterval
-	// checkPatience is how long verdicts are waited for.
+	// checkPatience bounds the wait for verdicts.
 	checkPatience = 60 * time.Second
 )
 
-// checkServers lets the proxy check servers that are fine, which is what it does nearly always, and then takes all of
-// them away at once.
+// checkServers measures the proxy's checks of healthy servers, which is nearly all it does, and then stops all servers
+// at once.
 func checkServers(ctx context.Context, t *trial) (values, error) {
 	if err := pause(ctx, checkWarmUp); err != nil {
 		return nil, err
@@ -86,7 +86,7 @@ func pause(ctx context.Context, d time.Duration) error {
 	}
 }
 
-// downs counts the servers that a proxy's log says have gone down.
+// downs counts the servers that have gone down according to a proxy's log.
 type downs struct {
 	log  *os.File
 	rest []byte // the beginning of a line whose end is not there yet

@@ -7,7 +7,7 @@ import (
 	"strconv"
 )
 
-// windowOf is how many datagrams each client has under way: so many in all that nobody's buffers are full.
+// windowOf returns how many datagrams each client has under way: few enough in total that no buffer is full.
 func windowOf(flows int) int { return max(1, 256/flows) }
 
 // datagrams measures round trips through an echo server.
@@ -42,7 +42,7 @@ func datagrams(size int, more ...string) func(context.Context, *trial) (values, 
 	}
 }
 
-// idleFlows opens flows that stay silent and reads what they cost the proxy over its own empty state.
+// idleFlows opens silent flows and measures what they cost the proxy over its own empty state.
 func idleFlows(ctx context.Context, t *trial) (values, error) {
 	if err := t.settle(ctx); err != nil {
 		return nil, err

@@ -8,7 +8,7 @@ import (
 // session touches are not counted as memory of sessions.
 const warmSessions = 10
 
-// idle opens sessions that stay silent and reads what they cost the proxy over its own empty state.
+// idle opens silent sessions and measures what they cost the proxy over its own empty state.
 func idle(ctx context.Context, t *trial) (values, error) {
 	warm, err := t.hold(ctx, warmSessions)
 	if err != nil {
@@ -38,7 +38,7 @@ func idle(ctx context.Context, t *trial) (values, error) {
 	}, nil
 }
 
-// footprint is what a proxy occupies.
+// footprint is the memory and the descriptors of a proxy.
 type footprint struct {
 	pss         int64 // bytes
 	descriptors int

@@ -13,8 +13,9 @@ import (
 // benchKey is the key redis-benchmark reads when it is not asked for random ones.
 const benchKey = "key:__rand_int__"
 
-// requests drives the redis-server with GETs, each client waiting for its answer before it asks again. redis-benchmark
-// takes a number of requests, not a time: a short first load, which also warms everything up, finds the number.
+// requests drives the redis-server with GETs; each client waits for its response before the next request. redis-
+// benchmark takes a number of requests, not a time: a short first load, which also warms everything up, determines the
+// number.
 func requests(ctx context.Context, t *trial) (values, error) {
 	first, err := generate(ctx, t.redisBenchmark(min(1000+200*t.row.clients, 15000)))
 	if err != nil {
@@ -40,7 +41,7 @@ func requests(ctx context.Context, t *trial) (values, error) {
 	return v, nil
 }
 
-// oneClient drives the redis-server with a single client, whose round trips this program times itself.
+// oneClient drives the redis-server with a single client, whose round trips this program measures itself.
 func oneClient(ctx context.Context, t *trial) (values, error) {
 	load, err := t.measure(ctx, []string{t.self, "ask", "-target", t.target, "-for", t.window.String()})
 	if err != nil {

@@ -7,8 +7,8 @@ import (
 	"strconv"
 )
 
-// shortConnections drives the web server with connections that carry one request and its answer each, and are then
-// closed by the server.
+// shortConnections drives the web server with connections that carry one request and its response each; the server
+// closes them.
 func shortConnections(ctx context.Context, t *trial) (values, error) {
 	load, err := t.measure(ctx, []string{
 		"wrk", "-t", "2", "-c", strconv.Itoa(t.row.clients), "-d", fmt.Sprintf("%.0fs", t.window.Seconds()),
@@ -29,7 +29,7 @@ func shortConnections(ctx context.Context, t *trial) (values, error) {
 	return v, nil
 }
 
-// wrkResult is what wrk says about one load.
+// wrkResult is the result of one wrk run.
 type wrkResult struct {
 	requests int     // in all
 	rate     float64 // per second

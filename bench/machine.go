@@ -6,7 +6,7 @@ import (
 	"strings"
 )
 
-// machine is where a measurement was made.
+// machine is the machine of a measurement.
 type machine struct {
 	CPUs   int    `json:"cpus"`
 	Model  string `json:"model"`

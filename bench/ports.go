@@ -7,8 +7,8 @@ import (
 	"strconv"
 )
 
-// Ports are taken from below the kernel's default range for outgoing connections (32768 and up): a load that opens
-// tens of thousands of connections would otherwise occupy a port between choosing and binding it.
+// Ports are chosen below the kernel's default range for outgoing connections (32768 and up): a load that opens tens of
+// thousands of connections could otherwise use a port between choosing and binding it.
 const (
 	firstPort = 12000
 	lastPort  = 32000

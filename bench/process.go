@@ -18,7 +18,7 @@ const (
 	stopTimeout  = 3 * time.Second
 )
 
-// process is a server, a proxy or a lasting generator that this program started and will stop.
+// process is a server, a proxy or a long-running generator that this program started and will stop.
 type process struct {
 	name   string
 	cmd    *exec.Cmd
@@ -28,7 +28,7 @@ type process struct {
 	endErr error // valid once ended is closed
 }
 
-// leash prefixes a command so that the kernel ends it should this program die without stopping it.
+// leash prefixes a command so that the kernel kills it if this program dies without stopping it.
 func leash(argv []string) []string {
 	return append([]string{"setpriv", "--pdeathsig", "TERM", "--"}, argv...)
 }
@@ -98,7 +98,7 @@ func (p *process) waitSaid(ctx context.Context, text string) error {
 	})
 }
 
-// await asks until the answer is yes. An ended process, a cancelled context and startTimeout are errors.
+// await polls until a condition holds. An ended process, a cancelled context and startTimeout are errors.
 func (p *process) await(ctx context.Context, what string, done func() bool) error {
 	ctx, cancel := context.WithTimeout(ctx, startTimeout)
 	defer cancel()
@@ -116,14 +116,14 @@ func (p *process) await(ctx context.Context, what string, done func() bool) erro
 	return nil
 }
 
-// failure adds the process's name and last words to an error.
+// failure adds the process's name and its last output to an error.
 func (p *process) failure(err error) error {
 	out, _ := os.ReadFile(p.log)
 	out = bytes.TrimSpace(out[max(0, len(out)-600):])
 	return fmt.Errorf("%s: %w: %s", p.name, err, out)
 }
 
-// generated is what a load generator that ran to its end has said and used.
+// generated is the output and the CPU use of a load generator that ran to its end.
 type generated struct {
 	out []byte
 	cpu time.Duration // user plus system

@@ -12,8 +12,8 @@ import (
 	"time"
 )
 
-// What the kernel says about processes and the machine, read from /proc. A process tree is its root and every
-// descendant: an nginx is its master and its workers.
+// Process and machine statistics from /proc. A process tree is its root and every descendant: an nginx is its master
+// and its workers.
 
 // tick is the unit of /proc/stat: USER_HZ is 100 in the interface of every Linux port Go runs on.
 const tick = 10 * time.Millisecond
@@ -21,8 +21,8 @@ const tick = 10 * time.Millisecond
 // cpuReading is the time each thread of a process tree has spent on a CPU so far, by thread id.
 type cpuReading map[int]time.Duration
 
-// since returns the CPU time spent between an earlier reading and this one. Threads that ended in between count for
-// nothing, which is at most what they did in the window.
+// since returns the CPU time spent between an earlier reading and this one. Threads that ended in between count as
+// zero, which loses at most what they used in the window.
 func (r cpuReading) since(earlier cpuReading) time.Duration {
 	var sum time.Duration
 	for tid, t := range r {
@@ -86,7 +86,7 @@ func countDescriptors(root int) (int, error) {
 	return count, err
 }
 
-// readBusy returns the time all CPUs of the machine together have been busy, or taken by its host, since boot.
+// readBusy returns the time that all CPUs of the machine have been busy, or used by its host, since boot.
 func readBusy() (time.Duration, error) {
 	text, err := os.ReadFile("/proc/stat")
 	if err != nil {
@@ -141,13 +141,13 @@ func descendants(root int) ([]int, error) {
 	return found, nil
 }
 
-// gone tells whether a /proc read failed because the process has ended: the file is missing, or it was open and reading
-// it says "no such process".
+// gone reports whether a /proc read failed because the process has ended: the file is missing, or reading it returns
+// "no such process".
 func gone(err error) bool {
 	return errors.Is(err, fs.ErrNotExist) || err != nil && strings.HasSuffix(err.Error(), "no such process")
 }
 
-// parseSchedstat takes the first number of a schedstat file: nanoseconds on a CPU.
+// parseSchedstat returns the first number of a schedstat file: nanoseconds on a CPU.
 func parseSchedstat(text []byte) (time.Duration, error) {
 	fields := bytes.Fields(text)
 	if len(fields) != 3 {

@@ -11,7 +11,7 @@ func productNames() []string {
 	return []string{direct, bare, "haproxy", "nginx", weirOld, weirNew}
 }
 
-// Products with a part of their own in the evaluation.
+// Products with a special role in the evaluation.
 const (
 	direct  = "direct"   // no proxy: what the machine and the load generator can do
 	bare    = "bare"     // of datagrams: the least that a forwarder has to do
@@ -25,11 +25,11 @@ type product struct {
 	// command writes the proxy's configuration into dir and returns the command that runs it in the foreground. It
 	// is nil for direct.
 	command func(dir string, f forward) ([]string, error)
-	// version says what is measured.
+	// version describes what is measured.
 	version string
 }
 
-// forward is what a proxy is asked to do: plain TCP forwarding, tuned, without logs.
+// forward is the task of a proxy: plain TCP forwarding, tuned, without logs.
 type forward struct {
 	listen    string   // host:port
 	servers   []string // host:port each
@@ -41,10 +41,10 @@ type forward struct {
 	checks    bool     // check every server, and log those that go down
 }
 
-// peers are the products weir is judged against.
+// peers are the products that weir is compared with.
 func peers() []string { return []string{"haproxy", "nginx"} }
 
-// newProduct builds a product; an error says why it cannot be measured here.
+// newProduct builds a product, or returns why it cannot be measured here.
 func newProduct(name string, o options) (product, error) {
 	switch name {
 	case direct:
@@ -63,8 +63,8 @@ func newProduct(name string, o options) (product, error) {
 	return product{}, fmt.Errorf("unknown product %q, want one of %s", name, strings.Join(productNames(), ", "))
 }
 
-// firstLine runs a command that prints a version and returns the first line it says, on either output. Some of these
-// commands exit with an error all the same.
+// firstLine runs a command that prints a version and returns the first line of its output. Some of these commands exit
+// with an error anyway.
 func firstLine(argv ...string) string {
 	out, _ := exec.Command(argv[0], argv[1:]...).CombinedOutput()
 	line, _, _ := strings.Cut(string(out), "\n")

@@ -5,7 +5,7 @@ import (
 	"strconv"
 )
 
-// newBare measures the forward subcommand of this program: what there is to get from the kernel.
+// newBare measures the forward subcommand of this program: the limit that the kernel sets.
 func newBare() (product, error) {
 	self, err := os.Executable()
 	return product{

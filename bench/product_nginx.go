@@ -51,7 +51,7 @@ func streamModule(built string) (string, error) {
 	return file, nil
 }
 
-// nginxHead is what the proxy and the web server have in common.
+// nginxHead is the common part of the proxy and the web server.
 func nginxHead(dir, name string, workers int) string {
 	return fmt.Sprintf("daemon off;\nworker_processes %d;\nworker_rlimit_nofile 20000;\npid %s;\n"+
 		"events { worker_connections 20000; }\n", workers, filepath.Join(dir, name+".pid"))

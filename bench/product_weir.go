@@ -30,7 +30,7 @@ func newWeir(name, binary string) (product, error) {
 	}, nil
 }
 
-// weirConfig writes plain forwarding; like the peers' it has no logs and no health rules, unless asked for.
+// weirConfig writes plain forwarding; like the peers' it has no logs and no health rules by default.
 func weirConfig(f forward) string {
 	var servers strings.Builder
 	for _, server := range f.servers {
@@ -67,7 +67,7 @@ servers = [
 %s`, f.threads, level, f.listen, udp, servers.String(), checks)
 }
 
-// binaryVersion says which commit a Go binary was built from.
+// binaryVersion returns the commit that a Go binary was built from.
 func binaryVersion(path string) string {
 	info, err := buildinfo.ReadFile(path)
 	if err != nil {

@@ -11,7 +11,7 @@ import (
 	"time"
 )
 
-// record is one run, as it is kept.
+// record is the stored result of one run.
 type record struct {
 	Row     string    `json:"row"`
 	Product string    `json:"product"`
@@ -31,7 +31,7 @@ const (
 	latestFile  = "latest.md" // beside the results directories
 )
 
-// setup is what was measured, where and how.
+// setup describes what was measured, where and how.
 type setup struct {
 	Date     time.Time         `json:"date"`
 	Machine  machine           `json:"machine"`
@@ -43,7 +43,7 @@ type setup struct {
 	Threads  int               `json:"threads"` // of every proxy
 }
 
-// writeSetup keeps a setup in dir.
+// writeSetup writes a setup to dir.
 func writeSetup(dir string, s setup) error {
 	text, err := json.MarshalIndent(s, "", "  ")
 	if err != nil {

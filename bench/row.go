@@ -41,7 +41,7 @@ func (r row) window(full time.Duration) time.Duration {
 	return full
 }
 
-// fits tells whether a product can do what the row asks for, and whether that says anything.
+// fits reports whether a product can run the row, and whether the result is meaningful.
 func (r row) fits(product string) bool {
 	switch product {
 	case direct:

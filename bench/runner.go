@@ -22,8 +22,8 @@ type runner struct {
 	raw      io.Writer // one record for each run
 }
 
-// overhead is what a run takes beside its window: starting, warming, settling and stopping. It is a rough figure, used
-// to say how long everything will take.
+// overhead is the time of a run beside its window: start, warm-up, settling and stop. It is a rough figure for the
+// estimate of the total time.
 const overhead = 300 * time.Millisecond
 
 // job is one run to make.
@@ -48,7 +48,7 @@ func (r *runner) jobs() []job {
 	return all
 }
 
-// estimate is roughly how long jobs take.
+// estimate returns roughly how long jobs take.
 func (r *runner) estimate(jobs []job) time.Duration {
 	var sum time.Duration
 	for _, j := range jobs {
@@ -101,7 +101,7 @@ func (r *runner) runOne(ctx context.Context, j job) (v values, n notes, err erro
 	return v, t.notes, err
 }
 
-// line says in short what came out of a run.
+// line summarizes the result of a run.
 func (r record) line(of row) string {
 	text := fmt.Sprintf("%s, round %d, %s:", r.Row, r.Round, r.Product)
 	if r.Error != "" {
@@ -120,7 +120,7 @@ func (r record) line(of row) string {
 	return text + fmt.Sprintf(" %.1f s", r.Seconds)
 }
 
-// checkTools says which of the programs that every run needs are missing.
+// checkTools returns the missing programs that every run needs.
 func checkTools(rows []row) error {
 	needed := map[string]string{"setpriv": "util-linux"}
 	for _, r := range rows {

@@ -6,7 +6,7 @@ import (
 	"strconv"
 )
 
-// serverKind is what stands behind the proxy.
+// serverKind is a kind of server behind the proxy.
 type serverKind string
 
 const (
@@ -18,7 +18,7 @@ const (
 	openServer    serverKind = "open"         // this program's open subcommand, at every address: accepts and closes
 )
 
-// datagrams tells a UDP server.
+// datagrams reports whether it is a UDP server.
 func (k serverKind) datagrams() bool { return k == echoServer || k == joiningServer }
 
 // serverCommand writes what configuration a server needs into dir and returns its command. The web server and

@@ -6,17 +6,18 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// echoers is how many sockets an echo server has at its address, each with a thread; the kernel spreads the clients over them.
+// echoers is the number of sockets of an echo server at its address, each with a thread; the kernel distributes the
+// clients over them.
 const echoers = 2
 
-// echoPlaces is how many places an echo server has for what it takes and gives at once; the others are how much one holds.
+// echoPlaces is the number of slots of an echo server's batch; the others are the sizes of a slot.
 const (
 	echoPlaces = 64
 	echoRoom   = 2048
 	joinedRoom = 64 << 10
 )
 
-// serveEcho is the echo subcommand: a UDP server that sends back what comes, in batches.
+// serveEcho is the echo subcommand: a UDP server that sends datagrams back, in batches.
 func serveEcho(address string, joined bool) error {
 	failed := make(chan error, echoers)
 	for range echoers {

@@ -6,7 +6,7 @@ import (
 	"net"
 )
 
-// serveOpen is the open subcommand: a server that accepts and closes, which is all that a check of its port needs.
+// serveOpen is the open subcommand: a server that accepts and closes, which is all that a tcp check needs.
 func serveOpen(address string) error {
 	ln, err := net.Listen("tcp4", address)
 	if err != nil {
@@ -21,7 +21,7 @@ func serveOpen(address string) error {
 	}
 }
 
-// ignoreEOF is for reading what may go on later.
+// ignoreEOF turns io.EOF into nil, for files that may still grow.
 func ignoreEOF(err error) error {
 	if errors.Is(err, io.EOF) {
 		return nil

@@ -9,9 +9,9 @@ import (
 	"time"
 )
 
-// The bulk protocol: the client says for how many milliseconds it wants bytes (8 bytes, big endian); the server sends
+// The bulk protocol: the client sends for how many milliseconds it wants bytes (8 bytes, big endian); the server sends
 // that long, then the number of bytes sent so far (8 bytes, big endian), and closes. So a stream that lost or gained
-// bytes on its way is noticed, and the proxy need not know half-closed sessions.
+// bytes is detected, and the proxy need not support half-closed sessions.
 const bulkHeader = 8
 
 // sourceChunk is what one write hands to the kernel: large, so that the system call itself costs little, and small
@@ -39,7 +39,7 @@ func serveSource(address string) error {
 	}
 }
 
-// sendFor serves one stream of the bulk protocol. A client that goes without asking is no error.
+// sendFor serves one stream of the bulk protocol. A client that closes without a request is no error.
 func sendFor(conn io.ReadWriter, chunk []byte) error {
 	var header [bulkHeader]byte
 	if _, err := io.ReadFull(conn, header[:]); err == io.EOF {

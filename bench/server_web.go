@@ -6,8 +6,8 @@ import (
 	"strings"
 )
 
-// webConfig makes nginx a web server that answers three bytes and closes. It never needs its temporary directories,
-// but creates them: they are put where the run's other files are.
+// webConfig makes nginx a web server that sends three bytes and closes. It never needs its temporary directories, but
+// creates them: they are in the directory of the run's other files.
 func webConfig(dir string, addresses []string, workers int) string {
 	var b strings.Builder
 	b.WriteString(nginxHead(dir, "web", workers))

@@ -37,8 +37,8 @@ func (b byRound) figures() []float64 {
 	return figures
 }
 
-// over divides each round's figure by the other product's of the same round: what disturbed a round disturbed both.
-// Rounds that one of them lacks, or where the other's figure is not positive, are left out.
+// over divides each round's figure by the other product's of the same round: disturbances affect both. Rounds without a
+// figure of one of them, or with a figure of the other that is not positive, are omitted.
 func (b byRound) over(other byRound) (spread, bool) {
 	var ratios []float64
 	for round, figure := range b {

@@ -7,7 +7,7 @@ import (
 	"strings"
 )
 
-// report is everything that is said about an invocation's runs.
+// report is the content of a report on the runs of an invocation.
 type report struct {
 	setup   setup
 	records []record
@@ -18,7 +18,7 @@ func newReport(s setup, records []record) report {
 	return report{setup: s, records: records, lines: compare(collect(records))}
 }
 
-// tables renders what goes to the terminal, and the head of the summary.
+// tables renders the tables for the terminal, which are also the head of the summary.
 func (r report) tables() string {
 	var b strings.Builder
 	b.WriteString(mainTable(r.lines, r.setup.Products).String())
@@ -56,7 +56,7 @@ func (r report) summary(plots []string, prefix string) string {
 	return b.String()
 }
 
-// write leaves plots and summary in dir, and a copy of the summary beside dir as the latest one.
+// write writes plots and summary to dir, and a copy of the summary beside dir as the latest one.
 func (r report) write(dir string) error {
 	plots, err := drawAll(dir, r.lines, r.setup.Products)
 	if err != nil {

@@ -5,7 +5,7 @@ import (
 	"slices"
 )
 
-// target is what weir is held to in one row and metric.
+// target is the floor and the aim of weir in one row and metric.
 type target struct {
 	floor, aim float64
 	absolute   bool // of weir's own figure; otherwise of its ratio to the better peer

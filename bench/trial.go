@@ -9,7 +9,7 @@ import (
 	"time"
 )
 
-// trial is one run while it happens: its processes and what they are driven with.
+// trial is one run in progress: its processes and its load.
 type trial struct {
 	row    row
 	window time.Duration // how long a load lasts
@@ -22,7 +22,7 @@ type trial struct {
 	notes notes // what drives the load fills in beside its values
 }
 
-// notes say how far a run can be trusted.
+// notes show how far a run can be trusted.
 type notes struct {
 	// GeneratorCores is how many CPUs the load generator used; 1 for a generator of one thread means it was the limit.
 	GeneratorCores float64 `json:"generator_cores,omitempty"`
@@ -94,7 +94,7 @@ func (t *trial) close() error {
 	return os.RemoveAll(t.dir)
 }
 
-// measured is what one load generator said, and the CPU time the proxy spent on it.
+// measured is the output of a load generator, and the CPU time that the proxy spent on it.
 type measured struct {
 	out []byte
 	cpu time.Duration // 0 for a direct run
@@ -146,7 +146,7 @@ func (t *trial) read() (r reading, err error) {
 	return r, err
 }
 
-// settle waits until the proxy has nothing left to do: less than 1 ms of CPU time in 20 ms, twice; a second at most.
+// settle waits until the proxy is idle: less than 1 ms of CPU time in 20 ms, twice; at most a second.
 func (t *trial) settle(ctx context.Context) error {
 	if t.proxy == nil {
 		return nil

@@ -6,8 +6,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// joiner gathers datagrams for one socket. Those of one size that go to one place leave as one, and the kernel cuts them up
-// again (UDP_SEGMENT, udp(7)).
+// joiner collects datagrams for one socket. Those of one size for one destination are sent as one, and the kernel
+// splits them (UDP_SEGMENT, udp(7)).
 type joiner struct {
 	batch *batch // its places hold no bytes of their own
 	iovs  []unix.Iovec
@@ -26,8 +26,8 @@ func newJoiner() *joiner {
 	return &joiner{batch: newBatch(forwardPlaces, 0), iovs: make([]unix.Iovec, forwardPlaces)}
 }
 
-// add takes in a datagram, which stays where it is until it is sent. to is where it goes, nil = where the socket leads; follows
-// says that it goes where the one before it does.
+// add adds a datagram, whose memory must stay valid until it is sent. to is the destination, nil for a connected
+// socket; follows tells that the destination is that of the previous datagram.
 func (j *joiner) add(data []byte, to *unix.RawSockaddrInet4, follows bool) {
 	v := &j.iovs[j.iovsN]
 	v.Base = unsafe.SliceData(data)
