@@ -33,8 +33,8 @@ func TestAddressSet(t *testing.T) {
 	require.True(t, s.Contains(netip.Addr{}))
 }
 
-// A set says what looking at every network would.
-func TestAddressSetIsASet(t *testing.T) {
+// A set gives the same answer as a look at every network.
+func TestAddressSetMatchesNetworks(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		var list []netip.Prefix
 		for range rapid.IntRange(1, 50).Draw(t, "networks") {
@@ -53,7 +53,7 @@ func TestAddressSetIsASet(t *testing.T) {
 	})
 }
 
-// model is admission as one would write it without regard to speed or loops.
+// model is admission without regard to speed or concurrency.
 type model struct {
 	live    int
 	sources map[netip.Addr]int
@@ -93,9 +93,8 @@ func (m *model) leave(ip netip.Addr) {
 	}
 }
 
-// A million random arrivals and departures, under limits that change on the way, come out as the model says, each of them,
-// and leave nothing behind.
-func TestAdmissionIsExact(t *testing.T) {
+// A million random arrivals and departures under changing limits give the model's results and leave no counts.
+func TestAdmissionMatchesModel(t *testing.T) {
 	const rounds = 1_000_000
 	random := rand.New(rand.NewPCG(1, 2))
 	gate := NewAdmissionState(true)
@@ -162,8 +161,8 @@ func TestAdmissionIsExact(t *testing.T) {
 	require.Zero(t, gate.Sources())
 }
 
-// With many at once no limit is ever exceeded, full capacity is used, and nothing is left behind.
-func TestAdmissionFromManyLoops(t *testing.T) {
+// Under concurrent load no limit is exceeded, the full capacity is used, and no counts are left.
+func TestAdmissionLimitsAreExactConcurrently(t *testing.T) {
 	const limit, perSource = 64, 5
 	gate := NewAdmissionState(true)
 	a := Admission{State: gate, MaxSessions: limit, MaxPerSource: perSource}
@@ -208,8 +207,8 @@ func TestAdmissionFromManyLoops(t *testing.T) {
 	require.Equal(t, RejectedMaxSessions, why)
 }
 
-// A rate lets a second's worth through at once, and then as many a second, whatever the number.
-func TestSessionRate(t *testing.T) {
+// A rate admits one second's worth at once, and then that many per second.
+func TestSessionRateAllowsBurstOfOneSecond(t *testing.T) {
 	for _, rate := range []int{1, 3, 7, 10, 999, 1_000_000} {
 		var b bucket
 		burst := 0
@@ -231,8 +230,8 @@ func TestSessionRate(t *testing.T) {
 	}
 }
 
-// Judging takes no memory, and with ten thousand networks no time to speak of.
-func TestAdmissionCost(t *testing.T) {
+// Admission allocates nothing and stays fast with ten thousand networks.
+func TestAdmissionIsFastAndAllocatesNothing(t *testing.T) {
 	random := rand.New(rand.NewPCG(5, 6))
 	list := make([]netip.Prefix, 10_000)
 	for i := range list {

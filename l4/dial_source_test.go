@@ -10,8 +10,8 @@ import (
 	"weir/conf"
 )
 
-// Every address of every range has its turn, once a round, in order.
-func TestSourceTurns(t *testing.T) {
+// Every address of every range is used once per round, in order.
+func TestSourceAddressesTakeTurns(t *testing.T) {
 	for _, ranges := range [][]string{
 		{"10.0.0.1/32"},
 		{"10.0.0.4/30", "10.0.0.1/32", "10.1.0.0/16"},

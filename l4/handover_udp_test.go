@@ -30,8 +30,9 @@ func randomFlows(r *rand.Rand) *flowBatch {
 	return p
 }
 
-// What is written of flows is read again as it was; less, more or another format is refused.
-func TestFlowParcelRoundTrip(t *testing.T) {
+// A decoded batch equals the encoded one. A truncated batch, another format and a wrong number of descriptors are
+// rejected.
+func TestFlowBatchRoundTrip(t *testing.T) {
 	r := rand.New(rand.NewPCG(7, 8))
 	for range 200 {
 		p := randomFlows(r)
@@ -49,8 +50,8 @@ func TestFlowParcelRoundTrip(t *testing.T) {
 	}
 }
 
-// FuzzFlowParcel feeds the reader of flows: it never panics, and what it takes it writes again the same.
-func FuzzFlowParcel(f *testing.F) {
+// The decoder never panics, and what it accepts it encodes to the same bytes.
+func FuzzDecodeFlows(f *testing.F) {
 	r := rand.New(rand.NewPCG(9, 10))
 	for range 8 {
 		p := randomFlows(r)
@@ -68,7 +69,7 @@ func FuzzFlowParcel(f *testing.F) {
 		once := p.encode()
 		again, err := decodeFlows(once, descriptors)
 		if err != nil || !bytes.Equal(once, again.encode()) {
-			t.Fatalf("what was read cannot be written: %v", err)
+			t.Fatalf("cannot encode what was decoded: %v", err)
 		}
 	})
 }

@@ -10,8 +10,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// What a socket is comes from the socket, whatever it was said to be.
-func TestActivate(t *testing.T) {
+// Protocol and address come from the socket itself.
+func TestActivatedSocketIsInspected(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "a.sock")
 	for _, c := range []struct{ network, address, protocol string }{
 		{"tcp4", "127.0.0.1:0", "tcp"}, {"tcp6", "[::1]:0", "tcp"}, {"unix", path, "tcp"},
@@ -59,8 +59,7 @@ func TestActivate(t *testing.T) {
 	require.ErrorContains(t, err, "not a listening socket")
 }
 
-// A plane answers while all of its loops go round.
-func TestPlaneAnswers(t *testing.T) {
+func TestPlaneIsResponsiveWhileLoopsRun(t *testing.T) {
 	p, err := Open(Options{Loops: 2})
 	require.NoError(t, err)
 	defer p.Close()

@@ -11,8 +11,8 @@ import (
 	"weir/internal/proxy"
 )
 
-// A socket that takes only a part of the header, or nothing, gets the rest of it first, and none of it is counted.
-func TestHeaderThatASocketRefuses(t *testing.T) {
+// If a socket takes only part of the header, or none of it, the rest is sent first and is not counted as session bytes.
+func TestHeaderIsResumedWhenSocketIsFull(t *testing.T) {
 	for _, full := range []bool{false, true} {
 		fds, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC, 0)
 		require.NoError(t, err)
@@ -56,7 +56,7 @@ func TestHeaderThatASocketRefuses(t *testing.T) {
 	}
 }
 
-// A session is small: there are many, and most are idle.
-func TestSizeOfASession(t *testing.T) {
+// There are many sessions, and most are idle.
+func TestSessionIsSmall(t *testing.T) {
 	require.LessOrEqual(t, unsafe.Sizeof(session{}), uintptr(320))
 }

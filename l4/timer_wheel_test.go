@@ -9,7 +9,7 @@ import (
 	"pgregory.net/rapid"
 )
 
-// Every timer fires once, in the tick of its time or the one after, in the order of the ticks; a stopped one never.
+// Every timer fires once, in the tick of its time or the next one, in the order of ticks. A stopped timer never fires.
 func TestWheelFiresInTime(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		var w wheel[*session]
@@ -80,7 +80,7 @@ func TestWheelFiresInTime(t *testing.T) {
 	})
 }
 
-// A timer may be armed again from within its own firing, as sessions do.
+// A timer may be armed again while it fires.
 func TestWheelRearmWhileFiring(t *testing.T) {
 	var w wheel[*session]
 	s := &session{}

@@ -10,7 +10,7 @@ import (
 	"pgregory.net/rapid"
 )
 
-// draining is the datagrams that the kernel makes of what is in an outbox: by flow, in their order.
+// sentDatagrams returns the datagrams that the kernel makes of a send batch, by flow and in order.
 func sentDatagrams(t require.TestingT, o *sendBatch, join int) map[*flow][][]byte {
 	out := map[*flow][][]byte{}
 	for i := range o.n {
@@ -38,8 +38,8 @@ func sentDatagrams(t require.TestingT, o *sendBatch, join int) map[*flow][][]byt
 	return out
 }
 
-// Whatever is joined and taken apart on the way, each flow's datagrams leave as they came: all of them, in order, whole.
-func TestOutboxKeepsBoundaries(t *testing.T) {
+// However datagrams are joined and split on the way, each flow's datagrams leave complete and in order.
+func TestSendBatchKeepsBoundaries(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		o := new(sendBatch)
 		o.init(false)
@@ -83,7 +83,7 @@ func TestOutboxKeepsBoundaries(t *testing.T) {
 	})
 }
 
-// check compares what was put in with what leaves; the last few of a flow were not put in.
+// check compares the datagrams that were added with those that leave. The last few of one flow were not added.
 func check(t *rapid.T, want, got map[*flow][][]byte, of *flow, left int) {
 	if of != nil {
 		want[of] = want[of][:len(want[of])-left]
@@ -96,8 +96,7 @@ func check(t *rapid.T, want, got map[*flow][][]byte, of *flow, left int) {
 	}
 }
 
-// What is written as control messages is read as the same.
-func TestControlMessages(t *testing.T) {
+func TestControlMessagesRoundTrip(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		var c control
 		ip := mapped([4]byte{127, 1, 2, byte(rapid.IntRange(0, 255).Draw(t, "ip"))})
@@ -114,8 +113,8 @@ func TestControlMessages(t *testing.T) {
 	})
 }
 
-// FuzzControl has no bytes of control messages read beyond their end, and no sizes that are none.
-func FuzzControl(f *testing.F) {
+// The parser reads no bytes beyond the end and returns no impossible sizes.
+func FuzzParseControl(f *testing.F) {
 	var c control
 	ip := mapped([4]byte{127, 0, 0, 1})
 	end := c.putSource(0, unix.AF_INET6, &ip, 2)

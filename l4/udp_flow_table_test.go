@@ -10,9 +10,8 @@ import (
 	"pgregory.net/rapid"
 )
 
-// A flow table against the simplest model of one: a map and a list. Whatever comes and goes, each client finds its flow and
-// nobody else's, and the oldest one without an answer is known.
-func TestFlowTable(t *testing.T) {
+// The table behaves like a map and a list: each client finds its own flow, and the oldest unanswered flow is known.
+func TestFlowTableMatchesModel(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		table := newFlowTable()
 		type client struct {
@@ -74,7 +73,7 @@ func TestFlowTable(t *testing.T) {
 				for c, f := range listed {
 					require.Same(t, f, table.find(&c.key, c.named, seen[c]))
 				}
-				c := draw.Draw(t, "anybody")
+				c := draw.Draw(t, "client")
 				require.Equal(t, listed[c], table.find(&c.key, c.named, seen[c]))
 				require.Equal(t, len(listed), table.n)
 				var order []*flow
@@ -90,8 +89,8 @@ func TestFlowTable(t *testing.T) {
 	})
 }
 
-// A table grows and shrinks with what is in it, and loses nothing on the way.
-func TestFlowTableSize(t *testing.T) {
+// The table grows and shrinks with its content and loses no flow.
+func TestFlowTableGrowsAndShrinks(t *testing.T) {
 	table := newFlowTable()
 	var flows []*flow
 	for i := range 5000 {
@@ -125,8 +124,8 @@ func TestFlowTableSize(t *testing.T) {
 	require.Len(t, table.buckets, minTableSize)
 }
 
-// What is kept of unanswered datagrams is the last of each flow, within bounds: the oldest are forgotten first.
-func TestKeptDatagrams(t *testing.T) {
+// The last unanswered datagram of each flow is kept, within bounds: the oldest are dropped first.
+func TestKeptDatagramsAreBounded(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		var k keptDatagrams
 		flows := make([]*flow, 200)

@@ -14,7 +14,7 @@ import (
 	"weir/l4"
 )
 
-// A server with several addresses is reached at the first one that does not refuse, within one attempt.
+// A server with several addresses is reached at the first one that does not refuse, in one attempt.
 func TestFlowTriesEveryAddress(t *testing.T) {
 	host := nettest.StartDatagrams(t, nettest.EchoDatagram)
 	dead := netip.MustParseAddrPort(nettest.ReserveDatagrams(t))

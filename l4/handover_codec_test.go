@@ -10,7 +10,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// randomBatch is a parcel as pack could have made it.
+// randomBatch returns a batch that freezeSessions could have made.
 func randomBatch(r *rand.Rand) *sessionBatch {
 	coin := func() bool { return r.IntN(2) == 0 }
 	p := &sessionBatch{}
@@ -63,8 +63,7 @@ func (p *sessionBatch) descriptors() (n int) {
 	return n
 }
 
-// What is written is read again as it was.
-func TestParcelRoundTrip(t *testing.T) {
+func TestSessionBatchRoundTrip(t *testing.T) {
 	r := rand.New(rand.NewPCG(1, 2))
 	for range 200 {
 		p := randomBatch(r)
@@ -74,8 +73,9 @@ func TestParcelRoundTrip(t *testing.T) {
 	}
 }
 
-// A parcel that ends early, goes on too long, or comes with other descriptors than it says is refused as a whole.
-func TestParcelIsWholeOrRefused(t *testing.T) {
+// A batch that is truncated, has trailing bytes, another format or the wrong number of descriptors is rejected as a
+// whole.
+func TestDecodeSessionsRejectsMalformedBatches(t *testing.T) {
 	r := rand.New(rand.NewPCG(3, 4))
 	p := randomBatch(r)
 	for i := range p.sessions {
@@ -97,9 +97,8 @@ func TestParcelIsWholeOrRefused(t *testing.T) {
 	}
 }
 
-// FuzzParcel feeds the reader of parcels: it never panics, never takes what it does not write, and allocates in
-// proportion to what it is given.
-func FuzzParcel(f *testing.F) {
+// The decoder never panics, accepts only what it would encode, and allocates in proportion to its input.
+func FuzzDecodeSessions(f *testing.F) {
 	r := rand.New(rand.NewPCG(5, 6))
 	for range 8 {
 		p := randomBatch(r)
@@ -117,7 +116,7 @@ func FuzzParcel(f *testing.F) {
 		p, err := decodeSessions(text, descriptors)
 		if err != nil {
 			if p != nil {
-				t.Fatal("a parcel and an error")
+				t.Fatal("a batch and an error")
 			}
 			return
 		}
@@ -126,7 +125,7 @@ func FuzzParcel(f *testing.F) {
 		}
 		again, err := decodeSessions(p.encode(), descriptors)
 		if err != nil || len(again.sessions) != len(p.sessions) || len(again.bindings) != len(p.bindings) {
-			t.Fatalf("what was read cannot be written: %v", err)
+			t.Fatalf("cannot encode what was decoded: %v", err)
 		}
 		for i := range p.sessions {
 			s := &p.sessions[i]
