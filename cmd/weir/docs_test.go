@@ -25,7 +25,7 @@ func documentedCommands(t *testing.T) (commands map[string]string) {
 	for _, file := range files {
 		text, err := os.ReadFile(file)
 		require.NoError(t, err)
-		for _, pattern := range []string{`(?m)^ {2,}(?:\$ )?(weir [a-z].*)$`, "`(weir [a-z][^`]*)`"} {
+		for _, pattern := range []string{`(?m)^ {4,}(?:\$ )?(weir [a-z].*)$`, "`(weir [a-z][^`]*)`"} {
 			for _, m := range regexp.MustCompile(pattern).FindAllStringSubmatch(string(text), -1) {
 				command, _, _ := strings.Cut(m[1], " #")
 				commands[strings.Trim(command, " ,;.")] = filepath.Base(file)
