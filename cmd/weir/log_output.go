@@ -172,32 +172,32 @@ func (o *logOutput) logger() *slog.Logger { return slog.New(o.handler(&o.level))
 
 func (o *logOutput) handler(level slog.Leveler) slog.Handler {
 	opts := &slog.HandlerOptions{Level: level}
-	return formats{inJSON: &o.inJSON, text: slog.NewTextHandler(o, opts), json: slog.NewJSONHandler(o, opts)}
+	return formatHandler{inJSON: &o.inJSON, text: slog.NewTextHandler(o, opts), json: slog.NewJSONHandler(o, opts)}
 }
 
-// formats writes each record in the format that is configured at the time.
-type formats struct {
+// formatHandler writes each record in the format that is configured at the time.
+type formatHandler struct {
 	inJSON     *atomic.Bool
 	text, json slog.Handler
 }
 
-func (f formats) Enabled(ctx context.Context, level slog.Level) bool {
+func (f formatHandler) Enabled(ctx context.Context, level slog.Level) bool {
 	return f.text.Enabled(ctx, level)
 }
 
-func (f formats) Handle(ctx context.Context, r slog.Record) error {
+func (f formatHandler) Handle(ctx context.Context, r slog.Record) error {
 	if f.inJSON.Load() {
 		return f.json.Handle(ctx, r)
 	}
 	return f.text.Handle(ctx, r)
 }
 
-func (f formats) WithAttrs(attrs []slog.Attr) slog.Handler {
+func (f formatHandler) WithAttrs(attrs []slog.Attr) slog.Handler {
 	f.text, f.json = f.text.WithAttrs(attrs), f.json.WithAttrs(attrs)
 	return f
 }
 
-func (f formats) WithGroup(name string) slog.Handler {
+func (f formatHandler) WithGroup(name string) slog.Handler {
 	f.text, f.json = f.text.WithGroup(name), f.json.WithGroup(name)
 	return f
 }

@@ -26,7 +26,7 @@ func (d *daemon) reload() (err error) {
 		return err
 	}
 	for _, w := range cfg.Warnings {
-		d.log.Warn(w.String())
+		d.log.Warn("configuration warning", "warning", w.String())
 	}
 	d.log.Info("reload", "event", "reload", "file", d.file, "took_ms", float64(time.Since(began).Microseconds())/1000)
 	return nil

@@ -96,7 +96,7 @@ func runDaemon(ctx context.Context, file string, stderr io.Writer) int {
 	}
 	runtime.GOMAXPROCS(max(runtime.GOMAXPROCS(0), loops+spareProcs))
 	for _, w := range cfg.Warnings {
-		log.Warn(w.String())
+		log.Warn("configuration warning", "warning", w.String())
 	}
 	d := &daemon{
 		file: file, program: program, out: out, log: log, api: admin.New(log), signals: sig,
