@@ -141,7 +141,7 @@ func TestUnavailableAPIAddress(t *testing.T) {
 		"is not a directory":        {"unix:/dev/null/admin.sock", 2},
 		"token_file is required":    {"0.0.0.0:9280", 1},
 		"want an IP address":        {"localhost:9280", 1},
-		"has it too":                {"LISTEN", 1},
+		"also used by listener":     {"LISTEN", 1},
 		"admin.token_file: no such": {"127.0.0.1:9280\"\ntoken_file = \"/no/such/file", 1},
 	} {
 		l := weirtest.Config{Listen: nettest.Reserve(t), Levels: weirtest.OneLevel("127.0.0.1:1")}

@@ -129,7 +129,7 @@ func TestReloadOfIncludedFiles(t *testing.T) {
 	for bad, says := range map[string]string{
 		"[[listener]]\nnam = \"x\"\n":                                               file + ":2:1: ",
 		weirtest.ListenerTables("l", nettest.Reserve(t), host.Addr()):               w.File + ":",
-		"include = [\"more/*.toml\"]\n":                                             file + ":1:1: include: only the main file may include others",
+		"include = [\"more/*.toml\"]\n":                                             file + ":1:1: include: only the main file may include files",
 		weirtest.ListenerTables("extra", extra, host.Addr()) + "[runtime]\nloops=7": "runtime.loops: cannot change",
 	} {
 		require.NoError(t, os.WriteFile(file, []byte(bad), 0o644))
