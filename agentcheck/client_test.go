@@ -10,7 +10,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// host is a connection to an agent that says what is in Reader.
+// host is a connection to an agent that sends the contents of Reader.
 type host struct {
 	io.Reader
 	heard  strings.Builder
@@ -49,7 +49,7 @@ func TestQueryOfAgentThatDoesNotRead(t *testing.T) {
 	require.ErrorIs(t, err, broken)
 }
 
-// endless says "a" forever and counts what was taken.
+// endless sends "a" forever and counts the bytes read.
 type endless struct{ taken int }
 
 func (e *endless) Read(p []byte) (int, error) {

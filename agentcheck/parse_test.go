@@ -123,7 +123,7 @@ func FuzzParse(f *testing.F) {
 		if !utf8.ValidString(advice.Text) || strings.ContainsAny(advice.Text+advice.Unknown, "\r\n\x00\x1b") {
 			t.Fatalf("not fit to be shown: %+v", advice)
 		}
-		// What is understood survives being said again.
+		// The advice formatted as a line parses to the same advice.
 		if advice.Unknown != "" {
 			advice.Unknown = ""
 			if !advice.HasEffect() {

@@ -17,7 +17,7 @@ func newCluster(m Method, n int) *Cluster {
 	return New(Spec{Method: m, Levels: []LevelSpec{l}}, 1, nil)
 }
 
-// One session each: pick, give back.
+// One session per iteration: Pick and Done.
 func BenchmarkPick(b *testing.B) {
 	for m := range methods {
 		for _, n := range []int{10, 1000, 10000} {
@@ -37,7 +37,7 @@ func BenchmarkPick(b *testing.B) {
 	}
 }
 
-// What Prepare does off the lock for the keyed methods.
+// The part of Prepare that builds tables without the lock.
 func BenchmarkTable(b *testing.B) {
 	for _, m := range []Method{Hash, Maglev} {
 		for _, n := range []int{10, 1000, 10000} {

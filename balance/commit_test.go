@@ -13,12 +13,12 @@ func TestCommitKeepsServerState(t *testing.T) {
 	spec := newLevelsSpec("AB", "C")
 	c := newFailingCluster(spec, 1, nil)
 	c.SetCheck("C", "tcp", false, "refused", 0)
-	c.SetOverride("B", Override{State: to(Drain), Weight: to(7)}, 0)
+	c.SetOverride("B", Override{State: pointerTo(Drain), Weight: pointerTo(7)}, 0)
 	a := pick(t, c, 0)
 	server := a.Server()
 	c.Feedback("A", true, 0)
 
-	moved := newLevelsSpec("C", "BA") // C has come up a level, A has gone down one
+	moved := newLevelsSpec("C", "BA") // C moved up one level, A moved down one
 	for i := range moved.Levels {
 		for j := range moved.Levels[i].Servers {
 			moved.Levels[i].Servers[j].MaxFails, moved.Levels[i].Servers[j].FailTimeout = 1, 2*sec
@@ -44,8 +44,8 @@ func TestCommitWithNewAddressClearsVerdict(t *testing.T) {
 	c := newFailingCluster(spec, 1, nil)
 	held := pick(t, c, 0)
 	c.SetCheck("A", "tcp", false, "refused", 0)
-	c.SetOverride("A", Override{Weight: to(9)}, 0)
-	c.SetAgent("A", AgentAdvice{Down: true, Percent: to(50)}, 0)
+	c.SetOverride("A", Override{Weight: pointerTo(9)}, 0)
+	c.SetAgent("A", AgentAdvice{Down: true, Percent: pointerTo(50)}, 0)
 	c.Feedback("A", true, 0)
 	spec = spec.clone()
 	spec.Levels[0].Servers[0].Address = "elsewhere"
@@ -62,7 +62,7 @@ func TestCommitWithNewAddressClearsVerdict(t *testing.T) {
 func TestRemovedServerLosesStateButItsLeasesCount(t *testing.T) {
 	spec := newLevelsSpec("AB")
 	c := New(spec, 0, nil)
-	c.SetOverride("B", Override{State: to(Drain)}, 0)
+	c.SetOverride("B", Override{State: pointerTo(Drain)}, 0)
 	a := pick(t, c, 0)
 	commit(c, newLevelsSpec("B"))
 	require.Nil(t, c.Server("A"))
@@ -95,7 +95,7 @@ func TestCommitRestartsCursorsOnlyIfDistributionChanges(t *testing.T) {
 	other.Levels[0].Servers[1].MaxFails = 9
 	commit(c, other)
 	require.Equal(t, "ACAAAAB", pickSequence(t, c, 7))
-	c.SetOverride("C", Override{MaxSessions: to(4)}, 0)
+	c.SetOverride("C", Override{MaxSessions: pointerTo(4)}, 0)
 	require.Equal(t, "AC", pickSequence(t, c, 2))
 	other = other.clone()
 	other.Levels[0].Servers[1].Weight = 2
@@ -138,7 +138,7 @@ func TestPrepareKeepsTablesThatFit(t *testing.T) {
 	table := c.levels[0].table
 	commit(c, Spec{Method: Maglev, Try: 4, Levels: []LevelSpec{newLevelSpec(1, 2)}})
 	require.Same(t, table, c.levels[0].table)
-	c.SetOverride("A", Override{Weight: to(3)}, 0)
+	c.SetOverride("A", Override{Weight: pointerTo(3)}, 0)
 	require.NotSame(t, table, c.levels[0].table)
 	table = c.levels[0].table
 	commit(c, Spec{Method: Maglev, Levels: []LevelSpec{newLevelSpec(1, 2)}})

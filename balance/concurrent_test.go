@@ -38,7 +38,7 @@ func TestConcurrentPicksKeepShares(t *testing.T) {
 	}
 }
 
-// However many callers share a cursor, the sequence is the same.
+// The sequence does not depend on the number of callers that share a cursor.
 func TestWrrSequenceIsExactAcrossCallers(t *testing.T) {
 	c := newOneLevelCluster(Wrr, 1, 4, 3, 6)
 	var names [2800]byte
@@ -61,7 +61,7 @@ func TestWrrSequenceIsExactAcrossCallers(t *testing.T) {
 	require.Equal(t, 200, strings.Count(string(names[:]), "DBCDBDACDBDCBD"))
 }
 
-// Everything at once, for the race detector: afterwards every counter is at zero.
+// All operations run concurrently, for the race detector. Afterwards all counters are zero.
 func TestConcurrentOperationsLeaveCountersZero(t *testing.T) {
 	spec := newLevelsSpec("ABC", "CD")
 	spec.Queue, spec.SlowStart = true, time.Millisecond
@@ -79,12 +79,12 @@ func TestConcurrentOperationsLeaveCountersZero(t *testing.T) {
 	for g := range 8 {
 		sessions.Go(func() {
 			for i := range 3000 {
-				var trial Attempts
+				var attempts Attempts
 				for {
-					lease, err := c.Pick(now(), &trial)
+					lease, err := c.Pick(now(), &attempts)
 					if err == ErrFull {
 						w, woken := &Waiter{}, make(chan struct{}, 1)
-						c.Wait(now(), &trial, w, func() { woken <- struct{}{} })
+						c.Wait(now(), &attempts, w, func() { woken <- struct{}{} })
 						if i%5 == 0 {
 							c.CancelWait(w, now())
 							break
@@ -122,7 +122,7 @@ func TestConcurrentOperationsLeaveCountersZero(t *testing.T) {
 		})
 	}
 	busy(func(i int) { c.SetCheck(string(rune('A'+i%4)), "tcp", i%3 > 0, "", now()) })
-	busy(func(i int) { c.SetOverride("A", Override{Weight: to(i % 5)}, now()); c.Snapshot(now()) })
+	busy(func(i int) { c.SetOverride("A", Override{Weight: pointerTo(i % 5)}, now()); c.Snapshot(now()) })
 	busy(func(i int) {
 		changed := spec.clone()
 		changed.Levels[0].Servers[0].Weight = i % 3
@@ -149,13 +149,13 @@ func TestPicksDoNotAllocate(t *testing.T) {
 		key := uint64(0)
 		require.Zero(t, testing.AllocsPerRun(1000, func() {
 			key += goldenRatio
-			trial := Attempts{Key: key, Keyed: true}
+			attempts := Attempts{Key: key, Keyed: true}
 			for range 3 { // an attempt that succeeds after two that failed
-				lease, err := c.Pick(0, &trial)
+				lease, err := c.Pick(0, &attempts)
 				if err != nil {
 					t.Fatal(err)
 				}
-				if trial.Count() < 3 {
+				if attempts.Count() < 3 {
 					lease.Fail(0, "refused")
 				} else {
 					lease.Established(0, time.Millisecond)

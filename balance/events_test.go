@@ -8,7 +8,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// recordEvents returns an observer and a function that returns and forgets what it has heard.
+// recordEvents returns an observer and a function that returns and clears the recorded events.
 func recordEvents() (func(Event), func() []string) {
 	var heard []string
 	return func(e Event) {
@@ -67,7 +67,7 @@ func TestEventsOfEachLayer(t *testing.T) {
 		t.Helper()
 		require.Equal(t, want, heard())
 	}
-	c.SetOverride("A", Override{State: to(Maint)}, 0)
+	c.SetOverride("A", Override{State: pointerTo(Maint)}, 0)
 	expect("server_state A up>maint by override")
 	c.SetCheck("A", "tcp", false, "", 0)
 	require.Empty(t, heard(), "maint stays maint")
@@ -114,14 +114,14 @@ func TestObserverMayCallTheCluster(t *testing.T) {
 	c = New(newLevelsSpec("AB"), 0, func(e Event) {
 		said = append(said, string(e.Kind)+e.Server)
 		if e.Server == "A" && e.To == "down" {
-			c.SetOverride("B", Override{State: to(Drain)}, 0)
+			c.SetOverride("B", Override{State: pointerTo(Drain)}, 0)
 		}
 	})
 	c.SetCheck("A", "tcp", false, "", 0)
 	require.Equal(t, []string{"server_downA", "server_stateB", "server_stateA", "cluster_emptyA"}, said)
 }
 
-// Whoever makes the callbacks, they come one at a time and in the order in which things happened.
+// Callbacks are made one at a time and in order, whichever goroutine makes them.
 func TestEventsKeepTheirOrder(t *testing.T) {
 	state := map[string]string{}
 	c := New(newLevelsSpec("ABCD"), 0, func(e Event) {

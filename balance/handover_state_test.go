@@ -6,7 +6,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// A slow start goes on where it was in another process, and a measured server stays measured.
+// A slow start and a measured connect time continue in another process.
 func TestRestoreHandover(t *testing.T) {
 	spec := newLevelsSpec("AB")
 	spec.SlowStart, spec.Method = 90*sec, LeastTime
@@ -36,7 +36,7 @@ func TestRestoreHandover(t *testing.T) {
 	next.Tick(now)
 	require.Equal(t, 100.0, weight(next, 0))
 
-	spec.SlowStart = 0 // no more in this file
+	spec.SlowStart = 0 // removed from the configuration
 	last := New(spec, 1, nil)
 	last.RestoreHandover(old.HandoverStates(30*sec), 30*sec)
 	require.Equal(t, 100.0, weight(last, 0))

@@ -11,7 +11,7 @@ import (
 
 var keyedMethods = []Method{Hash, Maglev}
 
-// pickOwners returns who serves each of n keys.
+// pickOwners returns the server of each of n keys.
 func pickOwners(t require.TestingT, c *Cluster, n int) []string {
 	list := make([]string, n)
 	for i := range list {
@@ -23,7 +23,7 @@ func pickOwners(t require.TestingT, c *Cluster, n int) []string {
 	return list
 }
 
-// countMoved counts the keys that changed hands, and those of them that neither left from nor arrived at the given server.
+// countMoved counts the keys whose server changed, and those of them that moved between other servers than the given one.
 func countMoved(before, after []string, server string) (moves, others int) {
 	for i := range before {
 		if before[i] != after[i] {
@@ -58,13 +58,13 @@ func TestHashShareOfLoweredWeightIsExact(t *testing.T) {
 	for _, m := range keyedMethods {
 		c := newOneLevelCluster(m, 10, 10, 10)
 		before := pickOwners(t, c, 20000)
-		c.SetAgent("A", AgentAdvice{Percent: to(50)}, 0)
+		c.SetAgent("A", AgentAdvice{Percent: pointerTo(50)}, 0)
 		got := countShares(t, c, 100000)
 		require.InDelta(t, 20, got["A"], 0.6)
 		require.InDelta(t, 40, got["B"], 1.2)
 		_, others := countMoved(before, pickOwners(t, c, 20000), c.Server("A").Address())
 		require.Zero(t, others, "keys only leave the server that lost weight")
-		c.SetOverride("A", Override{Weight: to(40)}, 0) // asks for a new table
+		c.SetOverride("A", Override{Weight: pointerTo(40)}, 0) // requires a new table
 		got = countShares(t, c, 100000)
 		require.InDelta(t, 66.7, got["A"], 1.3)
 		c.SetOverride("A", Override{}, 0)
@@ -130,7 +130,7 @@ func TestHashIgnoresOrderAndNames(t *testing.T) {
 	}
 }
 
-// These must never change: another weir, of another build on another machine, relies on them.
+// These values must never change: other instances, of other builds on other machines, depend on them.
 func TestHashIsSameOnEveryMachine(t *testing.T) {
 	require.Equal(t, uint64(0x44bc2cf5ad770999), HashKey([]byte("abc")), "XXH64's published test value")
 	for m, want := range map[Method]string{
@@ -176,7 +176,7 @@ func TestHashWithFewOfManyOpen(t *testing.T) {
 		c := newCluster(m, 3000)
 		for i, s := range c.levels[0].slots {
 			if i != 17 && i != 2000 {
-				c.SetOverride(s.server.Name(), Override{State: to(Maint)}, 0)
+				c.SetOverride(s.server.Name(), Override{State: pointerTo(Maint)}, 0)
 			}
 		}
 		seen := map[string]int{}

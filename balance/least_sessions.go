@@ -8,7 +8,7 @@ type leastSessions struct{}
 func (leastSessions) pick(l *level, _ pickInput) int {
 	steps, loads := l.steps, l.load[:len(l.steps)]
 	best, ties := -1, 0
-	least, weight := int64(0), int64(0) // sessions and step of the best
+	least, weight := int64(0), int64(0) // leases and step of the best
 	for i, step := range steps {
 		if step == 0 {
 			continue

@@ -25,7 +25,7 @@ type level struct {
 	idle      bitset  // open slots without weight
 	steps     []int64 // share of each running slot; 0 for the others
 	total     int64   // of steps
-	load      []int64 // sessions of each slot's server
+	load      []int64 // leases of each slot's server
 	backedOff []int   // slots with a reduced weight after failures
 
 	wrr          *wrrState     // Wrr, Rr, Hash, Maglev

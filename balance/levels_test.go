@@ -21,12 +21,12 @@ func newLevelsSpec(words ...string) Spec {
 	return spec
 }
 
-// runSession runs one session to its end: servers named in dead refuse. The result lists the attempts, refused ones with a
-// cross, and the error if nobody served.
-func runSession(t require.TestingT, c *Cluster, dead string, trial Attempts) string {
+// runSession runs one session to its end. Servers in dead refuse. The result lists the attempts, refused ones with a
+// cross, and the error if no server served.
+func runSession(t require.TestingT, c *Cluster, dead string, attempts Attempts) string {
 	var story strings.Builder
 	for {
-		lease, err := c.Pick(0, &trial)
+		lease, err := c.Pick(0, &attempts)
 		if err != nil {
 			story.WriteString(" " + err.Error())
 			return story.String()
@@ -40,7 +40,7 @@ func runSession(t require.TestingT, c *Cluster, dead string, trial Attempts) str
 		}
 		story.WriteString("✗")
 		lease.Fail(0, "refused")
-		require.Less(t, trial.Count(), 100)
+		require.Less(t, attempts.Count(), 100)
 	}
 }
 
@@ -165,20 +165,20 @@ func TestManualFailback(t *testing.T) {
 
 func TestAttemptsOverflowAndReset(t *testing.T) {
 	c := New(newLevelsSpec("ABCDEFGH"), 0, nil)
-	trial := Attempts{Levels: []int{0}, Key: 1, Keyed: true}
+	attempts := Attempts{Levels: []int{0}, Key: 1, Keyed: true}
 	seen := map[string]bool{}
 	for range 8 {
-		lease, err := c.Pick(0, &trial)
+		lease, err := c.Pick(0, &attempts)
 		require.NoError(t, err)
 		seen[lease.Server().Name()] = true
 		lease.Fail(0, "refused")
 	}
 	require.Len(t, seen, 8)
-	require.Equal(t, 8, trial.Count())
-	trial.Reset()
-	require.Equal(t, 0, trial.Count())
-	require.Equal(t, []int{0}, trial.Levels)
-	require.False(t, trial.Keyed)
-	_, err := c.Pick(0, &trial)
+	require.Equal(t, 8, attempts.Count())
+	attempts.Reset()
+	require.Equal(t, 0, attempts.Count())
+	require.Equal(t, []int{0}, attempts.Levels)
+	require.False(t, attempts.Keyed)
+	_, err := c.Pick(0, &attempts)
 	require.False(t, errors.Is(err, ErrNoAttemptsLeft))
 }

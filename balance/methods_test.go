@@ -34,15 +34,15 @@ func TestEveryMethodHasAName(t *testing.T) {
 func TestEveryMethodReturnsNoneWhenEveryServerIsAvoided(t *testing.T) {
 	for m := range methods {
 		c := newOneLevelCluster(m, 1, 2, 0)
-		trial := Attempts{Key: 7, Keyed: true}
+		attempts := Attempts{Key: 7, Keyed: true}
 		for range 3 {
-			_, err := c.Pick(0, &trial)
+			_, err := c.Pick(0, &attempts)
 			require.NoError(t, err)
 		}
-		_, err := c.Pick(0, &trial)
+		_, err := c.Pick(0, &attempts)
 		require.ErrorIs(t, err, ErrNoAttemptsLeft, "%v", m)
 		for _, name := range []string{"A", "B", "C"} {
-			c.SetOverride(name, Override{State: to(Maint)}, 0)
+			c.SetOverride(name, Override{State: pointerTo(Maint)}, 0)
 		}
 		_, err = c.Pick(0, &Attempts{Key: 7, Keyed: true})
 		require.ErrorIs(t, err, ErrNoServer, "%v", m)
@@ -149,7 +149,7 @@ func TestLeastTimeWeighsSessionsAndWeight(t *testing.T) {
 	require.Equal(t, 100, c.Server("A").Sessions())
 }
 
-// Fenwick's tree finds the slot that a walk over the steps finds.
+// The Fenwick tree finds the same slot as a walk over the steps.
 func TestTreeFindsSlotByCumulativeSum(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		steps := rapid.SliceOfN(rapid.Int64Range(0, 5), 1, 70).Draw(t, "steps")

@@ -10,7 +10,7 @@ func (w *model) checkInvariants(t *rapid.T) {
 	state := w.c.Snapshot(w.now)
 	w.collectWoken(t)
 	out := 0
-	for s, n := range w.sessions {
+	for s, n := range w.leases {
 		require.GreaterOrEqual(t, n, 0)
 		require.Equal(t, n, s.Sessions())
 		out += n
@@ -21,7 +21,7 @@ func (w *model) checkInvariants(t *rapid.T) {
 	w.checkSlots(t)
 }
 
-// checkStates checks the states against the words that were said, and protection against the states.
+// checkStates compares the states with the layers that were set, and protection with the states.
 func (w *model) checkStates(t *rapid.T, state ClusterState) {
 	seen, up, spared, out, probation := map[string]State{}, 0, 0, 0, 0
 	for _, l := range state.Levels {
@@ -57,7 +57,7 @@ func (w *model) checkStates(t *rapid.T, state ClusterState) {
 	}
 }
 
-// checkSlots checks every number that is kept up to date against the number that it stands for.
+// checkSlots compares every maintained counter with the value that it counts.
 func (w *model) checkSlots(t *rapid.T) {
 	w.c.mu.Lock()
 	defer w.c.mu.Unlock()

@@ -9,25 +9,25 @@ import (
 	"pgregory.net/rapid"
 )
 
-// This test drives a cluster through random operations and holds every answer against what can be said from the outside:
-// a snapshot taken before, the trial's own history, and a count of the leases that are out.
+// This test runs random operations on a cluster and compares every result with what is known from outside:
+// an earlier snapshot, the session's earlier attempts, and the number of leases that are out.
 
 type model struct {
 	c        *Cluster
 	spec     Spec
 	now      time.Duration
-	trials   []*run
+	sessions []*attemptedSession
 	waiters  []*waiting
-	sessions map[*Server]int
+	leases   map[*Server]int
 	verdicts map[string]bool // down
 	admin    map[string]AdminState
 }
 
-// run is a session with the lease of its latest attempt.
-type run struct {
-	trial *Attempts
-	tried []triedAt
-	lease Lease
+// attemptedSession is a session with the lease of its latest attempt.
+type attemptedSession struct {
+	attempts *Attempts
+	tried    []triedAt
+	lease    Lease
 
 	resorts int // of the servers tried
 }
@@ -38,7 +38,7 @@ type triedAt struct {
 }
 
 type waiting struct {
-	*run
+	*attemptedSession
 	w     *Waiter
 	woken bool
 }
@@ -72,9 +72,9 @@ func drawSpec(t *rapid.T) Spec {
 	return spec
 }
 
-// candidates returns the servers of a level that a session could be given, by what a snapshot shows; whether one is
+// candidates returns, according to a snapshot, the servers of a level that a session may get, whether one is
 // full; and how many are eligible and untried.
-func (w *model) candidates(level int, state LevelState, r *run) (open []string, full bool, eligible int) {
+func (w *model) candidates(level int, state LevelState, r *attemptedSession) (open []string, full bool, eligible int) {
 	weighted := false
 	for _, s := range state.Servers {
 		if !s.State.Eligible() || slices.Contains(r.tried, triedAt{level, w.c.Server(s.Name)}) {
@@ -100,7 +100,7 @@ func (w *model) candidates(level int, state LevelState, r *run) (open []string, 
 }
 
 // checkPick compares the result of a pick with the rules.
-func (w *model) checkPick(t *rapid.T, before ClusterState, r *run, lease Lease, err error) {
+func (w *model) checkPick(t *rapid.T, before ClusterState, r *attemptedSession, lease Lease, err error) {
 	total, anyFull := 0, false
 	for _, l := range before.Levels {
 		total += len(l.Servers)
@@ -147,8 +147,8 @@ func (w *model) checkPick(t *rapid.T, before ClusterState, r *run, lease Lease, 
 	}
 }
 
-// lastResorts are the servers of which one is given to a session that all others have failed.
-func (w *model) lastResorts(before ClusterState, r *run) (names []string) {
+// lastResorts returns the servers that a session may get as a last resort.
+func (w *model) lastResorts(before ClusterState, r *attemptedSession) (names []string) {
 	if !w.spec.Protected || len(r.tried) == 0 || r.resorts == maxLastResorts {
 		return nil
 	}
@@ -169,62 +169,62 @@ func (w *model) lastResorts(before ClusterState, r *run) (names []string) {
 	return names
 }
 
-func (w *model) pick(t *rapid.T, r *run) {
+func (w *model) pick(t *rapid.T, r *attemptedSession) {
 	w.c.Tick(w.now)
 	w.collectWoken(t)
 	before := w.c.Snapshot(w.now)
-	lease, err := w.c.Pick(w.now, r.trial)
+	lease, err := w.c.Pick(w.now, r.attempts)
 	w.checkPick(t, before, r, lease, err)
 	if err == nil {
 		w.recordLease(r, lease)
-		w.trials = append(w.trials, r)
+		w.sessions = append(w.sessions, r)
 		return
 	}
 	require.Equal(t, Lease{}, lease)
 	if err == ErrFull && w.spec.Queue {
-		entry := &waiting{run: r, w: &Waiter{}}
-		w.c.Wait(w.now, r.trial, entry.w, func() { entry.woken = true })
+		entry := &waiting{attemptedSession: r, w: &Waiter{}}
+		w.c.Wait(w.now, r.attempts, entry.w, func() { entry.woken = true })
 		require.False(t, entry.woken, "nothing has changed since the pick")
 		w.waiters = append(w.waiters, entry)
 	}
 }
 
-func (w *model) recordLease(r *run, lease Lease) {
+func (w *model) recordLease(r *attemptedSession, lease Lease) {
 	r.lease = lease
 	r.tried = append(r.tried, triedAt{lease.Level(), lease.Server()})
-	w.sessions[lease.Server()]++
+	w.leases[lease.Server()]++
 }
 
-// collectWoken takes over what those who waited were given.
+// collectWoken records the results of waiters that were woken.
 func (w *model) collectWoken(t *rapid.T) {
 	w.waiters = slices.DeleteFunc(w.waiters, func(e *waiting) bool {
 		if !e.woken {
 			return false
 		}
 		if e.w.Lease.Server() != nil {
-			w.recordLease(e.run, e.w.Lease)
-			w.trials = append(w.trials, e.run)
+			w.recordLease(e.attemptedSession, e.w.Lease)
+			w.sessions = append(w.sessions, e.attemptedSession)
 		}
 		return true
 	})
 }
 
-// drawSession takes a session that holds a lease out of the world, or returns nil.
-func (w *model) drawSession(t *rapid.T) *run {
-	if len(w.trials) == 0 {
+// drawSession removes a session with a lease from the model and returns it, or nil.
+func (w *model) drawSession(t *rapid.T) *attemptedSession {
+	if len(w.sessions) == 0 {
 		return nil
 	}
-	i := rapid.IntRange(0, len(w.trials)-1).Draw(t, "session")
-	r := w.trials[i]
-	w.trials = slices.Delete(w.trials, i, i+1)
+	i := rapid.IntRange(0, len(w.sessions)-1).Draw(t, "session")
+	r := w.sessions[i]
+	w.sessions = slices.Delete(w.sessions, i, i+1)
 	return r
 }
 
-func (w *model) recordRelease(r *run) { w.sessions[r.lease.Server()]-- }
+func (w *model) recordRelease(r *attemptedSession) { w.leases[r.lease.Server()]-- }
 
 func TestRandomOperationsMatchModel(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
-		w := &model{sessions: map[*Server]int{}, verdicts: map[string]bool{}, admin: map[string]AdminState{}}
+		w := &model{leases: map[*Server]int{}, verdicts: map[string]bool{}, admin: map[string]AdminState{}}
 		w.spec = drawSpec(t)
 		w.c = New(w.spec, 1, func(Event) {})
 		name := func() string { return rapid.SampledFrom(names).Draw(t, "server") }
@@ -233,7 +233,7 @@ func TestRandomOperationsMatchModel(t *testing.T) {
 				w.now += time.Duration(rapid.Int64Range(0, int64(3*sec)).Draw(t, "later"))
 				w.c.Tick(w.now)
 			},
-			"pick": func(t *rapid.T) { w.pick(t, &run{trial: &Attempts{}}) },
+			"pick": func(t *rapid.T) { w.pick(t, &attemptedSession{attempts: &Attempts{}}) },
 			"fail": func(t *rapid.T) {
 				if r := w.drawSession(t); r != nil {
 					w.recordRelease(r)
@@ -245,7 +245,7 @@ func TestRandomOperationsMatchModel(t *testing.T) {
 			"established": func(t *rapid.T) {
 				if r := w.drawSession(t); r != nil {
 					r.lease.Established(w.now, time.Millisecond)
-					w.trials = append(w.trials, r)
+					w.sessions = append(w.sessions, r)
 				}
 			},
 			"done, twice and by a copy": func(t *rapid.T) {
@@ -266,9 +266,9 @@ func TestRandomOperationsMatchModel(t *testing.T) {
 			},
 			"override": func(t *rapid.T) {
 				s := name()
-				o := Override{State: to(rapid.SampledFrom([]AdminState{Ready, Ready, Drain, Maint}).Draw(t, "state"))}
+				o := Override{State: pointerTo(rapid.SampledFrom([]AdminState{Ready, Ready, Drain, Maint}).Draw(t, "state"))}
 				if rapid.Bool().Draw(t, "weighs") {
-					o.Weight = to(rapid.IntRange(0, 9).Draw(t, "weight"))
+					o.Weight = pointerTo(rapid.IntRange(0, 9).Draw(t, "weight"))
 				}
 				w.c.SetOverride(s, o, w.now)
 				if w.c.Server(s) != nil {
@@ -288,8 +288,8 @@ func TestRandomOperationsMatchModel(t *testing.T) {
 						delete(w.admin, n)
 					}
 				}
-				for i := range w.trials { // a level is known by its number: the history of running trials no longer applies
-					w.trials[i] = &run{trial: &Attempts{}, lease: w.trials[i].lease}
+				for i := range w.sessions { // levels are identified by number: earlier attempts no longer apply
+					w.sessions[i] = &attemptedSession{attempts: &Attempts{}, lease: w.sessions[i].lease}
 				}
 				for _, e := range w.waiters {
 					if !e.woken {
@@ -310,10 +310,10 @@ func TestRandomOperationsMatchModel(t *testing.T) {
 				w.checkInvariants(t)
 			},
 		})
-		for len(w.trials) > 0 {
-			w.recordRelease(w.trials[0])
-			w.trials[0].lease.Done(w.now)
-			w.trials = w.trials[1:]
+		for len(w.sessions) > 0 {
+			w.recordRelease(w.sessions[0])
+			w.sessions[0].lease.Done(w.now)
+			w.sessions = w.sessions[1:]
 			w.collectWoken(t)
 		}
 		w.checkInvariants(t)

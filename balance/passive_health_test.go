@@ -12,7 +12,7 @@ const sec = time.Second
 func TestPassiveHealthTransitions(t *testing.T) {
 	type step struct {
 		at   time.Duration
-		do   string // f fails, s succeeds, t only time
+		do   string // f failure, s success, t only time
 		want PassiveState
 	}
 	for name, steps := range map[string][]step{
@@ -48,7 +48,7 @@ func TestPassiveHealthTransitions(t *testing.T) {
 	require.Equal(t, PassiveUp, off.state, "and ends a trip")
 }
 
-// newFailingCluster returns a cluster whose servers trip at the n-th failure, for two seconds.
+// newFailingCluster returns a cluster whose servers are failing after the n-th failure, for two seconds.
 func newFailingCluster(spec Spec, n int, observe func(Event)) *Cluster {
 	for i := range spec.Levels {
 		for j := range spec.Levels[i].Servers {
@@ -91,7 +91,7 @@ func TestFailingServerIsSkippedThenProbedByOneSession(t *testing.T) {
 	require.Equal(t, "A", probe.Server().Name())
 	other := pick(t, c, 2*sec+2)
 	require.Equal(t, "B", other.Server().Name(), "one session at a time")
-	probe.Done(2*sec + 3) // the client left: nothing is known
+	probe.Done(2*sec + 3) // the client left: no result
 	probe = pick(t, c, 2*sec+3)
 	require.Equal(t, "A", probe.Server().Name())
 	probe.Fail(2*sec+4, "refused")
@@ -107,11 +107,11 @@ func TestFailingServerIsSkippedThenProbedByOneSession(t *testing.T) {
 
 func TestLocalShortageIsNotCountedAndServerNotRetried(t *testing.T) {
 	c := newFailingCluster(newLevelsSpec("AB"), 1, nil)
-	var trial Attempts
-	a, err := c.Pick(0, &trial)
+	var attempts Attempts
+	a, err := c.Pick(0, &attempts)
 	require.NoError(t, err)
 	a.Done(0)
-	b, err := c.Pick(0, &trial)
+	b, err := c.Pick(0, &attempts)
 	require.NoError(t, err)
 	require.NotEqual(t, a.Server(), b.Server())
 	require.Equal(t, Up, stateOf(c, a.Server().Name()))
@@ -151,7 +151,7 @@ func TestLeaseOfEarlierProbationDoesNotBlock(t *testing.T) {
 	lease.Fail(0, "refused")
 	probe := pick(t, c, 2*sec)
 	require.Equal(t, "A", probe.Server().Name())
-	c.Feedback("A", false, 2*sec) // somebody else found it well
+	c.Feedback("A", false, 2*sec) // an outside observer reports a success
 	c.Feedback("A", true, 3*sec)
 	again := pick(t, c, 5*sec)
 	require.Equal(t, "A", again.Server().Name(), "a new probation, although the old session is still there")

@@ -41,9 +41,9 @@ func TestLastServerToGoDownIsProtected(t *testing.T) {
 	c.SetCheck("C", "tcp", false, "", 3600*sec)
 	c.SetCheck("B", "tcp", false, "", 3601*sec)
 	require.Equal(t, "B", protectedServer(c), "B and C went down in the last round, A an hour before")
-	c.SetOverride("B", Override{State: to(Maint)}, 3700*sec)
+	c.SetOverride("B", Override{State: pointerTo(Maint)}, 3700*sec)
 	require.Equal(t, "C", protectedServer(c), "maint is never overruled")
-	c.SetOverride("C", Override{State: to(Drain)}, 3700*sec)
+	c.SetOverride("C", Override{State: pointerTo(Drain)}, 3700*sec)
 	require.Equal(t, "A", protectedServer(c))
 	c.SetResolved("A", false, 3700*sec)
 	require.Empty(t, protectedServer(c))
@@ -51,8 +51,8 @@ func TestLastServerToGoDownIsProtected(t *testing.T) {
 	require.ErrorIs(t, err, ErrNoServer)
 }
 
-// However soon one goes down after the other: a server that was found well when the first one was failing already is not
-// of the same round.
+// A server that passed a check after the first one had begun to fail does not belong to
+// the same round, however close the two go down.
 func TestServerThatPassedMeanwhileIsOfLaterRound(t *testing.T) {
 	const up, doubt, down = "up", "doubt", "down"
 	type result struct {
@@ -73,7 +73,7 @@ func TestServerThatPassedMeanwhileIsOfLaterRound(t *testing.T) {
 		c := New(newLevelsSpec(c.levels...), 0, nil)
 		for _, r := range results {
 			at := r.at * sec / 10
-			c.SetCheck(r.server, "other", true, "", at) // what others say is beside the point
+			c.SetCheck(r.server, "other", true, "", at) // other checks do not matter
 			switch r.says {
 			case up:
 				c.SetCheck(r.server, "tcp", true, "", at)
@@ -118,8 +118,8 @@ func TestLastFailingServerIsProtectedAndSuccessEndsIt(t *testing.T) {
 	require.Equal(t, Up, stateOf(c, "B"))
 }
 
-// When every eligible server has failed a session, it is sent to those that are out for failed dials, two at most, whose
-// last chance is longest past; a success brings such a server back at once.
+// When every eligible server has failed a session, it tries at most two failing servers, those whose
+// last attempt is the longest ago. A success makes such a server up at once.
 func TestSessionOutOfServersTriesFailingOnes(t *testing.T) {
 	c := newFailingCluster(newLevelsSpec("ABCDE"), 1, nil)
 	require.Equal(t, "A✗B✗C✗D✗E✗ no attempts left", runSession(t, c, "ABCDE", Attempts{}))
@@ -146,7 +146,7 @@ func TestLastResortDoesNotOverruleOtherLayers(t *testing.T) {
 
 	c := dead(nothing)
 	c.SetCheck("A", "tcp", false, "", 0)
-	c.SetOverride("B", Override{State: to(Drain)}, 0)
+	c.SetOverride("B", Override{State: pointerTo(Drain)}, 0)
 	require.Equal(t, "C✗ no server", runSession(t, c, "ABC", Attempts{}))
 
 	c = dead(func(s *Spec) { s.Protected = false })

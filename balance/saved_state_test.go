@@ -8,12 +8,12 @@ import (
 	"pgregory.net/rapid"
 )
 
-// A cluster that begins with another's memory shows every server as that one does, whatever had been said, and tells of
-// nothing: some time later, on a timeline that begins anew.
+// A cluster that restores the saved state of another one shows every server in the same state and emits
+// no events, some time later and on another timeline.
 func TestRestoreGivesSavedState(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		spec := drawSpec(t)
-		spec.SlowStart = 0 // which is under way or not
+		spec.SlowStart = 0 // not saved
 		spec.Method = Wrr
 		spec.ManualFailback = rapid.Bool().Draw(t, "manual")
 		for i := range spec.Levels {
@@ -46,7 +46,7 @@ func TestRestoreGivesSavedState(t *testing.T) {
 		m := old.Save(now)
 		was := old.Snapshot(now)
 
-		shift := 10 * sec // the new timeline's beginning is 10 s ago
+		shift := 10 * sec // the new timeline began 10 s ago
 		move := func(d *time.Duration) {
 			if *d != 0 {
 				*d -= now - shift
@@ -68,7 +68,7 @@ func TestRestoreGivesSavedState(t *testing.T) {
 		is := fresh.Snapshot(shift)
 		require.Equal(t, was.Level, is.Level)
 		require.Equal(t, was.Held, is.Held)
-		if old.up > 0 || old.serving == 0 { // else it depends on what came before
+		if old.up > 0 || old.serving == 0 { // otherwise it depends on earlier states
 			require.Equal(t, was.Empty, is.Empty)
 		}
 		for i := range was.Levels {
@@ -101,8 +101,8 @@ func TestRestoreWithChangedAddress(t *testing.T) {
 	spec := newLevelsSpec("A")
 	c := newFailingCluster(spec, 1, nil)
 	c.SetCheck("A", "tcp", false, "refused", sec)
-	c.SetOverride("A", Override{Weight: to(9)}, sec)
-	c.SetAgent("A", AgentAdvice{Down: true, Percent: to(50), Reason: "down"}, sec)
+	c.SetOverride("A", Override{Weight: pointerTo(9)}, sec)
+	c.SetAgent("A", AgentAdvice{Down: true, Percent: pointerTo(50), Reason: "down"}, sec)
 	c.Feedback("A", true, sec)
 	m := c.Save(sec)
 	require.Len(t, m.Servers, 1)
@@ -116,19 +116,19 @@ func TestRestoreWithChangedAddress(t *testing.T) {
 	require.Empty(t, a.Layers.Checks)
 }
 
-// A table is built for the weights that are remembered.
+// A table is built for the restored weights.
 func TestRestoreWeights(t *testing.T) {
 	spec := newLevelsSpec("AB")
 	spec.Method = Hash
 	c := New(spec, 1, nil)
-	c.SetOverride("A", Override{Weight: to(9)}, sec)
+	c.SetOverride("A", Override{Weight: pointerTo(9)}, sec)
 	again := New(spec, 1, nil)
 	again.Restore(c.Save(sec), sec)
 	require.Equal(t, c.levels[0].table.weights, again.levels[0].table.weights)
 	require.Equal(t, c.levels[0].table.weights[0], tableWeight(1, 9))
 }
 
-// A record is read by the rules of today.
+// A passive record is restored within the current settings.
 func TestRestoreWithChangedSettings(t *testing.T) {
 	c := newFailingCluster(newLevelsSpec("A"), 3, nil)
 	c.Feedback("A", true, sec)

@@ -16,16 +16,16 @@ func TestStateTruthTable(t *testing.T) {
 		{"nothing said", Layers{}, Decision{}},
 		{"configured maint", Layers{Configured: Maint}, Decision{InMaint, ByConfiguration, ""}},
 		{"configured drain", Layers{Configured: Drain}, Decision{Draining, ByConfiguration, ""}},
-		{"override of maint over everything", Layers{Configured: Drain, Override: Override{State: to(Maint), Note: "disk"}, Agent: AgentAdvice{Admin: Drain, Down: true}, Checks: bad, Unresolved: true}, Decision{InMaint, ByOverride, "disk"}},
-		{"override of drain lifts a configured maint", Layers{Configured: Maint, Override: Override{State: to(Drain)}}, Decision{Draining, ByOverride, ""}},
-		{"override of ready lifts a configured maint", Layers{Configured: Maint, Override: Override{State: to(Ready)}}, Decision{}},
-		{"override of ready stands before the agent's drain", Layers{Override: Override{State: to(Ready)}, Agent: AgentAdvice{Admin: Drain}}, Decision{}},
-		{"override of ready lifts no verdict", Layers{Configured: Maint, Override: Override{State: to(Ready)}, Checks: bad}, Decision{Down, ByChecks, "tcp: refused"}},
-		{"agent's ready lifts no maint", Layers{Override: Override{State: to(Maint)}, Agent: AgentAdvice{Admin: Ready}}, Decision{InMaint, ByOverride, ""}},
+		{"override of maint over everything", Layers{Configured: Drain, Override: Override{State: pointerTo(Maint), Note: "disk"}, Agent: AgentAdvice{Admin: Drain, Down: true}, Checks: bad, Unresolved: true}, Decision{InMaint, ByOverride, "disk"}},
+		{"override of drain lifts a configured maint", Layers{Configured: Maint, Override: Override{State: pointerTo(Drain)}}, Decision{Draining, ByOverride, ""}},
+		{"override of ready lifts a configured maint", Layers{Configured: Maint, Override: Override{State: pointerTo(Ready)}}, Decision{}},
+		{"override of ready stands before the agent's drain", Layers{Override: Override{State: pointerTo(Ready)}, Agent: AgentAdvice{Admin: Drain}}, Decision{}},
+		{"override of ready lifts no verdict", Layers{Configured: Maint, Override: Override{State: pointerTo(Ready)}, Checks: bad}, Decision{Down, ByChecks, "tcp: refused"}},
+		{"agent's ready lifts no maint", Layers{Override: Override{State: pointerTo(Maint)}, Agent: AgentAdvice{Admin: Ready}}, Decision{InMaint, ByOverride, ""}},
 		{"agent's maint", Layers{Agent: AgentAdvice{Admin: Maint, Reason: "backup"}}, Decision{InMaint, ByAgent, "backup"}},
 		{"agent's maint over a configured drain", Layers{Configured: Drain, Agent: AgentAdvice{Admin: Maint}}, Decision{InMaint, ByAgent, ""}},
 		{"agent's drain", Layers{Agent: AgentAdvice{Admin: Drain}}, Decision{Draining, ByAgent, ""}},
-		{"override of weight alone leaves the agent's drain", Layers{Override: Override{Weight: to(3)}, Agent: AgentAdvice{Admin: Drain}}, Decision{Draining, ByAgent, ""}},
+		{"override of weight alone leaves the agent's drain", Layers{Override: Override{Weight: pointerTo(3)}, Agent: AgentAdvice{Admin: Drain}}, Decision{Draining, ByAgent, ""}},
 		{"drain over unresolved", Layers{Configured: Drain, Unresolved: true}, Decision{Draining, ByConfiguration, ""}},
 		{"unresolved over down", Layers{Unresolved: true, Checks: bad}, Decision{Unresolved, ByResolver, ""}},
 		{"agent's down over the checks'", Layers{Agent: AgentAdvice{Down: true, Reason: "full"}, Checks: bad}, Decision{Down, ByAgent, "full"}},
@@ -54,17 +54,17 @@ func TestWeightLayers(t *testing.T) {
 		want       int
 	}{
 		{"configured", Layers{}, 10, 10},
-		{"half", Layers{Agent: AgentAdvice{Percent: to(50)}}, 10, 5},
-		{"rounded to the nearest", Layers{Agent: AgentAdvice{Percent: to(33)}}, 10, 3},
-		{"rounded up from the middle", Layers{Agent: AgentAdvice{Percent: to(50)}}, 5, 3},
-		{"never from something to nothing", Layers{Agent: AgentAdvice{Percent: to(1)}}, 10, 1},
-		{"nought percent is nothing", Layers{Agent: AgentAdvice{Percent: to(0)}}, 10, 0},
-		{"of nothing is nothing", Layers{Agent: AgentAdvice{Percent: to(100)}}, 0, 0},
-		{"more than all", Layers{Agent: AgentAdvice{Percent: to(300)}}, 10, 30},
-		{"more than any weight", Layers{Agent: AgentAdvice{Percent: to(25600)}}, 10, 256},
-		{"an absolute word stands before a percentage", Layers{Agent: AgentAdvice{Percent: to(50), Weight: to(7)}}, 10, 7},
-		{"an override stands before the agent", Layers{Override: Override{Weight: to(4)}, Agent: AgentAdvice{Weight: to(7)}}, 10, 4},
-		{"an override of nothing", Layers{Override: Override{Weight: to(0)}}, 10, 0},
+		{"half", Layers{Agent: AgentAdvice{Percent: pointerTo(50)}}, 10, 5},
+		{"rounded to the nearest", Layers{Agent: AgentAdvice{Percent: pointerTo(33)}}, 10, 3},
+		{"rounded up from the middle", Layers{Agent: AgentAdvice{Percent: pointerTo(50)}}, 5, 3},
+		{"never from something to nothing", Layers{Agent: AgentAdvice{Percent: pointerTo(1)}}, 10, 1},
+		{"nought percent is nothing", Layers{Agent: AgentAdvice{Percent: pointerTo(0)}}, 10, 0},
+		{"of nothing is nothing", Layers{Agent: AgentAdvice{Percent: pointerTo(100)}}, 0, 0},
+		{"more than all", Layers{Agent: AgentAdvice{Percent: pointerTo(300)}}, 10, 30},
+		{"more than any weight", Layers{Agent: AgentAdvice{Percent: pointerTo(25600)}}, 10, 256},
+		{"an absolute word stands before a percentage", Layers{Agent: AgentAdvice{Percent: pointerTo(50), Weight: pointerTo(7)}}, 10, 7},
+		{"an override stands before the agent", Layers{Override: Override{Weight: pointerTo(4)}, Agent: AgentAdvice{Weight: pointerTo(7)}}, 10, 4},
+		{"an override of nothing", Layers{Override: Override{Weight: pointerTo(0)}}, 10, 0},
 	} {
 		require.Equal(t, test.want, test.layers.weight(test.configured), test.name)
 	}
@@ -72,7 +72,7 @@ func TestWeightLayers(t *testing.T) {
 
 func TestMaintIsNotChangedByChecks(t *testing.T) {
 	c := newOneLevelCluster(Wrr, 1, 1)
-	c.SetOverride("A", Override{State: to(Maint)}, 0)
+	c.SetOverride("A", Override{State: pointerTo(Maint)}, 0)
 	for i, up := range []bool{true, false, true, false} {
 		c.SetCheck("A", "tcp", up, "", 0)
 		c.Tick(60e9 * 1)
@@ -115,10 +115,10 @@ func TestAdminStateNames(t *testing.T) {
 
 func TestAgentMaxSessionsApplies(t *testing.T) {
 	c := newOneLevelCluster(Wrr, 1)
-	c.SetAgent("A", AgentAdvice{MaxSessions: to(1)}, 0)
+	c.SetAgent("A", AgentAdvice{MaxSessions: pointerTo(1)}, 0)
 	pick(t, c, 0)
 	_, err := c.Pick(0, &Attempts{})
 	require.ErrorIs(t, err, ErrFull)
-	c.SetOverride("A", Override{MaxSessions: to(0)}, 0)
+	c.SetOverride("A", Override{MaxSessions: pointerTo(0)}, 0)
 	pick(t, c, 0)
 }

@@ -56,8 +56,8 @@ func TestSlowStartAfterDown(t *testing.T) {
 
 func TestSlowStartSharesFollowPercent(t *testing.T) {
 	c := New(newSlowStartSpec(), 0, nil)
-	c.SetOverride("A", Override{State: to(Maint)}, 0)
-	c.SetOverride("A", Override{State: to(Drain)}, 0)
+	c.SetOverride("A", Override{State: pointerTo(Maint)}, 0)
+	c.SetOverride("A", Override{State: pointerTo(Drain)}, 0)
 	c.SetOverride("A", Override{}, 0)
 	got := countShares(t, c, 1100)
 	require.InDelta(t, 100.0/11, got["A"], 0.2)
@@ -70,12 +70,12 @@ func TestSlowStartAppliesToReturningAndAddedServers(t *testing.T) {
 		want int
 	}{
 		{"drain", func(c *Cluster) {
-			c.SetOverride("A", Override{State: to(Drain)}, 0)
+			c.SetOverride("A", Override{State: pointerTo(Drain)}, 0)
 			c.SetOverride("A", Override{}, 0)
 		}, 100},
 		{"unresolved", func(c *Cluster) { c.SetResolved("A", false, 0); c.SetResolved("A", true, 0) }, 100},
 		{"maint", func(c *Cluster) {
-			c.SetOverride("A", Override{State: to(Maint)}, 0)
+			c.SetOverride("A", Override{State: pointerTo(Maint)}, 0)
 			c.SetOverride("A", Override{}, 0)
 		}, 10},
 		{"agent's down", func(c *Cluster) {
@@ -114,7 +114,7 @@ func TestProtectedServerThatRecoversHasNoSlowStart(t *testing.T) {
 	require.Equal(t, 10, c.Server("B").percent)
 }
 
-// A server that is growing when slow_start becomes shorter, or none, is not held to the time that was.
+// A shorter slow_start applies at once to a server in slow start.
 func TestCommitShortensSlowStart(t *testing.T) {
 	spec := newSlowStartSpec()
 	c := New(spec, 0, nil)

@@ -9,7 +9,7 @@ type Waiter struct {
 	// must Pick again. The caller that takes the lease sets the field to the zero Lease.
 	Lease Lease
 
-	trial      *Attempts
+	attempts   *Attempts
 	wake       func()
 	prev, next *Waiter
 	waiting    bool
@@ -27,11 +27,11 @@ type waitQueue struct {
 func (q *waitQueue) push(w *Waiter) {
 	w.waiting = true
 	var after *Waiter // the entry that follows w
-	if w.trial.queueNumber == 0 {
+	if w.attempts.queueNumber == 0 {
 		q.issued++
-		w.trial.queueNumber = q.issued
+		w.attempts.queueNumber = q.issued
 	} else {
-		for after = q.head; after != nil && after.trial.queueNumber < w.trial.queueNumber; after = after.next {
+		for after = q.head; after != nil && after.attempts.queueNumber < w.attempts.queueNumber; after = after.next {
 		}
 	}
 	w.next, w.prev = after, q.tail
@@ -69,7 +69,7 @@ func (q *waitQueue) remove(w *Waiter) {
 // left to wait for and the next Pick returns the reason.
 func (c *Cluster) Wait(now time.Duration, t *Attempts, w *Waiter, wake func()) {
 	c.lock(now)
-	w.trial, w.wake = t, wake
+	w.attempts, w.wake = t, wake
 	if lease, err := c.pick(t); err == ErrFull {
 		w.Lease = Lease{}
 		c.queue.push(w)
@@ -87,7 +87,7 @@ func (c *Cluster) CancelWait(w *Waiter, now time.Duration) {
 		c.queue.remove(w)
 	}
 	lease := w.Lease
-	w.Lease, w.trial, w.wake = Lease{}, nil, nil
+	w.Lease, w.attempts, w.wake = Lease{}, nil, nil
 	c.unlock()
 	lease.Done(now)
 }
@@ -98,7 +98,7 @@ func (c *Cluster) CancelWait(w *Waiter, now time.Duration) {
 func (c *Cluster) serveWaiters(all bool) {
 	for w := c.queue.head; w != nil && (all || c.hasOpenSlot()); {
 		next := w.next
-		if lease, err := c.pick(w.trial); err != ErrFull {
+		if lease, err := c.pick(w.attempts); err != ErrFull {
 			c.queue.remove(w)
 			c.wakeWaiter(w, lease)
 		}
@@ -110,7 +110,7 @@ func (c *Cluster) serveWaiters(all bool) {
 func (c *Cluster) wakeWaiter(w *Waiter, lease Lease) {
 	w.Lease = lease
 	c.wakeups = append(c.wakeups, w.wake)
-	w.trial, w.wake = nil, nil
+	w.attempts, w.wake = nil, nil
 }
 
 func (c *Cluster) hasOpenSlot() bool {

@@ -7,7 +7,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// newQueuedCluster returns a cluster of servers with room for one session each, and a queue.
+// newQueuedCluster returns a cluster with a queue whose servers take one session each.
 func newQueuedCluster(words ...string) (*Cluster, Spec) {
 	spec := newLevelsSpec(words...)
 	spec.Queue, spec.Protected = true, false
@@ -19,20 +19,20 @@ func newQueuedCluster(words ...string) (*Cluster, Spec) {
 	return New(spec, 0, nil), spec
 }
 
-// line lets sessions wait and notes who is woken with what.
-type line struct {
+// waitingLine queues sessions and records their wake-ups.
+type waitingLine struct {
 	c       *Cluster
 	waiters map[string]*Waiter
 	story   string
 }
 
-func (l *line) wait(name string, trial *Attempts) {
+func (l *waitingLine) wait(name string, attempts *Attempts) {
 	w := &Waiter{}
 	if l.waiters == nil {
 		l.waiters = map[string]*Waiter{}
 	}
 	l.waiters[name] = w
-	l.c.Wait(0, trial, w, func() {
+	l.c.Wait(0, attempts, w, func() {
 		if s := w.Lease.Server(); s != nil {
 			l.story += fmt.Sprintf("%s:%s ", name, s.Name())
 		} else {
@@ -44,7 +44,7 @@ func (l *line) wait(name string, trial *Attempts) {
 func TestQueueIsServedInOrderOfArrival(t *testing.T) {
 	c, _ := newQueuedCluster("AB")
 	a, b := pick(t, c, 0), pick(t, c, 0)
-	l := &line{c: c}
+	l := &waitingLine{c: c}
 	for _, name := range []string{"1", "2", "3"} {
 		_, err := c.Pick(0, &Attempts{})
 		require.ErrorIs(t, err, ErrFull)
@@ -62,11 +62,11 @@ func TestQueueIsServedInOrderOfArrival(t *testing.T) {
 	require.Equal(t, "1:B 2:A 3:B ", l.story)
 }
 
-// Whoever has waited, got a server and been refused by it stands where it stood before, however many came meanwhile.
+// A session whose server refuses it after the wait returns to its position in the queue.
 func TestQueueKeepsPositionOfReturningSession(t *testing.T) {
 	c, _ := newQueuedCluster("AB")
 	a, b := pick(t, c, 0), pick(t, c, 0)
-	l := &line{c: c}
+	l := &waitingLine{c: c}
 	trials := map[string]*Attempts{}
 	for _, name := range []string{"1", "2", "3"} {
 		trials[name] = &Attempts{}
@@ -95,7 +95,7 @@ func TestWaitReturnsAtOnceIfSlotIsOpen(t *testing.T) {
 	_, err := c.Pick(0, &Attempts{})
 	require.ErrorIs(t, err, ErrFull)
 	a.Done(0) // between the pick and the wait
-	l := &line{c: c}
+	l := &waitingLine{c: c}
 	l.wait("1", &Attempts{})
 	require.Equal(t, "1:A ", l.story)
 }
@@ -103,14 +103,14 @@ func TestWaitReturnsAtOnceIfSlotIsOpen(t *testing.T) {
 func TestCancelWait(t *testing.T) {
 	c, _ := newQueuedCluster("A")
 	a := pick(t, c, 0)
-	l := &line{c: c}
+	l := &waitingLine{c: c}
 	for _, name := range []string{"1", "2", "3"} {
 		l.wait(name, &Attempts{})
 	}
 	c.CancelWait(l.waiters["2"], 0)
 	a.Done(0)
 	require.Equal(t, "1:A ", l.story)
-	c.CancelWait(l.waiters["1"], 0) // the grant raced with the client's leaving
+	c.CancelWait(l.waiters["1"], 0) // the lease was granted before the cancellation
 	require.Equal(t, "1:A 3:A ", l.story)
 	l.waiters["3"].Lease.Done(0)
 	c.CancelWait(l.waiters["3"], 0)
@@ -121,11 +121,11 @@ func TestCancelWait(t *testing.T) {
 func TestRaisedLimitServesWaitingSessions(t *testing.T) {
 	c, spec := newQueuedCluster("A")
 	pick(t, c, 0)
-	l := &line{c: c}
+	l := &waitingLine{c: c}
 	for _, name := range []string{"1", "2", "3"} {
 		l.wait(name, &Attempts{})
 	}
-	c.SetOverride("A", Override{MaxSessions: to(2)}, 0)
+	c.SetOverride("A", Override{MaxSessions: pointerTo(2)}, 0)
 	require.Equal(t, "1:A ", l.story)
 	c.SetOverride("A", Override{}, 0)
 	spec.Levels[0].Servers[0].MaxSessions = 0
@@ -136,7 +136,7 @@ func TestRaisedLimitServesWaitingSessions(t *testing.T) {
 func TestWaitersMoveToOtherServersOrFail(t *testing.T) {
 	c, _ := newQueuedCluster("A", "B")
 	pick(t, c, 0)
-	l := &line{c: c}
+	l := &waitingLine{c: c}
 	l.wait("1", &Attempts{})
 	l.wait("2", &Attempts{})
 	c.SetCheck("A", "tcp", false, "", 0)
@@ -153,7 +153,7 @@ func TestFreeSlotGoesToFirstSessionThatMayUseIt(t *testing.T) {
 	require.NoError(t, err)
 	b, err := c.Pick(0, &Attempts{Levels: []int{1}})
 	require.NoError(t, err)
-	l := &line{c: c}
+	l := &waitingLine{c: c}
 	l.wait("1", &Attempts{Levels: []int{0}})
 	l.wait("2", &Attempts{Levels: []int{1}})
 	b.Done(0)

@@ -9,7 +9,7 @@ import (
 	"pgregory.net/rapid"
 )
 
-// pickSequence picks n times, each session ending at once, and returns the servers' names in a row.
+// pickSequence picks n times, ends each session at once, and returns the concatenated server names.
 func pickSequence(t require.TestingT, c *Cluster, n int) string {
 	var names strings.Builder
 	for range n {
@@ -36,8 +36,8 @@ func newOneLevelCluster(m Method, weights ...int) *Cluster {
 	return New(Spec{Name: "c", Method: m, Levels: []LevelSpec{newLevelSpec(weights...)}}, 1, nil)
 }
 
-// to returns a pointer to a value.
-func to[T any](v T) *T { return &v }
+// pointerTo returns a pointer to a value.
+func pointerTo[T any](v T) *T { return &v }
 
 func TestWrrSequences(t *testing.T) {
 	for _, test := range []struct {
@@ -79,7 +79,7 @@ func TestWrrHeavyServerDown(t *testing.T) {
 func TestWrrCounterOfIneligibleServerIsFrozen(t *testing.T) {
 	c := newOneLevelCluster(Wrr, 1, 4)
 	require.Equal(t, "BB", pickSequence(t, c, 2))
-	c.SetOverride("B", Override{State: to(Drain)}, 0)
+	c.SetOverride("B", Override{State: pointerTo(Drain)}, 0)
 	require.Equal(t, "AAA", pickSequence(t, c, 3))
 	c.SetOverride("B", Override{}, 0)
 	require.Equal(t, "ABBBBABB", pickSequence(t, c, 8), "it goes on where it was")
@@ -113,7 +113,7 @@ func TestWrrFailureHalvesAndRegainsOnePerPick(t *testing.T) {
 		require.Equal(t, want, weight())
 	}
 	// While it is ineligible it regains nothing.
-	c.SetOverride("A", Override{State: to(Drain)}, 0)
+	c.SetOverride("A", Override{State: pointerTo(Drain)}, 0)
 	pickSequence(t, c, 5)
 	c.SetOverride("A", Override{}, 0)
 	require.Equal(t, 1.0, weight())
@@ -125,9 +125,9 @@ func TestWrrRecoveredServerTakesItsShare(t *testing.T) {
 		{Name: "B", Weight: 1, MaxFails: 3, FailTimeout: 10 * time.Second},
 	}}}}, 0, nil)
 	dial := func(now time.Duration, dead string) string {
-		var trial Attempts
+		var attempts Attempts
 		for {
-			lease, err := c.Pick(now, &trial)
+			lease, err := c.Pick(now, &attempts)
 			require.NoError(t, err)
 			if name := lease.Server().Name(); name != dead {
 				lease.Established(now, time.Millisecond)
@@ -150,19 +150,19 @@ func TestWrrRecoveredServerTakesItsShare(t *testing.T) {
 func TestWrrReweighingDoesNotBurst(t *testing.T) {
 	c := newOneLevelCluster(Wrr, 100, 100, 1, 1)
 	pickSequence(t, c, 150)
-	c.SetOverride("A", Override{Weight: to(1)}, 0)
-	c.SetOverride("B", Override{Weight: to(1)}, 0)
+	c.SetOverride("A", Override{Weight: pointerTo(1)}, 0)
+	c.SetOverride("B", Override{Weight: pointerTo(1)}, 0)
 	names := pickSequence(t, c, 40)
 	for _, burst := range []string{"AAA", "BBB", "CCC", "DDD"} {
 		require.NotContains(t, names, burst)
 	}
-	c.SetOverride("A", Override{Weight: to(3)}, 0)
+	c.SetOverride("A", Override{Weight: pointerTo(3)}, 0)
 	names = pickSequence(t, c, 6000)
 	require.InDelta(t, 3000, strings.Count(names, "A"), 2)
 	require.InDelta(t, 1000, strings.Count(names, "D"), 2)
 }
 
-// walkingWrr is smooth weighted round robin as its definition says it, for comparison.
+// walkingWrr is the reference implementation of smooth weighted round robin.
 type walkingWrr struct{ now, step []int64 }
 
 func (w *walkingWrr) next() int {
@@ -181,7 +181,7 @@ func (w *walkingWrr) next() int {
 	return best
 }
 
-// However slots open, close and change step, the heaps pick what a walk over all counters would pick.
+// While slots open, close and change step, the heaps pick the same slot as a walk over all counters.
 func TestWrrHeapPicksSameAsWalk(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		n := rapid.IntRange(1, 40).Draw(t, "slots")
@@ -221,7 +221,7 @@ func TestWrrHeapPicksSameAsWalk(t *testing.T) {
 	})
 }
 
-// Whatever happened to a level before, each of its open servers is picked again within a bounded number of picks.
+// After any sequence of changes, every open server of a level is picked within a bounded number of picks.
 func TestWrrStarvesNoServer(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		weights := rapid.SliceOfN(rapid.IntRange(1, 20), 1, 8).Draw(t, "weights")
@@ -230,7 +230,7 @@ func TestWrrStarvesNoServer(t *testing.T) {
 		for range rapid.IntRange(0, 30).Draw(t, "disturbances") {
 			i := rapid.IntRange(0, len(weights)-1).Draw(t, "server")
 			name := string(rune('A' + i))
-			c.SetOverride(name, Override{State: to(AdminState(rapid.IntRange(0, 1).Draw(t, "state"))), Weight: to(rapid.IntRange(1, 20).Draw(t, "weight"))}, 0)
+			c.SetOverride(name, Override{State: pointerTo(AdminState(rapid.IntRange(0, 1).Draw(t, "state"))), Weight: pointerTo(rapid.IntRange(1, 20).Draw(t, "weight"))}, 0)
 			for range rapid.IntRange(0, 30).Draw(t, "picks") {
 				if lease, err := c.Pick(0, &Attempts{}); err == nil {
 					lease.Done(0)
@@ -242,7 +242,7 @@ func TestWrrStarvesNoServer(t *testing.T) {
 			c.SetOverride(string(rune('A'+i)), Override{}, 0)
 			sum += weight
 		}
-		pickSequence(t, c, 50*sum) // whatever was owed is paid
+		pickSequence(t, c, 50*sum) // use up credits
 		got := map[string]int{}
 		for range 10 * sum {
 			lease := pick(t, c, 0)

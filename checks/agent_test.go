@@ -28,7 +28,7 @@ func TestAgent(t *testing.T) {
 
 func TestAgentSendIsVerbatim(t *testing.T) {
 	var h received
-	host := nettest.Start(t, scripted(&h, [2]string{"pouet\n", "up\n"}))
+	host := nettest.Start(t, recordScript(&h, [2]string{"pouet\n", "up\n"}))
 	report, err := runCheck(t, Agent{Send: []byte("pouet\n")}, host.Addr())
 	require.NoError(t, err)
 	require.Equal(t, "up", report.Detail)
@@ -44,9 +44,9 @@ func TestAgentWithoutAdvice(t *testing.T) {
 		{"silent", nettest.Silent, "no advice: timed out"},
 		{"closes", nettest.SendText(""), "no advice: empty agent reply"},
 		{"incomplete", nettest.SendText("up"), "no advice: agent reply without a line end"},
-		{"a gigabyte", endless("", "up "), "no advice: agent reply without a line end in its first 1024 bytes"},
+		{"a gigabyte", sendEndless("", "up "), "no advice: agent reply without a line end in its first 1024 bytes"},
 		{"1,025 bytes", nettest.SendText(strings.Repeat("a", 1025)), "in its first 1024 bytes"},
-		{"dripping", pieces(50*time.Millisecond, strings.Split(strings.Repeat("u p ", 20), " ")...), "no advice: timed out"},
+		{"dripping", sendPieces(50*time.Millisecond, strings.Split(strings.Repeat("u p ", 20), " ")...), "no advice: timed out"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
@@ -95,13 +95,13 @@ func TestAgentHTTP(t *testing.T) {
 	}{
 		{"a line", status("HTTP/1.1 200 OK", "drain 20%\r\nup\n"), "drain 20%", ""},
 		{"a whole body", status("HTTP/1.1 200 OK", "failed"), "failed", ""},
-		{"a whole body in chunks", script([2]string{"\r\n\r\n", "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nup\r\n0\r\n\r\n"}), "up", ""},
-		{"half a body", script([2]string{"\r\n\r\n", "HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nup"}), "", "no advice: agent reply without a line end"},
-		{"a body that may be half", script([2]string{"\r\n\r\n", "HTTP/1.0 200 OK\r\n\r\nup"}), "", "no advice: agent reply without a line end"},
-		{"a body that hangs", script([2]string{"\r\n\r\n", "HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nup"}, [2]string{"never", ""}), "", "no advice: timed out"},
+		{"a whole body in chunks", runScript([2]string{"\r\n\r\n", "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nup\r\n0\r\n\r\n"}), "up", ""},
+		{"half a body", runScript([2]string{"\r\n\r\n", "HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nup"}), "", "no advice: agent reply without a line end"},
+		{"a body that may be half", runScript([2]string{"\r\n\r\n", "HTTP/1.0 200 OK\r\n\r\nup"}), "", "no advice: agent reply without a line end"},
+		{"a body that hangs", runScript([2]string{"\r\n\r\n", "HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nup"}, [2]string{"never", ""}), "", "no advice: timed out"},
 		{"no body", status("HTTP/1.1 204 No Content", ""), "", "no advice: agent reply without a line end"},
 		{"an error page", status("HTTP/1.1 503 Service Unavailable", "down\n"), "", `status: expected 2xx, got "503 Service Unavailable"`},
-		{"an endless body", endless("HTTP/1.1 200 OK\r\n\r\n", "up "), "", "no advice: agent reply without a line end in its first 1024 bytes"},
+		{"an endless body", sendEndless("HTTP/1.1 200 OK\r\n\r\n", "up "), "", "no advice: agent reply without a line end in its first 1024 bytes"},
 		{"not HTTP", nettest.SendText("up\n"), "", "not an HTTP reply"},
 	} {
 		t.Run(c.name, func(t *testing.T) {

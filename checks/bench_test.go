@@ -26,7 +26,7 @@ func manyJobs(n int) []Job {
 	return jobs
 }
 
-// BenchmarkUpdate is a reload in which none of 10,000 jobs has changed.
+// BenchmarkUpdate measures a reload that changes none of 10,000 jobs.
 func BenchmarkUpdate(b *testing.B) {
 	r := NewRunner(Options{})
 	defer r.Close()

@@ -15,7 +15,7 @@ import (
 	"weir/internal/nettest"
 )
 
-func shell(script string) Exec { return Exec{Command: []string{"sh", "-c", script}} }
+func shellCommand(script string) Exec { return Exec{Command: []string{"sh", "-c", script}} }
 
 func TestExec(t *testing.T) {
 	for _, c := range []struct {
@@ -32,11 +32,11 @@ func TestExec(t *testing.T) {
 		{"head -c 200 /dev/zero | tr '\\0' a", "", strings.Repeat("a", 120) + "…"},
 		{"cat", "", ""},
 		{"set -e; echo fine; head -c 900000 /dev/zero", "", "fine"},
-		{"echo fine; head -c 3000000 /dev/zero; exit 0", "", "fine"}, // head hears that nobody reads; the program ends well
+		{"echo fine; head -c 3000000 /dev/zero; exit 0", "", "fine"}, // head gets EPIPE; the program exits with 0
 	} {
 		t.Run(c.script, func(t *testing.T) {
 			t.Parallel()
-			report, err := checkWithin(t, shell(c.script), Target{Cluster: "c", Server: "s", Address: "[::1]:53"}, 5*time.Second)
+			report, err := checkWithin(t, shellCommand(c.script), Target{Cluster: "c", Server: "s", Address: "[::1]:53"}, 5*time.Second)
 			if c.want == "" {
 				require.NoError(t, err)
 			} else {
@@ -48,7 +48,7 @@ func TestExec(t *testing.T) {
 }
 
 func TestExecOfAUnixSocket(t *testing.T) {
-	report, err := checkWithin(t, shell("echo $WEIR_HOST,$WEIR_PORT."), Target{Network: "unix", Address: "/run/s"}, 5*time.Second)
+	report, err := checkWithin(t, shellCommand("echo $WEIR_HOST,$WEIR_PORT."), Target{Network: "unix", Address: "/run/s"}, 5*time.Second)
 	require.NoError(t, err)
 	require.Equal(t, "/run/s,.", report.Detail)
 }
@@ -62,7 +62,7 @@ func waitProcessGone(t *testing.T, file string) {
 	require.NoError(t, err)
 	nettest.Wait(t, 5*time.Second, "the program to be gone", func() bool {
 		if stat, err := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/stat"); err == nil && strings.Contains(string(stat), ") Z ") {
-			return true // whoever is its parent now has not fetched it yet
+			return true // a zombie
 		}
 		return syscall.Kill(pid, 0) != nil
 	})
@@ -71,7 +71,7 @@ func waitProcessGone(t *testing.T, file string) {
 func TestExecIsKilledWithItsProcessGroup(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "pid")
 	began := time.Now()
-	_, err := checkWithin(t, shell("echo waiting; sleep 1000 & echo $! > "+file+"; wait"), Target{}, 500*time.Millisecond)
+	_, err := checkWithin(t, shellCommand("echo waiting; sleep 1000 & echo $! > "+file+"; wait"), Target{}, 500*time.Millisecond)
 	require.ErrorIs(t, err, context.DeadlineExceeded)
 	require.ErrorContains(t, err, `timed out: expected exit code 0, killed after "waiting"`)
 	require.Less(t, nettest.Elapsed(began), 3*time.Second)
@@ -80,7 +80,7 @@ func TestExecIsKilledWithItsProcessGroup(t *testing.T) {
 
 func TestExecLeftoverProcessIsKilled(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "pid")
-	report, err := runCheck(t, shell("echo started; sleep 1000 & echo $! > "+file), "")
+	report, err := runCheck(t, shellCommand("echo started; sleep 1000 & echo $! > "+file), "")
 	require.NoError(t, err)
 	require.Equal(t, "started", report.Detail)
 	waitProcessGone(t, file)
@@ -93,7 +93,7 @@ func TestExecOutputIsLimited(t *testing.T) {
 }
 
 func TestExecCancelled(t *testing.T) {
-	monitor, err := shell("sleep 1000").Monitor()
+	monitor, err := shellCommand("sleep 1000").Monitor()
 	require.NoError(t, err)
 	ctx, cancel := context.WithCancel(context.Background())
 	time.AfterFunc(50*time.Millisecond, cancel)

@@ -12,7 +12,7 @@ import (
 	"weir/agentcheck"
 )
 
-// mute is a connection to a server that has said everything it is going to say, and listens to nothing.
+// mute is a connection to a server that has sent everything and does not read.
 type mute struct {
 	net.Conn
 	said io.Reader
@@ -41,8 +41,8 @@ func (r *reader) Read(p []byte) (int, error) {
 	return n, nil
 }
 
-// FuzzReplies gives every parser of replies the same bytes, whole and one by one: none may panic, tell more of a reply
-// than it should, or come to another verdict because of how the bytes arrived.
+// FuzzReplies passes the same bytes to every reply parser, at once and one by one. No parser may panic, quote more of a reply
+// than allowed, or give a different result for a different segmentation.
 func FuzzReplies(f *testing.F) {
 	for _, seed := range []string{
 		"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nup", "HTTP/1.0 503 No\r\n\r\n", "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nup\r\n0\r\n\r\n",

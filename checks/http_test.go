@@ -39,7 +39,7 @@ func TestCodes(t *testing.T) {
 
 // status is a host that answers every request with a status line and a body.
 func status(line, body string) nettest.Handler {
-	return script([2]string{"\r\n\r\n", fmt.Sprintf("%s\r\nContent-Length: %d\r\n\r\n%s", line, len(body), body)})
+	return runScript([2]string{"\r\n\r\n", fmt.Sprintf("%s\r\nContent-Length: %d\r\n\r\n%s", line, len(body), body)})
 }
 
 func TestHTTPStatus(t *testing.T) {
@@ -69,7 +69,7 @@ func TestHTTPStatus(t *testing.T) {
 
 func TestHTTPRequest(t *testing.T) {
 	var h received
-	host := nettest.Start(t, scripted(&h, [2]string{"ping", "HTTP/1.1 200 OK\r\n\r\n"}))
+	host := nettest.Start(t, recordScript(&h, [2]string{"ping", "HTTP/1.1 200 OK\r\n\r\n"}))
 	_, err := checkWithin(t, HTTP{
 		Method: "POST", Path: "/health?x=1", Body: []byte("ping"),
 		Headers: [][2]string{{"X-Check", "yes, it is"}, {"user-agent", "me"}},
@@ -80,7 +80,7 @@ func TestHTTPRequest(t *testing.T) {
 		"Content-Length: 4\r\nX-Check: yes, it is\r\nuser-agent: me\r\n\r\nping", h.String())
 }
 
-// Values of headers are in no report, even of a server that repeats what it was sent, and wherever a quote of that ends.
+// Header values are in no report, even if the server repeats them and a quotation is cut within one.
 func TestHTTPHeaderValuesAreRedacted(t *testing.T) {
 	request := func(answer string) nettest.Handler {
 		return func(_ context.Context, c *net.TCPConn) {
@@ -126,7 +126,7 @@ func TestHTTPAuthority(t *testing.T) {
 
 func TestHTTPRedirectsAreNotFollowed(t *testing.T) {
 	other := nettest.Start(t, nettest.Silent)
-	h := nettest.Start(t, script([2]string{"\r\n\r\n", "HTTP/1.1 301 Moved\r\nLocation: http://" + other.Addr() + "/\r\n\r\n"}))
+	h := nettest.Start(t, runScript([2]string{"\r\n\r\n", "HTTP/1.1 301 Moved\r\nLocation: http://" + other.Addr() + "/\r\n\r\n"}))
 	_, err := runCheck(t, HTTP{}, h.Addr())
 	require.NoError(t, err)
 	require.Zero(t, other.Accepted())
@@ -140,15 +140,15 @@ func TestHTTPBody(t *testing.T) {
 	}{
 		{"there", status("HTTP/1.1 200 OK", "all is well"), ""},
 		{"not there", status("HTTP/1.1 200 OK", "all is lost"), `connection closed by the server: expected "well", got "all is lost"`},
-		{"chunked", script([2]string{"\r\n\r\n", "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nwe\r\n2\r\nll\r\n"}), ""},
-		{"until the end", script([2]string{"\r\n\r\n", "HTTP/1.0 200 OK\r\n\r\nwe are well"}), ""},
-		{"endless", script([2]string{"\r\n\r\n", "HTTP/1.0 200 OK\r\n\r\n" + strings.Repeat("we", 100000)}), "reply too large"},
+		{"chunked", runScript([2]string{"\r\n\r\n", "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nwe\r\n2\r\nll\r\n"}), ""},
+		{"until the end", runScript([2]string{"\r\n\r\n", "HTTP/1.0 200 OK\r\n\r\nwe are well"}), ""},
+		{"endless", runScript([2]string{"\r\n\r\n", "HTTP/1.0 200 OK\r\n\r\n" + strings.Repeat("we", 100000)}), "reply too large"},
 		{"compressed", func(_ context.Context, c *net.TCPConn) {
 			_, _ = c.Read(make([]byte, 4096))
 			_, _ = io.WriteString(c, "HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\n\r\n"+strings.Repeat("\x1f\x8b", 1<<20))
 		}, "reply too large"},
-		{"silent", script([2]string{"\r\n\r\n", "HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nwe"}, [2]string{"never", ""}), `timed out: expected "well", got "we"`},
-		{"cut short", script([2]string{"\r\n\r\n", "HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nwe"}), `expected "well", got "we"`},
+		{"silent", runScript([2]string{"\r\n\r\n", "HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nwe"}, [2]string{"never", ""}), `timed out: expected "well", got "we"`},
+		{"cut short", runScript([2]string{"\r\n\r\n", "HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nwe"}), `expected "well", got "we"`},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
@@ -163,7 +163,7 @@ func TestHTTPBody(t *testing.T) {
 	}
 }
 
-// A reply passes by its status line; what header lines say matters for the body alone.
+// Only the status line decides. Header lines matter for the body alone.
 func TestHTTPUnusualReplies(t *testing.T) {
 	for _, reply := range []string{
 		"HTTP/1.1 200 OK\r\nTransfer-Encoding: identity\r\nno colon\r\n: no name\r\nX: \x00\r\n\r\nwell",
@@ -171,18 +171,18 @@ func TestHTTPUnusualReplies(t *testing.T) {
 		"HTTP/1.0  200  OK\nX: a\n b\n\nwell",
 		"HTTP/2 200 \r\nTransfer-Encoding: gzip, Chunked\r\nContent-Length: 1\r\n\r\n2\r\nwe\r\n2\r\nll\r\n0\r\n\r\n",
 	} {
-		h := nettest.Start(t, script([2]string{"\r\n\r\n", reply}))
+		h := nettest.Start(t, runScript([2]string{"\r\n\r\n", reply}))
 		report, err := runCheck(t, HTTP{Codes: "200", Expect: []byte("well")}, h.Addr())
 		require.NoError(t, err, reply)
 		require.Regexp(t, "^200( +OK)?$", report.Detail)
 	}
 	for _, line := range []string{"HTTP/1.1", "HTTP/1.1 20 OK", "HTTP/1.1 2000 OK", "HTTP/1.1 2x0 OK", "HTTP/x 200 OK", "ICY 200 OK", "http/1.1 200 OK", ""} {
-		h := nettest.Start(t, script([2]string{"\r\n\r\n", line + "\r\n\r\n"}))
+		h := nettest.Start(t, runScript([2]string{"\r\n\r\n", line + "\r\n\r\n"}))
 		_, err := runCheck(t, HTTP{}, h.Addr())
 		require.ErrorContains(t, err, "not an HTTP reply: expected an HTTP status line and headers", line)
 	}
 	for _, c := range []struct{ head, body string }{{"204 None", "Content-Length: 4\r\n"}, {"304 Same", ""}, {"101 Switching", ""}} {
-		h := nettest.Start(t, script([2]string{"\r\n\r\n", "HTTP/1.1 " + c.head + "\r\n" + c.body + "\r\nwell"}))
+		h := nettest.Start(t, runScript([2]string{"\r\n\r\n", "HTTP/1.1 " + c.head + "\r\n" + c.body + "\r\nwell"}))
 		_, err := runCheck(t, HTTP{Expect: []byte("well")}, h.Addr())
 		require.ErrorContains(t, err, `expected "well", got nothing`, c.head)
 	}
@@ -195,12 +195,12 @@ func TestHTTPHostileServers(t *testing.T) {
 		want string
 	}{
 		{"silent", nettest.Silent, "timed out: expected an HTTP status line and headers, got nothing"},
-		{"closes", script([2]string{"\r\n\r\n", ""}), "connection closed by the server: expected an HTTP status line"},
-		{"closes in the middle", script([2]string{"\r\n\r\n", "HTTP/1.1 200"}), `connection closed by the server: expected an HTTP status line and headers, got "HTTP/1.1 200"`},
-		{"endless headers", endless("HTTP/1.1 200 OK\r\n", "A: b\r\n"), "reply too large (over 65536 bytes): expected an HTTP status line and headers, got \"HTTP/1.1 200 OK"},
-		{"one endless header", endless("HTTP/1.1 200 OK\r\nX: ", "a"), "reply too large"},
-		{"endless status line", endless("HTTP/1.1 200 ", "a"), "reply too large"},
-		{"garbage", endless("", "\x00\xff"), "got \"\\x00\\xff"},
+		{"closes", runScript([2]string{"\r\n\r\n", ""}), "connection closed by the server: expected an HTTP status line"},
+		{"closes in the middle", runScript([2]string{"\r\n\r\n", "HTTP/1.1 200"}), `connection closed by the server: expected an HTTP status line and headers, got "HTTP/1.1 200"`},
+		{"endless headers", sendEndless("HTTP/1.1 200 OK\r\n", "A: b\r\n"), "reply too large (over 65536 bytes): expected an HTTP status line and headers, got \"HTTP/1.1 200 OK"},
+		{"one endless header", sendEndless("HTTP/1.1 200 OK\r\nX: ", "a"), "reply too large"},
+		{"endless status line", sendEndless("HTTP/1.1 200 ", "a"), "reply too large"},
+		{"garbage", sendEndless("", "\x00\xff"), "got \"\\x00\\xff"},
 		{"dripping", nettest.Trickle(100, 50*time.Millisecond), "timed out"},
 		{"another protocol", nettest.SendText("-ERR unknown command\r\n\r\n"), `not an HTTP reply: expected an HTTP status line and headers, got "-ERR unknown command`},
 	} {
@@ -217,9 +217,9 @@ func TestHTTPHostileServers(t *testing.T) {
 
 func TestHTTPVerdictComesWithTheHeaders(t *testing.T) {
 	for name, host := range map[string]nettest.Handler{
-		"body without end":      endless("HTTP/1.1 200 OK\r\n\r\n", "x"),
-		"connection kept open":  thenSilent("HTTP/1.1 200 OK\r\nConnection: keep-alive\r\n\r\n"),
-		"before the request is": pieces(0, "HTTP/1.1 200 OK\r\n\r\n"),
+		"body without end":      sendEndless("HTTP/1.1 200 OK\r\n\r\n", "x"),
+		"connection kept open":  sendThenSilent("HTTP/1.1 200 OK\r\nConnection: keep-alive\r\n\r\n"),
+		"before the request is": sendPieces(0, "HTTP/1.1 200 OK\r\n\r\n"),
 	} {
 		h := nettest.Start(t, host)
 		_, err := runCheck(t, HTTP{Method: "POST", Body: make([]byte, 1<<20)}, h.Addr())

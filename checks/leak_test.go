@@ -12,10 +12,10 @@ import (
 	"weir/internal/nettest"
 )
 
-// Thousands of checks that end in every way leave neither descriptors nor goroutines, and no more of them are in use at
-// a time than there are places.
+// Thousands of checks with all kinds of results leak neither descriptors nor goroutines, and no more of them are in use at
+// a time than Parallel allows.
 func TestRunnerLeaksNoDescriptors(t *testing.T) {
-	nettest.CheckDescriptors(t) // after the hosts have closed theirs
+	nettest.CheckDescriptors(t) // runs after the hosts have closed
 	silent := nettest.Start(t, nettest.Silent)
 	closing := nettest.Start(t, nettest.SendText("hello"))
 	aborting := nettest.Start(t, nettest.ResetAfter(1, time.Millisecond))

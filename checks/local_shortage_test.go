@@ -13,7 +13,7 @@ import (
 	"weir/internal/nettest"
 )
 
-// exhaustDescriptors takes every further descriptor from this process until the function it returns is called.
+// exhaustDescriptors uses up the descriptors of this process until the returned function is called.
 func exhaustDescriptors(t *testing.T) (feed func()) {
 	t.Helper()
 	var limit syscall.Rlimit

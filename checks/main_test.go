@@ -14,7 +14,7 @@ import (
 
 func TestMain(m *testing.M) { os.Exit(nettest.Run(m)) }
 
-// builder is any monitor's options.
+// builder is the options of any monitor.
 type builder interface{ Monitor() (Monitor, error) }
 
 // runCheck runs a monitor once against an address, within two seconds.
@@ -32,8 +32,8 @@ func checkWithin(t testing.TB, b builder, target Target, limit time.Duration) (R
 	return monitor(ctx, target)
 }
 
-// limitFor is how long a check may take that is expected to end with an error: long enough for a busy machine, unless it
-// is waiting in vain that is tested.
+// limitFor returns the time limit of a check with an expected error: long enough for a busy machine, unless the error
+// is a timeout.
 func limitFor(want string) time.Duration {
 	if strings.Contains(want, "timed out") {
 		return 300 * time.Millisecond

@@ -14,7 +14,7 @@ import (
 	"weir/conf"
 )
 
-// specOf is a check of a type as a configuration file describes it.
+// specOf returns a check of a type as configured in a file.
 func specOf(t *testing.T, kind, options string) conf.Check {
 	t.Helper()
 	c, err := conf.Parse("weir.toml", fmt.Appendf(nil, `
@@ -31,7 +31,7 @@ type = %q
 	return c.Clusters[0].Checks[0]
 }
 
-// Every type that a configuration may name has a monitor.
+// Every type in the configuration has a monitor.
 func TestEveryTypeHasAMonitor(t *testing.T) {
 	for _, kind := range conf.CheckTypes() {
 		options := map[string]string{"exec": `command = ["true"]`, "agent": "port = 1", "agent_http": "port = 1"}[kind]
@@ -50,7 +50,7 @@ func TestEveryTypeHasAMonitor(t *testing.T) {
 	require.EqualError(t, err, `unknown type "smtp"`)
 }
 
-// What a check needs from this host is missed when it is built, not when it runs.
+// Missing files and programs are found when a check is built, not when it runs.
 func TestMissingFilesAndProgramsAreRejected(t *testing.T) {
 	missing := filepath.Join(t.TempDir(), "missing")
 	for kind, options := range map[string]string{
@@ -68,7 +68,7 @@ func TestMissingFilesAndProgramsAreRejected(t *testing.T) {
 	require.EqualError(t, err, "password_env: WEIR_TEST_UNSET is not set")
 }
 
-// The codes that a configuration accepts are those that the monitor understands.
+// The configuration and the monitor accept the same codes.
 func TestCodesFromConfiguration(t *testing.T) {
 	for _, s := range []string{"200", "2xx", "20X", "200,404", "101 102 2xx 3xx", "abc", "2x0", "xxx", "20", "2000", "099", ",", " ", "200,,404"} {
 		_, want := ParseCodes(s)

@@ -18,10 +18,10 @@ import (
 	"weir/internal/nettest"
 )
 
-// challenge is what every mysqlServer's clients have to answer.
+// challenge is the authentication challenge of every mysqlServer.
 const challenge = "0123456789abcdefghij"
 
-// greetingOf is a server's first packet.
+// greetingOf returns a server's first packet.
 func greetingOf(plugin string) []byte {
 	p := append([]byte{10}, "8.4.0-weir\x00"...)
 	p = append(p, 1, 0, 0, 0)
@@ -49,11 +49,11 @@ func errorPacket(sequence byte, code uint16, text string) []byte {
 
 var okPacket = []byte{0, 0, 0, 2, 0, 0, 0}
 
-// mysqlServer is a server that knows one password and speaks one plugin. It counts the clients that took a proper leave.
+// mysqlServer is a server with one password and one plugin. It counts the clients that sent COM_QUIT.
 type mysqlServer struct {
 	plugin   string
 	password string
-	full     bool // caching_sha2_password: as if the password were not in the cache
+	full     bool // caching_sha2_password: as if the password is not cached
 	left     atomic.Int32
 }
 
@@ -121,7 +121,7 @@ func xor(a, b []byte) []byte {
 	return out
 }
 
-// sha2 goes through the rest of caching_sha2_password.
+// sha2 performs the rest of caching_sha2_password.
 func (h *mysqlServer) sha2(c io.ReadWriter, sequence byte, answer []byte) (byte, error) {
 	if !h.full {
 		if !bytes.Equal(answer, sha2Answer(h.password)) {
@@ -160,8 +160,8 @@ func (h *mysqlServer) sha2(c io.ReadWriter, sequence byte, answer []byte) (byte,
 	return sequence, nil
 }
 
-// saying is a host that says its packets one after the other, each but the first in answer to something.
-func saying(packets ...[]byte) nettest.Handler {
+// sendPackets sends packets one after the other, each but the first in reply to something.
+func sendPackets(packets ...[]byte) nettest.Handler {
 	return func(_ context.Context, c *net.TCPConn) {
 		for i, p := range packets {
 			if i > 0 {

@@ -8,8 +8,8 @@ import (
 	"weir/internal/nettest"
 )
 
-// Packets that are shorter than those of today's servers are taken for what they are, and what is too short for that is no
-// reason to panic.
+// Packets that are shorter than those of current servers are accepted if they are complete enough. Packets that are too
+// short do not cause a panic.
 func TestMySQLShortPackets(t *testing.T) {
 	greeting := packet(0, greetingOf("mysql_native_password"))
 	for reply, want := range map[string]string{
@@ -27,7 +27,7 @@ func TestMySQLShortPackets(t *testing.T) {
 		"\x07":                                   "login: ",
 		"\xfemysql_native_password\x00challenge": "login: malformed packet: expected the MySQL protocol",
 	} {
-		h := nettest.Start(t, saying(greeting, packet(2, []byte(reply))))
+		h := nettest.Start(t, sendPackets(greeting, packet(2, []byte(reply))))
 		report, err := runCheck(t, user("u", ""), h.Addr())
 		if want == "" {
 			require.NoError(t, err, "%q", reply)
@@ -39,7 +39,7 @@ func TestMySQLShortPackets(t *testing.T) {
 	}
 	whole := greetingOf("mysql_native_password")
 	for n := range len(whole) {
-		h := nettest.Start(t, saying(packet(0, whole[:n]), packet(2, okPacket)))
+		h := nettest.Start(t, sendPackets(packet(0, whole[:n]), packet(2, okPacket)))
 		if _, err := runCheck(t, user("u", ""), h.Addr()); err != nil {
 			require.NotContains(t, err.Error(), "panic", n)
 			require.ErrorContains(t, err, "expected a MySQL greeting", n)
@@ -51,7 +51,7 @@ func TestMySQLShortPackets(t *testing.T) {
 func TestMySQLBefore41IsRejected(t *testing.T) {
 	greeting := packet(0, append([]byte("\x0a4.0.30\x00\x01\x00\x00\x00\x09\x08\x07\x06\x05\x04\x03\x02\x00\x2c\x00\x08\x02\x00"), make([]byte, 13)...))
 	for _, o := range []MySQL{user("u", ""), user("u", "secret"), {User: "u", Role: "primary"}} {
-		h := nettest.Start(t, saying(greeting))
+		h := nettest.Start(t, sendPackets(greeting))
 		report, err := runCheck(t, o, h.Addr())
 		require.EqualError(t, err, "login: expected a server of MySQL 4.1 or later, got an older one")
 		require.Equal(t, "mysql 4.0.30", report.Detail)

@@ -37,17 +37,17 @@ func TestMySQLPlugins(t *testing.T) {
 func TestMySQLHandshakeOnly(t *testing.T) {
 	greeting := packet(0, greetingOf("caching_sha2_password"))
 	for name, host := range map[string]nettest.Handler{
-		"refuses the guest":        saying(greeting, errorPacket(2, 1045, "Access denied")),
-		"refuses the protocol":     saying(greeting, errorPacket(2, 1251, "Client does not support authentication protocol")),
-		"accepts the guest":        saying(greeting, packet(2, okPacket)),
-		"asks for another way":     saying(greeting, packet(2, []byte("\xfemysql_native_password\x00"+challenge)), errorPacket(4, 1045, "no")),
-		"asks for ever":            saying(greeting, packet(2, []byte{0xfe}), packet(4, []byte{0xfe}), packet(6, []byte{0xfe})),
-		"says nothing more":        thenSilent(string(greeting)),
+		"refuses the guest":        sendPackets(greeting, errorPacket(2, 1045, "Access denied")),
+		"refuses the protocol":     sendPackets(greeting, errorPacket(2, 1251, "Client does not support authentication protocol")),
+		"accepts the guest":        sendPackets(greeting, packet(2, okPacket)),
+		"asks for another way":     sendPackets(greeting, packet(2, []byte("\xfemysql_native_password\x00"+challenge)), errorPacket(4, 1045, "no")),
+		"asks for ever":            sendPackets(greeting, packet(2, []byte{0xfe}), packet(4, []byte{0xfe}), packet(6, []byte{0xfe})),
+		"says nothing more":        sendThenSilent(string(greeting)),
 		"closes":                   nettest.SendText(string(greeting)),
-		"talks nonsense":           saying(greeting, []byte("HTTP/1.1 400 Bad Request\r\n\r\n")),
-		"greets in pieces":         pieces(5*time.Millisecond, string(greeting[:3]), string(greeting[3:20]), string(greeting[20:])),
-		"does not stop talking":    endless(string(greeting), "blah"),
-		"greets as MySQL 4.1 does": saying(packet(0, append([]byte("\x0a4.1.22\x00\x01\x00\x00\x0012345678\x00\x2c\xa2"), 0)), packet(2, okPacket)),
+		"talks nonsense":           sendPackets(greeting, []byte("HTTP/1.1 400 Bad Request\r\n\r\n")),
+		"greets in pieces":         sendPieces(5*time.Millisecond, string(greeting[:3]), string(greeting[3:20]), string(greeting[20:])),
+		"does not stop talking":    sendEndless(string(greeting), "blah"),
+		"greets as MySQL 4.1 does": sendPackets(packet(0, append([]byte("\x0a4.1.22\x00\x01\x00\x00\x0012345678\x00\x2c\xa2"), 0)), packet(2, okPacket)),
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -70,7 +70,7 @@ func TestMySQLHandshakeOnlyFinishesLogin(t *testing.T) {
 	require.Contains(t, string(v.Data), unknownUser)
 }
 
-// A check without a user can ask for TLS, too, and says so when there is none to be had.
+// A check without a user can request TLS and fails if the server offers none.
 func TestMySQLHandshakeOnlyWithTLS(t *testing.T) {
 	bare := greetingOf("mysql_native_password")
 	offer := bytes.Clone(bare)
@@ -80,10 +80,10 @@ func TestMySQLHandshakeOnlyWithTLS(t *testing.T) {
 		host nettest.Handler
 		want string
 	}{
-		"offers none":    {saying(packet(0, bare), errorPacket(2, 1045, "Access denied")), "TLS: expected a server that offers it"},
-		"talks nonsense": {saying(plain, []byte("HTTP/1.1 400 Bad Request\r\n\r\n")), "TLS handshake: "},
+		"offers none":    {sendPackets(packet(0, bare), errorPacket(2, 1045, "Access denied")), "TLS: expected a server that offers it"},
+		"talks nonsense": {sendPackets(plain, []byte("HTTP/1.1 400 Bad Request\r\n\r\n")), "TLS handshake: "},
 		"closes":         {nettest.SendText(string(plain)), ""},
-		"falls silent":   {thenSilent(string(plain)), "timed out"},
+		"falls silent":   {sendThenSilent(string(plain)), "timed out"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -102,8 +102,8 @@ func TestMySQLErrors(t *testing.T) {
 		1129: "Host '10.0.0.1' is blocked because of many connection errors",
 		1251: "Client does not support authentication protocol",
 	} {
-		first := nettest.Start(t, saying(errorPacket(0, code, text)))
-		second := nettest.Start(t, saying(greeting, errorPacket(2, code, text)))
+		first := nettest.Start(t, sendPackets(errorPacket(0, code, text)))
+		second := nettest.Start(t, sendPackets(greeting, errorPacket(2, code, text)))
 		want := "server error " + itoa(int(code)) + ": \"" + text + "\""
 		_, err := runCheck(t, MySQL{}, first.Addr())
 		require.ErrorContains(t, err, want)
@@ -141,9 +141,9 @@ func TestMySQLHostileServers(t *testing.T) {
 		{"silent", nettest.Silent, "timed out: expected a MySQL greeting, got nothing"},
 		{"closes", nettest.SendText(""), "connection closed by the server: expected a MySQL greeting, got nothing"},
 		{"another protocol", nettest.SendText("-ERR wrong number of arguments\r\n"), `expected a MySQL greeting, got "-ERR`},
-		{"endless garbage", endless("", "\xff"), "expected a MySQL greeting"},
-		{"endless greeting", endless("\xff\xff\xff\x00\x0a", "8"), "expected a MySQL greeting"},
-		{"dripping", pieces(100*time.Millisecond, "J", "\x00", "\x00", "\x00", "\x0a", "8", "8", "8", "8"), "timed out"},
+		{"endless garbage", sendEndless("", "\xff"), "expected a MySQL greeting"},
+		{"endless greeting", sendEndless("\xff\xff\xff\x00\x0a", "8"), "expected a MySQL greeting"},
+		{"dripping", sendPieces(100*time.Millisecond, "J", "\x00", "\x00", "\x00", "\x0a", "8", "8", "8", "8"), "timed out"},
 		{"protocol 9", nettest.SendText(string(packet(0, append([]byte{9}, "3.23\x00 and so on, and so on"...)))), "MySQL greeting"},
 		{"echo", nettest.Echo, "timed out"},
 	} {
@@ -196,7 +196,7 @@ func TestGaleraVerdict(t *testing.T) {
 	}
 }
 
-// Servers count connections that end before a login, per host that has a name and is another one, and shut out hosts with
+// Servers count connections that end before a login, for each remote host with a name, and block hosts with
 // too many of them.
 func TestMySQLRealServerNeverBlocksTheHost(t *testing.T) {
 	own, far := nettest.NewNamespace(t), nettest.NewNamespace(t)
@@ -223,7 +223,7 @@ func TestMySQLRealServerNeverBlocksTheHost(t *testing.T) {
 		require.NotContains(t, log, "Aborted connection")
 		require.NotContains(t, log, "Got an error")
 
-		// Without a login in between, to be sure that it is not the logins that keep the host from being blocked.
+		// Without a login in between, because a login would reset the count.
 		for range 10_000 {
 			_, err := checkWithin(t, MySQL{}, target, 5*time.Second)
 			require.NoError(t, err)

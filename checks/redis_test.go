@@ -30,9 +30,9 @@ func itoa(n int) string {
 	return string(rune('0'+n)) + digits
 }
 
-// redisSaying is a host that answers PING with one thing and INFO with another.
-func redisSaying(ping, info string) nettest.Handler {
-	return script([2]string{"PING\r\n", ping}, [2]string{"INFO\r\n", info})
+// replyRedis replies to PING with ping and to INFO with info.
+func replyRedis(ping, info string) nettest.Handler {
+	return runScript([2]string{"PING\r\n", ping}, [2]string{"INFO\r\n", info})
 }
 
 func TestRedisReplies(t *testing.T) {
@@ -74,7 +74,7 @@ func TestRedisReplies(t *testing.T) {
 		{"role of its own", Redis{}, "+PONG\r\n", bulkString("role:sentinel\x1b\r\n"), "", "sentinel?"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			h := nettest.Start(t, redisSaying(c.ping, c.info))
+			h := nettest.Start(t, replyRedis(c.ping, c.info))
 			report, err := runCheck(t, c.o, h.Addr())
 			if c.want != "" {
 				require.ErrorContains(t, err, c.want)
@@ -95,13 +95,13 @@ func TestRedisHostileServers(t *testing.T) {
 		want string
 	}{
 		{"silent", nettest.Silent, "PING: timed out"},
-		{"closes", script([2]string{"PING\r\n", ""}), "PING: connection closed by the server"},
-		{"closes in the middle", script([2]string{"PING\r\n", "+PO"}), `PING: connection closed by the server: expected a Redis reply, got "+PO"`},
-		{"endless line", endless("+", "A"), `PING: line too long (over 512 bytes): expected a Redis reply, got "+AAAA`},
-		{"garbage", endless("", "\x00\xff"), `PING: not a Redis reply: expected a Redis reply, got "\x00\xff`},
+		{"closes", runScript([2]string{"PING\r\n", ""}), "PING: connection closed by the server"},
+		{"closes in the middle", runScript([2]string{"PING\r\n", "+PO"}), `PING: connection closed by the server: expected a Redis reply, got "+PO"`},
+		{"endless line", sendEndless("+", "A"), `PING: line too long (over 512 bytes): expected a Redis reply, got "+AAAA`},
+		{"garbage", sendEndless("", "\x00\xff"), `PING: not a Redis reply: expected a Redis reply, got "\x00\xff`},
 		{"another protocol", nettest.SendText("HTTP/1.1 400 Bad Request\r\n"), `got "HTTP/1.1 400 Bad Request`},
-		{"empty lines", endless("", "\r\n"), "PING: empty line"},
-		{"dripping", pieces(60*time.Millisecond, strings.Split(strings.Repeat("+ ", 50), " ")...), "PING: timed out"},
+		{"empty lines", sendEndless("", "\r\n"), "PING: empty line"},
+		{"dripping", sendPieces(60*time.Millisecond, strings.Split(strings.Repeat("+ ", 50), " ")...), "PING: timed out"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
@@ -114,7 +114,7 @@ func TestRedisHostileServers(t *testing.T) {
 
 func TestRedisSendsOnlyPingFirst(t *testing.T) {
 	var h received
-	host := nettest.Start(t, scripted(&h, [2]string{"PING\r\n", "+PONG\r\n"}))
+	host := nettest.Start(t, recordScript(&h, [2]string{"PING\r\n", "+PONG\r\n"}))
 	_, err := runCheck(t, Redis{}, host.Addr())
 	require.NoError(t, err, "a server that does not answer INFO is none the worse for it")
 	require.Equal(t, pingWire, h.String())
@@ -140,7 +140,7 @@ func TestRedisPasswordIsRedacted(t *testing.T) {
 				_, _ = c.Write([]byte("-WRONGPASS " + password + " is wrong\r\n"))
 			},
 			"says it first":   nettest.SendText(password + "\r\n"),
-			"says half of it": thenSilent("+s3cr3t"),
+			"says half of it": sendThenSilent("+s3cr3t"),
 			"says it later": func(_ context.Context, c *net.TCPConn) {
 				_, _ = c.Read(make([]byte, 1000))
 				_, _ = c.Write([]byte("+OK\r\n"))
@@ -189,7 +189,7 @@ func TestRedisReal(t *testing.T) {
 	_, err = runCheck(t, Redis{Password: Secret{Value: "wrong"}}, primary.Addr())
 	require.ErrorContains(t, err, "AUTH: server replied \"WRONGPASS")
 
-	// A stopped process is what a hung one looks like from here.
+	// From outside, a stopped process looks like a hung one.
 	require.NoError(t, syscall.Kill(primary.PID(), syscall.SIGSTOP))
 	_, err = checkWithin(t, Redis{Password: Secret{Value: "secret"}}, Target{Address: primary.Addr()}, 300*time.Millisecond)
 	require.NoError(t, syscall.Kill(primary.PID(), syscall.SIGCONT))

@@ -115,7 +115,7 @@ func TestListenElsewhere(t *testing.T) {
 	<-done
 }
 
-// cpuTime is the processor time this process has used, to 10 ms.
+// cpuTime returns the processor time used by this process, in steps of 10 ms.
 func cpuTime(t testing.TB) time.Duration {
 	t.Helper()
 	stat, err := os.ReadFile("/proc/self/stat")

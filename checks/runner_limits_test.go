@@ -24,7 +24,7 @@ func TestRunnerContainsPanics(t *testing.T) {
 		job.Monitor = func(context.Context, Target) (Report, error) { panic("what now") }
 		r.Update([]Job{job})
 		time.Sleep(5 * time.Second)
-		results := w.seen()
+		results := w.recorded()
 		require.Len(t, results, 3)
 		var p *PanicError
 		require.ErrorAs(t, results[0].Err, &p)
@@ -46,7 +46,7 @@ func TestRunnerShortageIsNoVerdict(t *testing.T) {
 			job.Spec.Fall = 1
 			r.Update([]Job{job})
 			time.Sleep(time.Minute)
-			require.Empty(t, w.seen())
+			require.Empty(t, w.recorded())
 			c := r.Counters()
 			require.Zero(t, c.Runs)
 			require.Greater(t, c.Shortages, uint64(25))
@@ -55,8 +55,8 @@ func TestRunnerShortageIsNoVerdict(t *testing.T) {
 			require.LessOrEqual(t, times[1].Sub(times[0]), 100*time.Millisecond, "it is tried again soon")
 			w.set("a", nil)
 			time.Sleep(3 * time.Second)
-			require.NotEmpty(t, w.seen())
-			require.True(t, w.seen()[0].Up)
+			require.NotEmpty(t, w.recorded())
+			require.True(t, w.recorded()[0].Up)
 		})
 	}
 }
@@ -64,7 +64,7 @@ func TestRunnerShortageIsNoVerdict(t *testing.T) {
 func TestRunnerLimitsItsParallelChecks(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newTestServers()
-		w.took = 300 * time.Millisecond
+		w.duration = 300 * time.Millisecond
 		r := NewRunner(Options{Result: w.result, Parallel: 7})
 		var jobs []Job
 		for i := range 40 {
@@ -80,7 +80,7 @@ func TestRunnerLimitsItsParallelChecks(t *testing.T) {
 			require.Greater(t, len(w.times(fmt.Sprint(i))), 3, "every job has its turn")
 		}
 		r.Close()
-		require.Equal(t, 7, w.most)
+		require.Equal(t, 7, w.maxRunning)
 		require.False(t, w.overlap)
 	})
 }

@@ -11,16 +11,16 @@ import (
 
 var errSick = errors.New("sick")
 
-// testServers is a set of servers for a runner, with a log of when each was tested and what came of it.
+// testServers is a set of servers for a runner. It records when each was tested, and the results.
 type testServers struct {
-	mu      sync.Mutex
-	errs    map[string]error // by server: what its next checks come to
-	took    time.Duration    // how long each check takes
-	started map[string][]time.Time
-	running map[string]int
-	overlap bool
-	most    int // most checks running at the same time
-	results []Result
+	mu         sync.Mutex
+	errs       map[string]error // result of the next checks, by server
+	duration   time.Duration    // how long each check takes
+	started    map[string][]time.Time
+	running    map[string]int
+	overlap    bool
+	maxRunning int // most checks running at the same time
+	results    []Result
 }
 
 func newTestServers() *testServers {
@@ -36,8 +36,8 @@ func (w *testServers) monitor(ctx context.Context, t Target) (Report, error) {
 	for _, n := range w.running {
 		all += n
 	}
-	w.most = max(w.most, all)
-	err, took := w.errs[t.Server], w.took
+	w.maxRunning = max(w.maxRunning, all)
+	err, took := w.errs[t.Server], w.duration
 	w.mu.Unlock()
 	if took > 0 {
 		select {
@@ -70,7 +70,7 @@ func (w *testServers) times(server string) []time.Time {
 	return append([]time.Time(nil), w.started[server]...)
 }
 
-func (w *testServers) seen() []Result {
+func (w *testServers) recorded() []Result {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	return append([]Result(nil), w.results...)

@@ -44,7 +44,7 @@ func TestRunnerIntervalFollowsVerdict(t *testing.T) {
 		w.set("a", errSick)
 		r.Update([]Job{job})
 		time.Sleep(time.Second)
-		results := w.seen()
+		results := w.recorded()
 		require.Len(t, results, 3, "two fast ones after the first, then down")
 		for i, res := range results {
 			require.Equal(t, i < 2, res.Up)
@@ -55,7 +55,7 @@ func TestRunnerIntervalFollowsVerdict(t *testing.T) {
 		}
 		w.set("a", nil)
 		time.Sleep(12 * time.Second)
-		results = w.seen()[3:]
+		results = w.recorded()[3:]
 		require.GreaterOrEqual(t, len(results), 2)
 		require.False(t, results[0].Up)
 		require.True(t, results[1].Up)
@@ -78,11 +78,11 @@ func TestRunnerDetectsDownWithinFallIntervals(t *testing.T) {
 			r.Update([]Job{job})
 			time.Sleep(7 * time.Second)
 			w.mu.Lock()
-			w.took = time.Hour // silent from now on
+			w.duration = time.Hour // no reply from now on
 			w.mu.Unlock()
 			died := time.Now()
 			time.Sleep(10 * time.Second)
-			for _, res := range w.seen() {
+			for _, res := range w.recorded() {
 				if res.Changed {
 					require.LessOrEqual(t, res.At.Sub(died), 3*job.Spec.Interval+job.Spec.Timeout)
 					return
@@ -96,7 +96,7 @@ func TestRunnerDetectsDownWithinFallIntervals(t *testing.T) {
 func TestRunnerNeverOverlaps(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newTestServers()
-		w.took = 5 * time.Second
+		w.duration = 5 * time.Second
 		r := NewRunner(Options{Result: w.result})
 		job := w.job("a")
 		job.Spec.Timeout = 10 * time.Second
@@ -156,7 +156,7 @@ func TestRunnerWatch(t *testing.T) {
 		require.LessOrEqual(t, ran("list"), 1, "no checks in maintenance")
 		require.Positive(t, ran("agent"), "but agents")
 
-		// A check of servers that are up goes on where it is the one that found the server down.
+		// A check of servers that are up continues on a server that it has found down itself.
 		set("up", StateUp)
 		w.set("up", errSick)
 		time.Sleep(10 * time.Second)
@@ -193,7 +193,7 @@ func TestRunnerRecheck(t *testing.T) {
 	})
 }
 
-// A doubt that comes up during a run is not answered by that run: it may have begun before.
+// A recheck during a run causes another run, because the current one may have begun before the reason.
 func TestRunnerRecheckDuringARun(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var runs atomic.Int32
@@ -226,8 +226,8 @@ func TestRunnerAdvisoryJobsMakeNoVerdict(t *testing.T) {
 		job.Advisory = true
 		r.Update([]Job{job})
 		time.Sleep(20 * time.Second)
-		require.NotEmpty(t, w.seen())
-		for _, res := range w.seen() {
+		require.NotEmpty(t, w.recorded())
+		for _, res := range w.recorded() {
 			require.True(t, res.Up)
 			require.False(t, res.Changed)
 			require.ErrorIs(t, res.Err, errSick)

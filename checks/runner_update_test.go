@@ -75,7 +75,7 @@ func TestRunnerResolvedAddressKeepsTheVerdict(t *testing.T) {
 func TestRunnerCancelsRunsOfChangedJobs(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newTestServers()
-		w.took = 500 * time.Millisecond
+		w.duration = 500 * time.Millisecond
 		r := NewRunner(Options{Result: w.result})
 		defer r.Close()
 		r.Update([]Job{w.job("a"), w.job("b")})
@@ -84,10 +84,10 @@ func TestRunnerCancelsRunsOfChangedJobs(t *testing.T) {
 		b.Target.Address = "elsewhere"
 		r.Update([]Job{b})
 		synctest.Wait()
-		require.Empty(t, w.seen(), "neither a's result nor that of b's old address counts")
+		require.Empty(t, w.recorded(), "neither a's result nor that of b's old address counts")
 		time.Sleep(time.Second)
-		require.Len(t, w.seen(), 1)
-		require.Equal(t, "elsewhere", w.seen()[0].Target.Address)
+		require.Len(t, w.recorded(), 1)
+		require.Equal(t, "elsewhere", w.recorded()[0].Target.Address)
 		require.Equal(t, uint64(2), r.Counters().Discarded)
 		require.False(t, w.overlap)
 	})
@@ -96,10 +96,10 @@ func TestRunnerCancelsRunsOfChangedJobs(t *testing.T) {
 func TestRunnerReaddedJobDoesNotOverlap(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newTestServers()
-		stubborn := func(_ context.Context, target Target) (Report, error) { // it does not heed its context
+		stubborn := func(_ context.Context, target Target) (Report, error) { // ignores its context
 			return w.monitor(context.Background(), target)
 		}
-		w.took = 10 * time.Second
+		w.duration = 10 * time.Second
 		r := NewRunner(Options{Result: w.result})
 		t.Cleanup(r.Close)
 		job := w.job("a")
@@ -117,7 +117,7 @@ func TestRunnerReaddedJobDoesNotOverlap(t *testing.T) {
 		r.Update(nil)
 		time.Sleep(20 * time.Second)
 		require.Len(t, w.times("a"), 2)
-		require.Empty(t, w.seen())
+		require.Empty(t, w.recorded())
 		require.False(t, w.overlap)
 		r.mu.Lock()
 		defer r.mu.Unlock()
@@ -128,7 +128,7 @@ func TestRunnerReaddedJobDoesNotOverlap(t *testing.T) {
 func TestRunnerCloseWaitsForRuns(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newTestServers()
-		w.took = time.Hour
+		w.duration = time.Hour
 		r := NewRunner(Options{Result: w.result})
 		job := w.job("a")
 		job.Spec.Timeout = time.Hour
@@ -140,7 +140,7 @@ func TestRunnerCloseWaitsForRuns(t *testing.T) {
 		r.Close()
 		require.Zero(t, time.Since(began), "a run is called off")
 		require.Zero(t, w.running["a"])
-		require.Empty(t, w.seen())
+		require.Empty(t, w.recorded())
 		r.Update([]Job{job})
 		synctest.Wait()
 		require.Len(t, w.times("a"), 1, "a closed runner stays closed")
@@ -150,7 +150,7 @@ func TestRunnerCloseWaitsForRuns(t *testing.T) {
 func TestRunnerConcurrentUpdates(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newTestServers()
-		w.took = 3 * time.Millisecond
+		w.duration = 3 * time.Millisecond
 		var r *Runner
 		r = NewRunner(Options{Parallel: 5, Result: func(res Result) {
 			w.result(res)
@@ -171,6 +171,6 @@ func TestRunnerConcurrentUpdates(t *testing.T) {
 			time.Sleep(7 * time.Millisecond)
 		}
 		r.Close()
-		require.NotEmpty(t, w.seen())
+		require.NotEmpty(t, w.recorded())
 	})
 }

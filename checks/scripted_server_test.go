@@ -11,7 +11,7 @@ import (
 	"weir/internal/nettest"
 )
 
-// received is what a scripted host was told, over all its connections.
+// received records what a scripted host received in all its connections.
 type received struct {
 	mu   sync.Mutex
 	text []byte
@@ -32,9 +32,9 @@ func (h *received) String() string {
 	return string(h.text)
 }
 
-// scripted is a host that reads until each cue has come, then says its line, and closes at the end. It tells h what it
-// was told.
-func scripted(h *received, lines ...[2]string) nettest.Handler {
+// recordScript waits for each cue, then sends the line after it, and closes at the end. It records in h what it
+// received.
+func recordScript(h *received, lines ...[2]string) nettest.Handler {
 	return func(_ context.Context, c *net.TCPConn) {
 		var got []byte
 		buf := make([]byte, 4096)
@@ -55,19 +55,19 @@ func scripted(h *received, lines ...[2]string) nettest.Handler {
 	}
 }
 
-// script is a scripted host that nobody listens to.
-func script(lines ...[2]string) nettest.Handler { return scripted(nil, lines...) }
+// runScript is scripted without a record.
+func runScript(lines ...[2]string) nettest.Handler { return recordScript(nil, lines...) }
 
-// thenSilent says something first and then nothing more, and stays.
-func thenSilent(text string) nettest.Handler {
+// sendThenSilent sends a text and then nothing more, and keeps the connection open.
+func sendThenSilent(text string) nettest.Handler {
 	return func(ctx context.Context, c *net.TCPConn) {
 		_, _ = io.WriteString(c, text)
 		nettest.Silent(ctx, c)
 	}
 }
 
-// pieces says each piece by itself, with a pause between.
-func pieces(pause time.Duration, parts ...string) nettest.Handler {
+// sendPieces sends each part separately, with a pause between.
+func sendPieces(pause time.Duration, parts ...string) nettest.Handler {
 	return func(ctx context.Context, c *net.TCPConn) {
 		for i, p := range parts {
 			if i > 0 {
@@ -85,8 +85,8 @@ func pieces(pause time.Duration, parts ...string) nettest.Handler {
 	}
 }
 
-// endless says the same for ever, after an introduction.
-func endless(introduction, text string) nettest.Handler {
+// sendEndless sends an introduction and then the same text forever.
+func sendEndless(introduction, text string) nettest.Handler {
 	return func(_ context.Context, c *net.TCPConn) {
 		if _, err := io.WriteString(c, introduction); err != nil {
 			return

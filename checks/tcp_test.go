@@ -39,8 +39,8 @@ func TestTCPConnect(t *testing.T) {
 
 func TestTCPConnectLeavesNoTimeWait(t *testing.T) {
 	h := nettest.Start(t, nettest.Discard)
-	talker := nettest.Start(t, script([2]string{"x", "y"}))
-	// Another test may have had the ports a moment ago.
+	talker := nettest.Start(t, runScript([2]string{"x", "y"}))
+	// Another test may have used the ports shortly before.
 	before := timeWaits(t, talker.AddrPort().Port()) + timeWaits(t, h.AddrPort().Port())
 	for range 50 {
 		_, err := runCheck(t, TCP{}, h.Addr())
@@ -66,7 +66,7 @@ func timeWaits(t *testing.T, port uint16) int {
 	return n
 }
 
-// Such a server has accepted; that it resets sooner than this host looks must not make the result a matter of chance.
+// The server has accepted. The result must not depend on whether its reset arrives before the check sees the connection.
 func TestTCPConnectToServerThatResetsPasses(t *testing.T) {
 	h := nettest.Start(t, func(_ context.Context, c *net.TCPConn) { nettest.Abort(c) })
 	for range 100 {
@@ -142,11 +142,11 @@ func TestTCPDialogue(t *testing.T) {
 		want  string // the error; "" = pass
 	}{
 		{"banner", nettest.SendText("220 ready\r\n"), []conf.Step{{Expect: []byte("220")}}, ""},
-		{"banner in pieces", pieces(20*time.Millisecond, "va", "lid"), []conf.Step{{Expect: []byte("valid")}}, ""},
-		{"expression in pieces", pieces(20*time.Millisecond, "v", "a", "l", "id"), []conf.Step{{Regex: "va(l|x)id"}}, ""},
+		{"banner in pieces", sendPieces(20*time.Millisecond, "va", "lid"), []conf.Step{{Expect: []byte("valid")}}, ""},
+		{"expression in pieces", sendPieces(20*time.Millisecond, "v", "a", "l", "id"), []conf.Step{{Regex: "va(l|x)id"}}, ""},
 		{"two steps in one segment", nettest.SendText("one two"), []conf.Step{{Expect: []byte("one")}, {Expect: []byte("two")}}, ""},
-		{"a match is used up", thenSilent("one"), []conf.Step{{Expect: []byte("one")}, {Expect: []byte("one")}}, `step 1: timed out: expected "one", got nothing`},
-		{"question and answer", script([2]string{"PING", "+PONG\r\n"}, [2]string{"QUIT", "+OK\r\n"}), []conf.Step{
+		{"a match is used up", sendThenSilent("one"), []conf.Step{{Expect: []byte("one")}, {Expect: []byte("one")}}, `step 1: timed out: expected "one", got nothing`},
+		{"question and answer", runScript([2]string{"PING", "+PONG\r\n"}, [2]string{"QUIT", "+OK\r\n"}), []conf.Step{
 			{Send: []byte("PING\r\n"), Expect: []byte("+PONG")}, {Send: []byte("QUIT\r\n"), Regex: `^\r\n\+OK`},
 		}, ""},
 		{"binary", nettest.SendText("\x00\x01\xff"), []conf.Step{{Expect: []byte{1, 0xff}}}, ""},
@@ -154,11 +154,11 @@ func TestTCPDialogue(t *testing.T) {
 		{"answer before the question", nettest.SendText("go away"), []conf.Step{{Send: []byte(strings.Repeat("x", 100000)), Expect: []byte("go away")}}, ""},
 		{"wrong answer, closed", nettest.SendText("500 no"), []conf.Step{{Expect: []byte("220")}}, `connection closed by the server: expected "220", got "500 no"`},
 		{"no answer, closed", nettest.SendText(""), []conf.Step{{Expect: []byte("220")}}, `connection closed by the server: expected "220", got nothing`},
-		{"wrong answer, open", thenSilent("500 no"), []conf.Step{{Expect: []byte("220")}}, `timed out: expected "220", got "500 no"`},
+		{"wrong answer, open", sendThenSilent("500 no"), []conf.Step{{Expect: []byte("220")}}, `timed out: expected "220", got "500 no"`},
 		{"no answer, open", nettest.Silent, []conf.Step{{Regex: "^2"}}, `timed out: expected a match of "^2", got nothing`},
 		{"reset", nettest.ResetAfter(3, 50*time.Millisecond), []conf.Step{{Expect: []byte("\x00\x00\x00\x00")}}, `connection reset by peer: expected "\x00\x00\x00\x00", got`},
-		{"expression that never matches a long reply", endless("", "abcdefgh"), []conf.Step{{Regex: "x+y"}}, `reply too large (over 65536 bytes): expected a match of "x+y", got "abcdefghabc`},
-		{"expression that matches late", pieces(time.Millisecond, strings.Repeat("a", 30000), "b", "c"), []conf.Step{{Regex: "bc"}}, ""},
+		{"expression that never matches a long reply", sendEndless("", "abcdefgh"), []conf.Step{{Regex: "x+y"}}, `reply too large (over 65536 bytes): expected a match of "x+y", got "abcdefghabc`},
+		{"expression that matches late", sendPieces(time.Millisecond, strings.Repeat("a", 30000), "b", "c"), []conf.Step{{Regex: "bc"}}, ""},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
@@ -174,10 +174,10 @@ func TestTCPDialogue(t *testing.T) {
 	}
 }
 
-// A server that drips does not win time.
+// A server that sends single bytes does not extend the timeout.
 func TestTCPDrippedBytesDoNotExtendTheTimeout(t *testing.T) {
 	h := nettest.Start(t, nettest.Trickle(1000, 100*time.Millisecond))
-	fastest := time.Hour // this machine may be busy with something else now and then
+	fastest := time.Hour // this machine may be busy
 	for range 5 {
 		began := time.Now()
 		_, err := checkWithin(t, expect("never"), Target{Address: h.Addr()}, 500*time.Millisecond)

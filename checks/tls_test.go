@@ -66,7 +66,7 @@ func TestTLSServerWithoutTLSFails(t *testing.T) {
 	for want, host := range map[string]nettest.Handler{
 		"first record does not look like a TLS handshake": nettest.SendText("220 ready\r\n"),
 		"TLS handshake: timed out":                        nettest.Silent,
-		"TLS handshake: EOF":                              script([2]string{"\x16", ""}),
+		"TLS handshake: EOF":                              runScript([2]string{"\x16", ""}),
 	} {
 		h := nettest.Start(t, host)
 		_, err := checkWithin(t, TCP{TLS: &TLS{SkipVerify: true}}, Target{Address: h.Addr()}, closeTimeout*3)
@@ -93,7 +93,7 @@ func TestTLSFileWithoutCertificateIsRejected(t *testing.T) {
 	require.ErrorContains(t, err, "contains no certificate")
 }
 
-// makeCertificate writes a certificate for 127.0.0.1 that trusts itself, and its key, to files.
+// makeCertificate writes a self-signed certificate for 127.0.0.1 and its key to files.
 func makeCertificate(t *testing.T) (cert, key string) {
 	t.Helper()
 	private, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)

@@ -22,7 +22,7 @@ import (
 	"weir/internal/status"
 )
 
-// newSet makes a set of hooks that is closed with the test.
+// newSet returns a set of hooks that is closed at the end of the test.
 func newSet(t *testing.T, specs ...conf.Hook) *Set {
 	s := New(slog.New(slog.DiscardHandler))
 	s.Update(specs)
@@ -30,7 +30,7 @@ func newSet(t *testing.T, specs ...conf.Hook) *Set {
 	return s
 }
 
-// writeScript is a program of shell lines.
+// writeScript writes a shell script and returns its command.
 func writeScript(t *testing.T, lines string) []string {
 	path := filepath.Join(t.TempDir(), "hook")
 	require.NoError(t, os.WriteFile(path, []byte(lines), 0o644))
@@ -41,7 +41,7 @@ func newEvent(kind string, id uint64) status.Event {
 	return status.Event{ID: id, Time: time.Now(), Event: kind, Cluster: "c", Level: "1", Server: "a", From: "up", To: "down", Layer: "checks", Reason: "tcp: refused"}
 }
 
-// waitIdle waits until a hook has nothing left to do, and returns what became of its events.
+// waitIdle waits until a hook's queue is empty and returns its status.
 func waitIdle(t *testing.T, s *Set) status.Hook {
 	t.Helper()
 	var h status.Hook
@@ -52,11 +52,11 @@ func waitIdle(t *testing.T, s *Set) status.Hook {
 	return h
 }
 
-// httpServer answers posts as a test says, and notes which came.
+// httpServer replies to posts with a given status and records them.
 type httpServer struct {
 	*httptest.Server
-	mu   sync.Mutex
-	seen []uint64
+	mu  sync.Mutex
+	ids []uint64
 }
 
 func newHTTPServer(t *testing.T, answer func(n int) int) *httpServer {
@@ -69,8 +69,8 @@ func newHTTPServer(t *testing.T, answer func(n int) int) *httpServer {
 			return
 		}
 		h.mu.Lock()
-		h.seen = append(h.seen, ev.ID)
-		n := len(h.seen)
+		h.ids = append(h.ids, ev.ID)
+		n := len(h.ids)
 		h.mu.Unlock()
 		w.WriteHeader(answer(n))
 	}))
@@ -81,11 +81,11 @@ func newHTTPServer(t *testing.T, answer func(n int) int) *httpServer {
 func (h *httpServer) received() []uint64 {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	return append([]uint64(nil), h.seen...)
+	return append([]uint64(nil), h.ids...)
 }
 
-// A program gets the event on its standard input and in its environment, holds no descriptor but its own three, and is
-// told nothing that the service manager meant for weir.
+// A program gets the event on its standard input and in its environment. It gets no descriptor but its own three and
+// no variable that the service manager set for weir.
 func TestExecHookGetsEvent(t *testing.T) {
 	t.Setenv("NOTIFY_SOCKET", "/run/x")
 	t.Setenv("WEIR_SERVER", "other")
@@ -115,7 +115,7 @@ func TestExecHookGetsEvent(t *testing.T) {
 	require.NotContains(t, rest, "eventpoll")
 }
 
-// A reason that is longer than a variable may be is cut there, and whole in the JSON.
+// A reason longer than the limit of a variable is cut in the environment and complete in the JSON.
 func TestLongReasonIsCutInEnvironment(t *testing.T) {
 	out := filepath.Join(t.TempDir(), "out")
 	s := newSet(t, conf.Hook{Name: "n", Timeout: 10 * time.Second, Exec: writeScript(t, "wc -c >"+out+`; printf %s "$WEIR_REASON" | wc -c >>`+out)})
@@ -132,7 +132,7 @@ func TestLongReasonIsCutInEnvironment(t *testing.T) {
 	require.Equal(t, maxVariable, variable+len("WEIR_REASON="))
 }
 
-// A hook sees its events in order, those that it is for and no others.
+// A hook gets the events that it selects, in order, and no others.
 func TestHookGetsSelectedEventsInOrder(t *testing.T) {
 	h := newHTTPServer(t, func(int) int { return 204 })
 	s := newSet(t, conf.Hook{Name: "n", On: []string{"server_up", "server_down"}, URL: h.URL, Timeout: 10 * time.Second})
@@ -148,7 +148,7 @@ func TestHookGetsSelectedEventsInOrder(t *testing.T) {
 	require.Equal(t, want, h.received())
 }
 
-// A request that fails is sent again until it is taken, and the next event waits for that.
+// A failed request is repeated until it succeeds. The next event waits for that.
 func TestFailedRequestIsRetriedInOrder(t *testing.T) {
 	t.Parallel()
 	h := newHTTPServer(t, func(n int) int {
@@ -166,7 +166,7 @@ func TestFailedRequestIsRetriedInOrder(t *testing.T) {
 	require.Zero(t, got.Dropped)
 }
 
-// What no further try can help is given up at once; so is what has been tried often enough. Neither tells the URL.
+// An event is dropped at once after a permanent error and after maxAttempts temporary errors. The error does not contain the URL.
 func TestPermanentErrorDropsEvent(t *testing.T) {
 	t.Parallel()
 	for name, c := range map[string]struct {
@@ -187,7 +187,7 @@ func TestPermanentErrorDropsEvent(t *testing.T) {
 	}
 }
 
-// A host that is not there, or never answers, costs the event and nothing else.
+// A host that never replies only costs the event.
 func TestUnresponsiveURLDropsEvent(t *testing.T) {
 	t.Parallel()
 	silent := nettest.Start(t, nettest.Silent)
@@ -199,7 +199,7 @@ func TestUnresponsiveURLDropsEvent(t *testing.T) {
 	require.NotNil(t, got.LastErrorAt)
 }
 
-// A program that fails has had its chance; its exit code and first words are told.
+// A program that fails is not repeated. The error contains its exit code and its first line.
 func TestFailingExecHookDropsEvent(t *testing.T) {
 	out := filepath.Join(t.TempDir(), "out")
 	s := newSet(t, conf.Hook{Name: "n", Exec: writeScript(t, "echo x >>"+out+"; echo; echo 'no such pager' >&2; exit 3"), Timeout: 10 * time.Second})
@@ -212,13 +212,13 @@ func TestFailingExecHookDropsEvent(t *testing.T) {
 	require.Equal(t, "x\n", string(text))
 }
 
-// alive tells whether a process runs. One that has ended and was not waited for does not.
+// alive reports whether a process runs. A zombie does not.
 func alive(pid int) bool {
 	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
 	return err == nil && !strings.Contains(string(text), ") Z ")
 }
 
-// readPIDs reads the process ids that a script has written to a file, one a line.
+// readPIDs waits for the process numbers that a script writes to a file.
 func readPIDs(t *testing.T, path string, n int) []int {
 	t.Helper()
 	var pids []int
@@ -235,7 +235,7 @@ func readPIDs(t *testing.T, path string, n int) []int {
 	return pids
 }
 
-// A program that takes too long is killed with what it has started, and so is what holds its output open after its end.
+// A program that takes too long is killed with its process group. A process that holds its output open after its end is killed too.
 func TestExecHookIsKilledWithProcessGroup(t *testing.T) {
 	t.Parallel()
 	for name, last := range map[string]string{"hangs": "wait", "leaves something behind": "exit 0"} {
@@ -255,8 +255,8 @@ func TestExecHookIsKilledWithProcessGroup(t *testing.T) {
 	}
 }
 
-// A hook that hangs delays nobody who puts events in, and other hooks neither. The oldest of what waits for it gives way,
-// and is counted.
+// A hook that hangs delays neither Enqueue nor other hooks. If its queue is full, the oldest event is dropped
+// and counted.
 func TestSlowHookDelaysNothing(t *testing.T) {
 	t.Parallel()
 	release := make(chan struct{})
@@ -284,7 +284,7 @@ func TestSlowHookDelaysNothing(t *testing.T) {
 	require.Equal(t, uint64(9999), told[queueSize])
 }
 
-// A reload leaves what waits for a hook that stays, and tells it in the new way; one that leaves has a moment.
+// A hook that a reload keeps delivers its queue with the new settings. A removed hook has drainTimeout to deliver its queue.
 func TestUpdateKeepsQueue(t *testing.T) {
 	t.Parallel()
 	release := make(chan struct{})
@@ -312,7 +312,7 @@ func TestUpdateKeepsQueue(t *testing.T) {
 	nettest.Wait(t, drainTimeout+5*time.Second, "the program to be killed", func() bool { return !alive(pid) })
 }
 
-// A muted set tells what it has, and nothing more.
+// After StopAccepting only queued events are delivered.
 func TestStopAcceptingDiscardsNewEvents(t *testing.T) {
 	h := newHTTPServer(t, func(int) int { return 200 })
 	s := newSet(t, conf.Hook{Name: "n", URL: h.URL, Timeout: time.Minute})
@@ -323,7 +323,7 @@ func TestStopAcceptingDiscardsNewEvents(t *testing.T) {
 	require.Equal(t, []uint64{1}, h.received())
 }
 
-// Close waits for what is queued, but not for ever.
+// Close waits for queued events, but not longer than drainTimeout.
 func TestCloseDrainsHooks(t *testing.T) {
 	t.Parallel()
 	h := newHTTPServer(t, func(int) int { return 200 })
@@ -350,7 +350,7 @@ func TestCloseDrainsHooks(t *testing.T) {
 	require.Equal(t, "n", s.Status()[0].Name)
 }
 
-// The log hears of a failing hook at once, and then not for every event.
+// The first dropped event is logged at once, later ones in one message.
 func TestDroppedEventsAreLogged(t *testing.T) {
 	t.Parallel()
 	var mu sync.Mutex

@@ -23,7 +23,7 @@ import (
 
 func TestMain(m *testing.M) { os.Exit(nettest.Run(m)) }
 
-// Each behaviour is what its name says, as a client sees it.
+// Every handler behaves as documented, as seen by a client.
 func TestHandlers(t *testing.T) {
 	t.Parallel()
 	dial := func(t *testing.T, h nettest.Handler) (*net.TCPConn, *nettest.Host) {
@@ -94,7 +94,7 @@ func TestHandlers(t *testing.T) {
 	})
 }
 
-// A recorder tells who came, what was received, and whether the end was a FIN or a reset.
+// A recorder records the client, the received bytes, and whether the connection ended with a FIN or a reset.
 func TestRecorder(t *testing.T) {
 	t.Parallel()
 	rec := &nettest.Recorder{Banner: "hello", CloseSide: true, Keep: 4}
@@ -139,7 +139,7 @@ func TestHostGoesDownAndUp(t *testing.T) {
 	require.Equal(t, nettest.Reset, end)
 }
 
-// A reserved port refuses, is handed out once, and can be listened on by who knows its number.
+// A reserved port refuses connections, is reserved once, and can be listened on.
 func TestReserve(t *testing.T) {
 	t.Parallel()
 	addr := nettest.Reserve(t)
@@ -201,7 +201,7 @@ func TestFullBacklog(t *testing.T) {
 	require.True(t, timeout.Timeout())
 }
 
-// Expect notices a wrong byte, a missing end, a surplus, and tells them from the reader's own errors.
+// Expect notices a wrong byte, a missing end and extra bytes, and distinguishes them from errors of the reader.
 func TestExpect(t *testing.T) {
 	t.Parallel()
 	read := func(n int64) []byte {
@@ -239,7 +239,7 @@ func TestDuplex(t *testing.T) {
 	require.Empty(t, d.Errs())
 }
 
-// A namespace has a loopback of its own, filters that hang or refuse a dial, and a cable to another one.
+// A namespace has its own loopback, filters that drop or reject a dial, and a veth pair to another one.
 func TestNamespace(t *testing.T) {
 	t.Parallel()
 	ns := nettest.NewNamespace(t)
@@ -301,7 +301,7 @@ func TestProcess(t *testing.T) {
 	require.Empty(t, p.Descriptors())
 }
 
-// The real Redis answers, dies with its connections, and comes back at its address.
+// The real Redis replies, ends with its connections when killed, and restarts at its address.
 func TestRedis(t *testing.T) {
 	t.Parallel()
 	r := nettest.StartRedis(t)
@@ -316,7 +316,7 @@ func TestRedis(t *testing.T) {
 	nettest.Dial(t, r.Addr())
 }
 
-// The real MariaDB takes logins and queries.
+// The real MariaDB accepts logins and queries.
 func TestMariaDB(t *testing.T) {
 	t.Parallel()
 	m := nettest.StartMariaDB(t)
@@ -327,7 +327,7 @@ func TestMariaDB(t *testing.T) {
 	m.Up()
 }
 
-// A stop of the whole process is a delay of the machine; sleeping is none.
+// A stop of the whole process counts as a stall of the machine; sleeping does not.
 func TestStalledSince(t *testing.T) {
 	begin := time.Now()
 	time.Sleep(200 * time.Millisecond)
@@ -341,7 +341,7 @@ func TestStalledSince(t *testing.T) {
 	require.Less(t, nettest.StalledSince(time.Now()), 100*time.Millisecond)
 }
 
-// Of programs that would use more processors than there are, each is kept waiting.
+// Programs that need more processors than there are have a scheduling delay.
 func TestSchedulingDelay(t *testing.T) {
 	total := func() (d time.Duration) { return }
 	for range runtime.NumCPU() + 2 {

@@ -41,7 +41,7 @@ func FuzzV2(f *testing.F) {
 
 const tlvPadding = 0x04
 
-// FuzzTLVs reads the same TLVs with both, and writes them again.
+// FuzzTLVs parses the same TLVs with both implementations, and writes them again.
 func FuzzTLVs(f *testing.F) {
 	f.Add(bytes.Join([][]byte{tlv(1, "h2"), tlv(2, "example.com"), tlv(0xea, "\x01vpce-1"), tlv(4, "\x00\x00")}, nil))
 	f.Add(tlv(3, "abcd"))
@@ -88,8 +88,8 @@ func FuzzDatagram(f *testing.F) {
 		if (err == nil) != (e == nil) {
 			whole, _, parsed := Parse(b)
 			switch {
-			case err == ErrNoHeader && bytes.HasPrefix(b, []byte("PROXY")): // it takes lines too
-			case err == nil && o == nil && (h.Transport != Datagram || h.Local || !h.Source.IsValid()): // it wants datagrams' own families
+			case err == ErrNoHeader && bytes.HasPrefix(b, []byte("PROXY")): // it accepts version 1 too
+			case err == nil && o == nil && (h.Transport != Datagram || h.Local || !h.Source.IsValid()): // it requires a datagram family
 			case err != nil && errors.Is(parsed, err) && explainDifference(b, err, e) != "":
 			case err != nil && e == nil && (err == ErrMalformed || err == ErrChecksum || err == ErrTooLong): // TLVs and limits
 			default:
@@ -113,7 +113,7 @@ func FuzzDatagram(f *testing.F) {
 	})
 }
 
-// FuzzAddress reads addresses as netip does, zones apart.
+// FuzzAddress parses addresses like netip, except for zones.
 func FuzzAddress(f *testing.F) {
 	for _, s := range []string{"::", "::1", "1::", "1:2:3:4:5:6:7::", "::ffff:1.2.3.4", "1:2:3:4:5:6:1.2.3.4", "fe80::1%eth0", "1.2.3.4", "01.2.3.4", "256.1.1.1"} {
 		f.Add(s)

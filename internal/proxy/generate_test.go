@@ -12,7 +12,7 @@ import (
 // headers is how many random headers are compared with the other implementation; make headers runs ten million.
 var headers = flag.Int("headers", 20_000, "how many random headers to generate")
 
-// TestGenerated compares random headers, most of them right, and many of them with a byte or two wrong.
+// TestGenerated compares random headers, most of them valid and many with one or two wrong bytes.
 func TestGenerated(t *testing.T) {
 	seed := rand.Uint64()
 	t.Logf("seed %d", seed)
@@ -43,7 +43,7 @@ func (g generator) header() []byte {
 	return g.frame()
 }
 
-// ip leans towards addresses with runs of zeros, as people have them.
+// ip prefers addresses with runs of zeros, as in practice.
 func (g generator) ip(size int) netip.Addr {
 	b := g.bytes(size)
 	if size == 16 {

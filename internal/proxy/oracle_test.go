@@ -1,4 +1,4 @@
-// What another implementation says about the same bytes.
+// Comparison with another implementation, go-proxyproto.
 
 package proxy
 
@@ -15,13 +15,13 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// oracle is what go-proxyproto makes of bytes, in the words of this package. size is how many it took.
+// oracle parses bytes with go-proxyproto and returns the result in the types of this package. size is the header's length.
 func oracle(b []byte) (h Header, size int, err error) {
-	if len(b) > 0 && len(b) < 5 { // it waits for five bytes to look at
+	if len(b) > 0 && len(b) < 5 { // it needs five bytes
 		b = b[:0]
 	}
 	rest := bytes.NewReader(b)
-	r := bufio.NewReaderSize(rest, max(len(b), 16)) // all bytes at hand at once: it refuses lines that come in parts
+	r := bufio.NewReaderSize(rest, max(len(b), 16)) // all bytes at once: it rejects lines that arrive in parts
 	o, err := proxyproto.Read(r)
 	if err != nil {
 		return Header{}, 0, err
@@ -56,7 +56,7 @@ func addressOf(a net.Addr) netip.AddrPort {
 	return netip.AddrPortFrom(at.Addr().Unmap(), at.Port())
 }
 
-// rawTLVs is where TLVs stand in a version 2 header.
+// rawTLVs returns the TLVs of a version 2 header.
 func rawTLVs(header []byte) []byte {
 	addresses, _, _ := family(header[13])
 	if len(header) < 16+addresses {
@@ -65,7 +65,7 @@ func rawTLVs(header []byte) []byte {
 	return header[16+addresses:]
 }
 
-// explainDifference tells why the two may differ about b, or "".
+// explainDifference returns why the two implementations may differ for b, or "".
 func explainDifference(b []byte, ours, theirs error) string {
 	switch {
 	case len(b) > 16 && b[0] == '\r':
@@ -90,7 +90,7 @@ func explainDifference(b []byte, ours, theirs error) string {
 	return ""
 }
 
-// sumsOf tells what is wrong with the checksum among TLVs, its value apart.
+// sumsOf returns what is wrong with the checksum TLV except its value.
 func sumsOf(b []byte) string {
 	seen := false
 	for len(b) >= 3 {
@@ -107,7 +107,7 @@ func sumsOf(b []byte) string {
 	return ""
 }
 
-// compare parses bytes with both, and checks what holds for all bytes whatsoever.
+// compare parses bytes with both implementations and checks properties that hold for all input.
 func compare(t testing.TB, b []byte) {
 	t.Helper()
 	h, size, err := Parse(b)
@@ -124,7 +124,7 @@ func compare(t testing.TB, b []byte) {
 			want.TLVs = nil
 		}
 		if want.Local && want.Transport == Unspec {
-			h.Transport = Unspec // there, a block that does not fit its family is of no family
+			h.Transport = Unspec // it treats a block that does not fit its family as UNSPEC
 		}
 		if fmt.Sprint(h, size) != fmt.Sprint(want, wantSize) {
 			t.Fatalf("%q: here %+v of %d bytes, there %+v of %d", b, h, size, want, wantSize)
@@ -136,12 +136,12 @@ func compare(t testing.TB, b []byte) {
 	}
 }
 
-// checkPrefixes checks that what was found does not depend on how many bytes follow, nor on how many come at a time.
+// checkPrefixes checks that the result depends neither on following bytes nor on segmentation.
 func checkPrefixes(t testing.TB, b []byte, err error, size int) {
 	t.Helper()
 	decided := false
 	var first error
-	stride := 1 + len(b)/40 // another one for inputs of another length
+	stride := 1 + len(b)/40 // depends on the length
 	for n := 1; n <= len(b); n++ {
 		if n%stride != 0 && n != len(b) && n != size && n != size-1 {
 			continue
@@ -162,7 +162,7 @@ func checkPrefixes(t testing.TB, b []byte, err error, size int) {
 	}
 }
 
-// checkRoundTrip writes a header and reads it back: the same, in the same bytes.
+// checkRoundTrip writes a header and parses it again: header and bytes are the same.
 func checkRoundTrip(t testing.TB, h Header) {
 	t.Helper()
 	if h.Version == 1 && !h.Source.IsValid() {

@@ -87,7 +87,7 @@ func TestV1MalformedIsRejected(t *testing.T) {
 	}
 }
 
-// frame is a version 2 header as it stands on the wire.
+// frame returns a version 2 header.
 func frame(command, family byte, block ...[]byte) []byte {
 	body := bytes.Join(block, nil)
 	return append(binary.BigEndian.AppendUint16([]byte(signature+string([]byte{command, family})), uint16(len(body))), body...)
@@ -201,25 +201,25 @@ func TestTLVs(t *testing.T) {
 func TestChecksum(t *testing.T) {
 	h := Header{Version: 2, Transport: Stream, Source: addrPort("192.0.2.1:1234"), Dest: addrPort("192.0.2.2:5678"), TLVs: bytes.Join([][]byte{tlv(2, "a"), tlv(3, "sum!"), tlv(5, "b")}, nil)}
 	good := h.Append(nil)
-	// The same polynomial as computed elsewhere (RFC 3720, appendix B.4) is what the table is made of.
+	// The polynomial of the table gives the values of RFC 3720, appendix B.4.
 	back, _, err := Parse(good)
 	require.NoError(t, err)
 	_, old := back.TLV(3)
 	require.True(t, old)
 	require.Equal(t, len(h.TLVs), len(back.TLVs), "the old checksum is replaced, not kept")
-	for i := 16; i < len(good); i++ { // whatever stands behind the length
+	for i := 16; i < len(good); i++ { // every byte after the length
 		for bit := range 8 {
 			bad := bytes.Clone(good)
 			bad[i] ^= 1 << bit
 			_, _, err := Parse(bad)
 			if typ := 16 + 12 + 4 + 4; i >= typ && i < typ+3 {
-				require.NotEqual(t, ErrIncomplete, err) // the checksum is no longer one, or the TLVs do not fit
+				require.NotEqual(t, ErrIncomplete, err) // wrong checksum, or the TLVs do not fit
 				continue
 			}
 			require.Error(t, err, "byte %d, bit %d", i, bit)
 		}
 	}
-	// In the middle, with what follows it counted too.
+	// A checksum in the middle covers the bytes after it.
 	mid := frame(0x21, 0x11, block4, tlv(3, "\x00\x00\x00\x00"), tlv(5, "id"))
 	sum := crcOf(mid)
 	binary.BigEndian.PutUint32(mid[16+12+3:], sum)
@@ -267,7 +267,7 @@ func TestAppend(t *testing.T) {
 	}
 }
 
-// withChecksum puts the checksum into a frame that ends with room for it.
+// withChecksum sets the checksum at the end of a frame.
 func withChecksum(f []byte) string {
 	copy(f[len(f)-4:], "\x00\x00\x00\x00")
 	binary.BigEndian.PutUint32(f[len(f)-4:], crcOf(f))
