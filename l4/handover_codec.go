@@ -114,6 +114,27 @@ func appendText(b []byte, s string) []byte {
 	return append(binary.AppendUvarint(b, uint64(len(s))), s...)
 }
 
+func appendAddress(b []byte, at netip.AddrPort) []byte {
+	var c compactAddr
+	c.set(at)
+	b = append(b, c.size)
+	b = append(b, c.ip[:c.size]...)
+	return binary.AppendUvarint(b, uint64(c.port))
+}
+
+func (r *batchReader) address(what string) netip.AddrPort {
+	c := compactAddr{size: uint8(r.number(16, what))}
+	if c.size != 0 && c.size != 4 && c.size != 16 {
+		r.fail(what)
+	}
+	copy(c.ip[:], r.bytes(uint64(c.size), what))
+	c.port = uint16(r.number(math.MaxUint16, what))
+	if r.err != nil {
+		return netip.AddrPort{}
+	}
+	return c.get()
+}
+
 func (p *sessionBatch) encode() []byte {
 	b := appendBindings([]byte{SessionFormat}, p.bindings)
 	b = binary.AppendUvarint(b, uint64(len(p.sessions)))
@@ -123,10 +144,10 @@ func (p *sessionBatch) encode() []byte {
 	return b
 }
 
-func appendBindings(b []byte, places []Binding) []byte {
-	b = binary.AppendUvarint(b, uint64(len(places)))
-	for i := range places {
-		x := &places[i]
+func appendBindings(b []byte, bindings []Binding) []byte {
+	b = binary.AppendUvarint(b, uint64(len(bindings)))
+	for i := range bindings {
+		x := &bindings[i]
 		for _, s := range [...]string{x.Address, x.Listener, x.Cluster, x.Level, x.Server} {
 			b = appendText(b, s)
 		}
@@ -141,11 +162,7 @@ func appendBindings(b []byte, places []Binding) []byte {
 func (t *sessionState) encode(b []byte) []byte {
 	b = binary.AppendUvarint(b, uint64(t.binding))
 	b = binary.AppendUvarint(b, t.id)
-	var from compactAddr
-	from.set(t.clientAddr)
-	b = append(b, from.size)
-	b = append(b, from.ip[:from.size]...)
-	b = binary.AppendUvarint(b, uint64(from.port))
+	b = appendAddress(b, t.clientAddr)
 	for _, d := range [...]time.Duration{t.startedAt, t.clientActiveAt, t.serverActiveAt, t.halfClosedAt} {
 		b = binary.AppendVarint(b, int64(d))
 	}
@@ -265,37 +282,29 @@ func (r *batchReader) end(needed, descriptors int) {
 	}
 }
 
-func (r *batchReader) bindings() (places []Binding) {
-	for range r.number(maxDescriptors, "places") {
+func (r *batchReader) bindings() (bindings []Binding) {
+	for range r.number(maxDescriptors, "bindings") {
 		x := Binding{Address: r.text("listener"), Listener: r.text("listener"), Cluster: r.text("cluster"), Level: r.text("level"), Server: r.text("server")}
 		for _, d := range [...]*time.Duration{&x.clientIdle, &x.serverIdle, &x.halfClose, &x.keepalive, &x.userTimeout} {
 			*d = r.nonNegative("timeout")
 		}
 		x.records = Records(r.number(uint64(RecordAll), "records"))
-		places = append(places, x)
+		bindings = append(bindings, x)
 		if r.err != nil {
 			return nil
 		}
 	}
-	return places
+	return bindings
 }
 
-func (r *batchReader) session(places int) sessionState {
+func (r *batchReader) session(bindings int) sessionState {
 	var t sessionState
-	t.binding = int(r.number(math.MaxInt32, "place"))
-	if t.binding >= places {
-		r.fail("place")
+	t.binding = int(r.number(math.MaxInt32, "binding"))
+	if t.binding >= bindings {
+		r.fail("binding")
 	}
 	t.id = r.number(math.MaxUint64, "id")
-	from := compactAddr{size: uint8(r.number(16, "client"))}
-	if from.size != 0 && from.size != 4 && from.size != 16 {
-		r.fail("client")
-	}
-	copy(from.ip[:], r.bytes(uint64(from.size), "client"))
-	from.port = uint16(r.number(math.MaxUint16, "port"))
-	if r.err == nil {
-		t.clientAddr = from.get()
-	}
+	t.clientAddr = r.address("client")
 	t.startedAt, t.clientActiveAt, t.serverActiveAt = r.duration("time"), r.duration("time"), r.duration("time")
 	t.halfClosedAt = r.nonNegative("time")
 	t.connected, t.firstByte = since(r.number(math.MaxUint32, "time")), since(r.number(math.MaxUint32, "time"))

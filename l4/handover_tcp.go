@@ -86,7 +86,7 @@ const maxBatchBytes = 512 << 10
 func (l *loop) freezeSessions(slot *int) *HandoverBatch {
 	x := &HandoverBatch{loop: l}
 	var p sessionBatch
-	places := map[Binding]int{}
+	seen := map[Binding]int{}
 	held := 0
 	for ; *slot < len(l.sessions.all) && held < maxBatchBytes; *slot++ {
 		s := l.sessions.all[*slot]
@@ -97,14 +97,7 @@ func (l *loop) freezeSessions(slot *int) *HandoverBatch {
 		if len(x.Descriptors)+t.descriptors() > maxDescriptors {
 			break
 		}
-		at := s.binding()
-		place, known := places[at]
-		if !known {
-			place = len(p.bindings)
-			places[at] = place
-			p.bindings = append(p.bindings, at)
-		}
-		t.binding = place
+		t.binding = bindingIndex(&p.bindings, seen, s.binding())
 		s.freeze(l)
 		x.sessions = append(x.sessions, s)
 		x.Descriptors = append(x.Descriptors, s.client.fd, s.server.fd)
@@ -121,6 +114,17 @@ func (l *loop) freezeSessions(slot *int) *HandoverBatch {
 	}
 	x.Body = p.encode()
 	return x
+}
+
+// bindingIndex returns the index of b in list, to which it adds b if necessary. seen holds the indexes in list.
+func bindingIndex(list *[]Binding, seen map[Binding]int, b Binding) int {
+	i, known := seen[b]
+	if !known {
+		i = len(*list)
+		seen[b] = i
+		*list = append(*list, b)
+	}
+	return i
 }
 
 // canHandOver reports whether the session relays and neither side has failed.

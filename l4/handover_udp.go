@@ -51,27 +51,6 @@ type flowState struct {
 	kept                               []byte // the last unanswered datagram
 }
 
-func appendAddress(b []byte, at netip.AddrPort) []byte {
-	var c compactAddr
-	c.set(at)
-	b = append(b, c.size)
-	b = append(b, c.ip[:c.size]...)
-	return binary.AppendUvarint(b, uint64(c.port))
-}
-
-func (r *batchReader) address(what string) netip.AddrPort {
-	c := compactAddr{size: uint8(r.number(16, what))}
-	if c.size != 0 && c.size != 4 && c.size != 16 {
-		r.fail(what)
-	}
-	copy(c.ip[:], r.bytes(uint64(c.size), what))
-	c.port = uint16(r.number(math.MaxUint16, what))
-	if r.err != nil {
-		return netip.AddrPort{}
-	}
-	return c.get()
-}
-
 func (p *flowBatch) encode() []byte {
 	b := appendBindings([]byte{FlowFormat}, p.bindings)
 	b = binary.AppendUvarint(b, uint64(len(p.flows)))
@@ -119,11 +98,11 @@ func decodeFlows(b []byte, descriptors int) (*flowBatch, error) {
 	return p, nil
 }
 
-func (r *batchReader) flow(places int) flowState {
+func (r *batchReader) flow(bindings int) flowState {
 	var t flowState
-	t.binding = int(r.number(math.MaxInt32, "place"))
-	if t.binding >= places {
-		r.fail("place")
+	t.binding = int(r.number(math.MaxInt32, "binding"))
+	if t.binding >= bindings {
+		r.fail("binding")
 	}
 	t.socket = int(r.number(math.MaxInt32, "socket"))
 	t.id = r.number(math.MaxUint64, "id")
@@ -179,7 +158,7 @@ func (l *loop) freezeFlows(slot *int, chosen func(*Listener) bool) *HandoverBatc
 	}
 	x := &HandoverBatch{loop: l}
 	var p flowBatch
-	places := map[Binding]int{}
+	seen := map[Binding]int{}
 	held := 0
 	for ; *slot < len(l.flows.all) && held < maxBatchBytes && len(x.flows) < maxDescriptors; *slot++ {
 		f := l.flows.all[*slot]
@@ -191,14 +170,7 @@ func (l *loop) freezeFlows(slot *int, chosen func(*Listener) bool) *HandoverBatc
 			continue
 		}
 		t := f.state()
-		at := f.binding()
-		place, known := places[at]
-		if !known {
-			place = len(p.bindings)
-			places[at] = place
-			p.bindings = append(p.bindings, at)
-		}
-		t.binding = place
+		t.binding = bindingIndex(&p.bindings, seen, f.binding())
 		f.frozen = true
 		l.flowWheel.stop(&f.timer)
 		f.flushBytes()

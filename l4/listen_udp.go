@@ -28,11 +28,11 @@ func setBufferSize(fd int32, force, ordinary, size int) {
 
 // setUDPOptions prepares a listen socket, bound or not.
 func setUDPOptions(fd int32, at conf.Address) {
-	wild := at.Addr.Addr().IsUnspecified()
+	wildcard := at.Addr.Addr().IsUnspecified()
 	if at.Addr.Addr().Is4() {
-		setOption(fd, unix.IPPROTO_IP, unix.IP_PKTINFO, boolInt(wild))
+		setOption(fd, unix.IPPROTO_IP, unix.IP_PKTINFO, boolInt(wildcard))
 	} else {
-		setOption(fd, unix.IPPROTO_IPV6, unix.IPV6_RECVPKTINFO, boolInt(wild))
+		setOption(fd, unix.IPPROTO_IPV6, unix.IPV6_RECVPKTINFO, boolInt(wildcard))
 	}
 	setBufferSize(fd, unix.SO_RCVBUFFORCE, unix.SO_RCVBUF, listenBufferSize)
 	setBufferSize(fd, unix.SO_SNDBUFFORCE, unix.SO_SNDBUF, listenBufferSize)

@@ -261,11 +261,11 @@ func (l *loop) readInbox() {
 	drainEventFD(l.wakeFD)
 	l.wakePending.Store(false)
 	l.mu.Lock()
-	mail := l.inbox
+	messages := l.inbox
 	l.inbox = nil
 	l.mu.Unlock()
-	for i := range mail {
-		if m := &mail[i]; m.do != nil {
+	for i := range messages {
+		if m := &messages[i]; m.do != nil {
 			m.do(l)
 		} else {
 			l.startSession(&m.client)

@@ -71,11 +71,11 @@ func (s *session) abort(l *loop) {
 		s.up.stopped = true
 	}
 	before := s.up.bytes + s.down.bytes
-	left := s.transfer(l)
+	result := s.transfer(l)
 	if s.up.bytes+s.down.bytes != before {
 		s.extendAbort(l) // a slow reader gets more time while it reads
 	}
-	if left == moreWork {
+	if result == moreWork {
 		l.schedule(s)
 	} else if s.up.flushed(l, &s.server) && s.down.flushed(l, &s.client) {
 		s.finish(l, s.end.Reason)

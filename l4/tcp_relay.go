@@ -15,7 +15,7 @@ const keepaliveDelay = 20 * time.Millisecond
 
 // relay moves bytes in both directions, forwards FINs, and ends the session when both sides have closed.
 func (s *session) relay(l *loop) {
-	left := s.transfer(l)
+	result := s.transfer(l)
 	if s.client.failed || s.server.failed {
 		s.startAbort(l, s.failure())
 		return
@@ -23,7 +23,7 @@ func (s *session) relay(l *loop) {
 	if (s.up.eof || s.down.eof) && s.propagateFINs(l) {
 		return
 	}
-	if left == moreWork {
+	if result == moreWork {
 		l.schedule(s)
 	}
 }
@@ -32,8 +32,8 @@ func (s *session) relay(l *loop) {
 // that side.
 func (s *session) transfer(l *loop) transferResult {
 	upBytes, downBytes := s.up.bytes, s.down.bytes
-	left := s.down.transfer(l, &s.server, &s.client)
-	left |= s.up.transfer(l, &s.client, &s.server)
+	result := s.down.transfer(l, &s.server, &s.client)
+	result |= s.up.transfer(l, &s.client, &s.server)
 	if s.up.hasRead || s.down.bytes != downBytes {
 		s.clientActiveAt, s.clientQueue = l.now, 0
 	}
@@ -42,7 +42,7 @@ func (s *session) transfer(l *loop) transferResult {
 	}
 	s.up.hasRead, s.down.hasRead = false, false
 	if s.up.bytes == upBytes && s.down.bytes == downBytes {
-		return left
+		return result
 	}
 	if s.firstByte == 0 && s.down.bytes > 0 {
 		s.firstByte.set(l.now - s.startedAt)
@@ -51,7 +51,7 @@ func (s *session) transfer(l *loop) transferResult {
 		s.dirty = true
 		l.dirty = append(l.dirty, s)
 	}
-	return left
+	return result
 }
 
 // propagateFINs forwards a FIN once every byte before it was delivered. It reports true if the session has ended: two

@@ -154,9 +154,9 @@ func (o *sendBatch) empty() bool { return o.sent == o.n }
 func (o *sendBatch) clear() { o.n, o.sent, o.pieces = 0, 0, 0 }
 
 // fits reports whether a run fits, even if it is split.
-func (o *sendBatch) fits(p *run, apart bool) bool {
+func (o *sendBatch) fits(p *run, split bool) bool {
 	messages, pieces := 1, 2
-	if apart {
+	if split {
 		messages = p.datagrams()
 		pieces = 2 * messages
 	}
@@ -164,10 +164,10 @@ func (o *sendBatch) fits(p *run, apart bool) bool {
 }
 
 // add adds a run, which must fit. It is joined to the flow's last message if the kernel can split the two again. join
-// is the largest size of the flow's datagrams for that. apart means that the run's datagrams must be sent singly, or
+// is the largest size of the flow's datagrams for that. split means that the run's datagrams must be sent singly, or
 // each with the header.
-func (o *sendBatch) add(f *flow, p *run, join int, header []byte, apart bool) {
-	if p.size == 0 || !apart {
+func (o *sendBatch) add(f *flow, p *run, join int, header []byte, split bool) {
+	if p.size == 0 || !split {
 		o.put(f, p.data, p.size, p.datagrams(), join, header)
 		return
 	}

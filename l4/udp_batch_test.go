@@ -72,12 +72,12 @@ func TestSendBatchKeepsBoundaries(t *testing.T) {
 			}
 			require.Equal(t, count, p.datagrams())
 			require.True(t, bytes.Equal(want[f][len(want[f])-1][len(header):], p.last()))
-			apart := p.size > join || header != nil
-			if !o.fits(&p, apart) {
+			split := p.size > join || header != nil
+			if !o.fits(&p, split) {
 				check(t, want, sentDatagrams(t, o, join), f, count)
 				return
 			}
-			o.add(f, &p, join, header, apart)
+			o.add(f, &p, join, header, split)
 		}
 		check(t, want, sentDatagrams(t, o, join), nil, 0)
 	})

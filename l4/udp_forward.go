@@ -54,8 +54,8 @@ func (f *flow) forward(l *loop) {
 		if header == nil || f.header != nil {
 			header = f.serverHeader(m, p.tlvs)
 		}
-		apart := p.size > int(f.maxSegmentUp) || header != nil
-		if !o.fits(p, apart) && !f.sendUp(l) {
+		split := p.size > int(f.maxSegmentUp) || header != nil
+		if !o.fits(p, split) && !f.sendUp(l) {
 			f.dropRuns(l, m, i)
 			return
 		}
@@ -63,7 +63,7 @@ func (f *flow) forward(l *loop) {
 		f.unanswered += n
 		f.repliesLeft += n * uint32(f.set.Responses)
 		f.bytesUp += uint64(len(p.data))
-		o.add(f, p, int(f.maxSegmentUp), header, apart)
+		o.add(f, p, int(f.maxSegmentUp), header, split)
 	}
 	l.kept.keep(f, p.last())
 	f.markDirty(l)

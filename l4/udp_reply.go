@@ -128,11 +128,11 @@ func (f *flow) queueReply(l *loop, p *run) bool {
 		p.data = p.data[:int(n)*p.size]
 	}
 	m := l.udp
-	apart := p.size > int(f.maxSegmentDown)
-	if !m.down.fits(p, apart) {
+	split := p.size > int(f.maxSegmentDown)
+	if !m.down.fits(p, split) {
 		l.sendReplies()
 	}
-	m.down.add(f, p, int(f.maxSegmentDown), nil, apart)
+	m.down.add(f, p, int(f.maxSegmentDown), nil, split)
 	f.bytesDown += uint64(len(p.data))
 	if f.unanswered -= min(n, f.unanswered); f.unanswered == 0 && f.kept != nil {
 		l.kept.drop(f)
