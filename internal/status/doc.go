@@ -1,4 +1,3 @@
-// Package status is what is observed of a running weir, as plain data with the names that the API gives it. Values are
-// copies: they share nothing with what runs. The package imports nothing of weir, so that all who show or ask for the
-// state of one can share it.
+// Package status defines the documents of the API as plain data, and the values of the metrics. Values are copies that share no
+// pointer with running state. The package imports no other package of weir, so that servers and clients of the API share it.
 package status

@@ -2,9 +2,9 @@ package status
 
 import "time"
 
-// Event is one transition, told once. What it has nothing to say of is empty.
+// Event is one transition. Fields that do not apply are empty.
 type Event struct {
-	ID       uint64    `json:"id"` // counts up from 1 since the start
+	ID       uint64    `json:"id"` // consecutive from 1, across upgrades
 	Time     time.Time `json:"time"`
 	Event    string    `json:"event"` // server_up, server_down, server_state, level_change, cluster_empty, cluster_back, reload, reload_failed, session_refused
 	Listener string    `json:"listener,omitempty"`

@@ -1,10 +1,10 @@
 package status
 
-// Plan is what going over to another configuration would do.
+// Plan is what a reload would do.
 type Plan struct {
 	Steps   []PlanStep `json:"steps"`
-	Refused bool       `json:"refused"` // some step cannot be taken while weir runs, so that none would be
-	Cuts    int        `json:"cuts"`    // sessions of now that would be cut if they go on until after drain_timeout
+	Refused bool       `json:"refused"` // a step is impossible while weir runs: the reload would be rejected
+	Cuts    int        `json:"cuts"`    // current sessions that would be cut at drain_timeout
 }
 
 // PlanStep is one action of a plan.
@@ -14,6 +14,6 @@ type PlanStep struct {
 	Cluster string `json:"cluster,omitempty"`
 	Name    string `json:"name,omitempty"`
 	Text    string `json:"text"`              // the step in one line
-	Refused string `json:"refused,omitempty"` // why it cannot be taken while weir runs
-	Cuts    int    `json:"cuts"`              // sessions of now that it leaves without a listener or a server
+	Refused string `json:"refused,omitempty"` // why the step is impossible while weir runs
+	Cuts    int    `json:"cuts"`              // current sessions whose listener or server it removes
 }

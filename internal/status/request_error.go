@@ -1,21 +1,21 @@
 package status
 
-// Kind says what kind of answer a Refusal is.
+// ErrorKind classifies a RequestError.
 type ErrorKind uint8
 
-// The kinds of refusals.
+// The kinds of request errors.
 const (
-	Invalid       ErrorKind = iota // what was asked makes no sense
-	NotFound                       // the thing does not exist
-	Conflict                       // it makes sense, but not as things are
-	Unprocessable                  // the request is right, and what it leads to is not: a file with mistakes
+	Invalid       ErrorKind = iota // the request is malformed
+	NotFound                       // no such object
+	Conflict                       // conflict with the current state
+	Unprocessable                  // the resulting configuration is invalid
 	Unavailable                    // weir is stopping
 )
 
-// RequestError is the error of something that was asked of a running weir and not done.
+// RequestError is the error of a request to a running weir that was not carried out.
 type RequestError struct {
 	Kind  ErrorKind
-	Field string // the part of the request that is at fault; "" = the whole
+	Field string // the invalid part of the request; "" = the whole
 	Text  string
 }
 

@@ -1,6 +1,6 @@
 package status
 
-// Session is one client's passage under way.
+// Session is a current session.
 type Session struct {
 	ID         uint64  `json:"id"`
 	Listener   string  `json:"listener"`
@@ -8,19 +8,19 @@ type Session struct {
 	Cluster    string  `json:"cluster"`
 	Level      string  `json:"level"` // "" while no server is chosen
 	Server     string  `json:"server"`
-	Phase      string  `json:"phase"`
+	Phase      string  `json:"phase"` // accept, proxy_header, admit, queue, dial, unanswered, relay, abort or handover
 	BytesUp    uint64  `json:"bytes_up"`
 	BytesDown  uint64  `json:"bytes_down"`
 	AgeSeconds float64 `json:"age_seconds"`
 }
 
-// SessionFilter chooses sessions; empty fields choose all.
+// SessionFilter selects sessions. Empty fields select all.
 type SessionFilter struct {
 	Listener, Cluster, Server string
-	Limit                     int // how many at most
+	Limit                     int // maximum number
 }
 
-// Matches tells whether a session is chosen.
+// Matches reports whether the filter selects the session.
 func (f SessionFilter) Matches(s *Session) bool {
 	return (f.Listener == "" || f.Listener == s.Listener) && (f.Cluster == "" || f.Cluster == s.Cluster) &&
 		(f.Server == "" || f.Server == s.Server)
