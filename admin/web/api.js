@@ -1,13 +1,13 @@
-// What is asked of weir, with the token if one is asked for.
+// Requests to weir, with the token if one is required.
 
 const tokenKey = "weir-token";
-let asking = null; // the promise of a token, while one is asked for
+let asking = null; // promise of a token while the login dialog is open
 
 class ApiError extends Error {
   constructor(status, message) { super(message); this.status = status; }
 }
 
-// open sends a request and returns the response of one that was done.
+// open sends a request and returns a successful response, or throws an ApiError.
 async function open(method, path, body, signal) {
   for (;;) {
     const headers = {};
@@ -24,28 +24,28 @@ async function open(method, path, body, signal) {
     try {
       const p = await res.json();
       message = p.field ? p.field + ": " + p.error : p.error;
-    } catch { /* not of weir's making */ }
+    } catch { /* not a response of weir */ }
     throw new ApiError(res.status, message);
   }
 }
 
-// call sends a request and returns the answer; patience is in seconds.
-async function call(method, path, body, patience = 30) {
-  const limit = AbortSignal.timeout(patience * 1000);
+// call sends a request and returns the JSON response. timeout is in seconds.
+async function call(method, path, body, timeout = 30) {
+  const limit = AbortSignal.timeout(timeout * 1000);
   try {
     const res = await open(method, path, body, limit);
     return res.status === 204 ? null : await res.json();
   } catch (err) {
-    if (limit.aborted) throw new Error("no answer within " + patience + " seconds");
+    if (limit.aborted) throw new Error("no response within " + timeout + " seconds");
     throw err;
   }
 }
 
-// wantToken asks for a token in the place of one that was refused, once for all who want it.
+// wantToken asks for a token after one was rejected. Concurrent requests share one dialog.
 function wantToken(refused) {
-  if (refused !== sessionStorage.getItem(tokenKey)) return Promise.resolve(); // another one has been given meanwhile
+  if (refused !== sessionStorage.getItem(tokenKey)) return Promise.resolve(); // replaced meanwhile
   if (asking) return asking;
-  text($("login-error"), refused ? "That is not the token." : "");
+  text($("login-error"), refused ? "This is not the token." : "");
   $("token").value = "";
   if (!$("login").open) $("login").showModal();
   asking = new Promise((done) => {
@@ -53,7 +53,7 @@ function wantToken(refused) {
       ev.preventDefault();
       const token = $("token").value.trim();
       if (/[^\x21-\x7e]/.test(token)) {
-        text($("login-error"), "A token has no blanks and no letters beyond ASCII.");
+        text($("login-error"), "A token has only printable ASCII characters.");
         return;
       }
       sessionStorage.setItem(tokenKey, token);
@@ -65,14 +65,14 @@ function wantToken(refused) {
   return asking;
 }
 
-// The question stays until it is answered.
+// The dialog stays open until a token is entered.
 $("login").addEventListener("close", () => { if (asking) $("login").showModal(); });
 
 function serverPath(cluster, server) {
   return "/v1/clusters/" + encodeURIComponent(cluster) + "/servers/" + encodeURIComponent(server);
 }
 
-// follow reads the events as they come, for ever: those that weir remembers first. After a break it begins anew.
+// follow reads the event stream forever: first the event log, then new events. It reconnects after an error.
 async function follow(begin, each) {
   for (let pause = 1000; ; pause = Math.min(pause * 2, 30000)) {
     try {
@@ -89,7 +89,7 @@ async function follow(begin, each) {
           if (line.startsWith("data: ")) each(JSON.parse(line.slice(6)));
         }
       }
-    } catch { /* asked again after a pause */ }
+    } catch { /* reconnect after the pause */ }
     await new Promise((again) => setTimeout(again, pause));
   }
 }

@@ -1,8 +1,8 @@
-// Clusters with their levels and servers. Of large clusters, those that are up are counted and left out until asked for.
+// Clusters with their levels and servers. Servers of large clusters that are up are counted, and shown on request.
 
-const fewServers = 20; // of which a cluster shows all
-const mostRows = 2000; // that a cluster shows at all
-const whole = new Set(); // clusters that are shown whole
+const fewServers = 20; // a cluster with more is large
+const mostRows = 2000; // maximum per cluster
+const expanded = new Set(); // names of large clusters with all servers shown
 
 function showClusters(doc, rates) {
   const wanted = $("filter").value.trim().toLowerCase();
@@ -15,11 +15,11 @@ function makeCluster(c) {
   e.name = el("h2", {}, c.name);
   e.facts = el("span", { class: "quiet" });
   e.bad = el("span", { class: "bad" });
-  e.back = el("button", { type: "button", hidden: "", title: "lets the better level take over again" }, "Fail back");
+  e.back = el("button", { type: "button", hidden: "", title: "let a better level take over" }, "Fail back");
   e.back.addEventListener("click", () => act(e.back, () => call("POST", "/v1/clusters/" + encodeURIComponent(c.name) + "/failback")));
   e.all = el("button", { type: "button", class: "link", hidden: "" });
   e.all.addEventListener("click", () => {
-    if (!whole.delete(c.name)) whole.add(c.name);
+    if (!expanded.delete(c.name)) expanded.add(c.name);
     redraw();
   });
   e.head.append(e.name, e.bad, e.facts, e.back, e.all);
@@ -38,16 +38,16 @@ function showCluster(e, c, rates, wanted) {
   text(e.bad, !c.level ? "no level in use" : c.empty ? "no healthy server" : "");
   className(e, e.bad.textContent ? "cluster broken" : "cluster");
   text(e.facts, [c.balance, c.level && "level " + c.level + " in use", say(c.sessions, "session"), rate(r.sessions) + " new/s",
-    bytes(r.up) + " up/s", bytes(r.down) + " down/s", c.queue && c.queue + " wait", c.held && "held by failback = manual",
-    c.origin === "api" && "described at run time", c.removed && "removed at run time: " + c.removed.join(", ")].filter(Boolean).join(" · "));
+    bytes(r.up) + " up/s", bytes(r.down) + " down/s", c.queue && c.queue + " in the queue", c.held && "failback is manual",
+    c.origin === "api" && "defined at run time", c.removed && "removed at run time: " + c.removed.join(", ")].filter(Boolean).join(" · "));
   e.back.hidden = !c.held;
   const large = servers > fewServers && !wanted;
   e.all.hidden = !large;
-  text(e.all, whole.has(c.name) ? "show those not up" : "show all " + servers);
-  keyed(e.bodies, rowsOf(c, large && !whole.has(c.name), wanted), (row) => row.key, (row) => makeRow(c, row), (tr, row) => showRow(tr, row, rates));
+  text(e.all, expanded.has(c.name) ? "show those not up" : "show all " + servers);
+  keyed(e.bodies, rowsOf(c, large && !expanded.has(c.name), wanted), (row) => row.key, (row) => makeRow(c, row), (tr, row) => showRow(tr, row, rates));
 }
 
-// rowsOf lists what a cluster's table shows: heads of levels, servers, and how many more there are.
+// rowsOf returns the rows of a cluster's table: level headings, servers, and the number of hidden servers.
 function rowsOf(c, badOnly, wanted) {
   const rows = [];
   c.levels.forEach((l, i) => {

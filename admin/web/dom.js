@@ -1,8 +1,8 @@
-// Elements. Whatever comes from weir goes into the page as text, never as markup.
+// DOM helpers. Data from weir is inserted as text, never as markup.
 
 const $ = (id) => document.getElementById(id);
 
-// el makes an element with properties and children; strings become text.
+// el creates an element with properties and children. Strings become text nodes.
 function el(name, props, ...children) {
   const e = document.createElement(name);
   for (const [key, value] of Object.entries(props || {})) {
@@ -14,7 +14,7 @@ function el(name, props, ...children) {
   return e;
 }
 
-// text sets an element's text if it is another one: what stays is not drawn anew.
+// text sets the text of an element, unless it is unchanged.
 function text(e, value) {
   value = String(value);
   if (e.textContent !== value) e.textContent = value;
@@ -24,8 +24,8 @@ function className(e, value) {
   if (e.className !== value) e.className = value;
 }
 
-// keyed makes parent's children those of items, in order. Elements of keys that stay are kept: focus, selection and
-// place stay with them. make(item) returns a new element, update(element, item) fills it.
+// keyed updates the children of parent to match items, in order. Elements whose key remains are kept, with focus, selection and
+// scroll position. make(item) creates an element, update(element, item) fills it.
 function keyed(parent, items, key, make, update) {
   const old = parent.byKey || new Map();
   const now = new Map();

@@ -1,6 +1,6 @@
-// Numbers and times as people read them.
+// Formats numbers and times.
 
-// size is a number of bytes in a few characters, as weir status writes it.
+// size formats a number of bytes like weir status.
 function size(n) {
   if (n < 10000) return String(Math.round(n));
   for (const unit of "kMGTPE") {
@@ -10,7 +10,7 @@ function size(n) {
   return String(n);
 }
 
-// rate is a number per second; nothing before there are two samples.
+// rate formats a number per second; empty before the second sample.
 function rate(n) {
   if (n === undefined || Number.isNaN(n)) return "–";
   if (n === 0) return "0";
@@ -26,7 +26,7 @@ function duration(s) {
   return Math.floor(s / 86400) + "d" + Math.floor((s % 86400) / 3600) + "h";
 }
 
-// moment is a time of today, or with its date.
+// moment formats a time, with the date unless it is today.
 function moment(iso) {
   const t = new Date(iso);
   const clock = t.toLocaleTimeString([], { hour12: false });

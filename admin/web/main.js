@@ -1,6 +1,6 @@
-// The page: asks for the state once a second, draws it, and follows the events.
+// The page: polls the status once a second, draws it, and follows the event stream.
 
-const samples = 120; // of the curve
+const samples = 120; // points of the sparkline
 const eventsShown = 100;
 const state = { doc: null, rates: null, curve: [], events: [], lost: null };
 
@@ -12,14 +12,14 @@ function redraw() {
   showClusters(doc, rates);
   keyed($("listeners").tBodies[0], doc.listeners, (l) => l.protocol + " " + l.address, makeListener, (tr, l) => showListener(tr, l, rates.listener(l)));
   text($("config"), doc.config.file + ", loaded " + moment(doc.config.loaded_at) + ", " + say(doc.config.reloads, "reload") +
-    (doc.config.reloads_failed ? ", " + doc.config.reloads_failed + " refused" : ""));
+    (doc.config.reloads_failed ? ", " + doc.config.reloads_failed + " failed" : ""));
 }
 
 function showProcess(doc, rates) {
   const all = rates.all(doc);
   text($("process"), "at " + location.host + ", " + doc.version.split(" ")[0] + ", pid " + doc.pid + ", up " + duration(doc.uptime_seconds));
   text($("sessions"), doc.sessions);
-  $("sessions").title = "of at most " + doc.max_sessions;
+  $("sessions").title = "limit " + doc.max_sessions;
   text($("rate"), rate(all.sessions));
   text($("up"), bytes(all.up));
   text($("down"), bytes(all.down));
@@ -92,25 +92,25 @@ function makeEvent(ev) {
     ev.reason ? el("span", { class: "why" }, (ev.layer ? ev.layer + ": " : "") + ev.reason) : null);
 }
 
-// refresh asks for the state and draws it. Requests that come meanwhile are answered by another round.
-let round = null, again = false;
+// refresh polls the status and draws it. A call during a poll causes one more poll after it.
+let polling = null, again = false;
 
 function refresh() {
-  if (round) {
+  if (polling) {
     again = true;
-    return round;
+    return polling;
   }
-  round = ask().finally(() => {
-    round = null;
+  polling = poll().finally(() => {
+    polling = null;
     if (again) {
       again = false;
       refresh();
     }
   });
-  return round;
+  return polling;
 }
 
-async function ask() {
+async function poll() {
   try {
     const doc = await call("GET", "/v1/status", undefined, 5);
     state.rates = new Rates(doc, state.rates);
@@ -127,14 +127,14 @@ async function ask() {
   await refreshServer();
 }
 
-// watch refreshes once a second, less often where that takes weir or this page long, and not while nobody looks.
+// watch refreshes once a second, less often if a refresh takes long, and not while the page is hidden.
 async function watch() {
   for (;;) {
     const began = performance.now();
     try {
       if (!document.hidden) await refresh();
     } catch (err) {
-      showNotice("This page has a fault: " + err.message);
+      showNotice("error in this page: " + err.message);
     }
     const took = performance.now() - began;
     await new Promise((next) => setTimeout(next, Math.max(1000, 5 * took)));
@@ -149,7 +149,7 @@ async function showPlan() {
   if (!$("reload").open) $("reload").showModal();
   try {
     const p = await call("POST", "/v1/plan");
-    const steps = p.steps.map((s) => s.text + (s.cuts ? " (" + say(s.cuts, "session") + " left to drain)" : "") + (s.refused ? "\nrefused: " + s.refused : ""));
+    const steps = p.steps.map((s) => s.text + (s.cuts ? " (" + say(s.cuts, "session") + " to drain)" : "") + (s.refused ? "\nimpossible: " + s.refused : ""));
     list((steps.length ? steps : ["no changes"]).map((s, i) => ({ i: s + i, text: s })));
     $("reload-now").disabled = p.refused;
   } catch (err) {
@@ -169,7 +169,7 @@ $("forget").addEventListener("click", () => {
 });
 document.addEventListener("visibilitychange", () => { if (!document.hidden) refresh(); });
 
-let soon = null; // a redraw for the events that come at once
+let soon = null; // timer: one redraw for events that arrive together
 watch();
 follow(() => { state.events = []; }, (ev) => {
   state.events = [...state.events.slice(1 - eventsShown), ev];

@@ -1,7 +1,7 @@
-// Rates: what counters have grown by between two documents.
+// Rates computes rates per second from the counters of two status documents.
 
 class Rates {
-  // before is the Rates of an earlier document, or null.
+  // before is the Rates of the previous document, or null.
   constructor(doc, before) {
     this.at = doc.uptime_seconds;
     this.pid = doc.pid;
@@ -17,7 +17,7 @@ class Rates {
 
   counts(x) { return { sessions: x.sessions_total, up: x.bytes_up, down: x.bytes_down }; }
 
-  // grown is by how much counters grow in a second.
+  // grown returns the growth of counters per second.
   grown(now, then) {
     if (!this.before || !now || !then) return {};
     const t = this.at - this.before.at;

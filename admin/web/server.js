@@ -1,4 +1,4 @@
-// One server: why it is in its state, what may be done about it, and its sessions.
+// The dialog of a server: layers, actions, sessions.
 
 const shown = { cluster: "", server: "", explanation: null };
 const listed = 20; // sessions in the dialog
@@ -15,7 +15,7 @@ function openServer(cluster, server) {
   refreshServer();
 }
 
-// refreshServer asks anew about the server that is shown.
+// refreshServer polls the server shown in the dialog.
 async function refreshServer() {
   if (!$("server").open) return;
   const { cluster, server } = shown;
@@ -36,15 +36,15 @@ function showServer(x, sessions) {
   text(head.firstChild, x.state);
   className(head.firstChild, "state " + x.state);
   text(head.lastChild, " since " + moment(x.since) + " at " + x.address + ", level " + x.levels.join(", ") +
-    ", weight " + x.weight + (x.effective_weight === x.weight ? "" : " (" + x.effective_weight.toPrecision(3) + " in effect)") +
+    ", weight " + x.weight + (x.effective_weight === x.weight ? "" : " (" + x.effective_weight.toPrecision(3) + " effective)") +
     (x.max_sessions ? ", at most " + say(x.max_sessions, "session") : ""));
   if ($("weight").value === "" && document.activeElement !== $("weight")) $("weight").value = x.weight;
   $("kill").disabled = x.sessions === 0;
   if (!armed) text($("kill"), x.sessions === 0 ? "No sessions" : "Kill " + say(x.sessions, "session"));
   keyed($("layers").tBodies[0], x.layers.map((l, i) => ({ ...l, i })), (l) => l.i,
     () => el("tr", {}, el("td"), el("td"), el("td"), el("td")), showLayer);
-  text($("server-counts"), [say(x.sessions_total, "session") + " since the start", say(x.dials, "dial"), x.dial_failures + " failed",
-    x.retries + " after another server had failed", x.connect_ms ? "connects in " + x.connect_ms.toFixed(1) + " ms" : "",
+  text($("server-counts"), [say(x.sessions_total, "session") + " since startup", say(x.dials, "dial"), x.dial_failures + " failed",
+    x.retries + " retries", x.connect_ms ? "connects in " + x.connect_ms.toFixed(1) + " ms" : "",
     size(x.bytes_up) + " up, " + size(x.bytes_down) + " down"].filter(Boolean).join(" · "));
   text($("server-sessions-head"), sessions.length === 0 ? "No sessions" : "Sessions" + (sessions.length < x.sessions ? " (" + sessions.length + " of " + x.sessions + ")" : ""));
   $("server-sessions").hidden = sessions.length === 0;
@@ -76,7 +76,7 @@ function showSession(tr, s) {
   text(tr.children[4], duration(s.age_seconds));
 }
 
-// act does something that changes weir, once, and shows what came of it.
+// act runs a change with its button disabled, and shows its error.
 async function act(button, change, error) {
   button.disabled = true;
   try {
@@ -87,7 +87,7 @@ async function act(button, change, error) {
     else showNotice(err.message);
   } finally {
     button.disabled = false;
-    if (document.activeElement === document.body) button.focus(); // which it has lost by being disabled
+    if (document.activeElement === document.body) button.focus(); // disabling it removed the focus
     refresh();
   }
 }
@@ -99,7 +99,7 @@ function patch(button, change) {
   return serverAct(button, () => call("PATCH", serverPath(shown.cluster, shown.server), why ? { ...change, reason: why } : change));
 }
 
-// Killing sessions takes a second click soon after the first.
+// Killing sessions requires a second click within four seconds.
 let armed = null;
 
 function disarm() {
