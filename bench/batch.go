@@ -68,7 +68,7 @@ func (s datagramSocket) ask(patience time.Duration) (bool, error) {
 	}
 	const size = 64
 	b := newBatch(1, size)
-	b.fill(0, 1, size)
+	b.prepareSend(0, 1, size)
 	if err := b.send(s, 1, 0); err != nil {
 		return false, err
 	}
@@ -125,12 +125,12 @@ func newBatch(n, size int) *batch {
 		h.SetIovlen(1)
 		h.Control = (*byte)(unsafe.Pointer(&b.controls[i]))
 	}
-	b.empty(n)
+	b.prepareReceive(n)
 	return b
 }
 
-// named makes slots carry the address of the sender, to which replies return.
-func (b *batch) named() *batch {
+// keepAddresses makes slots carry the address of the sender, to which replies return.
+func (b *batch) keepAddresses() *batch {
 	for i := range b.msgs {
 		b.msgs[i].hdr.Name = (*byte)(unsafe.Pointer(&b.names[i]))
 		b.msgs[i].hdr.Namelen = unix.SizeofSockaddrInet4
@@ -138,43 +138,43 @@ func (b *batch) named() *batch {
 	return b
 }
 
-// got returns the datagrams received in a slot.
-func (b *batch) got(i int) []byte { return b.space[i*b.size:][:b.msgs[i].len] }
+// received returns the datagrams received in a slot.
+func (b *batch) received(i int) []byte { return b.space[i*b.size:][:b.msgs[i].len] }
 
 // from returns the batch without its first n slots; both share the memory.
 func (b *batch) from(n int) batch {
 	return batch{msgs: b.msgs[n:], iovs: b.iovs[n:], controls: b.controls[n:], space: b.space[n*b.size:], size: b.size}
 }
 
-// empty prepares the first n slots to receive.
-func (b *batch) empty(n int) {
+// prepareReceive prepares the first n slots to receive.
+func (b *batch) prepareReceive(n int) {
 	for i := range n {
 		b.iovs[i].SetLen(b.size)
 		b.msgs[i].hdr.SetControllen(int(unsafe.Sizeof(segmentSize{})))
 	}
 }
 
-// turn prepares what was received in the first n slots to be sent back unchanged.
-func (b *batch) turn(n int) {
+// prepareEcho prepares what was received in the first n slots to be sent back unchanged.
+func (b *batch) prepareEcho(n int) {
 	for i := range n {
 		b.iovs[i].SetLen(int(b.msgs[i].len))
 		if b.msgs[i].hdr.Controllen > 0 {
-			b.cut(i, int(binary.NativeEndian.Uint32(b.controls[i].size[:])))
+			b.segment(i, int(binary.NativeEndian.Uint32(b.controls[i].size[:])))
 		}
 	}
 }
 
-// fill prepares a slot with datagrams of one size to be sent.
-func (b *batch) fill(i, n, size int) {
+// prepareSend prepares a slot with datagrams of one size to be sent.
+func (b *batch) prepareSend(i, n, size int) {
 	b.iovs[i].SetLen(n * size)
 	b.msgs[i].hdr.SetControllen(0)
 	if n > 1 {
-		b.cut(i, size)
+		b.segment(i, size)
 	}
 }
 
-// cut makes the kernel split a slot into datagrams when it is sent.
-func (b *batch) cut(i, size int) {
+// segment makes the kernel split a slot into datagrams when it is sent.
+func (b *batch) segment(i, size int) {
 	c := &b.controls[i]
 	c.head.Level, c.head.Type = unix.SOL_UDP, unix.UDP_SEGMENT
 	c.head.SetLen(unix.CmsgLen(2))

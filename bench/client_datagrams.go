@@ -36,15 +36,15 @@ type datagramResult struct {
 // lossAfter is how long a client waits for a response before it counts outstanding datagrams as lost.
 const lossAfter = time.Second
 
-// crowds is the number of threads that the clients share.
-const crowds = 2
+// groupCount is the number of threads that the clients share.
+const groupCount = 2
 
 // runDatagrams is the datagrams subcommand. Each response is followed by the next datagram immediately, or a client
 // waits for all responses to a burst before it sends the next, or datagrams leave at a steady rate.
 func runDatagrams(out io.Writer, load datagramLoad) error {
-	all := make([]*crowd, min(crowds, load.flows))
+	all := make([]*clientGroup, min(groupCount, load.flows))
 	for i := range all {
-		all[i] = &crowd{load: load, flows: (load.flows + i) / len(all)}
+		all[i] = &clientGroup{load: load, flows: (load.flows + i) / len(all)}
 	}
 	errs := make([]error, len(all))
 	var stop atomic.Bool
@@ -70,8 +70,8 @@ func runDatagrams(out io.Writer, load datagramLoad) error {
 	return json.NewEncoder(out).Encode(result)
 }
 
-// crowd is a group of clients on one thread.
-type crowd struct {
+// clientGroup is a group of clients on one thread.
+type clientGroup struct {
 	load    datagramLoad
 	flows   int
 	clients []datagramClient
@@ -89,7 +89,7 @@ type datagramClient struct {
 }
 
 // open opens the socket of a client, and replaces it if it has one.
-func (c *crowd) open(i int) error {
+func (c *clientGroup) open(i int) error {
 	s, err := dialDatagrams(c.load.target)
 	if err != nil {
 		return err
@@ -106,16 +106,16 @@ func (c *crowd) open(i int) error {
 	return unix.EpollCtl(c.epfd, unix.EPOLL_CTL_ADD, int(s), &unix.EpollEvent{Events: unix.EPOLLIN, Fd: int32(i)})
 }
 
-func (c *crowd) send(i, n int) error {
+func (c *clientGroup) send(i, n int) error {
 	c.clients[i].under += n
 	if c.load.joined {
-		c.out.fill(0, n, c.load.size)
+		c.out.prepareSend(0, n, c.load.size)
 		n = 1
 	}
 	return c.out.send(c.clients[i].socket, n, 0)
 }
 
-func (c *crowd) run(stop *atomic.Bool) error {
+func (c *clientGroup) run(stop *atomic.Bool) error {
 	runtime.LockOSThread()
 	size, window := c.load.size, c.load.window
 	if c.load.joined {
@@ -123,7 +123,7 @@ func (c *crowd) run(stop *atomic.Bool) error {
 	} else {
 		c.in, c.out = newBatch(max(window, 16), size+1), newBatch(window, size)
 		for i := range window {
-			c.out.fill(i, 1, size)
+			c.out.prepareSend(i, 1, size)
 		}
 	}
 	c.clients = make([]datagramClient, c.flows)
@@ -162,12 +162,12 @@ func (c *crowd) run(stop *atomic.Bool) error {
 		}
 		now := time.Now()
 		for _, ev := range events[:max(n, 0)] {
-			if err := c.answered(int(ev.Fd), now, stop.Load()); err != nil {
+			if err := c.receiveReplies(int(ev.Fd), now, stop.Load()); err != nil {
 				return err
 			}
 		}
 		if c.load.rate > 0 && !stop.Load() {
-			for due := int(now.Sub(begin).Seconds() * float64(c.load.rate) / crowds); sent < due; sent++ {
+			for due := int(now.Sub(begin).Seconds() * float64(c.load.rate) / groupCount); sent < due; sent++ {
 				if err := c.send(sent%c.flows, 1); err != nil {
 					return err
 				}
@@ -175,7 +175,7 @@ func (c *crowd) run(stop *atomic.Bool) error {
 		}
 		if now.Sub(looked) > lossAfter/4 {
 			looked = now
-			if err := c.giveUp(now, stop.Load()); err != nil {
+			if err := c.countLost(now, stop.Load()); err != nil {
 				return err
 			}
 		}
@@ -184,7 +184,7 @@ func (c *crowd) run(stop *atomic.Bool) error {
 }
 
 // done reports whether there is nothing left to send or to receive.
-func (c *crowd) done(stop *atomic.Bool) bool {
+func (c *clientGroup) done(stop *atomic.Bool) bool {
 	if !stop.Load() {
 		return false
 	}
@@ -196,8 +196,8 @@ func (c *crowd) done(stop *atomic.Bool) bool {
 	return true
 }
 
-// answered processes the datagrams received for a client and sends the next ones.
-func (c *crowd) answered(i int, now time.Time, stopping bool) error {
+// receiveReplies processes the datagrams received for a client and sends the next ones.
+func (c *clientGroup) receiveReplies(i int, now time.Time, stopping bool) error {
 	n, err := c.in.receive(c.clients[i].socket, unix.MSG_DONTWAIT)
 	if err != nil || n == 0 {
 		return err
@@ -212,7 +212,7 @@ func (c *crowd) answered(i int, now time.Time, stopping bool) error {
 		n += got / c.load.size
 	}
 	if c.load.joined {
-		c.in.empty(places)
+		c.in.prepareReceive(places)
 	}
 	client := &c.clients[i]
 	client.heard = now
@@ -234,8 +234,8 @@ func (c *crowd) answered(i int, now time.Time, stopping bool) error {
 	return c.send(i, n)
 }
 
-// giveUp counts the outstanding datagrams of silent clients as lost and restarts these clients.
-func (c *crowd) giveUp(now time.Time, stopping bool) error {
+// countLost counts the outstanding datagrams of silent clients as lost and restarts these clients.
+func (c *clientGroup) countLost(now time.Time, stopping bool) error {
 	for i := range c.clients {
 		client := &c.clients[i]
 		if client.under == 0 || now.Sub(client.heard) < lossAfter {

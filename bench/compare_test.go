@@ -153,12 +153,12 @@ func TestDoubts(t *testing.T) {
 	records[0].OtherCores = 0.8
 	records[1].Failures = 4
 	records = append(records, record{Row: "bulk-1", Product: "nginx", Round: 2, Error: "it broke"})
-	text := strings.Join(doubts(records, compare(collect(records))), "\n")
+	text := strings.Join(reasonsForDoubt(records, compare(collect(records))), "\n")
 	require.Contains(t, text, "requests-50: up to 0.80 CPUs were busy")
 	require.Contains(t, text, "requests-50: 4 requests or connections failed")
 	require.Contains(t, text, "bulk-1, nginx, round 2 failed: it broke")
 	require.NotContains(t, text, "direct is only")
-	require.Empty(t, doubts(sample(), compare(collect(sample()))))
+	require.Empty(t, reasonsForDoubt(sample(), compare(collect(sample()))))
 }
 
 func TestResultsAreReadBackAndRendered(t *testing.T) {

@@ -12,8 +12,8 @@ const (
 	headroomDoubt   = 1.15 // direct over the fastest proxy: below it, generator or server may be the limit
 )
 
-// doubts lists the reasons not to trust a figure; nil if there are none.
-func doubts(records []record, lines []comparison) []string {
+// reasonsForDoubt lists the reasons not to trust a figure; nil if there are none.
+func reasonsForDoubt(records []record, lines []comparison) []string {
 	var all []string
 	for _, r := range rows() {
 		var busy []float64

@@ -47,7 +47,7 @@ type forwardLoop struct {
 	fromAll  *batch // of clients
 	fromOne  *batch // of the server
 	used     int    // places of fromOne whose datagrams are in down
-	up, down *joiner
+	up, down *segmentJoiner
 	touched  []int
 }
 
@@ -63,7 +63,7 @@ func forwardFrom(s datagramSocket, to string) error {
 	}
 	l := &forwardLoop{
 		socket: s, to: to, epfd: epfd, of: map[unix.RawSockaddrInet4]int{},
-		fromAll: newBatch(forwardPlaces, echoRoom).named(), fromOne: newBatch(forwardPlaces, echoRoom),
+		fromAll: newBatch(forwardPlaces, echoRoom).keepAddresses(), fromOne: newBatch(forwardPlaces, echoRoom),
 		up: newJoiner(), down: newJoiner(),
 	}
 	if err := l.watch(s, listening); err != nil {
@@ -134,14 +134,14 @@ func (l *forwardLoop) takeRequests() error {
 	for _, at := range l.touched {
 		f := &l.flows[at]
 		for j, i := range f.waiting {
-			l.up.add(l.fromAll.got(i), nil, j > 0)
+			l.up.add(l.fromAll.received(i), nil, j > 0)
 		}
 		f.waiting = f.waiting[:0]
 		if err := l.up.send(f.server); err != nil {
 			return err
 		}
 	}
-	l.fromAll.empty(n)
+	l.fromAll.prepareReceive(n)
 	return nil
 }
 
@@ -172,7 +172,7 @@ func (l *forwardLoop) takeReplies(f *forwardedFlow) error {
 		return err
 	}
 	for i := range n {
-		l.down.add(rest.got(i), &f.client, i > 0)
+		l.down.add(rest.received(i), &f.client, i > 0)
 	}
 	l.used += n
 	return nil
@@ -181,7 +181,7 @@ func (l *forwardLoop) takeReplies(f *forwardedFlow) error {
 // flush sends the queued replies.
 func (l *forwardLoop) flush() error {
 	err := l.down.send(l.socket)
-	l.fromOne.empty(l.used)
+	l.fromOne.prepareReceive(l.used)
 	l.used = 0
 	return err
 }

@@ -18,8 +18,8 @@ const (
 	checkWindow = 5 * checkInterval
 	// checkWarmUp is how long they run before that: the first round is distributed in a special way.
 	checkWarmUp = 2 * checkInterval
-	// checkPatience bounds the wait for verdicts.
-	checkPatience = 60 * time.Second
+	// verdictTimeout bounds the wait for verdicts.
+	verdictTimeout = 60 * time.Second
 )
 
 // checkServers measures the proxy's checks of healthy servers, which is nearly all it does, and then stops all servers
@@ -65,8 +65,8 @@ func checkServers(ctx context.Context, t *trial) (values, error) {
 			v[metricVerdicts] = since.Seconds()
 			return v, nil
 		}
-		if since > checkPatience {
-			return nil, t.proxy.failure(fmt.Errorf("%d of %d servers down after %v", n, t.row.servers, checkPatience))
+		if since > verdictTimeout {
+			return nil, t.proxy.failure(fmt.Errorf("%d of %d servers down after %v", n, t.row.servers, verdictTimeout))
 		}
 		if err := pause(ctx, 10*time.Millisecond); err != nil {
 			return nil, err
@@ -86,19 +86,19 @@ func pause(ctx context.Context, d time.Duration) error {
 	}
 }
 
-// downs counts the servers that have gone down according to a proxy's log.
-type downs struct {
+// countDowns counts the servers that have gone down according to a proxy's log.
+type countDowns struct {
 	log  *os.File
 	rest []byte // the beginning of a line whose end is not there yet
 	n    int
 }
 
-func openDowns(path string) (*downs, error) {
+func openDowns(path string) (*countDowns, error) {
 	log, err := os.Open(path)
-	return &downs{log: log}, err
+	return &countDowns{log: log}, err
 }
 
-func (d *downs) count() (int, error) {
+func (d *countDowns) count() (int, error) {
 	var b [64 << 10]byte
 	for {
 		n, err := d.log.Read(b[:])

@@ -28,8 +28,8 @@ type process struct {
 	endErr error // valid once ended is closed
 }
 
-// leash prefixes a command so that the kernel kills it if this program dies without stopping it.
-func leash(argv []string) []string {
+// killOnExit prefixes a command so that the kernel kills it if this program dies without stopping it.
+func killOnExit(argv []string) []string {
 	return append([]string{"setpriv", "--pdeathsig", "TERM", "--"}, argv...)
 }
 
@@ -41,7 +41,7 @@ func startProcess(name, dir string, argv []string) (*process, error) {
 		return nil, err
 	}
 	defer out.Close()
-	argv = leash(argv)
+	argv = killOnExit(argv)
 	p.cmd = exec.Command(argv[0], argv[1:]...)
 	p.cmd.Stdout, p.cmd.Stderr = out, out
 	if p.stdin, err = p.cmd.StdinPipe(); err != nil {
@@ -132,7 +132,7 @@ type generated struct {
 // generate runs a load generator to its end.
 func generate(ctx context.Context, argv []string) (generated, error) {
 	name := filepath.Base(argv[0])
-	argv = leash(argv)
+	argv = killOnExit(argv)
 	cmd := exec.CommandContext(ctx, argv[0], argv[1:]...)
 	cmd.WaitDelay = stopTimeout
 	var errText bytes.Buffer

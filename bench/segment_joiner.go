@@ -6,9 +6,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// joiner collects datagrams for one socket. Those of one size for one destination are sent as one, and the kernel
+// segmentJoiner collects datagrams for one socket. Those of one size for one destination are sent as one, and the kernel
 // splits them (UDP_SEGMENT, udp(7)).
-type joiner struct {
+type segmentJoiner struct {
 	batch *batch // its places hold no bytes of their own
 	iovs  []unix.Iovec
 	used  int // places, …
@@ -22,13 +22,13 @@ const (
 	joinedBytes = 65_000 // …
 )
 
-func newJoiner() *joiner {
-	return &joiner{batch: newBatch(forwardPlaces, 0), iovs: make([]unix.Iovec, forwardPlaces)}
+func newJoiner() *segmentJoiner {
+	return &segmentJoiner{batch: newBatch(forwardPlaces, 0), iovs: make([]unix.Iovec, forwardPlaces)}
 }
 
 // add adds a datagram, whose memory must stay valid until it is sent. to is the destination, nil for a connected
 // socket; follows tells that the destination is that of the previous datagram.
-func (j *joiner) add(data []byte, to *unix.RawSockaddrInet4, follows bool) {
+func (j *segmentJoiner) add(data []byte, to *unix.RawSockaddrInet4, follows bool) {
 	v := &j.iovs[j.iovsN]
 	v.Base = unsafe.SliceData(data)
 	v.SetLen(len(data))
@@ -37,7 +37,7 @@ func (j *joiner) add(data []byte, to *unix.RawSockaddrInet4, follows bool) {
 		h := &j.batch.msgs[last].hdr
 		h.Control = (*byte)(unsafe.Pointer(&j.batch.controls[last]))
 		h.SetIovlen(int(h.Iovlen) + 1)
-		j.batch.cut(last, j.size)
+		j.batch.segment(last, j.size)
 		j.total += j.size
 		return
 	}
@@ -51,7 +51,7 @@ func (j *joiner) add(data []byte, to *unix.RawSockaddrInet4, follows bool) {
 	j.size, j.total = len(data), len(data)
 }
 
-func (j *joiner) send(s datagramSocket) error {
+func (j *segmentJoiner) send(s datagramSocket) error {
 	err := j.batch.send(s, j.used, unix.MSG_DONTWAIT)
 	j.used, j.iovsN = 0, 0
 	return err

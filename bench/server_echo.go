@@ -39,16 +39,16 @@ func serveEcho(address string, joined bool) error {
 
 func echo(s datagramSocket, room int) error {
 	runtime.LockOSThread()
-	b := newBatch(echoPlaces, room).named()
+	b := newBatch(echoPlaces, room).keepAddresses()
 	for {
 		n, err := b.receive(s, unix.MSG_WAITFORONE)
 		if err != nil {
 			return err
 		}
-		b.turn(n)
+		b.prepareEcho(n)
 		if err := b.send(s, n, 0); err != nil {
 			return err
 		}
-		b.empty(n)
+		b.prepareReceive(n)
 	}
 }

@@ -28,7 +28,7 @@ func (r report) tables() string {
 	if t := growthTable(growths(r.lines), r.setup.Products); t != nil {
 		fmt.Fprintf(&b, "\nGrowth:\n\n%s", t)
 	}
-	if list := doubts(r.records, r.lines); list != nil {
+	if list := reasonsForDoubt(r.records, r.lines); list != nil {
 		b.WriteString("\nDoubts:\n\n")
 		for _, doubt := range list {
 			fmt.Fprintf(&b, "* %s\n", doubt)
