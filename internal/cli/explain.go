@@ -76,18 +76,18 @@ func limitText(n int) string {
 
 // layerValue returns everything that a layer sets.
 func layerValue(l *status.Layer) string {
-	var words []string
+	var parts []string
 	if l.Says != "" {
-		words = append(words, l.Says)
+		parts = append(parts, l.Says)
 	}
 	if l.Weight != nil {
-		words = append(words, fmt.Sprintf("weight %d", *l.Weight))
+		parts = append(parts, fmt.Sprintf("weight %d", *l.Weight))
 	}
 	if l.Percent != nil {
-		words = append(words, fmt.Sprintf("%d%%", *l.Percent))
+		parts = append(parts, fmt.Sprintf("%d%%", *l.Percent))
 	}
 	if l.MaxSessions != nil && *l.MaxSessions > 0 {
-		words = append(words, fmt.Sprintf("max %d", *l.MaxSessions))
+		parts = append(parts, fmt.Sprintf("max %d", *l.MaxSessions))
 	}
-	return strings.Join(words, ", ")
+	return strings.Join(parts, ", ")
 }

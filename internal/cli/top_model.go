@@ -30,7 +30,7 @@ type (
 		doc *status.Document
 		err error
 	}
-	// topChanged is the outcome of a change, in words.
+	// topChanged is the result of a change as text.
 	topChanged string
 )
 
@@ -110,7 +110,7 @@ func (m *topModel) do(action topAction) tea.Cmd {
 	return nil
 }
 
-// change sends an action to the API and returns the result in words.
+// change sends an action to the API and returns the result as text.
 func (c *client) change(ctx context.Context, action topAction) (string, error) {
 	at := path("v1", "clusters", action.cluster, "servers", action.server)
 	if action.kind == topKill {
