@@ -20,12 +20,13 @@ import (
 	"weir/conf"
 	"weir/internal/nettest"
 	"weir/internal/status"
+	"weir/l4"
 )
 
 // serve runs an API about w at one address until the test ends.
 func serve(t *testing.T, w Weir, spec conf.Admin) *Server {
 	t.Helper()
-	s := New(slog.New(slog.DiscardHandler))
+	s := New(slog.New(slog.DiscardHandler), l4.RemoveStaleSocket)
 	s.Start(w)
 	token, err := ReadToken(spec.TokenFile)
 	require.NoError(t, err)
@@ -252,7 +253,7 @@ func TestPagesOfOthers(t *testing.T) {
 func TestSlowStream(t *testing.T) {
 	at := unixAt(filepath.Join(t.TempDir(), "a.sock"))
 	f := newFake()
-	s := New(slog.New(slog.DiscardHandler))
+	s := New(slog.New(slog.DiscardHandler), l4.RemoveStaleSocket)
 	s.streamWriteTimeout = 50 * time.Millisecond
 	s.Start(f)
 	c, err := s.Prepare(conf.Admin{Listen: []conf.Address{at}, Explicit: true}, &Token{})

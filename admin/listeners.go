@@ -129,7 +129,7 @@ func (s *Server) openListener(at conf.Address) (*apiListener, error) {
 		}
 	}
 	if at.Path != "" {
-		return listenUnix(at)
+		return s.listenUnix(at)
 	}
 	var lc net.ListenConfig
 	lc.SetMultipathTCP(false) // the default is true

@@ -12,6 +12,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"weir/conf"
+	"weir/l4"
 )
 
 func TestUnixSocket(t *testing.T) {
@@ -22,7 +23,7 @@ func TestUnixSocket(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, os.FileMode(0o660), info.Mode().Perm())
 
-	other := New(slog.New(slog.DiscardHandler))
+	other := New(slog.New(slog.DiscardHandler), l4.RemoveStaleSocket)
 	_, err = other.Prepare(conf.Admin{Listen: []conf.Address{at}, Explicit: true}, &Token{})
 	require.ErrorContains(t, err, "listen on unix:"+path+": address already in use")
 	res, _ := request(t, over(at), "GET /healthz", "")
@@ -76,7 +77,7 @@ func TestWhatCannotBeHad(t *testing.T) {
 	port := free
 	port.Addr = taken.Addr().(*net.TCPAddr).AddrPort()
 
-	s := New(slog.New(slog.DiscardHandler))
+	s := New(slog.New(slog.DiscardHandler), l4.RemoveStaleSocket)
 	s.Start(newFake())
 	defer s.Close()
 	for _, spec := range []conf.Admin{

@@ -25,7 +25,7 @@ func described(t *testing.T) *openapi3.T {
 
 // What is described is what there is.
 func TestDescriptionOfPaths(t *testing.T) {
-	s := New(nil)
+	s := New(nil, nil)
 	s.Start(newFake())
 	is := map[string][]string{}
 	for path, m := range s.endpoints() {

@@ -1,13 +1,10 @@
 package admin
 
 import (
-	"errors"
 	"fmt"
-	"io/fs"
 	"net"
 	"os"
 	"path/filepath"
-	"syscall"
 
 	"weir/conf"
 )
@@ -17,12 +14,12 @@ const socketMode = 0o660
 
 // listenUnix listens on a unix socket. It creates a missing directory and replaces a stale socket, as a killed process leaves
 // it. A socket in use, or a file that is not a socket, is an error.
-func listenUnix(at conf.Address) (*apiListener, error) {
+func (s *Server) listenUnix(at conf.Address) (*apiListener, error) {
 	path := at.Path
 	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
 		return nil, fmt.Errorf("listen on %s: %w", at, err)
 	}
-	if err := removeStaleSocket(path); err != nil {
+	if err := s.removeStaleSocket(path); err != nil {
 		return nil, fmt.Errorf("listen on %s: %w", at, err)
 	}
 	ln, err := net.ListenUnix("unix", &net.UnixAddr{Name: path, Net: "unix"})
@@ -50,26 +47,4 @@ func unlinkUnlessReplaced(path string) func() {
 			os.Remove(path)
 		}
 	}
-}
-
-// removeStaleSocket removes a socket file on which no process listens.
-func removeStaleSocket(path string) error {
-	info, err := os.Lstat(path)
-	switch {
-	case errors.Is(err, fs.ErrNotExist):
-		return nil
-	case err != nil:
-		return err
-	case info.Mode()&fs.ModeSocket == 0:
-		return fmt.Errorf("%w: the file is not a socket", syscall.EEXIST)
-	}
-	conn, err := net.Dial("unix", path)
-	if err == nil {
-		conn.Close()
-		return syscall.EADDRINUSE
-	}
-	if !errors.Is(err, syscall.ECONNREFUSED) {
-		return err
-	}
-	return os.Remove(path)
 }

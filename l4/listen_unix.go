@@ -12,9 +12,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// removeStaleSocket removes a socket file on which no process listens, as a killed process leaves it. A socket in use, or
+// RemoveStaleSocket removes a socket file on which no process listens, as a killed process leaves it. A socket in use, or
 // another kind of file, is an error and stays.
-func removeStaleSocket(path string) error {
+func RemoveStaleSocket(path string) error {
 	if path[0] == '@' {
 		return nil
 	}

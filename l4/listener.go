@@ -43,7 +43,7 @@ func (p *Plane) newListener(at conf.Address, set *Settings, udp bool) *Listener 
 // overlap with that of another listener of this plane; otherwise an address in use is an error.
 func (p *Plane) Listen(at conf.Address, set *Settings, shared bool) (*Listener, error) {
 	if at.Path != "" {
-		if err := removeStaleSocket(at.Path); err != nil {
+		if err := RemoveStaleSocket(at.Path); err != nil {
 			return nil, fmt.Errorf("listen on %s: %w", at, err)
 		}
 	}

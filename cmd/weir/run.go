@@ -99,7 +99,7 @@ func runDaemon(ctx context.Context, file string, stderr io.Writer) int {
 		log.Warn("configuration warning", "warning", w.String())
 	}
 	d := &daemon{
-		file: file, program: program, out: out, log: log, api: admin.New(log), signals: sig,
+		file: file, program: program, out: out, log: log, api: admin.New(log, engine.RemoveStaleSocket), signals: sig,
 		reloads: make(chan chan error), upgrades: make(chan chan upgradeResult), stops: make(chan bool),
 		stopping: make(chan struct{}), stopped: make(chan struct{}),
 	}
