@@ -13,7 +13,7 @@ import (
 // host is a connection to an agent that sends the contents of Reader.
 type host struct {
 	io.Reader
-	heard  strings.Builder
+	sent   strings.Builder
 	broken error
 }
 
@@ -21,7 +21,7 @@ func (h *host) Write(p []byte) (int, error) {
 	if h.broken != nil {
 		return 0, h.broken
 	}
-	return h.heard.Write(p)
+	return h.sent.Write(p)
 }
 
 func TestQuerySendsVerbatimAndReadsOneLine(t *testing.T) {
@@ -29,7 +29,7 @@ func TestQuerySendsVerbatimAndReadsOneLine(t *testing.T) {
 	advice, err := Query(h, []byte("pouet\n"))
 	require.NoError(t, err)
 	require.Equal(t, Advice{Health: HealthUp, Word: "up"}, advice)
-	require.Equal(t, "pouet\n", h.heard.String())
+	require.Equal(t, "pouet\n", h.sent.String())
 }
 
 func TestQueryStopsAtLineEnd(t *testing.T) {

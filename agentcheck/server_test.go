@@ -50,11 +50,11 @@ func TestServerRepliesToEveryRequest(t *testing.T) {
 
 func TestServerWithReplyErrorSendsNothing(t *testing.T) {
 	nothing := errors.New("nothing")
-	var told atomic.Value
-	address := startServer(t, &Server{Reply: func() (string, error) { return "", nothing }, OnError: func(err error) { told.Store(err) }})
+	var reported atomic.Value
+	address := startServer(t, &Server{Reply: func() (string, error) { return "", nothing }, OnError: func(err error) { reported.Store(err) }})
 	_, err := query(t, address, "")
 	require.ErrorIs(t, err, ErrEmpty)
-	require.Eventually(t, func() bool { return told.Load() == nothing }, 5*time.Second, time.Millisecond)
+	require.Eventually(t, func() bool { return reported.Load() == nothing }, 5*time.Second, time.Millisecond)
 }
 
 func TestServerStopsWithOpenConnections(t *testing.T) {

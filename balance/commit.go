@@ -82,11 +82,11 @@ func (c *Cluster) install(p *Prepared) {
 			l.copyCursors(c.levels[i])
 		}
 	}
-	known := c.servers
+	old := c.servers
 	c.spec, c.levels, c.slots = p.spec, p.levels, 0
-	c.servers = make(map[string]*Server, len(known))
+	c.servers = make(map[string]*Server, len(old))
 	c.up, c.serving = 0, 0
-	for _, s := range known {
+	for _, s := range old {
 		s.placements = s.placements[:0]
 	}
 	for i, l := range c.levels {
@@ -95,8 +95,8 @@ func (c *Cluster) install(p *Prepared) {
 			spec := &p.spec.Levels[i].Servers[j]
 			s := c.servers[spec.Name]
 			if s == nil {
-				if s = known[spec.Name]; s == nil {
-					s = &Server{cluster: c, name: spec.Name, slowStartDue: known != nil, percent: fullPercent, since: neverPublished}
+				if s = old[spec.Name]; s == nil {
+					s = &Server{cluster: c, name: spec.Name, slowStartDue: old != nil, percent: fullPercent, since: neverPublished}
 				}
 				c.servers[spec.Name] = s
 				s.configure(spec)

@@ -153,7 +153,7 @@ func TestUnresolvedServerIsNotPicked(t *testing.T) {
 	c.SetResolved("A", true, 0)
 	require.Equal(t, "AB", pickSequence(t, c, 2))
 	commit(c, spec)
-	require.Equal(t, Up, stateOf(c, "A"), "what is known stays")
+	require.Equal(t, Up, stateOf(c, "A"), "the state is kept")
 }
 
 func TestAdoptIgnoresServerState(t *testing.T) {

@@ -10,7 +10,7 @@ import (
 
 // recordEvents returns an observer and a function that returns and clears the recorded events.
 func recordEvents() (func(Event), func() []string) {
-	var heard []string
+	var events []string
 	return func(e Event) {
 			text := string(e.Kind)
 			if e.Server != "" {
@@ -22,55 +22,55 @@ func recordEvents() (func(Event), func() []string) {
 			if e.Layer != "" {
 				text += " by " + e.Layer
 			}
-			heard = append(heard, text)
+			events = append(events, text)
 		}, func() []string {
-			said := heard
-			heard = nil
-			return said
+			got := events
+			events = nil
+			return got
 		}
 }
 
 func TestAllDownThenUpEmitsOneEmptyAndOneBack(t *testing.T) {
 	for _, protected := range []bool{false, true} {
-		observe, heard := recordEvents()
+		observe, events := recordEvents()
 		spec := newLevelsSpec("AB")
 		spec.Protected = protected
 		c := New(spec, 0, observe)
 		c.SetCheck("B", "tcp", false, "", 0)
 		c.SetCheck("B", "tcp", false, "", 0)
-		require.Equal(t, []string{"server_down B up>down by checks"}, heard())
+		require.Equal(t, []string{"server_down B up>down by checks"}, events())
 		c.SetCheck("A", "tcp", false, "", 0)
 		if protected {
-			require.Equal(t, []string{"server_down A up>unstable by checks", "cluster_empty A by protection"}, heard())
+			require.Equal(t, []string{"server_down A up>unstable by checks", "cluster_empty A by protection"}, events())
 		} else {
-			require.Equal(t, []string{"server_down A up>down by checks", "cluster_empty"}, heard())
+			require.Equal(t, []string{"server_down A up>down by checks", "cluster_empty"}, events())
 		}
 		c.SetCheck("B", "tcp", true, "", 0)
-		said := heard()
-		require.Contains(t, said, "server_up B down>up by checks")
-		require.Contains(t, said, "cluster_back")
+		got := events()
+		require.Contains(t, got, "server_up B down>up by checks")
+		require.Contains(t, got, "cluster_back")
 		if protected {
-			require.Equal(t, "server_state A unstable>down by protection", said[1])
-			require.Len(t, said, 3)
+			require.Equal(t, "server_state A unstable>down by protection", got[1])
+			require.Len(t, got, 3)
 		} else {
-			require.Len(t, said, 2)
+			require.Len(t, got, 2)
 		}
 		c.SetCheck("A", "tcp", true, "", 0)
-		require.Equal(t, []string{"server_up A down>up by checks"}, heard())
+		require.Equal(t, []string{"server_up A down>up by checks"}, events())
 	}
 }
 
 func TestEventsOfEachLayer(t *testing.T) {
-	observe, heard := recordEvents()
+	observe, events := recordEvents()
 	c := newFailingCluster(newLevelsSpec("AB", "C"), 1, observe)
 	expect := func(want ...string) {
 		t.Helper()
-		require.Equal(t, want, heard())
+		require.Equal(t, want, events())
 	}
 	c.SetOverride("A", Override{State: pointerTo(Maint)}, 0)
 	expect("server_state A up>maint by override")
 	c.SetCheck("A", "tcp", false, "", 0)
-	require.Empty(t, heard(), "maint stays maint")
+	require.Empty(t, events(), "maint stays maint")
 	c.SetOverride("A", Override{}, 0)
 	expect("server_down A maint>down by checks")
 	c.SetCheck("A", "tcp", true, "", 0)
@@ -95,30 +95,30 @@ func TestEventsOfEachLayer(t *testing.T) {
 	spec := newLevelsSpec("AB", "C")
 	spec.Levels[1].Servers[0].State = Drain
 	commit(c, spec)
-	said := heard()
-	require.Contains(t, said, "server_state C up>drain by configuration")
-	require.Contains(t, said, "cluster_empty B by protection")
+	got := events()
+	require.Contains(t, got, "server_state C up>drain by configuration")
+	require.Contains(t, got, "cluster_empty B by protection")
 }
 
 func TestNewEmitsNoEvents(t *testing.T) {
-	observe, heard := recordEvents()
+	observe, events := recordEvents()
 	spec := newLevelsSpec("A", "B")
 	spec.Levels[0].Servers[0].State = Maint
 	New(spec, 0, observe)
-	require.Empty(t, heard())
+	require.Empty(t, events())
 }
 
 func TestObserverMayCallTheCluster(t *testing.T) {
 	var c *Cluster
-	var said []string
+	var got []string
 	c = New(newLevelsSpec("AB"), 0, func(e Event) {
-		said = append(said, string(e.Kind)+e.Server)
+		got = append(got, string(e.Kind)+e.Server)
 		if e.Server == "A" && e.To == "down" {
 			c.SetOverride("B", Override{State: pointerTo(Drain)}, 0)
 		}
 	})
 	c.SetCheck("A", "tcp", false, "", 0)
-	require.Equal(t, []string{"server_downA", "server_stateB", "server_stateA", "cluster_emptyA"}, said)
+	require.Equal(t, []string{"server_downA", "server_stateB", "server_stateA", "cluster_emptyA"}, got)
 }
 
 // Callbacks are made one at a time and in order, whichever goroutine makes them.

@@ -23,7 +23,7 @@ func (w *model) checkInvariants(t *rapid.T) {
 
 // checkStates compares the states with the layers that were set, and protection with the states.
 func (w *model) checkStates(t *rapid.T, state ClusterState) {
-	seen, up, spared, out, probation := map[string]State{}, 0, 0, 0, 0
+	seen, up, protected, out, probation := map[string]State{}, 0, 0, 0, 0
 	for _, l := range state.Levels {
 		for _, s := range l.Servers {
 			if was, ok := seen[s.Name]; ok {
@@ -32,7 +32,7 @@ func (w *model) checkStates(t *rapid.T, state ClusterState) {
 			}
 			seen[s.Name] = s.State
 			up += count(s.State == Up)
-			spared += count(s.State == Unstable)
+			protected += count(s.State == Unstable)
 			probation += count(s.State == Probation)
 			out += count(s.State.out())
 			switch {
@@ -49,11 +49,11 @@ func (w *model) checkStates(t *rapid.T, state ClusterState) {
 	}
 	switch {
 	case !w.spec.Protected || up > 0:
-		require.Zero(t, spared)
+		require.Zero(t, protected)
 	case probation > 0:
-		require.LessOrEqual(t, spared, 1)
+		require.LessOrEqual(t, protected, 1)
 	default:
-		require.Equal(t, count(spared+out > 0), spared)
+		require.Equal(t, count(protected+out > 0), protected)
 	}
 }
 

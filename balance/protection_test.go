@@ -56,8 +56,8 @@ func TestLastServerToGoDownIsProtected(t *testing.T) {
 func TestServerThatPassedMeanwhileIsOfLaterRound(t *testing.T) {
 	const up, doubt, down = "up", "doubt", "down"
 	type result struct {
-		at           time.Duration
-		server, says string
+		at              time.Duration
+		server, verdict string
 	}
 	for _, c := range []struct {
 		levels  []string
@@ -74,7 +74,7 @@ func TestServerThatPassedMeanwhileIsOfLaterRound(t *testing.T) {
 		for _, r := range results {
 			at := r.at * sec / 10
 			c.SetCheck(r.server, "other", true, "", at) // other checks do not matter
-			switch r.says {
+			switch r.verdict {
 			case up:
 				c.SetCheck(r.server, "tcp", true, "", at)
 			case doubt:
@@ -129,7 +129,7 @@ func TestSessionOutOfServersTriesFailingOnes(t *testing.T) {
 	require.Equal(t, "E✗A✗B", runSession(t, c, "ACDE", Attempts{}))
 	require.Equal(t, Up, stateOf(c, "B"))
 	require.Equal(t, Failing, stateOf(c, "A"))
-	require.Equal(t, Failing, stateOf(c, "E"), "nobody needs to be spared any more")
+	require.Equal(t, Failing, stateOf(c, "E"), "protection has ended")
 	require.Equal(t, "B", runSession(t, c, "ACDE", Attempts{}))
 }
 

@@ -77,12 +77,12 @@ func (c *Cluster) collectState(now time.Duration) (m SavedState, outs []uint64) 
 			if s.placements[0] != (placement{l, i}) {
 				continue
 			}
-			known := &s.layers
+			layers := &s.layers
 			r := SavedServer{
-				Name: s.name, Address: s.Address(), Override: known.Override, OverrideAt: known.OverrideAt,
-				Agent: known.Agent, AgentAt: known.AgentAt, Checks: known.Checks, Since: s.mergedSince,
+				Name: s.name, Address: s.Address(), Override: layers.Override, OverrideAt: layers.OverrideAt,
+				Agent: layers.Agent, AgentAt: layers.AgentAt, Checks: layers.Checks, Since: s.mergedSince,
 				Passive: PassiveRecord{State: s.passive.state, Fails: s.passive.fails, First: s.passive.first, Until: s.passive.until,
-					Reason: known.PassiveReason, At: known.PassiveAt},
+					Reason: layers.PassiveReason, At: layers.PassiveAt},
 			}
 			if r.hasState() {
 				m.Servers, outs = append(m.Servers, r), append(outs, s.outage)
@@ -125,11 +125,11 @@ func (c *Cluster) Restore(m SavedState, now time.Duration) {
 
 // restoreProtection makes protection select the same server again. The times of results are not saved. The servers that
 // precede the protected one in the order of the levels are marked as having failed before the last round.
-func (c *Cluster) restoreProtection(spared *Server) {
+func (c *Cluster) restoreProtection(protected *Server) {
 	for _, l := range c.levels {
 		for i := range l.slots {
 			switch s := l.slots[i].server; {
-			case s == spared:
+			case s == protected:
 				return
 			case s.merged.State == Down:
 				s.backdateFailures()
@@ -139,18 +139,18 @@ func (c *Cluster) restoreProtection(spared *Server) {
 }
 
 func (c *Cluster) restoreServer(s *Server, m *SavedServer) {
-	known := &s.layers
-	known.Override, known.OverrideAt = m.Override.clone(), m.OverrideAt
-	known.Agent, known.AgentAt = m.Agent.clone(), m.AgentAt
+	layers := &s.layers
+	layers.Override, layers.OverrideAt = m.Override.clone(), m.OverrideAt
+	layers.Agent, layers.AgentAt = m.Agent.clone(), m.AgentAt
 	if m.Address == s.Address() {
-		known.Checks = nil
+		layers.Checks = nil
 		for _, v := range m.Checks {
 			v.passed, v.failing = 0, 0 // times of another timeline
-			known.Checks = withVerdict(known.Checks, v, v.Up)
+			layers.Checks = withVerdict(layers.Checks, v, v.Up)
 		}
 		s.restorePassive(&m.Passive)
 	} else {
-		known.Agent.Down, known.Agent.Admin, known.Agent.Reason = false, Ready, ""
+		layers.Agent.Down, layers.Agent.Admin, layers.Agent.Reason = false, Ready, ""
 	}
 	c.recompute(s, ByConfiguration, "")
 	if s.merged.State != Up {

@@ -63,7 +63,7 @@ func TestRestoreGivesSavedState(t *testing.T) {
 			}
 			s.Checks = list
 		}
-		fresh := New(spec, 1, func(e Event) { t.Fatalf("told: %+v", e) })
+		fresh := New(spec, 1, func(e Event) { t.Fatalf("event: %+v", e) })
 		fresh.Restore(m, shift)
 		is := fresh.Snapshot(shift)
 		require.Equal(t, was.Level, is.Level)

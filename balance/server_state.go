@@ -96,13 +96,13 @@ func (l *Layers) State() Decision {
 		}
 	} else {
 		for _, a := range [...]struct {
-			word  AdminState
+			admin AdminState
 			state State
 		}{{Maint, InMaint}, {Drain, Draining}} {
-			if l.Configured == a.word {
+			if l.Configured == a.admin {
 				return Decision{a.state, ByConfiguration, ""}
 			}
-			if l.Agent.Admin == a.word {
+			if l.Agent.Admin == a.admin {
 				return Decision{a.state, ByAgent, l.Agent.Reason}
 			}
 		}

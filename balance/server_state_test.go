@@ -13,14 +13,14 @@ func TestStateTruthTable(t *testing.T) {
 		layers Layers
 		want   Decision
 	}{
-		{"nothing said", Layers{}, Decision{}},
+		{"nothing set", Layers{}, Decision{}},
 		{"configured maint", Layers{Configured: Maint}, Decision{InMaint, ByConfiguration, ""}},
 		{"configured drain", Layers{Configured: Drain}, Decision{Draining, ByConfiguration, ""}},
 		{"override of maint over everything", Layers{Configured: Drain, Override: Override{State: pointerTo(Maint), Note: "disk"}, Agent: AgentAdvice{Admin: Drain, Down: true}, Checks: bad, Unresolved: true}, Decision{InMaint, ByOverride, "disk"}},
 		{"override of drain lifts a configured maint", Layers{Configured: Maint, Override: Override{State: pointerTo(Drain)}}, Decision{Draining, ByOverride, ""}},
 		{"override of ready lifts a configured maint", Layers{Configured: Maint, Override: Override{State: pointerTo(Ready)}}, Decision{}},
 		{"override of ready stands before the agent's drain", Layers{Override: Override{State: pointerTo(Ready)}, Agent: AgentAdvice{Admin: Drain}}, Decision{}},
-		{"override of ready lifts no verdict", Layers{Configured: Maint, Override: Override{State: pointerTo(Ready)}, Checks: bad}, Decision{Down, ByChecks, "tcp: refused"}},
+		{"override of ready cancels no verdict", Layers{Configured: Maint, Override: Override{State: pointerTo(Ready)}, Checks: bad}, Decision{Down, ByChecks, "tcp: refused"}},
 		{"agent's ready lifts no maint", Layers{Override: Override{State: pointerTo(Maint)}, Agent: AgentAdvice{Admin: Ready}}, Decision{InMaint, ByOverride, ""}},
 		{"agent's maint", Layers{Agent: AgentAdvice{Admin: Maint, Reason: "backup"}}, Decision{InMaint, ByAgent, "backup"}},
 		{"agent's maint over a configured drain", Layers{Configured: Drain, Agent: AgentAdvice{Admin: Maint}}, Decision{InMaint, ByAgent, ""}},
@@ -62,7 +62,7 @@ func TestWeightLayers(t *testing.T) {
 		{"of nothing is nothing", Layers{Agent: AgentAdvice{Percent: pointerTo(100)}}, 0, 0},
 		{"more than all", Layers{Agent: AgentAdvice{Percent: pointerTo(300)}}, 10, 30},
 		{"more than any weight", Layers{Agent: AgentAdvice{Percent: pointerTo(25600)}}, 10, 256},
-		{"an absolute word stands before a percentage", Layers{Agent: AgentAdvice{Percent: pointerTo(50), Weight: pointerTo(7)}}, 10, 7},
+		{"an absolute weight takes precedence over a percentage", Layers{Agent: AgentAdvice{Percent: pointerTo(50), Weight: pointerTo(7)}}, 10, 7},
 		{"an override stands before the agent", Layers{Override: Override{Weight: pointerTo(4)}, Agent: AgentAdvice{Weight: pointerTo(7)}}, 10, 4},
 		{"an override of nothing", Layers{Override: Override{Weight: pointerTo(0)}}, 10, 0},
 	} {

@@ -15,18 +15,18 @@ import (
 // mute is a connection to a server that has sent everything and does not read.
 type mute struct {
 	net.Conn
-	said io.Reader
+	reply io.Reader
 }
 
-func (m *mute) Read(p []byte) (int, error)  { return m.said.Read(p) }
+func (m *mute) Read(p []byte) (int, error)  { return m.reply.Read(p) }
 func (m *mute) Write(p []byte) (int, error) { return len(p), nil }
 
 func connOf(text []byte, dripping bool) *checkConn {
-	said := io.Reader(&reader{text})
+	reply := io.Reader(&reader{text})
 	if dripping {
-		said = iotest.OneByteReader(said)
+		reply = iotest.OneByteReader(reply)
 	}
-	return &checkConn{Conn: &mute{said: said}, ctx: context.Background()}
+	return &checkConn{Conn: &mute{reply: reply}, ctx: context.Background()}
 }
 
 // reader reads text once, then ends.
@@ -85,9 +85,9 @@ func FuzzReplies(f *testing.F) {
 			return err
 		},
 	}
-	f.Fuzz(func(t *testing.T, said []byte) {
+	f.Fuzz(func(t *testing.T, reply []byte) {
 		for name, parse := range parsers {
-			whole, dripped := parse(connOf(said, false)), parse(connOf(said, true))
+			whole, dripped := parse(connOf(reply, false)), parse(connOf(reply, true))
 			if (whole == nil) != (dripped == nil) {
 				t.Fatalf("%s: %v when whole, %v when dripped", name, whole, dripped)
 			}

@@ -114,9 +114,9 @@ func finishLogin(x *checkConn, login []byte) error {
 				return nil
 			}
 		case p[0] == 0xff:
-			var refused *mysqlError
-			if errors.As(parseError(p), &refused) && refusesHost(refused.code) {
-				return refused
+			var serverErr *mysqlError
+			if errors.As(parseError(p), &serverErr) && refusesHost(serverErr.code) {
+				return serverErr
 			}
 			return nil
 		default:

@@ -143,9 +143,9 @@ func (w *mysqlConn) detail() string {
 
 // explain replaces generic driver errors by the error of the connection, and removes the password from server errors.
 func (w *mysqlConn) explain(err error, password string) error {
-	var refused *driver.MySQLError
-	if errors.As(err, &refused) {
-		return &mysqlError{code: refused.Number, text: redact(refused.Message, password)}
+	var serverErr *driver.MySQLError
+	if errors.As(err, &serverErr) {
+		return &mysqlError{code: serverErr.Number, text: redact(serverErr.Message, password)}
 	}
 	if w.checkConn == nil {
 		return err // not connected

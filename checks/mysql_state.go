@@ -109,8 +109,8 @@ const noSuchStatement = 1064
 // the server is not a replica.
 func (s *mysqlSession) checkReplication(ctx context.Context, must bool, maxLag time.Duration) error {
 	rows, _, err := s.query(ctx, "SHOW REPLICA STATUS")
-	var refused *mysqlError
-	if errors.As(err, &refused) && refused.code == noSuchStatement {
+	var serverErr *mysqlError
+	if errors.As(err, &serverErr) && serverErr.code == noSuchStatement {
 		rows, _, err = s.query(ctx, "SHOW SLAVE STATUS")
 	}
 	if err != nil {

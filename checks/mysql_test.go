@@ -37,14 +37,14 @@ func TestMySQLPlugins(t *testing.T) {
 func TestMySQLHandshakeOnly(t *testing.T) {
 	greeting := packet(0, greetingOf("caching_sha2_password"))
 	for name, host := range map[string]nettest.Handler{
-		"refuses the guest":        sendPackets(greeting, errorPacket(2, 1045, "Access denied")),
-		"refuses the protocol":     sendPackets(greeting, errorPacket(2, 1251, "Client does not support authentication protocol")),
-		"accepts the guest":        sendPackets(greeting, packet(2, okPacket)),
-		"asks for another way":     sendPackets(greeting, packet(2, []byte("\xfemysql_native_password\x00"+challenge)), errorPacket(4, 1045, "no")),
-		"asks for ever":            sendPackets(greeting, packet(2, []byte{0xfe}), packet(4, []byte{0xfe}), packet(6, []byte{0xfe})),
-		"says nothing more":        sendThenSilent(string(greeting)),
+		"rejects the user":         sendPackets(greeting, errorPacket(2, 1045, "Access denied")),
+		"rejects the protocol":     sendPackets(greeting, errorPacket(2, 1251, "Client does not support authentication protocol")),
+		"accepts the user":         sendPackets(greeting, packet(2, okPacket)),
+		"requests another method":  sendPackets(greeting, packet(2, []byte("\xfemysql_native_password\x00"+challenge)), errorPacket(4, 1045, "no")),
+		"requests methods forever": sendPackets(greeting, packet(2, []byte{0xfe}), packet(4, []byte{0xfe}), packet(6, []byte{0xfe})),
+		"sends nothing more":       sendThenSilent(string(greeting)),
 		"closes":                   nettest.SendText(string(greeting)),
-		"talks nonsense":           sendPackets(greeting, []byte("HTTP/1.1 400 Bad Request\r\n\r\n")),
+		"sends invalid data":       sendPackets(greeting, []byte("HTTP/1.1 400 Bad Request\r\n\r\n")),
 		"greets in pieces":         sendPieces(5*time.Millisecond, string(greeting[:3]), string(greeting[3:20]), string(greeting[20:])),
 		"does not stop talking":    sendEndless(string(greeting), "blah"),
 		"greets as MySQL 4.1 does": sendPackets(packet(0, append([]byte("\x0a4.1.22\x00\x01\x00\x00\x0012345678\x00\x2c\xa2"), 0)), packet(2, okPacket)),
@@ -80,10 +80,10 @@ func TestMySQLHandshakeOnlyWithTLS(t *testing.T) {
 		host nettest.Handler
 		want string
 	}{
-		"offers none":    {sendPackets(packet(0, bare), errorPacket(2, 1045, "Access denied")), "TLS: expected a server that offers it"},
-		"talks nonsense": {sendPackets(plain, []byte("HTTP/1.1 400 Bad Request\r\n\r\n")), "TLS handshake: "},
-		"closes":         {nettest.SendText(string(plain)), ""},
-		"falls silent":   {sendThenSilent(string(plain)), "timed out"},
+		"offers none":        {sendPackets(packet(0, bare), errorPacket(2, 1045, "Access denied")), "TLS: expected a server that offers it"},
+		"sends invalid data": {sendPackets(plain, []byte("HTTP/1.1 400 Bad Request\r\n\r\n")), "TLS handshake: "},
+		"closes":             {nettest.SendText(string(plain)), ""},
+		"falls silent":       {sendThenSilent(string(plain)), "timed out"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -330,8 +330,8 @@ func FuzzMySQLGreeting(f *testing.F) {
 	} {
 		f.Add(seed)
 	}
-	f.Fuzz(func(t *testing.T, said []byte) {
-		p, _, err := readPacket(bytes.NewReader(said), "a MySQL greeting")
+	f.Fuzz(func(t *testing.T, reply []byte) {
+		p, _, err := readPacket(bytes.NewReader(reply), "a MySQL greeting")
 		if err == nil {
 			var g mysqlGreeting
 			if g, err = parseGreeting(p); err == nil && strings.Contains(g.version, "\x00") {

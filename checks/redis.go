@@ -55,18 +55,18 @@ func (o Redis) Monitor() (Monitor, error) {
 
 // login authenticates. The reply may repeat the password, so only error replies are reported, without the password.
 func (o Redis) login(x *checkConn, r *respReader, password string) error {
-	words := []string{"AUTH", password}
+	args := []string{"AUTH", password}
 	if o.User != "" {
-		words = []string{"AUTH", o.User, password}
+		args = []string{"AUTH", o.User, password}
 	}
-	_, err := r.command(x, maxLine, words...)
-	var refused *redisError
+	_, err := r.command(x, maxLine, args...)
+	var serverErr *redisError
 	switch {
 	case err == nil:
 		return nil
-	case errors.As(err, &refused):
-		refused.text = redact(refused.text, password)
-		return fmt.Errorf("AUTH: %w", refused)
+	case errors.As(err, &serverErr):
+		serverErr.text = redact(serverErr.text, password)
+		return fmt.Errorf("AUTH: %w", serverErr)
 	}
 	var odd *protocolError
 	if errors.As(err, &odd) {

@@ -39,10 +39,10 @@ func (r *respReader) command(w io.Writer, limit int, words ...string) ([]byte, e
 	}
 	if _, err := w.Write(command); err != nil {
 		// The server may have sent the reason before it closed, such as too many clients.
-		if value, said := r.readReply(limit); said != nil {
-			var refused *redisError
-			if errors.As(said, &refused) {
-				return value, said
+		if value, readErr := r.readReply(limit); readErr != nil {
+			var serverErr *redisError
+			if errors.As(readErr, &serverErr) {
+				return value, readErr
 			}
 		}
 		return nil, err

@@ -139,15 +139,15 @@ func TestRedisPasswordIsRedacted(t *testing.T) {
 				_, _ = c.Read(make([]byte, 1000))
 				_, _ = c.Write([]byte("-WRONGPASS " + password + " is wrong\r\n"))
 			},
-			"says it first":   nettest.SendText(password + "\r\n"),
-			"says half of it": sendThenSilent("+s3cr3t"),
-			"says it later": func(_ context.Context, c *net.TCPConn) {
+			"sends it first":   nettest.SendText(password + "\r\n"),
+			"sends half of it": sendThenSilent("+s3cr3t"),
+			"sends it later": func(_ context.Context, c *net.TCPConn) {
 				_, _ = c.Read(make([]byte, 1000))
 				_, _ = c.Write([]byte("+OK\r\n"))
 				_, _ = c.Read(make([]byte, 1000))
 				_, _ = c.Write([]byte("-ERR I know " + password + "\r\n"))
 			},
-			"says it and ends": nettest.SendText("+" + password),
+			"sends it and closes": nettest.SendText("+" + password),
 		} {
 			h := nettest.Start(t, host)
 			_, err := checkWithin(t, Redis{User: "u", Password: s}, Target{Address: h.Addr()}, 300*time.Millisecond)
@@ -224,8 +224,8 @@ func FuzzRedisReply(f *testing.F) {
 	} {
 		f.Add([]byte(seed))
 	}
-	f.Fuzz(func(t *testing.T, said []byte) {
-		r := &respReader{replyReader{from: strings.NewReader(string(said))}}
+	f.Fuzz(func(t *testing.T, reply []byte) {
+		r := &respReader{replyReader{from: strings.NewReader(string(reply))}}
 		for range 100 {
 			value, err := r.readReply(maxReply)
 			if err != nil {

@@ -106,14 +106,14 @@ func (r *Runner) Update(jobs []Job) {
 			t.job = *job
 			continue
 		}
-		t, known := r.tasks[key]
+		t, exists := r.tasks[key]
 		switch {
-		case !known && r.removed[key] != nil: // added again before its cancelled run has ended
+		case !exists && r.removed[key] != nil: // added again before its cancelled run has ended
 			t = r.removed[key]
 			delete(r.removed, key)
 			t.job, t.verdict, t.shortages, t.removed = *job, job.InitialVerdict, 0, false
 			begin = append(begin, t)
-		case !known:
+		case !exists:
 			t = &task{key: key, job: *job, verdict: job.InitialVerdict, index: -1}
 			begin = append(begin, t)
 		case t.job.equal(job):

@@ -180,7 +180,7 @@ func TestRunnerRecheck(t *testing.T) {
 		r.Update([]Job{job})
 		time.Sleep(10 * time.Second)
 		r.Recheck("c", "a")
-		r.Recheck("c", "nobody")
+		r.Recheck("c", "unknown")
 		synctest.Wait()
 		require.Len(t, w.times("a"), 2)
 		for range 100 {

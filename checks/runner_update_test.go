@@ -52,7 +52,7 @@ func TestRunnerUpdateKeepsUnchangedJobs(t *testing.T) {
 		w.set("a", nil)
 		r.Update([]Job{elsewhere})
 		v, _ = r.Verdict(key("a"))
-		require.False(t, v.Down, "a server with another address is judged afresh")
+		require.False(t, v.Down, "a server with another address starts with a new verdict")
 	})
 }
 

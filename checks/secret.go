@@ -46,11 +46,11 @@ func (s Secret) read() (string, error) {
 }
 
 // redact removes a password from text that a server sent, because a server may repeat it.
-func redact(said, password string) string {
+func redact(text, password string) string {
 	if password == "" {
-		return said
+		return text
 	}
-	return strings.ReplaceAll(said, password, "***")
+	return strings.ReplaceAll(text, password, "***")
 }
 
 // shortSecret is the minimum length of a secret that is redacted. Shorter strings occur in many words.

@@ -17,7 +17,7 @@ import (
 )
 
 // startUDPServer starts a UDP host that answers each datagram with what answer returns.
-func startUDPServer(t *testing.T, answer func(from netip.AddrPort, said string) []string) string {
+func startUDPServer(t *testing.T, answer func(from netip.AddrPort, request string) []string) string {
 	t.Helper()
 	conn, err := net.ListenUDP("udp4", &net.UDPAddr{IP: net.IPv4(127, 0, 0, 1)})
 	require.NoError(t, err)
@@ -43,8 +43,8 @@ func startUDPServer(t *testing.T, answer func(from netip.AddrPort, said string) 
 
 func TestUDP(t *testing.T) {
 	answer := func(replies ...string) func(netip.AddrPort, string) []string {
-		return func(_ netip.AddrPort, said string) []string {
-			if said == "ping" {
+		return func(_ netip.AddrPort, request string) []string {
+			if request == "ping" {
 				return replies
 			}
 			return nil
@@ -113,8 +113,8 @@ func TestUDPSource(t *testing.T) {
 }
 
 func TestUDPSendProxy(t *testing.T) {
-	address := startUDPServer(t, func(_ netip.AddrPort, said string) []string {
-		if strings.HasPrefix(said, "\r\n\r\n\x00\r\nQUIT\n\x20") && strings.HasSuffix(said, "ping") {
+	address := startUDPServer(t, func(_ netip.AddrPort, request string) []string {
+		if strings.HasPrefix(request, "\r\n\r\n\x00\r\nQUIT\n\x20") && strings.HasSuffix(request, "ping") {
 			return []string{"pong"}
 		}
 		return nil

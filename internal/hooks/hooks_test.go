@@ -278,10 +278,10 @@ func TestSlowHookDelaysNothing(t *testing.T) {
 	got := waitIdle(t, s)
 	require.Equal(t, uint64(queueSize+1), got.Delivered)
 	require.Equal(t, uint64(101), got.Dropped)
-	told := slow.received()
-	require.Equal(t, uint64(1), told[0])
-	require.Equal(t, uint64(103), told[1])
-	require.Equal(t, uint64(9999), told[queueSize])
+	ids := slow.received()
+	require.Equal(t, uint64(1), ids[0])
+	require.Equal(t, uint64(103), ids[1])
+	require.Equal(t, uint64(9999), ids[queueSize])
 }
 
 // A hook that a reload keeps delivers its queue with the new settings. A removed hook has drainTimeout to deliver its queue.

@@ -72,7 +72,7 @@ func explainDifference(b []byte, ours, theirs error) string {
 		declared := 16 + int(binary.BigEndian.Uint16(b[14:]))
 		switch {
 		case ours == nil && b[12] == 0x21 && b[13] == 0:
-			return "it refuses a PROXY header of an unspecified family, which receivers may accept"
+			return "it rejects a PROXY header of an unspecified family, which receivers may accept"
 		case ours == ErrTooLong && declared > MaxV2:
 			return "its limit of 4096 bytes does not count the first 16"
 		case declared > len(b):
@@ -83,7 +83,7 @@ func explainDifference(b []byte, ours, theirs error) string {
 			return "it does not look at checksums"
 		}
 	case len(b) == 16 && b[0] == '\r' && ours == nil && theirs != nil && b[12] == 0x21 && b[13] == 0:
-		return "it refuses a PROXY header of an unspecified family"
+		return "it rejects a PROXY header of an unspecified family"
 	case ours != nil && bytes.HasPrefix(b, []byte("PROXY UNKNOWN ")) && bytes.IndexByte(b, '\r') < bytes.IndexByte(b, '\n')-1:
 		return "it lets a CR stand within a line"
 	}

@@ -71,7 +71,7 @@ func (s script) run(ctx context.Context, from netip.AddrPort, listener, address 
 
 var (
 	errEarly  = errors.New("a clean end before the last byte")
-	errGaveUp = errors.New("reset as the script says")
+	errGaveUp = errors.New("reset according to the script")
 )
 
 // corruption is an error of a stream whose bytes differ from what was sent.
