@@ -1,5 +1,5 @@
 // Package agentcheck implements the agent-check protocol: an agent on a server's host reports, in one line of words,
-// how the server is to be used. The words have the meaning of HAProxy's documentation (section 5.2 of its configuration
+// the state and weight of the server. The words have the meaning of HAProxy's documentation (section 5.2 of its configuration
 // manual, "agent-check"), with one addition: "failed" means "fail".
 //
 // It contains the grammar (Parse), the client (Query) and a small agent for hosts that publish their own state and

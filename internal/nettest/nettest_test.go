@@ -246,7 +246,7 @@ func TestNamespace(t *testing.T) {
 	host := ns.Start("127.0.0.1:7000", nettest.Echo)
 	require.NoError(t, nettest.Exchange(ns.Dial("127.0.0.1:7000"), 1, 1000, 100))
 	_, err := (&net.Dialer{Timeout: time.Second}).Dial("tcp", host.Addr())
-	require.ErrorIs(t, err, syscall.ECONNREFUSED, "outside nobody listens")
+	require.ErrorIs(t, err, syscall.ECONNREFUSED, "no listener outside")
 
 	open := ns.Dial("127.0.0.1:7000")
 	ns.DropSYN(7000)

@@ -31,10 +31,11 @@ put 644 packaging/grafana/weir.json usr/share/doc/weir/examples/grafana.json
 for page in weir.1 weir.toml.5; do
 	press "usr/share/man/man${page##*.}/$page.gz" <"$out/$page"
 done
-# The changes in Debian's form: no lists within lists, and somebody who signs them.
+# The changelog in Debian's format: no nested lists, and a maintainer who signs it.
 awk -v by="$maintainer" -v at="$(date -R -u -d "@$SOURCE_DATE_EPOCH")" '
 	function sign() { if (open) printf "\n -- %s  %s\n\n", by, at; open = 1 }
 	/^## / { sign(); printf "weir (%s) unstable; urgency=medium\n\n", $2; next }
+	/^### / { printf "  [ %s ]\n", $2; next }
 	/^\* / { print "  " $0; next }
 	/^  / { print "  " $0 }
 	END { sign() }' CHANGELOG.md | press usr/share/doc/weir/changelog.gz

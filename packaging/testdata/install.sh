@@ -15,7 +15,7 @@ mount -t tmpfs tmpfs "$root/tmp"
 cp "$package" "$root/tmp/weir.deb"
 printf '#!/bin/sh\nexit 101\n' >"$root/usr/sbin/policy-rc.d"
 chmod +x "$root/usr/sbin/policy-rc.d"
-rm -f "$root/var/lib/man-db/auto-update" # the index of all manual pages would be made anew each time
+rm -f "$root/var/lib/man-db/auto-update" # the index of all manual pages would be rebuilt each time
 ip link set lo up
 
 cat >"$root/tmp/life.sh" <<'LIFE'

@@ -52,7 +52,7 @@ func TestHostileAPIClients(t *testing.T) {
 			for i := range 100 {
 				c, err := net.Dial("tcp", tcp)
 				if err != nil {
-					continue // turned away
+					continue // rejected
 				}
 				mu.Lock()
 				held = append(held, c)
@@ -75,7 +75,7 @@ func TestHostileAPIClients(t *testing.T) {
 	require.Less(t, worst, 2*time.Second)
 	require.LessOrEqual(t, most-before, 64+10)
 	fresh := nettest.Dial(t, l.Listen)
-	require.NoError(t, weirtest.PingPong(fresh), "newcomers are served, too")
+	require.NoError(t, weirtest.PingPong(fresh), "new clients are served")
 
 	for _, c := range held {
 		c.Close()

@@ -89,7 +89,7 @@ func TestOperatorScenario(t *testing.T) {
 		var told []string
 		defer func() {
 			if t.Failed() {
-				t.Logf("the webhook was told of %q", told)
+				t.Logf("the webhook received %q", told)
 			}
 		}()
 		nettest.Wait(t, 5*time.Second, "the webhook to hear of "+last, func() bool {

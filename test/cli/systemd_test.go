@@ -113,7 +113,7 @@ func TestSystemdNotifications(t *testing.T) {
 	require.Contains(t, ear.waits("STOPPING=1", 1), "draining, 1 sessions")
 	c.Close()
 	require.Equal(t, 0, w.WaitExit(10*time.Second))
-	require.Empty(t, ear.all("WATCHDOG"), "nobody has asked for that")
+	require.Empty(t, ear.all("WATCHDOG"), "the watchdog is off")
 }
 
 // weir feeds the watchdog while its loops run, also after an upgrade.
@@ -159,7 +159,7 @@ func TestSocketActivation(t *testing.T) {
 	require.NoError(t, err)
 	data, _ = nettest.ReadToEnd(local, 5*time.Second)
 	require.Equal(t, "ok", string(data))
-	r := w.WaitRecord(5*time.Second, "the socket that nobody uses", func(r weirtest.Record) bool { return r.Text("socket") != "" })
+	r := w.WaitRecord(5*time.Second, "the unused socket", func(r weirtest.Record) bool { return r.Text("socket") != "" })
 	require.Equal(t, "tcp "+other, r.Text("socket"))
 	_, err = nettest.TryDial(other)
 	require.ErrorIs(t, err, syscall.ECONNREFUSED)

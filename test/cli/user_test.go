@@ -50,7 +50,7 @@ func TestUser(t *testing.T) {
 		require.Equal(t, "x", weirtest.ReadByte(t, c))
 	}
 	served(l.Listen)
-	isNobody := func() {
+	checkUnprivileged := func() {
 		t.Helper()
 		require.Equal(t, []string{"65534 65534 65534 65534"}, w.ThreadStatus("Uid"))
 		require.Equal(t, []string{"65534 65534 65534 65534"}, w.ThreadStatus("Gid"))
@@ -60,7 +60,7 @@ func TestUser(t *testing.T) {
 		require.Equal(t, []string{"0000000000000000"}, w.ThreadStatus("CapInh"))
 		require.Equal(t, []string{"0000000000000000"}, w.ThreadStatus("CapAmb"))
 	}
-	isNobody()
+	checkUnprivileged()
 	for _, file := range []string{logFile, a.Socket} {
 		info, err := os.Stat(file)
 		require.NoError(t, err)
@@ -88,7 +88,7 @@ func TestUser(t *testing.T) {
 	w.WriteConfig(low)
 	a.MustRunCommand("upgrade")
 	w.WaitSuccessor(a.PID())
-	isNobody()
+	checkUnprivileged()
 	served("127.0.0.1:602")
 	w.WriteConfig(strings.Replace(low, "127.0.0.1:602", "127.0.0.1:604", 1))
 	a.MustDo("POST /v1/reload", "")

@@ -99,7 +99,7 @@ func TestDrainAndMaintByReload(t *testing.T) {
 	put("ready", "keep")
 	require.Contains(t, []string{"AB", "BA"}, weirtest.DialAndReadByte(t, l.Listen)+weirtest.DialAndReadByte(t, l.Listen))
 	put("drain", "close")
-	require.NoError(t, weirtest.PingPong(held), "a drain cuts nobody")
+	require.NoError(t, weirtest.PingPong(held), "a drain cuts no session")
 	put("maint", "close")
 	_, end := nettest.ReadToEnd(held, 5*time.Second)
 	require.Equal(t, nettest.Reset, end)

@@ -68,7 +68,7 @@ func TestServerIdentity(t *testing.T) {
 	}
 	require.Equal(t, "B", weirtest.DialAndReadByte(t, l.Listen))
 	time.Sleep(2500 * time.Millisecond) // longer than drain_timeout
-	require.NoError(t, weirtest.PingPong(c), "nobody has left")
+	require.NoError(t, weirtest.PingPong(c), "no session is cut")
 
 	// Another name: a new server, and the old one's sessions drain.
 	l.Checks = ""

@@ -205,7 +205,7 @@ func TestReloadMovesListener(t *testing.T) {
 func TestReloadWithAddressInUse(t *testing.T) {
 	t.Parallel()
 	hosts := weirtest.StartLetters(t, "AB")
-	taken := nettest.Start(t, nettest.SendText("somebody else"))
+	taken := nettest.Start(t, nettest.SendText("other"))
 	l := weirtest.Config{Listen: nettest.Reserve(t), Levels: [][]string{weirtest.WeightedLevel(hosts, "A")}}
 	w := weirtest.Start(t, l.String())
 	bad := l
@@ -424,7 +424,7 @@ func TestReloadAtScale(t *testing.T) {
 		for c := range clusters {
 			fmt.Fprintf(&b, "[cluster.c%d]\n[[cluster.c%[1]d.level]]\nservers = [", c)
 			for s := range perCluster {
-				if s != turn%perCluster { // one leaves, another comes, and all are weighted anew
+				if s != turn%perCluster { // remove one, add another, and change all weights
 					fmt.Fprintf(&b, "\"%s name=s%d weight=%d\",", host.Addr(), s, 1+(s+turn)%9)
 				}
 			}

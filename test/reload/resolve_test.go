@@ -221,7 +221,7 @@ func TestAddressesShareTheTime(t *testing.T) {
 	ns, other := nettest.NewNamespace(t), nettest.NewNamespace(t)
 	ns.Connect(other, "10.99.0.5", "10.99.0.6")
 	dns := newNameServer(t, ns)
-	dns.says("db.test", "10.99.0.3", "10.99.0.5") // nobody answers for the first
+	dns.says("db.test", "10.99.0.3", "10.99.0.5") // no host has the first address
 	ns.Start("10.99.0.5:7001", nettest.SendText("1"))
 	for _, limits := range []string{"connect_timeout = \"1s\"", "try_timeout = \"1s\"\nconnect_timeout = \"10s\""} {
 		l := weirtest.Config{Listen: nettest.Reserve(t), Cluster: limits, Levels: weirtest.OneLevel("db.test:7001")}

@@ -25,7 +25,7 @@ import (
 func TestStateSurvivesKill(t *testing.T) {
 	t.Parallel()
 	hosts := weirtest.StartLetters(t, "ABCDE")
-	sick := nettest.Reserve(t) // D's check looks here, where nobody is at first
+	sick := nettest.Reserve(t) // the port of D's check, closed at first
 	_, port, _ := strings.Cut(sick, ":")
 	line, path := weirtest.StateFile(t)
 	l := weirtest.Config{

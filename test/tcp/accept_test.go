@@ -137,7 +137,7 @@ func TestPortShortage(t *testing.T) {
 		if err == nil {
 			served = append(served, c)
 		} else {
-			require.NotEqual(t, nettest.Timeout, nettest.StreamEndOf(err), "nobody is left waiting")
+			require.NotEqual(t, nettest.Timeout, nettest.StreamEndOf(err), "no client is left waiting")
 		}
 	}
 	require.Len(t, served, 32)

@@ -147,7 +147,7 @@ func TestUnixSocketOwnership(t *testing.T) {
 func TestAddressInUse(t *testing.T) {
 	t.Parallel()
 	host := nettest.Start(t, nettest.SendText("ok"))
-	taken := nettest.Start(t, nettest.SendText("somebody else"))
+	taken := nettest.Start(t, nettest.SendText("other"))
 	free := nettest.Reserve(t)
 	w := weirtest.Options{}.StartUnready(t, weirtest.Config{
 		Listen: free, Levels: weirtest.OneLevel(host.Addr()), More: weirtest.ListenerTables("second", taken.Addr(), host.Addr()),

@@ -359,7 +359,7 @@ func TestNoSlotIsLost(t *testing.T) {
 				case 2:
 					c.SetReadDeadline(time.Now().Add(5 * time.Second))
 					c.Read(make([]byte, 1))
-				case 4: // stays for longer than whoever finds no room is let hope
+				case 4: // stays longer than a pending client may wait for a slot
 					c.SetReadDeadline(time.Now().Add(50 * time.Millisecond))
 					io.Copy(io.Discard, c)
 				}

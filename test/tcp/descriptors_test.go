@@ -31,7 +31,7 @@ func TestSessionsFitDescriptorLimit(t *testing.T) { // alone: it measures time
 	l := weirtest.Config{Listen: nettest.Reserve(t), More: strings.Replace(weirtest.ListenerTables("checked", nettest.Reserve(t), checked.Addr()), "[[cluster",
 		"[[cluster.checked.check]]\ntype = \"tcp\"\ninterval = \"100ms\"\ntimeout = \"100ms\"\nexpect = \"x\"\n[[cluster", 1)}
 	l.Levels = weirtest.OneLevel()
-	for range 4 { // connections that nobody accepts cost this process no descriptor, up to 4,096 for each socket
+	for range 4 { // unaccepted connections cost this process no descriptor, up to 4,096 for each socket
 		ln := nettest.Listen(t, "127.0.0.1:0")
 		defer ln.Close()
 		l.Levels[0] = append(l.Levels[0], ln.Addr().String())

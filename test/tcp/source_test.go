@@ -114,7 +114,7 @@ const (
 func newPassage(t *testing.T) passage {
 	p := passage{nettest.NewNamespace(t), nettest.NewNamespace(t), nettest.NewNamespace(t)}
 	for _, ns := range []*nettest.Namespace{p.client, p.weir, p.server} {
-		ns.Sysctl("ipv6/conf/default/accept_dad", "0") // no wait for link-local addresses, without which nobody finds a neighbour
+		ns.Sysctl("ipv6/conf/default/accept_dad", "0") // no wait for link-local addresses, which neighbor discovery needs
 	}
 	p.weir.Connect(p.client, clientNet+".1", clientNet+".2")
 	p.weir.Connect(p.server, serverNet+".1", serverNet+".2")
@@ -356,7 +356,7 @@ func TestTransparentOtherFamily(t *testing.T) {
 	skipped := func() int {
 		return len(w.Records(func(r weirtest.Record) bool { return strings.Contains(r.Text("msg"), "client's own address") }))
 	}
-	nettest.Wait(t, 5*time.Second, "both servers to be told of", func() bool { return skipped() >= 2 })
+	nettest.Wait(t, 5*time.Second, "the records of both servers", func() bool { return skipped() >= 2 })
 	seen := told(p.weir, "127.0.0.1:7000") + told(p.weir, "127.0.0.1:7000")
 	require.ElementsMatch(t, []byte("46"), []byte(seen))
 	require.Equal(t, serverNet+".1", four.Conns()[4].From.Addr().String())

@@ -74,7 +74,7 @@ func TestUDPFlood(t *testing.T) {
 	for _, c := range clients {
 		require.Equal(t, "a", c.RoundTrip("a"))
 	}
-	require.Equal(t, "a", ns.DialDatagrams("", l.Listen).RoundTrip("a"), "a newcomer takes the place of a flow that has no answer")
+	require.Equal(t, "a", ns.DialDatagrams("", l.Listen).RoundTrip("a"), "a new flow replaces an unanswered one")
 	require.Less(t, memory()-before, int64(32<<20))
 	evicted := w.Records(func(r weirtest.Record) bool { return r.Termination() == "unanswered evicted" })
 	require.NotEmpty(t, evicted)
@@ -309,7 +309,7 @@ func TestUDPFlowsInAPI(t *testing.T) {
 	w.Signal(syscall.SIGTERM)
 	w.WaitRecord(5*time.Second, "the stop", func(r weirtest.Record) bool { return r.IsEvent("stopping") })
 	late := nettest.DialDatagrams(t, "", addr)
-	nettest.Wait(t, 5*time.Second, "newcomers to be turned away", func() bool {
+	nettest.Wait(t, 5*time.Second, "new flows to be rejected", func() bool {
 		late.Write([]byte("x"))
 		_, served := late.Receive(20 * time.Millisecond)
 		return !served

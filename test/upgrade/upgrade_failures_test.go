@@ -278,7 +278,7 @@ func killOne(t *testing.T, host *nettest.Host, successor bool, after time.Durati
 	}
 	t.Logf("%s: %d of 100 sessions are alive", what, alive)
 	if !served {
-		t.Errorf("%s: nobody serves; survivor alive: %v", what, survivor.Alive())
+		t.Errorf("%s: no process serves; survivor alive: %v", what, survivor.Alive())
 	}
 }
 

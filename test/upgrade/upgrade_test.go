@@ -97,7 +97,7 @@ func TestUpgradeFails(t *testing.T) {
 	w.WriteConfig(good + "\n[cluster.d]\nbalanse = \"rr\"\n")
 	var code int
 	var out string
-	for range 20 { // whoever of the two is quicker
+	for range 20 { // either process may be quicker
 		code, out = a.RunCommand("upgrade")
 		require.Equal(t, 1, code)
 		require.Contains(t, out, "balanse")
@@ -151,7 +151,7 @@ func TestUpgradeKeepsAcceptQueue(t *testing.T) {
 func TestUpgradeKeepsState(t *testing.T) {
 	t.Parallel()
 	hosts := weirtest.StartLetters(t, "ABC")
-	down := nettest.Reserve(t) // nobody listens there
+	down := nettest.Reserve(t) // closed
 	_, port, _ := net.SplitHostPort(down)
 	check := "[[cluster.c.check]]\ntype = \"tcp\"\nid = \"dead\"\ninterval = \"100ms\"\ntimeout = \"100ms\"\nfall = 2\nrise = 1000\nservers = [\"C\"]\nport = " + port + "\n"
 	l := weirtest.Config{Listen: nettest.Reserve(t), Checks: check, Levels: [][]string{weirtest.WeightedLevel(hosts, "A B C")}}
