@@ -34,8 +34,8 @@ type SavedServer struct {
 type PassiveRecord struct {
 	State  PassiveState
 	Fails  int           // since First, while State is PassiveUp
-	First  time.Duration // of the failures counted
-	Until  time.Duration // when a trip ends
+	First  time.Duration // time of the first counted failure
+	Until  time.Duration // end of the failing state
 	Reason string
 	At     time.Duration // start of State
 }
