@@ -61,8 +61,8 @@ func listenDatagrams(address string) (datagramSocket, error) {
 }
 
 // ask sends a small datagram and waits for its response; it returns false on timeout.
-func (s datagramSocket) ask(patience time.Duration) (bool, error) {
-	wait := unix.NsecToTimeval(patience.Nanoseconds())
+func (s datagramSocket) ask(timeout time.Duration) (bool, error) {
+	wait := unix.NsecToTimeval(timeout.Nanoseconds())
 	if err := unix.SetsockoptTimeval(int(s), unix.SOL_SOCKET, unix.SO_RCVTIMEO, &wait); err != nil {
 		return false, err
 	}

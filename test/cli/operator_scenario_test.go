@@ -92,7 +92,7 @@ func TestOperatorScenario(t *testing.T) {
 				t.Logf("the webhook received %q", told)
 			}
 		}()
-		nettest.Wait(t, 5*time.Second, "the webhook to hear of "+last, func() bool {
+		nettest.Wait(t, 5*time.Second, "the webhook to receive "+last, func() bool {
 			told = webhook.Events()
 			return len(told) >= n && told[n-1] == last
 		})

@@ -144,7 +144,7 @@ func TestAllowAndDeny(t *testing.T) {
 				conn.Close()
 			}
 		}
-		require.Equal(t, before+len(served), host.Accepted(), "no server hears of a client that is denied")
+		require.Equal(t, before+len(served), host.Accepted(), "a denied client reaches no server")
 	}
 	require.Empty(t, w.Records(func(r weirtest.Record) bool { return r.Text("level") == "ERROR" }))
 }

@@ -21,9 +21,9 @@ import (
 // proxy_timeout and reach no server.
 func TestFloodOfSlowHeaders(t *testing.T) { // alone: it measures time
 	const (
-		attackers = 9000
-		patience  = 4 * time.Second
-		every     = 10 * time.Millisecond // a legitimate client
+		attackers     = 9000
+		headerTimeout = 4 * time.Second
+		every         = 10 * time.Millisecond // a legitimate client
 	)
 	ns := nettest.NewNamespace(t)
 	var served atomic.Int64
@@ -31,7 +31,7 @@ func TestFloodOfSlowHeaders(t *testing.T) { // alone: it measures time
 		served.Add(1)
 		nettest.Echo(ctx, c)
 	})
-	l := withListen(replaceText(proxied("", host.Addr()), `"3s"`, fmt.Sprintf("%q", patience)), "127.0.0.1:7000")
+	l := withListen(replaceText(proxied("", host.Addr()), `"3s"`, fmt.Sprintf("%q", headerTimeout)), "127.0.0.1:7000")
 	w := weirtest.Options{Namespace: ns, DescriptorLimit: 20_000}.Start(t, l.String())
 
 	dial := func(from string) (net.Conn, error) {
@@ -94,16 +94,16 @@ func TestFloodOfSlowHeaders(t *testing.T) { // alone: it measures time
 			if _, err := c.Read(b[:]); err == nil {
 				t.Error("an answer")
 			}
-			if lived := time.Since(born[i]); lived > patience+patience/10+600*time.Millisecond &&
-				lived-nettest.StalledSince(born[i]) > patience+patience/10+slack*600*time.Millisecond {
+			if lived := time.Since(born[i]); lived > headerTimeout+headerTimeout/10+600*time.Millisecond &&
+				lived-nettest.StalledSince(born[i]) > headerTimeout+headerTimeout/10+slack*600*time.Millisecond {
 				late.Add(1)
 			}
 		})
 	}
-	took := legitimate(func() bool { return time.Since(born[attackers-1]) < patience })
+	took := legitimate(func() bool { return time.Since(born[attackers-1]) < headerTimeout })
 	attack.Wait()
 	require.Zero(t, late.Load(), "attackers that stayed")
-	require.Equal(t, int64(len(usual)+len(took)), served.Load(), "no server hears of an attacker")
+	require.Equal(t, int64(len(usual)+len(took)), served.Load(), "an attacker reaches no server")
 	share := func(d []time.Duration, percent int) time.Duration { slices.Sort(d); return d[len(d)*percent/100] }
 	t.Logf("legitimate clients: before %d, 99 %% within %v; meanwhile %d, 90 %% within %v, 99 %% within %v",
 		len(usual), share(usual, 99), len(took), share(took, 90), share(took, 99))

@@ -371,7 +371,7 @@ func TestClientOfTheHeader(t *testing.T) {
 		require.Equal(t, "A", tell(addr, as("192.0.2.1")))
 		require.Empty(t, tell(addr, as("192.0.2.9")))
 		require.Empty(t, tell(addr, as("198.51.100.1")))
-		require.Empty(t, tell(addr, nettest.ProxyV2(0x20, 0)), "the proxy itself is not let in")
+		require.Empty(t, tell(addr, nettest.ProxyV2(0x20, 0)), "the proxy itself is not admitted")
 		denied := func(r weirtest.Record) bool { return r.Termination() == "admit denied" }
 		nettest.Wait(t, 5*time.Second, "the records", func() bool { return len(w.Records(denied)) == 3 })
 		require.Equal(t, "192.0.2.9:1234", w.Records(denied)[0].Text("client"))

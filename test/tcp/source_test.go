@@ -103,16 +103,16 @@ func TestSourceAddressMissingOnHost(t *testing.T) {
 	require.Zero(t, host.Accepted())
 }
 
-// passage is a client network and a server network, connected by the host of a weir.
-type passage struct{ client, weir, server *nettest.Namespace }
+// routedNetworks is a client network and a server network, connected by the host of a weir.
+type routedNetworks struct{ client, weir, server *nettest.Namespace }
 
 const (
 	clientNet = "10.98.1" // .1 is weir's host, .2 the client's
 	serverNet = "10.98.2" // .1 is weir's host, .2 the server's
 )
 
-func newPassage(t *testing.T) passage {
-	p := passage{nettest.NewNamespace(t), nettest.NewNamespace(t), nettest.NewNamespace(t)}
+func newRoutedNetworks(t *testing.T) routedNetworks {
+	p := routedNetworks{nettest.NewNamespace(t), nettest.NewNamespace(t), nettest.NewNamespace(t)}
 	for _, ns := range []*nettest.Namespace{p.client, p.weir, p.server} {
 		ns.Sysctl("ipv6/conf/default/accept_dad", "0") // no wait for link-local addresses, which neighbor discovery needs
 	}
@@ -128,7 +128,7 @@ func newPassage(t *testing.T) passage {
 }
 
 // rules returns the policy rules of weir's host that are not the kernel's, and the routes that lead to the host itself.
-func (p passage) rules() string {
+func (p routedNetworks) rules() string {
 	own := func(text, pattern string) []string { return regexp.MustCompile(pattern).FindAllString(text, -1) }
 	var all []string
 	for _, family := range []string{"-4", "-6"} {
@@ -151,7 +151,7 @@ const (
 // weir. The policy rules for that are added and removed.
 func TestTransparent(t *testing.T) {
 	t.Parallel()
-	p := newPassage(t)
+	p := newRoutedNetworks(t)
 	p.server.StartRedis(serverNet+".2:7001", "--protected-mode", "no")
 	rec := &nettest.Recorder{Banner: "six", CloseSide: true}
 	p.server.Start("[fd98:2::2]:7001", rec.Handle)
@@ -202,7 +202,7 @@ func TestTransparent(t *testing.T) {
 // Half-closes, resets and bulk transfers work in transparent sessions.
 func TestTransparentStreams(t *testing.T) {
 	t.Parallel()
-	p := newPassage(t)
+	p := newRoutedNetworks(t)
 	duplex := &nettest.Duplex{}
 	p.server.Start(serverNet+".2:7001", duplex.Handle)
 	p.server.Start(serverNet+".2:7002", nettest.ResetAfter(1000, 20*time.Millisecond))
@@ -241,7 +241,7 @@ func TestTransparentStreams(t *testing.T) {
 // removed.
 func TestTransparentLastBytesOnStop(t *testing.T) {
 	t.Parallel()
-	p := newPassage(t)
+	p := newRoutedNetworks(t)
 	rec := &nettest.Recorder{CloseSide: true, Banner: "x", Pause: 300 * time.Millisecond, Keep: 1}
 	p.server.Start(serverNet+".2:7001", rec.Handle)
 	w := weirtest.Options{Namespace: p.weir}.Start(t, weirtest.Config{
@@ -267,7 +267,7 @@ func TestTransparentLastBytesOnStop(t *testing.T) {
 // are flushed by an administrator are restored.
 func TestTransparentKeepsForeignRules(t *testing.T) {
 	t.Parallel()
-	p := newPassage(t)
+	p := newRoutedNetworks(t)
 	p.server.Start(serverNet+".2:7001", nettest.SendText("ok"))
 	p.weir.Exec("ip", "rule", "add", "from", serverNet+".2", "sport", "7001", "ipproto", "tcp", "lookup", "main", "priority", "11900")
 	foreign := "11900: from 10.98.2.2 ipproto tcp sport 7001 lookup main"
@@ -307,7 +307,7 @@ func without(capabilities string) []string {
 // rejects a reload. With it, but without the right to change the kernel's rules, weir uses an administrator's rules.
 func TestTransparentNeedsCapabilities(t *testing.T) {
 	t.Parallel()
-	p := newPassage(t)
+	p := newRoutedNetworks(t)
 	rec := &nettest.Recorder{Banner: "x", CloseSide: true}
 	p.server.Start(serverNet+".2:7001", rec.Handle)
 	l := weirtest.Config{Listen: clientNet + ".1:7000", Cluster: `source = "client"`, Levels: weirtest.OneLevel(serverNet + ".2:7001")}
@@ -338,7 +338,7 @@ func TestTransparentNeedsCapabilities(t *testing.T) {
 // with an address of the host.
 func TestTransparentOtherFamily(t *testing.T) {
 	t.Parallel()
-	p := newPassage(t)
+	p := newRoutedNetworks(t)
 	six, four := &nettest.Recorder{Banner: "6", CloseSide: true}, &nettest.Recorder{Banner: "4", CloseSide: true}
 	p.server.Start("[fd98:2::2]:7001", six.Handle)
 	p.server.Start(serverNet+".2:7001", four.Handle)
@@ -367,7 +367,7 @@ func TestTransparentOtherFamily(t *testing.T) {
 // Sessions that move to a new process keep their return path, also for a server that the configuration no longer has.
 func TestTransparentSessionsSurviveUpgrade(t *testing.T) {
 	t.Parallel()
-	p := newPassage(t)
+	p := newRoutedNetworks(t)
 	for _, port := range []string{"7001", "7002"} {
 		p.server.Start(serverNet+".2:"+port, nettest.Greet("x", nettest.Echo))
 	}
@@ -395,7 +395,7 @@ func TestTransparentSessionsSurviveUpgrade(t *testing.T) {
 // Datagrams come from the client's own address too, and replies return.
 func TestTransparentDatagrams(t *testing.T) {
 	t.Parallel()
-	p := newPassage(t)
+	p := newRoutedNetworks(t)
 	seen := make(chan string, 2)
 	answer := func(from netip.AddrPort, data []byte, reply func([]byte)) {
 		seen <- from.Addr().Unmap().String()
@@ -436,7 +436,7 @@ func TestTransparentAsOtherUser(t *testing.T) {
 	t.Parallel()
 	program, err := weirtest.StaticProgram()
 	require.NoError(t, err)
-	p := newPassage(t)
+	p := newRoutedNetworks(t)
 	rec := &nettest.Recorder{Banner: "x", CloseSide: true}
 	p.server.Start(serverNet+".2:7001", rec.Handle)
 	w := weirtest.Options{Namespace: p.weir, Program: program}.Start(t, weirtest.Config{
