@@ -109,7 +109,7 @@ func TestAgentOfAServerThatMoves(t *testing.T) {
 	agent.says(t, "down 30% drain")
 	require.Equal(t, "drain by agent", s.state("A"))
 	agent.Down()
-	s.becomes(text(other))
+	s.reload(text(other))
 	require.Equal(t, "up", s.state("A"))
 	x, err := s.e.Explain("c", "A")
 	require.NoError(t, err)
@@ -150,10 +150,10 @@ func TestResultsDuringReloads(t *testing.T) {
 	s := play(t, without)
 	var busy sync.WaitGroup
 	for range 100 {
-		s.becomes(with)
+		s.reload(with)
 		busy.Go(func() { s.e.Status() })
 		nettest.Wait(t, 5*time.Second, "a verdict", func() bool { return s.state("C") == "down by checks" })
-		s.becomes(without)
+		s.reload(without)
 		require.Equal(t, "up", s.state("A"))
 		require.Equal(t, "up", s.state("C"))
 	}

@@ -42,8 +42,8 @@ func TestReloadMovesLevelsUnderLoad(t *testing.T) {
 		})
 	}
 	for range 300 {
-		s.becomes(config(b, a))
-		s.becomes(config(a, b))
+		s.reload(config(b, a))
+		s.reload(config(a, b))
 	}
 	close(stop)
 	wg.Wait()

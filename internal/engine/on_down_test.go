@@ -81,9 +81,9 @@ func TestOnDownStates(t *testing.T) {
 		_, b := greets(t, "B")
 		s := play(t, cluster("on_down = \"close\"", a+", "+b))
 		onA, onB := s.holds("A"), s.holds("B")
-		s.becomes(cluster("on_down = \"close\"", a+" state=drain, "+b))
+		s.reload(cluster("on_down = \"close\"", a+" state=drain, "+b))
 		goesOn(t, onA)
-		s.becomes(cluster("on_down = \"close\"", a+" state=maint, "+b))
+		s.reload(cluster("on_down = \"close\"", a+" state=maint, "+b))
 		s.isCut(onA, "relay cut_server_down")
 		goesOn(t, onB)
 	})
@@ -91,7 +91,7 @@ func TestOnDownStates(t *testing.T) {
 		_, a := greets(t, "A")
 		s := play(t, cluster("", a))
 		onA := s.holds("A")
-		s.becomes(cluster("", a+" state=maint"))
+		s.reload(cluster("", a+" state=maint"))
 		goesOn(t, onA)
 	})
 	t.Run("failing", func(t *testing.T) {
@@ -128,13 +128,13 @@ func TestOnDownWithMaintInOneReload(t *testing.T) {
 	_, b := greets(t, "B")
 	s := play(t, cluster("", a+", "+b))
 	onA := s.holds("A")
-	s.becomes(cluster("on_down = \"close\"", a+" state=maint, "+b))
+	s.reload(cluster("on_down = \"close\"", a+" state=maint, "+b))
 	s.isCut(onA, "relay cut_server_down")
 
 	s = play(t, cluster("on_down = \"close\"", a+", "+b))
 	onA = s.holds("A")
-	s.becomes(cluster("on_down = \"keep\"", a+" state=maint, "+b))
-	s.becomes(cluster("on_down = \"keep\"", a+" state=maint, "+b))
+	s.reload(cluster("on_down = \"keep\"", a+" state=maint, "+b))
+	s.reload(cluster("on_down = \"keep\"", a+" state=maint, "+b))
 	goesOn(t, onA)
 }
 

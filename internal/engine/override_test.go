@@ -44,7 +44,7 @@ func TestOverrideSurvivesReload(t *testing.T) {
 	require.NotNil(t, layer(seen, "override").At)
 	require.Equal(t, "ready", layer(seen, "configuration").Says)
 
-	s.becomes(cluster("try = 3", a+" weight=2, "+b))
+	s.reload(cluster("try = 3", a+" weight=2, "+b))
 	require.Equal(t, "BBBB", s.asks(4))
 	require.NoError(t, s.e.Override("c", "A", []byte(`{"state": null}`)))
 	require.Equal(t, "up", s.server("A").State)
@@ -66,8 +66,8 @@ func TestOverrideGoesWithItsServer(t *testing.T) {
 	_, b := says(t, "B")
 	s := play(t, cluster("", a+", "+b))
 	require.NoError(t, s.e.Override("c", "A", []byte(`{"state": "maint"}`)))
-	s.becomes(cluster("", b))
-	s.becomes(cluster("", a+", "+b))
+	s.reload(cluster("", b))
+	s.reload(cluster("", a+", "+b))
 	require.Equal(t, "up", s.server("A").State)
 }
 

@@ -29,10 +29,10 @@ func TestReloadKeepsVerdict(t *testing.T) {
 	s.waits("server_down A up→down")
 	before := a.Accepted()
 	for i := range 5 {
-		s.becomes(cluster(fmt.Sprintf("max_fails = %d", i+1), fmt.Sprintf("%s weight=%d, %s", aName, i+1, b)) + check)
+		s.reload(cluster(fmt.Sprintf("max_fails = %d", i+1), fmt.Sprintf("%s weight=%d, %s", aName, i+1, b)) + check)
 		require.Equal(t, "BBB", s.asks(3))
 	}
-	s.becomes(cluster("", b, aName) + check)
+	s.reload(cluster("", b, aName) + check)
 	require.Equal(t, "B", s.ask())
 	require.Equal(t, before, a.Accepted())
 	require.Equal(t, []string{"server_down A up→down"}, s.events())
@@ -53,7 +53,7 @@ func TestReloadEndsACheck(t *testing.T) {
 			if rest != "" {
 				rest = strings.Replace(both, `["A", "B"]`, `["B"]`, 1)
 			}
-			s.becomes(cluster("protected = false", a+", "+b) + rest)
+			s.reload(cluster("protected = false", a+", "+b) + rest)
 			require.Equal(t, 1, s.waits("server_up A down→up"))
 			require.Contains(t, s.asks(2), "A")
 			told := s.said(&s.lines, func(l line) bool { return l["event"] == "server_up" && l["server"] == "A" })
@@ -69,7 +69,7 @@ func TestReloadAddsACheck(t *testing.T) {
 	_, b := says(t, "B")
 	s := play(t, cluster("", a+", "+b))
 	require.Equal(t, "AB", s.asks(2))
-	s.becomes(cluster("", a+", "+b) + dead(t, "servers = [\"B\"]"))
+	s.reload(cluster("", a+", "+b) + dead(t, "servers = [\"B\"]"))
 	s.waits("server_down B up→down")
 	require.Equal(t, "AAAA", s.asks(4))
 	require.Len(t, s.events(), 1)
@@ -86,7 +86,7 @@ func TestReloadWithNewAddressForgetsVerdict(t *testing.T) {
 		_, b := says(t, "B")
 		s := play(t, cluster("", oldName+", "+b)+quick)
 		s.waits("server_down A up→down")
-		s.becomes(cluster("", "127.0.0.1:"+port+" name=A, "+b) + quick)
+		s.reload(cluster("", "127.0.0.1:"+port+" name=A, "+b) + quick)
 		require.Contains(t, []string{"1B1B", "B1B1"}, s.asks(4), "at once, without waiting for a check")
 		require.Equal(t, []string{"server_down A up→down", "server_up A down→up"}, s.events())
 	})
@@ -95,7 +95,7 @@ func TestReloadWithNewAddressForgetsVerdict(t *testing.T) {
 		s := play(t, cluster("max_fails = 1\nfail_timeout = \"1h\"", oldName+", "+b))
 		require.Equal(t, "BB", s.asks(2))
 		require.Equal(t, []string{"server_down A up→failing"}, s.events())
-		s.becomes(cluster("max_fails = 1\nfail_timeout = \"1h\"", "127.0.0.1:"+port+" name=A, "+b))
+		s.reload(cluster("max_fails = 1\nfail_timeout = \"1h\"", "127.0.0.1:"+port+" name=A, "+b))
 		require.Contains(t, []string{"1B1B", "B1B1"}, s.asks(4))
 	})
 }
@@ -110,11 +110,11 @@ func TestReloadKeepsPassiveRecord(t *testing.T) {
 	require.Equal(t, "BB", s.asks(2))
 	a.Up()
 	for i := range 3 {
-		s.becomes(cluster(fmt.Sprintf("max_fails = 1\nfail_timeout = \"1h\"\nqueue_timeout = \"%ds\"", i), aName+" weight=9, "+b))
+		s.reload(cluster(fmt.Sprintf("max_fails = 1\nfail_timeout = \"1h\"\nqueue_timeout = \"%ds\"", i), aName+" weight=9, "+b))
 		require.Equal(t, "BBBB", s.asks(4))
 	}
 	require.Equal(t, []string{"server_down A up→failing"}, s.events())
-	s.becomes(cluster("max_fails = 0", aName+", "+b))
+	s.reload(cluster("max_fails = 0", aName+", "+b))
 	require.Contains(t, s.asks(2), "A", "switching passive health off ends the trip")
 }
 
@@ -126,7 +126,7 @@ func TestClustersJudgeForThemselves(t *testing.T) {
 		"[cluster.d]\nprotected = false\n[[cluster.d.level]]\nservers = [\""+a+"\"]\n"+strings.ReplaceAll(quick, ".c.", ".d."))
 	s.waits("server_down A up→down")
 	require.Equal(t, "-", s.ask())
-	s.becomes(strings.Replace(cluster("protected = false", a), "cluster = \"c\"", "cluster = \"d\"", 1) + dead(t, "") +
+	s.reload(strings.Replace(cluster("protected = false", a), "cluster = \"c\"", "cluster = \"d\"", 1) + dead(t, "") +
 		"[cluster.d]\nprotected = false\n[[cluster.d.level]]\nservers = [\"" + a + "\"]\n" + strings.ReplaceAll(quick, ".c.", ".d."))
 	require.Equal(t, "A", s.ask())
 }
@@ -171,7 +171,7 @@ func TestReloadWhileSessionsWait(t *testing.T) {
 		nettest.Wait(t, 5*time.Second, "the sessions", func() bool { return s.e.Sessions() == 4 })
 	}
 	wait()
-	s.becomes(cluster("max_sessions = 0\nqueue_timeout = \"1m\"", a))
+	s.reload(cluster("max_sessions = 0\nqueue_timeout = \"1m\"", a))
 	for _, w := range waiting {
 		require.Equal(t, "A", <-w)
 	}
@@ -179,7 +179,7 @@ func TestReloadWhileSessionsWait(t *testing.T) {
 	s = play(t, limited)
 	s.holds("A")
 	wait()
-	s.becomes(cluster("max_sessions = 1\nqueue_timeout = \"1m\"", a+" state=drain"))
+	s.reload(cluster("max_sessions = 1\nqueue_timeout = \"1m\"", a+" state=drain"))
 	for _, w := range waiting {
 		require.Equal(t, "reset", <-w)
 	}
@@ -192,10 +192,10 @@ func TestReloadAddsServerSlowly(t *testing.T) {
 	_, a := says(t, "A")
 	_, b := says(t, "B")
 	s := play(t, cluster("slow_start = \"1h\"", a+" weight=10"))
-	s.becomes(cluster("slow_start = \"1h\"", a+" weight=10, "+b+" weight=10"))
+	s.reload(cluster("slow_start = \"1h\"", a+" weight=10, "+b+" weight=10"))
 	got := s.asks(44)
 	require.Equal(t, 4, strings.Count(got, "B"), got)
-	s.becomes(cluster("slow_start = \"0s\"", a+" weight=10, "+b+" weight=10"))
+	s.reload(cluster("slow_start = \"0s\"", a+" weight=10, "+b+" weight=10"))
 	got = s.asks(40)
 	require.Equal(t, 20, strings.Count(got, "B"), got)
 }
@@ -217,7 +217,7 @@ func TestFailedReloadLeavesNothing(t *testing.T) {
 	idle := nettest.Self().Descriptors()
 	goroutines := runtime.NumGoroutine()
 	for range 10 {
-		require.ErrorContains(t, s.tries(bad), taken.Addr())
+		require.ErrorContains(t, s.tryReload(bad), taken.Addr())
 	}
 	require.Equal(t, "AA", s.asks(2))
 	nettest.Wait(t, 5*time.Second, "everything to be as before", func() bool {
@@ -236,8 +236,8 @@ func TestManyReloadsLeaveNothing(t *testing.T) {
 	two := "[runtime]\ndrain_timeout = \"1ms\"\n" + strings.TrimPrefix(cluster("balance = \"rr\"", a+", "+b, "db.test:1 name=D"), "[runtime]\n") + quick + second
 	s := play(t, one, "db.test", "127.0.0.1")
 	for range 3 {
-		s.becomes(two)
-		s.becomes(one)
+		s.reload(two)
+		s.reload(one)
 	}
 	settle := func() (int, nettest.Descriptors) {
 		nettest.Wait(t, 5*time.Second, "no session", func() bool { return s.e.Sessions() == 0 })
@@ -246,9 +246,9 @@ func TestManyReloadsLeaveNothing(t *testing.T) {
 	}
 	goroutines, descriptors := settle()
 	for range 20 {
-		s.becomes(two)
+		s.reload(two)
 		require.NotEqual(t, "-", s.ask())
-		s.becomes(one)
+		s.reload(one)
 		require.Equal(t, "A", s.ask())
 	}
 	nettest.Wait(t, 5*time.Second, "everything to be as before", func() bool {

@@ -107,7 +107,7 @@ func TestLastGoodAddressIsKept(t *testing.T) {
 	require.Equal(t, "AAAA", s.asks(4))
 	// A reload needs no answer for a name that is known.
 	begin := time.Now()
-	s.becomes(cluster(often+"\nmax_fails = 2", named("db.test", a, "A")))
+	s.reload(cluster(often+"\nmax_fails = 2", named("db.test", a, "A")))
 	require.Less(t, nettest.Elapsed(begin), time.Second)
 	require.Equal(t, "AA", s.asks(2))
 	require.Empty(t, s.events())
@@ -157,7 +157,7 @@ func TestReloadWithUnknownName(t *testing.T) {
 	other := nettest.Reserve(t)
 	refused := cluster("", named("db.test", b, "B")) +
 		fmt.Sprintf("[[listener]]\nname = \"m\"\naddress = %q\ncluster = \"c\"\n", other)
-	err := s.tries(refused)
+	err := s.tryReload(refused)
 	require.ErrorContains(t, err, "db.test")
 	require.ErrorContains(t, err, "cluster.c.level[0].servers[0].address: lookup ")
 	require.Equal(t, "AA", s.asks(2))
@@ -166,7 +166,7 @@ func TestReloadWithUnknownName(t *testing.T) {
 	require.Zero(t, b.Accepted())
 
 	s.names.set("db.test", "127.0.0.1")
-	s.becomes(refused)
+	s.reload(refused)
 	require.Equal(t, "BB", s.asks(2))
 	require.Equal(t, 2, a.Accepted())
 }
@@ -178,7 +178,7 @@ func TestReloadWithDeadResolver(t *testing.T) {
 	s := play(t, cluster("", a))
 	s.names.silence(true)
 	begin := time.Now()
-	require.ErrorContains(t, s.tries(cluster("", a+", db.test:1 name=D")), "db.test")
+	require.ErrorContains(t, s.tryReload(cluster("", a+", db.test:1 name=D")), "db.test")
 	require.Less(t, nettest.Elapsed(begin), 5*time.Second)
 	require.Equal(t, "AA", s.asks(2))
 }
@@ -190,7 +190,7 @@ func TestResolveInterval(t *testing.T) {
 	a, _ := says(t, "A")
 	s := play(t, cluster("resolve_interval = \"1h\"", named("db.test", a, "A")), "db.test", "127.0.0.1")
 	require.Equal(t, 1, s.names.questions())
-	s.becomes(cluster(often, named("db.test", a, "A")))
+	s.reload(cluster(often, named("db.test", a, "A")))
 	nettest.Wait(t, 5*time.Second, "further questions", func() bool { return s.names.questions() > 3 })
 }
 

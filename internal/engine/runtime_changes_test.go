@@ -63,12 +63,12 @@ func TestAddedServer(t *testing.T) {
 	require.ElementsMatch(t, []byte("AABB"), []byte(s.asks(4)))
 	require.Equal(t, "operator", layer(s.server("B"), "configuration").By)
 
-	s.becomes(cluster("try = 2", a))
+	s.reload(cluster("try = 2", a))
 	require.Equal(t, "AB+", s.serverNames())
-	s.becomes(cluster("try = 2", a+", "+b))
+	s.reload(cluster("try = 2", a+", "+b))
 	require.Equal(t, "AB", s.serverNames(), "the file's from now on")
 	require.Len(t, s.said(&s.lines, func(l line) bool { return l["object"] == "c/B" }), 1)
-	s.becomes(cluster("try = 2", a))
+	s.reload(cluster("try = 2", a))
 	require.Equal(t, "A", s.serverNames())
 }
 
@@ -90,7 +90,7 @@ func TestAddedServerIsRefused(t *testing.T) {
 	require.Equal(t, status.Unprocessable, refusedSteps(t, err).Kind)
 	require.Equal(t, "A|A", s.serverNames())
 
-	s.becomes(cluster("", a) + fmt.Sprintf("[[listener]]\nname = \"u\"\naddress = %q\nprotocol = \"udp\"\ncluster = \"u\"\n"+
+	s.reload(cluster("", a) + fmt.Sprintf("[[listener]]\nname = \"u\"\naddress = %q\nprotocol = \"udp\"\ncluster = \"u\"\n"+
 		"[[cluster.u.level]]\nservers = []\n", nettest.ReserveDatagrams(t)))
 	_, err = s.e.AddServer("u", []byte(`"10.0.0.1:1 send_proxy=v1"`))
 	require.Contains(t, refusedSteps(t, err).Text, "PROXY v1 is TCP only; use v2: cluster u serves the udp listener u")
@@ -119,11 +119,11 @@ func TestRemovedServer(t *testing.T) {
 	_, end := nettest.ReadToEnd(c, 3*time.Second)
 	require.Equal(t, nettest.Reset, end, "cut at the drain deadline")
 
-	s.becomes(cluster("", a+", "+b))
+	s.reload(cluster("", a+", "+b))
 	require.Equal(t, "B", s.serverNames())
 	require.Equal(t, status.NotFound, refusedSteps(t, s.e.RemoveServer("c", "A")).Kind)
-	s.becomes(cluster("", b))
-	s.becomes(cluster("", a+", "+b))
+	s.reload(cluster("", b))
+	s.reload(cluster("", a+", "+b))
 	require.Equal(t, "AB", s.serverNames())
 }
 
@@ -138,7 +138,7 @@ func TestRemovedAndAddedAgain(t *testing.T) {
 	require.Equal(t, "A+", s.serverNames())
 	require.Equal(t, 4, s.server("A").Weight)
 	require.Equal(t, "A", s.ask())
-	s.becomes(cluster("try = 1", a))
+	s.reload(cluster("try = 1", a))
 	require.Equal(t, "A+", s.serverNames(), "the removal stands, and so does the addition")
 	require.NoError(t, s.e.RemoveServer("c", "A"))
 	require.Equal(t, "", s.serverNames())
@@ -160,12 +160,12 @@ func TestPutCluster(t *testing.T) {
 	require.Equal(t, "levels[0].servers[0].address", refusedSteps(t, err).Field)
 	require.Equal(t, "BB", s.asks(2))
 
-	s.becomes(cluster("balance = \"first\"\ntry = 1", a))
+	s.reload(cluster("balance = \"first\"\ntry = 1", a))
 	require.Equal(t, "BB", s.asks(2), "survives a reload")
-	s.becomes(cluster("balance = \"rr\"\ntry = 2", a))
+	s.reload(cluster("balance = \"rr\"\ntry = 2", a))
 	require.Equal(t, "rr", s.e.Status().Clusters[0].Balance, "the file goes on to say the rest")
 	require.Equal(t, "B+", s.serverNames())
-	s.becomes(cluster("balance = \"first\"\ntry = 1", a))
+	s.reload(cluster("balance = \"first\"\ntry = 1", a))
 	require.Equal(t, status.Conflict, refusedSteps(t, s.e.RemoveCluster("c")).Kind)
 
 	_, err = s.e.PutCluster("c", fmt.Appendf(nil, `{"balance": "first", "try": 1, "levels": [{"servers": [%q]}]}`, a))
@@ -182,7 +182,7 @@ func TestCreatedCluster(t *testing.T) {
 	require.True(t, created)
 	_, err = s.e.AddServer("new", []byte(`"10.0.0.2:1"`))
 	require.NoError(t, err)
-	s.becomes(cluster("try = 1", a))
+	s.reload(cluster("try = 1", a))
 	doc := s.e.Status()
 	require.Equal(t, "new", doc.Clusters[1].Name)
 	require.Equal(t, status.OriginAPI, doc.Clusters[1].Origin)

@@ -353,9 +353,9 @@ func TestStateFileIsWrittenAndRestored(t *testing.T) {
 	nettest.Wait(t, 5*time.Second, "the status to say so", func() bool { return s.e.Status().StateFile.SavedAt != nil })
 	require.NoError(t, s.e.Override("c", "b", []byte(`{"state": "maint"}`)))
 	moved := path + ".moved"
-	s.becomes(strings.Replace(config, path, moved, 1))
+	s.reload(strings.Replace(config, path, moved, 1))
 	nettest.Wait(t, 5*time.Second, "the file at its new place", func() bool { return s.e.Status().StateFile.File == moved })
-	s.becomes(config)
+	s.reload(config)
 	s.stop() // writes the file once more
 	s = play(t, config)
 	require.Equal(t, []string{"drain", "maint", "up"}, s.states("c"))

@@ -70,14 +70,14 @@ func (s *script) parse(config string) (*conf.Config, error) {
 	return conf.Parse("weir.toml", []byte(strings.ReplaceAll(config, "LISTEN", s.listen)))
 }
 
-// becomes goes over to another configuration.
-func (s *script) becomes(config string) {
+// reload goes over to another configuration.
+func (s *script) reload(config string) {
 	s.t.Helper()
-	require.NoError(s.t, s.tries(config))
+	require.NoError(s.t, s.tryReload(config))
 }
 
-// tries goes over to another configuration, or says why not.
-func (s *script) tries(config string) error {
+// tryReload goes over to another configuration, or says why not.
+func (s *script) tryReload(config string) error {
 	s.t.Helper()
 	cfg, err := s.parse(config)
 	require.NoError(s.t, err)
