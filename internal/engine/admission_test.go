@@ -12,7 +12,7 @@ import (
 
 // Counts stay with a listener's addresses: through a new name, a further address and a lost one. Of two listeners that
 // were one, the one with the name keeps them.
-func TestGatesStayWithTheirListeners(t *testing.T) {
+func TestAdmissionStatesSurviveReload(t *testing.T) {
 	listener := func(name string, ports ...uint16) conf.Listener {
 		ln := conf.Listener{Name: name, Protocol: "tcp"}
 		for _, p := range ports {

@@ -15,15 +15,15 @@ import (
 	"weir/internal/nettest"
 )
 
-// spokesman is an agent that says what the test wants, and the check that asks it.
-type spokesman struct {
+// agentHost is an agent with a settable reply, and its check.
+type agentHost struct {
 	*nettest.Host
 	line atomic.Value
 	told atomic.Int64
 }
 
-func speaks(t *testing.T, line string) *spokesman {
-	a := &spokesman{}
+func startAgent(t *testing.T, line string) *agentHost {
+	a := &agentHost{}
 	a.line.Store(line)
 	a.Host = nettest.Start(t, func(ctx context.Context, c *net.TCPConn) {
 		nettest.SendText(a.line.Load().(string)+"\n")(ctx, c)
@@ -32,8 +32,8 @@ func speaks(t *testing.T, line string) *spokesman {
 	return a
 }
 
-// says changes the line and waits until it has been heard.
-func (a *spokesman) says(t *testing.T, line string) {
+// reply changes the reply and waits until it has been read.
+func (a *agentHost) reply(t *testing.T, line string) {
 	t.Helper()
 	a.line.Store(line)
 	a.told.Store(0)
@@ -41,7 +41,7 @@ func (a *spokesman) says(t *testing.T, line string) {
 }
 
 // check asks the agent about all servers, or those of a list.
-func (a *spokesman) check(more string) string {
+func (a *agentHost) check(more string) string {
 	return fmt.Sprintf("[[cluster.c.check]]\ntype = \"agent\"\nport = %d\ninterval = \"20ms\"\ntimeout = \"20ms\"\n%s\n", a.AddrPort().Port(), more)
 }
 
@@ -59,33 +59,33 @@ func (s *script) state(server string) string {
 }
 
 // What an agent says lifts nothing that an operator or the file has said, and what they say lifts its maint and drain.
-func TestAgentAndOperator(t *testing.T) {
+func TestOverrideBeatsAgent(t *testing.T) {
 	t.Parallel()
-	agent := speaks(t, "ready up")
-	_, a := says(t, "A")
-	_, b := says(t, "B")
-	s := play(t, cluster("", a+", "+b)+agent.check(`servers = ["A"]`))
+	agent := startAgent(t, "ready up")
+	_, a := startNamed(t, "A")
+	_, b := startNamed(t, "B")
+	s := startScript(t, cluster("", a+", "+b)+agent.check(`servers = ["A"]`))
 	override := func(text string) {
 		t.Helper()
 		require.NoError(t, s.e.Override("c", "A", []byte(text)))
 	}
 	for _, state := range []string{"maint", "drain"} {
 		override(fmt.Sprintf(`{"state": %q}`, state))
-		agent.says(t, "ready up 100%")
+		agent.reply(t, "ready up 100%")
 		require.Equal(t, state+" by override", s.state("A"))
 		override(`{"state": null}`)
-		agent.says(t, state)
+		agent.reply(t, state)
 		require.Equal(t, state+" by agent", s.state("A"))
 		override(`{"state": "ready"}`)
 		require.Equal(t, "up", s.state("A"))
-		agent.says(t, "down")
+		agent.reply(t, "down")
 		require.Equal(t, "down by agent", s.state("A"), "ready lifts no verdict")
 		override(`{"state": null}`)
-		agent.says(t, "ready up")
+		agent.reply(t, "ready up")
 		require.Equal(t, "up", s.state("A"))
 	}
 	override(`{"weight": 7}`)
-	agent.says(t, "weight:3")
+	agent.reply(t, "weight:3")
 	x, err := s.e.Explain("c", "A")
 	require.NoError(t, err)
 	require.Equal(t, 7, x.Weight)
@@ -96,17 +96,17 @@ func TestAgentAndOperator(t *testing.T) {
 }
 
 // A server that is given another address keeps the weight that its agent asked for, not the word on its health.
-func TestAgentOfAServerThatMoves(t *testing.T) {
+func TestAgentAdviceAfterAddressChange(t *testing.T) {
 	t.Parallel()
-	agent := speaks(t, "down 30% drain")
-	a, _ := says(t, "A")
-	other, _ := says(t, "a")
-	_, b := says(t, "B")
+	agent := startAgent(t, "down 30% drain")
+	a, _ := startNamed(t, "A")
+	other, _ := startNamed(t, "a")
+	_, b := startNamed(t, "B")
 	text := func(at *nettest.Host) string {
 		return cluster("", at.Addr()+" name=A weight=10, "+b) + agent.check(`servers = ["A"]`)
 	}
-	s := play(t, text(a))
-	agent.says(t, "down 30% drain")
+	s := startScript(t, text(a))
+	agent.reply(t, "down 30% drain")
 	require.Equal(t, "drain by agent", s.state("A"))
 	agent.Down()
 	s.reload(text(other))
@@ -115,17 +115,17 @@ func TestAgentOfAServerThatMoves(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, 3, x.Weight)
 	agent.Up()
-	agent.says(t, "up") // what it said of its old place does not come back with the first word
+	agent.reply(t, "up") // advice for the old address does not return with the first reply
 	require.Equal(t, "up", s.state("A"))
 }
 
 // A server that is added at run time is asked about as well, and an agent's words go with its server.
-func TestAgentOfAnAddedServer(t *testing.T) {
+func TestAgentOfAddedServer(t *testing.T) {
 	t.Parallel()
-	agent := speaks(t, "drain")
-	_, a := says(t, "A")
-	added, _ := says(t, "B")
-	s := play(t, cluster("", a)+agent.check(""))
+	agent := startAgent(t, "drain")
+	_, a := startNamed(t, "A")
+	added, _ := startNamed(t, "B")
+	s := startScript(t, cluster("", a)+agent.check(""))
 	name, err := s.e.AddServer("c", fmt.Appendf(nil, `{"address": %q, "name": "B"}`, added.Addr()))
 	require.NoError(t, err)
 	nettest.Wait(t, 5*time.Second, "the agent to be heard", func() bool { return s.state(name) == "drain by agent" })
@@ -138,16 +138,16 @@ func TestAgentOfAnAddedServer(t *testing.T) {
 }
 
 // Results and reloads meet in every order: what a check that has left said does not stay.
-func TestResultsDuringReloads(t *testing.T) {
+func TestCheckResultsDuringReloads(t *testing.T) {
 	t.Parallel()
-	agent := speaks(t, "down")
-	_, a := says(t, "A")
-	_, b := says(t, "B")
+	agent := startAgent(t, "down")
+	_, a := startNamed(t, "A")
+	_, b := startNamed(t, "B")
 	gone := nettest.Reserve(t)
 	without := cluster("protected = false", a+", "+b+", "+gone+" name=C")
 	with := without + agent.check(`servers = ["A"]`) + "[[cluster.c.check]]\ntype = \"tcp\"\ninterval = \"1ms\"\ntimeout = \"1ms\"\nfall = 1\nservers = [\"C\"]\n"
 	with = strings.ReplaceAll(with, `"20ms"`, `"1ms"`)
-	s := play(t, without)
+	s := startScript(t, without)
 	var busy sync.WaitGroup
 	for range 100 {
 		s.reload(with)

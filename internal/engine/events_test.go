@@ -11,34 +11,34 @@ import (
 )
 
 // A level that goes down and comes back is told once each way: its server, the level, nothing else.
-func TestEventsOfALevel(t *testing.T) {
+func TestEventsOfLevelChange(t *testing.T) {
 	t.Parallel()
-	a, aName := says(t, "A")
-	_, b := says(t, "B")
-	s := play(t, cluster("", aName, b)+quick)
-	require.Equal(t, "AA", s.asks(2))
+	a, aName := startNamed(t, "A")
+	_, b := startNamed(t, "B")
+	s := startScript(t, cluster("", aName, b)+quick)
+	require.Equal(t, "AA", s.requests(2))
 	a.Down()
-	s.waits("level_change 1→2")
-	require.Equal(t, "BB", s.asks(2))
+	s.countEvents("level_change 1→2")
+	require.Equal(t, "BB", s.requests(2))
 	a.Up()
-	s.waits("level_change 2→1")
-	require.Equal(t, "AA", s.asks(2))
+	s.countEvents("level_change 2→1")
+	require.Equal(t, "AA", s.requests(2))
 	require.Equal(t, []string{"server_down A up→down", "level_change 1→2", "server_up A down→up", "level_change 2→1"}, s.events())
 }
 
 // When the last server of an unprotected cluster goes, the cluster is empty, once; when the first one is back it is
 // back, once, however many follow.
-func TestEventsOfAnEmptyCluster(t *testing.T) {
+func TestEventsOfEmptyCluster(t *testing.T) {
 	t.Parallel()
-	a, aName := says(t, "A")
-	b, bName := says(t, "B")
-	s := play(t, cluster("protected = false", aName+", "+bName)+quick)
+	a, aName := startNamed(t, "A")
+	b, bName := startNamed(t, "B")
+	s := startScript(t, cluster("protected = false", aName+", "+bName)+quick)
 	for range 2 {
 		before := len(s.events())
 		a.Down()
 		b.Down()
 		nettest.Wait(t, 5*time.Second, "both to be down", func() bool { return len(s.events()) >= before+3 })
-		require.Equal(t, "--", s.asks(2))
+		require.Equal(t, "--", s.requests(2))
 		a.Up()
 		b.Up()
 		nettest.Wait(t, 5*time.Second, "both to be up", func() bool { return len(s.events()) >= before+6 })
@@ -53,14 +53,14 @@ func TestEventsOfAnEmptyCluster(t *testing.T) {
 }
 
 // With protection the last server is unstable: the cluster is empty all the same, and serves.
-func TestEventsOfAProtectedCluster(t *testing.T) {
+func TestEventsOfProtectedCluster(t *testing.T) {
 	t.Parallel()
-	a, aName := says(t, "A")
-	s := play(t, cluster("max_fails = 0", aName)+quick)
+	a, aName := startNamed(t, "A")
+	s := startScript(t, cluster("max_fails = 0", aName)+quick)
 	a.Down()
-	s.waits("cluster_empty A")
+	s.countEvents("cluster_empty A")
 	a.Up()
-	s.waits("cluster_back")
+	s.countEvents("cluster_back")
 	require.Equal(t, []string{"server_down A up→unstable", "cluster_empty A", "server_up A unstable→up", "cluster_back"}, s.events())
 }
 
@@ -68,22 +68,22 @@ func TestEventsOfAProtectedCluster(t *testing.T) {
 // the layer and a reason.
 func TestEventsOfPassiveHealth(t *testing.T) {
 	t.Parallel()
-	a, aName := says(t, "A")
-	_, b := says(t, "B")
+	a, aName := startNamed(t, "A")
+	_, b := startNamed(t, "B")
 	a.Down()
-	s := play(t, cluster("max_fails = 2\nfail_timeout = \"300ms\"", aName+", "+b))
+	s := startScript(t, cluster("max_fails = 2\nfail_timeout = \"300ms\"", aName+", "+b))
 	nettest.Wait(t, 5*time.Second, "the trip", func() bool {
-		require.Equal(t, "B", s.ask())
+		require.Equal(t, "B", s.request())
 		return len(s.events()) > 0
 	})
-	s.waits("server_state A failing→probation")
+	s.countEvents("server_state A failing→probation")
 	a.Up()
-	nettest.Wait(t, 5*time.Second, "the return", func() bool { return s.ask() == "A" })
-	s.waits("server_up A probation→up")
+	nettest.Wait(t, 5*time.Second, "the return", func() bool { return s.request() == "A" })
+	s.countEvents("server_up A probation→up")
 	require.Equal(t, []string{
 		"server_down A up→failing", "server_state A failing→probation", "server_up A probation→up",
 	}, s.events())
-	told := s.said(&s.lines, func(l line) bool { return l["event"] != "" })
+	told := s.logged(&s.lines, func(l line) bool { return l["event"] != "" })
 	for _, l := range told {
 		require.Equal(t, "passive", l["layer"])
 		require.NotEmpty(t, l["reason"])
@@ -94,57 +94,57 @@ func TestEventsOfPassiveHealth(t *testing.T) {
 }
 
 // What the file says of a server's state is told as what it is; nothing is told of a reload that leaves it.
-func TestEventsOfTheFile(t *testing.T) {
+func TestEventsOfConfiguredState(t *testing.T) {
 	t.Parallel()
-	_, a := says(t, "A")
-	_, b := says(t, "B")
-	s := play(t, cluster("", a+", "+b))
+	_, a := startNamed(t, "A")
+	_, b := startNamed(t, "B")
+	s := startScript(t, cluster("", a+", "+b))
 	s.reload(cluster("", a+" state=drain, "+b))
-	require.Equal(t, "BBB", s.asks(3))
+	require.Equal(t, "BBB", s.requests(3))
 	s.reload(cluster("", a+" state=drain, "+b+" weight=7"))
 	s.reload(cluster("", a+" state=maint, "+b))
-	require.Equal(t, "BBB", s.asks(3))
+	require.Equal(t, "BBB", s.requests(3))
 	s.reload(cluster("", a+", "+b))
-	require.Equal(t, "ABAB", s.asks(4))
+	require.Equal(t, "ABAB", s.requests(4))
 	require.Equal(t, []string{"server_state A up→drain", "server_state A drain→maint", "server_up A maint→up"}, s.events())
-	for _, l := range s.said(&s.lines, func(l line) bool { return l["event"] != "" }) {
+	for _, l := range s.logged(&s.lines, func(l line) bool { return l["event"] != "" }) {
 		require.Equal(t, "configuration", l["layer"])
 	}
 }
 
 // A drain is not overruled by protection, and empties the cluster.
-func TestDrainOfTheLastServer(t *testing.T) {
+func TestDrainOfLastServer(t *testing.T) {
 	t.Parallel()
-	a, aName := says(t, "A")
-	s := play(t, cluster("", aName))
+	a, aName := startNamed(t, "A")
+	s := startScript(t, cluster("", aName))
 	s.reload(cluster("", aName+" state=drain"))
-	require.Equal(t, "--", s.asks(2))
+	require.Equal(t, "--", s.requests(2))
 	require.Zero(t, a.Accepted())
 	s.reload(cluster("", aName))
-	require.Equal(t, "A", s.ask())
+	require.Equal(t, "A", s.request())
 	require.Equal(t, []string{"server_state A up→drain", "cluster_empty", "server_up A drain→up", "cluster_back"}, s.events())
 }
 
 // With failback = "manual" a level that has taken over stays, until it fails itself.
 func TestManualFailback(t *testing.T) {
 	t.Parallel()
-	a, aName := says(t, "A")
-	b, bName := says(t, "B")
+	a, aName := startNamed(t, "A")
+	b, bName := startNamed(t, "B")
 	config := cluster("failback = \"manual\"", aName, bName) + quick
-	s := play(t, config)
+	s := startScript(t, config)
 	a.Down()
-	s.waits("level_change 1→2")
+	s.countEvents("level_change 1→2")
 	a.Up()
-	s.waits("server_up A down→up")
-	require.Equal(t, "BBBB", s.asks(4))
+	s.countEvents("server_up A down→up")
+	require.Equal(t, "BBBB", s.requests(4))
 	s.reload(config + "[[cluster.c.check]]\ntype = \"tcp\"\nid = \"other\"\n")
-	require.Equal(t, "BBBB", s.asks(4), "a reload is no failback")
+	require.Equal(t, "BBBB", s.requests(4), "a reload is no failback")
 	b.Down()
-	s.waits("level_change 2→1")
-	require.Equal(t, "AAAA", s.asks(4))
+	s.countEvents("level_change 2→1")
+	require.Equal(t, "AAAA", s.requests(4))
 	b.Up()
-	s.waits("server_up B down→up")
-	require.Equal(t, "AAAA", s.asks(4))
+	s.countEvents("server_up B down→up")
+	require.Equal(t, "AAAA", s.requests(4))
 	require.Equal(t, []string{"level_change 1→2", "level_change 2→1"}, slices.DeleteFunc(s.events(), func(e string) bool {
 		return e[:6] == "server"
 	}))

@@ -11,8 +11,8 @@ import (
 // A listener that has chosen a level by name is served by that level through every reload that moves it.
 func TestReloadMovesLevelsUnderLoad(t *testing.T) {
 	t.Parallel()
-	_, a := says(t, "A")
-	_, b := says(t, "B")
+	_, a := startNamed(t, "A")
+	_, b := startNamed(t, "B")
 	config := func(levels ...string) string {
 		text := strings.Replace(cluster("", levels...), "cluster = \"c\"\n", "cluster = \"c\"\nlevels = [\"far\"]\n", 1)
 		for _, l := range levels {
@@ -21,7 +21,7 @@ func TestReloadMovesLevelsUnderLoad(t *testing.T) {
 		}
 		return text
 	}
-	s := play(t, config(a, b))
+	s := startScript(t, config(a, b))
 	stop := make(chan struct{})
 	var wg sync.WaitGroup
 	var mu sync.Mutex
@@ -34,7 +34,7 @@ func TestReloadMovesLevelsUnderLoad(t *testing.T) {
 					return
 				default:
 				}
-				text := s.ask()
+				text := s.request()
 				mu.Lock()
 				got[text]++
 				mu.Unlock()

@@ -10,37 +10,37 @@ import (
 	"weir/internal/nettest"
 )
 
-// greets starts a server that says its name and then echoes, and returns it with how a configuration calls it.
-func greets(t *testing.T, name string) (*nettest.Host, string) {
+// startGreeter starts a server that sends its name and then echoes, and returns it with its table in the configuration.
+func startGreeter(t *testing.T, name string) (*nettest.Host, string) {
 	t.Helper()
 	h := nettest.Start(t, nettest.Greet(name, nettest.Echo))
 	return h, h.Addr() + " name=" + name
 }
 
-// holds opens a session that must be with the server of that name.
-func (s *script) holds(name string) net.Conn {
+// openSession opens a session and requires the server with that name.
+func (s *script) openSession(name string) net.Conn {
 	s.t.Helper()
 	c := nettest.Dial(s.t, s.listen)
 	require.Equal(s.t, name, read(s.t, c, 1))
 	return c
 }
 
-// goesOn checks that a session still works.
-func goesOn(t *testing.T, c net.Conn) {
+// requireOpen requires that a session still relays.
+func requireOpen(t *testing.T, c net.Conn) {
 	t.Helper()
 	_, err := c.Write([]byte("x"))
 	require.NoError(t, err)
 	require.Equal(t, "x", read(t, c, 1))
 }
 
-// isCut checks that a session is reset soon.
-func (s *script) isCut(c net.Conn, why string) {
+// requireCut requires that a session is reset soon.
+func (s *script) requireCut(c net.Conn, why string) {
 	s.t.Helper()
 	_, end := nettest.ReadToEnd(c, 5*time.Second)
 	require.Equal(s.t, nettest.Reset, end)
 	client := c.LocalAddr().String()
 	nettest.Wait(s.t, time.Second, "the session's record", func() bool {
-		return len(s.said(&s.ended, func(l line) bool { return l["client"] == client && l.end() == why })) == 1
+		return len(s.logged(&s.records, func(l line) bool { return l["client"] == client && l.end() == why })) == 1
 	})
 }
 
@@ -50,23 +50,23 @@ func TestOnDown(t *testing.T) {
 	for _, onDown := range []string{"keep", "close"} {
 		t.Run(onDown, func(t *testing.T) {
 			t.Parallel()
-			a, aName := greets(t, "A")
-			_, b := greets(t, "B")
-			s := play(t, cluster("on_down = \""+onDown+"\"", aName+", "+b)+quick)
-			onA, onB := s.holds("A"), s.holds("B")
+			a, aName := startGreeter(t, "A")
+			_, b := startGreeter(t, "B")
+			s := startScript(t, cluster("on_down = \""+onDown+"\"", aName+", "+b)+quick)
+			onA, onB := s.openSession("A"), s.openSession("B")
 			a.Down()
-			s.waits("server_down A up→down")
+			s.countEvents("server_down A up→down")
 			if onDown == "close" {
-				s.isCut(onA, "relay cut_server_down")
+				s.requireCut(onA, "relay cut_server_down")
 			} else {
-				goesOn(t, onA)
+				requireOpen(t, onA)
 			}
-			goesOn(t, onB)
+			requireOpen(t, onB)
 			a.Up()
-			s.waits("server_up A down→up")
-			goesOn(t, onB)
+			s.countEvents("server_up A down→up")
+			requireOpen(t, onB)
 			if onDown == "keep" {
-				goesOn(t, onA)
+				requireOpen(t, onA)
 			}
 		})
 	}
@@ -77,85 +77,85 @@ func TestOnDown(t *testing.T) {
 func TestOnDownStates(t *testing.T) {
 	t.Parallel()
 	t.Run("maint", func(t *testing.T) {
-		_, a := greets(t, "A")
-		_, b := greets(t, "B")
-		s := play(t, cluster("on_down = \"close\"", a+", "+b))
-		onA, onB := s.holds("A"), s.holds("B")
+		_, a := startGreeter(t, "A")
+		_, b := startGreeter(t, "B")
+		s := startScript(t, cluster("on_down = \"close\"", a+", "+b))
+		onA, onB := s.openSession("A"), s.openSession("B")
 		s.reload(cluster("on_down = \"close\"", a+" state=drain, "+b))
-		goesOn(t, onA)
+		requireOpen(t, onA)
 		s.reload(cluster("on_down = \"close\"", a+" state=maint, "+b))
-		s.isCut(onA, "relay cut_server_down")
-		goesOn(t, onB)
+		s.requireCut(onA, "relay cut_server_down")
+		requireOpen(t, onB)
 	})
 	t.Run("maint with keep", func(t *testing.T) {
-		_, a := greets(t, "A")
-		s := play(t, cluster("", a))
-		onA := s.holds("A")
+		_, a := startGreeter(t, "A")
+		s := startScript(t, cluster("", a))
+		onA := s.openSession("A")
 		s.reload(cluster("", a+" state=maint"))
-		goesOn(t, onA)
+		requireOpen(t, onA)
 	})
 	t.Run("failing", func(t *testing.T) {
-		a, aName := greets(t, "A")
-		_, b := greets(t, "B")
-		s := play(t, cluster("on_down = \"close\"\nmax_fails = 1", aName+", "+b))
-		onA := s.holds("A")
+		a, aName := startGreeter(t, "A")
+		_, b := startGreeter(t, "B")
+		s := startScript(t, cluster("on_down = \"close\"\nmax_fails = 1", aName+", "+b))
+		onA := s.openSession("A")
 		a.Down()
-		s.holds("B")
-		s.holds("B")
+		s.openSession("B")
+		s.openSession("B")
 		require.Equal(t, []string{"server_down A up→failing"}, s.events())
-		goesOn(t, onA)
+		requireOpen(t, onA)
 	})
 	t.Run("unstable", func(t *testing.T) {
-		a, aName := greets(t, "A")
-		b, bName := greets(t, "B")
-		s := play(t, cluster("on_down = \"close\"", aName, bName)+quick)
-		onA := s.holds("A")
+		a, aName := startGreeter(t, "A")
+		b, bName := startGreeter(t, "B")
+		s := startScript(t, cluster("on_down = \"close\"", aName, bName)+quick)
+		onA := s.openSession("A")
 		b.Down()
-		s.waits("server_down B up→down")
+		s.countEvents("server_down B up→down")
 		a.Down()
-		s.waits("cluster_empty A")
-		goesOn(t, onA)
+		s.countEvents("cluster_empty A")
+		requireOpen(t, onA)
 		b.Up()
-		s.waits("server_state A unstable→down")
-		s.isCut(onA, "relay cut_server_down")
+		s.countEvents("server_state A unstable→down")
+		s.requireCut(onA, "relay cut_server_down")
 	})
 }
 
 // A reload may bring on_down and the state that it is about at once.
 func TestOnDownWithMaintInOneReload(t *testing.T) {
 	t.Parallel()
-	_, a := greets(t, "A")
-	_, b := greets(t, "B")
-	s := play(t, cluster("", a+", "+b))
-	onA := s.holds("A")
+	_, a := startGreeter(t, "A")
+	_, b := startGreeter(t, "B")
+	s := startScript(t, cluster("", a+", "+b))
+	onA := s.openSession("A")
 	s.reload(cluster("on_down = \"close\"", a+" state=maint, "+b))
-	s.isCut(onA, "relay cut_server_down")
+	s.requireCut(onA, "relay cut_server_down")
 
-	s = play(t, cluster("on_down = \"close\"", a+", "+b))
-	onA = s.holds("A")
+	s = startScript(t, cluster("on_down = \"close\"", a+", "+b))
+	onA = s.openSession("A")
 	s.reload(cluster("on_down = \"keep\"", a+" state=maint, "+b))
 	s.reload(cluster("on_down = \"keep\"", a+" state=maint, "+b))
-	goesOn(t, onA)
+	requireOpen(t, onA)
 }
 
 // Hundreds of sessions of one server are cut together, and the engine's own are all given back.
 func TestOnDownCutsMany(t *testing.T) {
 	t.Parallel()
-	a, aName := greets(t, "A")
-	s := play(t, cluster("on_down = \"close\"\nprotected = false", aName)+quick)
+	a, aName := startGreeter(t, "A")
+	s := startScript(t, cluster("on_down = \"close\"\nprotected = false", aName)+quick)
 	var held []net.Conn
 	for range 300 {
-		held = append(held, s.holds("A"))
+		held = append(held, s.openSession("A"))
 	}
 	a.Down()
-	s.waits("server_down A up→down")
+	s.countEvents("server_down A up→down")
 	for _, c := range held {
 		_, end := nettest.ReadToEnd(c, 5*time.Second)
 		require.Equal(t, nettest.Reset, end)
 	}
 	nettest.Wait(t, 5*time.Second, "no session to be left", func() bool { return s.e.Sessions() == 0 })
-	require.Equal(t, "-", s.ask())
+	require.Equal(t, "-", s.request())
 	a.Up()
-	s.waits("server_up A down→up")
-	s.holds("A")
+	s.countEvents("server_up A down→up")
+	s.openSession("A")
 }

@@ -31,12 +31,12 @@ func layer(s status.Server, name string) status.Layer {
 // What an operator says outlives reloads, and is taken back by a null; what the file says stays as it is below it.
 func TestOverrideSurvivesReload(t *testing.T) {
 	t.Parallel()
-	_, a := says(t, "A")
-	_, b := says(t, "B")
-	s := play(t, cluster("", a+", "+b))
-	require.Equal(t, "ABAB", s.asks(4))
+	_, a := startNamed(t, "A")
+	_, b := startNamed(t, "B")
+	s := startScript(t, cluster("", a+", "+b))
+	require.Equal(t, "ABAB", s.requests(4))
 	require.NoError(t, s.e.Override("c", "A", []byte(`{"state": "drain", "reason": "new kernel"}`)))
-	require.Equal(t, "BBBB", s.asks(4))
+	require.Equal(t, "BBBB", s.requests(4))
 	seen := s.server("A")
 	require.Equal(t, "drain", seen.State)
 	require.Equal(t, "new kernel", seen.Reason)
@@ -45,48 +45,48 @@ func TestOverrideSurvivesReload(t *testing.T) {
 	require.Equal(t, "ready", layer(seen, "configuration").Says)
 
 	s.reload(cluster("try = 3", a+" weight=2, "+b))
-	require.Equal(t, "BBBB", s.asks(4))
+	require.Equal(t, "BBBB", s.requests(4))
 	require.NoError(t, s.e.Override("c", "A", []byte(`{"state": null}`)))
 	require.Equal(t, "up", s.server("A").State)
 	require.Zero(t, layer(s.server("A"), "override"))
-	require.Contains(t, s.asks(4), "A")
+	require.Contains(t, s.requests(4), "A")
 
 	require.NoError(t, s.e.Override("c", "B", []byte(`{"state": "maint"}`)))
 	var reasons []string
-	for _, l := range s.said(&s.lines, func(l line) bool { return l["event"] == "server_state" }) {
+	for _, l := range s.logged(&s.lines, func(l line) bool { return l["event"] == "server_state" }) {
 		reasons = append(reasons, l["reason"])
 	}
 	require.Equal(t, []string{"new kernel", "set by an operator"}, reasons)
 }
 
 // A server that has left the file and comes back starts clean.
-func TestOverrideGoesWithItsServer(t *testing.T) {
+func TestOverrideEndsWithItsServer(t *testing.T) {
 	t.Parallel()
-	_, a := says(t, "A")
-	_, b := says(t, "B")
-	s := play(t, cluster("", a+", "+b))
+	_, a := startNamed(t, "A")
+	_, b := startNamed(t, "B")
+	s := startScript(t, cluster("", a+", "+b))
 	require.NoError(t, s.e.Override("c", "A", []byte(`{"state": "maint"}`)))
 	s.reload(cluster("", b))
 	s.reload(cluster("", a+", "+b))
 	require.Equal(t, "up", s.server("A").State)
 }
 
-func TestOverrideReadyLiftsTheFile(t *testing.T) {
+func TestOverrideReadyBeatsFile(t *testing.T) {
 	t.Parallel()
-	_, a := says(t, "A")
-	_, b := says(t, "B")
-	s := play(t, cluster("", a+" state=maint, "+b))
-	require.Equal(t, "BB", s.asks(2))
+	_, a := startNamed(t, "A")
+	_, b := startNamed(t, "B")
+	s := startScript(t, cluster("", a+" state=maint, "+b))
+	require.Equal(t, "BB", s.requests(2))
 	require.Equal(t, "state = maint", s.server("A").Reason)
 	require.NoError(t, s.e.Override("c", "A", []byte(`{"state": "ready"}`)))
-	require.Contains(t, s.asks(2), "A")
+	require.Contains(t, s.requests(2), "A")
 }
 
 // What is not mentioned stays; a weight alone leaves a drain alone.
-func TestOverridePartByPart(t *testing.T) {
+func TestPartialOverride(t *testing.T) {
 	t.Parallel()
-	_, a := says(t, "A")
-	s := play(t, cluster("", a+" weight=3"))
+	_, a := startNamed(t, "A")
+	s := startScript(t, cluster("", a+" weight=3"))
 	require.NoError(t, s.e.Override("c", "A", []byte(`{"state": "drain"}`)))
 	require.NoError(t, s.e.Override("c", "A", []byte(`{"weight": 9, "max_sessions": 5}`)))
 	seen := s.server("A")
@@ -115,9 +115,9 @@ func TestOverridePartByPart(t *testing.T) {
 // Failures that somebody else reports count like dials that failed.
 func TestFeedback(t *testing.T) {
 	t.Parallel()
-	_, a := says(t, "A")
-	_, b := says(t, "B")
-	s := play(t, cluster("max_fails = 2", a+", "+b))
+	_, a := startNamed(t, "A")
+	_, b := startNamed(t, "B")
+	s := startScript(t, cluster("max_fails = 2", a+", "+b))
 	for range 2 {
 		require.NoError(t, s.e.Feedback("c", "A", []byte(`{"failed": true}`)))
 	}
@@ -125,13 +125,13 @@ func TestFeedback(t *testing.T) {
 	require.Equal(t, "failing", seen.State)
 	require.NotNil(t, layer(seen, "passive").Until)
 	require.True(t, layer(seen, "passive").Until.After(*layer(seen, "passive").At))
-	require.Equal(t, "BBBB", s.asks(4))
+	require.Equal(t, "BBBB", s.requests(4))
 }
 
 func TestSessionsAreListedAndCut(t *testing.T) {
 	t.Parallel()
 	host := nettest.Start(t, nettest.Echo)
-	s := play(t, cluster("", host.Addr()+" name=A"))
+	s := startScript(t, cluster("", host.Addr()+" name=A"))
 	c := nettest.Dial(t, s.listen)
 	_, err := c.Write([]byte("x"))
 	require.NoError(t, err)

@@ -19,35 +19,35 @@ fall = 1
 `
 
 // A server is checked at once when it is back from maintenance, not when its turn comes.
-func TestBackFromMaintenanceIsChecked(t *testing.T) {
+func TestServerIsCheckedAfterMaintenance(t *testing.T) {
 	t.Parallel()
-	a, aName := greets(t, "A")
-	_, b := greets(t, "B")
-	s := play(t, cluster("max_fails = 0", aName+", "+b)+slow)
-	checkedOnce(t, a)
+	a, aName := startGreeter(t, "A")
+	_, b := startGreeter(t, "B")
+	s := startScript(t, cluster("max_fails = 0", aName+", "+b)+slow)
+	requireOneCheck(t, a)
 	require.NoError(t, s.e.Override("c", "A", []byte(`{"state": "maint"}`)))
 	a.Down()
 	require.NoError(t, s.e.Override("c", "A", []byte(`{"state": null}`)))
-	s.waits("server_down A up→down")
+	s.countEvents("server_down A up→down")
 }
 
 // Sessions that lose faith in a server have it checked.
 func TestFailingServerIsChecked(t *testing.T) {
 	t.Parallel()
-	a, aName := greets(t, "A")
-	_, b := greets(t, "B")
-	s := play(t, cluster("max_fails = 1\nfail_timeout = \"60s\"", aName+", "+b)+slow)
-	checkedOnce(t, a)
+	a, aName := startGreeter(t, "A")
+	_, b := startGreeter(t, "B")
+	s := startScript(t, cluster("max_fails = 1\nfail_timeout = \"60s\"", aName+", "+b)+slow)
+	requireOneCheck(t, a)
 	a.Down()
 	for range 2 { // one of them meets with the refusal
-		c := s.holds("B")
+		c := s.openSession("B")
 		c.Close()
 	}
-	s.waits("server_state A failing→down")
+	s.countEvents("server_state A failing→down")
 }
 
-// checkedOnce waits until the first check has found a server.
-func checkedOnce(t *testing.T, h *nettest.Host) {
+// requireOneCheck waits until a server has been checked once.
+func requireOneCheck(t *testing.T, h *nettest.Host) {
 	t.Helper()
 	nettest.Wait(t, 5*time.Second, "the first check", func() bool { return h.Accepted() > 0 && h.Open() == 0 })
 }

@@ -12,8 +12,8 @@ import (
 	"weir/internal/nettest"
 )
 
-// dead is a check that no server passes: it asks a port that refuses.
-func dead(t *testing.T, keys string) string {
+// deadServer returns a check that always fails: nothing listens on its port.
+func deadServer(t *testing.T, keys string) string {
 	t.Helper()
 	_, port, _ := strings.Cut(nettest.Reserve(t), ":")
 	return quick + "port = " + port + "\n" + keys + "\n"
@@ -22,127 +22,127 @@ func dead(t *testing.T, keys string) string {
 // A verdict survives reloads that change everything around it, and is told once.
 func TestReloadKeepsVerdict(t *testing.T) {
 	t.Parallel()
-	a, aName := says(t, "A")
-	_, b := says(t, "B")
-	check := dead(t, "servers = [\"A\"]")
-	s := play(t, cluster("", aName+", "+b)+check)
-	s.waits("server_down A up→down")
+	a, aName := startNamed(t, "A")
+	_, b := startNamed(t, "B")
+	check := deadServer(t, "servers = [\"A\"]")
+	s := startScript(t, cluster("", aName+", "+b)+check)
+	s.countEvents("server_down A up→down")
 	before := a.Accepted()
 	for i := range 5 {
 		s.reload(cluster(fmt.Sprintf("max_fails = %d", i+1), fmt.Sprintf("%s weight=%d, %s", aName, i+1, b)) + check)
-		require.Equal(t, "BBB", s.asks(3))
+		require.Equal(t, "BBB", s.requests(3))
 	}
 	s.reload(cluster("", b, aName) + check)
-	require.Equal(t, "B", s.ask())
+	require.Equal(t, "B", s.request())
 	require.Equal(t, before, a.Accepted())
 	require.Equal(t, []string{"server_down A up→down"}, s.events())
 }
 
 // A server that is no longer checked is up, whether the check has gone or only looks at others now.
-func TestReloadEndsACheck(t *testing.T) {
+func TestReloadRemovesCheck(t *testing.T) {
 	t.Parallel()
 	for name, rest := range map[string]string{"gone": "", "others only": "others"} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			_, a := says(t, "A")
-			_, b := says(t, "B")
-			both := dead(t, "servers = [\"A\", \"B\"]")
-			s := play(t, cluster("protected = false", a+", "+b)+both)
-			s.waits("server_down A up→down")
-			s.waits("server_down B up→down")
+			_, a := startNamed(t, "A")
+			_, b := startNamed(t, "B")
+			both := deadServer(t, "servers = [\"A\", \"B\"]")
+			s := startScript(t, cluster("protected = false", a+", "+b)+both)
+			s.countEvents("server_down A up→down")
+			s.countEvents("server_down B up→down")
 			if rest != "" {
 				rest = strings.Replace(both, `["A", "B"]`, `["B"]`, 1)
 			}
 			s.reload(cluster("protected = false", a+", "+b) + rest)
-			require.Equal(t, 1, s.waits("server_up A down→up"))
-			require.Contains(t, s.asks(2), "A")
-			told := s.said(&s.lines, func(l line) bool { return l["event"] == "server_up" && l["server"] == "A" })
+			require.Equal(t, 1, s.countEvents("server_up A down→up"))
+			require.Contains(t, s.requests(2), "A")
+			told := s.logged(&s.lines, func(l line) bool { return l["event"] == "server_up" && l["server"] == "A" })
 			require.Contains(t, told[0]["reason"], "no longer checked")
 		})
 	}
 }
 
 // A check that a reload adds judges from its first result on; until then servers keep what is known of them.
-func TestReloadAddsACheck(t *testing.T) {
+func TestReloadAddsCheck(t *testing.T) {
 	t.Parallel()
-	_, a := says(t, "A")
-	_, b := says(t, "B")
-	s := play(t, cluster("", a+", "+b))
-	require.Equal(t, "AB", s.asks(2))
-	s.reload(cluster("", a+", "+b) + dead(t, "servers = [\"B\"]"))
-	s.waits("server_down B up→down")
-	require.Equal(t, "AAAA", s.asks(4))
+	_, a := startNamed(t, "A")
+	_, b := startNamed(t, "B")
+	s := startScript(t, cluster("", a+", "+b))
+	require.Equal(t, "AB", s.requests(2))
+	s.reload(cluster("", a+", "+b) + deadServer(t, "servers = [\"B\"]"))
+	s.countEvents("server_down B up→down")
+	require.Equal(t, "AAAA", s.requests(4))
 	require.Len(t, s.events(), 1)
 }
 
 // A new address under the old name starts with a clean slate: what was found out about the old one is not held against
 // it, neither by checks nor by dialling.
-func TestReloadWithNewAddressForgetsVerdict(t *testing.T) {
+func TestReloadWithNewAddressResetsVerdict(t *testing.T) {
 	t.Parallel()
-	old, oldName := says(t, "A")
+	old, oldName := startNamed(t, "A")
 	old.Down()
 	_, port, _ := strings.Cut(nettest.Start(t, nettest.SendText("1")).Addr(), ":")
 	t.Run("checks", func(t *testing.T) {
-		_, b := says(t, "B")
-		s := play(t, cluster("", oldName+", "+b)+quick)
-		s.waits("server_down A up→down")
+		_, b := startNamed(t, "B")
+		s := startScript(t, cluster("", oldName+", "+b)+quick)
+		s.countEvents("server_down A up→down")
 		s.reload(cluster("", "127.0.0.1:"+port+" name=A, "+b) + quick)
-		require.Contains(t, []string{"1B1B", "B1B1"}, s.asks(4), "at once, without waiting for a check")
+		require.Contains(t, []string{"1B1B", "B1B1"}, s.requests(4), "at once, without waiting for a check")
 		require.Equal(t, []string{"server_down A up→down", "server_up A down→up"}, s.events())
 	})
 	t.Run("dialling", func(t *testing.T) {
-		_, b := says(t, "B")
-		s := play(t, cluster("max_fails = 1\nfail_timeout = \"1h\"", oldName+", "+b))
-		require.Equal(t, "BB", s.asks(2))
+		_, b := startNamed(t, "B")
+		s := startScript(t, cluster("max_fails = 1\nfail_timeout = \"1h\"", oldName+", "+b))
+		require.Equal(t, "BB", s.requests(2))
 		require.Equal(t, []string{"server_down A up→failing"}, s.events())
 		s.reload(cluster("max_fails = 1\nfail_timeout = \"1h\"", "127.0.0.1:"+port+" name=A, "+b))
-		require.Contains(t, []string{"1B1B", "B1B1"}, s.asks(4))
+		require.Contains(t, []string{"1B1B", "B1B1"}, s.requests(4))
 	})
 }
 
 // The passive record survives a reload: a server that failed is not dialled again because the file was read again.
 func TestReloadKeepsPassiveRecord(t *testing.T) {
 	t.Parallel()
-	a, aName := says(t, "A")
-	_, b := says(t, "B")
+	a, aName := startNamed(t, "A")
+	_, b := startNamed(t, "B")
 	a.Down()
-	s := play(t, cluster("max_fails = 1\nfail_timeout = \"1h\"", aName+", "+b))
-	require.Equal(t, "BB", s.asks(2))
+	s := startScript(t, cluster("max_fails = 1\nfail_timeout = \"1h\"", aName+", "+b))
+	require.Equal(t, "BB", s.requests(2))
 	a.Up()
 	for i := range 3 {
 		s.reload(cluster(fmt.Sprintf("max_fails = 1\nfail_timeout = \"1h\"\nqueue_timeout = \"%ds\"", i), aName+" weight=9, "+b))
-		require.Equal(t, "BBBB", s.asks(4))
+		require.Equal(t, "BBBB", s.requests(4))
 	}
 	require.Equal(t, []string{"server_down A up→failing"}, s.events())
 	s.reload(cluster("max_fails = 0", aName+", "+b))
-	require.Contains(t, s.asks(2), "A", "switching passive health off ends the trip")
+	require.Contains(t, s.requests(2), "A", "switching passive health off ends the trip")
 }
 
 // The same server in two clusters is two: their checks find out different things.
-func TestClustersJudgeForThemselves(t *testing.T) {
+func TestClustersHaveSeparateVerdicts(t *testing.T) {
 	t.Parallel()
-	_, a := says(t, "A")
-	s := play(t, cluster("protected = false", a)+dead(t, "")+
+	_, a := startNamed(t, "A")
+	s := startScript(t, cluster("protected = false", a)+deadServer(t, "")+
 		"[cluster.d]\nprotected = false\n[[cluster.d.level]]\nservers = [\""+a+"\"]\n"+strings.ReplaceAll(quick, ".c.", ".d."))
-	s.waits("server_down A up→down")
-	require.Equal(t, "-", s.ask())
-	s.reload(strings.Replace(cluster("protected = false", a), "cluster = \"c\"", "cluster = \"d\"", 1) + dead(t, "") +
+	s.countEvents("server_down A up→down")
+	require.Equal(t, "-", s.request())
+	s.reload(strings.Replace(cluster("protected = false", a), "cluster = \"c\"", "cluster = \"d\"", 1) + deadServer(t, "") +
 		"[cluster.d]\nprotected = false\n[[cluster.d.level]]\nservers = [\"" + a + "\"]\n" + strings.ReplaceAll(quick, ".c.", ".d."))
-	require.Equal(t, "A", s.ask())
+	require.Equal(t, "A", s.request())
 }
 
 // One name in two levels is one server: down in both at once, its sessions counted together.
-func TestServerOfTwoLevels(t *testing.T) {
+func TestServerInTwoLevels(t *testing.T) {
 	t.Parallel()
-	a, aName := greets(t, "A")
-	_, b := greets(t, "B")
-	_, c := greets(t, "C")
+	a, aName := startGreeter(t, "A")
+	_, b := startGreeter(t, "B")
+	_, c := startGreeter(t, "C")
 	config := cluster("max_sessions = 1", aName+", "+b, c+", "+aName)
-	s := play(t, config)
-	s.holds("A")
-	s.holds("B")
-	s.holds("C")
-	require.Equal(t, "-", s.ask(), "A has its one session already")
+	s := startScript(t, config)
+	s.openSession("A")
+	s.openSession("B")
+	s.openSession("C")
+	require.Equal(t, "-", s.request(), "A has its one session already")
 	require.Equal(t, 1, a.Accepted())
 }
 
@@ -150,10 +150,10 @@ func TestServerOfTwoLevels(t *testing.T) {
 // away whom they wait for.
 func TestReloadWhileSessionsWait(t *testing.T) {
 	t.Parallel()
-	_, a := greets(t, "A")
+	_, a := startGreeter(t, "A")
 	limited := cluster("max_sessions = 1\nqueue_timeout = \"1m\"", a)
-	s := play(t, limited)
-	s.holds("A")
+	s := startScript(t, limited)
+	s.openSession("A")
 	var waiting [3]chan string
 	wait := func() {
 		for i := range waiting {
@@ -176,8 +176,8 @@ func TestReloadWhileSessionsWait(t *testing.T) {
 		require.Equal(t, "A", <-w)
 	}
 
-	s = play(t, limited)
-	s.holds("A")
+	s = startScript(t, limited)
+	s.openSession("A")
 	wait()
 	s.reload(cluster("max_sessions = 1\nqueue_timeout = \"1m\"", a+" state=drain"))
 	for _, w := range waiting {
@@ -187,27 +187,27 @@ func TestReloadWhileSessionsWait(t *testing.T) {
 }
 
 // A server that a reload adds starts slowly; those that were there before do not.
-func TestReloadAddsServerSlowly(t *testing.T) {
+func TestReloadSlowStartsAddedServer(t *testing.T) {
 	t.Parallel()
-	_, a := says(t, "A")
-	_, b := says(t, "B")
-	s := play(t, cluster("slow_start = \"1h\"", a+" weight=10"))
+	_, a := startNamed(t, "A")
+	_, b := startNamed(t, "B")
+	s := startScript(t, cluster("slow_start = \"1h\"", a+" weight=10"))
 	s.reload(cluster("slow_start = \"1h\"", a+" weight=10, "+b+" weight=10"))
-	got := s.asks(44)
+	got := s.requests(44)
 	require.Equal(t, 4, strings.Count(got, "B"), got)
 	s.reload(cluster("slow_start = \"0s\"", a+" weight=10, "+b+" weight=10"))
-	got = s.asks(40)
+	got = s.requests(40)
 	require.Equal(t, 20, strings.Count(got, "B"), got)
 }
 
 // A reload that fails leaves not a trace: what was prepared is taken back, also when it is the last thing that fails.
 func TestFailedReloadLeavesNothing(t *testing.T) {
 	nettest.CheckDescriptors(t)
-	_, a := says(t, "A")
-	_, b := says(t, "B")
-	taken, _ := says(t, "X")
-	s := play(t, cluster("", a))
-	require.Equal(t, "A", s.ask())
+	_, a := startNamed(t, "A")
+	_, b := startNamed(t, "B")
+	taken, _ := startNamed(t, "X")
+	s := startScript(t, cluster("", a))
+	require.Equal(t, "A", s.request())
 	listeners := ""
 	for i := range 5 {
 		listeners += fmt.Sprintf("[[listener]]\nname = \"x%d\"\naddress = %q\ncluster = \"c\"\n", i, nettest.Reserve(t))
@@ -219,7 +219,7 @@ func TestFailedReloadLeavesNothing(t *testing.T) {
 	for range 10 {
 		require.ErrorContains(t, s.tryReload(bad), taken.Addr())
 	}
-	require.Equal(t, "AA", s.asks(2))
+	require.Equal(t, "AA", s.requests(2))
 	nettest.Wait(t, 5*time.Second, "everything to be as before", func() bool {
 		return len(nettest.Self().Descriptors().Since(idle)) == 0 && runtime.NumGoroutine() <= goroutines
 	})
@@ -229,12 +229,12 @@ func TestFailedReloadLeavesNothing(t *testing.T) {
 // After dozens of changes back and forth, with sessions all the while, an engine holds what it held before.
 func TestManyReloadsLeaveNothing(t *testing.T) {
 	nettest.CheckDescriptors(t)
-	_, a := says(t, "A")
-	_, b := says(t, "B")
+	_, a := startNamed(t, "A")
+	_, b := startNamed(t, "B")
 	second := fmt.Sprintf("[[listener]]\nname = \"m\"\naddress = %q\ncluster = \"c\"\n", nettest.Reserve(t))
 	one := "[runtime]\ndrain_timeout = \"1ms\"\n" + strings.TrimPrefix(cluster("", a), "[runtime]\n")
 	two := "[runtime]\ndrain_timeout = \"1ms\"\n" + strings.TrimPrefix(cluster("balance = \"rr\"", a+", "+b, "db.test:1 name=D"), "[runtime]\n") + quick + second
-	s := play(t, one, "db.test", "127.0.0.1")
+	s := startScript(t, one, "db.test", "127.0.0.1")
 	for range 3 {
 		s.reload(two)
 		s.reload(one)
@@ -247,9 +247,9 @@ func TestManyReloadsLeaveNothing(t *testing.T) {
 	goroutines, descriptors := settle()
 	for range 20 {
 		s.reload(two)
-		require.NotEqual(t, "-", s.ask())
+		require.NotEqual(t, "-", s.request())
 		s.reload(one)
-		require.Equal(t, "A", s.ask())
+		require.Equal(t, "A", s.request())
 	}
 	nettest.Wait(t, 5*time.Second, "everything to be as before", func() bool {
 		n, d := settle()

@@ -22,48 +22,48 @@ func named(host string, h *nettest.Host, name string) string {
 const often = "resolve_interval = \"20ms\""
 
 // A server whose name does not resolve at the start is left out; it serves as soon as the name resolves.
-func TestNameThatResolvesLater(t *testing.T) {
+func TestHostNameResolvesAfterStart(t *testing.T) {
 	t.Parallel()
-	a, _ := says(t, "A")
-	_, b := says(t, "B")
-	s := play(t, cluster(often, named("db.test", a, "A")+", "+b))
-	require.Equal(t, "BBBB", s.asks(4))
+	a, _ := startNamed(t, "A")
+	_, b := startNamed(t, "B")
+	s := startScript(t, cluster(often, named("db.test", a, "A")+", "+b))
+	require.Equal(t, "BBBB", s.requests(4))
 	require.Empty(t, s.events(), "unresolved from the start is no transition")
 	s.names.set("db.test", "127.0.0.1")
-	require.Equal(t, 1, s.waits("server_up A unresolved→up"))
-	require.Contains(t, []string{"ABAB", "BABA"}, s.asks(4))
+	require.Equal(t, 1, s.countEvents("server_up A unresolved→up"))
+	require.Contains(t, []string{"ABAB", "BABA"}, s.requests(4))
 	require.Len(t, s.events(), 1)
 }
 
 // A cluster all of whose names are unknown ends its sessions at once, and dials nobody.
 func TestOnlyUnresolvedServers(t *testing.T) {
 	t.Parallel()
-	a, _ := says(t, "A")
-	s := play(t, cluster("", named("db.test", a, "A"))+quick)
-	require.Equal(t, "---", s.asks(3))
+	a, _ := startNamed(t, "A")
+	s := startScript(t, cluster("", named("db.test", a, "A"))+quick)
+	require.Equal(t, "---", s.requests(3))
 	require.Zero(t, a.Accepted(), "neither sessions nor checks")
 	nettest.Wait(t, 5*time.Second, "the sessions' records", func() bool {
-		return len(s.said(&s.ended, func(l line) bool { return l.end() == "dial no_server" && l["attempts"] == "0" })) == 3
+		return len(s.logged(&s.records, func(l line) bool { return l.end() == "dial no_server" && l["attempts"] == "0" })) == 3
 	})
 }
 
 // A name that points elsewhere takes new sessions along; the old ones stay where they are, and the server keeps its
 // identity: no event, and the turn goes on.
-func TestNameThatMoves(t *testing.T) {
+func TestHostNameChangesAddress(t *testing.T) {
 	t.Parallel()
 	port := nettest.Reserve(t)
 	old := nettest.StartAt(t, port, nettest.Greet("1", nettest.Echo))
 	_, n, _ := strings.Cut(port, ":")
 	other := nettest.StartAt(t, "127.0.0.2:"+n, nettest.SendText("2"))
-	s := play(t, cluster(often, named("db.test", old, "A"))+quick, "db.test", "127.0.0.1")
+	s := startScript(t, cluster(often, named("db.test", old, "A"))+quick, "db.test", "127.0.0.1")
 	held := nettest.Dial(t, s.listen)
 	require.Equal(t, "1", read(t, held, 1))
 	before := len(s.events())
 
 	s.names.set("db.test", "127.0.0.2")
-	nettest.Wait(t, 5*time.Second, "the new address", func() bool { return other.Accepted() > 0 && s.ask() == "2" })
+	nettest.Wait(t, 5*time.Second, "the new address", func() bool { return other.Accepted() > 0 && s.request() == "2" })
 	accepted := old.Accepted()
-	require.Equal(t, "2222", s.asks(4))
+	require.Equal(t, "2222", s.requests(4))
 	require.Equal(t, accepted, old.Accepted(), "neither sessions nor checks go to the old address")
 	_, err := held.Write([]byte("x"))
 	require.NoError(t, err)
@@ -72,7 +72,7 @@ func TestNameThatMoves(t *testing.T) {
 }
 
 // A verdict is about the server as it is configured: a new address under the same name does not lift it by itself.
-func TestNameThatMovesKeepsVerdict(t *testing.T) {
+func TestAddressChangeKeepsVerdict(t *testing.T) {
 	t.Parallel()
 	port := nettest.Reserve(t)
 	dead := nettest.StartAt(t, port, nettest.SendText("1"))
@@ -80,36 +80,36 @@ func TestNameThatMovesKeepsVerdict(t *testing.T) {
 	_, n, _ := strings.Cut(port, ":")
 	live := nettest.StartAt(t, "127.0.0.2:"+n, nettest.SendText("2"))
 	live.Down()
-	_, b := says(t, "B")
-	s := play(t, cluster(often, named("db.test", dead, "A")+", "+b)+quick, "db.test", "127.0.0.1")
-	s.waits("server_down A up→down")
+	_, b := startNamed(t, "B")
+	s := startScript(t, cluster(often, named("db.test", dead, "A")+", "+b)+quick, "db.test", "127.0.0.1")
+	s.countEvents("server_down A up→down")
 	s.names.set("db.test", "127.0.0.2")
 	nettest.Wait(t, 5*time.Second, "the new address", func() bool {
-		return len(s.said(&s.lines, func(l line) bool { return l["msg"] == "host name resolved" })) > 0
+		return len(s.logged(&s.lines, func(l line) bool { return l["msg"] == "host name resolved" })) > 0
 	})
-	require.Equal(t, "BBBB", s.asks(4))
+	require.Equal(t, "BBBB", s.requests(4))
 	live.Up()
-	require.Equal(t, 1, s.waits("server_up A down→up"))
-	require.Contains(t, s.asks(2), "2")
+	require.Equal(t, 1, s.countEvents("server_up A down→up"))
+	require.Contains(t, s.requests(2), "2")
 }
 
 // A name that stops resolving keeps its last good addresses, whether the resolver denies it or says nothing at all.
-func TestLastGoodAddressIsKept(t *testing.T) {
+func TestFailedLookupKeepsAddress(t *testing.T) {
 	t.Parallel()
-	a, _ := says(t, "A")
-	s := play(t, cluster(often, named("db.test", a, "A")), "db.test", "127.0.0.1")
-	require.Equal(t, "AA", s.asks(2))
+	a, _ := startNamed(t, "A")
+	s := startScript(t, cluster(often, named("db.test", a, "A")), "db.test", "127.0.0.1")
+	require.Equal(t, "AA", s.requests(2))
 	s.names.set("db.test")
-	for asked := s.names.questions(); s.names.questions() < asked+3; {
-		require.Equal(t, "A", s.ask())
+	for asked := s.names.lookups(); s.names.lookups() < asked+3; {
+		require.Equal(t, "A", s.request())
 	}
-	s.names.silence(true)
-	require.Equal(t, "AAAA", s.asks(4))
+	s.names.setSilent(true)
+	require.Equal(t, "AAAA", s.requests(4))
 	// A reload needs no answer for a name that is known.
 	begin := time.Now()
 	s.reload(cluster(often+"\nmax_fails = 2", named("db.test", a, "A")))
 	require.Less(t, nettest.Elapsed(begin), time.Second)
-	require.Equal(t, "AA", s.asks(2))
+	require.Equal(t, "AA", s.requests(2))
 	require.Empty(t, s.events())
 	begin = time.Now()
 	s.stop()
@@ -117,89 +117,89 @@ func TestLastGoodAddressIsKept(t *testing.T) {
 }
 
 // An answer in another order, or one that names the same address in its IPv6 form, is no change.
-func TestShuffledAnswerIsNoChange(t *testing.T) {
+func TestReorderedReplyIsNoChange(t *testing.T) {
 	t.Parallel()
-	a, _ := says(t, "A")
-	s := play(t, cluster(often, named("db.test", a, "A")), "db.test", "127.0.0.1", "127.0.0.3")
+	a, _ := startNamed(t, "A")
+	s := startScript(t, cluster(often, named("db.test", a, "A")), "db.test", "127.0.0.1", "127.0.0.3")
 	s.names.set("db.test", "127.0.0.3", "::ffff:127.0.0.1", "127.0.0.1")
-	for asked := s.names.questions(); s.names.questions() < asked+3; {
-		require.Equal(t, "A", s.ask())
+	for asked := s.names.lookups(); s.names.lookups() < asked+3; {
+		require.Equal(t, "A", s.request())
 	}
-	require.Empty(t, s.said(&s.lines, func(l line) bool { return l["msg"] == "host name resolved" }))
+	require.Empty(t, s.logged(&s.lines, func(l line) bool { return l["msg"] == "host name resolved" }))
 }
 
 // A dead resolver makes a start slow, not stuck, however many names there are; what needs no name serves.
 func TestDeadResolverAtStart(t *testing.T) {
 	t.Parallel()
-	_, b := says(t, "B")
+	_, b := startNamed(t, "B")
 	levels := b
 	for i := range 200 {
 		levels += fmt.Sprintf(", db%d.test:1 name=D%d", i, i)
 	}
-	dead := &script{t: t, listen: nettest.Reserve(t), names: &names{mute: true}}
+	dead := &script{t: t, listen: nettest.Reserve(t), names: &testResolver{mute: true}}
 	cfg, err := dead.parse(cluster("", levels))
 	require.NoError(t, err)
 	begin := time.Now()
 	e, err := engine.Start(cfg, engine.Options{Log: quiet(), Lookup: dead.names.lookup})
 	require.NoError(t, err)
 	require.Less(t, nettest.Elapsed(begin), 5*time.Second)
-	require.Equal(t, "BBBB", dead.asks(4))
+	require.Equal(t, "BBBB", dead.requests(4))
 	e.Stop(context.Background())
 }
 
 // A reload with a name that cannot be resolved is refused, says so, and changes nothing; one that only repeats a name
 // that was never known is none of these.
-func TestReloadWithUnknownName(t *testing.T) {
+func TestReloadWithUnresolvableName(t *testing.T) {
 	t.Parallel()
-	a, aName := says(t, "A")
-	b, _ := says(t, "B")
-	s := play(t, cluster("", aName))
+	a, aName := startNamed(t, "A")
+	b, _ := startNamed(t, "B")
+	s := startScript(t, cluster("", aName))
 	other := nettest.Reserve(t)
 	refused := cluster("", named("db.test", b, "B")) +
 		fmt.Sprintf("[[listener]]\nname = \"m\"\naddress = %q\ncluster = \"c\"\n", other)
 	err := s.tryReload(refused)
 	require.ErrorContains(t, err, "db.test")
 	require.ErrorContains(t, err, "cluster.c.level[0].servers[0].address: lookup ")
-	require.Equal(t, "AA", s.asks(2))
+	require.Equal(t, "AA", s.requests(2))
 	_, err = nettest.TryDial(other)
 	require.Error(t, err, "nothing of it is in force")
 	require.Zero(t, b.Accepted())
 
 	s.names.set("db.test", "127.0.0.1")
 	s.reload(refused)
-	require.Equal(t, "BB", s.asks(2))
+	require.Equal(t, "BB", s.requests(2))
 	require.Equal(t, 2, a.Accepted())
 }
 
 // The same, when the resolver does not answer: refused within the time.
 func TestReloadWithDeadResolver(t *testing.T) {
 	t.Parallel()
-	_, a := says(t, "A")
-	s := play(t, cluster("", a))
-	s.names.silence(true)
+	_, a := startNamed(t, "A")
+	s := startScript(t, cluster("", a))
+	s.names.setSilent(true)
 	begin := time.Now()
 	require.ErrorContains(t, s.tryReload(cluster("", a+", db.test:1 name=D")), "db.test")
 	require.Less(t, nettest.Elapsed(begin), 5*time.Second)
-	require.Equal(t, "AA", s.asks(2))
+	require.Equal(t, "AA", s.requests(2))
 }
 
 // resolve_interval is what it says: longer than the default when it is set so, and a reload that shortens it does not
 // wait for the long one to be over.
 func TestResolveInterval(t *testing.T) {
 	t.Parallel()
-	a, _ := says(t, "A")
-	s := play(t, cluster("resolve_interval = \"1h\"", named("db.test", a, "A")), "db.test", "127.0.0.1")
-	require.Equal(t, 1, s.names.questions())
+	a, _ := startNamed(t, "A")
+	s := startScript(t, cluster("resolve_interval = \"1h\"", named("db.test", a, "A")), "db.test", "127.0.0.1")
+	require.Equal(t, 1, s.names.lookups())
 	s.reload(cluster(often, named("db.test", a, "A")))
-	nettest.Wait(t, 5*time.Second, "further questions", func() bool { return s.names.questions() > 3 })
+	nettest.Wait(t, 5*time.Second, "further questions", func() bool { return s.names.lookups() > 3 })
 }
 
 // A cluster with a name of its own asks at its own pace, whatever the others' is.
-func TestResolveIntervalOfEachCluster(t *testing.T) {
+func TestShortestResolveIntervalApplies(t *testing.T) {
 	t.Parallel()
-	a, _ := says(t, "A")
-	s := play(t, cluster("resolve_interval = \"1h\"", named("db.test", a, "A"))+
+	a, _ := startNamed(t, "A")
+	s := startScript(t, cluster("resolve_interval = \"1h\"", named("db.test", a, "A"))+
 		"[cluster.d]\n"+often+"\n[[cluster.d.level]]\nservers = [\"127.0.0.1:1\"]\n", "db.test", "127.0.0.1")
-	asked := s.names.questions()
-	require.Never(t, func() bool { return s.names.questions() > asked }, 300*time.Millisecond, 20*time.Millisecond)
+	asked := s.names.lookups()
+	require.Never(t, func() bool { return s.names.lookups() > asked }, 300*time.Millisecond, 20*time.Millisecond)
 }

@@ -36,7 +36,7 @@ func (s *script) serverNames() string {
 	return text
 }
 
-func (s *script) add(h *nettest.Host, name, more string) error {
+func (s *script) addServer(h *nettest.Host, name, more string) error {
 	got, err := s.e.AddServer("c", fmt.Appendf(nil, `{"address": %q, "name": %q%s}`, h.Addr(), name, more))
 	if err == nil {
 		require.Equal(s.t, name, got)
@@ -55,32 +55,32 @@ func refusedSteps(t *testing.T, err error) status.RequestError {
 // A server that is added serves at once and survives a reload; once the file names it, it is the file's.
 func TestAddedServer(t *testing.T) {
 	t.Parallel()
-	_, a := says(t, "A")
-	host, b := says(t, "B")
-	s := play(t, cluster("", a))
-	require.NoError(t, s.add(host, "B", ""))
+	_, a := startNamed(t, "A")
+	host, b := startNamed(t, "B")
+	s := startScript(t, cluster("", a))
+	require.NoError(t, s.addServer(host, "B", ""))
 	require.Equal(t, "AB+", s.serverNames())
-	require.ElementsMatch(t, []byte("AABB"), []byte(s.asks(4)))
+	require.ElementsMatch(t, []byte("AABB"), []byte(s.requests(4)))
 	require.Equal(t, "operator", layer(s.server("B"), "configuration").By)
 
 	s.reload(cluster("try = 2", a))
 	require.Equal(t, "AB+", s.serverNames())
 	s.reload(cluster("try = 2", a+", "+b))
 	require.Equal(t, "AB", s.serverNames(), "the file's from now on")
-	require.Len(t, s.said(&s.lines, func(l line) bool { return l["object"] == "c/B" }), 1)
+	require.Len(t, s.logged(&s.lines, func(l line) bool { return l["object"] == "c/B" }), 1)
 	s.reload(cluster("try = 2", a))
 	require.Equal(t, "A", s.serverNames())
 }
 
-func TestAddedServerIsRefused(t *testing.T) {
+func TestAddServerErrors(t *testing.T) {
 	t.Parallel()
-	host, a := says(t, "A")
-	s := play(t, cluster("", a, a+" weight=3"))
-	r := refusedSteps(t, s.add(host, "A", ""))
+	host, a := startNamed(t, "A")
+	s := startScript(t, cluster("", a, a+" weight=3"))
+	r := refusedSteps(t, s.addServer(host, "A", ""))
 	require.Equal(t, status.Conflict, r.Kind)
-	r = refusedSteps(t, s.add(host, "B", `, "level": 3`))
+	r = refusedSteps(t, s.addServer(host, "B", `, "level": 3`))
 	require.Equal(t, "level", r.Field)
-	r = refusedSteps(t, s.add(host, "B", `, "weight": "x"`))
+	r = refusedSteps(t, s.addServer(host, "B", `, "weight": "x"`))
 	require.Equal(t, status.RequestError{Field: "weight", Text: `want an integer from 0 to 256, got "x"`}, r)
 	_, err := s.e.AddServer("d", []byte(`"10.0.0.1:1"`))
 	require.Equal(t, status.NotFound, refusedSteps(t, err).Kind)
@@ -105,7 +105,7 @@ func TestRemovedServer(t *testing.T) {
 	t.Parallel()
 	host := nettest.Start(t, nettest.Echo)
 	a, b := host.Addr()+" name=A", host.Addr()+" name=B"
-	s := play(t, "[runtime]\ndrain_timeout = \"300ms\"\nloops = 2\n"+cluster("", a+", "+b)[len("[runtime]\nloops = 2\n"):])
+	s := startScript(t, "[runtime]\ndrain_timeout = \"300ms\"\nloops = 2\n"+cluster("", a+", "+b)[len("[runtime]\nloops = 2\n"):])
 	c := nettest.Dial(t, s.listen)
 	_, err := c.Write([]byte("x"))
 	require.NoError(t, err)
@@ -129,15 +129,15 @@ func TestRemovedServer(t *testing.T) {
 
 func TestRemovedAndAddedAgain(t *testing.T) {
 	t.Parallel()
-	host, a := says(t, "A")
-	s := play(t, cluster("", a))
+	host, a := startNamed(t, "A")
+	s := startScript(t, cluster("", a))
 	require.NoError(t, s.e.RemoveServer("c", "A"))
 	require.Equal(t, "", s.serverNames())
-	require.Equal(t, "-", s.ask())
-	require.NoError(t, s.add(host, "A", `, "weight": 4`))
+	require.Equal(t, "-", s.request())
+	require.NoError(t, s.addServer(host, "A", `, "weight": 4`))
 	require.Equal(t, "A+", s.serverNames())
 	require.Equal(t, 4, s.server("A").Weight)
-	require.Equal(t, "A", s.ask())
+	require.Equal(t, "A", s.request())
 	s.reload(cluster("try = 1", a))
 	require.Equal(t, "A+", s.serverNames(), "the removal stands, and so does the addition")
 	require.NoError(t, s.e.RemoveServer("c", "A"))
@@ -147,21 +147,21 @@ func TestRemovedAndAddedAgain(t *testing.T) {
 // Levels alone keep the other options; what is wrong changes nothing.
 func TestPutCluster(t *testing.T) {
 	t.Parallel()
-	_, a := says(t, "A")
-	host, _ := says(t, "B")
-	s := play(t, cluster("balance = \"first\"", a))
+	_, a := startNamed(t, "A")
+	host, _ := startNamed(t, "B")
+	s := startScript(t, cluster("balance = \"first\"", a))
 	created, err := s.e.PutCluster("c", fmt.Appendf(nil, `{"levels": [{"servers": [%q]}]}`, host.Addr()+" name=B"))
 	require.NoError(t, err)
 	require.False(t, created)
 	require.Equal(t, "B+", s.serverNames())
 	require.Equal(t, "first", s.e.Status().Clusters[0].Balance)
-	require.Equal(t, "BB", s.asks(2))
+	require.Equal(t, "BB", s.requests(2))
 	_, err = s.e.PutCluster("c", []byte(`{"levels": [{"servers": ["10.0.0.1"]}]}`))
 	require.Equal(t, "levels[0].servers[0].address", refusedSteps(t, err).Field)
-	require.Equal(t, "BB", s.asks(2))
+	require.Equal(t, "BB", s.requests(2))
 
 	s.reload(cluster("balance = \"first\"\ntry = 1", a))
-	require.Equal(t, "BB", s.asks(2), "survives a reload")
+	require.Equal(t, "BB", s.requests(2), "survives a reload")
 	s.reload(cluster("balance = \"rr\"\ntry = 2", a))
 	require.Equal(t, "rr", s.e.Status().Clusters[0].Balance, "the file goes on to say the rest")
 	require.Equal(t, "B+", s.serverNames())
@@ -175,8 +175,8 @@ func TestPutCluster(t *testing.T) {
 
 func TestCreatedCluster(t *testing.T) {
 	t.Parallel()
-	_, a := says(t, "A")
-	s := play(t, cluster("", a))
+	_, a := startNamed(t, "A")
+	s := startScript(t, cluster("", a))
 	created, err := s.e.PutCluster("new", []byte(`{"levels": [{"servers": ["10.0.0.1:1"]}]}`))
 	require.NoError(t, err)
 	require.True(t, created)
@@ -193,29 +193,29 @@ func TestCreatedCluster(t *testing.T) {
 }
 
 // A listener that chooses levels keeps those of the same names.
-func TestPutClusterBelowAListenerThatChooses(t *testing.T) {
+func TestPutClusterRemapsListenerLevels(t *testing.T) {
 	t.Parallel()
-	_, a := says(t, "A")
-	_, b := says(t, "B")
+	_, a := startNamed(t, "A")
+	_, b := startNamed(t, "B")
 	config := func() string {
 		return fmt.Sprintf("[[listener]]\nname = \"l\"\naddress = \"LISTEN\"\ncluster = \"c\"\nlevels = [\"two\"]\n"+
 			"[[cluster.c.level]]\nname = \"one\"\nservers = [%q]\n[[cluster.c.level]]\nname = \"two\"\nservers = [%q]\n", a, b)
 	}
-	s := play(t, config())
-	require.Equal(t, "B", s.ask())
+	s := startScript(t, config())
+	require.Equal(t, "B", s.request())
 	_, err := s.e.PutCluster("c", fmt.Appendf(nil, `{"levels": [{"name": "two", "servers": [%q]}, {"name": "one", "servers": []}]}`, a))
 	require.NoError(t, err)
-	require.Equal(t, "A", s.ask())
+	require.Equal(t, "A", s.request())
 	_, err = s.e.PutCluster("c", fmt.Appendf(nil, `{"levels": [{"name": "one", "servers": [%q]}]}`, a))
 	require.Equal(t, status.Conflict, refusedSteps(t, err).Kind)
-	require.Equal(t, "A", s.ask())
+	require.Equal(t, "A", s.request())
 }
 
 func TestPlan(t *testing.T) {
 	t.Parallel()
 	host := nettest.Start(t, nettest.Echo)
 	a := host.Addr() + " name=A"
-	s := play(t, cluster("", a))
+	s := startScript(t, cluster("", a))
 	c := nettest.Dial(t, s.listen)
 	_, err := c.Write([]byte("x"))
 	require.NoError(t, err)
@@ -243,7 +243,7 @@ func TestPlanOfMaintenance(t *testing.T) {
 	host := nettest.Start(t, nettest.Echo)
 	for onDown, cuts := range map[string]int{"keep": 0, "close": 1} {
 		config := cluster("on_down = \""+onDown+"\"\n", host.Addr()+" name=A")
-		s := play(t, config)
+		s := startScript(t, config)
 		c := nettest.Dial(t, s.listen)
 		_, err := c.Write([]byte("x"))
 		require.NoError(t, err)
@@ -260,10 +260,10 @@ func TestPlanOfMaintenance(t *testing.T) {
 	}
 }
 
-func TestStoppedTakesNoChanges(t *testing.T) {
+func TestStoppedEngineRejectsChanges(t *testing.T) {
 	t.Parallel()
-	_, a := says(t, "A")
-	s := play(t, cluster("", a))
+	_, a := startNamed(t, "A")
+	s := startScript(t, cluster("", a))
 	require.True(t, s.e.Ready())
 	s.stop()
 	require.False(t, s.e.Ready())
@@ -276,10 +276,10 @@ func TestStoppedTakesNoChanges(t *testing.T) {
 }
 
 // The journal holds what the log is told, and those who wait are woken.
-func TestJournal(t *testing.T) {
+func TestEventLog(t *testing.T) {
 	t.Parallel()
-	_, a := says(t, "A")
-	s := play(t, cluster("", a))
+	_, a := startNamed(t, "A")
+	s := startScript(t, cluster("", a))
 	got := make(chan []status.Event, 1)
 	go func() {
 		events, _, _ := s.e.Events(context.Background(), 0, true)

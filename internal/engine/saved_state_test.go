@@ -24,24 +24,24 @@ func (s *script) restart(config string) *script {
 	require.NoError(s.t, err)
 	again, err := state.Decode(text)
 	require.NoError(s.t, err)
-	return resume(s.t, config, &again)
+	return startWithState(s.t, config, &again)
 }
 
 // states returns the states of a cluster's servers, in order.
 func (s *script) states(cluster string) []string {
 	var out []string
-	s.each(cluster, func(server status.Server) { out = append(out, server.State) })
+	s.eachServer(cluster, func(server status.Server) { out = append(out, server.State) })
 	return out
 }
 
 // members returns the names of a cluster's servers, in order.
 func (s *script) members(cluster string) []string {
 	var out []string
-	s.each(cluster, func(server status.Server) { out = append(out, server.Name) })
+	s.eachServer(cluster, func(server status.Server) { out = append(out, server.Name) })
 	return out
 }
 
-func (s *script) each(cluster string, visit func(status.Server)) {
+func (s *script) eachServer(cluster string, visit func(status.Server)) {
 	for _, c := range s.e.Status().Clusters {
 		for _, l := range c.Levels {
 			for i := range l.Servers {
@@ -70,7 +70,7 @@ servers = ["127.0.0.1:1 name=a", "127.0.0.1:2 name=b weight=5", "127.0.0.1:3 nam
 const clockTolerance = 100 * time.Millisecond
 
 func TestRestartKeepsOverrides(t *testing.T) {
-	s := play(t, savedConfig)
+	s := startScript(t, savedConfig)
 	require.NoError(t, s.e.Override("c", "a", []byte(`{"state": "drain", "reason": "new kernel"}`)))
 	require.NoError(t, s.e.Override("c", "b", []byte(`{"weight": 7, "max_sessions": 3}`)))
 	before, err := s.e.Explain("c", "a")
@@ -100,7 +100,7 @@ func TestRestartKeepsOverrides(t *testing.T) {
 }
 
 func TestRestartKeepsPassiveRecords(t *testing.T) {
-	s := play(t, savedConfig)
+	s := startScript(t, savedConfig)
 	for range 2 {
 		require.NoError(t, s.e.Feedback("c", "a", []byte(`{"failed": true}`)))
 	}
@@ -130,7 +130,7 @@ func TestRestartAfterWallClockChange(t *testing.T) {
 	m := &state.Snapshot{SavedAt: later, Clusters: []state.Cluster{{Name: "c", Servers: []state.Server{{
 		Name: "a", Address: "127.0.0.1:1", Passive: &state.Passive{State: "failing", Until: &later, At: later},
 	}}}}}
-	s := resume(t, strings.Replace(savedConfig, `"1m"`, `"300ms"`, 1), m)
+	s := startWithState(t, strings.Replace(savedConfig, `"1m"`, `"300ms"`, 1), m)
 	require.Equal(t, []string{"failing", "up", "up"}, s.states("c"))
 	nettest.Wait(t, 5*time.Second, "probation", func() bool { return s.states("c")[0] == "probation" })
 }
@@ -152,9 +152,9 @@ interval = "50ms"
 rise = 4
 fall = 1
 `)
-	s := play(t, config)
+	s := startScript(t, config)
 	b.Down()
-	require.Equal(t, 1, s.waits("server_down b up→down"))
+	require.Equal(t, 1, s.countEvents("server_down b up→down"))
 	down, err := s.e.Explain("c", "b")
 	require.NoError(t, err)
 	time.Sleep(3 * clockTolerance)
@@ -166,7 +166,7 @@ fall = 1
 	require.NoError(t, err)
 	require.Equal(t, "down", after.State, "rise successful checks are needed")
 	require.WithinDuration(t, down.Since, after.Since, clockTolerance)
-	require.Equal(t, 1, s.waits("server_up b down→up"))
+	require.Equal(t, 1, s.countEvents("server_up b down→up"))
 	after, err = s.e.Explain("c", "b")
 	require.NoError(t, err)
 	require.Less(t, after.EffectiveWeight, 0.5, "slow start applies after down")
@@ -196,9 +196,9 @@ fall = 9
 		{Name: "a", Address: a.Addr(), Checks: []state.Check{{ID: "tcp", Down: true, At: long}}},
 		{Name: "b", Address: b.Addr(), Checks: []state.Check{{ID: "tcp", Streak: 1, At: long}}},
 	}}}}
-	s := resume(t, config, m)
-	require.Equal(t, 1, s.waits("server_up a down→up"))
-	require.Equal(t, 1, s.waits("server_down b up→down"))
+	s := startWithState(t, config, m)
+	require.Equal(t, 1, s.countEvents("server_up a down→up"))
+	require.Equal(t, 1, s.countEvents("server_down b up→down"))
 }
 
 func TestRestartKeepsAgentAdvice(t *testing.T) {
@@ -219,8 +219,8 @@ interval = "100ms"
 ttl = "TTL"
 `)
 	}
-	s := play(t, config("0s"))
-	s.waits("server_state a up→drain")
+	s := startScript(t, config("0s"))
+	s.countEvents("server_state a up→drain")
 	agent.Down()
 	s = s.restart(config("300ms"))
 	x, err := s.e.Explain("c", "a")
@@ -228,7 +228,7 @@ ttl = "TTL"
 	require.Equal(t, "drain", x.State)
 	require.Equal(t, 5, x.Weight)
 	require.Equal(t, 7, x.MaxSessions)
-	require.Equal(t, 1, s.waits("server_up a drain→up"), "its ttl continues")
+	require.Equal(t, 1, s.countEvents("server_up a drain→up"), "its ttl continues")
 	s = s.restart(config("0s"))
 	require.Equal(t, []string{"up"}, s.states("c"), "expired advice is not restored")
 }
@@ -248,7 +248,7 @@ servers = ["127.0.0.1:1 name=a"]
 name = "two"
 servers = ["127.0.0.1:2 name=b"]
 `
-	s := play(t, config)
+	s := startScript(t, config)
 	require.NoError(t, s.e.Override("c", "a", []byte(`{"state": "drain"}`)))
 	require.NoError(t, s.e.Override("c", "a", []byte(`{"state": null}`)))
 	require.Equal(t, "two", s.e.Status().Clusters[0].Level)
@@ -267,7 +267,7 @@ servers = ["127.0.0.1:2 name=b"]
 }
 
 func TestRestartKeepsRuntimeChanges(t *testing.T) {
-	s := play(t, savedConfig)
+	s := startScript(t, savedConfig)
 	_, err := s.e.AddServer("c", []byte(`{"address": "127.0.0.1:4", "name": "x", "weight": 9}`))
 	require.NoError(t, err)
 	require.NoError(t, s.e.Override("c", "x", []byte(`{"state": "maint"}`)))
@@ -318,11 +318,11 @@ func TestRestartDropsInvalidRuntimeChanges(t *testing.T) {
 		{Name: "left", Replacement: raw(`{"levels": [{"servers": []}]}`)},
 		{Name: "good", Created: true, Replacement: raw(`{"levels": [{"servers": ["127.0.0.1:72"]}]}`)},
 	}}
-	s := resume(t, savedConfig, m)
+	s := startWithState(t, savedConfig, m)
 	require.Equal(t, []string{"b", "d", "y"}, s.members("c"))
 	require.Equal(t, []string{"127.0.0.1:72"}, s.members("good"))
 	require.Len(t, s.e.Status().Clusters, 2)
-	said := s.said(&s.lines, func(l line) bool { return strings.HasPrefix(l["msg"], "state: runtime changes lost") })
+	said := s.logged(&s.lines, func(l line) bool { return strings.HasPrefix(l["msg"], "state: runtime changes lost") })
 	require.Len(t, said, 1)
 	require.Contains(t, said[0]["error"], "nonsense")
 	require.Contains(t, said[0]["error"], "balanse")
@@ -332,7 +332,7 @@ func TestRestartDropsInvalidRuntimeChanges(t *testing.T) {
 		{Name: "c", Added: []state.AddedServer{{Level: "1", Server: raw(`"` + at + ` name=z"`)}}},
 		{Name: "good", Created: true, Replacement: raw(`{"levels": [{"servers": ["127.0.0.1:72"]}]}`)},
 	}}
-	s = resume(t, strings.Replace(savedConfig, "LISTEN", at, 1), m)
+	s = startWithState(t, strings.Replace(savedConfig, "LISTEN", at, 1), m)
 	require.Equal(t, []string{"a", "b", "d"}, s.members("c"), "a server with the address of a listener")
 	require.Equal(t, []string{"127.0.0.1:72"}, s.members("good"))
 }
@@ -341,7 +341,7 @@ func TestRestartDropsInvalidRuntimeChanges(t *testing.T) {
 func TestStateFileIsWrittenAndRestored(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "state.json")
 	config := "[runtime]\nstate_file = \"" + path + "\"\n" + savedConfig
-	s := play(t, config)
+	s := startScript(t, config)
 	require.NoError(t, s.e.Override("c", "a", []byte(`{"state": "drain"}`)))
 	nettest.Wait(t, 5*time.Second, "the file", func() bool {
 		text, err := os.ReadFile(path)
@@ -357,7 +357,7 @@ func TestStateFileIsWrittenAndRestored(t *testing.T) {
 	nettest.Wait(t, 5*time.Second, "the file at its new place", func() bool { return s.e.Status().StateFile.File == moved })
 	s.reload(config)
 	s.stop() // writes the file once more
-	s = play(t, config)
+	s = startScript(t, config)
 	require.Equal(t, []string{"drain", "maint", "up"}, s.states("c"))
 }
 
@@ -377,8 +377,8 @@ func TestStartWithInvalidStateFile(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			path := filepath.Join(t.TempDir(), "state.json")
 			require.NoError(t, os.WriteFile(path, []byte(bad.text), 0o600))
-			s := play(t, "[runtime]\nstate_file = \""+path+"\"\n"+savedConfig)
-			said := s.said(&s.lines, func(l line) bool { return l["msg"] == "state file: cannot be used" })
+			s := startScript(t, "[runtime]\nstate_file = \""+path+"\"\n"+savedConfig)
+			said := s.logged(&s.lines, func(l line) bool { return l["msg"] == "state file: cannot be used" })
 			require.Len(t, said, 1)
 			require.Contains(t, said[0]["error"], path+":")
 			require.Contains(t, said[0]["error"], bad.want)
@@ -396,11 +396,11 @@ func TestStartWithInvalidStateFile(t *testing.T) {
 }
 
 // A state file that cannot be written is logged once and tried again.
-func TestStateFileThatCannotBeWritten(t *testing.T) {
+func TestUnwritableStateFile(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "missing")
-	s := play(t, "[runtime]\nstate_file = \""+dir+"/state.json\"\n"+savedConfig)
+	s := startScript(t, "[runtime]\nstate_file = \""+dir+"/state.json\"\n"+savedConfig)
 	failed := func() int {
-		return len(s.said(&s.lines, func(l line) bool { return strings.HasPrefix(l["msg"], "state file: cannot be written") }))
+		return len(s.logged(&s.lines, func(l line) bool { return strings.HasPrefix(l["msg"], "state file: cannot be written") }))
 	}
 	nettest.Wait(t, 5*time.Second, "the warning", func() bool { return failed() == 1 })
 	require.Contains(t, s.e.Status().StateFile.LastError, "no such file")
@@ -412,7 +412,7 @@ func TestStateFileThatCannotBeWritten(t *testing.T) {
 	require.FileExists(t, dir+"/state.json")
 
 	directory := t.TempDir()
-	s = play(t, "[runtime]\nstate_file = \""+directory+"\"\n"+savedConfig)
+	s = startScript(t, "[runtime]\nstate_file = \""+directory+"\"\n"+savedConfig)
 	nettest.Wait(t, 5*time.Second, "the warning", func() bool { return s.e.Status().StateFile.LastError == "not a regular file" })
 	require.DirExists(t, directory)
 }

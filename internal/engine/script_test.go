@@ -23,60 +23,60 @@ import (
 	"weir/internal/state"
 )
 
-// script is an engine at work with everything it has said.
+// script is a running engine with its log and session records.
 type script struct {
 	t      *testing.T
 	e      *engine.Engine
 	listen string
-	names  *names
+	names  *testResolver
 
 	mu      sync.Mutex
 	lines   []line
-	ended   []line // session records
+	records []line // session records
 	stopped bool
 }
 
-// line is one log record: its attributes as text, and its message as "msg".
+// line is one log record: attributes as text, and the message as "msg".
 type line map[string]string
 
 // end returns phase and reason of a session record.
 func (l line) end() string { return l["phase"] + " " + l["reason"] }
 
-// play starts an engine that the test ends. Further arguments are a name and its addresses, for the resolver.
-func play(t *testing.T, config string, name ...string) *script {
+// startScript starts an engine and stops it with the test. Further arguments are a host name and its addresses.
+func startScript(t *testing.T, config string, name ...string) *script {
 	t.Helper()
-	return resume(t, config, nil, name...)
+	return startWithState(t, config, nil, name...)
 }
 
-// resume is play with what an earlier engine knew.
-func resume(t *testing.T, config string, earlier *state.Snapshot, name ...string) *script {
+// startWithState is startScript with the saved state of an earlier engine.
+func startWithState(t *testing.T, config string, earlier *state.Snapshot, name ...string) *script {
 	t.Helper()
-	s := &script{t: t, listen: nettest.Reserve(t), names: &names{}}
+	s := &script{t: t, listen: nettest.Reserve(t), names: &testResolver{}}
 	if len(name) > 0 {
 		s.names.set(name[0], name[1:]...)
 	}
 	cfg, err := s.parse(config)
 	require.NoError(t, err)
 	s.e, err = engine.Start(cfg, engine.Options{
-		Log: slog.New(&sink{script: s, to: &s.lines}), Sessions: s.recorded, Lookup: s.names.lookup, SavedState: earlier,
+		Log: slog.New(&logSink{script: s, to: &s.lines}), Sessions: s.collectRecords, Lookup: s.names.lookup, SavedState: earlier,
 	})
 	require.NoError(t, err)
 	t.Cleanup(s.stop)
 	return s
 }
 
-// parse reads a configuration in which LISTEN stands for the script's address.
+// parse reads a configuration. LISTEN is replaced by the address of the script.
 func (s *script) parse(config string) (*conf.Config, error) {
 	return conf.Parse("weir.toml", []byte(strings.ReplaceAll(config, "LISTEN", s.listen)))
 }
 
-// reload goes over to another configuration.
+// reload requires a successful reload.
 func (s *script) reload(config string) {
 	s.t.Helper()
 	require.NoError(s.t, s.tryReload(config))
 }
 
-// tryReload goes over to another configuration, or says why not.
+// tryReload reloads and returns the error.
 func (s *script) tryReload(config string) error {
 	s.t.Helper()
 	cfg, err := s.parse(config)
@@ -93,14 +93,14 @@ func (s *script) stop() {
 	cancel()
 	s.e.Stop(ctx)
 	if s.t.Failed() {
-		for _, l := range s.said(&s.lines, func(line) bool { return true }) {
+		for _, l := range s.logged(&s.lines, func(line) bool { return true }) {
 			s.t.Log(l)
 		}
 	}
 }
 
-// recorded takes session records, lines of text.
-func (s *script) recorded(lines []byte) bool {
+// collectRecords parses session records in text format.
+func (s *script) collectRecords(lines []byte) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for text := range strings.Lines(string(lines)) {
@@ -118,22 +118,22 @@ func (s *script) recorded(lines []byte) bool {
 			}
 			l[key] = value
 		}
-		s.ended = append(s.ended, l)
+		s.records = append(s.records, l)
 	}
 	return true
 }
 
-// sink is a log that keeps its records.
-type sink struct {
+// logSink is a log handler that keeps its records.
+type logSink struct {
 	script *script
 	to     *[]line
 }
 
-func (k *sink) Enabled(context.Context, slog.Level) bool { return true }
-func (k *sink) WithAttrs([]slog.Attr) slog.Handler       { return k }
-func (k *sink) WithGroup(string) slog.Handler            { return k }
+func (k *logSink) Enabled(context.Context, slog.Level) bool { return true }
+func (k *logSink) WithAttrs([]slog.Attr) slog.Handler       { return k }
+func (k *logSink) WithGroup(string) slog.Handler            { return k }
 
-func (k *sink) Handle(_ context.Context, r slog.Record) error {
+func (k *logSink) Handle(_ context.Context, r slog.Record) error {
 	l := line{"msg": r.Message}
 	r.Attrs(func(a slog.Attr) bool {
 		l[a.Key] = a.Value.String()
@@ -148,7 +148,7 @@ func (k *sink) Handle(_ context.Context, r slog.Record) error {
 	return nil
 }
 
-func (s *script) said(in *[]line, match func(line) bool) []line {
+func (s *script) logged(in *[]line, match func(line) bool) []line {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	var out []line
@@ -163,7 +163,7 @@ func (s *script) said(in *[]line, match func(line) bool) []line {
 // events are those so far, as "event subject from→to", in order.
 func (s *script) events() []string {
 	var out []string
-	for _, l := range s.said(&s.lines, func(l line) bool { return l["event"] != "" }) {
+	for _, l := range s.logged(&s.lines, func(l line) bool { return l["event"] != "" }) {
 		text := l["event"]
 		if l["server"] != "" {
 			text += " " + l["server"]
@@ -176,8 +176,8 @@ func (s *script) events() []string {
 	return out
 }
 
-// waits until an event has been told, and returns how often it has.
-func (s *script) waits(event string) int {
+// countEvents waits for an event, and returns how often it has been logged.
+func (s *script) countEvents(event string) int {
 	s.t.Helper()
 	n := 0
 	nettest.Wait(s.t, 5*time.Second, event, func() bool {
@@ -193,7 +193,7 @@ func (s *script) waits(event string) int {
 }
 
 // lookupFunc opens a session and returns all that it is told; a session that is told nothing is a dash.
-func (s *script) ask() string {
+func (s *script) request() string {
 	c, err := nettest.TryDial(s.listen)
 	if err != nil {
 		return "-"
@@ -206,11 +206,11 @@ func (s *script) ask() string {
 	return string(data)
 }
 
-// asks opens n sessions, one after the other.
-func (s *script) asks(n int) string {
+// requests opens n sessions in sequence and returns the names of their servers.
+func (s *script) requests(n int) string {
 	var b strings.Builder
 	for range n {
-		b.WriteString(s.ask())
+		b.WriteString(s.request())
 	}
 	return b.String()
 }
@@ -232,15 +232,15 @@ func cluster(keys string, levels ...string) string {
 // quick is a check whose verdicts come soon.
 const quick = "[[cluster.c.check]]\ntype = \"tcp\"\ninterval = \"20ms\"\ntimeout = \"20ms\"\nrise = 2\nfall = 2\n"
 
-// says starts a server that says its name to every client, and returns it with how a configuration calls it.
-func says(t *testing.T, name string) (*nettest.Host, string) {
+// startNamed starts a server that sends its name to every client, and returns it with its table in the configuration.
+func startNamed(t *testing.T, name string) (*nettest.Host, string) {
 	t.Helper()
 	h := nettest.Start(t, nettest.SendText(name))
 	return h, h.Addr() + " name=" + name
 }
 
-// names are what a resolver answers.
-type names struct {
+// testResolver is a resolver with settable addresses.
+type testResolver struct {
 	mu    sync.Mutex
 	known map[string][]string
 	mute  bool // no answer ever comes
@@ -249,7 +249,7 @@ type names struct {
 
 var errNoName = errors.New("no such host")
 
-func (n *names) set(name string, addrs ...string) {
+func (n *testResolver) set(name string, addrs ...string) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	if n.known == nil {
@@ -258,20 +258,20 @@ func (n *names) set(name string, addrs ...string) {
 	n.known[name] = addrs
 }
 
-func (n *names) silence(mute bool) {
+func (n *testResolver) setSilent(mute bool) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	n.mute = mute
 }
 
-// questions is how many there have been.
-func (n *names) questions() int {
+// lookups returns the number of look-ups.
+func (n *testResolver) lookups() int {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	return n.asked
 }
 
-func (n *names) lookup(ctx context.Context, host string) ([]netip.Addr, error) {
+func (n *testResolver) lookup(ctx context.Context, host string) ([]netip.Addr, error) {
 	n.mu.Lock()
 	n.asked++
 	mute, addrs := n.mute, n.known[host]
