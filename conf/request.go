@@ -19,13 +19,7 @@ func ParseServer(text []byte, c *Cluster) (s Server, level int, err error) {
 		return s, 0, err
 	}
 	d := newDecoder()
-	table := n
-	if words, ok := n.Value.(string); ok {
-		table = parseServerString(d, n, words)
-	} else if n.Kind != tree.Table {
-		d.errorAt(n, "want a server such as {\"address\": \"10.0.0.1:6379\"} or \"10.0.0.1:6379 weight=5\", got %s", n.Describe())
-		table = nil
-	}
+	table := serverTable(d, n)
 	if table == nil {
 		return s, 0, d.err()
 	}

@@ -72,7 +72,7 @@ func TestParseServerErrors(t *testing.T) {
 		``:                  {"", "want JSON: the JSON text ends early"},
 		`{"address": `:      {"", "want JSON: the JSON text ends early"},
 		`{} {}`:             {"", "want JSON: something follows the JSON value"},
-		`7`:                 {"", `want a server such as {"address": "10.0.0.1:6379"} or "10.0.0.1:6379 weight=5", got 7`},
+		`7`:                 {"", `want a server such as "10.0.0.1:6379 weight=5" or {"address": "10.0.0.1:6379"}, got 7`},
 		`{}`:                {"address", "missing key address"},
 		`{"address": null}`: {"address", `want an address such as "10.0.0.1:6379", got null`},
 		`{"address": "10.0.0.3:80", "weight": "five"}`: {"weight", `want an integer from 0 to 256, got "five"`},

@@ -69,20 +69,29 @@ func decodeServers(d *decoder, n *tree.Node, l *levelDraft) {
 		}
 		s := serverDraft{Server: l.inherit, node: e}
 		before := len(d.errs)
-		table := e
-		if text, ok := e.Value.(string); ok {
-			table = parseServerString(d, e, text)
-		} else if e.Kind != tree.Table {
-			d.errorAt(e, "want a server such as \"10.0.0.1:6379 weight=5\" or { address = \"10.0.0.1:6379\" }, got %s", e.Describe())
-			table = nil
-		}
-		if table != nil {
+		if table := serverTable(d, e); table != nil {
 			decodeTable(d, table, d.schema.server, &s.Server)
 			finishServer(d, table, &s.Server)
 		}
 		s.invalid = len(d.errs) > before || e.Incomplete
 		l.servers = append(l.servers, s)
 	}
+}
+
+// serverTable returns the table form of a server, or nil if it is neither a table nor a string.
+func serverTable(d *decoder, n *tree.Node) *tree.Node {
+	if text, ok := n.Value.(string); ok {
+		return parseServerString(d, n, text)
+	}
+	if n.Kind == tree.Table {
+		return n
+	}
+	table := `{ address = "10.0.0.1:6379" }`
+	if n.File.JSON {
+		table = `{"address": "10.0.0.1:6379"}`
+	}
+	d.errorAt(n, "want a server such as \"10.0.0.1:6379 weight=5\" or %s, got %s", table, n.Describe())
+	return nil
 }
 
 // maxWords limits a server's string form; there are fewer keys.

@@ -343,7 +343,7 @@ func TestRapidReloads(t *testing.T) {
 	require.Equal(t, before, b.Accepted(), "the last file's servers alone are used")
 	traffic.Stop()
 	for _, r := range w.Records(func(r weirtest.Record) bool { return r.IsEvent("reload_failed") }) {
-		require.Contains(t, fmt.Sprint(r), "changed while it was read", "the only reason there may be")
+		require.Contains(t, fmt.Sprint(r), "changed while being read", "the only reason there may be")
 	}
 	w.WaitDescriptors()
 	require.LessOrEqual(t, w.Process().Threads(t), threads+5)
