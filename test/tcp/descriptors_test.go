@@ -132,5 +132,5 @@ func TestDescriptorBudget(t *testing.T) {
 	out, err := exec.Command("prlimit", "--nofile=2000:2000", weirtest.Binary, "run", "-c", file).CombinedOutput()
 	require.Error(t, err)
 	require.Equal(t, 2, err.(*exec.ExitError).ExitCode(), "%s", out)
-	require.Contains(t, string(out), "the limit is 2000")
+	require.Contains(t, string(out), "got a limit of 2000")
 }
