@@ -54,7 +54,7 @@ func TestQueueIsServedInOrderOfArrival(t *testing.T) {
 	b.Done(0)
 	require.Equal(t, "1:B ", l.story)
 	_, err := c.Pick(0, &Attempts{})
-	require.ErrorIs(t, err, ErrFull, "a newcomer does not overtake")
+	require.ErrorIs(t, err, ErrFull, "a new session does not overtake")
 	a.Fail(0, "refused")
 	require.Equal(t, "1:B 2:A ", l.story)
 	require.Equal(t, 2, c.Snapshot(0).Leases)

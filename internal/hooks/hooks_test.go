@@ -381,6 +381,6 @@ func (w writer) Write(p []byte) (int, error) { w(p); return len(p), nil }
 func TestCheckFindsMissingProgram(t *testing.T) {
 	require.NoError(t, Check(&conf.Hook{Exec: []string{"/bin/true"}}))
 	require.NoError(t, Check(&conf.Hook{Exec: []string{"true"}}))
-	require.NoError(t, Check(&conf.Hook{URL: "http://nobody.example/"}))
+	require.NoError(t, Check(&conf.Hook{URL: "http://hook.example/"}))
 	require.ErrorContains(t, Check(&conf.Hook{Exec: []string{"/nonexistent/x"}}), "exec: ")
 }
