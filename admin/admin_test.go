@@ -23,8 +23,8 @@ import (
 	"weir/l4"
 )
 
-// serve runs an API about w at one address until the test ends.
-func serve(t *testing.T, w Weir, spec conf.Admin) *Server {
+// startServer runs an API about w at one address until the test ends.
+func startServer(t *testing.T, w Weir, spec conf.Admin) *Server {
 	t.Helper()
 	s := New(slog.New(slog.DiscardHandler), l4.RemoveStaleSocket)
 	s.Start(w)
@@ -37,7 +37,7 @@ func serve(t *testing.T, w Weir, spec conf.Admin) *Server {
 	return s
 }
 
-func unixAt(path string) conf.Address { return conf.Address{Path: path} }
+func unixAddress(path string) conf.Address { return conf.Address{Path: path} }
 
 // freePort is a loopback address that nobody listens at.
 func freePort(t *testing.T) conf.Address {
@@ -46,8 +46,8 @@ func freePort(t *testing.T) conf.Address {
 	return conf.Address{Addr: at, Port: at.Port()}
 }
 
-// over is an HTTP client for one address.
-func over(at conf.Address) *http.Client {
+// httpClient is an HTTP client for one address.
+func httpClient(at conf.Address) *http.Client {
 	return &http.Client{Transport: &http.Transport{
 		DisableKeepAlives: true,
 		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
@@ -79,11 +79,11 @@ func request(t *testing.T, c *http.Client, what, body string, header ...string) 
 	return res, string(text)
 }
 
-func TestRequests(t *testing.T) {
-	at := unixAt(filepath.Join(t.TempDir(), "a.sock"))
-	f := newFake()
-	serve(t, f, conf.Admin{Listen: []conf.Address{at}, Explicit: true})
-	c := over(at)
+func TestEndpoints(t *testing.T) {
+	at := unixAddress(filepath.Join(t.TempDir(), "a.sock"))
+	f := newFakeWeir()
+	startServer(t, f, conf.Admin{Listen: []conf.Address{at}, Explicit: true})
+	c := httpClient(at)
 	for _, test := range []struct {
 		what, body string
 		code       int
@@ -136,11 +136,11 @@ func TestRequests(t *testing.T) {
 		{"PUT /v1/clusters/c", strings.Repeat("x", maxBody+1), 413, "", `{"error":"request body too large","field":""}`},
 	} {
 		t.Run(test.what, func(t *testing.T) {
-			f.asked = nil
+			f.calls = nil
 			res, text := request(t, c, test.what, test.body)
 			require.Equal(t, test.code, res.StatusCode, text)
 			require.Contains(t, text, test.says)
-			require.Equal(t, test.asked, f.last())
+			require.Equal(t, test.asked, f.lastCall())
 			require.Equal(t, "no-store", res.Header.Get("Cache-Control"))
 			require.Empty(t, res.Header.Get("Access-Control-Allow-Origin"))
 			if text != "" {
@@ -151,11 +151,11 @@ func TestRequests(t *testing.T) {
 	}
 }
 
-func TestRefusals(t *testing.T) {
-	at := unixAt(filepath.Join(t.TempDir(), "a.sock"))
-	f := newFake()
-	serve(t, f, conf.Admin{Listen: []conf.Address{at}, Explicit: true})
-	c := over(at)
+func TestRequestErrorStatusCodes(t *testing.T) {
+	at := unixAddress(filepath.Join(t.TempDir(), "a.sock"))
+	f := newFakeWeir()
+	startServer(t, f, conf.Admin{Listen: []conf.Address{at}, Explicit: true})
+	c := httpClient(at)
 	for why, code := range map[status.ErrorKind]int{
 		status.Invalid: 400, status.NotFound: 404, status.Conflict: 409, status.Unprocessable: 422, status.Unavailable: 503,
 	} {
@@ -180,34 +180,34 @@ func TestRefusals(t *testing.T) {
 	require.Equal(t, 200, res.StatusCode)
 }
 
-func TestToken(t *testing.T) {
+func TestTokenIsRequiredOnTCP(t *testing.T) {
 	dir := t.TempDir()
 	file := filepath.Join(dir, "token")
 	require.NoError(t, os.WriteFile(file, []byte("s3cret\n"), 0o600))
-	tcp, unix := freePort(t), unixAt(filepath.Join(dir, "a.sock"))
-	serve(t, newFake(), conf.Admin{Listen: []conf.Address{tcp, unix}, Explicit: true, TokenFile: file})
+	tcp, unix := freePort(t), unixAddress(filepath.Join(dir, "a.sock"))
+	startServer(t, newFakeWeir(), conf.Admin{Listen: []conf.Address{tcp, unix}, Explicit: true, TokenFile: file})
 	for _, path := range []string{"/v1/status", "/healthz", "/readyz", "/metrics", "/", "/v1/nothing"} {
 		for _, header := range []string{"", "s3cret", "Bearer", "Bearer s3cre", "Bearer s3cret2", "Basic s3cret"} {
-			res, text := request(t, over(tcp), "GET "+path, "", "Authorization", header)
+			res, text := request(t, httpClient(tcp), "GET "+path, "", "Authorization", header)
 			require.Equal(t, 401, res.StatusCode, "%s %q", path, header)
 			require.NotContains(t, text, "s3cret")
 		}
-		res, _ := request(t, over(tcp), "GET "+path, "", "Authorization", "Bearer s3cret")
+		res, _ := request(t, httpClient(tcp), "GET "+path, "", "Authorization", "Bearer s3cret")
 		require.NotEqual(t, 401, res.StatusCode, path)
 	}
-	res, _ := request(t, over(tcp), "GET /v1/status", "", "Authorization", "bearer s3cret", "Host", "weir.example:9280")
+	res, _ := request(t, httpClient(tcp), "GET /v1/status", "", "Authorization", "bearer s3cret", "Host", "weir.example:9280")
 	require.Equal(t, 200, res.StatusCode)
-	res, _ = request(t, over(unix), "GET /v1/status", "")
+	res, _ = request(t, httpClient(unix), "GET /v1/status", "")
 	require.Equal(t, 200, res.StatusCode, "unix sockets rely on their mode")
 }
 
 // A page in a browser may reach a loopback address; it must not be able to change anything there, nor read by way of a
 // name of its own.
-func TestPagesOfOthers(t *testing.T) {
+func TestRequestsFromOtherOriginsAreRejected(t *testing.T) {
 	at := freePort(t)
-	f := newFake()
-	serve(t, f, conf.Admin{Listen: []conf.Address{at}, Explicit: true})
-	c := over(at)
+	f := newFakeWeir()
+	startServer(t, f, conf.Admin{Listen: []conf.Address{at}, Explicit: true})
+	c := httpClient(at)
 	for _, header := range [][]string{{"Sec-Fetch-Site", "cross-site"}, {"Origin", "http://evil.example"}} {
 		res, _ := request(t, c, "POST /v1/reload", "", header...)
 		require.Equal(t, 403, res.StatusCode)
@@ -236,7 +236,7 @@ func TestPagesOfOthers(t *testing.T) {
 		require.Equal(t, 415, res.StatusCode, kind)
 		require.Contains(t, text, `"field":"Content-Type"`)
 	}
-	require.Empty(t, f.last())
+	require.Empty(t, f.lastCall())
 	res, _ = request(t, c, "POST /v1/clusters/c/servers", "{}", "Content-Type", "application/x-www-form-urlencoded", "User-Agent", "curl/8.5.0")
 	require.Equal(t, 201, res.StatusCode, "curl -d sends it like that")
 	for _, kind := range []string{"", "application/json", "application/json; charset=utf-8", "application/vnd.x+json"} {
@@ -250,9 +250,9 @@ func TestPagesOfOthers(t *testing.T) {
 }
 
 // A client of the stream that does not read is let go, and its place with it.
-func TestSlowStream(t *testing.T) {
-	at := unixAt(filepath.Join(t.TempDir(), "a.sock"))
-	f := newFake()
+func TestSlowStreamClientIsDisconnected(t *testing.T) {
+	at := unixAddress(filepath.Join(t.TempDir(), "a.sock"))
+	f := newFakeWeir()
 	s := New(slog.New(slog.DiscardHandler), l4.RemoveStaleSocket)
 	s.streamWriteTimeout = 50 * time.Millisecond
 	s.Start(f)
@@ -260,42 +260,42 @@ func TestSlowStream(t *testing.T) {
 	require.NoError(t, err)
 	c.Commit()
 	t.Cleanup(s.Close)
-	stream, err := over(at).Get("http://weir/v1/events")
+	stream, err := httpClient(at).Get("http://weir/v1/events")
 	require.NoError(t, err)
 	defer stream.Body.Close()
 	require.Eventually(t, func() bool { return len(s.streams) == 1 }, 5*time.Second, time.Millisecond)
-	require.Eventually(t, func() bool { f.put(strings.Repeat("x", 64<<10)); return len(s.streams) == 0 }, 10*time.Second, time.Millisecond)
+	require.Eventually(t, func() bool { f.addEvent(strings.Repeat("x", 64<<10)); return len(s.streams) == 0 }, 10*time.Second, time.Millisecond)
 }
 
-func TestTooManyPlans(t *testing.T) {
-	at := unixAt(filepath.Join(t.TempDir(), "a.sock"))
-	s := serve(t, newFake(), conf.Admin{Listen: []conf.Address{at}, Explicit: true})
+func TestPlanLimit(t *testing.T) {
+	at := unixAddress(filepath.Join(t.TempDir(), "a.sock"))
+	s := startServer(t, newFakeWeir(), conf.Admin{Listen: []conf.Address{at}, Explicit: true})
 	for range maxPlans {
 		s.plans <- struct{}{}
 	}
-	res, _ := request(t, over(at), "POST /v1/plan", "")
+	res, _ := request(t, httpClient(at), "POST /v1/plan", "")
 	require.Equal(t, 503, res.StatusCode)
 	<-s.plans
-	res, _ = request(t, over(at), "POST /v1/plan", "")
+	res, _ = request(t, httpClient(at), "POST /v1/plan", "")
 	require.Equal(t, 200, res.StatusCode)
 }
 
-func TestEvents(t *testing.T) {
-	at := unixAt(filepath.Join(t.TempDir(), "a.sock"))
-	f := newFake()
-	s := serve(t, f, conf.Admin{Listen: []conf.Address{at}, Explicit: true})
-	f.put("server_down")
-	f.put("server_up")
-	res, text := request(t, over(at), "GET /v1/events?follow=false", "")
+func TestEventStream(t *testing.T) {
+	at := unixAddress(filepath.Join(t.TempDir(), "a.sock"))
+	f := newFakeWeir()
+	s := startServer(t, f, conf.Admin{Listen: []conf.Address{at}, Explicit: true})
+	f.addEvent("server_down")
+	f.addEvent("server_up")
+	res, text := request(t, httpClient(at), "GET /v1/events?follow=false", "")
 	require.Equal(t, "text/event-stream", res.Header.Get("Content-Type"))
 	require.Equal(t, 2, strings.Count(text, "data: "))
 	require.True(t, strings.HasPrefix(text, "id: 1\nevent: server_down\ndata: {\"id\":1,"), text)
-	_, text = request(t, over(at), "GET /v1/events?follow=false", "", "Last-Event-ID", "1")
+	_, text = request(t, httpClient(at), "GET /v1/events?follow=false", "", "Last-Event-ID", "1")
 	require.True(t, strings.HasPrefix(text, "id: 2\n"), text)
-	res, _ = request(t, over(at), "GET /v1/events", "", "Last-Event-ID", "last")
+	res, _ = request(t, httpClient(at), "GET /v1/events", "", "Last-Event-ID", "last")
 	require.Equal(t, 400, res.StatusCode)
 
-	stream, err := over(at).Get("http://weir/v1/events")
+	stream, err := httpClient(at).Get("http://weir/v1/events")
 	require.NoError(t, err)
 	defer stream.Body.Close()
 	lines := bufio.NewScanner(stream.Body)
@@ -309,7 +309,7 @@ func TestEvents(t *testing.T) {
 	}
 	require.Equal(t, "server_down", next())
 	require.Equal(t, "server_up", next())
-	f.put("reload")
+	f.addEvent("reload")
 	require.Equal(t, "reload", next())
 	began := time.Now()
 	s.Close() // ends streams at once
@@ -318,9 +318,9 @@ func TestEvents(t *testing.T) {
 }
 
 // Close waits for nobody who is connected and has not asked for anything yet.
-func TestCloseWithSilentClients(t *testing.T) {
-	at := unixAt(filepath.Join(t.TempDir(), "a.sock"))
-	s := serve(t, newFake(), conf.Admin{Listen: []conf.Address{at}, Explicit: true})
+func TestCloseDoesNotWaitForIdleClients(t *testing.T) {
+	at := unixAddress(filepath.Join(t.TempDir(), "a.sock"))
+	s := startServer(t, newFakeWeir(), conf.Admin{Listen: []conf.Address{at}, Explicit: true})
 	for _, said := range []string{"", "GET /heal"} {
 		c, err := net.Dial("unix", at.Path)
 		require.NoError(t, err)
@@ -328,33 +328,33 @@ func TestCloseWithSilentClients(t *testing.T) {
 		_, err = c.Write([]byte(said))
 		require.NoError(t, err)
 	}
-	res, _ := request(t, over(at), "GET /healthz", "") // by now they are in
+	res, _ := request(t, httpClient(at), "GET /healthz", "") // by now they are in
 	require.Equal(t, 200, res.StatusCode)
 	began := time.Now()
 	s.Close()
 	require.Less(t, time.Since(began), closePatience/2)
 }
 
-func TestTooManyStreams(t *testing.T) {
-	at := unixAt(filepath.Join(t.TempDir(), "a.sock"))
-	serve(t, newFake(), conf.Admin{Listen: []conf.Address{at}, Explicit: true})
+func TestStreamLimit(t *testing.T) {
+	at := unixAddress(filepath.Join(t.TempDir(), "a.sock"))
+	startServer(t, newFakeWeir(), conf.Admin{Listen: []conf.Address{at}, Explicit: true})
 	for range maxStreams {
-		stream, err := over(at).Get("http://weir/v1/events")
+		stream, err := httpClient(at).Get("http://weir/v1/events")
 		require.NoError(t, err)
 		defer stream.Body.Close()
 	}
-	res, _ := request(t, over(at), "GET /v1/events", "")
+	res, _ := request(t, httpClient(at), "GET /v1/events", "")
 	require.Equal(t, 503, res.StatusCode)
-	res, _ = request(t, over(at), "GET /v1/status", "")
+	res, _ = request(t, httpClient(at), "GET /v1/status", "")
 	require.Equal(t, 200, res.StatusCode)
 }
 
-func TestStopAnswersWhenDone(t *testing.T) {
-	at := unixAt(filepath.Join(t.TempDir(), "a.sock"))
-	f := newFake()
-	serve(t, f, conf.Admin{Listen: []conf.Address{at}, Explicit: true})
+func TestStopRespondsWhenDone(t *testing.T) {
+	at := unixAddress(filepath.Join(t.TempDir(), "a.sock"))
+	f := newFakeWeir()
+	startServer(t, f, conf.Admin{Listen: []conf.Address{at}, Explicit: true})
 	time.AfterFunc(50*time.Millisecond, func() { f.cut <- 5 })
-	res, text := request(t, over(at), "POST /v1/stop", "")
+	res, text := request(t, httpClient(at), "POST /v1/stop", "")
 	require.Equal(t, 200, res.StatusCode)
 	require.JSONEq(t, `{"sessions_cut": 5}`, text)
 }

@@ -15,10 +15,10 @@ import (
 	"weir/l4"
 )
 
-func TestUnixSocket(t *testing.T) {
+func TestUnixSocketModeAndRemoval(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "deep", "er", "a.sock")
-	at := unixAt(path)
-	s := serve(t, newFake(), conf.Admin{Listen: []conf.Address{at}, Explicit: true})
+	at := unixAddress(path)
+	s := startServer(t, newFakeWeir(), conf.Admin{Listen: []conf.Address{at}, Explicit: true})
 	info, err := os.Stat(path)
 	require.NoError(t, err)
 	require.Equal(t, os.FileMode(0o660), info.Mode().Perm())
@@ -26,7 +26,7 @@ func TestUnixSocket(t *testing.T) {
 	other := New(slog.New(slog.DiscardHandler), l4.RemoveStaleSocket)
 	_, err = other.Prepare(conf.Admin{Listen: []conf.Address{at}, Explicit: true}, &Token{})
 	require.ErrorContains(t, err, "listen on unix:"+path+": address already in use")
-	res, _ := request(t, over(at), "GET /healthz", "")
+	res, _ := request(t, httpClient(at), "GET /healthz", "")
 	require.Equal(t, 200, res.StatusCode, "the one that lives is left alone")
 
 	s.Close()
@@ -35,7 +35,7 @@ func TestUnixSocket(t *testing.T) {
 }
 
 // A directory with the set-group-ID bit gives its group to the socket.
-func TestSocketGroup(t *testing.T) {
+func TestUnixSocketGroupFromDirectory(t *testing.T) {
 	dir := t.TempDir()
 	group := os.Getgid()
 	if os.Getuid() == 0 { // who alone may give a directory to any group
@@ -43,30 +43,30 @@ func TestSocketGroup(t *testing.T) {
 	}
 	require.NoError(t, os.Chown(dir, -1, group))
 	require.NoError(t, os.Chmod(dir, 0o750|os.ModeSetgid))
-	at := unixAt(filepath.Join(dir, "a.sock"))
-	serve(t, newFake(), conf.Admin{Listen: []conf.Address{at}, Explicit: true})
+	at := unixAddress(filepath.Join(dir, "a.sock"))
+	startServer(t, newFakeWeir(), conf.Admin{Listen: []conf.Address{at}, Explicit: true})
 	info, err := os.Stat(at.Path)
 	require.NoError(t, err)
 	require.Equal(t, os.FileMode(socketMode), info.Mode().Perm())
 	require.EqualValues(t, group, info.Sys().(*syscall.Stat_t).Gid)
 }
 
-func TestStaleSocket(t *testing.T) {
+func TestStaleUnixSocketIsReplaced(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "a.sock")
 	ln, err := net.ListenUnix("unix", &net.UnixAddr{Name: path, Net: "unix"})
 	require.NoError(t, err)
 	ln.SetUnlinkOnClose(false)
 	ln.Close()
 	require.NoError(t, os.Chmod(path, 0o777))
-	serve(t, newFake(), conf.Admin{Listen: []conf.Address{unixAt(path)}, Explicit: true})
+	startServer(t, newFakeWeir(), conf.Admin{Listen: []conf.Address{unixAddress(path)}, Explicit: true})
 	info, err := os.Stat(path)
 	require.NoError(t, err)
 	require.Equal(t, os.FileMode(socketMode), info.Mode().Perm())
-	res, _ := request(t, over(unixAt(path)), "GET /healthz", "")
+	res, _ := request(t, httpClient(unixAddress(path)), "GET /healthz", "")
 	require.Equal(t, 200, res.StatusCode)
 }
 
-func TestWhatCannotBeHad(t *testing.T) {
+func TestPrepareFailsWithoutEffect(t *testing.T) {
 	dir := t.TempDir()
 	file := filepath.Join(dir, "file")
 	require.NoError(t, os.WriteFile(file, nil, 0o600))
@@ -78,11 +78,11 @@ func TestWhatCannotBeHad(t *testing.T) {
 	port.Addr = taken.Addr().(*net.TCPAddr).AddrPort()
 
 	s := New(slog.New(slog.DiscardHandler), l4.RemoveStaleSocket)
-	s.Start(newFake())
+	s.Start(newFakeWeir())
 	defer s.Close()
 	for _, spec := range []conf.Admin{
-		{Listen: []conf.Address{free, unixAt(file)}, Explicit: true},
-		{Listen: []conf.Address{free, unixAt(file + "/below/a.sock")}, Explicit: true},
+		{Listen: []conf.Address{free, unixAddress(file)}, Explicit: true},
+		{Listen: []conf.Address{free, unixAddress(file + "/below/a.sock")}, Explicit: true},
 		{Listen: []conf.Address{free, port}, Explicit: true},
 	} {
 		_, err := s.Prepare(spec, &Token{})
@@ -95,17 +95,17 @@ func TestWhatCannotBeHad(t *testing.T) {
 		_, err := ReadToken(unusable)
 		require.Error(t, err)
 	}
-	c, err := s.Prepare(conf.Admin{Listen: []conf.Address{unixAt(file)}}, &Token{})
+	c, err := s.Prepare(conf.Admin{Listen: []conf.Address{unixAddress(file)}}, &Token{})
 	require.NoError(t, err, "the default may fail")
 	c.Commit()
 }
 
 // A change of addresses leaves those that stay as they are, with their connections.
-func TestChangeOfAddresses(t *testing.T) {
+func TestAddressChangeKeepsUnchangedListeners(t *testing.T) {
 	dir := t.TempDir()
-	stays, goes, comes := unixAt(filepath.Join(dir, "stays")), unixAt(filepath.Join(dir, "goes")), unixAt(filepath.Join(dir, "comes"))
-	s := serve(t, newFake(), conf.Admin{Listen: []conf.Address{stays, goes}, Explicit: true})
-	stream, err := over(stays).Get("http://weir/v1/events")
+	stays, goes, comes := unixAddress(filepath.Join(dir, "stays")), unixAddress(filepath.Join(dir, "goes")), unixAddress(filepath.Join(dir, "comes"))
+	s := startServer(t, newFakeWeir(), conf.Admin{Listen: []conf.Address{stays, goes}, Explicit: true})
+	stream, err := httpClient(stays).Get("http://weir/v1/events")
 	require.NoError(t, err)
 	defer stream.Body.Close()
 
@@ -121,16 +121,16 @@ func TestChangeOfAddresses(t *testing.T) {
 			return (err == nil) == want
 		}, 2*time.Second, 5*time.Millisecond, "%v", at)
 	}
-	s.weir.(*fake).put("reload")
+	s.weir.(*fakeWeir).addEvent("reload")
 	b := make([]byte, 1)
 	_, err = stream.Body.Read(b)
 	require.NoError(t, err)
 }
 
 // Those who ask for nothing give way; those at work keep what they have, and newcomers are turned away at once.
-func TestBoundedClients(t *testing.T) {
-	at := unixAt(filepath.Join(t.TempDir(), "a.sock"))
-	serve(t, newFake(), conf.Admin{Listen: []conf.Address{at}, Explicit: true})
+func TestClientLimitReplacesIdleClients(t *testing.T) {
+	at := unixAddress(filepath.Join(t.TempDir(), "a.sock"))
+	startServer(t, newFakeWeir(), conf.Admin{Listen: []conf.Address{at}, Explicit: true})
 	connect := func() net.Conn {
 		conn, err := net.Dial("unix", at.Path)
 		require.NoError(t, err)
@@ -144,7 +144,7 @@ func TestBoundedClients(t *testing.T) {
 		return err != nil && !(ok && nerr.Timeout())
 	}
 	served := func() bool {
-		res, err := over(at).Get("http://weir/healthz")
+		res, err := httpClient(at).Get("http://weir/healthz")
 		if err == nil {
 			res.Body.Close()
 		}

@@ -47,10 +47,10 @@ func TestMetricsTable(t *testing.T) {
 }
 
 // Every metric of the table is there, and no other.
-func TestMetrics(t *testing.T) {
-	at := unixAt(filepath.Join(t.TempDir(), "a.sock"))
-	serve(t, newFake(), conf.Admin{Listen: []conf.Address{at}, Explicit: true})
-	res, text := request(t, over(at), "GET /metrics", "")
+func TestScrapeHasAllMetrics(t *testing.T) {
+	at := unixAddress(filepath.Join(t.TempDir(), "a.sock"))
+	startServer(t, newFakeWeir(), conf.Admin{Listen: []conf.Address{at}, Explicit: true})
+	res, text := request(t, httpClient(at), "GET /metrics", "")
 	require.Equal(t, 200, res.StatusCode, text)
 	found := map[string]bool{}
 	for _, m := range regexp.MustCompile(`(?m)^# TYPE (\S+) (\S+)$`).FindAllStringSubmatch(text, -1) {
@@ -86,7 +86,7 @@ func TestMetrics(t *testing.T) {
 	}
 }
 
-func TestExpositionOfValues(t *testing.T) {
+func TestNumberAndLabelFormat(t *testing.T) {
 	for v, want := range map[float64]string{
 		0: "0", 1: "1", -3: "-3", 0.25: "0.25", 1 << 52: "4503599627370496", 1e300: "1e+300", math.Inf(1): "+Inf", 1e-7: "1e-07",
 	} {

@@ -15,7 +15,7 @@ import (
 	"weir/l4"
 )
 
-func described(t *testing.T) *openapi3.T {
+func loadOpenAPI(t *testing.T) *openapi3.T {
 	t.Helper()
 	doc, err := openapi3.NewLoader().LoadFromData(openapi)
 	require.NoError(t, err)
@@ -24,15 +24,15 @@ func described(t *testing.T) *openapi3.T {
 }
 
 // What is described is what there is.
-func TestDescriptionOfPaths(t *testing.T) {
+func TestOpenAPIListsAllEndpoints(t *testing.T) {
 	s := New(nil, nil)
-	s.Start(newFake())
+	s.Start(newFakeWeir())
 	is := map[string][]string{}
 	for path, m := range s.endpoints() {
 		is[path] = slices.Sorted(maps.Keys(m))
 	}
 	told := map[string][]string{}
-	for path, item := range described(t).Paths.Map() {
+	for path, item := range loadOpenAPI(t).Paths.Map() {
 		told[path] = slices.Sorted(maps.Keys(item.Operations()))
 		for _, op := range item.Operations() {
 			require.NotNil(t, op.Responses.Default(), "%s: errors are described", path)
@@ -41,22 +41,22 @@ func TestDescriptionOfPaths(t *testing.T) {
 	require.Equal(t, is, told)
 }
 
-func TestDescriptionOfData(t *testing.T) {
-	schemas := described(t).Components.Schemas
+func TestOpenAPIListsAllFields(t *testing.T) {
+	schemas := loadOpenAPI(t).Components.Schemas
 	named := map[reflect.Type]string{reflect.TypeFor[apiError](): "Error", reflect.TypeFor[cutCount](): "Cut"}
 	for _, root := range []any{status.Document{}, status.Session{}, status.Event{}, status.Plan{}, status.Upgrade{}} {
-		structsOf(reflect.TypeOf(root), named)
+		addStructs(reflect.TypeOf(root), named)
 	}
 	for v, name := range named {
 		require.Contains(t, schemas, name)
-		all, always := fieldsOf(v)
+		all, always := jsonFields(v)
 		require.Equal(t, all, slices.Sorted(maps.Keys(schemas[name].Value.Properties)), name)
 		required := slices.Clone(schemas[name].Value.Required)
 		slices.Sort(required)
 		require.Equal(t, always, required, "%s: what is always there", name)
 	}
-	all, _ := fieldsOf(reflect.TypeFor[status.Explanation]())
-	server, _ := fieldsOf(reflect.TypeFor[status.Server]())
+	all, _ := jsonFields(reflect.TypeFor[status.Explanation]())
+	server, _ := jsonFields(reflect.TypeFor[status.Server]())
 	own := slices.Sorted(maps.Keys(schemas["Explanation"].Value.Properties))
 	require.ElementsMatch(t, all, append(server, own...))
 	var told []string
@@ -66,8 +66,8 @@ func TestDescriptionOfData(t *testing.T) {
 	require.ElementsMatch(t, serverStates(), told)
 }
 
-// structsOf names a struct and those that it is made of.
-func structsOf(t reflect.Type, named map[reflect.Type]string) {
+// addStructs names a struct and those that it is made of.
+func addStructs(t reflect.Type, named map[reflect.Type]string) {
 	for t.Kind() == reflect.Slice || t.Kind() == reflect.Pointer {
 		t = t.Elem()
 	}
@@ -76,12 +76,12 @@ func structsOf(t reflect.Type, named map[reflect.Type]string) {
 	}
 	named[t] = t.Name()
 	for _, f := range reflect.VisibleFields(t) {
-		structsOf(f.Type, named)
+		addStructs(f.Type, named)
 	}
 }
 
-// fieldsOf are the names that a struct has in JSON, and those of them that are always there.
-func fieldsOf(t reflect.Type) (all, always []string) {
+// jsonFields are the names that a struct has in JSON, and those of them that are always there.
+func jsonFields(t reflect.Type) (all, always []string) {
 	for _, f := range reflect.VisibleFields(t) {
 		tag, ok := f.Tag.Lookup("json")
 		if !ok {
@@ -99,12 +99,12 @@ func fieldsOf(t reflect.Type) (all, always []string) {
 }
 
 // The phases of a session are those of the data plane.
-func TestPhaseEnumeration(t *testing.T) {
+func TestOpenAPIListsAllPhases(t *testing.T) {
 	want := []any{"abort"} // the only phase without a termination
 	for _, end := range l4.Terminations() {
 		if !slices.Contains(want, any(end.Phase.String())) {
 			want = append(want, end.Phase.String())
 		}
 	}
-	require.ElementsMatch(t, want, described(t).Components.Schemas["Session"].Value.Properties["phase"].Value.Enum)
+	require.ElementsMatch(t, want, loadOpenAPI(t).Components.Schemas["Session"].Value.Properties["phase"].Value.Enum)
 }

@@ -8,10 +8,10 @@ import (
 	"weir/internal/status"
 )
 
-// fake is a Weir of one cluster c with one server a. It notes what it was asked for.
-type fake struct {
+// fakeWeir is a Weir of one cluster c with one server a. It notes what it was asked for.
+type fakeWeir struct {
 	mu     sync.Mutex
-	asked  []string
+	calls  []string
 	events []status.Event
 	wake   chan struct{}
 	err    error // the answer to every change
@@ -19,25 +19,27 @@ type fake struct {
 	cut    chan int // what Stop returns, when it does
 }
 
-func newFake() *fake { return &fake{ready: true, wake: make(chan struct{}), cut: make(chan int, 1)} }
+func newFakeWeir() *fakeWeir {
+	return &fakeWeir{ready: true, wake: make(chan struct{}), cut: make(chan int, 1)}
+}
 
-func (f *fake) note(what string) error {
+func (f *fakeWeir) record(what string) error {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	f.asked = append(f.asked, what)
+	f.calls = append(f.calls, what)
 	return f.err
 }
 
-func (f *fake) last() string {
+func (f *fakeWeir) lastCall() string {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	if len(f.asked) == 0 {
+	if len(f.calls) == 0 {
 		return ""
 	}
-	return f.asked[len(f.asked)-1]
+	return f.calls[len(f.calls)-1]
 }
 
-func (f *fake) put(kind string) {
+func (f *fakeWeir) addEvent(kind string) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.events = append(f.events, status.Event{ID: uint64(len(f.events) + 1), Time: time.Now(), Event: kind, Cluster: "c"})
@@ -45,14 +47,14 @@ func (f *fake) put(kind string) {
 	f.wake = make(chan struct{})
 }
 
-func (f *fake) Status() status.Document {
+func (f *fakeWeir) Status() status.Document {
 	server := status.Server{Name: "a", Address: "10.0.0.1:1", State: "up", Layers: []status.Layer{}}
 	return status.Document{Version: "test", Clusters: []status.Cluster{{
 		Name: "c", Level: "one", Levels: []status.Level{{Name: "one", InUse: true, Servers: []status.Server{server}}},
 	}}, Listeners: []status.Listener{{Name: "l", Address: "10.0.0.1:2", Protocol: "tcp", Cluster: "c"}}, Hooks: []status.Hook{{Name: "h", Kind: "exec"}}}
 }
 
-func (f *fake) Metrics() status.Metrics {
+func (f *fakeWeir) Metrics() status.Metrics {
 	h := status.Histogram{Count: 1, Sum: 0.1, Buckets: map[float64]uint64{0.05: 0, 0.5: 1}}
 	return status.Metrics{
 		Version: "test", DialDurations: h, Loops: []status.LoopMetrics{{}}, Hooks: []status.Hook{{Name: "h", Kind: "exec"}},
@@ -68,14 +70,14 @@ func (f *fake) Metrics() status.Metrics {
 	}
 }
 
-func (f *fake) Ready() bool { return f.ready }
+func (f *fakeWeir) Ready() bool { return f.ready }
 
-func (f *fake) ListSessions(filter status.SessionFilter) []status.Session {
-	f.note("sessions " + filter.Cluster)
+func (f *fakeWeir) ListSessions(filter status.SessionFilter) []status.Session {
+	f.record("sessions " + filter.Cluster)
 	return []status.Session{{ID: 7, Cluster: "c"}}
 }
 
-func (f *fake) Events(ctx context.Context, after uint64, wait bool) ([]status.Event, uint64, error) {
+func (f *fakeWeir) Events(ctx context.Context, after uint64, wait bool) ([]status.Event, uint64, error) {
 	for {
 		f.mu.Lock()
 		wake, events := f.wake, f.events[min(int(after), len(f.events)):]
@@ -91,62 +93,62 @@ func (f *fake) Events(ctx context.Context, after uint64, wait bool) ([]status.Ev
 	}
 }
 
-func (f *fake) Explain(cluster, server string) (status.Explanation, error) {
+func (f *fakeWeir) Explain(cluster, server string) (status.Explanation, error) {
 	if cluster != "c" {
 		return status.Explanation{}, &status.RequestError{Kind: status.NotFound, Field: "cluster", Text: "no cluster " + cluster}
 	}
 	return status.Explanation{Cluster: cluster, Server: status.Server{Name: server}}, nil
 }
 
-func (f *fake) Override(cluster, server string, text []byte) error {
-	return f.note("override " + cluster + " " + server + " " + string(text))
+func (f *fakeWeir) Override(cluster, server string, text []byte) error {
+	return f.record("override " + cluster + " " + server + " " + string(text))
 }
 
-func (f *fake) Feedback(cluster, server string, text []byte) error {
-	return f.note("feedback " + cluster + " " + server + " " + string(text))
+func (f *fakeWeir) Feedback(cluster, server string, text []byte) error {
+	return f.record("feedback " + cluster + " " + server + " " + string(text))
 }
 
-func (f *fake) CutServer(cluster, server string) (int, error) {
-	return 3, f.note("cut " + cluster + " " + server)
+func (f *fakeWeir) CutServer(cluster, server string) (int, error) {
+	return 3, f.record("cut " + cluster + " " + server)
 }
 
-func (f *fake) CutSession(id uint64) error {
+func (f *fakeWeir) CutSession(id uint64) error {
 	if id != 7 {
 		return &status.RequestError{Kind: status.NotFound, Field: "id", Text: "no such session"}
 	}
-	return f.note("cut 7")
+	return f.record("cut 7")
 }
 
-func (f *fake) AddServer(cluster string, text []byte) (string, error) {
-	return "new", f.note("add " + cluster + " " + string(text))
+func (f *fakeWeir) AddServer(cluster string, text []byte) (string, error) {
+	return "new", f.record("add " + cluster + " " + string(text))
 }
 
-func (f *fake) RemoveServer(cluster, server string) error {
-	return f.note("remove " + cluster + " " + server)
+func (f *fakeWeir) RemoveServer(cluster, server string) error {
+	return f.record("remove " + cluster + " " + server)
 }
 
-func (f *fake) PutCluster(name string, text []byte) (bool, error) {
-	return name == "c", f.note("put " + name + " " + string(text))
+func (f *fakeWeir) PutCluster(name string, text []byte) (bool, error) {
+	return name == "c", f.record("put " + name + " " + string(text))
 }
 
-func (f *fake) RemoveCluster(name string) error { return f.note("remove " + name) }
+func (f *fakeWeir) RemoveCluster(name string) error { return f.record("remove " + name) }
 
-func (f *fake) Failback(name string) error { return f.note("failback " + name) }
+func (f *fakeWeir) Failback(name string) error { return f.record("failback " + name) }
 
-func (f *fake) Reload(context.Context) error { return f.note("reload") }
+func (f *fakeWeir) Reload(context.Context) error { return f.record("reload") }
 
-func (f *fake) Plan(_ string, text []byte) (status.Plan, error) {
+func (f *fakeWeir) Plan(_ string, text []byte) (status.Plan, error) {
 	if text == nil {
-		return status.Plan{Steps: []status.PlanStep{}}, f.note("plan of the file")
+		return status.Plan{Steps: []status.PlanStep{}}, f.record("plan of the file")
 	}
-	return status.Plan{Steps: []status.PlanStep{}}, f.note("plan " + string(text))
+	return status.Plan{Steps: []status.PlanStep{}}, f.record("plan " + string(text))
 }
 
-func (f *fake) Upgrade(ctx context.Context) (status.Upgrade, error) {
-	return status.Upgrade{PID: 2, Previous: 1}, f.note("upgrade")
+func (f *fakeWeir) Upgrade(ctx context.Context) (status.Upgrade, error) {
+	return status.Upgrade{PID: 2, Previous: 1}, f.record("upgrade")
 }
 
-func (f *fake) Stop(ctx context.Context, now bool) (int, error) {
+func (f *fakeWeir) Stop(ctx context.Context, now bool) (int, error) {
 	select {
 	case n := <-f.cut:
 		return n, nil
