@@ -23,7 +23,7 @@ import (
 	"weir/l4"
 )
 
-// startServer runs an API about w at one address until the test ends.
+// startServer starts an API server for w; the test closes it.
 func startServer(t *testing.T, w Weir, spec conf.Admin) *Server {
 	t.Helper()
 	s := New(slog.New(slog.DiscardHandler), l4.RemoveStaleSocket)
@@ -39,14 +39,14 @@ func startServer(t *testing.T, w Weir, spec conf.Admin) *Server {
 
 func unixAddress(path string) conf.Address { return conf.Address{Path: path} }
 
-// freePort is a loopback address that nobody listens at.
+// freePort returns a loopback address that is not in use.
 func freePort(t *testing.T) conf.Address {
 	t.Helper()
 	at := netip.MustParseAddrPort(nettest.Reserve(t))
 	return conf.Address{Addr: at, Port: at.Port()}
 }
 
-// httpClient is an HTTP client for one address.
+// httpClient returns an HTTP client that connects to one address.
 func httpClient(at conf.Address) *http.Client {
 	return &http.Client{Transport: &http.Transport{
 		DisableKeepAlives: true,
@@ -59,7 +59,7 @@ func httpClient(at conf.Address) *http.Client {
 	}}
 }
 
-// request sends a request, METHOD PATH in short, with headers by name and value.
+// request sends a request. what is METHOD PATH; header alternates names and values.
 func request(t *testing.T, c *http.Client, what, body string, header ...string) (*http.Response, string) {
 	t.Helper()
 	method, path, _ := strings.Cut(what, " ")
@@ -201,8 +201,7 @@ func TestTokenIsRequiredOnTCP(t *testing.T) {
 	require.Equal(t, 200, res.StatusCode, "unix sockets rely on their mode")
 }
 
-// A page in a browser may reach a loopback address; it must not be able to change anything there, nor read by way of a
-// name of its own.
+// A web page can reach a loopback address. It must not change anything there, nor read under a host name of its own.
 func TestRequestsFromOtherOriginsAreRejected(t *testing.T) {
 	at := freePort(t)
 	f := newFakeWeir()
@@ -249,7 +248,7 @@ func TestRequestsFromOtherOriginsAreRejected(t *testing.T) {
 	require.Equal(t, 200, res.StatusCode, "there is nothing of that type")
 }
 
-// A client of the stream that does not read is let go, and its place with it.
+// A disconnected client of the event stream frees its place.
 func TestSlowStreamClientIsDisconnected(t *testing.T) {
 	at := unixAddress(filepath.Join(t.TempDir(), "a.sock"))
 	f := newFakeWeir()
@@ -317,7 +316,7 @@ func TestEventStream(t *testing.T) {
 	require.Less(t, time.Since(began), closePatience)
 }
 
-// Close waits for nobody who is connected and has not asked for anything yet.
+// Idle clients are connected and have not sent a complete request.
 func TestCloseDoesNotWaitForIdleClients(t *testing.T) {
 	at := unixAddress(filepath.Join(t.TempDir(), "a.sock"))
 	s := startServer(t, newFakeWeir(), conf.Admin{Listen: []conf.Address{at}, Explicit: true})

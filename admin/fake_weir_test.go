@@ -8,7 +8,7 @@ import (
 	"weir/internal/status"
 )
 
-// fakeWeir is a Weir of one cluster c with one server a. It notes what it was asked for.
+// fakeWeir is a Weir with one cluster c with one server a. It records calls.
 type fakeWeir struct {
 	mu     sync.Mutex
 	calls  []string

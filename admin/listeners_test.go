@@ -34,7 +34,7 @@ func TestUnixSocketModeAndRemoval(t *testing.T) {
 	require.ErrorIs(t, err, os.ErrNotExist)
 }
 
-// A directory with the set-group-ID bit gives its group to the socket.
+// A directory with the set-group-ID bit passes its group to the socket.
 func TestUnixSocketGroupFromDirectory(t *testing.T) {
 	dir := t.TempDir()
 	group := os.Getgid()
@@ -100,7 +100,7 @@ func TestPrepareFailsWithoutEffect(t *testing.T) {
 	c.Commit()
 }
 
-// A change of addresses leaves those that stay as they are, with their connections.
+// Unchanged addresses keep their connections.
 func TestAddressChangeKeepsUnchangedListeners(t *testing.T) {
 	dir := t.TempDir()
 	stays, goes, comes := unixAddress(filepath.Join(dir, "stays")), unixAddress(filepath.Join(dir, "goes")), unixAddress(filepath.Join(dir, "comes"))
@@ -127,7 +127,7 @@ func TestAddressChangeKeepsUnchangedListeners(t *testing.T) {
 	require.NoError(t, err)
 }
 
-// Those who ask for nothing give way; those at work keep what they have, and newcomers are turned away at once.
+// At the limit a new client replaces the longest idle one. If all are busy, the new client is closed at once.
 func TestClientLimitReplacesIdleClients(t *testing.T) {
 	at := unixAddress(filepath.Join(t.TempDir(), "a.sock"))
 	startServer(t, newFakeWeir(), conf.Admin{Listen: []conf.Address{at}, Explicit: true})

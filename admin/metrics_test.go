@@ -20,7 +20,7 @@ import (
 
 var update = flag.Bool("update", false, "write the table of metrics instead of comparing it")
 
-// promtool runs Prometheus's own tool, which must find nothing to complain of.
+// promtool runs promtool, which must succeed.
 func promtool(t *testing.T, input string, args ...string) {
 	t.Helper()
 	cmd := exec.Command("promtool", args...)
@@ -29,7 +29,7 @@ func promtool(t *testing.T, input string, args ...string) {
 	require.NoError(t, err, "promtool %v: %s", args, output)
 }
 
-// TestMetricsTable compares the table of the README with what there is.
+// TestMetricsTable compares the table in README.md with the metrics.
 func TestMetricsTable(t *testing.T) {
 	table := "| metric | type | labels | meaning |\n|---|---|---|---|\n"
 	for _, m := range metricTable() {
@@ -46,7 +46,7 @@ func TestMetricsTable(t *testing.T) {
 	require.Equal(t, want, string(text))
 }
 
-// Every metric of the table is there, and no other.
+// A scrape has all metrics of the table, and no other.
 func TestScrapeHasAllMetrics(t *testing.T) {
 	at := unixAddress(filepath.Join(t.TempDir(), "a.sock"))
 	startServer(t, newFakeWeir(), conf.Admin{Listen: []conf.Address{at}, Explicit: true})

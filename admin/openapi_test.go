@@ -23,7 +23,6 @@ func loadOpenAPI(t *testing.T) *openapi3.T {
 	return doc
 }
 
-// What is described is what there is.
 func TestOpenAPIListsAllEndpoints(t *testing.T) {
 	s := New(nil, nil)
 	s.Start(newFakeWeir())
@@ -66,7 +65,7 @@ func TestOpenAPIListsAllFields(t *testing.T) {
 	require.ElementsMatch(t, serverStates(), told)
 }
 
-// addStructs names a struct and those that it is made of.
+// addStructs adds a struct and the structs of its fields to named.
 func addStructs(t reflect.Type, named map[reflect.Type]string) {
 	for t.Kind() == reflect.Slice || t.Kind() == reflect.Pointer {
 		t = t.Elem()
@@ -80,7 +79,7 @@ func addStructs(t reflect.Type, named map[reflect.Type]string) {
 	}
 }
 
-// jsonFields are the names that a struct has in JSON, and those of them that are always there.
+// jsonFields returns the JSON names of the fields of a struct, and those without omitempty.
 func jsonFields(t reflect.Type) (all, always []string) {
 	for _, f := range reflect.VisibleFields(t) {
 		tag, ok := f.Tag.Lookup("json")
@@ -98,7 +97,6 @@ func jsonFields(t reflect.Type) (all, always []string) {
 	return all, always
 }
 
-// The phases of a session are those of the data plane.
 func TestOpenAPIListsAllPhases(t *testing.T) {
 	want := []any{"abort"} // the only phase without a termination
 	for _, end := range l4.Terminations() {

@@ -8,7 +8,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// doc is a document of one listener and one cluster c, whose levels 1, 2 … have servers with these states, named a, b, …
+// doc returns a document with one listener and one cluster c. Its levels 1, 2 … have servers a, b … with the given states.
 func doc(inUse string, levels ...[]string) *Document {
 	d := &Document{MaxSessions: 100, Listeners: []Listener{{Name: "l", Cluster: "c"}}, Clusters: []Cluster{{Name: "c", Level: inUse}}}
 	letter := 'a'
