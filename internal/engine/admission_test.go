@@ -10,8 +10,8 @@ import (
 	"weir/l4"
 )
 
-// Counts stay with a listener's addresses: through a new name, a further address and a lost one. Of two listeners that
-// were one, the one with the name keeps them.
+// Counts stay with the addresses of a listener when it is renamed, gains or loses an address. If a listener is split, the
+// one with its name keeps them.
 func TestAdmissionStatesSurviveReload(t *testing.T) {
 	listener := func(name string, ports ...uint16) conf.Listener {
 		ln := conf.Listener{Name: name, Protocol: "tcp"}

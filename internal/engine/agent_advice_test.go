@@ -40,12 +40,12 @@ func (a *agentHost) reply(t *testing.T, line string) {
 	nettest.Wait(t, 5*time.Second, "the agent to be asked", func() bool { return a.told.Load() >= 3 })
 }
 
-// check asks the agent about all servers, or those of a list.
+// check returns an agent check of all servers, or of a list.
 func (a *agentHost) check(more string) string {
 	return fmt.Sprintf("[[cluster.c.check]]\ntype = \"agent\"\nport = %d\ninterval = \"20ms\"\ntimeout = \"20ms\"\n%s\n", a.AddrPort().Port(), more)
 }
 
-// state is the state of a server and the layer that decided it.
+// state returns the state of a server and the layer that decides it.
 func (s *script) state(server string) string {
 	s.t.Helper()
 	x, err := s.e.Explain("c", server)
@@ -58,7 +58,7 @@ func (s *script) state(server string) string {
 	return x.State
 }
 
-// What an agent says lifts nothing that an operator or the file has said, and what they say lifts its maint and drain.
+// An agent cannot override an operator or the file. Both override its maint and drain.
 func TestOverrideBeatsAgent(t *testing.T) {
 	t.Parallel()
 	agent := startAgent(t, "ready up")
@@ -95,7 +95,7 @@ func TestOverrideBeatsAgent(t *testing.T) {
 	require.Equal(t, 3, x.Weight)
 }
 
-// A server that is given another address keeps the weight that its agent asked for, not the word on its health.
+// After an address change, a server keeps the weight of its agent but not the health.
 func TestAgentAdviceAfterAddressChange(t *testing.T) {
 	t.Parallel()
 	agent := startAgent(t, "down 30% drain")
@@ -119,7 +119,7 @@ func TestAgentAdviceAfterAddressChange(t *testing.T) {
 	require.Equal(t, "up", s.state("A"))
 }
 
-// A server that is added at run time is asked about as well, and an agent's words go with its server.
+// A server added at run time gets an agent check. Its advice leaves with the server.
 func TestAgentOfAddedServer(t *testing.T) {
 	t.Parallel()
 	agent := startAgent(t, "drain")
@@ -137,7 +137,7 @@ func TestAgentOfAddedServer(t *testing.T) {
 	require.Equal(t, "drain by agent", s.state("A"))
 }
 
-// Results and reloads meet in every order: what a check that has left said does not stay.
+// Results race with reloads. The verdict of a removed check does not stay.
 func TestCheckResultsDuringReloads(t *testing.T) {
 	t.Parallel()
 	agent := startAgent(t, "down")

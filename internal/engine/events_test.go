@@ -10,7 +10,7 @@ import (
 	"weir/internal/nettest"
 )
 
-// A level that goes down and comes back is told once each way: its server, the level, nothing else.
+// A level that goes down and comes back causes one event each, for its server and nothing else.
 func TestEventsOfLevelChange(t *testing.T) {
 	t.Parallel()
 	a, aName := startNamed(t, "A")
@@ -26,8 +26,8 @@ func TestEventsOfLevelChange(t *testing.T) {
 	require.Equal(t, []string{"server_down A up→down", "level_change 1→2", "server_up A down→up", "level_change 2→1"}, s.events())
 }
 
-// When the last server of an unprotected cluster goes, the cluster is empty, once; when the first one is back it is
-// back, once, however many follow.
+// When the last server of an unprotected cluster goes down, the cluster is empty, once. When the first server is up
+// again, the cluster is filled, once.
 func TestEventsOfEmptyCluster(t *testing.T) {
 	t.Parallel()
 	a, aName := startNamed(t, "A")
@@ -52,7 +52,7 @@ func TestEventsOfEmptyCluster(t *testing.T) {
 	}
 }
 
-// With protection the last server is unstable: the cluster is empty all the same, and serves.
+// With protection the last server is unstable. The cluster is empty and still serves.
 func TestEventsOfProtectedCluster(t *testing.T) {
 	t.Parallel()
 	a, aName := startNamed(t, "A")
@@ -64,8 +64,8 @@ func TestEventsOfProtectedCluster(t *testing.T) {
 	require.Equal(t, []string{"server_down A up→unstable", "cluster_empty A", "server_up A unstable→up", "cluster_back"}, s.events())
 }
 
-// Failures of sessions take a server out, time puts it on probation, a success brings it back: each told once, with
-// the layer and a reason.
+// Failed dials take a server out, fail_timeout starts its probation, and a success ends it: one event each, with layer
+// and reason.
 func TestEventsOfPassiveHealth(t *testing.T) {
 	t.Parallel()
 	a, aName := startNamed(t, "A")
@@ -93,7 +93,7 @@ func TestEventsOfPassiveHealth(t *testing.T) {
 	require.Contains(t, told[0]["reason"], "2 failures")
 }
 
-// What the file says of a server's state is told as what it is; nothing is told of a reload that leaves it.
+// A state in the file causes one event with its reason. A reload that keeps the state causes none.
 func TestEventsOfConfiguredState(t *testing.T) {
 	t.Parallel()
 	_, a := startNamed(t, "A")
@@ -112,7 +112,7 @@ func TestEventsOfConfiguredState(t *testing.T) {
 	}
 }
 
-// A drain is not overruled by protection, and empties the cluster.
+// Protection does not override a drain, which empties the cluster.
 func TestDrainOfLastServer(t *testing.T) {
 	t.Parallel()
 	a, aName := startNamed(t, "A")
@@ -125,7 +125,7 @@ func TestDrainOfLastServer(t *testing.T) {
 	require.Equal(t, []string{"server_state A up→drain", "cluster_empty", "server_up A drain→up", "cluster_back"}, s.events())
 }
 
-// With failback = "manual" a level that has taken over stays, until it fails itself.
+// With failback = "manual" a lower level stays in use until it fails.
 func TestManualFailback(t *testing.T) {
 	t.Parallel()
 	a, aName := startNamed(t, "A")

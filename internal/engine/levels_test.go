@@ -8,7 +8,7 @@ import (
 	"testing"
 )
 
-// A listener that has chosen a level by name is served by that level through every reload that moves it.
+// A listener that selects a level by name uses that level through every reload that moves it.
 func TestReloadMovesLevelsUnderLoad(t *testing.T) {
 	t.Parallel()
 	_, a := startNamed(t, "A")

@@ -44,7 +44,7 @@ func (s *script) requireCut(c net.Conn, why string) {
 	})
 }
 
-// The sessions of a server that its check finds down are cut or kept, as on_down says; those of others never mind.
+// on_down decides whether the sessions of a server that is down are cut. Those of other servers stay.
 func TestOnDown(t *testing.T) {
 	t.Parallel()
 	for _, onDown := range []string{"keep", "close"} {
@@ -72,8 +72,7 @@ func TestOnDown(t *testing.T) {
 	}
 }
 
-// Maintenance cuts like a failed check, drain does not, and neither does a server that failed only to be dialled, or one
-// that protection spares.
+// Maintenance cuts like a failed check. Drain, failing and unstable do not.
 func TestOnDownStates(t *testing.T) {
 	t.Parallel()
 	t.Run("maint", func(t *testing.T) {
@@ -121,7 +120,7 @@ func TestOnDownStates(t *testing.T) {
 	})
 }
 
-// A reload may bring on_down and the state that it is about at once.
+// A reload may set on_down and the state together.
 func TestOnDownWithMaintInOneReload(t *testing.T) {
 	t.Parallel()
 	_, a := startGreeter(t, "A")
@@ -138,7 +137,7 @@ func TestOnDownWithMaintInOneReload(t *testing.T) {
 	requireOpen(t, onA)
 }
 
-// Hundreds of sessions of one server are cut together, and the engine's own are all given back.
+// Hundreds of sessions of a server are cut, and all resources of the engine are released.
 func TestOnDownCutsMany(t *testing.T) {
 	t.Parallel()
 	a, aName := startGreeter(t, "A")

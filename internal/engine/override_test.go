@@ -10,7 +10,7 @@ import (
 	"weir/internal/status"
 )
 
-// server finds a server in what is seen.
+// server returns a server of the status document.
 func (s *script) server(name string) status.Server {
 	s.t.Helper()
 	x, err := s.e.Explain("c", name)
@@ -18,7 +18,7 @@ func (s *script) server(name string) status.Server {
 	return x.Server
 }
 
-// layer is what a layer says of a server; its zero value, if it says nothing.
+// layer returns a layer of a server, or the zero value.
 func layer(s status.Server, name string) status.Layer {
 	for _, l := range s.Layers {
 		if l.Layer == name {
@@ -28,7 +28,7 @@ func layer(s status.Server, name string) status.Layer {
 	return status.Layer{}
 }
 
-// What an operator says outlives reloads, and is taken back by a null; what the file says stays as it is below it.
+// An override survives reloads and is removed by null. The state of the file is below it.
 func TestOverrideSurvivesReload(t *testing.T) {
 	t.Parallel()
 	_, a := startNamed(t, "A")
@@ -59,7 +59,7 @@ func TestOverrideSurvivesReload(t *testing.T) {
 	require.Equal(t, []string{"new kernel", "set by an operator"}, reasons)
 }
 
-// A server that has left the file and comes back starts clean.
+// A server that leaves the file and returns has no override.
 func TestOverrideEndsWithItsServer(t *testing.T) {
 	t.Parallel()
 	_, a := startNamed(t, "A")
@@ -82,7 +82,7 @@ func TestOverrideReadyBeatsFile(t *testing.T) {
 	require.Contains(t, s.requests(2), "A")
 }
 
-// What is not mentioned stays; a weight alone leaves a drain alone.
+// A missing key keeps its value: a weight does not end a drain.
 func TestPartialOverride(t *testing.T) {
 	t.Parallel()
 	_, a := startNamed(t, "A")
@@ -112,7 +112,7 @@ func TestPartialOverride(t *testing.T) {
 	require.Equal(t, "cluster", r.Field)
 }
 
-// Failures that somebody else reports count like dials that failed.
+// Reported failures count like failed dials.
 func TestFeedback(t *testing.T) {
 	t.Parallel()
 	_, a := startNamed(t, "A")

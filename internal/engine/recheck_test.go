@@ -9,7 +9,7 @@ import (
 	"weir/internal/nettest"
 )
 
-// slow is a check that comes round far too seldom for a test to wait for.
+// slow is a check whose interval is longer than the test.
 const slow = `
 [[cluster.c.check]]
 type = "tcp"
@@ -18,7 +18,7 @@ timeout = "1s"
 fall = 1
 `
 
-// A server is checked at once when it is back from maintenance, not when its turn comes.
+// A server is checked at once after maintenance.
 func TestServerIsCheckedAfterMaintenance(t *testing.T) {
 	t.Parallel()
 	a, aName := startGreeter(t, "A")
@@ -31,7 +31,7 @@ func TestServerIsCheckedAfterMaintenance(t *testing.T) {
 	s.countEvents("server_down A up→down")
 }
 
-// Sessions that lose faith in a server have it checked.
+// A failing server is checked at once.
 func TestFailingServerIsChecked(t *testing.T) {
 	t.Parallel()
 	a, aName := startGreeter(t, "A")

@@ -19,7 +19,7 @@ func deadServer(t *testing.T, keys string) string {
 	return quick + "port = " + port + "\n" + keys + "\n"
 }
 
-// A verdict survives reloads that change everything around it, and is told once.
+// A verdict survives reloads that change everything around it, and causes one event.
 func TestReloadKeepsVerdict(t *testing.T) {
 	t.Parallel()
 	a, aName := startNamed(t, "A")
@@ -38,7 +38,7 @@ func TestReloadKeepsVerdict(t *testing.T) {
 	require.Equal(t, []string{"server_down A up→down"}, s.events())
 }
 
-// A server that is no longer checked is up, whether the check has gone or only looks at others now.
+// A server that is no longer checked is up, whether the check has left or only names other servers now.
 func TestReloadRemovesCheck(t *testing.T) {
 	t.Parallel()
 	for name, rest := range map[string]string{"gone": "", "others only": "others"} {
@@ -62,7 +62,7 @@ func TestReloadRemovesCheck(t *testing.T) {
 	}
 }
 
-// A check that a reload adds judges from its first result on; until then servers keep what is known of them.
+// A check that a reload adds counts from its first result on. Until then verdicts stay.
 func TestReloadAddsCheck(t *testing.T) {
 	t.Parallel()
 	_, a := startNamed(t, "A")
@@ -75,8 +75,7 @@ func TestReloadAddsCheck(t *testing.T) {
 	require.Len(t, s.events(), 1)
 }
 
-// A new address under the old name starts with a clean slate: what was found out about the old one is not held against
-// it, neither by checks nor by dialling.
+// A new address under the same name starts without verdicts and passive record.
 func TestReloadWithNewAddressResetsVerdict(t *testing.T) {
 	t.Parallel()
 	old, oldName := startNamed(t, "A")
@@ -100,7 +99,7 @@ func TestReloadWithNewAddressResetsVerdict(t *testing.T) {
 	})
 }
 
-// The passive record survives a reload: a server that failed is not dialled again because the file was read again.
+// The passive record survives a reload.
 func TestReloadKeepsPassiveRecord(t *testing.T) {
 	t.Parallel()
 	a, aName := startNamed(t, "A")
@@ -118,7 +117,7 @@ func TestReloadKeepsPassiveRecord(t *testing.T) {
 	require.Contains(t, s.requests(2), "A", "switching passive health off ends the trip")
 }
 
-// The same server in two clusters is two: their checks find out different things.
+// The same address in two clusters has two verdicts.
 func TestClustersHaveSeparateVerdicts(t *testing.T) {
 	t.Parallel()
 	_, a := startNamed(t, "A")
@@ -131,7 +130,7 @@ func TestClustersHaveSeparateVerdicts(t *testing.T) {
 	require.Equal(t, "A", s.request())
 }
 
-// One name in two levels is one server: down in both at once, its sessions counted together.
+// A name in two levels is one server: down in both, with one session count.
 func TestServerInTwoLevels(t *testing.T) {
 	t.Parallel()
 	a, aName := startGreeter(t, "A")
@@ -146,8 +145,7 @@ func TestServerInTwoLevels(t *testing.T) {
 	require.Equal(t, 1, a.Accepted())
 }
 
-// Sessions that wait because everybody is full go on as soon as a reload lifts the limit, and end as soon as it takes
-// away whom they wait for.
+// Sessions that wait for a slot continue when a reload raises the limit, and end when it removes their servers.
 func TestReloadWhileSessionsWait(t *testing.T) {
 	t.Parallel()
 	_, a := startGreeter(t, "A")
@@ -186,7 +184,7 @@ func TestReloadWhileSessionsWait(t *testing.T) {
 	nettest.Wait(t, 5*time.Second, "the sessions to be over", func() bool { return s.e.Sessions() == 1 })
 }
 
-// A server that a reload adds starts slowly; those that were there before do not.
+// A server that a reload adds starts slowly. The others do not.
 func TestReloadSlowStartsAddedServer(t *testing.T) {
 	t.Parallel()
 	_, a := startNamed(t, "A")
@@ -200,7 +198,7 @@ func TestReloadSlowStartsAddedServer(t *testing.T) {
 	require.Equal(t, 20, strings.Count(got, "B"), got)
 }
 
-// A reload that fails leaves not a trace: what was prepared is taken back, also when it is the last thing that fails.
+// A failed reload undoes what it has prepared, even if the last step fails.
 func TestFailedReloadLeavesNothing(t *testing.T) {
 	nettest.CheckDescriptors(t)
 	_, a := startNamed(t, "A")
@@ -226,7 +224,7 @@ func TestFailedReloadLeavesNothing(t *testing.T) {
 	require.Empty(t, s.events())
 }
 
-// After dozens of changes back and forth, with sessions all the while, an engine holds what it held before.
+// After dozens of reloads with sessions, the engine holds the same resources as before.
 func TestManyReloadsLeaveNothing(t *testing.T) {
 	nettest.CheckDescriptors(t)
 	_, a := startNamed(t, "A")

@@ -14,14 +14,14 @@ import (
 	"weir/internal/nettest"
 )
 
-// keys is how a configuration calls a server by a host name.
+// named returns the table of a server with a host name.
 func named(host string, h *nettest.Host, name string) string {
 	return host + ":" + strconv.Itoa(int(h.AddrPort().Port())) + " name=" + name
 }
 
 const often = "resolve_interval = \"20ms\""
 
-// A server whose name does not resolve at the start is left out; it serves as soon as the name resolves.
+// A server whose name does not resolve at the start serves as soon as the name resolves.
 func TestHostNameResolvesAfterStart(t *testing.T) {
 	t.Parallel()
 	a, _ := startNamed(t, "A")
@@ -35,7 +35,7 @@ func TestHostNameResolvesAfterStart(t *testing.T) {
 	require.Len(t, s.events(), 1)
 }
 
-// A cluster all of whose names are unknown ends its sessions at once, and dials nobody.
+// A cluster with only unresolved names rejects sessions at once.
 func TestOnlyUnresolvedServers(t *testing.T) {
 	t.Parallel()
 	a, _ := startNamed(t, "A")
@@ -47,8 +47,8 @@ func TestOnlyUnresolvedServers(t *testing.T) {
 	})
 }
 
-// A name that points elsewhere takes new sessions along; the old ones stay where they are, and the server keeps its
-// identity: no event, and the turn goes on.
+// After an address change new sessions go to the new address, current ones stay, and the server keeps its identity:
+// there is no event, and round robin continues.
 func TestHostNameChangesAddress(t *testing.T) {
 	t.Parallel()
 	port := nettest.Reserve(t)
@@ -71,7 +71,7 @@ func TestHostNameChangesAddress(t *testing.T) {
 	require.Len(t, s.events(), before)
 }
 
-// A verdict is about the server as it is configured: a new address under the same name does not lift it by itself.
+// An address change under the same name keeps the verdict.
 func TestAddressChangeKeepsVerdict(t *testing.T) {
 	t.Parallel()
 	port := nettest.Reserve(t)
@@ -93,7 +93,7 @@ func TestAddressChangeKeepsVerdict(t *testing.T) {
 	require.Contains(t, s.requests(2), "2")
 }
 
-// A name that stops resolving keeps its last good addresses, whether the resolver denies it or says nothing at all.
+// A name that no longer resolves keeps its last addresses, whether the resolver denies it or does not reply.
 func TestFailedLookupKeepsAddress(t *testing.T) {
 	t.Parallel()
 	a, _ := startNamed(t, "A")
@@ -116,7 +116,7 @@ func TestFailedLookupKeepsAddress(t *testing.T) {
 	require.Less(t, nettest.Elapsed(begin), time.Second, "a question that nobody answers holds up no stop")
 }
 
-// An answer in another order, or one that names the same address in its IPv6 form, is no change.
+// A reply in another order, or with the IPv6 form of the same address, is no change.
 func TestReorderedReplyIsNoChange(t *testing.T) {
 	t.Parallel()
 	a, _ := startNamed(t, "A")
@@ -128,7 +128,7 @@ func TestReorderedReplyIsNoChange(t *testing.T) {
 	require.Empty(t, s.logged(&s.lines, func(l line) bool { return l["msg"] == "host name resolved" }))
 }
 
-// A dead resolver makes a start slow, not stuck, however many names there are; what needs no name serves.
+// A dead resolver delays a start by a bounded time, for any number of names. Servers with addresses serve.
 func TestDeadResolverAtStart(t *testing.T) {
 	t.Parallel()
 	_, b := startNamed(t, "B")
@@ -147,8 +147,8 @@ func TestDeadResolverAtStart(t *testing.T) {
 	e.Stop(context.Background())
 }
 
-// A reload with a name that cannot be resolved is refused, says so, and changes nothing; one that only repeats a name
-// that was never known is none of these.
+// A reload with a new name that cannot be resolved fails and changes nothing. A name that was unresolved before is no
+// error.
 func TestReloadWithUnresolvableName(t *testing.T) {
 	t.Parallel()
 	a, aName := startNamed(t, "A")
@@ -171,7 +171,7 @@ func TestReloadWithUnresolvableName(t *testing.T) {
 	require.Equal(t, 2, a.Accepted())
 }
 
-// The same, when the resolver does not answer: refused within the time.
+// The same with a resolver that does not reply: the reload fails in time.
 func TestReloadWithDeadResolver(t *testing.T) {
 	t.Parallel()
 	_, a := startNamed(t, "A")
@@ -183,8 +183,7 @@ func TestReloadWithDeadResolver(t *testing.T) {
 	require.Equal(t, "AA", s.requests(2))
 }
 
-// resolve_interval is what it says: longer than the default when it is set so, and a reload that shortens it does not
-// wait for the long one to be over.
+// A longer resolve_interval applies, and a reload that shortens it takes effect at once.
 func TestResolveInterval(t *testing.T) {
 	t.Parallel()
 	a, _ := startNamed(t, "A")
@@ -194,7 +193,7 @@ func TestResolveInterval(t *testing.T) {
 	nettest.Wait(t, 5*time.Second, "further questions", func() bool { return s.names.lookups() > 3 })
 }
 
-// A cluster with a name of its own asks at its own pace, whatever the others' is.
+// Each cluster has its own interval.
 func TestShortestResolveIntervalApplies(t *testing.T) {
 	t.Parallel()
 	a, _ := startNamed(t, "A")

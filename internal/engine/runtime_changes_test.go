@@ -14,7 +14,7 @@ import (
 	"weir/internal/status"
 )
 
-// serverNames are the servers of cluster c, level by level, with a plus on those of run time.
+// serverNames returns the servers of cluster c, level by level, with a plus after those added at run time.
 func (s *script) serverNames() string {
 	text := ""
 	for _, c := range s.e.Status().Clusters {
@@ -44,7 +44,7 @@ func (s *script) addServer(h *nettest.Host, name, more string) error {
 	return err
 }
 
-// refusedSteps is why a change was.
+// refused requires a RequestError and returns it.
 func refusedSteps(t *testing.T, err error) status.RequestError {
 	t.Helper()
 	var r *status.RequestError
@@ -52,7 +52,7 @@ func refusedSteps(t *testing.T, err error) status.RequestError {
 	return *r
 }
 
-// A server that is added serves at once and survives a reload; once the file names it, it is the file's.
+// An added server serves at once and survives a reload. Once the file names it, it belongs to the file.
 func TestAddedServer(t *testing.T) {
 	t.Parallel()
 	_, a := startNamed(t, "A")
@@ -100,7 +100,7 @@ func TestAddServerErrors(t *testing.T) {
 	require.NoError(t, err)
 }
 
-// A server that is removed drains, and stays away until the file has named it anew.
+// A removed server drains, and stays removed until it has left the file and returned.
 func TestRemovedServer(t *testing.T) {
 	t.Parallel()
 	host := nettest.Start(t, nettest.Echo)
@@ -144,7 +144,7 @@ func TestRemovedAndAddedAgain(t *testing.T) {
 	require.Equal(t, "", s.serverNames())
 }
 
-// Levels alone keep the other options; what is wrong changes nothing.
+// Replacing only the levels keeps the other keys. Errors change nothing.
 func TestPutCluster(t *testing.T) {
 	t.Parallel()
 	_, a := startNamed(t, "A")
@@ -192,7 +192,7 @@ func TestCreatedCluster(t *testing.T) {
 	require.Equal(t, status.NotFound, refusedSteps(t, s.e.RemoveCluster("new")).Kind)
 }
 
-// A listener that chooses levels keeps those of the same names.
+// A listener that selects levels keeps those with the same names.
 func TestPutClusterRemapsListenerLevels(t *testing.T) {
 	t.Parallel()
 	_, a := startNamed(t, "A")
@@ -237,7 +237,7 @@ func TestPlan(t *testing.T) {
 	require.Equal(t, "A", s.serverNames())
 }
 
-// Maintenance ends sessions where on_down = "close", and only there.
+// Maintenance cuts sessions only with on_down = "close".
 func TestPlanOfMaintenance(t *testing.T) {
 	t.Parallel()
 	host := nettest.Start(t, nettest.Echo)
@@ -275,7 +275,7 @@ func TestStoppedEngineRejectsChanges(t *testing.T) {
 	require.NotEmpty(t, s.e.Metrics().Loops)
 }
 
-// The journal holds what the log is told, and those who wait are woken.
+// The event log has the events of the log, and wakes waiting readers.
 func TestEventLog(t *testing.T) {
 	t.Parallel()
 	_, a := startNamed(t, "A")
@@ -308,7 +308,7 @@ func TestEventLog(t *testing.T) {
 	require.ErrorIs(t, err, context.DeadlineExceeded)
 }
 
-// text is a configuration with the script's address in it.
+// text returns a configuration with the address of the script.
 func (s *script) text(config string) string {
 	return strings.ReplaceAll(config, "LISTEN", s.listen)
 }

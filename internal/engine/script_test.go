@@ -192,7 +192,7 @@ func (s *script) countEvents(event string) int {
 	return n
 }
 
-// lookupFunc opens a session and returns all that it is told; a session that is told nothing is a dash.
+// request opens a session and returns what it receives, or "-".
 func (s *script) request() string {
 	c, err := nettest.TryDial(s.listen)
 	if err != nil {
