@@ -8,6 +8,7 @@ import (
 	"net/netip"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -32,6 +33,7 @@ func TestUpgradeMovesFlows(t *testing.T) {
 	w.Baseline = nil // flows outlast their clients
 	stop := make(chan struct{})
 	var wg sync.WaitGroup
+	var replies, started atomic.Int64 // started counts the endless flows with a reply
 	talk := func(who string, times int) error {
 		c, err := nettest.TryDialDatagrams("", l.Listen)
 		if err != nil {
@@ -60,6 +62,10 @@ func TestUpgradeMovesFlows(t *testing.T) {
 				return fmt.Errorf("datagram %d: %q after %q", n, buf[:k], route)
 			}
 			route = bytes.Clone(got)
+			replies.Add(1)
+			if n == 0 && times == 0 {
+				started.Add(1)
+			}
 		}
 		return nil
 	}
@@ -86,7 +92,10 @@ func TestUpgradeMovesFlows(t *testing.T) {
 		})
 	}
 	for range weirtest.Scaled(5) {
-		time.Sleep(100 * time.Millisecond)
+		until := replies.Load() + int64(flows)
+		nettest.Wait(t, 30*time.Second, "every flow and more replies", func() bool {
+			return started.Load() == int64(flows) && replies.Load() >= until
+		})
 		if gone := w.Upgrade(); gone > 2*time.Second && !weirtest.RaceEnabled {
 			t.Errorf("the old process was there for another %v", gone)
 		}
