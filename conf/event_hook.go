@@ -54,7 +54,7 @@ func hookKeys() []key[hookDraft] {
 		},
 		scalar("url", orEmpty(hookURLType()), "", func(h *hookDraft) *string { return &h.URL },
 			"Or an `http` or `https` URL to which each event is sent as JSON (POST). A status of 2xx is a success. A failed request "+
-				"is tried up to four times, at growing intervals, unless the failure is final.").withAliases("webhook", "post", "http").hideValue(),
+				"is tried up to four times, at growing intervals, unless the failure is final.").withTypeText("URL").withAliases("webhook", "post", "http").hideValue(),
 		scalar("timeout", durationType(10*time.Millisecond, time.Hour, false), "5s", func(h *hookDraft) *time.Duration { return &h.Timeout },
 			"Timeout of the program or of one request."),
 	}

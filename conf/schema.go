@@ -121,6 +121,9 @@ func (k key[T]) fixedBecause(reason string) key[T] { k.fixedReason = reason; ret
 // fromCluster is for keys of a server whose default is the cluster's value.
 func (k key[T]) fromCluster() key[T] { k.setDefault, k.defaultText = nil, "the cluster's"; return k }
 
+// withTypeText describes a type whose name in messages is too long for the reference.
+func (k key[T]) withTypeText(text string) key[T] { k.typeText = text; return k }
+
 // withDefaultText describes a default that is not a constant.
 func (k key[T]) withDefaultText(text string) key[T] { k.defaultText = text; return k }
 
