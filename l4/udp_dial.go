@@ -73,6 +73,7 @@ func (f *flow) clearServer(l *loop) {
 	if f.kept != nil {
 		l.kept.drop(f)
 	}
+	f.moveDeadline, f.pendingReason = 0, ReasonNone
 	f.unanswered, f.repliesLeft = 0, 0
 }
 
