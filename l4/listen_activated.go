@@ -42,7 +42,7 @@ func NewActivatedSocket(f *os.File) (*ActivatedSocket, error) {
 	return a, nil
 }
 
-// checkProgress finds out what the socket is.
+// inspect determines the protocol and the address of the socket.
 func (a *ActivatedSocket) inspect() error {
 	fd := int(a.fd)
 	kind, err := unix.GetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_TYPE)
@@ -56,7 +56,7 @@ func (a *ActivatedSocket) inspect() error {
 	case kind == unix.SOCK_DGRAM:
 		a.Protocol = "udp"
 	default:
-		return fmt.Errorf("not a listening socket")
+		return fmt.Errorf("not a listen socket")
 	}
 	name, err := unix.Getsockname(fd)
 	if err != nil {

@@ -56,7 +56,7 @@ func TestActivatedSocketIsInspected(t *testing.T) {
 	f, err := conn.(*net.TCPConn).File()
 	require.NoError(t, err)
 	_, err = NewActivatedSocket(f)
-	require.ErrorContains(t, err, "not a listening socket")
+	require.ErrorContains(t, err, "not a listen socket")
 }
 
 func TestPlaneIsResponsiveWhileLoopsRun(t *testing.T) {

@@ -56,7 +56,7 @@ func (l *loop) watch(s *listenSocket) {
 		e = epollControl(l.epfd, unix.EPOLL_CTL_MOD, s.fd, unix.EPOLLIN, markListenSocket, s.number)
 	}
 	if e != 0 {
-		l.plane.warnLimited("cannot watch a listening socket", "address", s.ln.at.String(), "error", e)
+		l.plane.warnLimited("cannot watch a listen socket", "address", s.ln.at.String(), "error", e)
 		l.pauseSocket(s, l.errorBackoff())
 	}
 }

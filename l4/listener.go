@@ -94,7 +94,7 @@ func (p *Plane) Inherit(at conf.Address, set *Settings, fds []int32) *Listener {
 	ln.fds, ln.inherited = fds, true
 	ln.identifyFile()
 	if e := ln.addSockets(set); e != 0 {
-		p.warnLimited("cannot add a listening socket", "address", at.String(), "error", e)
+		p.warnLimited("cannot add a listen socket", "address", at.String(), "error", e)
 	}
 	return ln
 }
@@ -134,8 +134,8 @@ func (ln *Listener) addSockets(set *Settings) errno {
 	return 0
 }
 
-// Endpoint returns the address that the listener was opened with.
-func (ln *Listener) Endpoint() conf.Address { return ln.at }
+// Address returns the address that the listener was opened with.
+func (ln *Listener) Address() conf.Address { return ln.at }
 
 // Settings returns the settings of new sessions.
 func (ln *Listener) Settings() *Settings { return ln.set.Load() }

@@ -71,7 +71,7 @@ func (r *reload) sharesPort(protocol string, at conf.Address) bool {
 	}
 	for _, set := range []map[string]*l4.Listener{r.e.listeners, r.opened} {
 		for id, ln := range set {
-			if own := ln.Endpoint(); strings.HasPrefix(id, protocol+" ") && own.Path == "" && own.Addr.Port() == at.Addr.Port() {
+			if own := ln.Address(); strings.HasPrefix(id, protocol+" ") && own.Path == "" && own.Addr.Port() == at.Addr.Port() {
 				return true
 			}
 		}
