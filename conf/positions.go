@@ -1,6 +1,6 @@
 package conf
 
-// Positions of keys whose values only the host can judge, such as a password file that must exist. Errors that are
+// Positions of keys whose values depend on the host, such as a password file that must exist. Errors that are
 // found after loading get the position in the file from here.
 
 import (
