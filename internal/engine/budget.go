@@ -101,20 +101,26 @@ func (r *reload) planDescriptors() (err error) {
 type loggedBudget struct {
 	budget      budget
 	limit       int // on sessions
-	unreachable []string
+	unreachable []unreachableLimit
 }
 
-// update logs the budget, and the limits of the file that exceed it, if they have changed.
+// unreachableLimit is a limit of the configuration that exceeds the budget.
+type unreachableLimit struct {
+	key  string
+	want int
+}
+
+// update logs the budget, and the limits of the configuration that exceed it, if they have changed.
 func (l *loggedBudget) update(log *slog.Logger, b budget, cfg *conf.Config) {
-	var unreachable []string
-	tooMany := func(key string, want int) {
+	var unreachable []unreachableLimit
+	check := func(key string, want int) {
 		if want > b.sessions {
-			unreachable = append(unreachable, fmt.Sprintf("%s = %d needs ~%d fds, limit is %d", key, want, want*b.each+b.reserved(), b.limit))
+			unreachable = append(unreachable, unreachableLimit{key, want})
 		}
 	}
-	tooMany("runtime.max_sessions", cfg.Runtime.MaxSessions)
+	check("runtime.max_sessions", cfg.Runtime.MaxSessions)
 	for i := range cfg.Listeners {
-		tooMany(fmt.Sprintf("listener %s: max_sessions", cfg.Listeners[i].Name), cfg.Listeners[i].MaxSessions)
+		check(fmt.Sprintf("listener %s: max_sessions", cfg.Listeners[i].Name), cfg.Listeners[i].MaxSessions)
 	}
 	if limit := b.effective(cfg); b != l.budget || limit != l.limit {
 		l.budget, l.limit = b, limit
@@ -123,8 +129,9 @@ func (l *loggedBudget) update(log *slog.Logger, b budget, cfg *conf.Config) {
 	}
 	if !slices.Equal(unreachable, l.unreachable) {
 		l.unreachable = unreachable
-		for _, line := range unreachable {
-			log.Warn(line, "room_for_sessions", b.sessions)
+		for _, u := range unreachable {
+			log.Warn("max_sessions exceeds descriptor limit", "key", u.key, "value", u.want,
+				"descriptors_needed", u.want*b.each+b.reserved(), "descriptors_limit", b.limit, "room_for_sessions", b.sessions)
 		}
 	}
 }

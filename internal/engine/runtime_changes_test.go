@@ -44,8 +44,8 @@ func (s *script) addServer(h *nettest.Host, name, more string) error {
 	return err
 }
 
-// refused requires a RequestError and returns it.
-func refusedSteps(t *testing.T, err error) status.RequestError {
+// requireRequestError requires a RequestError and returns it.
+func requireRequestError(t *testing.T, err error) status.RequestError {
 	t.Helper()
 	var r *status.RequestError
 	require.True(t, errors.As(err, &r), "%v", err)
@@ -76,26 +76,26 @@ func TestAddServerErrors(t *testing.T) {
 	t.Parallel()
 	host, a := startNamed(t, "A")
 	s := startScript(t, cluster("", a, a+" weight=3"))
-	r := refusedSteps(t, s.addServer(host, "A", ""))
+	r := requireRequestError(t, s.addServer(host, "A", ""))
 	require.Equal(t, status.Conflict, r.Kind)
-	r = refusedSteps(t, s.addServer(host, "B", `, "level": 3`))
+	r = requireRequestError(t, s.addServer(host, "B", `, "level": 3`))
 	require.Equal(t, "level", r.Field)
-	r = refusedSteps(t, s.addServer(host, "B", `, "weight": "x"`))
+	r = requireRequestError(t, s.addServer(host, "B", `, "weight": "x"`))
 	require.Equal(t, status.RequestError{Field: "weight", Text: `want an integer from 0 to 256, got "x"`}, r)
 	_, err := s.e.AddServer("d", []byte(`"10.0.0.1:1"`))
-	require.Equal(t, status.NotFound, refusedSteps(t, err).Kind)
+	require.Equal(t, status.NotFound, requireRequestError(t, err).Kind)
 	_, err = s.e.AddServer("c", fmt.Appendf(nil, "%q", s.listen))
-	require.Contains(t, refusedSteps(t, err).Text, "points back to listener l")
+	require.Contains(t, requireRequestError(t, err).Text, "points back to listener l")
 	_, err = s.e.AddServer("c", []byte(`"no.such.name:1"`))
-	require.Equal(t, status.Unprocessable, refusedSteps(t, err).Kind)
+	require.Equal(t, status.Unprocessable, requireRequestError(t, err).Kind)
 	require.Equal(t, "A|A", s.serverNames())
 
 	s.reload(cluster("", a) + fmt.Sprintf("[[listener]]\nname = \"u\"\naddress = %q\nprotocol = \"udp\"\ncluster = \"u\"\n"+
 		"[[cluster.u.level]]\nservers = []\n", nettest.ReserveDatagrams(t)))
 	_, err = s.e.AddServer("u", []byte(`"10.0.0.1:1 send_proxy=v1"`))
-	require.Contains(t, refusedSteps(t, err).Text, "PROXY v1 is TCP only; use v2: cluster u serves the udp listener u")
+	require.Contains(t, requireRequestError(t, err).Text, "PROXY v1 is TCP only; use v2: cluster u serves the udp listener u")
 	_, err = s.e.PutCluster("u", []byte(`{"levels": [{"servers": ["unix:/run/x.sock"]}]}`))
-	require.Contains(t, refusedSteps(t, err).Text, "a unix socket, which the udp listener u cannot reach")
+	require.Contains(t, requireRequestError(t, err).Text, "a unix socket, which the udp listener u cannot reach")
 	_, err = s.e.AddServer("u", []byte(`"10.0.0.1:1 send_proxy=v2"`))
 	require.NoError(t, err)
 }
@@ -121,7 +121,7 @@ func TestRemovedServer(t *testing.T) {
 
 	s.reload(cluster("", a+", "+b))
 	require.Equal(t, "B", s.serverNames())
-	require.Equal(t, status.NotFound, refusedSteps(t, s.e.RemoveServer("c", "A")).Kind)
+	require.Equal(t, status.NotFound, requireRequestError(t, s.e.RemoveServer("c", "A")).Kind)
 	s.reload(cluster("", b))
 	s.reload(cluster("", a+", "+b))
 	require.Equal(t, "AB", s.serverNames())
@@ -157,7 +157,7 @@ func TestPutCluster(t *testing.T) {
 	require.Equal(t, "first", s.e.Status().Clusters[0].Balance)
 	require.Equal(t, "BB", s.requests(2))
 	_, err = s.e.PutCluster("c", []byte(`{"levels": [{"servers": ["10.0.0.1"]}]}`))
-	require.Equal(t, "levels[0].servers[0].address", refusedSteps(t, err).Field)
+	require.Equal(t, "levels[0].servers[0].address", requireRequestError(t, err).Field)
 	require.Equal(t, "BB", s.requests(2))
 
 	s.reload(cluster("balance = \"first\"\ntry = 1", a))
@@ -166,7 +166,7 @@ func TestPutCluster(t *testing.T) {
 	require.Equal(t, "rr", s.e.Status().Clusters[0].Balance, "the file goes on to say the rest")
 	require.Equal(t, "B+", s.serverNames())
 	s.reload(cluster("balance = \"first\"\ntry = 1", a))
-	require.Equal(t, status.Conflict, refusedSteps(t, s.e.RemoveCluster("c")).Kind)
+	require.Equal(t, status.Conflict, requireRequestError(t, s.e.RemoveCluster("c")).Kind)
 
 	_, err = s.e.PutCluster("c", fmt.Appendf(nil, `{"balance": "first", "try": 1, "levels": [{"servers": [%q]}]}`, a))
 	require.NoError(t, err)
@@ -189,7 +189,7 @@ func TestCreatedCluster(t *testing.T) {
 	require.Len(t, doc.Clusters[1].Levels[0].Servers, 2)
 	require.NoError(t, s.e.RemoveCluster("new"))
 	require.Len(t, s.e.Status().Clusters, 1)
-	require.Equal(t, status.NotFound, refusedSteps(t, s.e.RemoveCluster("new")).Kind)
+	require.Equal(t, status.NotFound, requireRequestError(t, s.e.RemoveCluster("new")).Kind)
 }
 
 // A listener that selects levels keeps those with the same names.
@@ -207,7 +207,7 @@ func TestPutClusterRemapsListenerLevels(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, "A", s.request())
 	_, err = s.e.PutCluster("c", fmt.Appendf(nil, `{"levels": [{"name": "one", "servers": [%q]}]}`, a))
-	require.Equal(t, status.Conflict, refusedSteps(t, err).Kind)
+	require.Equal(t, status.Conflict, requireRequestError(t, err).Kind)
 	require.Equal(t, "A", s.request())
 }
 
@@ -233,7 +233,7 @@ func TestPlan(t *testing.T) {
 	require.NoError(t, err)
 	require.True(t, p.Refused)
 	_, err = s.e.Plan("", []byte("x = 1"))
-	require.Equal(t, status.Unprocessable, refusedSteps(t, err).Kind)
+	require.Equal(t, status.Unprocessable, requireRequestError(t, err).Kind)
 	require.Equal(t, "A", s.serverNames())
 }
 
@@ -268,7 +268,7 @@ func TestStoppedEngineRejectsChanges(t *testing.T) {
 	s.stop()
 	require.False(t, s.e.Ready())
 	_, err := s.e.AddServer("c", []byte(`"10.0.0.1:1"`))
-	require.Equal(t, status.Unavailable, refusedSteps(t, err).Kind)
+	require.Equal(t, status.Unavailable, requireRequestError(t, err).Kind)
 	require.True(t, s.e.Status().Stopping)
 	require.Empty(t, s.e.ListSessions(status.SessionFilter{Limit: 1}), "and does not wait for loops that have ended")
 	require.Error(t, s.e.CutSession(1))
