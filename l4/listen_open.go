@@ -1,6 +1,6 @@
 package l4
 
-// TCP and unix listen sockets.
+// Opening listen sockets: TCP, UDP and unix.
 
 import (
 	"net"
