@@ -10,7 +10,8 @@ import (
 )
 
 // Monitor tests one server once. A nil error means that the server passed. An error that IsShortage reports means that
-// this host could not run the test; it gives no verdict. Any other error states what was expected and what was
+// this host could not run the test; it gives no verdict. A StandbyError means that the server works and has another role,
+// a FullError that it has no room for another connection. Any other error states what was expected and what was
 // received, without secrets.
 //
 // The context carries the only time limit. A monitor returns soon after the context has ended, and closes everything it
