@@ -113,7 +113,7 @@ func TestFailedLookupKeepsAddress(t *testing.T) {
 	require.Empty(t, s.events())
 	begin = time.Now()
 	s.stop()
-	require.Less(t, nettest.Elapsed(begin), time.Second, "a question that nobody answers holds up no stop")
+	require.Less(t, nettest.Elapsed(begin), time.Second, "a query without a response delays no stop")
 }
 
 // A reply in another order, or with the IPv6 form of the same address, is no change.
