@@ -50,8 +50,13 @@ var (
 // findBanned returns the banned terms in a text and the number of their line, from 1. The marks that start comment lines
 // count as blanks, so that a phrase is found across them.
 func findBanned(path, text string) (lines []int, terms []string) {
-	found := map[int]string{} // by offset
-	lower := strings.ToLower(text)
+	found := map[int]string{}                // by offset
+	lower := strings.Map(func(r rune) rune { // ASCII only, which keeps offsets
+		if 'A' <= r && r <= 'Z' {
+			return r + 'a' - 'A'
+		}
+		return r
+	}, text)
 	for _, term := range bannedTerms {
 		for at := 0; ; at += len(term) {
 			next := strings.Index(lower[at:], term)
