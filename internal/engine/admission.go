@@ -49,10 +49,9 @@ func (a admissionStates) of(cfg *conf.Config, running *conf.Config) (next admiss
 // admission returns the admission rules of a listener.
 func admission(ln *conf.Listener, state *l4.AdmissionState) l4.Admission {
 	return l4.Admission{
-		State:       state,
-		Allow:       l4.NewAddressSet(ln.Allow.Networks, ln.Allow.Unix),
-		Deny:        l4.NewAddressSet(ln.Deny.Networks, ln.Deny.Unix),
-		MaxSessions: ln.MaxSessions, MaxPerSource: perSource(ln), MaxSessionRate: ln.MaxSessionRate,
+		State: state, MaxSessions: ln.MaxSessions, MaxPerSource: perSource(ln), MaxSessionRate: ln.MaxSessionRate,
+		Allow: l4.NewAddressSet(ln.Allow.Networks, ln.Allow.Unix),
+		Deny:  l4.NewAddressSet(ln.Deny.Networks, ln.Deny.Unix),
 	}
 }
 

@@ -26,15 +26,16 @@ func (r *reload) balanceSpec(c *conf.Cluster) (balance.Spec, error) {
 	for i, level := range c.Levels {
 		ls := balance.LevelSpec{Name: level.Name, Key: r.e.levels.key(c.Name, level.Name, i), MinUp: level.MinUp, Try: level.Try}
 		for _, server := range level.Servers {
+			state, version := adminState(server.State), proxyVersion(server.SendProxy)
 			target, err := newTarget(&server, known)
 			if err != nil {
 				return balance.Spec{}, fmt.Errorf("cluster %s: server %s: %w", c.Name, server.Name, err)
 			}
 			target.SetStats(r.serverStats(r.old.clusters[c.Name], &server))
-			target.SendProxy(proxyVersion(server.SendProxy))
+			target.SendProxy(version)
 			ls.Servers = append(ls.Servers, balance.ServerSpec{
 				Name: server.Name, Address: server.Address.String(), Weight: server.Weight,
-				MaxFails: server.MaxFails, FailTimeout: server.FailTimeout, State: adminState(server.State),
+				MaxFails: server.MaxFails, FailTimeout: server.FailTimeout, State: state,
 				MaxSessions: server.MaxSessions, Handle: target,
 				Unresolved: server.Address.Host != "" && len(known[server.Address.Host]) == 0,
 			})

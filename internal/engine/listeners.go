@@ -117,10 +117,6 @@ func (r *reload) listenerSettings(ln *conf.Listener) *l4.Settings {
 		Keepalive: ln.TCPKeepalive, UserTimeout: ln.TCPUserTimeout, Backlog: ln.Backlog,
 		FlowTimeout: ln.FlowTimeout, Drain: cfg.Runtime.DrainTimeout, Responses: ln.Responses,
 	}
-	if ln.AcceptProxy {
-		s.AcceptProxy, s.ProxyTimeout = true, ln.ProxyTimeout
-		s.TrustedProxies = l4.NewAddressSet(ln.TrustedProxies.Networks, ln.TrustedProxies.Unix)
-	}
 	if typ, ok := c.ProxyTLV(); ok {
 		s.HashTLV = typ
 	}
@@ -135,6 +131,10 @@ func (r *reload) listenerSettings(ln *conf.Listener) *l4.Settings {
 	}
 	for i, level := range c.Levels {
 		s.LevelNames[r.e.levels.key(c.Name, level.Name, i)] = c.LevelName(i)
+	}
+	if ln.AcceptProxy {
+		s.AcceptProxy, s.ProxyTimeout = true, ln.ProxyTimeout
+		s.TrustedProxies = l4.NewAddressSet(ln.TrustedProxies.Networks, ln.TrustedProxies.Unix)
 	}
 	s.Admission = admission(ln, r.admission[listenerID(ln.Protocol, ln.Addresses[0])])
 	if ln.Protocol == "udp" {
