@@ -32,17 +32,17 @@ type topScreen struct {
 	slave  *os.File
 	before *term.State
 	read   chan struct{} // closed when the terminal is closed
-	screen *vt.SafeEmulator
 
-	mu  sync.Mutex
-	out strings.Builder // all output
+	mu     sync.Mutex
+	screen *vt.Emulator
+	out    strings.Builder // all output
 }
 
 func startTop(t *testing.T, a weirtest.API) *topScreen {
 	t.Helper()
 	master, slave, err := pty.Open()
 	require.NoError(t, err)
-	s := &topScreen{t: t, master: master, slave: slave, read: make(chan struct{}), screen: vt.NewSafeEmulator(80, 24)}
+	s := &topScreen{t: t, master: master, slave: slave, read: make(chan struct{}), screen: vt.NewEmulator(80, 24)}
 	require.NoError(t, pty.Setsize(master, &pty.Winsize{Rows: 24, Cols: 80}))
 	s.before, err = term.GetState(int(slave.Fd()))
 	require.NoError(t, err)
@@ -59,8 +59,8 @@ func startTop(t *testing.T, a weirtest.API) *topScreen {
 			n, err := master.Read(buf)
 			s.mu.Lock()
 			s.out.Write(buf[:n])
-			s.mu.Unlock()
 			s.screen.Write(buf[:n])
+			s.mu.Unlock()
 			if err != nil {
 				return
 			}
@@ -72,7 +72,7 @@ func startTop(t *testing.T, a weirtest.API) *topScreen {
 		slave.Close()
 		master.Close()
 		<-s.read
-		s.screen.Close()
+		s.screen.InputPipe().(io.Closer).Close()
 	})
 	return s
 }
@@ -85,13 +85,23 @@ func (s *topScreen) all() string {
 
 // lines returns the screen as text.
 func (s *topScreen) lines() []string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	return strings.Split(strings.TrimRight(s.screen.String(), "\n "), "\n")
+}
+
+func (s *topScreen) isAltScreen() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.screen.IsAltScreen()
 }
 
 // resize changes the size of the terminal, which signals weir top.
 func (s *topScreen) resize(columns, rows int) {
 	s.t.Helper()
+	s.mu.Lock()
 	s.screen.Resize(columns, rows)
+	s.mu.Unlock()
 	require.NoError(s.t, pty.Setsize(s.master, &pty.Winsize{Rows: uint16(rows), Cols: uint16(columns)}))
 }
 
@@ -124,7 +134,7 @@ func (s *topScreen) exits() {
 	}
 	require.Zero(s.t, s.cmd.ProcessState.ExitCode(), s.all()[max(0, len(s.all())-2000):])
 	nettest.Wait(s.t, 5*time.Second, "the main screen and the cursor", func() bool {
-		return !s.screen.IsAltScreen() && strings.LastIndex(s.all(), "\x1b[?25h") > strings.LastIndex(s.all(), "\x1b[?25l")
+		return !s.isAltScreen() && strings.LastIndex(s.all(), "\x1b[?25h") > strings.LastIndex(s.all(), "\x1b[?25l")
 	})
 	after, err := term.GetState(int(s.slave.Fd()))
 	require.NoError(s.t, err)
@@ -140,7 +150,7 @@ func TestTop(t *testing.T) {
 	s := startTop(t, a)
 	s.shows("CRITICAL  x: no healthy server")
 	s.shows("c/A")
-	require.True(t, s.screen.IsAltScreen())
+	require.True(t, s.isAltScreen())
 	require.Contains(t, s.all(), "\x1b[31munstable", "in colour")
 
 	c := nettest.Dial(t, addr)
