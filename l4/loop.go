@@ -42,6 +42,8 @@ type loop struct {
 
 	// Owned by the loop.
 	now       time.Duration
+	wakeBy    time.Duration // when the loop should run again at the latest
+	graceEnds time.Duration // timers are not judged before: peers get time to be heard after a pause
 	stopping  bool
 	rounds    uint32
 	lastID    uint64
@@ -157,15 +159,9 @@ func (l *loop) run() {
 			l.tuneThread()
 		}
 		l.now = l.plane.Now()
-		for i := range l.events[:n] {
-			l.dispatch(&l.events[i])
-		}
-		if l.udp != nil {
-			l.flowWheel.advance(l.now, l.expireFlow)
-			l.flushReplies()
-		}
-		l.runQueued()
-		l.wheel.advance(l.now, l.expireSession)
+		l.detectPause()
+		l.handle(n)
+		l.expireTimers()
 		if len(l.pending) > 0 {
 			l.retryPending()
 		}
@@ -176,11 +172,79 @@ func (l *loop) run() {
 	l.close()
 }
 
+// handle handles the first n events and the work that they leave.
+func (l *loop) handle(n int) {
+	for i := range l.events[:n] {
+		l.dispatch(&l.events[i])
+	}
+	if l.udp != nil {
+		l.flushReplies()
+	}
+	l.runQueued()
+}
+
+// expireTimers fires the timers that are due now, after it has handled everything that had arrived by now: a peer whose
+// byte arrived in time is not late because the loop did not run. One poll returns at most eventBatch events, and a loop
+// with thousands of sessions needs several to see all of them. Their number is bounded: after as many events as there
+// are descriptors, each descriptor that was ready has reported.
+func (l *loop) expireTimers() {
+	if l.now < l.graceEnds {
+		return
+	}
+	l.graceEnds = 0
+	sessionsDue, flowsDue := l.wheel.due(l.now), l.flowWheel.due(l.now)
+	if !sessionsDue && !flowsDue {
+		return
+	}
+	now := l.now
+	descriptors := 2*len(l.sessions.all) + len(l.flows.all) + len(l.listenSockets) + 1
+	for range 1 + descriptors/eventBatch {
+		n := epollPoll(l.epfd, l.events[:])
+		l.handle(n)
+		if n < eventBatch {
+			break
+		}
+	}
+	if l.wakePending.Load() { // a server's slot may have been granted
+		l.readInbox()
+	}
+	l.wheel.advance(now, l.expireSession)
+	l.flowWheel.advance(now, l.expireFlow)
+	if l.udp != nil {
+		l.flushReplies()
+	}
+}
+
+const (
+	// minPause is how late a loop must run for that to count as a pause: the process was stopped, the machine migrated, or
+	// other processes took the processor.
+	minPause = 250 * time.Millisecond
+	// maxPauseGrace limits how long timers are not judged after a pause.
+	maxPauseGrace = time.Second
+)
+
+// detectPause defers the timers after a pause, for as long as the pause took, at most maxPauseGrace. What arrived on this
+// host meanwhile is handled before any timer, but a peer, another loop or the network may have been paused too, and then
+// needs time to be heard. Timers are judged between two deferrals.
+func (l *loop) detectPause() {
+	if pause := l.now - l.wakeBy; pause >= minPause && l.graceEnds == 0 && l.wakeBy > 0 {
+		l.graceEnds = l.now + min(pause, l.plane.pauseGrace)
+	}
+	l.wakeBy = l.now
+}
+
+// timeUp reports whether a deadline has passed that no timer watches. It is not judged during the grace of a pause.
+func (l *loop) timeUp(deadline time.Duration) bool { return l.now >= deadline && l.now >= l.graceEnds }
+
 // sleep waits for an event or the next timer.
 func (l *loop) sleep() int {
 	asleep := l.plane.Now()
 	l.asleepSince.Store(int64(asleep))
-	n := epollSleep(l.epfd, l.events[:], l.pollTimeout(asleep))
+	ms := l.pollTimeout(asleep)
+	if l.wakeBy = asleep + time.Duration(ms)*time.Millisecond; ms < 0 {
+		l.wakeBy = 0 // it may sleep as long as it likes
+	}
+	n := epollSleep(l.epfd, l.events[:], ms)
 	l.asleepSince.Store(0)
 	l.sleptNanos.Add(int64(l.plane.Now() - asleep))
 	return n
@@ -206,10 +270,10 @@ func (l *loop) expireFlow(f *flow) { f.expire(l) }
 func (l *loop) pollTimeout(now time.Duration) int {
 	wait := time.Duration(-1)
 	if at, ok := l.wheel.next(); ok {
-		wait = max(at-now, 0)
+		wait = max(max(at, l.graceEnds)-now, 0)
 	}
 	if at, ok := l.flowWheel.next(); ok && (wait < 0 || wait > at-now) {
-		wait = max(at-now, 0)
+		wait = max(max(at, l.graceEnds)-now, 0)
 	}
 	if rest := l.errorBackoff(); len(l.pausedSockets) > 0 && (wait < 0 || wait > rest) {
 		wait = rest

@@ -20,7 +20,7 @@ type Options struct {
 	Record func(Record)         // called on a loop for each session that its Settings record; must not block; nil = none
 	Log    *slog.Logger         // must not block; nil = nothing is logged
 	Origin time.Time            // zero of the plane's clock, which processes can share; zero = now
-	Clock  func() time.Duration // replaces the time since Origin, for tests; nil = none
+	Clock  func() time.Duration // replaces the time since Origin, for tests: its jumps are not pauses; nil = none
 	LastID uint64               // session ids start above it
 }
 
@@ -31,6 +31,8 @@ type Plane struct {
 	log    *slog.Logger
 	clock  func() time.Duration
 	done   sync.WaitGroup
+
+	pauseGrace time.Duration // how long timers are deferred after a pause, at most
 
 	receivePaused atomic.Bool // new UDP listen sockets are not read before the flows of the old process have arrived
 
@@ -60,10 +62,12 @@ func Open(o Options) (*Plane, error) {
 	if o.Origin.IsZero() {
 		o.Origin = time.Now()
 	}
+	pauseGrace := time.Duration(0)
 	if o.Clock == nil {
+		pauseGrace = maxPauseGrace
 		o.Clock = func() time.Duration { return time.Since(o.Origin) }
 	}
-	p := &Plane{record: o.Record, log: o.Log, clock: o.Clock, idle: make(chan struct{}, 1), draining: map[conf.Address]*Listener{}}
+	p := &Plane{record: o.Record, log: o.Log, clock: o.Clock, pauseGrace: pauseGrace, idle: make(chan struct{}, 1), draining: map[conf.Address]*Listener{}}
 	p.maxSessions.Store(math.MaxInt64)
 	p.maxDescriptors.Store(math.MaxInt64)
 	p.sessionDescriptors.Store(1)

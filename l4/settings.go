@@ -67,11 +67,6 @@ type Settings struct {
 	EvictFlows  bool          // Admission.MaxSessions is max_flows: a new flow evicts an unanswered one
 }
 
-// tryTimedOut reports whether try_timeout has expired.
-func (set *Settings) tryTimedOut(spent time.Duration) bool {
-	return set.TryTimeout > 0 && spent >= set.TryTimeout
-}
-
 // levelName returns the name of a level in records.
 func (set *Settings) levelName(level int) string {
 	if tag, ok := set.LevelNames[level]; ok {

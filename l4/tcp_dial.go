@@ -224,7 +224,12 @@ func (s *session) dialFailed(l *loop, e errno) {
 func (s *session) dialExpired(l *loop) { s.dialFailed(l, syscall.ETIMEDOUT) }
 
 // tryTimedOut reports whether try_timeout has expired.
-func (s *session) tryTimedOut(l *loop) bool { return s.set.tryTimedOut(l.now - s.dialer.startedAt) }
+func (s *session) tryTimedOut(l *loop) bool { return l.tryTimedOut(s.set, s.dialer.startedAt) }
+
+// tryTimedOut reports whether the try_timeout of an attempt that began at a time has expired.
+func (l *loop) tryTimedOut(set *Settings, began time.Duration) bool {
+	return set.TryTimeout > 0 && l.timeUp(began+set.TryTimeout)
+}
 
 // mayRetry releases the lease of a failed attempt and reports whether another server may be tried. If not, the session
 // has ended.

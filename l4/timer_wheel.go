@@ -106,6 +106,19 @@ func (w *wheel[T]) slotAhead(level int) (uint64, bool) {
 	return w.now>>shift&^(wheelSlots-1)<<shift | slot<<shift, true
 }
 
+// due reports whether a timer is due at now. If not, the wheel moves on.
+func (w *wheel[T]) due(now time.Duration) bool {
+	target := uint64(now / wheelTick)
+	if w.now >= target {
+		return false
+	}
+	if at, ok := w.next(); ok && uint64(at/wheelTick) <= target {
+		return true
+	}
+	w.now = target
+	return false
+}
+
 // advance stops every timer that is due at now and calls fire with its owner. fire may arm and stop timers, including
 // the one that fired.
 func (w *wheel[T]) advance(now time.Duration, fire func(T)) {

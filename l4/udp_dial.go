@@ -56,7 +56,7 @@ func (f *flow) pick(l *loop, t *balance.Attempts) bool {
 		if isShortage(e) {
 			break
 		}
-		if f.set.tryTimedOut(l.now - f.searchedAt) {
+		if l.tryTimedOut(f.set, f.searchedAt) {
 			f.lastFailure = ReasonTryTimeout
 			break
 		}
@@ -140,7 +140,7 @@ func (f *flow) nextServer(l *loop, e errno) bool {
 		f.searchedAt = l.now
 	}
 	f.releaseFailed(l, e)
-	if f.set.tryTimedOut(l.now - f.searchedAt) {
+	if l.tryTimedOut(f.set, f.searchedAt) {
 		f.lastFailure = ReasonTryTimeout
 		f.clearServer(l)
 		return false

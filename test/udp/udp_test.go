@@ -685,3 +685,28 @@ func TestUDPSource(t *testing.T) {
 	weirtest.Options{Namespace: ns}.Start(t, l.String())
 	require.Contains(t, ns.DialDatagrams("127.44.0.1:0", l.Listen).RoundTrip("x"), "b 127.44.0.1:")
 }
+
+// A client whose datagram arrives while weir is stopped keeps its flow, although flow_timeout passed meanwhile.
+func TestDatagramDuringPauseIsInTime(t *testing.T) {
+	t.Parallel()
+	host := nettest.StartDatagrams(t, nettest.ReplyWithName("a"))
+	w, addr := weirtest.ServeUDP(t, weirtest.Config{Listener: `flow_timeout = "2s"`, Levels: weirtest.OneLevel(host.Addr())})
+	var clients []*nettest.DatagramClient
+	var ports []string
+	for range 20 {
+		c := nettest.DialDatagrams(t, "", addr)
+		clients, ports = append(clients, c), append(ports, c.RoundTrip("1"))
+	}
+	w.Signal(syscall.SIGSTOP)
+	stopped := time.Now()
+	for _, c := range clients {
+		c.Send([]byte("2"))
+	}
+	time.Sleep(3*time.Second - time.Since(stopped))
+	w.Signal(syscall.SIGCONT)
+	for i, c := range clients {
+		data, ok := c.Receive(5 * time.Second)
+		require.True(t, ok)
+		require.Equal(t, ports[i], string(data))
+	}
+}
