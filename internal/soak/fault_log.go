@@ -18,6 +18,8 @@ const (
 	limit  fault = "limit"   // on a listener or a cluster
 	kill   fault = "kill"    // of a server's sessions, by the operator
 	slow   fault = "slow"    // of a server whose check timed out on a busy machine
+
+	suspended fault = "suspension" // of weir itself: SIGSTOP until SIGCONT. It explains no end; see before and after
 )
 
 // faultEntry is one fault from its beginning to its end.
@@ -60,6 +62,49 @@ func (l *faultLog) any(from, to time.Time, subjects []string, faults ...fault) b
 		}
 	}
 	return false
+}
+
+// before returns the time from which weir has run for d until t. Tolerances are times in which weir ran: what it does
+// after a suspension may have a cause before it.
+func (l *faultLog) before(t time.Time, d time.Duration) time.Time {
+	return l.shift(t, -d)
+}
+
+// after returns the time until which weir has run for d since t.
+func (l *faultLog) after(t time.Time, d time.Duration) time.Time {
+	return l.shift(t, d)
+}
+
+// shift returns t moved by d and by the suspensions on the way.
+func (l *faultLog) shift(t time.Time, d time.Duration) time.Time {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	now := time.Now()
+	moved := t.Add(d)
+	for {
+		from, to := t, moved
+		if d < 0 {
+			from, to = moved, t
+		}
+		var idle time.Duration
+		for _, e := range l.entries {
+			end := e.to
+			if end.IsZero() {
+				end = now
+			}
+			if e.fault == suspended {
+				idle += max(0, min(end.Sub(from), to.Sub(from))-max(0, e.from.Sub(from)))
+			}
+		}
+		if d < 0 {
+			idle = -idle
+		}
+		next := t.Add(d + idle)
+		if next.Equal(moved) {
+			return next
+		}
+		moved = next // the longer way may overlap with more suspensions
+	}
 }
 
 // count returns the number of faults by kind.

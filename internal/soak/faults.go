@@ -38,6 +38,12 @@ type faultInjector struct {
 	reloads, changes, requests atomic.Int64 // without rejected reloads
 }
 
+// How long a suspension lasts.
+const (
+	minSuspension = 500 * time.Millisecond
+	maxSuspension = 5 * time.Second
+)
+
 // sleep sleeps for a random time and reports whether the run continues.
 func sleep(ctx context.Context, r *rand.Rand, least, most time.Duration) bool {
 	wait := time.NewTimer(least + time.Duration(r.Int64N(int64(most-least))))
@@ -151,6 +157,18 @@ func (k *faultInjector) upgradeRandomly(ctx context.Context, r *rand.Rand) {
 		if err := k.weir.upgrade(); err != nil {
 			k.verifier.report("upgrade: %v", err)
 		}
+	}
+}
+
+// suspendRandomly stops the process with SIGSTOP and continues it, as a migration of its virtual machine would.
+func (k *faultInjector) suspendRandomly(ctx context.Context, r *rand.Rand) {
+	for sleep(ctx, r, 5*time.Second, 20*time.Second) {
+		over, err := k.weir.suspend(k.faultLog)
+		if err != nil { // it has ended after an upgrade
+			continue
+		}
+		sleep(ctx, r, minSuspension, maxSuspension)
+		over()
 	}
 }
 

@@ -8,6 +8,7 @@ import (
 	"math/rand/v2"
 	"slices"
 	"strings"
+	"time"
 )
 
 // randomConfig is a configuration. Two clusters and their two listeners are always present. Everything else is added
@@ -103,9 +104,9 @@ func (w *randomConfig) String() string {
 		if !l.present {
 			continue
 		}
-		fmt.Fprintf(&b, "[[listener]]\nname = %q\naddress = %q\ncluster = %q\nhalf_close_timeout = \"120s\"\n", l.name, l.address, w.clusters[l.cluster].name)
+		fmt.Fprintf(&b, "[[listener]]\nname = %q\naddress = %q\ncluster = %q\nhalf_close_timeout = \"120s\"\nclient_idle_timeout = %q\n", l.name, l.address, w.clusters[l.cluster].name, maxClientPause+2*time.Second)
 		if l.acceptProxy {
-			fmt.Fprintf(&b, "accept_proxy = true\ntrusted_proxies = [\"127.0.0.0/8\"]\n")
+			fmt.Fprintf(&b, "accept_proxy = true\ntrusted_proxies = [\"127.0.0.0/8\"]\nproxy_timeout = \"2s\"\n")
 		}
 		fmt.Fprintf(&b, "max_sessions = %d\nmax_sessions_per_source = %d\nmax_session_rate = %d\n", l.maxSessions, l.perSource, l.rate)
 	}

@@ -7,6 +7,7 @@ import (
 	"encoding/binary"
 	"fmt"
 	"math/rand/v2"
+	"time"
 )
 
 // order is which side closes its direction first.
@@ -17,6 +18,10 @@ const (
 	clientFirst       // the server's FIN waits for the client's
 	serverFirst       // the client's waits for the server's
 )
+
+// maxClientPause is the longest pause of a client. weir's idle timeout is so little longer that it often expires while
+// weir is suspended, when the next byte may have arrived.
+const maxClientPause = 21 * time.Second
 
 // never is an offset beyond every stream.
 const never = 1<<32 - 1

@@ -167,14 +167,14 @@ func (s *soak) clients(r *rand.Rand, length time.Duration, wild bool) {
 			for ctx.Err() == nil {
 				id := s.lastID.Add(1)
 				t, wrong := flow(ctx, mine, id, ports.next(), s.faults.first.flows, func(since time.Time) bool {
-					return s.faults.faultLog.any(since.Add(-tolerance), time.Now(), append([]string{flowsName}, s.verifier.echoes...), killed, limit)
+					return s.faults.faultLog.any(s.faults.faultLog.before(since, tolerance), time.Now(), append([]string{flowsName}, s.verifier.echoes...), killed, limit)
 				})
 				s.verifier.addFlow(id, t, wrong)
 			}
 		})
 	}
 	if wild {
-		for _, do := range []func(context.Context, *rand.Rand){s.faults.killServers, s.faults.reloadRandomly, s.faults.overrideRandomly, s.faults.readStatus, s.faults.upgradeRandomly} {
+		for _, do := range []func(context.Context, *rand.Rand){s.faults.killServers, s.faults.reloadRandomly, s.faults.overrideRandomly, s.faults.readStatus, s.faults.upgradeRandomly, s.faults.suspendRandomly} {
 			mine := own()
 			work.Go(func() { do(ctx, mine) })
 		}
@@ -271,7 +271,7 @@ func newScript(r *rand.Rand, id uint64) script {
 		sc.clientReset = uint32(r.Int64N(int64(sc.up) + 1))
 		sc.order = anyOrder
 	case n < 86:
-		sc.pause, sc.up, sc.down = uint32(1000+r.IntN(20_000)), size(1000), size(1000)
+		sc.pause, sc.up, sc.down = uint32(1000+r.IntN(int(maxClientPause.Milliseconds())-1000)), size(1000), size(1000)
 	case n < 91:
 		sc.slow, sc.down = true, size(1<<20)
 	default:
@@ -484,6 +484,7 @@ func (s *soak) report(before, after footprint) error {
 	row("servers killed", "%d", done[killed])
 	row("reloads", "%d with %d changes", s.faults.reloads.Load(), s.faults.changes.Load())
 	row("upgrades", "%d", s.weir.upgrades)
+	row("suspensions of weir", "%d", done[suspended])
 	row("requests of the API", "%d", s.faults.requests.Load())
 	row("servers down because of a busy machine", "%d", done[slow])
 	row("states overridden, sessions cut", "%d, %d", done[maint], done[kill])

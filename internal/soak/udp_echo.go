@@ -67,7 +67,7 @@ func (s *udpServer) stop() {
 func (s *udpServer) sessions() int { return 0 }
 
 // replyTimeout is how long a reply may take.
-const replyTimeout = 5 * time.Second
+const replyTimeout = 5*time.Second + maxSuspension
 
 // tally counts datagrams.
 type tally struct {

@@ -12,14 +12,17 @@ import (
 )
 
 // How long after its end a fault still explains the end of a session: failing and down servers return with a delay, and
-// cut sessions end with a delay.
+// cut sessions end with a delay. The time in which weir was suspended does not count.
 const (
 	recoveryTime = 10 * time.Second
 	tolerance    = 2 * time.Second
 )
 
 // recordTimeout is how long after its end a session's record and the server's result may arrive.
-const recordTimeout = 8 * time.Second
+const recordTimeout = 8*time.Second + maxSuspension
+
+// minCheckTimeout is the shortest timeout of a check in a random configuration.
+const minCheckTimeout = 100 * time.Millisecond
 
 // verifier collects the results of sessions and the problems found.
 type verifier struct {
@@ -75,7 +78,7 @@ func (j *verifier) addRecord(r record) {
 		return
 	}
 	if r.Listener == flowsName {
-		if r.end() != "relay flow_timeout" && !j.faultLog.any(r.begun().Add(-tolerance), r.Time, append([]string{flowsName}, j.echoes...), killed, limit) {
+		if r.end() != "relay flow_timeout" && !j.faultLog.any(j.faultLog.before(r.begun(), tolerance), r.Time, append([]string{flowsName}, j.echoes...), killed, limit) {
 			j.reportLocked("a flow of %s with server %s ended by %q without a fault", r.Client, r.Server, r.end())
 		}
 	} else {
@@ -89,8 +92,8 @@ func (j *verifier) addRecord(r record) {
 	j.down[r.Listener] += r.Down
 }
 
-// checkEvent verifies an event on a server. A check that timed out means that the machine is busy. Any other failure
-// needs a fault as its cause.
+// checkEvent verifies an event on a server. A check that timed out means that the machine is busy, unless weir was
+// suspended during the check, which must then have no verdict. Any other failure needs a fault as its cause.
 func (j *verifier) checkEvent(r *record) {
 	switch {
 	case r.Event == "server_up":
@@ -99,11 +102,13 @@ func (j *verifier) checkEvent(r *record) {
 			delete(j.slow, r.Server)
 		}
 	case r.Event != "server_down":
+	case strings.Contains(r.Reason, "timed out") && r.Layer == "checks" && j.faultLog.any(r.Time.Add(-minCheckTimeout), r.Time, []string{"weir"}, suspended):
+		j.reportLocked("server %s went down by a check during a suspension of weir (%s)", r.Server, r.Reason)
 	case strings.Contains(r.Reason, "timed out"):
 		if j.slow[r.Server] == nil {
 			j.slow[r.Server] = j.faultLog.begin(slow, r.Server)
 		}
-	case !j.faultLog.any(r.Time.Add(-tolerance), r.Time, []string{r.Server}, killed, maint, absent):
+	case !j.faultLog.any(j.faultLog.before(r.Time, tolerance), r.Time, []string{r.Server}, killed, maint, absent):
 		j.reportLocked("server %s went down by %s (%s) without a fault", r.Server, r.Layer, r.Reason)
 	}
 }
@@ -189,7 +194,7 @@ func (p *clientResult) describe() string {
 func (j *verifier) recordOf(p *clientResult) (record, bool) {
 	for _, client := range []netip.AddrPort{p.claimed, p.client} { // its own address if weir has not received the header
 		for _, r := range j.records[client.String()] {
-			if client.IsValid() && r.begun().Before(p.ended.Add(tolerance)) && r.Time.After(p.begun.Add(-tolerance/4)) {
+			if client.IsValid() && r.begun().Before(j.faultLog.after(p.ended, tolerance)) && r.Time.After(p.begun.Add(-tolerance/4)) {
 				return r, true
 			}
 		}
@@ -207,7 +212,7 @@ func (j *verifier) removeRecord(r *record) {
 
 // verifyUnrecorded returns what is wrong with a client without a record, or "". Such a client must have been rejected.
 func (j *verifier) verifyUnrecorded(p *clientResult) string {
-	since, until := p.begun.Add(-tolerance), p.ended.Add(tolerance) // weir may handle it after it has gone
+	since, until := j.faultLog.before(p.begun, tolerance), j.faultLog.after(p.ended, tolerance) // weir may handle it after it has gone
 	switch {
 	case p.outcome == outcomeRefused:
 		if !j.faultLog.any(since, until, []string{p.listener}, absent) {
@@ -231,7 +236,7 @@ func (j *verifier) verifyUnrecorded(p *clientResult) string {
 func (j *verifier) verify(p *clientResult, r *record, v serverResult, serverDone bool) string {
 	s := &p.script
 	done := func(from time.Time, faults ...fault) bool {
-		return j.faultLog.any(from, p.ended.Add(tolerance), []string{r.Server}, faults...)
+		return j.faultLog.any(from, j.faultLog.after(p.ended, tolerance), []string{r.Server}, faults...)
 	}
 	switch p.outcome {
 	case outcomeEarly:
@@ -277,21 +282,21 @@ func (j *verifier) verify(p *clientResult, r *record, v serverResult, serverDone
 	explained := false
 	switch r.Reason {
 	case "max_sessions", "max_sessions_per_source", "max_session_rate":
-		explained = j.faultLog.any(p.begun.Add(-tolerance), p.ended.Add(tolerance), []string{p.listener}, limit)
+		explained = j.faultLog.any(j.faultLog.before(p.begun, tolerance), j.faultLog.after(p.ended, tolerance), []string{p.listener}, limit)
 	case "client_reset":
 		explained = p.outcome == outcomeGaveUp
 	case "server_reset":
 		explained = s.serverReset != never || done(p.begun, killed)
 	case "cut_server_down":
-		explained = done(p.begun.Add(-recoveryTime), killed, maint, absent, slow)
+		explained = done(j.faultLog.before(p.begun, recoveryTime), killed, maint, absent, slow)
 	case "cut_server_removed":
 		explained = done(p.begun, absent)
 	case "cut_listener_removed":
-		explained = j.faultLog.any(p.begun, p.ended.Add(tolerance), []string{p.listener}, absent)
+		explained = j.faultLog.any(p.begun, j.faultLog.after(p.ended, tolerance), []string{p.listener}, absent)
 	case "cut_operator":
 		explained = done(p.begun, kill)
 	case "no_server", "refused", "queue_timeout", "connect_timeout":
-		explained = j.faultLog.any(p.begun.Add(-recoveryTime), p.ended, cluster, killed, maint, absent, limit, slow)
+		explained = j.faultLog.any(j.faultLog.before(p.begun, recoveryTime), p.ended, cluster, killed, maint, absent, limit, slow)
 	}
 	if !explained {
 		return "unexplained end"

@@ -228,6 +228,24 @@ func (p *weirProcess) upgrade() error {
 	return nil
 }
 
+// suspend stops the current process and logs the suspension. The returned function continues it.
+func (p *weirProcess) suspend(log *faultLog) (resume func(), err error) {
+	process, err := os.FindProcess(p.serving()) // a pidfd: another process with its number is not stopped
+	if err != nil {
+		return nil, err
+	}
+	over := log.begin(suspended, "weir")
+	if err := process.Signal(syscall.SIGSTOP); err != nil {
+		over()
+		return nil, errors.Join(err, process.Release())
+	}
+	return func() {
+		_ = process.Signal(syscall.SIGCONT)
+		over() // after it: weir has not run for less than what is logged
+		_ = process.Release()
+	}, nil
+}
+
 func (p *weirProcess) serving() int {
 	p.mu.Lock()
 	defer p.mu.Unlock()
