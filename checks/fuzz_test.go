@@ -77,7 +77,7 @@ func FuzzReplies(f *testing.F) {
 			return (&replyReader{from: response.body}).awaitText([]byte("up"))
 		},
 		"redis": func(x *checkConn) error {
-			_, err := Redis{Role: "primary"}.checkInfo(x, &respReader{replyReader{from: x}})
+			_, err := Redis{Role: "primary"}.checkInfo(x, newRESPReader(x))
 			return err
 		},
 		"agent": func(x *checkConn) error {

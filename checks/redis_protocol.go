@@ -1,24 +1,46 @@
 package checks
 
 import (
+	"bufio"
 	"bytes"
 	"errors"
 	"fmt"
 	"io"
 	"strconv"
+	"strings"
 )
 
-// maxLine is the maximum length of a line of the Redis protocol, including its end. Longer lines are rejected.
+// maxLine is the maximum length of a line of the Redis protocol, including its end. Longer lines are rejected; of longer
+// lines in a bulk reply, the beginning is used.
 const maxLine = 512
+
+// maxSkipped is how many bytes of one long reply are read to find the few values that a check uses. They are not kept.
+const maxSkipped = 8 << 20
 
 // respReader implements the part of the Redis protocol, version 2, that a check needs: commands of plain words, and
 // simple, error, integer and bulk replies. Source: "Redis serialization protocol specification".
-type respReader struct{ replyReader }
+type respReader struct{ *bufio.Reader }
+
+func newRESPReader(from io.Reader) *respReader {
+	return &respReader{bufio.NewReaderSize(from, 4096)}
+}
 
 // redisError is an error reply.
 type redisError struct{ text string }
 
 func (e *redisError) Error() string { return "server replied " + quote([]byte(e.text)) }
+
+// maxClientsText begins the reply of a server that has no room for another client. Later versions say "max number of
+// clients + cluster connections reached".
+const maxClientsText = "ERR max number of clients"
+
+// outcomeError returns err, as a FullError if the server has no room for another client.
+func (e *redisError) outcomeError() error {
+	if strings.HasPrefix(e.text, maxClientsText) {
+		return &FullError{e}
+	}
+	return e
+}
 
 // protocolError reports bytes that are not a reply of this protocol.
 type protocolError struct {
@@ -29,9 +51,16 @@ type protocolError struct {
 func (e *protocolError) Error() string { return mismatch(e.why, "a Redis reply", e.got).Error() }
 func (e *protocolError) Unwrap() error { return e.why }
 
-// command sends a command and returns the value of the reply, of at most limit bytes. The errors are *redisError,
-// *protocolError and those of the connection.
-func (r *respReader) command(w io.Writer, limit int, words ...string) ([]byte, error) {
+// command sends a command and returns a reply of one line. The errors are *redisError (in a FullError, if it has that
+// meaning), *protocolError and those of the connection.
+func (r *respReader) command(w io.Writer, words ...string) (value string, err error) {
+	err = r.lines(w, func(line []byte) { value = string(line) }, words...)
+	return value, err
+}
+
+// lines sends a command and calls line with each line of the reply, up to maxLine bytes of it. The errors are those of
+// command.
+func (r *respReader) lines(w io.Writer, line func([]byte), words ...string) error {
 	var command []byte
 	command = fmt.Appendf(command, "*%d\r\n", len(words))
 	for _, word := range words {
@@ -39,50 +68,49 @@ func (r *respReader) command(w io.Writer, limit int, words ...string) ([]byte, e
 	}
 	if _, err := w.Write(command); err != nil {
 		// The server may have sent the reason before it closed, such as too many clients.
-		if value, readErr := r.readReply(limit); readErr != nil {
-			var serverErr *redisError
-			if errors.As(readErr, &serverErr) {
-				return value, readErr
-			}
+		readErr := r.readReply(line)
+		if serverErr := (*redisError)(nil); errors.As(readErr, &serverErr) {
+			return readErr
 		}
-		return nil, err
+		return err
 	}
-	return r.readReply(limit)
+	return r.readReply(line)
 }
 
-// readReply reads one reply.
-func (r *respReader) readReply(limit int) ([]byte, error) {
-	r.buf, r.unread = r.buf[r.unread:], 0
-	line, err := r.readLine()
+// readReply reads one reply and calls line with each of its lines.
+func (r *respReader) readReply(line func([]byte)) error {
+	first, err := r.readLine()
 	if err != nil {
-		return nil, err
+		return err
 	}
-	switch line[0] {
+	switch first[0] {
 	case '+', ':':
-		return line[1:], nil
+		line(first[1:])
+		return nil
 	case '-':
-		return nil, &redisError{string(line[1:])}
+		return (&redisError{string(first[1:])}).outcomeError()
 	case '$':
-		n, err := strconv.ParseUint(string(line[1:]), 10, 31)
+		n, err := strconv.ParseUint(string(first[1:]), 10, 31)
 		if err != nil {
-			return nil, &protocolError{errors.New("wrong length"), line}
+			return &protocolError{errors.New("wrong length"), first}
 		}
-		if int(n) > limit {
-			return nil, &protocolError{fmt.Errorf("reply too large (over %d bytes)", limit), line}
+		if n > maxSkipped {
+			return &protocolError{fmt.Errorf("reply too large (over %d bytes)", maxSkipped), first}
 		}
-		return r.readBulk(int(n))
+		return r.readBulk(int(n), line)
 	}
-	return nil, &protocolError{errors.New("not a Redis reply"), line}
+	return &protocolError{errors.New("not a Redis reply"), first}
 }
 
-// readLine reads and consumes a line. The result is not empty.
+// readLine reads and consumes a line. The result is not empty and valid until the next read.
 func (r *respReader) readLine() ([]byte, error) {
 	for {
-		text := r.buf[r.unread:]
-		i := bytes.IndexByte(text[:min(len(text), maxLine)], '\n')
+		_, err := r.Peek(r.Buffered() + 1)
+		text, _ := r.Peek(min(r.Buffered(), maxLine))
+		i := bytes.IndexByte(text, '\n')
 		switch {
 		case i >= 0:
-			r.unread += i + 1
+			_, _ = r.Discard(i + 1)
 			line := bytes.TrimSuffix(text[:i], []byte("\r"))
 			if len(line) == 0 {
 				return nil, &protocolError{errors.New("empty line"), text[:i+1]}
@@ -93,36 +121,42 @@ func (r *respReader) readLine() ([]byte, error) {
 			return nil, &protocolError{errors.New("not a Redis reply"), text}
 		case len(text) >= maxLine:
 			return nil, &protocolError{fmt.Errorf("line too long (over %d bytes)", maxLine), text}
-		}
-		if err := r.readMore(); err != nil {
-			return nil, err
+		case err != nil:
+			return nil, readError(err, text)
 		}
 	}
 }
 
 // readBulk reads and consumes n bytes and the line end after them.
-func (r *respReader) readBulk(n int) ([]byte, error) {
-	for len(r.buf)-r.unread < n+2 {
-		if err := r.readMore(); err != nil {
-			return nil, err
+func (r *respReader) readBulk(n int, line func([]byte)) error {
+	n += len("\r\n")
+	inLine := false // the beginning of the current line has been passed to line
+	for n > 0 {
+		text, err := r.Peek(min(n, maxLine))
+		i := bytes.IndexByte(text, '\n')
+		if err != nil && i < 0 {
+			return readError(err, text)
 		}
-	}
-	value := r.buf[r.unread : r.unread+n]
-	r.unread += n + 2
-	return value, nil
-}
-
-// readMore reads once more. Bytes received before an error are part of the error.
-func (r *respReader) readMore() error {
-	err := error(errTooLarge)
-	if len(r.buf) < maxReply {
-		err = r.read()
-	}
-	if err != nil {
-		if len(r.buf) > r.unread {
-			return &protocolError{err, r.buf[r.unread:]}
+		if i >= 0 {
+			text = text[:i+1]
 		}
-		return err
+		if !inLine {
+			line(bytes.TrimRight(text, "\r\n"))
+		}
+		inLine = i < 0
+		n -= len(text)
+		_, _ = r.Discard(len(text))
 	}
 	return nil
+}
+
+// readError returns the error of a read. Bytes received before it are part of it.
+func readError(err error, got []byte) error {
+	if errors.Is(err, io.EOF) {
+		err = errClosed
+	}
+	if len(got) > 0 {
+		return &protocolError{err, got}
+	}
+	return err
 }

@@ -30,15 +30,22 @@ func itoa(n int) string {
 	return string(rune('0'+n)) + digits
 }
 
-// replyRedis replies to PING with ping and to INFO with info.
+// replyRedis replies to PING with ping and to every INFO with info, and closes after an info without a line end.
 func replyRedis(ping, info string) nettest.Handler {
-	return runScript([2]string{"PING\r\n", ping}, [2]string{"INFO\r\n", info})
+	first, again := [2]string{"PING\r\n", ping}, [2]string{"INFO\r\n", info}
+	if !strings.HasSuffix(info, "\r\n") {
+		return runScript(first, again)
+	}
+	return runScript(first, again, again, again)
 }
 
 func TestRedisReplies(t *testing.T) {
 	primary := bulkString("# Server\r\nredis_version:7.0.15\r\n# Replication\r\nrole:master\r\nloading:0\r\n")
 	replica := func(link, ago string) string {
 		return bulkString("redis_version:7.0.15\r\nrole:slave\r\nmaster_link_status:" + link + "\r\nmaster_last_io_seconds_ago:" + ago + "\r\n")
+	}
+	active := func(link, ago string) string {
+		return bulkString("redis_version:6.3.4\r\nrole:active-replica\r\nmaster_link_status:" + link + "\r\nmaster_last_io_seconds_ago:" + ago + "\r\n")
 	}
 	for _, c := range []struct {
 		name       string
@@ -68,9 +75,16 @@ func TestRedisReplies(t *testing.T) {
 		{"no INFO allowed", Redis{}, "+PONG\r\n", "-NOPERM no\r\n", "", "answers PING, not INFO"},
 		{"no INFO, but needed", Redis{Role: "primary"}, "+PONG\r\n", "-NOPERM no\r\n", `INFO: server replied "NOPERM no"`, ""},
 		{"INFO that is none", Redis{}, "+PONG\r\n", "<html>", `INFO: not a Redis reply: expected a Redis reply, got "<html>"`, ""},
-		{"INFO too large", Redis{}, "+PONG\r\n", "$70000\r\n", "INFO: reply too large (over 65536 bytes)", ""},
+		{"INFO too large", Redis{}, "+PONG\r\n", "$9000000\r\n", "INFO: reply too large (over 8388608 bytes)", ""},
 		{"INFO with a mad length", Redis{}, "+PONG\r\n", "$-99999999999999999999\r\n", "INFO: wrong length", ""},
 		{"INFO cut short", Redis{}, "+PONG\r\n", "$100\r\nredis_ver", `INFO: connection closed by the server: expected a Redis reply, got "redis_ver"`, ""},
+		{"active replica", Redis{Role: "primary"}, "+PONG\r\n", active("down", "-1"), "", "redis 6.3.4, active replica, link down"},
+		{"active replica, not replica", Redis{Role: "replica"}, "+PONG\r\n", active("up", "1"), `role: expected replica, got "active replica"`, ""},
+		{"active replica near enough", Redis{MaxLag: 3 * time.Second}, "+PONG\r\n", active("up", "3"), "", ""},
+		{"active replica too far", Redis{MaxLag: 2 * time.Second}, "+PONG\r\n", active("up", "3"), "expected a lag of at most 2s, got 3s", ""},
+		{"active replica alone", Redis{MaxLag: 2 * time.Second}, "+PONG\r\n", active("down", "-1"), "the link to the primary is down", ""},
+		{"one of two links down", Redis{}, "+PONG\r\n", bulkString("role:slave\r\nmaster_link_status:up\r\nmaster_1_link_status:down\r\n"), "link to the primary is down", ""},
+		{"while syncing", Redis{AllowStale: true}, "+PONG\r\n", bulkString("role:slave\r\nmaster_link_status:down\r\nmaster_last_io_seconds_ago:-1\r\nmaster_sync_last_io_seconds_ago:0\r\n"), "", "replica, link down"},
 		{"role of its own", Redis{}, "+PONG\r\n", bulkString("role:sentinel\x1b\r\n"), "", "sentinel?"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -120,10 +134,68 @@ func TestRedisSendsOnlyPingFirst(t *testing.T) {
 	require.Equal(t, pingWire, h.String())
 }
 
-func TestRedisErrorBeforeCommandIsReported(t *testing.T) {
-	h := nettest.Start(t, nettest.SendText("-ERR max number of clients reached\r\n"))
-	_, err := runCheck(t, Redis{}, h.Addr())
-	require.ErrorContains(t, err, "max number of clients reached")
+func TestRedisAtMaxClientsIsFull(t *testing.T) {
+	for _, text := range []string{"max number of clients reached", "max number of clients + cluster connections reached"} {
+		h := nettest.Start(t, nettest.SendText("-ERR "+text+"\r\n"))
+		for _, o := range []Redis{{}, {Password: Secret{Value: "secret"}}} {
+			_, err := runCheck(t, o, h.Addr())
+			require.ErrorContains(t, err, text)
+			require.Equal(t, Full, outcomeOf(err))
+		}
+	}
+
+	s := nettest.StartRedis(t, "--maxclients", "3")
+	_, err := runCheck(t, Redis{}, s.Addr())
+	require.NoError(t, err)
+	for range 3 {
+		sendRedis(t, s.Addr(), "PING")
+	}
+	_, err = runCheck(t, Redis{}, s.Addr())
+	require.Equal(t, Full, outcomeOf(err), "%v", err)
+}
+
+// A server whose INFO is large is as healthy as another one: the reply is read in part and not kept.
+func TestRedisWithLargeInfoPasses(t *testing.T) {
+	s := nettest.StartRedis(t, "--databases", "5000", "--requirepass", "secret")
+	conn := nettest.Dial(t, s.Addr())
+	r := newRESPReader(conn)
+	_, err := r.command(conn, "AUTH", "secret")
+	require.NoError(t, err)
+	for i := range 4000 {
+		_, err := r.command(conn, "SELECT", itoa(i))
+		require.NoError(t, err)
+		_, err = r.command(conn, "SET", "k", "v")
+		require.NoError(t, err)
+	}
+	size := 0
+	require.NoError(t, r.lines(conn, func(line []byte) { size += len(line) + 2 }, "INFO", "everything"))
+	require.Greater(t, size, 83_000)
+	_, err = runCheck(t, Redis{Password: Secret{Value: "secret"}, Role: "primary"}, s.Addr())
+	require.NoError(t, err)
+
+	// A server that ignores the section, with lines of any length and the values at the end.
+	for _, junk := range []string{strings.Repeat("db0:keys=1,expires=0\r\n", 40_000), "x:" + strings.Repeat("y", 4<<20) + "\r\n"} {
+		info := bulkString(junk + "redis_version:7.0.15\r\nrole:slave\r\nmaster_link_status:up\r\nloading:0\r\n")
+		h := nettest.Start(t, replyRedis("+PONG\r\n", info))
+		report, err := runCheck(t, Redis{Role: "replica"}, h.Addr())
+		require.NoError(t, err)
+		require.Equal(t, "redis 7.0.15, replica, link up", report.Detail)
+	}
+}
+
+func TestRedisWithOtherRoleIsStandby(t *testing.T) {
+	for info, role := range map[string]string{
+		"role:master\r\n": "replica", "role:slave\r\nmaster_link_status:up\r\n": "primary", "role:active-replica\r\n": "replica",
+	} {
+		h := nettest.Start(t, replyRedis("+PONG\r\n", bulkString(info)))
+		_, err := runCheck(t, Redis{Role: role}, h.Addr())
+		require.Equal(t, Standby, outcomeOf(err), "%v", err)
+	}
+	for _, info := range []string{"role:sentinel\r\n", "", "role:slave\r\nloading:1\r\n"} {
+		h := nettest.Start(t, replyRedis("+PONG\r\n", bulkString(info)))
+		_, err := runCheck(t, Redis{Role: "primary"}, h.Addr())
+		require.Equal(t, Failed, outcomeOf(err), "%v", err)
+	}
 }
 
 func TestRedisPasswordIsRedacted(t *testing.T) {
@@ -211,8 +283,7 @@ func TestRedisReal(t *testing.T) {
 func sendRedis(t *testing.T, address string, words ...string) {
 	t.Helper()
 	conn := nettest.Dial(t, address)
-	r := &respReader{replyReader{from: conn}}
-	_, err := r.command(conn, maxReply, words...)
+	_, err := newRESPReader(conn).command(conn, words...)
 	require.NoError(t, err)
 }
 
@@ -225,19 +296,18 @@ func FuzzRedisReply(f *testing.F) {
 		f.Add([]byte(seed))
 	}
 	f.Fuzz(func(t *testing.T, reply []byte) {
-		r := &respReader{replyReader{from: strings.NewReader(string(reply))}}
+		r := newRESPReader(strings.NewReader(string(reply)))
 		for range 100 {
-			value, err := r.readReply(maxReply)
-			if err != nil {
+			info := redisInfo{lag: -1}
+			if err := r.readReply(info.parseLine); err != nil {
 				if len(err.Error()) > 8*maxQuote {
 					t.Fatalf("an error of %d bytes", len(err.Error()))
 				}
 				return
 			}
-			info := parseInfo(value)
 			_ = Redis{MaxLag: time.Second}.verify(info)
 			if strings.ContainsAny(info.String(), "\r\n\x00\x1b") {
-				t.Fatalf("not fit to be shown: %q", info)
+				t.Fatalf("not fit to be shown: %q", info.String())
 			}
 		}
 	})
