@@ -17,10 +17,10 @@ import (
 // allowed lists the packages of this module that each package may import. A package without an entry fails.
 var allowed = map[string][]string{
 	"admin":         {"conf", "internal/status"},
-	"agentcheck":    {},
+	"agentcheck":    {"internal/printable"},
 	"balance":       {},
 	"bench":         {"conf"},
-	"checks":        {"agentcheck", "conf", "internal/procgroup"},
+	"checks":        {"agentcheck", "conf", "internal/printable", "internal/procgroup"},
 	"cmd/demo":      {},
 	"cmd/soak":      {"internal/soak"},
 	"cmd/weir":      {"admin", "conf", "internal/cli", "internal/engine", "internal/status"},
@@ -36,9 +36,10 @@ var allowed = map[string][]string{
 		"internal/privileges", "internal/route", "internal/sessionlog", "internal/state", "internal/status", "l4",
 	},
 	"internal/handover":   {"internal/state", "internal/status"},
-	"internal/hooks":      {"conf", "internal/procgroup", "internal/status"},
+	"internal/hooks":      {"conf", "internal/printable", "internal/procgroup", "internal/status"},
 	"internal/nettest":    {},
 	"internal/overlay":    {"conf", "internal/state", "internal/status"},
+	"internal/printable":  {}, // text from outside reaches logs and terminals in one way
 	"internal/privileges": {},
 	"internal/procgroup":  {}, // exec checks and exec hooks: one way to run a program and kill what it started
 	"internal/proxy":      {},

@@ -62,8 +62,8 @@ type Advice struct {
 	MaxSessions    int
 	HasMaxSessions bool
 
-	Text    string // the text after "#", in printable characters; "" without a health word
-	Unknown string // the first unknown word, in printable characters; it has no effect
+	Text    string // the text after "#", in printable characters, clipped; "" without a health word
+	Unknown string // the first unknown word, in printable characters, clipped; it has no effect
 }
 
 // HasEffect reports whether the advice contains anything that has an effect.

@@ -5,12 +5,12 @@ import (
 	"errors"
 	"strconv"
 	"strings"
-	"unicode"
-	"unicode/utf8"
+
+	"weir/internal/printable"
 )
 
-// MaxReply is how many bytes of a reply are read, including its line end.
-const MaxReply = 1024
+// MaxReply is how many bytes of a reply are read, including its line end. HAProxy reads as many by default (tune.bufsize).
+const MaxReply = 16 << 10
 
 // Errors of Parse and Query: replies without effect.
 var (
@@ -54,13 +54,13 @@ func Parse(reply []byte) (Advice, error) {
 			break
 		}
 		if line[0] == '#' {
-			text = printable(strings.TrimSpace(line[1:]))
+			text = printable.Clip(strings.TrimSpace(line[1:]), printable.MaxQuote)
 			break
 		}
 		word, rest, _ := cutAny(line, separators)
 		words++
 		if !advice.apply(strings.ToLower(word)) && advice.Unknown == "" {
-			advice.Unknown = printable(word)
+			advice.Unknown = printable.Clip(word, printable.MaxQuote)
 		}
 		line = rest
 	}
@@ -148,14 +148,4 @@ func cutAny(s, chars string) (before, after string, found bool) {
 		return s[:i], s[i+1:], true
 	}
 	return s, "", false
-}
-
-// printable replaces characters that must not reach a log or a terminal.
-func printable(s string) string {
-	return strings.Map(func(r rune) rune {
-		if r == utf8.RuneError || !unicode.IsPrint(r) {
-			return '?'
-		}
-		return r
-	}, s)
 }

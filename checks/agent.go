@@ -2,9 +2,8 @@ package checks
 
 import (
 	"context"
-	"errors"
+	"crypto/tls"
 	"fmt"
-	"io"
 
 	"weir/agentcheck"
 )
@@ -28,8 +27,7 @@ func (o Agent) Monitor() (Monitor, error) {
 			return Report{}, err
 		}
 		defer x.close()
-		advice, err := agentcheck.Query(x, o.Send)
-		return adviceReport(advice, err)
+		return adviceReport(agentcheck.Query(x, o.Send))
 	}, nil
 }
 
@@ -61,32 +59,25 @@ func (o AgentHTTP) Monitor() (Monitor, error) {
 			return Report{}, err
 		}
 		defer x.close()
-		response, err := o.roundTrip(x, t, secure)
-		if err != nil {
-			return Report{}, err
-		}
-		if !codes.Match(response.code) {
-			return Report{}, fmt.Errorf("status: expected %s, got %s", codes, quote([]byte(response.status)))
-		}
-		body, err := io.ReadAll(io.LimitReader(response.body, agentcheck.MaxReply))
-		if err != nil && len(body) == 0 {
-			return Report{}, err
-		}
-		whole := err == nil && len(body) < agentcheck.MaxReply
-		if whole && response.delimited && len(body) > 0 {
-			body = append(body, '\n')
-		}
-		advice, parseErr := agentcheck.Parse(body)
-		if parseErr != nil && errors.Is(err, context.DeadlineExceeded) {
-			parseErr = err
-		}
-		return adviceReport(advice, parseErr)
+		return o.checkReply(x, t, secure, codes)
 	}, o.secrets()...), nil
+}
+
+// checkReply sends the request and reads the advice in the reply.
+func (o AgentHTTP) checkReply(x *checkConn, t Target, secure *tls.Config, codes Codes) (Report, error) {
+	response, err := o.roundTrip(x, t, secure)
+	if err != nil {
+		return Report{}, err
+	}
+	if !codes.Match(response.code) {
+		return Report{}, fmt.Errorf("status: expected %s, got %s", codes, quote([]byte(response.status)))
+	}
+	return adviceReport(agentcheck.ReadReply(response.body, response.delimited))
 }
 
 func adviceReport(advice agentcheck.Advice, err error) (Report, error) {
 	if err != nil {
 		return Report{}, fmt.Errorf("no advice: %w", err)
 	}
-	return Report{Detail: printable(advice.String()), Advice: &advice}, nil
+	return Report{Detail: clipText(advice.String()), Advice: &advice}, nil
 }

@@ -44,8 +44,8 @@ func TestAgentWithoutAdvice(t *testing.T) {
 		{"silent", nettest.Silent, "no advice: timed out"},
 		{"closes", nettest.SendText(""), "no advice: empty agent reply"},
 		{"incomplete", nettest.SendText("up"), "no advice: agent reply without a line end"},
-		{"a gigabyte", sendEndless("", "up "), "no advice: agent reply without a line end in its first 1024 bytes"},
-		{"1,025 bytes", nettest.SendText(strings.Repeat("a", 1025)), "in its first 1024 bytes"},
+		{"a gigabyte", sendEndless("", "up "), "no advice: agent reply without a line end in its first 16384 bytes"},
+		{"16,385 bytes", nettest.SendText(strings.Repeat("a", 16385)), "in its first 16384 bytes"},
 		{"dripping", sendPieces(50*time.Millisecond, strings.Split(strings.Repeat("u p ", 20), " ")...), "no advice: timed out"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -99,9 +99,11 @@ func TestAgentHTTP(t *testing.T) {
 		{"half a body", runScript([2]string{"\r\n\r\n", "HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nup"}), "", "no advice: agent reply without a line end"},
 		{"a body that may be half", runScript([2]string{"\r\n\r\n", "HTTP/1.0 200 OK\r\n\r\nup"}), "", "no advice: agent reply without a line end"},
 		{"a body that hangs", runScript([2]string{"\r\n\r\n", "HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nup"}, [2]string{"never", ""}), "", "no advice: timed out"},
-		{"no body", status("HTTP/1.1 204 No Content", ""), "", "no advice: agent reply without a line end"},
+		{"no body", status("HTTP/1.1 204 No Content", ""), "", "no advice: empty agent reply"},
+		{"a line, and then nothing", runScript([2]string{"\r\n\r\n", "HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nup\n"}, [2]string{"never", ""}), "up", ""},
+		{"a long description", status("HTTP/1.1 200 OK", "up #"+strings.Repeat("a", 2000)), "up #" + strings.Repeat("a", 116) + "…", ""},
 		{"an error page", status("HTTP/1.1 503 Service Unavailable", "down\n"), "", `status: expected 2xx, got "503 Service Unavailable"`},
-		{"an endless body", sendEndless("HTTP/1.1 200 OK\r\n\r\n", "up "), "", "no advice: agent reply without a line end in its first 1024 bytes"},
+		{"an endless body", sendEndless("HTTP/1.1 200 OK\r\n\r\n", "up "), "", "no advice: agent reply without a line end in its first 16384 bytes"},
 		{"not HTTP", nettest.SendText("up\n"), "", "not an HTTP reply"},
 	} {
 		t.Run(c.name, func(t *testing.T) {

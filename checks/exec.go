@@ -31,11 +31,8 @@ func (o Exec) Monitor() (Monitor, error) {
 	return func(ctx context.Context, t Target) (Report, error) { return o.run(ctx, path, t) }, nil
 }
 
-// maxOutput is how many bytes of a program's output are read.
-const maxOutput = 1 << 20
-
 func (o Exec) run(ctx context.Context, path string, t Target) (Report, error) {
-	cmd := procgroup.New(ctx, maxOutput, path, o.Command[1:]...)
+	cmd := procgroup.New(ctx, maxSkipped, path, o.Command[1:]...)
 	cmd.Env = append(os.Environ(), t.environ()...)
 	if err := cmd.Start(); err != nil {
 		if errors.Is(err, syscall.EAGAIN) {
@@ -44,7 +41,7 @@ func (o Exec) run(ctx context.Context, path string, t Target) (Report, error) {
 		return Report{}, fmt.Errorf("run %s: %w", path, err)
 	}
 	err := cmd.Wait()
-	reason := printable(cmd.FirstLine())
+	reason := clipText(cmd.FirstLine())
 	report := Report{Detail: reason}
 	var exit *exec.ExitError
 	switch {

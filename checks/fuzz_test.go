@@ -2,12 +2,14 @@ package checks
 
 import (
 	"context"
-	"errors"
 	"io"
 	"net"
 	"regexp"
+	"strings"
 	"testing"
 	"testing/iotest"
+	"time"
+	"unicode"
 
 	"weir/agentcheck"
 )
@@ -41,61 +43,80 @@ func (r *reader) Read(p []byte) (int, error) {
 	return n, nil
 }
 
-// FuzzReplies passes the same bytes to every reply parser, at once and one by one. No parser may panic, quote more of a reply
-// than allowed, or give a different result for a different segmentation.
-func FuzzReplies(f *testing.F) {
-	for _, seed := range []string{
-		"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nup", "HTTP/1.0 503 No\r\n\r\n", "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nup\r\n0\r\n\r\n",
-		"HTTP/1.1 99999999 X\r\n\r\n", "HTTP/1.1 200 OK\r\nA", "up\n", "+PONG\r\n", "220 valid\r\n", "\x00", "",
-		"HTTP/1.1 200 OK\r\nContent-Length: 99999999999999999999\r\n\r\n", "HTTP/1.1 101 X\r\n\r\nvalid",
-	} {
+// fuzzReplies passes the same bytes to a reply parser at once and one by one. The parser may not panic, give a different
+// result for a different segmentation, or return a long or unprintable text.
+func fuzzReplies(f *testing.F, parse func(x *checkConn) (Report, error), seeds ...string) {
+	for _, seed := range seeds {
 		f.Add([]byte(seed))
 	}
+	f.Fuzz(func(t *testing.T, reply []byte) {
+		whole, wholeErr := parse(connOf(reply, false))
+		dripped, drippedErr := parse(connOf(reply, true))
+		if (wholeErr == nil) != (drippedErr == nil) || wholeErr == nil && whole.Detail != dripped.Detail {
+			t.Fatalf("%q, %v when whole; %q, %v when dripped", whole.Detail, wholeErr, dripped.Detail, drippedErr)
+		}
+		texts := []string{whole.Detail}
+		if wholeErr != nil {
+			texts = append(texts, wholeErr.Error())
+		}
+		for _, text := range texts {
+			if len(text) > 8*maxQuote || strings.ContainsFunc(text, func(r rune) bool { return !unicode.IsPrint(r) }) {
+				t.Fatalf("not fit to be shown: %q", text)
+			}
+		}
+	})
+}
+
+func FuzzTCPReply(f *testing.F) {
 	steps := []step{{send: []byte("x"), expect: []byte("valid")}, {regex: regexp.MustCompile(`^\s*(OK|up)`)}}
+	fuzzReplies(f, func(x *checkConn) (Report, error) {
+		r := &replyReader{from: x}
+		for _, s := range steps {
+			if err := s.run(x, r); err != nil {
+				return Report{}, err
+			}
+		}
+		return Report{}, nil
+	}, "220 valid\r\n", "220 valid\r\nOK", "valid up", "vavalid\tOK", "\x00", "")
+}
+
+func FuzzHTTPReply(f *testing.F) {
 	codes, err := ParseCodes("")
 	if err != nil {
 		f.Fatal(err)
 	}
-	parsers := map[string]func(x *checkConn) error{
-		"tcp": func(x *checkConn) error {
-			r := &replyReader{from: x}
-			for _, s := range steps {
-				if err := s.run(x, r); err != nil {
-					return err
-				}
-			}
-			return nil
-		},
-		"http": func(x *checkConn) error {
-			response, err := HTTP{}.roundTrip(x, Target{Address: "10.0.0.1:80"}, nil)
-			if err != nil {
-				return err
-			}
-			if !codes.Match(response.code) {
-				return errors.New("status")
-			}
-			return (&replyReader{from: response.body}).awaitText([]byte("up"))
-		},
-		"redis": func(x *checkConn) error {
-			_, err := Redis{Role: "primary"}.checkInfo(x, newRESPReader(x))
-			return err
-		},
-		"agent": func(x *checkConn) error {
-			_, err := agentcheck.Query(x, nil)
-			return err
-		},
+	fuzzReplies(f, func(x *checkConn) (Report, error) {
+		o := HTTP{Expect: []byte("up")}
+		return o.checkReply(x, Target{Address: "10.0.0.1:80"}, nil, codes)
+	}, httpSeeds...)
+}
+
+var httpSeeds = []string{
+	"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nup", "HTTP/1.0 503 No\r\n\r\n", "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nup\r\n0\r\n\r\n",
+	"HTTP/1.1 99999999 X\r\n\r\n", "HTTP/1.1 200 OK\r\nA", "HTTP/1.1 200 OK\r\nContent-Length: 99999999999999999999\r\n\r\n",
+	"HTTP/1.1 101 X\r\n\r\nvalid", "HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 103 Early\r\nA: b\r\n\r\nHTTP/1.1 200 OK\r\n\r\nup 50%\n", "",
+}
+
+func FuzzAgentReply(f *testing.F) {
+	fuzzReplies(f, func(x *checkConn) (Report, error) { return adviceReport(agentcheck.Query(x, []byte("x"))) },
+		"up\n", "down #disk\r\n", "75%,maxconn:30,maint,down\n", "\n", "#", "upgrading\n", "up", "")
+}
+
+func FuzzAgentHTTPReply(f *testing.F) {
+	codes, err := ParseCodes("2xx")
+	if err != nil {
+		f.Fatal(err)
 	}
-	f.Fuzz(func(t *testing.T, reply []byte) {
-		for name, parse := range parsers {
-			whole, dripped := parse(connOf(reply, false)), parse(connOf(reply, true))
-			if (whole == nil) != (dripped == nil) {
-				t.Fatalf("%s: %v when whole, %v when dripped", name, whole, dripped)
-			}
-			if whole != nil && len(whole.Error()) > 8*maxQuote {
-				t.Fatalf("%s: an error of %d bytes", name, len(whole.Error()))
-			}
-		}
-	})
+	fuzzReplies(f, func(x *checkConn) (Report, error) {
+		return AgentHTTP{}.checkReply(x, Target{Address: "10.0.0.1:80"}, nil, codes)
+	}, httpSeeds...)
+}
+
+func FuzzRedisReplies(f *testing.F) {
+	info := bulkString("redis_version:7\r\nrole:slave\r\nmaster_link_status:up\r\nmaster_last_io_seconds_ago:1\r\nloading:0\r\n")
+	fuzzReplies(f, func(x *checkConn) (Report, error) {
+		return Redis{Role: "replica", MaxLag: time.Second}.checkInfo(x, newRESPReader(x))
+	}, "+PONG\r\n"+info, "+PONG\r\n-NOPERM no\r\n", "+PONG\r\n$-1\r\n", "-ERR max number of clients reached\r\n", "+PONG\r\n"+bulkString("role:master\r\n")+"-ERR\r\n-ERR\r\n")
 }
 
 func FuzzCodes(f *testing.F) {

@@ -14,7 +14,7 @@ import (
 const DefaultCodes = "101 102 2xx 3xx"
 
 // HTTP sends one request and checks the status code of the reply and, if Expect is set, its body. Redirects are not
-// followed, nothing is decompressed, and the first status line counts even if it is an interim reply.
+// followed, and nothing is decompressed. Interim replies (1xx but 101) are skipped.
 type HTTP struct {
 	Method  string      // "" = GET
 	Path    string      // "" = /
@@ -45,20 +45,25 @@ func (o HTTP) Monitor() (Monitor, error) {
 			return Report{}, err
 		}
 		defer x.close()
-		response, err := o.roundTrip(x, t, secure)
-		if err != nil {
-			return Report{}, err
-		}
-		report := Report{Detail: printable(response.status)}
-		if !codes.Match(response.code) {
-			return report, fmt.Errorf("status: expected %s, got %s", codes, quote([]byte(response.status)))
-		}
-		if len(o.Expect) > 0 {
-			r := &replyReader{from: response.body}
-			return report, r.awaitText(o.Expect)
-		}
-		return report, nil
+		return o.checkReply(x, t, secure, codes)
 	}, o.secrets()...), nil
+}
+
+// checkReply sends the request and checks the reply.
+func (o HTTP) checkReply(x *checkConn, t Target, secure *tls.Config, codes Codes) (Report, error) {
+	response, err := o.roundTrip(x, t, secure)
+	if err != nil {
+		return Report{}, err
+	}
+	report := Report{Detail: clipText(response.status)}
+	if !codes.Match(response.code) {
+		return report, fmt.Errorf("status: expected %s, got %s", codes, quote([]byte(response.status)))
+	}
+	if len(o.Expect) > 0 {
+		r := &replyReader{from: response.body}
+		return report, r.awaitText(o.Expect, maxReply)
+	}
+	return report, nil
 }
 
 // secrets returns the values of the headers, and their parts after the first blank (credentials of an Authorization
@@ -87,14 +92,14 @@ func (o HTTP) validate() error {
 	return nil
 }
 
-// roundTrip sends the request and reads the head of the reply, at most 64 kB. The body remains to be read.
+// roundTrip sends the request and reads the head of the reply, after interim replies. The body remains to be read.
 func (o HTTP) roundTrip(x *checkConn, t Target, secure *tls.Config) (*httpReply, error) {
 	request := o.request(t, secure != nil)
 	if _, err := x.Write(request); err != nil && (errors.Is(err, context.DeadlineExceeded) || errors.Is(err, context.Canceled)) {
 		return nil, fmt.Errorf("send request: %w", err)
 	}
 	// After any other write error the server may have replied already. Then its reply counts.
-	head := &cappedReader{from: x, left: maxReply}
+	head := &cappedReader{from: x, limit: maxSkipped}
 	response, err := readHTTP(head, o.method())
 	if err != nil {
 		if errors.Is(err, io.EOF) {
@@ -102,7 +107,7 @@ func (o HTTP) roundTrip(x *checkConn, t Target, secure *tls.Config) (*httpReply,
 		}
 		return nil, mismatch(err, "an HTTP status line and headers", head.first)
 	}
-	head.left = 2 * maxReply // for the body and its chunk sizes
+	head.limit = head.read + 2*maxReply // for the body and its chunk sizes
 	return response, nil
 }
 
@@ -170,16 +175,17 @@ func (t Target) authority(secured bool) string {
 // cappedReader limits the bytes read and keeps the first ones for error messages.
 type cappedReader struct {
 	from  io.Reader
-	left  int
+	limit int
+	read  int
 	first []byte
 }
 
 func (c *cappedReader) Read(p []byte) (int, error) {
-	if c.left == 0 {
-		return 0, errTooLarge
+	if c.read == c.limit {
+		return 0, tooLargeError(c.limit)
 	}
-	n, err := c.from.Read(p[:min(len(p), c.left)])
-	c.left -= n
+	n, err := c.from.Read(p[:min(len(p), c.limit-c.read)])
+	c.read += n
 	if room := maxQuote + 1 - len(c.first); room > 0 {
 		c.first = append(c.first, p[:min(n, room)]...)
 	}

@@ -9,8 +9,8 @@ import (
 	"strings"
 )
 
-// httpReply is the head of an HTTP reply: the first status line and the end of the body as given by the header lines.
-// Other header lines are ignored.
+// httpReply is the head of an HTTP reply: the status line and the end of the body as given by the header lines. Other
+// header lines are ignored.
 type httpReply struct {
 	code      int
 	status    string // code and reason
@@ -20,9 +20,20 @@ type httpReply struct {
 
 var errNoHTTP = errors.New("not an HTTP reply")
 
-// readHTTP reads a reply up to its body. method is that of the request. The caller limits what is read from from.
+// readHTTP reads a reply up to its body, after interim replies (RFC 9110, section 15.2). method is that of the request.
+// The caller limits what is read from from.
 func readHTTP(from io.Reader, method string) (*httpReply, error) {
 	lines := bufio.NewReaderSize(from, 4096)
+	for {
+		r, err := readHead(lines, method)
+		if err != nil || r.code < 100 || r.code > 199 || r.code == 101 {
+			return r, err
+		}
+	}
+}
+
+// readHead reads a status line and header lines.
+func readHead(lines *bufio.Reader, method string) (*httpReply, error) {
 	line, err := readLine(lines)
 	if err != nil {
 		return nil, err
@@ -101,8 +112,13 @@ func isDigits(s string) bool {
 	return s != "" && strings.Trim(s, "0123456789") == ""
 }
 
-// readLine reads a line and returns it without its line end.
+// readLine reads a line and returns it without its line end. Of a line that does not fit into r's buffer, the beginning is
+// returned.
 func readLine(r *bufio.Reader) (string, error) {
-	line, err := r.ReadString('\n')
+	part, err := r.ReadSlice('\n')
+	line := string(part)
+	for errors.Is(err, bufio.ErrBufferFull) {
+		_, err = r.ReadSlice('\n')
+	}
 	return strings.TrimSuffix(strings.TrimSuffix(line, "\n"), "\r"), err
 }

@@ -44,17 +44,21 @@ func status(line, body string) nettest.Handler {
 
 func TestHTTPStatus(t *testing.T) {
 	for line, want := range map[string]string{
-		"HTTP/1.1 200 OK":                  "",
-		"HTTP/1.1 204 No Content":          "",
-		"HTTP/1.1 301 Moved":               "",
-		"HTTP/1.1 102 Processing":          "",
-		"HTTP/1.0 200 OK":                  "",
-		"HTTP/1.1 200":                     "",
-		"HTTP/1.1 404 Not Found":           `status: expected 101 102 2xx 3xx, got "404 Not Found"`,
-		"HTTP/1.1 503 Service Unavailable": `status: expected 101 102 2xx 3xx, got "503 Service Unavailable"`,
-		"HTTP/1.1 100 Continue":            `status: expected 101 102 2xx 3xx, got "100 Continue"`,
-		"<html>0.9</html>":                 `not an HTTP reply: expected an HTTP status line and headers, got "<html>0.9</html>`,
-		"HTTP/1.1 2OO OK":                  "not an HTTP reply",
+		"HTTP/1.1 200 OK":                              "",
+		"HTTP/1.1 204 No Content":                      "",
+		"HTTP/1.1 301 Moved":                           "",
+		"HTTP/1.1 101 Switching":                       "",
+		"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 200 OK": "",
+		"HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\nHTTP/1.1 102 Processing\r\n\r\nHTTP/1.1 204 No Content": "",
+		"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 500 No":                                                         `status: expected 101 102 2xx 3xx, got "500 No"`,
+		"HTTP/1.1 100 Continue\r\n\r\n220 ready":                                                               `not an HTTP reply: expected an HTTP status line and headers, got "HTTP/1.1 100 Continue`,
+		"HTTP/1.0 200 OK":                                                                                      "",
+		"HTTP/1.1 200":                                                                                         "",
+		"HTTP/1.1 404 Not Found":                                                                               `status: expected 101 102 2xx 3xx, got "404 Not Found"`,
+		"HTTP/1.1 503 Service Unavailable":                                                                     `status: expected 101 102 2xx 3xx, got "503 Service Unavailable"`,
+		"HTTP/1.1 100 Continue":                                                                                `connection closed by the server: expected an HTTP status line and headers, got "HTTP/1.1 100 Continue`,
+		"<html>0.9</html>":                                                                                     `not an HTTP reply: expected an HTTP status line and headers, got "<html>0.9</html>`,
+		"HTTP/1.1 2OO OK":                                                                                      "not an HTTP reply",
 	} {
 		h := nettest.Start(t, status(line, ""))
 		report, err := runCheck(t, HTTP{}, h.Addr())
@@ -188,6 +192,16 @@ func TestHTTPUnusualReplies(t *testing.T) {
 	}
 }
 
+// Headers may be long; the few that matter are found among them.
+func TestHTTPWithLargeHeadersPasses(t *testing.T) {
+	large := "X: " + strings.Repeat("y", 200_000) + "\r\n" + strings.Repeat("Set-Cookie: a=b\r\n", 10_000)
+	h := nettest.Start(t, runScript([2]string{"\r\n\r\n", "HTTP/1.1 200 OK\r\n" + large + "Content-Length: 4\r\n\r\nwell and more"}))
+	_, err := runCheck(t, HTTP{Expect: []byte("well")}, h.Addr())
+	require.NoError(t, err)
+	_, err = runCheck(t, HTTP{Expect: []byte("more")}, h.Addr())
+	require.ErrorContains(t, err, `expected "more", got "well"`)
+}
+
 func TestHTTPHostileServers(t *testing.T) {
 	for _, c := range []struct {
 		name string
@@ -197,7 +211,7 @@ func TestHTTPHostileServers(t *testing.T) {
 		{"silent", nettest.Silent, "timed out: expected an HTTP status line and headers, got nothing"},
 		{"closes", runScript([2]string{"\r\n\r\n", ""}), "connection closed by the server: expected an HTTP status line"},
 		{"closes in the middle", runScript([2]string{"\r\n\r\n", "HTTP/1.1 200"}), `connection closed by the server: expected an HTTP status line and headers, got "HTTP/1.1 200"`},
-		{"endless headers", sendEndless("HTTP/1.1 200 OK\r\n", "A: b\r\n"), "reply too large (over 65536 bytes): expected an HTTP status line and headers, got \"HTTP/1.1 200 OK"},
+		{"endless headers", sendEndless("HTTP/1.1 200 OK\r\n", "A: b\r\n"), "reply too large (over 8388608 bytes): expected an HTTP status line and headers, got \"HTTP/1.1 200 OK"},
 		{"one endless header", sendEndless("HTTP/1.1 200 OK\r\nX: ", "a"), "reply too large"},
 		{"endless status line", sendEndless("HTTP/1.1 200 ", "a"), "reply too large"},
 		{"garbage", sendEndless("", "\x00\xff"), "got \"\\x00\\xff"},

@@ -75,7 +75,7 @@ func checkGreeting(ctx context.Context, t Target, secure *tls.Config) (Report, e
 		return Report{}, err
 	}
 	x.noReset = true
-	report := Report{Detail: "mysql " + printable(greeting.version)}
+	report := Report{Detail: "mysql " + clipText(greeting.version)}
 	secured := secure != nil && greeting.tls
 	login, request := unknownUserLogin(sequence+1, secured)
 	if secured {

@@ -112,8 +112,8 @@ func (r rawReader) Read(p []byte) (int, error) { return r.w.readRaw(p) }
 
 func (w *mysqlConn) readRaw(p []byte) (int, error) {
 	if w.read >= 2*maxReply {
-		w.last = errTooLarge
-		return 0, errTooLarge
+		w.last = tooLargeError(2 * maxReply)
+		return 0, w.last
 	}
 	n, err := w.checkConn.Read(p)
 	w.read += n
@@ -135,7 +135,7 @@ func (w *mysqlConn) Close() error {
 func (w *mysqlConn) detail() string {
 	if len(w.first) > 4 {
 		if g, err := parseGreeting(w.first[4:]); err == nil {
-			return "mysql " + printable(g.version)
+			return "mysql " + clipText(g.version)
 		}
 	}
 	return ""

@@ -157,7 +157,7 @@ func (r row) first(names ...string) string {
 // threadError returns the last error of a replication thread in parentheses, or "".
 func (r row) threadError(thread string) string {
 	if v := r["last_"+thread+"_error"]; v != "" {
-		return " (" + printable(v) + ")"
+		return " (" + clipText(v) + ")"
 	}
 	return ""
 }

@@ -210,9 +210,9 @@ func (i *redisInfo) parseLine(line []byte) {
 }
 
 func (i *redisInfo) String() string {
-	parts := []string{printable(i.version)}
+	parts := []string{clipText(i.version)}
 	if i.role != "" {
-		parts = append(parts, printable(i.role))
+		parts = append(parts, clipText(i.role))
 	}
 	if i.role == "replica" || i.links > 0 {
 		link := "link down"

@@ -14,9 +14,6 @@ import (
 // lines in a bulk reply, the beginning is used.
 const maxLine = 512
 
-// maxSkipped is how many bytes of one long reply are read to find the few values that a check uses. They are not kept.
-const maxSkipped = 8 << 20
-
 // respReader implements the part of the Redis protocol, version 2, that a check needs: commands of plain words, and
 // simple, error, integer and bulk replies. Source: "Redis serialization protocol specification".
 type respReader struct{ *bufio.Reader }
@@ -95,7 +92,7 @@ func (r *respReader) readReply(line func([]byte)) error {
 			return &protocolError{errors.New("wrong length"), first}
 		}
 		if n > maxSkipped {
-			return &protocolError{fmt.Errorf("reply too large (over %d bytes)", maxSkipped), first}
+			return &protocolError{tooLargeError(maxSkipped), first}
 		}
 		return r.readBulk(int(n), line)
 	}

@@ -286,29 +286,3 @@ func sendRedis(t *testing.T, address string, words ...string) {
 	_, err := newRESPReader(conn).command(conn, words...)
 	require.NoError(t, err)
 }
-
-func FuzzRedisReply(f *testing.F) {
-	for _, seed := range []string{
-		"+PONG\r\n", "-ERR x\r\n", ":1\r\n", "$5\r\nhello\r\n", "$-1\r\n", "$99999999999\r\n", "*1\r\n", "\r\n", "+", "$3\r\nab",
-		"+PONG\r\n" + bulkString("redis_version:7\r\nrole:slave\r\nmaster_link_status:down\r\nmaster_last_io_seconds_ago:99999999999999999999\r\n"),
-		strings.Repeat("+", 2000),
-	} {
-		f.Add([]byte(seed))
-	}
-	f.Fuzz(func(t *testing.T, reply []byte) {
-		r := newRESPReader(strings.NewReader(string(reply)))
-		for range 100 {
-			info := redisInfo{lag: -1}
-			if err := r.readReply(info.parseLine); err != nil {
-				if len(err.Error()) > 8*maxQuote {
-					t.Fatalf("an error of %d bytes", len(err.Error()))
-				}
-				return
-			}
-			_ = Redis{MaxLag: time.Second}.verify(info)
-			if strings.ContainsAny(info.String(), "\r\n\x00\x1b") {
-				t.Fatalf("not fit to be shown: %q", info.String())
-			}
-		}
-	})
-}

@@ -139,12 +139,12 @@ func (s step) run(x *checkConn, r *replyReader) error {
 		}
 	}
 	if s.regex != nil {
-		if err := r.awaitRegexp(s.regex); err != nil {
+		if err := r.awaitRegexp(s.regex, maxSkipped); err != nil {
 			return err
 		}
 	}
 	if len(s.expect) > 0 {
-		return r.awaitText(s.expect)
+		return r.awaitText(s.expect, maxSkipped)
 	}
 	return nil
 }

@@ -158,6 +158,9 @@ func TestTCPDialogue(t *testing.T) {
 		{"no answer, open", nettest.Silent, []conf.Step{{Regex: "^2"}}, `timed out: expected a match of "^2", got nothing`},
 		{"reset", nettest.ResetAfter(3, 50*time.Millisecond), []conf.Step{{Expect: []byte("\x00\x00\x00\x00")}}, `connection reset by peer: expected "\x00\x00\x00\x00", got`},
 		{"expression that never matches a long reply", sendEndless("", "abcdefgh"), []conf.Step{{Regex: "x+y"}}, `reply too large (over 65536 bytes): expected a match of "x+y", got "abcdefghabc`},
+		{"text far away", sendThenSilent(strings.Repeat("a", 1<<20) + "valid" + strings.Repeat("b", 1<<20) + "again"),
+			[]conf.Step{{Expect: []byte("valid")}, {Regex: "^b+"}, {Expect: []byte("again")}}, ""},
+		{"text that never comes", sendEndless("", "abcdefgh"), []conf.Step{{Expect: []byte("x")}}, `reply too large (over 8388608 bytes): expected "x", got "abcdefghabc`},
 		{"expression that matches late", sendPieces(time.Millisecond, strings.Repeat("a", 30000), "b", "c"), []conf.Step{{Regex: "bc"}}, ""},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -199,8 +202,8 @@ func TestTCPEndlessReplyIsLimited(t *testing.T) {
 		taken <- n
 	})
 	_, err := runCheck(t, expect("x"), h.Addr())
-	require.ErrorIs(t, err, errTooLarge)
-	require.Less(t, <-taken, int64(16<<20), "what the kernel's buffers hold, and no more")
+	require.ErrorIs(t, err, tooLargeError(maxSkipped))
+	require.Less(t, <-taken, int64(24<<20), "what the kernel's buffers hold, and no more")
 }
 
 type zeros struct{}

@@ -110,5 +110,5 @@ func (s step) awaitDatagram(x *checkConn) error {
 		total += n + 64 // an empty one counts too
 		last = append(last[:0], buf[:min(n, maxQuote+1)]...)
 	}
-	return mismatch(errTooLarge, want, last)
+	return mismatch(tooLargeError(maxReply), want, last)
 }
