@@ -67,21 +67,21 @@ func redactReports(m Monitor, secrets ...string) Monitor {
 		report.Detail = redactText(report.Detail, secrets)
 		if err != nil {
 			if text := redactText(err.Error(), secrets); text != err.Error() {
-				err = &redactedError{text, err}
+				err = &replacedError{text, err}
 			}
 		}
 		return report, err
 	}
 }
 
-// redactedError is an error whose text is replaced.
-type redactedError struct {
+// replacedError is an error with another text.
+type replacedError struct {
 	text string
 	err  error
 }
 
-func (r *redactedError) Error() string { return r.text }
-func (r *redactedError) Unwrap() error { return r.err }
+func (r *replacedError) Error() string { return r.text }
+func (r *replacedError) Unwrap() error { return r.err }
 
 // quoteCut is the end of a quotation that was cut (see quote).
 const quoteCut = "\"…"

@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"runtime/debug"
 	"time"
+
+	"weir/internal/printable"
 )
 
 // maxIdleWorkers is how many workers stay while there is no work: enough to avoid starting goroutines under a steady
@@ -73,6 +75,7 @@ func (r *Runner) runTask(t *task) {
 	o.watched = o.job.watches(r.serverState(&o.job), verdict)
 	if o.watched {
 		o.report, o.err, o.panicked = callMonitor(ctx, &o.job)
+		o.report, o.err = cleanResult(o.report, o.err)
 	}
 	o.ended = time.Now()
 	cancel()
@@ -166,4 +169,16 @@ func callMonitor(ctx context.Context, job *Job) (report Report, err error, panic
 	}()
 	report, err = job.Monitor(ctx, job.Target)
 	return report, err, false
+}
+
+// cleanResult makes the texts of a report and an error fit for a reason: servers, their certificates and programs are the
+// origin of parts of them.
+func cleanResult(report Report, err error) (Report, error) {
+	report.Detail = printable.Clip(report.Detail, printable.MaxLine)
+	if err != nil {
+		if text := printable.Clip(err.Error(), printable.MaxLine); text != err.Error() {
+			err = &replacedError{text, err}
+		}
+	}
+	return report, err
 }

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"weir/conf"
+	"weir/internal/printable"
 	"weir/internal/procgroup"
 	"weir/internal/status"
 )
@@ -30,7 +31,7 @@ func runExec(ctx context.Context, spec *conf.Hook, ev *status.Event, body []byte
 	err = cmd.Wait()
 	detail := ""
 	if line := cmd.FirstLine(); line != "" {
-		detail = fmt.Sprintf(": %.120q", line)
+		detail = fmt.Sprintf(": %q", printable.Clip(line, printable.MaxQuote))
 	}
 	switch {
 	case err == nil:

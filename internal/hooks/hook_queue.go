@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"weir/conf"
+	"weir/internal/printable"
 	"weir/internal/status"
 )
 
@@ -88,11 +89,11 @@ func (h *hook) enqueue(ev status.Event) {
 	}
 }
 
-// drop counts dropped events. The caller holds mu.
+// drop counts dropped events. why may contain text of a program or a server. The caller holds mu.
 func (h *hook) drop(n int, why string) {
 	h.dropped += uint64(n)
 	h.unlogged += uint64(n)
-	h.failing, h.lastError, h.lastErrorAt = true, why, time.Now()
+	h.failing, h.lastError, h.lastErrorAt = true, printable.Clip(why, printable.MaxLine), time.Now()
 }
 
 // retire lets the hook deliver the queued events for up to within, then stops it.

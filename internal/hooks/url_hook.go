@@ -10,6 +10,7 @@ import (
 	"net/http"
 
 	"weir/conf"
+	"weir/internal/printable"
 )
 
 // post sends one event. again reports that an error may be temporary. No error contains the URL, which may contain a
@@ -42,8 +43,8 @@ func post(ctx context.Context, spec *conf.Hook, body []byte) (err error, again b
 	case code >= 200 && code <= 299:
 		return nil, false
 	case code >= 500, code == http.StatusRequestTimeout, code == http.StatusTooManyRequests:
-		return fmt.Errorf("want status 2xx, got %s", res.Status), true
+		return fmt.Errorf("want status 2xx, got %s", printable.Clip(res.Status, printable.MaxQuote)), true
 	default:
-		return fmt.Errorf("want status 2xx, got %s", res.Status), false
+		return fmt.Errorf("want status 2xx, got %s", printable.Clip(res.Status, printable.MaxQuote)), false
 	}
 }
