@@ -31,7 +31,7 @@ func adminKeys() []key[adminDraft] {
 				return showAddresses(a.Listen)
 			},
 		},
-		scalar("token_file", pathType(), "", func(a *adminDraft) *string { return &a.TokenFile },
+		scalar("token_file", inputFileType(), "", func(a *adminDraft) *string { return &a.TokenFile },
 			"File with the token (`Authorization: Bearer …`) that clients of TCP addresses must send; required for addresses other "+
 				"than loopback. Empty = none. Unix sockets are protected by their mode, 0660.").withDefaultText("`\"\"`").withAliases("token", "password_file", "bearer_token_file"),
 	}

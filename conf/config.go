@@ -18,6 +18,7 @@ type Config struct {
 	Warnings  []Diagnostic // valid but unusual, such as a cluster that no listener uses
 
 	positions map[keyID]Diagnostic // of keys whose values depend on the host; without a message
+	named     []string             // paths of files that a start or a reload reads, such as files with passwords
 }
 
 // Runtime holds the settings of the process.

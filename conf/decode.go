@@ -13,7 +13,8 @@ type decoder struct {
 	files      []*tree.File
 	errs       []Diagnostic
 	warnings   []Diagnostic
-	incomplete bool // part of a file could not be parsed, so what seems missing may exist
+	named      []string // paths of files that a start or a reload reads
+	incomplete bool     // part of a file could not be parsed, so what seems missing may exist
 
 	// suggested holds, per table, the legal names that were suggested for misspelt ones, so that "adress" is not
 	// reported both as unknown and as a missing address.

@@ -2,6 +2,7 @@ package conf
 
 import (
 	"bytes"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"slices"
@@ -17,25 +18,29 @@ func Load(path string) (*Config, error) { return load(path, true) }
 func LoadRegular(path string) (*Config, error) { return load(path, false) }
 
 func load(path string, pipes bool) (*Config, error) {
-	text, err := newReader().read(path, pipes)
+	r := newReader()
+	text, err := r.read(path, pipes)
 	if err != nil {
 		return nil, Errors{{File: path, Msg: err.Error()}}
 	}
-	return Parse(path, text)
+	return parse(path, path, text, r, (*decoder).included)
 }
 
 // Parse is Load for a text. name stands for it in messages, and includes are relative to the directory of name.
 func Parse(name string, text []byte) (*Config, error) {
-	return parse(name, text, (*decoder).included)
+	return parse(name, name, text, newReader(), (*decoder).included)
 }
 
-// parse is Parse with a function that returns the included files.
-func parse(name string, text []byte, included func(d *decoder, main string, patterns []*tree.Node) []string) (*Config, error) {
+// includer returns the files that patterns in the file main include. main stands at the path at.
+type includer func(d *decoder, main, at string, patterns []*tree.Node) []string
+
+// parse is Parse for a file that stands at the path at. r reads the files that included returns.
+func parse(name, at string, text []byte, r reader, included includer) (*Config, error) {
 	d := newDecoder()
 	var all draft
 	d.file(name, text, &all)
-	for _, path := range included(d, name, all.include) {
-		text, err := newReader().read(path, false)
+	for _, path := range included(d, name, at, all.include) {
+		text, err := r.read(path, false)
 		if err != nil {
 			d.files = append(d.files, &tree.File{Name: path})
 			d.errs = append(d.errs, Diagnostic{File: path, Msg: err.Error()})
@@ -49,6 +54,7 @@ func parse(name string, text []byte, included func(d *decoder, main string, patt
 	}
 	c := all.config()
 	c.File = name
+	c.named = d.named
 	c.positions = all.positions()
 	c.Warnings = sortDiagnostics(d.warnings, d.files)
 	return c, nil
@@ -158,26 +164,32 @@ func decodeInclude(d *decoder, n *tree.Node, into *draft) {
 const maxIncluded = 1000
 
 // included returns the files that match, each once and never the main file, in the order of the patterns and by name
-// within one pattern.
-func (d *decoder) included(main string, patterns []*tree.Node) []string {
+// within one pattern. A file that has several names, such as links to it, counts as one.
+func (d *decoder) included(main, at string, patterns []*tree.Node) []string {
 	var paths []string
-	taken := make(map[string]bool)
-	self, _ := os.Stat(main)
+	var taken []fs.FileInfo
+	for _, path := range []string{main, at} {
+		if info, err := os.Stat(path); err == nil {
+			taken = append(taken, info)
+		}
+	}
 	for _, n := range patterns {
 		pattern := n.Value.(string)
 		if !filepath.IsAbs(pattern) {
-			pattern = filepath.Join(escapePattern(filepath.Dir(main)), pattern)
+			pattern = filepath.Join(escapePattern(filepath.Dir(at)), pattern)
 		}
-		matches, err := filepath.Glob(pattern)
+		matches, err := glob(pattern)
 		if err != nil {
-			d.errorAt(n, "%s is not a pattern: %s", n.Describe(), "unpaired brackets or a \\ at its end")
+			d.errorAt(n, "%s %s", n.Describe(), err)
 			continue
 		}
 		for _, m := range matches {
-			if info, err := os.Stat(m); err == nil && self != nil && os.SameFile(info, self) || taken[m] {
-				continue
+			if info, err := os.Stat(m); err == nil {
+				if slices.ContainsFunc(taken, func(old fs.FileInfo) bool { return os.SameFile(old, info) }) {
+					continue
+				}
+				taken = append(taken, info)
 			}
-			taken[m] = true
 			if paths = append(paths, m); len(paths) > maxIncluded {
 				d.errorAt(n, "more than %d files included", maxIncluded)
 				return nil
@@ -185,18 +197,6 @@ func (d *decoder) included(main string, patterns []*tree.Node) []string {
 		}
 	}
 	return paths
-}
-
-// escapePattern escapes a directory's name so that it matches only itself.
-func escapePattern(dir string) string {
-	var out []byte
-	for _, c := range []byte(dir) {
-		if bytes.IndexByte([]byte(`*?[\`), c) >= 0 {
-			out = append(out, '\\')
-		}
-		out = append(out, c)
-	}
-	return string(out)
 }
 
 // config returns the specification of a draft without errors.

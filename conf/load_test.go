@@ -239,8 +239,8 @@ func TestSchemaHasNoDuplicateKeys(t *testing.T) {
 
 // checkParse parses a text and checks the properties that hold for every text.
 func checkParse(t testing.TB, text []byte) {
-	nothing := func(*decoder, string, []*tree.Node) []string { return nil }
-	c, err := parse("weir.toml", text, nothing)
+	nothing := func(*decoder, string, string, []*tree.Node) []string { return nil }
+	c, err := parse("weir.toml", "weir.toml", text, newReader(), nothing)
 	if err != nil {
 		require.Nil(t, c)
 		ms, ok := err.(Errors)
@@ -263,7 +263,7 @@ func checkParse(t testing.TB, text []byte) {
 		}
 		return
 	}
-	again, err := parse("weir.toml", text, nothing)
+	again, err := parse("weir.toml", "weir.toml", text, newReader(), nothing)
 	require.NoError(t, err)
 	require.Equal(t, c, again)
 	require.True(t, Diff(c, again).Empty())

@@ -19,11 +19,18 @@ type reader struct {
 	// settle is the age at which a change is certainly visible in the file's time: kernels stamp files with a clock
 	// that ticks every 1 to 10 ms. A younger file is checked again after this time.
 	settle time.Duration
+	files  *Files // records the versions that are read; nil = not needed
 	during func() // called while a file is open, by tests
 }
 
+// clockTick is longer than a tick of the clock that stamps files.
+const clockTick = 10 * time.Millisecond
+
+// rereadPause is the pause before a file that keeps changing is read again.
+const rereadPause = 20 * time.Millisecond
+
 func newReader() reader {
-	return reader{limit: tree.MaxFileSize, tries: 20, pause: 20 * time.Millisecond, settle: 10 * time.Millisecond}
+	return reader{limit: tree.MaxFileSize, tries: 20, pause: rereadPause, settle: clockTick}
 }
 
 // read returns the content of a file whose size and time did not change while it was read. Errors do not contain the
@@ -49,6 +56,9 @@ var (
 
 func (r reader) once(path string, pipes bool) (text []byte, stable bool, err error) {
 	info, err := os.Stat(path)
+	if r.files != nil && (err != nil || info.Mode().IsRegular()) {
+		r.files.record(path, info)
+	}
 	switch {
 	case err != nil:
 		return nil, false, err
@@ -92,8 +102,7 @@ func (r reader) once(path string, pipes bool) (text []byte, stable bool, err err
 	if err != nil {
 		return nil, false, err
 	}
-	same := os.SameFile(before, after) && before.Size() == after.Size() && before.ModTime().Equal(after.ModTime())
-	return text, same && int64(len(text)) == before.Size(), nil
+	return text, sameVersion(before, after) && int64(len(text)) == before.Size(), nil
 }
 
 // ReadFile reads a file that a configuration names, such as one with a password. It must be a regular file, which

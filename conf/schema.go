@@ -20,6 +20,7 @@ type key[T any] struct {
 	decode     func(d *decoder, n *tree.Node, into *T) // sets the field
 	show       func(of *T) string                      // formats the field for comparison; nil = not compared by this key
 	secret     bool                                    // the value is compared but not shown
+	file       bool                                    // the value is the path of a file that a start or a reload reads
 }
 
 // valueType is a type of value: how to parse it and how to format it.
@@ -29,6 +30,7 @@ type valueType[V any] struct {
 	show  func(v V) string
 	// Values of a secret type do not appear in messages, whatever parse returns. Keys of that type need hideValue.
 	secret bool
+	file   bool // the value is the path of a file that a start or a reload reads
 }
 
 // scalar is the usual key: one value in one field. defaultText is the default as written in a file; if it is empty, the
@@ -43,7 +45,7 @@ func scalar[T, V any](name string, k valueType[V], defaultText string, field fun
 		setDefault = func(into *T) { *field(into) = v }
 	}
 	return key[T]{
-		name: name, typeText: k.text, defaultText: defaultText, doc: doc, setDefault: setDefault,
+		name: name, typeText: k.text, defaultText: defaultText, doc: doc, setDefault: setDefault, file: k.file,
 		decode: func(d *decoder, n *tree.Node, into *T) {
 			v, ok := read(d, n, k)
 			if !ok {
@@ -60,6 +62,9 @@ func scalar[T, V any](name string, k valueType[V], defaultText string, field fun
 func read[V any](d *decoder, n *tree.Node, k valueType[V]) (V, bool) {
 	v, err := k.parse(n)
 	if err == nil {
+		if path, ok := n.Value.(string); k.file && ok && path != "" {
+			d.named = append(d.named, path)
+		}
 		return v, true
 	}
 	msg := err.Error()

@@ -152,6 +152,13 @@ func pathType() valueType[string] {
 	})
 }
 
+// inputFileType is the path of a file that a start or a reload reads, or empty.
+func inputFileType() valueType[string] {
+	k := pathType()
+	k.file = true
+	return k
+}
+
 // oneOf is one of a few words. aliases maps words of other programs to them, for suggestions only.
 func oneOf(legal []string, aliases map[string]string) valueType[string] {
 	list := strings.Join(legal, ", ")
