@@ -23,7 +23,7 @@ var allowed = map[string][]string{
 	"checks":        {"agentcheck", "conf", "internal/printable", "internal/procgroup"},
 	"cmd/demo":      {},
 	"cmd/soak":      {"internal/soak"},
-	"cmd/weir":      {"admin", "conf", "internal/cli", "internal/engine", "internal/status"},
+	"cmd/weir":      {"admin", "conf", "internal/cli", "internal/engine", "internal/reaper", "internal/status"},
 	"conf":          {"conf/internal/tree"},
 	"l4":            {"balance", "conf", "internal/proxy"},
 	"packaging/man": {},
@@ -35,14 +35,15 @@ var allowed = map[string][]string{
 		"agentcheck", "balance", "checks", "conf", "internal/handover", "internal/hooks", "internal/overlay",
 		"internal/privileges", "internal/route", "internal/sessionlog", "internal/state", "internal/status", "l4",
 	},
-	"internal/handover":   {"internal/state", "internal/status"},
+	"internal/handover":   {"internal/reaper", "internal/state", "internal/status"},
 	"internal/hooks":      {"conf", "internal/printable", "internal/procgroup", "internal/status"},
 	"internal/nettest":    {},
 	"internal/overlay":    {"conf", "internal/state", "internal/status"},
 	"internal/printable":  {}, // text from outside reaches logs and terminals in one way
 	"internal/privileges": {},
-	"internal/procgroup":  {}, // exec checks and exec hooks: one way to run a program and kill what it started
+	"internal/procgroup":  {"internal/reaper"}, // exec checks and exec hooks: one way to run a program and kill what it started
 	"internal/proxy":      {},
+	"internal/reaper":     {}, // the processes that PID 1 must wait for beside those that it has started
 	"internal/route":      {},
 	"internal/sessionlog": {"internal/status", "l4"},
 	"internal/soak":       {},
@@ -54,13 +55,13 @@ var allowed = map[string][]string{
 // reserved lists the only packages that may import a package. Test files may import any.
 var reserved = map[string][]string{
 	// bench sends its own batches of datagrams: a load generator must cost less than the proxy that it measures.
-	"unsafe":                {"bench", "internal/privileges", "l4"},
-	"golang.org/x/sys/unix": {"bench", "internal/handover", "internal/nettest", "internal/privileges", "l4"},
+	"unsafe":                {"bench", "internal/privileges", "internal/reaper", "l4"},
+	"golang.org/x/sys/unix": {"bench", "internal/handover", "internal/nettest", "internal/privileges", "internal/reaper", "l4"},
 	// cmd uses signals; admin, checks and bench compare errors; checks, bench, hooks, soak and weirtest kill what they
 	// started.
 	"syscall": {
 		"admin", "bench", "checks", "cmd/demo", "cmd/weir", "internal/cli", "internal/handover",
-		"internal/nettest", "internal/privileges", "internal/procgroup", "internal/soak", "internal/weirtest", "l4",
+		"internal/nettest", "internal/privileges", "internal/procgroup", "internal/reaper", "internal/soak", "internal/weirtest", "l4",
 	},
 	"github.com/alicebob/miniredis/v2":         {"cmd/demo"},
 	"github.com/vishvananda/netlink":           {"internal/route"},

@@ -32,6 +32,9 @@ type daemon struct {
 	manager *serviceManager
 	signals *signals
 
+	supervisor *supervisor // nil if this process may end after an upgrade
+	announcer  *os.File    // to the process that stayed after an upgrade; nil if there is none
+
 	// Requests of the API. Each reload and upgrade request has a channel for its result.
 	reloads  chan chan error
 	upgrades chan chan upgradeResult
@@ -64,12 +67,13 @@ func runDaemon(ctx context.Context, file string, stderr io.Writer) int {
 	if err != nil {
 		fmt.Fprintln(stderr, "weir: cannot determine path of the running binary, upgrades are disabled:", err)
 	}
+	announcer := announcer()
 	old, err := acceptUpgrade()
 	if err != nil {
 		fmt.Fprintln(stderr, "weir:", err)
 		return cli.ExitUnreachable
 	}
-	failed := func(code int, err error) int {
+	fail := func(code int, err error) int {
 		if old != nil {
 			old.Fail(err)
 		}
@@ -78,7 +82,7 @@ func runDaemon(ctx context.Context, file string, stderr io.Writer) int {
 	cfg, err := load(file, conf.Load)
 	if err != nil {
 		fmt.Fprintln(stderr, err)
-		return failed(cli.ExitUsage, err)
+		return fail(cli.ExitUsage, err)
 	}
 	sig := receiveSignals(ctx)
 	defer sig.close()
@@ -86,7 +90,7 @@ func runDaemon(ctx context.Context, file string, stderr io.Writer) int {
 	if err != nil {
 		err = conf.Errors{cfg.KeyError("log", "file", err)}
 		fmt.Fprintln(stderr, err)
-		return failed(cli.ExitUnreachable, err)
+		return fail(cli.ExitUnreachable, err)
 	}
 	defer out.close()
 	log := out.logger()
@@ -103,17 +107,22 @@ func runDaemon(ctx context.Context, file string, stderr io.Writer) int {
 		reloads: make(chan chan error), upgrades: make(chan chan upgradeResult), stops: make(chan bool),
 		stopping: make(chan struct{}), stopped: make(chan struct{}),
 	}
+	if d.announcer = announcer; announcer == nil {
+		d.supervisor = newSupervisor(log)
+		defer d.supervisor.close()
+	}
 	defer d.api.Close()
 	if err := d.start(cfg, old); err != nil {
 		for _, line := range errorLines(err) {
 			log.Error("cannot start", "error", line)
 		}
-		return failed(cli.ExitUnreachable, err)
+		return fail(cli.ExitUnreachable, err)
 	}
 	log.Info("ready", "file", file, "listeners", len(cfg.Listeners), "clusters", len(cfg.Clusters), "loops", loops, "pid", os.Getpid())
+	announce(announcer, os.Getpid())
 	d.manager = newServiceManager(log, old != nil)
 	defer d.manager.close()
-	if old != nil {
+	if old != nil && announcer == nil {
 		d.manager.notify(fmt.Sprintf("MAINPID=%d", os.Getpid()), sd.SdNotifyReady)
 	} else {
 		d.manager.notify(sd.SdNotifyReady)

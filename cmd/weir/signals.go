@@ -84,7 +84,7 @@ func (d *daemon) handleRequests(ctx context.Context) int {
 			d.upgradeFor(ctx, result)
 		case u := <-d.upgrading:
 			if d.endUpgrade(u) {
-				return d.drainAfterUpgrade(ctx, u.PID, d.signals.reload)
+				return d.drainAfterUpgrade(ctx, u.PID, false)
 			}
 		case sig := <-d.signals.stop:
 			return d.stop(ctx, sig.String(), false)

@@ -15,7 +15,7 @@ func (d *daemon) stop(ctx context.Context, why string, now bool) int {
 	if d.upgrading != nil {
 		d.cancelUpgrade()
 		if u := <-d.upgrading; d.endUpgrade(u) {
-			return d.drainAfterUpgrade(ctx, u.PID, nil)
+			return d.drainAfterUpgrade(ctx, u.PID, true)
 		}
 	}
 	close(d.stopping)

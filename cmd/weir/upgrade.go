@@ -10,10 +10,12 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime/debug"
 	"strconv"
 	"strings"
 	"syscall"
 
+	"weir/internal/cli"
 	"weir/internal/engine"
 	"weir/internal/status"
 )
@@ -106,15 +108,39 @@ func (d *daemon) upgrade(ctx context.Context) (status.Upgrade, error) {
 			f.Close()
 		}
 	}()
-	return d.engine.Upgrade(ctx, engine.UpgradeOptions{
-		Command: func(descriptor int) *exec.Cmd {
-			return &exec.Cmd{
-				Path: d.program, Args: os.Args, Stdin: os.Stdin, Stdout: os.Stdout, Stderr: os.Stderr,
-				Env: append(os.Environ(), fmt.Sprintf("%s=%d", handoverEnv, descriptor)),
-			}
-		},
+	announcer := d.announcer
+	if d.supervisor != nil {
+		if announcer, err = d.supervisor.beginUpgrade(); err != nil {
+			return status.Upgrade{}, err
+		}
+		defer announcer.Close()
+	}
+	u, err := d.engine.Upgrade(ctx, engine.UpgradeOptions{
+		Command: func(descriptor int) *exec.Cmd { return d.newProcess(descriptor, announcer) }, Stays: d.supervisor != nil,
 		AdminSockets: sockets, PauseAdmin: d.api.PauseAccept, CloseAdmin: d.api.HandOver,
 	})
+	switch {
+	case d.supervisor != nil && err != nil:
+		d.supervisor.cancelUpgrade()
+	case d.supervisor != nil:
+		d.supervisor.follow(u.PID)
+	case err == nil:
+		announce(announcer, u.PID) // the new process does so too, in case this one ends now
+	}
+	return u, err
+}
+
+// newProcess returns the command of the new process, which has its end of the handover at descriptor.
+func (d *daemon) newProcess(descriptor int, announcer *os.File) *exec.Cmd {
+	cmd := &exec.Cmd{
+		Path: d.program, Args: os.Args, Stdin: os.Stdin, Stdout: os.Stdout, Stderr: os.Stderr,
+		Env: append(os.Environ(), fmt.Sprintf("%s=%d", handoverEnv, descriptor)),
+	}
+	if announcer != nil {
+		cmd.ExtraFiles = []*os.File{announcer}
+		cmd.Env = append(cmd.Env, fmt.Sprintf("%s=%d", announceEnv, descriptor+1))
+	}
+	return cmd
 }
 
 // endUpgrade logs the result of an upgrade and sends it to the requests that wait for it. It reports whether the new
@@ -135,20 +161,40 @@ func (d *daemon) endUpgrade(u upgradeResult) bool {
 	return u.err == nil
 }
 
-// drainAfterUpgrade waits for the sessions that stay in this process and returns the exit code. It forwards reload signals
-// to the new process. A stop signal after the first cuts the sessions: this process is draining already.
-func (d *daemon) drainAfterUpgrade(ctx context.Context, pid int, reloads chan os.Signal) int {
+// drainAfterUpgrade waits for the sessions that stay in this process and returns the exit code. It forwards signals to the
+// new process. A stop signal after the first cuts the sessions: this process is draining already. A process that stays
+// after an upgrade forwards stop signals too, and waits for the processes that serve.
+func (d *daemon) drainAfterUpgrade(ctx context.Context, pid int, stop bool) int {
 	close(d.stopping)
 	d.manager.close() // the new process notifies the service manager now
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
+	forward, ended := func(sig syscall.Signal) { syscall.Kill(pid, sig) }, (<-chan struct{})(nil)
+	if d.supervisor != nil {
+		forward, ended = d.supervisor.forward, d.supervisor.ended
+	}
+	if stop {
+		forward(syscall.SIGTERM)
+	}
+	var newEnded <-chan struct{}
+	if d.announcer != nil {
+		newEnded = d.engine.NewProcessEnded()
+	}
 	done := make(chan int, 1)
 	go func() { done <- d.engine.FinishUpgrade(ctx) }()
-	for signalled := false; ; {
+	for drained, code, signalled := false, 0, stop; ; {
 		select {
-		case <-reloads:
-			syscall.Kill(pid, syscall.SIGHUP)
-		case <-d.signals.stop:
+		case <-d.signals.reload:
+			forward(syscall.SIGHUP)
+		case <-d.signals.reopen:
+			d.reopenLog()
+			forward(syscall.SIGUSR1)
+		case <-d.signals.upgrade:
+			forward(syscall.SIGUSR2)
+		case sig := <-d.signals.stop:
+			if d.supervisor != nil {
+				forward(sig.(syscall.Signal))
+			}
 			if signalled {
 				cancel()
 			}
@@ -157,8 +203,44 @@ func (d *daemon) drainAfterUpgrade(ctx context.Context, pid int, reloads chan os
 			if now {
 				cancel()
 			}
+		case <-ended:
+			ended = nil
+			if code = d.supervisor.code; failed(code) {
+				cancel() // the service is down: a supervisor should restart it now
+			}
+			d.log.Info("upgraded process ended", "exit_code", code)
+			if drained {
+				return d.supervisedExit(code)
+			}
+		case <-newEnded:
+			newEnded = nil
+			if failed(d.engine.NewProcessExitCode()) {
+				cancel() // the process that stays waits for this one before it reports the failure
+			}
 		case cut := <-done:
-			return d.finishStop(cut)
+			if d.supervisor == nil {
+				return d.finishStop(cut)
+			}
+			done, drained, d.cut = nil, true, cut
+			close(d.stopped)
+			d.log.Info("drained after upgrade, waiting for the new process", "sessions_cut", cut)
+			d.api.Close()
+			debug.FreeOSMemory()
+			if ended == nil {
+				return d.supervisedExit(code)
+			}
 		}
 	}
+}
+
+// failed reports whether an exit code is that of a process that did not stop as requested.
+func failed(code int) bool { return code != cli.ExitOK && code != cli.ExitCut }
+
+// supervisedExit returns the exit code of a process that has stayed after an upgrade: that of the process that served, or
+// that of a stop that cut sessions if this process has cut some.
+func (d *daemon) supervisedExit(code int) int {
+	if code == cli.ExitOK && d.cut > 0 {
+		return cli.ExitCut
+	}
+	return code
 }

@@ -4,6 +4,7 @@ package engine
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -20,6 +21,8 @@ import (
 type UpgradeOptions struct {
 	// Command returns the command of the new process, which passes descriptor to AcceptUpgrade.
 	Command func(descriptor int) *exec.Cmd
+	// Stays reports that this process does not end before the new one, and waits for it.
+	Stays bool
 
 	AdminSockets map[string]*os.File  // of the API, by address; stay the caller's
 	PauseAdmin   func(pause bool)     // stops accepting at those, or resumes
@@ -75,6 +78,9 @@ func (e *Engine) Upgrade(ctx context.Context, o UpgradeOptions) (status.Upgrade,
 		sessions, err = e.moveSessions(p)
 		moved += sessions
 	}
+	if err == nil && !o.Stays && !p.Leave() {
+		err = errNewProcessEnded
+	}
 	if err != nil && p.Exited() { // the sessions that were not moved are still here
 		e.setAccepting(o, true)
 		e.published.overrides.Lock()
@@ -97,6 +103,8 @@ func (e *Engine) Upgrade(ctx context.Context, o UpgradeOptions) (status.Upgrade,
 		Moved: moved, Left: e.plane.Sessions(), TookMS: float64(time.Since(began).Microseconds()) / 1000,
 	}, nil
 }
+
+var errNewProcessEnded = errors.New("the new process has ended")
 
 func hello(version string) handover.Hello {
 	return handover.Hello{Sessions: l4.SessionFormat, Flows: l4.FlowFormat, Version: version}
@@ -198,6 +206,12 @@ func (e *Engine) sendCounters() {
 func (e *Engine) logSessionsStay(err error) {
 	e.log.Warn("upgrade: remaining sessions end in the old process", "error", err)
 }
+
+// NewProcessEnded returns a channel that is closed when the new process ends. It is called after Upgrade.
+func (e *Engine) NewProcessEnded() <-chan struct{} { return e.newProcess.Ended() }
+
+// NewProcessExitCode returns the exit code of a new process that has ended, or -1 if a signal has ended it.
+func (e *Engine) NewProcessExitCode() int { return e.newProcess.ExitCode() }
 
 const (
 	moveInterval    = 10 * time.Millisecond // between attempts to move sessions that could not move before

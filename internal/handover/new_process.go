@@ -5,7 +5,11 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"slices"
+	"sync"
 	"time"
+
+	"weir/internal/reaper"
 )
 
 // NewProcess is the new process of an upgrade, as the old process sees it. Its methods are called in the order of the
@@ -16,6 +20,10 @@ type NewProcess struct {
 	self   Hello
 	peer   Hello
 	exited chan struct{} // closed when the process has ended
+
+	mu   sync.Mutex
+	left bool // another process waits for it
+	code int  // exit code, or -1; valid when exited is closed
 }
 
 // Socket is an owner of listen sockets.
@@ -34,8 +42,8 @@ type Batch struct {
 	Return      func() // the old process continues them
 }
 
-// Start starts the new process. command returns its command, which finds its end of the connection at descriptor. self
-// has the batch formats and the version of this process.
+// Start starts the new process. command returns its command, which finds its end of the connection at descriptor and its
+// own ExtraFiles at the next ones. self has the batch formats and the version of this process.
 func Start(command func(descriptor int) *exec.Cmd, self Hello) (*NewProcess, error) {
 	conn, theirs, err := NewConn()
 	if err != nil {
@@ -44,18 +52,38 @@ func Start(command func(descriptor int) *exec.Cmd, self Hello) (*NewProcess, err
 	defer theirs.Close()
 	const firstExtraFile = 3
 	cmd := command(firstExtraFile)
-	cmd.ExtraFiles = []*os.File{theirs}
-	if err := cmd.Start(); err != nil {
+	cmd.ExtraFiles = slices.Concat([]*os.File{theirs}, cmd.ExtraFiles)
+	if err := reaper.Start(cmd); err != nil {
 		conn.Close()
 		return nil, fmt.Errorf("cannot start the new process: %w", err)
 	}
 	self.Format, self.PID = Format, os.Getpid()
 	p := &NewProcess{cmd: cmd, conn: conn, self: self, exited: make(chan struct{})}
-	go func() { // ends with the new process, or with this one
-		cmd.Wait()
-		close(p.exited)
-	}()
+	go p.wait() // ends with the new process, or with this one
 	return p, nil
+}
+
+// wait waits for the process, unless it is left to another process.
+func (p *NewProcess) wait() {
+	defer close(p.exited)
+	code, exited := reaper.Await(p.cmd.Process.Pid)
+	if !exited {
+		code = -1
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.code = code; !p.left {
+		reaper.Wait(p.cmd)
+	}
+}
+
+// Leave leaves the process to be waited for by the parent that it gets when this process ends. It returns false if the
+// process has ended already.
+func (p *NewProcess) Leave() bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.left = p.cmd.ProcessState == nil
+	return p.left
 }
 
 // PID returns the process ID of the new process.
@@ -188,6 +216,12 @@ func (p *NewProcess) Kill() {
 	<-p.exited
 }
 
+// Ended returns a channel that is closed when the new process has ended.
+func (p *NewProcess) Ended() <-chan struct{} { return p.exited }
+
+// ExitCode returns the exit code of a process that has ended, or -1 if a signal has ended it.
+func (p *NewProcess) ExitCode() int { return p.code }
+
 // Exited waits for at most a second and reports whether the new process has ended.
 func (p *NewProcess) Exited() bool {
 	select {
@@ -198,7 +232,7 @@ func (p *NewProcess) Exited() bool {
 	}
 }
 
-// State returns the exit state of a process that has ended.
+// State returns the exit state of a process that has ended and was not left.
 func (p *NewProcess) State() *os.ProcessState { return p.cmd.ProcessState }
 
 // Explain returns err with what happened to the process, which has ended.

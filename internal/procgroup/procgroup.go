@@ -9,13 +9,15 @@ import (
 	"strings"
 	"syscall" // process groups
 	"time"
+
+	"weir/internal/reaper"
 )
 
 // outputDelay is how long Wait waits for the output to end after the program has ended or was killed. A process that
 // the program has started may hold the output open.
 const outputDelay = 100 * time.Millisecond
 
-// Command is a program in a process group of its own. Start it with exec.Cmd.Start, which returns its errors unchanged.
+// Command is a program in a process group of its own.
 type Command struct {
 	*exec.Cmd
 	output output
@@ -33,10 +35,13 @@ func New(ctx context.Context, maxOutput int, path string, args ...string) *Comma
 	return c
 }
 
+// Start starts the program. It returns the errors of exec.Cmd.Start unchanged.
+func (c *Command) Start() error { return reaper.Start(c.Cmd) }
+
 // Wait waits until the program and its output have ended, and kills processes that still hold the output open
 // outputDelay later. Neither this nor too much output is an error. The errors are those of exec.Cmd.Wait.
 func (c *Command) Wait() error {
-	err := c.Cmd.Wait()
+	err := reaper.Wait(c.Cmd)
 	if errors.Is(err, exec.ErrWaitDelay) {
 		_ = c.killGroup() // the holder of the output is in the group, so the group still exists
 		return nil

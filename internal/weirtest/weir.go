@@ -25,6 +25,7 @@ type Options struct {
 	Namespace       *nettest.Namespace // nil = the test's own network
 	DescriptorLimit int                // the descriptor limit; 0 = the test's own
 	Wrapper         []string           // a program that becomes weir: the command line follows its own arguments
+	PIDNamespace    bool               // weir is PID 1 of a PID namespace of its own, with a /proc of its own
 	Stderr          *os.File           // instead of the log being read; such a weir is taken to be ready when it listens
 
 	Program string   // instead of the binary under test
@@ -86,10 +87,15 @@ func (l Options) StartUnready(t *testing.T, config string) *Weir {
 		args = append([]string{"prlimit", fmt.Sprintf("--nofile=%d:%d", l.DescriptorLimit, l.DescriptorLimit)}, args...)
 	}
 	args = append(slices.Clone(l.Wrapper), args...)
+	attr := &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	if l.PIDNamespace {
+		attr.Cloneflags = syscall.CLONE_NEWPID | syscall.CLONE_NEWNS
+		args = append([]string{"sh", "-c", `mount --make-rprivate / && mount -t proc proc /proc && exec "$@"`, "sh"}, args...)
+	}
 	w.Cmd = exec.Command(args[0], args[1:]...)
 	// By default the race detector sleeps for a second before the exit.
 	w.Cmd.Env = append(append(os.Environ(), "GORACE=exitcode=66 atexit_sleep_ms=50", "GOTRACEBACK=all"), l.Env...)
-	w.Cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	w.Cmd.SysProcAttr = attr
 	var stderr io.ReadCloser
 	if l.Stderr != nil {
 		w.Cmd.Stderr = l.Stderr
