@@ -106,14 +106,23 @@ func TestClientResetIsForwarded(t *testing.T) {
 // Bytes that a client sent before its reset are delivered, even if the server reads later.
 func TestClientResetWaitsForSlowServer(t *testing.T) {
 	t.Parallel()
-	rec := &nettest.Recorder{Pause: 700 * time.Millisecond}
-	host := nettest.Start(t, rec.Handle)
-	_, addr := weirtest.Serve(t, weirtest.Config{Levels: weirtest.OneLevel(host.Addr())})
+	rec := &nettest.Recorder{}
+	read := make(chan struct{})
+	host := nettest.Start(t, func(ctx context.Context, c *net.TCPConn) {
+		select {
+		case <-read:
+			rec.Handle(ctx, c)
+		case <-ctx.Done():
+		}
+	})
+	_, addr, api := weirtest.ServeAPI(t, weirtest.Config{Levels: weirtest.OneLevel(host.Addr())})
 	c := nettest.Dial(t, addr)
 	_, err := c.Write(make([]byte, 200_000))
 	require.NoError(t, err)
-	time.Sleep(200 * time.Millisecond) // weir has taken it all from the client
+	api.WaitSession(c, "with all bytes", func(r weirtest.Record) bool { return r.Int("bytes_up") == 200_000 })
 	nettest.Abort(c)
+	api.WaitPhase(c, "abort")
+	close(read)
 	v := rec.WaitEnd(t, 0, 5*time.Second)
 	require.EqualValues(t, 200_000, v.Bytes)
 	require.Equal(t, nettest.Reset, v.End)
