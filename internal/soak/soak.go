@@ -54,6 +54,7 @@ type soak struct {
 	faults          *faultInjector
 	weir            *weirProcess
 	lastID          atomic.Uint64
+	shown           int // problems that progress has written
 }
 
 // address returns an address in a loopback network that only this run uses.
@@ -449,6 +450,9 @@ func (s *soak) progress() {
 	}
 	fmt.Fprintf(s.Out, "%4.0fs  %d sessions, %d complete, %d MB, %d reloads, %d requests, %d problems\n",
 		time.Since(s.begun).Seconds(), total, j.outcomes[outcomeComplete], j.bytes>>20, s.faults.reloads.Load(), s.faults.requests.Load(), j.problemCount)
+	for ; s.shown < len(j.problems); s.shown++ {
+		fmt.Fprintln(s.Out, "WRONG:", j.problems[s.shown])
+	}
 }
 
 // report writes the summary and the problems.
