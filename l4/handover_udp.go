@@ -20,7 +20,7 @@ import (
 )
 
 // FlowFormat is the version of the encoding of flows. Every change of the encoding changes it.
-const FlowFormat = 2
+const FlowFormat = 3
 
 // flowBatch is the content of a batch of flows: format, bindings, flows.
 type flowBatch struct {
@@ -47,8 +47,9 @@ type flowState struct {
 	attemptCount                 uint16
 	maxSegmentUp, maxSegmentDown uint16
 
-	inTable, isUnanswered, established bool
-	kept                               []byte // the last unanswered datagram
+	stage                flowStage
+	inTable, established bool
+	kept                 []byte // the last unanswered datagram
 }
 
 func (p *flowBatch) encode() []byte {
@@ -60,7 +61,7 @@ func (p *flowBatch) encode() []byte {
 		b = binary.AppendUvarint(b, uint64(t.socket))
 		b = binary.AppendUvarint(b, t.id)
 		b = append(b, t.key[:]...)
-		b = binary.AppendUvarint(b, flags(t.hasHeader, t.local, t.inTable, t.isUnanswered, t.established))
+		b = binary.AppendUvarint(b, flags(t.hasHeader, t.local, t.inTable, t.established))
 		b = appendAddress(b, t.client)
 		b = appendAddress(b, t.dest)
 		b = append(binary.AppendUvarint(b, uint64(len(t.tlvs))), t.tlvs...)
@@ -69,7 +70,7 @@ func (p *flowBatch) encode() []byte {
 		}
 		for _, n := range [...]uint64{
 			uint64(t.connected), uint64(t.firstByte), t.bytesUp, t.bytesDown, uint64(t.unanswered), uint64(t.repliesLeft),
-			uint64(t.attemptCount), uint64(t.maxSegmentUp), uint64(t.maxSegmentDown),
+			uint64(t.attemptCount), uint64(t.maxSegmentUp), uint64(t.maxSegmentDown), uint64(t.stage),
 		} {
 			b = binary.AppendUvarint(b, n)
 		}
@@ -107,7 +108,7 @@ func (r *batchReader) flow(bindings int) flowState {
 	t.socket = int(r.number(math.MaxInt32, "socket"))
 	t.id = r.number(math.MaxUint64, "id")
 	copy(t.key[:], r.bytes(uint64(len(t.key)), "key"))
-	r.flags("flags", &t.hasHeader, &t.local, &t.inTable, &t.isUnanswered, &t.established)
+	r.flags("flags", &t.hasHeader, &t.local, &t.inTable, &t.established)
 	t.client, t.dest = r.address("client"), r.address("destination")
 	t.tlvs = r.bytes(r.number(bufferSize, "tlvs"), "tlvs")
 	t.startedAt, t.activeAt, t.sentAt, t.moveDeadline = r.duration("time"), r.duration("time"), r.duration("time"), r.duration("time")
@@ -117,6 +118,7 @@ func (r *batchReader) flow(bindings int) flowState {
 	t.unanswered, t.repliesLeft = uint32(number(math.MaxUint32)), uint32(number(math.MaxUint32))
 	t.attemptCount = uint16(number(math.MaxUint16))
 	t.maxSegmentUp, t.maxSegmentDown = uint16(number(math.MaxUint16)), uint16(number(math.MaxUint16))
+	t.stage = flowStage(number(uint64(stageConfirmed)))
 	t.kept = r.bytes(r.number(bufferSize, "datagram"), "datagram")
 	return t
 }
@@ -209,7 +211,7 @@ func (f *flow) state() flowState {
 		socket: slices.Index(f.socket.ln.fds, f.socket.fd), id: f.id, key: f.key,
 		startedAt: f.startedAt, activeAt: f.activeAt, sentAt: f.sentAt, moveDeadline: f.moveDeadline, connected: f.connected, firstByte: f.firstByte,
 		bytesUp: f.bytesUp, bytesDown: f.bytesDown, unanswered: f.unanswered, repliesLeft: f.repliesLeft, attemptCount: f.attemptCount,
-		maxSegmentUp: f.maxSegmentUp, maxSegmentDown: f.maxSegmentDown, inTable: f.inTable, isUnanswered: f.isUnanswered, established: f.established,
+		maxSegmentUp: f.maxSegmentUp, maxSegmentDown: f.maxSegmentDown, stage: f.stage, inTable: f.inTable, established: f.established,
 	}
 	if f.header != nil {
 		t.hasHeader, t.local, t.client, t.dest, t.tlvs = true, f.header.local, f.header.client, f.header.dest, f.header.tlvs
@@ -224,7 +226,7 @@ func (f *flow) state() flowState {
 func (f *flow) handOver(l *loop) {
 	u := f.socket
 	u.table.remove(f)
-	u.table.removeUnanswered(f)
+	f.unlist()
 	l.kept.drop(f)
 	l.attemptsPool.put(f.attempts)
 	f.disconnect()
@@ -361,9 +363,7 @@ func (l *loop) takeOverFlow(t *flowState, h *LocalBinding, lease balance.Lease, 
 	if t.inTable && u.table.find(&f.key, f.headerClient(), f.hash) == nil {
 		u.table.insert(f)
 	}
-	if t.isUnanswered {
-		u.table.addUnanswered(f)
-	}
+	f.setStage(t.stage)
 	if len(t.kept) > 0 {
 		l.kept.keep(f, t.kept)
 	}

@@ -27,9 +27,10 @@ type Listener struct {
 	baseline atomic.Pointer[Counters] // counted in another process; nil = nothing
 
 	// UDP.
-	flows    atomic.Int64 // current flows of all loops
-	stopped  bool         // accepts no new clients; guarded by the caller of its methods
-	draining atomic.Bool  // accepts no new clients and closes with its last flow; changes with Plane.draining
+	flows      atomic.Int64 // current flows of all loops
+	unanswered atomic.Int32 // those without a reply
+	stopped    bool         // accepts no new clients; guarded by the caller of its methods
+	draining   atomic.Bool  // accepts no new clients and closes with its last flow; changes with Plane.draining
 }
 
 func (p *Plane) newListener(at conf.Address, set *Settings, udp bool) *Listener {

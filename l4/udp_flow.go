@@ -24,8 +24,9 @@ type flow struct {
 	header       *headerInfo       // nil without accept_proxy
 	timer        timer[*flow]
 
-	next         *flow // in its chain of the table
-	older, newer *flow // among the unanswered flows
+	next         *flow     // in its chain of the table
+	list         *flowList // of its stage; nil = none
+	older, newer *flow     // in list
 
 	bytesUp, bytesDown     uint64
 	flushedUp, flushedDown uint64 // bytes counted so far
@@ -51,12 +52,12 @@ type flow struct {
 	pendingReason                Reason // ends the flow once its server has replied; ReasonNone = continues
 	key                          flowKey
 
-	inTable      bool // in the table, where the client's next datagram finds it
-	isUnanswered bool // in the list of unanswered flows
-	established  bool // the server has replied, or has not refused for connect_timeout
-	dirty        bool // in loop.dirtyFlows
-	mayOverflow  bool // more replies were waiting than fit a batch
-	frozen       bool // being handed over: nothing may touch it
+	stage       flowStage
+	inTable     bool // in the table, where the client's next datagram finds it
+	established bool // the server has replied, or has not refused for connect_timeout
+	dirty       bool // in loop.dirtyFlows
+	mayOverflow bool // more replies were waiting than fit a batch
+	frozen      bool // being handed over: nothing may touch it
 }
 
 // headerInfo is what a PROXY header says about a flow's client.
@@ -100,7 +101,7 @@ func (f *flow) phase() Phase {
 		return PhaseHandover
 	case f.fd < 0:
 		return PhaseDial
-	case f.isUnanswered:
+	case f.stage == stageUnanswered:
 		return PhaseUnanswered
 	}
 	return PhaseRelay
@@ -116,11 +117,28 @@ func (f *flow) start(l *loop, u *udpSocket, set *Settings, key *flowKey, hash ui
 	f.maxSegmentDown = l.maxSegment
 	f.timer.owner = f
 	u.table.insert(f)
-	u.table.addUnanswered(f)
+	f.setStage(stageUnanswered)
 	u.ln.flows.Add(1)
 	store(&u.counters.Sessions, u.counters.Sessions+1)
 	l.live.Add(1)
 	l.flowWheel.arm(&f.timer, l.now+set.FlowTimeout)
+}
+
+// setStage sets the flow's stage.
+func (f *flow) setStage(stage flowStage) {
+	f.unlist()
+	f.socket.table.setStage(f, stage)
+	if stage == stageUnanswered {
+		f.socket.ln.unanswered.Add(1)
+	}
+}
+
+// unlist makes the flow one that cannot be evicted.
+func (f *flow) unlist() {
+	if f.list == &f.socket.table.unproven[stageUnanswered] {
+		f.socket.ln.unanswered.Add(-1)
+	}
+	f.socket.table.unlist(f)
 }
 
 // expire handles the flow's timer and arms it for the next deadline.
@@ -188,7 +206,7 @@ func (f *flow) finish(l *loop, reason Reason) {
 	}
 	l.flowWheel.stop(&f.timer)
 	u.table.remove(f)
-	u.table.removeUnanswered(f)
+	f.unlist()
 	l.kept.drop(f)
 	l.attemptsPool.put(f.attempts)
 	f.disconnect()

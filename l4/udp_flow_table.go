@@ -1,12 +1,13 @@
 package l4
 
-// Where a loop finds its flows: by client and address for datagrams of clients, and by age among unanswered flows,
-// which are evicted first. Replies find their flow by its slot.
+// Where a loop finds its flows: by client and address for datagrams of clients, and by age among those that may be
+// evicted. Replies find their flow by its slot.
 
 import (
 	"encoding/binary"
 	"hash/maphash"
 	"net/netip"
+	"time"
 )
 
 // flowKey identifies a client: its address (IPv4 in mapped form), the address that it sent to if the listener has
@@ -39,7 +40,8 @@ type flowTable struct {
 	buckets []*flow // chains, through flow.next; their number is a power of two
 	n       int
 
-	oldest, newest *flow // unanswered flows, by age
+	unproven  [stageConfirmed]flowList // flows that may be evicted, by stage
+	evictions evictionRate
 }
 
 func newFlowTable() flowTable {
@@ -107,31 +109,100 @@ func (t *flowTable) resize(size int) {
 	}
 }
 
-// addUnanswered adds a flow as the newest unanswered one.
-func (t *flowTable) addUnanswered(f *flow) {
-	f.older, f.newer, f.isUnanswered = t.newest, nil, true
-	if t.newest == nil {
-		t.oldest = f
-	} else {
-		t.newest.newer = f
-	}
-	t.newest = f
+// flowStage is how much a flow has proved about its client, whose address may be forged.
+type flowStage uint8
+
+const (
+	stageUnanswered  flowStage = iota // no server has replied
+	stageUnconfirmed                  // a server has replied, and the client has not sent since
+	stageConfirmed                    // the client has sent after a reply: its address is not forged
+)
+
+// flowList holds flows in the order in which they were added.
+type flowList struct {
+	oldest, newest *flow
+	n              int
 }
 
-// removeUnanswered removes a flow that may be unanswered.
-func (t *flowTable) removeUnanswered(f *flow) {
-	if !f.isUnanswered {
+// setStage moves a flow to the list of its stage, as the newest one. Confirmed flows are in no list.
+func (t *flowTable) setStage(f *flow, stage flowStage) {
+	t.unlist(f)
+	f.stage = stage
+	if stage == stageConfirmed {
+		return
+	}
+	list := &t.unproven[stage]
+	f.list, f.older = list, list.newest
+	if list.newest == nil {
+		list.oldest = f
+	} else {
+		list.newest.newer = f
+	}
+	list.newest = f
+	list.n++
+}
+
+// unlist removes a flow from the list that it may be in.
+func (t *flowTable) unlist(f *flow) {
+	list := f.list
+	if list == nil {
 		return
 	}
 	if f.older == nil {
-		t.oldest = f.newer
+		list.oldest = f.newer
 	} else {
 		f.older.newer = f.newer
 	}
 	if f.newer == nil {
-		t.newest = f.older
+		list.newest = f.older
 	} else {
 		f.newer.older = f.older
 	}
-	f.older, f.newer, f.isUnanswered = nil, nil, false
+	f.list, f.older, f.newer = nil, nil, nil
+	list.n--
+}
+
+// victim returns the flow to evict next: the oldest unanswered one, else the oldest unconfirmed one, else nil. In a flood
+// it is the oldest of the longer list: where servers reply to forged datagrams too, the unanswered flows are those of
+// clients that wait for their first reply, and evicting them first would serve none.
+func (t *flowTable) victim(flood bool) *flow {
+	unanswered, unconfirmed := &t.unproven[stageUnanswered], &t.unproven[stageUnconfirmed]
+	if unanswered.n == 0 || flood && unconfirmed.n > unanswered.n {
+		return unconfirmed.oldest
+	}
+	return unanswered.oldest
+}
+
+// floodEvictions is the number of evictions within a second that shows a flood.
+const floodEvictions = 16
+
+// evictionRate counts the evictions of the current and the last second.
+type evictionRate struct {
+	second        time.Duration
+	current, last int
+}
+
+// add counts an eviction.
+func (r *evictionRate) add(now time.Duration) {
+	r.update(now)
+	r.current++
+}
+
+// flood reports whether more than floodEvictions happened within the current or the last second.
+func (r *evictionRate) flood(now time.Duration) bool {
+	r.update(now)
+	return max(r.current, r.last) > floodEvictions
+}
+
+func (r *evictionRate) update(now time.Duration) {
+	second := now.Truncate(time.Second)
+	switch second {
+	case r.second:
+		return
+	case r.second + time.Second:
+		r.last = r.current
+	default:
+		r.last = 0
+	}
+	r.second, r.current = second, 0
 }

@@ -10,7 +10,8 @@ import (
 	"pgregory.net/rapid"
 )
 
-// The table behaves like a map and a list: each client finds its own flow, and the oldest unanswered flow is known.
+// The table behaves like a map and two lists: each client finds its own flow, and the oldest flow of each stage that may
+// be evicted is known.
 func TestFlowTableMatchesModel(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		table := newFlowTable()
@@ -19,7 +20,11 @@ func TestFlowTableMatchesModel(t *testing.T) {
 			named netip.AddrPort
 		}
 		listed := map[client]*flow{}
-		var waiting, all []*flow
+		var stages [stageConfirmed + 1][]*flow
+		var all []*flow
+		drop := func(list []*flow, f *flow) []*flow {
+			return slices.DeleteFunc(list, func(w *flow) bool { return w == f })
+		}
 		hashes := rapid.Uint32Range(0, 3) // many meet in a chain
 		seen := map[client]uint32{}
 		draw := rapid.Custom(func(t *rapid.T) client {
@@ -45,17 +50,18 @@ func TestFlowTableMatchesModel(t *testing.T) {
 					f.header = &headerInfo{client: c.named}
 				}
 				table.insert(f)
-				table.addUnanswered(f)
+				table.setStage(f, stageUnanswered)
 				listed[c] = f
-				waiting, all = append(waiting, f), append(all, f)
+				stages[stageUnanswered], all = append(stages[stageUnanswered], f), append(all, f)
 			},
-			"answer": func(t *rapid.T) {
+			"stage": func(t *rapid.T) {
 				if len(all) == 0 {
 					t.Skip("no flow")
 				}
 				f := rapid.SampledFrom(all).Draw(t, "flow")
-				table.removeUnanswered(f)
-				waiting = slices.DeleteFunc(waiting, func(w *flow) bool { return w == f })
+				stages[f.stage] = drop(stages[f.stage], f)
+				table.setStage(f, rapid.SampledFrom([]flowStage{stageUnanswered, stageUnconfirmed, stageConfirmed}).Draw(t, "stage"))
+				stages[f.stage] = append(stages[f.stage], f)
 			},
 			"end": func(t *rapid.T) {
 				if len(all) == 0 {
@@ -63,11 +69,11 @@ func TestFlowTableMatchesModel(t *testing.T) {
 				}
 				f := rapid.SampledFrom(all).Draw(t, "flow")
 				table.remove(f)
-				table.removeUnanswered(f)
+				table.unlist(f)
 				if c := (client{f.key, f.headerClient()}); listed[c] == f { // not one that came after it
 					delete(listed, c)
 				}
-				waiting = slices.DeleteFunc(waiting, func(w *flow) bool { return w == f })
+				stages[f.stage], all = drop(stages[f.stage], f), drop(all, f)
 			},
 			"": func(t *rapid.T) {
 				for c, f := range listed {
@@ -76,13 +82,25 @@ func TestFlowTableMatchesModel(t *testing.T) {
 				c := draw.Draw(t, "client")
 				require.Equal(t, listed[c], table.find(&c.key, c.named, seen[c]))
 				require.Equal(t, len(listed), table.n)
-				var order []*flow
-				for f := table.oldest; f != nil; f = f.newer {
-					order = append(order, f)
+				for stage := range stageConfirmed {
+					var order []*flow
+					for f := table.unproven[stage].oldest; f != nil; f = f.newer {
+						order = append(order, f)
+					}
+					require.True(t, slices.Equal(stages[stage], order))
+					require.Equal(t, len(order), table.unproven[stage].n)
 				}
-				require.Equal(t, len(waiting), len(order))
-				for i := range order {
-					require.Same(t, waiting[i], order[i])
+				unanswered, unconfirmed := stages[stageUnanswered], stages[stageUnconfirmed]
+				for _, flood := range []bool{false, true} {
+					victims := unanswered
+					if len(unanswered) == 0 || flood && len(unconfirmed) > len(unanswered) {
+						victims = unconfirmed
+					}
+					if len(victims) == 0 {
+						require.Nil(t, table.victim(flood))
+					} else {
+						require.Same(t, victims[0], table.victim(flood))
+					}
 				}
 			},
 		})

@@ -29,6 +29,9 @@ func (f *flow) forward(l *loop) {
 	first := f.firstRun
 	f.firstRun = -1
 	f.activeAt = l.now
+	if f.stage == stageUnconfirmed {
+		f.setStage(stageConfirmed)
+	}
 	if f.fd >= 0 {
 		switch {
 		case f.lease.Server().OutOfService(), f.pendingReason != ReasonNone:

@@ -27,9 +27,14 @@ func (u *udpSocket) isPending(key *flowKey, named netip.AddrPort) bool {
 	return slices.ContainsFunc(u.pending, func(n pendingDatagrams) bool { return n.key == *key && n.header.clientAddr() == named })
 }
 
+// mayWait reports whether a new client's run may wait for the other loops.
+func (u *udpSocket) mayWait(l *loop) bool {
+	return len(l.plane.loops) > 1 && len(u.pending) < maxPendingRuns && u.requests < maxEvictionRequests && !u.draining && !l.stopping && !l.acceptPaused
+}
+
 // addPending keeps a new client's run until the other loops have evicted flows. It reports false if that cannot help.
 func (u *udpSocket) addPending(l *loop, key *flowKey, header *headerInfo, p *run) bool {
-	if len(l.plane.loops) == 1 || len(u.pending) == maxPendingRuns || u.requests == maxEvictionRequests || u.draining || l.stopping || l.acceptPaused {
+	if !u.mayWait(l) {
 		return false
 	}
 	n := pendingDatagrams{key: *key, run: run{data: slices.Clone(p.data), size: p.size, tlvs: slices.Clone(p.tlvs), next: -1}, requests: u.requests + 1}
@@ -47,10 +52,10 @@ func (u *udpSocket) addPending(l *loop, key *flowKey, header *headerInfo, p *run
 	return true
 }
 
-// requestEviction makes the other loops evict their oldest unanswered flows, as many as are needed, and then admits the
-// pending clients. Slots under the listener's limit stay acquired for them: other new clients would be faster.
+// requestEviction makes the other loops evict flows, as many as are needed, and then admits the pending clients. As long
+// as there are unanswered flows, only those are evicted. Slots under the listener's limit stay acquired for them: other new clients would be faster.
 func (u *udpSocket) requestEviction(l *loop) {
-	state := u.ln.set.Load().Admission.State
+	state, unansweredOnly := u.ln.set.Load().Admission.State, u.ln.unanswered.Load() > 0
 	var left, slots atomic.Int32
 	left.Store(int32(len(l.plane.loops) - 1))
 	for _, o := range l.plane.loops {
@@ -60,7 +65,12 @@ func (u *udpSocket) requestEviction(l *loop) {
 		o.post(message{do: func(o *loop) {
 			limit := int64(u.ln.set.Load().Admission.MaxSessions)
 			o.eachUDPSocket(u.ln, func(other *udpSocket) {
-				for f := other.table.oldest; f != nil && !f.frozen && u.evictionsNeeded.Load() > 0; f = other.table.oldest {
+				for u.evictionsNeeded.Load() > 0 {
+					f := other.table.victim(other.table.evictions.flood(o.now))
+					if f == nil || f.frozen || unansweredOnly && f.stage != stageUnanswered {
+						break
+					}
+					other.table.evictions.add(o.now)
 					u.evictionsNeeded.Add(-1)
 					f.finish(o, ReasonEvicted)
 					if acquireCount(&state.sessions, limit) {

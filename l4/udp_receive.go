@@ -261,7 +261,7 @@ func (u *udpSocket) reject(l *loop, why Rejection, n int) {
 	u.drop(DropRejected, n)
 }
 
-// admit checks a new client. If the table is full, it evicts the oldest unanswered flow of this socket.
+// admit checks a new client. If the table is full, it evicts a flow of this socket.
 func (u *udpSocket) admit(l *loop, set *Settings, client netip.Addr) (admissionClaim, Rejection) {
 	if u.draining || l.stopping {
 		return 0, RejectedStopping
@@ -285,13 +285,16 @@ func (u *udpSocket) admit(l *loop, set *Settings, client netip.Addr) (admissionC
 	}
 }
 
-// evict ends the oldest unanswered flow of this socket, after forwarding its datagrams of this batch. It reports false
-// if there is none; other loops may have some (udp_pending.go).
+// evict ends the next flow of this socket to evict, after forwarding its datagrams of this batch. It reports false if
+// there is none, or if the other loops are to be asked first (udp_pending.go): unanswered flows of theirs give way before
+// unconfirmed ones of this socket.
 func (u *udpSocket) evict(l *loop) bool {
-	f := u.table.oldest
-	if f == nil {
+	flood := u.table.evictions.flood(l.now)
+	f := u.table.victim(flood)
+	if f == nil || f.frozen || f.stage == stageUnconfirmed && !flood && u.ln.unanswered.Load() > 0 && u.mayWait(l) {
 		return false
 	}
+	u.table.evictions.add(l.now)
 	if f.queued() {
 		l.udp.touched[f.touchedIndex] = nil
 		id := f.id

@@ -108,8 +108,8 @@ func (f *flow) replyReceived(l *loop) {
 			store(&t.connectNanos, t.connectNanos+uint64(took))
 		}
 	}
-	if f.isUnanswered {
-		f.socket.table.removeUnanswered(f)
+	if f.stage == stageUnanswered {
+		f.setStage(stageUnconfirmed)
 		if f.firstByte == 0 {
 			f.firstByte.set(l.now - f.startedAt)
 		}

@@ -83,13 +83,15 @@ func TestUDPFlood(t *testing.T) {
 	}
 }
 
-// A table full of answered flows admits no new flow.
+// A table full of confirmed flows admits no new flow.
 func TestUDPTableFull(t *testing.T) {
 	t.Parallel()
 	host := nettest.StartDatagrams(t, nettest.EchoDatagram)
 	w, addr := weirtest.ServeUDP(t, weirtest.Config{Levels: weirtest.OneLevel(host.Addr()), Listener: "max_flows = 3\nflow_timeout = \"800ms\""})
 	for range 3 {
-		nettest.DialDatagrams(t, "", addr).RoundTrip("x")
+		c := nettest.DialDatagrams(t, "", addr)
+		c.RoundTrip("x")
+		c.RoundTrip("x")
 	}
 	late := nettest.DialDatagrams(t, "", addr)
 	late.Send([]byte("x"))
