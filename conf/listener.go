@@ -67,7 +67,8 @@ func listenerKeys() []key[listenerDraft] {
 				"flow.").withAliases("proxy_responses", "udp_responses").onlyFor("udp"),
 		scalar("max_flows", integerType(0, maxInt), "0", func(l *listenerDraft) *int { return &field(l).MaxFlows },
 			"udp: maximum number of concurrent flows over all addresses. At the limit, a new flow replaces the oldest flow that no "+
-				"server has answered; if all have been answered, the new flow is dropped. 0 = an equal share of the process's sessions, "+
+				"server has answered, else the oldest one whose client has not sent since the first answer; if there is neither, the new "+
+				"flow is dropped. 0 = an equal share of the process's sessions, "+
 				"see [below](#udp-listeners).").withAliases("udp_max_sessions").onlyFor("udp"),
 		scalar("max_flows_per_source", integerType(0, maxInt), "0", func(l *listenerDraft) *int { return &field(l).MaxFlowsPerSource },
 			"udp: maximum number of concurrent flows per client address; 0 = no limit.").onlyFor("udp"),

@@ -226,7 +226,7 @@ func (f *flow) state() flowState {
 func (f *flow) handOver(l *loop) {
 	u := f.socket
 	u.table.remove(f)
-	f.unlist()
+	u.table.unlist(f)
 	l.kept.drop(f)
 	l.attemptsPool.put(f.attempts)
 	f.disconnect()
@@ -363,7 +363,7 @@ func (l *loop) takeOverFlow(t *flowState, h *LocalBinding, lease balance.Lease, 
 	if t.inTable && u.table.find(&f.key, f.headerClient(), f.hash) == nil {
 		u.table.insert(f)
 	}
-	f.setStage(t.stage)
+	u.table.setStage(f, t.stage, l.now)
 	if len(t.kept) > 0 {
 		l.kept.keep(f, t.kept)
 	}

@@ -27,10 +27,10 @@ type Listener struct {
 	baseline atomic.Pointer[Counters] // counted in another process; nil = nothing
 
 	// UDP.
-	flows      atomic.Int64 // current flows of all loops
-	unanswered atomic.Int32 // those without a reply
-	stopped    bool         // accepts no new clients; guarded by the caller of its methods
-	draining   atomic.Bool  // accepts no new clients and closes with its last flow; changes with Plane.draining
+	flows    atomic.Int64 // current flows of all loops
+	ages     []flowAges   // of the flows of each socket
+	stopped  bool         // accepts no new clients; guarded by the caller of its methods
+	draining atomic.Bool  // accepts no new clients and closes with its last flow; changes with Plane.draining
 }
 
 func (p *Plane) newListener(at conf.Address, set *Settings, udp bool) *Listener {
@@ -169,6 +169,12 @@ func (ln *Listener) Start() {
 	}
 	if ln.inherited {
 		ln.applySocketOptions(ln.set.Load())
+	}
+	if ln.udp {
+		ln.ages = make([]flowAges, len(ln.fds))
+		for i := range ln.ages {
+			ln.ages[i].init()
+		}
 	}
 	for i, fd := range ln.fds {
 		ln.plane.loops[i%len(ln.plane.loops)].post(message{do: func(l *loop) { l.addListenSocket(ln, fd) }})

@@ -34,6 +34,7 @@ type flow struct {
 	activeAt     time.Duration // last datagram in either direction
 	searchedAt   time.Duration // start of the search for a server; without a server, the time of the next search
 	sentAt       time.Duration // last datagram to the server
+	stagedAt     time.Duration // start of stage
 	moveDeadline time.Duration // when to leave a server that has moved or was removed; 0 = neither
 
 	hash        uint32 // of the key
@@ -117,28 +118,11 @@ func (f *flow) start(l *loop, u *udpSocket, set *Settings, key *flowKey, hash ui
 	f.maxSegmentDown = l.maxSegment
 	f.timer.owner = f
 	u.table.insert(f)
-	f.setStage(stageUnanswered)
+	u.table.setStage(f, stageUnanswered, l.now)
 	u.ln.flows.Add(1)
 	store(&u.counters.Sessions, u.counters.Sessions+1)
 	l.live.Add(1)
 	l.flowWheel.arm(&f.timer, l.now+set.FlowTimeout)
-}
-
-// setStage sets the flow's stage.
-func (f *flow) setStage(stage flowStage) {
-	f.unlist()
-	f.socket.table.setStage(f, stage)
-	if stage == stageUnanswered {
-		f.socket.ln.unanswered.Add(1)
-	}
-}
-
-// unlist makes the flow one that cannot be evicted.
-func (f *flow) unlist() {
-	if f.list == &f.socket.table.unproven[stageUnanswered] {
-		f.socket.ln.unanswered.Add(-1)
-	}
-	f.socket.table.unlist(f)
 }
 
 // expire handles the flow's timer and arms it for the next deadline.
@@ -206,7 +190,7 @@ func (f *flow) finish(l *loop, reason Reason) {
 	}
 	l.flowWheel.stop(&f.timer)
 	u.table.remove(f)
-	f.unlist()
+	u.table.unlist(f)
 	l.kept.drop(f)
 	l.attemptsPool.put(f.attempts)
 	f.disconnect()

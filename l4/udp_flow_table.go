@@ -6,7 +6,9 @@ package l4
 import (
 	"encoding/binary"
 	"hash/maphash"
+	"math"
 	"net/netip"
+	"sync/atomic"
 	"time"
 )
 
@@ -41,11 +43,12 @@ type flowTable struct {
 	n       int
 
 	unproven  [stageConfirmed]flowList // flows that may be evicted, by stage
+	ages      *flowAges                // of the oldest in unproven, for the other loops
 	evictions evictionRate
 }
 
-func newFlowTable() flowTable {
-	return flowTable{seed: maphash.MakeSeed(), buckets: make([]*flow, minTableSize)}
+func newFlowTable(ages *flowAges) flowTable {
+	return flowTable{ages: ages, seed: maphash.MakeSeed(), buckets: make([]*flow, minTableSize)}
 }
 
 // hash returns the hash of a client: its key, and the client that its PROXY header names, if any.
@@ -124,10 +127,25 @@ type flowList struct {
 	n              int
 }
 
+// flowAges holds the times since which the oldest flow of each stage is in its list; noFlow = the list is empty. Written
+// by one loop, read by anyone.
+type flowAges struct {
+	since [stageConfirmed]atomic.Int64
+	_     [48]byte // a cache line each
+}
+
+const noFlow = math.MaxInt64
+
+func (a *flowAges) init() {
+	for i := range a.since {
+		a.since[i].Store(noFlow)
+	}
+}
+
 // setStage moves a flow to the list of its stage, as the newest one. Confirmed flows are in no list.
-func (t *flowTable) setStage(f *flow, stage flowStage) {
+func (t *flowTable) setStage(f *flow, stage flowStage, now time.Duration) {
 	t.unlist(f)
-	f.stage = stage
+	f.stage, f.stagedAt = stage, now
 	if stage == stageConfirmed {
 		return
 	}
@@ -135,6 +153,7 @@ func (t *flowTable) setStage(f *flow, stage flowStage) {
 	f.list, f.older = list, list.newest
 	if list.newest == nil {
 		list.oldest = f
+		t.ages.since[stage].Store(int64(now))
 	} else {
 		list.newest.newer = f
 	}
@@ -150,6 +169,11 @@ func (t *flowTable) unlist(f *flow) {
 	}
 	if f.older == nil {
 		list.oldest = f.newer
+		since := int64(noFlow)
+		if list.oldest != nil {
+			since = int64(list.oldest.stagedAt)
+		}
+		t.ages.since[f.stage].Store(since)
 	} else {
 		f.older.newer = f.newer
 	}

@@ -5,6 +5,7 @@ import (
 	"net/netip"
 	"slices"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 	"pgregory.net/rapid"
@@ -14,7 +15,7 @@ import (
 // be evicted is known.
 func TestFlowTableMatchesModel(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
-		table := newFlowTable()
+		table := newFlowTable(newFlowAges())
 		type client struct {
 			key   flowKey
 			named netip.AddrPort
@@ -22,6 +23,7 @@ func TestFlowTableMatchesModel(t *testing.T) {
 		listed := map[client]*flow{}
 		var stages [stageConfirmed + 1][]*flow
 		var all []*flow
+		now := time.Duration(0)
 		drop := func(list []*flow, f *flow) []*flow {
 			return slices.DeleteFunc(list, func(w *flow) bool { return w == f })
 		}
@@ -50,7 +52,7 @@ func TestFlowTableMatchesModel(t *testing.T) {
 					f.header = &headerInfo{client: c.named}
 				}
 				table.insert(f)
-				table.setStage(f, stageUnanswered)
+				table.setStage(f, stageUnanswered, now)
 				listed[c] = f
 				stages[stageUnanswered], all = append(stages[stageUnanswered], f), append(all, f)
 			},
@@ -60,7 +62,7 @@ func TestFlowTableMatchesModel(t *testing.T) {
 				}
 				f := rapid.SampledFrom(all).Draw(t, "flow")
 				stages[f.stage] = drop(stages[f.stage], f)
-				table.setStage(f, rapid.SampledFrom([]flowStage{stageUnanswered, stageUnconfirmed, stageConfirmed}).Draw(t, "stage"))
+				table.setStage(f, rapid.SampledFrom([]flowStage{stageUnanswered, stageUnconfirmed, stageConfirmed}).Draw(t, "stage"), now)
 				stages[f.stage] = append(stages[f.stage], f)
 			},
 			"end": func(t *rapid.T) {
@@ -76,6 +78,7 @@ func TestFlowTableMatchesModel(t *testing.T) {
 				stages[f.stage], all = drop(stages[f.stage], f), drop(all, f)
 			},
 			"": func(t *rapid.T) {
+				now++
 				for c, f := range listed {
 					require.Same(t, f, table.find(&c.key, c.named, seen[c]))
 				}
@@ -88,6 +91,11 @@ func TestFlowTableMatchesModel(t *testing.T) {
 						order = append(order, f)
 					}
 					require.True(t, slices.Equal(stages[stage], order))
+					since := int64(noFlow)
+					if len(order) > 0 {
+						since = int64(order[0].stagedAt)
+					}
+					require.Equal(t, since, table.ages.since[stage].Load())
 					require.Equal(t, len(order), table.unproven[stage].n)
 				}
 				unanswered, unconfirmed := stages[stageUnanswered], stages[stageUnconfirmed]
@@ -107,9 +115,15 @@ func TestFlowTableMatchesModel(t *testing.T) {
 	})
 }
 
+func newFlowAges() *flowAges {
+	a := &flowAges{}
+	a.init()
+	return a
+}
+
 // The table grows and shrinks with its content and loses no flow.
 func TestFlowTableGrowsAndShrinks(t *testing.T) {
-	table := newFlowTable()
+	table := newFlowTable(newFlowAges())
 	var flows []*flow
 	for i := range 5000 {
 		ip := [16]byte{12: 127, 14: byte(i >> 8), 15: byte(i)}

@@ -30,7 +30,7 @@ func (f *flow) forward(l *loop) {
 	f.firstRun = -1
 	f.activeAt = l.now
 	if f.stage == stageUnconfirmed {
-		f.setStage(stageConfirmed)
+		f.socket.table.setStage(f, stageConfirmed, l.now)
 	}
 	if f.fd >= 0 {
 		switch {

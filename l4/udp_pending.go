@@ -6,7 +6,6 @@ package l4
 import (
 	"net/netip"
 	"slices"
-	"sync/atomic"
 )
 
 const (
@@ -34,7 +33,7 @@ func (u *udpSocket) mayWait(l *loop) bool {
 
 // addPending keeps a new client's run until the other loops have evicted flows. It reports false if that cannot help.
 func (u *udpSocket) addPending(l *loop, key *flowKey, header *headerInfo, p *run) bool {
-	if !u.mayWait(l) {
+	if !u.mayWait(l) || u.ln.loopOfVictim() < 0 {
 		return false
 	}
 	n := pendingDatagrams{key: *key, run: run{data: slices.Clone(p.data), size: p.size, tlvs: slices.Clone(p.tlvs), next: -1}, requests: u.requests + 1}
@@ -52,37 +51,70 @@ func (u *udpSocket) addPending(l *loop, key *flowKey, header *headerInfo, p *run
 	return true
 }
 
-// requestEviction makes the other loops evict flows, as many as are needed, and then admits the pending clients. As long
-// as there are unanswered flows, only those are evicted. Slots under the listener's limit stay acquired for them: other new clients would be faster.
-func (u *udpSocket) requestEviction(l *loop) {
-	state, unansweredOnly := u.ln.set.Load().Admission.State, u.ln.unanswered.Load() > 0
-	var left, slots atomic.Int32
-	left.Store(int32(len(l.plane.loops) - 1))
-	for _, o := range l.plane.loops {
-		if o == l {
-			continue
-		}
-		o.post(message{do: func(o *loop) {
-			limit := int64(u.ln.set.Load().Admission.MaxSessions)
-			o.eachUDPSocket(u.ln, func(other *udpSocket) {
-				for u.evictionsNeeded.Load() > 0 {
-					f := other.table.victim(other.table.evictions.flood(o.now))
-					if f == nil || f.frozen || unansweredOnly && f.stage != stageUnanswered {
-						break
-					}
-					other.table.evictions.add(o.now)
-					u.evictionsNeeded.Add(-1)
-					f.finish(o, ReasonEvicted)
-					if acquireCount(&state.sessions, limit) {
-						slots.Add(1)
-					}
-				}
-			})
-			if left.Add(-1) == 0 {
-				l.post(message{do: func(l *loop) { u.admitPending(l, state, int(slots.Load())) }})
+// loopOfVictim returns the index of the loop that has the oldest unanswered flow, else the oldest unconfirmed one, else
+// -1.
+func (ln *Listener) loopOfVictim() int {
+	for stage := range stageConfirmed {
+		best, since := -1, int64(noFlow)
+		for i := range ln.ages {
+			if at := ln.ages[i].since[stage].Load(); at < since {
+				best, since = i%len(ln.plane.loops), at
 			}
-		}})
+		}
+		if best >= 0 {
+			return best
+		}
 	}
+	return -1
+}
+
+// evictionRequest visits the loops that have the oldest flows, one after the other, and then admits the pending clients
+// of the loop that it came from. Slots under the listener's limit stay acquired for them: other new clients would be
+// faster.
+type evictionRequest struct {
+	socket *udpSocket
+	from   *loop
+	state  *AdmissionState
+	slots  int
+	hops   int // left
+}
+
+// requestEviction makes other loops evict as many flows as are needed.
+func (u *udpSocket) requestEviction(l *loop) {
+	r := &evictionRequest{socket: u, from: l, state: u.ln.set.Load().Admission.State, hops: 2 * len(l.plane.loops)}
+	r.next()
+}
+
+// next visits the next loop, or returns.
+func (r *evictionRequest) next() {
+	u := r.socket
+	i := u.ln.loopOfVictim()
+	if r.hops--; r.hops < 0 || i < 0 || i == r.from.index || u.evictionsNeeded.Load() <= 0 {
+		r.from.post(message{do: func(l *loop) { u.admitPending(l, r.state, r.slots) }})
+		return
+	}
+	u.ln.plane.loops[i].post(message{do: r.evict})
+}
+
+// evict evicts flows while this loop has the oldest.
+func (r *evictionRequest) evict(l *loop) {
+	u := r.socket
+	limit := int64(u.ln.set.Load().Admission.MaxSessions)
+	l.eachUDPSocket(u.ln, func(other *udpSocket) {
+		for u.evictionsNeeded.Load() > 0 && u.ln.loopOfVictim() == l.index {
+			f := other.table.victim(false)
+			if f == nil || f.frozen {
+				return
+			}
+			other.table.evictions.add(l.now)
+			u.evictionsNeeded.Add(-1)
+			f.finish(l, ReasonEvicted)
+			if acquireCount(&r.state.sessions, limit) {
+				r.slots++
+			}
+		}
+	})
+	r.next()
 }
 
 // admitPending admits pending clients, as far as there is room, with the slots that were acquired for them.

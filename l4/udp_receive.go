@@ -5,6 +5,7 @@ package l4
 
 import (
 	"net/netip"
+	"slices"
 	"sync/atomic"
 	"syscall"
 
@@ -69,7 +70,7 @@ func (l *loop) newUDPSocket(ln *Listener, fd int32) *udpSocket {
 			l.maxSegment = anySegment
 		}
 	}
-	u := &udpSocket{counters: &ln.counters[l.index], family: unix.AF_INET6, table: newFlowTable(), overflowed: overflows(fd)}
+	u := &udpSocket{counters: &ln.counters[l.index], family: unix.AF_INET6, table: newFlowTable(&ln.ages[slices.Index(ln.fds, fd)]), overflowed: overflows(fd)}
 	u.listenSocket.udp = u
 	if ln.at.Addr.Addr().Is4() {
 		u.family = unix.AF_INET
@@ -285,13 +286,12 @@ func (u *udpSocket) admit(l *loop, set *Settings, client netip.Addr) (admissionC
 	}
 }
 
-// evict ends the next flow of this socket to evict, after forwarding its datagrams of this batch. It reports false if
-// there is none, or if the other loops are to be asked first (udp_pending.go): unanswered flows of theirs give way before
-// unconfirmed ones of this socket.
+// evict ends a flow of this socket, after forwarding its datagrams of this batch. It reports false if there is none to
+// evict, or if that of another loop is older and may be waited for (udp_pending.go). A flood does not wait.
 func (u *udpSocket) evict(l *loop) bool {
 	flood := u.table.evictions.flood(l.now)
 	f := u.table.victim(flood)
-	if f == nil || f.frozen || f.stage == stageUnconfirmed && !flood && u.ln.unanswered.Load() > 0 && u.mayWait(l) {
+	if f == nil || f.frozen || !flood && u.mayWait(l) && u.ln.loopOfVictim() != l.index {
 		return false
 	}
 	u.table.evictions.add(l.now)

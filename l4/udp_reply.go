@@ -109,7 +109,7 @@ func (f *flow) replyReceived(l *loop) {
 		}
 	}
 	if f.stage == stageUnanswered {
-		f.setStage(stageUnconfirmed)
+		f.socket.table.setStage(f, stageUnconfirmed, l.now)
 		if f.firstByte == 0 {
 			f.firstByte.set(l.now - f.startedAt)
 		}
