@@ -4,7 +4,7 @@ export GOFLAGS = -buildvcs=false
 
 STATICCHECK = go tool -modfile=internal/tools/go.mod staticcheck
 
-.PHONY: build test check deps fuzz headers soak bench demo deb lintian clean campaign
+.PHONY: build test check deps vuln fuzz headers soak bench demo deb lintian clean campaign
 
 build:
 	CGO_ENABLED=0 go build -trimpath -o bin/weir ./cmd/weir
@@ -24,12 +24,18 @@ check:
 	go mod tidy -diff
 	go vet ./...
 	$(STATICCHECK) ./...
+	go test .
 
-packages:
+# Installs the programs that tests and the bench use, if they are missing.
+deps:
 	@sh internal/tools/packages.sh
 
-# Each fuzz target for FUZZTIME. EXECS=3000000 runs each until it has had that many executions in all runs, continues where an
-# interrupted run stopped, and writes the table bin/fuzz/executions.txt.
+# Looks for known vulnerabilities in the code that weir uses. Needs a network, so it is not part of check.
+vuln:
+	go run golang.org/x/vuln/cmd/govulncheck@v1.9.0 ./...
+
+# Runs each fuzz target for FUZZTIME. EXECS=3000000 runs each until it has had that many executions in all runs, continues
+# where an interrupted run stopped, and writes the table bin/fuzz/executions.txt.
 FUZZTIME = 30s
 fuzz:
 	@sh internal/tools/fuzz.sh $(if $(EXECS),$(EXECS)x,$(FUZZTIME))

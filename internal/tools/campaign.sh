@@ -15,6 +15,10 @@ full() {
 		cat "$dir/log"
 		failed=$((failed + 1))
 	}
+	if grep -q 'no tests to run' "$dir/log"; then
+		echo "no test $3 in test/$2"
+		failed=$((failed + 1))
+	fi
 	grep -E '^ +[a-z_]+_test\.go:[0-9]+: |^--- ' "$dir/log" | grep -v ': log: ' || true
 }
 
