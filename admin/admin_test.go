@@ -3,11 +3,14 @@ package admin
 import (
 	"bufio"
 	"context"
+	"crypto/tls"
+	"crypto/x509"
 	"encoding/json"
 	"io"
 	"log/slog"
 	"net"
 	"net/http"
+	"net/http/httptest"
 	"net/netip"
 	"os"
 	"path/filepath"
@@ -28,9 +31,9 @@ func startServer(t *testing.T, w Weir, spec conf.Admin) *Server {
 	t.Helper()
 	s := New(slog.New(slog.DiscardHandler), l4.RemoveStaleSocket)
 	s.Start(w)
-	token, err := ReadToken(spec.TokenFile)
-	require.NoError(t, err)
-	c, err := s.Prepare(spec, token)
+	guard, wrong := NewGuard(spec)
+	require.Empty(t, wrong)
+	c, err := s.Prepare(spec, guard)
 	require.NoError(t, err)
 	c.Commit()
 	t.Cleanup(s.Close)
@@ -183,19 +186,19 @@ func TestRequestErrorStatusCodes(t *testing.T) {
 func TestTokenIsRequiredOnTCP(t *testing.T) {
 	dir := t.TempDir()
 	file := filepath.Join(dir, "token")
-	require.NoError(t, os.WriteFile(file, []byte("s3cret\n"), 0o600))
+	require.NoError(t, os.WriteFile(file, []byte("s3cret-s3cret-s3cret\n"), 0o600))
 	tcp, unix := freePort(t), unixAddress(filepath.Join(dir, "a.sock"))
 	startServer(t, newFakeWeir(), conf.Admin{Listen: []conf.Address{tcp, unix}, Explicit: true, TokenFile: file})
 	for _, path := range []string{"/v1/status", "/healthz", "/readyz", "/metrics", "/", "/v1/nothing"} {
-		for _, header := range []string{"", "s3cret", "Bearer", "Bearer s3cre", "Bearer s3cret2", "Basic s3cret"} {
+		for _, header := range []string{"", "s3cret-s3cret-s3cret", "Bearer", "Bearer s3cret-s3cret-s3cre", "Bearer s3cret-s3cret-s3cret2", "Basic s3cret-s3cret-s3cret"} {
 			res, text := request(t, httpClient(tcp), "GET "+path, "", "Authorization", header)
 			require.Equal(t, 401, res.StatusCode, "%s %q", path, header)
 			require.NotContains(t, text, "s3cret")
 		}
-		res, _ := request(t, httpClient(tcp), "GET "+path, "", "Authorization", "Bearer s3cret")
+		res, _ := request(t, httpClient(tcp), "GET "+path, "", "Authorization", "Bearer s3cret-s3cret-s3cret")
 		require.NotEqual(t, 401, res.StatusCode, path)
 	}
-	res, _ := request(t, httpClient(tcp), "GET /v1/status", "", "Authorization", "bearer s3cret", "Host", "weir.example:9280")
+	res, _ := request(t, httpClient(tcp), "GET /v1/status", "", "Authorization", "bearer s3cret-s3cret-s3cret", "Host", "weir.example:9280")
 	require.Equal(t, 200, res.StatusCode)
 	res, _ = request(t, httpClient(unix), "GET /v1/status", "")
 	require.Equal(t, 200, res.StatusCode, "unix sockets rely on their mode")
@@ -208,8 +211,9 @@ func TestRequestsFromOtherOriginsAreRejected(t *testing.T) {
 	startServer(t, f, conf.Admin{Listen: []conf.Address{at}, Explicit: true})
 	c := httpClient(at)
 	for _, header := range [][]string{{"Sec-Fetch-Site", "cross-site"}, {"Origin", "http://evil.example"}} {
-		res, _ := request(t, c, "POST /v1/reload", "", header...)
+		res, text := request(t, c, "POST /v1/reload", "", header...)
 		require.Equal(t, 403, res.StatusCode)
+		require.Contains(t, text, "another origin")
 	}
 	for _, host := range []string{"evil.example", "evil.example:9280", "127.0.0.1.evil.example"} {
 		res, _ := request(t, c, "GET /v1/status", "", "Host", host)
@@ -230,22 +234,37 @@ func TestRequestsFromOtherOriginsAreRejected(t *testing.T) {
 	link := []string{"Sec-Fetch-Site", "cross-site", "Sec-Fetch-Mode", "navigate", "Sec-Fetch-Dest", "document"}
 	res, _ := request(t, c, "GET /", "", link...)
 	require.Equal(t, 200, res.StatusCode, "its user may follow a link to the dashboard")
-	for _, kind := range []string{"text/plain", "application/x-www-form-urlencoded", "multipart/form-data; boundary=x", "nonsense;"} {
-		res, text := request(t, c, "POST /v1/clusters/c/servers", "{}", "Content-Type", kind, "User-Agent", "Mozilla/5.0 (X11)")
-		require.Equal(t, 415, res.StatusCode, kind)
-		require.Contains(t, text, `"field":"Content-Type"`)
-	}
+	res, text := request(t, c, "POST /v1/clusters/c/servers", "{}", "Content-Type", "application/json")
+	require.Equal(t, 403, res.StatusCode)
+	require.Contains(t, text, "read-only")
 	require.Empty(t, f.lastCall())
-	res, _ = request(t, c, "POST /v1/clusters/c/servers", "{}", "Content-Type", "application/x-www-form-urlencoded", "User-Agent", "curl/8.5.0")
-	require.Equal(t, 201, res.StatusCode, "curl -d sends it like that")
-	for _, kind := range []string{"", "application/json", "application/json; charset=utf-8", "application/vnd.x+json"} {
-		res, _ := request(t, c, "POST /v1/clusters/c/servers", "{}", "Content-Type", kind)
-		require.Equal(t, 201, res.StatusCode, kind)
+}
+
+// With client certificates a browser may make changes. It must post JSON, so that no HTML form can.
+func TestBrowserMustPostJSON(t *testing.T) {
+	g := &Guard{tls: &tls.Config{ClientCAs: x509.NewCertPool()}}
+	post := func(path, body, kind, agent string) int {
+		r := httptest.NewRequest("POST", path, strings.NewReader(body))
+		r.Header.Set("User-Agent", agent)
+		if kind != "" {
+			r.Header.Set("Content-Type", kind)
+		}
+		if _, no := g.check(r); no != nil {
+			require.Equal(t, "Content-Type", no.field)
+			return no.code
+		}
+		return 200
 	}
-	res, _ = request(t, c, "POST /v1/plan", "text", "Content-Type", "text/plain", "User-Agent", "Mozilla/5.0 (X11)")
-	require.Equal(t, 200, res.StatusCode)
-	res, _ = request(t, c, "POST /v1/reload", "", "Content-Type", "application/x-www-form-urlencoded", "User-Agent", "Mozilla/5.0 (X11)")
-	require.Equal(t, 200, res.StatusCode, "there is nothing of that type")
+	const browser, curl = "Mozilla/5.0 (X11)", "curl/8.5.0"
+	for _, kind := range []string{"text/plain", "application/x-www-form-urlencoded", "multipart/form-data; boundary=x", "nonsense;"} {
+		require.Equal(t, 415, post("/v1/clusters/c/servers", "{}", kind, browser), kind)
+		require.Equal(t, 200, post("/v1/clusters/c/servers", "{}", kind, curl), kind)
+	}
+	for _, kind := range []string{"", "application/json", "application/json; charset=utf-8", "application/vnd.x+json"} {
+		require.Equal(t, 200, post("/v1/clusters/c/servers", "{}", kind, browser), kind)
+	}
+	require.Equal(t, 200, post("/v1/plan", "text", "text/plain", browser))
+	require.Equal(t, 200, post("/v1/reload", "", "application/x-www-form-urlencoded", browser), "without a body")
 }
 
 // A disconnected client of the event stream frees its place.
@@ -255,7 +274,7 @@ func TestSlowStreamClientIsDisconnected(t *testing.T) {
 	s := New(slog.New(slog.DiscardHandler), l4.RemoveStaleSocket)
 	s.streamWriteTimeout = 50 * time.Millisecond
 	s.Start(f)
-	c, err := s.Prepare(conf.Admin{Listen: []conf.Address{at}, Explicit: true}, &Token{})
+	c, err := s.Prepare(conf.Admin{Listen: []conf.Address{at}, Explicit: true}, &Guard{})
 	require.NoError(t, err)
 	c.Commit()
 	t.Cleanup(s.Close)

@@ -2,33 +2,48 @@ package admin
 
 import (
 	"container/list"
+	"context"
+	"crypto/tls"
 	"errors"
 	"io"
 	"log"
 	"net"
-	"net/http"
 	"sync"
 	"time"
 )
 
-// limitedListener is a listener with a maximum number of clients. At the limit, a new client replaces the client that has been
-// idle longest; if none is idle, the new client is closed at once.
+// limitedListener is a listener with a maximum number of clients. A client works while an authorized request of it is served. At
+// the limit, a new client replaces one that does not work: the one that has been answered longest, else the one that has sent no
+// complete request for longest. If all clients work, the new client is closed at once. Clients that may only read never hold all
+// places.
 type limitedListener struct {
 	net.Listener
 	limit int
+	tls   func() *tls.Config // of new connections; nil = none
+	freed chan struct{}      // signals a place or an answered client
+	done  chan struct{}      // closed by Close
+	once  sync.Once
 
-	mu           sync.Mutex
-	count        int                            // guarded by mu, like all below
-	idle         *list.List                     // of *limitedConn, longest idle first
-	idleElements map[*limitedConn]*list.Element // in idle
+	mu       sync.Mutex
+	count    int        // guarded by mu, like all below
+	readers  int        // clients that work and may only read
+	fresh    *list.List // of *limitedConn that have sent no complete request, oldest first
+	answered *list.List // of *limitedConn that wait for the next request or are being closed, oldest first
+	ticks    uint64     // counts intervals of graceTick during which a new client has waited
 }
 
-func limitClients(ln net.Listener, most int) *limitedListener {
-	return &limitedListener{Listener: ln, limit: most, idle: list.New(), idleElements: map[*limitedConn]*list.Element{}}
+func limitClients(ln net.Listener, most int, tls func() *tls.Config) *limitedListener {
+	return &limitedListener{Listener: ln, limit: most, tls: tls, freed: make(chan struct{}, 1), done: make(chan struct{}), fresh: list.New(), answered: list.New()}
 }
 
-// acceptPause is the pause after an error of accept.
-const acceptPause = 50 * time.Millisecond
+const (
+	// acceptPause is the pause after an error of accept.
+	acceptPause = 50 * time.Millisecond
+	// A fresh client has graceTicks intervals to send a request before a new client takes its place. They are counted, not
+	// measured, so that a process that does not get the CPU does not close clients whose request it has not read.
+	graceTicks = 3
+	graceTick  = 15 * time.Millisecond
+)
 
 func (b *limitedListener) Accept() (net.Conn, error) {
 	for {
@@ -40,41 +55,82 @@ func (b *limitedListener) Accept() (net.Conn, error) {
 			time.Sleep(acceptPause)
 			continue
 		}
-		c := &limitedConn{Conn: conn, listener: b}
-		if b.add(c) {
-			return c, nil
+		c := &limitedConn{Conn: conn, listener: b, tls: b.tls()}
+		if b.place(c) {
+			return c.secured(), nil
 		}
 		conn.Close()
 	}
 }
 
-// add adds a client, in place of an idle one at the limit. It reports false if there is no room.
-func (b *limitedListener) add(c *limitedConn) bool {
-	b.mu.Lock()
-	var oldest *limitedConn
-	if b.count >= b.limit {
-		if e := b.idle.Front(); e != nil {
-			oldest = e.Value.(*limitedConn)
-		}
-	}
-	room := b.count < b.limit || oldest != nil
-	if room {
-		b.count++
-		b.idleElements[c] = b.idle.PushBack(c)
-	}
-	b.mu.Unlock()
-	if oldest != nil {
-		oldest.Close()
-	}
-	return room
+// Close also ends the wait for a place.
+func (b *limitedListener) Close() error {
+	b.once.Do(func() { close(b.done) })
+	return b.Listener.Close()
 }
 
-// closeIdle closes the idle connections.
+// place adds a client, at the limit in place of another one. It reports false if all clients work.
+func (b *limitedListener) place(c *limitedConn) bool {
+	for {
+		room, wait := b.add(c)
+		if !wait {
+			return room
+		}
+		timer := time.NewTimer(graceTick)
+		select {
+		case <-timer.C:
+			b.mu.Lock()
+			b.ticks++
+			b.mu.Unlock()
+		case <-b.freed:
+		case <-b.done:
+			timer.Stop()
+			return false
+		}
+		timer.Stop()
+	}
+}
+
+// add adds a client, at the limit in place of another one. It reports false if there is no room, and whether there will be.
+func (b *limitedListener) add(c *limitedConn) (room, wait bool) {
+	b.mu.Lock()
+	var oldest *limitedConn
+	room = b.count < b.limit
+	if e := b.answered.Front(); !room && e != nil {
+		oldest, room = e.Value.(*limitedConn), true
+	} else if e := b.fresh.Front(); !room && e != nil {
+		oldest = e.Value.(*limitedConn)
+		room = b.ticks-oldest.tick >= graceTicks
+		wait = !room
+	}
+	if room {
+		b.count++
+		c.tick = b.ticks
+		c.list, c.element = b.fresh, b.fresh.PushBack(c)
+	}
+	b.mu.Unlock()
+	if room && oldest != nil {
+		oldest.Close()
+	}
+	return room, wait
+}
+
+// signal wakes the wait for a place.
+func (b *limitedListener) signal() {
+	select {
+	case b.freed <- struct{}{}:
+	default:
+	}
+}
+
+// closeIdle closes the connections that do not work.
 func (b *limitedListener) closeIdle() {
 	b.mu.Lock()
 	var idle []*limitedConn
-	for e := b.idle.Front(); e != nil; e = e.Next() {
-		idle = append(idle, e.Value.(*limitedConn))
+	for _, l := range []*list.List{b.answered, b.fresh} {
+		for e := l.Front(); e != nil; e = e.Next() {
+			idle = append(idle, e.Value.(*limitedConn))
+		}
 	}
 	b.mu.Unlock()
 	for _, c := range idle {
@@ -82,20 +138,43 @@ func (b *limitedListener) closeIdle() {
 	}
 }
 
-// trackState is the ConnState of the http.Server. It tracks which connections are idle.
-func (b *limitedListener) trackState(conn net.Conn, state http.ConnState) {
-	c, ok := conn.(*limitedConn)
-	if !ok {
-		return
-	}
+// begin marks the client as working. It reports false if the client may only read and too many such clients work, or if the
+// client was closed.
+func (c *limitedConn) begin(may access) bool {
+	b := c.listener
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	switch e := b.idleElements[c]; {
-	case state == http.StateIdle && e == nil && !c.closed:
-		b.idleElements[c] = b.idle.PushBack(c)
-	case state == http.StateActive && e != nil:
-		b.idle.Remove(e)
-		delete(b.idleElements, c)
+	if c.closed || may == readAccess && b.readers >= maxReaders {
+		return false
+	}
+	c.unlist()
+	if c.reader = may == readAccess; c.reader {
+		b.readers++
+	}
+	return true
+}
+
+// end marks the client as answered: the first one that gives way.
+func (c *limitedConn) end() {
+	b := c.listener
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	c.unlist()
+	if !c.closed {
+		c.list, c.element = b.answered, b.answered.PushBack(c)
+		b.signal()
+	}
+}
+
+// unlist removes the client from its list, and from the readers. The listener's mu must be held.
+func (c *limitedConn) unlist() {
+	if c.list != nil {
+		c.list.Remove(c.element)
+		c.list, c.element = nil, nil
+	}
+	if c.reader {
+		c.listener.readers--
+		c.reader = false
 	}
 }
 
@@ -106,18 +185,34 @@ func (b *limitedListener) remove(c *limitedConn) {
 		return
 	}
 	c.closed = true
+	c.unlist()
 	b.count--
-	if e := b.idleElements[c]; e != nil {
-		b.idle.Remove(e)
-		delete(b.idleElements, c)
-	}
+	b.signal()
 }
 
 // limitedConn is a client of a limitedListener.
 type limitedConn struct {
 	net.Conn
 	listener *limitedListener
-	closed   bool // guarded by the listener's mu
+	tls      *tls.Config // under which it was accepted; nil = none; immutable
+	secure   *tls.Conn   // nil without TLS; immutable
+
+	list    *list.List // of the listener; nil while working; guarded by the listener's mu, like all below
+	element *list.Element
+	tick    uint64 // of the listener when the client was accepted
+	reader  bool   // works and may only read
+	closed  bool
+}
+
+// connKey is the key of the *limitedConn in the context of a request.
+type connKey struct{}
+
+// withConn is the ConnContext of the http.Server.
+func withConn(ctx context.Context, conn net.Conn) context.Context {
+	if secure, ok := conn.(*tls.Conn); ok {
+		conn = secure.NetConn()
+	}
+	return context.WithValue(ctx, connKey{}, conn)
 }
 
 func (c *limitedConn) Close() error {

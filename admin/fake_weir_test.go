@@ -16,6 +16,7 @@ type fakeWeir struct {
 	wake   chan struct{}
 	err    error // the answer to every change
 	ready  bool
+	by     string // who asked for the last override
 	cut    chan int // what Stop returns, when it does
 }
 
@@ -28,6 +29,12 @@ func (f *fakeWeir) record(what string) error {
 	defer f.mu.Unlock()
 	f.calls = append(f.calls, what)
 	return f.err
+}
+
+func (f *fakeWeir) setBy(by string) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.by = by
 }
 
 func (f *fakeWeir) lastCall() string {
@@ -100,7 +107,8 @@ func (f *fakeWeir) Explain(cluster, server string) (status.Explanation, error) {
 	return status.Explanation{Cluster: cluster, Server: status.Server{Name: server}}, nil
 }
 
-func (f *fakeWeir) Override(cluster, server string, text []byte) error {
+func (f *fakeWeir) Override(by, cluster, server string, text []byte) error {
+	f.setBy(by)
 	return f.record("override " + cluster + " " + server + " " + string(text))
 }
 

@@ -4,9 +4,11 @@ package admin
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"net"
 	"net/http"
+	"sync/atomic"
 	"time"
 
 	"weir/conf"
@@ -15,6 +17,8 @@ import (
 // apiListener is one address of the API.
 type apiListener struct {
 	address   string
+	tcp       bool
+	guard     atomic.Pointer[Guard] // in force until the address is closed; set by Commit
 	ln        net.Listener
 	server    *http.Server      // nil until Commit
 	pausable  *pausableListener // nil until Commit
@@ -30,23 +34,24 @@ const (
 	writeTimeout  = 30 * time.Second
 	idleTimeout   = time.Minute
 	maxHeader     = 16 << 10
-	maxClients    = 64 // connections per address
+	maxClients    = conf.MaxAPIClients
+	maxReaders    = maxClients * 3 / 4 // clients per address whose requests may only read
 	closePatience = time.Second
 )
 
 // Change is a prepared set of addresses. The new ones are open and not yet served.
 type Change struct {
 	server *Server
-	token  *Token
+	guard  *Guard
 	opened map[string]*apiListener
 	wanted map[string]bool
 }
 
-// Prepare opens the addresses that are not open yet, without visible effect. token is for clients on TCP addresses. The
+// Prepare opens the addresses that are not open yet, without visible effect. guard is for clients on TCP addresses. The
 // error joins all addresses that cannot be opened. The default socket is not required: if it cannot be opened, Prepare logs a
 // warning.
-func (s *Server) Prepare(spec conf.Admin, token *Token) (*Change, error) {
-	c := &Change{server: s, token: token, opened: map[string]*apiListener{}, wanted: map[string]bool{}}
+func (s *Server) Prepare(spec conf.Admin, guard *Guard) (*Change, error) {
+	c := &Change{server: s, guard: guard, opened: map[string]*apiListener{}, wanted: map[string]bool{}}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	var failed []error
@@ -83,10 +88,9 @@ func (c *Change) Discard() {
 	}
 }
 
-// Commit serves the new addresses and closes those that are not in the set.
+// Commit serves the new addresses and closes those that are not in the set, which keep their guard until they are closed.
 func (c *Change) Commit() {
 	s := c.server
-	s.token.Store(c.token)
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.listeners == nil { // closed
@@ -97,16 +101,21 @@ func (c *Change) Commit() {
 		if !c.wanted[name] {
 			delete(s.listeners, name)
 			s.work.Go(l.close)
+			continue
+		}
+		if old := l.guard.Swap(c.guard); old.tls != c.guard.tls && l.tcp {
+			l.limited.closeIdle() // they would be refused
 		}
 	}
 	for name, l := range c.opened {
 		s.listeners[name] = l
 		l.inherited, l.pausable = false, newPausableListener(l.ln)
-		ln := limitClients(l.pausable, maxClients)
+		l.guard.Store(c.guard)
+		ln := limitClients(l.pausable, maxClients, l.tls)
 		l.limited = ln
 		l.server = &http.Server{
-			ConnState:         ln.trackState,
-			Handler:           s.authorize(l.ln.Addr().Network() != "unix"),
+			ConnContext:       withConn,
+			Handler:           s.authorize(l),
 			ReadHeaderTimeout: headerTimeout, ReadTimeout: readTimeout, WriteTimeout: writeTimeout, IdleTimeout: idleTimeout,
 			MaxHeaderBytes: maxHeader,
 			BaseContext:    func(net.Listener) context.Context { return s.ctx },
@@ -114,6 +123,14 @@ func (c *Change) Commit() {
 		}
 		s.work.Go(func() { l.server.Serve(ln) })
 	}
+}
+
+// tls returns the TLS settings of new connections, or nil.
+func (l *apiListener) tls() *tls.Config {
+	if !l.tcp {
+		return nil
+	}
+	return l.guard.Load().tls
 }
 
 // openListener opens an address, or takes over the socket of the old process.
@@ -125,7 +142,7 @@ func (s *Server) openListener(at conf.Address) (*apiListener, error) {
 			if err != nil {
 				return nil, err
 			}
-			return &apiListener{address: at.String(), ln: ln, remove: unlinkUnlessReplaced(at.Path), inherited: true}, nil
+			return &apiListener{address: at.String(), tcp: at.Path == "", ln: ln, remove: unlinkUnlessReplaced(at.Path), inherited: true}, nil
 		}
 	}
 	if at.Path != "" {
@@ -137,7 +154,7 @@ func (s *Server) openListener(at conf.Address) (*apiListener, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &apiListener{address: at.String(), ln: ln, remove: func() {}}, nil
+	return &apiListener{address: at.String(), tcp: true, ln: ln, remove: func() {}}, nil
 }
 
 // close waits up to closePatience for current requests. It closes idle connections at once.

@@ -24,7 +24,7 @@ func TestUnixSocketModeAndRemoval(t *testing.T) {
 	require.Equal(t, os.FileMode(0o660), info.Mode().Perm())
 
 	other := New(slog.New(slog.DiscardHandler), l4.RemoveStaleSocket)
-	_, err = other.Prepare(conf.Admin{Listen: []conf.Address{at}, Explicit: true}, &Token{})
+	_, err = other.Prepare(conf.Admin{Listen: []conf.Address{at}, Explicit: true}, &Guard{})
 	require.ErrorContains(t, err, "listen on unix:"+path+": address already in use")
 	res, _ := request(t, httpClient(at), "GET /healthz", "")
 	require.Equal(t, 200, res.StatusCode, "the one that lives is left alone")
@@ -85,17 +85,17 @@ func TestPrepareFailsWithoutEffect(t *testing.T) {
 		{Listen: []conf.Address{free, unixAddress(file + "/below/a.sock")}, Explicit: true},
 		{Listen: []conf.Address{free, port}, Explicit: true},
 	} {
-		_, err := s.Prepare(spec, &Token{})
+		_, err := s.Prepare(spec, &Guard{})
 		require.Error(t, err)
 		ln, err := net.Listen("tcp", free.Addr.String())
 		require.NoError(t, err, "nothing is left open")
 		ln.Close()
 	}
 	for _, unusable := range []string{file, file + ".none"} {
-		_, err := ReadToken(unusable)
-		require.Error(t, err)
+		_, wrong := NewGuard(conf.Admin{TokenFile: unusable})
+		require.Len(t, wrong, 1)
 	}
-	c, err := s.Prepare(conf.Admin{Listen: []conf.Address{unixAddress(file)}}, &Token{})
+	c, err := s.Prepare(conf.Admin{Listen: []conf.Address{unixAddress(file)}}, &Guard{})
 	require.NoError(t, err, "the default may fail")
 	c.Commit()
 }
@@ -109,7 +109,7 @@ func TestAddressChangeKeepsUnchangedListeners(t *testing.T) {
 	require.NoError(t, err)
 	defer stream.Body.Close()
 
-	c, err := s.Prepare(conf.Admin{Listen: []conf.Address{stays, comes}, Explicit: true}, &Token{})
+	c, err := s.Prepare(conf.Admin{Listen: []conf.Address{stays, comes}, Explicit: true}, &Guard{})
 	require.NoError(t, err)
 	c.Commit()
 	for at, want := range map[conf.Address]bool{stays: true, goes: false, comes: true} {

@@ -14,6 +14,7 @@ import (
 type snapshot struct {
 	status.Metrics
 	missedEvents uint64 // that clients of the event stream did not take
+	refused      uint64 // requests to the API
 }
 
 // metrics answers with the metrics in the text format of Prometheus.
@@ -22,7 +23,7 @@ func (s *Server) metrics(w http.ResponseWriter, r *http.Request) {
 	if r.Method == http.MethodHead {
 		return
 	}
-	_ = writeMetrics(w, &snapshot{s.weir.Metrics(), s.missed.Load()}) // an error means that the client has gone
+	_ = writeMetrics(w, &snapshot{s.weir.Metrics(), s.missed.Load(), s.refusals.total.Load()}) // an error means that the client has gone
 }
 
 // serverStates returns the states of a server. weir_server_state has one gauge for each.
@@ -131,6 +132,7 @@ func metricTable() []metric {
 		{"weir_events_delivered_total", counter, "hook", "Events delivered to a hook.", perHook(func(h *status.Hook) uint64 { return h.Delivered })},
 		{"weir_events_dropped_total", counter, "hook", "Events that a hook missed, because it failed or was too slow.", perHook(func(h *status.Hook) uint64 { return h.Dropped })},
 		{"weir_events_queued", gauge, "hook", "Events that wait for delivery to a hook.", perHook(func(h *status.Hook) uint64 { return uint64(h.Queued) })},
+		{"weir_api_refused_total", counter, "", "Requests to the API that were refused: no valid token, a change on a read-only address, another origin.", func(f *family, s *snapshot) { f.count(s.refused) }},
 		{"weir_event_stream_dropped_total", counter, "", "Events that slow clients of the event stream missed.", func(f *family, s *snapshot) { f.count(s.missedEvents) }},
 		{"weir_session_records_dropped_total", counter, "", "Session records that the log did not take.", func(f *family, s *snapshot) { f.count(s.RecordsDropped) }},
 

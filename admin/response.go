@@ -50,6 +50,8 @@ func writeRequestError(w http.ResponseWriter, err error) {
 		code = http.StatusConflict
 	case status.Unprocessable:
 		code = http.StatusUnprocessableEntity
+	case status.Forbidden:
+		code = http.StatusForbidden
 	case status.Unavailable:
 		code = http.StatusServiceUnavailable
 	}

@@ -32,7 +32,7 @@ func (s *Server) writeServer(w http.ResponseWriter, code int, cluster, server st
 func (s *Server) patchServer(w http.ResponseWriter, r *http.Request) {
 	if text, ok := readBody(w, r, maxBody); ok {
 		cluster, server := r.PathValue("cluster"), r.PathValue("server")
-		s.writeServer(w, http.StatusOK, cluster, server, s.weir.Override(cluster, server, text))
+		s.writeServer(w, http.StatusOK, cluster, server, s.weir.Override(requester(r), cluster, server, text))
 	}
 }
 

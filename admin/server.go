@@ -24,10 +24,10 @@ type Server struct {
 	cancel             context.CancelFunc
 	work               sync.WaitGroup // one per address
 
-	token   atomic.Pointer[Token]
-	streams chan struct{} // one element per open event stream
-	plans   chan struct{} // one element per running plan
-	missed  atomic.Uint64 // events that stream clients have missed
+	streams  chan struct{} // one element per open event stream
+	plans    chan struct{} // one element per running plan
+	missed   atomic.Uint64 // events that stream clients have missed
+	refusals refusals
 
 	mu        sync.Mutex
 	listeners map[string]*apiListener // guarded by mu; by address
@@ -39,7 +39,6 @@ func New(log *slog.Logger, removeStaleSocket func(path string) error) *Server {
 	s := &Server{log: log, removeStaleSocket: removeStaleSocket, listeners: map[string]*apiListener{}, streams: make(chan struct{}, maxStreams), plans: make(chan struct{}, maxPlans),
 		page: newDashboard(), streamWriteTimeout: writeTimeout}
 	s.ctx, s.cancel = context.WithCancel(context.Background())
-	s.token.Store(&Token{})
 	return s
 }
 

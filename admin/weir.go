@@ -23,8 +23,8 @@ type Weir interface {
 	// Explain returns the layers of the state of a server.
 	Explain(cluster, server string) (status.Explanation, error)
 
-	// Override changes the override of a server.
-	Override(cluster, server string, text []byte) error
+	// Override changes the override of a server. by names who asks.
+	Override(by, cluster, server string, text []byte) error
 	// Feedback reports a failure or a success of a server.
 	Feedback(cluster, server string, text []byte) error
 	// CutServer cuts the sessions of a server and returns their number.

@@ -30,7 +30,8 @@ type Override struct {
 	State       *AdminState
 	Weight      *int
 	MaxSessions *int
-	Note        string // who and why, shown as the reason
+	Note        string // why, shown as the reason
+	By          string // who asked, for display
 }
 
 // AgentAdvice is the combined advice of an agent. The zero value is neutral: the agent has reported nothing, or its

@@ -13,6 +13,9 @@ import (
 // DefaultAdminSocket is the default address of the API, for the daemon and for its clients.
 const DefaultAdminSocket = "unix:/run/weir/admin.sock"
 
+// MaxAPIClients is the number of connections that each address of the API accepts, and for which descriptors are reserved.
+const MaxAPIClients = 64
+
 func adminKeys() []key[adminDraft] {
 	return []key[adminDraft]{
 		{
@@ -32,8 +35,21 @@ func adminKeys() []key[adminDraft] {
 			},
 		},
 		scalar("token_file", inputFileType(), "", func(a *adminDraft) *string { return &a.TokenFile },
-			"File with the token (`Authorization: Bearer …`) that clients of TCP addresses must send; required for addresses other "+
-				"than loopback. Empty = none. Unix sockets are protected by their mode, 0660.").withDefaultText("`\"\"`").withAliases("token", "password_file", "bearer_token_file"),
+			"File with the token (`Authorization: Bearer …`) that clients of TCP addresses must send. Without a token or client "+
+				"certificates, a TCP address only reads (`GET`), and must be a loopback address. The token has at least 16 bytes, and other "+
+				"users may not read the file. Empty = none. Unix sockets are protected by their mode, 0660.").withDefaultText("`\"\"`").withAliases("token", "password_file", "bearer_token_file"),
+		scalar("read_token_file", inputFileType(), "", func(a *adminDraft) *string { return &a.ReadTokenFile },
+			"File with another token, which is accepted for `GET` only: status, events and metrics.").withDefaultText("`\"\"`").withAliases("metrics_token_file", "readonly_token_file"),
+		scalar("tls_cert_file", inputFileType(), "", func(a *adminDraft) *string { return &a.TLSCertFile },
+			"File with a certificate and its chain (PEM): TCP addresses serve HTTPS. Needs `tls_key_file`.").withDefaultText("`\"\"`").withAliases("cert_file", "certificate"),
+		scalar("tls_key_file", inputFileType(), "", func(a *adminDraft) *string { return &a.TLSKeyFile },
+			"File with the key of the certificate (PEM). Other users may not read it.").withDefaultText("`\"\"`").withAliases("key_file"),
+		scalar("tls_client_ca_file", inputFileType(), "", func(a *adminDraft) *string { return &a.TLSClientCAFile },
+			"File with authorities (PEM). Clients of TCP addresses must have a certificate of one of them, and may then make changes; "+
+				"with `token_file` they also need the token. Needs `tls_cert_file`.").withDefaultText("`\"\"`").withAliases("client_ca_file", "ca_file"),
+		scalar("allow_programs", booleanType(), "false", func(a *adminDraft) *bool { return &a.AllowPrograms },
+			"Whether clusters and servers that requests create may run programs (`exec` checks) and name files and environment "+
+				"variables of this host (keys that end in `_file` or `_env`)."),
 	}
 }
 
@@ -91,7 +107,21 @@ func parseAdminAddress(n *tree.Node) (Address, error) {
 	return p.Address, nil
 }
 
-// validateAdminAddresses requires a token for addresses other than loopback, and rejects addresses of listeners.
+// validateAdminAccess validates the keys of TLS together.
+func (d *decoder) validateAdminAccess(all *draft) {
+	a := &all.admin
+	for _, k := range []struct{ name, value, needs, given string }{
+		{"tls_cert_file", a.TLSCertFile, "tls_key_file", a.TLSKeyFile},
+		{"tls_key_file", a.TLSKeyFile, "tls_cert_file", a.TLSCertFile},
+		{"tls_client_ca_file", a.TLSClientCAFile, "tls_cert_file", a.TLSCertFile},
+	} {
+		if n := all.setOnce["admin."+k.name]; n != nil && k.value != "" && k.given == "" && !d.incomplete {
+			d.errorAtKey(n, "%s requires %s", k.name, k.needs)
+		}
+	}
+}
+
+// validateAdminAddresses requires a credential for addresses other than loopback, and rejects addresses of listeners.
 func (d *decoder) validateAdminAddresses(all *draft) {
 	type owned struct {
 		at   netip.AddrPort
@@ -110,7 +140,8 @@ func (d *decoder) validateAdminAddresses(all *draft) {
 		if l := taken[owned{a.Addr, a.Path}]; l != nil {
 			d.errorAt(a.node, "duplicate address %s: also used by listener %s (%s)", a.Address, l.Name, line(l.node.Get("address"), a.node))
 		}
-		if a.Path == "" && !a.Addr.Addr().IsLoopback() && all.admin.TokenFile == "" && !d.incomplete {
+		credentials := all.admin.TokenFile + all.admin.ReadTokenFile + all.admin.TLSClientCAFile
+		if a.Path == "" && !a.Addr.Addr().IsLoopback() && credentials == "" && !d.incomplete {
 			d.errorAt(a.node, "token_file is required: %s can be reached from other hosts", a.Address)
 		}
 	}

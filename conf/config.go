@@ -40,9 +40,16 @@ type Log struct {
 
 // Admin configures where the API is served.
 type Admin struct {
-	Listen    []Address // unix sockets and TCP addresses, never host names; empty = nowhere
-	Explicit  bool      // the file has an [admin] table: failing to bind or to read the token is an error
-	TokenFile string    // "" = no token
+	Listen        []Address // unix sockets and TCP addresses, never host names; empty = nowhere
+	Explicit      bool      // the file has an [admin] table: failing to bind or to read the token is an error
+	AllowPrograms bool      // clusters and servers of requests may run programs and name files and variables of this host
+
+	// Of the TCP addresses.
+	TokenFile       string // for all requests; "" = no token
+	ReadTokenFile   string // for GET; "" = no token
+	TLSCertFile     string // PEM; "" = no TLS
+	TLSKeyFile      string // PEM; set with TLSCertFile
+	TLSClientCAFile string // clients must have a certificate of these authorities; "" = no client certificates
 }
 
 // Hook is an event hook: a program that is run for each event, or a URL that each event is sent to. Exactly one of Exec

@@ -38,8 +38,9 @@ func (all *draft) positions() map[keyID]Diagnostic {
 		note("", "runtime", "user", root.Get("runtime"))
 		note("", "runtime", "loops", root.Get("runtime"))
 		note("", "log", "file", root.Get("log"))
-		note("", "admin", "token_file", root.Get("admin"))
-		note("", "admin", "listen", root.Get("admin"))
+		for _, key := range []string{"listen", "token_file", "read_token_file", "tls_cert_file", "tls_key_file", "tls_client_ca_file"} {
+			note("", "admin", key, root.Get("admin"))
+		}
 	}
 	for _, l := range all.listeners {
 		note("", "listener "+l.Name, "address", l.node)

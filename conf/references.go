@@ -39,6 +39,7 @@ func (d *decoder) linkReferences(all *draft) {
 	}
 	d.validateProxyHeaders(all, clusters)
 	d.validateAdminAddresses(all)
+	d.validateAdminAccess(all)
 	d.validateServers(all)
 	for _, c := range all.clusters {
 		if !used[c.Name] {

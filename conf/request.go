@@ -36,6 +36,38 @@ func ParseServer(text []byte, c *Cluster) (s Server, level int, err error) {
 	return s, level, d.err()
 }
 
+// UsesHost returns the path of the first key of a request, a server or a cluster in JSON, through which weir would run a program
+// or read a file or an environment variable of this host; "" = none. Such keys are named *_file and *_env, and the type of a
+// check is exec. A text that is not JSON has none.
+func UsesHost(text []byte) string {
+	n, err := parseJSON(text)
+	if err != nil {
+		return ""
+	}
+	return usesHost(n)
+}
+
+func usesHost(n *tree.Node) string {
+	if strings.HasSuffix(n.Name, "_file") || strings.HasSuffix(n.Name, "_env") || n.Name == "exec" || n.Name == "type" && n.Value == "exec" {
+		return n.Path()
+	}
+	if s, ok := n.Value.(string); ok { // maybe the string form of a server
+		for _, word := range strings.Fields(s)[min(1, len(strings.Fields(s))):] {
+			if key, _, _ := strings.Cut(word, "="); strings.HasSuffix(key, "_file") || strings.HasSuffix(key, "_env") {
+				return strings.TrimPrefix(n.Path()+"."+key, ".")
+			}
+		}
+	}
+	for _, list := range [][]*tree.Node{n.Keys, n.Items} {
+		for _, c := range list {
+			if path := usesHost(c); path != "" {
+				return path
+			}
+		}
+	}
+	return ""
+}
+
 // findLevel returns the index of the level that a value names.
 func (d *decoder) findLevel(n *tree.Node, c *Cluster) int {
 	number := 0

@@ -1,6 +1,7 @@
 // Requests to weir, with the token if one is required.
 
 const tokenKey = "weir-token";
+let readOnly = false; // weir refuses changes from this page
 let asking = null; // promise of a token while the login dialog is open
 
 class ApiError extends Error {
@@ -15,7 +16,10 @@ async function open(method, path, body, signal) {
     if (token) headers.Authorization = "Bearer " + token;
     if (body !== undefined) headers["Content-Type"] = "application/json";
     const res = await fetch(path, { method, headers, body: body === undefined ? undefined : JSON.stringify(body), signal, cache: "no-store" });
-    if (res.ok) return res;
+    if (res.ok) {
+      readOnly = res.headers.get("Weir-Access") === "read";
+      return res;
+    }
     if (res.status === 401) {
       await wantToken(token);
       continue;

@@ -125,6 +125,20 @@ async function poll() {
   $("forget").hidden = !sessionStorage.getItem(tokenKey);
   redraw();
   await refreshServer();
+  showAccess();
+}
+
+// showAccess disables the buttons that make changes if weir would refuse them, and says why.
+let disabled = false;
+
+function showAccess() {
+  $("read-only").hidden = !readOnly;
+  if (!readOnly && !disabled) return;
+  disabled = readOnly;
+  for (const button of document.querySelectorAll("#plan, #reload-now, .actions button, #server-sessions button")) {
+    button.disabled = readOnly;
+    button.title = readOnly ? $("read-only").textContent : button.dataset.title || "";
+  }
 }
 
 // watch refreshes once a second, less often if a refresh takes long, and not while the page is hidden.

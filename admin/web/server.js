@@ -39,7 +39,7 @@ function showServer(x, sessions) {
     ", weight " + x.weight + (x.effective_weight === x.weight ? "" : " (" + x.effective_weight.toPrecision(3) + " effective)") +
     (x.max_sessions ? ", at most " + say(x.max_sessions, "session") : ""));
   if ($("weight").value === "" && document.activeElement !== $("weight")) $("weight").value = x.weight;
-  $("kill").disabled = x.sessions === 0;
+  $("kill").disabled = readOnly || x.sessions === 0;
   if (!armed) text($("kill"), x.sessions === 0 ? "No sessions" : "Kill " + say(x.sessions, "session"));
   keyed($("layers").tBodies[0], x.layers.map((l, i) => ({ ...l, i })), (l) => l.i,
     () => el("tr", {}, el("td"), el("td"), el("td"), el("td")), showLayer);
@@ -65,6 +65,7 @@ function showLayer(tr, l) {
 
 function makeSession(s) {
   const cut = el("button", { type: "button", class: "danger", "aria-label": "cut the session of " + s.client }, "cut");
+  cut.disabled = readOnly;
   cut.addEventListener("click", () => serverAct(cut, () => call("DELETE", "/v1/sessions/" + s.id)));
   return el("tr", {}, el("td", {}, s.client), el("td"), el("td", { class: "n" }), el("td", { class: "n" }), el("td", { class: "n" }), el("td", {}, cut));
 }
@@ -86,7 +87,7 @@ async function act(button, change, error) {
     if (error) text(error, err.message);
     else showNotice(err.message);
   } finally {
-    button.disabled = false;
+    button.disabled = readOnly;
     if (document.activeElement === document.body) button.focus(); // disabling it removed the focus
     refresh();
   }

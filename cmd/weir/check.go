@@ -28,7 +28,7 @@ func checkCommand() *cobra.Command {
 type loaded struct {
 	*conf.Config
 	monitors engine.Monitors
-	token    *admin.Token
+	guard    *admin.Guard
 }
 
 // load reads a configuration, for a start or a check by conf.Load and for a reload by conf.LoadRegular, and tests the
@@ -39,9 +39,11 @@ func load(file string, read func(string) (*conf.Config, error)) (l loaded, err e
 	}
 	var errs conf.Errors
 	l.monitors, errs = engine.Check(l.Config)
-	if l.token, err = admin.ReadToken(l.Admin.TokenFile); err != nil {
-		errs = append(errs, l.KeyError("admin", "token_file", err))
+	guard, wrong := admin.NewGuard(l.Admin)
+	for _, e := range wrong {
+		errs = append(errs, l.KeyError("admin", e.Key, e.Err))
 	}
+	l.guard = guard
 	if len(errs) > 0 {
 		return loaded{}, l.SortErrors(errs)
 	}

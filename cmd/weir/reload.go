@@ -56,7 +56,7 @@ func (d *daemon) apply(cfg loaded) error {
 
 // prepareAPI opens the addresses of the API. Errors have positions in the file.
 func prepareAPI(api *admin.Server, cfg loaded) (*admin.Change, error) {
-	change, err := api.Prepare(cfg.Admin, cfg.token)
+	change, err := api.Prepare(cfg.Admin, cfg.guard)
 	if err == nil {
 		return change, nil
 	}

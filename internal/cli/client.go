@@ -128,6 +128,9 @@ func (c *client) open(ctx context.Context, method, path string, body []byte) (io
 			problem.Error = "authentication failed: token rejected by " + c.address
 		}
 	}
+	if res.StatusCode == http.StatusForbidden && strings.Contains(problem.Error, "admin.token_file") {
+		problem.Error += "; use --admin unix:PATH (a unix socket), or --token-file or $WEIR_TOKEN_FILE with the token"
+	}
 	if problem.Field != "" && res.StatusCode != http.StatusNotFound && res.StatusCode != http.StatusUnprocessableEntity {
 		problem.Error = problem.Field + ": " + problem.Error
 	}

@@ -67,7 +67,7 @@ func TestOverrideBeatsAgent(t *testing.T) {
 	s := startScript(t, cluster("", a+", "+b)+agent.check(`servers = ["A"]`))
 	override := func(text string) {
 		t.Helper()
-		require.NoError(t, s.e.Override("c", "A", []byte(text)))
+		require.NoError(t, s.e.Override("user test", "c", "A", []byte(text)))
 	}
 	for _, state := range []string{"maint", "drain"} {
 		override(fmt.Sprintf(`{"state": %q}`, state))

@@ -28,9 +28,6 @@ const (
 	baseDescriptors = 8
 	// spareDescriptors are for files, look-ups, hooks and a reopened log.
 	spareDescriptors = 32
-	// apiClients is the number of clients that each address of the API always accepts.
-	apiClients = 32
-
 	descriptorsPerLoop = 2
 
 	// checkShare limits checks to 1/checkShare of all descriptors. Further checks wait.
@@ -67,7 +64,7 @@ func computeBudget(limit, loops int, cfg *conf.Config, jobs map[checks.Key]*job)
 		b.checks += j.sockets
 	}
 	b.checks = min(b.checks, parallelChecks(limit))
-	b.api = apiClients * len(cfg.Admin.Listen)
+	b.api = conf.MaxAPIClients * len(cfg.Admin.Listen)
 	b.other = spareDescriptors
 	pending := loops * (l4.MaxPendingClients + 1)
 	if wanted := b.checks + b.api + b.other + pending; wanted > free/2 {

@@ -24,10 +24,20 @@ func (e *Engine) handleEvent(ev balance.Event) {
 	}
 	e.published.eventLog.put(status.Event{ // which also sends it to hooks and event streams
 		Time: time.Now(), Event: string(ev.Kind), Cluster: ev.Cluster, Level: ev.Level, Server: ev.Server,
-		From: ev.From, To: ev.To, Layer: ev.Layer, Reason: ev.Reason,
+		From: ev.From, To: ev.To, Layer: ev.Layer, Reason: ev.Reason, By: e.eventBy(ev),
 	})
 	e.stateFile.Changed()
 	logEvent(e.log, ev)
+}
+
+// eventBy returns who asked for an override, or "" for an event of another layer.
+func (e *Engine) eventBy(ev balance.Event) string {
+	if ev.Layer != string(balance.ByOverride) || ev.Server == "" {
+		return ""
+	}
+	by, _ := e.published.overrideBy.Load([2]string{ev.Cluster, ev.Server})
+	name, _ := by.(string)
+	return name
 }
 
 // queueCut queues a server for cutServersDown if its new state ends its sessions (on_down = "close").

@@ -41,7 +41,7 @@ func layers(seen *balance.ServerState, by string, spec *conf.Server, agent *job,
 		list = append(list, l)
 	}
 	if o := known.Override; o.State != nil || o.Weight != nil || o.MaxSessions != nil {
-		l := status.Layer{By: "operator", Weight: o.Weight, MaxSessions: o.MaxSessions, Reason: o.Note, At: clock.at(known.OverrideAt)}
+		l := status.Layer{By: operator(o.By), Weight: o.Weight, MaxSessions: o.MaxSessions, Reason: o.Note, At: clock.at(known.OverrideAt)}
 		if o.State != nil {
 			l.Says = o.State.String()
 		}
@@ -87,6 +87,14 @@ func layers(seen *balance.ServerState, by string, spec *conf.Server, agent *job,
 	}
 	add(balance.ByPassive, passive)
 	return list
+}
+
+// operator formats who set an override.
+func operator(by string) string {
+	if by == "" {
+		return "operator"
+	}
+	return "operator (" + by + ")"
 }
 
 func agentLayer(a *balance.AgentAdvice, at *time.Time) status.Layer {

@@ -9,20 +9,20 @@ import (
 )
 
 // Override changes the override of a server, given in JSON: {"state": "drain", "weight": null}. Null removes a value; a
-// missing key keeps it.
-func (e *Engine) Override(cluster, server string, text []byte) error {
+// missing key keeps it. by names who asks.
+func (e *Engine) Override(by, cluster, server string, text []byte) error {
 	p, err := conf.ParseOverride(text)
 	if err != nil {
 		return overlay.Invalid(err)
 	}
-	if err := e.setOverride(cluster, server, p); err != nil {
+	if err := e.setOverride(by, cluster, server, p); err != nil {
 		return err
 	}
 	e.stateFile.Sync()
 	return nil
 }
 
-func (e *Engine) setOverride(cluster, server string, p conf.Override) error {
+func (e *Engine) setOverride(by, cluster, server string, p conf.Override) error {
 	e.published.overrides.Lock() // from read to write
 	defer e.published.overrides.Unlock()
 	if e.published.handedOver.Load() {
@@ -48,10 +48,12 @@ func (e *Engine) setOverride(cluster, server string, p conf.Override) error {
 	if p.MaxSessions != nil {
 		o.MaxSessions = orNil(*p.MaxSessions)
 	}
+	o.By = by
+	e.published.overrideBy.Store([2]string{cluster, server}, by)
 	b.SetOverride(server, o, e.plane.Now())
 	e.stateFile.Changed()
 	e.log.Info("override", "cluster", cluster, "server", server, "state", deref(o.State), "weight", deref(o.Weight),
-		"max_sessions", deref(o.MaxSessions), "reason", o.Note)
+		"max_sessions", deref(o.MaxSessions), "reason", o.Note, "by", by)
 	return nil
 }
 

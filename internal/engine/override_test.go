@@ -35,7 +35,7 @@ func TestOverrideSurvivesReload(t *testing.T) {
 	_, b := startNamed(t, "B")
 	s := startScript(t, cluster("", a+", "+b))
 	require.Equal(t, "ABAB", s.requests(4))
-	require.NoError(t, s.e.Override("c", "A", []byte(`{"state": "drain", "reason": "new kernel"}`)))
+	require.NoError(t, s.e.Override("user test", "c", "A", []byte(`{"state": "drain", "reason": "new kernel"}`)))
 	require.Equal(t, "BBBB", s.requests(4))
 	seen := s.server("A")
 	require.Equal(t, "drain", seen.State)
@@ -46,12 +46,12 @@ func TestOverrideSurvivesReload(t *testing.T) {
 
 	s.reload(cluster("try = 3", a+" weight=2, "+b))
 	require.Equal(t, "BBBB", s.requests(4))
-	require.NoError(t, s.e.Override("c", "A", []byte(`{"state": null}`)))
+	require.NoError(t, s.e.Override("user test", "c", "A", []byte(`{"state": null}`)))
 	require.Equal(t, "up", s.server("A").State)
 	require.Zero(t, layer(s.server("A"), "override"))
 	require.Contains(t, s.requests(4), "A")
 
-	require.NoError(t, s.e.Override("c", "B", []byte(`{"state": "maint"}`)))
+	require.NoError(t, s.e.Override("user test", "c", "B", []byte(`{"state": "maint"}`)))
 	var reasons []string
 	for _, l := range s.logged(&s.lines, func(l line) bool { return l["event"] == "server_state" }) {
 		reasons = append(reasons, l["reason"])
@@ -65,7 +65,7 @@ func TestOverrideEndsWithItsServer(t *testing.T) {
 	_, a := startNamed(t, "A")
 	_, b := startNamed(t, "B")
 	s := startScript(t, cluster("", a+", "+b))
-	require.NoError(t, s.e.Override("c", "A", []byte(`{"state": "maint"}`)))
+	require.NoError(t, s.e.Override("user test", "c", "A", []byte(`{"state": "maint"}`)))
 	s.reload(cluster("", b))
 	s.reload(cluster("", a+", "+b))
 	require.Equal(t, "up", s.server("A").State)
@@ -78,7 +78,7 @@ func TestOverrideReadyBeatsFile(t *testing.T) {
 	s := startScript(t, cluster("", a+" state=maint, "+b))
 	require.Equal(t, "BB", s.requests(2))
 	require.Equal(t, "state = maint", s.server("A").Reason)
-	require.NoError(t, s.e.Override("c", "A", []byte(`{"state": "ready"}`)))
+	require.NoError(t, s.e.Override("user test", "c", "A", []byte(`{"state": "ready"}`)))
 	require.Contains(t, s.requests(2), "A")
 }
 
@@ -87,13 +87,13 @@ func TestPartialOverride(t *testing.T) {
 	t.Parallel()
 	_, a := startNamed(t, "A")
 	s := startScript(t, cluster("", a+" weight=3"))
-	require.NoError(t, s.e.Override("c", "A", []byte(`{"state": "drain"}`)))
-	require.NoError(t, s.e.Override("c", "A", []byte(`{"weight": 9, "max_sessions": 5}`)))
+	require.NoError(t, s.e.Override("user test", "c", "A", []byte(`{"state": "drain"}`)))
+	require.NoError(t, s.e.Override("user test", "c", "A", []byte(`{"weight": 9, "max_sessions": 5}`)))
 	seen := s.server("A")
 	require.Equal(t, "drain", seen.State)
 	require.Equal(t, 9, seen.Weight)
 	require.Equal(t, 5, seen.MaxSessions)
-	require.NoError(t, s.e.Override("c", "A", []byte(`{"state": null, "weight": null, "max_sessions": null}`)))
+	require.NoError(t, s.e.Override("user test", "c", "A", []byte(`{"state": null, "weight": null, "max_sessions": null}`)))
 	seen = s.server("A")
 	require.Equal(t, "up", seen.State)
 	require.Equal(t, 3, seen.Weight)
@@ -101,14 +101,14 @@ func TestPartialOverride(t *testing.T) {
 
 	for text, field := range map[string]string{`{"weight": 300}`: "weight", `{"state": "gone"}`: "state", `{`: "", `{}`: ""} {
 		var r *status.RequestError
-		require.ErrorAs(t, s.e.Override("c", "A", []byte(text)), &r)
+		require.ErrorAs(t, s.e.Override("user test", "c", "A", []byte(text)), &r)
 		require.Equal(t, status.Invalid, r.Kind)
 		require.Equal(t, field, r.Field)
 	}
 	var r *status.RequestError
-	require.ErrorAs(t, s.e.Override("c", "Z", []byte(`{"weight": 1}`)), &r)
+	require.ErrorAs(t, s.e.Override("user test", "c", "Z", []byte(`{"weight": 1}`)), &r)
 	require.Equal(t, status.NotFound, r.Kind)
-	require.ErrorAs(t, s.e.Override("d", "A", []byte(`{"weight": 1}`)), &r)
+	require.ErrorAs(t, s.e.Override("user test", "d", "A", []byte(`{"weight": 1}`)), &r)
 	require.Equal(t, "cluster", r.Field)
 }
 

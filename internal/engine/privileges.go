@@ -89,7 +89,9 @@ func reloadedFiles(cfg *conf.Config) []string {
 			paths = append(paths, path)
 		}
 	}
-	add(cfg.Admin.TokenFile)
+	for _, path := range []string{cfg.Admin.TokenFile, cfg.Admin.ReadTokenFile, cfg.Admin.TLSCertFile, cfg.Admin.TLSKeyFile, cfg.Admin.TLSClientCAFile} {
+		add(path)
+	}
 	for i := range cfg.Clusters {
 		for _, check := range cfg.Clusters[i].Checks {
 			add(check.Password.File)

@@ -25,9 +25,9 @@ func TestServerIsCheckedAfterMaintenance(t *testing.T) {
 	_, b := startGreeter(t, "B")
 	s := startScript(t, cluster("max_fails = 0", aName+", "+b)+slow)
 	requireOneCheck(t, a)
-	require.NoError(t, s.e.Override("c", "A", []byte(`{"state": "maint"}`)))
+	require.NoError(t, s.e.Override("user test", "c", "A", []byte(`{"state": "maint"}`)))
 	a.Down()
-	require.NoError(t, s.e.Override("c", "A", []byte(`{"state": null}`)))
+	require.NoError(t, s.e.Override("user test", "c", "A", []byte(`{"state": null}`)))
 	s.countEvents("server_down A up→down")
 }
 

@@ -253,7 +253,7 @@ func TestPlanOfMaintenance(t *testing.T) {
 		require.NoError(t, err)
 		require.Len(t, p.Steps, 1)
 		require.Equal(t, cuts, p.Cuts)
-		require.NoError(t, s.e.Override("c", "A", []byte(`{"state": "ready"}`)))
+		require.NoError(t, s.e.Override("user test", "c", "A", []byte(`{"state": "ready"}`)))
 		p, err = s.e.Plan("", maint)
 		require.NoError(t, err)
 		require.Zero(t, p.Cuts, "an operator's word stands before the file's")
@@ -285,7 +285,7 @@ func TestEventLog(t *testing.T) {
 		events, _, _ := s.e.Events(context.Background(), 0, true)
 		got <- events
 	}()
-	require.NoError(t, s.e.Override("c", "A", []byte(`{"state": "maint"}`)))
+	require.NoError(t, s.e.Override("user test", "c", "A", []byte(`{"state": "maint"}`)))
 	events := <-got
 	require.Equal(t, "server_state", events[0].Event)
 	require.Equal(t, "override", events[0].Layer)

@@ -49,7 +49,7 @@ func (e *Engine) SavedState() state.Snapshot {
 func (e *Engine) savedServer(running *runningState, c *conf.Cluster, b *balance.SavedServer, clock clock) []state.Server {
 	s := state.Server{Name: b.Name, Address: b.Address, Since: clock.wall(b.Since)}
 	if o := b.Override; o.State != nil || o.Weight != nil || o.MaxSessions != nil {
-		s.Override = &state.Override{Weight: o.Weight, MaxSessions: o.MaxSessions, Reason: short(o.Note), At: clock.wall(b.OverrideAt)}
+		s.Override = &state.Override{Weight: o.Weight, MaxSessions: o.MaxSessions, Reason: short(o.Note), By: short(o.By), At: clock.wall(b.OverrideAt)}
 		if o.State != nil {
 			s.Override.State = o.State.String()
 		}
@@ -158,7 +158,7 @@ func (r *restorer) server(cluster string, s *state.Server, same bool, checkJobs 
 	to := balance.SavedServer{Name: s.Name, Address: s.Address, Since: r.at(s.Since)}
 	if o := s.Override; o != nil {
 		to.OverrideAt = r.at(o.At)
-		to.Override = balance.Override{Weight: o.Weight, MaxSessions: o.MaxSessions, Note: o.Reason}
+		to.Override = balance.Override{Weight: o.Weight, MaxSessions: o.MaxSessions, Note: o.Reason, By: o.By}
 		if o.State != "" {
 			admin, _ := balance.ParseAdminState(o.State)
 			to.Override.State = &admin

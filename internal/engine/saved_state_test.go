@@ -71,8 +71,8 @@ const clockTolerance = 100 * time.Millisecond
 
 func TestRestartKeepsOverrides(t *testing.T) {
 	s := startScript(t, savedConfig)
-	require.NoError(t, s.e.Override("c", "a", []byte(`{"state": "drain", "reason": "new kernel"}`)))
-	require.NoError(t, s.e.Override("c", "b", []byte(`{"weight": 7, "max_sessions": 3}`)))
+	require.NoError(t, s.e.Override("user test", "c", "a", []byte(`{"state": "drain", "reason": "new kernel"}`)))
+	require.NoError(t, s.e.Override("user test", "c", "b", []byte(`{"weight": 7, "max_sessions": 3}`)))
 	before, err := s.e.Explain("c", "a")
 	require.NoError(t, err)
 	time.Sleep(3 * clockTolerance)
@@ -90,8 +90,8 @@ func TestRestartKeepsOverrides(t *testing.T) {
 	require.Equal(t, 3, b.MaxSessions)
 	require.Empty(t, s.events(), "no events")
 
-	require.NoError(t, s.e.Override("c", "a", []byte(`{"state": null}`)))
-	require.NoError(t, s.e.Override("c", "b", []byte(`{"weight": null, "max_sessions": null}`)))
+	require.NoError(t, s.e.Override("user test", "c", "a", []byte(`{"state": null}`)))
+	require.NoError(t, s.e.Override("user test", "c", "b", []byte(`{"weight": null, "max_sessions": null}`)))
 	s = s.restart(savedConfig)
 	b, err = s.e.Explain("c", "b")
 	require.NoError(t, err)
@@ -249,8 +249,8 @@ name = "two"
 servers = ["127.0.0.1:2 name=b"]
 `
 	s := startScript(t, config)
-	require.NoError(t, s.e.Override("c", "a", []byte(`{"state": "drain"}`)))
-	require.NoError(t, s.e.Override("c", "a", []byte(`{"state": null}`)))
+	require.NoError(t, s.e.Override("user test", "c", "a", []byte(`{"state": "drain"}`)))
+	require.NoError(t, s.e.Override("user test", "c", "a", []byte(`{"state": null}`)))
 	require.Equal(t, "two", s.e.Status().Clusters[0].Level)
 	require.True(t, s.e.Status().Clusters[0].Held)
 	s = s.restart(config)
@@ -260,8 +260,8 @@ servers = ["127.0.0.1:2 name=b"]
 	require.Equal(t, "one", s.e.Status().Clusters[0].Level)
 	s = s.restart(config)
 	require.Equal(t, "one", s.e.Status().Clusters[0].Level)
-	require.NoError(t, s.e.Override("c", "a", []byte(`{"state": "drain"}`)))
-	require.NoError(t, s.e.Override("c", "a", []byte(`{"state": null}`)))
+	require.NoError(t, s.e.Override("user test", "c", "a", []byte(`{"state": "drain"}`)))
+	require.NoError(t, s.e.Override("user test", "c", "a", []byte(`{"state": null}`)))
 	s = s.restart(strings.Replace(config, `"manual"`, `"auto"`, 1))
 	require.Equal(t, "one", s.e.Status().Clusters[0].Level)
 }
@@ -270,7 +270,7 @@ func TestRestartKeepsRuntimeChanges(t *testing.T) {
 	s := startScript(t, savedConfig)
 	_, err := s.e.AddServer("c", []byte(`{"address": "127.0.0.1:4", "name": "x", "weight": 9}`))
 	require.NoError(t, err)
-	require.NoError(t, s.e.Override("c", "x", []byte(`{"state": "maint"}`)))
+	require.NoError(t, s.e.Override("user test", "c", "x", []byte(`{"state": "maint"}`)))
 	require.NoError(t, s.e.RemoveServer("c", "d"))
 	_, err = s.e.PutCluster("made", []byte(`{"balance": "rr", "levels": [{"servers": ["127.0.0.1:7"]}]}`))
 	require.NoError(t, err)
@@ -342,7 +342,7 @@ func TestStateFileIsWrittenAndRestored(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "state.json")
 	config := "[runtime]\nstate_file = \"" + path + "\"\n" + savedConfig
 	s := startScript(t, config)
-	require.NoError(t, s.e.Override("c", "a", []byte(`{"state": "drain"}`)))
+	require.NoError(t, s.e.Override("user test", "c", "a", []byte(`{"state": "drain"}`)))
 	nettest.Wait(t, 5*time.Second, "the file", func() bool {
 		text, err := os.ReadFile(path)
 		return err == nil && strings.Contains(string(text), "drain")
@@ -351,7 +351,7 @@ func TestStateFileIsWrittenAndRestored(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, os.FileMode(0o600), info.Mode())
 	nettest.Wait(t, 5*time.Second, "the status to say so", func() bool { return s.e.Status().StateFile.SavedAt != nil })
-	require.NoError(t, s.e.Override("c", "b", []byte(`{"state": "maint"}`)))
+	require.NoError(t, s.e.Override("user test", "c", "b", []byte(`{"state": "maint"}`)))
 	moved := path + ".moved"
 	s.reload(strings.Replace(config, path, moved, 1))
 	nettest.Wait(t, 5*time.Second, "the file at its new place", func() bool { return s.e.Status().StateFile.File == moved })
@@ -404,7 +404,7 @@ func TestUnwritableStateFile(t *testing.T) {
 	}
 	nettest.Wait(t, 5*time.Second, "the warning", func() bool { return failed() == 1 })
 	require.Contains(t, s.e.Status().StateFile.LastError, "no such file")
-	require.NoError(t, s.e.Override("c", "a", []byte(`{"state": "drain"}`)))
+	require.NoError(t, s.e.Override("user test", "c", "a", []byte(`{"state": "drain"}`)))
 	time.Sleep(time.Second)
 	require.Equal(t, 1, failed())
 	require.NoError(t, os.Mkdir(dir, 0o700))

@@ -29,6 +29,7 @@ type published struct {
 
 	overrides  sync.Mutex  // held while an override is changed
 	handedOver atomic.Bool // the new process serves; set while overrides is held
+	overrideBy sync.Map    // who changed the override of a server last: [2]string{cluster, server} → string
 
 	loops       sync.RWMutex // held for reading while a call needs the event loops
 	loopsClosed bool         // the event loops end; guarded by loops

@@ -28,6 +28,9 @@ func (o Overlay) edit(cluster string) (Overlay, *changes) {
 // AddServer adds a server, described in JSON as in the file, to a cluster of the running configuration. It returns the
 // new overlay and the name of the server.
 func (o Overlay) AddServer(running *conf.Config, cluster string, source []byte) (Overlay, string, error) {
+	if err := allowed(running, source); err != nil {
+		return nil, "", err
+	}
 	c := running.Cluster(cluster)
 	if c == nil {
 		return nil, "", NoCluster(cluster)
@@ -63,6 +66,9 @@ func (o Overlay) RemoveServer(running *conf.Config, cluster, server string) (Ove
 // PutCluster creates or replaces a cluster, described in JSON as in the file, and reports whether it is new. file is
 // the configuration without runtime changes.
 func (o Overlay) PutCluster(running, file *conf.Config, name string, source []byte) (next Overlay, created bool, err error) {
+	if err := allowed(file, source); err != nil {
+		return nil, false, err
+	}
 	old := running.Cluster(name)
 	c, err := conf.ParseCluster(name, source, old)
 	if err != nil {
@@ -75,6 +81,18 @@ func (o Overlay) PutCluster(running, file *conf.Config, name string, source []by
 	next, edited := o.edit(name)
 	*edited = *put
 	return next, old == nil, nil
+}
+
+// allowed returns an error if a request needs allow_programs and cfg does not set it.
+func allowed(cfg *conf.Config, source []byte) error {
+	if cfg.Admin.AllowPrograms {
+		return nil
+	}
+	if field := conf.UsesHost(source); field != "" {
+		return &status.RequestError{Kind: status.Forbidden, Field: field,
+			Text: "requests may not run programs or name files and variables of this host; set admin.allow_programs = true to allow it"}
+	}
+	return nil
 }
 
 // mergeLevels returns the JSON text of a cluster that is replaced again: if the new text sets only the levels, all

@@ -38,7 +38,8 @@ func (c *changes) empty() bool {
 //
 //   - a change to something that the file no longer names is dropped;
 //   - a server or cluster that was added at run time and that the file now names belongs to the file;
-//   - a replaced cluster that the file now describes identically belongs to the file again.
+//   - a replaced cluster that the file now describes identically belongs to the file again;
+//   - a change that needs allow_programs is dropped if the file does not set it.
 //
 // The file's configuration is not modified.
 func (o Overlay) Apply(file *conf.Config) (*conf.Config, Overlay, error) {
@@ -46,6 +47,7 @@ func (o Overlay) Apply(file *conf.Config) (*conf.Config, Overlay, error) {
 	if len(o) == 0 {
 		return file, kept, nil
 	}
+	o = o.permitted(file)
 	result := *file
 	result.Listeners, result.Clusters = slices.Clone(file.Listeners), nil
 	for i := range file.Clusters {
@@ -83,6 +85,26 @@ func (o Overlay) Apply(file *conf.Config) (*conf.Config, Overlay, error) {
 		return nil, nil, &status.RequestError{Text: err.Error()}
 	}
 	return &result, kept, nil
+}
+
+// permitted returns the changes without those that need allow_programs, unless the file sets it.
+func (o Overlay) permitted(file *conf.Config) Overlay {
+	if file.Admin.AllowPrograms {
+		return o
+	}
+	kept := make(Overlay, len(o))
+	for name, c := range o {
+		next := *c
+		next.added = slices.DeleteFunc(slices.Clone(c.added), func(a addedServer) bool { return conf.UsesHost(a.source) != "" })
+		if conf.UsesHost(c.source) != "" {
+			next.replacement, next.source, next.created = nil, nil, false
+			if c.created {
+				continue
+			}
+		}
+		kept[name] = &next
+	}
+	return kept
 }
 
 // applyTo applies the changes to a cluster of the file, and returns those that are effective.

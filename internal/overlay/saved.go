@@ -33,6 +33,14 @@ func Restore(saved *state.Snapshot, file *conf.Config) (Overlay, error) {
 	var lost []error
 	for i := range saved.Clusters {
 		m := &saved.Clusters[i]
+		if err := allowed(file, m.Replacement); err != nil {
+			lost = append(lost, fmt.Errorf("clusters[%d] (%s).replacement.%w", i, m.Name, err))
+		}
+		for j, a := range m.Added {
+			if err := allowed(file, a.Server); err != nil {
+				lost = append(lost, fmt.Errorf("clusters[%d] (%s).added[%d].%w", i, m.Name, j, err))
+			}
+		}
 		c, err := restoreCluster(m, file.Cluster(m.Name))
 		if err != nil {
 			lost = append(lost, fmt.Errorf("clusters[%d] (%s).%w", i, m.Name, err))

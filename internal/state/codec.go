@@ -177,6 +177,9 @@ func (s *Server) check() error {
 		if len(o.Reason) > maxText {
 			return errors.New("override.reason: too long")
 		}
+		if len(o.By) > maxText {
+			return errors.New("override.by: too long")
+		}
 	}
 	if a := s.Agent; a != nil && (a.Check == "" || len(a.Reply) > maxText) {
 		return fmt.Errorf("agent: want a check and a reply of at most %d bytes", maxText)

@@ -53,6 +53,7 @@ type Override struct {
 	Weight      *int      `json:"weight,omitempty"`
 	MaxSessions *int      `json:"max_sessions,omitempty"`
 	Reason      string    `json:"reason,omitempty"`
+	By          string    `json:"by,omitempty"` // who asked
 	At          time.Time `json:"at"`
 }
 

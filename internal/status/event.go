@@ -15,5 +15,6 @@ type Event struct {
 	To       string    `json:"to"`
 	Layer    string    `json:"layer"`
 	Reason   string    `json:"reason"`
+	By       string    `json:"by,omitempty"`    // who asked, for the layer override
 	Count    uint64    `json:"count,omitempty"` // of session_refused: clients since the last such event of the listener and reason
 }

@@ -10,6 +10,7 @@ const (
 	Conflict                       // conflict with the current state
 	Unprocessable                  // the resulting configuration is invalid
 	Unavailable                    // weir is stopping
+	Forbidden                      // the configuration does not allow it
 )
 
 // RequestError is the error of a request to a running weir that was not carried out.

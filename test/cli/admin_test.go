@@ -159,7 +159,7 @@ func TestUnavailableAPIAddress(t *testing.T) {
 func TestToken(t *testing.T) {
 	t.Parallel()
 	token := filepath.Join(t.TempDir(), "token")
-	require.NoError(t, os.WriteFile(token, []byte("open sesame\n"), 0o600))
+	require.NoError(t, os.WriteFile(token, []byte("open sesame, please\n"), 0o600))
 	tcp := nettest.Reserve(t)
 	l := weirtest.Config{Listen: nettest.Reserve(t), Levels: weirtest.OneLevel("127.0.0.1:1")}
 	a := weirtest.NewAPI(t)

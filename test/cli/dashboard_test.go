@@ -105,6 +105,14 @@ func (p tab) says(selector, text string) {
 	p.until(fmt.Sprintf("(document.querySelector(%q)?.innerText ?? '').includes(%q)", selector, text))
 }
 
+// login enters a token.
+func (p tab) login(token string) {
+	p.t.Helper()
+	p.until("document.getElementById('login').open")
+	p.do(chromedp.SendKeys(css("#token"), token+"\n"))
+	p.until("!document.getElementById('login').open")
+}
+
 // open opens the dialog about a server.
 func (p tab) open(server string) {
 	p.t.Helper()
@@ -127,11 +135,13 @@ func TestDashboard(t *testing.T) {
 			"[[cluster.x.check]]\ntype = \"tcp\"\nexpect = \"hello\"\ninterval = \"50ms\"\ntimeout = \"40ms\"\nfall = 1\n",
 	}
 	a := weirtest.NewAPI(t)
-	w := weirtest.Start(t, a.AddTo(l.String(), at))
+	key := tokenFile(t, secretToken)
+	w := weirtest.Start(t, withAdmin(a.AddTo(l.String(), at), "token_file = %q", key))
 	url := "http://" + at + "/"
 
 	t.Run("shows and changes", func(t *testing.T) {
 		p := newTab(t, chromium, 1280, 800, url)
+		p.login(secretToken)
 		p.says("#problems", "x: no healthy server")
 		c := nettest.Dial(t, l.Listen)
 		require.NoError(t, weirtest.PingPong(c))
@@ -189,6 +199,7 @@ func TestDashboard(t *testing.T) {
 		require.NoError(t, err)
 		a.MustDo("PATCH /v1/clusters/x/servers/X", string(text))
 		p := newTab(t, chromium, 1280, 800, url)
+		p.login(secretToken)
 		p.says("#clusters", "onerror")
 		p.says("#events", "onerror")
 		p.open("X")
@@ -208,6 +219,7 @@ func TestDashboard(t *testing.T) {
 
 	t.Run("on a phone, by keyboard", func(t *testing.T) {
 		p := newTab(t, chromium, 360, 740, url)
+		p.login(secretToken)
 		p.says("#problems", "x: ")
 		require.EqualValues(t, 360, p.eval("document.documentElement.scrollWidth"), "nothing sticks out")
 		p.until("document.querySelector('#clusters tr.server button') !== null")
@@ -230,7 +242,8 @@ func TestDashboard(t *testing.T) {
 
 	t.Run("a reload", func(t *testing.T) {
 		p := newTab(t, chromium, 1280, 800, url)
-		w.WriteConfig(strings.Replace(a.AddTo(l.String(), at), "name=B", "name=C", 1))
+		p.login(secretToken)
+		w.WriteConfig(withAdmin(strings.Replace(a.AddTo(l.String(), at), "name=B", "name=C", 1), "token_file = %q", key))
 		p.do(chromedp.Click(css("#plan")))
 		p.says("#steps", "C")
 		p.do(chromedp.Click(css("#reload-now")))
@@ -243,11 +256,12 @@ func TestDashboard(t *testing.T) {
 		require.Equal(t, 422, code)
 		p.says("#problems", "last reload failed")
 		p.says("#problems", w.File)
-		w.WriteConfig(a.AddTo(l.String(), at))
+		w.WriteConfig(withAdmin(a.AddTo(l.String(), at), "token_file = %q", key))
 	})
 
 	t.Run("when weir is gone", func(t *testing.T) {
 		p := newTab(t, chromium, 1280, 800, url)
+		p.login(secretToken)
 		p.says("#problems", "x: ")
 		w.Signal(syscall.SIGINT)
 		require.Zero(t, w.WaitExit(10*time.Second))
@@ -257,7 +271,7 @@ func TestDashboard(t *testing.T) {
 
 	t.Run("token", func(t *testing.T) {
 		file := filepath.Join(t.TempDir(), "token")
-		require.NoError(t, os.WriteFile(file, []byte("open-sesame\n"), 0o600))
+		require.NoError(t, os.WriteFile(file, []byte("open-sesame-please\n"), 0o600))
 		at, a := nettest.Reserve(t), weirtest.NewAPI(t)
 		l := weirtest.Config{Listen: nettest.Reserve(t), Levels: weirtest.OneLevel(host.Addr() + " name=A")}
 		w := weirtest.Start(t, strings.Replace(a.AddTo(l.String(), at), "[admin]", fmt.Sprintf("[admin]\ntoken_file = %q", file), 1))
@@ -266,7 +280,7 @@ func TestDashboard(t *testing.T) {
 		p.do(chromedp.KeyEvent(kb.Escape))
 		p.do(chromedp.SendKeys(css("#token"), "open-barley\n"))
 		p.says("#login-error", "not the token")
-		p.do(chromedp.SendKeys(css("#token"), "open-sesame\n"))
+		p.do(chromedp.SendKeys(css("#token"), "open-sesame-please\n"))
 		p.says("#problems", "No problems")
 		p.open("A")
 		p.do(chromedp.Click(css("[data-state=drain]")))
@@ -289,6 +303,10 @@ func TestDashboard(t *testing.T) {
 		p := newTab(t, chromium, 1280, 800, "http://"+at+"/")
 		rows := "document.querySelectorAll('#clusters tr.server').length"
 		p.until(rows + " === 1")
+		p.says("#read-only", "token")
+		p.open("s500")
+		require.Equal(t, true, p.eval("[...document.querySelectorAll('#plan, .actions button')].every(b => b.disabled && b.title.includes('Read-only'))"))
+		p.do(chromedp.Click(css("#server .close button")))
 		p.says("#clusters", "999 servers up")
 		p.eval("document.querySelector('.cluster div > button.link').click()")
 		p.until(rows + " === 1000")
