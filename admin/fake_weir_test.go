@@ -16,7 +16,7 @@ type fakeWeir struct {
 	wake   chan struct{}
 	err    error // the answer to every change
 	ready  bool
-	by     string // who asked for the last override
+	by     string   // who asked for the last override
 	cut    chan int // what Stop returns, when it does
 }
 

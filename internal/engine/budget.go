@@ -27,7 +27,7 @@ const (
 	// baseDescriptors are always open: standard streams, the log file, the poller of the Go runtime.
 	baseDescriptors = 8
 	// spareDescriptors are for files, look-ups, hooks and a reopened log.
-	spareDescriptors = 32
+	spareDescriptors   = 32
 	descriptorsPerLoop = 2
 
 	// checkShare limits checks to 1/checkShare of all descriptors. Further checks wait.
