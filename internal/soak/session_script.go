@@ -5,7 +5,9 @@ package soak
 import (
 	"bytes"
 	"encoding/binary"
+	"errors"
 	"fmt"
+	"io"
 	"math/rand/v2"
 	"time"
 )
@@ -144,6 +146,32 @@ func (c *checker) take(got []byte) error {
 		got = got[k:]
 	}
 	return nil
+}
+
+// read reads in to its end through buf and stores the number of correct bytes. It calls before ahead of each read, and use,
+// unless it is nil, with the bytes of each read.
+func (c *checker) read(in io.Reader, buf []byte, received *uint32, before func(), use func(got []byte) error) error {
+	for {
+		before()
+		n, err := in.Read(buf)
+		if bad := c.take(buf[:n]); bad != nil {
+			return corruption{bad}
+		}
+		*received = c.n
+		if n > 0 && use != nil {
+			if err := use(buf[:n]); err != nil {
+				return err
+			}
+		}
+		switch {
+		case errors.Is(err, io.EOF) && c.n < c.all:
+			return errEarly
+		case errors.Is(err, io.EOF):
+			return nil
+		case err != nil:
+			return err
+		}
+	}
 }
 
 // outcome is how a session ended for one side.

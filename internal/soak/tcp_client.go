@@ -159,25 +159,12 @@ func (s *script) read(c *net.TCPConn, p *clientResult) error {
 	if s.slow {
 		buf = buf[:8<<10]
 	}
-	for {
+	return check.read(c, buf, &p.down, func() {
 		if s.slow {
 			time.Sleep(20 * time.Millisecond)
 		}
 		extend()
-		n, err := c.Read(buf)
-		if bad := check.take(buf[:n]); bad != nil {
-			return corruption{bad}
-		}
-		p.down = check.n
-		switch {
-		case errors.Is(err, io.EOF) && check.n < check.all:
-			return errEarly
-		case errors.Is(err, io.EOF):
-			return nil
-		case err != nil:
-			return err
-		}
-	}
+	}, nil)
 }
 
 // setOutcome derives the outcome from the errors of both directions. The kernel reports a reset once, to the call that

@@ -206,23 +206,12 @@ func (s *tcpServer) runScript(c *net.TCPConn, in io.Reader, sc *script, v *serve
 }
 
 func (s *tcpServer) receive(c *net.TCPConn, in io.Reader, check *checker, v *serverResult) error {
-	buf := make([]byte, 64<<10)
-	for {
-		_ = c.SetReadDeadline(time.Now().Add(idleTimeout))
-		n, err := in.Read(buf)
-		if bad := check.take(buf[:n]); bad != nil {
-			return corruption{bad}
-		}
-		v.Up = check.n
-		switch {
-		case errors.Is(err, io.EOF) && check.n < check.all:
-			return errEarly
-		case errors.Is(err, io.EOF):
-			return nil
-		case err != nil:
-			return err
-		}
-	}
+	return check.read(in, make([]byte, 64<<10), &v.Up, extend(c), nil)
+}
+
+// extend returns a function that extends the read deadline of a connection.
+func extend(c *net.TCPConn) func() {
+	return func() { _ = c.SetReadDeadline(time.Now().Add(idleTimeout)) }
 }
 
 // idleTimeout is how long a server waits for a client, which may pause on purpose.
@@ -254,33 +243,19 @@ func (s *tcpServer) send(c *net.TCPConn, sc *script, received <-chan struct{}) e
 }
 
 func (s *tcpServer) echo(c *net.TCPConn, in io.Reader, sc *script, check *checker, v *serverResult) error {
-	buf := make([]byte, sc.chunk)
-	for {
-		_ = c.SetReadDeadline(time.Now().Add(idleTimeout))
-		n, err := in.Read(buf)
-		if bad := check.take(buf[:n]); bad != nil {
-			return corruption{bad}
+	err := check.read(in, make([]byte, sc.chunk), &v.Up, extend(c), func(got []byte) error {
+		if check.n >= sc.serverReset {
+			abort(c)
+			return errGaveUp
 		}
-		v.Up = check.n
-		if n > 0 {
-			if check.n >= sc.serverReset {
-				abort(c)
-				return errGaveUp
-			}
-			_ = c.SetWriteDeadline(time.Now().Add(ioTimeout))
-			if _, err := c.Write(buf[:n]); err != nil {
-				return err
-			}
-		}
-		switch {
-		case errors.Is(err, io.EOF) && check.n < check.all:
-			return errEarly
-		case errors.Is(err, io.EOF):
-			return c.CloseWrite()
-		case err != nil:
-			return err
-		}
+		_ = c.SetWriteDeadline(time.Now().Add(ioTimeout))
+		_, err := c.Write(got)
+		return err
+	})
+	if err != nil {
+		return err
 	}
+	return c.CloseWrite()
 }
 
 // Serve runs a child server, which its parent kills. It writes "ready" and then the result of every session, one line
