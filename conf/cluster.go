@@ -66,6 +66,10 @@ func clusterKeys() []key[clusterDraft] {
 		scalar("send_proxy", sendProxyType(), "", func(c *clusterDraft) *string { return &c.Defaults.SendProxy },
 			"Start connections to servers, including those of checks, with a PROXY header of this version. None = no header. Can be "+
 				"set per server.").withDefaultText("none").withAliases("send-proxy", "proxy_protocol", "send-proxy-v2"),
+		scalar("proxy_tlvs", tlvTypesType(), "all", func(c *clusterDraft) *TLVTypes { return &c.Defaults.ProxyTLVs },
+			"TLVs of the client's PROXY header that `send_proxy = \"v2\"` passes on: `all`, `none`, or a list of types: numbers such as "+
+				"`\"0xE5\"` or names (`authority`, `alpn`, `unique_id`, `ssl`, `aws_vpce_id`, `azure_link_id`, `gcp_psc_id`). Can be set "+
+				"per server.").withAliases("proxy-v2-options"),
 
 		tables("level", "Priority tiers of servers, in the order in which they are tried. At least one.", decodeLevel).
 			withAliases("levels", "group", "groups", "tier", "priority"),

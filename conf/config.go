@@ -137,10 +137,11 @@ type Server struct {
 	Weight      int // 0 to 256
 	MaxFails    int // 0 = no passive health checks
 	FailTimeout time.Duration
-	State       string // ready, drain or maint
-	MaxSessions int    // 0 = no limit
-	Source      Source // of sessions and checks; zero = the kernel chooses
-	SendProxy   string // version of the PROXY header that connections start with, v1 or v2; "" = no header
+	State       string   // ready, drain or maint
+	MaxSessions int      // 0 = no limit
+	Source      Source   // of sessions and checks; zero = the kernel chooses
+	SendProxy   string   // version of the PROXY header that connections start with, v1 or v2; "" = no header
+	ProxyTLVs   TLVTypes // of the client's header, passed on with send_proxy v2
 }
 
 // Check is a check that is run against the servers of a cluster.

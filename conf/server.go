@@ -28,6 +28,8 @@ func serverKeys() []key[Server] {
 			"As in the cluster.").fromCluster().withAliases("bind", "proxy_bind", "bind_address", "local_address"),
 		scalar("send_proxy", sendProxyType(), "", func(s *Server) *string { return &s.SendProxy },
 			"As in the cluster.").fromCluster().withAliases("send-proxy", "proxy_protocol", "send-proxy-v2"),
+		scalar("proxy_tlvs", tlvTypesType(), "all", func(s *Server) *TLVTypes { return &s.ProxyTLVs },
+			"As in the cluster.").fromCluster().withAliases("proxy-v2-options"),
 	}
 }
 

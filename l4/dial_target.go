@@ -11,6 +11,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"weir/conf"
+	"weir/internal/proxy"
 )
 
 // Target holds the addresses of one server in dialling order, and the source address. It is immutable and the Handle of
@@ -21,7 +22,8 @@ type Target struct {
 	source *dialSource  // nil = chosen by the kernel
 	stats  *ServerStats // nil = not counted
 
-	sendProxy uint8 // version of the PROXY header that connections begin with; 0 = none
+	sendProxy uint8          // version of the PROXY header that connections begin with; 0 = none
+	proxyTLVs *proxy.TypeSet // passed on in it; nil = all
 }
 
 // SetStats makes the loops count for the target's server.
@@ -55,6 +57,14 @@ func NewUnixTarget(path string) (*Target, error) {
 		return nil, fmt.Errorf("unix socket path %q: want 1 to 107 bytes", path)
 	}
 	return t, nil
+}
+
+// sameHeader reports whether two targets expect the same PROXY header.
+func (t *Target) sameHeader(o *Target) bool {
+	if t.proxyTLVs == nil || o.proxyTLVs == nil {
+		return t.sendProxy == o.sendProxy && t.proxyTLVs == o.proxyTLVs
+	}
+	return t.sendProxy == o.sendProxy && *t.proxyTLVs == *o.proxyTLVs
 }
 
 func (t *Target) addresses() int {

@@ -7,6 +7,7 @@ package l4
 import (
 	"net/netip"
 
+	"weir/conf"
 	"weir/internal/proxy"
 )
 
@@ -63,7 +64,7 @@ func (s *session) readHeader(l *loop) {
 	}
 	c := &s.client
 	c.headerSize = uint16(size)
-	c.readable = n > size || c.fin || c.local || c.urgent // after a short read the socket is empty
+	c.readable = n > size || n == len(window) || c.fin || c.local || c.urgent // after a short read the socket is empty
 	s.useHeader(l, &h)
 }
 
@@ -138,7 +139,7 @@ func (s *session) destination() netip.AddrPort {
 // sent bytes already, they follow in the same segment.
 func (s *session) sendHeader(l *loop) {
 	d := s.dialer
-	h := proxy.Header{Version: d.target.sendProxy, Local: d.proxyLocal, Transport: proxy.Stream, Source: s.clientAddr.get(), Dest: s.destination(), TLVs: d.tlvs}
+	h := proxy.Header{Version: d.target.sendProxy, Local: d.proxyLocal, Transport: proxy.Stream, Source: s.clientAddr.get(), Dest: s.destination(), TLVs: d.tlvs, Pass: d.target.proxyTLVs}
 	text := h.Append(l.scratch[:0])
 	n, e := 0, errno(0)
 	if c := &s.client; c.readable && !c.fin && !c.urgent && !c.local {
@@ -153,5 +154,14 @@ func (s *session) sendHeader(l *loop) {
 	}
 }
 
-// SendProxy makes connections to the target begin with a PROXY header of version 1 or 2; 0 = none.
-func (t *Target) SendProxy(version uint8) { t.sendProxy = version }
+// SendProxy makes connections to the target begin with a PROXY header of version 1 or 2; 0 = none. pass selects the TLVs
+// of the client's header that are passed on.
+func (t *Target) SendProxy(version uint8, pass conf.TLVTypes) {
+	t.sendProxy = version
+	if pass.Limited {
+		t.proxyTLVs = new(proxy.TypeSet)
+		for _, typ := range pass.Types {
+			t.proxyTLVs.Add(typ)
+		}
+	}
+}

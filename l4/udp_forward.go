@@ -78,7 +78,7 @@ func (f *flow) serverHeader(m *datagramBuffers, tlvs []byte) []byte {
 	if f.target.sendProxy == 0 {
 		return nil
 	}
-	h := proxy.Header{Version: 2, Local: f.header != nil && f.header.local, Transport: proxy.Datagram, Source: f.client(), Dest: f.localAddress(), TLVs: tlvs}
+	h := proxy.Header{Version: 2, Local: f.header != nil && f.header.local, Transport: proxy.Datagram, Source: f.client(), Dest: f.localAddress(), TLVs: tlvs, Pass: f.target.proxyTLVs}
 	from := len(m.headers)
 	m.headers = h.Append(m.headers)
 	return m.headers[from:]
@@ -121,8 +121,8 @@ func (f *flow) sendUp(l *loop) bool {
 		m := &o.messages[o.sent]
 		switch {
 		case isRefusal(e): // of an earlier datagram: this send has not happened
-			was := f.target.sendProxy
-			if f.nextServer(l, e) && f.target.sendProxy == was {
+			was := f.target
+			if f.nextServer(l, e) && f.target.sameHeader(was) {
 				continue
 			}
 			n := 0

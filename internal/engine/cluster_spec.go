@@ -32,7 +32,7 @@ func (r *reload) balanceSpec(c *conf.Cluster) (balance.Spec, error) {
 				return balance.Spec{}, fmt.Errorf("cluster %s: server %s: %w", c.Name, server.Name, err)
 			}
 			target.SetStats(r.serverStats(r.old.clusters[c.Name], &server))
-			target.SendProxy(version)
+			target.SendProxy(version, server.ProxyTLVs)
 			ls.Servers = append(ls.Servers, balance.ServerSpec{
 				Name: server.Name, Address: server.Address.String(), Weight: server.Weight,
 				MaxFails: server.MaxFails, FailTimeout: server.FailTimeout, State: state,

@@ -14,7 +14,18 @@ type Header struct {
 	// addresses are IPv4.
 	Source, Dest netip.AddrPort
 	TLVs         []byte // the TLVs (section 2.2), a part of the parsed bytes; version 2 only
+
+	Pass *TypeSet // the TLVs that Append appends, by type; nil = all
 }
+
+// TypeSet is a set of types of TLVs.
+type TypeSet [4]uint64
+
+// Add adds a type.
+func (s *TypeSet) Add(typ byte) { s[typ/64] |= 1 << (typ % 64) }
+
+// Has reports whether a type is in the set; nil is the set of all types.
+func (s *TypeSet) Has(typ byte) bool { return s == nil || s[typ/64]>>(typ%64)&1 == 1 }
 
 // Transport is the transport protocol of the client's connection.
 type Transport uint8
@@ -80,7 +91,9 @@ func ParseDatagram(b []byte) (h Header, payload []byte, err error) {
 }
 
 // Append appends the header to b. Version 1 omits Local, TLVs and datagrams; without addresses it is UNKNOWN. Version 2
-// gets a new checksum, which replaces one in the TLVs.
+// is LOCAL without addresses: receivers reject PROXY with none. It gets a new checksum, which replaces one in the TLVs. Its
+// length is at most MaxV2: the checksum is left out where it does not fit, and so are TLVs, which then fit only without
+// the addresses that they arrived with.
 func (h *Header) Append(b []byte) []byte {
 	if h.Version == 1 {
 		return appendV1(b, h)
@@ -89,4 +102,4 @@ func (h *Header) Append(b []byte) []byte {
 }
 
 // MaxEncodedSize returns the maximum number of bytes that Append appends for TLVs of a given size.
-func MaxEncodedSize(tlvs int) int { return max(MaxV1, v2Fixed+addr6Size+tlvs+checksumSize) }
+func MaxEncodedSize(tlvs int) int { return min(max(MaxV1, v2Fixed+addr6Size+tlvs+checksumSize), MaxV2) }

@@ -258,9 +258,8 @@ func TestAppend(t *testing.T) {
 		withChecksum(frame(0x21, 0x11, block4, tlv(3, "----"))):         {Version: 2, Transport: Stream, Source: addrPort("192.0.2.1:1234"), Dest: addrPort("192.0.2.2:5678")},
 		withChecksum(frame(0x20, 0x21, block6, tlv(3, "----"))):         {Version: 2, Transport: Stream, Local: true, Source: addrPort("[2001:db8::1]:1234"), Dest: addrPort("[2001:db8::2]:5678")},
 		withChecksum(frame(0x21, 0x22, block6, tlv(3, "----"))):         {Version: 2, Transport: Datagram, Source: addrPort("[2001:db8::1]:1234"), Dest: addrPort("[2001:db8::2]:5678")},
-		withChecksum(frame(0x21, 0x00, tlv(3, "----"))):                 {Version: 2, Transport: Stream},
-		withChecksum(frame(0x20, 0x00, tlv(3, "----"))):                 {Version: 2, Local: true},
-		withChecksum(frame(0x21, 0x00, tlv(2, "host"), tlv(3, "----"))): {Version: 2, TLVs: append(tlv(3, "junk"), tlv(2, "host")...)},
+		withChecksum(frame(0x20, 0x00, tlv(3, "----"))):                 {Version: 2, Transport: Stream},
+		withChecksum(frame(0x20, 0x00, tlv(2, "host"), tlv(3, "----"))): {Version: 2, TLVs: append(tlv(3, "junk"), tlv(2, "host")...)},
 	} {
 		require.Equal(t, text, string(h.Append(nil)))
 		require.Equal(t, "before"+text, string(h.Append([]byte("before"))))

@@ -166,12 +166,12 @@ func summed(header []byte, at int) bool {
 func appendV2(b []byte, h *Header) []byte {
 	start := len(b)
 	b = append(b, signature...)
-	command := byte(0x21)
-	if h.Local {
-		command = 0x20
-	}
 	source, dest := h.Source.Addr(), h.Dest.Addr()
 	named := source.IsValid() && dest.IsValid()
+	command := byte(0x21)
+	if h.Local || !named {
+		command = 0x20
+	}
 	kind := byte(familyUnspec)
 	switch four := source.Is4() && dest.Is4(); {
 	case !named:
@@ -197,21 +197,26 @@ func appendV2(b []byte, h *Header) []byte {
 		b = binary.BigEndian.AppendUint16(b, h.Source.Port())
 		b = binary.BigEndian.AppendUint16(b, h.Dest.Port())
 	}
-	b = appendTLVs(b, h.TLVs)
-	b = append(b, typeChecksum, 0, 4, 0, 0, 0, 0)
+	b = appendTLVs(b, h.TLVs, h.Pass, start+MaxV2)
+	sum := len(b)+checksumSize <= start+MaxV2
+	if sum {
+		b = append(b, typeChecksum, 0, 4, 0, 0, 0, 0)
+	}
 	binary.BigEndian.PutUint16(b[start+14:], uint16(len(b)-start-v2Fixed))
-	binary.BigEndian.PutUint32(b[len(b)-4:], crc32.Checksum(b[start:], castagnoli))
+	if sum {
+		binary.BigEndian.PutUint32(b[len(b)-4:], crc32.Checksum(b[start:], castagnoli))
+	}
 	return b
 }
 
-// appendTLVs appends all TLVs except a checksum.
-func appendTLVs(b, tlvs []byte) []byte {
+// appendTLVs appends the TLVs of the types in pass except a checksum, as long as the result has at most max bytes.
+func appendTLVs(b, tlvs []byte, pass *TypeSet, max int) []byte {
 	for len(tlvs) >= tlvHead {
 		end := tlvHead + int(binary.BigEndian.Uint16(tlvs[1:]))
 		if end > len(tlvs) {
 			break
 		}
-		if tlvs[0] != typeChecksum {
+		if tlvs[0] != typeChecksum && pass.Has(tlvs[0]) && len(b)+end <= max {
 			b = append(b, tlvs[:end]...)
 		}
 		tlvs = tlvs[end:]

@@ -173,7 +173,7 @@ func TestProxyHeaderIsForwarded(t *testing.T) {
 		"v2": {
 			line: func(net.Conn) string { return v2Frame(0x21, client, dest) },
 			nettest.ProxyV2(0x21, 0x11, block4, tlvs, padding):                             func(net.Conn) string { return v2Frame(0x21, client, dest, tlvs, padding) },
-			nettest.ProxyV2(0x21, 0x11, block4, large):                                     func(net.Conn) string { return v2Frame(0x21, client, dest, large) },
+			nettest.ProxyV2(0x21, 0x11, block4, large):                                     func(net.Conn) string { return nettest.ProxyV2(0x21, 0x11, block4, large) },
 			nettest.ProxyWithChecksum(nettest.ProxyV2(0x21, 0x21, block6, tlvs, checksum)): func(net.Conn) string { return v2Frame(0x21, client6, dest6, tlvs) },
 			nettest.ProxyV2(0x20, 0x00): func(c net.Conn) string {
 				client, dest := ends(c)
@@ -197,6 +197,80 @@ func TestProxyHeaderIsForwarded(t *testing.T) {
 			require.Equal(t, want(c)+"hello", string(rec.WaitEnd(t, i, 5*time.Second).Data), "%s: %.60q", version, header)
 			i++
 		}
+	}
+}
+
+// A client of a unix socket whose header has no IP addresses has none to send. Its TLVs are passed on.
+func TestSendProxyForUnixClientsWithHeaders(t *testing.T) {
+	t.Parallel()
+	var rec nettest.Recorder
+	path := weirtest.ShortTempDir(t) + "/in"
+	weirtest.Serve(t, weirtest.Config{Listen: "unix:" + path, Listener: "accept_proxy = true", Levels: weirtest.OneLevel(nettest.Start(t, rec.Handle).Addr() + " send_proxy=v2")})
+	for i, header := range []string{
+		nettest.ProxyV2(0x20, 0x00), nettest.ProxyV2(0x21, 0x00), nettest.ProxyV2(0x21, 0x31, blockUnx), nettest.ProxyV2(0x21, 0x32, blockUnx),
+		nettest.ProxyV2(0x21, 0x12, block4), "PROXY UNKNOWN\r\n", nettest.ProxyV2(0x21, 0x31, blockUnx, tlvs),
+	} {
+		c, err := net.Dial("unix", path)
+		require.NoError(t, err)
+		io.WriteString(c, header+"hello")
+		c.Close()
+		want := []string{checksum}
+		if strings.Contains(header, tlvs) {
+			want = []string{tlvs, checksum}
+		}
+		require.Equal(t, nettest.ProxyWithChecksum(nettest.ProxyV2(0x20, 0, want...))+"hello", string(rec.WaitEnd(t, i, 5*time.Second).Data), "%q", header)
+	}
+}
+
+// A header near the size limit is sent on without a checksum, so that it stays within the limit: a second weir accepts
+// it. The client's first bytes arrive although they came in the segment of a header that fills the limit.
+func TestLargeProxyHeaderInChain(t *testing.T) {
+	t.Parallel()
+	echo := nettest.Start(t, nettest.Echo)
+	last, lastAddr := weirtest.Serve(t, proxied("", echo.Addr()))
+	_, addr := weirtest.Serve(t, proxied("", lastAddr+" send_proxy=v2"))
+	for _, size := range []int{4082, 4089, 4090, 4095, 4096} {
+		for _, address := range []string{"\x11" + block4, "\x21" + block6, "\x00"} {
+			head := nettest.ProxyV2(0x21, address[0], address[1:])
+			filler := nettest.ProxyTLV(0xe0, "first") + nettest.ProxyTLV(0xe1, strings.Repeat("x", size-len(head)-2*3-len("first")))
+			header := nettest.ProxyV2(0x21, address[0], address[1:], filler)
+			require.Len(t, header, size)
+			c := nettest.Dial(t, addr)
+			require.NoError(t, weirtest.WriteText(c, header+"hello"))
+			c.SetReadDeadline(time.Now().Add(5 * time.Second))
+			got := make([]byte, 5)
+			_, err := io.ReadFull(c, got)
+			require.NoError(t, err, "%d bytes, family %#x", size, address[0])
+			require.Equal(t, "hello", string(got))
+			c.Close()
+		}
+	}
+	require.Empty(t, last.Records(func(r weirtest.Record) bool { return r.Text("phase") == "proxy_header" }))
+}
+
+// proxy_tlvs limits the TLVs that are passed on, for each server.
+func TestProxyTLVs(t *testing.T) {
+	t.Parallel()
+	client, dest := netip.MustParseAddrPort("192.0.2.1:1234"), netip.MustParseAddrPort("192.0.2.2:5678")
+	alpn, authority, own := nettest.ProxyTLV(1, "h2"), nettest.ProxyTLV(2, "example.com"), nettest.ProxyTLV(0xe5, "own")
+	for i, c := range []struct {
+		cluster, server string
+		want            []string
+	}{
+		{"", "", []string{alpn, authority, own}},
+		{"", "proxy_tlvs=all", []string{alpn, authority, own}},
+		{"", "proxy_tlvs=none", nil},
+		{`proxy_tlvs = "none"`, "", nil},
+		{`proxy_tlvs = ["0xE5", "authority"]`, "", []string{authority, own}},
+		{`proxy_tlvs = "none"`, "proxy_tlvs=alpn,0xe5", []string{alpn, own}},
+		{`proxy_tlvs = []`, "", nil},
+	} {
+		var rec nettest.Recorder
+		l := proxied("", nettest.Start(t, rec.Handle).Addr()+" send_proxy=v2 "+c.server)
+		l.Cluster = c.cluster
+		_, addr := weirtest.Serve(t, l)
+		say(t, addr, nettest.ProxyV2(0x21, 0x11, block4, alpn, authority, own)+"x")
+		require.Equal(t, v2Frame(0x21, client, dest, c.want...)+"x", string(rec.WaitEnd(t, 0, 5*time.Second).Data), "case %d", i)
 	}
 }
 
@@ -233,7 +307,7 @@ func TestSendProxyForUnixClients(t *testing.T) {
 	dir := weirtest.ShortTempDir(t)
 	for version, want := range map[string]string{
 		"v1": "PROXY UNKNOWN\r\n",
-		"v2": nettest.ProxyWithChecksum(nettest.ProxyV2(0x21, 0, checksum)),
+		"v2": nettest.ProxyWithChecksum(nettest.ProxyV2(0x20, 0, checksum)), // LOCAL, as HAProxy: receivers reject PROXY without addresses
 	} {
 		var rec nettest.Recorder
 		path := dir + "/" + version

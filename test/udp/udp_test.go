@@ -710,3 +710,32 @@ func TestDatagramDuringPauseIsInTime(t *testing.T) {
 		require.Equal(t, ports[i], string(data))
 	}
 }
+
+// proxy_tlvs limits what a datagram's header passes on; the checksum is left out where it does not fit.
+func TestProxyTLVsOfDatagrams(t *testing.T) {
+	t.Parallel()
+	got := make(chan string, 10)
+	record := func(_ netip.AddrPort, data []byte, _ func([]byte)) { got <- string(data) }
+	block := "\xc0\x00\x02\x01\xc0\x00\x02\x02\x04\xd2\x16\x2e"
+	checksum := nettest.ProxyTLV(3, "\x00\x00\x00\x00")
+	alpn, own := nettest.ProxyTLV(1, "h2"), nettest.ProxyTLV(0xe5, "own")
+	large := nettest.ProxyTLV(0xe0, strings.Repeat("x", 4096-16-12-3))
+	for _, c := range []struct{ words, tlvs, want string }{
+		{"", alpn + own, nettest.ProxyWithChecksum(nettest.ProxyV2(0x21, 0x12, block, alpn, own, checksum))},
+		{"proxy_tlvs=0xe5", alpn + own, nettest.ProxyWithChecksum(nettest.ProxyV2(0x21, 0x12, block, own, checksum))},
+		{"proxy_tlvs=none", alpn + own, nettest.ProxyWithChecksum(nettest.ProxyV2(0x21, 0x12, block, checksum))},
+		{"", large, nettest.ProxyV2(0x21, 0x12, block, large)},
+	} {
+		host := nettest.StartDatagrams(t, record)
+		_, addr := weirtest.ServeUDP(t, weirtest.Config{
+			Listener: "accept_proxy = true\ntrusted_proxies = [\"127.0.0.0/8\"]", Levels: weirtest.OneLevel(host.Addr() + " send_proxy=v2 " + c.words),
+		})
+		nettest.DialDatagrams(t, "", addr).Send([]byte(nettest.ProxyV2(0x21, 0x12, block, c.tlvs) + "payload"))
+		select {
+		case data := <-got:
+			require.Equal(t, c.want+"payload", data)
+		case <-time.After(5 * time.Second):
+			require.Fail(t, "no datagram")
+		}
+	}
+}
