@@ -154,6 +154,9 @@ func (s *Server) openListener(at conf.Address) (*apiListener, error) {
 	if err != nil {
 		return nil, err
 	}
+	if bound, ok := ln.Addr().(*net.TCPAddr); ok && bound.IP.To4() != nil && at.Addr.Addr().Is6() {
+		s.log.Warn("IPv6 is not available: listening at all IPv4 addresses", "address", at.String()) // package net does so
+	}
 	return &apiListener{address: at.String(), tcp: true, ln: ln, remove: func() {}}, nil
 }
 

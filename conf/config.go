@@ -23,9 +23,10 @@ type Config struct {
 
 // Runtime holds the settings of the process.
 type Runtime struct {
-	Loops        int           // event loops; 0 = one per CPU. Cannot change while weir runs
+	Loops        int           // event loops; 0 = one per CPU that the process may use. Cannot change while weir runs
 	MaxSessions  int           // whole process; 0 = as many as the descriptor limit allows
 	DrainTimeout time.Duration // how long sessions without a listener or server may continue before they are cut
+	StopDelay    time.Duration // how long listeners accept clients after a stop has begun
 	User         string        // user or user:group to run as; "" = no change. Cannot change while weir runs
 	StateFile    string        // keeps overrides, advice, verdicts and runtime changes across restarts; "" = none
 }

@@ -13,13 +13,18 @@ import (
 func runtimeKeys() []key[Runtime] {
 	return []key[Runtime]{
 		scalar("loops", integerType(0, 1024), "0", func(r *Runtime) *int { return &r.Loops },
-			"Number of event loops; 0 = one per CPU. Cannot change while weir runs.").
+			"Number of event loops; 0 = one per CPU that the process may use: CPUs of its affinity mask, at most the cgroup's CPU quota, "+
+				"rounded up. Cannot change while weir runs.").
 			fixedBecause("the event loops are fixed for the life of the process; upgrade or restart it").withAliases("nbthread", "worker_processes", "threads"),
 		scalar("max_sessions", integerType(0, maxInt), "0", func(r *Runtime) *int { return &r.MaxSessions },
 			"Maximum number of sessions in the process; 0 = as many as the descriptor limit allows.").withAliases("maxconn", "worker_connections", "max_connections"),
 		scalar("drain_timeout", durationOrZero(), "30s", func(r *Runtime) *time.Duration { return &r.DrainTimeout },
 			"How long sessions may continue after a stop, or after a reload that removes their listener or server; then they are "+
 				"cut. 0 = cut immediately.").withAliases("hard_stop_after", "shutdown_timeout"),
+		scalar("stop_delay", durationOrZero(), "0s", func(r *Runtime) *time.Duration { return &r.StopDelay },
+			"How long listeners accept clients after TERM, INT or `weir stop`, while `/readyz` already answers 503, so that load "+
+				"balancers in front of weir stop using it. `drain_timeout` begins afterwards. A second signal or `weir stop --now` ends "+
+				"the delay. 0 = none.").withAliases("pre_stop_delay", "shutdown_delay", "shutdown_grace_period"),
 		scalar("user", userType(), "", func(r *Runtime) *string { return &r.User },
 			"User to run as once all addresses are bound: a name or number, `\"weir\"`, or with a group, `\"weir:proxy\"`. Empty = "+
 				"the user that starts weir. Cannot change while weir runs.").

@@ -112,7 +112,7 @@ func (p *Plane) ListenActivated(a *ActivatedSocket, set *Settings) *Listener {
 	ln.fds = []int32{a.fd}
 	a.fd = -1
 	if ln.udp {
-		setUDPOptions(ln.fds[0], a.At)
+		setUDPOptions(ln.fds[0], a.At.Addr.Addr().IsUnspecified())
 	} else {
 		ln.applySocketOptions(set)
 	}

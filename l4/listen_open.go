@@ -33,6 +33,13 @@ func (ln *Listener) bind(set *Settings, share bool) (int32, errno) {
 		kind = unix.SOCK_DGRAM
 	}
 	fd, e := openSocket(to.family(), kind)
+	if lacksIPv6(e) && to.family() == unix.AF_INET6 && ip.IsUnspecified() {
+		to.setIP(netip.AddrPortFrom(netip.IPv4Unspecified(), ln.at.Addr.Port()), 0)
+		if fd, e = openSocket(to.family(), kind); e == 0 && !ln.ipv4Only {
+			ln.ipv4Only = true
+			ln.plane.log.Warn("IPv6 is not available: listening at all IPv4 addresses", "address", ln.at.String())
+		}
+	}
 	if e != 0 {
 		return -1, e
 	}
@@ -41,7 +48,7 @@ func (ln *Listener) bind(set *Settings, share bool) (int32, errno) {
 			setOption(fd, unix.IPPROTO_IPV6, unix.IPV6_V6ONLY, boolInt(!ip.IsUnspecified()))
 		}
 		if ln.udp {
-			setUDPOptions(fd, ln.at)
+			setUDPOptions(fd, ip.IsUnspecified())
 		} else {
 			setOption(fd, unix.SOL_SOCKET, unix.SO_REUSEADDR, 1)
 			setInheritedOptions(fd, set)
@@ -56,6 +63,12 @@ func (ln *Listener) bind(set *Settings, share bool) (int32, errno) {
 		setOption(fd, unix.SOL_SOCKET, unix.SO_REUSEPORT, 1)
 	}
 	return fd, 0
+}
+
+// lacksIPv6 reports whether opening an IPv6 socket failed because the kernel lacks IPv6 (ipv6.disable=1) or because a
+// filter forbids it (systemd RestrictAddressFamilies, seccomp).
+func lacksIPv6(e errno) bool {
+	return e == syscall.EAFNOSUPPORT || e == syscall.EPERM || e == syscall.EACCES
 }
 
 // listen lets the kernel queue clients at a bound socket. UDP sockets receive once they are bound.

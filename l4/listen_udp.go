@@ -26,10 +26,9 @@ func setBufferSize(fd int32, force, ordinary, size int) {
 	}
 }
 
-// setUDPOptions prepares a listen socket, bound or not.
-func setUDPOptions(fd int32, at conf.Address) {
-	wildcard := at.Addr.Addr().IsUnspecified()
-	if at.Addr.Addr().Is4() {
+// setUDPOptions prepares a listen socket, bound or not. wildcard: it is for all addresses of the host.
+func setUDPOptions(fd int32, wildcard bool) {
+	if socketFamily(fd) == unix.AF_INET {
 		setOption(fd, unix.IPPROTO_IP, unix.IP_PKTINFO, boolInt(wildcard))
 	} else {
 		setOption(fd, unix.IPPROTO_IPV6, unix.IPV6_RECVPKTINFO, boolInt(wildcard))

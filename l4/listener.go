@@ -21,6 +21,7 @@ type Listener struct {
 	file      os.FileInfo // identifies the file of a unix socket; nil = not to be removed
 	inherited bool
 	udp       bool
+	ipv4Only  bool // bound to all IPv4 addresses instead of all addresses: the host lacks IPv6
 	set       atomic.Pointer[Settings]
 
 	counters []Counters               // one for each loop, which alone writes it

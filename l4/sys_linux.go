@@ -88,6 +88,15 @@ func openSocket(family, kind int) (int32, errno) {
 	return int32(n), 0
 }
 
+// socketFamily returns the address family of a socket.
+func socketFamily(fd int32) int {
+	family, err := unix.GetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_DOMAIN)
+	if err != nil {
+		return unix.AF_UNSPEC
+	}
+	return family
+}
+
 func bindSocket(fd int32, to *rawAddr) errno {
 	_, _, e := syscall.RawSyscall(unix.SYS_BIND, uintptr(fd), uintptr(unsafe.Pointer(&to.any)), uintptr(to.len))
 	return e

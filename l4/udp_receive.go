@@ -70,11 +70,8 @@ func (l *loop) newUDPSocket(ln *Listener, fd int32) *udpSocket {
 			l.maxSegment = anySegment
 		}
 	}
-	u := &udpSocket{counters: &ln.counters[l.index], family: unix.AF_INET6, table: newFlowTable(&ln.ages[slices.Index(ln.fds, fd)]), overflowed: overflows(fd)}
+	u := &udpSocket{counters: &ln.counters[l.index], family: socketFamily(fd), table: newFlowTable(&ln.ages[slices.Index(ln.fds, fd)]), overflowed: overflows(fd)}
 	u.listenSocket.udp = u
-	if ln.at.Addr.Addr().Is4() {
-		u.family = unix.AF_INET
-	}
 	u.wildcard = ln.at.Addr.Addr().IsUnspecified()
 	return u
 }

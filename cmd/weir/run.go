@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"io"
@@ -94,10 +95,7 @@ func runDaemon(ctx context.Context, file string, stderr io.Writer) int {
 	}
 	defer out.close()
 	log := out.logger()
-	loops := cfg.Runtime.Loops
-	if loops == 0 {
-		loops = runtime.NumCPU()
-	}
+	loops := cmp.Or(cfg.Runtime.Loops, usableCPUs())
 	runtime.GOMAXPROCS(max(runtime.GOMAXPROCS(0), loops+spareProcs))
 	for _, w := range cfg.Warnings {
 		log.Warn("configuration warning", "warning", w.String())
@@ -112,7 +110,7 @@ func runDaemon(ctx context.Context, file string, stderr io.Writer) int {
 		defer d.supervisor.close()
 	}
 	defer d.api.Close()
-	if err := d.start(cfg, old); err != nil {
+	if err := d.start(cfg, old, loops); err != nil {
 		for _, line := range errorLines(err) {
 			log.Error("cannot start", "error", line)
 		}
@@ -133,7 +131,7 @@ func runDaemon(ctx context.Context, file string, stderr io.Writer) int {
 
 // start opens the API and starts the engine, with the sockets of the service manager or everything that the old process
 // hands over.
-func (d *daemon) start(cfg loaded, old *engine.OldProcess) error {
+func (d *daemon) start(cfg loaded, old *engine.OldProcess, loops int) error {
 	adminSockets, sockets := splitAdminSockets(activatedSockets(d.log), cfg.Admin)
 	d.api.Inherit(func(address string) *os.File {
 		if old != nil {
@@ -146,7 +144,7 @@ func (d *daemon) start(cfg loaded, old *engine.OldProcess) error {
 		return err
 	}
 	d.engine, err = engine.Start(cfg.Config, engine.Options{
-		Monitors: cfg.monitors, Log: d.log, Sessions: d.out.enqueue, Version: version(), Activated: sockets, OldProcess: old, SkipLookups: d.signals.stopRequested,
+		Monitors: cfg.monitors, Log: d.log, Sessions: d.out.enqueue, Version: version(), Loops: loops, Activated: sockets, OldProcess: old, SkipLookups: d.signals.stopRequested,
 	})
 	if err == nil && old != nil {
 		err = d.engine.TakeOver()

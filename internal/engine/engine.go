@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"log/slog"
@@ -26,6 +27,7 @@ type Options struct {
 	Log      *slog.Logger            // must not block
 	Sessions func(lines []byte) bool // takes whole lines of session records, or returns false if there is no room; must not block; nil = no records
 	Version  string                  // for the status document
+	Loops    int                     // event loops unless the configuration has runtime.loops; 0 = one per CPU
 
 	// Monitors are those that Check has built for the configuration; nil = Start tests and builds.
 	Monitors Monitors
@@ -161,7 +163,7 @@ func newEngine(cfg *conf.Config, o Options) (*Engine, error) {
 
 	first := &runningState{}
 	e.running.Store(first)
-	planeOptions := l4.Options{Loops: cfg.Runtime.Loops, Record: e.sessionLog.Write, Log: o.Log}
+	planeOptions := l4.Options{Loops: cmp.Or(cfg.Runtime.Loops, o.Loops), Record: e.sessionLog.Write, Log: o.Log}
 	if old != nil && old.state != nil {
 		first.addresses = old.state.Addresses // valid until a look-up succeeds
 		planeOptions.Origin, planeOptions.LastID = l4.Origin(old.state.ClockOrigin), old.state.LastSessionID
@@ -230,11 +232,14 @@ func notify(signal chan struct{}) {
 // Sessions returns the number of sessions.
 func (e *Engine) Sessions() int { return e.plane.Sessions() }
 
-// Stop closes the listeners, drains the sessions until ctx ends, for at most drain_timeout, cuts the others, and closes
-// everything. It returns the number of cut sessions.
+// Stop ends readiness, waits for stop_delay, closes the listeners, drains the sessions for at most drain_timeout, cuts the
+// others, and closes everything. The end of ctx ends the delay and the drain. It returns the number of cut sessions.
 func (e *Engine) Stop(ctx context.Context) int {
 	defer context.AfterFunc(ctx, func() { e.hooks.ShortenDrain(cutTimeout) })()
 	e.published.stopping.Store(true)
+	delayed, cancel := context.WithTimeout(ctx, e.running.Load().cfg.Runtime.StopDelay)
+	<-delayed.Done()
+	cancel()
 	e.mu.Lock()
 	e.stopped = true
 	listeners := e.listeners

@@ -71,6 +71,64 @@ func TestStopDrains(t *testing.T) {
 	}
 }
 
+// During stop_delay /readyz answers 503 and new clients are served. Then the listeners close.
+func TestStopDelay(t *testing.T) {
+	t.Parallel()
+	host := nettest.Start(t, nettest.Echo)
+	w, addr, a := weirtest.ServeAPI(t, weirtest.Config{Runtime: "stop_delay = \"1s\"\ndrain_timeout = \"10s\"", Levels: weirtest.OneLevel(host.Addr())})
+	code, _ := a.Do("GET /readyz", "")
+	require.Equal(t, 200, code)
+	begin := time.Now()
+	w.Signal(syscall.SIGTERM)
+	nettest.Wait(t, 5*time.Second, "/readyz to fail", func() bool { code, _ := a.Do("GET /readyz", ""); return code == 503 })
+	require.Less(t, time.Since(begin), time.Second, "a slow machine")
+	c := nettest.Dial(t, addr)
+	require.NoError(t, weirtest.PingPong(c))
+	code, _ = a.Do("GET /healthz", "")
+	require.Equal(t, 200, code)
+	waitRefused(t, addr)
+	require.GreaterOrEqual(t, time.Since(begin), time.Second)
+	require.NoError(t, weirtest.PingPong(c))
+	c.Close()
+	require.Zero(t, w.WaitExit(5*time.Second))
+}
+
+// A second signal and weir stop --now end stop_delay.
+func TestStopDelayEnds(t *testing.T) {
+	t.Parallel()
+	host := nettest.Start(t, nettest.Echo)
+	for _, again := range []func(*weirtest.Weir, weirtest.API){
+		func(w *weirtest.Weir, _ weirtest.API) { w.Signal(syscall.SIGTERM) },
+		func(_ *weirtest.Weir, a weirtest.API) { a.MustRunCommand("stop", "--now") },
+	} {
+		w, _, a := weirtest.ServeAPI(t, weirtest.Config{Runtime: `stop_delay = "1h"`, Levels: weirtest.OneLevel(host.Addr())})
+		w.Signal(syscall.SIGTERM)
+		nettest.Wait(t, 5*time.Second, "/readyz to fail", func() bool { code, _ := a.Do("GET /readyz", ""); return code == 503 })
+		again(w, a)
+		require.Zero(t, w.WaitExit(5*time.Second))
+	}
+}
+
+// loops = 0 follows the CPU quota of the cgroup.
+func TestLoopsFollowCPUQuota(t *testing.T) {
+	t.Parallel()
+	host := nettest.Start(t, nettest.Echo)
+	dir, file, quota := fmt.Sprintf("/sys/fs/cgroup/cpu/weirtest%d", os.Getpid()), "/cpu.cfs_quota_us", "100000"
+	if _, err := os.Stat("/sys/fs/cgroup/cgroup.controllers"); err == nil { // version 2
+		dir, file, quota = fmt.Sprintf("/sys/fs/cgroup/weirtest%d", os.Getpid()), "/cpu.max", "100000 100000"
+		os.WriteFile("/sys/fs/cgroup/cgroup.subtree_control", []byte("+cpu"), 0) // it may have the controller already
+	}
+	require.NoError(t, os.Mkdir(dir, 0o755))
+	t.Cleanup(func() {
+		nettest.Wait(t, 5*time.Second, "the cgroup to be empty", func() bool { return os.Remove(dir) == nil })
+	})
+	require.NoError(t, os.WriteFile(dir+file, []byte(quota), 0))
+	l := weirtest.Config{Listen: nettest.Reserve(t), Levels: weirtest.OneLevel(host.Addr())}
+	w := weirtest.Options{Wrapper: []string{"sh", "-c", "echo $$ > " + dir + "/cgroup.procs && exec \"$@\"", "sh"}}.Start(t, l.String())
+	ready := w.WaitRecord(5*time.Second, "the start", func(r weirtest.Record) bool { return r.IsEvent("ready") })
+	require.Equal(t, 1, ready.Int("loops"))
+}
+
 // Flows continue after SIGTERM until they end; no new flow starts.
 func TestStopDrainsFlows(t *testing.T) {
 	t.Parallel()
