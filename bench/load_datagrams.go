@@ -47,28 +47,5 @@ func idleFlows(ctx context.Context, t *trial) (values, error) {
 	if err := t.settle(ctx); err != nil {
 		return nil, err
 	}
-	before, err := t.footprint()
-	if err != nil {
-		return nil, err
-	}
-	held, err := startProcess("flows", t.dir, []string{t.self, "flows", "-target", t.target, "-flows", strconv.Itoa(t.row.sessions)})
-	if err != nil {
-		return nil, err
-	}
-	defer held.stop()
-	if err := held.waitSaid(ctx, flowsOpen); err != nil {
-		return nil, err
-	}
-	if err := t.settle(ctx); err != nil {
-		return nil, err
-	}
-	after, err := t.footprint()
-	if err != nil {
-		return nil, err
-	}
-	n := float64(t.row.sessions)
-	return values{
-		metricMemory:      float64(after.pss-before.pss) / n,
-		metricDescriptors: float64(after.descriptors-before.descriptors) / n,
-	}, nil
+	return t.costOf(ctx, t.holdFlows)
 }

@@ -18,11 +18,16 @@ func idle(ctx context.Context, t *trial) (values, error) {
 	if err := t.settle(ctx); err != nil {
 		return nil, err
 	}
+	return t.costOf(ctx, t.hold)
+}
+
+// costOf returns the memory and descriptors of the proxy per session of the row, which hold opens.
+func (t *trial) costOf(ctx context.Context, hold func(context.Context, int) (*process, error)) (values, error) {
 	before, err := t.footprint()
 	if err != nil {
 		return nil, err
 	}
-	held, err := t.hold(ctx, t.row.sessions)
+	held, err := hold(ctx, t.row.sessions)
 	if err != nil {
 		return nil, err
 	}

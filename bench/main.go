@@ -26,7 +26,7 @@ func main() {
 func run(args []string, in io.Reader, out, errOut io.Writer) int {
 	if len(args) > 0 {
 		if helper := helpers()[args[0]]; helper != nil {
-			return exitCode(errOut, helper(args[1:], in, out))
+			return exitCode(errOut, helper.run(args[0], args[1:], in, out))
 		}
 	}
 	// From here on, and so in every process started, an interrupt is handled and not ignored, even when this program

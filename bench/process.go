@@ -90,9 +90,9 @@ func (p *process) waitListening(ctx context.Context, address string) error {
 	})
 }
 
-// waitSaid returns once the process has printed text.
-func (p *process) waitSaid(ctx context.Context, text string) error {
-	return p.await(ctx, "saying "+text, func() bool {
+// waitPrinted returns once the process has printed text.
+func (p *process) waitPrinted(ctx context.Context, text string) error {
+	return p.await(ctx, "printing "+text, func() bool {
 		out, err := os.ReadFile(p.log)
 		return err == nil && bytes.Contains(out, []byte(text))
 	})

@@ -16,7 +16,7 @@ func TestProcessIsStoppedWithItsChildren(t *testing.T) {
 	// The shell ignores the interrupt, so that stop has to kill both.
 	p, err := startProcess("sh", t.TempDir(), []string{"sh", "-c", "trap '' INT; sleep 60 & echo up; while :; do wait; done"})
 	require.NoError(t, err)
-	require.NoError(t, p.waitSaid(context.Background(), "up"))
+	require.NoError(t, p.waitPrinted(context.Background(), "up"))
 	children, err := descendants(p.pid())
 	require.NoError(t, err)
 	require.Len(t, children, 1)

@@ -173,13 +173,23 @@ func (t *trial) settle(ctx context.Context) error {
 	return nil
 }
 
-// hold opens idle sessions through the proxy and keeps them until the returned process is stopped.
+// hold opens silent sessions and returns the process that keeps them.
 func (t *trial) hold(ctx context.Context, sessions int) (*process, error) {
-	p, err := startProcess("hold", t.dir, []string{t.self, "hold", "-target", t.target, "-sessions", fmt.Sprint(sessions)})
+	return t.keep(ctx, holding, "hold", "-sessions", sessions)
+}
+
+// holdFlows opens silent flows and returns the process that keeps them.
+func (t *trial) holdFlows(ctx context.Context, flows int) (*process, error) {
+	return t.keep(ctx, flowsOpen, "flows", "-flows", flows)
+}
+
+// keep starts a helper with a number of sessions and returns it once it has printed ready and the machine is quiet.
+func (t *trial) keep(ctx context.Context, ready, helper, option string, sessions int) (*process, error) {
+	p, err := startProcess(helper, t.dir, []string{t.self, helper, "-target", t.target, option, fmt.Sprint(sessions)})
 	if err != nil {
 		return nil, err
 	}
-	if err := p.waitSaid(ctx, holding); err != nil {
+	if err := p.waitPrinted(ctx, ready); err != nil {
 		p.stop()
 		return nil, err
 	}
