@@ -5,6 +5,7 @@ import (
 	"sync"
 	"time"
 
+	"weir/conf"
 	"weir/internal/status"
 )
 
@@ -145,7 +146,10 @@ func (f *fakeWeir) Failback(name string) error { return f.record("failback " + n
 
 func (f *fakeWeir) Reload(context.Context) error { return f.record("reload") }
 
-func (f *fakeWeir) Plan(_ string, text []byte) (status.Plan, error) {
+func (f *fakeWeir) Plan(_ string, text []byte, included []conf.SourceFile) (status.Plan, error) {
+	for _, file := range included {
+		text = append(text, " and "+file.Path+": "+file.Text...)
+	}
 	if text == nil {
 		return status.Plan{Steps: []status.PlanStep{}}, f.record("plan of the file")
 	}

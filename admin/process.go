@@ -3,7 +3,9 @@ package admin
 // Requests to the process: reload, plan, stop, upgrade.
 
 import (
+	"encoding/json"
 	"fmt"
+	"mime"
 	"net/http"
 	"time"
 
@@ -36,10 +38,17 @@ func (s *Server) plan(w http.ResponseWriter, r *http.Request) {
 	if !ok {
 		return
 	}
-	if len(text) == 0 {
+	files := conf.PlanRequest{}
+	if kind, _, _ := mime.ParseMediaType(r.Header.Get("Content-Type")); kind == conf.PlanRequestType {
+		if err := json.Unmarshal(text, &files); err != nil || files.Included == nil {
+			writeError(w, http.StatusBadRequest, "", "want an object with text and included")
+			return
+		}
+		text = []byte(files.Text)
+	} else if len(text) == 0 {
 		text = nil
 	}
-	p, err := s.weir.Plan(r.URL.Query().Get("file"), text)
+	p, err := s.weir.Plan(r.URL.Query().Get("file"), text, files.Included)
 	if err != nil {
 		writeRequestError(w, err)
 		return

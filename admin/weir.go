@@ -3,6 +3,7 @@ package admin
 import (
 	"context"
 
+	"weir/conf"
 	"weir/internal/status"
 )
 
@@ -45,8 +46,9 @@ type Weir interface {
 
 	// Reload reloads the configuration file.
 	Reload(ctx context.Context) error
-	// Plan returns what a reload would do if file had the text; nil = the file on disk.
-	Plan(file string, text []byte) (status.Plan, error)
+	// Plan returns what a reload would do if file had the text; nil = the file on disk. included are the files that the text
+	// includes; nil = files of this host.
+	Plan(file string, text []byte, included []conf.SourceFile) (status.Plan, error)
 	// Upgrade hands over to a new process of the binary on disk.
 	Upgrade(ctx context.Context) (status.Upgrade, error)
 	// Stop drains, or with now cuts all sessions, ends the process and returns how many sessions were cut.

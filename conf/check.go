@@ -52,7 +52,7 @@ func checkKeys() []key[checkDraft] {
 				return c.Servers
 			},
 		},
-		checkOption("tcp udp agent", stepKey("send", "data to send first; text, or bytes as `\"0x…\"`.")),
+		checkOption("tcp udp agent", stepKey("send", "data to send first; text, or bytes as `\"0x…\"`.").hideValue()),
 		checkOption("tcp udp http", stepKey("expect", "text that the reply must contain (http: the first 64 kB of its body); text, or bytes as `\"0x…\"`.")),
 		checkOption("tcp udp", stepKey("expect_regex", "regular expression (RE2) that the reply must match.")),
 		checkOption("tcp udp", key[checkDraft]{
@@ -61,7 +61,8 @@ func checkKeys() []key[checkDraft] {
 			decode: func(d *decoder, n *tree.Node, c *checkDraft) {
 				c.Steps = decodeSteps(d, n)
 			},
-			show: func(c *checkDraft) string { return showSteps(c.Steps) },
+			show:   func(c *checkDraft) string { return showSteps(c.Steps) },
+			secret: true,
 		}),
 	}, httpKeys(), optionKeys())
 }

@@ -27,7 +27,7 @@ const (
 
 func optionKeys() []key[checkDraft] {
 	return slices.Concat(loginKeys(), replicationKeys(), tlsKeys(), []key[checkDraft]{
-		checkOption("exec", commandKey()),
+		checkOption("exec", commandKey().hideValue()),
 		checkOption("tcp", scalar("quiet", booleanType(), "false", func(c *checkDraft) *bool { return &c.Quiet },
 			"for a check that only connects: close the connection before the server's program sees it.")),
 		checkOption(agentTypes, scalar("ttl", durationOrZero(), "0s", func(c *checkDraft) *time.Duration { return &c.TTL },
@@ -64,7 +64,7 @@ func replicationKeys() []key[checkDraft] {
 		checkOption("mysql", scalar("allow_donor", booleanType(), "false", func(c *checkDraft) *bool { return &c.AllowDonor },
 			"with `galera`: accept a donor.")),
 		checkOption("mysql", scalar("query", orEmpty(plainTextType()), "", func(c *checkDraft) *string { return &c.Query },
-			"query whose first value must not be 0, empty or NULL.")),
+			"query whose first value must not be 0, empty or NULL.").hideValue()),
 	}
 }
 

@@ -51,7 +51,11 @@ func changes[T any](keys []key[T], a, b T) []Detail {
 		}
 		if x, y := k.show(&a), k.show(&b); x != y {
 			if k.secret {
-				x, y = maskSecret(x, hidden), maskSecret(y, "another "+hidden)
+				another := "another " + hidden
+				if x = maskSecret(x, hidden); x != hidden {
+					another = hidden
+				}
+				y = maskSecret(y, another)
 			}
 			out = append(out, Detail{Key: k.name, From: x, To: y})
 		}

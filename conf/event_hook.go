@@ -39,7 +39,7 @@ func hookKeys() []key[hookDraft] {
 			},
 		},
 		{
-			name: "exec", typeText: "list of strings", aliases: []string{"command", "program", "script"},
+			secret: true, name: "exec", typeText: "list of strings", aliases: []string{"command", "program", "script"},
 			doc: "Program and arguments, run once per event without a shell. It gets the event as JSON on standard input and as `WEIR_*` " +
 				"variables. After `timeout`, it and its children are killed.",
 			decode: func(d *decoder, n *tree.Node, h *hookDraft) {

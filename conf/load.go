@@ -46,6 +46,9 @@ func parse(name, at string, text []byte, r reader, included includer) (*Config, 
 			d.errs = append(d.errs, Diagnostic{File: path, Msg: err.Error()})
 			continue
 		}
+		if r.files != nil {
+			r.files.Included = append(r.files.Included, SourceFile{path, string(text)})
+		}
 		d.file(path, text, &all)
 	}
 	d.linkReferences(&all)

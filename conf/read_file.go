@@ -19,8 +19,9 @@ type reader struct {
 	// settle is the age at which a change is certainly visible in the file's time: kernels stamp files with a clock
 	// that ticks every 1 to 10 ms. A younger file is checked again after this time.
 	settle time.Duration
-	files  *Files // records the versions that are read; nil = not needed
-	during func() // called while a file is open, by tests
+	files  *Files            // records the versions that are read; nil = not needed
+	texts  map[string][]byte // the files of a request, by path; nil = files of this host
+	during func()            // called while a file is open, by tests
 }
 
 // clockTick is longer than a tick of the clock that stamps files.
@@ -36,6 +37,9 @@ func newReader() reader {
 // read returns the content of a file whose size and time did not change while it was read. Errors do not contain the
 // path. A pipe or device is read once, if pipes are allowed.
 func (r reader) read(path string, pipes bool) ([]byte, error) {
+	if r.texts != nil {
+		return r.text(path)
+	}
 	for range r.tries {
 		text, stable, err := r.once(path, pipes)
 		if err != nil {

@@ -52,7 +52,8 @@ func plainTextType() valueType[string] {
 
 // maskSecret formats a secret for a plan: "none" if it is empty, else as.
 func maskSecret(s, as string) string {
-	if s == "" {
+	switch s {
+	case "", `""`, "[]", "none":
 		return "none"
 	}
 	return as

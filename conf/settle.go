@@ -20,7 +20,8 @@ type Input struct {
 // Files are the files that a configuration was read from, in the versions that were read: the main file, those that it
 // includes, and those that its keys name, such as files with passwords.
 type Files struct {
-	Main     []byte // the text of the main file
+	Main     []byte       // the text of the main file
+	Included []SourceFile // the included files, in order
 	versions []fileVersion
 	paths    map[string]bool
 }

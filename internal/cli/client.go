@@ -26,6 +26,8 @@ type clientFlags struct {
 	admin     string
 	tokenFile string
 	json      bool
+
+	contentType string // of the request body; "" = none; set by a command
 }
 
 // add defines the flags for cmd.
@@ -45,13 +47,14 @@ type client struct {
 	address string
 	base    string // scheme and host of URLs
 	token   string
+	content string // type of request bodies; "" = none
 	seen    uint64 // the ID of the last event received; 0 = none
 	http    *http.Client
 }
 
 // client returns a client for the address and token that the flags and the environment specify.
 func (flags *clientFlags) client() (*client, error) {
-	c := &client{address: firstOf(flags.admin, os.Getenv("WEIR_ADMIN"), conf.DefaultAdminSocket)}
+	c := &client{address: firstOf(flags.admin, os.Getenv("WEIR_ADMIN"), conf.DefaultAdminSocket), content: flags.contentType}
 	if file := firstOf(flags.tokenFile, os.Getenv("WEIR_TOKEN_FILE")); file != "" {
 		text, err := os.ReadFile(file)
 		if err != nil {
@@ -102,6 +105,9 @@ func (c *client) open(ctx context.Context, method, path string, body []byte) (io
 	}
 	if c.token != "" {
 		req.Header.Set("Authorization", "Bearer "+c.token)
+	}
+	if c.content != "" {
+		req.Header.Set("Content-Type", c.content)
 	}
 	if c.seen > 0 {
 		req.Header.Set("Last-Event-ID", strconv.FormatUint(c.seen, 10))

@@ -7,7 +7,6 @@ import (
 	"io"
 	"net/http"
 	"net/url"
-	"os"
 	"path/filepath"
 
 	"github.com/spf13/cobra"
@@ -32,21 +31,25 @@ func planCommand(flags *clientFlags, diff func(before, after *conf.Config) statu
 		if *from != "" {
 			return planOffline(cmd, flags, diff, *from, *file)
 		}
-		var text []byte
+		var body []byte
+		at := "/v1/plan"
 		if *file != "" {
-			_, err := conf.Load(*file) // loaded here, so that errors have a position in this file
-			if err == nil {
-				text, err = os.ReadFile(*file)
-			}
+			_, files, err := conf.LoadSettled(cmd.Context(), conf.Input{Path: *file}, nil) // so that errors have a position in this file
 			if err != nil {
 				return configError(cmd, err)
 			}
-		}
-		at := "/v1/plan"
-		if whole, err := filepath.Abs(*file); *file != "" && err == nil {
+			body, err = json.Marshal(conf.PlanRequest{Text: string(files.Main), Included: append([]conf.SourceFile{}, files.Included...)})
+			if err != nil {
+				return err
+			}
+			whole, err := filepath.Abs(*file)
+			if err != nil {
+				return err
+			}
 			at += "?" + url.Values{"file": {whole}}.Encode()
+			flags.contentType = conf.PlanRequestType
 		}
-		p, err := requestWithin(requestTimeout, cmd, flags, http.MethodPost, at, text, showPlan)
+		p, err := requestWithin(requestTimeout, cmd, flags, http.MethodPost, at, body, showPlan)
 		if err == nil && p.Refused {
 			return Exit(ExitUsage)
 		}

@@ -1,25 +1,28 @@
 package engine
 
 import (
+	"cmp"
 	"errors"
+	"path/filepath"
 
 	"weir/conf"
 	"weir/internal/status"
 )
 
 // Plan returns the plan of a reload with another text of the file; nil = the file on disk. Includes in the text are
-// relative to path; "" = the path of the file. Plan changes and opens nothing.
-func (e *Engine) Plan(path string, text []byte) (status.Plan, error) {
+// relative to path; "" = the path of the file. included are the files that the text includes; nil = files of this host,
+// which must be below the directory of the running configuration's file. Plan changes and opens nothing.
+func (e *Engine) Plan(path string, text []byte, included []conf.SourceFile) (status.Plan, error) {
 	running := e.running.Load()
 	var wanted *conf.Config
 	var err error
 	switch {
 	case text == nil:
 		wanted, err = conf.LoadRegular(running.file.File)
-	case path == "":
-		wanted, err = conf.Parse(running.file.File, text)
 	default:
-		wanted, err = conf.Parse(path, text)
+		wanted, err = conf.ParsePosted(conf.Posted{
+			Path: cmp.Or(path, running.file.File), Text: text, Included: included, Below: filepath.Dir(running.file.File),
+		})
 	}
 	if err == nil {
 		wanted, _, err = running.overlay.Apply(wanted)

@@ -372,3 +372,25 @@ func TestOverrideRecordsWhoAsked(t *testing.T) {
 	a.MustDo("PATCH /v1/clusters/c/servers/A", `{"state": null}`)
 	require.Equal(t, 2, strings.Count(a.MustRunCommand("events", "--json"), `"by":"`+by+`"`))
 }
+
+// The text of a plan request must not be an oracle for files of the host, nor keep weir busy.
+func TestPostedPlanReadsNoOtherFiles(t *testing.T) {
+	t.Parallel()
+	secret := filepath.Join(t.TempDir(), "secret.toml")
+	require.NoError(t, os.WriteFile(secret, []byte("root-hash-of-the-secret\n"), 0o600))
+	_, _, a := weirtest.ServeAPI(t, weirtest.Config{Levels: weirtest.OneLevel("127.0.0.1:1 name=A")})
+	var texts []string
+	for _, pattern := range []string{secret, filepath.Dir(secret) + "/*", filepath.Dir(secret) + "/none", "/proc/*/*/*/*/*", "/proc/*/task/*/fd/*", "../../../../etc/*"} {
+		began := time.Now()
+		code, text := a.Do("POST /v1/plan", fmt.Sprintf("include = [%q]\n", pattern))
+		require.Equal(t, 422, code, pattern)
+		require.Contains(t, text, "may include only files below", pattern)
+		require.NotContains(t, text, "root-hash")
+		require.Less(t, time.Since(began), 3*time.Second, pattern)
+		texts = append(texts, strings.Replace(text, pattern, "", 1))
+	}
+	require.Equal(t, texts[1], texts[2], "a file that exists looks like one that does not")
+	code, text := a.Do("POST /v1/plan?file="+filepath.Dir(secret)+"/weir.toml", "include = [\"*.toml\"]\n")
+	require.Equal(t, 422, code)
+	require.NotContains(t, text, "root-hash")
+}
