@@ -10,6 +10,9 @@ import (
 	"weir/conf/internal/tree"
 )
 
+// MaxFileSize limits a configuration file, in bytes.
+const MaxFileSize = tree.MaxFileSize
+
 // Load reads a configuration file and the files that it includes. The error is of type Errors and holds all errors. A
 // file that changes while it is read is read again, up to 20 times. The main file may be a pipe.
 func Load(path string) (*Config, error) { return load(path, true) }

@@ -7,8 +7,6 @@ import (
 	"io/fs"
 	"os"
 	"time"
-
-	"weir/conf/internal/tree"
 )
 
 // reader reads a file that another process may be writing.
@@ -31,7 +29,7 @@ const clockTick = 10 * time.Millisecond
 const rereadPause = 20 * time.Millisecond
 
 func newReader() reader {
-	return reader{limit: tree.MaxFileSize, tries: 20, pause: rereadPause, settle: clockTick}
+	return reader{limit: MaxFileSize, tries: 20, pause: rereadPause, settle: clockTick}
 }
 
 // read returns the content of a file whose size and time did not change while it was read. Errors do not contain the

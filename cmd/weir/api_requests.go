@@ -27,8 +27,9 @@ func (o *operator) Reload(ctx context.Context) error {
 		return ctx.Err()
 	}
 	err := <-result
-	if err == nil {
-		return nil
+	var r *status.RequestError
+	if err == nil || errors.As(err, &r) {
+		return err
 	}
 	return engine.InvalidConfig(err)
 }

@@ -1,8 +1,10 @@
 package main
 
 import (
+	"context"
 	"fmt"
 	"io"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -12,14 +14,33 @@ import (
 	"weir/internal/engine"
 )
 
+const checkHelp = `Validates a configuration as a start would: prints every error with its position, or
+"FILE: ok". Opens no socket. The file may also be given without -c; "-" is standard input.
+
+With --as, the file is checked as if it stood at another path: includes are relative to
+that path. With --syntax, nothing is checked that only the host has on which weir will
+run: passwords, certificates, users, programs and the log file.`
+
 func checkCommand() *cobra.Command {
-	cmd := &cobra.Command{Use: "check -c FILE", Short: "Validate a configuration", Args: cobra.NoArgs}
+	cmd := &cobra.Command{Use: "check -c FILE", Short: "Validate a configuration", Long: checkHelp, Args: cobra.MaximumNArgs(1)}
 	file := cli.ConfigFlag(cmd)
-	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
-		if *file == "" {
+	as := cmd.Flags().String("as", "", "check the file as if it stood at this `path`")
+	syntax := cmd.Flags().Bool("syntax", false, "check only what does not depend on this host")
+	cmd.MarkFlagFilename("as", "toml")
+	cmd.ValidArgsFunction = cobra.FixedCompletions([]string{"toml"}, cobra.ShellCompDirectiveFilterFileExt)
+	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		switch {
+		case *file == "" && len(args) == 0:
 			return cli.UsageError(cmd)
+		case *file != "" && len(args) > 0:
+			return fmt.Errorf("unexpected argument %q; %w", args[0], cli.UsageError(cmd))
 		}
-		return cli.Exit(check(*file, cmd.OutOrStdout(), cmd.ErrOrStderr()))
+		in, err := cli.ConfigInput(cmd, *file+strings.Join(args, ""))
+		if err != nil {
+			return err
+		}
+		in.As = *as
+		return cli.Exit(check(cmd.Context(), in, *syntax, cmd.OutOrStdout(), cmd.ErrOrStderr()))
 	}
 	return cmd
 }
@@ -27,32 +48,71 @@ func checkCommand() *cobra.Command {
 // loaded is a configuration with what was read and built to check it.
 type loaded struct {
 	*conf.Config
+	files    *conf.Files
 	monitors engine.Monitors
 	guard    *admin.Guard
 }
 
-// load reads a configuration, for a start or a check by conf.Load and for a reload by conf.LoadRegular, and tests the
-// files, programs and users that it names. It opens no socket. Errors have positions in the file.
-func load(file string, read func(string) (*conf.Config, error)) (l loaded, err error) {
-	if l.Config, err = read(file); err != nil {
-		return loaded{}, err
-	}
-	var errs conf.Errors
-	l.monitors, errs = engine.Check(l.Config)
-	guard, wrong := admin.NewGuard(l.Admin)
-	for _, e := range wrong {
-		errs = append(errs, l.KeyError("admin", e.Key, e.Err))
-	}
-	l.guard = guard
-	if len(errs) > 0 {
-		return loaded{}, l.SortErrors(errs)
-	}
-	return l, nil
+// load reads a configuration and tests the files, programs and users that it names; more tests more of the host. It waits
+// for files that are being written, until ctx is done. It opens no socket. Errors have positions in the file.
+func load(ctx context.Context, in conf.Input, more ...func(*conf.Config) conf.Errors) (l loaded, err error) {
+	l.Config, l.files, err = conf.LoadSettled(ctx, in, func(cfg *conf.Config) error {
+		errs := l.readHost(cfg)
+		for _, test := range more {
+			errs = append(errs, test(cfg)...)
+		}
+		if len(errs) > 0 {
+			return cfg.SortErrors(errs)
+		}
+		return nil
+	})
+	return l, err
 }
 
-// check validates a file exactly as a start would, and returns the exit code.
-func check(file string, stdout, stderr io.Writer) int {
-	cfg, err := load(file, conf.Load)
+// readHost reads and tests what a configuration needs of this host.
+func (l *loaded) readHost(cfg *conf.Config) (errs conf.Errors) {
+	l.monitors, errs = engine.Check(cfg)
+	guard, wrong := admin.NewGuard(cfg.Admin)
+	for _, e := range wrong {
+		errs = append(errs, cfg.KeyError("admin", e.Key, e.Err))
+	}
+	l.guard = guard
+	return errs
+}
+
+// checkLog tests the log file that a start opens.
+func checkLog(cfg *conf.Config) conf.Errors {
+	if err := checkLogFile(cfg.Log.File); err != nil {
+		return conf.Errors{cfg.KeyError("log", "file", err)}
+	}
+	return nil
+}
+
+// checkSocketDirectories tests the directories of the unix sockets that a start listens at.
+func checkSocketDirectories(cfg *conf.Config) (errs conf.Errors) {
+	for _, l := range cfg.Listeners {
+		for _, a := range l.Addresses {
+			if a.Path == "" {
+				continue
+			}
+			if err := checkNewFile(a.Path); err != nil {
+				errs = append(errs, cfg.KeyError("listener "+l.Name, "address", fmt.Errorf("listen on %s: %w", a, err)))
+			}
+		}
+	}
+	return errs
+}
+
+// check validates a configuration exactly as a start would, or with syntax only what does not depend on this host, and
+// returns the exit code.
+func check(ctx context.Context, in conf.Input, syntax bool, stdout, stderr io.Writer) int {
+	var cfg loaded
+	var err error
+	if syntax {
+		cfg.Config, _, err = conf.LoadSettled(ctx, in, nil)
+	} else {
+		cfg, err = load(ctx, in, checkLog, checkSocketDirectories)
+	}
 	if err != nil {
 		fmt.Fprintln(stderr, err)
 		return cli.ExitUsage
@@ -60,6 +120,6 @@ func check(file string, stdout, stderr io.Writer) int {
 	for _, w := range cfg.Warnings {
 		fmt.Fprintln(stderr, "warning:", w)
 	}
-	fmt.Fprintf(stdout, "%s: ok\n", file)
+	fmt.Fprintf(stdout, "%s: ok\n", in.Path)
 	return cli.ExitOK
 }

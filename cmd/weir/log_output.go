@@ -9,8 +9,10 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"log/slog"
 	"os"
+	"path/filepath"
 	"sync/atomic"
 	"syscall"
 	"time"
@@ -133,6 +135,55 @@ func (o *logOutput) open(path string) (*logDestination, error) {
 	}
 	return &logDestination{Writer: f, file: f, path: path}, nil
 }
+
+// checkLogFile returns the error with which open would fail. It creates nothing and opens no pipe, whose reader would
+// notice.
+func checkLogFile(path string) error {
+	if path == "" {
+		return nil
+	}
+	wrong := func(err error) error { return &fs.PathError{Op: "open", Path: path, Err: err} }
+	info, err := os.Stat(path)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		if err := checkNewFile(path); err != nil {
+			return wrong(err)
+		}
+		return nil
+	case err != nil:
+		return wrong(errors.Unwrap(err))
+	case info.IsDir():
+		return wrong(syscall.EISDIR)
+	case info.Mode()&fs.ModeSocket != 0:
+		return wrong(syscall.ENXIO)
+	}
+	if err := syscall.Access(path, accessWrite); err != nil {
+		return wrong(err)
+	}
+	return nil
+}
+
+// checkNewFile returns the reason why a file cannot be created, or nil.
+func checkNewFile(path string) error {
+	dir := filepath.Dir(path)
+	info, err := os.Stat(dir)
+	var at *fs.PathError
+	switch {
+	case errors.As(err, &at):
+		return at.Err
+	case err != nil:
+		return err
+	case !info.IsDir():
+		return syscall.ENOTDIR
+	}
+	return syscall.Access(dir, accessWrite|accessSearch)
+}
+
+// Modes of access(2).
+const (
+	accessSearch = 1
+	accessWrite  = 2
+)
 
 // commit applies the change. Lines that are logged afterwards go to the new file. It cannot fail.
 func (c *logChange) commit() {

@@ -1,22 +1,109 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"time"
 
 	"weir/admin"
 	"weir/conf"
+	"weir/internal/engine"
+	"weir/internal/status"
 )
 
-// reload loads the file and applies it, or returns why not and changes nothing.
-func (d *daemon) reload() (err error) {
-	began := time.Now()
-	finished := d.manager.reloading(d.engine)
-	defer func() { finished(err) }()
-	cfg, err := load(d.file, conf.LoadRegular)
+// reload is a reload whose configuration is being read. That may take a while, because files that are being written are
+// waited for. The daemon's goroutine handles other requests meanwhile, and then applies the configuration.
+type reload struct {
+	began    time.Time
+	waiters  []chan error // requests that wait for the result
+	finished func(error)  // notifies the service manager
+	cancel   func()
+	loaded   chan loadResult
+}
+
+// loadResult is a configuration, or why it could not be loaded.
+type loadResult struct {
+	cfg loaded
+	err error
+}
+
+// result returns the channel that delivers the configuration; nil if there is no reload.
+func (r *reload) result() chan loadResult {
+	if r == nil {
+		return nil
+	}
+	return r.loaded
+}
+
+// requestReload starts a reload. waiter receives the result; it may be nil. During a reload, it causes one more after it
+// for all requests that arrive meanwhile.
+func (d *daemon) requestReload(waiter chan error) {
+	waiters := []chan error{}
+	if waiter != nil {
+		waiters = append(waiters, waiter)
+	}
+	if d.loading != nil {
+		d.reloadNext = append(waiters, d.reloadNext...)
+		return
+	}
+	ctx, cancel := context.WithCancel(d.signals.stopRequested)
+	r := &reload{began: time.Now(), waiters: waiters, finished: d.manager.reloading(d.engine), cancel: cancel, loaded: make(chan loadResult, 1)}
+	d.loading = r
+	go func() {
+		cfg, err := load(ctx, conf.Input{Path: d.file, Regular: true})
+		r.loaded <- loadResult{cfg, err}
+	}()
+}
+
+// finishReload applies the configuration of a reload, or changes nothing if it could not be loaded. It starts the next
+// reload if there were requests for one.
+func (d *daemon) finishReload(loaded loadResult) {
+	r := d.loading
+	d.loading = nil
+	r.cancel()
+	if errors.Is(loaded.err, context.Canceled) {
+		r.reply(errStopping)
+		return
+	}
+	r.reply(d.reload(r, loaded))
+	if next := d.reloadNext; next != nil {
+		d.reloadNext = nil
+		d.requestReload(nil)
+		d.loading.waiters = next
+	}
+}
+
+// reply ends a reload and sends its result to the requests that wait for it.
+func (r *reload) reply(err error) {
+	r.finished(err)
+	for _, w := range r.waiters {
+		w <- err
+	}
+}
+
+// cancelReload ends a reload that is in progress, for a stop.
+func (d *daemon) cancelReload() {
+	if r := d.loading; r != nil {
+		r.cancel()
+		<-r.loaded
+		d.loading = nil
+		r.reply(errStopping)
+	}
+	for _, w := range d.reloadNext {
+		w <- errStopping
+	}
+	d.reloadNext = nil
+}
+
+// errStopping is the result of a reload that was requested before a stop.
+var errStopping = &status.RequestError{Kind: status.Unavailable, Text: engine.ErrStopped.Error()}
+
+// reload applies a configuration and records the result.
+func (d *daemon) reload(r *reload, loaded loadResult) error {
+	err := loaded.err
 	if err == nil {
-		err = d.apply(cfg)
+		err = d.apply(loaded.cfg)
 	}
 	d.engine.Reloaded(err)
 	if err != nil {
@@ -25,11 +112,29 @@ func (d *daemon) reload() (err error) {
 		}
 		return err
 	}
-	for _, w := range cfg.Warnings {
+	for _, w := range loaded.cfg.Warnings {
 		d.log.Warn("configuration warning", "warning", w.String())
 	}
-	d.log.Info("reload", "event", "reload", "file", d.file, "took_ms", float64(time.Since(began).Microseconds())/1000)
+	d.log.Info("reload", "event", "reload", "file", d.file, "took_ms", float64(time.Since(r.began).Microseconds())/1000)
+	d.checkStaleLater(loaded.cfg.files)
 	return nil
+}
+
+// staleAfter is how long after a commit the files on disk are compared with those that were read.
+const staleAfter = time.Second
+
+// checkStaleLater compares the files of the configuration that has come into force with those on disk, after a while.
+func (d *daemon) checkStaleLater(files *conf.Files) {
+	d.loaded, d.staleCheck = files, time.After(staleAfter)
+}
+
+// reportStale reports files that have changed since they were read: the configuration in force may have half of them.
+func (d *daemon) reportStale() {
+	d.staleCheck = nil
+	if changed := d.loaded.Changed(); len(changed) > 0 {
+		d.engine.ReportStale(changed)
+		d.log.Warn("reload_stale", "event", "reload_stale", "files", changed)
+	}
 }
 
 // apply prepares the log, the API and the engine, and commits them if all succeed. Nothing fails after the engine has
@@ -65,23 +170,6 @@ func prepareAPI(api *admin.Server, cfg loaded) (*admin.Change, error) {
 		errs = append(errs, fmt.Errorf("%s: %w", cfg.AdminPosition(), line))
 	}
 	return nil, errors.Join(errs...)
-}
-
-// reloadFor reloads once for all requests that have arrived.
-func (d *daemon) reloadFor(result chan error) {
-	results := []chan error{result}
-	for more := true; more; {
-		select {
-		case another := <-d.reloads:
-			results = append(results, another)
-		default:
-			more = false
-		}
-	}
-	err := d.reload()
-	for _, r := range results {
-		r <- err
-	}
 }
 
 func (d *daemon) reopenLog() {

@@ -3,11 +3,13 @@ package main
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
 	"os"
 	"runtime"
+	"time"
 
 	sd "github.com/coreos/go-systemd/v22/daemon"
 	"github.com/spf13/cobra"
@@ -48,6 +50,10 @@ type daemon struct {
 	upgrading      chan upgradeResult // the result of the current upgrade; nil if there is none
 	cancelUpgrade  func()
 	upgradeWaiters []chan upgradeResult
+	loading        *reload          // nil if no reload is in progress
+	reloadNext     []chan error     // requests for a reload after it; nil = none
+	loaded         *conf.Files      // of the configuration in force
+	staleCheck     <-chan time.Time // when they are compared with the files on disk
 }
 
 func runCommand() *cobra.Command {
@@ -80,13 +86,17 @@ func runDaemon(ctx context.Context, file string, stderr io.Writer) int {
 		}
 		return code
 	}
-	cfg, err := load(file, conf.Load)
-	if err != nil {
+	sig := receiveSignals(ctx)
+	defer sig.close()
+	cfg, err := load(sig.stopRequested, conf.Input{Path: file}, checkLog)
+	switch {
+	case errors.Is(err, context.Canceled):
+		fmt.Fprintln(stderr, "weir: stopped before the configuration was read")
+		return fail(cli.ExitOK, err)
+	case err != nil:
 		fmt.Fprintln(stderr, err)
 		return fail(cli.ExitUsage, err)
 	}
-	sig := receiveSignals(ctx)
-	defer sig.close()
 	out, err := openLog(cfg.Log, stderr)
 	if err != nil {
 		err = conf.Errors{cfg.KeyError("log", "file", err)}
@@ -126,6 +136,7 @@ func runDaemon(ctx context.Context, file string, stderr io.Writer) int {
 		d.manager.notify(sd.SdNotifyReady)
 	}
 	d.manager.watch(d.engine)
+	d.checkStaleLater(cfg.files)
 	return d.handleRequests(ctx)
 }
 

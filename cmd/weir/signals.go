@@ -65,15 +65,19 @@ func (s *signals) close() {
 func (d *daemon) handleRequests(ctx context.Context) int {
 	for {
 		// During an upgrade the configuration must not change: the new process has received it already.
-		signalled, requested := d.signals.reload, d.reloads
+		signalled, requested, loaded := d.signals.reload, d.reloads, d.loading.result()
 		if d.upgrading != nil {
-			signalled, requested = nil, nil
+			signalled, requested, loaded = nil, nil, nil
 		}
 		select {
 		case <-signalled:
-			d.reload()
+			d.requestReload(nil)
 		case result := <-requested:
-			d.reloadFor(result)
+			d.requestReload(result)
+		case r := <-loaded:
+			d.finishReload(r)
+		case <-d.staleCheck:
+			d.reportStale()
 		case <-d.signals.reopen:
 			d.reopenLog()
 		case <-d.signals.upgrade:

@@ -19,6 +19,7 @@ func (d *daemon) stop(ctx context.Context, why string, now bool) int {
 		}
 	}
 	close(d.stopping)
+	d.cancelReload()
 	d.manager.notify(sd.SdNotifyStopping, fmt.Sprintf("STATUS=draining, %d sessions", d.engine.Sessions()))
 	d.log.Info("stopping", "signal", why, "sessions", d.engine.Sessions())
 	ctx, cancel := context.WithCancel(ctx)

@@ -166,6 +166,7 @@ func (d *daemon) endUpgrade(u upgradeResult) bool {
 // after an upgrade forwards stop signals too, and waits for the processes that serve.
 func (d *daemon) drainAfterUpgrade(ctx context.Context, pid int, stop bool) int {
 	close(d.stopping)
+	d.cancelReload()
 	d.manager.close() // the new process notifies the service manager now
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()

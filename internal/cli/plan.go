@@ -34,7 +34,7 @@ func planCommand(flags *clientFlags, diff func(before, after *conf.Config) statu
 		var body []byte
 		at := "/v1/plan"
 		if *file != "" {
-			_, files, err := conf.LoadSettled(cmd.Context(), conf.Input{Path: *file}, nil) // so that errors have a position in this file
+			_, files, err := loadConfig(cmd, *file) // loaded here, so that errors have a position in this file
 			if err != nil {
 				return configError(cmd, err)
 			}
@@ -62,11 +62,11 @@ func planOffline(cmd *cobra.Command, flags *clientFlags, diff func(before, after
 	if to == "" {
 		return errors.New("--from needs -c FILE, the configuration to compare with")
 	}
-	before, err := conf.Load(from)
+	before, _, err := loadConfig(cmd, from)
 	if err != nil {
 		return configError(cmd, err)
 	}
-	after, err := conf.Load(to)
+	after, _, err := loadConfig(cmd, to)
 	if err != nil {
 		return configError(cmd, err)
 	}
@@ -86,6 +86,15 @@ func planOffline(cmd *cobra.Command, flags *clientFlags, diff func(before, after
 		return Exit(ExitUsage)
 	}
 	return nil
+}
+
+// loadConfig loads a configuration as a start does. path "-" is standard input.
+func loadConfig(cmd *cobra.Command, path string) (*conf.Config, *conf.Files, error) {
+	in, err := ConfigInput(cmd, path)
+	if err != nil {
+		return nil, nil, err
+	}
+	return conf.LoadSettled(cmd.Context(), in, nil)
 }
 
 // configError prints the errors of a configuration as weir check does.

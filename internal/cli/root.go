@@ -3,6 +3,7 @@ package cli
 import (
 	"errors"
 	"fmt"
+	"io"
 
 	"github.com/spf13/cobra"
 
@@ -100,6 +101,17 @@ func ConfigFlag(cmd *cobra.Command) *string {
 	file := cmd.Flags().StringP("config", "c", "", "the configuration `file`")
 	cmd.MarkFlagFilename("config", "toml")
 	return file
+}
+
+// ConfigInput returns the configuration at a path. "-" is standard input, which it reads.
+func ConfigInput(cmd *cobra.Command, path string) (conf.Input, error) {
+	in := conf.Input{Path: path}
+	if path != "-" {
+		return in, nil
+	}
+	var err error
+	in.Text, err = io.ReadAll(io.LimitReader(cmd.InOrStdin(), conf.MaxFileSize+1))
+	return in, err
 }
 
 // UsageError returns the error of a command that lacks an argument or a flag.

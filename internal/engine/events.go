@@ -3,6 +3,7 @@ package engine
 import (
 	"context"
 	"log/slog"
+	"strings"
 	"time"
 
 	"weir/balance"
@@ -112,8 +113,17 @@ func (e *Engine) Reloaded(err error) {
 		c.LastError, c.LastErrorAt = err.Error(), &now
 		ev.Event, ev.Reason = "reload_failed", err.Error()
 	} else {
-		c.LoadedAt, c.LastError, c.LastErrorAt = now, "", nil
+		c.LoadedAt, c.LastError, c.LastErrorAt, c.StaleFiles = now, "", nil, nil
 	}
+	e.published.mu.Unlock()
+	e.published.eventLog.put(ev)
+}
+
+// ReportStale records that files of the running configuration changed while or just after it came into force.
+func (e *Engine) ReportStale(files []string) {
+	ev := status.Event{Time: time.Now(), Event: "reload_stale", Reason: "changed after they were read: " + strings.Join(files, ", ")}
+	e.published.mu.Lock()
+	e.published.config.StaleFiles = files
 	e.published.mu.Unlock()
 	e.published.eventLog.put(ev)
 }

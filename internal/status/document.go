@@ -27,8 +27,9 @@ type Config struct {
 	LoadedAt    time.Time  `json:"loaded_at"`
 	LastError   string     `json:"last_error"` // error of the last reload; "" = it succeeded
 	LastErrorAt *time.Time `json:"last_error_at,omitempty"`
-	Reloads     uint64     `json:"reloads"`        // since startup, failed ones included
-	Failed      uint64     `json:"reloads_failed"` // reloads that failed
+	StaleFiles  []string   `json:"stale_files,omitempty"` // changed within a second after they were loaded; the next reload reads them
+	Reloads     uint64     `json:"reloads"`               // since startup, failed ones included
+	Failed      uint64     `json:"reloads_failed"`        // reloads that failed
 }
 
 // StateFile is the file that saves overrides, verdicts and runtime changes.

@@ -43,6 +43,13 @@ func (d *Document) FindProblems() {
 		list = append(list, Problem{Severity: Warning, Text: "last reload failed: the previous configuration is in force",
 			Reason: d.Config.LastError, Since: d.Config.LastErrorAt})
 	}
+	if n := len(d.Config.StaleFiles); n > 0 {
+		p := Problem{Severity: Warning, Text: "configuration on disk is newer: reload again", Reason: d.Config.StaleFiles[0], Since: &d.Config.LoadedAt}
+		if n > 1 {
+			p.Reason += fmt.Sprintf(" and %d more", n-1)
+		}
+		list = append(list, p)
+	}
 	if f := d.StateFile; f != nil && f.LastError != "" {
 		list = append(list, Problem{Severity: Warning, Text: "cannot write state file: a restart would lose overrides and runtime changes",
 			Reason: f.LastError, Since: f.SavedAt})

@@ -11,13 +11,16 @@ import (
 	"weir/internal/nettest"
 )
 
-// WriteConfig replaces the configuration file atomically, as an editor does.
+// WriteConfig replaces the configuration file atomically, as an editor does. The file is old: weir does not wait for it as
+// for one that may be half written.
 func (w *Weir) WriteConfig(config string) {
 	w.T.Helper()
 	if !strings.Contains(config, "[admin]") { // the default socket is for one weir at a time
 		config += "\n[admin]\nlisten = \"\"\n"
 	}
 	require.NoError(w.T, os.WriteFile(w.File+".new", []byte(config), 0o644))
+	past := time.Now().Add(-time.Second)
+	require.NoError(w.T, os.Chtimes(w.File+".new", past, past))
 	require.NoError(w.T, os.Rename(w.File+".new", w.File))
 }
 
