@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"net"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"strings"
@@ -46,6 +47,35 @@ func TestServerRepliesToEveryRequest(t *testing.T) {
 		require.NoError(t, err)
 		require.Equal(t, Advice{Admin: AdminDrain, Weight: Weight{WeightPercent, 50}}, advice)
 	}
+}
+
+// Clients that connect and then do nothing do not keep a balancer from its reply.
+func TestIdleClientsDoNotSilenceServer(t *testing.T) {
+	answer, err := FixedReply("up")
+	require.NoError(t, err)
+	address := startServer(t, &Server{Reply: answer})
+	for range 200 {
+		conn, err := net.Dial("tcp", address)
+		require.NoError(t, err)
+		defer conn.Close()
+	}
+	began := time.Now()
+	for range 10 {
+		_, err := query(t, address, "")
+		require.NoError(t, err)
+	}
+	require.Less(t, time.Since(began), replyTimeout)
+}
+
+func TestServerRepliesToAllowedClientsOnly(t *testing.T) {
+	answer, err := FixedReply("up")
+	require.NoError(t, err)
+	address := startServer(t, &Server{Reply: answer, Allow: []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8"), netip.MustParsePrefix("127.0.0.1/32")}})
+	_, err = query(t, address, "")
+	require.NoError(t, err)
+	address = startServer(t, &Server{Reply: answer, Allow: []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8")}})
+	_, err = query(t, address, "")
+	require.ErrorIs(t, err, ErrEmpty)
 }
 
 func TestServerWithReplyErrorSendsNothing(t *testing.T) {
@@ -130,7 +160,7 @@ func TestFileReplyReadsFileEachTime(t *testing.T) {
 		require.NoError(t, err)
 		require.Equal(t, want, line)
 	}
-	for content, want := range map[string]error{"": ErrEmpty, "\nup\n": ErrEmpty, strings.Repeat("x", 5000): ErrTooLong} {
+	for content, want := range map[string]error{"": ErrEmpty, "\nup\n": ErrEmpty, strings.Repeat("x", MaxReply+1): ErrTooLong} {
 		require.NoError(t, os.WriteFile(path, []byte(content), 0o600))
 		_, err := answer()
 		require.ErrorIs(t, err, want)

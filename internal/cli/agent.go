@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"net/netip"
 	"os/signal"
 	"syscall"
 	"time"
@@ -22,19 +23,24 @@ maxconn:30; after up or down, also "# text".`
 
 func agentCommand() *cobra.Command {
 	cmd := &cobra.Command{
-		Use: "agent --listen ADDRESS (--say LINE | --file FILE | --load)", Short: "Answer agent checks for this host",
+		Use: "agent --listen ADDRESS (--say LINE | --file FILE | --load) [--allow ADDRESSES]", Short: "Answer agent checks for this host",
 		Long: aboutAgent, Args: cobra.NoArgs, DisableFlagsInUseLine: true,
 	}
 	listen := cmd.Flags().String("listen", "", "the `address` to listen on, such as :9999 or 10.0.0.1:9999")
 	say := cmd.Flags().String("say", "", "reply with this `line`, such as \"50%\" or \"drain\"")
 	file := cmd.Flags().String("file", "", "reply with the first line of a `file`, which is read for each check")
 	load := cmd.Flags().Bool("load", false, "reply with a percentage: from 100% when idle to 1% when one task per CPU runs or waits")
+	allow := cmd.Flags().StringSlice("allow", nil, "reply only to these `addresses`, such as 10.0.0.0/24,10.1.0.5 (default all)")
 	cmd.MarkFlagRequired("listen")
 	cmd.MarkFlagsOneRequired("say", "file", "load")
 	cmd.MarkFlagsMutuallyExclusive("say", "file", "load")
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
 		if _, _, err := net.SplitHostPort(*listen); err != nil {
 			return fmt.Errorf("agent: --listen: %w", err)
+		}
+		allowed, err := parsePrefixes(*allow)
+		if err != nil {
+			return fmt.Errorf("agent: --allow: %w", err)
 		}
 		var reply agentcheck.ReplyFunc
 		switch {
@@ -43,7 +49,6 @@ func agentCommand() *cobra.Command {
 		case *file != "":
 			reply = agentcheck.FileReply(*file)
 		default:
-			var err error
 			if reply, err = agentcheck.FixedReply(*say); err != nil {
 				return fmt.Errorf("agent: --say: %w", err)
 			}
@@ -51,13 +56,29 @@ func agentCommand() *cobra.Command {
 		if _, err := reply(); err != nil { // the file may be created later
 			fmt.Fprintf(cmd.ErrOrStderr(), "weir agent: no reply yet: %v\n", err)
 		}
-		return Exit(serveAgent(cmd.Context(), *listen, reply, cmd.OutOrStdout(), cmd.ErrOrStderr()))
+		return Exit(serveAgent(cmd.Context(), *listen, agentcheck.Server{Reply: reply, Allow: allowed}, cmd.OutOrStdout(), cmd.ErrOrStderr()))
 	}
 	return cmd
 }
 
+// parsePrefixes parses addresses and networks.
+func parsePrefixes(texts []string) (list []netip.Prefix, err error) {
+	for _, text := range texts {
+		p, err := netip.ParsePrefix(text)
+		if err != nil {
+			at, err := netip.ParseAddr(text)
+			if err != nil {
+				return nil, fmt.Errorf("want an address or a network such as 10.0.0.0/24, got %q", text)
+			}
+			p = netip.PrefixFrom(at, at.BitLen())
+		}
+		list = append(list, p.Masked())
+	}
+	return list, nil
+}
+
 // serveAgent answers checks until SIGTERM or SIGINT and returns the exit code.
-func serveAgent(ctx context.Context, listen string, reply agentcheck.ReplyFunc, stdout, stderr io.Writer) int {
+func serveAgent(ctx context.Context, listen string, server agentcheck.Server, stdout, stderr io.Writer) int {
 	ctx, stop := signal.NotifyContext(ctx, syscall.SIGTERM, syscall.SIGINT)
 	defer stop()
 	signal.Ignore(syscall.SIGPIPE) // the reader of stdout or stderr may have exited
@@ -71,7 +92,7 @@ func serveAgent(ctx context.Context, listen string, reply agentcheck.ReplyFunc, 
 	fmt.Fprintf(stdout, "weir agent: listening on %s\n", l.Addr())
 	failures := newFailureLog(stderr)
 	defer failures.close()
-	server := agentcheck.Server{Reply: reply, OnError: failures.report}
+	server.OnError = failures.report
 	if err := server.Serve(ctx, l); err != nil {
 		fmt.Fprintf(stderr, "weir agent: %v\n", err)
 		return ExitUnreachable
