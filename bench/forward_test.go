@@ -8,7 +8,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// As a process of a run the test's binary is what the program is then.
+// TestMain makes the test binary also run the helpers, which the runs start.
 func TestMain(m *testing.M) {
 	if len(os.Args) > 1 && helpers()[os.Args[1]] != nil {
 		os.Exit(run(os.Args[1:], os.Stdin, os.Stdout, os.Stderr))
@@ -16,7 +16,7 @@ func TestMain(m *testing.M) {
 	os.Exit(m.Run())
 }
 
-// The yardstick of datagrams does what it is compared for: what clients send comes back to them.
+// The bare forwarder returns the datagrams of the clients.
 func TestBareForwards(t *testing.T) {
 	p, err := newBare()
 	require.NoError(t, err)

@@ -7,7 +7,7 @@ import (
 	"strconv"
 )
 
-// windowOf returns how many datagrams each client has under way: few enough in total that no buffer is full.
+// windowOf returns how many datagrams each client has in flight: few enough in total that no buffer is full.
 func windowOf(flows int) int { return max(1, 256/flows) }
 
 // datagrams measures round trips through an echo server.
@@ -15,7 +15,7 @@ func datagrams(size int, more ...string) func(context.Context, *trial) (values, 
 	return func(ctx context.Context, t *trial) (values, error) {
 		window := windowOf(t.row.clients)
 		if t.row.responses == 1 {
-			window = 1 // a client leaves with its answer
+			window = 1 // a client ends with its reply
 		}
 		argv := append([]string{
 			t.self, "datagrams", "-target", t.target, "-flows", strconv.Itoa(t.row.clients),
@@ -30,7 +30,7 @@ func datagrams(size int, more ...string) func(context.Context, *trial) (values, 
 			return nil, fmt.Errorf("datagrams: %w in %q", err, load.out)
 		}
 		if result.Trips == 0 {
-			return nil, fmt.Errorf("datagrams: no answer came")
+			return nil, fmt.Errorf("datagrams: no reply")
 		}
 		t.notes.Failures = int(result.Lost)
 		v := values{metricRate: float64(result.Trips) / result.Seconds}

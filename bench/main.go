@@ -16,7 +16,7 @@ import (
 const (
 	exitDone     = 0
 	exitFailed   = 1 // no measurement, or some runs of it failed
-	exitMistaken = 2 // the command line makes no sense
+	exitMistaken = 2 // invalid command line
 )
 
 func main() {

@@ -51,7 +51,7 @@ func (m metric) title() string {
 	return string(m)
 }
 
-// more tells whether a larger figure is the better one.
+// more reports whether a larger figure is better.
 func (m metric) more() bool { return m == metricRate || m == metricBulk }
 
 // micros is a duration in microseconds.

@@ -30,7 +30,7 @@ const quickRows = "requests-50,short-100,bulk-1,idle-1000"
 // errUsage stands for a mistake that the flag package has already explained.
 var errUsage = errors.New("usage")
 
-// parseOptions reads the command line; what there is to say about it goes to errOut.
+// parseOptions parses the command line and writes messages about it to errOut.
 func parseOptions(args []string, errOut io.Writer) (options, error) {
 	var o options
 	flags := flag.NewFlagSet("bench", flag.ContinueOnError)

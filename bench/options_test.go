@@ -61,7 +61,7 @@ func TestJobsAlternate(t *testing.T) {
 	}, order)
 
 	r.options.rows, r.options.rounds = []row{{family: familyServers, brief: true}}, 1
-	require.Len(t, r.jobs(), 2, "no direct run where it says nothing")
+	require.Len(t, r.jobs(), 2, "no direct run where it has no meaning")
 }
 
 func TestWholeMeasurementStaysUnderHalfAnHour(t *testing.T) {

@@ -22,7 +22,7 @@ type row struct {
 	sessions  int  // the most sessions that are open at one time, idle ones included
 	servers   int  // servers in the cluster
 	responses int  // to each datagram, after which a flow is over; 0 = any number
-	direct    bool // whether a run without a proxy says anything
+	direct    bool // whether a run without a proxy is meaningful
 	brief     bool // two thirds of the window are enough
 
 	drive func(context.Context, *trial) (values, error)

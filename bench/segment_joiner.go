@@ -27,7 +27,7 @@ func newJoiner() *segmentJoiner {
 }
 
 // add adds a datagram, whose memory must stay valid until it is sent. to is the destination, nil for a connected
-// socket; follows tells that the destination is that of the previous datagram.
+// socket; follows reports that the destination is that of the previous datagram.
 func (j *segmentJoiner) add(data []byte, to *unix.RawSockaddrInet4, follows bool) {
 	v := &j.iovs[j.iovsN]
 	v.Base = unsafe.SliceData(data)

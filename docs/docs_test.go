@@ -1,4 +1,4 @@
-// Package docs holds no code: its tests keep the documents true.
+// Package docs has no code. Its tests check the documents.
 package docs
 
 import (
@@ -16,7 +16,7 @@ import (
 	"weir/l4"
 )
 
-// pages are the documents, by name.
+// pages returns the documents by file name.
 func pages(t *testing.T) map[string]string {
 	files, err := filepath.Glob("*.md")
 	require.NoError(t, err)
@@ -30,8 +30,8 @@ func pages(t *testing.T) map[string]string {
 	return texts
 }
 
-// Every configuration is one that weir takes without a warning.
-func TestExamples(t *testing.T) {
+// Every configuration in the documents is valid and causes no warning.
+func TestConfigurationsAreValid(t *testing.T) {
 	n := 0
 	for file, text := range pages(t) {
 		for i, m := range regexp.MustCompile("(?ms)^```toml\n(.*?)^```").FindAllStringSubmatch(text, -1) {
@@ -47,8 +47,8 @@ func TestExamples(t *testing.T) {
 	require.Empty(t, c.Warnings)
 }
 
-// The configuration that is delivered is right with its comments taken away, too.
-func TestDeliveredComments(t *testing.T) {
+// The packaged configuration is also valid if its commented-out lines are enabled.
+func TestPackagedConfigurationIsValidUncommented(t *testing.T) {
 	text, err := os.ReadFile("../packaging/weir.toml")
 	require.NoError(t, err)
 	whole := regexp.MustCompile(`(?m)^# (\[\[|[a-z_]+ = )`).ReplaceAllString(string(text), "$1")
@@ -59,8 +59,8 @@ func TestDeliveredComments(t *testing.T) {
 	require.Len(t, c.Hooks, 1)
 }
 
-// Every link leads somewhere.
-func TestLinks(t *testing.T) {
+// Every relative link points to a file.
+func TestLinksResolve(t *testing.T) {
 	for file, text := range pages(t) {
 		for _, m := range regexp.MustCompile(`\]\(([^)#]+)(?:#[^)]*)?\)`).FindAllStringSubmatch(text, -1) {
 			if strings.Contains(m[1], "://") {
@@ -72,7 +72,7 @@ func TestLinks(t *testing.T) {
 	}
 }
 
-// table is the first cells of the rows of the tables in a text.
+// table returns the names in backticks in the first column of the tables in a text.
 func table(text string) (cells []string) {
 	for _, m := range regexp.MustCompile("(?m)^\\| (`[^|]*) \\|").FindAllStringSubmatch(text, -1) {
 		for _, c := range regexp.MustCompile("`([^`]+)`").FindAllStringSubmatch(m[1], -1) {
@@ -82,7 +82,7 @@ func table(text string) (cells []string) {
 	return cells
 }
 
-// section is the part of a page under a heading.
+// section returns the part of a page under a heading.
 func section(t *testing.T, text, heading string) string {
 	_, rest, found := strings.Cut(text, "\n## "+heading+"\n")
 	require.True(t, found, heading)
@@ -90,8 +90,8 @@ func section(t *testing.T, text, heading string) string {
 	return part
 }
 
-// Every reason is explained with its phases, every phase and every reason for a refusal is explained, and no other.
-func TestTerminations(t *testing.T) {
+// The tables of phases and reasons are complete: every reason with its phases, every reason for a rejection, and no other.
+func TestTerminationTablesAreComplete(t *testing.T) {
 	text := section(t, pages(t)["troubleshooting.md"], "How sessions end")
 	phases, byReason, _ := strings.Cut(text, "\n| reason |")
 	byReason, refusals, _ := strings.Cut(byReason, "A client rejected before")
@@ -104,33 +104,33 @@ func TestTerminations(t *testing.T) {
 		occurs[end.Reason.String()] = append(occurs[end.Reason.String()], end.Phase.String())
 	}
 	require.ElementsMatch(t, want, table(phases))
-	told := map[string][]string{}
+	documented := map[string][]string{}
 	for _, m := range regexp.MustCompile("(?m)^\\| `([a-z_]+)` \\| ([^|]+) \\|").FindAllStringSubmatch(byReason, -1) {
 		if m[2] == "any but `abort`" {
-			told[m[1]] = slices.DeleteFunc(slices.Clone(want), func(s string) bool { return s == "abort" })
+			documented[m[1]] = slices.DeleteFunc(slices.Clone(want), func(s string) bool { return s == "abort" })
 			continue
 		}
-		told[m[1]] = strings.Split(strings.ReplaceAll(m[2], "`", ""), ", ")
+		documented[m[1]] = strings.Split(strings.ReplaceAll(m[2], "`", ""), ", ")
 	}
 	for reason := range occurs {
-		require.ElementsMatch(t, occurs[reason], told[reason], reason)
+		require.ElementsMatch(t, occurs[reason], documented[reason], reason)
 	}
-	require.Len(t, told, len(occurs))
+	require.Len(t, documented, len(occurs))
 	for _, r := range l4.Rejections() {
 		require.Contains(t, refusals, "`"+r.String()+"`")
 	}
 }
 
-// Every event and every state is explained.
-func TestEventsAndStates(t *testing.T) {
+// The tables of events and of server states are complete.
+func TestEventAndStateTablesAreComplete(t *testing.T) {
 	texts := pages(t)
 	require.ElementsMatch(t, conf.EventKinds(), table(section(t, texts["operating.md"], "Event hooks")))
 	require.ElementsMatch(t, []string{"up", "probation", "failing", "down", "unresolved", "drain", "maint", "unstable"},
 		table(section(t, texts["troubleshooting.md"], "A server gets no sessions")))
 }
 
-// The metrics and alerts that are named exist.
-func TestNames(t *testing.T) {
+// Metrics and alerts in the documents exist.
+func TestMetricsAndAlertsExist(t *testing.T) {
 	texts := pages(t)
 	rules, err := os.ReadFile("../packaging/prometheus/weir.rules.yml")
 	require.NoError(t, err)
@@ -144,9 +144,8 @@ func TestNames(t *testing.T) {
 	}
 }
 
-// What stands on weir's side of the tables for those who come from elsewhere are keys and values of the configuration, or
-// commands.
-func TestMigration(t *testing.T) {
+// The columns of weir in the migration tables have existing keys, values and commands.
+func TestMigrationTablesNameExistingKeys(t *testing.T) {
 	reference, err := os.ReadFile("../conf/README.md")
 	require.NoError(t, err)
 	text := pages(t)["migrating.md"]

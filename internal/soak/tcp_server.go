@@ -39,7 +39,7 @@ type tcpServer struct {
 	work  sync.WaitGroup
 }
 
-// killSignal tells the goroutines of a connection that the server was killed.
+// killSignal informs the goroutines of a connection that the server was killed.
 type killSignal struct {
 	once sync.Once
 	done chan struct{}
