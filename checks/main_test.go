@@ -40,3 +40,11 @@ func limitFor(want string) time.Duration {
 	}
 	return 10 * time.Second
 }
+
+// runMonitor runs a monitor once within limit.
+func runMonitor(m Monitor, target Target, limit time.Duration) error {
+	ctx, cancel := context.WithTimeout(context.Background(), limit)
+	defer cancel()
+	_, err := m(ctx, target)
+	return err
+}

@@ -63,6 +63,7 @@ func NewMonitor(spec conf.Check) (Monitor, error) {
 		return MySQL{
 			User: spec.User, Password: Secret(spec.Password), Database: spec.Database, Role: spec.Role, MaxLag: spec.MaxLag,
 			Galera: spec.Galera, AllowDonor: spec.AllowDonor, Query: spec.Query, TLS: tlsOf(spec),
+			ServerKeyFile: spec.ServerKeyFile, AllowPublicKey: spec.AllowPublicKey,
 		}.Monitor()
 	case "udp":
 		return UDP{Steps: spec.Steps}.Monitor()
@@ -90,5 +91,8 @@ func tlsOf(spec conf.Check) *TLS {
 	if !spec.TLS.On {
 		return nil
 	}
-	return &TLS{ServerName: spec.TLS.ServerName, CAFile: spec.TLS.CAFile, SkipVerify: spec.TLS.SkipVerify}
+	return &TLS{
+		ServerName: spec.TLS.ServerName, CAFile: spec.TLS.CAFile, CertFile: spec.TLS.CertFile, KeyFile: spec.TLS.KeyFile,
+		SkipVerify: spec.TLS.SkipVerify,
+	}
 }

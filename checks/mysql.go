@@ -5,10 +5,7 @@ import (
 	"crypto/tls"
 	"errors"
 	"fmt"
-	"net"
 	"time"
-
-	driver "github.com/go-sql-driver/mysql"
 )
 
 // MySQL logs in and, as requested, checks the role, the replication, the Galera state and the result of a query.
@@ -27,6 +24,11 @@ type MySQL struct {
 	AllowDonor bool          // with Galera: a donor passes too
 	Query      string        // its first value must not be 0, empty or NULL
 	TLS        *TLS          // nil = plain
+
+	// Without TLS, a server of MySQL 8 that does not remember a login asks for the password itself. It is sent encrypted
+	// with the key in ServerKeyFile or, if AllowPublicKey is set, with the key that the server sends, which may be anyone's.
+	ServerKeyFile  string
+	AllowPublicKey bool
 }
 
 // Monitor returns the monitor, or an error if the password cannot be read, the role or the TLS options are invalid, or
@@ -47,14 +49,22 @@ func (o MySQL) Monitor() (Monitor, error) {
 		if o.Role != "" || o.MaxLag > 0 || o.Galera || o.Query != "" || o.Database != "" {
 			return nil, errors.New("user: role, max_lag, galera, query and database need one")
 		}
-		return func(ctx context.Context, t Target) (Report, error) { return checkGreeting(ctx, t, secure) }, nil
+		return func(ctx context.Context, t Target) (Report, error) {
+			report, err := checkGreeting(ctx, t, secure)
+			return report, mysqlOutcome(err)
+		}, nil
 	}
+	key, err := readPublicKey(o.ServerKeyFile)
+	if err != nil {
+		return nil, err
+	}
+	login := &mysqlLogin{
+		user: o.User, password: password, database: o.Database, secure: secure, serverKey: key, allowPublicKey: o.AllowPublicKey,
+	}
+	hung := &hungQueries{}
 	return redactReports(func(ctx context.Context, t Target) (Report, error) {
-		report, err := o.login(ctx, t, password, secure)
-		if err != nil && ctx.Err() != nil && !errors.Is(err, context.Canceled) && !errors.Is(err, context.DeadlineExceeded) {
-			err = fmt.Errorf("%w (%w)", timeoutError{}, err)
-		}
-		return report, err
+		report, err := o.check(ctx, t, login, hung)
+		return report, mysqlOutcome(err)
 	}, password), nil
 }
 
@@ -65,18 +75,13 @@ func checkGreeting(ctx context.Context, t Target, secure *tls.Config) (Report, e
 		return Report{}, err
 	}
 	defer x.closeAfterServer()
-	p, sequence, err := readPacket(x, "a MySQL greeting")
-	if err != nil {
-		x.close()
-		return Report{}, err
-	}
-	greeting, err := parseGreeting(p)
+	greeting, sequence, err := readGreeting(x)
 	if err != nil {
 		return Report{}, err
 	}
 	x.noReset = true
-	report := Report{Detail: "mysql " + clipText(greeting.version)}
-	secured := secure != nil && greeting.tls
+	report := Report{Detail: greeting.detail()}
+	secured := secure != nil && greeting.capabilities&clientSSL != 0
 	login, request := unknownUserLogin(sequence+1, secured)
 	if secured {
 		if _, err := x.Write(request); err != nil {
@@ -107,7 +112,7 @@ func finishLogin(x *checkConn, login []byte) error {
 		p, sequence, err := readPacket(x, "an answer to a login")
 		switch {
 		case err != nil:
-			_, _ = x.Write(comQuit[:])
+			_, _ = x.Write(quitPacket[:])
 			return nil
 		case p[0] == 0xfe: // another authentication method: again without a password
 			if _, err := x.Write([]byte{0, 0, 0, sequence + 1}); err != nil {
@@ -120,11 +125,11 @@ func finishLogin(x *checkConn, login []byte) error {
 			}
 			return nil
 		default:
-			_, _ = x.Write(comQuit[:])
+			_, _ = x.Write(quitPacket[:])
 			return nil
 		}
 	}
-	_, _ = x.Write(comQuit[:])
+	_, _ = x.Write(quitPacket[:])
 	return nil
 }
 
@@ -137,64 +142,39 @@ func refusesHost(code uint16) bool {
 		1129, // host blocked
 		1130, // host not allowed
 		1135, // no thread
-		1203: // too many connections of a user
+		1203, // too many connections of a user
+		1226: // a limit of a user is reached
 		return true
 	}
 	return false
 }
 
-// discardLogger keeps the driver from writing to standard error.
-type discardLogger struct{}
-
-func (discardLogger) Print(...any) {}
-
-// login logs in and runs the requested checks.
-func (o MySQL) login(ctx context.Context, t Target, password string, secure *tls.Config) (report Report, err error) {
-	wire := &mysqlConn{login: secure == nil}
-	defer func() {
-		if recover() != nil { // the driver does not check packet lengths
-			err = fmt.Errorf("login: malformed packet: expected the MySQL protocol, got %s", quote(wire.first))
-			if wire.checkConn != nil {
-				wire.close()
-			}
-		}
-	}()
-	cfg := driver.NewConfig()
-	cfg.User, cfg.Passwd, cfg.DBName = o.User, password, o.Database
-	cfg.Net, cfg.Addr = "weir", t.Address
-	cfg.Logger = discardLogger{}
-	cfg.CheckConnLiveness = false
-	cfg.MaxAllowedPacket = maxReply
-	cfg.ConnectionAttributes = "program_name:weir"
-	cfg.TLS = tlsFor(secure, t)
-	cfg.DialFunc = func(ctx context.Context, _, _ string) (net.Conn, error) {
-		x, err := openConn(ctx, t, nil)
-		if err != nil {
-			return nil, err
-		}
-		wire.checkConn = x
-		return wire, nil
+// check logs in and runs the requested checks.
+func (o MySQL) check(ctx context.Context, t Target, login *mysqlLogin, hung *hungQueries) (report Report, err error) {
+	s, err := login.start(ctx, t)
+	if s != nil {
+		report.Detail = s.greeting.detail()
 	}
-	connector, err := driver.NewConnector(cfg)
 	if err != nil {
-		return Report{}, err
-	}
-	conn, err := connector.Connect(ctx)
-	report.Detail = wire.detail()
-	if errors.Is(err, driver.ErrOldProtocol) {
-		return report, errors.New("login: expected a server of MySQL 4.1 or later, got an older one")
-	}
-	wire.login = false
-	if err != nil {
-		return report, fmt.Errorf("login: %w", wire.explain(err, password))
-	}
-	defer conn.Close()
-	session := &mysqlSession{conn: conn, explain: func(err error) error { return wire.explain(err, password) }}
-	if err := o.verify(ctx, session); err != nil {
 		return report, err
 	}
-	if session.role != "" {
-		report.Detail += ", " + session.role
+	defer s.quit()
+	if !o.queries() {
+		return report, nil
+	}
+	hung.end(s, t.Address)
+	s.limitQueries(ctx)
+	if err := o.verify(s); err != nil {
+		if errors.Is(err, context.DeadlineExceeded) || errors.Is(err, context.Canceled) {
+			hung.add(s, t.Address)
+		}
+		return report, err
+	}
+	if s.role != "" {
+		report.Detail += ", " + s.role
 	}
 	return report, nil
 }
+
+// queries reports whether the check runs a query.
+func (o MySQL) queries() bool { return o.Role != "" || o.MaxLag > 0 || o.Galera || o.Query != "" }

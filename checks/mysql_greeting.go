@@ -6,18 +6,48 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"strings"
 )
 
 // mysqlGreeting is the first packet of a MySQL server. Source: "MySQL Internals", Protocol::HandshakeV10.
 type mysqlGreeting struct {
-	version string
-	tls     bool // the server offers TLS
+	version      string // without the prefix of MariaDB 10
+	thread       uint32 // number of the server's thread for the connection
+	challenge    []byte // 8 bytes, or 20 since MySQL 4.1
+	capabilities uint32
+	plugin       string // authentication method of most users; "" = not sent
 }
+
+// isMariaDB reports whether the server is MariaDB and not MySQL.
+func (g *mysqlGreeting) isMariaDB() bool { return strings.Contains(g.version, "MariaDB") }
+
+// detail returns the server's kind and version for a report.
+func (g *mysqlGreeting) detail() string { return "mysql " + clipText(g.version) }
 
 // mysqlError is an error packet.
 type mysqlError struct {
 	code uint16
 	text string
+}
+
+// isMySQLError reports whether err is an error packet of the server.
+func isMySQLError(err error) bool {
+	var serverErr *mysqlError
+	return errors.As(err, &serverErr)
+}
+
+// mysqlOutcome returns err, as a FullError if it is an error packet of a server that has no room for another connection.
+func mysqlOutcome(err error) error {
+	var serverErr *mysqlError
+	if errors.As(err, &serverErr) {
+		switch serverErr.code {
+		case 1040, // too many connections
+			1203, // too many connections of the user
+			1226: // a limit of the user is reached
+			return &FullError{err}
+		}
+	}
+	return err
 }
 
 func (e *mysqlError) Error() string {
@@ -68,8 +98,26 @@ func parseGreeting(p []byte) (mysqlGreeting, error) {
 	if !ok || len(rest) < 4+8+1+2 {
 		return mysqlGreeting{}, mismatch(errors.New("greeting cut short"), want, p)
 	}
-	capabilities := binary.LittleEndian.Uint16(rest[4+8+1:])
-	return mysqlGreeting{string(version), capabilities&clientSSL != 0}, nil
+	g := mysqlGreeting{
+		version: string(version), thread: binary.LittleEndian.Uint32(rest), challenge: bytes.Clone(rest[4:12]),
+		capabilities: uint32(binary.LittleEndian.Uint16(rest[13:])),
+	}
+	if v, found := strings.CutPrefix(g.version, "5.5.5-"); found && g.isMariaDB() {
+		g.version = v // MariaDB 10 puts the prefix before its version, for old replicas
+	}
+	// A character set, the status, the upper half of the capabilities, the length of the challenge and a reserve of 10
+	// bytes follow, then the rest of the challenge.
+	if rest = rest[15:]; len(rest) < 1+2+2+1+10+12 {
+		return g, nil
+	}
+	g.capabilities |= uint32(binary.LittleEndian.Uint16(rest[3:])) << 16
+	rest = rest[16:]
+	g.challenge = append(g.challenge, rest[:12]...)
+	if g.capabilities&clientPluginAuth != 0 && len(rest) > 13 {
+		plugin, _, _ := bytes.Cut(rest[13:], []byte{0})
+		g.plugin = string(plugin)
+	}
+	return g, nil
 }
 
 // parseError parses an error packet with or without an SQL state.
@@ -78,8 +126,8 @@ func parseError(p []byte) error {
 		return mismatch(errors.New("error packet cut short"), "an error code", p)
 	}
 	text := p[3:]
-	if len(text) >= 6 && text[0] == '#' {
-		text = text[6:]
+	if len(text) > 0 && text[0] == '#' {
+		text = text[min(6, len(text)):]
 	}
 	return &mysqlError{code: binary.LittleEndian.Uint16(p[1:3]), text: string(text)}
 }
@@ -90,10 +138,13 @@ const unknownUser = "weir-check"
 // Capabilities of clients and servers.
 const (
 	clientLongPassword     = 1 << 0
+	clientConnectWithDB    = 1 << 3
 	clientProtocol41       = 1 << 9
 	clientSSL              = 1 << 11
+	clientTransactions     = 1 << 13
 	clientSecureConnection = 1 << 15
 	clientPluginAuth       = 1 << 19
+	clientConnectAttrs     = 1 << 20
 )
 
 // unknownUserLogin returns the packet of a login without a password, Protocol::HandshakeResponse41. If secured is set,
@@ -119,5 +170,5 @@ func unknownUserLogin(sequence byte, secured bool) (login, request []byte) {
 	return p, request
 }
 
-// comQuit is the packet of COM_QUIT.
-var comQuit = [...]byte{1, 0, 0, 0, 1}
+// quitPacket is the packet of COM_QUIT.
+var quitPacket = [...]byte{1, 0, 0, 0, comQuit}

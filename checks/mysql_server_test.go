@@ -53,8 +53,10 @@ var okPacket = []byte{0, 0, 0, 2, 0, 0, 0}
 type mysqlServer struct {
 	plugin   string
 	password string
-	full     bool // caching_sha2_password: as if the password is not cached
+	full     bool            // caching_sha2_password: as if the password is not cached
+	key      *rsa.PrivateKey // nil = a new one
 	left     atomic.Int32
+	given    atomic.Bool // a client has sent the password in a form that the server can read
 }
 
 func (h *mysqlServer) handle(_ context.Context, c *net.TCPConn) {
@@ -121,7 +123,7 @@ func xor(a, b []byte) []byte {
 	return out
 }
 
-// sha2 performs the rest of caching_sha2_password.
+// sha2 performs the rest of caching_sha2_password and sha256_password.
 func (h *mysqlServer) sha2(c io.ReadWriter, sequence byte, answer []byte) (byte, error) {
 	if !h.full {
 		if !bytes.Equal(answer, sha2Answer(h.password)) {
@@ -130,34 +132,58 @@ func (h *mysqlServer) sha2(c io.ReadWriter, sequence byte, answer []byte) (byte,
 		_, err := c.Write(packet(sequence+1, []byte{1, 3}))
 		return sequence + 1, err
 	}
-	key, err := rsa.GenerateKey(rand.Reader, 2048)
+	if h.plugin == cachingSHA2 {
+		if _, err := c.Write(packet(sequence+1, []byte{1, 4})); err != nil {
+			return 0, err
+		}
+		var err error
+		if answer, sequence, err = readPacket(c, "a password"); err != nil {
+			return 0, err
+		}
+	}
+	if h.plugin == sha256Password && len(answer) == sha1.Size { // of mysql_native_password
+		if _, err := c.Write(packet(sequence+1, []byte("\xfe"+h.plugin+"\x00"+challenge+"\x00"))); err != nil {
+			return 0, err
+		}
+		var err error
+		if answer, sequence, err = readPacket(c, "a password"); err != nil {
+			return 0, err
+		}
+	}
+	key := h.key
+	if key == nil {
+		var err error
+		if key, err = rsa.GenerateKey(rand.Reader, 2048); err != nil {
+			return 0, err
+		}
+	}
+	if len(answer) == 1 && answer[0] > 0 { // a request for the key
+		if _, err := c.Write(packet(sequence+1, append([]byte{1}, publicPEM(&key.PublicKey)...))); err != nil {
+			return 0, err
+		}
+		var err error
+		if answer, sequence, err = readPacket(c, "a password"); err != nil {
+			return 0, err
+		}
+	}
+	plain, err := rsa.DecryptOAEP(sha1.New(), nil, key, answer, nil)
 	if err != nil {
-		return 0, err
+		return 0, errors.New("no password")
 	}
-	if _, err := c.Write(packet(sequence+1, []byte{1, 4})); err != nil {
-		return 0, err
-	}
-	request, sequence, err := readPacket(c, "a request for the key")
-	if err != nil || !bytes.Equal(request, []byte{2}) {
-		return 0, errors.New("no request for the key")
-	}
-	der, err := x509.MarshalPKIXPublicKey(&key.PublicKey)
-	if err != nil {
-		return 0, err
-	}
-	text := pem.EncodeToMemory(&pem.Block{Type: "PUBLIC KEY", Bytes: der})
-	if _, err := c.Write(packet(sequence+1, append([]byte{1}, text...))); err != nil {
-		return 0, err
-	}
-	sealed, sequence, err := readPacket(c, "a password")
-	if err != nil {
-		return 0, err
-	}
-	plain, err := rsa.DecryptOAEP(sha1.New(), nil, key, sealed, nil)
-	if err != nil || !bytes.Equal(xor(plain, []byte(challenge)), []byte(h.password+"\x00")) {
+	h.given.Store(true)
+	if !bytes.Equal(xor(plain, []byte(challenge)), []byte(h.password+"\x00")) {
 		return 0, errors.New("wrong password")
 	}
 	return sequence, nil
+}
+
+// publicPEM returns a key in PEM format.
+func publicPEM(key *rsa.PublicKey) []byte {
+	der, err := x509.MarshalPKIXPublicKey(key)
+	if err != nil {
+		panic(err)
+	}
+	return pem.EncodeToMemory(&pem.Block{Type: "PUBLIC KEY", Bytes: der})
 }
 
 // sendPackets sends packets one after the other, each but the first in reply to something.

@@ -1,145 +1,150 @@
 package checks
 
 import (
-	"context"
-	sqldriver "database/sql/driver"
 	"errors"
 	"fmt"
-	"io"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
 )
 
-// mysqlSession queries a server after the login.
-type mysqlSession struct {
-	conn    sqldriver.Conn
-	explain func(error) error // turns a driver error into one that can be reported
-	role    string            // primary or replica, for the report
+// named keeps the columns with the given names.
+func named(names ...string) func(int, string) bool {
+	return func(_ int, name string) bool { return slices.Contains(names, name) }
 }
 
-// row is one row of a result by lower-case column name. NULL values are absent.
-type row map[string]string
-
-// query runs a query and returns its first rows, at most 16, and the column names in order.
-func (s *mysqlSession) query(ctx context.Context, query string) (rows []row, columns []string, err error) {
-	q, ok := s.conn.(sqldriver.QueryerContext)
-	if !ok {
-		return nil, nil, errors.New("the driver cannot query")
-	}
-	result, err := q.QueryContext(ctx, query, nil)
-	if err != nil {
-		return nil, nil, s.explain(err)
-	}
-	columns = result.Columns()
-	for i := range columns {
-		columns[i] = strings.ToLower(columns[i])
-	}
-	for len(rows) < 16 {
-		values := make([]sqldriver.Value, len(columns))
-		if err := result.Next(values); err != nil {
-			if errors.Is(err, io.EOF) {
-				break
-			}
-			return nil, nil, s.explain(err)
-		}
-		r := row{}
-		for i, v := range values {
-			switch v := v.(type) {
-			case nil:
-			case []byte:
-				r[columns[i]] = string(v)
-			default:
-				r[columns[i]] = fmt.Sprint(v)
-			}
-		}
-		rows = append(rows, r)
-	}
-	if err := result.Close(); err != nil {
-		return nil, nil, s.explain(err)
-	}
-	return rows, columns, nil
+// variables returns status or system variables by name. show is STATUS or VARIABLES.
+func (s *mysqlSession) variables(show string, names ...string) (map[string]string, error) {
+	values := map[string]string{}
+	query := "SHOW GLOBAL " + show + " WHERE Variable_name IN ('" + strings.Join(names, "', '") + "')"
+	err := s.query(query, named("variable_name", "value"), func(r row) { values[strings.ToLower(r["variable_name"])] = r["value"] })
+	return values, err
 }
 
 // verify runs the checks that the options request.
-func (o MySQL) verify(ctx context.Context, s *mysqlSession) error {
+func (o MySQL) verify(s *mysqlSession) error {
 	if o.Role == "primary" {
-		if err := s.checkWritable(ctx); err != nil {
+		if err := s.checkWritable(); err != nil {
 			return err
 		}
 	}
 	if o.Role == "replica" || o.MaxLag > 0 && o.Role == "" {
-		if err := s.checkReplication(ctx, o.Role == "replica", o.MaxLag); err != nil {
+		if err := s.checkReplication(o.Role == "replica", o.MaxLag); err != nil {
 			return err
 		}
 	}
 	if o.Galera {
-		if err := s.checkGalera(ctx, o.AllowDonor); err != nil {
+		if err := s.checkGalera(o.AllowDonor); err != nil {
 			return err
 		}
 	}
 	if o.Query != "" {
-		return s.checkQuery(ctx, o.Query)
+		return s.checkQuery(o.Query)
 	}
 	return nil
 }
 
-// checkWritable fails if the server is read only.
-func (s *mysqlSession) checkWritable(ctx context.Context) error {
-	rows, columns, err := s.query(ctx, "SELECT @@global.read_only")
+// readOnlyVariable returns the name and value of a variable that makes the server read only, or "" if it accepts writes.
+func (s *mysqlSession) readOnlyVariable() (name, value string, err error) {
+	values, err := s.variables("VARIABLES", "read_only", "innodb_read_only")
 	if err != nil {
+		return "", "", err
+	}
+	for _, name := range []string{"read_only", "innodb_read_only"} {
+		switch value, found := values[name]; {
+		case strings.EqualFold(value, "off") || value == "0", !found && name == "innodb_read_only":
+		default:
+			return name, value, nil
+		}
+	}
+	return "", "", nil
+}
+
+// checkWritable fails if the server is read only.
+func (s *mysqlSession) checkWritable() error {
+	switch name, value, err := s.readOnlyVariable(); {
+	case err != nil:
 		return fmt.Errorf("role: %w", err)
+	case name != "" && value == "":
+		return fmt.Errorf("role: expected %s, got nothing", name)
+	case name != "":
+		return &StandbyError{fmt.Errorf("role: expected primary (%s = 0), got %s = %s", name, name, quote([]byte(value)))}
 	}
-	if len(rows) == 0 || len(columns) == 0 {
-		return errors.New("role: expected read_only, got nothing")
-	}
-	switch v := rows[0][columns[0]]; strings.ToUpper(v) {
-	case "0", "OFF":
-		s.role = "primary"
-		return nil
-	default:
-		return fmt.Errorf("role: expected primary (read_only = 0), got read_only = %s", quote([]byte(v)))
-	}
+	s.role = "primary"
+	return nil
 }
 
 // noSuchStatement is ER_PARSE_ERROR: the server has the older statement.
 const noSuchStatement = 1064
 
-// checkReplication fails if the server is a replica that does not run or lags behind. If must is set, it also fails if
-// the server is not a replica.
-func (s *mysqlSession) checkReplication(ctx context.Context, must bool, maxLag time.Duration) error {
-	rows, _, err := s.query(ctx, "SHOW REPLICA STATUS")
-	var serverErr *mysqlError
-	if errors.As(err, &serverErr) && serverErr.code == noSuchStatement {
-		rows, _, err = s.query(ctx, "SHOW SLAVE STATUS")
+// replicationStatements are the statements that show all replication connections (channels), the newest first. Older
+// statements of MariaDB show only the connection without a name.
+func replicationStatements(mariaDB bool) []string {
+	if mariaDB {
+		return []string{"SHOW ALL REPLICAS STATUS", "SHOW ALL SLAVES STATUS", "SHOW SLAVE STATUS"}
 	}
-	if err != nil {
-		return fmt.Errorf("replication: %w", err)
-	}
-	if len(rows) == 0 {
-		if must {
-			return errors.New("role: expected replica, got no replication")
+	return []string{"SHOW REPLICA STATUS", "SHOW SLAVE STATUS"}
+}
+
+// checkReplication fails if the server is a replica of which a connection does not run or lags behind. If must is set, it
+// also fails if the server is not a replica.
+func (s *mysqlSession) checkReplication(must bool, maxLag time.Duration) error {
+	keep := named("connection_name", "channel_name", "replica_io_running", "replica_sql_running", "slave_io_running", "slave_sql_running",
+		"seconds_behind_source", "seconds_behind_master", "last_io_error", "last_sql_error")
+	connections := 0
+	var first error
+	each := func(r row) {
+		connections++
+		if err := r.checkConnection(maxLag); err != nil && first == nil {
+			first = err
 		}
+	}
+	var err error
+	for _, statement := range replicationStatements(s.greeting.isMariaDB()) {
+		err = s.query(statement, keep, each)
+		var serverErr *mysqlError
+		if !errors.As(err, &serverErr) || serverErr.code != noSuchStatement {
+			break
+		}
+	}
+	switch {
+	case err != nil:
+		return fmt.Errorf("replication: %w", err)
+	case connections == 0 && !must:
 		return nil
+	case connections == 0:
+		err := errors.New("role: expected replica, got no replication")
+		if name, _, readErr := s.readOnlyVariable(); readErr == nil && name == "" {
+			return &StandbyError{err}
+		}
+		return err
 	}
 	s.role = "replica"
-	for _, r := range rows {
-		for _, thread := range []string{"io", "sql"} {
-			if v := r.first("replica_"+thread+"_running", "slave_"+thread+"_running"); !strings.EqualFold(v, "yes") {
-				return fmt.Errorf("replication: expected the %s thread to run, got %s%s", thread, quote([]byte(v)), r.threadError(thread))
-			}
+	return first
+}
+
+// checkConnection checks one replication connection.
+func (r row) checkConnection(maxLag time.Duration) error {
+	name := ""
+	if n := r.first("connection_name", "channel_name"); n != "" {
+		name = " of connection " + quote([]byte(n))
+	}
+	for _, thread := range []string{"io", "sql"} {
+		if v := r.first("replica_"+thread+"_running", "slave_"+thread+"_running"); !strings.EqualFold(v, "yes") {
+			return fmt.Errorf("replication: expected the %s thread%s to run, got %s%s", thread, name, quote([]byte(v)), r.threadError(thread))
 		}
-		if maxLag <= 0 {
-			continue
-		}
-		v := r.first("seconds_behind_source", "seconds_behind_master")
-		seconds, err := strconv.Atoi(v)
-		if err != nil || seconds < 0 || seconds > 1<<31 {
-			return fmt.Errorf("replication: expected a lag of at most %v, got %s", maxLag, quote([]byte(v)))
-		}
-		if lag := time.Duration(seconds) * time.Second; lag > maxLag {
-			return fmt.Errorf("replication: expected a lag of at most %v, got %v", maxLag, lag)
-		}
+	}
+	if maxLag <= 0 {
+		return nil
+	}
+	v := r.first("seconds_behind_source", "seconds_behind_master")
+	seconds, err := strconv.Atoi(v)
+	if err != nil || seconds < 0 || seconds > 1<<31 {
+		return fmt.Errorf("replication: expected a lag%s of at most %v, got %s", name, maxLag, quote([]byte(v)))
+	}
+	if lag := time.Duration(seconds) * time.Second; lag > maxLag {
+		return fmt.Errorf("replication: expected a lag%s of at most %v, got %v", name, maxLag, lag)
 	}
 	return nil
 }
@@ -168,26 +173,43 @@ const (
 	galeraSynced = "4"
 )
 
-// checkGalera fails unless the server is a synced and ready member of a Galera cluster's primary component.
-func (s *mysqlSession) checkGalera(ctx context.Context, allowDonor bool) error {
-	rows, columns, err := s.query(ctx, "SHOW GLOBAL STATUS WHERE Variable_name IN "+
-		"('wsrep_cluster_status', 'wsrep_local_state', 'wsrep_local_state_comment', 'wsrep_ready')")
+// checkGalera fails unless the server is a synced and ready member of a Galera cluster's primary component that accepts
+// queries.
+func (s *mysqlSession) checkGalera(allowDonor bool) error {
+	status, err := s.variables("STATUS", "wsrep_cluster_status", "wsrep_local_state", "wsrep_local_state_comment", "wsrep_ready")
+	if err == nil {
+		err = galeraVerdict(status, allowDonor)
+	}
 	if err != nil {
 		return fmt.Errorf("galera: %w", err)
 	}
-	status := map[string]string{}
-	for _, r := range rows {
-		if len(columns) >= 2 {
-			status[strings.ToLower(r[columns[0]])] = r[columns[1]]
+	settings, err := s.variables("VARIABLES", "wsrep_reject_queries", "wsrep_sst_donor_rejects_queries", "pxc_maint_mode")
+	if err == nil {
+		err = galeraSettings(settings, status["wsrep_local_state"] == galeraDonor)
+	}
+	if err != nil {
+		return fmt.Errorf("galera: %w", err)
+	}
+	return nil
+}
+
+// galeraSettings fails if a server rejects queries, or if Percona XtraDB Cluster is in maintenance.
+func galeraSettings(settings map[string]string, donor bool) error {
+	for _, s := range []struct{ name, want string }{
+		{"wsrep_reject_queries", "NONE"}, {"pxc_maint_mode", "DISABLED"}, {"wsrep_sst_donor_rejects_queries", "OFF"},
+	} {
+		v, found := settings[s.name]
+		if found && !strings.EqualFold(v, s.want) && (donor || s.name != "wsrep_sst_donor_rejects_queries") {
+			return fmt.Errorf("expected %s %s, got %s", s.name, s.want, quote([]byte(v)))
 		}
 	}
-	return galeraVerdict(status, allowDonor)
+	return nil
 }
 
 // galeraVerdict checks a server's status variables.
 func galeraVerdict(status map[string]string, allowDonor bool) error {
 	if v := status["wsrep_cluster_status"]; !strings.EqualFold(v, "primary") {
-		return fmt.Errorf("galera: expected wsrep_cluster_status Primary, got %s", quote([]byte(v)))
+		return fmt.Errorf("expected wsrep_cluster_status Primary, got %s", quote([]byte(v)))
 	}
 	state := status["wsrep_local_state"]
 	if state != galeraSynced && !(allowDonor && state == galeraDonor) {
@@ -195,30 +217,41 @@ func galeraVerdict(status map[string]string, allowDonor bool) error {
 		if allowDonor {
 			want = "Synced or Donor"
 		}
-		return fmt.Errorf("galera: expected wsrep_local_state %s, got %s", want, quote([]byte(state+" "+status["wsrep_local_state_comment"])))
+		return fmt.Errorf("expected wsrep_local_state %s, got %s", want, quote([]byte(state+" "+status["wsrep_local_state_comment"])))
 	}
 	if v := status["wsrep_ready"]; !strings.EqualFold(v, "on") {
-		return fmt.Errorf("galera: expected wsrep_ready ON, got %s", quote([]byte(v)))
+		return fmt.Errorf("expected wsrep_ready ON, got %s", quote([]byte(v)))
 	}
 	return nil
 }
 
 // checkQuery fails if a query's first value is 0, empty or NULL.
-func (s *mysqlSession) checkQuery(ctx context.Context, query string) error {
+func (s *mysqlSession) checkQuery(query string) error {
 	const want = "a first value that is not 0, empty or NULL"
-	rows, columns, err := s.query(ctx, query)
-	if err != nil {
+	rows, value, null := 0, "", true
+	first := ""
+	err := s.query(query, func(i int, name string) bool {
+		if i == 0 {
+			first = name
+		}
+		return i == 0
+	}, func(r row) {
+		if rows++; rows == 1 {
+			var found bool
+			value, found = r[first]
+			null = !found
+		}
+	})
+	switch {
+	case err != nil:
 		return fmt.Errorf("query: %w", err)
-	}
-	if len(rows) == 0 || len(columns) == 0 {
+	case rows == 0:
 		return fmt.Errorf("query: expected %s, got no row", want)
-	}
-	v, ok := rows[0][columns[0]]
-	if !ok {
+	case null:
 		return fmt.Errorf("query: expected %s, got NULL", want)
 	}
-	if n, err := strconv.ParseFloat(v, 64); v == "" || err == nil && n == 0 {
-		return fmt.Errorf("query: expected %s, got %s", want, strconv.Quote(clip(v)))
+	if n, err := strconv.ParseFloat(value, 64); value == "" || err == nil && n == 0 {
+		return fmt.Errorf("query: expected %s, got %s", want, strconv.Quote(clip(value)))
 	}
 	return nil
 }

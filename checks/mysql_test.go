@@ -25,11 +25,14 @@ func TestMySQLPlugins(t *testing.T) {
 		{plugin: "caching_sha2_password", password: "secret", full: true},
 	} {
 		host := nettest.Start(t, h.handle)
-		report, err := runCheck(t, user("u", "secret"), host.Addr())
+		o := user("u", "secret")
+		o.AllowPublicKey = true
+		report, err := runCheck(t, o, host.Addr())
 		require.NoError(t, err, "%+v", h.plugin)
 		require.Equal(t, "mysql 8.4.0-weir", report.Detail)
 		nettest.Wait(t, 5*time.Second, "a proper leave", func() bool { return h.left.Load() == 1 })
-		_, err = runCheck(t, user("u", "mistaken"), host.Addr())
+		o.Password.Value = "mistaken"
+		_, err = runCheck(t, o, host.Addr())
 		require.ErrorContains(t, err, "login: server error 1045: \"Access denied: wrong password\"")
 	}
 }
@@ -66,7 +69,7 @@ func TestMySQLHandshakeOnlyFinishesLogin(t *testing.T) {
 	require.NoError(t, err)
 	v := rec.WaitEnd(t, 0, 5*time.Second)
 	require.Equal(t, nettest.EOF, v.End, "no reset")
-	require.True(t, bytes.HasSuffix(v.Data, comQuit[:]))
+	require.True(t, bytes.HasSuffix(v.Data, quitPacket[:]))
 	require.Contains(t, string(v.Data), unknownUser)
 }
 
@@ -88,7 +91,7 @@ func TestMySQLHandshakeOnlyWithTLS(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			h := nettest.Start(t, c.host)
-			_, err := checkWithin(t, MySQL{TLS: &TLS{SkipVerify: true}}, Target{Address: h.Addr()}, 500*time.Millisecond)
+			_, err := checkWithin(t, MySQL{TLS: &TLS{SkipVerify: true}}, Target{Address: h.Addr()}, limitFor(c.want))
 			require.ErrorContains(t, err, c.want)
 		})
 	}
@@ -271,7 +274,12 @@ func TestMySQLRealServer(t *testing.T) {
 		"SELECT 1 FROM dual WHERE 1=0": "got no row",
 		"DO 1":                         "got no row",
 		"SELEKT":                       "query: server error 1064",
-		"SELECT REPEAT('x', 1000000)":  "reply too large",
+		"SELECT REPEAT('x', 1000000)":  "",
+		"SELECT REPEAT('x', 9000000)":  "reply too large (over 8388608 bytes)",
+		"SELECT 1, seq FROM mysql.seq_1_to_100000":          "",
+		"SELECT REPEAT('0', 2000)":                          `got "0000`,
+		"SELECT 0 UNION SELECT 1":                           `got "0"`,
+		"LOAD DATA LOCAL INFILE '/etc/passwd' INTO TABLE t": "query: ",
 	} {
 		err := with(func(o *MySQL) { o.Query = query })
 		if want == "" {
@@ -281,7 +289,7 @@ func TestMySQLRealServer(t *testing.T) {
 		}
 	}
 	runStatements(t, m, "SET GLOBAL read_only = 1")
-	require.ErrorContains(t, with(func(o *MySQL) { o.Role = "primary" }), "role: expected primary (read_only = 0), got read_only = \"1\"")
+	require.ErrorContains(t, with(func(o *MySQL) { o.Role = "primary" }), "role: expected primary (read_only = 0), got read_only = \"ON\"")
 
 	require.NoError(t, syscall.Kill(m.PID(), syscall.SIGSTOP))
 	for _, o := range []MySQL{{}, weir} {
@@ -319,7 +327,9 @@ func replicate(t *testing.T, m *nettest.MariaDB) {
 // runStatements runs statements with the command line client.
 func runStatements(t *testing.T, m *nettest.MariaDB, statements string) {
 	t.Helper()
-	out, err := m.Client(m.Addr(), "-e", statements).CombinedOutput()
+	client := m.Client(m.Addr())
+	client.Stdin = strings.NewReader(statements)
+	out, err := client.CombinedOutput()
 	require.NoError(t, err, "%s", out)
 }
 

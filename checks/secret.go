@@ -14,7 +14,7 @@ import (
 // Secret is a password: literal, in a file or in the environment. It is formatted as "(secret)".
 type Secret struct {
 	Value string // the password itself
-	File  string // or a file that contains it; one line end at the end is ignored
+	File  string // or a file that contains it; a byte order mark and one line end after it are ignored
 	Env   string // or an environment variable that contains it
 }
 
@@ -34,7 +34,11 @@ func (s Secret) read() (string, error) {
 		if err != nil {
 			return "", OptionError{"password_file", err}
 		}
-		return strings.TrimSuffix(strings.TrimSuffix(string(b), "\n"), "\r"), nil
+		text, ended := strings.CutSuffix(string(b), "\n")
+		if ended {
+			text = strings.TrimSuffix(text, "\r")
+		}
+		return text, nil
 	case s.Env != "":
 		v, ok := os.LookupEnv(s.Env)
 		if !ok {

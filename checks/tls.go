@@ -3,6 +3,7 @@ package checks
 import (
 	"crypto/tls"
 	"crypto/x509"
+	"encoding/pem"
 	"errors"
 	"fmt"
 	"net"
@@ -14,6 +15,8 @@ import (
 type TLS struct {
 	ServerName string // the name to send and to verify; "" = the target's host
 	CAFile     string // PEM certificates to trust; "" = the system's
+	CertFile   string // PEM certificates of the check, for servers that require one; "" = none
+	KeyFile    string // PEM key of CertFile
 	SkipVerify bool   // accept any certificate
 }
 
@@ -36,7 +39,34 @@ func (o *TLS) config() (*tls.Config, error) {
 			return nil, OptionError{"tls_ca_file", fmt.Errorf("%s contains no certificate", o.CAFile)}
 		}
 	}
+	if o.CertFile != "" {
+		own, err := o.readCertificate()
+		if err != nil {
+			return nil, err
+		}
+		c.Certificates = []tls.Certificate{own}
+	}
 	return c, nil
+}
+
+// readCertificate reads the certificate of the check and its key.
+func (o *TLS) readCertificate() (tls.Certificate, error) {
+	chain, err := conf.ReadFile(o.CertFile, maxCertificates)
+	if err != nil {
+		return tls.Certificate{}, OptionError{"tls_cert_file", err}
+	}
+	key, err := conf.ReadFile(o.KeyFile, maxCertificates)
+	if err != nil {
+		return tls.Certificate{}, OptionError{"tls_key_file", err}
+	}
+	if block, _ := pem.Decode(chain); block == nil {
+		return tls.Certificate{}, OptionError{"tls_cert_file", fmt.Errorf("%s contains no certificate", o.CertFile)}
+	}
+	own, err := tls.X509KeyPair(chain, key)
+	if err != nil {
+		return own, OptionError{"tls_key_file", fmt.Errorf("%s: %w", o.KeyFile, err)}
+	}
+	return own, nil
 }
 
 // tlsFor returns a config with the server name to verify for a target, or nil for a nil config.

@@ -143,3 +143,30 @@ func TestTLSOfRedis(t *testing.T) {
 	_, err = runCheck(t, Redis{}, address)
 	require.Error(t, err)
 }
+
+// Redis with TLS requires client certificates by default.
+func TestTLSClientCertificate(t *testing.T) {
+	cert, key := makeCertificate(t)
+	address := nettest.Reserve(t)
+	_, port, err := net.SplitHostPort(address)
+	require.NoError(t, err)
+	nettest.StartRedis(t, "--tls-port", port, "--tls-cert-file", cert, "--tls-key-file", key, "--tls-ca-cert-file", cert)
+	o := Redis{Role: "primary", TLS: &TLS{CAFile: cert, CertFile: cert, KeyFile: key}}
+	_, err = runCheck(t, o, address)
+	require.NoError(t, err)
+	o.TLS = &TLS{CAFile: cert}
+	_, err = runCheck(t, o, address)
+	require.ErrorContains(t, err, "certificate required")
+
+	_, other := makeCertificate(t)
+	none := filepath.Join(t.TempDir(), "none")
+	for want, o := range map[string]TLS{
+		"tls_key_file: ":              {CertFile: cert, KeyFile: other},
+		"tls_cert_file: open " + none: {CertFile: none, KeyFile: key},
+		"tls_key_file: open " + none:  {CertFile: cert, KeyFile: none},
+		"contains no certificate":     {CertFile: "/dev/../etc/hostname", KeyFile: key},
+	} {
+		_, err := TCP{TLS: &o}.Monitor()
+		require.ErrorContains(t, err, want)
+	}
+}

@@ -42,11 +42,15 @@ func loginKeys() []key[checkDraft] {
 		checkOption(loginTypes, scalar("password", orEmpty(secretType()), "", func(c *checkDraft) *string { return &c.Password.Value },
 			"the password itself.").withAliases("pass", "auth", "secret").hideValue()),
 		checkOption(loginTypes, scalar("password_file", orEmpty(inputFileType()), "", func(c *checkDraft) *string { return &c.Password.File },
-			"file with the password; one line end after the password is ignored.")),
+			"file with the password; a byte order mark and one line end after the password are ignored.")),
 		checkOption(loginTypes, scalar("password_env", orEmpty(plainTextType()), "", func(c *checkDraft) *string { return &c.Password.Env },
 			"environment variable of weir with the password.")),
 		checkOption("mysql", scalar("database", orEmpty(plainTextType()), "", func(c *checkDraft) *string { return &c.Database },
 			"database to log in to.").withAliases("db", "schema")),
+		checkOption("mysql", scalar("server_public_key_file", orEmpty(pathType()), "", func(c *checkDraft) *string { return &c.ServerKeyFile },
+			"file with the server's RSA key (PEM). Without TLS, a server that asks for the password itself gets it encrypted with this key.")),
+		checkOption("mysql", scalar("allow_public_key", booleanType(), "false", func(c *checkDraft) *bool { return &c.AllowPublicKey },
+			"without TLS and `server_public_key_file`: encrypt the password with the key that the server sends. Any program that answers at the address of the server can then read the password.")),
 	}
 }
 
@@ -76,6 +80,10 @@ func tlsKeys() []key[checkDraft] {
 			"server name to send (SNI) and to verify.").withDefaultText("the host's name").withAliases("sni", "server_name")),
 		checkOption(tlsTypes, scalar("tls_ca_file", orEmpty(inputFileType()), "", func(c *checkDraft) *string { return &c.TLS.CAFile },
 			"file with trusted certificates (PEM).").withDefaultText("the system's").withAliases("ca_file", "cafile")),
+		checkOption(tlsTypes, scalar("tls_cert_file", orEmpty(pathType()), "", func(c *checkDraft) *string { return &c.TLS.CertFile },
+			"file with the certificate of the check and its chain (PEM), for servers that require one. A reload reads it again.").withDefaultText("none").withAliases("cert_file", "tls_cert")),
+		checkOption(tlsTypes, scalar("tls_key_file", orEmpty(pathType()), "", func(c *checkDraft) *string { return &c.TLS.KeyFile },
+			"file with the key of `tls_cert_file` (PEM).").withDefaultText("none").withAliases("key_file", "tls_key")),
 		checkOption(tlsTypes, scalar("tls_skip_verify", booleanType(), "false", func(c *checkDraft) *bool { return &c.TLS.SkipVerify },
 			"accept any certificate.").withAliases("insecure", "skip_verify")),
 	}
@@ -163,11 +171,17 @@ func finishSecret(d *decoder, n *tree.Node) {
 }
 
 func finishTLS(d *decoder, n *tree.Node, c *checkDraft) {
+	switch cert, key := n.Get("tls_cert_file"), n.Get("tls_key_file"); {
+	case c.TLS.CertFile != "" && c.TLS.KeyFile == "" && key == nil:
+		d.errorAtKey(cert, "tls_cert_file requires tls_key_file")
+	case c.TLS.KeyFile != "" && c.TLS.CertFile == "" && cert == nil:
+		d.errorAtKey(key, "tls_key_file requires tls_cert_file")
+	}
 	on := n.Get("tls")
 	if c.TLS.On || on != nil && on.Value != false || n.Get("url") != nil {
 		return // url sets TLS too, and reports contradictions itself
 	}
-	for _, name := range []string{"tls_server_name", "tls_ca_file", "tls_skip_verify"} {
+	for _, name := range []string{"tls_server_name", "tls_ca_file", "tls_cert_file", "tls_key_file", "tls_skip_verify"} {
 		if at := n.Get(name); at != nil && at.Value != "" && at.Value != false {
 			d.errorAtKey(at, "%s requires tls = true", name)
 		}
@@ -178,6 +192,7 @@ func finishMySQL(d *decoder, n *tree.Node, c *checkDraft) {
 	if user := n.Get("user"); user == nil || user.Value == "" {
 		for _, name := range []string{
 			"password", "password_file", "password_env", "database", "role", "max_lag", "galera", "allow_donor", "query",
+			"server_public_key_file", "allow_public_key",
 		} {
 			if at := n.Get(name); at != nil && at.Value != "" && at.Value != false && at.Value != "0s" {
 				d.errorAtKey(at, "%s requires user; without it only the greeting is read", name)

@@ -41,7 +41,7 @@ func TestCheckOptionsOfEveryType(t *testing.T) {
 	want("full", "http", func(c *Check) {
 		c.Method, c.Path, c.Host, c.Body, c.OKCodes, c.Expect = "POST", "/health?deep=1", "www.example.com:8080", []byte{0, 255}, "200,40x 5XX", []byte("fine")
 		c.Headers = []Header{{"Authorization", "Bearer hunter2"}, {"X-From", ""}}
-		c.TLS = TLS{On: true, ServerName: "www.example.com", CAFile: "/etc/ssl/ca.pem", SkipVerify: true}
+		c.TLS = TLS{On: true, ServerName: "www.example.com", CAFile: "/etc/ssl/ca.pem", CertFile: "/etc/ssl/check.pem", KeyFile: "/etc/ssl/check.key", SkipVerify: true}
 	})
 	want("redis", "redis", func(c *Check) {
 		c.Password, c.Role, c.MaxLag, c.AllowStale = Secret{Env: "REDIS_PASSWORD"}, "replica", 30*time.Second, true
@@ -50,6 +50,7 @@ func TestCheckOptionsOfEveryType(t *testing.T) {
 	want("mysql", "mysql", func(c *Check) {
 		c.User, c.Password, c.Database, c.Role = "monitor", Secret{File: "/etc/weir/password"}, "shop", "primary"
 		c.Galera, c.AllowDonor, c.Query, c.TLS.On = true, true, "SELECT 1", true
+		c.ServerKeyFile, c.AllowPublicKey = "/etc/weir/mysql.pem", true
 	})
 	want("udp", "udp", func(c *Check) {
 		c.Port, c.Address, c.Steps = 53, "10.0.0.9", []Step{{Send: []byte{1, 2}, Expect: []byte{3}}}

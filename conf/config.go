@@ -185,6 +185,9 @@ type Check struct {
 	AllowDonor bool          // mysql, with Galera
 	Query      string        // mysql
 
+	ServerKeyFile  string // mysql: PEM; the password may be sent encrypted with this key. "" = none
+	AllowPublicKey bool   // mysql: it may be sent encrypted with the key that the server sends
+
 	TLS TLS // all types but udp and exec
 }
 
@@ -193,6 +196,8 @@ type TLS struct {
 	On         bool
 	ServerName string // "" = the host's name
 	CAFile     string // PEM; "" = the system's certificates
+	CertFile   string // PEM: client certificate and its chain; "" = none
+	KeyFile    string // PEM: its key
 	SkipVerify bool
 }
 

@@ -1,6 +1,7 @@
 package conf
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"io"
@@ -108,7 +109,7 @@ func (r reader) once(path string, pipes bool) (text []byte, stable bool, err err
 }
 
 // ReadFile reads a file that a configuration names, such as one with a password. It must be a regular file, which
-// cannot block, of at most limit bytes.
+// cannot block, of at most limit bytes. A byte order mark at its start is not part of the text.
 func ReadFile(path string, limit int64) ([]byte, error) {
 	info, err := os.Stat(path)
 	if err == nil && !info.Mode().IsRegular() {
@@ -126,7 +127,7 @@ func ReadFile(path string, limit int64) ([]byte, error) {
 	if err == nil && int64(len(text)) > limit {
 		err = &fs.PathError{Op: "read", Path: path, Err: fmt.Errorf("larger than %d bytes", limit)}
 	}
-	return text, err
+	return bytes.TrimPrefix(text, []byte("\ufeff")), err
 }
 
 // asOpenError changes the operation in an error of os.Stat to "open".

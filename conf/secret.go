@@ -13,7 +13,7 @@ const hidden = "(secret)"
 // password. Every way of formatting a Secret gives "(secret)".
 type Secret struct {
 	Value string // the password itself
-	File  string // or a file with the password; one line end after it is ignored
+	File  string // or a file with the password; a byte order mark and one line end after it are ignored
 	Env   string // or an environment variable with the password
 }
 

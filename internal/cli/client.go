@@ -61,7 +61,7 @@ func (flags *clientFlags) client() (*client, error) {
 			return nil, fmt.Errorf("token file: %w", err)
 		}
 		line, _, _ := strings.Cut(string(text), "\n")
-		c.token = strings.TrimSpace(line)
+		c.token = strings.TrimSpace(strings.TrimPrefix(line, "\ufeff"))
 	}
 	transport := &http.Transport{DisableKeepAlives: true, DialContext: (&net.Dialer{Timeout: 5 * time.Second}).DialContext}
 	if path, ok := strings.CutPrefix(c.address, "unix:"); ok {

@@ -95,7 +95,10 @@ func reloadedFiles(cfg *conf.Config) []string {
 	for i := range cfg.Clusters {
 		for _, check := range cfg.Clusters[i].Checks {
 			add(check.Password.File)
+			add(check.ServerKeyFile)
 			add(check.TLS.CAFile)
+			add(check.TLS.CertFile)
+			add(check.TLS.KeyFile)
 		}
 	}
 	return paths
