@@ -78,7 +78,7 @@ func TestRunnerWithoutDescriptorsKeepsVerdicts(t *testing.T) {
 	feed := exhaustDescriptors(t)
 	r.Update([]Job{{
 		Monitor: monitor, Target: Target{Cluster: "c", Server: "s", Address: h.Addr()},
-		Spec: conf.Check{ID: "tcp", Interval: 20 * time.Millisecond, Timeout: 20 * time.Millisecond, Rise: 1, Fall: 1},
+		Spec: conf.Check{ID: "tcp", Interval: 20 * time.Millisecond, Timeout: time.Second, Rise: 1, Fall: 1},
 	}})
 	nettest.Wait(t, 10*time.Second, "runs without a result", func() bool { return r.Counters().Shortages >= 5 })
 	require.Zero(t, failed.Load()+passed.Load())
