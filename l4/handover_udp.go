@@ -344,6 +344,8 @@ func (l *loop) takeOverFlow(t *flowState, h *LocalBinding, lease balance.Lease, 
 	f.slot = slot
 	f.id, f.socket, f.set, f.key = t.id, u, h.Set, t.key
 	f.fd, f.firstRun, f.lease = fd, -1, lease
+	f.local = ownAddressOf(fd)
+	l.plane.flowAddresses.add(f.local)
 	f.target, _ = lease.Server().Handle().(*Target)
 	f.serverCounts = f.target.counts(l)
 	f.startedAt, f.activeAt, f.sentAt, f.moveDeadline = t.startedAt, t.activeAt, t.sentAt, t.moveDeadline

@@ -28,10 +28,11 @@ type Listener struct {
 	baseline atomic.Pointer[Counters] // counted in another process; nil = nothing
 
 	// UDP.
-	flows    atomic.Int64 // current flows of all loops
-	ages     []flowAges   // of the flows of each socket
-	stopped  bool         // accepts no new clients; guarded by the caller of its methods
-	draining atomic.Bool  // accepts no new clients and closes with its last flow; changes with Plane.draining
+	flows        atomic.Int64 // current flows of all loops
+	ages         []flowAges   // of the flows of each socket
+	stopped      bool         // accepts no new clients; guarded by the caller of its methods
+	draining     atomic.Bool  // accepts no new clients and closes with its last flow; changes with Plane.draining
+	loopReported atomic.Bool  // a datagram of weir's own was reported
 }
 
 func (p *Plane) newListener(at conf.Address, set *Settings, udp bool) *Listener {
@@ -172,6 +173,7 @@ func (ln *Listener) Start() {
 		ln.applySocketOptions(ln.set.Load())
 	}
 	if ln.udp {
+		ln.plane.addUDPListener(ln)
 		ln.ages = make([]flowAges, len(ln.fds))
 		for i := range ln.ages {
 			ln.ages[i].init()

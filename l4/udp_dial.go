@@ -117,6 +117,8 @@ func (f *flow) tryConnect(l *loop, address int) errno {
 		closeFD(fd)
 		return e
 	}
+	f.local = ownAddressOf(fd)
+	l.plane.flowAddresses.add(f.local)
 	f.fd, f.address, f.maxSegmentUp, f.overflowed = fd, uint8(address), l.maxSegment, 0
 	f.moveDeadline, f.pendingReason = 0, ReasonNone
 	if f.connected == 0 {
@@ -203,6 +205,7 @@ func (f *flow) releaseServer(l *loop) {
 func (f *flow) disconnect() {
 	if f.fd >= 0 {
 		f.countOverflow()
+		f.socket.ln.plane.flowAddresses.remove(f.local)
 		closeFD(f.fd)
 		f.fd = -1
 	}

@@ -52,6 +52,7 @@ type flow struct {
 	lastFailure                  Reason // why there is no server
 	pendingReason                Reason // ends the flow once its server has replied; ReasonNone = continues
 	key                          flowKey
+	local                        ownAddress // of fd
 
 	stage       flowStage
 	inTable     bool // in the table, where the client's next datagram finds it

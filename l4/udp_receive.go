@@ -26,12 +26,13 @@ const (
 	DropNoServer              // no eligible server, or all refused
 	DropShortage              // this host lacked a descriptor, port or memory
 	DropTooLarge              // larger than can be sent
+	DropLoop                  // sent by a socket of this process
 	DropSend                  // the send buffer was full, or the network refused it
 	dropCount
 )
 
 var dropTexts = [dropCount]string{
-	"receive_buffer", "truncated", "refused", "proxy_header", "no_server", "local_shortage", "too_large", "send",
+	"receive_buffer", "truncated", "refused", "proxy_header", "no_server", "local_shortage", "too_large", "loop", "send",
 }
 
 func (d Drop) String() string { return dropTexts[d] }
@@ -221,6 +222,10 @@ func (u *udpSocket) findOrStart(l *loop, set *Settings, key *flowKey, header *he
 	hash := u.table.hash(key, named)
 	if f := u.table.find(key, named, hash); f != nil {
 		return f
+	}
+	if l.plane.isOwn(key) {
+		u.reportLoop(l, key, p.datagrams())
+		return nil
 	}
 	client := key.client().Addr()
 	if named.IsValid() {

@@ -1,0 +1,166 @@
+package l4
+
+// The addresses of this process's own UDP sockets. A datagram that comes from one of them was sent by weir itself:
+// forwarded again, it would circle for ever.
+
+import (
+	"encoding/binary"
+	"maps"
+	"net/netip"
+	"slices"
+	"sync"
+
+	"golang.org/x/sys/unix"
+)
+
+// ownAddress is the local address of a socket: IP address, IPv4 in mapped form, and port. The zero value is none.
+type ownAddress [18]byte
+
+func makeOwnAddress(ip *[16]byte, port uint16) (a ownAddress) {
+	copy(a[:], ip[:])
+	binary.NativeEndian.PutUint16(a[16:], port)
+	return a
+}
+
+// ownAddressOf returns the local address of a socket, or none.
+func ownAddressOf(fd int32) ownAddress {
+	var at rawAddr
+	if localAddr(fd, &at) != 0 {
+		return ownAddress{}
+	}
+	local := at.ip()
+	if !local.IsValid() {
+		return ownAddress{}
+	}
+	ip := local.Addr().As16()
+	return makeOwnAddress(&ip, local.Port())
+}
+
+// ownAddresses counts the sockets of each address, for all loops.
+type ownAddresses struct {
+	shards [ownShards]ownShard
+}
+
+const ownShards = 16
+
+type ownShard struct {
+	mu     sync.Mutex // held for one access
+	counts map[ownAddress]uint32
+	_      [48]byte // a cache line each
+}
+
+// shard returns the part for an address: ports are handed out evenly.
+func (o *ownAddresses) shard(a *ownAddress) *ownShard { return &o.shards[(a[16]^a[17])%ownShards] }
+
+func (o *ownAddresses) add(a ownAddress) {
+	s := o.shard(&a)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.counts == nil {
+		s.counts = map[ownAddress]uint32{}
+	}
+	s.counts[a]++
+}
+
+func (o *ownAddresses) remove(a ownAddress) {
+	s := o.shard(&a)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.counts[a]--; s.counts[a] == 0 {
+		delete(s.counts, a)
+	}
+}
+
+func (o *ownAddresses) contains(a ownAddress) bool {
+	s := o.shard(&a)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.counts[a] > 0
+}
+
+// udpPorts holds the open UDP listeners by port. It is replaced, not changed.
+type udpPorts map[uint16][]*Listener
+
+// addUDPListener adds a listener to those whose addresses are known as own ones.
+func (p *Plane) addUDPListener(ln *Listener) {
+	p.changeUDPPorts(ln, func(list []*Listener) []*Listener { return append(slices.Clone(list), ln) })
+}
+
+// removeUDPListener undoes addUDPListener.
+func (p *Plane) removeUDPListener(ln *Listener) {
+	p.changeUDPPorts(ln, func(list []*Listener) []*Listener {
+		return slices.DeleteFunc(slices.Clone(list), func(o *Listener) bool { return o == ln })
+	})
+}
+
+func (p *Plane) changeUDPPorts(ln *Listener, change func([]*Listener) []*Listener) {
+	for {
+		old := p.udpPorts.Load()
+		ports := udpPorts{}
+		if old != nil {
+			ports = maps.Clone(*old)
+		}
+		port := ln.at.Addr.Port()
+		ports[port] = change(ports[port])
+		if p.udpPorts.CompareAndSwap(old, &ports) {
+			return
+		}
+	}
+}
+
+// isOwn reports whether a datagram with this key comes from a socket of this process: one that is connected to a server,
+// or a listen socket.
+func (p *Plane) isOwn(key *flowKey) bool {
+	if p.flowAddresses.contains(makeOwnAddress(key.ip(), key.port())) {
+		return true
+	}
+	ports := p.udpPorts.Load()
+	if ports == nil {
+		return false
+	}
+	for _, ln := range (*ports)[key.port()] {
+		if ln.sendsFrom(key) {
+			return true
+		}
+	}
+	return false
+}
+
+// sendsFrom reports whether a source address with the listener's port is one of the listener.
+func (ln *Listener) sendsFrom(key *flowKey) bool {
+	source, at := key.client().Addr(), ln.at.Addr.Addr()
+	switch {
+	case source == at:
+		return true
+	case !at.IsUnspecified(), at.Is4() && !source.Is4():
+		return false
+	case source.IsLoopback(), *key.local() == *key.ip():
+		return true
+	}
+	return isHostAddress(source, key.scope())
+}
+
+// isHostAddress reports whether an address is one of this host: the kernel sends from it to itself.
+func isHostAddress(ip netip.Addr, scope uint32) bool {
+	family := unix.AF_INET6
+	if ip.Is4() {
+		family = unix.AF_INET
+	}
+	fd, e := openSocket(family, unix.SOCK_DGRAM)
+	if e != 0 {
+		return false
+	}
+	defer closeFD(fd)
+	var to, from rawAddr
+	to.setIP(netip.AddrPortFrom(ip, 1), scope)
+	return connectSocket(fd, &to) == 0 && localAddr(fd, &from) == 0 && from.ip().Addr() == ip
+}
+
+// reportLoop counts datagrams that weir has sent to itself, and warns of the first.
+func (u *udpSocket) reportLoop(l *loop, key *flowKey, n int) {
+	u.drop(DropLoop, n)
+	if !u.ln.loopReported.Swap(true) {
+		l.plane.warn("datagram dropped: it comes from a socket of weir", "listener", u.ln.set.Load().Name,
+			"address", u.ln.at.String(), "client", key.client().String())
+	}
+}
