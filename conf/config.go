@@ -80,11 +80,13 @@ type Listener struct {
 	Cluster   string
 	Levels    []int // indexes into the cluster's levels, in the order to try; nil = all in file order
 
-	Allow                Clients // empty = every client
-	Deny                 Clients // wins over Allow
-	MaxSessions          int     // concurrent, over all addresses; 0 = no limit
-	MaxSessionsPerSource int     // concurrent, per client address; 0 = no limit
-	MaxSessionRate       int     // new sessions per second, with bursts of the same size; 0 = no limit
+	Allow                   Clients // empty = every client
+	Deny                    Clients // wins over Allow
+	MaxSessions             int     // concurrent, over all addresses; 0 = no limit
+	MaxSessionsPerSource    int     // concurrent, per source; 0 = no limit
+	MaxSessionRate          int     // new sessions per second, with bursts of the same size; 0 = no limit
+	MaxSessionRatePerSource int     // likewise, per source
+	SourcePrefixV6          int     // length of the IPv6 prefix that is a source
 
 	AcceptProxy    bool          // every client must send a PROXY header
 	TrustedProxies Clients       // clients that may send PROXY headers; clients of unix sockets may always

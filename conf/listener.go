@@ -38,9 +38,15 @@ func listenerKeys() []key[listenerDraft] {
 		scalar("max_sessions", integerType(0, maxInt), "0", func(l *listenerDraft) *int { return &field(l).MaxSessions },
 			"Maximum number of concurrent sessions over all addresses; 0 = no limit. Clients over the limit are reset.").withAliases("maxconn", "max_connections", "max_conns"),
 		scalar("max_sessions_per_source", integerType(0, maxInt), "0", func(l *listenerDraft) *int { return &field(l).MaxSessionsPerSource },
-			"Maximum number of concurrent sessions per client address; 0 = no limit. Does not apply to clients of unix sockets.").withAliases("limit_conn", "max_conns_per_ip"),
+			"Maximum number of concurrent sessions per source; 0 = no limit. A source is an IPv4 address or an IPv6 prefix "+
+				"(`source_prefix_v6`). Does not apply to clients of unix sockets.").withAliases("limit_conn", "max_conns_per_ip"),
 		scalar("max_session_rate", integerType(0, maxInt), "0", func(l *listenerDraft) *int { return &field(l).MaxSessionRate },
 			"Maximum number of new sessions per second, with bursts of the same size; 0 = no limit.").withAliases("rate_limit", "maxconnrate", "max_rate"),
+		scalar("max_session_rate_per_source", integerType(0, maxInt), "0", func(l *listenerDraft) *int { return &field(l).MaxSessionRatePerSource },
+			"Maximum number of new sessions per second and source, with bursts of the same size; 0 = no limit. Up to 32,768 sources are "+
+				"remembered.").withAliases("rate_limit_per_source", "limit_req"),
+		scalar("source_prefix_v6", integerType(1, 128), "64", func(l *listenerDraft) *int { return &field(l).SourcePrefixV6 },
+			"Length of the IPv6 prefix that counts as one source for the limits per source: one client usually has a whole /64."),
 		scalar("accept_proxy", booleanType(), "false", func(l *listenerDraft) *bool { return &field(l).AcceptProxy },
 			"Require a PROXY header, version 1 or 2, from every client.").withAliases("accept-proxy", "proxy_protocol", "proxy_in"),
 		clients("trusted_proxies", func(l *listenerDraft) *Clients { return &field(l).TrustedProxies },
@@ -71,7 +77,7 @@ func listenerKeys() []key[listenerDraft] {
 				"flow is dropped. 0 = an equal share of the process's sessions, "+
 				"see [below](#udp-listeners).").withAliases("udp_max_sessions").onlyFor("udp"),
 		scalar("max_flows_per_source", integerType(0, maxInt), "0", func(l *listenerDraft) *int { return &field(l).MaxFlowsPerSource },
-			"udp: maximum number of concurrent flows per client address; 0 = no limit.").onlyFor("udp"),
+			"udp: maximum number of concurrent flows per source; 0 = no limit.").onlyFor("udp"),
 	}
 }
 

@@ -1,11 +1,15 @@
 package conf
 
 import (
+	"errors"
 	"fmt"
 	"net/netip"
 	"slices"
 	"strings"
 )
+
+// A loop is a server that leads back to a listener that uses it: directly, or through other listeners and their clusters.
+// A UDP server must not be a listener at all, because weir drops datagrams of its own sockets.
 
 // listenSockets maps the address of every listen socket of one protocol to the index of its listener.
 type listenSockets map[Address]int
@@ -22,60 +26,154 @@ func listenSocketsOf(listeners []Listener, protocol string) listenSockets {
 	return owner
 }
 
-// findLoops finds servers that lead back to a listener that uses them.
-func findLoops(listeners []Listener, clusters []Cluster) (found []serverError) {
+// loopFinder finds loops among the listeners of one protocol.
+type loopFinder struct {
+	listeners []Listener
+	clusters  []Cluster
+	users     map[string][]int // of a cluster: listeners of the protocol
+	sockets   listenSockets
+	addresses func(Address) []netip.AddrPort // of a server without a unix socket
+	own       func(netip.Addr) bool          // whether the host has an address
+}
+
+// findLoops finds the servers that certainly lead back to a listener that uses them, on any host.
+func findLoops(listeners []Listener, clusters []Cluster) []serverError {
+	return findLoopsOn(listeners, clusters, staticAddresses, netip.Addr.IsLoopback)
+}
+
+// staticAddresses returns the addresses of a server that are the same on every host.
+func staticAddresses(to Address) []netip.AddrPort {
+	switch {
+	case to.Addr.IsValid():
+		return []netip.AddrPort{to.Addr}
+	case strings.EqualFold(to.Host, "localhost"):
+		return []netip.AddrPort{
+			netip.AddrPortFrom(netip.AddrFrom4([4]byte{127, 0, 0, 1}), to.Port), netip.AddrPortFrom(netip.IPv6Loopback(), to.Port),
+		}
+	}
+	return nil
+}
+
+func findLoopsOn(listeners []Listener, clusters []Cluster, addresses func(Address) []netip.AddrPort, own func(netip.Addr) bool) (found []serverError) {
 	for _, protocol := range []string{"tcp", "udp"} {
-		sockets := listenSocketsOf(listeners, protocol)
-		for i := range clusters {
-			c := &clusters[i]
-			for j, level := range c.Levels {
-				for k, s := range level.Servers {
-					to, ok := sockets.reachedBy(s.Address)
-					if !ok {
-						continue
+		f := &loopFinder{
+			listeners: listeners, clusters: clusters, users: map[string][]int{},
+			sockets: listenSocketsOf(listeners, protocol), addresses: addresses, own: own,
+		}
+		for i, l := range listeners {
+			if l.Protocol == protocol {
+				f.users[l.Cluster] = append(f.users[l.Cluster], i)
+			}
+		}
+		if len(f.sockets) > 0 {
+			found = append(found, f.find(protocol == "udp")...)
+		}
+	}
+	return found
+}
+
+// find returns the servers that lead back to a listener; with udp, also those that are a listener.
+func (f *loopFinder) find(udp bool) (found []serverError) {
+	next := make([][]int, len(f.listeners)) // the listeners that the servers of each listener reach
+	var reached []serverError
+	for i := range f.clusters {
+		c := &f.clusters[i]
+		if len(f.users[c.Name]) == 0 {
+			continue
+		}
+		for j, level := range c.Levels {
+			for k, s := range level.Servers {
+				to, ok := f.reachedBy(s.Address)
+				if !ok {
+					continue
+				}
+				used := false
+				for _, user := range f.users[c.Name] {
+					if f.listeners[user].usesLevel(j) {
+						next[user], used = append(next[user], to), true
 					}
-					if l := &listeners[to]; l.Cluster == c.Name && l.usesLevel(j) {
-						found = append(found, serverError{
-							listener: to, cluster: i, level: j, server: k, key: "address", listenerKey: "address",
-							text: fmt.Sprintf("cluster %s: server %s points back to listener %s", c.Name, s.Name, l.Name),
-						})
-					}
+				}
+				if used {
+					reached = append(reached, serverError{listener: to, cluster: i, level: j, server: k, key: "address", listenerKey: "address"})
 				}
 			}
 		}
 	}
+	for _, e := range reached {
+		c, l := &f.clusters[e.cluster], &f.listeners[e.listener]
+		server := fmt.Sprintf("cluster %s: server %s", c.Name, c.Levels[e.level].Servers[e.server].Name)
+		users := slices.DeleteFunc(slices.Clone(f.users[c.Name]), func(u int) bool { return !f.listeners[u].usesLevel(e.level) })
+		back := slices.IndexFunc(users, func(u int) bool { return leads(next, e.listener, u) })
+		switch {
+		case slices.Contains(users, e.listener):
+			e.text = fmt.Sprintf("%s points back to listener %s", server, l.Name)
+		case back >= 0:
+			e.text = fmt.Sprintf("%s points to listener %s", server, l.Name)
+			e.rest = fmt.Sprintf(", whose servers lead back to listener %s", f.listeners[users[back]].Name)
+		case udp:
+			e.text = fmt.Sprintf("%s is the udp listener %s", server, l.Name)
+			e.rest = ": weir drops datagrams of its own sockets"
+		default:
+			continue
+		}
+		found = append(found, e)
+	}
 	return found
+}
+
+// leads reports whether the servers of a listener reach another listener, directly or through others.
+func leads(next [][]int, from, to int) bool {
+	seen := map[int]bool{from: true}
+	for todo := []int{from}; len(todo) > 0; {
+		at := todo[0]
+		todo = todo[1:]
+		for _, n := range next[at] {
+			if n == to {
+				return true
+			}
+			if !seen[n] {
+				seen[n] = true
+				todo = append(todo, n)
+			}
+		}
+	}
+	return false
 }
 
 // usesLevel reports whether the listener tries the level with index i of its cluster.
 func (l *Listener) usesLevel(i int) bool { return l.Levels == nil || slices.Contains(l.Levels, i) }
 
 // reachedBy returns the listener that a connection to an address certainly reaches: the one that has the address, or for
-// a loopback address the one that has all addresses at that port.
-func (sockets listenSockets) reachedBy(to Address) (listener int, found bool) {
-	if to.IsZero() {
-		return 0, false
+// an address of the host the one that has all addresses at that port.
+func (f *loopFinder) reachedBy(to Address) (listener int, found bool) {
+	if to.Path != "" {
+		listener, found = f.sockets[Address{Path: to.Path}]
+		return listener, found
 	}
-	if strings.EqualFold(to.Host, "localhost") {
-		for _, ip := range []netip.Addr{netip.AddrFrom4([4]byte{127, 0, 0, 1}), netip.IPv6Loopback()} {
-			if i, ok := sockets.reachedBy(Address{Addr: netip.AddrPortFrom(ip, to.Port), Port: to.Port}); ok {
+	for _, at := range f.addresses(to) {
+		at = netip.AddrPortFrom(at.Addr().Unmap(), at.Port())
+		all := []netip.AddrPort{at}
+		if f.own(at.Addr()) {
+			if at.Addr().Is4() {
+				all = append(all, netip.AddrPortFrom(netip.IPv4Unspecified(), at.Port()))
+			}
+			all = append(all, allAddresses(at.Port()))
+		}
+		for _, a := range all {
+			if i, ok := f.sockets[Address{Addr: a, Port: a.Port()}]; ok {
 				return i, true
 			}
 		}
-		return 0, false
 	}
-	if i, ok := sockets[to]; ok {
-		return i, true
+	return 0, false
+}
+
+// ValidateLoops returns an error for each server that leads back to a listener that uses it. addresses returns the
+// addresses of a server, and own reports whether the host has an address.
+func (c *Config) ValidateLoops(addresses func(Address) []netip.AddrPort, own func(netip.Addr) bool) error {
+	var errs []error
+	for _, e := range findLoopsOn(c.Listeners, c.Clusters, addresses, own) {
+		errs = append(errs, fmt.Errorf("%s: %s%s", c.ListenerPosition(c.Listeners[e.listener].Name), e.text, e.rest))
 	}
-	if !to.Addr.IsValid() || !to.Addr.Addr().IsLoopback() {
-		return 0, false
-	}
-	if to.Addr.Addr().Is4() {
-		any4 := Address{Addr: netip.AddrPortFrom(netip.IPv4Unspecified(), to.Port), Port: to.Port}
-		if i, ok := sockets[any4]; ok {
-			return i, true
-		}
-	}
-	i, ok := sockets[Address{Addr: allAddresses(to.Port), Port: to.Port}]
-	return i, ok
+	return errors.Join(errs...)
 }

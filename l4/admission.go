@@ -19,20 +19,23 @@ type Rejection uint8
 
 // The reasons for rejections. Admitted is none.
 const (
-	Admitted             Rejection = iota
-	RejectedUntrusted              // the peer is not in trusted_proxies
-	RejectedDenied                 // by deny or allow
-	RejectedMaxSessions            // max_sessions of the listener
-	RejectedMaxFlows               // max_flows of the listener, and no flow can be evicted
-	RejectedPerSource              // max_sessions_per_source
-	RejectedRate                   // max_session_rate
-	RejectedProcessLimit           // runtime.max_sessions, or the descriptor limit
-	RejectedStopping               // weir stops
+	Admitted              Rejection = iota
+	RejectedUntrusted               // the peer is not in trusted_proxies
+	RejectedDenied                  // by deny or allow
+	RejectedMaxSessions             // max_sessions of the listener
+	RejectedMaxFlows                // max_flows of the listener, and no flow can be evicted
+	RejectedPerSource               // max_sessions_per_source
+	RejectedRate                    // max_session_rate
+	RejectedRatePerSource           // max_session_rate_per_source
+	RejectedLoop                    // comes from a session of the same listener
+	RejectedProcessLimit            // runtime.max_sessions, or the descriptor limit
+	RejectedStopping                // weir stops
 	rejectionCount
 )
 
 var rejectionTexts = [rejectionCount]string{
-	"", "untrusted", "denied", "max_sessions", "max_flows", "max_sessions_per_source", "max_session_rate", "runtime_max_sessions", "stopping",
+	"", "untrusted", "denied", "max_sessions", "max_flows", "max_sessions_per_source", "max_session_rate",
+	"max_session_rate_per_source", "loop", "runtime_max_sessions", "stopping",
 }
 
 func (r Rejection) String() string { return rejectionTexts[r] }
@@ -57,6 +60,8 @@ func (r Rejection) reason() Reason {
 		return ReasonMaxSessionsPerSource
 	case RejectedRate:
 		return ReasonMaxSessionRate
+	case RejectedRatePerSource:
+		return ReasonMaxSessionRatePerSource
 	}
 	return ReasonNone
 }
@@ -100,11 +105,12 @@ func (s *AddressSet) Contains(ip netip.Addr) bool {
 // Admission is the immutable admission policy of a listener, a part of its Settings. Limits of 0 are none. State holds
 // the counts that the limits apply to, and stays when the policy is replaced.
 type Admission struct {
-	State          *AdmissionState
-	Allow, Deny    *AddressSet // Deny wins; a nil Allow admits everyone
-	MaxSessions    int
-	MaxPerSource   int // requires that State counts sources: NewAdmissionState, Plane.CountSources
-	MaxSessionRate int // per second, with bursts of as many
+	State            *AdmissionState
+	Allow, Deny      *AddressSet // Deny wins; a nil Allow admits everyone
+	MaxSessions      int
+	MaxPerSource     int // requires that State counts sources: NewAdmissionState, Plane.CountSources
+	MaxSessionRate   int // per second, with bursts of as many
+	MaxRatePerSource int // likewise, of one source
 }
 
 // AdmissionState counts the sessions of one listener, over all its addresses, as long as the listener keeps its
@@ -112,16 +118,20 @@ type Admission struct {
 type AdmissionState struct {
 	sessions atomic.Int64
 	rate     bucket
+	rates    atomic.Pointer[sourceRates] // nil until MaxRatePerSource is first used
 
-	counting atomic.Bool // new sessions are counted by source
-	// sources counts sessions by client address. It holds only addresses that have sessions, so it is never larger than
-	// the number of sessions.
+	prefix   atomic.Uint32 // bits of an IPv6 client's address that make its source
+	counting atomic.Bool   // new sessions are counted by source
+	// sources counts sessions by source. It holds only sources that have sessions, so it is never larger than the number
+	// of sessions.
 	sources atomic.Pointer[sources] // nil until sources are first counted
 }
 
-// NewAdmissionState returns the state of a listener without sessions.
-func NewAdmissionState(countSources bool) *AdmissionState {
+// NewAdmissionState returns the state of a listener without sessions. IPv6 clients with the same prefix, in bits, are one
+// source.
+func NewAdmissionState(countSources bool, prefix int) *AdmissionState {
 	g := &AdmissionState{}
+	g.prefix.Store(uint32(prefix))
 	if countSources {
 		g.startCounting()
 	}
@@ -138,7 +148,7 @@ func (g *AdmissionState) startCounting() {
 // Sessions returns the number of sessions that hold a slot.
 func (g *AdmissionState) Sessions() int { return int(g.sessions.Load()) }
 
-// Sources returns the number of addresses that have a count.
+// Sources returns the number of sources that have a count.
 func (g *AdmissionState) Sources() int {
 	if t := g.sources.Load(); t != nil {
 		return t.size()
@@ -147,46 +157,79 @@ func (g *AdmissionState) Sources() int {
 }
 
 // admissionClaim is what a client holds of its listener's AdmissionState. The zero value is nothing.
-type admissionClaim uint8
+type admissionClaim struct {
+	session bool  // counted in sessions
+	source  bool  // counted in sources
+	prefix  uint8 // with source: of an IPv6 client
+}
 
-const (
-	claimSession admissionClaim = 1 << iota // counted in sessions
-	claimSource                             // counted in sources
-)
+// source is an IP address whose bits beyond the prefix are clear, IPv4 in mapped form.
+type source [16]byte
+
+// sourceOf returns the source of a client that has an address.
+func sourceOf(client netip.Addr, prefix uint8) source {
+	if client.Is4() || client.Is4In6() {
+		return client.As16()
+	}
+	key := client.As16()
+	if whole := prefix / 8; whole < 16 {
+		key[whole] &= 0xff << (8 - prefix%8)
+		clear(key[whole+1:])
+	}
+	return key
+}
 
 // acquire admits a client or returns why not. A rejected client holds nothing. The claim must be released with the same
 // address. The rate is checked last, so that only admitted clients use it up.
-func (a *Admission) acquire(client netip.Addr, now time.Duration) (admissionClaim, Rejection) {
+func (a *Admission) acquire(client netip.Addr, now time.Duration) (held admissionClaim, why Rejection) {
+	client = client.Unmap()
 	if a.Deny.Contains(client) || a.Allow != nil && !a.Allow.Contains(client) {
-		return 0, RejectedDenied
+		return held, RejectedDenied
 	}
 	g := a.State
 	if !acquireCount(&g.sessions, int64(a.MaxSessions)) {
-		return 0, RejectedMaxSessions
+		return held, RejectedMaxSessions
 	}
-	held := claimSession
+	held.session = true
+	prefix := uint8(g.prefix.Load())
 	if client.IsValid() && g.counting.Load() {
-		if !g.sources.Load().acquire(client, a.MaxPerSource) {
+		if !g.sources.Load().acquire(sourceOf(client, prefix), a.MaxPerSource) {
 			a.release(&held, client)
-			return 0, RejectedPerSource
+			return held, RejectedPerSource
 		}
-		held |= claimSource
+		held.source, held.prefix = true, prefix
+	}
+	if a.limitsRateOf(client) && !g.sourceRates().take(sourceOf(client, prefix), now, a.MaxRatePerSource) {
+		a.release(&held, client)
+		return held, RejectedRatePerSource
 	}
 	if a.MaxSessionRate > 0 && !g.rate.take(now, a.MaxSessionRate) {
+		a.refundSource(client)
 		a.release(&held, client)
-		return 0, RejectedRate
+		return held, RejectedRate
 	}
 	return held, Admitted
+}
+
+// limitsRateOf reports whether the rate of a client's source is limited.
+func (a *Admission) limitsRateOf(client netip.Addr) bool {
+	return a.MaxRatePerSource > 0 && client.IsValid()
+}
+
+func (a *Admission) refundSource(client netip.Addr) {
+	if a.limitsRateOf(client) {
+		a.State.sourceRates().refund(sourceOf(client, uint8(a.State.prefix.Load())), a.MaxRatePerSource)
+	}
 }
 
 // acquireUnchecked counts a client that another process has admitted, without checking limits.
 func (a *Admission) acquireUnchecked(client netip.Addr) admissionClaim {
 	g := a.State
 	if g == nil {
-		return 0
+		return admissionClaim{}
 	}
 	g.sessions.Add(1)
-	held := claimSession
+	held := admissionClaim{session: true}
 	a.countSource(&held, client)
 	return held
 }
@@ -194,6 +237,7 @@ func (a *Admission) acquireUnchecked(client netip.Addr) admissionClaim {
 // cancel is release for a client that was admitted but gets no session: the rate is given back too.
 func (a *Admission) cancel(p *admissionClaim, client netip.Addr) {
 	a.release(p, client)
+	a.refundSource(client)
 	if a.MaxSessionRate > 0 {
 		a.State.rate.refund(a.MaxSessionRate)
 	}
@@ -202,37 +246,46 @@ func (a *Admission) cancel(p *admissionClaim, client netip.Addr) {
 // release releases a claim, once.
 func (a *Admission) release(p *admissionClaim, client netip.Addr) {
 	held := *p
-	*p = 0
-	if held&claimSource != 0 {
-		a.State.sources.Load().release(client)
+	*p = admissionClaim{}
+	if held.source {
+		a.State.sources.Load().release(sourceOf(client, held.prefix))
 	}
-	if held&claimSession != 0 {
+	if held.session {
 		a.State.sessions.Add(-1)
 	}
 }
 
-// countSource counts the source of a client that was admitted before sources were counted.
+// countSource counts the source of a client that was admitted before sources were counted, or with another prefix.
 func (a *Admission) countSource(p *admissionClaim, client netip.Addr) {
-	if *p&claimSession != 0 && *p&claimSource == 0 && client.IsValid() && a.State.counting.Load() {
-		a.State.sources.Load().acquire(client, 0)
-		*p |= claimSource
+	if !p.session || !client.IsValid() || !a.State.counting.Load() {
+		return
 	}
+	prefix, sources := uint8(a.State.prefix.Load()), a.State.sources.Load()
+	if p.source && p.prefix == prefix {
+		return
+	}
+	sources.acquire(sourceOf(client, prefix), 0)
+	if p.source {
+		sources.release(sourceOf(client, p.prefix))
+	}
+	p.source, p.prefix = true, prefix
 }
 
-// CountSources makes a state count sessions by source from now on, including the existing ones, or stops it. It returns
-// when every session is counted; the loops must run. An Admission with MaxPerSource may be put in force only after
-// that.
-func (p *Plane) CountSources(g *AdmissionState, on bool) {
+// CountSources makes a state count sessions by source from now on, including the existing ones, or stops it. IPv6 clients
+// with the same prefix, in bits, are one source. It returns when every session is counted; the loops must run. An
+// Admission with MaxPerSource may be put in force only after that.
+func (p *Plane) CountSources(g *AdmissionState, on bool, prefix int) {
+	same := g.prefix.Swap(uint32(prefix)) == uint32(prefix)
 	if !on {
 		g.counting.Store(false)
 		return
 	}
-	if g.counting.Load() {
+	if same && g.counting.Load() {
 		return
 	}
 	g.startCounting()
 	p.walk(func(_ *loop, s observable) bool {
-		if a, held, client := s.admission(); a.State == g && *held != 0 {
+		if a, held, client := s.admission(); a.State == g && held.session {
 			a.countSource(held, client)
 		}
 		return false
@@ -282,8 +335,8 @@ func (b *bucket) take(now time.Duration, rate int) bool {
 // refund adds one unit.
 func (b *bucket) refund(rate int) { b.full.Add(-rateInterval(rate)) }
 
-// sources counts sessions by client address. An address is in it for as long as it has sessions, so it is never larger
-// than the number of sessions.
+// sources counts sessions by source. A source is in it for as long as it has sessions, so it is never larger than the
+// number of sessions.
 type sources struct {
 	shards [sourceShards]sourceShard
 }
@@ -296,19 +349,18 @@ const (
 
 type sourceShard struct {
 	mu     sync.Mutex // held for one access
-	counts map[[16]byte]uint32
+	counts map[source]uint32
 	peak   int
 	_      [40]byte // a cache line each
 }
 
-func (t *sources) shard(key *[16]byte) *sourceShard {
+func (t *sources) shard(key *source) *sourceShard {
 	h := (binary.LittleEndian.Uint64(key[:8]) ^ binary.LittleEndian.Uint64(key[8:])) * 0x9e3779b97f4a7c15
 	return &t.shards[h>>(64-sourceBits)]
 }
 
-// acquire counts a session of an address, unless the limit is reached; 0 is no limit.
-func (t *sources) acquire(client netip.Addr, limit int) bool {
-	key := client.As16()
+// acquire counts a session of a source, unless the limit is reached; 0 is no limit.
+func (t *sources) acquire(key source, limit int) bool {
 	s := t.shard(&key)
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -317,16 +369,15 @@ func (t *sources) acquire(client netip.Addr, limit int) bool {
 		return false
 	}
 	if s.counts == nil {
-		s.counts = map[[16]byte]uint32{}
+		s.counts = map[source]uint32{}
 	}
 	s.counts[key] = n + 1
 	s.peak = max(s.peak, len(s.counts))
 	return true
 }
 
-// release uncounts a session of an address.
-func (t *sources) release(client netip.Addr) {
-	key := client.As16()
+// release uncounts a session of a source.
+func (t *sources) release(key source) {
 	s := t.shard(&key)
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -97,7 +97,7 @@ func (m *model) leave(ip netip.Addr) {
 func TestAdmissionMatchesModel(t *testing.T) {
 	const rounds = 1_000_000
 	random := rand.New(rand.NewPCG(1, 2))
-	gate := NewAdmissionState(true)
+	gate := NewAdmissionState(true, 64)
 	a := Admission{State: gate}
 	m := &model{sources: map[netip.Addr]int{}}
 	type client struct {
@@ -139,8 +139,8 @@ func TestAdmissionMatchesModel(t *testing.T) {
 		}
 		want := m.enter(&a, ip, now)
 		held, got := a.acquire(ip, now)
-		if want != got || (held == 0) != (got != Admitted) {
-			t.Fatalf("round %d: want %v, got %v and %d", i, want, got, held)
+		if want != got || (held == (admissionClaim{})) != (got != Admitted) {
+			t.Fatalf("round %d: want %v, got %v and %+v", i, want, got, held)
 		}
 		seen[got]++
 		if got == Admitted {
@@ -164,7 +164,7 @@ func TestAdmissionMatchesModel(t *testing.T) {
 // Under concurrent load no limit is exceeded, the full capacity is used, and no counts are left.
 func TestAdmissionLimitsAreExactConcurrently(t *testing.T) {
 	const limit, perSource = 64, 5
-	gate := NewAdmissionState(true)
+	gate := NewAdmissionState(true, 64)
 	a := Admission{State: gate, MaxSessions: limit, MaxPerSource: perSource}
 	var wait sync.WaitGroup
 	for worker := range 8 {
@@ -238,7 +238,7 @@ func TestAdmissionIsFastAndAllocatesNothing(t *testing.T) {
 		ip := netip.AddrFrom4([4]byte{byte(1 + random.IntN(9)), byte(random.Uint32()), byte(random.Uint32()), byte(random.Uint32())})
 		list[i] = netip.PrefixFrom(ip, 8+random.IntN(25)).Masked()
 	}
-	a := Admission{State: NewAdmissionState(true), Deny: NewAddressSet(list, false), MaxSessions: 1, MaxPerSource: 1, MaxSessionRate: 1}
+	a := Admission{State: NewAdmissionState(true, 64), Deny: NewAddressSet(list, false), MaxSessions: 1, MaxPerSource: 1, MaxSessionRate: 1}
 	ip := netip.MustParseAddr("192.0.2.1")
 	held, _ := a.acquire(ip, 0)
 	denied := list[7].Addr()
@@ -260,7 +260,7 @@ func TestAdmissionIsFastAndAllocatesNothing(t *testing.T) {
 }
 
 func BenchmarkAdmission(b *testing.B) {
-	a := Admission{State: NewAdmissionState(false)}
+	a := Admission{State: NewAdmissionState(false, 64)}
 	ip := netip.MustParseAddr("192.0.2.1")
 	run := func(b *testing.B) {
 		for b.Loop() {
@@ -271,7 +271,7 @@ func BenchmarkAdmission(b *testing.B) {
 	b.Run("open", run)
 	a.MaxSessions, a.MaxSessionRate = 1000, 1_000_000_000
 	b.Run("limits", run)
-	a.State, a.MaxPerSource = NewAdmissionState(true), 10
+	a.State, a.MaxPerSource = NewAdmissionState(true, 64), 10
 	b.Run("sources", run)
 	a.Deny = NewAddressSet(networks("10.0.0.0/8", "172.16.0.0/12"), false)
 	b.Run("deny", run)

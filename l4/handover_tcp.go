@@ -216,6 +216,7 @@ func (s *session) handOver(l *loop) {
 		}
 		st.release(l)
 	}
+	s.removeHop(l)
 	closeFD(s.client.fd)
 	closeFD(s.server.fd)
 	l.freeSession(s)

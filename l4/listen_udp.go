@@ -96,7 +96,7 @@ func (p *Plane) closeDrained(ln *Listener) {
 	defer p.drainingMu.Unlock()
 	if p.draining[ln.at] == ln {
 		delete(p.draining, ln.at)
-		p.removeUDPListener(ln)
+		p.udpPorts.remove(ln)
 		p.postAll(func(l *loop) {
 			l.eachUDPSocket(ln, func(u *udpSocket) { l.closeUDPSocket(u, ReasonCutListenerRemoved) })
 		})

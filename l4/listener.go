@@ -32,7 +32,7 @@ type Listener struct {
 	ages         []flowAges   // of the flows of each socket
 	stopped      bool         // accepts no new clients; guarded by the caller of its methods
 	draining     atomic.Bool  // accepts no new clients and closes with its last flow; changes with Plane.draining
-	loopReported atomic.Bool  // a datagram of weir's own was reported
+	loopReported atomic.Bool  // a client that is a socket of weir was reported
 }
 
 func (p *Plane) newListener(at conf.Address, set *Settings, udp bool) *Listener {
@@ -173,11 +173,14 @@ func (ln *Listener) Start() {
 		ln.applySocketOptions(ln.set.Load())
 	}
 	if ln.udp {
-		ln.plane.addUDPListener(ln)
+		ln.plane.udpPorts.add(ln)
 		ln.ages = make([]flowAges, len(ln.fds))
 		for i := range ln.ages {
 			ln.ages[i].init()
 		}
+	}
+	if !ln.udp && ln.at.Path == "" {
+		ln.plane.tcpPorts.add(ln)
 	}
 	for i, fd := range ln.fds {
 		ln.plane.loops[i%len(ln.plane.loops)].post(message{do: func(l *loop) { l.addListenSocket(ln, fd) }})
@@ -213,5 +216,6 @@ func (ln *Listener) Stop() {
 		return
 	}
 	ln.plane.runOnLoops(func(l *loop) { l.closeListenSockets(ln) })
+	ln.plane.tcpPorts.remove(ln)
 	ln.removeFile()
 }

@@ -1,7 +1,7 @@
 package l4
 
-// The addresses of this process's own UDP sockets. A datagram that comes from one of them was sent by weir itself:
-// forwarded again, it would circle for ever.
+// The addresses of this process's own sockets. What comes from one of them was sent by weir itself: datagrams are
+// dropped, and connections are rejected that a session makes to a listener which it came through (tcp_loops.go).
 
 import (
 	"encoding/binary"
@@ -9,6 +9,7 @@ import (
 	"net/netip"
 	"slices"
 	"sync"
+	"sync/atomic"
 
 	"golang.org/x/sys/unix"
 )
@@ -78,34 +79,43 @@ func (o *ownAddresses) contains(a ownAddress) bool {
 	return s.counts[a] > 0
 }
 
-// udpPorts holds the open UDP listeners by port. It is replaced, not changed.
-type udpPorts map[uint16][]*Listener
-
-// addUDPListener adds a listener to those whose addresses are known as own ones.
-func (p *Plane) addUDPListener(ln *Listener) {
-	p.changeUDPPorts(ln, func(list []*Listener) []*Listener { return append(slices.Clone(list), ln) })
+// listenerPorts holds the started listeners of one protocol by port.
+type listenerPorts struct {
+	ports atomic.Pointer[map[uint16][]*Listener] // replaced, not changed; nil = none yet
 }
 
-// removeUDPListener undoes addUDPListener.
-func (p *Plane) removeUDPListener(ln *Listener) {
-	p.changeUDPPorts(ln, func(list []*Listener) []*Listener {
-		return slices.DeleteFunc(slices.Clone(list), func(o *Listener) bool { return o == ln })
+func (o *listenerPorts) add(ln *Listener) {
+	o.change(ln.at.Addr.Port(), func(list []*Listener) []*Listener { return append(slices.Clone(list), ln) })
+}
+
+func (o *listenerPorts) remove(ln *Listener) {
+	o.change(ln.at.Addr.Port(), func(list []*Listener) []*Listener {
+		return slices.DeleteFunc(slices.Clone(list), func(l *Listener) bool { return l == ln })
 	})
 }
 
-func (p *Plane) changeUDPPorts(ln *Listener, change func([]*Listener) []*Listener) {
+func (o *listenerPorts) change(port uint16, change func([]*Listener) []*Listener) {
 	for {
-		old := p.udpPorts.Load()
-		ports := udpPorts{}
+		old := o.ports.Load()
+		ports := map[uint16][]*Listener{}
 		if old != nil {
 			ports = maps.Clone(*old)
 		}
-		port := ln.at.Addr.Port()
-		ports[port] = change(ports[port])
-		if p.udpPorts.CompareAndSwap(old, &ports) {
+		if ports[port] = change(ports[port]); len(ports[port]) == 0 {
+			delete(ports, port)
+		}
+		if o.ports.CompareAndSwap(old, &ports) {
 			return
 		}
 	}
+}
+
+// at returns the listeners with a port.
+func (o *listenerPorts) at(port uint16) []*Listener {
+	if ports := o.ports.Load(); ports != nil {
+		return (*ports)[port]
+	}
+	return nil
 }
 
 // isOwn reports whether a datagram with this key comes from a socket of this process: one that is connected to a server,
@@ -114,11 +124,7 @@ func (p *Plane) isOwn(key *flowKey) bool {
 	if p.flowAddresses.contains(makeOwnAddress(key.ip(), key.port())) {
 		return true
 	}
-	ports := p.udpPorts.Load()
-	if ports == nil {
-		return false
-	}
-	for _, ln := range (*ports)[key.port()] {
+	for _, ln := range p.udpPorts.at(key.port()) {
 		if ln.sendsFrom(key) {
 			return true
 		}

@@ -46,8 +46,9 @@ type Plane struct {
 	drainingMu sync.Mutex
 	draining   map[conf.Address]*Listener // stopped UDP listeners that still have flows; guarded by drainingMu
 
-	flowAddresses ownAddresses             // of sockets connected to servers
-	udpPorts      atomic.Pointer[udpPorts] // nil until the first UDP listener starts
+	flowAddresses      ownAddresses  // of sockets connected to servers
+	udpPorts, tcpPorts listenerPorts // of the started listeners
+	hops               hopTable      // of sessions that may have dialed a listener
 
 	lastWarning atomic.Int64 // time of the last rate-limited warning
 	suppressed  atomic.Int64 // warnings not logged since

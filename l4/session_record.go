@@ -17,6 +17,7 @@ type sessionCore struct {
 	firstByte    since // first byte or reply from the server forwarded; 0 = not yet
 	attemptCount uint16
 	claim        admissionClaim // on the listener's limits
+	hasHop       bool           // TCP: in Plane.hops; here because the struct has room
 }
 
 // Record describes a session that has ended.

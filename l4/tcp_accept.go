@@ -15,6 +15,8 @@ type acceptedClient struct {
 	fd    int32
 	claim admissionClaim
 	addr  netip.AddrPort
+
+	cameFrom *hop // the session of this process that connects; nil = none
 }
 
 // burstMax is the most clients that are accepted at one socket before other events are handled.
@@ -54,6 +56,7 @@ func (l *loop) acceptOne(s *listenSocket) errno {
 		return e
 	}
 	client := acceptedClient{ln: s.ln, fd: fd, addr: from.ip()}
+	client.cameFrom = l.plane.hops.find(&client)
 	switch why := l.admit(&client); {
 	case why == Admitted:
 		l.assign(&client)
@@ -70,6 +73,8 @@ func (l *loop) admit(c *acceptedClient) Rejection {
 	a := &c.set.Admission
 	var why Rejection
 	switch {
+	case c.cameFrom.passes(c.ln):
+		why = RejectedLoop
 	case !c.set.AcceptProxy:
 		c.claim, why = a.acquire(c.addr.Addr(), l.now)
 	case !c.set.trusts(c.addr.Addr()):
@@ -85,7 +90,7 @@ func (l *loop) admit(c *acceptedClient) Rejection {
 		acquired = l.plane.acquireSession()
 	}
 	if !acquired {
-		if c.claim != 0 {
+		if c.claim.session {
 			a.cancel(&c.claim, c.addr.Addr())
 		}
 		return RejectedProcessLimit
@@ -97,6 +102,10 @@ func (l *loop) admit(c *acceptedClient) Rejection {
 func (l *loop) reject(c *acceptedClient, why Rejection) {
 	l.countRejection(c.ln, why)
 	resetFD(c.fd)
+	if why == RejectedLoop && !c.ln.loopReported.Swap(true) {
+		l.plane.warn("connection rejected: it comes from a session of the same listener", "listener", c.set.Name,
+			"address", c.ln.at.String(), "client", c.addr.String())
+	}
 	if why == RejectedUntrusted && l.plane.allowWarning() {
 		l.plane.warn("connection rejected: client not in trusted_proxies", "listener", c.set.Name, "client", c.addr.String())
 	}

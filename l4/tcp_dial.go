@@ -55,6 +55,9 @@ func (s *session) start(l *loop, c *acceptedClient) {
 	ln, fd := c.ln, c.fd
 	s.listener, s.set, s.claim = ln, c.set, c.claim
 	s.clientAddr.set(c.addr)
+	if c.cameFrom != nil {
+		s.setHop(l, c.cameFrom, -1)
+	}
 	l.readClock()
 	s.startedAt, s.clientActiveAt, s.serverActiveAt = l.now, l.now, l.now
 	s.client = socket{fd: fd, nodelay: true, local: !c.addr.IsValid()} // TCP_NODELAY is inherited from the listen socket
@@ -165,6 +168,7 @@ func (s *session) tryConnect(l *loop, address int) errno {
 		}
 		return e
 	}
+	s.dialHop(l, &d.target.addrs[d.address])
 	if !l.register(s, serverSide, fd) {
 		s.server.close(true)
 		return syscall.ENOMEM

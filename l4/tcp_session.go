@@ -173,6 +173,7 @@ func (s *session) finish(l *loop, reason Reason) {
 	s.counters.Lifetime.add(l.now - s.startedAt)
 	l.recordSession(s, server, level)
 	l.plane.releaseSession() // after counting: an observer that waits for the last session reads the counters next
+	s.removeHop(l)
 	s.client.close(s.end.Clean())
 	s.server.close(s.end.Clean())
 	l.freeSession(s)

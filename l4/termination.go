@@ -35,40 +35,41 @@ type Reason uint8
 const (
 	ReasonNone Reason = iota // it has not ended
 
-	ReasonClientClosed         // both sides closed, client first; in PhaseProxyHeader: closed without a byte
-	ReasonServerClosed         // both sides closed, server first
-	ReasonClientReset          // the client reset the connection
-	ReasonServerReset          // the server reset the connection
-	ReasonClientTimeout        // the client's host stopped answering (tcp_keepalive, tcp_user_timeout)
-	ReasonServerTimeout        // the server's host stopped answering
-	ReasonClientIdle           // client_idle_timeout
-	ReasonServerIdle           // server_idle_timeout
-	ReasonHalfClose            // half_close_timeout
-	ReasonFlowTimeout          // UDP: no datagram for flow_timeout
-	ReasonResponsesComplete    // UDP: all responses received
-	ReasonEvicted              // UDP: made room in a full flow table
-	ReasonNoHeader             // the first bytes are no PROXY header
-	ReasonMalformedHeader      // the PROXY header is invalid
-	ReasonHeaderTooLong        // the PROXY header is above the limit
-	ReasonBadChecksum          // the CRC32c of the PROXY header does not match
-	ReasonTruncatedHeader      // the stream ended within the PROXY header
-	ReasonProxyTimeout         // proxy_timeout
-	ReasonDenied               // deny or allow rejects the client that a PROXY header names
-	ReasonMaxSessions          // … max_sessions
-	ReasonMaxSessionsPerSource // … max_sessions_per_source
-	ReasonMaxSessionRate       // … max_session_rate
-	ReasonQueueTimeout         // queue_timeout
-	ReasonTryTimeout           // try_timeout
-	ReasonNoServer             // no eligible server to try
-	ReasonRefused              // the last server tried refused the connection
-	ReasonConnectTimeout       // connect_timeout of the last server tried
-	ReasonUnreachable          // the network reported the last server tried as unreachable
-	ReasonLocalShortage        // this host lacked a descriptor, port, address or memory
-	ReasonCutServerDown        // server down or in maint, on_down = "close"
-	ReasonCutServerRemoved     // server removed, drain_timeout expired
-	ReasonCutListenerRemoved   // listener removed, drain_timeout expired
-	ReasonCutShutdown          // weir stopped, drain_timeout expired
-	ReasonCutOperator          // ended by an operator
+	ReasonClientClosed            // both sides closed, client first; in PhaseProxyHeader: closed without a byte
+	ReasonServerClosed            // both sides closed, server first
+	ReasonClientReset             // the client reset the connection
+	ReasonServerReset             // the server reset the connection
+	ReasonClientTimeout           // the client's host stopped answering (tcp_keepalive, tcp_user_timeout)
+	ReasonServerTimeout           // the server's host stopped answering
+	ReasonClientIdle              // client_idle_timeout
+	ReasonServerIdle              // server_idle_timeout
+	ReasonHalfClose               // half_close_timeout
+	ReasonFlowTimeout             // UDP: no datagram for flow_timeout
+	ReasonResponsesComplete       // UDP: all responses received
+	ReasonEvicted                 // UDP: made room in a full flow table
+	ReasonNoHeader                // the first bytes are no PROXY header
+	ReasonMalformedHeader         // the PROXY header is invalid
+	ReasonHeaderTooLong           // the PROXY header is above the limit
+	ReasonBadChecksum             // the CRC32c of the PROXY header does not match
+	ReasonTruncatedHeader         // the stream ended within the PROXY header
+	ReasonProxyTimeout            // proxy_timeout
+	ReasonDenied                  // deny or allow rejects the client that a PROXY header names
+	ReasonMaxSessions             // … max_sessions
+	ReasonMaxSessionsPerSource    // … max_sessions_per_source
+	ReasonMaxSessionRate          // … max_session_rate
+	ReasonMaxSessionRatePerSource // … max_session_rate_per_source
+	ReasonQueueTimeout            // queue_timeout
+	ReasonTryTimeout              // try_timeout
+	ReasonNoServer                // no eligible server to try
+	ReasonRefused                 // the last server tried refused the connection
+	ReasonConnectTimeout          // connect_timeout of the last server tried
+	ReasonUnreachable             // the network reported the last server tried as unreachable
+	ReasonLocalShortage           // this host lacked a descriptor, port, address or memory
+	ReasonCutServerDown           // server down or in maint, on_down = "close"
+	ReasonCutServerRemoved        // server removed, drain_timeout expired
+	ReasonCutListenerRemoved      // listener removed, drain_timeout expired
+	ReasonCutShutdown             // weir stopped, drain_timeout expired
+	ReasonCutOperator             // ended by an operator
 	reasonCount
 )
 
@@ -93,40 +94,41 @@ var reasons = [reasonCount]struct {
 	name   string
 	phases phaseSet
 }{
-	ReasonClientClosed:         {"client_closed", inRelay | inProxyHeader},
-	ReasonServerClosed:         {"server_closed", inRelay},
-	ReasonClientReset:          {"client_reset", inAccept | inProxyHeader | inAdmit | inQueue | inDial | inRelay},
-	ReasonServerReset:          {"server_reset", inRelay},
-	ReasonClientTimeout:        {"client_timeout", inRelay},
-	ReasonServerTimeout:        {"server_timeout", inRelay},
-	ReasonClientIdle:           {"client_idle", inRelay},
-	ReasonServerIdle:           {"server_idle", inRelay},
-	ReasonHalfClose:            {"half_close_timeout", inRelay},
-	ReasonFlowTimeout:          {"flow_timeout", inFlow},
-	ReasonResponsesComplete:    {"responses_complete", inRelay},
-	ReasonEvicted:              {"evicted", inFlow},
-	ReasonNoHeader:             {"no_header", inProxyHeader},
-	ReasonMalformedHeader:      {"malformed_header", inProxyHeader},
-	ReasonHeaderTooLong:        {"header_too_long", inProxyHeader},
-	ReasonBadChecksum:          {"bad_checksum", inProxyHeader},
-	ReasonTruncatedHeader:      {"truncated_header", inProxyHeader},
-	ReasonProxyTimeout:         {"proxy_timeout", inProxyHeader},
-	ReasonDenied:               {"denied", inAdmit},
-	ReasonMaxSessions:          {"max_sessions", inAdmit},
-	ReasonMaxSessionsPerSource: {"max_sessions_per_source", inAdmit},
-	ReasonMaxSessionRate:       {"max_session_rate", inAdmit},
-	ReasonQueueTimeout:         {"queue_timeout", inQueue},
-	ReasonTryTimeout:           {"try_timeout", inQueue | inDial},
-	ReasonNoServer:             {"no_server", inDial},
-	ReasonRefused:              {"refused", inDial},
-	ReasonConnectTimeout:       {"connect_timeout", inDial},
-	ReasonUnreachable:          {"unreachable", inDial},
-	ReasonLocalShortage:        {"local_shortage", inAccept | inProxyHeader | inDial | inHandover},
-	ReasonCutServerDown:        {"cut_server_down", inRelay},
-	ReasonCutServerRemoved:     {"cut_server_removed", inUnanswered | inRelay},
-	ReasonCutListenerRemoved:   {"cut_listener_removed", inAny},
-	ReasonCutShutdown:          {"cut_shutdown", inAny},
-	ReasonCutOperator:          {"cut_operator", inAny},
+	ReasonClientClosed:            {"client_closed", inRelay | inProxyHeader},
+	ReasonServerClosed:            {"server_closed", inRelay},
+	ReasonClientReset:             {"client_reset", inAccept | inProxyHeader | inAdmit | inQueue | inDial | inRelay},
+	ReasonServerReset:             {"server_reset", inRelay},
+	ReasonClientTimeout:           {"client_timeout", inRelay},
+	ReasonServerTimeout:           {"server_timeout", inRelay},
+	ReasonClientIdle:              {"client_idle", inRelay},
+	ReasonServerIdle:              {"server_idle", inRelay},
+	ReasonHalfClose:               {"half_close_timeout", inRelay},
+	ReasonFlowTimeout:             {"flow_timeout", inFlow},
+	ReasonResponsesComplete:       {"responses_complete", inRelay},
+	ReasonEvicted:                 {"evicted", inFlow},
+	ReasonNoHeader:                {"no_header", inProxyHeader},
+	ReasonMalformedHeader:         {"malformed_header", inProxyHeader},
+	ReasonHeaderTooLong:           {"header_too_long", inProxyHeader},
+	ReasonBadChecksum:             {"bad_checksum", inProxyHeader},
+	ReasonTruncatedHeader:         {"truncated_header", inProxyHeader},
+	ReasonProxyTimeout:            {"proxy_timeout", inProxyHeader},
+	ReasonDenied:                  {"denied", inAdmit},
+	ReasonMaxSessions:             {"max_sessions", inAdmit},
+	ReasonMaxSessionsPerSource:    {"max_sessions_per_source", inAdmit},
+	ReasonMaxSessionRate:          {"max_session_rate", inAdmit},
+	ReasonMaxSessionRatePerSource: {"max_session_rate_per_source", inAdmit},
+	ReasonQueueTimeout:            {"queue_timeout", inQueue},
+	ReasonTryTimeout:              {"try_timeout", inQueue | inDial},
+	ReasonNoServer:                {"no_server", inDial},
+	ReasonRefused:                 {"refused", inDial},
+	ReasonConnectTimeout:          {"connect_timeout", inDial},
+	ReasonUnreachable:             {"unreachable", inDial},
+	ReasonLocalShortage:           {"local_shortage", inAccept | inProxyHeader | inDial | inHandover},
+	ReasonCutServerDown:           {"cut_server_down", inRelay},
+	ReasonCutServerRemoved:        {"cut_server_removed", inUnanswered | inRelay},
+	ReasonCutListenerRemoved:      {"cut_listener_removed", inAny},
+	ReasonCutShutdown:             {"cut_shutdown", inAny},
+	ReasonCutOperator:             {"cut_operator", inAny},
 }
 
 // String returns the name that the log, metrics and the API show.
@@ -142,7 +144,7 @@ type Termination struct {
 }
 
 // terminationCount is the number of Terminations.
-const terminationCount = 70
+const terminationCount = 71
 
 // terminations holds every combination of phase and reason, by reason and then phase.
 var terminations = listTerminations()

@@ -30,7 +30,7 @@ func TestFlowTriesEveryAddress(t *testing.T) {
 	}}}}, 1, nil)
 	set := &l4.Settings{
 		Name: "l", Cluster: cluster, ClusterName: "c", Records: l4.RecordAll, ConnectTimeout: time.Second, FlowTimeout: 500 * time.Millisecond,
-		Admission: l4.Admission{State: l4.NewAdmissionState(false)},
+		Admission: l4.Admission{State: l4.NewAdmissionState(false, 64)},
 	}
 	at := netip.MustParseAddrPort(nettest.ReserveDatagrams(t))
 	ln, err := plane.ListenUDP(conf.Address{Addr: at, Port: at.Port()}, set, false)

@@ -267,7 +267,7 @@ func (u *udpSocket) reject(l *loop, why Rejection, n int) {
 // admit checks a new client. If the table is full, it evicts a flow of this socket.
 func (u *udpSocket) admit(l *loop, set *Settings, client netip.Addr) (admissionClaim, Rejection) {
 	if u.draining || l.stopping {
-		return 0, RejectedStopping
+		return admissionClaim{}, RejectedStopping
 	}
 	a := &set.Admission
 	for {
@@ -283,7 +283,7 @@ func (u *udpSocket) admit(l *loop, set *Settings, client netip.Addr) (admissionC
 			why = RejectedMaxFlows
 		}
 		if why != RejectedProcessLimit && why != RejectedMaxFlows || !u.evict(l) {
-			return 0, why
+			return admissionClaim{}, why
 		}
 	}
 }

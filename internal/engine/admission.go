@@ -37,7 +37,7 @@ func (a admissionStates) of(cfg *conf.Config, running *conf.Config) (next admiss
 	for i := range cfg.Listeners {
 		ln := &cfg.Listeners[i]
 		if chosen[i] == nil {
-			chosen[i] = l4.NewAdmissionState(perSource(ln) > 0)
+			chosen[i] = l4.NewAdmissionState(perSource(ln) > 0, ln.SourcePrefixV6)
 		}
 		for _, at := range ln.Addresses {
 			next[listenerID(ln.Protocol, at)] = chosen[i]
@@ -50,12 +50,13 @@ func (a admissionStates) of(cfg *conf.Config, running *conf.Config) (next admiss
 func admission(ln *conf.Listener, state *l4.AdmissionState) l4.Admission {
 	return l4.Admission{
 		State: state, MaxSessions: ln.MaxSessions, MaxPerSource: perSource(ln), MaxSessionRate: ln.MaxSessionRate,
-		Allow: l4.NewAddressSet(ln.Allow.Networks, ln.Allow.Unix),
-		Deny:  l4.NewAddressSet(ln.Deny.Networks, ln.Deny.Unix),
+		MaxRatePerSource: ln.MaxSessionRatePerSource,
+		Allow:            l4.NewAddressSet(ln.Allow.Networks, ln.Allow.Unix),
+		Deny:             l4.NewAddressSet(ln.Deny.Networks, ln.Deny.Unix),
 	}
 }
 
-// perSource returns the limit on sessions of one client address; with udp, on flows.
+// perSource returns the limit on sessions of one source; with udp, on flows.
 func perSource(ln *conf.Listener) int { return stricter(ln.MaxSessionsPerSource, ln.MaxFlowsPerSource) }
 
 // stricter returns the smaller of two limits; 0 = no limit.
@@ -95,7 +96,7 @@ func (r *reload) countSources() {
 			continue
 		}
 		if state := r.admission[listenerID(ln.Protocol, ln.Addresses[0])]; r.kept[state] {
-			r.e.plane.CountSources(state, perSource(ln) > 0)
+			r.e.plane.CountSources(state, perSource(ln) > 0, ln.SourcePrefixV6)
 		}
 	}
 }

@@ -90,7 +90,7 @@ func (r *reload) resolve() error {
 		}
 	}
 	if len(unknown) == 0 {
-		return nil
+		return r.findLoops()
 	}
 	ctx, cancel := context.WithCancel(r.e.ctx)
 	defer cancel()
@@ -107,12 +107,12 @@ func (r *reload) resolve() error {
 		}
 	}
 	if r.old.cfg != nil {
-		return errors.Join(errs...)
+		return errors.Join(append(errs, r.findLoops())...)
 	}
 	for _, err := range errs {
 		r.e.log.Warn("host name not resolved", "error", err)
 	}
-	return nil
+	return r.findLoops()
 }
 
 // resolvePeriodically looks up each name at its interval, and reloads if addresses have changed. A name that no longer

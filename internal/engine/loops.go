@@ -1,0 +1,41 @@
+package engine
+
+import (
+	"net"
+	"net/netip"
+
+	"weir/conf"
+)
+
+// findLoops returns an error if a server leads back to a listener that uses it, by the addresses that names have and by
+// those of this host. Load finds what is the same on every host, and l4 what arises later.
+func (r *reload) findLoops() error {
+	var host map[netip.Addr]bool
+	own := func(ip netip.Addr) bool {
+		if host == nil {
+			host = hostAddresses()
+		}
+		return ip.IsLoopback() || host[ip.WithZone("")]
+	}
+	return r.next.cfg.ValidateLoops(func(to conf.Address) (list []netip.AddrPort) {
+		if to.Host == "" {
+			return []netip.AddrPort{to.Addr}
+		}
+		for _, ip := range r.next.addresses[to.Host] {
+			list = append(list, netip.AddrPortFrom(ip, to.Port))
+		}
+		return list
+	}, own)
+}
+
+// hostAddresses returns the addresses of this host; none if they cannot be read: l4 drops what circles.
+func hostAddresses() map[netip.Addr]bool {
+	list, _ := net.InterfaceAddrs()
+	found := make(map[netip.Addr]bool, len(list))
+	for _, a := range list {
+		if p, err := netip.ParsePrefix(a.String()); err == nil {
+			found[p.Addr().Unmap()] = true
+		}
+	}
+	return found
+}
