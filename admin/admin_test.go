@@ -109,6 +109,7 @@ func TestEndpoints(t *testing.T) {
 		{"PATCH /v1/clusters/c/servers/a", "{y}", 200, "override c a {y}", `"name":"a"`},
 		{"PATCH /v1/clusters/c/servers/unix:%2Frun%2Fx.sock", "{y}", 200, "override c unix:/run/x.sock {y}", ""},
 		{"DELETE /v1/clusters/c/servers/a", "", 204, "remove c a", ""},
+		{"POST /v1/clusters/c/servers/a/restore", "", 200, "restore c a", `"name":"a"`},
 		{"POST /v1/clusters/c/servers/a/feedback", "{z}", 200, "feedback c a {z}", ""},
 		{"DELETE /v1/clusters/c/servers/a/sessions", "", 200, "cut c a", `{"sessions_cut":3}`},
 		{"GET /v1/sessions", "", 200, "sessions ", `[{"id":7`},

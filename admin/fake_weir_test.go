@@ -136,6 +136,10 @@ func (f *fakeWeir) RemoveServer(cluster, server string) error {
 	return f.record("remove " + cluster + " " + server)
 }
 
+func (f *fakeWeir) RestoreServer(cluster, server string) error {
+	return f.record("restore " + cluster + " " + server)
+}
+
 func (f *fakeWeir) PutCluster(name string, text []byte) (bool, error) {
 	return name == "c", f.record("put " + name + " " + string(text))
 }

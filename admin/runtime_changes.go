@@ -55,6 +55,11 @@ func (s *Server) deleteServer(w http.ResponseWriter, r *http.Request) {
 	writeNoContent(w, s.weir.RemoveServer(r.PathValue("cluster"), r.PathValue("server")))
 }
 
+func (s *Server) restoreServer(w http.ResponseWriter, r *http.Request) {
+	cluster, server := r.PathValue("cluster"), r.PathValue("server")
+	s.writeServer(w, http.StatusOK, cluster, server, s.weir.RestoreServer(cluster, server))
+}
+
 func (s *Server) putCluster(w http.ResponseWriter, r *http.Request) {
 	text, ok := readBody(w, r, maxBody)
 	if !ok {

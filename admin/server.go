@@ -91,6 +91,7 @@ func (s *Server) endpoints() map[string]methods {
 		"/v1/clusters/{cluster}/servers/{server}":          {get: s.explain, patch: s.patchServer, del: s.deleteServer},
 		"/v1/clusters/{cluster}/servers/{server}/explain":  {get: s.explain},
 		"/v1/clusters/{cluster}/servers/{server}/feedback": {post: s.feedback},
+		"/v1/clusters/{cluster}/servers/{server}/restore":  {post: s.restoreServer},
 		"/v1/clusters/{cluster}/servers/{server}/sessions": {del: s.cutServer},
 	}
 }

@@ -37,6 +37,8 @@ type Weir interface {
 	AddServer(cluster string, text []byte) (name string, err error)
 	// RemoveServer removes a server from a cluster. Its sessions drain.
 	RemoveServer(cluster, server string) error
+	// RestoreServer takes back the removal of a server of the file.
+	RestoreServer(cluster, server string) error
 	// PutCluster creates or replaces a cluster, and reports whether it is new.
 	PutCluster(name string, text []byte) (created bool, err error)
 	// RemoveCluster removes a cluster that no listener uses.

@@ -7,6 +7,9 @@ import (
 	"unicode"
 )
 
+// Nearest returns the name that was most likely meant by a word, or "".
+func Nearest(word string, names []string) string { return nearest(word, names, nil) }
+
 // nearest returns the legal word that was most likely meant, or "". aliases maps words of other programs to legal words
 // ("leastconn" to least_sessions); a word near an alias counts as near the legal word.
 func nearest(word string, legal []string, aliases map[string]string) string {

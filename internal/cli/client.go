@@ -12,6 +12,7 @@ import (
 	"net/http"
 	"net/url"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -137,10 +138,40 @@ func (c *client) open(ctx context.Context, method, path string, body []byte) (io
 	if res.StatusCode == http.StatusForbidden && strings.Contains(problem.Error, "admin.token_file") {
 		problem.Error += "; use --admin unix:PATH (a unix socket), or --token-file or $WEIR_TOKEN_FILE with the token"
 	}
+	if res.StatusCode == http.StatusNotFound && (problem.Field == "cluster" || problem.Field == "server") {
+		problem.Error += c.suggest(ctx, problem.Field, path)
+	}
 	if problem.Field != "" && res.StatusCode != http.StatusNotFound && res.StatusCode != http.StatusUnprocessableEntity {
 		problem.Error = problem.Field + ": " + problem.Error
 	}
 	return nil, ExitError{ExitUsage, fmt.Errorf("%s", problem.Error)}
+}
+
+// suggest returns the end of a message about an unknown cluster or server: the nearest name, or "". path is that of the
+// request.
+func (c *client) suggest(ctx context.Context, field, path string) string {
+	parts := strings.Split(strings.TrimPrefix(path, "/v1/clusters/"), "/")
+	for i := range parts {
+		if name, err := url.PathUnescape(parts[i]); err == nil {
+			parts[i] = name
+		}
+	}
+	doc, err := fetchStatus(ctx, c)
+	switch {
+	case err != nil:
+		return ""
+	case field == "cluster":
+		return didYouMean(parts[0], clustersOf(doc))
+	}
+	for i := range doc.Clusters {
+		if cluster := &doc.Clusters[i]; cluster.Name == parts[0] && len(parts) > 2 {
+			if slices.Contains(cluster.Removed, parts[2]) {
+				return fmt.Sprintf("; it was removed at run time: weir server %s/%s restore", parts[0], parts[2])
+			}
+			return didYouMean(parts[2], serversOf(cluster))
+		}
+	}
+	return ""
 }
 
 // do sends a request, decodes the response into out unless that is nil, and returns its text.
@@ -187,6 +218,28 @@ func requestWithin[T any](
 	}
 	show(out, response)
 	return response, nil
+}
+
+// done sends a request without a response body and prints that it was carried out: as JSON with --json, else as text.
+func done(cmd *cobra.Command, flags *clientFlags, method, path, text string, document any) error {
+	c, err := flags.client()
+	if err != nil {
+		return err
+	}
+	ctx, cancel := context.WithTimeout(cmd.Context(), requestTimeout)
+	defer cancel()
+	if _, err := c.do(ctx, method, path, nil, nil); err != nil {
+		return err
+	}
+	if !flags.json {
+		_, err := fmt.Fprintln(cmd.OutOrStdout(), text)
+		return err
+	}
+	encoded, err := json.Marshal(document)
+	if err != nil {
+		return err
+	}
+	return indent(cmd.OutOrStdout(), encoded)
 }
 
 // indent prints JSON in indented form.

@@ -42,7 +42,11 @@ func NewRoot(p Program) *cobra.Command {
 		Args: cobra.ArbitraryArgs,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if len(args) > 0 {
-				return fmt.Errorf("unknown command %q; run weir help for a list", args[0])
+				var names []string
+				for _, c := range cmd.Commands() {
+					names = append(names, c.Name())
+				}
+				return fmt.Errorf("unknown command %q%s; run weir help for a list", args[0], didYouMean(args[0], names))
 			}
 			fmt.Fprint(cmd.ErrOrStderr(), cmd.UsageString())
 			return Exit(ExitUsage)
@@ -61,7 +65,7 @@ func NewRoot(p Program) *cobra.Command {
 	flags.add(root)
 	for _, c := range []*cobra.Command{
 		statusCommand(flags), sessionsCommand(flags), eventsCommand(flags), topCommand(flags), explainCommand(flags), serverCommand(flags),
-		reloadCommand(flags), planCommand(flags, p.Plan), upgradeCommand(flags), stopCommand(flags),
+		sessionCommand(flags), failbackCommand(flags), reloadCommand(flags), planCommand(flags, p.Plan), upgradeCommand(flags), stopCommand(flags),
 	} {
 		c.GroupID = groupClient
 		flags.add(c)

@@ -7,11 +7,13 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"slices"
 	"strconv"
 	"strings"
 
 	"github.com/spf13/cobra"
 
+	"weir/conf"
 	"weir/internal/status"
 )
 
@@ -21,11 +23,13 @@ const serverHelp = `Sets an override on top of the configuration file, or adds o
   maint               out of service, and not checked
   ready               in service, even if the file says drain or maint
   weight N            weight N, from 0 to 256
+  max_sessions N      at most N sessions; 0 = no limit
   reset               remove all overrides
   kill-sessions       cut its sessions immediately
   add [ADDRESS] [KEY=VALUE …]   add it to a level (--level); the keys are those of
                       a server in the file; the default address is its name
   remove              remove it; its sessions drain
+  restore             take back the removal of a server of the file
 
 Overrides survive reloads as long as the server exists.`
 
@@ -38,7 +42,7 @@ type serverChange struct {
 func serverCommand(flags *clientFlags) *cobra.Command {
 	change := &serverChange{clientFlags: flags}
 	cmd := &cobra.Command{
-		Use:   "server CLUSTER/SERVER drain|maint|ready|weight N|reset|kill-sessions|add|remove",
+		Use:   "server CLUSTER/SERVER drain|maint|ready|weight N|max_sessions N|reset|kill-sessions|add|remove|restore",
 		Short: "Change a server at run time", Long: serverHelp, Args: cobra.MinimumNArgs(2),
 		ValidArgsFunction: func(cmd *cobra.Command, args []string, word string) ([]string, cobra.ShellCompDirective) {
 			if len(args) == 0 {
@@ -47,7 +51,7 @@ func serverCommand(flags *clientFlags) *cobra.Command {
 			if len(args) > 1 {
 				return nil, cobra.ShellCompDirectiveNoFileComp
 			}
-			return []string{"drain", "maint", "ready", "weight", "reset", "kill-sessions", "add", "remove"}, cobra.ShellCompDirectiveNoFileComp
+			return serverVerbs(), cobra.ShellCompDirectiveNoFileComp
 		},
 		RunE: func(cmd *cobra.Command, args []string) error {
 			cluster, server, err := clusterAndServer(args[0])
@@ -65,20 +69,19 @@ func serverCommand(flags *clientFlags) *cobra.Command {
 // apply sends the request for an action.
 func (s *serverChange) apply(cmd *cobra.Command, cluster, server, action string, args []string) error {
 	at := path("v1", "clusters", cluster, "servers", server)
-	takes := map[string]int{"weight": 1, "add": -1}[action]
-	if takes >= 0 && len(args) != takes {
-		return fmt.Errorf("%s takes %s, got %d", action, map[int]string{0: "no argument", 1: "one argument"}[takes], len(args))
+	if err := s.checkArguments(cmd, action, args); err != nil {
+		return err
 	}
 	patch := map[string]any{}
 	switch action {
 	case "drain", "maint", "ready":
 		patch["state"] = action
-	case "weight":
+	case "weight", "max_sessions":
 		n, err := strconv.Atoi(args[0])
 		if err != nil {
-			return fmt.Errorf("weight: want a number, got %q", args[0])
+			return fmt.Errorf("%s: want a number, got %q", action, args[0])
 		}
-		patch["weight"] = n
+		patch[action] = n
 	case "reset":
 		patch["state"], patch["weight"], patch["max_sessions"] = nil, nil, nil
 	case "kill-sessions":
@@ -91,6 +94,8 @@ func (s *serverChange) apply(cmd *cobra.Command, cluster, server, action string,
 			return err
 		}
 		return request(cmd, s.clientFlags, http.MethodPost, path("v1", "clusters", cluster, "servers"), body, showServer)
+	case "restore":
+		return request(cmd, s.clientFlags, http.MethodPost, at+"/restore", nil, showServer)
 	case "remove":
 		c, err := s.client()
 		if err != nil {
@@ -108,8 +113,6 @@ func (s *serverChange) apply(cmd *cobra.Command, cluster, server, action string,
 		}
 		fmt.Fprintf(cmd.OutOrStdout(), "%s/%s: removed\n", cluster, server)
 		return nil
-	default:
-		return fmt.Errorf("unknown action %q; want drain, maint, ready, weight N, reset, kill-sessions, add or remove", action)
 	}
 	if s.reason != "" {
 		patch["reason"] = s.reason
@@ -119,6 +122,37 @@ func (s *serverChange) apply(cmd *cobra.Command, cluster, server, action string,
 		return err
 	}
 	return request(cmd, s.clientFlags, http.MethodPatch, at, body, showServer)
+}
+
+// serverVerbs returns the actions of weir server.
+func serverVerbs() []string {
+	return []string{"drain", "maint", "ready", "weight", "max_sessions", "reset", "kill-sessions", "add", "remove", "restore"}
+}
+
+// checkArguments returns an error if the action is unknown, or does not take the arguments or flags.
+func (s *serverChange) checkArguments(cmd *cobra.Command, action string, args []string) error {
+	takes := map[string]int{"weight": 1, "max_sessions": 1}[action]
+	switch {
+	case !slices.Contains(serverVerbs(), action):
+		return fmt.Errorf("unknown action %q%s; want %s", action, didYouMean(action, serverVerbs()), strings.Join(serverVerbs(), ", "))
+	case action != "add" && len(args) > takes:
+		return fmt.Errorf("unexpected argument %q: %s takes %s", args[takes], action, map[int]string{0: "no argument", 1: "one number"}[takes])
+	case len(args) < takes:
+		return fmt.Errorf("%s: want a number", action)
+	case action != "add" && cmd.Flags().Changed("level"):
+		return fmt.Errorf("unexpected flag --level: %s changes the server in all its levels; add takes a level", action)
+	case cmd.Flags().Changed("reason") && slices.Contains([]string{"reset", "kill-sessions", "add", "remove", "restore"}, action):
+		return fmt.Errorf("unexpected flag --reason: %s takes no reason", action)
+	}
+	return nil
+}
+
+// didYouMean returns the end of a message about an unknown word: `; did you mean "drain"?`, or "".
+func didYouMean(word string, names []string) string {
+	if near := conf.Nearest(word, names); near != "" {
+		return fmt.Sprintf("; did you mean %q?", near)
+	}
+	return ""
 }
 
 // addBody returns the body of a request to add a server.

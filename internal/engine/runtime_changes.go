@@ -24,6 +24,13 @@ func (e *Engine) RemoveServer(cluster, server string) error {
 	})
 }
 
+// RestoreServer takes back the removal of a server.
+func (e *Engine) RestoreServer(cluster, server string) error {
+	return e.changeOverlay(func(running, _ *conf.Config, o overlay.Overlay) (overlay.Overlay, error) {
+		return o.RestoreServer(running, cluster, server)
+	})
+}
+
 // PutCluster creates or replaces a cluster, described as in the file, in JSON, and reports whether it is new.
 func (e *Engine) PutCluster(name string, text []byte) (created bool, err error) {
 	err = e.changeOverlay(func(running, file *conf.Config, o overlay.Overlay) (next overlay.Overlay, err error) {

@@ -63,6 +63,22 @@ func (o Overlay) RemoveServer(running *conf.Config, cluster, server string) (Ove
 	return next, nil
 }
 
+// RestoreServer takes back the removal of a server of the file.
+func (o Overlay) RestoreServer(running *conf.Config, cluster, server string) (Overlay, error) {
+	if running.Cluster(cluster) == nil {
+		return nil, NoCluster(cluster)
+	}
+	if !slices.Contains(o.Removed(cluster), server) {
+		if running.Cluster(cluster).Server(server) == nil {
+			return nil, NoServer(cluster, server)
+		}
+		return nil, &status.RequestError{Kind: status.Conflict, Field: "server", Text: fmt.Sprintf("server %s of cluster %s was not removed", server, cluster)}
+	}
+	next, edited := o.edit(cluster)
+	edited.removed = slices.DeleteFunc(edited.removed, func(name string) bool { return name == server })
+	return next, nil
+}
+
 // PutCluster creates or replaces a cluster, described in JSON as in the file, and reports whether it is new. file is
 // the configuration without runtime changes.
 func (o Overlay) PutCluster(running, file *conf.Config, name string, source []byte) (next Overlay, created bool, err error) {

@@ -5,6 +5,7 @@ package cli_test
 import (
 	"bufio"
 	"encoding/json"
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -70,6 +71,62 @@ func TestClientServer(t *testing.T) {
 		code, out := a.RunCommand(args...)
 		require.Equal(t, 1, code, "%v: %s", args, out)
 		require.NotEmpty(t, out)
+	}
+}
+
+func TestClientChangesServerSessionAndLevel(t *testing.T) {
+	t.Parallel()
+	host := nettest.Start(t, nettest.Echo)
+	_, addr, a := weirtest.ServeAPI(t, weirtest.Config{Levels: weirtest.OneLevel(host.Addr()+" name=alpha", host.Addr()+" name=beta state=maint")})
+	a.MustRunCommand("server", "c/alpha", "max_sessions", "5")
+	require.EqualValues(t, 5, a.Server("alpha")["max_sessions"])
+	a.MustRunCommand("server", "c/alpha", "reset")
+	require.EqualValues(t, 0, a.Server("alpha")["max_sessions"])
+
+	c := nettest.Dial(t, addr)
+	require.NoError(t, weirtest.PingPong(c))
+	id := fmt.Sprintf("%.0f", a.Sessions()[0].(map[string]any)["id"])
+	require.Equal(t, "session "+id+": closed\n", a.MustRunCommand("session", id, "close"))
+	_, end := nettest.ReadToEnd(c, 5*time.Second)
+	require.Equal(t, nettest.Reset, end)
+
+	a.MustRunCommand("server", "c/beta", "remove")
+	require.Nil(t, a.Server("beta"))
+	code, out := a.RunCommand("server", "c/beta", "drain")
+	require.Equal(t, 1, code)
+	require.Contains(t, out, "weir server c/beta restore")
+	require.Contains(t, a.MustRunCommand("server", "c/beta", "restore"), "c/beta: maint")
+	require.NotNil(t, a.Server("beta"))
+	require.Nil(t, a.Get("clusters", 0, "removed"))
+	require.NotContains(t, a.MustRunCommand("failback", "c", "--help"), "unknown")
+}
+
+// Mistakes are named for what they are, with the word that was probably meant.
+func TestClientNamesMistakes(t *testing.T) {
+	t.Parallel()
+	_, _, a := weirtest.ServeAPI(t, weirtest.Config{Levels: weirtest.OneLevel("127.0.0.1:1 name=alpha")})
+	for _, c := range []struct{ words, says string }{
+		{"server|c/alpha|drain|now", `unexpected argument "now": drain takes no argument`},
+		{"server|c/alpha|weight|3|4", `unexpected argument "4": weight takes one number`},
+		{"server|c/alpha|weight", "weight: want a number"},
+		{"server|c/alpha|max_sessions|many", `max_sessions: want a number, got "many"`},
+		{"server|c/alpha|drian", `unknown action "drian"; did you mean "drain"?`},
+		{"server|c/alpha|drain|--level|2", "unexpected flag --level"},
+		{"server|c/alpha|reset|--reason|x", "unexpected flag --reason"},
+		{"server|c/alhpa|drain", `cluster c has no server alhpa; did you mean "alpha"?`},
+		{"explain|c/alph", `did you mean "alpha"?`},
+		{"status|d|", "no cluster d"},
+		{"statsu", `unknown command "statsu"; did you mean "status"?`},
+		{"session|x|close", `want the ID of a session (weir sessions lists them), got "x"`},
+		{"session|1|closed", `unknown action "closed"; did you mean "close"?`},
+		{"session|99999|close", "no such session"},
+		{"failback|x", "no cluster x"},
+		{"failback|c|d", `unexpected argument "d"`},
+		{"status|a|b", `unexpected argument "b"`},
+	} {
+		code, out := a.RunCommand(strings.Split(strings.TrimSuffix(c.words, "|"), "|")...)
+		require.Equal(t, 1, code, "%s: %s", c.words, out)
+		require.Contains(t, out, c.says, c.words)
 	}
 }
 
@@ -287,7 +344,9 @@ func TestCompletion(t *testing.T) {
 		{"status|o", "other"},
 		{"explain|c/", "c/A c/B"},
 		{"server|other/", "other/127.0.0.1:3"},
-		{"server|c/A|", "drain maint ready weight reset kill-sessions add remove"},
+		{"server|c/A|", "drain maint ready weight max_sessions reset kill-sessions add remove restore"},
+		{"session|7|", "close"},
+		{"failback|", "c other"},
 		{"server|c/A|drain|", ""},
 		{"sessions|--cluster|", "c other"},
 		{"sessions|--listener|", "l other"},

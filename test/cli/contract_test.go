@@ -136,6 +136,11 @@ func TestAPIMatchesDescription(t *testing.T) {
 		{204, "DELETE /v1/clusters/c/servers/added", ""},
 		{204, "DELETE /v1/clusters/c/servers/A", ""},
 		{200, "GET /v1/clusters/c", ""},
+		{200, "POST /v1/clusters/c/servers/A/restore", ""},
+		{409, "POST /v1/clusters/c/servers/A/restore", ""},
+		{404, "POST /v1/clusters/c/servers/none/restore", ""},
+		{404, "POST /v1/clusters/none/servers/A/restore", ""},
+		{204, "DELETE /v1/clusters/c/servers/A", ""},
 		{204, "DELETE /v1/clusters/new", ""},
 
 		{404, "GET /v1/clusters/none", ""},
