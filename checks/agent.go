@@ -42,25 +42,7 @@ func (o AgentHTTP) Monitor() (Monitor, error) {
 	if o.Codes == "" {
 		o.Codes = "2xx"
 	}
-	codes, err := ParseCodes(o.Codes)
-	if err != nil {
-		return nil, err
-	}
-	secure, err := o.TLS.config()
-	if err != nil {
-		return nil, err
-	}
-	if err := o.validate(); err != nil {
-		return nil, err
-	}
-	return redactReports(func(ctx context.Context, t Target) (Report, error) {
-		x, err := openConn(ctx, t, secure)
-		if err != nil {
-			return Report{}, err
-		}
-		defer x.close()
-		return o.checkReply(x, t, secure, codes)
-	}, o.secrets()...), nil
+	return o.monitor(o.checkReply)
 }
 
 // checkReply sends the request and reads the advice in the reply.

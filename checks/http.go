@@ -27,7 +27,10 @@ type HTTP struct {
 }
 
 // Monitor returns the monitor, or an error if codes, TLS options or parts of the request are invalid.
-func (o HTTP) Monitor() (Monitor, error) {
+func (o HTTP) Monitor() (Monitor, error) { return o.monitor(o.checkReply) }
+
+// monitor returns a monitor that opens a connection for check.
+func (o HTTP) monitor(check func(*checkConn, Target, *tls.Config, Codes) (Report, error)) (Monitor, error) {
 	codes, err := ParseCodes(o.Codes)
 	if err != nil {
 		return nil, err
@@ -45,7 +48,7 @@ func (o HTTP) Monitor() (Monitor, error) {
 			return Report{}, err
 		}
 		defer x.close()
-		return o.checkReply(x, t, secure, codes)
+		return check(x, t, secure, codes)
 	}, o.secrets()...), nil
 }
 
