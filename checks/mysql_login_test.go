@@ -1,6 +1,7 @@
 package checks
 
 import (
+	"bytes"
 	"context"
 	"crypto/rand"
 	"crypto/rsa"
@@ -114,4 +115,37 @@ func TestMySQLErrorBeforeLogin(t *testing.T) {
 	_, err := checkWithin(t, user("u", "secret"), Target{Address: h.Addr()}, 5*time.Second)
 	require.ErrorContains(t, err, "Too many connections")
 	require.Equal(t, Full, outcomeOf(err))
+}
+
+// FuzzMySQLReplies passes bytes to the check as all that a server sends: greeting, login and results of queries.
+func FuzzMySQLReplies(f *testing.F) {
+	column := func(sequence byte, name string) []byte {
+		return packet(sequence, []byte("\x03def\x00\x00\x00"+string(rune(len(name)))+name+"\x00\x0c\x2d\x00\x00\x04\x00\x00\xfd\x00\x00\x00\x00\x00"))
+	}
+	end := []byte("\xfe\x00\x00\x02\x00")
+	greeting := packet(0, greetingOf(nativePassword))
+	ok := packet(2, okPacket)
+	variables := bytes.Join([][]byte{
+		packet(1, []byte{2}), column(2, "Variable_name"), column(3, "Value"), packet(4, end), packet(5, []byte("\x09read_only\x03OFF")), packet(6, end),
+	}, nil)
+	row := bytes.Join([][]byte{packet(1, []byte{1}), column(2, "x"), packet(3, end), packet(4, []byte("\x011")), packet(5, end)}, nil)
+	l := &mysqlLogin{user: "u", password: "secret", allowPublicKey: true}
+	fuzzReplies(f, func(x *checkConn) (Report, error) {
+		greeting, sequence, err := readGreeting(x)
+		if err != nil {
+			return Report{}, err
+		}
+		report := Report{Detail: greeting.detail()}
+		s := &mysqlSession{conn: x, greeting: greeting}
+		if err := l.authenticate(x, s, sequence, Target{}); err != nil {
+			return report, err
+		}
+		if err := (MySQL{Role: "primary", Query: "SELECT 1"}).verify(s); err != nil {
+			return report, err
+		}
+		return report, MySQL{Role: "replica", MaxLag: time.Second, Galera: true}.verify(s)
+	}, string(greeting), string(greeting)+string(ok), string(greeting)+string(ok)+string(variables)+string(row),
+		string(greeting)+string(ok)+string(variables)+string(row)+string(variables)+string(row),
+		string(greeting)+string(errorPacket(2, 1045, "Access denied")), string(greeting)+string(packet(2, []byte("\xfecaching_sha2_password\x00"+challenge+"\x00")))+string(packet(4, []byte{1, 4})),
+		string(greeting)+string(ok)+string(packet(1, []byte("\xfb/etc/passwd"))), string(greeting)+string(ok)+"\xff\xff\xff\x01")
 }

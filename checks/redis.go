@@ -66,9 +66,7 @@ func (o Redis) login(x *checkConn, r *respReader, password string) error {
 	switch {
 	case err == nil:
 		return nil
-	case errors.As(err, &serverErr):
-		serverErr.text = redact(serverErr.text, password)
-	case errors.As(err, &odd):
+	case !errors.As(err, &serverErr) && errors.As(err, &odd):
 		err = fmt.Errorf("%w: expected OK, got something else", odd.why)
 	}
 	return fmt.Errorf("AUTH: %w", err)

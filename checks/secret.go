@@ -49,14 +49,6 @@ func (s Secret) read() (string, error) {
 	return s.Value, nil
 }
 
-// redact removes a password from text that a server sent, because a server may repeat it.
-func redact(text, password string) string {
-	if password == "" {
-		return text
-	}
-	return strings.ReplaceAll(text, password, "***")
-}
-
 // shortSecret is the minimum length of a secret that is redacted. Shorter strings occur in many words.
 const shortSecret = 4
 
