@@ -1,7 +1,10 @@
 package conf
 
 import (
+	"errors"
 	"fmt"
+	"strings"
+	"unicode"
 
 	"weir/conf/internal/tree"
 )
@@ -22,6 +25,9 @@ func overrideKeys() []key[Override] {
 		return textType("text", func(s string) error {
 			if len(s) > maxReason {
 				return fmt.Errorf("a reason has at most %d bytes, got %d", maxReason, len(s))
+			}
+			if strings.ContainsFunc(s, func(r rune) bool { return !unicode.IsPrint(r) }) {
+				return errors.New("a reason is one line of printable characters") // it reaches logs, hooks and terminals
 			}
 			return nil
 		})

@@ -139,6 +139,10 @@ func TestParseOverride(t *testing.T) {
 	require.Equal(t, -1, *p.Weight)
 	require.Nil(t, p.MaxSessions)
 	require.Equal(t, "kernel", p.Reason)
+	for _, reason := range []string{`a\nb`, `\u001b[31m`, `\u202e`} {
+		_, err = ParseOverride([]byte(`{"state": "drain", "reason": "` + reason + `"}`))
+		require.ErrorContains(t, err, "a reason is one line of printable characters")
+	}
 
 	p, err = ParseOverride([]byte(`{"weight": 5.0, "max_sessions": 1e3}`)) // JSON does not distinguish 5.0 from 5
 	require.NoError(t, err)

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"strings"
 )
 
 // Exit codes, the same for every command.
@@ -47,7 +48,11 @@ func ExitCode(err error, stderr io.Writer) int {
 		exit = ExitError{ExitUsage, err}
 	}
 	if exit.Err != nil {
-		fmt.Fprintln(stderr, "weir:", exit.Err)
+		lines := strings.Split(exit.Err.Error(), "\n") // parts may come from the other end of a connection
+		for i := range lines {
+			lines[i] = plain(lines[i])
+		}
+		fmt.Fprintln(stderr, "weir:", strings.Join(lines, "\n"))
 	}
 	return exit.Code
 }
