@@ -23,13 +23,12 @@ import (
 	"weir/conf"
 	"weir/internal/nettest"
 	"weir/internal/status"
-	"weir/l4"
 )
 
 // startServer starts an API server for w; the test closes it.
 func startServer(t *testing.T, w Weir, spec conf.Admin) *Server {
 	t.Helper()
-	s := New(slog.New(slog.DiscardHandler), l4.RemoveStaleSocket)
+	s := New(slog.New(slog.DiscardHandler), unixSockets)
 	s.Start(w)
 	guard, wrong := NewGuard(spec)
 	require.Empty(t, wrong)
@@ -272,7 +271,7 @@ func TestBrowserMustPostJSON(t *testing.T) {
 func TestSlowStreamClientIsDisconnected(t *testing.T) {
 	at := unixAddress(filepath.Join(t.TempDir(), "a.sock"))
 	f := newFakeWeir()
-	s := New(slog.New(slog.DiscardHandler), l4.RemoveStaleSocket)
+	s := New(slog.New(slog.DiscardHandler), unixSockets)
 	s.streamWriteTimeout = 50 * time.Millisecond
 	s.Start(f)
 	c, err := s.Prepare(conf.Admin{Listen: []conf.Address{at}, Explicit: true}, &Guard{})

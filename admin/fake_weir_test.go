@@ -2,8 +2,11 @@ package admin
 
 import (
 	"context"
+	"io/fs"
+	"os"
 	"sync"
 	"time"
+	"weir/l4"
 
 	"weir/conf"
 	"weir/internal/status"
@@ -171,4 +174,14 @@ func (f *fakeWeir) Stop(ctx context.Context, now bool) (int, error) {
 	case <-ctx.Done():
 		return 0, ctx.Err()
 	}
+}
+
+// unixSockets opens unix sockets as weir does.
+var unixSockets = UnixSockets{
+	Listen: func(path string, mode fs.FileMode) (*os.File, error) {
+		return l4.ListenUnix(path, l4.UnixFile{Mode: mode, UID: -1, GID: -1})
+	},
+	Change: func(path string, mode fs.FileMode, uid, gid int) error {
+		return l4.ChangeUnixFile(path, l4.UnixFile{Mode: mode, UID: uid, GID: gid})
+	},
 }

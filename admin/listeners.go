@@ -6,9 +6,11 @@ import (
 	"context"
 	"crypto/tls"
 	"errors"
+	"fmt"
 	"net"
 	"net/http"
 	"sync/atomic"
+	"syscall"
 	"time"
 
 	"weir/conf"
@@ -23,6 +25,7 @@ type apiListener struct {
 	server    *http.Server      // nil until Commit
 	pausable  *pausableListener // nil until Commit
 	limited   *limitedListener  // nil until Commit
+	path      string            // of a unix socket; "" = TCP
 	remove    func()            // removes the file of a unix socket
 	inherited bool              // from the old process and not yet in use: the old process owns its file
 }
@@ -58,7 +61,7 @@ func (s *Server) Prepare(spec conf.Admin, guard *Guard) (*Change, error) {
 	for _, at := range spec.Listen {
 		name := at.String()
 		c.wanted[name] = true
-		if s.listeners[name] != nil {
+		if l := s.listeners[name]; l != nil && !l.fileLost() {
 			continue
 		}
 		l, err := s.openListener(at)
@@ -108,6 +111,10 @@ func (c *Change) Commit() {
 		}
 	}
 	for name, l := range c.opened {
+		if lost := s.listeners[name]; lost != nil { // its file was removed
+			lost.remove = func() {}
+			s.work.Go(lost.close)
+		}
 		s.listeners[name] = l
 		l.inherited, l.pausable = false, newPausableListener(l.ln)
 		l.guard.Store(c.guard)
@@ -135,14 +142,15 @@ func (l *apiListener) tls() *tls.Config {
 
 // openListener opens an address, or takes over the socket of the old process.
 func (s *Server) openListener(at conf.Address) (*apiListener, error) {
-	if s.inherit != nil {
+	lost := at.Path != "" && (&apiListener{path: at.Path}).fileLost()
+	if s.inherit != nil && !lost {
 		if f := s.inherit(at.String()); f != nil {
 			defer f.Close()
 			ln, err := net.FileListener(f)
 			if err != nil {
 				return nil, err
 			}
-			return &apiListener{address: at.String(), tcp: at.Path == "", ln: ln, remove: unlinkUnlessReplaced(at.Path), inherited: true}, nil
+			return &apiListener{address: at.String(), tcp: at.Path == "", path: at.Path, ln: ln, remove: unlinkUnlessReplaced(at.Path), inherited: true}, nil
 		}
 	}
 	if at.Path != "" {
@@ -151,6 +159,9 @@ func (s *Server) openListener(at conf.Address) (*apiListener, error) {
 	var lc net.ListenConfig
 	lc.SetMultipathTCP(false) // the default is true
 	ln, err := lc.Listen(context.Background(), "tcp", at.Addr.String())
+	if errors.Is(err, syscall.EACCES) && at.Addr.Port() < 1024 {
+		return nil, fmt.Errorf("%w: ports below 1024 need the capability CAP_NET_BIND_SERVICE", err)
+	}
 	if err != nil {
 		return nil, err
 	}

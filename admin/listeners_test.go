@@ -5,6 +5,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"strings"
 	"syscall"
 	"testing"
 	"time"
@@ -12,7 +13,6 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"weir/conf"
-	"weir/l4"
 )
 
 func TestUnixSocketModeAndRemoval(t *testing.T) {
@@ -23,7 +23,7 @@ func TestUnixSocketModeAndRemoval(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, os.FileMode(0o660), info.Mode().Perm())
 
-	other := New(slog.New(slog.DiscardHandler), l4.RemoveStaleSocket)
+	other := New(slog.New(slog.DiscardHandler), unixSockets)
 	_, err = other.Prepare(conf.Admin{Listen: []conf.Address{at}, Explicit: true}, &Guard{})
 	require.ErrorContains(t, err, "listen on unix:"+path+": address already in use")
 	res, _ := request(t, httpClient(at), "GET /healthz", "")
@@ -77,7 +77,7 @@ func TestPrepareFailsWithoutEffect(t *testing.T) {
 	port := free
 	port.Addr = taken.Addr().(*net.TCPAddr).AddrPort()
 
-	s := New(slog.New(slog.DiscardHandler), l4.RemoveStaleSocket)
+	s := New(slog.New(slog.DiscardHandler), unixSockets)
 	s.Start(newFakeWeir())
 	defer s.Close()
 	for _, spec := range []conf.Admin{
@@ -186,4 +186,35 @@ func TestClientLimitReplacesIdleClients(t *testing.T) {
 	require.True(t, gone(connect(), 2*time.Second))
 	last.Close()
 	require.Eventually(t, served, 5*time.Second, 5*time.Millisecond)
+}
+
+// Only sockets that Prepare has opened change their owner, not the default socket of another weir.
+func TestChownLeavesSocketsOfOthers(t *testing.T) {
+	dir := t.TempDir()
+	taken, own := unixAddress(filepath.Join(dir, "taken")), unixAddress(filepath.Join(dir, "own"))
+	startServer(t, newFakeWeir(), conf.Admin{Listen: []conf.Address{taken}, Explicit: true})
+	s := New(slog.New(slog.DiscardHandler), unixSockets)
+	c, err := s.Prepare(conf.Admin{Listen: []conf.Address{taken, own}}, &Guard{})
+	require.NoError(t, err)
+	defer c.Discard()
+	require.NoError(t, c.Chown(4242, 4243))
+	for at, want := range map[conf.Address]uint32{taken: uint32(os.Getuid()), own: 4242} {
+		info, err := os.Stat(at.Path)
+		require.NoError(t, err)
+		require.Equal(t, want, info.Sys().(*syscall.Stat_t).Uid, at)
+	}
+}
+
+// The directories that were created for a socket disappear with it, also if it cannot be opened.
+func TestCreatedDirectoriesAreRemoved(t *testing.T) {
+	dir := t.TempDir()
+	s := New(slog.New(slog.DiscardHandler), unixSockets)
+	c, err := s.Prepare(conf.Admin{Listen: []conf.Address{unixAddress(filepath.Join(dir, "mis", "typed", "a.sock"))}, Explicit: true}, &Guard{})
+	require.NoError(t, err)
+	c.Discard()
+	_, err = s.Prepare(conf.Admin{Listen: []conf.Address{unixAddress(filepath.Join(dir, "mis", strings.Repeat("x", 200), "a.sock"))}, Explicit: true}, &Guard{})
+	require.Error(t, err)
+	left, err := os.ReadDir(dir)
+	require.NoError(t, err)
+	require.Empty(t, left)
 }

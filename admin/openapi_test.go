@@ -24,7 +24,7 @@ func loadOpenAPI(t *testing.T) *openapi3.T {
 }
 
 func TestOpenAPIListsAllEndpoints(t *testing.T) {
-	s := New(nil, nil)
+	s := New(nil, UnixSockets{})
 	s.Start(newFakeWeir())
 	is := map[string][]string{}
 	for path, m := range s.endpoints() {

@@ -14,7 +14,7 @@ import (
 // Server serves the API on the addresses that Prepare opens and Commit puts in use.
 type Server struct {
 	log                *slog.Logger                  // immutable
-	removeStaleSocket  func(path string) error       // immutable
+	sockets            UnixSockets                   // immutable
 	weir               Weir                          // immutable after Start
 	inherit            func(address string) *os.File // immutable after Inherit; nil = no old process
 	routes             http.Handler                  // immutable after Start
@@ -33,10 +33,9 @@ type Server struct {
 	listeners map[string]*apiListener // guarded by mu; by address
 }
 
-// New returns a server without addresses. log must not block. removeStaleSocket removes a socket file on which no process
-// listens, and returns an error if the socket is in use or the file is not a socket.
-func New(log *slog.Logger, removeStaleSocket func(path string) error) *Server {
-	s := &Server{log: log, removeStaleSocket: removeStaleSocket, listeners: map[string]*apiListener{}, streams: make(chan struct{}, maxStreams), plans: make(chan struct{}, maxPlans),
+// New returns a server without addresses. log must not block.
+func New(log *slog.Logger, sockets UnixSockets) *Server {
+	s := &Server{log: log, sockets: sockets, listeners: map[string]*apiListener{}, streams: make(chan struct{}, maxStreams), plans: make(chan struct{}, maxPlans),
 		page: newDashboard(), streamWriteTimeout: writeTimeout}
 	s.ctx, s.cancel = context.WithCancel(context.Background())
 	return s

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"net"
-	"os"
 	"os/exec"
 	"syscall" // for EAGAIN
 
@@ -33,7 +32,7 @@ func (o Exec) Monitor() (Monitor, error) {
 
 func (o Exec) run(ctx context.Context, path string, t Target) (Report, error) {
 	cmd := procgroup.New(ctx, maxSkipped, path, o.Command[1:]...)
-	cmd.Env = append(os.Environ(), t.environ()...)
+	cmd.Env = append(cmd.Env, t.environ()...)
 	if err := cmd.Start(); err != nil {
 		if errors.Is(err, syscall.EAGAIN) {
 			err = fmt.Errorf("%w: %w", ErrShortage, err) // the limit of processes is reached

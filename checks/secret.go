@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"weir/conf"
+	"weir/internal/procgroup"
 )
 
 // Secret is a password: literal, in a file or in the environment. It is formatted as "(secret)".
@@ -40,6 +41,7 @@ func (s Secret) read() (string, error) {
 		}
 		return text, nil
 	case s.Env != "":
+		procgroup.HideVariable(s.Env)
 		v, ok := os.LookupEnv(s.Env)
 		if !ok {
 			return "", OptionError{"password_env", fmt.Errorf("%s is not set", s.Env)}

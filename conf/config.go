@@ -1,6 +1,7 @@
 package conf
 
 import (
+	"io/fs"
 	"net/netip"
 	"time"
 )
@@ -97,6 +98,11 @@ type Listener struct {
 	TCPKeepalive      time.Duration // 0 = off
 	TCPUserTimeout    time.Duration // 0 = the kernel's default
 	Backlog           int
+
+	// For unix sockets only.
+	UnixMode  fs.FileMode // permissions of the file
+	UnixOwner string      // name or number; "" = the user of the process
+	UnixGroup string      // name or number; "" = no change
 
 	// For udp only.
 	FlowTimeout       time.Duration // > 0

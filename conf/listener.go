@@ -1,8 +1,12 @@
 package conf
 
 import (
+	"fmt"
+	"io/fs"
 	"math"
 	"slices"
+	"strconv"
+	"strings"
 	"time"
 
 	"weir/conf/internal/tree"
@@ -65,6 +69,12 @@ func listenerKeys() []key[listenerDraft] {
 				"kernel's default; at most "+showDuration(maxUserTimeout)+".").onlyFor("tcp"),
 		scalar("backlog", integerType(1, 1<<20), "4096", func(l *listenerDraft) *int { return &field(l).Backlog },
 			"Connections that may wait to be accepted; the kernel limits it to net.core.somaxconn.").onlyFor("tcp"),
+		scalar("unix_mode", fileModeType(), "0666", func(l *listenerDraft) *fs.FileMode { return &field(l).UnixMode },
+			"Permissions of the file of a unix socket. With the default, access is decided by the directory.").withAliases("mode", "socket_mode", "perm").onlyFor("tcp"),
+		scalar("unix_owner", ownerType("user"), "", func(l *listenerDraft) *string { return &field(l).UnixOwner },
+			"Owner of the file of a unix socket: a user's name or number. Empty = the user of weir.").withDefaultText("`\"\"`").withAliases("user", "uid", "socket_owner").onlyFor("tcp"),
+		scalar("unix_group", ownerType("group"), "", func(l *listenerDraft) *string { return &field(l).UnixGroup },
+			"Group of the file of a unix socket: a group's name or number. Empty = that of weir or of the directory.").withDefaultText("`\"\"`").withAliases("group", "gid", "socket_group").onlyFor("tcp"),
 		scalar("flow_timeout", positiveDuration(), "30s", func(l *listenerDraft) *time.Duration { return &field(l).FlowTimeout },
 			"udp: ends a flow after this time without a datagram in either direction.").withAliases("udp_timeout").onlyFor("udp"),
 		scalar("responses", integerType(0, maxResponses), "0", func(l *listenerDraft) *int { return &field(l).Responses },
@@ -121,6 +131,12 @@ func finishListener(d *decoder, n *tree.Node, l *listenerDraft) {
 			d.errorAtKey(at, "%s applies to %s listeners; the protocol of this one is %s", k.name, k.types[0], l.Protocol)
 		}
 	}
+	isUnix := func(r listenRange) bool { return r.Path != "" }
+	for _, name := range unixKeys {
+		if at := n.Get(name); at != nil && l.Protocol == "tcp" && len(l.ranges) > 0 && !slices.ContainsFunc(l.ranges, isUnix) {
+			d.errorAtKey(at, "%s applies to unix sockets; this listener has none", name)
+		}
+	}
 	if l.Protocol == "udp" {
 		for _, r := range l.ranges {
 			if r.Path != "" {
@@ -128,6 +144,35 @@ func finishListener(d *decoder, n *tree.Node, l *listenerDraft) {
 			}
 		}
 	}
+}
+
+// unixKeys apply to listeners with a unix socket.
+var unixKeys = []string{"unix_mode", "unix_owner", "unix_group"}
+
+// fileModeType is the permissions of a file, in octal digits.
+func fileModeType() valueType[fs.FileMode] {
+	return valueType[fs.FileMode]{
+		text: "octal mode",
+		parse: func(n *tree.Node) (fs.FileMode, error) {
+			s, _ := n.Value.(string)
+			mode, err := strconv.ParseUint(s, 8, 9)
+			if err != nil {
+				return 0, fmt.Errorf("want permissions in octal digits such as \"0660\", got %s", n.Describe())
+			}
+			return fs.FileMode(mode), nil
+		},
+		show: func(m fs.FileMode) string { return fmt.Sprintf("%04o", uint32(m)) },
+	}
+}
+
+// ownerType is the name or number of a user or a group, or empty.
+func ownerType(kind string) valueType[string] {
+	return orEmpty(textType(kind, func(s string) error {
+		if strings.ContainsFunc(s, func(r rune) bool { return r <= ' ' || r >= 0x7f || strings.ContainsRune(":/\"'`\\", r) }) {
+			return fmt.Errorf("want a %s's name or number, got %s", kind, tree.Quote(s))
+		}
+		return nil
+	}))
 }
 
 func decodeListenAddresses(d *decoder, n *tree.Node, l *listenerDraft) {

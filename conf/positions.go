@@ -43,7 +43,9 @@ func (all *draft) positions() map[keyID]Diagnostic {
 		}
 	}
 	for _, l := range all.listeners {
-		note("", "listener "+l.Name, "address", l.node)
+		for _, key := range []string{"address", "unix_owner", "unix_group"} {
+			note("", "listener "+l.Name, key, l.node)
+		}
 	}
 	for _, c := range all.clusters {
 		for _, l := range c.levels {
@@ -81,6 +83,11 @@ func (c *Config) HookError(name, key string, err error) Diagnostic {
 // KeyError returns err with the position of a key of [runtime], [log] or [admin].
 func (c *Config) KeyError(table, key string, err error) Diagnostic {
 	return c.diagnosticFor(keyID{"", table, key}, table+"."+key, err)
+}
+
+// ListenerError returns err with the position of a key of a listener whose value depends on the host.
+func (c *Config) ListenerError(name, key string, err error) Diagnostic {
+	return c.diagnosticFor(keyID{"", "listener " + name, key}, "listener "+name+": "+key, err)
 }
 
 // ListenerPosition formats the position of the addresses of a listener: weir.toml:3:11: listener[0].address.

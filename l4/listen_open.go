@@ -3,6 +3,7 @@ package l4
 // Opening listen sockets: TCP, UDP and unix.
 
 import (
+	"fmt"
 	"net"
 	"net/netip"
 	"syscall"
@@ -14,20 +15,17 @@ import (
 // bind opens a listen socket of the listener. The first socket of an address is bound without SO_REUSEPORT: an address
 // that another process of the same user listens on is refused, not shared. It gets the option afterwards, so that the
 // other loops' sockets can join.
-func (ln *Listener) bind(set *Settings, share bool) (int32, errno) {
+func (ln *Listener) bind(set *Settings, share bool) (int32, error) {
+	if ln.at.Path != "" {
+		return bindUnix(ln.at.Path, set.UnixFile)
+	}
 	var to rawAddr
 	ip := ln.at.Addr.Addr()
-	if ln.at.Path != "" {
-		if !to.setPath(ln.at.Path) {
-			return -1, syscall.ENAMETOOLONG
-		}
-	} else {
-		zone, e := zoneIndex(ip)
-		if e != 0 {
-			return -1, e
-		}
-		to.setIP(ln.at.Addr, zone)
+	zone, e := zoneIndex(ip)
+	if e != 0 {
+		return -1, e
 	}
+	to.setIP(ln.at.Addr, zone)
 	kind := unix.SOCK_STREAM
 	if ln.udp {
 		kind = unix.SOCK_DGRAM
@@ -43,26 +41,25 @@ func (ln *Listener) bind(set *Settings, share bool) (int32, errno) {
 	if e != 0 {
 		return -1, e
 	}
-	if ln.at.Path == "" {
-		if to.family() == unix.AF_INET6 {
-			setOption(fd, unix.IPPROTO_IPV6, unix.IPV6_V6ONLY, boolInt(!ip.IsUnspecified()))
-		}
-		if ln.udp {
-			setUDPOptions(fd, ip.IsUnspecified())
-		} else {
-			setOption(fd, unix.SOL_SOCKET, unix.SO_REUSEADDR, 1)
-			setInheritedOptions(fd, set)
-		}
-		setOption(fd, unix.SOL_SOCKET, unix.SO_REUSEPORT, boolInt(share))
+	if to.family() == unix.AF_INET6 {
+		setOption(fd, unix.IPPROTO_IPV6, unix.IPV6_V6ONLY, boolInt(!ip.IsUnspecified()))
 	}
+	if ln.udp {
+		setUDPOptions(fd, ip.IsUnspecified())
+	} else {
+		setOption(fd, unix.SOL_SOCKET, unix.SO_REUSEADDR, 1)
+		setInheritedOptions(fd, set)
+	}
+	setOption(fd, unix.SOL_SOCKET, unix.SO_REUSEPORT, boolInt(share))
 	if e = bindSocket(fd, &to); e != 0 {
 		closeFD(fd)
+		if e == syscall.EACCES && ln.at.Addr.Port() < 1024 {
+			return -1, fmt.Errorf("%w: ports below 1024 need the capability CAP_NET_BIND_SERVICE", e)
+		}
 		return -1, e
 	}
-	if ln.at.Path == "" {
-		setOption(fd, unix.SOL_SOCKET, unix.SO_REUSEPORT, 1)
-	}
-	return fd, 0
+	setOption(fd, unix.SOL_SOCKET, unix.SO_REUSEPORT, 1)
+	return fd, nil
 }
 
 // lacksIPv6 reports whether opening an IPv6 socket failed because the kernel lacks IPv6 (ipv6.disable=1) or because a

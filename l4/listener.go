@@ -1,6 +1,7 @@
 package l4
 
 import (
+	"errors"
 	"fmt"
 	"net/netip"
 	"os"
@@ -69,14 +70,14 @@ func (ln *Listener) open(set *Settings, shared bool) (*Listener, error) {
 		sockets = 1
 	}
 	for i := range sockets {
-		fd, e := ln.bind(set, shared || i > 0)
-		if i == 0 && e == syscall.EADDRINUSE && ln.udp {
+		fd, err := ln.bind(set, shared || i > 0)
+		if i == 0 && errors.Is(err, syscall.EADDRINUSE) && ln.udp {
 			ln.plane.runOnLoops(func(*loop) {}) // they may be about to close a drained listener of the address
-			fd, e = ln.bind(set, shared)
+			fd, err = ln.bind(set, shared)
 		}
-		if e != 0 {
+		if err != nil {
 			ln.Discard()
-			return nil, fmt.Errorf("listen on %s: %w", ln.at, e)
+			return nil, fmt.Errorf("listen on %s: %w", ln.at, err)
 		}
 		ln.fds = append(ln.fds, fd)
 	}
@@ -96,8 +97,8 @@ func (p *Plane) Inherit(at conf.Address, set *Settings, fds []int32) *Listener {
 	ln := p.newListener(at, set, false)
 	ln.fds, ln.inherited = fds, true
 	ln.identifyFile()
-	if e := ln.addSockets(set); e != 0 {
-		p.warnLimited("cannot add a listen socket", "address", at.String(), "error", e)
+	if err := ln.addSockets(set); err != nil {
+		p.warnLimited("cannot add a listen socket", "address", at.String(), "error", err)
 	}
 	return ln
 }
@@ -122,19 +123,19 @@ func (p *Plane) DetachedListener(address string) *Listener {
 }
 
 // addSockets opens listen sockets until every loop has one. After an error the existing ones serve all clients.
-func (ln *Listener) addSockets(set *Settings) errno {
+func (ln *Listener) addSockets(set *Settings) error {
 	for ln.at.Path == "" && len(ln.fds) < len(ln.plane.loops) {
-		fd, e := ln.bind(set, true)
-		if e != 0 {
-			return e
+		fd, err := ln.bind(set, true)
+		if err != nil {
+			return err
 		}
-		if e = ln.listen(fd, set); e != 0 {
+		if e := ln.listen(fd, set); e != 0 {
 			closeFD(fd)
 			return e
 		}
 		ln.fds = append(ln.fds, fd)
 	}
-	return 0
+	return nil
 }
 
 // Address returns the address that the listener was opened with.
@@ -198,12 +199,17 @@ func (ln *Listener) applySocketOptions(set *Settings) {
 		}
 		listenFD(fd, set.Backlog)
 	}
+	if ln.file != nil {
+		if err := set.UnixFile.apply(ln.at.Path); err != nil {
+			ln.plane.log.Warn("cannot change the file of a unix socket", "address", ln.at.String(), "error", err)
+		}
+	}
 }
 
 // Update sets the settings of new sessions. Existing sessions keep theirs.
 func (ln *Listener) Update(set *Settings) {
 	old := ln.set.Swap(set)
-	if old.Keepalive != set.Keepalive || old.UserTimeout != set.UserTimeout || old.Backlog != set.Backlog {
+	if old.Keepalive != set.Keepalive || old.UserTimeout != set.UserTimeout || old.Backlog != set.Backlog || old.UnixFile != set.UnixFile {
 		ln.applySocketOptions(set)
 	}
 }

@@ -59,6 +59,7 @@ type Settings struct {
 	Keepalive      time.Duration
 	UserTimeout    time.Duration
 	Backlog        int
+	UnixFile       UnixFile
 
 	// UDP.
 	FlowTimeout time.Duration // > 0

@@ -18,6 +18,7 @@ import (
 	"time"
 
 	"weir/conf"
+	"weir/internal/engine"
 )
 
 const (
@@ -129,7 +130,7 @@ func (o *logOutput) open(path string) (*logDestination, error) {
 	if path == "" {
 		return &logDestination{Writer: o.stderr}, nil
 	}
-	f, err := os.OpenFile(path, os.O_CREATE|os.O_APPEND|os.O_WRONLY|syscall.O_NONBLOCK, 0o640)
+	f, err := engine.OpenFile(path, os.O_CREATE|os.O_APPEND|os.O_WRONLY|syscall.O_NONBLOCK, 0o640)
 	if err != nil {
 		return nil, err
 	}
@@ -191,6 +192,18 @@ func (c *logChange) commit() {
 	if c.next != nil {
 		c.out.destination.Swap(c.next).close()
 	}
+}
+
+// chown gives a regular log file to a user.
+func (o *logOutput) chown(uid, gid int) error {
+	f := o.destination.Load().file
+	if f == nil {
+		return nil
+	}
+	if info, err := f.Stat(); err != nil || !info.Mode().IsRegular() {
+		return err
+	}
+	return f.Chown(uid, gid)
 }
 
 // discard closes the file of a change that is not committed.

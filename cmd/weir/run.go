@@ -80,6 +80,9 @@ func runDaemon(ctx context.Context, file string, stderr io.Writer) int {
 		fmt.Fprintln(stderr, "weir:", err)
 		return cli.ExitUnreachable
 	}
+	if err := engine.Harden(inheritedSockets()...); err != nil {
+		fmt.Fprintln(stderr, "weir: cannot give up privileges:", err)
+	}
 	fail := func(code int, err error) int {
 		if old != nil {
 			old.Fail(err)
@@ -111,7 +114,7 @@ func runDaemon(ctx context.Context, file string, stderr io.Writer) int {
 		log.Warn("configuration warning", "warning", w.String())
 	}
 	d := &daemon{
-		file: file, program: program, out: out, log: log, api: admin.New(log, engine.RemoveStaleSocket), signals: sig,
+		file: file, program: program, out: out, log: log, api: admin.New(log, admin.UnixSockets{Listen: engine.ListenUnix, Change: engine.ChangeUnixFile}), signals: sig,
 		reloads: make(chan chan error), upgrades: make(chan chan upgradeResult), stops: make(chan bool),
 		stopping: make(chan struct{}), stopped: make(chan struct{}),
 	}
@@ -155,7 +158,9 @@ func (d *daemon) start(cfg loaded, old *engine.OldProcess, loops int) error {
 		return err
 	}
 	d.engine, err = engine.Start(cfg.Config, engine.Options{
-		Monitors: cfg.monitors, Log: d.log, Sessions: d.out.enqueue, Version: version(), Loops: loops, Activated: sockets, OldProcess: old, SkipLookups: d.signals.stopRequested,
+		Monitors: cfg.monitors, Log: d.log, Sessions: d.out.enqueue, Version: version(), Loops: loops, Chown: func(uid, gid int) error {
+			return errors.Join(d.out.chown(uid, gid), api.Chown(uid, gid))
+		}, Activated: sockets, OldProcess: old, SkipLookups: d.signals.stopRequested,
 	})
 	if err == nil && old != nil {
 		err = d.engine.TakeOver()

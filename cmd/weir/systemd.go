@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"os"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"time"
@@ -42,6 +43,18 @@ func newServiceManager(log *slog.Logger, upgraded bool) *serviceManager {
 		log.Warn("service manager: watchdog disabled", "error", err)
 	}
 	return m
+}
+
+// inheritedSockets returns the descriptors of the sockets of the service manager (sd_listen_fds(3)).
+func inheritedSockets() (keep []int) {
+	const first = 3
+	count, _ := strconv.Atoi(os.Getenv("LISTEN_FDS"))
+	if os.Getenv("LISTEN_PID") == strconv.Itoa(os.Getpid()) {
+		for fd := first; fd < first+count; fd++ {
+			keep = append(keep, fd)
+		}
+	}
+	return keep
 }
 
 // activatedSockets returns the sockets that the service manager has opened for this process.

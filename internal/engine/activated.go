@@ -22,7 +22,3 @@ func (e *Engine) LoopsRespond(within time.Duration) bool {
 
 // Monotonic returns the time on CLOCK_MONOTONIC.
 func (e *Engine) Monotonic() time.Duration { return e.plane.ClockOrigin() + e.plane.Now() }
-
-// RemoveStaleSocket removes the file of a unix socket on which no process listens. A socket in use, or another kind of
-// file, is an error and stays.
-func RemoveStaleSocket(path string) error { return l4.RemoveStaleSocket(path) }

@@ -15,6 +15,7 @@ import (
 	"weir/conf"
 	"weir/internal/hooks"
 	"weir/internal/overlay"
+	"weir/internal/privileges"
 	"weir/internal/route"
 	"weir/internal/sessionlog"
 	"weir/internal/state"
@@ -41,6 +42,9 @@ type Options struct {
 	// SkipLookups ends the look-ups that starts and reloads wait for; nil = they always wait.
 	SkipLookups context.Context
 
+	// Chown gives the files that the caller has opened to runtime.user; nil = none.
+	Chown func(uid, gid int) error
+
 	// Activated are listening sockets from the service manager. Those that no listener uses are logged and closed.
 	Activated []*l4.ActivatedSocket
 
@@ -58,6 +62,7 @@ type Engine struct {
 	hooks       *hooks.Set
 	routes      *route.Routes
 	oldProcess  *oldProcess // nil = none
+	chown       func(uid, gid int) error
 	lookup      lookupFunc
 	skipLookups context.Context // ends the look-ups that starts and reloads wait for
 	ctx         context.Context // of the background goroutines
@@ -143,7 +148,7 @@ func newEngine(cfg *conf.Config, o Options) (*Engine, error) {
 		return nil, err
 	}
 	e := &Engine{
-		log: o.Log, lookup: o.Lookup, skipLookups: o.SkipLookups, oldProcess: old, hooks: hooks.New(o.Log), routes: route.Open(),
+		log: o.Log, lookup: o.Lookup, skipLookups: o.SkipLookups, oldProcess: old, chown: o.Chown, hooks: hooks.New(o.Log), routes: route.Open(),
 		namesChanged: make(chan struct{}, 1), routesChanged: make(chan struct{}, 1),
 		serversToCut: newPendingSet[*balance.Server](), serversToRecheck: newPendingSet[checks.Key](),
 		listeners: map[string]*l4.Listener{}, activated: map[string]*l4.ActivatedSocket{}, savedState: o.SavedState,
@@ -158,7 +163,7 @@ func newEngine(cfg *conf.Config, o Options) (*Engine, error) {
 	e.published.version, e.published.startedAt = o.Version, time.Now()
 	e.published.config = status.Config{File: cfg.File, LoadedAt: e.published.startedAt}
 	e.published.eventLog.hooks = e.hooks
-	e.stateFile = state.NewFile(state.FileOptions{Path: e.stateFilePath, Snapshot: e.SavedState, Log: o.Log})
+	e.stateFile = state.NewFile(state.FileOptions{Path: e.stateFilePath, Snapshot: e.SavedState, Resolve: privileges.ResolveLinks, Log: o.Log})
 	e.sessionLog = sessionlog.NewWriter(o.Sessions, func() bool { cfg := e.running.Load().cfg; return cfg != nil && cfg.Log.Format == "json" })
 
 	first := &runningState{}

@@ -3,7 +3,9 @@ package engine
 import (
 	"errors"
 	"fmt"
+	"io/fs"
 	"maps"
+	"os"
 	"strings"
 
 	"weir/conf"
@@ -24,10 +26,15 @@ func (r *reload) openListeners() error {
 		for _, at := range ln.Addresses {
 			id := listenerID(ln.Protocol, at)
 			r.settings[id] = set
-			if r.e.listeners[id] != nil {
+			current := r.e.listeners[id]
+			if current != nil && !current.FileLost() {
 				continue
 			}
 			opened, err := r.openListener(id, ln.Protocol, at, set)
+			if err == nil && current != nil {
+				r.replacements[id] = opened
+				continue
+			}
 			if err != nil {
 				failed = append(failed, fmt.Errorf("%s: listener %s: %w", cfg.ListenerPosition(ln.Name), ln.Name, err))
 				continue
@@ -44,7 +51,7 @@ func (r *reload) openListener(id, protocol string, at conf.Address, set *l4.Sett
 	if protocol == "udp" {
 		listen, inherit = r.e.plane.ListenUDP, r.e.plane.InheritUDP
 	}
-	if p := r.e.oldProcess; p != nil {
+	if p := r.e.oldProcess; p != nil && !lacksFile(at) {
 		if fds, keepFile := p.Listener(id); len(fds) > 0 {
 			ln := inherit(at, set, fds)
 			if keepFile {
@@ -58,6 +65,15 @@ func (r *reload) openListener(id, protocol string, at conf.Address, set *l4.Sett
 		return r.e.plane.ListenActivated(a, set), nil
 	}
 	return listen(at, set, r.sharesPort(protocol, at))
+}
+
+// lacksFile reports whether the file of a unix socket was removed: clients cannot reach a socket that has this path.
+func lacksFile(at conf.Address) bool {
+	if at.Path == "" || at.Path[0] == '@' {
+		return false
+	}
+	_, err := os.Lstat(at.Path)
+	return errors.Is(err, fs.ErrNotExist)
 }
 
 // sharesPort reports whether a listener of this process, open now or about to be, has the port of an address. A specific
@@ -81,8 +97,10 @@ func (r *reload) sharesPort(protocol string, at conf.Address) bool {
 
 // closeOpened closes the listeners of a reload that is not committed.
 func (r *reload) closeOpened() {
-	for _, ln := range r.opened {
-		ln.Discard()
+	for _, opened := range []map[string]*l4.Listener{r.opened, r.replacements} {
+		for _, ln := range opened {
+			ln.Discard()
+		}
 	}
 }
 
@@ -90,6 +108,9 @@ func (r *reload) closeOpened() {
 func (r *reload) commitListeners() (left []*l4.Listener) {
 	r.countSources()
 	r.e.admissions = r.admission
+	for id, next := range r.replacements {
+		r.e.listeners[id].ReplaceSocket(next)
+	}
 	for id, ln := range r.e.listeners {
 		if set := r.settings[id]; set != nil {
 			ln.Update(set)
@@ -114,7 +135,7 @@ func (r *reload) listenerSettings(ln *conf.Listener) *l4.Settings {
 		Name: ln.Name, Cluster: r.next.clusters[c.Name], ClusterName: c.Name, LevelNames: map[int]string{}, Hash: hashKey(c),
 		ConnectTimeout: c.ConnectTimeout, TryTimeout: c.TryTimeout, QueueTimeout: c.QueueTimeout,
 		ClientIdle: ln.ClientIdleTimeout, ServerIdle: c.ServerIdleTimeout, HalfClose: ln.HalfCloseTimeout,
-		Keepalive: ln.TCPKeepalive, UserTimeout: ln.TCPUserTimeout, Backlog: ln.Backlog,
+		Keepalive: ln.TCPKeepalive, UserTimeout: ln.TCPUserTimeout, Backlog: ln.Backlog, UnixFile: unixFile(ln),
 		FlowTimeout: ln.FlowTimeout, Drain: cfg.Runtime.DrainTimeout, Responses: ln.Responses,
 	}
 	if typ, ok := c.ProxyTLV(); ok {

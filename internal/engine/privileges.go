@@ -15,10 +15,13 @@ import (
 
 // dropPrivileges switches to runtime.user once the first configuration is bound and before anything is served. The user
 // becomes the owner of the listeners and of the files that weir writes. A file that a reload reads and the user cannot
-// read is an error; for the configuration file it is a warning.
+// read is an error; for the configuration file it is a warning. Without runtime.user only the capabilities are limited.
 func (e *Engine) dropPrivileges(cfg *conf.Config, listeners map[string]*l4.Listener) error {
 	name := cfg.Runtime.User
 	if name == "" {
+		if err := privileges.Limit(); err != nil {
+			return fmt.Errorf("cannot limit capabilities: %w", err)
+		}
 		return nil
 	}
 	wrap := func(err error) error { return fmt.Errorf("%s: runtime.user: %s: %w", cfg.File, name, err) }
@@ -32,9 +35,14 @@ func (e *Engine) dropPrivileges(cfg *conf.Config, listeners map[string]*l4.Liste
 				return wrap(err)
 			}
 		}
-		for _, path := range writtenFiles(cfg) {
-			if err := os.Lchown(path, u.UID, u.GID); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		if e.chown != nil {
+			if err := e.chown(u.UID, u.GID); err != nil {
 				return wrap(err)
+			}
+		}
+		if path := cfg.Runtime.StateFile; path != "" {
+			if err := privileges.ChownFile(path, u.UID, u.GID); err != nil {
+				e.log.Warn("state file not given to runtime.user", "user", name, "error", err)
 			}
 		}
 	}
@@ -53,6 +61,18 @@ func (e *Engine) dropPrivileges(cfg *conf.Config, listeners map[string]*l4.Liste
 	return errors.Join(unreadable...)
 }
 
+// Harden closes the descriptors that this process has inherited, except those in keep, and keeps it and its children from
+// gaining privileges.
+func Harden(keep ...int) error {
+	privileges.CloseInherited(keep...)
+	return privileges.NoNewPrivileges()
+}
+
+// OpenFile opens a file like os.OpenFile, but follows only links of root and of the user of this process.
+func OpenFile(path string, flag int, mode fs.FileMode) (*os.File, error) {
+	return privileges.OpenFile(path, flag, mode)
+}
+
 // checkUser returns an error if runtime.user does not exist.
 func checkUser(cfg *conf.Config) conf.Errors {
 	if cfg.Runtime.User == "" {
@@ -62,23 +82,6 @@ func checkUser(cfg *conf.Config) conf.Errors {
 		return conf.Errors{cfg.KeyError("runtime", "user", fmt.Errorf("%s: %w", cfg.Runtime.User, err))}
 	}
 	return nil
-}
-
-// writtenFiles returns the log file, the state file and the unix sockets of the API. A log or state file that is a
-// symbolic link is left out: a user who can write to its directory could point it at any file.
-func writtenFiles(cfg *conf.Config) []string {
-	var paths []string
-	for _, path := range []string{cfg.Log.File, cfg.Runtime.StateFile} {
-		if info, err := os.Lstat(path); path != "" && err == nil && info.Mode().IsRegular() {
-			paths = append(paths, path)
-		}
-	}
-	for _, at := range cfg.Admin.Listen {
-		if at.Path != "" && at.Path[0] != '@' {
-			paths = append(paths, at.Path)
-		}
-	}
-	return paths
 }
 
 // reloadedFiles returns the secrets and certificates that every reload reads again.

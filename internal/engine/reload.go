@@ -27,10 +27,12 @@ type reload struct {
 	jobs      []checks.Job
 	budget    budget
 	newRoutes []route.ReplyRoute
-	settings  map[string]*l4.Settings     // of all listeners, by identity
-	opened    map[string]*l4.Listener     // new listeners, bound and not started, by identity
-	admission admissionStates             // of all listeners
-	kept      map[*l4.AdmissionState]bool // existing ones in admission
+	settings  map[string]*l4.Settings // of all listeners, by identity
+	opened    map[string]*l4.Listener // new listeners, bound and not started, by identity
+	// replacements have the sockets of listeners whose socket file was removed, bound and not started, by identity.
+	replacements map[string]*l4.Listener
+	admission    admissionStates             // of all listeners
+	kept         map[*l4.AdmissionState]bool // existing ones in admission
 }
 
 // newReload begins a reload to the configuration of a file with runtime changes. mu is held until its end.
@@ -38,7 +40,7 @@ func (e *Engine) newReload(file *conf.Config, changes overlay.Overlay, monitors 
 	return &reload{
 		e: e, old: e.running.Load(), next: &runningState{file: file, clusters: map[string]*balance.Cluster{}}, changes: changes, monitors: monitors,
 		created: map[string]*balance.Cluster{}, prepared: map[string]*balance.Prepared{},
-		settings: map[string]*l4.Settings{}, opened: map[string]*l4.Listener{},
+		settings: map[string]*l4.Settings{}, opened: map[string]*l4.Listener{}, replacements: map[string]*l4.Listener{},
 	}
 }
 

@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"os"
 	"os/exec"
 	"strconv"
 	"strings"
@@ -22,7 +21,7 @@ import (
 // started for a reason that may pass.
 func runExec(ctx context.Context, spec *conf.Hook, ev *status.Event, body []byte) (err error, retry bool) {
 	cmd := procgroup.New(ctx, 0, spec.Exec[0], spec.Exec[1:]...)
-	cmd.Env = append(baseEnviron(), environ(ev)...)
+	cmd.Env = append(cmd.Env, environ(ev)...)
 	cmd.Stdin = bytes.NewReader(body)
 	if err := cmd.Start(); err != nil {
 		missing := errors.Is(err, fs.ErrNotExist) || errors.Is(err, fs.ErrPermission) || errors.Is(err, exec.ErrNotFound)
@@ -46,20 +45,6 @@ func runExec(ctx context.Context, spec *conf.Hook, ev *status.Event, body []byte
 
 // maxVariable limits an environment variable; the kernel allows 128 kB (MAX_ARG_STRLEN). The JSON is complete.
 const maxVariable = 64 << 10
-
-// baseEnviron returns the environment of this process without the variables that the service manager set for it alone.
-func baseEnviron() []string {
-	var env []string
-	for _, e := range os.Environ() {
-		name, _, _ := strings.Cut(e, "=")
-		switch name {
-		case "NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID", "LISTEN_PID", "LISTEN_FDS", "LISTEN_FDNAMES":
-		default:
-			env = append(env, e)
-		}
-	}
-	return env
-}
 
 // environ returns the variables of an event. Every variable is set, so none is inherited.
 func environ(ev *status.Event) []string {

@@ -6,6 +6,7 @@ import (
 	"os"
 	"os/exec"
 	"runtime"
+	"slices"
 	"syscall"
 	"unsafe"
 
@@ -20,16 +21,23 @@ var ErrCgo = errors.New("a build with cgo cannot change its user: build with CGO
 
 // Drop switches the process to user u for good and drops all capabilities except CAP_NET_BIND_SERVICE and, if
 // clientSource is set, CAP_NET_RAW and CAP_NET_ADMIN, which binding to client addresses and routing their replies need.
-// Capabilities that the process does not have are not gained. Child processes inherit none; see Inherit. A process that
-// already runs as u keeps its user and only drops capabilities.
+// Capabilities that the process does not have are not gained, not even by its children. These inherit none; see Inherit.
+// A process that already runs as u must not have groups that u lacks, unless it can drop them.
 func Drop(u User, clientSource bool) error {
 	keep := uint64(1) << unix.CAP_NET_BIND_SERVICE
 	if clientSource {
 		keep |= 1<<unix.CAP_NET_RAW | 1<<unix.CAP_NET_ADMIN
 	}
-	if os.Getuid() != u.UID || os.Geteuid() != u.UID {
+	// The last system call that needs CAP_SETPCAP comes first.
+	if err := limitBoundingSet(keep); err != nil {
+		return err
+	}
+	if excess := identityExcess(u); excess != "" {
 		if os.Geteuid() != 0 {
-			return ErrNotRoot
+			if os.Getuid() != u.UID {
+				return ErrNotRoot
+			}
+			return fmt.Errorf("the process also has %s, which only root may drop", excess)
 		}
 		if err := allThreads(unix.SYS_PRCTL, unix.PR_SET_KEEPCAPS, 1); err != nil {
 			return err
@@ -49,6 +57,30 @@ func Drop(u User, clientSource bool) error {
 		return err
 	}
 	return setCapabilities(permitted & keep)
+}
+
+// identityExcess returns a user or group that the process has and u does not, or "". All of real, effective and saved IDs
+// count.
+func identityExcess(u User) string {
+	r, e, s := unix.Getresuid()
+	for _, id := range []int{r, e, s} {
+		if id != u.UID {
+			return fmt.Sprintf("user %d", id)
+		}
+	}
+	r, e, s = unix.Getresgid()
+	for _, id := range []int{r, e, s} {
+		if id != u.GID {
+			return fmt.Sprintf("group %d", id)
+		}
+	}
+	groups, _ := syscall.Getgroups()
+	for _, id := range groups {
+		if id != u.GID && !slices.Contains(u.Groups, id) {
+			return fmt.Sprintf("the supplementary group %d", id)
+		}
+	}
+	return ""
 }
 
 // capSet is struct __user_cap_data_struct of linux/capability.h, version 3: low words, then high words.

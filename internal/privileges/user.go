@@ -54,3 +54,27 @@ func LookupUser(text string) (User, error) {
 	}
 	return u, nil
 }
+
+// LookupUID returns the number of a user that text names or gives.
+func LookupUID(text string) (int, error) {
+	if u, err := user.Lookup(text); err == nil {
+		text = u.Uid
+	}
+	uid, err := strconv.ParseUint(text, 10, 31)
+	if err != nil {
+		return -1, fmt.Errorf("unknown user %s", text)
+	}
+	return int(uid), nil
+}
+
+// LookupGID returns the number of a group that text names or gives.
+func LookupGID(text string) (int, error) {
+	if g, err := user.LookupGroup(text); err == nil {
+		text = g.Gid
+	}
+	gid, err := strconv.ParseUint(text, 10, 31)
+	if err != nil {
+		return -1, fmt.Errorf("unknown group %s", text)
+	}
+	return int(gid), nil
+}

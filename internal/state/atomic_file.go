@@ -55,13 +55,10 @@ func setAside(path string) (string, error) {
 	return "", errors.New("too many such files")
 }
 
-// replace replaces the content of a file, or of the target of a symbolic link. After a crash at any moment the file is
-// complete and has the old content or the new one.
+// replace replaces the content of a file that is not a symbolic link. After a crash at any moment the file is complete and
+// has the old content or the new one.
 func replace(path string, text []byte) error {
-	if target, err := filepath.EvalSymlinks(path); err == nil {
-		path = target
-	}
-	if info, err := os.Stat(path); err == nil && !info.Mode().IsRegular() {
+	if info, err := os.Lstat(path); err == nil && !info.Mode().IsRegular() {
 		return errNotRegular
 	}
 	next := path + ".new"

@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"io/fs"
 	"log/slog"
+	"os"
+	"path/filepath"
 	"sync"
 	"time"
 )
@@ -24,7 +26,9 @@ const (
 type FileOptions struct {
 	Path     func() string   // of the file now; "" = none
 	Snapshot func() Snapshot // the state to write
-	Log      *slog.Logger
+	// Resolve returns a path without symbolic links, or an error if it has one that must not be followed; nil = all are followed.
+	Resolve func(path string) (string, error)
+	Log     *slog.Logger
 }
 
 // File keeps a file up to date with the state of a process. Its methods may be called by any goroutine.
@@ -33,8 +37,9 @@ type File struct {
 	dirty chan struct{} // capacity 1: there is something to write
 	now   chan struct{} // capacity 1: Sync waits for a write
 
-	writeMu  sync.Mutex // held during a write; guards released
+	writeMu  sync.Mutex // held during a write; guards the fields below
 	released bool       // another process owns the file
+	checked  string     // path of the file that was read or written last
 
 	mu      sync.Mutex // guards the fields below
 	status  FileStatus
@@ -60,27 +65,56 @@ func (f *File) Load(path string) *Snapshot {
 	if path == "" {
 		return nil
 	}
-	text, err := readRegular(path)
+	f.writeMu.Lock()
+	defer f.writeMu.Unlock()
+	s, _ := f.read(path)
+	f.checked = path
+	return s
+}
+
+// read returns the content of the file at path, or nil if it is missing or cannot be decoded. The latter is logged and renamed; if it
+// should be renamed and cannot, read returns an error. writeMu is held.
+func (f *File) read(path string) (*Snapshot, error) {
+	at, err := f.resolve(path)
+	var text []byte
+	if err == nil {
+		text, err = readRegular(at)
+	}
 	if errors.Is(err, fs.ErrNotExist) {
-		return nil
+		return nil, nil
 	}
 	if err == nil {
 		var s Snapshot
 		if s, err = Decode(text); err == nil {
-			return &s
+			return &s, nil
 		}
 	}
 	args := []any{"error", fmt.Sprintf("%s:%v", path, withoutPath(err))}
-	if !errors.Is(err, errNotRegular) {
-		if name, err := setAside(path); err != nil {
-			args = append(args, "cannot_set_aside", withoutPath(err))
+	var kept error
+	if at != "" && !errors.Is(err, errNotRegular) {
+		var name string
+		if name, kept = setAside(at); kept != nil {
+			args = append(args, "cannot_set_aside", withoutPath(kept))
 		} else {
 			args = append(args, "set_aside", name)
+			f.mu.Lock()
 			f.status.SetAside = name
+			f.mu.Unlock()
 		}
 	}
 	f.o.Log.Warn("state file: cannot be used", args...)
-	return nil
+	return nil, kept
+}
+
+func (f *File) resolve(path string) (string, error) {
+	if f.o.Resolve != nil {
+		return f.o.Resolve(path)
+	}
+	target, err := filepath.EvalSymlinks(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return path, nil
+	}
+	return target, err
 }
 
 // Changed schedules a write. It does not block.
@@ -143,10 +177,7 @@ func (f *File) Save() (ok bool) {
 	if path == "" || f.released {
 		return true
 	}
-	text, err := Encode(f.o.Snapshot())
-	if err == nil {
-		err = replace(path, text)
-	}
+	err := f.write(path)
 	now := time.Now()
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -163,6 +194,25 @@ func (f *File) Save() (ok bool) {
 		f.o.Log.Info("state file: writable again", "file", path)
 	}
 	return true
+}
+
+// write writes the file. A file that is written for the first time and holds something else is set aside. writeMu is held.
+func (f *File) write(path string) error {
+	if info, err := os.Stat(path); path != f.checked && (err != nil || info.Size() > 0) {
+		if _, err := f.read(path); err != nil {
+			return err
+		}
+	}
+	f.checked = path
+	text, err := Encode(f.o.Snapshot())
+	if err != nil {
+		return err
+	}
+	at, err := f.resolve(path)
+	if err != nil {
+		return err
+	}
+	return replace(at, text)
 }
 
 // Status returns the outcome of reads and writes of the file at path.

@@ -36,8 +36,10 @@ func ServeAPI(t *testing.T, l Config) (*Weir, string, API) {
 	return Start(t, a.AddTo(l.String())), l.Listen, a
 }
 
-func NewAPI(t *testing.T) API {
-	socket := filepath.Join(t.TempDir(), "admin.sock")
+func NewAPI(t *testing.T) API { return NewAPIAt(t, filepath.Join(t.TempDir(), "admin.sock")) }
+
+// NewAPIAt returns a client of an API at a given socket.
+func NewAPIAt(t *testing.T, socket string) API {
 	return API{t, socket, &http.Client{Timeout: 10 * time.Second, Transport: &http.Transport{
 		DisableKeepAlives: true,
 		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {

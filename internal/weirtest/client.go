@@ -102,3 +102,12 @@ func EchoOnce(t *testing.T, addr string) (string, nettest.StreamEnd) {
 	data, end := nettest.ReadToEnd(c, 5*time.Second)
 	return string(data), end
 }
+
+// DialUnix connects to a unix socket until the end of the test.
+func DialUnix(t *testing.T, path string) net.Conn {
+	t.Helper()
+	c, err := net.Dial("unix", path)
+	require.NoError(t, err)
+	t.Cleanup(func() { c.Close() })
+	return c
+}

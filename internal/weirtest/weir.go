@@ -28,6 +28,7 @@ type Options struct {
 	PIDNamespace    bool               // weir is PID 1 of a PID namespace of its own, with a /proc of its own
 	Stderr          *os.File           // instead of the log being read; such a weir is taken to be ready when it listens
 
+	File    string   // the configuration's path; "" = one of the test's own
 	Program string   // instead of the binary under test
 	Env     []string // added to the test's own
 }
@@ -77,7 +78,10 @@ func (l Options) Start(t *testing.T, config string) *Weir {
 // StartUnready starts the process without waiting for it.
 func (l Options) StartUnready(t *testing.T, config string) *Weir {
 	t.Helper()
-	w := &Weir{T: t, File: filepath.Join(t.TempDir(), "weir.toml"), Done: make(chan struct{})}
+	w := &Weir{T: t, File: l.File, Done: make(chan struct{})}
+	if w.File == "" {
+		w.File = filepath.Join(t.TempDir(), "weir.toml")
+	}
 	w.WriteConfig(config)
 	if l.Program == "" {
 		l.Program = Binary
