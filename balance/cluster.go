@@ -4,6 +4,7 @@ import (
 	"math/rand/v2"
 	"strconv"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -12,7 +13,9 @@ import (
 type Cluster struct {
 	// Immutable.
 	observe func(Event)
-	rng     *rng // guarded by mu
+
+	moves atomic.Uint64 // read by anyone; changed under mu
+	rng   *rng          // guarded by mu
 
 	mu sync.Mutex
 	// Guarded by mu.

@@ -82,6 +82,13 @@ func (c *Cluster) install(p *Prepared) {
 			l.copyCursors(c.levels[i])
 		}
 	}
+	for _, l := range p.levels {
+		for _, o := range c.levels {
+			if o.key == l.key {
+				l.usable, l.usableSince = o.usable, o.usableSince
+			}
+		}
+	}
 	old := c.servers
 	c.spec, c.levels, c.slots = p.spec, p.levels, 0
 	c.servers = make(map[string]*Server, len(old))

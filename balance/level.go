@@ -1,5 +1,7 @@
 package balance
 
+import "time"
+
 // level is one tier of a cluster: its slots in file order. The numbers that methods read are in separate slices, so
 // that a walk over ten thousand servers stays in the cache.
 //
@@ -20,6 +22,9 @@ type level struct {
 	probation int // eligible ones on probation
 	busy      int // of those, with the deciding session in progress
 	full      int // eligible ones at their session limit
+
+	usable      bool          // new sessions may be sent here
+	usableSince time.Duration // with usable
 
 	running   bitset  // open slots with weight; methods pick from these
 	idle      bitset  // open slots without weight

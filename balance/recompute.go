@@ -84,6 +84,9 @@ func (c *Cluster) publish(s *Server) {
 	if is.State != was || s.since == neverPublished {
 		known := s.since != neverPublished
 		s.since = c.now
+		if was == Draining || is.State == Draining {
+			c.moves.Add(1)
+		}
 		if known {
 			e := Event{Kind: eventKind(was, is.State), Level: s.placements[0].level.name, Server: s.name,
 				From: was.String(), To: is.State.String(), Layer: string(is.Layer), Reason: is.Reason}
@@ -103,6 +106,7 @@ func (c *Cluster) publish(s *Server) {
 // cluster nor the use of a lower level: it gets one session, which may fail.
 func (c *Cluster) selectLevel() {
 	c.level, c.held = c.levelInUse()
+	c.updateUsable()
 	switch {
 	case !c.empty && c.serving == 0:
 		c.empty = true

@@ -106,6 +106,8 @@ type Listener struct {
 
 	// For udp only.
 	FlowTimeout       time.Duration // > 0
+	Requests          int           // datagrams of a client after which its flow is balanced again; 0 = any number
+	MaxFlowAge        time.Duration // after which a flow is balanced again; 0 = never
 	Responses         int           // to each datagram of a client; 0 = any number
 	MaxFlows          int           // 0 = an equal share of the process's sessions
 	MaxFlowsPerSource int           // 0 = no limit

@@ -81,6 +81,11 @@ func listenerKeys() []key[listenerDraft] {
 			"udp: number of responses to each datagram of a client. When all have arrived, the flow ends and the next datagram is "+
 				"balanced again; with 1, so is a datagram that arrives before the response. 0 = any number: only `flow_timeout` ends a "+
 				"flow.").withAliases("proxy_responses", "udp_responses").onlyFor("udp"),
+		scalar("requests", integerType(0, maxInt), "0", func(l *listenerDraft) *int { return &field(l).Requests },
+			"udp: balances a flow again after so many datagrams of its client; replies to the old port are delivered for another second. "+
+				"With 1 and `responses = 0`, one-way protocols such as syslog are spread evenly. 0 = any number.").withAliases("proxy_requests").onlyFor("udp"),
+		scalar("max_flow_age", durationOrZero(), "0s", func(l *listenerDraft) *time.Duration { return &field(l).MaxFlowAge },
+			"udp: balances a flow again at its next datagram after this age; 0 = never.").onlyFor("udp"),
 		scalar("max_flows", integerType(0, maxInt), "0", func(l *listenerDraft) *int { return &field(l).MaxFlows },
 			"udp: maximum number of concurrent flows over all addresses. At the limit, a new flow replaces the oldest flow that no "+
 				"server has answered, else the oldest one whose client has not sent since the first answer; if there is neither, the new "+

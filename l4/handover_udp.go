@@ -20,7 +20,7 @@ import (
 )
 
 // FlowFormat is the version of the encoding of flows. Every change of the encoding changes it.
-const FlowFormat = 3
+const FlowFormat = 4
 
 // flowBatch is the content of a batch of flows: format, bindings, flows.
 type flowBatch struct {
@@ -40,6 +40,8 @@ type flowState struct {
 	tlvs         []byte
 
 	startedAt, activeAt, sentAt, moveDeadline time.Duration
+	balancedAt                                time.Duration
+	requests                                  uint32
 	connected, firstByte                      since
 
 	bytesUp, bytesDown           uint64
@@ -65,12 +67,12 @@ func (p *flowBatch) encode() []byte {
 		b = appendAddress(b, t.client)
 		b = appendAddress(b, t.dest)
 		b = append(binary.AppendUvarint(b, uint64(len(t.tlvs))), t.tlvs...)
-		for _, d := range [...]time.Duration{t.startedAt, t.activeAt, t.sentAt, t.moveDeadline} {
+		for _, d := range [...]time.Duration{t.startedAt, t.activeAt, t.sentAt, t.moveDeadline, t.balancedAt} {
 			b = binary.AppendVarint(b, int64(d))
 		}
 		for _, n := range [...]uint64{
 			uint64(t.connected), uint64(t.firstByte), t.bytesUp, t.bytesDown, uint64(t.unanswered), uint64(t.repliesLeft),
-			uint64(t.attemptCount), uint64(t.maxSegmentUp), uint64(t.maxSegmentDown), uint64(t.stage),
+			uint64(t.attemptCount), uint64(t.maxSegmentUp), uint64(t.maxSegmentDown), uint64(t.stage), uint64(t.requests),
 		} {
 			b = binary.AppendUvarint(b, n)
 		}
@@ -112,13 +114,14 @@ func (r *batchReader) flow(bindings int) flowState {
 	t.client, t.dest = r.address("client"), r.address("destination")
 	t.tlvs = r.bytes(r.number(bufferSize, "tlvs"), "tlvs")
 	t.startedAt, t.activeAt, t.sentAt, t.moveDeadline = r.duration("time"), r.duration("time"), r.duration("time"), r.duration("time")
+	t.balancedAt = r.duration("time")
 	number := func(most uint64) uint64 { return r.number(most, "number") }
 	t.connected, t.firstByte = since(number(math.MaxUint32)), since(number(math.MaxUint32))
 	t.bytesUp, t.bytesDown = number(math.MaxUint64), number(math.MaxUint64)
 	t.unanswered, t.repliesLeft = uint32(number(math.MaxUint32)), uint32(number(math.MaxUint32))
 	t.attemptCount = uint16(number(math.MaxUint16))
 	t.maxSegmentUp, t.maxSegmentDown = uint16(number(math.MaxUint16)), uint16(number(math.MaxUint16))
-	t.stage = flowStage(number(uint64(stageConfirmed)))
+	t.stage, t.requests = flowStage(number(uint64(stageConfirmed))), uint32(number(math.MaxUint32))
 	t.kept = r.bytes(r.number(bufferSize, "datagram"), "datagram")
 	return t
 }
@@ -167,6 +170,10 @@ func (l *loop) freezeFlows(slot *int, chosen func(*Listener) bool) *HandoverBatc
 		if f == nil || f.frozen || !chosen(f.socket.ln) {
 			continue
 		}
+		if f.lingering {
+			f.finishLingering(l)
+			continue
+		}
 		if f.fd < 0 {
 			f.finish(l, noServerReason(f.lastFailure))
 			continue
@@ -209,7 +216,7 @@ func (f *flow) binding() Binding {
 func (f *flow) state() flowState {
 	t := flowState{
 		socket: slices.Index(f.socket.ln.fds, f.socket.fd), id: f.id, key: f.key,
-		startedAt: f.startedAt, activeAt: f.activeAt, sentAt: f.sentAt, moveDeadline: f.moveDeadline, connected: f.connected, firstByte: f.firstByte,
+		startedAt: f.startedAt, activeAt: f.activeAt, sentAt: f.sentAt, moveDeadline: f.moveDeadline, balancedAt: f.balancedAt, requests: f.requests, connected: f.connected, firstByte: f.firstByte,
 		bytesUp: f.bytesUp, bytesDown: f.bytesDown, unanswered: f.unanswered, repliesLeft: f.repliesLeft, attemptCount: f.attemptCount,
 		maxSegmentUp: f.maxSegmentUp, maxSegmentDown: f.maxSegmentDown, stage: f.stage, inTable: f.inTable, established: f.established,
 	}
@@ -349,6 +356,7 @@ func (l *loop) takeOverFlow(t *flowState, h *LocalBinding, lease balance.Lease, 
 	f.target, _ = lease.Server().Handle().(*Target)
 	f.serverCounts = f.target.counts(l)
 	f.startedAt, f.activeAt, f.sentAt, f.moveDeadline = t.startedAt, t.activeAt, t.sentAt, t.moveDeadline
+	f.balancedAt, f.requests = t.balancedAt, t.requests
 	f.connected, f.firstByte = t.connected, t.firstByte
 	f.bytesUp, f.bytesDown, f.flushedUp, f.flushedDown = t.bytesUp, t.bytesDown, t.bytesUp, t.bytesDown
 	f.unanswered, f.repliesLeft, f.attemptCount, f.established = t.unanswered, t.repliesLeft, t.attemptCount, t.established

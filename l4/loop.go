@@ -73,6 +73,7 @@ type loop struct {
 	udp          *datagramBuffers // nil until the first UDP listener
 	flows        slots[flow]
 	dirtyFlows   []*flow // as dirty
+	lingering    flowList
 	kept         keptDatagrams
 	attempts     balance.Attempts // of the pick in progress
 	attemptsPool attemptsPool

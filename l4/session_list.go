@@ -103,7 +103,7 @@ func (p *Plane) walk(visit func(*loop, observable) bool) {
 			return nil
 		}
 		flows := func(i int) observable {
-			if f := l.flows.all[i]; f != nil {
+			if f := l.flows.all[i]; f != nil && !f.lingering {
 				return f
 			}
 			return nil

@@ -18,6 +18,7 @@ func (f *flow) findServer(l *loop) bool {
 		return false
 	}
 	f.searchedAt = l.now
+	f.requests, f.balancedAt, f.moves, f.leaveAt = 0, l.now, 0, 0
 	f.startAttempts(&l.attempts)
 	return f.pick(l, &l.attempts)
 }
@@ -179,9 +180,10 @@ func (f *flow) serverMoved(l *loop) bool {
 
 // reconnect connects to the server's current address, for datagrams that arrive from now on.
 func (f *flow) reconnect(l *loop) {
+	f.linger(l)
 	f.disconnect()
 	l.kept.drop(f)
-	f.unanswered, f.repliesLeft, f.established = 0, 0, false
+	f.unanswered, f.repliesLeft, f.established, f.requests = 0, 0, false, 0
 	f.target, _ = f.lease.Server().Handle().(*Target)
 	if f.connectFrom(l, 0) != 0 {
 		f.releaseServer(l)

@@ -35,6 +35,9 @@ type flow struct {
 	searchedAt   time.Duration // start of the search for a server; without a server, the time of the next search
 	sentAt       time.Duration // last datagram to the server
 	stagedAt     time.Duration // start of stage
+	balancedAt   time.Duration // when the server was picked
+	leaveAt      time.Duration // when to balance again; 0 = never
+	moves        uint64        // of the cluster, when leaveAt was computed; 0 = never
 	moveDeadline time.Duration // when to leave a server that has moved or was removed; 0 = neither
 
 	hash        uint32 // of the key
@@ -42,6 +45,7 @@ type flow struct {
 	fd          int32  // connected to the server; -1 = no server
 	unanswered  uint32 // datagrams without a reply
 	repliesLeft uint32 // with Settings.Responses: replies until the flow ends
+	requests    uint32 // datagrams of the client since balancedAt
 	overflowed  uint32 // replies lost in the kernel and counted
 
 	firstRun, lastRun int32 // in the batch's runs; firstRun < 0 = none
@@ -59,6 +63,7 @@ type flow struct {
 	established bool // the server has replied, or has not refused for connect_timeout
 	dirty       bool // in loop.dirtyFlows
 	mayOverflow bool // more replies were waiting than fit a batch
+	lingering   bool // only delivers replies to an old socket (udp_rebalance.go)
 	frozen      bool // being handed over: nothing may touch it
 }
 
@@ -128,6 +133,11 @@ func (f *flow) start(l *loop, u *udpSocket, set *Settings, key *flowKey, hash ui
 
 // expire handles the flow's timer and arms it for the next deadline.
 func (f *flow) expire(l *loop) {
+	if f.lingering {
+		f.receiveReplies(l)
+		f.finishLingering(l)
+		return
+	}
 	end := f.activeAt + f.set.FlowTimeout
 	if l.now >= end && f.unanswered > 0 && f.fd >= 0 { // a reply may be in the socket
 		id := f.id

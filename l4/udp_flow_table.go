@@ -150,15 +150,9 @@ func (t *flowTable) setStage(f *flow, stage flowStage, now time.Duration) {
 		return
 	}
 	list := &t.unproven[stage]
-	f.list, f.older = list, list.newest
-	if list.newest == nil {
-		list.oldest = f
+	if list.add(f); list.n == 1 {
 		t.ages.since[stage].Store(int64(now))
-	} else {
-		list.newest.newer = f
 	}
-	list.newest = f
-	list.n++
 }
 
 // unlist removes a flow from the list that it may be in.
@@ -167,13 +161,34 @@ func (t *flowTable) unlist(f *flow) {
 	if list == nil {
 		return
 	}
+	first := list.oldest == f
+	list.remove(f)
+	if !first {
+		return
+	}
+	since := int64(noFlow)
+	if list.oldest != nil {
+		since = int64(list.oldest.stagedAt)
+	}
+	t.ages.since[f.stage].Store(since)
+}
+
+// add adds a flow that is in no list, as the newest one.
+func (list *flowList) add(f *flow) {
+	f.list, f.older = list, list.newest
+	if list.newest == nil {
+		list.oldest = f
+	} else {
+		list.newest.newer = f
+	}
+	list.newest = f
+	list.n++
+}
+
+// remove removes a flow of the list.
+func (list *flowList) remove(f *flow) {
 	if f.older == nil {
 		list.oldest = f.newer
-		since := int64(noFlow)
-		if list.oldest != nil {
-			since = int64(list.oldest.stagedAt)
-		}
-		t.ages.since[f.stage].Store(since)
 	} else {
 		f.older.newer = f.newer
 	}

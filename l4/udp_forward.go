@@ -26,51 +26,69 @@ func (f *flow) queued() bool { return f.firstRun >= 0 }
 // forward sends the flow's runs of this batch to its server, after finding one if necessary.
 func (f *flow) forward(l *loop) {
 	m := l.udp
-	first := f.firstRun
+	next := f.firstRun
 	f.firstRun = -1
 	f.activeAt = l.now
 	if f.stage == stageUnconfirmed {
 		f.socket.table.setStage(f, stageConfirmed, l.now)
 	}
-	if f.fd >= 0 {
-		switch {
-		case f.lease.Server().OutOfService(), f.pendingReason != ReasonNone:
-			f.releaseServer(l)
-		case f.serverMoved(l):
-			f.reconnect(l)
-		}
-	}
 	if f.header != nil {
 		f.header.tlvs = append(f.header.tlvs[:0], m.runs[f.lastRun].tlvs...)
 	}
-	if f.fd < 0 && !f.findServer(l) {
-		f.dropRuns(l, m, first)
-		return
+	for next >= 0 {
+		f.changeServer(l)
+		if f.fd < 0 && !f.findServer(l) {
+			f.dropRuns(l, m, next)
+			return
+		}
+		next = f.forwardRuns(l, next)
 	}
+	f.markDirty(l)
+}
+
+// changeServer leaves a server that is out of service or was removed, follows one that has moved, and balances again
+// where that is due.
+func (f *flow) changeServer(l *loop) {
+	switch {
+	case f.fd < 0:
+	case f.lease.Server().OutOfService(), f.pendingReason != ReasonNone:
+		f.releaseServer(l)
+	case f.serverMoved(l):
+		f.reconnect(l)
+	case f.mustRebalance(l):
+		f.rebalance(l)
+	}
+}
+
+// forwardRuns sends runs to the server, from the given one on. It returns the first one that must be balanced again, or
+// -1.
+func (f *flow) forwardRuns(l *loop, next int32) int32 {
+	m := l.udp
 	o := &m.up
 	o.clear()
 	m.headers = m.headers[:0]
 	var header []byte
 	var p *run
-	for i := first; i >= 0; i = p.next {
-		p = &m.runs[i]
+	for ; next >= 0 && (p == nil || f.set.Requests == 0 || f.requests < uint32(f.set.Requests)); next = p.next {
+		p = &m.runs[next]
 		if header == nil || f.header != nil {
 			header = f.serverHeader(m, p.tlvs)
 		}
 		split := p.size > int(f.maxSegmentUp) || header != nil
 		if !o.fits(p, split) && !f.sendUp(l) {
-			f.dropRuns(l, m, i)
-			return
+			f.dropRuns(l, m, next)
+			return -1
 		}
 		n := uint32(p.datagrams())
+		f.requests += n
 		f.unanswered += n
 		f.repliesLeft += n * uint32(f.set.Responses)
 		f.bytesUp += uint64(len(p.data))
 		o.add(f, p, int(f.maxSegmentUp), header, split)
 	}
 	l.kept.keep(f, p.last())
-	f.markDirty(l)
 	f.sendUp(l)
+	return next
 }
 
 // serverHeader returns the PROXY header that precedes each datagram to the server; nil = none.

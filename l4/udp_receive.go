@@ -80,7 +80,11 @@ func (l *loop) newUDPSocket(ln *Listener, fd int32) *udpSocket {
 // closeUDPSocket ends the flows of a UDP socket and closes it.
 func (l *loop) closeUDPSocket(u *udpSocket, reason Reason) {
 	for _, f := range l.flows.all {
-		if f != nil && f.socket == u {
+		switch {
+		case f == nil || f.socket != u:
+		case f.lingering:
+			f.finishLingering(l)
+		default:
 			f.finish(l, reason)
 		}
 	}
@@ -145,7 +149,7 @@ func (u *udpSocket) distribute(l *loop, n int) {
 			continue
 		}
 		key := makeFlowKey(&ip, &about.local, port, scope)
-		if set.Responses == 1 || set.AcceptProxy {
+		if set.Responses == 1 || set.Requests > 0 || set.AcceptProxy {
 			u.distributeSingly(l, set, &key, &p)
 			continue
 		}
@@ -160,8 +164,8 @@ func (u *udpSocket) distribute(l *loop, n int) {
 	l.forwardAll()
 }
 
-// distributeSingly handles each datagram of a run by itself. With a PROXY header, each names its client. With one
-// response per request, each gets a flow of its own if its client's flow is busy, so that each is balanced by itself.
+// distributeSingly handles each datagram of a run by itself. With a PROXY header, each names its client. With requests,
+// each may be balanced again. With one response per request, each gets a flow of its own if its client's flow is busy, so that each is balanced by itself.
 func (u *udpSocket) distributeSingly(l *loop, set *Settings, key *flowKey, p *run) {
 	if set.AcceptProxy && !set.trusts(key.client().Addr()) {
 		u.reject(l, RejectedUntrusted, p.datagrams())

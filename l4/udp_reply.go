@@ -22,7 +22,7 @@ func (f *flow) handleEvent(l *loop, events uint32) {
 	if e := f.receiveReplies(l); e != 0 {
 		failed = e
 	}
-	if f.id == id && f.fd >= 0 && isRefusal(failed) {
+	if f.id == id && f.fd >= 0 && isRefusal(failed) && !f.lingering {
 		f.handleRefusal(l, failed)
 	}
 }
@@ -74,7 +74,9 @@ func (f *flow) receiveReplies(l *loop) errno {
 		first := m.used
 		m.used += n
 		l.joinable += n - 1
-		f.replyReceived(l)
+		if !f.lingering {
+			f.replyReceived(l)
+		}
 		for i := first; i < first+n; i++ {
 			p, _, whole := m.received(i)
 			if !whole {
@@ -134,6 +136,9 @@ func (f *flow) queueReply(l *loop, p *run) bool {
 	}
 	m.down.add(f, p, int(f.maxSegmentDown), nil, split)
 	f.bytesDown += uint64(len(p.data))
+	if f.lingering {
+		return false
+	}
 	if f.unanswered -= min(n, f.unanswered); f.unanswered == 0 && f.kept != nil {
 		l.kept.drop(f)
 	}

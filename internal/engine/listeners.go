@@ -137,6 +137,7 @@ func (r *reload) listenerSettings(ln *conf.Listener) *l4.Settings {
 		ClientIdle: ln.ClientIdleTimeout, ServerIdle: c.ServerIdleTimeout, HalfClose: ln.HalfCloseTimeout,
 		Keepalive: ln.TCPKeepalive, UserTimeout: ln.TCPUserTimeout, Backlog: ln.Backlog, UnixFile: unixFile(ln),
 		FlowTimeout: ln.FlowTimeout, Drain: cfg.Runtime.DrainTimeout, Responses: ln.Responses,
+		Requests: ln.Requests, MaxFlowAge: ln.MaxFlowAge,
 	}
 	if typ, ok := c.ProxyTLV(); ok {
 		s.HashTLV = typ

@@ -1,0 +1,131 @@
+// Flows that change their server while their client keeps sending.
+
+package udp_test
+
+import (
+	"fmt"
+	"net/netip"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"weir/internal/nettest"
+	"weir/internal/weirtest"
+)
+
+func silentDatagram(netip.AddrPort, []byte, func([]byte)) {}
+
+// One client's one-way datagrams are spread over all servers, exactly and without a loss, within the limits of one flow.
+func TestOneWayDatagramsAreSpread(t *testing.T) {
+	t.Parallel()
+	for _, requests := range []int{1, 7, 50} {
+		var hosts []*nettest.DatagramHost
+		var servers []string
+		for range 4 {
+			h := nettest.StartDatagrams(t, silentDatagram)
+			hosts, servers = append(hosts, h), append(servers, h.Addr())
+		}
+		_, addr, a := weirtest.ServeAPI(t, weirtest.Config{
+			Levels: weirtest.OneLevel(servers...), Listener: fmt.Sprintf("requests = %d\nmax_flows = 1\nmax_flows_per_source = 1\nflow_timeout = \"2s\"", requests),
+		}.UDP(t))
+		c := nettest.DialDatagrams(t, "", addr)
+		n := 4 * requests * 10
+		for i := range n {
+			c.Send([]byte("log line"))
+			if i%20 == 19 { // within the buffers
+				nettest.Wait(t, 5*time.Second, "the datagrams", func() bool {
+					sum := 0
+					for _, h := range hosts {
+						sum += h.Received()
+					}
+					return sum == i+1
+				})
+			}
+		}
+		for _, h := range hosts {
+			nettest.Wait(t, 5*time.Second, fmt.Sprintf("requests = %d: an equal share", requests), func() bool { return h.Received() == n/4 })
+		}
+		require.Len(t, a.Sessions(), 1)
+	}
+}
+
+// A reply that comes after its flow was balanced again is delivered, for another second.
+func TestLateReplyToOldPort(t *testing.T) {
+	t.Parallel()
+	late := nettest.StartDatagrams(t, func(_ netip.AddrPort, data []byte, reply func([]byte)) {
+		copied := slices.Clone(data)
+		time.AfterFunc(300*time.Millisecond, func() { reply(copied) })
+	})
+	prompt := nettest.StartDatagrams(t, nettest.EchoDatagram)
+	w, addr := weirtest.ServeUDP(t, weirtest.Config{Levels: weirtest.OneLevel(late.Addr(), prompt.Addr()), Listener: "requests = 1\nflow_timeout = \"2s\""})
+	c := nettest.DialDatagrams(t, "", addr)
+	var sent, got []string
+	for i := range 8 {
+		sent = append(sent, fmt.Sprint(i))
+		c.Send([]byte(sent[i]))
+	}
+	for range sent {
+		reply, ok := c.Receive(5 * time.Second)
+		require.True(t, ok, "got %q", got)
+		got = append(got, string(reply))
+	}
+	require.ElementsMatch(t, sent, got)
+	w.WaitSockets(5 * time.Second)
+}
+
+// A busy flow is balanced again at the age, and only then.
+func TestMaxFlowAge(t *testing.T) {
+	t.Parallel()
+	a, b := nettest.StartDatagrams(t, nettest.ReplyWithName("a")), nettest.StartDatagrams(t, nettest.ReplyWithName("b"))
+	_, addr := weirtest.ServeUDP(t, weirtest.Config{Levels: weirtest.OneLevel(a.Addr(), b.Addr()), Listener: "max_flow_age = \"700ms\""})
+	c := nettest.DialDatagrams(t, "", addr)
+	begin := time.Now()
+	first := c.RoundTrip("x")
+	server := first
+	for server == first {
+		time.Sleep(10 * time.Millisecond)
+		server = c.RoundTrip("x")
+	}
+	weirtest.RequireBetween(t, 700*time.Millisecond, time.Since(begin))
+	require.NotEqual(t, first[:1], server[:1])
+}
+
+// A busy flow leaves a draining server after drain_timeout, and a lower level once the better one has been back as long.
+// Maintenance moves it at once, whatever on_down says.
+func TestBusyFlowLeavesServer(t *testing.T) {
+	t.Parallel()
+	hosts := map[string]*nettest.DatagramHost{}
+	for _, name := range []string{"a", "b"} {
+		hosts[name] = nettest.StartDatagrams(t, nettest.ReplyWithName(name))
+	}
+	_, addr, a := weirtest.ServeAPI(t, weirtest.Config{
+		Runtime: "drain_timeout = \"800ms\"", Cluster: "on_down = \"keep\"",
+		Levels: [][]string{{hosts["a"].Addr() + " name=a"}, {hosts["b"].Addr() + " name=b"}},
+	}.UDP(t))
+	c := nettest.DialDatagrams(t, "", addr)
+	begin := time.Now()
+	leaves := func(from, to string) time.Duration {
+		t.Helper()
+		answer := ""
+		nettest.Wait(t, 10*time.Second, "the flow to move to "+to, func() bool {
+			answer, _, _ = strings.Cut(c.RoundTrip("x"), " ")
+			require.Contains(t, []string{from, to}, answer)
+			return answer == to
+		})
+		return time.Since(begin)
+	}
+	leaves("a", "a")
+	state := func(s string) {
+		begin = time.Now()
+		a.MustDo("PATCH /v1/clusters/c/servers/a", fmt.Sprintf(`{"state": %s}`, s))
+	}
+	state(`"drain"`)
+	weirtest.RequireBetween(t, 800*time.Millisecond, leaves("a", "b"))
+	state("null")
+	weirtest.RequireBetween(t, 800*time.Millisecond, leaves("b", "a"))
+	state(`"maint"`)
+	require.Less(t, leaves("a", "b"), 600*time.Millisecond)
+}
