@@ -65,8 +65,8 @@ func listenerKeys() []key[listenerDraft] {
 		scalar("tcp_keepalive", durationType(time.Second, maxKeepalive, true), "60s", func(l *listenerDraft) *time.Duration { return &field(l).TCPKeepalive },
 			"Idle time before TCP keepalive probes, on the sockets of both sides. 0 = off; at least 1s, at most "+showDuration(maxKeepalive)+".").withAliases("keepalive", "so_keepalive").onlyFor("tcp"),
 		scalar("tcp_user_timeout", durationType(minDuration, maxUserTimeout, true), "0s", func(l *listenerDraft) *time.Duration { return &field(l).TCPUserTimeout },
-			"How long sent bytes may stay unacknowledged before TCP closes the connection, on the sockets of both sides. 0 = the "+
-				"kernel's default; at most "+showDuration(maxUserTimeout)+".").onlyFor("tcp"),
+			"How long sent bytes may stay unacknowledged, or unread by a host that answers, before the session is ended; on both "+
+				"sides. 0 = 60 seconds for a host that sends nothing at all, and no limit for one that answers; at most "+showDuration(maxUserTimeout)+".").onlyFor("tcp"),
 		scalar("backlog", integerType(1, 1<<20), "4096", func(l *listenerDraft) *int { return &field(l).Backlog },
 			"Connections that may wait to be accepted; the kernel limits it to net.core.somaxconn.").onlyFor("tcp"),
 		scalar("unix_mode", fileModeType(), "0666", func(l *listenerDraft) *fs.FileMode { return &field(l).UnixMode },

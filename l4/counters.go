@@ -220,6 +220,7 @@ func (l *loop) flushAllBytes() {
 		s.dirty = false
 		if s.counters != nil { // not ended
 			s.flushBytes()
+			s.watchSilence(l)
 		}
 		l.dirty[i] = nil
 	}

@@ -174,6 +174,7 @@ func (s *session) freeze(l *loop) {
 	s.end = Termination{} // a cut stores its reason here meanwhile
 	s.queued = false
 	l.wheel.stop(&s.timer)
+	l.forgetSilence(s)
 	s.flushBytes()
 	epollControl(l.epfd, unix.EPOLL_CTL_DEL, s.client.fd, 0, 0, 0)
 	epollControl(l.epfd, unix.EPOLL_CTL_DEL, s.server.fd, 0, 0, 0)
@@ -244,6 +245,7 @@ func (s *session) resume(l *loop) {
 	} else {
 		l.wheel.arm(&s.timer, l.now+keepaliveDelay)
 	}
+	s.watchSilence(l)
 }
 
 // LocalBinding is a Binding resolved to the objects of this process.

@@ -68,6 +68,7 @@ type loop struct {
 	runQueue []*session // sessions with work left
 	dirty    []*session // have bytes that are not counted yet; may hold a session twice, or one that has ended
 	dialers  dialerPool
+	silent   map[*session]silences // hosts that have not acknowledged bytes at the last look
 
 	// UDP, owned by the loop.
 	udp          *datagramBuffers // nil until the first UDP listener
@@ -101,7 +102,7 @@ type message struct {
 }
 
 func openLoop(p *Plane, index int) (*loop, errno) {
-	l := &loop{plane: p, index: index, epfd: -1, wakeFD: -1, listenSockets: map[int32]*listenSocket{}, now: p.Now()}
+	l := &loop{plane: p, index: index, epfd: -1, wakeFD: -1, listenSockets: map[int32]*listenSocket{}, silent: map[*session]silences{}, now: p.Now()}
 	l.wheel.now = uint64(l.now / wheelTick)
 	l.sleptNanos.Store(int64(l.now)) // the time before the loop existed is not busy time
 	l.flowWheel.now = l.wheel.now

@@ -33,6 +33,7 @@ type Plane struct {
 	done   sync.WaitGroup
 
 	pauseGrace time.Duration // how long timers are deferred after a pause, at most
+	stopFlush  atomic.Int64  // time.Duration: how long sessions that CutAll cuts wait for acknowledgements
 
 	receivePaused atomic.Bool // new UDP listen sockets are not read before the flows of the old process have arrived
 

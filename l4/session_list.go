@@ -79,6 +79,13 @@ func (p *Plane) Cut(match func(SessionIdentity) bool, reason Reason) int {
 	return int(cut.Load())
 }
 
+// CutAll cuts all sessions because weir stops, and returns their number. Each waits at most for flush until its last bytes
+// are acknowledged.
+func (p *Plane) CutAll(flush time.Duration) int {
+	p.stopFlush.Store(int64(flush))
+	return p.Cut(func(SessionIdentity) bool { return true }, ReasonCutShutdown)
+}
+
 // CutID cuts one session and reports whether it exists.
 func (p *Plane) CutID(id uint64, reason Reason) bool {
 	return p.Cut(func(v SessionIdentity) bool { return v.ID == id }, reason) > 0

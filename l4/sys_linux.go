@@ -169,9 +169,14 @@ func unacked(fd int32) int {
 // tcpi_bytes_received (tcp_rcv_nxt_update in net/ipv4/tcp_input.c), and keeps the count when a reset follows.
 func finReceived(fd int32, bytes uint64) bool {
 	var info unix.TCPInfo
-	size := uint32(unsafe.Sizeof(info))
-	_, _, e := syscall.RawSyscall6(unix.SYS_GETSOCKOPT, uintptr(fd), unix.IPPROTO_TCP, unix.TCP_INFO, uintptr(unsafe.Pointer(&info)), uintptr(unsafe.Pointer(&size)), 0)
-	return e == 0 && info.Bytes_received == bytes+1
+	return readTCPInfo(fd, &info) == 0 && info.Bytes_received == bytes+1
+}
+
+// readTCPInfo reads the kernel's data about a TCP connection. It fails for other sockets.
+func readTCPInfo(fd int32, info *unix.TCPInfo) errno {
+	size := uint32(unsafe.Sizeof(*info))
+	_, _, e := syscall.RawSyscall6(unix.SYS_GETSOCKOPT, uintptr(fd), unix.IPPROTO_TCP, unix.TCP_INFO, uintptr(unsafe.Pointer(info)), uintptr(unsafe.Pointer(&size)), 0)
+	return e
 }
 
 func localAddr(fd int32, to *rawAddr) errno {

@@ -7,13 +7,13 @@ package l4
 import "time"
 
 const (
-	// shutdownFlush limits the wait for acknowledgements when weir stops and cuts the remaining sessions.
-	shutdownFlush = 50 * time.Millisecond
-	// cutFlushTimeout limits it when a session is cut for another reason, counted from the last acknowledged byte; after cutMaxPolls
-	// polls, about two seconds, it is not extended any more. A slow reader gets what was received for it, and one that does not
-	// read delays nothing.
-	cutFlushTimeout = 200 * time.Millisecond
-	cutMaxPolls     = 36
+	// StopFlush limits the wait for acknowledgements when weir must stop at once and cuts the remaining sessions.
+	StopFlush = 50 * time.Millisecond
+	// CutFlush limits it for other cuts, counted from the last acknowledged byte: a client on a path with a round trip of
+	// half a second gets what was received for it. After cutMaxPolls polls, about five seconds, it is not extended any
+	// more, and it never is at the drain deadline of a stop.
+	CutFlush    = time.Second
+	cutMaxPolls = 83
 	// No event reports that all bytes were acknowledged, so an aborting session polls, at intervals that double.
 	flushPoll    = time.Millisecond
 	flushPollMax = 64 * time.Millisecond
@@ -33,7 +33,7 @@ type cutMode uint8
 const (
 	notCut        cutMode = iota
 	cutDelivering         // cut: queued bytes are delivered while the peer reads
-	cutNow                // weir stops: shutdownFlush
+	cutNow                // weir stops: Plane.stopFlush
 )
 
 // limitAbort limits an abort, started or about to start, because of a cut.
@@ -41,7 +41,7 @@ func (s *session) limitAbort(l *loop, reason Reason) {
 	s.polls = 0
 	if reason == ReasonCutShutdown {
 		s.cutMode = cutNow
-		s.abortDeadline = l.now + shutdownFlush
+		s.abortDeadline = l.now + time.Duration(l.plane.stopFlush.Load())
 	} else {
 		s.cutMode = max(s.cutMode, cutDelivering)
 		s.extendAbort(l)
@@ -54,7 +54,7 @@ func (s *session) extendAbort(l *loop) {
 	case s.cutMode == notCut:
 		s.abortDeadline = l.now + s.set.HalfClose
 	case s.cutMode == cutDelivering && s.polls < cutMaxPolls:
-		s.abortDeadline = l.now + cutFlushTimeout
+		s.abortDeadline = l.now + CutFlush
 	}
 }
 

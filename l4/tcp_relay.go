@@ -85,22 +85,29 @@ func (s *session) propagateFINs(l *loop) bool {
 
 // failure returns which side failed and how.
 func (s *session) failure() Reason {
-	party, timeout, reset := &s.server, ReasonServerTimeout, ReasonServerReset
+	party, timeout, stalled, reset := &s.server, ReasonServerTimeout, ReasonServerStalled, ReasonServerReset
 	if !s.server.failed {
-		party, timeout, reset = &s.client, ReasonClientTimeout, ReasonClientReset
+		party, timeout, stalled, reset = &s.client, ReasonClientTimeout, ReasonClientStalled, ReasonClientReset
 	}
 	if party.err == 0 {
 		party.err = uint8(socketError(party.fd))
 	}
-	if errno(party.err) == syscall.ETIMEDOUT {
-		return timeout
+	switch {
+	case errno(party.err) != syscall.ETIMEDOUT:
+		return reset
+	case s.stalled(party):
+		return stalled
 	}
-	return reset
+	return timeout
 }
 
-// relayExpired sets keepalive on a new session and checks the deadlines of the phase.
+// relayExpired sets keepalive on a new session, looks for hosts that have vanished, and checks the deadlines of the
+// phase.
 func (s *session) relayExpired(l *loop) {
-	if !s.keepaliveSet {
+	look := l.now + silenceCheck
+	if s.keepaliveSet {
+		look = s.checkSilence(l)
+	} else {
 		s.keepaliveSet = true
 		if s.set.Keepalive > 0 {
 			s.set.keepalive(s.server.fd)
@@ -108,15 +115,21 @@ func (s *session) relayExpired(l *loop) {
 			setOption(s.client.fd, unix.SOL_SOCKET, unix.SO_KEEPALIVE, 1)
 		}
 	}
-	if at, _ := s.relayDeadline(); at == 0 {
+	if s.client.failed || s.server.failed {
+		s.startAbort(l, s.failure())
 		return
 	}
-	s.checkProgress(l)
-	if at, reason := s.relayDeadline(); l.now >= at {
-		s.finish(l, reason)
-		return
+	if at, _ := s.relayDeadline(); at > 0 {
+		s.checkProgress(l)
+		if at, reason := s.relayDeadline(); l.now >= at {
+			s.finish(l, reason)
+			return
+		}
+		s.rearm(l)
 	}
-	s.rearm(l)
+	if look > 0 {
+		s.lookBy(l, look)
+	}
 }
 
 // checkProgress counts acknowledged bytes as activity of the side: a slow reader is not idle while it reads bytes that

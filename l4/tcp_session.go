@@ -157,6 +157,7 @@ func (s *session) finish(l *loop, reason Reason) {
 		s.end = Termination{s.phase, reason}
 	}
 	l.wheel.stop(&s.timer)
+	l.forgetSilence(s)
 	server, level := s.lease.Server(), s.lease.Level()
 	if s.dialer != nil {
 		s.dialer.cancelWait(l, s)

@@ -41,6 +41,8 @@ const (
 	ReasonServerReset             // the server reset the connection
 	ReasonClientTimeout           // the client's host stopped answering (tcp_keepalive, tcp_user_timeout)
 	ReasonServerTimeout           // the server's host stopped answering
+	ReasonClientStalled           // the client's host answered but did not read for tcp_user_timeout
+	ReasonServerStalled           // the server's host answered but did not read for tcp_user_timeout
 	ReasonClientIdle              // client_idle_timeout
 	ReasonServerIdle              // server_idle_timeout
 	ReasonHalfClose               // half_close_timeout
@@ -100,6 +102,8 @@ var reasons = [reasonCount]struct {
 	ReasonServerReset:             {"server_reset", inRelay},
 	ReasonClientTimeout:           {"client_timeout", inRelay},
 	ReasonServerTimeout:           {"server_timeout", inRelay},
+	ReasonClientStalled:           {"client_stalled", inRelay},
+	ReasonServerStalled:           {"server_stalled", inRelay},
 	ReasonClientIdle:              {"client_idle", inRelay},
 	ReasonServerIdle:              {"server_idle", inRelay},
 	ReasonHalfClose:               {"half_close_timeout", inRelay},
@@ -144,7 +148,7 @@ type Termination struct {
 }
 
 // terminationCount is the number of Terminations.
-const terminationCount = 71
+const terminationCount = 73
 
 // terminations holds every combination of phase and reason, by reason and then phase.
 var terminations = listTerminations()

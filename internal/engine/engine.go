@@ -257,8 +257,8 @@ func (e *Engine) Stop(ctx context.Context) int {
 }
 
 // drain waits for the sessions until ctx ends, for at most drain_timeout, cuts the others, and closes everything.
-func (e *Engine) drain(ctx context.Context) int {
-	ctx, cancel := context.WithTimeout(ctx, e.running.Load().cfg.Runtime.DrainTimeout)
+func (e *Engine) drain(stop context.Context) int {
+	ctx, cancel := context.WithTimeout(stop, e.running.Load().cfg.Runtime.DrainTimeout)
 	defer cancel()
 	for e.plane.Sessions() > 0 && ctx.Err() == nil {
 		select {
@@ -266,37 +266,42 @@ func (e *Engine) drain(ctx context.Context) int {
 		case <-ctx.Done():
 		}
 	}
-	cut := e.cutAll()
+	cut := e.cutAll(stop)
 	e.close()
 	return cut
 }
 
-// cutAll cuts all sessions and returns their number.
-func (e *Engine) cutAll() int {
+// cutAll cuts all sessions and returns their number. It waits until they have sent their last bytes, but only for a short
+// time if stop has ended, and not longer when it ends.
+func (e *Engine) cutAll(stop context.Context) int {
 	if e.plane.Sessions() == 0 {
 		return 0
 	}
-	cut := e.plane.Cut(func(l4.SessionIdentity) bool { return true }, l4.ReasonCutShutdown)
-	e.awaitCut()
-	return cut
-}
-
-// awaitCut waits until cut sessions have sent their last bytes, for at most cutTimeout.
-func (e *Engine) awaitCut() {
-	limit := time.NewTimer(cutTimeout)
+	flush, ended := l4.CutFlush, stop.Done()
+	if stop.Err() != nil {
+		flush, ended = l4.StopFlush, nil
+	}
+	cut := e.plane.CutAll(flush)
+	limit := time.NewTimer(flush + cutMargin)
 	defer limit.Stop()
 	for e.plane.Sessions() > 0 {
 		select {
 		case <-e.plane.Idle():
+		case <-ended:
+			return cut
 		case <-limit.C:
-			return
+			return cut
 		}
 	}
+	return cut
 }
 
-// cutTimeout is longer than the data plane waits for the last bytes of a cut session. Hooks get the same time when a stop
-// is immediate.
-const cutTimeout = 75 * time.Millisecond
+const (
+	// cutMargin is what cut sessions need beyond the time in which the data plane waits for their last bytes.
+	cutMargin = 25 * time.Millisecond
+	// cutTimeout is the time of an immediate stop, for sessions and for hooks.
+	cutTimeout = l4.StopFlush + cutMargin
+)
 
 // close stops all goroutines and waits for them.
 func (e *Engine) close() {

@@ -220,8 +220,8 @@ const (
 
 // FinishUpgrade waits, for at most drain_timeout, until the remaining sessions have ended or moved, cuts the others and
 // closes the engine. It returns the number of sessions cut.
-func (e *Engine) FinishUpgrade(ctx context.Context) int {
-	ctx, cancel := context.WithTimeout(ctx, e.running.Load().cfg.Runtime.DrainTimeout)
+func (e *Engine) FinishUpgrade(stop context.Context) int {
+	ctx, cancel := context.WithTimeout(stop, e.running.Load().cfg.Runtime.DrainTimeout)
 	defer cancel()
 	tick := time.NewTicker(moveInterval)
 	defer tick.Stop()
@@ -242,7 +242,7 @@ func (e *Engine) FinishUpgrade(ctx context.Context) int {
 		case <-ctx.Done():
 		}
 	}
-	cut := e.cutAll()
+	cut := e.cutAll(stop)
 	e.close()
 	e.sendCounters() // final: nothing is counted after close
 	e.newProcess.Close()

@@ -2,6 +2,7 @@ package tcp_test
 
 import (
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -32,6 +33,31 @@ func TestCutWaitsForSlowReader(t *testing.T) {
 	require.Equal(t, n, got)
 }
 
+// A client that reads nothing for a while after the cut, or whose acknowledgements take half a second, gets all received
+// bytes and then the reset: at a cut and at the drain deadline of a stop.
+func TestCutWaitsForPausingReader(t *testing.T) {
+	t.Parallel()
+	const n = 1 << 20
+	for _, stop := range []bool{false, true} {
+		host := nettest.Start(t, nettest.Greet(strings.Repeat("x", n), nettest.Silent))
+		w, addr, a := weirtest.ServeAPI(t, weirtest.Config{Runtime: `drain_timeout = "10ms"`, Levels: weirtest.OneLevel(host.Addr() + " name=A")})
+		c := nettest.Dial(t, addr)
+		nettest.Wait(t, 5*time.Second, "the bytes in weir's hands", func() bool { return bytesDown(a) == n })
+		if stop {
+			w.Signal(syscall.SIGTERM)
+		} else {
+			a.MustDo("DELETE /v1/clusters/c/servers/A/sessions", "")
+		}
+		time.Sleep(500 * time.Millisecond)
+		data, end := nettest.ReadToEnd(c, 10*time.Second)
+		require.Equal(t, nettest.Reset, end)
+		require.Len(t, data, n)
+		if stop {
+			require.Equal(t, 3, w.WaitExit(5*time.Second))
+		}
+	}
+}
+
 // Neither a client that does not read nor one that never stops reading delays a cut, even if the session was ending
 // already.
 func TestCutIsBounded(t *testing.T) {
@@ -43,9 +69,9 @@ func TestCutIsBounded(t *testing.T) {
 		within time.Duration
 		end    string
 	}{
-		"idle":             {nettest.Greet(strings.Repeat("x", 1<<20), nettest.Silent), "relay", 0, time.Second, "relay cut_operator"},
-		"after a reset":    {nettest.ResetAfter(2<<20, 300*time.Millisecond), "abort", 0, time.Second, "relay server_reset"},
-		"reading too slow": {nettest.ResetAfter(2<<20, 300*time.Millisecond), "abort", 50 * time.Millisecond, 4 * time.Second, "relay server_reset"},
+		"idle":             {nettest.Greet(strings.Repeat("x", 1<<20), nettest.Silent), "relay", 0, 2 * time.Second, "relay cut_operator"},
+		"after a reset":    {nettest.ResetAfter(2<<20, 300*time.Millisecond), "abort", 0, 2 * time.Second, "relay server_reset"},
+		"reading too slow": {nettest.ResetAfter(2<<20, 300*time.Millisecond), "abort", 50 * time.Millisecond, 8 * time.Second, "relay server_reset"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
