@@ -187,3 +187,17 @@ func TestMySQLHungQueriesDoNotAccumulate(t *testing.T) {
 		nettest.Wait(t, 5*time.Second, name+": the queries to end", func() bool { return threads() == c.left })
 	}
 }
+
+// Checks of a server that expects PROXY headers are LOCAL in version 2 and name their own addresses in version 1.
+func TestMySQLBehindProxyHeader(t *testing.T) {
+	m := nettest.StartMariaDB(t, "--proxy-protocol-networks=127.0.0.1")
+	o := user("weir", "secret")
+	o.Role = "primary"
+	for _, version := range []string{"v1", "v2"} {
+		for _, o := range []MySQL{o, {}} {
+			report, err := checkWithin(t, o, Target{Address: m.Addr(), SendProxy: version}, 5*time.Second)
+			require.NoError(t, err, version)
+			require.Contains(t, report.Detail, "MariaDB")
+		}
+	}
+}

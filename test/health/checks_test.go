@@ -232,6 +232,26 @@ func TestRedisCheckWithTLS(t *testing.T) {
 	waitTransition(w, "plain", "down", "")
 }
 
+// A reload reads the certificate of a check again, although its path is the same.
+func TestReloadReadsClientCertificateOfCheck(t *testing.T) {
+	t.Parallel()
+	cert, key := certificate(t, "127.0.0.1")
+	strangerCert, strangerKey := certificate(t, "127.0.0.1")
+	address := nettest.Reserve(t)
+	_, port, _ := net.SplitHostPort(address)
+	nettest.StartRedis(t, "--tls-port", port, "--tls-cert-file", cert, "--tls-key-file", key, "--tls-ca-cert-file", cert)
+	w := watch(t, weirtest.Options{}, watched("redis", address,
+		fmt.Sprintf("type = \"redis\"\ntls = true\ntls_ca_file = %q\ntls_cert_file = %q\ntls_key_file = %q", cert, strangerCert, strangerKey)))
+	waitTransition(w, "redis", "down", "unknown certificate authority")
+	for from, to := range map[string]string{cert: strangerCert, key: strangerKey} {
+		text, err := os.ReadFile(from)
+		require.NoError(t, err)
+		require.NoError(t, os.WriteFile(to, text, 0o600))
+	}
+	w.SignalReload("reload")
+	waitTransition(w, "redis", "up", "primary")
+}
+
 // MariaDB over a network: logins of every kind leave no aborted connection, and never block the host.
 func TestMariaDBChecks(t *testing.T) {
 	t.Parallel()
