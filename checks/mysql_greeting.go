@@ -39,15 +39,21 @@ func isMySQLError(err error) bool {
 // mysqlOutcome returns err, as a FullError if it is an error packet of a server that has no room for another connection.
 func mysqlOutcome(err error) error {
 	var serverErr *mysqlError
-	if errors.As(err, &serverErr) {
-		switch serverErr.code {
-		case 1040, // too many connections
-			1203, // too many connections of the user
-			1226: // a limit of the user is reached
-			return &FullError{err}
-		}
+	if errors.As(err, &serverErr) && isFullCode(serverErr.code) {
+		return &FullError{err}
 	}
 	return err
+}
+
+// isFullCode reports whether an error says that there is no room for another connection.
+func isFullCode(code uint16) bool {
+	switch code {
+	case 1040, // too many connections
+		1203, // too many connections of the user
+		1226: // a limit of the user is reached
+		return true
+	}
+	return false
 }
 
 func (e *mysqlError) Error() string {

@@ -83,13 +83,17 @@ func (r *replyReader) await(want string, window, limit int, match func(last bool
 			return nil
 		}
 		if err != nil {
-			got := r.buf[r.unread:]
-			if r.first != nil {
-				got = r.first
-			}
-			return mismatch(err, want, got)
+			return mismatch(err, want, r.received())
 		}
 	}
+}
+
+// received returns the beginning of what has arrived since the last match.
+func (r *replyReader) received() []byte {
+	if r.first != nil {
+		return r.first
+	}
+	return r.buf[r.unread:]
 }
 
 // tooLargeError is the number of bytes that a reply exceeds.

@@ -121,6 +121,9 @@ func runSteps(ctx context.Context, t Target, steps []step, secure *tls.Config) e
 	r := &replyReader{from: x}
 	for i, s := range steps {
 		if err := s.run(x, r); err != nil {
+			if refusesForRoom(r.received()) {
+				err = &FullError{err}
+			}
 			if len(steps) > 1 {
 				return fmt.Errorf("step %d: %w", i, err)
 			}

@@ -274,3 +274,23 @@ func TestIsShortage(t *testing.T) {
 	require.False(t, IsShortage(os.NewSyscallError("connect", syscall.ECONNREFUSED)))
 	require.False(t, IsShortage(errors.New("too many open files")))
 }
+
+// A tcp check recognizes the usual refusals of servers that have too many connections.
+func TestTCPServerWithoutRoomIsFull(t *testing.T) {
+	for reply, want := range map[string]Outcome{
+		"-ERR max number of clients reached\r\n":                                                  Full,
+		"ERROR Too many open connections\r\n":                                                     Full,
+		string(errorPacket(0, 1040, "Too many")):                                                  Full,
+		string(errorPacket(0, 1129, "Host is blocked")):                                           Failed,
+		"E\x00\x00\x00\x40SFATAL\x00VFATAL\x00C53300\x00Msorry, too many clients already\x00\x00": Full,
+		"E\x00\x00\x00\x40SFATAL\x00VFATAL\x00C28000\x00Mno\x00\x00":                              Failed,
+		"-ERR other\r\n": Failed,
+		"":               Failed,
+	} {
+		h := nettest.Start(t, nettest.SendText(reply))
+		for _, steps := range [][]conf.Step{{{Send: []byte("PING\r\n"), Expect: []byte("+PONG")}}, {{Regex: "^220"}, {Expect: []byte("x")}}} {
+			_, err := runCheck(t, TCP{Steps: steps}, h.Addr())
+			require.Equal(t, want, outcomeOf(err), "%q: %v", reply, err)
+		}
+	}
+}
