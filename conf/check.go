@@ -37,6 +37,8 @@ func checkKeys() []key[checkDraft] {
 			"Consecutive successes that bring a server up. Not for agents.").withAliases("passes"),
 		scalar("fall", integerType(1, maxInt), "3", func(c *checkDraft) *int { return &c.Fall },
 			"Consecutive failures that take a server down. Not for agents.").withAliases("fails"),
+		checkOption("tcp http redis mysql udp exec", scalar("initial", oneOf([]string{"up", "down"}, nil), "up", func(c *checkDraft) *string { return &c.Initial },
+			"whether a new server gets sessions before its first result: `up`, or `down` until the check has passed once.")),
 		scalar("port", integerType(0, 65535), "0", func(c *checkDraft) *int { return &c.Port },
 			"Port to check; 0 = the server's port. Required for agents."),
 		scalar("address", orEmpty(hostType()), "", func(c *checkDraft) *string { return &c.Address },

@@ -24,7 +24,7 @@ func checksByID(t *testing.T, path string) map[string]Check {
 
 func TestCheckOptionsOfEveryType(t *testing.T) {
 	got := checksByID(t, "testdata/good/check_types.toml")
-	usual := Check{Interval: 2 * time.Second, FastInterval: 2 * time.Second, DownInterval: 2 * time.Second, Timeout: time.Second, Rise: 2, Fall: 3, Servers: "all"}
+	usual := Check{Interval: 2 * time.Second, FastInterval: 2 * time.Second, DownInterval: 2 * time.Second, Timeout: time.Second, Rise: 2, Fall: 3, Initial: "up", Servers: "all"}
 	want := func(id, kind string, change func(c *Check)) {
 		t.Helper()
 		k := usual

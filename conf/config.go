@@ -164,6 +164,7 @@ type Check struct {
 	DownInterval time.Duration // while down; default Interval
 	Timeout      time.Duration // ≤ Interval
 	Rise, Fall   int           // ≥ 1; not for agents
+	Initial      string        // up or down: a new server before its first result; not for agents
 	Port         int           // 0 = the server's port
 	Address      string        // "" = the server's host
 	Servers      string        // all, up, down or list

@@ -38,7 +38,7 @@ func TestDefaults(t *testing.T) {
 			Levels: []Level{{MinUp: 1, Servers: []Server{server}}},
 			Checks: []Check{{
 				Type: "tcp", ID: "tcp", Interval: 2 * time.Second, FastInterval: 2 * time.Second, DownInterval: 2 * time.Second,
-				Timeout: time.Second, Rise: 2, Fall: 3, Servers: "all",
+				Timeout: time.Second, Rise: 2, Fall: 3, Initial: "up", Servers: "all",
 			}},
 		}},
 		positions: map[keyID]Diagnostic{
