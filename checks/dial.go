@@ -50,10 +50,13 @@ func (t Target) checkFamily() error {
 	}
 	to, err := netip.ParseAddrPort(t.Address)
 	if err == nil && to.Addr().Unmap().Is4() != t.Source.Unmap().Is4() {
-		return fmt.Errorf("%w: %s cannot be reached from %s", ErrShortage, t.Address, t.Source)
+		return fmt.Errorf("%w: %s cannot be reached from %s", errSource, t.Address, t.Source)
 	}
 	return nil
 }
+
+// errSource marks a shortage: the source address cannot be used.
+var errSource = fmt.Errorf("%w: source address", ErrShortage)
 
 // dialMode is the purpose of a connection.
 type dialMode uint8
@@ -103,7 +106,7 @@ func dialError(ctx context.Context, t Target, err error) error {
 	var call *os.SyscallError
 	if errors.As(err, &call) {
 		if call.Syscall == "bind" {
-			return fmt.Errorf("%w: bind to %s: %w", ErrShortage, t.Source, call.Err)
+			return fmt.Errorf("%w: bind to %s: %w", errSource, t.Source, call.Err)
 		}
 		if strings.HasPrefix(call.Syscall, "connect") {
 			return fmt.Errorf("connect to %s: %w", t.Address, call.Err)

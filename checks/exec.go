@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"net"
 	"os/exec"
-	"syscall" // for EAGAIN
 
 	"weir/internal/procgroup"
 )
@@ -34,10 +33,8 @@ func (o Exec) run(ctx context.Context, path string, t Target) (Report, error) {
 	cmd := procgroup.New(ctx, maxSkipped, path, o.Command[1:]...)
 	cmd.Env = append(cmd.Env, t.environ()...)
 	if err := cmd.Start(); err != nil {
-		if errors.Is(err, syscall.EAGAIN) {
-			err = fmt.Errorf("%w: %w", ErrShortage, err) // the limit of processes is reached
-		}
-		return Report{}, fmt.Errorf("run %s: %w", path, err)
+		// The limit of processes is reached, or the program is missing or may not be run.
+		return Report{}, fmt.Errorf("%w: run %s: %w", ErrShortage, path, err)
 	}
 	err := cmd.Wait()
 	reason := clipText(cmd.FirstLine())

@@ -15,7 +15,7 @@ type Job struct {
 	Spec    conf.Check // Interval to Fall, Watch and WatchNames are used. The other fields only show whether a job has changed.
 
 	// Identity is the object of the verdict: the server's configured address. If it differs from that of the
-	// previous job with this key, the verdict is reset. If only other fields differ, it is kept.
+	// previous job with this key, the verdict starts again. If only other fields differ, it is kept.
 	Identity string
 
 	// Advisory jobs, such as agent checks, have no verdict. Their failures are reported and change nothing.
@@ -24,7 +24,7 @@ type Job struct {
 	// RunInMaint keeps the job running while its server is in maintenance, so that an agent can end it.
 	RunInMaint bool
 
-	// InitialVerdict is the verdict of a job that is new to the runner.
+	// InitialVerdict is the verdict of a job that is new to the runner, or has a new Identity.
 	InitialVerdict Verdict
 }
 
@@ -49,7 +49,7 @@ func (j *Job) interval(v Verdict) time.Duration {
 	case j.Advisory:
 	case v.Changing() && j.Spec.FastInterval > 0:
 		gap = j.Spec.FastInterval
-	case v.Down && j.Spec.DownInterval > 0:
+	case v.State == Failed && j.Spec.DownInterval > 0:
 		gap = j.Spec.DownInterval
 	}
 	return max(gap, time.Millisecond)
@@ -81,9 +81,9 @@ func (j *Job) watches(s State, v Verdict) bool {
 	}
 	switch j.Spec.Servers {
 	case "up":
-		return s == StateUp || v.Down || v.Changing()
+		return s == StateUp || v.State != Passed || v.Changing()
 	case "down":
-		return s == StateDown || v.Down || v.Changing()
+		return s == StateDown || v.State != Passed || v.Changing()
 	case "list":
 		for _, name := range j.Spec.ServerNames {
 			if name == j.Target.Server {

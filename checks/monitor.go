@@ -23,7 +23,11 @@ type Target struct {
 	Cluster, Server string // names, for programs
 
 	Network string // tcp or unix; "" = tcp. UDP and exec monitors ignore it
-	Address string // host:port with a literal IP address, or the path of a unix socket
+	Address string // host:port with a literal IP address, or the path of a unix socket; "" = Host has no address yet
+
+	// More are further addresses of the same kind, separated by spaces: those of a host name with several. Each is tested
+	// by a run of its own, and the server passes if one of them does.
+	More string
 
 	Host      string     // the configured host, for TLS and HTTP; "" = the host of Address
 	Source    netip.Addr // local address; zero = chosen by the kernel

@@ -7,10 +7,10 @@ type Outcome uint8
 
 // The outcomes of a run.
 const (
-	Failed  Outcome = iota // the server does not work
-	Standby                // it works and has another role than the one asked for
+	Passed  Outcome = iota // the server can serve
 	Full                   // it works and has no room for another connection
-	Passed                 // it can serve
+	Standby                // it works and has another role than the one asked for
+	Failed                 // it does not work
 )
 
 // String returns the word for a verdict with this outcome.

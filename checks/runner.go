@@ -13,6 +13,9 @@ type Options struct {
 	// call Close. Local shortages are not results. nil = results are discarded.
 	Result func(Result)
 
+	// Skipped receives every run without a result because of a local shortage, like Result. nil = they are only counted.
+	Skipped func(Skip)
+
 	// State returns a server's state before a job runs. It must not call the runner. nil = every server is up.
 	State func(cluster, server string) State
 
@@ -25,15 +28,28 @@ type Result struct {
 	Cluster, Server, Check string
 	Target                 Target // the tested target
 
-	Up      bool          // the verdict after this result
+	State   Outcome       // the verdict after this result
 	Changed bool          // this result changed the verdict
 	Streak  int           // consecutive results against the verdict, including this one
+	Outcome Outcome       // of this run
 	Pass    bool          // this run passed
 	Detail  string        // the monitor's detail or the error text: one line for people
 	Err     error         // nil if the server passed
 	Report  Report        // the monitor's report
+	Failed  []string      // the addresses of the target that failed; nil if it has one address
+	Began   time.Time     // start of the run
 	Took    time.Duration // how long the monitor ran
 	At      time.Time     // end of the run
+}
+
+// Skip is a run without a result: this host could not run the check.
+type Skip struct {
+	Cluster, Server, Check string
+
+	Reason string // one of ShortageReasons
+	Err    error
+	Count  int       // consecutive runs without a result, including this one
+	At     time.Time // end of the run
 }
 
 // Counters count the work of a runner since its creation.
@@ -70,6 +86,7 @@ type Runner struct {
 	workers     int       // all workers
 	closed      bool
 	counters    Counters
+	stalls      stallDetector
 }
 
 // serverKey identifies a server, which several jobs may test.
@@ -120,7 +137,7 @@ func (r *Runner) Update(jobs []Job) {
 			t.job.Monitor = job.Monitor
 		default:
 			if t.job.Identity != job.Identity {
-				t.verdict = Verdict{}
+				t.verdict = job.InitialVerdict
 			}
 			t.verdict.Streak = 0
 			t.shortages = 0
@@ -259,7 +276,14 @@ func (r *Runner) dispatchDue(now time.Time) (wait time.Duration, any bool) {
 		r.ready = append(r.ready, t)
 	}
 	r.startWorkers()
-	return r.schedule.next(now)
+	wait, any = r.schedule.next(now)
+	if r.stalls.tick(now, len(r.ready)+r.counters.Running > 0) {
+		if !any || wait > stallTick {
+			wait = stallTick
+		}
+		return wait, true
+	}
+	return wait, any
 }
 
 // wakeScheduler makes the scheduler read the schedule again.

@@ -30,7 +30,7 @@ func TestRunnerContainsPanics(t *testing.T) {
 		require.ErrorAs(t, results[0].Err, &p)
 		require.Contains(t, string(p.Stack), "TestRunnerContainsPanics")
 		require.Equal(t, "monitor panicked: what now", results[0].Detail)
-		require.False(t, results[0].Up)
+		require.Equal(t, Failed, results[0].State)
 		require.Equal(t, uint64(3), r.Counters().Panics)
 	})
 }
@@ -56,7 +56,7 @@ func TestRunnerShortageIsNoVerdict(t *testing.T) {
 			w.set("a", nil)
 			time.Sleep(3 * time.Second)
 			require.NotEmpty(t, w.recorded())
-			require.True(t, w.recorded()[0].Up)
+			require.Equal(t, Passed, w.recorded()[0].State)
 		})
 	}
 }

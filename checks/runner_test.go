@@ -47,7 +47,7 @@ func TestRunnerIntervalFollowsVerdict(t *testing.T) {
 		results := w.recorded()
 		require.Len(t, results, 3, "two fast ones after the first, then down")
 		for i, res := range results {
-			require.Equal(t, i < 2, res.Up)
+			require.Equal(t, i < 2, res.State == Passed)
 			require.Equal(t, i == 2, res.Changed)
 			require.Equal(t, i+1, res.Streak)
 			require.ErrorIs(t, res.Err, errSick)
@@ -57,8 +57,8 @@ func TestRunnerIntervalFollowsVerdict(t *testing.T) {
 		time.Sleep(12 * time.Second)
 		results = w.recorded()[3:]
 		require.GreaterOrEqual(t, len(results), 2)
-		require.False(t, results[0].Up)
-		require.True(t, results[1].Up)
+		require.Equal(t, Failed, results[0].State)
+		require.Equal(t, Passed, results[1].State)
 		require.True(t, results[1].Changed)
 		require.Equal(t, "well", results[1].Detail)
 		times := w.times("a")
@@ -161,12 +161,12 @@ func TestRunnerWatch(t *testing.T) {
 		w.set("up", errSick)
 		time.Sleep(10 * time.Second)
 		v, _ := r.Verdict(key("up"))
-		require.True(t, v.Down)
+		require.Equal(t, Failed, v.State)
 		set("up", StateDown)
 		w.set("up", nil)
 		time.Sleep(10 * time.Second)
 		v, _ = r.Verdict(key("up"))
-		require.False(t, v.Down)
+		require.Equal(t, Passed, v.State)
 	})
 }
 
@@ -228,7 +228,7 @@ func TestRunnerAdvisoryJobsMakeNoVerdict(t *testing.T) {
 		time.Sleep(20 * time.Second)
 		require.NotEmpty(t, w.recorded())
 		for _, res := range w.recorded() {
-			require.True(t, res.Up)
+			require.Equal(t, Passed, res.State)
 			require.False(t, res.Changed)
 			require.ErrorIs(t, res.Err, errSick)
 		}

@@ -31,7 +31,7 @@ func TestRunnerUpdateKeepsUnchangedJobs(t *testing.T) {
 		require.Equal(t, Verdict{Streak: 2}, v, "and its counters")
 		time.Sleep(2 * time.Second)
 		v, _ = r.Verdict(key("a"))
-		require.True(t, v.Down)
+		require.Equal(t, Failed, v.State)
 
 		changed := w.job("a")
 		changed.Spec.Interval = time.Minute
@@ -40,7 +40,7 @@ func TestRunnerUpdateKeepsUnchangedJobs(t *testing.T) {
 		synctest.Wait()
 		require.Len(t, w.times("a"), before+1, "a changed one starts again at once")
 		v, _ = r.Verdict(key("a"))
-		require.True(t, v.Down, "but keeps its verdict")
+		require.Equal(t, Failed, v.State, "but keeps its verdict")
 		_, ok = r.Verdict(key("b"))
 		require.False(t, ok)
 		b := len(w.times("b"))
@@ -52,7 +52,7 @@ func TestRunnerUpdateKeepsUnchangedJobs(t *testing.T) {
 		w.set("a", nil)
 		r.Update([]Job{elsewhere})
 		v, _ = r.Verdict(key("a"))
-		require.False(t, v.Down, "a server with another address starts with a new verdict")
+		require.Equal(t, Passed, v.State, "a server with another address starts with a new verdict")
 	})
 }
 
@@ -63,12 +63,12 @@ func TestRunnerResolvedAddressKeepsTheVerdict(t *testing.T) {
 		defer r.Close()
 		w.set("a", errSick)
 		job := w.job("a")
-		job.InitialVerdict.Down = true
+		job.InitialVerdict.State = Failed
 		r.Update([]Job{job})
-		job.Target.Address, job.InitialVerdict.Down = "10.0.0.9:1", false
+		job.Target.Address, job.InitialVerdict.State = "10.0.0.9:1", Passed
 		r.Update([]Job{job})
 		v, _ := r.Verdict(key("a"))
-		require.True(t, v.Down)
+		require.Equal(t, Failed, v.State)
 	})
 }
 
@@ -103,7 +103,7 @@ func TestRunnerReaddedJobDoesNotOverlap(t *testing.T) {
 		r := NewRunner(Options{Result: w.result})
 		t.Cleanup(r.Close)
 		job := w.job("a")
-		job.Monitor, job.InitialVerdict.Down = stubborn, true
+		job.Monitor, job.InitialVerdict.State = stubborn, Failed
 		r.Update([]Job{job})
 		synctest.Wait()
 		for range 3 {

@@ -1,35 +1,39 @@
 package checks
 
-// Verdict is the result of a check after rise and fall. The zero value is up, the verdict of a server that was not
-// checked yet.
+// Verdict is the result of a check after rise and fall. The zero value is up.
 type Verdict struct {
-	Down   bool
-	Streak int // consecutive results against the verdict; 0 if the last result agreed with it
+	State  Outcome
+	Streak int  // consecutive results against the verdict; 0 if the last result agreed with it
+	First  bool // there was no result yet: the next one decides alone
 }
 
 // Step returns the verdict after one more result:
 //
-//	verdict  result  streak+1     new verdict  new streak
-//	up       pass    –            up           0
-//	up       fail    below fall   up           streak+1
-//	up       fail    fall         down         0
-//	down     fail    –            down         0
-//	down     pass    below rise   down         streak+1
-//	down     pass    rise         up           0
+//	verdict               result             new verdict
+//	any, First is set     any                the result
+//	up, standby, full     as the verdict     the same, streak 0
+//	up, standby           full               full
+//	full                  pass or standby    the result
+//	up, standby, full     fail               the same, streak+1; with the streak of fall: down
+//	up                    standby            the same, streak+1; with the streak of fall: standby
+//	standby               pass               the same, streak+1; with the streak of rise: up
+//	down                  fail               down, streak 0
+//	down                  any other          down, streak+1; with the streak of rise: the result
 //
-// A rise or fall below 1 counts as 1.
-func (v Verdict) Step(pass bool, rise, fall int) Verdict {
-	if pass != v.Down {
-		return Verdict{Down: v.Down}
-	}
+// So a server is full from the first refusal until a check passes. The streak counts results of every kind against the
+// verdict. A rise or fall below 1 counts as 1.
+func (v Verdict) Step(result Outcome, rise, fall int) Verdict {
 	need := fall
-	if v.Down {
+	switch {
+	case v.First, result == v.State, result == Full && v.State != Failed, v.State == Full && result != Failed:
+		return Verdict{State: result}
+	case v.State == Failed, result == Passed:
 		need = rise
 	}
 	if v.Streak+1 >= need {
-		return Verdict{Down: !v.Down}
+		return Verdict{State: result}
 	}
-	return Verdict{Down: v.Down, Streak: v.Streak + 1}
+	return Verdict{State: v.State, Streak: v.Streak + 1}
 }
 
 // Changing reports whether the last result was against the verdict.

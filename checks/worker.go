@@ -2,6 +2,7 @@ package checks
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"runtime/debug"
 	"time"
@@ -56,7 +57,7 @@ type outcome struct {
 	watched      bool
 	report       Report
 	err          error
-	panicked     bool
+	failed       []string // addresses, if the target has several
 	began, ended time.Time
 }
 
@@ -74,7 +75,7 @@ func (r *Runner) runTask(t *task) {
 
 	o.watched = o.job.watches(r.serverState(&o.job), verdict)
 	if o.watched {
-		o.report, o.err, o.panicked = callMonitor(ctx, &o.job)
+		o.report, o.failed, o.err = runMonitor(ctx, &o.job)
 		o.report, o.err = cleanResult(o.report, o.err)
 	}
 	o.ended = time.Now()
@@ -82,10 +83,9 @@ func (r *Runner) runTask(t *task) {
 
 	r.mu.Lock()
 	r.counters.Running--
-	result, tell := r.recordOutcome(t, &o)
-	if tell && r.opts.Result != nil {
+	if deliver := r.recordOutcome(t, &o); deliver != nil {
 		r.mu.Unlock()
-		r.opts.Result(result)
+		deliver()
 		r.mu.Lock()
 	}
 	stale := t.stale
@@ -106,28 +106,39 @@ func (r *Runner) runTask(t *task) {
 	}
 }
 
-// recordOutcome applies an outcome to the task's verdict and the runner's counters. It returns the result to deliver,
-// or false if there is none.
-func (r *Runner) recordOutcome(t *task, o *outcome) (Result, bool) {
+// recordOutcome applies an outcome to the task's verdict and the runner's counters. It returns a function that delivers
+// the result or the skip, or nil.
+func (r *Runner) recordOutcome(t *task, o *outcome) (deliver func()) {
+	if errors.Is(o.err, context.DeadlineExceeded) && r.stalls.duringRun(o.began, o.ended) {
+		o.err = fmt.Errorf("%w: %w", errStalled, o.err)
+	}
 	switch {
 	case !o.watched:
-		return Result{}, false
+		return nil
 	case t.stale, t.removed, r.closed:
 		r.counters.Discarded++
-		return Result{}, false
-	case o.err != nil && IsShortage(o.err):
+		return nil
+	case IsShortage(o.err):
 		r.counters.Shortages++
 		t.shortages++
-		return Result{}, false
+		skip := Skip{
+			Cluster: t.key.Cluster, Server: t.key.Server, Check: t.key.Check,
+			Reason: shortageReason(o.err), Err: o.err, Count: t.shortages, At: o.ended,
+		}
+		if r.opts.Skipped == nil {
+			return nil
+		}
+		return func() { r.opts.Skipped(skip) }
 	}
 	t.shortages = 0
 	before := t.verdict
 	streak := 0
-	if pass := o.err == nil; !o.job.Advisory {
-		if pass == before.Down {
+	outcome := outcomeOf(o.err)
+	if !o.job.Advisory {
+		if outcome != before.State {
 			streak = before.Streak + 1
 		}
-		t.verdict = before.Step(pass, o.job.Spec.Rise, o.job.Spec.Fall)
+		t.verdict = before.Step(outcome, o.job.Spec.Rise, o.job.Spec.Fall)
 	}
 	detail := o.report.Detail
 	r.counters.Runs++
@@ -135,14 +146,20 @@ func (r *Runner) recordOutcome(t *task, o *outcome) (Result, bool) {
 		r.counters.Failures++
 		detail = o.err.Error()
 	}
-	if o.panicked {
+	var panicked *PanicError
+	if errors.As(o.err, &panicked) {
 		r.counters.Panics++
 	}
-	return Result{
+	if r.opts.Result == nil {
+		return nil
+	}
+	result := Result{
 		Cluster: t.key.Cluster, Server: t.key.Server, Check: t.key.Check, Target: o.job.Target,
-		Up: !t.verdict.Down, Changed: t.verdict.Down != before.Down, Streak: streak, Pass: o.err == nil,
-		Detail: detail, Err: o.err, Report: o.report, Took: o.ended.Sub(o.began), At: o.ended,
-	}, true
+		State: t.verdict.State, Changed: t.verdict.State != before.State, Streak: streak, Outcome: outcome, Pass: o.err == nil,
+		Detail: detail, Err: o.err, Report: o.report, Failed: o.failed,
+		Began: o.began, Took: o.ended.Sub(o.began), At: o.ended,
+	}
+	return func() { r.opts.Result(result) }
 }
 
 func (r *Runner) serverState(job *Job) State {
@@ -161,14 +178,16 @@ type PanicError struct {
 func (e *PanicError) Error() string { return fmt.Sprintf("monitor panicked: %v", e.Value) }
 
 // callMonitor runs the monitor and turns a panic into a failed check.
-func callMonitor(ctx context.Context, job *Job) (report Report, err error, panicked bool) {
+func callMonitor(ctx context.Context, m Monitor, t Target) (report Report, err error) {
 	defer func() {
 		if p := recover(); p != nil {
-			report, err, panicked = Report{}, &PanicError{Value: p, Stack: debug.Stack()}, true
+			report, err = Report{}, &PanicError{Value: p, Stack: debug.Stack()}
 		}
 	}()
-	report, err = job.Monitor(ctx, job.Target)
-	return report, err, false
+	if t.Address == "" {
+		return Report{}, fmt.Errorf("%w: %s", ErrUnresolved, t.Host)
+	}
+	return m(ctx, t)
 }
 
 // cleanResult makes the texts of a report and an error fit for a reason: servers, their certificates and programs are the
