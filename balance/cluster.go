@@ -1,8 +1,11 @@
 package balance
 
 import (
+	"errors"
+	"fmt"
 	"math/rand/v2"
 	"strconv"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -19,14 +22,17 @@ type Cluster struct {
 
 	mu sync.Mutex
 	// Guarded by mu.
-	spec      Spec
-	levels    []*level
-	slots     int // number of slots in all levels
-	servers   map[string]*Server
-	now       time.Duration // the latest time seen
-	nextTimer time.Duration // when a timer is next due
-	timed     []*Server     // servers with a timer
-	dirty     []*Server     // servers to publish
+	spec       Spec
+	levels     []*level
+	slots      int // number of slots in all levels
+	servers    map[string]*Server
+	departed   map[string]*Server // servers that have left and still have sessions
+	retired    bool               // the cluster has left the configuration
+	departures uint64             // number of departures so far
+	now        time.Duration      // the latest time seen
+	nextTimer  time.Duration      // when a timer is next due
+	timed      []*Server          // servers with a timer
+	dirty      []*Server          // servers to publish
 
 	up          int     // servers whose merged state is up
 	serving     int     // servers whose merged state is up or probation
@@ -36,7 +42,7 @@ type Cluster struct {
 	level       int     // index of the level in use, or -1
 	held        bool    // the level is in use only because failback is manual
 	empty       bool    // no server's merged state is up or probation
-	lastLevel   string  // name of the level last in use
+	lastLevel   string  // name of the level last in use; "" = none yet
 
 	tablesStale bool // a table does not match the weights in force
 
@@ -86,12 +92,31 @@ func (c *Cluster) Tick(now time.Duration) {
 	c.unlock()
 }
 
-// Failback ends the use of a lower level that failback = "manual" keeps.
-func (c *Cluster) Failback(now time.Duration) {
+// Failback ends the use of a lower level that failback = "manual" keeps. The first better level with min_up servers that
+// are up or on probation is used from now on. It returns an error with the reason, and changes nothing, if there is none.
+func (c *Cluster) Failback(now time.Duration) error {
 	c.lock(now)
-	c.level, c.held = -1, false
-	c.publishChanges()
-	c.unlock()
+	defer c.unlock()
+	if !c.spec.ManualFailback {
+		return errors.New("failback is automatic")
+	}
+	if c.level <= 0 {
+		return errors.New("no lower level is in use")
+	}
+	var reasons []string
+	for i, l := range c.levels[:c.level] {
+		ready := 0
+		for j := range l.slots {
+			ready += count(canServe(l.slots[j].server.published.State))
+		}
+		if ready >= l.minUp {
+			c.level = i
+			c.publishChanges()
+			return nil
+		}
+		reasons = append(reasons, fmt.Sprintf("level %s has %d of %d servers up or on probation", l.name, ready, l.minUp))
+	}
+	return errors.New(strings.Join(reasons, "; "))
 }
 
 // lock takes the lock and applies timers that are due.

@@ -65,18 +65,33 @@ func tableFor(m Method, spec LevelSpec, old []*table, layers map[string]Layers) 
 // Commit applies a prepared specification. It cannot fail.
 //
 // A server that keeps its name keeps its sessions, verdicts, overrides, passive record and counters. If its address
-// changed, it keeps the override, the weights and the counters, but loses its verdicts and its passive record. The
-// method's cursors restart if the method, levels, servers or weights changed, and otherwise continue.
-func (c *Cluster) Commit(p *Prepared, now time.Duration) {
+// changed, it keeps the override, the weights and the counters, but loses its verdicts and its passive record. A server
+// that returns while it has sessions takes these back, and its counters; the rest starts afresh. The method's cursors
+// restart if the method, levels, servers or weights changed, and otherwise continue.
+//
+// Commit returns the servers and addresses that have left.
+func (c *Cluster) Commit(p *Prepared, now time.Duration) []Departure {
 	c.lock(now)
-	c.install(p)
+	events := len(c.events)
+	returns := c.retired
+	if returns {
+		for _, s := range c.servers {
+			c.depart(s)
+		}
+		c.servers, c.retired, c.level, c.lastLevel, c.empty = map[string]*Server{}, false, -1, "", false
+	}
+	left := c.install(p)
 	c.applyTimers() // slow_start may have changed
 	c.publishChanges()
+	if returns {
+		c.events = c.events[:events] // the states that a cluster starts with are no transitions
+	}
 	c.unlock()
 	c.rebuildTables()
+	return left
 }
 
-func (c *Cluster) install(p *Prepared) {
+func (c *Cluster) install(p *Prepared) (left []Departure) {
 	if sameDistribution(c.spec, p.spec) {
 		for i, l := range p.levels {
 			l.copyCursors(c.levels[i])
@@ -103,10 +118,12 @@ func (c *Cluster) install(p *Prepared) {
 			s := c.servers[spec.Name]
 			if s == nil {
 				if s = old[spec.Name]; s == nil {
-					s = &Server{cluster: c, name: spec.Name, slowStartDue: old != nil, percent: fullPercent, since: neverPublished}
+					s = c.addServer(spec, old != nil)
 				}
 				c.servers[spec.Name] = s
-				s.configure(spec)
+				if d, changed := s.configure(spec); changed {
+					left = append(left, d)
+				}
 			}
 			s.placements = append(s.placements, placement{l, j})
 			l.slots[j].server = s
@@ -114,6 +131,12 @@ func (c *Cluster) install(p *Prepared) {
 			l.slots[j].weight = l.scaled(s.layers.weight(spec.Weight))
 			l.slots[j].backOffLoss = min(l.slots[j].backOffLoss, max(0, l.slots[j].weight-1))
 			l.setConnectTime(j, s.connect)
+		}
+	}
+	for _, s := range old {
+		if len(s.placements) == 0 {
+			left = append(left, s.leave(s.address))
+			c.depart(s)
 		}
 	}
 	for _, l := range c.levels {
@@ -134,21 +157,62 @@ func (c *Cluster) install(p *Prepared) {
 			c.level = i
 		}
 	}
+	return left
 }
 
-// configure applies a specification to a server that is new, unchanged or has a new address.
-func (s *Server) configure(spec *ServerSpec) {
+// addServer returns a server of a specification: one that has left and still has sessions, or a new one. later is set if
+// the cluster is in use already.
+func (c *Cluster) addServer(spec *ServerSpec, later bool) *Server {
+	s := c.departed[spec.Name]
+	if s == nil {
+		s = &Server{cluster: c, name: spec.Name}
+	}
+	delete(c.departed, spec.Name)
+	s.layers, s.passive = Layers{}, passiveHealth{}
+	s.agentPassed, s.agentFailing, s.outage = 0, 0, 0
+	s.merged, s.published, s.cause = Decision{}, Decision{}, Decision{}
+	s.since, s.mergedSince = neverPublished, 0
+	s.flapping, s.delayed, s.inSlowStart, s.slowStartDue, s.percent = false, false, false, later, fullPercent
+	s.probationLease = leaseID{}
+	s.startChecks(spec)
+	s.layers.Unresolved = spec.Unresolved
+	return s
+}
+
+// configure applies a specification to a server. It returns the departure of the address that it had before, if that was
+// another one.
+func (s *Server) configure(spec *ServerSpec) (left Departure, changed bool) {
 	was := s.public.Swap(&public{spec.Address, spec.Handle})
 	s.layers.Configured, s.layers.Weight, s.layers.MaxSessions = spec.State, spec.Weight, spec.MaxSessions
-	if was == nil || was.address != spec.Address {
+	if was != nil && was.address != spec.Address {
+		if s.since != neverPublished {
+			left, changed = s.leave(s.address), true
+		}
 		s.layers.Unresolved = spec.Unresolved
-		s.layers.Checks = nil
+		s.startChecks(spec)
 		s.layers.Agent.Down, s.layers.Agent.Admin, s.layers.Agent.Reason = false, Ready, ""
 		s.passive.clear()
 		s.connect = connectTime{}
 	}
+	if was != nil && was.address == "" { // its sessions came from another process, see Expect
+		s.addresses = nil
+	}
+	s.address = s.addresses.number(spec.Address)
+	delete(s.left, s.address)
+	s.monitors = spec.Monitors
 	s.passive.set(spec.MaxFails, spec.FailTimeout)
 	s.layers.Passive = s.passive.state
+	return left, changed
+}
+
+// startChecks drops the verdicts. Monitors with initial = "down" keep the server down until they have passed.
+func (s *Server) startChecks(spec *ServerSpec) {
+	s.layers.Checks = nil
+	for _, m := range spec.Monitors {
+		if m.InitialDown {
+			s.layers.Checks = withVerdict(s.layers.Checks, Verdict{ID: m.ID, State: Down, Initial: true, Reason: "not checked yet", At: s.cluster.now}, false)
+		}
+	}
 }
 
 // copyCursors copies the cursors of a level with the same slots.

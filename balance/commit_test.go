@@ -73,11 +73,102 @@ func TestRemovedServerLosesStateButItsLeasesCount(t *testing.T) {
 	require.Zero(t, a.Server().Sessions())
 	require.Zero(t, c.Snapshot(0).Leases)
 	commit(c, spec)
-	require.NotSame(t, a.Server(), c.Server("A"))
+	require.NotSame(t, a.Server(), c.Server("A"), "it left without sessions")
 	require.Equal(t, "A", runSession(t, c, "", Attempts{}))
 	commit(c, newLevelsSpec("A"))
 	commit(c, spec)
 	require.Equal(t, Up, stateOf(c, "B"), "removed and added again, it starts clean")
+}
+
+func TestServerThatReturnsKeepsItsSessions(t *testing.T) {
+	spec := newLevelsSpec("AB")
+	spec.Levels[0].Servers[0].MaxSessions = 1
+	c := New(spec, 0, nil)
+	c.SetOverride("A", Override{Weight: pointerTo(9)}, 0)
+	a := pick(t, c, 0)
+	left := c.Commit(c.Prepare(newLevelsSpec("B")), 0)
+	require.Len(t, left, 1)
+	require.Same(t, a.Server(), left[0].Server)
+	require.Equal(t, a.Address(), left[0].Address)
+	require.True(t, left[0].Lasts())
+	require.Nil(t, c.Server("A"))
+	require.Same(t, a.Server(), c.Find("A"))
+
+	require.Empty(t, c.Commit(c.Prepare(spec), 0))
+	require.False(t, left[0].Lasts())
+	require.Same(t, a.Server(), c.Server("A"))
+	require.Equal(t, 1, c.Server("A").Sessions())
+	require.Equal(t, "BB", pickSequence(t, c, 2), "its session counts towards max_sessions")
+	require.Equal(t, Override{}, c.Override("A"), "the rest starts afresh")
+
+	again := c.Commit(c.Prepare(newLevelsSpec("B")), 0)
+	require.False(t, left[0].Lasts(), "the first departure is over")
+	require.True(t, again[0].Lasts())
+	a.Done(0)
+	require.Nil(t, c.Find("A"))
+}
+
+func TestServerThatReturnsElsewhereKeepsTheDepartureOfItsAddress(t *testing.T) {
+	at := func(address string) Spec {
+		spec := newLevelsSpec("A")
+		spec.Levels[0].Servers[0].Address = address
+		return spec
+	}
+	c := New(at("1"), 0, nil)
+	held := pick(t, c, 0)
+	left := c.Commit(c.Prepare(at("2")), 0)
+	require.Len(t, left, 1)
+	require.Equal(t, held.Address(), left[0].Address)
+	require.True(t, left[0].Lasts())
+	second := pick(t, c, 0)
+	require.NotEqual(t, held.Address(), second.Address())
+
+	back := c.Commit(c.Prepare(at("1")), 0)
+	require.False(t, left[0].Lasts())
+	require.Equal(t, second.Address(), back[0].Address)
+
+	gone := c.Commit(c.Prepare(newLevelsSpec("B")), 0)
+	require.Equal(t, held.Address(), gone[0].Address)
+	require.Len(t, c.Commit(c.Prepare(at("3")), 0), 1, "of B: that of the address lasts already")
+	require.True(t, gone[0].Lasts())
+	require.Equal(t, 2, c.Server("A").Sessions())
+}
+
+func TestClusterThatReturnsKeepsItsSessions(t *testing.T) {
+	var events []Event
+	c := New(newLevelsSpec("AB"), 0, func(e Event) { events = append(events, e) })
+	a := pick(t, c, 0)
+	left := c.Retire(0)
+	require.Len(t, left, 2)
+	require.True(t, left[0].Lasts())
+	c.SetCheck("A", "tcp", false, "refused", 0)
+	events = nil
+	require.Empty(t, c.Commit(c.Prepare(newLevelsSpec("A")), 0))
+	require.Same(t, a.Server(), c.Server("A"))
+	require.Equal(t, Up, stateOf(c, "A"))
+	require.Equal(t, 1, c.Server("A").Sessions())
+	require.Empty(t, events)
+	lasting := 0
+	for _, d := range left {
+		lasting += count(d.Lasts())
+	}
+	require.Equal(t, 1, lasting, "B has not returned")
+}
+
+func TestExpectedServerReturnsWithItsSessions(t *testing.T) {
+	c := New(newLevelsSpec("B"), 0, nil)
+	left, ok := c.Expect("A", 0)
+	require.True(t, ok)
+	_, ok = c.Expect("A", 0)
+	require.False(t, ok)
+	lease, ok := c.Adopt("A", 0, 0)
+	require.True(t, ok)
+	require.Equal(t, left.Address, lease.Address())
+	require.Empty(t, c.Commit(c.Prepare(newLevelsSpec("AB")), 0))
+	require.False(t, left.Lasts())
+	require.Equal(t, 1, c.Server("A").Sessions())
+	lease.Done(0)
+	require.Zero(t, c.Server("A").Sessions())
 }
 
 func TestRemovingFirstOfTwoKeepsSecondServing(t *testing.T) {

@@ -7,7 +7,7 @@ type EventKind string
 
 // The kinds of events.
 const (
-	EventServerUp     EventKind = "server_up"     // to up, from any state
+	EventServerUp     EventKind = "server_up"     // to up or standby, from down, failing, unresolved, unstable or probation
 	EventServerDown   EventKind = "server_down"   // to down, failing or unstable, from a state that is neither these nor probation
 	EventServerState  EventKind = "server_state"  // any other change of state
 	EventLevelChange  EventKind = "level_change"  // another level took over
@@ -27,11 +27,14 @@ type Event struct {
 	At       time.Duration
 }
 
-// eventKind returns the kind of a server's change of state.
-func eventKind(from, to State) EventKind {
+// eventKind returns the kind of a server's change of state. wasInitial is set if it was down only because no check had
+// passed yet.
+func eventKind(from, to State, wasInitial bool) EventKind {
 	bad := func(s State) bool { return s.out() || s == Unstable }
 	switch {
-	case to == Up:
+	case to == Standby && wasInitial:
+		return EventServerState
+	case (to == Up || to == Standby) && (bad(from) || from == Unresolved || from == Probation):
 		return EventServerUp
 	case bad(to) && !bad(from) && from != Probation:
 		return EventServerDown

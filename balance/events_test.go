@@ -80,7 +80,7 @@ func TestEventsOfEachLayer(t *testing.T) {
 	c.SetAgent("B", AgentAdvice{Down: true}, 0)
 	expect("server_down B up>down by agent", "level_change 1>2")
 	c.SetAgent("A", AgentAdvice{}, 0)
-	expect("server_up A drain>up by agent", "level_change 2>1")
+	expect("server_state A drain>up by agent", "level_change 2>1")
 	c.Feedback("A", true, 0)
 	expect("server_down A up>failing by passive", "level_change 1>2")
 	c.Tick(2 * sec)

@@ -48,25 +48,28 @@ type AgentAdvice struct {
 
 // Verdict is the verdict of one monitor on one server, after rise and fall.
 type Verdict struct {
-	ID     string
-	Up     bool
-	Reason string
-	At     time.Duration // when it last changed
+	ID      string
+	State   State // Up, Full, Standby or Down
+	Initial bool  // Down because the monitor has not passed yet (initial = "down")
+	Reason  string
+	At      time.Duration // when it last changed
 
-	passed  time.Duration // time of the last passing result while the verdict was up; 0 = none
-	failing time.Duration // time of the first of the current failing results; 0 = none
+	passed    time.Duration // time of the last passing result while the verdict was up; 0 = none
+	failing   time.Duration // time of the first of the current failing results; 0 = none
+	passBegan time.Duration // when the last run that passed began; 0 = none has passed
 }
 
-func (v Verdict) text() string {
+// Text returns the reason of a state that the verdict decides: the monitor's ID and the reason.
+func (v Verdict) Text() string {
 	if v.Reason == "" {
 		return v.ID
 	}
 	return v.ID + ": " + v.Reason
 }
 
-// withVerdict returns a copy of list with v set. pass is the result that led to v. list is unchanged, because snapshots
-// may share it.
-func withVerdict(list []Verdict, v Verdict, pass bool) []Verdict {
+// withVerdict returns a copy of list with v set. works reports whether the result that led to v found the server working.
+// list is unchanged, because snapshots may share it.
+func withVerdict(list []Verdict, v Verdict, works bool) []Verdict {
 	now := v.At
 	i, found := slices.BinarySearchFunc(list, v.ID, func(v Verdict, id string) int { return cmp.Compare(v.ID, id) })
 	list = slices.Clone(list)
@@ -74,12 +77,13 @@ func withVerdict(list []Verdict, v Verdict, pass bool) []Verdict {
 		list = slices.Insert(list, i, v)
 	}
 	was := list[i]
-	if was.Up == v.Up {
+	if was.State == v.State {
 		v.At = was.At
 	}
-	v.passed, v.failing = was.passed, was.failing
+	v.Initial = was.Initial && v.State != Up
+	v.passed, v.failing, v.passBegan = was.passed, was.failing, max(was.passBegan, v.passBegan)
 	switch {
-	case pass:
+	case works:
 		v.passed, v.failing = now, 0
 	case v.failing == 0:
 		v.failing = now

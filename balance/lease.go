@@ -8,31 +8,38 @@ type Lease struct {
 	server     *Server
 	id         leaseID
 	level      int32
+	address    AddressID
 	lastResort bool // the server was failing, and all others had failed the session
 }
 
 // Server returns the server, also after the release. It returns nil for the zero Lease.
 func (l *Lease) Server() *Server { return l.server }
 
+// Address returns the address that the server had when it was picked.
+func (l *Lease) Address() AddressID { return l.address }
+
 // Level returns the key of the level that the server was picked from.
 func (l *Lease) Level() int { return int(l.level) }
 
 // Adopt returns a lease for a session that already has its server, from another process. The server's state and limit
-// are not checked. It reports false if the cluster has no such server.
+// are not checked. It reports false if the cluster has no such server, present or departed.
 func (c *Cluster) Adopt(server string, level int, now time.Duration) (Lease, bool) {
 	c.lock(now)
 	defer c.unlock()
 	s := c.servers[server]
 	if s == nil {
+		s = c.departed[server]
+	}
+	if s == nil {
 		return Lease{}, false
 	}
 	s.addSessions(1)
-	return Lease{server: s, id: c.leases.acquire(), level: int32(level)}, true
+	return Lease{server: s, id: c.leases.acquire(), level: int32(level), address: s.address}, true
 }
 
 // Established records that the server answered the dial, and the connect time took. It ends the server's probation. If
-// the server was picked while it was failing, because of protection or as a last resort, it also ends the failing
-// state. The lease is not released.
+// the server was picked as a last resort while it was failing, it also ends the failing state. The lease is not
+// released.
 func (l *Lease) Established(now, took time.Duration) {
 	if l.server == nil {
 		return

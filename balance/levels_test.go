@@ -149,7 +149,8 @@ func TestManualFailback(t *testing.T) {
 		require.Equal(t, "A", runSession(t, c, "", Attempts{Levels: []int{0, 2}}))
 		c.Commit(c.Prepare(spec), 0)
 		require.Equal(t, "B", runSession(t, c, "", Attempts{}), "a reload is no operator")
-		c.Failback(0)
+		require.NoError(t, c.Failback(0))
+		require.EqualError(t, c.Failback(0), "no lower level is in use")
 		require.Equal(t, "A", runSession(t, c, "", Attempts{}))
 		require.False(t, c.Snapshot(0).Held)
 
@@ -161,6 +162,39 @@ func TestManualFailback(t *testing.T) {
 		c.SetCheck("B", "tcp", true, "", 0)
 		require.Equal(t, "A", runSession(t, c, "", Attempts{}))
 	}
+}
+
+// The first level failed under traffic and is on probation, where it gets no session while a lower level is held.
+func TestFailbackToServersOnProbation(t *testing.T) {
+	spec := newLevelsSpec("AB", "C")
+	spec.ManualFailback = true
+	c := newFailingCluster(spec, 1, nil)
+	require.Equal(t, "A✗B✗C", runSession(t, c, "AB", Attempts{}))
+	require.EqualError(t, c.Failback(sec), "level 1 has 0 of 1 servers up or on probation")
+	require.Equal(t, "2", c.Snapshot(sec).Level)
+	c.Tick(2 * sec)
+	require.Equal(t, "CCC", pickSequence(t, c, 3))
+	require.NoError(t, c.Failback(2*sec))
+	state := c.Snapshot(2 * sec)
+	require.Equal(t, "1", state.Level)
+	require.False(t, state.Held)
+	a, b := pick(t, c, 2*sec), pick(t, c, 2*sec)
+	require.NotEqual(t, a.Server(), b.Server())
+	require.Equal(t, "C", pickSequence(t, c, 1), "one session at a time")
+	a.Established(2*sec, 1)
+	b.Established(2*sec, 1)
+	require.Equal(t, Up, stateOf(c, "A"))
+	require.Equal(t, "1", c.Snapshot(2*sec).Level)
+
+	require.Regexp(t, "^.✗.✗C$", runSession(t, c, "AB", Attempts{}))
+	c.Tick(5 * sec)
+	require.NoError(t, c.Failback(5*sec))
+	require.Regexp(t, "^.✗.✗C$", runSession(t, c, "AB", Attempts{}), "they fail again")
+	require.Equal(t, "2", c.Snapshot(5*sec).Level)
+
+	spec.ManualFailback = false
+	commit(c, spec)
+	require.EqualError(t, c.Failback(5*sec), "failback is automatic")
 }
 
 func TestAttemptsOverflowAndReset(t *testing.T) {

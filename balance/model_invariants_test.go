@@ -40,6 +40,8 @@ func (w *model) checkStates(t *rapid.T, state ClusterState) {
 				require.Equal(t, InMaint, s.State)
 			case w.admin[s.Name] == Drain:
 				require.Equal(t, Draining, s.State)
+			case w.c.servers[s.Name].delayed:
+				require.Contains(t, []State{Up, Probation, Down, Failing, Unstable}, s.State)
 			case w.verdicts[s.Name]:
 				require.Contains(t, []State{Down, Unstable}, s.State)
 			default:

@@ -31,7 +31,8 @@ func (p PassiveState) String() string {
 //	failing    –                                              –         probation
 //	probation  failing                                        up        –
 //
-// A success in state up does not reset the count: a server that fails every third dial is failing, too.
+// A success in state up does not reset the count: a server that fails every third dial is failing, too. clear ends
+// failing and probation when all checks have passed since the trip.
 type passiveHealth struct {
 	maxFails int           // 0 = off
 	timeout  time.Duration // fail_timeout
@@ -40,6 +41,8 @@ type passiveHealth struct {
 	fails int           // since first, while up
 	first time.Duration // time of the first counted failure
 	until time.Duration // end of the failing state
+
+	trippedAt time.Duration // when it last became failing
 }
 
 func (p *passiveHealth) fail(now time.Duration) {
@@ -61,7 +64,7 @@ func (p *passiveHealth) fail(now time.Duration) {
 
 // trip makes the server failing for a full fail_timeout from now.
 func (p *passiveHealth) trip(now time.Duration) {
-	p.state, p.fails, p.until = PassiveFailing, 0, now+p.timeout
+	p.state, p.fails, p.until, p.trippedAt = PassiveFailing, 0, now+p.timeout, now
 }
 
 func (p *passiveHealth) success() {

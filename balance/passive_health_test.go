@@ -130,6 +130,36 @@ func TestFeedbackCountsLikeDial(t *testing.T) {
 	require.Equal(t, Up, stateOf(c, "A"))
 }
 
+func TestPassingChecksClearPassiveRecord(t *testing.T) {
+	for _, probation := range []bool{false, true} {
+		spec := newLevelsSpec("AB")
+		spec.Levels[0].Servers[0].Monitors = []MonitorSpec{{ID: "redis"}, {ID: "tcp"}, {ID: "down", OnlyDown: true}}
+		c := newFailingCluster(spec, 1, nil)
+		c.CheckPassed("A", "tcp", true, "", 1, 1)
+		c.Feedback("A", true, sec)
+		now := sec + sec/2
+		if probation {
+			now = 4 * sec
+			c.Tick(now)
+			require.Equal(t, Probation, stateOf(c, "A"))
+		}
+		out := stateOf(c, "A")
+		c.CheckPassed("A", "tcp", true, "", sec, now)
+		require.Equal(t, out, stateOf(c, "A"), "it began before the trip")
+		c.CheckPassed("A", "redis", true, "", sec+1, now)
+		require.Equal(t, out, stateOf(c, "A"), "the other has not passed since")
+		c.CheckPassed("A", "tcp", true, "", sec+1, now)
+		require.Equal(t, Up, stateOf(c, "A"))
+	}
+}
+
+func TestPassiveRecordWithoutChecksStays(t *testing.T) {
+	c := newFailingCluster(newLevelsSpec("AB"), 1, nil)
+	c.Feedback("A", true, sec)
+	c.CheckPassed("A", "tcp", true, "", 2*sec, 2*sec)
+	require.Equal(t, Failing, stateOf(c, "A"))
+}
+
 func TestFailedDialsReleaseSessionSlots(t *testing.T) {
 	spec := newLevelsSpec("A")
 	spec.Levels[0].Servers[0].MaxSessions = 10

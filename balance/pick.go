@@ -188,7 +188,7 @@ func (c *Cluster) markTried(l *level, t *Attempts, tried bool) {
 // acquire returns a lease on a slot's server.
 func (c *Cluster) acquire(l *level, i int, t *Attempts) Lease {
 	s := l.slots[i].server
-	lease := Lease{server: s, id: c.leases.acquire(), level: int32(l.key)}
+	lease := Lease{server: s, id: c.leases.acquire(), level: int32(l.key), address: s.address}
 	t.record(attempt{s, int32(l.key)})
 	s.picks++
 	s.addSessions(1)

@@ -13,23 +13,54 @@ import (
 //	else, all that are out are down              the first, in order of levels, of those that went down in the last round
 //	else                                         the last one that went out of service
 //
-// Servers in maint, drain or unresolved are not out on health grounds and are never protected.
+// Servers in maint, drain, standby, full or unresolved are not out on health grounds and are never protected, nor are those
+// that wait for their first passing check.
 func (c *Cluster) protect() {
 	was := c.protected
 	switch {
 	case !c.spec.Protected || c.up > 0:
 		c.protected = nil
 	case c.serving > 0:
-		if was != nil && (len(was.placements) == 0 || !was.merged.State.out()) {
+		if was != nil && (len(was.placements) == 0 || !was.merged.overruled()) {
 			c.protected = nil
 		}
 	default:
 		c.protected = c.lastServer(nil)
 	}
-	if was != c.protected {
-		c.markDirty(was)
-		c.markDirty(c.protected)
+	if was == c.protected {
+		return
 	}
+	c.markDirty(was)
+	c.markDirty(c.protected)
+	if c.protected != nil {
+		c.protected.flapping = true
+	}
+	if was != nil && was.delayed && len(was.placements) > 0 {
+		c.recompute(was, was.cause.Layer, was.cause.Reason)
+	}
+}
+
+// minProtectedTime is how long a state of a protected server lasts at least, so that one whose dials fail now and then
+// does not fill the event log.
+const minProtectedTime = time.Second
+
+// mustWait reports whether a change of a server's merged state must wait until the current one is minProtectedTime old.
+// Only changes between states in which the server serves are delayed: up, probation, and failing or down while it is or
+// would be protected.
+func (c *Cluster) mustWait(s *Server, to *Decision) bool {
+	was := &s.merged
+	if !c.spec.Protected || !s.flapping || was.State == to.State || c.now-s.mergedSince >= minProtectedTime {
+		return false
+	}
+	switch {
+	case canServe(was.State) && canServe(to.State):
+		return true
+	case canServe(was.State) && to.overruled():
+		return c.serving == 1 // the last one: it would be protected at once
+	case was.overruled() && canServe(to.State):
+		return c.protected != nil
+	}
+	return false
 }
 
 // lastServer returns the server to protect among the given levels (empty = all), or nil if none is out on health
@@ -40,7 +71,7 @@ func (c *Cluster) lastServer(levels []int) *Server {
 		for i := range c.levelCount(levels) {
 			if l := c.levelAt(levels, i); l != nil {
 				for j := range l.slots {
-					if s := l.slots[j].server; s.merged.State.out() && !visit(s) {
+					if s := l.slots[j].server; s.merged.overruled() && !visit(s) {
 						return
 					}
 				}
@@ -106,7 +137,7 @@ func (s *Server) failureTimes() (since, before time.Duration) {
 		well(s.agentPassed)
 	}
 	for _, v := range s.layers.Checks {
-		if !v.Up {
+		if v.State == Down {
 			since = min(since, v.failing)
 			well(v.passed)
 		}
@@ -119,7 +150,7 @@ func (s *Server) backdateFailures() {
 	s.agentFailing = longAgo
 	s.layers.Checks = slices.Clone(s.layers.Checks)
 	for i := range s.layers.Checks {
-		if v := &s.layers.Checks[i]; !v.Up {
+		if v := &s.layers.Checks[i]; v.State == Down {
 			v.failing = longAgo
 		}
 	}

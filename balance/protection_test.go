@@ -108,14 +108,113 @@ func TestUnprotectedClusterHasNoServer(t *testing.T) {
 	require.ErrorIs(t, err, ErrNoServer)
 }
 
-func TestLastFailingServerIsProtectedAndSuccessEndsIt(t *testing.T) {
+func TestLastFailingServerIsProtectedUntilItsRecordIsOver(t *testing.T) {
 	c := newFailingCluster(newLevelsSpec("AB"), 1, nil)
 	require.Equal(t, "A✗B✗ no attempts left", runSession(t, c, "AB", Attempts{}))
 	require.Equal(t, Failing, stateOf(c, "A"))
 	require.Equal(t, Unstable, stateOf(c, "B"))
 	require.Equal(t, "B✗A✗ no attempts left", runSession(t, c, "AB", Attempts{}))
 	require.Equal(t, "B", runSession(t, c, "A", Attempts{}))
-	require.Equal(t, Up, stateOf(c, "B"))
+	require.Equal(t, Unstable, stateOf(c, "B"), "one success does not end its record")
+	c.Tick(2 * sec)
+	require.Equal(t, Probation, stateOf(c, "B"))
+	lease := pick(t, c, 2*sec)
+	lease.Established(2*sec, 1)
+	c.Tick(3 * sec)
+	require.Equal(t, Up, stateOf(c, lease.Server().Name()))
+}
+
+// The dials of the only server fail half of the time, and its checks pass in between. Its state changes at most once a
+// second, and it serves all the time.
+func TestFlappingProtectedServerChangesStateOnceASecond(t *testing.T) {
+	for _, timeout := range []time.Duration{10 * sec, sec / 50} {
+		var events []Event
+		spec := newLevelsSpec("A")
+		spec.Levels[0].Servers[0].MaxFails, spec.Levels[0].Servers[0].FailTimeout = 1, timeout
+		spec.Levels[0].Servers[0].Monitors = []MonitorSpec{{ID: "tcp"}}
+		c := New(spec, 1, func(e Event) { events = append(events, e) })
+		const end = 8 * sec
+		for now := time.Duration(1); now < end; now += sec / 100 {
+			lease := pick(t, c, now)
+			if now/(sec/100)%2 == 0 {
+				lease.Fail(now, "refused")
+			} else {
+				lease.Established(now, 1)
+				lease.Done(now)
+			}
+			c.CheckPassed("A", "tcp", true, "", now, now)
+		}
+		last := map[EventKind]time.Duration{}
+		for _, e := range events {
+			kind := e.Kind
+			if e.Server == "A" && e.Kind != EventClusterEmpty {
+				kind = "state"
+			}
+			if at, ok := last[kind]; ok {
+				require.GreaterOrEqual(t, e.At-at, sec, "%+v", e)
+			}
+			last[kind] = e.At
+		}
+		require.NotEmpty(t, events)
+	}
+}
+
+func TestFlappingChecksOfProtectedServerChangeStateOnceASecond(t *testing.T) {
+	var events []Event
+	c := New(newLevelsSpec("AB"), 1, func(e Event) { events = append(events, e) })
+	c.SetCheck("B", "tcp", false, "refused", 1)
+	changes := 0
+	for now := sec; now < 11*sec; now += sec / 10 {
+		c.SetCheck("A", "tcp", now/(sec/10)%2 == 0, "", now)
+		pick(t, c, now)
+	}
+	for _, e := range events {
+		if e.Server == "A" && e.Kind != EventClusterEmpty {
+			changes++
+		}
+	}
+	require.Positive(t, changes)
+	require.LessOrEqual(t, changes, 11)
+}
+
+func TestStandbyAndFullServersAreNotProtected(t *testing.T) {
+	for _, state := range []State{Standby, Full} {
+		c := New(newLevelsSpec("AB"), 1, nil)
+		c.SetVerdict("A", "redis", state, "", 1)
+		require.Equal(t, "BB", pickSequence(t, c, 2))
+		c.SetVerdict("B", "redis", state, "", 2)
+		_, err := c.Pick(2, &Attempts{})
+		require.ErrorIs(t, err, ErrNoServer)
+		require.Equal(t, state == Standby, c.Server("A").OutOfService())
+		c.SetCheck("B", "redis", false, "refused", 3)
+		require.Equal(t, Unstable, stateOf(c, "B"))
+		c.SetVerdict("A", "redis", Up, "", 4)
+		require.Equal(t, "AA", pickSequence(t, c, 2))
+	}
+}
+
+func TestServerWithInitialDownIsNotEligibleBeforeItsFirstSuccess(t *testing.T) {
+	spec := newLevelsSpec("A")
+	spec.Levels[0].Servers[0].Monitors = []MonitorSpec{{ID: "redis", InitialDown: true}}
+	c := New(spec, 1, nil)
+	none := func() {
+		_, err := c.Pick(0, &Attempts{})
+		require.ErrorIs(t, err, ErrNoServer)
+	}
+	none()
+	require.Equal(t, Down, stateOf(c, "A"))
+	c.SetCheck("A", "redis", false, "refused", 1)
+	none()
+	c.SetCheck("A", "redis", true, "", 2)
+	require.Equal(t, "A", pickSequence(t, c, 1))
+	c.SetCheck("A", "redis", false, "refused", 3*sec)
+	require.Equal(t, Unstable, stateOf(c, "A"), "later failures are protected")
+
+	spec = spec.clone()
+	spec.Levels[0].Servers = append(spec.Levels[0].Servers, ServerSpec{Name: "B", Weight: 1, Monitors: spec.Levels[0].Servers[0].Monitors})
+	commit(c, spec)
+	require.Equal(t, Unstable, stateOf(c, "A"))
+	require.Equal(t, Down, stateOf(c, "B"))
 }
 
 // When every eligible server has failed a session, it tries at most two failing servers, those whose
@@ -178,6 +277,7 @@ func TestLastServerOnProbationServesAllSessions(t *testing.T) {
 	require.Equal(t, Probation, stateOf(c, "A"))
 	first, second := pick(t, c, 10*sec), pick(t, c, 10*sec)
 	second.Established(10*sec, 1)
+	c.Tick(11 * sec)
 	require.Equal(t, Up, stateOf(c, "A"))
 	first.Done(10 * sec)
 	second.Done(10 * sec)

@@ -10,13 +10,20 @@ import (
 
 // recompute merges a server's layers. by and why are the layer that changed and its reason.
 func (c *Cluster) recompute(s *Server, by Layer, why string) {
-	was := s.merged.State
-	s.merged = s.layers.State()
+	was, to := s.merged.State, s.layers.State()
 	s.cause = Decision{Layer: by, Reason: why}
 	c.markDirty(s)
+	if s.delayed = c.mustWait(s, &to); s.delayed {
+		c.watch(s)
+		return
+	}
+	s.merged = to
 	is := s.merged.State
 	if is == was {
 		return
+	}
+	if was == Up && c.now-s.mergedSince >= minProtectedTime {
+		s.flapping = false
 	}
 	c.up += count(is == Up) - count(was == Up)
 	c.serving += count(canServe(is)) - count(canServe(was))
@@ -25,7 +32,7 @@ func (c *Cluster) recompute(s *Server, by Layer, why string) {
 		c.outages++
 		s.outage = c.outages
 	}
-	if is == Down || is == InMaint {
+	if is == Down && !s.merged.Initial || is == InMaint {
 		s.slowStartDue = true
 	}
 }
@@ -64,12 +71,12 @@ func (c *Cluster) publishChanges() {
 // publish derives a server's published state, slow start and slots from its merged state, and emits an event if the
 // state has changed.
 func (c *Cluster) publish(s *Server) {
-	was, is := s.published.State, s.merged
+	was, wasInitial, is := s.published.State, s.published.Initial, s.merged
 	if s == c.protected {
 		is.State = Unstable
 	}
 	s.published = is
-	s.outOfService.Store(is.State == Down || is.State == InMaint)
+	s.outOfService.Store(is.State == Down || is.State == Standby || is.State == InMaint)
 	if is.State != Probation {
 		s.probationLease = leaseID{}
 	}
@@ -88,7 +95,7 @@ func (c *Cluster) publish(s *Server) {
 			c.moves.Add(1)
 		}
 		if known {
-			e := Event{Kind: eventKind(was, is.State), Level: s.placements[0].level.name, Server: s.name,
+			e := Event{Kind: eventKind(was, is.State, wasInitial), Level: s.placements[0].level.name, Server: s.name,
 				From: was.String(), To: is.State.String(), Layer: string(is.Layer), Reason: is.Reason}
 			switch {
 			case is.State == Up || is.State == Probation:
@@ -137,8 +144,13 @@ func (c *Cluster) levelInUse() (use int, held bool) {
 	if use = c.firstLevel((*level).steady); use < 0 {
 		use = eligible
 	}
-	if c.spec.ManualFailback && c.level > use && c.levels[c.level].steady() >= c.levels[c.level].minUp {
-		use = c.level
+	if c.spec.ManualFailback && c.level >= 0 {
+		switch current := c.levels[c.level]; {
+		case c.level > use && current.steady() >= current.minUp:
+			use = c.level // held
+		case c.level < use && current.eligible >= current.minUp:
+			use = c.level // failback to servers on probation
+		}
 	}
 	return use, c.spec.ManualFailback && use > eligible
 }
@@ -172,6 +184,9 @@ func (s *Server) deadline(slowStart time.Duration) time.Duration {
 	if s.passive.state == PassiveFailing {
 		at = s.passive.until
 	}
+	if s.delayed {
+		at = min(at, s.mergedSince+minProtectedTime)
+	}
 	if s.inSlowStart {
 		_, next := slowStartPercent(s.slowStartBegan, max(s.slowStartBegan, s.cluster.now), slowStart)
 		at = min(at, next)
@@ -192,6 +207,9 @@ func (c *Cluster) applyTimers() {
 		if s.passive.state == PassiveFailing {
 			s.passive.expire(c.now)
 			c.applyPassive(s, "fail_timeout expired")
+		}
+		if s.delayed && c.now-s.mergedSince >= minProtectedTime && len(s.placements) > 0 {
+			c.recompute(s, s.cause.Layer, s.cause.Reason)
 		}
 		at := s.deadline(c.spec.SlowStart)
 		if s.timed = at != never && len(s.placements) > 0; s.timed {
@@ -219,9 +237,10 @@ func (c *Cluster) recordFailure(s *Server, why string) {
 	c.applyPassive(s, why)
 }
 
-// recordSuccess counts a success of a server. whileOut is set for a server that was picked although it was failing.
+// recordSuccess counts a success of a server. whileOut is set for a server that was picked as a last resort. A protected
+// server stays failing: its record ends with fail_timeout or with passing checks.
 func (c *Cluster) recordSuccess(s *Server, whileOut bool, why string) {
-	if s == c.protected || whileOut {
+	if whileOut {
 		s.passive.clear()
 	} else {
 		s.passive.success()

@@ -101,7 +101,7 @@ func (c *Cluster) Restore(m SavedState, now time.Duration) {
 			c.restoreServer(s, &m.Servers[i])
 		}
 	}
-	if s := c.servers[m.ProtectedServer]; s != nil && s.merged.State.out() {
+	if s := c.servers[m.ProtectedServer]; s != nil && s.merged.overruled() {
 		c.protected = s
 		c.restoreProtection(s)
 	}
@@ -143,10 +143,9 @@ func (c *Cluster) restoreServer(s *Server, m *SavedServer) {
 	layers.Override, layers.OverrideAt = m.Override.clone(), m.OverrideAt
 	layers.Agent, layers.AgentAt = m.Agent.clone(), m.AgentAt
 	if m.Address == s.Address() {
-		layers.Checks = nil
-		for _, v := range m.Checks {
-			v.passed, v.failing = 0, 0 // times of another timeline
-			layers.Checks = withVerdict(layers.Checks, v, v.Up)
+		for _, v := range m.Checks { // of the others, the initial ones stay
+			v.passed, v.failing, v.passBegan = 0, 0, 0 // times of another timeline
+			layers.Checks = withVerdict(layers.Checks, v, v.State != Down)
 		}
 		s.restorePassive(&m.Passive)
 	} else {
@@ -177,5 +176,6 @@ func (s *Server) restorePassive(m *PassiveRecord) {
 	case r.fails >= r.maxFails: // max_fails has become smaller
 		r.fails = r.maxFails - 1
 	}
+	r.trippedAt = min(m.At, now)
 	s.layers.Passive, s.layers.PassiveReason, s.layers.PassiveAt = r.state, m.Reason, m.At
 }

@@ -7,7 +7,7 @@ import (
 )
 
 // Server is one server of a cluster, in one or more levels. As long as its name stays in the cluster it keeps its
-// sessions, verdicts and overrides.
+// sessions, verdicts and overrides. One that has left keeps its sessions, and takes them back if it returns.
 type Server struct {
 	// Immutable.
 	cluster *Cluster
@@ -15,12 +15,13 @@ type Server struct {
 
 	// Atomic, read by anyone.
 	public       atomic.Pointer[public]
-	outOfService atomic.Bool // published as down or in maintenance
+	outOfService atomic.Bool // published as down, standby or in maintenance
 
 	// Guarded by Cluster.mu.
 	placements []placement // its slots; empty = the server has left the cluster
 	layers     Layers
 	passive    passiveHealth
+	monitors   []MonitorSpec
 
 	merged      Decision      // result of Layers.State
 	mergedSince time.Duration // start of merged.State
@@ -30,6 +31,8 @@ type Server struct {
 	published                 Decision      // merged, or unstable
 	since                     time.Duration // start of published.State, or neverPublished
 	cause                     Decision      // Layer and Reason of the latest change, for the event that follows
+	flapping                  bool          // was protected, and not up for minProtectedTime since
+	delayed                   bool          // a change of the merged state waits for minProtectedTime
 	dirty                     bool          // in Cluster.dirty
 	slowStartDue              bool          // slow start begins when the server next serves
 	inSlowStart               bool          // slow start is in progress
@@ -37,9 +40,12 @@ type Server struct {
 	percent                   int           // of weight and max_sessions allowed by slow start
 	timed                     bool          // in Cluster.timed
 
-	sessionLimit   int     // after slow start; 0 = no limit
-	sessions       int     // leases out
-	probationLease leaseID // lease of the session that decides the probation; zero = none
+	sessionLimit   int // after slow start; 0 = no limit
+	sessions       int // leases out
+	address        AddressID
+	addresses      addressIDs
+	left           map[AddressID]uint64 // departures that last, by number
+	probationLease leaseID              // lease of the session that decides the probation; zero = none
 
 	lastResort      uint64 // its number in the order of last resorts; 0 = never
 	picks, failures uint64
@@ -70,7 +76,7 @@ func (s *Server) Address() string { return s.public.Load().address }
 // Handle returns ServerSpec.Handle of the latest Commit.
 func (s *Server) Handle() any { return s.public.Load().handle }
 
-// OutOfService reports whether the published state is down or maint. It takes no lock. A server that has left its
+// OutOfService reports whether the published state is down, standby or maint. It takes no lock. A server that has left its
 // cluster keeps its last state.
 func (s *Server) OutOfService() bool { return s.outOfService.Load() }
 
@@ -121,5 +127,8 @@ func (s *Server) addSessions(n int) {
 		if s.full() != was {
 			p.level.updateSlot(p.slot)
 		}
+	}
+	if s.sessions == 0 && len(s.placements) == 0 && s.cluster.departed[s.name] == s {
+		delete(s.cluster.departed, s.name)
 	}
 }

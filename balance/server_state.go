@@ -9,6 +9,8 @@ const (
 	Up         State = iota // serves
 	Probation               // was failing; serves one session at a time
 	Failing                 // out of service by passive health
+	Full                    // a check was refused for want of room: no new sessions
+	Standby                 // healthy, but it has another role than the one asked for: no new sessions
 	Down                    // out of service by an agent or a check
 	Unresolved              // its host name has no address yet
 	Draining                // no new sessions
@@ -25,6 +27,10 @@ func (s State) String() string {
 		return "probation"
 	case Failing:
 		return "failing"
+	case Full:
+		return "full"
+	case Standby:
+		return "standby"
 	case Down:
 		return "down"
 	case Unresolved:
@@ -42,8 +48,11 @@ func (s State) String() string {
 // Eligible reports whether a server in this state may be given new sessions.
 func (s State) Eligible() bool { return s == Up || s == Probation || s == Unstable }
 
-// out reports whether health took the server out of service. Only these states can be overruled by protection.
+// out reports whether health took the server out of service.
 func (s State) out() bool { return s == Down || s == Failing }
+
+// overruled reports whether protection may overrule the state.
+func (d *Decision) overruled() bool { return d.State.out() && !d.Initial }
 
 // Layer is a source of a server's state.
 type Layer string
@@ -61,9 +70,10 @@ const (
 
 // Decision is a state, the layer that decided it and the reason given by that layer.
 type Decision struct {
-	State  State
-	Layer  Layer
-	Reason string
+	State   State
+	Layer   Layer
+	Reason  string
+	Initial bool // down only because no check has passed yet (initial = "down"); never overruled by protection
 }
 
 // State merges the layers into one state. Layers are merged nowhere else.
@@ -80,19 +90,22 @@ type Decision struct {
 //	·          ·               unresolved  ·            ·        ·           unresolved
 //	·          ·               ·           down         ·        ·           down
 //	·          ·               ·           ·            down     ·           down
+//	·          ·               ·           ·            standby  ·           standby
+//	·          ·               ·           ·            full     ·           full
 //	·          ·               ·           ·            ·        failing     failing
 //	·          ·               ·           ·            ·        probation   probation
 //	·          ·               ·           ·            ·        ·           up
 //
-// An override of ready takes precedence over maint and drain of the configuration and the agent. It
-// does not change unresolved, verdicts or passive health.
+// If the verdicts of several checks differ, down precedes standby, which precedes full. An override of ready takes
+// precedence over maint and drain of the configuration and the agent. It does not change unresolved, verdicts or passive
+// health.
 func (l *Layers) State() Decision {
 	if l.Override.State != nil {
 		switch *l.Override.State {
 		case Maint:
-			return Decision{InMaint, ByOverride, l.Override.Note}
+			return Decision{State: InMaint, Layer: ByOverride, Reason: l.Override.Note}
 		case Drain:
-			return Decision{Draining, ByOverride, l.Override.Note}
+			return Decision{State: Draining, Layer: ByOverride, Reason: l.Override.Note}
 		}
 	} else {
 		for _, a := range [...]struct {
@@ -100,29 +113,43 @@ func (l *Layers) State() Decision {
 			state State
 		}{{Maint, InMaint}, {Drain, Draining}} {
 			if l.Configured == a.admin {
-				return Decision{a.state, ByConfiguration, ""}
+				return Decision{State: a.state, Layer: ByConfiguration}
 			}
 			if l.Agent.Admin == a.admin {
-				return Decision{a.state, ByAgent, l.Agent.Reason}
+				return Decision{State: a.state, Layer: ByAgent, Reason: l.Agent.Reason}
 			}
 		}
 	}
 	if l.Unresolved {
-		return Decision{Unresolved, ByResolver, ""}
+		return Decision{State: Unresolved, Layer: ByResolver}
 	}
 	if l.Agent.Down {
-		return Decision{Down, ByAgent, l.Agent.Reason}
+		return Decision{State: Down, Layer: ByAgent, Reason: l.Agent.Reason}
 	}
-	for _, v := range l.Checks {
-		if !v.Up {
-			return Decision{Down, ByChecks, v.text()}
-		}
+	if v := l.deciding(); v != nil {
+		return Decision{State: v.State, Layer: ByChecks, Reason: v.Text(), Initial: v.Initial}
 	}
 	switch l.Passive {
 	case PassiveFailing:
-		return Decision{Failing, ByPassive, l.PassiveReason}
+		return Decision{State: Failing, Layer: ByPassive, Reason: l.PassiveReason}
 	case PassiveProbation:
-		return Decision{Probation, ByPassive, l.PassiveReason}
+		return Decision{State: Probation, Layer: ByPassive, Reason: l.PassiveReason}
 	}
 	return Decision{State: Up}
+}
+
+// deciding returns the verdict that decides the state, or nil if all are up. A check that has failed precedes one that
+// has not run yet.
+func (l *Layers) deciding() *Verdict {
+	var worst *Verdict
+	for i := range l.Checks {
+		v := &l.Checks[i]
+		if v.State == Up {
+			continue
+		}
+		if worst == nil || v.State > worst.State || v.State == worst.State && worst.Initial && !v.Initial {
+			worst = v
+		}
+	}
+	return worst
 }

@@ -7,34 +7,40 @@ import (
 )
 
 func TestStateTruthTable(t *testing.T) {
-	bad := []Verdict{{ID: "mysql", Up: true}, {ID: "tcp", Reason: "refused"}}
+	bad := []Verdict{{ID: "mysql", State: Up}, {ID: "tcp", State: Down, Reason: "refused"}}
 	for _, test := range []struct {
 		name   string
 		layers Layers
 		want   Decision
 	}{
 		{"nothing set", Layers{}, Decision{}},
-		{"configured maint", Layers{Configured: Maint}, Decision{InMaint, ByConfiguration, ""}},
-		{"configured drain", Layers{Configured: Drain}, Decision{Draining, ByConfiguration, ""}},
-		{"override of maint over everything", Layers{Configured: Drain, Override: Override{State: pointerTo(Maint), Note: "disk"}, Agent: AgentAdvice{Admin: Drain, Down: true}, Checks: bad, Unresolved: true}, Decision{InMaint, ByOverride, "disk"}},
-		{"override of drain lifts a configured maint", Layers{Configured: Maint, Override: Override{State: pointerTo(Drain)}}, Decision{Draining, ByOverride, ""}},
+		{"configured maint", Layers{Configured: Maint}, Decision{State: InMaint, Layer: ByConfiguration, Reason: ""}},
+		{"configured drain", Layers{Configured: Drain}, Decision{State: Draining, Layer: ByConfiguration, Reason: ""}},
+		{"override of maint over everything", Layers{Configured: Drain, Override: Override{State: pointerTo(Maint), Note: "disk"}, Agent: AgentAdvice{Admin: Drain, Down: true}, Checks: bad, Unresolved: true}, Decision{State: InMaint, Layer: ByOverride, Reason: "disk"}},
+		{"override of drain lifts a configured maint", Layers{Configured: Maint, Override: Override{State: pointerTo(Drain)}}, Decision{State: Draining, Layer: ByOverride, Reason: ""}},
 		{"override of ready lifts a configured maint", Layers{Configured: Maint, Override: Override{State: pointerTo(Ready)}}, Decision{}},
 		{"override of ready stands before the agent's drain", Layers{Override: Override{State: pointerTo(Ready)}, Agent: AgentAdvice{Admin: Drain}}, Decision{}},
-		{"override of ready cancels no verdict", Layers{Configured: Maint, Override: Override{State: pointerTo(Ready)}, Checks: bad}, Decision{Down, ByChecks, "tcp: refused"}},
-		{"agent's ready lifts no maint", Layers{Override: Override{State: pointerTo(Maint)}, Agent: AgentAdvice{Admin: Ready}}, Decision{InMaint, ByOverride, ""}},
-		{"agent's maint", Layers{Agent: AgentAdvice{Admin: Maint, Reason: "backup"}}, Decision{InMaint, ByAgent, "backup"}},
-		{"agent's maint over a configured drain", Layers{Configured: Drain, Agent: AgentAdvice{Admin: Maint}}, Decision{InMaint, ByAgent, ""}},
-		{"agent's drain", Layers{Agent: AgentAdvice{Admin: Drain}}, Decision{Draining, ByAgent, ""}},
-		{"override of weight alone leaves the agent's drain", Layers{Override: Override{Weight: pointerTo(3)}, Agent: AgentAdvice{Admin: Drain}}, Decision{Draining, ByAgent, ""}},
-		{"drain over unresolved", Layers{Configured: Drain, Unresolved: true}, Decision{Draining, ByConfiguration, ""}},
-		{"unresolved over down", Layers{Unresolved: true, Checks: bad}, Decision{Unresolved, ByResolver, ""}},
-		{"agent's down over the checks'", Layers{Agent: AgentAdvice{Down: true, Reason: "full"}, Checks: bad}, Decision{Down, ByAgent, "full"}},
-		{"one check of two fails", Layers{Checks: bad}, Decision{Down, ByChecks, "tcp: refused"}},
+		{"override of ready cancels no verdict", Layers{Configured: Maint, Override: Override{State: pointerTo(Ready)}, Checks: bad}, Decision{State: Down, Layer: ByChecks, Reason: "tcp: refused"}},
+		{"agent's ready lifts no maint", Layers{Override: Override{State: pointerTo(Maint)}, Agent: AgentAdvice{Admin: Ready}}, Decision{State: InMaint, Layer: ByOverride, Reason: ""}},
+		{"agent's maint", Layers{Agent: AgentAdvice{Admin: Maint, Reason: "backup"}}, Decision{State: InMaint, Layer: ByAgent, Reason: "backup"}},
+		{"agent's maint over a configured drain", Layers{Configured: Drain, Agent: AgentAdvice{Admin: Maint}}, Decision{State: InMaint, Layer: ByAgent, Reason: ""}},
+		{"agent's drain", Layers{Agent: AgentAdvice{Admin: Drain}}, Decision{State: Draining, Layer: ByAgent, Reason: ""}},
+		{"override of weight alone leaves the agent's drain", Layers{Override: Override{Weight: pointerTo(3)}, Agent: AgentAdvice{Admin: Drain}}, Decision{State: Draining, Layer: ByAgent, Reason: ""}},
+		{"drain over unresolved", Layers{Configured: Drain, Unresolved: true}, Decision{State: Draining, Layer: ByConfiguration, Reason: ""}},
+		{"unresolved over down", Layers{Unresolved: true, Checks: bad}, Decision{State: Unresolved, Layer: ByResolver, Reason: ""}},
+		{"agent's down over the checks'", Layers{Agent: AgentAdvice{Down: true, Reason: "full"}, Checks: bad}, Decision{State: Down, Layer: ByAgent, Reason: "full"}},
+		{"one check of two fails", Layers{Checks: bad}, Decision{State: Down, Layer: ByChecks, Reason: "tcp: refused"}},
 		{"all checks pass", Layers{Checks: bad[:1]}, Decision{}},
-		{"down over failing", Layers{Checks: bad, Passive: PassiveFailing}, Decision{Down, ByChecks, "tcp: refused"}},
-		{"failing", Layers{Passive: PassiveFailing, PassiveReason: "3 failures"}, Decision{Failing, ByPassive, "3 failures"}},
-		{"probation", Layers{Passive: PassiveProbation}, Decision{Probation, ByPassive, ""}},
-		{"maint over failing", Layers{Configured: Maint, Passive: PassiveFailing}, Decision{InMaint, ByConfiguration, ""}},
+		{"down over failing", Layers{Checks: bad, Passive: PassiveFailing}, Decision{State: Down, Layer: ByChecks, Reason: "tcp: refused"}},
+		{"standby over full and failing", Layers{Checks: []Verdict{{ID: "a", State: Full}, {ID: "b", State: Standby, Reason: "replica"}}, Passive: PassiveFailing}, Decision{State: Standby, Layer: ByChecks, Reason: "b: replica"}},
+		{"down over standby", Layers{Checks: []Verdict{{ID: "a", State: Standby}, {ID: "b", State: Down}}}, Decision{State: Down, Layer: ByChecks, Reason: "b"}},
+		{"agent's down over standby", Layers{Agent: AgentAdvice{Down: true}, Checks: []Verdict{{ID: "a", State: Standby}}}, Decision{State: Down, Layer: ByAgent}},
+		{"full over failing", Layers{Checks: []Verdict{{ID: "a", State: Full}}, Passive: PassiveFailing}, Decision{State: Full, Layer: ByChecks, Reason: "a"}},
+		{"not checked yet", Layers{Checks: []Verdict{{ID: "a", State: Down, Initial: true}}}, Decision{State: Down, Layer: ByChecks, Reason: "a", Initial: true}},
+		{"a failed check before one that has not run", Layers{Checks: []Verdict{{ID: "a", State: Down, Initial: true}, {ID: "b", State: Down}}}, Decision{State: Down, Layer: ByChecks, Reason: "b"}},
+		{"failing", Layers{Passive: PassiveFailing, PassiveReason: "3 failures"}, Decision{State: Failing, Layer: ByPassive, Reason: "3 failures"}},
+		{"probation", Layers{Passive: PassiveProbation}, Decision{State: Probation, Layer: ByPassive, Reason: ""}},
+		{"maint over failing", Layers{Configured: Maint, Passive: PassiveFailing}, Decision{State: InMaint, Layer: ByConfiguration, Reason: ""}},
 	} {
 		require.Equal(t, test.want, test.layers.State(), test.name)
 	}
@@ -87,7 +93,7 @@ func TestDroppedCheckNoLongerCounts(t *testing.T) {
 	c.SetCheck("A", "http", true, "", 0)
 	c.DropCheck("A", "tcp")
 	require.Equal(t, Up, c.Snapshot(0).Levels[0].Servers[0].State)
-	require.Equal(t, []Verdict{{ID: "tcp"}}, before.Levels[0].Servers[0].Layers.Checks, "a snapshot stays what it was")
+	require.Equal(t, []Verdict{{ID: "tcp", State: Down}}, before.Levels[0].Servers[0].Layers.Checks, "a snapshot stays what it was")
 }
 
 func TestUnknownServersAreIgnored(t *testing.T) {

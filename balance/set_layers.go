@@ -1,27 +1,77 @@
 package balance
 
-import "time"
+import (
+	"slices"
+	"time"
+)
 
 // The methods in this file set the layers of a server. An unknown server is ignored, because the caller may not have seen
 // the latest reload yet.
 
-// SetCheck sets a monitor's verdict on a server, after rise and fall. id identifies the monitor. A server is up only if
-// all its verdicts are up.
+// SetCheck sets a monitor's verdict on a server to Up or Down, like SetVerdict.
 func (c *Cluster) SetCheck(server, id string, up bool, reason string, now time.Duration) {
-	c.setVerdict(server, Verdict{ID: id, Up: up, Reason: reason}, up, now)
+	state := Down
+	if up {
+		state = Up
+	}
+	c.SetVerdict(server, id, state, reason, now)
+}
+
+// SetVerdict sets a monitor's verdict on a server, after rise and fall: Up, Full, Standby or Down. id identifies the
+// monitor. A server is up only if all its verdicts are up.
+func (c *Cluster) SetVerdict(server, id string, state State, reason string, now time.Duration) {
+	c.setVerdict(server, Verdict{ID: id, State: state, Reason: reason}, state != Down, now)
 }
 
 // SetCheckFailing records that a monitor's last result failed while the verdict is still up, short of fall.
 func (c *Cluster) SetCheckFailing(server, id, reason string, now time.Duration) {
-	c.setVerdict(server, Verdict{ID: id, Up: true, Reason: reason}, false, now)
+	c.setVerdict(server, Verdict{ID: id, State: Up, Reason: reason}, false, now)
 }
 
-func (c *Cluster) setVerdict(server string, v Verdict, pass bool, now time.Duration) {
+func (c *Cluster) setVerdict(server string, v Verdict, works bool, now time.Duration) {
 	c.updateServer(server, now, func(s *Server) {
 		v.At = c.now
-		s.layers.Checks = withVerdict(s.layers.Checks, v, pass)
-		c.recompute(s, ByChecks, v.text())
+		s.layers.Checks = withVerdict(s.layers.Checks, v, works)
+		c.recompute(s, ByChecks, v.Text())
 	})
+}
+
+// CheckPassed records that a run of a monitor that began at a time has passed. up reports whether the verdict is up; if it
+// is not yet, it stays as it is. Once every monitor of the server has passed a run that began after the server was found
+// failing, the passive record is cleared.
+func (c *Cluster) CheckPassed(server, id string, up bool, reason string, began, now time.Duration) {
+	c.updateServer(server, now, func(s *Server) {
+		i := slices.IndexFunc(s.layers.Checks, func(v Verdict) bool { return v.ID == id })
+		switch {
+		case up:
+			v := Verdict{ID: id, State: Up, Reason: reason, At: c.now, passBegan: began}
+			s.layers.Checks = withVerdict(s.layers.Checks, v, true)
+			c.recompute(s, ByChecks, v.Text())
+		case i >= 0:
+			s.layers.Checks = slices.Clone(s.layers.Checks)
+			s.layers.Checks[i].passBegan = max(s.layers.Checks[i].passBegan, began)
+		}
+		if s.passive.state != PassiveUp && s.allPassedSince(s.passive.trippedAt) {
+			s.passive.clear()
+			c.applyPassive(s, "checks passed")
+		}
+	})
+}
+
+// allPassedSince reports whether the server has monitors and each has passed a run that began after a time.
+func (s *Server) allPassedSince(at time.Duration) bool {
+	all := false
+	for _, m := range s.monitors {
+		if m.OnlyDown {
+			continue
+		}
+		i := slices.IndexFunc(s.layers.Checks, func(v Verdict) bool { return v.ID == m.ID })
+		if i < 0 || s.layers.Checks[i].passBegan <= at {
+			return false
+		}
+		all = true
+	}
+	return all
 }
 
 // DropCheck removes a monitor's verdict on a server, as of the latest time that the cluster has seen.

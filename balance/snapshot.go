@@ -19,7 +19,8 @@ type LevelState struct {
 	Name     string
 	InUse    bool
 	MinUp    int
-	Eligible int // servers
+	Eligible int  // servers
+	Impaired bool // below min_up for a reason other than standby servers and operators
 	Servers  []ServerState
 }
 
@@ -57,9 +58,25 @@ func (c *Cluster) Snapshot(now time.Duration) ClusterState {
 		for j := range l.slots {
 			servers[j] = l.state(j)
 		}
-		state.Levels[i] = LevelState{Name: l.name, InUse: i == c.level, MinUp: l.minUp, Eligible: l.eligible, Servers: servers}
+		state.Levels[i] = LevelState{Name: l.name, InUse: i == c.level, MinUp: l.minUp, Eligible: l.eligible, Impaired: l.impaired(servers), Servers: servers}
 	}
 	return state
+}
+
+// impaired reports whether a level is below its min_up and would be so even if all servers were up that have another role
+// or were taken out by an operator.
+func (l *level) impaired(servers []ServerState) bool {
+	if len(servers) == 0 || l.steady() >= l.minUp {
+		return false
+	}
+	excused := 0
+	for i := range servers {
+		s := &servers[i]
+		byOperator := s.Layer == ByOverride || s.Layer == ByConfiguration
+		excused += count(s.State == Standby || byOperator && (s.State == Draining || s.State == InMaint))
+	}
+	others := len(servers) - excused
+	return others >= l.minUp || len(servers) < l.minUp
 }
 
 func (l *level) state(i int) ServerState {

@@ -55,7 +55,15 @@ type ServerSpec struct {
 	State       AdminState
 	MaxSessions int  // 0 = no limit
 	Unresolved  bool // the address is a host name that is not resolved yet
-	Handle      any  // a value of the caller, not used here
+	Monitors    []MonitorSpec
+	Handle      any // a value of the caller, not used here
+}
+
+// MonitorSpec is a monitor that tests a server.
+type MonitorSpec struct {
+	ID          string
+	InitialDown bool // a new server is not eligible before the monitor has passed
+	OnlyDown    bool // it does not run while the server is failing, so passive health does not wait for it
 }
 
 // AdminState is the administrative state requested by the configuration, an operator or an agent.

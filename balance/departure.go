@@ -1,0 +1,107 @@
+package balance
+
+import "time"
+
+// AddressID identifies one of the addresses that a server has had.
+type AddressID uint16
+
+// addressIDs are the addresses that a server has had.
+type addressIDs map[string]AddressID
+
+// number returns the ID of an address, which it adds if it is new.
+func (a *addressIDs) number(address string) AddressID {
+	if *a == nil {
+		*a = addressIDs{}
+	}
+	id, known := (*a)[address]
+	if !known {
+		id = AddressID(len(*a))
+		(*a)[address] = id
+	}
+	return id
+}
+
+// Departure is a server that has left its cluster, or an address that a server has left. It ends when the server or the
+// address returns. Until then its sessions drain.
+type Departure struct {
+	Server  *Server
+	Address AddressID
+	number  uint64
+}
+
+// leave begins the departure of an address of the server.
+func (s *Server) leave(address AddressID) Departure {
+	s.cluster.departures++
+	if s.left == nil {
+		s.left = map[AddressID]uint64{}
+	}
+	s.left[address] = s.cluster.departures
+	return Departure{s, address, s.cluster.departures}
+}
+
+// Lasts reports whether neither the server nor the address has returned, nor left once more.
+func (d Departure) Lasts() bool {
+	c := d.Server.cluster
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return d.Server.left[d.Address] == d.number
+}
+
+// depart keeps a server that has left, so that it can return to its sessions.
+func (c *Cluster) depart(s *Server) {
+	s.placements = s.placements[:0]
+	if s.sessions == 0 {
+		return
+	}
+	if c.departed == nil {
+		c.departed = map[string]*Server{}
+	}
+	c.departed[s.name] = s
+}
+
+// Retire records that the cluster has left the configuration, and returns the departures of its servers. Sessions that
+// have begun may still pick. The next Commit makes the cluster return with the sessions it has.
+func (c *Cluster) Retire(now time.Duration) (left []Departure) {
+	c.lock(now)
+	defer c.unlock()
+	c.retired = true
+	for _, s := range c.servers {
+		left = append(left, s.leave(s.address))
+	}
+	return left
+}
+
+// Expect adds a server that has left before the cluster existed, for sessions of another process (Adopt). It returns false
+// if the cluster has it already.
+func (c *Cluster) Expect(server string, now time.Duration) (Departure, bool) {
+	c.lock(now)
+	defer c.unlock()
+	if c.servers[server] != nil || c.departed[server] != nil {
+		return Departure{}, false
+	}
+	if c.departed == nil {
+		c.departed = map[string]*Server{}
+	}
+	s := &Server{cluster: c, name: server}
+	s.public.Store(&public{})
+	s.address = s.addresses.number("")
+	c.departed[server] = s
+	return s.leave(s.address), true
+}
+
+// Find returns the server with that name, also if it has left and still has sessions, or nil.
+func (c *Cluster) Find(name string) *Server {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if s := c.servers[name]; s != nil {
+		return s
+	}
+	return c.departed[name]
+}
+
+// Leases returns how many leases are out, including those on servers that have left.
+func (c *Cluster) Leases() int {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.leases.out
+}
