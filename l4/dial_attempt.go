@@ -15,6 +15,9 @@ import (
 // try is called again and uses the next one.
 func (t *Target) connect(first int, last errno, try func(address int) errno) errno {
 	for address := first; address < t.addresses(); address++ {
+		if t.skips(address) {
+			continue
+		}
 		e := try(address)
 		for n := t.source.maxTries(t.addrs[address].family()); n > 1 && (e == syscall.EADDRNOTAVAIL || e == eagain); n-- {
 			e = try(address)

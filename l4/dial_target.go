@@ -5,6 +5,8 @@ package l4
 import (
 	"fmt"
 	"net/netip"
+	"slices"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -14,8 +16,8 @@ import (
 	"weir/internal/proxy"
 )
 
-// Target holds the addresses of one server in dialling order, and the source address. It is immutable and the Handle of
-// its balance.Server; a server that changes gets a new Target.
+// Target holds the addresses of one server in dialling order, and the source address. It is the Handle of its
+// balance.Server, and immutable but for the addresses to skip; a server that changes gets a new Target.
 type Target struct {
 	addrs  []rawAddr
 	texts  []string
@@ -24,7 +26,40 @@ type Target struct {
 
 	sendProxy uint8          // version of the PROXY header that connections begin with; 0 = none
 	proxyTLVs *proxy.TypeSet // passed on in it; nil = all
+
+	skipped atomic.Uint64 // bit set of the addresses that sessions skip while another one is left
 }
+
+// SkipAddresses makes sessions skip the given addresses of the target, because checks have found that they fail. It may be
+// called at any time. Without another address, none is skipped.
+func (t *Target) SkipAddresses(list []netip.Addr) {
+	mask, all := uint64(0), true
+	for i := range min(len(t.addrs), 64) {
+		if slices.Contains(list, t.addrs[i].ip().Addr().Unmap()) {
+			mask |= 1 << i
+		} else {
+			all = false
+		}
+	}
+	if all && len(t.addrs) <= 64 {
+		mask = 0
+	}
+	t.skipped.Store(mask)
+}
+
+// remaining returns how many of the addresses from the given one on sessions do not skip, at least 1.
+func (t *Target) remaining(address int) int {
+	n := 0
+	for i := address; i < t.addresses(); i++ {
+		if !t.skips(i) {
+			n++
+		}
+	}
+	return max(1, n)
+}
+
+// skips reports whether sessions skip an address.
+func (t *Target) skips(address int) bool { return address < 64 && t.skipped.Load()&(1<<address) != 0 }
 
 // SetStats makes the loops count for the target's server.
 func (t *Target) SetStats(stats *ServerStats) { t.stats = stats }

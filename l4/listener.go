@@ -54,6 +54,20 @@ func (p *Plane) Listen(at conf.Address, set *Settings, shared bool) (*Listener, 
 	return p.newListener(at, set, false).open(set, shared)
 }
 
+// Reopen is Listen for a TCP listener that was stopped and still has sessions: it keeps these and its counters. After an
+// error or Discard it is stopped as before.
+func (ln *Listener) Reopen(set *Settings, shared bool) error {
+	if ln.at.Path != "" {
+		if err := RemoveStaleSocket(ln.at.Path); err != nil {
+			return fmt.Errorf("listen on %s: %w", ln.at, err)
+		}
+	}
+	ln.fds, ln.inherited = nil, false
+	ln.set.Store(set)
+	_, err := ln.open(set, shared)
+	return err
+}
+
 // ListenUDP is Listen for UDP. If a listener of the address is draining, ListenUDP returns it, with its flows.
 func (p *Plane) ListenUDP(at conf.Address, set *Settings, shared bool) (*Listener, error) {
 	if ln := p.takeDraining(at); ln != nil {

@@ -15,7 +15,8 @@ import (
 type SessionIdentity struct {
 	ID       uint64
 	Listener *Listener
-	Server   *balance.Server // nil while none is picked
+	Server   *balance.Server   // nil while none is picked
+	Address  balance.AddressID // that the server had when it was picked
 }
 
 // observable is a TCP session or a UDP flow.
@@ -31,7 +32,7 @@ func (s *session) admission() (*Admission, *admissionClaim, netip.Addr) {
 }
 
 func (s *session) identity() SessionIdentity {
-	return SessionIdentity{ID: s.id, Listener: s.listener, Server: s.lease.Server()}
+	return SessionIdentity{ID: s.id, Listener: s.listener, Server: s.lease.Server(), Address: s.lease.Address()}
 }
 
 func (s *session) info(now time.Duration) SessionInfo {
@@ -43,7 +44,7 @@ func (f *flow) admission() (*Admission, *admissionClaim, netip.Addr) {
 }
 
 func (f *flow) identity() SessionIdentity {
-	return SessionIdentity{ID: f.id, Listener: f.socket.ln, Server: f.lease.Server()}
+	return SessionIdentity{ID: f.id, Listener: f.socket.ln, Server: f.lease.Server(), Address: f.lease.Address()}
 }
 
 func (f *flow) info(now time.Duration) SessionInfo {

@@ -179,7 +179,7 @@ func (s *session) tryConnect(l *loop, address int) errno {
 		until = min(until, d.startedAt+t)
 	}
 	left := max(until-l.now, wheelTick)
-	l.wheel.arm(&s.timer, l.now+left/time.Duration(d.target.addresses()-d.address))
+	l.wheel.arm(&s.timer, l.now+left/time.Duration(d.target.remaining(d.address)))
 	return 0
 }
 
