@@ -28,7 +28,7 @@ func (s *Server) metrics(w http.ResponseWriter, r *http.Request) {
 
 // serverStates returns the states of a server. weir_server_state has one gauge for each.
 func serverStates() []string {
-	return []string{"up", "probation", "failing", "down", "unresolved", "drain", "maint", "unstable"}
+	return []string{"up", "standby", "probation", "failing", "full", "down", "unresolved", "drain", "maint", "unstable"}
 }
 
 // metricType is the type of a metric in the exposition format.
@@ -89,7 +89,7 @@ func metricTable() []metric {
 		{"weir_cluster_level_in_use", gauge, "cluster, level", "1 for the level in use, else 0.", perLevel(func(l *status.LevelMetrics) float64 { return boolValue(l.InUse) })},
 		{"weir_cluster_eligible_servers", gauge, "cluster, level", "Eligible servers of a level.", perLevel(func(l *status.LevelMetrics) float64 { return float64(l.Eligible) })},
 		{"weir_cluster_servers", gauge, "cluster, state", "Servers, by state.", writeServersByState},
-		{"weir_cluster_fallback", gauge, "cluster", "1 while the level in use is not the first level with servers, else 0.", perCluster(func(c *status.ClusterMetrics) float64 { return boolValue(fallback(c)) })},
+		{"weir_cluster_fallback", gauge, "cluster", "1 while a better level than the one in use is out of use, for a reason other than standby servers and operators, else 0.", perCluster(func(c *status.ClusterMetrics) float64 { return boolValue(fallback(c)) })},
 		{"weir_cluster_empty", gauge, "cluster", "1 while no server is healthy, else 0.", perCluster(func(c *status.ClusterMetrics) float64 { return boolValue(c.Empty) })},
 		{"weir_cluster_sessions", gauge, "cluster", "Current sessions, including those of removed servers.", perCluster(func(c *status.ClusterMetrics) float64 { return float64(c.Sessions) })},
 		{"weir_cluster_queue", gauge, "cluster", "Sessions in the queue.", perCluster(func(c *status.ClusterMetrics) float64 { return float64(c.Queue) })},
@@ -128,6 +128,12 @@ func metricTable() []metric {
 			}
 		}},
 
+		{"weir_check_skipped_total", counter, "reason", "Checks that could not run for a local reason, by reason.", func(f *family, s *snapshot) {
+			for _, r := range s.ChecksSkipped {
+				f.count(r.Count, r.Reason)
+			}
+		}},
+
 		{"weir_events_total", counter, "", "Events.", func(f *family, s *snapshot) { f.count(s.Events) }},
 		{"weir_events_delivered_total", counter, "hook", "Events delivered to a hook.", perHook(func(h *status.Hook) uint64 { return h.Delivered })},
 		{"weir_events_dropped_total", counter, "hook", "Events that a hook missed, because it failed or was too slow.", perHook(func(h *status.Hook) uint64 { return h.Dropped })},
@@ -147,14 +153,18 @@ func metricTable() []metric {
 	}
 }
 
-// fallback reports whether the level in use is not the first level with servers.
+// fallback reports whether a better level than the one in use is out of use, for a reason other than standby servers and
+// operators.
 func fallback(c *status.ClusterMetrics) bool {
 	for i := range c.Levels {
-		if len(c.Levels[i].Weights) > 0 {
-			return c.Level != "" && c.Level != c.Levels[i].Name
+		switch l := &c.Levels[i]; {
+		case l.InUse:
+			return c.Held
+		case l.Impaired && c.Level != "":
+			return true
 		}
 	}
-	return false
+	return c.Held
 }
 
 func perListener(value func(*status.ListenerMetrics) float64) func(*family, *snapshot) {

@@ -47,17 +47,19 @@ function showCluster(e, c, rates, wanted) {
   keyed(e.bodies, rowsOf(c, large && !expanded.has(c.name), wanted), (row) => row.key, (row) => makeRow(c, row), (tr, row) => showRow(tr, row, rates));
 }
 
+const healthy = (s) => s.state === "up" || s.state === "standby";
+
 // rowsOf returns the rows of a cluster's table: level headings, servers, and the number of hidden servers.
 function rowsOf(c, badOnly, wanted) {
   const rows = [];
   c.levels.forEach((l, i) => {
-    const shown = l.servers.filter((s) => wanted ? matches(s, wanted) : !badOnly || s.state !== "up");
+    const shown = l.servers.filter((s) => wanted ? matches(s, wanted) : !badOnly || !healthy(s));
     if (wanted && shown.length === 0) return;
     rows.push({ key: "level " + i, level: l });
     for (const s of shown.slice(0, mostRows)) rows.push({ key: i + "/" + s.name, server: s, cluster: c.name });
     const rest = l.servers.length - Math.min(shown.length, mostRows);
     if (rest === 0) return;
-    const left = badOnly ? l.servers.filter((s) => s.state === "up") : [];
+    const left = badOnly ? l.servers.filter(healthy) : [];
     const sessions = left.reduce((n, s) => n + s.sessions, 0);
     rows.push({ key: "rest " + i, rest: badOnly ? say(left.length, "server") + " up with " + say(sessions, "session") : rest + " more" });
   });

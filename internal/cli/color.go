@@ -46,9 +46,9 @@ func (p palette) state(text string) string {
 		style = green
 	case "down", "failing", "unresolved", "unstable":
 		style = red
-	case "probation":
+	case "probation", "full":
 		style = yellow
-	case "drain", "maint":
+	case "drain", "maint", "standby":
 		style = blue
 	}
 	return p.render(style, text)

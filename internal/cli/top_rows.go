@@ -76,10 +76,10 @@ func orders() []string { return []string{"file", "state", "sessions", "new/s", "
 
 // badness returns the rank of a state; the worst has the lowest.
 func badness(state string) int {
-	return slices.Index([]string{"down", "unstable", "failing", "unresolved", "probation", "maint", "drain", "up"}, state)
+	return slices.Index([]string{"down", "unstable", "failing", "full", "unresolved", "probation", "maint", "drain", "standby", "up"}, state)
 }
 
-// rowsOf returns the servers that match filter, in order. badOnly omits servers that are up.
+// rowsOf returns the servers that match filter, in order. badOnly omits servers that are up or standby.
 func rowsOf(doc *status.Document, r *rates, filter, order string, badOnly bool) []topRow {
 	var rows []topRow
 	filter = strings.ToLower(filter)
@@ -91,7 +91,7 @@ func rowsOf(doc *status.Document, r *rates, filter, order string, badOnly bool) 
 				s := &l.Servers[k]
 				row := topRow{rowKey{c.Name, l.Name, s.Name}, l.InUse, s, r.now[rowKey{cluster: c.Name, server: s.Name}]}
 				text := strings.ToLower(strings.Join([]string{row.name(), l.Name, s.Address, s.State, s.Reason}, " "))
-				if badOnly && s.State == "up" || !strings.Contains(text, filter) {
+				if badOnly && (s.State == "up" || s.State == "standby") || !strings.Contains(text, filter) {
 					continue
 				}
 				rows = append(rows, row)

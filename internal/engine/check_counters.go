@@ -16,6 +16,7 @@ type checkCounters struct {
 	mu       sync.Mutex
 	counted  map[checks.Key]*checkCounter // by this process
 	baseline map[checks.Key]*checkCounter // by the old process of an upgrade
+	skipped  map[string]uint64            // runs without a result, by reason, of all processes
 }
 
 type checkCounter struct {
@@ -54,6 +55,26 @@ func (t *checkCounters) count(r *checks.Result) {
 			break
 		}
 	}
+}
+
+// countSkip counts a run that this host could not do.
+func (t *checkCounters) countSkip(reason string) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.skipped == nil {
+		t.skipped = map[string]uint64{}
+	}
+	t.skipped[reason]++
+}
+
+// skips returns the number of runs that hosts could not do, for every reason.
+func (t *checkCounters) skips() (list []status.ReasonCount) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	for _, reason := range checks.ShortageReasons() {
+		list = append(list, status.ReasonCount{Reason: reason, Count: t.skipped[reason]})
+	}
+	return list
 }
 
 // prune drops the counters of checks that have left the configuration.

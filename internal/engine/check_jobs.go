@@ -2,13 +2,18 @@ package engine
 
 import (
 	"errors"
+	"fmt"
+	"net/netip"
 	"slices"
+	"strings"
 	"sync/atomic"
 	"time"
 
+	"weir/balance"
 	"weir/checks"
 	"weir/conf"
 	"weir/internal/hooks"
+	"weir/l4"
 )
 
 // Monitors are the monitors of a configuration, by check.
@@ -61,20 +66,115 @@ type job struct {
 	agent    *agent        // nil unless it is an agent check
 	ttl      time.Duration // of the advice; 0 = no expiry
 	sockets  int           // descriptors that a run needs
-	failing  atomic.Bool   // the last result contradicts the verdict
+	own      bool          // it tests the server's own addresses
+
+	failing atomic.Bool                  // the last result contradicts the verdict
+	failed  atomic.Pointer[[]netip.Addr] // addresses that failed in the last run, if others passed; nil = none
+	skipped atomic.Pointer[skippedRuns]  // nil = the last run had a result
+}
+
+// skippedRuns are the last runs of a check, which this host could not do.
+type skippedRuns struct {
+	since  time.Time // the first of them
+	reason string    // why the last one was skipped
+	count  int
+}
+
+func (s *skippedRuns) text() string {
+	return fmt.Sprintf("not checked since %s: %s", s.since.Format(time.RFC3339), s.reason)
+}
+
+// handleSkip records that a check could not run.
+func (e *Engine) handleSkip(s checks.Skip) {
+	e.resultsMu.RLock()
+	defer e.resultsMu.RUnlock()
+	j := e.running.Load().jobs[checks.Key{Cluster: s.Cluster, Server: s.Server, Check: s.Check}]
+	e.published.checks.countSkip(s.Reason)
+	if j == nil {
+		return
+	}
+	runs := &skippedRuns{since: s.At, reason: s.Err.Error(), count: 1}
+	if old := j.skipped.Load(); old != nil {
+		runs.since, runs.count = old.since, old.count+1
+	}
+	j.skipped.Store(runs)
+	if runs.count == skipProblem {
+		e.log.Warn("check cannot run on this host", "cluster", s.Cluster, "server", s.Server, "check", s.Check, "reason", s.Reason, "error", s.Err)
+	}
+}
+
+// skipProblem is the number of skipped runs in a row from which they are a problem.
+const skipProblem = 3
+
+// setFailed records the addresses that failed, and reports whether they are others than before. Sessions use all addresses
+// of a server if none has passed.
+func (j *job) setFailed(addresses []string, pass bool) bool {
+	var failed []netip.Addr
+	if pass {
+		for _, text := range addresses {
+			if at, err := netip.ParseAddrPort(text); err == nil {
+				failed = append(failed, at.Addr())
+			}
+		}
+	}
+	old := j.failed.Load()
+	switch {
+	case len(failed) == 0 && old == nil, old != nil && slices.Equal(*old, failed):
+		return false
+	case len(failed) == 0:
+		j.failed.Store(nil)
+	default:
+		j.failed.Store(&failed)
+	}
+	return true
+}
+
+// skipAddresses makes sessions skip the addresses of a server that failed a check.
+func (s *runningState) skipAddresses(b *balance.Cluster, cluster, server string) {
+	c, found := s.cfg.Cluster(cluster), b.Server(server)
+	if c == nil || found == nil {
+		return
+	}
+	target, ok := found.Handle().(*l4.Target)
+	if !ok {
+		return
+	}
+	var failed []netip.Addr
+	for i := range c.Checks {
+		if j := s.jobs[checks.Key{Cluster: cluster, Server: server, Check: c.Checks[i].ID}]; j != nil {
+			if list := j.failed.Load(); list != nil {
+				failed = append(failed, *list...)
+			}
+		}
+	}
+	target.SkipAddresses(failed)
+}
+
+// skipAllAddresses is skipAddresses for all servers that have several addresses, after a reload.
+func (s *runningState) skipAllAddresses() {
+	for key, j := range s.jobs {
+		if j.own && j.target.More != "" && s.clusters[key.Cluster] != nil {
+			s.skipAddresses(s.clusters[key.Cluster], key.Cluster, key.Server)
+		}
+	}
 }
 
 // programSockets is the number of descriptors of a check that runs a program: pipes, process, null device.
 const programSockets = 6
 
 func newJob(j *checks.Job, old *job) *job {
-	n := &job{target: j.Target, identity: j.Identity, ttl: j.Spec.TTL, sockets: 1}
+	n := &job{target: j.Target, identity: j.Identity, ttl: j.Spec.TTL, sockets: 1, own: j.Spec.Address == "" && !isAgent(&j.Spec)}
 	if old != nil {
 		n.failing.Store(old.failing.Load())
+		n.skipped.Store(old.skipped.Load())
+		if old.target == n.target {
+			n.failed.Store(old.failed.Load())
+		}
 	}
 	if j.Spec.Type == "exec" {
 		n.sockets = programSockets
 	}
+	n.sockets *= 1 + len(strings.Fields(j.Target.More))
 	if isAgent(&j.Spec) {
 		if old != nil && old.agent != nil {
 			n.agent = old.agent

@@ -7,6 +7,7 @@ import (
 	"net/netip"
 	"slices"
 	"strconv"
+	"strings"
 	"time"
 
 	"weir/balance"
@@ -15,8 +16,9 @@ import (
 )
 
 // checkJobs returns the jobs of a cluster: one for each server and check. A server in several levels is checked once. A
-// server without an address, or that a check does not name, is not checked.
-func checkJobs(c *conf.Cluster, known addresses, built Monitors) []checks.Job {
+// server without an address, or that a check does not name, is not checked. isNew reports whether a server was added or
+// has another address: the first result of its checks decides alone.
+func checkJobs(c *conf.Cluster, known addresses, built Monitors, isNew func(*conf.Server) bool) []checks.Job {
 	var jobs []checks.Job
 	for i := range c.Checks {
 		check := &c.Checks[i]
@@ -34,7 +36,7 @@ func checkJobs(c *conf.Cluster, known addresses, built Monitors) []checks.Job {
 				if ok {
 					jobs = append(jobs, checks.Job{
 						Monitor: built[check], Target: target, Spec: *check, Identity: server.Address.String(),
-						Advisory: isAgent(check), RunInMaint: isAgent(check),
+						Advisory: isAgent(check), RunInMaint: isAgent(check), InitialVerdict: checks.Verdict{First: isNew(&server)},
 					})
 				}
 			}
@@ -55,39 +57,55 @@ func checkTarget(c *conf.Cluster, check *conf.Check, server *conf.Server, known 
 		t.Network, t.Address = "unix", at.Path
 		return t, true
 	}
-	host, port := check.Address, check.Port
-	switch {
-	case host != "":
-	case at.Host != "":
-		t.Host = at.Host
-		if len(known[at.Host]) == 0 {
-			return t, false
-		}
-		host = firstReachable(known[at.Host], server.Source).String()
-	default:
-		host = at.Addr.Addr().String()
-	}
+	port := check.Port
 	if port == 0 {
 		port = int(at.Port)
 	}
-	t.Address = net.JoinHostPort(host, strconv.Itoa(port))
-	if ip, err := netip.ParseAddr(host); err == nil {
-		t.Source = server.Source.AddrFor(ip)
-	} else if ranges := server.Source.Ranges; len(ranges) > 0 {
-		t.Source = ranges[0].Addr() // the host of the check needs an address of that family
+	var hosts []netip.Addr
+	switch ip, err := netip.ParseAddr(check.Address); {
+	case check.Address != "" && err == nil:
+		hosts = []netip.Addr{ip}
+	case check.Address != "":
+		t.Host, hosts = check.Address, known[check.Address]
+	case at.Host != "":
+		if len(known[at.Host]) == 0 {
+			return t, false // the server is unresolved
+		}
+		t.Host, hosts = at.Host, known[at.Host]
+	default:
+		hosts = []netip.Addr{at.Addr.Addr()}
 	}
+	hosts = reachable(hosts, server.Source)
+	if len(hosts) == 0 {
+		return t, true // without an address: the check cannot run
+	}
+	t.Source = server.Source.AddrFor(hosts[0])
+	texts := make([]string, len(hosts))
+	for i, host := range hosts {
+		texts[i] = net.JoinHostPort(host.String(), strconv.Itoa(port))
+	}
+	t.Address, t.More = texts[0], strings.Join(texts[1:], " ")
 	return t, true
 }
 
-// firstReachable returns the first address that can be dialed from the source.
-func firstReachable(addrs []netip.Addr, source conf.Source) netip.Addr {
+// reachable returns the addresses that can be dialed from the source, at most maxCheckedAddresses; if there are none, the
+// first one. With a source, they are all of one family.
+func reachable(addrs []netip.Addr, source conf.Source) (list []netip.Addr) {
 	for _, a := range addrs {
-		if len(source.Ranges) == 0 || len(source.RangesFor(a)) > 0 {
-			return a
+		switch {
+		case len(source.Ranges) > 0 && (len(source.RangesFor(a)) == 0 || len(list) > 0 && list[0].Is4() != a.Is4()):
+		case len(list) < maxCheckedAddresses:
+			list = append(list, a)
 		}
 	}
-	return addrs[0]
+	if len(list) == 0 && len(addrs) > 0 {
+		return addrs[:1]
+	}
+	return list
 }
+
+// maxCheckedAddresses is how many addresses of one name are checked.
+const maxCheckedAddresses = 16
 
 // handleResult applies a check result to its server.
 func (e *Engine) handleResult(r checks.Result) {
@@ -106,20 +124,39 @@ func (e *Engine) handleResult(r checks.Result) {
 		return
 	}
 	now := e.plane.Now()
+	job.skipped.Store(nil)
+	if job.own && job.setFailed(r.Failed, r.Pass) {
+		running.skipAddresses(c, r.Cluster, r.Server)
+	}
 	switch {
 	case job.agent != nil:
 		if job.agent.handleResult(e.log, c, r, now) {
 			e.stateFile.Changed()
 		}
 		return
-	case r.Pass == r.Up:
-		c.SetCheck(r.Server, r.Check, r.Up, r.Detail, now)
-	case r.Up:
+	case r.Pass: // one before rise keeps the reason for down
+		c.CheckPassed(r.Server, r.Check, r.State == checks.Passed, r.Detail, now-time.Since(r.Began), now)
+	case r.Outcome == r.State:
+		c.SetVerdict(r.Server, r.Check, stateOf(r.State), r.Detail, now)
+	case r.State == checks.Passed:
 		c.SetCheckFailing(r.Server, r.Check, failuresSoFar(&r), now)
-	} // a pass before rise keeps the reason for down
+	}
 	if failing := r.Streak > 0; job.failing.Swap(failing) || failing || r.Changed {
 		e.stateFile.Changed()
 	}
+}
+
+// stateOf returns the state that the verdict of a check asks for.
+func stateOf(o checks.Outcome) balance.State {
+	switch o {
+	case checks.Passed:
+		return balance.Up
+	case checks.Full:
+		return balance.Full
+	case checks.Standby:
+		return balance.Standby
+	}
+	return balance.Down
 }
 
 // failuresSoFar returns the reason of a server that may go down.

@@ -3,6 +3,7 @@ package engine
 import (
 	"fmt"
 	"net/netip"
+	"slices"
 
 	"weir/balance"
 	"weir/conf"
@@ -31,18 +32,31 @@ func (r *reload) balanceSpec(c *conf.Cluster) (balance.Spec, error) {
 			if err != nil {
 				return balance.Spec{}, fmt.Errorf("cluster %s: server %s: %w", c.Name, server.Name, err)
 			}
-			target.SetStats(r.serverStats(r.old.clusters[c.Name], &server))
+			target.SetStats(r.serverStats(r.runningCluster(c.Name), &server))
 			target.SendProxy(version, server.ProxyTLVs)
 			ls.Servers = append(ls.Servers, balance.ServerSpec{
 				Name: server.Name, Address: server.Address.String(), Weight: server.Weight,
 				MaxFails: server.MaxFails, FailTimeout: server.FailTimeout, State: state,
 				MaxSessions: server.MaxSessions, Handle: target,
 				Unresolved: server.Address.Host != "" && len(known[server.Address.Host]) == 0,
+				Monitors:   monitorsOf(c, server.Name),
 			})
 		}
 		spec.Levels = append(spec.Levels, ls)
 	}
 	return spec, nil
+}
+
+// monitorsOf returns the monitors of a server. Agents give advice, not verdicts.
+func monitorsOf(c *conf.Cluster, server string) (list []balance.MonitorSpec) {
+	for i := range c.Checks {
+		check := &c.Checks[i]
+		if isAgent(check) || check.Servers == "list" && !slices.Contains(check.ServerNames, server) {
+			continue
+		}
+		list = append(list, balance.MonitorSpec{ID: check.ID, InitialDown: check.Initial == "down", OnlyDown: check.Servers == "down"})
+	}
+	return list
 }
 
 // levelKeys gives every level a key that survives reloads, so that sessions and listeners refer to the same level after
@@ -91,10 +105,11 @@ func proxyVersion(s string) uint8 {
 	return 0
 }
 
-// serverStats returns the counters of a server: those of the running server, or new ones.
+// serverStats returns the counters of a server: those of the running server, or of one that has left and still has
+// sessions, or new ones.
 func (r *reload) serverStats(running *balance.Cluster, server *conf.Server) *l4.ServerStats {
 	if running != nil {
-		if s := running.Server(server.Name); s != nil {
+		if s := running.Find(server.Name); s != nil {
 			if t, ok := s.Handle().(*l4.Target); ok {
 				return t.Stats()
 			}

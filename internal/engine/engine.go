@@ -87,9 +87,15 @@ type Engine struct {
 	mu         sync.Mutex
 	listeners  map[string]*l4.Listener // by identity
 	admissions admissionStates
-	levels     levelKeys
-	logged     loggedBudget
-	stopped    bool
+
+	// Objects that have left and may still have sessions, which they take back if they return.
+	retiredClusters   map[string]*balance.Cluster // by name
+	retiredListeners  map[string]*l4.Listener     // by identity
+	retiredAdmissions admissionStates
+
+	levels  levelKeys
+	logged  loggedBudget
+	stopped bool
 
 	activated  map[string]*l4.ActivatedSocket // by identity; not claimed yet; nil after Start
 	savedState *state.Snapshot                // state of an earlier process; nil once it is restored
@@ -151,7 +157,8 @@ func newEngine(cfg *conf.Config, o Options) (*Engine, error) {
 		log: o.Log, lookup: o.Lookup, skipLookups: o.SkipLookups, oldProcess: old, chown: o.Chown, hooks: hooks.New(o.Log), routes: route.Open(),
 		namesChanged: make(chan struct{}, 1), routesChanged: make(chan struct{}, 1),
 		serversToCut: newPendingSet[*balance.Server](), serversToRecheck: newPendingSet[checks.Key](),
-		listeners: map[string]*l4.Listener{}, activated: map[string]*l4.ActivatedSocket{}, savedState: o.SavedState,
+		listeners: map[string]*l4.Listener{}, retiredClusters: map[string]*balance.Cluster{}, retiredListeners: map[string]*l4.Listener{},
+		retiredAdmissions: admissionStates{}, activated: map[string]*l4.ActivatedSocket{}, savedState: o.SavedState,
 	}
 	e.ctx, e.cancel = context.WithCancel(context.Background())
 	if e.lookup == nil {
@@ -182,7 +189,7 @@ func newEngine(cfg *conf.Config, o Options) (*Engine, error) {
 		return nil, err
 	}
 	e.drains.plane, e.drains.log = e.plane, e.log
-	e.runner = checks.NewRunner(checks.Options{Result: e.handleResult, State: e.checkState, Parallel: parallelChecks(l4.DescriptorLimit())})
+	e.runner = checks.NewRunner(checks.Options{Result: e.handleResult, Skipped: e.handleSkip, State: e.checkState, Parallel: parallelChecks(l4.DescriptorLimit())})
 	if e.savedState == nil {
 		e.savedState = e.stateFile.Load(cfg.Runtime.StateFile)
 	}

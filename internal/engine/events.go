@@ -44,7 +44,8 @@ func (e *Engine) eventBy(ev balance.Event) string {
 // queueCut queues a server for cutServersDown if its new state ends its sessions (on_down = "close").
 func (e *Engine) queueCut(ev balance.Event) {
 	running := e.running.Load()
-	if ev.To != balance.Down.String() && ev.To != balance.InMaint.String() || running.cfg == nil {
+	ends := ev.To == balance.Down.String() || ev.To == balance.Standby.String() || ev.To == balance.InMaint.String()
+	if !ends || running.cfg == nil {
 		return
 	}
 	if c := running.cfg.Cluster(ev.Cluster); c != nil && c.OnDown == "close" {

@@ -106,7 +106,7 @@ func TestEventsOfConfiguredState(t *testing.T) {
 	require.Equal(t, "BBB", s.requests(3))
 	s.reload(cluster("", a+", "+b))
 	require.Equal(t, "ABAB", s.requests(4))
-	require.Equal(t, []string{"server_state A up→drain", "server_state A drain→maint", "server_up A maint→up"}, s.events())
+	require.Equal(t, []string{"server_state A up→drain", "server_state A drain→maint", "server_state A maint→up"}, s.events())
 	for _, l := range s.logged(&s.lines, func(l line) bool { return l["event"] != "" }) {
 		require.Equal(t, "configuration", l["layer"])
 	}
@@ -122,7 +122,7 @@ func TestDrainOfLastServer(t *testing.T) {
 	require.Zero(t, a.Accepted())
 	s.reload(cluster("", aName))
 	require.Equal(t, "A", s.request())
-	require.Equal(t, []string{"server_state A up→drain", "cluster_empty", "server_up A drain→up", "cluster_back"}, s.events())
+	require.Equal(t, []string{"server_state A up→drain", "cluster_empty", "server_state A drain→up", "cluster_back"}, s.events())
 }
 
 // With failback = "manual" a lower level stays in use until it fails.

@@ -1,6 +1,8 @@
 package engine
 
 import (
+	"maps"
+	"slices"
 	"time"
 
 	"weir/balance"
@@ -31,8 +33,8 @@ func reasonOf(ev balance.Event) string {
 
 // layers returns the layers of a server's state, the most important first. Layers without a value are left out, except
 // the configuration and passive health. by is the origin of the configuration. spec and agent, the agent check, may be
-// nil.
-func layers(seen *balance.ServerState, by string, spec *conf.Server, agent *job, clock clock) []status.Layer {
+// nil. skipped are the checks that cannot run, by ID.
+func layers(seen *balance.ServerState, by string, spec *conf.Server, agent *job, skipped map[string]*skippedRuns, clock clock) []status.Layer {
 	known := &seen.Layers
 	var list []status.Layer
 	add := func(by balance.Layer, l status.Layer) {
@@ -72,14 +74,20 @@ func layers(seen *balance.ServerState, by string, spec *conf.Server, agent *job,
 	}
 	decided := false
 	for _, v := range known.Checks {
-		l := status.Layer{By: v.ID, Says: "up", Reason: v.Reason, At: clock.at(v.At)}
-		if !v.Up {
-			l.Says = "down"
+		l := status.Layer{By: v.ID, Says: v.State.String(), Reason: v.Reason, At: clock.at(v.At)}
+		if skipped[v.ID] != nil {
+			l.Reason = skipped[v.ID].text()
 		}
 		add(balance.ByChecks, l)
 		last := &list[len(list)-1]
-		last.Decides = last.Decides && !v.Up && !decided
+		last.Decides = last.Decides && v.State == decidingState(seen) && seen.Reason == v.Text() && !decided
 		decided = decided || last.Decides
+	}
+	for _, id := range slices.Sorted(maps.Keys(skipped)) {
+		if !slices.ContainsFunc(known.Checks, func(v balance.Verdict) bool { return v.ID == id }) {
+			add(balance.ByChecks, status.Layer{By: id, Reason: skipped[id].text()})
+			list[len(list)-1].Decides = false
+		}
 	}
 	passive := status.Layer{By: "sessions", Says: known.Passive.String(), At: clock.at(known.PassiveAt), Reason: known.PassiveReason}
 	if known.Passive == balance.PassiveFailing && spec != nil {
@@ -95,6 +103,14 @@ func operator(by string) string {
 		return "operator"
 	}
 	return "operator (" + by + ")"
+}
+
+// decidingState returns the state that the deciding layer of a server asks for: down if protection overrules it.
+func decidingState(s *balance.ServerState) balance.State {
+	if s.State == balance.Unstable {
+		return balance.Down
+	}
+	return s.State
 }
 
 func agentLayer(a *balance.AgentAdvice, at *time.Time) status.Layer {

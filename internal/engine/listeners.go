@@ -19,7 +19,9 @@ func listenerID(protocol string, at conf.Address) string { return protocol + " "
 func (r *reload) openListeners() error {
 	var failed []error
 	cfg := r.next.cfg
-	r.admission, r.kept = r.e.admissions.of(cfg, r.old.cfg)
+	states := maps.Clone(r.e.retiredAdmissions)
+	maps.Copy(states, r.e.admissions)
+	r.admission, r.kept = states.of(cfg, r.old.cfg)
 	for i := range cfg.Listeners {
 		ln := &cfg.Listeners[i]
 		set := r.listenerSettings(ln)
@@ -45,7 +47,8 @@ func (r *reload) openListeners() error {
 	return errors.Join(failed...)
 }
 
-// openListener takes the socket of the old process or of the service manager, or binds a new one.
+// openListener takes the socket of the old process or of the service manager, or binds a new one. A listener that has left
+// and still has sessions is opened again.
 func (r *reload) openListener(id, protocol string, at conf.Address, set *l4.Settings) (*l4.Listener, error) {
 	listen, inherit := r.e.plane.Listen, r.e.plane.Inherit
 	if protocol == "udp" {
@@ -64,7 +67,11 @@ func (r *reload) openListener(id, protocol string, at conf.Address, set *l4.Sett
 		delete(r.e.activated, id)
 		return r.e.plane.ListenActivated(a, set), nil
 	}
-	return listen(at, set, r.sharesPort(protocol, at))
+	shared := r.sharesPort(protocol, at)
+	if ln := r.e.retiredListeners[id]; ln != nil && protocol == "tcp" && ln.Counters().Live > 0 {
+		return ln, ln.Reopen(set, shared)
+	}
+	return listen(at, set, shared)
 }
 
 // lacksFile reports whether the file of a unix socket was removed: clients cannot reach a socket that has this path.
@@ -107,7 +114,6 @@ func (r *reload) closeOpened() {
 // commitListeners starts the new listeners, updates the others, and returns those that have left.
 func (r *reload) commitListeners() (left []*l4.Listener) {
 	r.countSources()
-	r.e.admissions = r.admission
 	for id, next := range r.replacements {
 		r.e.listeners[id].ReplaceSocket(next)
 	}
@@ -117,15 +123,32 @@ func (r *reload) commitListeners() (left []*l4.Listener) {
 		} else {
 			left = append(left, ln)
 			delete(r.e.listeners, id)
+			r.e.retiredListeners[id], r.e.retiredAdmissions[id] = ln, r.e.admissions[id]
 		}
 	}
+	r.e.admissions = r.admission
 	maps.Copy(r.e.listeners, r.opened)
-	for _, ln := range r.opened {
+	for id, ln := range r.opened {
+		r.e.drains.returned(ln)
 		ln.Start()
+		delete(r.e.retiredListeners, id)
 	}
+	r.pruneRetired()
 	open := maps.Clone(r.e.listeners)
 	r.e.published.listeners.Store(&open)
 	return left
+}
+
+// pruneRetired forgets listeners that have left and cannot return to sessions.
+func (r *reload) pruneRetired() {
+	used := map[*l4.AdmissionState]bool{}
+	for _, state := range r.admission {
+		used[state] = true
+	}
+	maps.DeleteFunc(r.e.retiredListeners, func(_ string, ln *l4.Listener) bool { return ln.Counters().Live <= 0 })
+	maps.DeleteFunc(r.e.retiredAdmissions, func(id string, state *l4.AdmissionState) bool {
+		return used[state] || r.e.retiredListeners[id] == nil
+	})
 }
 
 // listenerSettings returns the settings of a listener for the data plane.

@@ -28,7 +28,7 @@ func (e *Engine) Metrics() status.Metrics {
 	s := e.snapshot()
 	m := status.Metrics{
 		Version: s.version, StartedAt: s.startedAt, Ready: e.Ready(), Config: s.lastReload(),
-		MaxSessions: int(s.maxSessions.Load()), Hooks: e.hooks.Status(), Checks: s.checks.metrics(),
+		MaxSessions: int(s.maxSessions.Load()), Hooks: e.hooks.Status(), Checks: s.checks.metrics(), ChecksSkipped: s.checks.skips(),
 		Events: s.eventLog.count(), RecordsDropped: e.sessionLog.Dropped(),
 		OpenDescriptors: openDescriptors(), MaxDescriptors: l4.DescriptorLimit(), Goroutines: runtime.NumGoroutine(),
 	}
@@ -85,11 +85,11 @@ func listenerMetrics(ln *conf.Listener, open map[string]*l4.Listener) status.Lis
 
 func clusterMetrics(name string, b *balance.Cluster, now time.Duration) status.ClusterMetrics {
 	state := b.Snapshot(now)
-	m := status.ClusterMetrics{Name: name, Level: state.Level, Empty: state.Empty, Sessions: state.Leases, Queue: state.Waiting}
+	m := status.ClusterMetrics{Name: name, Level: state.Level, Held: state.Held, Empty: state.Empty, Sessions: state.Leases, Queue: state.Waiting}
 	seen := map[string]bool{}
 	for i := range state.Levels {
 		l := &state.Levels[i]
-		level := status.LevelMetrics{Name: l.Name, InUse: l.InUse, Eligible: l.Eligible, Weights: make([]status.ServerWeight, 0, len(l.Servers))}
+		level := status.LevelMetrics{Name: l.Name, InUse: l.InUse, Eligible: l.Eligible, Impaired: l.Impaired, Weights: make([]status.ServerWeight, 0, len(l.Servers))}
 		for j := range l.Servers {
 			s := &l.Servers[j]
 			level.Weights = append(level.Weights, status.ServerWeight{Server: s.Name, Weight: s.Weight, Effective: s.EffectiveWeight})

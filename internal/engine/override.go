@@ -6,6 +6,7 @@ import (
 	"weir/balance"
 	"weir/conf"
 	"weir/internal/overlay"
+	"weir/internal/status"
 )
 
 // Override changes the override of a server, given in JSON: {"state": "drain", "weight": null}. Null removes a value; a
@@ -87,13 +88,15 @@ func (e *Engine) Feedback(cluster, server string, text []byte) error {
 	return nil
 }
 
-// Failback ends the use of a lower level that failback = "manual" keeps.
+// Failback ends the use of a lower level that failback = "manual" keeps. It is a conflict if no better level can be used.
 func (e *Engine) Failback(cluster string) error {
 	b := e.running.Load().clusters[cluster]
 	if b == nil {
 		return overlay.NoCluster(cluster)
 	}
-	b.Failback(e.plane.Now())
+	if err := b.Failback(e.plane.Now()); err != nil {
+		return &status.RequestError{Kind: status.Conflict, Text: "failback: " + err.Error()}
+	}
 	e.stateFile.Sync()
 	return nil
 }

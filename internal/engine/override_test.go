@@ -56,7 +56,7 @@ func TestOverrideSurvivesReload(t *testing.T) {
 	for _, l := range s.logged(&s.lines, func(l line) bool { return l["event"] == "server_state" }) {
 		reasons = append(reasons, l["reason"])
 	}
-	require.Equal(t, []string{"new kernel", "set by an operator"}, reasons)
+	require.Equal(t, []string{"new kernel", "set by an operator", "set by an operator"}, reasons)
 }
 
 // A server that leaves the file and returns has no override.

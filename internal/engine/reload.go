@@ -2,6 +2,7 @@ package engine
 
 import (
 	"fmt"
+	"maps"
 	"math/rand/v2"
 	"time"
 
@@ -134,7 +135,7 @@ func (r *reload) prepareClusters() error {
 		if err != nil {
 			return err
 		}
-		b := r.old.clusters[c.Name]
+		b := r.runningCluster(c.Name)
 		if b != nil {
 			r.prepared[c.Name] = b.Prepare(spec)
 		} else {
@@ -142,9 +143,28 @@ func (r *reload) prepareClusters() error {
 			r.created[c.Name] = b
 		}
 		r.next.clusters[c.Name] = b
-		r.jobs = append(r.jobs, checkJobs(c, r.next.addresses, r.next.monitors)...)
+		running := r.old.clusters[c.Name]
+		r.jobs = append(r.jobs, checkJobs(c, r.next.addresses, r.next.monitors, func(server *conf.Server) bool {
+			if running == nil {
+				return true
+			}
+			s := running.Server(server.Name)
+			return s == nil || s.Address() != server.Address.String()
+		})...)
 	}
 	r.next.addJobs(r.jobs, r.old)
+	return nil
+}
+
+// runningCluster returns the cluster with that name: one of the running configuration, else one that has left and still has
+// sessions, else nil.
+func (r *reload) runningCluster(name string) *balance.Cluster {
+	if b := r.old.clusters[name]; b != nil {
+		return b
+	}
+	if b := r.e.retiredClusters[name]; b != nil && b.Leases() > 0 {
+		return b
+	}
 	return nil
 }
 
@@ -167,20 +187,20 @@ func (r *reload) commit() retired {
 }
 
 // commitClusters updates the clusters and returns the servers that have left.
-func (r *reload) commitClusters(now time.Duration) map[*balance.Server]bool {
-	left := map[*balance.Server]bool{}
+func (r *reload) commitClusters(now time.Duration) (left []balance.Departure) {
+	maps.DeleteFunc(r.e.retiredClusters, func(name string, b *balance.Cluster) bool {
+		return r.prepared[name] != nil || b.Leases() == 0
+	})
 	for name, b := range r.old.clusters {
-		servers := serversOf(r.old.cfg, name, b)
-		kept := r.next.clusters[name] == b
-		if kept {
-			b.Commit(r.prepared[name], now)
-		}
-		for _, s := range servers {
-			if !kept || b.Server(s.Name()) != s {
-				left[s] = true
-			}
+		if r.next.clusters[name] == nil {
+			left = append(left, b.Retire(now)...)
+			r.e.retiredClusters[name] = b
 		}
 	}
+	for name, p := range r.prepared {
+		left = append(left, r.next.clusters[name].Commit(p, now)...)
+	}
+	r.next.skipAllAddresses()
 	for c, s := range r.next.cfg.Servers() {
 		if s.Address.Host != "" {
 			r.next.clusters[c.Name].SetResolved(s.Name, len(r.next.addresses[s.Address.Host]) > 0, now)

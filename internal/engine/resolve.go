@@ -20,28 +20,90 @@ type addresses map[string][]netip.Addr
 // lookupTimeout bounds all look-ups of a start or a reload, so that a dead resolver does not block them.
 const lookupTimeout = 4 * time.Second
 
-// lookupFunc resolves a host name.
+// otherFamilyWait is how long a look-up waits for the addresses of one family once it has those of the other.
+const otherFamilyWait = time.Second
+
+// lookupFunc resolves a host name. With an incompleteError, the addresses are valid.
 type lookupFunc func(ctx context.Context, host string) ([]netip.Addr, error)
 
-func systemLookup(ctx context.Context, host string) ([]netip.Addr, error) {
-	return net.DefaultResolver.LookupNetIP(ctx, "ip", host)
+// incompleteError is the error of a look-up that has found addresses of one family and got no answer for the other.
+type incompleteError struct {
+	network string // that got no answer: ip4 or ip6
+	err     error
 }
 
-// hostNames returns the host names of the servers of a configuration, sorted.
-func hostNames(cfg *conf.Config) []string {
-	var names []string
-	for _, s := range cfg.Servers() {
-		if s.Address.Host != "" {
-			names = append(names, s.Address.Host)
+func (e *incompleteError) Error() string { return e.network + ": " + e.err.Error() }
+
+// systemLookup looks up both families at the same time. If one gets no answer, the addresses of the other are used.
+func systemLookup(ctx context.Context, host string) ([]netip.Addr, error) {
+	return lookupFamilies(ctx, host, net.DefaultResolver.LookupNetIP)
+}
+
+func lookupFamilies(ctx context.Context, host string, lookup func(ctx context.Context, network, host string) ([]netip.Addr, error)) ([]netip.Addr, error) {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	type answer struct {
+		network string
+		addrs   []netip.Addr
+		err     error
+	}
+	answers := make(chan answer, 2)
+	for _, network := range []string{"ip4", "ip6"} {
+		go func() {
+			addrs, err := lookup(ctx, network, host)
+			answers <- answer{network, addrs, err}
+		}()
+	}
+	first := <-answers
+	if len(first.addrs) > 0 {
+		defer time.AfterFunc(otherFamilyWait, cancel).Stop()
+	}
+	second := <-answers
+	for _, a := range []*answer{&first, &second} {
+		var dns *net.DNSError
+		if errors.As(a.err, &dns) && dns.IsNotFound {
+			a.err = nil // the answer is that there are none
 		}
 	}
-	slices.Sort(names)
-	return slices.Compact(names)
+	addrs := append(first.addrs, second.addrs...)
+	for _, a := range []*answer{&first, &second} {
+		switch {
+		case a.err != nil && len(addrs) > 0:
+			return addrs, &incompleteError{a.network, a.err}
+		case a.err != nil:
+			return nil, a.err
+		}
+	}
+	return addrs, nil
+}
+
+// resolvedHosts returns the host names of a configuration, with the interval of their look-ups: those of servers, and those
+// that checks test instead. The interval of a name is the shortest resolve_interval of its clusters.
+func resolvedHosts(cfg *conf.Config) map[string]time.Duration {
+	hosts := map[string]time.Duration{}
+	add := func(name string, c *conf.Cluster) {
+		if i, ok := hosts[name]; name != "" && (!ok || c.ResolveInterval < i) {
+			hosts[name] = c.ResolveInterval
+		}
+	}
+	for c, s := range cfg.Servers() {
+		add(s.Address.Host, c)
+	}
+	for i := range cfg.Clusters {
+		c := &cfg.Clusters[i]
+		for j := range c.Checks {
+			if _, err := netip.ParseAddr(c.Checks[j].Address); err != nil {
+				add(c.Checks[j].Address, c)
+			}
+		}
+	}
+	return hosts
 }
 
 // resolve looks up names in parallel and returns the addresses and the errors by name. Addresses are sorted, IPv4 first,
-// so that a reply in another order is no change.
-func resolve(ctx context.Context, names []string, lookup lookupFunc) (addresses, map[string]error) {
+// so that a reply in another order is no change. If only one family has answered, the known addresses of the other are
+// kept.
+func resolve(ctx context.Context, names []string, known addresses, lookup lookupFunc) (addresses, map[string]error) {
 	ctx, cancel := context.WithTimeout(ctx, lookupTimeout)
 	defer cancel()
 	found, failed := addresses{}, map[string]error{}
@@ -53,6 +115,15 @@ func resolve(ctx context.Context, names []string, lookup lookupFunc) (addresses,
 			slots <- struct{}{}
 			defer func() { <-slots }()
 			addrs, err := lookup(ctx, name)
+			var incomplete *incompleteError
+			if errors.As(err, &incomplete) {
+				for _, a := range known[name] {
+					if a.Is4() == (incomplete.network == "ip4") {
+						addrs = append(addrs, a)
+					}
+				}
+				err = nil
+			}
 			if err == nil && len(addrs) == 0 {
 				err = fmt.Errorf("lookup %s: no address", name)
 			}
@@ -82,7 +153,7 @@ func (r *reload) resolve() error {
 	}
 	r.next.addresses = addresses{}
 	var unknown []string
-	for _, name := range hostNames(r.next.cfg) {
+	for _, name := range slices.Sorted(maps.Keys(resolvedHosts(r.next.cfg))) {
 		if a, ok := r.old.addresses[name]; ok {
 			r.next.addresses[name] = a
 		} else {
@@ -95,11 +166,19 @@ func (r *reload) resolve() error {
 	ctx, cancel := context.WithCancel(r.e.ctx)
 	defer cancel()
 	defer context.AfterFunc(r.e.skipLookups, cancel)()
-	found, failed := resolve(ctx, unknown, r.e.lookup)
+	found, failed := resolve(ctx, unknown, nil, r.e.lookup)
+	ofServer := map[string]bool{}
+	for _, s := range r.next.cfg.Servers() {
+		ofServer[s.Address.Host] = true
+	}
 	var errs []error
 	for _, name := range unknown {
 		r.next.addresses[name] = found[name]
 		if err := failed[name]; err != nil {
+			if !ofServer[name] { // but of a check, which cannot run until the name has an address
+				r.e.log.Warn("host name of a check not resolved", "error", err)
+				continue
+			}
 			if at := r.next.cfg.HostPosition(name); at != "" {
 				err = fmt.Errorf("%s: %w", at, err)
 			}
@@ -133,7 +212,7 @@ func (e *Engine) resolvePeriodically() {
 			}
 			continue
 		}
-		found, failed := resolve(e.ctx, due, e.lookup)
+		found, failed := resolve(e.ctx, due, e.running.Load().addresses, e.lookup)
 		for _, name := range due {
 			lastLookup[name] = time.Now()
 		}
@@ -146,18 +225,10 @@ func (e *Engine) resolvePeriodically() {
 	}
 }
 
-// dueNames returns the names that are due for a look-up, and the time until the next one is. The interval of a name is the
-// shortest resolve_interval of its clusters. New names count as just looked up; names that have left are removed from
-// lastLookup.
+// dueNames returns the names that are due for a look-up, and the time until the next one is. New names count as just
+// looked up; names that have left are removed from lastLookup.
 func dueNames(cfg *conf.Config, lastLookup map[string]time.Time, now time.Time) (due []string, wait time.Duration) {
-	interval := map[string]time.Duration{}
-	for c, s := range cfg.Servers() {
-		if name := s.Address.Host; name != "" {
-			if i, ok := interval[name]; !ok || c.ResolveInterval < i {
-				interval[name] = c.ResolveInterval
-			}
-		}
-	}
+	interval := resolvedHosts(cfg)
 	maps.DeleteFunc(lastLookup, func(name string, _ time.Time) bool { return interval[name] == 0 })
 	wait = time.Hour
 	for name, i := range interval {

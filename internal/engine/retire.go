@@ -2,7 +2,6 @@ package engine
 
 import (
 	"log/slog"
-	"maps"
 	"slices"
 	"sync"
 	"time"
@@ -11,21 +10,15 @@ import (
 	"weir/l4"
 )
 
-// retired are listeners and servers that have left the configuration. Their sessions drain.
+// retired are listeners and servers, or addresses of servers, that have left the configuration. Their sessions drain. One
+// that returns before the deadline takes its sessions back.
 type retired struct {
 	listeners []*l4.Listener
-	servers   map[*balance.Server]bool
+	servers   []balance.Departure
 	timeout   time.Duration // after which their sessions are cut
 	awaited   bool          // more of their sessions may arrive from the old process
-}
 
-// prune removes what has no sessions and cannot get any.
-func (r *retired) prune() {
-	if r.awaited {
-		return
-	}
-	r.listeners = slices.DeleteFunc(r.listeners, func(ln *l4.Listener) bool { return ln.Reopened() || ln.Counters().Live <= 0 })
-	maps.DeleteFunc(r.servers, func(s *balance.Server, _ bool) bool { return s.Sessions() <= 0 })
+	number uint64 // in drains.left
 }
 
 // drains cut the sessions of retired objects at their deadlines. Waiting costs no goroutine.
@@ -38,6 +31,34 @@ type drains struct {
 	mu      sync.Mutex // guards what follows
 	timers  map[*time.Timer]bool
 	stopped bool
+	left    map[*l4.Listener]uint64 // listeners that drain, by the number of the reload that removed them
+	number  uint64                  // of the last such reload
+}
+
+// returned ends the drain of a listener that is in the configuration again.
+func (d *drains) returned(ln *l4.Listener) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	delete(d.left, ln)
+}
+
+// prune removes what has returned, or has no sessions and cannot get any.
+func (d *drains) prune(r *retired) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	r.listeners = slices.DeleteFunc(r.listeners, func(ln *l4.Listener) bool {
+		switch {
+		case d.left[ln] != r.number:
+			return true
+		case !r.awaited && ln.Counters().Live <= 0:
+			delete(d.left, ln)
+			return true
+		}
+		return false
+	})
+	r.servers = slices.DeleteFunc(r.servers, func(s balance.Departure) bool {
+		return !s.Lasts() || !r.awaited && s.Server.Sessions() <= 0
+	})
 }
 
 // after calls do after a time, unless stop is called first.
@@ -87,6 +108,16 @@ const (
 
 // start closes the listeners that have left, and gives the sessions of what has left until the drain deadline.
 func (d *drains) start(left retired) {
+	d.mu.Lock()
+	d.number++
+	left.number = d.number
+	if d.left == nil {
+		d.left = map[*l4.Listener]uint64{}
+	}
+	for _, ln := range left.listeners {
+		d.left[ln] = left.number
+	}
+	d.mu.Unlock()
 	for _, ln := range left.listeners {
 		ln.Stop()
 	}
@@ -100,17 +131,34 @@ func (d *drains) wait(left retired, deadline time.Time, interval time.Duration) 
 	remaining := time.Until(deadline)
 	if interval < remaining {
 		d.after(interval, func() {
-			if left.prune(); len(left.listeners)+len(left.servers) > 0 {
+			if d.prune(&left); len(left.listeners)+len(left.servers) > 0 {
 				d.wait(left, deadline, min(2*interval, maxPruneInterval))
 			}
 		})
 		return
 	}
 	d.after(remaining, func() {
-		cut := d.plane.Cut(func(s l4.SessionIdentity) bool { return left.servers[s.Server] }, l4.ReasonCutServerRemoved)
-		cut += d.plane.Cut(func(s l4.SessionIdentity) bool {
-			return slices.Contains(left.listeners, s.Listener) && !s.Listener.Reopened()
-		}, l4.ReasonCutListenerRemoved)
+		d.prune(&left)
+		type place struct {
+			server  *balance.Server
+			address balance.AddressID
+		}
+		servers := map[place]bool{}
+		for _, s := range left.servers {
+			servers[place{s.Server, s.Address}] = true
+		}
+		cut := 0
+		if len(servers) > 0 {
+			cut = d.plane.Cut(func(s l4.SessionIdentity) bool { return servers[place{s.Server, s.Address}] }, l4.ReasonCutServerRemoved)
+		}
+		if len(left.listeners) > 0 {
+			cut += d.plane.Cut(func(s l4.SessionIdentity) bool { return slices.Contains(left.listeners, s.Listener) }, l4.ReasonCutListenerRemoved)
+		}
+		d.mu.Lock()
+		for _, ln := range left.listeners {
+			delete(d.left, ln)
+		}
+		d.mu.Unlock()
 		if cut > 0 {
 			d.log.Info("drain deadline", "sessions_cut", cut)
 		}

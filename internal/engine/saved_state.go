@@ -14,12 +14,12 @@ import (
 	"weir/internal/state"
 )
 
-// staleAfter is the age from which verdicts are stale. A stale verdict holds at first, but the next result of its check
-// decides alone, without rise and fall.
-const staleAfter = 3 * time.Minute
-
 // SavedState returns a copy of the state that a later process continues with. It does not wait for reloads.
-func (e *Engine) SavedState() state.Snapshot {
+func (e *Engine) SavedState() state.Snapshot { return e.stateFor(false) }
+
+// stateFor is SavedState. For an upgrade it has also the verdicts of checks that pass: the first result of a check without
+// a verdict decides alone.
+func (e *Engine) stateFor(upgrade bool) state.Snapshot {
 	running := e.running.Load()
 	m := state.Snapshot{SavedAt: time.Now().UTC(), Clusters: []state.Cluster{}}
 	if running.cfg == nil {
@@ -33,7 +33,7 @@ func (e *Engine) SavedState() state.Snapshot {
 		saved := clusters[c.Name]
 		saved.Name, saved.Level, saved.ProtectedServer = c.Name, balanced.Level, balanced.ProtectedServer
 		for i := range balanced.Servers {
-			saved.Servers = append(saved.Servers, e.savedServer(running, c, &balanced.Servers[i], clock)...)
+			saved.Servers = append(saved.Servers, e.savedServer(running, c, &balanced.Servers[i], clock, upgrade)...)
 		}
 		if saved.Level != "" || saved.ProtectedServer != "" || len(saved.Servers) > 0 || running.overlay[c.Name] != nil {
 			clusters[c.Name] = saved
@@ -46,7 +46,7 @@ func (e *Engine) SavedState() state.Snapshot {
 }
 
 // savedServer returns the state of one server, or nothing if it is the default.
-func (e *Engine) savedServer(running *runningState, c *conf.Cluster, b *balance.SavedServer, clock clock) []state.Server {
+func (e *Engine) savedServer(running *runningState, c *conf.Cluster, b *balance.SavedServer, clock clock, upgrade bool) []state.Server {
 	s := state.Server{Name: b.Name, Address: b.Address, Since: clock.wall(b.Since)}
 	if o := b.Override; o.State != nil || o.Weight != nil || o.MaxSessions != nil {
 		s.Override = &state.Override{Weight: o.Weight, MaxSessions: o.MaxSessions, Reason: short(o.Note), By: short(o.By), At: clock.wall(b.OverrideAt)}
@@ -64,11 +64,17 @@ func (e *Engine) savedServer(running *runningState, c *conf.Cluster, b *balance.
 	}
 	for _, v := range b.Checks {
 		key := checks.Key{Cluster: c.Name, Server: b.Name, Check: v.ID}
-		k := state.Check{ID: v.ID, Down: !v.Up, Reason: short(v.Reason), At: clock.wall(v.At)}
-		if verdict, ok := e.runner.Verdict(key); ok && verdict.Down == k.Down {
+		if v.Initial {
+			continue
+		}
+		k := state.Check{ID: v.ID, Down: v.State == balance.Down, Reason: short(v.Reason), At: clock.wall(v.At)}
+		if v.State == balance.Standby || v.State == balance.Full {
+			k.State = v.State.String()
+		}
+		if verdict, ok := e.runner.Verdict(key); ok && stateOf(verdict.State) == v.State {
 			k.Streak = verdict.Streak
 		}
-		if k.Down || k.Streak > 0 {
+		if v.State != balance.Up || k.Streak > 0 || upgrade {
 			s.Checks = append(s.Checks, k)
 		}
 	}
@@ -113,10 +119,10 @@ func (a *agent) report() (reply string, at time.Duration, ok bool) {
 
 // restorer converts saved state to what balance and checks start with.
 type restorer struct {
-	saved *state.Snapshot
-	stale bool
-	now   time.Time
-	clock clock
+	saved   *state.Snapshot
+	upgrade bool
+	now     time.Time
+	clock   clock
 }
 
 // restoreState restores the state of an earlier process in the new clusters and checks of the first configuration.
@@ -126,8 +132,7 @@ func (r *reload) restoreState() {
 		return
 	}
 	e.savedState = nil
-	restorer := restorer{saved: saved, now: time.Now(), clock: e.clock()}
-	restorer.stale = restorer.now.Sub(saved.SavedAt) > staleAfter
+	restorer := restorer{saved: saved, upgrade: e.oldProcess != nil, now: time.Now(), clock: e.clock()}
 	checkJobs := map[checks.Key]*checks.Job{}
 	for i := range r.jobs {
 		checkJobs[jobKey(&r.jobs[i])] = &r.jobs[i]
@@ -149,7 +154,7 @@ func (r *reload) restoreState() {
 		}
 		b.Restore(to, e.plane.Now())
 	}
-	e.log.Info("state restored", "saved_at", saved.SavedAt, "servers", servers, "runtime_changes", len(r.next.overlay), "stale", restorer.stale)
+	e.log.Info("state restored", "saved_at", saved.SavedAt, "servers", servers, "runtime_changes", len(r.next.overlay))
 }
 
 // server converts the state of one server. Verdicts also go into the jobs of the runner, advice into the agent. same
@@ -169,8 +174,9 @@ func (r *restorer) server(cluster string, s *state.Server, same bool, checkJobs 
 		if job == nil || job.Advisory || !same {
 			continue
 		}
-		job.InitialVerdict = checks.Verdict{Down: k.Down, Streak: r.streak(&job.Spec, k)}
-		to.Checks = append(to.Checks, balance.Verdict{ID: k.ID, Up: !k.Down, Reason: k.Reason, At: r.at(k.At)})
+		outcome := savedOutcome(&k)
+		job.InitialVerdict = checks.Verdict{State: outcome, Streak: k.Streak, First: !r.upgrade}
+		to.Checks = append(to.Checks, balance.Verdict{ID: k.ID, State: stateOf(outcome), Reason: k.Reason, At: r.at(k.At)})
 	}
 	if a := s.Agent; a != nil {
 		if j := jobs[checks.Key{Cluster: cluster, Server: s.Name, Check: a.Check}]; j != nil && j.agent != nil {
@@ -199,16 +205,17 @@ func (r *restorer) server(cluster string, s *state.Server, same bool, checkJobs 
 	return to
 }
 
-// streak returns how many results contradict a verdict so far. For a stale verdict one more result suffices.
-func (r *restorer) streak(check *conf.Check, k state.Check) int {
-	need := check.Fall
-	if k.Down {
-		need = check.Rise
+// savedOutcome returns the verdict of a saved check.
+func savedOutcome(k *state.Check) checks.Outcome {
+	switch {
+	case k.Down:
+		return checks.Failed
+	case k.State == checks.Standby.String():
+		return checks.Standby
+	case k.State == checks.Full.String():
+		return checks.Full
 	}
-	if r.stale {
-		return max(0, need-1)
-	}
-	return max(0, min(k.Streak, need-1))
+	return checks.Passed
 }
 
 // at converts a wall-clock time to the clock of the plane. A time in the future counts as now.

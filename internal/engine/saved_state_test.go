@@ -228,7 +228,7 @@ ttl = "TTL"
 	require.Equal(t, "drain", x.State)
 	require.Equal(t, 5, x.Weight)
 	require.Equal(t, 7, x.MaxSessions)
-	require.Equal(t, 1, s.countEvents("server_up a drain→up"), "its ttl continues")
+	require.Equal(t, 1, s.countEvents("server_state a drain→up"), "its ttl continues")
 	s = s.restart(config("0s"))
 	require.Equal(t, []string{"up"}, s.states("c"), "expired advice is not restored")
 }

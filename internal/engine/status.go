@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"maps"
 	"os"
 	"slices"
 	"sync"
@@ -158,7 +159,7 @@ func (s *snapshot) cluster(spec *conf.Cluster) status.Cluster {
 		Levels: make([]status.Level, 0, len(state.Levels)),
 	}
 	for _, l := range state.Levels {
-		level := status.Level{Name: l.Name, InUse: l.InUse, MinUp: l.MinUp, Eligible: l.Eligible, Servers: make([]status.Server, 0, len(l.Servers))}
+		level := status.Level{Name: l.Name, InUse: l.InUse, MinUp: l.MinUp, Eligible: l.Eligible, Impaired: l.Impaired, Servers: make([]status.Server, 0, len(l.Servers))}
 		for i := range l.Servers {
 			level.Servers = append(level.Servers, s.server(b, spec, l.Name, &l.Servers[i]))
 		}
@@ -184,7 +185,8 @@ func (s *snapshot) server(b *balance.Cluster, spec *conf.Cluster, level string, 
 	if entry.Origin == status.OriginAPI {
 		by = "operator"
 	}
-	entry.Layers = layers(state, by, spec.Server(state.Name), s.agentCheck(spec, state.Name), s.clock)
+	entry.Layers = layers(state, by, spec.Server(state.Name), s.agentCheck(spec, state.Name), s.skippedChecks(spec, state.Name), s.clock)
+	entry.NotChecked = s.notChecked(spec, state.Name)
 	for _, l := range entry.Layers {
 		if l.Decides && entry.State != "up" {
 			entry.Reason = l.Reason
@@ -201,6 +203,32 @@ func (s *runningState) agentCheck(c *conf.Cluster, server string) *job {
 		}
 	}
 	return nil
+}
+
+// skippedChecks returns the checks of a server that cannot run, by ID.
+func (s *runningState) skippedChecks(c *conf.Cluster, server string) (list map[string]*skippedRuns) {
+	for i := range c.Checks {
+		if j := s.jobs[checks.Key{Cluster: c.Name, Server: server, Check: c.Checks[i].ID}]; j != nil {
+			if skipped := j.skipped.Load(); skipped != nil {
+				if list == nil {
+					list = map[string]*skippedRuns{}
+				}
+				list[c.Checks[i].ID] = skipped
+			}
+		}
+	}
+	return list
+}
+
+// notChecked returns the reason of the first check of a server that has not run for skipProblem rounds, or "".
+func (s *runningState) notChecked(c *conf.Cluster, server string) string {
+	skipped := s.skippedChecks(c, server)
+	for _, id := range slices.Sorted(maps.Keys(skipped)) {
+		if skipped[id].count >= skipProblem {
+			return id + ": " + skipped[id].text()
+		}
+	}
+	return ""
 }
 
 // clock converts between times of the data plane and wall-clock times.

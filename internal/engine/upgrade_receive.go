@@ -6,6 +6,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"math/rand/v2"
 
 	"weir/balance"
 	"weir/internal/handover"
@@ -120,7 +121,7 @@ func (e *Engine) receiveHandover() {
 	defer p.Close()
 	defer e.plane.ResumeReceive() // also if not all flows have arrived
 	defer context.AfterFunc(e.ctx, p.Interrupt)()
-	departed := &departedObjects{engine: e, clusters: map[[2]string]*balance.Cluster{}, listeners: map[string]*l4.Listener{}}
+	departed := &departedObjects{engine: e, listeners: map[string]*l4.Listener{}}
 	err := p.Receive(handover.Receiver{
 		Sessions: func(body []byte, descriptors []int32) (handover.Received, error) {
 			e.mu.Lock() // no reload between finding and using a binding
@@ -160,8 +161,7 @@ func (e *Engine) bindFlow(at l4.Binding) l4.LocalBinding {
 // Their sessions continue until the drain deadline.
 type departedObjects struct {
 	engine    *Engine
-	clusters  map[[2]string]*balance.Cluster // of one server each, by names of cluster and server
-	listeners map[string]*l4.Listener        // by address
+	listeners map[string]*l4.Listener // by address
 }
 
 // bindSession finds the objects of a session, or makes those that the configuration lacks. mu is held.
@@ -176,7 +176,7 @@ func (d *departedObjects) bindSession(at l4.Binding) l4.LocalBinding {
 		b.Set = b.Listener.Settings()
 	}
 	if b.Cluster == nil || b.Cluster.Server(at.Server) == nil {
-		b.Cluster = d.cluster(at.Cluster, at.Server)
+		b.Cluster = d.cluster(b.Cluster, at)
 	}
 	if b.Set.ClusterName != at.Cluster { // the listener has another cluster now
 		set := *b.Set
@@ -189,21 +189,29 @@ func (d *departedObjects) bindSession(at l4.Binding) l4.LocalBinding {
 
 func (d *departedObjects) listener(address string) *l4.Listener {
 	ln := d.listeners[address]
-	if ln == nil {
+	if ln == nil || d.engine.retiredListeners["tcp "+address] != ln { // it has returned and left once more
 		ln = d.engine.plane.DetachedListener(address)
 		d.listeners[address] = ln
+		d.engine.retiredListeners["tcp "+address] = ln
 		d.retire(retired{listeners: []*l4.Listener{ln}})
 	}
 	return ln
 }
 
-func (d *departedObjects) cluster(cluster, server string) *balance.Cluster {
-	key := [2]string{cluster, server}
-	c := d.clusters[key]
+// cluster returns the running cluster c, or one that has left if c is nil, with the server of a session. The server has
+// left, and takes the session back if it returns.
+func (d *departedObjects) cluster(c *balance.Cluster, at l4.Binding) *balance.Cluster {
+	e := d.engine
 	if c == nil {
-		c = balance.New(balance.Spec{Name: cluster, Levels: []balance.LevelSpec{{Servers: []balance.ServerSpec{{Name: server, Weight: 1}}}}}, 0, nil)
-		d.clusters[key] = c
-		d.retire(retired{servers: map[*balance.Server]bool{c.Server(server): true}})
+		c = e.retiredClusters[at.Cluster]
+	}
+	if c == nil {
+		c = balance.New(balance.Spec{Name: at.Cluster}, rand.Uint64(), e.handleEvent)
+		c.Retire(e.plane.Now())
+		e.retiredClusters[at.Cluster] = c
+	}
+	if left, added := c.Expect(at.Server, e.plane.Now()); added {
+		d.retire(retired{servers: []balance.Departure{left}})
 	}
 	return c
 }

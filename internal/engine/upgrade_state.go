@@ -21,7 +21,7 @@ type transferredState struct {
 
 // transferredState returns the state of this process. mu is held.
 func (e *Engine) transferredState() (any, error) {
-	saved, err := state.Encode(e.SavedState())
+	saved, err := state.Encode(e.stateFor(true))
 	running := e.running.Load()
 	t := &transferredState{
 		ClockOrigin: e.plane.ClockOrigin(), LastSessionID: e.plane.LastID(), Saved: saved, Addresses: addresses{},

@@ -189,6 +189,9 @@ func (s *Server) check() error {
 		if err := checkName(seen, k.ID); err != nil {
 			return fmt.Errorf("checks[%d].id: %w", i, err)
 		}
+		if !slices.Contains([]string{"", "standby", "full"}, k.State) {
+			return fmt.Errorf("checks[%d].state: want standby or full, got %.20q", i, k.State)
+		}
 		if k.Streak < 0 || k.Streak >= maxCount {
 			return fmt.Errorf("checks[%d].streak: %d is out of range", i, k.Streak)
 		}

@@ -68,6 +68,7 @@ type Agent struct {
 type Check struct {
 	ID     string    `json:"id"`
 	Down   bool      `json:"down,omitempty"`
+	State  string    `json:"state,omitempty"`  // standby or full; "" = Down decides
 	Streak int       `json:"streak,omitempty"` // successive results that contradict the verdict
 	Reason string    `json:"reason,omitempty"`
 	At     time.Time `json:"at"` // of the verdict

@@ -77,7 +77,8 @@ type Level struct {
 	Name     string   `json:"name"` // the number, counted from 1, of a level without a name
 	InUse    bool     `json:"in_use"`
 	MinUp    int      `json:"min_up"`
-	Eligible int      `json:"eligible"` // number of eligible servers
+	Eligible int      `json:"eligible"`           // number of eligible servers
+	Impaired bool     `json:"impaired,omitempty"` // below min_up for a reason other than standby servers and operators
 	Servers  []Server `json:"servers"`
 }
 
@@ -86,7 +87,7 @@ type Server struct {
 	Name            string    `json:"name"`
 	Address         string    `json:"address"`
 	Origin          string    `json:"origin"`           // file or api
-	State           string    `json:"state"`            // up, probation, failing, down, unresolved, drain, maint or unstable
+	State           string    `json:"state"`            // up, standby, probation, failing, full, down, unresolved, drain, maint or unstable
 	Reason          string    `json:"reason"`           // "" when up
 	Since           time.Time `json:"since"`            // of the state
 	Weight          int       `json:"weight"`           // override, else configured weight × agent percentage
@@ -98,8 +99,9 @@ type Server struct {
 	BytesDown       uint64    `json:"bytes_down"`
 	Dials           uint64    `json:"dials"`
 	DialFailures    uint64    `json:"dial_failures"`
-	Retries         uint64    `json:"retries"`    // dials after the first of a session
-	ConnectMS       float64   `json:"connect_ms"` // smoothed; 0 = never connected
+	Retries         uint64    `json:"retries"`               // dials after the first of a session
+	ConnectMS       float64   `json:"connect_ms"`            // smoothed; 0 = never connected
+	NotChecked      string    `json:"not_checked,omitempty"` // a check that this host could not run several times in a row, and why
 	Layers          []Layer   `json:"layers"`
 }
 

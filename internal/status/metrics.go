@@ -13,6 +13,7 @@ type Metrics struct {
 	Listeners     []ListenerMetrics
 	Clusters      []ClusterMetrics
 	Checks        []CheckMetrics
+	ChecksSkipped []ReasonCount // runs of checks that this host could not do
 	Hooks         []Hook
 	Loops         []LoopMetrics
 	DialDurations Histogram // of successful dials
@@ -54,6 +55,7 @@ type ReasonCount struct {
 type ClusterMetrics struct {
 	Name     string
 	Level    string // in use; "" = none
+	Held     bool   // the level stays in use because failback is manual
 	Empty    bool   // no healthy server
 	Sessions int    // of all servers, including removed ones
 	Queue    int    // sessions in the queue
@@ -65,7 +67,8 @@ type ClusterMetrics struct {
 type LevelMetrics struct {
 	Name     string
 	InUse    bool
-	Eligible int // servers
+	Eligible int  // servers
+	Impaired bool // below min_up for a reason other than standby servers and operators
 	Weights  []ServerWeight
 }
 

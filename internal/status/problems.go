@@ -103,15 +103,15 @@ func (c *Cluster) problems(used bool) []Problem {
 		add(Warning, fmt.Sprintf("%s in the queue", plural(c.Queue, "session")))
 	}
 	for i := range c.Levels {
-		if l := &c.Levels[i]; l.InUse && l.Eligible < l.MinUp {
+		if l := &c.Levels[i]; l.InUse && l.Impaired && l.Eligible < l.MinUp {
 			add(Warning, fmt.Sprintf("level %s in use below min_up: %d of %d servers eligible", l.Name, l.Eligible, l.MinUp))
 		}
 	}
-	switch first := c.firstLevel(); {
+	switch better := c.impairedLevel(); {
 	case c.Held:
 		add(Warning, fmt.Sprintf("level %s stays in use: failback is manual", c.Level))
-	case c.Level != "" && first != c.Level:
-		add(Warning, fmt.Sprintf("level %s in use instead of %s", c.Level, first))
+	case c.Level != "" && better != "":
+		add(Warning, fmt.Sprintf("level %s in use instead of %s", c.Level, better))
 	}
 	return append(list, ofServers...)
 }
@@ -121,7 +121,7 @@ func (c *Cluster) lastFailureAt() *time.Time {
 	var last time.Time
 	for i := range c.Levels {
 		for j := range c.Levels[i].Servers {
-			if s := &c.Levels[i].Servers[j]; s.State != "up" && s.Since.After(last) {
+			if s := &c.Levels[i].Servers[j]; s.State != "up" && s.State != "standby" && s.Since.After(last) {
 				last = s.Since
 			}
 		}
@@ -129,17 +129,21 @@ func (c *Cluster) lastFailureAt() *time.Time {
 	return &last
 }
 
-// firstLevel returns the level in use if all servers are up: the first with servers.
-func (c *Cluster) firstLevel() string {
+// impairedLevel returns the first level before the one in use that is impaired, or "".
+func (c *Cluster) impairedLevel() string {
 	for i := range c.Levels {
-		if len(c.Levels[i].Servers) > 0 {
-			return c.Levels[i].Name
+		switch l := &c.Levels[i]; {
+		case l.InUse:
+			return ""
+		case l.Impaired:
+			return l.Name
 		}
 	}
 	return ""
 }
 
-// serverProblems returns the number of servers, and a problem for each state other than up that servers have.
+// serverProblems returns the number of servers, and a problem for each state other than up and standby that servers have,
+// and for checks that cannot run.
 func (c *Cluster) serverProblems() (servers int, list []Problem) {
 	byState := make(map[string]*Problem)
 	count := make(map[string]int)
@@ -151,25 +155,30 @@ func (c *Cluster) serverProblems() (servers int, list []Problem) {
 				continue
 			}
 			seen[s.Name] = true
-			if s.State == "up" {
-				continue
+			add := func(state, reason string, since *time.Time) {
+				count[state]++
+				p := byState[state]
+				if p == nil {
+					p = &Problem{Cluster: c.Name, Reason: reason, Since: since}
+					byState[state] = p
+				}
+				if since != nil && since.Before(*p.Since) {
+					p.Since = since
+				}
+				if len(p.Servers) < maxServersNamed {
+					p.Servers = append(p.Servers, s.Name)
+				}
 			}
-			count[s.State]++
-			p := byState[s.State]
-			if p == nil {
+			if s.NotChecked != "" {
+				add(notChecked, s.NotChecked, nil)
+			}
+			if s.State != "up" && s.State != "standby" {
 				since := s.Since
-				p = &Problem{Cluster: c.Name, Reason: s.Reason, Since: &since}
-				byState[s.State] = p
-			}
-			if s.Since.Before(*p.Since) {
-				*p.Since = s.Since
-			}
-			if len(p.Servers) < maxServersNamed {
-				p.Servers = append(p.Servers, s.Name)
+				add(s.State, s.Reason, &since)
 			}
 		}
 	}
-	for _, state := range []string{"down", "unstable", "failing", "unresolved", "probation", "maint", "drain"} {
+	for _, state := range []string{"down", "unstable", "failing", "full", "unresolved", "probation", notChecked, "maint", "drain"} {
 		p := byState[state]
 		if p == nil {
 			continue
@@ -188,6 +197,9 @@ func (c *Cluster) serverProblems() (servers int, list []Problem) {
 	}
 	return len(seen), list
 }
+
+// notChecked stands beside the states of servers in the texts of problems.
+const notChecked = "not checked"
 
 func plural(n int, noun string) string {
 	if n == 1 {

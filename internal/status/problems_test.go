@@ -27,6 +27,9 @@ func doc(inUse string, levels ...[]string) *Document {
 	return d
 }
 
+// impaired marks the first level of a document.
+func impaired(d *Document) { d.Clusters[0].Levels[0].Impaired = true }
+
 func TestProblems(t *testing.T) {
 	at := time.Unix(5, 0)
 	for name, test := range map[string]struct {
@@ -37,7 +40,7 @@ func TestProblems(t *testing.T) {
 		"none":                             {doc: doc("1", []string{"up", "up"}, []string{"up"})},
 		"one of many":                      {doc: doc("1", []string{"up", "down"}), want: []string{"warning c: b: down (because of b)"}},
 		"number first when there are many": {doc: doc("1", []string{"up", "down", "down", "down", "down", "down"}), want: []string{"warning c: 5 of 6 servers down: b, c, d and 2 more (because of b)"}},
-		"a fallback": {doc: doc("2", []string{"down"}, []string{"up"}), want: []string{
+		"a fallback": {doc: doc("2", []string{"down"}, []string{"up"}), change: impaired, want: []string{
 			"warning c: level 2 in use instead of 1", "warning c: a: down (because of a)"}},
 		"an outage first": {doc: doc("", []string{"maint", "down"}), want: []string{
 			"critical c: no eligible server (because of b)", "note c: a: maint (because of a)"}},
@@ -46,12 +49,20 @@ func TestProblems(t *testing.T) {
 		"an empty first level":         {doc: doc("2", nil, []string{"up"})},
 		"no servers":                   {doc: doc("", nil), want: []string{"critical c: no servers"}},
 		"held":                         {doc: doc("2", []string{"up"}, []string{"up"}), change: func(d *Document) { d.Clusters[0].Held = true }, want: []string{"warning c: level 2 stays in use: failback is manual"}},
-		"below min_up":                 {doc: doc("1", []string{"up", "drain"}), change: func(d *Document) { d.Clusters[0].Levels[0].MinUp = 2 }, want: []string{"warning c: level 1 in use below min_up: 1 of 2 servers eligible", "note c: b: drain (because of b)"}},
-		"a queue":                      {doc: doc("1", []string{"up"}), change: func(d *Document) { d.Clusters[0].Queue = 7 }, want: []string{"warning c: 7 sessions in the queue"}},
-		"stopping":                     {doc: doc("1", []string{"up"}), change: func(d *Document) { d.Stopping = true }, want: []string{"critical stopping: new clients are rejected"}},
-		"full":                         {doc: doc("1", []string{"up"}), change: func(d *Document) { d.Sessions = 100 }, want: []string{"critical 100 of 100 sessions in use: new clients are rejected"}},
-		"nearly full":                  {doc: doc("1", []string{"up"}), change: func(d *Document) { d.Sessions = 95 }, want: []string{"warning 95 of 100 sessions in use"}},
-		"a failed reload":              {doc: doc("1", []string{"up"}), change: func(d *Document) { d.Config.LastError, d.Config.LastErrorAt = "f:1: no", &at }, want: []string{"warning last reload failed: the previous configuration is in force (f:1: no)"}},
+		"below min_up":                 {doc: doc("1", []string{"up", "drain"}), change: func(d *Document) { d.Clusters[0].Levels[0].MinUp = 2; impaired(d) }, want: []string{"warning c: level 1 in use below min_up: 1 of 2 servers eligible", "note c: b: drain (because of b)"}},
+		"below min_up by an operator":  {doc: doc("1", []string{"up", "drain"}), change: func(d *Document) { d.Clusters[0].Levels[0].MinUp = 2 }, want: []string{"note c: b: drain (because of b)"}},
+		"a standby server":             {doc: doc("1", []string{"standby", "up"})},
+		"a level of standby servers":   {doc: doc("2", []string{"standby"}, []string{"up"})},
+		"only standby servers":         {doc: doc("", []string{"standby", "standby"}), want: []string{"critical c: no eligible server"}},
+		"a server without room":        {doc: doc("1", []string{"full", "up"}), want: []string{"warning c: a: full (because of a)"}},
+		"a check that cannot run": {doc: doc("1", []string{"up", "up"}), change: func(d *Document) {
+			d.Clusters[0].Levels[0].Servers[1].NotChecked = "tcp: not checked since noon"
+		}, want: []string{"warning c: b: not checked (tcp: not checked since noon)"}},
+		"a queue":         {doc: doc("1", []string{"up"}), change: func(d *Document) { d.Clusters[0].Queue = 7 }, want: []string{"warning c: 7 sessions in the queue"}},
+		"stopping":        {doc: doc("1", []string{"up"}), change: func(d *Document) { d.Stopping = true }, want: []string{"critical stopping: new clients are rejected"}},
+		"full":            {doc: doc("1", []string{"up"}), change: func(d *Document) { d.Sessions = 100 }, want: []string{"critical 100 of 100 sessions in use: new clients are rejected"}},
+		"nearly full":     {doc: doc("1", []string{"up"}), change: func(d *Document) { d.Sessions = 95 }, want: []string{"warning 95 of 100 sessions in use"}},
+		"a failed reload": {doc: doc("1", []string{"up"}), change: func(d *Document) { d.Config.LastError, d.Config.LastErrorAt = "f:1: no", &at }, want: []string{"warning last reload failed: the previous configuration is in force (f:1: no)"}},
 		"a failing hook": {doc: doc("1", []string{"up"}), change: func(d *Document) {
 			d.Hooks = []Hook{{Name: "pager", Failing: true, Dropped: 3, LastError: "exit status 1"}, {Name: "pass", Dropped: 2, LastError: "before"}}
 		}, want: []string{"warning event hook pager fails: 3 events dropped (exit status 1)"}},

@@ -170,7 +170,7 @@ func TestRedisChecks(t *testing.T) {
 		watched("needless", open.Addr(), fmt.Sprintf("type = \"redis\"\npassword = %q", password)),
 	)
 	waitCheck(w, "open", true, ", primary")
-	waitTransition(w, "replica", "down", `role: expected replica, got "primary"`)
+	waitTransition(w, "replica", "standby", `role: expected replica, got "primary"`)
 	waitCheck(w, "file", true, ", primary")
 	waitCheck(w, "literal", true, ", primary")
 	waitTransition(w, "none", "down", "NOAUTH")

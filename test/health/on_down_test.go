@@ -113,8 +113,8 @@ func TestDrainAndMaintByReload(t *testing.T) {
 	put("ready", "close")
 	require.Contains(t, []string{"AB", "BA"}, weirtest.DialAndReadByte(t, l.Listen)+weirtest.DialAndReadByte(t, l.Listen))
 	require.Equal(t, []string{
-		"server_state 1 A up→drain", "server_state 1 A drain→maint", "server_state 1 A maint→drain", "server_up 1 A drain→up",
-		"server_state 1 A up→drain", "server_state 1 A drain→maint", "server_up 1 A maint→up",
+		"server_state 1 A up→drain", "server_state 1 A drain→maint", "server_state 1 A maint→drain", "server_state 1 A drain→up",
+		"server_state 1 A up→drain", "server_state 1 A drain→maint", "server_state 1 A maint→up",
 	}, w.Events("server_state", "server_up", "server_down"))
 }
 

@@ -6,6 +6,7 @@ import (
 	"context"
 	"fmt"
 	"net"
+	"regexp"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -26,21 +27,26 @@ func TestReasonsOfVerdicts(t *testing.T) {
 	host := nettest.Start(t, func(ctx context.Context, c *net.TCPConn) {
 		nettest.SendText(fmt.Sprintf("HTTP/1.1 %s\r\nContent-Length: 0\r\n\r\n", reply.Load()))(ctx, c)
 	})
-	gone := nettest.Reserve(t)
-	const check = "[[cluster.c.check]]\ntype = \"http\"\nid = %q\nservers = [%[1]q]\ninterval = \"5s\"\ntimeout = \"5s\"\n" +
+	other := nettest.Start(t, nettest.SendText("HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"))
+	gone := other.Addr()
+	const check = "[[cluster.c.check]]\ntype = \"http\"\nid = %q\nservers = [%[1]q]\ninterval = \"1s\"\ntimeout = \"1s\"\n" +
 		"fast_interval = \"50ms\"\ndown_interval = \"50ms\"\nrise = 1000000\nfall = %d\n"
 	_, _, a := weirtest.ServeAPI(t, weirtest.Config{
 		Cluster: "protected = false", Levels: weirtest.OneLevel(host.Addr()+" name=A", gone+" name=B"),
 		Checks: fmt.Sprintf(check, "A", 1) + fmt.Sprintf(check, "B", 1000000),
 	})
+	nettest.Wait(t, 10*time.Second, "the first check of B", func() bool { return other.Accepted() > 0 })
+	other.Down()
 	nettest.Wait(t, 10*time.Second, "A to go down", func() bool { return a.ServerState(0) == "down" })
 	require.Contains(t, a.MustRunCommand("explain", "c/A"), `status: expected 101 102 2xx 3xx, got "500 Broken"`)
 	reply.Store("200 Mended")
 	before := host.Accepted()
 	nettest.Wait(t, 10*time.Second, "checks to pass", func() bool { return host.Accepted() > before+4 })
 	require.Equal(t, `status: expected 101 102 2xx 3xx, got "500 Broken"`, a.Get("clusters", 0, "levels", 0, "servers", 0, "reason"))
+	nettest.Wait(t, 10*time.Second, "failures of B", func() bool {
+		return regexp.MustCompile(`(?m)^ +\d+ failures so far: connect to ` + gone + `: connection refused$`).MatchString(a.MustRunCommand("explain", "c/B"))
+	})
 	require.Equal(t, "up", a.ServerState(1))
-	require.Regexp(t, `(?m)^ +\d+ failures so far: connect to `+gone+`: connection refused$`, a.MustRunCommand("explain", "c/B"))
 }
 
 // The reason of a layer is shown completely, however long it is.

@@ -103,8 +103,8 @@ func TestRedisRoles(t *testing.T) {
 	}
 	follow(b, a)
 	r := startRoles(t, "protected = false", fmt.Sprintf("type = \"redis\"\npassword_file = %q\n", file(t, "password", password)), a.Addr(), b.Addr())
-	r.turns("c", "B", "down", 1, time.Time{})
-	r.turns("r", "A", "down", 1, time.Time{})
+	r.turns("c", "B", "standby", 1, time.Time{})
+	r.turns("r", "A", "standby", 1, time.Time{})
 	require.Contains(t, tell(r.write, "INFO", "replication"), "role:master")
 	nettest.Wait(t, 10*time.Second, "the replica to serve", func() bool { return strings.Contains(tell(r.read, "INFO", "replication"), "master_link_status:up") })
 	require.Contains(t, tell(r.read, "INFO", "replication"), "role:slave")
@@ -125,7 +125,7 @@ func TestRedisRoles(t *testing.T) {
 	require.Equal(t, "OK\n", tell(b.Addr(), "REPLICAOF", "NO", "ONE"))
 	follow(a, b)
 	took := time.Since(promoted)
-	down := r.turns("c", "A", "down", 1, promoted)
+	down := r.turns("c", "A", "standby", 1, promoted)
 	up := r.turns("c", "B", "up", 1, promoted)
 	t.Logf("promotion took %v; writing left the old primary after %v and reached the new one after %v", took, down, up)
 	require.Less(t, down, took+foundOut+500*time.Millisecond+nettest.StalledSince(promoted))
@@ -135,7 +135,7 @@ func TestRedisRoles(t *testing.T) {
 		require.Equal(t, "OK\n", tell(r.write, "SET", "key", "value"))
 	}
 	r.turns("r", "A", "up", 1, promoted)
-	r.turns("r", "B", "down", 1, promoted)
+	r.turns("r", "B", "standby", 1, promoted)
 	require.Contains(t, tell(r.read, "INFO", "replication"), "role:slave")
 	for _, c := range readers { // on_down = "keep"
 		require.NoError(t, weirtest.WriteText(c, "PING\r\n"))
@@ -147,7 +147,7 @@ func TestRedisRoles(t *testing.T) {
 	// The new primary fails: the replica without a link is the last one to read from, and no server takes writes.
 	unstable := len(r.changes("r", "A", "unstable"))
 	b.Kill()
-	r.turns("c", "B", "down", 2, time.Time{})
+	r.turns("c", "B", "down", 1, time.Time{})
 	r.turns("r", "A", "unstable", unstable+1, time.Time{})
 	require.Contains(t, tell(r.read, "INFO", "replication"), "role:slave")
 	c, err := nettest.TryDial(r.write)
@@ -170,7 +170,7 @@ func TestRedisPromotionUnderLoad(t *testing.T) {
 	}
 	follow(b, a)
 	r := startRoles(t, "protected = true", "type = \"redis\"\n", a.Addr(), b.Addr())
-	r.turns("c", "B", "down", 1, time.Time{})
+	r.turns("c", "B", "standby", 1, time.Time{})
 	var (
 		mu      sync.Mutex
 		written int
@@ -211,7 +211,7 @@ func TestRedisPromotionUnderLoad(t *testing.T) {
 	weirtest.RedisCLI(t, b.Addr(), "REPLICAOF", "NO", "ONE")
 	follow(a, b)
 	took := time.Since(promoted)
-	down := r.turns("c", "A", "down", 1, promoted)
+	down := r.turns("c", "A", "standby", 1, promoted)
 	up := r.turns("c", "B", "up", 1, promoted)
 	r.areCut(held, "A")
 	more(100)
@@ -268,8 +268,8 @@ func TestMariaDBRoles(t *testing.T) {
 	}
 	follow(b, a)
 	r := startRoles(t, "protected = false", fmt.Sprintf("type = \"mysql\"\nuser = \"monitor\"\npassword = %q\n", password), a.Addr(), b.Addr())
-	r.turns("c", "B", "down", 1, time.Time{})
-	r.turns("r", "A", "down", 1, time.Time{})
+	r.turns("c", "B", "standby", 1, time.Time{})
+	r.turns("r", "A", "standby", 1, time.Time{})
 	nettest.Wait(t, 15*time.Second, "the replica to be read from", func() bool { return tell(a, r.read, "SELECT @@server_id, @@read_only") == "2\t1\n" })
 	write := func(id int) (string, error) {
 		cmd := a.Client(r.write, "--user=writer", "-e", fmt.Sprintf("CREATE DATABASE IF NOT EXISTS shop; CREATE TABLE IF NOT EXISTS shop.item (id INT); INSERT INTO shop.item VALUES (%d); SELECT @@server_id", id))
@@ -292,7 +292,7 @@ func TestMariaDBRoles(t *testing.T) {
 	tell(b, b.Addr(), "STOP SLAVE; RESET SLAVE ALL; SET GLOBAL read_only = 0")
 	follow(a, b)
 	took := time.Since(promoted)
-	down := r.turns("c", "A", "down", 1, promoted)
+	down := r.turns("c", "A", "standby", 1, promoted)
 	up := r.turns("c", "B", "up", 1, promoted)
 	t.Logf("promotion took %v; writing left the old primary after %v and reached the new one after %v", took, down, up)
 	require.Less(t, down, took+foundOut+500*time.Millisecond+nettest.StalledSince(promoted))
@@ -304,7 +304,7 @@ func TestMariaDBRoles(t *testing.T) {
 		require.Equal(t, "2\n", out)
 	}
 	r.turns("r", "A", "up", 1, promoted)
-	r.turns("r", "B", "down", 1, promoted)
+	r.turns("r", "B", "standby", 1, promoted)
 	require.Equal(t, "1\t1\n", tell(a, r.read, "SELECT @@server_id, @@read_only"))
 
 	// A replica whose replication has stopped is used for reads only because it is the last one.

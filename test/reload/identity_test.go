@@ -59,6 +59,7 @@ func TestServerIdentity(t *testing.T) {
 
 	// Another address: verdicts are reset; overrides and counters are kept.
 	l.Levels = [][]string{{}, {b.Addr() + " name=s"}}
+	begin := time.Now()
 	w.Reload(api.AddTo(l.String()))
 	readdressed := api.Server("s")
 	require.Equal(t, "up", readdressed["state"])
@@ -67,20 +68,24 @@ func TestServerIdentity(t *testing.T) {
 		require.Equal(t, before[key], readdressed[key], key)
 	}
 	require.Equal(t, "B", weirtest.DialAndReadByte(t, l.Listen))
-	time.Sleep(2500 * time.Millisecond) // longer than drain_timeout
-	require.NoError(t, weirtest.PingPong(c), "no session is cut")
+	require.NoError(t, weirtest.PingPong(c))
+	_, end := nettest.ReadToEnd(c, 10*time.Second)
+	require.Equal(t, nettest.Reset, end, "sessions to the old address drain")
+	weirtest.RequireBetween(t, 2*time.Second, time.Since(begin))
 
 	// Another name: a new server, and the old one's sessions drain.
+	c = nettest.Dial(t, l.Listen)
+	require.Equal(t, "B", weirtest.ReadByte(t, c))
 	l.Checks = ""
 	l.Levels = [][]string{{}, {b.Addr() + " name=new"}}
-	begin := time.Now()
+	begin = time.Now()
 	w.Reload(api.AddTo(l.String()))
 	require.Nil(t, api.Server("s"))
 	renamed := api.Server("new")
 	require.EqualValues(t, 1, renamed["weight"])
 	require.Zero(t, renamed["sessions_total"])
 	require.NoError(t, weirtest.PingPong(c))
-	_, end := nettest.ReadToEnd(c, 10*time.Second)
+	_, end = nettest.ReadToEnd(c, 10*time.Second)
 	require.Equal(t, nettest.Reset, end)
 	weirtest.RequireBetween(t, 2*time.Second, time.Since(begin))
 }
@@ -142,4 +147,62 @@ func TestReloadOfIncludedFiles(t *testing.T) {
 	w.SignalReload("reload")
 	_, err := nettest.TryDial(extra)
 	require.Error(t, err)
+}
+
+// A server, a listener and a cluster leave the configuration and return before their drain deadline: they take their
+// sessions back, which count for limits, appear in the status, and are not cut.
+func TestServerThatReturnsKeepsItsSessions(t *testing.T) {
+	t.Parallel()
+	host, other := nettest.Start(t, nettest.Greet("A", nettest.Echo)), nettest.Start(t, nettest.Greet("B", nettest.Echo))
+	l := weirtest.Config{
+		Listen: nettest.Reserve(t), Runtime: `drain_timeout = "1500ms"`, Cluster: "max_sessions = 1",
+		Levels: weirtest.OneLevel(host.Addr()+" name=a", other.Addr()+" name=b"),
+	}
+	without := l
+	without.Levels = weirtest.OneLevel(other.Addr() + " name=b")
+	more := nettest.Reserve(t)
+	second := "[[listener]]\nname = \"second\"\naddress = \"" + more + "\"\ncluster = \"second\"\nmax_sessions = 1\n[cluster.second]\n" +
+		"[[cluster.second.level]]\nservers = [\"" + host.Addr() + " name=a\"]\n"
+	w, _, api := weirtest.ServeAPI(t, l)
+	with := func(c weirtest.Config, more string) string { return api.AddTo(c.String()) + more }
+	w.Reload(with(l, second))
+
+	c := nettest.Dial(t, l.Listen)
+	require.Equal(t, "A", weirtest.ReadByte(t, c))
+	s := nettest.Dial(t, more)
+	require.Equal(t, "A", weirtest.ReadByte(t, s))
+	for range 2 { // the first departure is over when the second begins
+		w.Reload(with(without, ""))
+		require.Nil(t, api.Server("a"))
+		w.Reload(with(l, second))
+	}
+	require.EqualValues(t, 1, api.Server("a")["sessions"])
+	require.Equal(t, "B", weirtest.DialAndReadByte(t, l.Listen), "a is at max_sessions")
+	_, end := nettest.ReadToEnd(nettest.Dial(t, more), 5*time.Second)
+	require.NotEqual(t, nettest.Timeout, end, "the listener is at max_sessions")
+	require.EqualValues(t, 1, api.Get("clusters", 1, "sessions"))
+	require.EqualValues(t, 1, api.Get("listeners", 1, "sessions"))
+
+	begin := time.Now()
+	nettest.Wait(t, 10*time.Second, "the drain deadlines to pass", func() bool { return time.Since(begin) > 2*time.Second })
+	require.NoError(t, weirtest.PingPong(c))
+	require.NoError(t, weirtest.PingPong(s))
+	api.MustDo("DELETE /v1/clusters/c/servers/a/sessions", "")
+	_, end = nettest.ReadToEnd(c, 5*time.Second)
+	require.Equal(t, nettest.Reset, end)
+
+	// By the API, and a server that stays away is cut at its deadline.
+	c = nettest.Dial(t, l.Listen)
+	require.Equal(t, "A", weirtest.ReadByte(t, c))
+	api.MustDo("DELETE /v1/clusters/c/servers/a", "")
+	api.MustDo("POST /v1/clusters/c/servers", `{"name": "a", "address": "`+host.Addr()+`"}`)
+	require.EqualValues(t, 1, api.Server("a")["sessions"])
+	api.MustDo("DELETE /v1/clusters/c/servers/a", "")
+	begin = time.Now()
+	_, end = nettest.ReadToEnd(c, 10*time.Second)
+	require.Equal(t, nettest.Reset, end)
+	weirtest.RequireBetween(t, 1500*time.Millisecond, time.Since(begin))
+	require.NoError(t, weirtest.PingPong(s))
+	s.Close()
+	w.Reload(with(l, ""))
 }
