@@ -11,10 +11,10 @@ func (t *Target) addresses() []string {
 	return append([]string{t.Address}, strings.Fields(t.More)...)
 }
 
-// runMonitor tests all addresses of a target at the same time. The result is the best one: a pass, else a shortage, which
+// testAddresses tests all addresses of a target at the same time. The result is the best one: a pass, else a shortage, which
 // leaves the answer open, else full, standby and failed. Among equal ones it is that of the first address. failed are the
 // addresses that have not passed, if the target has several.
-func runMonitor(ctx context.Context, job *Job) (report Report, failed []string, err error) {
+func testAddresses(ctx context.Context, job *Job) (report Report, failed []string, err error) {
 	if job.Target.More == "" {
 		report, err = callMonitor(ctx, job.Monitor, job.Target)
 		return report, nil, err

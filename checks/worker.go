@@ -75,7 +75,7 @@ func (r *Runner) runTask(t *task) {
 
 	o.watched = o.job.watches(r.serverState(&o.job), verdict)
 	if o.watched {
-		o.report, o.failed, o.err = runMonitor(ctx, &o.job)
+		o.report, o.failed, o.err = testAddresses(ctx, &o.job)
 		o.report, o.err = cleanResult(o.report, o.err)
 	}
 	o.ended = time.Now()
