@@ -7,6 +7,8 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"unicode"
+	"unicode/utf8"
 
 	"weir/conf"
 	"weir/internal/procgroup"
@@ -51,12 +53,59 @@ func (s Secret) read() (string, error) {
 	return s.Value, nil
 }
 
-// shortSecret is the minimum length of a secret that is redacted. Shorter strings occur in many words.
+// redact removes a password from text that a server sent, because a server may repeat it. A short password is also part
+// of many words: one of less than 8 bytes is removed only as a whole word, one of less than 4 only in quotes.
+func redact(text, password string) string {
+	if password == "" {
+		return text
+	}
+	var out strings.Builder
+	kept, from := 0, 0
+	for {
+		i := strings.Index(text[from:], password)
+		if i < 0 {
+			break
+		}
+		i += from
+		end := i + len(password)
+		if !isWhole(text[:i], text[end:], len(password)) {
+			from = i + 1
+			continue
+		}
+		out.WriteString(text[kept:i])
+		out.WriteString("***")
+		kept, from = end, end
+	}
+	out.WriteString(text[kept:])
+	return out.String()
+}
+
+// longSecret is the length from which a secret is not expected to be part of a word.
+const longSecret = 8
+
+// isWhole reports whether a secret of a length between two texts is a value of its own.
+func isWhole(before, after string, length int) bool {
+	last, _ := utf8.DecodeLastRuneInString(before)
+	first, _ := utf8.DecodeRuneInString(after)
+	switch {
+	case length >= longSecret:
+		return true
+	case length >= shortSecret:
+		return !isWordRune(last) && !isWordRune(first)
+	}
+	return last == first && (first == '"' || first == '\'' || first == '`')
+}
+
+func isWordRune(r rune) bool {
+	return r != utf8.RuneError && (unicode.IsLetter(r) || unicode.IsDigit(r) || r == '_')
+}
+
+// shortSecret is the length up to which a secret is expected to be a word, or part of one, by chance.
 const shortSecret = 4
 
 // redactReports removes secrets from the reports and errors of a monitor, because a server may repeat what it received.
 func redactReports(m Monitor, secrets ...string) Monitor {
-	secrets = slices.DeleteFunc(secrets, func(s string) bool { return len(s) < shortSecret })
+	secrets = slices.DeleteFunc(secrets, func(s string) bool { return s == "" })
 	if len(secrets) == 0 {
 		return m
 	}
@@ -89,7 +138,7 @@ func redactText(text string, secrets []string) string {
 	for _, s := range secrets {
 		quoted := strconv.Quote(s)
 		for _, s := range []string{s, quoted[1 : len(quoted)-1]} {
-			text = strings.ReplaceAll(text, s, "***")
+			text = redact(text, s)
 			parts := strings.SplitAfter(text, quoteCut)
 			for i, part := range parts {
 				body, cut := strings.CutSuffix(part, quoteCut)

@@ -45,10 +45,14 @@ func validateChecks(d *decoder, c *clusterDraft) {
 	for i := range c.checks {
 		k := &c.checks[i]
 		if k.ID != "" {
+			at := k.node
+			if id := at.Get("id"); id != nil && id.Value != "" {
+				at = id
+			}
 			if old := ids[k.ID]; old != nil {
-				d.errorAt(k.node, "duplicate id %s of a check (%s)", tree.QuoteKey(k.ID), lines(old, k.node))
+				d.errorAt(at, "duplicate id %s of a check (%s)", tree.QuoteKey(k.ID), lines(old, at))
 			} else {
-				ids[k.ID] = k.node
+				ids[k.ID] = at
 			}
 		}
 		if list := k.node.Get("servers"); list != nil && !c.incomplete {

@@ -2,6 +2,7 @@ package conf
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 
 	"weir/conf/internal/tree"
@@ -19,6 +20,8 @@ type decoder struct {
 	// suggested holds, per table, the legal names that were suggested for misspelt ones, so that "adress" is not
 	// reported both as unknown and as a missing address.
 	suggested map[*tree.Node]map[string]bool
+
+	owners map[string][]string // kinds of tables by key; see keyOwners
 
 	// Comparing names costs time, which a hostile file must not be able to use without limit.
 	comparisons int
@@ -147,7 +150,13 @@ func (d *decoder) unknown(in, c *tree.Node, legal []string, words map[string]str
 		what = "table"
 	}
 	msg := "unknown " + what + " " + tree.QuoteKey(c.Name)
-	if s := nearest(c.Name, legal, words); s != "" {
+	owner := ""
+	if words[c.Name] == "" && !slices.Contains(legal, fold(c.Name)) {
+		owner = d.ownerOf(in, c.Name)
+	}
+	if owner != "" {
+		msg += "; it belongs to " + owner
+	} else if s := nearest(c.Name, legal, words); s != "" {
 		msg += ", did you mean " + s + "?"
 		d.markSuggested(in, s)
 	}

@@ -118,7 +118,7 @@ func (all *draft) suggested(d *decoder, name string) bool {
 
 // file decodes one text into the draft.
 func (d *decoder) file(name string, text []byte, into *draft) {
-	f := &tree.File{Name: name, Text: bytes.TrimPrefix(text, []byte("\xef\xbb\xbf"))} // without the byte order mark that editors on Windows add
+	f := &tree.File{Name: name, Text: bytes.TrimPrefix(text, []byte("\ufeff"))} // without the byte order mark that editors on Windows add
 	if len(f.Text) > 0 && f.Text[len(f.Text)-1] != '\n' {
 		f.Text = append(bytes.Clone(f.Text), '\n') // so that every syntax error is in a line
 	}
