@@ -60,7 +60,7 @@ func clusterKeys() []key[clusterDraft] {
 		scalar("max_sessions", integerType(0, maxInt), "0", func(c *clusterDraft) *int { return &c.Defaults.MaxSessions },
 			"Maximum number of sessions per server; 0 = no limit. Can be set per server.").withAliases("maxconn", "max_conns"),
 		scalar("source", sourceType(), "", func(c *clusterDraft) *Source { return &c.Defaults.Source },
-			"Source address of connections to servers: a local IP address, several in turn (a list, or `\"10.0.0.1,10.0.0.8/29\"`), "+
+			"Source address of connections to servers: a local IP address (link-local: `\"fe80::1%eth0\"`), several in turn (a list, or `\"10.0.0.1,10.0.0.8/29\"`), "+
 				"or `\"client\"` for the address of the client. Checks use the first address; with `\"client\"`, the kernel chooses the "+
 				"address of checks. None = the kernel chooses. Can be set per server.").withDefaultText("none").withAliases("bind", "proxy_bind", "bind_address", "local_address"),
 		scalar("send_proxy", sendProxyType(), "", func(c *clusterDraft) *string { return &c.Defaults.SendProxy },

@@ -17,6 +17,7 @@ type Config struct {
 	Clusters  []Cluster    // in file order
 	Hooks     []Hook       // in file order
 	Warnings  []Diagnostic // valid but unusual, such as a cluster that no listener uses
+	Notes     []Diagnostic // advice about what is valid and usual, for weir check
 
 	positions map[keyID]Diagnostic // of keys whose values depend on the host; without a message
 	named     []string             // paths of files that a start or a reload reads, such as files with passwords

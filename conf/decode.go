@@ -14,6 +14,7 @@ type decoder struct {
 	files      []*tree.File
 	errs       []Diagnostic
 	warnings   []Diagnostic
+	notes      []Diagnostic
 	named      []string // paths of files that a start or a reload reads
 	incomplete bool     // part of a file could not be parsed, so what seems missing may exist
 

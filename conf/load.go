@@ -63,6 +63,7 @@ func parse(name, at string, text []byte, r reader, included includer) (*Config, 
 	c.named = d.named
 	c.positions = all.positions()
 	c.Warnings = sortDiagnostics(d.warnings, d.files)
+	c.Notes = sortDiagnostics(d.notes, d.files)
 	return c, nil
 }
 

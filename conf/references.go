@@ -41,6 +41,7 @@ func (d *decoder) linkReferences(all *draft) {
 	d.validateAdminAddresses(all)
 	d.validateAdminAccess(all)
 	d.validateServers(all)
+	d.advise(all, clusters)
 	for _, c := range all.clusters {
 		if !used[c.Name] {
 			d.warn(c.node, "cluster %s is not used by any listener", c.Name)

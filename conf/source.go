@@ -3,6 +3,7 @@ package conf
 // Source addresses of connections to servers: addresses of this host, or those of the clients.
 
 import (
+	"cmp"
 	"fmt"
 	"net/netip"
 	"strings"
@@ -14,6 +15,7 @@ import (
 type Source struct {
 	Client bool           // the client's own address
 	Ranges []netip.Prefix // else these in turn; masked, of either family
+	Zone   string         // interface of the link-local addresses in Ranges, by name or index; "" = the server's
 }
 
 // IsZero reports whether the kernel chooses.
@@ -31,7 +33,7 @@ func (s Source) String() string {
 	for i, r := range s.Ranges {
 		texts[i] = r.String()
 		if r.IsSingleIP() {
-			texts[i] = r.Addr().String()
+			texts[i] = s.withZone(r.Addr()).String()
 		}
 	}
 	return strings.Join(texts, ",")
@@ -52,9 +54,17 @@ func (s Source) RangesFor(to netip.Addr) []netip.Prefix {
 // there is none of that family.
 func (s Source) AddrFor(to netip.Addr) netip.Addr {
 	for _, r := range s.RangesFor(to) {
-		return r.Addr()
+		return s.withZone(r.Addr())
 	}
 	return netip.Addr{}
+}
+
+// withZone returns a link-local address with the zone of the source, and any other address as it is.
+func (s Source) withZone(a netip.Addr) netip.Addr {
+	if s.Zone != "" && a.Is6() && a.IsLinkLocalUnicast() {
+		return a.WithZone(s.Zone)
+	}
+	return a
 }
 
 const (
@@ -95,40 +105,49 @@ func parseSources(n *tree.Node) (Source, error) {
 	}
 	var s Source
 	for _, word := range words {
-		r, err := parseSourceRange(strings.TrimSpace(word))
+		r, zone, err := parseSourceRange(strings.TrimSpace(word))
 		if err != nil {
 			return Source{}, err
 		}
+		if zone != "" && s.Zone != "" && zone != s.Zone {
+			return Source{}, fmt.Errorf("want source addresses of one interface, got those of %s and %s", tree.Quote(s.Zone), tree.Quote(zone))
+		}
+		s.Zone = cmp.Or(s.Zone, zone)
 		s.Ranges = append(s.Ranges, r)
 	}
 	return s, nil
 }
 
-// parseSourceRange parses "10.0.0.1" or "10.0.0.0/28".
-func parseSourceRange(s string) (netip.Prefix, error) {
-	r, err := netip.ParsePrefix(s)
+// parseSourceRange parses "10.0.0.1", "fe80::1%eth0" or "10.0.0.0/28". The zone is returned apart.
+func parseSourceRange(s string) (r netip.Prefix, zone string, err error) {
+	r, err = netip.ParsePrefix(s)
 	if err != nil {
 		var ip netip.Addr
 		ip, err = netip.ParseAddr(s)
 		ip = ip.Unmap()
-		r = netip.PrefixFrom(ip, ip.BitLen())
-		if ip.Zone() != "" {
-			return r, fmt.Errorf("%s: want a source address without a zone", tree.Quote(s))
+		if zone = ip.Zone(); zone != "" && !ip.IsLinkLocalUnicast() {
+			return r, "", fmt.Errorf("%s: only link-local addresses have a zone", tree.Quote(s))
 		}
+		r = netip.PrefixFrom(ip.WithZone(""), ip.BitLen())
 	}
+	return r, zone, validateSourceRange(r, s, err)
+}
+
+// validateSourceRange returns the reason why a range, written as s, is no source. err is the error of its parser.
+func validateSourceRange(r netip.Prefix, s string, err error) error {
 	switch {
 	case err != nil && s == "client":
-		return r, fmt.Errorf("\"client\" cannot be combined with addresses")
+		return fmt.Errorf("\"client\" cannot be combined with addresses")
 	case err != nil:
-		return r, fmt.Errorf("want an IP address without a port, a range such as \"10.0.0.0/28\", or \"client\", got %s", tree.Quote(s))
+		return fmt.Errorf("want an IP address without a port, a range such as \"10.0.0.0/28\", or \"client\", got %s", tree.Quote(s))
 	case r.Addr().Is4In6():
-		return r, fmt.Errorf("%s: want an IPv4 range in IPv4 notation", s)
+		return fmt.Errorf("%s: want an IPv4 range in IPv4 notation", s)
 	case r.Masked() != r:
-		return r, fmt.Errorf("%s is not a network address; did you mean %s or %s?", s, r.Masked(), r.Addr())
+		return fmt.Errorf("%s is not a network address; did you mean %s or %s?", s, r.Masked(), r.Addr())
 	case r.Addr().BitLen()-r.Bits() > maxSourceBits:
-		return r, fmt.Errorf("%s has more than %d addresses", s, 1<<maxSourceBits)
+		return fmt.Errorf("%s has more than %d addresses", s, 1<<maxSourceBits)
 	case r.Addr().IsUnspecified(), r.Addr().IsMulticast(), r.Addr() == netip.AddrFrom4([4]byte{255, 255, 255, 255}):
-		return r, fmt.Errorf("%s cannot be a source address", s)
+		return fmt.Errorf("%s cannot be a source address", s)
 	}
-	return r, nil
+	return nil
 }

@@ -120,6 +120,9 @@ func check(ctx context.Context, in conf.Input, syntax bool, stdout, stderr io.Wr
 	for _, w := range cfg.Warnings {
 		fmt.Fprintln(stderr, "warning:", w)
 	}
+	for _, n := range cfg.Notes {
+		fmt.Fprintln(stderr, "note:", n)
+	}
 	fmt.Fprintf(stdout, "%s: ok\n", in.Path)
 	return cli.ExitOK
 }

@@ -123,6 +123,17 @@ func TestCheckSyntaxSkipsHost(t *testing.T) {
 	require.Equal(t, file+": ok\n", out)
 }
 
+// Advice is a note, not a warning: the file is valid.
+func TestCheckPrintsNotes(t *testing.T) {
+	t.Parallel()
+	file := writeOld(t, t.TempDir()+"/weir.toml", weirtest.Config{Listen: "0.0.0.0:7000", Levels: weirtest.OneLevel("127.0.0.1:1")}.String())
+	code, out := weirtest.RunCommand(t, "check", "-c", file)
+	require.Zero(t, code)
+	require.Contains(t, out, "note: "+file+":10:11: listener[0].address: listener l is reachable from other networks and has no idle timeout (client_idle_timeout)")
+	require.Contains(t, out, file+": ok\n")
+	require.NotContains(t, out, "warning")
+}
+
 // A plan reads a file once, so that it may be a pipe or standard input.
 func TestPlanOfPipe(t *testing.T) {
 	t.Parallel()
