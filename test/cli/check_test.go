@@ -129,7 +129,7 @@ func TestCheckPrintsNotes(t *testing.T) {
 	file := writeOld(t, t.TempDir()+"/weir.toml", weirtest.Config{Listen: "0.0.0.0:7000", Levels: weirtest.OneLevel("127.0.0.1:1")}.String())
 	code, out := weirtest.RunCommand(t, "check", "-c", file)
 	require.Zero(t, code)
-	require.Contains(t, out, "note: "+file+":10:11: listener[0].address: listener l is reachable from other networks and has no idle timeout (client_idle_timeout)")
+	require.Contains(t, out, "note: "+file+":11:11: listener[0].address: listener l is reachable from other networks and has no idle timeout (client_idle_timeout)")
 	require.Contains(t, out, file+": ok\n")
 	require.NotContains(t, out, "warning")
 }
