@@ -144,6 +144,9 @@ func checkLogFile(path string) error {
 		return nil
 	}
 	wrong := func(err error) error { return &fs.PathError{Op: "open", Path: path, Err: err} }
+	if err := engine.CheckLinks(path); err != nil {
+		return err
+	}
 	info, err := os.Stat(path)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):

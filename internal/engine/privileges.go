@@ -68,6 +68,12 @@ func Harden(keep ...int) error {
 	return privileges.NoNewPrivileges()
 }
 
+// CheckLinks returns an error if OpenFile would not follow the links in path.
+func CheckLinks(path string) error {
+	_, err := privileges.ResolveLinks(path)
+	return err
+}
+
 // OpenFile opens a file like os.OpenFile, but follows only links of root and of the user of this process.
 func OpenFile(path string, flag int, mode fs.FileMode) (*os.File, error) {
 	return privileges.OpenFile(path, flag, mode)
