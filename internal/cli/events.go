@@ -105,17 +105,20 @@ func showEvent(w io.Writer, ev status.Event, _ string) error {
 		line += "  " + change
 	}
 	line = strings.TrimRight(line, " ")
-	if _, err := fmt.Fprintln(w, paletteFor(w).event(ev.Event, cut(line, width))); err != nil {
+	if _, err := fmt.Fprintln(w, paletteFor(w).event(ev.Event, cut(line, widthOf(w)))); err != nil {
 		return err
 	}
 	for i, reason := range strings.Split(ev.Reason, "\n") {
 		if i == 0 && ev.Layer != "" {
 			reason = strings.TrimSuffix(ev.Layer+": "+reason, ": ")
 		}
+		if i == 0 && ev.By != "" {
+			reason += " (" + ev.By + ")"
+		}
 		if reason == "" {
 			continue
 		}
-		if _, err := fmt.Fprintln(w, cut("          "+reason, width)); err != nil {
+		if _, err := fmt.Fprintln(w, cut("          "+reason, widthOf(w))); err != nil {
 			return err
 		}
 	}

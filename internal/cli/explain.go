@@ -58,7 +58,7 @@ func showLayers(w io.Writer, layers []status.Layer) {
 		t.row(name, l.By, layerValue(&l), at, until)
 	}
 	var rows strings.Builder
-	t.print(&rows, "")
+	t.printWithin(&rows, "", widthOf(w))
 	for i, row := range strings.Split(strings.TrimSuffix(rows.String(), "\n"), "\n") {
 		fmt.Fprintln(w, row)
 		if i > 0 && layers[i-1].Reason != "" {

@@ -33,7 +33,7 @@ func statusCommand(flags *clientFlags) *cobra.Command {
 
 func showStatus(w io.Writer, doc status.Document) {
 	fmt.Fprintf(w, "weir %s, pid %d, up %s, %d of %d sessions\n", doc.Version, doc.PID, age(doc.UptimeSeconds), doc.Sessions, doc.MaxSessions)
-	fmt.Fprintln(w, cut(fmt.Sprintf("configuration %s loaded %s", doc.Config.File, moment(doc.Config.LoadedAt)), width))
+	fmt.Fprintln(w, cut(fmt.Sprintf("configuration %s loaded %s", doc.Config.File, moment(doc.Config.LoadedAt)), widthOf(w)))
 	fmt.Fprintln(w)
 	showProblems(w, doc.Problems)
 	fmt.Fprintln(w)
@@ -76,7 +76,7 @@ func showHooks(w io.Writer, hooks []status.Hook) {
 
 // showProblems writes each problem in one line and its reason in another.
 func showProblems(w io.Writer, problems []status.Problem) {
-	k := paletteFor(w)
+	k, width := paletteFor(w), widthOf(w)
 	if len(problems) == 0 {
 		fmt.Fprintln(w, k.severity("", "no problems"))
 	}
@@ -96,8 +96,8 @@ func showProblems(w io.Writer, problems []status.Problem) {
 		}
 		fmt.Fprintln(w, k.severity(t.Severity, cut(text, width-len(since))+since))
 		most := width
-		if t.Cluster == "" {
-			most = configErrorWidth
+		if t.Cluster == "" && width < math.MaxInt {
+			most = configErrorLines * width
 		}
 		for line := range strings.SplitSeq(t.Reason, "\n") {
 			if line != "" {
@@ -110,8 +110,8 @@ func showProblems(w io.Writer, problems []status.Problem) {
 // maxProblems is the number of problems shown. The worst come first.
 const maxProblems = 12
 
-// configErrorWidth bounds a line about an error in the configuration. Its position is worth several terminal lines.
-const configErrorWidth = 4 * width
+// configErrorLines bounds an error in the configuration. Its position is worth several terminal lines.
+const configErrorLines = 4
 
 // maxServersShown is the size up to which weir status shows all servers of a cluster. Of larger clusters it shows only
 // servers that are not up.
@@ -138,7 +138,7 @@ func showCluster(w io.Writer, c *status.Cluster, most int) {
 	if c.Origin == status.OriginAPI {
 		head = append(head, "created at run time")
 	}
-	fmt.Fprintln(w, cut(c.Name+": "+strings.Join(head, ", "), width))
+	fmt.Fprintln(w, cut(c.Name+": "+strings.Join(head, ", "), widthOf(w)))
 	servers := 0
 	for i := range c.Levels {
 		servers += len(c.Levels[i].Servers)

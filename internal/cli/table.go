@@ -3,14 +3,34 @@ package cli
 import (
 	"fmt"
 	"io"
+	"math"
+	"os"
 	"strings"
 	"time"
 	"unicode"
 	"unicode/utf8"
+
+	"golang.org/x/term"
 )
 
-// width is the maximum width of tables.
-const width = 80
+// minWidth is the smallest width that is assumed of a terminal.
+const minWidth = 40
+
+// widthOf returns the width of a terminal. Other writers have no limit, so that nothing is cut for a program that reads it.
+func widthOf(w io.Writer) int {
+	f, ok := w.(*os.File)
+	if !ok {
+		return math.MaxInt
+	}
+	width, _, err := term.GetSize(int(f.Fd()))
+	switch {
+	case err != nil:
+		return math.MaxInt
+	case width == 0: // a serial line without a size
+		return 80
+	}
+	return max(width, minWidth)
+}
 
 // table is rows of text under a head.
 type table struct {
@@ -46,8 +66,11 @@ func (t *table) row(cells ...any) {
 // minColumn is the minimum width of a column that is cut.
 const minColumn = 8
 
-// print writes the table without empty columns and cuts the widest columns until it fits.
-func (t *table) print(w io.Writer, margin string) {
+// print writes the table without empty columns and cuts the widest columns until it fits into the width of w.
+func (t *table) print(w io.Writer, margin string) { t.printWithin(w, margin, widthOf(w)) }
+
+// printWithin is print for a given width.
+func (t *table) printWithin(w io.Writer, margin string, width int) {
 	widths := make([]int, len(t.head))
 	for i := range t.head {
 		empty := len(t.rows) > 0
