@@ -3,8 +3,9 @@ export GOTOOLCHAIN = local
 export GOFLAGS = -buildvcs=false
 
 STATICCHECK = go tool -modfile=internal/tools/go.mod staticcheck
+GOVULNCHECK = go tool -modfile=internal/tools/go.mod govulncheck
 
-.PHONY: build test check deps vuln fuzz headers soak bench demo deb lintian clean campaign
+.PHONY: build test check deps vulncheck fuzz headers soak bench demo deb lintian clean campaign
 
 build:
 	CGO_ENABLED=0 go build -trimpath -o bin/weir ./cmd/weir
@@ -31,8 +32,8 @@ deps:
 	@sh internal/tools/packages.sh
 
 # Looks for known vulnerabilities in the code that weir uses. Needs a network, so it is not part of check.
-vuln:
-	go run golang.org/x/vuln/cmd/govulncheck@v1.9.0 ./...
+vulncheck:
+	$(GOVULNCHECK) ./...
 
 # Runs each fuzz target for FUZZTIME. EXECS=3000000 runs each until it has had that many executions in all runs, continues
 # where an interrupted run stopped, and writes the table bin/fuzz/executions.txt.
