@@ -43,7 +43,14 @@ func TestLoopOverTwoClusters(t *testing.T) {
 	require.Less(t, len(sessions), 5*6)
 	text, _ := nettest.ReadToEnd(ns.Dial("127.0.0.1:7002"), 10*time.Second)
 	require.Equal(t, "served", string(text))
-	require.Len(t, w.Records(func(r weirtest.Record) bool {
+	reports := map[string]int{}
+	for _, r := range w.Records(func(r weirtest.Record) bool {
 		return strings.HasPrefix(r.Text("msg"), "connection rejected: it comes from")
-	}), 1)
+	}) {
+		reports[r.Text("listener")]++
+	}
+	require.NotEmpty(t, reports)
+	for listener, n := range reports { // a connection that is accepted before its dial is registered comes back once more
+		require.Equal(t, 1, n, listener)
+	}
 }
