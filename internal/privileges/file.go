@@ -45,10 +45,8 @@ func ResolveLinks(path string) (string, error) {
 		next := filepath.Join(resolved, name)
 		info, err := os.Lstat(next)
 		switch {
-		case errors.Is(err, fs.ErrNotExist):
+		case err != nil: // opening the file reports it
 			return filepath.Join(append([]string{next}, rest...)...), nil
-		case err != nil:
-			return "", err
 		case info.Mode()&fs.ModeSymlink == 0:
 			resolved = next
 			continue
