@@ -53,11 +53,19 @@ func (l *faultLog) begin(d fault, subject string) (end func()) {
 
 // any reports whether one of the faults affected one of the subjects between from and to.
 func (l *faultLog) any(from, to time.Time, subjects []string, faults ...fault) bool {
+	return l.lasted(0, from, to, subjects, faults...)
+}
+
+// lasted is like any, for faults that have lasted at least d.
+func (l *faultLog) lasted(d time.Duration, from, to time.Time, subjects []string, faults ...fault) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	for _, e := range l.entries {
-		over := !e.to.IsZero() && e.to.Before(from)
-		if !over && !e.from.After(to) && slices.Contains(faults, e.fault) && slices.Contains(subjects, e.subject) {
+		end := e.to
+		if end.IsZero() {
+			end = time.Now()
+		}
+		if !end.Before(from) && !e.from.After(to) && end.Sub(e.from) >= d && slices.Contains(faults, e.fault) && slices.Contains(subjects, e.subject) {
 			return true
 		}
 	}

@@ -55,6 +55,9 @@ type listener struct {
 	rate          int
 }
 
+// drainTimeout is drain_timeout of the configuration.
+const drainTimeout = 2 * time.Second
+
 // flowsName is the name of the UDP listener and its cluster.
 const flowsName = "u"
 
@@ -98,7 +101,7 @@ func (w *randomConfig) clone() *randomConfig {
 // String returns the configuration file.
 func (w *randomConfig) String() string {
 	var b strings.Builder
-	fmt.Fprintf(&b, "[runtime]\nloops = 2\ndrain_timeout = \"2s\"\nmax_sessions = %d\n[admin]\nlisten = %q\n", w.maxSessions, w.admin)
+	fmt.Fprintf(&b, "[runtime]\nloops = 2\ndrain_timeout = %q\nmax_sessions = %d\n[admin]\nlisten = %q\n", drainTimeout, w.maxSessions, w.admin)
 	fmt.Fprintf(&b, "[log]\nformat = \"json\"\nlevel = \"info\"\nsessions = \"all\"\n")
 	for _, l := range w.listeners {
 		if !l.present {

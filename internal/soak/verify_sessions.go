@@ -289,10 +289,10 @@ func (j *verifier) verify(p *clientResult, r *record, v serverResult, serverDone
 		explained = s.serverReset != never || done(p.begun, killed)
 	case "cut_server_down":
 		explained = done(j.faultLog.before(p.begun, recoveryTime), killed, maint, absent, slow)
-	case "cut_server_removed":
-		explained = done(p.begun, absent)
+	case "cut_server_removed": // a server that returned earlier has taken its sessions back
+		explained = j.faultLog.lasted(drainTimeout, p.begun, j.faultLog.after(p.ended, tolerance), []string{r.Server}, absent)
 	case "cut_listener_removed":
-		explained = j.faultLog.any(p.begun, j.faultLog.after(p.ended, tolerance), []string{p.listener}, absent)
+		explained = j.faultLog.lasted(drainTimeout, p.begun, j.faultLog.after(p.ended, tolerance), []string{p.listener}, absent)
 	case "cut_operator":
 		explained = done(p.begun, kill)
 	case "no_server", "refused", "queue_timeout", "connect_timeout":
