@@ -202,3 +202,47 @@ func TestShortestResolveIntervalApplies(t *testing.T) {
 	asked := s.names.lookups()
 	require.Never(t, func() bool { return s.names.lookups() > asked }, 300*time.Millisecond, 20*time.Millisecond)
 }
+
+// A name in a check's address keeps its last addresses while the resolver fails. If it has never resolved, the check
+// cannot run: the server keeps its state, and the cause is shown.
+func TestHostNameOfCheck(t *testing.T) {
+	t.Parallel()
+	a, aName := startNamed(t, "A")
+	_, port, _ := strings.Cut(a.Addr(), ":")
+	config := cluster(often, aName) + "[[cluster.c.check]]\ntype = \"tcp\"\naddress = \"check.test\"\nport = " + port +
+		"\ninterval = \"20ms\"\nfall = 1\nrise = 1\ninitial = \"down\"\n"
+	s := startScript(t, config)
+	nettest.Wait(t, 5*time.Second, "the problem", func() bool { return len(s.e.Status().Problems) > 0 && s.server("A").NotChecked != "" })
+	require.Contains(t, s.server("A").NotChecked, "not checked since ")
+	require.Contains(t, s.server("A").NotChecked, "check.test")
+	require.Equal(t, "down", s.server("A").State, "initial = down, and protection does not overrule it")
+	require.Equal(t, "-", s.request())
+	require.Len(t, s.logged(&s.lines, func(l line) bool { return l["msg"] == "check cannot run on this host" }), 1)
+
+	s.names.set("check.test", "127.0.0.1")
+	nettest.Wait(t, 5*time.Second, "the first success", func() bool { return s.server("A").State == "up" && s.server("A").NotChecked == "" })
+	s.names.set("check.test")
+	for asked := s.names.lookups(); s.names.lookups() < asked+3; {
+		require.Equal(t, "A", s.request())
+	}
+	require.Equal(t, "up", s.server("A").State)
+}
+
+// A server at a name with several addresses is up while one of them passes, and sessions skip the others.
+func TestServerWithSeveralAddresses(t *testing.T) {
+	t.Parallel()
+	port := nettest.Reserve(t)
+	first := nettest.StartAt(t, port, nettest.SendText("1"))
+	_, n, _ := strings.Cut(port, ":")
+	nettest.StartAt(t, "127.0.0.2:"+n, nettest.SendText("2"))
+	s := startScript(t, cluster(often, named("db.test", first, "A"))+quick, "db.test", "127.0.0.1", "127.0.0.2")
+	require.Equal(t, "11", s.requests(2))
+	first.Down()
+	nettest.Wait(t, 5*time.Second, "sessions to skip the first address", func() bool { return s.request() == "2" && s.server("A").State == "up" })
+	require.Equal(t, "2222", s.requests(4))
+	s.reload(cluster(often+"\ntry = 3", named("db.test", first, "A")) + quick)
+	require.Equal(t, "22", s.requests(2), "a reload keeps it")
+	first.Up()
+	nettest.Wait(t, 5*time.Second, "sessions to use the first address again", func() bool { return s.request() == "1" })
+	require.Empty(t, s.events())
+}
