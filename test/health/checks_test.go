@@ -305,7 +305,7 @@ func TestMariaDBChecks(t *testing.T) {
 	waitTransition(w, "no-tls", "down", "error 1045")
 	waitTransition(w, "wrong", "down", "error 1045")
 	waitTransition(w, "nowhere", "down", "error 1044")
-	waitTransition(w, "no-replica", "down", "got no replication")
+	waitTransition(w, "no-replica", "standby", "got no replication")
 	waitTransition(w, "falsy", "down", `got "0"`)
 	waitTransition(w, "galera", "down", "wsrep")
 	passed := func(prefix string) int {
