@@ -23,10 +23,16 @@ func findServerErrors(listeners []Listener, clusters []Cluster) []serverError {
 
 // findUDPErrors finds servers that a udp listener cannot use.
 func findUDPErrors(listeners []Listener, clusters []Cluster) (found []serverError) {
+	index := make(map[string]int, len(clusters)) // of the first cluster with a name
+	for j := range clusters {
+		if _, known := index[clusters[j].Name]; !known {
+			index[clusters[j].Name] = j
+		}
+	}
 	for i := range listeners {
 		l := &listeners[i]
-		j := slices.IndexFunc(clusters, func(c Cluster) bool { return c.Name == l.Cluster })
-		if l.Protocol != "udp" || j < 0 {
+		j, known := index[l.Cluster]
+		if l.Protocol != "udp" || !known {
 			continue
 		}
 		for k, level := range clusters[j].Levels {

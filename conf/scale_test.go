@@ -4,8 +4,6 @@ import (
 	"bytes"
 	"fmt"
 	"testing"
-
-	"github.com/stretchr/testify/require"
 )
 
 // scaleConfigs returns configurations with n servers: in one level, or each in a cluster with a listener and checks.
@@ -34,20 +32,5 @@ func BenchmarkParse(b *testing.B) {
 				}
 			})
 		}
-	}
-}
-
-// The cost of a configuration grows with its size, not with its square. Allocations are counted, because time depends on
-// the machine.
-func TestCostOfLargeConfigurationIsLinear(t *testing.T) {
-	cost := func(text []byte) float64 {
-		return testing.AllocsPerRun(1, func() {
-			_, err := Parse("weir.toml", text)
-			require.NoError(t, err)
-		})
-	}
-	small, large := scaleConfigs(300), scaleConfigs(3000)
-	for name := range small {
-		require.Less(t, cost(large[name]), 12*cost(small[name]), name)
 	}
 }
