@@ -129,3 +129,33 @@ func TestBusyFlowLeavesServer(t *testing.T) {
 	state(`"maint"`)
 	require.Less(t, leaves("a", "b"), 600*time.Millisecond)
 }
+
+// A server, and a listener, that are removed and return before the drain deadline take their flows back: the flows keep
+// their ports, count, and are not cut at that deadline.
+func TestServerThatReturnsKeepsItsFlows(t *testing.T) {
+	t.Parallel()
+	one, two := nettest.StartDatagrams(t, nettest.ReplyWithName("one")), nettest.StartDatagrams(t, nettest.ReplyWithName("two"))
+	l := weirtest.Config{Runtime: "drain_timeout = \"1s\"", Levels: weirtest.OneLevel(one.Addr()+" name=one", two.Addr()+" name=two")}.UDP(t)
+	w, addr, a := weirtest.ServeAPI(t, l)
+	l.Listen = addr
+	c := nettest.DialDatagrams(t, "", addr)
+	first := c.RoundTrip("x")
+	require.Equal(t, "one", first[:3])
+	without, elsewhere := l, l
+	without.Levels = weirtest.OneLevel(two.Addr() + " name=two")
+	elsewhere.Listen = nettest.ReserveDatagrams(t)
+	for _, changed := range []weirtest.Config{without, elsewhere} {
+		w.Reload(a.AddTo(changed.String()))
+		removed := time.Now()
+		require.Equal(t, first, c.RoundTrip("x"))
+		w.Reload(a.AddTo(l.String()))
+		require.Less(t, nettest.Elapsed(removed), time.Second)
+		for time.Since(removed) < 1500*time.Millisecond {
+			require.Equal(t, first, c.RoundTrip("x"))
+			time.Sleep(20 * time.Millisecond)
+		}
+		require.EqualValues(t, 1, a.Server("one")["sessions"])
+	}
+	require.Equal(t, "1", a.Metric(`weir_sessions{listener="l"}`))
+	require.Empty(t, w.Records(func(r weirtest.Record) bool { return strings.HasPrefix(r.Text("reason"), "cut_") }))
+}
