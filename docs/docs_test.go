@@ -125,7 +125,7 @@ func TestTerminationTablesAreComplete(t *testing.T) {
 func TestEventAndStateTablesAreComplete(t *testing.T) {
 	texts := pages(t)
 	require.ElementsMatch(t, conf.EventKinds(), table(section(t, texts["operating.md"], "Event hooks")))
-	require.ElementsMatch(t, []string{"up", "probation", "failing", "down", "unresolved", "drain", "maint", "unstable"},
+	require.ElementsMatch(t, []string{"up", "standby", "full", "probation", "failing", "down", "unresolved", "drain", "maint", "unstable"},
 		table(section(t, texts["troubleshooting.md"], "A server gets no sessions")))
 }
 
