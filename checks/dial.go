@@ -29,7 +29,7 @@ func dial(ctx context.Context, t Target, patience dialMode) (net.Conn, error) {
 		d.SetMultipathTCP(false)
 		d.Control = delayAck
 		if t.Source.IsValid() {
-			d.LocalAddr = net.TCPAddrFromAddrPort(netip.AddrPortFrom(t.Source, 0))
+			d.LocalAddr = net.TCPAddrFromAddrPort(netip.AddrPortFrom(t.localAddr(), 0))
 			d.Control = delayAckBindLate
 		}
 	}
@@ -41,6 +41,14 @@ func dial(ctx context.Context, t Target, patience dialMode) (net.Conn, error) {
 		ackNow(tcp)
 	}
 	return conn, nil
+}
+
+// localAddr returns the source address. A link-local one is of the interface that the target's address names.
+func (t Target) localAddr() netip.Addr {
+	if to, err := netip.ParseAddrPort(t.Address); err == nil && t.Source.IsLinkLocalUnicast() && t.Source.Is6() {
+		return t.Source.WithZone(to.Addr().Zone())
+	}
+	return t.Source
 }
 
 // checkFamily returns an error if the source address and the target have different address families.

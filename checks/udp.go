@@ -35,7 +35,7 @@ func exchangeDatagrams(ctx context.Context, t Target, steps []step) error {
 		return err
 	}
 	if t.Source.IsValid() {
-		d.LocalAddr = net.UDPAddrFromAddrPort(netip.AddrPortFrom(t.Source, 0))
+		d.LocalAddr = net.UDPAddrFromAddrPort(netip.AddrPortFrom(t.localAddr(), 0))
 	}
 	conn, err := d.DialContext(ctx, "udp", t.Address)
 	if err != nil {

@@ -50,6 +50,10 @@ func (all *draft) positions() map[keyID]Diagnostic {
 	for _, c := range all.clusters {
 		for _, l := range c.levels {
 			for _, s := range l.servers {
+				if id := zoneID(c.Name, &s.Server); s.Address.Addr.Addr().Zone() != "" && found[id].Line == 0 {
+					n := s.keyOrServer("address")
+					found[id] = n.File.Diagnostic(n.Offset, strings.TrimSuffix(n.Path(), ".address")+".address", "")
+				}
 				if host := (keyID{"", "host " + s.Address.Host, "address"}); s.Address.Host != "" && found[host].Line == 0 {
 					n := s.keyOrServer("address")
 					found[host] = n.File.Diagnostic(n.Offset, strings.TrimSuffix(n.Path(), ".address")+".address", "")
@@ -107,6 +111,16 @@ func (c *Config) HostPosition(host string) string {
 		return ""
 	}
 	return c.positionOf(s, "")
+}
+
+// zoneID is the key of a server's address whose zone is an interface of the host.
+func zoneID(cluster string, s *Server) keyID {
+	return keyID{cluster, "zone " + s.Address.String(), "address"}
+}
+
+// ZoneError returns err with the position of a server whose address names an interface.
+func (c *Config) ZoneError(cluster string, s *Server, err error) Diagnostic {
+	return c.diagnosticFor(zoneID(cluster, s), "cluster "+cluster+": server "+s.Name+": address", err)
 }
 
 func (c *Config) positionOf(s keyID, other string) string {

@@ -117,7 +117,7 @@ func (o *dialSource) bind(fd int32, to *rawAddr, client netip.Addr) errno {
 	}
 	setOption(fd, unix.IPPROTO_IP, unix.IP_BIND_ADDRESS_NO_PORT, 1)
 	var at rawAddr
-	at.setIP(netip.AddrPortFrom(from, 0), 0)
+	at.setIP(netip.AddrPortFrom(from, 0), to.scope()) // a link-local address is one of the interface to the server
 	return bindSocket(fd, &at)
 }
 

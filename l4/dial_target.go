@@ -75,14 +75,19 @@ func (t *Target) counts(l *loop) *serverCounts {
 	return &t.stats.counts[l.index]
 }
 
-// NewTarget returns a target for IP addresses. Dials skip addresses for which the source has none of the same family.
-func NewTarget(addrs []netip.AddrPort, source conf.Source) *Target {
+// NewTarget returns a target for IP addresses. Dials skip addresses for which the source has none of the same family. It
+// returns an error if this host lacks the interface that an address names as its zone.
+func NewTarget(addrs []netip.AddrPort, source conf.Source) (*Target, error) {
 	t := &Target{addrs: make([]rawAddr, len(addrs)), texts: make([]string, len(addrs)), source: newDialSource(source)}
 	for i, a := range addrs {
-		t.addrs[i].setIP(a, 0)
+		zone, e := zoneIndex(a.Addr())
+		if e != 0 {
+			return nil, fmt.Errorf("%s: this host has no interface %q", a, a.Addr().Zone())
+		}
+		t.addrs[i].setIP(a, zone)
 		t.texts[i] = a.String()
 	}
-	return t
+	return t, nil
 }
 
 // NewUnixTarget returns a target for a unix socket.

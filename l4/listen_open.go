@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"strconv"
 	"syscall"
 	"time"
 
@@ -90,6 +91,9 @@ func zoneIndex(addr netip.Addr) (uint32, errno) {
 		return 0, 0
 	}
 	iface, err := net.InterfaceByName(addr.Zone())
+	if index, notNumber := strconv.Atoi(addr.Zone()); err != nil && notNumber == nil {
+		iface, err = net.InterfaceByIndex(index)
+	}
 	if err != nil {
 		return 0, syscall.ENODEV
 	}

@@ -52,7 +52,8 @@ func startPlane(t *testing.T, clock *testClock, adjust func(*Settings), servers 
 	t.Cleanup(p.Close)
 	level := balance.LevelSpec{MinUp: 1}
 	for i, addr := range servers {
-		target := NewTarget([]netip.AddrPort{netip.MustParseAddrPort(addr)}, conf.Source{})
+		target, err := NewTarget([]netip.AddrPort{netip.MustParseAddrPort(addr)}, conf.Source{})
+		require.NoError(t, err)
 		level.Servers = append(level.Servers, balance.ServerSpec{Name: strconv.Itoa(i), Address: addr, Weight: 1, Handle: target})
 	}
 	p.cluster = balance.New(balance.Spec{Name: "c", Levels: []balance.LevelSpec{level}}, 1, nil)

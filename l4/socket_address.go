@@ -74,6 +74,14 @@ func (a *rawAddr) ip() netip.AddrPort {
 	return netip.AddrPort{}
 }
 
+// scope returns the interface index of the zone; 0 = none.
+func (a *rawAddr) scope() uint32 {
+	if a.family() != unix.AF_INET6 {
+		return 0
+	}
+	return binary.NativeEndian.Uint32(a.bytes()[24:])
+}
+
 // putIP writes the 4 or 16 bytes of an address and returns their number; 0 for the zero Addr.
 func putIP(to []byte, ip netip.Addr) int {
 	switch {

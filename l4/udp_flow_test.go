@@ -22,7 +22,8 @@ func TestFlowTriesEveryAddress(t *testing.T) {
 	plane, err := l4.Open(l4.Options{Loops: 1, Record: func(r l4.Record) { records <- r }})
 	require.NoError(t, err)
 	defer plane.Close()
-	target := l4.NewTarget([]netip.AddrPort{dead, netip.MustParseAddrPort(host.Addr())}, conf.Source{})
+	target, err := l4.NewTarget([]netip.AddrPort{dead, netip.MustParseAddrPort(host.Addr())}, conf.Source{})
+	require.NoError(t, err)
 	stats := plane.NewServerStats()
 	target.SetStats(stats)
 	cluster := balance.New(balance.Spec{Name: "c", Levels: []balance.LevelSpec{{MinUp: 1, Servers: []balance.ServerSpec{

@@ -29,6 +29,9 @@ func (r *reload) balanceSpec(c *conf.Cluster) (balance.Spec, error) {
 		for _, server := range level.Servers {
 			state, version := adminState(server.State), proxyVersion(server.SendProxy)
 			target, err := newTarget(&server, known)
+			if err != nil && server.Address.Addr.Addr().Zone() != "" {
+				return balance.Spec{}, conf.Errors{r.next.cfg.ZoneError(c.Name, &server, err)}
+			}
 			if err != nil {
 				return balance.Spec{}, fmt.Errorf("cluster %s: server %s: %w", c.Name, server.Name, err)
 			}
@@ -79,6 +82,19 @@ func (k *levelKeys) key(cluster, name string, index int) int {
 	return k.keys[id]
 }
 
+// checkZones returns an error for each server whose address names an interface that this host lacks.
+func checkZones(cfg *conf.Config) (errs conf.Errors) {
+	for c, s := range cfg.Servers() {
+		if s.Address.Addr.Addr().Zone() == "" {
+			continue
+		}
+		if _, err := newTarget(s, nil); err != nil {
+			errs = append(errs, cfg.ZoneError(c.Name, s, err))
+		}
+	}
+	return errs
+}
+
 // newTarget returns the dial target of a server. That of an unresolved name has no address.
 func newTarget(server *conf.Server, known addresses) (*l4.Target, error) {
 	at := server.Address
@@ -90,9 +106,9 @@ func newTarget(server *conf.Server, known addresses) (*l4.Target, error) {
 		for _, a := range known[at.Host] {
 			addrs = append(addrs, netip.AddrPortFrom(a, at.Port))
 		}
-		return l4.NewTarget(addrs, server.Source), nil
+		return l4.NewTarget(addrs, server.Source)
 	}
-	return l4.NewTarget([]netip.AddrPort{at.Addr}, server.Source), nil
+	return l4.NewTarget([]netip.AddrPort{at.Addr}, server.Source)
 }
 
 func proxyVersion(s string) uint8 {
