@@ -5,6 +5,8 @@ package cli
 import (
 	"bytes"
 	"context"
+	"crypto/tls"
+	"crypto/x509"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -27,6 +29,9 @@ type clientFlags struct {
 	admin     string
 	tokenFile string
 	json      bool
+	caFile    string
+	certFile  string
+	keyFile   string
 
 	contentType string // of the request body; "" = none; set by a command
 }
@@ -34,10 +39,15 @@ type clientFlags struct {
 // add defines the flags for cmd.
 func (flags *clientFlags) add(cmd *cobra.Command) {
 	f := cmd.Flags()
-	f.StringVar(&flags.admin, "admin", "", "the `address` of the API: unix:/path or host:port (default $WEIR_ADMIN, else "+conf.DefaultAdminSocket+")")
+	f.StringVar(&flags.admin, "admin", "", "the `address` of the API: unix:/path, host:port or https://host:port (default $WEIR_ADMIN, else "+conf.DefaultAdminSocket+")")
 	f.StringVar(&flags.tokenFile, "token-file", "", "a `file` that contains the token of the API (default $WEIR_TOKEN_FILE)")
 	f.BoolVar(&flags.json, "json", false, "print JSON")
-	cmd.MarkFlagFilename("token-file")
+	f.StringVar(&flags.caFile, "ca-file", "", "a `file` with the authorities that https addresses are verified with (default the system's)")
+	f.StringVar(&flags.certFile, "cert-file", "", "a `file` with the client certificate for https addresses")
+	f.StringVar(&flags.keyFile, "key-file", "", "a `file` with the key of the client certificate")
+	for _, name := range []string{"token-file", "ca-file", "cert-file", "key-file"} {
+		cmd.MarkFlagFilename(name)
+	}
 }
 
 // requestTimeout bounds a request that does not wait for sessions or a new process.
@@ -71,13 +81,44 @@ func (flags *clientFlags) client() (*client, error) {
 			return (&net.Dialer{}).DialContext(ctx, "unix", path)
 		}
 	} else {
-		if _, _, err := net.SplitHostPort(c.address); err != nil {
-			return nil, fmt.Errorf("admin address %q: want unix:/path or host:port", c.address)
+		host, secure := strings.CutPrefix(c.address, "https://")
+		if _, _, err := net.SplitHostPort(host); err != nil {
+			return nil, fmt.Errorf("admin address %q: want unix:/path, host:port or https://host:port", c.address)
 		}
-		c.base = "http://" + c.address
+		c.base = "http://" + host
+		if secure {
+			c.base = c.address
+			var err error
+			if transport.TLSClientConfig, err = flags.tls(); err != nil {
+				return nil, err
+			}
+		}
 	}
 	c.http = &http.Client{Transport: transport}
 	return c, nil
+}
+
+// tls returns the TLS settings for https addresses.
+func (flags *clientFlags) tls() (*tls.Config, error) {
+	cfg := &tls.Config{MinVersion: tls.VersionTLS12}
+	if flags.caFile != "" {
+		text, err := os.ReadFile(flags.caFile)
+		if err != nil {
+			return nil, fmt.Errorf("CA file: %w", err)
+		}
+		cfg.RootCAs = x509.NewCertPool()
+		if !cfg.RootCAs.AppendCertsFromPEM(text) {
+			return nil, fmt.Errorf("CA file %s: want certificates in PEM format", flags.caFile)
+		}
+	}
+	if flags.certFile != "" || flags.keyFile != "" {
+		cert, err := tls.LoadX509KeyPair(flags.certFile, flags.keyFile)
+		if err != nil {
+			return nil, fmt.Errorf("client certificate: %w", err)
+		}
+		cfg.Certificates = []tls.Certificate{cert}
+	}
+	return cfg, nil
 }
 
 func firstOf(texts ...string) string {

@@ -10,6 +10,7 @@ import (
 	"net"
 	"net/http"
 	"os"
+	"os/exec"
 	"os/user"
 	"path/filepath"
 	"strings"
@@ -393,4 +394,31 @@ func TestPostedPlanReadsNoOtherFiles(t *testing.T) {
 	code, text := a.Do("POST /v1/plan?file="+filepath.Dir(secret)+"/weir.toml", "include = [\"*.toml\"]\n")
 	require.Equal(t, 422, code)
 	require.NotContains(t, text, "root-hash")
+}
+
+// The commands reach an API with HTTPS and client certificates.
+func TestCommandsUseClientCertificate(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	for _, command := range []string{
+		"req -x509 -newkey rsa:2048 -nodes -days 2 -subj /CN=authority -keyout ca.key -out ca.crt",
+		"req -x509 -newkey rsa:2048 -nodes -days 2 -subj /CN=weir -addext subjectAltName=IP:127.0.0.1 -addext basicConstraints=CA:FALSE -CA ca.crt -CAkey ca.key -keyout server.key -out server.crt",
+		"req -x509 -newkey rsa:2048 -nodes -days 2 -subj /CN=alice -addext basicConstraints=CA:FALSE -CA ca.crt -CAkey ca.key -keyout alice.key -out alice.crt",
+	} {
+		cmd := exec.Command("openssl", strings.Fields(command)...)
+		cmd.Dir = dir
+		out, err := cmd.CombinedOutput()
+		require.NoError(t, err, "%s", out)
+	}
+	at := func(name string) string { return filepath.Join(dir, name) }
+	tcp, a := nettest.Reserve(t), weirtest.NewAPI(t)
+	l := weirtest.Config{Listen: nettest.Reserve(t), Levels: weirtest.OneLevel("127.0.0.1:1 name=A")}
+	weirtest.Start(t, withAdmin(a.AddTo(l.String(), tcp), "tls_cert_file = %q\ntls_key_file = %q\ntls_client_ca_file = %q", at("server.crt"), at("server.key"), at("ca.crt")))
+	flags := []string{"--admin", "https://" + tcp, "--ca-file", at("ca.crt")}
+	code, out := weirtest.RunCommand(t, append([]string{"status"}, flags...)...)
+	require.Equal(t, 2, code, out)
+	flags = append(flags, "--cert-file", at("alice.crt"), "--key-file", at("alice.key"))
+	code, out = weirtest.RunCommand(t, append([]string{"server", "c/A", "drain"}, flags...)...)
+	require.Zero(t, code, out)
+	require.Contains(t, a.MustRunCommand("explain", "c/A"), "(alice)")
 }
