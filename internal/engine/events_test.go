@@ -8,6 +8,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"weir/internal/nettest"
+	"weir/internal/status"
 )
 
 // A level that goes down and comes back causes one event each, for its server and nothing else.
@@ -148,4 +149,27 @@ func TestManualFailback(t *testing.T) {
 	require.Equal(t, []string{"level_change 1→2", "level_change 2→1"}, slices.DeleteFunc(s.events(), func(e string) bool {
 		return e[:6] == "server"
 	}))
+}
+
+// The first level fails under traffic and returns. A passing check ends its probation although a held level gets all
+// sessions. Failback is a conflict while no better level can serve.
+func TestFailbackAfterFailureUnderTraffic(t *testing.T) {
+	t.Parallel()
+	a, aName := startNamed(t, "A")
+	_, bName := startNamed(t, "B")
+	s := startScript(t, cluster("failback = \"manual\"\nmax_fails = 1\nfail_timeout = \"1h\"", aName, bName)+
+		"[[cluster.c.check]]\ntype = \"tcp\"\ninterval = \"100ms\"\ntimeout = \"100ms\"\nfall = 1000000\n")
+	var conflict *status.RequestError
+	require.ErrorAs(t, s.e.Failback("c"), &conflict)
+	require.Equal(t, status.Conflict, conflict.Kind)
+	nettest.Wait(t, 5*time.Second, "the first check", func() bool { return layer(s.server("A"), "checks").At != nil })
+	a.Down()
+	require.Equal(t, "B", s.request())
+	require.Equal(t, "failing", s.server("A").State)
+	require.ErrorContains(t, s.e.Failback("c"), "level 1 has 0 of 1 servers up or on probation")
+	a.Up()
+	s.countEvents("server_up A failing→up")
+	require.Equal(t, "BB", s.requests(2))
+	require.NoError(t, s.e.Failback("c"))
+	require.Equal(t, "AA", s.requests(2))
 }

@@ -319,7 +319,7 @@ func TestMariaDBChecks(t *testing.T) {
 	// The host is not blocked.
 	require.Equal(t, "1\n", client(own, "10.99.0.2", "SELECT 1"))
 	client(far, "127.0.0.1", "SET GLOBAL read_only = 1")
-	waitTransition(w, "login-0", "down", "expected primary (read_only = 0)")
+	waitTransition(w, "login-0", "standby", "expected primary (read_only = 0)")
 	client(far, "127.0.0.1", "SET GLOBAL read_only = 0")
 	waitTransition(w, "login-0", "up", "primary")
 	w.Signal(syscall.SIGTERM)
