@@ -139,3 +139,19 @@ func TestUpgradeKeepsFlowsOfRemovedListeners(t *testing.T) {
 	nettest.DialDatagrams(t, "", l.Listen).RoundTrip("x")
 	w.WaitSuccessor(w.UpgradeRecords()[0].Int("pid"))
 }
+
+// A full table evicts the same flows after an upgrade: those that were not confirmed before it.
+func TestUpgradeKeepsStagesOfFlows(t *testing.T) {
+	t.Parallel()
+	host := nettest.StartDatagrams(t, nettest.ReplyWithName("a"))
+	l := weirtest.Config{Listener: "flow_timeout = \"3s\"\nmax_flows = 2", Levels: weirtest.OneLevel(host.Addr())}.UDP(t)
+	w := weirtest.Options{Program: weirtest.CopyProgram(t)}.Start(t, l.String())
+	confirmed, unconfirmed := nettest.DialDatagrams(t, "", l.Listen), nettest.DialDatagrams(t, "", l.Listen)
+	first := confirmed.RoundTrip("x")
+	require.Equal(t, first, confirmed.RoundTrip("x"))
+	second := unconfirmed.RoundTrip("x")
+	w.Upgrade()
+	nettest.DialDatagrams(t, "", l.Listen).RoundTrip("x")
+	require.Equal(t, first, confirmed.RoundTrip("x"))
+	require.NotEqual(t, second, unconfirmed.RoundTrip("x"))
+}
