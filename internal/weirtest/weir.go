@@ -164,7 +164,10 @@ func (w *Weir) stopAndVerify() {
 		} else {
 			t.Errorf("weir still runs 5 s after SIGTERM")
 			for _, r := range w.Records(func(r Record) bool { return r.IsEvent("ready") }) { // whichever process it is
-				syscall.Kill(r.Int("pid"), syscall.SIGKILL)
+				pid := r.Int("pid") // another program may have the number of one that has ended
+				if program, _ := os.Readlink(fmt.Sprintf("/proc/%d/exe", pid)); strings.HasPrefix(filepath.Base(program), "weir") {
+					syscall.Kill(pid, syscall.SIGKILL)
+				}
 			}
 			<-w.Done
 		}
