@@ -93,18 +93,22 @@ func (c *Cluster) Tick(now time.Duration) {
 }
 
 // Failback ends the use of a lower level that failback = "manual" keeps. The first better level with min_up servers that
-// are up or on probation is used from now on. It returns an error with the reason, and changes nothing, if there is none.
+// are up or on probation is used from now on. It returns an error with the reason, and changes nothing, if there is none. If the
+// first level is in use already, there is nothing to do.
 func (c *Cluster) Failback(now time.Duration) error {
 	c.lock(now)
 	defer c.unlock()
-	if !c.spec.ManualFailback {
+	better := c.levels
+	switch {
+	case c.level == 0:
+		return nil
+	case !c.spec.ManualFailback:
 		return errors.New("failback is automatic")
-	}
-	if c.level <= 0 {
-		return errors.New("no lower level is in use")
+	case c.level > 0:
+		better = c.levels[:c.level]
 	}
 	var reasons []string
-	for i, l := range c.levels[:c.level] {
+	for i, l := range better {
 		ready := 0
 		for j := range l.slots {
 			ready += count(canServe(l.slots[j].server.published.State))
