@@ -41,6 +41,10 @@ func TestDefaults(t *testing.T) {
 				Timeout: time.Second, Rise: 2, Fall: 3, Initial: "up", Servers: "all",
 			}},
 		}},
+		Notes: []Diagnostic{{
+			File: "weir.toml", Line: 3, Col: 11, Path: "listener[0].address",
+			Msg: "listener a is reachable from other networks and has no idle timeout (client_idle_timeout) and no limit per client (max_sessions_per_source)",
+		}},
 		positions: map[keyID]Diagnostic{
 			{name: "listener a", key: "address"}: {File: "weir.toml", Line: 3, Col: 11, Path: "listener[0].address"},
 		},
