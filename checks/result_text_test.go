@@ -35,7 +35,7 @@ func TestResultsArePrintableAndClipped(t *testing.T) {
 	} {
 		results := make(chan Result, 1)
 		r := NewRunner(Options{Result: func(r Result) { results <- r }})
-		r.Update([]Job{{Monitor: monitor, Spec: conf.Check{ID: "x", Interval: time.Hour}}})
+		r.Update([]Job{{Monitor: monitor, Target: Target{Address: "127.0.0.1:1"}, Spec: conf.Check{ID: "x", Interval: time.Hour}}})
 		result := <-results
 		r.Close()
 		for _, text := range []string{result.Detail, fmt.Sprint(result.Err)} {
