@@ -45,7 +45,7 @@ func (l *listenerDraft) perSourceKey() string {
 	switch {
 	case l.Protocol == "udp" && l.MaxFlowsPerSource == 0:
 		return "max_flows_per_source"
-	case l.Protocol == "tcp" && l.MaxSessionsPerSource == 0:
+	case l.Protocol == "tcp" && l.MaxSessionsPerSource == 0 && l.MaxSessionRatePerSource == 0:
 		return "max_sessions_per_source"
 	}
 	return ""

@@ -17,6 +17,7 @@ func TestNotesAboutPublicListeners(t *testing.T) {
 		{`":80"`, `allow = ["all"]`, "", idle + " and " + perSource},
 		{`":80"`, `allow = ["0.0.0.0/0"]`, "", idle + " and " + perSource},
 		{`":80"`, `max_sessions_per_source = 5`, "", idle},
+		{`":80"`, `max_session_rate_per_source = 5`, "", idle},
 		{`":80"`, `client_idle_timeout = "1h"`, "", perSource},
 		{`":80"`, "", `server_idle_timeout = "1h"`, perSource},
 		{`":80"`, "client_idle_timeout = \"1h\"\nmax_sessions_per_source = 5", "", ""},
