@@ -78,7 +78,7 @@ func readStream(conn io.ReadWriter, length time.Duration) (uint64, error) {
 		}
 	}
 	if sent := binary.BigEndian.Uint64(last[:]); got != sent+bulkHeader {
-		return got, fmt.Errorf("received %d bytes, the stream's end has the count %d", got, sent)
+		return got, fmt.Errorf("received %d bytes, want %d by the count at the end of the stream", got, sent)
 	}
 	return got - bulkHeader, nil
 }

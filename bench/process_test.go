@@ -89,7 +89,7 @@ func TestBulkStreamThatLostBytesIsNoticed(t *testing.T) {
 	require.NoError(t, err)
 	require.EqualValues(t, 10, n)
 	_, err = readStream(shortened{strings.NewReader("123456789" + trailer)}, time.Second)
-	require.ErrorContains(t, err, "10 were sent")
+	require.ErrorContains(t, err, "want 10")
 	_, err = readStream(shortened{strings.NewReader("")}, time.Second)
 	require.Error(t, err)
 }
