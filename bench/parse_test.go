@@ -2,6 +2,7 @@ package main
 
 import (
 	"os"
+	"os/exec"
 	"path/filepath"
 	"testing"
 	"time"
@@ -88,14 +89,19 @@ func TestReadOwnProcess(t *testing.T) {
 	require.NoError(t, err)
 	require.Positive(t, pss)
 
-	empty, err := countDescriptors(os.Getpid())
-	require.NoError(t, err)
+	// Counted in a process that opens and closes nothing itself.
 	file, err := os.Create(filepath.Join(t.TempDir(), "one"))
 	require.NoError(t, err)
-	more, err := countDescriptors(os.Getpid())
-	require.NoError(t, err)
-	require.NoError(t, file.Close())
-	require.Equal(t, empty+1, more)
+	defer file.Close()
+	child := exec.Command("sleep", "60")
+	child.ExtraFiles = []*os.File{file}
+	require.NoError(t, child.Start())
+	defer child.Wait()
+	defer child.Process.Kill()
+	require.Eventually(t, func() bool { // the loader opens libraries for a moment
+		n, err := countDescriptors(child.Process.Pid)
+		return err == nil && n == 4 // three standard ones and the file
+	}, 10*time.Second, time.Millisecond)
 
 	after, err := readCPU(os.Getpid())
 	require.NoError(t, err)
