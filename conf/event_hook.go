@@ -17,7 +17,8 @@ import (
 // EventKinds returns the legal kinds of events.
 func EventKinds() []string {
 	return []string{
-		"server_up", "server_down", "server_state", "level_change", "cluster_empty", "cluster_back", "reload", "reload_failed", "reload_stale", "session_refused",
+		"server_up", "server_down", "server_state", "level_change", "cluster_empty", "cluster_back", "reload", "reload_failed", "reload_stale", "upgrade", "upgrade_failed",
+		"session_refused",
 	}
 }
 

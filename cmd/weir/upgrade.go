@@ -150,6 +150,7 @@ func (d *daemon) endUpgrade(u upgradeResult) bool {
 	d.upgrading = nil
 	if u.err != nil {
 		d.log.Error("upgrade_failed", "event", "upgrade_failed", "error", u.err)
+		d.engine.UpgradeFailed(u.err)
 	} else {
 		d.log.Info("upgraded", "event", "upgrade", "pid", u.PID, "version", u.Version, "sessions_moved", u.Moved,
 			"sessions_left", u.Left, "took_ms", u.TookMS)

@@ -76,7 +76,7 @@ func (p palette) event(event, text string) string {
 	switch event {
 	case "cluster_empty":
 		style = alert
-	case "server_down", "reload_failed", "reload_stale":
+	case "server_down", "reload_failed", "reload_stale", "upgrade_failed":
 		style = red
 	case "level_change", "session_refused":
 		style = yellow

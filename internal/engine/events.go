@@ -120,6 +120,11 @@ func (e *Engine) Reloaded(err error) {
 	e.published.eventLog.put(ev)
 }
 
+// UpgradeFailed records why an upgrade failed.
+func (e *Engine) UpgradeFailed(err error) {
+	e.published.eventLog.put(status.Event{Time: time.Now(), Event: "upgrade_failed", Reason: err.Error()})
+}
+
 // ReportStale records that files of the running configuration changed while or just after it came into force.
 func (e *Engine) ReportStale(files []string) {
 	ev := status.Event{Time: time.Now(), Event: "reload_stale", Reason: "changed after they were read: " + strings.Join(files, ", ")}

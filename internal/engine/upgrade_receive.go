@@ -7,10 +7,13 @@ import (
 	"encoding/json"
 	"fmt"
 	"math/rand/v2"
+	"os"
+	"time"
 
 	"weir/balance"
 	"weir/internal/handover"
 	"weir/internal/state"
+	"weir/internal/status"
 	"weir/l4"
 )
 
@@ -91,6 +94,9 @@ func (e *Engine) TakeOver() error {
 		e.published.config.Reloads, e.published.config.Failed = p.state.Counters.Reloads, p.state.Counters.Failed
 		e.published.mu.Unlock()
 	}
+	e.published.eventLog.put(status.Event{
+		Time: time.Now(), Event: "upgrade", Reason: fmt.Sprintf("process %d serves, version %s", os.Getpid(), e.published.version),
+	})
 	if err := e.routes.Inherit(); err != nil {
 		e.log.Warn("upgrade: replies to client addresses may not be routed to this host", "error", err)
 	}

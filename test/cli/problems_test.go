@@ -32,9 +32,11 @@ func TestStatusShowsProblemsFirst(t *testing.T) {
 	nettest.Wait(t, 10*time.Second, "the cluster to be found dead", func() bool {
 		return strings.Contains(a.MustRunCommand("status"), "CRITICAL  dead: no healthy server")
 	})
-	a.MustDo("PATCH /v1/clusters/c/servers/s7", `{"state": "maint", "reason": "\u001b[2J\u202enobody"}`)
+	code, _ := a.Do("PATCH /v1/clusters/c/servers/s7", `{"state": "maint", "reason": "\u001b[2J\u202e"}`)
+	require.Equal(t, 400, code, "a reason with control characters is rejected")
+	a.MustDo("PATCH /v1/clusters/c/servers/s7", `{"state": "maint", "reason": "new kernel"}`)
 	w.WriteConfig("what is this")
-	code, _ := a.Do("POST /v1/reload", "")
+	code, _ = a.Do("POST /v1/reload", "")
 	require.Equal(t, 422, code)
 
 	out := a.MustRunCommand("status")
