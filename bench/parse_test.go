@@ -1,9 +1,9 @@
 package main
 
 import (
+	"bufio"
 	"os"
 	"os/exec"
-	"path/filepath"
 	"testing"
 	"time"
 
@@ -89,19 +89,23 @@ func TestReadOwnProcess(t *testing.T) {
 	require.NoError(t, err)
 	require.Positive(t, pss)
 
-	// Counted in a process that opens and closes nothing itself.
-	file, err := os.Create(filepath.Join(t.TempDir(), "one"))
-	require.NoError(t, err)
-	defer file.Close()
-	child := exec.Command("sleep", "60")
-	child.ExtraFiles = []*os.File{file}
-	require.NoError(t, child.Start())
-	defer child.Wait()
-	defer child.Process.Kill()
-	require.Eventually(t, func() bool { // the loader opens libraries for a moment
+	// Counted in processes that open and close nothing themselves.
+	count := func(open string) int {
+		child := exec.Command("sh", "-c", open+"\necho ready\nread line")
+		in, err := child.StdinPipe()
+		require.NoError(t, err)
+		out, err := child.StdoutPipe()
+		require.NoError(t, err)
+		require.NoError(t, child.Start())
+		_, err = bufio.NewReader(out).ReadString('\n')
+		require.NoError(t, err)
 		n, err := countDescriptors(child.Process.Pid)
-		return err == nil && n == 4 // three standard ones and the file
-	}, 10*time.Second, time.Millisecond)
+		require.NoError(t, err)
+		require.NoError(t, in.Close())
+		child.Wait() // its exit code says that there was no line
+		return n
+	}
+	require.Equal(t, count(":")+1, count("exec 9>/dev/null"))
 
 	after, err := readCPU(os.Getpid())
 	require.NoError(t, err)
