@@ -9,6 +9,7 @@ import (
 	"strconv"
 	"sync"
 	"testing"
+	"time"
 
 	"weir/internal/nettest"
 )
@@ -21,6 +22,15 @@ var Scale = 1.0
 
 // Scaled returns n at the chosen scale, at least 1.
 func Scaled(n int) int { return max(1, int(float64(n)*Scale)) }
+
+// Bound returns the upper bound of a time that a test measures: d in a campaign, whose machine is idle, and five times d
+// elsewhere, where other work may delay weir.
+func Bound(d time.Duration) time.Duration {
+	if os.Getenv("WEIR_TEST_SCALE") == "" {
+		return 5 * d
+	}
+	return d
+}
 
 // Run builds the binary under test, runs the tests of a package and returns its exit code. TestMain calls it. A package
 // that leaks descriptors or processes fails.

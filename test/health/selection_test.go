@@ -332,7 +332,7 @@ func TestServerMaxSessions(t *testing.T) {
 	begin := time.Now()
 	_, served := weirtest.DialServed(t, addr, 5*time.Second)
 	require.False(t, served)
-	require.Less(t, nettest.Elapsed(begin), 200*time.Millisecond)
+	require.Less(t, nettest.Elapsed(begin), weirtest.Bound(200*time.Millisecond))
 	w.WaitRecord(5*time.Second, "the refused session's record", func(r weirtest.Record) bool { return r.Termination() != "" })
 
 	b.Close()

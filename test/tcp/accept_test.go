@@ -187,7 +187,7 @@ func TestSlotIsFreedImmediately(t *testing.T) { // alone: it measures time
 	host := nettest.Start(t, nettest.SendText("x"))
 	_, addr := weirtest.Serve(t, weirtest.Config{Cluster: "max_sessions = 1", Levels: weirtest.OneLevel(host.Addr())})
 	for range weirtest.Scaled(500) {
-		nettest.Wait(t, 100*time.Millisecond, "room", func() bool {
+		nettest.Wait(t, weirtest.Bound(100*time.Millisecond), "room", func() bool {
 			text, _ := weirtest.ReadSession(addr)
 			return text == "x"
 		})

@@ -80,7 +80,7 @@ func TestConnectTimeoutThenNextServer(t *testing.T) { // alone: it measures time
 	data, _ := nettest.ReadToEnd(c, 5*time.Second)
 	require.Equal(t, "ok", string(data))
 	require.GreaterOrEqual(t, time.Since(begin), 500*time.Millisecond)
-	require.Less(t, nettest.Elapsed(begin), 700*time.Millisecond)
+	require.Less(t, nettest.Elapsed(begin), 500*time.Millisecond+weirtest.Bound(200*time.Millisecond))
 	c.Close()
 	r := w.SessionRecord(c)
 	require.Equal(t, 2, r.Int("attempts"))
@@ -224,7 +224,7 @@ func TestICMPRefusalIsQuick(t *testing.T) { // alone: it measures time
 			c := ns.Dial("127.0.0.1:7000")
 			data, _ := nettest.ReadToEnd(c, 5*time.Second)
 			require.Equal(t, "ok", string(data))
-			require.Less(t, nettest.Elapsed(begin), 150*time.Millisecond)
+			require.Less(t, nettest.Elapsed(begin), weirtest.Bound(150*time.Millisecond))
 		})
 	}
 }
@@ -286,7 +286,7 @@ func TestMixedAddressFamilies(t *testing.T) { // alone: it measures time
 	begin := time.Now()
 	text, _ := weirtest.ReadSession(addr)
 	require.Equal(t, "ok", text)
-	require.Less(t, nettest.Elapsed(begin), 150*time.Millisecond)
+	require.Less(t, nettest.Elapsed(begin), weirtest.Bound(150*time.Millisecond))
 
 	six := nettest.StartAt(t, nettest.ReserveOn(t, "::1"), nettest.SendText("six"))
 	_, addr = weirtest.Serve(t, weirtest.Config{Levels: weirtest.OneLevel(six.Addr())})
