@@ -12,6 +12,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"weir/balance"
 	"weir/conf"
 	"weir/internal/proxy"
 )
@@ -101,11 +102,23 @@ func NewUnixTarget(path string) (*Target, error) {
 
 // sameHeader reports whether two targets expect the same PROXY header.
 func (t *Target) sameHeader(o *Target) bool {
+	if !t.sendsProxy() || !o.sendsProxy() {
+		return t.sendsProxy() == o.sendsProxy()
+	}
 	if t.proxyTLVs == nil || o.proxyTLVs == nil {
 		return t.sendProxy == o.sendProxy && t.proxyTLVs == o.proxyTLVs
 	}
 	return t.sendProxy == o.sendProxy && *t.proxyTLVs == *o.proxyTLVs
 }
+
+// targetOf returns the target of a server, or nil.
+func targetOf(s *balance.Server) *Target {
+	t, _ := s.Handle().(*Target)
+	return t
+}
+
+// sendsProxy reports whether a PROXY header precedes what the server gets. It is false for nil.
+func (t *Target) sendsProxy() bool { return t != nil && t.sendProxy != 0 }
 
 func (t *Target) addresses() int {
 	if t == nil { // the server's name has never resolved

@@ -374,8 +374,7 @@ func (l *loop) takeOver(t *sessionState, h *LocalBinding, lease balance.Lease, f
 	s.counters = &h.Listener.counters[l.index]
 	store(&s.counters.TakenOver, s.counters.TakenOver+1)
 	if server := s.lease.Server(); server != nil {
-		target, _ := server.Handle().(*Target)
-		s.serverCounts = target.counts(l)
+		s.serverCounts = targetOf(server).counts(l)
 	}
 	s.startedAt, s.clientActiveAt, s.serverActiveAt, s.halfClosedAt = t.startedAt, t.clientActiveAt, t.serverActiveAt, t.halfClosedAt
 	s.connected, s.firstByte, s.attemptCount, s.keepaliveSet = t.connected, t.firstByte, t.attemptCount, t.keepaliveSet

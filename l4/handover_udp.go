@@ -20,7 +20,7 @@ import (
 )
 
 // FlowFormat is the version of the encoding of flows. Every change of the encoding changes it.
-const FlowFormat = 4
+const FlowFormat = 5
 
 // flowBatch is the content of a batch of flows: format, bindings, flows.
 type flowBatch struct {
@@ -51,6 +51,7 @@ type flowState struct {
 
 	stage                flowStage
 	inTable, established bool
+	sendsProxy           bool   // a PROXY header precedes its datagrams to the server
 	kept                 []byte // the last unanswered datagram
 }
 
@@ -63,7 +64,7 @@ func (p *flowBatch) encode() []byte {
 		b = binary.AppendUvarint(b, uint64(t.socket))
 		b = binary.AppendUvarint(b, t.id)
 		b = append(b, t.key[:]...)
-		b = binary.AppendUvarint(b, flags(t.hasHeader, t.local, t.inTable, t.established))
+		b = binary.AppendUvarint(b, flags(t.hasHeader, t.local, t.inTable, t.established, t.sendsProxy))
 		b = appendAddress(b, t.client)
 		b = appendAddress(b, t.dest)
 		b = append(binary.AppendUvarint(b, uint64(len(t.tlvs))), t.tlvs...)
@@ -110,7 +111,7 @@ func (r *batchReader) flow(bindings int) flowState {
 	t.socket = int(r.number(math.MaxInt32, "socket"))
 	t.id = r.number(math.MaxUint64, "id")
 	copy(t.key[:], r.bytes(uint64(len(t.key)), "key"))
-	r.flags("flags", &t.hasHeader, &t.local, &t.inTable, &t.established)
+	r.flags("flags", &t.hasHeader, &t.local, &t.inTable, &t.established, &t.sendsProxy)
 	t.client, t.dest = r.address("client"), r.address("destination")
 	t.tlvs = r.bytes(r.number(bufferSize, "tlvs"), "tlvs")
 	t.startedAt, t.activeAt, t.sentAt, t.moveDeadline = r.duration("time"), r.duration("time"), r.duration("time"), r.duration("time")
@@ -219,6 +220,7 @@ func (f *flow) state() flowState {
 		startedAt: f.startedAt, activeAt: f.activeAt, sentAt: f.sentAt, moveDeadline: f.moveDeadline, balancedAt: f.balancedAt, requests: f.requests, connected: f.connected, firstByte: f.firstByte,
 		bytesUp: f.bytesUp, bytesDown: f.bytesDown, unanswered: f.unanswered, repliesLeft: f.repliesLeft, attemptCount: f.attemptCount,
 		maxSegmentUp: f.maxSegmentUp, maxSegmentDown: f.maxSegmentDown, stage: f.stage, inTable: f.inTable, established: f.established,
+		sendsProxy: f.target.sendsProxy(),
 	}
 	if f.header != nil {
 		t.hasHeader, t.local, t.client, t.dest, t.tlvs = true, f.header.local, f.header.client, f.header.dest, f.header.tlvs
@@ -270,8 +272,9 @@ type ReceivedFlows struct {
 	descriptors []int32
 }
 
-// ReceiveFlows decodes a batch of flows, as ReceiveSessions does for sessions. Flows whose listener or server this
-// process does not have end at Start: the client's next datagram starts another.
+// ReceiveFlows decodes a batch of flows, as ReceiveSessions does for sessions. A flow whose listener this process does not
+// have ends at Start: the client's next datagram starts another. So does a flow to a server that has left if it needs PROXY
+// headers: the settings of these have left with the server.
 func (p *Plane) ReceiveFlows(body []byte, descriptors []int32, find func(Binding) LocalBinding) (*ReceivedFlows, error) {
 	content, err := decodeFlows(body, len(descriptors))
 	if err != nil {
@@ -287,6 +290,10 @@ func (p *Plane) ReceiveFlows(body []byte, descriptors []int32, find func(Binding
 		var lease balance.Lease
 		if h.Listener != nil && t.socket < len(h.Listener.fds) {
 			lease, _ = h.Cluster.Adopt(h.Server, h.Level, p.Now())
+			if server := lease.Server(); server != nil && t.sendsProxy && targetOf(server) == nil {
+				lease.Done(p.Now())
+				lease = balance.Lease{}
+			}
 		}
 		a.leases = append(a.leases, lease)
 	}
@@ -331,6 +338,15 @@ func (a *ReceivedFlows) Start() {
 	}
 }
 
+// setTarget sets the target of a flow of another process, where its server may have had other addresses. nil = not known,
+// since the server left before this process started.
+func (f *flow) setTarget(l *loop, target *Target) {
+	f.target, f.serverCounts = target, target.counts(l)
+	if at, has := target.find(peerOf(f.fd)); has && at < unknownAddress {
+		f.address = uint8(at)
+	}
+}
+
 // takeOverFlow continues a flow of another process.
 func (l *loop) takeOverFlow(t *flowState, h *LocalBinding, lease balance.Lease, fd int32) {
 	ln := h.Listener
@@ -353,17 +369,13 @@ func (l *loop) takeOverFlow(t *flowState, h *LocalBinding, lease balance.Lease, 
 	f.fd, f.firstRun, f.lease = fd, -1, lease
 	f.local = ownAddressOf(fd)
 	l.plane.flowAddresses.add(f.local)
-	f.target, _ = lease.Server().Handle().(*Target)
-	f.serverCounts = f.target.counts(l)
 	f.startedAt, f.activeAt, f.sentAt, f.moveDeadline = t.startedAt, t.activeAt, t.sentAt, t.moveDeadline
 	f.balancedAt, f.requests = t.balancedAt, t.requests
 	f.connected, f.firstByte = t.connected, t.firstByte
 	f.bytesUp, f.bytesDown, f.flushedUp, f.flushedDown = t.bytesUp, t.bytesDown, t.bytesUp, t.bytesDown
 	f.unanswered, f.repliesLeft, f.attemptCount, f.established = t.unanswered, t.repliesLeft, t.attemptCount, t.established
 	f.maxSegmentUp, f.maxSegmentDown, f.address = min(t.maxSegmentUp, l.maxSegment), min(t.maxSegmentDown, l.maxSegment), unknownAddress
-	if at, has := f.target.find(peerOf(fd)); has && at < unknownAddress {
-		f.address = uint8(at)
-	}
+	f.setTarget(l, targetOf(lease.Server()))
 	if t.hasHeader {
 		f.header = &headerInfo{client: t.client, dest: t.dest, local: t.local, tlvs: slices.Clone(t.tlvs)}
 	}

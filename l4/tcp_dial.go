@@ -130,7 +130,7 @@ func (s *session) attempt(l *loop) errno {
 	if s.attemptCount < 1<<16-1 {
 		s.attemptCount++
 	}
-	d.target, _ = s.lease.Server().Handle().(*Target)
+	d.target = targetOf(s.lease.Server())
 	l.readClock()
 	d.attemptAt = l.now
 	d.target.counts(l).countAttempt(s.attemptCount)

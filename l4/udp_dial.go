@@ -84,7 +84,7 @@ func (f *flow) attempt(l *loop) errno {
 		f.attemptCount++
 	}
 	f.flushBytes()
-	f.target, _ = f.lease.Server().Handle().(*Target)
+	f.target = targetOf(f.lease.Server())
 	f.serverCounts = f.target.counts(l)
 	f.established = false
 	f.serverCounts.countAttempt(f.attemptCount)
@@ -162,7 +162,13 @@ const unknownAddress = math.MaxUint8
 // serverMoved reports whether the server has had another address for the drain time, so that the flow must follow: at
 // the old address, datagrams may be lost without an error.
 func (f *flow) serverMoved(l *loop) bool {
-	now, _ := f.lease.Server().Handle().(*Target)
+	now := targetOf(f.lease.Server())
+	if now == nil { // the server left before this process started
+		return false
+	}
+	if f.target == nil {
+		f.setTarget(l, now)
+	}
 	if now == f.target && f.address != unknownAddress {
 		return false
 	}
@@ -184,7 +190,7 @@ func (f *flow) reconnect(l *loop) {
 	f.disconnect()
 	l.kept.drop(f)
 	f.unanswered, f.repliesLeft, f.established, f.requests = 0, 0, false, 0
-	f.target, _ = f.lease.Server().Handle().(*Target)
+	f.target = targetOf(f.lease.Server())
 	if f.connectFrom(l, 0) != 0 {
 		f.releaseServer(l)
 		return

@@ -93,7 +93,7 @@ func (f *flow) forwardRuns(l *loop, next int32) int32 {
 
 // serverHeader returns the PROXY header that precedes each datagram to the server; nil = none.
 func (f *flow) serverHeader(m *datagramBuffers, tlvs []byte) []byte {
-	if f.target.sendProxy == 0 {
+	if !f.target.sendsProxy() {
 		return nil
 	}
 	h := proxy.Header{Version: 2, Local: f.header != nil && f.header.local, Transport: proxy.Datagram, Source: f.client(), Dest: f.localAddress(), TLVs: tlvs, Pass: f.target.proxyTLVs}

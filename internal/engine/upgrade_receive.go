@@ -127,7 +127,7 @@ func (e *Engine) receiveHandover() {
 	defer p.Close()
 	defer e.plane.ResumeReceive() // also if not all flows have arrived
 	defer context.AfterFunc(e.ctx, p.Interrupt)()
-	departed := &departedObjects{engine: e, listeners: map[string]*l4.Listener{}}
+	departed := &departedObjects{engine: e, listeners: map[string]*l4.Listener{}, admissions: map[string]*l4.AdmissionState{}}
 	err := p.Receive(handover.Receiver{
 		Sessions: func(body []byte, descriptors []int32) (handover.Received, error) {
 			e.mu.Lock() // no reload between finding and using a binding
@@ -137,7 +137,7 @@ func (e *Engine) receiveHandover() {
 		Flows: func(body []byte, descriptors []int32) (handover.Received, error) {
 			e.mu.Lock()
 			defer e.mu.Unlock()
-			return e.plane.ReceiveFlows(body, descriptors, e.bindFlow)
+			return e.plane.ReceiveFlows(body, descriptors, departed.bindFlow)
 		},
 		FlowsDone: e.plane.ResumeReceive,
 		Counters: func(body []byte) error {
@@ -154,33 +154,37 @@ func (e *Engine) receiveHandover() {
 	}
 }
 
-// bindFlow finds the objects of a flow. It returns none if the configuration lacks its listener or cluster. mu is held.
-func (e *Engine) bindFlow(at l4.Binding) l4.LocalBinding {
-	ln, c := e.listeners["udp "+at.Address], e.running.Load().clusters[at.Cluster]
-	if ln == nil || c == nil || ln.Settings().ClusterName != at.Cluster {
-		return l4.LocalBinding{}
-	}
-	return l4.LocalBinding{Listener: ln, Set: ln.Settings(), Cluster: c, Server: at.Server, Level: ln.Settings().LevelKey(at.Level)}
-}
-
 // departedObjects are listeners and servers that sessions of the old process use and the configuration of this one lacks.
 // Their sessions continue until the drain deadline.
 type departedObjects struct {
 	engine    *Engine
 	listeners map[string]*l4.Listener // by address
+
+	admissions map[string]*l4.AdmissionState // by listener name
 }
 
 // bindSession finds the objects of a session, or makes those that the configuration lacks. mu is held.
 func (d *departedObjects) bindSession(at l4.Binding) l4.LocalBinding {
-	e := d.engine
-	running := e.running.Load()
-	b := l4.LocalBinding{Listener: e.listeners["tcp "+at.Address], Cluster: running.clusters[at.Cluster], Server: at.Server}
-	if b.Listener == nil {
-		b.Listener = d.listener(at.Address)
-		b.Set = &l4.Settings{Name: at.Listener, ClusterName: at.Cluster}
-	} else {
-		b.Set = b.Listener.Settings()
+	ln := d.engine.listeners["tcp "+at.Address]
+	if ln != nil {
+		return d.bind(at, ln, ln.Settings())
 	}
+	ln = d.listener(at.Address)
+	return d.bind(at, ln, &l4.Settings{Name: at.Listener, ClusterName: at.Cluster, Admission: l4.Admission{State: d.admission(at)}})
+}
+
+// bindFlow is bindSession for a flow. It returns nothing if the configuration lacks the listener or gives it another
+// cluster. mu is held.
+func (d *departedObjects) bindFlow(at l4.Binding) l4.LocalBinding {
+	ln := d.engine.listeners["udp "+at.Address]
+	if ln == nil || ln.Settings().ClusterName != at.Cluster {
+		return l4.LocalBinding{}
+	}
+	return d.bind(at, ln, ln.Settings())
+}
+
+func (d *departedObjects) bind(at l4.Binding, ln *l4.Listener, set *l4.Settings) l4.LocalBinding {
+	b := l4.LocalBinding{Listener: ln, Set: set, Cluster: d.engine.running.Load().clusters[at.Cluster], Server: at.Server}
 	if b.Cluster == nil || b.Cluster.Server(at.Server) == nil {
 		b.Cluster = d.cluster(b.Cluster, at)
 	}
@@ -202,6 +206,21 @@ func (d *departedObjects) listener(address string) *l4.Listener {
 		d.retire(retired{listeners: []*l4.Listener{ln}})
 	}
 	return ln
+}
+
+// admission returns the state that counts the sessions of a listener that has left. The listener counts on with it if it
+// returns. All its addresses share one.
+func (d *departedObjects) admission(at l4.Binding) *l4.AdmissionState {
+	retired, id := d.engine.retiredAdmissions, "tcp "+at.Address
+	state := retired[id]
+	if state == nil {
+		state = d.admissions[at.Listener]
+	}
+	if state == nil {
+		state = l4.NewAdmissionState(false, 0)
+	}
+	d.admissions[at.Listener], retired[id] = state, state
+	return state
 }
 
 // cluster returns the running cluster c, or one that has left if c is nil, with the server of a session. The server has

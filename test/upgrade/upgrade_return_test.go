@@ -1,0 +1,121 @@
+// Listeners and servers that are removed before an upgrade and return after it.
+
+package upgrade_test
+
+import (
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"weir/internal/nettest"
+	"weir/internal/weirtest"
+)
+
+// A listener and a server that are removed before an upgrade and return after it, before their drain deadline, take their
+// sessions back: these count for limits and are not cut.
+func TestUpgradeBeforeReturnKeepsSessions(t *testing.T) {
+	t.Parallel()
+	host, other := nettest.Start(t, nettest.Greet("A", nettest.Echo)), nettest.Start(t, nettest.Greet("B", nettest.Echo))
+	l := weirtest.Config{
+		Listen: nettest.Reserve(t), Runtime: `drain_timeout = "4s"`, Cluster: "max_sessions = 1",
+		Levels: weirtest.OneLevel(host.Addr()+" name=a", other.Addr()+" name=b"),
+	}
+	without := l
+	without.Levels = weirtest.OneLevel(other.Addr() + " name=b")
+	first, second := nettest.Reserve(t), nettest.Reserve(t)
+	l.More = "[[listener]]\nname = \"more\"\naddress = [\"" + first + "\", \"" + second + "\"]\ncluster = \"more\"\nmax_sessions = 3\n" +
+		"max_sessions_per_source = 2\n[cluster.more]\n[[cluster.more.level]]\nservers = [\"" + host.Addr() + " name=m\"]\n"
+	api := weirtest.NewAPI(t)
+	w := weirtest.Options{Program: weirtest.CopyProgram(t)}.Start(t, api.AddTo(l.String()))
+	onServer, onFirst, onSecond := nettest.Dial(t, l.Listen), nettest.Dial(t, first), nettest.Dial(t, second)
+	require.Equal(t, "A", weirtest.ReadByte(t, onServer))
+	require.Equal(t, "A", weirtest.ReadByte(t, onFirst))
+	require.Equal(t, "A", weirtest.ReadByte(t, onSecond))
+
+	w.Reload(api.AddTo(without.String()))
+	removed := time.Now()
+	w.Upgrade()
+	upgraded := time.Now()
+	w.Reload(api.AddTo(l.String()))
+	require.Less(t, nettest.Elapsed(removed), 4*time.Second, "the objects returned too late for the test")
+	require.EqualValues(t, 1, api.Server("a")["sessions"])
+	require.EqualValues(t, 2, api.Get("clusters", 1, "sessions"))
+	for address := range 2 {
+		require.EqualValues(t, 1, api.Get("listeners", 1+address, "sessions"))
+	}
+	require.Equal(t, "B", weirtest.DialAndReadByte(t, l.Listen), "a is at max_sessions")
+	_, served := weirtest.DialServed(t, first, time.Second)
+	require.False(t, served, "the source has two sessions")
+
+	nettest.Wait(t, 10*time.Second, "the drain deadlines to pass", func() bool { return time.Since(upgraded) > 5*time.Second })
+	require.NoError(t, weirtest.PingPong(onServer))
+	require.NoError(t, weirtest.PingPong(onFirst))
+	nettest.Abort(onSecond)
+	nettest.Wait(t, 5*time.Second, "the slot to be free", func() bool {
+		c, served := weirtest.DialServed(t, second, time.Second)
+		if served {
+			nettest.Abort(c)
+		}
+		return served
+	})
+	api.MustDo("DELETE /v1/clusters/c/servers/a/sessions", "")
+	_, end := nettest.ReadToEnd(onServer, 5*time.Second)
+	require.Equal(t, nettest.Reset, end)
+	onFirst.Close()
+}
+
+// The flow of a server that is removed before an upgrade continues. The server takes it back if it returns before its drain
+// deadline; otherwise the flow then moves to another server.
+func TestUpgradeBeforeReturnKeepsFlows(t *testing.T) {
+	t.Parallel()
+	one, two := nettest.StartDatagrams(t, nettest.ReplyWithName("one")), nettest.StartDatagrams(t, nettest.ReplyWithName("two"))
+	l := weirtest.Config{Runtime: `drain_timeout = "3s"`, Levels: weirtest.OneLevel(one.Addr()+" name=one", two.Addr()+" name=two")}.UDP(t)
+	without := l
+	without.Levels = weirtest.OneLevel(two.Addr() + " name=two")
+	api := weirtest.NewAPI(t)
+	w := weirtest.Options{Program: weirtest.CopyProgram(t)}.Start(t, api.AddTo(l.String()))
+	w.Baseline = nil // flows outlast their clients
+	c := nettest.DialDatagrams(t, "", l.Listen)
+	first := c.RoundTrip("x")
+	require.Equal(t, "one", first[:3])
+	for range 2 { // the second time the flow has arrived without its server
+		w.Reload(api.AddTo(without.String()))
+		removed := time.Now()
+		require.Equal(t, first, c.RoundTrip("x"))
+		w.Upgrade()
+		upgraded := time.Now()
+		require.Equal(t, first, c.RoundTrip("x"))
+		w.Reload(api.AddTo(l.String()))
+		require.Less(t, nettest.Elapsed(removed), 3*time.Second, "the server returned too late for the test")
+		require.EqualValues(t, 1, api.Server("one")["sessions"])
+		for time.Since(upgraded) < 4*time.Second {
+			require.Equal(t, first, c.RoundTrip("x"))
+			time.Sleep(20 * time.Millisecond)
+		}
+		require.EqualValues(t, 1, api.Server("one")["sessions"])
+	}
+	require.Empty(t, w.Records(func(r weirtest.Record) bool { return strings.HasPrefix(r.Text("reason"), "cut_") }))
+
+	w.Reload(api.AddTo(without.String()))
+	w.Upgrade()
+	require.Equal(t, first, c.RoundTrip("x"))
+	nettest.Wait(t, 10*time.Second, "the flow to leave the server at its deadline", func() bool { return c.RoundTrip("x")[:3] == "two" })
+}
+
+// A server that is removed before an upgrade gets no datagram without the PROXY header that it expects.
+func TestUpgradeEndsFlowsThatNeedSettingsOfRemovedServer(t *testing.T) {
+	t.Parallel()
+	one, two := nettest.StartDatagrams(t, nettest.ReplyWithName("one")), nettest.StartDatagrams(t, nettest.ReplyWithName("two"))
+	l := weirtest.Config{Cluster: "send_proxy = \"v2\"", Levels: weirtest.OneLevel(one.Addr()+" name=one", two.Addr()+" name=two")}.UDP(t)
+	w := weirtest.Options{Program: weirtest.CopyProgram(t)}.Start(t, l.String())
+	w.Baseline = nil
+	c := nettest.DialDatagrams(t, "", l.Listen)
+	require.Equal(t, "one", c.RoundTrip("x")[:3])
+	l.Levels = weirtest.OneLevel(two.Addr() + " name=two")
+	w.Reload(l.String())
+	require.Equal(t, "one", c.RoundTrip("x")[:3])
+	w.Upgrade()
+	require.Equal(t, "two", c.RoundTrip("x")[:3])
+}
