@@ -163,13 +163,12 @@ func (w *Weir) stopAndVerify() {
 			}
 		} else {
 			t.Errorf("weir still runs 5 s after SIGTERM")
-			for _, r := range w.Records(func(r Record) bool { return r.IsEvent("ready") }) { // whichever process it is
-				pid := r.Int("pid") // another program may have the number of one that has ended
-				if program, _ := os.Readlink(fmt.Sprintf("/proc/%d/exe", pid)); strings.HasPrefix(filepath.Base(program), "weir") {
-					syscall.Kill(pid, syscall.SIGKILL)
-				}
+			w.kill()
+			select {
+			case <-w.Done:
+			case <-time.After(10 * time.Second):
+				t.Errorf("weir still runs 10 s after SIGKILL")
 			}
-			<-w.Done
 		}
 	}
 	if other := strings.Join(w.other, "\n"); strings.Contains(other, "DATA RACE") || strings.Contains(other, "panic:") {
@@ -177,6 +176,19 @@ func (w *Weir) stopAndVerify() {
 	}
 	if t.Failed() {
 		w.logTail()
+	}
+}
+
+// kill ends every process that has served or is known to serve, whichever of them still runs.
+func (w *Weir) kill() {
+	pids := []int{w.Cmd.Process.Pid, int(w.Process())}
+	for _, r := range w.Records(func(r Record) bool { return r.IsEvent("ready") }) {
+		pids = append(pids, r.Int("pid"))
+	}
+	for _, pid := range pids { // another program may have the number of one that has ended
+		if program, _ := os.Readlink(fmt.Sprintf("/proc/%d/exe", pid)); strings.HasPrefix(filepath.Base(program), "weir") {
+			syscall.Kill(pid, syscall.SIGKILL)
+		}
 	}
 }
 
