@@ -1,6 +1,7 @@
 package conf
 
 import (
+	"cmp"
 	"slices"
 	"strconv"
 	"strings"
@@ -37,8 +38,8 @@ func ParseServer(text []byte, c *Cluster) (s Server, level int, err error) {
 }
 
 // UsesHost returns the path of the first key of a request, a server or a cluster in JSON, through which weir would run a program
-// or read a file or an environment variable of this host; "" = none. Such keys are named *_file and *_env, and the type of a
-// check is exec. A text that is not JSON has none.
+// read a file or an environment variable of this host, or connect to one of its unix sockets; "" = none. Such keys are named
+// *_file and *_env, the type of a check is exec, and an address begins with unix:. A text that is not JSON has none.
 func UsesHost(text []byte) string {
 	n, err := parseJSON(text)
 	if err != nil {
@@ -51,7 +52,10 @@ func usesHost(n *tree.Node) string {
 	if strings.HasSuffix(n.Name, "_file") || strings.HasSuffix(n.Name, "_env") || n.Name == "exec" || n.Name == "type" && n.Value == "exec" {
 		return n.Path()
 	}
-	if s, ok := n.Value.(string); ok { // maybe the string form of a server
+	if s, ok := n.Value.(string); ok { // maybe an address or the string form of a server
+		if strings.HasPrefix(s, "unix:") && (n.Name == "address" || n.Name == "" || n.Name == "servers") {
+			return cmp.Or(n.Path(), "address")
+		}
 		for _, word := range strings.Fields(s)[min(1, len(strings.Fields(s))):] {
 			if key, _, _ := strings.Cut(word, "="); strings.HasSuffix(key, "_file") || strings.HasSuffix(key, "_env") {
 				return strings.TrimPrefix(n.Path()+"."+key, ".")

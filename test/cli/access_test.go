@@ -51,6 +51,12 @@ func sendTCP(t *testing.T, at, request, body, token string) (int, string) {
 	}
 	client := http.Client{Timeout: 10 * time.Second, Transport: &http.Transport{DisableKeepAlives: true}}
 	res, err := client.Do(req)
+	for range 3 { // a client that a busy machine holds up before it sends may give way to others
+		if err == nil || method != http.MethodGet {
+			break
+		}
+		res, err = client.Do(req)
+	}
 	require.NoError(t, err)
 	defer res.Body.Close()
 	text, err := io.ReadAll(res.Body)
@@ -105,6 +111,9 @@ func TestRequestsCannotRunProgramsOrNameFiles(t *testing.T) {
 		{"PUT /v1/clusters/x", `{"levels": [{"servers": ["127.0.0.1:1"]}], "checks": [{"type": "mysql", "user": "u", "password_env": "HOME"}]}`, "checks[0].password_env"},
 		{"PUT /v1/clusters/x", `{"levels": [{"servers": ["127.0.0.1:1"]}], "checks": [{"type": "tcp", "tls": true, "tls_ca_file": "/etc/shadow"}]}`, "checks[0].tls_ca_file"},
 		{"POST /v1/clusters/c/servers", `{"address": "127.0.0.1:2", "some_file": "/etc/shadow"}`, "some_file"},
+		{"POST /v1/clusters/c/servers", `{"address": "unix:/run/docker.sock"}`, "address"},
+		{"POST /v1/clusters/c/servers", `"unix:/run/docker.sock weight=2"`, "address"},
+		{"PUT /v1/clusters/x", `{"levels": [{"servers": ["127.0.0.1:1", "unix:/run/docker.sock"]}]}`, "levels[0].servers[1]"},
 	}
 	state := filepath.Join(t.TempDir(), "state")
 	a := weirtest.NewAPI(t)
