@@ -47,6 +47,14 @@ func (d Departure) Lasts() bool {
 	return d.Server.left[d.Address] == d.number
 }
 
+// Moved reports whether the server serves at another address.
+func (d Departure) Moved() bool {
+	c := d.Server.cluster
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return len(d.Server.placements) > 0 && d.Server.address != d.Address
+}
+
 // depart keeps a server that has left, so that it can return to its sessions.
 func (c *Cluster) depart(s *Server) {
 	s.placements = s.placements[:0]

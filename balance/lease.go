@@ -18,6 +18,14 @@ func (l *Lease) Server() *Server { return l.server }
 // Address returns the address that the server had when it was picked.
 func (l *Lease) Address() AddressID { return l.address }
 
+// Follow makes the server's current address that of the lease: its session has moved there.
+func (l *Lease) Follow() {
+	c := l.server.cluster
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	l.address = l.server.address
+}
+
 // Level returns the key of the level that the server was picked from.
 func (l *Lease) Level() int { return int(l.level) }
 

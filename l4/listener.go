@@ -161,6 +161,9 @@ func (ln *Listener) Settings() *Settings { return ln.set.Load() }
 // Sockets returns the listen sockets, which the listener keeps.
 func (ln *Listener) Sockets() []int32 { return ln.fds }
 
+// UDP reports whether the listener is one for datagrams.
+func (ln *Listener) UDP() bool { return ln.udp }
+
 // Inherited reports whether the sockets were inherited from another process.
 func (ln *Listener) Inherited() bool { return ln.inherited }
 

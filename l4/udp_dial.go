@@ -191,6 +191,7 @@ func (f *flow) reconnect(l *loop) {
 	l.kept.drop(f)
 	f.unanswered, f.repliesLeft, f.established, f.requests = 0, 0, false, 0
 	f.target = targetOf(f.lease.Server())
+	f.lease.Follow()
 	if f.connectFrom(l, 0) != 0 {
 		f.releaseServer(l)
 		return

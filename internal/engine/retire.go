@@ -145,11 +145,14 @@ func (d *drains) wait(left retired, deadline time.Time, interval time.Duration) 
 		}
 		servers := map[place]bool{}
 		for _, s := range left.servers {
-			servers[place{s.Server, s.Address}] = true
+			servers[place{s.Server, s.Address}] = s.Moved()
 		}
 		cut := 0
 		if len(servers) > 0 {
-			cut = d.plane.Cut(func(s l4.SessionIdentity) bool { return servers[place{s.Server, s.Address}] }, l4.ReasonCutServerRemoved)
+			cut = d.plane.Cut(func(s l4.SessionIdentity) bool {
+				moved, left := servers[place{s.Server, s.Address}]
+				return left && !(moved && s.Listener.UDP()) // flows follow their server with their next datagram
+			}, l4.ReasonCutServerRemoved)
 		}
 		if len(left.listeners) > 0 {
 			cut += d.plane.Cut(func(s l4.SessionIdentity) bool { return slices.Contains(left.listeners, s.Listener) }, l4.ReasonCutListenerRemoved)

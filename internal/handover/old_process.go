@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"strings"
+	"sync"
 	"time"
 )
 
@@ -13,6 +14,7 @@ import (
 type OldProcess struct {
 	conn         *Conn
 	peer         Hello
+	mu           sync.Mutex            // guards sockets: a reload takes them while others are received or closed
 	sockets      map[[2]string][]int32 // by kind and name; those that were not taken yet
 	keepFile     map[string]bool       // by name of a listener
 	state        json.RawMessage       // the last one received
@@ -114,6 +116,8 @@ func (p *OldProcess) Listener(id string) (fds []int32, keepFile bool) {
 }
 
 func (p *OldProcess) take(kind, name string) []int32 {
+	p.mu.Lock()
+	defer p.mu.Unlock()
 	key := [2]string{kind, name}
 	fds := p.sockets[key]
 	delete(p.sockets, key)
@@ -122,6 +126,8 @@ func (p *OldProcess) take(kind, name string) []int32 {
 
 // HasPort reports whether sockets of a listener with this port were received and not taken.
 func (p *OldProcess) HasPort(port uint16) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
 	for key := range p.sockets {
 		if key[0] == ListenerSocket && strings.HasSuffix(key[1], fmt.Sprintf(":%d", port)) {
 			return true
@@ -253,6 +259,8 @@ func (p *OldProcess) Close() {
 }
 
 func (p *OldProcess) closeSockets() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
 	for _, fds := range p.sockets {
 		closeAll(fds)
 	}
