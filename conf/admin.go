@@ -49,7 +49,7 @@ func adminKeys() []key[adminDraft] {
 				"with `token_file` they also need the token. Needs `tls_cert_file`.").withDefaultText("`\"\"`").withAliases("client_ca_file", "ca_file"),
 		scalar("allow_programs", booleanType(), "false", func(a *adminDraft) *bool { return &a.AllowPrograms },
 			"Whether clusters and servers that requests create may run programs (`exec` checks) and name files and environment "+
-				"variables of this host (keys that end in `_file` or `_env`)."),
+				"variables of this host (keys that end in `_file` or `_env`) or its unix sockets."),
 	}
 }
 

@@ -95,9 +95,16 @@ func TestAddServerErrors(t *testing.T) {
 	_, err = s.e.AddServer("u", []byte(`"10.0.0.1:1 send_proxy=v1"`))
 	require.Contains(t, requireRequestError(t, err).Text, "PROXY v1 is TCP only; use v2: cluster u serves the udp listener u")
 	_, err = s.e.PutCluster("u", []byte(`{"levels": [{"servers": ["unix:/run/x.sock"]}]}`))
-	require.Contains(t, requireRequestError(t, err).Text, "a unix socket, which the udp listener u cannot reach")
+	r = requireRequestError(t, err)
+	require.Equal(t, status.Forbidden, r.Kind, "without allow_programs")
+	require.Equal(t, "levels[0].servers[0]", r.Field)
 	_, err = s.e.AddServer("u", []byte(`"10.0.0.1:1 send_proxy=v2"`))
 	require.NoError(t, err)
+
+	s.reload("[admin]\nlisten = \"\"\nallow_programs = true\n" + cluster("", a) + fmt.Sprintf("[[listener]]\nname = \"u\"\naddress = %q\nprotocol = \"udp\"\ncluster = \"u\"\n"+
+		"[[cluster.u.level]]\nservers = []\n", nettest.ReserveDatagrams(t)))
+	_, err = s.e.PutCluster("u", []byte(`{"levels": [{"servers": ["unix:/run/x.sock"]}]}`))
+	require.Contains(t, requireRequestError(t, err).Text, "a unix socket, which the udp listener u cannot reach")
 }
 
 // A removed server drains, and stays removed until it has left the file and returned.
