@@ -299,8 +299,13 @@ func TestReloadNeverOpensAddressWithoutToken(t *testing.T) {
 		})
 	}
 	for range 12 {
-		w.Reload(unguarded)
-		w.Reload(guarded)
+		for _, config := range []string{unguarded, guarded} {
+			w.WriteConfig(config)
+			nettest.Wait(t, 5*time.Second, "the reload", func() bool { // the address may still be in use for a moment
+				code, _ := a.Do("POST /v1/reload", "")
+				return code/100 == 2
+			})
+		}
 	}
 	stop.Store(true)
 	askers.Wait()
