@@ -2,6 +2,7 @@ package cli_test
 
 import (
 	"fmt"
+	"net"
 	"os"
 	"path/filepath"
 	"strings"
@@ -232,7 +233,13 @@ func TestUnixListenerFile(t *testing.T) {
 	require.Equal(t, int(w.Process()), a.PID())
 	require.NoError(t, os.Remove(a.Socket))
 	w.Signal(syscall.SIGHUP)
-	nettest.Wait(t, 5*time.Second, "the socket of the API", func() bool { _, err := os.Lstat(a.Socket); return err == nil })
+	nettest.Wait(t, 5*time.Second, "the socket of the API", func() bool {
+		c, err := net.Dial("unix", a.Socket) // its file is there before it listens
+		if err != nil {
+			return false
+		}
+		return c.Close() == nil
+	})
 	require.Equal(t, int(w.Process()), a.PID())
 }
 
