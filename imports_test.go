@@ -33,7 +33,7 @@ var allowed = map[string][]string{
 	"internal/cli": {"agentcheck", "conf", "internal/status"},
 	"internal/engine": {
 		"agentcheck", "balance", "checks", "conf", "internal/handover", "internal/hooks", "internal/overlay",
-		"internal/privileges", "internal/route", "internal/sessionlog", "internal/state", "internal/status", "l4",
+		"internal/privileges", "internal/route", "internal/sessionlog", "internal/state", "internal/status", "internal/topology", "l4",
 	},
 	"internal/handover":   {"internal/reaper", "internal/state", "internal/status"},
 	"internal/hooks":      {"conf", "internal/printable", "internal/procgroup", "internal/status"},
@@ -49,6 +49,7 @@ var allowed = map[string][]string{
 	"internal/soak":       {},
 	"internal/state":      {},
 	"internal/status":     {},
+	"internal/topology":   {"checks", "conf", "internal/printable"}, // it asks data stores with the clients of the checks
 	"internal/weirtest":   {"internal/nettest", "internal/status"},
 }
 

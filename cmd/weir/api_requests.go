@@ -44,10 +44,15 @@ func (o *operator) Stop(ctx context.Context, now bool) (cut int, err error) {
 	}
 	select {
 	case <-o.daemon.stopped:
-		return o.daemon.cut, nil
 	case <-ctx.Done():
-		return 0, ctx.Err()
+		// The API cancels its requests after a stop is complete: then both are done, and the client gets its response.
+		select {
+		case <-o.daemon.stopped:
+		default:
+			return 0, ctx.Err()
+		}
 	}
+	return o.daemon.cut, nil
 }
 
 // Upgrade upgrades to the program on disk, as SIGUSR2 does, and returns the result.

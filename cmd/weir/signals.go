@@ -53,10 +53,13 @@ func (s *signals) receive(size int, kinds ...os.Signal) chan os.Signal {
 	return c
 }
 
+// close ends the handling of signals. SIGTERM and SIGINT are still received and dropped: one that arrives while the process
+// exits would kill it and change its exit code.
 func (s *signals) close() {
 	for _, c := range s.all {
 		signal.Stop(c)
 	}
+	signal.Notify(make(chan os.Signal, 1), syscall.SIGTERM, syscall.SIGINT)
 	close(s.done)
 	s.requestStop()
 }

@@ -1,0 +1,101 @@
+package topology
+
+import (
+	"net/netip"
+	"time"
+
+	"weir/conf"
+)
+
+// Role is the role of a server according to its data store.
+type Role uint8
+
+// The roles.
+const (
+	Unknown Role = iota // the source does not know the server, or there is no decision yet
+	Primary             // the one server that accepts writes
+	Replica             // follows the primary and may serve reads
+	Other               // known, and neither: out of sync, diverged, or out of service according to the source
+)
+
+// String returns the name used in status and explanations.
+func (r Role) String() string {
+	switch r {
+	case Primary:
+		return "primary"
+	case Replica:
+		return "replica"
+	case Other:
+		return "other"
+	}
+	return "unknown"
+}
+
+// View is what a source knows at one moment. It is immutable.
+type View struct {
+	Members []Member // known servers, sorted by address; bounded by MaxMembers
+	Primary string   // address of the primary as in Members; "" = there is none
+
+	// Source describes the decision for reasons and events, such as "sentinel: primary is 10.0.0.2:6379, epoch 7".
+	Source string
+	Epoch  uint64 // of the decision; 0 = the source has no epochs
+	GTID   string // of the primary; "" = the source has none
+
+	// DecidedAt is when the decision was made, LastEvidence when the source last confirmed the primary before it. They are
+	// zero before the first decision.
+	DecidedAt, LastEvidence time.Time
+
+	Stale   time.Time // since when the source cannot confirm the decision; zero = it does
+	Problem string    // conflict, lost quorum, unusable replies; "" = none. Printable and clipped
+}
+
+// Member is a server known to a source.
+type Member struct {
+	Name    string // of the server in the configuration; "" = found by the source
+	Address string // host:port with a literal IP address if the source gave one, else with the name that it announced
+	Role    Role
+	Reason  string // of the role; printable and clipped
+}
+
+// MaxMembers limits the servers in a View. A source that announces more has a Problem.
+const MaxMembers = 1024
+
+// Server is a server of the cluster.
+type Server struct {
+	Name      string
+	Address   string           // as configured
+	Addresses []netip.AddrPort // resolved; several if its name has several addresses
+	SendProxy string           // as of checks.Target
+	Source    netip.Addr       // local address; zero = chosen by the kernel
+}
+
+// Watcher watches one source.
+type Watcher interface {
+	// SetServers replaces the servers of the cluster. It does not block.
+	SetServers([]Server)
+	// Reset drops the epoch fence and the decision that depends on it, and asks the source again.
+	Reset()
+	// Close ends all connections and waits for the goroutines. Publish is not called afterwards.
+	Close()
+}
+
+// Options are the parameters of a watcher.
+type Options struct {
+	Cluster string
+	Spec    conf.Topology
+	Servers []Server
+
+	// Saved is the decision of an earlier process or of the watcher that this one replaces: its fence applies, and its
+	// decision stays in force, stale, until the source has been asked. Zero = none.
+	Saved Saved
+
+	// Publish receives each View that differs from the one before. It is called by one goroutine at a time and must not
+	// block for long.
+	Publish func(View)
+}
+
+// Saved is the part of a decision that outlives its process.
+type Saved struct {
+	Primary string `json:"primary,omitempty"`
+	Epoch   uint64 `json:"epoch,omitempty"` // no decision with a lower one is accepted
+}
