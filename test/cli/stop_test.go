@@ -31,6 +31,19 @@ func TestStopIdle(t *testing.T) {
 	}
 }
 
+// Signals that arrive while the process exits do not kill it: the exit code stays 0.
+func TestSignalsDuringExit(t *testing.T) {
+	t.Parallel()
+	host := nettest.Start(t, nettest.Echo)
+	for range 5 {
+		w, _ := weirtest.Serve(t, weirtest.Config{Levels: weirtest.OneLevel(host.Addr())})
+		for begin := time.Now(); !w.HasExited() && nettest.Elapsed(begin) < 5*time.Second; time.Sleep(100 * time.Microsecond) {
+			syscall.Kill(w.Cmd.Process.Pid, syscall.SIGTERM)
+		}
+		require.Equal(t, 0, w.WaitExit(5*time.Second))
+	}
+}
+
 // waitRefused waits until an address refuses connections.
 func waitRefused(t *testing.T, addr string) {
 	t.Helper()
