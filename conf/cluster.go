@@ -1,6 +1,7 @@
 package conf
 
 import (
+	"cmp"
 	"slices"
 	"time"
 
@@ -10,6 +11,28 @@ import (
 // Methods returns the legal values of balance, without ip_hash.
 func Methods() []string {
 	return []string{"wrr", "rr", "least_sessions", "random", "first", "least_time", "hash", "maglev"}
+}
+
+// Greetings returns the legal values of greeting, without the empty one.
+func Greetings() []string { return []string{"mysql", "redis"} }
+
+func greetingType() valueType[string] {
+	k := orEmpty(oneOf(Greetings(), map[string]string{"mariadb": "mysql", "valkey": "redis"}))
+	k.show = func(s string) string { return cmp.Or(s, "none") }
+	return k
+}
+
+// greetingTimeoutType is a duration whose zero value means connect_timeout.
+func greetingTimeoutType() valueType[time.Duration] {
+	k := positiveDuration()
+	show := k.show
+	k.show = func(d time.Duration) string {
+		if d == 0 {
+			return "connect_timeout"
+		}
+		return show(d)
+	}
+	return k
 }
 
 // ipHash is short for balance = "hash" with hash_key = "client_ip".
@@ -50,6 +73,17 @@ func clusterKeys() []key[clusterDraft] {
 			"Whether a better level takes over again automatically (`auto`) or on request of an operator (`manual`)."),
 		scalar("queue_timeout", durationOrZero(), "0s", func(c *clusterDraft) *time.Duration { return &c.QueueTimeout },
 			"How long a session may wait for a server that is at its `max_sessions`; 0 = do not wait.").withAliases("timeout_queue", "timeout queue", "queue"),
+		scalar("hold_timeout", durationOrZero(), "0s", func(c *clusterDraft) *time.Duration { return &c.HoldTimeout },
+			"How long a new TCP session may wait while no server can serve it; 0 = do not wait."),
+		scalar("max_held", integerType(0, maxInt), "1000", func(c *clusterDraft) *int { return &c.MaxHeld },
+			"Maximum number of sessions that wait because of `hold_timeout`; 0 = no limit."),
+		scalar("release_rate", integerType(0, maxInt), "0", func(c *clusterDraft) *int { return &c.ReleaseRate },
+			"How many waiting sessions per second are sent to servers once some can serve; 0 = all at once."),
+		scalar("greeting", greetingType(), "", func(c *clusterDraft) *string { return &c.Greeting },
+			"Protocol in which a server may refuse a session with its first bytes; such a session goes to the next server. None = the "+
+				"bytes are not read.").withDefaultText("none"),
+		scalar("greeting_timeout", greetingTimeoutType(), "", func(c *clusterDraft) *time.Duration { return &c.GreetingTimeout },
+			"How long to wait for the first packet of a server with `greeting = \"mysql\"`.").withDefaultText("`connect_timeout`"),
 		scalar("resolve_interval", positiveDuration(), "10s", func(c *clusterDraft) *time.Duration { return &c.ResolveInterval },
 			"How often the host names of servers are resolved."),
 

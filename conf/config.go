@@ -128,6 +128,11 @@ type Cluster struct {
 	OnDown            string        // keep or close
 	Failback          string        // auto or manual
 	QueueTimeout      time.Duration // 0 = no queue
+	HoldTimeout       time.Duration // how long sessions wait while no server can serve; 0 = they do not
+	MaxHeld           int           // sessions that wait for that; 0 = no limit
+	ReleaseRate       int           // of those per second, once a server can serve; 0 = all at once
+	Greeting          string        // protocol of refusals in a server's first bytes: mysql or redis; "" = not read
+	GreetingTimeout   time.Duration // 0 = ConnectTimeout
 	ResolveInterval   time.Duration // > 0
 	Defaults          Server        // values that servers inherit; without name and address
 	Levels            []Level       // at least one
