@@ -109,15 +109,18 @@ func clusterKeys() []key[clusterDraft] {
 			withAliases("levels", "group", "groups", "tier", "priority"),
 		tables("check", "Checks of the servers.", decodeCheck).
 			withAliases("checks", "health_check", "healthcheck", "monitor", "monitors"),
+		table("topology", "Who is the primary, according to the data store. Servers without the role that the cluster asks for get no sessions.", decodeTopology).
+			withAliases("sentinel", "replication", "discovery"),
 	}
 }
 
 // clusterDraft is a cluster with the positions of its parts.
 type clusterDraft struct {
 	Cluster
-	node   *tree.Node
-	levels []levelDraft
-	checks []checkDraft
+	node     *tree.Node
+	levels   []levelDraft
+	checks   []checkDraft
+	topology *topologyDraft // nil = none
 
 	named      map[string]int // index by name of the named levels
 	incomplete bool           // part of it could not be parsed, so what seems missing may exist
@@ -153,7 +156,9 @@ func decodeCluster(d *decoder, n *tree.Node) clusterDraft {
 		}
 		c.Balance, c.HashKey = "hash", "client_ip"
 	}
-	if n.Get("level") == nil {
+	if len(c.levels) == 0 && c.Topology != nil && c.Topology.Discover && !d.suggested[n]["level"] {
+		c.levels = []levelDraft{{Level: Level{MinUp: 1}, node: n, inherit: c.Defaults}}
+	} else if n.Get("level") == nil {
 		d.errorMissing(n, "level", "cluster %s has no server: it has no level; want at least one [[%s.level]]", n.Name, tablePath(n))
 	} else if list := n.Get("level"); list.Kind == tree.List && len(list.Items) == 0 {
 		d.errorAt(list, "cluster %s has no server: it has no level; want at least one", n.Name)
@@ -161,6 +166,7 @@ func decodeCluster(d *decoder, n *tree.Node) clusterDraft {
 	c.incomplete = d.incomplete || n.Incomplete || d.suggested[n]["level"] || slices.ContainsFunc(c.levels, func(l levelDraft) bool { return l.node.Incomplete })
 	validateLevels(d, &c)
 	validateChecks(d, &c)
+	validateTopology(d, &c)
 	for _, l := range c.levels {
 		c.Levels = append(c.Levels, l.finish())
 	}

@@ -137,6 +137,7 @@ type Cluster struct {
 	Defaults          Server        // values that servers inherit; without name and address
 	Levels            []Level       // at least one
 	Checks            []Check
+	Topology          *Topology // nil = none
 }
 
 // Level is a priority tier of a cluster.

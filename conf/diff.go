@@ -131,7 +131,7 @@ func (w *differ) cluster(a, b *Cluster) {
 	}
 	w.add(PlanStep{
 		Action: Change, Object: ObjectCluster, Cluster: b.Name, Name: b.Name,
-		Details: append(changes(w.schema.cluster, clusterDraft{Cluster: *a}, clusterDraft{Cluster: *b}), w.levels(a, b)...),
+		Details: slices.Concat(changes(w.schema.cluster, clusterDraft{Cluster: *a}, clusterDraft{Cluster: *b}), w.levels(a, b), w.topologyDetails(a.Topology, b.Topology)),
 	})
 	w.servers(a, b)
 	w.checks(a, b)

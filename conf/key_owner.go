@@ -18,7 +18,7 @@ func (d *decoder) keyOwners(name string) (kinds []string) {
 		}{
 			{"the top level", keyNames(s.root)}, {"runtime", keyNames(s.runtime)}, {"log", keyNames(s.log)}, {"admin", keyNames(s.admin)},
 			{"listener", keyNames(s.listener)}, {"cluster", keyNames(s.cluster)}, {"level", keyNames(s.level)}, {"server", keyNames(s.server)},
-			{"check", keyNames(s.check)}, {"event", keyNames(s.event)},
+			{"check", keyNames(s.check)}, {"topology", keyNames(s.topology)}, {"event", keyNames(s.event)},
 		} {
 			for _, key := range t.keys {
 				d.owners[key] = append(d.owners[key], t.kind)
@@ -63,6 +63,8 @@ func tableKind(n *tree.Node) string {
 		return strings.TrimSuffix(n.Parent.Name, "s")
 	case n.Parent.Name == "cluster":
 		return "cluster"
+	case n.Name == "topology":
+		return "topology"
 	}
 	return ""
 }

@@ -16,7 +16,7 @@ import (
 // keyID identifies a key whose value depends on the host.
 type keyID struct {
 	cluster string // of a check; else ""
-	name    string // the id of the check, or "event " and the hook's name, or the table
+	name    string // the id of the check, or topologyTable, or "event " and the hook's name, or the table
 	key     string
 }
 
@@ -66,6 +66,9 @@ func (all *draft) positions() map[keyID]Diagnostic {
 			for _, k := range c.checks {
 				note(c.Name, k.ID, key, k.node)
 			}
+			if c.topology != nil {
+				note(c.Name, topologyTable, key, c.topology.node)
+			}
 		}
 		for _, h := range all.hooks {
 			note("", "event "+h.Name, key, h.node)
@@ -77,6 +80,14 @@ func (all *draft) positions() map[keyID]Diagnostic {
 // CheckError returns err with the position of a key of a check.
 func (c *Config) CheckError(cluster, id, key string, err error) Diagnostic {
 	return c.diagnosticFor(keyID{cluster, id, key}, "cluster "+cluster+": check "+id+": "+key, err)
+}
+
+// topologyTable stands for the topology of a cluster; no check has this id.
+const topologyTable = "[topology]"
+
+// TopologyError returns err with the position of a key of the topology of a cluster.
+func (c *Config) TopologyError(cluster, key string, err error) Diagnostic {
+	return c.diagnosticFor(keyID{cluster, topologyTable, key}, "cluster "+cluster+": topology: "+key, err)
 }
 
 // HookError returns err with the position of a key of an event hook.

@@ -33,6 +33,9 @@ func ParseServer(text []byte, c *Cluster) (s Server, level int, err error) {
 	finishServer(d, table, &s)
 	if len(d.errs) == 0 {
 		d.validateSameAsOtherLevels(table, &s, c)
+		if c.Topology.knowsNo(s.Address) {
+			d.errorAt(table, "server %s is a unix socket, which Sentinels do not know", tree.Quote(s.Name))
+		}
 	}
 	return s, level, d.err()
 }
@@ -138,6 +141,7 @@ func ParseCluster(name string, text []byte, old *Cluster) (Cluster, error) {
 			d.errorAt(n.Keys[0], "cluster %s has no server: it has no level; want at least one", name)
 		}
 		validateLevels(d, &c)
+		validateTopology(d, &c)
 		for _, l := range c.levels {
 			c.Levels = append(c.Levels, l.finish())
 		}

@@ -144,12 +144,13 @@ type schema struct {
 	server   []key[Server]
 	check    []key[checkDraft]
 	step     []key[Step]
+	topology []key[topologyDraft]
 	event    []key[hookDraft]
 }
 
 func newSchema() schema {
 	return schema{
 		root: rootKeys(), runtime: runtimeKeys(), log: logKeys(), admin: adminKeys(), listener: listenerKeys(), cluster: clusterKeys(),
-		level: levelKeys(), server: serverKeys(), check: checkKeys(), step: stepKeys(), event: hookKeys(),
+		level: levelKeys(), server: serverKeys(), check: checkKeys(), step: stepKeys(), topology: topologyKeys(), event: hookKeys(),
 	}
 }

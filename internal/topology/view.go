@@ -1,6 +1,7 @@
 package topology
 
 import (
+	"fmt"
 	"net/netip"
 	"time"
 
@@ -31,9 +32,19 @@ func (r Role) String() string {
 	return "unknown"
 }
 
+// ParseRole is the inverse of String. An unknown word is Unknown.
+func ParseRole(s string) Role {
+	for _, r := range []Role{Primary, Replica, Other} {
+		if r.String() == s {
+			return r
+		}
+	}
+	return Unknown
+}
+
 // View is what a source knows at one moment. It is immutable.
 type View struct {
-	Members []Member // known servers, sorted by address; bounded by MaxMembers
+	Members []Member // known servers, sorted by address; bounded by MaxMembers. In a conflict their roles are Unknown
 	Primary string   // address of the primary as in Members; "" = there is none
 
 	// Source describes the decision for reasons and events, such as "sentinel: primary is 10.0.0.2:6379, epoch 7".
@@ -86,16 +97,57 @@ type Options struct {
 	Servers []Server
 
 	// Saved is the decision of an earlier process or of the watcher that this one replaces: its fence applies, and its
-	// decision stays in force, stale, until the source has been asked. Zero = none.
+	// decision stays in force, stale, until the source has been asked. The consumer applies Saved.View itself, and the watcher
+	// starts with the same View. Zero = none.
 	Saved Saved
 
 	// Publish receives each View that differs from the one before. It is called by one goroutine at a time and must not
-	// block for long.
+	// block for long. It is called for the first time after the source has been asked.
 	Publish func(View)
 }
 
-// Saved is the part of a decision that outlives its process.
+// Saved is the part of a decision that outlives its process. It is plain data.
 type Saved struct {
-	Primary string `json:"primary,omitempty"`
-	Epoch   uint64 `json:"epoch,omitempty"` // no decision with a lower one is accepted
+	Primary string        `json:"primary,omitempty"`
+	Epoch   uint64        `json:"epoch,omitempty"` // no decision with a lower one is accepted
+	GTID    string        `json:"gtid,omitempty"`
+	At      time.Time     `json:"at,omitzero"` // of the decision
+	Members []SavedMember `json:"members,omitempty"`
+}
+
+// SavedMember is a Member of a saved decision.
+type SavedMember struct {
+	Name    string `json:"name,omitempty"`
+	Address string `json:"address"`
+	Role    string `json:"role"`
+}
+
+// Save returns the part of a View that outlives the process.
+func (v *View) Save() Saved {
+	s := Saved{Primary: v.Primary, Epoch: v.Epoch, GTID: v.GTID, At: v.DecidedAt}
+	for _, m := range v.Members {
+		s.Members = append(s.Members, SavedMember{m.Name, m.Address, m.Role.String()})
+	}
+	return s
+}
+
+// View returns the stale View of a saved decision, or a View without a decision if there is none. source is the type of the
+// topology.
+func (s *Saved) View(source string, now time.Time) View {
+	if s.At.IsZero() {
+		return View{Epoch: s.Epoch}
+	}
+	v := View{Primary: s.Primary, Epoch: s.Epoch, GTID: s.GTID, DecidedAt: s.At, Stale: now}
+	switch {
+	case s.Primary == "":
+		v.Source = source + ": no primary"
+	case s.Epoch > 0:
+		v.Source = fmt.Sprintf("%s: primary is %s, epoch %d", source, s.Primary, s.Epoch)
+	default:
+		v.Source = fmt.Sprintf("%s: primary is %s", source, s.Primary)
+	}
+	for _, m := range s.Members {
+		v.Members = append(v.Members, Member{m.Name, m.Address, ParseRole(m.Role), "saved"})
+	}
+	return v
 }
