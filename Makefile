@@ -55,9 +55,9 @@ FACTOR = 1
 campaign: deps
 	sh internal/tools/campaign.sh $(FACTOR)
 
-# Compares weir with HAProxy and nginx; takes about half an hour on an otherwise idle machine.
+# Compares weir with HAProxy and nginx; takes about an hour for each congestion control on an otherwise idle machine.
 bench: deps build
-	go run ./bench $(BENCHFLAGS)
+	go run ./bench -congestion cubic,bbr $(BENCHFLAGS)
 	go test -run '^$$' -bench Pick -benchtime 20000x ./balance | tee bench/results/picks.txt
 
 # Builds the Debian package with manual pages: bin/package/weir_VERSION_ARCH.deb. Needs dpkg-deb and no network.

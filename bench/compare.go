@@ -30,7 +30,7 @@ type comparison struct {
 	of     map[string]spread // by product
 
 	peer     string  // the better of the peers, by median; "" when none was measured
-	ratio    *spread // weir over that peer, round by round; nil without both
+	ratio    *spread // weir over that peer, or over the product that the target names, round by round; nil without both
 	oldRatio *spread // weir over the other weir binary
 	target   *target
 	verdict  string // "" without a target or a figure to judge
@@ -70,13 +70,16 @@ func compareOne(r row, m metric, products map[string]byRound) comparison {
 			c.peer = peer
 		}
 	}
+	t, ok := targetOf(r, m)
+	if ok && t.against != "" {
+		c.peer = t.against
+	}
 	if ratio, ok := products[weirNew].over(products[c.peer]); ok {
 		c.ratio = &ratio
 	}
 	if ratio, ok := products[weirNew].over(products[weirOld]); ok {
 		c.oldRatio = &ratio
 	}
-	t, ok := targetOf(r, m)
 	if !ok {
 		return c
 	}

@@ -100,7 +100,7 @@ func TestCompareWithoutWeir(t *testing.T) {
 }
 
 func TestCompareAbsoluteTarget(t *testing.T) {
-	lines := compare(collect([]record{{Row: "idle-1000", Product: weirNew, Round: 1, Values: values{metricMemory: 700}}}))
+	lines := compare(collect([]record{{Row: "idle-1000", Product: weirNew, Round: 1, Values: values{metricMemory: 500}}}))
 	require.Len(t, lines, 1)
 	require.Equal(t, floorMet, lines[0].verdict)
 }
@@ -136,7 +136,7 @@ func TestMainTable(t *testing.T) {
 	text := mainTable(compare(collect(sample())), productNames()).String()
 	line := strings.Join(strings.Fields(strings.Split(text, "\n")[2]), " ")
 	require.Equal(t, "| requests-50: per second | 75,000 | – | 45,000 | 50,000 | 30,000 | 60,000 "+
-		"| 1.20 (nginx) | 1.20–1.20 | ≥ 1 | ≥ 1.15 | aim met |", line)
+		"| 1.20 (nginx) | 1.20–1.20 | ≥ 1.05 | ≥ 1.12 | aim met |", line)
 }
 
 func TestFigureCell(t *testing.T) {
@@ -181,7 +181,7 @@ func TestResultsAreReadBackAndRendered(t *testing.T) {
 	summary, err := os.ReadFile(filepath.Join(dir, summaryFile))
 	require.NoError(t, err)
 	require.Contains(t, string(summary), "![requests-per_second](requests-per_second.png)")
-	latest, err := os.ReadFile(filepath.Join(dir, "..", latestFile))
+	latest, err := os.ReadFile(filepath.Join(dir, "..", latestFile("")))
 	require.NoError(t, err)
 	require.Contains(t, string(latest), "(2026-01-02-030405/requests-per_second.png)")
 	require.FileExists(t, filepath.Join(dir, "requests-cpu_us.png"))

@@ -72,10 +72,10 @@ func forwardFrom(s datagramSocket, to string) error {
 	events := make([]unix.EpollEvent, forwardPlaces)
 	for {
 		yield()
-		n := l.poll(events)
+		n := pollEvents(epfd, events)
 		if n == 0 {
 			yield()
-			n = l.poll(events)
+			n = pollEvents(epfd, events)
 		}
 		if n == 0 {
 			if n, err = unix.EpollWait(epfd, events, -1); err != nil && err != unix.EINTR {
@@ -100,9 +100,9 @@ func forwardFrom(s datagramSocket, to string) error {
 
 func yield() { _, _, _ = unix.RawSyscall(unix.SYS_SCHED_YIELD, 0, 0, 0) }
 
-// poll polls all sockets without blocking.
-func (l *forwardLoop) poll(events []unix.EpollEvent) int {
-	n, _, e := unix.RawSyscall6(unix.SYS_EPOLL_PWAIT, uintptr(l.epfd), uintptr(unsafe.Pointer(&events[0])), uintptr(len(events)), 0, 0, 0)
+// pollEvents polls all sockets of an epoll descriptor without blocking.
+func pollEvents(epfd int, events []unix.EpollEvent) int {
+	n, _, e := unix.RawSyscall6(unix.SYS_EPOLL_PWAIT, uintptr(epfd), uintptr(unsafe.Pointer(&events[0])), uintptr(len(events)), 0, 0, 0)
 	if e != 0 {
 		return 0
 	}

@@ -30,10 +30,16 @@ func helpers() map[string]helper {
 			return func(io.Reader, io.Writer) error { return serveEcho(*listen, *joined) }
 		},
 		"forward": func(flags *flag.FlagSet) func(io.Reader, io.Writer) error {
-			listen := flags.String("listen", "", "UDP address to forward from")
-			to := flags.String("to", "", "UDP address to forward to")
+			protocol := flags.String("protocol", "udp", "tcp or udp")
+			listen := flags.String("listen", "", "address to forward from")
+			to := flags.String("to", "", "address to forward to")
 			loops := flags.Int("loops", 1, "threads that forward")
-			return func(io.Reader, io.Writer) error { return serveForward(*listen, *to, *loops) }
+			return func(io.Reader, io.Writer) error {
+				if *protocol == "tcp" {
+					return serveForwardTCP(*listen, *to, *loops)
+				}
+				return serveForward(*listen, *to, *loops)
+			}
 		},
 		"datagrams": func(flags *flag.FlagSet) func(io.Reader, io.Writer) error {
 			var load datagramLoad
@@ -67,6 +73,16 @@ func helpers() map[string]helper {
 			target := flags.String("target", "", "address of a redis-server")
 			length := flags.Duration("for", time.Second, "length of the run")
 			return func(_ io.Reader, out io.Writer) error { return runAsk(out, *target, *length) }
+		},
+		"pump": func(flags *flag.FlagSet) func(io.Reader, io.Writer) error {
+			listen := flags.String("listen", "", "address to send from")
+			target := flags.String("target", "", "address to read from")
+			streams := flags.Int("streams", 1, "concurrent streams")
+			length := flags.Duration("for", time.Second, "length of the run")
+			return func(_ io.Reader, out io.Writer) error { return runPump(out, *listen, *target, *streams, *length) }
+		},
+		"spin": func(*flag.FlagSet) func(io.Reader, io.Writer) error {
+			return func(in io.Reader, _ io.Writer) error { return runSpin(in) }
 		},
 		"hold": func(flags *flag.FlagSet) func(io.Reader, io.Writer) error {
 			target := flags.String("target", "", "address to open sessions to")

@@ -34,10 +34,8 @@ func requests(ctx context.Context, t *trial) (values, error) {
 	if err != nil {
 		return nil, err
 	}
-	v := values{metricRate: result.rate, metricP50: result.p50, metricP99: result.p99}
-	if t.proxy != nil {
-		v[metricCPU] = micros(load.cpu) / float64(n)
-	}
+	v := t.costs(load, n)
+	v[metricRate], v[metricP50], v[metricP99] = result.rate, result.p50, result.p99
 	return v, nil
 }
 
@@ -51,10 +49,8 @@ func oneClient(ctx context.Context, t *trial) (values, error) {
 	if err := json.Unmarshal(load.out, &result); err != nil {
 		return nil, fmt.Errorf("ask: %w in %q", err, load.out)
 	}
-	v := values{metricRate: result.PerSecond, metricP50: result.P50, metricP99: result.P99}
-	if t.proxy != nil {
-		v[metricCPU] = micros(load.cpu) / float64(result.Requests)
-	}
+	v := t.costs(load, result.Requests)
+	v[metricRate], v[metricP50], v[metricP99] = result.PerSecond, result.P50, result.P99
 	return v, nil
 }
 

@@ -22,10 +22,8 @@ func shortConnections(ctx context.Context, t *trial) (values, error) {
 		return nil, err
 	}
 	t.notes.Failures = result.failures
-	v := values{metricRate: result.rate}
-	if t.proxy != nil {
-		v[metricCPU] = micros(load.cpu) / float64(result.requests)
-	}
+	v := t.costs(load, result.requests)
+	v[metricRate] = result.rate
 	return v, nil
 }
 

@@ -48,6 +48,9 @@ func run(args []string, in io.Reader, out, errOut io.Writer) int {
 	case o.render != "":
 		return exitCode(errOut, render(o.render, out))
 	}
+	if len(o.congestion) > 0 && !inOwnNamespace() {
+		return exitCode(errOut, measureWith(ctx, o.congestion, args, out, errOut))
+	}
 	return exitCode(errOut, measure(ctx, o, out, errOut))
 }
 
@@ -99,6 +102,9 @@ func measure(ctx context.Context, o options, out, errOut io.Writer) error {
 	s := setup{
 		Date: time.Now(), Machine: thisMachine(), Versions: map[string]string{}, Tools: toolVersions(),
 		Rounds: o.rounds, Seconds: o.seconds, Threads: o.threads,
+	}
+	if s.Congestion, err = prepareNamespace(o.congestion); err != nil {
+		return err
 	}
 	for _, name := range o.products {
 		p, err := newProduct(name, o)

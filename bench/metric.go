@@ -18,7 +18,19 @@ const (
 	metricVerdict     metric = "verdict_s"
 	metricLost        metric = "lost"
 	metricVerdicts    metric = "verdicts_s"
+
+	// Where the cost of a unit of work is. These figures have no target.
+	metricMachine  metric = "machine_us"   // of all processes and the kernel
+	metricSystem   metric = "system_share" // of the proxy's CPU time
+	metricSleeps   metric = "sleeps"       // of the proxy's threads
+	metricSegments metric = "segments"     // sent by clients, proxy and servers
+	metricPureACKs metric = "pure_acks"    // received by them
 )
+
+// costMetrics are the figures about where the cost is.
+func costMetrics() []metric {
+	return []metric{metricMachine, metricSystem, metricSleeps, metricSegments, metricPureACKs}
+}
 
 // title names the figure and its unit.
 func (m metric) title() string {
@@ -47,6 +59,16 @@ func (m metric) title() string {
 		return "half of them down, s"
 	case metricVerdicts:
 		return "all of them down, s"
+	case metricMachine:
+		return "machine CPU each, µs"
+	case metricSystem:
+		return "system share of the proxy's CPU"
+	case metricSleeps:
+		return "sleeps of the proxy each"
+	case metricSegments:
+		return "TCP segments each"
+	case metricPureACKs:
+		return "TCP pure ACKs each"
 	}
 	return string(m)
 }

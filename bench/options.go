@@ -12,16 +12,17 @@ import (
 
 // options are the command line.
 type options struct {
-	rows     []row
-	products []string
-	rounds   int
-	seconds  int // full window
-	threads  int // of every proxy
-	out      string
-	weir     string // binary
-	weirOld  string // binary; "" = not measured
-	list     bool
-	render   string // results directory to render again; "" = measure
+	rows       []row
+	products   []string
+	rounds     int
+	seconds    int // full window
+	threads    int // of every proxy
+	out        string
+	weir       string   // binary
+	weirOld    string   // binary; "" = not measured
+	congestion []string // congestion controls, each measured in a network namespace of its own; nil = as the machine is set
+	list       bool
+	render     string // results directory to render again; "" = measure
 }
 
 // quickRows are what -quick measures: something of every kind of server and generator, in about 20 seconds.
@@ -40,6 +41,7 @@ func parseOptions(args []string, errOut io.Writer) (options, error) {
 	quick := flags.Bool("quick", false, "one round of 1 s windows over a few rows: proves that everything runs, no more")
 	flags.IntVar(&o.rounds, "rounds", 5, "alternating rounds; fewer than 5 are for trying things out")
 	flags.IntVar(&o.seconds, "seconds", 3, "length of a load, in seconds")
+	congestion := flags.String("congestion", "", "TCP congestion controls to measure with, separated by commas, such as cubic,bbr; each in a network namespace of its own (needs root); \"\" = as the machine is set")
 	flags.IntVar(&o.threads, "threads", runtime.NumCPU(), "threads, workers or loops of every proxy")
 	flags.StringVar(&o.out, "out", "bench/results", "directory that gets a directory for this invocation's results")
 	flags.StringVar(&o.weir, "weir", "bin/weir", "weir binary")
@@ -70,6 +72,11 @@ func parseOptions(args []string, errOut io.Writer) (options, error) {
 	}
 	if o.rounds < 1 || o.seconds < 1 || o.threads < 1 {
 		return o, errors.New("-rounds, -seconds and -threads must be at least 1")
+	}
+	for name := range strings.SplitSeq(*congestion, ",") {
+		if name = strings.TrimSpace(name); name != "" {
+			o.congestion = append(o.congestion, name)
+		}
 	}
 	var err error
 	if o.rows, err = selectRows(*rows); err != nil {

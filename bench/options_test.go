@@ -20,6 +20,10 @@ func TestOptions(t *testing.T) {
 	require.Equal(t, []string{weirOld, weirNew}, o.products)
 	require.Len(t, o.rows, 2)
 
+	o, err = parseOptions([]string{"-congestion", "cubic, bbr"}, io.Discard)
+	require.NoError(t, err)
+	require.Equal(t, []string{"cubic", "bbr"}, o.congestion)
+
 	o, err = parseOptions([]string{"-quick", "-rounds", "2"}, io.Discard)
 	require.NoError(t, err)
 	require.Equal(t, []int{2, 1}, []int{o.rounds, o.seconds})
@@ -64,12 +68,12 @@ func TestJobsAlternate(t *testing.T) {
 	require.Len(t, r.jobs(), 2, "no direct run where it has no meaning")
 }
 
-func TestWholeMeasurementStaysUnderHalfAnHour(t *testing.T) {
+func TestWholeMeasurementStaysUnderAnHour(t *testing.T) {
 	o, err := parseOptions(nil, io.Discard)
 	require.NoError(t, err)
 	r := &runner{options: o}
 	for _, name := range o.products {
 		r.products = append(r.products, product{name: name})
 	}
-	require.Less(t, r.estimate(r.jobs()), 30*time.Minute)
+	require.Less(t, r.estimate(r.jobs()), time.Hour)
 }

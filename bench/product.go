@@ -14,7 +14,7 @@ func productNames() []string {
 // Products with a special role in the evaluation.
 const (
 	direct  = "direct"   // no proxy: what the machine and the load generator can do
-	bare    = "bare"     // of datagrams: the least that a forwarder has to do
+	bare    = "bare"     // the least that a forwarder has to do
 	weirNew = "weir"     // what is judged
 	weirOld = "weir-old" // another weir binary, for before and after
 )

@@ -10,9 +10,13 @@ func newBare() (product, error) {
 	self, err := os.Executable()
 	return product{
 		name:    bare,
-		version: "forwards datagrams, and decides, counts and bounds nothing",
+		version: "forwards, and decides, counts and bounds nothing",
 		command: func(_ string, f forward) ([]string, error) {
-			return []string{self, "forward", "-listen", f.listen, "-to", f.servers[0], "-loops", strconv.Itoa(f.threads)}, nil
+			protocol := "tcp"
+			if f.udp {
+				protocol = "udp"
+			}
+			return []string{self, "forward", "-protocol", protocol, "-listen", f.listen, "-to", f.servers[0], "-loops", strconv.Itoa(f.threads)}, nil
 		},
 	}, err
 }

@@ -28,7 +28,6 @@ const (
 	runsFile    = "runs.jsonl"
 	setupFile   = "setup.json"
 	summaryFile = "summary.md"
-	latestFile  = "latest.md" // beside the results directories
 )
 
 // setup describes what was measured, where and how.
@@ -41,6 +40,8 @@ type setup struct {
 	Rounds   int               `json:"rounds"`
 	Seconds  int               `json:"seconds"` // full window
 	Threads  int               `json:"threads"` // of every proxy
+
+	Congestion string `json:"congestion"` // TCP congestion control
 }
 
 // writeSetup writes a setup to dir.

@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -19,6 +20,8 @@ type row struct {
 	kind   serverKind
 
 	clients   int  // connections that are active at one time
+	hogs      int  // processes that spin beside the run
+	threads   int  // threads, workers or loops of the proxy; 0 = the option
 	sessions  int  // the most sessions that are open at one time, idle ones included
 	servers   int  // servers in the cluster
 	responses int  // to each datagram, after which a flow is over; 0 = any number
@@ -47,7 +50,7 @@ func (r row) fits(product string) bool {
 	case direct:
 		return r.direct
 	case bare:
-		return r.kind == echoServer && r.direct && r.responses == 0
+		return r.direct && r.responses == 0 && r.kind != joiningServer
 	case "haproxy":
 		// It has no UDP, and for 10,000 checks it wants 26,000 descriptors or does not start.
 		return !r.kind.datagrams() && (r.family != familyChecks || r.servers <= 1000)
@@ -60,8 +63,14 @@ func (r row) fits(product string) bool {
 // The families of rows.
 const (
 	familyRequests = "requests"
+	familyBusy     = "busy"   // requests beside one spinning process
+	familyBusier   = "busier" // requests beside two
+	familySingle   = "single" // requests through one thread
 	familyShort    = "short"
+	familyShortB   = "short-busy"
 	familyBulk     = "bulk"
+	familyIperf    = "bulk-iperf3"
+	familyPump     = "bulk-pump"
 	familyIdle     = "idle"
 	familyServers  = "servers"
 	familySessions = "sessions"
@@ -88,10 +97,18 @@ type family struct {
 }
 
 func families() []family {
+	rates := []metric{metricRate, metricCPU}
+	latencies := []metric{metricRate, metricCPU, metricP50, metricP99}
 	return []family{
-		{familyRequests, "Redis GET, no pipelining", "clients", []metric{metricRate, metricCPU, metricP50, metricP99}, false},
-		{familyShort, "Short connections", "at a time", []metric{metricRate, metricCPU}, false},
+		{familyRequests, "Redis GET, no pipelining", "clients", slices.Concat(latencies, costMetrics()), false},
+		{familyBusy, "Redis GET beside one spinning process", "clients", slices.Concat(latencies, costMetrics()), false},
+		{familyBusier, "Redis GET beside two spinning processes", "clients", slices.Concat(latencies, costMetrics()), false},
+		{familySingle, "Redis GET through one thread, worker or loop", "clients", slices.Concat(latencies, costMetrics()), false},
+		{familyShort, "Short connections", "at a time", slices.Concat(rates, costMetrics()), false},
+		{familyShortB, "Short connections beside one spinning process", "at a time", slices.Concat(rates, costMetrics()), false},
 		{familyBulk, "Bulk streams", "streams", []metric{metricBulk, metricBulkCPU}, false},
+		{familyIperf, "Bulk streams of iperf3", "streams", []metric{metricBulk, metricBulkCPU}, false},
+		{familyPump, "Bulk streams within one batch-scheduled process", "streams", []metric{metricBulk, metricBulkCPU}, false},
 		{familyIdle, "Idle sessions", "sessions", []metric{metricMemory, metricDescriptors}, true},
 		{familyServers, "Short connections against servers in the cluster", "servers", []metric{metricRate, metricCPU}, true},
 		{familyChecks, "Checks of servers every 2 s, then all of them gone", "servers", []metric{metricCores, metricVerdict, metricVerdicts}, true},
@@ -124,12 +141,33 @@ func rows() []row {
 	add(familyRequests, []int{50, 500}, func(n int) row {
 		return row{kind: redisServer, clients: n, sessions: n, servers: 1, direct: true, drive: requests}
 	})
-	add(familyShort, []int{100}, func(n int) row {
-		return row{kind: webServer, clients: n, sessions: n, servers: 1, direct: true, drive: shortConnections}
-	})
-	add(familyBulk, []int{1, 4, 32}, func(n int) row {
-		return row{kind: sourceServer, clients: n, sessions: n, servers: 1, direct: true, drive: bulk}
-	})
+	for hogs, family := range []string{familySingle, familyBusy, familyBusier} {
+		threads := 0
+		if family == familySingle {
+			threads = 1
+		}
+		add(family, []int{1, 50}, func(n int) row {
+			drive := requests
+			if n == 1 {
+				drive = oneClient
+			}
+			return row{kind: redisServer, clients: n, sessions: n, servers: 1, direct: true, brief: true, hogs: hogs, threads: threads, drive: drive}
+		})
+	}
+	for hogs, family := range []string{familyShort, familyShortB} {
+		add(family, []int{100}, func(n int) row {
+			return row{kind: webServer, clients: n, sessions: n, servers: 1, direct: true, hogs: hogs, drive: shortConnections}
+		})
+	}
+	for _, load := range []row{
+		{family: familyBulk, kind: sourceServer, drive: bulk},
+		{family: familyIperf, kind: iperfServer, drive: iperf, brief: true},
+		{family: familyPump, kind: noServer, drive: pump, brief: true},
+	} {
+		add(load.family, []int{1, 4, 32}, func(n int) row {
+			return row{kind: load.kind, drive: load.drive, clients: n, sessions: n + 1, servers: 1, direct: true, brief: load.brief}
+		})
+	}
 	add(familyIdle, []int{1000, 9000}, func(n int) row {
 		return row{kind: redisServer, sessions: n, servers: 1, drive: idle}
 	})

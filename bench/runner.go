@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -94,7 +95,7 @@ func (r *runner) runOne(ctx context.Context, j job) (v values, n notes, err erro
 	}
 	t := &trial{row: j.row, window: j.row.window(r.options.window()), dir: dir, self: r.self}
 	defer func() { err = errors.Join(err, t.close()) }()
-	if err := t.open(ctx, j.product, r.options.threads); err != nil {
+	if err := t.open(ctx, j.product, cmp.Or(j.row.threads, r.options.threads)); err != nil {
 		return nil, n, err
 	}
 	v, err = j.row.drive(ctx, t)
@@ -129,6 +130,10 @@ func checkTools(rows []row) error {
 			needed["redis-server"], needed["redis-benchmark"] = "redis-server", "redis-tools"
 		case webServer:
 			needed["nginx"], needed["wrk"] = "nginx", "wrk"
+		case iperfServer:
+			needed["iperf3"] = "iperf3"
+		case noServer:
+			needed["chrt"] = "util-linux"
 		case sourceServer, openServer, echoServer, joiningServer: // this program itself
 		}
 	}

@@ -43,8 +43,8 @@ func (r report) summary(plots []string, prefix string) string {
 	s := r.setup
 	fmt.Fprintf(&b, "# Measured on %s\n\n", s.Date.Format("2006-01-02 15:04 MST"))
 	fmt.Fprintf(&b, "%s, %d CPUs, %s; load generator, proxy and servers share them. %d alternating rounds, windows of %d s, "+
-		"%d threads per proxy. Figures are medians; a ratio is the median of the rounds' ratios to the better of HAProxy "+
-		"and nginx.\n\n", s.Machine.Model, s.Machine.CPUs, s.Machine.Kernel, s.Rounds, s.Seconds, s.Threads)
+		"%d threads per proxy, TCP congestion control %s. Figures are medians; a ratio is the median of the rounds' ratios to the better of HAProxy "+
+		"and nginx.\n\n", s.Machine.Model, s.Machine.CPUs, s.Machine.Kernel, s.Rounds, s.Seconds, s.Threads, s.Congestion)
 	for _, name := range s.Products {
 		fmt.Fprintf(&b, "* %s: %s\n", name, s.Versions[name])
 	}
@@ -66,5 +66,13 @@ func (r report) write(dir string) error {
 		return err
 	}
 	latest := r.summary(plots, filepath.Base(dir)+"/")
-	return os.WriteFile(filepath.Join(filepath.Dir(dir), latestFile), []byte(latest), 0o644)
+	return os.WriteFile(filepath.Join(filepath.Dir(dir), latestFile(r.setup.Congestion)), []byte(latest), 0o644)
+}
+
+// latestFile is the name of the last summary with a congestion control, beside the results directories.
+func latestFile(congestion string) string {
+	if congestion == "" { // results of earlier versions
+		return "latest.md"
+	}
+	return "latest-" + congestion + ".md"
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"net"
 	"os"
 	"time"
@@ -11,13 +12,15 @@ import (
 
 // trial is one run in progress: its processes and its load.
 type trial struct {
-	row    row
-	window time.Duration // how long a load lasts
-	dir    string        // the run's own directory
-	self   string        // this program, for its generators
-	target string        // where clients connect
-	server *process
-	proxy  *process // nil for a direct run
+	row           row
+	window        time.Duration // how long a load lasts
+	dir           string        // the run's own directory
+	self          string        // this program, for its generators
+	target        string        // where clients connect
+	serverAddress string        // of the first server
+	server        *process      // nil if the load generator is the server as well
+	proxy         *process      // nil for a direct run
+	hogs          []*process
 
 	notes notes // what drives the load fills in beside its values
 }
@@ -47,24 +50,26 @@ func (t *trial) open(ctx context.Context, p product, threads int) error {
 	if err != nil {
 		return err
 	}
-	if t.server, err = startProcess(string(t.row.kind), t.dir, argv); err != nil {
-		return err
-	}
-	if err := t.wait(ctx, t.server, addresses[len(addresses)-1]); err != nil {
-		return err
+	if argv != nil {
+		if t.server, err = startProcess(string(t.row.kind), t.dir, argv); err != nil {
+			return err
+		}
+		if err := t.wait(ctx, t.server, addresses[len(addresses)-1]); err != nil {
+			return err
+		}
 	}
 	if t.row.kind == redisServer {
 		if err := fillRedis(addresses[0]); err != nil {
 			return err
 		}
 	}
-	t.target = addresses[0]
+	t.serverAddress, t.target = addresses[0], addresses[0]
 	if p.command == nil {
-		return nil
+		return t.spin()
 	}
 	t.target = loopback(ports[1])
 	argv, err = p.command(t.dir, forward{
-		listen: t.target, servers: addresses, sessions: t.row.sessions, bulk: t.row.kind == sourceServer, threads: threads,
+		listen: t.target, servers: addresses, sessions: t.row.sessions, bulk: t.row.kind.streams(), threads: threads,
 		checks: t.row.family == familyChecks, udp: t.row.kind.datagrams(), responses: t.row.responses,
 	})
 	if err != nil {
@@ -73,7 +78,22 @@ func (t *trial) open(ctx context.Context, p product, threads int) error {
 	if t.proxy, err = startProcess(p.name, t.dir, argv); err != nil {
 		return err
 	}
-	return t.wait(ctx, t.proxy, t.target)
+	if err := t.wait(ctx, t.proxy, t.target); err != nil {
+		return err
+	}
+	return t.spin()
+}
+
+// spin starts the processes that compete with the proxy for the CPUs.
+func (t *trial) spin() error {
+	for i := range t.row.hogs {
+		p, err := startProcess(fmt.Sprint("spin-", i), t.dir, []string{t.self, "spin"})
+		if err != nil {
+			return err
+		}
+		t.hogs = append(t.hogs, p)
+	}
+	return nil
 }
 
 // wait returns once an address serves.
@@ -86,7 +106,7 @@ func (t *trial) wait(ctx context.Context, p *process, address string) error {
 
 // close stops the proxy and the servers and removes the run's directory.
 func (t *trial) close() error {
-	for _, p := range []*process{t.proxy, t.server} {
+	for _, p := range append(t.hogs, t.proxy, t.server) {
 		if p != nil {
 			p.stop()
 		}
@@ -94,10 +114,29 @@ func (t *trial) close() error {
 	return os.RemoveAll(t.dir)
 }
 
-// measured is the output of a load generator, and the CPU time that the proxy spent on it.
+// measured is the output of a load generator, and what its load cost.
 type measured struct {
-	out []byte
-	cpu time.Duration // 0 for a direct run
+	out     []byte
+	cpu     time.Duration // of the proxy; 0 for a direct run
+	machine time.Duration // CPU time of everything but the hogs
+	times   processTimes  // of the proxy
+	network tcpCounts
+}
+
+// costs returns the cost of each of n units of work.
+func (t *trial) costs(m measured, n int) values {
+	each := func(total float64) float64 { return total / float64(n) }
+	v := values{
+		metricMachine: each(micros(m.machine)), metricSegments: each(float64(m.network.sent)), metricPureACKs: each(float64(m.network.pureACKs)),
+	}
+	if t.proxy == nil {
+		return v
+	}
+	v[metricCPU], v[metricSleeps] = each(micros(m.cpu)), each(float64(m.times.sleeps))
+	if total := m.times.user + m.times.system; total > 0 {
+		v[metricSystem] = m.times.system.Seconds() / total.Seconds()
+	}
+	return v
 }
 
 // measure runs a load generator to its end and takes the proxy's CPU time from before its first to after its last
@@ -121,16 +160,22 @@ func (t *trial) measure(ctx context.Context, argv []string) (measured, error) {
 		return measured{}, err
 	}
 	cpu := after.proxy.since(before.proxy)
-	own := cpu + after.server.since(before.server) + load.cpu
+	hogs := after.hogs.since(before.hogs)
+	own := cpu + after.server.since(before.server) + load.cpu + hogs
 	t.notes.GeneratorCores = load.cpu.Seconds() / length
 	t.notes.OtherCores = max(0, (after.busy-before.busy-own).Seconds()/time.Since(begin).Seconds())
-	return measured{out: load.out, cpu: cpu}, nil
+	return measured{
+		out: load.out, cpu: cpu, machine: after.busy - before.busy - hogs,
+		times: after.times.since(before.times), network: after.network.since(before.network),
+	}, nil
 }
 
 // reading is the CPU time spent so far by the parts of a run and by the machine.
 type reading struct {
-	proxy, server cpuReading
-	busy          time.Duration
+	proxy, server, hogs cpuReading
+	busy                time.Duration
+	times               processTimes // of the proxy
+	network             tcpCounts
 }
 
 func (t *trial) read() (r reading, err error) {
@@ -138,9 +183,25 @@ func (t *trial) read() (r reading, err error) {
 		if r.proxy, err = readCPU(t.proxy.pid()); err != nil {
 			return r, t.proxy.failure(err)
 		}
+		if r.times, err = readTimes(t.proxy.pid()); err != nil {
+			return r, t.proxy.failure(err)
+		}
 	}
-	if r.server, err = readCPU(t.server.pid()); err != nil {
-		return r, t.server.failure(err)
+	if t.server != nil {
+		if r.server, err = readCPU(t.server.pid()); err != nil {
+			return r, t.server.failure(err)
+		}
+	}
+	r.hogs = cpuReading{}
+	for _, p := range t.hogs {
+		hog, err := readCPU(p.pid())
+		if err != nil {
+			return r, p.failure(err)
+		}
+		maps.Copy(r.hogs, hog)
+	}
+	if r.network, err = readTCPCounts(); err != nil {
+		return r, err
 	}
 	r.busy, err = readBusy()
 	return r, err
