@@ -14,8 +14,8 @@ import (
 // lines in a bulk reply, the beginning is used.
 const maxLine = 512
 
-// respReader implements the part of the Redis protocol, version 2, that a check needs: commands of plain words, and
-// simple, error, integer and bulk replies. Source: "Redis serialization protocol specification".
+// respReader implements the part of the Redis protocol, version 2, that checks and topology need: commands of plain words,
+// and simple, error, integer, bulk and array replies. Source: "Redis serialization protocol specification".
 type respReader struct{ *bufio.Reader }
 
 func newRESPReader(from io.Reader) *respReader {
@@ -58,12 +58,7 @@ func (r *respReader) command(w io.Writer, words ...string) (value string, err er
 // lines sends a command and calls line with each line of the reply, up to maxLine bytes of it. The errors are those of
 // command.
 func (r *respReader) lines(w io.Writer, line func([]byte), words ...string) error {
-	var command []byte
-	command = fmt.Appendf(command, "*%d\r\n", len(words))
-	for _, word := range words {
-		command = fmt.Appendf(command, "$%d\r\n%s\r\n", len(word), word)
-	}
-	if _, err := w.Write(command); err != nil {
+	if _, err := w.Write(appendCommand(nil, words)); err != nil {
 		// The server may have sent the reason before it closed, such as too many clients.
 		readErr := r.readReply(line)
 		if serverErr := (*redisError)(nil); errors.As(readErr, &serverErr) {
@@ -72,6 +67,15 @@ func (r *respReader) lines(w io.Writer, line func([]byte), words ...string) erro
 		return err
 	}
 	return r.readReply(line)
+}
+
+// appendCommand appends a command to text.
+func appendCommand(text []byte, words []string) []byte {
+	text = fmt.Appendf(text, "*%d\r\n", len(words))
+	for _, word := range words {
+		text = fmt.Appendf(text, "$%d\r\n%s\r\n", len(word), word)
+	}
+	return text
 }
 
 // readReply reads one reply and calls line with each of its lines.
@@ -101,8 +105,9 @@ func (r *respReader) readReply(line func([]byte)) error {
 
 // readLine reads and consumes a line. The result is not empty and valid until the next read.
 func (r *respReader) readLine() ([]byte, error) {
-	for {
-		_, err := r.Peek(r.Buffered() + 1)
+	var err error
+	for more := 0; ; more = 1 { // bytes that have arrived are looked at first
+		_, err = r.Peek(r.Buffered() + more)
 		text, _ := r.Peek(min(r.Buffered(), maxLine))
 		i := bytes.IndexByte(text, '\n')
 		switch {

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 
+	"weir/checks"
 	"weir/conf"
 )
 
@@ -24,6 +25,10 @@ func Prepare(spec conf.Topology) (Source, error) {
 	s := Source{Fingerprint: fingerprint(spec)}
 	var err error
 	switch spec.Type {
+	case "sentinel":
+		var client *checks.RedisClient
+		client, err = newSentinelClient(spec)
+		s.Start = func(o Options) Watcher { return startSentinelWatcher(o, client) }
 	default:
 		err = fmt.Errorf("unknown type %q", spec.Type)
 	}

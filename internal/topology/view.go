@@ -13,7 +13,7 @@ type Role uint8
 
 // The roles.
 const (
-	Unknown Role = iota // the source does not know the server, or there is no decision yet
+	Unknown Role = iota // the source does not know the server, or there is no decision; it does not demote a server
 	Primary             // the one server that accepts writes
 	Replica             // follows the primary and may serve reads
 	Other               // known, and neither: out of sync, diverged, or out of service according to the source
@@ -50,6 +50,7 @@ type View struct {
 	// Source describes the decision for reasons and events, such as "sentinel: primary is 10.0.0.2:6379, epoch 7".
 	Source string
 	Epoch  uint64 // of the decision; 0 = the source has no epochs
+	Fence  uint64 // decisions with a lower epoch are ignored; at most Epoch
 	GTID   string // of the primary; "" = the source has none
 
 	// DecidedAt is when the decision was made, LastEvidence when the source last confirmed the primary before it. They are
@@ -122,9 +123,10 @@ type SavedMember struct {
 	Role    string `json:"role"`
 }
 
-// Save returns the part of a View that outlives the process.
+// Save returns the part of a View that outlives the process. Its epoch is the fence: one Sentinel alone can raise the epoch
+// of a decision.
 func (v *View) Save() Saved {
-	s := Saved{Primary: v.Primary, Epoch: v.Epoch, GTID: v.GTID, At: v.DecidedAt}
+	s := Saved{Primary: v.Primary, Epoch: v.Fence, GTID: v.GTID, At: v.DecidedAt}
 	for _, m := range v.Members {
 		s.Members = append(s.Members, SavedMember{m.Name, m.Address, m.Role.String()})
 	}
@@ -135,9 +137,9 @@ func (v *View) Save() Saved {
 // topology.
 func (s *Saved) View(source string, now time.Time) View {
 	if s.At.IsZero() {
-		return View{Epoch: s.Epoch}
+		return View{Epoch: s.Epoch, Fence: s.Epoch}
 	}
-	v := View{Primary: s.Primary, Epoch: s.Epoch, GTID: s.GTID, DecidedAt: s.At, Stale: now}
+	v := View{Primary: s.Primary, Epoch: s.Epoch, Fence: s.Epoch, GTID: s.GTID, DecidedAt: s.At, Stale: now}
 	switch {
 	case s.Primary == "":
 		v.Source = source + ": no primary"

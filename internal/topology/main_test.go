@@ -1,0 +1,10 @@
+package topology
+
+import (
+	"os"
+	"testing"
+
+	"weir/internal/nettest"
+)
+
+func TestMain(m *testing.M) { os.Exit(nettest.Run(m)) }
