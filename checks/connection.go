@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"sync/atomic"
 	"syscall" // for ECONNRESET and EPIPE
 	"time"
 )
@@ -18,7 +19,7 @@ type checkConn struct {
 	ctx        context.Context
 	raw        net.Conn    // the TCP, unix or UDP connection
 	stopWatch  func() bool // stops watching ctx
-	peerClosed bool        // the server has closed or reset the connection
+	peerClosed atomic.Bool // the server has closed or reset the connection
 	noReset    bool        // close without a reset even if the server has not closed
 	closed     bool
 }
@@ -96,7 +97,7 @@ func (x *checkConn) plainError(err error) error {
 		return reason
 	}
 	if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, syscall.ECONNRESET) || errors.Is(err, syscall.EPIPE) {
-		x.peerClosed = true
+		x.peerClosed.Store(true)
 	}
 	var errno syscall.Errno
 	if errors.As(err, &errno) {
@@ -112,12 +113,12 @@ func (x *checkConn) close() {
 		return
 	}
 	x.closed = true
-	if c, secured := x.Conn.(*tls.Conn); secured && !x.peerClosed && x.ctx.Err() == nil {
+	if c, secured := x.Conn.(*tls.Conn); secured && !x.peerClosed.Load() && x.ctx.Err() == nil {
 		_ = c.CloseWrite()
 		x.awaitClose()
 	}
 	x.stopWatch()
-	if !x.peerClosed && !x.noReset {
+	if !x.peerClosed.Load() && !x.noReset {
 		resetOnClose(x.raw)
 	}
 	_ = x.raw.Close()
@@ -129,10 +130,20 @@ const closeTimeout = 100 * time.Millisecond
 // closeAfterServer waits up to closeTimeout for the server to close, then closes. It is for protocols in which the
 // server closes at the end and would report a reset as an error.
 func (x *checkConn) closeAfterServer() {
-	if !x.closed && !x.peerClosed && x.ctx.Err() == nil {
+	if !x.closed && !x.peerClosed.Load() && x.ctx.Err() == nil {
 		x.awaitClose()
 	}
 	x.close()
+}
+
+// closeWithFIN ends the stream to the server, waits up to closeTimeout for the server to close, and closes without a reset.
+// It is for servers that log a reset.
+func (x *checkConn) closeWithFIN() {
+	x.noReset = true
+	if c, ok := x.Conn.(interface{ CloseWrite() error }); ok && !x.closed && !x.peerClosed.Load() && x.ctx.Err() == nil {
+		_ = c.CloseWrite()
+	}
+	x.closeAfterServer()
 }
 
 // awaitClose reads the remaining bytes, for up to closeTimeout and maxReply bytes.

@@ -119,6 +119,27 @@ func FuzzRedisReplies(f *testing.F) {
 	}, "+PONG\r\n"+info, "+PONG\r\n-NOPERM no\r\n", "+PONG\r\n$-1\r\n", "-ERR max number of clients reached\r\n", "+PONG\r\n"+bulkString("role:master\r\n")+"-ERR\r\n-ERR\r\n")
 }
 
+// muteServer is a mute with the methods of a connection that the end of a check calls.
+type muteServer struct{ net.Conn }
+
+func (muteServer) SetDeadline(time.Time) error { return nil }
+func (muteServer) Close() error                { return nil }
+func (muteServer) RemoteAddr() net.Addr        { return &net.TCPAddr{} }
+
+func FuzzPgSQLReplies(f *testing.F) {
+	login, err := newPgSQLLogin("u", "password", "", nil)
+	if err != nil {
+		f.Fatal(err)
+	}
+	state := pgRow("t", "on", "0.5", "t")
+	fuzzReplies(f, func(x *checkConn) (Report, error) {
+		m := muteServer{x.Conn}
+		x.Conn, x.raw, x.stopWatch = m, m, func() bool { return true }
+		return PgSQL{User: "u", Role: "replica", MaxLag: time.Second, Query: "SELECT 1"}.check(x, login, Target{Address: "10.0.0.1:5432"})
+	}, pgReady+state+pgRows("1"), pgReady+state+pgRows(), pgAuth(5, "salt")+pgReady+state+pgRows("0"), pgAuth(10, "SCRAM-SHA-256\x00\x00"),
+		pgError("53300", "full"), pgReady+pgRow("f", "off", "", "f"), pgReady+pgError("57P01", "bye"), pgMessage('N', "Mx\x00\x00")+pgReady, "S", "")
+}
+
 func FuzzCodes(f *testing.F) {
 	for _, seed := range []string{"", DefaultCodes, "200,404", "abc", "2xx 40x", "x", "099"} {
 		f.Add(seed)

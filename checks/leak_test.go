@@ -27,7 +27,7 @@ func TestRunnerLeaksNoDescriptors(t *testing.T) {
 		results.Add(1)
 		most.Store(max(most.Load(), int64(r.Counters().Running)))
 	}})
-	monitors := map[string]builder{"tcp": expect("never"), "connect": TCP{}, "redis": Redis{}, "mysql": MySQL{}, "http": HTTP{}, "agent": Agent{}}
+	monitors := map[string]builder{"tcp": expect("never"), "connect": TCP{}, "redis": Redis{}, "mysql": MySQL{}, "pgsql": PgSQL{}, "pgsql login": PgSQL{User: "u"}, "http": HTTP{}, "agent": Agent{}}
 	var jobs []Job
 	for name, b := range monitors {
 		monitor, err := b.Monitor()

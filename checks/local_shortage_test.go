@@ -36,6 +36,7 @@ func TestEveryMonitorReportsLocalShortage(t *testing.T) {
 	h := nettest.Start(t, nettest.Silent)
 	builders := map[string]builder{
 		"tcp": TCP{}, "quiet": TCP{Quiet: true}, "http": HTTP{}, "redis": Redis{}, "mysql": MySQL{}, "mysql login": user("u", "p"),
+		"pgsql": PgSQL{}, "pgsql login": pgUser("u", "p"),
 		"udp": UDP{}, "exec": Exec{Command: []string{"true"}}, "agent": Agent{}, "agent_http": AgentHTTP{},
 	}
 	monitors := map[string]Monitor{}

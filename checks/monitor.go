@@ -69,6 +69,11 @@ func NewMonitor(spec conf.Check) (Monitor, error) {
 			Galera: spec.Galera, AllowDonor: spec.AllowDonor, Query: spec.Query, TLS: tlsOf(spec),
 			ServerKeyFile: spec.ServerKeyFile, AllowPublicKey: spec.AllowPublicKey,
 		}.Monitor()
+	case "pgsql":
+		return PgSQL{
+			User: spec.User, Password: Secret(spec.Password), Database: spec.Database, Role: spec.Role, MaxLag: spec.MaxLag,
+			Query: spec.Query, TLS: tlsOf(spec),
+		}.Monitor()
 	case "udp":
 		return UDP{Steps: spec.Steps}.Monitor()
 	case "exec":

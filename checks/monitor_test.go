@@ -56,6 +56,7 @@ func TestMissingFilesAndProgramsAreRejected(t *testing.T) {
 	for kind, options := range map[string]string{
 		"redis": fmt.Sprintf("password_file = %q", missing),
 		"mysql": fmt.Sprintf("user = \"x\"\npassword_file = %q", missing),
+		"pgsql": fmt.Sprintf("user = \"x\"\npassword_file = %q", missing),
 		"http":  fmt.Sprintf("tls = true\ntls_ca_file = %q", missing),
 		"exec":  fmt.Sprintf("command = [%q]", missing),
 	} {

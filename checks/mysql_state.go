@@ -227,7 +227,6 @@ func galeraVerdict(status map[string]string, allowDonor bool) error {
 
 // checkQuery fails if a query's first value is 0, empty or NULL.
 func (s *mysqlSession) checkQuery(query string) error {
-	const want = "a first value that is not 0, empty or NULL"
 	rows, value, null := 0, "", true
 	first := ""
 	err := s.query(query, func(i int, name string) bool {
@@ -242,9 +241,16 @@ func (s *mysqlSession) checkQuery(query string) error {
 			null = !found
 		}
 	})
-	switch {
-	case err != nil:
+	if err != nil {
 		return fmt.Errorf("query: %w", err)
+	}
+	return queryVerdict(rows, value, null)
+}
+
+// queryVerdict fails if the first value of a result is 0, empty or NULL, or there is none.
+func queryVerdict(rows int, value string, null bool) error {
+	const want = "a first value that is not 0, empty or NULL"
+	switch {
 	case rows == 0:
 		return fmt.Errorf("query: expected %s, got no row", want)
 	case null:

@@ -7,6 +7,7 @@ import (
 	"crypto/rand"
 	"crypto/tls"
 	"crypto/x509"
+	"crypto/x509/pkix"
 	"encoding/pem"
 	"io"
 	"math/big"
@@ -96,11 +97,17 @@ func TestTLSFileWithoutCertificateIsRejected(t *testing.T) {
 // makeCertificate writes a self-signed certificate for 127.0.0.1 and its key to files.
 func makeCertificate(t *testing.T) (cert, key string) {
 	t.Helper()
+	return makeCertificateFor(t, "")
+}
+
+// makeCertificateFor is makeCertificate with a common name.
+func makeCertificateFor(t *testing.T, name string) (cert, key string) {
+	t.Helper()
 	private, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	require.NoError(t, err)
 	template := x509.Certificate{
 		SerialNumber: big.NewInt(1), NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour),
-		IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)}, IsCA: true, BasicConstraintsValid: true,
+		IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)}, IsCA: true, BasicConstraintsValid: true, Subject: pkix.Name{CommonName: name},
 	}
 	der, err := x509.CreateCertificate(rand.Reader, &template, &template, private.Public(), private)
 	require.NoError(t, err)

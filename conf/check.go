@@ -12,13 +12,13 @@ import (
 
 // CheckTypes returns the legal types of checks.
 func CheckTypes() []string {
-	return []string{"tcp", "http", "redis", "mysql", "udp", "exec", "agent", "agent_http"}
+	return []string{"tcp", "http", "redis", "mysql", "pgsql", "udp", "exec", "agent", "agent_http"}
 }
 
 func checkKeys() []key[checkDraft] {
 	typeWords := map[string]string{
-		"connect": "tcp", "port": "tcp", "https": "http", "valkey": "redis", "mariadb": "mysql", "script": "exec", "external": "exec",
-		"program": "exec", "agent-check": "agent",
+		"connect": "tcp", "port": "tcp", "https": "http", "valkey": "redis", "mariadb": "mysql", "postgres": "pgsql", "postgresql": "pgsql", "pg": "pgsql",
+		"script": "exec", "external": "exec", "program": "exec", "agent-check": "agent",
 	}
 	return slices.Concat([]key[checkDraft]{
 		scalar("type", oneOf(CheckTypes(), typeWords), "", func(c *checkDraft) *string { return &c.Type },
@@ -37,7 +37,7 @@ func checkKeys() []key[checkDraft] {
 			"Consecutive successes that bring a server up. Not for agents.").withAliases("passes"),
 		scalar("fall", integerType(1, maxInt), "3", func(c *checkDraft) *int { return &c.Fall },
 			"Consecutive failures that take a server down. Not for agents.").withAliases("fails"),
-		checkOption("tcp http redis mysql udp exec", scalar("initial", oneOf([]string{"up", "down"}, nil), "up", func(c *checkDraft) *string { return &c.Initial },
+		checkOption("tcp http redis mysql pgsql udp exec", scalar("initial", oneOf([]string{"up", "down"}, nil), "up", func(c *checkDraft) *string { return &c.Initial },
 			"whether a new server gets sessions before its first result: `up`, or `down` until the check has passed once.")),
 		scalar("port", integerType(0, 65535), "0", func(c *checkDraft) *int { return &c.Port },
 			"Port to check; 0 = the server's port. Required for agents."),

@@ -20,9 +20,10 @@ func checkOption(types string, k key[checkDraft]) key[checkDraft] {
 
 const (
 	httpTypes  = "http agent_http"
-	loginTypes = "redis mysql"
+	loginTypes = "redis mysql pgsql"
+	sqlTypes   = "mysql pgsql"
 	agentTypes = "agent agent_http"
-	tlsTypes   = "tcp http redis mysql agent agent_http"
+	tlsTypes   = "tcp http redis mysql pgsql agent agent_http"
 )
 
 func optionKeys() []key[checkDraft] {
@@ -45,8 +46,8 @@ func loginKeys() []key[checkDraft] {
 			"file with the password; a byte order mark and one line end after the password are ignored.")),
 		checkOption(loginTypes, scalar("password_env", orEmpty(plainTextType()), "", func(c *checkDraft) *string { return &c.Password.Env },
 			"environment variable of weir with the password.")),
-		checkOption("mysql", scalar("database", orEmpty(plainTextType()), "", func(c *checkDraft) *string { return &c.Database },
-			"database to log in to.").withAliases("db", "schema")),
+		checkOption(sqlTypes, scalar("database", orEmpty(plainTextType()), "", func(c *checkDraft) *string { return &c.Database },
+			"database to log in to.").withDefaultText("none; pgsql: the user's name").withAliases("db", "schema")),
 		checkOption("mysql", scalar("server_public_key_file", orEmpty(inputFileType()), "", func(c *checkDraft) *string { return &c.ServerKeyFile },
 			"file with the server's RSA key (PEM). Without TLS, a server that asks for the password itself gets it encrypted with this key.")),
 		checkOption("mysql", scalar("allow_public_key", booleanType(), "false", func(c *checkDraft) *bool { return &c.AllowPublicKey },
@@ -58,24 +59,24 @@ func replicationKeys() []key[checkDraft] {
 	roles := oneOf([]string{"primary", "replica"}, map[string]string{"master": "primary", "slave": "replica", "writer": "primary", "reader": "replica"})
 	return []key[checkDraft]{
 		checkOption(loginTypes, scalar("role", orEmpty(roles), "", func(c *checkDraft) *string { return &c.Role },
-			"required role of the server: `primary` (mysql: not read only) or `replica` (mysql: its replication runs).")),
+			"required role of the server: `primary` (mysql: not read only; pgsql: not in recovery and not read only) or `replica` (mysql: its replication runs; pgsql: in recovery).")),
 		checkOption(loginTypes, scalar("max_lag", durationOrZero(), "0s", func(c *checkDraft) *time.Duration { return &c.MaxLag },
-			"maximum replication lag, measured in whole seconds; redis: time since the replica last heard from its primary. 0 = no limit.")),
+			"maximum replication lag, redis: time since the replica last heard from its primary, in whole seconds; mysql: in whole seconds; pgsql: age of the last replayed transaction, or 0 when everything received is replayed. 0 = no limit.")),
 		checkOption("redis", scalar("allow_stale", booleanType(), "false", func(c *checkDraft) *bool { return &c.AllowStale },
 			"accept a replica whose link to its primary is down.")),
 		checkOption("mysql", scalar("galera", booleanType(), "false", func(c *checkDraft) *bool { return &c.Galera },
 			"require a ready server that is synced with the primary component of a Galera cluster.").withAliases("wsrep")),
 		checkOption("mysql", scalar("allow_donor", booleanType(), "false", func(c *checkDraft) *bool { return &c.AllowDonor },
 			"with `galera`: accept a donor.")),
-		checkOption("mysql", scalar("query", orEmpty(plainTextType()), "", func(c *checkDraft) *string { return &c.Query },
-			"query whose first value must not be 0, empty or NULL.").hideValue()),
+		checkOption(sqlTypes, scalar("query", orEmpty(plainTextType()), "", func(c *checkDraft) *string { return &c.Query },
+			"query whose first value must not be 0, empty or NULL (pgsql: nor false).").hideValue()),
 	}
 }
 
 func tlsKeys() []key[checkDraft] {
 	return []key[checkDraft]{
 		checkOption(tlsTypes, scalar("tls", booleanType(), "false", func(c *checkDraft) *bool { return &c.TLS.On },
-			"use TLS (mysql: after the greeting).").withAliases("ssl")),
+			"use TLS (mysql: after the greeting; pgsql: after an SSLRequest).").withAliases("ssl")),
 		checkOption(tlsTypes, scalar("tls_server_name", orEmpty(plainTextType()), "", func(c *checkDraft) *string { return &c.TLS.ServerName },
 			"server name to send (SNI) and to verify.").withDefaultText("the host's name").withAliases("sni", "server_name")),
 		checkOption(tlsTypes, scalar("tls_ca_file", orEmpty(inputFileType()), "", func(c *checkDraft) *string { return &c.TLS.CAFile },
@@ -138,7 +139,9 @@ func finishOptions(d *decoder, n *tree.Node, c *checkDraft) {
 	case "http", "agent_http":
 		finishHTTP(c)
 	case "mysql":
-		finishMySQL(d, n, c)
+		finishSQL(d, n, c, "the greeting is read")
+	case "pgsql":
+		finishSQL(d, n, c, "the server's answer to an SSLRequest is read")
 	case "exec":
 		if n.Get("command") == nil {
 			d.errorMissing(n, "command", "exec check requires command")
@@ -188,14 +191,15 @@ func finishTLS(d *decoder, n *tree.Node, c *checkDraft) {
 	}
 }
 
-func finishMySQL(d *decoder, n *tree.Node, c *checkDraft) {
+// finishSQL validates the options of a mysql or pgsql check. without is what the check does without a user.
+func finishSQL(d *decoder, n *tree.Node, c *checkDraft, without string) {
 	if user := n.Get("user"); user == nil || user.Value == "" {
 		for _, name := range []string{
 			"password", "password_file", "password_env", "database", "role", "max_lag", "galera", "allow_donor", "query",
 			"server_public_key_file", "allow_public_key",
 		} {
 			if at := n.Get(name); at != nil && at.Value != "" && at.Value != false && at.Value != "0s" {
-				d.errorAtKey(at, "%s requires user; without it only the greeting is read", name)
+				d.errorAtKey(at, "%s requires user; without it only %s", name, without)
 			}
 		}
 		return

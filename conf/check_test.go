@@ -52,6 +52,12 @@ func TestCheckOptionsOfEveryType(t *testing.T) {
 		c.Galera, c.AllowDonor, c.Query, c.TLS.On = true, true, "SELECT 1", true
 		c.ServerKeyFile, c.AllowPublicKey = "/etc/weir/mysql.pem", true
 	})
+	want("request", "pgsql", func(*Check) {})
+	want("pgsql", "pgsql", func(c *Check) {
+		c.User, c.Password, c.Database, c.Role = "monitor", Secret{File: "/etc/weir/password"}, "shop", "replica"
+		c.MaxLag, c.Query = 10*time.Second, "SELECT 1"
+		c.TLS = TLS{On: true, CertFile: "/etc/weir/check.pem", KeyFile: "/etc/weir/check.key"}
+	})
 	want("udp", "udp", func(c *Check) {
 		c.Port, c.Address, c.Steps = 53, "10.0.0.9", []Step{{Send: []byte{1, 2}, Expect: []byte{3}}}
 	})

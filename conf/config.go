@@ -164,7 +164,7 @@ type Server struct {
 
 // Check is a check that is run against the servers of a cluster.
 type Check struct {
-	Type         string // tcp http redis mysql udp exec agent agent_http
+	Type         string // tcp http redis mysql pgsql udp exec agent agent_http
 	ID           string // unique in the cluster; default: the type
 	Interval     time.Duration
 	FastInterval time.Duration // while a verdict is changing; default Interval
@@ -193,15 +193,15 @@ type Check struct {
 	OKCodes string // status codes that pass, such as "200,40x"; never empty
 	Expect  []byte // http: text that the body must contain; nil = the body is not read
 
-	User       string // redis, mysql
+	User       string // redis, mysql, pgsql
 	Password   Secret
 	Role       string        // "", primary or replica
 	MaxLag     time.Duration // 0 = no limit
 	AllowStale bool          // redis: accept a replica without a link to its primary
-	Database   string        // mysql
+	Database   string        // mysql, pgsql; "" = none, pgsql: the user's name
 	Galera     bool          // mysql
 	AllowDonor bool          // mysql, with Galera
-	Query      string        // mysql
+	Query      string        // mysql, pgsql
 
 	ServerKeyFile  string // mysql: PEM; the password may be sent encrypted with this key. "" = none
 	AllowPublicKey bool   // mysql: it may be sent encrypted with the key that the server sends

@@ -132,6 +132,17 @@ func (p Process) Alive() bool {
 	return len(fields) > 0 && fields[0] != "Z" && fields[0] != "X"
 }
 
+// Children returns the child processes.
+func (p Process) Children() (list []Process) {
+	text, _ := os.ReadFile(fmt.Sprintf("/proc/%d/task/%[1]d/children", int(p)))
+	for _, word := range strings.Fields(string(text)) {
+		if n, err := strconv.Atoi(word); err == nil {
+			list = append(list, Process(n))
+		}
+	}
+	return list
+}
+
 // Threads returns the number of kernel threads.
 func (p Process) Threads(t testing.TB) int {
 	t.Helper()
