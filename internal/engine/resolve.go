@@ -198,6 +198,7 @@ func (r *reload) resolve() error {
 // resolves keeps its last addresses.
 func (e *Engine) resolvePeriodically() {
 	lastLookup := map[string]time.Time{}
+	failures := failedLookups{}
 	for e.ctx.Err() == nil {
 		due, wait := dueNames(e.running.Load().cfg, lastLookup, time.Now())
 		if len(due) == 0 {
@@ -219,6 +220,9 @@ func (e *Engine) resolvePeriodically() {
 		for name, err := range failed {
 			e.log.Debug("host name not resolved", "name", name, "error", err)
 		}
+		failures.update(e.log, found, e.running.Load().addresses, failed, time.Now())
+		problems := failures.problems()
+		e.published.failedLookups.Store(&problems)
 		if err := e.applyAddresses(found); err != nil && !errors.Is(err, ErrStopped) {
 			e.log.Error("cannot apply resolved addresses", "error", err)
 		}

@@ -26,7 +26,10 @@ type published struct {
 	stopping    atomic.Bool
 	eventLog    eventLog
 	checks      checkCounters
-	baseline    atomic.Pointer[counts] // what the old process of an upgrade has counted; nil = none
+
+	failedLookups atomic.Pointer[[]status.FailedLookup] // immutable; nil = none
+
+	baseline atomic.Pointer[counts] // what the old process of an upgrade has counted; nil = none
 
 	overrides  sync.Mutex  // held while an override is changed
 	handedOver atomic.Bool // the new process serves; set while overrides is held
@@ -95,6 +98,13 @@ func (e *Engine) Status() status.Document {
 		Version: s.version, PID: os.Getpid(), StartedAt: s.startedAt, UptimeSeconds: time.Since(s.startedAt).Seconds(),
 		Config: s.lastReload(), Stopping: s.stopping.Load(), Sessions: e.plane.Sessions(), MaxSessions: int(s.maxSessions.Load()),
 		Listeners: []status.Listener{}, Clusters: []status.Cluster{}, Hooks: e.hooks.Status(),
+	}
+	if list := s.failedLookups.Load(); list != nil {
+		for _, l := range *list {
+			if len(s.addresses[l.Name]) > 0 { // the running configuration has the name
+				doc.FailedLookups = append(doc.FailedLookups, l)
+			}
+		}
 	}
 	if s.cfg != nil {
 		doc.StateFile = e.stateFileStatus(s.cfg.Runtime.StateFile)

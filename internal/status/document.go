@@ -19,6 +19,8 @@ type Document struct {
 	Listeners []Listener `json:"listeners"`
 	Clusters  []Cluster  `json:"clusters"`
 	Hooks     []Hook     `json:"hooks"` // event hooks
+
+	FailedLookups []FailedLookup `json:"failed_lookups,omitempty"` // of host names whose last addresses stay in use
 }
 
 // Config is the running configuration and the result of the last reload.
@@ -38,6 +40,13 @@ type StateFile struct {
 	SavedAt   *time.Time `json:"saved_at"`            // last save; null = none by this process
 	LastError string     `json:"last_error"`          // error of the last save; "" = it succeeded
 	SetAside  string     `json:"set_aside,omitempty"` // where an invalid file was moved at startup
+}
+
+// FailedLookup is a host name that had addresses and has failed to resolve several times in a row.
+type FailedLookup struct {
+	Name   string    `json:"name"`
+	Reason string    `json:"reason"` // error of the last look-up
+	Since  time.Time `json:"since"`  // of the first failure
 }
 
 // Listener is one address of a listener.

@@ -63,6 +63,9 @@ func (d *Document) FindProblems() {
 				Reason: h.LastError, Since: h.LastErrorAt})
 		}
 	}
+	if p := lookupProblem(d.FailedLookups); p != nil {
+		list = append(list, *p)
+	}
 	used := make(map[string]bool)
 	for _, l := range d.Listeners {
 		used[l.Cluster] = true
@@ -73,6 +76,28 @@ func (d *Document) FindProblems() {
 	rank := map[string]int{Critical: 0, Warning: 1, Note: 2}
 	slices.SortStableFunc(list, func(a, b Problem) int { return rank[a.Severity] - rank[b.Severity] })
 	d.Problems = list
+}
+
+// lookupProblem returns one problem for all names that do not resolve any more, or nil.
+func lookupProblem(failed []FailedLookup) *Problem {
+	if len(failed) == 0 {
+		return nil
+	}
+	var names []string
+	since := failed[0].Since
+	for _, f := range failed {
+		if len(names) < maxServersNamed {
+			names = append(names, f.Name)
+		}
+		if f.Since.Before(since) {
+			since = f.Since
+		}
+	}
+	text := strings.Join(names, ", ")
+	if more := len(failed) - len(names); more > 0 {
+		text = fmt.Sprintf("%d host names: %s and %d more", len(failed), text, more)
+	}
+	return &Problem{Severity: Warning, Text: text + ": not resolved, the last addresses stay in use", Reason: failed[0].Reason, Since: &since}
 }
 
 // problems returns the problems of a cluster. used reports whether a listener uses it.

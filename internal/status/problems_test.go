@@ -55,6 +55,14 @@ func TestProblems(t *testing.T) {
 		"a level of standby servers":   {doc: doc("2", []string{"standby"}, []string{"up"})},
 		"only standby servers":         {doc: doc("", []string{"standby", "standby"}), want: []string{"critical c: no eligible server"}},
 		"a server without room":        {doc: doc("1", []string{"full", "up"}), want: []string{"warning c: a: full (because of a)"}},
+		"a name that fails": {doc: doc("1", []string{"up"}), change: func(d *Document) {
+			d.FailedLookups = []FailedLookup{{Name: "db.test", Reason: "no such host", Since: at}}
+		}, want: []string{"warning db.test: not resolved, the last addresses stay in use (no such host)"}},
+		"many names that fail": {doc: doc("1", []string{"up"}), change: func(d *Document) {
+			for _, name := range []string{"a", "b", "c", "d", "e"} {
+				d.FailedLookups = append(d.FailedLookups, FailedLookup{Name: name, Reason: "timeout", Since: at})
+			}
+		}, want: []string{"warning 5 host names: a, b, c and 2 more: not resolved, the last addresses stay in use (timeout)"}},
 		"a check that cannot run": {doc: doc("1", []string{"up", "up"}), change: func(d *Document) {
 			d.Clusters[0].Levels[0].Servers[1].NotChecked = "tcp: not checked since noon"
 		}, want: []string{"warning c: b: not checked (tcp: not checked since noon)"}},

@@ -271,3 +271,54 @@ func TestStartWithoutResolver(t *testing.T) {
 	require.Less(t, nettest.Elapsed(begin), 5*time.Second+500*time.Millisecond)
 	require.Equal(t, "1", served(ns, "127.0.0.1:7000"))
 }
+
+// A name that resolved at the start and fails later is a problem after three look-ups in a row, with one warning; its
+// addresses stay in use. It is none any more when it resolves again.
+func TestNameThatFailsLaterIsAProblem(t *testing.T) {
+	t.Parallel()
+	ns := nettest.NewNamespace(t)
+	dns := newNameServer(t, ns)
+	ns.Start("127.0.0.11:7001", nettest.SendText("1"))
+	dns.says("db.test", "127.0.0.11")
+	dns.says("other.test", "127.0.0.11")
+	l := weirtest.Config{
+		Listen: "127.0.0.1:7000", Cluster: "resolve_interval = \"100ms\"", Levels: weirtest.OneLevel("db.test:7001 name=db", "other.test:7001 name=other"),
+	}
+	api := weirtest.NewAPI(t)
+	w := dns.start(t, api.AddTo(l.String()))
+	problems := func() string { return fmt.Sprint(api.Get("problems")) }
+	require.Equal(t, "[]", problems())
+
+	before := time.Now()
+	dns.says("db.test") // the name does not exist any more
+	nettest.Wait(t, 10*time.Second, "the problem", func() bool { return problems() != "[]" })
+	require.Contains(t, problems(), "db.test: not resolved, the last addresses stay in use")
+	require.NotContains(t, problems(), "other.test")
+	lookup := api.Get("failed_lookups", 0).(map[string]any)
+	require.Equal(t, "db.test", lookup["name"])
+	require.Contains(t, lookup["reason"], "no address")
+	since, err := time.Parse(time.RFC3339Nano, lookup["since"].(string))
+	require.NoError(t, err)
+	require.WithinRange(t, since, before, time.Now())
+	require.Contains(t, api.MustRunCommand("status"), "db.test: not resolved")
+	require.Equal(t, "1", served(ns, l.Listen))
+	asked := dns.questions()
+	nettest.Wait(t, 5*time.Second, "more look-ups", func() bool { return dns.questions() > asked+20 })
+	warnings := func() int {
+		return len(w.Records(func(r weirtest.Record) bool {
+			return r.IsEvent("host name not resolved, its last addresses stay in use") && r.Text("level") == "WARN"
+		}))
+	}
+	require.Equal(t, 1, warnings())
+
+	dns.says("db.test", "127.0.0.11")
+	nettest.Wait(t, 10*time.Second, "no problem", func() bool { return problems() == "[]" })
+	require.Equal(t, 1, warnings())
+
+	// A name that leaves the configuration is no problem.
+	dns.says("db.test")
+	nettest.Wait(t, 10*time.Second, "the problem", func() bool { return problems() != "[]" })
+	l.Levels = weirtest.OneLevel("127.0.0.11:7001")
+	w.Reload(api.AddTo(l.String()))
+	require.Equal(t, "[]", problems())
+}
