@@ -71,6 +71,21 @@ func clusterKeys() []key[clusterDraft] {
 			"What happens to the sessions of a server that goes down or into maintenance: they continue, or are closed."),
 		scalar("failback", oneOf([]string{"auto", "manual"}, nil), "auto", func(c *clusterDraft) *string { return &c.Failback },
 			"Whether a better level takes over again automatically (`auto`) or on request of an operator (`manual`)."),
+		scalar("on_failback", oneOf([]string{"keep", "close"}, nil), "keep", func(c *clusterDraft) *string { return &c.OnFailback },
+			"What happens to the sessions of lower levels when a better level takes over again: they continue, or are closed gently."),
+		scalar("close_rate", integerType(0, maxInt), "0", func(c *clusterDraft) *int { return &c.CloseRate },
+			"Sessions that are closed per second, evenly paced; 0 = no limit. Sessions that are left at `close_deadline` are closed at once."),
+		scalar("close_quiet", durationOrZero(), "0s", func(c *clusterDraft) *time.Duration { return &c.CloseQuiet },
+			"A gentle close waits for a moment when the last byte came from the server and no byte has moved for this time."),
+		scalar("close_deadline", positiveDuration(), "30s", func(c *clusterDraft) *time.Duration { return &c.CloseDeadline },
+			"How long sessions may wait for their turn and a quiet moment to be closed. Those that are left are reset."),
+		scalar("max_session_age", durationOrZero(), "0s", func(c *clusterDraft) *time.Duration { return &c.MaxSessionAge },
+			"Closes TCP sessions gently when they reach this age; 0 = never.").withAliases("max_conn_age", "max_connection_age", "max_connection_duration"),
+		scalar("max_session_age_jitter", integerType(0, 100), "10", func(c *clusterDraft) *int { return &c.MaxSessionAgeJitter },
+			"How far the age of each session may be from `max_session_age`, above or below, in percent."),
+		scalar("rebalance", oneOf([]string{"off", "auto"}, nil), "off", func(c *clusterDraft) *string { return &c.Rebalance },
+			"`auto`: when a server is added or comes back, sessions above the fair share of the others are closed gently until the largest share "+
+				"is within 10 % of fair. Not with `hash`, `maglev` and `first`."),
 		scalar("queue_timeout", durationOrZero(), "0s", func(c *clusterDraft) *time.Duration { return &c.QueueTimeout },
 			"How long a session may wait for a server that is at its `max_sessions`; 0 = do not wait.").withAliases("timeout_queue", "timeout queue", "queue"),
 		scalar("hold_timeout", durationOrZero(), "0s", func(c *clusterDraft) *time.Duration { return &c.HoldTimeout },
@@ -167,6 +182,7 @@ func decodeCluster(d *decoder, n *tree.Node) clusterDraft {
 	validateLevels(d, &c)
 	validateChecks(d, &c)
 	validateTopology(d, &c)
+	validateRebalance(d, &c)
 	for _, l := range c.levels {
 		c.Levels = append(c.Levels, l.finish())
 	}
@@ -174,4 +190,15 @@ func decodeCluster(d *decoder, n *tree.Node) clusterDraft {
 		c.Checks = append(c.Checks, k.Check)
 	}
 	return c
+}
+
+// validateRebalance reports automatic rebalancing with a method that chooses servers by other rules than shares.
+func validateRebalance(d *decoder, c *clusterDraft) {
+	if c.Rebalance != "auto" {
+		return
+	}
+	switch c.Balance {
+	case "hash", "maglev", "first":
+		d.errorAt(c.node.Get("rebalance"), "balance = %q has no shares by weight; rebalance = \"auto\" needs another method", c.Balance)
+	}
 }

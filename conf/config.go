@@ -127,6 +127,7 @@ type Cluster struct {
 	SlowStart         time.Duration // 0 = off
 	OnDown            string        // keep or close
 	Failback          string        // auto or manual
+	OnFailback        string        // keep or close
 	QueueTimeout      time.Duration // 0 = no queue
 	HoldTimeout       time.Duration // how long sessions wait while no server can serve; 0 = they do not
 	MaxHeld           int           // sessions that wait for that; 0 = no limit
@@ -134,10 +135,18 @@ type Cluster struct {
 	Greeting          string        // protocol of refusals in a server's first bytes: mysql or redis; "" = not read
 	GreetingTimeout   time.Duration // 0 = ConnectTimeout
 	ResolveInterval   time.Duration // > 0
-	Defaults          Server        // values that servers inherit; without name and address
-	Levels            []Level       // at least one
-	Checks            []Check
-	Topology          *Topology // nil = none
+
+	CloseRate           int           // sessions per second; 0 = no limit
+	CloseQuiet          time.Duration // 0 = any moment after a byte from the server
+	CloseDeadline       time.Duration // > 0
+	MaxSessionAge       time.Duration // 0 = none
+	MaxSessionAgeJitter int           // percent
+	Rebalance           string        // off or auto
+
+	Defaults Server  // values that servers inherit; without name and address
+	Levels   []Level // at least one
+	Checks   []Check
+	Topology *Topology // nil = none
 }
 
 // Level is a priority tier of a cluster.

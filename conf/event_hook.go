@@ -18,7 +18,7 @@ import (
 func EventKinds() []string {
 	return []string{
 		"server_up", "server_down", "server_state", "level_change", "cluster_empty", "cluster_back", "reload", "reload_failed", "reload_stale", "upgrade", "upgrade_failed",
-		"session_refused",
+		"session_refused", "rebalance_begin", "rebalance_end",
 	}
 }
 

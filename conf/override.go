@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"time"
 	"unicode"
 
 	"weir/conf/internal/tree"
@@ -11,9 +12,10 @@ import (
 
 // Override is what an operator sets of a server at run time. It is a layer on top of the file.
 type Override struct {
-	State       *string // nil = not mentioned; "" = cleared
-	Weight      *int    // nil = not mentioned; negative = cleared
-	MaxSessions *int    // nil = not mentioned; negative = cleared; 0 = no limit
+	State       *string        // nil = not mentioned; "" = cleared
+	Weight      *int           // nil = not mentioned; negative = cleared
+	MaxSessions *int           // nil = not mentioned; negative = cleared; 0 = no limit
+	Deadline    *time.Duration // of a drain, from now; nil = not mentioned; 0 = cleared
 	Reason      string
 }
 
@@ -36,6 +38,7 @@ func overrideKeys() []key[Override] {
 		nullable("state", serverStateType(), "", func(p *Override) **string { return &p.State }),
 		nullable("weight", integerType(0, maxWeight), -1, func(p *Override) **int { return &p.Weight }),
 		nullable("max_sessions", integerType(0, maxInt), -1, func(p *Override) **int { return &p.MaxSessions }),
+		nullable("deadline", positiveDuration(), 0, func(p *Override) **time.Duration { return &p.Deadline }),
 		scalar("reason", reasonType(), "", func(p *Override) *string { return &p.Reason }, "The reason, for other operators."),
 	}
 }
@@ -63,8 +66,14 @@ func ParseOverride(text []byte) (Override, error) {
 	}
 	d := newDecoder()
 	decodeTable(d, n, overrideKeys(), &p)
-	if len(d.errs) == 0 && p.State == nil && p.Weight == nil && p.MaxSessions == nil {
+	if len(d.errs) > 0 {
+		return p, d.err()
+	}
+	switch {
+	case p.State == nil && p.Weight == nil && p.MaxSessions == nil && p.Deadline == nil:
 		d.errorAt(n, "want at least one of state, weight and max_sessions")
+	case p.Deadline != nil && *p.Deadline > 0 && p.State != nil && *p.State != "drain":
+		d.errorAt(n.Get("deadline"), "only a drain has a deadline; want state = \"drain\"")
 	}
 	return p, d.err()
 }
@@ -93,4 +102,18 @@ func ParseStopRequest(text []byte) (now bool, err error) {
 	d := newDecoder()
 	decodeTable(d, n, []key[bool]{scalar("now", booleanType(), "", func(b *bool) *bool { return b }, "Stop immediately.")}, &now)
 	return now, d.err()
+}
+
+// ParseRebalance parses {"dry_run": true}, {} or an empty text. The error is of type Errors.
+func ParseRebalance(text []byte) (dryRun bool, err error) {
+	if len(text) == 0 {
+		return false, nil
+	}
+	n, err := parseObject(text)
+	if err != nil {
+		return false, err
+	}
+	d := newDecoder()
+	decodeTable(d, n, []key[bool]{scalar("dry_run", booleanType(), "", func(b *bool) *bool { return b }, "Only tell what would be closed.")}, &dryRun)
+	return dryRun, d.err()
 }

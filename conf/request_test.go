@@ -157,20 +157,43 @@ func TestParseOverride(t *testing.T) {
 	require.Empty(t, *p.State)
 	require.Equal(t, 0, *p.MaxSessions)
 
+	p, err = ParseOverride([]byte(`{"state": "drain", "deadline": "5m"}`))
+	require.NoError(t, err)
+	require.Equal(t, 5*time.Minute, *p.Deadline)
+	p, err = ParseOverride([]byte(`{"deadline": null}`))
+	require.NoError(t, err)
+	require.Zero(t, *p.Deadline)
+
 	for text, want := range map[string][2]string{
-		`{}`:                    {"", "want at least one of state, weight and max_sessions"},
-		`{"state": "down"}`:     {"state", `want ready, drain or maint, got "down"; did you mean "maint"?`},
-		`{"state": ""}`:         {"state", `want ready, drain or maint, got ""`},
-		`{"weight": -1}`:        {"weight", "want an integer from 0 to 256, got -1"},
-		`{"weight": 1e3}`:       {"weight", "want an integer from 0 to 256, got 1000"},
-		`{"max_sessions": "a"}`: {"max_sessions", `want an integer ≥ 0, got "a"`},
-		`{"wait": 1}`:           {"wait", "unknown key wait"},
-		`null`:                  {"", "want a JSON object, got null"},
+		`{}`:                                   {"", "want at least one of state, weight and max_sessions"},
+		`{"state": "maint", "deadline": "5m"}`: {"deadline", `only a drain has a deadline; want state = "drain"`},
+		`{"state": null, "deadline": "5m"}`:    {"deadline", `only a drain has a deadline; want state = "drain"`},
+		`{"state": "drain", "deadline": "0s"}`: {"deadline", `must be > 0, got "0s"`},
+		`{"state": "drain", "deadline": 5}`:    {"deadline", `want a duration such as "5s", got 5`},
+		`{"state": "down"}`:                    {"state", `want ready, drain or maint, got "down"; did you mean "maint"?`},
+		`{"state": ""}`:                        {"state", `want ready, drain or maint, got ""`},
+		`{"weight": -1}`:                       {"weight", "want an integer from 0 to 256, got -1"},
+		`{"weight": 1e3}`:                      {"weight", "want an integer from 0 to 256, got 1000"},
+		`{"max_sessions": "a"}`:                {"max_sessions", `want an integer ≥ 0, got "a"`},
+		`{"wait": 1}`:                          {"wait", "unknown key wait"},
+		`null`:                                 {"", "want a JSON object, got null"},
 	} {
 		_, err := ParseOverride([]byte(text))
 		require.Error(t, err, text)
 		require.Equal(t, want[0], errorsOf(t, err)[0][0], text)
 		require.Contains(t, errorsOf(t, err)[0][1], want[1], text)
+	}
+}
+
+func TestParseRebalance(t *testing.T) {
+	for text, want := range map[string]bool{"": false, "{}": false, `{"dry_run": true}`: true, `{"dry_run": false}`: false} {
+		dryRun, err := ParseRebalance([]byte(text))
+		require.NoError(t, err, text)
+		require.Equal(t, want, dryRun, text)
+	}
+	for _, text := range []string{"null", "x", `{"dry_run": 1}`, `{"dryrun": true}`} {
+		_, err := ParseRebalance([]byte(text))
+		require.Error(t, err, text)
 	}
 }
 
