@@ -44,6 +44,9 @@ type Cluster struct {
 	empty       bool    // no server's merged state is up or probation
 	lastLevel   string  // name of the level last in use; "" = none yet
 
+	rebalance *rebalance // in progress; nil = none
+	joined    string     // a server that has joined those that serve, for autoRebalance; "" = none
+
 	tablesStale bool // a table does not match the weights in force
 
 	leases leaseTable

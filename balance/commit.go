@@ -81,6 +81,9 @@ func (c *Cluster) Commit(p *Prepared, now time.Duration) []Departure {
 		c.servers, c.retired, c.level, c.lastLevel, c.empty = map[string]*Server{}, false, -1, "", false
 	}
 	left := c.install(p)
+	if c.rebalance != nil {
+		c.rebalance.stale = true
+	}
 	c.applyTimers() // slow_start may have changed
 	c.publishChanges()
 	if returns {

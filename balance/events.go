@@ -13,6 +13,9 @@ const (
 	EventLevelChange  EventKind = "level_change"  // another level took over
 	EventClusterEmpty EventKind = "cluster_empty" // no server is up or on probation
 	EventClusterBack  EventKind = "cluster_back"  // a server is up again
+
+	EventRebalanceBegin EventKind = "rebalance_begin" // sessions above the fair shares are closed
+	EventRebalanceEnd   EventKind = "rebalance_end"
 )
 
 // Event is one transition. Each is reported once.

@@ -30,8 +30,9 @@ type Override struct {
 	State       *AdminState
 	Weight      *int
 	MaxSessions *int
-	Note        string // why, shown as the reason
-	By          string // who asked, for display
+	Deadline    time.Duration // of a drain: its sessions are then closed; 0 = none
+	Note        string        // why, shown as the reason
+	By          string        // who asked, for display
 }
 
 // AgentAdvice is the combined advice of an agent. The zero value is neutral: the agent has reported nothing, or its

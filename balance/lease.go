@@ -80,12 +80,18 @@ func (l *Lease) end(now time.Duration, failed bool, why string) {
 	if l.server == nil {
 		return
 	}
-	s, c := l.server, l.server.cluster
+	c := l.server.cluster
 	c.lock(now)
 	defer c.unlock()
+	c.release(l, failed, why)
+}
+
+// release releases a lease that is out.
+func (c *Cluster) release(l *Lease, failed bool, why string) {
 	if !c.leases.release(l.id) {
 		return
 	}
+	s := l.server
 	s.addSessions(-1)
 	if s.probationLease == l.id {
 		s.probationLease = leaseID{}

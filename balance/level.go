@@ -23,6 +23,7 @@ type level struct {
 	busy      int // of those, with the deciding session in progress
 	full      int // eligible ones at their session limit
 
+	shares      *levelShares  // during a rebalance; else nil
 	usable      bool          // new sessions may be sent here
 	usableSince time.Duration // with usable
 

@@ -165,7 +165,15 @@ func (c *Cluster) pickIn(l *level, t *Attempts) (Lease, bool) {
 		return Lease{}, false
 	}
 	c.markTried(l, t, true)
-	i := l.pick(pickInput{now: c.now, hash: t.Key, keyed: t.Keyed})
+	i := -1
+	if l.shares != nil {
+		if i = l.pickBelowShare(); i >= 0 {
+			l.recoverWeight()
+		}
+	}
+	if i < 0 {
+		i = l.pick(pickInput{now: c.now, hash: t.Key, keyed: t.Keyed})
+	}
 	c.markTried(l, t, false)
 	if i < 0 {
 		return Lease{}, false

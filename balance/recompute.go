@@ -65,6 +65,12 @@ func (c *Cluster) publishChanges() {
 	}
 	c.dirty = c.dirty[:0]
 	c.selectLevel()
+	if c.joined != "" {
+		c.autoRebalance()
+	}
+	if c.rebalance != nil && c.rebalance.stale {
+		c.updateShares()
+	}
 	c.serveWaiters(changed)
 }
 
@@ -72,6 +78,7 @@ func (c *Cluster) publishChanges() {
 // state has changed.
 func (c *Cluster) publish(s *Server) {
 	was, wasInitial, is := s.published.State, s.published.Initial, s.merged
+	served := s.since != neverPublished && was.Eligible() && was != Probation || s.since == neverPublished && !s.slowStartDue
 	if s == c.protected {
 		is.State = Unstable
 	}
@@ -107,6 +114,12 @@ func (c *Cluster) publish(s *Server) {
 		}
 	}
 	s.updateSlots()
+	if !served && is.State.Eligible() && is.State != Probation {
+		c.joined = s.name
+	}
+	if c.rebalance != nil {
+		c.rebalance.stale = true
+	}
 }
 
 // selectLevel updates the level in use and whether the cluster is empty. A server on probation ends neither an empty

@@ -117,7 +117,7 @@ func (c *Cluster) Restore(m SavedState, now time.Duration) {
 			s.since = s.mergedSince
 		}
 	}
-	c.events = nil
+	c.events, c.joined, c.rebalance = nil, "", nil
 	c.tablesStale = false
 	c.unlock()
 	c.rebuildTables()

@@ -70,6 +70,9 @@ type placement struct {
 // Name returns the server's name, unique in its cluster.
 func (s *Server) Name() string { return s.name }
 
+// Cluster returns the name of the server's cluster.
+func (s *Server) Cluster() string { return s.cluster.Name() }
+
 // Address returns the address as written in the specification.
 func (s *Server) Address() string { return s.public.Load().address }
 

@@ -159,6 +159,9 @@ func (c *Cluster) updateServer(server string, now time.Duration, change func(*Se
 
 // applyWeight applies the merged weight to every slot of a server.
 func (c *Cluster) applyWeight(s *Server) {
+	if c.rebalance != nil {
+		c.rebalance.stale = true
+	}
 	for _, p := range s.placements {
 		l, configured := p.level, p.level.slots[p.slot].configured
 		weight := s.layers.weight(configured)

@@ -24,6 +24,11 @@ type Spec struct {
 	// max_sessions to the whole; 0 = no slow start.
 	SlowStart time.Duration
 
+	// AutoRebalance begins a rebalance when a server has joined those that serve and the largest share is more than 10 %
+	// above fair (rebalance = "auto"). Settle is how long a rebalance waits for closed sessions to come back; 0 = 30 s.
+	AutoRebalance bool
+	Settle        time.Duration
+
 	// Queue lets sessions wait (Wait) while every server of their level is at max_sessions. Without it such a
 	// level is skipped.
 	Queue bool
