@@ -20,7 +20,7 @@ import (
 )
 
 // SessionFormat is the version of this encoding. Every change of the encoding changes it.
-const SessionFormat = 1
+const SessionFormat = 2
 
 // errBatch is wrapped by every decoding error.
 var errBatch = errors.New("handover: malformed sessions")
@@ -62,6 +62,7 @@ type sessionState struct {
 
 	attemptCount   uint16
 	keepaliveSet   bool
+	askedLast      bool // the last byte came from the client
 	client, server socketState
 	up, down       streamState
 }
@@ -169,7 +170,7 @@ func (t *sessionState) encode(b []byte) []byte {
 	b = binary.AppendUvarint(b, uint64(t.connected))
 	b = binary.AppendUvarint(b, uint64(t.firstByte))
 	b = binary.AppendUvarint(b, uint64(t.attemptCount))
-	b = binary.AppendUvarint(b, flags(t.keepaliveSet))
+	b = binary.AppendUvarint(b, flags(t.keepaliveSet, t.askedLast))
 	for _, s := range [...]*socketState{&t.client, &t.server} {
 		b = binary.AppendUvarint(b, flags(s.fin, s.local, s.urgent, s.hasSent, s.nodelay, s.ackDelayed))
 		b = binary.AppendUvarint(b, uint64(s.headerSize))
@@ -309,7 +310,7 @@ func (r *batchReader) session(bindings int) sessionState {
 	t.halfClosedAt = r.nonNegative("time")
 	t.connected, t.firstByte = since(r.number(math.MaxUint32, "time")), since(r.number(math.MaxUint32, "time"))
 	t.attemptCount = uint16(r.number(math.MaxUint16, "attempts"))
-	r.flags("flags", &t.keepaliveSet)
+	r.flags("flags", &t.keepaliveSet, &t.askedLast)
 	for _, s := range [...]*socketState{&t.client, &t.server} {
 		r.flags("socket", &s.fin, &s.local, &s.urgent, &s.hasSent, &s.nodelay, &s.ackDelayed)
 		s.headerSize = uint16(r.number(math.MaxUint16, "preface"))

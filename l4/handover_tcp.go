@@ -148,7 +148,7 @@ func (s *session) binding() Binding {
 func (s *session) state() sessionState {
 	return sessionState{
 		id: s.id, clientAddr: s.clientAddr.get(), startedAt: s.startedAt, clientActiveAt: s.clientActiveAt, serverActiveAt: s.serverActiveAt, halfClosedAt: s.halfClosedAt,
-		connected: s.connected, firstByte: s.firstByte, attemptCount: s.attemptCount, keepaliveSet: s.keepaliveSet,
+		connected: s.connected, firstByte: s.firstByte, attemptCount: s.attemptCount, keepaliveSet: s.has(keepaliveSet), askedLast: s.has(askedLast),
 		client: s.client.state(), server: s.server.state(), up: s.up.state(), down: s.down.state(),
 	}
 }
@@ -240,7 +240,7 @@ func (s *session) resume(l *loop) {
 		return
 	}
 	s.phase = PhaseRelay
-	if s.keepaliveSet {
+	if s.has(keepaliveSet) {
 		s.rearm(l)
 	} else {
 		l.wheel.arm(&s.timer, l.now+keepaliveDelay)
@@ -377,7 +377,9 @@ func (l *loop) takeOver(t *sessionState, h *LocalBinding, lease balance.Lease, f
 		s.serverCounts = targetOf(server).counts(l)
 	}
 	s.startedAt, s.clientActiveAt, s.serverActiveAt, s.halfClosedAt = t.startedAt, t.clientActiveAt, t.serverActiveAt, t.halfClosedAt
-	s.connected, s.firstByte, s.attemptCount, s.keepaliveSet = t.connected, t.firstByte, t.attemptCount, t.keepaliveSet
+	s.connected, s.firstByte, s.attemptCount = t.connected, t.firstByte, t.attemptCount
+	s.note(keepaliveSet, t.keepaliveSet)
+	s.note(askedLast, t.askedLast)
 	s.client, s.server = t.client.socket(fds[0]), t.server.socket(fds[1])
 	fds = fds[2:]
 	fds = s.up.restore(l, &t.up, fds)

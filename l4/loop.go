@@ -65,6 +65,7 @@ type loop struct {
 
 	// TCP, owned by the loop.
 	sessions slots[session]
+	sweep    sweep      // for sessions to close
 	runQueue []*session // sessions with work left
 	dirty    []*session // have bytes that are not counted yet; may hold a session twice, or one that has ended
 	dialers  dialerPool
@@ -166,6 +167,9 @@ func (l *loop) run() {
 		l.expireTimers()
 		if len(l.pending) > 0 {
 			l.retryPending()
+		}
+		if !l.sweep.idle() {
+			l.closeSessions()
 		}
 		if len(l.pausedSockets) > 0 || l.now-l.lastTrim > trimEvery {
 			l.housekeep()
@@ -285,6 +289,9 @@ func (l *loop) pollTimeout(now time.Duration) int {
 	}
 	if (len(l.pipes.free) > 0 || len(l.buffers.free) > 0 || len(l.dirty) > 0 || len(l.dirtyFlows) > 0) && (wait < 0 || wait > trimEvery) {
 		wait = trimEvery
+	}
+	if !l.sweep.idle() && (wait < 0 || wait > l.sweep.at-now) {
+		wait = max(l.sweep.at-now, 0)
 	}
 	if wait < 0 {
 		return -1

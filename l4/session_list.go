@@ -17,6 +17,10 @@ type SessionIdentity struct {
 	Listener *Listener
 	Server   *balance.Server   // nil while none is picked
 	Address  balance.AddressID // that the server had when it was picked
+	Level    int               // key of the level that the server was picked from
+	Levels   []int             // keys of the levels that the session may use, in order; nil = all
+	Started  time.Duration     // on the plane's clock
+	Ending   bool              // it has ended and delivers its last bytes
 }
 
 // observable is a TCP session or a UDP flow.
@@ -32,7 +36,7 @@ func (s *session) admission() (*Admission, *admissionClaim, netip.Addr) {
 }
 
 func (s *session) identity() SessionIdentity {
-	return SessionIdentity{ID: s.id, Listener: s.listener, Server: s.lease.Server(), Address: s.lease.Address()}
+	return SessionIdentity{ID: s.id, Listener: s.listener, Server: s.lease.Server(), Address: s.lease.Address(), Level: s.lease.Level(), Levels: s.set.Levels, Started: s.startedAt, Ending: s.phase == PhaseAbort}
 }
 
 func (s *session) info(now time.Duration) SessionInfo {
@@ -44,7 +48,7 @@ func (f *flow) admission() (*Admission, *admissionClaim, netip.Addr) {
 }
 
 func (f *flow) identity() SessionIdentity {
-	return SessionIdentity{ID: f.id, Listener: f.socket.ln, Server: f.lease.Server(), Address: f.lease.Address()}
+	return SessionIdentity{ID: f.id, Listener: f.socket.ln, Server: f.lease.Server(), Address: f.lease.Address(), Level: f.lease.Level(), Levels: f.set.Levels, Started: f.startedAt}
 }
 
 func (f *flow) info(now time.Duration) SessionInfo {
@@ -78,6 +82,18 @@ func (p *Plane) Cut(match func(SessionIdentity) bool, reason Reason) int {
 		return true
 	})
 	return int(cut.Load())
+}
+
+// Count returns the number of sessions that match.
+func (p *Plane) Count(match func(SessionIdentity) bool) int {
+	var n atomic.Int64
+	p.walk(func(l *loop, s observable) bool {
+		if match(s.identity()) {
+			n.Add(1)
+		}
+		return false
+	})
+	return int(n.Load())
 }
 
 // CutAll cuts all sessions because weir stops, and returns their number. Each waits at most for flush until its last bytes

@@ -58,6 +58,9 @@ type Settings struct {
 	HalfClose      time.Duration // > 0
 	Keepalive      time.Duration
 	UserTimeout    time.Duration
+	MaxAge         time.Duration // of a TCP session
+	AgeJitter      int           // percent of MaxAge, above or below
+	Closer         *Closer       // of the cluster; nil = no session is closed for its age
 	Backlog        int
 	UnixFile       UnixFile
 

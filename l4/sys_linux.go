@@ -165,6 +165,16 @@ func unacked(fd int32) int {
 	return int(v)
 }
 
+// unread returns how many bytes wait in a socket (SIOCINQ, tcp(7)); a FIN does not count.
+func unread(fd int32) int {
+	var v int32
+	_, _, e := syscall.RawSyscall(unix.SYS_IOCTL, uintptr(fd), unix.TIOCINQ, uintptr(unsafe.Pointer(&v)))
+	if e != 0 {
+		return 0
+	}
+	return int(v)
+}
+
 // finReceived reports whether the peer has sent a FIN after that many bytes. The kernel counts the FIN as a byte in
 // tcpi_bytes_received (tcp_rcv_nxt_update in net/ipv4/tcp_input.c), and keeps the count when a reset follows.
 func finReceived(fd int32, bytes uint64) bool {

@@ -27,13 +27,15 @@ func (s *session) startAbort(l *loop, reason Reason) {
 	s.abort(l)
 }
 
-// cutMode limits the time of an abort.
+// cutMode limits the time of an abort, or says how a session that is closed without one ends.
 type cutMode uint8
 
 const (
 	notCut        cutMode = iota
 	cutDelivering         // cut: queued bytes are delivered while the peer reads
 	cutNow                // weir stops: Plane.stopFlush
+	closedQuietly         // with a FIN on both sides
+	closedCrossed         // a request crossed the FIN: the client's side is reset
 )
 
 // limitAbort limits an abort, started or about to start, because of a cut.

@@ -40,6 +40,11 @@ func (s *session) transfer(l *loop) transferResult {
 	if s.down.hasRead || s.up.bytes != upBytes {
 		s.serverActiveAt, s.serverQueue = l.now, 0
 	}
+	if s.up.hasRead {
+		s.facts |= askedLast
+	} else if s.down.hasRead {
+		s.facts &^= askedLast
+	}
 	s.up.hasRead, s.down.hasRead = false, false
 	if s.up.bytes == upBytes && s.down.bytes == downBytes {
 		return result
@@ -105,10 +110,10 @@ func (s *session) failure() Reason {
 // phase.
 func (s *session) relayExpired(l *loop) {
 	look := l.now + silenceCheck
-	if s.keepaliveSet {
+	if s.has(keepaliveSet) {
 		look = s.checkSilence(l)
 	} else {
-		s.keepaliveSet = true
+		s.facts |= keepaliveSet
 		if s.set.Keepalive > 0 {
 			s.set.keepalive(s.server.fd)
 			setOption(s.server.fd, unix.SOL_SOCKET, unix.SO_KEEPALIVE, 1)
@@ -119,6 +124,7 @@ func (s *session) relayExpired(l *loop) {
 		s.startAbort(l, s.failure())
 		return
 	}
+	s.watchAge(l)
 	if at, _ := s.relayDeadline(); at > 0 {
 		s.checkProgress(l)
 		if at, reason := s.relayDeadline(); l.now >= at {
@@ -182,11 +188,12 @@ func withSlack(t time.Duration) time.Duration { return t + min(t/50, 50*time.Mil
 
 // rearm arms the timer for the nearest deadline, or for the next progress check before it.
 func (s *session) rearm(l *loop) {
-	if !s.keepaliveSet {
+	if !s.has(keepaliveSet) {
 		return // the keepalive timer is armed, and then checks all deadlines
 	}
 	at, reason := s.relayDeadline()
 	if at == 0 {
+		s.watchAge(l)
 		return
 	}
 	often := time.Duration(firstProgressChecks)
@@ -194,6 +201,7 @@ func (s *session) rearm(l *loop) {
 		often = progressChecks
 	}
 	l.wheel.arm(&s.timer, min(at, l.now+max(s.timeout(reason)/often, wheelTick)))
+	s.watchAge(l)
 }
 
 // timeout returns the setting whose expiry has the given reason.

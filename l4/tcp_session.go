@@ -32,15 +32,34 @@ type session struct {
 
 	clientQueue, serverQueue uint32 // unacknowledged bytes at the last check; 0 = unknown or none
 
-	clientAddr   compactAddr // of the client's socket, or of its PROXY header
-	slot         uint32
-	phase        Phase
-	end          Termination // decided when the abort begins
-	polls        uint8       // checks of unacknowledged bytes since the abort or the cut began
-	cutMode      cutMode     // limits the time of an abort
-	keepaliveSet bool        // keepalive is set on both sockets
-	dirty        bool        // in loop.dirty
-	queued       bool        // in the loop's run queue
+	clientAddr compactAddr // of the client's socket, or of its PROXY header
+	slot       uint32
+	phase      Phase
+	end        Termination // decided when the abort begins
+	polls      uint8       // checks of unacknowledged bytes since the abort or the cut began
+	cutMode    cutMode     // limits the time of an abort
+	dirty      bool        // in loop.dirty
+	queued     bool        // in the loop's run queue
+	facts      facts
+}
+
+// facts is a set of facts about a session. A byte more would need the next size of the allocator: 352 instead of 320 bytes.
+type facts uint8
+
+const (
+	keepaliveSet facts = 1 << iota // keepalive is set on both sockets
+	askedLast                      // the last byte came from the client
+	expired                        // in loop.sweep: the session has reached its maximum age
+)
+
+func (s *session) has(f facts) bool { return s.facts&f != 0 }
+
+// note adds or removes a fact.
+func (s *session) note(f facts, is bool) {
+	s.facts &^= f
+	if is {
+		s.facts |= f
+	}
 }
 
 // since is a time after the session began in microseconds, at most about 71 minutes; 0 = not yet.
@@ -175,8 +194,9 @@ func (s *session) finish(l *loop, reason Reason) {
 	l.recordSession(s, server, level)
 	l.plane.releaseSession() // after counting: an observer that waits for the last session reads the counters next
 	s.removeHop(l)
-	s.client.close(s.end.Clean())
-	s.server.close(s.end.Clean())
+	clean := s.end.Clean()
+	s.client.close(clean || s.cutMode == closedQuietly)
+	s.server.close(clean || s.cutMode == closedQuietly || s.cutMode == closedCrossed)
 	l.freeSession(s)
 }
 

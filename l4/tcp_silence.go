@@ -89,8 +89,8 @@ func (s *session) watchSilence(l *loop) {
 
 // lookBy arms the session's timer unless it fires before a time.
 func (s *session) lookBy(l *loop, at time.Duration) {
-	if s.set.UserTimeout == 0 && (!s.timer.armed || s.timer.tick > uint64(at/wheelTick)) {
-		l.wheel.arm(&s.timer, at)
+	if s.set.UserTimeout == 0 {
+		s.armBy(l, at)
 	}
 }
 

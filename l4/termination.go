@@ -69,6 +69,10 @@ const (
 	ReasonLocalShortage           // this host lacked a descriptor, port, address or memory
 	ReasonCutServerDown           // server down or in maint, on_down = "close"
 	ReasonCutServerRemoved        // server removed, drain_timeout expired
+	ReasonCutDrain                // server in drain, its deadline or a quiet moment before it
+	ReasonCutAge                  // max_session_age
+	ReasonCutFailback             // a better level has taken over, on_failback = "close"
+	ReasonCutRebalance            // the server had more sessions than its fair share
 	ReasonCutListenerRemoved      // listener removed, drain_timeout expired
 	ReasonCutShutdown             // weir stopped, drain_timeout expired
 	ReasonCutOperator             // ended by an operator
@@ -130,6 +134,10 @@ var reasons = [reasonCount]struct {
 	ReasonLocalShortage:           {"local_shortage", inAccept | inProxyHeader | inDial | inHandover},
 	ReasonCutServerDown:           {"cut_server_down", inRelay},
 	ReasonCutServerRemoved:        {"cut_server_removed", inUnanswered | inRelay},
+	ReasonCutDrain:                {"cut_drain", inRelay},
+	ReasonCutAge:                  {"cut_age", inRelay},
+	ReasonCutFailback:             {"cut_failback", inRelay},
+	ReasonCutRebalance:            {"cut_rebalance", inRelay},
 	ReasonCutListenerRemoved:      {"cut_listener_removed", inAny},
 	ReasonCutShutdown:             {"cut_shutdown", inAny},
 	ReasonCutOperator:             {"cut_operator", inAny},
@@ -139,7 +147,13 @@ var reasons = [reasonCount]struct {
 func (r Reason) String() string { return reasons[r].name }
 
 // ofServer reports whether the reason concerns only sessions connected to a server.
-func (r Reason) ofServer() bool { return r == ReasonCutServerDown || r == ReasonCutServerRemoved }
+func (r Reason) ofServer() bool {
+	switch r {
+	case ReasonCutServerDown, ReasonCutServerRemoved, ReasonCutDrain, ReasonCutAge, ReasonCutFailback, ReasonCutRebalance:
+		return true
+	}
+	return false
+}
 
 // Termination is how a session ended: the reason, and the phase in which it occurred, which is never PhaseAbort.
 type Termination struct {
@@ -148,7 +162,7 @@ type Termination struct {
 }
 
 // terminationCount is the number of Terminations.
-const terminationCount = 73
+const terminationCount = 77
 
 // terminations holds every combination of phase and reason, by reason and then phase.
 var terminations = listTerminations()

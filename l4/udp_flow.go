@@ -182,7 +182,7 @@ func (f *flow) cut(l *loop, reason Reason) {
 	switch {
 	case f.frozen:
 	case reason.ofServer() && f.fd < 0:
-	case reason == ReasonCutServerDown:
+	case reason == ReasonCutServerDown, reason == ReasonCutDrain:
 		f.releaseServer(l)
 	case reason == ReasonCutServerRemoved && f.unanswered > 0:
 		f.pendingReason, f.moveDeadline = reason, l.now+finalReplyTimeout
