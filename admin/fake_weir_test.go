@@ -74,7 +74,7 @@ func (f *fakeWeir) Metrics() status.Metrics {
 			Dropped: []status.ReasonCount{{Reason: "no_server", Count: 3}}, Rejected: []status.ReasonCount{{Reason: "denied", Count: 4}},
 		}},
 		Clusters: []status.ClusterMetrics{{
-			Name: "c", Level: "one", Servers: []status.ServerMetrics{{Name: "a", State: "up"}},
+			Name: "c", Level: "one", Closing: 5, Closed: []status.ClosedCount{{Cause: "age", Kind: "quiet", Count: 6}}, Servers: []status.ServerMetrics{{Name: "a", State: "up"}},
 			Levels: []status.LevelMetrics{{Name: "one", InUse: true, Eligible: 1, Weights: []status.ServerWeight{{Server: "a", Weight: 1, Effective: 1}}}},
 		}},
 		Checks: []status.CheckMetrics{{Cluster: "c", Server: "a", Check: "tcp", Passed: 3, Durations: h}},
@@ -150,6 +150,11 @@ func (f *fakeWeir) PutCluster(name string, text []byte) (bool, error) {
 func (f *fakeWeir) RemoveCluster(name string) error { return f.record("remove " + name) }
 
 func (f *fakeWeir) Failback(name string) error { return f.record("failback " + name) }
+
+func (f *fakeWeir) Rebalance(name string, text []byte) (status.Rebalance, error) {
+	return status.Rebalance{Cluster: name, DryRun: len(text) > 0, Surplus: 2, Servers: []status.ServerShare{{Level: "one", Server: "a", Sessions: 5, Share: 3, Surplus: 2}}},
+		f.record("rebalance " + name + " " + string(text))
+}
 
 func (f *fakeWeir) Reload(context.Context) error { return f.record("reload") }
 

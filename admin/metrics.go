@@ -94,6 +94,15 @@ func metricTable() []metric {
 		{"weir_cluster_sessions", gauge, "cluster", "Current sessions, including those of removed servers.", perCluster(func(c *status.ClusterMetrics) float64 { return float64(c.Sessions) })},
 		{"weir_cluster_queue", gauge, "cluster", "Sessions in the queue.", perCluster(func(c *status.ClusterMetrics) float64 { return float64(c.Queue) })},
 
+		{"weir_sessions_closing", gauge, "cluster", "Sessions that wait to be closed: on_down, removed servers, drains with a deadline, failback, rebalancing, age.", perCluster(func(c *status.ClusterMetrics) float64 { return float64(c.Closing) })},
+		{"weir_sessions_closed_total", counter, "cluster, cause, kind", "Sessions closed for these causes, at a quiet moment (quiet) or by a reset (forced).", func(f *family, s *snapshot) {
+			for i := range s.Clusters {
+				for _, c := range s.Clusters[i].Closed {
+					f.count(c.Count, s.Clusters[i].Name, c.Cause, c.Kind)
+				}
+			}
+		}},
+
 		{"weir_server_state", gauge, "cluster, server, state", "1 for the state of the server, 0 for every other state.", func(f *family, s *snapshot) {
 			for i := range s.Clusters {
 				for j := range s.Clusters[i].Servers {

@@ -87,6 +87,17 @@ func (s *Server) failback(w http.ResponseWriter, r *http.Request) {
 	writeNoContent(w, s.weir.Failback(r.PathValue("cluster")))
 }
 
+func (s *Server) rebalance(w http.ResponseWriter, r *http.Request) {
+	if text, ok := readBody(w, r, maxBody); ok {
+		plan, err := s.weir.Rebalance(r.PathValue("cluster"), text)
+		if err != nil {
+			writeRequestError(w, err)
+			return
+		}
+		writeJSON(w, http.StatusOK, plan)
+	}
+}
+
 // cutCount is the response of requests that cut sessions.
 type cutCount struct {
 	SessionsCut int `json:"sessions_cut"`

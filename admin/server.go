@@ -82,10 +82,11 @@ func (s *Server) endpoints() map[string]methods {
 		"/v1/sessions":      {get: s.sessions},
 		"/v1/sessions/{id}": {del: s.cutSession},
 
-		"/v1/clusters":                    {get: s.clusters},
-		"/v1/clusters/{cluster}":          {get: s.cluster, put: s.putCluster, del: s.deleteCluster},
-		"/v1/clusters/{cluster}/failback": {post: s.failback},
-		"/v1/clusters/{cluster}/servers":  {post: s.postServer},
+		"/v1/clusters":                     {get: s.clusters},
+		"/v1/clusters/{cluster}":           {get: s.cluster, put: s.putCluster, del: s.deleteCluster},
+		"/v1/clusters/{cluster}/failback":  {post: s.failback},
+		"/v1/clusters/{cluster}/rebalance": {post: s.rebalance},
+		"/v1/clusters/{cluster}/servers":   {post: s.postServer},
 
 		"/v1/clusters/{cluster}/servers/{server}":          {get: s.explain, patch: s.patchServer, del: s.deleteServer},
 		"/v1/clusters/{cluster}/servers/{server}/explain":  {get: s.explain},

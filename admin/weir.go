@@ -43,6 +43,8 @@ type Weir interface {
 	PutCluster(name string, text []byte) (created bool, err error)
 	// RemoveCluster removes a cluster that no listener uses.
 	RemoveCluster(name string) error
+	// Rebalance closes the sessions of a cluster that are above the fair shares of its servers; text may ask for a dry run.
+	Rebalance(cluster string, text []byte) (status.Rebalance, error)
 	// Failback lets a better level of a cluster take over.
 	Failback(cluster string) error
 

@@ -36,6 +36,9 @@ func showExplanation(w io.Writer, x status.Explanation) {
 	}
 	fmt.Fprintf(w, "\n%s %s, weight %d (%.3g in effect), %s, %d sessions\n\n", levels, strings.Join(x.Levels, ", "), x.Weight, x.EffectiveWeight,
 		limitText(x.MaxSessions), x.Sessions)
+	if x.Deadline != nil {
+		fmt.Fprintf(w, "its sessions are closed by %s\n\n", moment(*x.Deadline))
+	}
 	showLayers(w, x.Layers)
 }
 

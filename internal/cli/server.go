@@ -19,7 +19,9 @@ import (
 
 const serverHelp = `Sets an override on top of the configuration file, or adds or removes a server:
 
-  drain               no new sessions; existing sessions continue
+  drain               no new sessions; existing sessions continue, with --deadline
+                      at most that long: they are closed gently if close_rate or
+                      close_quiet is set, and the rest are reset at the deadline
   maint               out of service, and not checked
   ready               in service, even if the file says drain or maint
   weight N            weight N, from 0 to 256
@@ -36,7 +38,7 @@ Overrides survive reloads as long as the server exists.`
 // serverChange holds the flags of weir server.
 type serverChange struct {
 	*clientFlags
-	reason, level string
+	reason, level, deadline string
 }
 
 func serverCommand(flags *clientFlags) *cobra.Command {
@@ -62,6 +64,7 @@ func serverCommand(flags *clientFlags) *cobra.Command {
 		},
 	}
 	cmd.Flags().StringVar(&change.reason, "reason", "", "the reason, shown in weir status and weir explain")
+	cmd.Flags().StringVar(&change.deadline, "deadline", "", "with drain: close its sessions within this `duration`, such as 5m")
 	cmd.Flags().StringVar(&change.level, "level", "", "with add: the `level`, by name or number counted from 1 (default the first)")
 	return cmd
 }
@@ -76,6 +79,9 @@ func (s *serverChange) apply(cmd *cobra.Command, cluster, server, action string,
 	switch action {
 	case "drain", "maint", "ready":
 		patch["state"] = action
+		if s.deadline != "" {
+			patch["deadline"] = s.deadline
+		}
 	case "weight", "max_sessions":
 		n, err := strconv.Atoi(args[0])
 		if err != nil {
@@ -141,6 +147,8 @@ func (s *serverChange) checkArguments(cmd *cobra.Command, action string, args []
 		return fmt.Errorf("%s: want a number", action)
 	case action != "add" && cmd.Flags().Changed("level"):
 		return fmt.Errorf("unexpected flag --level: %s changes the server in all its levels; add takes a level", action)
+	case action != "drain" && cmd.Flags().Changed("deadline"):
+		return fmt.Errorf("unexpected flag --deadline: %s has no deadline; drain takes one", action)
 	case cmd.Flags().Changed("reason") && slices.Contains([]string{"reset", "kill-sessions", "add", "remove", "restore"}, action):
 		return fmt.Errorf("unexpected flag --reason: %s takes no reason", action)
 	}
@@ -190,7 +198,11 @@ type cutCount struct {
 }
 
 func showServer(w io.Writer, x status.Explanation) {
-	fmt.Fprintf(w, "%s/%s: %s, weight %d, %d sessions\n", x.Cluster, x.Name, x.State, x.Weight, x.Sessions)
+	state := x.State
+	if x.Deadline != nil {
+		state += " until " + moment(*x.Deadline)
+	}
+	fmt.Fprintf(w, "%s/%s: %s, weight %d, %d sessions\n", x.Cluster, x.Name, state, x.Weight, x.Sessions)
 }
 
 // clusterAndServer splits CLUSTER/SERVER. The name of the server may contain slashes.

@@ -139,6 +139,9 @@ func showCluster(w io.Writer, c *status.Cluster, most int) {
 		head = append(head, "created at run time")
 	}
 	fmt.Fprintln(w, cut(c.Name+": "+strings.Join(head, ", "), widthOf(w)))
+	if c.Closing != nil {
+		fmt.Fprintln(w, cut("  "+closingText(c.Closing), widthOf(w)))
+	}
 	servers := 0
 	for i := range c.Levels {
 		servers += len(c.Levels[i].Servers)
@@ -161,7 +164,7 @@ func showCluster(w io.Writer, c *status.Cluster, most int) {
 				sessions += s.Sessions
 				continue
 			}
-			t.row(name, marks(s), s.Name, s.State, s.Weight, s.Sessions, s.Reason)
+			t.row(name, marks(s), s.Name, s.State, s.Weight, s.Sessions, serverReason(s))
 			name = ""
 		}
 		if up > 0 {
@@ -172,6 +175,23 @@ func showCluster(w io.Writer, c *status.Cluster, most int) {
 	if len(c.Removed) > 0 {
 		fmt.Fprintln(w, "  removed at run time:", strings.Join(c.Removed, ", "))
 	}
+}
+
+// closingText describes the progress of closing sessions.
+func closingText(c *status.Closing) string {
+	text := fmt.Sprintf("closing %d of %d, %d quiet closes, %d forced (%s)", c.Left, c.Total, c.Quiet, c.Forced, strings.ReplaceAll(strings.Join(c.Causes, ", "), "_", " "))
+	if c.Deadline != nil {
+		text += ", deadline " + moment(*c.Deadline)
+	}
+	return text
+}
+
+// serverReason returns the reason of a server's state, with the deadline of a drain.
+func serverReason(s *status.Server) string {
+	if s.Deadline == nil {
+		return s.Reason
+	}
+	return s.Reason + ", until " + moment(*s.Deadline)
 }
 
 // marks returns * for a server with an override and + for one that was added at run time.

@@ -70,6 +70,11 @@ func (s *screen) head(width, height int) []string {
 		}
 		lines = append(lines, s.palette.severity(t.Severity, cut(text, width)))
 	}
+	for i := range doc.Clusters {
+		if c := doc.Clusters[i].Closing; c != nil && len(lines) < most+2 {
+			lines = append(lines, cut(doc.Clusters[i].Name+": "+closingText(c), width))
+		}
+	}
 	return append(lines, "")
 }
 

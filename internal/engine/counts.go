@@ -13,6 +13,7 @@ type counts struct {
 	Listeners   map[string]listenerCounts `json:"listeners"` // by identity
 	Servers     []serverCounts            `json:"servers"`
 	Checks      []checkCounts             `json:"checks"`
+	Closed      []closedCounts            `json:"closed,omitempty"`
 	Dials       durations                 `json:"dials"`
 	RecordsLost uint64                    `json:"records_lost"`
 	Reloads     uint64                    `json:"reloads"`
@@ -42,6 +43,13 @@ type checkCounts struct {
 	Passed  uint64    `json:"passed"`
 	Failed  uint64    `json:"failed"`
 	Took    durations `json:"took"`
+}
+
+type closedCounts struct {
+	Cluster string `json:"cluster"`
+	Reason  string `json:"reason"`
+	Quiet   uint64 `json:"quiet"`
+	Forced  uint64 `json:"forced"`
 }
 
 // durations is a histogram. A receiver with other bounds ignores the buckets.
@@ -104,6 +112,7 @@ func (e *Engine) counts(listeners map[string]*l4.Listener) counts {
 			}
 		}
 	}
+	c.Closed = e.closings.counts()
 	var dials l4.Histogram
 	if old := e.published.baseline.Load(); old != nil {
 		c.RecordsLost += old.RecordsLost
@@ -145,6 +154,7 @@ func (e *Engine) countFrom(c *counts, listeners map[string]*l4.Listener, running
 			}
 		}
 	}
+	e.closings.setBaseline(c.Closed)
 	e.published.checks.setBaseline(c.Checks, running.jobs)
 	e.published.baseline.Store(c)
 }

@@ -78,7 +78,8 @@ type Engine struct {
 	published        published
 	stateFile        *state.File
 	drains           drains
-	serversToCut     pendingSet[*balance.Server]
+	closings         closings
+	serversToCut     pendingSet[serverToCut]
 	serversToRecheck pendingSet[checks.Key] // by all their checks
 
 	resultsMu sync.RWMutex // held for reading while a check result is handled
@@ -156,9 +157,9 @@ func newEngine(cfg *conf.Config, o Options) (*Engine, error) {
 	e := &Engine{
 		log: o.Log, lookup: o.Lookup, skipLookups: o.SkipLookups, oldProcess: old, chown: o.Chown, hooks: hooks.New(o.Log), routes: route.Open(),
 		namesChanged: make(chan struct{}, 1), routesChanged: make(chan struct{}, 1),
-		serversToCut: newPendingSet[*balance.Server](), serversToRecheck: newPendingSet[checks.Key](),
+		serversToCut: newPendingSet[serverToCut](), serversToRecheck: newPendingSet[checks.Key](),
 		listeners: map[string]*l4.Listener{}, retiredClusters: map[string]*balance.Cluster{}, retiredListeners: map[string]*l4.Listener{},
-		retiredAdmissions: admissionStates{}, activated: map[string]*l4.ActivatedSocket{}, savedState: o.SavedState,
+		closings: newClosings(o.Log), retiredAdmissions: admissionStates{}, activated: map[string]*l4.ActivatedSocket{}, savedState: o.SavedState,
 	}
 	e.ctx, e.cancel = context.WithCancel(context.Background())
 	if e.lookup == nil {
@@ -188,7 +189,8 @@ func newEngine(cfg *conf.Config, o Options) (*Engine, error) {
 		e.sessionLog.Close()
 		return nil, err
 	}
-	e.drains.plane, e.drains.log = e.plane, e.log
+	e.drains.plane, e.drains.log, e.drains.closings = e.plane, e.log, &e.closings
+	e.closings.plane, e.closings.running = e.plane, e.running.Load
 	e.runner = checks.NewRunner(checks.Options{Result: e.handleResult, Skipped: e.handleSkip, State: e.checkState, Parallel: parallelChecks(l4.DescriptorLimit())})
 	if e.savedState == nil {
 		e.savedState = e.stateFile.Load(cfg.Runtime.StateFile)
@@ -216,6 +218,7 @@ func (e *Engine) startBackground() {
 	e.work.Go(func() { e.stateFile.Run(e.ctx) })
 	e.work.Go(e.resolvePeriodically)
 	e.work.Go(e.maintainRoutes)
+	e.work.Go(func() { e.closings.run(e.ctx) })
 	e.work.Go(func() { e.serversToCut.run(e.ctx, e.cutServersDown) })
 	e.work.Go(func() { e.serversToRecheck.run(e.ctx, e.recheck) })
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"log/slog"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"weir/balance"
@@ -17,6 +18,11 @@ import (
 func (e *Engine) handleEvent(ev balance.Event) {
 	ev.Reason = reasonOf(ev)
 	e.queueCut(ev)
+	if ev.Kind == balance.EventRebalanceBegin {
+		if b := e.running.Load().clusters[ev.Cluster]; b != nil {
+			e.closings.closeSurplus(ev.Cluster, b)
+		}
+	}
 	if ev.To == balance.Failing.String() || ev.From == balance.InMaint.String() { // the last verdict is in doubt
 		e.serversToRecheck.add(checks.Key{Cluster: ev.Cluster, Server: ev.Server})
 	}
@@ -41,23 +47,52 @@ func (e *Engine) eventBy(ev balance.Event) string {
 	return name
 }
 
-// queueCut queues a server for cutServersDown if its new state ends its sessions (on_down = "close").
+// serverToCut is a server whose sessions are cut at once.
+type serverToCut struct {
+	server *balance.Server
+	closer *l4.Closer // of its cluster
+}
+
+// queueCut ends the sessions of a server if its new state does (on_down = "close"): at once by cutServersDown, or at the
+// pace of close_rate.
 func (e *Engine) queueCut(ev balance.Event) {
 	running := e.running.Load()
 	ends := ev.To == balance.Down.String() || ev.To == balance.Standby.String() || ev.To == balance.InMaint.String()
 	if !ends || running.cfg == nil {
 		return
 	}
-	if c := running.cfg.Cluster(ev.Cluster); c != nil && c.OnDown == "close" {
-		if s := running.clusters[c.Name].Server(ev.Server); s != nil {
-			e.serversToCut.add(s)
-		}
+	c := running.cfg.Cluster(ev.Cluster)
+	if c == nil || c.OnDown != "close" {
+		return
+	}
+	s := running.clusters[c.Name].Server(ev.Server)
+	if s == nil {
+		return
+	}
+	if closer := e.closings.closer(c.Name); closer.Paced() {
+		e.closings.closeServerDown(c.Name, s, e.plane.Now()+c.CloseDeadline)
+	} else {
+		e.serversToCut.add(serverToCut{s, closer})
 	}
 }
 
 // cutServersDown cuts the sessions of servers.
-func (e *Engine) cutServersDown(servers map[*balance.Server]bool) {
-	if n := e.plane.Cut(func(s l4.SessionIdentity) bool { return servers[s.Server] }, l4.ReasonCutServerDown); n > 0 {
+func (e *Engine) cutServersDown(servers map[serverToCut]bool) {
+	closers, counts := map[*balance.Server]*l4.Closer{}, map[*l4.Closer]*atomic.Int64{}
+	for s := range servers {
+		closers[s.server], counts[s.closer] = s.closer, &atomic.Int64{}
+	}
+	n := e.plane.Cut(func(s l4.SessionIdentity) bool {
+		closer := closers[s.Server]
+		if closer != nil && !s.Listener.UDP() {
+			counts[closer].Add(1)
+		}
+		return closer != nil
+	}, l4.ReasonCutServerDown)
+	for closer, n := range counts {
+		closer.Count(l4.ReasonCutServerDown, false, int(n.Load()))
+	}
+	if n > 0 {
 		e.log.Info("sessions cut", "sessions", n, "reason", "server down")
 	}
 }

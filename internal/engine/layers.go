@@ -43,7 +43,7 @@ func layers(seen *balance.ServerState, by string, spec *conf.Server, agent *job,
 		list = append(list, l)
 	}
 	if o := known.Override; o.State != nil || o.Weight != nil || o.MaxSessions != nil {
-		l := status.Layer{By: operator(o.By), Weight: o.Weight, MaxSessions: o.MaxSessions, Reason: o.Note, At: clock.at(known.OverrideAt)}
+		l := status.Layer{By: operator(o.By), Weight: o.Weight, MaxSessions: o.MaxSessions, Reason: o.Note, At: clock.at(known.OverrideAt), Until: clock.at(o.Deadline)}
 		if o.State != nil {
 			l.Says = o.State.String()
 		}

@@ -161,6 +161,7 @@ func (r *reload) listenerSettings(ln *conf.Listener) *l4.Settings {
 		Keepalive: ln.TCPKeepalive, UserTimeout: ln.TCPUserTimeout, Backlog: ln.Backlog, UnixFile: unixFile(ln),
 		FlowTimeout: ln.FlowTimeout, Drain: cfg.Runtime.DrainTimeout, Responses: ln.Responses,
 		Requests: ln.Requests, MaxFlowAge: ln.MaxFlowAge,
+		MaxAge: c.MaxSessionAge, AgeJitter: c.MaxSessionAgeJitter, Closer: r.e.closings.closer(c.Name),
 	}
 	if typ, ok := c.ProxyTLV(); ok {
 		s.HashTLV = typ

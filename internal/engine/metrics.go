@@ -39,7 +39,9 @@ func (e *Engine) Metrics() status.Metrics {
 		}
 		for i := range s.cfg.Clusters {
 			name := s.cfg.Clusters[i].Name
-			m.Clusters = append(m.Clusters, clusterMetrics(name, s.clusters[name], s.now))
+			c := clusterMetrics(name, s.clusters[name], s.now)
+			c.Closing, c.Closed = s.closings.metrics(name)
+			m.Clusters = append(m.Clusters, c)
 		}
 	}
 	var dials l4.Histogram

@@ -43,6 +43,18 @@ func (e *Engine) setOverride(by, cluster, server string, p conf.Override) error 
 			o.State = &s
 		}
 	}
+	if p.State != nil { // nor its deadline
+		o.Deadline = 0
+	}
+	if p.Deadline != nil {
+		if *p.Deadline > 0 && (o.State == nil || *o.State != balance.Drain) {
+			return &status.RequestError{Kind: status.Conflict, Field: "deadline", Text: "only a drain that an operator has set has a deadline; set state = \"drain\" too"}
+		}
+		o.Deadline = 0
+		if *p.Deadline > 0 {
+			o.Deadline = e.plane.Now() + *p.Deadline
+		}
+	}
 	if p.Weight != nil {
 		o.Weight = orNil(*p.Weight)
 	}
@@ -52,6 +64,7 @@ func (e *Engine) setOverride(by, cluster, server string, p conf.Override) error 
 	o.By = by
 	e.published.overrideBy.Store([2]string{cluster, server}, by)
 	b.SetOverride(server, o, e.plane.Now())
+	e.closings.closeDraining(cluster, b.DrainDeadlines())
 	e.stateFile.Changed()
 	e.log.Info("override", "cluster", cluster, "server", server, "state", deref(o.State), "weight", deref(o.Weight),
 		"max_sessions", deref(o.MaxSessions), "reason", o.Note, "by", by)
@@ -99,6 +112,38 @@ func (e *Engine) Failback(cluster string) error {
 	}
 	e.stateFile.Sync()
 	return nil
+}
+
+// Rebalance closes the sessions of a cluster that are above the fair shares of its servers, or with dry_run only tells which.
+// text is empty or an object with dry_run.
+func (e *Engine) Rebalance(cluster string, text []byte) (status.Rebalance, error) {
+	dryRun, err := conf.ParseRebalance(text)
+	if err != nil {
+		return status.Rebalance{}, overlay.Invalid(err)
+	}
+	e.published.overrides.Lock() // no upgrade meanwhile
+	defer e.published.overrides.Unlock()
+	if e.published.handedOver.Load() {
+		return status.Rebalance{}, stopping()
+	}
+	b := e.running.Load().clusters[cluster]
+	if b == nil {
+		return status.Rebalance{}, overlay.NoCluster(cluster)
+	}
+	start := b.StartRebalance
+	if dryRun {
+		start = b.PlanRebalance
+	}
+	plan, err := start(e.plane.Now())
+	if err != nil {
+		return status.Rebalance{}, &status.RequestError{Kind: status.Conflict, Text: "rebalance: " + err.Error()}
+	}
+	r := status.Rebalance{Cluster: cluster, DryRun: dryRun, Servers: []status.ServerShare{}}
+	for _, s := range plan {
+		r.Servers = append(r.Servers, status.ServerShare{Level: s.Level, Server: s.Server, Sessions: s.Sessions, Share: s.Share, Surplus: s.Surplus})
+		r.Surplus += s.Surplus
+	}
+	return r, nil
 }
 
 // findServer returns the cluster of a server.

@@ -174,6 +174,7 @@ func (r *reload) commit() retired {
 	r.e.resultsMu.Lock()      // results for the old configuration arrive before anything of it is dropped
 	r.e.running.Store(r.next) // before the clusters change: events are handled by the new configuration
 	r.e.resultsMu.Unlock()
+	r.e.closings.configure(r.next.cfg)
 	left := retired{servers: r.commitClusters(now), timeout: r.next.cfg.Runtime.DrainTimeout}
 	r.dropChecks(now)
 	r.e.published.checks.prune(r.next.jobs)

@@ -23,8 +23,9 @@ type retired struct {
 
 // drains cut the sessions of retired objects at their deadlines. Waiting costs no goroutine.
 type drains struct {
-	plane *l4.Plane
-	log   *slog.Logger
+	plane    *l4.Plane
+	log      *slog.Logger
+	closings *closings // close sessions gently before the deadline
 
 	work sync.WaitGroup // timers that run
 
@@ -120,6 +121,9 @@ func (d *drains) start(left retired) {
 	d.mu.Unlock()
 	for _, ln := range left.listeners {
 		ln.Stop()
+	}
+	for _, s := range left.servers {
+		d.closings.closeRemoved(s.Server.Cluster(), s, left.timeout)
 	}
 	if len(left.listeners) > 0 || len(left.servers) > 0 {
 		d.wait(left, time.Now().Add(left.timeout), firstPrune)

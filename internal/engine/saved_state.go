@@ -53,6 +53,10 @@ func (e *Engine) savedServer(running *runningState, c *conf.Cluster, b *balance.
 		if o.State != nil {
 			s.Override.State = o.State.String()
 		}
+		if o.Deadline != 0 {
+			deadline := clock.wall(o.Deadline)
+			s.Override.Deadline = &deadline
+		}
 	}
 	for i := range c.Checks {
 		key := checks.Key{Cluster: c.Name, Server: b.Name, Check: c.Checks[i].ID}
@@ -153,6 +157,7 @@ func (r *reload) restoreState() {
 			}
 		}
 		b.Restore(to, e.plane.Now())
+		e.closings.closeDraining(c.Name, b.DrainDeadlines())
 	}
 	e.log.Info("state restored", "saved_at", saved.SavedAt, "servers", servers, "runtime_changes", len(r.next.overlay))
 }
@@ -167,6 +172,9 @@ func (r *restorer) server(cluster string, s *state.Server, same bool, checkJobs 
 		if o.State != "" {
 			admin, _ := balance.ParseAdminState(o.State)
 			to.Override.State = &admin
+		}
+		if o.Deadline != nil {
+			to.Override.Deadline = r.clock.plane(*o.Deadline)
 		}
 	}
 	for _, k := range s.Checks {

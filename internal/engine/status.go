@@ -81,10 +81,11 @@ type snapshot struct {
 	listeners map[string]*l4.Listener // by identity
 	now       time.Duration           // on the clock of the data plane
 	clock     clock
+	closings  *closings
 }
 
 func (e *Engine) snapshot() *snapshot {
-	s := &snapshot{runningState: e.running.Load(), published: &e.published, now: e.plane.Now(), clock: e.clock()}
+	s := &snapshot{runningState: e.running.Load(), published: &e.published, now: e.plane.Now(), clock: e.clock(), closings: &e.closings}
 	if open := e.published.listeners.Load(); open != nil {
 		s.listeners = *open
 	}
@@ -166,7 +167,7 @@ func (s *snapshot) cluster(spec *conf.Cluster) status.Cluster {
 	c := status.Cluster{
 		Name: spec.Name, Balance: spec.Balance, Origin: s.overlay.Origin(spec.Name, "", ""), Removed: s.overlay.Removed(spec.Name),
 		Level: state.Level, Held: state.Held, Empty: state.Empty, Sessions: state.Leases, Queue: state.Waiting,
-		Levels: make([]status.Level, 0, len(state.Levels)),
+		Closing: s.closings.status(spec.Name, s.clock), Levels: make([]status.Level, 0, len(state.Levels)),
 	}
 	for _, l := range state.Levels {
 		level := status.Level{Name: l.Name, InUse: l.InUse, MinUp: l.MinUp, Eligible: l.Eligible, Impaired: l.Impaired, Servers: make([]status.Server, 0, len(l.Servers))}
@@ -187,6 +188,9 @@ func (s *snapshot) server(b *balance.Cluster, spec *conf.Cluster, level string, 
 	}
 	if at := s.clock.at(state.Since); at != nil {
 		entry.Since = *at
+	}
+	if state.State == balance.Draining {
+		entry.Deadline = s.clock.at(state.Layers.Override.Deadline)
 	}
 	c := serverCounters(b, state.Name)
 	entry.SessionsTotal, entry.BytesUp, entry.BytesDown = c.Sessions, c.BytesUp, c.BytesDown

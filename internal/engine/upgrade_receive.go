@@ -117,7 +117,12 @@ func (e *Engine) restoreTransferred(r *reload) {
 	if p.state != nil {
 		for name, c := range r.created {
 			c.RestoreHandover(p.state.Balance[name], e.plane.Now())
+			if h := p.state.Rebalances[name]; h != nil {
+				c.ResumeRebalance(h, e.plane.Now())
+				e.closings.closeSurplus(name, c)
+			}
 		}
+		e.closings.resume(p.state.Closings, r.next)
 	}
 }
 

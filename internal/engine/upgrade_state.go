@@ -10,13 +10,15 @@ import (
 
 // transferredState is what the new process of an upgrade continues with, besides sockets and sessions.
 type transferredState struct {
-	ClockOrigin   time.Duration                      `json:"clock_origin"` // of the data plane's clock on CLOCK_MONOTONIC; other durations are on the data plane's clock
-	LastSessionID uint64                             `json:"last_session_id"`
-	Saved         json.RawMessage                    `json:"saved_state"` // a state.Snapshot
-	Addresses     addresses                          `json:"addresses"`   // of resolved host names
-	Balance       map[string][]balance.HandoverState `json:"balance"`     // by cluster
-	Counters      counts                             `json:"counters"`
-	Events        eventLogState                      `json:"events"`
+	ClockOrigin   time.Duration                         `json:"clock_origin"` // of the data plane's clock on CLOCK_MONOTONIC; other durations are on the data plane's clock
+	LastSessionID uint64                                `json:"last_session_id"`
+	Saved         json.RawMessage                       `json:"saved_state"`          // a state.Snapshot
+	Addresses     addresses                             `json:"addresses"`            // of resolved host names
+	Balance       map[string][]balance.HandoverState    `json:"balance"`              // by cluster
+	Rebalances    map[string]*balance.RebalanceHandover `json:"rebalances,omitempty"` // by cluster
+	Closings      []transferredClosing                  `json:"closings,omitempty"`
+	Counters      counts                                `json:"counters"`
+	Events        eventLogState                         `json:"events"`
 }
 
 // transferredState returns the state of this process. mu is held.
@@ -25,10 +27,13 @@ func (e *Engine) transferredState() (any, error) {
 	running := e.running.Load()
 	t := &transferredState{
 		ClockOrigin: e.plane.ClockOrigin(), LastSessionID: e.plane.LastID(), Saved: saved, Addresses: addresses{},
-		Balance: map[string][]balance.HandoverState{}, Counters: e.counts(*e.published.listeners.Load()), Events: e.published.eventLog.state(),
+		Balance: map[string][]balance.HandoverState{}, Rebalances: map[string]*balance.RebalanceHandover{}, Closings: e.closings.transfer(), Counters: e.counts(*e.published.listeners.Load()), Events: e.published.eventLog.state(),
 	}
 	for name, c := range running.clusters {
 		t.Balance[name] = c.HandoverStates(e.plane.Now())
+		if h := c.HandoverRebalance(); h != nil {
+			t.Rebalances[name] = h
+		}
 	}
 	for name, addrs := range running.addresses {
 		if len(addrs) > 0 { // the new process resolves the others itself

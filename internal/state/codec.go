@@ -174,6 +174,9 @@ func (s *Server) check() error {
 				return fmt.Errorf("override.%s: %d is out of range", name, *n)
 			}
 		}
+		if o.Deadline != nil && o.State != "drain" {
+			return errors.New("override.deadline: want the state drain")
+		}
 		if len(o.Reason) > maxText {
 			return errors.New("override.reason: too long")
 		}

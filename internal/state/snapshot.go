@@ -49,12 +49,13 @@ type Server struct {
 
 // Override is what an operator has set.
 type Override struct {
-	State       string    `json:"state,omitempty"` // ready, drain or maint
-	Weight      *int      `json:"weight,omitempty"`
-	MaxSessions *int      `json:"max_sessions,omitempty"`
-	Reason      string    `json:"reason,omitempty"`
-	By          string    `json:"by,omitempty"` // who asked
-	At          time.Time `json:"at"`
+	State       string     `json:"state,omitempty"` // ready, drain or maint
+	Weight      *int       `json:"weight,omitempty"`
+	MaxSessions *int       `json:"max_sessions,omitempty"`
+	Deadline    *time.Time `json:"deadline,omitempty"` // of a drain
+	Reason      string     `json:"reason,omitempty"`
+	By          string     `json:"by,omitempty"` // who asked
+	At          time.Time  `json:"at"`
 }
 
 // Agent is the advice of an agent, merged from all its replies.

@@ -77,6 +77,7 @@ type Cluster struct {
 	Empty    bool     `json:"empty"`             // no healthy server
 	Sessions int      `json:"sessions"`          // of all servers, including removed ones
 	Queue    int      `json:"queue"`             // sessions in the queue
+	Closing  *Closing `json:"closing,omitempty"` // nil = no session waits to be closed
 	Removed  []string `json:"removed,omitempty"` // servers of the file removed at run time
 	Levels   []Level  `json:"levels"`
 }
@@ -93,25 +94,26 @@ type Level struct {
 
 // Server is a server in one level. Counters are sums over all levels of the server.
 type Server struct {
-	Name            string    `json:"name"`
-	Address         string    `json:"address"`
-	Origin          string    `json:"origin"`           // file or api
-	State           string    `json:"state"`            // up, standby, probation, failing, full, down, unresolved, drain, maint or unstable
-	Reason          string    `json:"reason"`           // "" when up
-	Since           time.Time `json:"since"`            // of the state
-	Weight          int       `json:"weight"`           // override, else configured weight × agent percentage
-	EffectiveWeight float64   `json:"effective_weight"` // after slow start and failed attempts
-	MaxSessions     int       `json:"max_sessions"`     // after slow start; 0 = no limit
-	Sessions        int       `json:"sessions"`         // now
-	SessionsTotal   uint64    `json:"sessions_total"`
-	BytesUp         uint64    `json:"bytes_up"` // client to server
-	BytesDown       uint64    `json:"bytes_down"`
-	Dials           uint64    `json:"dials"`
-	DialFailures    uint64    `json:"dial_failures"`
-	Retries         uint64    `json:"retries"`               // dials after the first of a session
-	ConnectMS       float64   `json:"connect_ms"`            // smoothed; 0 = never connected
-	NotChecked      string    `json:"not_checked,omitempty"` // a check that this host could not run several times in a row, and why
-	Layers          []Layer   `json:"layers"`
+	Name            string     `json:"name"`
+	Address         string     `json:"address"`
+	Origin          string     `json:"origin"`             // file or api
+	State           string     `json:"state"`              // up, standby, probation, failing, full, down, unresolved, drain, maint or unstable
+	Reason          string     `json:"reason"`             // "" when up
+	Since           time.Time  `json:"since"`              // of the state
+	Deadline        *time.Time `json:"deadline,omitempty"` // of a drain: its sessions are then closed
+	Weight          int        `json:"weight"`             // override, else configured weight × agent percentage
+	EffectiveWeight float64    `json:"effective_weight"`   // after slow start and failed attempts
+	MaxSessions     int        `json:"max_sessions"`       // after slow start; 0 = no limit
+	Sessions        int        `json:"sessions"`           // now
+	SessionsTotal   uint64     `json:"sessions_total"`
+	BytesUp         uint64     `json:"bytes_up"` // client to server
+	BytesDown       uint64     `json:"bytes_down"`
+	Dials           uint64     `json:"dials"`
+	DialFailures    uint64     `json:"dial_failures"`
+	Retries         uint64     `json:"retries"`               // dials after the first of a session
+	ConnectMS       float64    `json:"connect_ms"`            // smoothed; 0 = never connected
+	NotChecked      string     `json:"not_checked,omitempty"` // a check that this host could not run several times in a row, and why
+	Layers          []Layer    `json:"layers"`
 }
 
 // Layer is one layer of the state of a server. Layers are listed in order of precedence.

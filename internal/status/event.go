@@ -6,7 +6,7 @@ import "time"
 type Event struct {
 	ID       uint64    `json:"id"` // consecutive from 1, across upgrades
 	Time     time.Time `json:"time"`
-	Event    string    `json:"event"` // server_up, server_down, server_state, level_change, cluster_empty, cluster_back, reload, reload_failed, reload_stale, upgrade, upgrade_failed, session_refused
+	Event    string    `json:"event"` // server_up, server_down, server_state, level_change, cluster_empty, cluster_back, reload, reload_failed, reload_stale, upgrade, upgrade_failed, session_refused, rebalance_begin, rebalance_end
 	Listener string    `json:"listener,omitempty"`
 	Cluster  string    `json:"cluster"`
 	Level    string    `json:"level"`

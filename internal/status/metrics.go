@@ -59,6 +59,8 @@ type ClusterMetrics struct {
 	Empty    bool   // no healthy server
 	Sessions int    // of all servers, including removed ones
 	Queue    int    // sessions in the queue
+	Closing  int    // sessions to close
+	Closed   []ClosedCount
 	Levels   []LevelMetrics
 	Servers  []ServerMetrics // each once, whatever the number of its levels
 }

@@ -1,0 +1,50 @@
+package cli
+
+import (
+	"encoding/json"
+	"fmt"
+	"io"
+	"net/http"
+
+	"github.com/spf13/cobra"
+
+	"weir/internal/status"
+)
+
+const rebalanceHelp = `Closes sessions of servers that have more than their fair share by weight: only the
+surplus, each at a quiet moment, at most close_rate per second. Until it is done, new
+sessions go to servers below their share. weir status shows the progress.`
+
+func rebalanceCommand(flags *clientFlags) *cobra.Command {
+	cmd := &cobra.Command{
+		Use: "rebalance CLUSTER", Short: "Close the sessions above the fair shares of servers", Long: rebalanceHelp, Args: cobra.ExactArgs(1),
+		ValidArgsFunction: completeClusters(flags),
+	}
+	dryRun := cmd.Flags().Bool("dry-run", false, "show what would be closed, and close nothing")
+	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		body, err := json.Marshal(map[string]bool{"dry_run": *dryRun})
+		if err != nil {
+			return err
+		}
+		return request(cmd, flags, http.MethodPost, path("v1", "clusters", args[0], "rebalance"), body, showRebalance)
+	}
+	return cmd
+}
+
+func showRebalance(w io.Writer, r status.Rebalance) {
+	total := 0
+	t := columns("LEVEL", "SERVER", ">SESSIONS", ">SHARE", ">SURPLUS")
+	for _, s := range r.Servers {
+		total += s.Sessions
+		t.row(s.Level, s.Server, s.Sessions, s.Share, s.Surplus)
+	}
+	switch {
+	case r.Surplus == 0:
+		fmt.Fprintf(w, "%s: no server is above its fair share; nothing to close\n", r.Cluster)
+	case r.DryRun:
+		fmt.Fprintf(w, "%s: would close %d of %d sessions\n", r.Cluster, r.Surplus, total)
+	default:
+		fmt.Fprintf(w, "%s: closing %d of %d sessions\n", r.Cluster, r.Surplus, total)
+	}
+	t.print(w, "  ")
+}
