@@ -18,7 +18,7 @@ type checkConn struct {
 
 	ctx        context.Context
 	raw        net.Conn    // the TCP, unix or UDP connection
-	stopWatch  func() bool // stops watching ctx
+	stopWatch  func()      // stops watching ctx
 	peerClosed atomic.Bool // the server has closed or reset the connection
 	noReset    bool        // close without a reset even if the server has not closed
 	closed     bool
@@ -32,11 +32,8 @@ func openConn(ctx context.Context, t Target, secure *tls.Config) (*checkConn, er
 	if err != nil {
 		return nil, err
 	}
-	x := &checkConn{Conn: conn, ctx: ctx, raw: conn}
-	if deadline, ok := ctx.Deadline(); ok {
-		_ = conn.SetDeadline(deadline)
-	}
-	x.stopWatch = context.AfterFunc(ctx, func() { _ = conn.SetDeadline(time.Unix(1, 0)) })
+	x := &checkConn{Conn: conn, raw: conn}
+	x.bind(ctx)
 	if t.SendProxy != "" {
 		header, err := proxyHeader(t.SendProxy, conn.LocalAddr(), conn.RemoteAddr())
 		if err == nil {
@@ -54,6 +51,31 @@ func openConn(ctx context.Context, t Target, secure *tls.Config) (*checkConn, er
 		}
 	}
 	return x, nil
+}
+
+// bind makes the deadline and the cancellation of ctx apply to the connection.
+func (x *checkConn) bind(ctx context.Context) {
+	x.ctx = ctx
+	deadline, _ := ctx.Deadline() // zero = none
+	_ = x.raw.SetDeadline(deadline)
+	x.stopWatch = interruptAfter(ctx, x.raw)
+}
+
+// interruptAfter interrupts pending reads and writes of a connection when ctx ends. After stop has returned, the connection
+// is not touched.
+func interruptAfter(ctx context.Context, conn net.Conn) (stop func()) {
+	done := make(chan struct{})
+	cancel := context.AfterFunc(ctx, func() {
+		_ = conn.SetDeadline(time.Unix(1, 0))
+		close(done)
+	})
+	stopped := false
+	return func() {
+		if !stopped && !cancel() {
+			<-done
+		}
+		stopped = true
+	}
 }
 
 // startTLS performs the TLS handshake.

@@ -134,7 +134,7 @@ func FuzzPgSQLReplies(f *testing.F) {
 	state := pgRow("t", "on", "0.5", "t")
 	fuzzReplies(f, func(x *checkConn) (Report, error) {
 		m := muteServer{x.Conn}
-		x.Conn, x.raw, x.stopWatch = m, m, func() bool { return true }
+		x.Conn, x.raw, x.stopWatch = m, m, func() {}
 		return PgSQL{User: "u", Role: "replica", MaxLag: time.Second, Query: "SELECT 1"}.check(x, login, Target{Address: "10.0.0.1:5432"})
 	}, pgReady+state+pgRows("1"), pgReady+state+pgRows(), pgAuth(5, "salt")+pgReady+state+pgRows("0"), pgAuth(10, "SCRAM-SHA-256\x00\x00"),
 		pgError("53300", "full"), pgReady+pgRow("f", "off", "", "f"), pgReady+pgError("57P01", "bye"), pgMessage('N', "Mx\x00\x00")+pgReady, "S", "")

@@ -17,7 +17,12 @@ func (s *mysqlSession) limitQueries(ctx context.Context) {
 	if !ok {
 		return
 	}
-	left := max(time.Until(deadline)*9/10, 10*time.Millisecond)
+	s.limitQueriesTo(time.Until(deadline))
+}
+
+// limitQueriesTo makes the server end the queries of the session shortly before a time limit.
+func (s *mysqlSession) limitQueriesTo(limit time.Duration) {
+	left := max(limit*9/10, 10*time.Millisecond)
 	statement := fmt.Sprintf("SET SESSION max_statement_time = %.3f", left.Seconds())
 	if !s.greeting.isMariaDB() {
 		seconds := int((left + time.Second - 1) / time.Second)

@@ -16,13 +16,14 @@ type mysqlPackets struct {
 	in       *bufio.Reader
 	sequence byte // of the last packet in either direction
 	left     int  // unread bytes of the current packet
-	total    int  // bytes read
+	total    int  // bytes read since the session began or, if it outlives a check, in the exchange
+	maxValue int  // bytes kept of a value
 
 	lastQuery string
 }
 
 func newMySQLPackets(conn io.ReadWriter, sequence byte) *mysqlPackets {
-	return &mysqlPackets{conn: conn, in: bufio.NewReaderSize(conn, 4096), sequence: sequence}
+	return &mysqlPackets{conn: conn, in: bufio.NewReaderSize(conn, 4096), sequence: sequence, maxValue: maxValue}
 }
 
 // write writes a packet that continues the exchange.
@@ -167,6 +168,7 @@ func packetEnd(err error) error {
 // Limits of a result.
 const (
 	maxColumns = 4096 // of MySQL
+	maxName    = 256  // bytes kept of a column's name; identifiers have at most 64 characters
 	maxValue   = 1024 // bytes kept of a value
 )
 

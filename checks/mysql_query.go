@@ -3,7 +3,7 @@ package checks
 import "strings"
 
 // query runs a query and calls each with every row. keep reports which columns of a row are kept, by position and
-// lower-case name; at most maxValue bytes of a value are. After an error the connection can only be closed, unless the
+// lower-case name; at most m.maxValue bytes of a value are. After an error the connection can only be closed, unless the
 // error is a *mysqlError.
 func (m *mysqlPackets) query(query string, keep func(i int, name string) bool, each func(row)) error {
 	m.lastQuery = query
@@ -69,7 +69,7 @@ func (m *mysqlPackets) columns(count int) ([]string, error) {
 		}
 		// catalog, schema, table, original table, name
 		for range 5 {
-			text, _, err := m.text(maxValue)
+			text, _, err := m.text(maxName)
 			if err != nil {
 				return nil, packetError(err)
 			}
@@ -92,7 +92,7 @@ func (m *mysqlPackets) row(names []string, kept []bool) (row, error) {
 	for i, name := range names {
 		limit := 0
 		if kept[i] {
-			limit = maxValue
+			limit = m.maxValue
 		}
 		value, null, err := m.text(limit)
 		if err != nil {

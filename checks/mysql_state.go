@@ -18,7 +18,11 @@ func named(names ...string) func(int, string) bool {
 func (s *mysqlSession) variables(show string, names ...string) (map[string]string, error) {
 	values := map[string]string{}
 	query := "SHOW GLOBAL " + show + " WHERE Variable_name IN ('" + strings.Join(names, "', '") + "')"
-	err := s.query(query, named("variable_name", "value"), func(r row) { values[strings.ToLower(r["variable_name"])] = r["value"] })
+	err := s.query(query, named("variable_name", "value"), func(r row) {
+		if name := strings.ToLower(r["variable_name"]); slices.Contains(names, name) {
+			values[name] = r["value"]
+		}
+	})
 	return values, err
 }
 
@@ -87,27 +91,36 @@ func replicationStatements(mariaDB bool) []string {
 	return []string{"SHOW REPLICA STATUS", "SHOW SLAVE STATUS"}
 }
 
-// checkReplication fails if the server is a replica of which a connection does not run or lags behind. If must is set, it
-// also fails if the server is not a replica.
-func (s *mysqlSession) checkReplication(must bool, maxLag time.Duration) error {
-	keep := named("connection_name", "channel_name", "replica_io_running", "replica_sql_running", "slave_io_running", "slave_sql_running",
-		"seconds_behind_source", "seconds_behind_master", "last_io_error", "last_sql_error")
-	connections := 0
-	var first error
-	each := func(r row) {
-		connections++
-		if err := r.checkConnection(maxLag); err != nil && first == nil {
-			first = err
-		}
-	}
+// replicationColumns are the columns of a replication connection that are read.
+var replicationColumns = []string{
+	"connection_name", "channel_name", "replica_io_running", "replica_sql_running", "slave_io_running", "slave_sql_running",
+	"seconds_behind_source", "seconds_behind_master", "last_io_error", "last_sql_error",
+}
+
+// eachConnection calls each with the state of every replication connection.
+func (s *mysqlSession) eachConnection(each func(row)) error {
 	var err error
 	for _, statement := range replicationStatements(s.greeting.isMariaDB()) {
-		err = s.query(statement, keep, each)
+		err = s.query(statement, named(replicationColumns...), each)
 		var serverErr *mysqlError
 		if !errors.As(err, &serverErr) || serverErr.code != noSuchStatement {
 			break
 		}
 	}
+	return err
+}
+
+// checkReplication fails if the server is a replica of which a connection does not run or lags behind. If must is set, it
+// also fails if the server is not a replica.
+func (s *mysqlSession) checkReplication(must bool, maxLag time.Duration) error {
+	connections := 0
+	var first error
+	err := s.eachConnection(func(r row) {
+		connections++
+		if err := r.checkConnection(maxLag); err != nil && first == nil {
+			first = err
+		}
+	})
 	switch {
 	case err != nil:
 		return fmt.Errorf("replication: %w", err)

@@ -126,13 +126,12 @@ func IsRedisError(err error) bool {
 	return errors.As(err, &reply)
 }
 
-// rebind replaces the context of a connection and removes its deadline.
+// rebind replaces the context of a connection.
 func (x *checkConn) rebind(ctx context.Context) error {
-	if !x.stopWatch() {
+	x.stopWatch()
+	if x.ctx.Err() != nil {
 		return fmt.Errorf("connect: %w", contextError(x.ctx, x.ctx.Err()))
 	}
-	_ = x.raw.SetDeadline(time.Time{})
-	x.ctx = ctx
-	x.stopWatch = context.AfterFunc(ctx, func() { _ = x.raw.SetDeadline(time.Unix(1, 0)) })
+	x.bind(ctx)
 	return nil
 }

@@ -7,7 +7,6 @@ import (
 	"net"
 	"net/netip"
 	"slices"
-	"time"
 
 	"weir/conf"
 )
@@ -41,11 +40,8 @@ func exchangeDatagrams(ctx context.Context, t Target, steps []step) error {
 	if err != nil {
 		return dialError(ctx, t, err)
 	}
-	x := &checkConn{Conn: conn, raw: conn, ctx: ctx}
-	if deadline, ok := ctx.Deadline(); ok {
-		_ = conn.SetDeadline(deadline)
-	}
-	x.stopWatch = context.AfterFunc(ctx, func() { _ = conn.SetDeadline(time.Unix(1, 0)) })
+	x := &checkConn{Conn: conn, raw: conn}
+	x.bind(ctx)
 	defer x.close()
 	var prefix []byte // the receiver reads a header in every datagram
 	if t.SendProxy != "" {
