@@ -29,6 +29,8 @@ func Prepare(spec conf.Topology) (Source, error) {
 		var client *checks.RedisClient
 		client, err = newSentinelClient(spec)
 		s.Start = func(o Options) Watcher { return startSentinelWatcher(o, client) }
+	case "mysql", "galera":
+		s.Start, err = prepareSQL(spec)
 	default:
 		err = fmt.Errorf("unknown type %q", spec.Type)
 	}

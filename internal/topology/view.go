@@ -44,7 +44,7 @@ func ParseRole(s string) Role {
 
 // View is what a source knows at one moment. It is immutable.
 type View struct {
-	Members []Member // known servers, sorted by address; bounded by MaxMembers. In a conflict their roles are Unknown
+	Members []Member // known servers, sorted by address; bounded by MaxMembers. In a conflict of Sentinels their roles are Unknown
 	Primary string   // address of the primary as in Members; "" = there is none
 
 	// Source describes the decision for reasons and events, such as "sentinel: primary is 10.0.0.2:6379, epoch 7".
