@@ -1,6 +1,7 @@
 package nettest
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"net"
@@ -32,13 +33,11 @@ type SentinelOptions struct {
 	Replicas   int           // 0 = 2
 	Sentinels  int           // 0 = 3
 	ServerArgs []string      // for every redis-server
+	Host       string        // by which the Sentinels know the primary; "" = its address
 	Lines      []string      // for every Sentinel's file, before "sentinel monitor"
-	TLS        *SentinelTLS  // for the Sentinels; nil = plain
+	TLS        *Certificates // for the Sentinel, which requires one of its clients too; nil = plain. For one Sentinel
 	CLIArgs    []string      // for redis-cli to the Sentinels, such as user and password
 }
-
-// SentinelTLS is the certificates of Sentinels that require a client certificate too.
-type SentinelTLS struct{ CA, Cert, Key string }
 
 // ReplicaServer is a redis-server of a Replication.
 type ReplicaServer struct {
@@ -91,12 +90,12 @@ func StartReplication(t testing.TB, o SentinelOptions) *Replication {
 		if o.TLS != nil {
 			lines[1] = "port 0"
 			lines = append(lines, "tls-port "+own, "tls-ca-cert-file "+o.TLS.CA, "tls-cert-file "+o.TLS.Cert, "tls-key-file "+o.TLS.Key,
-				"tls-auth-clients yes", "tls-replication yes")
+				"tls-auth-clients yes")
 			s.cli = append([]string{"--tls", "--cacert", o.TLS.CA, "--cert", o.TLS.Cert, "--key", o.TLS.Key}, s.cli...)
 		}
 		lines = append(lines, o.Lines...)
 		lines = append(lines,
-			fmt.Sprintf("sentinel monitor %s %s %s %d", MasterName, host, port, quorum),
+			fmt.Sprintf("sentinel monitor %s %s %s %d", MasterName, cmp.Or(o.Host, host), port, quorum),
 			fmt.Sprintf("sentinel down-after-milliseconds %s %d", MasterName, o.DownAfter.Milliseconds()),
 			fmt.Sprintf("sentinel failover-timeout %s %d", MasterName, max(4*o.DownAfter, 3*time.Second).Milliseconds()),
 			"sentinel parallel-syncs "+MasterName+" 5")
@@ -144,7 +143,8 @@ func (r *Replication) Primary() *ReplicaServer {
 		votes[s.Primary()]++
 	}
 	for _, server := range r.Servers {
-		if votes[server.addr] > len(r.Sentinels)/2 {
+		_, port, _ := net.SplitHostPort(server.addr)
+		if votes[server.addr]+votes["localhost:"+port] > len(r.Sentinels)/2 {
 			return server
 		}
 	}
