@@ -1,5 +1,7 @@
 package balance
 
+import "time"
+
 // Attempts records the servers that one session has tried, for all its picks. Each Pick avoids them. The zero value
 // with the exported fields set is ready. It belongs to one session and is not safe for concurrent use. While the
 // session waits in the queue it belongs to the cluster.
@@ -12,12 +14,18 @@ type Attempts struct {
 	Key   uint64
 	Keyed bool
 
+	// Hold makes the session wait (Hold) rather than use a server that only protection keeps in service. The cluster
+	// clears it when waiting is pointless because the cluster has left the configuration.
+	Hold bool
+
 	n           int        // number of attempts
 	lastResorts int        // how many of them were last resorts
 	inline      [3]attempt // the first attempts
 	overflow    []attempt  // the others
 
-	queueNumber uint64 // position in the order of arrival of waiting sessions; 0 = never waited
+	queueNumber uint64        // position in the order of arrival of waiting sessions; 0 = never waited
+	heldSince   time.Duration // when its first hold began
+	held        bool          // it has a place among the held sessions
 }
 
 // attempt is a server that was picked, and the level it was picked from.
@@ -29,7 +37,12 @@ type attempt struct {
 // Count returns how many leases Pick has returned for the session.
 func (t *Attempts) Count() int { return t.n }
 
-// Reset prepares the value for another session of the same kind. It keeps Levels and clears the key and the attempts.
+// clear drops the attempts. The session keeps its position in the order of arrival.
+func (t *Attempts) clear() {
+	t.n, t.lastResorts, t.inline, t.overflow = 0, 0, [len(t.inline)]attempt{}, t.overflow[:0]
+}
+
+// Reset prepares the value for another session of the same kind. It keeps Levels and clears everything else.
 func (t *Attempts) Reset() {
 	*t = Attempts{Levels: t.Levels, overflow: t.overflow[:0]}
 }

@@ -17,8 +17,11 @@ type Cluster struct {
 	// Immutable.
 	observe func(Event)
 
-	moves atomic.Uint64 // read by anyone; changed under mu
-	rng   *rng          // guarded by mu
+	// Read by anyone; changed under mu.
+	moves     atomic.Uint64
+	releaseAt atomic.Int64 // when the next held session is released because of Spec.ReleaseRate; 0 = no one waits for that
+
+	rng *rng // guarded by mu
 
 	mu sync.Mutex
 	// Guarded by mu.
@@ -51,6 +54,7 @@ type Cluster struct {
 
 	leases leaseTable
 	queue  waitQueue
+	hold   holding
 
 	notifying bool // a goroutine is making callbacks; it also makes those added meanwhile
 	events    []Event

@@ -138,6 +138,7 @@ func (c *Cluster) install(p *Prepared) (left []Departure) {
 	}
 	for _, s := range old {
 		if len(s.placements) == 0 {
+			c.accepts(s)
 			left = append(left, s.leave(s.address))
 			c.depart(s)
 		}
@@ -196,6 +197,7 @@ func (s *Server) configure(spec *ServerSpec) (left Departure, changed bool) {
 		s.layers.Agent.Down, s.layers.Agent.Admin, s.layers.Agent.Reason = false, Ready, ""
 		s.passive.clear()
 		s.connect = connectTime{}
+		s.cluster.accepts(s)
 	}
 	if was != nil && was.address == "" { // its sessions came from another process, see Expect
 		s.addresses = nil

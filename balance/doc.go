@@ -10,7 +10,7 @@
 // A Cluster is safe for concurrent use. It has one mutex. A pick is one short critical section and does not allocate.
 // Callbacks (events, wake-ups) are made in order, without the lock.
 //
-//	lease, err := cluster.Pick(now, &attempts) // ErrNoServer, ErrNoAttemptsLeft or ErrFull
+//	lease, err := cluster.Pick(now, &attempts) // ErrNoServer, ErrNoAttemptsLeft, ErrFull or ErrHold
 //	… dial lease.Server() …
 //	lease.Fail(now, why)                       // the server failed: it counts; Pick again with the same attempts
 //	lease.Established(now, took)               // the server answered

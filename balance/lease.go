@@ -60,6 +60,7 @@ func (l *Lease) Established(now, took time.Duration) {
 	}
 	s.connect.add(now, took)
 	s.publishConnectTime()
+	c.accepts(s)
 	c.recordSuccess(s, l.lastResort, "connected")
 	if s.probationLease == l.id {
 		s.probationLease = leaseID{}

@@ -6,7 +6,7 @@ import "time"
 // that a walk over ten thousand servers stays in the cache.
 //
 // A slot is open while its server may be given a session now: eligible, below its session limit, not busy with a
-// probation session, and not tried by the current session. Open slots with weight are in running, open slots without
+// probation session, and not barred for the current session. Open slots with weight are in running, open slots without
 // weight in idle.
 type level struct {
 	index  int
@@ -53,7 +53,7 @@ type slot struct {
 	probation   bool
 	busy        bool
 	full        bool
-	tried       bool // by the current session, during one pick
+	barred      bool // for the current session, during one pick
 }
 
 // unit is the step of a server of weight one, so that slow start can be expressed in percent.
@@ -85,7 +85,7 @@ func setCounted(n *int, flag *bool, to bool) {
 // openOrClose opens or closes a slot according to its flags.
 func (l *level) openOrClose(i int) {
 	s := &l.slots[i]
-	open := s.eligible && !s.full && !s.busy && !s.tried
+	open := s.eligible && !s.full && !s.busy && !s.barred
 	step := int64(0)
 	if open {
 		step = l.step(i)
@@ -103,6 +103,12 @@ func (l *level) openOrClose(i int) {
 	if l.tree != nil {
 		l.tree.set(i, step)
 	}
+}
+
+// close bars a slot for the current session, or ends that.
+func (l *level) close(i int, barred bool) {
+	l.slots[i].barred = barred
+	l.openOrClose(i)
 }
 
 // steady returns how many servers serve and are not on probation.

@@ -76,7 +76,7 @@ func (w *model) checkSlots(t *rapid.T) {
 			running += count(open && l.slots[i].weight > 0)
 			idle += count(open && l.slots[i].weight == 0)
 			require.Equal(t, int64(s.sessions), l.load[i])
-			require.False(t, l.slots[i].tried)
+			require.False(t, l.slots[i].barred)
 			require.GreaterOrEqual(t, l.slots[i].backOffLoss, 0)
 			require.Equal(t, open && l.slots[i].weight > 0, l.steps[i] > 0)
 			total += l.steps[i]

@@ -14,10 +14,12 @@ var (
 	ErrNoAttemptsLeft = errors.New("no attempts left")
 	// ErrFull: all servers that could serve are at max_sessions. With Spec.Queue the session may Wait.
 	ErrFull = errors.New("every server is at max_sessions")
+	// ErrHold: with Attempts.Hold, no server can serve the session now, and it may wait for one (Hold).
+	ErrHold = errors.New("no server can serve now")
 )
 
 // Pick selects the server for a session's next attempt and returns a lease on it. Servers in t count as ineligible. The
-// error is ErrNoServer, ErrNoAttemptsLeft or ErrFull, unwrapped.
+// error is ErrNoServer, ErrNoAttemptsLeft, ErrFull or ErrHold, unwrapped.
 //
 // The level is the first one in order with at least min_up eligible servers. If no level reaches its min_up, it is the
 // first one with an eligible server. A level whose servers are all at max_sessions is skipped unless sessions may wait.
@@ -29,9 +31,16 @@ func (c *Cluster) Pick(now time.Duration, t *Attempts) (Lease, error) {
 }
 
 func (c *Cluster) pick(t *Attempts) (Lease, error) {
-	if t.n > 0 && t.n >= c.maxAttempts(t) {
+	switch {
+	case t.n > 0 && t.n >= c.maxAttempts(t):
+		if t.Hold && !c.couldServe(t) {
+			return Lease{}, ErrHold
+		}
 		return Lease{}, ErrNoAttemptsLeft
+	case t.Hold && !t.held && c.mustFollow(t):
+		return Lease{}, ErrHold
 	}
+	bars := c.bars(t)
 	full := false
 	for _, enough := range [...]bool{true, false} {
 		for i := range c.candidateCount(t) {
@@ -40,13 +49,13 @@ func (c *Cluster) pick(t *Attempts) (Lease, error) {
 				continue
 			}
 			left := l.eligible
-			if t.n > 0 {
+			if bars {
 				left = c.untriedCount(l, t)
 			}
 			if left == 0 || enough != (left >= l.minUp) || l.try > 0 && t.countIn(l.key) >= l.try {
 				continue
 			}
-			if lease, ok := c.pickIn(l, t); ok {
+			if lease, ok := c.pickIn(l, t, bars); ok {
 				return lease, nil
 			}
 			if c.hasFull(l, t) {
@@ -60,7 +69,10 @@ func (c *Cluster) pick(t *Attempts) (Lease, error) {
 	if full {
 		return Lease{}, ErrFull
 	}
-	if !c.spec.Protected {
+	switch {
+	case t.Hold && !c.couldServe(t):
+		return Lease{}, ErrHold
+	case t.Hold || !c.spec.Protected:
 		return Lease{}, ErrNoServer
 	}
 	lease, err := c.pickProtected(t)
@@ -132,39 +144,86 @@ func (c *Cluster) levelAt(list []int, i int) *level {
 	return nil
 }
 
-// untriedCount returns how many servers of a level are eligible and untried.
-func (c *Cluster) untriedCount(l *level, t *Attempts) int {
-	n := l.eligible
+// bars reports whether eachBarred may find slots.
+func (c *Cluster) bars(t *Attempts) bool {
+	return t.n > 0 || t.Hold && (c.protected != nil || t.held && len(c.hold.refusing) > 0)
+}
+
+// eachBarred calls f for every slot of a level that the session may not use whatever its state: those it has tried, and,
+// for one that may be held, the protected server and servers that have just refused held sessions.
+func (c *Cluster) eachBarred(l *level, t *Attempts, f func(slot int)) {
 	for j := range t.n {
 		if a := t.at(j); a.level == int32(l.key) {
-			if p := a.server.placementIn(l); p.level != nil && l.slots[p.slot].eligible {
-				n--
+			if p := a.server.placementIn(l); p.level != nil {
+				f(p.slot)
 			}
 		}
 	}
+	if !t.Hold {
+		return
+	}
+	unless := func(s *Server) {
+		if p := s.placementIn(l); p.level != nil && !t.tried(s, l.key) {
+			f(p.slot)
+		}
+	}
+	if s := c.protected; s != nil {
+		unless(s)
+	}
+	if t.held {
+		for _, s := range c.hold.refusing {
+			if c.now < s.retryAt && s != c.protected {
+				unless(s)
+			}
+		}
+	}
+}
+
+// untriedCount returns how many servers of a level are eligible and not barred.
+func (c *Cluster) untriedCount(l *level, t *Attempts) int {
+	n := l.eligible
+	c.eachBarred(l, t, func(i int) { n -= count(l.slots[i].eligible) })
 	return n
 }
 
-// hasFull reports whether an untried server of the level could serve the session but is at its session limit.
+// hasFull reports whether a server of the level that is not barred could serve the session but is at its session limit.
 func (c *Cluster) hasFull(l *level, t *Attempts) bool {
 	n := l.full
-	for j := 0; j < t.n && n > 0; j++ {
-		if a := t.at(j); a.level == int32(l.key) {
-			if p := a.server.placementIn(l); p.level != nil && l.slots[p.slot].full {
-				n--
-			}
-		}
+	if n > 0 {
+		c.eachBarred(l, t, func(i int) { n -= count(l.slots[i].full) })
 	}
 	return n > 0
 }
 
-// pickIn picks in one level. The slots that the session has tried are closed during the pick, so methods do not see
-// them and their counters do not change.
-func (c *Cluster) pickIn(l *level, t *Attempts) (Lease, bool) {
+// hasOpen reports whether a slot of the level is open and not barred.
+func (c *Cluster) hasOpen(l *level, t *Attempts) bool {
+	n := l.open()
+	if n > 0 && c.bars(t) {
+		c.eachBarred(l, t, func(i int) { n -= count(l.running.has(i) || l.idle.has(i)) })
+	}
+	return n > 0
+}
+
+// couldServe reports whether a server of the session's levels, which is not barred, could serve it but for limits on
+// sessions and attempts.
+func (c *Cluster) couldServe(t *Attempts) bool {
+	for i := range c.candidateCount(t) {
+		if l := c.candidateLevel(t, i); l != nil && (c.hasOpen(l, t) || c.hasFull(l, t)) {
+			return true
+		}
+	}
+	return false
+}
+
+// pickIn picks in one level. Barred slots are closed during the pick, so methods do not see them and their counters do not
+// change.
+func (c *Cluster) pickIn(l *level, t *Attempts, bars bool) (Lease, bool) {
 	if l.open() == 0 {
 		return Lease{}, false
 	}
-	c.markTried(l, t, true)
+	if bars {
+		c.eachBarred(l, t, func(i int) { l.close(i, true) })
+	}
 	i := -1
 	if l.shares != nil {
 		if i = l.pickBelowShare(); i >= 0 {
@@ -174,23 +233,13 @@ func (c *Cluster) pickIn(l *level, t *Attempts) (Lease, bool) {
 	if i < 0 {
 		i = l.pick(pickInput{now: c.now, hash: t.Key, keyed: t.Keyed})
 	}
-	c.markTried(l, t, false)
+	if bars {
+		c.eachBarred(l, t, func(i int) { l.close(i, false) })
+	}
 	if i < 0 {
 		return Lease{}, false
 	}
 	return c.acquire(l, i, t), true
-}
-
-// markTried closes the slots of a level that the session has tried, or opens them again.
-func (c *Cluster) markTried(l *level, t *Attempts, tried bool) {
-	for j := range t.n {
-		if a := t.at(j); a.level == int32(l.key) {
-			if p := a.server.placementIn(l); p.level != nil {
-				l.slots[p.slot].tried = tried
-				l.openOrClose(p.slot)
-			}
-		}
-	}
 }
 
 // acquire returns a lease on a slot's server.
@@ -198,6 +247,9 @@ func (c *Cluster) acquire(l *level, i int, t *Attempts) Lease {
 	s := l.slots[i].server
 	lease := Lease{server: s, id: c.leases.acquire(), level: int32(l.key), address: s.address}
 	t.record(attempt{s, int32(l.key)})
+	if t.Hold && t.held && s.retryAt > 0 { // no other held session tries it before this one has been connected
+		c.refuses(s)
+	}
 	s.picks++
 	s.addSessions(1)
 	if s.published.State == Probation && s.probationLease == (leaseID{}) {

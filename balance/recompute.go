@@ -49,7 +49,7 @@ func (c *Cluster) markDirty(s *Server) {
 }
 
 // publishChanges applies the merged states of dirty servers: first protection, then published states and slots, then
-// the level in use, then waiting sessions.
+// the level in use, then waiting and held sessions.
 func (c *Cluster) publishChanges() {
 	changed := len(c.dirty) > 0
 	if changed {
@@ -72,6 +72,7 @@ func (c *Cluster) publishChanges() {
 		c.updateShares()
 	}
 	c.serveWaiters(changed)
+	c.releaseHeld()
 }
 
 // publish derives a server's published state, slow start and slots from its merged state, and emits an event if the
@@ -96,6 +97,7 @@ func (c *Cluster) publish(s *Server) {
 		}
 	}
 	if is.State != was || s.since == neverPublished {
+		c.accepts(s)
 		known := s.since != neverPublished
 		s.since = c.now
 		if was == Draining || is.State == Draining {

@@ -47,7 +47,8 @@ type Server struct {
 	left           map[AddressID]uint64 // departures that last, by number
 	probationLease leaseID              // lease of the session that decides the probation; zero = none
 
-	lastResort      uint64 // its number in the order of last resorts; 0 = never
+	retryAt         time.Duration // when held sessions may try the server again; 0 = it has not refused one
+	lastResort      uint64        // its number in the order of last resorts; 0 = never
 	picks, failures uint64
 	connect         connectTime
 }

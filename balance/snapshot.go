@@ -11,6 +11,7 @@ type ClusterState struct {
 	Empty   bool   // no server is up or on probation
 	Leases  int    // leases out, including those on removed servers
 	Waiting int    // waiting sessions
+	Hold    HoldCounts
 	Levels  []LevelState
 }
 
@@ -47,7 +48,7 @@ func (c *Cluster) Snapshot(now time.Duration) ClusterState {
 	defer c.unlock()
 	state := ClusterState{
 		Name: c.spec.Name, Method: c.spec.Method, Held: c.held, Empty: c.empty,
-		Leases: c.leases.out, Waiting: c.queue.n,
+		Leases: c.leases.out, Waiting: c.queue.n, Hold: c.holdCounts(),
 		Levels: make([]LevelState, len(c.levels)),
 	}
 	if c.level >= 0 {

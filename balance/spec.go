@@ -33,6 +33,12 @@ type Spec struct {
 	// level is skipped.
 	Queue bool
 
+	// MaxHeld limits the sessions that Hold makes wait; 0 = no limit.
+	MaxHeld int
+
+	// ReleaseRate is how many held sessions per second get a server once one can serve; 0 = all at once.
+	ReleaseRate int
+
 	// CheckRound is how far apart two servers may be found down and still count as found down in the same round of checks,
 	// which decides which server is protected; 0 = 10 s. Twice the longest check interval plus its timeout is a good value.
 	CheckRound time.Duration

@@ -13,6 +13,8 @@ type Waiter struct {
 	wake       func()
 	prev, next *Waiter
 	waiting    bool
+	group      *holdGroup // that it is held in; nil = it is not held
+	place      int        // in the group
 }
 
 // waitQueue holds waiting sessions in order of arrival.
@@ -22,14 +24,19 @@ type waitQueue struct {
 	issued     uint64 // queue numbers issued
 }
 
+// issueNumber gives a session that has not waited before its position in the order of arrival.
+func (q *waitQueue) issueNumber(t *Attempts) {
+	q.issued++
+	t.queueNumber = q.issued
+}
+
 // push adds a session at the end of the queue. A session that has waited before, and whose server then refused it,
 // returns to its position by first arrival. Such sessions are among the oldest, so the search starts at the head.
 func (q *waitQueue) push(w *Waiter) {
 	w.waiting = true
 	var after *Waiter // the entry that follows w
 	if w.attempts.queueNumber == 0 {
-		q.issued++
-		w.attempts.queueNumber = q.issued
+		q.issueNumber(w.attempts)
 	} else {
 		for after = q.head; after != nil && after.attempts.queueNumber < w.attempts.queueNumber; after = after.next {
 		}
@@ -79,17 +86,26 @@ func (c *Cluster) Wait(now time.Duration, t *Attempts, w *Waiter, wake func()) {
 	c.unlock()
 }
 
-// CancelWait removes a session from the queue because its client has gone or has waited long enough. A lease that was
+// CancelWait removes a session from the queue or from the held ones because its client has gone or has waited long enough. A lease that was
 // granted but not taken from w is released. A wake-up that is already in progress may still arrive afterwards.
 func (c *Cluster) CancelWait(w *Waiter, now time.Duration) {
 	c.lock(now)
+	lease := c.endWait(w)
+	c.unlock()
+	lease.Done(now)
+}
+
+// endWait removes a session from where it waits and returns a lease that was granted but not taken.
+func (c *Cluster) endWait(w *Waiter) Lease {
 	if w.waiting {
 		c.queue.remove(w)
 	}
+	if w.group != nil {
+		c.hold.remove(w)
+	}
 	lease := w.Lease
 	w.Lease, w.attempts, w.wake = Lease{}, nil, nil
-	c.unlock()
-	lease.Done(now)
+	return lease
 }
 
 // serveWaiters grants open slots to waiting sessions in order of arrival. Slots that remain open cannot be used by any
