@@ -93,6 +93,15 @@ func metricTable() []metric {
 		{"weir_cluster_empty", gauge, "cluster", "1 while no server is healthy, else 0.", perCluster(func(c *status.ClusterMetrics) float64 { return boolValue(c.Empty) })},
 		{"weir_cluster_sessions", gauge, "cluster", "Current sessions, including those of removed servers.", perCluster(func(c *status.ClusterMetrics) float64 { return float64(c.Sessions) })},
 		{"weir_cluster_queue", gauge, "cluster", "Sessions in the queue.", perCluster(func(c *status.ClusterMetrics) float64 { return float64(c.Queue) })},
+		{"weir_cluster_held_sessions", gauge, "cluster", "Sessions that wait because no server can serve them (hold_timeout).", perCluster(func(c *status.ClusterMetrics) float64 { return float64(c.HeldSessions) })},
+		{"weir_sessions_held_total", counter, "cluster", "Sessions that have been held.", perCluster(func(c *status.ClusterMetrics) float64 { return float64(c.HeldTotal) })},
+		{"weir_sessions_held_ended_total", counter, "cluster, outcome", "Held sessions that wait no longer, by outcome: connected to a server, hold_timeout, client_reset or other.", func(f *family, s *snapshot) {
+			for i := range s.Clusters {
+				for _, o := range s.Clusters[i].HoldsEnded {
+					f.count(o.Count, s.Clusters[i].Name, o.Reason)
+				}
+			}
+		}},
 
 		{"weir_sessions_closing", gauge, "cluster", "Sessions that wait to be closed: on_down, removed servers, drains with a deadline, failback, rebalancing, age.", perCluster(func(c *status.ClusterMetrics) float64 { return float64(c.Closing) })},
 		{"weir_sessions_closed_total", counter, "cluster, cause, kind", "Sessions closed for these causes, at a quiet moment (quiet) or by a reset (forced).", func(f *family, s *snapshot) {

@@ -8,6 +8,7 @@
 //	                                   this loop, or of one that has clearly fewer.
 //	proxy_header  tcp_proxy_header.go  With accept_proxy, the PROXY header is awaited, and admission checks its client.
 //	admit         tcp_accept.go        A client over a limit is pending for a moment: a slot may be about to come free.
+//	hold          tcp_hold.go          With hold_timeout, a session that no server can serve now waits, without a buffer.
 //	queue         tcp_queue.go         If all servers are at max_sessions, the session waits in the cluster's queue.
 //	dial          tcp_dial.go          The cluster grants a lease on a server, and a non-blocking connect starts, limited
 //	                                   by connect_timeout and try_timeout. After a failure the lease is released with the
@@ -22,7 +23,7 @@
 //	                                   shown as a clean end, nor a clean end as a reset.
 //	finish        tcp_session.go       The one exit: it releases the lease and the buffers, writes one record with phase
 //	                                   and reason (termination.go), and closes both descriptors.
-//	handover      handover_tcp.go      In an upgrade, a session in relay continues in the new process.
+//	handover      handover_tcp.go      In an upgrade, a session that relays or is held continues in the new process.
 //
 // An idle session holds two descriptors and about a third of a kilobyte.
 //

@@ -8,7 +8,8 @@ package l4
 //     session  binding, id, client, times, state of both sockets, both streams with the bytes that wait in them
 //
 // The descriptors of a session are, in this order: the client's socket, the server's, then both ends of the pipe of
-// each stream that has one. Times are on the plane's clock, which both processes share.
+// each stream that has one. A session that is held has only the first, and its hold instead of the server's socket and the
+// streams. Times are on the plane's clock, which both processes share.
 
 import (
 	"encoding/binary"
@@ -17,10 +18,12 @@ import (
 	"math"
 	"net/netip"
 	"time"
+
+	"weir/internal/proxy"
 )
 
 // SessionFormat is the version of this encoding. Every change of the encoding changes it.
-const SessionFormat = 2
+const SessionFormat = 3
 
 // errBatch is wrapped by every decoding error.
 var errBatch = errors.New("handover: malformed sessions")
@@ -43,6 +46,8 @@ type Binding struct {
 
 	clientIdle, serverIdle, halfClose, keepalive, userTimeout time.Duration
 	records                                                   Records
+
+	Held bool // its sessions are held; they have no server, and the settings of the listener in the new process
 }
 
 // sessionBatch is the content of a batch.
@@ -65,6 +70,16 @@ type sessionState struct {
 	askedLast      bool // the last byte came from the client
 	client, server socketState
 	up, down       streamState
+
+	hold *holdHandover // nil unless it is held
+}
+
+// holdHandover is what a held session has besides.
+type holdHandover struct {
+	since, until time.Duration
+	dest         netip.AddrPort // in the client's PROXY header
+	proxyLocal   bool
+	tlvs         []byte
 }
 
 // socketState is what events do not report again about a socket.
@@ -85,6 +100,9 @@ type streamState struct {
 }
 
 func (t *sessionState) descriptors() int {
+	if t.hold != nil {
+		return 1 // no server
+	}
 	n := 2
 	if t.up.pipe {
 		n += 2
@@ -156,6 +174,7 @@ func appendBindings(b []byte, bindings []Binding) []byte {
 			b = binary.AppendVarint(b, int64(d))
 		}
 		b = append(b, byte(x.records))
+		b = binary.AppendUvarint(b, flags(x.Held))
 	}
 	return b
 }
@@ -170,10 +189,12 @@ func (t *sessionState) encode(b []byte) []byte {
 	b = binary.AppendUvarint(b, uint64(t.connected))
 	b = binary.AppendUvarint(b, uint64(t.firstByte))
 	b = binary.AppendUvarint(b, uint64(t.attemptCount))
-	b = binary.AppendUvarint(b, flags(t.keepaliveSet, t.askedLast))
+	b = binary.AppendUvarint(b, flags(t.keepaliveSet, t.askedLast, t.hold != nil))
+	if t.hold != nil {
+		return t.hold.encode(t.client.encode(b))
+	}
 	for _, s := range [...]*socketState{&t.client, &t.server} {
-		b = binary.AppendUvarint(b, flags(s.fin, s.local, s.urgent, s.hasSent, s.nodelay, s.ackDelayed))
-		b = binary.AppendUvarint(b, uint64(s.headerSize))
+		b = s.encode(b)
 	}
 	for _, s := range [...]*streamState{&t.up, &t.down} {
 		b = binary.AppendUvarint(b, s.bytes)
@@ -185,6 +206,20 @@ func (t *sessionState) encode(b []byte) []byte {
 		b = binary.AppendUvarint(b, uint64(s.headerBytes))
 	}
 	return b
+}
+
+func (s *socketState) encode(b []byte) []byte {
+	b = binary.AppendUvarint(b, flags(s.fin, s.local, s.urgent, s.hasSent, s.nodelay, s.ackDelayed))
+	return binary.AppendUvarint(b, uint64(s.headerSize))
+}
+
+func (h *holdHandover) encode(b []byte) []byte {
+	b = binary.AppendVarint(b, int64(h.since))
+	b = binary.AppendVarint(b, int64(h.until))
+	b = appendAddress(b, h.dest)
+	b = binary.AppendUvarint(b, flags(h.proxyLocal))
+	b = binary.AppendUvarint(b, uint64(len(h.tlvs)))
+	return append(b, h.tlvs...)
 }
 
 // batchReader decodes. The first error stops it.
@@ -290,6 +325,7 @@ func (r *batchReader) bindings() (bindings []Binding) {
 			*d = r.nonNegative("timeout")
 		}
 		x.records = Records(r.number(uint64(RecordAll), "records"))
+		r.flags("binding", &x.Held)
 		bindings = append(bindings, x)
 		if r.err != nil {
 			return nil
@@ -310,11 +346,14 @@ func (r *batchReader) session(bindings int) sessionState {
 	t.halfClosedAt = r.nonNegative("time")
 	t.connected, t.firstByte = since(r.number(math.MaxUint32, "time")), since(r.number(math.MaxUint32, "time"))
 	t.attemptCount = uint16(r.number(math.MaxUint16, "attempts"))
-	r.flags("flags", &t.keepaliveSet, &t.askedLast)
-	for _, s := range [...]*socketState{&t.client, &t.server} {
-		r.flags("socket", &s.fin, &s.local, &s.urgent, &s.hasSent, &s.nodelay, &s.ackDelayed)
-		s.headerSize = uint16(r.number(math.MaxUint16, "preface"))
+	var held bool
+	r.flags("flags", &t.keepaliveSet, &t.askedLast, &held)
+	r.socket(&t.client)
+	if held {
+		t.hold = r.hold()
+		return t
 	}
+	r.socket(&t.server)
 	for _, s := range [...]*streamState{&t.up, &t.down} {
 		s.bytes = r.number(math.MaxUint64, "bytes")
 		s.fullReads = uint8(r.number(spliceAfter, "full"))
@@ -330,4 +369,16 @@ func (r *batchReader) session(bindings int) sessionState {
 		}
 	}
 	return t
+}
+
+func (r *batchReader) socket(s *socketState) {
+	r.flags("socket", &s.fin, &s.local, &s.urgent, &s.hasSent, &s.nodelay, &s.ackDelayed)
+	s.headerSize = uint16(r.number(math.MaxUint16, "preface"))
+}
+
+func (r *batchReader) hold() *holdHandover {
+	h := &holdHandover{since: r.duration("time"), until: r.duration("time"), dest: r.address("destination")}
+	r.flags("hold", &h.proxyLocal)
+	h.tlvs = r.bytes(r.number(proxy.MaxV2, "TLVs"), "TLVs")
+	return h
 }

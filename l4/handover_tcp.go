@@ -61,8 +61,8 @@ type HandoverBatch struct {
 // Sessions returns the number of sessions or flows.
 func (x *HandoverBatch) Sessions() int { return len(x.sessions) + len(x.flows) }
 
-// Next freezes some sessions and returns them. It returns nil if no loop has a session to hand over. Sessions that are
-// not in PhaseRelay are returned by a later call, once they are.
+// Next freezes some sessions and returns them. It returns nil if no loop has a session to hand over. Sessions that
+// neither relay nor are held are returned by a later call, once they do.
 func (m *BatchIterator) Next() *HandoverBatch { return m.next((*loop).freezeSessions) }
 
 func (m *BatchIterator) next(pack func(*loop, *int) *HandoverBatch) *HandoverBatch {
@@ -100,7 +100,10 @@ func (l *loop) freezeSessions(slot *int) *HandoverBatch {
 		t.binding = bindingIndex(&p.bindings, seen, s.binding())
 		s.freeze(l)
 		x.sessions = append(x.sessions, s)
-		x.Descriptors = append(x.Descriptors, s.client.fd, s.server.fd)
+		x.Descriptors = append(x.Descriptors, s.client.fd)
+		if t.hold == nil {
+			x.Descriptors = append(x.Descriptors, s.server.fd)
+		}
 		for _, st := range [...]*stream{&s.up, &s.down} {
 			if st.pipe != nil {
 				x.Descriptors = append(x.Descriptors, st.pipe.r, st.pipe.w)
@@ -127,8 +130,11 @@ func bindingIndex(list *[]Binding, seen map[Binding]int, b Binding) int {
 	return i
 }
 
-// canHandOver reports whether the session relays and neither side has failed.
+// canHandOver reports whether the session is held, or relays and neither side has failed.
 func (s *session) canHandOver() bool {
+	if s.phase == PhaseHold {
+		return !s.client.failed
+	}
 	return s.phase == PhaseRelay && !s.client.failed && !s.server.failed && !s.up.stopped && !s.down.stopped
 }
 
@@ -139,6 +145,9 @@ func (s *session) binding() Binding {
 		clientIdle: s.set.ClientIdle, serverIdle: s.set.ServerIdle, halfClose: s.set.HalfClose,
 		keepalive: s.set.Keepalive, userTimeout: s.set.UserTimeout, records: s.set.Records,
 	}
+	if at.Held = s.phase == PhaseHold; at.Held {
+		return at
+	}
 	if server := s.lease.Server(); server != nil {
 		at.Server, at.Level = server.Name(), s.set.levelName(s.lease.Level())
 	}
@@ -146,11 +155,15 @@ func (s *session) binding() Binding {
 }
 
 func (s *session) state() sessionState {
-	return sessionState{
+	t := sessionState{
 		id: s.id, clientAddr: s.clientAddr.get(), startedAt: s.startedAt, clientActiveAt: s.clientActiveAt, serverActiveAt: s.serverActiveAt, halfClosedAt: s.halfClosedAt,
 		connected: s.connected, firstByte: s.firstByte, attemptCount: s.attemptCount, keepaliveSet: s.has(keepaliveSet), askedLast: s.has(askedLast),
 		client: s.client.state(), server: s.server.state(), up: s.up.state(), down: s.down.state(),
 	}
+	if d := s.dialer; s.phase == PhaseHold {
+		t.hold = &holdHandover{since: d.held.since, until: d.held.until, dest: d.dest, proxyLocal: d.proxyLocal, tlvs: d.tlvs}
+	}
+	return t
 }
 
 func (s *socket) state() socketState {
@@ -170,6 +183,9 @@ func (st *stream) state() streamState {
 
 // freeze stops all activity of a session.
 func (s *session) freeze(l *loop) {
+	if s.phase == PhaseHold {
+		s.freezeHold(l)
+	}
 	s.phase = PhaseHandover
 	s.end = Termination{} // a cut stores its reason here meanwhile
 	s.queued = false
@@ -177,7 +193,9 @@ func (s *session) freeze(l *loop) {
 	l.forgetSilence(s)
 	s.flushBytes()
 	epollControl(l.epfd, unix.EPOLL_CTL_DEL, s.client.fd, 0, 0, 0)
-	epollControl(l.epfd, unix.EPOLL_CTL_DEL, s.server.fd, 0, 0, 0)
+	if s.server.fd >= 0 {
+		epollControl(l.epfd, unix.EPOLL_CTL_DEL, s.server.fd, 0, 0, 0)
+	}
 }
 
 // Confirm ends the batch: the other process has the sessions.
@@ -217,16 +235,28 @@ func (s *session) handOver(l *loop) {
 		}
 		st.release(l)
 	}
+	if s.dialer != nil {
+		s.set.Cluster.DropHold(&s.dialer.attempts)
+		l.dialers.put(s.dialer)
+		s.dialer = nil
+	}
 	s.removeHop(l)
 	closeFD(s.client.fd)
-	closeFD(s.server.fd)
+	if s.server.fd >= 0 {
+		closeFD(s.server.fd)
+	}
 	l.freeSession(s)
 }
 
 // unfreeze continues a frozen session.
 func (s *session) unfreeze(l *loop) {
+	reason := s.end.Reason
+	if s.dialer != nil {
+		s.resumeHold(l, reason)
+		return
+	}
 	s.resume(l)
-	if reason := s.end.Reason; reason != ReasonNone && s.phase == PhaseRelay {
+	if reason != ReasonNone && s.phase == PhaseRelay {
 		s.cut(l, reason)
 	}
 }
@@ -276,12 +306,17 @@ func (p *Plane) ReceiveSessions(body []byte, descriptors []int32, find func(Bind
 	for i := range content.bindings {
 		at := &content.bindings[i]
 		h := find(*at)
-		h.Set = h.Set.withBinding(at, h.Level)
+		if !at.Held {
+			h.Set = h.Set.withBinding(at, h.Level)
+		}
 		a.bindings = append(a.bindings, h)
 	}
 	for i := range content.sessions {
 		h := &a.bindings[content.sessions[i].binding]
-		lease, _ := h.Cluster.Adopt(h.Server, h.Level, p.Now())
+		var lease balance.Lease
+		if content.sessions[i].hold == nil {
+			lease, _ = h.Cluster.Adopt(h.Server, h.Level, p.Now())
+		}
 		a.leases = append(a.leases, lease)
 	}
 	return a, nil
@@ -380,7 +415,12 @@ func (l *loop) takeOver(t *sessionState, h *LocalBinding, lease balance.Lease, f
 	s.connected, s.firstByte, s.attemptCount = t.connected, t.firstByte, t.attemptCount
 	s.note(keepaliveSet, t.keepaliveSet)
 	s.note(askedLast, t.askedLast)
-	s.client, s.server = t.client.socket(fds[0]), t.server.socket(fds[1])
+	s.client, s.server = t.client.socket(fds[0]), socket{fd: -1}
+	if t.hold != nil {
+		s.takeOverHold(l, t.hold, h)
+		return
+	}
+	s.server = t.server.socket(fds[1])
 	fds = fds[2:]
 	fds = s.up.restore(l, &t.up, fds)
 	s.down.restore(l, &t.down, fds)

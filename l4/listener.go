@@ -223,11 +223,14 @@ func (ln *Listener) applySocketOptions(set *Settings) {
 	}
 }
 
-// Update sets the settings of new sessions. Existing sessions keep theirs.
+// Update sets the settings of new sessions and of those that are held. Other sessions keep theirs.
 func (ln *Listener) Update(set *Settings) {
 	old := ln.set.Swap(set)
 	if old.Keepalive != set.Keepalive || old.UserTimeout != set.UserTimeout || old.Backlog != set.Backlog || old.UnixFile != set.UnixFile {
 		ln.applySocketOptions(set)
+	}
+	if !ln.udp && ln.plane.held.Load() > 0 {
+		ln.plane.postAll(func(l *loop) { l.updateHeld(ln, set) })
 	}
 }
 

@@ -38,6 +38,7 @@ type Plane struct {
 	receivePaused atomic.Bool // new UDP listen sockets are not read before the flows of the old process have arrived
 
 	sessions           atomic.Int64 // current sessions and flows, including those on their way to a loop
+	held               atomic.Int64 // sessions in PhaseHold
 	maxSessions        atomic.Int64
 	rejected           atomic.Uint64 // clients
 	maxDescriptors     atomic.Int64  // for sessions and pipes together

@@ -36,6 +36,9 @@ func (s *session) admission() (*Admission, *admissionClaim, netip.Addr) {
 }
 
 func (s *session) identity() SessionIdentity {
+	if s.phase == PhaseQueue || s.phase == PhaseHold { // the lease is that of a server that was tried before
+		return SessionIdentity{ID: s.id, Listener: s.listener}
+	}
 	return SessionIdentity{ID: s.id, Listener: s.listener, Server: s.lease.Server(), Address: s.lease.Address(), Level: s.lease.Level(), Levels: s.set.Levels, Started: s.startedAt, Ending: s.phase == PhaseAbort}
 }
 

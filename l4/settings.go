@@ -53,6 +53,7 @@ type Settings struct {
 	ConnectTimeout time.Duration // > 0
 	TryTimeout     time.Duration
 	QueueTimeout   time.Duration
+	HoldTimeout    time.Duration // how long sessions wait while no server can serve
 	ClientIdle     time.Duration
 	ServerIdle     time.Duration
 	HalfClose      time.Duration // > 0

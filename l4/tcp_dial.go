@@ -23,6 +23,8 @@ type dialer struct {
 	proxyLocal    bool           // the header has the command LOCAL
 	attempts      balance.Attempts
 	waiter        balance.Waiter
+	wakes         uint32 // waits that have ended; tells a late wake-up from one for the current wait
+	held          holdState
 	queueDeadline time.Duration // end of the wait for a full server; 0 = has not waited
 	target        *Target
 	address       int           // index of the target's address that is being dialled
@@ -89,7 +91,7 @@ func (s *session) accept(l *loop) {
 // startAttempts sets the levels and the hash key for picks. header is the client's PROXY header; nil = none.
 func (s *session) startAttempts(header *proxy.Header) {
 	t := &s.dialer.attempts
-	t.Levels = s.set.Levels
+	t.Levels, t.Hold = s.set.Levels, s.set.HoldTimeout > 0
 	t.Key, t.Keyed = s.set.hashKey(s.clientAddr.get(), s.destination, header)
 }
 
@@ -111,17 +113,21 @@ func (s *session) pick(l *loop) {
 	}
 }
 
-// noServer ends a session for which no server is left, or queues it for a full server.
+// noServer ends a session for which no server is left, or makes it wait: for a full server in the queue, else for any.
 func (s *session) noServer(l *loop, err error) {
-	if errors.Is(err, balance.ErrFull) && s.set.QueueTimeout > 0 {
+	d := s.dialer
+	switch {
+	case errors.Is(err, balance.ErrFull) && s.set.QueueTimeout > 0:
 		s.waitForServer(l)
-		return
+	case errors.Is(err, balance.ErrHold):
+		s.hold(l)
+	case d.held.ended == ReasonHoldTimeout:
+		s.finishHeld(l)
+	case d.lastFailure != ReasonNone:
+		s.finish(l, d.lastFailure) // more specific than no_server
+	default:
+		s.finish(l, ReasonNoServer)
 	}
-	if last := s.dialer.lastFailure; last != ReasonNone {
-		s.finish(l, last) // more specific than no_server
-		return
-	}
-	s.finish(l, ReasonNoServer)
 }
 
 // attempt starts to dial the server of the lease.
@@ -261,6 +267,7 @@ func (s *session) established(l *loop) {
 	d := s.dialer
 	took := l.now - d.attemptAt
 	s.lease.Established(l.now, took)
+	s.endHold(balance.HoldConnected)
 	l.dialTime.add(took)
 	if s.serverCounts = d.target.counts(l); s.serverCounts != nil {
 		store(&s.serverCounts.sessions, s.serverCounts.sessions+1)

@@ -17,33 +17,55 @@ func (s *session) waitForServer(l *loop) {
 		at = min(at, d.startedAt+t)
 	}
 	l.wheel.arm(&s.timer, at) // again: a dial may have used the timer
-	id, slot := s.id, s.slot
-	s.set.Cluster.Wait(l.now, &d.attempts, &d.waiter, func() {
+	s.set.Cluster.Wait(l.now, &d.attempts, &d.waiter, s.waker(l))
+}
+
+// waker returns the wake-up of a session that begins to wait, queued or held.
+func (s *session) waker(l *loop) func() {
+	id, slot, wakes := s.id, s.slot, s.dialer.wakes
+	return func() {
 		l.post(message{do: func(l *loop) {
-			if s := l.sessions.all[slot]; s != nil && s.id == id && s.phase == PhaseQueue {
+			s := l.sessions.all[slot]
+			if s != nil && s.id == id && (s.phase == PhaseQueue || s.phase == PhaseHold) && s.dialer.wakes == wakes {
 				s.serverGranted(l)
 			}
 		}})
-	})
+	}
 }
 
 // serverGranted continues with the lease that was granted to the session, or picks again if there is none.
 func (s *session) serverGranted(l *loop) {
 	d := s.dialer
-	s.phase = PhaseDial
-	s.lease, d.waiter = d.waiter.Lease, balance.Waiter{}
-	if s.lease.Server() == nil {
-		s.pick(l)
+	if s.phase == PhaseHold {
+		s.leaveHold(l)
+	}
+	d.wakes++
+	lease := d.waiter.Lease
+	d.waiter = balance.Waiter{}
+	if lease.Server() != nil {
+		s.dialGranted(l, lease)
 		return
 	}
+	s.phase = PhaseDial
+	s.pick(l)
+}
+
+// dialGranted dials the server of a lease that was granted while the session waited.
+func (s *session) dialGranted(l *loop, lease balance.Lease) {
+	s.phase = PhaseDial
+	s.lease = lease
 	if e := s.attempt(l); e != 0 && s.mayRetry(l, e) {
 		s.pick(l)
 	}
 }
 
-// cancelWait leaves the queue and releases a lease that was granted meanwhile.
+// cancelWait leaves the queue or the held sessions, and releases a lease that was granted meanwhile.
 func (d *dialer) cancelWait(l *loop, s *session) {
-	if s.phase == PhaseQueue {
+	switch s.phase {
+	case PhaseQueue:
 		s.set.Cluster.CancelWait(&d.waiter, l.now)
+	case PhaseHold:
+		s.set.Cluster.CancelWait(&d.waiter, l.now)
+		s.countHeld(l, -1)
 	}
 }

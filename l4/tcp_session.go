@@ -1,7 +1,7 @@
 package l4
 
 // A TCP session: its state, and how events reach the method of its phase. A session passes through the files in this
-// order: tcp_accept.go, tcp_proxy_header.go, tcp_dial.go, tcp_relay.go, tcp_abort.go, and finish below. Its state is in
+// order: tcp_accept.go, tcp_proxy_header.go, tcp_hold.go, tcp_queue.go, tcp_dial.go, tcp_relay.go, tcp_abort.go, and finish below. Its state is in
 // this struct and in the dialer it has borrowed, nowhere else.
 
 import (
@@ -104,7 +104,7 @@ func (s *session) step(l *loop) {
 		s.readHeader(l)
 	case PhaseAccept:
 		s.accept(l)
-	case PhaseAdmit, PhaseQueue:
+	case PhaseAdmit, PhaseQueue, PhaseHold: // a FIN does not end a wait
 		if s.client.failed {
 			s.finish(l, ReasonClientReset)
 		}
@@ -128,6 +128,8 @@ func (s *session) expire(l *loop) {
 			return
 		}
 		s.finish(l, ReasonQueueTimeout)
+	case PhaseHold:
+		s.holdExpired(l)
 	case PhaseDial:
 		s.dialExpired(l)
 	case PhaseRelay:
@@ -158,7 +160,7 @@ func (s *session) cut(l *loop, reason Reason) {
 			return
 		}
 		s.finish(l, reason)
-	case PhaseQueue:
+	case PhaseQueue, PhaseHold:
 		if !reason.ofServer() { // the lease is that of a server that was tried before
 			s.finish(l, reason)
 		}
@@ -180,6 +182,7 @@ func (s *session) finish(l *loop, reason Reason) {
 	server, level := s.lease.Server(), s.lease.Level()
 	if s.dialer != nil {
 		s.dialer.cancelWait(l, s)
+		s.endHold(holdOutcome(reason))
 		l.dialers.put(s.dialer)
 		s.dialer = nil
 	}

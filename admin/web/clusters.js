@@ -38,7 +38,7 @@ function showCluster(e, c, rates, wanted) {
   text(e.bad, !c.level ? "no level in use" : c.empty ? "no healthy server" : "");
   className(e, e.bad.textContent ? "cluster broken" : "cluster");
   text(e.facts, [c.balance, c.level && "level " + c.level + " in use", say(c.sessions, "session"), rate(r.sessions) + " new/s",
-    bytes(r.up) + " up/s", bytes(r.down) + " down/s", c.queue && c.queue + " in the queue", c.held && "failback is manual",
+    bytes(r.up) + " up/s", bytes(r.down) + " down/s", c.queue && c.queue + " in the queue", c.held_sessions && c.held_sessions + " held", c.held && "failback is manual",
     c.origin === "api" && "defined at run time", c.removed && "removed at run time: " + c.removed.join(", ")].filter(Boolean).join(" · "));
   e.back.hidden = !c.held;
   const large = servers > fewServers && !wanted;

@@ -135,6 +135,9 @@ func showCluster(w io.Writer, c *status.Cluster, most int) {
 	if c.Queue > 0 {
 		head = append(head, fmt.Sprintf("%d sessions queued", c.Queue))
 	}
+	if c.HeldSessions > 0 {
+		head = append(head, fmt.Sprintf("%d sessions held", c.HeldSessions))
+	}
 	if c.Origin == status.OriginAPI {
 		head = append(head, "created at run time")
 	}

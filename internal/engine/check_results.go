@@ -186,31 +186,60 @@ func (e *Engine) checkState(cluster, server string) checks.State {
 	return checks.StateUp
 }
 
-// tickInterval is the time between two applications of timers.
-const tickInterval = 250 * time.Millisecond
+const (
+	// tickInterval is the time between two applications of timers.
+	tickInterval = 250 * time.Millisecond
+	// minReleaseInterval is the time between two releases of held sessions; each may release several.
+	minReleaseInterval = time.Millisecond
+)
 
-// tickClusters applies timers: of clusters, of advice and of rejection events.
+// tickClusters applies timers: of clusters, of advice and of rejection events. Between two applications it releases held
+// sessions on time.
 func (e *Engine) tickClusters() {
-	tick := time.NewTicker(tickInterval)
-	defer tick.Stop()
 	var rejected rejections
-	for {
+	for next := time.Duration(0); ; {
+		now, running := e.plane.Now(), e.running.Load()
+		if now >= next {
+			next = now + tickInterval
+			e.applyTimers(running, now)
+			rejected.report(e, now)
+		}
+		wake := time.NewTimer(max(minReleaseInterval, e.releaseHeld(running, now, next)-now))
 		select {
 		case <-e.ctx.Done():
+		case <-e.pacingBegan:
+		case <-wake.C:
+		}
+		if wake.Stop(); e.ctx.Err() != nil {
 			return
-		case <-tick.C:
 		}
-		now, running := e.plane.Now(), e.running.Load()
-		for _, c := range running.clusters {
+	}
+}
+
+// releaseHeld releases the held sessions that are due, and returns when more are due, or next if that is earlier.
+func (e *Engine) releaseHeld(running *runningState, now, next time.Duration) time.Duration {
+	for _, c := range running.clusters {
+		at, ok := c.NextRelease()
+		if ok && at <= now {
 			c.Tick(now)
+			at, ok = c.NextRelease()
 		}
-		rejected.report(e, now)
-		for _, key := range running.expiring {
-			j := running.jobs[key]
-			if j.agent.expire(running.clusters[key.Cluster], key.Server, j.ttl, now) {
-				e.log.Info("agent check: advice expired", "cluster", key.Cluster, "server", key.Server, "check", key.Check, "ttl", j.ttl.String())
-				e.stateFile.Changed()
-			}
+		if ok {
+			next = min(next, at)
+		}
+	}
+	return next
+}
+
+func (e *Engine) applyTimers(running *runningState, now time.Duration) {
+	for _, c := range running.clusters {
+		c.Tick(now)
+	}
+	for _, key := range running.expiring {
+		j := running.jobs[key]
+		if j.agent.expire(running.clusters[key.Cluster], key.Server, j.ttl, now) {
+			e.log.Info("agent check: advice expired", "cluster", key.Cluster, "server", key.Server, "check", key.Check, "ttl", j.ttl.String())
+			e.stateFile.Changed()
 		}
 	}
 }

@@ -19,7 +19,8 @@ func (r *reload) balanceSpec(c *conf.Cluster) (balance.Spec, error) {
 	}
 	spec := balance.Spec{
 		Name: c.Name, Method: method, Try: c.Try, Protected: c.Protected, ManualFailback: c.Failback == "manual",
-		SlowStart: c.SlowStart, Queue: c.QueueTimeout > 0, AutoRebalance: c.Rebalance == "auto", Settle: c.CloseDeadline,
+		SlowStart: c.SlowStart, Queue: c.QueueTimeout > 0, MaxHeld: c.MaxHeld, ReleaseRate: c.ReleaseRate,
+		AutoRebalance: c.Rebalance == "auto", Settle: c.CloseDeadline,
 	}
 	for _, check := range c.Checks {
 		spec.CheckRound = max(spec.CheckRound, 2*check.Interval+check.Timeout) // maximum time between the verdicts of one round

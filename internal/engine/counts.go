@@ -4,6 +4,7 @@ import (
 	"slices"
 	"time"
 
+	"weir/balance"
 	"weir/l4"
 )
 
@@ -12,6 +13,7 @@ import (
 type counts struct {
 	Listeners   map[string]listenerCounts `json:"listeners"` // by identity
 	Servers     []serverCounts            `json:"servers"`
+	Held        map[string]heldCounts     `json:"held"` // by cluster
 	Checks      []checkCounts             `json:"checks"`
 	Closed      []closedCounts            `json:"closed,omitempty"`
 	Dials       durations                 `json:"dials"`
@@ -34,6 +36,29 @@ type serverCounts struct {
 	Cluster string            `json:"cluster"`
 	Server  string            `json:"server"`
 	Counts  l4.ServerCounters `json:"counts"`
+}
+
+// heldCounts count the held sessions of a cluster.
+type heldCounts struct {
+	Total uint64            `json:"total"`
+	Ended map[string]uint64 `json:"ended"` // by outcome
+}
+
+func heldCountsOf(b *balance.Cluster) heldCounts {
+	sum := b.HoldCounts()
+	c := heldCounts{Total: sum.Total, Ended: map[string]uint64{}}
+	for _, o := range balance.HoldOutcomes() {
+		c.Ended[o.String()] = sum.Ended[o]
+	}
+	return c
+}
+
+func (c heldCounts) restore(b *balance.Cluster) {
+	before := balance.HoldCounts{Total: c.Total}
+	for _, o := range balance.HoldOutcomes() {
+		before.Ended[o] = c.Ended[o.String()]
+	}
+	b.SetHoldBaseline(before)
 }
 
 type checkCounts struct {
@@ -79,7 +104,7 @@ func (d *durations) histogram() (h l4.Histogram) {
 
 // counts returns the counters of this process and of those before it. listeners are those that are or were open.
 func (e *Engine) counts(listeners map[string]*l4.Listener) counts {
-	c := counts{Listeners: map[string]listenerCounts{}, RecordsLost: e.sessionLog.Dropped()}
+	c := counts{Listeners: map[string]listenerCounts{}, Held: map[string]heldCounts{}, RecordsLost: e.sessionLog.Dropped()}
 	for id, ln := range listeners {
 		sum := ln.Counters()
 		l := listenerCounts{Sessions: sum.Sessions, BytesUp: sum.BytesUp, BytesDown: sum.BytesDown, Lifetime: durationsOf(&sum.Lifetime),
@@ -106,6 +131,7 @@ func (e *Engine) counts(listeners map[string]*l4.Listener) counts {
 	running := e.running.Load()
 	for i := range running.cfg.Clusters {
 		name := running.cfg.Clusters[i].Name
+		c.Held[name] = heldCountsOf(running.clusters[name])
 		for _, s := range serversOf(running.cfg, name, running.clusters[name]) {
 			if t, ok := s.Handle().(*l4.Target); ok {
 				c.Servers = append(c.Servers, serverCounts{name, s.Name(), t.Stats().Counters()})
@@ -144,6 +170,11 @@ func (e *Engine) countFrom(c *counts, listeners map[string]*l4.Listener, running
 			sum.Dropped[why] = l.Dropped[why.String()]
 		}
 		ln.SetBaseline(sum)
+	}
+	for name, held := range c.Held {
+		if b := running.clusters[name]; b != nil {
+			held.restore(b)
+		}
 	}
 	for _, s := range c.Servers {
 		if b := running.clusters[s.Cluster]; b != nil {

@@ -72,6 +72,7 @@ type Engine struct {
 	// Signals to background goroutines; each holds one.
 	namesChanged  chan struct{} // the names to resolve, or their intervals
 	routesChanged chan struct{} // the reply routes
+	pacingBegan   chan struct{} // a cluster has begun to release held sessions one after the other
 
 	// Safe for concurrent use.
 	running          atomic.Pointer[runningState]
@@ -156,7 +157,7 @@ func newEngine(cfg *conf.Config, o Options) (*Engine, error) {
 	}
 	e := &Engine{
 		log: o.Log, lookup: o.Lookup, skipLookups: o.SkipLookups, oldProcess: old, chown: o.Chown, hooks: hooks.New(o.Log), routes: route.Open(),
-		namesChanged: make(chan struct{}, 1), routesChanged: make(chan struct{}, 1),
+		namesChanged: make(chan struct{}, 1), routesChanged: make(chan struct{}, 1), pacingBegan: make(chan struct{}, 1),
 		serversToCut: newPendingSet[serverToCut](), serversToRecheck: newPendingSet[checks.Key](),
 		listeners: map[string]*l4.Listener{}, retiredClusters: map[string]*balance.Cluster{}, retiredListeners: map[string]*l4.Listener{},
 		closings: newClosings(o.Log), retiredAdmissions: admissionStates{}, activated: map[string]*l4.ActivatedSocket{}, savedState: o.SavedState,

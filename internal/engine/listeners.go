@@ -156,7 +156,7 @@ func (r *reload) listenerSettings(ln *conf.Listener) *l4.Settings {
 	cfg, c := r.next.cfg, r.next.cfg.Cluster(ln.Cluster)
 	s := &l4.Settings{
 		Name: ln.Name, Cluster: r.next.clusters[c.Name], ClusterName: c.Name, LevelNames: map[int]string{}, Hash: hashKey(c),
-		ConnectTimeout: c.ConnectTimeout, TryTimeout: c.TryTimeout, QueueTimeout: c.QueueTimeout,
+		ConnectTimeout: c.ConnectTimeout, TryTimeout: c.TryTimeout, QueueTimeout: c.QueueTimeout, HoldTimeout: c.HoldTimeout,
 		ClientIdle: ln.ClientIdleTimeout, ServerIdle: c.ServerIdleTimeout, HalfClose: ln.HalfCloseTimeout,
 		Keepalive: ln.TCPKeepalive, UserTimeout: ln.TCPUserTimeout, Backlog: ln.Backlog, UnixFile: unixFile(ln),
 		FlowTimeout: ln.FlowTimeout, Drain: cfg.Runtime.DrainTimeout, Responses: ln.Responses,

@@ -87,7 +87,10 @@ func listenerMetrics(ln *conf.Listener, open map[string]*l4.Listener) status.Lis
 
 func clusterMetrics(name string, b *balance.Cluster, now time.Duration) status.ClusterMetrics {
 	state := b.Snapshot(now)
-	m := status.ClusterMetrics{Name: name, Level: state.Level, Held: state.Held, Empty: state.Empty, Sessions: state.Leases, Queue: state.Waiting}
+	m := status.ClusterMetrics{Name: name, Level: state.Level, Held: state.Held, Empty: state.Empty, Sessions: state.Leases, Queue: state.Waiting, HeldSessions: state.Hold.Now, HeldTotal: state.Hold.Total}
+	for _, o := range balance.HoldOutcomes() {
+		m.HoldsEnded = append(m.HoldsEnded, status.ReasonCount{Reason: o.String(), Count: state.Hold.Ended[o]})
+	}
 	seen := map[string]bool{}
 	for i := range state.Levels {
 		l := &state.Levels[i]

@@ -140,6 +140,7 @@ func (r *reload) prepareClusters() error {
 			r.prepared[c.Name] = b.Prepare(spec)
 		} else {
 			b = balance.New(spec, rand.Uint64(), r.e.handleEvent)
+			b.OnPace(func() { notify(r.e.pacingBegan) })
 			r.created[c.Name] = b
 		}
 		r.next.clusters[c.Name] = b
@@ -179,6 +180,7 @@ func (r *reload) commit() retired {
 	r.dropChecks(now)
 	r.e.published.checks.prune(r.next.jobs)
 	left.listeners = r.commitListeners()
+	r.wakeHeld(now)
 	r.e.runner.Update(r.jobs)
 	r.e.hooks.Update(r.next.cfg.Hooks)
 	r.commitLimits()
@@ -208,6 +210,15 @@ func (r *reload) commitClusters(now time.Duration) (left []balance.Departure) {
 		}
 	}
 	return left
+}
+
+// wakeHeld ends the holds of sessions whose cluster has left, after the listeners have moved theirs to another cluster.
+func (r *reload) wakeHeld(now time.Duration) {
+	for name, b := range r.old.clusters {
+		if r.next.clusters[name] == nil {
+			b.WakeHeld(now)
+		}
+	}
 }
 
 // commitLimits applies the limits on sessions.

@@ -167,6 +167,7 @@ func (s *snapshot) cluster(spec *conf.Cluster) status.Cluster {
 	c := status.Cluster{
 		Name: spec.Name, Balance: spec.Balance, Origin: s.overlay.Origin(spec.Name, "", ""), Removed: s.overlay.Removed(spec.Name),
 		Level: state.Level, Held: state.Held, Empty: state.Empty, Sessions: state.Leases, Queue: state.Waiting,
+		HeldSessions: state.Hold.Now, HeldTotal: state.Hold.Total, ReleasedTotal: state.Hold.Ended[balance.HoldConnected],
 		Closing: s.closings.status(spec.Name, s.clock), Levels: make([]status.Level, 0, len(state.Levels)),
 	}
 	for _, l := range state.Levels {

@@ -190,6 +190,9 @@ func (d *departedObjects) bindFlow(at l4.Binding) l4.LocalBinding {
 
 func (d *departedObjects) bind(at l4.Binding, ln *l4.Listener, set *l4.Settings) l4.LocalBinding {
 	b := l4.LocalBinding{Listener: ln, Set: set, Cluster: d.engine.running.Load().clusters[at.Cluster], Server: at.Server}
+	if at.Held {
+		return d.bindHeld(b, at)
+	}
 	if b.Cluster == nil || b.Cluster.Server(at.Server) == nil {
 		b.Cluster = d.cluster(b.Cluster, at)
 	}
@@ -199,6 +202,17 @@ func (d *departedObjects) bind(at l4.Binding, ln *l4.Listener, set *l4.Settings)
 		b.Set = &set
 	}
 	b.Level = b.Set.LevelKey(at.Level)
+	return b
+}
+
+// bindHeld finds the cluster of a held session: that of the listener, if it has one.
+func (d *departedObjects) bindHeld(b l4.LocalBinding, at l4.Binding) l4.LocalBinding {
+	switch {
+	case b.Set.Cluster != nil:
+		b.Cluster = b.Set.Cluster
+	case b.Cluster == nil:
+		b.Cluster = balance.New(balance.Spec{Name: at.Cluster}, rand.Uint64(), d.engine.handleEvent)
+	}
 	return b
 }
 

@@ -69,17 +69,20 @@ const (
 
 // Cluster is a cluster of the running configuration.
 type Cluster struct {
-	Name     string   `json:"name"`
-	Balance  string   `json:"balance"`
-	Origin   string   `json:"origin"`            // file or api
-	Level    string   `json:"level"`             // in use; "" = no eligible server
-	Held     bool     `json:"held,omitempty"`    // the level stays in use because failback is manual
-	Empty    bool     `json:"empty"`             // no healthy server
-	Sessions int      `json:"sessions"`          // of all servers, including removed ones
-	Queue    int      `json:"queue"`             // sessions in the queue
-	Closing  *Closing `json:"closing,omitempty"` // nil = no session waits to be closed
-	Removed  []string `json:"removed,omitempty"` // servers of the file removed at run time
-	Levels   []Level  `json:"levels"`
+	Name          string   `json:"name"`
+	Balance       string   `json:"balance"`
+	Origin        string   `json:"origin"`            // file or api
+	Level         string   `json:"level"`             // in use; "" = no eligible server
+	Held          bool     `json:"held,omitempty"`    // the level stays in use because failback is manual
+	Empty         bool     `json:"empty"`             // no healthy server
+	Sessions      int      `json:"sessions"`          // of all servers, including removed ones
+	Queue         int      `json:"queue"`             // sessions in the queue
+	HeldSessions  int      `json:"held_sessions"`     // that wait while no server can serve them
+	HeldTotal     uint64   `json:"held_total"`        // sessions that have been held
+	ReleasedTotal uint64   `json:"released_total"`    // of those, connected to a server
+	Closing       *Closing `json:"closing,omitempty"` // nil = no session waits to be closed
+	Removed       []string `json:"removed,omitempty"` // servers of the file removed at run time
+	Levels        []Level  `json:"levels"`
 }
 
 // Level is a level of a cluster.

@@ -53,16 +53,19 @@ type ReasonCount struct {
 
 // ClusterMetrics describe a cluster.
 type ClusterMetrics struct {
-	Name     string
-	Level    string // in use; "" = none
-	Held     bool   // the level stays in use because failback is manual
-	Empty    bool   // no healthy server
-	Sessions int    // of all servers, including removed ones
-	Queue    int    // sessions in the queue
-	Closing  int    // sessions to close
-	Closed   []ClosedCount
-	Levels   []LevelMetrics
-	Servers  []ServerMetrics // each once, whatever the number of its levels
+	Name         string
+	Level        string // in use; "" = none
+	Held         bool   // the level stays in use because failback is manual
+	Empty        bool   // no healthy server
+	Sessions     int    // of all servers, including removed ones
+	Queue        int    // sessions in the queue
+	HeldSessions int
+	HeldTotal    uint64        // sessions that have been held
+	HoldsEnded   []ReasonCount // by outcome
+	Closing      int           // sessions to close
+	Closed       []ClosedCount
+	Levels       []LevelMetrics
+	Servers      []ServerMetrics // each once, whatever the number of its levels
 }
 
 // LevelMetrics describe a level of a cluster.

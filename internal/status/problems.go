@@ -127,6 +127,9 @@ func (c *Cluster) problems(used bool) []Problem {
 	if c.Queue > 0 {
 		add(Warning, fmt.Sprintf("%s in the queue", plural(c.Queue, "session")))
 	}
+	if c.HeldSessions > 0 {
+		add(Warning, plural(c.HeldSessions, "session")+" held until a server can serve")
+	}
 	for i := range c.Levels {
 		if l := &c.Levels[i]; l.InUse && l.Impaired && l.Eligible < l.MinUp {
 			add(Warning, fmt.Sprintf("level %s in use below min_up: %d of %d servers eligible", l.Name, l.Eligible, l.MinUp))

@@ -8,7 +8,7 @@ type Session struct {
 	Cluster    string  `json:"cluster"`
 	Level      string  `json:"level"` // "" while no server is chosen
 	Server     string  `json:"server"`
-	Phase      string  `json:"phase"` // accept, proxy_header, admit, queue, dial, unanswered, relay, abort or handover
+	Phase      string  `json:"phase"` // accept, proxy_header, admit, hold, queue, dial, unanswered, relay, abort or handover
 	BytesUp    uint64  `json:"bytes_up"`
 	BytesDown  uint64  `json:"bytes_down"`
 	AgeSeconds float64 `json:"age_seconds"`
