@@ -20,6 +20,7 @@ type MariaDB struct {
 	dir  string
 	args []string
 	file string // replaces /etc/hosts; "" = the machine's own
+	user string // runs the server; "" = the test's own
 	p    *program
 }
 
@@ -34,10 +35,35 @@ func StartMariaDB(t testing.TB, args ...string) *MariaDB {
 // name. It counts errors of a client only if the client has a name.
 func StartMariaDBWithNames(t testing.TB, names map[string]string, args ...string) *MariaDB {
 	t.Helper()
+	m := newMariaDB(t, true)
+	m.args = args
+	if names == nil {
+		m.args = append([]string{"--skip-name-resolve"}, args...)
+	} else {
+		var lines strings.Builder
+		for ip, name := range names {
+			lines.WriteString(ip + " " + name + "\n")
+		}
+		m.file = filepath.Join(m.dir, "hosts")
+		require.NoError(t, os.WriteFile(m.file, []byte(lines.String()), 0o644))
+	}
+	m.Up()
+	return m
+}
+
+// newMariaDB returns a server that does not run yet, with a database and its user or with an empty directory.
+func newMariaDB(t testing.TB, installed bool) *MariaDB {
+	t.Helper()
 	// A directory with a short name: the path of the server's unix socket is limited to 107 bytes.
 	dir, err := os.MkdirTemp("", "weirdb")
 	require.NoError(t, err)
 	t.Cleanup(func() { os.RemoveAll(dir) })
+	m := &MariaDB{t: t, addr: Reserve(t), dir: dir}
+	if !installed {
+		require.NoError(t, os.Mkdir(filepath.Join(dir, "data"), 0o700))
+		require.NoError(t, os.WriteFile(filepath.Join(dir, "init.sql"), nil, 0o600))
+		return m
+	}
 	install, err := exec.LookPath("mariadb-install-db")
 	require.NoError(t, err, "install mariadb-server to run this test")
 	command := exec.Command(install, "--no-defaults", "--user=root", "--datadir="+filepath.Join(dir, "data"),
@@ -46,21 +72,9 @@ func StartMariaDBWithNames(t testing.TB, names map[string]string, args ...string
 	out, err := command.CombinedOutput()
 	require.NoError(t, err, "%s", out)
 	require.NoError(t, os.WriteFile(filepath.Join(dir, "init.sql"), []byte(
-		// One statement per line, otherwise the second is ignored.
-		"CREATE USER IF NOT EXISTS weir@'%' IDENTIFIED BY 'secret';\nGRANT ALL ON *.* TO weir@'%' WITH GRANT OPTION;\n"), 0o600))
-
-	m := &MariaDB{t: t, addr: Reserve(t), dir: dir, args: args}
-	if names == nil {
-		m.args = append([]string{"--skip-name-resolve"}, args...)
-	} else {
-		var lines strings.Builder
-		for ip, name := range names {
-			lines.WriteString(ip + " " + name + "\n")
-		}
-		m.file = filepath.Join(dir, "hosts")
-		require.NoError(t, os.WriteFile(m.file, []byte(lines.String()), 0o644))
-	}
-	m.Up()
+		// One statement per line, otherwise the second is ignored. The statements of two servers must not conflict if one
+		// replicates the other.
+		"SET sql_log_bin = 0;\nCREATE USER IF NOT EXISTS weir@'%' IDENTIFIED BY 'secret';\nGRANT ALL ON *.* TO weir@'%' WITH GRANT OPTION;\n"), 0o600))
 	return m
 }
 
@@ -81,9 +95,14 @@ func (m *MariaDB) Up() {
 		"--init-file=" + filepath.Join(m.dir, "init.sql"),
 		"--innodb-buffer-pool-size=16M", "--innodb-flush-log-at-trx-commit=0", "--performance-schema=OFF",
 	}, m.args...)
-	if m.file == "" {
+	switch {
+	case m.user != "":
+		m.p = startProgram(m.t, "setpriv", append([]string{
+			"--reuid=" + m.user, "--regid=" + m.user, "--clear-groups", "--pdeathsig=KILL", "mariadbd",
+		}, args...)...)
+	case m.file == "":
 		m.p = startProgram(m.t, "mariadbd", args...)
-	} else {
+	default:
 		m.p = startProgram(m.t, "unshare", append([]string{"--mount", "sh", "-c", `mount --bind "$0" /etc/hosts && exec mariadbd "$@"`, m.file}, args...)...)
 	}
 	// Wait for its log, not for a connection: a connection that ends before a login counts as an error of this host.
