@@ -35,6 +35,12 @@ func randomBatch(r *rand.Rand) *sessionBatch {
 		if coin() {
 			t.halfClosedAt = time.Duration(r.Int64())
 		}
+		if r.IntN(4) == 0 {
+			t.server, t.connected = socketState{}, 0
+			t.hold = &holdHandover{since: time.Duration(r.Int64()), until: time.Duration(r.Int64()), dest: netip.MustParseAddrPort("[2001:db8::2]:1"), proxyLocal: coin(), tlvs: make([]byte, r.IntN(100))}
+			p.sessions = append(p.sessions, t)
+			continue
+		}
 		for _, s := range [...]*streamState{&t.up, &t.down} {
 			s.bytes, s.fullReads, s.eof = r.Uint64(), uint8(r.IntN(spliceAfter+1)), coin()
 			switch r.IntN(3) {
