@@ -21,6 +21,9 @@ type Job struct {
 	// Advisory jobs, such as agent checks, have no verdict. Their failures are reported and change nothing.
 	Advisory bool
 
+	// OnlyConnects lets the runner connect on its event loop instead of calling Monitor. OnlyConnects(&Spec) must hold.
+	OnlyConnects bool
+
 	// RunInMaint keeps the job running while its server is in maintenance, so that an agent can end it.
 	RunInMaint bool
 

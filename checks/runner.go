@@ -4,6 +4,7 @@ import (
 	"context"
 	"math/rand/v2"
 	"sync"
+	"syscall" // for the event loop
 	"time"
 )
 
@@ -66,7 +67,7 @@ type Counters struct {
 }
 
 // Runner runs jobs on a schedule. One goroutine keeps the schedule. Monitors run in worker goroutines, which end when
-// there is no work. Two runs of a job never overlap.
+// there is no work; jobs that only connect run on an event loop (connect.go). Two runs of a job never overlap.
 type Runner struct {
 	// Immutable.
 	opts    Options
@@ -87,6 +88,7 @@ type Runner struct {
 	closed      bool
 	counters    Counters
 	stalls      stallDetector
+	connects    connectLoop
 }
 
 // serverKey identifies a server, which several jobs may test.
@@ -244,8 +246,14 @@ func (r *Runner) Close() {
 	r.closed = true
 	r.cancel()
 	r.idle.Broadcast()
+	if r.connects.epfd != 0 {
+		_, _ = syscall.Write(r.connects.wake[1], []byte{0})
+	}
 	r.mu.Unlock()
 	r.running.Wait()
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.closeConnects()
 }
 
 // runScheduler moves due tasks from the schedule to the workers until the runner is closed.
@@ -267,16 +275,36 @@ func (r *Runner) runScheduler() {
 	}
 }
 
-// dispatchDue hands due tasks to the workers and returns the time until the next one.
+// dispatchDue runs due tasks, or hands them to the workers, and returns the time until the next one is due or a connection
+// is out of time.
 func (r *Runner) dispatchDue(now time.Time) (wait time.Duration, any bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	for t := r.schedule.pop(now); t != nil; t = r.schedule.pop(now) {
+	var due []*connectRun
+	for n := 0; ; n++ {
+		t := r.schedule.pop(now, n < maxEarly)
+		if t == nil {
+			break
+		}
+		if c := r.beginConnect(t, now); c != nil {
+			due = append(due, c)
+			continue
+		}
 		t.waiting = true
 		r.ready = append(r.ready, t)
 	}
 	r.startWorkers()
+	if ended := r.takeEnded(now); len(due)+len(ended) > 0 {
+		r.mu.Unlock()
+		r.endConnects(ended)
+		r.connectDue(due)
+		r.mu.Lock()
+		now = time.Now()
+	}
 	wait, any = r.schedule.next(now)
+	if next, pending := r.connects.next(now); pending && (!any || next < wait) {
+		wait, any = next, true
+	}
 	if r.stalls.tick(now, len(r.ready)+r.counters.Running > 0) {
 		if !any || wait > stallTick {
 			wait = stallTick

@@ -82,8 +82,14 @@ func (r *Runner) runTask(t *task) {
 	cancel()
 
 	r.mu.Lock()
+	r.endRun(t, &o)
+}
+
+// endRun applies the outcome of a run, delivers its result and schedules the next run. The caller holds r.mu, which is
+// released during the delivery.
+func (r *Runner) endRun(t *task, o *outcome) {
 	r.counters.Running--
-	if deliver := r.recordOutcome(t, &o); deliver != nil {
+	if deliver := r.recordOutcome(t, o); deliver != nil {
 		r.mu.Unlock()
 		deliver()
 		r.mu.Lock()

@@ -36,7 +36,7 @@ func checkJobs(c *conf.Cluster, known addresses, built Monitors, isNew func(*con
 				if ok {
 					jobs = append(jobs, checks.Job{
 						Monitor: built[check], Target: target, Spec: *check, Identity: server.Address.String(),
-						Advisory: isAgent(check), RunInMaint: isAgent(check), InitialVerdict: checks.Verdict{First: isNew(&server)},
+						OnlyConnects: checks.OnlyConnects(check), Advisory: isAgent(check), RunInMaint: isAgent(check), InitialVerdict: checks.Verdict{First: isNew(&server)},
 					})
 				}
 			}
