@@ -102,6 +102,7 @@ func TestEndpoints(t *testing.T) {
 		{"PUT /v1/clusters/c", "{x}", 201, "put c {x}", `{"name":"c"`},
 		{"DELETE /v1/clusters/c", "", 204, "remove c", ""},
 		{"POST /v1/clusters/c/failback", "", 204, "failback c", ""},
+		{"POST /v1/clusters/c/topology/reset", "", 204, "reset topology c", ""},
 		{"POST /v1/clusters/c/servers", "{}", 201, "add c {}", `"name":"new"`},
 		{"GET /v1/clusters/c/servers/a", "", 200, "", `"name":"a"`},
 		{"GET /v1/clusters/c/servers/a/explain", "", 200, "", `"cluster":"c"`},
@@ -166,7 +167,7 @@ func TestRequestErrorStatusCodes(t *testing.T) {
 		for _, what := range []string{
 			"PUT /v1/clusters/c", "DELETE /v1/clusters/c", "POST /v1/clusters/c/servers", "PATCH /v1/clusters/c/servers/a",
 			"DELETE /v1/clusters/c/servers/a", "POST /v1/clusters/c/servers/a/feedback", "DELETE /v1/clusters/c/servers/a/sessions",
-			"POST /v1/reload", "POST /v1/plan", "POST /v1/clusters/c/failback",
+			"POST /v1/reload", "POST /v1/plan", "POST /v1/clusters/c/failback", "POST /v1/clusters/c/topology/reset",
 		} {
 			res, text := request(t, c, what, "{}")
 			require.Equal(t, code, res.StatusCode, what)

@@ -156,6 +156,11 @@ func (f *fakeWeir) Rebalance(name string, text []byte) (status.Rebalance, error)
 		f.record("rebalance " + name + " " + string(text))
 }
 
+func (f *fakeWeir) ResetTopology(by, cluster string) error {
+	f.setBy(by)
+	return f.record("reset topology " + cluster)
+}
+
 func (f *fakeWeir) Reload(context.Context) error { return f.record("reload") }
 
 func (f *fakeWeir) Plan(_ string, text []byte, included []conf.SourceFile) (status.Plan, error) {

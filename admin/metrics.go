@@ -112,6 +112,13 @@ func metricTable() []metric {
 			}
 		}},
 
+		{"weir_topology_stale", gauge, "cluster", "1 while the source of a topology does not confirm its last decision, else 0.", perTopology(func(t *status.TopologyMetrics) float64 { return boolValue(t.Stale) })},
+		{"weir_topology_primary", gauge, "cluster", "1 while the topology names a primary, else 0.", perTopology(func(t *status.TopologyMetrics) float64 { return boolValue(t.Primary) })},
+		{"weir_topology_epoch", gauge, "cluster", "Epoch of the last decision; 0 for sources without epochs.", perTopology(func(t *status.TopologyMetrics) float64 { return float64(t.Epoch) })},
+		{"weir_topology_changes_total", counter, "cluster", "Changes of the primary.", perTopology(func(t *status.TopologyMetrics) float64 { return float64(t.Changes) })},
+		{"weir_sessions_on_non_primary", gauge, "cluster", "Current sessions on servers that have lost the role that the cluster wants.", perTopology(func(t *status.TopologyMetrics) float64 { return float64(t.WithoutRole) })},
+
+		{"weir_server_role", gauge, "cluster, server, role", "1 for the role of the server according to the topology, 0 for every other role. Absent without a topology.", writeServerRoles},
 		{"weir_server_state", gauge, "cluster, server, state", "1 for the state of the server, 0 for every other state.", func(f *family, s *snapshot) {
 			for i := range s.Clusters {
 				for j := range s.Clusters[i].Servers {
@@ -207,6 +214,30 @@ func perCluster(value func(*status.ClusterMetrics) float64) func(*family, *snaps
 	return func(f *family, s *snapshot) {
 		for i := range s.Clusters {
 			f.value(value(&s.Clusters[i]), s.Clusters[i].Name)
+		}
+	}
+}
+
+// perTopology is for values of clusters with a topology.
+func perTopology(value func(*status.TopologyMetrics) float64) func(*family, *snapshot) {
+	return func(f *family, s *snapshot) {
+		for i := range s.Clusters {
+			if t := s.Clusters[i].Topology; t != nil {
+				f.value(value(t), s.Clusters[i].Name)
+			}
+		}
+	}
+}
+
+func writeServerRoles(f *family, s *snapshot) {
+	for i := range s.Clusters {
+		c := &s.Clusters[i]
+		for j := range c.Servers {
+			for _, role := range []string{"primary", "replica", "other", "unknown"} {
+				if c.Servers[j].Role != "" {
+					f.bool(c.Servers[j].Role == role, c.Name, c.Servers[j].Name, role)
+				}
+			}
 		}
 	}
 }

@@ -98,6 +98,10 @@ func (s *Server) rebalance(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
+func (s *Server) resetTopology(w http.ResponseWriter, r *http.Request) {
+	writeNoContent(w, s.weir.ResetTopology(requester(r), r.PathValue("cluster")))
+}
+
 // cutCount is the response of requests that cut sessions.
 type cutCount struct {
 	SessionsCut int `json:"sessions_cut"`

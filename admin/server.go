@@ -88,6 +88,8 @@ func (s *Server) endpoints() map[string]methods {
 		"/v1/clusters/{cluster}/rebalance": {post: s.rebalance},
 		"/v1/clusters/{cluster}/servers":   {post: s.postServer},
 
+		"/v1/clusters/{cluster}/topology/reset": {post: s.resetTopology},
+
 		"/v1/clusters/{cluster}/servers/{server}":          {get: s.explain, patch: s.patchServer, del: s.deleteServer},
 		"/v1/clusters/{cluster}/servers/{server}/explain":  {get: s.explain},
 		"/v1/clusters/{cluster}/servers/{server}/feedback": {post: s.feedback},

@@ -47,6 +47,8 @@ type Weir interface {
 	Rebalance(cluster string, text []byte) (status.Rebalance, error)
 	// Failback lets a better level of a cluster take over.
 	Failback(cluster string) error
+	// ResetTopology drops the epoch fence of the topology of a cluster, and asks its source again. by names who asks.
+	ResetTopology(by, cluster string) error
 
 	// Reload reloads the configuration file.
 	Reload(ctx context.Context) error

@@ -26,6 +26,7 @@ type Cluster struct {
 	mu sync.Mutex
 	// Guarded by mu.
 	spec       Spec
+	roles      Roles
 	levels     []*level
 	slots      int // number of slots in all levels
 	servers    map[string]*Server

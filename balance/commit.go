@@ -6,6 +6,7 @@ import "time"
 type Prepared struct {
 	spec   Spec
 	levels []*level
+	roles  *Roles // nil = those of the cluster
 }
 
 // Prepare builds the levels and hash tables of a specification. It does not hold the lock while it builds and has no
@@ -107,6 +108,9 @@ func (c *Cluster) install(p *Prepared) (left []Departure) {
 			}
 		}
 	}
+	if p.roles != nil {
+		c.roles = *p.roles
+	}
 	old := c.servers
 	c.spec, c.levels, c.slots = p.spec, p.levels, 0
 	c.servers = make(map[string]*Server, len(old))
@@ -148,6 +152,7 @@ func (c *Cluster) install(p *Prepared) (left []Departure) {
 			if s := l.slots[j].server; s.placements[0] == (placement{l, j}) {
 				c.up += count(s.merged.State == Up)
 				c.serving += count(canServe(s.merged.State))
+				s.applyRole()
 				c.recompute(s, ByConfiguration, "")
 			}
 		}
@@ -177,7 +182,7 @@ func (c *Cluster) addServer(spec *ServerSpec, later bool) *Server {
 	s.merged, s.published, s.cause = Decision{}, Decision{}, Decision{}
 	s.since, s.mergedSince = neverPublished, 0
 	s.flapping, s.delayed, s.inSlowStart, s.slowStartDue, s.percent = false, false, false, later, fullPercent
-	s.probationLease = leaseID{}
+	s.probationLease, s.awaitsFirst = leaseID{}, false
 	s.startChecks(spec)
 	s.layers.Unresolved = spec.Unresolved
 	return s

@@ -16,6 +16,8 @@ const (
 
 	EventRebalanceBegin EventKind = "rebalance_begin" // sessions above the fair shares are closed
 	EventRebalanceEnd   EventKind = "rebalance_end"
+	// EventFirstSession is not a transition: a session has connected to the primary that the last decision has named.
+	EventFirstSession EventKind = "first_session"
 )
 
 // Event is one transition. Each is reported once.
@@ -32,10 +34,11 @@ type Event struct {
 
 // eventKind returns the kind of a server's change of state. wasInitial is set if it was down only because no check had
 // passed yet.
-func eventKind(from, to State, wasInitial bool) EventKind {
+func eventKind(from State, is Decision, wasInitial bool) EventKind {
 	bad := func(s State) bool { return s.out() || s == Unstable }
+	to := is.State
 	switch {
-	case to == Standby && wasInitial:
+	case to == Standby && (wasInitial || is.Layer == ByTopology): // topology says nothing about its health
 		return EventServerState
 	case (to == Up || to == Standby) && (bad(from) || from == Unresolved || from == Probation):
 		return EventServerUp

@@ -21,8 +21,14 @@ type Layers struct {
 	PassiveReason string
 	Unresolved    bool
 
+	Wanted     Wanted // by the cluster
+	Role       Role
+	RoleReason string
+	Reserve    bool // the primary of a cluster that prefers replicas, while a replica is up
+	RoleLost   bool // see Wanted.Lost
+
 	// When each layer was last set; 0 = never, negative = in an earlier process.
-	OverrideAt, AgentAt, PassiveAt, ResolverAt time.Duration
+	OverrideAt, AgentAt, PassiveAt, ResolverAt, TopologyAt time.Duration
 }
 
 // Override is what an operator set at run time. Nil fields set nothing. The zero value removes the override.

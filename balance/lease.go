@@ -62,6 +62,10 @@ func (l *Lease) Established(now, took time.Duration) {
 	s.publishConnectTime()
 	c.accepts(s)
 	c.recordSuccess(s, l.lastResort, "connected")
+	if s.awaitsFirst {
+		s.awaitsFirst = false
+		c.emit(Event{Kind: EventFirstSession, Server: s.name})
+	}
 	if s.probationLease == l.id {
 		s.probationLease = leaseID{}
 		s.updateSlots()

@@ -53,6 +53,7 @@ func (c *Cluster) markDirty(s *Server) {
 func (c *Cluster) publishChanges() {
 	changed := len(c.dirty) > 0
 	if changed {
+		c.updateReserve()
 		c.protect()
 	}
 	for i := 0; i < len(c.dirty); i++ {
@@ -104,7 +105,7 @@ func (c *Cluster) publish(s *Server) {
 			c.moves.Add(1)
 		}
 		if known {
-			e := Event{Kind: eventKind(was, is.State, wasInitial), Level: s.placements[0].level.name, Server: s.name,
+			e := Event{Kind: eventKind(was, is, wasInitial), Level: s.placements[0].level.name, Server: s.name,
 				From: was.String(), To: is.State.String(), Layer: string(is.Layer), Reason: is.Reason}
 			switch {
 			case is.State == Up || is.State == Probation:

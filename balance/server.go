@@ -16,6 +16,7 @@ type Server struct {
 	// Atomic, read by anyone.
 	public       atomic.Pointer[public]
 	outOfService atomic.Bool // published as down, standby or in maintenance
+	roleLost     atomic.Bool // see Wanted.Lost
 
 	// Guarded by Cluster.mu.
 	placements []placement // its slots; empty = the server has left the cluster
@@ -45,6 +46,7 @@ type Server struct {
 	address        AddressID
 	addresses      addressIDs
 	left           map[AddressID]uint64 // departures that last, by number
+	awaitsFirst    bool                 // a decision has named it, and no session has connected since
 	probationLease leaseID              // lease of the session that decides the probation; zero = none
 
 	retryAt         time.Duration // when held sessions may try the server again; 0 = it has not refused one
@@ -73,6 +75,9 @@ func (s *Server) Name() string { return s.name }
 
 // Cluster returns the name of the server's cluster.
 func (s *Server) Cluster() string { return s.cluster.Name() }
+
+// In reports whether the server belongs, or belonged, to a cluster.
+func (s *Server) In(c *Cluster) bool { return s.cluster == c }
 
 // Address returns the address as written in the specification.
 func (s *Server) Address() string { return s.public.Load().address }

@@ -10,7 +10,7 @@ const (
 	Probation               // was failing; serves one session at a time
 	Failing                 // out of service by passive health
 	Full                    // a check was refused for want of room: no new sessions
-	Standby                 // healthy, but it has another role than the one asked for: no new sessions
+	Standby                 // it has another role than the one asked for: no new sessions
 	Down                    // out of service by an agent or a check
 	Unresolved              // its host name has no address yet
 	Draining                // no new sessions
@@ -65,6 +65,7 @@ const (
 	ByChecks        Layer = "checks"
 	ByPassive       Layer = "passive"
 	ByResolver      Layer = "resolver"
+	ByTopology      Layer = "topology"
 	ByProtection    Layer = "protection"
 )
 
@@ -80,25 +81,26 @@ type Decision struct {
 //
 // The first row that applies decides ("–" means unset, "·" means any value):
 //
-//	override   configuration   resolver    agent        checks   passive     state
-//	maint      ·               ·           ·            ·        ·           maint
-//	–          maint           ·           ·            ·        ·           maint
-//	–          ·               ·           maint        ·        ·           maint
-//	drain      ·               ·           ·            ·        ·           drain
-//	–          drain           ·           ·            ·        ·           drain
-//	–          ·               ·           drain        ·        ·           drain
-//	·          ·               unresolved  ·            ·        ·           unresolved
-//	·          ·               ·           down         ·        ·           down
-//	·          ·               ·           ·            down     ·           down
-//	·          ·               ·           ·            standby  ·           standby
-//	·          ·               ·           ·            full     ·           full
-//	·          ·               ·           ·            ·        failing     failing
-//	·          ·               ·           ·            ·        probation   probation
-//	·          ·               ·           ·            ·        ·           up
+//	override   configuration   resolver    topology    agent   checks   passive    state
+//	maint      ·               ·           ·           ·       ·        ·          maint
+//	–          maint           ·           ·           ·       ·        ·          maint
+//	–          ·               ·           ·           maint   ·        ·          maint
+//	drain      ·               ·           ·           ·       ·        ·          drain
+//	–          drain           ·           ·           ·       ·        ·          drain
+//	–          ·               ·           ·           drain   ·        ·          drain
+//	·          ·               unresolved  ·           ·       ·        ·          unresolved
+//	·          ·               ·           wrong role  ·       ·        ·          standby
+//	·          ·               ·           ·           down    ·        ·          down
+//	·          ·               ·           ·           ·       down     ·          down
+//	·          ·               ·           ·           ·       standby  ·          standby
+//	·          ·               ·           ·           ·       full     ·          full
+//	·          ·               ·           ·           ·       ·        failing    failing
+//	·          ·               ·           ·           ·       ·        probation  probation
+//	·          ·               ·           ·           ·       ·        ·          up
 //
-// If the verdicts of several checks differ, down precedes standby, which precedes full. An override of ready takes
-// precedence over maint and drain of the configuration and the agent. It does not change unresolved, verdicts or passive
-// health.
+// Wanted.Serves decides which role is wrong. If the verdicts of several checks differ, down precedes standby, which
+// precedes full. An override of ready takes precedence over maint and drain of the configuration and the agent. It does not
+// change unresolved, the role, verdicts or passive health.
 func (l *Layers) State() Decision {
 	if l.Override.State != nil {
 		switch *l.Override.State {
@@ -122,6 +124,13 @@ func (l *Layers) State() Decision {
 	}
 	if l.Unresolved {
 		return Decision{State: Unresolved, Layer: ByResolver}
+	}
+	if !l.Wanted.Serves(l.Role, l.Reserve) {
+		reason := l.RoleReason
+		if l.Reserve {
+			reason = "a replica is up; " + reason
+		}
+		return Decision{State: Standby, Layer: ByTopology, Reason: reason}
 	}
 	if l.Agent.Down {
 		return Decision{State: Down, Layer: ByAgent, Reason: l.Agent.Reason}

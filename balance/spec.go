@@ -43,6 +43,9 @@ type Spec struct {
 	// which decides which server is protected; 0 = 10 s. Twice the longest check interval plus its timeout is a good value.
 	CheckRound time.Duration
 
+	// Wanted is the role that a server needs to serve. Without a decision (SetRoles) no server has a role.
+	Wanted Wanted
+
 	Levels []LevelSpec
 }
 

@@ -18,7 +18,7 @@ import (
 func EventKinds() []string {
 	return []string{
 		"server_up", "server_down", "server_state", "level_change", "cluster_empty", "cluster_back", "reload", "reload_failed", "reload_stale", "upgrade", "upgrade_failed",
-		"session_refused", "rebalance_begin", "rebalance_end",
+		"primary_change", "failover", "session_refused", "rebalance_begin", "rebalance_end",
 	}
 }
 
@@ -93,7 +93,7 @@ func decodeEventKinds(d *decoder, n *tree.Node) []string {
 	}
 	var kinds []string
 	legal := oneOf(EventKinds(), map[string]string{
-		"down": "server_down", "up": "server_up", "state": "server_state", "level": "level_change", "failover": "level_change",
+		"down": "server_down", "up": "server_up", "state": "server_state", "level": "level_change", "primary": "primary_change", "promotion": "primary_change", "switchover": "failover",
 		"empty": "cluster_empty", "refused": "session_refused",
 	})
 	for _, e := range n.Items {

@@ -265,6 +265,12 @@ func (s *session) releaseFailed(l *loop, e errno) {
 // established starts the relay of a session whose server is connected.
 func (s *session) established(l *loop) {
 	d := s.dialer
+	if s.lease.Server().RoleLost() { // after it was picked; from here on a cut finds the session
+		s.server.close(true)
+		s.lease.Done(l.now)
+		s.pick(l)
+		return
+	}
 	took := l.now - d.attemptAt
 	s.lease.Established(l.now, took)
 	s.endHold(balance.HoldConnected)

@@ -71,6 +71,7 @@ const (
 	ReasonUnreachable             // the network reported the last server tried as unreachable
 	ReasonLocalShortage           // this host lacked a descriptor, port, address or memory
 	ReasonCutServerDown           // server down or in maint, on_down = "close"
+	ReasonCutDemoted              // server lost the role that its cluster wants, on_down = "close"
 	ReasonCutServerRemoved        // server removed, drain_timeout expired
 	ReasonCutDrain                // server in drain, its deadline or a quiet moment before it
 	ReasonCutAge                  // max_session_age
@@ -139,6 +140,7 @@ var reasons = [reasonCount]struct {
 	ReasonUnreachable:             {"unreachable", inDial},
 	ReasonLocalShortage:           {"local_shortage", inAccept | inProxyHeader | inDial | inHandover},
 	ReasonCutServerDown:           {"cut_server_down", inRelay},
+	ReasonCutDemoted:              {"cut_demoted", inRelay},
 	ReasonCutServerRemoved:        {"cut_server_removed", inUnanswered | inRelay},
 	ReasonCutDrain:                {"cut_drain", inRelay},
 	ReasonCutAge:                  {"cut_age", inRelay},
@@ -155,7 +157,7 @@ func (r Reason) String() string { return reasons[r].name }
 // ofServer reports whether the reason concerns only sessions connected to a server.
 func (r Reason) ofServer() bool {
 	switch r {
-	case ReasonCutServerDown, ReasonCutServerRemoved, ReasonCutDrain, ReasonCutAge, ReasonCutFailback, ReasonCutRebalance:
+	case ReasonCutServerDown, ReasonCutDemoted, ReasonCutServerRemoved, ReasonCutDrain, ReasonCutAge, ReasonCutFailback, ReasonCutRebalance:
 		return true
 	}
 	return false
@@ -168,7 +170,7 @@ type Termination struct {
 }
 
 // terminationCount is the number of Terminations.
-const terminationCount = 83
+const terminationCount = 84
 
 // terminations holds every combination of phase and reason, by reason and then phase.
 var terminations = listTerminations()

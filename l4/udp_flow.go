@@ -176,13 +176,13 @@ func (f *flow) expire(l *loop) {
 // finalReplyTimeout is how long a flow whose server was removed waits for outstanding replies.
 const finalReplyTimeout = time.Second
 
-// cut ends a flow from outside. If its server is down, the flow only loses its server. If its server was removed,
+// cut ends a flow from outside. If its server is down or has lost its role, the flow only loses its server. If its server was removed,
 // outstanding replies are awaited first; the client's next datagram picks another server.
 func (f *flow) cut(l *loop, reason Reason) {
 	switch {
 	case f.frozen:
 	case reason.ofServer() && f.fd < 0:
-	case reason == ReasonCutServerDown, reason == ReasonCutDrain:
+	case reason == ReasonCutServerDown, reason == ReasonCutDemoted, reason == ReasonCutDrain:
 		f.releaseServer(l)
 	case reason == ReasonCutServerRemoved && f.unanswered > 0:
 		f.pendingReason, f.moveDeadline = reason, l.now+finalReplyTimeout

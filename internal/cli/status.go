@@ -145,11 +145,12 @@ func showCluster(w io.Writer, c *status.Cluster, most int) {
 	if c.Closing != nil {
 		fmt.Fprintln(w, cut("  "+closingText(c.Closing), widthOf(w)))
 	}
+	showTopology(w, c.Topology)
 	servers := 0
 	for i := range c.Levels {
 		servers += len(c.Levels[i].Servers)
 	}
-	t := columns("LEVEL", "!", "SERVER", "STATE", ">WEIGHT", ">SESSIONS", "REASON")
+	t := columns("LEVEL", "!", "SERVER", "STATE", "ROLE", ">WEIGHT", ">SESSIONS", "REASON")
 	t.paint[3] = paletteFor(w).state
 	for _, l := range c.Levels {
 		name := l.Name
@@ -157,7 +158,7 @@ func showCluster(w io.Writer, c *status.Cluster, most int) {
 			name += " <"
 		}
 		if len(l.Servers) == 0 {
-			t.row(name, "", "(none)", "", "", "", "")
+			t.row(name, "", "(none)", "", "", "", "", "")
 		}
 		up, sessions := 0, 0
 		for i := range l.Servers {
@@ -167,11 +168,11 @@ func showCluster(w io.Writer, c *status.Cluster, most int) {
 				sessions += s.Sessions
 				continue
 			}
-			t.row(name, marks(s), s.Name, s.State, s.Weight, s.Sessions, serverReason(s))
+			t.row(name, marks(s), s.Name, s.State, s.Role, s.Weight, s.Sessions, serverReason(s))
 			name = ""
 		}
 		if up > 0 {
-			t.row(name, "", fmt.Sprintf("(%d of %d)", up, len(l.Servers)), "up", "", sessions, "for all: weir status "+c.Name)
+			t.row(name, "", fmt.Sprintf("(%d of %d)", up, len(l.Servers)), "up", "", "", sessions, "for all: weir status "+c.Name)
 		}
 	}
 	t.print(w, "  ")
@@ -197,11 +198,59 @@ func serverReason(s *status.Server) string {
 	return s.Reason + ", until " + moment(*s.Deadline)
 }
 
+// showTopology prints the decision of a topology: the primary, its source and its age; and the members that are not servers of
+// the cluster or cannot be used.
+func showTopology(w io.Writer, t *status.Topology) {
+	if t == nil {
+		return
+	}
+	text := "no primary"
+	if t.Primary != "" {
+		text = "primary " + t.Primary
+	}
+	if t.Source != "" {
+		text += " (" + t.Source + ")"
+	}
+	switch {
+	case t.DecidedAt == nil:
+		text += ", no decision yet"
+	case t.AgeSeconds > 0:
+		text += ", for " + age(t.AgeSeconds)
+	}
+	if t.GTID != "" {
+		text += ", GTID " + t.GTID
+	}
+	if t.StaleSince != nil {
+		text += ", stale since " + moment(*t.StaleSince)
+	}
+	if t.WithoutRole > 0 {
+		text += fmt.Sprintf(", %d sessions on servers that have lost the role", t.WithoutRole)
+	}
+	fmt.Fprintln(w, cut("  "+text, widthOf(w)))
+	if t.Problem != "" {
+		fmt.Fprintln(w, cut("  topology: "+t.Problem, widthOf(w)))
+	}
+	for i, m := range slices.DeleteFunc(slices.Clone(t.Members), func(m status.Member) bool { return m.Problem == "" }) {
+		if i == maxServersShown {
+			fmt.Fprintln(w, "  more members are not usable; --json shows all")
+			break
+		}
+		name := m.Address
+		if m.Server != "" {
+			name = m.Server
+		}
+		fmt.Fprintln(w, cut(fmt.Sprintf("  %s %s: %s", m.Role, name, m.Problem), widthOf(w)))
+	}
+}
+
 // marks returns * for a server with an override and + for one that was added at run time.
 func marks(s *status.Server) string {
 	text := ""
-	if s.Origin == status.OriginAPI {
+	switch s.Origin {
+	case status.OriginAPI:
 		text += "+"
+	case status.OriginTopology:
+		text += "^"
 	}
 	if slices.ContainsFunc(s.Layers, func(l status.Layer) bool { return l.Layer == "override" }) {
 		text += "*"
@@ -226,5 +275,8 @@ func showLegend(w io.Writer, clusters []status.Cluster) {
 	}
 	if strings.Contains(all, "+") {
 		fmt.Fprintln(w, "+ added at run time")
+	}
+	if strings.Contains(all, "^") {
+		fmt.Fprintln(w, "^ found by the topology")
 	}
 }

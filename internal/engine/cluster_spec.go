@@ -20,7 +20,7 @@ func (r *reload) balanceSpec(c *conf.Cluster) (balance.Spec, error) {
 	spec := balance.Spec{
 		Name: c.Name, Method: method, Try: c.Try, Protected: c.Protected, ManualFailback: c.Failback == "manual",
 		SlowStart: c.SlowStart, Queue: c.QueueTimeout > 0, MaxHeld: c.MaxHeld, ReleaseRate: c.ReleaseRate,
-		AutoRebalance: c.Rebalance == "auto", Settle: c.CloseDeadline,
+		AutoRebalance: c.Rebalance == "auto", Settle: c.CloseDeadline, Wanted: wantedRole(c),
 	}
 	for _, check := range c.Checks {
 		spec.CheckRound = max(spec.CheckRound, 2*check.Interval+check.Timeout) // maximum time between the verdicts of one round
@@ -49,6 +49,19 @@ func (r *reload) balanceSpec(c *conf.Cluster) (balance.Spec, error) {
 		spec.Levels = append(spec.Levels, ls)
 	}
 	return spec, nil
+}
+
+// wantedRole returns the role that the servers of a cluster need.
+func wantedRole(c *conf.Cluster) balance.Wanted {
+	switch {
+	case c.Topology == nil:
+		return balance.AnyRole
+	case c.Topology.Role == "replica":
+		return balance.WantReplica
+	case c.Topology.Role == "replica_first":
+		return balance.WantReplicaFirst
+	}
+	return balance.WantPrimary
 }
 
 // monitorsOf returns the monitors of a server. Agents give advice, not verdicts.

@@ -20,6 +20,7 @@ import (
 	"weir/internal/sessionlog"
 	"weir/internal/state"
 	"weir/internal/status"
+	"weir/internal/topology"
 	"weir/l4"
 )
 
@@ -48,6 +49,9 @@ type Options struct {
 	// Activated are listening sockets from the service manager. Those that no listener uses are logged and closed.
 	Activated []*l4.ActivatedSocket
 
+	// Topology prepares the source of a topology; nil = topology.Prepare.
+	Topology func(conf.Topology) (topology.Source, error)
+
 	// OldProcess is the old process of an upgrade; nil = none. With one, Start only prepares, and TakeOver serves.
 	OldProcess *OldProcess
 }
@@ -70,9 +74,10 @@ type Engine struct {
 	work        sync.WaitGroup // background goroutines
 
 	// Signals to background goroutines; each holds one.
-	namesChanged  chan struct{} // the names to resolve, or their intervals
-	routesChanged chan struct{} // the reply routes
-	pacingBegan   chan struct{} // a cluster has begun to release held sessions one after the other
+	namesChanged   chan struct{} // the names to resolve, or their intervals
+	routesChanged  chan struct{} // the reply routes
+	pacingBegan    chan struct{} // a cluster has begun to release held sessions one after the other
+	membersChanged chan struct{} // the servers that topologies list
 
 	// Safe for concurrent use.
 	running          atomic.Pointer[runningState]
@@ -82,6 +87,10 @@ type Engine struct {
 	closings         closings
 	serversToCut     pendingSet[serverToCut]
 	serversToRecheck pendingSet[checks.Key] // by all their checks
+	topologies       topologies
+	memberHosts      memberHosts
+	clustersToCut    pendingSet[string] // whose servers have lost roles
+	failovers        failovers
 
 	resultsMu sync.RWMutex // held for reading while a check result is handled
 
@@ -113,6 +122,7 @@ type runningState struct {
 	monitors    Monitors
 	addresses   addresses
 	replyRoutes map[route.ReplyRoute]bool // needed
+	discovered  discovered                // servers of cfg that topologies have found
 	clusters    map[string]*balance.Cluster
 	jobs        map[checks.Key]*job
 	expiring    []checks.Key // agent checks whose advice has a ttl
@@ -157,12 +167,16 @@ func newEngine(cfg *conf.Config, o Options) (*Engine, error) {
 	}
 	e := &Engine{
 		log: o.Log, lookup: o.Lookup, skipLookups: o.SkipLookups, oldProcess: old, chown: o.Chown, hooks: hooks.New(o.Log), routes: route.Open(),
-		namesChanged: make(chan struct{}, 1), routesChanged: make(chan struct{}, 1), pacingBegan: make(chan struct{}, 1),
+		namesChanged: make(chan struct{}, 1), routesChanged: make(chan struct{}, 1), pacingBegan: make(chan struct{}, 1), membersChanged: make(chan struct{}, 1),
+		clustersToCut: newPendingSet[string](), topologies: topologies{prepare: o.Topology},
 		serversToCut: newPendingSet[serverToCut](), serversToRecheck: newPendingSet[checks.Key](),
 		listeners: map[string]*l4.Listener{}, retiredClusters: map[string]*balance.Cluster{}, retiredListeners: map[string]*l4.Listener{},
 		closings: newClosings(o.Log), retiredAdmissions: admissionStates{}, activated: map[string]*l4.ActivatedSocket{}, savedState: o.SavedState,
 	}
 	e.ctx, e.cancel = context.WithCancel(context.Background())
+	if e.topologies.prepare == nil {
+		e.topologies.prepare = topology.Prepare
+	}
 	if e.lookup == nil {
 		e.lookup = systemLookup
 	}
@@ -180,6 +194,7 @@ func newEngine(cfg *conf.Config, o Options) (*Engine, error) {
 	planeOptions := l4.Options{Loops: cmp.Or(cfg.Runtime.Loops, o.Loops), Record: e.sessionLog.Write, Log: o.Log}
 	if old != nil && old.state != nil {
 		first.addresses = old.state.Addresses // valid until a look-up succeeds
+		e.memberHosts.known = old.state.Addresses
 		planeOptions.Origin, planeOptions.LastID = l4.Origin(old.state.ClockOrigin), old.state.LastSessionID
 		e.savedState = &old.saved
 	}
@@ -222,6 +237,8 @@ func (e *Engine) startBackground() {
 	e.work.Go(func() { e.closings.run(e.ctx) })
 	e.work.Go(func() { e.serversToCut.run(e.ctx, e.cutServersDown) })
 	e.work.Go(func() { e.serversToRecheck.run(e.ctx, e.recheck) })
+	e.work.Go(func() { e.clustersToCut.run(e.ctx, e.cutRoleLost) })
+	e.work.Go(e.discover)
 }
 
 // ErrStopped is returned by changes after Stop.
@@ -317,6 +334,7 @@ const (
 // close stops all goroutines and waits for them.
 func (e *Engine) close() {
 	e.cancel()
+	e.closeTopologies()
 	e.runner.Close()
 	e.drains.stop()
 	e.work.Wait()

@@ -16,6 +16,10 @@ import (
 // handleEvent does everything that follows from an event of a cluster. It is called on the loops of the data plane and
 // does not block.
 func (e *Engine) handleEvent(ev balance.Event) {
+	if ev.Kind == balance.EventFirstSession {
+		e.failovers.firstSession(ev.Cluster)
+		return
+	}
 	ev.Reason = reasonOf(ev)
 	e.queueCut(ev)
 	if ev.Kind == balance.EventRebalanceBegin {
@@ -58,6 +62,9 @@ type serverToCut struct {
 func (e *Engine) queueCut(ev balance.Event) {
 	running := e.running.Load()
 	ends := ev.To == balance.Down.String() || ev.To == balance.Standby.String() || ev.To == balance.InMaint.String()
+	if ev.Layer == string(balance.ByTopology) { // cutRoleLost decides
+		ends = false
+	}
 	if !ends || running.cfg == nil {
 		return
 	}

@@ -65,6 +65,13 @@ func layers(seen *balance.ServerState, by string, spec *conf.Server, agent *job,
 		}
 		add(balance.ByResolver, l)
 	}
+	if known.Wanted != balance.AnyRole {
+		l := status.Layer{By: "topology", Says: known.Role.String(), Reason: known.RoleReason, At: clock.at(known.TopologyAt)}
+		if known.Reserve {
+			l.Reason = "a replica is up; " + l.Reason
+		}
+		add(balance.ByTopology, l)
+	}
 	if known.AgentAt != 0 {
 		l := agentLayer(&known.Agent, clock.at(known.AgentAt))
 		if agent != nil && agent.ttl > 0 {

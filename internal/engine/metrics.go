@@ -41,6 +41,7 @@ func (e *Engine) Metrics() status.Metrics {
 			name := s.cfg.Clusters[i].Name
 			c := clusterMetrics(name, s.clusters[name], s.now)
 			c.Closing, c.Closed = s.closings.metrics(name)
+			c.Topology = s.topologyMetrics(name, s.clusters[name])
 			m.Clusters = append(m.Clusters, c)
 		}
 	}
@@ -101,8 +102,12 @@ func clusterMetrics(name string, b *balance.Cluster, now time.Duration) status.C
 			if !seen[s.Name] {
 				seen[s.Name] = true
 				c := serverCounters(b, s.Name)
+				role := ""
+				if s.Layers.Wanted != balance.AnyRole {
+					role = s.Layers.Role.String()
+				}
 				m.Servers = append(m.Servers, status.ServerMetrics{
-					Name: s.Name, State: s.State.String(), Sessions: s.Sessions, SessionsTotal: c.Sessions,
+					Name: s.Name, State: s.State.String(), Role: role, Sessions: s.Sessions, SessionsTotal: c.Sessions,
 					BytesUp: c.BytesUp, BytesDown: c.BytesDown, Dials: c.Dials, DialFailures: c.DialFails, Retries: c.Retries,
 				})
 			}

@@ -27,6 +27,9 @@ func (e *Engine) Plan(path string, text []byte, included []conf.SourceFile) (sta
 	if err == nil {
 		wanted, _, err = running.overlay.Apply(wanted)
 	}
+	if err == nil {
+		wanted = running.discovered.apply(wanted)
+	}
 	var r *status.RequestError
 	switch {
 	case errors.As(err, &r):

@@ -11,6 +11,7 @@ import (
 	"weir/conf"
 	"weir/internal/overlay"
 	"weir/internal/route"
+	"weir/internal/state"
 	"weir/l4"
 )
 
@@ -31,15 +32,20 @@ type reload struct {
 	settings  map[string]*l4.Settings // of all listeners, by identity
 	opened    map[string]*l4.Listener // new listeners, bound and not started, by identity
 	// replacements have the sockets of listeners whose socket file was removed, bound and not started, by identity.
-	replacements map[string]*l4.Listener
-	admission    admissionStates             // of all listeners
-	kept         map[*l4.AdmissionState]bool // existing ones in admission
+	replacements    map[string]*l4.Listener
+	topologies      map[string]preparedTopology // by cluster
+	startTopologies func()                      // set by commitTopologies
+
+	savedTopologies map[string]*state.Topology  // of an earlier process, by cluster
+	admission       admissionStates             // of all listeners
+	kept            map[*l4.AdmissionState]bool // existing ones in admission
 }
 
 // newReload begins a reload to the configuration of a file with runtime changes. mu is held until its end.
 func (e *Engine) newReload(file *conf.Config, changes overlay.Overlay, monitors Monitors) *reload {
+	old := e.running.Load()
 	return &reload{
-		e: e, old: e.running.Load(), next: &runningState{file: file, clusters: map[string]*balance.Cluster{}}, changes: changes, monitors: monitors,
+		e: e, old: old, next: &runningState{file: file, clusters: map[string]*balance.Cluster{}, discovered: old.discovered}, changes: changes, monitors: monitors,
 		created: map[string]*balance.Cluster{}, prepared: map[string]*balance.Prepared{},
 		settings: map[string]*l4.Settings{}, opened: map[string]*l4.Listener{}, replacements: map[string]*l4.Listener{},
 	}
@@ -85,13 +91,21 @@ func (r *reload) install() error {
 
 // merge applies the overlay to the configuration of the file.
 func (r *reload) merge() (err error) {
-	r.next.cfg, r.next.overlay, err = r.changes.Apply(r.next.file)
+	if r.next.cfg, r.next.overlay, err = r.changes.Apply(r.next.file); err == nil {
+		if r.old.cfg == nil {
+			r.next.discovered = r.savedMembers()
+		}
+		r.next.cfg = r.next.discovered.apply(r.next.cfg)
+	}
 	return err
 }
 
 // prepare builds and opens all that the configuration needs. On error it leaves nothing open.
 func (r *reload) prepare() error {
 	if err := r.buildMonitors(); err != nil {
+		return err
+	}
+	if err := r.prepareTopologies(); err != nil {
 		return err
 	}
 	if err := r.prepareClusters(); err != nil {
@@ -186,6 +200,7 @@ func (r *reload) commit() retired {
 	r.commitLimits()
 	notify(r.e.routesChanged)
 	notify(r.e.namesChanged)
+	r.startTopologies()
 	return left
 }
 
@@ -201,8 +216,12 @@ func (r *reload) commitClusters(now time.Duration) (left []balance.Departure) {
 		}
 	}
 	for name, p := range r.prepared {
+		if _, ok := r.topologies[name]; ok {
+			continue // commitTopologies does it
+		}
 		left = append(left, r.next.clusters[name].Commit(p, now)...)
 	}
+	left = append(left, r.commitTopologies(now)...)
 	r.next.skipAllAddresses()
 	for c, s := range r.next.cfg.Servers() {
 		if s.Address.Host != "" {

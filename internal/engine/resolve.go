@@ -156,6 +156,8 @@ func (r *reload) resolve() error {
 	for _, name := range slices.Sorted(maps.Keys(resolvedHosts(r.next.cfg))) {
 		if a, ok := r.old.addresses[name]; ok {
 			r.next.addresses[name] = a
+		} else if a := r.e.memberHosts.lookup(name); len(a) > 0 {
+			r.next.addresses[name] = a
 		} else {
 			unknown = append(unknown, name)
 		}

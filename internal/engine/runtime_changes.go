@@ -2,6 +2,7 @@ package engine
 
 import (
 	"errors"
+	"fmt"
 
 	"weir/conf"
 	"weir/internal/overlay"
@@ -20,6 +21,10 @@ func (e *Engine) AddServer(cluster string, text []byte) (name string, err error)
 // RemoveServer removes a server from all levels of a cluster. Its sessions drain.
 func (e *Engine) RemoveServer(cluster, server string) error {
 	return e.changeOverlay(func(running, _ *conf.Config, o overlay.Overlay) (overlay.Overlay, error) {
+		if e.running.Load().isDiscovered(cluster, server) {
+			return nil, &status.RequestError{Kind: status.Conflict, Field: "server",
+				Text: fmt.Sprintf("server %s of cluster %s was found by its topology, which would add it again; set maint instead", server, cluster)}
+		}
 		return o.RemoveServer(running, cluster, server)
 	})
 }

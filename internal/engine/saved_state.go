@@ -35,7 +35,10 @@ func (e *Engine) stateFor(upgrade bool) state.Snapshot {
 		for i := range balanced.Servers {
 			saved.Servers = append(saved.Servers, e.savedServer(running, c, &balanced.Servers[i], clock, upgrade)...)
 		}
-		if saved.Level != "" || saved.ProtectedServer != "" || len(saved.Servers) > 0 || running.overlay[c.Name] != nil {
+		if t := e.topologies.of(c.Name); t != nil && c.Topology != nil {
+			saved.Topology = t.save()
+		}
+		if saved.Topology != nil || saved.Level != "" || saved.ProtectedServer != "" || len(saved.Servers) > 0 || running.overlay[c.Name] != nil {
 			clusters[c.Name] = saved
 		}
 	}
@@ -142,8 +145,12 @@ func (r *reload) restoreState() {
 		checkJobs[jobKey(&r.jobs[i])] = &r.jobs[i]
 	}
 	servers := 0
+	r.savedTopologies = map[string]*state.Topology{}
 	for i := range saved.Clusters {
 		c := &saved.Clusters[i]
+		if c.Topology != nil {
+			r.savedTopologies[c.Name] = c.Topology
+		}
 		b := r.created[c.Name]
 		if b == nil {
 			continue

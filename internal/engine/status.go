@@ -78,14 +78,17 @@ func (e *Engine) stateFileStatus(path string) *status.StateFile {
 type snapshot struct {
 	*runningState
 	*published
-	listeners map[string]*l4.Listener // by identity
-	now       time.Duration           // on the clock of the data plane
-	clock     clock
-	closings  *closings
+	topologies map[string]*clusterTopology                      // by cluster
+	members    func(c *conf.Cluster) func(address string) error // memberCheck
+	listeners  map[string]*l4.Listener                          // by identity
+	now        time.Duration                                    // on the clock of the data plane
+	clock      clock
+	closings   *closings
 }
 
 func (e *Engine) snapshot() *snapshot {
-	s := &snapshot{runningState: e.running.Load(), published: &e.published, now: e.plane.Now(), clock: e.clock(), closings: &e.closings}
+	s := &snapshot{runningState: e.running.Load(), published: &e.published, now: e.plane.Now(), clock: e.clock(), topologies: e.topologies.all(), closings: &e.closings}
+	s.members = func(c *conf.Cluster) func(string) error { return e.memberCheck(s.runningState, c) }
 	if open := e.published.listeners.Load(); open != nil {
 		s.listeners = *open
 	}
@@ -168,7 +171,7 @@ func (s *snapshot) cluster(spec *conf.Cluster) status.Cluster {
 		Name: spec.Name, Balance: spec.Balance, Origin: s.overlay.Origin(spec.Name, "", ""), Removed: s.overlay.Removed(spec.Name),
 		Level: state.Level, Held: state.Held, Empty: state.Empty, Sessions: state.Leases, Queue: state.Waiting,
 		HeldSessions: state.Hold.Now, HeldTotal: state.Hold.Total, ReleasedTotal: state.Hold.Ended[balance.HoldConnected],
-		Closing: s.closings.status(spec.Name, s.clock), Levels: make([]status.Level, 0, len(state.Levels)),
+		Closing: s.closings.status(spec.Name, s.clock), Levels: make([]status.Level, 0, len(state.Levels)), Topology: s.topology(spec, &state),
 	}
 	for _, l := range state.Levels {
 		level := status.Level{Name: l.Name, InUse: l.InUse, MinUp: l.MinUp, Eligible: l.Eligible, Impaired: l.Impaired, Servers: make([]status.Server, 0, len(l.Servers))}
@@ -187,6 +190,12 @@ func (s *snapshot) server(b *balance.Cluster, spec *conf.Cluster, level string, 
 		Weight: state.Weight, EffectiveWeight: state.EffectiveWeight, MaxSessions: state.MaxSessions, Sessions: state.Sessions,
 		ConnectMS: ms(state.ConnectTime), Since: s.startedAt,
 	}
+	if s.isDiscovered(spec.Name, state.Name) {
+		entry.Origin = status.OriginTopology
+	}
+	if spec.Topology != nil {
+		entry.Role = state.Layers.Role.String()
+	}
 	if at := s.clock.at(state.Since); at != nil {
 		entry.Since = *at
 	}
@@ -197,8 +206,11 @@ func (s *snapshot) server(b *balance.Cluster, spec *conf.Cluster, level string, 
 	entry.SessionsTotal, entry.BytesUp, entry.BytesDown = c.Sessions, c.BytesUp, c.BytesDown
 	entry.Dials, entry.DialFailures, entry.Retries = c.Dials, c.DialFails, c.Retries
 	by := s.cfg.File
-	if entry.Origin == status.OriginAPI {
+	switch entry.Origin {
+	case status.OriginAPI:
 		by = "operator"
+	case status.OriginTopology:
+		by = "topology"
 	}
 	entry.Layers = layers(state, by, spec.Server(state.Name), s.agentCheck(spec, state.Name), s.skippedChecks(spec, state.Name), s.clock)
 	entry.NotChecked = s.notChecked(spec, state.Name)

@@ -46,15 +46,31 @@ func runExec(ctx context.Context, spec *conf.Hook, ev *status.Event, body []byte
 // maxVariable limits an environment variable; the kernel allows 128 kB (MAX_ARG_STRLEN). The JSON is complete.
 const maxVariable = 64 << 10
 
+// number formats n, or returns "" if it is not set.
+func number(set bool, n uint64) string {
+	if !set {
+		return ""
+	}
+	return strconv.FormatUint(n, 10)
+}
+
+// optional formats *p, or returns "" if p is nil.
+func optional[T any](p *T) string {
+	if p == nil {
+		return ""
+	}
+	return fmt.Sprint(*p)
+}
+
 // environ returns the variables of an event. Every variable is set, so none is inherited.
 func environ(ev *status.Event) []string {
 	env := []string{
 		"WEIR_EVENT=" + ev.Event, "WEIR_TIME=" + ev.Time.UTC().Format(time.RFC3339Nano), "WEIR_LISTENER=" + ev.Listener, "WEIR_CLUSTER=" + ev.Cluster, "WEIR_LEVEL=" + ev.Level,
 		"WEIR_SERVER=" + ev.Server, "WEIR_FROM=" + ev.From, "WEIR_TO=" + ev.To, "WEIR_LAYER=" + ev.Layer, "WEIR_REASON=" + ev.Reason,
-		"WEIR_COUNT=",
-	}
-	if ev.Count > 0 {
-		env[len(env)-1] += strconv.FormatUint(ev.Count, 10)
+		"WEIR_SOURCE=" + ev.Source, "WEIR_GTID=" + ev.GTID,
+		"WEIR_COUNT=" + number(ev.Count > 0, ev.Count), "WEIR_EPOCH=" + number(ev.Epoch > 0, ev.Epoch), "WEIR_DETECTED_MS=" + optional(ev.DetectedMS),
+		"WEIR_CLOSED=" + optional(ev.Closed), "WEIR_HELD=" + optional(ev.Held), "WEIR_RELEASED=" + optional(ev.Released),
+		"WEIR_FIRST_SESSION_MS=" + optional(ev.FirstSessionMS),
 	}
 	for i, e := range env { // the program could not start with a NUL or a variable that is too long
 		env[i] = strings.ReplaceAll(e[:min(len(e), maxVariable)], "\x00", "")

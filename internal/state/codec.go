@@ -117,8 +117,9 @@ func withPosition(text []byte, err error) error {
 
 // Limits far beyond what a configuration can lead to.
 const (
-	maxText  = 4096
-	maxCount = 1 << 31
+	maxText    = 4096
+	maxCount   = 1 << 31
+	maxMembers = 1024
 )
 
 func (m *Snapshot) check() error {
@@ -150,6 +151,11 @@ func (c *Cluster) check() error {
 			return fmt.Errorf("removed[%d]: %w", i, err)
 		}
 	}
+	if c.Topology != nil {
+		if err := c.Topology.check(); err != nil {
+			return fmt.Errorf("topology.%w", err)
+		}
+	}
 	seen := map[string]bool{}
 	for i := range c.Servers {
 		s := &c.Servers[i]
@@ -159,6 +165,26 @@ func (c *Cluster) check() error {
 		}
 		if err := s.check(); err != nil {
 			return fmt.Errorf("%s.%w", at, err)
+		}
+	}
+	return nil
+}
+
+func (t *Topology) check() error {
+	if len(t.Members) > maxMembers {
+		return fmt.Errorf("members: want at most %d, got %d", maxMembers, len(t.Members))
+	}
+	for i, m := range t.Members {
+		if err := checkName(nil, m.Address); err != nil {
+			return fmt.Errorf("members[%d].address: %w", i, err)
+		}
+		if !slices.Contains([]string{"primary", "replica", "other", "unknown"}, m.Role) || len(m.Name) > maxText {
+			return fmt.Errorf("members[%d]: want a role, got %.20q", i, m.Role)
+		}
+	}
+	for name, text := range map[string]string{"of": t.Of, "primary": t.Primary, "gtid": t.GTID, "last_name": t.LastName, "last_address": t.LastAddress} {
+		if len(text) > maxText {
+			return fmt.Errorf("%s: too long", name)
 		}
 	}
 	return nil

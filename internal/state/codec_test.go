@@ -46,6 +46,10 @@ func anySnapshot() *rapid.Generator[Snapshot] {
 		m := Snapshot{SavedAt: anyTime().Draw(t, "saved"), Clusters: []Cluster{}}
 		for _, name := range rapid.SliceOfNDistinct(rapid.StringMatching("[a-z]+"), 0, 3, rapid.ID[string]).Draw(t, "clusters") {
 			c := Cluster{Name: name, Level: rapid.String().Draw(t, "level"), Deleted: rapid.Bool().Draw(t, "deleted")}
+			if rapid.Bool().Draw(t, "topology") {
+				c.Topology = &Topology{Of: "sentinel m", Primary: rapid.String().Draw(t, "primary"), Epoch: rapid.Uint64().Draw(t, "epoch"), At: anyTime().Draw(t, "at"),
+					Members: []Member{{Address: "10.0.0.1:6379", Role: rapid.SampledFrom([]string{"primary", "replica", "other", "unknown"}).Draw(t, "role")}}}
+			}
 			for _, name := range rapid.SliceOfNDistinct(rapid.StringMatching("[a-z]+"), 0, 3, rapid.ID[string]).Draw(t, "servers") {
 				s := server.Draw(t, name)
 				s.Name = name

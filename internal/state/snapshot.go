@@ -27,7 +27,30 @@ type Cluster struct {
 	Added       []AddedServer   `json:"added,omitempty"`
 	Removed     []string        `json:"removed,omitempty"` // servers of the file or of Replacement
 
+	Topology *Topology `json:"topology,omitempty"` // nil = no decision
+
 	Servers []Server `json:"servers,omitempty"` // in the order in which they went out of service
+}
+
+// Topology is the last decision of the source of a cluster's topology.
+type Topology struct {
+	Of      string    `json:"of"`                // identifies the source
+	Primary string    `json:"primary,omitempty"` // address; "" = there was none
+	Epoch   uint64    `json:"epoch,omitempty"`   // no decision with a lower one is accepted
+	GTID    string    `json:"gtid,omitempty"`
+	At      time.Time `json:"at"` // of the decision
+	Members []Member  `json:"members,omitempty"`
+
+	LastName    string `json:"last_name,omitempty"`    // of the last primary in events
+	LastAddress string `json:"last_address,omitempty"` // of the last primary
+	Changes     uint64 `json:"changes,omitempty"`      // of the primary so far
+}
+
+// Member is a server that the source of a topology knows.
+type Member struct {
+	Name    string `json:"name,omitempty"`
+	Address string `json:"address"`
+	Role    string `json:"role"` // primary, replica, other or unknown
 }
 
 // AddedServer is a server that was added to a level.

@@ -65,6 +65,9 @@ type Listener struct {
 const (
 	OriginFile = "file"
 	OriginAPI  = "api"
+
+	// OriginTopology is that of servers that the topology of their cluster has found.
+	OriginTopology = "topology"
 )
 
 // Cluster is a cluster of the running configuration.
@@ -83,6 +86,35 @@ type Cluster struct {
 	Closing       *Closing `json:"closing,omitempty"` // nil = no session waits to be closed
 	Removed       []string `json:"removed,omitempty"` // servers of the file removed at run time
 	Levels        []Level  `json:"levels"`
+
+	Topology *Topology `json:"topology,omitempty"` // nil without a topology
+}
+
+// Topology is the last decision of the source of a topology.
+type Topology struct {
+	Type        string     `json:"type"`            // sentinel, mysql or galera
+	Role        string     `json:"role"`            // that servers need: primary, replica or replica_first
+	Primary     string     `json:"primary"`         // name of its server, else its address; "" = none
+	Address     string     `json:"primary_address"` // as the source gives it
+	Source      string     `json:"source"`          // describes the decision
+	Epoch       uint64     `json:"epoch,omitempty"`
+	GTID        string     `json:"gtid,omitempty"`
+	DecidedAt   *time.Time `json:"decided_at"` // null = no decision yet
+	AgeSeconds  float64    `json:"age_seconds"`
+	StaleSince  *time.Time `json:"stale_since,omitempty"`   // since when the source does not confirm the decision
+	Problem     string     `json:"problem,omitempty"`       // conflict, lost quorum, unusable replies
+	Changes     uint64     `json:"changes"`                 // of the primary
+	WithoutRole int        `json:"sessions_on_non_primary"` // sessions on servers that have lost the role
+	Members     []Member   `json:"members"`
+}
+
+// Member is a server that the source of a topology knows.
+type Member struct {
+	Address string `json:"address"`
+	Server  string `json:"server"` // its name in the cluster; "" = it is not in the cluster
+	Role    string `json:"role"`   // primary, replica, other or unknown
+	Reason  string `json:"reason,omitempty"`
+	Problem string `json:"problem,omitempty"` // why it is not in the cluster, or cannot be reached
 }
 
 // Level is a level of a cluster.
@@ -99,7 +131,8 @@ type Level struct {
 type Server struct {
 	Name            string     `json:"name"`
 	Address         string     `json:"address"`
-	Origin          string     `json:"origin"`             // file or api
+	Origin          string     `json:"origin"`             // file, api or topology
+	Role            string     `json:"role,omitempty"`     // according to the topology: primary, replica, other or unknown
 	State           string     `json:"state"`              // up, standby, probation, failing, full, down, unresolved, drain, maint or unstable
 	Reason          string     `json:"reason"`             // "" when up
 	Since           time.Time  `json:"since"`              // of the state
@@ -121,7 +154,7 @@ type Server struct {
 
 // Layer is one layer of the state of a server. Layers are listed in order of precedence.
 type Layer struct {
-	Layer       string     `json:"layer"` // override, configuration, agent, checks, passive or resolver
+	Layer       string     `json:"layer"` // override, configuration, resolver, topology, agent, checks or passive
 	By          string     `json:"by"`    // source: operator, the file, the id of a check …
 	Says        string     `json:"says"`  // the state it requests; "" = none
 	Weight      *int       `json:"weight,omitempty"`

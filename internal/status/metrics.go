@@ -66,6 +66,17 @@ type ClusterMetrics struct {
 	Closed       []ClosedCount
 	Levels       []LevelMetrics
 	Servers      []ServerMetrics // each once, whatever the number of its levels
+
+	Topology *TopologyMetrics // nil without a topology
+}
+
+// TopologyMetrics describe the topology of a cluster.
+type TopologyMetrics struct {
+	Stale       bool
+	Primary     bool   // there is a primary
+	Epoch       uint64 // 0 = the source has none
+	Changes     uint64 // of the primary
+	WithoutRole int    // sessions on servers that have lost the role
 }
 
 // LevelMetrics describe a level of a cluster.
@@ -88,7 +99,8 @@ type ServerWeight struct {
 type ServerMetrics struct {
 	Name          string
 	State         string
-	Sessions      int // now
+	Role          string // according to the topology; "" without one
+	Sessions      int    // now
 	SessionsTotal uint64
 	BytesUp       uint64 // client to server
 	BytesDown     uint64

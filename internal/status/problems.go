@@ -1,6 +1,7 @@
 package status
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 	"strings"
@@ -114,14 +115,18 @@ func (c *Cluster) problems(used bool) []Problem {
 	switch {
 	case servers == 0:
 		add(outage, "no servers")
+	case c.Level == "" && c.lacksPrimary():
+		add(outage, c.primaryText())
+		list[0].Reason = cmp.Or(c.Topology.Problem, c.Topology.Source)
 	case c.Level == "":
 		add(outage, "no eligible server")
 	case c.Empty:
 		add(outage, "no healthy server: protection keeps the last one in use")
 	}
+	ofTopology := c.topologyProblems(len(list) > 0)
 	if len(list) > 0 && len(ofServers) > 0 { // an outage is one problem, with the reason of its first server
 		all := &list[0]
-		all.Servers, all.Reason, all.Since = ofServers[0].Servers, ofServers[0].Reason, c.lastFailureAt()
+		all.Servers, all.Reason, all.Since = ofServers[0].Servers, cmp.Or(all.Reason, ofServers[0].Reason), c.lastFailureAt()
 		ofServers = slices.DeleteFunc(ofServers, func(p Problem) bool { return p.Severity == Warning })
 	}
 	if c.Queue > 0 {
@@ -141,7 +146,78 @@ func (c *Cluster) problems(used bool) []Problem {
 	case c.Level != "" && better != "":
 		add(Warning, fmt.Sprintf("level %s in use instead of %s", c.Level, better))
 	}
-	return append(list, ofServers...)
+	return slices.Concat(list, ofTopology, ofServers)
+}
+
+// lacksPrimary reports whether the cluster needs a primary that its topology does not name, or names outside of the cluster.
+func (c *Cluster) lacksPrimary() bool {
+	t := c.Topology
+	return t != nil && t.Role == "primary" && (t.Primary == "" || c.server(t.Primary) == nil)
+}
+
+// primaryText describes a missing primary.
+func (c *Cluster) primaryText() string {
+	switch t := c.Topology; {
+	case t.Primary != "":
+		return "no primary: " + t.Primary + " is not a server of the cluster"
+	case t.DecidedAt == nil:
+		return "no primary: no decision yet"
+	}
+	return "no primary"
+}
+
+// server returns a server of the cluster, or nil.
+func (c *Cluster) server(name string) *Server {
+	for i := range c.Levels {
+		for j := range c.Levels[i].Servers {
+			if s := &c.Levels[i].Servers[j]; s.Name == name {
+				return s
+			}
+		}
+	}
+	return nil
+}
+
+// topologyProblems returns the problems of the topology. outage is set if the cluster has no server, which is reported
+// already.
+func (c *Cluster) topologyProblems(outage bool) (list []Problem) {
+	t := c.Topology
+	if t == nil {
+		return nil
+	}
+	add := func(text, reason string, since *time.Time) {
+		list = append(list, Problem{Severity: Warning, Cluster: c.Name, Text: text, Reason: reason, Since: since})
+	}
+	switch {
+	case t.StaleSince != nil:
+		add("topology stale: the last decision stays in force", cmp.Or(t.Problem, t.Source), t.StaleSince)
+	case t.Primary == "" && !outage:
+		add(c.primaryText(), cmp.Or(t.Problem, t.Source), nil)
+	case t.Problem != "":
+		add("topology: "+t.Problem, t.Source, nil)
+	}
+	var first *Member
+	names, n := []string{}, 0
+	for i := range t.Members {
+		m := &t.Members[i]
+		if m.Problem == "" || m.Role != "primary" && m.Role != "replica" {
+			continue
+		}
+		if n++; first == nil {
+			first = m
+		}
+		if len(names) < maxServersNamed {
+			names = append(names, cmp.Or(m.Server, m.Address))
+		}
+	}
+	if n > 0 {
+		text := strings.Join(names, ", ")
+		if n > len(names) {
+			text += fmt.Sprintf(" and %d more", n-len(names))
+		}
+		add(text+": listed by the topology and cannot be used", first.Problem, nil)
+	}
+	return list
 }
 
 // lastFailureAt returns when the last server that is out of service left it.

@@ -1,0 +1,311 @@
+package engine
+
+import (
+	"errors"
+	"maps"
+	"net"
+	"net/netip"
+	"slices"
+	"sync"
+	"time"
+
+	"weir/conf"
+	"weir/internal/topology"
+)
+
+// discovered are the addresses of the servers that topologies have found, by cluster, sorted. It is immutable.
+type discovered map[string][]string
+
+// apply returns cfg with the found servers in the first levels of their clusters. A server that cannot be used, or that has
+// the name or the address of another one, is left out. cfg is not modified.
+func (d discovered) apply(cfg *conf.Config) *conf.Config {
+	result, changed := *cfg, false
+	for i := range cfg.Clusters {
+		found := d[cfg.Clusters[i].Name]
+		if t := cfg.Clusters[i].Topology; t == nil || !t.Discover || len(found) == 0 {
+			continue
+		}
+		if !changed {
+			result.Clusters, changed = slices.Clone(cfg.Clusters), true
+		}
+		c := &result.Clusters[i]
+		c.Levels = slices.Clone(c.Levels)
+		first := &c.Levels[0]
+		own := slices.Clone(first.Servers)
+		for _, address := range found {
+			s, err := c.Topology.Discovered(address)
+			if err == nil && !hasServer(cfg.Clusters[i].Levels, &s) {
+				own = append(own, s)
+			}
+		}
+		first.Servers = own
+	}
+	if !changed {
+		return cfg
+	}
+	return &result
+}
+
+// hasServer reports whether a level has a server with the same name or address.
+func hasServer(levels []conf.Level, s *conf.Server) bool {
+	for _, l := range levels {
+		if slices.ContainsFunc(l.Servers, func(o conf.Server) bool { return o.Name == s.Name || o.Address == s.Address }) {
+			return true
+		}
+	}
+	return false
+}
+
+// isDiscovered reports whether a server was found by the topology of its cluster.
+func (s *runningState) isDiscovered(cluster, server string) bool {
+	return slices.Contains(s.discovered[cluster], server)
+}
+
+// memberHosts are the addresses of the host names that sources have announced.
+type memberHosts struct {
+	mu    sync.Mutex
+	known addresses // a name that does not resolve has none
+}
+
+// lookup returns the addresses of an announced name; none if it is not known.
+func (h *memberHosts) lookup(host string) []netip.Addr {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.known[host]
+}
+
+// set replaces the addresses, and reports whether they have changed. Names without an answer keep their last addresses.
+func (h *memberHosts) set(names []string, found addresses) (changed bool) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	next := make(addresses, len(names))
+	for _, name := range names {
+		old, known := h.known[name]
+		next[name] = old
+		if list, ok := found[name]; ok {
+			next[name] = list
+		}
+		changed = changed || !known || !slices.Equal(old, next[name])
+	}
+	h.known = next
+	return changed
+}
+
+// memberInterval is how often the names that sources announce are resolved.
+const memberInterval = 10 * time.Second
+
+// discover keeps the servers of clusters with discover equal to the members that their sources list, and resolves the names
+// of members, until the engine ends.
+func (e *Engine) discover() {
+	tick := time.NewTicker(memberInterval)
+	defer tick.Stop()
+	for {
+		again := false
+		select {
+		case <-e.ctx.Done():
+			return
+		case <-e.membersChanged:
+		case <-tick.C:
+			again = true
+		}
+		if e.resolveMembers(again) {
+			for _, t := range e.topologies.all() {
+				t.mu.Lock()
+				if !t.closed {
+					t.balance.SetRoles(t.roles(), e.plane.Now())
+				}
+				t.mu.Unlock()
+			}
+		}
+		if e.published.handedOver.Load() {
+			continue // the new process does it
+		}
+		if err := e.applyMembers(); err != nil && !errors.Is(err, ErrStopped) {
+			e.log.Error("cannot apply the servers that a topology has found", "error", err)
+		}
+	}
+}
+
+// resolveMembers looks up the names of members that are new, or all, and reports whether addresses have changed.
+func (e *Engine) resolveMembers(all bool) bool {
+	var names, due []string
+	for _, t := range e.topologies.all() {
+		t.mu.Lock()
+		for i := range t.view.Members {
+			if host := memberHost(t.view.Members[i].Address); host != "" {
+				names = append(names, host)
+			}
+		}
+		t.mu.Unlock()
+	}
+	slices.Sort(names)
+	names = slices.Compact(names)
+	e.memberHosts.mu.Lock()
+	for _, host := range names {
+		if _, known := e.memberHosts.known[host]; all || !known {
+			due = append(due, host)
+		}
+	}
+	forgotten := len(names) == 0 && len(e.memberHosts.known) > 0
+	known := e.memberHosts.known
+	e.memberHosts.mu.Unlock()
+	if len(due) == 0 && !forgotten {
+		return false
+	}
+	found, failed := resolve(e.ctx, due, known, e.lookup)
+	for name, err := range failed {
+		e.log.Debug("host name of a topology not resolved", "name", name, "error", err)
+	}
+	return e.memberHosts.set(names, found)
+}
+
+// memberHost returns the host name in the address of a member, or "" if it is an IP address.
+func memberHost(address string) string {
+	if _, err := netip.ParseAddrPort(address); err == nil {
+		return ""
+	}
+	host, _, err := net.SplitHostPort(address)
+	if err != nil {
+		return ""
+	}
+	return host
+}
+
+// applyMembers reloads the running configuration if the members of a cluster have changed.
+func (e *Engine) applyMembers() error {
+	running := e.running.Load()
+	if running.cfg == nil || maps.EqualFunc(e.wantedMembers(running), running.discovered, slices.Equal) {
+		return nil
+	}
+	return e.locked(func() error {
+		running := e.running.Load()
+		wanted := e.wantedMembers(running)
+		if maps.EqualFunc(wanted, running.discovered, slices.Equal) {
+			return nil
+		}
+		e.logMembers("server found by topology", wanted, running.discovered)
+		e.logMembers("server no longer listed by topology: its sessions drain", running.discovered, wanted)
+		r := e.newReload(running.file, running.overlay, running.monitors)
+		r.next.discovered = wanted
+		if err := r.merge(); err != nil {
+			return err
+		}
+		return r.install()
+	})
+}
+
+// logMembers logs the addresses that are in one set and not in the other.
+func (e *Engine) logMembers(text string, in, without discovered) {
+	for _, cluster := range slices.Sorted(maps.Keys(in)) {
+		for i, address := range slices.DeleteFunc(slices.Clone(in[cluster]), func(a string) bool { return slices.Contains(without[cluster], a) }) {
+			if i == maxLoggedSteps {
+				e.log.Info(text, "cluster", cluster, "more", true)
+				break
+			}
+			e.log.Info(text, "cluster", cluster, "server", address)
+		}
+	}
+}
+
+// wantedMembers returns the members to serve, by cluster. A cluster whose source cannot confirm its decision, or has none,
+// keeps the servers that it has.
+func (e *Engine) wantedMembers(running *runningState) discovered {
+	wanted := discovered{}
+	for name, t := range e.topologies.all() {
+		c := running.cfg.Cluster(name)
+		if c == nil || c.Topology == nil || !c.Topology.Discover {
+			continue
+		}
+		t.mu.Lock()
+		view, servers := t.view, t.servers
+		t.mu.Unlock()
+		list := running.discovered[name]
+		if view.Primary != "" && view.Stale.IsZero() {
+			list = e.usableMembers(running, c, &view, servers)
+		}
+		if len(list) > 0 {
+			wanted[name] = list
+		}
+	}
+	return wanted
+}
+
+// usableMembers returns the addresses of the members that are not servers of the configuration and can be used, sorted.
+func (e *Engine) usableMembers(running *runningState, c *conf.Cluster, view *topology.View, servers []topology.Server) (list []string) {
+	own := newMatcher(slices.DeleteFunc(slices.Clone(servers), func(s topology.Server) bool { return running.isDiscovered(c.Name, s.Name) }), &e.memberHosts)
+	usable := e.memberCheck(running, c)
+	for i := range view.Members {
+		m := &view.Members[i]
+		if len(own.find(m.Name, m.Address)) == 0 && !slices.Contains(list, m.Address) && usable(m.Address) == nil {
+			list = append(list, m.Address)
+		}
+	}
+	slices.Sort(list)
+	return list
+}
+
+// savedMembers returns the servers that topologies had found in an earlier process, by cluster: its sessions use them.
+func (r *reload) savedMembers() discovered {
+	found := discovered{}
+	if r.e.savedState == nil {
+		return found
+	}
+	trial := &runningState{file: r.next.file, cfg: r.next.cfg}
+	for i := range r.e.savedState.Clusters {
+		saved := &r.e.savedState.Clusters[i]
+		c := r.next.cfg.Cluster(saved.Name)
+		if c == nil || c.Topology == nil || !c.Topology.Discover || saved.Topology == nil || saved.Topology.Of != sourceOf(c.Topology) {
+			continue
+		}
+		usable := r.e.memberCheck(trial, c)
+		for _, m := range saved.Topology.Members {
+			if usable(m.Address) == nil {
+				found[c.Name] = append(found[c.Name], m.Address)
+			}
+		}
+		slices.Sort(found[c.Name])
+	}
+	return found
+}
+
+var errNotResolved = errors.New("its name has no address")
+
+// memberCheck returns a function that returns why a member cannot become a server of a cluster: a malformed address, a name
+// that does not resolve, or an address that leads back to a listener.
+func (e *Engine) memberCheck(running *runningState, c *conf.Cluster) func(address string) error {
+	host := hostAddresses()
+	own := func(ip netip.Addr) bool { return ip.IsLoopback() || host[ip.WithZone("")] }
+	trial := *running.file
+	trial.Listeners = slices.Clone(running.cfg.Listeners)
+	for i := range trial.Listeners {
+		trial.Listeners[i].Levels = nil
+	}
+	return func(address string) error {
+		s, err := c.Topology.Discovered(address)
+		if err != nil {
+			return err
+		}
+		known := e.addressesOfMember(&s)
+		if len(known) == 0 {
+			return errNotResolved
+		}
+		one := *c
+		one.Levels = []conf.Level{{MinUp: 1, Servers: []conf.Server{s}}}
+		trial.Clusters = []conf.Cluster{one}
+		if err := trial.ValidateServers(); err != nil {
+			return err
+		}
+		return trial.ValidateLoops(func(conf.Address) []netip.AddrPort { return known }, own)
+	}
+}
+
+// addressesOfMember returns the addresses of a server that a source has found.
+func (e *Engine) addressesOfMember(s *conf.Server) (list []netip.AddrPort) {
+	if s.Address.Addr.IsValid() {
+		return []netip.AddrPort{s.Address.Addr}
+	}
+	for _, ip := range e.memberHosts.lookup(s.Address.Host) {
+		list = append(list, netip.AddrPortFrom(ip, s.Address.Port))
+	}
+	return list
+}
