@@ -347,10 +347,10 @@ func (w *sentinelWatcher) pollQuickly(now time.Time) time.Duration {
 	return quickPace
 }
 
-// disagree reports whether two Sentinels name different addresses.
+// disagree reports whether a Sentinel names another address than another one, or than the decision.
 func (w *sentinelWatcher) disagree() bool {
 	list, _, _ := candidates(w.votes)
-	return len(list) > 1
+	return len(list) > 1 || len(list) == 1 && !list[0].target.same(w.state.primary)
 }
 
 // askedSince reports whether every Sentinel that answers has been asked since a time.
