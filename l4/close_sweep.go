@@ -139,11 +139,11 @@ func (s *session) closeBy(l *loop, o *CloseOrder, work *int) bool {
 	}
 	*work--
 	if quiet {
-		quiet = s.closeGently(l, o.Reason)
+		s.closeGently(l, o)
 	} else {
+		o.Closer.Count(o.Reason, false, 1)
 		s.cut(l, o.Reason)
 	}
-	o.Closer.Count(o.Reason, quiet, 1)
 	return true
 }
 
@@ -181,8 +181,8 @@ func (l *loop) closeExpired(work *int) (next time.Duration) {
 func (s *session) closeAged(l *loop, c *Closer, work *int) bool {
 	if l.timeUp(s.expiresAt() + c.Deadline()) {
 		*work--
-		s.cut(l, ReasonCutAge)
 		c.Count(ReasonCutAge, false, 1)
+		s.cut(l, ReasonCutAge)
 		return true
 	}
 	return s.closeBy(l, &CloseOrder{Reason: ReasonCutAge, Closer: c}, work)

@@ -20,7 +20,7 @@ type SessionIdentity struct {
 	Level    int               // key of the level that the server was picked from
 	Levels   []int             // keys of the levels that the session may use, in order; nil = all
 	Started  time.Duration     // on the plane's clock
-	Ending   bool              // it has ended and delivers its last bytes
+	Phase    Phase
 }
 
 // observable is a TCP session or a UDP flow.
@@ -37,9 +37,9 @@ func (s *session) admission() (*Admission, *admissionClaim, netip.Addr) {
 
 func (s *session) identity() SessionIdentity {
 	if s.phase == PhaseQueue || s.phase == PhaseHold { // the lease is that of a server that was tried before
-		return SessionIdentity{ID: s.id, Listener: s.listener}
+		return SessionIdentity{ID: s.id, Listener: s.listener, Started: s.startedAt, Phase: s.phase}
 	}
-	return SessionIdentity{ID: s.id, Listener: s.listener, Server: s.lease.Server(), Address: s.lease.Address(), Level: s.lease.Level(), Levels: s.set.Levels, Started: s.startedAt, Ending: s.phase == PhaseAbort}
+	return SessionIdentity{ID: s.id, Listener: s.listener, Server: s.lease.Server(), Address: s.lease.Address(), Level: s.lease.Level(), Levels: s.set.Levels, Started: s.startedAt, Phase: s.phase}
 }
 
 func (s *session) info(now time.Duration) SessionInfo {
@@ -51,7 +51,7 @@ func (f *flow) admission() (*Admission, *admissionClaim, netip.Addr) {
 }
 
 func (f *flow) identity() SessionIdentity {
-	return SessionIdentity{ID: f.id, Listener: f.socket.ln, Server: f.lease.Server(), Address: f.lease.Address(), Level: f.lease.Level(), Levels: f.set.Levels, Started: f.startedAt}
+	return SessionIdentity{ID: f.id, Listener: f.socket.ln, Server: f.lease.Server(), Address: f.lease.Address(), Level: f.lease.Level(), Levels: f.set.Levels, Started: f.startedAt, Phase: f.phase()}
 }
 
 func (f *flow) info(now time.Duration) SessionInfo {

@@ -22,9 +22,10 @@ package l4
 // forwarded at all, and keeping the client's side open for the round trip does not help, because its answer cannot be sent
 // after the FIN. What is left is one round trip to the client, during which a client that has been silent must begin to speak.
 //
-// Measured on loopback (TestGentleCloseAgainstRequest): a client that sends a request at a random moment of the millisecond
-// around the close loses it in about 3 % of the closes; one that sends requests at random, ten a second, after close_quiet =
-// 100 ms, in fewer than 1 of 10,000 closes.
+// Measured on loopback (tcp_close_test.go) with clients that look at their connection before they send, as pools do, and send
+// ten requests a second at random: none of 39,000 requests was lost in 13,800 closes after close_quiet = 100 ms. Clients that
+// send without a look, at a random moment of the 15 ms around the close, lost theirs in 137 of 2,000 closes; no server
+// received a request that it could not answer.
 
 import "time"
 
@@ -41,9 +42,8 @@ func (s *session) settled() bool {
 	return unacked(s.client.fd) == 0 && unacked(s.server.fd) == 0 && unread(s.server.fd) == 0 && unread(s.client.fd) == 0
 }
 
-// closeGently ends a session that is quiet and settled. It reports false if a request crossed the close: the client's side
-// was reset.
-func (s *session) closeGently(l *loop, reason Reason) bool {
+// closeGently ends a session that is quiet and settled.
+func (s *session) closeGently(l *loop, o *CloseOrder) {
 	s.lease.Done(l.now)
 	if unread(s.client.fd) == 0 {
 		shutdownWrite(s.client.fd)
@@ -52,7 +52,6 @@ func (s *session) closeGently(l *loop, reason Reason) bool {
 	if unread(s.client.fd) > 0 {
 		s.cutMode = closedCrossed
 	}
-	quiet := s.cutMode == closedQuietly
-	s.finish(l, reason)
-	return quiet
+	o.Closer.Count(o.Reason, s.cutMode == closedQuietly, 1) // before an observer can see the end
+	s.finish(l, o.Reason)
 }

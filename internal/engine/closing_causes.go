@@ -11,11 +11,13 @@ import (
 
 // closeServerDown closes the sessions of a server that is down or in maintenance: at once, or at the pace of close_rate. If
 // the server returns, the rest continue.
-func (k *closings) closeServerDown(cluster string, s *balance.Server, deadline time.Duration) {
+func (k *closings) closeServerDown(cluster string, s *balance.Server, deadline time.Duration, awaited bool) {
 	k.request(func() {
+		// Sessions that are still dialling pick another server.
+		k.plane.Cut(func(id l4.SessionIdentity) bool { return id.Server == s && id.Phase == l4.PhaseDial }, l4.ReasonCutServerDown)
 		k.add(&closing{
 			key:   closingKey{cluster: cluster, server: s.Name(), reason: l4.ReasonCutServerDown},
-			order: k.order(cluster, l4.ReasonCutServerDown, true), deadline: deadline, gentle: true,
+			order: k.order(cluster, l4.ReasonCutServerDown, true), deadline: deadline, gentle: true, awaited: awaited,
 			update: func(c *closing, _ time.Duration) bool { return c.countServer(s) && s.OutOfService() },
 		})
 	})
@@ -71,9 +73,9 @@ func (k *closings) closeRemoved(cluster string, left balance.Departure, timeout 
 }
 
 // closeBehind closes the sessions of lower levels that began before a better level could be used again.
-func (k *closings) closeBehind(cluster string, b *balance.Cluster, deadline time.Duration) {
+func (k *closings) closeBehind(cluster string, b *balance.Cluster, deadline time.Duration, awaited bool) {
 	k.add(&closing{
-		key: closingKey{cluster: cluster, reason: l4.ReasonCutFailback}, deadline: deadline, gentle: true,
+		key: closingKey{cluster: cluster, reason: l4.ReasonCutFailback}, deadline: deadline, gentle: true, awaited: awaited,
 		order: k.order(cluster, l4.ReasonCutFailback, false),
 		update: func(c *closing, now time.Duration) bool {
 			if moves := b.Moves(); moves != c.moves || c.order.Match == nil {
@@ -117,8 +119,31 @@ func (k *closings) watchFailback() {
 		_, since, _ := b.Behind()
 		k.watched[spec.Name] = failbackWatch{moves, since}
 		if known && since > before.since {
-			k.closeBehind(spec.Name, b, k.plane.Now()+spec.CloseDeadline)
+			k.closeBehind(spec.Name, b, k.plane.Now()+spec.CloseDeadline, false)
 		}
+	}
+}
+
+// watchAges looks for sessions that have reached their maximum age. The loops close them; this shows the progress.
+func (k *closings) watchAges() {
+	running := k.running()
+	if running.cfg == nil {
+		return
+	}
+	for i := range running.cfg.Clusters {
+		name := running.cfg.Clusters[i].Name
+		key := closingKey{cluster: name, reason: l4.ReasonCutAge}
+		closer := k.closer(name)
+		if closer.Expired() == 0 || k.active[key] != nil {
+			continue
+		}
+		quiet, forced := closer.Closed(l4.ReasonCutAge)
+		k.add(&closing{key: key, order: k.order(name, l4.ReasonCutAge, false), gentle: true, update: func(c *closing, _ time.Duration) bool {
+			q, f := closer.Closed(l4.ReasonCutAge)
+			c.left = closer.Expired()
+			c.total = max(c.total, c.left+int(q-quiet)+int(f-forced))
+			return true
+		}})
 	}
 }
 
@@ -170,7 +195,7 @@ func (k *closings) count(c *closing, now time.Duration) {
 	for _, s := range c.servers {
 		concerned[s] = true
 	}
-	c.left = k.plane.Count(func(id l4.SessionIdentity) bool { return !id.Ending && concerned[id.Server] && c.order.Match(&id) })
+	c.left = k.plane.Count(func(id l4.SessionIdentity) bool { return id.Phase != l4.PhaseAbort && concerned[id.Server] && c.order.Match(&id) })
 }
 
 // transferredClosing is a closing that the new process of an upgrade continues. Drains, removals and rebalances follow from
@@ -197,9 +222,9 @@ func (k *closings) resume(list []transferredClosing, running *runningState) {
 			continue
 		}
 		if t.Server == "" {
-			k.request(func() { k.closeBehind(t.Cluster, b, t.Deadline) })
+			k.request(func() { k.closeBehind(t.Cluster, b, t.Deadline, true) })
 		} else if s := b.Server(t.Server); s != nil {
-			k.closeServerDown(t.Cluster, s, t.Deadline)
+			k.closeServerDown(t.Cluster, s, t.Deadline, true)
 		}
 	}
 }

@@ -50,6 +50,7 @@ type closing struct {
 	order    *l4.CloseOrder
 	deadline time.Duration // when the sessions that are left are cut; 0 = never
 	gentle   bool          // sessions are closed before the deadline
+	awaited  bool          // more of the sessions may arrive from the old process of an upgrade
 
 	update func(c *closing, now time.Duration) bool // sets servers, left and total; false = the cause is gone
 	// Set by update.
@@ -141,6 +142,7 @@ func (k *closings) run(ctx context.Context) {
 			do()
 		}
 		k.watchFailback()
+		k.watchAges()
 		next := k.updateAll()
 		timer.Reset(next)
 	}
@@ -194,7 +196,7 @@ func (k *closings) updateAll() (next time.Duration) {
 			k.cut(c)
 			lasts = c.update(c, now)
 		}
-		if !lasts || c.left == 0 && (late || c.gentle && c.key.reason != l4.ReasonCutDrain && c.key.reason != l4.ReasonCutRebalance) {
+		if !lasts || c.left == 0 && (late || c.gentle && !c.awaited && c.key.reason != l4.ReasonCutDrain && c.key.reason != l4.ReasonCutRebalance) {
 			k.end(c)
 			continue
 		}
@@ -221,7 +223,7 @@ func (k *closings) cut(c *closing) {
 		concerned[s] = true
 	}
 	n := k.plane.Cut(func(id l4.SessionIdentity) bool {
-		return !id.Ending && concerned[id.Server] && (c.order.Match == nil || c.order.Match(&id))
+		return id.Phase != l4.PhaseAbort && concerned[id.Server] && (c.order.Match == nil || c.order.Match(&id))
 	}, c.key.reason)
 	c.order.Closer.Count(c.key.reason, false, n)
 	if n > 0 {
@@ -293,21 +295,14 @@ func (k *closings) status(cluster string, clock clock) *status.Closing {
 	if s := k.published.Load(); s != nil {
 		sum = s.clusters[cluster]
 	}
-	closer := k.closer(cluster)
-	c := &status.Closing{Left: sum.left, Total: sum.total, Deadline: clock.at(sum.deadline), Causes: sum.causes}
-	if expired := closer.Expired(); expired > 0 {
-		c.Left += expired
-		c.Total += expired
-		c.Causes = append(slices.Clone(c.Causes), causeName(l4.ReasonCutAge))
-	}
-	if len(c.Causes) == 0 {
+	if len(sum.causes) == 0 {
 		return nil
 	}
 	quiet, forced := k.closed(cluster)
-	if len(sum.causes) > 0 {
-		c.Quiet, c.Forced = quiet-sum.quiet, forced-sum.forced
+	return &status.Closing{
+		Left: sum.left, Total: sum.total, Quiet: quiet - sum.quiet, Forced: forced - sum.forced,
+		Causes: sum.causes, Deadline: clock.at(sum.deadline),
 	}
-	return c
 }
 
 // metrics returns how many sessions of a cluster wait to be closed, and the counts of those that were, by cause and kind.
@@ -316,7 +311,6 @@ func (k *closings) metrics(cluster string) (left int, closed []status.ClosedCoun
 		left = s.clusters[cluster].left
 	}
 	closer := k.closer(cluster)
-	left += closer.Expired()
 	for _, r := range l4.CloseCauses() {
 		quiet, forced := closer.Closed(r)
 		closed = append(closed, status.ClosedCount{Cause: causeName(r), Kind: "quiet", Count: quiet}, status.ClosedCount{Cause: causeName(r), Kind: "forced", Count: forced})

@@ -77,7 +77,7 @@ func (e *Engine) queueCut(ev balance.Event) {
 		return
 	}
 	if closer := e.closings.closer(c.Name); closer.Paced() {
-		e.closings.closeServerDown(c.Name, s, e.plane.Now()+c.CloseDeadline)
+		e.closings.closeServerDown(c.Name, s, e.plane.Now()+c.CloseDeadline, false)
 	} else {
 		e.serversToCut.add(serverToCut{s, closer})
 	}
