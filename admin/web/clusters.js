@@ -39,6 +39,7 @@ function showCluster(e, c, rates, wanted) {
   className(e, e.bad.textContent ? "cluster broken" : "cluster");
   text(e.facts, [c.balance, c.level && "level " + c.level + " in use", say(c.sessions, "session"), rate(r.sessions) + " new/s",
     bytes(r.up) + " up/s", bytes(r.down) + " down/s", c.queue && c.queue + " in the queue", c.held_sessions && c.held_sessions + " held", c.held && "failback is manual",
+    c.closing && "closing " + c.closing.left + " of " + c.closing.total + ", " + c.closing.quiet + " quiet closes, " + c.closing.forced + " forced",
     c.origin === "api" && "defined at run time", c.removed && "removed at run time: " + c.removed.join(", ")].filter(Boolean).join(" · "));
   e.back.hidden = !c.held;
   const large = servers > fewServers && !wanted;

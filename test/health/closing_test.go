@@ -1,0 +1,468 @@
+package health_test
+
+import (
+	"encoding/json"
+	"fmt"
+	"net"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"weir/internal/nettest"
+	"weir/internal/weirtest"
+)
+
+// namedEchoes starts servers that send their name, one letter, and then echo. Level returns them as a level.
+type namedEchoes map[string]*nettest.Host
+
+func startEchoes(t *testing.T, names string) namedEchoes {
+	hosts := namedEchoes{}
+	for _, name := range strings.Split(names, "") {
+		hosts[name] = nettest.Start(t, nettest.Greet(name, nettest.Echo))
+	}
+	return hosts
+}
+
+func (h namedEchoes) level(names string) []string { return weirtest.WeightedLevel(h, names) }
+
+// openSessions opens n sessions and returns them by the server that they reached.
+func openSessions(t *testing.T, addr string, n int) map[string][]*net.TCPConn {
+	t.Helper()
+	byServer := map[string][]*net.TCPConn{}
+	for range n {
+		c := nettest.Dial(t, addr)
+		server := weirtest.ReadByte(t, c)
+		byServer[server] = append(byServer[server], c)
+	}
+	return byServer
+}
+
+// requireEnd checks how each session ends, for the client and in its record.
+func requireEnd(t *testing.T, w *weirtest.Weir, list []*net.TCPConn, end nettest.StreamEnd, termination string) {
+	t.Helper()
+	for _, c := range list {
+		_, is := nettest.ReadToEnd(c, 10*time.Second)
+		require.Equal(t, end, is)
+		require.Equal(t, termination, w.SessionRecord(c).Termination())
+		c.Close()
+	}
+}
+
+func requireOpen(t *testing.T, list []*net.TCPConn) {
+	t.Helper()
+	for _, c := range list {
+		require.NoError(t, weirtest.PingPong(c))
+	}
+}
+
+// A session whose server has not answered its last bytes: it is not quiet.
+func askSilently(t *testing.T, c *net.TCPConn) {
+	t.Helper()
+	require.NoError(t, weirtest.WriteText(c, "?"))
+}
+
+// A drain with a deadline closes quiet sessions with a FIN on both sides, and resets the others at the deadline.
+func TestDrainDeadline(t *testing.T) {
+	t.Parallel()
+	hosts := startEchoes(t, "B")
+	rec := &nettest.Recorder{Banner: "A"} // reads and answers nothing
+	a := nettest.Start(t, rec.Handle)
+	hosts["A"] = a
+	w, addr, api := weirtest.ServeAPI(t, weirtest.Config{Cluster: `close_quiet = "100ms"`, Levels: [][]string{hosts.level("A B")}})
+	open := openSessions(t, addr, 20)
+	busy := open["A"][:3]
+	for _, c := range busy {
+		askSilently(t, c)
+	}
+	began := time.Now()
+	out := api.MustRunCommand("server", "c/A", "drain", "--deadline", "2s", "--reason", "new kernel")
+	require.Contains(t, out, "c/A: drain until ")
+	server := api.Server("A")
+	until, err := time.Parse(time.RFC3339Nano, server["deadline"].(string))
+	require.NoError(t, err)
+	require.WithinDuration(t, began.Add(2*time.Second), until, time.Second)
+	require.Contains(t, api.MustRunCommand("explain", "c/A"), "its sessions are closed by ")
+
+	requireEnd(t, w, open["A"][3:], nettest.EOF, "relay cut_drain")
+	require.Less(t, nettest.Elapsed(began), 2*time.Second)
+	closing := api.Get("clusters", 0, "closing").(map[string]any)
+	require.EqualValues(t, 3, closing["left"])
+	require.EqualValues(t, 10, closing["total"])
+	require.EqualValues(t, 7, closing["quiet"])
+	require.Contains(t, api.MustRunCommand("status"), "closing 3 of 10, 7 quiet closes, 0 forced (drain), deadline ")
+
+	requireEnd(t, w, busy, nettest.Reset, "relay cut_drain")
+	weirtest.RequireBetween(t, 2*time.Second, time.Since(began))
+	requireOpen(t, open["B"])
+	ends := map[nettest.StreamEnd]int{}
+	nettest.Wait(t, 5*time.Second, "the server to see the ends", func() bool {
+		clear(ends)
+		for _, c := range rec.Conns() {
+			ends[c.End]++
+		}
+		return ends[nettest.EOF]+ends[nettest.Reset] == 10
+	})
+	require.Equal(t, 7, ends[nettest.EOF])
+	require.Equal(t, "7", api.Metric(`weir_sessions_closed_total{cause="drain",cluster="c",kind="quiet"}`))
+	require.Equal(t, "3", api.Metric(`weir_sessions_closed_total{cause="drain",cluster="c",kind="forced"}`))
+	nettest.Wait(t, 5*time.Second, "the end of the closing", func() bool { return api.Metric(`weir_sessions_closing{cluster="c"}`) == "0" })
+	for _, c := range open["B"] {
+		c.Close()
+	}
+}
+
+// Without close_rate and close_quiet the sessions continue until the deadline. A new drain, ready or reset takes it back.
+func TestDrainDeadlineWithoutGentleClose(t *testing.T) {
+	t.Parallel()
+	hosts := startEchoes(t, "AB")
+	w, addr, api := weirtest.ServeAPI(t, weirtest.Config{Levels: [][]string{hosts.level("A B")}})
+	open := openSessions(t, addr, 8)
+	patch := func(body string) {
+		t.Helper()
+		api.MustDo("PATCH /v1/clusters/c/servers/A", body)
+	}
+	for _, back := range []string{`{"state": "drain"}`, `{"state": "ready"}`, `{"state": null}`, `{"deadline": null}`} {
+		patch(`{"state": "drain", "deadline": "400ms"}`)
+		patch(back)
+		require.Nil(t, api.Server("A")["deadline"], back)
+	}
+	time.Sleep(600 * time.Millisecond) // beyond every deadline
+	requireOpen(t, open["A"])
+	for _, body := range []string{`{"state": "maint", "deadline": "1s"}`, `{"state": "drain", "deadline": "soon"}`, `{"state": "drain", "deadline": 5}`} {
+		code, text := api.Do("PATCH /v1/clusters/c/servers/A", body)
+		require.Equal(t, 400, code, text)
+		require.Contains(t, text, `"field":"deadline"`)
+	}
+	patch(`{"state": null}`)
+	code, text := api.Do("PATCH /v1/clusters/c/servers/A", `{"deadline": "1s"}`)
+	require.Equal(t, 409, code, text)
+
+	began := time.Now()
+	patch(`{"state": "drain", "deadline": "1s"}`)
+	patch(`{"weight": 5}`) // keeps the deadline
+	requireOpen(t, open["A"])
+	requireEnd(t, w, open["A"], nettest.Reset, "relay cut_drain")
+	weirtest.RequireBetween(t, time.Second, time.Since(began))
+	requireOpen(t, open["B"])
+	for _, c := range open["B"] {
+		c.Close()
+	}
+}
+
+// The deadline of a drain survives reloads, upgrades and a restart with a state file.
+func TestDrainDeadlineSurvives(t *testing.T) {
+	t.Parallel()
+	hosts := startEchoes(t, "AB")
+	stateFile := t.TempDir() + "/state"
+	config := weirtest.Config{Listen: nettest.Reserve(t), Runtime: fmt.Sprintf("state_file = %q", stateFile), Levels: [][]string{hosts.level("A B")}}
+	api := weirtest.NewAPI(t)
+	w := weirtest.Start(t, api.AddTo(config.String()))
+	open := openSessions(t, config.Listen, 4)
+	began := time.Now()
+	api.MustDo("PATCH /v1/clusters/c/servers/A", `{"state": "drain", "deadline": "3s"}`)
+	deadline := api.Server("A")["deadline"]
+	config.Cluster = `connect_timeout = "3s"`
+	w.Reload(api.AddTo(config.String()))
+	require.Equal(t, deadline, api.Server("A")["deadline"])
+	w.Upgrade()
+	until, err := time.Parse(time.RFC3339Nano, api.Server("A")["deadline"].(string))
+	require.NoError(t, err)
+	require.WithinDuration(t, began.Add(3*time.Second), until, 500*time.Millisecond)
+	requireOpen(t, open["A"])
+	requireEnd(t, w, open["A"], nettest.Reset, "relay cut_drain")
+	weirtest.RequireBetween(t, 3*time.Second, time.Since(began))
+	requireOpen(t, open["B"])
+	for _, c := range open["B"] {
+		c.Close()
+	}
+	api.MustDo("PATCH /v1/clusters/c/servers/B", `{"state": "drain", "deadline": "10m"}`)
+	w.Kill()
+	weirtest.Start(t, api.AddTo(config.String()))
+	until, err = time.Parse(time.RFC3339Nano, api.Server("B")["deadline"].(string))
+	require.NoError(t, err)
+	require.WithinDuration(t, time.Now().Add(10*time.Minute), until, 30*time.Second)
+	require.Equal(t, "drain", api.Server("B")["state"])
+}
+
+// Sessions are closed at max_session_age, spread by the jitter, at a quiet moment; one that is never quiet is reset after
+// close_deadline.
+func TestMaxSessionAge(t *testing.T) {
+	t.Parallel()
+	rec := &nettest.Recorder{Banner: "A"}
+	host := nettest.Start(t, rec.Handle)
+	w, addr := weirtest.Serve(t, weirtest.Config{
+		Cluster: "max_session_age = \"1s\"\nmax_session_age_jitter = 40\nclose_deadline = \"1s\"", Levels: weirtest.OneLevel(host.Addr() + " name=A"),
+	})
+	list := openSessions(t, addr, 41)["A"]
+	askSilently(t, list[40])
+	requireEnd(t, w, list[:40], nettest.EOF, "relay cut_age")
+	var ages []float64
+	for _, c := range list[:40] {
+		ages = append(ages, w.SessionRecord(c)["duration_ms"].(float64))
+	}
+	slices.Sort(ages)
+	require.GreaterOrEqual(t, ages[0], 600.0)
+	require.Greater(t, ages[39]-ages[0], 300.0, "the ages are spread")
+	require.Less(t, ages[39], 1400+float64(weirtest.Bound(200*time.Millisecond).Milliseconds()))
+	requireEnd(t, w, list[40:], nettest.Reset, "relay cut_age")
+	age := w.SessionRecord(list[40])["duration_ms"].(float64)
+	require.GreaterOrEqual(t, age, 1600.0)
+	require.Less(t, age, 2400+float64(weirtest.Bound(200*time.Millisecond).Milliseconds()))
+}
+
+// A session that exchanges bytes all the time is closed between a reply and the next request, never in between.
+func TestMaxSessionAgeOfBusySession(t *testing.T) {
+	t.Parallel()
+	hosts := startEchoes(t, "A")
+	w, addr := weirtest.Serve(t, weirtest.Config{
+		Cluster: "max_session_age = \"500ms\"\nclose_quiet = \"30ms\"", Levels: [][]string{hosts.level("A")},
+	})
+	for range 5 {
+		c := openSessions(t, addr, 1)["A"][0]
+		for i := 0; ; i++ {
+			require.NoError(t, c.SetReadDeadline(time.Now().Add(time.Duration(1+i%3*60)*time.Millisecond)))
+			_, err := c.Read(make([]byte, 1))
+			if nettest.StreamEndOf(err) == nettest.EOF {
+				break
+			}
+			require.Equal(t, nettest.Timeout, nettest.StreamEndOf(err))
+			require.NoError(t, weirtest.PingPong(c))
+		}
+		require.Equal(t, "relay cut_age", w.SessionRecord(c).Termination())
+		c.Close()
+	}
+}
+
+// With on_failback = "close", the sessions of a lower level are closed when a better level takes over again, and those of
+// the better level are not.
+func TestOnFailback(t *testing.T) {
+	t.Parallel()
+	for _, onFailback := range []string{"keep", "close"} {
+		t.Run(onFailback, func(t *testing.T) {
+			t.Parallel()
+			hosts := startEchoes(t, "AB")
+			w, addr := weirtest.Serve(t, weirtest.Config{
+				Cluster: fmt.Sprintf("on_failback = %q\nprotected = false", onFailback), Checks: weirtest.PassingCheck,
+				Levels: [][]string{hosts.level("A"), hosts.level("B")},
+			})
+			first := openSessions(t, addr, 5)["A"]
+			hosts["A"].Down()
+			w.WaitEvent("server_down", "A")
+			low := openSessions(t, addr, 10)["B"]
+			require.Len(t, low, 10)
+			hosts["A"].Up()
+			w.WaitEvents("level_change", 2)
+			if onFailback == "close" {
+				requireEnd(t, w, low, nettest.EOF, "relay cut_failback")
+			} else {
+				time.Sleep(500 * time.Millisecond)
+				requireOpen(t, low)
+			}
+			for _, c := range append(openSessions(t, addr, 3)["A"], append(low, first...)...) {
+				c.Close()
+			}
+		})
+	}
+}
+
+// Sessions of a removed server are closed gently, the rest at close_deadline or drain_timeout.
+func TestRemovalClosesGently(t *testing.T) {
+	t.Parallel()
+	hosts := startEchoes(t, "B")
+	rec := &nettest.Recorder{Banner: "A"}
+	hosts["A"] = nettest.Start(t, rec.Handle)
+	config := weirtest.Config{Listen: nettest.Reserve(t), Cluster: "close_quiet = \"50ms\"\nclose_deadline = \"1500ms\"", Levels: [][]string{hosts.level("A B")}}
+	w := weirtest.Start(t, config.String())
+	open := openSessions(t, config.Listen, 12)
+	askSilently(t, open["A"][0])
+	config.Levels = [][]string{hosts.level("B")}
+	w.Reload(config.String())
+	began := time.Now()
+	requireEnd(t, w, open["A"][1:], nettest.EOF, "relay cut_server_removed")
+	require.Less(t, nettest.Elapsed(began), 1500*time.Millisecond)
+	requireEnd(t, w, open["A"][:1], nettest.Reset, "relay cut_server_removed")
+	requireOpen(t, open["B"])
+	for _, c := range open["B"] {
+		c.Close()
+	}
+}
+
+// close_rate paces the closing of a dead server's sessions, evenly and whether they are quiet or not. Sessions that are
+// left when the server returns continue.
+func TestOnDownWithCloseRate(t *testing.T) {
+	t.Parallel()
+	hosts := startEchoes(t, "B")
+	rec := &nettest.Recorder{Banner: "A"}
+	hosts["A"] = nettest.Start(t, rec.Handle)
+	w, addr := weirtest.Serve(t, weirtest.Config{
+		Cluster: "on_down = \"close\"\nclose_rate = 20\nclose_quiet = \"1h\"", Checks: weirtest.PassingCheck, Levels: [][]string{hosts.level("A B")},
+	})
+	open := openSessions(t, addr, 60)
+	for _, c := range open["A"] {
+		askSilently(t, c)
+	}
+	hosts["A"].Down()
+	w.WaitEvent("server_down", "A")
+	down := time.Now()
+	cut := func() []weirtest.Record {
+		return w.Records(func(r weirtest.Record) bool { return r.Termination() == "relay cut_server_down" })
+	}
+	nettest.Wait(t, 10*time.Second, "20 sessions cut", func() bool { return len(cut()) >= 20 })
+	hosts["A"].Up()
+	weirtest.RequireBetween(t, 19*time.Second/20-20*time.Millisecond, time.Since(down))
+	var last time.Time
+	for i, r := range cut()[:20] {
+		at, err := time.Parse(time.RFC3339Nano, r.Text("time"))
+		require.NoError(t, err)
+		if i > 0 && !weirtest.RaceEnabled {
+			require.Less(t, at.Sub(last)-nettest.StalledSince(last), 50*time.Millisecond+weirtest.Bound(50*time.Millisecond), "evenly paced")
+		}
+		last = at
+	}
+	w.WaitEvent("server_up", "A")
+	time.Sleep(200 * time.Millisecond)
+	n := len(cut())
+	require.Less(t, n, 30)
+	time.Sleep(200 * time.Millisecond)
+	require.Len(t, cut(), n, "the sessions of a server that is back continue")
+	for _, c := range append(open["A"], open["B"]...) {
+		c.Close()
+	}
+}
+
+// rebalancePlan is the response to a rebalance request.
+type rebalancePlan struct {
+	Surplus int
+	Servers []struct {
+		Server                   string
+		Sessions, Share, Surplus int
+	}
+}
+
+// weir rebalance closes only the sessions above the fair shares, and new sessions go to servers below their share.
+func TestRebalanceCommand(t *testing.T) {
+	t.Parallel()
+	hosts := startEchoes(t, "ABC")
+	w, addr, api := weirtest.ServeAPI(t, weirtest.Config{Cluster: "close_rate = 100", Levels: [][]string{hosts.level("A=1 B=2 C=1,state=drain")}})
+	open := openSessions(t, addr, 60)
+	require.Len(t, open["B"], 40)
+	code, text := api.Do("POST /v1/clusters/c/rebalance", `{"dry_run": true}`)
+	require.Equal(t, 200, code, text)
+	require.Contains(t, api.MustRunCommand("rebalance", "c"), "c: no server is above its fair share; nothing to close")
+	api.MustDo("PATCH /v1/clusters/c/servers/C", `{"state": "ready"}`)
+	out := api.MustRunCommand("rebalance", "c", "--dry-run")
+	require.Contains(t, out, "c: would close 15 of 60 sessions")
+	var plan rebalancePlan
+	require.NoError(t, json.Unmarshal([]byte(api.MustRunCommand("rebalance", "c", "--dry-run", "--json")), &plan))
+	require.Equal(t, 15, plan.Surplus)
+	require.Equal(t, "A 20 15 5, B 40 30 10, C 0 15 0", func() string {
+		var list []string
+		for _, s := range plan.Servers {
+			list = append(list, fmt.Sprintf("%s %d %d %d", s.Server, s.Sessions, s.Share, s.Surplus))
+		}
+		return strings.Join(list, ", ")
+	}())
+	require.Empty(t, w.Events("rebalance_begin"))
+
+	api.MustRunCommand("rebalance", "c")
+	nettest.Wait(t, 10*time.Second, "the surplus to be closed", func() bool {
+		return len(w.Records(func(r weirtest.Record) bool { return r.Termination() == "relay cut_rebalance" })) >= 15
+	})
+	require.Empty(t, w.Events("rebalance_end"), "sessions that were closed are expected to come back")
+	require.Len(t, openSessions(t, addr, 15)["C"], 15)
+	w.WaitEvents("rebalance_end", 1)
+	sessions := map[string]any{}
+	for _, name := range []string{"A", "B", "C"} {
+		sessions[name] = api.Server(name)["sessions"]
+	}
+	require.Equal(t, map[string]any{"A": 15.0, "B": 30.0, "C": 15.0}, sessions)
+	require.Len(t, w.Records(func(r weirtest.Record) bool { return strings.HasPrefix(r.Termination(), "relay cut_") }), 15)
+	for _, balance := range []string{"hash", "maglev", "first"} {
+		api.MustDo("PUT /v1/clusters/"+balance, `{"balance": "`+balance+`", "levels": [{"servers": ["127.0.0.1:1"]}]}`)
+		code, text := api.Do("POST /v1/clusters/"+balance+"/rebalance", "")
+		require.Equal(t, 409, code, text)
+		code, out := api.RunCommand("rebalance", balance)
+		require.Equal(t, 1, code, out)
+	}
+	code, _ = api.Do("POST /v1/clusters/none/rebalance", "")
+	require.Equal(t, 404, code)
+	code, _ = api.Do("POST /v1/clusters/c/rebalance", `{"dry": true}`)
+	require.Equal(t, 400, code)
+	for _, list := range open {
+		for _, c := range list {
+			c.Close()
+		}
+	}
+}
+
+// With rebalance = "auto", a server that is added or comes back gets its share, and a server that was there from the start
+// causes nothing.
+func TestAutoRebalance(t *testing.T) {
+	t.Parallel()
+	hosts := startEchoes(t, "ABC")
+	config := weirtest.Config{Listen: nettest.Reserve(t), Cluster: "rebalance = \"auto\"\nclose_quiet = \"20ms\"", Levels: [][]string{hosts.level("A B")}, Checks: weirtest.PassingCheck}
+	api := weirtest.NewAPI(t)
+	w := weirtest.Start(t, api.AddTo(config.String()))
+	open := openSessions(t, config.Listen, 200)
+	require.Empty(t, w.Events("rebalance_begin"))
+	config.Levels = [][]string{hosts.level("A B C")}
+	w.Reload(api.AddTo(config.String()))
+	w.WaitEvents("rebalance_begin", 1)
+	cut := func() int {
+		return len(w.Records(func(r weirtest.Record) bool { return r.Termination() == "relay cut_rebalance" }))
+	}
+	// Fair are 67, 67 and 66 of 200: it ends at 73 (9 % above).
+	nettest.Wait(t, 10*time.Second, "the surplus to be closed", func() bool { return cut() == 54 })
+	require.Len(t, openSessions(t, config.Listen, 54)["C"], 54)
+	w.WaitEvents("rebalance_end", 1)
+	require.Equal(t, 54, cut())
+	require.Equal(t, 73.0, api.Server("A")["sessions"])
+	for _, list := range open {
+		for _, c := range list {
+			c.Close()
+		}
+	}
+}
+
+// A closing continues in the new process of an upgrade: a paced one of a dead server, and a rebalance.
+func TestClosingsContinueAfterUpgrade(t *testing.T) {
+	t.Parallel()
+	hosts := startEchoes(t, "ABC")
+	config := weirtest.Config{
+		Listen: nettest.Reserve(t), Cluster: "on_down = \"close\"\nclose_rate = 20\nprotected = false", Levels: [][]string{hosts.level("A B C=1,state=drain")},
+	}
+	api := weirtest.NewAPI(t)
+	w := weirtest.Start(t, api.AddTo(config.String()))
+	open := openSessions(t, config.Listen, 80)
+	cut := func(reason string) int {
+		return len(w.Records(func(r weirtest.Record) bool { return r.Termination() == "relay "+reason }))
+	}
+	waitCut := func(reason string, n int) {
+		t.Helper()
+		nettest.Wait(t, 10*time.Second, fmt.Sprintf("%d sessions with %s", n, reason), func() bool { return cut(reason) >= n })
+	}
+	api.MustDo("PATCH /v1/clusters/c/servers/C", `{"state": "ready"}`)
+	api.MustDo("POST /v1/clusters/c/rebalance", "")
+	waitCut("cut_rebalance", 5)
+	w.Upgrade()
+	require.Less(t, cut("cut_rebalance"), 26)
+	waitCut("cut_rebalance", 26) // 40, 40, 0 → 27, 27, 26
+	require.Len(t, openSessions(t, config.Listen, 26)["C"], 26)
+	w.WaitEvents("rebalance_end", 1)
+	require.Equal(t, 26, cut("cut_rebalance"))
+	require.Equal(t, "26", api.Metric(`weir_sessions_closed_total{cause="rebalance",cluster="c",kind="quiet"}`))
+
+	api.MustDo("PATCH /v1/clusters/c/servers/A", `{"state": "maint"}`)
+	waitCut("cut_server_down", 5)
+	w.Upgrade()
+	require.Less(t, cut("cut_server_down"), 27)
+	waitCut("cut_server_down", 27)
+	for _, list := range open {
+		for _, c := range list {
+			c.Close()
+		}
+	}
+}
