@@ -23,7 +23,8 @@ type rebalance struct {
 	settleSince time.Duration // since when there is no surplus; 0 = there is one
 	surplus     int           // sessions to close when it began, with what was added since
 	closed      int
-	base        map[int]int // sessions of each level that shares are computed from, by key
+	begun       map[int]int // sessions of each level when it began, by key
+	base        map[int]int // and those that shares are computed from: the most since then
 	stale       bool        // weights or states have changed
 }
 
@@ -119,7 +120,10 @@ func (c *Cluster) StopRebalance(now time.Duration) {
 func (c *Cluster) beginRebalance(auto bool, why string) {
 	again := c.rebalance != nil
 	if !again {
-		c.rebalance = &rebalance{auto: auto, since: c.now, base: map[int]int{}}
+		c.rebalance = &rebalance{auto: auto, since: c.now, begun: map[int]int{}, base: map[int]int{}}
+		for _, l := range c.levels {
+			c.rebalance.begun[l.key] = l.shared()
+		}
 	}
 	c.rebalance.auto = c.rebalance.auto && auto
 	c.updateShares()
@@ -232,7 +236,7 @@ func (c *Cluster) updateShares() {
 			below += max(0, l.shares.share[i]-s.sessions)
 			growing = growing || s.inSlowStart
 		}
-		missing += min(below, r.base[l.key]-sessions)
+		missing += max(0, min(below, r.begun[l.key]-sessions))
 	}
 	r.surplus = max(r.surplus, r.closed+surplus)
 	switch {
@@ -340,7 +344,8 @@ type RebalanceHandover struct {
 	Since   time.Duration  `json:"since"`
 	Surplus int            `json:"surplus"`
 	Closed  int            `json:"closed"`
-	Base    map[string]int `json:"base"` // sessions that the shares are computed from, by name of the level
+	Begun   map[string]int `json:"begun"` // sessions when it began, by name of the level
+	Base    map[string]int `json:"base"`  // and those that the shares are computed from
 }
 
 // HandoverRebalance returns the rebalance in progress, or nil.
@@ -351,9 +356,9 @@ func (c *Cluster) HandoverRebalance() *RebalanceHandover {
 	if r == nil {
 		return nil
 	}
-	h := &RebalanceHandover{Auto: r.auto, Since: r.since, Surplus: r.surplus, Closed: r.closed, Base: map[string]int{}}
+	h := &RebalanceHandover{Auto: r.auto, Since: r.since, Surplus: r.surplus, Closed: r.closed, Begun: map[string]int{}, Base: map[string]int{}}
 	for _, l := range c.levels {
-		h.Base[l.name] = r.base[l.key]
+		h.Begun[l.name], h.Base[l.name] = r.begun[l.key], r.base[l.key]
 	}
 	return h
 }
@@ -365,9 +370,9 @@ func (c *Cluster) ResumeRebalance(h *RebalanceHandover, now time.Duration) {
 	if h == nil || c.errNoShares() != nil {
 		return
 	}
-	r := &rebalance{auto: h.Auto, since: min(h.Since, c.now), surplus: h.Surplus, closed: h.Closed, base: map[int]int{}}
+	r := &rebalance{auto: h.Auto, since: min(h.Since, c.now), surplus: h.Surplus, closed: h.Closed, begun: map[int]int{}, base: map[int]int{}}
 	for _, l := range c.levels {
-		r.base[l.key] = h.Base[l.name]
+		r.begun[l.key], r.base[l.key] = h.Begun[l.name], h.Base[l.name]
 	}
 	c.rebalance = r
 	c.updateShares()

@@ -195,7 +195,9 @@ func (k *closings) count(c *closing, now time.Duration) {
 	for _, s := range c.servers {
 		concerned[s] = true
 	}
-	c.left = k.plane.Count(func(id l4.SessionIdentity) bool { return id.Phase != l4.PhaseAbort && concerned[id.Server] && c.order.Match(&id) })
+	c.left = k.plane.Count(func(id l4.SessionIdentity) bool {
+		return id.Phase != l4.PhaseAbort && concerned[id.Server] && c.order.Match(&id)
+	})
 }
 
 // transferredClosing is a closing that the new process of an upgrade continues. Drains, removals and rebalances follow from
