@@ -40,12 +40,19 @@ function showCluster(e, c, rates, wanted) {
   text(e.facts, [c.balance, c.level && "level " + c.level + " in use", say(c.sessions, "session"), rate(r.sessions) + " new/s",
     bytes(r.up) + " up/s", bytes(r.down) + " down/s", c.queue && c.queue + " in the queue", c.held_sessions && c.held_sessions + " held", c.held && "failback is manual",
     c.closing && "closing " + c.closing.left + " of " + c.closing.total + ", " + c.closing.quiet + " quiet closes, " + c.closing.forced + " forced",
-    c.origin === "api" && "defined at run time", c.removed && "removed at run time: " + c.removed.join(", ")].filter(Boolean).join(" · "));
+    topologyText(c.topology), c.origin === "api" && "defined at run time", c.removed && "removed at run time: " + c.removed.join(", ")].filter(Boolean).join(" · "));
   e.back.hidden = !c.held;
   const large = servers > fewServers && !wanted;
   e.all.hidden = !large;
   text(e.all, expanded.has(c.name) ? "show those not up" : "show all " + servers);
   keyed(e.bodies, rowsOf(c, large && !expanded.has(c.name), wanted), (row) => row.key, (row) => makeRow(c, row), (tr, row) => showRow(tr, row, rates));
+}
+
+// topologyText returns the primary of a topology, its epoch and what is wrong with it.
+function topologyText(t) {
+  if (!t) return "";
+  return [t.primary ? "primary " + t.primary : "no primary", t.epoch && "epoch " + t.epoch, t.stale_since && "stale since " + moment(t.stale_since),
+    t.problem, t.sessions_on_non_primary && say(t.sessions_on_non_primary, "session") + " on servers that lost the role"].filter(Boolean).join(", ");
 }
 
 const healthy = (s) => s.state === "up" || s.state === "standby";
@@ -93,7 +100,7 @@ function showRow(tr, row, rates) {
   }
   const s = row.server, r = rates.server(row.cluster, s.name);
   const [name, state, sessions, fresh, up, down, weight, why] = tr.children;
-  text(name.lastChild, [s.address === s.name ? "" : s.address, s.origin === "api" ? "added at run time" : ""].filter(Boolean).join(" · "));
+  text(name.lastChild, [s.address === s.name ? "" : s.address, s.role || "", { api: "added at run time", topology: "found by the topology" }[s.origin] || ""].filter(Boolean).join(" · "));
   text(state.firstChild, s.state);
   className(state.firstChild, "state " + s.state);
   text(sessions, s.sessions);

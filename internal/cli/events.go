@@ -97,6 +97,21 @@ func showEvent(w io.Writer, ev status.Event, _ string) error {
 	if ev.From != "" || ev.To != "" {
 		change = ev.From + " → " + ev.To
 	}
+	if ev.Epoch > 0 {
+		change += fmt.Sprintf(", epoch %d", ev.Epoch)
+	}
+	if ev.GTID != "" {
+		change += ", GTID " + ev.GTID
+	}
+	if ev.DetectedMS != nil && *ev.DetectedMS > 0 {
+		change += fmt.Sprintf(", detected in %.0f ms", *ev.DetectedMS)
+	}
+	if ev.Closed != nil && ev.Held != nil && ev.Released != nil {
+		change += fmt.Sprintf(", %d closed, %d held, %d released", *ev.Closed, *ev.Held, *ev.Released)
+	}
+	if ev.FirstSessionMS != nil {
+		change += fmt.Sprintf(", first session after %.0f ms", *ev.FirstSessionMS)
+	}
 	if ev.Count > 0 {
 		change = fmt.Sprintf("%d times", ev.Count)
 	}

@@ -170,6 +170,9 @@ func (s *screen) foot(width int) []string {
 	if s.at < len(s.rows) {
 		r := &s.rows[s.at]
 		about = fmt.Sprintf("%s at %s: %s", r.name(), r.Address, r.State)
+		if r.Role != "" {
+			about += ", " + r.Role
+		}
 		if r.Reason != "" {
 			about += ", " + r.Reason
 		}

@@ -186,7 +186,7 @@ func (e *Engine) applyMembers() error {
 		e.logMembers("server found by topology", wanted, running.discovered)
 		e.logMembers("server no longer listed by topology: its sessions drain", running.discovered, wanted)
 		r := e.newReload(running.file, running.overlay, running.monitors)
-		r.next.discovered = wanted
+		r.next.discovered, r.sources = wanted, running.sources
 		if err := r.merge(); err != nil {
 			return err
 		}

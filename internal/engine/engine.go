@@ -123,6 +123,7 @@ type runningState struct {
 	addresses   addresses
 	replyRoutes map[route.ReplyRoute]bool // needed
 	discovered  discovered                // servers of cfg that topologies have found
+	sources     map[string]preparedTopology
 	clusters    map[string]*balance.Cluster
 	jobs        map[checks.Key]*job
 	expiring    []checks.Key // agent checks whose advice has a ttl

@@ -33,6 +33,7 @@ type reload struct {
 	opened    map[string]*l4.Listener // new listeners, bound and not started, by identity
 	// replacements have the sockets of listeners whose socket file was removed, bound and not started, by identity.
 	replacements    map[string]*l4.Listener
+	sources         map[string]preparedTopology // that are used again, without reading their files; nil = none
 	topologies      map[string]preparedTopology // by cluster
 	startTopologies func()                      // set by commitTopologies
 

@@ -266,7 +266,7 @@ func (e *Engine) applyAddresses(found addresses) error {
 			return nil
 		}
 		r := e.newReload(running.file, running.overlay, running.monitors)
-		r.next.cfg, r.next.overlay, r.next.addresses = running.cfg, running.overlay, known
+		r.next.cfg, r.next.overlay, r.next.addresses, r.sources = running.cfg, running.overlay, known, running.sources
 		return r.install()
 	})
 }

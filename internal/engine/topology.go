@@ -110,11 +110,18 @@ func prepareTopologies(cfg *conf.Config, prepare prepareTopology) (all map[strin
 
 // prepareTopologies reads the files of the topologies of the next configuration.
 func (r *reload) prepareTopologies() error {
-	all, errs := prepareTopologies(r.next.cfg, r.e.topologies.prepare)
+	all, errs := prepareTopologies(r.next.cfg, func(spec conf.Topology) (topology.Source, error) {
+		for _, p := range r.sources {
+			if reflect.DeepEqual(*p.spec, spec) {
+				return p.source, nil
+			}
+		}
+		return r.e.topologies.prepare(spec)
+	})
 	if len(errs) > 0 {
 		return r.next.cfg.SortErrors(errs)
 	}
-	r.topologies = all
+	r.topologies, r.next.sources = all, all
 	return nil
 }
 

@@ -137,7 +137,11 @@ func (e *Engine) receiveHandover() {
 		Sessions: func(body []byte, descriptors []int32) (handover.Received, error) {
 			e.mu.Lock() // no reload between finding and using a binding
 			defer e.mu.Unlock()
-			return e.plane.ReceiveSessions(body, descriptors, departed.bindSession)
+			received, err := e.plane.ReceiveSessions(body, descriptors, departed.bindSession)
+			for cluster := range e.topologies.all() { // the primary may have changed while they were on their way
+				e.clustersToCut.add(cluster)
+			}
+			return received, err
 		},
 		Flows: func(body []byte, descriptors []int32) (handover.Received, error) {
 			e.mu.Lock()
