@@ -3,7 +3,6 @@ package checks
 import (
 	"context"
 	"fmt"
-	"os"
 	"slices"
 	"strconv"
 	"strings"
@@ -43,8 +42,7 @@ func (s Secret) read() (string, error) {
 		}
 		return text, nil
 	case s.Env != "":
-		procgroup.HideVariable(s.Env)
-		v, ok := os.LookupEnv(s.Env)
+		v, ok := procgroup.TakeSecret(s.Env)
 		if !ok {
 			return "", OptionError{"password_env", fmt.Errorf("%s is not set", s.Env)}
 		}

@@ -26,7 +26,7 @@ type Command struct {
 // New returns a command that is not started. When ctx ends, the whole group is killed. Standard output and standard
 // error are read together and discarded, except for the first line. After maxOutput bytes reading stops and further
 // writes of the program fail with EPIPE; 0 means no limit. Env is the environment of this process without the variables
-// that concern only it: those of the service manager, and those that HideVariable names.
+// that concern only it: those of the service manager, and those that TakeSecret has returned.
 func New(ctx context.Context, maxOutput int, path string, args ...string) *Command {
 	c := &Command{Cmd: exec.CommandContext(ctx, path, args...), output: output{limit: maxOutput}}
 	c.Env = environ()
