@@ -12,9 +12,10 @@ import (
 	"weir/conf"
 )
 
-// maxFile limits a configuration file in a request body; maxPlans limits concurrent plan requests.
+// maxFile limits a configuration in a request body: ten thousand servers have one or two megabytes. maxPlans limits concurrent plan
+// requests.
 const (
-	maxFile  = 16 << 20
+	maxFile  = 4 << 20
 	maxPlans = 2
 )
 

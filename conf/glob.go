@@ -8,16 +8,17 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 )
 
-// maxGlobNames limits the names that one pattern is compared with.
-const maxGlobNames = 100000
+// maxGlobNames limits the names that one pattern is compared with or looks up, and so the time that it takes.
+const maxGlobNames = 10000
 
 // globber expands one pattern of include.
 type globber struct {
-	compared int   // names
-	err      error // the first directory that could not be read
+	names int   // compared or looked up
+	err   error // the first directory that could not be read, or too many names
 }
 
 // glob returns the paths that match a pattern, sorted by name in each directory. As in a shell, a name that begins with
@@ -37,8 +38,17 @@ func glob(pattern string) ([]string, error) {
 			return nil, errors.New("is not a pattern: unpaired brackets or a \\ at its end")
 		}
 		var next []string
+		seen := map[string]bool{} // "*/.." leads to one directory by each of its entries
 		for _, dir := range paths {
-			next = append(next, g.expand(dir, part)...)
+			for _, path := range g.expand(dir, part) {
+				if !seen[path] {
+					seen[path] = true
+					next = append(next, path)
+				}
+			}
+		}
+		if g.names > maxGlobNames {
+			return nil, fmt.Errorf("is compared with more than %d names", maxGlobNames)
 		}
 		paths = next
 	}
@@ -47,28 +57,41 @@ func glob(pattern string) ([]string, error) {
 
 // expand returns the paths in a directory that match one part of a pattern.
 func (g *globber) expand(dir, part string) (paths []string) {
+	if g.names > maxGlobNames {
+		return nil
+	}
 	if name, ok := literalName(part); ok { // also "." and "..", which no directory lists
+		g.names++
 		path := filepath.Join(dir, name)
 		if _, err := os.Lstat(path); err == nil {
 			paths = append(paths, path)
 		}
 		return paths
 	}
-	entries, err := os.ReadDir(cmp.Or(dir, "."))
+	names, err := g.list(cmp.Or(dir, "."))
 	if g.err == nil && errors.Is(err, fs.ErrPermission) {
 		g.err = fmt.Errorf("matches nothing: cannot read directory %s: %w", cmp.Or(dir, "."), errorReason(err))
 	}
 	dotted := strings.HasPrefix(part, ".") || strings.HasPrefix(part, `\.`)
-	for _, e := range entries {
-		if g.compared++; g.compared > maxGlobNames {
-			g.err = fmt.Errorf("is compared with more than %d names", maxGlobNames)
-			return nil
-		}
-		if matched, _ := filepath.Match(part, e.Name()); matched && (dotted || e.Name()[0] != '.') {
-			paths = append(paths, filepath.Join(dir, e.Name()))
+	for _, name := range names {
+		if matched, _ := filepath.Match(part, name); matched && (dotted || name[0] != '.') {
+			paths = append(paths, filepath.Join(dir, name))
 		}
 	}
 	return paths
+}
+
+// list returns the sorted names in a directory, at most one more than may still be compared.
+func (g *globber) list(dir string) ([]string, error) {
+	f, err := os.Open(dir)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	names, err := f.Readdirnames(maxGlobNames + 1 - g.names)
+	g.names += len(names)
+	slices.Sort(names)
+	return names, err
 }
 
 // literalName returns the only name that a part of a pattern can match, if it has no wildcard.

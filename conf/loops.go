@@ -99,11 +99,12 @@ func (f *loopFinder) find(udp bool) (found []serverError) {
 			}
 		}
 	}
+	group := cycles(next)
 	for _, e := range reached {
 		c, l := &f.clusters[e.cluster], &f.listeners[e.listener]
 		server := fmt.Sprintf("cluster %s: server %s", c.Name, c.Levels[e.level].Servers[e.server].Name)
 		users := slices.DeleteFunc(slices.Clone(f.users[c.Name]), func(u int) bool { return !f.listeners[u].usesLevel(e.level) })
-		back := slices.IndexFunc(users, func(u int) bool { return leads(next, e.listener, u) })
+		back := slices.IndexFunc(users, func(u int) bool { return group[u] == group[e.listener] })
 		switch {
 		case slices.Contains(users, e.listener):
 			e.text = fmt.Sprintf("%s points back to listener %s", server, l.Name)
@@ -121,23 +122,53 @@ func (f *loopFinder) find(udp bool) (found []serverError) {
 	return found
 }
 
-// leads reports whether the servers of a listener reach another listener, directly or through others.
-func leads(next [][]int, from, to int) bool {
-	seen := map[int]bool{from: true}
-	for todo := []int{from}; len(todo) > 0; {
-		at := todo[0]
-		todo = todo[1:]
-		for _, n := range next[at] {
-			if n == to {
-				return true
+// cycles numbers the strongly connected components of a graph: two nodes reach each other if they have the same number. It takes
+// linear time (Tarjan 1972, without recursion).
+func cycles(next [][]int) (component []int) {
+	component = make([]int, len(next))
+	order, low := make([]int, len(next)), make([]int, len(next)) // order 0 = not visited
+	edge := make([]int, len(next))                               // of a node on the path: its next edge
+	var path, open []int
+	visited, found := 0, 0
+	for root := range next {
+		if order[root] > 0 {
+			continue
+		}
+		path = append(path[:0], root)
+		for len(path) > 0 {
+			at := path[len(path)-1]
+			if order[at] == 0 {
+				visited++
+				order[at], low[at] = visited, visited
+				open = append(open, at)
 			}
-			if !seen[n] {
-				seen[n] = true
-				todo = append(todo, n)
+			if edge[at] < len(next[at]) {
+				to := next[at][edge[at]]
+				edge[at]++
+				switch {
+				case order[to] == 0:
+					path = append(path, to)
+				case component[to] == 0: // still open
+					low[at] = min(low[at], order[to])
+				}
+				continue
+			}
+			path = path[:len(path)-1]
+			if len(path) > 0 {
+				up := path[len(path)-1]
+				low[up] = min(low[up], low[at])
+			}
+			if low[at] == order[at] {
+				found++
+				for closed := -1; closed != at; {
+					closed = open[len(open)-1]
+					open = open[:len(open)-1]
+					component[closed] = found
+				}
 			}
 		}
 	}
-	return false
+	return component
 }
 
 // usesLevel reports whether the listener tries the level with index i of its cluster.

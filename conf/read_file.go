@@ -7,6 +7,8 @@ import (
 	"io"
 	"io/fs"
 	"os"
+	"path/filepath"
+	"strings"
 	"time"
 )
 
@@ -57,6 +59,15 @@ var (
 	errSpecial   = errors.New("not a regular file")
 )
 
+// ofKernel reports whether a file is one of /proc or /sys, which has no size and may block its reader.
+func ofKernel(path string) bool {
+	real, err := filepath.EvalSymlinks(path)
+	if err == nil {
+		real, err = filepath.Abs(real)
+	}
+	return err == nil && (strings.HasPrefix(real, "/proc/") || strings.HasPrefix(real, "/sys/"))
+}
+
 func (r reader) once(path string, pipes bool) (text []byte, stable bool, err error) {
 	info, err := os.Stat(path)
 	if r.files != nil && (err != nil || info.Mode().IsRegular()) {
@@ -67,7 +78,7 @@ func (r reader) once(path string, pipes bool) (text []byte, stable bool, err err
 		return nil, false, err
 	case info.IsDir():
 		return nil, false, errDirectory
-	case !info.Mode().IsRegular() && !pipes:
+	case !pipes && (!info.Mode().IsRegular() || ofKernel(path)):
 		return nil, false, errSpecial
 	}
 	f, err := os.Open(path)
@@ -82,20 +93,32 @@ func (r reader) once(path string, pipes bool) (text []byte, stable bool, err err
 	if before.IsDir() {
 		return nil, false, errDirectory
 	}
-	text, err = io.ReadAll(io.LimitReader(f, r.limit+1))
+	tooLarge := fmt.Errorf("larger than %d MB", r.limit>>20)
+	if before.Mode().IsRegular() {
+		if before.Size() > r.limit {
+			return nil, false, tooLarge
+		}
+		// A file of /proc has no size and may block its reader; one that is being written is read again when it has some.
+		text, err = io.ReadAll(io.LimitReader(f, before.Size()))
+	} else {
+		text, err = io.ReadAll(io.LimitReader(f, r.limit+1))
+	}
 	if err != nil {
 		return nil, false, err
 	}
 	if int64(len(text)) > r.limit {
-		return nil, false, fmt.Errorf("larger than %d MB", r.limit>>20)
+		return nil, false, tooLarge
 	}
 	if !before.Mode().IsRegular() {
 		return text, true, nil
 	}
+	if int64(len(text)) != before.Size() { // it has become shorter, or is a file of /sys
+		return nil, false, nil
+	}
 	if r.during != nil {
 		r.during()
 	}
-	if age := time.Since(before.ModTime()); age >= 0 && age < r.settle {
+	if age := time.Since(before.ModTime()); age >= 0 && age < r.settle && len(text) > 0 {
 		time.Sleep(r.settle)
 	}
 	after, err := os.Stat(path) // by name: a rename over it is a change too
@@ -105,7 +128,7 @@ func (r reader) once(path string, pipes bool) (text []byte, stable bool, err err
 	if err != nil {
 		return nil, false, err
 	}
-	return text, sameVersion(before, after) && int64(len(text)) == before.Size(), nil
+	return text, sameVersion(before, after), nil
 }
 
 // ReadFile reads a file that a configuration names, such as one with a password. It must be a regular file, which

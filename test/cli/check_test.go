@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -150,4 +151,25 @@ func TestPlanOfPipe(t *testing.T) {
 	out, err = cmd.CombinedOutput()
 	require.NoError(t, err, "%s", out)
 	require.Equal(t, "change server c/A: weight 1 → 3\n", string(out))
+}
+
+// Patterns that match a large part of a file system, or files of the kernel that block or have no end, are refused soon.
+func TestIncludePatternsAreBounded(t *testing.T) {
+	t.Parallel()
+	for _, pattern := range []string{
+		"/proc/*/*", "/proc/*/task/*/*", "/proc/*/fd/*", "/sys/*/*/*/*", "/sys/*/*/*/*/*/*/*", "/*/../*", "/*/../*/../*/../*/../*", "/*/*/*/*",
+		"/proc/kmsg", "/proc/self/mem", "/sys/kernel/*", "/dev/*", "/proc/[a-z]*", "../../../../proc/*/../*/../*/status",
+	} {
+		file := filepath.Join(t.TempDir(), "weir.toml")
+		main := fmt.Sprintf("include = [%q]\n[admin]\nlisten = \"\"\n[[listener]]\nname = \"l\"\naddress = \"127.0.0.1:7000\"\ncluster = \"c\"\n"+
+			"[cluster.c]\n[[cluster.c.level]]\nservers = [\"127.0.0.1:1\"]\n", pattern)
+		require.NoError(t, os.WriteFile(file, []byte(main), 0o644))
+		past := time.Now().Add(-time.Minute)
+		require.NoError(t, os.Chtimes(file, past, past))
+		begin := time.Now()
+		code, output := weirtest.RunCommand(t, "check", "-c", file)
+		require.Less(t, nettest.Elapsed(begin), 5*time.Second, pattern)
+		require.Equal(t, 1, code, "%s: %s", pattern, output)
+		require.Less(t, len(output), 100<<10)
+	}
 }

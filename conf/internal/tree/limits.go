@@ -11,7 +11,7 @@ import (
 const (
 	MaxFileSize = 16 << 20
 	maxNesting  = 16
-	maxValues   = 1 << 20
+	maxValues   = 1 << 18
 )
 
 // checkLimits rejects, in one pass and without recursion, texts that are too large, nested too deep or not UTF-8. It
