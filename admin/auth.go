@@ -14,6 +14,7 @@ import (
 	"net"
 	"net/http"
 	"net/netip"
+	"net/url"
 	"os"
 	"strings"
 	"time"
@@ -206,7 +207,7 @@ func (s *Server) authorize(l *apiListener) http.Handler {
 			}
 		}
 		if no == nil && !conn.begin(may) {
-			no = &refusal{http.StatusServiceUnavailable, "busy", "", fmt.Sprintf("%d clients read from this address already", maxReaders)}
+			no = &refusal{http.StatusServiceUnavailable, "busy", "", fmt.Sprintf("%d clients read from this address already", conn.listener.maxReaders())}
 		}
 		if no != nil {
 			s.refuse(w, r, l, conn, no)
@@ -221,7 +222,7 @@ func (s *Server) authorize(l *apiListener) http.Handler {
 // refuse answers a refused request and ends its connection at once: the body is not read, and the connection gives way to new
 // clients until it is closed.
 func (s *Server) refuse(w http.ResponseWriter, r *http.Request, l *apiListener, conn *limitedConn, no *refusal) {
-	defer conn.end()
+	defer conn.giveWay()
 	s.refusals.add(s.log, no.reason, l.address, conn.peer())
 	h := w.Header()
 	h.Set("Connection", "close")
@@ -257,9 +258,14 @@ func checkOrigin(r *http.Request) *refusal {
 	return nil
 }
 
-// crossOrigin reports whether a page of another origin sent the request. Following a link to the dashboard is allowed.
+// crossOrigin reports whether a page of another origin sent the request. Following a link to the dashboard is allowed. Browsers
+// without Sec-Fetch-Site send an Origin with the requests of scripts for other origins, also with GET.
 func crossOrigin(r *http.Request) bool {
-	site := r.Header.Get("Sec-Fetch-Site")
+	site, origin := r.Header.Get("Sec-Fetch-Site"), r.Header.Get("Origin")
+	if site == "" && origin != "" {
+		from, err := url.Parse(origin)
+		return err != nil || from.Host != r.Host
+	}
 	if site != "cross-site" && site != "same-site" {
 		return false
 	}

@@ -8,17 +8,19 @@ import (
 	"io"
 	"log"
 	"net"
+	"net/http"
 	"sync"
+	"syscall" // looks into a socket
 	"time"
 )
 
-// limitedListener is a listener with a maximum number of clients. A client works while an authorized request of it is served. At
-// the limit, a new client replaces one that does not work: the one that has been answered longest, else the one that has sent no
-// complete request for longest. If all clients work, the new client is closed at once. Clients that may only read never hold all
-// places.
+// limitedListener is a listener with a maximum number of clients. A client works while an authorized request of it is served,
+// until its response is written. At the limit, a new client replaces one that does not work: the one that has been answered
+// longest, else the one that has sent no complete request for longest. If all clients work, the new client is closed at once.
+// Clients that may only read never hold all places.
 type limitedListener struct {
 	net.Listener
-	limit int
+	limit func() int         // maximum number of clients; safe for concurrent use
 	tls   func() *tls.Config // of new connections; nil = none
 	freed chan struct{}      // signals a place or an answered client
 	done  chan struct{}      // closed by Close
@@ -32,15 +34,16 @@ type limitedListener struct {
 	ticks    uint64     // counts intervals of graceTick during which a new client has waited
 }
 
-func limitClients(ln net.Listener, most int, tls func() *tls.Config) *limitedListener {
-	return &limitedListener{Listener: ln, limit: most, tls: tls, freed: make(chan struct{}, 1), done: make(chan struct{}), fresh: list.New(), answered: list.New()}
+func limitClients(ln net.Listener, limit func() int, tls func() *tls.Config) *limitedListener {
+	return &limitedListener{Listener: ln, limit: limit, tls: tls, freed: make(chan struct{}, 1), done: make(chan struct{}), fresh: list.New(), answered: list.New()}
 }
 
 const (
 	// acceptPause is the pause after an error of accept.
 	acceptPause = 50 * time.Millisecond
-	// A fresh client has graceTicks intervals to send a request before a new client takes its place. They are counted, not
-	// measured, so that a process that does not get the CPU does not close clients whose request it has not read.
+	// A fresh client has graceTicks intervals to send a request before a new client takes its place, and as many after the
+	// first bytes that it sends. They are counted, not measured, so that a process that does not get the CPU does not close
+	// clients whose request it has not read.
 	graceTicks = 3
 	graceTick  = 15 * time.Millisecond
 )
@@ -63,10 +66,13 @@ func (b *limitedListener) Accept() (net.Conn, error) {
 	}
 }
 
-// Close also ends the wait for a place.
-func (b *limitedListener) Close() error {
-	b.once.Do(func() { close(b.done) })
-	return b.Listener.Close()
+// Close also ends the wait for a place. It returns when the address is free. Further calls do nothing.
+func (b *limitedListener) Close() (err error) {
+	b.once.Do(func() {
+		close(b.done)
+		err = b.Listener.Close()
+	})
+	return err
 }
 
 // place adds a client, at the limit in place of another one. It reports false if all clients work.
@@ -95,13 +101,12 @@ func (b *limitedListener) place(c *limitedConn) bool {
 func (b *limitedListener) add(c *limitedConn) (room, wait bool) {
 	b.mu.Lock()
 	var oldest *limitedConn
-	room = b.count < b.limit
+	room = b.count < b.limit()
 	if e := b.answered.Front(); !room && e != nil {
 		oldest, room = e.Value.(*limitedConn), true
-	} else if e := b.fresh.Front(); !room && e != nil {
-		oldest = e.Value.(*limitedConn)
-		room = b.ticks-oldest.tick >= graceTicks
-		wait = !room
+	} else if !room && b.fresh.Len() > 0 {
+		oldest = b.oldestSilent()
+		room, wait = oldest != nil, oldest == nil
 	}
 	if room {
 		b.count++
@@ -113,6 +118,24 @@ func (b *limitedListener) add(c *limitedConn) (room, wait bool) {
 		oldest.Close()
 	}
 	return room, wait
+}
+
+// maxReaders returns how many clients whose requests may only read may work at once.
+func (b *limitedListener) maxReaders() int { return max(1, b.limit()*3/4) }
+
+// oldestSilent returns the oldest fresh client whose time to send a request is over, or nil. mu must be held.
+func (b *limitedListener) oldestSilent() *limitedConn {
+	for e := b.fresh.Front(); e != nil; e = e.Next() {
+		c := e.Value.(*limitedConn)
+		if b.ticks-c.tick < graceTicks {
+			continue
+		}
+		if c.heard || !c.hasUnread() {
+			return c
+		}
+		c.renew() // its first bytes have arrived and are read next
+	}
+	return nil
 }
 
 // signal wakes the wait for a place.
@@ -144,7 +167,7 @@ func (c *limitedConn) begin(may access) bool {
 	b := c.listener
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	if c.closed || may == readAccess && b.readers >= maxReaders {
+	if c.closed || may == readAccess && b.readers >= b.maxReaders() {
 		return false
 	}
 	c.unlist()
@@ -154,16 +177,90 @@ func (c *limitedConn) begin(may access) bool {
 	return true
 }
 
-// end marks the client as answered: the first one that gives way.
+// end marks the response of a client that works as complete. The client is answered once net/http has written the response
+// out: when it waits for the next request (connState), or when nothing follows on the connection (CloseWrite). A client that
+// gave way before would lose the part that is still buffered.
 func (c *limitedConn) end() {
+	c.listener.mu.Lock()
+	defer c.listener.mu.Unlock()
+	c.ended = true
+}
+
+// connState is the ConnState of the http.Server.
+func connState(conn net.Conn, state http.ConnState) {
+	if c := limitedConnOf(conn); c != nil && state == http.StateIdle {
+		c.written()
+	}
+}
+
+// CloseWrite is called by net/http after the last response of a connection, before it waits for the client to close. With TLS
+// it is not called, and the client works until the connection is closed half a second later.
+func (c *limitedConn) CloseWrite() error {
+	c.written()
+	if half, ok := c.Conn.(interface{ CloseWrite() error }); ok {
+		return half.CloseWrite()
+	}
+	return nil
+}
+
+// written marks the client as answered if its response is complete.
+func (c *limitedConn) written() {
+	c.listener.mu.Lock()
+	ended := c.ended
+	c.listener.mu.Unlock()
+	if ended {
+		c.giveWay()
+	}
+}
+
+// giveWay marks the client as answered: the first one that a new client replaces.
+func (c *limitedConn) giveWay() {
 	b := c.listener
 	b.mu.Lock()
 	defer b.mu.Unlock()
+	c.ended = false
 	c.unlist()
 	if !c.closed {
 		c.list, c.element = b.answered, b.answered.PushBack(c)
 		b.signal()
 	}
+}
+
+// Read gives a fresh client more time after its first bytes.
+func (c *limitedConn) Read(p []byte) (int, error) {
+	n, err := c.Conn.Read(p)
+	if n > 0 && !c.read {
+		c.read = true
+		c.listener.mu.Lock()
+		if !c.heard {
+			c.renew()
+		}
+		c.listener.mu.Unlock()
+	}
+	return n, err
+}
+
+// renew lets the time of a fresh client begin again, once. The listener's mu must be held.
+func (c *limitedConn) renew() {
+	c.heard = true
+	c.tick = c.listener.ticks
+}
+
+// hasUnread reports whether the client has sent bytes that were not read yet.
+func (c *limitedConn) hasUnread() (unread bool) {
+	raw, ok := c.Conn.(syscall.Conn)
+	if !ok {
+		return false
+	}
+	socket, err := raw.SyscallConn()
+	if err != nil {
+		return false
+	}
+	socket.Control(func(fd uintptr) { // Read would wait for the goroutine that reads
+		n, _, err := syscall.Recvfrom(int(fd), make([]byte, 1), syscall.MSG_PEEK|syscall.MSG_DONTWAIT)
+		unread = err == nil && n > 0
+	})
+	return unread
 }
 
 // unlist removes the client from its list, and from the readers. The listener's mu must be held.
@@ -199,9 +296,13 @@ type limitedConn struct {
 
 	list    *list.List // of the listener; nil while working; guarded by the listener's mu, like all below
 	element *list.Element
-	tick    uint64 // of the listener when the client was accepted
+	tick    uint64 // of the listener when the client was accepted, or its first bytes arrived
 	reader  bool   // works and may only read
+	heard   bool   // has sent bytes
+	ended   bool   // its response is complete, but may not be written out
 	closed  bool
+
+	read bool // has sent bytes; owned by the goroutine that reads
 }
 
 // connKey is the key of the *limitedConn in the context of a request.
@@ -209,10 +310,16 @@ type connKey struct{}
 
 // withConn is the ConnContext of the http.Server.
 func withConn(ctx context.Context, conn net.Conn) context.Context {
+	return context.WithValue(ctx, connKey{}, limitedConnOf(conn))
+}
+
+// limitedConnOf returns the client of a connection, or nil.
+func limitedConnOf(conn net.Conn) *limitedConn {
 	if secure, ok := conn.(*tls.Conn); ok {
 		conn = secure.NetConn()
 	}
-	return context.WithValue(ctx, connKey{}, conn)
+	c, _ := conn.(*limitedConn)
+	return c
 }
 
 func (c *limitedConn) Close() error {

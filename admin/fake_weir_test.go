@@ -58,6 +58,11 @@ func (f *fakeWeir) addEvent(kind string) {
 	f.wake = make(chan struct{})
 }
 
+func (f *fakeWeir) APIClients() int { return maxClients }
+
+// maxClients is how many clients an address has at most.
+const maxClients = 64
+
 func (f *fakeWeir) Status() status.Document {
 	server := status.Server{Name: "a", Address: "10.0.0.1:1", State: "up", Layers: []status.Layer{}}
 	return status.Document{Version: "test", Clusters: []status.Cluster{{

@@ -37,8 +37,6 @@ const (
 	writeTimeout  = 30 * time.Second
 	idleTimeout   = time.Minute
 	maxHeader     = 16 << 10
-	maxClients    = conf.MaxAPIClients
-	maxReaders    = maxClients * 3 / 4 // clients per address whose requests may only read
 	closePatience = time.Second
 )
 
@@ -91,7 +89,8 @@ func (c *Change) Discard() {
 	}
 }
 
-// Commit serves the new addresses and closes those that are not in the set, which keep their guard until they are closed.
+// Commit closes the addresses that are not in the set and serves the new ones. When it returns, a closed address can be opened
+// again; its current requests are still served, under its guard.
 func (c *Change) Commit() {
 	s := c.server
 	s.mu.Lock()
@@ -103,6 +102,7 @@ func (c *Change) Commit() {
 	for name, l := range s.listeners {
 		if !c.wanted[name] {
 			delete(s.listeners, name)
+			l.stopListening()
 			s.work.Go(l.close)
 			continue
 		}
@@ -118,10 +118,11 @@ func (c *Change) Commit() {
 		s.listeners[name] = l
 		l.inherited, l.pausable = false, newPausableListener(l.ln)
 		l.guard.Store(c.guard)
-		ln := limitClients(l.pausable, maxClients, l.tls)
+		ln := limitClients(l.pausable, s.weir.APIClients, l.tls)
 		l.limited = ln
 		l.server = &http.Server{
 			ConnContext:       withConn,
+			ConnState:         connState,
 			Handler:           s.authorize(l),
 			ReadHeaderTimeout: headerTimeout, ReadTimeout: readTimeout, WriteTimeout: writeTimeout, IdleTimeout: idleTimeout,
 			MaxHeaderBytes: maxHeader,
@@ -150,6 +151,7 @@ func (s *Server) openListener(at conf.Address) (*apiListener, error) {
 			if err != nil {
 				return nil, err
 			}
+			deferAccept(ln)
 			return &apiListener{address: at.String(), tcp: at.Path == "", path: at.Path, ln: ln, remove: unlinkUnlessReplaced(at.Path), inherited: true}, nil
 		}
 	}
@@ -165,10 +167,35 @@ func (s *Server) openListener(at conf.Address) (*apiListener, error) {
 	if err != nil {
 		return nil, err
 	}
+	deferAccept(ln)
 	if bound, ok := ln.Addr().(*net.TCPAddr); ok && bound.IP.To4() != nil && at.Addr.Addr().Is6() {
 		s.log.Warn("IPv6 is not available: listening at all IPv4 addresses", "address", at.String()) // package net does so
 	}
 	return &apiListener{address: at.String(), tcp: true, ln: ln, remove: func() {}}, nil
+}
+
+// deferSeconds is how long the kernel waits for the first bytes of a client.
+const deferSeconds = 3
+
+// deferAccept makes the kernel keep a client of a TCP address until its first bytes have arrived (TCP_DEFER_ACCEPT): a client
+// that connects and sends nothing takes no place, and one that is slow to send loses none.
+func deferAccept(ln net.Listener) {
+	tcp, ok := ln.(*net.TCPListener)
+	if !ok {
+		return
+	}
+	if socket, err := tcp.SyscallConn(); err == nil {
+		socket.Control(func(fd uintptr) { // without it, clients only take places earlier
+			syscall.SetsockoptInt(int(fd), syscall.IPPROTO_TCP, syscall.TCP_DEFER_ACCEPT, deferSeconds)
+		})
+	}
+}
+
+// stopListening frees the address. Requests on its connections continue.
+func (l *apiListener) stopListening() {
+	l.limited.Close()
+	l.remove()
+	l.remove = func() {} // another process may have the file by the time of close
 }
 
 // close waits up to closePatience for current requests. It closes idle connections at once.

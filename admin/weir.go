@@ -14,6 +14,8 @@ type Weir interface {
 	Status() status.Document
 	// Metrics returns the values of one scrape. It builds no Status.
 	Metrics() status.Metrics
+	// APIClients returns how many clients each address of the API may have at once.
+	APIClients() int
 	// Ready reports whether clients are served.
 	Ready() bool
 	// ListSessions returns the sessions that match the filter.

@@ -13,7 +13,8 @@ import (
 // DefaultAdminSocket is the default address of the API, for the daemon and for its clients.
 const DefaultAdminSocket = "unix:/run/weir/admin.sock"
 
-// MaxAPIClients is the number of connections that each address of the API accepts, and for which descriptors are reserved.
+// MaxAPIClients is the number of connections that each address of the API accepts, and for which descriptors are reserved, unless
+// the descriptor limit is too low.
 const MaxAPIClients = 64
 
 func adminKeys() []key[adminDraft] {

@@ -88,6 +88,12 @@ func (b budget) effective(cfg *conf.Config) int {
 	return b.sessions
 }
 
+// apiClients returns how many clients each address of the API may have at once.
+func (b budget) apiClients(cfg *conf.Config) int { return max(1, b.api/max(1, len(cfg.Admin.Listen))) }
+
+// APIClients returns how many clients each address of the API may have at once: those for which descriptors are reserved.
+func (e *Engine) APIClients() int { return int(e.published.apiClients.Load()) }
+
 // planDescriptors computes the budget of the next configuration.
 func (r *reload) planDescriptors() (err error) {
 	r.budget, err = computeBudget(l4.DescriptorLimit(), r.e.plane.Loops(), r.next.cfg, r.next.jobs)

@@ -246,6 +246,7 @@ func (r *reload) commitLimits() {
 	limit := r.budget.effective(r.next.cfg)
 	r.e.plane.SetLimits(limit, r.budget.each, r.budget.limit-r.budget.reserved())
 	r.e.published.maxSessions.Store(int64(limit))
+	r.e.published.apiClients.Store(int64(r.budget.apiClients(r.next.cfg)))
 	r.e.logged.update(r.e.log, r.budget, r.next.cfg)
 }
 

@@ -23,6 +23,7 @@ type published struct {
 
 	listeners   atomic.Pointer[map[string]*l4.Listener] // by identity; immutable
 	maxSessions atomic.Int64
+	apiClients  atomic.Int64 // per address of the API
 	stopping    atomic.Bool
 	eventLog    eventLog
 	checks      checkCounters
