@@ -204,9 +204,6 @@ func (s *Server) configure(spec *ServerSpec) (left Departure, changed bool) {
 		s.connect = connectTime{}
 		s.cluster.accepts(s)
 	}
-	if was != nil && was.address == "" { // its sessions came from another process, see Expect
-		s.addresses = nil
-	}
 	s.address = s.addresses.number(spec.Address)
 	delete(s.left, s.address)
 	s.monitors = spec.Monitors

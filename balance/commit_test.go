@@ -157,11 +157,12 @@ func TestClusterThatReturnsKeepsItsSessions(t *testing.T) {
 
 func TestExpectedServerReturnsWithItsSessions(t *testing.T) {
 	c := New(newLevelsSpec("B"), 0, nil)
-	left, ok := c.Expect("A", 0)
+	address := newLevelsSpec("A").Levels[0].Servers[0].Address
+	left, ok := c.Expect("A", address, nil, 0)
 	require.True(t, ok)
-	_, ok = c.Expect("A", 0)
+	_, ok = c.Expect("A", address, nil, 0)
 	require.False(t, ok)
-	lease, ok := c.Adopt("A", 0, 0)
+	lease, ok := c.Adopt("A", address, 0, 0)
 	require.True(t, ok)
 	require.Equal(t, left.Address, lease.Address())
 	require.Empty(t, c.Commit(c.Prepare(newLevelsSpec("AB")), 0))
@@ -169,6 +170,34 @@ func TestExpectedServerReturnsWithItsSessions(t *testing.T) {
 	require.Equal(t, 1, c.Server("A").Sessions())
 	lease.Done(0)
 	require.Zero(t, c.Server("A").Sessions())
+}
+
+// Sessions of another process at an address that the server had count for it, and drain until it has the address again.
+func TestExpectedAddressOfServerThatMoved(t *testing.T) {
+	at := func(address string) Spec {
+		spec := newLevelsSpec("A")
+		spec.Levels[0].Servers[0].Address = address
+		return spec
+	}
+	c := New(at("new"), 0, nil)
+	_, ok := c.Expect("A", "new", nil, 0)
+	require.False(t, ok, "it has not left")
+	left, ok := c.Expect("A", "old", nil, 0)
+	require.True(t, ok)
+	require.True(t, left.Lasts())
+	require.True(t, left.Moved())
+	_, ok = c.Expect("A", "old", nil, 0)
+	require.False(t, ok, "it drains already")
+	old, ok := c.Adopt("A", "old", 0, 0)
+	require.True(t, ok)
+	require.Equal(t, left.Address, old.Address())
+	require.Equal(t, "old", old.AddressText())
+	current, ok := c.Adopt("A", "new", 0, 0)
+	require.True(t, ok)
+	require.NotEqual(t, left.Address, current.Address())
+	require.Equal(t, 2, c.Server("A").Sessions())
+	c.Commit(c.Prepare(at("old")), 0)
+	require.False(t, left.Lasts())
 }
 
 func TestRemovingFirstOfTwoKeepsSecondServing(t *testing.T) {
@@ -253,12 +282,12 @@ func TestAdoptIgnoresServerState(t *testing.T) {
 	c := New(spec, 1, nil)
 	var leases []Lease
 	for range 3 {
-		lease, ok := c.Adopt("A", 0, 0)
+		lease, ok := c.Adopt("A", c.Server("A").Address(), 0, 0)
 		require.True(t, ok)
 		leases = append(leases, lease)
 	}
 	require.Equal(t, 3, c.Server("A").Sessions())
-	_, ok := c.Adopt("Z", 0, 0)
+	_, ok := c.Adopt("Z", "", 0, 0)
 	require.False(t, ok)
 	for i := range leases {
 		leases[i].Done(0)
@@ -272,7 +301,7 @@ func TestAdoptedSessionsCountTowardsMaxSessions(t *testing.T) {
 	spec := newLevelsSpec("A", "B")
 	spec.Levels[0].Servers[0].MaxSessions = 1
 	c := New(spec, 1, nil)
-	lease, _ := c.Adopt("A", 0, 0)
+	lease, _ := c.Adopt("A", c.Server("A").Address(), 0, 0)
 	next := pick(t, c, 0)
 	require.Equal(t, "B", next.Server().Name())
 	lease.Done(0)

@@ -21,6 +21,16 @@ func (a *addressIDs) number(address string) AddressID {
 	return id
 }
 
+// text returns the address with an ID.
+func (a addressIDs) text(id AddressID) string {
+	for text, i := range a {
+		if i == id {
+			return text
+		}
+	}
+	return ""
+}
+
 // Departure is a server that has left its cluster, or an address that a server has left. It ends when the server or the
 // address returns. Until then its sessions drain.
 type Departure struct {
@@ -45,6 +55,14 @@ func (d Departure) Lasts() bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return d.Server.left[d.Address] == d.number
+}
+
+// AddressText returns the address as written in the specification.
+func (d Departure) AddressText() string {
+	c := d.Server.cluster
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return d.Server.addresses.text(d.Address)
 }
 
 // Moved reports whether the server serves at another address.
@@ -79,20 +97,25 @@ func (c *Cluster) Retire(now time.Duration) (left []Departure) {
 	return left
 }
 
-// Expect adds a server that has left before the cluster existed, for sessions of another process (Adopt). It returns false
-// if the cluster has it already.
-func (c *Cluster) Expect(server string, now time.Duration) (Departure, bool) {
+// Expect records that a server, or one of its addresses, has left before the cluster existed, for sessions of another process
+// (Adopt). handle becomes that of a server that the cluster lacks. It returns false if the server has the address, or its
+// departure lasts already.
+func (c *Cluster) Expect(server, address string, handle any, now time.Duration) (Departure, bool) {
 	c.lock(now)
 	defer c.unlock()
-	if c.servers[server] != nil || c.departed[server] != nil {
-		return Departure{}, false
+	if s := c.find(server); s != nil {
+		id := s.addresses.number(address)
+		if id == s.address || s.left[id] != 0 {
+			return Departure{}, false
+		}
+		return s.leave(id), true
 	}
 	if c.departed == nil {
 		c.departed = map[string]*Server{}
 	}
 	s := &Server{cluster: c, name: server}
-	s.public.Store(&public{})
-	s.address = s.addresses.number("")
+	s.public.Store(&public{address, handle})
+	s.address = s.addresses.number(address)
 	c.departed[server] = s
 	return s.leave(s.address), true
 }
@@ -101,6 +124,11 @@ func (c *Cluster) Expect(server string, now time.Duration) (Departure, bool) {
 func (c *Cluster) Find(name string) *Server {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	return c.find(name)
+}
+
+// find is Find. mu must be held.
+func (c *Cluster) find(name string) *Server {
 	if s := c.servers[name]; s != nil {
 		return s
 	}

@@ -18,6 +18,17 @@ func (l *Lease) Server() *Server { return l.server }
 // Address returns the address that the server had when it was picked.
 func (l *Lease) Address() AddressID { return l.address }
 
+// AddressText returns the address that the server had when it was picked, as written in the specification.
+func (l *Lease) AddressText() string {
+	if l.server == nil {
+		return ""
+	}
+	c := l.server.cluster
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return l.server.addresses.text(l.address)
+}
+
 // Follow makes the server's current address that of the lease: its session has moved there.
 func (l *Lease) Follow() {
 	c := l.server.cluster
@@ -29,20 +40,17 @@ func (l *Lease) Follow() {
 // Level returns the key of the level that the server was picked from.
 func (l *Lease) Level() int { return int(l.level) }
 
-// Adopt returns a lease for a session that already has its server, from another process. The server's state and limit
-// are not checked. It reports false if the cluster has no such server, present or departed.
-func (c *Cluster) Adopt(server string, level int, now time.Duration) (Lease, bool) {
+// Adopt returns a lease for a session that already has its server, at one of its addresses, from another process. The server's
+// state and limit are not checked. It reports false if the cluster has no such server, present or departed.
+func (c *Cluster) Adopt(server, address string, level int, now time.Duration) (Lease, bool) {
 	c.lock(now)
 	defer c.unlock()
-	s := c.servers[server]
-	if s == nil {
-		s = c.departed[server]
-	}
+	s := c.find(server)
 	if s == nil {
 		return Lease{}, false
 	}
 	s.addSessions(1)
-	return Lease{server: s, id: c.leases.acquire(), level: int32(level), address: s.address}, true
+	return Lease{server: s, id: c.leases.acquire(), level: int32(level), address: s.addresses.number(address)}, true
 }
 
 // Established records that the server answered the dial, and the connect time took. It ends the server's probation. If

@@ -125,7 +125,7 @@ func TestRebalanceClosesOnlySurplus(t *testing.T) {
 		p := &pool{t: t, c: c}
 		for _, s := range spec.Levels[0].Servers {
 			for range rapid.IntRange(0, 60).Draw(t, "sessions") {
-				lease, ok := c.Adopt(s.Name, 0, 0)
+				lease, ok := c.Adopt(s.Name, s.Address, 0, 0)
 				require.True(t, ok)
 				p.leases = append(p.leases, lease)
 			}
@@ -319,7 +319,7 @@ func TestRebalanceContinuesInNewProcess(t *testing.T) {
 	next.c.ResumeRebalance(p.c.HandoverRebalance(), p.now)
 	closed := 0
 	for _, l := range p.leases {
-		lease, ok := next.c.Adopt(l.Server().Name(), l.Level(), p.now)
+		lease, ok := next.c.Adopt(l.Server().Name(), l.AddressText(), l.Level(), p.now)
 		require.True(t, ok)
 		next.leases = append(next.leases, lease)
 		closed += next.closeSurplus()

@@ -28,6 +28,8 @@ type Target struct {
 	sendProxy uint8          // version of the PROXY header that connections begin with; 0 = none
 	proxyTLVs *proxy.TypeSet // passed on in it; nil = all
 
+	departed bool // the server left before this process started: nothing dials it
+
 	skipped atomic.Uint64 // bit set of the addresses that sessions skip while another one is left
 }
 
@@ -98,6 +100,27 @@ func NewUnixTarget(path string) (*Target, error) {
 		return nil, fmt.Errorf("unix socket path %q: want 1 to 107 bytes", path)
 	}
 	return t, nil
+}
+
+// setTarget sets what the flows to a server need of its target, should it have left by the time they arrive.
+func (b *Binding) setTarget(t *Target) {
+	if t == nil {
+		return
+	}
+	b.sendProxy = t.sendProxy
+	if t.proxyTLVs != nil {
+		b.limitTLVs, b.proxyTLVs = true, *t.proxyTLVs
+	}
+}
+
+// DepartedTarget returns the target of a server that has left before this process started: it has no address to dial, and the
+// PROXY headers that its flows need.
+func (b *Binding) DepartedTarget() *Target {
+	t := &Target{sendProxy: b.sendProxy, departed: true}
+	if b.limitTLVs {
+		t.proxyTLVs = &b.proxyTLVs
+	}
+	return t
 }
 
 // sameHeader reports whether two targets expect the same PROXY header.

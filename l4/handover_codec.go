@@ -4,7 +4,8 @@ package l4
 // (encoding/binary); strings and bytes have their length before them.
 //
 //     batch    format, bindings, sessions
-//     binding  address and name of the listener, cluster, level, server; timeouts and records of its sessions
+//     binding  address and name of the listener, cluster, level, server and its address, PROXY header that it gets;
+//              timeouts and records of its sessions
 //     session  binding, id, client, times, state of both sockets, both streams with the bytes that wait in them
 //
 // The descriptors of a session are, in this order: the client's socket, the server's, then both ends of the pipe of
@@ -23,7 +24,7 @@ import (
 )
 
 // SessionFormat is the version of this encoding. Every change of the encoding changes it.
-const SessionFormat = 3
+const SessionFormat = 4
 
 // errBatch is wrapped by every decoding error.
 var errBatch = errors.New("handover: malformed sessions")
@@ -43,6 +44,11 @@ type Binding struct {
 	Cluster  string
 	Level    string // its name or number
 	Server   string
+	At       string // the server's address when it was picked, as in the configuration
+
+	sendProxy uint8 // as in Target
+	limitTLVs bool  // proxyTLVs are those that are passed on, else all
+	proxyTLVs proxy.TypeSet
 
 	clientIdle, serverIdle, halfClose, keepalive, userTimeout time.Duration
 	records                                                   Records
@@ -167,8 +173,13 @@ func appendBindings(b []byte, bindings []Binding) []byte {
 	b = binary.AppendUvarint(b, uint64(len(bindings)))
 	for i := range bindings {
 		x := &bindings[i]
-		for _, s := range [...]string{x.Address, x.Listener, x.Cluster, x.Level, x.Server} {
+		for _, s := range [...]string{x.Address, x.Listener, x.Cluster, x.Level, x.Server, x.At} {
 			b = appendText(b, s)
+		}
+		b = append(b, x.sendProxy)
+		b = binary.AppendUvarint(b, flags(x.limitTLVs))
+		for _, bits := range x.proxyTLVs {
+			b = binary.AppendUvarint(b, bits)
 		}
 		for _, d := range [...]time.Duration{x.clientIdle, x.serverIdle, x.halfClose, x.keepalive, x.userTimeout} {
 			b = binary.AppendVarint(b, int64(d))
@@ -320,7 +331,12 @@ func (r *batchReader) end(needed, descriptors int) {
 
 func (r *batchReader) bindings() (bindings []Binding) {
 	for range r.number(maxDescriptors, "bindings") {
-		x := Binding{Address: r.text("listener"), Listener: r.text("listener"), Cluster: r.text("cluster"), Level: r.text("level"), Server: r.text("server")}
+		x := Binding{Address: r.text("listener"), Listener: r.text("listener"), Cluster: r.text("cluster"), Level: r.text("level"), Server: r.text("server"), At: r.text("server")}
+		x.sendProxy = uint8(r.number(2, "PROXY header"))
+		r.flags("PROXY header", &x.limitTLVs)
+		for i := range x.proxyTLVs {
+			x.proxyTLVs[i] = r.number(math.MaxUint64, "PROXY header")
+		}
 		for _, d := range [...]*time.Duration{&x.clientIdle, &x.serverIdle, &x.halfClose, &x.keepalive, &x.userTimeout} {
 			*d = r.nonNegative("timeout")
 		}

@@ -149,7 +149,7 @@ func (s *session) binding() Binding {
 		return at
 	}
 	if server := s.lease.Server(); server != nil {
-		at.Server, at.Level = server.Name(), s.set.levelName(s.lease.Level())
+		at.Server, at.At, at.Level = server.Name(), s.lease.AddressText(), s.set.levelName(s.lease.Level())
 	}
 	return at
 }
@@ -284,7 +284,8 @@ type LocalBinding struct {
 	Set      *Settings // of new sessions
 	Cluster  *balance.Cluster
 	Server   string
-	Level    int // key
+	At       string // the server's address, as in its cluster
+	Level    int    // key
 }
 
 // ReceivedSessions is a batch that has arrived. It must end with Start or Discard.
@@ -315,7 +316,7 @@ func (p *Plane) ReceiveSessions(body []byte, descriptors []int32, find func(Bind
 		h := &a.bindings[content.sessions[i].binding]
 		var lease balance.Lease
 		if content.sessions[i].hold == nil {
-			lease, _ = h.Cluster.Adopt(h.Server, h.Level, p.Now())
+			lease, _ = h.Cluster.Adopt(h.Server, h.At, h.Level, p.Now())
 		}
 		a.leases = append(a.leases, lease)
 	}

@@ -20,7 +20,7 @@ import (
 )
 
 // FlowFormat is the version of the encoding of flows. Every change of the encoding changes it.
-const FlowFormat = 5
+const FlowFormat = 6
 
 // flowBatch is the content of a batch of flows: format, bindings, flows.
 type flowBatch struct {
@@ -51,7 +51,6 @@ type flowState struct {
 
 	stage                flowStage
 	inTable, established bool
-	sendsProxy           bool   // a PROXY header precedes its datagrams to the server
 	kept                 []byte // the last unanswered datagram
 }
 
@@ -64,7 +63,7 @@ func (p *flowBatch) encode() []byte {
 		b = binary.AppendUvarint(b, uint64(t.socket))
 		b = binary.AppendUvarint(b, t.id)
 		b = append(b, t.key[:]...)
-		b = binary.AppendUvarint(b, flags(t.hasHeader, t.local, t.inTable, t.established, t.sendsProxy))
+		b = binary.AppendUvarint(b, flags(t.hasHeader, t.local, t.inTable, t.established))
 		b = appendAddress(b, t.client)
 		b = appendAddress(b, t.dest)
 		b = append(binary.AppendUvarint(b, uint64(len(t.tlvs))), t.tlvs...)
@@ -111,7 +110,7 @@ func (r *batchReader) flow(bindings int) flowState {
 	t.socket = int(r.number(math.MaxInt32, "socket"))
 	t.id = r.number(math.MaxUint64, "id")
 	copy(t.key[:], r.bytes(uint64(len(t.key)), "key"))
-	r.flags("flags", &t.hasHeader, &t.local, &t.inTable, &t.established, &t.sendsProxy)
+	r.flags("flags", &t.hasHeader, &t.local, &t.inTable, &t.established)
 	t.client, t.dest = r.address("client"), r.address("destination")
 	t.tlvs = r.bytes(r.number(bufferSize, "tlvs"), "tlvs")
 	t.startedAt, t.activeAt, t.sentAt, t.moveDeadline = r.duration("time"), r.duration("time"), r.duration("time"), r.duration("time")
@@ -209,8 +208,9 @@ func noServerReason(fault Reason) Reason {
 func (f *flow) binding() Binding {
 	at := Binding{Address: f.socket.ln.at.String(), Listener: f.set.Name, Cluster: f.set.ClusterName}
 	if server := f.lease.Server(); server != nil {
-		at.Server, at.Level = server.Name(), f.set.levelName(f.lease.Level())
+		at.Server, at.At, at.Level = server.Name(), f.lease.AddressText(), f.set.levelName(f.lease.Level())
 	}
+	at.setTarget(f.target)
 	return at
 }
 
@@ -220,7 +220,6 @@ func (f *flow) state() flowState {
 		startedAt: f.startedAt, activeAt: f.activeAt, sentAt: f.sentAt, moveDeadline: f.moveDeadline, balancedAt: f.balancedAt, requests: f.requests, connected: f.connected, firstByte: f.firstByte,
 		bytesUp: f.bytesUp, bytesDown: f.bytesDown, unanswered: f.unanswered, repliesLeft: f.repliesLeft, attemptCount: f.attemptCount,
 		maxSegmentUp: f.maxSegmentUp, maxSegmentDown: f.maxSegmentDown, stage: f.stage, inTable: f.inTable, established: f.established,
-		sendsProxy: f.target.sendsProxy(),
 	}
 	if f.header != nil {
 		t.hasHeader, t.local, t.client, t.dest, t.tlvs = true, f.header.local, f.header.client, f.header.dest, f.header.tlvs
@@ -273,8 +272,7 @@ type ReceivedFlows struct {
 }
 
 // ReceiveFlows decodes a batch of flows, as ReceiveSessions does for sessions. A flow whose listener this process does not
-// have ends at Start: the client's next datagram starts another. So does a flow to a server that has left if it needs PROXY
-// headers: the settings of these have left with the server.
+// have ends at Start: the client's next datagram starts another.
 func (p *Plane) ReceiveFlows(body []byte, descriptors []int32, find func(Binding) LocalBinding) (*ReceivedFlows, error) {
 	content, err := decodeFlows(body, len(descriptors))
 	if err != nil {
@@ -289,11 +287,7 @@ func (p *Plane) ReceiveFlows(body []byte, descriptors []int32, find func(Binding
 		h := &a.bindings[t.binding]
 		var lease balance.Lease
 		if h.Listener != nil && t.socket < len(h.Listener.fds) {
-			lease, _ = h.Cluster.Adopt(h.Server, h.Level, p.Now())
-			if server := lease.Server(); server != nil && t.sendsProxy && targetOf(server) == nil {
-				lease.Done(p.Now())
-				lease = balance.Lease{}
-			}
+			lease, _ = h.Cluster.Adopt(h.Server, h.At, h.Level, p.Now())
 		}
 		a.leases = append(a.leases, lease)
 	}

@@ -17,7 +17,7 @@ func randomFlows(r *rand.Rand) *flowBatch {
 		t := flowState{
 			socket: r.IntN(4), id: r.Uint64(), hasHeader: coin(), local: coin(), startedAt: time.Duration(r.Int64()), sentAt: -time.Duration(r.Int64()), moveDeadline: time.Duration(r.Int64()), balancedAt: time.Duration(r.Int64()), requests: r.Uint32(),
 			connected: since(r.Uint32()), bytesUp: r.Uint64(), unanswered: r.Uint32(), attemptCount: uint16(r.Uint32()), maxSegmentUp: anySegment,
-			inTable: coin(), stage: flowStage(r.IntN(3)), established: coin(), sendsProxy: coin(), tlvs: []byte{}, kept: make([]byte, r.IntN(300)),
+			inTable: coin(), stage: flowStage(r.IntN(3)), established: coin(), tlvs: []byte{}, kept: make([]byte, r.IntN(300)),
 		}
 		for i := range t.key {
 			t.key[i] = byte(r.Uint32())

@@ -163,10 +163,10 @@ const unknownAddress = math.MaxUint8
 // the old address, datagrams may be lost without an error.
 func (f *flow) serverMoved(l *loop) bool {
 	now := targetOf(f.lease.Server())
-	if now == nil { // the server left before this process started
+	if now == nil || now.departed {
 		return false
 	}
-	if f.target == nil {
+	if f.target == nil || f.target.departed {
 		f.setTarget(l, now)
 	}
 	if now == f.target && f.address != unknownAddress {

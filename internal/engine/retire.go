@@ -18,7 +18,8 @@ type retired struct {
 	timeout   time.Duration // after which their sessions are cut
 	awaited   bool          // more of their sessions may arrive from the old process
 
-	number uint64 // in drains.left
+	number   uint64    // in drains.left and drains.open
+	deadline time.Time // when its sessions are cut
 }
 
 // drains cut the sessions of retired objects at their deadlines. Waiting costs no goroutine.
@@ -33,6 +34,7 @@ type drains struct {
 	timers  map[*time.Timer]bool
 	stopped bool
 	left    map[*l4.Listener]uint64 // listeners that drain, by the number of the reload that removed them
+	open    map[uint64]*retired     // those whose deadline is to come
 	number  uint64                  // of the last such reload
 }
 
@@ -43,8 +45,8 @@ func (d *drains) returned(ln *l4.Listener) {
 	delete(d.left, ln)
 }
 
-// prune removes what has returned, or has no sessions and cannot get any.
-func (d *drains) prune(r *retired) {
+// prune removes what has returned, or has no sessions and cannot get any. It reports whether something is left.
+func (d *drains) prune(r *retired) bool {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	r.listeners = slices.DeleteFunc(r.listeners, func(ln *l4.Listener) bool {
@@ -60,6 +62,11 @@ func (d *drains) prune(r *retired) {
 	r.servers = slices.DeleteFunc(r.servers, func(s balance.Departure) bool {
 		return !s.Lasts() || !r.awaited && s.Server.Sessions() <= 0
 	})
+	if len(r.listeners)+len(r.servers) > 0 {
+		return true
+	}
+	delete(d.open, r.number)
+	return false
 }
 
 // after calls do after a time, unless stop is called first.
@@ -109,11 +116,15 @@ const (
 
 // start closes the listeners that have left, and gives the sessions of what has left until the drain deadline.
 func (d *drains) start(left retired) {
+	left.deadline = time.Now().Add(left.timeout)
 	d.mu.Lock()
 	d.number++
 	left.number = d.number
 	if d.left == nil {
-		d.left = map[*l4.Listener]uint64{}
+		d.left, d.open = map[*l4.Listener]uint64{}, map[uint64]*retired{}
+	}
+	if len(left.listeners) > 0 || len(left.servers) > 0 {
+		d.open[left.number] = &left
 	}
 	for _, ln := range left.listeners {
 		d.left[ln] = left.number
@@ -126,23 +137,23 @@ func (d *drains) start(left retired) {
 		d.closings.closeRemoved(s.Server.Cluster(), s, left.timeout)
 	}
 	if len(left.listeners) > 0 || len(left.servers) > 0 {
-		d.wait(left, time.Now().Add(left.timeout), firstPrune)
+		d.wait(&left, firstPrune)
 	}
 }
 
 // wait waits until all sessions of what has left have ended. At the deadline it cuts the others.
-func (d *drains) wait(left retired, deadline time.Time, interval time.Duration) {
-	remaining := time.Until(deadline)
+func (d *drains) wait(left *retired, interval time.Duration) {
+	remaining := time.Until(left.deadline)
 	if interval < remaining {
 		d.after(interval, func() {
-			if d.prune(&left); len(left.listeners)+len(left.servers) > 0 {
-				d.wait(left, deadline, min(2*interval, maxPruneInterval))
+			if d.prune(left) {
+				d.wait(left, min(2*interval, maxPruneInterval))
 			}
 		})
 		return
 	}
 	d.after(remaining, func() {
-		d.prune(&left)
+		d.prune(left)
 		type place struct {
 			server  *balance.Server
 			address balance.AddressID
@@ -165,6 +176,7 @@ func (d *drains) wait(left retired, deadline time.Time, interval time.Duration) 
 		for _, ln := range left.listeners {
 			delete(d.left, ln)
 		}
+		delete(d.open, left.number)
 		d.mu.Unlock()
 		if cut > 0 {
 			d.log.Info("drain deadline", "sessions_cut", cut)

@@ -132,7 +132,7 @@ func (e *Engine) receiveHandover() {
 	defer p.Close()
 	defer e.plane.ResumeReceive() // also if not all flows have arrived
 	defer context.AfterFunc(e.ctx, p.Interrupt)()
-	departed := &departedObjects{engine: e, listeners: map[string]*l4.Listener{}, admissions: map[string]*l4.AdmissionState{}}
+	departed := newDepartedObjects(e)
 	err := p.Receive(handover.Receiver{
 		Sessions: func(body []byte, descriptors []int32) (handover.Received, error) {
 			e.mu.Lock() // no reload between finding and using a binding
@@ -163,15 +163,6 @@ func (e *Engine) receiveHandover() {
 	}
 }
 
-// departedObjects are listeners and servers that sessions of the old process use and the configuration of this one lacks.
-// Their sessions continue until the drain deadline.
-type departedObjects struct {
-	engine    *Engine
-	listeners map[string]*l4.Listener // by address
-
-	admissions map[string]*l4.AdmissionState // by listener name
-}
-
 // bindSession finds the objects of a session, or makes those that the configuration lacks. mu is held.
 func (d *departedObjects) bindSession(at l4.Binding) l4.LocalBinding {
 	ln := d.engine.listeners["tcp "+at.Address]
@@ -193,11 +184,11 @@ func (d *departedObjects) bindFlow(at l4.Binding) l4.LocalBinding {
 }
 
 func (d *departedObjects) bind(at l4.Binding, ln *l4.Listener, set *l4.Settings) l4.LocalBinding {
-	b := l4.LocalBinding{Listener: ln, Set: set, Cluster: d.engine.running.Load().clusters[at.Cluster], Server: at.Server}
+	b := l4.LocalBinding{Listener: ln, Set: set, Cluster: d.engine.running.Load().clusters[at.Cluster], Server: at.Server, At: at.At}
 	if at.Held {
 		return d.bindHeld(b, at)
 	}
-	if b.Cluster == nil || b.Cluster.Server(at.Server) == nil {
+	if b.Cluster == nil || b.Cluster.Server(at.Server) == nil || b.Cluster.Server(at.Server).Address() != at.At {
 		b.Cluster = d.cluster(b.Cluster, at)
 	}
 	if b.Set.ClusterName != at.Cluster { // the listener has another cluster now
@@ -226,7 +217,7 @@ func (d *departedObjects) listener(address string) *l4.Listener {
 		ln = d.engine.plane.DetachedListener(address)
 		d.listeners[address] = ln
 		d.engine.retiredListeners["tcp "+address] = ln
-		d.retire(retired{listeners: []*l4.Listener{ln}})
+		d.retire(retired{listeners: []*l4.Listener{ln}}, departure{Listener: address})
 	}
 	return ln
 }
@@ -246,8 +237,8 @@ func (d *departedObjects) admission(at l4.Binding) *l4.AdmissionState {
 	return state
 }
 
-// cluster returns the running cluster c, or one that has left if c is nil, with the server of a session. The server has
-// left, and takes the session back if it returns.
+// cluster returns the running cluster c, or one that has left if c is nil, with the server of a session. The server, or its
+// address, has left and takes the session back if it returns.
 func (d *departedObjects) cluster(c *balance.Cluster, at l4.Binding) *balance.Cluster {
 	e := d.engine
 	if c == nil {
@@ -258,13 +249,6 @@ func (d *departedObjects) cluster(c *balance.Cluster, at l4.Binding) *balance.Cl
 		c.Retire(e.plane.Now())
 		e.retiredClusters[at.Cluster] = c
 	}
-	if left, added := c.Expect(at.Server, e.plane.Now()); added {
-		d.retire(retired{servers: []balance.Departure{left}})
-	}
+	d.expect(c, &at)
 	return c
-}
-
-func (d *departedObjects) retire(r retired) {
-	r.awaited, r.timeout = true, d.engine.running.Load().cfg.Runtime.DrainTimeout
-	d.engine.drains.start(r)
 }

@@ -17,6 +17,7 @@ type transferredState struct {
 	Balance       map[string][]balance.HandoverState    `json:"balance"`              // by cluster
 	Rebalances    map[string]*balance.RebalanceHandover `json:"rebalances,omitempty"` // by cluster
 	Closings      []transferredClosing                  `json:"closings,omitempty"`
+	Departures    []departure                           `json:"departures,omitempty"`
 	Counters      counts                                `json:"counters"`
 	Events        eventLogState                         `json:"events"`
 }
@@ -28,6 +29,7 @@ func (e *Engine) transferredState() (any, error) {
 	t := &transferredState{
 		ClockOrigin: e.plane.ClockOrigin(), LastSessionID: e.plane.LastID(), Saved: saved, Addresses: addresses{},
 		Balance: map[string][]balance.HandoverState{}, Rebalances: map[string]*balance.RebalanceHandover{}, Closings: e.closings.transfer(), Counters: e.counts(*e.published.listeners.Load()), Events: e.published.eventLog.state(),
+		Departures: e.drains.departures(),
 	}
 	for name, c := range running.clusters {
 		t.Balance[name] = c.HandoverStates(e.plane.Now())

@@ -3,7 +3,10 @@
 package upgrade_test
 
 import (
+	"fmt"
+	"net/netip"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -104,18 +107,39 @@ func TestUpgradeBeforeReturnKeepsFlows(t *testing.T) {
 	nettest.Wait(t, 10*time.Second, "the flow to leave the server at its deadline", func() bool { return c.RoundTrip("x")[:3] == "two" })
 }
 
-// A server that is removed before an upgrade gets no datagram without the PROXY header that it expects.
-func TestUpgradeEndsFlowsThatNeedSettingsOfRemovedServer(t *testing.T) {
+// The flow of a server that is removed before an upgrade keeps the PROXY header that the server expects, until it leaves the
+// server at the deadline that it had before.
+func TestUpgradeKeepsHeaderOfRemovedServer(t *testing.T) {
 	t.Parallel()
-	one, two := nettest.StartDatagrams(t, nettest.ReplyWithName("one")), nettest.StartDatagrams(t, nettest.ReplyWithName("two"))
-	l := weirtest.Config{Cluster: "send_proxy = \"v2\"", Levels: weirtest.OneLevel(one.Addr()+" name=one", two.Addr()+" name=two")}.UDP(t)
+	const signature = "\r\n\r\n\x00\r\nQUIT\n"
+	var without atomic.Int64
+	reply := func(name string) nettest.DatagramHandler {
+		return func(from netip.AddrPort, data []byte, reply func([]byte)) {
+			if !strings.HasPrefix(string(data), signature) {
+				without.Add(1)
+			}
+			reply(fmt.Appendf(nil, "%s %d", name, from.Port()))
+		}
+	}
+	one, two := nettest.StartDatagrams(t, reply("one")), nettest.StartDatagrams(t, reply("two"))
+	l := weirtest.Config{
+		Runtime: `drain_timeout = "3s"`, Levels: weirtest.OneLevel(one.Addr()+" name=one send_proxy=v2 proxy_tlvs=none", two.Addr()+" name=two send_proxy=v2"),
+	}.UDP(t)
 	w := weirtest.Options{Program: weirtest.CopyProgram(t)}.Start(t, l.String())
 	w.Baseline = nil
 	c := nettest.DialDatagrams(t, "", l.Listen)
-	require.Equal(t, "one", c.RoundTrip("x")[:3])
-	l.Levels = weirtest.OneLevel(two.Addr() + " name=two")
+	first := c.RoundTrip("x")
+	require.Equal(t, "one", first[:3])
+	l.Levels = weirtest.OneLevel(two.Addr() + " name=two send_proxy=v2")
 	w.Reload(l.String())
-	require.Equal(t, "one", c.RoundTrip("x")[:3])
-	w.Upgrade()
-	require.Equal(t, "two", c.RoundTrip("x")[:3])
+	removed := time.Now()
+	for range 2 {
+		w.Upgrade()
+		if answer := c.RoundTrip("x"); nettest.Elapsed(removed) < 3*time.Second {
+			require.Equal(t, first, answer)
+		}
+	}
+	nettest.Wait(t, 10*time.Second, "the flow to leave the server at its deadline", func() bool { return c.RoundTrip("x")[:3] == "two" })
+	require.GreaterOrEqual(t, time.Since(removed), 3*time.Second-50*time.Millisecond)
+	require.Zero(t, without.Load())
 }
