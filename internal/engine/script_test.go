@@ -229,8 +229,8 @@ func cluster(keys string, levels ...string) string {
 	return b.String()
 }
 
-// quick is a check whose verdicts come soon.
-const quick = "[[cluster.c.check]]\ntype = \"tcp\"\ninterval = \"20ms\"\ntimeout = \"20ms\"\nrise = 2\nfall = 2\n"
+// quick is a check whose verdicts come soon. Where this process does not run for its timeout, there is no verdict.
+const quick = "[[cluster.c.check]]\ntype = \"tcp\"\ninterval = \"100ms\"\ntimeout = \"100ms\"\nrise = 2\nfall = 2\n"
 
 // startNamed starts a server that sends its name to every client, and returns it with its table in the configuration.
 func startNamed(t *testing.T, name string) (*nettest.Host, string) {
