@@ -88,6 +88,7 @@ type Listener struct {
 	MaxSessionsPerSource    int     // concurrent, per source; 0 = no limit
 	MaxSessionRate          int     // new sessions per second, with bursts of the same size; 0 = no limit
 	MaxSessionRatePerSource int     // likewise, per source
+	WhenFull                string  // at MaxSessions: reject or wait
 	SourcePrefixV6          int     // length of the IPv6 prefix that is a source
 
 	AcceptProxy    bool          // every client must send a PROXY header

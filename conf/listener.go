@@ -51,6 +51,9 @@ func listenerKeys() []key[listenerDraft] {
 				"remembered.").withAliases("rate_limit_per_source", "limit_req"),
 		scalar("source_prefix_v6", integerType(1, 128), "64", func(l *listenerDraft) *int { return &field(l).SourcePrefixV6 },
 			"Length of the IPv6 prefix that counts as one source for the limits per source: one client usually has a whole /64."),
+		scalar("when_full", oneOf([]string{"reject", "wait"}, nil), "reject", func(l *listenerDraft) *string { return &field(l).WhenFull },
+			"What clients over `max_sessions`, or over `runtime.max_sessions`, get: `reject` resets them, `wait` stops accepting until a "+
+				"session ends. Those that wait are in the kernel's queue, of at most `backlog` clients per event loop, and wait as long as they like.").withAliases("on_full").onlyFor("tcp"),
 		scalar("accept_proxy", booleanType(), "false", func(l *listenerDraft) *bool { return &field(l).AcceptProxy },
 			"Require a PROXY header, version 1 or 2, from every client.").withAliases("accept-proxy", "proxy_protocol", "proxy_in"),
 		clients("trusted_proxies", func(l *listenerDraft) *Clients { return &field(l).TrustedProxies },

@@ -117,6 +117,8 @@ type Admission struct {
 // identity.
 type AdmissionState struct {
 	sessions atomic.Int64
+	awaited  atomic.Int64          // of sessions: those that the old process of an upgrade has
+	waiting  atomic.Pointer[Plane] // its listen sockets wait for a slot; nil = none do
 	rate     bucket
 	rates    atomic.Pointer[sourceRates] // nil until MaxRatePerSource is first used
 
@@ -158,6 +160,8 @@ func (g *AdmissionState) Sources() int {
 
 // admissionClaim is what a client holds of its listener's AdmissionState. The zero value is nothing.
 type admissionClaim struct {
+	reserved bool // counted in sessions before admission (Settings.WaitWhenFull)
+
 	session bool  // counted in sessions
 	source  bool  // counted in sources
 	prefix  uint8 // with source: of an IPv6 client
@@ -179,36 +183,50 @@ func sourceOf(client netip.Addr, prefix uint8) source {
 	return key
 }
 
-// acquire admits a client or returns why not. A rejected client holds nothing. The claim must be released with the same
-// address. The rate is checked last, so that only admitted clients use it up.
+// acquire is acquireReserved for a client without a reservation.
 func (a *Admission) acquire(client netip.Addr, now time.Duration) (held admissionClaim, why Rejection) {
+	why = a.acquireReserved(&held, client, now)
+	return held, why
+}
+
+// acquireReserved admits a client or returns why not. A rejected client holds what it held before: nothing, or its
+// reservation. The claim must be released with the same address. The rate is checked last, so that only admitted clients use
+// it up.
+func (a *Admission) acquireReserved(held *admissionClaim, client netip.Addr, now time.Duration) Rejection {
 	client = client.Unmap()
 	if a.Deny.Contains(client) || a.Allow != nil && !a.Allow.Contains(client) {
-		return held, RejectedDenied
+		return RejectedDenied
 	}
 	g := a.State
-	if !acquireCount(&g.sessions, int64(a.MaxSessions)) {
-		return held, RejectedMaxSessions
+	if !held.reserved && !acquireCount(&g.sessions, int64(a.MaxSessions)) {
+		return RejectedMaxSessions
 	}
-	held.session = true
+	before, claim := *held, admissionClaim{session: true}
 	prefix := uint8(g.prefix.Load())
 	if client.IsValid() && g.counting.Load() {
 		if !g.sources.Load().acquire(sourceOf(client, prefix), a.MaxPerSource) {
-			a.release(&held, client)
-			return held, RejectedPerSource
+			a.releaseTo(&before, &claim, client)
+			return RejectedPerSource
 		}
-		held.source, held.prefix = true, prefix
+		claim.source, claim.prefix = true, prefix
 	}
 	if a.limitsRateOf(client) && !g.sourceRates().take(sourceOf(client, prefix), now, a.MaxRatePerSource) {
-		a.release(&held, client)
-		return held, RejectedRatePerSource
+		a.releaseTo(&before, &claim, client)
+		return RejectedRatePerSource
 	}
 	if a.MaxSessionRate > 0 && !g.rate.take(now, a.MaxSessionRate) {
 		a.refundSource(client)
-		a.release(&held, client)
-		return held, RejectedRate
+		a.releaseTo(&before, &claim, client)
+		return RejectedRate
 	}
-	return held, Admitted
+	*held = claim
+	return Admitted
+}
+
+// releaseTo releases a claim except for the reservation that it began with.
+func (a *Admission) releaseTo(before, claim *admissionClaim, client netip.Addr) {
+	claim.session = !before.reserved
+	a.release(claim, client)
 }
 
 // limitsRateOf reports whether the rate of a client's source is limited.
@@ -228,7 +246,7 @@ func (a *Admission) acquireUnchecked(client netip.Addr) admissionClaim {
 	if g == nil {
 		return admissionClaim{}
 	}
-	g.sessions.Add(1)
+	g.arrive()
 	held := admissionClaim{session: true}
 	a.countSource(&held, client)
 	return held
@@ -250,8 +268,21 @@ func (a *Admission) release(p *admissionClaim, client netip.Addr) {
 	if held.source {
 		a.State.sources.Load().release(sourceOf(client, held.prefix))
 	}
-	if held.session {
-		a.State.sessions.Add(-1)
+	if held.session || held.reserved {
+		a.State.release()
+	}
+}
+
+// release uncounts a session and wakes the listen sockets that wait for its slot.
+func (g *AdmissionState) release() {
+	g.sessions.Add(-1)
+	g.wake()
+}
+
+// wake wakes the listen sockets that wait for a slot.
+func (g *AdmissionState) wake() {
+	if p := g.waiting.Load(); p != nil && g.waiting.CompareAndSwap(p, nil) {
+		p.resumeWaiting()
 	}
 }
 

@@ -348,7 +348,7 @@ func (a *ReceivedSessions) Start() {
 		fds = fds[n:]
 		l := p.leastLoaded()
 		l.live.Add(1)
-		p.sessions.Add(1)
+		p.arrive()
 		work[l.index] = append(work[l.index], func(l *loop) { l.takeOver(t, h, a.leases[i], own) })
 	}
 	for i, list := range work {

@@ -317,7 +317,7 @@ func (a *ReceivedFlows) Start() {
 		}
 		l := p.loops[t.socket%len(p.loops)]
 		l.live.Add(1)
-		p.sessions.Add(1)
+		p.arrive()
 		work[l.index] = append(work[l.index], i)
 	}
 	for i, list := range work {

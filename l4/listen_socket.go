@@ -17,6 +17,7 @@ type listenSocket struct {
 	number   int32         // identifies the socket in events
 	resumeAt time.Duration // when a paused socket is watched again
 	paused   bool
+	waiting  bool       // for a slot (tcp_wait.go)
 	burst    int        // TCP: clients to accept before other events are handled; follows the load
 	udp      *udpSocket // nil for TCP
 }
@@ -114,6 +115,7 @@ func (l *loop) pauseAccept() {
 
 func (l *loop) resumeAccept() {
 	l.acceptPaused = false
+	l.resumeWaiting()
 	for _, s := range l.listenSockets {
 		if !s.paused {
 			l.watch(s)
@@ -145,7 +147,7 @@ func (l *loop) closeListenSockets(ln *Listener) {
 		if s.ln != ln {
 			continue
 		}
-		for n := 0; n < 2*burstMax+ln.set.Load().Backlog && l.acceptOne(s) == 0; n++ {
+		for n := 0; n < 2*burstMax+ln.set.Load().Backlog && l.acceptOne(s, &acceptedClient{ln: ln}) == 0; n++ {
 		}
 		l.closeListenSocket(s)
 	}

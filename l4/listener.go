@@ -226,6 +226,9 @@ func (ln *Listener) applySocketOptions(set *Settings) {
 // Update sets the settings of new sessions and of those that are held. Other sessions keep theirs.
 func (ln *Listener) Update(set *Settings) {
 	old := ln.set.Swap(set)
+	if old.WaitWhenFull {
+		ln.plane.resumeWaiting() // the limit may be higher
+	}
 	if old.Keepalive != set.Keepalive || old.UserTimeout != set.UserTimeout || old.Backlog != set.Backlog || old.UnixFile != set.UnixFile {
 		ln.applySocketOptions(set)
 	}

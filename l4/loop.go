@@ -59,6 +59,8 @@ type loop struct {
 	listenSockets    map[int32]*listenSocket // by number
 	lastListenSocket int32
 	pausedSockets    []*listenSocket
+	waitingSockets   []*listenSocket // for a slot
+	waitingSince     time.Duration   // when the last one began
 	acceptPaused     bool            // another process accepts
 	pending          []pendingClient // clients that wait briefly for a slot
 	pendingAccepted  int             // those without a session
@@ -171,7 +173,7 @@ func (l *loop) run() {
 		if !l.sweep.idle() {
 			l.closeSessions()
 		}
-		if len(l.pausedSockets) > 0 || l.now-l.lastTrim > trimEvery {
+		if len(l.pausedSockets) > 0 || len(l.waitingSockets) > 0 || l.now-l.lastTrim > trimEvery {
 			l.housekeep()
 		}
 	}
@@ -283,6 +285,9 @@ func (l *loop) pollTimeout(now time.Duration) int {
 	}
 	if rest := l.errorBackoff(); len(l.pausedSockets) > 0 && (wait < 0 || wait > rest) {
 		wait = rest
+	}
+	if len(l.waitingSockets) > 0 && (wait < 0 || wait > waitRetry) {
+		wait = waitRetry
 	}
 	if len(l.pending) > 0 && (wait < 0 || wait > pendingInterval) {
 		wait = pendingInterval
@@ -411,6 +416,9 @@ func (l *loop) wantsRecord(set *Settings, end Termination) bool {
 // housekeep resumes paused listen sockets, counts bytes and frees what was not used lately.
 func (l *loop) housekeep() {
 	l.resumePaused()
+	if len(l.waitingSockets) > 0 && l.now-l.waitingSince >= waitRetry {
+		l.resumeWaiting()
+	}
 	if l.now-l.lastTrim > trimEvery {
 		l.lastTrim = l.now
 		l.flushAllBytes()

@@ -39,6 +39,8 @@ type Plane struct {
 
 	sessions           atomic.Int64 // current sessions and flows, including those on their way to a loop
 	held               atomic.Int64 // sessions in PhaseHold
+	awaited            atomic.Int64 // sessions that the old process of an upgrade has
+	waiting            atomic.Bool  // listen sockets wait for a slot of the process
 	maxSessions        atomic.Int64
 	rejected           atomic.Uint64 // clients
 	maxDescriptors     atomic.Int64  // for sessions and pipes together
@@ -113,6 +115,9 @@ func (p *Plane) SetLimits(sessions, each, descriptors int) {
 	p.maxSessions.Store(int64(sessions))
 	p.sessionDescriptors.Store(int64(each))
 	p.maxDescriptors.Store(int64(descriptors))
+	if p.waiting.Swap(false) {
+		p.resumeWaiting()
+	}
 }
 
 // Sessions returns the number of current sessions and flows.
@@ -142,8 +147,11 @@ func (p *Plane) canOpenPipe() bool {
 }
 
 // acquireSession counts a new session, unless a limit of the process is reached.
-func (p *Plane) acquireSession() bool {
-	return acquireCount(&p.sessions, max(1, min(p.maxSessions.Load(), (p.maxDescriptors.Load()-p.pipeDescriptors())/p.sessionDescriptors.Load())))
+func (p *Plane) acquireSession() bool { return acquireCount(&p.sessions, p.sessionLimit()) }
+
+// sessionLimit returns how many sessions there may be at once.
+func (p *Plane) sessionLimit() int64 {
+	return max(1, min(p.maxSessions.Load()-p.awaited.Load(), (p.maxDescriptors.Load()-p.pipeDescriptors())/p.sessionDescriptors.Load()))
 }
 
 // releaseSession uncounts a session.
@@ -153,6 +161,9 @@ func (p *Plane) releaseSession() {
 		case p.idle <- struct{}{}:
 		default:
 		}
+	}
+	if p.waiting.Load() && p.waiting.Swap(false) {
+		p.resumeWaiting()
 	}
 }
 

@@ -46,6 +46,8 @@ type Settings struct {
 	Records     Records
 	Admission   Admission
 
+	WaitWhenFull bool // TCP: at Admission.MaxSessions and at the limit of the process, clients wait in the kernel's queue
+
 	AcceptProxy    bool          // every client must send a PROXY header
 	TrustedProxies *AddressSet   // peers that may send one
 	ProxyTimeout   time.Duration // > 0 with AcceptProxy; for the whole header, from the accept

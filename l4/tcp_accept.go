@@ -25,11 +25,15 @@ const burstMax = 64
 // accept accepts a burst of clients. The socket is level-triggered, so remaining clients cause another event. The burst
 // grows while there are more clients and shrinks to the number found, which saves calls that find none.
 func (l *loop) accept(s *listenSocket) {
-	if s.paused {
+	if s.paused || s.waiting {
 		return
 	}
 	for n := range s.burst {
-		switch e := l.acceptOne(s); e {
+		client := acceptedClient{ln: s.ln}
+		if s.ln.set.Load().WaitWhenFull && !l.reserve(s, &client) {
+			return
+		}
+		switch e := l.acceptOne(s, &client); e {
 		case 0, syscall.ECONNABORTED:
 		case eagain:
 			s.burst = max(1, n)
@@ -48,48 +52,48 @@ func (l *loop) accept(s *listenSocket) {
 	s.burst = min(s.burst*2, burstMax)
 }
 
-// acceptOne accepts and admits one client. A client that fails admission is rejected without a session.
-func (l *loop) acceptOne(s *listenSocket) errno {
+// acceptOne accepts and admits one client, which may have a reservation. A client that fails admission is rejected without a
+// session.
+func (l *loop) acceptOne(s *listenSocket, client *acceptedClient) errno {
 	var from rawAddr
 	fd, e := acceptSocket(s.fd, &from)
 	if e != 0 {
+		l.cancelReservation(client)
 		return e
 	}
-	client := acceptedClient{ln: s.ln, fd: fd, addr: from.ip()}
-	client.cameFrom = l.plane.hops.find(&client)
-	switch why := l.admit(&client); {
+	client.fd, client.addr = fd, from.ip()
+	client.cameFrom = l.plane.hops.find(client)
+	switch why := l.admit(client); {
 	case why == Admitted:
-		l.assign(&client)
-	case why.temporary() && l.addPending(&client):
+		l.assign(client)
+	case why.temporary() && l.addPending(client):
 	default:
-		l.reject(&client, why)
+		l.reject(client, why)
 	}
 	return 0
 }
 
 // admit checks a client. An admitted client is counted as a session.
 func (l *loop) admit(c *acceptedClient) Rejection {
-	c.set = c.ln.set.Load()
+	reserved := c.claim.reserved
+	if !reserved {
+		c.set = c.ln.set.Load()
+	}
 	a := &c.set.Admission
 	var why Rejection
 	switch {
 	case c.cameFrom.passes(c.ln):
 		why = RejectedLoop
 	case !c.set.AcceptProxy:
-		c.claim, why = a.acquire(c.addr.Addr(), l.now)
+		why = a.acquireReserved(&c.claim, c.addr.Addr(), l.now)
 	case !c.set.trusts(c.addr.Addr()):
 		why = RejectedUntrusted
 	default: // session.admit checks the client that the PROXY header names
 	}
-	if why != Admitted {
+	if why != Admitted || reserved {
 		return why
 	}
-	acquired := l.plane.acquireSession()
-	if !acquired && len(l.pipes.free) > 0 {
-		l.pipes.trim(0)
-		acquired = l.plane.acquireSession()
-	}
-	if !acquired {
+	if !l.acquireSession() {
 		if c.claim.session {
 			a.cancel(&c.claim, c.addr.Addr())
 		}
@@ -98,8 +102,19 @@ func (l *loop) admit(c *acceptedClient) Rejection {
 	return Admitted
 }
 
+// acquireSession counts a new session in the process, if necessary in place of free pipes of this loop.
+func (l *loop) acquireSession() bool {
+	acquired := l.plane.acquireSession()
+	if !acquired && len(l.pipes.free) > 0 {
+		l.pipes.trim(0)
+		acquired = l.plane.acquireSession()
+	}
+	return acquired
+}
+
 // reject resets a client that has no session.
 func (l *loop) reject(c *acceptedClient, why Rejection) {
+	l.cancelReservation(c)
 	l.countRejection(c.ln, why)
 	resetFD(c.fd)
 	if why == RejectedLoop && !c.ln.loopReported.Swap(true) {

@@ -95,9 +95,8 @@ func (s *session) admit(l *loop) {
 	s.admitted(l, why)
 }
 
-func (s *session) acquireClaim(l *loop) (why Rejection) {
-	s.claim, why = s.set.Admission.acquire(s.clientAddr.get().Addr(), l.now)
-	return why
+func (s *session) acquireClaim(l *loop) Rejection {
+	return s.set.Admission.acquireReserved(&s.claim, s.clientAddr.get().Addr(), l.now)
 }
 
 // admitted continues a session once its client has passed admission or failed it.

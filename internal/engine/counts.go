@@ -20,11 +20,13 @@ type counts struct {
 	RecordsLost uint64                    `json:"records_lost"`
 	Reloads     uint64                    `json:"reloads"`
 	Failed      uint64                    `json:"reloads_failed"` // of those
+	Open        int                       `json:"open"`           // sessions and flows now
 }
 
 type listenerCounts struct {
 	Sessions  uint64            `json:"sessions"`
-	Ended     map[string]uint64 `json:"ended"` // by phase and reason
+	Admitted  int               `json:"admitted"` // now, over all addresses of the listener
+	Ended     map[string]uint64 `json:"ended"`    // by phase and reason
 	Rejected  map[string]uint64 `json:"rejected"`
 	Dropped   map[string]uint64 `json:"dropped"` // datagrams
 	BytesUp   uint64            `json:"bytes_up"`
@@ -104,10 +106,10 @@ func (d *durations) histogram() (h l4.Histogram) {
 
 // counts returns the counters of this process and of those before it. listeners are those that are or were open.
 func (e *Engine) counts(listeners map[string]*l4.Listener) counts {
-	c := counts{Listeners: map[string]listenerCounts{}, Held: map[string]heldCounts{}, RecordsLost: e.sessionLog.Dropped()}
+	c := counts{Listeners: map[string]listenerCounts{}, Held: map[string]heldCounts{}, RecordsLost: e.sessionLog.Dropped(), Open: e.plane.Sessions()}
 	for id, ln := range listeners {
 		sum := ln.Counters()
-		l := listenerCounts{Sessions: sum.Sessions, BytesUp: sum.BytesUp, BytesDown: sum.BytesDown, Lifetime: durationsOf(&sum.Lifetime),
+		l := listenerCounts{Sessions: sum.Sessions, Admitted: ln.Settings().Admission.State.Sessions(), BytesUp: sum.BytesUp, BytesDown: sum.BytesDown, Lifetime: durationsOf(&sum.Lifetime),
 			Ended: map[string]uint64{}, Rejected: map[string]uint64{}, Dropped: map[string]uint64{}}
 		for i, end := range l4.Terminations() {
 			if n := sum.Ended[i]; n > 0 {
@@ -152,6 +154,32 @@ func (e *Engine) counts(listeners map[string]*l4.Listener) counts {
 	return c
 }
 
+// await counts the sessions of the old process for the limits, before the listeners start.
+func (e *Engine) await(c *counts, listeners map[string]*l4.Listener) {
+	e.plane.Await(c.Open)
+	seen := map[*l4.AdmissionState]bool{}
+	for id, l := range c.Listeners {
+		if ln := listeners[id]; ln != nil {
+			if state := ln.Settings().Admission.State; !seen[state] {
+				seen[state] = true
+				state.Await(l.Admitted)
+			}
+		}
+	}
+}
+
+// stopAwaiting ends the wait for sessions of the old process.
+func (e *Engine) stopAwaiting() {
+	e.plane.StillAwait(0)
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	for _, states := range []admissionStates{e.admissions, e.retiredAdmissions} {
+		for _, state := range states {
+			state.StillAwait(0)
+		}
+	}
+}
+
 // countFrom adds the counters of the old process. A later call replaces those of an earlier one.
 func (e *Engine) countFrom(c *counts, listeners map[string]*l4.Listener, running *runningState) {
 	for id, l := range c.Listeners {
@@ -170,6 +198,7 @@ func (e *Engine) countFrom(c *counts, listeners map[string]*l4.Listener, running
 			sum.Dropped[why] = l.Dropped[why.String()]
 		}
 		ln.SetBaseline(sum)
+		ln.Settings().Admission.State.StillAwait(l.Admitted)
 	}
 	for name, held := range c.Held {
 		if b := running.clusters[name]; b != nil {
@@ -186,6 +215,7 @@ func (e *Engine) countFrom(c *counts, listeners map[string]*l4.Listener, running
 		}
 	}
 	e.closings.setBaseline(c.Closed)
+	e.plane.StillAwait(c.Open)
 	e.published.checks.setBaseline(c.Checks, running.jobs)
 	e.published.baseline.Store(c)
 }

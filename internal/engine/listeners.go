@@ -166,6 +166,7 @@ func (r *reload) listenerSettings(ln *conf.Listener) *l4.Settings {
 	if typ, ok := c.ProxyTLV(); ok {
 		s.HashTLV = typ
 	}
+	s.WaitWhenFull = ln.WhenFull == "wait"
 	switch cfg.Log.Sessions {
 	case "errors":
 		s.Records = l4.RecordErrors

@@ -216,6 +216,7 @@ func (e *Engine) NewProcessExitCode() int { return e.newProcess.ExitCode() }
 const (
 	moveInterval    = 10 * time.Millisecond // between attempts to move sessions that could not move before
 	counterInterval = time.Second           // between messages with counters
+	endedInterval   = 50 * time.Millisecond // likewise, if sessions have ended
 )
 
 // FinishUpgrade waits, for at most drain_timeout, until the remaining sessions have ended or moved, cuts the others and
@@ -225,6 +226,7 @@ func (e *Engine) FinishUpgrade(stop context.Context) int {
 	defer cancel()
 	tick := time.NewTicker(moveInterval)
 	defer tick.Stop()
+	left := e.plane.Sessions()
 	for sent := time.Now(); (e.plane.Sessions() > 0 || e.plane.PendingClients() > 0) && ctx.Err() == nil; {
 		if e.newProcess.takesSessions {
 			if _, err := e.moveSessions(e.newProcess.NewProcess); err != nil {
@@ -232,8 +234,9 @@ func (e *Engine) FinishUpgrade(stop context.Context) int {
 				e.newProcess.takesSessions = false
 			}
 		}
-		if time.Since(sent) > counterInterval {
-			sent = time.Now()
+		ended := e.plane.Sessions() < left // clients of the new process may wait for their slots
+		if wait := time.Since(sent); wait > counterInterval || ended && wait > endedInterval {
+			sent, left = time.Now(), e.plane.Sessions()
 			e.sendCounters()
 		}
 		select {

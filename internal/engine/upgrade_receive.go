@@ -86,6 +86,9 @@ func (e *Engine) TakeOver() error {
 	if !p.Exited() {
 		e.plane.PauseReceive()
 	}
+	if p.state != nil {
+		e.await(&p.state.Counters, r.opened)
+	}
 	r.commit()
 	if p.state != nil {
 		e.published.eventLog.restore(p.state.Events)
@@ -130,6 +133,7 @@ func (e *Engine) restoreTransferred(r *reload) {
 func (e *Engine) receiveHandover() {
 	p := e.oldProcess
 	defer p.Close()
+	defer e.stopAwaiting()
 	defer e.plane.ResumeReceive() // also if not all flows have arrived
 	defer context.AfterFunc(e.ctx, p.Interrupt)()
 	departed := newDepartedObjects(e)
