@@ -101,6 +101,23 @@ func isWordRune(r rune) bool {
 // shortSecret is the length up to which a secret is expected to be a word, or part of one, by chance.
 const shortSecret = 4
 
+// loginCommands are the words of text protocols after which credentials follow.
+var loginCommands = []string{"AUTH", "PASS", "PASSWORD", "LOGIN", "AUTHENTICATE", "AUTHORIZATION:"}
+
+// sentSecrets returns what steps send after a command that logs in. Servers repeat the arguments of commands in their errors.
+func sentSecrets(steps []conf.Step) (secrets []string) {
+	for _, s := range steps {
+		login := false
+		for word := range strings.FieldsSeq(string(s.Send)) {
+			if login {
+				secrets = append(secrets, word)
+			}
+			login = login || slices.Contains(loginCommands, strings.ToUpper(word))
+		}
+	}
+	return secrets
+}
+
 // redactReports removes secrets from the reports and errors of a monitor, because a server may repeat what it received.
 func redactReports(m Monitor, secrets ...string) Monitor {
 	secrets = slices.DeleteFunc(secrets, func(s string) bool { return s == "" })

@@ -43,7 +43,9 @@ func (o TCP) Monitor() (Monitor, error) {
 		}
 		return func(ctx context.Context, t Target) (Report, error) { return Report{}, connectOnly(ctx, t, dialFull) }, nil
 	}
-	return func(ctx context.Context, t Target) (Report, error) { return Report{}, runSteps(ctx, t, steps, secure) }, nil
+	return redactReports(func(ctx context.Context, t Target) (Report, error) {
+		return Report{}, runSteps(ctx, t, steps, secure)
+	}, sentSecrets(o.Steps)...), nil
 }
 
 // step is a compiled step.

@@ -25,7 +25,9 @@ func (o UDP) Monitor() (Monitor, error) {
 	if len(steps) == 0 {
 		steps = []step{{}}
 	}
-	return func(ctx context.Context, t Target) (Report, error) { return Report{}, exchangeDatagrams(ctx, t, steps) }, nil
+	return redactReports(func(ctx context.Context, t Target) (Report, error) {
+		return Report{}, exchangeDatagrams(ctx, t, steps)
+	}, sentSecrets(o.Steps)...), nil
 }
 
 func exchangeDatagrams(ctx context.Context, t Target, steps []step) error {
@@ -73,8 +75,8 @@ func exchangeDatagrams(ctx context.Context, t Target, steps []step) error {
 	return nil
 }
 
-// maxDatagram is the largest UDP payload.
-const maxDatagram = 65507
+// maxDatagram is the largest UDP payload: that of IPv6, which does not count its own header.
+const maxDatagram = 65535 - 8
 
 // awaitRefusal waits until a datagram arrives or the time is over; both pass.
 func awaitRefusal(x *checkConn) error {

@@ -6,6 +6,7 @@ import (
 	"bufio"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -33,6 +34,9 @@ func eventsCommand(flags *clientFlags) *cobra.Command {
 			}
 			for {
 				err := c.events(cmd.Context(), follow, func(ev status.Event, text string) error { return show(cmd.OutOrStdout(), ev, text) })
+				if follow && errors.Is(err, errStreamCut) {
+					err = nil
+				}
 				if err != nil || !follow {
 					return err
 				}
@@ -67,7 +71,7 @@ func (c *client) events(ctx context.Context, follow bool, do func(status.Event, 
 // eachEvent reads a stream of server-sent events.
 func eachEvent(stream io.Reader, do func(status.Event, string) error) error {
 	lines := bufio.NewScanner(stream)
-	lines.Buffer(nil, 1<<20)
+	lines.Buffer(nil, maxEvent)
 	for lines.Scan() {
 		text, ok := strings.CutPrefix(lines.Text(), "data: ")
 		if !ok {
@@ -81,8 +85,21 @@ func eachEvent(stream io.Reader, do func(status.Event, string) error) error {
 			return err
 		}
 	}
-	return nil // a broken stream counts as ended
+	switch err := lines.Err(); {
+	case err == nil:
+		return nil
+	case errors.Is(err, bufio.ErrTooLong):
+		return fmt.Errorf("invalid event: longer than %d bytes", maxEvent)
+	default:
+		return ExitError{ExitUnreachable, fmt.Errorf("%w: %w", errStreamCut, err)}
+	}
 }
+
+// maxEvent limits a line of the stream.
+const maxEvent = 1 << 20
+
+// errStreamCut means that the stream ended before its end: weir has stopped or was upgraded, or the network has failed.
+var errStreamCut = errors.New("event stream interrupted")
 
 // showEvent prints an event in one line and its reason in others.
 func showEvent(w io.Writer, ev status.Event, _ string) error {

@@ -23,24 +23,28 @@ func (w *Weir) InjectErrors(call, errno string) (stop func() int) {
 		"-e", "trace="+call, "-e", "inject="+call+":error="+errno+":when=1..50")
 	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	require.NoError(w.T, cmd.Start())
-	nettest.Wait(w.T, 10*time.Second, "strace to attach", func() bool { return w.isTraced() })
+	nettest.Wait(w.T, 10*time.Second, "strace to attach", func() bool { traced, others := w.tracedThreads(); return traced && !others })
 	return func() int {
 		cmd.Process.Signal(syscall.SIGINT)
 		cmd.Wait()
-		nettest.Wait(w.T, 10*time.Second, "strace to let go", func() bool { return !w.isTraced() })
+		nettest.Wait(w.T, 10*time.Second, "strace to let go", func() bool { traced, _ := w.tracedThreads(); return !traced })
 		text, err := os.ReadFile(trace)
 		require.NoError(w.T, err)
 		return strings.Count(string(text), "(INJECTED)")
 	}
 }
 
-func (w *Weir) isTraced() bool {
+// tracedThreads reports whether strace is attached to threads of weir, and whether there are others. It attaches to one after
+// the other.
+func (w *Weir) tracedThreads() (traced, others bool) {
 	for _, pid := range w.ThreadStatus("TracerPid") {
-		if pid != "0" {
-			return true
+		if pid == "0" {
+			others = true
+		} else {
+			traced = true
 		}
 	}
-	return false
+	return traced, others
 }
 
 // WaitNoSessions waits until the API shows no session.

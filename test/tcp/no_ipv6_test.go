@@ -85,7 +85,7 @@ func TestAddressWithoutHostNeedsNoIPv6(t *testing.T) {
 	w.WriteConfig(strings.Replace(config, ":"+tcp, ":"+later, 1))
 	a.MustDo("POST /v1/reload", "")
 	serves(later)
-	require.Equal(t, 4, warnings())
+	nettest.Wait(t, 5*time.Second, "another warning", func() bool { return warnings() == 4 })
 	w.Upgrade()
 	serves(later)
 	w.WriteConfig(strings.Replace(config, ":"+tcp, "[::1]:"+tcp, 1))
