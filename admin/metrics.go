@@ -66,6 +66,7 @@ func metricTable() []metric {
 		}},
 
 		{"weir_sessions", gauge, "listener", "Current sessions.", perListener(func(l *status.ListenerMetrics) float64 { return float64(l.Sessions) })},
+		{"weir_clients_waiting", gauge, "listener", "Clients in the kernel's queue because a limit is reached (when_full).", perListener(func(l *status.ListenerMetrics) float64 { return float64(l.Waiting) })},
 		{"weir_sessions_limit", gauge, "", "Limit on the sessions of the process.", func(f *family, s *snapshot) { f.value(float64(s.MaxSessions)) }},
 		{"weir_sessions_total", counter, "listener", "Sessions started.", perListener(func(l *status.ListenerMetrics) float64 { return float64(l.SessionsTotal) })},
 		{"weir_sessions_ended_total", counter, "listener, phase, reason", "Sessions ended, by phase and reason.", func(f *family, s *snapshot) {

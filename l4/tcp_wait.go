@@ -6,6 +6,7 @@ package l4
 
 import (
 	"net/netip"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -73,3 +74,21 @@ func (l *loop) resumeWaiting() {
 
 // resumeWaiting makes all loops look for clients that wait.
 func (p *Plane) resumeWaiting() { p.postAll((*loop).resumeWaiting) }
+
+// Waiting returns how many clients are in the kernel's queue because a limit is reached. It is 0 for unix sockets, whose queue
+// the kernel does not show. The loops must run.
+func (ln *Listener) Waiting() int {
+	if ln.udp || !ln.set.Load().WaitWhenFull {
+		return 0
+	}
+	var n atomic.Int64
+	ln.plane.runOnLoops(func(l *loop) {
+		for _, s := range l.waitingSockets {
+			var info unix.TCPInfo
+			if s.ln == ln && l.listenSockets[s.number] == s && readTCPInfo(s.fd, &info) == 0 {
+				n.Add(int64(info.Unacked)) // of a listen socket: the length of its queue
+			}
+		}
+	})
+	return int(n.Load())
+}

@@ -35,7 +35,7 @@ func (e *Engine) Metrics() status.Metrics {
 	if s.cfg != nil {
 		m.StateFile = e.stateFileStatus(s.cfg.Runtime.StateFile)
 		for i := range s.cfg.Listeners {
-			m.Listeners = append(m.Listeners, listenerMetrics(&s.cfg.Listeners[i], s.listeners))
+			m.Listeners = append(m.Listeners, s.listenerMetrics(&s.cfg.Listeners[i], s.listeners))
 		}
 		for i := range s.cfg.Clusters {
 			name := s.cfg.Clusters[i].Name
@@ -60,13 +60,14 @@ func (e *Engine) Metrics() status.Metrics {
 }
 
 // listenerMetrics adds up the counters of the addresses of a listener.
-func listenerMetrics(ln *conf.Listener, open map[string]*l4.Listener) status.ListenerMetrics {
+func (s *snapshot) listenerMetrics(ln *conf.Listener, open map[string]*l4.Listener) status.ListenerMetrics {
 	m := status.ListenerMetrics{Name: ln.Name}
 	var sum l4.Counters
 	for _, at := range ln.Addresses {
 		if opened := open[listenerID(ln.Protocol, at)]; opened != nil {
 			c := opened.Counters()
 			m.Sessions += max(0, c.Live)
+			s.withLoops(func() { m.Waiting += opened.Waiting() })
 			sum.Add(&c)
 		}
 	}

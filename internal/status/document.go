@@ -55,7 +55,8 @@ type Listener struct {
 	Address       string `json:"address"`
 	Protocol      string `json:"protocol"`
 	Cluster       string `json:"cluster"`
-	Sessions      int    `json:"sessions"` // now
+	Sessions      int    `json:"sessions"`          // now
+	Waiting       int    `json:"waiting,omitempty"` // clients in the kernel's queue, with when_full = "wait"
 	SessionsTotal uint64 `json:"sessions_total"`
 	BytesUp       uint64 `json:"bytes_up"` // client to server
 	BytesDown     uint64 `json:"bytes_down"`

@@ -30,6 +30,7 @@ type Metrics struct {
 type ListenerMetrics struct {
 	Name          string
 	Sessions      int // now
+	Waiting       int // clients in the kernel's queue, with when_full = "wait"
 	SessionsTotal uint64
 	BytesUp       uint64 // client to server
 	BytesDown     uint64

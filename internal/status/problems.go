@@ -3,6 +3,7 @@ package status
 import (
 	"cmp"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -64,6 +65,15 @@ func (d *Document) FindProblems() {
 				Reason: h.LastError, Since: h.LastErrorAt})
 		}
 	}
+	waiting := map[string]int{}
+	for i := range d.Listeners {
+		waiting[d.Listeners[i].Name] += d.Listeners[i].Waiting
+	}
+	for _, name := range slices.Sorted(maps.Keys(waiting)) {
+		if n := waiting[name]; n > 0 {
+			list = append(list, Problem{Severity: Warning, Text: fmt.Sprintf("listener %s is full: %d %s", name, n, clientsWait(n))})
+		}
+	}
 	if p := lookupProblem(d.FailedLookups); p != nil {
 		list = append(list, *p)
 	}
@@ -77,6 +87,13 @@ func (d *Document) FindProblems() {
 	rank := map[string]int{Critical: 0, Warning: 1, Note: 2}
 	slices.SortStableFunc(list, func(a, b Problem) int { return rank[a.Severity] - rank[b.Severity] })
 	d.Problems = list
+}
+
+func clientsWait(n int) string {
+	if n == 1 {
+		return "client waits"
+	}
+	return "clients wait"
 }
 
 // lookupProblem returns one problem for all names that do not resolve any more, or nil.

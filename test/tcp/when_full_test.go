@@ -156,10 +156,16 @@ func TestFullListenerMakesClientsWait(t *testing.T) {
 			})
 			crowd.join(clients, c.text, dialCrowd(addr))
 			crowd.settle(limit, clients-limit)
+			if c.listen == "" { // the kernel does not show the queue of a unix socket
+				require.EqualValues(t, clients-limit, a.Get("listeners", 0, "waiting"))
+				require.Equal(t, fmt.Sprint(clients-limit), a.Metric(`weir_clients_waiting{listener="l"}`))
+				require.Contains(t, a.MustDo("GET /v1/status", ""), fmt.Sprintf("listener l is full: %d clients wait", clients-limit))
+			}
 			for range clients - limit {
 				crowd.leaveOne()
 			}
 			crowd.settle(limit, 0)
+			require.Equal(t, "0", a.Metric(`weir_clients_waiting{listener="l"}`))
 			require.LessOrEqual(t, crowd.most.Load(), int64(limit))
 			require.Empty(t, rejections(a))
 		})
