@@ -99,7 +99,9 @@ func (l *loop) resumePaused() {
 			l.pausedSockets = append(l.pausedSockets, s)
 		default:
 			s.paused = false
-			l.watch(s)
+			if !s.waiting {
+				l.watch(s)
+			}
 		}
 	}
 }
