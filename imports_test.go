@@ -65,6 +65,8 @@ var reserved = map[string][]string{
 		"internal/nettest", "internal/privileges", "internal/procgroup", "internal/reaper", "internal/soak", "internal/weirtest", "l4",
 	},
 	"github.com/alicebob/miniredis/v2":         {"cmd/demo"},
+	"github.com/jackc/pgx/v5/pgconn":           {"checks"},
+	"github.com/jackc/pgx/v5/pgproto3":         {"checks"},
 	"github.com/vishvananda/netlink":           {"internal/route"},
 	"github.com/BurntSushi/toml":               {"conf/internal/tree"},
 	"github.com/pelletier/go-toml/v2/unstable": {"conf/internal/tree"},
