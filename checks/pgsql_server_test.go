@@ -176,9 +176,10 @@ func TestPgSQLSourceAddress(t *testing.T) {
 
 func TestPgSQLRoles(t *testing.T) {
 	primary := nettest.StartPostgreSQL(t)
+	primary.Query(primary.Addr(), "CREATE USER monitor PASSWORD 's3cr3t-of-pg'") // without privileges
 	standby := primary.StartStandby()
 	role := func(role string, lag time.Duration) PgSQL {
-		o := pgUser("weir", "secret")
+		o := pgUser("monitor", "s3cr3t-of-pg")
 		o.Role, o.MaxLag = role, lag
 		return o
 	}
@@ -217,6 +218,9 @@ func TestPgSQLRoles(t *testing.T) {
 
 	// A standby that receives and does not replay lags behind; one that has replayed everything does not, however old it is.
 	primary.Query(primary.Addr(), "CREATE TABLE t (n int)")
+	nettest.Wait(t, 10*time.Second, "the standby to have the table", func() bool {
+		return standby.Query(standby.Addr(), "SELECT count(*) FROM pg_class WHERE relname = 't'") == "1"
+	})
 	standby.Query(standby.Addr(), "SELECT pg_wal_replay_pause()")
 	nettest.Wait(t, 10*time.Second, "the last transaction to be old", func() bool {
 		return standby.Query(standby.Addr(), "SELECT now() - pg_last_xact_replay_timestamp() > '300ms'") == "t"
