@@ -178,7 +178,7 @@ func (p *PostgreSQL) Start(settings ...string) {
 	for _, s := range settings {
 		args = append(args, "-c", s)
 	}
-	p.p = startProgramAs(p.t, unprivileged(p.t), PostgreSQLProgram(p.t, "postgres"), args...)
+	p.p = startProgramIn(p.t, &syscall.SysProcAttr{Credential: unprivileged(p.t)}, PostgreSQLProgram(p.t, "postgres"), args...)
 }
 
 // Up starts the server and waits until it serves.

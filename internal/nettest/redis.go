@@ -85,17 +85,19 @@ type program struct {
 // startProgram runs a program until the test ends. The kernel kills it if the test process is killed.
 func startProgram(t testing.TB, name string, args ...string) *program {
 	t.Helper()
-	return startProgramAs(t, nil, name, args...)
+	return startProgramIn(t, &syscall.SysProcAttr{}, name, args...)
 }
 
-// startProgramAs is startProgram for another user; nil = the test's own.
-func startProgramAs(t testing.TB, id *syscall.Credential, name string, args ...string) *program {
+// startProgramIn is startProgram with attributes such as another user.
+func startProgramIn(t testing.TB, attr *syscall.SysProcAttr, name string, args ...string) *program {
 	t.Helper()
 	path, err := exec.LookPath(name)
 	require.NoError(t, err, "install %s to run this test", name)
 	p := &program{cmd: exec.Command(path, args...), done: make(chan struct{})}
 	p.cmd.Stdout, p.cmd.Stderr = &p.output, &p.output
-	p.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL, Credential: id}
+	p.cmd.SysProcAttr = attr
+	attr.Pdeathsig = syscall.SIGKILL
+	p.cmd.WaitDelay = 5 * time.Second // if a process that it has started has its output
 	p.cmd.Env = append(os.Environ(), "LC_ALL=C")
 	require.NoError(t, p.cmd.Start())
 	go func() {

@@ -45,4 +45,6 @@ full 1 cli TestStopDrains "a stop within 500 ms of the last session"
 full 1 cli TestSecondSignalStopsNow "an immediate stop within 500 ms"
 full 1 health TestStopNowWithHangingHook "an immediate stop within 700 ms of a hook that hangs"
 full 1 health TestServerMaxSessions "another server within 200 ms when one is full"
+full 1 health TestPostgreSQLRoles "a switch-over and a death of a PostgreSQL primary"
+full 10 health TestPatroniLeaderChanges "10 switch-overs and 10 deaths of a Patroni leader, without a lost write"
 test $failed = 0 || { echo "$failed failed"; exit 1; }

@@ -12,6 +12,8 @@ want mariadb mariadb-client
 want rsync rsync # Galera's state transfer
 want psql postgresql-client
 ls /usr/lib/postgresql/*/bin/postgres >/dev/null 2>&1 || missing="$missing postgresql"
+want patroni patroni
+want etcd etcd-server
 want haproxy haproxy
 want nginx nginx
 [ -e /usr/lib/nginx/modules/ngx_stream_module.so ] || missing="$missing libnginx-mod-stream"
