@@ -4,6 +4,7 @@ import (
 	"context"
 	"log/slog"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"weir/balance"
@@ -199,12 +200,21 @@ func (fs *failovers) closed(cluster string, n int) {
 	}
 }
 
-// cutDemoted cuts the sessions of the servers of a cluster that have lost their role, and returns their number.
-func (e *Engine) cutDemoted(b *balance.Cluster) (n int) {
+// cutDemoted makes the sessions that are dialling servers without their role pick again. With closes, it cuts the connected ones
+// and returns their number.
+func (e *Engine) cutDemoted(b *balance.Cluster, closes bool) int {
+	var cut atomic.Int64
 	e.published.withLoops(func() {
-		n = e.plane.Cut(func(s l4.SessionIdentity) bool {
-			return s.Server != nil && s.Server.RoleLost() && s.Server.In(b)
+		e.plane.Cut(func(s l4.SessionIdentity) bool {
+			dials := s.Phase == l4.PhaseDial
+			if s.Server == nil || !s.Server.RoleLost() || !s.Server.In(b) || !closes && !dials {
+				return false
+			}
+			if !dials {
+				cut.Add(1)
+			}
+			return true
 		}, l4.ReasonCutDemoted)
 	})
-	return n
+	return int(cut.Load())
 }

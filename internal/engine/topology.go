@@ -444,14 +444,15 @@ func (e *Engine) logView(t *clusterTopology, old, v *topology.View) {
 	}
 }
 
-// cutRoleLost cuts the sessions of servers that have lost the role that their cluster wants, where on_down = "close".
+// cutRoleLost cuts the sessions of servers that have lost the role that their cluster wants, where on_down = "close". Elsewhere
+// only those that are still dialling there leave.
 func (e *Engine) cutRoleLost(clusters map[string]bool) {
 	running := e.running.Load()
 	for name := range clusters {
 		c, b := running.cfg.Cluster(name), running.clusters[name]
 		n := 0
-		if c != nil && c.OnDown == "close" && b.SessionsWithoutRole() > 0 {
-			n = e.cutDemoted(b)
+		if c != nil && b.SessionsWithoutRole() > 0 {
+			n = e.cutDemoted(b, c.OnDown == "close")
 		}
 		if n > 0 {
 			e.log.Info("sessions cut", "cluster", name, "sessions", n, "reason", "server lost its role")

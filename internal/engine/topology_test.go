@@ -241,6 +241,23 @@ func TestNoSessionBeginsOnOldPrimary(t *testing.T) {
 	}
 }
 
+// With on_down = "keep" too, a session that is still dialling the old primary picks again immediately.
+func TestDiallingSessionLeavesOldPrimary(t *testing.T) {
+	t.Parallel()
+	for _, onDown := range []string{"keep", "close"} {
+		full := nettest.FullBacklog(t)
+		_, b := startGreeter(t, "B")
+		s, source := startTopology(t, cluster("connect_timeout = \"30s\"\non_down = \""+onDown+"\"", full+" name=A, "+b)+sentinel(""), nil)
+		source.decide(1, full, addressOf(b))
+		c := nettest.Dial(t, s.listen)
+		nettest.Wait(t, 5*time.Second, "the dial", func() bool { return s.server("A").Sessions == 1 })
+		source.decide(2, addressOf(b), full)
+		require.Equal(t, "B", read(t, c, 1), "on_down = %s", onDown)
+		requireOpen(t, c)
+		require.Zero(t, *s.event("failover", 1).Closed)
+	}
+}
+
 // Neither failing checks nor agents, protection or an override of ready let a replica serve where the primary is wanted.
 func TestReplicaNeverServesAsPrimary(t *testing.T) {
 	t.Parallel()
