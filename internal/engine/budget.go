@@ -17,7 +17,7 @@ type budget struct {
 	listening int // listen sockets, including those of the API
 	loops     int // event loops, and clients between accept and admission
 	api       int // clients of the API
-	checks    int
+	checks    int // and sources of topologies
 	other     int // standard streams, log, files, look-ups, hooks
 	each      int // per session: 2, or 1 if all listeners are udp
 	sessions  int // number of sessions that fit into the rest
@@ -63,7 +63,7 @@ func computeBudget(limit, loops int, cfg *conf.Config, jobs map[checks.Key]*job)
 	for _, j := range jobs {
 		b.checks += j.sockets
 	}
-	b.checks = min(b.checks, parallelChecks(limit))
+	b.checks = min(b.checks, parallelChecks(limit)) + topologySockets(cfg)
 	b.api = conf.MaxAPIClients * len(cfg.Admin.Listen)
 	b.other = spareDescriptors
 	pending := loops * (l4.MaxPendingClients + 1)
@@ -75,6 +75,23 @@ func computeBudget(limit, loops int, cfg *conf.Config, jobs map[checks.Key]*job)
 	b.other += baseDescriptors
 	b.sessions = max((limit-b.reserved())/b.each, 1)
 	return b, nil
+}
+
+// topologySockets returns the descriptors that the sources of topologies need: two per Sentinel, for polls and the
+// subscription, or one per server.
+func topologySockets(cfg *conf.Config) (n int) {
+	for i := range cfg.Clusters {
+		switch c := &cfg.Clusters[i]; {
+		case c.Topology == nil:
+		case c.Topology.Type == "sentinel":
+			n += 2 * len(c.Topology.Sentinels)
+		default:
+			for range c.Servers() {
+				n++
+			}
+		}
+	}
+	return n
 }
 
 // reserved returns the descriptors that are not for sessions.
