@@ -41,6 +41,7 @@ type sentinel struct {
 	failure  error             // of that connection; nil = the last poll succeeded
 	pace     time.Duration     // from failedAt to the next attempt
 	listedAt time.Time
+	unlisted int // questions for the replicas in a row without a reply
 }
 
 // pollLoop asks the Sentinel every interval and when poked.
@@ -62,7 +63,7 @@ func (s *sentinel) pollLoop() {
 		}
 		if now := time.Now(); a.err == nil && now.Sub(s.listedAt) >= min(interval*8/10, listPace) {
 			s.listedAt = now
-			if !send(s.watcher.ctx, s.watcher.lists, sentinelList{s.index, s.list(now)}) {
+			if l, ok := s.list(now); ok && !send(s.watcher.ctx, s.watcher.lists, sentinelList{s.index, l}) {
 				return
 			}
 		}
@@ -189,8 +190,8 @@ func (s *sentinel) exchange(deadline time.Time, a *answer) error {
 	return nil
 }
 
-// list asks for the replicas.
-func (s *sentinel) list(now time.Time) listing {
+// list asks for the replicas. Without a reply, the last list holds; after a few such questions that is a problem.
+func (s *sentinel) list(now time.Time) (l listing, ok bool) {
 	deadline := now.Add(s.watcher.options.Spec.Timeout)
 	var reply replicasReply
 	err := s.conn.Send(deadline, []string{"SENTINEL", "REPLICAS", s.watcher.options.Spec.Master})
@@ -198,13 +199,15 @@ func (s *sentinel) list(now time.Time) listing {
 		err = s.conn.Receive(deadline, maxListing, reply.add)
 	}
 	if err != nil {
+		s.unlisted++
 		if !checks.IsRedisError(err) {
 			s.disconnect()
 		}
-		return listing{problem: "SENTINEL REPLICAS: " + err.Error()}
+		return listing{problem: "SENTINEL REPLICAS: " + err.Error()}, checks.IsRedisError(err) || s.unlisted >= failuresShown
 	}
+	s.unlisted = 0
 	reply.endRow()
-	l := listing{replicas: make([]listedReplica, 0, len(reply.list))}
+	l = listing{replicas: make([]listedReplica, 0, len(reply.list))}
 	for _, r := range reply.list {
 		l.replicas = append(l.replicas, listedReplica{s.names.resolve(s.watcher.ctx, deadline, r.address), r.down})
 	}
@@ -214,7 +217,7 @@ func (s *sentinel) list(now time.Time) listing {
 	case reply.invalid > 0:
 		l.problem = fmt.Sprintf("it lists %d replicas without a usable address", reply.invalid)
 	}
-	return l
+	return l, true
 }
 
 // addPort returns addresses with a port.

@@ -174,6 +174,9 @@ func (w *sentinelWatcher) run() {
 		case a := <-w.answers:
 			w.take(a, time.Now())
 		case l := <-w.lists:
+			if l.listing.replicas == nil { // no reply: the last list holds
+				l.listing.replicas = w.listings[l.sentinel].replicas
+			}
 			w.listings[l.sentinel], w.dirty = l.listing, true
 		case s := <-w.streams:
 			w.stream[s.sentinel] = s.problem

@@ -376,16 +376,22 @@ func TestSentinelServersAndRoles(t *testing.T) {
 		return Server{Name: name, Address: address, Addresses: []netip.AddrPort{netip.MustParseAddrPort(address)}}
 	}
 	w := watch(t, addresses, func(o *Options) {
-		o.Spec.Discover = false
+		o.Spec.Interval, o.Spec.Discover = time.Second, false
 		o.Servers = []Server{server("two", addrB), server("four", "10.0.0.4:6379")}
 	})
 	source := "sentinel: primary is 10.0.0.1:6379, epoch 7"
 	v := w.wait("the roles", func(v View) bool { return len(v.Members) == 3 && v.Members[2].Role == Other })
 	require.Equal(t, []Member{{"", addrA, Primary, source}, {"two", addrB, Replica, source}, {"", addrC, Other, "sentinel: replica is s_down, disconnected"}}, v.Members)
 	require.Equal(t, "the primary 10.0.0.1:6379 is not a server of the cluster", v.Problem)
+	for _, f := range list { // the lists of before hold
+		s := nettest.SentinelAt(addrA, 7)
+		s.Deny = "REPLICAS"
+		f.Set(s)
+	}
 	w.SetServers([]Server{server("one", addrA), server("two", addrB)})
 	v = w.wait("the new server", func(v View) bool { return v.Members[0].Name == "one" })
-	require.Empty(t, v.Problem)
+	v = w.wait("the problem", func(v View) bool { return strings.Contains(v.Problem, "SENTINEL REPLICAS: server replied \"NOPERM") })
+	require.Len(t, v.Members, 3)
 }
 
 func TestSentinelResetAcceptsLowerEpochs(t *testing.T) {
