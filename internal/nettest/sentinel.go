@@ -103,7 +103,7 @@ func StartReplication(t testing.TB, o SentinelOptions) *Replication {
 		s.Up()
 		r.Sentinels = append(r.Sentinels, s)
 	}
-	r.WaitReady(30 * time.Second)
+	r.WaitReady(time.Minute)
 	return r
 }
 
@@ -162,7 +162,7 @@ func (r *Replication) SentinelAddrs() (list []string) {
 // Failover starts a planned failover at the first Sentinel, repeated until the Sentinel accepts it.
 func (r *Replication) Failover() {
 	r.t.Helper()
-	Wait(r.t, 30*time.Second, "the Sentinel to begin a failover", func() bool {
+	Wait(r.t, time.Minute, "the Sentinel to begin a failover", func() bool {
 		return strings.HasPrefix(r.Sentinels[0].CLI("SENTINEL", "FAILOVER", MasterName), "OK")
 	})
 }

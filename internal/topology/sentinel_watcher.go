@@ -23,6 +23,9 @@ const (
 	// not run.
 	lateSlack = 250 * time.Millisecond
 
+	// problemPace is the shortest time between two texts of a problem.
+	problemPace = time.Second
+
 	// failuresShown is how many polls of a Sentinel in a row fail before that is a problem although the others decide.
 	failuresShown = 3
 )
@@ -59,10 +62,12 @@ type sentinelWatcher struct {
 	dropped   int
 	dirty     bool // members must be computed again
 	published View
-	polled    time.Time // when the last quick polls were started
-	quick     time.Time // until when quick polls go on, unless all agree before
-	noticed   time.Time // when the last notification arrived
-	split     bool      // Sentinels disagree
+
+	publishedAt time.Time
+	polled      time.Time // when the last quick polls were started
+	quick       time.Time // until when quick polls go on, unless all agree before
+	noticed     time.Time // when the last notification arrived
+	split       bool      // Sentinels disagree
 }
 
 // answer is the result of one poll of a Sentinel.
@@ -275,8 +280,8 @@ func (w *sentinelWatcher) evaluate(now time.Time) {
 	if len(d.rivals) > 0 {
 		v.Primary = ""
 	}
-	if !equal(&v, &w.published) {
-		w.published = v
+	if w.isNews(&v, now) {
+		w.published, w.publishedAt = v, now
 		w.options.Publish(v)
 	}
 }
@@ -285,6 +290,17 @@ func (w *sentinelWatcher) evaluate(now time.Time) {
 func (d *decision) changed(before *decision) bool {
 	return d.primary.address != before.primary.address || d.epoch != before.epoch || d.stale != before.stale ||
 		len(d.rivals) != len(before.rivals) || d.problem != before.problem
+}
+
+// isNews reports whether a view differs from the last one. Another text of a problem waits until problemPace has passed: when
+// several Sentinels fail at once, the text changes with each.
+func (w *sentinelWatcher) isNews(v *View, now time.Time) bool {
+	if equal(v, &w.published) {
+		return false
+	}
+	same := *v
+	same.Problem = w.published.Problem
+	return v.Problem == "" || w.published.Problem == "" || !equal(&same, &w.published) || now.Sub(w.publishedAt) >= problemPace
 }
 
 func equal(a, b *View) bool {
