@@ -18,8 +18,9 @@ type Cluster struct {
 	observe func(Event)
 
 	// Read by anyone; changed under mu.
-	moves     atomic.Uint64
-	releaseAt atomic.Int64 // when the next held session is released because of Spec.ReleaseRate; 0 = no one waits for that
+	moves           atomic.Uint64
+	measuresAnswers atomic.Bool  // see MeasuresAnswers
+	releaseAt       atomic.Int64 // when the next held session is released because of Spec.ReleaseRate; 0 = no one waits for that
 
 	rng *rng // guarded by mu
 

@@ -113,6 +113,7 @@ func (c *Cluster) install(p *Prepared) (left []Departure) {
 	}
 	old := c.servers
 	c.spec, c.levels, c.slots = p.spec, p.levels, 0
+	c.measuresAnswers.Store(p.spec.Method == LeastTime)
 	c.servers = make(map[string]*Server, len(old))
 	c.up, c.serving = 0, 0
 	for _, s := range old {
@@ -137,7 +138,7 @@ func (c *Cluster) install(p *Prepared) (left []Departure) {
 			l.load[j] = int64(s.sessions)
 			l.slots[j].weight = l.scaled(s.layers.weight(spec.Weight))
 			l.slots[j].backOffLoss = min(l.slots[j].backOffLoss, max(0, l.slots[j].weight-1))
-			l.setConnectTime(j, s.connect)
+			l.setTimes(j, &s.times)
 		}
 	}
 	for _, s := range old {
@@ -201,7 +202,7 @@ func (s *Server) configure(spec *ServerSpec) (left Departure, changed bool) {
 		s.startChecks(spec)
 		s.layers.Agent.Down, s.layers.Agent.Admin, s.layers.Agent.Reason = false, Ready, ""
 		s.passive.clear()
-		s.connect = connectTime{}
+		s.times = serverTimes{}
 		s.cluster.accepts(s)
 	}
 	s.address = s.addresses.number(spec.Address)

@@ -9,7 +9,10 @@ type HandoverState struct {
 	Growing bool          `json:"growing,omitempty"` // slow start is in progress
 	Since   time.Duration `json:"since,omitempty"`   // start of the slow start
 	Connect float64       `json:"connect,omitempty"` // the smoothed connect time, in nanoseconds; 0 = never measured
-	At      time.Duration `json:"at,omitempty"`      // time of the last measurement
+	At      time.Duration `json:"at,omitempty"`      // time of its last measurement
+
+	Answer     float64       `json:"answer,omitempty"` // the smoothed time to the first byte of an answer
+	AnsweredAt time.Duration `json:"answered_at,omitempty"`
 }
 
 // HandoverStates returns the state of every server that has one.
@@ -18,8 +21,8 @@ func (c *Cluster) HandoverStates(now time.Duration) []HandoverState {
 	defer c.unlock()
 	var list []HandoverState
 	for name, s := range c.servers {
-		if s.inSlowStart || s.connect.took > 0 {
-			p := HandoverState{Server: name, Growing: s.inSlowStart, Connect: s.connect.took, At: s.connect.at}
+		if s.inSlowStart || s.times.connect.took > 0 {
+			p := HandoverState{Server: name, Growing: s.inSlowStart, Connect: s.times.connect.took, At: s.times.connect.at, Answer: s.times.answer.took, AnsweredAt: s.times.answer.at}
 			if s.inSlowStart {
 				p.Since = s.slowStartBegan
 			}
@@ -39,9 +42,12 @@ func (c *Cluster) RestoreHandover(list []HandoverState, now time.Duration) {
 			continue
 		}
 		if p.Connect >= 1 {
-			s.connect = connectTime{p.Connect, min(p.At, c.now)}
-			s.publishConnectTime()
+			s.times.connect = smoothedTime{p.Connect, min(p.At, c.now)}
 		}
+		if p.Answer >= 1 {
+			s.times.answer = smoothedTime{p.Answer, min(p.AnsweredAt, c.now)}
+		}
+		s.publishTimes()
 		if p.Growing && c.spec.SlowStart > 0 && canServe(s.merged.State) {
 			s.inSlowStart, s.slowStartBegan = true, min(p.Since, c.now)
 			s.percent, _ = slowStartPercent(s.slowStartBegan, c.now, c.spec.SlowStart)

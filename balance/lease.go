@@ -66,8 +66,8 @@ func (l *Lease) Established(now, took time.Duration) {
 	if !c.leases.valid(l.id) {
 		return
 	}
-	s.connect.add(now, took)
-	s.publishConnectTime()
+	s.times.connect.add(c.now, took)
+	s.publishTimes()
 	c.accepts(s)
 	c.recordSuccess(s, l.lastResort, "connected")
 	if s.awaitsFirst {

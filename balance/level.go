@@ -34,11 +34,11 @@ type level struct {
 	load      []int64 // leases of each slot's server
 	backedOff []int   // slots with a reduced weight after failures
 
-	wrr          *wrrState     // Wrr, Rr, Hash, Maglev
-	subset       subsetWrr     // LeastSessions, LeastTime, and idle slots with any
-	tree         *tree         // Random
-	connectTimes []connectTime // LeastTime
-	table        *table        // Hash, Maglev
+	wrr    *wrrState     // Wrr, Rr, Hash, Maglev
+	subset subsetWrr     // LeastSessions, LeastTime, and idle slots with any
+	tree   *tree         // Random
+	times  []serverTimes // LeastTime
+	table  *table        // Hash, Maglev
 }
 
 // slot is one appearance of a server in a level.
@@ -201,18 +201,6 @@ func (l *level) weight() int {
 	return sum
 }
 
-func (l *level) setConnectTime(i int, m connectTime) {
-	if l.connectTimes != nil {
-		l.connectTimes[i] = m
-	}
-}
-
-func (s *Server) publishConnectTime() {
-	for _, p := range s.placements {
-		p.level.setConnectTime(p.slot, s.connect)
-	}
-}
-
 func count(b bool) int {
 	if b {
 		return 1
@@ -244,7 +232,7 @@ func newLevel(index int, spec LevelSpec, m Method, rnd *rng) *level {
 	case Random:
 		l.tree = newTree(n)
 	case LeastTime:
-		l.connectTimes = make([]connectTime, n)
+		l.times = make([]serverTimes, n)
 	}
 	return l
 }

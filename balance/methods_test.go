@@ -139,8 +139,8 @@ func TestLeastTimePrefersFastAndRetriesSlow(t *testing.T) {
 func TestLeastTimeWeighsSessionsAndWeight(t *testing.T) {
 	c := newOneLevelCluster(LeastTime, 1, 3)
 	for _, s := range c.servers {
-		s.connect.add(0, time.Millisecond)
-		s.publishConnectTime()
+		s.times.connect.add(0, time.Millisecond)
+		s.publishTimes()
 	}
 	for range 400 {
 		_, err := c.Pick(0, &Attempts{})

@@ -251,6 +251,10 @@ func (c *Cluster) acquire(l *level, i int, t *Attempts) Lease {
 		c.refuses(s)
 	}
 	s.picks++
+	if c.spec.Method == LeastTime {
+		s.times.triedAt = c.now
+		s.publishTimes()
+	}
 	s.addSessions(1)
 	if s.published.State == Probation && s.probationLease == (leaseID{}) {
 		s.probationLease = lease.id

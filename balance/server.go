@@ -52,7 +52,7 @@ type Server struct {
 	retryAt         time.Duration // when held sessions may try the server again; 0 = it has not refused one
 	lastResort      uint64        // its number in the order of last resorts; 0 = never
 	picks, failures uint64
-	connect         connectTime
+	times           serverTimes
 }
 
 // neverPublished is the start of a state that was never published. Times below zero are those of an earlier process.

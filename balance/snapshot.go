@@ -88,7 +88,7 @@ func (l *level) state(i int) ServerState {
 		State: s.published.State, Layer: s.published.Layer, Reason: s.published.Reason, Since: s.since, Probing: s.busy(),
 		Weight: s.layers.weight(slot.configured), EffectiveWeight: float64(l.step(i)) / unit,
 		MaxSessions: s.sessionLimit, Sessions: s.sessions,
-		Picks: s.picks, Failures: s.failures, ConnectTime: time.Duration(s.connect.took),
+		Picks: s.picks, Failures: s.failures, ConnectTime: time.Duration(s.times.connect.took),
 		Layers: s.layers,
 	}
 	state.Layers.Weight = slot.configured

@@ -45,6 +45,8 @@ func run(args []string, in io.Reader, out, errOut io.Writer) int {
 	case o.list:
 		list(out)
 		return exitDone
+	case o.simulate:
+		return exitCode(errOut, simulateMethods(out))
 	case o.render != "":
 		return exitCode(errOut, render(o.render, out))
 	}

@@ -21,6 +21,7 @@ type options struct {
 	weir       string   // binary
 	weirOld    string   // binary; "" = not measured
 	congestion []string // congestion controls, each measured in a network namespace of its own; nil = as the machine is set
+	simulate   bool     // balancing methods, instead of measuring
 	list       bool
 	render     string // results directory to render again; "" = measure
 }
@@ -46,6 +47,7 @@ func parseOptions(args []string, errOut io.Writer) (options, error) {
 	flags.StringVar(&o.out, "out", "bench/results", "directory that gets a directory for this invocation's results")
 	flags.StringVar(&o.weir, "weir", "bin/weir", "weir binary")
 	flags.StringVar(&o.weirOld, "weir-old", "", "another weir binary, for a comparison before and after")
+	flags.BoolVar(&o.simulate, "simulate", false, "simulate balancing methods with one slow server, print a table and stop")
 	flags.BoolVar(&o.list, "list", false, "list rows and stop")
 	flags.StringVar(&o.render, "render", "", "render tables and plots of a results directory again, without measuring")
 	if err := flags.Parse(args); err != nil {

@@ -31,7 +31,7 @@ func (s *session) relay(l *loop) {
 // transfer runs both streams and updates the idle times: bytes that move in either direction on a side are activity of
 // that side.
 func (s *session) transfer(l *loop) transferResult {
-	upBytes, downBytes := s.up.bytes, s.down.bytes
+	upBytes, downBytes, askedAt := s.up.bytes, s.down.bytes, s.clientActiveAt
 	result := s.down.transfer(l, &s.server, &s.client)
 	result |= s.up.transfer(l, &s.client, &s.server)
 	if s.up.hasRead || s.down.bytes != downBytes {
@@ -51,6 +51,9 @@ func (s *session) transfer(l *loop) transferResult {
 	}
 	if s.firstByte == 0 && s.down.bytes > 0 {
 		s.firstByte.set(l.now - s.startedAt)
+		if s.set.Cluster.MeasuresAnswers() {
+			s.lease.Answered(l.now, l.now-askedAt)
+		}
 	}
 	if !s.dirty {
 		s.dirty = true

@@ -114,6 +114,9 @@ func (f *flow) replyReceived(l *loop) {
 		f.socket.table.setStage(f, stageUnconfirmed, l.now)
 		if f.firstByte == 0 {
 			f.firstByte.set(l.now - f.startedAt)
+			if f.set.Cluster.MeasuresAnswers() {
+				f.lease.Answered(l.now, l.now-f.sentAt)
+			}
 		}
 	}
 	if f.attempts != nil {
