@@ -53,3 +53,35 @@ func TestLeaveAt(t *testing.T) {
 		require.Equal(t, 5*time.Second+wait, leaveAt(&second))
 	}
 }
+
+// A session is behind if it began in a lower level before a better one of its levels could be used again.
+func TestBehind(t *testing.T) {
+	spec := newLevelsSpec("a", "b", "c")
+	for _, manual := range []bool{false, true} {
+		spec.ManualFailback = manual
+		c := New(spec, 1, nil)
+		servers, before, leaves := c.Behind()
+		require.Len(t, servers, 2)
+		require.True(t, leaves(1, nil, before))
+		require.False(t, leaves(1, nil, before+1), "it began later, because the better server failed it")
+		require.False(t, leaves(0, nil, before))
+		require.False(t, leaves(1, []int{1, 2}, before), "its listener has no better level")
+		require.True(t, leaves(2, []int{1, 2}, before))
+
+		c.SetOverride("a", Override{State: new(Drain)}, 2*sec)
+		servers, _, leaves = c.Behind()
+		require.Len(t, servers, 1)
+		require.False(t, leaves(1, nil, sec))
+		c.SetOverride("a", Override{}, 4*sec)
+		_, since, leaves := c.Behind()
+		if manual {
+			require.False(t, leaves(1, nil, 3*sec), "manual failback holds the lower level")
+			require.NoError(t, c.Failback(5*sec))
+			_, since, leaves = c.Behind()
+			require.Equal(t, 5*sec, since)
+		} else {
+			require.Equal(t, 4*sec, since)
+		}
+		require.True(t, leaves(1, nil, 3*sec))
+	}
+}

@@ -159,3 +159,24 @@ func TestServerThatReturnsKeepsItsFlows(t *testing.T) {
 	require.Equal(t, "1", a.Metric(`weir_sessions{listener="l"}`))
 	require.Empty(t, w.Records(func(r weirtest.Record) bool { return strings.HasPrefix(r.Text("reason"), "cut_") }))
 }
+
+// A flow whose server is in drain moves to another server with the first datagram after the deadline of the drain. It does
+// not end.
+func TestFlowMovesAtDrainDeadline(t *testing.T) {
+	t.Parallel()
+	a, b := nettest.StartDatagrams(t, nettest.EchoDatagram), nettest.StartDatagrams(t, nettest.EchoDatagram)
+	_, addr, api := weirtest.ServeAPI(t, weirtest.Config{
+		Cluster: "close_quiet = \"10ms\"", Listener: "flow_timeout = \"2s\"", Levels: weirtest.OneLevel(a.Addr()+" name=A", b.Addr()+" name=B state=drain"),
+	}.UDP(t))
+	c := nettest.DialDatagrams(t, "", addr)
+	require.Equal(t, "1", c.RoundTrip("1"))
+	api.MustDo("PATCH /v1/clusters/c/servers/B", `{"state": "ready"}`)
+	began := time.Now()
+	api.MustDo("PATCH /v1/clusters/c/servers/A", `{"state": "drain", "deadline": "1s"}`)
+	nettest.Wait(t, 10*time.Second, "the flow to move", func() bool {
+		require.Equal(t, "2", c.RoundTrip("2"))
+		return b.Received() > 0
+	})
+	weirtest.RequireBetween(t, time.Second, time.Since(began))
+	require.Len(t, api.Sessions(), 1)
+}
