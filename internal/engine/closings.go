@@ -148,13 +148,13 @@ func (k *closings) run(ctx context.Context) {
 	}
 }
 
-// add adds a closing, unless there is one with its key and deadline.
+// add adds a closing, unless there is one with its key and deadline. One with another deadline is replaced.
 func (k *closings) add(c *closing) {
 	if old := k.active[c.key]; old != nil {
 		if old.deadline == c.deadline {
 			return
 		}
-		k.end(old)
+		c.total = old.total
 	}
 	if k.progress[c.key.cluster] == nil {
 		p := &progress{}
