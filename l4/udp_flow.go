@@ -176,14 +176,17 @@ func (f *flow) expire(l *loop) {
 // finalReplyTimeout is how long a flow whose server was removed waits for outstanding replies.
 const finalReplyTimeout = time.Second
 
-// cut ends a flow from outside. If its server is down or has lost its role, the flow only loses its server. If its server was removed,
-// outstanding replies are awaited first; the client's next datagram picks another server.
+// cut ends a flow from outside. If its server is down or has lost its role, the flow only loses its server. At the deadline
+// of a drain it changes its server with the client's next datagram. If its server was removed, outstanding replies are
+// awaited first; the client's next datagram picks another server.
 func (f *flow) cut(l *loop, reason Reason) {
 	switch {
 	case f.frozen:
 	case reason.ofServer() && f.fd < 0:
-	case reason == ReasonCutServerDown, reason == ReasonCutDemoted, reason == ReasonCutDrain:
+	case reason == ReasonCutServerDown, reason == ReasonCutDemoted:
 		f.releaseServer(l)
+	case reason == ReasonCutDrain: // replies to the old socket are still delivered, see rebalance
+		f.leaveAt, f.moves = max(l.now, 1), f.set.Cluster.Moves()
 	case reason == ReasonCutServerRemoved && f.unanswered > 0:
 		f.pendingReason, f.moveDeadline = reason, l.now+finalReplyTimeout
 		l.flowWheel.arm(&f.timer, min(f.moveDeadline, f.activeAt+f.set.FlowTimeout))

@@ -3,6 +3,7 @@ package l4_test
 import (
 	"net"
 	"net/netip"
+	"slices"
 	"testing"
 	"time"
 
@@ -49,4 +50,48 @@ func TestFlowTriesEveryAddress(t *testing.T) {
 	require.EqualValues(t, len("helloagain"), r.BytesDown)
 	require.Zero(t, stats.Counters().DialFails)
 	require.Zero(t, cluster.Server("s").Sessions())
+}
+
+// At the deadline of a drain a flow moves to another server with its next datagram. The reply to the datagram before it is
+// delivered.
+func TestFlowLeavesDrainingServer(t *testing.T) {
+	answer := make(chan func(), 1)
+	late := nettest.StartDatagrams(t, func(_ netip.AddrPort, data []byte, reply func([]byte)) {
+		copied := slices.Clone(data)
+		answer <- func() { reply(copied) }
+	})
+	other := nettest.StartDatagrams(t, nettest.EchoDatagram)
+	plane, err := l4.Open(l4.Options{Loops: 1})
+	require.NoError(t, err)
+	defer plane.Close()
+	level := balance.LevelSpec{MinUp: 1}
+	for name, host := range map[string]*nettest.DatagramHost{"a": late, "b": other} {
+		target, err := l4.NewTarget([]netip.AddrPort{netip.MustParseAddrPort(host.Addr())}, conf.Source{})
+		require.NoError(t, err)
+		level.Servers = append(level.Servers, balance.ServerSpec{Name: name, Address: name, Weight: 1, Handle: target})
+	}
+	cluster := balance.New(balance.Spec{Name: "c", Levels: []balance.LevelSpec{level}}, 1, nil)
+	cluster.SetOverride("b", balance.Override{State: new(balance.Drain)}, plane.Now())
+	set := &l4.Settings{
+		Name: "l", Cluster: cluster, ClusterName: "c", ConnectTimeout: time.Second, FlowTimeout: 5 * time.Second, Drain: time.Hour,
+		Admission: l4.Admission{State: l4.NewAdmissionState(false, 64)},
+	}
+	at := netip.MustParseAddrPort(nettest.ReserveDatagrams(t))
+	ln, err := plane.ListenUDP(conf.Address{Addr: at, Port: at.Port()}, set, false)
+	require.NoError(t, err)
+	ln.Start()
+	defer ln.Stop()
+	c := nettest.DialDatagrams(t, "", at.String())
+	c.Send([]byte("1"))
+	reply := <-answer
+	cluster.SetOverride("b", balance.Override{}, plane.Now())
+	cluster.SetOverride("a", balance.Override{State: new(balance.Drain)}, plane.Now())
+	require.Equal(t, 1, plane.Cut(func(id l4.SessionIdentity) bool { return id.Server == cluster.Server("a") }, l4.ReasonCutDrain))
+	require.Equal(t, "2", c.RoundTrip("2"))
+	reply()
+	data, ok := c.Receive(5 * time.Second)
+	require.True(t, ok)
+	require.Equal(t, "1", string(data))
+	require.Equal(t, 1, cluster.Server("b").Sessions())
+	require.Zero(t, cluster.Server("a").Sessions())
 }

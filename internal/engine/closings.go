@@ -58,6 +58,7 @@ type closing struct {
 	left    int               // sessions to close
 	total   int               // the most so far
 
+	flowsLeave bool          // flows were told to leave, at the deadline
 	moves      uint64        // failback: of the cluster, when order was made
 	counted    time.Duration // failback, moved servers: when left was counted
 	progressed time.Duration // rebalance: when left last changed
@@ -222,9 +223,19 @@ func (k *closings) cut(c *closing) {
 	for _, s := range c.servers {
 		concerned[s] = true
 	}
-	n := k.plane.Cut(func(id l4.SessionIdentity) bool {
-		return id.Phase != l4.PhaseAbort && concerned[id.Server] && (c.order.Match == nil || c.order.Match(&id))
+	var sessions atomic.Int64
+	k.plane.Cut(func(id l4.SessionIdentity) bool {
+		switch {
+		case id.Phase == l4.PhaseAbort || !concerned[id.Server] || c.order.Match != nil && !c.order.Match(&id):
+			return false
+		case id.Listener.UDP(): // a flow leaves with its next datagram
+			return !c.flowsLeave
+		}
+		sessions.Add(1)
+		return true
 	}, c.key.reason)
+	c.flowsLeave = true
+	n := int(sessions.Load())
 	c.order.Closer.Count(c.key.reason, false, n)
 	if n > 0 {
 		k.log.Info("close deadline", "cluster", c.key.cluster, "server", c.key.server, "reason", c.key.reason.String(), "sessions_cut", n)

@@ -11,7 +11,7 @@ import (
 	"testing"
 	"time"
 
-	_ "github.com/go-sql-driver/mysql"
+	"github.com/go-sql-driver/mysql"
 	"github.com/redis/go-redis/v9"
 	"github.com/stretchr/testify/require"
 
@@ -169,8 +169,12 @@ func TestRebalanceMariaDBPool(t *testing.T) {
 	}
 	w, addr, api, addServer := startRebalanced(t, addrs)
 	size := weirtest.Scaled(60)
-	pool, err := sql.Open("mysql", fmt.Sprintf("weir:secret@tcp(%s)/?timeout=20s", addr))
+	options, err := mysql.ParseDSN(fmt.Sprintf("weir:secret@tcp(%s)/?timeout=20s", addr))
 	require.NoError(t, err)
+	options.Logger = &mysql.NopLogger{} // it logs connections that have ended while idle
+	connector, err := mysql.NewConnector(options)
+	require.NoError(t, err)
+	pool := sql.OpenDB(connector)
 	t.Cleanup(func() { pool.Close() })
 	pool.SetMaxOpenConns(size)
 	pool.SetMaxIdleConns(size)
