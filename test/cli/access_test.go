@@ -50,7 +50,7 @@ func sendTCP(t *testing.T, at, request, body, token string) (int, string) {
 	if token != "" {
 		req.Header.Set("Authorization", "Bearer "+token)
 	}
-	client := http.Client{Timeout: 10 * time.Second, Transport: &http.Transport{DisableKeepAlives: true}}
+	client := http.Client{Timeout: 30 * time.Second, Transport: &http.Transport{DisableKeepAlives: true}} // in a flood, its turn comes late
 	res, err := client.Do(req)
 	require.NoError(t, err)
 	defer res.Body.Close()
