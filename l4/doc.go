@@ -13,7 +13,9 @@
 //	dial          tcp_dial.go          The cluster grants a lease on a server, and a non-blocking connect starts, limited
 //	                                   by connect_timeout and try_timeout. After a failure the lease is released with the
 //	                                   reason and the next server is picked: the only step back. No byte is sent before
-//	                                   the connection is established, and none is sent twice.
+//	                                   the connection is established.
+//	              tcp_greeting.go      With greeting, a server that refuses with its first bytes is a failed attempt. The
+//	                                   only bytes sent twice are those that such a server has refused to read.
 //	relay         tcp_relay.go         Both directions (tcp_stream.go) move bytes on events. Small messages are copied
 //	                                   through the loop's scratch buffer; a stream that keeps filling it is spliced
 //	                                   through a pipe. At most one buffer or pipe holds what a socket did not take, and

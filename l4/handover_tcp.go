@@ -93,6 +93,9 @@ func (l *loop) freezeSessions(slot *int) *HandoverBatch {
 		if s == nil || !s.canHandOver() {
 			continue
 		}
+		if s.phase == PhaseRelay {
+			s.endUnconfirmed(l)
+		}
 		t := s.state()
 		if len(x.Descriptors)+t.descriptors() > maxDescriptors {
 			break

@@ -52,20 +52,22 @@ type Settings struct {
 	TrustedProxies *AddressSet   // peers that may send one
 	ProxyTimeout   time.Duration // > 0 with AcceptProxy; for the whole header, from the accept
 
-	ConnectTimeout time.Duration // > 0
-	TryTimeout     time.Duration
-	QueueTimeout   time.Duration
-	HoldTimeout    time.Duration // how long sessions wait while no server can serve
-	ClientIdle     time.Duration
-	ServerIdle     time.Duration
-	HalfClose      time.Duration // > 0
-	Keepalive      time.Duration
-	UserTimeout    time.Duration
-	MaxAge         time.Duration // of a TCP session
-	AgeJitter      int           // percent of MaxAge, above or below
-	Closer         *Closer       // of the cluster; nil = no session is closed for its age
-	Backlog        int
-	UnixFile       UnixFile
+	ConnectTimeout  time.Duration // > 0
+	TryTimeout      time.Duration
+	QueueTimeout    time.Duration
+	Greeting        Greeting
+	GreetingTimeout time.Duration // > 0 with GreetingMySQL
+	HoldTimeout     time.Duration // how long sessions wait while no server can serve
+	ClientIdle      time.Duration
+	ServerIdle      time.Duration
+	HalfClose       time.Duration // > 0
+	Keepalive       time.Duration
+	UserTimeout     time.Duration
+	MaxAge          time.Duration // of a TCP session
+	AgeJitter       int           // percent of MaxAge, above or below
+	Closer          *Closer       // of the cluster; nil = no session is closed for its age
+	Backlog         int
+	UnixFile        UnixFile
 
 	// UDP.
 	FlowTimeout time.Duration // > 0

@@ -25,6 +25,7 @@ type dialer struct {
 	waiter        balance.Waiter
 	wakes         uint32 // waits that have ended; tells a late wake-up from one for the current wait
 	held          holdState
+	greeting      greetingState
 	queueDeadline time.Duration // end of the wait for a full server; 0 = has not waited
 	target        *Target
 	address       int           // index of the target's address that is being dialled
@@ -47,7 +48,7 @@ func (p *dialerPool) get() *dialer {
 
 func (p *dialerPool) put(d *dialer) {
 	if len(p.free) < 256 {
-		*d = dialer{tlvs: d.tlvs[:0]}
+		*d = dialer{tlvs: d.tlvs[:0], greeting: greetingState{sent: d.greeting.sent[:0], refusal: d.greeting.refusal[:0]}}
 		p.free = append(p.free, d)
 	}
 }
@@ -133,6 +134,7 @@ func (s *session) noServer(l *loop, err error) {
 // attempt starts to dial the server of the lease.
 func (s *session) attempt(l *loop) errno {
 	d := s.dialer
+	s.resetGreeting(l)
 	if s.attemptCount < 1<<16-1 {
 		s.attemptCount++
 	}
@@ -161,7 +163,7 @@ func (s *session) tryConnect(l *loop, address int) errno {
 		return e
 	}
 	s.server = socket{fd: fd, nodelay: d.target.isUnix(), local: d.target.isUnix()}
-	if (s.client.readable || d.target.sendProxy != 0) && !s.server.local {
+	if (s.client.readable && s.set.Greeting != GreetingMySQL || d.target.sendProxy != 0) && !s.server.local {
 		// The first bytes follow at once and carry the last acknowledgement of the handshake.
 		setOption(fd, unix.IPPROTO_TCP, unix.TCP_QUICKACK, 0)
 		s.server.ackDelayed = true
@@ -192,6 +194,10 @@ func (s *session) tryConnect(l *loop, address int) errno {
 // dial handles events between connect and connected.
 func (s *session) dial(l *loop) {
 	switch {
+	case s.dialer.greeting.retry:
+		s.retryNow(l)
+	case s.dialer.greeting.awaited:
+		s.readGreeting(l)
 	case s.client.failed:
 		s.finish(l, ReasonClientReset)
 	case s.server.failed:
@@ -231,7 +237,13 @@ func (s *session) dialFailed(l *loop, e errno) {
 	}
 }
 
-func (s *session) dialExpired(l *loop) { s.dialFailed(l, syscall.ETIMEDOUT) }
+func (s *session) dialExpired(l *loop) {
+	if s.dialer.greeting.awaited {
+		s.greetingFailed(l, syscall.ETIMEDOUT)
+		return
+	}
+	s.dialFailed(l, syscall.ETIMEDOUT)
+}
 
 // tryTimedOut reports whether try_timeout has expired.
 func (s *session) tryTimedOut(l *loop) bool { return l.tryTimedOut(s.set, s.dialer.startedAt) }
@@ -260,33 +272,4 @@ func (s *session) mayRetry(l *loop, e errno) bool {
 // releaseFailed releases the lease of a failed attempt.
 func (s *session) releaseFailed(l *loop, e errno) {
 	s.dialer.lastFailure = l.releaseFailed(&s.lease, s.set, s.dialer.target.counts(l), e)
-}
-
-// established starts the relay of a session whose server is connected.
-func (s *session) established(l *loop) {
-	d := s.dialer
-	if s.lease.Server().RoleLost() { // after it was picked; from here on a cut finds the session
-		s.server.close(true)
-		s.lease.Done(l.now)
-		s.pick(l)
-		return
-	}
-	took := l.now - d.attemptAt
-	s.lease.Established(l.now, took)
-	s.endHold(balance.HoldConnected)
-	l.dialTime.add(took)
-	if s.serverCounts = d.target.counts(l); s.serverCounts != nil {
-		store(&s.serverCounts.sessions, s.serverCounts.sessions+1)
-		store(&s.serverCounts.connectNanos, s.serverCounts.connectNanos+uint64(took))
-	}
-	if d.target.sendProxy != 0 {
-		s.sendHeader(l)
-	}
-	s.dialer = nil
-	l.dialers.put(d)
-	s.phase = PhaseRelay
-	s.connected.set(l.now - s.startedAt)
-	s.clientActiveAt, s.serverActiveAt = l.now, l.now
-	l.wheel.arm(&s.timer, l.now+keepaliveDelay)
-	s.relay(l)
 }

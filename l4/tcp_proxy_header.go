@@ -141,7 +141,7 @@ func (s *session) sendHeader(l *loop) {
 	h := proxy.Header{Version: d.target.sendProxy, Local: d.proxyLocal, Transport: proxy.Stream, Source: s.clientAddr.get(), Dest: s.destination(), TLVs: d.tlvs, Pass: d.target.proxyTLVs}
 	text := h.Append(l.scratch[:0])
 	n, e := 0, errno(0)
-	if c := &s.client; c.readable && !c.fin && !c.urgent && !c.local {
+	if c := &s.client; s.set.Greeting != GreetingMySQL && c.readable && !c.fin && !c.urgent && !c.local {
 		n, e = s.server.sendBefore(text) // the relay reads and sends more at once
 	} else {
 		n, e = s.server.send(text, 0)

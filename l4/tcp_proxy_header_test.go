@@ -34,6 +34,7 @@ func TestHeaderIsResumedWhenSocketIsFull(t *testing.T) {
 		}
 		tlvs := append([]byte{0xe0, 0x0f, 0xe0}, make([]byte, 0x0fe0)...) // the header has almost the maximum length
 		s := &session{dialer: &dialer{target: &Target{sendProxy: 2}, tlvs: tlvs}}
+		s.set = &Settings{}
 		s.client, s.server = socket{fd: -1}, socket{fd: int32(fds[0]), nodelay: true, writable: true}
 		want := (&proxy.Header{Version: 2, TLVs: tlvs}).Append(nil)
 		l := &loop{}

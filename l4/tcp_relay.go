@@ -15,6 +15,10 @@ const keepaliveDelay = 20 * time.Millisecond
 
 // relay moves bytes in both directions, forwards FINs, and ends the session when both sides have closed.
 func (s *session) relay(l *loop) {
+	if s.dialer != nil {
+		s.relayUnconfirmed(l)
+		return
+	}
 	result := s.transfer(l)
 	if s.client.failed || s.server.failed {
 		s.startAbort(l, s.failure())
@@ -117,6 +121,9 @@ func (s *session) relayExpired(l *loop) {
 		look = s.checkSilence(l)
 	} else {
 		s.facts |= keepaliveSet
+		if s.dialer != nil { // a refusal would have come by now
+			s.accepted(l)
+		}
 		if s.set.Keepalive > 0 {
 			s.set.keepalive(s.server.fd)
 			setOption(s.server.fd, unix.SOL_SOCKET, unix.SO_KEEPALIVE, 1)

@@ -15,7 +15,7 @@ import (
 type session struct {
 	sessionCore
 	listener     *Listener
-	dialer       *dialer       // nil once connected
+	dialer       *dialer       // nil once connected to a server that can no longer refuse
 	counters     *Counters     // the loop's for the listener
 	serverCounts *serverCounts // the loop's for the server, once connected
 	timer        timer[*session]
@@ -180,7 +180,12 @@ func (s *session) finish(l *loop, reason Reason) {
 	l.wheel.stop(&s.timer)
 	l.forgetSilence(s)
 	server, level := s.lease.Server(), s.lease.Level()
+	refusal := s.takeRefusal(reason)
+	s.down.bytes += uint64(len(refusal))
 	if s.dialer != nil {
+		if s.connected > 0 {
+			s.accepted(l)
+		}
 		s.dialer.cancelWait(l, s)
 		s.endHold(holdOutcome(reason))
 		l.dialers.put(s.dialer)
@@ -197,6 +202,9 @@ func (s *session) finish(l *loop, reason Reason) {
 	l.recordSession(s, server, level)
 	l.plane.releaseSession() // after counting: an observer that waits for the last session reads the counters next
 	s.removeHop(l)
+	if len(refusal) > 0 {
+		s.deliverRefusal(l, refusal)
+	}
 	clean := s.end.Clean()
 	s.client.close(clean || s.cutMode == closedQuietly)
 	s.server.close(clean || s.cutMode == closedQuietly || s.cutMode == closedCrossed)

@@ -69,6 +69,8 @@ const (
 	ReasonRefused                 // the last server tried refused the connection
 	ReasonConnectTimeout          // connect_timeout of the last server tried
 	ReasonUnreachable             // the network reported the last server tried as unreachable
+	ReasonServerRefused           // the last server tried refused the session after it had accepted the connection
+	ReasonGreetingTimeout         // greeting_timeout of the last server tried
 	ReasonLocalShortage           // this host lacked a descriptor, port, address or memory
 	ReasonCutServerDown           // server down or in maint, on_down = "close"
 	ReasonCutDemoted              // server lost the role that its cluster wants, on_down = "close"
@@ -138,6 +140,8 @@ var reasons = [reasonCount]struct {
 	ReasonRefused:                 {"refused", inDial},
 	ReasonConnectTimeout:          {"connect_timeout", inDial},
 	ReasonUnreachable:             {"unreachable", inDial},
+	ReasonServerRefused:           {"server_refused", inDial},
+	ReasonGreetingTimeout:         {"greeting_timeout", inDial},
 	ReasonLocalShortage:           {"local_shortage", inAccept | inProxyHeader | inDial | inHandover},
 	ReasonCutServerDown:           {"cut_server_down", inRelay},
 	ReasonCutDemoted:              {"cut_demoted", inRelay},
@@ -163,6 +167,9 @@ func (r Reason) ofServer() bool {
 	return false
 }
 
+// isCut reports whether weir has ended the session.
+func (r Reason) isCut() bool { return r >= ReasonCutServerDown }
+
 // Termination is how a session ended: the reason, and the phase in which it occurred, which is never PhaseAbort.
 type Termination struct {
 	Phase  Phase
@@ -170,7 +177,7 @@ type Termination struct {
 }
 
 // terminationCount is the number of Terminations.
-const terminationCount = 84
+const terminationCount = 86
 
 // terminations holds every combination of phase and reason, by reason and then phase.
 var terminations = listTerminations()

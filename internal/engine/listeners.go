@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -157,6 +158,7 @@ func (r *reload) listenerSettings(ln *conf.Listener) *l4.Settings {
 	s := &l4.Settings{
 		Name: ln.Name, Cluster: r.next.clusters[c.Name], ClusterName: c.Name, LevelNames: map[int]string{}, Hash: hashKey(c),
 		ConnectTimeout: c.ConnectTimeout, TryTimeout: c.TryTimeout, QueueTimeout: c.QueueTimeout, HoldTimeout: c.HoldTimeout,
+		Greeting: greeting(c), GreetingTimeout: cmp.Or(c.GreetingTimeout, c.ConnectTimeout),
 		ClientIdle: ln.ClientIdleTimeout, ServerIdle: c.ServerIdleTimeout, HalfClose: ln.HalfCloseTimeout,
 		Keepalive: ln.TCPKeepalive, UserTimeout: ln.TCPUserTimeout, Backlog: ln.Backlog, UnixFile: unixFile(ln),
 		FlowTimeout: ln.FlowTimeout, Drain: cfg.Runtime.DrainTimeout, Responses: ln.Responses,
@@ -188,6 +190,16 @@ func (r *reload) listenerSettings(ln *conf.Listener) *l4.Settings {
 		limitFlows(s, ln, cfg, r.budget.effective(cfg))
 	}
 	return s
+}
+
+func greeting(c *conf.Cluster) l4.Greeting {
+	switch c.Greeting {
+	case "mysql":
+		return l4.GreetingMySQL
+	case "redis":
+		return l4.GreetingRedis
+	}
+	return l4.NoGreeting
 }
 
 func hashKey(c *conf.Cluster) l4.HashKey {
