@@ -197,8 +197,8 @@ func TestTopologyMovesSessions(t *testing.T) {
 // one that waited for room there.
 func TestNoSessionBeginsOnOldPrimary(t *testing.T) {
 	t.Parallel()
-	a, aName := startGreeter(t, "A")
-	b, bName := startGreeter(t, "B")
+	_, aName := startGreeter(t, "A")
+	_, bName := startGreeter(t, "B")
 	s, source := startTopology(t, cluster("on_down = \"close\"\nqueue_timeout = \"5s\"", aName+" max_sessions=4, "+bName+" max_sessions=4")+sentinel(""), nil)
 	names := []string{"A", "B"}
 	addresses := []string{addressOf(aName), addressOf(bName)}
@@ -226,12 +226,9 @@ func TestNoSessionBeginsOnOldPrimary(t *testing.T) {
 	for i := 1; i <= 60; i++ {
 		now := i % 2
 		source.decide(uint64(i+1), addresses[now], addresses[1-now])
-		old := []*nettest.Host{a, b}[1-now]
-		_ = old
 		nettest.Wait(t, 5*time.Second, "no session on "+names[1-now], func() bool { return s.topology().WithoutRole == 0 })
-		for range 3 { // and none comes later
+		for range 20 { // and none comes later
 			require.Zero(t, s.topology().WithoutRole)
-			time.Sleep(time.Millisecond)
 		}
 	}
 	close(stop)

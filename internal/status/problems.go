@@ -141,9 +141,9 @@ func (c *Cluster) problems(used bool) []Problem {
 		add(outage, "no healthy server: protection keeps the last one in use")
 	}
 	ofTopology := c.topologyProblems(len(list) > 0)
-	if len(list) > 0 && len(ofServers) > 0 { // an outage is one problem, with the reason of its first server
+	if len(list) > 0 && len(ofServers) > 0 && !c.lacksPrimary() { // an outage is one problem, with the reason of its first server
 		all := &list[0]
-		all.Servers, all.Reason, all.Since = ofServers[0].Servers, cmp.Or(all.Reason, ofServers[0].Reason), c.lastFailureAt()
+		all.Servers, all.Reason, all.Since = ofServers[0].Servers, ofServers[0].Reason, c.lastFailureAt()
 		ofServers = slices.DeleteFunc(ofServers, func(p Problem) bool { return p.Severity == Warning })
 	}
 	if c.Queue > 0 {
@@ -210,7 +210,7 @@ func (c *Cluster) topologyProblems(outage bool) (list []Problem) {
 		add("topology stale: the last decision stays in force", cmp.Or(t.Problem, t.Source), t.StaleSince)
 	case t.Primary == "" && !outage:
 		add(c.primaryText(), cmp.Or(t.Problem, t.Source), nil)
-	case t.Problem != "":
+	case t.Problem != "" && !(outage && c.lacksPrimary()): // which names it already
 		add("topology: "+t.Problem, t.Source, nil)
 	}
 	var first *Member

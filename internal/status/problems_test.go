@@ -74,6 +74,23 @@ func TestProblems(t *testing.T) {
 		"a failing hook": {doc: doc("1", []string{"up"}), change: func(d *Document) {
 			d.Hooks = []Hook{{Name: "pager", Failing: true, Dropped: 3, LastError: "exit status 1"}, {Name: "pass", Dropped: 2, LastError: "before"}}
 		}, want: []string{"warning event hook pager fails: 3 events dropped (exit status 1)"}},
+		"a stale topology": {doc: doc("1", []string{"up", "standby"}), change: func(d *Document) {
+			d.Clusters[0].Topology = &Topology{Role: "primary", Primary: "a", DecidedAt: &at, StaleSince: &at, Problem: "1 of 3 Sentinels answer"}
+		}, want: []string{"warning c: topology stale: the last decision stays in force (1 of 3 Sentinels answer)"}},
+		"no decision yet": {doc: doc("", []string{"standby", "standby"}), change: func(d *Document) { d.Clusters[0].Topology = &Topology{Role: "primary"} },
+			want: []string{"critical c: no primary: no decision yet"}},
+		"two primaries": {doc: doc("", []string{"standby", "down"}), change: func(d *Document) {
+			d.Clusters[0].Topology = &Topology{Role: "primary", DecidedAt: &at, Source: "sentinel: conflict", Problem: "conflict"}
+		}, want: []string{"critical c: no primary (conflict)", "warning c: b: down (because of b)"}},
+		"a primary outside of the cluster": {doc: doc("", []string{"standby"}), change: func(d *Document) {
+			d.Clusters[0].Topology = &Topology{Role: "primary", Primary: "10.0.0.9:1", DecidedAt: &at, Source: "sentinel: primary is 10.0.0.9:1",
+				Members: []Member{{Address: "10.0.0.9:1", Role: "primary", Problem: "not a server of the cluster"}}}
+		}, want: []string{"critical c: no primary: 10.0.0.9:1 is not a server of the cluster (sentinel: primary is 10.0.0.9:1)",
+			"warning c: 10.0.0.9:1: listed by the topology and cannot be used (not a server of the cluster)"}},
+		"members that cannot be reached": {doc: doc("1", []string{"up", "standby"}), change: func(d *Document) {
+			d.Clusters[0].Topology = &Topology{Role: "primary", Primary: "a", DecidedAt: &at, Members: []Member{{Server: "a", Role: "primary"},
+				{Server: "b", Role: "replica", Problem: "weir cannot reach it: refused"}, {Address: "x:1", Role: "other", Problem: "not a server of the cluster"}}}
+		}, want: []string{"warning c: b: listed by the topology and cannot be used (weir cannot reach it: refused)"}},
 		"one server in several levels": {doc: doc("1", []string{"up", "down"}, []string{"up"}), change: func(d *Document) { d.Clusters[0].Levels[1].Servers[0] = d.Clusters[0].Levels[0].Servers[1] }, want: []string{"warning c: b: down (because of b)"}},
 	} {
 		t.Run(name, func(t *testing.T) {
