@@ -13,6 +13,7 @@ import (
 // Real servers of MariaDB: a switch-over by hand, a failover, and an old primary that comes back with and without writes that
 // the new one lacks.
 func TestMariaDBReplication(t *testing.T) {
+	t.Parallel()
 	a := nettest.StartReplicating(t, 1)
 	b := nettest.StartReplicating(t, 2, "--read-only=1")
 	b.Follow(a)
@@ -62,6 +63,7 @@ func TestMariaDBReplication(t *testing.T) {
 }
 
 func TestMariaDBReplicationThatIsBroken(t *testing.T) {
+	t.Parallel()
 	a := nettest.StartReplicating(t, 1, "--binlog-format=ROW")
 	b := nettest.StartReplicating(t, 2, "--read-only=1", "--binlog-format=ROW")
 	b.Follow(a)

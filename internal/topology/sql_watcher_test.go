@@ -98,6 +98,7 @@ func (v View) roles() map[string]Role {
 }
 
 func TestMySQLSwitchOver(t *testing.T) {
+	t.Parallel()
 	a := startScriptedMySQL(t, uuidA, uuidA+":1-100")
 	b := startScriptedMySQL(t, uuidB, uuidA+":1-100")
 	b.set("read_only", "ON", "super_read_only", "ON")
@@ -128,6 +129,7 @@ func TestMySQLSwitchOver(t *testing.T) {
 
 // A server whose process ends is given up at once, not after an interval.
 func TestDeadPrimaryIsGivenUpQuickly(t *testing.T) {
+	t.Parallel()
 	a := startScriptedMySQL(t, uuidA, uuidA+":1-100")
 	b := startScriptedMySQL(t, uuidB, uuidA+":1-100")
 	b.set("read_only", "ON")
@@ -155,6 +157,7 @@ func indexOf(v View, address string) int {
 
 // A server that accepts connections and does not answer is given up after two timeouts, and returns when it answers.
 func TestHungPrimaryIsGivenUp(t *testing.T) {
+	t.Parallel()
 	a := startScriptedMySQL(t, uuidA, uuidA+":1-100")
 	b := startScriptedMySQL(t, uuidB, uuidA+":1-100")
 	b.set("read_only", "ON")
@@ -174,6 +177,7 @@ func TestHungPrimaryIsGivenUp(t *testing.T) {
 
 // A full server works: it keeps its role.
 func TestFullPrimaryKeepsItsRole(t *testing.T) {
+	t.Parallel()
 	a := startScriptedMySQL(t, uuidA, uuidA+":1-100")
 	spec := mysqlSpec("mysql")
 	_, r := watchSQL(t, Options{Spec: spec, Servers: serversAt(a.Addr())})
@@ -194,6 +198,7 @@ func TestFullPrimaryKeepsItsRole(t *testing.T) {
 }
 
 func TestTwoWritableServers(t *testing.T) {
+	t.Parallel()
 	a := startScriptedMySQL(t, uuidA, uuidA+":1-100")
 	b := startScriptedMySQL(t, uuidB, uuidA+":1-100,"+uuidB+":1-5")
 	_, r := watchSQL(t, Options{Spec: mysqlSpec("mysql"), Servers: serversAt(a.Addr(), b.Addr())})
@@ -211,6 +216,7 @@ func TestTwoWritableServers(t *testing.T) {
 }
 
 func TestConflictKeepsTheCurrentPrimary(t *testing.T) {
+	t.Parallel()
 	a := startScriptedMySQL(t, uuidA, uuidA+":1-100")
 	b := startScriptedMySQL(t, uuidB, uuidA+":1-100,"+uuidB+":1-5")
 	a.set("read_only", "ON")
@@ -227,6 +233,7 @@ func TestConflictKeepsTheCurrentPrimary(t *testing.T) {
 
 // After a start nothing is decided before all servers were asked, and a saved decision stays in force.
 func TestStartWaitsForAllServers(t *testing.T) {
+	t.Parallel()
 	a := startScriptedMySQL(t, uuidA, uuidA+":1-100")
 	b := startScriptedMySQL(t, uuidB, uuidA+":1-100,"+uuidB+":1")
 	b.change(func() { b.hung = true })
@@ -243,6 +250,7 @@ func TestStartWaitsForAllServers(t *testing.T) {
 
 // A server that is added does not lose the current primary its role, and one that is removed does.
 func TestServersChange(t *testing.T) {
+	t.Parallel()
 	a := startScriptedMySQL(t, uuidA, uuidA+":1-100")
 	b := startScriptedMySQL(t, uuidB, uuidA+":1-100")
 	b.set("read_only", "ON")
@@ -270,6 +278,7 @@ func TestServersChange(t *testing.T) {
 
 // A server whose name has no address is not asked and delays nothing.
 func TestUnresolvedServer(t *testing.T) {
+	t.Parallel()
 	a := startScriptedMySQL(t, uuidA, uuidA+":1-100")
 	servers := append(serversAt(a.Addr()), Server{Name: "gone", Address: "gone.invalid:3306"})
 	_, r := watchSQL(t, Options{Spec: mysqlSpec("mysql"), Servers: servers})
@@ -342,6 +351,7 @@ func TestPaceIsBounded(t *testing.T) {
 }
 
 func TestGaleraWatcher(t *testing.T) {
+	t.Parallel()
 	var hosts []*scriptedMySQL
 	var addresses []string
 	for i := range 3 {
