@@ -24,7 +24,7 @@ type Galera struct {
 }
 
 // StartGalera runs a cluster of n nodes until the test ends, and waits until all are synced. Nodes that vanish are missed
-// within two seconds. State transfers use rsync, whose daemon gives up the rights of root: tests of root run the nodes as the
+// after three seconds. State transfers use rsync, whose daemon gives up the rights of root: tests of root run the nodes as the
 // user mysql.
 func StartGalera(t testing.TB, n int) *Galera {
 	t.Helper()
@@ -44,8 +44,8 @@ func StartGalera(t testing.TB, n int) *Galera {
 			"--wsrep-sst-method=rsync", "--wsrep-sst-receive-address=" + Reserve(t),
 			"--binlog-format=ROW", "--innodb-autoinc-lock-mode=2", "--default-storage-engine=InnoDB",
 			"--wsrep-provider-options=gmcast.listen_addr=tcp://" + group + ";ist.recv_addr=" + Reserve(t) +
-				";gcache.size=16M;pc.recovery=false;evs.suspect_timeout=PT1S;evs.inactive_timeout=PT2S;evs.keepalive_period=PT0.3S" +
-				";evs.inactive_check_period=PT0.2S;evs.install_timeout=PT2S;gmcast.peer_timeout=PT1S;gmcast.time_wait=PT1S",
+				";gcache.size=16M;pc.recovery=false;evs.suspect_timeout=PT3S;evs.inactive_timeout=PT6S;evs.keepalive_period=PT0.5S" +
+				";evs.inactive_check_period=PT0.5S;evs.install_timeout=PT6S;gmcast.peer_timeout=PT3S;gmcast.time_wait=PT1S",
 		}
 		if os.Getuid() == 0 {
 			m.user = "mysql"
@@ -83,10 +83,21 @@ func (m *MariaDB) giveTo(name string) {
 // WaitSynced waits until a node is synced.
 func (g *Galera) WaitSynced(i int) {
 	g.t.Helper()
+	defer func() {
+		if g.t.Failed() {
+			g.t.Log(g.Nodes[i].Log())
+		}
+	}()
 	Wait(g.t, 60*time.Second, "a synced node", func() bool {
 		out, err := g.Nodes[i].TrySQL("SHOW GLOBAL STATUS LIKE 'wsrep_local_state_comment'")
 		return err == nil && strings.HasSuffix(out, "\tSynced")
 	})
+}
+
+// WaitSize waits until a node reports that the cluster has n nodes.
+func (g *Galera) WaitSize(i, n int) {
+	g.t.Helper()
+	Wait(g.t, 30*time.Second, "the size of the cluster", func() bool { return g.Status(i, "wsrep_cluster_size") == strconv.Itoa(n) })
 }
 
 // Status returns a status variable of a node.

@@ -49,4 +49,8 @@ full 1 health TestPostgreSQLRoles "a switch-over and a death of a PostgreSQL pri
 full 10 health TestPatroniLeaderChanges "10 switch-overs and 10 deaths of a Patroni leader, without a lost write"
 full 10 tcp TestRebalanceRedisPools "2,000 sessions of real Redis pools rebalanced"
 full 10 tcp TestRebalanceMariaDBPool "600 sessions of a real MariaDB pool rebalanced"
+full 10 failover TestMariaDBSwitchOver "20 switch-overs by hand with 8 clients: nothing lost, no client fails to connect"
+full 20 failover TestMariaDBFailover "20 ends of a semi-synchronous primary with 6 clients: nothing lost, no client fails to connect"
+full 20 failover TestMariaDBTwoWritableServers "20 times two writable servers: the right one or none"
+full 20 failover TestGaleraHasOneWriter "20 times the end, the return, a desync and a rejection of Galera's writer: one writer"
 test $failed = 0 || { echo "$failed failed"; exit 1; }
