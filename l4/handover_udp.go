@@ -361,8 +361,7 @@ func (l *loop) takeOverFlow(t *flowState, h *LocalBinding, lease balance.Lease, 
 	f.slot = slot
 	f.id, f.socket, f.set, f.key = t.id, u, h.Set, t.key
 	f.fd, f.firstRun, f.lease = fd, -1, lease
-	f.local = ownAddressOf(fd)
-	l.plane.flowAddresses.add(f.local)
+	f.local = l.plane.flowAddresses.add(ownAddressOf(fd))
 	f.startedAt, f.activeAt, f.sentAt, f.moveDeadline = t.startedAt, t.activeAt, t.sentAt, t.moveDeadline
 	f.balancedAt, f.requests = t.balancedAt, t.requests
 	f.connected, f.firstByte = t.connected, t.firstByte

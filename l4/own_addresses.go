@@ -8,7 +8,6 @@ import (
 	"maps"
 	"net/netip"
 	"slices"
-	"sync"
 	"sync/atomic"
 
 	"golang.org/x/sys/unix"
@@ -29,54 +28,11 @@ func ownAddressOf(fd int32) ownAddress {
 	if localAddr(fd, &at) != 0 {
 		return ownAddress{}
 	}
-	local := at.ip()
-	if !local.IsValid() {
+	ip, port, _, ok := (*sockaddr)(at.bytes()).get(at.len)
+	if !ok {
 		return ownAddress{}
 	}
-	ip := local.Addr().As16()
-	return makeOwnAddress(&ip, local.Port())
-}
-
-// ownAddresses counts the sockets of each address, for all loops.
-type ownAddresses struct {
-	shards [ownShards]ownShard
-}
-
-const ownShards = 16
-
-type ownShard struct {
-	mu     sync.Mutex // held for one access
-	counts map[ownAddress]uint32
-	_      [48]byte // a cache line each
-}
-
-// shard returns the part for an address: ports are handed out evenly.
-func (o *ownAddresses) shard(a *ownAddress) *ownShard { return &o.shards[(a[16]^a[17])%ownShards] }
-
-func (o *ownAddresses) add(a ownAddress) {
-	s := o.shard(&a)
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.counts == nil {
-		s.counts = map[ownAddress]uint32{}
-	}
-	s.counts[a]++
-}
-
-func (o *ownAddresses) remove(a ownAddress) {
-	s := o.shard(&a)
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.counts[a]--; s.counts[a] == 0 {
-		delete(s.counts, a)
-	}
-}
-
-func (o *ownAddresses) contains(a ownAddress) bool {
-	s := o.shard(&a)
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.counts[a] > 0
+	return makeOwnAddress(&ip, port)
 }
 
 // listenerPorts holds the started listeners of one protocol by port.

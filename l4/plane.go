@@ -50,7 +50,7 @@ type Plane struct {
 	drainingMu sync.Mutex
 	draining   map[conf.Address]*Listener // stopped UDP listeners that still have flows; guarded by drainingMu
 
-	flowAddresses      ownAddresses  // of sockets connected to servers
+	flowAddresses      ownAddresses  // of UDP sockets connected to servers
 	udpPorts, tcpPorts listenerPorts // of the started listeners
 	hops               hopTable      // of sessions that may have dialed a listener
 
@@ -76,6 +76,7 @@ func Open(o Options) (*Plane, error) {
 		o.Clock = func() time.Duration { return time.Since(o.Origin) }
 	}
 	p := &Plane{record: o.Record, log: o.Log, clock: o.Clock, pauseGrace: pauseGrace, idle: make(chan struct{}, 1), draining: map[conf.Address]*Listener{}}
+	p.flowAddresses.init()
 	p.maxSessions.Store(math.MaxInt64)
 	p.maxDescriptors.Store(math.MaxInt64)
 	p.sessionDescriptors.Store(1)

@@ -118,8 +118,7 @@ func (f *flow) tryConnect(l *loop, address int) errno {
 		closeFD(fd)
 		return e
 	}
-	f.local = ownAddressOf(fd)
-	l.plane.flowAddresses.add(f.local)
+	f.local = l.plane.flowAddresses.add(ownAddressOf(fd))
 	f.fd, f.address, f.maxSegmentUp, f.overflowed = fd, uint8(address), l.maxSegment, 0
 	f.moveDeadline, f.pendingReason = 0, ReasonNone
 	if f.connected == 0 {

@@ -40,6 +40,8 @@ type flow struct {
 	moves        uint64        // of the cluster, when leaveAt was computed; 0 = never
 	moveDeadline time.Duration // when to leave a server that has moved or was removed; 0 = neither
 
+	local addressHash // of fd
+
 	hash        uint32 // of the key
 	slot        uint32
 	fd          int32  // connected to the server; -1 = no server
@@ -56,7 +58,6 @@ type flow struct {
 	lastFailure                  Reason // why there is no server
 	pendingReason                Reason // ends the flow once its server has replied; ReasonNone = continues
 	key                          flowKey
-	local                        ownAddress // of fd
 
 	stage       flowStage
 	inTable     bool // in the table, where the client's next datagram finds it
