@@ -230,7 +230,7 @@ func (l *loop) flushAllBytes() {
 	for i, f := range l.dirtyFlows {
 		f.dirty = false
 		if f.id != 0 { // not ended
-			f.flushBytes()
+			f.flushBytes(l)
 			f.countOverflow()
 		}
 		l.dirtyFlows[i] = nil

@@ -182,7 +182,7 @@ func (l *loop) freezeFlows(slot *int, chosen func(*Listener) bool) *HandoverBatc
 		t.binding = bindingIndex(&p.bindings, seen, f.binding())
 		f.frozen = true
 		l.flowWheel.stop(&f.timer)
-		f.flushBytes()
+		f.flushBytes(l)
 		epollControl(l.epfd, unix.EPOLL_CTL_DEL, f.fd, 0, 0, 0)
 		x.flows = append(x.flows, f)
 		x.Descriptors = append(x.Descriptors, f.fd)
@@ -334,8 +334,8 @@ func (a *ReceivedFlows) Start() {
 
 // setTarget sets the target of a flow of another process, where its server may have had other addresses. nil = not known,
 // since the server left before this process started.
-func (f *flow) setTarget(l *loop, target *Target) {
-	f.target, f.serverCounts = target, target.counts(l)
+func (f *flow) setTarget(target *Target) {
+	f.target = target
 	if at, has := target.find(peerOf(f.fd)); has && at < unknownAddress {
 		f.address = uint8(at)
 	}
@@ -360,7 +360,7 @@ func (l *loop) takeOverFlow(t *flowState, h *LocalBinding, lease balance.Lease, 
 	f, slot := l.flows.acquire()
 	f.slot = slot
 	f.id, f.socket, f.set, f.key = t.id, u, h.Set, t.key
-	f.fd, f.firstRun, f.lease = fd, -1, lease
+	f.fd, f.touchedIndex, f.lease = fd, -1, lease
 	f.local = l.plane.flowAddresses.add(ownAddressOf(fd))
 	f.startedAt, f.activeAt, f.sentAt, f.moveDeadline = t.startedAt, t.activeAt, t.sentAt, t.moveDeadline
 	f.balancedAt, f.requests = t.balancedAt, t.requests
@@ -368,7 +368,7 @@ func (l *loop) takeOverFlow(t *flowState, h *LocalBinding, lease balance.Lease, 
 	f.bytesUp, f.bytesDown, f.flushedUp, f.flushedDown = t.bytesUp, t.bytesDown, t.bytesUp, t.bytesDown
 	f.unanswered, f.repliesLeft, f.attemptCount, f.established = t.unanswered, t.repliesLeft, t.attemptCount, t.established
 	f.maxSegmentUp, f.maxSegmentDown, f.address = min(t.maxSegmentUp, l.maxSegment), min(t.maxSegmentDown, l.maxSegment), unknownAddress
-	f.setTarget(l, targetOf(lease.Server()))
+	f.setTarget(targetOf(lease.Server()))
 	if t.hasHeader {
 		f.header = &headerInfo{client: t.client, dest: t.dest, local: t.local, tlvs: slices.Clone(t.tlvs)}
 	}

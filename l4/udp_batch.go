@@ -33,6 +33,12 @@ type run struct {
 	next int32
 }
 
+// flowRuns is the chain of a flow's runs in a batch.
+type flowRuns struct {
+	flow        *flow // nil = the runs are forwarded, or the flow has ended
+	first, last int32 // in datagramBuffers.runs
+}
+
 // datagrams returns the number of datagrams.
 func (p *run) datagrams() int {
 	if p.size == 0 {
@@ -57,9 +63,9 @@ type datagramBuffers struct {
 	iovs     [batchSize]unix.Iovec
 	space    []byte
 
-	runs    []run   // received in this batch
-	headers []byte  // PROXY headers for the datagrams in up
-	touched []*flow // flows with runs in this batch; nil = has ended meanwhile
+	runs    []run      // received in this batch
+	headers []byte     // PROXY headers for the datagrams in up
+	touched []flowRuns // in this batch, by flow
 
 	used       int        // buffers that down refers to
 	up         sendBatch  // to one server; sent at once

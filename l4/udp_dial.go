@@ -83,15 +83,15 @@ func (f *flow) attempt(l *loop) errno {
 	if f.attemptCount < math.MaxUint16 {
 		f.attemptCount++
 	}
-	f.flushBytes()
+	f.flushBytes(l)
 	f.target = targetOf(f.lease.Server())
-	f.serverCounts = f.target.counts(l)
 	f.established = false
-	f.serverCounts.countAttempt(f.attemptCount)
+	counts := f.target.counts(l)
+	counts.countAttempt(f.attemptCount)
 	e := f.connectFrom(l, 0)
 	if e == 0 {
-		if f.serverCounts != nil {
-			store(&f.serverCounts.sessions, f.serverCounts.sessions+1)
+		if counts != nil {
+			store(&counts.sessions, counts.sessions+1)
 		}
 		l.flowWheel.arm(&f.timer, l.now+min(f.set.ConnectTimeout, f.set.FlowTimeout))
 	}
@@ -152,7 +152,7 @@ func (f *flow) nextServer(l *loop, e errno) bool {
 
 // releaseFailed releases the lease of a failed attempt.
 func (f *flow) releaseFailed(l *loop, e errno) {
-	f.lastFailure = l.releaseFailed(&f.lease, f.set, f.serverCounts, e)
+	f.lastFailure = l.releaseFailed(&f.lease, f.set, f.target.counts(l), e)
 }
 
 // unknownAddress stands for an address that the target does not have any more.
@@ -166,7 +166,7 @@ func (f *flow) serverMoved(l *loop) bool {
 		return false
 	}
 	if f.target == nil || f.target.departed {
-		f.setTarget(l, now)
+		f.setTarget(now)
 	}
 	if now == f.target && f.address != unknownAddress {
 		return false
@@ -201,11 +201,11 @@ func (f *flow) reconnect(l *loop) {
 // releaseServer leaves a server that is out of service. The client's next datagram picks another.
 func (f *flow) releaseServer(l *loop) {
 	f.disconnect()
-	f.flushBytes()
+	f.flushBytes(l)
 	f.lease.Done(l.now)
 	l.kept.drop(f)
 	l.attemptsPool.put(f.attempts)
-	f.attempts, f.serverCounts, f.target, f.lease = nil, nil, nil, balance.Lease{}
+	f.attempts, f.target, f.lease = nil, nil, balance.Lease{}
 	f.moveDeadline, f.pendingReason = 0, ReasonNone
 	f.unanswered, f.repliesLeft = 0, 0
 }

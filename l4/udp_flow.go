@@ -13,20 +13,19 @@ import (
 	"weir/balance"
 )
 
-// flow is one client's UDP flow, owned by its loop. It is small: anyone can create flows by sending datagrams.
+// flow is one client's UDP flow, owned by its loop. It is small, since anyone can create flows by sending datagrams: its 352
+// bytes are a size class of the allocator, and the next one has 384.
 type flow struct {
 	sessionCore
-	socket       *udpSocket
-	target       *Target
-	serverCounts *serverCounts     // the loop's for the server
-	attempts     *balance.Attempts // servers tried since a refusal, until one replies
-	kept         *keptDatagram     // the last unanswered datagram
-	header       *headerInfo       // nil without accept_proxy
-	timer        timer[*flow]
+	socket   *udpSocket
+	target   *Target
+	attempts *balance.Attempts // servers tried since a refusal, until one replies
+	kept     *keptDatagram     // the last unanswered datagram
+	header   *headerInfo       // nil without accept_proxy
+	timer    timer[*flow]
 
-	next         *flow     // in its chain of the table
-	list         *flowList // of its stage; nil = none
-	older, newer *flow     // in list
+	next         *flow // in its chain of the table
+	older, newer *flow // in the list of its stage, or in loop.lingering
 
 	bytesUp, bytesDown     uint64
 	flushedUp, flushedDown uint64 // bytes counted so far
@@ -37,7 +36,6 @@ type flow struct {
 	stagedAt     time.Duration // start of stage
 	balancedAt   time.Duration // when the server was picked
 	leaveAt      time.Duration // when to balance again; 0 = never
-	moves        uint64        // of the cluster, when leaveAt was computed; 0 = never
 	moveDeadline time.Duration // when to leave a server that has moved or was removed; 0 = neither
 
 	local addressHash // of fd
@@ -49,9 +47,9 @@ type flow struct {
 	repliesLeft uint32 // with Settings.Responses: replies until the flow ends
 	requests    uint32 // datagrams of the client since balancedAt
 	overflowed  uint32 // replies lost in the kernel and counted
+	moves       uint32 // low half of Cluster.Moves when leaveAt was computed; 0 = never
 
-	firstRun, lastRun int32 // in the batch's runs; firstRun < 0 = none
-	touchedIndex      int32 // index in datagramBuffers.touched
+	touchedIndex int32 // in datagramBuffers.touched; negative = no runs in this batch
 
 	maxSegmentUp, maxSegmentDown uint16 // the largest datagrams that may be joined in one send; 0 = none
 	address                      uint8  // index of the target's address in use, or unknownAddress
@@ -120,7 +118,7 @@ func (f *flow) start(l *loop, u *udpSocket, set *Settings, key *flowKey, hash ui
 	l.lastID++
 	f.id = l.lastID*uint64(len(l.plane.loops)) + uint64(l.index)
 	f.socket, f.set, f.key, f.hash = u, set, *key, hash
-	f.fd, f.firstRun = -1, -1
+	f.fd, f.touchedIndex = -1, -1
 	f.startedAt, f.activeAt = l.now, l.now
 	f.maxSegmentDown = l.maxSegment
 	f.timer.owner = f
@@ -201,7 +199,7 @@ func (f *flow) cut(l *loop, reason Reason) {
 func (f *flow) finish(l *loop, reason Reason) {
 	u, end := f.socket, Termination{f.phase(), reason}
 	if f.queued() {
-		l.udp.touched[f.touchedIndex] = nil
+		f.unqueue(l.udp)
 	}
 	l.flowWheel.stop(&f.timer)
 	u.table.remove(f)
@@ -209,7 +207,7 @@ func (f *flow) finish(l *loop, reason Reason) {
 	l.kept.drop(f)
 	l.attemptsPool.put(f.attempts)
 	f.disconnect()
-	f.flushBytes()
+	f.flushBytes(l)
 	server, level := f.lease.Server(), f.lease.Level()
 	f.lease.Done(l.now)
 	f.set.Admission.release(&f.claim, f.client().Addr())
@@ -226,7 +224,7 @@ func (f *flow) finish(l *loop, reason Reason) {
 }
 
 // flushBytes adds the bytes moved since the last call to the counters.
-func (f *flow) flushBytes() {
+func (f *flow) flushBytes(l *loop) {
 	up, down := f.bytesUp-f.flushedUp, f.bytesDown-f.flushedDown
 	if up|down == 0 {
 		return
@@ -235,8 +233,8 @@ func (f *flow) flushBytes() {
 	t := f.socket.counters
 	store(&t.BytesUp, t.BytesUp+up)
 	store(&t.BytesDown, t.BytesDown+down)
-	if f.serverCounts != nil {
-		store(&f.serverCounts.up, f.serverCounts.up+up)
-		store(&f.serverCounts.down, f.serverCounts.down+down)
+	if t := f.target.counts(l); t != nil {
+		store(&t.up, t.up+up)
+		store(&t.down, t.down+down)
 	}
 }

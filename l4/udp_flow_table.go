@@ -155,13 +155,16 @@ func (t *flowTable) setStage(f *flow, stage flowStage, now time.Duration) {
 	}
 }
 
-// unlist removes a flow from the list that it may be in.
+// unlist removes a flow from the list of its stage. A flow that has no older one and is not the oldest is in no list.
 func (t *flowTable) unlist(f *flow) {
-	list := f.list
-	if list == nil {
+	if f.stage == stageConfirmed {
 		return
 	}
+	list := &t.unproven[f.stage]
 	first := list.oldest == f
+	if !first && f.older == nil {
+		return
+	}
 	list.remove(f)
 	if !first {
 		return
@@ -175,7 +178,7 @@ func (t *flowTable) unlist(f *flow) {
 
 // add adds a flow that is in no list, as the newest one.
 func (list *flowList) add(f *flow) {
-	f.list, f.older = list, list.newest
+	f.older = list.newest
 	if list.newest == nil {
 		list.oldest = f
 	} else {
@@ -197,7 +200,7 @@ func (list *flowList) remove(f *flow) {
 	} else {
 		f.newer.older = f.older
 	}
-	f.list, f.older, f.newer = nil, nil, nil
+	f.older, f.newer = nil, nil
 	list.n--
 }
 

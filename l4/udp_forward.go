@@ -12,30 +12,39 @@ import (
 func (f *flow) queueRun(m *datagramBuffers, p *run) {
 	i := int32(len(m.runs))
 	m.runs = append(m.runs, *p)
-	if f.firstRun >= 0 {
-		m.runs[f.lastRun].next = i
-	} else {
-		f.firstRun, f.touchedIndex = i, int32(len(m.touched))
-		m.touched = append(m.touched, f)
+	if f.queued() {
+		runs := &m.touched[f.touchedIndex]
+		m.runs[runs.last].next = i
+		runs.last = i
+		return
 	}
-	f.lastRun = i
+	f.touchedIndex = int32(len(m.touched))
+	m.touched = append(m.touched, flowRuns{f, i, i})
 }
 
-func (f *flow) queued() bool { return f.firstRun >= 0 }
+func (f *flow) queued() bool { return f.touchedIndex >= 0 }
+
+// unqueue takes the flow's runs of this batch from it.
+func (f *flow) unqueue(m *datagramBuffers) flowRuns {
+	runs := &m.touched[f.touchedIndex]
+	f.touchedIndex = -1
+	taken := *runs
+	runs.flow = nil
+	return taken
+}
 
 // forward sends the flow's runs of this batch to its server, after finding one if necessary.
 func (f *flow) forward(l *loop) {
 	m := l.udp
-	next := f.firstRun
-	f.firstRun = -1
+	runs := f.unqueue(m)
 	f.activeAt = l.now
 	if f.stage == stageUnconfirmed {
 		f.socket.table.setStage(f, stageConfirmed, l.now)
 	}
 	if f.header != nil {
-		f.header.tlvs = append(f.header.tlvs[:0], m.runs[f.lastRun].tlvs...)
+		f.header.tlvs = append(f.header.tlvs[:0], m.runs[runs.last].tlvs...)
 	}
-	for next >= 0 {
+	for next := runs.first; next >= 0; {
 		f.changeServer(l)
 		if f.fd < 0 && !f.findServer(l) {
 			f.dropRuns(l, m, next)

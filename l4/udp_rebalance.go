@@ -28,7 +28,7 @@ func (f *flow) mustRebalance(l *loop) bool {
 	if set.Requests > 0 && f.requests >= uint32(set.Requests) || set.MaxFlowAge > 0 && l.now-f.balancedAt >= set.MaxFlowAge {
 		return true
 	}
-	if moves := set.Cluster.Moves(); moves != f.moves {
+	if moves := uint32(set.Cluster.Moves()); moves != f.moves {
 		f.moves, f.leaveAt = moves, 0
 		if at, leave := set.Cluster.LeaveAt(&f.lease, set.Levels, set.Drain); leave {
 			f.leaveAt = max(at, 1)
@@ -72,8 +72,8 @@ func (f *flow) linger(l *loop) {
 	l.lastID++
 	o.id, o.slot = l.lastID*uint64(len(l.plane.loops))+uint64(l.index), slot
 	o.socket, o.set, o.key, o.header = f.socket, f.set, f.key, f.header
-	o.target, o.serverCounts = f.target, f.serverCounts
-	o.fd, o.firstRun, o.local, o.maxSegmentDown = f.fd, -1, f.local, f.maxSegmentDown
+	o.target = f.target
+	o.fd, o.touchedIndex, o.local, o.maxSegmentDown = f.fd, -1, f.local, f.maxSegmentDown
 	o.overflowed, o.mayOverflow = f.overflowed, f.mayOverflow
 	o.startedAt, o.activeAt, o.stage, o.established, o.lingering = f.startedAt, l.now, stageConfirmed, true, true
 	o.timer.owner = o
@@ -92,7 +92,7 @@ func (f *flow) finishLingering(l *loop) {
 	l.flowWheel.stop(&f.timer)
 	l.lingering.remove(f)
 	f.disconnect()
-	f.flushBytes()
+	f.flushBytes(l)
 	ln := f.socket.ln
 	l.plane.releaseSession()
 	l.flows.release(f.slot)

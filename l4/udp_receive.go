@@ -211,9 +211,8 @@ func (u *udpSocket) distributeOne(l *loop, set *Settings, key *flowKey, one *run
 // forwardAll makes every flow forward its runs of this batch.
 func (l *loop) forwardAll() {
 	m := l.udp
-	for i, f := range m.touched {
-		if f != nil {
-			m.touched[i] = nil
+	for i := range m.touched {
+		if f := m.touched[i].flow; f != nil {
 			f.forward(l)
 		}
 	}
@@ -302,7 +301,6 @@ func (u *udpSocket) evict(l *loop) bool {
 	}
 	u.table.evictions.add(l.now)
 	if f.queued() {
-		l.udp.touched[f.touchedIndex] = nil
 		id := f.id
 		f.forward(l)
 		if f.id != id { // it has ended

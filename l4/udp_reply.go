@@ -106,7 +106,7 @@ func (f *flow) replyReceived(l *loop) {
 		f.established = true
 		took := l.now - f.sentAt
 		f.lease.Established(l.now, took)
-		if t := f.serverCounts; t != nil {
+		if t := f.target.counts(l); t != nil {
 			store(&t.connectNanos, t.connectNanos+uint64(took))
 		}
 	}
