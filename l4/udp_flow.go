@@ -185,7 +185,7 @@ func (f *flow) cut(l *loop, reason Reason) {
 	case reason == ReasonCutServerDown, reason == ReasonCutDemoted:
 		f.releaseServer(l)
 	case reason == ReasonCutDrain: // replies to the old socket are still delivered, see rebalance
-		f.leaveAt, f.moves = max(l.now, 1), f.set.Cluster.Moves()
+		f.leaveAt, f.moves = max(l.now, 1), uint32(f.set.Cluster.Moves())
 	case reason == ReasonCutServerRemoved && f.unanswered > 0:
 		f.pendingReason, f.moveDeadline = reason, l.now+finalReplyTimeout
 		l.flowWheel.arm(&f.timer, min(f.moveDeadline, f.activeAt+f.set.FlowTimeout))
