@@ -1,11 +1,12 @@
 #!/bin/sh
 # Runs the scaled tests at full size, one after the other: most of an hour on two idle cores. FACTOR multiplies every size.
-# A test that fails shows its log; the others still run.
+# A test that fails shows its log; the others still run. The whole output of each is in bin/campaign/TEST.log.
 set -eu
 factor=${1:-1}
 failed=0
 dir=$(mktemp -d)
 trap 'rm -rf "$dir"' EXIT
+mkdir -p bin/campaign
 
 # full SCALE PACKAGE TEST WHAT runs a test at SCALE times the size that it has in make test.
 full() {
@@ -15,11 +16,12 @@ full() {
 		cat "$dir/log"
 		failed=$((failed + 1))
 	}
+	cp "$dir/log" "bin/campaign/$3.log"
 	if grep -q 'no tests to run' "$dir/log"; then
 		echo "no test $3 in test/$2"
 		failed=$((failed + 1))
 	fi
-	grep -E '^ +[a-z_]+_test\.go:[0-9]+: |^--- ' "$dir/log" | grep -v ': log: ' || true
+	grep -E '^ +[a-z_]+_test\.go:[0-9]+: |^--- ' "$dir/log" | grep -vE ': (log|run): ' || true
 }
 
 full 230 tcp TestStreamsArriveWhole "100 GB in random pieces, half-closed in random order"
@@ -53,4 +55,6 @@ full 10 failover TestMariaDBSwitchOver "20 switch-overs by hand with 8 clients: 
 full 20 failover TestMariaDBFailover "20 ends of a semi-synchronous primary with 6 clients: nothing lost, no client fails to connect"
 full 20 failover TestMariaDBTwoWritableServers "20 times two writable servers: the right one or none"
 full 20 failover TestGaleraHasOneWriter "20 times the end, the return, a desync and a rejection of Galera's writer: one writer"
+full 20 failover TestScriptedFailovers "1,000 failovers with scripted Sentinels"
+full 20 failover TestRedisSentinelFailover "20 of each failover with real Redis and Sentinels, with a topology and with a role check"
 test $failed = 0 || { echo "$failed failed"; exit 1; }
