@@ -39,6 +39,9 @@ const (
 //	an address has quorum votes for the first time, but   unchanged            as it was
 //	some are older than the newest by more than span
 //
+// For a change, each of the quorum votes needs an epoch of at least the fence: a Sentinel takes over address and epoch of a
+// failover together, so one that names the new primary with an older epoch has not taken part and names it by chance.
+//
 // The epoch of an address is the highest among its votes. One Sentinel alone can raise it, but not the fence, which is the
 // highest epoch that quorum votes for one address have reached.
 type decision struct {
@@ -95,6 +98,7 @@ func (d *decision) step(votes []vote, quorum int, span time.Duration, now time.T
 		case len(c.epochs) < quorum:
 		case c.epochs[0] < d.fence:
 			below = &list[i]
+		case !c.target.same(d.primary) && c.epochs[quorum-1] < d.fence:
 		case !c.target.same(d.primary) && !c.agreedWithin(span, quorum):
 			d.confirm = true
 		default:
