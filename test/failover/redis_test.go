@@ -252,7 +252,8 @@ func TestRedisSentinelFailover(t *testing.T) {
 	for _, x := range rows {
 		n += x.switches
 	}
-	require.Len(t, d.weir.Records(func(r weirtest.Record) bool { return r.IsEvent("primary_change") }), n)
+	d.weir.WaitEvents("primary_change", n)
+	require.Len(t, d.weir.Events("primary_change"), n)
 	require.Equal(t, "0", d.api.Metric(`weir_sessions_on_non_primary{cluster="c"}`))
 }
 

@@ -128,5 +128,6 @@ func TestScriptedFailovers(t *testing.T) {
 	require.Zero(t, late)
 	require.LessOrEqual(t, weirtest.Percentile(first, 99), weirtest.Bound(grace))
 	require.Equal(t, "0", api.Metric(`weir_sessions_on_non_primary{cluster="c"}`))
-	require.Len(t, w.Records(func(r weirtest.Record) bool { return r.IsEvent("primary_change") }), failovers+1)
+	w.WaitEvents("primary_change", failovers+1)
+	require.Len(t, w.Events("primary_change"), failovers+1)
 }
