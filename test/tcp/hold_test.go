@@ -273,7 +273,7 @@ func TestRefusingServerIsTriedOnceASecond(t *testing.T) {
 func TestFullServerQueuesInsteadOfHold(t *testing.T) {
 	t.Parallel()
 	host := nettest.Start(t, nettest.Greet("A", nettest.Echo))
-	w, addr, a := weirtest.ServeAPI(t, weirtest.Config{
+	w, addr := weirtest.Serve(t, weirtest.Config{
 		Cluster: "hold_timeout = \"1m\"\nmax_sessions = 1", Levels: weirtest.OneLevel(host.Addr() + " name=A"),
 	})
 	require.Equal(t, "A", weirtest.ReadByte(t, nettest.Dial(t, addr)))
@@ -284,7 +284,7 @@ func TestFullServerQueuesInsteadOfHold(t *testing.T) {
 
 	var seen arrivals
 	host = nettest.Start(t, seen.handle)
-	_, addr, a = weirtest.ServeAPI(t, weirtest.Config{
+	_, addr, a := weirtest.ServeAPI(t, weirtest.Config{
 		Cluster: "hold_timeout = \"1m\"\nqueue_timeout = \"1m\"\nmax_sessions = 1", Levels: weirtest.OneLevel(host.Addr() + " name=A"),
 	})
 	maint(a, "A", true)
