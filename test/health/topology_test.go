@@ -63,7 +63,9 @@ func (s *sentinels) settle() {
 		}
 		return true
 	})
+	listening := s.WaitRecord(5*time.Second, "the descriptors", func(r weirtest.Record) bool { return r.Text("msg") == "descriptors" }).Int("listening")
 	s.Weir.Baseline = s.Weir.DescriptorKinds()
+	s.Weir.Baseline["socket"] = listening + 2*len(s.fakes) // requests to the API may have others
 }
 
 // state returns what a Sentinel says: the primary and a replica.
