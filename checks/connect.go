@@ -137,7 +137,8 @@ type connectRun struct {
 	aborted  bool // cancelled before its connection was known
 }
 
-// connectLoop is the epoll set of pending connections, opened for the first one. Its fields are guarded by Runner.mu.
+// connectLoop is the epoll set of pending connections. It is open while there are some and connectIdle longer. Its fields
+// are guarded by Runner.mu.
 type connectLoop struct {
 	epfd      int    // 0 = not open
 	wake      [2]int // a pipe: a byte ends the wait
@@ -298,17 +299,26 @@ func (r *Runner) takeEnded(now time.Time) (ended []*connectRun) {
 	return ended
 }
 
-// runConnects ends pending connections that have a result, until the runner is closed.
+// connectIdle is how long the event loop stays without a pending connection.
+const connectIdle = time.Second
+
+// runConnects ends pending connections that have a result, until there have been none for connectIdle or the runner is
+// closed.
 func (r *Runner) runConnects() {
 	l := &r.connects
 	events := make([]syscall.EpollEvent, 256)
+	r.mu.Lock()
+	epfd := l.epfd
+	r.mu.Unlock()
 	for {
-		n, err := syscall.EpollWait(l.epfd, events, -1)
-		if err != nil && err != syscall.EINTR {
-			n = 0
-		}
+		n, err := syscall.EpollWait(epfd, events, int(connectIdle.Milliseconds()))
 		r.mu.Lock()
 		if r.closed {
+			r.mu.Unlock()
+			return
+		}
+		if n == 0 && err == nil && len(l.pending) == 0 {
+			l.close()
 			r.mu.Unlock()
 			return
 		}
@@ -329,9 +339,8 @@ func (r *Runner) runConnects() {
 	}
 }
 
-// closeConnects closes everything after the scheduler and runConnects have ended.
-func (r *Runner) closeConnects() {
-	l := &r.connects
+// close closes everything. Nothing waits for events any more.
+func (l *connectLoop) close() {
 	if l.epfd == 0 {
 		return
 	}

@@ -253,7 +253,7 @@ func (r *Runner) Close() {
 	r.running.Wait()
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.closeConnects()
+	r.connects.close()
 }
 
 // runScheduler moves due tasks from the schedule to the workers until the runner is closed.
