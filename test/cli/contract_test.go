@@ -91,6 +91,7 @@ func TestAPIMatchesDescription(t *testing.T) {
 		Levels: [][]string{{host.Addr() + " name=A", "127.0.0.1:1 name=B"}, {host.Addr() + " name=C"}},
 		Checks: "[[cluster.c.check]]\ntype = \"tcp\"\ninterval = \"50ms\"\nfall = 1\nservers = [\"B\"]",
 		More: weirtest.ListenerTables("m", nettest.Reserve(t), "names.invalid:1", "127.0.0.1:1") +
+			"[cluster.t.topology]\ntype = \"sentinel\"\nsentinels = [\"127.0.0.1:1\"]\nmaster = \"t\"\n[[cluster.t.level]]\nservers = [\"127.0.0.1:1\"]\n" +
 			"[[event]]\non = [\"server_down\"]\nurl = \"http://127.0.0.1:1/\"\n",
 	}
 	w, addr, a := weirtest.ServeAPI(t, l)
@@ -152,6 +153,12 @@ func TestAPIMatchesDescription(t *testing.T) {
 		{404, "POST /v1/clusters/c/servers/none/feedback", `{"failed": true}`},
 		{404, "POST /v1/clusters/none/servers", `"127.0.0.1:1"`},
 		{404, "POST /v1/clusters/none/failback", ""},
+		{204, "POST /v1/clusters/t/topology/reset", ""},
+		{409, "POST /v1/clusters/c/topology/reset", ""},
+		{404, "POST /v1/clusters/none/topology/reset", ""},
+		{200, "POST /v1/clusters/c/rebalance", `{"dry_run": true}`},
+		{400, "POST /v1/clusters/c/rebalance", `{"dry": true}`},
+		{404, "POST /v1/clusters/none/rebalance", ""},
 		{404, "DELETE /v1/clusters/none", ""},
 		{404, "DELETE /v1/sessions/999999", ""},
 		{400, "DELETE /v1/sessions/one", ""},
