@@ -55,6 +55,7 @@ func (c *Cluster) publishChanges() {
 	if changed {
 		c.updateReserve()
 		c.protect()
+		c.updateReserve() // the end of protection may bring a replica up
 	}
 	for i := 0; i < len(c.dirty); i++ {
 		s := c.dirty[i]

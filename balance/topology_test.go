@@ -231,6 +231,18 @@ func TestFirstSessionAfterDecision(t *testing.T) {
 	require.Equal(t, []string{"first_session B"}, events())
 }
 
+// A replica that comes up because its protection ends keeps the primary in reserve in the same step.
+func TestReserveWhenProtectionEnds(t *testing.T) {
+	c, _ := newRoleCluster(WantReplicaFirst, "AB", "D")
+	c.SetCheck("B", "tcp", false, "", 0)
+	c.SetRoles(rolesOf("A", "B", ""), 0)
+	c.SetOverride("A", Override{State: pointerTo(Drain)}, 0)
+	require.Equal(t, "unstable", c.Server("B").State().String())
+	c.SetCheck("B", "tcp", true, "", 0) // too early after the protection began
+	c.SetRoles(rolesOf("D", "AB", ""), 0)
+	require.Equal(t, []string{"A drain", "B up", "D standby"}, statesOf(c))
+}
+
 // For random decisions and states of the layers, a cluster never has two servers up where it wants the primary, and a server
 // is eligible only with the role.
 func TestRolesProperties(t *testing.T) {

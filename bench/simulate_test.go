@@ -41,7 +41,7 @@ func TestLeastTimeAvoidsASlowServer(t *testing.T) {
 // A server that is fast again gets its share back within two seconds.
 func TestLeastTimeReturnsToARecoveredServer(t *testing.T) {
 	sc := slowServer(8, 0.7)
-	sc.until = 6 * time.Second
+	sc.until, sc.length = 6*time.Second, 12*time.Second
 	c, err := newViaBalance(sc, "least_time")
 	require.NoError(t, err)
 	fair, got := 0, 0
