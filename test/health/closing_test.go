@@ -78,16 +78,16 @@ func TestDrainDeadline(t *testing.T) {
 		askSilently(t, c)
 	}
 	began := time.Now()
-	out := api.MustRunCommand("server", "c/A", "drain", "--deadline", "2s", "--reason", "new kernel")
+	out := api.MustRunCommand("server", "c/A", "drain", "--deadline", "5s", "--reason", "new kernel")
 	require.Contains(t, out, "c/A: drain until ")
 	server := api.Server("A")
 	until, err := time.Parse(time.RFC3339Nano, server["deadline"].(string))
 	require.NoError(t, err)
-	require.WithinDuration(t, began.Add(2*time.Second), until, time.Second)
+	require.WithinDuration(t, began.Add(5*time.Second), until, time.Second)
 	require.Contains(t, api.MustRunCommand("explain", "c/A"), "its sessions are closed by ")
 
 	requireEnd(t, w, open["A"][3:], nettest.EOF, "relay cut_drain")
-	require.Less(t, nettest.Elapsed(began), 2*time.Second)
+	require.Less(t, nettest.Elapsed(began), 4*time.Second)
 	closing := api.Get("clusters", 0, "closing").(map[string]any)
 	require.EqualValues(t, 3, closing["left"])
 	require.EqualValues(t, 10, closing["total"])
@@ -95,7 +95,7 @@ func TestDrainDeadline(t *testing.T) {
 	require.Contains(t, api.MustRunCommand("status"), "closing 3 of 10, 7 quiet closes, 0 forced (drain), deadline ")
 
 	requireEnd(t, w, busy, nettest.Reset, "relay cut_drain")
-	weirtest.RequireBetween(t, 2*time.Second, time.Since(began))
+	weirtest.RequireBetween(t, 5*time.Second, time.Since(began))
 	requireOpen(t, open["B"])
 	ends := map[nettest.StreamEnd]int{}
 	nettest.Wait(t, 5*time.Second, "the server to see the ends", func() bool {
