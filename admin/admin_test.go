@@ -282,8 +282,8 @@ func TestSlowStreamClientIsDisconnected(t *testing.T) {
 	stream, err := httpClient(at).Get("http://weir/v1/events")
 	require.NoError(t, err)
 	defer stream.Body.Close()
-	require.Eventually(t, func() bool { return len(s.streams) == 1 }, 5*time.Second, time.Millisecond)
-	require.Eventually(t, func() bool { f.addEvent(strings.Repeat("x", 64<<10)); return len(s.streams) == 0 }, 10*time.Second, time.Millisecond)
+	require.Eventually(t, func() bool { return s.streams.Load() == 1 }, 5*time.Second, time.Millisecond)
+	require.Eventually(t, func() bool { f.addEvent(strings.Repeat("x", 64<<10)); return s.streams.Load() == 0 }, 10*time.Second, time.Millisecond)
 }
 
 func TestPlanLimit(t *testing.T) {

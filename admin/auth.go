@@ -206,6 +206,9 @@ func (s *Server) authorize(l *apiListener) http.Handler {
 				no = &refusal{http.StatusMisdirectedRequest, "tls", "", "the TLS settings of this address have changed; connect again"}
 			}
 		}
+		if no == nil && reads(r) && r.ContentLength != 0 { // net/http would wait for it, and the client would keep its place
+			no = &refusal{http.StatusBadRequest, "body", "", r.Method + " requests have no body"}
+		}
 		if no == nil && !conn.begin(may) {
 			no = &refusal{http.StatusServiceUnavailable, "busy", "", fmt.Sprintf("%d clients read from this address already", conn.listener.maxReaders())}
 		}

@@ -15,8 +15,9 @@ import (
 )
 
 const (
-	// maxStreams limits concurrent streams.
-	maxStreams = 32
+	// maxStreams limits concurrent streams, maxReaderStreams those of clients that may only read.
+	maxStreams       = 32
+	maxReaderStreams = maxStreams * 3 / 4
 	// keepaliveInterval is the longest time without a write: only a write detects a client that has gone.
 	keepaliveInterval = 15 * time.Second
 )
@@ -37,11 +38,13 @@ func (s *Server) events(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	if follow {
-		select {
-		case s.streams <- struct{}{}:
-			defer func() { <-s.streams }()
-		default:
-			writeError(w, http.StatusServiceUnavailable, "", fmt.Sprintf("%d clients follow the event stream already", maxStreams))
+		limit := int64(maxStreams)
+		if conn := r.Context().Value(connKey{}).(*limitedConn); conn.reader {
+			limit = maxReaderStreams
+		}
+		defer s.streams.Add(-1)
+		if s.streams.Add(1) > limit {
+			writeError(w, http.StatusServiceUnavailable, "", fmt.Sprintf("%d clients follow the event stream already", limit))
 			return
 		}
 	}

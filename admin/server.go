@@ -24,7 +24,7 @@ type Server struct {
 	cancel             context.CancelFunc
 	work               sync.WaitGroup // one per address
 
-	streams  chan struct{} // one element per open event stream
+	streams  atomic.Int64  // open event streams
 	plans    chan struct{} // one element per running plan
 	missed   atomic.Uint64 // events that stream clients have missed
 	refusals refusals
@@ -35,7 +35,7 @@ type Server struct {
 
 // New returns a server without addresses. log must not block.
 func New(log *slog.Logger, sockets UnixSockets) *Server {
-	s := &Server{log: log, sockets: sockets, listeners: map[string]*apiListener{}, streams: make(chan struct{}, maxStreams), plans: make(chan struct{}, maxPlans),
+	s := &Server{log: log, sockets: sockets, listeners: map[string]*apiListener{}, plans: make(chan struct{}, maxPlans),
 		page: newDashboard(), streamWriteTimeout: writeTimeout}
 	s.ctx, s.cancel = context.WithCancel(context.Background())
 	return s

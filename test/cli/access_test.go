@@ -516,3 +516,51 @@ func TestCommandsUseClientCertificate(t *testing.T) {
 	require.Zero(t, code, out)
 	require.Contains(t, a.MustRunCommand("explain", "c/A"), "(alice)")
 }
+
+// Clients that announce a body with GET, and send it never or slowly, hold no place: readers are served beside them.
+func TestReadersWithBodiesHoldNoPlace(t *testing.T) {
+	t.Parallel()
+	tcp, a := nettest.Reserve(t), weirtest.NewAPI(t)
+	l := weirtest.Config{Listen: nettest.Reserve(t), Levels: weirtest.OneLevel("127.0.0.1:1 name=A")}
+	weirtest.Start(t, a.AddTo(l.String(), tcp))
+	for _, text := range []string{
+		"GET /v1/status HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 100000\r\n\r\nx",
+		"GET /readyz HTTP/1.1\r\nHost: 127.0.0.1\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nab",
+	} {
+		for range 100 {
+			c := nettest.Dial(t, tcp)
+			io.WriteString(c, text)
+		}
+		for range 3 {
+			code, _ := sendTCP(t, tcp, "GET /readyz", "", "")
+			require.Equal(t, 200, code, "%q", text)
+		}
+	}
+}
+
+// Clients that may only read cannot take all event streams.
+func TestReadersLeaveEventStreamsToOthers(t *testing.T) {
+	t.Parallel()
+	tcp, a := nettest.Reserve(t), weirtest.NewAPI(t)
+	l := weirtest.Config{Listen: nettest.Reserve(t), Levels: weirtest.OneLevel("127.0.0.1:1 name=A")}
+	weirtest.Start(t, a.AddTo(l.String(), tcp))
+	refused := 0
+	for range 32 {
+		c := nettest.Dial(t, tcp)
+		io.WriteString(c, "GET /v1/events HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n")
+		c.SetReadDeadline(time.Now().Add(10 * time.Second))
+		res, err := http.ReadResponse(bufio.NewReader(c), nil)
+		require.NoError(t, err)
+		if res.StatusCode == 503 {
+			refused++
+		}
+	}
+	require.Equal(t, 8, refused)
+	c, err := net.Dial("unix", a.Socket)
+	require.NoError(t, err)
+	defer c.Close()
+	io.WriteString(c, "GET /v1/events HTTP/1.1\r\nHost: weir\r\n\r\n")
+	res, err := http.ReadResponse(bufio.NewReader(c), nil)
+	require.NoError(t, err)
+	require.Equal(t, 200, res.StatusCode)
+}
