@@ -194,6 +194,7 @@ func (r *reload) commit() retired {
 	left := retired{servers: r.commitClusters(now), timeout: r.next.cfg.Runtime.DrainTimeout}
 	r.dropChecks(now)
 	r.e.published.checks.prune(r.next.jobs)
+	r.lowerLimit()
 	left.listeners = r.commitListeners()
 	r.wakeHeld(now)
 	r.e.runner.Update(r.jobs)
@@ -238,6 +239,14 @@ func (r *reload) wakeHeld(now time.Duration) {
 		if r.next.clusters[name] == nil {
 			b.WakeHeld(now)
 		}
+	}
+}
+
+// lowerLimit puts a lower limit of the process in force. It comes before the listeners: one that loses its own limit admits
+// the clients that wait at once.
+func (r *reload) lowerLimit() {
+	if limit := r.budget.effective(r.next.cfg); int64(limit) < r.e.published.maxSessions.Load() {
+		r.e.plane.SetLimits(limit, r.budget.each, r.budget.limit-r.budget.reserved())
 	}
 }
 
