@@ -178,7 +178,7 @@ func TestServerThatReturnsKeepsItsSessions(t *testing.T) {
 	}
 	require.EqualValues(t, 1, api.Server("a")["sessions"])
 	require.Equal(t, "B", weirtest.DialAndReadByte(t, l.Listen), "a is at max_sessions")
-	_, end := nettest.ReadToEnd(nettest.Dial(t, more), 5*time.Second)
+	_, end := weirtest.ReadSession(more)
 	require.NotEqual(t, nettest.Timeout, end, "the listener is at max_sessions")
 	require.EqualValues(t, 1, api.Get("clusters", 1, "sessions"))
 	require.EqualValues(t, 1, api.Get("listeners", 1, "sessions"))

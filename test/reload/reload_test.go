@@ -537,7 +537,7 @@ func TestReloadChangesTimeouts(t *testing.T) {
 	l.Listener = `client_idle_timeout = "500ms"`
 	w.Reload(l.String())
 	begin := time.Now()
-	_, end := nettest.ReadToEnd(nettest.Dial(t, l.Listen), 5*time.Second)
+	_, end := weirtest.ReadSession(l.Listen)
 	require.NotEqual(t, nettest.Timeout, end)
 	weirtest.RequireBetween(t, 500*time.Millisecond, time.Since(begin))
 }
