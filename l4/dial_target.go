@@ -180,7 +180,6 @@ func (t *Target) openUDP(address int, client netip.Addr, few bool) (int32, errno
 		setOption(fd, unix.IPPROTO_IPV6, unix.IPV6_RECVERR, 1)
 	}
 	if !few {
-		setOption(fd, unix.SOL_UDP, unix.UDP_GRO, 1)
 		setBufferSize(fd, unix.SO_RCVBUFFORCE, unix.SO_RCVBUF, flowBufferSize)
 	}
 	if t.source != nil {

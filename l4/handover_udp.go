@@ -219,7 +219,7 @@ func (f *flow) state() flowState {
 		socket: slices.Index(f.socket.ln.fds, f.socket.fd), id: f.id, key: f.key,
 		startedAt: f.startedAt, activeAt: f.activeAt, sentAt: f.sentAt, moveDeadline: f.moveDeadline, balancedAt: f.balancedAt, requests: f.requests, connected: f.connected, firstByte: f.firstByte,
 		bytesUp: f.bytesUp, bytesDown: f.bytesDown, unanswered: f.unanswered, repliesLeft: f.repliesLeft, attemptCount: f.attemptCount,
-		maxSegmentUp: f.maxSegmentUp, maxSegmentDown: f.maxSegmentDown, stage: f.stage, inTable: f.inTable, established: f.established,
+		maxSegmentUp: f.maxSegmentUp, maxSegmentDown: f.maxSegmentDown, stage: f.stage, inTable: f.inTable, established: f.server != serverPending,
 	}
 	if f.header != nil {
 		t.hasHeader, t.local, t.client, t.dest, t.tlvs = true, f.header.local, f.header.client, f.header.dest, f.header.tlvs
@@ -256,7 +256,7 @@ func (f *flow) resume(l *loop) {
 	}
 	f.frozen = false
 	end := f.activeAt + f.set.FlowTimeout
-	if !f.established {
+	if f.server == serverPending {
 		end = min(end, f.sentAt+f.set.ConnectTimeout)
 	}
 	l.flowWheel.arm(&f.timer, end)
@@ -366,7 +366,10 @@ func (l *loop) takeOverFlow(t *flowState, h *LocalBinding, lease balance.Lease, 
 	f.balancedAt, f.requests = t.balancedAt, t.requests
 	f.connected, f.firstByte = t.connected, t.firstByte
 	f.bytesUp, f.bytesDown, f.flushedUp, f.flushedDown = t.bytesUp, t.bytesDown, t.bytesUp, t.bytesDown
-	f.unanswered, f.repliesLeft, f.attemptCount, f.established = t.unanswered, t.repliesLeft, t.attemptCount, t.established
+	f.unanswered, f.repliesLeft, f.attemptCount = t.unanswered, t.repliesLeft, t.attemptCount
+	if t.established {
+		f.server = serverEstablished
+	}
 	f.maxSegmentUp, f.maxSegmentDown, f.address = min(t.maxSegmentUp, l.maxSegment), min(t.maxSegmentDown, l.maxSegment), unknownAddress
 	f.setTarget(targetOf(lease.Server()))
 	if t.hasHeader {

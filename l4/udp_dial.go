@@ -85,7 +85,7 @@ func (f *flow) attempt(l *loop) errno {
 	}
 	f.flushBytes(l)
 	f.target = targetOf(f.lease.Server())
-	f.established = false
+	f.server = serverPending
 	counts := f.target.counts(l)
 	counts.countAttempt(f.attemptCount)
 	e := f.connectFrom(l, 0)
@@ -121,6 +121,7 @@ func (f *flow) tryConnect(l *loop, address int) errno {
 	f.local = l.plane.flowAddresses.add(ownAddressOf(fd))
 	f.fd, f.address, f.maxSegmentUp, f.overflowed = fd, uint8(address), l.maxSegment, 0
 	f.moveDeadline, f.pendingReason = 0, ReasonNone
+	f.server = min(f.server, serverEstablished)
 	if f.connected == 0 {
 		f.connected.set(l.now - f.startedAt)
 	}
@@ -188,7 +189,7 @@ func (f *flow) reconnect(l *loop) {
 	f.linger(l)
 	f.disconnect()
 	l.kept.drop(f)
-	f.unanswered, f.repliesLeft, f.established, f.requests = 0, 0, false, 0
+	f.unanswered, f.repliesLeft, f.server, f.requests = 0, 0, serverPending, 0
 	f.target = targetOf(f.lease.Server())
 	f.lease.Follow()
 	if f.connectFrom(l, 0) != 0 {

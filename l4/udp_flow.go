@@ -58,13 +58,22 @@ type flow struct {
 	key                          flowKey
 
 	stage       flowStage
+	server      serverStage
 	inTable     bool // in the table, where the client's next datagram finds it
-	established bool // the server has replied, or has not refused for connect_timeout
 	dirty       bool // in loop.dirtyFlows
 	mayOverflow bool // more replies were waiting than fit a batch
 	lingering   bool // only delivers replies to an old socket (udp_rebalance.go)
 	frozen      bool // being handed over: nothing may touch it
 }
+
+// serverStage is how far a flow has come with its server.
+type serverStage uint8
+
+const (
+	serverPending     serverStage = iota
+	serverEstablished             // it has replied, or has not refused for connect_timeout
+	serverJoined                  // it replies again and again: the kernel joins its replies
+)
 
 // headerInfo is what a PROXY header says about a flow's client.
 type headerInfo struct {
@@ -160,10 +169,10 @@ func (f *flow) expire(l *loop) {
 		}
 		end = min(end, f.moveDeadline)
 	}
-	if f.fd >= 0 && !f.established {
+	if f.fd >= 0 && f.server == serverPending {
 		// A server that does not refuse counts as established: many never reply.
 		if at := f.sentAt + f.set.ConnectTimeout; l.now >= at {
-			f.established = true
+			f.server = serverEstablished
 			f.lease.Established(l.now, f.set.ConnectTimeout)
 		} else {
 			end = min(end, at)

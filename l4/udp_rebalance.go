@@ -75,7 +75,7 @@ func (f *flow) linger(l *loop) {
 	o.target = f.target
 	o.fd, o.touchedIndex, o.local, o.maxSegmentDown = f.fd, -1, f.local, f.maxSegmentDown
 	o.overflowed, o.mayOverflow = f.overflowed, f.mayOverflow
-	o.startedAt, o.activeAt, o.stage, o.established, o.lingering = f.startedAt, l.now, stageConfirmed, true, true
+	o.startedAt, o.activeAt, o.stage, o.server, o.lingering = f.startedAt, l.now, stageConfirmed, serverEstablished, true
 	o.timer.owner = o
 	f.fd = -1
 	f.socket.ln.flows.Add(1)

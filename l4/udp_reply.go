@@ -102,8 +102,11 @@ func (f *flow) receiveReplies(l *loop) errno {
 func (f *flow) replyReceived(l *loop) {
 	f.activeAt = l.now
 	f.markDirty(l)
-	if !f.established {
-		f.established = true
+	switch f.server {
+	case serverEstablished:
+		f.joinReplies()
+	case serverPending:
+		f.server = serverEstablished
 		took := l.now - f.sentAt
 		f.lease.Established(l.now, took)
 		if t := f.target.counts(l); t != nil {
@@ -122,6 +125,15 @@ func (f *flow) replyReceived(l *loop) {
 	if f.attempts != nil {
 		l.attemptsPool.put(f.attempts)
 		f.attempts = nil
+	}
+}
+
+// joinReplies lets the kernel join replies that arrive together. The system call is saved for flows that end after one
+// batch of replies, and for those with few responses.
+func (f *flow) joinReplies() {
+	f.server = serverJoined
+	if f.set.Responses == 0 || f.set.Responses > fewResponses {
+		setOption(f.fd, unix.SOL_UDP, unix.UDP_GRO, 1)
 	}
 }
 
