@@ -21,14 +21,15 @@ func (o Agent) Monitor() (Monitor, error) {
 	if err != nil {
 		return nil, err
 	}
-	return func(ctx context.Context, t Target) (Report, error) {
+	send := newRedactor(nil, string(o.Send))
+	return send.monitor(func(ctx context.Context, t Target) (Report, error) {
 		x, err := openConn(ctx, t, secure)
 		if err != nil {
 			return Report{}, err
 		}
 		defer x.close()
 		return adviceReport(agentcheck.Query(x, o.Send))
-	}, nil
+	}), nil
 }
 
 // AgentHTTP queries an agent over HTTP. The body of its reply has the format of an Agent's reply. If the length of the

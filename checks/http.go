@@ -42,14 +42,14 @@ func (o HTTP) monitor(check func(*checkConn, Target, *tls.Config, Codes) (Report
 	if err := o.validate(); err != nil {
 		return nil, err
 	}
-	return redactReports(func(ctx context.Context, t Target) (Report, error) {
+	return newRedactor(o.secrets(), o.Path, string(o.Body)).monitor(func(ctx context.Context, t Target) (Report, error) {
 		x, err := openConn(ctx, t, secure)
 		if err != nil {
 			return Report{}, err
 		}
 		defer x.close()
 		return check(x, t, secure, codes)
-	}, o.secrets()...), nil
+	}), nil
 }
 
 // checkReply sends the request and checks the reply.

@@ -62,10 +62,10 @@ func (o MySQL) Monitor() (Monitor, error) {
 		user: o.User, password: password, database: o.Database, secure: secure, serverKey: key, allowPublicKey: o.AllowPublicKey,
 	}
 	hung := &hungQueries{}
-	return redactReports(func(ctx context.Context, t Target) (Report, error) {
+	return newRedactor([]string{password}, literals(o.Query)...).monitor(func(ctx context.Context, t Target) (Report, error) {
 		report, err := o.check(ctx, t, login, hung)
 		return report, mysqlOutcome(err)
-	}, password), nil
+	}), nil
 }
 
 // checkGreeting reads the greeting, starts TLS if requested, and finishes the login that the server expects.

@@ -11,8 +11,9 @@ import (
 
 // MySQLClient opens sessions that outlive a check, with the login of a mysql check. It is safe for concurrent use.
 type MySQLClient struct {
-	login *mysqlLogin
-	hung  *hungQueries
+	login    *mysqlLogin
+	redactor *redactor
+	hung     *hungQueries
 }
 
 // NewMySQLClient returns a client with the login and the TLS options of a topology. It returns an OptionError if a file or
@@ -34,7 +35,8 @@ func NewMySQLClient(spec conf.Topology) (*MySQLClient, error) {
 		login: &mysqlLogin{
 			user: spec.User, password: password, database: spec.Database, secure: secure, serverKey: key, allowPublicKey: spec.AllowPublicKey,
 		},
-		hung: &hungQueries{},
+		redactor: newRedactor([]string{password}),
+		hung:     &hungQueries{},
 	}, nil
 }
 
@@ -60,16 +62,7 @@ func (c *MySQLClient) Open(ctx context.Context, t Target, limit time.Duration) (
 
 // plainError returns err without the password, as a FullError if the server has no room for another connection.
 func (c *MySQLClient) plainError(err error) error {
-	if err == nil {
-		return nil
-	}
-	err = mysqlOutcome(err)
-	if c.login.password != "" {
-		if text := redactText(err.Error(), []string{c.login.password}); text != err.Error() {
-			err = &replacedError{text, err}
-		}
-	}
-	return err
+	return c.redactor.error(mysqlOutcome(err))
 }
 
 // MySQLSession is a session that is kept between queries. One goroutine uses it at a time.

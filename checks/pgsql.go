@@ -46,13 +46,13 @@ func (o PgSQL) Monitor() (Monitor, error) {
 	if err != nil {
 		return nil, err
 	}
-	return redactReports(func(ctx context.Context, t Target) (Report, error) {
+	return newRedactor([]string{password}, literals(o.Query)...).monitor(func(ctx context.Context, t Target) (Report, error) {
 		x, err := openConn(ctx, t, nil)
 		if err != nil {
 			return Report{}, err
 		}
 		return o.check(x, login, t)
-	}, password), nil
+	}), nil
 }
 
 // check logs in over a new connection, runs the requested checks, and closes the connection.

@@ -38,7 +38,7 @@ func (o Redis) Monitor() (Monitor, error) {
 	if err != nil {
 		return nil, err
 	}
-	return redactReports(func(ctx context.Context, t Target) (Report, error) {
+	return newRedactor([]string{password}).monitor(func(ctx context.Context, t Target) (Report, error) {
 		x, err := openConn(ctx, t, secure)
 		if err != nil {
 			return Report{}, err
@@ -51,7 +51,7 @@ func (o Redis) Monitor() (Monitor, error) {
 			}
 		}
 		return o.checkInfo(x, r)
-	}, password), nil
+	}), nil
 }
 
 // login authenticates. The reply may repeat the password, so only error replies are reported, without the password.

@@ -12,6 +12,7 @@ import (
 type RedisClient struct {
 	login    Redis
 	password string
+	redactor *redactor
 	secure   *tls.Config
 }
 
@@ -26,7 +27,7 @@ func (o Redis) Client() (*RedisClient, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &RedisClient{login: o, password: password, secure: secure}, nil
+	return &RedisClient{login: o, password: password, redactor: newRedactor([]string{password}), secure: secure}, nil
 }
 
 // RedisConn is a connection of a RedisClient, for one goroutine. Its errors contain no password. It must be closed.
@@ -43,7 +44,7 @@ func (c *RedisClient) Dial(ctx context.Context, timeout time.Duration, t Target)
 	defer cancel()
 	x, err := openConn(limited, t, c.secure)
 	if err != nil {
-		return nil, c.redact(err)
+		return nil, c.redactor.error(err)
 	}
 	r := newRESPReader(x)
 	if c.login.User != "" || c.password != "" {
@@ -54,7 +55,7 @@ func (c *RedisClient) Dial(ctx context.Context, timeout time.Duration, t Target)
 	}
 	if err != nil {
 		x.close()
-		return nil, c.redact(err)
+		return nil, c.redactor.error(err)
 	}
 	return &RedisConn{client: c, x: x, r: r}, nil
 }
@@ -70,7 +71,7 @@ func (c *RedisConn) Send(deadline time.Time, commands ...[]string) error {
 		text = appendCommand(text, words)
 	}
 	_, err := c.x.Write(text)
-	return c.client.redact(err)
+	return c.client.redactor.error(err)
 }
 
 // Receive reads one reply or message of at most limit bytes and calls value with each text in it: its place, such as [3 0] for the first text of
@@ -80,7 +81,7 @@ func (c *RedisConn) Receive(deadline time.Time, limit int, value func(place []in
 	if err := c.setDeadline(deadline); err != nil {
 		return err
 	}
-	return c.client.redact(c.r.values(limit, value))
+	return c.client.redactor.error(c.r.values(limit, value))
 }
 
 // Await waits until a reply or message begins to arrive. It fails at the deadline with context.DeadlineExceeded; the
@@ -93,7 +94,7 @@ func (c *RedisConn) Await(deadline time.Time) error {
 	if err != nil {
 		err = readError(err, nil)
 	}
-	return c.client.redact(err)
+	return c.client.redactor.error(err)
 }
 
 // Close closes the connection.
@@ -107,17 +108,6 @@ func (c *RedisConn) setDeadline(deadline time.Time) error {
 		return context.Canceled
 	}
 	return nil
-}
-
-// redact returns err without the password.
-func (c *RedisClient) redact(err error) error {
-	if err == nil || c.password == "" {
-		return err
-	}
-	if text := redactText(err.Error(), []string{c.password}); text != err.Error() {
-		return &replacedError{text, err}
-	}
-	return err
 }
 
 // IsRedisError reports whether err is an error reply of a Redis server.

@@ -1,7 +1,6 @@
 package checks
 
 import (
-	"context"
 	"fmt"
 	"slices"
 	"strconv"
@@ -71,7 +70,7 @@ func redact(text, password string) string {
 			continue
 		}
 		out.WriteString(text[kept:i])
-		out.WriteString("***")
+		out.WriteString(mask)
 		kept, from = end, end
 	}
 	out.WriteString(text[kept:])
@@ -118,24 +117,6 @@ func sentSecrets(steps []conf.Step) (secrets []string) {
 	return secrets
 }
 
-// redactReports removes secrets from the reports and errors of a monitor, because a server may repeat what it received.
-func redactReports(m Monitor, secrets ...string) Monitor {
-	secrets = slices.DeleteFunc(secrets, func(s string) bool { return s == "" })
-	if len(secrets) == 0 {
-		return m
-	}
-	return func(ctx context.Context, t Target) (Report, error) {
-		report, err := m(ctx, t)
-		report.Detail = redactText(report.Detail, secrets)
-		if err != nil {
-			if text := redactText(err.Error(), secrets); text != err.Error() {
-				err = &replacedError{text, err}
-			}
-		}
-		return report, err
-	}
-}
-
 // replacedError is an error with another text.
 type replacedError struct {
 	text string
@@ -159,7 +140,7 @@ func redactText(text string, secrets []string) string {
 				body, cut := strings.CutSuffix(part, quoteCut)
 				for n := len(s) - 1; cut && n >= shortSecret; n-- {
 					if rest, found := strings.CutSuffix(body, s[:n]); found {
-						parts[i] = rest + "***" + quoteCut
+						parts[i] = rest + mask + quoteCut
 						break
 					}
 				}

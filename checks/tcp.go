@@ -43,9 +43,9 @@ func (o TCP) Monitor() (Monitor, error) {
 		}
 		return func(ctx context.Context, t Target) (Report, error) { return Report{}, connectOnly(ctx, t, dialFull) }, nil
 	}
-	return redactReports(func(ctx context.Context, t Target) (Report, error) {
+	return newRedactor(sentSecrets(o.Steps), sentTexts(o.Steps)...).monitor(func(ctx context.Context, t Target) (Report, error) {
 		return Report{}, runSteps(ctx, t, steps, secure)
-	}, sentSecrets(o.Steps)...), nil
+	}), nil
 }
 
 // step is a compiled step.

@@ -25,9 +25,9 @@ func (o UDP) Monitor() (Monitor, error) {
 	if len(steps) == 0 {
 		steps = []step{{}}
 	}
-	return redactReports(func(ctx context.Context, t Target) (Report, error) {
+	return newRedactor(sentSecrets(o.Steps), sentTexts(o.Steps)...).monitor(func(ctx context.Context, t Target) (Report, error) {
 		return Report{}, exchangeDatagrams(ctx, t, steps)
-	}, sentSecrets(o.Steps)...), nil
+	}), nil
 }
 
 func exchangeDatagrams(ctx context.Context, t Target, steps []step) error {
