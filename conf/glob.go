@@ -12,20 +12,21 @@ import (
 	"strings"
 )
 
-// maxGlobNames limits the names that one pattern is compared with or looks up, and so the time that it takes.
+// maxGlobNames limits the names that the patterns of one configuration are compared with or look up, and so the time that
+// they take.
 const maxGlobNames = 10000
 
-// globber expands one pattern of include.
+// globber expands the patterns of include of one configuration.
 type globber struct {
-	names int   // compared or looked up
-	err   error // the first directory that could not be read, or too many names
+	left int   // how many more names may be compared or looked up; negative = too many were
+	err  error // the first directory of the current pattern that could not be read
 }
 
 // glob returns the paths that match a pattern, sorted by name in each directory. As in a shell, a name that begins with
 // a dot matches only a pattern that begins with a dot; this holds for each directory in the path. A directory that
-// exists but cannot be read is an error.
-func glob(pattern string) ([]string, error) {
-	var g globber
+// exists but cannot be read is an error, and so is one whose files belong to the kernel.
+func (g *globber) glob(pattern string) ([]string, error) {
+	g.err = nil
 	paths := []string{""}
 	if filepath.IsAbs(pattern) {
 		paths = []string{"/"}
@@ -47,21 +48,24 @@ func glob(pattern string) ([]string, error) {
 				}
 			}
 		}
-		if g.names > maxGlobNames {
+		switch {
+		case g.err != nil:
+			return nil, g.err
+		case g.left < 0:
 			return nil, fmt.Errorf("is compared with more than %d names", maxGlobNames)
 		}
 		paths = next
 	}
-	return paths, g.err
+	return paths, nil
 }
 
 // expand returns the paths in a directory that match one part of a pattern.
 func (g *globber) expand(dir, part string) (paths []string) {
-	if g.names > maxGlobNames {
+	if g.left < 0 || g.err != nil {
 		return nil
 	}
 	if name, ok := literalName(part); ok { // also "." and "..", which no directory lists
-		g.names++
+		g.left--
 		path := filepath.Join(dir, name)
 		if _, err := os.Lstat(path); err == nil {
 			paths = append(paths, path)
@@ -69,7 +73,10 @@ func (g *globber) expand(dir, part string) (paths []string) {
 		return paths
 	}
 	names, err := g.list(cmp.Or(dir, "."))
-	if g.err == nil && errors.Is(err, fs.ErrPermission) {
+	switch {
+	case errors.Is(err, errKernel):
+		g.err = fmt.Errorf("leads to %s, whose files belong to the kernel", dir)
+	case errors.Is(err, fs.ErrPermission):
 		g.err = fmt.Errorf("matches nothing: cannot read directory %s: %w", cmp.Or(dir, "."), errorReason(err))
 	}
 	dotted := strings.HasPrefix(part, ".") || strings.HasPrefix(part, `\.`)
@@ -83,16 +90,23 @@ func (g *globber) expand(dir, part string) (paths []string) {
 
 // list returns the sorted names in a directory, at most one more than may still be compared.
 func (g *globber) list(dir string) ([]string, error) {
+	if ofKernel(dir) {
+		return nil, errKernel
+	}
 	f, err := os.Open(dir)
 	if err != nil {
 		return nil, err
 	}
 	defer f.Close()
-	names, err := f.Readdirnames(maxGlobNames + 1 - g.names)
-	g.names += len(names)
+	names, err := f.Readdirnames(g.left + 1)
+	g.left -= len(names)
 	slices.Sort(names)
 	return names, err
 }
+
+// errKernel is the error for directories of /proc and /sys. They have no end of names, their links lead to the files of all
+// processes, and reading their files may block.
+var errKernel = errors.New("directory of the kernel")
 
 // literalName returns the only name that a part of a pattern can match, if it has no wildcard.
 func literalName(part string) (name string, ok bool) {

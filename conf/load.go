@@ -2,6 +2,7 @@ package conf
 
 import (
 	"bytes"
+	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -10,7 +11,7 @@ import (
 	"weir/conf/internal/tree"
 )
 
-// MaxFileSize limits a configuration file, in bytes.
+// MaxFileSize limits a configuration file, and the files that it includes together, in bytes.
 const MaxFileSize = tree.MaxFileSize
 
 // Load reads a configuration file and the files that it includes. The error is of type Errors and holds all errors. A
@@ -42,11 +43,18 @@ func parse(name, at string, text []byte, r reader, included includer) (*Config, 
 	d := newDecoder()
 	var all draft
 	d.file(name, text, &all)
+	size := 0
 	for _, path := range included(d, name, at, all.include) {
 		text, err := r.read(path, false)
+		if size += len(text); size > MaxFileSize {
+			text, err = nil, fmt.Errorf("the included files are larger than %d MB together", MaxFileSize>>20)
+		}
 		if err != nil {
 			d.files = append(d.files, &tree.File{Name: path})
 			d.errs = append(d.errs, Diagnostic{File: path, Msg: err.Error()})
+			if size > MaxFileSize || d.tooManyErrors() {
+				break
+			}
 			continue
 		}
 		if r.files != nil {
@@ -175,6 +183,7 @@ const maxIncluded = 1000
 func (d *decoder) included(main, at string, patterns []*tree.Node) []string {
 	var paths []string
 	var taken []fs.FileInfo
+	g := globber{left: maxGlobNames}
 	for _, path := range []string{main, at} {
 		if info, err := os.Stat(path); err == nil {
 			taken = append(taken, info)
@@ -185,7 +194,7 @@ func (d *decoder) included(main, at string, patterns []*tree.Node) []string {
 		if !filepath.IsAbs(pattern) {
 			pattern = filepath.Join(escapePattern(filepath.Dir(at)), pattern)
 		}
-		matches, err := glob(pattern)
+		matches, err := g.glob(pattern)
 		if err != nil {
 			d.errorAt(n, "%s %s", n.Describe(), err)
 			continue

@@ -59,13 +59,13 @@ var (
 	errSpecial   = errors.New("not a regular file")
 )
 
-// ofKernel reports whether a file is one of /proc or /sys, which has no size and may block its reader.
+// ofKernel reports whether a file or directory is one of /proc or /sys. Such a file has no size and may block its reader.
 func ofKernel(path string) bool {
 	real, err := filepath.EvalSymlinks(path)
 	if err == nil {
 		real, err = filepath.Abs(real)
 	}
-	return err == nil && (strings.HasPrefix(real, "/proc/") || strings.HasPrefix(real, "/sys/"))
+	return err == nil && (strings.HasPrefix(real+"/", "/proc/") || strings.HasPrefix(real+"/", "/sys/"))
 }
 
 func (r reader) once(path string, pipes bool) (text []byte, stable bool, err error) {
