@@ -118,11 +118,32 @@ func isHostAddress(ip netip.Addr, scope uint32) bool {
 	return connectSocket(fd, &to) == 0 && localAddr(fd, &from) == 0 && from.ip().Addr() == ip
 }
 
-// reportLoop counts datagrams that weir has sent to itself, and warns of the first.
-func (u *udpSocket) reportLoop(l *loop, key *flowKey, n int) {
+// ServerAddresses are the addresses of a cluster's servers. What comes from one of them is the answer to a reply that weir has
+// sent there, or was forged so that weir sends it one. A server that answers each datagram would continue for ever. nil is the
+// empty set.
+type ServerAddresses map[netip.AddrPort]struct{}
+
+// Add adds an address.
+func (s ServerAddresses) Add(at netip.AddrPort) { s[plainAddress(at)] = struct{}{} }
+
+func (s ServerAddresses) has(at netip.AddrPort) bool {
+	if len(s) == 0 {
+		return false
+	}
+	_, found := s[plainAddress(at)]
+	return found
+}
+
+// plainAddress returns an address without its zone, and IPv4 in its own form.
+func plainAddress(at netip.AddrPort) netip.AddrPort {
+	return netip.AddrPortFrom(at.Addr().Unmap().WithZone(""), at.Port())
+}
+
+// reportLoop counts datagrams that would circle, and warns of the first.
+func (u *udpSocket) reportLoop(l *loop, key *flowKey, message string, n int) {
 	u.drop(DropLoop, n)
 	if !u.ln.loopReported.Swap(true) {
-		l.plane.warn("datagram dropped: it comes from a socket of weir", "listener", u.ln.set.Load().Name,
+		l.plane.warn(message, "listener", u.ln.set.Load().Name,
 			"address", u.ln.at.String(), "client", key.client().String())
 	}
 }

@@ -70,12 +70,13 @@ type Settings struct {
 	UnixFile        UnixFile
 
 	// UDP.
-	FlowTimeout time.Duration // > 0
-	Drain       time.Duration // how long a flow stays at the old address of a server that has moved
-	Responses   int           // replies per datagram after which the flow ends; 0 = any number
-	Requests    int           // datagrams of a client after which its flow is balanced again; 0 = any number
-	MaxFlowAge  time.Duration // after which a flow is balanced again at its next datagram
-	EvictFlows  bool          // Admission.MaxSessions is max_flows: a new flow evicts an unanswered one
+	FlowTimeout time.Duration   // > 0
+	Servers     ServerAddresses // of the cluster
+	Drain       time.Duration   // how long a flow stays at the old address of a server that has moved
+	Responses   int             // replies per datagram after which the flow ends; 0 = any number
+	Requests    int             // datagrams of a client after which its flow is balanced again; 0 = any number
+	MaxFlowAge  time.Duration   // after which a flow is balanced again at its next datagram
+	EvictFlows  bool            // Admission.MaxSessions is max_flows: a new flow evicts an unanswered one
 }
 
 // levelName returns the name of a level in records.

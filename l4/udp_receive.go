@@ -26,7 +26,7 @@ const (
 	DropNoServer              // no eligible server, or all refused
 	DropShortage              // this host lacked a descriptor, port or memory
 	DropTooLarge              // larger than can be sent
-	DropLoop                  // sent by a socket of this process
+	DropLoop                  // sent by a socket of this process or by a server of the cluster
 	DropSend                  // the send buffer was full, or the network refused it
 	dropCount
 )
@@ -227,7 +227,11 @@ func (u *udpSocket) findOrStart(l *loop, set *Settings, key *flowKey, header *he
 		return f
 	}
 	if l.plane.isOwn(key) {
-		u.reportLoop(l, key, p.datagrams())
+		u.reportLoop(l, key, "datagram dropped: it comes from a socket of weir", p.datagrams())
+		return nil
+	}
+	if set.Servers.has(key.client()) {
+		u.reportLoop(l, key, "datagram dropped: it comes from a server of the cluster", p.datagrams())
 		return nil
 	}
 	client := key.client().Addr()

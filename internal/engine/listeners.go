@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io/fs"
 	"maps"
+	"net/netip"
 	"os"
 	"strings"
 
@@ -187,9 +188,25 @@ func (r *reload) listenerSettings(ln *conf.Listener) *l4.Settings {
 	}
 	s.Admission = admission(ln, r.admission[listenerID(ln.Protocol, ln.Addresses[0])])
 	if ln.Protocol == "udp" {
+		s.Servers = r.serverAddresses(c)
 		limitFlows(s, ln, cfg, r.budget.effective(cfg))
 	}
 	return s
+}
+
+// serverAddresses returns the addresses of the servers of a cluster, those of names included.
+func (r *reload) serverAddresses(c *conf.Cluster) l4.ServerAddresses {
+	list := l4.ServerAddresses{}
+	for s := range c.Servers() {
+		at := s.Address
+		if at.Addr.IsValid() {
+			list.Add(at.Addr)
+		}
+		for _, ip := range r.next.addresses[at.Host] {
+			list.Add(netip.AddrPortFrom(ip, at.Port))
+		}
+	}
+	return list
 }
 
 func greeting(c *conf.Cluster) l4.Greeting {

@@ -50,6 +50,35 @@ func TestDatagramToOwnWildcardListener(t *testing.T) {
 	}
 }
 
+// A forged datagram from the address of a server, which answers every datagram, starts no exchange between it and the
+// listener. The server may be a client from another port. A server is known by its name, and from its addition at run time on.
+func TestForgedDatagramFromServer(t *testing.T) {
+	t.Parallel()
+	ns := nettest.NewNamespace(t)
+	hosts := []*nettest.DatagramHost{
+		ns.StartDatagrams("127.0.0.1:9000", nettest.EchoDatagram), ns.StartDatagrams("127.0.0.1:9001", nettest.EchoDatagram),
+	}
+	added := ns.StartDatagrams("127.0.0.3:9002", nettest.EchoDatagram)
+	l := weirtest.Config{Listen: "127.0.0.1:5300", Levels: weirtest.OneLevel("127.0.0.1:9000", "localhost:9001")}.UDP(t)
+	a := weirtest.NewAPI(t)
+	weirtest.Options{Namespace: ns}.Start(t, a.AddTo(l.String()))
+	forge := func(from string) {
+		ns.Do(func() {
+			assertNoError(t, nettest.ForgeDatagram(netip.MustParseAddrPort(from), netip.MustParseAddrPort(l.Listen), []byte("x")))
+		})
+	}
+	for i, from := range []string{"127.0.0.1:9000", "127.0.0.1:9001"} {
+		forge(from)
+		nettest.Wait(t, 5*time.Second, "the drop of a datagram from "+from, func() bool { return a.DroppedDatagrams("loop") == i+1 })
+	}
+	require.Zero(t, hosts[0].Received()+hosts[1].Received())
+	require.Equal(t, "x", ns.DialDatagrams("127.0.0.1:9100", l.Listen).RoundTrip("x"), "a client at a server's IP address")
+	a.MustDo("POST /v1/clusters/c/servers", `{"address": "127.0.0.3:9002"}`)
+	forge("127.0.0.3:9002")
+	nettest.Wait(t, 5*time.Second, "the drop of a datagram from the new server", func() bool { return a.DroppedDatagrams("loop") == 3 })
+	require.Empty(t, added.Received())
+}
+
 // A forged datagram from a listener's or a flow's own address starts nothing.
 func TestDatagramFromOwnAddress(t *testing.T) {
 	t.Parallel()
