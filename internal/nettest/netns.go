@@ -39,6 +39,37 @@ func NewNamespace(t testing.TB) *Namespace {
 	return ns
 }
 
+// Isolate moves the test process to a network namespace of its own, by starting its program again there. TestMain calls it
+// first. The packet filters of its tests then concern no other process.
+func Isolate() error {
+	const marker = "WEIR_TEST_ISOLATED"
+	if os.Getenv(marker) != "" {
+		os.Unsetenv(marker)
+		if out, err := exec.Command("ip", "link", "set", "lo", "up").CombinedOutput(); err != nil {
+			return fmt.Errorf("ip link set lo up: %w: %s", err, out)
+		}
+		return nil
+	}
+	program, err := os.Executable()
+	if err != nil {
+		return err
+	}
+	runtime.LockOSThread() // the program inherits the namespace of this thread
+	if err := unix.Unshare(unix.CLONE_NEWNET); err != nil {
+		return fmt.Errorf("making a network namespace (tests run as root): %w", err)
+	}
+	return unix.Exec(program, os.Args, append(os.Environ(), marker+"=1"))
+}
+
+// CurrentNamespace returns the namespace of the test process.
+func CurrentNamespace(t testing.TB) *Namespace {
+	t.Helper()
+	file, err := os.Open("/proc/self/ns/net")
+	require.NoError(t, err)
+	t.Cleanup(func() { file.Close() })
+	return &Namespace{t: t, file: file}
+}
+
 // Connect joins two namespaces by a veth pair: ns gets the first address and o the other one, both in one network (/24
 // or, for IPv6, /64). The interfaces are named eth0, eth1 and so on.
 func (ns *Namespace) Connect(o *Namespace, ip, other string) {

@@ -1,27 +1,50 @@
 #!/bin/sh
-# Runs the scaled tests at full size, one after the other: most of an hour on two idle cores. FACTOR multiplies every size.
-# A test that fails shows its log; the others still run. The whole output of each is in bin/campaign/TEST.log.
+# Runs the scaled tests at full size, one after the other: most of an hour on two idle cores, and some hours for those with
+# failovers. FACTOR multiplies every size; 0.05 makes one run of each failover. A second argument, a regular expression, chooses tests:
+#     internal/tools/campaign.sh 1 'TestRedisSentinelFailover/kill'
+# A test that fails shows its log; the others still run. The whole output of each is in bin/campaign/TEST.log. Tests that
+# measure write a line for each run to bin/campaign/TEST.figures; the greatest value of each figure and the 99th percentile are
+# shown at the end.
 set -eu
 factor=${1:-1}
+chosen=${2:-.}
 failed=0
 dir=$(mktemp -d)
 trap 'rm -rf "$dir"' EXIT
 mkdir -p bin/campaign
 
-# full SCALE PACKAGE TEST WHAT runs a test at SCALE times the size that it has in make test.
+# full SCALE PACKAGE TEST WHAT runs a test, or a subtest TEST/NAME, at SCALE times the size that it has in make test.
 full() {
+	echo "$3" | grep -qE "$chosen" || return 0
 	scale=$(awk "BEGIN { print $1 * $factor }")
+	name=$(echo "$3" | tr / -)
 	echo "== $4 ($3, scale $scale)"
-	WEIR_TEST_SCALE=$scale go test -count 1 -timeout 3h -v -run "^$3\$" "./test/$2" >"$dir/log" 2>&1 || {
+	rm -f "bin/campaign/$name.figures"
+	WEIR_TEST_FIGURES=$PWD/bin/campaign/$name.figures WEIR_TEST_SCALE=$scale \
+		go test -count 1 -timeout 3h -v -run "^$(echo "$3" | sed 's,/,$/^,')\$" "./test/$2" >"$dir/log" 2>&1 || {
 		cat "$dir/log"
 		failed=$((failed + 1))
 	}
-	cp "$dir/log" "bin/campaign/$3.log"
-	if grep -q 'no tests to run' "$dir/log"; then
+	cp "$dir/log" "bin/campaign/$name.log"
+	if grep -qE 'no tests to run' "$dir/log"; then
 		echo "no test $3 in test/$2"
 		failed=$((failed + 1))
 	fi
-	grep -E '^ +[a-z_]+_test\.go:[0-9]+: |^--- ' "$dir/log" | grep -vE ': (log|run): ' || true
+	grep -E '^ +[a-z_]+_test\.go:[0-9]+: |^ *--- ' "$dir/log" | grep -vE ': (log|run): ' || true
+	if test -f "bin/campaign/$name.figures"; then
+		cat "bin/campaign/$name.figures" >>"$dir/figures"
+	fi
+}
+
+# summary prints, for each figure of each test, the number of runs, the sum of counts, the greatest value and the 99th percentile.
+summary() {
+	tr ' ' '\n' <"$1" | awk -F= 'NF == 1 { test = $1 } NF == 2 { print test, $1, $2 }' | sort -k1,2 -k3,3n | awk '
+		function row(a, b, c, d, e, f) { printf "%-56s %-34s %5s %10s %10s %10s\n", a, b, c, d, e, f }
+		function line() { if (n) row(test, figure, n, figure ~ /_ms$/ ? "-" : sum, value[n], value[int((n * 99 + 99) / 100)]) }
+		BEGIN { row("test", "figure", "runs", "sum", "max", "p99") }
+		$1 != test || $2 != figure { line(); test = $1; figure = $2; n = 0; sum = 0 }
+		{ value[++n] = $3; sum += $3 }
+		END { line() }'
 }
 
 full 230 tcp TestStreamsArriveWhole "100 GB in random pieces, half-closed in random order"
@@ -56,5 +79,13 @@ full 20 failover TestMariaDBFailover "20 ends of a semi-synchronous primary with
 full 20 failover TestMariaDBTwoWritableServers "20 times two writable servers: the right one or none"
 full 20 failover TestGaleraHasOneWriter "20 times the end, the return, a desync and a rejection of Galera's writer: one writer"
 full 20 failover TestScriptedFailovers "1,000 failovers with scripted Sentinels"
-full 20 failover TestRedisSentinelFailover "20 of each failover with real Redis and Sentinels, with a topology and with a role check"
+for fault in planned kill_restart_1s kill_restart_5s kill_restart_8s stop_9s cut_one_sentinel cut_two_sentinels; do
+	full 20 failover TestRedisSentinelFailover/$fault "20 failovers of real Redis and Sentinels: $fault"
+done
+for fault in planned kill_restart_1s kill_restart_5s kill_restart_8s stop_9s; do
+	full 20 failover TestRedisRoleCheckFailover/$fault "20 failovers with a role check instead of a topology: $fault"
+done
+if test -f "$dir/figures"; then
+	summary "$dir/figures"
+fi
 test $failed = 0 || { echo "$failed failed"; exit 1; }

@@ -26,7 +26,7 @@ func Scaled(n int) int { return max(1, int(float64(n)*Scale)) }
 // Bound returns the upper bound of a time that a test measures: d in a campaign, whose machine is idle, and five times d
 // elsewhere, where other work may delay weir.
 func Bound(d time.Duration) time.Duration {
-	if os.Getenv("WEIR_TEST_SCALE") == "" {
+	if !Campaign() {
 		return 5 * d
 	}
 	return d

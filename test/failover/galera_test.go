@@ -60,27 +60,39 @@ func TestGaleraHasOneWriter(t *testing.T) {
 	overlap := func(since time.Time) time.Duration { return longestOverlap(clients, since) }
 	// change makes a change and waits until the node that must be chosen then is the only one in use. without are the nodes
 	// that cannot serve.
+	var run []any
 	change := func(what string, do func(), without ...int) int {
 		t.Helper()
+		before := countSQL(clients...)
 		began := time.Now()
 		do()
+		done := time.Now()
 		node := lowest(without...)
 		waitWriter(node)
+		took := time.Since(done)
 		t.Logf("%s: both at %s after %v, two nodes in use for %v", what, portOf(g.Nodes[node]), time.Since(began).Round(time.Millisecond), overlap(began).Round(time.Millisecond))
-		require.Less(t, overlap(began), weirtest.Bound(2*sqlInterval))
+		twoInUse := overlap(began)
+		require.Less(t, twoInUse, weirtest.Bound(2*sqlInterval))
 		settled := time.Now()
 		time.Sleep(2 * sqlInterval) // clients go on for two polls
 		waitWriter(node)
 		require.Zero(t, overlap(settled))
+		for i, f := range append(countSQL(clients...).since(before), "weir", took, "two_in_use", twoInUse) {
+			if i%2 == 0 {
+				f = what + "_" + f.(string)
+			}
+			run = append(run, f)
+		}
 		return node
 	}
 	var gone []int
 	for range weirtest.Scaled(1) {
+		run = nil
 		i := change("start", func() {})
 		j := change("desync", func() { g.Nodes[i].SQL("SET GLOBAL wsrep_desync = ON") }, i)
 		k := change("reject", func() { g.Nodes[j].SQL("SET GLOBAL wsrep_reject_queries = ALL") }, i, j)
 		require.NotEqual(t, i, k)
-		i = change("return of two", func() {
+		i = change("return_of_two", func() {
 			g.Nodes[j].SQL("SET GLOBAL wsrep_reject_queries = NONE")
 			g.Nodes[i].SQL("SET GLOBAL wsrep_desync = OFF")
 			g.WaitSynced(i)
@@ -94,13 +106,14 @@ func TestGaleraHasOneWriter(t *testing.T) {
 			}
 		}, i)
 		gone = []int{i}
-		if weirtest.Scale > 1 { // a state transfer takes long
+		if weirtest.Campaign() { // a state transfer takes long
 			change("return", func() {
 				g.Nodes[i].Up()
 				g.WaitSynced(i)
 			})
 			gone = nil
 		}
+		weirtest.RecordFigures(t, run...)
 	}
 	for i, c := range clients {
 		c.close()

@@ -2,6 +2,7 @@ package failover_test
 
 import (
 	"regexp"
+	"strings"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -44,7 +45,9 @@ func TestMariaDBSwitchOver(t *testing.T) {
 	short := startSQLWriters(t, addr, 4, false, &ids)
 	pooled := startSQLWriters(t, addr, 4, true, &ids)
 	var parts []time.Duration
+	both := []*sqlWriters{short, pooled}
 	for range weirtest.Scaled(2) {
+		before := countSQL(both...)
 		short.firstAfter(t, old, time.Now())
 		pooled.firstAfter(t, old, time.Now())
 		began := time.Now()
@@ -56,6 +59,8 @@ func TestMariaDBSwitchOver(t *testing.T) {
 		pooled.firstAfter(t, next, promoted)
 		t.Logf("promotion %v, first write %v later", promoted.Sub(began).Round(time.Millisecond), first.Sub(promoted).Round(time.Millisecond))
 		parts = append(parts, first.Sub(promoted))
+		weirtest.RecordFigures(t, append(countSQL(both...).since(before), "weir", first.Sub(promoted),
+			"late", lateWrites(old, promoted.Add(grace), both...))...)
 		old.Follow(next)
 		old, next = next, old
 	}
@@ -117,9 +122,10 @@ func failOver(t *testing.T) {
 	t.Logf("%d writes, %d statements failed", len(writes), len(failures))
 	clients.requireConnects(t, w)
 	require.Zero(t, clients.lost(next))
-	for _, one := range writes {
-		require.False(t, one.port == portOf(old) && one.began.After(promoted))
-	}
+	late := lateWrites(old, promoted, clients)
+	weirtest.RecordFigures(t, append(countSQL(clients).since(sqlCounts{}), "weir", first.Sub(promoted),
+		"lost", clients.lost(next), "late", late)...)
+	require.Zero(t, late)
 }
 
 // With two writable servers, sessions go to the one that has everything, or to none.
@@ -137,8 +143,13 @@ func serveTwoWritableServers(t *testing.T) {
 		Checks:  sqlTopology("mysql", sqlInterval, ""),
 	})
 	// serves waits until new sessions are served by a server; nil = by none.
+	var took []any
 	serves := func(what string, m *nettest.MariaDB) {
 		t.Helper()
+		began := time.Now()
+		defer func() {
+			took = append(took, strings.ReplaceAll(what, " ", "_"), time.Since(began))
+		}()
 		nettest.Wait(t, 10*time.Second, what, func() bool {
 			out, err := a.Client(addr, "-e", "SELECT @@port").Output()
 			if m == nil {
@@ -157,4 +168,5 @@ func serveTwoWritableServers(t *testing.T) {
 	a.SQL("SET GLOBAL read_only = 1")
 	serves("the only one", b)
 	require.NotEmpty(t, w.Records(func(r weirtest.Record) bool { return r.IsEvent("primary_change") && r.Text("to") == "" }))
+	weirtest.RecordFigures(t, took...)
 }

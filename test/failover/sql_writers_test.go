@@ -171,6 +171,36 @@ func (w *sqlWriters) lost(m *nettest.MariaDB) (n int) {
 	return n
 }
 
+// sqlCounts count what has happened to clients.
+type sqlCounts struct{ writes, failures, connects int }
+
+func countSQL(list ...*sqlWriters) (n sqlCounts) {
+	for _, w := range list {
+		writes, connects, failures := w.copy()
+		n = sqlCounts{n.writes + len(writes), n.failures + len(failures), n.connects + len(connects)}
+	}
+	return n
+}
+
+// since returns the figures since an earlier count. Clients that were logging in when the primary changed are among those that
+// failed to connect.
+func (n sqlCounts) since(before sqlCounts) []any {
+	return []any{"writes", n.writes - before.writes, "failed_statements", n.failures - before.failures, "failed_connections", n.connects - before.connects}
+}
+
+// lateWrites returns how many acknowledged writes to a server began after a moment.
+func lateWrites(m *nettest.MariaDB, at time.Time, list ...*sqlWriters) (n int) {
+	for _, w := range list {
+		writes, _, _ := w.copy()
+		for _, one := range writes {
+			if one.port == portOf(m) && one.began.After(at) {
+				n++
+			}
+		}
+	}
+	return n
+}
+
 func portOf(m *nettest.MariaDB) string { return m.Addr()[strings.LastIndexByte(m.Addr(), ':')+1:] }
 
 // sqlTopology returns the tables of a topology for cluster c.
