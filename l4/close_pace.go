@@ -21,6 +21,25 @@ type Closer struct {
 	before  [closeCauses][2]atomic.Uint64 // counted by another process
 }
 
+// ClosePace is how the sessions of a cluster are closed.
+type ClosePace struct {
+	Interval time.Duration `json:"interval"` // between two closes; 0 = no limit
+	Quiet    time.Duration `json:"quiet"`    // without a byte before a gentle close
+	Deadline time.Duration `json:"deadline"` // for sessions of an order without a deadline of its own
+}
+
+// Pace returns the settings.
+func (c *Closer) Pace() ClosePace {
+	return ClosePace{time.Duration(c.interval.Load()), time.Duration(c.quiet.Load()), time.Duration(c.deadline.Load())}
+}
+
+// SetPace changes the settings to those of another closer.
+func (c *Closer) SetPace(p ClosePace) {
+	c.interval.Store(int64(p.Interval))
+	c.quiet.Store(int64(p.Quiet))
+	c.deadline.Store(int64(p.Deadline))
+}
+
 // Configure sets how many sessions are closed per second (0 = no limit), how long no byte must have moved before a gentle
 // close, and how long sessions of an order without a deadline of its own may wait.
 func (c *Closer) Configure(rate int, quiet, deadline time.Duration) {
@@ -28,9 +47,7 @@ func (c *Closer) Configure(rate int, quiet, deadline time.Duration) {
 	if rate > 0 {
 		interval = max(1, time.Second/time.Duration(rate))
 	}
-	c.interval.Store(int64(interval))
-	c.quiet.Store(int64(quiet))
-	c.deadline.Store(int64(deadline))
+	c.SetPace(ClosePace{interval, quiet, deadline})
 }
 
 // Paced reports whether there is a limit on closes per second.

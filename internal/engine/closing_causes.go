@@ -45,18 +45,21 @@ func (k *closings) closeDraining(cluster string, list []balance.DrainDeadline) {
 }
 
 // closeRemoved closes the sessions of a server that was removed, or at an address that it has left, if sessions of its
-// cluster are closed gently. Without that, and at the latest after timeout, drains cuts them.
-func (k *closings) closeRemoved(cluster string, left balance.Departure, timeout time.Duration) {
+// cluster are closed gently. Without that, and at the latest at its deadline, drains cuts them.
+func (k *closings) closeRemoved(left balance.Departure, r *retired) {
+	cluster, deadline, awaited, now := left.Server.Cluster(), r.closeBy, r.awaited, k.plane.Now()
+	if deadline == 0 {
+		deadline = now + min(r.timeout, k.closer(cluster).Deadline())
+	}
 	k.request(func() {
-		closer := k.closer(cluster)
-		if !closer.Gentle() {
+		if !k.closer(cluster).Gentle() {
 			return
 		}
 		order := k.order(cluster, l4.ReasonCutServerRemoved, false)
 		order.Match = func(id *l4.SessionIdentity) bool { return id.Address == left.Address && !id.Listener.UDP() }
 		k.add(&closing{
 			key:   closingKey{cluster, left.Server.Name(), left.Address, l4.ReasonCutServerRemoved},
-			order: order, deadline: k.plane.Now() + min(timeout, closer.Deadline()), gentle: true,
+			order: order, deadline: deadline, gentle: true, awaited: awaited, at: left.AddressText(),
 			update: func(c *closing, now time.Duration) bool {
 				if !left.Lasts() {
 					return false
@@ -200,27 +203,32 @@ func (k *closings) count(c *closing, now time.Duration) {
 	})
 }
 
-// transferredClosing is a closing that the new process of an upgrade continues. Drains, removals and rebalances follow from
-// other state.
+// transferredClosing is a closing that the new process of an upgrade continues. Drains and rebalances follow from other state.
 type transferredClosing struct {
 	Cluster  string        `json:"cluster"`
-	Server   string        `json:"server,omitempty"` // on_down; "" = failback
+	Server   string        `json:"server,omitempty"` // "" = failback
+	At       string        `json:"at,omitempty"`     // the address of a server that was removed or has moved; "" = on_down
 	Deadline time.Duration `json:"deadline"`
+	Pace     l4.ClosePace  `json:"pace"` // for a cluster that was removed
 }
 
 func (c *closing) transfer() (t transferredClosing, ok bool) {
 	switch c.key.reason {
-	case l4.ReasonCutServerDown, l4.ReasonCutFailback:
-		return transferredClosing{c.key.cluster, c.key.server, c.deadline}, true
+	case l4.ReasonCutServerDown, l4.ReasonCutFailback, l4.ReasonCutServerRemoved:
+		return transferredClosing{c.key.cluster, c.key.server, c.at, c.deadline, c.order.Closer.Pace()}, true
 	}
 	return t, false
 }
 
-// resume continues the closings of the old process.
+// resume continues the closings of the old process. Those of servers that were removed or have moved continue when their sessions
+// arrive (departedObjects).
 func (k *closings) resume(list []transferredClosing, running *runningState) {
 	for _, t := range list {
 		b := running.clusters[t.Cluster]
 		if b == nil {
+			k.closer(t.Cluster).SetPace(t.Pace)
+		}
+		if b == nil || t.At != "" {
 			continue
 		}
 		if t.Server == "" {

@@ -51,6 +51,7 @@ type closing struct {
 	deadline time.Duration // when the sessions that are left are cut; 0 = never
 	gentle   bool          // sessions are closed before the deadline
 	awaited  bool          // more of the sessions may arrive from the old process of an upgrade
+	at       string        // the address of a server that was removed or has moved; else ""
 
 	update func(c *closing, now time.Duration) bool // sets servers, left and total; false = the cause is gone
 	// Set by update.

@@ -44,6 +44,7 @@ type departedObjects struct {
 	listeners  map[string]*l4.Listener       // by address
 	admissions map[string]*l4.AdmissionState // by listener name
 	deadlines  map[departure]time.Duration   // in the old process; the keys have none
+	closeBy    map[departure]time.Duration   // likewise, of the gentle closing of their sessions
 	servers    map[departure]*departedServer // the keys have no deadline
 }
 
@@ -56,13 +57,18 @@ type departedServer struct {
 func newDepartedObjects(e *Engine) *departedObjects {
 	d := &departedObjects{
 		engine: e, listeners: map[string]*l4.Listener{}, admissions: map[string]*l4.AdmissionState{},
-		deadlines: map[departure]time.Duration{}, servers: map[departure]*departedServer{},
+		deadlines: map[departure]time.Duration{}, closeBy: map[departure]time.Duration{}, servers: map[departure]*departedServer{},
 	}
 	if s := e.oldProcess.state; s != nil {
 		for _, old := range s.Departures {
 			deadline := old.Deadline
 			old.Deadline = 0
 			d.deadlines[old] = deadline
+		}
+		for _, c := range s.Closings {
+			if c.At != "" {
+				d.closeBy[departure{Cluster: c.Cluster, Server: c.Server, At: c.At}] = c.Deadline
+			}
 		}
 	}
 	return d
@@ -77,6 +83,9 @@ func (d *departedObjects) retire(r retired, key departure) (until time.Duration)
 	r.awaited, r.timeout = true, d.engine.running.Load().cfg.Runtime.DrainTimeout
 	if deadline, known := d.deadlines[key]; known {
 		r.timeout = max(deadline-now, lateCut)
+	}
+	if deadline, known := d.closeBy[key]; known {
+		r.closeBy = max(deadline, now+lateCut)
 	}
 	d.engine.drains.start(r)
 	return now + r.timeout

@@ -16,6 +16,7 @@ type retired struct {
 	listeners []*l4.Listener
 	servers   []balance.Departure
 	timeout   time.Duration // after which their sessions are cut
+	closeBy   time.Duration // end of the gentle closing that the old process has begun, on the data plane's clock; 0 = none
 	awaited   bool          // more of their sessions may arrive from the old process
 
 	number   uint64    // in drains.left and drains.open
@@ -134,7 +135,7 @@ func (d *drains) start(left retired) {
 		ln.Stop()
 	}
 	for _, s := range left.servers {
-		d.closings.closeRemoved(s.Server.Cluster(), s, left.timeout)
+		d.closings.closeRemoved(s, &left)
 	}
 	if len(left.listeners) > 0 || len(left.servers) > 0 {
 		d.wait(&left, firstPrune)
