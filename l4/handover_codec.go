@@ -24,7 +24,7 @@ import (
 )
 
 // SessionFormat is the version of this encoding. Every change of the encoding changes it.
-const SessionFormat = 4
+const SessionFormat = 5
 
 // errBatch is wrapped by every decoding error.
 var errBatch = errors.New("handover: malformed sessions")
@@ -86,6 +86,7 @@ type holdHandover struct {
 	dest         netip.AddrPort // in the client's PROXY header
 	proxyLocal   bool
 	tlvs         []byte
+	refusal      []byte // the last one of a server, which the client gets if none serves it
 }
 
 // socketState is what events do not report again about a socket.
@@ -230,7 +231,9 @@ func (h *holdHandover) encode(b []byte) []byte {
 	b = appendAddress(b, h.dest)
 	b = binary.AppendUvarint(b, flags(h.proxyLocal))
 	b = binary.AppendUvarint(b, uint64(len(h.tlvs)))
-	return append(b, h.tlvs...)
+	b = append(b, h.tlvs...)
+	b = binary.AppendUvarint(b, uint64(len(h.refusal)))
+	return append(b, h.refusal...)
 }
 
 // batchReader decodes. The first error stops it.
@@ -396,5 +399,6 @@ func (r *batchReader) hold() *holdHandover {
 	h := &holdHandover{since: r.duration("time"), until: r.duration("time"), dest: r.address("destination")}
 	r.flags("hold", &h.proxyLocal)
 	h.tlvs = r.bytes(r.number(proxy.MaxV2, "TLVs"), "TLVs")
+	h.refusal = r.bytes(r.number(greetingWindow, "refusal"), "refusal")
 	return h
 }

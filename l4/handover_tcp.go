@@ -12,6 +12,7 @@ import (
 	"maps"
 	"slices"
 	"sync/atomic"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -62,7 +63,7 @@ type HandoverBatch struct {
 func (x *HandoverBatch) Sessions() int { return len(x.sessions) + len(x.flows) }
 
 // Next freezes some sessions and returns them. It returns nil if no loop has a session to hand over. Sessions that
-// neither relay nor are held are returned by a later call, once they do.
+// neither relay nor are held, or may still be refused by their server, are returned by a later call, once they can move.
 func (m *BatchIterator) Next() *HandoverBatch { return m.next((*loop).freezeSessions) }
 
 func (m *BatchIterator) next(pack func(*loop, *int) *HandoverBatch) *HandoverBatch {
@@ -90,7 +91,7 @@ func (l *loop) freezeSessions(slot *int) *HandoverBatch {
 	held := 0
 	for ; *slot < len(l.sessions.all) && held < maxBatchBytes; *slot++ {
 		s := l.sessions.all[*slot]
-		if s == nil || !s.canHandOver() {
+		if s == nil || !s.canHandOver(l.now) {
 			continue
 		}
 		if s.phase == PhaseRelay {
@@ -133,10 +134,17 @@ func bindingIndex(list *[]Binding, seen map[Binding]int, b Binding) int {
 	return i
 }
 
-// canHandOver reports whether the session is held, or relays and neither side has failed.
-func (s *session) canHandOver() bool {
+// refusalTime is how long after a connection is established a server may refuse it: those that do so do not wait for the client.
+const refusalTime = 3 * time.Second
+
+// canHandOver reports whether the session is held, or relays and neither side has failed. The time in which the server may
+// refuse ends before.
+func (s *session) canHandOver(now time.Duration) bool {
 	if s.phase == PhaseHold {
 		return !s.client.failed
+	}
+	if d := s.dialer; s.phase == PhaseRelay && d != nil && (d.greeting.partial || now < d.attemptAt+d.greeting.took+refusalTime) {
+		return false
 	}
 	return s.phase == PhaseRelay && !s.client.failed && !s.server.failed && !s.up.stopped && !s.down.stopped
 }
@@ -164,7 +172,7 @@ func (s *session) state() sessionState {
 		client: s.client.state(), server: s.server.state(), up: s.up.state(), down: s.down.state(),
 	}
 	if d := s.dialer; s.phase == PhaseHold {
-		t.hold = &holdHandover{since: d.held.since, until: d.held.until, dest: d.dest, proxyLocal: d.proxyLocal, tlvs: d.tlvs}
+		t.hold = &holdHandover{since: d.held.since, until: d.held.until, dest: d.dest, proxyLocal: d.proxyLocal, tlvs: d.tlvs, refusal: d.greeting.refusal}
 	}
 	return t
 }

@@ -21,6 +21,7 @@ type greetingState struct {
 	awaited  bool   // PhaseDial: the server is connected, and its first packet is awaited
 	retry    bool   // PhaseDial: the server has refused, and the next pick is in the run queue
 	accepted bool   // PhaseRelay: the server counts as connected
+	partial  bool   // the server has sent the beginning of what may be a refusal
 	sent     []byte // PhaseRelay: read from the client, of which sentTo bytes were taken by the server
 	sentTo   int
 	refusal  []byte // the last one, as the server sent it
@@ -139,6 +140,7 @@ func (s *session) peekGreeting(l *loop) (greetingVerdict, refusal, errno) {
 	verdict, r := s.set.Greeting.parse(l.scratch[:n], s.server.fin || s.server.failed)
 	if verdict == greetingIncomplete {
 		s.server.readable = false // until more arrives
+		s.dialer.greeting.partial = true
 	}
 	return verdict, r, 0
 }
@@ -202,7 +204,7 @@ func (s *session) retryNow(l *loop) {
 // resetGreeting prepares the session for another server: all that the client has sent is sent again.
 func (s *session) resetGreeting(l *loop) {
 	g := &s.dialer.greeting
-	g.awaited, g.retry, g.accepted, g.sentTo = false, false, false, 0
+	g.awaited, g.retry, g.accepted, g.partial, g.sentTo = false, false, false, false, 0
 	s.up.release(l)
 	s.up.bytes, s.flushedUp, s.up.headerBytes, s.up.finSent = 0, 0, 0, false
 }

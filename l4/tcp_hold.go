@@ -166,6 +166,7 @@ func (s *session) takeOverHold(l *loop, t *holdHandover, h *LocalBinding) {
 	d := l.dialers.get()
 	s.dialer, s.phase = d, PhaseHandover
 	d.startedAt, d.dest, d.proxyLocal, d.tlvs = l.now, t.dest, t.proxyLocal, append(d.tlvs, t.tlvs...)
+	d.greeting.refusal = append(d.greeting.refusal, t.refusal...)
 	s.startAttempts(&proxy.Header{TLVs: d.tlvs})
 	s.set.Cluster.AdoptHold(&d.attempts, t.since)
 	d.held = holdState{since: t.since, until: t.since + s.set.HoldTimeout}
