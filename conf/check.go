@@ -37,7 +37,7 @@ func checkKeys() []key[checkDraft] {
 			"Consecutive successes that bring a server up. Not for agents.").withAliases("passes"),
 		scalar("fall", integerType(1, maxInt), "3", func(c *checkDraft) *int { return &c.Fall },
 			"Consecutive failures that take a server down. Not for agents.").withAliases("fails"),
-		checkOption("tcp http redis mysql pgsql udp exec", scalar("initial", oneOf([]string{"up", "down"}, nil), "up", func(c *checkDraft) *string { return &c.Initial },
+		onlyIn("tcp http redis mysql pgsql udp exec", scalar("initial", oneOf([]string{"up", "down"}, nil), "up", func(c *checkDraft) *string { return &c.Initial },
 			"whether a new server gets sessions before its first result: `up`, or `down` until the check has passed once.")),
 		scalar("port", integerType(0, 65535), "0", func(c *checkDraft) *int { return &c.Port },
 			"Port to check; 0 = the server's port. Required for agents."),
@@ -54,10 +54,10 @@ func checkKeys() []key[checkDraft] {
 				return c.Servers
 			},
 		},
-		checkOption("tcp udp agent", stepKey("send", "data to send first; text, or bytes as `\"0x…\"`.").hideValue()),
-		checkOption("tcp udp http", stepKey("expect", "text that the reply must contain (http: the first 64 kB of its body); text, or bytes as `\"0x…\"`.")),
-		checkOption("tcp udp", stepKey("expect_regex", "regular expression (RE2) that the reply must match.")),
-		checkOption("tcp udp", key[checkDraft]{
+		onlyIn("tcp udp agent", stepKey("send", "data to send first; text, or bytes as `\"0x…\"`.").hideValue()),
+		onlyIn("tcp udp http", stepKey("expect", "text that the reply must contain (http: the first 64 kB of its body); text, or bytes as `\"0x…\"`.")),
+		onlyIn("tcp udp", stepKey("expect_regex", "regular expression (RE2) that the reply must match.")),
+		onlyIn("tcp udp", key[checkDraft]{
 			name: "steps", typeText: "list of tables", aliases: []string{"step"},
 			doc: "several exchanges in order, each with `send`, `expect` or `expect_regex`, instead of the keys above.",
 			decode: func(d *decoder, n *tree.Node, c *checkDraft) {
@@ -169,15 +169,11 @@ func decodeCheckServers(d *decoder, n *tree.Node, c *checkDraft) {
 }
 
 func decodeSteps(d *decoder, n *tree.Node) []Step {
-	if n.Kind != tree.List {
-		d.errorAt(n, "want a list of tables with send and expect, got %s", n.Describe())
-		return nil
-	}
-	if len(n.Items) == 0 {
+	if n.Kind == tree.List && len(n.Items) == 0 {
 		d.errorAt(n, "want at least one step")
 	}
 	var steps []Step
-	for _, e := range n.Items {
+	for _, e := range d.list(n, "tables with send and expect") {
 		if e.Kind != tree.Table {
 			d.errorAt(e, "want a table with send and expect, got %s", e.Describe())
 			continue

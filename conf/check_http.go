@@ -1,6 +1,7 @@
 package conf
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"net/url"
@@ -14,30 +15,26 @@ import (
 
 func httpKeys() []key[checkDraft] {
 	return []key[checkDraft]{
-		checkOption(httpTypes, scalar("method", orEmpty(httpMethodType()), "", func(c *checkDraft) *string { return &c.Method },
+		onlyIn(httpTypes, scalar("method", orEmpty(httpMethodType()), "", func(c *checkDraft) *string { return &c.Method },
 			"request method.").withDefaultText("`\"GET\"`")),
-		checkOption(httpTypes, scalar("path", orEmpty(httpPathType()), "", func(c *checkDraft) *string { return &c.Path },
+		onlyIn(httpTypes, scalar("path", orEmpty(httpPathType()), "", func(c *checkDraft) *string { return &c.Path },
 			"request path, with a query if needed.").withDefaultText("`\"/\"`").withAliases("uri").hideValue()),
-		checkOption(httpTypes, scalar("host", orEmpty(httpHostType()), "", func(c *checkDraft) *string { return &c.Host },
+		onlyIn(httpTypes, scalar("host", orEmpty(httpHostType()), "", func(c *checkDraft) *string { return &c.Host },
 			"the Host header.").withDefaultText("the host and port that are checked")),
-		checkOption(httpTypes, headersKey()),
-		checkOption(httpTypes, scalar("body", bytesType(), "", func(c *checkDraft) *[]byte { return &c.Body },
+		onlyIn(httpTypes, headersKey()),
+		onlyIn(httpTypes, scalar("body", bytesType(), "", func(c *checkDraft) *[]byte { return &c.Body },
 			"request body; text, or bytes as `\"0x…\"`.").hideValue()),
-		checkOption(httpTypes, scalar("ok_codes", orEmpty(statusCodesType()), "", func(c *checkDraft) *string { return &c.OKCodes },
+		onlyIn(httpTypes, scalar("ok_codes", orEmpty(statusCodesType()), "", func(c *checkDraft) *string { return &c.OKCodes },
 			"status codes that pass, such as `200`, `40x` or `2xx`, separated by spaces or commas.").
 			withDefaultText("`\"101 102 2xx 3xx\"`, agent_http `\"2xx\"`").withAliases("expected_status", "status")),
-		checkOption("agent_http", urlKey()),
+		onlyIn("agent_http", urlKey()),
 	}
 }
 
 // finishHTTP fills in defaults.
 func finishHTTP(c *checkDraft) {
-	if c.Method == "" {
-		c.Method = "GET"
-	}
-	if c.Path == "" {
-		c.Path = "/"
-	}
+	c.Method = cmp.Or(c.Method, "GET")
+	c.Path = cmp.Or(c.Path, "/")
 	switch {
 	case c.OKCodes != "":
 	case c.Type == "http":

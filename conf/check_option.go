@@ -11,8 +11,8 @@ import (
 
 // Options of checks that only some types take.
 
-// checkOption restricts a key of a check to some types, separated by spaces.
-func checkOption(types string, k key[checkDraft]) key[checkDraft] {
+// onlyIn restricts a key to some types of its table, separated by spaces, and begins its text with them.
+func onlyIn[T any](types string, k key[T]) key[T] {
 	k.types = strings.Fields(types)
 	k.doc = strings.Join(k.types, ", ") + ": " + k.doc
 	return k
@@ -28,29 +28,29 @@ const (
 
 func optionKeys() []key[checkDraft] {
 	return slices.Concat(loginKeys(), replicationKeys(), tlsKeys(), []key[checkDraft]{
-		checkOption("exec", commandKey().hideValue()),
-		checkOption("tcp", scalar("quiet", booleanType(), "false", func(c *checkDraft) *bool { return &c.Quiet },
+		onlyIn("exec", commandKey().hideValue()),
+		onlyIn("tcp", scalar("quiet", booleanType(), "false", func(c *checkDraft) *bool { return &c.Quiet },
 			"for a check that only connects: close the connection before the server's program sees it.")),
-		checkOption(agentTypes, scalar("ttl", durationOrZero(), "0s", func(c *checkDraft) *time.Duration { return &c.TTL },
+		onlyIn(agentTypes, scalar("ttl", durationOrZero(), "0s", func(c *checkDraft) *time.Duration { return &c.TTL },
 			"how long the advice of an agent is valid without a new reply; should not be shorter than `interval`. 0 = forever.")),
 	})
 }
 
 func loginKeys() []key[checkDraft] {
 	return []key[checkDraft]{
-		checkOption(loginTypes, scalar("user", orEmpty(plainTextType()), "", func(c *checkDraft) *string { return &c.User },
+		onlyIn(loginTypes, scalar("user", orEmpty(plainTextType()), "", func(c *checkDraft) *string { return &c.User },
 			"user to log in as.").withAliases("username")),
-		checkOption(loginTypes, scalar("password", orEmpty(secretType()), "", func(c *checkDraft) *string { return &c.Password.Value },
+		onlyIn(loginTypes, scalar("password", orEmpty(secretType()), "", func(c *checkDraft) *string { return &c.Password.Value },
 			"the password itself.").withAliases("pass", "auth", "secret").hideValue()),
-		checkOption(loginTypes, scalar("password_file", orEmpty(inputFileType()), "", func(c *checkDraft) *string { return &c.Password.File },
+		onlyIn(loginTypes, scalar("password_file", orEmpty(inputFileType()), "", func(c *checkDraft) *string { return &c.Password.File },
 			"file with the password; a byte order mark and one line end after the password are ignored.")),
-		checkOption(loginTypes, scalar("password_env", orEmpty(plainTextType()), "", func(c *checkDraft) *string { return &c.Password.Env },
+		onlyIn(loginTypes, scalar("password_env", orEmpty(plainTextType()), "", func(c *checkDraft) *string { return &c.Password.Env },
 			"environment variable of weir with the password.")),
-		checkOption(sqlTypes, scalar("database", orEmpty(plainTextType()), "", func(c *checkDraft) *string { return &c.Database },
+		onlyIn(sqlTypes, scalar("database", orEmpty(plainTextType()), "", func(c *checkDraft) *string { return &c.Database },
 			"database to log in to.").withDefaultText("none; pgsql: the user's name").withAliases("db", "schema")),
-		checkOption("mysql", scalar("server_public_key_file", orEmpty(inputFileType()), "", func(c *checkDraft) *string { return &c.ServerKeyFile },
+		onlyIn("mysql", scalar("server_public_key_file", orEmpty(inputFileType()), "", func(c *checkDraft) *string { return &c.ServerKeyFile },
 			"file with the server's RSA key (PEM). Without TLS, a server that asks for the password itself gets it encrypted with this key.")),
-		checkOption("mysql", scalar("allow_public_key", booleanType(), "false", func(c *checkDraft) *bool { return &c.AllowPublicKey },
+		onlyIn("mysql", scalar("allow_public_key", booleanType(), "false", func(c *checkDraft) *bool { return &c.AllowPublicKey },
 			"without TLS and `server_public_key_file`: encrypt the password with the key that the server sends. Any program that answers at the address of the server can then read the password.")),
 	}
 }
@@ -58,34 +58,34 @@ func loginKeys() []key[checkDraft] {
 func replicationKeys() []key[checkDraft] {
 	roles := oneOf([]string{"primary", "replica"}, map[string]string{"master": "primary", "slave": "replica", "writer": "primary", "reader": "replica"})
 	return []key[checkDraft]{
-		checkOption(loginTypes, scalar("role", orEmpty(roles), "", func(c *checkDraft) *string { return &c.Role },
+		onlyIn(loginTypes, scalar("role", orEmpty(roles), "", func(c *checkDraft) *string { return &c.Role },
 			"required role of the server: `primary` (mysql: not read only; pgsql: not in recovery and not read only) or `replica` (mysql: its replication runs; pgsql: in recovery).")),
-		checkOption(loginTypes, scalar("max_lag", durationOrZero(), "0s", func(c *checkDraft) *time.Duration { return &c.MaxLag },
+		onlyIn(loginTypes, scalar("max_lag", durationOrZero(), "0s", func(c *checkDraft) *time.Duration { return &c.MaxLag },
 			"maximum replication lag, redis: time since the replica last heard from its primary, in whole seconds; mysql: in whole seconds; pgsql: age of the last replayed transaction, or 0 when everything received is replayed. 0 = no limit.")),
-		checkOption("redis", scalar("allow_stale", booleanType(), "false", func(c *checkDraft) *bool { return &c.AllowStale },
+		onlyIn("redis", scalar("allow_stale", booleanType(), "false", func(c *checkDraft) *bool { return &c.AllowStale },
 			"accept a replica whose link to its primary is down.")),
-		checkOption("mysql", scalar("galera", booleanType(), "false", func(c *checkDraft) *bool { return &c.Galera },
+		onlyIn("mysql", scalar("galera", booleanType(), "false", func(c *checkDraft) *bool { return &c.Galera },
 			"require a ready server that is synced with the primary component of a Galera cluster.").withAliases("wsrep")),
-		checkOption("mysql", scalar("allow_donor", booleanType(), "false", func(c *checkDraft) *bool { return &c.AllowDonor },
+		onlyIn("mysql", scalar("allow_donor", booleanType(), "false", func(c *checkDraft) *bool { return &c.AllowDonor },
 			"with `galera`: accept a donor.")),
-		checkOption(sqlTypes, scalar("query", orEmpty(plainTextType()), "", func(c *checkDraft) *string { return &c.Query },
+		onlyIn(sqlTypes, scalar("query", orEmpty(plainTextType()), "", func(c *checkDraft) *string { return &c.Query },
 			"query whose first value must not be 0, empty or NULL (pgsql: nor false).").hideValue()),
 	}
 }
 
 func tlsKeys() []key[checkDraft] {
 	return []key[checkDraft]{
-		checkOption(tlsTypes, scalar("tls", booleanType(), "false", func(c *checkDraft) *bool { return &c.TLS.On },
+		onlyIn(tlsTypes, scalar("tls", booleanType(), "false", func(c *checkDraft) *bool { return &c.TLS.On },
 			"use TLS (mysql: after the greeting; pgsql: after an SSLRequest).").withAliases("ssl")),
-		checkOption(tlsTypes, scalar("tls_server_name", orEmpty(plainTextType()), "", func(c *checkDraft) *string { return &c.TLS.ServerName },
+		onlyIn(tlsTypes, scalar("tls_server_name", orEmpty(plainTextType()), "", func(c *checkDraft) *string { return &c.TLS.ServerName },
 			"server name to send (SNI) and to verify.").withDefaultText("the host's name").withAliases("sni", "server_name")),
-		checkOption(tlsTypes, scalar("tls_ca_file", orEmpty(inputFileType()), "", func(c *checkDraft) *string { return &c.TLS.CAFile },
+		onlyIn(tlsTypes, scalar("tls_ca_file", orEmpty(inputFileType()), "", func(c *checkDraft) *string { return &c.TLS.CAFile },
 			"file with trusted certificates (PEM).").withDefaultText("the system's").withAliases("ca_file", "cafile")),
-		checkOption(tlsTypes, scalar("tls_cert_file", orEmpty(inputFileType()), "", func(c *checkDraft) *string { return &c.TLS.CertFile },
+		onlyIn(tlsTypes, scalar("tls_cert_file", orEmpty(inputFileType()), "", func(c *checkDraft) *string { return &c.TLS.CertFile },
 			"file with the certificate of the check and its chain (PEM), for servers that require one. A reload reads it again.").withDefaultText("none").withAliases("cert_file", "tls_cert")),
-		checkOption(tlsTypes, scalar("tls_key_file", orEmpty(inputFileType()), "", func(c *checkDraft) *string { return &c.TLS.KeyFile },
+		onlyIn(tlsTypes, scalar("tls_key_file", orEmpty(inputFileType()), "", func(c *checkDraft) *string { return &c.TLS.KeyFile },
 			"file with the key of `tls_cert_file` (PEM).").withDefaultText("none").withAliases("key_file", "tls_key")),
-		checkOption(tlsTypes, scalar("tls_skip_verify", booleanType(), "false", func(c *checkDraft) *bool { return &c.TLS.SkipVerify },
+		onlyIn(tlsTypes, scalar("tls_skip_verify", booleanType(), "false", func(c *checkDraft) *bool { return &c.TLS.SkipVerify },
 			"accept any certificate.").withAliases("insecure", "skip_verify")),
 	}
 }
@@ -134,7 +134,7 @@ func finishOptions(d *decoder, n *tree.Node, c *checkDraft) {
 		return // the type may be what is wrong
 	}
 	finishSecret(d, n)
-	finishTLS(d, n, c)
+	finishTLS(d, n, c.TLS)
 	switch c.Type {
 	case "http", "agent_http":
 		finishHTTP(c)
@@ -173,15 +173,16 @@ func finishSecret(d *decoder, n *tree.Node) {
 	}
 }
 
-func finishTLS(d *decoder, n *tree.Node, c *checkDraft) {
+// finishTLS validates the keys of TLS together.
+func finishTLS(d *decoder, n *tree.Node, c TLS) {
 	switch cert, key := n.Get("tls_cert_file"), n.Get("tls_key_file"); {
-	case c.TLS.CertFile != "" && c.TLS.KeyFile == "" && key == nil:
+	case c.CertFile != "" && c.KeyFile == "" && key == nil:
 		d.errorAtKey(cert, "tls_cert_file requires tls_key_file")
-	case c.TLS.KeyFile != "" && c.TLS.CertFile == "" && cert == nil:
+	case c.KeyFile != "" && c.CertFile == "" && cert == nil:
 		d.errorAtKey(key, "tls_key_file requires tls_cert_file")
 	}
 	on := n.Get("tls")
-	if c.TLS.On || on != nil && on.Value != false || n.Get("url") != nil {
+	if c.On || on != nil && on.Value != false || n.Get("url") != nil {
 		return // url sets TLS too, and reports contradictions itself
 	}
 	for _, name := range []string{"tls_server_name", "tls_ca_file", "tls_cert_file", "tls_key_file", "tls_skip_verify"} {

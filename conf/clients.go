@@ -50,13 +50,9 @@ func everyone() (v4, v6 netip.Prefix) {
 
 func decodeClients(d *decoder, n *tree.Node) Clients {
 	var list Clients
-	if n.Kind != tree.List {
-		d.errorAt(n, "want a list of IP addresses and CIDRs such as [\"10.0.0.0/8\"], got %s", n.Describe())
-		return list
-	}
 	v4, v6 := everyone()
 	var all4, all6 bool
-	for _, e := range n.Items {
+	for _, e := range d.list(n, "IP addresses and CIDRs such as [\"10.0.0.0/8\"]") {
 		s, ok := e.Value.(string)
 		switch {
 		case !ok:

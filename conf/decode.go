@@ -82,6 +82,14 @@ func (d *decoder) warn(n *tree.Node, format string, args ...any) {
 	d.warnings = append(d.warnings, n.File.Diagnostic(n.Offset, n.Path(), fmt.Sprintf(format, args...)))
 }
 
+// list returns the items of a list, and reports an error if n is not a list.
+func (d *decoder) list(n *tree.Node, of string) []*tree.Node {
+	if n.Kind != tree.List {
+		d.errorAt(n, "want a list of %s, got %s", of, n.Describe())
+	}
+	return n.Items
+}
+
 // lines formats the lines of two nodes: "lines 3 and 7", or with the files if they differ.
 func lines(a, b *tree.Node) string {
 	x, y := a.File.Line(a.Offset), b.File.Line(b.Offset)

@@ -1,6 +1,7 @@
 package conf
 
 import (
+	"cmp"
 	"fmt"
 	"reflect"
 	"slices"
@@ -139,10 +140,7 @@ func (w *differ) cluster(a, b *Cluster) {
 
 // levelLabel returns a level's name, or "#" and its number counted from 1; no name contains "#".
 func levelLabel(c *Cluster, i int) string {
-	if name := c.Levels[i].Name; name != "" {
-		return name
-	}
-	return fmt.Sprintf("#%d", i+1)
+	return cmp.Or(c.Levels[i].Name, fmt.Sprintf("#%d", i+1))
 }
 
 func levelLabels(c *Cluster) []string {
@@ -205,27 +203,36 @@ func common(a, b []Server) (x, y []string) {
 }
 
 func (w *differ) checks(a, b *Cluster) {
-	old := make(map[string]*Check)
-	for i := range a.Checks {
-		old[a.Checks[i].ID] = &a.Checks[i]
-	}
 	note := func(c *Check) string { return fmt.Sprintf("%s every %s", c.Type, showDuration(c.Interval)) }
-	for i := range b.Checks {
-		y := &b.Checks[i]
-		x := old[y.ID]
-		delete(old, y.ID)
-		if x == nil {
-			w.steps = append(w.steps, PlanStep{Action: Add, Object: ObjectCheck, Cluster: b.Name, Name: y.ID, Note: note(y)})
+	diffNamed(w, PlanStep{Object: ObjectCheck, Cluster: b.Name}, a.Checks, b.Checks, func(c *Check) string { return c.ID }, note,
+		func(x, y *Check) []Detail {
+			return changes(w.schema.check, checkDraft{Check: *x}, checkDraft{Check: *y})
+		})
+}
+
+// diffNamed compares objects that are identified by their names. step is what their steps have in common.
+func diffNamed[T any](w *differ, step PlanStep, running, wanted []T, name, note func(*T) string, details func(a, b *T) []Detail) {
+	old := make(map[string]*T)
+	for i := range running {
+		old[name(&running[i])] = &running[i]
+	}
+	for i := range wanted {
+		b, s := &wanted[i], step
+		s.Name = name(b)
+		a := old[s.Name]
+		delete(old, s.Name)
+		if a == nil {
+			s.Action, s.Note = Add, note(b)
+			w.steps = append(w.steps, s)
 			continue
 		}
-		w.add(PlanStep{
-			Action: Change, Object: ObjectCheck, Cluster: b.Name, Name: y.ID,
-			Details: changes(w.schema.check, checkDraft{Check: *x}, checkDraft{Check: *y}),
-		})
+		s.Action, s.Details = Change, details(a, b)
+		w.add(s)
 	}
-	for i := range a.Checks {
-		if x := &a.Checks[i]; old[x.ID] != nil {
-			w.steps = append(w.steps, PlanStep{Action: Remove, Object: ObjectCheck, Cluster: b.Name, Name: x.ID, Note: note(x)})
+	for i := range running {
+		if a := &running[i]; old[name(a)] != nil {
+			step.Action, step.Name, step.Note = Remove, name(a), note(a)
+			w.steps = append(w.steps, step)
 		}
 	}
 }

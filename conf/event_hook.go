@@ -87,16 +87,12 @@ func decodeHook(d *decoder, n *tree.Node, into *draft) {
 }
 
 func decodeEventKinds(d *decoder, n *tree.Node) []string {
-	if n.Kind != tree.List {
-		d.errorAt(n, "want a list of events such as [\"server_down\", \"server_up\"], got %s", n.Describe())
-		return nil
-	}
 	var kinds []string
 	legal := oneOf(EventKinds(), map[string]string{
 		"down": "server_down", "up": "server_up", "state": "server_state", "level": "level_change", "primary": "primary_change", "promotion": "primary_change", "switchover": "failover",
 		"empty": "cluster_empty", "refused": "session_refused",
 	})
-	for _, e := range n.Items {
+	for _, e := range d.list(n, "events such as [\"server_down\", \"server_up\"]") {
 		k, ok := read(d, e, legal)
 		switch {
 		case !ok:
@@ -112,16 +108,14 @@ func decodeEventKinds(d *decoder, n *tree.Node) []string {
 // hookURLType is a URL that events are sent to. It may contain a password, so no message shows it.
 func hookURLType() valueType[string] {
 	const want = "URL such as \"https://alerts.example.com/weir\""
-	k := textType(want, func(s string) error {
+	k := bare(textType(want, func(s string) error {
 		u, err := url.Parse(s)
 		if err != nil || hasBlank(s) || u.Opaque != "" || u.Fragment != "" || u.Scheme != "http" && u.Scheme != "https" || u.Hostname() == "" {
 			return errors.New("want a " + want)
 		}
 		return nil
-	})
+	}))
 	k.secret = true
-	k.text = want
-	k.show = func(s string) string { return s }
 	return k
 }
 

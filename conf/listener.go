@@ -213,12 +213,8 @@ func decodeListenAddresses(d *decoder, n *tree.Node, l *listenerDraft) {
 }
 
 func decodeLevelReferences(d *decoder, n *tree.Node) []levelReference {
-	if n.Kind != tree.List {
-		d.errorAt(n, "want a list of level names or numbers, got %s", n.Describe())
-		return nil
-	}
 	var refs []levelReference
-	for _, e := range n.Items {
+	for _, e := range d.list(n, "level names or numbers") {
 		switch v := e.Value.(type) {
 		case string:
 			refs = append(refs, levelReference{name: v, node: e})

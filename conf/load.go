@@ -162,11 +162,7 @@ func decodeOnce[T any](d *decoder, n *tree.Node, keys []key[T], into *T, all *dr
 }
 
 func decodeInclude(d *decoder, n *tree.Node, into *draft) {
-	if n.Kind != tree.List {
-		d.errorAt(n, "want a list of patterns such as [\"conf.d/*.toml\"], got %s", n.Describe())
-		return
-	}
-	for _, e := range n.Items {
+	for _, e := range d.list(n, "patterns such as [\"conf.d/*.toml\"]") {
 		if s, ok := e.Value.(string); !ok || s == "" {
 			d.errorAt(e, "want a pattern such as \"conf.d/*.toml\", got %s", e.Describe())
 			continue

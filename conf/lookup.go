@@ -1,6 +1,7 @@
 package conf
 
 import (
+	"cmp"
 	"iter"
 	"strconv"
 )
@@ -53,10 +54,7 @@ func (c *Cluster) Server(name string) *Server {
 
 // LevelName returns the name of level i or, if it has none, its number counted from 1.
 func (c *Cluster) LevelName(i int) string {
-	if name := c.Levels[i].Name; name != "" {
-		return name
-	}
-	return strconv.Itoa(i + 1)
+	return cmp.Or(c.Levels[i].Name, strconv.Itoa(i+1))
 }
 
 // Level returns the index of the level that LevelName names.

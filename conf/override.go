@@ -80,33 +80,26 @@ func ParseOverride(text []byte) (Override, error) {
 
 // ParseFeedback parses {"failed": true} or {"failed": false}. The error is of type Errors.
 func ParseFeedback(text []byte) (failed bool, err error) {
-	n, err := parseObject(text)
-	if err != nil {
-		return false, err
-	}
-	d := newDecoder()
-	keys := []key[bool]{scalar("failed", booleanType(), "", func(b *bool) *bool { return b }, "Whether the server failed.").required()}
-	decodeTable(d, n, keys, &failed)
-	return failed, d.err()
+	return parseFlag(text, booleanKey("failed", "Whether the server failed.").required())
 }
 
 // ParseStopRequest parses {"now": true}, {} or an empty text. The error is of type Errors.
 func ParseStopRequest(text []byte) (now bool, err error) {
-	if len(text) == 0 {
-		return false, nil
-	}
-	n, err := parseObject(text)
-	if err != nil {
-		return false, err
-	}
-	d := newDecoder()
-	decodeTable(d, n, []key[bool]{scalar("now", booleanType(), "", func(b *bool) *bool { return b }, "Stop immediately.")}, &now)
-	return now, d.err()
+	return parseFlag(text, booleanKey("now", "Stop immediately."))
 }
 
 // ParseRebalance parses {"dry_run": true}, {} or an empty text. The error is of type Errors.
 func ParseRebalance(text []byte) (dryRun bool, err error) {
-	if len(text) == 0 {
+	return parseFlag(text, booleanKey("dry_run", "Only tell what would be closed."))
+}
+
+func booleanKey(name, doc string) key[bool] {
+	return scalar(name, booleanType(), "", func(b *bool) *bool { return b }, doc)
+}
+
+// parseFlag parses a JSON object with one key. The text may be empty, unless the key is required.
+func parseFlag(text []byte, k key[bool]) (value bool, err error) {
+	if len(text) == 0 && !k.isRequired {
 		return false, nil
 	}
 	n, err := parseObject(text)
@@ -114,6 +107,6 @@ func ParseRebalance(text []byte) (dryRun bool, err error) {
 		return false, err
 	}
 	d := newDecoder()
-	decodeTable(d, n, []key[bool]{scalar("dry_run", booleanType(), "", func(b *bool) *bool { return b }, "Only tell what would be closed.")}, &dryRun)
-	return dryRun, d.err()
+	decodeTable(d, n, []key[bool]{k}, &value)
+	return value, d.err()
 }

@@ -34,9 +34,8 @@ func (h Header) MarshalText() ([]byte, error) { return []byte(h.Name + ": " + hi
 
 // secretType is text that no message shows.
 func secretType() valueType[string] {
-	k := plainTextType()
+	k := bare(plainTextType()) // for comparison; maskSecret hides it
 	k.secret = true
-	k.show = func(s string) string { return s } // for comparison; maskSecret hides it
 	return k
 }
 

@@ -1,6 +1,7 @@
 package conf
 
 import (
+	"cmp"
 	"slices"
 	"strings"
 	"time"
@@ -39,12 +40,7 @@ const maxWeight = 256
 // sendProxyType is a version of the PROXY protocol, or empty.
 func sendProxyType() valueType[string] {
 	k := orEmpty(oneOf([]string{"v1", "v2"}, map[string]string{"1": "v1", "2": "v2"}))
-	k.show = func(s string) string {
-		if s == "" {
-			return "none"
-		}
-		return s
-	}
+	k.show = func(s string) string { return cmp.Or(s, "none") }
 	return k
 }
 
@@ -61,11 +57,7 @@ type serverDraft struct {
 }
 
 func decodeServers(d *decoder, n *tree.Node, l *levelDraft) {
-	if n.Kind != tree.List {
-		d.errorAt(n, "want a list of servers, got %s", n.Describe())
-		return
-	}
-	for _, e := range n.Items {
+	for _, e := range d.list(n, "servers") {
 		if d.tooManyErrors() {
 			return
 		}

@@ -52,13 +52,6 @@ type topologyDraft struct {
 	node *tree.Node
 }
 
-// topologyOption restricts a key of a topology to some types, separated by spaces.
-func topologyOption(types string, k key[topologyDraft]) key[topologyDraft] {
-	k.types = strings.Fields(types)
-	k.doc = strings.Join(k.types, ", ") + ": " + k.doc
-	return k
-}
-
 func topologyKeys() []key[topologyDraft] {
 	typeWords := map[string]string{
 		"redis": "sentinel", "redis_sentinel": "sentinel", "redis-sentinel": "sentinel", "valkey": "sentinel", "mariadb": "mysql", "replication": "mysql", "wsrep": "galera",
@@ -77,19 +70,19 @@ func topologyKeys() []key[topologyDraft] {
 			"How often the source is asked. A notification of a Sentinel does not wait for it.").withAliases("inter", "period", "every"),
 		scalar("timeout", positiveDuration(), "", func(t *topologyDraft) *time.Duration { return &t.Timeout },
 			"Timeout of one exchange with a Sentinel or server; not longer than `interval`.").withDefaultText("`\"500ms\"`, or `interval` if that is shorter"),
-		topologyOption("sentinel", sentinelsKey()),
-		topologyOption("sentinel", scalar("master", orEmpty(masterType()), "", func(t *topologyDraft) *string { return &t.Master },
+		onlyIn("sentinel", sentinelsKey()),
+		onlyIn("sentinel", scalar("master", orEmpty(nameType()), "", func(t *topologyDraft) *string { return &t.Master },
 			"name under which the Sentinels monitor the primary. Required.").withAliases("name", "master_name", "service_name")),
-		topologyOption("sentinel", scalar("quorum", integerType(0, maxSentinels), "0", func(t *topologyDraft) *int { return &t.Quorum },
+		onlyIn("sentinel", scalar("quorum", integerType(0, maxSentinels), "0", func(t *topologyDraft) *int { return &t.Quorum },
 			"number of Sentinels that must name the same primary; 0 = a majority of those listed.")),
-		topologyOption("sentinel", scalar("discover", booleanType(), "false", func(t *topologyDraft) *bool { return &t.Discover },
+		onlyIn("sentinel", scalar("discover", booleanType(), "false", func(t *topologyDraft) *bool { return &t.Discover },
 			"add the servers that the Sentinels list to the first level. The levels may then be empty, or left out.").withAliases("discovery", "auto_discover")),
 		topologyServerKey(),
-		topologyOption("mysql galera", scalar("fall", integerType(1, maxInt), "2", func(t *topologyDraft) *int { return &t.Fall },
+		onlyIn("mysql galera", scalar("fall", integerType(1, maxInt), "2", func(t *topologyDraft) *int { return &t.Fall },
 			"polls in a row that must fail before the last answer of a server no longer holds.").withAliases("fails")),
-		topologyOption("mysql", scalar("on_conflict", oneOf([]string{"none", "keep"}, nil), "none", func(t *topologyDraft) *string { return &t.OnConflict },
+		onlyIn("mysql", scalar("on_conflict", oneOf([]string{"none", "keep"}, nil), "none", func(t *topologyDraft) *string { return &t.OnConflict },
 			"what happens if several servers are writable and their data does not decide between them: `none`: there is no primary; `keep`: the current one stays.")),
-		topologyOption("galera", scalar("sticky", booleanType(), "false", func(t *topologyDraft) *bool { return &t.Sticky },
+		onlyIn("galera", scalar("sticky", booleanType(), "false", func(t *topologyDraft) *bool { return &t.Sticky },
 			"keep the current node as the primary while it can serve.")),
 	}, topologyLoginKeys())
 }
@@ -104,11 +97,11 @@ func topologyLoginKeys() []key[topologyDraft] {
 			"File with the password; a byte order mark and one line end after the password are ignored."),
 		scalar("password_env", orEmpty(plainTextType()), "", func(t *topologyDraft) *string { return &t.Password.Env },
 			"Environment variable of weir with the password."),
-		topologyOption("mysql galera", scalar("database", orEmpty(plainTextType()), "", func(t *topologyDraft) *string { return &t.Database },
+		onlyIn("mysql galera", scalar("database", orEmpty(plainTextType()), "", func(t *topologyDraft) *string { return &t.Database },
 			"database to log in to.").withAliases("db", "schema")),
-		topologyOption("mysql galera", scalar("server_public_key_file", orEmpty(inputFileType()), "", func(t *topologyDraft) *string { return &t.ServerKeyFile },
+		onlyIn("mysql galera", scalar("server_public_key_file", orEmpty(inputFileType()), "", func(t *topologyDraft) *string { return &t.ServerKeyFile },
 			"as for a mysql check.")),
-		topologyOption("mysql galera", scalar("allow_public_key", booleanType(), "false", func(t *topologyDraft) *bool { return &t.AllowPublicKey },
+		onlyIn("mysql galera", scalar("allow_public_key", booleanType(), "false", func(t *topologyDraft) *bool { return &t.AllowPublicKey },
 			"as for a mysql check.")),
 		scalar("tls", booleanType(), "false", func(t *topologyDraft) *bool { return &t.TLS.On },
 			"Use TLS.").withAliases("ssl"),
@@ -169,16 +162,9 @@ func sentinelsKey() key[topologyDraft] {
 	}
 }
 
-// masterType is the name of a monitored primary, of the characters that Sentinel accepts.
-func masterType() valueType[string] {
-	k := textType("name", validateName)
-	k.show = func(s string) string { return s }
-	return k
-}
-
 // topologyServerKey is the table of options of discovered servers. It is decoded with the cluster's defaults, in decodeTopology.
 func topologyServerKey() key[topologyDraft] {
-	return topologyOption("sentinel", table("server", "options of the servers that are added by `discover`: all keys of a server but `address` and `name`.",
+	return onlyIn("sentinel", table("server", "options of the servers that are added by `discover`: all keys of a server but `address` and `name`.",
 		func(d *decoder, n *tree.Node, t *topologyDraft) {
 			for _, name := range []string{"address", "name"} {
 				if own := n.Get(name); own != nil {
@@ -217,7 +203,7 @@ func decodeTopology(d *decoder, n *tree.Node, c *clusterDraft) {
 		}
 	}
 	finishSecret(d, n)
-	finishTopologyTLS(d, n, &t)
+	finishTLS(d, n, t.TLS)
 	if t.Type == "sentinel" {
 		finishSentinel(d, n, &t)
 		return
@@ -243,11 +229,6 @@ func finishSentinel(d *decoder, n *tree.Node, t *topologyDraft) {
 	if at := n.Get("server"); at != nil && !t.Discover {
 		d.errorAtKey(at, "server requires discover = true")
 	}
-}
-
-// finishTopologyTLS validates the keys about TLS together.
-func finishTopologyTLS(d *decoder, n *tree.Node, t *topologyDraft) {
-	finishTLS(d, n, &checkDraft{Check: Check{TLS: t.TLS}})
 }
 
 // Discovered returns the server that discover adds for an address that the source gives: host:port with an IP address or a

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"math"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -101,19 +102,26 @@ func orEmpty[V any](k valueType[V]) valueType[V] {
 const maxName = 64
 
 // nameType is the name of a listener, cluster, level or check.
-func nameType() valueType[string] {
-	k := textType("name", validateName)
+func nameType() valueType[string] { return bare(textType("name", validateName)) }
+
+// bare formats values without quotes.
+func bare(k valueType[string]) valueType[string] {
 	k.show = func(s string) string { return s }
 	return k
 }
 
 func validateName(s string) error {
-	bad := strings.IndexFunc(s, func(r rune) bool { return r > 0x7f || !isNameByte(byte(r)) })
+	return validateNameWith(s, func(r rune) bool { return r > 0x7f || !isNameByte(byte(r)) },
+		"a name has only letters, digits, '_', '.' and '-'")
+}
+
+// validateNameWith returns an error unless s is a name without bad characters. rule says which characters are legal.
+func validateNameWith(s string, bad func(rune) bool, rule string) error {
 	switch {
 	case s == "":
 		return errors.New("empty name")
-	case bad >= 0:
-		return fmt.Errorf("a name has only letters, digits, '_', '.' and '-', got %s", tree.Quote(s))
+	case strings.ContainsFunc(s, bad):
+		return fmt.Errorf("%s, got %s", rule, tree.Quote(s))
 	case len(s) > maxName:
 		return fmt.Errorf("a name has at most %d bytes, got %d", maxName, len(s))
 	case s == "." || s == "..":
@@ -124,22 +132,10 @@ func validateName(s string) error {
 
 // serverNameType is like nameType, but accepts all characters of an address.
 func serverNameType() valueType[string] {
-	k := textType("name", func(s string) error {
-		bad := strings.IndexFunc(s, func(r rune) bool { return r <= ' ' || r >= 0x7f || strings.ContainsRune("\"'`\\", r) })
-		switch {
-		case s == "":
-			return errors.New("empty name")
-		case bad >= 0:
-			return fmt.Errorf("a server's name has only ASCII letters, digits and signs other than quotes, and no space, got %s", tree.Quote(s))
-		case len(s) > maxName:
-			return fmt.Errorf("a name has at most %d bytes, got %d", maxName, len(s))
-		case s == "." || s == "..":
-			return fmt.Errorf("%q is not usable as a name", s)
-		}
-		return nil
-	})
-	k.show = func(s string) string { return s }
-	return k
+	return bare(textType("name", func(s string) error {
+		return validateNameWith(s, func(r rune) bool { return r <= ' ' || r >= 0x7f || strings.ContainsRune("\"'`\\", r) },
+			"a server's name has only ASCII letters, digits and signs other than quotes, and no space")
+	}))
 }
 
 // pathType is the path of a file, or empty.
@@ -161,10 +157,7 @@ func inputFileType() valueType[string] {
 
 // oneOf is one of a few words. aliases maps words of other programs to them, for suggestions only.
 func oneOf(legal []string, aliases map[string]string) valueType[string] {
-	list := strings.Join(legal, ", ")
-	if n := len(legal); n > 1 {
-		list = strings.Join(legal[:n-1], ", ") + " or " + legal[n-1]
-	}
+	list := joinWords(legal, "or")
 	return valueType[string]{
 		text: list,
 		parse: func(n *tree.Node) (string, error) {
@@ -172,10 +165,8 @@ func oneOf(legal []string, aliases map[string]string) valueType[string] {
 			if !ok {
 				return "", fmt.Errorf("want %s, got %s", list, n.Describe())
 			}
-			for _, l := range legal {
-				if s == l {
-					return s, nil
-				}
+			if slices.Contains(legal, s) {
+				return s, nil
 			}
 			return "", fmt.Errorf("want %s, got %s%s", list, n.Describe(), didYouMean(nearest(s, legal, aliases)))
 		},
@@ -189,7 +180,7 @@ const (
 	maxDuration = 365 * 24 * time.Hour
 )
 
-// durationType is a duration in a range. If orEmpty is set, zero is legal too and means none or off.
+// durationType is a duration in a range. If orNone is set, zero is legal too and means none or off.
 func durationType(low, high time.Duration, orNone bool) valueType[time.Duration] {
 	form := "duration > 0"
 	if orNone {
