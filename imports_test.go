@@ -30,13 +30,15 @@ var allowed = map[string][]string{
 
 	"conf/internal/tree": {},
 
-	"internal/cli": {"agentcheck", "conf", "internal/status"},
+	"internal/cli":     {"agentcheck", "conf", "internal/status"},
+	"internal/convert": {"internal/nginxconf", "internal/printable"},
 	"internal/engine": {
 		"agentcheck", "balance", "checks", "conf", "internal/handover", "internal/hooks", "internal/overlay",
 		"internal/privileges", "internal/route", "internal/sessionlog", "internal/state", "internal/status", "internal/topology", "l4",
 	},
 	"internal/handover":   {"internal/reaper", "internal/state", "internal/status"},
 	"internal/hooks":      {"conf", "internal/printable", "internal/procgroup", "internal/status"},
+	"internal/nginxconf":  {}, // the syntax of nginx, for discovery and translation
 	"internal/nettest":    {},
 	"internal/overlay":    {"conf", "internal/state", "internal/status"},
 	"internal/printable":  {}, // text from outside reaches logs and terminals in one way
