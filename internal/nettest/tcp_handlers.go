@@ -9,6 +9,8 @@ import (
 	"strconv"
 	"syscall"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 // Echo sends back every byte, and a FIN after the last one.
@@ -81,6 +83,33 @@ func ResetAfter(n int, pause time.Duration) Handler {
 			Abort(c)
 		}
 	}
+}
+
+// ResetWhenTaken sends n bytes, waits until the peer's kernel has all of them, pauses and resets the connection: a reset
+// discards what is still on its way.
+func ResetWhenTaken(n int, pause time.Duration) Handler {
+	return func(ctx context.Context, c *net.TCPConn) {
+		if _, err := copyPlain(c, io.LimitReader(Pattern(0), int64(n))); err != nil {
+			return
+		}
+		for unsent(c) > 0 {
+			if !sleep(ctx, time.Millisecond) {
+				return
+			}
+		}
+		sleep(ctx, pause)
+		Abort(c)
+	}
+}
+
+// unsent returns how many written bytes the peer's kernel has not acknowledged; 0 if the connection is closed.
+func unsent(c *net.TCPConn) (n int) {
+	raw, err := c.SyscallConn()
+	if err != nil {
+		return 0
+	}
+	raw.Control(func(fd uintptr) { n, _ = unix.IoctlGetInt(int(fd), unix.SIOCOUTQ) })
+	return n
 }
 
 // ResetAfterReading reads n bytes, pauses and resets the connection, without having written anything.

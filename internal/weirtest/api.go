@@ -12,7 +12,6 @@ import (
 	"strconv"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -40,7 +39,7 @@ func NewAPI(t *testing.T) API { return NewAPIAt(t, filepath.Join(t.TempDir(), "a
 
 // NewAPIAt returns a client of an API at a given socket.
 func NewAPIAt(t *testing.T, socket string) API {
-	return API{t, socket, &http.Client{Timeout: 10 * time.Second, Transport: &http.Transport{
+	return API{t, socket, &http.Client{Timeout: patience, Transport: &http.Transport{
 		DisableKeepAlives: true,
 		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
 			return (&net.Dialer{}).DialContext(ctx, "unix", socket)
@@ -148,7 +147,7 @@ func (a API) Sessions() []any {
 func (a API) WaitSession(c net.Conn, what string, match func(Record) bool) {
 	a.T.Helper()
 	client := c.LocalAddr().String()
-	nettest.Wait(a.T, 5*time.Second, "a session "+what, func() bool {
+	nettest.Wait(a.T, patience, "a session "+what, func() bool {
 		var list []Record
 		require.NoError(a.T, json.Unmarshal([]byte(a.MustDo("GET /v1/sessions?limit=20000", "")), &list))
 		return slices.ContainsFunc(list, func(r Record) bool { return r.Text("client") == client && match(r) })

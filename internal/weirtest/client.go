@@ -12,6 +12,9 @@ import (
 	"weir/internal/nettest"
 )
 
+// patience is how long the helpers wait for what has no bound of its own.
+const patience = 15 * time.Second
+
 // ReadByte reads one byte.
 func ReadByte(t *testing.T, r io.Reader) string {
 	t.Helper()
@@ -26,7 +29,7 @@ func DialAndReadByte(t *testing.T, addr string) string {
 	t.Helper()
 	c := nettest.Dial(t, addr)
 	defer c.Close()
-	c.SetReadDeadline(time.Now().Add(5 * time.Second))
+	c.SetReadDeadline(time.Now().Add(patience))
 	return ReadByte(t, c)
 }
 
@@ -42,7 +45,7 @@ func ReadSession(addr string) (string, nettest.StreamEnd) {
 		return "", nettest.StreamEndOf(err)
 	}
 	defer c.Close()
-	data, end := nettest.ReadToEnd(c, 10*time.Second)
+	data, end := nettest.ReadToEnd(c, patience)
 	return string(data), end
 }
 
@@ -66,7 +69,7 @@ func ReadSessions(t *testing.T, addr string, n int) string {
 
 // PingPong writes a byte and reads it back.
 func PingPong(c net.Conn) error {
-	c.SetDeadline(time.Now().Add(5 * time.Second))
+	c.SetDeadline(time.Now().Add(patience))
 	defer c.SetDeadline(time.Time{})
 	b := []byte{'x'}
 	if _, err := c.Write(b); err != nil {
@@ -99,7 +102,7 @@ func EchoOnce(t *testing.T, addr string) (string, nettest.StreamEnd) {
 	defer c.Close()
 	require.NoError(t, WriteText(c, "hello"))
 	require.NoError(t, c.CloseWrite())
-	data, end := nettest.ReadToEnd(c, 5*time.Second)
+	data, end := nettest.ReadToEnd(c, patience)
 	return string(data), end
 }
 

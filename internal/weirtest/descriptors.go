@@ -26,7 +26,7 @@ func (w *Weir) WaitSockets(within time.Duration) {
 // for a while.
 func (w *Weir) WaitDescriptors() {
 	w.T.Helper()
-	w.waitKinds(5*time.Second, func(now map[string]int) bool {
+	w.waitKinds(patience, func(now map[string]int) bool {
 		for kind, n := range now {
 			if n > w.Baseline[kind] { // fewer than then is no leak: a check may have been reading a file
 				return false

@@ -2,7 +2,6 @@ package weirtest
 
 import (
 	"fmt"
-	"time"
 
 	"weir/internal/nettest"
 )
@@ -33,11 +32,11 @@ func (w *Weir) Events(kinds ...string) []string {
 // WaitEvents waits until n events of a kind are logged.
 func (w *Weir) WaitEvents(event string, n int) {
 	w.T.Helper()
-	nettest.Wait(w.T, 5*time.Second, fmt.Sprintf("%d × %s", n, event), func() bool { return len(w.Events(event)) >= n })
+	nettest.Wait(w.T, patience, fmt.Sprintf("%d × %s", n, event), func() bool { return len(w.Events(event)) >= n })
 }
 
 // WaitEvent waits for an event about a server.
 func (w *Weir) WaitEvent(event, server string) {
 	w.T.Helper()
-	w.WaitRecord(5*time.Second, event+" of "+server, func(r Record) bool { return r.IsEvent(event) && r.Text("server") == server })
+	w.WaitRecord(patience, event+" of "+server, func(r Record) bool { return r.IsEvent(event) && r.Text("server") == server })
 }

@@ -7,30 +7,32 @@ import (
 	"path/filepath"
 	"strings"
 	"syscall"
-	"time"
 
 	"github.com/stretchr/testify/require"
 
 	"weir/internal/nettest"
 )
 
-// InjectErrors makes a system call of a running weir fail 50 times on each thread, until stop is called, which returns
-// how often it failed.
-func (w *Weir) InjectErrors(call, errno string) (stop func() int) {
+// InjectErrors makes a system call of a running weir fail 50 times on each thread, until stop is called. Both functions
+// return how often it has failed.
+func (w *Weir) InjectErrors(call, errno string) (failed, stop func() int) {
 	w.T.Helper()
 	trace := filepath.Join(w.T.TempDir(), "trace")
 	cmd := exec.Command("strace", "-f", "-q", "-p", fmt.Sprint(w.Process()), "-o", trace,
 		"-e", "trace="+call, "-e", "inject="+call+":error="+errno+":when=1..50")
 	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	require.NoError(w.T, cmd.Start())
-	nettest.Wait(w.T, 10*time.Second, "strace to attach", func() bool { traced, others := w.tracedThreads(); return traced && !others })
-	return func() int {
-		cmd.Process.Signal(syscall.SIGINT)
-		cmd.Wait()
-		nettest.Wait(w.T, 10*time.Second, "strace to let go", func() bool { traced, _ := w.tracedThreads(); return !traced })
+	nettest.Wait(w.T, patience, "strace to attach", func() bool { traced, others := w.tracedThreads(); return traced && !others })
+	failed = func() int {
 		text, err := os.ReadFile(trace)
 		require.NoError(w.T, err)
 		return strings.Count(string(text), "(INJECTED)")
+	}
+	return failed, func() int {
+		cmd.Process.Signal(syscall.SIGINT)
+		cmd.Wait()
+		nettest.Wait(w.T, patience, "strace to let go", func() bool { traced, _ := w.tracedThreads(); return !traced })
+		return failed()
 	}
 }
 
@@ -50,5 +52,5 @@ func (w *Weir) tracedThreads() (traced, others bool) {
 // WaitNoSessions waits until the API shows no session.
 func (w *Weir) WaitNoSessions(a API) {
 	w.T.Helper()
-	nettest.Wait(w.T, 10*time.Second, "no sessions", func() bool { return a.Get("sessions") == 0.0 })
+	nettest.Wait(w.T, patience, "no sessions", func() bool { return a.Get("sessions") == 0.0 })
 }

@@ -87,7 +87,7 @@ func (l *Load) check(what string, err error) {
 func (l *Load) WaitShort(n int64) {
 	l.t.Helper()
 	until := l.Short.Load() + n
-	nettest.Wait(l.t, 10*time.Second, "more short sessions", func() bool { return l.Short.Load() >= until })
+	nettest.Wait(l.t, patience, "more short sessions", func() bool { return l.Short.Load() >= until })
 }
 
 // Stop stops the load, checks that nothing failed, that the long sessions still work, and closes them.

@@ -61,7 +61,7 @@ func (w *Weir) WaitRecord(within time.Duration, what string, match func(Record) 
 func (w *Weir) SessionRecord(c net.Conn) Record {
 	w.T.Helper()
 	client := c.LocalAddr().String()
-	return w.WaitRecord(5*time.Second, "the session's record", func(r Record) bool {
+	return w.WaitRecord(patience, "the session's record", func(r Record) bool {
 		return r.Termination() != "" && r.Text("client") == client
 	})
 }

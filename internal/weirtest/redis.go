@@ -28,7 +28,7 @@ func RunRedisTool(t *testing.T, tool, addr string, args ...string) string {
 
 // RedisPings sends n PINGs, one after the other.
 func RedisPings(c net.Conn, n int) error {
-	c.SetDeadline(time.Now().Add(5 * time.Second))
+	c.SetDeadline(time.Now().Add(patience))
 	r := bufio.NewReader(c)
 	for range n {
 		if err := WriteText(c, "PING\r\n"); err != nil {

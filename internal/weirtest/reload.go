@@ -45,7 +45,7 @@ func (w *Weir) SignalReload(outcome string) Record {
 	before := len(w.Records(over))
 	w.Signal(syscall.SIGHUP)
 	var r Record
-	nettest.Wait(w.T, 10*time.Second, "the reload's outcome", func() bool {
+	nettest.Wait(w.T, patience, "the reload's outcome", func() bool {
 		all := w.Records(over)
 		if len(all) > before {
 			r = all[before]

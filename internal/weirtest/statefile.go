@@ -6,7 +6,6 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
-	"time"
 
 	"weir/internal/nettest"
 )
@@ -20,7 +19,7 @@ func StateFile(t *testing.T) (line, path string) {
 // WaitSaved waits until the state file holds all of the texts.
 func WaitSaved(t *testing.T, path string, texts ...string) {
 	t.Helper()
-	nettest.Wait(t, 5*time.Second, "the state to be written", func() bool {
+	nettest.Wait(t, patience, "the state to be written", func() bool {
 		have, err := os.ReadFile(path)
 		for _, text := range texts {
 			if err != nil || !strings.Contains(string(have), text) {

@@ -68,7 +68,7 @@ func (l Options) Start(t *testing.T, config string) *Weir {
 	t.Helper()
 	w := l.StartUnready(t, config)
 	if l.Stderr == nil {
-		w.WaitRecord(10*time.Second, "weir to be ready", func(r Record) bool { return r.IsEvent("ready") })
+		w.WaitRecord(patience, "weir to be ready", func(r Record) bool { return r.IsEvent("ready") })
 		w.Baseline = w.DescriptorKinds()
 		w.Baseline["socket"] = w.Process().Listening() // whatever else is open already belongs to a check
 	}
@@ -154,7 +154,7 @@ func (w *Weir) stopAndVerify() {
 		}
 		w.Signal(syscall.SIGTERM)
 		begin := time.Now()
-		for !w.HasExited() && nettest.Elapsed(begin) < 5*time.Second {
+		for !w.HasExited() && nettest.Elapsed(begin) < patience {
 			time.Sleep(2 * time.Millisecond)
 		}
 		if w.HasExited() {
@@ -162,7 +162,7 @@ func (w *Weir) stopAndVerify() {
 				t.Errorf("exit code %d instead of 0", code)
 			}
 		} else {
-			t.Errorf("weir still runs 5 s after SIGTERM")
+			t.Errorf("weir still runs %v after SIGTERM", patience)
 			w.kill()
 			select {
 			case <-w.Done:

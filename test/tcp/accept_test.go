@@ -40,6 +40,11 @@ func TestDescriptorShortage(t *testing.T) {
 				t.Cleanup(func() { c.Close() })
 				clients = append(clients, c)
 			}
+			least := 50 // 256 descriptors carry more sessions
+			if late {
+				least = 1 // accepting may leave too few descriptors for dialling
+			}
+			nettest.Wait(t, 10*time.Second, "sessions", func() bool { return host.Accepted() >= least })
 			deadline := time.Now().Add(time.Second)
 			for _, c := range clients {
 				c.SetReadDeadline(deadline)
@@ -51,22 +56,21 @@ func TestDescriptorShortage(t *testing.T) {
 				c.SetReadDeadline(time.Time{})
 			}
 			t.Logf("%d served, %d refused, %d waiting or closed", len(served), refused, len(waiting))
-			if !late { // else accepting may leave too few descriptors for dialling
-				require.GreaterOrEqual(t, len(served), 50, "256 descriptors carry more sessions")
-			}
-			require.NotEmpty(t, served)
+			require.GreaterOrEqual(t, len(served), least)
 			require.Less(t, len(served), 130)
 
 			stay := served[:min(len(served), 20)]
 			lines, cpu := len(w.Warnings()), w.Process().CPUTime(t)
 			const span = 2 * time.Second
-			for begin := time.Now(); time.Since(begin) < span; time.Sleep(100 * time.Millisecond) {
+			begin := time.Now()
+			for ; time.Since(begin) < span; time.Sleep(100 * time.Millisecond) {
 				for _, c := range stay {
 					require.NoError(t, weirtest.PingPong(c))
 				}
 			}
-			require.Less(t, w.Process().CPUTime(t)-cpu, span/5)
-			require.LessOrEqual(t, len(w.Warnings())-lines, 3, "lines in %v", span)
+			took := time.Since(begin)
+			require.Less(t, w.Process().CPUTime(t)-cpu, took/5)
+			require.LessOrEqual(t, len(w.Warnings())-lines, 2+int(took.Seconds()), "lines in %v", took)
 
 			for _, c := range waiting {
 				c.Close()
@@ -74,7 +78,7 @@ func TestDescriptorShortage(t *testing.T) {
 			for _, c := range served[len(stay):] {
 				c.Close()
 			}
-			nettest.Wait(t, time.Second+500*time.Millisecond, "a new client to be served", func() bool {
+			nettest.Wait(t, weirtest.Bound(1500*time.Millisecond), "a new client to be served", func() bool {
 				c, ok := weirtest.DialServed(t, l.Listen, 500*time.Millisecond)
 				if c != nil {
 					c.Close()
@@ -96,9 +100,9 @@ func TestAcceptErrorsRecover(t *testing.T) {
 			t.Parallel()
 			host := nettest.Start(t, nettest.Greet("x", nettest.Echo))
 			w, addr := weirtest.Serve(t, weirtest.Config{Levels: weirtest.OneLevel(host.Addr())})
-			heal := w.InjectErrors("accept4", errno)
+			_, heal := w.InjectErrors("accept4", errno)
 			begin := time.Now()
-			c, ok := weirtest.DialServed(t, addr, 10*time.Second)
+			c, ok := weirtest.DialServed(t, addr, 20*time.Second)
 			require.True(t, ok)
 			c.Close()
 			took := time.Since(begin)
@@ -131,7 +135,7 @@ func TestPortShortage(t *testing.T) {
 		c, err := clients.TryDial("10.99.0.1:7000")
 		if err == nil {
 			t.Cleanup(func() { c.Close() })
-			c.SetReadDeadline(time.Now().Add(2 * time.Second))
+			c.SetReadDeadline(time.Now().Add(weirtest.Bound(2 * time.Second)))
 			_, err = c.Read(make([]byte, 1))
 		}
 		if err == nil {
@@ -149,7 +153,7 @@ func TestPortShortage(t *testing.T) {
 	}
 	nettest.Wait(t, 5*time.Second, "the sessions' end", func() bool { return host.Open() == 22 })
 	c := clients.Dial("10.99.0.1:7000")
-	c.SetReadDeadline(time.Now().Add(2 * time.Second))
+	c.SetReadDeadline(time.Now().Add(weirtest.Bound(2 * time.Second)))
 	require.Equal(t, "x", weirtest.ReadByte(t, c))
 }
 
@@ -174,7 +178,7 @@ func TestMaxSessions(t *testing.T) {
 	for i := range 5 {
 		served[i].Close()
 		nettest.Wait(t, 5*time.Second, "room for one", func() bool {
-			_, ok := weirtest.DialServed(t, second, time.Second)
+			_, ok := weirtest.DialServed(t, second, 5*time.Second)
 			return ok
 		})
 	}
@@ -187,7 +191,7 @@ func TestSlotIsFreedImmediately(t *testing.T) { // alone: it measures time
 	host := nettest.Start(t, nettest.SendText("x"))
 	_, addr := weirtest.Serve(t, weirtest.Config{Cluster: "max_sessions = 1", Levels: weirtest.OneLevel(host.Addr())})
 	for range weirtest.Scaled(500) {
-		nettest.Wait(t, weirtest.Bound(100*time.Millisecond), "room", func() bool {
+		nettest.Wait(t, weirtest.Bound(200*time.Millisecond), "room", func() bool {
 			text, _ := weirtest.ReadSession(addr)
 			return text == "x"
 		})

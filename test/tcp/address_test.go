@@ -133,12 +133,12 @@ func TestUnixSocketOwnership(t *testing.T) {
 	require.True(t, answers())
 
 	thief := weirtest.Options{}.StartUnready(t, config)
-	require.Equal(t, 2, thief.WaitExit(5*time.Second))
+	require.Equal(t, 2, thief.WaitExit(15*time.Second))
 	require.Contains(t, thief.Output(), path)
 	require.True(t, answers(), "the owner still serves")
 
 	w.Signal(syscall.SIGTERM)
-	require.Equal(t, 0, w.WaitExit(5*time.Second))
+	require.Equal(t, 0, w.WaitExit(15*time.Second))
 	_, err = os.Stat(path)
 	require.ErrorIs(t, err, os.ErrNotExist, "a normal end removes the file")
 }
@@ -152,7 +152,7 @@ func TestAddressInUse(t *testing.T) {
 	w := weirtest.Options{}.StartUnready(t, weirtest.Config{
 		Listen: free, Levels: weirtest.OneLevel(host.Addr()), More: weirtest.ListenerTables("second", taken.Addr(), host.Addr()),
 	}.String())
-	require.Equal(t, 2, w.WaitExit(5*time.Second))
+	require.Equal(t, 2, w.WaitExit(15*time.Second))
 	require.Contains(t, w.Output(), taken.Addr())
 	require.Regexp(t, `weir.toml:\d+:11: listener\[1\].address: listener second: .*address already in use`, w.Output())
 	_, err := nettest.TryDial(free)

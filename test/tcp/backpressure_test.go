@@ -28,6 +28,7 @@ func TestStalledClients(t *testing.T) {
 		nettest.Dial(t, addr)
 	}
 	time.Sleep(2 * time.Second)
+	nettest.Wait(t, 10*time.Second, "the servers", func() bool { return host.Accepted() == n })
 	require.Equal(t, n, host.Open(), "every server still has something to send")
 	weirtest.RequireGrowth(t, w, before, int64(n)*perStalled+weirtest.FixedMemory)
 }
@@ -62,7 +63,7 @@ func TestStalledReaderResumes(t *testing.T) {
 	_, addr := weirtest.Serve(t, weirtest.Config{Levels: weirtest.OneLevel(host.Addr())})
 	c := nettest.Dial(t, addr)
 	time.Sleep(3 * time.Second)
-	c.SetDeadline(time.Now().Add(20 * time.Second))
+	c.SetDeadline(time.Now().Add(time.Minute))
 	require.NoError(t, nettest.Expect(c, 2, size))
 }
 
@@ -133,10 +134,10 @@ func TestSlowLine(t *testing.T) {
 	const size, downloads = 150_000, 8
 	ns, clients := nettest.NewNamespace(t), nettest.NewNamespace(t)
 	ns.Connect(clients, "10.99.0.1", "10.99.0.2")
-	ns.Exec("tc", "qdisc", "add", "dev", "eth0", "root", "tbf", "rate", "3mbit", "burst", "20kb", "latency", "200ms")
+	ns.Exec("tc", "qdisc", "add", "dev", "eth0", "root", "tbf", "rate", "2mbit", "burst", "20kb", "latency", "200ms")
 	ns.Start("127.0.0.1:7001", nettest.Send(4, size))
 	w := weirtest.Options{Namespace: ns}.Start(t, weirtest.Config{
-		Listen: "10.99.0.1:7000", Listener: "client_idle_timeout = \"2s\"\nhalf_close_timeout = \"2s\"",
+		Listen: "10.99.0.1:7000", Listener: "client_idle_timeout = \"3s\"\nhalf_close_timeout = \"3s\"",
 		Levels: weirtest.OneLevel("127.0.0.1:7001"),
 	}.String())
 	before := w.Process().RSS(t)
@@ -144,7 +145,7 @@ func TestSlowLine(t *testing.T) {
 	for range downloads {
 		c := clients.Dial("10.99.0.1:7000")
 		wg.Go(func() {
-			c.SetDeadline(time.Now().Add(30 * time.Second))
+			c.SetDeadline(time.Now().Add(time.Minute))
 			if err := nettest.Expect(c, 4, size); err != nil {
 				t.Error(err, w.SessionRecord(c))
 			}
@@ -175,7 +176,7 @@ func TestSlowReaderIsNotCut(t *testing.T) {
 		end     nettest.StreamEnd
 	}{
 		{"after the server's FIN", nettest.Send(6, size), `half_close_timeout = "2s"`, nettest.EOF},
-		{"after the server's reset", nettest.ResetAfter(size, 50*time.Millisecond), `half_close_timeout = "2s"`, nettest.Reset},
+		{"after the server's reset", nettest.ResetWhenTaken(size, 50*time.Millisecond), `half_close_timeout = "2s"`, nettest.Reset},
 		{"while the server is silent", stay, `client_idle_timeout = "2s"`, ""},
 		{"when everything came late", late, `client_idle_timeout = "2s"`, ""},
 	} {

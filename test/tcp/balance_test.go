@@ -351,9 +351,11 @@ func TestLeastTime(t *testing.T) {
 		Levels: weirtest.OneLevel("127.0.0.1:7002", "127.0.0.1:7001"),
 	}.String())
 	for range 20 {
-		data, end := nettest.ReadToEnd(ns.Dial("127.0.0.1:7000"), 5*time.Second)
+		c := ns.Dial("127.0.0.1:7000")
+		data, end := nettest.ReadToEnd(c, 15*time.Second)
 		require.Len(t, data, 1)
 		require.Equal(t, nettest.EOF, end)
+		c.Close() // open sessions count too
 	}
 	require.Equal(t, 1, slow.Accepted())
 	require.Equal(t, 19, quick.Accepted())

@@ -66,17 +66,16 @@ func TestConnectionFloodDelaysNoSession(t *testing.T) { // alone: it measures ti
 	}
 	begin := time.Now()
 	var slowest []time.Duration // of each round
-	for time.Since(begin) < 1500*time.Millisecond {
+	for time.Since(begin) < 1500*time.Millisecond || len(slowest) < 5 || stormed.Load() <= 200 {
 		slowest = append(slowest, round())
 	}
 	done.Store(true)
 	storm.Wait()
 	usual := weirtest.Median(slowest)
 	t.Logf("%d clients stormed in vain; of %d rounds of those who were in, half had none that waited longer than %v", stormed.Load(), len(slowest), usual)
-	require.Greater(t, stormed.Load(), int64(200))
-	require.Less(t, usual, time.Second)
+	require.Less(t, usual, weirtest.Bound(time.Second/2))
 	require.Equal(t, before, host.Accepted())
-	nettest.Wait(t, time.Second, "recovery", func() bool {
+	nettest.Wait(t, weirtest.Bound(time.Second), "recovery", func() bool {
 		c, ok := come(t, "127.0.0.1", l.Listen)
 		if ok {
 			c.Close()
@@ -86,5 +85,6 @@ func TestConnectionFloodDelaysNoSession(t *testing.T) { // alone: it measures ti
 	w.WriteConfig(config)
 	a.MustDo("POST /v1/reload", "")
 	round()
+	nettest.Wait(t, 5*time.Second, "the last rejections", func() bool { return rejections(a)["denied"] >= int(stormed.Load()) })
 	require.Equal(t, map[string]int{"denied": int(stormed.Load())}, rejections(a))
 }

@@ -29,7 +29,7 @@ func TestSessionsFitDescriptorLimit(t *testing.T) { // alone: it measures time
 	const nofile, least = 20_000, 9_900
 	checked := nettest.Start(t, nettest.SendText("x"))
 	l := weirtest.Config{Listen: nettest.Reserve(t), More: strings.Replace(weirtest.ListenerTables("checked", nettest.Reserve(t), checked.Addr()), "[[cluster",
-		"[[cluster.checked.check]]\ntype = \"tcp\"\ninterval = \"100ms\"\ntimeout = \"100ms\"\nexpect = \"x\"\n[[cluster", 1)}
+		"[[cluster.checked.check]]\ntype = \"tcp\"\ninterval = \"500ms\"\ntimeout = \"500ms\"\nfall = 10\nexpect = \"x\"\n[[cluster", 1)}
 	l.Levels = weirtest.OneLevel()
 	for range 4 { // unaccepted connections cost this process no descriptor, up to 4,096 for each socket
 		ln := nettest.Listen(t, "127.0.0.1:0")
@@ -52,7 +52,7 @@ func TestSessionsFitDescriptorLimit(t *testing.T) { // alone: it measures time
 	var wait sync.WaitGroup
 	for worker := range 8 {
 		wait.Go(func() {
-			from := net.Dialer{Timeout: 10 * time.Second, LocalAddr: &net.TCPAddr{IP: net.IPv4(127, 0, 0, byte(2+worker))}}
+			from := net.Dialer{Timeout: 30 * time.Second, LocalAddr: &net.TCPAddr{IP: net.IPv4(127, 0, 0, byte(2+worker))}}
 			for i := worker; i < room; i += 8 {
 				c, err := from.Dial("tcp", l.Listen)
 				if err != nil {
@@ -67,24 +67,34 @@ func TestSessionsFitDescriptorLimit(t *testing.T) { // alone: it measures time
 	connected := func() bool {
 		return strings.Count(a.MustDo("GET /v1/sessions?limit=20000", ""), `"phase":"relay"`) == room
 	}
-	nettest.Wait(t, 20*time.Second, "all to be connected", connected)
+	nettest.Wait(t, 30*time.Second, "all to be connected", connected)
 	for range 5 {
 		_, ok := come(t, "127.0.0.1", l.Listen)
 		require.False(t, ok)
 	}
 	before := checked.Accepted()
-	nettest.Wait(t, 5*time.Second, "checks", func() bool { return checked.Accepted() >= before+5 })
+	nettest.Wait(t, 10*time.Second, "checks", func() bool { return checked.Accepted() >= before+3 })
 	l.Listener = "max_sessions = 20000"
 	w.Reload(a.AddTo(l.String()))
 	require.Equal(t, "up", a.Get("clusters", 1, "levels", 0, "servers", 0, "state"))
 
 	conns[0].(*net.TCPConn).SetLinger(0)
 	conns[0].Close()
-	nettest.Wait(t, 5*time.Second, "room for one", func() bool {
-		conns[0], _ = nettest.TryDial(l.Listen)
-		return conns[0] != nil
+	nettest.Wait(t, 20*time.Second, "room for one", func() bool {
+		c, err := nettest.TryDial(l.Listen)
+		if err != nil {
+			return false
+		}
+		conns[0] = c
+		for !connected() {
+			c.SetReadDeadline(time.Now().Add(10 * time.Millisecond))
+			if _, err := c.Read(make([]byte, 1)); nettest.StreamEndOf(err) != nettest.Timeout {
+				c.Close() // it came before the other had left
+				return false
+			}
+		}
+		return true
 	})
-	nettest.Wait(t, 5*time.Second, "all to be connected", connected)
 }
 
 // A start reports how many sessions fit, warns about limits that do not, and fails if nothing fits; so does a reload.

@@ -124,7 +124,11 @@ func TestMySQLServerWithoutGreeting(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			bad := nettest.Start(t, test.handler)
-			config := weirtest.Config{Cluster: "greeting = \"mysql\"\ngreeting_timeout = \"300ms\"\nbalance = \"first\"", Levels: weirtest.OneLevel(bad.Addr() + " name=A")}
+			timeout := 20 * time.Second
+			if strings.Contains(test.reason, "timeout") {
+				timeout = time.Second
+			}
+			config := weirtest.Config{Cluster: "greeting = \"mysql\"\ngreeting_timeout = \"" + timeout.String() + "\"\nbalance = \"first\"", Levels: weirtest.OneLevel(bad.Addr() + " name=A")}
 			w, addr := weirtest.Serve(t, config)
 			begin := time.Now()
 			if test.reason == "" {
@@ -143,7 +147,7 @@ func TestMySQLServerWithoutGreeting(t *testing.T) {
 			}
 			w.WaitRecord(5*time.Second, test.reason, func(r weirtest.Record) bool { return r.Termination() == test.reason })
 			if strings.Contains(test.reason, "timeout") {
-				weirtest.RequireBetween(t, 300*time.Millisecond, time.Since(begin))
+				weirtest.RequireBetween(t, timeout, time.Since(begin))
 			}
 			config.Levels = weirtest.OneLevel(bad.Addr()+" name=A", good.Addr()+" name=B")
 			w, addr = weirtest.Serve(t, config)
@@ -163,7 +167,8 @@ func TestMySQLServerWithoutGreeting(t *testing.T) {
 func TestSessionEndsWhileGreetingIsAwaited(t *testing.T) {
 	t.Parallel()
 	host := nettest.Start(t, nettest.Discard)
-	w, addr, a := weirtest.ServeAPI(t, weirtest.Config{Cluster: "greeting = \"mysql\"\ngreeting_timeout = \"1m\"\ntry_timeout = \"1s\"", Levels: weirtest.OneLevel(host.Addr() + " name=A")})
+	config := weirtest.Config{Listen: nettest.Reserve(t), Cluster: "greeting = \"mysql\"\ngreeting_timeout = \"1m\"", Levels: weirtest.OneLevel(host.Addr() + " name=A")}
+	w, addr, a := weirtest.ServeAPI(t, config)
 	resets := nettest.Dial(t, addr)
 	a.WaitPhase(resets, "dial")
 	nettest.Abort(resets)
@@ -172,6 +177,8 @@ func TestSessionEndsWhileGreetingIsAwaited(t *testing.T) {
 	a.WaitPhase(cut, "dial")
 	a.MustDo("DELETE /v1/clusters/c/servers/A/sessions", "")
 	require.Equal(t, "dial cut_operator", w.SessionRecord(cut).Termination())
+	config.Cluster += "\ntry_timeout = \"1s\""
+	w.Reload(a.AddTo(config.String()))
 	late := nettest.Dial(t, addr)
 	require.Equal(t, "dial try_timeout", w.SessionRecord(late).Termination())
 	nettest.Wait(t, 5*time.Second, "closed connections", func() bool { return host.Open() == 0 })
@@ -256,7 +263,7 @@ func TestSessionsWithGreetingRelayAsUsual(t *testing.T) {
 	t.Parallel()
 	duplex := &nettest.Duplex{}
 	host := nettest.Start(t, duplex.Handle)
-	w, addr, a := weirtest.ServeAPI(t, weirtest.Config{Listener: "client_idle_timeout = \"1s\"", Cluster: "greeting = \"redis\"", Levels: weirtest.OneLevel(host.Addr() + " name=A")})
+	w, addr, a := weirtest.ServeAPI(t, weirtest.Config{Listener: "client_idle_timeout = \"3s\"", Cluster: "greeting = \"redis\"", Levels: weirtest.OneLevel(host.Addr() + " name=A")})
 	var g weirtest.Group
 	for i := range 8 {
 		g.Go(func() error {
@@ -291,7 +298,7 @@ func TestRefusedSessionIsHeld(t *testing.T) {
 		}
 		refuse(mysqlRefusal(1040, "full"), 100, 0)(ctx, c)
 	})
-	w, addr, a := weirtest.ServeAPI(t, weirtest.Config{Cluster: "greeting = \"mysql\"\nhold_timeout = \"3s\"", Levels: weirtest.OneLevel(host.Addr() + " name=A")})
+	w, addr, a := weirtest.ServeAPI(t, weirtest.Config{Cluster: "greeting = \"mysql\"\nhold_timeout = \"4s\"", Levels: weirtest.OneLevel(host.Addr() + " name=A")})
 	c := nettest.Dial(t, addr)
 	a.WaitPhase(c, "hold")
 	room.Store(true)

@@ -62,7 +62,7 @@ func TestFINsCross(t *testing.T) {
 	w, addr := weirtest.Serve(t, weirtest.Config{Levels: weirtest.OneLevel(host.Addr())})
 	for i := range 10 {
 		require.NoError(t, d.Run(nettest.Dial(t, addr), uint64(i), 1<<20, 1<<20))
-		w.WaitSockets(time.Second)
+		w.WaitSockets(weirtest.Bound(time.Second))
 	}
 	nettest.Wait(t, 5*time.Second, "the server's verdicts", func() bool { return d.Good() == 10 })
 	require.Empty(t, w.Warnings())
@@ -83,7 +83,7 @@ func TestFINBeforeAnyByte(t *testing.T) {
 func TestSlowResponseIsNotCut(t *testing.T) {
 	t.Parallel()
 	host := nettest.Start(t, nettest.TrickleAfterEOF(20, 250*time.Millisecond))
-	_, addr := weirtest.Serve(t, weirtest.Config{Listener: `half_close_timeout = "1s"`, Levels: weirtest.OneLevel(host.Addr())})
+	_, addr := weirtest.Serve(t, weirtest.Config{Listener: `half_close_timeout = "2s"`, Levels: weirtest.OneLevel(host.Addr())})
 	c := nettest.Dial(t, addr)
 	require.NoError(t, c.CloseWrite())
 	data, end := nettest.ReadToEnd(c, 10*time.Second)
@@ -105,7 +105,7 @@ func TestHalfCloseTimeout(t *testing.T) {
 	weirtest.RequireBetween(t, 2*time.Second, time.Since(begin))
 	require.Equal(t, nettest.Reset, end, "a session that was cut is not shown as a clean end")
 	require.Contains(t, w.SessionRecord(c).Termination(), "half_close_timeout")
-	w.WaitSockets(time.Second)
+	w.WaitSockets(weirtest.Bound(time.Second))
 }
 
 // The same holds if the client has vanished from the network after its FIN: everything is released.
@@ -125,7 +125,7 @@ func TestHalfCloseTimeoutOfVanishedClient(t *testing.T) {
 	ns.DropAll(port)
 	require.Contains(t, w.SessionRecord(c).Termination(), "half_close_timeout")
 	weirtest.RequireBetween(t, 2*time.Second, time.Since(begin))
-	w.WaitSockets(time.Second)
+	w.WaitSockets(weirtest.Bound(time.Second))
 }
 
 // While a server does not read, the client's data and FIN wait; nothing is lost and nothing is cut.
@@ -186,17 +186,17 @@ func TestLongDownloadAfterClientFIN(t *testing.T) {
 	t.Parallel()
 	host := nettest.Start(t, func(ctx context.Context, c *net.TCPConn) {
 		io.Copy(io.Discard, c)
-		for range 8 {
+		for range 12 {
 			c.Write(make([]byte, 200_000))
 			time.Sleep(250 * time.Millisecond)
 		}
 	})
 	_, addr := weirtest.Serve(t, weirtest.Config{
-		Listener: "half_close_timeout = \"1s\"\nclient_idle_timeout = \"1s\"", Levels: weirtest.OneLevel(host.Addr()),
+		Listener: "half_close_timeout = \"2s\"\nclient_idle_timeout = \"2s\"", Levels: weirtest.OneLevel(host.Addr()),
 	})
 	c := nettest.Dial(t, addr)
 	require.NoError(t, c.CloseWrite())
 	data, end := nettest.ReadToEnd(c, 10*time.Second)
-	require.Len(t, data, 8*200_000)
+	require.Len(t, data, 12*200_000)
 	require.Equal(t, nettest.EOF, end)
 }

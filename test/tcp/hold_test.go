@@ -67,7 +67,7 @@ func TestSessionsAreHeldUntilServerReturns(t *testing.T) {
 	t.Parallel()
 	var seen arrivals
 	host := nettest.Start(t, seen.handle)
-	w, addr, a := weirtest.ServeAPI(t, weirtest.Config{Cluster: "hold_timeout = \"1m\"\nrelease_rate = 20", Levels: weirtest.OneLevel(host.Addr() + " name=A")})
+	w, addr, a := weirtest.ServeAPI(t, weirtest.Config{Cluster: "hold_timeout = \"1m\"\nrelease_rate = 3", Levels: weirtest.OneLevel(host.Addr() + " name=A")})
 	maint(a, "A", true)
 	var clients []*net.TCPConn
 	for i := range 5 {
@@ -163,7 +163,7 @@ func TestHoldTimeoutAndHoldFull(t *testing.T) {
 	for _, protected := range []bool{false, true} {
 		host := nettest.Start(t, nettest.Echo)
 		w, addr, a := weirtest.ServeAPI(t, weirtest.Config{
-			Cluster: fmt.Sprintf("hold_timeout = \"700ms\"\nmax_held = 2\nprotected = %v", protected),
+			Cluster: fmt.Sprintf("hold_timeout = \"2s\"\nmax_held = 2\nprotected = %v", protected),
 			Checks:  weirtest.PassingCheck, Levels: weirtest.OneLevel(host.Addr() + " name=A"),
 		})
 		host.Down()
@@ -184,7 +184,7 @@ func TestHoldTimeoutAndHoldFull(t *testing.T) {
 			require.Equal(t, "hold hold_timeout", r.Termination())
 			require.Equal(t, protected, r.Int("attempts") == 1)
 		}
-		weirtest.RequireBetween(t, 700*time.Millisecond, time.Since(begin))
+		weirtest.RequireBetween(t, 2*time.Second, time.Since(begin))
 		require.Equal(t, "2", a.Metric(`weir_sessions_held_ended_total{cluster="c",outcome="hold_timeout"}`))
 		require.Equal(t, "1", a.Metric(`weir_sessions_ended_total{listener="l",phase="hold",reason="hold_full"}`))
 	}
@@ -196,7 +196,7 @@ func TestProtectedServerServesAfterTheHold(t *testing.T) {
 	host := nettest.Start(t, nettest.Greet("A", nettest.Echo))
 	other := nettest.Start(t, nettest.Silent)
 	w, addr, a := weirtest.ServeAPI(t, weirtest.Config{
-		Cluster: "hold_timeout = \"1s\"", Levels: weirtest.OneLevel(host.Addr() + " name=A"),
+		Cluster: "hold_timeout = \"2s\"", Levels: weirtest.OneLevel(host.Addr() + " name=A"),
 		Checks: fmt.Sprintf("%s\nport = %d\n", weirtest.PassingCheck, other.AddrPort().Port()),
 	})
 	other.Down()
@@ -206,7 +206,7 @@ func TestProtectedServerServesAfterTheHold(t *testing.T) {
 	c := nettest.Dial(t, addr)
 	a.WaitPhase(c, "hold")
 	require.Equal(t, "A", weirtest.ReadByte(t, c))
-	weirtest.RequireBetween(t, time.Second, time.Since(begin))
+	weirtest.RequireBetween(t, 2*time.Second, time.Since(begin))
 }
 
 // A client that resets its connection ends its hold; one that has sent a FIN is served.
@@ -256,7 +256,8 @@ func TestRefusingServerIsTriedOnceASecond(t *testing.T) {
 		fmt.Sscan(a.Metric(`weir_server_dials_total{cluster="c",server="A"}`), &n)
 		return n
 	}
-	before, begin := dials(), time.Now()
+	begin := time.Now()
+	before := dials()
 	time.Sleep(2500 * time.Millisecond)
 	after, took := dials(), time.Since(begin)
 	require.GreaterOrEqual(t, after-before, 1)
@@ -330,20 +331,25 @@ func TestHerdIsReleasedAtTheRate(t *testing.T) {
 	if n >= 1000 && !weirtest.RaceEnabled {
 		require.Less(t, (w.Process().RSS(t)-before)/int64(n), int64(6<<10), "bytes per held session")
 	}
+	begin := time.Now() // none was released before
 	maint(a, "A", false)
 	for _, c := range clients {
 		require.Equal(t, "x", weirtest.ReadByte(t, c))
 	}
 	seen.mu.Lock()
 	defer seen.mu.Unlock()
+	gap := time.Second / time.Duration(rate)
+	want := time.Duration(n-1) * gap
+	require.GreaterOrEqual(t, seen.times[n-1].Sub(begin), want-want/20)
 	took, stalled := seen.times[n-1].Sub(seen.times[0]), nettest.StalledSince(seen.times[0])
-	want := time.Duration(n-1) * time.Second / time.Duration(rate)
-	require.GreaterOrEqual(t, took, want-want/20)
-	require.Less(t, took-stalled, want+want/5+weirtest.Bound(200*time.Millisecond))
-	for i := range seen.times[:n-rate/5] { // in each fifth of a second
-		gap := seen.times[i+rate/5-1].Sub(seen.times[i])
-		require.Greater(t, gap+stalled, 100*time.Millisecond, "a burst at session %d", i)
+	require.Less(t, took-stalled, want+weirtest.Bound(want/5)+weirtest.Bound(200*time.Millisecond))
+	near := 0 // sessions that came right after another one: those that a delayed server has found in its queue, or a burst
+	for i, at := range seen.times[1:] {
+		if at.Sub(seen.times[i]) < gap/4 {
+			near++
+		}
 	}
+	require.Less(t, near, n*2/3)
 }
 
 // A cut by an operator, a stop and the removal of the listener end holds.
@@ -429,7 +435,9 @@ func TestHeldSessionsCountForListenerLimits(t *testing.T) {
 		require.Equal(t, nettest.Reset, end)
 		c.Close()
 	}
-	require.Equal(t, "1", a.Metric(`weir_sessions_refused_total{listener="l",reason="max_sessions"}`))
+	nettest.Wait(t, 5*time.Second, "the rejection", func() bool {
+		return a.Metric(`weir_sessions_refused_total{listener="l",reason="max_sessions"}`) == "1"
+	})
 	require.EqualValues(t, 0, a.Server("A")["sessions"])
 	maint(a, "A", false)
 	require.Equal(t, "1", weirtest.ReadByte(t, one))

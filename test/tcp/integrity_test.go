@@ -206,11 +206,18 @@ func TestWaitingSessionsCostNothing(t *testing.T) {
 	for range 20 {
 		nettest.Dial(t, floodAddr)
 	}
-	time.Sleep(time.Second)
+	usage := func(span time.Duration) time.Duration {
+		before := w.Process().CPUTime(t)
+		time.Sleep(span)
+		return w.Process().CPUTime(t) - before
+	}
+	nettest.Wait(t, 20*time.Second, "all to wait", func() bool { return usage(time.Second/2) <= 20*time.Millisecond })
 	const span = 3 * time.Second
-	before := w.Process().CPUTime(t)
-	time.Sleep(span)
-	require.LessOrEqual(t, w.Process().CPUTime(t)-before, span*2/100, "of %v", span)
+	percent := time.Duration(2)
+	if weirtest.RaceEnabled { // which multiplies the cost of what little there is
+		percent = 5
+	}
+	require.LessOrEqual(t, usage(span), span*percent/100, "of %v", span)
 	for _, c := range halfClosed {
 		nettest.Abort(c)
 	}

@@ -23,7 +23,7 @@ func TestLinkLocalServer(t *testing.T) {
 	servers.Start("[fe80::77%eth0]:7001", nettest.Echo)
 	servers.StartDatagrams("[fe80::77%eth0]:7002", nettest.ReplyWithName("a"))
 	const tcp, udp = "[fe80::77%eth0]:7001", "[fe80::77%eth0]:7002"
-	check := "[[cluster.%s.check]]\ntype = \"tcp\"\ninterval = \"200ms\"\ntimeout = \"200ms\"\nfall = 1\n"
+	check := "[[cluster.%s.check]]\ntype = \"tcp\"\ninterval = \"1s\"\ntimeout = \"1s\"\nfall = 3\n"
 	l := weirtest.Config{
 		Listen: "127.0.0.1:7000", Cluster: "protected = false", Levels: weirtest.OneLevel(tcp), Checks: fmt.Sprintf(check, "c"),
 		More: weirtest.ListenerTables("source", "127.0.0.1:7003", tcp+" source=fe80::11") + fmt.Sprintf(check, "source") +
@@ -40,7 +40,7 @@ func TestLinkLocalServer(t *testing.T) {
 		for _, addr := range []string{"127.0.0.1:7004", "127.0.0.1:7005"} {
 			require.True(t, strings.HasPrefix(weir.DialDatagrams("", addr).RoundTrip("x"), "a "), addr)
 		}
-		time.Sleep(250 * time.Millisecond) // a round of checks
+		time.Sleep(500 * time.Millisecond) // a round of checks, the first of which decides alone
 	}
 	require.Empty(t, w.Events("server_down"))
 

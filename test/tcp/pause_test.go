@@ -11,7 +11,6 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
-	"golang.org/x/sys/unix"
 
 	"weir/internal/nettest"
 	"weir/internal/weirtest"
@@ -19,37 +18,9 @@ import (
 
 // The timeout of everything that TestInputDuringPauseIsInTime tests, and the length of the pause.
 const (
-	pauseTimeout = 2 * time.Second
-	pauseLength  = 3 * time.Second
+	pauseTimeout = 4 * time.Second
+	pauseLength  = 5 * time.Second
 )
-
-// fullBacklog returns the address of a server whose accept queue is full until accept is called.
-func fullBacklog(t *testing.T) (addr string, accept func()) {
-	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
-	require.NoError(t, err)
-	t.Cleanup(func() { unix.Close(fd) })
-	require.NoError(t, unix.Bind(fd, &unix.SockaddrInet4{Addr: [4]byte{127, 0, 0, 1}}))
-	require.NoError(t, unix.Listen(fd, 0))
-	sa, err := unix.Getsockname(fd)
-	require.NoError(t, err)
-	addr = fmt.Sprintf("127.0.0.1:%d", sa.(*unix.SockaddrInet4).Port)
-	queued := 0
-	for ; queued < 8; queued++ {
-		c, err := net.DialTimeout("tcp", addr, 150*time.Millisecond)
-		if err != nil {
-			break
-		}
-		t.Cleanup(func() { c.Close() })
-	}
-	require.Less(t, queued, 8, "the accept queue does not fill")
-	return addr, func() {
-		for range queued {
-			c, _, err := unix.Accept(fd)
-			require.NoError(t, err)
-			t.Cleanup(func() { unix.Close(c) })
-		}
-	}
-}
 
 // While weir is stopped, clients and servers send what the timeouts wait for. All of it is in time, although every
 // deadline passed during the pause. There are more sessions than a loop gets events from one poll.
@@ -65,7 +36,7 @@ func TestInputDuringPauseIsInTime(t *testing.T) { // alone: it has many sessions
 		case <-ctx.Done():
 		}
 	})
-	pending, acceptPending := fullBacklog(t)
+	pending, acceptPending := nettest.FullBacklogUntil(t)
 	idle, header, half, queue, dial, try := nettest.Reserve(t), nettest.Reserve(t), nettest.Reserve(t), nettest.Reserve(t), nettest.Reserve(t), nettest.Reserve(t)
 	listener := func(name, addr, server, listenerKey, clusterKey string) string {
 		table := strings.Replace(weirtest.ListenerTables(name, addr, server), "cluster =", listenerKey+"\ncluster =", 1)
@@ -86,6 +57,9 @@ func TestInputDuringPauseIsInTime(t *testing.T) { // alone: it has many sessions
 		c := nettest.Dial(t, idle)
 		require.NoError(t, weirtest.PingPong(c))
 		idleClients = append(idleClients, c)
+		if len(idleClients)%500 == 0 { // none is idle for long
+			pingPongs(t, idleClients)
+		}
 	}
 	holder := nettest.Dial(t, queue)
 	require.NoError(t, weirtest.PingPong(holder))
@@ -97,9 +71,7 @@ func TestInputDuringPauseIsInTime(t *testing.T) { // alone: it has many sessions
 		headerClients = append(headerClients, c)
 	}
 	dialClient, tryClient := nettest.Dial(t, dial), nettest.Dial(t, try)
-	for i := range idleClients { // all are idle for less than the timeout when weir stops
-		require.NoError(t, weirtest.PingPong(idleClients[i]))
-	}
+	pingPongs(t, idleClients) // all are idle for less than the timeout when weir stops
 	require.NoError(t, weirtest.WriteText(waiting, "x"))
 
 	w.Signal(syscall.SIGSTOP)
@@ -137,4 +109,15 @@ func TestInputDuringPauseIsInTime(t *testing.T) { // alone: it has many sessions
 	_, end := nettest.ReadToEnd(idleClients[0], 10*time.Second)
 	require.Equal(t, nettest.Reset, end)
 	require.Equal(t, "relay client_idle", w.SessionRecord(idleClients[0]).Termination())
+}
+
+// pingPongs writes a byte to each session, and then reads it back from each.
+func pingPongs(t *testing.T, clients []*net.TCPConn) {
+	t.Helper()
+	for _, c := range clients {
+		require.NoError(t, weirtest.WriteText(c, "x"))
+	}
+	for _, c := range clients {
+		weirtest.ReadByte(t, c)
+	}
 }

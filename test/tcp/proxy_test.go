@@ -464,7 +464,7 @@ func TestSlowHeaderLeavesTryTimeout(t *testing.T) {
 func TestUpgradeKeepsProxiedClients(t *testing.T) {
 	t.Parallel()
 	var rec nettest.Recorder
-	l := withListen(proxied("max_sessions_per_source = 1\n", nettest.Start(t, rec.Handle).Addr()+" send_proxy=v1"), nettest.Reserve(t))
+	l := withListen(replaceText(proxied("max_sessions_per_source = 1\n", nettest.Start(t, rec.Handle).Addr()+" send_proxy=v1"), `"3s"`, `"1m"`), nettest.Reserve(t))
 	w := weirtest.Options{Program: weirtest.CopyProgram(t)}.Start(t, l.String())
 	line := "PROXY TCP4 192.0.2.1 192.0.2.2 1234 5678\r\n"
 	c, slow := nettest.Dial(t, l.Listen), nettest.Dial(t, l.Listen)
@@ -474,7 +474,7 @@ func TestUpgradeKeepsProxiedClients(t *testing.T) {
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
-		for began := time.Now(); len(w.UpgradeRecords()) == 0 && time.Since(began) < 2*time.Second; {
+		for began := time.Now(); len(w.UpgradeRecords()) == 0 && time.Since(began) < 20*time.Second; {
 			time.Sleep(time.Millisecond)
 		}
 		io.WriteString(slow, " 192.0.2.2 1234 5678\r\nslow")

@@ -20,14 +20,15 @@ func waits(t *testing.T, c net.Conn, d time.Duration) {
 	c.SetReadDeadline(time.Now().Add(d))
 	_, err := c.Read(make([]byte, 1))
 	require.Equal(t, nettest.Timeout, nettest.StreamEndOf(err))
-	c.SetReadDeadline(time.Now().Add(5 * time.Second))
+	c.SetReadDeadline(time.Now().Add(15 * time.Second))
 }
 
 // inQueue opens a session that has to wait, and returns when it is queued.
-func inQueue(t *testing.T, addr string) *net.TCPConn {
+func inQueue(t *testing.T, a weirtest.API, addr string) *net.TCPConn {
 	t.Helper()
 	c := nettest.Dial(t, addr)
-	waits(t, c, 50*time.Millisecond)
+	a.WaitPhase(c, "queue")
+	waits(t, c, 20*time.Millisecond)
 	return c
 }
 
@@ -35,7 +36,7 @@ func inQueue(t *testing.T, addr string) *net.TCPConn {
 func TestQueueIsFirstInFirstOut(t *testing.T) {
 	t.Parallel()
 	host := nettest.Start(t, nettest.Echo)
-	w, addr := weirtest.Serve(t, weirtest.Config{
+	w, addr, api := weirtest.ServeAPI(t, weirtest.Config{
 		Runtime: "loops = 1", // with several it is their business who is first among clients that come together
 		Cluster: "max_sessions = 1\nqueue_timeout = \"1m\"", Levels: weirtest.OneLevel(host.Addr()),
 	})
@@ -43,7 +44,7 @@ func TestQueueIsFirstInFirstOut(t *testing.T) {
 	require.NoError(t, weirtest.PingPong(held))
 	var queue []*net.TCPConn
 	for i := range 5 {
-		c := inQueue(t, addr)
+		c := inQueue(t, api, addr)
 		_, err := fmt.Fprint(c, i)
 		require.NoError(t, err)
 		queue = append(queue, c)
@@ -65,10 +66,10 @@ func TestQueueIsFirstInFirstOut(t *testing.T) {
 func TestClientLeavesQueue(t *testing.T) {
 	t.Parallel()
 	host := nettest.Start(t, nettest.Greet("A", nettest.Echo))
-	w, addr := weirtest.Serve(t, weirtest.Config{Cluster: "max_sessions = 1\nqueue_timeout = \"1m\"", Levels: weirtest.OneLevel(host.Addr())})
+	w, addr, api := weirtest.ServeAPI(t, weirtest.Config{Cluster: "max_sessions = 1\nqueue_timeout = \"1m\"", Levels: weirtest.OneLevel(host.Addr())})
 	held := nettest.Dial(t, addr)
 	require.Equal(t, "A", weirtest.ReadByte(t, held))
-	aborts, closes, stays := inQueue(t, addr), inQueue(t, addr), inQueue(t, addr)
+	aborts, closes, stays := inQueue(t, api, addr), inQueue(t, api, addr), inQueue(t, api, addr)
 	nettest.Abort(aborts)
 	require.Equal(t, "queue client_reset", w.SessionRecord(aborts).Termination())
 	closes.Close()
@@ -85,19 +86,19 @@ func TestClientLeavesQueue(t *testing.T) {
 func TestQueueTimeout(t *testing.T) {
 	t.Parallel()
 	host := nettest.Start(t, nettest.Greet("A", nettest.Echo))
-	w, addr := weirtest.Serve(t, weirtest.Config{Cluster: "max_sessions = 1\nqueue_timeout = \"600ms\"", Levels: weirtest.OneLevel(host.Addr())})
+	w, addr := weirtest.Serve(t, weirtest.Config{Cluster: "max_sessions = 1\nqueue_timeout = \"1500ms\"", Levels: weirtest.OneLevel(host.Addr())})
 	require.Equal(t, "A", weirtest.ReadByte(t, nettest.Dial(t, addr)))
 	begin := time.Now()
 	early := nettest.Dial(t, addr)
 	waits(t, early, 300*time.Millisecond)
 	middle := time.Now()
 	late := nettest.Dial(t, addr)
-	_, end := nettest.ReadToEnd(early, 5*time.Second)
+	_, end := nettest.ReadToEnd(early, 15*time.Second)
 	require.Equal(t, nettest.Reset, end)
-	weirtest.RequireBetween(t, 600*time.Millisecond, time.Since(begin))
-	_, end = nettest.ReadToEnd(late, 5*time.Second)
+	weirtest.RequireBetween(t, 1500*time.Millisecond, time.Since(begin))
+	_, end = nettest.ReadToEnd(late, 15*time.Second)
 	require.Equal(t, nettest.Reset, end)
-	weirtest.RequireBetween(t, 600*time.Millisecond, time.Since(middle))
+	weirtest.RequireBetween(t, 1500*time.Millisecond, time.Since(middle))
 	for _, c := range []net.Conn{early, late} {
 		r := w.SessionRecord(c)
 		require.Equal(t, "queue queue_timeout", r.Termination())
@@ -111,7 +112,7 @@ func TestFullLevelAndTheNext(t *testing.T) {
 	t.Parallel()
 	for queue, spills := range map[string]bool{"0s": true, "1m": false} {
 		a, b := nettest.Start(t, nettest.Greet("A", nettest.Echo)), nettest.Start(t, nettest.Greet("B", nettest.Echo))
-		w, addr := weirtest.Serve(t, weirtest.Config{
+		w, addr, api := weirtest.ServeAPI(t, weirtest.Config{
 			Cluster: fmt.Sprintf("queue_timeout = %q", queue), Levels: [][]string{{a.Addr() + " max_sessions=2"}, {b.Addr()}},
 		})
 		held := nettest.Dial(t, addr)
@@ -124,7 +125,7 @@ func TestFullLevelAndTheNext(t *testing.T) {
 			require.Equal(t, "A", weirtest.ReadByte(t, nettest.Dial(t, addr)), "the better level, as soon as there is room")
 			continue
 		}
-		c := inQueue(t, addr)
+		c := inQueue(t, api, addr)
 		held.Close()
 		require.Equal(t, "A", weirtest.ReadByte(t, c))
 		require.Zero(t, b.Accepted())
@@ -135,12 +136,12 @@ func TestFullLevelAndTheNext(t *testing.T) {
 func TestQueueMovesToTheNextLevel(t *testing.T) {
 	t.Parallel()
 	a, b := nettest.Start(t, nettest.Greet("A", nettest.Echo)), nettest.Start(t, nettest.Greet("B", nettest.Echo))
-	w, addr := weirtest.Serve(t, weirtest.Config{
+	w, addr, api := weirtest.ServeAPI(t, weirtest.Config{
 		Cluster: "max_sessions = 1\nqueue_timeout = \"1m\"", Checks: weirtest.PassingCheck, Levels: [][]string{{a.Addr() + " name=A"}, {b.Addr() + " name=B"}},
 	})
 	held := nettest.Dial(t, addr)
 	require.Equal(t, "A", weirtest.ReadByte(t, held))
-	one, two := inQueue(t, addr), inQueue(t, addr)
+	one, two := inQueue(t, api, addr), inQueue(t, api, addr)
 	a.Down()
 	w.WaitEvent("server_down", "A")
 	require.Equal(t, "B", weirtest.ReadByte(t, one))
@@ -160,7 +161,7 @@ func TestOneSessionAtATime(t *testing.T) {
 		require.NoError(t, err)
 		require.NoError(t, weirtest.WriteText(c, "x"))
 		require.NoError(t, c.CloseWrite())
-		data, end := nettest.ReadToEnd(c, 5*time.Second)
+		data, end := nettest.ReadToEnd(c, 15*time.Second)
 		require.Equal(t, "x", string(data), "session %d", i)
 		require.Equal(t, nettest.EOF, end)
 		c.Close()
@@ -225,23 +226,23 @@ func TestQueueUnderLoad(t *testing.T) {
 func TestQueueAgainAfterRefusal(t *testing.T) {
 	t.Parallel()
 	a, b := nettest.Start(t, nettest.Greet("A", nettest.Echo)), nettest.Start(t, nettest.Greet("B", nettest.Echo))
-	w, addr := weirtest.Serve(t, weirtest.Config{
+	w, addr, api := weirtest.ServeAPI(t, weirtest.Config{
 		Runtime: "loops = 1", // so that those who come together keep their order
-		Cluster: "max_sessions = 1\nqueue_timeout = \"2s\"\nconnect_timeout = \"200ms\"\nmax_fails = 0",
+		Cluster: "max_sessions = 1\nqueue_timeout = \"4s\"\nconnect_timeout = \"200ms\"\nmax_fails = 0",
 		Levels:  weirtest.OneLevel(a.Addr()+" name=A", b.Addr()+" name=B"),
 	})
 	onA, onB := nettest.Dial(t, addr), nettest.Dial(t, addr)
 	require.Equal(t, "AB", weirtest.ReadByte(t, onA)+weirtest.ReadByte(t, onB))
 	begin := time.Now()
-	served, ends := inQueue(t, addr), inQueue(t, addr)
+	served, ends := inQueue(t, api, addr), inQueue(t, api, addr)
 	a.Down()
 	onA.Close()
 	waits(t, served, 600*time.Millisecond)
 	onB.Close()
 	require.Equal(t, "B", weirtest.ReadByte(t, served))
-	_, end := nettest.ReadToEnd(ends, 5*time.Second)
+	_, end := nettest.ReadToEnd(ends, 15*time.Second)
 	require.Equal(t, nettest.Reset, end)
-	weirtest.RequireBetween(t, 2*time.Second, time.Since(begin))
+	weirtest.RequireBetween(t, 4*time.Second, time.Since(begin))
 	require.Contains(t, w.SessionRecord(ends).Termination(), "queue_timeout")
 }
 
@@ -255,7 +256,7 @@ func TestTryTimeoutInQueue(t *testing.T) {
 	require.Equal(t, "A", weirtest.ReadByte(t, nettest.Dial(t, addr)))
 	begin := time.Now()
 	c := nettest.Dial(t, addr)
-	_, end := nettest.ReadToEnd(c, 5*time.Second)
+	_, end := nettest.ReadToEnd(c, 15*time.Second)
 	require.Equal(t, nettest.Reset, end)
 	weirtest.RequireBetween(t, 500*time.Millisecond, time.Since(begin))
 	require.Equal(t, "queue try_timeout", w.SessionRecord(c).Termination())

@@ -33,7 +33,7 @@ func TestRedisClient(t *testing.T) {
 		require.True(t, lines.Scan())
 	}
 	require.Equal(t, "1\n", weirtest.RedisCLI(t, addr, "PUBLISH", "news", "extra extra"))
-	sub.SetReadDeadline(time.Now().Add(5 * time.Second))
+	sub.SetReadDeadline(time.Now().Add(15 * time.Second))
 	for lines.Scan() && lines.Text() != "extra extra" {
 	}
 	require.Equal(t, "extra extra", lines.Text())
@@ -68,10 +68,11 @@ func TestKilledRedisCostsOnlyItsSessions(t *testing.T) {
 	}
 	w, addr := weirtest.Serve(t, weirtest.Config{
 		Cluster: "fail_timeout = \"200ms\"", Levels: weirtest.OneLevel(list...),
-		Checks: "[[cluster.c.check]]\ntype = \"tcp\"\ninterval = \"200ms\"\ntimeout = \"100ms\"\n",
+		Checks: "[[cluster.c.check]]\ntype = \"tcp\"\ninterval = \"500ms\"\ntimeout = \"500ms\"\nfast_interval = \"100ms\"\n",
 	})
 	type failure struct {
 		client string
+		began  time.Time
 		err    error
 	}
 	var (
@@ -89,8 +90,8 @@ func TestKilledRedisCostsOnlyItsSessions(t *testing.T) {
 					return
 				default:
 				}
+				began, client := time.Now(), ""
 				c, err := nettest.TryDial(addr)
-				client := ""
 				if err == nil {
 					client = c.LocalAddr().String()
 					err = weirtest.RedisPings(c, 20)
@@ -99,7 +100,7 @@ func TestKilledRedisCostsOnlyItsSessions(t *testing.T) {
 				mu.Lock()
 				sessions++
 				if err != nil {
-					failures = append(failures, failure{client, err})
+					failures = append(failures, failure{client, began, err})
 				}
 				mu.Unlock()
 			}
@@ -135,13 +136,13 @@ func TestKilledRedisCostsOnlyItsSessions(t *testing.T) {
 	for _, f := range failures {
 		require.NotEmpty(t, f.client, "connecting to weir: %v", f.err)
 		r := w.WaitRecord(5*time.Second, "the record of a failed session", func(r weirtest.Record) bool {
-			return r.Termination() != "" && r.Text("client") == f.client
+			return r.Termination() != "" && r.Text("client") == f.client && r.IsAfter(f.began) // its port had other sessions before
 		})
 		require.Equal(t, "B", r.Text("server"), "%v: %v", f.err, r)
 		require.Contains(t, r.Termination(), "relay", "%v: %v", f.err, r)
 	}
 	require.Positive(t, len(w.Records(func(r weirtest.Record) bool { return r.Text("server") == "B" && r.Termination() != "" })))
-	nettest.Wait(t, 5*time.Second, "the server's return", func() bool {
+	nettest.Wait(t, 15*time.Second, "the server's return", func() bool {
 		c := nettest.Dial(t, addr)
 		require.NoError(t, weirtest.RedisPings(c, 1))
 		c.Close()

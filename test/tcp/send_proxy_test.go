@@ -384,8 +384,8 @@ func TestChecksSendProxy(t *testing.T) {
 		for check, r := range map[string]*nettest.Recorder{"": &rec, "send = \"PING\"\nexpect = \"ready\"\n": &asked} {
 			_, addr := weirtest.Serve(t, weirtest.Config{
 				Levels: weirtest.OneLevel(nettest.Start(t, r.Handle).Addr() + " send_proxy=" + version),
-				Checks: fmt.Sprintf("[[cluster.c.check]]\ntype = \"tcp\"\ninterval = \"200ms\"\ntimeout = \"200ms\"\n%s"+
-					"[[cluster.c.check]]\ntype = \"tcp\"\nid = \"other\"\ninterval = \"200ms\"\ntimeout = \"200ms\"\nport = %s\n", check, port(more.Addr())),
+				Checks: fmt.Sprintf("[[cluster.c.check]]\ntype = \"tcp\"\ninterval = \"500ms\"\ntimeout = \"500ms\"\n%s"+
+					"[[cluster.c.check]]\ntype = \"tcp\"\nid = \"other\"\ninterval = \"500ms\"\ntimeout = \"500ms\"\nport = %s\n", check, port(more.Addr())),
 			})
 			_ = addr
 			v := r.WaitEnd(t, 1, 5*time.Second)

@@ -45,9 +45,9 @@ func TestUrgentByteInLargeTransfer(t *testing.T) {
 	t.Parallel()
 	half := bytes.Repeat([]byte("x"), 500_000)
 	want := len(half)*2 + 1
-	var up, down = make(chan int, 1), nettest.Start(t, func(_ context.Context, c *net.TCPConn) { urgently(c, half); nettest.ReadToEnd(c, 5*time.Second) })
+	var up, down = make(chan int, 1), nettest.Start(t, func(_ context.Context, c *net.TCPConn) { urgently(c, half); nettest.ReadToEnd(c, 20*time.Second) })
 	sink := nettest.Start(t, func(_ context.Context, c *net.TCPConn) {
-		data, _ := nettest.ReadToEnd(c, 5*time.Second)
+		data, _ := nettest.ReadToEnd(c, 20*time.Second)
 		up <- len(data)
 	})
 	_, fromClient := weirtest.Serve(t, weirtest.Config{Levels: weirtest.OneLevel(sink.Addr())})
@@ -59,7 +59,7 @@ func TestUrgentByteInLargeTransfer(t *testing.T) {
 		c.Close()
 
 		c = nettest.Dial(t, fromServer)
-		data, end := nettest.ReadToEnd(c, 5*time.Second)
+		data, end := nettest.ReadToEnd(c, 20*time.Second)
 		require.Equal(t, nettest.EOF, end)
 		require.Len(t, data, want)
 		c.Close()

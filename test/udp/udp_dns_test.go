@@ -71,8 +71,8 @@ func TestUDPRealDNS(t *testing.T) {
 	first, second := nettest.ReserveDatagrams(t), nettest.ReserveDatagrams(t)
 	stop := dnsmasq(t, first, "192.0.2.1")
 	dnsmasq(t, second, "192.0.2.2")
-	l := weirtest.Config{Levels: weirtest.OneLevel(first, second), Listener: "responses = 1\nflow_timeout = \"1s\"", Cluster: "max_fails = 2\nfail_timeout = \"500ms\"",
-		Checks: "[[cluster.c.check]]\ntype = \"udp\"\nsend = \"0x000101000001000000000000047765697204746573740000010001\"\nexpect = \"0xc0000202\"\ninterval = \"100ms\"\ntimeout = \"100ms\"\nservers = [\"" + second + "\"]\n"}.UDP(t)
+	l := weirtest.Config{Levels: weirtest.OneLevel(first, second), Listener: "responses = 1\nflow_timeout = \"4s\"", Cluster: "max_fails = 2\nfail_timeout = \"500ms\"",
+		Checks: "[[cluster.c.check]]\ntype = \"udp\"\nsend = \"0x000101000001000000000000047765697204746573740000010001\"\nexpect = \"0xc0000202\"\ninterval = \"500ms\"\ntimeout = \"500ms\"\nservers = [\"" + second + "\"]\n"}.UDP(t)
 	_, addr := weirtest.ServeUDP(t, l)
 	const workers = 4
 	var asked, lost atomic.Int64
@@ -88,7 +88,7 @@ func TestUDPRealDNS(t *testing.T) {
 					return nil
 				default:
 				}
-				answer, err := query(c.UDPConn, id, 400*time.Millisecond)
+				answer, err := query(c.UDPConn, id, 3*time.Second)
 				asked.Add(1)
 				switch {
 				case err == nil:
@@ -104,7 +104,7 @@ func TestUDPRealDNS(t *testing.T) {
 	}
 	more := func(what string, n *atomic.Int64) {
 		before := n.Load()
-		nettest.Wait(t, 10*time.Second, what, func() bool { return n.Load() > before+50 })
+		nettest.Wait(t, 20*time.Second, what, func() bool { return n.Load() > before+50 })
 	}
 	more("answers of the first", &seen[1])
 	more("answers of the second", &seen[2])

@@ -57,7 +57,7 @@ func TestLateReplyToOldPort(t *testing.T) {
 	t.Parallel()
 	late := nettest.StartDatagrams(t, func(_ netip.AddrPort, data []byte, reply func([]byte)) {
 		copied := slices.Clone(data)
-		time.AfterFunc(300*time.Millisecond, func() { reply(copied) })
+		time.AfterFunc(150*time.Millisecond, func() { reply(copied) })
 	})
 	prompt := nettest.StartDatagrams(t, nettest.EchoDatagram)
 	w, addr := weirtest.ServeUDP(t, weirtest.Config{Levels: weirtest.OneLevel(late.Addr(), prompt.Addr()), Listener: "requests = 1\nflow_timeout = \"2s\""})
@@ -102,7 +102,7 @@ func TestBusyFlowLeavesServer(t *testing.T) {
 		hosts[name] = nettest.StartDatagrams(t, nettest.ReplyWithName(name))
 	}
 	_, addr, a := weirtest.ServeAPI(t, weirtest.Config{
-		Runtime: "drain_timeout = \"800ms\"", Cluster: "on_down = \"keep\"",
+		Runtime: "drain_timeout = \"2s\"", Cluster: "on_down = \"keep\"",
 		Levels: [][]string{{hosts["a"].Addr() + " name=a"}, {hosts["b"].Addr() + " name=b"}},
 	}.UDP(t))
 	c := nettest.DialDatagrams(t, "", addr)
@@ -123,11 +123,12 @@ func TestBusyFlowLeavesServer(t *testing.T) {
 		a.MustDo("PATCH /v1/clusters/c/servers/a", fmt.Sprintf(`{"state": %s}`, s))
 	}
 	state(`"drain"`)
-	weirtest.RequireBetween(t, 800*time.Millisecond, leaves("a", "b"))
+	weirtest.RequireBetween(t, 2*time.Second, leaves("a", "b"))
 	state("null")
-	weirtest.RequireBetween(t, 800*time.Millisecond, leaves("b", "a"))
+	weirtest.RequireBetween(t, 2*time.Second, leaves("b", "a"))
 	state(`"maint"`)
-	require.Less(t, leaves("a", "b"), 600*time.Millisecond)
+	leaves("a", "b")
+	require.Less(t, nettest.Elapsed(begin), 1500*time.Millisecond)
 }
 
 // A server, and a listener, that are removed and return before the drain deadline take their flows back: the flows keep
@@ -135,7 +136,7 @@ func TestBusyFlowLeavesServer(t *testing.T) {
 func TestServerThatReturnsKeepsItsFlows(t *testing.T) {
 	t.Parallel()
 	one, two := nettest.StartDatagrams(t, nettest.ReplyWithName("one")), nettest.StartDatagrams(t, nettest.ReplyWithName("two"))
-	l := weirtest.Config{Runtime: "drain_timeout = \"1s\"", Levels: weirtest.OneLevel(one.Addr()+" name=one", two.Addr()+" name=two")}.UDP(t)
+	l := weirtest.Config{Runtime: "drain_timeout = \"2s\"", Levels: weirtest.OneLevel(one.Addr()+" name=one", two.Addr()+" name=two")}.UDP(t)
 	w, addr, a := weirtest.ServeAPI(t, l)
 	l.Listen = addr
 	c := nettest.DialDatagrams(t, "", addr)
@@ -149,8 +150,8 @@ func TestServerThatReturnsKeepsItsFlows(t *testing.T) {
 		removed := time.Now()
 		require.Equal(t, first, c.RoundTrip("x"))
 		w.Reload(a.AddTo(l.String()))
-		require.Less(t, nettest.Elapsed(removed), time.Second)
-		for time.Since(removed) < 1500*time.Millisecond {
+		require.Less(t, time.Since(removed), 2*time.Second, "a slow machine")
+		for time.Since(removed) < 3*time.Second {
 			require.Equal(t, first, c.RoundTrip("x"))
 			time.Sleep(20 * time.Millisecond)
 		}

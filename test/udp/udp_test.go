@@ -92,12 +92,16 @@ func TestUDPRefusedServer(t *testing.T) {
 	t.Parallel()
 	echo := nettest.StartDatagrams(t, nettest.EchoDatagram)
 	w, addr := weirtest.ServeUDP(t, weirtest.Config{Levels: weirtest.OneLevel(nettest.ReserveDatagrams(t), echo.Addr()), Cluster: "max_fails = 0"})
+	var clients []*nettest.DatagramClient
 	for i := range 20 {
 		c := nettest.DialDatagrams(t, "", addr)
 		ask := fmt.Sprint("hello ", i)
 		begin := time.Now()
 		require.Equal(t, ask, c.RoundTrip(ask))
-		require.Less(t, nettest.Elapsed(begin), time.Second)
+		require.Less(t, nettest.Elapsed(begin), weirtest.Bound(time.Second))
+		clients = append(clients, c)
+	}
+	for _, c := range clients {
 		_, more := c.Receive(2 * time.Millisecond)
 		require.False(t, more)
 	}
@@ -259,7 +263,7 @@ func TestUDPServerStates(t *testing.T) {
 	t.Parallel()
 	a, b := nettest.StartDatagrams(t, nettest.ReplyWithName("a")), nettest.StartDatagrams(t, nettest.ReplyWithName("b"))
 	for _, onDown := range []string{"keep", "close"} {
-		l := weirtest.Config{Listener: `flow_timeout = "1500ms"`, Cluster: fmt.Sprintf("on_down = %q", onDown),
+		l := weirtest.Config{Listener: `flow_timeout = "4s"`, Cluster: fmt.Sprintf("on_down = %q", onDown),
 			Levels: [][]string{{a.Addr() + " name=a"}, {b.Addr() + " name=b"}}}.UDP(t)
 		set := func(state string) string {
 			l := l
@@ -335,11 +339,11 @@ func TestUDPServerMoves(t *testing.T) {
 	t.Parallel()
 	a, b := nettest.StartDatagrams(t, nettest.ReplyWithName("a")), nettest.StartDatagrams(t, nettest.ReplyWithName("b"))
 	other := nettest.StartDatagrams(t, nettest.ReplyWithName("o"))
-	const drain = 2 * time.Second
+	const drain = 4 * time.Second
 	for _, how := range []string{"reload", "upgrade"} {
 		t.Run(how, func(t *testing.T) {
 			t.Parallel()
-			l := weirtest.Config{Runtime: fmt.Sprintf("drain_timeout = %q", drain), Listener: `flow_timeout = "1500ms"`, Levels: weirtest.OneLevel(a.Addr()+" name=s", other.Addr())}.UDP(t)
+			l := weirtest.Config{Runtime: fmt.Sprintf("drain_timeout = %q", drain), Listener: `flow_timeout = "3500ms"`, Levels: weirtest.OneLevel(a.Addr()+" name=s", other.Addr())}.UDP(t)
 			w := weirtest.Options{Program: weirtest.CopyProgram(t)}.Start(t, l.String())
 			w.Baseline = nil // flows outlast their clients
 			c := nettest.DialDatagrams(t, "", l.Listen)
@@ -358,7 +362,7 @@ func TestUDPServerMoves(t *testing.T) {
 			now := first
 			for ; now[:1] == "a"; now = c.RoundTrip("x") {
 				require.Equal(t, first, now)
-				require.Less(t, time.Since(moved), drain+5*time.Second)
+				require.Less(t, nettest.Elapsed(moved), drain+5*time.Second)
 				time.Sleep(10 * time.Millisecond)
 			}
 			require.GreaterOrEqual(t, time.Since(moved), drain)
@@ -385,7 +389,7 @@ func TestUDPServerRemoved(t *testing.T) {
 	w.Reload(l.String())
 	removed := time.Now()
 	for c.RoundTrip("x") == "slow" {
-		require.Less(t, time.Since(removed), 5*time.Second)
+		require.Less(t, nettest.Elapsed(removed), 5*time.Second)
 	}
 	w.WaitRecord(5*time.Second, "the end of the flow", func(r weirtest.Record) bool { return r.Termination() == "relay cut_server_removed" })
 	nettest.Wait(t, 5*time.Second, "an end to all flows", func() bool { return len(w.Records(func(r weirtest.Record) bool { return r.IsEvent("session") })) >= 2 })
@@ -396,7 +400,7 @@ func TestUDPServerRemoved(t *testing.T) {
 func TestUDPListenerRemoved(t *testing.T) {
 	t.Parallel()
 	host := nettest.StartDatagrams(t, nettest.ReplyWithName("a"))
-	l := weirtest.Config{Levels: weirtest.OneLevel(host.Addr())}.UDP(t)
+	l := weirtest.Config{Levels: weirtest.OneLevel(host.Addr()), Listener: `flow_timeout = "4s"`}.UDP(t)
 	w := weirtest.Start(t, l.String())
 	c := nettest.DialDatagrams(t, "", l.Listen)
 	first := c.RoundTrip("x")
@@ -412,7 +416,7 @@ func TestUDPListenerRemoved(t *testing.T) {
 	late.RoundTrip("x")
 	// Without flows it closes immediately.
 	w.Reload(elsewhere.String())
-	nettest.Wait(t, 10*time.Second, "the port to refuse", func() bool {
+	nettest.Wait(t, 20*time.Second, "the port to refuse", func() bool {
 		d, err := nettest.TryDialDatagrams("", l.Listen)
 		require.NoError(t, err)
 		defer d.Close()
@@ -515,7 +519,7 @@ func TestUDPClosedClients(t *testing.T) {
 func TestUDPAdmission(t *testing.T) {
 	t.Parallel()
 	host := nettest.StartDatagrams(t, nettest.EchoDatagram)
-	w, addr := weirtest.ServeUDP(t, weirtest.Config{Levels: weirtest.OneLevel(host.Addr()), Listener: "deny = [\"127.77.0.0/16\"]\nmax_sessions = 4\nmax_flows_per_source = 2\nflow_timeout = \"3s\""})
+	w, addr := weirtest.ServeUDP(t, weirtest.Config{Levels: weirtest.OneLevel(host.Addr()), Listener: "deny = [\"127.77.0.0/16\"]\nmax_sessions = 4\nmax_flows_per_source = 2\nflow_timeout = \"5s\""})
 	denied := nettest.DialDatagrams(t, "127.77.1.1:0", addr)
 	denied.Send([]byte("x"))
 	_, ok := denied.Receive(100 * time.Millisecond)
@@ -523,10 +527,10 @@ func TestUDPAdmission(t *testing.T) {
 	w.WaitRecord(5*time.Second, "the refusal", func(r weirtest.Record) bool {
 		return r.IsEvent("session_refused") && r.Text("reason") == "denied"
 	})
-	served := func(from string) bool {
+	served := func(from string, within time.Duration) bool {
 		c := nettest.DialDatagrams(t, from+":0", addr)
 		c.Send([]byte("x"))
-		_, ok := c.Receive(200 * time.Millisecond)
+		_, ok := c.Receive(within)
 		return ok
 	}
 	comes := func(from string) {
@@ -535,12 +539,12 @@ func TestUDPAdmission(t *testing.T) {
 	}
 	comes("127.0.0.1")
 	comes("127.0.0.1")
-	require.False(t, served("127.0.0.1"), "a third flow of one source")
+	require.False(t, served("127.0.0.1", 200*time.Millisecond), "a third flow of one source")
 	comes("127.0.0.2")
 	comes("127.0.0.3")
-	require.False(t, served("127.0.0.4"), "a fifth flow")
+	require.False(t, served("127.0.0.4", 200*time.Millisecond), "a fifth flow")
 	require.Zero(t, host.Received()-4)
-	nettest.Wait(t, 5*time.Second, "room", func() bool { return served("127.0.0.5") })
+	nettest.Wait(t, 15*time.Second, "room", func() bool { return served("127.0.0.5", time.Second) })
 }
 
 // Without any answering server there is no reply, no busy loop and no flood of log lines; a server that returns is
@@ -563,7 +567,7 @@ func TestUDPNoServer(t *testing.T) {
 	require.Less(t, share, 0.5)
 	_, answered := c.Receive(10 * time.Millisecond)
 	require.False(t, answered)
-	require.Less(t, len(w.Warnings()), 5)
+	require.LessOrEqual(t, len(w.Warnings()), 3+int(time.Since(begin).Seconds()))
 	host.Up()
 	nettest.Wait(t, 5*time.Second, "an answer", func() bool {
 		c.Write([]byte("x"))
@@ -618,7 +622,7 @@ func TestUDPAcceptProxy(t *testing.T) {
 	t.Parallel()
 	host := nettest.StartDatagrams(t, nettest.EchoDatagram)
 	w, addr := weirtest.ServeUDP(t, weirtest.Config{Levels: weirtest.OneLevel(host.Addr()), Cluster: `send_proxy = "v2"`,
-		Listener: "accept_proxy = true\ntrusted_proxies = [\"127.0.0.1\"]\ndeny = [\"192.0.2.66\"]\nmax_flows_per_source = 1"})
+		Listener: "accept_proxy = true\ntrusted_proxies = [\"127.0.0.1\"]\ndeny = [\"192.0.2.66\"]\nmax_flows_per_source = 1\nflow_timeout = \"5s\""})
 	dest := netip.MustParseAddrPort("198.51.100.1:53")
 	with := func(client, payload string, local bool, tlvs ...byte) []byte {
 		h := proxy.Header{Version: 2, Local: local, Transport: proxy.Datagram, Source: netip.MustParseAddrPort(client), Dest: dest, TLVs: tlvs}
@@ -668,7 +672,7 @@ func TestUDPAcceptProxy(t *testing.T) {
 	require.False(t, ok)
 	require.Equal(t, seen, host.Received())
 	for _, client := range []string{"192.0.2.1:1000", "192.0.2.2:2000", "[2001:db8::1]:3000"} {
-		w.WaitRecord(5*time.Second, "the record of "+client, func(r weirtest.Record) bool { return r.Text("client") == client })
+		w.WaitRecord(15*time.Second, "the record of "+client, func(r weirtest.Record) bool { return r.Text("client") == client })
 	}
 }
 
@@ -690,7 +694,7 @@ func TestUDPSource(t *testing.T) {
 func TestDatagramDuringPauseIsInTime(t *testing.T) {
 	t.Parallel()
 	host := nettest.StartDatagrams(t, nettest.ReplyWithName("a"))
-	w, addr := weirtest.ServeUDP(t, weirtest.Config{Listener: `flow_timeout = "2s"`, Levels: weirtest.OneLevel(host.Addr())})
+	w, addr := weirtest.ServeUDP(t, weirtest.Config{Listener: `flow_timeout = "4s"`, Levels: weirtest.OneLevel(host.Addr())})
 	var clients []*nettest.DatagramClient
 	var ports []string
 	for range 20 {
@@ -702,7 +706,7 @@ func TestDatagramDuringPauseIsInTime(t *testing.T) {
 	for _, c := range clients {
 		c.Send([]byte("2"))
 	}
-	time.Sleep(3*time.Second - time.Since(stopped))
+	time.Sleep(5*time.Second - time.Since(stopped))
 	w.Signal(syscall.SIGCONT)
 	for i, c := range clients {
 		data, ok := c.Receive(5 * time.Second)
