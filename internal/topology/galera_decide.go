@@ -1,7 +1,9 @@
 package topology
 
 import (
+	"cmp"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 )
@@ -15,11 +17,14 @@ import (
 // still differ:
 //
 //	views                                                 component that counts
+//	one has more than half of the nodes that are asked    that one: a node alone decides nothing, whatever it claims
 //	one has more than half of its nodes among the         that one: a node that is cut off still believes in its old view
 //	answers, others have not                              for some seconds
 //	several have, or none has                             the one of more nodes, then the one with more changes
 //	the same size and number of changes, another UUID,    none: two clusters, or one that was bootstrapped twice
 //	or two nodes with the same index
+//	the same, and the view has room for all nodes that    the nodes that have an index of their own; one of the others is
+//	are asked                                             not what it claims
 //
 // Nodes of other components get no session, not even as replicas.
 func decideGalera(nodes []sqlNode, current string, sticky, settled bool) sqlDecision {
@@ -52,10 +57,13 @@ func decideGalera(nodes []sqlNode, current string, sticky, settled bool) sqlDeci
 		d.source = "galera: no node can serve"
 		return d
 	}
-	views := rankViews(components)
+	rank := viewRank{components, len(nodes)}
+	views := rank.sort()
 	first := components[views[0]]
-	split := sameIndex(nodes, first) || len(views) > 1 && sameRank(components, views[0], views[1])
-	if len(views) > 1 || split {
+	alone := withOwnIndex(nodes, first)
+	odd := len(alone) < len(first)
+	split := odd && (len(alone) == 0 || len(nodes) > views[0].size) || len(views) > 1 && rank.compare(views[0], views[1]) == 0
+	if len(views) > 1 || odd || split {
 		d.doubt = undecided
 		if settled {
 			d.doubt = certain
@@ -66,6 +74,18 @@ func decideGalera(nodes []sqlNode, current string, sticky, settled bool) sqlDeci
 			if view != views[0] || split {
 				d.roles[i] = sqlRole{role: Other, able: d.doubt == undecided && d.roles[i].able, reason: "it is in another component: " + view.String()}
 			}
+		}
+	}
+	if odd && !split {
+		for _, i := range first {
+			if !slices.Contains(alone, i) {
+				d.roles[i] = sqlRole{role: Other, able: d.doubt == undecided && d.roles[i].able,
+					reason: fmt.Sprintf("another node has index %d in the same view too", nodes[i].now.galera.index)}
+			}
+		}
+		first = alone
+		if settled {
+			d.problem = "nodes have the same index: " + describe(nodes, components, views[:1])
 		}
 	}
 	if len(views) > 1 && settled {
@@ -104,58 +124,51 @@ func (d *sqlDecision) elect(nodes []sqlNode, component []int, current string, st
 		"it is synced, with the lowest index")
 }
 
-// rankViews sorts the views: the component that counts is the first.
-func rankViews(components map[galeraView][]int) []galeraView {
-	views := make([]galeraView, 0, len(components))
-	for v := range components {
-		views = append(views, v)
-	}
+// viewRank compares components by their views.
+type viewRank struct {
+	components map[galeraView][]int
+	asked      int // nodes
+}
+
+// sort returns the views; that of the component that counts is the first.
+func (r viewRank) sort() []galeraView {
+	views := slices.Collect(maps.Keys(r.components))
 	slices.SortFunc(views, func(a, b galeraView) int {
-		if c := compareRank(components, a, b); c != 0 {
-			return c
-		}
-		return strings.Compare(a.cluster, b.cluster)
+		return cmp.Or(r.compare(a, b), strings.Compare(a.cluster, b.cluster))
 	})
 	return views
 }
 
-// compareRank compares the ranks of two components; the higher one is less.
-func compareRank(components map[galeraView][]int, a, b galeraView) int {
-	major := func(v galeraView) int {
-		if 2*len(components[v]) > v.size {
-			return 1
+// compare compares the ranks of two components; the higher one is less.
+func (r viewRank) compare(a, b galeraView) int {
+	of := func(v galeraView) (most, major int) {
+		n := 2 * len(r.components[v])
+		if n > r.asked {
+			most = 1
 		}
-		return 0
+		if n > v.size {
+			major = 1
+		}
+		return most, major
 	}
-	switch {
-	case major(a) != major(b):
-		return major(b) - major(a)
-	case a.size != b.size:
-		return b.size - a.size
-	case a.change > b.change:
-		return -1
-	case a.change < b.change:
-		return 1
-	}
-	return 0
+	mostA, majorA := of(a)
+	mostB, majorB := of(b)
+	return cmp.Or(mostB-mostA, majorB-majorA, b.size-a.size, cmp.Compare(b.change, a.change))
 }
 
-func sameRank(components map[galeraView][]int, a, b galeraView) bool {
-	return compareRank(components, a, b) == 0
-}
-
-// sameIndex reports whether two nodes that believe in the same view have the same index in it: they are not in one
-// component.
-func sameIndex(nodes []sqlNode, component []int) bool {
-	seen := map[int]bool{}
+// withOwnIndex returns the nodes of a component whose index no other one of them has. Two nodes with the same index in the
+// same view are not in one component.
+func withOwnIndex(nodes []sqlNode, component []int) (alone []int) {
+	count := map[int]int{}
 	for _, i := range component {
-		index := nodes[i].now.galera.index
-		if seen[index] {
-			return true
-		}
-		seen[index] = true
+		count[nodes[i].now.galera.index]++
 	}
-	return false
+	for _, i := range component {
+		if count[nodes[i].now.galera.index] == 1 {
+			alone = append(alone, i)
+		}
+	}
+	return alone
 }
 
 // describe lists components with their nodes.

@@ -102,6 +102,34 @@ func TestDecideGalera(t *testing.T) {
 	}
 }
 
+// One node that lies does not take the writer from the others, whatever it claims: a later change, another size, the index of
+// another node, and that it is read only.
+func TestLyingGaleraNodeLeavesTheOthersAWriter(t *testing.T) {
+	for _, size := range []int{3, 5} { // of 5 nodes, weir may have 3
+		for _, lie := range []galeraFacts{
+			{view: galeraView{uuidA, 99, size}}, {view: galeraView{uuidA, 99, 1}}, {view: galeraView{uuidA, 99, 2}}, {view: galeraView{uuidB, 99, 1}},
+			{view: galeraView{uuidA, 3, size}}, {view: galeraView{uuidA, 3, size}, index: 1}, {view: galeraView{uuidA, 99, 1 << 20}},
+		} {
+			for _, readOnly := range []string{"", "read_only = ON"} {
+				lie.readOnly = readOnly
+				nodes := []sqlNode{member("a", uuidA, 3, size, 0), member("b", uuidA, 3, size, 1), galeraNode("liar", lie)}
+				for _, current := range []string{"a", "b", ""} {
+					d := decideGalera(nodes, current, false, true)
+					require.Contains(t, []string{"a", "b"}, d.primary, "%+v", lie)
+					require.Equal(t, certain, d.doubt)
+					require.NotEmpty(t, d.problem)
+					require.Equal(t, Other, d.roles[2].role)
+					require.NotEmpty(t, d.roles[2].reason)
+				}
+			}
+		}
+	}
+	two := []sqlNode{member("a", uuidA, 3, 2, 0), member("liar", uuidA, 3, 2, 0)}
+	require.Empty(t, decideGalera(two, "a", false, true).primary, "one word against another")
+	twice := []sqlNode{member("a", uuidA, 3, 2, 0), member("b", uuidA, 3, 2, 0), member("c", uuidA, 3, 2, 1)}
+	require.Empty(t, decideGalera(twice, "a", false, true).primary, "three nodes in a view of two: bootstrapped twice")
+}
+
 // While the answers do not go together, the current node continues if it can serve.
 func TestGaleraKeepsTheNodeWhileMembershipChanges(t *testing.T) {
 	nodes := []sqlNode{member("a", uuidA, 3, 3, 0), member("b", uuidA, 4, 2, 0), member("c", uuidA, 4, 2, 1)}
