@@ -32,7 +32,7 @@ func TestScriptedFailovers(t *testing.T) {
 		list += fmt.Sprintf("%q, ", s.Addr())
 	}
 	w, addr, api := weirtest.ServeAPI(t, weirtest.Config{
-		Levels: weirtest.OneLevel(weirtest.WeightedLevel(hosts, "A B C")...), Cluster: fmt.Sprintf(topologyRecipe, list) + "interval = \"200ms\"\ntimeout = \"100ms\"\n",
+		Levels: weirtest.OneLevel(weirtest.WeightedLevel(hosts, "A B C")...), Cluster: fmt.Sprintf(topologyRecipe, list) + "interval = \"200ms\"\ntimeout = \"200ms\"\n",
 	})
 	keepConnections(w, len(sentinels))
 	nettest.Wait(t, 10*time.Second, "the subscriptions", func() bool {
@@ -102,12 +102,12 @@ func TestScriptedFailovers(t *testing.T) {
 				break
 			}
 			require.Equal(t, old, name)
-			if begin.Sub(switched) > weirtest.Bound(grace)+nettest.StalledSince(switched) {
+			if begin.Sub(switched) > grace+nettest.StalledSince(switched) {
 				late++
 			}
 		}
 		for _, c := range kept {
-			_, end := nettest.ReadToEnd(c, 5*time.Second)
+			_, end := nettest.ReadToEnd(c, 15*time.Second)
 			require.Equal(t, nettest.Reset, end, "a session on the old primary")
 		}
 		closed = append(closed, nettest.Elapsed(switched))
@@ -126,7 +126,7 @@ func TestScriptedFailovers(t *testing.T) {
 	t.Logf("%d scripted failovers: first session at the new primary after %v (median) and %v (p99), all sessions at the old one closed after %v (p99); %d late sessions",
 		failovers, weirtest.Median(first), weirtest.Percentile(first, 99), weirtest.Percentile(closed, 99), late)
 	require.Zero(t, late)
-	require.LessOrEqual(t, weirtest.Percentile(first, 99), weirtest.Bound(grace))
+	require.LessOrEqual(t, weirtest.Percentile(first, 99), grace)
 	require.Equal(t, "0", api.Metric(`weir_sessions_on_non_primary{cluster="c"}`))
 	w.WaitEvents("primary_change", failovers+1)
 	require.Len(t, w.Events("primary_change"), failovers+1)

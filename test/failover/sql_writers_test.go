@@ -50,8 +50,8 @@ type sqlWrite struct {
 
 // sqlConnect is a failure to connect.
 type sqlConnect struct {
-	began time.Time
-	err   error
+	began, ended time.Time
+	err          error
 }
 
 // startSQLWriters starts n clients of the listener at addr. Without pooled, each write has a session of its own.
@@ -98,7 +98,7 @@ func (w *sqlWriters) write(ctx context.Context) {
 	if err != nil {
 		if ctx.Err() == nil {
 			w.mu.Lock()
-			w.connects = append(w.connects, sqlConnect{began, err})
+			w.connects = append(w.connects, sqlConnect{began, time.Now(), err})
 			w.mu.Unlock()
 		}
 		return
@@ -150,7 +150,8 @@ func (w *sqlWriters) requireConnects(t *testing.T, weir *weirtest.Weir) {
 	for _, f := range failed {
 		during := slices.ContainsFunc(changes, func(r weirtest.Record) bool {
 			at, err := time.Parse(time.RFC3339Nano, r.Text("time"))
-			return err == nil && f.began.After(at.Add(-time.Second)) && f.began.Before(at.Add(20*time.Millisecond))
+			margin := weirtest.Bound(50 * time.Millisecond) // between the change, its record and what the client notices of it
+			return err == nil && f.began.Before(at.Add(margin)) && f.ended.After(at.Add(-margin))
 		})
 		require.True(t, during, "%v: %v", f.began, f.err)
 	}
