@@ -1,6 +1,6 @@
 package soak
 
-// The weir under test: its process, log, metrics and API.
+// The weir under test: its process and log.
 
 import (
 	"bufio"
@@ -15,8 +15,6 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"slices"
-	"strconv"
 	"strings"
 	"sync"
 	"syscall"
@@ -188,13 +186,6 @@ func (p *weirProcess) rejectInvalid(mistaken, good string) error {
 	return fmt.Errorf("an invalid configuration was not rejected: %v", err)
 }
 
-// call makes an API request. Its errors are *statusError and those of the transport.
-func (p *weirProcess) call(method, path, body string) ([]byte, error) {
-	p.calls.RLock()
-	defer p.calls.RUnlock()
-	return p.request(method, path, body)
-}
-
 // upgrade upgrades weir to the same program and returns when the old process has ended.
 func (p *weirProcess) upgrade() error {
 	p.calls.Lock()
@@ -260,120 +251,6 @@ func running(pid int) bool {
 	}
 	after := bytes.TrimSpace(text[bytes.LastIndexByte(text, ')')+1:])
 	return len(after) > 0 && after[0] != 'Z' && after[0] != 'X'
-}
-
-func (p *weirProcess) request(method, path, body string) ([]byte, error) {
-	req, err := http.NewRequest(method, "http://weir"+path, strings.NewReader(body))
-	if err != nil {
-		return nil, err
-	}
-	if body != "" {
-		req.Header.Set("Content-Type", "application/json")
-	}
-	resp, err := p.http.Do(req)
-	if err != nil {
-		return nil, err
-	}
-	defer resp.Body.Close()
-	text, err := io.ReadAll(resp.Body)
-	if err != nil {
-		return nil, err
-	}
-	if resp.StatusCode >= 300 {
-		return text, &statusError{resp.StatusCode, strings.TrimSpace(string(text))}
-	}
-	return text, nil
-}
-
-// statusError is a response with an error status.
-type statusError struct {
-	status int
-	text   string
-}
-
-func (r *statusError) Error() string { return fmt.Sprintf("%d: %s", r.status, r.text) }
-
-// series returns a metric with its labels sorted by name. The values here contain no comma.
-func series(key string) string {
-	name, labels, found := strings.Cut(strings.TrimSuffix(key, "}"), "{")
-	if !found {
-		return key
-	}
-	all := strings.Split(labels, ",")
-	slices.Sort(all)
-	return name + "{" + strings.Join(all, ",") + "}"
-}
-
-// metrics returns the values of /metrics by series.
-func (p *weirProcess) metrics() (map[string]float64, error) {
-	text, err := p.call(http.MethodGet, "/metrics", "")
-	if err != nil {
-		return nil, err
-	}
-	all := map[string]float64{}
-	for line := range strings.Lines(string(text)) {
-		line = strings.TrimSpace(line)
-		if i := strings.LastIndexByte(line, ' '); i > 0 && line[0] != '#' {
-			if v, err := strconv.ParseFloat(line[i+1:], 64); err == nil {
-				all[series(line[:i])] = v
-			}
-		}
-	}
-	return all, nil
-}
-
-// footprint is the process's use of resources that could leak.
-type footprint struct {
-	descriptors map[string]int // by kind
-	goroutines  int
-	threads     int
-	rss         int64
-}
-
-func (p *weirProcess) footprint() (footprint, error) {
-	f := footprint{descriptors: map[string]int{}}
-	dir := fmt.Sprintf("/proc/%d", p.serving())
-	entries, err := os.ReadDir(dir + "/fd")
-	if err != nil {
-		return f, err
-	}
-	for _, e := range entries {
-		link, err := os.Readlink(filepath.Join(dir, "fd", e.Name()))
-		if err != nil {
-			continue
-		}
-		kind, _, found := strings.Cut(link, ":[")
-		if !found {
-			kind = "file"
-		}
-		if rest, anon := strings.CutPrefix(link, "anon_inode:"); anon {
-			kind = strings.Trim(rest, "[]")
-		}
-		f.descriptors[kind]++
-	}
-	text, err := os.ReadFile(dir + "/status")
-	if err != nil {
-		return f, err
-	}
-	for line := range bytes.Lines(text) {
-		fields := strings.Fields(string(line))
-		if len(fields) < 2 {
-			continue
-		}
-		n, _ := strconv.ParseInt(fields[1], 10, 64)
-		switch fields[0] {
-		case "VmRSS:":
-			f.rss = n << 10
-		case "Threads:":
-			f.threads = int(n)
-		}
-	}
-	m, err := p.metrics()
-	if err != nil {
-		return f, err
-	}
-	f.goroutines = int(m["go_goroutines"])
-	return f, nil
 }
 
 // stop drains weir and returns an error if it does not stop cleanly.

@@ -1,0 +1,58 @@
+package soak
+
+// weir's own counters against what was seen.
+
+import (
+	"fmt"
+	"strings"
+)
+
+// checkCounters compares weir's counters of the permanent listeners with the sums of its records. The records were
+// compared with what clients and servers saw.
+func (s *soak) checkCounters() {
+	m, err := s.weir.metrics()
+	if err != nil {
+		s.verifier.report("metrics: %v", err)
+		return
+	}
+	j := s.verifier
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	if n := m["weir_session_records_dropped_total"]; n != 0 {
+		j.reportLocked("%g session records were dropped", n)
+	}
+	same := func(what string, got, want float64) {
+		if got != want {
+			j.reportLocked("%s is %g, and the sum of what was seen is %g", what, got, want)
+		}
+	}
+	for _, name := range []string{"l0", "l1", flowsName} {
+		total := 0
+		for end, n := range j.ends[name] {
+			total += n
+			phase, reason, _ := strings.Cut(end, " ")
+			key := fmt.Sprintf("weir_sessions_ended_total{listener=%q,phase=%q,reason=%q}", name, phase, reason)
+			same(key, m[key], float64(n))
+		}
+		label := fmt.Sprintf("{listener=%q}", name)
+		same("weir_sessions_total"+label, m["weir_sessions_total"+label], float64(total))
+		same("weir_sent_to_servers_bytes_total"+label, m["weir_sent_to_servers_bytes_total"+label], float64(j.up[name]))
+		same("weir_sent_to_clients_bytes_total"+label, m["weir_sent_to_clients_bytes_total"+label], float64(j.down[name]))
+		rejected := 0.0
+		for key, v := range m {
+			if strings.HasPrefix(key, "weir_sessions_refused_total{") && strings.Contains(key, fmt.Sprintf("listener=%q", name)) {
+				rejected += v
+			}
+		}
+		if name == flowsName { // a UDP client only sees that no reply came
+			if rejected > float64(j.tally.lost+j.tally.missing) {
+				j.reportLocked("%g flows were rejected, but only %d datagrams were lost", rejected, j.tally.lost+j.tally.missing)
+			}
+			if dropped := overflows() - s.overflowsBefore; j.tally.missing > dropped {
+				j.reportLocked("%d datagrams are missing, and only %d were dropped by sockets", j.tally.missing, dropped)
+			}
+			continue
+		}
+		same("weir_sessions_refused_total of "+name, rejected, float64(j.rejected[name]))
+	}
+}

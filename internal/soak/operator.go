@@ -1,0 +1,80 @@
+package soak
+
+// The operator: overrides, cut sessions, and what it reads.
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"net/http"
+	"net/url"
+	"time"
+)
+
+// overrideRandomly overrides states and weights, and cuts sessions.
+func (k *faultInjector) overrideRandomly(ctx context.Context, r *rand.Rand) {
+	for sleep(ctx, r, 100*time.Millisecond, 1200*time.Millisecond) {
+		at := k.first.servers[r.IntN(len(k.first.servers))]
+		path := fmt.Sprintf("/v1/clusters/c%d/servers/%s", at.cluster, url.PathEscape(at.name))
+		switch r.IntN(6) {
+		case 0:
+			over := k.faultLog.begin(kill, at.name)
+			k.call(http.MethodDelete, path+"/sessions", "")
+			over()
+		case 1, 2:
+			state := []string{"maint", "drain"}[r.IntN(2)]
+			over := k.faultLog.begin(maint, at.name)
+			k.call(http.MethodPatch, path, fmt.Sprintf(`{"state": %q, "reason": "soak"}`, state))
+			sleep(ctx, r, 100*time.Millisecond, time.Second)
+			k.call(http.MethodPatch, path, `{"state": null}`)
+			over()
+		case 3:
+			k.call(http.MethodPatch, path, fmt.Sprintf(`{"weight": %d}`, r.IntN(20)))
+		case 4:
+			over := k.faultLog.begin(limit, fmt.Sprintf("c%d", at.cluster))
+			k.call(http.MethodPatch, path, fmt.Sprintf(`{"max_sessions": %d}`, 1+r.IntN(5)))
+			sleep(ctx, r, 100*time.Millisecond, time.Second)
+			k.call(http.MethodPatch, path, `{"max_sessions": null}`)
+			over()
+		case 5:
+			k.call(http.MethodPatch, path, `{"weight": null}`)
+		}
+	}
+}
+
+// readStatus reads the status, lists, events and metrics.
+func (k *faultInjector) readStatus(ctx context.Context, r *rand.Rand) {
+	for sleep(ctx, r, 300*time.Millisecond, 1500*time.Millisecond) {
+		k.call(http.MethodGet, []string{"/v1/status", "/v1/sessions", "/v1/clusters", "/v1/events?follow=false"}[r.IntN(4)], "")
+		m, err := k.weir.metrics()
+		if err != nil {
+			k.verifier.report("metrics: %v", err)
+			continue
+		}
+		for name, v := range m {
+			if v < 0 {
+				k.verifier.report("metrics: %s is %g", name, v)
+			}
+		}
+	}
+}
+
+// call makes an API request. 404 is accepted, because a reload may have removed the server.
+func (k *faultInjector) call(method, path, body string) {
+	k.requests.Add(1)
+	_, err := k.weir.call(method, path, body)
+	var no *statusError
+	if err != nil && !(errors.As(err, &no) && no.status == http.StatusNotFound) {
+		k.verifier.report("%s %s %s: %v", method, path, body, err)
+	}
+}
+
+// restore ends all overrides and reloads the first configuration.
+func (k *faultInjector) restore() {
+	for _, at := range k.first.servers {
+		path := fmt.Sprintf("/v1/clusters/c%d/servers/%s", at.cluster, url.PathEscape(at.name))
+		k.call(http.MethodPatch, path, `{"state": null, "weight": null, "max_sessions": null}`)
+	}
+	k.reload(k.first)
+}
