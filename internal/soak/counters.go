@@ -26,7 +26,7 @@ func (s *soak) checkCounters() {
 			j.reportLocked("%s is %g, and the sum of what was seen is %g", what, got, want)
 		}
 	}
-	for _, name := range []string{"l0", "l1", flowsName} {
+	for _, name := range s.faults.first.permanent() {
 		total := 0
 		for end, n := range j.ends[name] {
 			total += n
@@ -36,7 +36,11 @@ func (s *soak) checkCounters() {
 		}
 		label := fmt.Sprintf("{listener=%q}", name)
 		same("weir_sessions_total"+label, m["weir_sessions_total"+label], float64(total))
-		same("weir_sent_to_servers_bytes_total"+label, m["weir_sent_to_servers_bytes_total"+label], float64(j.up[name]))
+		sent := m["weir_sent_to_servers_bytes_total"+label]
+		repeated := sent - float64(j.up[name]) // to the next server, after a refusal; a record counts them once
+		if most := s.faults.sentBeforeRefusals(name); repeated < 0 || repeated > most {
+			j.reportLocked("bytes sent to servers by %s: %g, which is %g more than in the records; want at most %g", name, sent, repeated, most)
+		}
 		same("weir_sent_to_clients_bytes_total"+label, m["weir_sent_to_clients_bytes_total"+label], float64(j.down[name]))
 		rejected := 0.0
 		for key, v := range m {
@@ -49,7 +53,7 @@ func (s *soak) checkCounters() {
 				j.reportLocked("%g flows were rejected, but only %d datagrams were lost", rejected, j.tally.lost+j.tally.missing)
 			}
 			if dropped := overflows() - s.overflowsBefore; j.tally.missing > dropped {
-				j.reportLocked("%d datagrams are missing, and only %d were dropped by sockets", j.tally.missing, dropped)
+				j.reportLocked("%d datagrams are missing, and only %d were dropped by sockets: %s", j.tally.missing, dropped, strings.Join(j.tally.notes, "; "))
 			}
 			continue
 		}

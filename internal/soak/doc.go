@@ -5,18 +5,27 @@
 // the configuration is changed and reloaded, the process is upgraded, an operator overrides states and cuts sessions,
 // and limits are reached.
 //
+//	soak.go             a run from its start to its report
+//	load.go             the clients and the faults during the run
 //	session_script.go   what a session does; the script is sent in front of it
+//	random_script.go    random scripts
 //	tcp_client.go       the client side of a session
 //	tcp_server.go       test servers, which can be killed
+//	greeting_server.go  servers that refuse sessions in their protocol
 //	child_server.go     a test server in a process of its own
 //	udp_echo.go         the same for UDP
 //	proxy_header.go     PROXY headers on both sides
-//	random_config.go    the configuration and its random changes
-//	weir_process.go     the program under test: process, log, metrics and API
-//	faults.go           faults, reloads, upgrades and overrides
+//	random_config.go    the configuration: mutate_config.go changes it, config_file.go writes it
+//	conditions.go       what a configuration explains while it is in force
+//	weir_process.go     the program under test: process and log; weir_api.go, weir_figures.go
+//	faults.go           faults of servers and of weir, upgrades
+//	reloads.go          reloads
+//	operator.go         overrides and requests
 //	fault_log.go        which fault affected what, and when
-//	verify_sessions.go  whether faults, both sides and weir's record explain the end of a session
-//	soak.go             a run from its start to its report
+//	results.go          the results of clients, servers and weir
+//	verify_sessions.go  whether they agree
+//	explained_ends.go   which faults explain which ends
+//	idle.go, leaks.go, counters.go, report.go   the end of the run
 //
 // The seed decides what is done. When it happens depends on the machine.
 package soak

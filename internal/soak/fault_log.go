@@ -19,6 +19,13 @@ const (
 	kill   fault = "kill"    // of a server's sessions, by the operator
 	slow   fault = "slow"    // of a server whose check timed out on a busy machine
 
+	refusing    fault = "refusal"   // of sessions, by a server that has accepted their connections
+	waiting     fault = "waiting"   // of clients in the accept queue of a listener (when_full)
+	gentle      fault = "gentle"    // closing of a cluster's sessions, before a deadline
+	ageing      fault = "age"       // max_session_age of a cluster
+	failback    fault = "failback"  // on_failback of a cluster
+	rebalancing fault = "rebalance" // of a cluster, by the operator or automatic
+
 	suspended fault = "suspension" // of weir itself: SIGSTOP until SIGCONT. It explains no end; see before and after
 )
 
@@ -70,6 +77,27 @@ func (l *faultLog) lasted(d time.Duration, from, to time.Time, subjects []string
 		}
 	}
 	return false
+}
+
+// extend returns to, or the end of the faults of a kind that affected the subject between from and to, and of those that
+// followed without a gap.
+func (l *faultLog) extend(from, to time.Time, subject string, f fault) time.Time {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	now := time.Now()
+	for grown := true; grown; {
+		grown = false
+		for _, e := range l.entries {
+			end := e.to
+			if end.IsZero() {
+				end = now
+			}
+			if e.fault == f && e.subject == subject && !e.from.After(to) && !end.Before(from) && end.After(to) {
+				to, grown = end, true
+			}
+		}
+	}
+	return to
 }
 
 // before returns the time from which weir has run for d until t. Tolerances are times in which weir ran: what it does

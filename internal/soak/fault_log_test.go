@@ -40,3 +40,16 @@ func TestTolerancesExcludeSuspensionThatLasts(t *testing.T) {
 	require.Equal(t, now.Add(-5*time.Second), log.before(now, 2*time.Second))
 	require.GreaterOrEqual(t, log.after(now.Add(-time.Second), time.Minute), now.Add(time.Minute))
 }
+
+func TestExtendFollowsFaultsWithoutAGap(t *testing.T) {
+	at := time.Now().Add(-time.Hour)
+	l := &faultLog{}
+	for _, e := range []struct{ from, to int }{{10, 20}, {15, 30}, {31, 40}, {0, 4}} {
+		l.entries = append(l.entries, &faultEntry{fault: waiting, subject: "l0", from: at.Add(time.Duration(e.from) * time.Second), to: at.Add(time.Duration(e.to) * time.Second)})
+	}
+	second := func(n int) time.Time { return at.Add(time.Duration(n) * time.Second) }
+	require.Equal(t, second(30), l.extend(second(5), second(12), "l0", waiting))
+	require.Equal(t, second(9), l.extend(second(5), second(9), "l0", waiting))
+	require.Equal(t, second(12), l.extend(second(5), second(12), "l1", waiting))
+	require.Equal(t, second(12), l.extend(second(5), second(12), "l0", limit))
+}

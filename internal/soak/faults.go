@@ -25,13 +25,14 @@ type faultInjector struct {
 	faultLog *faultLog
 	hosts    []testServer
 	names    []string // names of hosts
+	refusers []namedRefuser
 	first    *randomConfig
 
 	mu      sync.Mutex
 	current *randomConfig // the running configuration
-	open    map[string]func()
+	open    map[condition]func()
 
-	reloads, changes, requests atomic.Int64 // without rejected reloads
+	reloads, changes, requests, hangUps, refusals atomic.Int64 // without rejected reloads
 }
 
 // How long a suspension lasts.

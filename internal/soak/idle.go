@@ -18,7 +18,7 @@ func (s *soak) waitIdle() {
 		}
 		busy := ""
 		for name, v := range m {
-			for _, gauge := range []string{"weir_sessions{", "weir_server_sessions{", "weir_cluster_queue{", "weir_loop_sessions{"} {
+			for _, gauge := range []string{"weir_sessions{", "weir_server_sessions{", "weir_cluster_queue{", "weir_cluster_held_sessions{", "weir_sessions_closing{", "weir_loop_sessions{"} {
 				if strings.HasPrefix(name, gauge) && v != 0 {
 					busy = fmt.Sprintf("%s is %g", name, v)
 				}

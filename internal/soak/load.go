@@ -36,15 +36,16 @@ func (s *soak) clients(r *rand.Rand, length time.Duration, wild bool) {
 		work.Go(func() {
 			for ctx.Err() == nil {
 				id := s.lastID.Add(1)
-				t, wrong := flow(ctx, mine, id, ports.next(), s.faults.first.flows, func(since time.Time) bool {
-					return s.faults.faultLog.any(s.faults.faultLog.before(since, tolerance), time.Now(), append([]string{flowsName}, s.verifier.echoes...), killed, limit)
+				to := s.flowListener(mine)
+				t, wrong := flow(ctx, mine, id, ports.next(), to.address, func(since time.Time, faults ...fault) bool {
+					return s.faults.faultLog.any(s.faults.faultLog.before(since, tolerance), time.Now(), append([]string{to.name}, s.verifier.echoes...), faults...)
 				})
 				s.verifier.addFlow(id, t, wrong)
 			}
 		})
 	}
 	if wild {
-		for _, do := range []func(context.Context, *rand.Rand){s.faults.killServers, s.faults.reloadRandomly, s.faults.overrideRandomly, s.faults.readStatus, s.faults.upgradeRandomly, s.faults.suspendRandomly} {
+		for _, do := range []func(context.Context, *rand.Rand){s.faults.killServers, s.faults.reloadRandomly, s.faults.overrideRandomly, s.faults.readStatus, s.faults.upgradeRandomly, s.faults.suspendRandomly, s.faults.refuseRandomly} {
 			mine := own()
 			work.Go(func() { do(ctx, mine) })
 		}
@@ -94,6 +95,17 @@ func (p *ports) next() netip.AddrPort {
 	return netip.AddrPortFrom(p.ip, port)
 }
 
+// flowListener returns a random UDP listener, sometimes an absent one.
+func (s *soak) flowListener(r *rand.Rand) flowListener {
+	s.faults.mu.Lock()
+	defer s.faults.mu.Unlock()
+	all := s.faults.current.flows
+	if l := all[r.IntN(len(all))]; l.present || r.IntN(20) == 0 {
+		return l
+	}
+	return all[0]
+}
+
 // session runs one random session.
 func (s *soak) session(ctx context.Context, r *rand.Rand, from *ports) clientResult {
 	sc := newScript(r, s.lastID.Add(1))
@@ -107,6 +119,10 @@ func (s *soak) session(ctx context.Context, r *rand.Rand, from *ports) clientRes
 			l = s.faults.current.listeners[base]
 		}
 		s.faults.mu.Unlock()
+		sc.greeting = s.faults.first.clusters[l.cluster].greeting
+		if l.onUnix() {
+			sc.serverReset, sc.clientReset = never, never
+		}
 		if sc.proxy = 0; l.acceptProxy {
 			sc.proxy = 1 + uint8(sc.id%2)
 		}

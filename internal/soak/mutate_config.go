@@ -5,12 +5,13 @@ package soak
 import (
 	"math/rand/v2"
 	"slices"
+	"time"
 )
 
 // mutate makes one change and returns what it changed.
 func (w *randomConfig) mutate(r *rand.Rand) string {
 	c := &w.clusters[r.IntN(len(w.clusters))]
-	switch r.IntN(13) {
+	switch r.IntN(21) {
 	case 0, 1:
 		level := c.levels[r.IntN(2)]
 		if len(level) == 0 {
@@ -53,36 +54,113 @@ func (w *randomConfig) mutate(r *rand.Rand) string {
 		}
 		return "limit a cluster"
 	case 7:
-		l := &w.listeners[r.IntN(len(w.listeners))]
-		if l.maxSessions, l.perSource, l.rate = 0, 0, 0; r.IntN(2) == 0 {
-			switch r.IntN(3) {
-			case 0:
-				l.maxSessions = 1 + r.IntN(8)
-			case 1:
-				l.perSource = 1 + r.IntN(8)
-			case 2:
-				l.rate = 1 + r.IntN(40)
-			}
-		}
+		w.listeners[r.IntN(len(w.listeners))].limit(r)
 		return "limit a listener"
 	case 8:
 		l := &w.listeners[permanentListeners+r.IntN(len(w.listeners)-permanentListeners)]
+		if w.clusters[l.cluster].greeting != "" {
+			return "nothing"
+		}
 		l.present = !l.present
 		return "add or remove a listener"
 	case 9:
 		c.sendProxy = []string{"", "v1", "v2"}[r.IntN(3)]
 		return "PROXY headers"
 	case 10:
-		if w.maxSessions = 0; r.IntN(2) == 0 {
-			w.maxSessions = 1 + r.IntN(20)
+		if w.maxSessions = 0; r.IntN(4) == 0 {
+			w.maxSessions = 8 + r.IntN(20)
 		}
 		return "limit the process"
 	case 11:
 		c.balance = methods[r.IntN(len(methods))]
 		return "balance"
+	case 12:
+		c.unprotected = r.IntN(2) == 0
+		return "protection"
+	case 13:
+		if c.hold = (hold{}); r.IntN(3) > 0 {
+			c.hold = hold{milliseconds(r, 200, 2000), 1 + r.IntN(20), r.IntN(50)}
+		}
+		return "hold"
+	case 14, 15:
+		c.closing.mutate(r)
+		return "gentle closing"
+	case 16, 17:
+		w.flows[r.IntN(len(w.flows))].mutate(r)
+		return "UDP"
+	case 18:
+		l := &w.flows[1+r.IntN(len(w.flows)-1)]
+		l.present = !l.present
+		return "add or remove a UDP listener"
+	case 19:
+		w.stopDelay = milliseconds(r, 0, 2000)
+		for i := range w.listeners {
+			if l := &w.listeners[i]; l.onUnix() {
+				l.mode = []int{0o600, 0o660, 0o666}[r.IntN(3)]
+			}
+		}
+		return "stop_delay and unix_mode"
 	default:
 		c.closeOnDown = r.IntN(2) == 0
 		c.interval = []int{0, 100, 200, 500}[r.IntN(4)]
 		return "checks"
 	}
+}
+
+// limit sets a random limit, or none.
+func (l *listener) limit(r *rand.Rand) {
+	l.maxSessions, l.perSource, l.rate, l.ratePerSource, l.prefix = 0, 0, 0, 0, []int{48, 64, 128}[r.IntN(3)]
+	l.wait = r.IntN(2) == 0
+	switch r.IntN(8) {
+	case 0:
+		l.maxSessions = 1 + r.IntN(8)
+		if l.wait { // enough for those that wait to be served before they give up
+			l.maxSessions += 7
+		}
+	case 1:
+		l.perSource = 1 + r.IntN(8)
+	case 2:
+		l.rate = 1 + r.IntN(40)
+	case 3:
+		l.ratePerSource = 1 + r.IntN(20)
+	}
+}
+
+// mutate changes why and how sessions are closed.
+func (c *closing) mutate(r *rand.Rand) {
+	if *c = (closing{}); r.IntN(3) == 0 {
+		return
+	}
+	if r.IntN(2) == 0 {
+		c.rate = 1 + r.IntN(100)
+	}
+	if r.IntN(2) == 0 {
+		c.quiet = milliseconds(r, 5, 100)
+	}
+	if r.IntN(3) == 0 {
+		c.age = milliseconds(r, 500, 5000)
+	}
+	c.failback, c.rebalance = r.IntN(2) == 0, r.IntN(2) == 0
+}
+
+// mutate changes the options of flows.
+func (l *flowListener) mutate(r *rand.Rand) {
+	l.responses, l.requests, l.maxAge, l.maxFlows, l.perSource = 0, 0, 0, 0, 0
+	switch r.IntN(6) {
+	case 0:
+		l.responses = 1
+	case 1:
+		l.requests = 1 + r.IntN(3)
+	case 2:
+		l.maxAge = milliseconds(r, 20, 1000)
+	case 3:
+		l.maxFlows = 1 + r.IntN(4)
+	case 4:
+		l.perSource = 1 + r.IntN(3)
+	}
+}
+
+// milliseconds returns a random duration.
+func milliseconds(r *rand.Rand, least, most int) time.Duration {
+	return time.Duration(least+r.IntN(most-least)) * time.Millisecond
 }

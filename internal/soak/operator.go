@@ -9,6 +9,7 @@ import (
 	"math/rand/v2"
 	"net/http"
 	"net/url"
+	"slices"
 	"time"
 )
 
@@ -17,7 +18,7 @@ func (k *faultInjector) overrideRandomly(ctx context.Context, r *rand.Rand) {
 	for sleep(ctx, r, 100*time.Millisecond, 1200*time.Millisecond) {
 		at := k.first.servers[r.IntN(len(k.first.servers))]
 		path := fmt.Sprintf("/v1/clusters/c%d/servers/%s", at.cluster, url.PathEscape(at.name))
-		switch r.IntN(6) {
+		switch r.IntN(8) {
 		case 0:
 			over := k.faultLog.begin(kill, at.name)
 			k.call(http.MethodDelete, path+"/sessions", "")
@@ -28,6 +29,16 @@ func (k *faultInjector) overrideRandomly(ctx context.Context, r *rand.Rand) {
 			k.call(http.MethodPatch, path, fmt.Sprintf(`{"state": %q, "reason": "soak"}`, state))
 			sleep(ctx, r, 100*time.Millisecond, time.Second)
 			k.call(http.MethodPatch, path, `{"state": null}`)
+			over()
+		case 6:
+			over := k.faultLog.begin(maint, at.name)
+			k.call(http.MethodPatch, path, fmt.Sprintf(`{"state": "drain", "deadline": "%dms", "reason": "soak"}`, 100+r.IntN(1000)))
+			sleep(ctx, r, 500*time.Millisecond, 2*time.Second)
+			k.call(http.MethodPatch, path, `{"state": null}`)
+			over()
+		case 7:
+			over := k.faultLog.begin(rebalancing, fmt.Sprintf("c%d", at.cluster))
+			k.call(http.MethodPost, fmt.Sprintf("/v1/clusters/c%d/rebalance", at.cluster), "", http.StatusConflict)
 			over()
 		case 3:
 			k.call(http.MethodPatch, path, fmt.Sprintf(`{"weight": %d}`, r.IntN(20)))
@@ -60,12 +71,12 @@ func (k *faultInjector) readStatus(ctx context.Context, r *rand.Rand) {
 	}
 }
 
-// call makes an API request. 404 is accepted, because a reload may have removed the server.
-func (k *faultInjector) call(method, path, body string) {
+// call makes an API request. 404 is accepted, because a reload may have removed the server, and so are the given codes.
+func (k *faultInjector) call(method, path, body string, accepted ...int) {
 	k.requests.Add(1)
 	_, err := k.weir.call(method, path, body)
 	var no *statusError
-	if err != nil && !(errors.As(err, &no) && no.status == http.StatusNotFound) {
+	if err != nil && !(errors.As(err, &no) && (no.status == http.StatusNotFound || slices.Contains(accepted, no.status))) {
 		k.verifier.report("%s %s %s: %v", method, path, body, err)
 	}
 }
@@ -76,5 +87,5 @@ func (k *faultInjector) restore() {
 		path := fmt.Sprintf("/v1/clusters/c%d/servers/%s", at.cluster, url.PathEscape(at.name))
 		k.call(http.MethodPatch, path, `{"state": null, "weight": null, "max_sessions": null}`)
 	}
-	k.reload(k.first)
+	k.reload(k.first, 0)
 }

@@ -8,17 +8,24 @@ import (
 	"time"
 )
 
-// randomConfig is a configuration. Two clusters and their two listeners are always present. Everything else is added
-// and removed.
+// randomConfig is a configuration. Everything that permanent does not name is added and removed.
 type randomConfig struct {
 	admin       string
-	maxSessions int          // max_sessions of the process
-	flows       string       // address of the UDP listener, which never changes
-	echoes      []serverAddr // its servers
+	maxSessions int           // max_sessions of the process
+	stopDelay   time.Duration // stop_delay
+	flows       []flowListener
+	echoes      []serverAddr // servers of the UDP listeners
 	servers     []serverAddr // all servers, in the configuration or not
-	clusters    [2]cluster
+	clusters    [clusterCount]cluster
 	listeners   []listener
 }
+
+// The clusters by number. The servers of two of them speak a protocol in which they may refuse a session (greeting).
+const (
+	redisCluster = 2
+	mysqlCluster = 3
+	clusterCount = 4
+)
 
 // serverAddr is a server's address and the only cluster it may be in.
 type serverAddr struct {
@@ -33,8 +40,33 @@ type cluster struct {
 	maxSessions int // max_sessions; 0 = no limit
 	queue       bool
 	closeOnDown bool   // on_down
+	unprotected bool   // not protected
 	interval    int    // of the check, in milliseconds; 0 = no check
 	sendProxy   string // send_proxy
+	greeting    string
+	hold        hold
+	closing     closing
+}
+
+// rebalances reports whether rebalance is "auto". Methods without shares by weight cannot have it.
+func (c *cluster) rebalances() bool {
+	return c.closing.rebalance && c.balance != "hash" && c.balance != "maglev" && c.balance != "first"
+}
+
+// hold is how new sessions wait while no server can serve.
+type hold struct {
+	timeout time.Duration // hold_timeout; 0 = they do not wait
+	most    int           // max_held
+	rate    int           // release_rate
+}
+
+// closing is how and why the sessions of a cluster are closed gently.
+type closing struct {
+	rate      int           // close_rate
+	quiet     time.Duration // close_quiet
+	age       time.Duration // max_session_age
+	failback  bool          // on_failback
+	rebalance bool
 }
 
 type member struct {
@@ -50,24 +82,57 @@ type listener struct {
 	maxSessions   int  // max_sessions
 	perSource     int
 	rate          int
+	ratePerSource int
+	prefix        int  // source_prefix_v6
+	wait          bool // when_full
+	mode          int  // unix_mode
+}
+
+// onUnix reports whether the listener is a unix socket.
+func (l *listener) onUnix() bool { return isUnix(l.address) }
+
+// flowListener is a UDP listener of the cluster of the echo servers.
+type flowListener struct {
+	name, address string
+	present       bool
+	responses     int
+	requests      int
+	maxAge        time.Duration // max_flow_age
+	maxFlows      int
+	perSource     int // max_flows_per_source
 }
 
 // drainTimeout is drain_timeout of the configuration.
 const drainTimeout = 2 * time.Second
 
-// flowsName is the name of the UDP listener and its cluster.
+// flowsName is the name of the permanent UDP listener and of the cluster of the echo servers.
 const flowsName = "u"
 
-const permanentListeners = 2 // this many listeners are always present; the last of all accepts PROXY headers
+// permanentListeners is how many listeners are always present; so are those with a greeting. The last two of the others
+// accept PROXY headers, and the last one is a unix socket.
+const permanentListeners = 2
+
+// permanent returns the names of the listeners that are always present.
+func (w *randomConfig) permanent() []string {
+	all := []string{flowsName}
+	for i, l := range w.listeners {
+		if i < permanentListeners || w.clusters[l.cluster].greeting != "" {
+			all = append(all, l.name)
+		}
+	}
+	return all
+}
 
 var methods = []string{"wrr", "rr", "least_sessions", "random", "first", "least_time", "hash", "maglev"}
 
 // newRandomConfig returns the configuration at the start and at the end: everything is present and nothing is limited.
+// The last two addresses are those of the clusters with a greeting, and the two before them expect PROXY headers.
 func newRandomConfig(admin string, servers []serverAddr, addresses []string) *randomConfig {
-	w := &randomConfig{admin: admin, servers: servers}
+	w := &randomConfig{admin: admin, servers: servers, stopDelay: firstStopDelay}
 	for i := range w.clusters {
 		w.clusters[i] = cluster{name: fmt.Sprintf("c%d", i), balance: methods[i], interval: 200}
 	}
+	w.clusters[redisCluster].greeting, w.clusters[mysqlCluster].greeting = "redis", "mysql"
 	for i, s := range servers {
 		c := &w.clusters[s.cluster]
 		level := 0
@@ -77,16 +142,22 @@ func newRandomConfig(admin string, servers []serverAddr, addresses []string) *ra
 		c.levels[level] = append(c.levels[level], member{i, 1})
 	}
 	for i, at := range addresses {
-		w.listeners = append(w.listeners, listener{
-			name: fmt.Sprintf("l%d", i), address: at, cluster: i % 2, present: i < permanentListeners || i == len(addresses)-1, acceptProxy: i == len(addresses)-1,
-		})
+		proxied, greets := i == len(addresses)-4 || i == len(addresses)-3, i >= len(addresses)-2
+		l := listener{name: fmt.Sprintf("l%d", i), address: at, cluster: i % 2, present: i < permanentListeners || proxied || greets, acceptProxy: proxied, prefix: 64, mode: 0o666}
+		if greets {
+			l.cluster = redisCluster + i - (len(addresses) - 2)
+		}
+		w.listeners = append(w.listeners, l)
 	}
 	return w
 }
 
+// firstStopDelay is stop_delay at the start and at the end.
+const firstStopDelay = 3 * time.Second
+
 func (w *randomConfig) clone() *randomConfig {
 	c := *w
-	c.listeners = slices.Clone(w.listeners)
+	c.listeners, c.flows = slices.Clone(w.listeners), slices.Clone(w.flows)
 	for i := range c.clusters {
 		for j := range c.clusters[i].levels {
 			c.clusters[i].levels[j] = slices.Clone(w.clusters[i].levels[j])

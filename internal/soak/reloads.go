@@ -25,32 +25,37 @@ func (k *faultInjector) reloadRandomly(ctx context.Context, r *rand.Rand) {
 				k.changes.Add(1)
 			}
 		}
-		k.reload(next)
+		storm := 0
+		if r.IntN(10) == 0 {
+			storm = 2 + r.IntN(20)
+		}
+		k.reload(next, storm)
 	}
 }
 
-// reload reloads a configuration. Absence and limits begin before the reload and end after it.
-func (k *faultInjector) reload(next *randomConfig) {
-	want := map[string]func() func(){}
-	for _, name := range names(next.absent()) {
-		want["absent "+name] = func() func() { return k.faultLog.begin(absent, name) }
-	}
-	for _, name := range names(next.limited()) {
-		want["limited "+name] = func() func() { return k.faultLog.begin(limit, name) }
-	}
-	for key, begin := range want {
-		if k.open[key] == nil {
-			k.open[key] = begin()
+// reload reloads a configuration. Its conditions begin before the reload, and those that it no longer has end after it.
+// In a storm, it is the last of many that alternate with the one in force.
+func (k *faultInjector) reload(next *randomConfig, storm int) {
+	want := next.conditions()
+	for _, c := range inOrder(want) {
+		if k.open[c] == nil {
+			k.open[c] = k.faultLog.begin(c.fault, c.subject)
 		}
+	}
+	for i := range storm {
+		if err := k.weir.hangUp([]*randomConfig{next, k.current}[i%2].String()); err != nil {
+			k.verifier.report("SIGHUP: %v", err)
+		}
+		k.hangUps.Add(1)
 	}
 	if err := k.weir.reload(next.String()); err != nil {
 		k.verifier.report("reload: %v", err)
 	}
 	k.reloads.Add(1)
-	for key, over := range k.open {
-		if want[key] == nil {
+	for c, over := range k.open {
+		if !want[c] {
 			over()
-			delete(k.open, key)
+			delete(k.open, c)
 		}
 	}
 	k.mu.Lock()

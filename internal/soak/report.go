@@ -57,6 +57,8 @@ func (s *soak) report(before, after footprint) error {
 	done := s.faults.faultLog.count()
 	row("servers killed", "%d", done[killed])
 	row("reloads", "%d with %d changes", s.faults.reloads.Load(), s.faults.changes.Load())
+	row("reloads by SIGHUP in storms", "%d", s.faults.hangUps.Load())
+	row("times in which servers refused", "%d", s.faults.refusals.Load())
 	row("upgrades", "%d", s.weir.upgrades)
 	row("suspensions of weir", "%d", done[suspended])
 	row("requests of the API", "%d", s.faults.requests.Load())

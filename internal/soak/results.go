@@ -4,6 +4,7 @@ package soak
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -24,6 +25,7 @@ type verifier struct {
 	faultLog     *faultLog
 	servers      []serverAddr
 	echoes       []string        // names of the UDP servers
+	flows        []string        // names of the UDP listeners
 	childServers map[string]bool // child servers: when killed, their kernel closes connections, which looks like a clean end
 
 	mu            sync.Mutex
@@ -72,8 +74,8 @@ func (j *verifier) addRecord(r record) {
 		j.checkEvent(&r)
 		return
 	}
-	if r.Listener == flowsName {
-		if r.end() != "relay flow_timeout" && !j.faultLog.any(j.faultLog.before(r.begun(), tolerance), r.Time, append([]string{flowsName}, j.echoes...), killed, limit) {
+	if slices.Contains(j.flows, r.Listener) {
+		if !j.explainsFlow(&r) {
 			j.reportLocked("a flow of %s with server %s ended by %q without a fault", r.Client, r.Server, r.end())
 		}
 	} else {
@@ -85,6 +87,18 @@ func (j *verifier) addRecord(r record) {
 	j.ends[r.Listener][r.end()]++
 	j.up[r.Listener] += r.Up
 	j.down[r.Listener] += r.Down
+}
+
+// explainsFlow reports whether the end of a flow is one to expect, or has a fault as its cause.
+func (j *verifier) explainsFlow(r *record) bool {
+	from := j.faultLog.before(r.begun(), tolerance)
+	switch r.end() {
+	case "relay flow_timeout", "relay responses_complete":
+		return true
+	case "dial cut_listener_removed", "unanswered cut_listener_removed", "relay cut_listener_removed":
+		return j.faultLog.lasted(drainTimeout, from, r.Time, []string{r.Listener}, absent)
+	}
+	return j.faultLog.any(from, r.Time, append([]string{r.Listener}, j.echoes...), killed, limit)
 }
 
 // checkEvent verifies an event on a server. A check that timed out means that the machine is busy, unless weir was
@@ -103,7 +117,7 @@ func (j *verifier) checkEvent(r *record) {
 		if j.slow[r.Server] == nil {
 			j.slow[r.Server] = j.faultLog.begin(slow, r.Server)
 		}
-	case !j.faultLog.any(j.faultLog.before(r.Time, tolerance), r.Time, []string{r.Server}, killed, maint, absent):
+	case !j.faultLog.any(j.faultLog.before(r.Time, tolerance), r.Time, []string{r.Server}, killed, maint, absent, refusing):
 		j.reportLocked("server %s went down by %s (%s) without a fault", r.Server, r.Layer, r.Reason)
 	}
 }
@@ -111,7 +125,7 @@ func (j *verifier) checkEvent(r *record) {
 func (j *verifier) addServerResult(v serverResult) {
 	j.mu.Lock()
 	defer j.mu.Unlock()
-	if v.Outcome == outcomeCorrupt || v.Outcome == outcomeEarly || v.Outcome == outcomeStalled || v.Outcome == outcomeOther {
+	if v.Outcome == outcomeCorrupt || v.Outcome == outcomeEarly && v.ID == 0 || v.Outcome == outcomeStalled || v.Outcome == outcomeOther {
 		j.reportLocked("server %s, session %d: %s: %s", j.servers[v.Server].name, v.ID, v.Outcome, v.Detail)
 	}
 	if v.ID != 0 {
@@ -134,6 +148,7 @@ func (j *verifier) addFlow(id uint64, t tally, wrong error) {
 	j.tally.answered += t.answered
 	j.tally.lost += t.lost
 	j.tally.missing += t.missing
+	j.tally.notes = append(j.tally.notes, t.notes...)
 	if wrong != nil {
 		j.reportLocked("flow %d: %v", id, wrong)
 	}

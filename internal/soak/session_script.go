@@ -21,6 +21,9 @@ const (
 	serverFirst       // the client's waits for the server's
 )
 
+// idleSlack is how much longer than maxClientPause client_idle_timeout is.
+const idleSlack = 2 * time.Second
+
 // maxClientPause is the longest pause of a client. weir's idle timeout is so little longer that it often expires while
 // weir is suspended, when the next byte may have arrived.
 const maxClientPause = 21 * time.Second
@@ -42,6 +45,7 @@ type script struct {
 	pause       uint32 // milliseconds between the header and the first byte
 	slow        bool   // the client reads a little at a time
 	proxy       uint8  // version of the PROXY header that the client sends; 0 = none
+	greeting    string // protocol in which the servers may refuse
 }
 
 const (
@@ -180,6 +184,7 @@ type outcome string
 const (
 	outcomeComplete outcome = "complete" // all bytes and a FIN in both directions
 	outcomeReset    outcome = "reset"    // by the other side
+	outcomeDenied   outcome = "denied"   // refused by a server that had accepted the connection
 	outcomeGaveUp   outcome = "gave up"  // reset by this side according to the script
 	outcomeRefused  outcome = "refused"  // connection refused
 	outcomeKilled   outcome = "killed"   // the server was killed

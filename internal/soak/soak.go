@@ -5,6 +5,7 @@ import (
 	"io"
 	"math/rand/v2"
 	"os"
+	"path/filepath"
 	"sync/atomic"
 	"time"
 )
@@ -33,8 +34,9 @@ func Run(o Options) error {
 }
 
 const (
-	serverCount   = 8
-	listenerCount = 5
+	plainServers  = 8 // in the first two clusters
+	serverCount   = 14
+	listenerCount = 8 // including the unix socket
 	echoCount     = 3
 )
 
@@ -55,19 +57,28 @@ func address(host, port int) string {
 	return fmt.Sprintf("127.%d.%d.%d:%d", 64+pid>>8%128, pid%256, host, port)
 }
 
+// clusterOf returns the cluster of a server.
+func clusterOf(server int) int {
+	if server < plainServers {
+		return server / (plainServers / 2)
+	}
+	return redisCluster + (server-plainServers)/((serverCount-plainServers)/2)
+}
+
 func (s *soak) run(dir string) error {
 	var places []serverAddr
 	for i := range serverCount {
-		places = append(places, serverAddr{fmt.Sprintf("s%d", i), address(10+i, 7000), i / (serverCount / 2)})
+		places = append(places, serverAddr{fmt.Sprintf("s%d", i), address(10+i, 7000), clusterOf(i)})
 	}
 	var listen []string
 	for i := range listenerCount {
 		listen = append(listen, address(100+i, 7000))
 	}
+	listen[listenerCount-3] = unixPrefix + filepath.Join(dir, "listener.sock")
 	log := &faultLog{}
 	childServers := map[string]bool{}
 	first := newRandomConfig("unix:"+adminSocket(dir), places, listen)
-	first.flows = address(120, 7000)
+	first.flows = []flowListener{{name: flowsName, address: address(120, 7000), present: true}, {name: "v", address: address(121, 7000), present: true}}
 	for i := range echoCount {
 		first.echoes = append(first.echoes, serverAddr{name: fmt.Sprintf("u%d", i), address: address(30+i, 7000)})
 	}
@@ -75,7 +86,10 @@ func (s *soak) run(dir string) error {
 	for _, at := range first.echoes {
 		s.verifier.echoes = append(s.verifier.echoes, at.name)
 	}
-	s.faults = &faultInjector{verifier: s.verifier, faultLog: log, first: first, current: first, open: map[string]func(){}}
+	for _, l := range first.flows {
+		s.verifier.flows = append(s.verifier.flows, l.name)
+	}
+	s.faults = &faultInjector{verifier: s.verifier, faultLog: log, first: first, current: first, open: map[condition]func(){}}
 	add := func(name string, h testServer) error {
 		s.faults.hosts, s.faults.names = append(s.faults.hosts, h), append(s.faults.names, name)
 		return h.start()
@@ -86,8 +100,13 @@ func (s *soak) run(dir string) error {
 		}
 	}()
 	for i, at := range places {
-		var h testServer = newServer(i, at.address, s.verifier.addServerResult)
-		if i%4 == 2 && len(s.Child) > 0 {
+		server := newServer(i, at.address, s.verifier.addServerResult)
+		if protocol := first.clusters[at.cluster].greeting; protocol != "" {
+			server.refuser.protocol = protocol
+			s.faults.refusers = append(s.faults.refusers, namedRefuser{&server.refuser, at.name})
+		}
+		var h testServer = server
+		if i%4 == 2 && i < plainServers && len(s.Child) > 0 {
 			h = &childServer{command: s.Child, index: i, address: at.address, report: s.verifier.addServerResult}
 			childServers[at.name] = true
 		}
@@ -106,8 +125,8 @@ func (s *soak) run(dir string) error {
 	}
 	defer s.weir.kill()
 	s.faults.weir = s.weir
-	for _, name := range names(first.absent()) {
-		s.faults.open["absent "+name] = log.begin(absent, name)
+	for c := range first.conditions() {
+		s.faults.open[c] = log.begin(c.fault, c.subject)
 	}
 
 	s.clients(rand.New(rand.NewPCG(s.Seed, 1000)), 2*time.Second, false) // allocates what is allocated only once
@@ -124,7 +143,7 @@ func (s *soak) run(dir string) error {
 	s.checkCounters()
 	if after.goroutines > before.goroutines+idleWorkers {
 		fmt.Fprintln(s.Out, s.weir.goroutines())
-	} else if err := s.weir.stop(); err != nil {
+	} else if err := s.weir.stop(first.listeners[0].address); err != nil {
 		s.verifier.report("%v", err)
 	}
 	for _, line := range s.weir.errorLines() {

@@ -3,14 +3,17 @@ package soak
 // The client side of a session.
 
 import (
+	"bytes"
 	"context"
 	"encoding/binary"
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"net"
 	"net/netip"
 	"os"
+	"strings"
 	"syscall"
 	"time"
 )
@@ -22,7 +25,8 @@ const ioTimeout = 40 * time.Second
 type clientResult struct {
 	script   script
 	listener string
-	client   netip.AddrPort
+	client   netip.AddrPort // invalid = of a unix socket
+	onUnix   bool           // a unix socket, where a reset looks like an end
 	claimed  netip.AddrPort // client in the PROXY header it sends; invalid = no header
 	begun    time.Time
 	ended    time.Time
@@ -33,24 +37,41 @@ type clientResult struct {
 	detail   string
 }
 
+// streamConn is a TCP connection or one of a unix socket.
+type streamConn interface {
+	net.Conn
+	CloseWrite() error
+}
+
+const unixPrefix = "unix:"
+
+// isUnix reports whether an address is a unix socket.
+func isUnix(address string) bool { return strings.HasPrefix(address, unixPrefix) }
+
 // run runs one session from a local address. The kernel may refuse the address for a while after its last use; then the
 // error is EADDRINUSE and nothing has happened. No step waits longer than ioTimeout.
 func (s script) run(ctx context.Context, from netip.AddrPort, listener, address string) (clientResult, error) {
 	p := clientResult{script: s, listener: listener, client: from, begun: time.Now(), server: -1}
-	d := net.Dialer{Timeout: ioTimeout, LocalAddr: net.TCPAddrFromAddrPort(from)}
-	conn, err := d.Dial("tcp", address) // without the context: sessions that have begun are completed
+	d, network := net.Dialer{Timeout: ioTimeout}, "tcp"
+	path, onUnix := strings.CutPrefix(address, unixPrefix)
+	if onUnix {
+		network, address, p.client, p.onUnix = "unix", path, netip.AddrPort{}, true
+	} else {
+		d.LocalAddr = net.TCPAddrFromAddrPort(from)
+	}
+	conn, err := d.Dial(network, address) // without the context: sessions that have begun are completed
 	if err != nil {
 		if errors.Is(err, syscall.EADDRINUSE) || errors.Is(err, syscall.EADDRNOTAVAIL) {
 			return p, err
 		}
 		p.outcome, p.detail = outcomeOf(err), err.Error()
-		if errors.Is(err, syscall.ECONNREFUSED) {
+		if errors.Is(err, syscall.ECONNREFUSED) || errors.Is(err, fs.ErrNotExist) {
 			p.outcome = outcomeRefused
 		}
 		p.ended = time.Now()
 		return p, nil
 	}
-	c := conn.(*net.TCPConn)
+	c := conn.(streamConn)
 	defer c.Close()
 	if s.proxy != 0 {
 		p.claimed = s.claimedClient()
@@ -78,7 +99,7 @@ var (
 type corruption struct{ error }
 
 // write sends the header and the stream in chunks, and then closes or resets according to the script.
-func (s *script) write(ctx context.Context, c *net.TCPConn, read <-chan struct{}, sent *uint32) error {
+func (s *script) write(ctx context.Context, c streamConn, read <-chan struct{}, sent *uint32) error {
 	if s.proxy != 0 {
 		header := s.proxyHeader()
 		if s.id%3 == 0 { // in two pieces
@@ -137,11 +158,28 @@ func (s *script) write(ctx context.Context, c *net.TCPConn, read <-chan struct{}
 }
 
 // read receives the preamble and the stream to its end.
-func (s *script) read(c *net.TCPConn, p *clientResult) error {
+func (s *script) read(c streamConn, p *clientResult) error {
 	extend := func() { _ = c.SetReadDeadline(time.Now().Add(ioTimeout + time.Duration(s.pause)*time.Millisecond)) }
 	extend()
+	if size := greetingSize(s.greeting); size > 0 {
+		hello := make([]byte, size)
+		n, err := io.ReadFull(c, hello)
+		switch {
+		case denied(s.greeting, hello[:n]):
+			return errDenied
+		case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF):
+			return errEarly
+		case err != nil:
+			return err
+		case !bytes.Equal(hello, mysqlGreeting):
+			return corruption{fmt.Errorf("invalid greeting %q", hello)}
+		}
+		extend()
+	}
 	var first [preambleSize]byte
-	if _, err := io.ReadFull(c, first[:]); err != nil {
+	if n, err := io.ReadFull(c, first[:]); denied(s.greeting, first[:n]) {
+		return errDenied
+	} else if err != nil {
 		if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
 			return errEarly
 		}
@@ -174,9 +212,11 @@ func (p *clientResult) setOutcome(rerr, werr error) {
 	switch {
 	case errors.As(rerr, &bad):
 		p.outcome = outcomeCorrupt
+	case errors.Is(rerr, errDenied):
+		p.outcome = outcomeDenied
 	case errors.Is(werr, errGaveUp):
 		p.outcome = outcomeGaveUp
-	case errors.Is(rerr, errEarly) && errors.Is(werr, syscall.ECONNRESET):
+	case errors.Is(rerr, errEarly) && (p.onUnix || errors.Is(werr, syscall.ECONNRESET)):
 		p.outcome = outcomeReset
 	case errors.Is(rerr, errEarly):
 		p.outcome = outcomeEarly
@@ -203,7 +243,9 @@ func outcomeOf(err error) outcome {
 }
 
 // abort closes a connection with a reset.
-func abort(c *net.TCPConn) {
-	_ = c.SetLinger(0)
+func abort(c streamConn) {
+	if t, ok := c.(*net.TCPConn); ok {
+		_ = t.SetLinger(0)
+	}
 	_ = c.Close()
 }

@@ -32,6 +32,7 @@ type tcpServer struct {
 	index   int
 	address string
 	report  func(serverResult)
+	refuser refuser
 
 	mu    sync.Mutex
 	ln    net.Listener // nil = killed
@@ -129,6 +130,9 @@ func (s *tcpServer) sessions() int {
 
 // serve handles one session. A connection that sends nothing is a check.
 func (s *tcpServer) serve(c *net.TCPConn, l *killSignal) {
+	if !s.refuser.greet(c) {
+		return
+	}
 	_ = c.SetReadDeadline(time.Now().Add(ioTimeout))
 	in := bufio.NewReader(c)
 	v := serverResult{Server: s.index}

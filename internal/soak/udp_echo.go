@@ -15,6 +15,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"syscall"
 	"time"
 )
 
@@ -72,8 +73,9 @@ const replyTimeout = 5*time.Second + maxSuspension
 // tally counts datagrams.
 type tally struct {
 	sent, answered int
-	lost           int // explained by a fault
-	missing        int // not explained
+	lost           int      // explained by a fault
+	missing        int      // not explained
+	notes          []string // which are missing
 }
 
 // overflows returns how many datagrams the kernel of this host has dropped because a socket buffer was full
@@ -111,7 +113,7 @@ func datagram(flow, n uint64, size int) []byte {
 }
 
 // flow sends datagrams one after the other and waits for each reply. wrong is what was wrong, if anything.
-func flow(ctx context.Context, r *rand.Rand, id uint64, from netip.AddrPort, to string, excused func(since time.Time) bool) (t tally, wrong error) {
+func flow(ctx context.Context, r *rand.Rand, id uint64, from netip.AddrPort, to string, excused func(since time.Time, faults ...fault) bool) (t tally, wrong error) {
 	conn, err := net.DialUDP("udp", net.UDPAddrFromAddrPort(from), net.UDPAddrFromAddrPort(netip.MustParseAddrPort(to)))
 	if err != nil {
 		return t, nil // the port is not free
@@ -129,6 +131,9 @@ func flow(ctx context.Context, r *rand.Rand, id uint64, from netip.AddrPort, to 
 		sent := datagram(id, n, r.IntN(most))
 		began := time.Now()
 		if _, err := conn.Write(sent); err != nil {
+			if errors.Is(err, syscall.ECONNREFUSED) && excused(began, absent) { // of an earlier datagram
+				return t, nil
+			}
 			return t, fmt.Errorf("datagram %d: %w", n, err)
 		}
 		t.sent++
@@ -136,10 +141,14 @@ func flow(ctx context.Context, r *rand.Rand, id uint64, from netip.AddrPort, to 
 		for {
 			k, err := conn.Read(buf)
 			switch {
-			case errors.Is(err, os.ErrDeadlineExceeded) && excused(began):
+			case errors.Is(err, os.ErrDeadlineExceeded) && excused(began, killed, limit, absent):
 				t.lost++
 			case errors.Is(err, os.ErrDeadlineExceeded):
 				t.missing++
+				t.notes = append(t.notes, fmt.Sprintf("datagram %d of flow %d from %s to %s, %d bytes, sent at %s", n, id, from, to, len(sent), began.Format("15:04:05.000")))
+			case errors.Is(err, syscall.ECONNREFUSED) && excused(began, absent):
+				t.lost++
+				return t, nil
 			case err != nil:
 				return t, fmt.Errorf("datagram %d of %d bytes, sent at %s: %w", n, len(sent), began.Format("15:04:05.000"), err)
 			case bytes.Equal(buf[:k], sent):

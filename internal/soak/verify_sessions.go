@@ -4,7 +4,6 @@ package soak
 
 import (
 	"fmt"
-	"net/netip"
 	"slices"
 	"strings"
 	"time"
@@ -18,10 +17,10 @@ func (j *verifier) verifyEnded(now time.Time) int {
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	j.pending = slices.DeleteFunc(j.pending, func(p clientResult) bool {
-		late := now.Sub(p.ended) > recordTimeout
+		late := now.Sub(j.handledUntil(&p)) > recordTimeout-tolerance
 		r, found := j.recordOf(&p)
 		v, serverDone := j.serverResults[p.script.id]
-		if !late && (!found || !serverDone && r.Server != "" && p.outcome == outcomeComplete) {
+		if !late && (!found || !serverDone && r.Server != "") {
 			return false
 		}
 		if found {
@@ -61,9 +60,13 @@ func (p *clientResult) describe() string {
 
 // recordOf returns the record of a session: the one with its client address that overlaps with it in time.
 func (j *verifier) recordOf(p *clientResult) (record, bool) {
-	for _, client := range []netip.AddrPort{p.claimed, p.client} { // its own address if weir has not received the header
-		for _, r := range j.records[client.String()] {
-			if client.IsValid() && r.begun().Before(j.faultLog.after(p.ended, tolerance)) && r.Time.After(p.begun.Add(-tolerance/4)) {
+	own := p.client.String()
+	if p.onUnix {
+		own = "unix"
+	}
+	for _, client := range []string{p.claimed.String(), own} { // its own address if weir has not received the header
+		for _, r := range j.records[client] {
+			if r.begun().Before(j.handledUntil(p)) && r.Time.After(p.begun.Add(-tolerance/4)) {
 				return r, true
 			}
 		}
@@ -81,7 +84,7 @@ func (j *verifier) removeRecord(r *record) {
 
 // verifyUnrecorded returns what is wrong with a client without a record, or "". Such a client must have been rejected.
 func (j *verifier) verifyUnrecorded(p *clientResult) string {
-	since, until := j.faultLog.before(p.begun, tolerance), j.faultLog.after(p.ended, tolerance) // weir may handle it after it has gone
+	since, until := j.faultLog.before(p.begun, tolerance), j.handledUntil(p)
 	switch {
 	case p.outcome == outcomeRefused:
 		if !j.faultLog.any(since, until, []string{p.listener}, absent) {
@@ -90,7 +93,7 @@ func (j *verifier) verifyUnrecorded(p *clientResult) string {
 		return ""
 	case p.server >= 0:
 		return "served without a record"
-	case p.outcome != outcomeReset && p.outcome != outcomeGaveUp:
+	case p.outcome != outcomeReset && p.outcome != outcomeGaveUp && !j.gaveUpWaiting(p):
 		return "neither served nor rejected"
 	case j.faultLog.any(since, until, []string{p.listener}, absent):
 		return ""
@@ -112,9 +115,32 @@ func (j *verifier) verify(p *clientResult, r *record, v serverResult, serverDone
 		if j.childServers[r.Server] && done(p.begun, killed) {
 			return ""
 		}
-		return "a truncation that looks like a clean end"
-	case outcomeCorrupt, outcomeStalled, outcomeOther, outcomeRefused:
+		if !closedGently[r.Reason] {
+			return "a truncation that looks like a clean end"
+		}
+		if r.Down != uint64(greetingSize(s.greeting))+preambleSize+uint64(p.down) && p.server >= 0 {
+			return "a gentle close with bytes on their way to the client"
+		}
+	case outcomeDenied:
+		switch {
+		case !j.explains(p, &record{Time: r.Time, Server: r.Server, Cluster: r.Cluster, Reason: "server_refused"}):
+			return "no server refused"
+		case r.Phase == "relay" && r.Up <= keptBytes: // else the refusal is delivered when the session finds no other server
+			return "a refusal that is none in the record"
+		}
+		return ""
+	case outcomeStalled:
+		if !j.gaveUpWaiting(p) {
+			return "never correct"
+		}
+	case outcomeCorrupt, outcomeOther, outcomeRefused:
 		return "never correct"
+	}
+	if serverDone && v.Outcome == outcomeEarly && !closedGently[r.Reason] {
+		return "the server received a truncation that looks like a clean end"
+	}
+	if serverDone && v.Outcome == outcomeEarly && r.Up != headerSize+uint64(v.Up) {
+		return "a gentle close with bytes on their way to the server"
 	}
 	if want := p.claimed; serverDone && v.From.IsValid() {
 		if !want.IsValid() {
@@ -125,7 +151,7 @@ func (j *verifier) verify(p *clientResult, r *record, v serverResult, serverDone
 		}
 	}
 	clean := strings.HasSuffix(r.Reason, "_closed")
-	if clean != (p.outcome == outcomeComplete) && !(p.outcome == outcomeComplete && done(p.begun, killed, kill, maint, absent, slow)) {
+	if clean != (p.outcome == outcomeComplete) && !(p.outcome == outcomeComplete && (closedGently[r.Reason] || done(p.begun, killed, kill, maint, absent, slow, refusing))) {
 		return "client and record disagree"
 	}
 	if p.outcome == outcomeComplete && (s.serverReset != never || s.clientReset != never) {
@@ -133,8 +159,8 @@ func (j *verifier) verify(p *clientResult, r *record, v serverResult, serverDone
 	}
 	if clean {
 		switch {
-		case r.Up != headerSize+uint64(s.up) || r.Down != preambleSize+uint64(s.down):
-			return fmt.Sprintf("want %d bytes up and %d down", headerSize+s.up, preambleSize+s.down)
+		case r.Up != headerSize+uint64(s.up) || r.Down != uint64(greetingSize(s.greeting))+preambleSize+uint64(s.down):
+			return fmt.Sprintf("want %d bytes up and %d down", headerSize+s.up, uint32(greetingSize(s.greeting))+preambleSize+s.down)
 		case serverDone && (v.Outcome != outcomeComplete || v.Up != s.up) && !done(p.begun, killed):
 			return "the server has another result"
 		case !serverDone && !done(p.begun, killed):
@@ -142,32 +168,7 @@ func (j *verifier) verify(p *clientResult, r *record, v serverResult, serverDone
 		}
 		return ""
 	}
-	cluster := []string{r.Server, r.Cluster, p.listener}
-	for _, at := range j.servers {
-		if fmt.Sprintf("c%d", at.cluster) == r.Cluster {
-			cluster = append(cluster, at.name)
-		}
-	}
-	explained := false
-	switch r.Reason {
-	case "max_sessions", "max_sessions_per_source", "max_session_rate":
-		explained = j.faultLog.any(j.faultLog.before(p.begun, tolerance), j.faultLog.after(p.ended, tolerance), []string{p.listener}, limit)
-	case "client_reset":
-		explained = p.outcome == outcomeGaveUp
-	case "server_reset":
-		explained = s.serverReset != never || done(p.begun, killed)
-	case "cut_server_down":
-		explained = done(j.faultLog.before(p.begun, recoveryTime), killed, maint, absent, slow)
-	case "cut_server_removed": // a server that returned earlier has taken its sessions back
-		explained = j.faultLog.lasted(drainTimeout, p.begun, j.faultLog.after(p.ended, tolerance), []string{r.Server}, absent)
-	case "cut_listener_removed":
-		explained = j.faultLog.lasted(drainTimeout, p.begun, j.faultLog.after(p.ended, tolerance), []string{p.listener}, absent)
-	case "cut_operator":
-		explained = done(p.begun, kill)
-	case "no_server", "refused", "queue_timeout", "connect_timeout":
-		explained = j.faultLog.any(j.faultLog.before(p.begun, recoveryTime), p.ended, cluster, killed, maint, absent, limit, slow)
-	}
-	if !explained {
+	if !j.explains(p, r) {
 		return "unexplained end"
 	}
 	return ""

@@ -1,15 +1,13 @@
 package soak
 
-// The weir under test: its process and log.
+// The process of the weir under test.
 
 import (
-	"bufio"
 	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"net"
 	"net/http"
 	"os"
@@ -20,37 +18,6 @@ import (
 	"syscall"
 	"time"
 )
-
-// record is a JSON log line of weir.
-type record struct {
-	Msg      string    `json:"msg"`
-	Time     time.Time `json:"time"`
-	Client   string    `json:"client"`
-	Listener string    `json:"listener"`
-	Cluster  string    `json:"cluster"`
-	Server   string    `json:"server"`
-	Phase    string    `json:"phase"` // of a session record
-	Up       uint64    `json:"bytes_up"`
-	Down     uint64    `json:"bytes_down"`
-	Millis   float64   `json:"duration_ms"`
-	Event    string    `json:"event"`
-	Layer    string    `json:"layer"`
-	Reason   string    `json:"reason"`
-	Error    string    `json:"error"`
-	Level    string    `json:"level"`
-}
-
-// end returns phase and reason of a session, separated by a space; "" for other records.
-func (r *record) end() string {
-	if r.Phase == "" {
-		return ""
-	}
-	return r.Phase + " " + r.Reason
-}
-
-func (r *record) begun() time.Time {
-	return r.Time.Add(-time.Duration(r.Millis * float64(time.Millisecond)))
-}
 
 // weirProcess is a running weir, also after upgrades.
 type weirProcess struct {
@@ -116,41 +83,6 @@ func launch(binary, dir, config string, onRecord func(record)) (*weirProcess, er
 
 func adminSocket(dir string) string { return filepath.Join(dir, "admin.sock") }
 
-func (p *weirProcess) readLog(r io.Reader) {
-	lines := bufio.NewScanner(r)
-	lines.Buffer(nil, 1<<20)
-	for lines.Scan() {
-		var rec record
-		if err := json.Unmarshal(lines.Bytes(), &rec); err != nil {
-			p.mu.Lock()
-			p.otherLines = append(p.otherLines, lines.Text())
-			p.mu.Unlock()
-			continue
-		}
-		switch {
-		case rec.Msg == "session" || strings.HasPrefix(rec.Event, "server_"):
-			p.onRecord(rec)
-		case rec.Msg == "ready":
-			p.once.Do(func() { close(p.ready) })
-		case rec.Msg == "stopped":
-			p.mu.Lock()
-			p.stopMessages = append(p.stopMessages, lines.Text())
-			p.mu.Unlock()
-		case rec.Level == "ERROR" && rec.Event != "reload_failed": // expected: rejectInvalid
-			p.mu.Lock()
-			p.errors = append(p.errors, lines.Text())
-			p.mu.Unlock()
-		}
-	}
-}
-
-// errorLines returns the log lines that indicate a problem.
-func (p *weirProcess) errorLines() []string {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	return append(append([]string(nil), p.otherLines...), p.errors...)
-}
-
 func (p *weirProcess) write(config string) error {
 	if err := os.WriteFile(p.file+".new", []byte(config), 0o644); err != nil {
 		return err
@@ -165,6 +97,16 @@ func (p *weirProcess) reload(config string) error {
 	}
 	_, err := p.call(http.MethodPost, "/v1/reload", "")
 	return err
+}
+
+// hangUp writes a configuration and sends SIGHUP, which waits for nothing.
+func (p *weirProcess) hangUp(config string) error {
+	p.calls.RLock()
+	defer p.calls.RUnlock()
+	if err := p.write(config); err != nil {
+		return err
+	}
+	return syscall.Kill(p.serving(), syscall.SIGHUP)
 }
 
 // rejectInvalid reloads an invalid configuration and returns an error unless weir rejects it. Then it restores the
@@ -253,9 +195,22 @@ func running(pid int) bool {
 	return len(after) > 0 && after[0] != 'Z' && after[0] != 'X'
 }
 
-// stop drains weir and returns an error if it does not stop cleanly.
-func (p *weirProcess) stop() error {
+// stop drains weir and returns an error if it does not stop cleanly. During stop_delay weir is not ready and still accepts
+// clients at address.
+func (p *weirProcess) stop(address string) error {
 	_ = syscall.Kill(p.serving(), syscall.SIGTERM)
+	begun := time.Now()
+	for ready := true; ready && time.Since(begun) < firstStopDelay; {
+		_, err := p.request(http.MethodGet, "/readyz", "")
+		var no *statusError
+		ready = !errors.As(err, &no) || no.status != http.StatusServiceUnavailable
+	}
+	conn, err := net.Dial("tcp", address)
+	if err == nil {
+		_ = conn.Close()
+	} else if time.Since(begun) < firstStopDelay {
+		return fmt.Errorf("during stop_delay: %w", err)
+	}
 	select {
 	case <-p.ended:
 	case <-time.After(15 * time.Second):
