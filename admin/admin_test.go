@@ -336,6 +336,78 @@ func TestEventStream(t *testing.T) {
 	require.Less(t, time.Since(began), closePatience)
 }
 
+// An event stream ends when a reload takes its token away or changes what it permits, and continues when it does neither.
+func TestEventStreamOfRevokedTokenEnds(t *testing.T) {
+	dir := t.TempDir()
+	file := func(name, token string) string {
+		path := filepath.Join(dir, name)
+		require.NoError(t, os.WriteFile(path, []byte(token), 0o600))
+		return path
+	}
+	const old, reading, later = "0123456789abcdef-old", "0123456789abcdef-read", "0123456789abcdef-later"
+	at := freePort(t)
+	spec := conf.Admin{Listen: []conf.Address{at}, Explicit: true, TokenFile: file("t", old), ReadTokenFile: file("r", reading)}
+	f := newFakeWeir()
+	s := startServer(t, f, spec)
+	open := func(token string) *bufio.Scanner {
+		req, err := http.NewRequest(http.MethodGet, "http://"+at.String()+"/v1/events", nil)
+		require.NoError(t, err)
+		req.Header.Set("Authorization", "Bearer "+token)
+		res, err := httpClient(at).Do(req)
+		require.NoError(t, err)
+		t.Cleanup(func() { res.Body.Close() })
+		require.Equal(t, 200, res.StatusCode)
+		return bufio.NewScanner(res.Body)
+	}
+	next := func(lines *bufio.Scanner) string {
+		for lines.Scan() {
+			if name, ok := strings.CutPrefix(lines.Text(), "event: "); ok {
+				return name
+			}
+		}
+		return "end"
+	}
+	reload := func() {
+		guard, wrong := NewGuard(spec)
+		require.Empty(t, wrong)
+		c, err := s.Prepare(spec, guard)
+		require.NoError(t, err)
+		c.Commit()
+	}
+	full, reader := open(old), open(reading)
+	reload()
+	f.addEvent("one")
+	require.Equal(t, []string{"one", "one"}, []string{next(full), next(reader)})
+	file("t", later)
+	reload()
+	f.addEvent("two")
+	require.Equal(t, []string{"end", "two"}, []string{next(full), next(reader)})
+	spec.TokenFile, spec.ReadTokenFile = file("r", reading), ""
+	reload()
+	f.addEvent("three")
+	require.Equal(t, "end", next(reader), "the token permits more")
+}
+
+// A request that takes no body refuses one: what the client asks for with it would not be done.
+func TestBodyOfRequestWithoutOneIsRefused(t *testing.T) {
+	at := unixAddress(filepath.Join(t.TempDir(), "a.sock"))
+	f := newFakeWeir()
+	startServer(t, f, conf.Admin{Listen: []conf.Address{at}, Explicit: true})
+	for _, what := range []string{
+		"POST /v1/reload", "POST /v1/upgrade", "POST /v1/clusters/c/failback", "POST /v1/clusters/c/topology/reset",
+		"POST /v1/clusters/c/servers/a/restore", "DELETE /v1/clusters/c", "DELETE /v1/clusters/c/servers/a",
+		"DELETE /v1/clusters/c/servers/a/sessions", "DELETE /v1/sessions/1",
+	} {
+		before := f.lastCall()
+		res, text := request(t, httpClient(at), what, `{"file": "/etc/other.toml"}`)
+		require.Equal(t, 400, res.StatusCode, what)
+		require.Contains(t, text, "takes no request body")
+		require.Equal(t, before, f.lastCall())
+		res, _ = request(t, httpClient(at), what, "{}")
+		require.NotEqual(t, 400, res.StatusCode, what)
+	}
+}
+
 // Idle clients are connected and have not sent a complete request.
 func TestCloseDoesNotWaitForIdleClients(t *testing.T) {
 	at := unixAddress(filepath.Join(t.TempDir(), "a.sock"))

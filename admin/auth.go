@@ -157,6 +157,18 @@ func (g *Guard) access(r *http.Request) access {
 	return readAccess
 }
 
+// sameClients reports whether connections that were accepted under other TLS settings have clients that the guard would admit:
+// the certificate of the server may differ, but not the authorities of the clients.
+func (g *Guard) sameClients(old *tls.Config) bool {
+	if old == nil || g.tls == nil {
+		return old == g.tls
+	}
+	if old.ClientCAs == nil || g.tls.ClientCAs == nil {
+		return old.ClientCAs == g.tls.ClientCAs
+	}
+	return old.ClientCAs.Equal(g.tls.ClientCAs)
+}
+
 // reads reports whether a request changes nothing, runs nothing and reads no file of the host.
 func reads(r *http.Request) bool { return r.Method == http.MethodGet || r.Method == http.MethodHead }
 
@@ -200,6 +212,12 @@ func (s *Server) authorize(l *apiListener) http.Handler {
 		h.Set("X-Content-Type-Options", "nosniff")
 		h.Set("Cross-Origin-Resource-Policy", "same-origin")
 		conn := r.Context().Value(connKey{}).(*limitedConn)
+		var given *grant
+		if l.tcp && reads(r) {
+			var remove func()
+			r, given, remove = l.grants.add(r, conn)
+			defer remove()
+		}
 		may, no := fullAccess, checkOrigin(r)
 		if g := l.guard.Load(); l.tcp {
 			if may, no = g.check(r); conn.tls != g.tls {
@@ -217,6 +235,9 @@ func (s *Server) authorize(l *apiListener) http.Handler {
 			return
 		}
 		defer conn.end()
+		if given != nil {
+			l.grants.permit(given, may)
+		}
 		h.Set("Weir-Access", map[access]string{readAccess: "read", fullAccess: "full"}[may])
 		s.serve(w, r, conn)
 	})

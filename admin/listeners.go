@@ -21,6 +21,7 @@ type apiListener struct {
 	address   string
 	tcp       bool
 	guard     atomic.Pointer[Guard] // in force until the address is closed; set by Commit
+	grants    grants                // under guard
 	ln        net.Listener
 	server    *http.Server      // nil until Commit
 	pausable  *pausableListener // nil until Commit
@@ -106,7 +107,9 @@ func (c *Change) Commit() {
 			s.work.Go(l.close)
 			continue
 		}
-		if old := l.guard.Swap(c.guard); old.tls != c.guard.tls && l.tcp {
+		old := l.guard.Swap(c.guard)
+		l.grants.revoke(c.guard)
+		if old.tls != c.guard.tls && l.tcp {
 			l.limited.closeIdle() // they would be refused
 		}
 	}

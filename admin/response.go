@@ -3,6 +3,7 @@ package admin
 // Responses: JSON documents, and errors with their status code.
 
 import (
+	"bytes"
 	"encoding/json"
 	"errors"
 	"io"
@@ -75,6 +76,22 @@ func readBody(w http.ResponseWriter, r *http.Request, limit int64) ([]byte, bool
 		writeError(w, http.StatusBadRequest, "", "request body incomplete")
 	}
 	return text, err == nil
+}
+
+// withoutBody returns a handler that refuses requests with a body, except an empty object: what the client asks for with it
+// would not be done.
+func withoutBody(do http.HandlerFunc) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
+		text, ok := readBody(w, r, maxBody)
+		if !ok {
+			return
+		}
+		if text = bytes.TrimSpace(text); len(text) > 0 && string(text) != "{}" {
+			writeError(w, http.StatusBadRequest, "", r.Method+" "+r.URL.Path+" takes no request body")
+			return
+		}
+		do(w, r)
+	}
 }
 
 // checkParameters rejects unknown and repeated query parameters: it writes the response and returns false. A misspelt filter

@@ -74,27 +74,27 @@ func (s *Server) endpoints() map[string]methods {
 		"/v1/openapi.yaml": {get: s.getOpenAPI},
 		"/v1/status":       {get: s.status},
 		"/v1/events":       {get: s.events},
-		"/v1/reload":       {post: s.reload},
+		"/v1/reload":       {post: withoutBody(s.reload)},
 		"/v1/plan":         {post: s.plan},
 		"/v1/stop":         {post: s.stop},
-		"/v1/upgrade":      {post: s.upgrade},
+		"/v1/upgrade":      {post: withoutBody(s.upgrade)},
 
 		"/v1/sessions":      {get: s.sessions},
-		"/v1/sessions/{id}": {del: s.cutSession},
+		"/v1/sessions/{id}": {del: withoutBody(s.cutSession)},
 
 		"/v1/clusters":                     {get: s.clusters},
-		"/v1/clusters/{cluster}":           {get: s.cluster, put: s.putCluster, del: s.deleteCluster},
-		"/v1/clusters/{cluster}/failback":  {post: s.failback},
+		"/v1/clusters/{cluster}":           {get: s.cluster, put: s.putCluster, del: withoutBody(s.deleteCluster)},
+		"/v1/clusters/{cluster}/failback":  {post: withoutBody(s.failback)},
 		"/v1/clusters/{cluster}/rebalance": {post: s.rebalance},
 		"/v1/clusters/{cluster}/servers":   {post: s.postServer},
 
-		"/v1/clusters/{cluster}/topology/reset": {post: s.resetTopology},
+		"/v1/clusters/{cluster}/topology/reset": {post: withoutBody(s.resetTopology)},
 
-		"/v1/clusters/{cluster}/servers/{server}":          {get: s.explain, patch: s.patchServer, del: s.deleteServer},
+		"/v1/clusters/{cluster}/servers/{server}":          {get: s.explain, patch: s.patchServer, del: withoutBody(s.deleteServer)},
 		"/v1/clusters/{cluster}/servers/{server}/explain":  {get: s.explain},
 		"/v1/clusters/{cluster}/servers/{server}/feedback": {post: s.feedback},
-		"/v1/clusters/{cluster}/servers/{server}/restore":  {post: s.restoreServer},
-		"/v1/clusters/{cluster}/servers/{server}/sessions": {del: s.cutServer},
+		"/v1/clusters/{cluster}/servers/{server}/restore":  {post: withoutBody(s.restoreServer)},
+		"/v1/clusters/{cluster}/servers/{server}/sessions": {del: withoutBody(s.cutServer)},
 	}
 }
 
