@@ -198,12 +198,8 @@ func serverReason(s *status.Server) string {
 	return s.Reason + ", until " + moment(*s.Deadline)
 }
 
-// showTopology prints the decision of a topology: the primary, its source and its age; and the members that are not servers of
-// the cluster or cannot be used.
-func showTopology(w io.Writer, t *status.Topology) {
-	if t == nil {
-		return
-	}
+// topologyText describes the decision of a topology: the primary, its source and its age.
+func topologyText(t *status.Topology) string {
 	text := "no primary"
 	if t.Primary != "" {
 		text = "primary " + t.Primary
@@ -226,7 +222,15 @@ func showTopology(w io.Writer, t *status.Topology) {
 	if t.WithoutRole > 0 {
 		text += fmt.Sprintf(", %d sessions on servers that have lost the role", t.WithoutRole)
 	}
-	fmt.Fprintln(w, cut("  "+text, widthOf(w)))
+	return text
+}
+
+// showTopology prints the decision of a topology, and the members that are not servers of the cluster or cannot be used.
+func showTopology(w io.Writer, t *status.Topology) {
+	if t == nil {
+		return
+	}
+	fmt.Fprintln(w, cut("  "+topologyText(t), widthOf(w)))
 	if t.Problem != "" {
 		fmt.Fprintln(w, cut("  topology: "+t.Problem, widthOf(w)))
 	}

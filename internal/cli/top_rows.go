@@ -90,7 +90,7 @@ func rowsOf(doc *status.Document, r *rates, filter, order string, badOnly bool) 
 			for k := range l.Servers {
 				s := &l.Servers[k]
 				row := topRow{rowKey{c.Name, l.Name, s.Name}, l.InUse, s, r.now[rowKey{cluster: c.Name, server: s.Name}]}
-				text := strings.ToLower(strings.Join([]string{row.name(), l.Name, s.Address, s.State, s.Reason}, " "))
+				text := strings.ToLower(strings.Join([]string{row.name(), l.Name, s.Address, s.State, s.Role, s.Reason}, " "))
 				if badOnly && (s.State == "up" || s.State == "standby") || !strings.Contains(text, filter) {
 					continue
 				}

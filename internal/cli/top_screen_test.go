@@ -102,10 +102,14 @@ func TestScreenFits(t *testing.T) {
 			for j := range d.Clusters[0].Levels[0].Servers {
 				x := &d.Clusters[0].Levels[0].Servers[j]
 				x.State = rapid.SampledFrom([]string{"up", "down", "maint"}).Draw(t, "state")
+				x.Role = rapid.SampledFrom([]string{"", "primary", "replica"}).Draw(t, "role")
 				x.Reason = rapid.String().Draw(t, "reason")
 				x.Since = time.Now()
 			}
 			d.Config.LastError = rapid.String().Draw(t, "error")
+			if rapid.Bool().Draw(t, "topology") {
+				d.Clusters[0].Topology = &status.Topology{Role: "primary", Primary: rapid.String().Draw(t, "primary"), Source: rapid.String().Draw(t, "source")}
+			}
 			d.FindProblems()
 			s.show(d)
 			if rapid.Bool().Draw(t, "lost") {

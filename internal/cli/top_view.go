@@ -5,6 +5,7 @@ package cli
 import (
 	"bytes"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 	"unicode/utf8"
@@ -71,8 +72,12 @@ func (s *screen) head(width, height int) []string {
 		lines = append(lines, s.palette.severity(t.Severity, cut(text, width)))
 	}
 	for i := range doc.Clusters {
-		if c := doc.Clusters[i].Closing; c != nil && len(lines) < most+2 {
-			lines = append(lines, cut(doc.Clusters[i].Name+": "+closingText(c), width))
+		c := &doc.Clusters[i]
+		if c.Topology != nil && len(lines) < most+2 {
+			lines = append(lines, cut(c.Name+": "+topologyText(c.Topology), width))
+		}
+		if c.Closing != nil && len(lines) < most+2 {
+			lines = append(lines, cut(c.Name+": "+closingText(c.Closing), width))
 		}
 	}
 	return append(lines, "")
@@ -95,9 +100,14 @@ func (s *screen) columns(width int) []topColumn {
 			return show(of(r))
 		}
 	}
+	roles := slices.ContainsFunc(s.rows, func(r topRow) bool { return r.Role != "" })
+	names := width - 56
+	if roles {
+		names -= 8
+	}
 	bytes := func(f float64) string { return size(uint64(f)) }
 	list := []topColumn{
-		{"CLUSTER/SERVER", max(12, min(40, width-56)), false, func(r *topRow) string { return r.name() }},
+		{"CLUSTER/SERVER", max(12, min(40, names)), false, func(r *topRow) string { return r.name() }},
 		{"LEVEL", 8, false, func(r *topRow) string {
 			if r.inUse {
 				return cut(r.level, 6) + " <"
@@ -110,6 +120,9 @@ func (s *screen) columns(width int) []topColumn {
 		{"NEW/S", 5, true, rated(func(r *topRow) float64 { return r.rate.sessions }, perSecond)},
 		{"UP/S", 5, true, rated(func(r *topRow) float64 { return r.rate.up }, bytes)},
 		{"DOWN/S", 6, true, rated(func(r *topRow) float64 { return r.rate.down }, bytes)},
+	}
+	if roles {
+		list = slices.Insert(list, 3, topColumn{"ROLE", 7, false, func(r *topRow) string { return r.Role }})
 	}
 	used := len(list)
 	for _, c := range list {
