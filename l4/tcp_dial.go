@@ -254,13 +254,17 @@ func (l *loop) tryTimedOut(set *Settings, began time.Duration) bool {
 }
 
 // mayRetry releases the lease of a failed attempt and reports whether another server may be tried. If not, the session
-// has ended.
+// has ended, or is held once more: a held session waits for descriptors as it waits for a server.
 func (s *session) mayRetry(l *loop, e errno) bool {
 	s.releaseFailed(l, e)
 	switch {
 	case isShortage(e):
 		l.pauseForShortage()
-		s.finish(l, ReasonLocalShortage)
+		if t := &s.dialer.attempts; t.Held() && t.Hold {
+			s.hold(l)
+		} else {
+			s.finish(l, ReasonLocalShortage)
+		}
 		return false
 	case s.tryTimedOut(l):
 		s.finish(l, ReasonTryTimeout)

@@ -307,51 +307,6 @@ func TestFullServerQueuesInsteadOfHold(t *testing.T) {
 	require.Equal(t, "0123", seen.sessions())
 }
 
-// A herd of held sessions is released at the given rate, in order, evenly.
-func TestHerdIsReleasedAtTheRate(t *testing.T) {
-	t.Parallel()
-	n, rate := 120, 100
-	if weirtest.Scale > 1 {
-		n, rate = 1000, 200
-	}
-	var seen arrivals
-	host := nettest.Start(t, seen.handle)
-	w, addr, a := weirtest.ServeAPI(t, weirtest.Config{
-		Cluster: fmt.Sprintf("hold_timeout = \"1m\"\nrelease_rate = %d", rate), Levels: weirtest.OneLevel(host.Addr() + " name=A"),
-	})
-	maint(a, "A", true)
-	before := w.Process().RSS(t)
-	var clients []*net.TCPConn
-	for range n {
-		c := nettest.Dial(t, addr)
-		require.NoError(t, weirtest.WriteText(c, "x"))
-		clients = append(clients, c)
-	}
-	nettest.Wait(t, weirtest.Bound(5*time.Second), "held sessions", func() bool { return a.Metric(`weir_cluster_held_sessions{cluster="c"}`) == fmt.Sprint(n) })
-	if n >= 1000 && !weirtest.RaceEnabled {
-		require.Less(t, (w.Process().RSS(t)-before)/int64(n), int64(6<<10), "bytes per held session")
-	}
-	begin := time.Now() // none was released before
-	maint(a, "A", false)
-	for _, c := range clients {
-		require.Equal(t, "x", weirtest.ReadByte(t, c))
-	}
-	seen.mu.Lock()
-	defer seen.mu.Unlock()
-	gap := time.Second / time.Duration(rate)
-	want := time.Duration(n-1) * gap
-	require.GreaterOrEqual(t, seen.times[n-1].Sub(begin), want-want/20)
-	took, stalled := seen.times[n-1].Sub(seen.times[0]), nettest.StalledSince(seen.times[0])
-	require.Less(t, took-stalled, want+weirtest.Bound(want/5)+weirtest.Bound(200*time.Millisecond))
-	near := 0 // sessions that came right after another one: those that a delayed server has found in its queue, or a burst
-	for i, at := range seen.times[1:] {
-		if at.Sub(seen.times[i]) < gap/4 {
-			near++
-		}
-	}
-	require.Less(t, near, n*2/3)
-}
-
 // A cut by an operator, a stop and the removal of the listener end holds.
 func TestHeldSessionsAreCut(t *testing.T) {
 	t.Parallel()
