@@ -133,6 +133,7 @@ func (s *session) peekGreeting(l *loop) (greetingVerdict, refusal, errno) {
 		s.server.readable = false
 		return greetingIncomplete, refusal{}, 0
 	case e != 0:
+		s.server.fail(e) // the kernel reports it once: the next read would look like a FIN
 		return greetingIncomplete, refusal{}, e
 	case n == 0:
 		return greetingIncomplete, refusal{}, syscall.ECONNRESET

@@ -22,7 +22,7 @@ func (w *randomConfig) String() string {
 	}
 	for _, l := range w.flows {
 		if l.present {
-			fmt.Fprintf(&b, "[[listener]]\nname = %q\naddress = %q\nprotocol = \"udp\"\ncluster = %q\nflow_timeout = \"1s\"\n", l.name, l.address, flowsName)
+			fmt.Fprintf(&b, "[[listener]]\nname = %q\naddress = %q\nprotocol = \"udp\"\ncluster = %q\nflow_timeout = \"4s\"\n", l.name, l.address, flowsName)
 			fmt.Fprintf(&b, "responses = %d\nrequests = %d\nmax_flow_age = %q\nmax_flows = %d\nmax_flows_per_source = %d\n", l.responses, l.requests, l.maxAge, l.maxFlows, l.perSource)
 		}
 	}

@@ -313,3 +313,21 @@ func TestRefusedSessionIsHeld(t *testing.T) {
 	require.Equal(t, nettest.EOF, end)
 	require.Equal(t, "hold hold_timeout", w.SessionRecord(c).Termination())
 }
+
+// A Redis server that resets before its first byte, as one that is killed does, resets its client: a FIN would look like a clean
+// end.
+func TestRedisServerResetBeforeFirstByteResetsClient(t *testing.T) {
+	t.Parallel()
+	host := nettest.Start(t, func(_ context.Context, c *net.TCPConn) {
+		io.ReadFull(c, make([]byte, 4))
+		nettest.Abort(c)
+	})
+	w, addr := weirtest.Serve(t, weirtest.Config{Cluster: "greeting = \"redis\"", Levels: weirtest.OneLevel(host.Addr())})
+	for range 20 {
+		c := nettest.Dial(t, addr)
+		require.NoError(t, weirtest.WriteText(c, "PING"))
+		_, end := nettest.ReadToEnd(c, 5*time.Second)
+		require.Equal(t, nettest.Reset, end)
+		require.Equal(t, "relay server_reset", w.SessionRecord(c).Termination())
+	}
+}
