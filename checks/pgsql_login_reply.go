@@ -83,7 +83,11 @@ func (r *pgsqlLoginReply) inspect() error {
 	case saslContinue:
 		for field := range bytes.SplitSeq(r.auth[4:], []byte(",")) {
 			text, found := strings.CutPrefix(string(field), "i=")
-			if n, err := strconv.Atoi(text); found && (errors.Is(err, strconv.ErrRange) || n > maxIterations) {
+			n, err := strconv.Atoi(text)
+			if found && err == nil && n < 1 { // pgconn formats no cause then
+				return &pgsqlUnsafeError{"at least 1 iteration of SCRAM-SHA-256, the server asks for " + quote([]byte(text))}
+			}
+			if found && (errors.Is(err, strconv.ErrRange) || n > maxIterations) {
 				return &pgsqlUnsafeError{fmt.Sprintf("at most %d iterations of SCRAM-SHA-256, the server asks for %s", maxIterations, quote([]byte(text)))}
 			}
 		}

@@ -160,7 +160,8 @@ func TestPgSQLHostileServers(t *testing.T) {
 		{"closes after the login", runScript([2]string{"user", pgReady}, [2]string{"SELECT 1", ""}), "query: connection closed by the server: expected a result"},
 		{"iterations", offerIterations("500001"), "login: at most 500000 iterations of SCRAM-SHA-256, the server asks for \"500001\""},
 		{"iterations beyond integers", offerIterations("99999999999999999999"), "login: at most 500000 iterations"},
-		{"no iterations", offerIterations("0"), "login: invalid SCRAM iteration count"},
+		{"no iterations", offerIterations("0"), "login: at least 1 iteration of SCRAM-SHA-256, the server asks for \"0\""},
+		{"negative iterations", offerIterations("-1"), "login: at least 1 iteration of SCRAM-SHA-256, the server asks for \"-1\""},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
