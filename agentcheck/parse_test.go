@@ -2,8 +2,11 @@ package agentcheck
 
 import (
 	"errors"
+	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
+	"time"
 	"unicode/utf8"
 
 	"github.com/stretchr/testify/require"
@@ -140,4 +143,23 @@ func FuzzParse(f *testing.F) {
 			t.Fatalf("%+v became %+v", advice, again)
 		}
 	})
+}
+
+// A FIFO, a device or a directory as the file of an agent is an error, and no reply waits for a writer.
+func TestFileReplyOfSpecialFileFails(t *testing.T) {
+	fifo := filepath.Join(t.TempDir(), "fifo")
+	require.NoError(t, syscall.Mkfifo(fifo, 0o600))
+	for _, path := range []string{fifo, "/dev/zero", t.TempDir()} {
+		done := make(chan error, 1)
+		go func() {
+			_, err := FileReply(path)()
+			done <- err
+		}()
+		select {
+		case err := <-done:
+			require.ErrorContains(t, err, "not a regular file")
+		case <-time.After(10 * time.Second):
+			t.Fatalf("the reply waits for %s", path)
+		}
+	}
 }

@@ -1,6 +1,7 @@
 package agentcheck
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"io"
@@ -8,6 +9,7 @@ import (
 	"runtime"
 	"strconv"
 	"strings"
+	"syscall" // O_NONBLOCK
 )
 
 // ReplyFunc returns the reply of a Server: one line of the grammar, without the line end. After an error nothing is
@@ -34,11 +36,14 @@ func FixedReply(line string) (ReplyFunc, error) {
 // are those of the file, and that its first line is empty or too long.
 func FileReply(path string) ReplyFunc {
 	return func() (string, error) {
-		f, err := os.Open(path)
+		f, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NONBLOCK, 0) // a FIFO without a writer would block
 		if err != nil {
 			return "", err
 		}
 		defer f.Close()
+		if info, err := f.Stat(); err != nil || !info.Mode().IsRegular() {
+			return "", cmp.Or(err, fmt.Errorf("%s: not a regular file", path))
+		}
 		text, err := io.ReadAll(io.LimitReader(f, MaxReply))
 		if err != nil {
 			return "", err
