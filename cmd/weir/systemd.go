@@ -42,8 +42,16 @@ func newServiceManager(log *slog.Logger, upgraded bool) *serviceManager {
 	if m.watchdog, err = sd.SdWatchdogEnabled(false); err != nil {
 		log.Warn("service manager: watchdog disabled", "error", err)
 	}
+	if m.watchdog > 0 && m.watchdog < minWatchdog {
+		log.Warn("service manager: watchdog timeout too short", "timeout", m.watchdog, "used", minWatchdog)
+		m.watchdog = minWatchdog
+	}
 	return m
 }
+
+// minWatchdog is the shortest watchdog timeout that is met: systemd counts in seconds, and an event loop may be busy for some
+// milliseconds.
+const minWatchdog = 100 * time.Millisecond
 
 // inheritedSockets returns the descriptors of the sockets of the service manager (sd_listen_fds(3)).
 func inheritedSockets() (keep []int) {
@@ -113,13 +121,16 @@ func (m *serviceManager) watch(e *engine.Engine) {
 	m.work.Go(func() {
 		tick := time.NewTicker(every)
 		defer tick.Stop()
+		withheld := false // logged once until the loops respond again
 		for {
 			if m.watchdog > 0 {
-				if e.LoopsRespond(m.watchdog / 3) {
+				responds := e.LoopsRespond(m.watchdog / 3)
+				if responds {
 					m.notify(sd.SdNotifyWatchdog)
-				} else {
+				} else if !withheld {
 					m.log.Error("event loop does not respond: watchdog notification withheld")
 				}
+				withheld = !responds
 			}
 			m.status(e)
 			select {
