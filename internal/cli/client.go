@@ -14,6 +14,7 @@ import (
 	"net/http"
 	"net/url"
 	"os"
+	"reflect"
 	"slices"
 	"strconv"
 	"strings"
@@ -74,7 +75,7 @@ func (flags *clientFlags) client() (*client, error) {
 		line, _, _ := strings.Cut(string(text), "\n")
 		c.token = strings.TrimSpace(strings.TrimPrefix(line, "\ufeff"))
 	}
-	transport := &http.Transport{DisableKeepAlives: true, DialContext: (&net.Dialer{Timeout: 5 * time.Second}).DialContext}
+	transport := &http.Transport{DisableKeepAlives: true, DisableCompression: true, DialContext: (&net.Dialer{Timeout: 5 * time.Second}).DialContext}
 	if path, ok := strings.CutPrefix(c.address, "unix:"); ok {
 		c.base = "http://weir"
 		transport.DialContext = func(ctx context.Context, _, _ string) (net.Conn, error) {
@@ -94,7 +95,8 @@ func (flags *clientFlags) client() (*client, error) {
 			}
 		}
 	}
-	c.http = &http.Client{Transport: transport}
+	// The API redirects nowhere: a token must not follow to another address.
+	c.http = &http.Client{Transport: transport, CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
 	return c, nil
 }
 
@@ -215,6 +217,9 @@ func (c *client) suggest(ctx context.Context, field, path string) string {
 	return ""
 }
 
+// maxResponse bounds a response. The status of ten thousand servers has about 20 MB.
+const maxResponse = 256 << 20
+
 // do sends a request, decodes the response into out unless that is nil, and returns its text.
 func (c *client) do(ctx context.Context, method, path string, body []byte, out any) ([]byte, error) {
 	response, err := c.open(ctx, method, path, body)
@@ -222,9 +227,16 @@ func (c *client) do(ctx context.Context, method, path string, body []byte, out a
 		return nil, err
 	}
 	defer response.Close()
-	text, err := io.ReadAll(response)
+	text, err := io.ReadAll(io.LimitReader(response, maxResponse+1))
+	if err == nil && len(text) > maxResponse {
+		err = fmt.Errorf("larger than %d MB", maxResponse>>20)
+	}
+	text = plainJSON(text)
 	if err == nil && out != nil {
 		err = json.Unmarshal(text, out)
+	}
+	if out != nil {
+		makePlain(reflect.ValueOf(out))
 	}
 	if err != nil {
 		return nil, ExitError{ExitUnreachable, fmt.Errorf("invalid response from %s: %w", c.address, err)}

@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"reflect"
 	"strings"
 	"time"
 
@@ -30,7 +31,10 @@ func eventsCommand(flags *clientFlags) *cobra.Command {
 			}
 			show := showEvent
 			if flags.json {
-				show = func(w io.Writer, _ status.Event, text string) error { _, err := fmt.Fprintln(w, text); return err }
+				show = func(w io.Writer, _ status.Event, text string) error {
+					_, err := fmt.Fprintf(w, "%s\n", plainJSON([]byte(text)))
+					return err
+				}
 			}
 			for {
 				err := c.events(cmd.Context(), follow, func(ev status.Event, text string) error { return show(cmd.OutOrStdout(), ev, text) })
@@ -81,6 +85,7 @@ func eachEvent(stream io.Reader, do func(status.Event, string) error) error {
 		if err := json.Unmarshal([]byte(text), &ev); err != nil {
 			return fmt.Errorf("invalid event: %w", err)
 		}
+		makePlain(reflect.ValueOf(&ev))
 		if err := do(ev, text); err != nil {
 			return err
 		}
