@@ -1,7 +1,6 @@
 package agentcheck
 
 import (
-	"cmp"
 	"errors"
 	"fmt"
 	"io"
@@ -9,7 +8,6 @@ import (
 	"runtime"
 	"strconv"
 	"strings"
-	"syscall" // O_NONBLOCK
 )
 
 // ReplyFunc returns the reply of a Server: one line of the grammar, without the line end. After an error nothing is
@@ -36,14 +34,18 @@ func FixedReply(line string) (ReplyFunc, error) {
 // are those of the file, and that its first line is empty or too long.
 func FileReply(path string) ReplyFunc {
 	return func() (string, error) {
-		f, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NONBLOCK, 0) // a FIFO without a writer would block
+		info, err := os.Stat(path)
+		if err == nil && !info.Mode().IsRegular() { // to open a FIFO without a writer would block
+			err = fmt.Errorf("%s: not a regular file", path)
+		}
+		if err != nil {
+			return "", err
+		}
+		f, err := os.Open(path)
 		if err != nil {
 			return "", err
 		}
 		defer f.Close()
-		if info, err := f.Stat(); err != nil || !info.Mode().IsRegular() {
-			return "", cmp.Or(err, fmt.Errorf("%s: not a regular file", path))
-		}
 		text, err := io.ReadAll(io.LimitReader(f, MaxReply))
 		if err != nil {
 			return "", err
