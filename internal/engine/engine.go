@@ -82,6 +82,7 @@ type Engine struct {
 	// Safe for concurrent use.
 	running          atomic.Pointer[runningState]
 	published        published
+	origin           atomic.Pointer[time.Time] // of the clock; see clock
 	stateFile        *state.File
 	drains           drains
 	closings         closings

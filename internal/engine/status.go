@@ -2,6 +2,7 @@ package engine
 
 import (
 	"maps"
+	"math"
 	"os"
 	"slices"
 	"sync"
@@ -263,7 +264,33 @@ func (s *runningState) notChecked(c *conf.Cluster, server string) string {
 // clock converts between times of the data plane and wall-clock times.
 type clock struct{ origin time.Time }
 
-func (e *Engine) clock() clock { return clock{time.Now().Add(-e.plane.Now())} }
+// clock returns the current relation of the two times.
+func (e *Engine) clock() clock {
+	var read clock
+	pause := time.Duration(math.MaxInt64)
+	for range 5 { // the process may pause between the readings
+		before := e.plane.Now()
+		wall := time.Now().Round(0) // without the monotonic time, which does not change when the clock is set
+		if p := e.plane.Now() - before; p < pause {
+			read, pause = clock{wall.Add(-before)}, p
+		}
+		if pause < time.Millisecond {
+			break
+		}
+	}
+	now := read.settled(e.origin.Load(), pause)
+	e.origin.Store(&now.origin)
+	return now
+}
+
+// settled returns the clock of the last origin, unless the wall clock was set meanwhile. A pause of the process between the
+// readings of the two times must not change the times that are shown and saved.
+func (c clock) settled(last *time.Time, pause time.Duration) clock {
+	if last != nil && c.origin.Sub(*last).Abs() <= pause+10*time.Millisecond {
+		return clock{*last}
+	}
+	return c
+}
 
 // at returns a wall-clock time, or nil for 0, which means never.
 func (c clock) at(t time.Duration) *time.Time {
