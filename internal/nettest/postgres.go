@@ -128,7 +128,7 @@ func (p *PostgreSQL) Socket() string {
 func (p *PostgreSQL) DSN(addr string) string {
 	host, port, err := net.SplitHostPort(addr)
 	require.NoError(p.t, err)
-	return fmt.Sprintf("host=%s port=%s user=weir password=secret dbname=postgres connect_timeout=5", host, port)
+	return fmt.Sprintf("host=%s port=%s user=weir password=secret dbname=postgres connect_timeout=30", host, port)
 }
 
 // PID returns the process number of the running server.

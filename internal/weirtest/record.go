@@ -66,9 +66,10 @@ func (w *Weir) SessionRecord(c net.Conn) Record {
 	})
 }
 
-// Warnings returns the records at warn and above, except those of events: servers may go down.
+// Warnings returns the records at warn and above, except those of events: servers may go down; and of checks that had no
+// result because this machine did not run weir.
 func (w *Weir) Warnings() []Record {
 	return w.Records(func(r Record) bool {
-		return r.Text("event") == "" && (r.Text("level") == "WARN" || r.Text("level") == "ERROR")
+		return r.Text("event") == "" && r.Text("reason") != "stalled" && (r.Text("level") == "WARN" || r.Text("level") == "ERROR")
 	})
 }

@@ -28,6 +28,20 @@ func RequireLittleMore(t *testing.T, want, got time.Duration) {
 	require.Less(t, got, want+want/10+slack)
 }
 
+// WithTime runs an attempt with a time: a timeout of weir within which the attempt must have acted. It returns false if this machine
+// was too slow for that; the next attempt has twice the time. What depends on the time must not be asserted before that is known.
+func WithTime(t *testing.T, d time.Duration, attempt func(t *testing.T, d time.Duration) (inTime bool)) {
+	t.Helper()
+	for range 5 {
+		inTime := true
+		if !t.Run(d.String(), func(t *testing.T) { inTime = attempt(t, d) }) || inTime {
+			return
+		}
+		d *= 2
+	}
+	t.Error("this machine is too slow for the test")
+}
+
 // Median returns the median of durations, which it sorts.
 func Median(d []time.Duration) time.Duration { return Percentile(d, 50) }
 

@@ -47,7 +47,7 @@ func (w *Weir) WaitSuccessor(pid int) {
 	w.T.Helper()
 	old := w.Process()
 	w.AddSuccessor(pid)
-	nettest.Wait(w.T, 10*time.Second, "the old process to end", func() bool { return !old.Alive() })
+	nettest.Wait(w.T, 30*time.Second, "the old process to end", func() bool { return !old.Alive() })
 }
 
 // AddSuccessor records that the process with this pid serves from now on.

@@ -69,7 +69,7 @@ func FormatEvent(r Record) string {
 // WaitDelivered waits until each hook has delivered the wanted number of events, and requires that none was dropped.
 func (a API) WaitDelivered(want ...int) {
 	a.T.Helper()
-	nettest.Wait(a.T, 5*time.Second, fmt.Sprintf("%d events to be delivered", want), func() bool {
+	nettest.Wait(a.T, 15*time.Second, fmt.Sprintf("%d events to be delivered", want), func() bool {
 		var got []int
 		for _, h := range a.Get("hooks").([]any) {
 			h := h.(map[string]any)

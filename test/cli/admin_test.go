@@ -63,7 +63,7 @@ func TestStatusDocument(t *testing.T) {
 	}
 	require.Contains(t, list[0], "age_seconds")
 	a.MustDo(fmt.Sprintf("DELETE /v1/sessions/%.0f", list[0]["id"]), "")
-	_, end := nettest.ReadToEnd(c, 5*time.Second)
+	_, end := nettest.ReadToEnd(c, 20*time.Second)
 	require.Equal(t, nettest.Reset, end)
 	require.Equal(t, "relay cut_operator", w.SessionRecord(c).Termination())
 }
@@ -123,7 +123,7 @@ func TestReloadMovesAPI(t *testing.T) {
 	require.EqualValues(t, 1, a.Get("config", "reloads_failed"))
 	w.Reload(other.AddTo(l.String()))
 	require.EqualValues(t, 2, other.Get("config", "reloads"))
-	nettest.Wait(t, 5*time.Second, "the old address to be gone", func() bool {
+	nettest.Wait(t, 15*time.Second, "the old address to be gone", func() bool {
 		_, err := os.Stat(a.Socket)
 		return os.IsNotExist(err)
 	})
@@ -185,7 +185,7 @@ func TestEventStream(t *testing.T) {
 	host := nettest.Start(t, nettest.SendText("A"))
 	_, _, a := weirtest.ServeAPI(t, weirtest.Config{
 		Levels: weirtest.OneLevel(host.Addr()+" name=A", "127.0.0.1:1 name=B state=maint"), Cluster: "protected = false",
-		Checks: "[[cluster.c.check]]\ntype = \"tcp\"\ninterval = \"30ms\"\nrise = 1\nfall = 1",
+		Checks: "[[cluster.c.check]]\ntype = \"tcp\"\ninterval = \"500ms\"\ndown_interval = \"50ms\"\nrise = 1\nfall = 1",
 	})
 	res, err := a.HTTP.Get("http://weir/v1/events")
 	require.NoError(t, err)
@@ -223,7 +223,7 @@ func TestAPIDuringDrain(t *testing.T) {
 	require.NoError(t, weirtest.PingPong(c))
 	a.MustDo("GET /readyz", "")
 	w.Signal(syscall.SIGTERM)
-	nettest.Wait(t, 5*time.Second, "weir to stop", func() bool { code, _ := a.Do("GET /readyz", ""); return code == 503 })
+	nettest.Wait(t, 15*time.Second, "weir to stop", func() bool { code, _ := a.Do("GET /readyz", ""); return code == 503 })
 	require.Equal(t, true, a.Get("stopping"))
 	code, text := a.Do("PATCH /v1/clusters/c/servers/"+host.Addr(), `{"weight": 5}`)
 	require.Equal(t, 200, code, text)
@@ -233,7 +233,7 @@ func TestAPIDuringDrain(t *testing.T) {
 	require.Equal(t, 503, code)
 	require.NoError(t, weirtest.PingPong(c))
 	c.Close()
-	require.Equal(t, 0, w.WaitExit(5*time.Second))
+	require.Equal(t, 0, w.WaitExit(15*time.Second))
 	_, err := os.Stat(a.Socket)
 	require.ErrorIs(t, err, os.ErrNotExist)
 }
@@ -243,10 +243,10 @@ func TestMetrics(t *testing.T) {
 	host := nettest.Start(t, nettest.SendText("A"))
 	w, addr, a := weirtest.ServeAPI(t, weirtest.Config{Levels: weirtest.OneLevel(host.Addr() + " name=A")})
 	require.Equal(t, "AAA", weirtest.ReadSessions(t, addr, 3))
-	nettest.Wait(t, 5*time.Second, "the sessions to be counted", func() bool {
+	nettest.Wait(t, 15*time.Second, "the sessions to be counted", func() bool {
 		return strings.Contains(a.MustDo("GET /metrics", ""), "weir_sessions_total{listener=\"l\"} 3\n") && len(w.Records(func(r weirtest.Record) bool { return r.Termination() != "" })) == 3
 	})
-	text := a.MustDo("GET /metrics", "")
+	text := ""
 	for _, line := range []string{
 		`weir_sessions{listener="l"} 0`,
 		`weir_sessions_ended_total{listener="l",phase="relay",reason="server_closed"} 3`,
@@ -255,7 +255,10 @@ func TestMetrics(t *testing.T) {
 		`weir_dial_duration_seconds_count 3`,
 		`weir_session_duration_seconds_count{listener="l"} 3`,
 	} {
-		require.Contains(t, text, line+"\n")
+		nettest.Wait(t, 15*time.Second, line, func() bool {
+			text = a.MustDo("GET /metrics", "")
+			return strings.Contains(text, "\n"+line+"\n")
+		})
 	}
 	for line := range strings.SplitSeq(text, "\n") {
 		require.True(t, line == "" || regexp.MustCompile(`^(#|weir_|process_|go_)`).MatchString(line), line)
@@ -274,7 +277,7 @@ func TestAPIAtDescriptorLimit(t *testing.T) {
 	for range limit {
 		require.NoError(t, weirtest.PingPong(nettest.Dial(t, l.Listen)))
 	}
-	_, served := weirtest.DialServed(t, l.Listen, 200*time.Millisecond)
+	_, served := weirtest.DialServed(t, l.Listen, 5*time.Second)
 	require.False(t, served)
 	require.EqualValues(t, limit, a.Get("sessions"))
 	for range 20 {

@@ -86,7 +86,7 @@ func TestClientChangesServerSessionAndLevel(t *testing.T) {
 	require.NoError(t, weirtest.PingPong(c))
 	id := fmt.Sprintf("%.0f", a.Sessions()[0].(map[string]any)["id"])
 	require.Equal(t, "session "+id+": closed\n", a.MustRunCommand("session", id, "close"))
-	_, end := nettest.ReadToEnd(c, 5*time.Second)
+	_, end := nettest.ReadToEnd(c, 20*time.Second)
 	require.Equal(t, nettest.Reset, end)
 
 	a.MustRunCommand("server", "c/beta", "remove")
@@ -141,7 +141,7 @@ func TestClientSessions(t *testing.T) {
 	require.Len(t, list, 1)
 	require.JSONEq(t, "[]", a.MustRunCommand("sessions", "--json", "--server", "B"))
 	require.Equal(t, "1 sessions cut\n", a.MustRunCommand("server", "c/A", "kill-sessions"))
-	_, end := nettest.ReadToEnd(c, 5*time.Second)
+	_, end := nettest.ReadToEnd(c, 20*time.Second)
 	require.Equal(t, nettest.Reset, end)
 }
 
@@ -247,17 +247,17 @@ func TestClientStop(t *testing.T) {
 		code, _ := weirtest.RunCommand(t, "stop", "--admin", "unix:"+a.Socket) // waits for the session
 		drain <- code
 	}()
-	nettest.Wait(t, 5*time.Second, "the drain", func() bool { return a.Get("stopping") == true })
+	nettest.Wait(t, 15*time.Second, "the drain", func() bool { return a.Get("stopping") == true })
 	require.NoError(t, weirtest.PingPong(c))
 	code, out := a.RunCommand("stop", "--now")
 	require.Equal(t, 3, code, out)
 	require.Equal(t, "stopped, 1 sessions cut\n", out)
 	require.Equal(t, 3, <-drain)
-	require.Equal(t, 3, w.WaitExit(5*time.Second))
+	require.Equal(t, 3, w.WaitExit(15*time.Second))
 
 	w, _, a = weirtest.ServeAPI(t, weirtest.Config{Levels: weirtest.OneLevel(host.Addr())})
 	require.Equal(t, "stopped, 0 sessions cut\n", a.MustRunCommand("stop"))
-	require.Equal(t, 0, w.WaitExit(time.Second))
+	require.Equal(t, 0, w.WaitExit(15*time.Second))
 	code, out = a.RunCommand("status")
 	require.Equal(t, 2, code)
 	require.Contains(t, out, a.Socket)

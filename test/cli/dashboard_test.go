@@ -64,7 +64,7 @@ func (p tab) do(steps ...chromedp.Action[chromedp.Void]) {
 		select {
 		case err := <-done:
 			require.NoError(p.t, err, "step %d", i)
-		case <-time.After(20 * time.Second):
+		case <-time.After(time.Minute):
 			require.Fail(p.t, "the browser does not come on", "step %d of %d; the page says: %s", i, len(steps), p.brief())
 		}
 	}
@@ -87,7 +87,7 @@ func (p tab) text(selector string) string {
 // until waits for an expression to be true.
 func (p tab) until(expression string) {
 	p.t.Helper()
-	for deadline := time.Now().Add(20 * time.Second); p.eval(expression) != true; time.Sleep(30 * time.Millisecond) {
+	for deadline := time.Now().Add(time.Minute); p.eval(expression) != true; time.Sleep(30 * time.Millisecond) {
 		if time.Now().After(deadline) {
 			require.Fail(p.t, "never true", "%s; the page says: %s", expression, p.brief())
 		}
@@ -132,7 +132,7 @@ func TestDashboard(t *testing.T) {
 		Listen: nettest.Reserve(t), Cluster: "protected = false",
 		Levels: weirtest.OneLevel(host.Addr()+" name=A", host.Addr()+" name=B"),
 		More: weirtest.ListenerTables("x", nettest.Reserve(t), liar.Addr()+" name=liar", host.Addr()+" name=X") +
-			"[[cluster.x.check]]\ntype = \"tcp\"\nexpect = \"hello\"\ninterval = \"50ms\"\ntimeout = \"40ms\"\nfall = 1\n",
+			"[[cluster.x.check]]\ntype = \"tcp\"\nexpect = \"hello\"\ninterval = \"200ms\"\ntimeout = \"200ms\"\nfall = 1\n",
 	}
 	a := weirtest.NewAPI(t)
 	key := tokenFile(t, secretToken)
@@ -172,7 +172,7 @@ func TestDashboard(t *testing.T) {
 		p.says("#kill", "Really")
 		require.NoError(t, weirtest.PingPong(c), "one click cuts nothing")
 		p.do(chromedp.Click(css("#kill")))
-		_, end := nettest.ReadToEnd(c, 5*time.Second)
+		_, end := nettest.ReadToEnd(c, 20*time.Second)
 		require.Equal(t, nettest.Reset, end)
 		p.says("#kill", "No sessions")
 
@@ -189,7 +189,7 @@ func TestDashboard(t *testing.T) {
 			p.do(chromedp.Click(css("#server .close button")))
 		}
 		p.do(chromedp.Click(css("#server-sessions tbody button")))
-		_, end = nettest.ReadToEnd(c, 5*time.Second)
+		_, end = nettest.ReadToEnd(c, 20*time.Second)
 		require.Equal(t, nettest.Reset, end)
 	})
 
@@ -264,7 +264,7 @@ func TestDashboard(t *testing.T) {
 		p.login(secretToken)
 		p.says("#problems", "x: ")
 		w.Signal(syscall.SIGINT)
-		require.Zero(t, w.WaitExit(10*time.Second))
+		require.Zero(t, w.WaitExit(30*time.Second))
 		p.says("#problems", "no response from weir")
 		require.Equal(t, "lost", p.eval("document.body.className"))
 	})
@@ -289,7 +289,7 @@ func TestDashboard(t *testing.T) {
 		p.until("document.getElementById('login')?.open === true")
 		require.Nil(t, p.eval("sessionStorage.getItem('weir-token')"))
 		w.Signal(syscall.SIGINT) // while the browser keeps its connections
-		require.Zero(t, w.WaitExit(10*time.Second))
+		require.Zero(t, w.WaitExit(30*time.Second))
 	})
 
 	t.Run("many servers", func(t *testing.T) {
@@ -313,7 +313,7 @@ func TestDashboard(t *testing.T) {
 		p.do(chromedp.SendKeys(css("#filter"), "s12"))
 		p.until(rows + " === 10")
 		w.Signal(syscall.SIGINT)
-		require.Zero(t, w.WaitExit(10*time.Second))
+		require.Zero(t, w.WaitExit(30*time.Second))
 	})
 }
 

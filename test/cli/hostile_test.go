@@ -68,11 +68,11 @@ func TestHostileAPIClients(t *testing.T) {
 	for ctx.Err() == nil {
 		began := time.Now()
 		require.NoError(t, weirtest.PingPong(session))
-		worst = max(worst, time.Since(began))
+		worst = max(worst, nettest.Elapsed(began))
 		most = max(most, len(w.Process().Descriptors()))
 		a.MustDo("GET /v1/status", "") // at the other address
 	}
-	require.Less(t, worst, 2*time.Second)
+	require.Less(t, worst, weirtest.Bound(time.Second))
 	require.LessOrEqual(t, most-before, 64+10)
 	fresh := nettest.Dial(t, l.Listen)
 	require.NoError(t, weirtest.PingPong(fresh), "new clients are served")
@@ -80,8 +80,8 @@ func TestHostileAPIClients(t *testing.T) {
 	for _, c := range held {
 		c.Close()
 	}
-	client := &http.Client{Timeout: time.Second, Transport: &http.Transport{DisableKeepAlives: true}}
-	nettest.Wait(t, 10*time.Second, "the API to be there for others", func() bool {
+	client := &http.Client{Timeout: 10 * time.Second, Transport: &http.Transport{DisableKeepAlives: true}}
+	nettest.Wait(t, 30*time.Second, "the API to be there for others", func() bool {
 		res, err := client.Get("http://" + tcp + "/v1/status")
 		if err != nil {
 			return false
@@ -100,7 +100,7 @@ func TestTooLargeRequestGetsResponse(t *testing.T) {
 	c, err := net.Dial("unix", a.Socket)
 	require.NoError(t, err)
 	defer c.Close()
-	c.SetDeadline(time.Now().Add(20 * time.Second))
+	c.SetDeadline(time.Now().Add(time.Minute))
 	body := strings.Repeat("x", 8<<20)
 	_, err = fmt.Fprintf(c, "PUT /v1/clusters/c HTTP/1.1\r\nHost: weir\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n%s", len(body), body)
 	require.NoError(t, err)

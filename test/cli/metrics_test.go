@@ -24,21 +24,21 @@ func TestScrapeOfManyServers(t *testing.T) {
 	for i := range 10_000 {
 		many = append(many, fmt.Sprintf("127.1.%d.%d:1 weight=0", i/250, i%250+1))
 	}
-	_, addr, a := weirtest.ServeAPI(t, weirtest.Config{Levels: weirtest.OneLevel(many...)})
+	w, addr, a := weirtest.ServeAPI(t, weirtest.Config{Levels: weirtest.OneLevel(many...)})
 	c := nettest.Dial(t, addr)
 	require.NoError(t, weirtest.PingPong(c))
 
 	quickest := time.Hour
 	var text []byte
 	for range 8 {
-		began := time.Now()
+		before := w.Process().CPUTime(t) // other work of this machine must not count
 		res, err := a.HTTP.Get("http://weir/metrics")
 		require.NoError(t, err)
 		text, err = io.ReadAll(res.Body)
 		res.Body.Close()
 		require.NoError(t, err)
 		require.Equal(t, http.StatusOK, res.StatusCode)
-		quickest = min(quickest, time.Since(began))
+		quickest = min(quickest, w.Process().CPUTime(t)-before)
 		require.NoError(t, weirtest.PingPong(c))
 	}
 	most := 300 * time.Millisecond

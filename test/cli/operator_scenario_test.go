@@ -49,7 +49,7 @@ func (w *eventWatcher) stop() {
 // sees waits for a line with all of the words.
 func (w *eventWatcher) sees(words ...string) {
 	w.t.Helper()
-	nettest.Wait(w.t, 5*time.Second, fmt.Sprintf("an event with %q", words), func() bool {
+	nettest.Wait(w.t, 15*time.Second, fmt.Sprintf("an event with %q", words), func() bool {
 		w.mu.Lock()
 		defer w.mu.Unlock()
 		for line := range strings.Lines(w.text.String()) {
@@ -92,7 +92,7 @@ func TestOperatorScenario(t *testing.T) {
 				t.Logf("the webhook received %q", told)
 			}
 		}()
-		nettest.Wait(t, 5*time.Second, "the webhook to receive "+last, func() bool {
+		nettest.Wait(t, 15*time.Second, "the webhook to receive "+last, func() bool {
 			told = webhook.Events()
 			return len(told) >= n && told[n-1] == last
 		})
@@ -163,7 +163,7 @@ func TestOperatorScenario(t *testing.T) {
 	events.stop()
 	weirtest.WaitSaved(t, path, "new kernel", host["C"].Addr())
 	a.MustRunCommand("stop")
-	require.Zero(t, w.WaitExit(5*time.Second))
+	require.Zero(t, w.WaitExit(15*time.Second))
 	weirtest.Start(t, a.AddTo(l.String()))
 	require.Equal(t, []any{"drain", "new kernel", 2.0, "api", "down"},
 		[]any{a.Server("A")["state"], a.Server("A")["reason"], a.Server("B")["weight"], a.Server("C")["origin"], a.Server("D")["state"]})

@@ -102,7 +102,7 @@ func TestProgramsGetNoPrivateVariables(t *testing.T) {
 	}
 	l := weirtest.Config{
 		Levels: weirtest.OneLevel(host.Addr()), Cluster: "protected = false",
-		Checks: "[[cluster.c.check]]\ntype = \"exec\"\ninterval = \"200ms\"\ntimeout = \"200ms\"\ncommand = " + program("check") + "\n" +
+		Checks: "[[cluster.c.check]]\ntype = \"exec\"\ninterval = \"2s\"\ntimeout = \"2s\"\nfall = 1\ncommand = " + program("check") + "\n" +
 			"[[cluster.c.check]]\ntype = \"redis\"\npassword_env = \"REDIS_SECRET\"\n",
 		More: "[[event]]\nname = \"e\"\non = [\"server_down\"]\nexec = " + program("hook") + "\n",
 	}
@@ -112,7 +112,7 @@ func TestProgramsGetNoPrivateVariables(t *testing.T) {
 		"REDIS_SECRET=swordfish", "WEIR_ANNOUNCE=77", "KEPT=yes",
 	}}.Start(t, l.String())
 	for _, name := range []string{"check", "hook"} {
-		nettest.Wait(t, 10*time.Second, "the program", func() bool { return weirtest.ReadFile(t, filepath.Join(dir, name)) != "" })
+		nettest.Wait(t, 20*time.Second, "the program", func() bool { return weirtest.ReadFile(t, filepath.Join(dir, name)) != "" })
 		env := weirtest.ReadFile(t, filepath.Join(dir, name))
 		require.Contains(t, env, "KEPT=yes")
 		require.Contains(t, env, "WEIR_CLUSTER=c")
@@ -158,12 +158,12 @@ func TestForeignLinksAreNotFollowed(t *testing.T) {
 				require.Contains(t, w.Output(), "log.file: "+link+": link of another user")
 				require.Equal(t, "precious\n", weirtest.ReadFile(t, victim))
 			case c.log:
-				nettest.Wait(t, 10*time.Second, "the log", func() bool { return strings.Contains(weirtest.ReadFile(t, victim), `"ready"`) })
+				nettest.Wait(t, 20*time.Second, "the log", func() bool { return strings.Contains(weirtest.ReadFile(t, victim), `"ready"`) })
 			case c.fails:
 				w.WaitRecord(10*time.Second, "the refusal", func(r weirtest.Record) bool { return r.IsEvent("state file: cannot be written") })
 				require.Empty(t, weirtest.ReadFile(t, victim))
 			default:
-				nettest.Wait(t, 10*time.Second, "the state", func() bool { return weirtest.ReadFile(t, victim) != "" })
+				nettest.Wait(t, 20*time.Second, "the state", func() bool { return weirtest.ReadFile(t, victim) != "" })
 			}
 		})
 	}
@@ -180,7 +180,7 @@ func TestReloadSetsForeignStateFileAside(t *testing.T) {
 	require.NoError(t, os.WriteFile(file, []byte("precious\n"), 0o600))
 	w.WriteConfig(strings.Replace(a.AddTo(l.String()), "[runtime]", fmt.Sprintf("[runtime]\nstate_file = %q", file), 1))
 	a.MustDo("POST /v1/reload", "")
-	nettest.Wait(t, 5*time.Second, "the state", func() bool { return strings.Contains(weirtest.ReadFile(t, file), "saved_at") })
+	nettest.Wait(t, 20*time.Second, "the state", func() bool { return strings.Contains(weirtest.ReadFile(t, file), "saved_at") })
 	aside, _ := filepath.Glob(file + ".bad-*")
 	require.Len(t, aside, 1)
 	require.Equal(t, "precious\n", weirtest.ReadFile(t, aside[0]))
@@ -233,7 +233,7 @@ func TestUnixListenerFile(t *testing.T) {
 	require.Equal(t, int(w.Process()), a.PID())
 	require.NoError(t, os.Remove(a.Socket))
 	w.Signal(syscall.SIGHUP)
-	nettest.Wait(t, 5*time.Second, "the socket of the API", func() bool {
+	nettest.Wait(t, 20*time.Second, "the socket of the API", func() bool {
 		c, err := net.Dial("unix", a.Socket) // its file is there before it listens
 		if err != nil {
 			return false

@@ -25,7 +25,7 @@ func waitEnvironment(t *testing.T, file string) string {
 	t.Helper()
 	for range 2 { // the first one may have begun before
 		os.Remove(file)
-		nettest.Wait(t, 10*time.Second, "the program "+filepath.Base(file), func() bool { _, err := os.Stat(file); return err == nil })
+		nettest.Wait(t, 30*time.Second, "the program "+filepath.Base(file), func() bool { _, err := os.Stat(file); return err == nil })
 	}
 	return weirtest.ReadFile(t, file)
 }
@@ -44,13 +44,13 @@ func TestProgramsNeverGetPasswordVariables(t *testing.T) {
 	check, early, hook := filepath.Join(dir, "check"), filepath.Join(dir, "early"), filepath.Join(dir, "hook")
 	execCluster := func(name, file string) string {
 		return fmt.Sprintf("[cluster.%s]\nprotected = false\n[[cluster.%[1]s.level]]\nservers = [\"127.0.0.1:1\"]\n"+
-			"[[cluster.%[1]s.check]]\ntype = \"exec\"\ninterval = \"200ms\"\ntimeout = \"200ms\"\nfall = 1\ncommand = %[2]s\n", name, environmentProgram(file))
+			"[[cluster.%[1]s.check]]\ntype = \"exec\"\ninterval = \"1s\"\ntimeout = \"1s\"\nfall = 1\ncommand = %[2]s\n", name, environmentProgram(file))
 	}
 	a := weirtest.NewAPI(t)
 	config := func(more string) string {
 		l := weirtest.Config{
 			Listen: nettest.Reserve(t), Levels: weirtest.OneLevel("127.0.0.1:1"),
-			Checks: "[[cluster.c.check]]\ntype = \"exec\"\ninterval = \"200ms\"\ntimeout = \"200ms\"\ncommand = " + environmentProgram(check) + "\n" +
+			Checks: "[[cluster.c.check]]\ntype = \"exec\"\ninterval = \"1s\"\ntimeout = \"1s\"\ncommand = " + environmentProgram(check) + "\n" +
 				"[[cluster.c.check]]\ntype = \"redis\"\npassword_env = \"SECRET_SAME\"\n",
 			More: "[[event]]\nname = \"e\"\non = [\"server_down\", \"server_up\", \"server_state\", \"reload\"]\nexec = " + environmentProgram(hook) + "\n" +
 				secretCluster("before", "mysql", "SECRET_BEFORE") + execCluster("middle", early) + secretCluster("after", "redis", "SECRET_AFTER") + more,
@@ -75,7 +75,7 @@ func TestProgramsNeverGetPasswordVariables(t *testing.T) {
 		}
 	}
 	verify("start", 3, check, early)
-	nettest.Wait(t, 10*time.Second, "the hook", func() bool { _, err := os.Stat(hook); return err == nil })
+	nettest.Wait(t, 30*time.Second, "the hook", func() bool { _, err := os.Stat(hook); return err == nil })
 	for _, value := range values[:3] {
 		require.NotContains(t, weirtest.ReadFile(t, hook), value)
 	}
@@ -90,7 +90,7 @@ func TestProgramsNeverGetPasswordVariables(t *testing.T) {
 	}
 	os.Remove(hook)
 	w.Reload(config(secretCluster("late", "mysql", "SECRET_RELOAD")))
-	nettest.Wait(t, 10*time.Second, "the hook", func() bool { _, err := os.Stat(hook); return err == nil })
+	nettest.Wait(t, 30*time.Second, "the hook", func() bool { _, err := os.Stat(hook); return err == nil })
 	text := weirtest.ReadFile(t, hook)
 	for _, value := range values {
 		require.NotContains(t, text, value)

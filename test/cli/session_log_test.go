@@ -35,7 +35,7 @@ func TestSessionLog(t *testing.T) {
 	line := func(path, pattern string) []string {
 		t.Helper()
 		var found []string
-		nettest.Wait(t, 5*time.Second, "a line like "+pattern, func() bool {
+		nettest.Wait(t, 15*time.Second, "a line like "+pattern, func() bool {
 			found = regexp.MustCompile("(?m)" + pattern).FindStringSubmatch(weirtest.ReadFile(t, path))
 			return found != nil
 		})
@@ -49,10 +49,10 @@ func TestSessionLog(t *testing.T) {
 		require.NoError(t, os.Rename(file, file+"."+format+sessions))
 		w.Signal(syscall.SIGHUP)
 		w.Signal(syscall.SIGUSR1)
-		nettest.Wait(t, 5*time.Second, "the new file", func() bool { _, err := os.Stat(file); return err == nil })
+		nettest.Wait(t, 15*time.Second, "the new file", func() bool { _, err := os.Stat(file); return err == nil })
 	}
 	reload("json", "all")
-	nettest.Wait(t, 5*time.Second, "a record in JSON", func() bool {
+	nettest.Wait(t, 15*time.Second, "a record in JSON", func() bool {
 		weirtest.ReadSession(listen)
 		for text := range strings.Lines(weirtest.ReadFile(t, file)) {
 			var r weirtest.Record
@@ -69,7 +69,7 @@ func TestSessionLog(t *testing.T) {
 		return false
 	})
 	reload("text", "errors")
-	nettest.Wait(t, 5*time.Second, "a record of a reset", func() bool {
+	nettest.Wait(t, 15*time.Second, "a record of a reset", func() bool {
 		weirtest.ReadSession(listen)
 		c := nettest.Dial(t, listen)
 		c.SetLinger(0)
@@ -81,6 +81,6 @@ func TestSessionLog(t *testing.T) {
 	c := nettest.Dial(t, listen)
 	c.SetLinger(0)
 	c.Close()
-	nettest.Wait(t, 5*time.Second, "another record of a reset", func() bool { return len(weirtest.ReadFile(t, file)) > mark })
+	nettest.Wait(t, 15*time.Second, "another record of a reset", func() bool { return len(weirtest.ReadFile(t, file)) > mark })
 	require.NotContains(t, weirtest.ReadFile(t, file)[mark:], "server_closed")
 }

@@ -68,7 +68,7 @@ func (e *ear) all(begin string) []string {
 func (e *ear) waits(begin string, times int) string {
 	e.t.Helper()
 	var all []string
-	nettest.Wait(e.t, 10*time.Second, begin, func() bool {
+	nettest.Wait(e.t, 30*time.Second, begin, func() bool {
 		all = e.all(begin)
 		return len(all) >= times
 	})
@@ -143,23 +143,23 @@ func TestSocketActivation(t *testing.T) {
 	require.NoError(t, err)
 	w := weirtest.Options{Wrapper: []string{activate, "-l", tcp, "-l", path, "-l", other}, Program: weirtest.CopyProgram(t)}.StartUnready(t, l.String())
 	var c *net.TCPConn
-	nettest.Wait(t, 5*time.Second, "the socket", func() bool {
+	nettest.Wait(t, 15*time.Second, "the socket", func() bool {
 		c, err = nettest.TryDial(tcp)
 		return err == nil
 	})
-	data, end := nettest.ReadToEnd(c, 10*time.Second)
+	data, end := nettest.ReadToEnd(c, 30*time.Second)
 	require.Equal(t, "ok", string(data))
 	require.Equal(t, nettest.EOF, end)
-	w.WaitRecord(5*time.Second, "ready", func(r weirtest.Record) bool { return r.IsEvent("ready") })
+	w.WaitRecord(15*time.Second, "ready", func(r weirtest.Record) bool { return r.IsEvent("ready") })
 	for range 20 {
 		text, _ := weirtest.ReadSession(tcp)
 		require.Equal(t, "ok", text)
 	}
 	local, err := net.Dial("unix", path)
 	require.NoError(t, err)
-	data, _ = nettest.ReadToEnd(local, 5*time.Second)
+	data, _ = nettest.ReadToEnd(local, 20*time.Second)
 	require.Equal(t, "ok", string(data))
-	r := w.WaitRecord(5*time.Second, "the unused socket", func(r weirtest.Record) bool { return r.Text("socket") != "" })
+	r := w.WaitRecord(15*time.Second, "the unused socket", func(r weirtest.Record) bool { return r.Text("socket") != "" })
 	require.Equal(t, "tcp "+other, r.Text("socket"))
 	_, err = nettest.TryDial(other)
 	require.ErrorIs(t, err, syscall.ECONNREFUSED)

@@ -107,7 +107,7 @@ func (s *topScreen) resize(columns, rows int) {
 
 func (s *topScreen) shows(text string) {
 	s.t.Helper()
-	nettest.Wait(s.t, 15*time.Second, "the screen to show "+text+" instead of "+strings.Join(s.lines(), "\n"), func() bool {
+	nettest.Wait(s.t, 40*time.Second, "the screen to show "+text+" instead of "+strings.Join(s.lines(), "\n"), func() bool {
 		return strings.Contains(strings.Join(s.lines(), "\n"), text)
 	})
 }
@@ -129,11 +129,11 @@ func (s *topScreen) exits() {
 		if err != nil && !errors.As(err, &exit) {
 			require.NoError(s.t, err)
 		}
-	case <-time.After(10 * time.Second):
+	case <-time.After(40 * time.Second):
 		require.Fail(s.t, "weir top does not end", strings.Join(s.lines(), "\n"))
 	}
 	require.Zero(s.t, s.cmd.ProcessState.ExitCode(), s.all()[max(0, len(s.all())-2000):])
-	nettest.Wait(s.t, 5*time.Second, "the main screen and the cursor", func() bool {
+	nettest.Wait(s.t, 20*time.Second, "the main screen and the cursor", func() bool {
 		return !s.isAltScreen() && strings.LastIndex(s.all(), "\x1b[?25h") > strings.LastIndex(s.all(), "\x1b[?25l")
 	})
 	after, err := term.GetState(int(s.slave.Fd()))
@@ -175,13 +175,13 @@ func TestTop(t *testing.T) {
 	s.press("\x1b")
 	s.shows("CLUSTER/SERVER")
 	s.press("z")
-	nettest.Wait(t, 5*time.Second, "the override to be removed", func() bool { return !strings.Contains(a.MustRunCommand("explain", "c/A"), "override") })
+	nettest.Wait(t, 20*time.Second, "the override to be removed", func() bool { return !strings.Contains(a.MustRunCommand("explain", "c/A"), "override") })
 	s.press("K")
 	s.shows("kill all 1 sessions of c/A? y/n")
 	require.NoError(t, weirtest.PingPong(c))
 	s.press("y")
 	s.shows("1 sessions cut")
-	_, end := nettest.ReadToEnd(c, 5*time.Second)
+	_, end := nettest.ReadToEnd(c, 20*time.Second)
 	require.Equal(t, nettest.Reset, end)
 
 	s.press("\x1b")
@@ -196,7 +196,7 @@ func TestTop(t *testing.T) {
 	s.press("?")
 
 	s.resize(40, 12)
-	nettest.Wait(t, 5*time.Second, "a screen of 40 columns and 12 lines", func() bool {
+	nettest.Wait(t, 20*time.Second, "a screen of 40 columns and 12 lines", func() bool {
 		lines := s.lines()
 		return len(lines) == 12 && strings.HasSuffix(lines[0], "…") && strings.HasPrefix(lines[6], "c/B ") &&
 			strings.HasPrefix(lines[10], "2 servers, by state")
@@ -233,12 +233,12 @@ func TestTopRestoresTerminal(t *testing.T) {
 		text, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", s.cmd.Process.Pid))
 		return err == nil && strings.Contains(string(text), ") T ")
 	}
-	nettest.Wait(t, 5*time.Second, "weir top to be stopped", stopped)
+	nettest.Wait(t, 20*time.Second, "weir top to be stopped", stopped)
 	now, err := term.GetState(int(s.slave.Fd()))
 	require.NoError(t, err)
 	require.Equal(t, s.before, now)
 	require.NoError(t, s.cmd.Process.Signal(syscall.SIGCONT))
-	nettest.Wait(t, 5*time.Second, "weir top to be back", func() bool { return strings.Count(s.all(), "\x1b[?1049h") == 2 })
+	nettest.Wait(t, 20*time.Second, "weir top to be back", func() bool { return strings.Count(s.all(), "\x1b[?1049h") == 2 })
 	s.shows("c/A")
 	s.press("q")
 	s.exits()

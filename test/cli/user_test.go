@@ -32,7 +32,7 @@ func TestUser(t *testing.T) {
 	ns.Start("127.0.0.1:7001", nettest.Greet("x", nettest.Echo))
 	l := weirtest.Config{
 		Listen: "127.0.0.1:601", Runtime: `user = "nobody"`, Levels: weirtest.OneLevel("127.0.0.1:7001"),
-		Checks: fmt.Sprintf("[[cluster.c.check]]\ntype = \"exec\"\ninterval = \"200ms\"\ntimeout = \"200ms\"\ncommand = [\"/bin/sh\", \"-c\", \"(id -u; grep Cap /proc/self/status) > %s\"]\n", who),
+		Checks: fmt.Sprintf("[[cluster.c.check]]\ntype = \"exec\"\ninterval = \"2s\"\ntimeout = \"2s\"\ncommand = [\"/bin/sh\", \"-c\", \"(id -u; grep Cap /proc/self/status) > %s\"]\n", who),
 	}
 	a := weirtest.NewAPI(t)
 	require.NoError(t, os.Chmod(filepath.Dir(a.Socket), 0o777))
@@ -41,7 +41,7 @@ func TestUser(t *testing.T) {
 	read := func() string { text, _ := os.ReadFile(logFile); return string(text) }
 	w := weirtest.Options{Namespace: ns, Program: program}.StartUnready(t, config)
 	require.NoError(t, os.Chmod(filepath.Dir(w.File), 0o755))
-	nettest.Wait(t, 5*time.Second, "weir to be ready", func() bool { return strings.Contains(read(), `"ready"`) })
+	nettest.Wait(t, 20*time.Second, "weir to be ready", func() bool { return strings.Contains(read(), `"ready"`) })
 
 	served := func(at string) {
 		t.Helper()
@@ -66,7 +66,7 @@ func TestUser(t *testing.T) {
 		require.NoError(t, err)
 		require.EqualValues(t, 65534, info.Sys().(*syscall.Stat_t).Uid, file)
 	}
-	nettest.Wait(t, 5*time.Second, "the check's program", func() bool {
+	nettest.Wait(t, 20*time.Second, "the check's program", func() bool {
 		text, _ := os.ReadFile(who)
 		return strings.HasPrefix(string(text), "65534\n") && strings.Contains(string(text), "CapEff:\t0000000000000000\n")
 	})
@@ -77,7 +77,7 @@ func TestUser(t *testing.T) {
 	served("127.0.0.1:602")
 	require.NoError(t, os.Rename(logFile, logFile+".1"))
 	w.Signal(syscall.SIGUSR1)
-	nettest.Wait(t, 5*time.Second, "the new log", func() bool { _, err := os.Stat(logFile); return err == nil })
+	nettest.Wait(t, 20*time.Second, "the new log", func() bool { _, err := os.Stat(logFile); return err == nil })
 	for _, other := range []string{`user = ""`, `user = "daemon"`} {
 		w.WriteConfig(strings.Replace(strings.Replace(low, `user = "nobody"`, other, 1), "127.0.0.1:602", "127.0.0.1:603", 1))
 		code, text := a.Do("POST /v1/reload", "")

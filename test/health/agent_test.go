@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"sync/atomic"
 	"syscall"
@@ -39,13 +40,27 @@ func newTalker(t *testing.T, line string) *talker {
 	return a
 }
 
-// says changes the agent's reply and returns when it is in effect: the second request comes after the first reply was
-// applied.
-func (a *talker) says(t *testing.T, line string) {
+// says changes the agent's reply and returns when it is in effect: weir has got an invalid one several times, or a valid one so
+// often that the last request began after the first reply was applied. An answer that is late has no effect.
+func (a *talker) says(api weirtest.API, line string) {
+	t := api.T
 	t.Helper()
 	a.line.Store(line)
 	a.told.Store(0)
-	nettest.Wait(t, 5*time.Second, "the agent to be asked", func() bool { return a.told.Load() >= 3 })
+	results := func(result string) (n int) {
+		for text := range strings.Lines(api.MustDo("GET /metrics", "")) {
+			if strings.HasPrefix(text, `weir_check_results_total{check="agent`) && strings.Contains(text, `result="`+result+`"`) {
+				value, err := strconv.Atoi(strings.TrimSpace(text[strings.LastIndex(text, " "):]))
+				require.NoError(t, err)
+				n += value
+			}
+		}
+		return n
+	}
+	passed, failed := results("pass"), results("fail")
+	nettest.Wait(t, 20*time.Second, "the agent to be asked", func() bool {
+		return a.told.Load() >= 3 && (results("pass") >= passed+3 || results("fail") >= failed+6)
+	})
 }
 
 func (a *talker) port() string {
@@ -55,7 +70,7 @@ func (a *talker) port() string {
 
 // agentCheck returns an agent check of the server named A.
 func agentCheck(a *talker, more string) string {
-	return fmt.Sprintf("[[cluster.c.check]]\ntype = \"agent\"\nport = %s\ninterval = \"50ms\"\ntimeout = \"50ms\"\nservers = [\"A\"]\n%s\n", a.port(), more)
+	return fmt.Sprintf("[[cluster.c.check]]\ntype = \"agent\"\nport = %s\ninterval = \"80ms\"\ntimeout = \"80ms\"\nservers = [\"A\"]\n%s\n", a.port(), more)
 }
 
 // twoServers returns A, which has an agent, and B, each with a weight of 10.
@@ -74,7 +89,7 @@ func TestAgentReplies(t *testing.T) {
 	t.Parallel()
 	_, _, list := twoServers(t)
 	a := newTalker(t, "up\n")
-	w, addr := weirtest.Serve(t, weirtest.Config{Levels: list, Checks: agentCheck(a, "")})
+	w, addr, api := weirtest.ServeAPI(t, weirtest.Config{Levels: list, Checks: agentCheck(a, "")})
 	for _, c := range []struct {
 		line string
 		of30 int // of 30 sessions, those that go to A
@@ -113,11 +128,11 @@ func TestAgentReplies(t *testing.T) {
 		{"ready\n", 0},
 		{"up\n", 15},
 	} {
-		a.says(t, c.line)
+		a.says(api, c.line)
 		got := shareOfA(t, addr, 30)
 		require.InDelta(t, c.of30, got, map[bool]float64{false: 2, true: 0}[c.of30 == 0], "%q", c.line)
 	}
-	down := w.WaitRecord(5*time.Second, "the agent's word as the reason", func(r weirtest.Record) bool {
+	down := w.WaitRecord(15*time.Second, "the agent's word as the reason", func(r weirtest.Record) bool {
 		return r.IsEvent("server_down") && strings.Contains(r.Text("reason"), "disk full")
 	})
 	require.Equal(t, "agent", down.Text("layer"))
@@ -137,44 +152,44 @@ func TestAgentAmongOtherLayers(t *testing.T) {
 	t.Parallel()
 	a, _, list := twoServers(t)
 	says := newTalker(t, "ready up\n")
-	tcp := "[[cluster.c.check]]\ntype = \"tcp\"\ninterval = \"50ms\"\ntimeout = \"50ms\"\nservers = [\"A\"]\nrise = 1\nfall = 1\n"
+	tcp := "[[cluster.c.check]]\ntype = \"tcp\"\ninterval = \"300ms\"\ntimeout = \"300ms\"\ndown_interval = \"50ms\"\nservers = [\"A\"]\nrise = 1\nfall = 1\n"
 	l := weirtest.Config{Levels: list, Cluster: "max_fails = 0", Checks: agentCheck(says, "") + tcp}
-	w, addr := weirtest.Serve(t, l)
+	w, addr, api := weirtest.ServeAPI(t, l)
 	l.Listen = addr
 
 	// A failing check wins over the agent's up, and the agent's down wins over a passing check.
 	a.Down()
-	w.WaitRecord(5*time.Second, "A to go down", func(r weirtest.Record) bool { return r.IsEvent("server_down") && r.Text("server") == "A" })
-	says.says(t, "up ready\n")
+	w.WaitRecord(15*time.Second, "A to go down", func(r weirtest.Record) bool { return r.IsEvent("server_down") && r.Text("server") == "A" })
+	says.says(api, "up ready\n")
 	require.Zero(t, shareOfA(t, addr, 4))
 	a.Up()
-	w.WaitRecord(5*time.Second, "A to come up", func(r weirtest.Record) bool { return r.IsEvent("server_up") && r.Text("server") == "A" })
-	says.says(t, "down\n")
+	w.WaitRecord(15*time.Second, "A to come up", func(r weirtest.Record) bool { return r.IsEvent("server_up") && r.Text("server") == "A" })
+	says.says(api, "down\n")
 	require.Zero(t, shareOfA(t, addr, 4))
-	says.says(t, "up\n")
+	says.says(api, "up\n")
 	require.InDelta(t, 5, shareOfA(t, addr, 10), 1)
 
 	// The agent cannot override a state in the file.
 	for _, state := range []string{"maint", "drain"} {
 		l.Levels = weirtest.OneLevel(list[0][0]+" state="+state, list[0][1])
-		w.Reload(l.String())
-		says.says(t, "ready up 100%\n")
+		w.Reload(api.AddTo(l.String()))
+		says.says(api, "ready up 100%\n")
 		require.Zero(t, shareOfA(t, addr, 4), state)
 	}
 	l.Levels = list
-	w.Reload(l.String())
+	w.Reload(api.AddTo(l.String()))
 
 	// While the agent has its server in maintenance, other checks pause and the agent check continues.
-	says.says(t, "maint\n")
-	w.WaitRecord(5*time.Second, "A in maintenance", func(r weirtest.Record) bool {
+	says.says(api, "maint\n")
+	w.WaitRecord(15*time.Second, "A in maintenance", func(r weirtest.Record) bool {
 		return r.IsEvent("server_state") && r.Text("to") == "maint" && r.Text("layer") == "agent"
 	})
-	says.says(t, "maint\n")
+	says.says(api, "maint\n")
 	before := a.Accepted()
-	says.says(t, "maint\n")
+	says.says(api, "maint\n")
 	require.Equal(t, before, a.Accepted())
-	says.says(t, "ready\n")
-	nettest.Wait(t, 5*time.Second, "checks to go on", func() bool { return a.Accepted() > before })
+	says.says(api, "ready\n")
+	nettest.Wait(t, 15*time.Second, "checks to go on", func() bool { return a.Accepted() > before })
 	require.InDelta(t, 5, shareOfA(t, addr, 10), 1)
 }
 
@@ -183,8 +198,8 @@ func TestAgentLimitsSessions(t *testing.T) {
 	t.Parallel()
 	host := nettest.Start(t, nettest.Greet("A", nettest.Echo))
 	says := newTalker(t, "maxconn:2\n")
-	w, addr := weirtest.Serve(t, weirtest.Config{Levels: weirtest.OneLevel(host.Addr() + " name=A"), Checks: agentCheck(says, "")})
-	says.says(t, "maxconn:2\n")
+	_, addr, api := weirtest.ServeAPI(t, weirtest.Config{Levels: weirtest.OneLevel(host.Addr() + " name=A"), Checks: agentCheck(says, "")})
+	says.says(api, "maxconn:2\n")
 	for round := range 5 {
 		for range 2 {
 			_, served := weirtest.DialServed(t, addr, 5*time.Second)
@@ -193,9 +208,9 @@ func TestAgentLimitsSessions(t *testing.T) {
 		_, served := weirtest.DialServed(t, addr, 5*time.Second)
 		require.False(t, served)
 		host.Reset()
-		w.WaitSockets(5 * time.Second)
-		says.says(t, fmt.Sprintf("maxconn:%d\n", 100+round))
-		says.says(t, "maxconn:2\n")
+		nettest.Wait(t, 15*time.Second, "the sessions to end", func() bool { return api.Get("sessions") == 0.0 })
+		says.says(api, fmt.Sprintf("maxconn:%d\n", 100+round))
+		says.says(api, "maxconn:2\n")
 	}
 }
 
@@ -206,7 +221,7 @@ func TestUnreachableAgent(t *testing.T) {
 	says := newTalker(t, "drain\n")
 	says.Down()
 	l := weirtest.Config{Levels: list, Checks: agentCheck(says, "")}
-	w, addr := weirtest.Serve(t, l)
+	w, addr, api := weirtest.ServeAPI(t, l)
 	l.Listen = addr
 	for range 3 {
 		require.InDelta(t, 5, shareOfA(t, addr, 10), 1)
@@ -215,19 +230,19 @@ func TestUnreachableAgent(t *testing.T) {
 
 	// Its last advice stays in effect, through reloads, while the check exists.
 	says.Up()
-	says.says(t, "drain\n")
+	says.says(api, "drain\n")
 	require.Zero(t, shareOfA(t, addr, 4))
 	says.Down()
 	l.Cluster = "connect_timeout = \"1s\""
-	w.Reload(l.String())
+	w.Reload(api.AddTo(l.String()))
 	l.Checks = agentCheck(says, "send = \"x\"") // the check is the same with another option
-	w.Reload(l.String())
+	w.Reload(api.AddTo(l.String()))
 	require.Zero(t, shareOfA(t, addr, 4))
 	l.Checks = ""
-	w.Reload(l.String())
+	w.Reload(api.AddTo(l.String()))
 	require.InDelta(t, 5, shareOfA(t, addr, 10), 1)
 	l.Checks = agentCheck(says, "")
-	w.Reload(l.String())
+	w.Reload(api.AddTo(l.String()))
 	require.InDelta(t, 5, shareOfA(t, addr, 10), 1)
 }
 
@@ -236,12 +251,12 @@ func TestAgentTTL(t *testing.T) {
 	t.Parallel()
 	_, _, list := twoServers(t)
 	says := newTalker(t, "down 10%\n")
-	w, addr := weirtest.Serve(t, weirtest.Config{Levels: list, Checks: agentCheck(says, "ttl = \"1s\"")})
-	says.says(t, "down 10%\n")
+	w, addr, api := weirtest.ServeAPI(t, weirtest.Config{Levels: list, Checks: agentCheck(says, "ttl = \"1s\"")})
+	says.says(api, "down 10%\n")
 	require.Zero(t, shareOfA(t, addr, 4))
 	says.Down()
 	silent := time.Now()
-	nettest.Wait(t, 3*time.Second, "A to come up for good", func() bool {
+	nettest.Wait(t, 15*time.Second, "A to come up for good", func() bool {
 		all := w.Records(func(r weirtest.Record) bool {
 			return r.Text("server") == "A" && (r.IsEvent("server_up") || r.IsEvent("server_down"))
 		})
@@ -249,7 +264,7 @@ func TestAgentTTL(t *testing.T) {
 	})
 	require.InDelta(t, 5, shareOfA(t, addr, 10), 1)
 	says.Up()
-	says.says(t, "drain\n")
+	says.says(api, "drain\n")
 	require.Zero(t, shareOfA(t, addr, 4))
 }
 
@@ -272,7 +287,7 @@ func TestAgentSendString(t *testing.T) {
 	})
 	w, _ := weirtest.Serve(t, weirtest.Config{Levels: list, Checks: agentCheck(&talker{Host: a}, `send = "0x706f7565740a00ff"`)})
 	require.Equal(t, send, <-asked)
-	w.WaitRecord(5*time.Second, "the answer", func(r weirtest.Record) bool { return r.IsEvent("server_state") && r.Text("to") == "drain" })
+	w.WaitRecord(15*time.Second, "the answer", func(r weirtest.Record) bool { return r.IsEvent("server_state") && r.Text("to") == "drain" })
 }
 
 // An agent check over HTTP.
@@ -280,13 +295,13 @@ func TestAgentOverHTTP(t *testing.T) {
 	t.Parallel()
 	_, _, list := twoServers(t)
 	a := newTalker(t, "HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\n50%")
-	w, addr := weirtest.Serve(t, weirtest.Config{Levels: list, Checks: fmt.Sprintf("[[cluster.c.check]]\ntype = \"agent_http\"\nurl = \"http://%s/weight?server=A\"\n"+
-		"interval = \"50ms\"\ntimeout = \"50ms\"\nservers = [\"A\"]\n", a.Addr())})
-	a.says(t, "HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\n50%")
+	w, addr, api := weirtest.ServeAPI(t, weirtest.Config{Levels: list, Checks: fmt.Sprintf("[[cluster.c.check]]\ntype = \"agent_http\"\nurl = \"http://%s/weight?server=A\"\n"+
+		"interval = \"80ms\"\ntimeout = \"80ms\"\nservers = [\"A\"]\n", a.Addr())})
+	a.says(api, "HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\n50%")
 	require.InDelta(t, 10, shareOfA(t, addr, 30), 2)
-	a.says(t, "HTTP/1.1 500 Oh\r\nContent-Length: 6\r\n\r\ndrain\n")
+	a.says(api, "HTTP/1.1 500 Oh\r\nContent-Length: 6\r\n\r\ndrain\n")
 	require.InDelta(t, 10, shareOfA(t, addr, 30), 2)
-	a.says(t, "HTTP/1.0 200 OK\r\n\r\ndrain\n")
+	a.says(api, "HTTP/1.0 200 OK\r\n\r\ndrain\n")
 	require.Zero(t, shareOfA(t, addr, 4))
 	require.Empty(t, w.Warnings())
 }
@@ -324,10 +339,10 @@ func TestAgentCommand(t *testing.T) {
 	write("drain\n")
 	addrOf, _ := agentProcess(t, "--file", file)
 	_, port, _ := net.SplitHostPort(addrOf)
-	w, addr := weirtest.Serve(t, weirtest.Config{Levels: list, Checks: "[[cluster.c.check]]\ntype = \"agent\"\nport = " + port + "\ninterval = \"50ms\"\ntimeout = \"50ms\"\nservers = [\"A\"]\n"})
+	w, addr := weirtest.Serve(t, weirtest.Config{Levels: list, Checks: "[[cluster.c.check]]\ntype = \"agent\"\nport = " + port + "\ninterval = \"300ms\"\ntimeout = \"300ms\"\nservers = [\"A\"]\n"})
 	state := func(to, reason string) {
 		t.Helper()
-		w.WaitRecord(5*time.Second, "the state "+to, func(r weirtest.Record) bool {
+		w.WaitRecord(15*time.Second, "the state "+to, func(r weirtest.Record) bool {
 			return r.Text("to") == to && r.Text("layer") == "agent" && r.Text("reason") == reason
 		})
 	}

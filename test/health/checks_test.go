@@ -28,7 +28,7 @@ import (
 
 // patient and eager are the intervals of checks in tests: patient checks never fail because a machine is busy.
 const (
-	eager   = "interval = \"400ms\"\ntimeout = \"400ms\"\n"
+	eager   = "interval = \"1s\"\ntimeout = \"1s\"\n"
 	patient = "interval = \"2s\"\ntimeout = \"2s\"\ndown_interval = \"100ms\"\nrise = 1\nfall = 1\n"
 )
 
@@ -200,7 +200,7 @@ func TestRedisCheckWhileLoading(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
 	redis := nettest.StartRedis(t, "--dir", dir, "--enable-debug-command", "local",
-		"--key-load-delay", "300", "--loading-process-events-interval-bytes", "1024")
+		"--key-load-delay", "1000", "--loading-process-events-interval-bytes", "1024")
 	weirtest.RedisCLI(t, redis.Addr(), "DEBUG", "POPULATE", "2000", "key", "100")
 	weirtest.RedisCLI(t, redis.Addr(), "SAVE")
 	w := watch(t, weirtest.Options{}, watched("redis", redis.Addr(), "type = \"redis\""))
@@ -279,7 +279,7 @@ func TestMariaDBChecks(t *testing.T) {
 		return fmt.Sprintf("type = \"mysql\"\nuser = %q\npassword_file = %q\n%s\n", user, file(t, "password", password), more)
 	}
 	var clusters []string
-	for i := range 8 { // many at once, so that 200 of them take little time
+	for i := range 16 { // many at once, so that 200 of them take little time
 		greeting := "type = \"mysql\""
 		if i%2 == 1 {
 			greeting += fmt.Sprintf("\ntls = true\ntls_ca_file = %q", cert)
@@ -323,7 +323,7 @@ func TestMariaDBChecks(t *testing.T) {
 	client(far, "127.0.0.1", "SET GLOBAL read_only = 0")
 	waitTransition(w, "login-0", "up", "primary")
 	w.Signal(syscall.SIGTERM)
-	w.WaitExit(5 * time.Second)
+	w.WaitExit(15 * time.Second)
 	for _, line := range []string{"Aborted connection", "Got an error reading", "Got timeout"} {
 		require.NotContains(t, db.Log(), line)
 	}

@@ -23,12 +23,12 @@ func TestFirstResultDecides(t *testing.T) {
 	live, dead := nettest.Start(t, nettest.SendText("A")), nettest.Reserve(t)
 	l := weirtest.Config{
 		Listen: nettest.Reserve(t), Cluster: "protected = false\nmax_fails = 0", Levels: weirtest.OneLevel(live.Addr()+" name=A", dead+" name=B"),
-		Checks: "[[cluster.c.check]]\ntype = \"tcp\"\ninterval = \"100ms\"\ntimeout = \"100ms\"\nfall = 1000000\nrise = 1000000\n",
+		Checks: "[[cluster.c.check]]\ntype = \"tcp\"\ninterval = \"500ms\"\ntimeout = \"500ms\"\nfall = 1000000\nrise = 1000000\n",
 	}
 	w, _, a := weirtest.ServeAPI(t, l)
 	state := func(name, want string) {
 		t.Helper()
-		nettest.Wait(t, 5*time.Second, name+" to be "+want, func() bool { s := a.Server(name); return s != nil && s["state"] == want })
+		nettest.Wait(t, 15*time.Second, name+" to be "+want, func() bool { s := a.Server(name); return s != nil && s["state"] == want })
 	}
 	state("B", "down")
 	a.MustDo("POST /v1/clusters/c/servers", `{"name": "C", "address": "`+dead+`"}`)
@@ -39,7 +39,7 @@ func TestFirstResultDecides(t *testing.T) {
 	require.Equal(t, "up", a.Server("A")["state"])
 	w.Upgrade()
 	live.Down()
-	nettest.Wait(t, 5*time.Second, "failures after the upgrade", func() bool {
+	nettest.Wait(t, 15*time.Second, "failures after the upgrade", func() bool {
 		return strings.Contains(a.MustRunCommand("explain", "c/A"), "failures so far")
 	})
 	require.Equal(t, "up", a.Server("A")["state"])

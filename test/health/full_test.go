@@ -17,7 +17,7 @@ import (
 )
 
 // fullCheck notices a full server, and its room, quickly, and leaves a busy machine time to respond.
-const fullCheck = "[[cluster.c.check]]\ninterval = \"500ms\"\ntimeout = \"500ms\"\nrise = 1\nfall = 2\n"
+const fullCheck = "[[cluster.c.check]]\ninterval = \"1500ms\"\ntimeout = \"1500ms\"\nfast_interval = \"200ms\"\ndown_interval = \"200ms\"\nrise = 1\nfall = 2\n"
 
 // fullCase is a server A that can be filled, and a server B.
 type fullCase struct {
@@ -39,9 +39,10 @@ func (f fullCase) run(t *testing.T) {
 	}.String()))
 	number := func(server, key string) int { return int(api.Server(server)[key].(float64)) }
 	state := func(server string) string { return fmt.Sprint(api.Server(server)["state"]) }
-	nettest.Wait(t, 10*time.Second, "both servers to be checked", func() bool {
+	nettest.Wait(t, 30*time.Second, "both servers to be checked", func() bool {
 		for _, server := range []string{"A", "B"} {
-			if api.Metric(`weir_check_results_total{check="`+f.id()+`",cluster="c",result="pass",server="`+server+`"}`) == "0" || state(server) != "up" {
+			passed := api.Metric(`weir_check_results_total{check="` + f.id() + `",cluster="c",result="pass",server="` + server + `"}`)
+			if passed == "" || passed == "0" || state(server) != "up" {
 				return false
 			}
 		}
@@ -57,7 +58,7 @@ func (f fullCase) run(t *testing.T) {
 	require.Equal(t, []int{2, 2}, []int{number("A", "sessions"), number("B", "sessions")})
 
 	f.fill()
-	w.WaitRecord(10*time.Second, "the server to be full", func(r weirtest.Record) bool {
+	w.WaitRecord(30*time.Second, "the server to be full", func(r weirtest.Record) bool {
 		return r.IsEvent("server_state") && r.Text("server") == "A" && r.Text("to") == "full"
 	})
 	before := number("A", "sessions_total")
@@ -77,8 +78,8 @@ func (f fullCase) run(t *testing.T) {
 	require.Equal(t, "1", api.Metric(`weir_server_state{cluster="c",server="A",state="full"}`))
 
 	f.free()
-	nettest.Wait(t, 10*time.Second, "the server to have room", func() bool { return state("A") == "up" })
-	nettest.Wait(t, 10*time.Second, "new sessions for it", func() bool {
+	nettest.Wait(t, 30*time.Second, "the server to have room", func() bool { return state("A") == "up" })
+	nettest.Wait(t, 30*time.Second, "new sessions for it", func() bool {
 		use, end := f.open(listen)
 		defer end()
 		return use() == nil && number("A", "sessions_total") > before
@@ -101,7 +102,7 @@ func TestFullRedisGetsNoSessions(t *testing.T) {
 	limit := func(n int) func() {
 		return func() {
 			require.NoError(t, weirtest.WriteText(operator, fmt.Sprintf("CONFIG SET maxclients %d\r\n", n)))
-			operator.SetReadDeadline(time.Now().Add(5 * time.Second))
+			operator.SetReadDeadline(time.Now().Add(20 * time.Second))
 			reply := make([]byte, 64)
 			size, err := operator.Read(reply)
 			require.NoError(t, err)

@@ -44,7 +44,7 @@ func TestHooks(t *testing.T) {
 	want := []string{
 		"server_down A up→down", "level_change 1→2", "server_up A down→up", "level_change 2→1", "reload", "reload_failed",
 	}
-	nettest.Wait(t, 10*time.Second, "the webhook to be told", func() bool { return len(all.Events()) >= len(want) })
+	nettest.Wait(t, 20*time.Second, "the webhook to be told", func() bool { return len(all.Events()) >= len(want) })
 	require.Equal(t, want, all.Events())
 	first := all.Records[0]
 	for key, want := range map[string]any{"cluster": "c", "level": "1", "server": "A", "from": "up", "to": "down", "layer": "checks"} {
@@ -57,7 +57,7 @@ func TestHooks(t *testing.T) {
 	require.Contains(t, all.Records[5].Text("reason"), "missing key name")
 
 	var lines []string
-	nettest.Wait(t, 5*time.Second, "the program to be told", func() bool {
+	nettest.Wait(t, 15*time.Second, "the program to be told", func() bool {
 		lines = strings.Split(strings.TrimSpace(weirtest.ReadFile(t, out)), "\n")
 		return len(lines) == 4
 	})
@@ -96,19 +96,19 @@ func TestHangingHook(t *testing.T) {
 	}
 	require.Less(t, nettest.Elapsed(began), 10*time.Second)
 	const events = 5*4 + 1
-	nettest.Wait(t, 5*time.Second, "the other hook", func() bool { return len(all.Events()) == events })
-	nettest.Wait(t, 5*time.Second, "the program to start", func() bool { return strings.HasSuffix(weirtest.ReadFile(t, out), "\n") })
+	nettest.Wait(t, 15*time.Second, "the other hook", func() bool { return len(all.Events()) == events })
+	nettest.Wait(t, 15*time.Second, "the program to start", func() bool { return strings.HasSuffix(weirtest.ReadFile(t, out), "\n") })
 	stuck := a.Get("hooks", 0).(map[string]any)
 	require.Equal(t, []any{"stuck", "exec", float64(events), 0.0}, []any{stuck["name"], stuck["kind"], stuck["queued"], stuck["dropped"]})
 	a.MustDo("PATCH /v1/clusters/c/servers/A", `{"state": "drain"}`)
 	began = time.Now()
 	w.Signal(syscall.SIGTERM)
-	require.Zero(t, w.WaitExit(5*time.Second))
+	require.Zero(t, w.WaitExit(15*time.Second))
 	require.Less(t, nettest.Elapsed(began), 4*time.Second)
 	require.Equal(t, events+2, len(all.Events()), "those of the last moment")
 	require.NotEmpty(t, w.Records(func(r weirtest.Record) bool { return r.Text("hook") == "stuck" && r.Int("dropped") == events+2 }))
 	for _, pid := range strings.Fields(weirtest.ReadFile(t, out)) {
-		nettest.Wait(t, 5*time.Second, pid+" to be gone", func() bool {
+		nettest.Wait(t, 15*time.Second, pid+" to be gone", func() bool {
 			text, err := os.ReadFile("/proc/" + pid + "/stat")
 			return err != nil || strings.Contains(string(text), ") Z ")
 		})
@@ -130,7 +130,7 @@ func TestHooksAfterUpgrade(t *testing.T) {
 	host.Down()
 	w.WaitEvents("server_down", 1)
 	host.Up()
-	nettest.Wait(t, 10*time.Second, "the webhook to be told", func() bool { return len(all.Events()) >= 2 })
+	nettest.Wait(t, 20*time.Second, "the webhook to be told", func() bool { return len(all.Events()) >= 2 })
 	require.Equal(t, []string{"server_down A up→down", "server_up A down→up"}, all.Events())
 	a.WaitDelivered(2)
 }
@@ -160,10 +160,10 @@ func TestStopNowWithHangingHook(t *testing.T) {
 			require.NoError(t, weirtest.PingPong(nettest.Dial(t, l.Listen)))
 		}
 		w.Signal(syscall.SIGTERM)
-		w.WaitRecord(5*time.Second, "the stop", func(r weirtest.Record) bool { return r.Text("msg") == "stopping" })
+		w.WaitRecord(15*time.Second, "the stop", func(r weirtest.Record) bool { return r.Text("msg") == "stopping" })
 		begin := time.Now()
 		w.Signal(syscall.SIGTERM)
-		require.Equal(t, code, w.WaitExit(5*time.Second))
+		require.Equal(t, code, w.WaitExit(15*time.Second))
 		require.Less(t, nettest.Elapsed(begin), weirtest.Bound(700*time.Millisecond))
 	}
 }

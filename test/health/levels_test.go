@@ -72,14 +72,14 @@ func TestRecordNamesTheLevel(t *testing.T) {
 	w := weirtest.Start(t, named(l.String(), "dc1", "dc2"))
 	for _, at := range []string{l.Listen, second} {
 		c := nettest.Dial(t, at)
-		data, _ := nettest.ReadToEnd(c, 5*time.Second)
+		data, _ := nettest.ReadToEnd(c, 20*time.Second)
 		require.Equal(t, "B", string(data))
 		c.Close()
 		require.Equal(t, "dc2", w.SessionRecord(c).Text("cluster_level"))
 	}
 	hosts["B"].Down()
 	c := nettest.Dial(t, l.Listen)
-	data, _ := nettest.ReadToEnd(c, 5*time.Second)
+	data, _ := nettest.ReadToEnd(c, 20*time.Second)
 	require.Equal(t, "C", string(data))
 	c.Close()
 	require.Equal(t, "3", w.SessionRecord(c).Text("cluster_level"), "a level without a name is called by its number")
@@ -133,7 +133,7 @@ func TestTryOfLevel(t *testing.T) {
 			}
 			w := weirtest.Start(t, named(l.String(), "one\n"+c.try))
 			conn := nettest.Dial(t, l.Listen)
-			data, _ := nettest.ReadToEnd(conn, 5*time.Second)
+			data, _ := nettest.ReadToEnd(conn, 20*time.Second)
 			conn.Close()
 			require.Equal(t, "C", string(data))
 			require.Equal(t, c.attempts, w.SessionRecord(conn).Int("attempts"))
@@ -203,7 +203,7 @@ func TestListenerLevelsWhileServersFail(t *testing.T) {
 		require.Equal(t, "AA", weirtest.ReadSessions(t, l.Listen, 2))
 		require.Empty(t, w.Events("level_change", "cluster_empty", "cluster_back"))
 		w.Signal(syscall.SIGTERM)
-		w.WaitExit(5 * time.Second)
+		w.WaitExit(15 * time.Second)
 	}
 }
 
@@ -229,7 +229,7 @@ func TestClusterEmptyAndBack(t *testing.T) {
 		w.WaitEvents("server_up", 3*round)
 		w.WaitEvents("cluster_back", round)
 		require.NotContains(t, weirtest.ReadSessions(t, l.Listen, 4), "-")
-		nettest.Wait(t, 5*time.Second, "the first level", func() bool { return weirtest.ReadSessions(t, l.Listen, 1) != "C" })
+		nettest.Wait(t, 15*time.Second, "the first level", func() bool { return weirtest.ReadSessions(t, l.Listen, 1) != "C" })
 	}
 	require.Len(t, w.Events("server_down"), 6)
 	require.Len(t, w.Events("server_up"), 6)

@@ -44,14 +44,14 @@ func TestPostgreSQLRoles(t *testing.T) {
 	// A planned switch-over: the primary rejects writes, weir closes its sessions, the standby has everything.
 	processes := len(nettest.Process(a.PID()).Children())
 	writers := heldSessions(t, r.write, 10)
-	nettest.Wait(t, 5*time.Second, "the writers to reach the server", func() bool {
+	nettest.Wait(t, 20*time.Second, "the writers to reach the server", func() bool {
 		return len(nettest.Process(a.PID()).Children()) >= processes+10
 	})
 	planned := time.Now()
 	a.Query(a.Addr(), "ALTER SYSTEM SET default_transaction_read_only = on", "SELECT pg_reload_conf()")
 	down := r.turns("c", "A", "standby", 1, planned)
 	r.areCut(writers, "A")
-	nettest.Wait(t, 10*time.Second, "the standby to have everything", func() bool {
+	nettest.Wait(t, 30*time.Second, "the standby to have everything", func() bool {
 		return b.Query(b.Addr(), "SELECT pg_last_wal_replay_lsn() >= '"+a.Query(a.Addr(), "SELECT pg_current_wal_lsn()")+"'") == "t"
 	})
 	a.Stop()
@@ -69,11 +69,11 @@ func TestPostgreSQLRoles(t *testing.T) {
 	require.Equal(t, port(a), a.Query(r.read, "SELECT inet_server_port()"))
 
 	// The primary dies.
-	nettest.Wait(t, 10*time.Second, "the standby to stream", func() bool {
+	nettest.Wait(t, 30*time.Second, "the standby to stream", func() bool {
 		return b.Query(b.Addr(), "SELECT count(*) FROM pg_stat_replication WHERE state = 'streaming'") == "1"
 	})
 	require.Equal(t, port(b), insert(3))
-	nettest.Wait(t, 10*time.Second, "the standby to have everything", func() bool { return a.Query(a.Addr(), "SELECT count(*) FROM item") == "3" })
+	nettest.Wait(t, 30*time.Second, "the standby to have everything", func() bool { return a.Query(a.Addr(), "SELECT count(*) FROM item") == "3" })
 	killed := time.Now()
 	b.Kill()
 	r.turns("c", "B", "down", 1, killed)
@@ -83,7 +83,7 @@ func TestPostgreSQLRoles(t *testing.T) {
 	require.NoError(t, held.Start())
 	c, err := nettest.TryDial(r.write)
 	if err == nil { // no server takes writes
-		_, end := nettest.ReadToEnd(c, 5*time.Second)
+		_, end := nettest.ReadToEnd(c, 20*time.Second)
 		require.Equal(t, nettest.Reset, end)
 		c.Close()
 	}
@@ -99,7 +99,7 @@ func TestPostgreSQLRoles(t *testing.T) {
 	// The dead primary returns as it was: a second primary. Levels with one server each and a manual failback use one.
 	b.Up()
 	r.turns("c", "B", "up", 2, killed)
-	single.WaitRecord(10*time.Second, "the old primary to be up", func(e weirtest.Record) bool {
+	single.WaitRecord(30*time.Second, "the old primary to be up", func(e weirtest.Record) bool {
 		return e.IsEvent("server_up") && e.Text("server") == "B" && e.Text("from") == "down"
 	})
 	for range 5 {
@@ -189,7 +189,7 @@ func TestPatroniLeaderChanges(t *testing.T) {
 	servers := p.Servers()
 	write, read := nettest.Reserve(t), nettest.Reserve(t)
 	check := func(path string) string {
-		return "type = \"http\"\nport = " + p.APIPort() + "\npath = \"" + path + "\"\ninterval = \"500ms\"\ntimeout = \"400ms\"\nfall = 1\nrise = 1\n"
+		return "type = \"http\"\nport = " + p.APIPort() + "\npath = \"" + path + "\"\ninterval = \"1s\"\ntimeout = \"1s\"\nfall = 1\nrise = 1\n"
 	}
 	list := "servers = [\"" + strings.Join(servers, "\", \"") + "\"]\n"
 	weirtest.Start(t, weirtest.Config{
@@ -202,7 +202,7 @@ func TestPatroniLeaderChanges(t *testing.T) {
 		return h
 	}
 	query := func(addr, statement string) (string, error) {
-		ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+		ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
 		defer cancel()
 		c, err := pgconn.Connect(ctx, patroniDSN(addr))
 		if err != nil {
@@ -258,7 +258,7 @@ func TestPatroniLeaderChanges(t *testing.T) {
 		since := end.Sub(<-chosen)
 		t.Logf("death %d of %s: %v without a confirmed write; the first %v after Patroni's API had the new leader", i+1, second.Name,
 			gap.Round(time.Millisecond), since.Round(time.Millisecond))
-		require.Less(t, since, weirtest.Bound(time.Second), "an interval, a check and a connection")
+		require.Less(t, since, weirtest.Bound(1500*time.Millisecond), "an interval, a check and a connection")
 		if i+1 < weirtest.Scaled(1) {
 			p.Up(second)
 			nettest.Wait(t, 60*time.Second, "the dead leader to replicate", func() bool { return p.Is(second, "sync") })

@@ -35,15 +35,15 @@ func TestReasonsOfVerdicts(t *testing.T) {
 		Cluster: "protected = false", Levels: weirtest.OneLevel(host.Addr()+" name=A", gone+" name=B"),
 		Checks: fmt.Sprintf(check, "A", 1) + fmt.Sprintf(check, "B", 1000000),
 	})
-	nettest.Wait(t, 10*time.Second, "the first check of B", func() bool { return other.Accepted() > 0 })
+	nettest.Wait(t, 20*time.Second, "the first check of B", func() bool { return other.Accepted() > 0 })
 	other.Down()
-	nettest.Wait(t, 10*time.Second, "A to go down", func() bool { return a.ServerState(0) == "down" })
+	nettest.Wait(t, 20*time.Second, "A to go down", func() bool { return a.ServerState(0) == "down" })
 	require.Contains(t, a.MustRunCommand("explain", "c/A"), `status: expected 101 102 2xx 3xx, got "500 Broken"`)
 	reply.Store("200 Mended")
 	before := host.Accepted()
-	nettest.Wait(t, 10*time.Second, "checks to pass", func() bool { return host.Accepted() > before+4 })
+	nettest.Wait(t, 20*time.Second, "checks to pass", func() bool { return host.Accepted() > before+4 })
 	require.Equal(t, `status: expected 101 102 2xx 3xx, got "500 Broken"`, a.Get("clusters", 0, "levels", 0, "servers", 0, "reason"))
-	nettest.Wait(t, 10*time.Second, "failures of B", func() bool {
+	nettest.Wait(t, 20*time.Second, "failures of B", func() bool {
 		return regexp.MustCompile(`(?m)^ +\d+ failures so far: connect to ` + gone + `: connection refused$`).MatchString(a.MustRunCommand("explain", "c/B"))
 	})
 	require.Equal(t, "up", a.ServerState(1))
@@ -64,6 +64,6 @@ func TestReasonOfFailingServer(t *testing.T) {
 	live := nettest.Start(t, nettest.SendText("B"))
 	w, addr := weirtest.Serve(t, weirtest.Config{Cluster: "balance = \"first\"", Levels: weirtest.OneLevel(nettest.Reserve(t)+" name=A", live.Addr()+" name=B max_fails=1")})
 	require.Equal(t, "BBB", weirtest.ReadSessions(t, addr, 3))
-	down := w.WaitRecord(5*time.Second, "A to be failing", func(r weirtest.Record) bool { return r.IsEvent("server_down") && r.Text("server") == "A" })
+	down := w.WaitRecord(15*time.Second, "A to be failing", func(r weirtest.Record) bool { return r.IsEvent("server_down") && r.Text("server") == "A" })
 	require.Equal(t, "3 failures within 10s, the last: connection refused", down.Text("reason"))
 }

@@ -188,7 +188,7 @@ func TestSharesThroughAFailure(t *testing.T) {
 	require.InDelta(t, 100, count["B"], 5)
 
 	hosts["C"].Up()
-	nettest.Wait(t, 5*time.Second, "the share of the server that is back", func() bool {
+	nettest.Wait(t, 15*time.Second, "the share of the server that is back", func() bool {
 		return shares(26)["C"] >= 14
 	})
 	w.WaitEvent("server_up", "C")
@@ -211,7 +211,7 @@ func TestLeastSessions(t *testing.T) {
 		require.NoError(t, err)
 		c.Close()
 		host := hosts[map[string]string{"A": "B", "B": "A"}[busy]]
-		nettest.Wait(t, 5*time.Second, "the session's end", func() bool { return host.Open() == 0 })
+		nettest.Wait(t, 15*time.Second, "the session's end", func() bool { return host.Open() == 0 })
 	}
 }
 
@@ -230,7 +230,7 @@ func TestHashOnClientAddress(t *testing.T) {
 			choice := func(ip string) string {
 				c := nettest.DialFrom(t, ip, addr)
 				defer c.Close()
-				data, _ := nettest.ReadToEnd(c, 5*time.Second)
+				data, _ := nettest.ReadToEnd(c, 20*time.Second)
 				return string(data)
 			}
 			before := map[string]string{}
@@ -253,9 +253,8 @@ func TestHashOnClientAddress(t *testing.T) {
 				}
 			}
 			hosts["C"].Up()
-			time.Sleep(400 * time.Millisecond)
-			for ip := range before {
-				choice(ip) // one of them is the session that finds the server back
+			for ip, name := range before { // one of them is the session that finds the server back
+				nettest.Wait(t, 15*time.Second, ip+" to have its server again", func() bool { return choice(ip) == name })
 			}
 			for ip, name := range before {
 				require.Equal(t, name, choice(ip))
@@ -333,7 +332,7 @@ func TestServerMaxSessions(t *testing.T) {
 	_, served := weirtest.DialServed(t, addr, 5*time.Second)
 	require.False(t, served)
 	require.Less(t, nettest.Elapsed(begin), weirtest.Bound(200*time.Millisecond))
-	w.WaitRecord(5*time.Second, "the refused session's record", func(r weirtest.Record) bool { return r.Termination() != "" })
+	w.WaitRecord(15*time.Second, "the refused session's record", func(r weirtest.Record) bool { return r.Termination() != "" })
 
 	b.Close()
 	w.SessionRecord(b)
@@ -343,25 +342,42 @@ func TestServerMaxSessions(t *testing.T) {
 // A session without a free slot waits for queue_timeout.
 func TestQueue(t *testing.T) {
 	t.Parallel()
+	weirtest.WithTime(t, time.Second, sessionsQueue)
+}
+
+func sessionsQueue(t *testing.T, timeout time.Duration) (inTime bool) {
 	host := nettest.Start(t, nettest.Greet("A", nettest.Echo))
-	_, addr, api := weirtest.ServeAPI(t, weirtest.Config{Cluster: "max_sessions = 1\nqueue_timeout = \"1s\"", Levels: weirtest.OneLevel(host.Addr())})
+	_, addr, api := weirtest.ServeAPI(t, weirtest.Config{Cluster: fmt.Sprintf("max_sessions = 1\nqueue_timeout = %q", timeout), Levels: weirtest.OneLevel(host.Addr())})
 	held := nettest.Dial(t, addr)
 	require.Equal(t, "A", weirtest.ReadByte(t, held))
 
 	begin := time.Now()
 	late := nettest.Dial(t, addr)
-	data, end := nettest.ReadToEnd(late, 5*time.Second)
+	data, end := nettest.ReadToEnd(late, 20*time.Second+timeout)
+	weirtest.RequireBetween(t, timeout, time.Since(begin))
 	require.Empty(t, data)
 	require.NotEqual(t, nettest.Timeout, end)
-	weirtest.RequireBetween(t, time.Second, time.Since(begin))
 
+	begin = time.Now()
 	waiting := nettest.Dial(t, addr)
-	require.NoError(t, weirtest.WriteText(waiting, "x"))
-	api.WaitPhase(waiting, "queue")
-	require.Equal(t, 1, host.Accepted())
+	if weirtest.WriteText(waiting, "x") != nil {
+		return false
+	}
+	nettest.Wait(t, 15*time.Second, "the session to wait", func() bool { return time.Since(begin) >= timeout || len(api.Sessions()) == 2 })
+	phases := fmt.Sprint(api.Sessions())
+	accepted := host.Accepted()
 	held.Close()
-	waiting.SetReadDeadline(time.Now().Add(5 * time.Second))
-	require.Equal(t, "Ax", weirtest.ReadByte(t, waiting)+weirtest.ReadByte(t, waiting))
+	data = make([]byte, 2)
+	waiting.SetReadDeadline(time.Now().Add(20 * time.Second))
+	_, err := io.ReadFull(waiting, data)
+	if time.Since(begin) >= timeout {
+		return false
+	}
+	require.Contains(t, phases, "phase:queue")
+	require.Equal(t, 1, accepted)
+	require.NoError(t, err)
+	require.Equal(t, "Ax", string(data))
+	return true
 }
 
 // With failback = "manual" a lower level stays in use when the better one returns.

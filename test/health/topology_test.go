@@ -55,7 +55,7 @@ func (s *sentinels) start() {
 // settle waits for the connections to the Sentinels. From now on weir has the descriptors that it must return to.
 func (s *sentinels) settle() {
 	s.t.Helper()
-	nettest.Wait(s.t, 10*time.Second, "the connections to the Sentinels", func() bool {
+	nettest.Wait(s.t, 30*time.Second, "the connections to the Sentinels", func() bool {
 		for _, f := range s.fakes {
 			if f.Subscribers() == 0 || f.Asked() == 0 {
 				return false
@@ -63,7 +63,7 @@ func (s *sentinels) settle() {
 		}
 		return true
 	})
-	listening := s.WaitRecord(5*time.Second, "the descriptors", func(r weirtest.Record) bool { return r.Text("msg") == "descriptors" }).Int("listening")
+	listening := s.WaitRecord(15*time.Second, "the descriptors", func(r weirtest.Record) bool { return r.Text("msg") == "descriptors" }).Int("listening")
 	s.Weir.Baseline = s.Weir.DescriptorKinds()
 	s.Weir.Baseline["socket"] = listening + 2*len(s.fakes) // requests to the API may have others
 }
@@ -84,7 +84,7 @@ func (s *sentinels) switchTo(epoch uint64, primary, replica string, number int) 
 // waitPrimary waits until weir has a primary.
 func (s *sentinels) waitPrimary(name string) {
 	s.t.Helper()
-	nettest.Wait(s.t, 10*time.Second, name+" to be the primary", func() bool { return s.Get("clusters", 0, "topology", "primary") == name })
+	nettest.Wait(s.t, 30*time.Second, name+" to be the primary", func() bool { return s.Get("clusters", 0, "topology", "primary") == name })
 }
 
 // A quorum moves new sessions to the new primary and cuts those of the old one; one Sentinel alone moves nothing.
@@ -99,19 +99,19 @@ func TestSentinelsMoveSessions(t *testing.T) {
 
 	s.switchTo(2, s.b, s.a, 1)
 	asked := s.fakes[0].Asked()
-	nettest.Wait(t, 10*time.Second, "the Sentinels to be asked", func() bool { return s.fakes[0].Asked() > asked })
+	nettest.Wait(t, 30*time.Second, "the Sentinels to be asked", func() bool { return s.fakes[0].Asked() > asked })
 	require.Equal(t, "A", weirtest.ReadByte(t, nettest.Dial(t, s.listen)))
 
 	s.switchTo(2, s.b, s.a, 3)
 	s.waitPrimary("B")
 	require.Equal(t, "B", weirtest.DialAndReadByte(t, s.listen))
-	_, end := nettest.ReadToEnd(onA, 5*time.Second)
+	_, end := nettest.ReadToEnd(onA, 20*time.Second)
 	require.Equal(t, nettest.Reset, end)
 	require.Equal(t, "relay cut_demoted", s.SessionRecord(onA).Termination())
 
-	change := s.WaitRecord(5*time.Second, "the change", func(r weirtest.Record) bool { return r.IsEvent("primary_change") && r.Text("from") == "A" })
+	change := s.WaitRecord(15*time.Second, "the change", func(r weirtest.Record) bool { return r.IsEvent("primary_change") && r.Text("from") == "A" })
 	require.Equal(t, []any{"B", "sentinel", 2}, []any{change.Text("to"), change.Text("source"), change.Int("epoch")})
-	over := s.WaitRecord(11*time.Second, "the failover", func(r weirtest.Record) bool { return r.IsEvent("failover") })
+	over := s.WaitRecord(40*time.Second, "the failover", func(r weirtest.Record) bool { return r.IsEvent("failover") })
 	require.Equal(t, []any{"A", "B", 2, 0}, []any{over.Text("from"), over.Text("to"), over.Int("closed"), over.Int("held")})
 	require.Contains(t, over, "first_session_ms")
 	require.Empty(t, s.Events("cluster_empty"))
@@ -131,7 +131,7 @@ func TestSentinelsMoveSessions(t *testing.T) {
 	// An old epoch is ignored until an operator resets it.
 	s.switchTo(1, s.a, s.b, 3)
 	asked = s.fakes[0].Asked()
-	nettest.Wait(t, 10*time.Second, "the Sentinels to be asked", func() bool { return s.fakes[0].Asked() > asked+1 })
+	nettest.Wait(t, 30*time.Second, "the Sentinels to be asked", func() bool { return s.fakes[0].Asked() > asked+1 })
 	require.Equal(t, "B", weirtest.DialAndReadByte(t, s.listen))
 	require.Equal(t, "c: topology reset\n", s.MustRunCommand("topology", "c", "reset"))
 	s.waitPrimary("A")
@@ -146,7 +146,7 @@ func TestSentinelsMoveSessions(t *testing.T) {
 // Without Sentinels the last decision stays in force, also after a restart and an upgrade, and is shown as stale.
 func TestSentinelDecisionOutlivesSentinels(t *testing.T) {
 	t.Parallel()
-	s := startSentinels(t, "interval = \"200ms\"\ntimeout = \"200ms\"\n")
+	s := startSentinels(t, "interval = \"500ms\"\ntimeout = \"500ms\"\n")
 	line, path := weirtest.StateFile(t)
 	s.config.Runtime = line
 	s.options.Program = weirtest.CopyProgram(t)
@@ -159,7 +159,7 @@ func TestSentinelDecisionOutlivesSentinels(t *testing.T) {
 	for _, f := range s.fakes {
 		f.Set(nettest.SentinelState{Mute: true})
 	}
-	nettest.Wait(t, 10*time.Second, "the decision to be stale", func() bool { return s.Metric(`weir_topology_stale{cluster="c"}`) == "1" })
+	nettest.Wait(t, 30*time.Second, "the decision to be stale", func() bool { return s.Metric(`weir_topology_stale{cluster="c"}`) == "1" })
 	require.Contains(t, s.MustRunCommand("status"), "topology stale")
 	require.NoError(t, weirtest.PingPong(onB))
 
@@ -180,7 +180,7 @@ func TestSentinelDecisionOutlivesSentinels(t *testing.T) {
 	}
 	s.waitPrimary("A")
 	s.settle()
-	change := s.WaitRecord(5*time.Second, "the change", func(r weirtest.Record) bool { return r.IsEvent("primary_change") && r.Text("from") == "B" })
+	change := s.WaitRecord(15*time.Second, "the change", func(r weirtest.Record) bool { return r.IsEvent("primary_change") && r.Text("from") == "B" })
 	require.Equal(t, "A", change.Text("to"))
 	require.Equal(t, "A", weirtest.DialAndReadByte(t, s.listen))
 }
@@ -199,7 +199,7 @@ func TestHeldSessionsGetNewPrimary(t *testing.T) {
 	for range 5 {
 		held = append(held, nettest.Dial(t, s.listen))
 	}
-	nettest.Wait(t, 10*time.Second, "the sessions to be held", func() bool { return s.Get("clusters", 0, "held_sessions") == 5.0 })
+	nettest.Wait(t, 30*time.Second, "the sessions to be held", func() bool { return s.Get("clusters", 0, "held_sessions") == 5.0 })
 	require.Contains(t, s.MustRunCommand("status"), "no primary")
 	s.switchTo(1, s.a, s.b, 3)
 	for _, c := range held {
@@ -208,7 +208,7 @@ func TestHeldSessionsGetNewPrimary(t *testing.T) {
 	for _, f := range s.fakes {
 		f.Set(nettest.SentinelState{})
 	}
-	nettest.Wait(t, 10*time.Second, "the decision to be stale", func() bool { return s.Metric(`weir_topology_stale{cluster="c"}`) == "1" })
+	nettest.Wait(t, 30*time.Second, "the decision to be stale", func() bool { return s.Metric(`weir_topology_stale{cluster="c"}`) == "1" })
 	require.NoError(t, weirtest.PingPong(held[0]))
 }
 
@@ -220,14 +220,14 @@ func TestTopologyBesideOtherLayers(t *testing.T) {
 	s.a = broken.Addr()
 	s.config.Levels = weirtest.OneLevel(s.a+" name=A", s.b+" name=B")
 	s.config.Cluster = "protected = false"
-	s.config.Checks = "[[cluster.c.check]]\ntype = \"tcp\"\ninterval = \"100ms\"\ntimeout = \"100ms\"\nfall = 1\nrise = 1\n"
+	s.config.Checks = "[[cluster.c.check]]\ntype = \"tcp\"\ninterval = \"500ms\"\ntimeout = \"500ms\"\ndown_interval = \"100ms\"\nfall = 1\nrise = 1\n"
 	s.switchTo(1, s.a, s.b, 3)
 	s.start()
 	s.waitPrimary("A")
 	s.settle()
 	state := func(name, want string) {
 		t.Helper()
-		nettest.Wait(t, 10*time.Second, name+" "+want, func() bool { return s.Server(name)["state"] == want })
+		nettest.Wait(t, 30*time.Second, name+" "+want, func() bool { return s.Server(name)["state"] == want })
 	}
 	state("A", "up")
 	broken.Down()
@@ -259,7 +259,7 @@ func TestTopologyBesideOtherLayers(t *testing.T) {
 // Servers that the Sentinels list are added and removed.
 func TestSentinelsDiscoverServers(t *testing.T) {
 	t.Parallel()
-	s := startSentinels(t, "discover = true\ninterval = \"200ms\"\ntimeout = \"200ms\"\n[cluster.c.topology.server]\nweight = 3\n")
+	s := startSentinels(t, "discover = true\ninterval = \"500ms\"\ntimeout = \"500ms\"\n[cluster.c.topology.server]\nweight = 3\n")
 	s.config.Levels = nil
 	s.options.Program = weirtest.CopyProgram(t)
 	s.start()
@@ -281,7 +281,7 @@ func TestSentinelsDiscoverServers(t *testing.T) {
 	if s.b < s.a {
 		both = s.b + " " + s.a
 	}
-	nettest.Wait(t, 10*time.Second, "both servers", func() bool { return names() == both })
+	nettest.Wait(t, 30*time.Second, "both servers", func() bool { return names() == both })
 	s.waitPrimary(s.a)
 	s.settle()
 	onA := nettest.Dial(t, s.listen)
@@ -298,7 +298,7 @@ func TestSentinelsDiscoverServers(t *testing.T) {
 	for _, f := range s.fakes {
 		f.Set(nettest.SentinelAt(s.a, 1))
 	}
-	nettest.Wait(t, 10*time.Second, "B to leave", func() bool { return names() == s.a })
+	nettest.Wait(t, 30*time.Second, "B to leave", func() bool { return names() == s.a })
 	require.NoError(t, weirtest.PingPong(onA))
 }
 

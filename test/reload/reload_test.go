@@ -59,9 +59,13 @@ func TestReloadAddsServer(t *testing.T) {
 // A removed server gets no new session; its sessions continue until drain_timeout and are then cut.
 func TestReloadRemovesServer(t *testing.T) {
 	t.Parallel()
+	weirtest.WithTime(t, 3*time.Second, reloadRemovesServer)
+}
+
+func reloadRemovesServer(t *testing.T, drain time.Duration) (inTime bool) {
 	a, b := nettest.Start(t, nettest.Greet("A", nettest.Echo)), nettest.Start(t, nettest.Greet("B", nettest.Echo))
 	l := weirtest.Config{
-		Listen: nettest.Reserve(t), Runtime: `drain_timeout = "3s"`, Levels: weirtest.OneLevel(a.Addr(), b.Addr()),
+		Listen: nettest.Reserve(t), Runtime: fmt.Sprintf("drain_timeout = %q", drain), Levels: weirtest.OneLevel(a.Addr(), b.Addr()),
 	}
 	w := weirtest.Start(t, l.String())
 	onA := nettest.Dial(t, l.Listen)
@@ -75,11 +79,16 @@ func TestReloadRemovesServer(t *testing.T) {
 	for range 20 {
 		require.Equal(t, "B", weirtest.DialAndReadByte(t, l.Listen))
 	}
-	require.NoError(t, weirtest.PingPong(onA))
-	_, end := nettest.ReadToEnd(onA, 10*time.Second)
+	alive := weirtest.PingPong(onA)
+	if time.Since(begin) >= drain {
+		return false
+	}
+	require.NoError(t, alive)
+	_, end := nettest.ReadToEnd(onA, 20*time.Second+drain)
+	weirtest.RequireBetween(t, drain, time.Since(begin))
 	require.Equal(t, nettest.Reset, end)
-	weirtest.RequireBetween(t, 3*time.Second, time.Since(begin))
 	require.NoError(t, weirtest.PingPong(onB), "sessions of servers that stay are left alone")
+	return true
 }
 
 // New weights apply exactly, without a burst.
@@ -132,10 +141,14 @@ func TestReloadChangesAddress(t *testing.T) {
 // Listeners are added and removed by reloads; the sessions of a removed one have drain_timeout to finish.
 func TestReloadAddsAndRemovesListeners(t *testing.T) {
 	t.Parallel()
+	weirtest.WithTime(t, 1500*time.Millisecond, reloadRemovesListener)
+}
+
+func reloadRemovesListener(t *testing.T, drain time.Duration) (inTime bool) {
 	host := nettest.Start(t, nettest.Echo)
 	second, third := nettest.Reserve(t), nettest.Reserve(t)
 	l := weirtest.Config{
-		Listen: nettest.Reserve(t), Runtime: `drain_timeout = "1500ms"`, Levels: weirtest.OneLevel(host.Addr()),
+		Listen: nettest.Reserve(t), Runtime: fmt.Sprintf("drain_timeout = %q", drain), Levels: weirtest.OneLevel(host.Addr()),
 		More: weirtest.ListenerTables("second", second, host.Addr()),
 	}
 	w := weirtest.Start(t, l.String())
@@ -150,11 +163,16 @@ func TestReloadAddsAndRemovesListeners(t *testing.T) {
 	require.Equal(t, "hello", text)
 	_, err := nettest.TryDial(second)
 	require.ErrorIs(t, err, syscall.ECONNREFUSED)
-	require.NoError(t, weirtest.PingPong(goes))
-	_, end := nettest.ReadToEnd(goes, 5*time.Second)
+	alive := weirtest.PingPong(goes)
+	if time.Since(begin) >= drain {
+		return false
+	}
+	require.NoError(t, alive)
+	_, end := nettest.ReadToEnd(goes, 20*time.Second+drain)
+	weirtest.RequireBetween(t, drain, time.Since(begin))
 	require.Equal(t, nettest.Reset, end)
-	weirtest.RequireBetween(t, 1500*time.Millisecond, time.Since(begin))
 	require.NoError(t, weirtest.PingPong(stays))
+	return true
 }
 
 // A listener that moves accepts at its new address before it closes the old one.
@@ -304,7 +322,7 @@ func TestReloadWithUnreadableFiles(t *testing.T) {
 	text, _ := weirtest.ReadSession(l.Listen)
 	require.Equal(t, "ok", text)
 	w.Signal(syscall.SIGTERM)
-	require.Equal(t, 0, w.WaitExit(5*time.Second))
+	require.Equal(t, 0, w.WaitExit(15*time.Second))
 }
 
 // Rapid reloads end with the last file in force, and with no more memory, descriptors or threads than before.
@@ -330,17 +348,18 @@ func TestRapidReloads(t *testing.T) {
 		w.Signal(syscall.SIGHUP)
 		time.Sleep(time.Until(begin.Add(time.Duration(i+1) * 10 * time.Millisecond)))
 	}
-	nettest.Wait(t, 3*time.Second, "the last file to be in force", func() bool {
+	nettest.Wait(t, 20*time.Second, "the last file to be in force", func() bool {
 		c, err := nettest.TryDial(second)
 		if err == nil {
 			c.Close()
 		}
 		return errors.Is(err, syscall.ECONNREFUSED)
 	})
-	traffic.WaitShort(20) // sessions of the file before have ended
-	before := b.Accepted()
-	traffic.WaitShort(20)
-	require.Equal(t, before, b.Accepted(), "the last file's servers alone are used")
+	nettest.Wait(t, 20*time.Second, "40 sessions of the last file's servers alone", func() bool { // of the file before, 10 would be b's
+		before := b.Accepted()
+		traffic.WaitShort(40)
+		return b.Accepted() == before
+	})
 	traffic.Stop()
 	for _, r := range w.Records(func(r weirtest.Record) bool { return r.IsEvent("reload_failed") }) {
 		require.Contains(t, fmt.Sprint(r), "changed while being read", "the only reason there may be")
@@ -497,12 +516,12 @@ func TestReloadKeepsAcceptQueue(t *testing.T) {
 		w.Signal(syscall.SIGHUP)
 		w.Signal(syscall.SIGCONT)
 		for _, c := range clients {
-			data, end := nettest.ReadToEnd(c, 5*time.Second)
+			data, end := nettest.ReadToEnd(c, 20*time.Second)
 			require.Equal(t, "ok", string(data))
 			require.Equal(t, nettest.EOF, end)
 			c.Close()
 		}
-		nettest.Wait(t, 5*time.Second, "the reload", func() bool {
+		nettest.Wait(t, 15*time.Second, "the reload", func() bool {
 			return len(w.Records(func(r weirtest.Record) bool { return r.IsEvent("reload") })) == i+1
 		})
 	}
@@ -522,7 +541,7 @@ func TestReloadMovesServerBetweenLevels(t *testing.T) {
 	for range 5 {
 		require.Equal(t, "B", weirtest.DialAndReadByte(t, l.Listen))
 	}
-	time.Sleep(600 * time.Millisecond)
+	time.Sleep(1200 * time.Millisecond)
 	require.NoError(t, weirtest.PingPong(c), "the session of a server that only moved is not drained")
 }
 
@@ -553,7 +572,7 @@ func TestReloadsCoalesce(t *testing.T) {
 	for range 50 {
 		w.Signal(syscall.SIGHUP)
 	}
-	nettest.Wait(t, 5*time.Second, "the new file", func() bool { return weirtest.ReadSessions(t, l.Listen, 1) == "B" })
+	nettest.Wait(t, 15*time.Second, "the new file", func() bool { return weirtest.ReadSessions(t, l.Listen, 1) == "B" })
 	require.LessOrEqual(t, len(w.Records(func(r weirtest.Record) bool { return r.IsEvent("reload") })), 50)
 }
 
@@ -578,7 +597,7 @@ func TestReloadWithUnusableLogFile(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "weir.log")
 	w.WriteConfig(config(file))
 	w.Signal(syscall.SIGHUP)
-	nettest.Wait(t, 5*time.Second, "the reload in the new file", func() bool { return strings.Contains(weirtest.ReadFile(t, file), `"event":"reload"`) })
+	nettest.Wait(t, 15*time.Second, "the reload in the new file", func() bool { return strings.Contains(weirtest.ReadFile(t, file), `"event":"reload"`) })
 	require.Equal(t, "BB", weirtest.ReadSessions(t, l.Listen, 2))
 	w.Reload(l.String())
 }

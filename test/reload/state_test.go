@@ -148,7 +148,7 @@ func TestStateSurvivesUpgrade(t *testing.T) {
 		a.MustRunCommand("server", "c/A", "reset")
 		if with {
 			weirtest.WaitSaved(t, path, `"C"`)
-			nettest.Wait(t, 5*time.Second, "the new process to write the file", func() bool {
+			nettest.Wait(t, 15*time.Second, "the new process to write the file", func() bool {
 				text, err := os.ReadFile(path)
 				return err == nil && !strings.Contains(string(text), "new kernel")
 			})
@@ -166,7 +166,7 @@ func TestUnusableStateFile(t *testing.T) {
 	w, addr, a := weirtest.ServeAPI(t, l)
 	text, _ := weirtest.ReadSession(addr)
 	require.Equal(t, "ok", text)
-	r := w.WaitRecord(5*time.Second, "the warning", func(r weirtest.Record) bool { return r.Text("msg") == "state file: cannot be used" })
+	r := w.WaitRecord(15*time.Second, "the warning", func(r weirtest.Record) bool { return r.Text("msg") == "state file: cannot be used" })
 	require.Contains(t, r.Text("error"), path+":1:1: ")
 	require.FileExists(t, r.Text("set_aside"))
 	weirtest.WaitSaved(t, path, "weir state")
@@ -176,7 +176,7 @@ func TestUnusableStateFile(t *testing.T) {
 	w, addr, a = weirtest.ServeAPI(t, l)
 	text, _ = weirtest.ReadSession(addr)
 	require.Equal(t, "ok", text)
-	w.WaitRecord(5*time.Second, "the warning", func(r weirtest.Record) bool { return strings.HasPrefix(r.Text("msg"), "state file: cannot be written") })
+	w.WaitRecord(15*time.Second, "the warning", func(r weirtest.Record) bool { return strings.HasPrefix(r.Text("msg"), "state file: cannot be written") })
 	require.Contains(t, a.MustRunCommand("status"), "state file")
 	require.Equal(t, "0", a.Metric("weir_state_file_writable"))
 }

@@ -82,9 +82,12 @@ func TestUpgradeOfPID1KeepsContainer(t *testing.T) {
 	host := nettest.Start(t, nettest.Echo)
 	dir := t.TempDir()
 	logFile := filepath.Join(dir, "weir.log")
-	// Each run of the check leaves an orphan, which ends after its parent.
-	l := weirtest.Config{Levels: weirtest.OneLevel(host.Addr()), Checks: "[[cluster.c.check]]\ntype = \"exec\"\ninterval = \"100ms\"\n" +
-		"timeout = \"100ms\"\ncommand = [\"/bin/sh\", \"-c\", \"sleep 0.05 > /dev/null 2>&1 & echo fine\"]\n"}
+	// Each run of a check leaves an orphan, which ends after its parent.
+	l := weirtest.Config{Levels: weirtest.OneLevel(host.Addr())}
+	for i := range 12 {
+		l.Checks += fmt.Sprintf("[[cluster.c.check]]\ntype = \"exec\"\nid = \"exec-%d\"\ninterval = \"2s\"\n", i) +
+			"timeout = \"2s\"\ncommand = [\"/bin/sh\", \"-c\", \"sleep 0.05 > /dev/null 2>&1 & echo fine\"]\n"
+	}
 	c := startContainer(t, l)
 	conn := nettest.Dial(t, c.addr)
 	require.NoError(t, weirtest.PingPong(conn))
@@ -118,22 +121,24 @@ func TestUpgradeOfPID1KeepsContainer(t *testing.T) {
 	config := strings.Replace(c.api.AddTo(l.String()), "[log]", fmt.Sprintf("[log]\nfile = %q", logFile), 1)
 	c.WriteConfig(config)
 	c.Signal(syscall.SIGHUP)
-	nettest.Wait(t, 5*time.Second, "the reload", func() bool { _, err := os.Stat(logFile); return err == nil })
+	nettest.Wait(t, 15*time.Second, "the reload", func() bool { return strings.Contains(weirtest.ReadFile(t, logFile), `"event":"reload"`) })
 	require.NoError(t, os.Rename(logFile, logFile+".1"))
 	c.Signal(syscall.SIGUSR1)
 	nettest.Wait(t, 5*time.Second, "the new log", func() bool { _, err := os.Stat(logFile); return err == nil })
 
 	require.NoError(t, weirtest.PingPong(conn))
-	require.Zero(t, failedChecks(c.api), "a check's exit code was lost")
+	for i := range 12 {
+		require.Zero(t, failedChecks(c.api, fmt.Sprintf("exec-%d", i)), "a check's exit code was lost")
+	}
 	conn.Close()
 	c.Signal(syscall.SIGTERM)
 	require.Zero(t, c.WaitExit(10*time.Second))
 }
 
-// failedChecks returns how many runs of the check exec have failed.
-func failedChecks(a weirtest.API) int {
+// failedChecks returns how many runs of a check have failed.
+func failedChecks(a weirtest.API, id string) int {
 	a.T.Helper()
-	value := a.Metric(fmt.Sprintf(`weir_check_results_total{cluster="c",server=%q,check="exec",result="fail"}`, a.Get("clusters", 0, "levels", 0, "servers", 0, "name")))
+	value := a.Metric(fmt.Sprintf(`weir_check_results_total{cluster="c",server=%q,check=%q,result="fail"}`, a.Get("clusters", 0, "levels", 0, "servers", 0, "name"), id))
 	n, _ := strconv.Atoi(value) // absent before the first result
 	return n
 }

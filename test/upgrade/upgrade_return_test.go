@@ -7,6 +7,7 @@ import (
 	"net/netip"
 	"strings"
 	"sync/atomic"
+	"syscall"
 	"testing"
 	"time"
 
@@ -20,9 +21,13 @@ import (
 // sessions back: these count for limits and are not cut.
 func TestUpgradeBeforeReturnKeepsSessions(t *testing.T) {
 	t.Parallel()
+	weirtest.WithTime(t, 4*time.Second, sessionsReturn)
+}
+
+func sessionsReturn(t *testing.T, drain time.Duration) (inTime bool) {
 	host, other := nettest.Start(t, nettest.Greet("A", nettest.Echo)), nettest.Start(t, nettest.Greet("B", nettest.Echo))
 	l := weirtest.Config{
-		Listen: nettest.Reserve(t), Runtime: `drain_timeout = "4s"`, Cluster: "max_sessions = 1",
+		Listen: nettest.Reserve(t), Runtime: fmt.Sprintf("drain_timeout = %q", drain), Cluster: "max_sessions = 1",
 		Levels: weirtest.OneLevel(host.Addr()+" name=a", other.Addr()+" name=b"),
 	}
 	without := l
@@ -37,27 +42,29 @@ func TestUpgradeBeforeReturnKeepsSessions(t *testing.T) {
 	require.Equal(t, "A", weirtest.ReadByte(t, onFirst))
 	require.Equal(t, "A", weirtest.ReadByte(t, onSecond))
 
-	w.Reload(api.AddTo(without.String()))
 	removed := time.Now()
+	w.Reload(api.AddTo(without.String()))
 	w.Upgrade()
 	upgraded := time.Now()
 	w.Reload(api.AddTo(l.String()))
-	require.Less(t, nettest.Elapsed(removed), 4*time.Second, "the objects returned too late for the test")
+	if time.Since(removed) >= drain {
+		return false
+	}
 	require.EqualValues(t, 1, api.Server("a")["sessions"])
 	require.EqualValues(t, 2, api.Get("clusters", 1, "sessions"))
 	for address := range 2 {
 		require.EqualValues(t, 1, api.Get("listeners", 1+address, "sessions"))
 	}
 	require.Equal(t, "B", weirtest.DialAndReadByte(t, l.Listen), "a is at max_sessions")
-	_, served := weirtest.DialServed(t, first, time.Second)
+	_, served := weirtest.DialServed(t, first, 5*time.Second)
 	require.False(t, served, "the source has two sessions")
 
-	nettest.Wait(t, 10*time.Second, "the drain deadlines to pass", func() bool { return time.Since(upgraded) > 5*time.Second })
+	nettest.Wait(t, 3*drain, "the drain deadlines to pass", func() bool { return time.Since(upgraded) > drain+time.Second })
 	require.NoError(t, weirtest.PingPong(onServer))
 	require.NoError(t, weirtest.PingPong(onFirst))
 	nettest.Abort(onSecond)
-	nettest.Wait(t, 5*time.Second, "the slot to be free", func() bool {
-		c, served := weirtest.DialServed(t, second, time.Second)
+	nettest.Wait(t, 15*time.Second, "the slot to be free", func() bool {
+		c, served := weirtest.DialServed(t, second, 15*time.Second)
 		if served {
 			nettest.Abort(c)
 		}
@@ -67,14 +74,22 @@ func TestUpgradeBeforeReturnKeepsSessions(t *testing.T) {
 	_, end := nettest.ReadToEnd(onServer, 5*time.Second)
 	require.Equal(t, nettest.Reset, end)
 	onFirst.Close()
+	return true
 }
 
 // The flow of a server that is removed before an upgrade continues. The server takes it back if it returns before its drain
 // deadline; otherwise the flow then moves to another server.
 func TestUpgradeBeforeReturnKeepsFlows(t *testing.T) {
 	t.Parallel()
+	weirtest.WithTime(t, 5*time.Second, flowsReturn)
+}
+
+func flowsReturn(t *testing.T, drain time.Duration) (inTime bool) {
 	one, two := nettest.StartDatagrams(t, nettest.ReplyWithName("one")), nettest.StartDatagrams(t, nettest.ReplyWithName("two"))
-	l := weirtest.Config{Runtime: `drain_timeout = "5s"`, Levels: weirtest.OneLevel(one.Addr()+" name=one", two.Addr()+" name=two")}.UDP(t)
+	l := weirtest.Config{
+		Runtime: fmt.Sprintf("drain_timeout = %q", drain), Listener: fmt.Sprintf("flow_timeout = %q", drain),
+		Levels: weirtest.OneLevel(one.Addr()+" name=one", two.Addr()+" name=two"),
+	}.UDP(t)
 	without := l
 	without.Levels = weirtest.OneLevel(two.Addr() + " name=two")
 	api := weirtest.NewAPI(t)
@@ -84,33 +99,53 @@ func TestUpgradeBeforeReturnKeepsFlows(t *testing.T) {
 	first := c.RoundTrip("x")
 	require.Equal(t, "one", first[:3])
 	for range 2 { // the second time the flow has arrived without its server
-		w.Reload(api.AddTo(without.String()))
 		removed := time.Now()
-		require.Equal(t, first, c.RoundTrip("x"))
+		w.Reload(api.AddTo(without.String()))
+		without := c.RoundTrip("x")
 		w.Upgrade()
 		upgraded := time.Now()
-		require.Equal(t, first, c.RoundTrip("x"))
+		after := c.RoundTrip("x")
 		w.Reload(api.AddTo(l.String()))
-		require.Less(t, nettest.Elapsed(removed), 5*time.Second, "the server returned too late for the test")
-		require.EqualValues(t, 1, api.Server("one")["sessions"])
-		for time.Since(upgraded) < 6*time.Second {
-			require.Equal(t, first, c.RoundTrip("x"))
-			time.Sleep(20 * time.Millisecond)
+		if time.Since(removed) >= drain {
+			return false
 		}
+		require.Equal(t, []string{first, first}, []string{without, after})
 		require.EqualValues(t, 1, api.Server("one")["sessions"])
+		last := time.Now()
+		for ; time.Since(upgraded) < drain+time.Second; time.Sleep(20 * time.Millisecond) {
+			require.Equal(t, first, c.RoundTrip("x"))
+			last = time.Now()
+		}
+		count := api.Server("one")["sessions"]
+		if time.Since(last) >= drain { // the flow may have been idle for too long
+			return false
+		}
+		require.EqualValues(t, 1, count)
 	}
 	require.Empty(t, w.Records(func(r weirtest.Record) bool { return strings.HasPrefix(r.Text("reason"), "cut_") }))
 
+	removed := time.Now()
 	w.Reload(api.AddTo(without.String()))
 	w.Upgrade()
-	require.Equal(t, first, c.RoundTrip("x"))
-	nettest.Wait(t, 10*time.Second, "the flow to leave the server at its deadline", func() bool { return c.RoundTrip("x")[:3] == "two" })
+	after := c.RoundTrip("x")
+	if time.Since(removed) >= drain {
+		return false
+	}
+	require.Equal(t, first, after)
+	nettest.Wait(t, 3*drain, "the flow to leave the server at its deadline", func() bool { return c.RoundTrip("x")[:3] == "two" })
+	w.Signal(syscall.SIGTERM)
+	require.Zero(t, w.WaitExit(4*drain))
+	return true
 }
 
 // The flow of a server that is removed before an upgrade keeps the PROXY header that the server expects, until it leaves the
 // server at the deadline that it had before.
 func TestUpgradeKeepsHeaderOfRemovedServer(t *testing.T) {
 	t.Parallel()
+	weirtest.WithTime(t, 5*time.Second, flowKeepsHeader)
+}
+
+func flowKeepsHeader(t *testing.T, drain time.Duration) (inTime bool) {
 	const signature = "\r\n\r\n\x00\r\nQUIT\n"
 	var without atomic.Int64
 	reply := func(name string) nettest.DatagramHandler {
@@ -123,7 +158,8 @@ func TestUpgradeKeepsHeaderOfRemovedServer(t *testing.T) {
 	}
 	one, two := nettest.StartDatagrams(t, reply("one")), nettest.StartDatagrams(t, reply("two"))
 	l := weirtest.Config{
-		Runtime: `drain_timeout = "5s"`, Levels: weirtest.OneLevel(one.Addr()+" name=one send_proxy=v2 proxy_tlvs=none", two.Addr()+" name=two send_proxy=v2"),
+		Runtime: fmt.Sprintf("drain_timeout = %q", drain), Listener: fmt.Sprintf("flow_timeout = %q", drain),
+		Levels: weirtest.OneLevel(one.Addr()+" name=one send_proxy=v2 proxy_tlvs=none", two.Addr()+" name=two send_proxy=v2"),
 	}.UDP(t)
 	w := weirtest.Options{Program: weirtest.CopyProgram(t)}.Start(t, l.String())
 	w.Baseline = nil
@@ -131,15 +167,20 @@ func TestUpgradeKeepsHeaderOfRemovedServer(t *testing.T) {
 	first := c.RoundTrip("x")
 	require.Equal(t, "one", first[:3])
 	l.Levels = weirtest.OneLevel(two.Addr() + " name=two send_proxy=v2")
-	w.Reload(l.String())
 	removed := time.Now()
+	w.Reload(l.String())
 	for range 2 {
 		w.Upgrade()
-		if answer := c.RoundTrip("x"); time.Since(removed) < 5*time.Second {
-			require.Equal(t, first, answer)
+		answer := c.RoundTrip("x")
+		if time.Since(removed) >= drain {
+			return false
 		}
+		require.Equal(t, first, answer)
 	}
-	nettest.Wait(t, 10*time.Second, "the flow to leave the server at its deadline", func() bool { return c.RoundTrip("x")[:3] == "two" })
-	require.GreaterOrEqual(t, time.Since(removed), 5*time.Second-50*time.Millisecond)
+	nettest.Wait(t, 3*drain, "the flow to leave the server at its deadline", func() bool { return c.RoundTrip("x")[:3] == "two" })
+	require.GreaterOrEqual(t, time.Since(removed), drain-5*time.Millisecond)
 	require.Zero(t, without.Load())
+	w.Signal(syscall.SIGTERM)
+	require.Zero(t, w.WaitExit(4*drain))
+	return true
 }

@@ -9,6 +9,7 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"testing"
 	"time"
 
@@ -28,7 +29,7 @@ func TestUpgradeMovesFlows(t *testing.T) {
 		}
 	}
 	a, b := nettest.StartDatagrams(t, answer("A")), nettest.StartDatagrams(t, answer("B"))
-	l := weirtest.Config{Listener: `flow_timeout = "5s"`, Levels: weirtest.OneLevel(a.Addr()+" name=A", b.Addr()+" name=B")}.UDP(t)
+	l := weirtest.Config{Listener: `flow_timeout = "8s"`, Levels: weirtest.OneLevel(a.Addr()+" name=A", b.Addr()+" name=B")}.UDP(t)
 	w := weirtest.Options{Program: weirtest.CopyProgram(t)}.Start(t, l.String())
 	w.Baseline = nil // flows outlast their clients
 	stop := make(chan struct{})
@@ -108,22 +109,28 @@ func TestUpgradeMovesFlows(t *testing.T) {
 	}
 	require.Empty(t, w.Warnings())
 	w.Signal(15)
-	require.Zero(t, w.WaitExit(20*time.Second))
+	require.Zero(t, w.WaitExit(40*time.Second))
 }
 
 // The flows of a listener that was removed by a reload before the upgrade, or with it, continue in the old process.
 func TestUpgradeKeepsFlowsOfRemovedListeners(t *testing.T) {
 	t.Parallel()
+	weirtest.WithTime(t, 3*time.Second, flowsOfRemovedListeners)
+}
+
+func flowsOfRemovedListeners(t *testing.T, idle time.Duration) (inTime bool) {
+	timeout := fmt.Sprintf("flow_timeout = %q", idle)
 	host := nettest.StartDatagrams(t, nettest.ReplyWithName("a"))
-	l := weirtest.Config{Listener: `flow_timeout = "3s"`, Levels: weirtest.OneLevel(host.Addr())}.UDP(t)
+	l := weirtest.Config{Listener: timeout, Levels: weirtest.OneLevel(host.Addr())}.UDP(t)
 	before, now := nettest.ReserveDatagrams(t), nettest.ReserveDatagrams(t)
 	udp := func(name, listen string) string {
-		return strings.Replace(weirtest.ListenerTables(name, listen, host.Addr()), "cluster = ", "protocol = \"udp\"\nflow_timeout = \"3s\"\ncluster = ", 1)
+		return strings.Replace(weirtest.ListenerTables(name, listen, host.Addr()), "cluster = ", "protocol = \"udp\"\n"+timeout+"\ncluster = ", 1)
 	}
 	l.More = udp("before", before) + udp("now", now)
 	w := weirtest.Options{Program: weirtest.CopyProgram(t)}.Start(t, l.String())
 	w.Baseline = nil // flows outlast their clients
-	clients, answers := []*nettest.DatagramClient{}, []string{}
+	clients, answers, again := []*nettest.DatagramClient{}, []string{}, []string{}
+	begin := time.Now()
 	for _, at := range []string{before, now} {
 		c := nettest.DialDatagrams(t, "", at)
 		clients, answers = append(clients, c), append(answers, c.RoundTrip("x"))
@@ -133,25 +140,46 @@ func TestUpgradeKeepsFlowsOfRemovedListeners(t *testing.T) {
 	l.More = ""
 	w.WriteConfig(l.String())
 	w.SignalUpgrade("upgrade")
-	for i, c := range clients {
-		require.Equal(t, answers[i], c.RoundTrip("x"))
+	for _, c := range clients {
+		again = append(again, c.RoundTrip("x"))
 	}
 	nettest.DialDatagrams(t, "", l.Listen).RoundTrip("x")
+	late := time.Since(begin) >= idle
 	w.WaitSuccessor(w.UpgradeRecords()[0].Int("pid"))
+	w.Signal(syscall.SIGTERM)
+	require.Zero(t, w.WaitExit(5*idle))
+	if late {
+		return false
+	}
+	require.Equal(t, answers, again)
+	return true
 }
 
 // A full table evicts the same flows after an upgrade: those that were not confirmed before it.
 func TestUpgradeKeepsStagesOfFlows(t *testing.T) {
 	t.Parallel()
+	weirtest.WithTime(t, 3*time.Second, stagesOfFlows)
+}
+
+func stagesOfFlows(t *testing.T, idle time.Duration) (inTime bool) {
 	host := nettest.StartDatagrams(t, nettest.ReplyWithName("a"))
-	l := weirtest.Config{Listener: "flow_timeout = \"3s\"\nmax_flows = 2", Levels: weirtest.OneLevel(host.Addr())}.UDP(t)
+	l := weirtest.Config{Listener: fmt.Sprintf("flow_timeout = %q\nmax_flows = 2", idle), Levels: weirtest.OneLevel(host.Addr())}.UDP(t)
 	w := weirtest.Options{Program: weirtest.CopyProgram(t)}.Start(t, l.String())
 	confirmed, unconfirmed := nettest.DialDatagrams(t, "", l.Listen), nettest.DialDatagrams(t, "", l.Listen)
+	begin := time.Now()
 	first := confirmed.RoundTrip("x")
 	require.Equal(t, first, confirmed.RoundTrip("x"))
 	second := unconfirmed.RoundTrip("x")
 	w.Upgrade()
 	nettest.DialDatagrams(t, "", l.Listen).RoundTrip("x")
-	require.Equal(t, first, confirmed.RoundTrip("x"))
-	require.NotEqual(t, second, unconfirmed.RoundTrip("x"))
+	kept, evicted := confirmed.RoundTrip("x"), unconfirmed.RoundTrip("x")
+	late := time.Since(begin) >= idle
+	w.Signal(syscall.SIGTERM)
+	require.Zero(t, w.WaitExit(5*idle))
+	if late {
+		return false
+	}
+	require.Equal(t, first, kept)
+	require.NotEqual(t, second, evicted)
+	return true
 }
