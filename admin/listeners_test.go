@@ -119,7 +119,7 @@ func TestAddressChangeKeepsUnchangedListeners(t *testing.T) {
 				conn.Close()
 			}
 			return (err == nil) == want
-		}, 2*time.Second, 5*time.Millisecond, "%v", at)
+		}, 15*time.Second, 5*time.Millisecond, "%v", at)
 	}
 	s.weir.(*fakeWeir).addEvent("reload")
 	b := make([]byte, 1)
@@ -161,7 +161,7 @@ func TestClientLimitReplacesIdleClients(t *testing.T) {
 	}
 	for i := range 3 {
 		require.True(t, served(), "in the place of one that asks for nothing")
-		require.True(t, gone(idle[i], 5*time.Second), "the one that has waited longest: %d", i)
+		require.True(t, gone(idle[i], 15*time.Second), "the one that has waited longest: %d", i)
 		connect()
 	}
 	require.False(t, gone(idle[maxClients-1], 20*time.Millisecond))
@@ -183,9 +183,9 @@ func TestClientLimitReplacesIdleClients(t *testing.T) {
 		}
 		return true
 	}, 10*time.Second, 5*time.Millisecond, "all are at work")
-	require.True(t, gone(connect(), 2*time.Second))
+	require.True(t, gone(connect(), 15*time.Second))
 	last.Close()
-	require.Eventually(t, served, 5*time.Second, 5*time.Millisecond)
+	require.Eventually(t, served, 15*time.Second, 5*time.Millisecond)
 }
 
 // Only sockets that Prepare has opened change their owner, not the default socket of another weir.

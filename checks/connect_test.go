@@ -69,7 +69,7 @@ func TestConnectsLikeTheMonitor(t *testing.T) {
 	closed.Close()
 	full := nettest.FullBacklog(t)
 	for _, quiet := range []bool{false, true} {
-		spec := conf.Check{Interval: time.Second, Timeout: 100 * time.Millisecond, Rise: 1, Fall: 1, Quiet: quiet}
+		spec := conf.Check{Interval: time.Second, Timeout: 500 * time.Millisecond, Rise: 1, Fall: 1, Quiet: quiet}
 		for _, address := range []string{open.Addr(), closed.Addr().String(), full, "[::1]:1", "255.255.255.255:1"} {
 			job := connectJob(t, address, spec)
 			got := connectResults(t, 1, job)[address]

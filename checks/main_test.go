@@ -17,10 +17,10 @@ func TestMain(m *testing.M) { os.Exit(nettest.Run(m)) }
 // builder is the options of any monitor.
 type builder interface{ Monitor() (Monitor, error) }
 
-// runCheck runs a monitor once against an address, within two seconds.
+// runCheck runs a monitor once against an address, within ten seconds.
 func runCheck(t testing.TB, b builder, address string) (Report, error) {
 	t.Helper()
-	return checkWithin(t, b, Target{Cluster: "c", Server: "s", Address: address}, 2*time.Second)
+	return checkWithin(t, b, Target{Cluster: "c", Server: "s", Address: address}, 10*time.Second)
 }
 
 func checkWithin(t testing.TB, b builder, target Target, limit time.Duration) (Report, error) {
@@ -36,7 +36,7 @@ func checkWithin(t testing.TB, b builder, target Target, limit time.Duration) (R
 // is a timeout.
 func limitFor(want string) time.Duration {
 	if strings.Contains(want, "timed out") {
-		return 300 * time.Millisecond
+		return 700 * time.Millisecond
 	}
 	return 10 * time.Second
 }

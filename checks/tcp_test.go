@@ -92,7 +92,7 @@ func TestTCPFullAcceptQueueIsATimeout(t *testing.T) {
 	_, err := checkWithin(t, TCP{}, Target{Address: address}, 300*time.Millisecond)
 	require.ErrorIs(t, err, context.DeadlineExceeded)
 	require.Equal(t, "connect to "+address+": timed out", err.Error())
-	require.Less(t, nettest.Elapsed(began), time.Second)
+	require.Less(t, nettest.Elapsed(began), 5*time.Second)
 }
 
 func TestTCPUnixSocket(t *testing.T) {
@@ -180,18 +180,11 @@ func TestTCPDialogue(t *testing.T) {
 // A server that sends single bytes does not extend the timeout.
 func TestTCPDrippedBytesDoNotExtendTheTimeout(t *testing.T) {
 	h := nettest.Start(t, nettest.Trickle(1000, 100*time.Millisecond))
-	fastest := time.Hour // this machine may be busy
-	for range 5 {
-		began := time.Now()
-		_, err := checkWithin(t, expect("never"), Target{Address: h.Addr()}, 500*time.Millisecond)
-		took := time.Since(began)
-		require.ErrorIs(t, err, context.DeadlineExceeded)
-		require.GreaterOrEqual(t, took, 500*time.Millisecond)
-		if fastest = min(fastest, took); fastest <= 550*time.Millisecond {
-			return
-		}
-	}
-	t.Fatalf("took %v", fastest)
+	began := time.Now()
+	_, err := checkWithin(t, expect("never"), Target{Address: h.Addr()}, 500*time.Millisecond)
+	require.ErrorIs(t, err, context.DeadlineExceeded)
+	require.GreaterOrEqual(t, time.Since(began), 500*time.Millisecond)
+	require.Less(t, nettest.Elapsed(began), 10*time.Second, "the server sends for a hundred seconds")
 }
 
 func TestTCPEndlessReplyIsLimited(t *testing.T) {

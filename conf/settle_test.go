@@ -68,18 +68,26 @@ func TestLoadWaitsForHalfWrittenFile(t *testing.T) {
 					if half == 0 {
 						half = len(text) / 2
 					}
-					require.NoError(t, os.WriteFile(path, []byte(text[:half]), 0o600))
-					age(t, -ahead, path)
-					written := make(chan error, 1)
-					time.AfterFunc(pause, func() {
-						err := os.WriteFile(path, []byte(text), 0o600)
+					var c *Config
+					var loaded *Files
+					var read map[string]string
+					for short := false; !short; { // this machine may make the pause longer than the time that weir waits for
+						began := time.Now()
+						require.NoError(t, os.WriteFile(path, []byte(text[:half]), 0o600))
 						age(t, -ahead, path)
-						written <- err
-					})
-					read := map[string]string{}
-					c, loaded, err := LoadSettled(t.Context(), Input{Path: filepath.Join(dir, "weir.toml")}, readNamed(t, read))
-					require.NoError(t, err)
-					require.NoError(t, <-written)
+						written := make(chan time.Duration, 1)
+						time.AfterFunc(pause, func() {
+							_ = os.WriteFile(path, []byte(text), 0o600)
+							age(t, -ahead, path)
+							written <- time.Since(began)
+						})
+						read = map[string]string{}
+						var err error
+						c, loaded, err = LoadSettled(t.Context(), Input{Path: filepath.Join(dir, "weir.toml")}, readNamed(t, read))
+						if short = <-written < quietTime; short {
+							require.NoError(t, err)
+						}
+					}
 					require.Equal(t, files["weir.toml"], string(loaded.Main))
 					require.Len(t, c.Listeners, 2)
 					require.Equal(t, map[string]string{"token": files["token"], "password": files["password"], "ca": files["ca"]}, read)
@@ -95,10 +103,16 @@ func TestLoadDoesNotWaitForOldFiles(t *testing.T) {
 	dir, _ := settledDir(t)
 	path := filepath.Join(dir, "weir.toml")
 	load := func() time.Duration {
-		began := time.Now()
-		_, _, err := LoadSettled(t.Context(), Input{Path: path}, nil)
-		require.NoError(t, err)
-		return time.Since(began)
+		quickest := time.Hour
+		for range 5 { // this machine may be busy
+			began := time.Now()
+			_, _, err := LoadSettled(t.Context(), Input{Path: path}, nil)
+			require.NoError(t, err)
+			if quickest = min(quickest, time.Since(began)); quickest < quietTime {
+				break
+			}
+		}
+		return quickest
 	}
 	require.Less(t, load(), quietTime)
 	age(t, -time.Hour, path, filepath.Join(dir, "token"))
@@ -115,27 +129,36 @@ func TestLoadOfFileThatKeepsChanging(t *testing.T) {
 		return os.WriteFile(path, []byte(files["weir.toml"]+strings.Repeat("\n", n)), 0o600)
 	})
 	require.EqualError(t, err, path+": changed while being read, 21 times")
-	require.Less(t, time.Since(began), 2*maxSettle+time.Second)
+	require.Less(t, time.Since(began), 5*maxSettle)
 
-	stop := make(chan struct{})
-	stopped := make(chan struct{})
-	go func() { // complete at each moment, but always young
-		defer close(stopped)
-		for {
-			select {
-			case <-stop:
-				return
-			case <-time.After(50 * time.Millisecond):
+	for range 10 { // this machine may be too slow to keep the file young
+		stop := make(chan struct{})
+		longest := make(chan time.Duration)
+		go func() { // complete at each moment, but always young
+			last, most := time.Now(), time.Duration(0)
+			for {
 				age(t, 0, path)
+				most = max(most, time.Since(last))
+				last = time.Now()
+				select {
+				case <-stop:
+					longest <- most
+					return
+				case <-time.After(50 * time.Millisecond):
+				}
 			}
+		}()
+		began = time.Now()
+		_, _, err = LoadSettled(t.Context(), Input{Path: path}, nil)
+		took := time.Since(began)
+		close(stop)
+		require.NoError(t, err)
+		if <-longest < quietTime {
+			require.GreaterOrEqual(t, took, maxSettle)
+			return
 		}
-	}()
-	began = time.Now()
-	_, _, err = LoadSettled(t.Context(), Input{Path: path}, nil)
-	close(stop)
-	<-stopped
-	require.NoError(t, err)
-	require.GreaterOrEqual(t, time.Since(began), maxSettle)
+	}
+	t.Error("this machine is too slow for the test")
 }
 
 func TestLoadEndsWithContext(t *testing.T) {

@@ -250,12 +250,16 @@ func TestAdmissionIsFastAndAllocatesNothing(t *testing.T) {
 			t.Fatal(why)
 		}
 	}))
-	begin := time.Now()
-	const looks = 100_000
-	for range looks {
-		a.acquire(denied, 0)
+	const looks = 10_000
+	quickest := time.Hour // this machine may be busy
+	for range 10 {
+		begin := time.Now()
+		for range looks {
+			a.acquire(denied, 0)
+		}
+		quickest = min(quickest, time.Since(begin))
 	}
-	require.Less(t, time.Since(begin)/looks, 20*time.Microsecond)
+	require.Less(t, quickest/looks, 20*time.Microsecond)
 	a.release(&held, ip)
 }
 

@@ -49,6 +49,7 @@ func countingEcho(requests *atomic.Int64) nettest.Handler {
 // closeRace is what clients saw that sent requests while their sessions were closed.
 type closeRace struct {
 	answered, lost, reset atomic.Int64 // requests; reset are those of lost that ended with a reset
+	late                  atomic.Int64 // requests that were lost because this test was too slow
 	closed                atomic.Int64 // sessions
 }
 
@@ -69,16 +70,22 @@ func hasEnded(c *net.TCPConn) (ended bool) {
 	return ended
 }
 
-// ask sends a request and reports whether the session is still open. A request that was sent is answered or lost.
-func (r *closeRace) ask(c *net.TCPConn) bool {
+// ask sends a request and reports whether the session is still open. A request that was sent is answered or lost, or late if it
+// was sent after a time.
+func (r *closeRace) ask(c *net.TCPConn, until time.Time) bool {
 	b := []byte("ping")
 	_, err := c.Write(b)
+	late := time.Now().After(until)
 	if err == nil {
 		_, err = io.ReadFull(c, b)
 	}
 	if err == nil {
 		r.answered.Add(1)
 		return true
+	}
+	if late {
+		r.late.Add(1)
+		return false
 	}
 	r.lost.Add(1)
 	if end := nettest.StreamEndOf(err); end == nettest.Reset || end != nettest.EOF && err != io.ErrUnexpectedEOF {
@@ -105,18 +112,23 @@ func TestGentleCloseAgainstRequest(t *testing.T) {
 		closer := &Closer{}
 		closer.Configure(0, 0, time.Minute)
 		var clients sync.WaitGroup
+		var began atomic.Pointer[time.Time]
+		never := time.Now().Add(time.Hour)
+		began.Store(&never)
 		for range 200 {
 			c := nettest.Dial(t, p.addr)
-			require.True(t, race.ask(c))
+			require.True(t, race.ask(c, never))
 			clients.Go(func() {
 				defer c.Close()
 				time.Sleep(time.Duration(rand.IntN(15_000)) * time.Microsecond)
-				if race.ask(c) {
+				if race.ask(c, began.Load().Add(15*time.Millisecond)) {
 					waitClose(c, 10*time.Second)
 				}
 				race.closed.Add(1)
 			})
 		}
+		now := time.Now()
+		began.Store(&now)
 		p.closeAll(closer, nil)
 		clients.Wait()
 		nettest.Wait(t, 5*time.Second, "all sessions to end", func() bool { return p.Sessions() == 0 })
@@ -147,7 +159,7 @@ func TestQuietCloseLosesNoRequests(t *testing.T) {
 					t.Error(err)
 					return
 				}
-				for !hasEnded(c) && race.ask(c) {
+				for looked := time.Now(); !hasEnded(c) && race.ask(c, looked.Add(2*time.Millisecond)); looked = time.Now() {
 					if waitClose(c, time.Duration(rand.ExpFloat64()*float64(100*time.Millisecond))) {
 						break
 					}
@@ -171,15 +183,17 @@ func TestGentleCloseWaits(t *testing.T) {
 	for name, c := range map[string]struct {
 		server nettest.Handler
 		client func(*testing.T, *net.TCPConn)
+		up     uint64 // bytes that the session has relayed when what both sides have done has arrived
+		down   uint64
 	}{
 		"for an answer": {nettest.Silent, func(t *testing.T, c *net.TCPConn) {
 			_, err := c.Write([]byte("x"))
 			require.NoError(t, err)
-		}},
-		"for a client that does not read": {nettest.Greet(string(make([]byte, 16<<20)), nettest.Silent), func(*testing.T, *net.TCPConn) {}},
+		}, 1, 0},
+		"for a client that does not read": {nettest.Greet(string(make([]byte, 16<<20)), nettest.Silent), func(*testing.T, *net.TCPConn) {}, 0, 64 << 10},
 		"for the other side's FIN": {func(ctx context.Context, c *net.TCPConn) { <-ctx.Done() }, func(t *testing.T, c *net.TCPConn) {
 			require.NoError(t, c.CloseWrite())
-		}},
+		}, 0, 0},
 	} {
 		t.Run(name, func(t *testing.T) {
 			p := startPlane(t, nil, nil, nettest.Start(t, c.server).Addr())
@@ -187,8 +201,14 @@ func TestGentleCloseWaits(t *testing.T) {
 			closer.Configure(0, 0, time.Minute)
 			conn := nettest.Dial(t, p.addr)
 			c.client(t, conn)
-			nettest.Wait(t, 5*time.Second, "the session to relay", func() bool { l := p.List(1); return len(l) == 1 && l[0].Phase == PhaseRelay })
-			time.Sleep(50 * time.Millisecond) // what the client has done arrives
+			nettest.Wait(t, 15*time.Second, "the session to relay", func() bool {
+				l := p.List(1)
+				return len(l) == 1 && l[0].Phase == PhaseRelay && uint64(l[0].BytesUp) >= c.up && uint64(l[0].BytesDown) >= c.down
+			})
+			for range 3 { // what the client has done arrives
+				p.runOnLoops(func(*loop) {})
+				time.Sleep(20 * time.Millisecond)
+			}
 			o := p.closeAll(closer, nil)
 			time.Sleep(200 * time.Millisecond)
 			require.Equal(t, 1, p.Sessions())

@@ -42,7 +42,7 @@ func TestOnlyUnresolvedServers(t *testing.T) {
 	s := startScript(t, cluster("", named("db.test", a, "A"))+quick)
 	require.Equal(t, "---", s.requests(3))
 	require.Zero(t, a.Accepted(), "neither sessions nor checks")
-	nettest.Wait(t, 5*time.Second, "the sessions' records", func() bool {
+	nettest.Wait(t, 15*time.Second, "the sessions' records", func() bool {
 		return len(s.logged(&s.records, func(l line) bool { return l.end() == "dial no_server" && l["attempts"] == "0" })) == 3
 	})
 }
@@ -61,7 +61,7 @@ func TestHostNameChangesAddress(t *testing.T) {
 	before := len(s.events())
 
 	s.names.set("db.test", "127.0.0.2")
-	nettest.Wait(t, 5*time.Second, "the new address", func() bool { return other.Accepted() > 0 && s.request() == "2" })
+	nettest.Wait(t, 15*time.Second, "the new address", func() bool { return other.Accepted() > 0 && s.request() == "2" })
 	accepted := old.Accepted()
 	require.Equal(t, "2222", s.requests(4))
 	require.Equal(t, accepted, old.Accepted(), "neither sessions nor checks go to the old address")
@@ -84,7 +84,7 @@ func TestAddressChangeKeepsVerdict(t *testing.T) {
 	s := startScript(t, cluster(often, named("db.test", dead, "A")+", "+b)+quick, "db.test", "127.0.0.1")
 	s.countEvents("server_down A up→down")
 	s.names.set("db.test", "127.0.0.2")
-	nettest.Wait(t, 5*time.Second, "the new address", func() bool {
+	nettest.Wait(t, 15*time.Second, "the new address", func() bool {
 		return len(s.logged(&s.lines, func(l line) bool { return l["msg"] == "host name resolved" })) > 0
 	})
 	require.Equal(t, "BBBB", s.requests(4))
@@ -108,12 +108,12 @@ func TestFailedLookupKeepsAddress(t *testing.T) {
 	// A reload needs no answer for a name that is known.
 	begin := time.Now()
 	s.reload(cluster(often+"\nmax_fails = 2", named("db.test", a, "A")))
-	require.Less(t, nettest.Elapsed(begin), time.Second)
+	require.Less(t, nettest.Elapsed(begin), 3*time.Second)
 	require.Equal(t, "AA", s.requests(2))
 	require.Empty(t, s.events())
 	begin = time.Now()
 	s.stop()
-	require.Less(t, nettest.Elapsed(begin), time.Second, "a query without a response delays no stop")
+	require.Less(t, nettest.Elapsed(begin), 3*time.Second, "a query without a response delays no stop")
 }
 
 // A reply in another order, or with the IPv6 form of the same address, is no change.
@@ -142,7 +142,7 @@ func TestDeadResolverAtStart(t *testing.T) {
 	begin := time.Now()
 	e, err := engine.Start(cfg, engine.Options{Log: quiet(), Lookup: dead.names.lookup})
 	require.NoError(t, err)
-	require.Less(t, nettest.Elapsed(begin), 5*time.Second)
+	require.Less(t, nettest.Elapsed(begin), 10*time.Second)
 	require.Equal(t, "BBBB", dead.requests(4))
 	e.Stop(context.Background())
 }
@@ -179,7 +179,7 @@ func TestReloadWithDeadResolver(t *testing.T) {
 	s.names.setSilent(true)
 	begin := time.Now()
 	require.ErrorContains(t, s.tryReload(cluster("", a+", db.test:1 name=D")), "db.test")
-	require.Less(t, nettest.Elapsed(begin), 5*time.Second)
+	require.Less(t, nettest.Elapsed(begin), 10*time.Second)
 	require.Equal(t, "AA", s.requests(2))
 }
 
@@ -190,7 +190,7 @@ func TestResolveInterval(t *testing.T) {
 	s := startScript(t, cluster("resolve_interval = \"1h\"", named("db.test", a, "A")), "db.test", "127.0.0.1")
 	require.Equal(t, 1, s.names.lookups())
 	s.reload(cluster(often, named("db.test", a, "A")))
-	nettest.Wait(t, 5*time.Second, "further questions", func() bool { return s.names.lookups() > 3 })
+	nettest.Wait(t, 15*time.Second, "further questions", func() bool { return s.names.lookups() > 3 })
 }
 
 // Each cluster has its own interval.
@@ -210,9 +210,9 @@ func TestHostNameOfCheck(t *testing.T) {
 	a, aName := startNamed(t, "A")
 	_, port, _ := strings.Cut(a.Addr(), ":")
 	config := cluster(often, aName) + "[[cluster.c.check]]\ntype = \"tcp\"\naddress = \"check.test\"\nport = " + port +
-		"\ninterval = \"20ms\"\nfall = 1\nrise = 1\ninitial = \"down\"\n"
+		"\ninterval = \"300ms\"\nfall = 1\nrise = 1\ninitial = \"down\"\n"
 	s := startScript(t, config)
-	nettest.Wait(t, 5*time.Second, "the problem", func() bool { return len(s.e.Status().Problems) > 0 && s.server("A").NotChecked != "" })
+	nettest.Wait(t, 15*time.Second, "the problem", func() bool { return len(s.e.Status().Problems) > 0 && s.server("A").NotChecked != "" })
 	require.Contains(t, s.server("A").NotChecked, "not checked since ")
 	require.Contains(t, s.server("A").NotChecked, "check.test")
 	require.Equal(t, "down", s.server("A").State, "initial = down, and protection does not overrule it")
@@ -220,7 +220,7 @@ func TestHostNameOfCheck(t *testing.T) {
 	require.Len(t, s.logged(&s.lines, func(l line) bool { return l["msg"] == "check cannot run on this host" }), 1)
 
 	s.names.set("check.test", "127.0.0.1")
-	nettest.Wait(t, 5*time.Second, "the first success", func() bool { return s.server("A").State == "up" && s.server("A").NotChecked == "" })
+	nettest.Wait(t, 15*time.Second, "the first success", func() bool { return s.server("A").State == "up" && s.server("A").NotChecked == "" })
 	s.names.set("check.test")
 	for asked := s.names.lookups(); s.names.lookups() < asked+3; {
 		require.Equal(t, "A", s.request())
@@ -238,11 +238,11 @@ func TestServerWithSeveralAddresses(t *testing.T) {
 	s := startScript(t, cluster(often, named("db.test", first, "A"))+quick, "db.test", "127.0.0.1", "127.0.0.2")
 	require.Equal(t, "11", s.requests(2))
 	first.Down()
-	nettest.Wait(t, 5*time.Second, "sessions to skip the first address", func() bool { return s.request() == "2" && s.server("A").State == "up" })
+	nettest.Wait(t, 15*time.Second, "sessions to skip the first address", func() bool { return s.request() == "2" && s.server("A").State == "up" })
 	require.Equal(t, "2222", s.requests(4))
 	s.reload(cluster(often+"\ntry = 3", named("db.test", first, "A")) + quick)
 	require.Equal(t, "22", s.requests(2), "a reload keeps it")
 	first.Up()
-	nettest.Wait(t, 5*time.Second, "sessions to use the first address again", func() bool { return s.request() == "1" })
+	nettest.Wait(t, 15*time.Second, "sessions to use the first address again", func() bool { return s.request() == "1" })
 	require.Empty(t, s.events())
 }

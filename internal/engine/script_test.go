@@ -230,7 +230,7 @@ func cluster(keys string, levels ...string) string {
 }
 
 // quick is a check whose verdicts come soon. Where this process does not run for its timeout, there is no verdict.
-const quick = "[[cluster.c.check]]\ntype = \"tcp\"\ninterval = \"100ms\"\ntimeout = \"100ms\"\nrise = 2\nfall = 2\n"
+const quick = "[[cluster.c.check]]\ntype = \"tcp\"\ninterval = \"300ms\"\ntimeout = \"300ms\"\nfast_interval = \"80ms\"\ndown_interval = \"80ms\"\nrise = 2\nfall = 2\n"
 
 // startNamed starts a server that sends its name to every client, and returns it with its table in the configuration.
 func startNamed(t *testing.T, name string) (*nettest.Host, string) {

@@ -110,7 +110,7 @@ func TestWriterKeepsOrderAndCountsDroppedRecords(t *testing.T) {
 		w.mu.Lock()
 		defer w.mu.Unlock()
 		return len(w.queue) == 0
-	}, 5*time.Second, time.Millisecond)
+	}, 30*time.Second, time.Millisecond)
 	const more = queueSize + 100
 	for i := range uint64(more) {
 		w.Write(l4.Record{ID: i + 2})
@@ -121,7 +121,7 @@ func TestWriterKeepsOrderAndCountsDroppedRecords(t *testing.T) {
 		mu.Lock()
 		defer mu.Unlock()
 		return len(got) == queueSize+1
-	}, 5*time.Second, time.Millisecond)
+	}, 30*time.Second, time.Millisecond)
 	for i, line := range got {
 		require.Contains(t, line, " id="+string(appendMS(nil, time.Duration(i+1)*time.Millisecond))+" ")
 	}

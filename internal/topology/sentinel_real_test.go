@@ -39,7 +39,7 @@ func TestSentinelReal(t *testing.T) {
 	agreed := time.Now()
 	second := r.Primary()
 	v = w.waitPrimary(second.Addr())
-	require.Less(t, v.DecidedAt.Sub(agreed), bound(100*time.Millisecond))
+	require.Less(t, v.DecidedAt.Sub(agreed), bound(150*time.Millisecond))
 	require.Greater(t, v.Epoch, epoch)
 	require.Equal(t, v.Epoch, v.Fence)
 	w.wait("the old primary to follow", func(v View) bool {

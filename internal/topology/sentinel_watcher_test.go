@@ -135,9 +135,9 @@ func TestSentinelFirstDecisionNeedsOnlyAQuorum(t *testing.T) {
 	list, addresses := fakes(t, 3, addrA, 7)
 	list[2].Set(nettest.SentinelState{Handler: nettest.Silent})
 	begin := time.Now()
-	w := watch(t, addresses, nil)
+	w := watch(t, addresses, func(o *Options) { o.Spec.Timeout = 10 * time.Second })
 	v := w.waitPrimary(addrA)
-	require.Less(t, nettest.Elapsed(begin), bound(100*time.Millisecond))
+	require.Less(t, nettest.Elapsed(begin), bound(time.Second))
 	require.Equal(t, View{
 		Members: []Member{{"", addrA, Primary, "sentinel: primary is 10.0.0.1:6379, epoch 7"}}, Primary: addrA,
 		Source: "sentinel: primary is 10.0.0.1:6379, epoch 7", Epoch: 7, Fence: 7, DecidedAt: v.DecidedAt,
@@ -159,7 +159,7 @@ func TestSentinelSwitchDoesNotWaitForTheInterval(t *testing.T) {
 		begin := time.Now()
 		list[(i+1)%3].Switch(nettest.SentinelAt(address, epoch))
 		v := w.waitPrimary(address)
-		require.Less(t, nettest.Elapsed(begin), bound(100*time.Millisecond))
+		require.Less(t, nettest.Elapsed(begin), bound(500*time.Millisecond))
 		require.Equal(t, epoch, v.Epoch)
 		require.False(t, v.LastEvidence.IsZero())
 		list[(i+2)%3].Switch(nettest.SentinelAt(address, epoch))
@@ -178,7 +178,7 @@ func TestSentinelsThatFollowLaterAreAskedAgain(t *testing.T) {
 	begin := time.Now()
 	list[1].Set(nettest.SentinelAt(addrB, 8))
 	w.waitPrimary(addrB)
-	require.Less(t, nettest.Elapsed(begin), bound(100*time.Millisecond))
+	require.Less(t, nettest.Elapsed(begin), bound(500*time.Millisecond))
 }
 
 func TestSentinelIntervalSuffices(t *testing.T) {
@@ -313,7 +313,7 @@ func TestSentinelHostile(t *testing.T) {
 			w.waitPrimary(addrB)
 			begin := time.Now()
 			w.Close()
-			require.Less(t, nettest.Elapsed(begin), bound(100*time.Millisecond))
+			require.Less(t, nettest.Elapsed(begin), bound(500*time.Millisecond))
 		})
 	}
 }
@@ -356,8 +356,8 @@ func TestSentinelNotificationFlood(t *testing.T) {
 		}
 		time.Sleep(time.Millisecond)
 	}
-	elapsed := time.Since(begin)
-	require.LessOrEqual(t, list[1].Asked()-before, int(elapsed/quickPace)+3)
+	asked := list[1].Asked() - before
+	require.LessOrEqual(t, asked, int(time.Since(begin)/quickPace)+3)
 	require.Equal(t, addrA, w.last().Primary)
 	nettest.Wait(t, 10*time.Second, "the polls to end", func() bool {
 		n := list[1].Asked()
@@ -587,7 +587,7 @@ func TestSentinelScriptedFailovers(t *testing.T) {
 		worst, sum = max(worst, d), sum+d
 	}
 	t.Logf("%d failovers: noticed after %v on average, %v at most", failovers, sum/failovers, worst)
-	require.Less(t, worst, bound(100*time.Millisecond))
+	require.Less(t, worst, bound(500*time.Millisecond))
 	seen := map[string]bool{}
 	previous := ""
 	for _, v := range w.published() {

@@ -62,7 +62,7 @@ func serversAt(addresses ...string) []Server {
 // mysqlSpec returns the options of a watcher for tests.
 func mysqlSpec(kind string) conf.Topology {
 	return conf.Topology{
-		Type: kind, Interval: 300 * time.Millisecond, Timeout: 300 * time.Millisecond, Fall: 2, OnConflict: "none",
+		Type: kind, Interval: 500 * time.Millisecond, Timeout: 500 * time.Millisecond, Fall: 2, OnConflict: "none",
 		User: "weir", Password: conf.Secret{Value: "secret"},
 	}
 }
@@ -106,18 +106,18 @@ func TestMySQLSwitchOver(t *testing.T) {
 		b.replication = []map[string]string{{"Replica_IO_Running": "Yes", "Replica_SQL_Running": "Yes", "Channel_Name": ""}}
 	})
 	_, r := watchSQL(t, Options{Spec: mysqlSpec("mysql"), Servers: serversAt(a.Addr(), b.Addr())})
-	v := r.waitPrimary(t, 5*time.Second, a.Addr())
+	v := r.waitPrimary(t, 20*time.Second, a.Addr())
 	require.Equal(t, "mysql: primary is "+a.Addr(), v.Source)
 	require.Equal(t, uuidA+":1-100", v.GTID)
 	require.True(t, v.LastEvidence.IsZero())
 	require.Equal(t, map[string]Role{a.Addr(): Primary, b.Addr(): Replica}, v.roles())
 
 	a.set("read_only", "ON", "super_read_only", "ON")
-	v = r.waitPrimary(t, 5*time.Second, "")
+	v = r.waitPrimary(t, 20*time.Second, "")
 	require.Equal(t, "mysql: no server is writable", v.Source)
 	require.False(t, v.LastEvidence.IsZero())
 	b.set("read_only", "OFF", "super_read_only", "OFF", "gtid_executed", uuidA+":1-100,\n"+uuidB+":1-3")
-	v = r.waitPrimary(t, 5*time.Second, b.Addr())
+	v = r.waitPrimary(t, 20*time.Second, b.Addr())
 	require.Equal(t, uuidA+":1-100,?"+uuidB+":1-3", v.GTID)
 	require.Equal(t, map[string]Role{a.Addr(): Replica, b.Addr(): Primary}, v.roles())
 	require.True(t, v.DecidedAt.After(v.LastEvidence))
@@ -136,7 +136,7 @@ func TestDeadPrimaryIsGivenUpQuickly(t *testing.T) {
 	spec := mysqlSpec("mysql")
 	spec.Interval = 20 * time.Second
 	_, r := watchSQL(t, Options{Spec: spec, Servers: serversAt(a.Addr(), b.Addr())})
-	r.waitPrimary(t, 5*time.Second, a.Addr())
+	r.waitPrimary(t, 20*time.Second, a.Addr())
 	began := time.Now()
 	a.Close()
 	v := r.waitPrimary(t, 10*time.Second, "")
@@ -162,11 +162,11 @@ func TestHungPrimaryIsGivenUp(t *testing.T) {
 	b := startScriptedMySQL(t, uuidB, uuidA+":1-100")
 	b.set("read_only", "ON")
 	_, r := watchSQL(t, Options{Spec: mysqlSpec("mysql"), Servers: serversAt(a.Addr(), b.Addr())})
-	r.waitPrimary(t, 5*time.Second, a.Addr())
+	r.waitPrimary(t, 20*time.Second, a.Addr())
 	a.change(func() { a.hung = true })
 	r.waitPrimary(t, 10*time.Second, "")
 	b.set("read_only", "OFF")
-	r.waitPrimary(t, 5*time.Second, b.Addr())
+	r.waitPrimary(t, 20*time.Second, b.Addr())
 	// The old primary comes back, writable and without what the new one has written.
 	b.set("gtid_executed", uuidA+":1-100,"+uuidB+":1")
 	a.change(func() { a.hung = false })
@@ -181,7 +181,7 @@ func TestFullPrimaryKeepsItsRole(t *testing.T) {
 	a := startScriptedMySQL(t, uuidA, uuidA+":1-100")
 	spec := mysqlSpec("mysql")
 	_, r := watchSQL(t, Options{Spec: spec, Servers: serversAt(a.Addr())})
-	r.waitPrimary(t, 5*time.Second, a.Addr())
+	r.waitPrimary(t, 20*time.Second, a.Addr())
 	a.change(func() { a.full = true })
 	a.Reset()
 	nettest.Wait(t, 5*time.Second, "the view to be stale", func() bool { return !r.last().Stale.IsZero() })
@@ -202,16 +202,16 @@ func TestTwoWritableServers(t *testing.T) {
 	a := startScriptedMySQL(t, uuidA, uuidA+":1-100")
 	b := startScriptedMySQL(t, uuidB, uuidA+":1-100,"+uuidB+":1-5")
 	_, r := watchSQL(t, Options{Spec: mysqlSpec("mysql"), Servers: serversAt(a.Addr(), b.Addr())})
-	v := r.waitPrimary(t, 5*time.Second, b.Addr())
+	v := r.waitPrimary(t, 20*time.Second, b.Addr())
 	require.Equal(t, fmt.Sprintf("mysql: primary is %s, its GTIDs include those of %s", b.Addr(), a.Addr()), v.Source)
 	a.set("gtid_executed", uuidA+":1-101")
-	v = r.waitPrimary(t, 5*time.Second, "")
+	v = r.waitPrimary(t, 20*time.Second, "")
 	require.Contains(t, v.Problem, "their data has diverged")
 	require.Equal(t, map[string]Role{a.Addr(): Other, b.Addr(): Other}, v.roles())
 	b.set("gtid_executed", uuidA+":1-101")
 	nettest.Wait(t, 5*time.Second, "equal sets", func() bool { return strings.Contains(r.last().Problem, "their GTIDs are equal") })
 	a.set("read_only", "ON")
-	v = r.waitPrimary(t, 5*time.Second, b.Addr())
+	v = r.waitPrimary(t, 20*time.Second, b.Addr())
 	require.Empty(t, v.Problem)
 }
 
@@ -223,12 +223,12 @@ func TestConflictKeepsTheCurrentPrimary(t *testing.T) {
 	spec := mysqlSpec("mysql")
 	spec.OnConflict = "keep"
 	w, r := watchSQL(t, Options{Spec: spec, Servers: serversAt(a.Addr(), b.Addr())})
-	r.waitPrimary(t, 5*time.Second, b.Addr())
+	r.waitPrimary(t, 20*time.Second, b.Addr())
 	a.set("read_only", "OFF", "gtid_executed", uuidA+":1-101")
 	nettest.Wait(t, 5*time.Second, "the conflict", func() bool { return strings.Contains(r.last().Problem, "diverged") })
 	require.Equal(t, b.Addr(), r.last().Primary)
 	w.Reset()
-	r.waitPrimary(t, 5*time.Second, "")
+	r.waitPrimary(t, 20*time.Second, "")
 }
 
 // After a start nothing is decided before all servers were asked, and a saved decision stays in force.
@@ -255,14 +255,14 @@ func TestServersChange(t *testing.T) {
 	b := startScriptedMySQL(t, uuidB, uuidA+":1-100")
 	b.set("read_only", "ON")
 	w, r := watchSQL(t, Options{Spec: mysqlSpec("mysql"), Servers: serversAt(a.Addr())})
-	r.waitPrimary(t, 5*time.Second, a.Addr())
+	r.waitPrimary(t, 20*time.Second, a.Addr())
 	w.SetServers(serversAt(b.Addr(), a.Addr()))
 	nettest.Wait(t, 5*time.Second, "the replica", func() bool { return r.last().roles()[b.Addr()] == Replica })
 	require.Equal(t, []string{a.Addr()}, r.primaries())
 	w.SetServers(serversAt(b.Addr()))
-	r.waitPrimary(t, 5*time.Second, "")
+	r.waitPrimary(t, 20*time.Second, "")
 	b.set("read_only", "OFF")
-	r.waitPrimary(t, 5*time.Second, b.Addr())
+	r.waitPrimary(t, 20*time.Second, b.Addr())
 	// Two names of one address are one server.
 	two := serversAt(b.Addr(), b.Addr())
 	two[1].Name = "second"
@@ -282,7 +282,7 @@ func TestUnresolvedServer(t *testing.T) {
 	a := startScriptedMySQL(t, uuidA, uuidA+":1-100")
 	servers := append(serversAt(a.Addr()), Server{Name: "gone", Address: "gone.invalid:3306"})
 	_, r := watchSQL(t, Options{Spec: mysqlSpec("mysql"), Servers: servers})
-	v := r.waitPrimary(t, 5*time.Second, a.Addr())
+	v := r.waitPrimary(t, 20*time.Second, a.Addr())
 	require.Equal(t, "no answer: its name has no address", v.Members[indexOf(v, "gone.invalid:3306")].Reason)
 }
 
@@ -336,7 +336,7 @@ func TestPaceIsBounded(t *testing.T) {
 	a := startScriptedMySQL(t, uuidA, "")
 	spec := mysqlSpec("mysql")
 	_, r := watchSQL(t, Options{Spec: spec, Servers: serversAt(a.Addr())})
-	r.waitPrimary(t, 5*time.Second, a.Addr())
+	r.waitPrimary(t, 20*time.Second, a.Addr())
 	a.mu.Lock()
 	a.logins = 0
 	a.mu.Unlock()
@@ -367,10 +367,10 @@ func TestGaleraWatcher(t *testing.T) {
 	}
 	spec := mysqlSpec("galera")
 	w, r := watchSQL(t, Options{Spec: spec, Servers: serversAt(addresses...)})
-	v := r.waitPrimary(t, 5*time.Second, addresses[2])
+	v := r.waitPrimary(t, 20*time.Second, addresses[2])
 	require.Equal(t, "galera: primary is "+addresses[2]+", index 0 of 3", v.Source)
 	hosts[2].set("wsrep_local_state", "2", "wsrep_local_state_comment", "Donor/Desynced")
-	v = r.waitPrimary(t, 5*time.Second, addresses[1])
+	v = r.waitPrimary(t, 20*time.Second, addresses[1])
 	require.Equal(t, "wsrep_local_state = 2 (Donor/Desynced)", v.Members[indexOf(v, addresses[2])].Reason)
 	require.Equal(t, []string{addresses[2], addresses[1]}, r.primaries())
 
@@ -379,7 +379,7 @@ func TestGaleraWatcher(t *testing.T) {
 	hosts[2].set("wsrep_local_state", "4", "wsrep_cluster_conf_id", "8")
 	nettest.Wait(t, 5*time.Second, "the difference", func() bool { return r.last().Problem != "" })
 	hosts[1].set("wsrep_cluster_conf_id", "8")
-	r.waitPrimary(t, 5*time.Second, addresses[2])
+	r.waitPrimary(t, 20*time.Second, addresses[2])
 
 	spec.Sticky = true
 	_, sticky := watchSQL(t, Options{Spec: spec, Servers: serversAt(addresses...), Saved: Saved{Primary: addresses[0], At: epoch}})
