@@ -55,7 +55,7 @@ func validateChecks(d *decoder, c *clusterDraft) {
 				ids[k.ID] = at
 			}
 		}
-		if list := k.node.Get("servers"); list != nil && !c.incomplete {
+		if list := k.node.Get("servers"); list != nil && !c.incomplete && !c.discovers() {
 			validateServerNames(d, list, servers.names)
 		}
 		validateUnixSockets(d, k, &servers)
@@ -63,6 +63,11 @@ func validateChecks(d *decoder, c *clusterDraft) {
 			validateAgents(d, k, agents, servers.of(k))
 		}
 	}
+}
+
+// discovers reports whether servers of a level come from a provider: their names are not known yet.
+func (c *clusterDraft) discovers() bool {
+	return slices.ContainsFunc(c.levels, func(l levelDraft) bool { return l.Discover != nil })
 }
 
 // validateUnixSockets rejects checks that cannot reach a unix socket among their servers.

@@ -156,6 +156,8 @@ type Level struct {
 	MinUp   int    // used while at least this many of its servers are eligible; ≥ 1
 	Try     int    // failed attempts in the level before the next level is tried; 0 = every server once
 	Servers []Server
+
+	Discover *Discover // where more servers come from; nil = nowhere
 }
 
 // Server is an address that serves. Values inherited from its cluster are filled in.

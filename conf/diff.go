@@ -171,6 +171,7 @@ func (w *differ) levels(a, b *Cluster) []Detail {
 			d.Level = name
 			out = append(out, d)
 		}
+		out = append(out, w.discoverDetails(a.Levels[i].Discover, b.Levels[j].Discover, name)...)
 		x, y := common(a.Levels[i].Servers, b.Levels[j].Servers)
 		if !slices.Equal(x, y) {
 			out = append(out, Detail{Key: "order of servers", Level: name, From: strings.Join(x, ", "), To: strings.Join(y, ", ")})

@@ -18,7 +18,7 @@ func (d *decoder) keyOwners(name string) (kinds []string) {
 		}{
 			{"the top level", keyNames(s.root)}, {"runtime", keyNames(s.runtime)}, {"log", keyNames(s.log)}, {"admin", keyNames(s.admin)},
 			{"listener", keyNames(s.listener)}, {"cluster", keyNames(s.cluster)}, {"level", keyNames(s.level)}, {"server", keyNames(s.server)},
-			{"check", keyNames(s.check)}, {"topology", keyNames(s.topology)}, {"event", keyNames(s.event)},
+			{"check", keyNames(s.check)}, {"topology", keyNames(s.topology)}, {"discover", keyNames(s.discover)}, {"event", keyNames(s.event)},
 		} {
 			for _, key := range t.keys {
 				d.owners[key] = append(d.owners[key], t.kind)
@@ -63,8 +63,8 @@ func tableKind(n *tree.Node) string {
 		return strings.TrimSuffix(n.Parent.Name, "s")
 	case n.Parent.Name == "cluster":
 		return "cluster"
-	case n.Name == "topology":
-		return "topology"
+	case n.Name == "topology", n.Name == "discover":
+		return n.Name
 	}
 	return ""
 }
@@ -76,6 +76,8 @@ func (d *decoder) describeOwner(in *tree.Node, kind string) string {
 		return kind
 	case "event":
 		return "an event hook"
+	case "discover":
+		return "a provider (discover)"
 	case "cluster":
 		for n := in; n.Parent != nil; n = n.Parent {
 			if n.Parent.Parent != nil && n.Parent.Name == "cluster" && n.Parent.Parent.Parent == nil {

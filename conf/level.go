@@ -19,6 +19,8 @@ func levelKeys() []key[levelDraft] {
 			doc:    "Servers, as strings (`\"10.0.0.2:6379 weight=5\"`) or tables (`{ address = \"10.0.0.2:6379\", weight = 5 }`). May be empty.",
 			decode: decodeServers,
 		},
+		table("discover", "Where more servers come from. An address that is in `servers` too has the options of the file.", decodeDiscover).
+			withAliases("discovery", "provider", "service_discovery"),
 	}
 }
 
@@ -28,12 +30,14 @@ type levelDraft struct {
 	node    *tree.Node
 	inherit Server
 	servers []serverDraft
+
+	discover *discoverDraft // nil = none
 }
 
 func decodeLevel(d *decoder, n *tree.Node, c *clusterDraft) {
 	l := levelDraft{node: n, inherit: c.Defaults}
 	decodeTable(d, n, d.schema.level, &l)
-	if m := n.Get("min_up"); m != nil && len(l.servers) > 0 && l.MinUp > len(l.servers) {
+	if m := n.Get("min_up"); m != nil && len(l.servers) > 0 && l.Discover == nil && l.MinUp > len(l.servers) {
 		d.warn(m, "min_up is %d, but the level has only %s", l.MinUp, count(len(l.servers), "server"))
 	}
 	c.levels = append(c.levels, l)

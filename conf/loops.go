@@ -208,3 +208,22 @@ func (c *Config) ValidateLoops(addresses func(Address) []netip.AddrPort, own fun
 	}
 	return errors.Join(errs...)
 }
+
+// FaultyServer is a server that the configuration cannot have.
+type FaultyServer struct {
+	Cluster string
+	Server  *Server
+}
+
+// FaultyServers iterates over the servers that lead back to a listener that uses them, and those that a udp listener cannot
+// use, with the reasons. addresses and own are as of ValidateLoops.
+func (c *Config) FaultyServers(addresses func(Address) []netip.AddrPort, own func(netip.Addr) bool) func(yield func(FaultyServer, error) bool) {
+	return func(yield func(FaultyServer, error) bool) {
+		for _, e := range slices.Concat(findLoopsOn(c.Listeners, c.Clusters, addresses, own), findUDPErrors(c.Listeners, c.Clusters)) {
+			k := &c.Clusters[e.cluster]
+			if !yield(FaultyServer{k.Name, &k.Levels[e.level].Servers[e.server]}, errors.New(e.text+e.rest)) {
+				return
+			}
+		}
+	}
+}

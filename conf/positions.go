@@ -6,6 +6,7 @@ package conf
 import (
 	"cmp"
 	"errors"
+	"fmt"
 	"maps"
 	"slices"
 	"strings"
@@ -21,7 +22,7 @@ type keyID struct {
 }
 
 // hostKeys are the keys of checks and hooks whose values depend on the host.
-var hostKeys = [...]string{"password_file", "password_env", "tls_ca_file", "tls_cert_file", "tls_key_file", "server_public_key_file", "command", "exec"}
+var hostKeys = [...]string{"password_file", "password_env", "tls_ca_file", "tls_cert_file", "tls_key_file", "server_public_key_file", "token_file", "command", "exec"}
 
 // positions returns the positions of the keys that are in the files.
 func (all *draft) positions() map[keyID]Diagnostic {
@@ -69,6 +70,11 @@ func (all *draft) positions() map[keyID]Diagnostic {
 			if c.topology != nil {
 				note(c.Name, topologyTable, key, c.topology.node)
 			}
+			for i, l := range c.levels {
+				if l.discover != nil {
+					note(c.Name, discoverTable(i), key, l.discover.node)
+				}
+			}
 		}
 		for _, h := range all.hooks {
 			note("", "event "+h.Name, key, h.node)
@@ -88,6 +94,14 @@ const topologyTable = "[topology]"
 // TopologyError returns err with the position of a key of the topology of a cluster.
 func (c *Config) TopologyError(cluster, key string, err error) Diagnostic {
 	return c.diagnosticFor(keyID{cluster, topologyTable, key}, "cluster "+cluster+": topology: "+key, err)
+}
+
+// discoverTable stands for the provider of the level with index i; no check has this id.
+func discoverTable(i int) string { return fmt.Sprintf("[discover %d]", i) }
+
+// DiscoverError returns err with the position of a key of the provider of the level with index i of a cluster.
+func (c *Config) DiscoverError(cluster string, i int, key string, err error) Diagnostic {
+	return c.diagnosticFor(keyID{cluster, discoverTable(i), key}, fmt.Sprintf("cluster %s: level[%d].discover: %s", cluster, i, key), err)
 }
 
 // HookError returns err with the position of a key of an event hook.

@@ -42,7 +42,7 @@ func ParseServer(text []byte, c *Cluster) (s Server, level int, err error) {
 
 // UsesHost returns the path of the first key of a request, a server or a cluster in JSON, through which weir would run a program
 // read a file or an environment variable of this host, or connect to one of its unix sockets; "" = none. Such keys are named
-// *_file and *_env, the type of a check is exec, and an address begins with unix:. A text that is not JSON has none.
+// *_file and *_env, the type of a check or provider is exec, path is that of a provider, and an address begins with unix:. A text that is not JSON has none.
 func UsesHost(text []byte) string {
 	n, err := parseJSON(text)
 	if err != nil {
@@ -52,7 +52,8 @@ func UsesHost(text []byte) string {
 }
 
 func usesHost(n *tree.Node) string {
-	if strings.HasSuffix(n.Name, "_file") || strings.HasSuffix(n.Name, "_env") || n.Name == "exec" || n.Name == "type" && n.Value == "exec" {
+	if strings.HasSuffix(n.Name, "_file") || strings.HasSuffix(n.Name, "_env") || n.Name == "exec" || n.Name == "type" && n.Value == "exec" ||
+		n.Name == "path" && n.Parent != nil && n.Parent.Name == "discover" {
 		return n.Path()
 	}
 	if s, ok := n.Value.(string); ok { // maybe an address or the string form of a server
@@ -188,7 +189,7 @@ func (d *decoder) renameArrays(n *tree.Node) {
 func (d *decoder) validateCheckServers(n *tree.Node, c *Cluster) {
 	for _, k := range c.Checks {
 		for _, name := range k.ServerNames {
-			if c.Server(name) == nil {
+			if c.Server(name) == nil && !c.Discovers() {
 				d.errorAt(n, "check %s names server %q, which is in no level", k.ID, name)
 			}
 		}

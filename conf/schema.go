@@ -145,12 +145,13 @@ type schema struct {
 	check    []key[checkDraft]
 	step     []key[Step]
 	topology []key[topologyDraft]
+	discover []key[discoverDraft]
 	event    []key[hookDraft]
 }
 
 func newSchema() schema {
 	return schema{
 		root: rootKeys(), runtime: runtimeKeys(), log: logKeys(), admin: adminKeys(), listener: listenerKeys(), cluster: clusterKeys(),
-		level: levelKeys(), server: serverKeys(), check: checkKeys(), step: stepKeys(), topology: topologyKeys(), event: hookKeys(),
+		level: levelKeys(), server: serverKeys(), check: checkKeys(), step: stepKeys(), topology: topologyKeys(), discover: discoverKeys(), event: hookKeys(),
 	}
 }
