@@ -32,6 +32,7 @@ type Cluster struct {
 	slots      int // number of slots in all levels
 	servers    map[string]*Server
 	departed   map[string]*Server // servers that have left and still have sessions
+	away       away               // state of found servers that have left
 	retired    bool               // the cluster has left the configuration
 	departures uint64             // number of departures so far
 	now        time.Duration      // the latest time seen

@@ -112,6 +112,7 @@ func (c *Cluster) install(p *Prepared) (left []Departure) {
 		c.roles = *p.roles
 	}
 	old := c.servers
+	var returned []*Server
 	c.spec, c.levels, c.slots = p.spec, p.levels, 0
 	c.measuresAnswers.Store(p.spec.Method == LeastTime)
 	c.servers = make(map[string]*Server, len(old))
@@ -127,6 +128,9 @@ func (c *Cluster) install(p *Prepared) (left []Departure) {
 			if s == nil {
 				if s = old[spec.Name]; s == nil {
 					s = c.addServer(spec, old != nil)
+					if _, was := c.away[spec.Name]; was && spec.Found {
+						returned = append(returned, s)
+					}
 				}
 				c.servers[spec.Name] = s
 				if d, changed := s.configure(spec); changed {
@@ -144,6 +148,9 @@ func (c *Cluster) install(p *Prepared) (left []Departure) {
 	for _, s := range old {
 		if len(s.placements) == 0 {
 			c.accepts(s)
+			if s.found {
+				c.away.add(s.saved(), c.now+c.spec.KeepAway, c.now)
+			}
 			left = append(left, s.leave(s.address))
 			c.depart(s)
 		}
@@ -158,6 +165,7 @@ func (c *Cluster) install(p *Prepared) (left []Departure) {
 			}
 		}
 	}
+	c.comeBack(returned)
 	if c.protected != nil && len(c.protected.placements) == 0 {
 		c.protected = nil
 	}
@@ -207,7 +215,7 @@ func (s *Server) configure(spec *ServerSpec) (left Departure, changed bool) {
 	}
 	s.address = s.addresses.number(spec.Address)
 	delete(s.left, s.address)
-	s.monitors = spec.Monitors
+	s.monitors, s.found = spec.Monitors, spec.Found
 	s.passive.set(spec.MaxFails, spec.FailTimeout)
 	s.layers.Passive = s.passive.state
 	return left, changed

@@ -2,6 +2,7 @@ package balance
 
 import (
 	"cmp"
+	"maps"
 	"slices"
 	"time"
 )
@@ -77,19 +78,29 @@ func (c *Cluster) collectState(now time.Duration) (m SavedState, outs []uint64) 
 			if s.placements[0] != (placement{l, i}) {
 				continue
 			}
-			layers := &s.layers
-			r := SavedServer{
-				Name: s.name, Address: s.Address(), Override: layers.Override, OverrideAt: layers.OverrideAt,
-				Agent: layers.Agent, AgentAt: layers.AgentAt, Checks: layers.Checks, Since: s.mergedSince,
-				Passive: PassiveRecord{State: s.passive.state, Fails: s.passive.fails, First: s.passive.first, Until: s.passive.until,
-					Reason: layers.PassiveReason, At: layers.PassiveAt},
-			}
-			if r.hasState() {
+			if r := s.saved(); r.hasState() {
 				m.Servers, outs = append(m.Servers, r), append(outs, s.outage)
 			}
 		}
 	}
+	for _, name := range slices.Sorted(maps.Keys(c.away)) {
+		if a := c.away[name].saved; a.Override != (Override{}) {
+			m.Servers = append(m.Servers, SavedServer{Name: name, Address: a.Address, Override: a.Override, OverrideAt: a.OverrideAt, Since: a.Since})
+			outs = append(outs, 0)
+		}
+	}
 	return m, outs
+}
+
+// saved returns the state of a server.
+func (s *Server) saved() SavedServer {
+	layers := &s.layers
+	return SavedServer{
+		Name: s.name, Address: s.Address(), Override: layers.Override, OverrideAt: layers.OverrideAt,
+		Agent: layers.Agent, AgentAt: layers.AgentAt, Checks: layers.Checks, Since: s.mergedSince,
+		Passive: PassiveRecord{State: s.passive.state, Fails: s.passive.fails, First: s.passive.first, Until: s.passive.until,
+			Reason: layers.PassiveReason, At: layers.PassiveAt},
+	}
 }
 
 // Restore applies a saved state to a cluster that has not been used yet. Unknown servers are ignored. For a server
@@ -99,6 +110,8 @@ func (c *Cluster) Restore(m SavedState, now time.Duration) {
 	for i := range m.Servers {
 		if s := c.servers[m.Servers[i].Name]; s != nil {
 			c.restoreServer(s, &m.Servers[i])
+		} else if c.spec.KeepAway > 0 && m.Servers[i].Override != (Override{}) { // a provider may name it again
+			c.away.add(m.Servers[i], 0, c.now)
 		}
 	}
 	if s := c.servers[m.ProtectedServer]; s != nil && s.merged.overruled() {

@@ -23,6 +23,7 @@ type Server struct {
 	layers     Layers
 	passive    passiveHealth
 	monitors   []MonitorSpec
+	found      bool // ServerSpec.Found
 
 	merged      Decision      // result of Layers.State
 	mergedSince time.Duration // start of merged.State

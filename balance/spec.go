@@ -43,6 +43,9 @@ type Spec struct {
 	// which decides which server is protected; 0 = 10 s. Twice the longest check interval plus its timeout is a good value.
 	CheckRound time.Duration
 
+	// KeepAway is how long the verdicts and the passive record of a found server that has left are kept for its return.
+	KeepAway time.Duration
+
 	// Wanted is the role that a server needs to serve. Without a decision (SetRoles) no server has a role.
 	Wanted Wanted
 
@@ -69,6 +72,7 @@ type ServerSpec struct {
 	State       AdminState
 	MaxSessions int  // 0 = no limit
 	Unresolved  bool // the address is a host name that is not resolved yet
+	Found       bool // a provider names the server and may name it again after it has left
 	Monitors    []MonitorSpec
 	Handle      any // a value of the caller, not used here
 }
