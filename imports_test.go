@@ -30,11 +30,12 @@ var allowed = map[string][]string{
 
 	"conf/internal/tree": {},
 
-	"internal/cli":     {"agentcheck", "conf", "internal/status"},
-	"internal/convert": {"internal/nginxconf", "internal/printable"},
+	"internal/cli":       {"agentcheck", "conf", "internal/status"},
+	"internal/convert":   {"internal/nginxconf", "internal/printable"},
+	"internal/discovery": {"checks", "conf", "internal/printable", "internal/procgroup"}, // it has the TLS options of the checks
 	"internal/engine": {
 		"agentcheck", "balance", "checks", "conf", "internal/handover", "internal/hooks", "internal/overlay",
-		"internal/privileges", "internal/route", "internal/sessionlog", "internal/state", "internal/status", "internal/topology", "l4",
+		"internal/privileges", "internal/route", "internal/sessionlog", "internal/state", "internal/status", "internal/topology", "l4", "internal/discovery", "internal/printable",
 	},
 	"internal/handover":   {"internal/reaper", "internal/state", "internal/status"},
 	"internal/hooks":      {"conf", "internal/printable", "internal/procgroup", "internal/status"},

@@ -102,6 +102,7 @@ func TestEndpoints(t *testing.T) {
 		{"PUT /v1/clusters/c", "{x}", 201, "put c {x}", `{"name":"c"`},
 		{"DELETE /v1/clusters/c", "", 204, "remove c", ""},
 		{"POST /v1/clusters/c/failback", "", 204, "failback c", ""},
+		{"GET /v1/clusters/c/discover", "", 200, "discoveries of c", `{"cluster":"c","providers":[]}`},
 		{"POST /v1/clusters/c/topology/reset", "", 204, "reset topology c", ""},
 		{"POST /v1/clusters/c/servers", "{}", 201, "add c {}", `"name":"new"`},
 		{"GET /v1/clusters/c/servers/a", "", 200, "", `"name":"a"`},

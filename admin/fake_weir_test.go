@@ -161,6 +161,10 @@ func (f *fakeWeir) Rebalance(name string, text []byte) (status.Rebalance, error)
 		f.record("rebalance " + name + " " + string(text))
 }
 
+func (f *fakeWeir) Discoveries(cluster string) (status.DiscoveryReport, error) {
+	return status.DiscoveryReport{Cluster: cluster, Providers: []status.ProviderReport{}}, f.record("discoveries of " + cluster)
+}
+
 func (f *fakeWeir) ResetTopology(by, cluster string) error {
 	f.setBy(by)
 	return f.record("reset topology " + cluster)

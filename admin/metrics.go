@@ -119,6 +119,20 @@ func metricTable() []metric {
 		{"weir_topology_changes_total", counter, "cluster", "Changes of the primary.", perTopology(func(t *status.TopologyMetrics) float64 { return float64(t.Changes) })},
 		{"weir_sessions_on_non_primary", gauge, "cluster", "Current sessions on servers that have lost the role that the cluster wants.", perTopology(func(t *status.TopologyMetrics) float64 { return float64(t.WithoutRole) })},
 
+		{"weir_discovery_servers", gauge, "cluster, level, type", "Servers that the answer of the provider in force lists and weir can use.", perProvider(func(d *status.DiscoveryMetrics) float64 { return float64(d.Servers) })},
+		{"weir_discovery_failing", gauge, "cluster, level, type", "1 while the provider fails and its last servers stay, else 0.", perProvider(func(d *status.DiscoveryMetrics) float64 { return boolValue(d.Failing) })},
+		{"weir_discovery_last_answer_timestamp_seconds", gauge, "cluster, level, type", "Time of the last answer of the provider; 0 = none.", perProvider(func(d *status.DiscoveryMetrics) float64 {
+			if d.AnsweredAt.IsZero() {
+				return 0
+			}
+			return unixSeconds(d.AnsweredAt)
+		})},
+		{"weir_discovery_bad_entries", gauge, "cluster, level, type", "Entries of the last answer that cannot be used.", perProvider(func(d *status.DiscoveryMetrics) float64 { return float64(d.BadEntries) })},
+		{"weir_discovery_dropped_entries", gauge, "cluster, level, type", "Entries of the last answer beyond the limit of servers.", perProvider(func(d *status.DiscoveryMetrics) float64 { return float64(d.Dropped) })},
+		{"weir_discovery_questions_total", counter, "cluster, level, type", "Questions to the provider.", perProvider(func(d *status.DiscoveryMetrics) float64 { return float64(d.Questions) })},
+		{"weir_discovery_failures_total", counter, "cluster, level, type", "Questions to the provider without a usable answer.", perProvider(func(d *status.DiscoveryMetrics) float64 { return float64(d.Failures) })},
+		{"weir_discovery_changes_total", counter, "cluster, level, type", "Changes of the servers that the provider lists.", perProvider(func(d *status.DiscoveryMetrics) float64 { return float64(d.Changes) })},
+
 		{"weir_server_role", gauge, "cluster, server, role", "1 for the role of the server according to the topology, 0 for every other role. Absent without a topology.", writeServerRoles},
 		{"weir_server_state", gauge, "cluster, server, state", "1 for the state of the server, 0 for every other state.", func(f *family, s *snapshot) {
 			for i := range s.Clusters {
@@ -225,6 +239,18 @@ func perTopology(value func(*status.TopologyMetrics) float64) func(*family, *sna
 		for i := range s.Clusters {
 			if t := s.Clusters[i].Topology; t != nil {
 				f.value(value(t), s.Clusters[i].Name)
+			}
+		}
+	}
+}
+
+// perProvider is for values of levels with a provider.
+func perProvider(value func(*status.DiscoveryMetrics) float64) func(*family, *snapshot) {
+	return func(f *family, s *snapshot) {
+		for i := range s.Clusters {
+			for j := range s.Clusters[i].Discovery {
+				d := &s.Clusters[i].Discovery[j]
+				f.value(value(d), s.Clusters[i].Name, d.Level, d.Type)
 			}
 		}
 	}

@@ -37,6 +37,15 @@ func (s *Server) cluster(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
+func (s *Server) discoveries(w http.ResponseWriter, r *http.Request) {
+	report, err := s.weir.Discoveries(r.PathValue("cluster"))
+	if err != nil {
+		writeRequestError(w, err)
+		return
+	}
+	writeJSON(w, http.StatusOK, report)
+}
+
 // findCluster returns a cluster of the document. If there is none it writes the response and returns false.
 func findCluster(w http.ResponseWriter, doc status.Document, name string) (status.Cluster, bool) {
 	for _, c := range doc.Clusters {

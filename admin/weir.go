@@ -25,6 +25,8 @@ type Weir interface {
 	Events(ctx context.Context, after uint64, wait bool) (events []status.Event, missed uint64, err error)
 	// Explain returns the layers of the state of a server.
 	Explain(cluster, server string) (status.Explanation, error)
+	// Discoveries returns what the providers of a cluster have answered.
+	Discoveries(cluster string) (status.DiscoveryReport, error)
 
 	// Override changes the override of a server. by names who asks.
 	Override(by, cluster, server string, text []byte) error

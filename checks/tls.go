@@ -98,3 +98,7 @@ func handshakeError(err error) error {
 	}
 	return fmt.Errorf("TLS handshake: %w", err)
 }
+
+// Client returns the configuration of a client that is no check. The server name to verify is that of the options, else the
+// host that the client connects to. Errors are OptionErrors.
+func (o *TLS) Client() (*tls.Config, error) { return o.config() }

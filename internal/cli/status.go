@@ -146,6 +146,11 @@ func showCluster(w io.Writer, c *status.Cluster, most int) {
 		fmt.Fprintln(w, cut("  "+closingText(c.Closing), widthOf(w)))
 	}
 	showTopology(w, c.Topology)
+	for i := range c.Levels {
+		if d := c.Levels[i].Discovery; d != nil {
+			fmt.Fprintln(w, cut("  level "+c.Levels[i].Name+": "+discoveryText(d), widthOf(w)))
+		}
+	}
 	servers := 0
 	for i := range c.Levels {
 		servers += len(c.Levels[i].Servers)
@@ -253,7 +258,7 @@ func marks(s *status.Server) string {
 	switch s.Origin {
 	case status.OriginAPI:
 		text += "+"
-	case status.OriginTopology:
+	case status.OriginTopology, status.OriginDiscovery:
 		text += "^"
 	}
 	if slices.ContainsFunc(s.Layers, func(l status.Layer) bool { return l.Layer == "override" }) {
@@ -281,6 +286,6 @@ func showLegend(w io.Writer, clusters []status.Cluster) {
 		fmt.Fprintln(w, "+ added at run time")
 	}
 	if strings.Contains(all, "^") {
-		fmt.Fprintln(w, "^ found by the topology")
+		fmt.Fprintln(w, "^ found by the topology or a provider; see weir discover")
 	}
 }

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"net/netip"
 	"slices"
+	"time"
 
 	"weir/balance"
 	"weir/conf"
@@ -20,7 +21,7 @@ func (r *reload) balanceSpec(c *conf.Cluster) (balance.Spec, error) {
 	spec := balance.Spec{
 		Name: c.Name, Method: method, Try: c.Try, Protected: c.Protected, ManualFailback: c.Failback == "manual",
 		SlowStart: c.SlowStart, Queue: c.QueueTimeout > 0, MaxHeld: c.MaxHeld, ReleaseRate: c.ReleaseRate,
-		AutoRebalance: c.Rebalance == "auto", Settle: c.CloseDeadline, Wanted: wantedRole(c),
+		KeepAway: r.keepAway(c), AutoRebalance: c.Rebalance == "auto", Settle: c.CloseDeadline, Wanted: wantedRole(c),
 	}
 	for _, check := range c.Checks {
 		spec.CheckRound = max(spec.CheckRound, 2*check.Interval+check.Timeout) // maximum time between the verdicts of one round
@@ -41,7 +42,7 @@ func (r *reload) balanceSpec(c *conf.Cluster) (balance.Spec, error) {
 			ls.Servers = append(ls.Servers, balance.ServerSpec{
 				Name: server.Name, Address: server.Address.String(), Weight: server.Weight,
 				MaxFails: server.MaxFails, FailTimeout: server.FailTimeout, State: state,
-				MaxSessions: server.MaxSessions, Handle: target,
+				MaxSessions: server.MaxSessions, Handle: target, Found: r.next.found.serving[levelID{c.Name, c.LevelName(i)}][server.Name],
 				Unresolved: server.Address.Host != "" && len(known[server.Address.Host]) == 0,
 				Monitors:   monitorsOf(c, server.Name),
 			})
@@ -49,6 +50,14 @@ func (r *reload) balanceSpec(c *conf.Cluster) (balance.Spec, error) {
 		spec.Levels = append(spec.Levels, ls)
 	}
 	return spec, nil
+}
+
+// keepAway returns how long the state of servers that a provider no longer names is kept.
+func (r *reload) keepAway(c *conf.Cluster) time.Duration {
+	if !c.Discovers() {
+		return 0
+	}
+	return max(r.next.cfg.Runtime.DrainTimeout, time.Nanosecond)
 }
 
 // wantedRole returns the role that the servers of a cluster need.

@@ -67,6 +67,7 @@ const memberInterval = 10 * time.Second
 func (e *Engine) discover() {
 	tick := time.NewTicker(memberInterval)
 	defer tick.Stop()
+	var applied time.Time
 	for {
 		again := false
 		select {
@@ -88,8 +89,11 @@ func (e *Engine) discover() {
 		if e.published.handedOver.Load() {
 			continue // the new process does it
 		}
-		if err := e.applyMembers(); err != nil && !errors.Is(err, ErrStopped) {
-			e.log.Error("cannot apply the servers that a topology has found", "error", err)
+		e.logIfFailed("cannot apply the servers that a topology has found", e.applyMembers())
+		if len(e.running.Load().providers) > 0 {
+			e.pauseBetween(applied)
+			e.logIfFailed("cannot apply the servers that providers have found", e.applyProvided())
+			applied = time.Now()
 		}
 	}
 }

@@ -125,6 +125,9 @@ type runningState struct {
 	replyRoutes map[route.ReplyRoute]bool // needed
 	discovered  discovered                // servers of cfg that topologies have found
 	sources     map[string]preparedTopology
+	providers   map[levelID]*provider
+	provided    provided     // answers of providers that cfg contains
+	found       foundServers // what became of them
 	clusters    map[string]*balance.Cluster
 	jobs        map[checks.Key]*job
 	expiring    []checks.Key // agent checks whose advice has a ttl
@@ -337,6 +340,7 @@ const (
 func (e *Engine) close() {
 	e.cancel()
 	e.closeTopologies()
+	e.closeProviders()
 	e.runner.Close()
 	e.drains.stop()
 	e.work.Wait()

@@ -3,6 +3,8 @@ package engine
 // Host names that sources announce for their members.
 
 import (
+	"context"
+	"maps"
 	"net"
 	"net/netip"
 	"slices"
@@ -51,6 +53,13 @@ func (e *Engine) resolveMembers(all bool) bool {
 		}
 		t.mu.Unlock()
 	}
+	for _, list := range providedNow(e.running.Load().providers) {
+		for i := range list {
+			if host := list[i].Address.Host; host != "" {
+				names = append(names, host)
+			}
+		}
+	}
 	slices.Sort(names)
 	names = slices.Compact(names)
 	e.memberHosts.mu.Lock()
@@ -70,6 +79,34 @@ func (e *Engine) resolveMembers(all bool) bool {
 		e.log.Debug("host name of a topology not resolved", "name", name, "error", err)
 	}
 	return e.memberHosts.set(names, found)
+}
+
+// resolveFound looks up the names in the first answers of providers.
+func (r *reload) resolveFound(ctx context.Context, fresh []*provider) {
+	h := &r.e.memberHosts
+	var names []string
+	for _, p := range fresh {
+		for i := range p.servers {
+			if host := p.servers[i].Address.Host; host != "" && len(r.old.addresses[host]) == 0 && len(h.lookup(host)) == 0 {
+				names = append(names, host)
+			}
+		}
+	}
+	slices.Sort(names)
+	if names = slices.Compact(names); len(names) == 0 {
+		return
+	}
+	found, _ := resolve(ctx, names, nil, r.e.lookup)
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	next := maps.Clone(h.known)
+	if next == nil {
+		next = addresses{}
+	}
+	for _, name := range names {
+		next[name] = found[name]
+	}
+	h.known = next
 }
 
 // memberHost returns the host name in the address of a member, or "" if it is an IP address.

@@ -42,6 +42,7 @@ func (e *Engine) Metrics() status.Metrics {
 			c := clusterMetrics(name, s.clusters[name], s.now)
 			c.Closing, c.Closed = s.closings.metrics(name)
 			c.Topology = s.topologyMetrics(name, s.clusters[name])
+			c.Discovery = s.discoveryMetrics(&s.cfg.Clusters[i])
 			m.Clusters = append(m.Clusters, c)
 		}
 	}

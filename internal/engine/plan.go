@@ -29,6 +29,7 @@ func (e *Engine) Plan(path string, text []byte, included []conf.SourceFile) (sta
 	}
 	if err == nil {
 		wanted = running.discovered.apply(wanted)
+		wanted = running.withProvided(wanted)
 	}
 	var r *status.RequestError
 	switch {

@@ -36,6 +36,9 @@ type reload struct {
 	sources         map[string]preparedTopology // that are used again, without reading their files; nil = none
 	topologies      map[string]preparedTopology // by cluster
 	startTopologies func()                      // set by commitTopologies
+	keepProviders   bool                        // the running providers are used again, without reading their files
+	startProviders  []*provider                 // new ones
+	ownHosts        map[string]time.Duration    // host names of the configuration without providers; nil = all
 
 	savedTopologies map[string]*state.Topology  // of an earlier process, by cluster
 	admission       admissionStates             // of all listeners
@@ -46,7 +49,7 @@ type reload struct {
 func (e *Engine) newReload(file *conf.Config, changes overlay.Overlay, monitors Monitors) *reload {
 	old := e.running.Load()
 	return &reload{
-		e: e, old: old, next: &runningState{file: file, clusters: map[string]*balance.Cluster{}, discovered: old.discovered}, changes: changes, monitors: monitors,
+		e: e, old: old, next: &runningState{file: file, clusters: map[string]*balance.Cluster{}, discovered: old.discovered, provided: old.provided, found: old.found}, changes: changes, monitors: monitors,
 		created: map[string]*balance.Cluster{}, prepared: map[string]*balance.Prepared{},
 		settings: map[string]*l4.Settings{}, opened: map[string]*l4.Listener{}, replacements: map[string]*l4.Listener{},
 	}
@@ -97,6 +100,8 @@ func (r *reload) merge() (err error) {
 			r.next.discovered = r.savedMembers()
 		}
 		r.next.cfg = r.next.discovered.apply(r.next.cfg)
+		r.next.provided, r.next.found = nil, foundServers{}
+		err = r.mergeProvided()
 	}
 	return err
 }
@@ -160,6 +165,7 @@ func (r *reload) prepareClusters() error {
 		}
 		r.next.clusters[c.Name] = b
 		running := r.old.clusters[c.Name]
+		firstJob := len(r.jobs)
 		r.jobs = append(r.jobs, checkJobs(c, r.next.addresses, r.next.monitors, func(server *conf.Server) bool {
 			if running == nil {
 				return true
@@ -167,9 +173,45 @@ func (r *reload) prepareClusters() error {
 			s := running.Server(server.Name)
 			return s == nil || s.Address() != server.Address.String()
 		})...)
+		if running != nil && c.Discovers() {
+			r.continueChecks(b, r.jobs[firstJob:])
+		}
 	}
 	r.next.addJobs(r.jobs, r.old)
 	return nil
+}
+
+// continueChecks lets the checks of found servers that come back continue with the verdicts that they had.
+func (r *reload) continueChecks(b *balance.Cluster, jobs []checks.Job) {
+	for i := range jobs {
+		key := jobKey(&jobs[i])
+		if b.Server(key.Server) != nil || jobs[i].Advisory {
+			continue
+		}
+		s := r.next.cfg.Cluster(key.Cluster).Server(key.Server)
+		saved, ok := b.Away(key.Server, s.Address.String(), r.e.plane.Now())
+		if !ok {
+			continue
+		}
+		for _, v := range saved.Checks {
+			if v.ID == key.Check && !v.Initial {
+				jobs[i].InitialVerdict = checks.Verdict{State: outcomeOf(v.State)}
+			}
+		}
+	}
+}
+
+// outcomeOf is the inverse of stateOf.
+func outcomeOf(s balance.State) checks.Outcome {
+	switch s {
+	case balance.Down:
+		return checks.Failed
+	case balance.Standby:
+		return checks.Standby
+	case balance.Full:
+		return checks.Full
+	}
+	return checks.Passed
 }
 
 // runningCluster returns the cluster with that name: one of the running configuration, else one that has left and still has
@@ -187,6 +229,7 @@ func (r *reload) runningCluster(name string) *balance.Cluster {
 // commit puts the prepared configuration in force and returns what has left it.
 func (r *reload) commit() retired {
 	now := r.e.plane.Now()
+	r.commitProviders()
 	r.e.resultsMu.Lock()      // results for the old configuration arrive before anything of it is dropped
 	r.e.running.Store(r.next) // before the clusters change: events are handled by the new configuration
 	r.e.resultsMu.Unlock()

@@ -158,6 +158,8 @@ func (r *reload) resolve() error {
 			r.next.addresses[name] = a
 		} else if a := r.e.memberHosts.lookup(name); len(a) > 0 {
 			r.next.addresses[name] = a
+		} else if _, own := r.ownHosts[name]; r.ownHosts != nil && !own {
+			r.next.addresses[name] = nil // of a found server only, which does not keep a reload waiting
 		} else {
 			unknown = append(unknown, name)
 		}

@@ -25,7 +25,7 @@ func (e *Engine) RemoveServer(cluster, server string) error {
 			return nil, &status.RequestError{Kind: status.Conflict, Field: "server",
 				Text: fmt.Sprintf("server %s of cluster %s was found by its topology, which would add it again; set maint instead", server, cluster)}
 		}
-		return o.RemoveServer(running, cluster, server)
+		return o.RemoveServer(running, cluster, server, e.running.Load().providesServer(cluster, server))
 	})
 }
 

@@ -38,7 +38,14 @@ func (e *Engine) stateFor(upgrade bool) state.Snapshot {
 		if t := e.topologies.of(c.Name); t != nil && c.Topology != nil {
 			saved.Topology = t.save()
 		}
-		if saved.Topology != nil || saved.Level != "" || saved.ProtectedServer != "" || len(saved.Servers) > 0 || running.overlay[c.Name] != nil {
+		for j := range c.Levels {
+			if p := running.providers[levelID{c.Name, c.LevelName(j)}]; p != nil {
+				if d := p.save(); d != nil {
+					saved.Discovered = append(saved.Discovered, *d)
+				}
+			}
+		}
+		if saved.Topology != nil || saved.Discovered != nil || saved.Level != "" || saved.ProtectedServer != "" || len(saved.Servers) > 0 || running.overlay[c.Name] != nil {
 			clusters[c.Name] = saved
 		}
 	}
@@ -161,6 +168,8 @@ func (r *reload) restoreState() {
 			if server := b.Server(s.Name); server != nil {
 				to.Servers = append(to.Servers, restorer.server(c.Name, s, server.Address() == s.Address, checkJobs, r.next.jobs))
 				servers++
+			} else if s.Override != nil { // of a server that a provider may find again
+				to.Servers = append(to.Servers, restorer.server(c.Name, s, false, checkJobs, r.next.jobs))
 			}
 		}
 		b.Restore(to, e.plane.Now())

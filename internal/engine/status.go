@@ -177,7 +177,7 @@ func (s *snapshot) cluster(spec *conf.Cluster) status.Cluster {
 		Closing: s.closings.status(spec.Name, s.clock), Levels: make([]status.Level, 0, len(state.Levels)), Topology: s.topology(spec, &state),
 	}
 	for _, l := range state.Levels {
-		level := status.Level{Name: l.Name, InUse: l.InUse, MinUp: l.MinUp, Eligible: l.Eligible, Impaired: l.Impaired, Servers: make([]status.Server, 0, len(l.Servers))}
+		level := status.Level{Name: l.Name, InUse: l.InUse, MinUp: l.MinUp, Eligible: l.Eligible, Impaired: l.Impaired, Servers: make([]status.Server, 0, len(l.Servers)), Discovery: s.discovery(levelID{spec.Name, l.Name})}
 		for i := range l.Servers {
 			level.Servers = append(level.Servers, s.server(b, spec, l.Name, &l.Servers[i]))
 		}
@@ -195,6 +195,9 @@ func (s *snapshot) server(b *balance.Cluster, spec *conf.Cluster, level string, 
 	}
 	if s.isDiscovered(spec.Name, state.Name) {
 		entry.Origin = status.OriginTopology
+	}
+	if s.found.serving[levelID{spec.Name, level}][state.Name] {
+		entry.Origin = status.OriginDiscovery
 	}
 	if spec.Topology != nil {
 		entry.Role = state.Layers.Role.String()
@@ -214,6 +217,8 @@ func (s *snapshot) server(b *balance.Cluster, spec *conf.Cluster, level string, 
 		by = "operator"
 	case status.OriginTopology:
 		by = "topology"
+	case status.OriginDiscovery:
+		by = "provider"
 	}
 	entry.Layers = layers(state, by, spec.Server(state.Name), s.agentCheck(spec, state.Name), s.skippedChecks(spec, state.Name), s.clock)
 	entry.NotChecked = s.notChecked(spec, state.Name)

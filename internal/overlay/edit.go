@@ -19,7 +19,7 @@ func (o Overlay) edit(cluster string) (Overlay, *changes) {
 	c := &changes{}
 	if old := o[cluster]; old != nil {
 		*c = *old
-		c.added, c.removed = slices.Clone(old.added), slices.Clone(old.removed)
+		c.added, c.removed, c.withheld = slices.Clone(old.added), slices.Clone(old.removed), slices.Clone(old.withheld)
 	}
 	next[cluster] = c
 	return next, c
@@ -48,8 +48,9 @@ func (o Overlay) AddServer(running *conf.Config, cluster string, source []byte) 
 	return next, server.Name, nil
 }
 
-// RemoveServer removes a server from all levels of a cluster.
-func (o Overlay) RemoveServer(running *conf.Config, cluster, server string) (Overlay, error) {
+// RemoveServer removes a server from all levels of a cluster. provided is set if a provider names it: it then stays away
+// until it is restored.
+func (o Overlay) RemoveServer(running *conf.Config, cluster, server string, provided bool) (Overlay, error) {
 	c := running.Cluster(cluster)
 	if c == nil {
 		return nil, NoCluster(cluster)
@@ -59,6 +60,9 @@ func (o Overlay) RemoveServer(running *conf.Config, cluster, server string) (Ove
 	}
 	next, edited := o.edit(cluster)
 	edited.added = slices.DeleteFunc(edited.added, func(a addedServer) bool { return a.server.Name == server })
+	if provided && !slices.Contains(edited.withheld, server) {
+		edited.withheld = append(edited.withheld, server)
+	}
 	edited.removed = append(edited.removed, server) // Apply drops it if only added named the server
 	return next, nil
 }
@@ -75,7 +79,8 @@ func (o Overlay) RestoreServer(running *conf.Config, cluster, server string) (Ov
 		return nil, &status.RequestError{Kind: status.Conflict, Field: "server", Text: fmt.Sprintf("server %s of cluster %s was not removed", server, cluster)}
 	}
 	next, edited := o.edit(cluster)
-	edited.removed = slices.DeleteFunc(edited.removed, func(name string) bool { return name == server })
+	same := func(name string) bool { return name == server }
+	edited.removed, edited.withheld = slices.DeleteFunc(edited.removed, same), slices.DeleteFunc(edited.withheld, same)
 	return next, nil
 }
 
@@ -91,6 +96,9 @@ func (o Overlay) PutCluster(running, file *conf.Config, name string, source []by
 		return nil, false, Invalid(err)
 	}
 	put := &changes{replacement: &c, source: slices.Clone(source), created: file.Cluster(name) == nil}
+	if before := o[name]; before != nil {
+		put.withheld = before.withheld
+	}
 	if before := o[name]; before != nil && before.replacement != nil {
 		put.source = mergeLevels(before.source, source)
 	}

@@ -22,6 +22,7 @@ type changes struct {
 	deleted     bool          // the cluster of the file is removed
 	added       []addedServer
 	removed     []string // names of removed servers
+	withheld    []string // names of removed servers that a provider names; they stay away until they are restored
 }
 
 type addedServer struct {
@@ -31,7 +32,7 @@ type addedServer struct {
 }
 
 func (c *changes) empty() bool {
-	return c.replacement == nil && !c.deleted && len(c.added) == 0 && len(c.removed) == 0
+	return c.replacement == nil && !c.deleted && len(c.added) == 0 && len(c.removed) == 0 && len(c.withheld) == 0
 }
 
 // Apply returns the configuration of a file with the runtime changes on top, and the changes that are still effective:
@@ -110,6 +111,9 @@ func (o Overlay) permitted(file *conf.Config) Overlay {
 // applyTo applies the changes to a cluster of the file, and returns those that are effective.
 func (c *changes) applyTo(own *conf.Cluster) (conf.Cluster, *changes) {
 	effective := &changes{}
+	if own.Discovers() {
+		effective.withheld = c.withheld
+	}
 	base := own
 	if replacement := c.replacementFor(own); replacement != nil && !reflect.DeepEqual(replacement, own) {
 		base, effective.replacement, effective.source = replacement, replacement, c.source
@@ -218,7 +222,7 @@ func (o Overlay) Origin(cluster, level, server string) string {
 // Removed returns the names of the servers that were removed from a cluster, sorted.
 func (o Overlay) Removed(cluster string) []string {
 	if c := o[cluster]; c != nil {
-		return c.removed
+		return slices.Compact(slices.Sorted(slices.Values(slices.Concat(c.removed, c.withheld))))
 	}
 	return nil
 }

@@ -14,7 +14,7 @@ import (
 func (o Overlay) Save() map[string]state.Cluster {
 	saved := make(map[string]state.Cluster, len(o))
 	for name, c := range o {
-		m := state.Cluster{Name: name, Created: c.created, Deleted: c.deleted, Removed: c.removed}
+		m := state.Cluster{Name: name, Created: c.created, Deleted: c.deleted, Removed: c.removed, Withheld: c.withheld}
 		if c.replacement != nil {
 			m.Replacement = c.source
 		}
@@ -70,7 +70,9 @@ func restoreCluster(m *state.Cluster, own *conf.Cluster) (*changes, error) {
 	if m.Deleted {
 		return &changes{deleted: true}, nil
 	}
-	c := &changes{removed: slices.Compact(slices.Sorted(slices.Values(m.Removed)))}
+	c := &changes{
+		removed: slices.Compact(slices.Sorted(slices.Values(m.Removed))), withheld: slices.Compact(slices.Sorted(slices.Values(m.Withheld))),
+	}
 	base := own
 	if len(m.Replacement) > 0 {
 		if own == nil && !m.Created {

@@ -25,9 +25,12 @@ type Cluster struct {
 	Created     bool            `json:"created,omitempty"`     // the file had no such cluster when Replacement was put
 	Deleted     bool            `json:"deleted,omitempty"`     // the cluster of the file was deleted
 	Added       []AddedServer   `json:"added,omitempty"`
-	Removed     []string        `json:"removed,omitempty"` // servers of the file or of Replacement
+	Removed     []string        `json:"removed,omitempty"`  // servers of the file or of Replacement
+	Withheld    []string        `json:"withheld,omitempty"` // servers that a provider names
 
 	Topology *Topology `json:"topology,omitempty"` // nil = no decision
+
+	Discovered []Discovered `json:"discovered,omitempty"` // last good answers of providers
 
 	Servers []Server `json:"servers,omitempty"` // in the order in which they went out of service
 }
@@ -51,6 +54,21 @@ type Member struct {
 	Name    string `json:"name,omitempty"`
 	Address string `json:"address"`
 	Role    string `json:"role"` // primary, replica, other or unknown
+}
+
+// Discovered is the last good answer of the provider of a level.
+type Discovered struct {
+	Level   string             `json:"level"` // name, or number counted from 1
+	Of      string             `json:"of"`    // identifies the source
+	At      time.Time          `json:"at"`
+	Servers []DiscoveredServer `json:"servers,omitempty"`
+}
+
+// DiscoveredServer is a server that a provider has named.
+type DiscoveredServer struct {
+	Address string            `json:"address"`
+	Options map[string]string `json:"options,omitempty"` // keys of a server
+	Labels  map[string]string `json:"labels,omitempty"`
 }
 
 // AddedServer is a server that was added to a level.

@@ -69,6 +69,9 @@ const (
 
 	// OriginTopology is that of servers that the topology of their cluster has found.
 	OriginTopology = "topology"
+
+	// OriginDiscovery is that of servers that only a provider has named.
+	OriginDiscovery = "discovery"
 )
 
 // Cluster is a cluster of the running configuration.
@@ -85,7 +88,7 @@ type Cluster struct {
 	HeldTotal     uint64   `json:"held_total"`        // sessions that have been held
 	ReleasedTotal uint64   `json:"released_total"`    // of those, connected to a server
 	Closing       *Closing `json:"closing,omitempty"` // nil = no session waits to be closed
-	Removed       []string `json:"removed,omitempty"` // servers of the file removed at run time
+	Removed       []string `json:"removed,omitempty"` // servers of the file or of a provider removed at run time
 	Levels        []Level  `json:"levels"`
 
 	Topology *Topology `json:"topology,omitempty"` // nil without a topology
@@ -126,13 +129,15 @@ type Level struct {
 	Eligible int      `json:"eligible"`           // number of eligible servers
 	Impaired bool     `json:"impaired,omitempty"` // below min_up for a reason other than standby servers and operators
 	Servers  []Server `json:"servers"`
+
+	Discovery *Discovery `json:"discovery,omitempty"` // nil without a provider
 }
 
 // Server is a server in one level. Counters are sums over all levels of the server.
 type Server struct {
 	Name            string     `json:"name"`
 	Address         string     `json:"address"`
-	Origin          string     `json:"origin"`             // file, api or topology
+	Origin          string     `json:"origin"`             // file, api, topology or discovery
 	Role            string     `json:"role,omitempty"`     // according to the topology: primary, replica, other or unknown
 	State           string     `json:"state"`              // up, standby, probation, failing, full, down, unresolved, drain, maint or unstable
 	Reason          string     `json:"reason"`             // "" when up

@@ -68,7 +68,8 @@ type ClusterMetrics struct {
 	Levels       []LevelMetrics
 	Servers      []ServerMetrics // each once, whatever the number of its levels
 
-	Topology *TopologyMetrics // nil without a topology
+	Topology  *TopologyMetrics   // nil without a topology
+	Discovery []DiscoveryMetrics // of the levels with a provider
 }
 
 // TopologyMetrics describe the topology of a cluster.

@@ -163,7 +163,7 @@ func (c *Cluster) problems(used bool) []Problem {
 	case c.Level != "" && better != "":
 		add(Warning, fmt.Sprintf("level %s in use instead of %s", c.Level, better))
 	}
-	return slices.Concat(list, ofTopology, ofServers)
+	return slices.Concat(list, ofTopology, c.discoveryProblems(), ofServers)
 }
 
 // lacksPrimary reports whether the cluster needs a primary that its topology does not name, or names outside of the cluster.
