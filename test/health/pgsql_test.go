@@ -120,6 +120,13 @@ type pgWriter struct {
 	gapEnd    time.Time
 }
 
+// failures returns how many connections have failed.
+func (w *pgWriter) failures() int {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.refused
+}
+
 func (w *pgWriter) run(ctx context.Context) {
 	var c *pgconn.PgConn
 	for n := 1; ctx.Err() == nil; n++ {
@@ -192,11 +199,13 @@ func TestPatroniLeaderChanges(t *testing.T) {
 		return "type = \"http\"\nport = " + p.APIPort() + "\npath = \"" + path + "\"\ninterval = \"1s\"\ntimeout = \"1s\"\nfall = 1\nrise = 1\n"
 	}
 	list := "servers = [\"" + strings.Join(servers, "\", \"") + "\"]\n"
-	weirtest.Start(t, weirtest.Config{
+	api := weirtest.NewAPI(t)
+	weirtest.Start(t, api.AddTo(weirtest.Config{
 		Listen: write, Cluster: "protected = false\non_down = \"close\"\nhold_timeout = \"30s\"", Levels: [][]string{servers}, Checks: "[[cluster.c.check]]\n" + check("/primary"),
 		More: "[[listener]]\nname = \"r\"\naddress = \"" + read + "\"\ncluster = \"r\"\n[cluster.r]\n" +
 			"[[cluster.r.level]]\n" + list + "[[cluster.r.check]]\n" + check("/replica"),
-	}.String())
+	}.String()))
+	_, port, _ := net.SplitHostPort(servers[0])
 	host := func(addr string) string {
 		h, _, _ := net.SplitHostPort(addr)
 		return h
@@ -242,9 +251,14 @@ func TestPatroniLeaderChanges(t *testing.T) {
 		old := p.Leader()
 		second := p.Other(old)
 		chosen := becomesLeader(p, second)
+		before := writer.failures()
+		server := "c/" + net.JoinHostPort(old.Host, port)
+		api.MustRunCommand("server", server, "drain") // new sessions are held: the old leader answers 57P03 while it stops
 		require.Equal(t, second, p.Switchover())
 		leads(write, second.Host)
 		writer.wait(t, 20)
+		require.Equal(t, before, writer.failures(), "connections that failed during a planned switch-over")
+		api.MustRunCommand("server", server, "reset")
 		gap, end := writer.takeGap()
 		t.Logf("switch-over %d to %s: %v without a confirmed write; the first %v after Patroni's API had the new leader", i+1, second.Name,
 			gap.Round(time.Millisecond), end.Sub(<-chosen).Round(time.Millisecond))
