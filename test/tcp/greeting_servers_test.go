@@ -118,3 +118,36 @@ func TestRedisInProtectedMode(t *testing.T) {
 	w.WaitEvent("server_down", "A")
 	require.NotEmpty(t, w.Records(func(r weirtest.Record) bool { return strings.Contains(r.Text("reason"), "DENIED") }))
 }
+
+// A MariaDB that has blocked weir's host: max_connect_errors connections from it have ended before a login.
+func TestMariaDBHasBlockedHost(t *testing.T) {
+	t.Parallel()
+	weir, servers := nettest.NewNamespace(t), nettest.NewNamespace(t)
+	weir.Connect(servers, "10.1.0.1", "10.1.0.2")
+	var bad, good *nettest.MariaDB
+	servers.Do(func() {
+		bad = nettest.StartMariaDBWithNames(t, map[string]string{"10.1.0.1": "balancer"}, "--max-connect-errors=3", "--bind-address=0.0.0.0")
+		good = nettest.StartMariaDB(t, "--bind-address=0.0.0.0")
+	})
+	at := func(m *nettest.MariaDB) string {
+		_, port, err := net.SplitHostPort(m.Addr())
+		require.NoError(t, err)
+		return net.JoinHostPort("10.1.0.2", port)
+	}
+	nettest.Wait(t, 10*time.Second, "the host to be blocked", func() bool {
+		c := weir.Dial(at(bad))
+		defer c.Close()
+		return strings.HasPrefix(mysqlPacket(t, c), "\xff\x69\x04") // 1129
+	})
+	w := weirtest.Options{Namespace: weir}.Start(t, weirtest.Config{
+		Listen: "127.0.0.1:7000", Cluster: "greeting = \"mysql\"\nbalance = \"first\"\nmax_fails = 2", Levels: weirtest.OneLevel(at(bad)+" name=A", at(good)+" name=B"),
+	}.String())
+	for range 3 {
+		weir.Do(func() {
+			out, err := good.Client("127.0.0.1:7000", "-e", "SELECT 1").CombinedOutput()
+			require.NoError(t, err, "%s", out)
+		})
+	}
+	w.WaitEvent("server_down", "A")
+	require.NotEmpty(t, w.Records(func(r weirtest.Record) bool { return strings.Contains(r.Text("reason"), "MySQL error 1129") }))
+}
