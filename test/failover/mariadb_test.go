@@ -42,8 +42,8 @@ func TestMariaDBSwitchOver(t *testing.T) {
 	old, next := startPair(t)
 	weir, addr := servePair(t, old, next, "")
 	var ids atomic.Int64
-	short := startSQLWriters(t, addr, 4, false, &ids)
-	pooled := startSQLWriters(t, addr, 4, true, &ids)
+	short := startSQLWriters(t, weir, addr, 4, false, &ids)
+	pooled := startSQLWriters(t, weir, addr, 4, true, &ids)
 	var parts []time.Duration
 	both := []*sqlWriters{short, pooled}
 	for range weirtest.Scaled(2) {
@@ -69,7 +69,7 @@ func TestMariaDBSwitchOver(t *testing.T) {
 	for _, w := range []*sqlWriters{short, pooled} {
 		writes, _, failures := w.copy()
 		t.Logf("%d writes, %d statements failed", len(writes), len(failures))
-		w.requireConnects(t, weir)
+		w.requireConnects(t)
 		require.Zero(t, w.lost(old))
 		next.CatchUp(old)
 		require.Zero(t, w.lost(next))
@@ -94,7 +94,7 @@ func failOver(t *testing.T) {
 	})
 	w, addr := servePair(t, old, next, "")
 	var ids atomic.Int64
-	clients := startSQLWriters(t, addr, 6, false, &ids)
+	clients := startSQLWriters(t, w, addr, 6, false, &ids)
 	clients.firstAfter(t, old, time.Now())
 	killed := time.Now()
 	old.Kill()
@@ -120,7 +120,7 @@ func failOver(t *testing.T) {
 	clients.close()
 	writes, _, failures := clients.copy()
 	t.Logf("%d writes, %d statements failed", len(writes), len(failures))
-	clients.requireConnects(t, w)
+	clients.requireConnects(t)
 	require.Zero(t, clients.lost(next))
 	late := lateWrites(old, promoted, clients)
 	weirtest.RecordFigures(t, append(countSQL(clients).since(sqlCounts{}), "weir", first.Sub(promoted),
