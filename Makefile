@@ -51,9 +51,10 @@ soak: build
 	go run ./cmd/soak -time $(MINUTES)m $(if $(SEED),-seed $(SEED)) $(SOAKFLAGS)
 
 # Runs the scaled tests at full size: 100 GB, 100,000 connections, 1,000 reloads, 35 upgrades. FACTOR=0.1 is a tenth of it.
+# TESTS is a regular expression that chooses tests.
 FACTOR = 1
 campaign: deps
-	sh internal/tools/campaign.sh $(FACTOR)
+	sh internal/tools/campaign.sh "$(FACTOR)" "$(or $(TESTS),.)"
 
 # Compares weir with HAProxy and nginx; takes about an hour for each congestion control on an otherwise idle machine.
 bench: deps build
