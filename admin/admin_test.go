@@ -287,6 +287,22 @@ func TestSlowStreamClientIsDisconnected(t *testing.T) {
 	require.Eventually(t, func() bool { f.addEvent(strings.Repeat("x", 64<<10)); return s.streams.Load() == 0 }, 10*time.Second, time.Millisecond)
 }
 
+// A text of few bytes and many keys is refused before it takes hundreds of megabytes and seconds to parse.
+func TestPlanOfManyKeysIsRefused(t *testing.T) {
+	at := unixAddress(filepath.Join(t.TempDir(), "a.sock"))
+	f := newFakeWeir()
+	startServer(t, f, conf.Admin{Listen: []conf.Address{at}, Explicit: true})
+	for _, body := range []string{strings.Repeat("a=1\n", 900_000), "a=" + strings.Repeat("[", 1_000_000), strings.Repeat("[a]\n", 900_000)} {
+		res, text := request(t, httpClient(at), "POST /v1/plan", body)
+		require.Equal(t, 413, res.StatusCode)
+		require.Contains(t, text, "300000 keys and values")
+		require.Empty(t, f.lastCall())
+	}
+	server := `{ address = "10.0.100.200:6379", name = "server-000000", weight = 10, max_fails = 3, fail_timeout = "10s" },` + "\n"
+	res, _ := request(t, httpClient(at), "POST /v1/plan", strings.Repeat(server, 10_000))
+	require.Equal(t, 200, res.StatusCode, "ten thousand servers")
+}
+
 func TestPlanLimit(t *testing.T) {
 	at := unixAddress(filepath.Join(t.TempDir(), "a.sock"))
 	s := startServer(t, newFakeWeir(), conf.Admin{Listen: []conf.Address{at}, Explicit: true})

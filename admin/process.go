@@ -12,11 +12,13 @@ import (
 	"weir/conf"
 )
 
-// maxFile limits a configuration in a request body: ten thousand servers have one or two megabytes. maxPlans limits concurrent plan
+// maxFile limits a configuration in a request body: ten thousand servers have one or two megabytes, and 120,000 marks: the
+// characters that separate keys and values, each of which costs about 500 bytes of memory. maxPlans limits concurrent plan
 // requests.
 const (
 	maxFile  = 4 << 20
-	maxPlans = 2
+	maxMarks = 300_000
+	maxPlans = 1
 )
 
 func (s *Server) reload(w http.ResponseWriter, r *http.Request) {
@@ -37,6 +39,17 @@ func (s *Server) plan(w http.ResponseWriter, r *http.Request) {
 	}
 	text, ok := readBody(w, r, maxFile)
 	if !ok {
+		return
+	}
+	marks := 0
+	for _, c := range text {
+		switch c {
+		case '=', ',', '[', '{':
+			marks++
+		}
+	}
+	if marks > maxMarks {
+		writeError(w, http.StatusRequestEntityTooLarge, "", fmt.Sprintf("configuration too large: want at most %d keys and values", maxMarks))
 		return
 	}
 	files := conf.PlanRequest{}
