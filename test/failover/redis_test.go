@@ -277,6 +277,7 @@ func faults() (list []fault, after time.Duration) {
 // A planned failover and the death of the primary with its early return: what the quorum names is what clients reach. A
 // campaign has more failovers.
 func TestRedisSentinelFailover(t *testing.T) {
+	t.Parallel()
 	list, after := faults()
 	for _, f := range list {
 		t.Run(f.name, func(t *testing.T) {
@@ -296,6 +297,7 @@ func TestRedisSentinelFailover(t *testing.T) {
 
 // The recipe that asks the servers for their role serves the new primary too. Its figures are for comparison: it loses writes.
 func TestRedisRoleCheckFailover(t *testing.T) {
+	t.Parallel()
 	list, after := faults()
 	for _, f := range list {
 		if f.within != 0 || f.name == "cut_one_sentinel" { // this recipe asks no Sentinel
