@@ -32,7 +32,7 @@ var allowed = map[string][]string{
 
 	"internal/cli":       {"agentcheck", "conf", "internal/status"},
 	"internal/convert":   {"internal/nginxconf", "internal/printable"},
-	"internal/discovery": {"checks", "conf", "internal/printable", "internal/procgroup"}, // it has the TLS options of the checks
+	"internal/discovery": {"checks", "conf", "internal/nginxconf", "internal/printable", "internal/procgroup"}, // it has the TLS options of the checks
 	"internal/engine": {
 		"agentcheck", "balance", "checks", "conf", "internal/handover", "internal/hooks", "internal/overlay",
 		"internal/privileges", "internal/route", "internal/sessionlog", "internal/state", "internal/status", "internal/topology", "l4", "internal/discovery", "internal/printable",

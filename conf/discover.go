@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
+	"net/netip"
 	"net/url"
 	"slices"
 	"strings"
@@ -20,20 +21,33 @@ type Discover struct {
 	KeepOnEmpty bool          // an answer without servers keeps the last ones
 	Server      Server        // options of the servers found; without name and address
 
-	Path      string   // file: never empty
+	Path      string   // file, nginx: never empty
 	URL       string   // http; it may hold a secret
 	Headers   []Header // http, in file order
 	TokenFile string   // http: bearer token; "" = none
 	TLS       TLS      // http: On if the URL is https
 	Command   []string // exec: program and arguments
+
+	Name      string    // dns: never empty
+	Record    string    // dns: srv or a
+	Port      int       // dns: of servers of record a; ≥ 1
+	Resolvers []Address // dns: IP addresses; empty = the system's
+
+	Upstream   string // nginx: name of the block
+	OnlyBackup bool   // nginx: the backup servers, instead of the others
+
+	Address    Address // consul: of its API; a host name or an IP address
+	Service    string  // consul: never empty
+	Tag        string  // consul; "" = any
+	Datacenter string  // consul; "" = that of the agent
 }
 
 // DiscoverTypes returns the legal types of providers.
-func DiscoverTypes() []string { return []string{"file", "http", "exec"} }
+func DiscoverTypes() []string { return []string{"dns", "file", "http", "exec", "consul", "nginx"} }
 
 // Source identifies what is asked: answers of another source do not apply. It may hold a secret.
 func (p *Discover) Source() string {
-	return fmt.Sprintf("%s %q", p.Type, slices.Concat([]string{p.Path, p.URL}, p.Command))
+	return fmt.Sprintf("%s %q", p.Type, slices.Concat([]string{p.Path, p.URL, p.Name, p.Record, fmt.Sprint(p.Port), p.Upstream, fmt.Sprint(p.OnlyBackup), p.Address.String(), p.Service, p.Tag, p.Datacenter}, p.Command))
 }
 
 // String describes the source without its secrets.
@@ -49,6 +63,12 @@ func (p *Discover) String() string {
 		if len(p.Command) > 0 {
 			return "exec " + p.Command[0]
 		}
+	case "dns":
+		return "dns " + strings.ToUpper(p.Record) + " " + p.Name
+	case "consul":
+		return "consul " + p.Address.String() + " " + p.Service
+	case "nginx":
+		return "nginx " + p.Path + " " + p.Upstream
 	}
 	return p.Type
 }
@@ -69,11 +89,12 @@ func providerOption(types string, k key[discoverDraft]) key[discoverDraft] {
 func discoverKeys() []key[discoverDraft] {
 	typeWords := map[string]string{
 		"file_sd": "file", "files": "file", "json": "file", "http_sd": "http", "https": "http", "url": "http", "command": "exec", "script": "exec", "program": "exec",
+		"srv": "dns", "dns_srv": "dns", "a": "dns", "consul_sd": "consul", "upstream": "nginx", "nginx_upstream": "nginx",
 	}
-	const tlsProviders = "http"
+	const tlsProviders = "http consul"
 	return []key[discoverDraft]{
 		scalar("type", oneOf(DiscoverTypes(), typeWords), "", func(p *discoverDraft) *string { return &p.Type },
-			"Where servers come from: `file` a JSON file as of Prometheus `file_sd`, `http` the same JSON from a URL, `exec` the same JSON on the standard output of a program.").required().withAliases("kind", "provider"),
+			"Where servers come from: `dns` SRV or address records, `file` a JSON file as of Prometheus `file_sd`, `http` the same JSON from a URL, `exec` the same JSON on the standard output of a program, `consul` the passing instances of a service, `nginx` an `upstream` block of a configuration of nginx.").required().withAliases("kind", "provider"),
 		scalar("interval", positiveDuration(), "10s", func(p *discoverDraft) *time.Duration { return &p.Interval },
 			"How often the provider is asked, with ±10 % jitter. A changed file is read within a second.").withAliases("refresh", "refresh_interval", "period", "every"),
 		scalar("timeout", positiveDuration(), "5s", func(p *discoverDraft) *time.Duration { return &p.Timeout },
@@ -81,11 +102,11 @@ func discoverKeys() []key[discoverDraft] {
 		scalar("keep_on_empty", booleanType(), "true", func(p *discoverDraft) *bool { return &p.KeepOnEmpty },
 			"An answer without servers keeps the last servers; `false` accepts it."),
 		discoverServerKey(),
-		providerOption("file", scalar("path", orEmpty(plainTextType()), "", func(p *discoverDraft) *string { return &p.Path },
-			"path of the file. Required.").withAliases("file", "files")),
+		providerOption("file nginx", scalar("path", orEmpty(plainTextType()), "", func(p *discoverDraft) *string { return &p.Path },
+			"path of the file; nginx: of the configuration, usually `/etc/nginx/nginx.conf`, whose includes are read. Required.").withAliases("file", "files")),
 		providerOption("http", scalar("url", orEmpty(discoverURLType()), "", func(p *discoverDraft) *string { return &p.URL },
 			"URL of the list, `http` or `https`. Required.").withTypeText("URL").withAliases("address", "endpoint").hideValue()),
-		providerOption("http", key[discoverDraft]{
+		providerOption("http consul", key[discoverDraft]{
 			name: "headers", typeText: "table or list of strings", aliases: []string{"header"},
 			doc: "additional header lines, as of an http check.",
 			decode: func(d *decoder, n *tree.Node, p *discoverDraft) {
@@ -96,8 +117,10 @@ func discoverKeys() []key[discoverDraft] {
 			show:   func(p *discoverDraft) string { return headersKey().show(&checkDraft{Check: Check{Headers: p.Headers}}) },
 			secret: true,
 		}),
-		providerOption("http", scalar("token_file", orEmpty(inputFileType()), "", func(p *discoverDraft) *string { return &p.TokenFile },
-			"file with a token, which is sent as `Authorization: Bearer`. Read again for each question.").withAliases("bearer_token_file", "credentials_file")),
+		providerOption("http consul", scalar("token_file", orEmpty(inputFileType()), "", func(p *discoverDraft) *string { return &p.TokenFile },
+			"file with a token, which is sent as `Authorization: Bearer`, consul: as `X-Consul-Token`. Read again for each question.").withAliases("bearer_token_file", "credentials_file")),
+		providerOption("consul", scalar("tls", booleanType(), "false", func(p *discoverDraft) *bool { return &p.TLS.On },
+			"use HTTPS.").withAliases("ssl")),
 		providerOption(tlsProviders, scalar("tls_server_name", orEmpty(plainTextType()), "", func(p *discoverDraft) *string { return &p.TLS.ServerName },
 			"server name to send (SNI) and to verify.").withDefaultText("the host's name").withAliases("sni", "server_name")),
 		providerOption(tlsProviders, scalar("tls_ca_file", orEmpty(inputFileType()), "", func(p *discoverDraft) *string { return &p.TLS.CAFile },
@@ -116,6 +139,80 @@ func discoverKeys() []key[discoverDraft] {
 			},
 			show: func(p *discoverDraft) string { return fmt.Sprintf("%q", p.Command) },
 		}),
+		providerOption("dns", scalar("name", orEmpty(hostNameType()), "", func(p *discoverDraft) *string { return &p.Name },
+			"name to look up, such as `_mysql._tcp.db.example.com`; always a full name. Required.").withAliases("host", "hostname", "domain")),
+		providerOption("dns", scalar("record", oneOf([]string{"srv", "a"}, map[string]string{"aaaa": "a", "SRV": "srv", "A": "a", "AAAA": "a"}), "srv", func(p *discoverDraft) *string { return &p.Record },
+			"`srv`: SRV records, with port and weight, of the lowest priority only; `a`: one server for each A and AAAA record.").withAliases("record_type", "qtype")),
+		providerOption("dns", scalar("port", integerType(1, 65535), "", func(p *discoverDraft) *int { return &p.Port },
+			"port of the servers with `record = \"a\"`, where it is required.").withDefaultText("none")),
+		providerOption("dns", resolversKey()),
+		providerOption("nginx", scalar("upstream", orEmpty(plainTextType()), "", func(p *discoverDraft) *string { return &p.Upstream },
+			"name of the `upstream` block. Required.").withAliases("block")),
+		providerOption("nginx", scalar("only_backup", booleanType(), "false", func(p *discoverDraft) *bool { return &p.OnlyBackup },
+			"the `backup` servers of the block only, instead of all others: for a second level.").withAliases("upstream_only_backup", "backup")),
+		providerOption("consul", scalar("address", serverAddressType(), "127.0.0.1:8500", func(p *discoverDraft) *Address { return &p.Address },
+			"address of Consul's HTTP API.").withAliases("server", "host", "addr")),
+		providerOption("consul", scalar("service", orEmpty(plainTextType()), "", func(p *discoverDraft) *string { return &p.Service },
+			"name of the service. Required.").withAliases("service_name")),
+		providerOption("consul", scalar("tag", orEmpty(plainTextType()), "", func(p *discoverDraft) *string { return &p.Tag },
+			"only instances with this tag.").withDefaultText("any").withAliases("tags")),
+		providerOption("consul", scalar("datacenter", orEmpty(plainTextType()), "", func(p *discoverDraft) *string { return &p.Datacenter },
+			"data centre to ask about.").withDefaultText("that of the agent").withAliases("dc")),
+	}
+}
+
+// hostNameType is a host name, not an IP address.
+func hostNameType() valueType[string] {
+	k := textType("host name", func(s string) error {
+		if err := validateHost(s); err != nil {
+			return fmt.Errorf("want a name such as \"_mysql._tcp.db.example.com\", got %s", tree.Quote(s))
+		}
+		return nil
+	})
+	k.show = func(s string) string { return s }
+	return k
+}
+
+// maxResolvers limits the resolvers of a provider.
+const maxResolvers = 16
+
+func resolversKey() key[discoverDraft] {
+	return key[discoverDraft]{
+		name: "resolvers", typeText: "list of addresses", defaultText: "those of `/etc/resolv.conf`", aliases: []string{"resolver", "nameservers", "servers"},
+		doc: "DNS servers to ask, in order, as IP addresses with or without a port.",
+		decode: func(d *decoder, n *tree.Node, p *discoverDraft) {
+			switch {
+			case n.Kind != tree.List:
+				d.errorAt(n, "want a list of addresses such as [\"10.0.0.53\"], got %s", n.Describe())
+				return
+			case len(n.Items) > maxResolvers:
+				d.errorAt(n, "want at most %d resolvers, got %d", maxResolvers, len(n.Items))
+				return
+			}
+			for _, e := range n.Items {
+				text, _ := e.Value.(string)
+				if ip, err := netip.ParseAddr(strings.Trim(text, "[]")); err == nil {
+					at := netip.AddrPortFrom(ip.Unmap(), 53)
+					p.Resolvers = append(p.Resolvers, Address{Addr: at, Port: 53})
+					continue
+				}
+				at, ok := read(d, e, serverAddressType())
+				if ok && !at.Addr.IsValid() {
+					d.errorAt(e, "want an IP address such as \"10.0.0.53\", got %s", e.Describe())
+					ok = false
+				}
+				if ok {
+					p.Resolvers = append(p.Resolvers, at)
+				}
+			}
+		},
+		show: func(p *discoverDraft) string {
+			texts := make([]string, len(p.Resolvers))
+			for i, at := range p.Resolvers {
+				texts[i] = at.String()
+			}
+			return strings.Join(texts, ", ")
+		},
 	}
 }
 
@@ -165,6 +262,12 @@ func decodeDiscover(d *decoder, n *tree.Node, l *levelDraft) {
 			d.errorAtKey(at, "%s applies to %s providers; this is %s", k.name, joinWords(k.types, "and"), providerWithArticle(p.Type))
 		}
 	}
+	if p.Type != "dns" {
+		p.Record = ""
+	}
+	if p.Type != "consul" {
+		p.Address = Address{}
+	}
 	switch p.Type {
 	case "file":
 		requireOption(d, n, "path", "a file provider requires path, the file to read")
@@ -172,6 +275,17 @@ func decodeDiscover(d *decoder, n *tree.Node, l *levelDraft) {
 		requireOption(d, n, "url", "an http provider requires url")
 		p.TLS.On = strings.HasPrefix(p.URL, "https:")
 		finishProviderTLS(d, n, &p, "an https URL")
+	case "dns":
+		finishDNS(d, n, &p)
+	case "nginx":
+		requireOption(d, n, "path", "an nginx provider requires path, the configuration to read")
+		requireOption(d, n, "upstream", "an nginx provider requires upstream, the name of the block")
+	case "consul":
+		requireOption(d, n, "service", "a consul provider requires service, the name of the service")
+		if at := n.Get("address"); p.Address.Path != "" {
+			d.errorAt(at, "want a TCP address such as \"127.0.0.1:8500\", got %s", at.Describe())
+		}
+		finishProviderTLS(d, n, &p, "tls = true")
 	case "exec":
 		if n.Get("command") == nil {
 			d.errorMissing(n, "command", "an exec provider requires command, the program to run")
@@ -184,6 +298,16 @@ func providerWithArticle(kind string) string {
 		return "an " + kind + " provider"
 	}
 	return "a " + kind + " provider"
+}
+
+func finishDNS(d *decoder, n *tree.Node, p *discoverDraft) {
+	requireOption(d, n, "name", "a dns provider requires name")
+	switch at := n.Get("port"); {
+	case p.Record == "a" && at == nil:
+		d.errorMissing(n, "port", "record = \"a\" requires port: address records have none")
+	case p.Record == "srv" && at != nil:
+		d.errorAtKey(at, "port does not apply to record = \"srv\": the records have ports")
+	}
 }
 
 // requireOption reports a missing or empty key of a provider.
@@ -204,7 +328,7 @@ func finishProviderTLS(d *decoder, n *tree.Node, p *discoverDraft, on string) {
 	case p.TLS.KeyFile != "" && p.TLS.CertFile == "" && cert == nil:
 		d.errorAtKey(key, "tls_key_file requires tls_cert_file")
 	}
-	if p.TLS.On || p.URL == "" {
+	if p.TLS.On || p.Type == "http" && p.URL == "" {
 		return
 	}
 	for _, name := range []string{"tls_server_name", "tls_ca_file", "tls_cert_file", "tls_key_file", "tls_skip_verify"} {

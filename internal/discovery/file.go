@@ -19,6 +19,9 @@ type file struct {
 	// readAll reads the answer and returns the versions of all files that it has read; nil = path alone.
 	readAll func() (Answer, []version, error)
 
+	// always makes each question read the files, although those that were read have not changed: another one may have appeared.
+	always bool
+
 	read []version // that the last answer was read from; nil = none
 }
 
@@ -43,7 +46,7 @@ const (
 
 // Ask implements Provider.
 func (f *file) Ask(ctx context.Context) (Answer, error) {
-	if f.read != nil && !changed(f.read) {
+	if f.read != nil && !f.always && !changed(f.read) {
 		return Answer{}, ErrUnchanged
 	}
 	for {

@@ -99,7 +99,11 @@ func (c *httpClient) get(ctx context.Context, address string, header http.Header
 	if err != nil {
 		return r, err
 	}
-	if token != "" {
+	switch {
+	case token == "":
+	case c.spec.Type == "consul":
+		req.Header.Set("X-Consul-Token", token)
+	default:
 		req.Header.Set("Authorization", "Bearer "+token)
 	}
 	if r.Response, err = c.transport.RoundTrip(req); err != nil {

@@ -55,6 +55,12 @@ func Prepare(spec *conf.Discover) (Source, error) {
 		s.New, err = prepareHTTP(spec)
 	case "exec":
 		s.New, err = prepareExec(spec)
+	case "dns":
+		s.New = func(Place) Provider { return newDNS(spec) }
+	case "nginx":
+		s.New = func(Place) Provider { return newNginx(spec) }
+	case "consul":
+		s.New, err = prepareConsul(spec)
 	default:
 		err = fmt.Errorf("unknown type %q", spec.Type)
 	}
