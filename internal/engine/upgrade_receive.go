@@ -195,9 +195,9 @@ func (d *departedObjects) bind(at l4.Binding, ln *l4.Listener, set *l4.Settings)
 	if b.Cluster == nil || b.Cluster.Server(at.Server) == nil || b.Cluster.Server(at.Server).Address() != at.At {
 		b.Cluster = d.cluster(b.Cluster, at)
 	}
-	if b.Set.ClusterName != at.Cluster { // the listener has another cluster now
+	if b.Set.Cluster != b.Cluster { // the listener has left, or has another cluster now
 		set := *b.Set
-		set.ClusterName, set.LevelNames = at.Cluster, nil
+		set.Cluster, set.ClusterName, set.LevelNames = b.Cluster, at.Cluster, nil
 		b.Set = &set
 	}
 	b.Level = b.Set.LevelKey(at.Level)

@@ -57,10 +57,15 @@ func (s *soak) clients(r *rand.Rand, length time.Duration, wild bool) {
 	}()
 	tick := time.NewTicker(time.Second)
 	defer tick.Stop()
+	gone := s.weir.ended
 	for n := 1; ; n++ {
 		select {
 		case <-ended:
 			return
+		case <-gone: // the run is over
+			s.verifier.report("weir has ended")
+			cancel()
+			gone = nil
 		case now := <-tick.C:
 			s.verifier.verifyEnded(now)
 			if wild && n%10 == 0 {

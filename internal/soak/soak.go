@@ -136,6 +136,12 @@ func (s *soak) run(dir string) error {
 		return err
 	}
 	s.clients(rand.New(rand.NewPCG(s.Seed, 0)), s.Time, true)
+	select {
+	case <-s.weir.ended:
+		s.reportLog()
+		return s.report(before, before)
+	default:
+	}
 	s.faults.restore()
 	s.waitIdle()
 	s.waitRecords()
@@ -146,8 +152,13 @@ func (s *soak) run(dir string) error {
 	} else if err := s.weir.stop(first.listeners[0].address); err != nil {
 		s.verifier.report("%v", err)
 	}
+	s.reportLog()
+	return s.report(before, after)
+}
+
+// reportLog reports the log lines of weir that indicate a problem.
+func (s *soak) reportLog() {
 	for _, line := range s.weir.errorLines() {
 		s.verifier.report("log: %s", line)
 	}
-	return s.report(before, after)
 }

@@ -281,6 +281,40 @@ func upgradeChangesConfiguration(t *testing.T, drain time.Duration) (inTime bool
 	return true
 }
 
+// The first byte of a server may come after an upgrade, also in a session of a listener that has left or has another cluster now.
+func TestFirstByteAfterUpgradeInSessionOfRemovedListener(t *testing.T) {
+	t.Parallel()
+	host, other := nettest.Start(t, nettest.Echo), nettest.Start(t, nettest.Echo)
+	before, with := nettest.Reserve(t), nettest.Reserve(t)
+	l := weirtest.Config{Listen: nettest.Reserve(t), Cluster: `balance = "least_time"`, Levels: weirtest.OneLevel(host.Addr() + " name=A")}
+	listener := func(name, address, cluster string) string {
+		return fmt.Sprintf("[[listener]]\nname = %q\naddress = %q\ncluster = %q\n", name, address, cluster)
+	}
+	cluster := func(name string) string {
+		return fmt.Sprintf("[cluster.%s]\nbalance = \"least_time\"\n[[cluster.%[1]s.level]]\nservers = [%q]\n", name, other.Addr())
+	}
+	moved := nettest.Reserve(t)
+	config := func(more ...string) string {
+		c := l
+		c.More = strings.Join(more, "") + cluster("kept")
+		return c.String()
+	}
+	w := weirtest.Options{Program: weirtest.CopyProgram(t)}.Start(t, config(listener("before", before, "gone"), listener("with", with, "c"), listener("moved", moved, "gone"), cluster("gone")))
+	var clients []*net.TCPConn
+	for _, at := range []string{before, with, moved} {
+		clients = append(clients, nettest.Dial(t, at))
+		nettest.Wait(t, 10*time.Second, "the session to be connected", func() bool { return host.Accepted()+other.Accepted() == len(clients) })
+	}
+	w.Reload(config(listener("with", with, "c"), listener("moved", moved, "kept")))
+	w.WriteConfig(config(listener("moved", moved, "kept")))
+	w.Upgrade()
+	for _, c := range clients {
+		require.NoError(t, weirtest.PingPong(c))
+	}
+	require.NoError(t, weirtest.PingPong(nettest.Dial(t, l.Listen)))
+	w.Baseline = nil
+}
+
 // Timeouts do not restart: a session that was idle before an upgrade is idle after it.
 func TestUpgradeKeepsDeadlines(t *testing.T) {
 	t.Parallel()
