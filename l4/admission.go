@@ -7,6 +7,7 @@ package l4
 import (
 	"encoding/binary"
 	"net/netip"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -89,6 +90,14 @@ func NewAddressSet(networks []netip.Prefix, unix bool) *AddressSet {
 		s.networks.Insert(n)
 	}
 	return s
+}
+
+// Networks returns the networks of the set.
+func (s *AddressSet) Networks() []netip.Prefix {
+	if s == nil {
+		return nil
+	}
+	return slices.Collect(s.networks.All())
 }
 
 // Contains reports whether ip is in the set. The zero Addr stands for a client of a unix socket.

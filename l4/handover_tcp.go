@@ -160,7 +160,7 @@ func (s *session) binding() Binding {
 		return at
 	}
 	if server := s.lease.Server(); server != nil {
-		at.Server, at.At, at.Level = server.Name(), s.lease.AddressText(), s.set.levelName(s.lease.Level())
+		at.Server, at.At, at.Level = server.Name(), s.lease.AddressText(), s.set.LevelName(s.lease.Level())
 	}
 	return at
 }
@@ -397,10 +397,10 @@ func (set *Settings) withBinding(at *Binding, level int) *Settings {
 	s.ClientIdle, s.ServerIdle, s.HalfClose = at.clientIdle, at.serverIdle, at.halfClose
 	s.Keepalive, s.UserTimeout, s.Records = at.keepalive, at.userTimeout, at.records
 	if s.ClientIdle == set.ClientIdle && s.ServerIdle == set.ServerIdle && s.HalfClose == set.HalfClose && s.Keepalive == set.Keepalive &&
-		s.UserTimeout == set.UserTimeout && s.Records == set.Records && set.levelName(level) == at.Level {
+		s.UserTimeout == set.UserTimeout && s.Records == set.Records && set.LevelName(level) == at.Level {
 		return set
 	}
-	if s.levelName(level) != at.Level {
+	if s.LevelName(level) != at.Level {
 		s.LevelNames = maps.Clone(s.LevelNames)
 		if s.LevelNames == nil {
 			s.LevelNames = map[int]string{}

@@ -136,11 +136,11 @@ func (p *Plane) ResumeReceive() {
 	}
 }
 
-// ResumeDrainingListeners resumes the sockets of the UDP listeners that were removed from the configuration, after
-// PauseAccept: their flows stay in this process.
-func (p *Plane) ResumeDrainingListeners() {
+// ResumeDrainingListeners resumes the sockets of the UDP listeners that drain, after PauseAccept, except those that another
+// process has taken over.
+func (p *Plane) ResumeDrainingListeners(taken func(*Listener) bool) {
 	p.drainingMu.Lock()
-	left := slices.Collect(maps.Values(p.draining))
+	left := slices.DeleteFunc(slices.Collect(maps.Values(p.draining)), taken)
 	p.drainingMu.Unlock()
 	for _, ln := range left {
 		p.runOnLoops(func(l *loop) { l.eachUDPSocket(ln, func(u *udpSocket) { l.watch(&u.listenSocket) }) })
@@ -208,7 +208,7 @@ func noServerReason(fault Reason) Reason {
 func (f *flow) binding() Binding {
 	at := Binding{Address: f.socket.ln.at.String(), Listener: f.set.Name, Cluster: f.set.ClusterName}
 	if server := f.lease.Server(); server != nil {
-		at.Server, at.At, at.Level = server.Name(), f.lease.AddressText(), f.set.levelName(f.lease.Level())
+		at.Server, at.At, at.Level = server.Name(), f.lease.AddressText(), f.set.LevelName(f.lease.Level())
 	}
 	at.setTarget(f.target)
 	return at

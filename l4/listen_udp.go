@@ -90,6 +90,30 @@ func (p *Plane) takeDraining(at conf.Address) *Listener {
 	return ln
 }
 
+// HoldDraining returns the UDP listeners that drain. None of them closes before its Release.
+func (p *Plane) HoldDraining() (held []*Listener) {
+	p.drainingMu.Lock()
+	defer p.drainingMu.Unlock()
+	for _, ln := range p.draining {
+		for n := ln.flows.Load(); n > 0; n = ln.flows.Load() { // without a flow it is about to close
+			if ln.flows.CompareAndSwap(n, n+1) {
+				held = append(held, ln)
+				break
+			}
+		}
+	}
+	return held
+}
+
+// Hold keeps a UDP listener without flows open when it stops, until Release.
+func (ln *Listener) Hold() { ln.flows.Add(1) }
+
+// Release ends a hold, after the flows that are on their way to a loop have arrived there.
+func (ln *Listener) Release() {
+	ln.plane.runOnLoops(func(*loop) {})
+	ln.releaseFlow()
+}
+
 // closeDrained closes a stopped listener that has no flows, unless it was reopened.
 func (p *Plane) closeDrained(ln *Listener) {
 	p.drainingMu.Lock()

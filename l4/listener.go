@@ -132,6 +132,7 @@ func (p *Plane) DetachedListener(address string) *Listener {
 		at.Path = path
 	} else {
 		at.Addr, _ = netip.ParseAddrPort(address)
+		at.Port = at.Addr.Port()
 	}
 	return p.newListener(at, &Settings{}, false)
 }

@@ -45,7 +45,7 @@ func (c *sessionCore) record(now time.Duration, client netip.AddrPort, server *b
 		BytesUp: up, BytesDown: down, Termination: end,
 	}
 	if server != nil {
-		r.Server, r.Level = server.Name(), c.set.levelName(level)
+		r.Server, r.Level = server.Name(), c.set.LevelName(level)
 	}
 	if c.connected > 0 {
 		r.Connect = c.connected.duration()

@@ -79,8 +79,8 @@ type Settings struct {
 	EvictFlows  bool            // Admission.MaxSessions is max_flows: a new flow evicts an unanswered one
 }
 
-// levelName returns the name of a level in records.
-func (set *Settings) levelName(level int) string {
+// LevelName returns the name of a level in records.
+func (set *Settings) LevelName(level int) string {
 	if tag, ok := set.LevelNames[level]; ok {
 		return tag
 	}

@@ -7,10 +7,11 @@ import (
 	"weir/l4"
 )
 
-// A departure is a TCP listener, a server or an address of a server that has left the configuration, and when its sessions are cut.
+// A departure is a listener, a server or an address of a server that has left the configuration, and when its sessions are cut.
 // The new process of an upgrade continues with it.
 type departure struct {
 	Listener string        `json:"listener,omitempty"` // address; else
+	UDP      bool          `json:"udp,omitempty"`      // of the listener
 	Cluster  string        `json:"cluster,omitempty"`
 	Server   string        `json:"server,omitempty"`
 	At       string        `json:"at,omitempty"` // the address of the server
@@ -24,8 +25,8 @@ func (d *drains) departures() (list []departure) {
 	for _, r := range d.open {
 		deadline := d.plane.Now() + time.Until(r.deadline)
 		for _, ln := range r.listeners {
-			if d.left[ln] == r.number && !ln.UDP() {
-				list = append(list, departure{Listener: ln.Address().String(), Deadline: deadline})
+			if d.left[ln] == r.number {
+				list = append(list, departure{Listener: ln.Address().String(), UDP: ln.UDP(), Deadline: deadline})
 			}
 		}
 		for _, s := range r.servers {
@@ -46,6 +47,7 @@ type departedObjects struct {
 	deadlines  map[departure]time.Duration   // in the old process; the keys have none
 	closeBy    map[departure]time.Duration   // likewise, of the gentle closing of their sessions
 	servers    map[departure]*departedServer // the keys have no deadline
+	flows      map[string]*l4.Listener       // UDP listeners by identity, which drain; without those that have closed
 }
 
 // departedServer is a departure that sessions of the old process have.
@@ -58,20 +60,28 @@ func newDepartedObjects(e *Engine) *departedObjects {
 	d := &departedObjects{
 		engine: e, listeners: map[string]*l4.Listener{}, admissions: map[string]*l4.AdmissionState{},
 		deadlines: map[departure]time.Duration{}, closeBy: map[departure]time.Duration{}, servers: map[departure]*departedServer{},
+		flows: map[string]*l4.Listener{},
 	}
-	if s := e.oldProcess.state; s != nil {
-		for _, old := range s.Departures {
-			deadline := old.Deadline
-			old.Deadline = 0
-			d.deadlines[old] = deadline
-		}
-		for _, c := range s.Closings {
-			if c.At != "" {
-				d.closeBy[departure{Cluster: c.Cluster, Server: c.Server, At: c.At}] = c.Deadline
-			}
-		}
-	}
+	d.readDeadlines()
 	return d
+}
+
+// readDeadlines reads the deadlines in the last state of the old process.
+func (d *departedObjects) readDeadlines() {
+	s := d.engine.oldProcess.state
+	if s == nil {
+		return
+	}
+	for _, old := range s.Departures {
+		deadline := old.Deadline
+		old.Deadline = 0
+		d.deadlines[old] = deadline
+	}
+	for _, c := range s.Closings {
+		if c.At != "" {
+			d.closeBy[departure{Cluster: c.Cluster, Server: c.Server, At: c.At}] = c.Deadline
+		}
+	}
 }
 
 // lateCut is how long the sessions of a departure have that arrive after its deadline.

@@ -113,6 +113,8 @@ type Engine struct {
 	savedState *state.Snapshot                // state of an earlier process; nil once it is restored
 	pending    *reload                        // prepared by Start, committed by TakeOver
 	newProcess *newProcess                    // set by Upgrade
+
+	heldListeners map[string]*l4.Listener // UDP listeners that drain, by identity; only during an upgrade
 }
 
 // runningState is the configuration in force and its objects. It is immutable.

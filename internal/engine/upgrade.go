@@ -55,6 +55,8 @@ func (e *Engine) Upgrade(ctx context.Context, o UpgradeOptions) (status.Upgrade,
 	}
 	disarm := context.AfterFunc(ctx, p.Kill)
 	var ready handover.Ready
+	e.holdDraining()
+	defer e.releaseDraining()
 	sockets, err := e.listenSockets(o.AdminSockets)
 	if err == nil {
 		ready, err = p.Prepare(sockets, e.transferredState)
@@ -115,6 +117,9 @@ func (e *Engine) listenSockets(admin map[string]*os.File) (sockets []handover.So
 	for id, ln := range e.listeners {
 		sockets = append(sockets, handover.Socket{Kind: handover.ListenerSocket, Name: id, Descriptors: ln.Sockets(), KeepFile: ln.KeepsFile()})
 	}
+	for id, ln := range e.heldListeners {
+		sockets = append(sockets, handover.Socket{Kind: handover.ListenerSocket, Name: id, Descriptors: ln.Sockets()})
+	}
 	for address, f := range admin {
 		fd, err := l4.DescriptorOf(f)
 		if err != nil {
@@ -159,14 +164,18 @@ func (e *Engine) setAccepting(o UpgradeOptions, accept bool) {
 
 // moveFlows moves the flows of the UDP listeners that the new process has taken over.
 func (e *Engine) moveFlows(p *handover.NewProcess, ready handover.Ready) (moved int, err error) {
+	taken := e.takenOver(ready)
+	batches := e.plane.Batches()
+	return p.MoveFlows(func() *handover.Batch { return batchOf(batches.NextFlows(taken)) })
+}
+
+// takenOver returns a function that reports whether the new process has taken a listener over.
+func (e *Engine) takenOver(ready handover.Ready) func(*l4.Listener) bool {
 	taken := map[*l4.Listener]bool{}
 	for _, id := range ready.Listeners {
-		taken[e.listeners[id]] = true
+		taken[e.listeners[id]], taken[e.heldListeners[id]] = true, true
 	}
-	batches := e.plane.Batches()
-	return p.MoveFlows(func() *handover.Batch {
-		return batchOf(batches.NextFlows(func(ln *l4.Listener) bool { return taken[ln] }))
-	})
+	return func(ln *l4.Listener) bool { return taken[ln] }
 }
 
 // moveSessions moves the sessions that can move now.
@@ -190,7 +199,7 @@ func (e *Engine) closeListeners(ready handover.Ready) {
 			ln.Stop()
 		}
 	}
-	e.plane.ResumeDrainingListeners()
+	e.plane.ResumeDrainingListeners(e.takenOver(ready))
 	e.plane.CloseListenSockets()
 	e.listeners = nil
 	e.runner.Close()

@@ -6,8 +6,11 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"maps"
 	"math/rand/v2"
 	"os"
+	"slices"
+	"sync"
 	"time"
 
 	"weir/balance"
@@ -65,7 +68,9 @@ func (p *oldProcess) decodeState() error {
 func (e *Engine) TakeOver() error {
 	p, r := e.oldProcess, e.pending
 	e.pending = nil
-	inherited := []string{}
+	departed := newDepartedObjects(e)
+	departed.inheritFlowListeners()
+	inherited := slices.Collect(maps.Keys(departed.flows))
 	for id, ln := range r.opened {
 		if ln.Inherited() {
 			inherited = append(inherited, id)
@@ -77,19 +82,24 @@ func (e *Engine) TakeOver() error {
 	}
 	if err != nil {
 		r.closeOpened()
+		departed.discardFlowListeners()
 		p.Close()
 		e.close()
 		return err
 	}
 	e.mu.Lock()
 	e.restoreTransferred(r)
-	if !p.Exited() {
+	if p.Exited() {
+		departed.discardFlowListeners()
+	} else {
 		e.plane.PauseReceive()
+		departed.readDeadlines() // as they are now
 	}
 	if p.state != nil {
 		e.await(&p.state.Counters, r.opened)
 	}
 	r.commit()
+	departed.startFlowListeners()
 	if p.state != nil {
 		e.published.eventLog.restore(p.state.Events)
 		e.countFrom(&p.state.Counters, e.listeners, e.running.Load())
@@ -106,7 +116,7 @@ func (e *Engine) TakeOver() error {
 	e.mu.Unlock()
 	e.startBackground()
 	p.Serving()
-	e.work.Go(e.receiveHandover)
+	e.work.Go(func() { e.receiveHandover(departed) })
 	return nil
 }
 
@@ -130,13 +140,16 @@ func (e *Engine) restoreTransferred(r *reload) {
 }
 
 // receiveHandover receives flows, sessions and counters until the old process has ended.
-func (e *Engine) receiveHandover() {
+func (e *Engine) receiveHandover(departed *departedObjects) {
 	p := e.oldProcess
 	defer p.Close()
 	defer e.stopAwaiting()
-	defer e.plane.ResumeReceive() // also if not all flows have arrived
+	flowsDone := sync.OnceFunc(func() {
+		e.plane.ResumeReceive()
+		departed.releaseFlowListeners()
+	})
+	defer flowsDone() // also if not all flows have arrived
 	defer context.AfterFunc(e.ctx, p.Interrupt)()
-	departed := newDepartedObjects(e)
 	err := p.Receive(handover.Receiver{
 		Sessions: func(body []byte, descriptors []int32) (handover.Received, error) {
 			e.mu.Lock() // no reload between finding and using a binding
@@ -152,7 +165,7 @@ func (e *Engine) receiveHandover() {
 			defer e.mu.Unlock()
 			return e.plane.ReceiveFlows(body, descriptors, departed.bindFlow)
 		},
-		FlowsDone: e.plane.ResumeReceive,
+		FlowsDone: flowsDone,
 		Counters: func(body []byte) error {
 			var c counts
 			if err := json.Unmarshal(body, &c); err != nil {
@@ -174,14 +187,17 @@ func (d *departedObjects) bindSession(at l4.Binding) l4.LocalBinding {
 		return d.bind(at, ln, ln.Settings())
 	}
 	ln = d.listener(at.Address)
-	return d.bind(at, ln, &l4.Settings{Name: at.Listener, ClusterName: at.Cluster, Admission: l4.Admission{State: d.admission(at)}})
+	return d.bind(at, ln, &l4.Settings{Name: at.Listener, ClusterName: at.Cluster, Admission: l4.Admission{State: d.admission("tcp", at)}})
 }
 
-// bindFlow is bindSession for a flow. It returns nothing if the configuration lacks the listener or gives it another
-// cluster. mu is held.
+// bindFlow is bindSession for a flow. It returns nothing if its listener was not taken over. mu is held.
 func (d *departedObjects) bindFlow(at l4.Binding) l4.LocalBinding {
-	ln := d.engine.listeners["udp "+at.Address]
-	if ln == nil || ln.Settings().ClusterName != at.Cluster {
+	id := "udp " + at.Address
+	ln := d.engine.listeners[id]
+	if ln == nil {
+		ln = d.flows[id]
+	}
+	if ln == nil {
 		return l4.LocalBinding{}
 	}
 	return d.bind(at, ln, ln.Settings())
@@ -228,8 +244,8 @@ func (d *departedObjects) listener(address string) *l4.Listener {
 
 // admission returns the state that counts the sessions of a listener that has left. The listener counts on with it if it
 // returns. All its addresses share one.
-func (d *departedObjects) admission(at l4.Binding) *l4.AdmissionState {
-	retired, id := d.engine.retiredAdmissions, "tcp "+at.Address
+func (d *departedObjects) admission(protocol string, at l4.Binding) *l4.AdmissionState {
+	retired, id := d.engine.retiredAdmissions, protocol+" "+at.Address
 	state := retired[id]
 	if state == nil {
 		state = d.admissions[at.Listener]
@@ -244,14 +260,8 @@ func (d *departedObjects) admission(at l4.Binding) *l4.AdmissionState {
 // cluster returns the running cluster c, or one that has left if c is nil, with the server of a session. The server, or its
 // address, has left and takes the session back if it returns.
 func (d *departedObjects) cluster(c *balance.Cluster, at l4.Binding) *balance.Cluster {
-	e := d.engine
 	if c == nil {
-		c = e.retiredClusters[at.Cluster]
-	}
-	if c == nil {
-		c = balance.New(balance.Spec{Name: at.Cluster}, rand.Uint64(), e.handleEvent)
-		c.Retire(e.plane.Now())
-		e.retiredClusters[at.Cluster] = c
+		c = d.retiredCluster(at.Cluster)
 	}
 	d.expect(c, &at)
 	return c

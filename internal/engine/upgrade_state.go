@@ -18,6 +18,7 @@ type transferredState struct {
 	Rebalances    map[string]*balance.RebalanceHandover `json:"rebalances,omitempty"` // by cluster
 	Closings      []transferredClosing                  `json:"closings,omitempty"`
 	Departures    []departure                           `json:"departures,omitempty"`
+	FlowListeners map[string]flowListener               `json:"flow_listeners,omitempty"` // by identity; those that drain included
 	Counters      counts                                `json:"counters"`
 	Events        eventLogState                         `json:"events"`
 }
@@ -29,7 +30,7 @@ func (e *Engine) transferredState() (any, error) {
 	t := &transferredState{
 		ClockOrigin: e.plane.ClockOrigin(), LastSessionID: e.plane.LastID(), Saved: saved, Addresses: addresses{},
 		Balance: map[string][]balance.HandoverState{}, Rebalances: map[string]*balance.RebalanceHandover{}, Closings: e.closings.transfer(), Counters: e.counts(*e.published.listeners.Load()), Events: e.published.eventLog.state(),
-		Departures: e.drains.departures(),
+		Departures: e.drains.departures(), FlowListeners: e.flowListeners(),
 	}
 	for name, c := range running.clusters {
 		t.Balance[name] = c.HandoverStates(e.plane.Now())

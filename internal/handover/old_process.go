@@ -103,6 +103,9 @@ func (p *OldProcess) addSockets(m *Message) error {
 	return nil
 }
 
+// FlowFormat returns the format of the old process's flows.
+func (p *OldProcess) FlowFormat() int { return p.peer.Flows }
+
 // State returns the last state received, or nil if the old process has ended before it sent one.
 func (p *OldProcess) State() json.RawMessage { return p.state }
 

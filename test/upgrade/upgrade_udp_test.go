@@ -112,47 +112,130 @@ func TestUpgradeMovesFlows(t *testing.T) {
 	require.Zero(t, w.WaitExit(40*time.Second))
 }
 
-// The flows of a listener that was removed by a reload before the upgrade, or with it, continue in the old process.
-func TestUpgradeKeepsFlowsOfRemovedListeners(t *testing.T) {
+// The flows of listeners that were removed by a reload before the upgrade, or with it, continue in the new process: datagrams pass in
+// both directions, from the same port. A listener that returns takes its flows back; the others are cut at their deadline.
+func TestUpgradeMovesFlowsOfRemovedListeners(t *testing.T) {
 	t.Parallel()
-	weirtest.WithTime(t, 3*time.Second, flowsOfRemovedListeners)
+	weirtest.WithTime(t, 8*time.Second, removedListenersFlow)
 }
 
-func flowsOfRemovedListeners(t *testing.T, idle time.Duration) (inTime bool) {
-	timeout := fmt.Sprintf("flow_timeout = %q", idle)
-	host := nettest.StartDatagrams(t, nettest.ReplyWithName("a"))
-	l := weirtest.Config{Listener: timeout, Levels: weirtest.OneLevel(host.Addr())}.UDP(t)
-	before, now := nettest.ReserveDatagrams(t), nettest.ReserveDatagrams(t)
-	udp := func(name, listen string) string {
-		return strings.Replace(weirtest.ListenerTables(name, listen, host.Addr()), "cluster = ", "protocol = \"udp\"\n"+timeout+"\ncluster = ", 1)
+func removedListenersFlow(t *testing.T, drain time.Duration) (inTime bool) {
+	var mu sync.Mutex
+	replies := map[string]func([]byte){} // to the flow's port, by the client's text
+	host := nettest.StartDatagrams(t, func(from netip.AddrPort, data []byte, reply func([]byte)) {
+		mu.Lock()
+		replies[string(data)] = reply
+		mu.Unlock()
+		reply([]byte(from.String()))
+	})
+	l := weirtest.Config{Runtime: fmt.Sprintf("drain_timeout = %q", drain), Listener: `flow_timeout = "1m"`, Levels: weirtest.OneLevel(host.Addr() + " name=A")}.UDP(t)
+	names := []string{"before", "returns", "with", "header"}
+	at := map[string]string{}
+	for _, name := range names {
+		at[name] = nettest.ReserveDatagrams(t)
 	}
-	l.More = udp("before", before) + udp("now", now)
-	w := weirtest.Options{Program: weirtest.CopyProgram(t)}.Start(t, l.String())
-	w.Baseline = nil // flows outlast their clients
-	clients, answers, again := []*nettest.DatagramClient{}, []string{}, []string{}
-	begin := time.Now()
-	for _, at := range []string{before, now} {
-		c := nettest.DialDatagrams(t, "", at)
-		clients, answers = append(clients, c), append(answers, c.RoundTrip("x"))
+	table := func(name, cluster, more string) string {
+		return fmt.Sprintf("[[listener]]\nname = %q\naddress = %q\nprotocol = \"udp\"\nflow_timeout = \"1m\"\ncluster = %q\n%s", name, at[name], cluster, more)
 	}
-	l.More = udp("now", now)
-	w.Reload(l.String())
-	l.More = ""
-	w.WriteConfig(l.String())
-	w.SignalUpgrade("upgrade")
-	for _, c := range clients {
-		again = append(again, c.RoundTrip("x"))
+	gone := fmt.Sprintf("[cluster.gone]\n[[cluster.gone.level]]\nservers = [\"%s name=G\"]\n", host.Addr())
+	trusted := "accept_proxy = true\ntrusted_proxies = [\"127.0.0.0/8\"]\n"
+	api := weirtest.NewAPI(t)
+	config := func(more ...string) string {
+		c := l
+		c.More = strings.Join(more, "")
+		return api.AddTo(c.String())
 	}
-	nettest.DialDatagrams(t, "", l.Listen).RoundTrip("x")
-	late := time.Since(begin) >= idle
-	w.WaitSuccessor(w.UpgradeRecords()[0].Int("pid"))
-	w.Signal(syscall.SIGTERM)
-	require.Zero(t, w.WaitExit(5*idle))
-	if late {
+	all := []string{table("before", "gone", ""), table("returns", "c", "max_flows = 5\n"), table("with", "c", ""), table("header", "c", trusted), gone}
+	w := weirtest.Options{Program: weirtest.CopyProgram(t)}.Start(t, config(all...))
+	w.Baseline = nil                                       // flows outlast their clients
+	const local = "\r\n\r\n\x00\r\nQUIT\n\x20\x00\x00\x00" // PROXY v2: LOCAL
+	clients, ports, text := map[string]*nettest.DatagramClient{}, map[string]string{}, func(name string) string {
+		if name == "header" {
+			return local + name
+		}
+		return name
+	}
+	for _, name := range names {
+		clients[name] = nettest.DialDatagrams(t, "", at[name])
+		ports[name] = clients[name].RoundTrip(text(name))
+	}
+	// exchange returns what the clients receive: a reply, and then a datagram that the server sends by itself.
+	exchange := func(names ...string) (got []string) {
+		for _, name := range names {
+			clients[name].Send([]byte(text(name)))
+			reply, _ := clients[name].Receive(drain)
+			mu.Lock()
+			send := replies[name]
+			mu.Unlock()
+			send([]byte("from the server to " + name))
+			more, _ := clients[name].Receive(drain)
+			got = append(got, string(reply), string(more))
+		}
+		return got
+	}
+	want := func(names ...string) (all []string) {
+		for _, name := range names {
+			all = append(all, ports[name], "from the server to "+name)
+		}
+		return all
+	}
+	removed := time.Now()
+	w.Reload(config(all[2]))
+	got := [][]string{exchange(names...)}
+	w.WriteConfig(config())
+	var sessions [][]any
+	for range 2 {
+		w.Upgrade()
+		sessions = append(sessions, api.Sessions())
+		got = append(got, exchange(names...))
+	}
+	stranger := nettest.DialDatagrams(t, "", at["before"])
+	stranger.Send([]byte("x"))
+	w.Reload(config(all[1]))
+	got = append(got, exchange(names...))
+	returned, onServer := api.Get("listeners", 1, "sessions"), api.Server("A")["sessions"]
+	if time.Since(removed) >= drain {
 		return false
 	}
-	require.Equal(t, answers, again)
+	for _, g := range got {
+		require.Equal(t, want(names...), g)
+	}
+	for _, list := range sessions {
+		require.Len(t, list, len(names), "the new process has the flows")
+	}
+	require.EqualValues(t, 1, returned)
+	require.EqualValues(t, 3, onServer)
+	_, answered := stranger.Receive(200 * time.Millisecond)
+	require.False(t, answered, "a removed listener serves no new client")
+
+	for _, name := range []string{"before", "with", "header"} {
+		r := w.WaitRecord(3*drain, "the drain deadline of "+name, func(r weirtest.Record) bool { return r.Text("listener") == name && r.Termination() != "" })
+		require.Contains(t, r.Termination(), "removed")
+	}
+	require.GreaterOrEqual(t, time.Since(removed), drain-50*time.Millisecond)
+	require.Equal(t, want("returns"), exchange("returns"))
+	require.Len(t, api.Sessions(), 1)
+	require.EqualValues(t, 1, api.Server("A")["sessions"])
+	api.MustDo("DELETE /v1/clusters/c/servers/A/sessions", "")
 	return true
+}
+
+// A listener that gets another cluster keeps its flows, and so does an upgrade.
+func TestUpgradeKeepsFlowsOfListenerWithAnotherCluster(t *testing.T) {
+	t.Parallel()
+	one, two := nettest.StartDatagrams(t, nettest.ReplyWithName("one")), nettest.StartDatagrams(t, nettest.ReplyWithName("two"))
+	l := weirtest.Config{Runtime: `drain_timeout = "20s"`, Levels: weirtest.OneLevel(one.Addr())}.UDP(t)
+	more := "[cluster.other]\n[[cluster.other.level]]\nservers = [\"" + two.Addr() + "\"]\n"
+	w := weirtest.Options{Program: weirtest.CopyProgram(t)}.Start(t, l.String()+more)
+	w.Baseline = nil
+	c := nettest.DialDatagrams(t, "", l.Listen)
+	first := c.RoundTrip("x")
+	require.Equal(t, "one", first[:3])
+	w.Reload(strings.Replace(l.String(), `cluster = "c"`, `cluster = "other"`, 1) + more)
+	require.Equal(t, first, c.RoundTrip("x"))
+	w.Upgrade()
+	require.Equal(t, first, c.RoundTrip("x"))
+	require.Equal(t, "two", nettest.DialDatagrams(t, "", l.Listen).RoundTrip("x")[:3])
 }
 
 // A full table evicts the same flows after an upgrade: those that were not confirmed before it.
