@@ -4,6 +4,7 @@ package cli
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"crypto/tls"
 	"crypto/x509"
@@ -66,8 +67,8 @@ type client struct {
 
 // client returns a client for the address and token that the flags and the environment specify.
 func (flags *clientFlags) client() (*client, error) {
-	c := &client{address: firstOf(flags.admin, os.Getenv("WEIR_ADMIN"), conf.DefaultAdminSocket), content: flags.contentType}
-	if file := firstOf(flags.tokenFile, os.Getenv("WEIR_TOKEN_FILE")); file != "" {
+	c := &client{address: cmp.Or(flags.admin, os.Getenv("WEIR_ADMIN"), conf.DefaultAdminSocket), content: flags.contentType}
+	if file := cmp.Or(flags.tokenFile, os.Getenv("WEIR_TOKEN_FILE")); file != "" {
 		text, err := os.ReadFile(file)
 		if err != nil {
 			return nil, fmt.Errorf("token file: %w", err)
@@ -121,15 +122,6 @@ func (flags *clientFlags) tls() (*tls.Config, error) {
 		cfg.Certificates = []tls.Certificate{cert}
 	}
 	return cfg, nil
-}
-
-func firstOf(texts ...string) string {
-	for _, t := range texts {
-		if t != "" {
-			return t
-		}
-	}
-	return ""
 }
 
 // path joins the parts of a URL path and escapes each.
@@ -220,9 +212,16 @@ func (c *client) suggest(ctx context.Context, field, path string) string {
 // maxResponse bounds a response. The status of ten thousand servers has about 20 MB.
 const maxResponse = 256 << 20
 
-// do sends a request, decodes the response into out unless that is nil, and returns its text.
-func (c *client) do(ctx context.Context, method, path string, body []byte, out any) ([]byte, error) {
-	response, err := c.open(ctx, method, path, body)
+// do sends a request with body as JSON, unless it is nil, decodes the response into out unless that is nil, and returns its text.
+func (c *client) do(ctx context.Context, method, path string, body, out any) ([]byte, error) {
+	var encoded []byte
+	if body != nil {
+		var err error
+		if encoded, err = json.Marshal(body); err != nil {
+			return nil, err
+		}
+	}
+	response, err := c.open(ctx, method, path, encoded)
 	if err != nil {
 		return nil, err
 	}
@@ -245,14 +244,14 @@ func (c *client) do(ctx context.Context, method, path string, body []byte, out a
 }
 
 // request sends a request and prints the response: as JSON with --json, else with show.
-func request[T any](cmd *cobra.Command, flags *clientFlags, method, path string, body []byte, show func(w io.Writer, response T)) error {
+func request[T any](cmd *cobra.Command, flags *clientFlags, method, path string, body any, show func(w io.Writer, response T)) error {
 	_, err := requestWithin(requestTimeout, cmd, flags, method, path, body, show)
 	return err
 }
 
 // requestWithin is request with a time limit. It also returns the response.
 func requestWithin[T any](
-	limit time.Duration, cmd *cobra.Command, flags *clientFlags, method, path string, body []byte, show func(w io.Writer, response T),
+	limit time.Duration, cmd *cobra.Command, flags *clientFlags, method, path string, body any, show func(w io.Writer, response T),
 ) (T, error) {
 	var response T
 	c, err := flags.client()

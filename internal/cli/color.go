@@ -38,50 +38,28 @@ func (p palette) render(style lipgloss.Style, text string) string {
 	return style.Render(text)
 }
 
+// The styles of states of servers, of severities of problems (without one there is no problem) and of events. Others are plain.
+var (
+	stateStyles = map[string]lipgloss.Style{
+		"up": green, "down": red, "failing": red, "unresolved": red, "unstable": red,
+		"probation": yellow, "full": yellow, "drain": blue, "maint": blue, "standby": blue,
+	}
+	severityStyles = map[string]lipgloss.Style{"": green, status.Critical: alert, status.Warning: yellow, status.Note: blue}
+	eventStyles    = map[string]lipgloss.Style{
+		"cluster_empty": alert, "server_down": red, "reload_failed": red, "reload_stale": red, "upgrade_failed": red,
+		"level_change": yellow, "session_refused": yellow, "server_up": green, "cluster_back": green,
+	}
+)
+
 // state renders the name of a server's state, which spaces may follow.
 func (p palette) state(text string) string {
-	style := plainStyle
-	switch strings.TrimRight(text, " ") {
-	case "up":
-		style = green
-	case "down", "failing", "unresolved", "unstable":
-		style = red
-	case "probation", "full":
-		style = yellow
-	case "drain", "maint", "standby":
-		style = blue
-	}
-	return p.render(style, text)
+	return p.render(stateStyles[strings.TrimRight(text, " ")], text)
 }
 
-// severity renders a line about a problem; without a severity there is no problem.
+// severity renders a line about a problem.
 func (p palette) severity(severity, text string) string {
-	style := plainStyle
-	switch severity {
-	case "":
-		style = green
-	case status.Critical:
-		style = alert
-	case status.Warning:
-		style = yellow
-	case status.Note:
-		style = blue
-	}
-	return p.render(style, text)
+	return p.render(severityStyles[severity], text)
 }
 
 // event renders a line about an event.
-func (p palette) event(event, text string) string {
-	style := plainStyle
-	switch event {
-	case "cluster_empty":
-		style = alert
-	case "server_down", "reload_failed", "reload_stale", "upgrade_failed":
-		style = red
-	case "level_change", "session_refused":
-		style = yellow
-	case "server_up", "cluster_back":
-		style = green
-	}
-	return p.render(style, text)
-}
+func (p palette) event(event, text string) string { return p.render(eventStyles[event], text) }

@@ -31,17 +31,14 @@ func planCommand(flags *clientFlags, diff func(before, after *conf.Config) statu
 		if *from != "" {
 			return planOffline(cmd, flags, diff, *from, *file)
 		}
-		var body []byte
+		var body any
 		at := "/v1/plan"
 		if *file != "" {
 			_, files, err := loadConfig(cmd, *file) // loaded here, so that errors have a position in this file
 			if err != nil {
 				return configError(cmd, err)
 			}
-			body, err = json.Marshal(conf.PlanRequest{Text: string(files.Main), Included: append([]conf.SourceFile{}, files.Included...)})
-			if err != nil {
-				return err
-			}
+			body = conf.PlanRequest{Text: string(files.Main), Included: append([]conf.SourceFile{}, files.Included...)}
 			whole, err := filepath.Abs(*file)
 			if err != nil {
 				return err

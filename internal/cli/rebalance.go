@@ -1,7 +1,6 @@
 package cli
 
 import (
-	"encoding/json"
 	"fmt"
 	"io"
 	"net/http"
@@ -22,11 +21,7 @@ func rebalanceCommand(flags *clientFlags) *cobra.Command {
 	}
 	dryRun := cmd.Flags().Bool("dry-run", false, "show what would be closed, and close nothing")
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
-		body, err := json.Marshal(map[string]bool{"dry_run": *dryRun})
-		if err != nil {
-			return err
-		}
-		return request(cmd, flags, http.MethodPost, path("v1", "clusters", args[0], "rebalance"), body, showRebalance)
+		return request(cmd, flags, http.MethodPost, path("v1", "clusters", args[0], "rebalance"), map[string]bool{"dry_run": *dryRun}, showRebalance)
 	}
 	return cmd
 }

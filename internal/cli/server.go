@@ -3,7 +3,6 @@ package cli
 // weir server: overrides, and servers added and removed at run time.
 
 import (
-	"encoding/json"
 	"fmt"
 	"io"
 	"net/http"
@@ -103,31 +102,13 @@ func (s *serverChange) apply(cmd *cobra.Command, cluster, server, action string,
 	case "restore":
 		return request(cmd, s.clientFlags, http.MethodPost, at+"/restore", nil, showServer)
 	case "remove":
-		c, err := s.client()
-		if err != nil {
-			return err
-		}
-		if _, err := c.do(cmd.Context(), http.MethodDelete, at, nil, nil); err != nil {
-			return err
-		}
-		if s.json {
-			text, err := json.Marshal(removedServer{cluster, server, true})
-			if err != nil {
-				return err
-			}
-			return indent(cmd.OutOrStdout(), text)
-		}
-		fmt.Fprintf(cmd.OutOrStdout(), "%s/%s: removed\n", cluster, server)
-		return nil
+		return done(cmd, s.clientFlags, http.MethodDelete, at, fmt.Sprintf("%s/%s: removed", cluster, server),
+			map[string]any{"cluster": cluster, "name": server, "removed": true})
 	}
 	if s.reason != "" {
 		patch["reason"] = s.reason
 	}
-	body, err := json.Marshal(patch)
-	if err != nil {
-		return err
-	}
-	return request(cmd, s.clientFlags, http.MethodPatch, at, body, showServer)
+	return request(cmd, s.clientFlags, http.MethodPatch, at, patch, showServer)
 }
 
 // serverVerbs returns the actions of weir server.
@@ -164,7 +145,7 @@ func didYouMean(word string, names []string) string {
 }
 
 // addBody returns the body of a request to add a server.
-func (s *serverChange) addBody(name string, args []string) ([]byte, error) {
+func (s *serverChange) addBody(name string, args []string) (map[string]any, error) {
 	server := map[string]any{"name": name, "address": name}
 	if s.level != "" {
 		server["level"] = s.level
@@ -182,14 +163,7 @@ func (s *serverChange) addBody(name string, args []string) ([]byte, error) {
 			server[key] = value
 		}
 	}
-	return json.Marshal(server)
-}
-
-// removedServer is the output of remove with --json.
-type removedServer struct {
-	Cluster string `json:"cluster"`
-	Name    string `json:"name"`
-	Removed bool   `json:"removed"`
+	return server, nil
 }
 
 // cutCount is the response to requests that cut sessions.

@@ -1,7 +1,6 @@
 package cli
 
 import (
-	"encoding/json"
 	"fmt"
 	"net/http"
 	"time"
@@ -18,12 +17,8 @@ func stopCommand(flags *clientFlags) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			body, err := json.Marshal(map[string]bool{"now": now})
-			if err != nil {
-				return err
-			}
 			var n cutCount
-			text, err := c.do(cmd.Context(), http.MethodPost, "/v1/stop", body, &n)
+			text, err := c.do(cmd.Context(), http.MethodPost, "/v1/stop", map[string]bool{"now": now}, &n)
 			if err != nil {
 				return err
 			}

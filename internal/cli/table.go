@@ -111,13 +111,7 @@ func (t *table) printWithin(w io.Writer, margin string, width int) {
 			if line.Len() > len(margin) {
 				line.WriteString("  ")
 			}
-			c = cut(c, widths[i])
-			pad := strings.Repeat(" ", widths[i]-utf8.RuneCountInString(c))
-			if t.right[i] {
-				c = pad + c
-			} else {
-				c += pad
-			}
+			c = fit(c, widths[i], t.right[i])
 			if p := t.paint[i]; p != nil && n > 0 {
 				c = p(c)
 			}

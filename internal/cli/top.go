@@ -96,8 +96,7 @@ func runTop(ctx context.Context, c *client, tty *terminal, s *screen) error {
 		}
 	}()
 	_, err := p.Run()
-	var lost *os.PathError // of the write that failed
-	if errors.As(context.Cause(ctx), &lost) {
+	if lost, ok := errors.AsType[*os.PathError](context.Cause(ctx)); ok { // of the write that failed
 		err = lost
 	}
 	return err

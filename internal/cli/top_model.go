@@ -2,7 +2,6 @@ package cli
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
 	"net/http"
 	"strings"
@@ -118,11 +117,7 @@ func (c *client) change(ctx context.Context, action topAction) (string, error) {
 		_, err := c.do(ctx, http.MethodDelete, at+"/sessions", nil, &n)
 		return fmt.Sprintf("%s/%s: %d sessions cut", action.cluster, action.server, n.SessionsCut), err
 	}
-	body, err := json.Marshal(action.patch)
-	if err != nil {
-		return "", err
-	}
 	var x status.Explanation
-	_, err = c.do(ctx, http.MethodPatch, at, body, &x)
+	_, err := c.do(ctx, http.MethodPatch, at, action.patch, &x)
 	return fmt.Sprintf("%s/%s: %s, weight %d", x.Cluster, x.Name, x.State, x.Weight), err
 }

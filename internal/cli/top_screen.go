@@ -195,22 +195,14 @@ func (s *screen) change(key string) topAction {
 	if len(s.rows) == 0 {
 		return topAction{}
 	}
-	action := topAction{kind: topPatch, cluster: s.selected.cluster, server: s.selected.server}
-	switch key {
-	case "d":
-		action.patch = map[string]any{"state": "drain"}
-	case "r":
-		action.patch = map[string]any{"state": "ready"}
-	case "z":
-		action.patch = map[string]any{"state": nil, "weight": nil, "max_sessions": nil}
-	case "m":
-		action.patch = map[string]any{"state": "maint"}
-		s.pending = &action
-	case "K":
+	action := topAction{kind: topPatch, cluster: s.selected.cluster, server: s.selected.server, patch: map[string]map[string]any{
+		"d": {"state": "drain"}, "m": {"state": "maint"}, "r": {"state": "ready"}, "z": {"state": nil, "weight": nil, "max_sessions": nil},
+	}[key]}
+	if key == "K" {
 		action.kind = topKill
-		s.pending = &action
 	}
-	if s.pending != nil {
+	if key == "m" || key == "K" {
+		s.pending = &action
 		return topAction{}
 	}
 	return action
