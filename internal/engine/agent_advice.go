@@ -95,8 +95,7 @@ func (a *agent) layer() balance.AgentAdvice {
 		l.Admin = balance.Drain
 	}
 	if advice.HasMaxSessions {
-		limit := advice.MaxSessions
-		l.MaxSessions = &limit
+		l.MaxSessions = new(advice.MaxSessions)
 	}
 	return l
 }

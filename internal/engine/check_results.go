@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"cmp"
 	"fmt"
 	"log/slog"
 	"net"
@@ -57,10 +58,7 @@ func checkTarget(c *conf.Cluster, check *conf.Check, server *conf.Server, known 
 		t.Network, t.Address = "unix", at.Path
 		return t, true
 	}
-	port := check.Port
-	if port == 0 {
-		port = int(at.Port)
-	}
+	port := cmp.Or(check.Port, int(at.Port))
 	var hosts []netip.Addr
 	switch ip, err := netip.ParseAddr(check.Address); {
 	case check.Address != "" && err == nil:
@@ -148,15 +146,7 @@ func (e *Engine) handleResult(r checks.Result) {
 
 // stateOf returns the state that the verdict of a check asks for.
 func stateOf(o checks.Outcome) balance.State {
-	switch o {
-	case checks.Passed:
-		return balance.Up
-	case checks.Full:
-		return balance.Full
-	case checks.Standby:
-		return balance.Standby
-	}
-	return balance.Down
+	return [...]balance.State{checks.Passed: balance.Up, checks.Full: balance.Full, checks.Standby: balance.Standby, checks.Failed: balance.Down}[o]
 }
 
 // failuresSoFar returns the reason of a server that may go down.

@@ -1,8 +1,8 @@
 package engine
 
 import (
+	"cmp"
 	"fmt"
-	"net/netip"
 	"slices"
 	"time"
 
@@ -29,7 +29,7 @@ func (r *reload) balanceSpec(c *conf.Cluster) (balance.Spec, error) {
 	for i, level := range c.Levels {
 		ls := balance.LevelSpec{Name: level.Name, Key: r.e.levels.key(c.Name, level.Name, i), MinUp: level.MinUp, Try: level.Try}
 		for _, server := range level.Servers {
-			state, version := adminState(server.State), proxyVersion(server.SendProxy)
+			state, _ := balance.ParseAdminState(server.State)
 			target, err := newTarget(&server, known)
 			if err != nil && server.Address.Addr.Addr().Zone() != "" {
 				return balance.Spec{}, conf.Errors{r.next.cfg.ZoneError(c.Name, &server, err)}
@@ -38,7 +38,7 @@ func (r *reload) balanceSpec(c *conf.Cluster) (balance.Spec, error) {
 				return balance.Spec{}, fmt.Errorf("cluster %s: server %s: %w", c.Name, server.Name, err)
 			}
 			target.SetStats(r.serverStats(r.runningCluster(c.Name), &server))
-			target.SendProxy(version, server.ProxyTLVs)
+			target.SendProxy(map[string]uint8{"v1": 1, "v2": 2}[server.SendProxy], server.ProxyTLVs)
 			ls.Servers = append(ls.Servers, balance.ServerSpec{
 				Name: server.Name, Address: server.Address.String(), Weight: server.Weight,
 				MaxFails: server.MaxFails, FailTimeout: server.FailTimeout, State: state,
@@ -62,15 +62,10 @@ func (r *reload) keepAway(c *conf.Cluster) time.Duration {
 
 // wantedRole returns the role that the servers of a cluster need.
 func wantedRole(c *conf.Cluster) balance.Wanted {
-	switch {
-	case c.Topology == nil:
+	if c.Topology == nil {
 		return balance.AnyRole
-	case c.Topology.Role == "replica":
-		return balance.WantReplica
-	case c.Topology.Role == "replica_first":
-		return balance.WantReplicaFirst
 	}
-	return balance.WantPrimary
+	return cmp.Or(map[string]balance.Wanted{"replica": balance.WantReplica, "replica_first": balance.WantReplicaFirst}[c.Topology.Role], balance.WantPrimary)
 }
 
 // monitorsOf returns the monitors of a server. Agents give advice, not verdicts.
@@ -87,22 +82,17 @@ func monitorsOf(c *conf.Cluster, server string) (list []balance.MonitorSpec) {
 
 // levelKeys gives every level a key that survives reloads, so that sessions and listeners refer to the same level after
 // it has moved. The key of a level without a name is its index.
-type levelKeys struct {
-	keys map[[2]string]int // by cluster and level
-}
+type levelKeys map[[2]string]int // by cluster and level
 
-func (k *levelKeys) key(cluster, name string, index int) int {
+func (k levelKeys) key(cluster, name string, index int) int {
 	if name == "" {
 		return index
 	}
-	if k.keys == nil {
-		k.keys = map[[2]string]int{}
-	}
 	id := [2]string{cluster, name}
-	if _, known := k.keys[id]; !known {
-		k.keys[id] = 1<<16 + len(k.keys)
+	if _, known := k[id]; !known {
+		k[id] = 1<<16 + len(k)
 	}
-	return k.keys[id]
+	return k[id]
 }
 
 // checkZones returns an error for each server whose address names an interface that this host lacks.
@@ -120,28 +110,10 @@ func checkZones(cfg *conf.Config) (errs conf.Errors) {
 
 // newTarget returns the dial target of a server. That of an unresolved name has no address.
 func newTarget(server *conf.Server, known addresses) (*l4.Target, error) {
-	at := server.Address
-	switch {
-	case at.Path != "":
-		return l4.NewUnixTarget(at.Path)
-	case at.Host != "":
-		var addrs []netip.AddrPort
-		for _, a := range known[at.Host] {
-			addrs = append(addrs, netip.AddrPortFrom(a, at.Port))
-		}
-		return l4.NewTarget(addrs, server.Source)
+	if path := server.Address.Path; path != "" {
+		return l4.NewUnixTarget(path)
 	}
-	return l4.NewTarget([]netip.AddrPort{at.Addr}, server.Source)
-}
-
-func proxyVersion(s string) uint8 {
-	switch s {
-	case "v1":
-		return 1
-	case "v2":
-		return 2
-	}
-	return 0
+	return l4.NewTarget(known.of(server.Address), server.Source)
 }
 
 // serverStats returns the counters of a server: those of the running server, or of one that has left and still has
@@ -155,14 +127,4 @@ func (r *reload) serverStats(running *balance.Cluster, server *conf.Server) *l4.
 		}
 	}
 	return r.e.plane.NewServerStats()
-}
-
-func adminState(state string) balance.AdminState {
-	switch state {
-	case "drain":
-		return balance.Drain
-	case "maint":
-		return balance.Maint
-	}
-	return balance.Ready
 }

@@ -212,7 +212,7 @@ func (e *Engine) memberCheck(running *runningState, c *conf.Cluster) func(addres
 		if err != nil {
 			return err
 		}
-		known := e.addressesOfMember(&s)
+		known := addresses{s.Address.Host: e.memberHosts.lookup(s.Address.Host)}.of(s.Address)
 		if len(known) == 0 {
 			return errNotResolved
 		}
@@ -224,15 +224,4 @@ func (e *Engine) memberCheck(running *runningState, c *conf.Cluster) func(addres
 		}
 		return trial.ValidateLoops(func(conf.Address) []netip.AddrPort { return known }, own)
 	}
-}
-
-// addressesOfMember returns the addresses of a server that a source has found.
-func (e *Engine) addressesOfMember(s *conf.Server) (list []netip.AddrPort) {
-	if s.Address.Addr.IsValid() {
-		return []netip.AddrPort{s.Address.Addr}
-	}
-	for _, ip := range e.memberHosts.lookup(s.Address.Host) {
-		list = append(list, netip.AddrPortFrom(ip, s.Address.Port))
-	}
-	return list
 }

@@ -178,7 +178,7 @@ func newEngine(cfg *conf.Config, o Options) (*Engine, error) {
 		clustersToCut: newPendingSet[string](), topologies: topologies{prepare: o.Topology},
 		serversToCut: newPendingSet[serverToCut](), serversToRecheck: newPendingSet[checks.Key](),
 		listeners: map[string]*l4.Listener{}, retiredClusters: map[string]*balance.Cluster{}, retiredListeners: map[string]*l4.Listener{},
-		closings: newClosings(o.Log), retiredAdmissions: admissionStates{}, activated: map[string]*l4.ActivatedSocket{}, savedState: o.SavedState,
+		closings: newClosings(o.Log), levels: levelKeys{}, retiredAdmissions: admissionStates{}, activated: map[string]*l4.ActivatedSocket{}, savedState: o.SavedState,
 	}
 	e.ctx, e.cancel = context.WithCancel(context.Background())
 	if e.topologies.prepare == nil {

@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"cmp"
 	"maps"
 	"slices"
 	"time"
@@ -43,12 +44,9 @@ func layers(seen *balance.ServerState, by string, spec *conf.Server, agent *job,
 		list = append(list, l)
 	}
 	if o := known.Override; o.State != nil || o.Weight != nil || o.MaxSessions != nil {
-		l := status.Layer{By: operator(o.By), Weight: o.Weight, MaxSessions: o.MaxSessions, Reason: o.Note, At: clock.at(known.OverrideAt), Until: clock.at(o.Deadline)}
+		l := status.Layer{By: operator(o.By), Weight: o.Weight, MaxSessions: o.MaxSessions, Reason: cmp.Or(o.Note, byOperator), At: clock.at(known.OverrideAt), Until: clock.at(o.Deadline)}
 		if o.State != nil {
 			l.Says = o.State.String()
-		}
-		if l.Reason == "" {
-			l.Reason = byOperator
 		}
 		add(balance.ByOverride, l)
 	}

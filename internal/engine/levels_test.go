@@ -2,10 +2,11 @@ package engine_test
 
 import (
 	"fmt"
-	"github.com/stretchr/testify/require"
 	"strings"
 	"sync"
 	"testing"
+
+	"github.com/stretchr/testify/require"
 )
 
 // A listener that selects a level by name uses that level through every reload that moves it.

@@ -136,8 +136,7 @@ func (r *reload) commitListeners() (left []*l4.Listener) {
 		delete(r.e.retiredListeners, id)
 	}
 	r.pruneRetired()
-	open := maps.Clone(r.e.listeners)
-	r.e.published.listeners.Store(&open)
+	r.e.published.listeners.Store(new(maps.Clone(r.e.listeners)))
 	return left
 }
 
@@ -159,7 +158,7 @@ func (r *reload) listenerSettings(ln *conf.Listener) *l4.Settings {
 	s := &l4.Settings{
 		Name: ln.Name, Cluster: r.next.clusters[c.Name], ClusterName: c.Name, LevelNames: map[int]string{}, Hash: hashKey(c),
 		ConnectTimeout: c.ConnectTimeout, TryTimeout: c.TryTimeout, QueueTimeout: c.QueueTimeout, HoldTimeout: c.HoldTimeout,
-		Greeting: greeting(c), GreetingTimeout: cmp.Or(c.GreetingTimeout, c.ConnectTimeout),
+		Greeting: map[string]l4.Greeting{"mysql": l4.GreetingMySQL, "redis": l4.GreetingRedis}[c.Greeting], GreetingTimeout: cmp.Or(c.GreetingTimeout, c.ConnectTimeout),
 		ClientIdle: ln.ClientIdleTimeout, ServerIdle: c.ServerIdleTimeout, HalfClose: ln.HalfCloseTimeout,
 		Keepalive: ln.TCPKeepalive, UserTimeout: ln.TCPUserTimeout, Backlog: ln.Backlog, UnixFile: unixFile(ln),
 		FlowTimeout: ln.FlowTimeout, Drain: cfg.Runtime.DrainTimeout, Responses: ln.Responses,
@@ -170,12 +169,7 @@ func (r *reload) listenerSettings(ln *conf.Listener) *l4.Settings {
 		s.HashTLV = typ
 	}
 	s.WaitWhenFull = ln.WhenFull == "wait"
-	switch cfg.Log.Sessions {
-	case "errors":
-		s.Records = l4.RecordErrors
-	case "all":
-		s.Records = l4.RecordAll
-	}
+	s.Records = map[string]l4.Records{"errors": l4.RecordErrors, "all": l4.RecordAll}[cfg.Log.Sessions]
 	for _, i := range ln.Levels {
 		s.Levels = append(s.Levels, r.e.levels.key(c.Name, c.Levels[i].Name, i))
 	}
@@ -207,16 +201,6 @@ func (r *reload) serverAddresses(c *conf.Cluster) l4.ServerAddresses {
 		}
 	}
 	return list
-}
-
-func greeting(c *conf.Cluster) l4.Greeting {
-	switch c.Greeting {
-	case "mysql":
-		return l4.GreetingMySQL
-	case "redis":
-		return l4.GreetingRedis
-	}
-	return l4.NoGreeting
 }
 
 func hashKey(c *conf.Cluster) l4.HashKey {

@@ -3,8 +3,6 @@ package engine
 import (
 	"net"
 	"net/netip"
-
-	"weir/conf"
 )
 
 // findLoops returns an error if a server leads back to a listener that uses it, by the addresses that names have and by
@@ -17,15 +15,7 @@ func (r *reload) findLoops() error {
 		}
 		return ip.IsLoopback() || host[ip.WithZone("")]
 	}
-	return r.next.cfg.ValidateLoops(func(to conf.Address) (list []netip.AddrPort) {
-		if to.Host == "" {
-			return []netip.AddrPort{to.Addr}
-		}
-		for _, ip := range r.next.addresses[to.Host] {
-			list = append(list, netip.AddrPortFrom(ip, to.Port))
-		}
-		return list
-	}, own)
+	return r.next.cfg.ValidateLoops(r.next.addresses.of, own)
 }
 
 // hostAddresses returns the addresses of this host; none if they cannot be read: l4 drops what circles.

@@ -37,14 +37,11 @@ func (e *Engine) setOverride(by, cluster, server string, p conf.Override) error 
 	if p.Reason != "" || p.State != nil { // a new state does not inherit the reason of the old one
 		o.Note = p.Reason
 	}
-	if p.State != nil {
-		o.State = nil
+	if p.State != nil { // nor its deadline
+		o.State, o.Deadline = nil, 0
 		if s, ok := balance.ParseAdminState(*p.State); ok && *p.State != "" {
 			o.State = &s
 		}
-	}
-	if p.State != nil { // nor its deadline
-		o.Deadline = 0
 	}
 	if p.Deadline != nil {
 		if *p.Deadline > 0 && (o.State == nil || *o.State != balance.Drain) {

@@ -26,14 +26,6 @@ func (p *pendingSet[T]) add(item T) {
 	notify(p.wake)
 }
 
-func (p *pendingSet[T]) take() map[T]bool {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	items := p.items
-	p.items = nil
-	return items
-}
-
 // run calls handle with the items that have been added, until ctx ends.
 func (p *pendingSet[T]) run(ctx context.Context, handle func(items map[T]bool)) {
 	for {
@@ -42,7 +34,11 @@ func (p *pendingSet[T]) run(ctx context.Context, handle func(items map[T]bool)) 
 			return
 		case <-p.wake:
 		}
-		if items := p.take(); len(items) > 0 {
+		p.mu.Lock()
+		items := p.items
+		p.items = nil
+		p.mu.Unlock()
+		if len(items) > 0 {
 			handle(items)
 		}
 	}

@@ -57,8 +57,7 @@ func PlanOf(p conf.Plan, cuts func(conf.PlanStep) int) status.Plan {
 // InvalidConfig returns the error of a request whose configuration has errors: the key of the first one and all texts.
 func InvalidConfig(err error) error {
 	r := &status.RequestError{Kind: status.Unprocessable, Text: err.Error()}
-	var errs conf.Errors
-	if errors.As(err, &errs) {
+	if errs, ok := errors.AsType[conf.Errors](err); ok {
 		r.Field = errs[0].Path
 	}
 	return r

@@ -123,13 +123,9 @@ func checkReadable(path string) error {
 
 // usesClientSource reports whether a server is dialed from its clients' addresses.
 func usesClientSource(cfg *conf.Config) bool {
-	for _, c := range cfg.Clusters {
-		for _, level := range c.Levels {
-			for _, s := range level.Servers {
-				if s.Source.Client {
-					return true
-				}
-			}
+	for _, s := range cfg.Servers() {
+		if s.Source.Client {
+			return true
 		}
 	}
 	return false

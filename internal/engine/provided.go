@@ -197,7 +197,7 @@ func (r *reload) withheld(base *conf.Config) withhold {
 // foundAddresses returns the known addresses of a server.
 func (e *Engine) foundAddresses(running *runningState, to conf.Address) (list []netip.AddrPort) {
 	if to.Host == "" {
-		return serverAddresses(to, nil)
+		return addresses(nil).of(to)
 	}
 	ips := running.addresses[to.Host]
 	if len(ips) == 0 {

@@ -108,20 +108,10 @@ func (r *reload) merge() (err error) {
 
 // prepare builds and opens all that the configuration needs. On error it leaves nothing open.
 func (r *reload) prepare() error {
-	if err := r.buildMonitors(); err != nil {
-		return err
-	}
-	if err := r.prepareTopologies(); err != nil {
-		return err
-	}
-	if err := r.prepareClusters(); err != nil {
-		return err
-	}
-	if err := r.planDescriptors(); err != nil {
-		return err
-	}
-	if err := r.addReplyRoutes(); err != nil {
-		return err
+	for _, step := range []func() error{r.buildMonitors, r.prepareTopologies, r.prepareClusters, r.planDescriptors, r.addReplyRoutes} {
+		if err := step(); err != nil {
+			return err
+		}
 	}
 	err := r.openListeners()
 	if err == nil && r.old.cfg == nil {

@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"net/netip"
 	"time"
 
 	"weir/conf"
@@ -26,27 +25,12 @@ func replyRoutesOf(cfg *conf.Config, known addresses) map[route.ReplyRoute]bool 
 			if !s.Source.Client {
 				continue
 			}
-			for _, at := range serverAddresses(s.Address, known) {
+			for _, at := range known.of(s.Address) {
 				want[route.ReplyRoute{Server: at, UDP: ln.Protocol == "udp"}] = true
 			}
 		}
 	}
 	return want
-}
-
-// serverAddresses returns the current addresses of a server; none for a unix socket.
-func serverAddresses(at conf.Address, known addresses) []netip.AddrPort {
-	switch {
-	case at.Host != "":
-		var all []netip.AddrPort
-		for _, ip := range known[at.Host] {
-			all = append(all, netip.AddrPortFrom(ip, at.Port))
-		}
-		return all
-	case at.Addr.IsValid():
-		return []netip.AddrPort{at.Addr}
-	}
-	return nil
 }
 
 // addReplyRoutes adds the reply routes that the configuration needs. Existing ones stay for the sessions that use them.

@@ -17,6 +17,17 @@ import (
 // addresses are the last known addresses of host names.
 type addresses map[string][]netip.Addr
 
+// of returns the addresses of a server; none for a unix socket and a name that is not resolved.
+func (a addresses) of(at conf.Address) (list []netip.AddrPort) {
+	if at.Addr.IsValid() {
+		return []netip.AddrPort{at.Addr}
+	}
+	for _, ip := range a[at.Host] {
+		list = append(list, netip.AddrPortFrom(ip, at.Port))
+	}
+	return list
+}
+
 // lookupTimeout bounds all look-ups of a start or a reload, so that a dead resolver does not block them.
 const lookupTimeout = 4 * time.Second
 
@@ -60,8 +71,7 @@ func lookupFamilies(ctx context.Context, host string, lookup func(ctx context.Co
 	}
 	second := <-answers
 	for _, a := range []*answer{&first, &second} {
-		var dns *net.DNSError
-		if errors.As(a.err, &dns) && dns.IsNotFound {
+		if dns, ok := errors.AsType[*net.DNSError](a.err); ok && dns.IsNotFound {
 			a.err = nil // the answer is that there are none
 		}
 	}
@@ -115,8 +125,7 @@ func resolve(ctx context.Context, names []string, known addresses, lookup lookup
 			slots <- struct{}{}
 			defer func() { <-slots }()
 			addrs, err := lookup(ctx, name)
-			var incomplete *incompleteError
-			if errors.As(err, &incomplete) {
+			if incomplete, ok := errors.AsType[*incompleteError](err); ok {
 				for _, a := range known[name] {
 					if a.Is4() == (incomplete.network == "ip4") {
 						addrs = append(addrs, a)
@@ -225,8 +234,7 @@ func (e *Engine) resolvePeriodically() {
 			e.log.Debug("host name not resolved", "name", name, "error", err)
 		}
 		failures.update(e.log, found, e.running.Load().addresses, failed, time.Now())
-		problems := failures.problems()
-		e.published.failedLookups.Store(&problems)
+		e.published.failedLookups.Store(new(failures.problems()))
 		if err := e.applyAddresses(found); err != nil && !errors.Is(err, ErrStopped) {
 			e.log.Error("cannot apply resolved addresses", "error", err)
 		}

@@ -64,8 +64,7 @@ func (e *Engine) savedServer(running *runningState, c *conf.Cluster, b *balance.
 			s.Override.State = o.State.String()
 		}
 		if o.Deadline != 0 {
-			deadline := clock.wall(o.Deadline)
-			s.Override.Deadline = &deadline
+			s.Override.Deadline = new(clock.wall(o.Deadline))
 		}
 	}
 	for i := range c.Checks {
@@ -95,12 +94,10 @@ func (e *Engine) savedServer(running *runningState, c *conf.Cluster, b *balance.
 	if p := &b.Passive; p.State != balance.PassiveUp || p.Fails > 0 {
 		s.Passive = &state.Passive{State: p.State.String(), Failures: p.Fails, Reason: short(p.Reason), At: clock.wall(p.At)}
 		if p.Fails > 0 {
-			first := clock.wall(p.First)
-			s.Passive.First = &first
+			s.Passive.First = new(clock.wall(p.First))
 		}
 		if p.State == balance.PassiveFailing {
-			until := clock.wall(p.Until)
-			s.Passive.Until = &until
+			s.Passive.Until = new(clock.wall(p.Until))
 		}
 	}
 	if s.Override == nil && s.Agent == nil && s.Checks == nil && s.Passive == nil {

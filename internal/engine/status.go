@@ -72,8 +72,7 @@ func (e *Engine) stateFileStatus(path string) *status.StateFile {
 	if path == "" {
 		return nil
 	}
-	f := status.StateFile(e.stateFile.Status(path))
-	return &f
+	return new(status.StateFile(e.stateFile.Status(path)))
 }
 
 // snapshot is what Status and Metrics read. It shares immutable values and counters with running state.
@@ -302,8 +301,7 @@ func (c clock) at(t time.Duration) *time.Time {
 	if t == 0 {
 		return nil
 	}
-	wall := c.origin.Add(t).Round(time.Millisecond)
-	return &wall
+	return new(c.origin.Add(t).Round(time.Millisecond))
 }
 
 // wall is like at for a time that is not 0. Nothing happens at time 0.

@@ -21,24 +21,11 @@ func topologyServers(c *conf.Cluster, known addresses) (list []topology.Server) 
 			continue
 		}
 		seen[s.Name] = true
-		one := topology.Server{Name: s.Name, Address: s.Address.String(), SendProxy: s.SendProxy, Addresses: addressesOf(s, known)}
+		one := topology.Server{Name: s.Name, Address: s.Address.String(), SendProxy: s.SendProxy, Addresses: known.of(s.Address)}
 		if len(one.Addresses) > 0 {
 			one.Source = s.Source.AddrFor(one.Addresses[0].Addr())
 		}
 		list = append(list, one)
-	}
-	return list
-}
-
-// addressesOf returns the addresses of a server; none for a unix socket and a name that is not resolved.
-func addressesOf(s *conf.Server, known addresses) (list []netip.AddrPort) {
-	switch {
-	case s.Address.Addr.IsValid():
-		return []netip.AddrPort{s.Address.Addr}
-	case s.Address.Host != "":
-		for _, a := range known[s.Address.Host] {
-			list = append(list, netip.AddrPortFrom(a, s.Address.Port))
-		}
 	}
 	return list
 }
@@ -126,15 +113,9 @@ func rank(r balance.Role) int {
 }
 
 func roleOf(r topology.Role) balance.Role {
-	switch r {
-	case topology.Primary:
-		return balance.RolePrimary
-	case topology.Replica:
-		return balance.RoleReplica
-	case topology.Other:
-		return balance.RoleOther
-	}
-	return balance.RoleUnknown
+	return map[topology.Role]balance.Role{
+		topology.Primary: balance.RolePrimary, topology.Replica: balance.RoleReplica, topology.Other: balance.RoleOther,
+	}[r]
 }
 
 // primaryName returns the name of the primary of the view for events: that of its server, else its address. mu is held.

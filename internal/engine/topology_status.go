@@ -23,12 +23,10 @@ func (s *snapshot) topology(spec *conf.Cluster, state *balance.ClusterState) *st
 		Problem: view.Problem, Changes: changes, WithoutRole: t.balance.SessionsWithoutRole(), Members: []status.Member{},
 	}
 	if !view.DecidedAt.IsZero() {
-		at := view.DecidedAt
-		entry.DecidedAt, entry.AgeSeconds = &at, max(0, time.Since(at)).Seconds()
+		entry.DecidedAt, entry.AgeSeconds = new(view.DecidedAt), max(0, time.Since(view.DecidedAt)).Seconds()
 	}
 	if !view.Stale.IsZero() {
-		since := view.Stale
-		entry.StaleSince = &since
+		entry.StaleSince = new(view.Stale)
 	}
 	states := map[string]*balance.ServerState{}
 	for i := range state.Levels {

@@ -27,15 +27,11 @@ func unixFile(ln *conf.Listener) l4.UnixFile {
 func checkUnixFiles(cfg *conf.Config) (errs conf.Errors) {
 	for i := range cfg.Listeners {
 		ln := &cfg.Listeners[i]
-		if ln.UnixOwner != "" {
-			if _, err := privileges.LookupUID(ln.UnixOwner); err != nil {
-				errs = append(errs, cfg.ListenerError(ln.Name, "unix_owner", err))
-			}
+		if _, err := privileges.LookupUID(ln.UnixOwner); ln.UnixOwner != "" && err != nil {
+			errs = append(errs, cfg.ListenerError(ln.Name, "unix_owner", err))
 		}
-		if ln.UnixGroup != "" {
-			if _, err := privileges.LookupGID(ln.UnixGroup); err != nil {
-				errs = append(errs, cfg.ListenerError(ln.Name, "unix_group", err))
-			}
+		if _, err := privileges.LookupGID(ln.UnixGroup); ln.UnixGroup != "" && err != nil {
+			errs = append(errs, cfg.ListenerError(ln.Name, "unix_group", err))
 		}
 	}
 	return errs
