@@ -109,8 +109,7 @@ func readToken(file string) (*digest, error) {
 	case len(line) < minToken:
 		return nil, fmt.Errorf("%s: want a token of at least %d bytes, got %d", file, minToken, len(line))
 	}
-	d := digest(sha256.Sum256([]byte(line)))
-	return &d, nil
+	return new(digest(sha256.Sum256([]byte(line)))), nil
 }
 
 // readPrivate reads a file that other users must not be able to read or write.

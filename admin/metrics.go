@@ -69,49 +69,47 @@ func metricTable() []metric {
 		{"weir_clients_waiting", gauge, "listener", "Clients in the kernel's queue because a limit is reached (when_full).", perListener(func(l *status.ListenerMetrics) float64 { return float64(l.Waiting) })},
 		{"weir_sessions_limit", gauge, "", "Limit on the sessions of the process.", func(f *family, s *snapshot) { f.value(float64(s.MaxSessions)) }},
 		{"weir_sessions_total", counter, "listener", "Sessions started.", perListener(func(l *status.ListenerMetrics) float64 { return float64(l.SessionsTotal) })},
-		{"weir_sessions_ended_total", counter, "listener, phase, reason", "Sessions ended, by phase and reason.", func(f *family, s *snapshot) {
-			for i := range s.Listeners {
-				for _, e := range s.Listeners[i].Ended {
-					f.count(e.Count, s.Listeners[i].Name, e.Phase, e.Reason)
-				}
+		{"weir_sessions_ended_total", counter, "listener, phase, reason", "Sessions ended, by phase and reason.", eachListener(func(f *family, l *status.ListenerMetrics) {
+			for _, e := range l.Ended {
+				f.count(e.Count, l.Name, e.Phase, e.Reason)
 			}
-		}},
+		})},
 		{"weir_sessions_refused_total", counter, "listener, reason", "Clients rejected before a session began, by reason.", perReason(func(l *status.ListenerMetrics) []status.ReasonCount { return l.Rejected })},
 		{"weir_datagrams_dropped_total", counter, "listener, reason", "Datagrams of UDP listeners that were not forwarded, by reason.", perReason(func(l *status.ListenerMetrics) []status.ReasonCount { return l.Dropped })},
-		{"weir_session_duration_seconds", histogramType, "listener", "Duration of ended sessions.", func(f *family, s *snapshot) {
-			for i := range s.Listeners {
-				f.histogram(&s.Listeners[i].Durations, s.Listeners[i].Name)
-			}
-		}},
+		{"weir_session_duration_seconds", histogramType, "listener", "Duration of ended sessions.", eachListener(func(f *family, l *status.ListenerMetrics) { f.histogram(&l.Durations, l.Name) })},
 		{"weir_sent_to_servers_bytes_total", counter, "listener", "Bytes forwarded from clients to servers.", perListener(func(l *status.ListenerMetrics) float64 { return float64(l.BytesUp) })},
 		{"weir_sent_to_clients_bytes_total", counter, "listener", "Bytes forwarded from servers to clients.", perListener(func(l *status.ListenerMetrics) float64 { return float64(l.BytesDown) })},
 		{"weir_dial_duration_seconds", histogramType, "", "Duration of successful dials.", func(f *family, s *snapshot) { f.histogram(&s.DialDurations) }},
 
 		{"weir_cluster_level_in_use", gauge, "cluster, level", "1 for the level in use, else 0.", perLevel(func(l *status.LevelMetrics) float64 { return boolValue(l.InUse) })},
 		{"weir_cluster_eligible_servers", gauge, "cluster, level", "Eligible servers of a level.", perLevel(func(l *status.LevelMetrics) float64 { return float64(l.Eligible) })},
-		{"weir_cluster_servers", gauge, "cluster, state", "Servers, by state.", writeServersByState},
+		{"weir_cluster_servers", gauge, "cluster, state", "Servers, by state.", eachCluster(func(f *family, c *status.ClusterMetrics) {
+			count := map[string]int{}
+			for i := range c.Servers {
+				count[c.Servers[i].State]++
+			}
+			for _, state := range serverStates() {
+				f.value(float64(count[state]), c.Name, state)
+			}
+		})},
 		{"weir_cluster_fallback", gauge, "cluster", "1 while a better level than the one in use is out of use, for a reason other than standby servers and operators, else 0.", perCluster(func(c *status.ClusterMetrics) float64 { return boolValue(fallback(c)) })},
 		{"weir_cluster_empty", gauge, "cluster", "1 while no server is healthy, else 0.", perCluster(func(c *status.ClusterMetrics) float64 { return boolValue(c.Empty) })},
 		{"weir_cluster_sessions", gauge, "cluster", "Current sessions, including those of removed servers.", perCluster(func(c *status.ClusterMetrics) float64 { return float64(c.Sessions) })},
 		{"weir_cluster_queue", gauge, "cluster", "Sessions in the queue.", perCluster(func(c *status.ClusterMetrics) float64 { return float64(c.Queue) })},
 		{"weir_cluster_held_sessions", gauge, "cluster", "Sessions that wait because no server can serve them (hold_timeout).", perCluster(func(c *status.ClusterMetrics) float64 { return float64(c.HeldSessions) })},
 		{"weir_sessions_held_total", counter, "cluster", "Sessions that have been held.", perCluster(func(c *status.ClusterMetrics) float64 { return float64(c.HeldTotal) })},
-		{"weir_sessions_held_ended_total", counter, "cluster, outcome", "Held sessions that wait no longer, by outcome: connected to a server, hold_timeout, client_reset or other.", func(f *family, s *snapshot) {
-			for i := range s.Clusters {
-				for _, o := range s.Clusters[i].HoldsEnded {
-					f.count(o.Count, s.Clusters[i].Name, o.Reason)
-				}
+		{"weir_sessions_held_ended_total", counter, "cluster, outcome", "Held sessions that wait no longer, by outcome: connected to a server, hold_timeout, client_reset or other.", eachCluster(func(f *family, c *status.ClusterMetrics) {
+			for _, o := range c.HoldsEnded {
+				f.count(o.Count, c.Name, o.Reason)
 			}
-		}},
+		})},
 
 		{"weir_sessions_closing", gauge, "cluster", "Sessions that wait to be closed: on_down, removed servers, drains with a deadline, failback, rebalancing, age.", perCluster(func(c *status.ClusterMetrics) float64 { return float64(c.Closing) })},
-		{"weir_sessions_closed_total", counter, "cluster, cause, kind", "Sessions closed for these causes, at a quiet moment (quiet) or by a reset (forced).", func(f *family, s *snapshot) {
-			for i := range s.Clusters {
-				for _, c := range s.Clusters[i].Closed {
-					f.count(c.Count, s.Clusters[i].Name, c.Cause, c.Kind)
-				}
+		{"weir_sessions_closed_total", counter, "cluster, cause, kind", "Sessions closed for these causes, at a quiet moment (quiet) or by a reset (forced).", eachCluster(func(f *family, c *status.ClusterMetrics) {
+			for _, closed := range c.Closed {
+				f.count(closed.Count, c.Name, closed.Cause, closed.Kind)
 			}
-		}},
+		})},
 
 		{"weir_topology_stale", gauge, "cluster", "1 while the source of a topology does not confirm its last decision, else 0.", perTopology(func(t *status.TopologyMetrics) float64 { return boolValue(t.Stale) })},
 		{"weir_topology_primary", gauge, "cluster", "1 while the topology names a primary, else 0.", perTopology(func(t *status.TopologyMetrics) float64 { return boolValue(t.Primary) })},
@@ -133,17 +131,18 @@ func metricTable() []metric {
 		{"weir_discovery_failures_total", counter, "cluster, level, type", "Questions to the provider without a usable answer.", perProvider(func(d *status.DiscoveryMetrics) float64 { return float64(d.Failures) })},
 		{"weir_discovery_changes_total", counter, "cluster, level, type", "Changes of the servers that the provider lists.", perProvider(func(d *status.DiscoveryMetrics) float64 { return float64(d.Changes) })},
 
-		{"weir_server_role", gauge, "cluster, server, role", "1 for the role of the server according to the topology, 0 for every other role. Absent without a topology.", writeServerRoles},
-		{"weir_server_state", gauge, "cluster, server, state", "1 for the state of the server, 0 for every other state.", func(f *family, s *snapshot) {
-			for i := range s.Clusters {
-				for j := range s.Clusters[i].Servers {
-					server := &s.Clusters[i].Servers[j]
-					for _, state := range serverStates() {
-						f.bool(server.State == state, s.Clusters[i].Name, server.Name, state)
-					}
+		{"weir_server_role", gauge, "cluster, server, role", "1 for the role of the server according to the topology, 0 for every other role. Absent without a topology.", eachServer(func(f *family, cluster string, s *status.ServerMetrics) {
+			for _, role := range []string{"primary", "replica", "other", "unknown"} {
+				if s.Role != "" {
+					f.bool(s.Role == role, cluster, s.Name, role)
 				}
 			}
-		}},
+		})},
+		{"weir_server_state", gauge, "cluster, server, state", "1 for the state of the server, 0 for every other state.", eachServer(func(f *family, cluster string, s *status.ServerMetrics) {
+			for _, state := range serverStates() {
+				f.bool(s.State == state, cluster, s.Name, state)
+			}
+		})},
 		{"weir_server_weight", gauge, "cluster, level, server", "Weight: override, else configured weight times the agent's percentage.", perWeight(func(w *status.ServerWeight) float64 { return float64(w.Weight) })},
 		{"weir_server_effective_weight", gauge, "cluster, level, server", "Weight after slow start and failed attempts.", perWeight(func(w *status.ServerWeight) float64 { return w.Effective })},
 		{"weir_server_sessions", gauge, "cluster, server", "Current sessions.", perServer(func(s *status.ServerMetrics) float64 { return float64(s.Sessions) })},
@@ -154,19 +153,11 @@ func metricTable() []metric {
 		{"weir_server_dial_failures_total", counter, "cluster, server", "Dial attempts that the server refused, did not answer in time, or that found it unreachable.", perServer(func(s *status.ServerMetrics) float64 { return float64(s.DialFailures) })},
 		{"weir_server_retries_total", counter, "cluster, server", "Dial attempts after the first of a session.", perServer(func(s *status.ServerMetrics) float64 { return float64(s.Retries) })},
 
-		{"weir_check_results_total", counter, "cluster, server, check, result", "Check results: pass or fail.", func(f *family, s *snapshot) {
-			for i := range s.Checks {
-				c := &s.Checks[i]
-				f.count(c.Passed, c.Cluster, c.Server, c.Check, "pass")
-				f.count(c.Failed, c.Cluster, c.Server, c.Check, "fail")
-			}
-		}},
-		{"weir_check_duration_seconds", histogramType, "cluster, server, check", "Duration of checks.", func(f *family, s *snapshot) {
-			for i := range s.Checks {
-				c := &s.Checks[i]
-				f.histogram(&c.Durations, c.Cluster, c.Server, c.Check)
-			}
-		}},
+		{"weir_check_results_total", counter, "cluster, server, check, result", "Check results: pass or fail.", eachCheck(func(f *family, c *status.CheckMetrics) {
+			f.count(c.Passed, c.Cluster, c.Server, c.Check, "pass")
+			f.count(c.Failed, c.Cluster, c.Server, c.Check, "fail")
+		})},
+		{"weir_check_duration_seconds", histogramType, "cluster, server, check", "Duration of checks.", eachCheck(func(f *family, c *status.CheckMetrics) { f.histogram(&c.Durations, c.Cluster, c.Server, c.Check) })},
 
 		{"weir_check_skipped_total", counter, "reason", "Checks that could not run for a local reason, by reason.", func(f *family, s *snapshot) {
 			for _, r := range s.ChecksSkipped {
@@ -207,129 +198,101 @@ func fallback(c *status.ClusterMetrics) bool {
 	return c.Held
 }
 
-func perListener(value func(*status.ListenerMetrics) float64) func(*family, *snapshot) {
+// each writes the samples of each element of a list.
+func each[T any](list func(*snapshot) []T, write func(f *family, v *T)) func(*family, *snapshot) {
 	return func(f *family, s *snapshot) {
-		for i := range s.Listeners {
-			f.value(value(&s.Listeners[i]), s.Listeners[i].Name)
+		all := list(s)
+		for i := range all {
+			write(f, &all[i])
 		}
 	}
+}
+
+func eachListener(write func(*family, *status.ListenerMetrics)) func(*family, *snapshot) {
+	return each(func(s *snapshot) []status.ListenerMetrics { return s.Listeners }, write)
+}
+
+func eachCluster(write func(*family, *status.ClusterMetrics)) func(*family, *snapshot) {
+	return each(func(s *snapshot) []status.ClusterMetrics { return s.Clusters }, write)
+}
+
+func eachCheck(write func(*family, *status.CheckMetrics)) func(*family, *snapshot) {
+	return each(func(s *snapshot) []status.CheckMetrics { return s.Checks }, write)
+}
+
+func eachServer(write func(f *family, cluster string, s *status.ServerMetrics)) func(*family, *snapshot) {
+	return eachCluster(func(f *family, c *status.ClusterMetrics) {
+		for i := range c.Servers {
+			write(f, c.Name, &c.Servers[i])
+		}
+	})
+}
+
+func perListener(value func(*status.ListenerMetrics) float64) func(*family, *snapshot) {
+	return eachListener(func(f *family, l *status.ListenerMetrics) { f.value(value(l), l.Name) })
 }
 
 func perReason(counts func(*status.ListenerMetrics) []status.ReasonCount) func(*family, *snapshot) {
-	return func(f *family, s *snapshot) {
-		for i := range s.Listeners {
-			for _, c := range counts(&s.Listeners[i]) {
-				f.count(c.Count, s.Listeners[i].Name, c.Reason)
-			}
+	return eachListener(func(f *family, l *status.ListenerMetrics) {
+		for _, c := range counts(l) {
+			f.count(c.Count, l.Name, c.Reason)
 		}
-	}
+	})
 }
 
 func perCluster(value func(*status.ClusterMetrics) float64) func(*family, *snapshot) {
-	return func(f *family, s *snapshot) {
-		for i := range s.Clusters {
-			f.value(value(&s.Clusters[i]), s.Clusters[i].Name)
-		}
-	}
+	return eachCluster(func(f *family, c *status.ClusterMetrics) { f.value(value(c), c.Name) })
 }
 
 // perTopology is for values of clusters with a topology.
 func perTopology(value func(*status.TopologyMetrics) float64) func(*family, *snapshot) {
-	return func(f *family, s *snapshot) {
-		for i := range s.Clusters {
-			if t := s.Clusters[i].Topology; t != nil {
-				f.value(value(t), s.Clusters[i].Name)
-			}
+	return eachCluster(func(f *family, c *status.ClusterMetrics) {
+		if c.Topology != nil {
+			f.value(value(c.Topology), c.Name)
 		}
-	}
+	})
 }
 
 // perProvider is for values of levels with a provider.
 func perProvider(value func(*status.DiscoveryMetrics) float64) func(*family, *snapshot) {
-	return func(f *family, s *snapshot) {
-		for i := range s.Clusters {
-			for j := range s.Clusters[i].Discovery {
-				d := &s.Clusters[i].Discovery[j]
-				f.value(value(d), s.Clusters[i].Name, d.Level, d.Type)
-			}
+	return eachCluster(func(f *family, c *status.ClusterMetrics) {
+		for i := range c.Discovery {
+			f.value(value(&c.Discovery[i]), c.Name, c.Discovery[i].Level, c.Discovery[i].Type)
 		}
-	}
-}
-
-func writeServerRoles(f *family, s *snapshot) {
-	for i := range s.Clusters {
-		c := &s.Clusters[i]
-		for j := range c.Servers {
-			for _, role := range []string{"primary", "replica", "other", "unknown"} {
-				if c.Servers[j].Role != "" {
-					f.bool(c.Servers[j].Role == role, c.Name, c.Servers[j].Name, role)
-				}
-			}
-		}
-	}
+	})
 }
 
 func perLevel(value func(*status.LevelMetrics) float64) func(*family, *snapshot) {
-	return func(f *family, s *snapshot) {
-		for i := range s.Clusters {
-			c := &s.Clusters[i]
-			for j := range c.Levels {
-				f.value(value(&c.Levels[j]), c.Name, c.Levels[j].Name)
-			}
+	return eachCluster(func(f *family, c *status.ClusterMetrics) {
+		for i := range c.Levels {
+			f.value(value(&c.Levels[i]), c.Name, c.Levels[i].Name)
 		}
-	}
+	})
 }
 
 func perServer(value func(*status.ServerMetrics) float64) func(*family, *snapshot) {
-	return func(f *family, s *snapshot) {
-		for i := range s.Clusters {
-			c := &s.Clusters[i]
-			for j := range c.Servers {
-				f.value(value(&c.Servers[j]), c.Name, c.Servers[j].Name)
-			}
-		}
-	}
+	return eachServer(func(f *family, cluster string, s *status.ServerMetrics) { f.value(value(s), cluster, s.Name) })
 }
 
 // perWeight is for values that a server has in each of its levels.
 func perWeight(value func(*status.ServerWeight) float64) func(*family, *snapshot) {
-	return func(f *family, s *snapshot) {
-		for i := range s.Clusters {
-			c := &s.Clusters[i]
-			for j := range c.Levels {
-				l := &c.Levels[j]
-				for k := range l.Weights {
-					f.value(value(&l.Weights[k]), c.Name, l.Name, l.Weights[k].Server)
-				}
+	return eachCluster(func(f *family, c *status.ClusterMetrics) {
+		for _, l := range c.Levels {
+			for i := range l.Weights {
+				f.value(value(&l.Weights[i]), c.Name, l.Name, l.Weights[i].Server)
 			}
 		}
-	}
+	})
 }
 
 func perHook(value func(*status.Hook) uint64) func(*family, *snapshot) {
-	return func(f *family, s *snapshot) {
-		for i := range s.Hooks {
-			f.count(value(&s.Hooks[i]), s.Hooks[i].Name)
-		}
-	}
+	return each(func(s *snapshot) []status.Hook { return s.Hooks }, func(f *family, h *status.Hook) { f.count(value(h), h.Name) })
 }
 
 func perLoop(value func(*status.LoopMetrics) float64) func(*family, *snapshot) {
 	return func(f *family, s *snapshot) {
 		for i := range s.Loops {
 			f.value(value(&s.Loops[i]), strconv.Itoa(i))
-		}
-	}
-}
-
-func writeServersByState(f *family, s *snapshot) {
-	for i := range s.Clusters {
-		count := map[string]int{}
-		for j := range s.Clusters[i].Servers {
-			count[s.Clusters[i].Servers[j].State]++
-		}
-		for _, state := range serverStates() {
-			f.value(float64(count[state]), s.Clusters[i].Name, state)
 		}
 	}
 }

@@ -63,11 +63,7 @@ func (s *Server) plan(w http.ResponseWriter, r *http.Request) {
 		text = nil
 	}
 	p, err := s.weir.Plan(r.URL.Query().Get("file"), text, files.Included)
-	if err != nil {
-		writeRequestError(w, err)
-		return
-	}
-	writeJSON(w, http.StatusOK, p)
+	writeResult(w, http.StatusOK, p, err)
 }
 
 // stop responds when the drain has ended.
@@ -97,9 +93,5 @@ func (s *Server) upgrade(w http.ResponseWriter, r *http.Request) {
 	out.SetReadDeadline(time.Time{})
 	out.SetWriteDeadline(time.Time{})
 	u, err := s.weir.Upgrade(r.Context())
-	if err != nil {
-		writeRequestError(w, err)
-		return
-	}
-	writeJSON(w, http.StatusOK, u)
+	writeResult(w, http.StatusOK, u, err)
 }

@@ -43,20 +43,20 @@ func writeRequestError(w http.ResponseWriter, err error) {
 		writeError(w, http.StatusInternalServerError, "", err.Error())
 		return
 	}
-	code := http.StatusBadRequest
-	switch r.Kind {
-	case status.NotFound:
-		code = http.StatusNotFound
-	case status.Conflict:
-		code = http.StatusConflict
-	case status.Unprocessable:
-		code = http.StatusUnprocessableEntity
-	case status.Forbidden:
-		code = http.StatusForbidden
-	case status.Unavailable:
-		code = http.StatusServiceUnavailable
+	writeError(w, map[status.ErrorKind]int{
+		status.Invalid: http.StatusBadRequest, status.NotFound: http.StatusNotFound, status.Conflict: http.StatusConflict,
+		status.Unprocessable: http.StatusUnprocessableEntity, status.Forbidden: http.StatusForbidden,
+		status.Unavailable: http.StatusServiceUnavailable,
+	}[r.Kind], r.Field, r.Text)
+}
+
+// writeResult writes the result of a method of Weir, or its error.
+func writeResult(w http.ResponseWriter, code int, v any, err error) {
+	if err != nil {
+		writeRequestError(w, err)
+		return
 	}
-	writeError(w, code, r.Field, r.Text)
+	writeJSON(w, code, v)
 }
 
 // discardLimit is how much of a too large body is read and discarded. A client whose connection is closed while it writes does

@@ -5,28 +5,21 @@ package admin
 import (
 	"net/http"
 	"strconv"
+	"weir/internal/status"
 )
 
 func (s *Server) explain(w http.ResponseWriter, r *http.Request) {
 	x, err := s.weir.Explain(r.PathValue("cluster"), r.PathValue("server"))
-	if err != nil {
-		writeRequestError(w, err)
-		return
-	}
-	writeJSON(w, http.StatusOK, x)
+	writeResult(w, http.StatusOK, x, err)
 }
 
 // writeServer writes the state of a server after a change, or the error of the change.
 func (s *Server) writeServer(w http.ResponseWriter, code int, cluster, server string, err error) {
+	var x status.Explanation
 	if err == nil {
-		x, gone := s.weir.Explain(cluster, server)
-		if gone == nil {
-			writeJSON(w, code, x)
-			return
-		}
-		err = gone
+		x, err = s.weir.Explain(cluster, server)
 	}
-	writeRequestError(w, err)
+	writeResult(w, code, x, err)
 }
 
 func (s *Server) patchServer(w http.ResponseWriter, r *http.Request) {
@@ -90,11 +83,7 @@ func (s *Server) failback(w http.ResponseWriter, r *http.Request) {
 func (s *Server) rebalance(w http.ResponseWriter, r *http.Request) {
 	if text, ok := readBody(w, r, maxBody); ok {
 		plan, err := s.weir.Rebalance(r.PathValue("cluster"), text)
-		if err != nil {
-			writeRequestError(w, err)
-			return
-		}
-		writeJSON(w, http.StatusOK, plan)
+		writeResult(w, http.StatusOK, plan, err)
 	}
 }
 
@@ -109,11 +98,7 @@ type cutCount struct {
 
 func (s *Server) cutServer(w http.ResponseWriter, r *http.Request) {
 	n, err := s.weir.CutServer(r.PathValue("cluster"), r.PathValue("server"))
-	if err != nil {
-		writeRequestError(w, err)
-		return
-	}
-	writeJSON(w, http.StatusOK, cutCount{n})
+	writeResult(w, http.StatusOK, cutCount{n}, err)
 }
 
 func (s *Server) cutSession(w http.ResponseWriter, r *http.Request) {
