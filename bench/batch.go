@@ -6,7 +6,6 @@ package main
 import (
 	"encoding/binary"
 	"fmt"
-	"net/netip"
 	"runtime"
 	"time"
 	"unsafe"
@@ -18,7 +17,7 @@ import (
 type datagramSocket int
 
 func openDatagrams(address string) (datagramSocket, unix.Sockaddr, error) {
-	at, err := netip.ParseAddrPort(address)
+	at, err := parseSocketAddress(address)
 	if err != nil {
 		return -1, nil, err
 	}
@@ -26,7 +25,7 @@ func openDatagrams(address string) (datagramSocket, unix.Sockaddr, error) {
 	if err != nil {
 		return -1, nil, fmt.Errorf("socket: %w", err)
 	}
-	return datagramSocket(fd), &unix.SockaddrInet4{Addr: at.Addr().As4(), Port: int(at.Port())}, nil
+	return datagramSocket(fd), at, nil
 }
 
 // dialDatagrams opens a socket that is connected to an address.

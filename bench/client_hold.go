@@ -52,16 +52,11 @@ func openSession(target string) (net.Conn, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := ping(conn); err != nil {
+	if err := ask(conn, "PING\r\n", "+PONG\r\n"); err != nil {
 		_ = conn.Close()
 		return nil, err
 	}
 	return conn, nil
-}
-
-// ping exchanges one inline PING with a redis-server, within 5 seconds.
-func ping(conn net.Conn) error {
-	return ask(conn, "PING\r\n", "+PONG\r\n")
 }
 
 // ask sends a request and compares the reply, within 5 seconds; the connection has no deadline afterwards.

@@ -76,14 +76,10 @@ func checkServers(ctx context.Context, t *trial) (values, error) {
 
 // pause waits, unless the context ends.
 func pause(ctx context.Context, d time.Duration) error {
-	alarm := time.NewTimer(d)
-	defer alarm.Stop()
-	select {
-	case <-alarm.C:
-		return nil
-	case <-ctx.Done():
-		return context.Cause(ctx)
-	}
+	limited, cancel := context.WithTimeout(ctx, d)
+	defer cancel()
+	<-limited.Done()
+	return context.Cause(ctx)
 }
 
 // countDowns counts the servers that have gone down according to a proxy's log.

@@ -1,6 +1,9 @@
 package main
 
-import "time"
+import (
+	"cmp"
+	"time"
+)
 
 // metric is a kind of figure; its text is its key in the raw results.
 type metric string
@@ -34,43 +37,25 @@ func costMetrics() []metric {
 
 // title names the figure and its unit.
 func (m metric) title() string {
-	switch m {
-	case metricRate:
-		return "per second"
-	case metricCPU:
-		return "proxy CPU each, µs"
-	case metricP50:
-		return "p50, ms"
-	case metricP99:
-		return "p99, ms"
-	case metricBulk:
-		return "GB/s"
-	case metricBulkCPU:
-		return "proxy CPU per GB, ms"
-	case metricMemory:
-		return "user memory each, bytes"
-	case metricDescriptors:
-		return "descriptors each"
-	case metricCores:
-		return "proxy CPU, cores"
-	case metricLost:
-		return "datagrams lost"
-	case metricVerdict:
-		return "half of them down, s"
-	case metricVerdicts:
-		return "all of them down, s"
-	case metricMachine:
-		return "machine CPU each, µs"
-	case metricSystem:
-		return "system share of the proxy's CPU"
-	case metricSleeps:
-		return "sleeps of the proxy each"
-	case metricSegments:
-		return "TCP segments each"
-	case metricPureACKs:
-		return "TCP pure ACKs each"
-	}
-	return string(m)
+	return cmp.Or(map[metric]string{
+		metricRate:        "per second",
+		metricCPU:         "proxy CPU each, µs",
+		metricP50:         "p50, ms",
+		metricP99:         "p99, ms",
+		metricBulk:        "GB/s",
+		metricBulkCPU:     "proxy CPU per GB, ms",
+		metricMemory:      "user memory each, bytes",
+		metricDescriptors: "descriptors each",
+		metricCores:       "proxy CPU, cores",
+		metricLost:        "datagrams lost",
+		metricVerdict:     "half of them down, s",
+		metricVerdicts:    "all of them down, s",
+		metricMachine:     "machine CPU each, µs",
+		metricSystem:      "system share of the proxy's CPU",
+		metricSleeps:      "sleeps of the proxy each",
+		metricSegments:    "TCP segments each",
+		metricPureACKs:    "TCP pure ACKs each",
+	}[m], string(m))
 }
 
 // more reports whether a larger figure is better.

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"fmt"
 	"image/color"
 	"math"
@@ -140,17 +141,11 @@ func addBars(p *plot.Plot, points []comparison, products []string) error {
 
 // productColor keeps a product's colour the same in all pictures.
 func productColor(product string) color.Color {
-	switch product {
-	case direct:
-		return color.RGBA{R: 176, G: 176, B: 176, A: 255}
-	case bare:
-		return color.RGBA{R: 118, G: 118, B: 118, A: 255}
-	case "haproxy":
-		return color.RGBA{R: 78, G: 121, B: 167, A: 255}
-	case "nginx":
-		return color.RGBA{R: 89, G: 161, B: 79, A: 255}
-	case weirOld:
-		return color.RGBA{R: 242, G: 190, B: 130, A: 255}
-	}
-	return color.RGBA{R: 225, G: 87, B: 20, A: 255}
+	return cmp.Or(map[string]color.RGBA{
+		direct:    {R: 176, G: 176, B: 176, A: 255},
+		bare:      {R: 118, G: 118, B: 118, A: 255},
+		"haproxy": {R: 78, G: 121, B: 167, A: 255},
+		"nginx":   {R: 89, G: 161, B: 79, A: 255},
+		weirOld:   {R: 242, G: 190, B: 130, A: 255},
+	}[product], color.RGBA{R: 225, G: 87, B: 20, A: 255})
 }

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"maps"
 	"slices"
 )
 
@@ -26,15 +27,7 @@ type byRound map[int]float64
 
 // spread summarises the rounds.
 func (b byRound) spread() (spread, bool) {
-	return spreadOf(b.figures())
-}
-
-func (b byRound) figures() []float64 {
-	figures := make([]float64, 0, len(b))
-	for _, figure := range b {
-		figures = append(figures, figure)
-	}
-	return figures
+	return spreadOf(slices.Collect(maps.Values(b)))
 }
 
 // over divides each round's figure by the other product's of the same round: disturbances affect both. Rounds without a
