@@ -1,6 +1,7 @@
 package balance
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"math/rand/v2"
@@ -181,8 +182,5 @@ func (c *Cluster) emit(e Event) {
 
 // levelName returns the name of a level in events and snapshots.
 func levelName(name string, index int) string {
-	if name == "" {
-		return strconv.Itoa(index + 1)
-	}
-	return name
+	return cmp.Or(name, strconv.Itoa(index+1))
 }

@@ -97,9 +97,6 @@ func (t *Attempts) before(than *Attempts) bool {
 // Held reports whether the session has been held. It then has a place, which EndHold gives back.
 func (t *Attempts) Held() bool { return t.held }
 
-// HeldSince returns when the first hold of the session began.
-func (t *Attempts) HeldSince() time.Duration { return t.heldSince }
-
 // OnPace sets the function that is called, without the lock, when NextRelease has a time and had none. It must not block.
 // It is set before the cluster is used.
 func (c *Cluster) OnPace(paced func()) { c.hold.paced = paced }

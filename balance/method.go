@@ -20,25 +20,9 @@ const (
 
 // String returns the name used in the configuration.
 func (m Method) String() string {
-	switch m {
-	case Wrr:
-		return "wrr"
-	case Rr:
-		return "rr"
-	case LeastSessions:
-		return "least_sessions"
-	case Random:
-		return "random"
-	case First:
-		return "first"
-	case LeastTime:
-		return "least_time"
-	case Hash:
-		return "hash"
-	case Maglev:
-		return "maglev"
-	}
-	return "unknown"
+	return [methods]string{
+		Wrr: "wrr", Rr: "rr", LeastSessions: "least_sessions", Random: "random", First: "first", LeastTime: "least_time", Hash: "hash", Maglev: "maglev",
+	}[m]
 }
 
 // ParseMethod is the inverse of String. "ip_hash" in the configuration is not a method; it is hash with the client's

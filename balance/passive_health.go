@@ -14,13 +14,7 @@ const (
 
 // String returns the name used in the API.
 func (p PassiveState) String() string {
-	switch p {
-	case PassiveFailing:
-		return "failing"
-	case PassiveProbation:
-		return "probation"
-	}
-	return "up"
+	return [...]string{PassiveUp: "up", PassiveFailing: "failing", PassiveProbation: "probation"}[p]
 }
 
 // passiveHealth is the state machine of passive health (max_fails, fail_timeout) for one server:

@@ -110,13 +110,6 @@ func (c *Cluster) StartRebalance(now time.Duration) ([]ServerShare, error) {
 	return plan, nil
 }
 
-// StopRebalance ends a rebalance, if there is one.
-func (c *Cluster) StopRebalance(now time.Duration) {
-	c.lock(now)
-	defer c.unlock()
-	c.endRebalance("stopped")
-}
-
 func (c *Cluster) beginRebalance(auto bool, why string) {
 	again := c.rebalance != nil
 	if !again {

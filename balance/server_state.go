@@ -20,29 +20,10 @@ const (
 
 // String returns the name used in the API, in events and in metrics.
 func (s State) String() string {
-	switch s {
-	case Up:
-		return "up"
-	case Probation:
-		return "probation"
-	case Failing:
-		return "failing"
-	case Full:
-		return "full"
-	case Standby:
-		return "standby"
-	case Down:
-		return "down"
-	case Unresolved:
-		return "unresolved"
-	case Draining:
-		return "drain"
-	case InMaint:
-		return "maint"
-	case Unstable:
-		return "unstable"
-	}
-	return "unknown"
+	return [...]string{
+		Up: "up", Probation: "probation", Failing: "failing", Full: "full", Standby: "standby", Down: "down",
+		Unresolved: "unresolved", Draining: "drain", InMaint: "maint", Unstable: "unstable",
+	}[s]
 }
 
 // Eligible reports whether a server in this state may be given new sessions.

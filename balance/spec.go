@@ -1,6 +1,7 @@
 package balance
 
 import (
+	"cmp"
 	"slices"
 	"time"
 )
@@ -96,13 +97,7 @@ const (
 
 // String returns the name used in the configuration and the API.
 func (a AdminState) String() string {
-	switch a {
-	case Drain:
-		return "drain"
-	case Maint:
-		return "maint"
-	}
-	return "ready"
+	return [...]string{Ready: "ready", Drain: "drain", Maint: "maint"}[a]
 }
 
 // ParseAdminState is the inverse of String.
@@ -130,9 +125,7 @@ func (s Spec) clone() Spec {
 			s.Levels[i].Key = i
 		}
 	}
-	if s.CheckRound == 0 {
-		s.CheckRound = defaultRound
-	}
+	s.CheckRound = cmp.Or(s.CheckRound, defaultRound)
 	return s
 }
 

@@ -18,15 +18,7 @@ const (
 
 // String returns the name used in the API.
 func (r Role) String() string {
-	switch r {
-	case RolePrimary:
-		return "primary"
-	case RoleReplica:
-		return "replica"
-	case RoleOther:
-		return "other"
-	}
-	return "unknown"
+	return [...]string{RoleUnknown: "unknown", RolePrimary: "primary", RoleReplica: "replica", RoleOther: "other"}[r]
 }
 
 // Wanted is the role that the servers of a cluster need to serve.

@@ -119,8 +119,7 @@ func (h *hook) status() status.Hook {
 		s.Queued++
 	}
 	if h.lastError != "" {
-		at := h.lastErrorAt
-		s.LastErrorAt = &at
+		s.LastErrorAt = new(h.lastErrorAt)
 	}
 	return s
 }

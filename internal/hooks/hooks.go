@@ -122,10 +122,7 @@ func (s *Set) ShortenDrain(within time.Duration) {
 
 // sleepContext sleeps until d has passed or ctx ends.
 func sleepContext(ctx context.Context, d time.Duration) {
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-	case <-ctx.Done():
-	}
+	ctx, cancel := context.WithTimeout(ctx, d)
+	defer cancel()
+	<-ctx.Done()
 }

@@ -33,8 +33,7 @@ func readRegular(path string) ([]byte, error) {
 
 // withoutPath removes the path from an error that is shown beside it.
 func withoutPath(err error) error {
-	var e *fs.PathError
-	if errors.As(err, &e) {
+	if e, ok := errors.AsType[*fs.PathError](err); ok {
 		return e.Err
 	}
 	return err

@@ -294,8 +294,7 @@ func (c *Cluster) serverProblems() (servers int, list []Problem) {
 				add(notChecked, s.NotChecked, nil)
 			}
 			if s.State != "up" && s.State != "standby" {
-				since := s.Since
-				add(s.State, s.Reason, &since)
+				add(s.State, s.Reason, new(s.Since))
 			}
 		}
 	}
