@@ -44,10 +44,6 @@ func (ln *Listener) stopUDP() {
 	ln.plane.drainListener(ln)
 }
 
-// Reopened reports whether a UDP listener that was stopped accepts clients again: ListenUDP returned it while it had
-// flows.
-func (ln *Listener) Reopened() bool { return ln.udp && !ln.draining.Load() }
-
 // releaseFlow uncounts a flow. The last flow of a draining listener closes it.
 func (ln *Listener) releaseFlow() {
 	if ln.flows.Add(-1) == 0 && ln.draining.Load() {

@@ -156,20 +156,14 @@ func socketError(fd int32) errno {
 }
 
 // unacked returns how many bytes the peer has not acknowledged (SIOCOUTQ, tcp(7)); a FIN counts as one.
-func unacked(fd int32) int {
-	var v int32
-	_, _, e := syscall.RawSyscall(unix.SYS_IOCTL, uintptr(fd), unix.TIOCOUTQ, uintptr(unsafe.Pointer(&v)))
-	if e != 0 {
-		return 0
-	}
-	return int(v)
-}
+func unacked(fd int32) int { return queued(fd, unix.TIOCOUTQ) }
 
 // unread returns how many bytes wait in a socket (SIOCINQ, tcp(7)); a FIN does not count.
-func unread(fd int32) int {
+func unread(fd int32) int { return queued(fd, unix.TIOCINQ) }
+
+func queued(fd int32, request uintptr) int {
 	var v int32
-	_, _, e := syscall.RawSyscall(unix.SYS_IOCTL, uintptr(fd), unix.TIOCINQ, uintptr(unsafe.Pointer(&v)))
-	if e != 0 {
+	if _, _, e := syscall.RawSyscall(unix.SYS_IOCTL, uintptr(fd), request, uintptr(unsafe.Pointer(&v))); e != 0 {
 		return 0
 	}
 	return int(v)

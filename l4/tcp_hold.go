@@ -98,9 +98,6 @@ func holdOutcome(reason Reason) balance.HoldOutcome {
 	return balance.HoldEnded
 }
 
-// HeldSessions returns the number of sessions that are held.
-func (p *Plane) HeldSessions() int { return int(p.held.Load()) }
-
 // updateHeld makes the held sessions of a listener use its new settings: they have not got a server yet.
 func (l *loop) updateHeld(ln *Listener, set *Settings) {
 	l.eachSession(func(s *session) {
