@@ -155,8 +155,7 @@ func ReadFile(path string, limit int64) ([]byte, error) {
 
 // asOpenError changes the operation in an error of os.Stat to "open".
 func asOpenError(err error) error {
-	var at *fs.PathError
-	if errors.As(err, &at) {
+	if at, ok := errors.AsType[*fs.PathError](err); ok {
 		return &fs.PathError{Op: "open", Path: at.Path, Err: at.Err}
 	}
 	return err

@@ -219,12 +219,8 @@ func (s *settler) separate(files *Files) {
 
 // sleep waits for d or for the end of ctx, and returns its error.
 func sleep(ctx context.Context, d time.Duration) error {
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-t.C:
-		return nil
-	case <-ctx.Done():
-		return ctx.Err()
-	}
+	limited, cancel := context.WithTimeout(ctx, d)
+	defer cancel()
+	<-limited.Done()
+	return ctx.Err()
 }

@@ -5,6 +5,7 @@ package main
 
 import (
 	"bufio"
+	"cmp"
 	"context"
 	"errors"
 	"flag"
@@ -107,9 +108,7 @@ type server struct {
 func (s *server) start() error {
 	s.redis = miniredis.NewMiniRedis()
 	at := s.address
-	if at == "" {
-		at = "127.0.0.1:0"
-	}
+	at = cmp.Or(at, "127.0.0.1:0")
 	if err := s.redis.StartAddr(at); err != nil {
 		s.redis = nil
 		return err

@@ -49,8 +49,7 @@ func (s *locator) syntaxError(p *unstable.Parser, base int) (resume int) {
 	text := s.file.Text
 	start := s.nextStart(base)
 	off, reason := start, p.Error().Error()
-	var perr *unstable.ParserError
-	if errors.As(p.Error(), &perr) {
+	if perr, ok := errors.AsType[*unstable.ParserError](p.Error()); ok {
 		off = base + cap(text[base:]) - cap(perr.Highlight)
 		off = max(start, min(off, len(text)))
 		reason = perr.Message
