@@ -1,6 +1,7 @@
 package checks
 
 import (
+	"cmp"
 	"context"
 	"crypto/tls"
 	"fmt"
@@ -40,9 +41,7 @@ type AgentHTTP struct {
 
 // Monitor returns the monitor, or an error as HTTP.Monitor does.
 func (o AgentHTTP) Monitor() (Monitor, error) {
-	if o.Codes == "" {
-		o.Codes = "2xx"
-	}
+	o.Codes = cmp.Or(o.Codes, "2xx")
 	return o.monitor(o.checkReply)
 }
 

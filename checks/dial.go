@@ -1,6 +1,7 @@
 package checks
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -18,10 +19,7 @@ func dial(ctx context.Context, t Target, patience dialMode) (net.Conn, error) {
 		KeepAlive:       -1, // a check is over before the first keepalive would be due
 		FallbackDelay:   -1,
 	}
-	network := t.Network
-	if network == "" {
-		network = "tcp"
-	}
+	network := cmp.Or(t.Network, "tcp")
 	if network == "tcp" {
 		if err := t.checkFamily(); err != nil {
 			return nil, err
@@ -111,8 +109,7 @@ func dialError(ctx context.Context, t Target, err error) error {
 	if ended := contextError(ctx, err); ended != nil {
 		return fmt.Errorf("connect to %s: %w", t.Address, ended)
 	}
-	var call *os.SyscallError
-	if errors.As(err, &call) {
+	if call, ok := errors.AsType[*os.SyscallError](err); ok {
 		if call.Syscall == "bind" {
 			return fmt.Errorf("%w: bind to %s: %w", errSource, t.Source, call.Err)
 		}
@@ -121,8 +118,7 @@ func dialError(ctx context.Context, t Target, err error) error {
 		}
 		return fmt.Errorf("connect to %s: %w", t.Address, call)
 	}
-	var op *net.OpError
-	if errors.As(err, &op) {
+	if op, ok := errors.AsType[*net.OpError](err); ok {
 		err = op.Err
 	}
 	return fmt.Errorf("connect to %s: %w", t.Address, err)

@@ -2,6 +2,7 @@ package checks
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"crypto/tls"
 	"errors"
@@ -115,18 +116,12 @@ func (o HTTP) roundTrip(x *checkConn, t Target, secure *tls.Config) (*httpReply,
 }
 
 func (o HTTP) method() string {
-	if o.Method == "" {
-		return "GET"
-	}
-	return o.Method
+	return cmp.Or(o.Method, "GET")
 }
 
 // request returns the request as sent.
 func (o HTTP) request(t Target, secured bool) []byte {
-	path := o.Path
-	if path == "" {
-		path = "/"
-	}
+	path := cmp.Or(o.Path, "/")
 	var b bytes.Buffer
 	fmt.Fprintf(&b, "%s %s HTTP/1.1\r\n", o.method(), path)
 	given := map[string]bool{}
@@ -138,11 +133,7 @@ func (o HTTP) request(t Target, secured bool) []byte {
 			fmt.Fprintf(&b, "%s: %s\r\n", name, value)
 		}
 	}
-	host := o.Host
-	if host == "" {
-		host = t.authority(secured)
-	}
-	standard("Host", host)
+	standard("Host", cmp.Or(o.Host, t.authority(secured)))
 	standard("User-Agent", "weir")
 	standard("Accept", "*/*")
 	standard("Connection", "close")

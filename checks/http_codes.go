@@ -1,6 +1,7 @@
 package checks
 
 import (
+	"cmp"
 	"fmt"
 	"strings"
 )
@@ -13,9 +14,7 @@ type Codes struct {
 // ParseCodes parses a set such as "101 102 2xx 3xx" or "200,40x": three-digit codes, of which the last two digits may
 // be x, separated by blanks or commas. "" means DefaultCodes. The error names the invalid part.
 func ParseCodes(s string) (Codes, error) {
-	if s == "" {
-		s = DefaultCodes
-	}
+	s = cmp.Or(s, DefaultCodes)
 	var c Codes
 	for _, word := range strings.FieldsFunc(s, func(r rune) bool { return r == ' ' || r == ',' || r == '\t' }) {
 		p := strings.ToLower(word)

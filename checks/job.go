@@ -3,6 +3,7 @@ package checks
 import (
 	"context"
 	"reflect"
+	"slices"
 	"time"
 
 	"weir/conf"
@@ -88,12 +89,7 @@ func (j *Job) watches(s State, v Verdict) bool {
 	case "down":
 		return s == StateDown || v.State != Passed || v.Changing()
 	case "list":
-		for _, name := range j.Spec.ServerNames {
-			if name == j.Target.Server {
-				return true
-			}
-		}
-		return false
+		return slices.Contains(j.Spec.ServerNames, j.Target.Server)
 	}
 	return true
 }

@@ -119,8 +119,7 @@ func finishLogin(x *checkConn, login []byte) error {
 				return nil
 			}
 		case p[0] == 0xff:
-			var serverErr *mysqlError
-			if errors.As(parseError(p), &serverErr) && refusesHost(serverErr.code) {
+			if serverErr, ok := errors.AsType[*mysqlError](parseError(p)); ok && refusesHost(serverErr.code) {
 				return serverErr
 			}
 			return nil

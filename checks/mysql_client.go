@@ -210,8 +210,7 @@ func (x *checkConn) awaitInput(ctx context.Context) bool {
 
 // MySQLErrorCode returns the code of a server's error packet that err wraps, or 0.
 func MySQLErrorCode(err error) int {
-	var serverErr *mysqlError
-	if errors.As(err, &serverErr) {
+	if serverErr, ok := errors.AsType[*mysqlError](err); ok {
 		return int(serverErr.code)
 	}
 	return 0

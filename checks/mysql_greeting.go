@@ -38,8 +38,7 @@ func isMySQLError(err error) bool {
 
 // mysqlOutcome returns err, as a FullError if it is an error packet of a server that has no room for another connection.
 func mysqlOutcome(err error) error {
-	var serverErr *mysqlError
-	if errors.As(err, &serverErr) && isFullCode(serverErr.code) {
+	if serverErr, ok := errors.AsType[*mysqlError](err); ok && isFullCode(serverErr.code) {
 		return &FullError{err}
 	}
 	return err

@@ -15,15 +15,7 @@ const (
 
 // String returns the word for a verdict with this outcome.
 func (o Outcome) String() string {
-	switch o {
-	case Standby:
-		return "standby"
-	case Full:
-		return "full"
-	case Passed:
-		return "up"
-	}
-	return "down"
+	return [...]string{Passed: "up", Full: "full", Standby: "standby", Failed: "down"}[o]
 }
 
 // StandbyError is the error of a server that answered and has another role than the one asked for.

@@ -107,8 +107,7 @@ func (w *pgsqlWire) SetWriteDeadline(time.Time) error { return nil }
 // cause returns the cause of an error of pgconn: an error of the server, or of the connection, or a reply that is not as
 // expected.
 func (w *pgsqlWire) cause(err error, expected string) error {
-	var serverErr *pgconn.PgError
-	if errors.As(err, &serverErr) {
+	if serverErr, ok := errors.AsType[*pgconn.PgError](err); ok {
 		return &pgsqlError{serverErr.Code, serverErr.Message}
 	}
 	w.mu.Lock()
@@ -160,8 +159,7 @@ const tooManyConnections = "53300"
 
 // pgsqlOutcome returns err, as a FullError if the server has no room for another connection.
 func pgsqlOutcome(err error) error {
-	var serverErr *pgsqlError
-	if errors.As(err, &serverErr) && serverErr.code == tooManyConnections {
+	if serverErr, ok := errors.AsType[*pgsqlError](err); ok && serverErr.code == tooManyConnections {
 		return &FullError{err}
 	}
 	return err

@@ -92,8 +92,7 @@ func (t Target) host() string {
 
 // handshakeError returns the cause of a failed TLS handshake, without the addresses.
 func handshakeError(err error) error {
-	var op *net.OpError
-	if errors.As(err, &op) && op.Op == "remote error" {
+	if op, ok := errors.AsType[*net.OpError](err); ok && op.Op == "remote error" {
 		return fmt.Errorf("TLS handshake: alert from the server: %w", op.Err)
 	}
 	return fmt.Errorf("TLS handshake: %w", err)

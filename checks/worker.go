@@ -152,8 +152,7 @@ func (r *Runner) recordOutcome(t *task, o *outcome) (deliver func()) {
 		r.counters.Failures++
 		detail = o.err.Error()
 	}
-	var panicked *PanicError
-	if errors.As(o.err, &panicked) {
+	if _, ok := errors.AsType[*PanicError](o.err); ok {
 		r.counters.Panics++
 	}
 	if r.opts.Result == nil {
