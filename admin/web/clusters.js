@@ -100,7 +100,7 @@ function showRow(tr, row, rates) {
   }
   const s = row.server, r = rates.server(row.cluster, s.name);
   const [name, state, sessions, fresh, up, down, weight, why] = tr.children;
-  text(name.lastChild, [s.address === s.name ? "" : s.address, s.role || "", { api: "added at run time", topology: "found by the topology" }[s.origin] || ""].filter(Boolean).join(" · "));
+  text(name.lastChild, [s.address === s.name ? "" : s.address, s.role || "", { api: "added at run time", topology: "found by the topology", discovery: "found by the provider" }[s.origin] || ""].filter(Boolean).join(" · "));
   text(state.firstChild, s.state);
   className(state.firstChild, "state " + s.state);
   text(sessions, s.sessions);

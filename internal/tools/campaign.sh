@@ -72,6 +72,7 @@ full 1 health TestStopNowWithHangingHook "an immediate stop within 700 ms of a h
 full 1 health TestServerMaxSessions "another server within 200 ms when one is full"
 full 1 health TestPostgreSQLRoles "a switch-over and a death of a PostgreSQL primary"
 full 10 health TestPatroniLeaderChanges "10 switch-overs and 10 deaths of a Patroni leader, without a lost write"
+full 24 discovery TestThousandServersChange "1,000 found servers that change ten times a second for two minutes"
 full 10 tcp TestRebalanceRedisPools "2,000 sessions of real Redis pools rebalanced"
 full 10 tcp TestRebalanceMariaDBPool "600 sessions of a real MariaDB pool rebalanced"
 full 10 failover TestMariaDBSwitchOver "20 switch-overs by hand with 8 clients: nothing lost, no client fails to connect"
