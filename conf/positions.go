@@ -22,7 +22,7 @@ type keyID struct {
 }
 
 // hostKeys are the keys of checks and hooks whose values depend on the host.
-var hostKeys = [...]string{"password_file", "password_env", "tls_ca_file", "tls_cert_file", "tls_key_file", "server_public_key_file", "token_file", "command", "exec"}
+var hostKeys = [...]string{"password_file", "password_env", "tls_ca_file", "tls_cert_file", "tls_key_file", "server_public_key_file", "token_file", "path", "command", "exec"}
 
 // positions returns the positions of the keys that are in the files.
 func (all *draft) positions() map[keyID]Diagnostic {

@@ -19,7 +19,7 @@ const checkHelp = `Validates a configuration as a start would: prints every erro
 
 With --as, the file is checked as if it stood at another path: includes are relative to
 that path. With --syntax, nothing is checked that only the host has on which weir will
-run: passwords, certificates, users, programs and the log file.`
+run: passwords, certificates, users, programs, the files of providers and the log file.`
 
 func checkCommand() *cobra.Command {
 	cmd := &cobra.Command{Use: "check -c FILE", Short: "Validate a configuration", Long: checkHelp, Args: cobra.MaximumNArgs(1)}
@@ -117,7 +117,11 @@ func check(ctx context.Context, in conf.Input, syntax bool, stdout, stderr io.Wr
 		fmt.Fprintln(stderr, err)
 		return cli.ExitUsage
 	}
-	for _, w := range cfg.Warnings {
+	warnings := cfg.Warnings
+	if !syntax {
+		warnings = append(warnings, engine.ProviderWarnings(ctx, cfg.Config)...)
+	}
+	for _, w := range warnings {
 		fmt.Fprintln(stderr, "warning:", w)
 	}
 	for _, n := range cfg.Notes {

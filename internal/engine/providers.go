@@ -3,6 +3,7 @@ package engine
 // Providers of servers (level.discover): how their answers arrive.
 
 import (
+	"context"
 	"crypto/sha256"
 	"encoding/hex"
 	"errors"
@@ -86,6 +87,25 @@ func checkProviders(cfg *conf.Config) (errs conf.Errors) {
 		}
 	}
 	return errs
+}
+
+// ProviderWarnings returns the files of providers that cannot be read now. A start goes on without them.
+func ProviderWarnings(ctx context.Context, cfg *conf.Config) (list conf.Errors) {
+	for c, i := range levelsWithProvider(cfg) {
+		spec := c.Levels[i].Discover
+		if spec.Type != "file" && spec.Type != "nginx" {
+			continue
+		}
+		source, err := discovery.Prepare(spec)
+		if err != nil {
+			continue // an error, not a warning
+		}
+		result := discovery.Ask(ctx, source.New(discovery.Place{Cluster: c.Name, Level: c.LevelName(i)}), spec.Timeout)
+		if result.Err != nil {
+			list = append(list, cfg.DiscoverError(c.Name, i, "path", result.Err))
+		}
+	}
+	return list
 }
 
 func providerError(cfg *conf.Config, cluster string, level int, err error) conf.Diagnostic {

@@ -99,7 +99,7 @@ func (c *Cluster) discoveryProblems() (list []Problem) {
 		case p.EmptySince != nil:
 			add(fmt.Sprintf(" lists no server: its last %s", stay(p.Servers)), "keep_on_empty = true", p.EmptySince)
 		}
-		if p.BadEntries > 0 && (p.Error == "" || p.AnsweredAt != nil) && len(p.Bad) > 0 {
+		if p.BadEntries > 0 && p.Error == "" && len(p.Bad) > 0 {
 			add(fmt.Sprintf(": %s cannot be used", entries(p.BadEntries)), fmt.Sprintf("%s: %s", p.Bad[0].Entry, p.Bad[0].Reason), nil)
 		}
 		if p.Dropped > 0 {
