@@ -137,9 +137,10 @@ func TestLoadOfFileThatKeepsChanging(t *testing.T) {
 		go func() { // complete at each moment, but always young
 			last, most := time.Now(), time.Duration(0)
 			for {
+				now := time.Now()
 				age(t, 0, path)
 				most = max(most, time.Since(last))
-				last = time.Now()
+				last = now
 				select {
 				case <-stop:
 					longest <- most

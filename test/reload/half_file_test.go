@@ -124,9 +124,10 @@ func keepYoung(path string) (stop func() time.Duration) {
 	done, ended := make(chan struct{}), make(chan struct{})
 	last, longest := time.Now(), time.Duration(0)
 	touch := func() {
-		os.Chtimes(path, time.Time{}, time.Now())
+		now := time.Now()
+		os.Chtimes(path, time.Time{}, now)
 		longest = max(longest, time.Since(last))
-		last = time.Now()
+		last = now
 	}
 	touch()
 	go func() {
