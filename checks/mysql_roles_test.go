@@ -18,7 +18,7 @@ import (
 func replicaOf(t *testing.T, m *nettest.MariaDB, name, host string) string {
 	_, port, err := net.SplitHostPort(m.Addr())
 	require.NoError(t, err)
-	return fmt.Sprintf("CHANGE MASTER '%s' TO MASTER_HOST='%s', MASTER_PORT=%s, MASTER_USER='weir', MASTER_PASSWORD='secret', MASTER_USE_GTID=slave_pos; "+
+	return fmt.Sprintf("CHANGE MASTER '%s' TO MASTER_HOST='%s', MASTER_PORT=%s, MASTER_USER='weir', MASTER_PASSWORD='secret', MASTER_USE_GTID=slave_pos, MASTER_CONNECT_RETRY=1; "+
 		"START SLAVE '%s'; ", name, host, port, name)
 }
 
@@ -66,7 +66,7 @@ func TestMySQLReplicaWithNamedConnections(t *testing.T) {
 // waitPass waits until a check passes.
 func waitPass(t *testing.T, o MySQL, m *nettest.MariaDB) {
 	t.Helper()
-	nettest.Wait(t, 20*time.Second, "the check to pass", func() bool {
+	nettest.Wait(t, time.Minute, "the check to pass", func() bool {
 		_, err := runCheck(t, o, m.Addr())
 		return err == nil
 	})
