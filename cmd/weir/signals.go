@@ -53,13 +53,13 @@ func (s *signals) receive(size int, kinds ...os.Signal) chan os.Signal {
 	return c
 }
 
-// close ends the handling of signals. SIGTERM and SIGINT are still received and dropped: one that arrives while the process
-// exits would kill it and change its exit code.
+// close ends the handling of signals. They are still received and dropped, without a moment between: one that arrives while the
+// process exits would kill it and change its exit code.
 func (s *signals) close() {
+	signal.Notify(make(chan os.Signal, 1), syscall.SIGTERM, syscall.SIGINT, syscall.SIGHUP, syscall.SIGUSR1, syscall.SIGUSR2, syscall.SIGPIPE)
 	for _, c := range s.all {
 		signal.Stop(c)
 	}
-	signal.Notify(make(chan os.Signal, 1), syscall.SIGTERM, syscall.SIGINT)
 	close(s.done)
 	s.requestStop()
 }

@@ -38,7 +38,9 @@ func TestSignalsDuringExit(t *testing.T) {
 	for range 5 {
 		w, _ := weirtest.Serve(t, weirtest.Config{Levels: weirtest.OneLevel(host.Addr())})
 		for begin := time.Now(); !w.HasExited() && nettest.Elapsed(begin) < 15*time.Second; time.Sleep(100 * time.Microsecond) {
-			syscall.Kill(w.Cmd.Process.Pid, syscall.SIGTERM)
+			for _, s := range []syscall.Signal{syscall.SIGTERM, syscall.SIGHUP, syscall.SIGUSR1, syscall.SIGINT, syscall.SIGPIPE} {
+				syscall.Kill(w.Cmd.Process.Pid, s)
+			}
 		}
 		require.Equal(t, 0, w.WaitExit(15*time.Second))
 	}
