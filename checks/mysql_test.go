@@ -312,7 +312,7 @@ func replicate(t *testing.T, m *nettest.MariaDB) {
 	r := nettest.StartMariaDB(t, "--server-id=2", "--read-only=1")
 	replica := user("weir", "secret")
 	replica.Role, replica.MaxLag = "replica", time.Minute
-	runStatements(t, r, "CHANGE MASTER TO MASTER_HOST='"+host+"', MASTER_PORT="+port+", MASTER_USER='weir', MASTER_PASSWORD='secret', MASTER_USE_GTID=slave_pos; START SLAVE")
+	runStatements(t, r, "CHANGE MASTER TO MASTER_HOST='"+host+"', MASTER_PORT="+port+", MASTER_USER='weir', MASTER_PASSWORD='secret', MASTER_USE_GTID=slave_pos, MASTER_CONNECT_RETRY=1; START SLAVE")
 	var report Report
 	nettest.Wait(t, 20*time.Second, "the replica to follow", func() bool {
 		report, err = runCheck(t, replica, r.Addr())

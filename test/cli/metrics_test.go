@@ -28,6 +28,7 @@ func TestScrapeOfManyServers(t *testing.T) {
 	c := nettest.Dial(t, addr)
 	require.NoError(t, weirtest.PingPong(c))
 
+	a.HTTP.Timeout = 2 * time.Minute
 	quickest := time.Hour
 	var text []byte
 	for range 8 {
