@@ -251,16 +251,16 @@ func TestAgentTTL(t *testing.T) {
 	t.Parallel()
 	_, _, list := twoServers(t)
 	says := newTalker(t, "down 10%\n")
-	w, addr, api := weirtest.ServeAPI(t, weirtest.Config{Levels: list, Checks: agentCheck(says, "ttl = \"1s\"")})
+	w, addr, api := weirtest.ServeAPI(t, weirtest.Config{Levels: list, Checks: agentCheck(says, "ttl = \"4s\"")})
 	says.says(api, "down 10%\n")
 	require.Zero(t, shareOfA(t, addr, 4))
 	says.Down()
 	silent := time.Now()
-	nettest.Wait(t, 15*time.Second, "A to come up for good", func() bool {
+	nettest.Wait(t, 30*time.Second, "A to come up for good", func() bool {
 		all := w.Records(func(r weirtest.Record) bool {
 			return r.Text("server") == "A" && (r.IsEvent("server_up") || r.IsEvent("server_down"))
 		})
-		return time.Since(silent) > time.Second && all[len(all)-1].IsEvent("server_up")
+		return time.Since(silent) > 4*time.Second && all[len(all)-1].IsEvent("server_up")
 	})
 	require.InDelta(t, 5, shareOfA(t, addr, 10), 1)
 	says.Up()
