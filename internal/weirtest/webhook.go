@@ -44,6 +44,13 @@ func StartWebhook(t *testing.T, refuse int) *Webhook {
 	return p
 }
 
+// Record returns an event.
+func (p *Webhook) Record(i int) Record {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.Records[i]
+}
+
 // Events returns the events so far, as "event server from→to".
 func (p *Webhook) Events() []string {
 	p.mu.Lock()

@@ -46,7 +46,7 @@ func TestHooks(t *testing.T) {
 	}
 	nettest.Wait(t, 20*time.Second, "the webhook to be told", func() bool { return len(all.Events()) >= len(want) })
 	require.Equal(t, want, all.Events())
-	first := all.Records[0]
+	first := all.Record(0)
 	for key, want := range map[string]any{"cluster": "c", "level": "1", "server": "A", "from": "up", "to": "down", "layer": "checks"} {
 		require.Equal(t, want, first[key], key)
 	}
@@ -54,7 +54,7 @@ func TestHooks(t *testing.T) {
 	at, err := time.Parse(time.RFC3339Nano, first.Text("time"))
 	require.NoError(t, err)
 	require.WithinDuration(t, time.Now(), at, time.Minute)
-	require.Contains(t, all.Records[5].Text("reason"), "missing key name")
+	require.Contains(t, all.Record(5).Text("reason"), "missing key name")
 
 	var lines []string
 	nettest.Wait(t, 15*time.Second, "the program to be told", func() bool {
