@@ -17,7 +17,7 @@ func StartHAProxy(t testing.TB, addr, config string) {
 	file := filepath.Join(t.TempDir(), "haproxy.cfg")
 	require.NoError(t, os.WriteFile(file, []byte(config), 0o600))
 	p := startProgram(t, "haproxy", "-db", "-f", file)
-	p.waitReady(t, 10*time.Second, func() bool { return listens(addr) })
+	p.waitReady(t, 30*time.Second, func() bool { return listens(addr) })
 }
 
 // StartNginx runs the installed nginx with the contents of its stream block until the test ends. It returns when nginx
@@ -33,7 +33,7 @@ func StartNginx(t testing.TB, addr, stream string) {
 	file := filepath.Join(dir, "nginx.conf")
 	require.NoError(t, os.WriteFile(file, []byte(config), 0o600))
 	p := startProgram(t, "nginx", "-p", dir, "-e", "stderr", "-c", file)
-	p.waitReady(t, 10*time.Second, func() bool { return listens(addr) })
+	p.waitReady(t, 30*time.Second, func() bool { return listens(addr) })
 }
 
 func listens(addr string) bool {

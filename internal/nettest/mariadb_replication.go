@@ -47,7 +47,7 @@ func (m *MariaDB) Follow(source *MariaDB) {
 func (m *MariaDB) CatchUp(source *MariaDB) {
 	m.t.Helper()
 	position := source.SQL("SELECT @@gtid_binlog_pos")
-	Wait(m.t, 20*time.Second, "replication", func() bool {
+	Wait(m.t, time.Minute, "replication", func() bool {
 		out, err := m.TrySQL("SELECT MASTER_GTID_WAIT('" + position + "', 1)")
 		return err == nil && out == "0"
 	})

@@ -51,7 +51,7 @@ func (r *Redis) Up() {
 		within = r.ns.Do
 	}
 	within(func() { r.p = startProgram(r.t, "redis-server", args...) })
-	r.p.waitReady(r.t, 10*time.Second, func() bool {
+	r.p.waitReady(r.t, 30*time.Second, func() bool {
 		var reply string
 		var err error
 		within(func() { reply, err = redisPing(r.addr) })

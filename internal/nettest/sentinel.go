@@ -184,7 +184,7 @@ func (s *ReplicaServer) Addr() string { return s.addr }
 func (s *ReplicaServer) Up() {
 	s.t.Helper()
 	s.p = startProgram(s.t, "redis-server", append([]string{filepath.Join(s.dir, "redis.conf")}, s.args...)...)
-	s.p.waitReady(s.t, 10*time.Second, func() bool {
+	s.p.waitReady(s.t, 30*time.Second, func() bool {
 		reply, err := redisPing(s.addr)
 		return err == nil && reply != ""
 	})
@@ -209,7 +209,7 @@ func (s *Sentinel) Addr() string { return s.addr }
 func (s *Sentinel) Up() {
 	s.t.Helper()
 	s.p = startProgram(s.t, "redis-sentinel", s.file)
-	s.p.waitReady(s.t, 10*time.Second, func() bool { return strings.Contains(s.CLI("PING"), "PONG") })
+	s.p.waitReady(s.t, 30*time.Second, func() bool { return strings.Contains(s.CLI("PING"), "PONG") })
 }
 
 // Kill ends the Sentinel with SIGKILL and returns when it has ended.

@@ -203,7 +203,7 @@ func (c *DatagramClient) Receive(within time.Duration) ([]byte, bool) {
 func (c *DatagramClient) RoundTrip(data string) string {
 	c.t.Helper()
 	c.Send([]byte(data))
-	answer, ok := c.Receive(5 * time.Second)
+	answer, ok := c.Receive(15 * time.Second)
 	require.True(c.t, ok, "no answer to %q", data)
 	return string(answer)
 }

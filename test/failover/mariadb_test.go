@@ -89,7 +89,7 @@ func failOver(t *testing.T) {
 	old, next := startPair(t, "--rpl-semi-sync-slave-enabled=1", "--rpl-semi-sync-master-timeout=60000", "--rpl-semi-sync-master-wait-point=AFTER_SYNC")
 	old.SQL("SET GLOBAL rpl_semi_sync_master_enabled = 1")
 	next.SQL("STOP SLAVE; START SLAVE")
-	nettest.Wait(t, 10*time.Second, "a semi-synchronous replica", func() bool {
+	nettest.Wait(t, 30*time.Second, "a semi-synchronous replica", func() bool {
 		return old.SQL("SHOW STATUS LIKE 'Rpl_semi_sync_master_clients'") == "Rpl_semi_sync_master_clients\t1"
 	})
 	w, addr := servePair(t, old, next, "")
@@ -100,7 +100,7 @@ func failOver(t *testing.T) {
 	old.Kill()
 	next.SQL("STOP SLAVE IO_THREAD")
 	received := regexp.MustCompile(`Gtid_IO_Pos: (\S*)`)
-	nettest.Wait(t, 10*time.Second, "the replica to execute what it has", func() bool {
+	nettest.Wait(t, 30*time.Second, "the replica to execute what it has", func() bool {
 		out, err := next.Client(next.Addr(), "--column-names", "-e", "SHOW SLAVE STATUS\\G").Output()
 		require.NoError(t, err)
 		m := received.FindSubmatch(out)
@@ -111,7 +111,7 @@ func failOver(t *testing.T) {
 	first := clients.firstAfter(t, next, promoted)
 	t.Logf("promoted %v after the kill, first write %v later", promoted.Sub(killed).Round(time.Millisecond), first.Sub(promoted).Round(time.Millisecond))
 	require.Less(t, first.Sub(promoted), weirtest.Bound(sqlInterval/3+500*time.Millisecond))
-	change := w.WaitRecord(5*time.Second, "the change", func(r weirtest.Record) bool { return r.IsEvent("primary_change") && r.Text("to") == "B" })
+	change := w.WaitRecord(15*time.Second, "the change", func(r weirtest.Record) bool { return r.IsEvent("primary_change") && r.Text("to") == "B" })
 	require.Equal(t, "mysql", change.Text("source"))
 
 	// The old primary comes back as it was configured, and gets no client.
@@ -150,7 +150,7 @@ func serveTwoWritableServers(t *testing.T) {
 		defer func() {
 			took = append(took, strings.ReplaceAll(what, " ", "_"), time.Since(began))
 		}()
-		nettest.Wait(t, 10*time.Second, what, func() bool {
+		nettest.Wait(t, 30*time.Second, what, func() bool {
 			out, err := a.Client(addr, "-e", "SELECT @@port").Output()
 			if m == nil {
 				return err != nil

@@ -109,7 +109,7 @@ func observe(t *testing.T, sentinels []string) *observer {
 		close(o.stop)
 		o.wg.Wait()
 	})
-	nettest.Wait(t, 10*time.Second, "the observer to see a primary", func() bool { return o.primary() != "" })
+	nettest.Wait(t, 30*time.Second, "the observer to see a primary", func() bool { return o.primary() != "" })
 	return o
 }
 

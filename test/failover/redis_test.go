@@ -188,7 +188,7 @@ func (d *deployment) run(f fault, after time.Duration) (x outcome) {
 	d.WaitReady(2 * time.Minute)
 	old := d.Primary()
 	c := startClients(d.addr, 6, 2)
-	nettest.Wait(t, 20*time.Second, "writes", func() bool { return c.acknowledged() > 300 })
+	nettest.Wait(t, time.Minute, "writes", func() bool { return c.acknowledged() > 300 })
 	began := time.Now()
 	f.do(d, old)
 	done := time.Now()

@@ -35,7 +35,7 @@ func TestScriptedFailovers(t *testing.T) {
 		Levels: weirtest.OneLevel(weirtest.WeightedLevel(hosts, "A B C")...), Cluster: fmt.Sprintf(topologyRecipe, list) + "interval = \"200ms\"\ntimeout = \"200ms\"\n",
 	})
 	keepConnections(w, len(sentinels))
-	nettest.Wait(t, 10*time.Second, "the subscriptions", func() bool {
+	nettest.Wait(t, 30*time.Second, "the subscriptions", func() bool {
 		return !slices.ContainsFunc(sentinels, func(s *nettest.FakeSentinel) bool { return s.Subscribers() == 0 })
 	})
 	// open returns a session and the name of its server, "" if the session has been reset.
@@ -71,7 +71,7 @@ func TestScriptedFailovers(t *testing.T) {
 		if i%10 == 0 {
 			recovered := sentinels[(bad+2)%3]
 			asked := recovered.Asked()
-			nettest.Wait(t, 10*time.Second, "the Sentinel to be asked again", func() bool { return recovered.Asked() >= asked+2 })
+			nettest.Wait(t, 30*time.Second, "the Sentinel to be asked again", func() bool { return recovered.Asked() >= asked+2 })
 		}
 		state, order := nettest.SentinelAt(hosts[primary].Addr(), uint64(1+i)), []int{(bad + 1) % 3, (bad + 2) % 3, bad}
 		if r.IntN(2) == 0 {
