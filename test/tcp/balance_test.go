@@ -350,6 +350,7 @@ func TestLeastTime(t *testing.T) {
 		Listen: "127.0.0.1:7000", Cluster: "balance = \"least_time\"\nconnect_timeout = \"5s\"",
 		Levels: weirtest.OneLevel("127.0.0.1:7002", "127.0.0.1:7001"),
 	}.String())
+	begin := time.Now()
 	for range 20 {
 		c := ns.Dial("127.0.0.1:7000")
 		data, end := nettest.ReadToEnd(c, 15*time.Second)
@@ -357,6 +358,7 @@ func TestLeastTime(t *testing.T) {
 		require.Equal(t, nettest.EOF, end)
 		c.Close() // open sessions count too
 	}
-	require.Equal(t, 1, slow.Accepted())
-	require.Equal(t, 19, quick.Accepted())
+	// A measurement fades: on a slow machine the slow server is tried again now and then.
+	require.LessOrEqual(t, slow.Accepted(), 1+int(time.Since(begin)/(2*time.Second)))
+	require.Equal(t, 20, slow.Accepted()+quick.Accepted())
 }

@@ -67,7 +67,7 @@ func TestSessionsAreHeldUntilServerReturns(t *testing.T) {
 	t.Parallel()
 	var seen arrivals
 	host := nettest.Start(t, seen.handle)
-	w, addr, a := weirtest.ServeAPI(t, weirtest.Config{Cluster: "hold_timeout = \"1m\"\nrelease_rate = 3", Levels: weirtest.OneLevel(host.Addr() + " name=A")})
+	w, addr, a := weirtest.ServeAPI(t, weirtest.Config{Cluster: "hold_timeout = \"1m\"\nrelease_rate = 2", Levels: weirtest.OneLevel(host.Addr() + " name=A")})
 	maint(a, "A", true)
 	var clients []*net.TCPConn
 	for i := range 5 {
