@@ -27,8 +27,8 @@ func TestLinkLocalServer(t *testing.T) {
 	l := weirtest.Config{
 		Listen: "127.0.0.1:7000", Cluster: "protected = false", Levels: weirtest.OneLevel(tcp), Checks: fmt.Sprintf(check, "c"),
 		More: weirtest.ListenerTables("source", "127.0.0.1:7003", tcp+" source=fe80::11") + fmt.Sprintf(check, "source") +
-			strings.Replace(weirtest.ListenerTables("udp", "127.0.0.1:7004", udp), "cluster =", "protocol = \"udp\"\nflow_timeout = \"1s\"\ncluster =", 1) +
-			strings.Replace(weirtest.ListenerTables("udpsource", "127.0.0.1:7005", udp+" source=fe80::11"), "cluster =", "protocol = \"udp\"\nflow_timeout = \"1s\"\ncluster =", 1),
+			strings.Replace(weirtest.ListenerTables("udp", "127.0.0.1:7004", udp), "cluster =", "protocol = \"udp\"\nflow_timeout = \"4s\"\ncluster =", 1) +
+			strings.Replace(weirtest.ListenerTables("udpsource", "127.0.0.1:7005", udp+" source=fe80::11"), "cluster =", "protocol = \"udp\"\nflow_timeout = \"4s\"\ncluster =", 1),
 	}
 	w := weirtest.Options{Namespace: weir}.Start(t, l.String())
 	for range 3 {

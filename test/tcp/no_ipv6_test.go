@@ -64,7 +64,7 @@ func TestAddressWithoutHostNeedsNoIPv6(t *testing.T) {
 		More: weirtest.ListenerTables("u", ":"+udp, datagrams.Addr()),
 	}.String(), ":"+api)
 	config = strings.Replace(config, "[log]", fmt.Sprintf("token_file = %q\n[log]", token), 1)
-	config = strings.Replace(config, "name = \"u\"", "name = \"u\"\nprotocol = \"udp\"\nflow_timeout = \"1s\"", 1)
+	config = strings.Replace(config, "name = \"u\"", "name = \"u\"\nprotocol = \"udp\"\nflow_timeout = \"4s\"", 1)
 	w := weirtest.Options{Wrapper: []string{self, withoutIPv6}, Program: weirtest.CopyProgram(t)}.Start(t, config)
 	serves := func(tcp string) {
 		t.Helper()

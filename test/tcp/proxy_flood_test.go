@@ -31,7 +31,7 @@ func TestFloodOfSlowHeaders(t *testing.T) { // alone: it measures time
 		served.Add(1)
 		nettest.Echo(ctx, c)
 	})
-	l := withListen(replaceText(proxied("", host.Addr()), `"3s"`, fmt.Sprintf("%q", headerTimeout)), "127.0.0.1:7000")
+	l := withListen(replaceText(proxied("", host.Addr()), `"20s"`, fmt.Sprintf("%q", headerTimeout)), "127.0.0.1:7000")
 	w := weirtest.Options{Namespace: ns, DescriptorLimit: 20_000}.Start(t, l.String())
 
 	dial := func(from string) (net.Conn, error) {

@@ -33,7 +33,7 @@ func TestRandomProxyHeaders(t *testing.T) {
 			told[number] = string(data)
 		}
 	})
-	w, addr := weirtest.Serve(t, replaceText(proxied("", host.Addr()), `"3s"`, `"10s"`))
+	w, addr := weirtest.Serve(t, replaceText(proxied("", host.Addr()), `"20s"`, `"10s"`))
 	seed := rand.Uint64()
 	t.Logf("seed %d", seed)
 	valid := []string{

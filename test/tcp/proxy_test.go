@@ -29,7 +29,7 @@ var (
 // proxied returns a configuration whose listener requires PROXY headers.
 func proxied(more string, servers ...string) weirtest.Config {
 	return weirtest.Config{
-		Listener: "accept_proxy = true\ntrusted_proxies = [\"127.0.0.0/8\", \"::1\"]\nproxy_timeout = \"3s\"\n" + more,
+		Listener: "accept_proxy = true\ntrusted_proxies = [\"127.0.0.0/8\", \"::1\"]\nproxy_timeout = \"20s\"\n" + more,
 		Levels:   [][]string{servers},
 	}
 }
@@ -98,7 +98,7 @@ func TestProxyHeaders(t *testing.T) {
 func TestBadProxyHeaders(t *testing.T) {
 	t.Parallel()
 	host := nettest.Start(t, nettest.Echo)
-	w, addr := weirtest.Serve(t, replaceText(proxied("", host.Addr()), `"3s"`, `"20s"`))
+	w, addr := weirtest.Serve(t, proxied("", host.Addr()))
 	const good = "PROXY TCP4 192.0.2.1 192.0.2.2 1234 5678\r\n"
 	flip := func(s string, at int) string {
 		b := []byte(s)
@@ -192,7 +192,7 @@ func (zeros) Read(p []byte) (int, error) {
 // A header may arrive in pieces of any size.
 func TestProxyHeaderInPieces(t *testing.T) {
 	t.Parallel()
-	_, addr := weirtest.Serve(t, replaceText(proxied("", nettest.Start(t, nettest.Echo).Addr()), `"3s"`, `"1m"`))
+	_, addr := weirtest.Serve(t, replaceText(proxied("", nettest.Start(t, nettest.Echo).Addr()), `"20s"`, `"1m"`))
 	var wait sync.WaitGroup
 	piecewise := func(gap time.Duration, pieces ...string) {
 		wait.Go(func() {
@@ -251,7 +251,7 @@ func TestStreamsBehindProxyHeaders(t *testing.T) {
 func TestProxyTimeout(t *testing.T) {
 	t.Parallel()
 	host := nettest.Start(t, nettest.Echo)
-	w, addr := weirtest.Serve(t, replaceText(proxied("", host.Addr()), `"3s"`, `"1s"`))
+	w, addr := weirtest.Serve(t, replaceText(proxied("", host.Addr()), `"20s"`, `"1s"`))
 	began := time.Now()
 	silent := nettest.Dial(t, addr)
 	trickle := nettest.Dial(t, addr)
@@ -464,7 +464,7 @@ func TestSlowHeaderLeavesTryTimeout(t *testing.T) {
 func TestUpgradeKeepsProxiedClients(t *testing.T) {
 	t.Parallel()
 	var rec nettest.Recorder
-	l := withListen(replaceText(proxied("max_sessions_per_source = 1\n", nettest.Start(t, rec.Handle).Addr()+" send_proxy=v1"), `"3s"`, `"1m"`), nettest.Reserve(t))
+	l := withListen(replaceText(proxied("max_sessions_per_source = 1\n", nettest.Start(t, rec.Handle).Addr()+" send_proxy=v1"), `"20s"`, `"1m"`), nettest.Reserve(t))
 	w := weirtest.Options{Program: weirtest.CopyProgram(t)}.Start(t, l.String())
 	line := "PROXY TCP4 192.0.2.1 192.0.2.2 1234 5678\r\n"
 	c, slow := nettest.Dial(t, l.Listen), nettest.Dial(t, l.Listen)
