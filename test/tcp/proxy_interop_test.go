@@ -60,8 +60,10 @@ func TestCheckedByHAProxy(t *testing.T) {
 	w, addr := weirtest.Serve(t, proxied("", host.Addr()))
 	front := nettest.Reserve(t)
 	nettest.StartHAProxy(t, front, fmt.Sprintf("defaults\n  mode tcp\n  timeout connect 5s\n  timeout client 5s\n  timeout server 5s\n"+
-		"listen in\n  bind %s\n  server weir %s send-proxy-v2 check check-send-proxy inter 500ms fall 3\n", front, addr))
-	nettest.Wait(t, 5*time.Second, "HAProxy's checks", func() bool { return host.Accepted() > 2 })
+		"listen in\n  bind %s\n  server weir %s send-proxy-v2 check check-send-proxy inter 200ms fall 3\n", front, addr))
+	nettest.Wait(t, 10*time.Second, "HAProxy's checks", func() bool { // which reset: on a slow machine before a server is dialed
+		return len(w.Records(func(r weirtest.Record) bool { return r.Termination() != "" })) > 5
+	})
 	require.NoError(t, weirtest.PingPong(nettest.Dial(t, front)))
 	require.Empty(t, w.Warnings())
 }
