@@ -28,6 +28,16 @@ type pooledClients struct {
 	pause    time.Duration // the mean between two requests of a worker
 }
 
+// burst is when a pool is busy: often enough to open what a rebalance has closed while it waits for that, however slow the
+// machine is.
+type burst struct{ next atomic.Int64 }
+
+// due reports whether it is time for a burst.
+func (b *burst) due() bool {
+	now, next := time.Now().UnixNano(), b.next.Load()
+	return now >= next && b.next.CompareAndSwap(next, now+int64(time.Second/2))
+}
+
 // runRebalance opens the sessions of pools over servers, adds a server under load, and checks that the largest share comes
 // within 10 % of fair in 30 s, that hardly more sessions are closed than needed, and that almost no request fails.
 func runRebalance(t *testing.T, w *weirtest.Weir, api weirtest.API, clients pooledClients, addServer func()) {
@@ -134,7 +144,8 @@ func TestRebalanceRedisPools(t *testing.T) {
 		pools = append(pools, pool)
 	}
 	var turn atomic.Int64
-	burst := func(ctx context.Context, pool *redis.Client) error {
+	var busy burst
+	pingAll := func(ctx context.Context, pool *redis.Client) error {
 		var work sync.WaitGroup
 		errs := make([]error, size)
 		for i := range size {
@@ -151,11 +162,10 @@ func TestRebalanceRedisPools(t *testing.T) {
 			}
 		},
 		request: func(ctx context.Context) error {
-			n := turn.Add(1)
-			if n%1000 == 0 { // a pool that prefers its last connections finds those that were closed only when it is busy
-				return burst(ctx, pools[1])
+			if busy.due() { // a pool that prefers its last connections finds those that were closed only when it is busy
+				return pingAll(ctx, pools[1])
 			}
-			return pools[n%2].Set(ctx, "key", "value", 0).Err()
+			return pools[turn.Add(1)%2].Set(ctx, "key", "value", 0).Err()
 		},
 	}, addServer)
 }
@@ -194,12 +204,12 @@ func TestRebalanceMariaDBPool(t *testing.T) {
 		}
 		return nil
 	}
-	var turn atomic.Int64
+	var busy burst
 	runRebalance(t, w, api, pooledClients{
 		sessions: size, workers: 8, pause: 8 * time.Millisecond,
 		fill: func(t *testing.T) { require.NoError(t, fill(t.Context())) },
 		request: func(ctx context.Context) error {
-			if turn.Add(1)%500 == 0 { // a burst uses the whole pool, and opens what was closed
+			if busy.due() { // a burst uses the whole pool, and opens what was closed
 				return fill(ctx)
 			}
 			var n int
