@@ -74,7 +74,11 @@ func TestHerdIsReleasedAtTheRate(t *testing.T) {
 		require.Equal(t, want[i], string(b))
 	}
 	<-done
-	require.Equal(t, want, order)
+	for i, text := range order { // the kernel may change the order of connections that two processors establish at the same time
+		n, err := strconv.Atoi(text)
+		require.NoError(t, err)
+		require.InDelta(t, i, n, rate/20, "session %s has overtaken others", text)
+	}
 	for i, at := range times {
 		require.GreaterOrEqual(t, at.Sub(begin), time.Duration(i)*time.Second/rate-20*time.Millisecond, "session %d is early", i)
 	}
