@@ -96,6 +96,20 @@ func (ns *Namespace) plug(device, ip string) {
 	ns.Exec("ip", "link", "set", device, "up")
 }
 
+// AddAddress adds an address to the loopback interface and waits until it is in use: the kernel completes IPv6 addresses
+// later.
+func (ns *Namespace) AddAddress(ip string) {
+	ns.t.Helper()
+	family, options := "-4", []string{}
+	if strings.Contains(ip, ":") {
+		family, options = "-6", []string{"nodad"}
+	}
+	ns.Exec("ip", append([]string{family, "address", "add", ip, "dev", "lo"}, options...)...)
+	Wait(ns.t, 10*time.Second, "the address "+ip, func() bool {
+		return strings.Contains(ns.Exec("ip", family, "route", "show", "table", "local"), "local "+ip+" ")
+	})
+}
+
 // Do runs f on a thread inside the namespace. Sockets opened and processes started by f itself (not by goroutines it
 // starts) belong to the namespace permanently.
 func (ns *Namespace) Do(f func()) {

@@ -19,7 +19,7 @@ func newIPv6Clients(t *testing.T) *nettest.Namespace {
 	t.Helper()
 	ns := nettest.NewNamespace(t)
 	for _, ip := range []string{"2001:db8:0:1::1", "2001:db8:0:1:ffff::2", "2001:db8:0:2::1"} {
-		ns.Exec("ip", "-6", "address", "add", ip+"/128", "dev", "lo", "nodad")
+		ns.AddAddress(ip)
 	}
 	return ns
 }

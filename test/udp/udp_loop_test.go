@@ -42,7 +42,7 @@ func TestDatagramToOwnWildcardListener(t *testing.T) {
 			ns.Exec("ip", "route", "add", "default", "dev", "lo")
 			ns.Exec("ip", "-6", "route", "add", "default", "dev", "lo")
 			w := weirtest.Options{Namespace: ns}.Start(t, a.AddTo(l.String()))
-			ns.Exec("ip", "addr", "add", server, "dev", "lo")
+			ns.AddAddress(server)
 			c := ns.DialDatagrams("", "127.0.0.1:5300")
 			c.Send([]byte("x"))
 			requireNoCircle(t, w, a, nil, 0)

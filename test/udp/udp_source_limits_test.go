@@ -19,7 +19,7 @@ func TestUDPSourcesAreIPv6Prefixes(t *testing.T) {
 	const oneA, oneB, two = "2001:db8:0:1::1", "2001:db8:0:1:ffff::2", "2001:db8:0:2::1"
 	ns := nettest.NewNamespace(t)
 	for _, ip := range []string{oneA, oneB, two} {
-		ns.Exec("ip", "-6", "address", "add", ip+"/128", "dev", "lo", "nodad")
+		ns.AddAddress(ip)
 	}
 	host := ns.StartDatagrams("127.0.0.1:7001", nettest.ReplyWithName("a"))
 	for _, limit := range []string{"max_flows_per_source", "max_sessions_per_source", "max_session_rate_per_source"} {
