@@ -128,7 +128,7 @@ func TestAgentOfAddedServer(t *testing.T) {
 	s := startScript(t, cluster("", a)+agent.check(""))
 	name, err := s.e.AddServer("c", fmt.Appendf(nil, `{"address": %q, "name": "B"}`, added.Addr()))
 	require.NoError(t, err)
-	nettest.Wait(t, 5*time.Second, "the agent to be heard", func() bool { return s.state(name) == "drain by agent" })
+	nettest.Wait(t, 5*time.Second, "the agent to be heard", func() bool { return s.state(name) == "drain by agent" && s.state("A") == "drain by agent" })
 	agent.Down()
 	require.NoError(t, s.e.RemoveServer("c", name))
 	_, err = s.e.AddServer("c", fmt.Appendf(nil, `{"address": %q, "name": "B"}`, added.Addr()))
