@@ -25,14 +25,15 @@ var allowed = map[string][]string{
 	"cmd/soak":      {"internal/soak"},
 	"cmd/weir":      {"admin", "conf", "internal/cli", "internal/engine", "internal/reaper", "internal/status"},
 	"conf":          {"conf/internal/tree"},
-	"l4":            {"balance", "conf", "internal/proxy"},
+	"l4":            {"balance", "conf", "internal/clienthello", "internal/proxy"},
 	"packaging/man": {},
 
 	"conf/internal/tree": {},
 
-	"internal/cli":       {"agentcheck", "conf", "internal/status"},
-	"internal/convert":   {"internal/nginxconf", "internal/printable"},
-	"internal/discovery": {"checks", "conf", "internal/nginxconf", "internal/printable", "internal/procgroup"}, // it has the TLS options of the checks
+	"internal/clienthello": {}, // bytes from outside, parsed and fuzzed apart from sockets
+	"internal/cli":         {"agentcheck", "conf", "internal/status"},
+	"internal/convert":     {"internal/nginxconf", "internal/printable"},
+	"internal/discovery":   {"checks", "conf", "internal/nginxconf", "internal/printable", "internal/procgroup"}, // it has the TLS options of the checks
 	"internal/engine": {
 		"agentcheck", "balance", "checks", "conf", "internal/handover", "internal/hooks", "internal/overlay",
 		"internal/privileges", "internal/route", "internal/sessionlog", "internal/state", "internal/status", "internal/topology", "l4", "internal/discovery", "internal/printable",
@@ -77,10 +78,11 @@ var reserved = map[string][]string{
 
 // forbidden lists what a package may not import.
 var forbidden = map[string][]string{
-	"balance":          {"net", "os", "log", "log/slog"},
-	"internal/overlay": {"net", "os", "log", "log/slog", "time"},
-	"internal/proxy":   {"net", "os", "log", "log/slog", "time"},
-	"conf":             {"net", "log", "log/slog"},
+	"balance":              {"net", "os", "log", "log/slog"},
+	"internal/overlay":     {"net", "os", "log", "log/slog", "time"},
+	"internal/proxy":       {"net", "os", "log", "log/slog", "time"},
+	"internal/clienthello": {"net", "os", "log", "log/slog", "time"},
+	"conf":                 {"net", "log", "log/slog"},
 }
 
 func TestImports(t *testing.T) {

@@ -75,7 +75,7 @@ func (f *fakeWeir) Metrics() status.Metrics {
 	return status.Metrics{
 		Version: "test", DialDurations: h, Loops: []status.LoopMetrics{{}}, Hooks: []status.Hook{{Name: "h", Kind: "exec"}},
 		Listeners: []status.ListenerMetrics{{
-			Name: "l", Durations: h, Ended: []status.Ended{{Phase: "relay", Reason: "client_closed", Count: 2}},
+			Name: "l", Routes: []status.Route{{Name: "default", SessionsTotal: 7}}, Durations: h, Ended: []status.Ended{{Phase: "relay", Reason: "client_closed", Count: 2}},
 			Dropped: []status.ReasonCount{{Reason: "no_server", Count: 3}}, Rejected: []status.ReasonCount{{Reason: "denied", Count: 4}},
 		}},
 		Clusters: []status.ClusterMetrics{{

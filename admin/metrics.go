@@ -69,6 +69,11 @@ func metricTable() []metric {
 		{"weir_clients_waiting", gauge, "listener", "Clients in the kernel's queue because a limit is reached (when_full).", perListener(func(l *status.ListenerMetrics) float64 { return float64(l.Waiting) })},
 		{"weir_sessions_limit", gauge, "", "Limit on the sessions of the process.", func(f *family, s *snapshot) { f.value(float64(s.MaxSessions)) }},
 		{"weir_sessions_total", counter, "listener", "Sessions started.", perListener(func(l *status.ListenerMetrics) float64 { return float64(l.SessionsTotal) })},
+		{"weir_route_sessions_total", counter, "listener, route", "Sessions that a route has sent to its cluster. Absent for listeners without routes.", eachListener(func(f *family, l *status.ListenerMetrics) {
+			for _, r := range l.Routes {
+				f.count(r.SessionsTotal, l.Name, r.Name)
+			}
+		})},
 		{"weir_sessions_ended_total", counter, "listener, phase, reason", "Sessions ended, by phase and reason.", eachListener(func(f *family, l *status.ListenerMetrics) {
 			for _, e := range l.Ended {
 				f.count(e.Count, l.Name, e.Phase, e.Reason)

@@ -19,7 +19,9 @@ func (d *decoder) advise(all *draft, clusters map[string]*clusterDraft) {
 			continue
 		}
 		var lacks []string
-		if c := clusters[l.Cluster]; l.Protocol == "tcp" && l.ClientIdleTimeout == 0 && c != nil && c.ServerIdleTimeout == 0 {
+		if l.Protocol == "tcp" && l.ClientIdleTimeout == 0 && slices.ContainsFunc(l.Clusters(), func(name string) bool {
+			return clusters[name] != nil && clusters[name].ServerIdleTimeout == 0
+		}) {
 			lacks = append(lacks, "no idle timeout (client_idle_timeout)")
 		}
 		if key := l.perSourceKey(); key != "" {

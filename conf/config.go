@@ -80,7 +80,8 @@ type Listener struct {
 	Addresses []Address // never host names; port ranges are already expanded
 	Protocol  string    // tcp or udp
 	Cluster   string
-	Levels    []int // indexes into the cluster's levels, in the order to try; nil = all in file order
+	Levels    []int   // indexes into the cluster's levels, in the order to try; nil = all in file order
+	Routes    []Route // in the order in which they are tried; clients that match none go to Cluster
 
 	Allow                   Clients // empty = every client
 	Deny                    Clients // wins over Allow
@@ -94,6 +95,8 @@ type Listener struct {
 	AcceptProxy    bool          // every client must send a PROXY header
 	TrustedProxies Clients       // clients that may send PROXY headers; clients of unix sockets may always
 	ProxyTimeout   time.Duration // > 0; from accept to the last byte of the header
+
+	PrereadTimeout time.Duration // > 0; for the whole ClientHello
 
 	ClientIdleTimeout time.Duration // 0 = none
 	HalfCloseTimeout  time.Duration // > 0

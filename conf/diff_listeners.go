@@ -24,7 +24,7 @@ func (w *differ) listeners(running, wanted *Config) {
 	kept := make(map[listenID]bool)
 	for j := range wanted.Listeners {
 		l := &wanted.Listeners[j]
-		fresh := PlanStep{Action: Add, Object: ObjectListener, Name: l.Name, Protocol: l.Protocol, Note: "to cluster " + l.Cluster}
+		fresh := PlanStep{Action: Add, Object: ObjectListener, Name: l.Name, Protocol: l.Protocol, Note: listenerNote(l)}
 		from := make(map[int][]Address)
 		for _, a := range l.Addresses {
 			id := listenID{l.Protocol, a}
@@ -63,7 +63,36 @@ func (w *differ) listener(a, b *Listener) []Detail {
 	if x, y := showLevels(w.running, a), showLevels(w.wanted, b); !slices.Equal(a.Levels, b.Levels) || x != y && a.Cluster == b.Cluster {
 		out = append(out, Detail{Key: "levels", From: x, To: y})
 	}
+	return append(out, routeDetails(a, b)...)
+}
+
+func listenerNote(l *Listener) string {
+	if len(l.Routes) == 0 {
+		return "to cluster " + l.Cluster
+	}
+	return fmt.Sprintf("to cluster %s, %s", l.Cluster, count(len(l.Routes), "route"))
+}
+
+// routeDetails compares the routes of two listeners, by position.
+func routeDetails(a, b *Listener) (out []Detail) {
+	for i := range max(len(a.Routes), len(b.Routes)) {
+		x, y := a.showRoute(i), b.showRoute(i)
+		if x != y {
+			out = append(out, Detail{Key: fmt.Sprintf("route[%d]", i), From: x, To: y})
+		}
+	}
 	return out
+}
+
+// showRoute formats route i, or returns "none".
+func (l *Listener) showRoute(i int) string {
+	if i >= len(l.Routes) {
+		return "none"
+	}
+	if name := l.Routes[i].Name; name != "" {
+		return name + ": " + l.Routes[i].String()
+	}
+	return l.Routes[i].String()
 }
 
 // showLevels formats the levels that a listener tries, by name and number.

@@ -10,8 +10,11 @@ import (
 
 // HashKeys returns the legal values of hash_key, without those that give the type of a TLV by number.
 func HashKeys() []string {
-	return []string{"client_ip", "client_ip_port", "local_address", "proxy_authority"}
+	return []string{"client_ip", "client_ip_port", "local_address", "proxy_authority", hashSNI}
 }
+
+// hashSNI is the hash_key that is the server name of the client's ClientHello.
+const hashSNI = "sni"
 
 // hashTLV is the prefix of a hash_key that is a TLV of the PROXY header; the type follows.
 const hashTLV = "proxy_tlv:"
@@ -23,7 +26,7 @@ const (
 )
 
 func hashKeyType() valueType[string] {
-	words := oneOf(append(HashKeys(), hashTLV+"0xNN"), map[string]string{"source": "client_ip", "src": "client_ip", "remote_addr": "client_ip"})
+	words := oneOf(append(HashKeys(), hashTLV+"0xNN"), map[string]string{"source": "client_ip", "src": "client_ip", "remote_addr": "client_ip", "ssl_preread_server_name": hashSNI, "server_name": hashSNI})
 	named := words.parse
 	words.parse = func(n *tree.Node) (string, error) {
 		s, _ := n.Value.(string)
@@ -55,4 +58,9 @@ func (c *Cluster) ProxyTLV() (typ byte, ok bool) {
 	}
 	n, err := strconv.ParseUint(number, 16, 8)
 	return byte(n), err == nil
+}
+
+// HashesSNI reports whether servers are chosen by the server name of the client's ClientHello.
+func (c *Cluster) HashesSNI() bool {
+	return (c.Balance == "hash" || c.Balance == "maglev") && c.HashKey == hashSNI
 }

@@ -61,6 +61,9 @@ func listenerKeys() []key[listenerDraft] {
 				"unix sockets.").withAliases("set_real_ip_from"),
 		scalar("proxy_timeout", positiveDuration(), "5s", func(l *listenerDraft) *time.Duration { return &field(l).ProxyTimeout },
 			"Maximum time from accept to the last byte of the PROXY header.").onlyFor("tcp"),
+		scalar("preread_timeout", positiveDuration(), "5s", func(l *listenerDraft) *time.Duration { return &field(l).PrereadTimeout },
+			"Maximum time for the client's TLS ClientHello, on listeners that wait for it: those with `sni` or `alpn` in a route, or with "+
+				"a cluster with `hash_key = \"sni\"`.").withAliases("ssl_preread", "inspect_delay", "tcp-request inspect-delay").onlyFor("tcp"),
 		scalar("client_idle_timeout", durationOrZero(), "0s", func(l *listenerDraft) *time.Duration { return &field(l).ClientIdleTimeout },
 			"Ends a session after this time without a byte in either direction on the client side; 0 = never.").withAliases("timeout", "idle_timeout", "timeout_client", "timeout client").onlyFor("tcp"),
 		scalar("half_close_timeout", positiveDuration(), "30s", func(l *listenerDraft) *time.Duration { return &field(l).HalfCloseTimeout },
@@ -96,6 +99,8 @@ func listenerKeys() []key[listenerDraft] {
 				"see [below](#udp-listeners).").withAliases("udp_max_sessions").onlyFor("udp"),
 		scalar("max_flows_per_source", integerType(0, maxInt), "0", func(l *listenerDraft) *int { return &field(l).MaxFlowsPerSource },
 			"udp: maximum number of concurrent flows per source; 0 = no limit.").onlyFor("udp"),
+		tables("route", "Clients that another cluster serves, by TLS server name, protocol or address: see [below](#routes). The first route that matches applies.", decodeRoute).
+			withAliases("routes", "rule", "rules", "use_backend", "acl", "map"),
 	}
 }
 
@@ -114,6 +119,7 @@ type listenerDraft struct {
 	node   *tree.Node
 	ranges []listenRange
 	levels []levelReference
+	routes []routeDraft
 }
 
 // listenRange is an address as written, before its ports are expanded.
@@ -145,6 +151,7 @@ func finishListener(d *decoder, n *tree.Node, l *listenerDraft) {
 			d.errorAtKey(at, "%s applies to unix sockets; this listener has none", name)
 		}
 	}
+	l.finishRoutes(d, n)
 	if l.Protocol == "udp" {
 		for _, r := range l.ranges {
 			if r.Path != "" {

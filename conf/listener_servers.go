@@ -31,25 +31,34 @@ func findUDPErrors(listeners []Listener, clusters []Cluster) (found []serverErro
 	}
 	for i := range listeners {
 		l := &listeners[i]
-		j, known := index[l.Cluster]
-		if l.Protocol != "udp" || !known {
+		if l.Protocol != "udp" {
 			continue
 		}
-		for k, level := range clusters[j].Levels {
-			if !l.usesLevel(k) {
-				continue
+		for _, name := range l.Clusters() {
+			if j, known := index[name]; known {
+				found = append(found, l.findUDPErrors(i, j, &clusters[j])...)
 			}
-			for n, s := range level.Servers {
-				e := serverError{listener: i, cluster: j, level: k, server: n, listenerKey: "cluster"}
-				if s.SendProxy == "v1" {
-					e.key, e.text = "send_proxy", fmt.Sprintf("PROXY v1 is TCP only; use v2: cluster %s serves the udp listener %s", l.Cluster, l.Name)
-					found = append(found, e)
-				}
-				if s.Address.Path != "" {
-					e.key, e.rest = "address", " cannot reach"
-					e.text = fmt.Sprintf("cluster %s: server %s is a unix socket, which the udp listener %s", l.Cluster, s.Name, l.Name)
-					found = append(found, e)
-				}
+		}
+	}
+	return found
+}
+
+// findUDPErrors finds servers of a cluster that the udp listener cannot use. i and j are the indexes of the two.
+func (l *Listener) findUDPErrors(i, j int, c *Cluster) (found []serverError) {
+	for k, level := range c.Levels {
+		if !l.usesLevel(c.Name, k) {
+			continue
+		}
+		for n, s := range level.Servers {
+			e := serverError{listener: i, cluster: j, level: k, server: n, listenerKey: "cluster"}
+			if s.SendProxy == "v1" {
+				e.key, e.text = "send_proxy", fmt.Sprintf("PROXY v1 is TCP only; use v2: cluster %s serves the udp listener %s", c.Name, l.Name)
+				found = append(found, e)
+			}
+			if s.Address.Path != "" {
+				e.key, e.rest = "address", " cannot reach"
+				e.text = fmt.Sprintf("cluster %s: server %s is a unix socket, which the udp listener %s", c.Name, s.Name, l.Name)
+				found = append(found, e)
 			}
 		}
 	}

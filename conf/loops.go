@@ -62,7 +62,9 @@ func findLoopsOn(listeners []Listener, clusters []Cluster, addresses func(Addres
 		}
 		for i, l := range listeners {
 			if l.Protocol == protocol {
-				f.users[l.Cluster] = append(f.users[l.Cluster], i)
+				for _, name := range l.Clusters() {
+					f.users[name] = append(f.users[name], i)
+				}
 			}
 		}
 		if len(f.sockets) > 0 {
@@ -89,7 +91,7 @@ func (f *loopFinder) find(udp bool) (found []serverError) {
 				}
 				used := false
 				for _, user := range f.users[c.Name] {
-					if f.listeners[user].usesLevel(j) {
+					if f.listeners[user].usesLevel(c.Name, j) {
 						next[user], used = append(next[user], to), true
 					}
 				}
@@ -103,7 +105,7 @@ func (f *loopFinder) find(udp bool) (found []serverError) {
 	for _, e := range reached {
 		c, l := &f.clusters[e.cluster], &f.listeners[e.listener]
 		server := fmt.Sprintf("cluster %s: server %s", c.Name, c.Levels[e.level].Servers[e.server].Name)
-		users := slices.DeleteFunc(slices.Clone(f.users[c.Name]), func(u int) bool { return !f.listeners[u].usesLevel(e.level) })
+		users := slices.DeleteFunc(slices.Clone(f.users[c.Name]), func(u int) bool { return !f.listeners[u].usesLevel(c.Name, e.level) })
 		back := slices.IndexFunc(users, func(u int) bool { return group[u] == group[e.listener] })
 		switch {
 		case slices.Contains(users, e.listener):
@@ -171,8 +173,20 @@ func cycles(next [][]int) (component []int) {
 	return component
 }
 
-// usesLevel reports whether the listener tries the level with index i of its cluster.
-func (l *Listener) usesLevel(i int) bool { return l.Levels == nil || slices.Contains(l.Levels, i) }
+// usesLevel reports whether the listener tries the level with index i of one of its clusters. Routes try all levels.
+func (l *Listener) usesLevel(cluster string, i int) bool {
+	if cluster == l.Cluster && (l.Levels == nil || slices.Contains(l.Levels, i)) {
+		return true
+	}
+	return slices.ContainsFunc(l.Routes, func(r Route) bool {
+		for name := range r.Clusters() {
+			if name == cluster {
+				return true
+			}
+		}
+		return false
+	})
+}
 
 // reachedBy returns the listener that a connection to an address certainly reaches: the one that has the address, or for
 // an address of the host the one that has all addresses at that port.

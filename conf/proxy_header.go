@@ -15,7 +15,9 @@ func (d *decoder) validateProxyHeaders(all *draft, clusters map[string]*clusterD
 		l := &all.listeners[i]
 		switch {
 		case l.AcceptProxy:
-			headers[l.Cluster] = true
+			for _, name := range l.Clusters() {
+				headers[name] = true
+			}
 			d.validateTrustedProxies(l)
 		case l.node.Get("accept_proxy") == nil || l.node.Get("accept_proxy").Value == false:
 			for _, name := range []string{"trusted_proxies", "proxy_timeout"} {

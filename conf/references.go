@@ -24,6 +24,7 @@ func (d *decoder) linkReferences(all *draft) {
 	for i := range all.listeners {
 		l := &all.listeners[i]
 		at := l.node.Get("cluster")
+		d.linkRoutes(all, l, clusters, used)
 		if at == nil || l.Cluster == "" {
 			continue
 		}
@@ -38,6 +39,7 @@ func (d *decoder) linkReferences(all *draft) {
 		d.linkLevels(l, c)
 	}
 	d.validateProxyHeaders(all, clusters)
+	d.validateHellos(all, clusters)
 	d.validateAdminAddresses(all)
 	d.validateAdminAccess(all)
 	d.validateServers(all)

@@ -139,6 +139,7 @@ type schema struct {
 	log      []key[Log]
 	admin    []key[adminDraft]
 	listener []key[listenerDraft]
+	route    []key[routeDraft]
 	cluster  []key[clusterDraft]
 	level    []key[levelDraft]
 	server   []key[Server]
@@ -151,7 +152,7 @@ type schema struct {
 
 func newSchema() schema {
 	return schema{
-		root: rootKeys(), runtime: runtimeKeys(), log: logKeys(), admin: adminKeys(), listener: listenerKeys(), cluster: clusterKeys(),
+		root: rootKeys(), runtime: runtimeKeys(), log: logKeys(), admin: adminKeys(), listener: listenerKeys(), route: routeKeys(), cluster: clusterKeys(),
 		level: levelKeys(), server: serverKeys(), check: checkKeys(), step: stepKeys(), topology: topologyKeys(), discover: discoverKeys(), event: hookKeys(),
 	}
 }

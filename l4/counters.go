@@ -200,14 +200,15 @@ func (p *Plane) Counters() []LoopCounters {
 }
 
 // flushBytes adds the bytes moved since the last call to the counters.
-func (s *session) flushBytes() {
+func (s *session) flushBytes(l *loop) {
 	up, down := s.up.bytes-s.flushedUp, s.down.bytes-s.flushedDown
 	if up|down == 0 {
 		return
 	}
 	s.flushedUp, s.flushedDown = s.up.bytes, s.down.bytes
-	store(&s.counters.BytesUp, s.counters.BytesUp+up)
-	store(&s.counters.BytesDown, s.counters.BytesDown+down)
+	t := s.counters(l)
+	store(&t.BytesUp, t.BytesUp+up)
+	store(&t.BytesDown, t.BytesDown+down)
 	if s.serverCounts != nil {
 		store(&s.serverCounts.up, s.serverCounts.up+up)
 		store(&s.serverCounts.down, s.serverCounts.down+down)
@@ -218,8 +219,8 @@ func (s *session) flushBytes() {
 func (l *loop) flushAllBytes() {
 	for i, s := range l.dirty {
 		s.dirty = false
-		if s.counters != nil { // not ended
-			s.flushBytes()
+		if s.phase != PhaseNone { // not ended
+			s.flushBytes(l)
 			s.watchSilence(l)
 		}
 		l.dirty[i] = nil

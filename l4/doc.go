@@ -8,6 +8,8 @@
 //	                                   this loop, or of one that has clearly fewer.
 //	proxy_header  tcp_proxy_header.go  With accept_proxy, the PROXY header is awaited, and admission checks its client.
 //	admit         tcp_accept.go        A client over a limit is pending for a moment: a slot may be about to come free.
+//	client_hello  tcp_client_hello.go  With routes by TLS server name or protocol, the ClientHello is awaited, and a route
+//	                                   (route.go) chooses the settings of the session.
 //	hold          tcp_hold.go          With hold_timeout, a session that no server can serve now waits, without a buffer.
 //	queue         tcp_queue.go         If all servers are at max_sessions, the session waits in the cluster's queue.
 //	dial          tcp_dial.go          The cluster grants a lease on a server, and a non-blocking connect starts, limited

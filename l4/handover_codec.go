@@ -4,9 +4,9 @@ package l4
 // (encoding/binary); strings and bytes have their length before them.
 //
 //     batch    format, bindings, sessions
-//     binding  address and name of the listener, cluster, level, server and its address, PROXY header that it gets;
+//     binding  address and name of the listener, cluster, level, server and its address, route, PROXY header that it gets;
 //              timeouts and records of its sessions
-//     session  binding, id, client, times, state of both sockets, both streams with the bytes that wait in them
+//     session  binding, id, client, server name, times, state of both sockets, both streams with the bytes that wait in them
 //
 // The descriptors of a session are, in this order: the client's socket, the server's, then both ends of the pipe of
 // each stream that has one. A session that is held has only the first, and its hold instead of the server's socket and the
@@ -45,6 +45,7 @@ type Binding struct {
 	Level    string // its name or number
 	Server   string
 	At       string // the server's address when it was picked, as in the configuration
+	Route    string // of the listener, as in Settings
 
 	sendProxy uint8 // as in Target
 	limitTLVs bool  // proxyTLVs are those that are passed on, else all
@@ -67,6 +68,7 @@ type sessionState struct {
 	binding    int
 	id         uint64
 	clientAddr netip.AddrPort
+	serverName string // in the client's ClientHello
 
 	startedAt, clientActiveAt, serverActiveAt, halfClosedAt time.Duration
 	connected, firstByte                                    since
@@ -174,7 +176,7 @@ func appendBindings(b []byte, bindings []Binding) []byte {
 	b = binary.AppendUvarint(b, uint64(len(bindings)))
 	for i := range bindings {
 		x := &bindings[i]
-		for _, s := range [...]string{x.Address, x.Listener, x.Cluster, x.Level, x.Server, x.At} {
+		for _, s := range [...]string{x.Address, x.Listener, x.Cluster, x.Level, x.Server, x.At, x.Route} {
 			b = appendText(b, s)
 		}
 		b = append(b, x.sendProxy)
@@ -195,6 +197,7 @@ func (t *sessionState) encode(b []byte) []byte {
 	b = binary.AppendUvarint(b, uint64(t.binding))
 	b = binary.AppendUvarint(b, t.id)
 	b = appendAddress(b, t.clientAddr)
+	b = appendText(b, t.serverName)
 	for _, d := range [...]time.Duration{t.startedAt, t.clientActiveAt, t.serverActiveAt, t.halfClosedAt} {
 		b = binary.AppendVarint(b, int64(d))
 	}
@@ -334,7 +337,7 @@ func (r *batchReader) end(needed, descriptors int) {
 
 func (r *batchReader) bindings() (bindings []Binding) {
 	for range r.number(maxDescriptors, "bindings") {
-		x := Binding{Address: r.text("listener"), Listener: r.text("listener"), Cluster: r.text("cluster"), Level: r.text("level"), Server: r.text("server"), At: r.text("server")}
+		x := Binding{Address: r.text("listener"), Listener: r.text("listener"), Cluster: r.text("cluster"), Level: r.text("level"), Server: r.text("server"), At: r.text("server"), Route: r.text("route")}
 		x.sendProxy = uint8(r.number(2, "PROXY header"))
 		r.flags("PROXY header", &x.limitTLVs)
 		for i := range x.proxyTLVs {
@@ -361,6 +364,7 @@ func (r *batchReader) session(bindings int) sessionState {
 	}
 	t.id = r.number(math.MaxUint64, "id")
 	t.clientAddr = r.address("client")
+	t.serverName = r.text("server name")
 	t.startedAt, t.clientActiveAt, t.serverActiveAt = r.duration("time"), r.duration("time"), r.duration("time")
 	t.halfClosedAt = r.nonNegative("time")
 	t.connected, t.firstByte = since(r.number(math.MaxUint32, "time")), since(r.number(math.MaxUint32, "time"))

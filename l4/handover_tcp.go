@@ -152,7 +152,7 @@ func (s *session) canHandOver(now time.Duration) bool {
 // binding returns what the session has in common with others.
 func (s *session) binding() Binding {
 	at := Binding{
-		Address: s.listener.at.String(), Listener: s.set.Name, Cluster: s.set.ClusterName,
+		Address: s.listener.at.String(), Listener: s.set.Name, Cluster: s.set.ClusterName, Route: s.set.Route,
 		clientIdle: s.set.ClientIdle, serverIdle: s.set.ServerIdle, halfClose: s.set.HalfClose,
 		keepalive: s.set.Keepalive, userTimeout: s.set.UserTimeout, records: s.set.Records,
 	}
@@ -168,7 +168,7 @@ func (s *session) binding() Binding {
 func (s *session) state() sessionState {
 	t := sessionState{
 		id: s.id, clientAddr: s.clientAddr.get(), startedAt: s.startedAt, clientActiveAt: s.clientActiveAt, serverActiveAt: s.serverActiveAt, halfClosedAt: s.halfClosedAt,
-		connected: s.connected, firstByte: s.firstByte, attemptCount: s.attemptCount, keepaliveSet: s.has(keepaliveSet), askedLast: s.has(askedLast),
+		serverName: s.serverName(), connected: s.connected, firstByte: s.firstByte, attemptCount: s.attemptCount, keepaliveSet: s.has(keepaliveSet), askedLast: s.has(askedLast),
 		client: s.client.state(), server: s.server.state(), up: s.up.state(), down: s.down.state(),
 	}
 	if d := s.dialer; s.phase == PhaseHold {
@@ -202,7 +202,7 @@ func (s *session) freeze(l *loop) {
 	s.queued = false
 	l.wheel.stop(&s.timer)
 	l.forgetSilence(s)
-	s.flushBytes()
+	s.flushBytes(l)
 	epollControl(l.epfd, unix.EPOLL_CTL_DEL, s.client.fd, 0, 0, 0)
 	if s.server.fd >= 0 {
 		epollControl(l.epfd, unix.EPOLL_CTL_DEL, s.server.fd, 0, 0, 0)
@@ -235,7 +235,8 @@ func (x *HandoverBatch) each(session func(*loop, *session), flow func(*loop, *fl
 
 // handOver frees a session that the other process has. Closing its sockets has no effect on the peers.
 func (s *session) handOver(l *loop) {
-	store(&s.counters.HandedOver, s.counters.HandedOver+1)
+	counters := s.counters(l)
+	store(&counters.HandedOver, counters.HandedOver+1)
 	s.lease.Done(l.now)
 	s.set.Admission.release(&s.claim, s.clientAddr.get().Addr())
 	l.plane.releaseSession()
@@ -395,9 +396,9 @@ func (p *Plane) LastID() uint64 {
 func (set *Settings) withBinding(at *Binding, level int) *Settings {
 	s := *set
 	s.ClientIdle, s.ServerIdle, s.HalfClose = at.clientIdle, at.serverIdle, at.halfClose
-	s.Keepalive, s.UserTimeout, s.Records = at.keepalive, at.userTimeout, at.records
+	s.Keepalive, s.UserTimeout, s.Records, s.Route = at.keepalive, at.userTimeout, at.records, at.Route
 	if s.ClientIdle == set.ClientIdle && s.ServerIdle == set.ServerIdle && s.HalfClose == set.HalfClose && s.Keepalive == set.Keepalive &&
-		s.UserTimeout == set.UserTimeout && s.Records == set.Records && set.LevelName(level) == at.Level {
+		s.UserTimeout == set.UserTimeout && s.Records == set.Records && s.Route == set.Route && set.LevelName(level) == at.Level {
 		return set
 	}
 	if s.LevelName(level) != at.Level {
@@ -418,8 +419,9 @@ func (l *loop) takeOver(t *sessionState, h *LocalBinding, lease balance.Lease, f
 	s.clientAddr.set(t.clientAddr)
 	s.lease = lease
 	s.claim = s.set.Admission.acquireUnchecked(t.clientAddr.Addr())
-	s.counters = &h.Listener.counters[l.index]
-	store(&s.counters.TakenOver, s.counters.TakenOver+1)
+	counters := s.counters(l)
+	store(&counters.TakenOver, counters.TakenOver+1)
+	s.setServerName(t.serverName)
 	if server := s.lease.Server(); server != nil {
 		s.serverCounts = targetOf(server).counts(l)
 	}

@@ -20,7 +20,7 @@ import (
 )
 
 // FlowFormat is the version of the encoding of flows. Every change of the encoding changes it.
-const FlowFormat = 6
+const FlowFormat = 7
 
 // flowBatch is the content of a batch of flows: format, bindings, flows.
 type flowBatch struct {
@@ -206,7 +206,7 @@ func noServerReason(fault Reason) Reason {
 
 // binding returns what the flow has in common with others.
 func (f *flow) binding() Binding {
-	at := Binding{Address: f.socket.ln.at.String(), Listener: f.set.Name, Cluster: f.set.ClusterName}
+	at := Binding{Address: f.socket.ln.at.String(), Listener: f.set.Name, Cluster: f.set.ClusterName, Route: f.set.Route}
 	if server := f.lease.Server(); server != nil {
 		at.Server, at.At, at.Level = server.Name(), f.lease.AddressText(), f.set.LevelName(f.lease.Level())
 	}

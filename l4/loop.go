@@ -71,6 +71,7 @@ type loop struct {
 	runQueue []*session // sessions with work left
 	dirty    []*session // have bytes that are not counted yet; may hold a session twice, or one that has ended
 	dialers  dialerPool
+	hellos   []byte                // for a ClientHello that does not fit scratch; nil = there was none
 	silent   map[*session]silences // hosts that have not acknowledged bytes at the last look
 
 	// UDP, owned by the loop.
@@ -404,7 +405,9 @@ func (l *loop) freeSession(s *session) {
 // recordSession passes the record of an ended session on. Its lease is released; its sockets are still open.
 func (l *loop) recordSession(s *session, server *balance.Server, level int) {
 	if l.wantsRecord(s.set, s.end) {
-		l.plane.record(s.record(l.now, s.clientAddr.get(), server, level, s.up.bytes, s.down.bytes, s.end))
+		r := s.record(l.now, s.clientAddr.get(), server, level, s.up.bytes, s.down.bytes, s.end)
+		r.SNI = s.serverName()
+		l.plane.record(r)
 	}
 }
 

@@ -43,7 +43,9 @@ func (s *session) identity() SessionIdentity {
 }
 
 func (s *session) info(now time.Duration) SessionInfo {
-	return s.sessionCore.info(now, s.clientAddr.get(), s.up.bytes, s.down.bytes, s.phase)
+	i := s.sessionCore.info(now, s.clientAddr.get(), s.up.bytes, s.down.bytes, s.phase)
+	i.SNI = s.serverName()
+	return i
 }
 
 func (f *flow) admission() (*Admission, *admissionClaim, netip.Addr) {

@@ -25,6 +25,8 @@ type Record struct {
 	ID        uint64
 	Listener  string
 	Client    netip.AddrPort // zero on a unix socket
+	SNI       string         // the server name in the client's ClientHello; "" = none, or not read
+	Route     string         // that has chosen the cluster; "" = none
 	Cluster   string
 	Level     string // "" if no server was picked
 	Server    string // the last one picked; "" if none was
@@ -40,7 +42,7 @@ type Record struct {
 // record returns the record of a session with the server of its lease, which may be released already.
 func (c *sessionCore) record(now time.Duration, client netip.AddrPort, server *balance.Server, level int, up, down uint64, end Termination) Record {
 	r := Record{
-		ID: c.id, Listener: c.set.Name, Client: client, Cluster: c.set.ClusterName,
+		ID: c.id, Listener: c.set.Name, Client: client, Route: c.set.Route, Cluster: c.set.ClusterName,
 		Attempts: int(c.attemptCount), Connect: -1, FirstByte: -1, Duration: now - c.startedAt,
 		BytesUp: up, BytesDown: down, Termination: end,
 	}
@@ -61,6 +63,8 @@ type SessionInfo struct {
 	ID        uint64
 	Listener  string
 	Client    netip.AddrPort // zero on a unix socket
+	SNI       string         // as in Record
+	Route     string         // as in Record
 	Cluster   string
 	Level     string // "" while no server is picked
 	Server    string
@@ -73,7 +77,7 @@ type SessionInfo struct {
 func (c *sessionCore) info(now time.Duration, client netip.AddrPort, up, down uint64, phase Phase) SessionInfo {
 	r := c.record(now, client, c.lease.Server(), c.lease.Level(), up, down, Termination{Phase: phase})
 	return SessionInfo{
-		ID: r.ID, Listener: r.Listener, Client: client, Cluster: r.Cluster, Level: r.Level, Server: r.Server, Phase: phase,
+		ID: r.ID, Listener: r.Listener, Client: client, Route: r.Route, Cluster: r.Cluster, Level: r.Level, Server: r.Server, Phase: phase,
 		BytesUp: up, BytesDown: down, Age: r.Duration,
 	}
 }

@@ -21,6 +21,7 @@ const (
 	HashClientIPPort
 	HashLocalAddress
 	HashProxyTLV
+	HashServerName
 )
 
 // Records selects the ended sessions that are recorded.
@@ -42,7 +43,10 @@ type Settings struct {
 	LevelNames  map[int]string // names or numbers of the levels by key, for records
 	Levels      []int          // keys of the cluster's levels to try, in order; nil = all
 	Hash        HashKey
-	HashTLV     byte // with HashProxyTLV: the type
+	Routes      *Routes     // choose the settings of a session by its client; nil = these are its settings
+	Route       string      // the name of the route that has chosen these; "" = none
+	RouteStats  *RouteStats // of that route; nil = not counted
+	HashTLV     byte        // with HashProxyTLV: the type
 	Records     Records
 	Admission   Admission
 
@@ -115,7 +119,7 @@ func (set *Settings) keepalive(fd int32) {
 // to. header is its PROXY header; nil = none.
 func (set *Settings) hashKey(client netip.AddrPort, local func() netip.AddrPort, header *proxy.Header) (uint64, bool) {
 	switch set.Hash {
-	case NoHash:
+	case NoHash, HashServerName: // a datagram has no ClientHello
 		return 0, false
 	case HashProxyTLV:
 		if header == nil {

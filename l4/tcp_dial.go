@@ -65,8 +65,8 @@ func (s *session) start(l *loop, c *acceptedClient) {
 	s.startedAt, s.clientActiveAt, s.serverActiveAt = l.now, l.now, l.now
 	s.client = socket{fd: fd, nodelay: true, local: !c.addr.IsValid()} // TCP_NODELAY is inherited from the listen socket
 	s.server = socket{fd: -1}
-	s.counters = &ln.counters[l.index]
-	store(&s.counters.Sessions, s.counters.Sessions+1)
+	counters := s.counters(l)
+	store(&counters.Sessions, counters.Sessions+1)
 	s.phase = PhaseAccept
 	if c.set.AcceptProxy {
 		s.awaitHeader(l)
@@ -85,6 +85,10 @@ func (s *session) accept(l *loop) {
 	}
 	s.dialer = l.dialers.get()
 	s.dialer.startedAt = s.startedAt
+	if s.set.Routes != nil {
+		s.route(l)
+		return
+	}
 	s.startAttempts(nil)
 	s.pick(l)
 }
@@ -93,6 +97,11 @@ func (s *session) accept(l *loop) {
 func (s *session) startAttempts(header *proxy.Header) {
 	t := &s.dialer.attempts
 	t.Levels, t.Hold = s.set.Levels, s.set.HoldTimeout > 0
+	if s.set.Hash == HashServerName {
+		name := s.serverName()
+		t.Key, t.Keyed = balance.HashKey([]byte(name)), name != ""
+		return
+	}
 	t.Key, t.Keyed = s.set.hashKey(s.clientAddr.get(), s.destination, header)
 }
 

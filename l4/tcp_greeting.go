@@ -178,7 +178,7 @@ func (s *session) refused(l *loop, r refusal) {
 // retry closes the connection to a server that has refused, and picks the next one after the other events of this round: one
 // of them may be of the closed socket.
 func (s *session) retry(l *loop) {
-	s.flushBytes()
+	s.flushBytes(l)
 	s.server.close(true)
 	s.serverCounts, s.connected, s.halfClosedAt = nil, 0, 0
 	s.note(keepaliveSet, false)

@@ -113,6 +113,7 @@ func (s *session) changeHold(l *loop, set *Settings) {
 	lease, _ := old.Cluster.StopHold(l.now, &d.waiter)
 	lease.Done(l.now)
 	s.leaveHold(l)
+	set = s.routed(l, set)
 	if set.Cluster != old.Cluster {
 		s.endHold(balance.HoldEnded)
 		d.attempts = balance.Attempts{}
@@ -160,6 +161,7 @@ func (s *session) takeOverHold(l *loop, t *holdHandover, h *LocalBinding) {
 		set.Cluster, set.ConnectTimeout, set.HoldTimeout = h.Cluster, departedConnectTimeout, t.until-t.since
 		s.set = &set
 	}
+	s.set = s.routed(l, s.set)
 	d := l.dialers.get()
 	s.dialer, s.phase = d, PhaseHandover
 	d.startedAt, d.dest, d.proxyLocal, d.tlvs = l.now, t.dest, t.proxyLocal, append(d.tlvs, t.tlvs...)

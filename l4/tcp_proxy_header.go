@@ -79,7 +79,9 @@ func (s *session) useHeader(l *loop, h *proxy.Header) {
 		s.clientAddr.set(client)
 		d.dest = dest
 	}
-	s.startAttempts(h)
+	if s.set.Routes == nil {
+		s.startAttempts(h)
+	}
 	s.admit(l)
 }
 
@@ -104,6 +106,10 @@ func (s *session) admitted(l *loop, why Rejection) {
 	if why != Admitted {
 		l.countRejection(s.listener, why)
 		s.finish(l, why.reason())
+		return
+	}
+	if s.set.Routes != nil {
+		s.route(l)
 		return
 	}
 	s.pick(l)

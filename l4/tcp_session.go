@@ -1,7 +1,7 @@
 package l4
 
 // A TCP session: its state, and how events reach the method of its phase. A session passes through the files in this
-// order: tcp_accept.go, tcp_proxy_header.go, tcp_hold.go, tcp_queue.go, tcp_dial.go, tcp_relay.go, tcp_abort.go, and finish below. Its state is in
+// order: tcp_accept.go, tcp_proxy_header.go, tcp_client_hello.go, tcp_hold.go, tcp_queue.go, tcp_dial.go, tcp_relay.go, tcp_abort.go, and finish below. Its state is in
 // this struct and in the dialer it has borrowed, nowhere else.
 
 import (
@@ -16,7 +16,7 @@ type session struct {
 	sessionCore
 	listener     *Listener
 	dialer       *dialer       // nil once connected to a server that can no longer refuse
-	counters     *Counters     // the loop's for the listener
+	extra        *extra        // what few sessions need; nil = nothing
 	serverCounts *serverCounts // the loop's for the server, once connected
 	timer        timer[*session]
 
@@ -50,7 +50,16 @@ const (
 	keepaliveSet facts = 1 << iota // keepalive is set on both sockets
 	askedLast                      // the last byte came from the client
 	expired                        // in loop.sweep: the session has reached its maximum age
+	lowWater                       // PhaseClientHello: the client's socket reports when it has enough bytes
 )
+
+// extra is what few sessions need.
+type extra struct {
+	serverName string // in the client's ClientHello; "" = none
+}
+
+// counters returns the loop's counters of the listener.
+func (s *session) counters(l *loop) *Counters { return &s.listener.counters[l.index] }
 
 func (s *session) has(f facts) bool { return s.facts&f != 0 }
 
@@ -104,6 +113,8 @@ func (s *session) step(l *loop) {
 		s.readHeader(l)
 	case PhaseAccept:
 		s.accept(l)
+	case PhaseClientHello:
+		s.readHello(l)
 	case PhaseAdmit, PhaseQueue, PhaseHold: // a FIN does not end a wait
 		if s.client.failed {
 			s.finish(l, ReasonClientReset)
@@ -122,6 +133,8 @@ func (s *session) expire(l *loop) {
 	switch s.phase {
 	case PhaseProxyHeader:
 		s.finish(l, ReasonProxyTimeout)
+	case PhaseClientHello:
+		s.finish(l, ReasonPrereadTimeout)
 	case PhaseQueue:
 		if s.tryTimedOut(l) {
 			s.finish(l, ReasonTryTimeout)
@@ -195,10 +208,11 @@ func (s *session) finish(l *loop, reason Reason) {
 	s.set.Admission.release(&s.claim, s.clientAddr.get().Addr())
 	s.up.release(l)
 	s.down.release(l)
-	s.flushBytes()
-	ended := &s.counters.Ended[s.end.index()]
+	s.flushBytes(l)
+	counters := s.counters(l)
+	ended := &counters.Ended[s.end.index()]
 	store(ended, *ended+1)
-	s.counters.Lifetime.add(l.now - s.startedAt)
+	counters.Lifetime.add(l.now - s.startedAt)
 	l.recordSession(s, server, level)
 	l.plane.releaseSession() // after counting: an observer that waits for the last session reads the counters next
 	s.removeHop(l)

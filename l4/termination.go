@@ -14,6 +14,7 @@ const (
 	PhaseAccept                   // waits for the first event of its client socket
 	PhaseProxyHeader              // waits for the client's PROXY header
 	PhaseAdmit                    // waits briefly for room under a session limit
+	PhaseClientHello              // waits for the client's TLS ClientHello
 	PhaseHold                     // waits up to hold_timeout while no server can serve it
 	PhaseQueue                    // waits up to queue_timeout for a server below its max_sessions
 	PhaseDial                     // picks a server and connects; a flow: has no server
@@ -24,7 +25,7 @@ const (
 	phaseCount
 )
 
-var phaseNames = [phaseCount]string{"", "accept", "proxy_header", "admit", "hold", "queue", "dial", "unanswered", "relay", "abort", "handover"}
+var phaseNames = [phaseCount]string{"", "accept", "proxy_header", "admit", "client_hello", "hold", "queue", "dial", "unanswered", "relay", "abort", "handover"}
 
 // String returns the name that the log, metrics and the API show.
 func (p Phase) String() string { return phaseNames[p] }
@@ -61,6 +62,8 @@ const (
 	ReasonMaxSessionsPerSource    // … max_sessions_per_source
 	ReasonMaxSessionRate          // … max_session_rate
 	ReasonMaxSessionRatePerSource // … max_session_rate_per_source
+	ReasonPrereadTimeout          // preread_timeout
+	ReasonHelloTooLong            // the ClientHello is above the limit
 	ReasonHoldTimeout             // hold_timeout
 	ReasonHoldFull                // max_held
 	ReasonQueueTimeout            // queue_timeout
@@ -92,6 +95,7 @@ const (
 	inRelay       phaseSet = 1 << PhaseRelay
 	inProxyHeader phaseSet = 1 << PhaseProxyHeader
 	inAdmit       phaseSet = 1 << PhaseAdmit
+	inClientHello phaseSet = 1 << PhaseClientHello
 	inHold        phaseSet = 1 << PhaseHold
 	inQueue       phaseSet = 1 << PhaseQueue
 	inDial        phaseSet = 1 << PhaseDial
@@ -99,7 +103,7 @@ const (
 	inHandover    phaseSet = 1 << PhaseHandover
 	inAccept      phaseSet = 1 << PhaseAccept
 	inFlow                 = inDial | inUnanswered | inRelay
-	inAny                  = inAccept | inProxyHeader | inAdmit | inHold | inQueue | inFlow | inHandover
+	inAny                  = inAccept | inProxyHeader | inAdmit | inClientHello | inHold | inQueue | inFlow | inHandover
 )
 
 // reasons holds the name of each reason and the phases in which it can occur.
@@ -109,7 +113,7 @@ var reasons = [reasonCount]struct {
 }{
 	ReasonClientClosed:            {"client_closed", inRelay | inProxyHeader},
 	ReasonServerClosed:            {"server_closed", inRelay},
-	ReasonClientReset:             {"client_reset", inAccept | inProxyHeader | inAdmit | inHold | inQueue | inDial | inRelay},
+	ReasonClientReset:             {"client_reset", inAccept | inProxyHeader | inAdmit | inClientHello | inHold | inQueue | inDial | inRelay},
 	ReasonServerReset:             {"server_reset", inRelay},
 	ReasonClientTimeout:           {"client_timeout", inRelay},
 	ReasonServerTimeout:           {"server_timeout", inRelay},
@@ -132,6 +136,8 @@ var reasons = [reasonCount]struct {
 	ReasonMaxSessionsPerSource:    {"max_sessions_per_source", inAdmit},
 	ReasonMaxSessionRate:          {"max_session_rate", inAdmit},
 	ReasonMaxSessionRatePerSource: {"max_session_rate_per_source", inAdmit},
+	ReasonPrereadTimeout:          {"preread_timeout", inClientHello},
+	ReasonHelloTooLong:            {"client_hello_too_long", inClientHello},
 	ReasonHoldTimeout:             {"hold_timeout", inHold},
 	ReasonHoldFull:                {"hold_full", inHold},
 	ReasonQueueTimeout:            {"queue_timeout", inQueue},
@@ -177,7 +183,7 @@ type Termination struct {
 }
 
 // terminationCount is the number of Terminations.
-const terminationCount = 86
+const terminationCount = 92
 
 // terminations holds every combination of phase and reason, by reason and then phase.
 var terminations = listTerminations()

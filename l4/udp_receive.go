@@ -258,6 +258,10 @@ func (u *udpSocket) findOrStart(l *loop, set *Settings, key *flowKey, header *he
 		*f.header = *header
 		f.header.tlvs = nil
 	}
+	if set.Routes != nil {
+		set = set.Routes.choose(client, 0, nil)
+		set.countRoute()
+	}
 	f.start(l, u, set, key, hash)
 	f.claim = held
 	return f

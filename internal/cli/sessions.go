@@ -38,13 +38,30 @@ func sessionsCommand(flags *clientFlags) *cobra.Command {
 
 func showSessions(w io.Writer, list []status.Session) {
 	slices.SortFunc(list, func(a, b status.Session) int { return cmp.Compare(a.ID, b.ID) })
+	if slices.ContainsFunc(list, func(s status.Session) bool { return s.SNI != "" || s.Route != "" }) {
+		showRoutedSessions(w, list)
+		return
+	}
 	t := columns("!ID", "CLIENT", "SERVER", "PHASE", ">UP", ">DOWN", ">AGE")
 	for _, s := range list {
-		server := s.Cluster
-		if s.Server != "" {
-			server += "/" + s.Server
-		}
-		t.row(s.ID, s.Client, server, s.Phase, size(s.BytesUp), size(s.BytesDown), age(s.AgeSeconds))
+		t.row(s.ID, s.Client, serverOf(&s), s.Phase, size(s.BytesUp), size(s.BytesDown), age(s.AgeSeconds))
 	}
 	t.print(w, "")
+}
+
+// showRoutedSessions is showSessions if some of the sessions have a route or a server name.
+func showRoutedSessions(w io.Writer, list []status.Session) {
+	t := columns("!ID", "CLIENT", "ROUTE", "SNI", "SERVER", "PHASE", ">UP", ">DOWN", ">AGE")
+	for _, s := range list {
+		t.row(s.ID, s.Client, cmp.Or(s.Route, "-"), cmp.Or(s.SNI, "-"), serverOf(&s), s.Phase, size(s.BytesUp), size(s.BytesDown), age(s.AgeSeconds))
+	}
+	t.print(w, "")
+}
+
+// serverOf returns the cluster and server of a session.
+func serverOf(s *status.Session) string {
+	if s.Server == "" {
+		return s.Cluster
+	}
+	return s.Cluster + "/" + s.Server
 }

@@ -5,6 +5,7 @@ package cli
 import (
 	"fmt"
 	"io"
+	"maps"
 	"math"
 	"net/http"
 	"slices"
@@ -46,6 +47,7 @@ func showStatus(w io.Writer, doc status.Document) {
 		t.row(l.Name, address, l.Cluster, l.Sessions, l.SessionsTotal, size(l.BytesUp), size(l.BytesDown))
 	}
 	t.print(w, "")
+	showRoutes(w, doc.Listeners)
 	affected := make(map[string]bool)
 	for _, t := range doc.Problems {
 		affected[t.Cluster] = affected[t.Cluster] || t.Severity != status.Note
@@ -60,6 +62,32 @@ func showStatus(w io.Writer, doc status.Document) {
 	}
 	showHooks(w, doc.Hooks)
 	showLegend(w, doc.Clusters)
+}
+
+// showRoutes prints the routes of listeners, once for each listener.
+func showRoutes(w io.Writer, listeners []status.Listener) {
+	t := columns("LISTENER", "ROUTE", "CONDITIONS", "CLUSTER", ">TOTAL")
+	shown := map[string]bool{}
+	for _, l := range listeners {
+		if shown[l.Name] {
+			continue
+		}
+		shown[l.Name] = len(l.Routes) > 0
+		for _, r := range l.Routes {
+			var clusters []string
+			for _, name := range slices.Sorted(maps.Keys(r.Clusters)) {
+				if len(r.Clusters) > 1 {
+					name += fmt.Sprintf("=%d", r.Clusters[name])
+				}
+				clusters = append(clusters, name)
+			}
+			t.row(l.Name, r.Name, r.Conditions, strings.Join(clusters, " "), r.SessionsTotal)
+		}
+	}
+	if slices.Contains(slices.Collect(maps.Values(shown)), true) {
+		fmt.Fprintln(w)
+		t.print(w, "")
+	}
 }
 
 func showHooks(w io.Writer, hooks []status.Hook) {

@@ -32,6 +32,7 @@ type listenerCounts struct {
 	BytesUp   uint64            `json:"bytes_up"`
 	BytesDown uint64            `json:"bytes_down"`
 	Lifetime  durations         `json:"lifetime"`
+	Routes    map[string]uint64 `json:"routes,omitempty"` // sessions that each has chosen, over all addresses of the listener
 }
 
 type serverCounts struct {
@@ -110,7 +111,10 @@ func (e *Engine) counts(listeners map[string]*l4.Listener) counts {
 	for id, ln := range listeners {
 		sum := ln.Counters()
 		l := listenerCounts{Sessions: sum.Sessions, Admitted: ln.Settings().Admission.State.Sessions(), BytesUp: sum.BytesUp, BytesDown: sum.BytesDown, Lifetime: durationsOf(&sum.Lifetime),
-			Ended: map[string]uint64{}, Rejected: map[string]uint64{}, Dropped: map[string]uint64{}}
+			Ended: map[string]uint64{}, Rejected: map[string]uint64{}, Dropped: map[string]uint64{}, Routes: map[string]uint64{}}
+		for route, stats := range ln.Settings().RouteCounts() {
+			l.Routes[route] = stats.Sessions()
+		}
 		for i, end := range l4.Terminations() {
 			if n := sum.Ended[i]; n > 0 {
 				l.Ended[end.String()] = n
@@ -198,6 +202,9 @@ func (e *Engine) countFrom(c *counts, listeners map[string]*l4.Listener, running
 			sum.Dropped[why] = l.Dropped[why.String()]
 		}
 		ln.SetBaseline(sum)
+		for route, stats := range ln.Settings().RouteCounts() {
+			stats.SetBaseline(l.Routes[route])
+		}
 		ln.Settings().Admission.State.StillAwait(l.Admitted)
 	}
 	for name, held := range c.Held {

@@ -154,53 +154,63 @@ func (r *reload) pruneRetired() {
 
 // listenerSettings returns the settings of a listener for the data plane.
 func (r *reload) listenerSettings(ln *conf.Listener) *l4.Settings {
-	cfg, c := r.next.cfg, r.next.cfg.Cluster(ln.Cluster)
+	cfg := r.next.cfg
 	s := &l4.Settings{
-		Name: ln.Name, Cluster: r.next.clusters[c.Name], ClusterName: c.Name, LevelNames: map[int]string{}, Hash: hashKey(c),
-		ConnectTimeout: c.ConnectTimeout, TryTimeout: c.TryTimeout, QueueTimeout: c.QueueTimeout, HoldTimeout: c.HoldTimeout,
-		Greeting: map[string]l4.Greeting{"mysql": l4.GreetingMySQL, "redis": l4.GreetingRedis}[c.Greeting], GreetingTimeout: cmp.Or(c.GreetingTimeout, c.ConnectTimeout),
-		ClientIdle: ln.ClientIdleTimeout, ServerIdle: c.ServerIdleTimeout, HalfClose: ln.HalfCloseTimeout,
+		Name: ln.Name, ClientIdle: ln.ClientIdleTimeout, HalfClose: ln.HalfCloseTimeout,
 		Keepalive: ln.TCPKeepalive, UserTimeout: ln.TCPUserTimeout, Backlog: ln.Backlog, UnixFile: unixFile(ln),
 		FlowTimeout: ln.FlowTimeout, Drain: cfg.Runtime.DrainTimeout, Responses: ln.Responses,
 		Requests: ln.Requests, MaxFlowAge: ln.MaxFlowAge,
-		MaxAge: c.MaxSessionAge, AgeJitter: c.MaxSessionAgeJitter, Closer: r.e.closings.closer(c.Name),
-	}
-	if typ, ok := c.ProxyTLV(); ok {
-		s.HashTLV = typ
 	}
 	s.WaitWhenFull = ln.WhenFull == "wait"
 	s.Records = map[string]l4.Records{"errors": l4.RecordErrors, "all": l4.RecordAll}[cfg.Log.Sessions]
-	for _, i := range ln.Levels {
-		s.Levels = append(s.Levels, r.e.levels.key(c.Name, c.Levels[i].Name, i))
-	}
-	for i, level := range c.Levels {
-		s.LevelNames[r.e.levels.key(c.Name, level.Name, i)] = c.LevelName(i)
-	}
 	if ln.AcceptProxy {
 		s.AcceptProxy, s.ProxyTimeout = true, ln.ProxyTimeout
 		s.TrustedProxies = l4.NewAddressSet(ln.TrustedProxies.Networks, ln.TrustedProxies.Unix)
 	}
 	s.Admission = admission(ln, r.admission[listenerID(ln.Protocol, ln.Addresses[0])])
 	if ln.Protocol == "udp" {
-		s.Servers = r.serverAddresses(c)
+		s.Servers = r.serverAddresses(ln)
 		limitFlows(s, ln, cfg, r.budget.effective(cfg))
 	}
+	r.addRoutes(s, ln)
+	r.setCluster(s, ln.Cluster, ln.Levels)
 	return s
 }
 
-// serverAddresses returns the addresses of the servers of a cluster, those of names included.
-func (r *reload) serverAddresses(c *conf.Cluster) l4.ServerAddresses {
+// serverAddresses returns the addresses of the servers of a listener's clusters, those of names included.
+func (r *reload) serverAddresses(ln *conf.Listener) l4.ServerAddresses {
 	list := l4.ServerAddresses{}
-	for s := range c.Servers() {
-		at := s.Address
-		if at.Addr.IsValid() {
-			list.Add(at.Addr)
-		}
-		for _, ip := range r.next.addresses[at.Host] {
-			list.Add(netip.AddrPortFrom(ip, at.Port))
+	for _, name := range ln.Clusters() {
+		for s := range r.next.cfg.Cluster(name).Servers() {
+			at := s.Address
+			if at.Addr.IsValid() {
+				list.Add(at.Addr)
+			}
+			for _, ip := range r.next.addresses[at.Host] {
+				list.Add(netip.AddrPortFrom(ip, at.Port))
+			}
 		}
 	}
 	return list
+}
+
+// setCluster sets what the settings of a session take from its cluster. levels are the indexes of those to try; nil = all.
+func (r *reload) setCluster(s *l4.Settings, cluster string, levels []int) {
+	c := r.next.cfg.Cluster(cluster)
+	s.Cluster, s.ClusterName, s.LevelNames, s.Hash = r.next.clusters[c.Name], c.Name, map[int]string{}, hashKey(c)
+	s.ConnectTimeout, s.TryTimeout, s.QueueTimeout, s.HoldTimeout = c.ConnectTimeout, c.TryTimeout, c.QueueTimeout, c.HoldTimeout
+	s.Greeting, s.GreetingTimeout = map[string]l4.Greeting{"mysql": l4.GreetingMySQL, "redis": l4.GreetingRedis}[c.Greeting], cmp.Or(c.GreetingTimeout, c.ConnectTimeout)
+	s.ServerIdle = c.ServerIdleTimeout
+	s.MaxAge, s.AgeJitter, s.Closer = c.MaxSessionAge, c.MaxSessionAgeJitter, r.e.closings.closer(c.Name)
+	if typ, ok := c.ProxyTLV(); ok {
+		s.HashTLV = typ
+	}
+	for _, i := range levels {
+		s.Levels = append(s.Levels, r.e.levels.key(c.Name, c.Levels[i].Name, i))
+	}
+	for i, level := range c.Levels {
+		s.LevelNames[r.e.levels.key(c.Name, level.Name, i)] = c.LevelName(i)
+	}
 }
 
 func hashKey(c *conf.Cluster) l4.HashKey {
@@ -212,6 +222,9 @@ func hashKey(c *conf.Cluster) l4.HashKey {
 		return l4.HashClientIPPort
 	case "local_address":
 		return l4.HashLocalAddress
+	}
+	if c.HashesSNI() {
+		return l4.HashServerName
 	}
 	if _, ok := c.ProxyTLV(); ok {
 		return l4.HashProxyTLV

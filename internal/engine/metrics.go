@@ -66,6 +66,7 @@ func (s *snapshot) listenerMetrics(ln *conf.Listener, open map[string]*l4.Listen
 	var sum l4.Counters
 	for _, at := range ln.Addresses {
 		if opened := open[listenerID(ln.Protocol, at)]; opened != nil {
+			m.Routes = routeStatus(ln, opened.Settings())
 			c := opened.Counters()
 			m.Sessions += max(0, c.Live)
 			s.withLoops(func() { m.Waiting += opened.Waiting() })

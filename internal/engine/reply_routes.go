@@ -17,16 +17,18 @@ func replyRoutesOf(cfg *conf.Config, known addresses) map[route.ReplyRoute]bool 
 	want := map[route.ReplyRoute]bool{}
 	for i := range cfg.Listeners {
 		ln := &cfg.Listeners[i]
-		c := cfg.Cluster(ln.Cluster)
-		if c == nil {
-			continue
-		}
-		for s := range c.Servers() {
-			if !s.Source.Client {
+		for _, name := range ln.Clusters() {
+			c := cfg.Cluster(name)
+			if c == nil {
 				continue
 			}
-			for _, at := range known.of(s.Address) {
-				want[route.ReplyRoute{Server: at, UDP: ln.Protocol == "udp"}] = true
+			for s := range c.Servers() {
+				if !s.Source.Client {
+					continue
+				}
+				for _, at := range known.of(s.Address) {
+					want[route.ReplyRoute{Server: at, UDP: ln.Protocol == "udp"}] = true
+				}
 			}
 		}
 	}

@@ -44,7 +44,7 @@ func (e *Engine) ListSessions(f status.SessionFilter) []status.Session {
 		if i.Client.IsValid() {
 			client = i.Client.String()
 		}
-		s := status.Session{ID: i.ID, Listener: i.Listener, Client: client, Cluster: i.Cluster, Level: i.Level, Server: i.Server,
+		s := status.Session{ID: i.ID, Listener: i.Listener, Client: client, SNI: i.SNI, Route: i.Route, Cluster: i.Cluster, Level: i.Level, Server: i.Server,
 			Phase: i.Phase.String(), BytesUp: i.BytesUp, BytesDown: i.BytesDown, AgeSeconds: i.Age.Seconds()}
 		if f.Matches(&s) && len(list) < f.Limit {
 			list = append(list, s)

@@ -156,6 +156,7 @@ func (s *snapshot) listener(ln *conf.Listener) []status.Listener {
 	for _, at := range ln.Addresses {
 		entry := status.Listener{Name: ln.Name, Address: at.String(), Protocol: ln.Protocol, Cluster: ln.Cluster}
 		if opened := s.listeners[listenerID(ln.Protocol, at)]; opened != nil {
+			entry.Routes = routeStatus(ln, opened.Settings())
 			c := opened.Counters()
 			s.withLoops(func() { entry.Waiting = opened.Waiting() })
 			entry.Sessions, entry.SessionsTotal, entry.BytesUp, entry.BytesDown = max(0, c.Live), c.Sessions, c.BytesUp, c.BytesDown

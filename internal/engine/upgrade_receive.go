@@ -184,7 +184,11 @@ func (e *Engine) receiveHandover(departed *departedObjects) {
 func (d *departedObjects) bindSession(at l4.Binding) l4.LocalBinding {
 	ln := d.engine.listeners["tcp "+at.Address]
 	if ln != nil {
-		return d.bind(at, ln, ln.Settings())
+		set := ln.Settings()
+		if chosen := set.Chosen(at.Route, at.Cluster); chosen != nil && !at.Held { // held sessions are routed again
+			set = chosen
+		}
+		return d.bind(at, ln, set)
 	}
 	ln = d.listener(at.Address)
 	return d.bind(at, ln, &l4.Settings{Name: at.Listener, ClusterName: at.Cluster, Admission: l4.Admission{State: d.admission("tcp", at)}})
@@ -200,7 +204,11 @@ func (d *departedObjects) bindFlow(at l4.Binding) l4.LocalBinding {
 	if ln == nil {
 		return l4.LocalBinding{}
 	}
-	return d.bind(at, ln, ln.Settings())
+	set := ln.Settings()
+	if chosen := set.Chosen(at.Route, at.Cluster); chosen != nil {
+		set = chosen
+	}
+	return d.bind(at, ln, set)
 }
 
 func (d *departedObjects) bind(at l4.Binding, ln *l4.Listener, set *l4.Settings) l4.LocalBinding {

@@ -199,7 +199,7 @@ func remapLevels(cfg *conf.Config, from, to *conf.Cluster) error {
 // listenerOf returns the name of a listener that uses a cluster, or "".
 func listenerOf(cfg *conf.Config, cluster string) string {
 	for i := range cfg.Listeners {
-		if cfg.Listeners[i].Cluster == cluster {
+		if slices.Contains(cfg.Listeners[i].Clusters(), cluster) {
 			return cfg.Listeners[i].Name
 		}
 	}

@@ -39,6 +39,12 @@ func appendText(b []byte, e *entry, s *timeFormatter) []byte {
 	b = strconv.AppendUint(b, e.ID, 10)
 	b = textValue(append(b, " listener="...), e.Listener)
 	b = e.appendClient(append(b, " client="...))
+	if e.SNI != "" {
+		b = textValue(append(b, " sni="...), e.SNI)
+	}
+	if e.Route != "" {
+		b = textValue(append(b, " route="...), e.Route)
+	}
 	b = textValue(append(b, " cluster="...), e.Cluster)
 	b = textValue(append(b, " cluster_level="...), e.Level)
 	b = textValue(append(b, " server="...), e.Server)
@@ -66,6 +72,12 @@ func appendJSON(b []byte, e *entry, s *timeFormatter) []byte {
 	b = jsonValue(append(b, `,"listener":`...), e.Listener)
 	b = append(b, `,"client":"`...)
 	b = append(e.appendClient(b), '"')
+	if e.SNI != "" {
+		b = jsonValue(append(b, `,"sni":`...), e.SNI)
+	}
+	if e.Route != "" {
+		b = jsonValue(append(b, `,"route":`...), e.Route)
+	}
 	b = jsonValue(append(b, `,"cluster":`...), e.Cluster)
 	b = jsonValue(append(b, `,"cluster_level":`...), e.Level)
 	b = jsonValue(append(b, `,"server":`...), e.Server)

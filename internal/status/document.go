@@ -51,15 +51,24 @@ type FailedLookup struct {
 
 // Listener is one address of a listener.
 type Listener struct {
-	Name          string `json:"name"`
-	Address       string `json:"address"`
-	Protocol      string `json:"protocol"`
-	Cluster       string `json:"cluster"`
-	Sessions      int    `json:"sessions"`          // now
-	Waiting       int    `json:"waiting,omitempty"` // clients in the kernel's queue, with when_full = "wait"
-	SessionsTotal uint64 `json:"sessions_total"`
-	BytesUp       uint64 `json:"bytes_up"` // client to server
-	BytesDown     uint64 `json:"bytes_down"`
+	Name          string  `json:"name"`
+	Address       string  `json:"address"`
+	Protocol      string  `json:"protocol"`
+	Cluster       string  `json:"cluster"`
+	Routes        []Route `json:"routes,omitempty"`  // in the order in which they are tried, then the default route
+	Sessions      int     `json:"sessions"`          // now
+	Waiting       int     `json:"waiting,omitempty"` // clients in the kernel's queue, with when_full = "wait"
+	SessionsTotal uint64  `json:"sessions_total"`
+	BytesUp       uint64  `json:"bytes_up"` // client to server
+	BytesDown     uint64  `json:"bytes_down"`
+}
+
+// Route is a route of a listener. It is the same for all addresses of the listener.
+type Route struct {
+	Name          string         `json:"name"` // its position, as in route[0], if it has none
+	Conditions    string         `json:"conditions"`
+	Clusters      map[string]int `json:"clusters"`       // with their weights in a split, else 1
+	SessionsTotal uint64         `json:"sessions_total"` // that it has chosen, at all addresses of the listener
 }
 
 // Origins of clusters and servers: the configuration file or a runtime change.

@@ -34,6 +34,7 @@ type ListenerMetrics struct {
 	SessionsTotal uint64
 	BytesUp       uint64 // client to server
 	BytesDown     uint64
+	Routes        []Route // nil without routes
 	Ended         []Ended
 	Rejected      []ReasonCount // clients
 	Dropped       []ReasonCount // datagrams; nil for TCP

@@ -80,6 +80,11 @@ func (d *Document) FindProblems() {
 	used := make(map[string]bool)
 	for _, l := range d.Listeners {
 		used[l.Cluster] = true
+		for _, r := range l.Routes {
+			for name := range r.Clusters {
+				used[name] = true
+			}
+		}
 	}
 	for i := range d.Clusters {
 		list = append(list, d.Clusters[i].problems(used[d.Clusters[i].Name])...)

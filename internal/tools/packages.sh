@@ -25,6 +25,9 @@ want promtool prometheus
 want man man-db
 want adduser adduser
 want systemd-analyze systemd
+want openssl openssl
+want curl curl
+want gnutls-cli gnutls-bin
 want gcc gcc
 want chromium chromium
 want wrk wrk
