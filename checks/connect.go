@@ -32,7 +32,7 @@ func OnlyConnects(spec *conf.Check) bool {
 // connectModeOf returns the mode of a job, and the address to connect to.
 func connectModeOf(job *Job) (connectMode, netip.AddrPort) {
 	t := &job.Target
-	if !job.OnlyConnects || t.SendProxy != "" || t.More != "" || t.Source.IsValid() || t.Network != "" && t.Network != "tcp" {
+	if !job.OnlyConnects || t.SendProxy != "" || t.More != "" || t.Source.IsValid() || t.Interface != "" || t.Network != "" && t.Network != "tcp" {
 		return connectNever, netip.AddrPort{}
 	}
 	at, err := netip.ParseAddrPort(t.Address)

@@ -30,6 +30,7 @@ func dial(ctx context.Context, t Target, patience dialMode) (net.Conn, error) {
 			d.LocalAddr = net.TCPAddrFromAddrPort(netip.AddrPortFrom(t.localAddr(), 0))
 			d.Control = delayAckBindLate
 		}
+		d.Control = t.bindInterface(d.Control)
 	}
 	conn, err := d.DialContext(ctx, network, t.Address)
 	if err != nil {
@@ -39,6 +40,26 @@ func dial(ctx context.Context, t Target, patience dialMode) (net.Conn, error) {
 		ackNow(tcp)
 	}
 	return conn, nil
+}
+
+// bindInterface returns a function that also binds a socket to the target's interface.
+func (t Target) bindInterface(control func(network, address string, c syscall.RawConn) error) func(network, address string, c syscall.RawConn) error {
+	if t.Interface == "" {
+		return control
+	}
+	return func(network, address string, c syscall.RawConn) error {
+		var bound error
+		err := c.Control(func(fd uintptr) { bound = syscall.BindToDevice(int(fd), t.Interface) })
+		switch {
+		case err != nil:
+			return err
+		case bound != nil:
+			return fmt.Errorf("%w: interface %s: %w", ErrShortage, t.Interface, bound)
+		case control == nil:
+			return nil
+		}
+		return control(network, address, c)
+	}
 }
 
 // localAddr returns the source address. A link-local one is of the interface that the target's address names.

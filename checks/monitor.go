@@ -31,6 +31,7 @@ type Target struct {
 
 	Host      string     // the configured host, for TLS and HTTP; "" = the host of Address
 	Source    netip.Addr // local address; zero = chosen by the kernel
+	Interface string     // that it leaves through; "" = any
 	SendProxy string     // "", v1 or v2: version of the PROXY protocol header that precedes the check
 }
 

@@ -31,7 +31,7 @@ func (o UDP) Monitor() (Monitor, error) {
 }
 
 func exchangeDatagrams(ctx context.Context, t Target, steps []step) error {
-	d := net.Dialer{}
+	d := net.Dialer{Control: t.bindInterface(nil)}
 	if err := t.checkFamily(); err != nil {
 		return err
 	}

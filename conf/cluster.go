@@ -112,6 +112,9 @@ func clusterKeys() []key[clusterDraft] {
 			"Source address of connections to servers: a local IP address (link-local: `\"fe80::1%eth0\"`), several in turn (a list, or `\"10.0.0.1,10.0.0.8/29\"`), "+
 				"or `\"client\"` for the address of the client. Checks use the first address; with `\"client\"`, the kernel chooses the "+
 				"address of checks. None = the kernel chooses. Can be set per server.").withDefaultText("none").withAliases("bind", "proxy_bind", "bind_address", "local_address"),
+		scalar("source_interface", orEmpty(interfaceType()), "", func(c *clusterDraft) *string { return &c.Defaults.Interface },
+			"Network interface that connections to servers, including those of checks, leave through (SO_BINDTODEVICE). None = the "+
+				"kernel chooses. Can be set per server.").withDefaultText("none").withAliases("interface", "device", "bind_to_device"),
 		scalar("send_proxy", sendProxyType(), "", func(c *clusterDraft) *string { return &c.Defaults.SendProxy },
 			"Start connections to servers, including those of checks, with a PROXY header of this version. None = no header. Can be "+
 				"set per server.").withDefaultText("none").withAliases("send-proxy", "proxy_protocol", "send-proxy-v2"),

@@ -104,6 +104,9 @@ type Listener struct {
 	TCPUserTimeout    time.Duration // 0 = the kernel's default
 	Backlog           int
 
+	Freebind  bool   // bind addresses that the host lacks
+	Interface string // accept only clients that arrive there; "" = any
+
 	// For unix sockets only.
 	UnixMode  fs.FileMode // permissions of the file
 	UnixOwner string      // name or number; "" = the user of the process
@@ -173,6 +176,7 @@ type Server struct {
 	State       string   // ready, drain or maint
 	MaxSessions int      // 0 = no limit
 	Source      Source   // of sessions and checks; zero = the kernel chooses
+	Interface   string   // that connections and checks leave through; "" = the kernel chooses
 	SendProxy   string   // version of the PROXY header that connections start with, v1 or v2; "" = no header
 	ProxyTLVs   TLVTypes // of the client's header, passed on with send_proxy v2
 }

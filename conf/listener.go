@@ -75,6 +75,10 @@ func listenerKeys() []key[listenerDraft] {
 				"sides. 0 = 60 seconds for a host that sends nothing at all, and no limit for one that answers; at most "+showDuration(maxUserTimeout)+".").onlyFor("tcp"),
 		scalar("backlog", integerType(1, 1<<20), "4096", func(l *listenerDraft) *int { return &field(l).Backlog },
 			"Connections that may wait to be accepted; the kernel limits it to net.core.somaxconn.").onlyFor("tcp"),
+		scalar("freebind", booleanType(), "false", func(l *listenerDraft) *bool { return &field(l).Freebind },
+			"Bind addresses that this host does not have yet (IP_FREEBIND): a standby in VRRP or BGP listens before it gets the address.").withAliases("transparent", "nonlocal", "ip_freebind"),
+		scalar("interface", orEmpty(interfaceType()), "", func(l *listenerDraft) *string { return &field(l).Interface },
+			"Accept only clients that arrive at this network interface (SO_BINDTODEVICE). Empty = any.").withDefaultText("`\"\"`").withAliases("device", "bind_to_device", "so_bindtodevice"),
 		scalar("unix_mode", fileModeType(), "0666", func(l *listenerDraft) *fs.FileMode { return &field(l).UnixMode },
 			"Permissions of the file of a unix socket. With the default, access is decided by the directory.").withAliases("mode", "socket_mode", "perm").onlyFor("tcp"),
 		scalar("unix_owner", ownerType("user"), "", func(l *listenerDraft) *string { return &field(l).UnixOwner },
@@ -152,6 +156,12 @@ func finishListener(d *decoder, n *tree.Node, l *listenerDraft) {
 		}
 	}
 	l.finishRoutes(d, n)
+	isIP := func(r listenRange) bool { return r.Path == "" }
+	for _, name := range []string{"freebind", "interface"} {
+		if at := n.Get(name); at != nil && len(l.ranges) > 0 && !slices.ContainsFunc(l.ranges, isIP) {
+			d.errorAtKey(at, "%s applies to IP addresses; this listener has only unix sockets", name)
+		}
+	}
 	if l.Protocol == "udp" {
 		for _, r := range l.ranges {
 			if r.Path != "" {

@@ -27,6 +27,8 @@ func serverKeys() []key[Server] {
 			"As in the cluster.").fromCluster().withAliases("maxconn", "max_conns"),
 		scalar("source", sourceType(), "", func(s *Server) *Source { return &s.Source },
 			"As in the cluster.").fromCluster().withAliases("bind", "proxy_bind", "bind_address", "local_address"),
+		scalar("source_interface", orEmpty(interfaceType()), "", func(s *Server) *string { return &s.Interface },
+			"As in the cluster.").fromCluster().withAliases("interface", "device"),
 		scalar("send_proxy", sendProxyType(), "", func(s *Server) *string { return &s.SendProxy },
 			"As in the cluster.").fromCluster().withAliases("send-proxy", "proxy_protocol", "send-proxy-v2"),
 		scalar("proxy_tlvs", tlvTypesType(), "all", func(s *Server) *TLVTypes { return &s.ProxyTLVs },

@@ -219,6 +219,22 @@ func positiveDuration() valueType[time.Duration] {
 }
 func durationOrZero() valueType[time.Duration] { return durationType(minDuration, maxDuration, true) }
 
+// maxInterface limits names of network interfaces: IFNAMSIZ of the kernel without the final 0.
+const maxInterface = 15
+
+// interfaceType is the name of a network interface.
+func interfaceType() valueType[string] {
+	return textType("network interface", func(s string) error {
+		switch {
+		case len(s) > maxInterface:
+			return fmt.Errorf("the name of a network interface has at most %d bytes, got %d", maxInterface, len(s))
+		case s == "." || s == ".." || strings.ContainsFunc(s, func(r rune) bool { return r <= ' ' || r >= 0x7f || r == '/' || r == ':' }):
+			return fmt.Errorf("want the name of a network interface such as \"eth0\", got %s", tree.Quote(s))
+		}
+		return nil
+	})
+}
+
 // serverAddressType is an address to connect to.
 func serverAddressType() valueType[Address] {
 	return valueType[Address]{

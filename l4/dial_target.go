@@ -23,6 +23,7 @@ type Target struct {
 	addrs  []rawAddr
 	texts  []string
 	source *dialSource  // nil = chosen by the kernel
+	device string       // interface that connections leave through; "" = any
 	stats  *ServerStats // nil = not counted
 
 	sendProxy uint8          // version of the PROXY header that connections begin with; 0 = none
@@ -182,11 +183,15 @@ func (t *Target) openUDP(address int, client netip.Addr, few bool) (int32, errno
 	if !few {
 		setBufferSize(fd, unix.SO_RCVBUFFORCE, unix.SO_RCVBUF, flowBufferSize)
 	}
-	if t.source != nil {
-		if e = t.source.bind(fd, to, client); e != 0 {
-			closeFD(fd)
-			return -1, e
-		}
+	if t.device != "" {
+		e = t.bindDevice(fd)
+	}
+	if e == 0 && t.source != nil {
+		e = t.source.bind(fd, to, client)
+	}
+	if e != 0 {
+		closeFD(fd)
+		return -1, e
 	}
 	return fd, 0
 }
@@ -201,11 +206,15 @@ func (t *Target) openTCP(address int, set *Settings, client netip.Addr) (int32, 
 	if set.UserTimeout > 0 {
 		setOption(fd, unix.IPPROTO_TCP, unix.TCP_USER_TIMEOUT, int(set.UserTimeout/time.Millisecond))
 	}
-	if t.source != nil {
-		if e = t.source.bind(fd, to, client); e != 0 {
-			closeFD(fd)
-			return -1, e
-		}
+	if t.device != "" {
+		e = t.bindDevice(fd)
+	}
+	if e == 0 && t.source != nil {
+		e = t.source.bind(fd, to, client)
+	}
+	if e != 0 {
+		closeFD(fd)
+		return -1, e
 	}
 	return fd, 0
 }

@@ -45,6 +45,13 @@ func (ln *Listener) bind(set *Settings, share bool) (int32, error) {
 	if to.family() == unix.AF_INET6 {
 		setOption(fd, unix.IPPROTO_IPV6, unix.IPV6_V6ONLY, boolInt(!ip.IsUnspecified()))
 	}
+	if e = bindToInterface(fd, set.Interface); e != 0 {
+		closeFD(fd)
+		return -1, fmt.Errorf("interface %s: %w", set.Interface, e)
+	}
+	if set.Freebind {
+		setOption(fd, unix.IPPROTO_IP, unix.IP_FREEBIND, 1) // of IPv6 sockets too
+	}
 	if ln.udp {
 		setUDPOptions(fd, ip.IsUnspecified())
 	} else {

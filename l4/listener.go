@@ -208,6 +208,7 @@ func (ln *Listener) Start() {
 
 // applySocketOptions sets the options that accepted sockets inherit, and the backlog.
 func (ln *Listener) applySocketOptions(set *Settings) {
+	ln.applyInterface(set)
 	if ln.udp {
 		return
 	}
@@ -224,13 +225,26 @@ func (ln *Listener) applySocketOptions(set *Settings) {
 	}
 }
 
+// applyInterface binds the sockets to the interface of the settings, or unbinds them.
+func (ln *Listener) applyInterface(set *Settings) {
+	if ln.at.Path != "" {
+		return
+	}
+	for _, fd := range ln.fds {
+		if e := changeInterface(fd, set.Interface); e != 0 {
+			ln.plane.log.Warn("cannot bind a listen socket to an interface", "address", ln.at.String(), "interface", set.Interface, "error", e)
+			return
+		}
+	}
+}
+
 // Update sets the settings of new sessions and of those that are held. Other sessions keep theirs.
 func (ln *Listener) Update(set *Settings) {
 	old := ln.set.Swap(set)
 	if old.WaitWhenFull {
 		ln.plane.resumeWaiting() // the limit may be higher
 	}
-	if old.Keepalive != set.Keepalive || old.UserTimeout != set.UserTimeout || old.Backlog != set.Backlog || old.UnixFile != set.UnixFile {
+	if old.Keepalive != set.Keepalive || old.UserTimeout != set.UserTimeout || old.Backlog != set.Backlog || old.UnixFile != set.UnixFile || old.Interface != set.Interface {
 		ln.applySocketOptions(set)
 	}
 	if !ln.udp && ln.plane.held.Load() > 0 {

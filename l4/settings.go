@@ -72,6 +72,8 @@ type Settings struct {
 	Closer          *Closer       // of the cluster; nil = no session is closed for its age
 	Backlog         int
 	UnixFile        UnixFile
+	Freebind        bool   // listen sockets: bind addresses that this host lacks
+	Interface       string // listen sockets: accept only clients that arrive there; "" = any
 
 	// UDP.
 	FlowTimeout time.Duration   // > 0

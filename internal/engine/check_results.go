@@ -77,7 +77,7 @@ func checkTarget(c *conf.Cluster, check *conf.Check, server *conf.Server, known 
 	if len(hosts) == 0 {
 		return t, true // without an address: the check cannot run
 	}
-	t.Source = server.Source.AddrFor(hosts[0])
+	t.Source, t.Interface = server.Source.AddrFor(hosts[0]), server.Interface
 	texts := make([]string, len(hosts))
 	for i, host := range hosts {
 		texts[i] = net.JoinHostPort(host.String(), strconv.Itoa(port))

@@ -38,6 +38,7 @@ func (r *reload) balanceSpec(c *conf.Cluster) (balance.Spec, error) {
 				return balance.Spec{}, fmt.Errorf("cluster %s: server %s: %w", c.Name, server.Name, err)
 			}
 			target.SetStats(r.serverStats(r.runningCluster(c.Name), &server))
+			target.LeaveThrough(server.Interface)
 			target.SendProxy(map[string]uint8{"v1": 1, "v2": 2}[server.SendProxy], server.ProxyTLVs)
 			ls.Servers = append(ls.Servers, balance.ServerSpec{
 				Name: server.Name, Address: server.Address.String(), Weight: server.Weight,

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io/fs"
 	"maps"
+	"net"
 	"net/netip"
 	"os"
 	"strings"
@@ -26,6 +27,10 @@ func (r *reload) openListeners() error {
 	r.admission, r.kept = states.of(cfg, r.old.cfg)
 	for i := range cfg.Listeners {
 		ln := &cfg.Listeners[i]
+		if err := checkInterface(ln.Interface); err != nil {
+			failed = append(failed, fmt.Errorf("%s: listener %s: %w", cfg.ListenerPosition(ln.Name), ln.Name, err))
+			continue
+		}
 		set := r.listenerSettings(ln)
 		for _, at := range ln.Addresses {
 			id := listenerID(ln.Protocol, at)
@@ -47,6 +52,17 @@ func (r *reload) openListeners() error {
 		}
 	}
 	return errors.Join(failed...)
+}
+
+// checkInterface returns an error if this host lacks a network interface; "" = none.
+func checkInterface(name string) error {
+	if name == "" {
+		return nil
+	}
+	if _, err := net.InterfaceByName(name); err != nil {
+		return fmt.Errorf("interface %s: this host has no such network interface", name)
+	}
+	return nil
 }
 
 // openListener takes the socket of the old process or of the service manager, or binds a new one. A listener that has left
@@ -157,7 +173,7 @@ func (r *reload) listenerSettings(ln *conf.Listener) *l4.Settings {
 	cfg := r.next.cfg
 	s := &l4.Settings{
 		Name: ln.Name, ClientIdle: ln.ClientIdleTimeout, HalfClose: ln.HalfCloseTimeout,
-		Keepalive: ln.TCPKeepalive, UserTimeout: ln.TCPUserTimeout, Backlog: ln.Backlog, UnixFile: unixFile(ln),
+		Keepalive: ln.TCPKeepalive, UserTimeout: ln.TCPUserTimeout, Backlog: ln.Backlog, UnixFile: unixFile(ln), Freebind: ln.Freebind, Interface: ln.Interface,
 		FlowTimeout: ln.FlowTimeout, Drain: cfg.Runtime.DrainTimeout, Responses: ln.Responses,
 		Requests: ln.Requests, MaxFlowAge: ln.MaxFlowAge,
 	}

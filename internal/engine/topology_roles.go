@@ -21,7 +21,7 @@ func topologyServers(c *conf.Cluster, known addresses) (list []topology.Server) 
 			continue
 		}
 		seen[s.Name] = true
-		one := topology.Server{Name: s.Name, Address: s.Address.String(), SendProxy: s.SendProxy, Addresses: known.of(s.Address)}
+		one := topology.Server{Name: s.Name, Address: s.Address.String(), SendProxy: s.SendProxy, Interface: s.Interface, Addresses: known.of(s.Address)}
 		if len(one.Addresses) > 0 {
 			one.Source = s.Source.AddrFor(one.Addresses[0].Addr())
 		}

@@ -174,7 +174,7 @@ func newSQLServers(cluster string, list []Server) []*sqlServer {
 	var servers []*sqlServer
 	byTarget := map[string]*sqlServer{}
 	for _, s := range list {
-		t := checks.Target{Cluster: cluster, Source: s.Source, SendProxy: s.SendProxy}
+		t := checks.Target{Cluster: cluster, Source: s.Source, Interface: s.Interface, SendProxy: s.SendProxy}
 		var more []string
 		if path, unix := strings.CutPrefix(s.Address, "unix:"); unix {
 			t.Network, t.Address = "unix", path

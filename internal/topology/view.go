@@ -78,6 +78,7 @@ type Server struct {
 	Address   string           // as configured
 	Addresses []netip.AddrPort // resolved; several if its name has several addresses
 	SendProxy string           // as of checks.Target
+	Interface string           // as of checks.Target
 	Source    netip.Addr       // local address; zero = chosen by the kernel
 }
 
