@@ -52,7 +52,8 @@ func clusterKeys() []key[clusterDraft] {
 				"`hash` with `client_ip`.").withAliases("algorithm", "method", "lb", "policy"),
 		scalar("hash_key", hashKeyType(), "client_ip", func(c *clusterDraft) *string { return &c.HashKey },
 			"Key of `hash` and `maglev`: the address of the client, its address and port, the local address that it connected to, "+
-				"a value of its PROXY header: the requested host name (`proxy_authority`), or a value by its type; or `sni`, the server "+
+				"a value of its PROXY header: the requested host name (`proxy_authority`), the endpoint in a cloud (`aws_vpce_id`, `azure_link_id`, "+
+				"`gcp_psc_id`), or a value by its type; or `sni`, the server "+
 				"name of its TLS ClientHello, for which listeners then wait. Clients without such a value are balanced by `wrr`."),
 		scalar("connect_timeout", positiveDuration(), "2s", func(c *clusterDraft) *time.Duration { return &c.ConnectTimeout },
 			"Timeout of one attempt to connect to a server.").withAliases("timeout", "timeout_connect", "timeout connect", "proxy_connect_timeout"),

@@ -10,7 +10,7 @@ import (
 
 // HashKeys returns the legal values of hash_key, without those that give the type of a TLV by number.
 func HashKeys() []string {
-	return []string{"client_ip", "client_ip_port", "local_address", "proxy_authority", hashSNI}
+	return []string{"client_ip", "client_ip_port", "local_address", "proxy_authority", hashSNI, "aws_vpce_id", "azure_link_id", "gcp_psc_id"}
 }
 
 // hashSNI is the hash_key that is the server name of the client's ClientHello.
@@ -52,6 +52,11 @@ func (c *Cluster) ProxyTLV() (typ byte, ok bool) {
 	if c.HashKey == "proxy_authority" {
 		return 0x02, true // PP2_TYPE_AUTHORITY
 	}
+	for _, known := range tlvNames {
+		if strings.HasSuffix(known.name, "_id") && known.name == c.HashKey {
+			return known.typ, true
+		}
+	}
 	number, ok := strings.CutPrefix(c.HashKey, hashTLV+"0x")
 	if !ok {
 		return 0, false
@@ -64,3 +69,11 @@ func (c *Cluster) ProxyTLV() (typ byte, ok bool) {
 func (c *Cluster) HashesSNI() bool {
 	return (c.Balance == "hash" || c.Balance == "maglev") && c.HashKey == hashSNI
 }
+
+// HashSubtype returns the first byte that the TLV of the hash key must have, if it must have one: the value follows it.
+func (c *Cluster) HashSubtype() (subtype byte, ok bool) {
+	return cloudSubtype, c.HashKey == "aws_vpce_id" || c.HashKey == "azure_link_id"
+}
+
+// cloudSubtype is PP2_SUBTYPE_AWS_VPCE_ID and PP2_SUBTYPE_AZURE_PRIVATEENDPOINT_LINKID.
+const cloudSubtype = 0x01

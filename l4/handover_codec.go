@@ -6,7 +6,7 @@ package l4
 //     batch    format, bindings, sessions
 //     binding  address and name of the listener, cluster, level, server and its address, route, PROXY header that it gets;
 //              timeouts and records of its sessions
-//     session  binding, id, client, server name, times, state of both sockets, both streams with the bytes that wait in them
+//     session  binding, id, client, server name, facts of the PROXY header, times, state of both sockets, both streams with the bytes that wait in them
 //
 // The descriptors of a session are, in this order: the client's socket, the server's, then both ends of the pipe of
 // each stream that has one. A session that is held has only the first, and its hold instead of the server's socket and the
@@ -24,7 +24,7 @@ import (
 )
 
 // SessionFormat is the version of this encoding. Every change of the encoding changes it.
-const SessionFormat = 5
+const SessionFormat = 6
 
 // errBatch is wrapped by every decoding error.
 var errBatch = errors.New("handover: malformed sessions")
@@ -68,7 +68,8 @@ type sessionState struct {
 	binding    int
 	id         uint64
 	clientAddr netip.AddrPort
-	serverName string // in the client's ClientHello
+	serverName string     // in the client's ClientHello
+	proxy      ProxyFacts // of the client's PROXY header
 
 	startedAt, clientActiveAt, serverActiveAt, halfClosedAt time.Duration
 	connected, firstByte                                    since
@@ -198,6 +199,9 @@ func (t *sessionState) encode(b []byte) []byte {
 	b = binary.AppendUvarint(b, t.id)
 	b = appendAddress(b, t.clientAddr)
 	b = appendText(b, t.serverName)
+	for _, s := range [...]string{t.proxy.AWSVPCEndpoint, t.proxy.AzureLink, t.proxy.GCPConnection, t.proxy.TLSVersion, t.proxy.TLSClientCN} {
+		b = appendText(b, s)
+	}
 	for _, d := range [...]time.Duration{t.startedAt, t.clientActiveAt, t.serverActiveAt, t.halfClosedAt} {
 		b = binary.AppendVarint(b, int64(d))
 	}
@@ -365,6 +369,9 @@ func (r *batchReader) session(bindings int) sessionState {
 	t.id = r.number(math.MaxUint64, "id")
 	t.clientAddr = r.address("client")
 	t.serverName = r.text("server name")
+	for _, s := range [...]*string{&t.proxy.AWSVPCEndpoint, &t.proxy.AzureLink, &t.proxy.GCPConnection, &t.proxy.TLSVersion, &t.proxy.TLSClientCN} {
+		*s = r.text("PROXY header")
+	}
 	t.startedAt, t.clientActiveAt, t.serverActiveAt = r.duration("time"), r.duration("time"), r.duration("time")
 	t.halfClosedAt = r.nonNegative("time")
 	t.connected, t.firstByte = since(r.number(math.MaxUint32, "time")), since(r.number(math.MaxUint32, "time"))

@@ -22,7 +22,7 @@ func randomBatch(r *rand.Rand) *sessionBatch {
 	}
 	for range 1 + r.IntN(8) {
 		t := sessionState{
-			binding: r.IntN(len(p.bindings)), id: r.Uint64(), serverName: []string{"", "db.example.com"}[r.IntN(2)], startedAt: time.Duration(r.Int64()), clientActiveAt: time.Duration(r.Int64()),
+			binding: r.IntN(len(p.bindings)), id: r.Uint64(), serverName: []string{"", "db.example.com"}[r.IntN(2)], proxy: ProxyFacts{TLSVersion: []string{"", "TLSv1.3"}[r.IntN(2)]}, startedAt: time.Duration(r.Int64()), clientActiveAt: time.Duration(r.Int64()),
 			connected: since(r.Uint32()), attemptCount: uint16(r.Uint32()), keepaliveSet: coin(), askedLast: coin(),
 			client: socketState{fin: coin(), urgent: coin(), ackDelayed: coin(), headerSize: uint16(r.Uint32())}, server: socketState{hasSent: coin(), nodelay: coin()},
 		}

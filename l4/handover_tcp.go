@@ -168,7 +168,7 @@ func (s *session) binding() Binding {
 func (s *session) state() sessionState {
 	t := sessionState{
 		id: s.id, clientAddr: s.clientAddr.get(), startedAt: s.startedAt, clientActiveAt: s.clientActiveAt, serverActiveAt: s.serverActiveAt, halfClosedAt: s.halfClosedAt,
-		serverName: s.serverName(), connected: s.connected, firstByte: s.firstByte, attemptCount: s.attemptCount, keepaliveSet: s.has(keepaliveSet), askedLast: s.has(askedLast),
+		serverName: s.serverName(), proxy: s.proxyFacts(), connected: s.connected, firstByte: s.firstByte, attemptCount: s.attemptCount, keepaliveSet: s.has(keepaliveSet), askedLast: s.has(askedLast),
 		client: s.client.state(), server: s.server.state(), up: s.up.state(), down: s.down.state(),
 	}
 	if d := s.dialer; s.phase == PhaseHold {
@@ -422,6 +422,9 @@ func (l *loop) takeOver(t *sessionState, h *LocalBinding, lease balance.Lease, f
 	counters := s.counters(l)
 	store(&counters.TakenOver, counters.TakenOver+1)
 	s.setServerName(t.serverName)
+	if t.proxy != (ProxyFacts{}) {
+		s.setProxyFacts(&t.proxy)
+	}
 	if server := s.lease.Server(); server != nil {
 		s.serverCounts = targetOf(server).counts(l)
 	}

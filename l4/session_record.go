@@ -27,6 +27,7 @@ type Record struct {
 	Client    netip.AddrPort // zero on a unix socket
 	SNI       string         // the server name in the client's ClientHello; "" = none, or not read
 	Route     string         // that has chosen the cluster; "" = none
+	Proxy     ProxyFacts     // of the client's PROXY header
 	Cluster   string
 	Level     string // "" if no server was picked
 	Server    string // the last one picked; "" if none was

@@ -47,6 +47,7 @@ type Settings struct {
 	Route       string      // the name of the route that has chosen these; "" = none
 	RouteStats  *RouteStats // of that route; nil = not counted
 	HashTLV     byte        // with HashProxyTLV: the type
+	HashSubtype byte        // with HashProxyTLV: the byte before the value; 0 = none
 	Records     Records
 	Admission   Admission
 
@@ -128,6 +129,12 @@ func (set *Settings) hashKey(client netip.AddrPort, local func() netip.AddrPort,
 			return 0, false
 		}
 		value, _ := header.TLV(set.HashTLV)
+		if set.HashSubtype != 0 {
+			if len(value) == 0 || value[0] != set.HashSubtype {
+				return 0, false
+			}
+			value = value[1:]
+		}
 		return balance.HashKey(value), len(value) > 0
 	case HashLocalAddress:
 		return set.addressKey(local())

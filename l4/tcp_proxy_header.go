@@ -75,6 +75,9 @@ func (s *session) useHeader(l *loop, h *proxy.Header) {
 	d.startedAt = l.now
 	d.proxyLocal = h.Local
 	d.tlvs = append(d.tlvs, h.TLVs...)
+	if len(h.TLVs) > 0 {
+		s.setProxyFacts(proxyFacts(h.TLVs))
+	}
 	if client, dest, ok := h.Addresses(proxy.Stream); ok {
 		s.clientAddr.set(client)
 		d.dest = dest

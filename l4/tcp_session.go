@@ -55,7 +55,8 @@ const (
 
 // extra is what few sessions need.
 type extra struct {
-	serverName string // in the client's ClientHello; "" = none
+	serverName string      // in the client's ClientHello; "" = none
+	proxy      *ProxyFacts // of the client's PROXY header; nil = none
 }
 
 // counters returns the loop's counters of the listener.

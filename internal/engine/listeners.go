@@ -219,7 +219,10 @@ func (r *reload) setCluster(s *l4.Settings, cluster string, levels []int) {
 	s.ServerIdle = c.ServerIdleTimeout
 	s.MaxAge, s.AgeJitter, s.Closer = c.MaxSessionAge, c.MaxSessionAgeJitter, r.e.closings.closer(c.Name)
 	if typ, ok := c.ProxyTLV(); ok {
-		s.HashTLV = typ
+		s.HashTLV, s.HashSubtype = typ, 0
+		if subtype, has := c.HashSubtype(); has {
+			s.HashSubtype = subtype
+		}
 	}
 	for _, i := range levels {
 		s.Levels = append(s.Levels, r.e.levels.key(c.Name, c.Levels[i].Name, i))

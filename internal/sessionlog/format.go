@@ -45,6 +45,11 @@ func appendText(b []byte, e *entry, s *timeFormatter) []byte {
 	if e.Route != "" {
 		b = textValue(append(b, " route="...), e.Route)
 	}
+	for _, f := range proxyFacts(e) {
+		if f.value != "" {
+			b = textValue(append(append(append(b, ' '), f.text...), '='), f.value)
+		}
+	}
 	b = textValue(append(b, " cluster="...), e.Cluster)
 	b = textValue(append(b, " cluster_level="...), e.Level)
 	b = textValue(append(b, " server="...), e.Server)
@@ -78,6 +83,7 @@ func appendJSON(b []byte, e *entry, s *timeFormatter) []byte {
 	if e.Route != "" {
 		b = jsonValue(append(b, `,"route":`...), e.Route)
 	}
+	b = appendProxyJSON(b, e)
 	b = jsonValue(append(b, `,"cluster":`...), e.Cluster)
 	b = jsonValue(append(b, `,"cluster_level":`...), e.Level)
 	b = jsonValue(append(b, `,"server":`...), e.Server)
@@ -91,6 +97,35 @@ func appendJSON(b []byte, e *entry, s *timeFormatter) []byte {
 	b = strconv.AppendUint(append(b, `,"bytes_down":`...), e.BytesDown, 10)
 	b = append(append(b, `,"reason":"`...), e.Reason.String()...)
 	return append(b, "\"}\n"...)
+}
+
+// proxyFact is a value of the client's PROXY header and its key in text lines.
+type proxyFact struct{ text, value string }
+
+func proxyFacts(e *entry) [5]proxyFact {
+	p := &e.Proxy
+	return [...]proxyFact{
+		{"aws_vpce_id", p.AWSVPCEndpoint}, {"azure_link_id", p.AzureLink}, {"gcp_psc_id", p.GCPConnection},
+		{"proxy_ssl.version", p.TLSVersion}, {"proxy_ssl.client_cn", p.TLSClientCN},
+	}
+}
+
+// appendProxyJSON appends the values of the client's PROXY header that there are.
+func appendProxyJSON(b []byte, e *entry) []byte {
+	facts := proxyFacts(e)
+	for _, f := range facts[:3] {
+		if f.value != "" {
+			b = jsonValue(append(append(append(b, `,"`...), f.text...), `":`...), f.value)
+		}
+	}
+	if e.Proxy.TLSVersion == "" && e.Proxy.TLSClientCN == "" {
+		return b
+	}
+	b = jsonValue(append(b, `,"proxy_ssl":{"version":`...), e.Proxy.TLSVersion)
+	if e.Proxy.TLSClientCN != "" {
+		b = jsonValue(append(b, `,"client_cn":`...), e.Proxy.TLSClientCN)
+	}
+	return append(b, '}')
 }
 
 // appendClient appends the client address or "unix". Neither needs quotes: a zone is an interface name.

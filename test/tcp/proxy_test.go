@@ -400,7 +400,7 @@ func TestClientOfTheHeader(t *testing.T) {
 func TestHashOnProxyTLVs(t *testing.T) {
 	t.Parallel()
 	hosts := weirtest.StartLetters(t, "ABCDE")
-	for key, typ := range map[string]byte{"proxy_authority": 2, "proxy_tlv:0xea": 0xea} {
+	for key, typ := range map[string]byte{"proxy_authority": 2, "proxy_tlv:0xea": 0xea, "aws_vpce_id": 0xea, "gcp_psc_id": 0xe0} {
 		p := proxied("")
 		p.Cluster = fmt.Sprintf("balance = \"maglev\"\nhash_key = %q", key)
 		p.Levels = [][]string{weirtest.WeightedLevel(hosts, "A B C D E")}
@@ -414,7 +414,7 @@ func TestHashOnProxyTLVs(t *testing.T) {
 		}
 		seen := map[string]bool{}
 		for i := range 12 {
-			name := nettest.ProxyTLV(typ, fmt.Sprintf("%d.example.com", i))
+			name := nettest.ProxyTLV(typ, fmt.Sprintf("\x01%d.example.com", i))
 			first := tell(nettest.ProxyV2(0x21, 0x11, block4, name))
 			require.Len(t, first, 1)
 			seen[first] = true
@@ -493,4 +493,20 @@ func TestUpgradeKeepsProxiedClients(t *testing.T) {
 	require.Equal(t, strings.ReplaceAll(line, "2.1 ", "2.9 ")+"slow", string(rec.WaitEnd(t, 1, 5*time.Second).Data))
 	r := w.WaitRecord(5*time.Second, "the session's record", func(r weirtest.Record) bool { return r.Text("client") == "192.0.2.1:1234" && r.Int("bytes_up") == 12 })
 	require.Equal(t, "relay client_closed", r.Termination())
+}
+
+// Session records show the endpoint in a cloud and the TLS session that the header names.
+func TestRecordsShowProxyTLVs(t *testing.T) {
+	t.Parallel()
+	w, addr := weirtest.Serve(t, proxied("", nettest.Start(t, nettest.SendText("A")).Addr()))
+	tls := nettest.ProxyTLV(0x20, "\x07\x00\x00\x00\x00"+nettest.ProxyTLV(0x21, "TLSv1.3")+nettest.ProxyTLV(0x22, "alice"))
+	c := nettest.Dial(t, addr)
+	_, err := io.WriteString(c, nettest.ProxyV2(0x21, 0x11, block4, nettest.ProxyTLV(0xea, "\x01vpce-0abc"), nettest.ProxyTLV(0xee, "\x01\x04\x03\x02\x01"),
+		nettest.ProxyTLV(0xe0, "\x00\x00\x00\x00\x00\x00\x01\x00"), tls))
+	require.NoError(t, err)
+	weirtest.ReadByte(t, c)
+	c.Close()
+	r := w.WaitRecord(5*time.Second, "the record", func(r weirtest.Record) bool { return r.Text("client") == "192.0.2.1:1234" })
+	require.Equal(t, []string{"vpce-0abc", "16909060", "256"}, []string{r.Text("aws_vpce_id"), r.Text("azure_link_id"), r.Text("gcp_psc_id")})
+	require.Equal(t, map[string]any{"version": "TLSv1.3", "client_cn": "alice"}, r["proxy_ssl"])
 }
