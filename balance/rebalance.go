@@ -13,7 +13,8 @@ import (
 //
 // Shares are computed from the sessions of a level at the beginning. A session that is closed and does not come back lowers
 // no share, so a rebalance closes no more than the surplus at its beginning, whatever its clients do. Shares follow the
-// weights (slow start too) and the servers that are eligible. When a server is lost, the sum of sessions on the others stays
+// weights (slow start too) and the servers that are eligible. Nor does one that comes back to its server, because those below
+// their share are full or refuse it: after as many closes as there was surplus, none follows before shares change. When a server is lost, the sum of sessions on the others stays
 // the same or grows: there is no surplus any more, and nothing is closed.
 
 // rebalance is a rebalance in progress.
@@ -21,7 +22,7 @@ type rebalance struct {
 	auto        bool          // ends when no share is more than tolerance above fair
 	since       time.Duration // its start
 	settleSince time.Duration // since when there is no surplus; 0 = there is one
-	surplus     int           // sessions to close when it began, with what was added since
+	surplus     int           // sessions to close when it began, with what changes of weights and states have added since
 	closed      int
 	begun       map[int]int // sessions of each level when it began, by key
 	base        map[int]int // and those that shares are computed from: the most since then
@@ -119,7 +120,7 @@ func (c *Cluster) beginRebalance(auto bool, why string) {
 		}
 	}
 	c.rebalance.auto = c.rebalance.auto && auto
-	c.updateShares()
+	c.updateShares(true)
 	if !again && c.rebalance != nil {
 		c.emit(Event{Kind: EventRebalanceBegin, Level: c.lastLevel, Reason: fmt.Sprintf("%s: %d sessions above the fair shares", why, c.rebalance.surplus)})
 	}
@@ -146,7 +147,7 @@ func (c *Cluster) autoRebalance() {
 		return
 	}
 	if c.rebalance != nil {
-		c.updateShares()
+		c.updateShares(true)
 		return
 	}
 	for _, l := range c.levels {
@@ -203,8 +204,9 @@ func (l *level) computeShares(base int, auto, full bool) *levelShares {
 }
 
 // updateShares computes the shares of a rebalance again, and ends it when it is done: there is no surplus, and the sessions
-// that were closed have come back or had the time to.
-func (c *Cluster) updateShares() {
+// that were closed have come back or had the time to. changed reports that weights or states have changed, which may add to the
+// surplus.
+func (c *Cluster) updateShares(changed bool) {
 	r := c.rebalance
 	if r == nil {
 		return
@@ -231,7 +233,10 @@ func (c *Cluster) updateShares() {
 		}
 		missing += max(0, min(below, r.begun[l.key]-sessions))
 	}
-	r.surplus = max(r.surplus, r.closed+surplus)
+	if changed {
+		r.surplus = max(r.surplus, r.closed+surplus)
+	}
+	surplus = min(surplus, r.surplus-r.closed)
 	switch {
 	case surplus > 0 || growing:
 		r.settleSince = 0
@@ -268,7 +273,7 @@ func (l *level) pickBelowShare() int {
 // aboveShare reports whether a rebalance closes sessions of the server of a lease.
 func (c *Cluster) aboveShare(lease *Lease) bool {
 	s := lease.server
-	if c.rebalance == nil || s == nil {
+	if c.rebalance == nil || s == nil || c.rebalance.closed >= c.rebalance.surplus {
 		return false
 	}
 	for _, p := range s.placements {
@@ -314,12 +319,15 @@ type RebalanceState struct {
 func (c *Cluster) Rebalance(now time.Duration) (state RebalanceState, active bool) {
 	c.lock(now)
 	defer c.unlock()
-	c.updateShares()
+	c.updateShares(false)
 	r := c.rebalance
 	if r == nil {
 		return state, false
 	}
 	state = RebalanceState{Auto: r.auto, Since: r.since, Surplus: r.surplus}
+	if r.closed >= r.surplus {
+		return state, true
+	}
 	for _, l := range c.levels {
 		for i := range l.slots {
 			if n := l.slots[i].server.sessions - l.shares.keep[i]; l.hasShare(i) && n > 0 {
@@ -328,6 +336,7 @@ func (c *Cluster) Rebalance(now time.Duration) (state RebalanceState, active boo
 			}
 		}
 	}
+	state.Left = min(state.Left, r.surplus-r.closed)
 	return state, true
 }
 
@@ -368,5 +377,5 @@ func (c *Cluster) ResumeRebalance(h *RebalanceHandover, now time.Duration) {
 		r.begun[l.key], r.base[l.key] = h.Begun[l.name], h.Base[l.name]
 	}
 	c.rebalance = r
-	c.updateShares()
+	c.updateShares(true)
 }

@@ -286,6 +286,35 @@ func TestReloadDuringRebalance(t *testing.T) {
 	require.ErrorContains(t, err, "keys of the sessions decide")
 }
 
+// Clients whose sessions were closed come back to the same server if the others refuse them. They are not closed again and again.
+func TestRebalanceLeavesSessionsThatFindNoOtherServer(t *testing.T) {
+	p, events := newPool(t, func(s *Spec) { s.Settle = 5 * sec }, "AB")
+	p.c.SetOverride("B", Override{State: pointerTo(Drain)}, p.now)
+	p.open(30)
+	p.c.SetOverride("B", Override{}, p.now)
+	_, err := p.c.StartRebalance(p.now)
+	require.NoError(t, err)
+	closed := 0
+	for range 100 {
+		n := p.closeSurplus()
+		for range n { // B refuses
+			attempts := Attempts{}
+			lease, err := p.c.Pick(p.now, &attempts)
+			for ; err == nil && lease.Server().Name() == "B"; lease, err = p.c.Pick(p.now, &attempts) {
+				lease.Done(p.now)
+			}
+			require.NoError(t, err)
+			p.leases = append(p.leases, lease)
+		}
+		closed += n
+		p.now += sec / 10
+		p.active()
+	}
+	require.Equal(t, 15, closed)
+	require.False(t, p.active())
+	require.Contains(t, (*events)[1], "15 of 15 sessions closed")
+}
+
 // Sessions that do not come back are waited for, but not for ever.
 func TestRebalanceSettles(t *testing.T) {
 	p, _ := newPool(t, func(s *Spec) { s.Settle = 5 * sec }, "ABC")

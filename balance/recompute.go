@@ -71,7 +71,7 @@ func (c *Cluster) publishChanges() {
 		c.autoRebalance()
 	}
 	if c.rebalance != nil && c.rebalance.stale {
-		c.updateShares()
+		c.updateShares(true)
 	}
 	c.serveWaiters(changed)
 	c.releaseHeld()
