@@ -35,7 +35,6 @@ func (w *randomConfig) conditions() map[condition]bool {
 		add(c.closing.rate > 0 || c.closing.quiet > 0, gentle, c.name)
 		add(c.closing.age > 0, ageing, c.name)
 		add(c.closing.failback, failback, c.name)
-		add(c.rebalances(), rebalancing, c.name)
 	}
 	for _, l := range w.listeners {
 		full := w.maxSessions > 0 || l.maxSessions > 0

@@ -24,6 +24,8 @@ func (j *verifier) explains(p *clientResult, r *record) bool {
 		return log.any(log.before(p.begun, tolerance), until, []string{p.listener}, limit)
 	case "client_reset":
 		return p.outcome == outcomeGaveUp || j.gaveUpWaiting(p)
+	case "client_idle": // the client meant to go on in time
+		return s.pause > 0 && log.lasted(idleSlack/2, p.begun, p.ended, []string{soakName}, stalled)
 	case "server_reset":
 		return s.serverReset != never || done(p.begun, killed, refusing)
 	case "cut_server_down":

@@ -3,6 +3,7 @@ package soak
 // The log of faults, which explain the ends of sessions.
 
 import (
+	"context"
 	"slices"
 	"sync"
 	"time"
@@ -24,7 +25,8 @@ const (
 	gentle      fault = "gentle"    // closing of a cluster's sessions, before a deadline
 	ageing      fault = "age"       // max_session_age of a cluster
 	failback    fault = "failback"  // on_failback of a cluster
-	rebalancing fault = "rebalance" // of a cluster, by the operator or automatic
+	rebalancing fault = "rebalance" // of a cluster, by the operator or automatic, from its first event to its last
+	stalled     fault = "stall"     // of this process, on a busy machine: clients do not act in time
 
 	suspended fault = "suspension" // of weir itself: SIGSTOP until SIGCONT. It explains no end; see before and after
 )
@@ -57,6 +59,24 @@ func (l *faultLog) begin(d fault, subject string) (end func()) {
 		}
 	}
 }
+
+// watchStalls logs the times in which this process did not run, until ctx ends.
+func (l *faultLog) watchStalls(ctx context.Context) {
+	const interval, late = 50 * time.Millisecond, 250 * time.Millisecond
+	for last := time.Now(); ctx.Err() == nil; {
+		time.Sleep(interval)
+		now := time.Now()
+		if now.Sub(last) > late {
+			l.mu.Lock()
+			l.entries = append(l.entries, &faultEntry{fault: stalled, subject: soakName, from: last, to: now})
+			l.mu.Unlock()
+		}
+		last = now
+	}
+}
+
+// soakName is the subject of stalls.
+const soakName = "soak"
 
 // any reports whether one of the faults affected one of the subjects between from and to.
 func (l *faultLog) any(from, to time.Time, subjects []string, faults ...fault) bool {

@@ -44,6 +44,7 @@ func (s *soak) clients(r *rand.Rand, length time.Duration, wild bool) {
 			}
 		})
 	}
+	work.Go(func() { s.faults.faultLog.watchStalls(ctx) })
 	if wild {
 		for _, do := range []func(context.Context, *rand.Rand){s.faults.killServers, s.faults.reloadRandomly, s.faults.overrideRandomly, s.faults.readStatus, s.faults.upgradeRandomly, s.faults.suspendRandomly, s.faults.refuseRandomly} {
 			mine := own()

@@ -37,9 +37,7 @@ func (k *faultInjector) overrideRandomly(ctx context.Context, r *rand.Rand) {
 			k.call(http.MethodPatch, path, `{"state": null}`)
 			over()
 		case 7:
-			over := k.faultLog.begin(rebalancing, fmt.Sprintf("c%d", at.cluster))
 			k.call(http.MethodPost, fmt.Sprintf("/v1/clusters/c%d/rebalance", at.cluster), "", http.StatusConflict)
-			over()
 		case 3:
 			k.call(http.MethodPatch, path, fmt.Sprintf(`{"weight": %d}`, r.IntN(20)))
 		case 4:

@@ -62,6 +62,7 @@ func (s *soak) report(before, after footprint) error {
 	row("upgrades", "%d", s.weir.upgrades)
 	row("suspensions of weir", "%d", done[suspended])
 	row("requests of the API", "%d", s.faults.requests.Load())
+	row("stalls of the clients", "%d", done[stalled])
 	row("servers down because of a busy machine", "%d", done[slow])
 	row("states overridden, sessions cut", "%d, %d", done[maint], done[kill])
 	row("descriptors before, after", "%v, %v", kinds(before), kinds(after))

@@ -40,6 +40,7 @@ type verifier struct {
 	bytes        uint64                    // bytes that clients have sent and received
 	tally        tally                     // datagrams
 	slow         map[string]func()         // ends the slow fault of a server
+	rebalances   map[string]func()         // ends the rebalance of a cluster
 	problems     []string
 	problemCount int
 }
@@ -48,7 +49,7 @@ func newVerifier(l *faultLog, servers []serverAddr, childServers map[string]bool
 	return &verifier{
 		faultLog: l, servers: servers, childServers: childServers, records: map[string][]record{}, serverResults: map[uint64]serverResult{},
 		outcomes: map[outcome]int{}, ends: map[string]map[string]int{}, rejected: map[string]int{},
-		up: map[string]uint64{}, down: map[string]uint64{}, slow: map[string]func(){},
+		up: map[string]uint64{}, down: map[string]uint64{}, slow: map[string]func(){}, rebalances: map[string]func(){},
 	}
 }
 
@@ -101,7 +102,7 @@ func (j *verifier) explainsFlow(r *record) bool {
 	return j.faultLog.any(from, r.Time, append([]string{r.Listener}, j.echoes...), killed, limit)
 }
 
-// checkEvent verifies an event on a server. A check that timed out means that the machine is busy, unless weir was
+// checkEvent verifies an event on a server, and notes the rebalances of clusters. A check that timed out means that the machine is busy, unless weir was
 // suspended during the check, which must then have no verdict. Any other failure needs a fault as its cause.
 func (j *verifier) checkEvent(r *record) {
 	switch {
@@ -109,6 +110,15 @@ func (j *verifier) checkEvent(r *record) {
 		if over := j.slow[r.Server]; over != nil {
 			over()
 			delete(j.slow, r.Server)
+		}
+	case r.Event == "rebalance_begin":
+		if j.rebalances[r.Cluster] == nil {
+			j.rebalances[r.Cluster] = j.faultLog.begin(rebalancing, r.Cluster)
+		}
+	case r.Event == "rebalance_end":
+		if over := j.rebalances[r.Cluster]; over != nil {
+			over()
+			delete(j.rebalances, r.Cluster)
 		}
 	case r.Event != "server_down":
 	case strings.Contains(r.Reason, "timed out") && r.Layer == "checks" && j.faultLog.any(r.Time.Add(-minCheckTimeout), r.Time, []string{"weir"}, suspended):

@@ -53,7 +53,7 @@ func (p *weirProcess) readLog(r io.Reader) {
 			continue
 		}
 		switch {
-		case rec.Msg == "session" || strings.HasPrefix(rec.Event, "server_"):
+		case rec.Msg == "session" || strings.HasPrefix(rec.Event, "server_") || strings.HasPrefix(rec.Event, "rebalance_"):
 			p.onRecord(rec)
 		case rec.Msg == "ready":
 			p.once.Do(func() { close(p.ready) })
