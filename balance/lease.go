@@ -49,7 +49,7 @@ func (c *Cluster) Adopt(server, address string, level int, now time.Duration) (L
 	if s == nil {
 		return Lease{}, false
 	}
-	s.addSessions(1)
+	s.changeSessions(1, -min(1, s.elsewhere))
 	return Lease{server: s, id: c.leases.acquire(), level: int32(level), address: s.addresses.number(address)}, true
 }
 
@@ -88,6 +88,20 @@ func (l *Lease) Fail(now time.Duration, why string) { l.end(now, true, why) }
 // Done releases the lease without a result for the server: the session has ended, or the attempt ended for a reason on
 // this host.
 func (l *Lease) Done(now time.Duration) { l.end(now, false, "") }
+
+// HandOver releases the lease of a session that another process has adopted. The session still counts for the server's limit.
+func (l *Lease) HandOver(now time.Duration) {
+	if l.server == nil {
+		return
+	}
+	c := l.server.cluster
+	c.lock(now)
+	defer c.unlock()
+	if c.leases.valid(l.id) {
+		l.server.changeSessions(0, 1)
+		c.release(l, false, "")
+	}
+}
 
 func (l *Lease) end(now time.Duration, failed bool, why string) {
 	if l.server == nil {

@@ -44,6 +44,7 @@ type Server struct {
 
 	sessionLimit   int // after slow start; 0 = no limit
 	sessions       int // leases out
+	elsewhere      int // sessions that the other process of an upgrade has; they count for sessionLimit
 	address        AddressID
 	addresses      addressIDs
 	left           map[AddressID]uint64 // departures that last, by number
@@ -105,7 +106,7 @@ func (s *Server) State() State {
 }
 
 // full reports whether the server is at its session limit.
-func (s *Server) full() bool { return s.sessionLimit > 0 && s.sessions >= s.sessionLimit }
+func (s *Server) full() bool { return s.sessionLimit > 0 && s.sessions+s.elsewhere >= s.sessionLimit }
 
 // busy reports whether the server is on probation and its deciding session is in progress.
 func (s *Server) busy() bool { return s.published.State == Probation && s.probationLease != leaseID{} }
@@ -129,9 +130,13 @@ func (s *Server) updateSlots() {
 }
 
 // addSessions adds n, which may be negative, to the number of sessions.
-func (s *Server) addSessions(n int) {
+func (s *Server) addSessions(n int) { s.changeSessions(n, 0) }
+
+// changeSessions adds to the number of sessions, and to that of the sessions elsewhere.
+func (s *Server) changeSessions(n, elsewhere int) {
 	was := s.full()
 	s.sessions += n
+	s.elsewhere += elsewhere
 	for _, p := range s.placements {
 		p.level.load[p.slot] = int64(s.sessions)
 		if s.full() != was {

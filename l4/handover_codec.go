@@ -9,7 +9,7 @@ package l4
 //     session  binding, id, client, server name, facts of the PROXY header, times, state of both sockets, both streams with the bytes that wait in them
 //
 // The descriptors of a session are, in this order: the client's socket, the server's, then both ends of the pipe of
-// each stream that has one. A session that is held has only the first, and its hold instead of the server's socket and the
+// each stream that has one. A session that is held or queued has only the first, and its wait instead of the server's socket and the
 // streams. Times are on the plane's clock, which both processes share.
 
 import (
@@ -54,7 +54,7 @@ type Binding struct {
 	clientIdle, serverIdle, halfClose, keepalive, userTimeout time.Duration
 	records                                                   Records
 
-	Held bool // its sessions are held; they have no server, and the settings of the listener in the new process
+	Waiting bool // its sessions are held or queued; they have no server, and the settings of the listener in the new process
 }
 
 // sessionBatch is the content of a batch.
@@ -80,12 +80,16 @@ type sessionState struct {
 	client, server socketState
 	up, down       streamState
 
-	hold *holdHandover // nil unless it is held
+	wait *waitHandover // nil unless it is held or queued
 }
 
-// holdHandover is what a held session has besides.
-type holdHandover struct {
-	since, until time.Duration
+// waitHandover is what a session has besides that is held, or queued for a full server.
+type waitHandover struct {
+	since, until time.Duration  // of the holds
+	held         bool           // it has a place among the held sessions
+	startedAt    time.Duration  // try_timeout counts from here; 0 = from its arrival
+	queueUntil   time.Duration  // end of the wait for a full server; 0 = has not waited
+	queueNumber  uint64         // position in the order of arrival; 0 = has not waited
 	dest         netip.AddrPort // in the client's PROXY header
 	proxyLocal   bool
 	tlvs         []byte
@@ -110,7 +114,7 @@ type streamState struct {
 }
 
 func (t *sessionState) descriptors() int {
-	if t.hold != nil {
+	if t.wait != nil {
 		return 1 // no server
 	}
 	n := 2
@@ -189,7 +193,7 @@ func appendBindings(b []byte, bindings []Binding) []byte {
 			b = binary.AppendVarint(b, int64(d))
 		}
 		b = append(b, byte(x.records))
-		b = binary.AppendUvarint(b, flags(x.Held))
+		b = binary.AppendUvarint(b, flags(x.Waiting))
 	}
 	return b
 }
@@ -208,9 +212,9 @@ func (t *sessionState) encode(b []byte) []byte {
 	b = binary.AppendUvarint(b, uint64(t.connected))
 	b = binary.AppendUvarint(b, uint64(t.firstByte))
 	b = binary.AppendUvarint(b, uint64(t.attemptCount))
-	b = binary.AppendUvarint(b, flags(t.keepaliveSet, t.askedLast, t.hold != nil))
-	if t.hold != nil {
-		return t.hold.encode(t.client.encode(b))
+	b = binary.AppendUvarint(b, flags(t.keepaliveSet, t.askedLast, t.wait != nil))
+	if t.wait != nil {
+		return t.wait.encode(t.client.encode(b))
 	}
 	for _, s := range [...]*socketState{&t.client, &t.server} {
 		b = s.encode(b)
@@ -232,11 +236,14 @@ func (s *socketState) encode(b []byte) []byte {
 	return binary.AppendUvarint(b, uint64(s.headerSize))
 }
 
-func (h *holdHandover) encode(b []byte) []byte {
+func (h *waitHandover) encode(b []byte) []byte {
 	b = binary.AppendVarint(b, int64(h.since))
 	b = binary.AppendVarint(b, int64(h.until))
 	b = appendAddress(b, h.dest)
-	b = binary.AppendUvarint(b, flags(h.proxyLocal))
+	b = binary.AppendVarint(b, int64(h.startedAt))
+	b = binary.AppendVarint(b, int64(h.queueUntil))
+	b = binary.AppendUvarint(b, h.queueNumber)
+	b = binary.AppendUvarint(b, flags(h.proxyLocal, h.held))
 	b = binary.AppendUvarint(b, uint64(len(h.tlvs)))
 	b = append(b, h.tlvs...)
 	b = binary.AppendUvarint(b, uint64(len(h.refusal)))
@@ -351,7 +358,7 @@ func (r *batchReader) bindings() (bindings []Binding) {
 			*d = r.nonNegative("timeout")
 		}
 		x.records = Records(r.number(uint64(RecordAll), "records"))
-		r.flags("binding", &x.Held)
+		r.flags("binding", &x.Waiting)
 		bindings = append(bindings, x)
 		if r.err != nil {
 			return nil
@@ -380,7 +387,7 @@ func (r *batchReader) session(bindings int) sessionState {
 	r.flags("flags", &t.keepaliveSet, &t.askedLast, &held)
 	r.socket(&t.client)
 	if held {
-		t.hold = r.hold()
+		t.wait = r.wait()
 		return t
 	}
 	r.socket(&t.server)
@@ -406,9 +413,11 @@ func (r *batchReader) socket(s *socketState) {
 	s.headerSize = uint16(r.number(math.MaxUint16, "preface"))
 }
 
-func (r *batchReader) hold() *holdHandover {
-	h := &holdHandover{since: r.duration("time"), until: r.duration("time"), dest: r.address("destination")}
-	r.flags("hold", &h.proxyLocal)
+func (r *batchReader) wait() *waitHandover {
+	h := &waitHandover{since: r.duration("time"), until: r.duration("time"), dest: r.address("destination")}
+	h.startedAt, h.queueUntil = r.duration("time"), r.duration("time")
+	h.queueNumber = r.number(math.MaxUint64, "position")
+	r.flags("hold", &h.proxyLocal, &h.held)
 	h.tlvs = r.bytes(r.number(proxy.MaxV2, "TLVs"), "TLVs")
 	h.refusal = r.bytes(r.number(greetingWindow, "refusal"), "refusal")
 	return h

@@ -105,7 +105,7 @@ func (l *loop) freezeSessions(slot *int) *HandoverBatch {
 		s.freeze(l)
 		x.sessions = append(x.sessions, s)
 		x.Descriptors = append(x.Descriptors, s.client.fd)
-		if t.hold == nil {
+		if t.wait == nil {
 			x.Descriptors = append(x.Descriptors, s.server.fd)
 		}
 		for _, st := range [...]*stream{&s.up, &s.down} {
@@ -137,10 +137,13 @@ func bindingIndex(list *[]Binding, seen map[Binding]int, b Binding) int {
 // refusalTime is how long after a connection is established a server may refuse it: those that do so do not wait for the client.
 const refusalTime = 3 * time.Second
 
-// canHandOver reports whether the session is held, or relays and neither side has failed. The time in which the server may
+// waits reports whether the session is held or queued.
+func (s *session) waits() bool { return s.phase == PhaseHold || s.phase == PhaseQueue }
+
+// canHandOver reports whether the session waits, or relays and neither side has failed. The time in which the server may
 // refuse ends before.
 func (s *session) canHandOver(now time.Duration) bool {
-	if s.phase == PhaseHold {
+	if s.waits() {
 		return !s.client.failed
 	}
 	if d := s.dialer; s.phase == PhaseRelay && d != nil && (d.greeting.partial || now < d.attemptAt+d.greeting.took+refusalTime) {
@@ -156,7 +159,7 @@ func (s *session) binding() Binding {
 		clientIdle: s.set.ClientIdle, serverIdle: s.set.ServerIdle, halfClose: s.set.HalfClose,
 		keepalive: s.set.Keepalive, userTimeout: s.set.UserTimeout, records: s.set.Records,
 	}
-	if at.Held = s.phase == PhaseHold; at.Held {
+	if at.Waiting = s.waits(); at.Waiting {
 		return at
 	}
 	if server := s.lease.Server(); server != nil {
@@ -171,8 +174,11 @@ func (s *session) state() sessionState {
 		serverName: s.serverName(), proxy: s.proxyFacts(), connected: s.connected, firstByte: s.firstByte, attemptCount: s.attemptCount, keepaliveSet: s.has(keepaliveSet), askedLast: s.has(askedLast),
 		client: s.client.state(), server: s.server.state(), up: s.up.state(), down: s.down.state(),
 	}
-	if d := s.dialer; s.phase == PhaseHold {
-		t.hold = &holdHandover{since: d.held.since, until: d.held.until, dest: d.dest, proxyLocal: d.proxyLocal, tlvs: d.tlvs, refusal: d.greeting.refusal}
+	if d := s.dialer; s.waits() {
+		t.wait = &waitHandover{since: d.held.since, until: d.held.until, held: d.attempts.Held(), queueUntil: d.queueDeadline, queueNumber: d.attempts.QueueNumber(), dest: d.dest, proxyLocal: d.proxyLocal, tlvs: d.tlvs, refusal: d.greeting.refusal}
+	}
+	if s.phase == PhaseQueue {
+		t.wait.startedAt = s.dialer.startedAt
 	}
 	return t
 }
@@ -194,8 +200,11 @@ func (st *stream) state() streamState {
 
 // freeze stops all activity of a session.
 func (s *session) freeze(l *loop) {
-	if s.phase == PhaseHold {
+	switch s.phase {
+	case PhaseHold:
 		s.freezeHold(l)
+	case PhaseQueue:
+		s.freezeQueue(l)
 	}
 	s.phase = PhaseHandover
 	s.end = Termination{} // a cut stores its reason here meanwhile
@@ -237,7 +246,7 @@ func (x *HandoverBatch) each(session func(*loop, *session), flow func(*loop, *fl
 func (s *session) handOver(l *loop) {
 	counters := s.counters(l)
 	store(&counters.HandedOver, counters.HandedOver+1)
-	s.lease.Done(l.now)
+	s.lease.HandOver(l.now)
 	s.set.Admission.release(&s.claim, s.clientAddr.get().Addr())
 	l.plane.releaseSession()
 	for _, st := range [...]*stream{&s.up, &s.down} {
@@ -248,7 +257,9 @@ func (s *session) handOver(l *loop) {
 		st.release(l)
 	}
 	if s.dialer != nil {
-		s.set.Cluster.DropHold(&s.dialer.attempts)
+		if s.dialer.attempts.Held() {
+			s.set.Cluster.DropHold(&s.dialer.attempts)
+		}
 		l.dialers.put(s.dialer)
 		s.dialer = nil
 	}
@@ -264,7 +275,7 @@ func (s *session) handOver(l *loop) {
 func (s *session) unfreeze(l *loop) {
 	reason := s.end.Reason
 	if s.dialer != nil {
-		s.resumeHold(l, reason)
+		s.resumeWait(l, reason)
 		return
 	}
 	s.resume(l)
@@ -319,7 +330,7 @@ func (p *Plane) ReceiveSessions(body []byte, descriptors []int32, find func(Bind
 	for i := range content.bindings {
 		at := &content.bindings[i]
 		h := find(*at)
-		if !at.Held {
+		if !at.Waiting {
 			h.Set = h.Set.withBinding(at, h.Level)
 		}
 		a.bindings = append(a.bindings, h)
@@ -327,7 +338,7 @@ func (p *Plane) ReceiveSessions(body []byte, descriptors []int32, find func(Bind
 	for i := range content.sessions {
 		h := &a.bindings[content.sessions[i].binding]
 		var lease balance.Lease
-		if content.sessions[i].hold == nil {
+		if content.sessions[i].wait == nil {
 			lease, _ = h.Cluster.Adopt(h.Server, h.At, h.Level, p.Now())
 		}
 		a.leases = append(a.leases, lease)
@@ -433,8 +444,8 @@ func (l *loop) takeOver(t *sessionState, h *LocalBinding, lease balance.Lease, f
 	s.note(keepaliveSet, t.keepaliveSet)
 	s.note(askedLast, t.askedLast)
 	s.client, s.server = t.client.socket(fds[0]), socket{fd: -1}
-	if t.hold != nil {
-		s.takeOverHold(l, t.hold, h)
+	if t.wait != nil {
+		s.takeOverWait(l, t.wait, h)
 		return
 	}
 	s.server = t.server.socket(fds[1])

@@ -238,7 +238,7 @@ func (f *flow) handOver(l *loop) {
 	l.kept.drop(f)
 	l.attemptsPool.put(f.attempts)
 	f.disconnect()
-	f.lease.Done(l.now)
+	f.lease.HandOver(l.now)
 	f.set.Admission.release(&f.claim, f.client().Addr())
 	l.plane.releaseSession()
 	store(&u.counters.HandedOver, u.counters.HandedOver+1)

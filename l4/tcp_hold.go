@@ -5,6 +5,7 @@ package l4
 // more, and a server that only protection keeps in service may serve it.
 
 import (
+	"cmp"
 	"time"
 
 	"weir/balance"
@@ -141,8 +142,8 @@ func (s *session) freezeHold(l *loop) {
 	s.leaveHold(l)
 }
 
-// resumeHold continues a held session after a handover, unless it was cut meanwhile: then reason is why.
-func (s *session) resumeHold(l *loop, reason Reason) {
+// resumeWait continues a session that waits after a handover, unless it was cut meanwhile: then reason is why.
+func (s *session) resumeWait(l *loop, reason Reason) {
 	s.client.readable, s.client.writable = false, false
 	switch {
 	case reason != ReasonNone && !reason.ofServer():
@@ -154,29 +155,38 @@ func (s *session) resumeHold(l *loop, reason Reason) {
 	}
 }
 
-// takeOverHold continues a session that another process has held, with the settings of its listener in this process.
-func (s *session) takeOverHold(l *loop, t *holdHandover, h *LocalBinding) {
+// takeOverWait continues a session that another process has held or queued, with the settings of its listener in this process.
+func (s *session) takeOverWait(l *loop, t *waitHandover, h *LocalBinding) {
 	if s.set.Cluster == nil { // the listener has left
 		set := *s.set
 		set.Cluster, set.ConnectTimeout, set.HoldTimeout = h.Cluster, departedConnectTimeout, t.until-t.since
 		s.set = &set
 	}
 	s.set = s.routed(l, s.set)
+	if t.queueUntil > 0 && s.set.QueueTimeout == 0 { // it waits as long as it was promised
+		set := *s.set
+		set.QueueTimeout = max(t.queueUntil-l.now, 1)
+		s.set = &set
+	}
 	d := l.dialers.get()
 	s.dialer, s.phase = d, PhaseHandover
-	d.startedAt, d.dest, d.proxyLocal, d.tlvs = l.now, t.dest, t.proxyLocal, append(d.tlvs, t.tlvs...)
+	d.queueDeadline = t.queueUntil
+	d.attempts.AdoptQueueNumber(t.queueNumber)
+	d.startedAt, d.dest, d.proxyLocal, d.tlvs = cmp.Or(t.startedAt, l.now), t.dest, t.proxyLocal, append(d.tlvs, t.tlvs...)
 	d.greeting.refusal = append(d.greeting.refusal, t.refusal...)
 	s.startAttempts(&proxy.Header{TLVs: d.tlvs})
-	s.set.Cluster.AdoptHold(&d.attempts, t.since)
-	d.held = holdState{since: t.since, until: t.since + s.set.HoldTimeout}
-	if s.set.HoldTimeout == 0 {
-		d.held.ended = ReasonNoServer
+	if t.held {
+		s.set.Cluster.AdoptHold(&d.attempts, t.since)
+		d.held = holdState{since: t.since, until: t.since + s.set.HoldTimeout}
+		if s.set.HoldTimeout == 0 {
+			d.held.ended = ReasonNoServer
+		}
 	}
 	reason := ReasonNone
 	if l.stopping {
 		reason = ReasonCutShutdown
 	}
-	s.resumeHold(l, reason)
+	s.resumeWait(l, reason)
 }
 
 // departedConnectTimeout is connect_timeout for sessions of a listener that the configuration lacks.

@@ -59,6 +59,14 @@ func (s *session) dialGranted(l *loop, lease balance.Lease) {
 	}
 }
 
+// freezeQueue takes the session out of the queue for a handover. It keeps its position.
+func (s *session) freezeQueue(l *loop) {
+	d := s.dialer
+	s.set.Cluster.CancelWait(&d.waiter, l.now)
+	d.waiter = balance.Waiter{}
+	d.wakes++ // a wake-up on its way is for nothing
+}
+
 // cancelWait leaves the queue or the held sessions, and releases a lease that was granted meanwhile.
 func (d *dialer) cancelWait(l *loop, s *session) {
 	switch s.phase {

@@ -38,6 +38,7 @@ type listenerCounts struct {
 type serverCounts struct {
 	Cluster string            `json:"cluster"`
 	Server  string            `json:"server"`
+	Open    int               `json:"open"` // sessions now
 	Counts  l4.ServerCounters `json:"counts"`
 }
 
@@ -140,7 +141,7 @@ func (e *Engine) counts(listeners map[string]*l4.Listener) counts {
 		c.Held[name] = heldCountsOf(running.clusters[name])
 		for _, s := range serversOf(running.cfg, name, running.clusters[name]) {
 			if t, ok := s.Handle().(*l4.Target); ok {
-				c.Servers = append(c.Servers, serverCounts{name, s.Name(), t.Stats().Counters()})
+				c.Servers = append(c.Servers, serverCounts{name, s.Name(), s.Sessions(), t.Stats().Counters()})
 			}
 		}
 	}
@@ -177,10 +178,18 @@ func (e *Engine) stopAwaiting() {
 	e.plane.StillAwait(0)
 	e.mu.Lock()
 	defer e.mu.Unlock()
+	e.forgetElsewhere()
 	for _, states := range []admissionStates{e.admissions, e.retiredAdmissions} {
 		for _, state := range states {
 			state.StillAwait(0)
 		}
+	}
+}
+
+// forgetElsewhere lets the servers have all sessions up to their limits in this process.
+func (e *Engine) forgetElsewhere() {
+	for _, b := range e.running.Load().clusters {
+		b.ForgetElsewhere(e.plane.Now())
 	}
 }
 
@@ -214,6 +223,7 @@ func (e *Engine) countFrom(c *counts, listeners map[string]*l4.Listener, running
 	}
 	for _, s := range c.Servers {
 		if b := running.clusters[s.Cluster]; b != nil {
+			b.LowerElsewhere(s.Server, s.Open, e.plane.Now())
 			if server := b.Server(s.Server); server != nil {
 				if t, ok := server.Handle().(*l4.Target); ok {
 					t.Stats().SetBaseline(s.Counts)

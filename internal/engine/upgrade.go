@@ -85,6 +85,7 @@ func (e *Engine) Upgrade(ctx context.Context, o UpgradeOptions) (status.Upgrade,
 	}
 	if err != nil && p.Exited() { // the sessions that were not moved are still here
 		e.setAccepting(o, true)
+		e.forgetElsewhere()
 		e.published.overrides.Lock()
 		e.published.handedOver.Store(false)
 		e.published.overrides.Unlock()
@@ -92,7 +93,7 @@ func (e *Engine) Upgrade(ctx context.Context, o UpgradeOptions) (status.Upgrade,
 		return status.Upgrade{}, fmt.Errorf("the new process ended: %s; %d sessions moved to it are lost", p.State(), moved)
 	}
 	if err != nil {
-		e.logSessionsStay(err)
+		e.sessionsStay(err)
 	}
 	e.stopped = true
 	e.published.stopping.Store(true)
@@ -212,7 +213,9 @@ func (e *Engine) sendCounters() {
 	}
 }
 
-func (e *Engine) logSessionsStay(err error) {
+// sessionsStay records that the remaining sessions cannot move.
+func (e *Engine) sessionsStay(err error) {
+	e.forgetElsewhere() // those that wait here must not wait for what has moved
 	e.log.Warn("upgrade: remaining sessions end in the old process", "error", err)
 }
 
@@ -239,7 +242,7 @@ func (e *Engine) FinishUpgrade(stop context.Context) int {
 	for sent := time.Now(); (e.plane.Sessions() > 0 || e.plane.PendingClients() > 0) && ctx.Err() == nil; {
 		if e.newProcess.takesSessions {
 			if _, err := e.moveSessions(e.newProcess.NewProcess); err != nil {
-				e.logSessionsStay(err)
+				e.sessionsStay(err)
 				e.newProcess.takesSessions = false
 			}
 		}

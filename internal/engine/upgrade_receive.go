@@ -130,6 +130,7 @@ func (e *Engine) restoreTransferred(r *reload) {
 	if p.state != nil {
 		for name, c := range r.created {
 			c.RestoreHandover(p.state.Balance[name], e.plane.Now())
+			c.ContinueQueue(p.state.QueueNumbers[name])
 			if h := p.state.Rebalances[name]; h != nil {
 				c.ResumeRebalance(h, e.plane.Now())
 				e.closings.closeSurplus(name, c)
@@ -185,7 +186,7 @@ func (d *departedObjects) bindSession(at l4.Binding) l4.LocalBinding {
 	ln := d.engine.listeners["tcp "+at.Address]
 	if ln != nil {
 		set := ln.Settings()
-		if chosen := set.Chosen(at.Route, at.Cluster); chosen != nil && !at.Held { // held sessions are routed again
+		if chosen := set.Chosen(at.Route, at.Cluster); chosen != nil && !at.Waiting { // sessions that wait are routed again
 			set = chosen
 		}
 		return d.bind(at, ln, set)
@@ -213,8 +214,8 @@ func (d *departedObjects) bindFlow(at l4.Binding) l4.LocalBinding {
 
 func (d *departedObjects) bind(at l4.Binding, ln *l4.Listener, set *l4.Settings) l4.LocalBinding {
 	b := l4.LocalBinding{Listener: ln, Set: set, Cluster: d.engine.running.Load().clusters[at.Cluster], Server: at.Server, At: at.At}
-	if at.Held {
-		return d.bindHeld(b, at)
+	if at.Waiting {
+		return d.bindWaiting(b, at)
 	}
 	if b.Cluster == nil || b.Cluster.Server(at.Server) == nil || b.Cluster.Server(at.Server).Address() != at.At {
 		b.Cluster = d.cluster(b.Cluster, at)
@@ -228,8 +229,8 @@ func (d *departedObjects) bind(at l4.Binding, ln *l4.Listener, set *l4.Settings)
 	return b
 }
 
-// bindHeld finds the cluster of a held session: that of the listener, if it has one.
-func (d *departedObjects) bindHeld(b l4.LocalBinding, at l4.Binding) l4.LocalBinding {
+// bindWaiting finds the cluster of a session that waits: that of the listener, if it has one.
+func (d *departedObjects) bindWaiting(b l4.LocalBinding, at l4.Binding) l4.LocalBinding {
 	switch {
 	case b.Set.Cluster != nil:
 		b.Cluster = b.Set.Cluster
