@@ -31,7 +31,7 @@ var allowed = map[string][]string{
 	"conf/internal/tree": {},
 
 	"internal/clienthello": {}, // bytes from outside, parsed and fuzzed apart from sockets
-	"internal/cli":         {"agentcheck", "conf", "internal/status"},
+	"internal/cli":         {"agentcheck", "conf", "internal/convert", "internal/status"},
 	"internal/convert":     {"internal/nginxconf", "internal/printable"},
 	"internal/discovery":   {"checks", "conf", "internal/nginxconf", "internal/printable", "internal/procgroup"}, // it has the TLS options of the checks
 	"internal/engine": {

@@ -56,7 +56,7 @@ func NewRoot(p Program) *cobra.Command {
 	root.AddGroup(&cobra.Group{ID: groupService, Title: "Daemon commands:"}, &cobra.Group{ID: groupClient, Title: "Commands for a running weir:"})
 	root.SetHelpCommandGroupID(groupService)
 	root.SetCompletionCommandGroupID(groupService)
-	for _, c := range append(p.Commands, agentCommand(), versionCommand(p.Version)) {
+	for _, c := range append(p.Commands, convertCommand(), agentCommand(), versionCommand(p.Version)) {
 		c.GroupID = groupService
 		root.AddCommand(c)
 	}
