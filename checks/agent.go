@@ -22,7 +22,7 @@ func (o Agent) Monitor() (Monitor, error) {
 	if err != nil {
 		return nil, err
 	}
-	send := newRedactor(nil, string(o.Send))
+	send := NewRedactor(nil, string(o.Send))
 	return send.monitor(func(ctx context.Context, t Target) (Report, error) {
 		x, err := openConn(ctx, t, secure)
 		if err != nil {

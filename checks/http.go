@@ -43,7 +43,7 @@ func (o HTTP) monitor(check func(*checkConn, Target, *tls.Config, Codes) (Report
 	if err := o.validate(); err != nil {
 		return nil, err
 	}
-	return newRedactor(o.secrets(), o.Path, string(o.Body)).monitor(func(ctx context.Context, t Target) (Report, error) {
+	return NewRedactor(o.secrets(), o.Path, string(o.Body)).monitor(func(ctx context.Context, t Target) (Report, error) {
 		x, err := openConn(ctx, t, secure)
 		if err != nil {
 			return Report{}, err

@@ -62,7 +62,7 @@ func (o MySQL) Monitor() (Monitor, error) {
 		user: o.User, password: password, database: o.Database, secure: secure, serverKey: key, allowPublicKey: o.AllowPublicKey,
 	}
 	hung := &hungQueries{}
-	return newRedactor([]string{password}, literals(o.Query)...).monitor(func(ctx context.Context, t Target) (Report, error) {
+	return NewRedactor([]string{password}, literals(o.Query)...).monitor(func(ctx context.Context, t Target) (Report, error) {
 		report, err := o.check(ctx, t, login, hung)
 		return report, mysqlOutcome(err)
 	}), nil

@@ -12,7 +12,7 @@ import (
 // MySQLClient opens sessions that outlive a check, with the login of a mysql check. It is safe for concurrent use.
 type MySQLClient struct {
 	login    *mysqlLogin
-	redactor *redactor
+	redactor *Redactor
 	hung     *hungQueries
 }
 
@@ -35,7 +35,7 @@ func NewMySQLClient(spec conf.Topology) (*MySQLClient, error) {
 		login: &mysqlLogin{
 			user: spec.User, password: password, database: spec.Database, secure: secure, serverKey: key, allowPublicKey: spec.AllowPublicKey,
 		},
-		redactor: newRedactor([]string{password}),
+		redactor: NewRedactor([]string{password}),
 		hung:     &hungQueries{},
 	}, nil
 }

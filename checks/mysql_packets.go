@@ -141,7 +141,7 @@ func (m *mysqlPackets) integer() (n int, null bool, err error) {
 	return int(v), false, nil
 }
 
-// text reads a length-encoded text of the current packet and returns its first bytes, at most keep. null reports NULL.
+// Text reads a length-encoded text of the current packet and returns its first bytes, at most keep. null reports NULL.
 func (m *mysqlPackets) text(keep int) (text string, null bool, err error) {
 	n, null, err := m.integer()
 	if err != nil || null {

@@ -46,7 +46,7 @@ func (o PgSQL) Monitor() (Monitor, error) {
 	if err != nil {
 		return nil, err
 	}
-	return newRedactor([]string{password}, literals(o.Query)...).monitor(func(ctx context.Context, t Target) (Report, error) {
+	return NewRedactor([]string{password}, literals(o.Query)...).monitor(func(ctx context.Context, t Target) (Report, error) {
 		x, err := openConn(ctx, t, nil)
 		if err != nil {
 			return Report{}, err

@@ -3,6 +3,7 @@ package checks
 import (
 	"context"
 	"encoding/base64"
+	"encoding/binary"
 	"encoding/hex"
 	"encoding/json"
 	"net/url"
@@ -16,13 +17,13 @@ import (
 	"weir/conf"
 )
 
-// redactor removes from reports what a check has sent, because a server may repeat it. A password is removed as a value
+// Redactor removes from reports what a check has sent, because a server may repeat it. A password is removed as a value
 // (see redact). Of passwords and of all other text that is sent, every part of fragmentLength letters and digits is removed,
 // plain or in a common encoding. Parts that are shorter are words of any protocol, such as HTTP/1.1. Bytes between the letters
 // and digits do not count, so that quotes, escapes and replaced characters hide nothing. nil removes nothing.
-type redactor struct {
+type Redactor struct {
 	passwords []string
-	sent      func() []string // the encodings of all texts, reduced to letters and digits
+	sent      func() []uint64 // the fragments of the encodings of all texts, sorted
 }
 
 // fragmentLength is the number of letters and digits from which a repeated part is no coincidence.
@@ -31,15 +32,15 @@ const fragmentLength = 8
 // mask replaces what is removed.
 const mask = "***"
 
-// newRedactor returns a redactor, or nil if all texts are empty.
-func newRedactor(passwords []string, sent ...string) *redactor {
+// NewRedactor returns a redactor, or nil if all texts are empty.
+func NewRedactor(passwords []string, sent ...string) *Redactor {
 	empty := func(s string) bool { return s == "" }
 	passwords, sent = slices.DeleteFunc(passwords, empty), slices.DeleteFunc(sent, empty)
 	if len(passwords)+len(sent) == 0 {
 		return nil
 	}
 	texts := slices.Concat(passwords, sent)
-	return &redactor{passwords, sync.OnceValue(func() []string { return reducedForms(texts) })}
+	return &Redactor{passwords, sync.OnceValue(func() []uint64 { return fragmentsOf(reducedForms(texts)) })}
 }
 
 // sentTexts returns what steps send, as text.
@@ -64,13 +65,13 @@ func literals(query string) (texts []string) {
 }
 
 // monitor returns m with reports and errors that the redactor has changed.
-func (r *redactor) monitor(m Monitor) Monitor {
+func (r *Redactor) monitor(m Monitor) Monitor {
 	if r == nil {
 		return m
 	}
 	return func(ctx context.Context, t Target) (Report, error) {
 		report, err := m(ctx, t)
-		report.Detail = r.text(report.Detail)
+		report.Detail = r.Text(report.Detail)
 		if report.Advice != nil {
 			report.Advice = r.advice(*report.Advice)
 		}
@@ -79,24 +80,24 @@ func (r *redactor) monitor(m Monitor) Monitor {
 }
 
 // advice returns advice whose free text is redacted.
-func (r *redactor) advice(a agentcheck.Advice) *agentcheck.Advice {
-	a.Text, a.Unknown = r.text(a.Text), r.text(a.Unknown)
+func (r *Redactor) advice(a agentcheck.Advice) *agentcheck.Advice {
+	a.Text, a.Unknown = r.Text(a.Text), r.Text(a.Unknown)
 	return &a
 }
 
 // error returns err with a redacted text.
-func (r *redactor) error(err error) error {
+func (r *Redactor) error(err error) error {
 	if r == nil || err == nil {
 		return err
 	}
-	if text := r.text(err.Error()); text != err.Error() {
+	if text := r.Text(err.Error()); text != err.Error() {
 		return &replacedError{text, err}
 	}
 	return err
 }
 
-// text returns a redacted text.
-func (r *redactor) text(s string) string {
+// Text returns a redacted text.
+func (r *Redactor) Text(s string) string {
 	if r == nil {
 		return s
 	}
@@ -104,35 +105,30 @@ func (r *redactor) text(s string) string {
 }
 
 // maskFragments masks the parts of a text that are part of what was sent.
-func (r *redactor) maskFragments(s string) string {
+func (r *Redactor) maskFragments(s string) string {
 	reduced, places := reduce(s)
 	if len(reduced) < fragmentLength {
 		return s
 	}
-	fragments := map[string]bool{} // true = was sent
-	for i := 0; i+fragmentLength <= len(reduced); i++ {
-		fragments[reduced[i:i+fragmentLength]] = false
-	}
+	sent := r.sent()
+	repeats := make([]bool, len(reduced)-fragmentLength+1) // whether the fragment at each place was sent
 	found := false
-	for _, form := range r.sent() {
-		for i := 0; i+fragmentLength <= len(form); i++ {
-			if sent, has := fragments[form[i:i+fragmentLength]]; has && !sent {
-				fragments[form[i:i+fragmentLength]], found = true, true
-			}
-		}
+	for i := range repeats {
+		_, repeats[i] = slices.BinarySearch(sent, fragmentAt(reduced, i))
+		found = found || repeats[i]
 	}
 	if !found {
 		return s
 	}
 	var out strings.Builder
 	kept := 0
-	for i := 0; i+fragmentLength <= len(reduced); i++ {
-		if !fragments[reduced[i:i+fragmentLength]] {
+	for i := 0; i < len(repeats); i++ {
+		if !repeats[i] {
 			continue
 		}
 		end := i + fragmentLength
-		for next := i + 1; next <= end && next+fragmentLength <= len(reduced); next++ {
-			if fragments[reduced[next:next+fragmentLength]] {
+		for next := i + 1; next <= end && next < len(repeats); next++ {
+			if repeats[next] {
 				end = next + fragmentLength
 			}
 		}
@@ -149,6 +145,22 @@ func (r *redactor) maskFragments(s string) string {
 	}
 	out.WriteString(s[kept:])
 	return out.String()
+}
+
+// fragmentAt returns the fragment of a reduced text that begins at a place, as a number.
+func fragmentAt(reduced string, i int) uint64 {
+	return binary.BigEndian.Uint64([]byte(reduced[i : i+fragmentLength]))
+}
+
+// fragmentsOf returns the fragments of reduced texts, sorted.
+func fragmentsOf(forms []string) (list []uint64) {
+	for _, form := range forms {
+		for i := 0; i+fragmentLength <= len(form); i++ {
+			list = append(list, fragmentAt(form, i))
+		}
+	}
+	slices.Sort(list)
+	return slices.Compact(list)
 }
 
 // reduce returns the letters and digits of a text, and their places in it. Bytes that are not ASCII count as letters.

@@ -71,13 +71,13 @@ func TestRedactorMasksPartsAndEncodings(t *testing.T) {
 	sent := "GET /health?key=" + sentToken + "&x=ä%20b HTTP/1.1\r\nHost: db1\r\n\r\n"
 	quoted, err := json.Marshal(sent)
 	require.NoError(t, err)
-	r := newRedactor(nil, sent)
+	r := NewRedactor(nil, sent)
 	for _, text := range []string{
 		sent, sentToken, sentToken[:12], sentToken[5:], string(quoted), url.QueryEscape(sent),
 		hex.EncodeToString([]byte(sent)), strings.Join(strings.Split(sentToken, ""), "."),
 		base64.StdEncoding.EncodeToString([]byte(sent)), base64.URLEncoding.EncodeToString([]byte("xy" + sent)), base64.RawStdEncoding.EncodeToString([]byte("x" + sent)),
 	} {
-		got := r.text("wrong reply: expected \"ok\", got " + quote([]byte(text)))
+		got := r.Text("wrong reply: expected \"ok\", got " + quote([]byte(text)))
 		require.Contains(t, got, "wrong reply: expected \"ok\", got ")
 		require.Contains(t, got, mask)
 		reduced, _ := reduce(got)
@@ -88,11 +88,11 @@ func TestRedactorMasksPartsAndEncodings(t *testing.T) {
 	for _, text := range []string{
 		"HTTP/1.1 400 Bad Request", `status: expected 2xx, got "404 Not Found"`, "connection refused", "", "ä", "redis 7.2.4, replica, link up, lag 1s",
 	} {
-		require.Equal(t, text, r.text(text))
+		require.Equal(t, text, r.Text(text))
 	}
-	require.Equal(t, "x", (*redactor)(nil).text("x"))
-	require.Nil(t, newRedactor([]string{""}, ""))
-	require.Equal(t, "a *** b *** c", newRedactor(nil, "0123456789", "abcdefghij").text("a 0123456789 b abcdefghij c"))
+	require.Equal(t, "x", (*Redactor)(nil).Text("x"))
+	require.Nil(t, NewRedactor([]string{""}, ""))
+	require.Equal(t, "a *** b *** c", NewRedactor(nil, "0123456789", "abcdefghij").Text("a 0123456789 b abcdefghij c"))
 	advice := r.advice(agentcheck.Advice{Text: "is " + sentToken, Unknown: sentToken})
 	require.Equal(t, agentcheck.Advice{Text: "is ***", Unknown: "***"}, *advice)
 }
@@ -105,7 +105,7 @@ func FuzzRedactor(f *testing.F) {
 		if len(sent) > 1000 || len(text) > 1000 || !utf8.ValidString(text) {
 			return
 		}
-		got := newRedactor(nil, sent).text(text)
+		got := NewRedactor(nil, sent).Text(text)
 		require.True(t, utf8.ValidString(got), "%q", got)
 		plain, _ := reduce(sent)
 		for part := range strings.SplitSeq(got, mask) {

@@ -38,7 +38,7 @@ func (o Redis) Monitor() (Monitor, error) {
 	if err != nil {
 		return nil, err
 	}
-	return newRedactor([]string{password}).monitor(func(ctx context.Context, t Target) (Report, error) {
+	return NewRedactor([]string{password}).monitor(func(ctx context.Context, t Target) (Report, error) {
 		x, err := openConn(ctx, t, secure)
 		if err != nil {
 			return Report{}, err

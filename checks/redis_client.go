@@ -12,7 +12,7 @@ import (
 type RedisClient struct {
 	login    Redis
 	password string
-	redactor *redactor
+	redactor *Redactor
 	secure   *tls.Config
 }
 
@@ -27,7 +27,7 @@ func (o Redis) Client() (*RedisClient, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &RedisClient{login: o, password: password, redactor: newRedactor([]string{password}), secure: secure}, nil
+	return &RedisClient{login: o, password: password, redactor: NewRedactor([]string{password}), secure: secure}, nil
 }
 
 // RedisConn is a connection of a RedisClient, for one goroutine. Its errors contain no password. It must be closed.

@@ -43,7 +43,7 @@ func (o TCP) Monitor() (Monitor, error) {
 		}
 		return func(ctx context.Context, t Target) (Report, error) { return Report{}, connectOnly(ctx, t, dialFull) }, nil
 	}
-	return newRedactor(sentSecrets(o.Steps), sentTexts(o.Steps)...).monitor(func(ctx context.Context, t Target) (Report, error) {
+	return NewRedactor(sentSecrets(o.Steps), sentTexts(o.Steps)...).monitor(func(ctx context.Context, t Target) (Report, error) {
 		return Report{}, runSteps(ctx, t, steps, secure)
 	}), nil
 }

@@ -25,7 +25,7 @@ func (o UDP) Monitor() (Monitor, error) {
 	if len(steps) == 0 {
 		steps = []step{{}}
 	}
-	return newRedactor(sentSecrets(o.Steps), sentTexts(o.Steps)...).monitor(func(ctx context.Context, t Target) (Report, error) {
+	return NewRedactor(sentSecrets(o.Steps), sentTexts(o.Steps)...).monitor(func(ctx context.Context, t Target) (Report, error) {
 		return Report{}, exchangeDatagrams(ctx, t, steps)
 	}), nil
 }

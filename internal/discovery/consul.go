@@ -66,7 +66,13 @@ func (c *consul) Wait(ctx context.Context) {
 }
 
 // query asks for the instances. With an index, Consul answers when the index has changed or after the time.
-func (c *consul) query(ctx context.Context, index uint64, block time.Duration) (a Answer, next uint64, err error) {
+func (c *consul) query(ctx context.Context, index uint64, block time.Duration) (Answer, uint64, error) {
+	a, next, err := c.instances(ctx, index, block)
+	a, err = c.client.repeated.remove(a, err)
+	return a, next, err
+}
+
+func (c *consul) instances(ctx context.Context, index uint64, block time.Duration) (a Answer, next uint64, err error) {
 	at := url.URL{Scheme: "http", Host: c.spec.Address.String(), Path: "/v1/health/service/" + c.spec.Service, RawPath: "/v1/health/service/" + url.PathEscape(c.spec.Service)}
 	if c.spec.TLS.On {
 		at.Scheme = "https"

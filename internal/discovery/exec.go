@@ -17,6 +17,8 @@ type program struct {
 	path  string
 	args  []string
 	place Place
+
+	repeated *repeated
 }
 
 // prepareExec finds the program.
@@ -28,7 +30,7 @@ func prepareExec(spec *conf.Discover) (func(Place) Provider, error) {
 	if err != nil {
 		return nil, checks.OptionError{Option: "command", Err: err}
 	}
-	return func(at Place) Provider { return &program{path, spec.Command[1:], at} }, nil
+	return func(at Place) Provider { return &program{path, spec.Command[1:], at, repeatedOf(spec, "")} }, nil
 }
 
 // maxErrors limits what a program may write to standard error, in bytes.
@@ -37,6 +39,11 @@ const maxErrors = 1 << 20
 // Ask implements Provider. The program gets the environment of weir without its secrets, WEIR_CLUSTER and WEIR_LEVEL. It must
 // end with exit code 0.
 func (p *program) Ask(ctx context.Context) (Answer, error) {
+	a, err := p.run(ctx)
+	return p.repeated.remove(a, err)
+}
+
+func (p *program) run(ctx context.Context) (Answer, error) {
 	cmd := procgroup.New(ctx, maxErrors, p.path, p.args...)
 	cmd.Env = append(cmd.Env, "WEIR_CLUSTER="+p.place.Cluster, "WEIR_LEVEL="+p.place.Level)
 	var out boundedBuffer

@@ -26,6 +26,11 @@ func prepareHTTP(spec *conf.Discover) (func(Place) Provider, error) {
 
 // Ask implements Provider.
 func (p *httpList) Ask(ctx context.Context) (Answer, error) {
+	a, err := p.ask(ctx)
+	return p.client.repeated.remove(a, err)
+}
+
+func (p *httpList) ask(ctx context.Context) (Answer, error) {
 	header := http.Header{}
 	if p.etag != "" {
 		header.Set("If-None-Match", p.etag)
@@ -52,6 +57,9 @@ func (p *httpList) Ask(ctx context.Context) (Answer, error) {
 type httpClient struct {
 	spec      *conf.Discover
 	transport *http.Transport
+
+	repeated *repeated // of the last question; nil = none
+	token    string    // of the last question
 }
 
 // newHTTPClient reads the files of a specification.
@@ -63,7 +71,7 @@ func newHTTPClient(spec *conf.Discover) (*httpClient, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &httpClient{spec, &http.Transport{
+	return &httpClient{spec: spec, transport: &http.Transport{
 		Proxy: http.ProxyFromEnvironment, DisableKeepAlives: true, MaxResponseHeaderBytes: 64 << 10, TLSClientConfig: secure,
 	}}, nil
 }
@@ -98,6 +106,9 @@ func (c *httpClient) get(ctx context.Context, address string, header http.Header
 	token, err := readToken(c.spec.TokenFile)
 	if err != nil {
 		return r, err
+	}
+	if c.repeated == nil || c.token != token {
+		c.repeated, c.token = repeatedOf(c.spec, token), token
 	}
 	switch {
 	case token == "":
