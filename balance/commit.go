@@ -211,11 +211,12 @@ func (s *Server) configure(spec *ServerSpec) (left Departure, changed bool) {
 		s.layers.Agent.Down, s.layers.Agent.Admin, s.layers.Agent.Reason = false, Ready, ""
 		s.passive.clear()
 		s.times = serverTimes{}
+		s.worked = false
 		s.cluster.accepts(s)
 	}
 	s.address = s.addresses.number(spec.Address)
 	delete(s.left, s.address)
-	s.monitors, s.found = spec.Monitors, spec.Found
+	s.monitors, s.found, s.external = spec.Monitors, spec.Found, spec.External
 	s.passive.set(spec.MaxFails, spec.FailTimeout)
 	s.layers.Passive = s.passive.state
 	return left, changed

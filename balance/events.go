@@ -30,6 +30,10 @@ type Event struct {
 	Layer    string // the Layer that caused it
 	Reason   string
 	At       time.Duration
+
+	// Unproven is set for a server with ServerSpec.External that has not worked yet: no check of it has passed and no session has
+	// connected. Its first passed check after initial = "down" counts as well.
+	Unproven bool
 }
 
 // eventKind returns the kind of a server's change of state. wasInitial is set if it was down only because no check had

@@ -142,3 +142,40 @@ func TestEventsKeepTheirOrder(t *testing.T) {
 	}
 	wg.Wait()
 }
+
+// The events of a server from outside the file are unproven until a check has passed or a session has connected, and after that
+// they are not.
+func TestExternalServerIsUnprovenUntilItWorks(t *testing.T) {
+	var of []string
+	spec := newLevelsSpec("AB")
+	spec.Protected = false
+	spec.Levels[0].Servers[0].External = true
+	start := func() *Cluster {
+		of = nil
+		return New(spec, 0, func(e Event) {
+			if e.Server != "" {
+				of = append(of, fmt.Sprintf("%s %s %v", e.Server, e.Kind, e.Unproven))
+			}
+		})
+	}
+	c := start()
+	c.SetCheck("B", "tcp", false, "", 0)
+	c.SetCheck("A", "tcp", false, "", 0)
+	c.SetCheck("A", "tcp", true, "", 0)
+	c.SetCheck("A", "tcp", false, "", 0)
+	require.Equal(t, []string{"B server_down false", "A server_down true", "A server_up false", "A server_down false"}, of)
+
+	c = start()
+	c.SetCheck("B", "tcp", false, "", 0)
+	l, err := c.Pick(0, &Attempts{})
+	require.NoError(t, err)
+	l.Established(0, 0)
+	c.SetCheck("A", "tcp", false, "", 0)
+	require.Equal(t, []string{"B server_down false", "A server_down false"}, of, "a session has connected")
+
+	spec.Levels[0].Servers[0].Monitors = []MonitorSpec{{ID: "tcp", InitialDown: true}}
+	c = start()
+	c.SetCheck("A", "tcp", true, "", 0)
+	c.SetCheck("A", "tcp", false, "", 0)
+	require.Equal(t, []string{"A server_up true", "A server_down false"}, of, "the first passed check after initial = down")
+}

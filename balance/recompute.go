@@ -107,7 +107,8 @@ func (c *Cluster) publish(s *Server) {
 		}
 		if known {
 			e := Event{Kind: eventKind(was, is, wasInitial), Level: s.placements[0].level.name, Server: s.name,
-				From: was.String(), To: is.State.String(), Layer: string(is.Layer), Reason: is.Reason}
+				From: was.String(), To: is.State.String(), Layer: string(is.Layer), Reason: is.Reason,
+				Unproven: s.external && (!s.worked || wasInitial)}
 			switch {
 			case is.State == Up || is.State == Probation:
 				e.Layer, e.Reason = string(s.cause.Layer), s.cause.Reason
@@ -257,6 +258,7 @@ func (c *Cluster) recordFailure(s *Server, why string) {
 // recordSuccess counts a success of a server. whileOut is set for a server that was picked as a last resort. A protected
 // server stays failing: its record ends with fail_timeout or with passing checks.
 func (c *Cluster) recordSuccess(s *Server, whileOut bool, why string) {
+	s.worked = true
 	if whileOut {
 		s.passive.clear()
 	} else {

@@ -159,6 +159,7 @@ func (c *Cluster) restoreServer(s *Server, m *SavedServer) {
 		for _, v := range m.Checks { // of the others, the initial ones stay
 			v.passed, v.failing, v.passBegan = 0, 0, 0 // times of another timeline
 			layers.Checks = withVerdict(layers.Checks, v, v.State != Down)
+			s.worked = s.worked || v.State != Down
 		}
 		s.restorePassive(&m.Passive)
 	} else {

@@ -24,6 +24,8 @@ type Server struct {
 	passive    passiveHealth
 	monitors   []MonitorSpec
 	found      bool // ServerSpec.Found
+	external   bool // ServerSpec.External
+	worked     bool // a check has passed or a session has connected, at this address
 
 	merged      Decision      // result of Layers.State
 	mergedSince time.Duration // start of merged.State

@@ -31,6 +31,7 @@ func (c *Cluster) SetCheckFailing(server, id, reason string, now time.Duration) 
 func (c *Cluster) setVerdict(server string, v Verdict, works bool, now time.Duration) {
 	c.updateServer(server, now, func(s *Server) {
 		v.At = c.now
+		s.worked = s.worked || works
 		s.layers.Checks = withVerdict(s.layers.Checks, v, works)
 		c.recompute(s, ByChecks, v.Text())
 	})
@@ -42,6 +43,7 @@ func (c *Cluster) setVerdict(server string, v Verdict, works bool, now time.Dura
 func (c *Cluster) CheckPassed(server, id string, up bool, reason string, began, now time.Duration) {
 	c.updateServer(server, now, func(s *Server) {
 		i := slices.IndexFunc(s.layers.Checks, func(v Verdict) bool { return v.ID == id })
+		s.worked = true
 		switch {
 		case up:
 			v := Verdict{ID: id, State: Up, Reason: reason, At: c.now, passBegan: began}

@@ -74,6 +74,7 @@ type ServerSpec struct {
 	MaxSessions int  // 0 = no limit
 	Unresolved  bool // the address is a host name that is not resolved yet
 	Found       bool // a provider names the server and may name it again after it has left
+	External    bool // it comes from outside the file: its events are Unproven until it has worked
 	Monitors    []MonitorSpec
 	Handle      any // a value of the caller, not used here
 }

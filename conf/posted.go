@@ -76,11 +76,7 @@ func includedBelow(dir string) includer {
 		}
 		var paths []string
 		for _, path := range d.included(main, at, inside) {
-			real, err := filepath.EvalSymlinks(path)
-			if err == nil {
-				real, err = filepath.Abs(real)
-			}
-			if err != nil || !below(real, root) {
+			if real, err := filepath.EvalSymlinks(path); err != nil || !below(real, root) {
 				d.errorAt(inside[0], "a request may include only files below %s", dir)
 				return nil
 			}

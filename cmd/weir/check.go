@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"io"
-	"path/filepath"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -12,7 +11,6 @@ import (
 	"weir/admin"
 	"weir/conf"
 	"weir/internal/cli"
-	"weir/internal/direntry"
 	"weir/internal/engine"
 )
 
@@ -97,11 +95,7 @@ func checkSocketDirectories(cfg *conf.Config) (errs conf.Errors) {
 			if a.Path == "" {
 				continue
 			}
-			err := checkNewFile(a.Path)
-			if err == nil {
-				err = direntry.CheckLinks(filepath.Dir(a.Path))
-			}
-			if err != nil {
+			if err := checkNewFile(a.Path); err != nil {
 				errs = append(errs, cfg.KeyError("listener "+l.Name, "address", fmt.Errorf("listen on %s: %w", a, err)))
 			}
 		}

@@ -40,10 +40,11 @@ func (r *reload) balanceSpec(c *conf.Cluster) (balance.Spec, error) {
 			target.SetStats(r.serverStats(r.runningCluster(c.Name), &server))
 			target.LeaveThrough(server.Interface)
 			target.SendProxy(map[string]uint8{"v1": 1, "v2": 2}[server.SendProxy], server.ProxyTLVs)
+			found := r.next.found.serving[levelID{c.Name, c.LevelName(i)}][server.Name]
 			ls.Servers = append(ls.Servers, balance.ServerSpec{
 				Name: server.Name, Address: server.Address.String(), Weight: server.Weight,
 				MaxFails: server.MaxFails, FailTimeout: server.FailTimeout, State: state,
-				MaxSessions: server.MaxSessions, Handle: target, Found: r.next.found.serving[levelID{c.Name, c.LevelName(i)}][server.Name],
+				MaxSessions: server.MaxSessions, Handle: target, Found: found, External: found || r.next.isDiscovered(c.Name, server.Name),
 				Unresolved: server.Address.Host != "" && len(known[server.Address.Host]) == 0,
 				Monitors:   monitorsOf(c, server.Name),
 			})

@@ -3,8 +3,11 @@ package engine
 import (
 	"errors"
 	"maps"
+	"net"
 	"net/netip"
 	"slices"
+	"strconv"
+	"strings"
 	"time"
 
 	"weir/conf"
@@ -77,7 +80,8 @@ func (e *Engine) discover() {
 		case <-tick.C:
 			again = true
 		}
-		if e.resolveMembers(again) {
+		named := e.resolveMembers(again)
+		if named {
 			for _, t := range e.topologies.all() {
 				t.mu.Lock()
 				if !t.closed {
@@ -89,10 +93,13 @@ func (e *Engine) discover() {
 		if e.published.handedOver.Load() {
 			continue // the new process does it
 		}
+		e.pauseBetween(applied)
+		before := e.running.Load()
 		e.logIfFailed("cannot apply the servers that a topology has found", e.applyMembers())
 		if len(e.running.Load().providers) > 0 {
-			e.pauseBetween(applied)
-			e.logIfFailed("cannot apply the servers that providers have found", e.applyProvided())
+			e.logIfFailed("cannot apply the servers that providers have found", e.applyProvided(named))
+		}
+		if e.running.Load() != before {
 			applied = time.Now()
 		}
 	}
@@ -110,28 +117,49 @@ func (e *Engine) applyMembers() error {
 		if maps.EqualFunc(wanted, running.discovered, slices.Equal) {
 			return nil
 		}
-		e.logMembers("server found by topology", wanted, running.discovered)
-		e.logMembers("server no longer listed by topology: its sessions drain", running.discovered, wanted)
 		r := e.newReload(running.file, running.overlay, running.monitors)
 		r.next.discovered, r.sources = wanted, running.sources
 		if err := r.merge(); err != nil {
 			return err
 		}
-		return r.install()
+		if err := r.install(); err != nil {
+			return err
+		}
+		e.logMembers(running.discovered, wanted)
+		return nil
 	})
 }
 
-// logMembers logs the addresses that are in one set and not in the other.
-func (e *Engine) logMembers(text string, in, without discovered) {
-	for _, cluster := range slices.Sorted(maps.Keys(in)) {
-		for i, address := range slices.DeleteFunc(slices.Clone(in[cluster]), func(a string) bool { return slices.Contains(without[cluster], a) }) {
-			if i == maxLoggedSteps {
-				e.log.Info(text, "cluster", cluster, "more", true)
-				break
-			}
-			e.log.Info(text, "cluster", cluster, "server", address)
+// logMembers logs what has changed, in one line for each cluster.
+func (e *Engine) logMembers(before, after discovered) {
+	clusters := maps.Clone(before)
+	maps.Copy(clusters, after)
+	for _, cluster := range slices.Sorted(maps.Keys(clusters)) {
+		added, removed := lacking(after[cluster], before[cluster]), lacking(before[cluster], after[cluster])
+		if len(added)+len(removed) > 0 {
+			e.log.Info("servers from topology", append([]any{"cluster", cluster, "servers", len(after[cluster])}, changeAttrs(added, len(added), removed, len(removed))...)...)
 		}
 	}
+}
+
+// lacking returns the texts of a list that another one lacks.
+func lacking(list, other []string) []string {
+	return slices.DeleteFunc(slices.Clone(list), func(a string) bool { _, found := slices.BinarySearch(other, a); return found })
+}
+
+// maxLoggedNames bounds the names in a line about found servers.
+const maxLoggedNames = 10
+
+// changeAttrs returns the attributes of a line about found servers: how many came and left, and the first names.
+func changeAttrs(added []string, addedN int, removed []string, removedN int) []any {
+	attrs := []any{"added", addedN, "removed", removedN}
+	if addedN > 0 {
+		attrs = append(attrs, "added_names", strings.Join(added[:min(len(added), maxLoggedNames)], " "))
+	}
+	if removedN > 0 {
+		attrs = append(attrs, "removed_names", strings.Join(removed[:min(len(removed), maxLoggedNames)], " "))
+	}
+	return attrs
 }
 
 // wantedMembers returns the members to serve, by cluster. A cluster whose source cannot confirm its decision, or has none,
@@ -157,18 +185,43 @@ func (e *Engine) wantedMembers(running *runningState) discovered {
 	return wanted
 }
 
-// usableMembers returns the addresses of the members that are not servers of the configuration and can be used, sorted.
+// usableMembers returns the addresses of the members that are not servers of the configuration and can be used, sorted. Of
+// members with an address in common, the first one counts. It does not depend on the servers that the topology found before:
+// the same view with the same names always has the same servers.
 func (e *Engine) usableMembers(running *runningState, c *conf.Cluster, view *topology.View, servers []topology.Server) (list []string) {
 	own := newMatcher(slices.DeleteFunc(slices.Clone(servers), func(s topology.Server) bool { return running.isDiscovered(c.Name, s.Name) }), &e.memberHosts)
 	usable := e.memberCheck(running, c)
+	members := make([]string, 0, len(view.Members))
 	for i := range view.Members {
-		m := &view.Members[i]
-		if len(own.find(m.Name, m.Address)) == 0 && !slices.Contains(list, m.Address) && usable(m.Address) == nil {
-			list = append(list, m.Address)
+		if m := &view.Members[i]; len(own.find(m.Name, m.Address)) == 0 {
+			members = append(members, m.Address)
 		}
 	}
-	slices.Sort(list)
+	slices.Sort(members)
+	taken := map[netip.AddrPort]bool{}
+	for _, address := range slices.Compact(members) {
+		if usable(address) != nil {
+			continue
+		}
+		at := e.memberAddresses(address)
+		if !slices.ContainsFunc(at, func(a netip.AddrPort) bool { return taken[a] }) {
+			list = append(list, address)
+		}
+		for _, a := range at {
+			taken[a] = true
+		}
+	}
 	return list
+}
+
+// memberAddresses returns the known addresses of a member.
+func (e *Engine) memberAddresses(address string) []netip.AddrPort {
+	if at, err := netip.ParseAddrPort(address); err == nil {
+		return []netip.AddrPort{withoutZone(at)}
+	}
+	host, port, _ := net.SplitHostPort(address)
+	n, _ := strconv.ParseUint(port, 10, 16)
+	return addresses{host: e.memberHosts.lookup(host)}.of(conf.Address{Host: host, Port: uint16(n)})
 }
 
 // savedMembers returns the servers that topologies had found in an earlier process, by cluster: its sessions use them.
@@ -198,10 +251,9 @@ func (r *reload) savedMembers() discovered {
 var errNotResolved = errors.New("its name has no address")
 
 // memberCheck returns a function that returns why a member cannot become a server of a cluster: a malformed address, a name
-// that does not resolve, or an address that leads back to a listener.
+// that does not resolve, an address that is not one host's, or one at which weir itself listens.
 func (e *Engine) memberCheck(running *runningState, c *conf.Cluster) func(address string) error {
-	host := hostAddresses()
-	own := func(ip netip.Addr) bool { return ip.IsLoopback() || host[ip.WithZone("")] }
+	sockets := ownSocketsOf(running.cfg)
 	trial := *running.file
 	trial.Listeners = slices.Clone(running.cfg.Listeners)
 	for i := range trial.Listeners {
@@ -222,6 +274,10 @@ func (e *Engine) memberCheck(running *runningState, c *conf.Cluster) func(addres
 		if err := trial.ValidateServers(); err != nil {
 			return err
 		}
-		return trial.ValidateLoops(func(conf.Address) []netip.AddrPort { return known }, own)
+		own := func(ip netip.Addr) bool { return sockets.own(ip.WithZone("")) }
+		if err := trial.ValidateLoops(func(conf.Address) []netip.AddrPort { return known }, own); err != nil {
+			return err
+		}
+		return sockets.refuseAny(known)
 	}
 }

@@ -15,6 +15,7 @@ import (
 	"weir/conf"
 	"weir/internal/hooks"
 	"weir/internal/overlay"
+	"weir/internal/privileges"
 	"weir/internal/route"
 	"weir/internal/sessionlog"
 	"weir/internal/state"
@@ -77,6 +78,7 @@ type Engine struct {
 	routesChanged  chan struct{} // the reply routes
 	pacingBegan    chan struct{} // a cluster has begun to release held sessions one after the other
 	membersChanged chan struct{} // the servers that topologies list
+	unproven       unprovenEvents
 
 	// Safe for concurrent use.
 	running          atomic.Pointer[runningState]
@@ -192,7 +194,7 @@ func newEngine(cfg *conf.Config, o Options) (*Engine, error) {
 	e.published.version, e.published.startedAt = o.Version, time.Now()
 	e.published.config = status.Config{File: cfg.File, LoadedAt: e.published.startedAt}
 	e.published.eventLog.hooks = e.hooks
-	e.stateFile = state.NewFile(state.FileOptions{Path: e.stateFilePath, Snapshot: e.SavedState, Log: o.Log})
+	e.stateFile = state.NewFile(state.FileOptions{Path: e.stateFilePath, Snapshot: e.SavedState, Resolve: privileges.ResolveLinks, Log: o.Log})
 	e.sessionLog = sessionlog.NewWriter(o.Sessions, func() bool { cfg := e.running.Load().cfg; return cfg != nil && cfg.Log.Format == "json" })
 
 	first := &runningState{}

@@ -33,6 +33,9 @@ func (e *Engine) handleEvent(ev balance.Event) {
 	if e.published.handedOver.Load() { // the new process reports events
 		return
 	}
+	if ev.Unproven && !e.unproven.allow(e.log, ev.Cluster, time.Now()) { // the status has it
+		return
+	}
 	e.published.eventLog.put(status.Event{ // which also sends it to hooks and event streams
 		Time: time.Now(), Event: string(ev.Kind), Cluster: ev.Cluster, Level: ev.Level, Server: ev.Server,
 		From: ev.From, To: ev.To, Layer: ev.Layer, Reason: ev.Reason, By: e.eventBy(ev),

@@ -41,6 +41,19 @@ func (h *memberHosts) set(names []string, found addresses) (changed bool) {
 	return changed
 }
 
+// update sets the addresses of known names.
+func (h *memberHosts) update(found addresses) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	next := maps.Clone(h.known)
+	for name := range next {
+		if list, ok := found[name]; ok {
+			next[name] = list
+		}
+	}
+	h.known = next
+}
+
 // resolveMembers looks up the names of members that are new, or all, and reports whether addresses have changed.
 func (e *Engine) resolveMembers(all bool) bool {
 	var names, due []string

@@ -171,9 +171,13 @@ func (r *reload) withheld(base *conf.Config) withhold {
 		}
 	}
 	trial, _ := r.next.provided.merge(base, func(string, *conf.Server) (string, bool) { return "", false })
-	host := hostAddresses()
-	own := func(ip netip.Addr) bool { return ip.IsLoopback() || host[ip.WithZone("")] }
-	for c, err := range trial.FaultyServers(func(to conf.Address) []netip.AddrPort { return r.e.foundAddresses(r.old, to) }, own) {
+	sockets := ownSocketsOf(base)
+	known := r.next.addresses
+	if known == nil {
+		known = r.old.addresses
+	}
+	at := func(to conf.Address) []netip.AddrPort { return r.e.foundAddresses(known, to) }
+	for c, err := range trial.FaultyServers(at, func(ip netip.Addr) bool { return sockets.own(ip.WithZone("")) }) {
 		faults[levelID{c.Cluster, c.Server.Name}] = err.Error()
 	}
 	return func(cluster string, s *conf.Server) (string, bool) {
@@ -185,6 +189,9 @@ func (r *reload) withheld(base *conf.Config) withhold {
 		if fault, bad := faults[levelID{cluster, s.Name}]; bad {
 			return fault, false
 		}
+		if err := sockets.refuseAny(at(s.Address)); err != nil {
+			return err.Error(), false
+		}
 		if s.Address.Addr.Addr().Zone() != "" {
 			if _, err := newTarget(s, nil); err != nil {
 				return err.Error(), false
@@ -194,33 +201,27 @@ func (r *reload) withheld(base *conf.Config) withhold {
 	}
 }
 
-// foundAddresses returns the known addresses of a server.
-func (e *Engine) foundAddresses(running *runningState, to conf.Address) (list []netip.AddrPort) {
-	if to.Host == "" {
-		return addresses(nil).of(to)
+// foundAddresses returns the addresses of a found server, as known or else as last looked up.
+func (e *Engine) foundAddresses(known addresses, to conf.Address) []netip.AddrPort {
+	if list := known.of(to); len(list) > 0 {
+		return list
 	}
-	ips := running.addresses[to.Host]
-	if len(ips) == 0 {
-		ips = e.memberHosts.lookup(to.Host)
-	}
-	for _, ip := range ips {
-		list = append(list, netip.AddrPortFrom(ip, to.Port))
-	}
-	return list
+	return addresses{to.Host: e.memberHosts.lookup(to.Host)}.of(to)
 }
 
 // minApplyPause is the time between two reloads because of providers: changes are applied together.
 const minApplyPause = 200 * time.Millisecond
 
-// applyProvided reloads the running configuration if the servers that providers list have changed.
-func (e *Engine) applyProvided() error {
+// applyProvided reloads the running configuration if the servers that providers list have changed; with names, also if the
+// addresses of their names have.
+func (e *Engine) applyProvided(names bool) error {
 	running := e.running.Load()
-	if running.cfg == nil || len(running.providers) == 0 || providedNow(running.providers).same(running.provided) {
+	if running.cfg == nil || len(running.providers) == 0 || !names && providedNow(running.providers).same(running.provided) {
 		return nil
 	}
 	return e.locked(func() error {
 		running := e.running.Load()
-		if providedNow(running.providers).same(running.provided) {
+		if !names && providedNow(running.providers).same(running.provided) {
 			return nil
 		}
 		r := e.newReload(running.file, running.overlay, running.monitors)
@@ -244,7 +245,8 @@ func (e *Engine) logProvided(before, after *runningState) {
 			continue
 		}
 		c := changeOf(old, list, time.Time{})
-		e.log.Info("servers from provider", "cluster", id.cluster, "level", id.level, "servers", len(list), "added", c.addedN, "removed", c.removedN, "changed", c.editedN)
+		attrs := []any{"cluster", id.cluster, "level", id.level, "servers", len(list), "changed", c.editedN}
+		e.log.Info("servers from provider", append(attrs, changeAttrs(c.added, c.addedN, c.removed, c.removedN)...)...)
 	}
 }
 

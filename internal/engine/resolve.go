@@ -157,13 +157,13 @@ func resolve(ctx context.Context, names []string, known addresses, lookup lookup
 // name is found while the old configuration runs. At the start its servers stay unresolved, so that weir starts without
 // a resolver.
 func (r *reload) resolve() error {
-	if r.next.addresses != nil { // the addresses are what has changed
-		return nil
-	}
+	given := r.next.addresses // what has changed, or nil
 	r.next.addresses = addresses{}
 	var unknown []string
 	for _, name := range slices.Sorted(maps.Keys(resolvedHosts(r.next.cfg))) {
-		if a, ok := r.old.addresses[name]; ok {
+		if a, ok := given[name]; ok {
+			r.next.addresses[name] = a
+		} else if a, ok := r.old.addresses[name]; ok {
 			r.next.addresses[name] = a
 		} else if a := r.e.memberHosts.lookup(name); len(a) > 0 {
 			r.next.addresses[name] = a
@@ -172,6 +172,9 @@ func (r *reload) resolve() error {
 		} else {
 			unknown = append(unknown, name)
 		}
+	}
+	if given != nil && len(unknown) == 0 {
+		return nil // l4 drops what circles now
 	}
 	if len(unknown) == 0 {
 		return r.findLoops()
@@ -235,6 +238,10 @@ func (e *Engine) resolvePeriodically() {
 		}
 		failures.update(e.log, found, e.running.Load().addresses, failed, time.Now())
 		e.published.failedLookups.Store(new(failures.problems()))
+		e.memberHosts.update(found)
+		if !e.published.handedOver.Load() {
+			e.logIfFailed("cannot apply the servers that a topology has found", e.applyMembers())
+		}
 		if err := e.applyAddresses(found); err != nil && !errors.Is(err, ErrStopped) {
 			e.log.Error("cannot apply resolved addresses", "error", err)
 		}
@@ -260,7 +267,8 @@ func dueNames(cfg *conf.Config, lastLookup map[string]time.Time, now time.Time) 
 	return due, wait
 }
 
-// applyAddresses reloads the running configuration if the addresses of its names have changed.
+// applyAddresses reloads the running configuration if the addresses of its names have changed. A found server whose name now
+// leads to an address where it must not be leaves.
 func (e *Engine) applyAddresses(found addresses) error {
 	return e.locked(func() error {
 		running := e.running.Load()
@@ -276,7 +284,10 @@ func (e *Engine) applyAddresses(found addresses) error {
 			return nil
 		}
 		r := e.newReload(running.file, running.overlay, running.monitors)
-		r.next.cfg, r.next.overlay, r.next.addresses, r.sources = running.cfg, running.overlay, known, running.sources
+		r.next.addresses, r.sources, r.keepProviders = known, running.sources, true
+		if err := r.merge(); err != nil {
+			return err
+		}
 		return r.install()
 	})
 }

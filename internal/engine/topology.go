@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"maps"
 	"reflect"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -59,6 +60,7 @@ type clusterTopology struct {
 	// meanwhile, so nothing that handles them takes mu.
 	mu        sync.Mutex
 	servers   []topology.Server
+	own       []topology.Server // servers without those that the topology has found: its view must not depend on itself
 	view      topology.View
 	announced announced
 	closed    bool
@@ -159,10 +161,11 @@ func (r *reload) commitTopologies(now time.Duration) (left []balance.Departure) 
 	for name, t := range next {
 		t.mu.Lock()
 		servers := topologyServers(r.next.cfg.Cluster(name), r.next.addresses)
-		if !reflect.DeepEqual(servers, t.servers) && t.watcher != nil {
+		own := slices.DeleteFunc(slices.Clone(servers), func(s topology.Server) bool { return r.next.isDiscovered(name, s.Name) })
+		if !reflect.DeepEqual(own, t.own) && t.watcher != nil {
 			changed = append(changed, t)
 		}
-		t.servers = servers
+		t.servers, t.own = servers, own
 		roles := t.roles()
 		if p := r.prepared[name]; p != nil {
 			p.SetRoles(roles)
@@ -179,11 +182,11 @@ func (r *reload) commitTopologies(now time.Duration) (left []balance.Departure) 
 		}
 		for _, t := range started {
 			t.watcher = r.topologies[t.cluster].source.Start(topology.Options{
-				Cluster: t.cluster, Spec: t.spec, Servers: t.servers, Saved: t.view.Save(), Publish: func(v topology.View) { e.applyView(t, v) },
+				Cluster: t.cluster, Spec: t.spec, Servers: t.own, Saved: t.view.Save(), Publish: func(v topology.View) { e.applyView(t, v) },
 			})
 		}
 		for _, t := range changed {
-			t.watcher.SetServers(t.servers)
+			t.watcher.SetServers(t.own)
 		}
 		for name := range next {
 			e.clustersToCut.add(name)

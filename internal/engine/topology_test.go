@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
@@ -497,4 +499,77 @@ func TestTopologyConflictAndReset(t *testing.T) {
 	s.requireCut(onA, "relay cut_demoted")
 	over := s.event("primary_change", 3)
 	require.Equal(t, []string{"", "B"}, []string{over.From, over.To})
+}
+
+// A view with a member that is not the address of one host, and names that lead there, to weir itself or to one server, is
+// applied once: the servers do not depend on those that were found before, and the watcher does not get them.
+func TestFoundServersDependOnTheViewAlone(t *testing.T) {
+	t.Parallel()
+	_, a := startGreeter(t, "A")
+	at := addressOf(a)
+	_, port, _ := net.SplitHostPort(at)
+	source := &scriptedSource{}
+	s := &script{t: t, listen: nettest.Reserve(t), names: &testResolver{}}
+	s.names.set("zero.example", "0.0.0.0")
+	s.names.set("many.example", "224.0.0.1")
+	s.names.set("self.example", "127.0.0.1")
+	s.names.set("same.example", "127.0.0.1")
+	api := nettest.Reserve(t)
+	_, own, _ := net.SplitHostPort(s.listen)
+	s.startWith(cluster("")+sentinel("discover = true")+"[admin]\nlisten = [\""+api+"\"]\n", source, nil)
+	t.Cleanup(s.stop)
+	members := []string{"0.0.0.0:" + port, "zero.example:" + port, "many.example:" + port, "self.example:" + own, api, "same.example:" + port, "a b:1"}
+	source.decide(1, at, members...)
+	lines := func() int {
+		return len(s.logged(&s.lines, func(l line) bool { return l["msg"] == "servers from topology" }))
+	}
+	nettest.Wait(t, 5*time.Second, "the server", func() bool { return len(s.e.Status().Clusters[0].Levels[0].Servers) == 1 })
+	s.openSession("A")
+	for i := range 20 {
+		source.decide(uint64(i+2), at, members...)
+	}
+	nettest.Wait(t, 5*time.Second, "the last view", func() bool { return s.topology().Epoch == 21 })
+	_, b := startGreeter(t, "B")
+	source.decide(30, at, append(slices.Clone(members), addressOf(b))...)
+	nettest.Wait(t, 5*time.Second, "the other server", func() bool { return len(s.e.Status().Clusters[0].Levels[0].Servers) == 2 })
+	nettest.Wait(t, 5*time.Second, "two lines", func() bool { return lines() >= 2 })
+	require.Equal(t, 2, lines())
+	w, _ := source.last()
+	w.mu.Lock()
+	require.Empty(t, w.servers)
+	w.mu.Unlock()
+	problems := map[string]string{}
+	for _, m := range s.topology().Members {
+		problems[m.Address] = m.Problem
+	}
+	for _, m := range []string{"zero.example:" + port, "many.example:" + port} {
+		require.Contains(t, problems[m], "is not the address of one host", m)
+	}
+	require.NotEmpty(t, problems["0.0.0.0:"+port])
+	require.Contains(t, problems[api], "is the API of weir itself")
+	require.Contains(t, problems["self.example:"+own], "points back to listener l")
+}
+
+// A found server leaves when its name comes to lead to weir itself, and returns afterwards.
+func TestFoundNameThatComesToLeadToWeir(t *testing.T) {
+	t.Parallel()
+	_, a := startGreeter(t, "A")
+	_, port, _ := net.SplitHostPort(addressOf(a))
+	list := filepath.Join(t.TempDir(), "servers.json")
+	require.NoError(t, os.WriteFile(list, []byte(`[{"targets": ["db.example:`+port+`"]}]`), 0o644))
+	s := &script{t: t, listen: nettest.Reserve(t), names: &testResolver{}}
+	s.names.set("db.example", "127.0.0.1")
+	config := "[cluster.c]\nresolve_interval = \"50ms\"\n[[cluster.c.level]]\n[cluster.c.level.discover]\ntype = \"file\"\npath = \"" + list + "\"\n" +
+		"[[listener]]\nname = \"l\"\naddress = \"LISTEN\"\ncluster = \"c\"\n[admin]\nlisten = [\"127.0.0.9:" + port + "\"]\n"
+	s.startWith(config, &scriptedSource{}, nil)
+	t.Cleanup(s.stop)
+	count := func() int { return len(s.e.Status().Clusters[0].Levels[0].Servers) }
+	require.Equal(t, 1, count())
+	s.openSession("A")
+	s.names.set("db.example", "127.0.0.9")
+	nettest.Wait(t, 5*time.Second, "the server to leave", func() bool { return count() == 0 })
+	d := s.e.Status().Clusters[0].Levels[0].Discovery
+	require.Contains(t, d.Bad[0].Reason, "is the API of weir itself")
+	s.names.set("db.example", "127.0.0.1")
+	nettest.Wait(t, 20*time.Second, "the server to return", func() bool { return count() == 1 })
 }
