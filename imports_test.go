@@ -16,16 +16,16 @@ import (
 
 // allowed lists the packages of this module that each package may import. A package without an entry fails.
 var allowed = map[string][]string{
-	"admin":         {"conf", "internal/status"},
+	"admin":         {"conf", "internal/direntry", "internal/status"},
 	"agentcheck":    {"internal/printable"},
 	"balance":       {},
 	"bench":         {"balance", "conf"}, // balance: a simulation of its methods
 	"checks":        {"agentcheck", "conf", "internal/printable", "internal/procgroup"},
 	"cmd/demo":      {},
 	"cmd/soak":      {"internal/soak"},
-	"cmd/weir":      {"admin", "conf", "internal/cli", "internal/engine", "internal/reaper", "internal/status"},
+	"cmd/weir":      {"admin", "conf", "internal/cli", "internal/direntry", "internal/engine", "internal/reaper", "internal/status"},
 	"conf":          {"conf/internal/tree"},
-	"l4":            {"balance", "conf", "internal/clienthello", "internal/proxy"},
+	"l4":            {"balance", "conf", "internal/clienthello", "internal/direntry", "internal/proxy"},
 	"packaging/man": {},
 
 	"conf/internal/tree": {},
@@ -33,9 +33,10 @@ var allowed = map[string][]string{
 	"internal/clienthello": {}, // bytes from outside, parsed and fuzzed apart from sockets
 	"internal/cli":         {"agentcheck", "conf", "internal/convert", "internal/status"},
 	"internal/convert":     {"internal/nginxconf", "internal/printable"},
+	"internal/direntry":    {},
 	"internal/discovery":   {"checks", "conf", "internal/nginxconf", "internal/printable", "internal/procgroup"}, // it has the TLS options of the checks
 	"internal/engine": {
-		"agentcheck", "balance", "checks", "conf", "internal/handover", "internal/hooks", "internal/overlay",
+		"agentcheck", "balance", "checks", "conf", "internal/direntry", "internal/handover", "internal/hooks", "internal/overlay",
 		"internal/privileges", "internal/route", "internal/sessionlog", "internal/state", "internal/status", "internal/topology", "l4", "internal/discovery", "internal/printable",
 	},
 	"internal/handover":   {"internal/reaper", "internal/state", "internal/status"},
@@ -51,7 +52,7 @@ var allowed = map[string][]string{
 	"internal/route":      {},
 	"internal/sessionlog": {"internal/status", "l4"},
 	"internal/soak":       {},
-	"internal/state":      {},
+	"internal/state":      {"internal/direntry"},
 	"internal/status":     {},
 	"internal/topology":   {"checks", "conf", "internal/printable"}, // it asks data stores with the clients of the checks
 	"internal/weirtest":   {"internal/nettest", "internal/status"},
@@ -61,11 +62,11 @@ var allowed = map[string][]string{
 var reserved = map[string][]string{
 	// bench sends its own batches of datagrams: a load generator must cost less than the proxy that it measures.
 	"unsafe":                {"bench", "internal/privileges", "internal/reaper", "l4"},
-	"golang.org/x/sys/unix": {"bench", "internal/handover", "internal/nettest", "internal/privileges", "internal/reaper", "l4"},
+	"golang.org/x/sys/unix": {"bench", "internal/direntry", "internal/handover", "internal/nettest", "internal/privileges", "internal/reaper", "l4"},
 	// cmd uses signals; admin, checks and bench compare errors; checks, bench, hooks, soak and weirtest kill what they
 	// started.
 	"syscall": {
-		"admin", "bench", "checks", "cmd/demo", "cmd/weir", "internal/cli", "internal/handover",
+		"admin", "bench", "checks", "cmd/demo", "cmd/weir", "internal/cli", "internal/direntry", "internal/handover",
 		"internal/nettest", "internal/privileges", "internal/procgroup", "internal/reaper", "internal/soak", "internal/weirtest", "l4",
 	},
 	"github.com/alicebob/miniredis/v2":         {"cmd/demo"},

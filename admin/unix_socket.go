@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 
 	"weir/conf"
+	"weir/internal/direntry"
 )
 
 // socketMode is the file mode of a unix socket.
@@ -26,7 +27,7 @@ type UnixSockets struct {
 // listenUnix listens on a unix socket. It creates missing directories, which disappear with the socket.
 func (s *Server) listenUnix(at conf.Address) (*apiListener, error) {
 	path := at.Path
-	removeDirs, err := makeDirs(filepath.Dir(path))
+	removeDirs, err := direntry.MakeDirectories(filepath.Dir(path), 0o755)
 	if err != nil {
 		return nil, fmt.Errorf("listen on %s: %w", at, err)
 	}
@@ -49,27 +50,6 @@ func (s *Server) listenUnix(at conf.Address) (*apiListener, error) {
 	return &apiListener{address: at.String(), path: path, ln: ln, remove: remove}, nil
 }
 
-// makeDirs creates a directory and its missing parents. remove removes those that it has created and that are empty.
-func makeDirs(dir string) (remove func(), err error) {
-	var created []string
-	remove = func() {
-		for _, d := range created {
-			os.Remove(d) // fails if it is not empty
-		}
-	}
-	for d := dir; ; d = filepath.Dir(d) {
-		if _, err := os.Stat(d); !errors.Is(err, fs.ErrNotExist) {
-			break
-		}
-		created = append(created, d)
-	}
-	if err := os.MkdirAll(dir, 0o755); err != nil {
-		remove()
-		return nil, err
-	}
-	return remove, nil
-}
-
 // Chown gives the unix sockets that Prepare has opened to a user. Those of other processes are not changed.
 func (c *Change) Chown(uid, gid int) error {
 	for _, l := range c.opened {
@@ -87,19 +67,19 @@ func (l *apiListener) fileLost() bool {
 	if l.path == "" {
 		return false
 	}
-	_, err := os.Lstat(l.path)
+	_, err := direntry.Lstat(l.path)
 	return errors.Is(err, fs.ErrNotExist)
 }
 
 // unlinkUnlessReplaced returns a function that removes the current file at path, unless another file has replaced it.
 func unlinkUnlessReplaced(path string) func() {
-	own, err := os.Lstat(path)
+	own, err := direntry.Lstat(path)
 	if path == "" || err != nil {
 		return func() {}
 	}
 	return func() {
-		if now, err := os.Lstat(path); err == nil && os.SameFile(own, now) {
-			os.Remove(path)
+		if now, err := direntry.Lstat(path); err == nil && os.SameFile(own, now) {
+			_ = direntry.Remove(path)
 		}
 	}
 }

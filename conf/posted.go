@@ -76,7 +76,11 @@ func includedBelow(dir string) includer {
 		}
 		var paths []string
 		for _, path := range d.included(main, at, inside) {
-			if real, err := filepath.EvalSymlinks(path); err != nil || !below(real, root) {
+			real, err := filepath.EvalSymlinks(path)
+			if err == nil {
+				real, err = filepath.Abs(real)
+			}
+			if err != nil || !below(real, root) {
 				d.errorAt(inside[0], "a request may include only files below %s", dir)
 				return nil
 			}

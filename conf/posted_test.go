@@ -46,6 +46,19 @@ func TestPostedTextIncludesOnlyFilesBelowDirectory(t *testing.T) {
 	require.ErrorContains(t, err, "want at most 20 patterns")
 }
 
+// weir run -c weir.toml has a relative directory: files below it can be included all the same.
+func TestPostedTextIncludesFilesOfRelativeDirectory(t *testing.T) {
+	dir := t.TempDir()
+	require.NoError(t, os.Mkdir(filepath.Join(dir, "conf.d"), 0o755))
+	require.NoError(t, os.WriteFile(filepath.Join(dir, "conf.d", "a.toml"), []byte(postedListener), 0o644))
+	t.Chdir(dir)
+	c, err := ParsePosted(Posted{Path: "weir.toml", Text: []byte("include = [\"conf.d/*.toml\"]\n"), Below: "."})
+	require.NoError(t, err)
+	require.Len(t, c.Listeners, 1)
+	_, err = ParsePosted(Posted{Path: "weir.toml", Text: []byte("include = [\"../*\"]\n"), Below: "."})
+	require.ErrorContains(t, err, "may include only files below .")
+}
+
 // A request that brings all files reads none of this host.
 func TestPostedFilesReplaceFilesOnDisk(t *testing.T) {
 	c, err := ParsePosted(Posted{

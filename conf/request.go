@@ -57,10 +57,11 @@ func usesHost(n *tree.Node) string {
 		return n.Path()
 	}
 	if s, ok := n.Value.(string); ok { // maybe an address or the string form of a server
-		if strings.HasPrefix(s, "unix:") && (n.Name == "address" || n.Name == "" || n.Name == "servers") {
+		words := strings.Fields(s) // as the string form of a server is read: spaces before it do not count
+		if len(words) > 0 && strings.HasPrefix(words[0], "unix:") && (n.Name == "address" || n.Name == "" || n.Name == "servers") {
 			return cmp.Or(n.Path(), "address")
 		}
-		for _, word := range strings.Fields(s)[min(1, len(strings.Fields(s))):] {
+		for _, word := range words[min(1, len(words)):] {
 			if key, _, _ := strings.Cut(word, "="); strings.HasSuffix(key, "_file") || strings.HasSuffix(key, "_env") {
 				return strings.TrimPrefix(n.Path()+"."+key, ".")
 			}

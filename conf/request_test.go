@@ -1,8 +1,10 @@
 package conf
 
 import (
+	"encoding/json"
 	"errors"
 	"net/netip"
+	"strings"
 	"testing"
 	"time"
 
@@ -261,4 +263,18 @@ func FuzzRequests(f *testing.F) {
 		ParseFeedback(text)
 		ParseStopRequest(text)
 	})
+}
+
+// White space before an address does not hide that a request uses a unix socket of this host.
+func TestUnixSocketBehindWhiteSpaceUsesHost(t *testing.T) {
+	for _, space := range []string{"", " ", "\t", "\n", "\r\n", "\u00a0", "\u3000", "\u2003 "} {
+		for _, text := range []string{
+			`%q`, `{"address":%q}`, `["10.0.0.1:1", %q]`, `{"levels":[{"servers":[%q]}]}`, `{"levels":[{"servers":%q}]}`, `{"levels":[{"servers":[{"address":%q}]}]}`,
+		} {
+			address, err := json.Marshal(space + "unix:/run/x.sock weight=1")
+			require.NoError(t, err)
+			require.NotEmpty(t, UsesHost([]byte(strings.ReplaceAll(text, "%q", string(address)))), "%s with %q", text, space)
+		}
+	}
+	require.Empty(t, UsesHost([]byte(`{"levels":[{"servers":["10.0.0.1:1 name=unix:x"]}]}`)))
 }

@@ -330,7 +330,7 @@ func (p *Plane) ReceiveSessions(body []byte, descriptors []int32, find func(Bind
 	for i := range content.bindings {
 		at := &content.bindings[i]
 		h := find(*at)
-		if !at.Waiting {
+		if !at.Waiting || h.Set.Cluster == nil { // sessions that wait get the settings of their listener, unless it has left
 			h.Set = h.Set.withBinding(at, h.Level)
 		}
 		a.bindings = append(a.bindings, h)
@@ -412,7 +412,7 @@ func (set *Settings) withBinding(at *Binding, level int) *Settings {
 		s.UserTimeout == set.UserTimeout && s.Records == set.Records && s.Route == set.Route && set.LevelName(level) == at.Level {
 		return set
 	}
-	if s.LevelName(level) != at.Level {
+	if at.Level != "" && s.LevelName(level) != at.Level {
 		s.LevelNames = maps.Clone(s.LevelNames)
 		if s.LevelNames == nil {
 			s.LevelNames = map[int]string{}

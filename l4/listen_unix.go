@@ -10,6 +10,8 @@ import (
 	"syscall"
 
 	"golang.org/x/sys/unix"
+
+	"weir/internal/direntry"
 )
 
 // RemoveStaleSocket removes a socket file on which no process listens, as a killed process leaves it. A socket in use, or
@@ -18,7 +20,15 @@ func RemoveStaleSocket(path string) error {
 	if path[0] == '@' {
 		return nil
 	}
-	info, err := os.Lstat(path)
+	at, err := direntry.FindNoFollow(path)
+	if errors.Is(err, os.ErrNotExist) {
+		return nil // binding reports it
+	}
+	if err != nil {
+		return err
+	}
+	defer at.Close()
+	info, err := at.Lstat()
 	switch {
 	case errors.Is(err, os.ErrNotExist):
 		return nil
@@ -27,7 +37,7 @@ func RemoveStaleSocket(path string) error {
 	case info.Mode()&os.ModeSocket == 0:
 		return fmt.Errorf("%w: the file is not a socket", syscall.EEXIST)
 	}
-	conn, err := net.Dial("unix", path)
+	conn, err := net.Dial("unix", at.SocketPath())
 	if err == nil {
 		conn.Close()
 		return syscall.EADDRINUSE
@@ -35,7 +45,7 @@ func RemoveStaleSocket(path string) error {
 	if !errors.Is(err, syscall.ECONNREFUSED) {
 		return err
 	}
-	return os.Remove(path)
+	return at.Remove()
 }
 
 // UnixFile describes the file of a unix listen socket.
@@ -47,8 +57,32 @@ type UnixFile struct {
 // bindUnix returns a socket that is bound to a path, with a file as described. The file never has more permissions than
 // that. An abstract name has no file.
 func bindUnix(path string, file UnixFile) (int32, error) {
+	if path[0] == '@' {
+		return bindUnixName(path, file)
+	}
+	at, err := direntry.FindNoFollow(path)
+	if at, ok := errors.AsType[*os.PathError](err); ok {
+		return -1, at.Err // the caller names the address
+	}
+	if err != nil {
+		return -1, err
+	}
+	defer at.Close()
+	fd, err := bindUnixName(at.SocketPath(), file)
+	if err != nil {
+		return -1, err
+	}
+	if err := file.applyTo(at); err != nil {
+		_ = at.Remove()
+		closeFD(fd)
+		return -1, err
+	}
+	return fd, nil
+}
+
+func bindUnixName(name string, file UnixFile) (int32, error) {
 	var to rawAddr
-	if !to.setPath(path) {
+	if !to.setPath(name) {
 		return -1, syscall.ENAMETOOLONG
 	}
 	fd, e := openSocket(unix.AF_UNIX, unix.SOCK_STREAM)
@@ -61,11 +95,6 @@ func bindUnix(path string, file UnixFile) (int32, error) {
 			err = e
 		}
 	}
-	if err == nil && path[0] != '@' {
-		if err = file.apply(path); err != nil {
-			os.Remove(path)
-		}
-	}
 	if err != nil {
 		closeFD(fd)
 		return -1, err
@@ -73,14 +102,24 @@ func bindUnix(path string, file UnixFile) (int32, error) {
 	return fd, nil
 }
 
-// apply sets owner and permissions of a socket's file. It never follows a symbolic link and changes no file that is not a
-// socket.
+// apply sets owner and permissions of a socket's file. It never follows a symbolic link of another user and changes no file
+// that is not a socket.
 func (f UnixFile) apply(path string) error {
-	fd, err := unix.Open(path, unix.O_PATH|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
+	at, err := direntry.FindNoFollow(path)
 	if err != nil {
-		return os.NewSyscallError("open", err)
+		return err
 	}
-	defer unix.Close(fd)
+	defer at.Close()
+	return f.applyTo(at)
+}
+
+func (f UnixFile) applyTo(at *direntry.Entry) error {
+	file, err := at.Open(unix.O_PATH, 0)
+	if err != nil {
+		return err
+	}
+	defer file.Close()
+	fd := int(file.Fd())
 	var stat unix.Stat_t
 	if err := unix.Fstat(fd, &stat); err != nil {
 		return os.NewSyscallError("stat", err)
@@ -110,7 +149,7 @@ func ListenUnix(path string, file UnixFile) (*os.File, error) {
 	}
 	if e := listenFD(fd, unix.SOMAXCONN); e != 0 {
 		closeFD(fd)
-		os.Remove(path)
+		_ = direntry.Remove(path)
 		return nil, e
 	}
 	return os.NewFile(uintptr(fd), path), nil
@@ -124,7 +163,7 @@ func (ln *Listener) hasFile() bool { return ln.at.Path != "" && ln.at.Path[0] !=
 // identifyFile remembers which file the listener's socket has.
 func (ln *Listener) identifyFile() {
 	if ln.hasFile() {
-		ln.file, _ = os.Lstat(ln.at.Path)
+		ln.file, _ = direntry.Lstat(ln.at.Path)
 	}
 }
 
@@ -133,8 +172,8 @@ func (ln *Listener) removeFile() {
 	if ln.file == nil {
 		return
 	}
-	if now, err := os.Lstat(ln.at.Path); err == nil && os.SameFile(now, ln.file) {
-		os.Remove(ln.at.Path)
+	if now, err := direntry.Lstat(ln.at.Path); err == nil && os.SameFile(now, ln.file) {
+		_ = direntry.Remove(ln.at.Path)
 	}
 }
 
@@ -171,7 +210,7 @@ func (ln *Listener) FileLost() bool {
 	if ln.file == nil {
 		return false
 	}
-	now, err := os.Lstat(ln.at.Path)
+	now, err := direntry.Lstat(ln.at.Path)
 	return errors.Is(err, os.ErrNotExist) || err == nil && !os.SameFile(now, ln.file)
 }
 

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"path/filepath"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -11,6 +12,7 @@ import (
 	"weir/admin"
 	"weir/conf"
 	"weir/internal/cli"
+	"weir/internal/direntry"
 	"weir/internal/engine"
 )
 
@@ -95,7 +97,11 @@ func checkSocketDirectories(cfg *conf.Config) (errs conf.Errors) {
 			if a.Path == "" {
 				continue
 			}
-			if err := checkNewFile(a.Path); err != nil {
+			err := checkNewFile(a.Path)
+			if err == nil {
+				err = direntry.CheckLinks(filepath.Dir(a.Path))
+			}
+			if err != nil {
 				errs = append(errs, cfg.KeyError("listener "+l.Name, "address", fmt.Errorf("listen on %s: %w", a, err)))
 			}
 		}

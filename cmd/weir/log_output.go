@@ -18,7 +18,7 @@ import (
 	"time"
 
 	"weir/conf"
-	"weir/internal/engine"
+	"weir/internal/direntry"
 )
 
 const (
@@ -130,7 +130,7 @@ func (o *logOutput) open(path string) (*logDestination, error) {
 	if path == "" {
 		return &logDestination{Writer: o.stderr}, nil
 	}
-	f, err := engine.OpenFile(path, os.O_CREATE|os.O_APPEND|os.O_WRONLY|syscall.O_NONBLOCK, 0o640)
+	f, err := direntry.OpenFile(path, os.O_CREATE|os.O_APPEND|os.O_WRONLY|syscall.O_NONBLOCK, 0o640)
 	if err != nil {
 		return nil, err
 	}
@@ -144,7 +144,7 @@ func checkLogFile(path string) error {
 		return nil
 	}
 	wrong := func(err error) error { return &fs.PathError{Op: "open", Path: path, Err: err} }
-	if err := engine.CheckLinks(path); err != nil {
+	if err := direntry.CheckLinks(path); err != nil {
 		return err
 	}
 	info, err := os.Stat(path)

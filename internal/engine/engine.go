@@ -15,7 +15,6 @@ import (
 	"weir/conf"
 	"weir/internal/hooks"
 	"weir/internal/overlay"
-	"weir/internal/privileges"
 	"weir/internal/route"
 	"weir/internal/sessionlog"
 	"weir/internal/state"
@@ -194,7 +193,7 @@ func newEngine(cfg *conf.Config, o Options) (*Engine, error) {
 	e.published.version, e.published.startedAt = o.Version, time.Now()
 	e.published.config = status.Config{File: cfg.File, LoadedAt: e.published.startedAt}
 	e.published.eventLog.hooks = e.hooks
-	e.stateFile = state.NewFile(state.FileOptions{Path: e.stateFilePath, Snapshot: e.SavedState, Resolve: privileges.ResolveLinks, Log: o.Log})
+	e.stateFile = state.NewFile(state.FileOptions{Path: e.stateFilePath, Snapshot: e.SavedState, Log: o.Log})
 	e.sessionLog = sessionlog.NewWriter(o.Sessions, func() bool { cfg := e.running.Load().cfg; return cfg != nil && cfg.Log.Format == "json" })
 
 	first := &runningState{}

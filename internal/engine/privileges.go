@@ -5,10 +5,10 @@ package engine
 import (
 	"errors"
 	"fmt"
-	"io/fs"
 	"os"
 
 	"weir/conf"
+	"weir/internal/direntry"
 	"weir/internal/privileges"
 	"weir/l4"
 )
@@ -41,7 +41,7 @@ func (e *Engine) dropPrivileges(cfg *conf.Config, listeners map[string]*l4.Liste
 			}
 		}
 		if path := cfg.Runtime.StateFile; path != "" {
-			if err := privileges.ChownFile(path, u.UID, u.GID); err != nil {
+			if err := direntry.Chown(path, u.UID, u.GID); err != nil {
 				e.log.Warn("state file not given to runtime.user", "user", name, "error", err)
 			}
 		}
@@ -66,17 +66,6 @@ func (e *Engine) dropPrivileges(cfg *conf.Config, listeners map[string]*l4.Liste
 func Harden(keep ...int) error {
 	privileges.CloseInherited(keep...)
 	return privileges.NoNewPrivileges()
-}
-
-// CheckLinks returns an error if OpenFile would not follow the links in path.
-func CheckLinks(path string) error {
-	_, err := privileges.ResolveLinks(path)
-	return err
-}
-
-// OpenFile opens a file like os.OpenFile, but follows only links of root and of the user of this process.
-func OpenFile(path string, flag int, mode fs.FileMode) (*os.File, error) {
-	return privileges.OpenFile(path, flag, mode)
 }
 
 // checkUser returns an error if runtime.user does not exist.

@@ -6,29 +6,39 @@ import (
 	"io"
 	"io/fs"
 	"os"
-	"path/filepath"
 	"time"
+
+	"weir/internal/direntry"
 )
 
 var errNotRegular = errors.New("not a regular file")
 
 // readRegular reads a regular file of at most MaxSize bytes.
-func readRegular(path string) ([]byte, error) {
-	info, err := os.Stat(path)
-	switch {
-	case err != nil:
+func readRegular(at *direntry.Entry) ([]byte, error) {
+	if err := checkRegular(at.Lstat()); err != nil {
 		return nil, err
-	case !info.Mode().IsRegular():
-		return nil, errNotRegular
-	case info.Size() > MaxSize:
-		return nil, fmt.Errorf("larger than %d MB", MaxSize>>20)
 	}
-	f, err := os.Open(path)
+	f, err := at.Open(os.O_RDONLY, 0)
 	if err != nil {
 		return nil, err
 	}
 	defer f.Close()
+	if err := checkRegular(f.Stat()); err != nil { // it may have been replaced
+		return nil, err
+	}
 	return io.ReadAll(io.LimitReader(f, MaxSize+1))
+}
+
+func checkRegular(info fs.FileInfo, err error) error {
+	switch {
+	case err != nil:
+		return err
+	case !info.Mode().IsRegular():
+		return errNotRegular
+	case info.Size() > MaxSize:
+		return fmt.Errorf("larger than %d MB", MaxSize>>20)
+	}
+	return nil
 }
 
 // withoutPath removes the path from an error that is shown beside it.
@@ -39,16 +49,16 @@ func withoutPath(err error) error {
 	return err
 }
 
-// setAside renames a file to a free name with the time, which it returns.
-func setAside(path string) (string, error) {
-	name := path + ".bad-" + time.Now().UTC().Format("20060102T150405Z")
+// setAside renames a file to a free name with the time, whose path it returns.
+func setAside(at *direntry.Entry) (string, error) {
+	suffix := ".bad-" + time.Now().UTC().Format("20060102T150405Z")
 	for n := 1; n < 100; n++ {
-		to := name
+		to := at.Sibling(suffix)
 		if n > 1 {
-			to = fmt.Sprintf("%s.%d", name, n)
+			to = at.Sibling(fmt.Sprintf("%s.%d", suffix, n))
 		}
-		if _, err := os.Lstat(to); errors.Is(err, fs.ErrNotExist) {
-			return to, os.Rename(path, to)
+		if _, err := to.Lstat(); errors.Is(err, fs.ErrNotExist) {
+			return to.Path(), at.Rename(to)
 		}
 	}
 	return "", errors.New("too many such files")
@@ -56,13 +66,13 @@ func setAside(path string) (string, error) {
 
 // replace replaces the content of a file that is not a symbolic link. After a crash at any moment the file is complete and
 // has the old content or the new one.
-func replace(path string, text []byte) error {
-	if info, err := os.Lstat(path); err == nil && !info.Mode().IsRegular() {
+func replace(at *direntry.Entry, text []byte) error {
+	if info, err := at.Lstat(); err == nil && !info.Mode().IsRegular() {
 		return errNotRegular
 	}
-	next := path + ".new"
-	os.Remove(next) // left by a process that was killed; other errors show in OpenFile
-	f, err := os.OpenFile(next, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
+	next := at.Sibling(".new")
+	_ = next.Remove() // left by a process that was killed; other errors show in Open
+	f, err := next.Open(os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
 	if err != nil {
 		return err
 	}
@@ -72,15 +82,12 @@ func replace(path string, text []byte) error {
 	}
 	err = errors.Join(err, f.Close())
 	if err == nil {
-		err = os.Rename(next, path)
+		err = next.Rename(at)
 	}
 	if err != nil {
-		os.Remove(next)
+		_ = next.Remove()
 		return err
 	}
-	if dir, err := os.Open(filepath.Dir(path)); err == nil {
-		_ = dir.Sync() // not supported by every file system
-		dir.Close()
-	}
+	at.SyncDirectory()
 	return nil
 }

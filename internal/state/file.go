@@ -7,9 +7,10 @@ import (
 	"io/fs"
 	"log/slog"
 	"os"
-	"path/filepath"
 	"sync"
 	"time"
+
+	"weir/internal/direntry"
 )
 
 // When the file is written. A killed process has lost at most the changes of the last writeDelay + writeInterval and the
@@ -26,9 +27,7 @@ const (
 type FileOptions struct {
 	Path     func() string   // of the file now; "" = none
 	Snapshot func() Snapshot // the state to write
-	// Resolve returns a path without symbolic links, or an error if it has one that must not be followed; nil = all are followed.
-	Resolve func(path string) (string, error)
-	Log     *slog.Logger
+	Log      *slog.Logger
 }
 
 // File keeps a file up to date with the state of a process. Its methods may be called by any goroutine.
@@ -75,9 +74,10 @@ func (f *File) Load(path string) *Snapshot {
 // read returns the content of the file at path, or nil if it is missing or cannot be decoded. The latter is logged and renamed; if it
 // should be renamed and cannot, read returns an error. writeMu is held.
 func (f *File) read(path string) (*Snapshot, error) {
-	at, err := f.resolve(path)
+	at, err := direntry.Find(path)
 	var text []byte
 	if err == nil {
+		defer at.Close()
 		text, err = readRegular(at)
 	}
 	if errors.Is(err, fs.ErrNotExist) {
@@ -91,7 +91,7 @@ func (f *File) read(path string) (*Snapshot, error) {
 	}
 	args := []any{"error", fmt.Sprintf("%s:%v", path, withoutPath(err))}
 	var kept error
-	if at != "" && !errors.Is(err, errNotRegular) {
+	if at != nil && !errors.Is(err, errNotRegular) {
 		var name string
 		if name, kept = setAside(at); kept != nil {
 			args = append(args, "cannot_set_aside", withoutPath(kept))
@@ -104,17 +104,6 @@ func (f *File) read(path string) (*Snapshot, error) {
 	}
 	f.o.Log.Warn("state file: cannot be used", args...)
 	return nil, kept
-}
-
-func (f *File) resolve(path string) (string, error) {
-	if f.o.Resolve != nil {
-		return f.o.Resolve(path)
-	}
-	target, err := filepath.EvalSymlinks(path)
-	if errors.Is(err, fs.ErrNotExist) {
-		return path, nil
-	}
-	return target, err
 }
 
 // Changed schedules a write. It does not block.
@@ -208,10 +197,11 @@ func (f *File) write(path string) error {
 	if err != nil {
 		return err
 	}
-	at, err := f.resolve(path)
+	at, err := direntry.Find(path)
 	if err != nil {
 		return err
 	}
+	defer at.Close()
 	return replace(at, text)
 }
 

@@ -111,7 +111,9 @@ func TestRequestsCannotRunProgramsOrNameFiles(t *testing.T) {
 		{"POST /v1/clusters/c/servers", `{"address": "127.0.0.1:2", "some_file": "/etc/shadow"}`, "some_file"},
 		{"POST /v1/clusters/c/servers", `{"address": "unix:/run/docker.sock"}`, "address"},
 		{"POST /v1/clusters/c/servers", `"unix:/run/docker.sock weight=2"`, "address"},
+		{"POST /v1/clusters/c/servers", `" unix:/run/docker.sock"`, "address"},
 		{"PUT /v1/clusters/x", `{"levels": [{"servers": ["127.0.0.1:1", "unix:/run/docker.sock"]}]}`, "levels[0].servers[1]"},
+		{"PUT /v1/clusters/x", `{"levels": [{"servers": ["\u3000unix:/run/docker.sock"]}]}`, "levels[0].servers[0]"},
 	}
 	state := filepath.Join(t.TempDir(), "state")
 	a := weirtest.NewAPI(t)

@@ -169,6 +169,51 @@ func TestForeignLinksAreNotFollowed(t *testing.T) {
 	}
 }
 
+// Root binds no socket below a link of another user, and keeps the file of another program's socket there. In a directory
+// of another user it binds.
+func TestSocketsBelowForeignLinksAreRefused(t *testing.T) {
+	t.Parallel()
+	program, err := weirtest.StaticProgram()
+	require.NoError(t, err)
+	host := nettest.Start(t, nettest.Echo)
+	dir, victim := sharedDir(t), weirtest.ShortTempDir(t)
+	stale, err := net.ListenUnix("unix", &net.UnixAddr{Name: victim + "/s", Net: "unix"})
+	require.NoError(t, err)
+	stale.SetUnlinkOnClose(false)
+	stale.Close()
+	before, err := os.Lstat(victim + "/s")
+	require.NoError(t, err)
+	require.NoError(t, os.Symlink(victim, dir+"/link"))
+	require.NoError(t, os.Lchown(dir+"/link", 65534, 65534))
+	for _, name := range []string{"s", "new"} {
+		l := weirtest.Config{Listen: "unix:" + dir + "/link/" + name, Levels: weirtest.OneLevel(host.Addr())}
+		w := weirtest.Options{}.StartUnready(t, l.String())
+		require.Equal(t, 2, w.WaitExit(10*time.Second))
+		require.Contains(t, w.Output(), dir+"/link: link of another user")
+
+		l.Listen = nettest.Reserve(t)
+		w = weirtest.Options{}.StartUnready(t, weirtest.NewAPIAt(t, dir+"/link/"+name).AddTo(l.String()))
+		require.Equal(t, 2, w.WaitExit(10*time.Second))
+		require.Contains(t, w.Output(), dir+"/link: link of another user")
+	}
+	entries, err := os.ReadDir(victim)
+	require.NoError(t, err)
+	require.Len(t, entries, 1)
+	after, err := os.Lstat(victim + "/s")
+	require.NoError(t, err)
+	require.True(t, os.SameFile(before, after))
+
+	require.NoError(t, os.Chown(dir, 65534, 65534))
+	l := weirtest.Config{Listen: "unix:" + dir + "/l", Levels: weirtest.OneLevel(host.Addr()), Runtime: `user = "nobody"`}
+	a := weirtest.NewAPIAt(t, dir+"/made/api")
+	w := weirtest.Options{Program: program, File: dir + "/weir.toml"}.StartUnready(t, a.AddTo(l.String()))
+	w.WaitRecord(10*time.Second, "the start", func(r weirtest.Record) bool { return r.IsEvent("ready") })
+	a.MustRunCommand("status")
+	c, err := net.Dial("unix", dir+"/l")
+	require.NoError(t, err)
+	c.Close()
+}
+
 // A reload that names another file as state_file sets that file aside.
 func TestReloadSetsForeignStateFileAside(t *testing.T) {
 	t.Parallel()

@@ -95,3 +95,52 @@ func TestUpgradeKeepsQueueOfFullServer(t *testing.T) {
 	require.Equal(t, "efghij", order[4:])
 	require.NoError(t, weirtest.PingPong(clients[9]))
 }
+
+// A session that waits for a full server waits on in the new process although its listener was removed before the upgrade, or
+// queue_timeout was set to 0 with it; it is served, or ends at the time that it was promised.
+func TestQueuedSessionKeepsItsTimeThroughUpgrade(t *testing.T) {
+	t.Parallel()
+	host := nettest.Start(t, nettest.Greet("A", nettest.Echo))
+	removed := nettest.Reserve(t)
+	cluster := "max_sessions = 1\nqueue_timeout = "
+	config := weirtest.Config{
+		Listen: nettest.Reserve(t), Runtime: `drain_timeout = "2m"`, Cluster: cluster + `"20s"`, Levels: weirtest.OneLevel(host.Addr() + " name=A"),
+		More: fmt.Sprintf("[[listener]]\nname = \"removed\"\naddress = %q\ncluster = \"c\"\n", removed),
+	}
+	a := weirtest.NewAPI(t)
+	w := weirtest.Options{Program: weirtest.CopyProgram(t)}.Start(t, a.AddTo(config.String()))
+	active := nettest.Dial(t, config.Listen)
+	require.Equal(t, "A", weirtest.ReadByte(t, active))
+	begin := time.Now()
+	served, late := nettest.Dial(t, removed), nettest.Dial(t, removed)
+	a.WaitPhase(served, "queue")
+	a.WaitPhase(late, "queue")
+	config.More = ""
+	w.Reload(a.AddTo(config.String()))
+	config.Cluster = cluster + `"0s"`
+	w.WriteConfig(a.AddTo(config.String()))
+	w.Upgrade()
+	for _, c := range []net.Conn{served, late} {
+		a.WaitPhase(c, "queue")
+	}
+	nettest.Abort(active)
+	first := served
+	one := make([]byte, 1)
+	first.SetReadDeadline(time.Now().Add(10 * time.Second))
+	if _, err := first.Read(one); err != nil { // they began at the same time
+		first, late = late, served
+		require.Equal(t, "A", weirtest.ReadByte(t, first))
+	}
+	_, end := nettest.ReadToEnd(late, 40*time.Second)
+	require.Equal(t, nettest.Reset, end)
+	require.Equal(t, "queue queue_timeout", w.SessionRecord(late).Termination())
+	weirtest.RequireBetween(t, 20*time.Second, time.Since(begin))
+	require.NoError(t, weirtest.PingPong(first))
+	require.NoError(t, first.CloseWrite())
+	_, end = nettest.ReadToEnd(first, 10*time.Second)
+	require.Equal(t, nettest.EOF, end)
+	r := w.SessionRecord(first)
+	require.Equal(t, "relay client_closed", r.Termination())
+	require.Equal(t, "1", r.Text("cluster_level"))
+	w.Baseline = nil // a listener has left
+}

@@ -4,7 +4,11 @@ package upgrade_test
 
 import (
 	"fmt"
+	"io"
+	"net"
 	"net/netip"
+	"os"
+	"path/filepath"
 	"strings"
 	"sync/atomic"
 	"syscall"
@@ -133,8 +137,10 @@ func flowsReturn(t *testing.T, drain time.Duration) (inTime bool) {
 	}
 	require.Equal(t, first, after)
 	nettest.Wait(t, 3*drain, "the flow to leave the server at its deadline", func() bool { return c.RoundTrip("x")[:3] == "two" })
+	l.Runtime = fmt.Sprintf("drain_timeout = %q", 4*drain) // the flow ends before
+	w.Reload(api.AddTo(l.String()))
 	w.Signal(syscall.SIGTERM)
-	require.Zero(t, w.WaitExit(4*drain))
+	require.Zero(t, w.WaitExit(6*drain))
 	return true
 }
 
@@ -180,7 +186,66 @@ func flowKeepsHeader(t *testing.T, drain time.Duration) (inTime bool) {
 	nettest.Wait(t, 3*drain, "the flow to leave the server at its deadline", func() bool { return c.RoundTrip("x")[:3] == "two" })
 	require.GreaterOrEqual(t, time.Since(removed), drain-5*time.Millisecond)
 	require.Nil(t, without.Load())
+	l.Runtime = fmt.Sprintf("drain_timeout = %q", 4*drain) // the flow ends before
+	w.Reload(l.String())
 	w.Signal(syscall.SIGTERM)
-	require.Zero(t, w.WaitExit(4*drain))
+	require.Zero(t, w.WaitExit(6*drain))
 	return true
+}
+
+// A unix listener that is removed before an upgrade keeps its sessions, and takes them back when it returns, with a new file.
+func TestUpgradeBeforeReturnOfUnixListener(t *testing.T) {
+	t.Parallel()
+	host := nettest.Start(t, nettest.Echo)
+	path := filepath.Join(t.TempDir(), "l.sock")
+	l := weirtest.Config{Listen: nettest.Reserve(t), Runtime: `drain_timeout = "1m"`, Levels: weirtest.OneLevel(host.Addr() + " name=a")}
+	api := weirtest.NewAPI(t)
+	config := func(mode string) string {
+		c := l
+		if mode != "" {
+			c.More = fmt.Sprintf("[[listener]]\nname = \"local\"\naddress = \"unix:%s\"\ncluster = \"c\"\nunix_mode = %q\nmax_sessions = 2\n", path, mode)
+		}
+		return api.AddTo(c.String())
+	}
+	mode := func() os.FileMode {
+		info, err := os.Lstat(path)
+		require.NoError(t, err)
+		return info.Mode().Perm()
+	}
+	dial := func() net.Conn {
+		c, err := net.Dial("unix", path)
+		require.NoError(t, err)
+		t.Cleanup(func() { c.Close() })
+		return c
+	}
+	echoes := func(c net.Conn) bool {
+		c.SetDeadline(time.Now().Add(10 * time.Second))
+		if _, err := c.Write([]byte("x")); err != nil {
+			return false
+		}
+		_, err := io.ReadFull(c, make([]byte, 1))
+		return err == nil
+	}
+	w := weirtest.Options{Program: weirtest.CopyProgram(t)}.Start(t, config("0600"))
+	first := dial()
+	require.True(t, echoes(first))
+	w.Reload(config(""))
+	require.NoFileExists(t, path)
+	w.Upgrade()
+	require.True(t, echoes(first))
+	w.Reload(config("0640"))
+	require.Equal(t, os.FileMode(0o640), mode())
+	require.EqualValues(t, 1, api.Get("listeners", 1, "sessions"))
+	second := dial()
+	require.True(t, echoes(second))
+	require.False(t, echoes(dial()), "the listener has two sessions")
+
+	w.WriteConfig(config("0620"))
+	w.Upgrade()
+	require.Equal(t, os.FileMode(0o620), mode())
+	require.True(t, echoes(first))
+	require.True(t, echoes(second))
+	require.False(t, echoes(dial()), "the listener has two sessions")
+	require.NoError(t, first.Close())
+	nettest.Wait(t, 10*time.Second, "a free place", func() bool { return echoes(dial()) })
 }
