@@ -13,24 +13,28 @@ import (
 
 // unixFile returns what the files of a listener's unix sockets are like. checkUnixFiles reports unknown users and groups.
 func unixFile(ln *conf.Listener) l4.UnixFile {
-	f := l4.UnixFile{Mode: ln.UnixMode, UID: -1, GID: -1}
-	if uid, err := privileges.LookupUID(ln.UnixOwner); ln.UnixOwner != "" && err == nil {
-		f.UID = uid
+	uid, _ := ownerID(ln.UnixOwner, privileges.LookupUID)
+	gid, _ := ownerID(ln.UnixGroup, privileges.LookupGID)
+	return l4.UnixFile{Mode: ln.UnixMode, UID: uid, GID: gid}
+}
+
+// ownerID returns the number of a user or group, or -1 for none and for an unknown one. It asks the host for names only:
+// for no name, a look-up by the C library would connect to a name service.
+func ownerID(name string, lookUp func(string) (int, error)) (int, error) {
+	if name == "" {
+		return -1, nil
 	}
-	if gid, err := privileges.LookupGID(ln.UnixGroup); ln.UnixGroup != "" && err == nil {
-		f.GID = gid
-	}
-	return f
+	return lookUp(name)
 }
 
 // checkUnixFiles returns an error for each owner or group of a unix socket that does not exist.
 func checkUnixFiles(cfg *conf.Config) (errs conf.Errors) {
 	for i := range cfg.Listeners {
 		ln := &cfg.Listeners[i]
-		if _, err := privileges.LookupUID(ln.UnixOwner); ln.UnixOwner != "" && err != nil {
+		if _, err := ownerID(ln.UnixOwner, privileges.LookupUID); err != nil {
 			errs = append(errs, cfg.ListenerError(ln.Name, "unix_owner", err))
 		}
-		if _, err := privileges.LookupGID(ln.UnixGroup); ln.UnixGroup != "" && err != nil {
+		if _, err := ownerID(ln.UnixGroup, privileges.LookupGID); err != nil {
 			errs = append(errs, cfg.ListenerError(ln.Name, "unix_group", err))
 		}
 	}

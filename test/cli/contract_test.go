@@ -156,6 +156,8 @@ func TestAPIMatchesDescription(t *testing.T) {
 		{204, "POST /v1/clusters/t/topology/reset", ""},
 		{409, "POST /v1/clusters/c/topology/reset", ""},
 		{404, "POST /v1/clusters/none/topology/reset", ""},
+		{200, "GET /v1/clusters/c/discover", ""},
+		{404, "GET /v1/clusters/none/discover", ""},
 		{200, "POST /v1/clusters/c/rebalance", `{"dry_run": true}`},
 		{400, "POST /v1/clusters/c/rebalance", `{"dry": true}`},
 		{404, "POST /v1/clusters/none/rebalance", ""},
