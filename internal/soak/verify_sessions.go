@@ -151,7 +151,7 @@ func (j *verifier) verify(p *clientResult, r *record, v serverResult, serverDone
 		}
 	}
 	clean := strings.HasSuffix(r.Reason, "_closed")
-	if clean != (p.outcome == outcomeComplete) && !(p.outcome == outcomeComplete && (closedGently[r.Reason] || done(p.begun, killed, kill, maint, absent, slow, refusing))) {
+	if clean != (p.outcome == outcomeComplete) && !(p.outcome == outcomeComplete && (p.onUnix || closedGently[r.Reason] || done(p.begun, killed, kill, maint, absent, slow, refusing))) {
 		return "client and record disagree"
 	}
 	if p.outcome == outcomeComplete && (s.serverReset != never || s.clientReset != never) {
