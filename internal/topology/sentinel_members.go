@@ -11,6 +11,7 @@ import (
 type listing struct {
 	replicas []listedReplica
 	problem  string // why the list is incomplete; "" = it is complete
+	received bool   // the Sentinel has been asked for it
 }
 
 // listedReplica is a replica with the addresses of its host.
@@ -91,6 +92,18 @@ func members(d *decision, votes []vote, lists []listing, quorum int, servers []S
 	list = unique(list)
 	dropped += max(0, len(list)-MaxMembers)
 	return list[:min(len(list), MaxMembers)], dropped
+}
+
+// withKnown adds the servers that were known before to a list that lacks them because Sentinels have not been asked for their
+// lists yet. A primary that was replaced is not among them.
+func withKnown(list, before []Member) []Member {
+	for _, m := range before {
+		known := func(o Member) bool { return o.Address == m.Address || m.Name != "" && o.Name == m.Name }
+		if m.Role != Primary && len(list) < MaxMembers && !slices.ContainsFunc(list, known) {
+			list = append(list, m)
+		}
+	}
+	return unique(list)
 }
 
 // unique sorts members by address and keeps one role for each server: the one that was added first.

@@ -182,6 +182,7 @@ func (w *sentinelWatcher) run() {
 			if l.listing.replicas == nil { // no reply: the last list holds
 				l.listing.replicas = w.listings[l.sentinel].replicas
 			}
+			l.listing.received = true
 			w.listings[l.sentinel], w.dirty = l.listing, true
 		case s := <-w.streams:
 			w.stream[s.sentinel] = s.problem
@@ -267,8 +268,11 @@ func (w *sentinelWatcher) evaluate(now time.Time) {
 	d := &w.state
 	// Lists are used only with a confirmed decision: while it is stale, the roles stay as they are.
 	if d.stale.IsZero() && (w.dirty || d.changed(&before)) {
-		w.members, w.dropped = members(d, w.votes, w.listings, w.quorum, w.serving)
-		w.dirty = false
+		list, dropped := members(d, w.votes, w.listings, w.quorum, w.serving)
+		if w.awaitsLists() {
+			list = withKnown(list, w.members)
+		}
+		w.members, w.dropped, w.dirty = list, dropped, false
 	}
 	if d.decidedAt.IsZero() && d.problem == "" {
 		return // nothing is known yet
@@ -284,6 +288,17 @@ func (w *sentinelWatcher) evaluate(now time.Time) {
 		w.published, w.publishedAt = v, now
 		w.options.Publish(v)
 	}
+}
+
+// awaitsLists reports whether a Sentinel that names the primary has not been asked for its list of replicas yet, as at the
+// start of a process that continues another one's decision.
+func (w *sentinelWatcher) awaitsLists() bool {
+	for i, v := range w.votes {
+		if v.state == named && v.target.same(w.state.primary) && !w.listings[i].received {
+			return true
+		}
+	}
+	return false
 }
 
 // changed reports whether members depend on what differs from an earlier state.

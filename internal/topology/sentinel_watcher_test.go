@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/netip"
 	"runtime"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -432,6 +433,27 @@ func TestSentinelSavedDecision(t *testing.T) {
 		f.Switch(nettest.SentinelAt(addrC, 8))
 	}
 	w.waitPrimary(addrC)
+}
+
+// The servers of a saved decision stay until the Sentinels that confirm it have listed theirs, so that an upgrade takes no
+// found server out.
+func TestSavedReplicasStayUntilSentinelsListTheirs(t *testing.T) {
+	t.Parallel()
+	list, addresses := fakes(t, 3, addrA, 7)
+	for _, f := range list {
+		f.Set(nettest.SentinelAt(addrA, 7, "10.0.0.2 6379 slave"))
+	}
+	w := watch(t, addresses, func(o *Options) {
+		o.Servers = nil
+		o.Saved = Saved{Primary: addrA, Epoch: 7, At: start, Members: []SavedMember{{"", addrA, "primary"}, {"", addrB, "replica"}, {"", addrC, "replica"}}}
+	})
+	has := func(v View, address string) bool {
+		return slices.ContainsFunc(v.Members, func(m Member) bool { return m.Address == address })
+	}
+	w.wait("the Sentinels' lists", func(v View) bool { return v.Stale.IsZero() && !has(v, addrC) })
+	for _, v := range w.published() {
+		require.True(t, has(v, addrB), "%+v", v)
+	}
 }
 
 // Sentinels may announce names. A name is the server that is configured by this name or by an address of it.
