@@ -8,7 +8,6 @@ import (
 	"net"
 	"net/netip"
 	"runtime"
-	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -438,21 +437,31 @@ func TestSentinelSavedDecision(t *testing.T) {
 // The servers of a saved decision stay until the Sentinels that confirm it have listed theirs, so that an upgrade takes no
 // found server out.
 func TestSavedReplicasStayUntilSentinelsListTheirs(t *testing.T) {
-	t.Parallel()
-	list, addresses := fakes(t, 3, addrA, 7)
-	for _, f := range list {
-		f.Set(nettest.SentinelAt(addrA, 7, "10.0.0.2 6379 slave"))
+	var views []View
+	w := &sentinelWatcher{
+		options: Options{Spec: conf.Topology{Timeout: time.Second, Interval: time.Second, Discover: true}, Publish: func(v View) { views = append(views, v) }},
+		quorum:  2, votes: make([]vote, 3), fails: make([]int, 3), listings: make([]listing, 3), stream: make([]string, 3), dirty: true,
 	}
-	w := watch(t, addresses, func(o *Options) {
-		o.Servers = nil
-		o.Saved = Saved{Primary: addrA, Epoch: 7, At: start, Members: []SavedMember{{"", addrA, "primary"}, {"", addrB, "replica"}, {"", addrC, "replica"}}}
-	})
-	has := func(v View, address string) bool {
-		return slices.ContainsFunc(v.Members, func(m Member) bool { return m.Address == address })
+	w.restore(Saved{Primary: addrA, Epoch: 7, At: start, Members: []SavedMember{{"", addrA, "primary"}, {"", addrB, "replica"}, {"", addrC, "replica"}}}, start)
+	for i := range w.votes {
+		w.votes[i] = vote{sentinel: string(rune('1' + i)), state: named, target: targetOf(addrA), epoch: 7, asked: start, received: start, id: string(rune('1' + i))}
 	}
-	w.wait("the Sentinels' lists", func(v View) bool { return v.Stale.IsZero() && !has(v, addrC) })
-	for _, v := range w.published() {
-		require.True(t, has(v, addrB), "%+v", v)
+	addresses := func() (list []string) {
+		w.evaluate(start.Add(time.Millisecond))
+		for _, m := range views[len(views)-1].Members {
+			list = append(list, m.Address)
+		}
+		return list
+	}
+	require.Equal(t, []string{addrA, addrB, addrC}, addresses())
+	require.True(t, views[len(views)-1].Stale.IsZero(), "the decision is confirmed")
+	for i := range w.listings {
+		w.listings[i], w.dirty = listing{replicas: []listedReplica{{target: targetOf(addrB)}}, received: true}, true
+		want := []string{addrA, addrB, addrC}
+		if i == len(w.listings)-1 {
+			want = want[:2]
+		}
+		require.Equal(t, want, addresses(), "lists of %d Sentinels", i+1)
 	}
 }
 
