@@ -163,7 +163,8 @@ func TestTLSClientCertificate(t *testing.T) {
 	require.NoError(t, err)
 	o.TLS = &TLS{CAFile: cert}
 	_, err = runCheck(t, o, address)
-	require.ErrorContains(t, err, "certificate required")
+	require.Error(t, err)
+	require.Regexp(t, "certificate required|connection reset by peer", err.Error()) // the reset may overtake the alert
 
 	_, other := makeCertificate(t)
 	none := filepath.Join(t.TempDir(), "none")

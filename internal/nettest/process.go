@@ -81,7 +81,8 @@ func (d Descriptors) Since(before Descriptors) []string {
 	return out
 }
 
-// Listening returns the number of listening TCP and unix sockets, and of unconnected UDP sockets.
+// Listening returns the number of listening TCP and unix sockets, and of unconnected UDP sockets. The kernel's tables are read
+// several times: a read beside changes by other processes can miss a socket.
 func (p Process) Listening() int {
 	inodes := map[string]bool{}
 	read := func(name string, inode, state int, listens string) {
@@ -92,11 +93,13 @@ func (p Process) Listening() int {
 			}
 		}
 	}
-	read("tcp", 9, 3, "0A")
-	read("tcp6", 9, 3, "0A")
-	read("udp", 9, 3, "07")
-	read("udp6", 9, 3, "07")
-	read("unix", 6, 3, "00010000")
+	for range 3 {
+		read("tcp", 9, 3, "0A")
+		read("tcp6", 9, 3, "0A")
+		read("udp", 9, 3, "07")
+		read("udp6", 9, 3, "07")
+		read("unix", 6, 3, "00010000")
+	}
 	n := 0
 	for _, link := range p.Descriptors() {
 		if inodes[link] {
