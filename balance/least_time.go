@@ -95,7 +95,10 @@ type smoothedTime struct {
 func (m *smoothedTime) add(now, took time.Duration) {
 	t := float64(max(1, took))
 	if m.took > 0 {
-		share := max(newSampleShare, 1-math.Exp2(-float64(now-m.at)/float64(halfLife)))
+		share := newSampleShare
+		if age := float64(now-m.at) / float64(halfLife); age > newSampleShare { // 1-2^-x < x
+			share = max(share, 1-math.Exp2(-age))
+		}
 		t = m.took*(1-share) + t*share
 	}
 	m.took, m.at = t, now

@@ -6,7 +6,9 @@ package l4
 // mistaken for one of them.
 
 import (
-	"hash/maphash"
+	"encoding/binary"
+	"math/bits"
+	"math/rand/v2"
 	"sync"
 )
 
@@ -15,19 +17,21 @@ type addressHash uint64
 
 // ownAddresses counts the sockets of each address, for all loops.
 type ownAddresses struct {
-	seed   maphash.Seed
+	seed   [3]uint64
 	shards [ownShards]addressShard
 }
 
 const ownShards = 16 // a power of two
 
-func (o *ownAddresses) init() { o.seed = maphash.MakeSeed() }
+func (o *ownAddresses) init() { o.seed = [3]uint64{rand.Uint64(), rand.Uint64(), rand.Uint64()} }
 
 func (o *ownAddresses) hash(a ownAddress) addressHash {
 	if a == (ownAddress{}) {
 		return 0
 	}
-	return max(addressHash(maphash.Bytes(o.seed, a[:])), 1)
+	h, l := bits.Mul64(binary.NativeEndian.Uint64(a[:])^o.seed[0], binary.NativeEndian.Uint64(a[8:])^o.seed[1])
+	h, l = bits.Mul64(h^l^uint64(binary.NativeEndian.Uint16(a[16:])), o.seed[2]|1)
+	return max(addressHash(h^l), 1)
 }
 
 // shard returns the part for a hash. It uses the high bits, and the tables the low ones.
