@@ -32,14 +32,11 @@ type Guard struct {
 // digest is the digest of a token.
 type digest [sha256.Size]byte
 
-// KeyError is the error of one key of [admin].
+// KeyError is what is wrong with one key of [admin].
 type KeyError struct {
 	Key string
 	Err error
 }
-
-func (e KeyError) Error() string { return e.Key + ": " + e.Err.Error() }
-func (e KeyError) Unwrap() error { return e.Err }
 
 // NewGuard reads the tokens and certificates of a configuration. It returns all errors.
 func NewGuard(spec conf.Admin) (*Guard, []KeyError) {

@@ -193,6 +193,6 @@ func TestUnusableCertificatesAreErrors(t *testing.T) {
 		_, wrong := NewGuard(c.spec)
 		require.Len(t, wrong, 1, c.says)
 		require.Equal(t, c.key, wrong[0].Key)
-		require.ErrorContains(t, wrong[0], c.says)
+		require.ErrorContains(t, wrong[0].Err, c.says)
 	}
 }

@@ -14,16 +14,12 @@ import (
 // MaxFileSize limits a configuration file, and the files that it includes together, in bytes.
 const MaxFileSize = tree.MaxFileSize
 
-// Load reads a configuration file and the files that it includes. The error is of type Errors and holds all errors. A
-// file that changes while it is read is read again, up to 20 times. The main file may be a pipe.
-func Load(path string) (*Config, error) { return load(path, true) }
-
-// LoadRegular is Load for a running process: the main file must be a regular file, so that reading does not block.
-func LoadRegular(path string) (*Config, error) { return load(path, false) }
-
-func load(path string, pipes bool) (*Config, error) {
+// Load reads a configuration file, which must be a regular file, so that reading does not block, and the files that it
+// includes. The error is of type Errors and holds all errors. A file that changes while it is read is read again, up to
+// 20 times.
+func Load(path string) (*Config, error) {
 	r := newReader()
-	text, err := r.read(path, pipes)
+	text, err := r.read(path, false)
 	if err != nil {
 		return nil, Errors{{File: path, Msg: err.Error()}}
 	}

@@ -20,7 +20,7 @@ func TestFileErrors(t *testing.T) {
 	dir := t.TempDir()
 	t.Chdir(dir)
 	load := func(path string) string {
-		_, err := Load(path)
+		_, err := (&Input{Path: path}).load(&Files{})
 		require.Error(t, err)
 		return err.Error()
 	}
@@ -125,7 +125,7 @@ func TestInclude(t *testing.T) {
 		`bad/x/pipe: not a regular file`,
 	}, "\n"), err.Error())
 
-	_, err = LoadRegular("bad/x/pipe") // must not block either
+	_, err = Load("bad/x/pipe") // must not block either
 	require.EqualError(t, err, "bad/x/pipe: not a regular file")
 	for path, why := range map[string]string{
 		"bad/x/pipe": "open bad/x/pipe: not a regular file", "bad": "open bad: not a regular file", "/dev/zero": "open /dev/zero: not a regular file",

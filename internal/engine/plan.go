@@ -18,7 +18,7 @@ func (e *Engine) Plan(path string, text []byte, included []conf.SourceFile) (sta
 	var err error
 	switch {
 	case text == nil:
-		wanted, err = conf.LoadRegular(running.file.File)
+		wanted, err = conf.Load(running.file.File)
 	default:
 		wanted, err = conf.ParsePosted(conf.Posted{
 			Path: cmp.Or(path, running.file.File), Text: text, Included: included, Below: filepath.Dir(running.file.File),

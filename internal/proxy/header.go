@@ -100,6 +100,3 @@ func (h *Header) Append(b []byte) []byte {
 	}
 	return appendV2(b, h)
 }
-
-// MaxEncodedSize returns the maximum number of bytes that Append appends for TLVs of a given size.
-func MaxEncodedSize(tlvs int) int { return min(max(MaxV1, v2Fixed+addr6Size+tlvs+checksumSize), MaxV2) }

@@ -47,10 +47,7 @@ func watch(t *testing.T, sentinels []string, change func(*Options)) *watching {
 	if change != nil {
 		change(&o)
 	}
-	var err error
-	w.Watcher, err = Start(o)
-	require.NoError(t, err)
-	t.Cleanup(w.Close)
+	w.Watcher = startWatcher(t, o)
 	return w
 }
 

@@ -72,10 +72,17 @@ func watchSQL(t *testing.T, o Options) (Watcher, *viewRecorder) {
 	t.Helper()
 	r := &viewRecorder{}
 	o.Publish = r.publish
-	w, err := Start(o)
+	return startWatcher(t, o), r
+}
+
+// startWatcher starts a watcher until the test ends.
+func startWatcher(t *testing.T, o Options) Watcher {
+	t.Helper()
+	s, err := Prepare(o.Spec)
 	require.NoError(t, err)
+	w := s.Start(o)
 	t.Cleanup(w.Close)
-	return w, r
+	return w
 }
 
 // waitPrimary waits until the address is the primary, and returns the view.

@@ -37,15 +37,6 @@ func Prepare(spec conf.Topology) (Source, error) {
 	return s, err
 }
 
-// Start is Prepare, then Source.Start.
-func Start(o Options) (Watcher, error) {
-	s, err := Prepare(o.Spec)
-	if err != nil {
-		return nil, err
-	}
-	return s.Start(o), nil
-}
-
 // maxFile limits the files that are read, as those of checks are.
 const maxFile = 16 << 20
 
