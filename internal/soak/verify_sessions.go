@@ -125,7 +125,7 @@ func (j *verifier) verify(p *clientResult, r *record, v serverResult, serverDone
 		switch {
 		case !j.explains(p, &record{Time: r.Time, Server: r.Server, Cluster: r.Cluster, Reason: "server_refused"}):
 			return "no server refused"
-		case r.Phase == "relay" && r.Up <= keptBytes: // else the refusal is delivered when the session finds no other server
+		case r.Phase == "relay" && r.Up < keptBytes: // with more to send there is no retry; in another phase, no other server was found
 			return "a refusal that is none in the record"
 		}
 		return ""
