@@ -99,6 +99,9 @@ func TestGaleraHasOneWriter(t *testing.T) {
 		})
 		change("kill", func() {
 			g.Nodes[i].Kill()
+			for _, c := range clients {
+				c.serverKilled()
+			}
 			for at := range g.Nodes {
 				if at != i {
 					g.WaitSize(at, 2)

@@ -98,6 +98,7 @@ func failOver(t *testing.T) {
 	clients.firstAfter(t, old, time.Now())
 	killed := time.Now()
 	old.Kill()
+	clients.serverKilled()
 	next.SQL("STOP SLAVE IO_THREAD")
 	received := regexp.MustCompile(`Gtid_IO_Pos: (\S*)`)
 	nettest.Wait(t, 30*time.Second, "the replica to execute what it has", func() bool {

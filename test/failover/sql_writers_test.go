@@ -40,6 +40,7 @@ type sqlWriters struct {
 	writes   []sqlWrite   // acknowledged
 	connects []sqlConnect // failures to connect and to log in
 	failures []error      // failures of statements
+	kills    []time.Time  // of servers
 }
 
 // sqlWrite is an acknowledged write.
@@ -142,16 +143,29 @@ func (w *sqlWriters) copy() (writes []sqlWrite, connects []sqlConnect, failures 
 	return slices.Clone(w.writes), slices.Clone(w.connects), slices.Clone(w.failures)
 }
 
-// failedConnects returns the clients that failed to connect, without those that were logging in when the primary changed: their
-// sessions were closed with all others at the old one.
+// serverKilled records that a server was killed.
+func (w *sqlWriters) serverKilled() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.kills = append(w.kills, time.Now())
+}
+
+// failedConnects returns the clients that failed to connect, without those that were logging in when the primary changed, or when
+// a server was killed: their sessions ended with all others at the old one.
 func (w *sqlWriters) failedConnects() []sqlConnect {
-	changes := w.weir.Records(func(r weirtest.Record) bool { return r.IsEvent("primary_change") })
 	_, failed, _ := w.copy()
+	w.mu.Lock()
+	ends := slices.Clone(w.kills)
+	w.mu.Unlock()
+	for _, r := range w.weir.Records(func(r weirtest.Record) bool { return r.IsEvent("primary_change") }) {
+		if at, err := time.Parse(time.RFC3339Nano, r.Text("time")); err == nil {
+			ends = append(ends, at)
+		}
+	}
 	return slices.DeleteFunc(failed, func(f sqlConnect) bool {
-		return slices.ContainsFunc(changes, func(r weirtest.Record) bool {
-			at, err := time.Parse(time.RFC3339Nano, r.Text("time"))
-			margin := weirtest.Bound(50 * time.Millisecond) // between the change, its record and what the client notices of it
-			return err == nil && f.began.Before(at.Add(margin)) && f.ended.After(at.Add(-margin))
+		return slices.ContainsFunc(ends, func(at time.Time) bool {
+			margin := weirtest.Bound(50 * time.Millisecond) // between the end, its record and what the client notices of it
+			return f.began.Before(at.Add(margin)) && f.ended.After(at.Add(-margin))
 		})
 	})
 }
