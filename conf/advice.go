@@ -39,7 +39,7 @@ func (d *decoder) advise(all *draft, clusters map[string]*clusterDraft) {
 func (l *listenerDraft) servesEveryone() bool {
 	v4, v6 := everyone()
 	any := func(c Clients) bool { return slices.Contains(c.Networks, v4) || slices.Contains(c.Networks, v6) }
-	return (len(l.Allow.Networks) == 0 && !l.Allow.Unix || any(l.Allow)) && !any(l.Deny) && (!l.AcceptProxy || any(l.TrustedProxies))
+	return (l.Allow.IsEmpty() || any(l.Allow)) && !any(l.Deny) && (!l.AcceptProxy || any(l.TrustedProxies))
 }
 
 // perSourceKey returns the key that would limit the sessions of one client, or "" if one does.

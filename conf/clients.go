@@ -7,21 +7,22 @@ import (
 	"weir/conf/internal/tree"
 )
 
-// Clients is a set of clients, for access lists and trusted proxies.
+// Clients is a set of clients, for access lists and trusted proxies. A client that one of the fields contains is in the set.
 type Clients struct {
-	Networks []netip.Prefix // masked; IPv4-mapped IPv6 is IPv4
-	Unix     bool           // clients of unix sockets, which have no address
+	Networks  []netip.Prefix // masked; IPv4-mapped IPv6 is IPv4
+	Unix      bool           // clients of unix sockets, which have no address
+	Endpoints []Endpoint     // access lists only: clients whose PROXY header names one of them
 }
 
 // IsEmpty reports whether the set matches no client.
-func (c Clients) IsEmpty() bool { return len(c.Networks) == 0 && !c.Unix }
+func (c Clients) IsEmpty() bool { return len(c.Networks) == 0 && !c.Unix && len(c.Endpoints) == 0 }
 
 // String formats the set as in a file, or returns "none".
 func (c Clients) String() string {
 	if c.IsEmpty() {
 		return "none"
 	}
-	words := make([]string, 0, len(c.Networks)+1)
+	words := make([]string, 0, len(c.Networks)+len(c.Endpoints)+1)
 	for _, n := range c.Networks {
 		if n.IsSingleIP() {
 			words = append(words, n.Addr().String())
@@ -32,6 +33,9 @@ func (c Clients) String() string {
 	if c.Unix {
 		words = append(words, "unix:")
 	}
+	for _, e := range c.Endpoints {
+		words = append(words, e.String())
+	}
 	return strings.Join(words, ", ")
 }
 
@@ -39,37 +43,50 @@ func (c Clients) String() string {
 func clients[T any](name string, field func(*T) *Clients, doc string) key[T] {
 	return key[T]{
 		name: name, typeText: "list", defaultText: "[]", doc: doc,
-		decode: func(d *decoder, n *tree.Node, into *T) { *field(into) = decodeClients(d, n) },
+		decode: func(d *decoder, n *tree.Node, into *T) { *field(into) = decodeClients(d, n, false) },
 		show:   func(of *T) string { return field(of).String() },
 	}
+}
+
+// accessList is clients with endpoints.
+func accessList[T any](name string, field func(*T) *Clients, doc string) key[T] {
+	k := clients(name, field, doc)
+	k.decode = func(d *decoder, n *tree.Node, into *T) { *field(into) = decodeClients(d, n, true) }
+	return k
 }
 
 func everyone() (v4, v6 netip.Prefix) {
 	return netip.PrefixFrom(netip.IPv4Unspecified(), 0), netip.PrefixFrom(netip.IPv6Unspecified(), 0)
 }
 
-func decodeClients(d *decoder, n *tree.Node) Clients {
+func decodeClients(d *decoder, n *tree.Node, endpoints bool) Clients {
 	var list Clients
 	v4, v6 := everyone()
 	var all4, all6 bool
-	for _, e := range d.list(n, "IP addresses and CIDRs such as [\"10.0.0.0/8\"]") {
-		s, ok := e.Value.(string)
+	for _, item := range d.list(n, "IP addresses and CIDRs such as [\"10.0.0.0/8\"]") {
+		s, ok := item.Value.(string)
 		switch {
 		case !ok:
-			d.errorAt(e, "want an IP address or CIDR such as \"10.0.0.0/8\", got %s", e.Describe())
+			d.errorAt(item, "want an IP address or CIDR such as \"10.0.0.0/8\", got %s", item.Describe())
 		case s == "unix:":
 			list.Unix = true
 		case s == "all":
 			list.Networks = append(list.Networks, v4, v6)
 			all4, all6 = true, true
 		default:
+			if e, is, err := parseEndpoint(s); is && endpoints {
+				if list.Endpoints = append(list.Endpoints, e); err != nil {
+					d.errorAt(item, "%s", err)
+				}
+				continue
+			}
 			network, ok := parseNetwork(s)
 			if !ok {
-				d.errorAt(e, "%s is not an IP or CIDR", tree.Quote(s))
+				d.errorAt(item, "%s is not an IP or CIDR", tree.Quote(s))
 				continue
 			}
 			if masked := network.Masked(); masked != network {
-				d.warn(e, "%s means %s", s, masked)
+				d.warn(item, "%s means %s", s, masked)
 				network = masked
 			}
 			list.Networks = append(list.Networks, network)

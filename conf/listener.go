@@ -34,11 +34,12 @@ func listenerKeys() []key[listenerDraft] {
 				l.levels = decodeLevelReferences(d, n)
 			},
 		},
-		clients("allow", func(l *listenerDraft) *Clients { return &field(l).Allow },
-			"Clients to accept: addresses and CIDRs, `\"unix:\"` for clients of unix sockets, `\"all\"` for every client. Empty = "+
-				"every client.").withAliases("allow_from", "allowlist", "whitelist"),
-		clients("deny", func(l *listenerDraft) *Clients { return &field(l).Deny },
-			"Clients to reject, even if `allow` lists them. Empty = none.").withAliases("deny_from", "denylist", "blacklist"),
+		accessList("allow", func(l *listenerDraft) *Clients { return &field(l).Allow },
+			"Clients to accept: addresses and CIDRs, `\"unix:\"` for clients of unix sockets, `\"all\"` for every client; with `accept_proxy` also "+
+				"the endpoint in a cloud that the PROXY header names: `\"aws_vpce_id:vpce-0abc\"`, `\"azure_link_id:1234\"`, "+
+				"`\"gcp_psc_id:1234\"`. Empty = every client.").withAliases("allow_from", "allowlist", "whitelist"),
+		accessList("deny", func(l *listenerDraft) *Clients { return &field(l).Deny },
+			"Clients to reject, even if `allow` lists them; as in `allow`. Empty = none.").withAliases("deny_from", "denylist", "blacklist"),
 		scalar("max_sessions", integerType(0, maxInt), "0", func(l *listenerDraft) *int { return &field(l).MaxSessions },
 			"Maximum number of concurrent sessions over all addresses; 0 = no limit. Clients over the limit are reset.").withAliases("maxconn", "max_connections", "max_conns"),
 		scalar("max_sessions_per_source", integerType(0, maxInt), "0", func(l *listenerDraft) *int { return &field(l).MaxSessionsPerSource },

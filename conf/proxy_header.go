@@ -8,7 +8,7 @@ import (
 	"weir/conf/internal/tree"
 )
 
-// validateProxyHeaders validates trusted_proxies, and warns if no listener can supply the hash key of a cluster.
+// validateProxyHeaders validates trusted_proxies and what needs headers, and warns if no listener can supply the hash key of a cluster.
 func (d *decoder) validateProxyHeaders(all *draft, clusters map[string]*clusterDraft) {
 	headers := make(map[string]bool) // clusters whose clients may send a header
 	for i := range all.listeners {
@@ -20,6 +20,7 @@ func (d *decoder) validateProxyHeaders(all *draft, clusters map[string]*clusterD
 			}
 			d.validateTrustedProxies(l)
 		case l.node.Get("accept_proxy") == nil || l.node.Get("accept_proxy").Value == false:
+			d.validateEndpoints(l)
 			for _, name := range []string{"trusted_proxies", "proxy_timeout"} {
 				if n := l.node.Get(name); n != nil {
 					d.warn(n, "%s has no effect without accept_proxy", name)

@@ -115,7 +115,7 @@ func (s *AddressSet) Contains(ip netip.Addr) bool {
 // the counts that the limits apply to, and stays when the policy is replaced.
 type Admission struct {
 	State            *AdmissionState
-	Allow, Deny      *AddressSet // Deny wins; a nil Allow admits everyone
+	Allow, Deny      AccessList // Deny wins; an empty Allow admits everyone
 	MaxSessions      int
 	MaxPerSource     int // requires that State counts sources: NewAdmissionState, Plane.CountSources
 	MaxSessionRate   int // per second, with bursts of as many
@@ -193,17 +193,17 @@ func sourceOf(client netip.Addr, prefix uint8) source {
 }
 
 // acquire is acquireReserved for a client without a reservation.
-func (a *Admission) acquire(client netip.Addr, now time.Duration) (held admissionClaim, why Rejection) {
-	why = a.acquireReserved(&held, client, now)
+func (a *Admission) acquire(client netip.Addr, tlvs []byte, now time.Duration) (held admissionClaim, why Rejection) {
+	why = a.acquireReserved(&held, client, tlvs, now)
 	return held, why
 }
 
 // acquireReserved admits a client or returns why not. A rejected client holds what it held before: nothing, or its
-// reservation. The claim must be released with the same address. The rate is checked last, so that only admitted clients use
-// it up.
-func (a *Admission) acquireReserved(held *admissionClaim, client netip.Addr, now time.Duration) Rejection {
+// reservation. tlvs are those of its PROXY header. The claim must be released with the same address. The rate is checked last,
+// so that only admitted clients use it up.
+func (a *Admission) acquireReserved(held *admissionClaim, client netip.Addr, tlvs []byte, now time.Duration) Rejection {
 	client = client.Unmap()
-	if a.Deny.Contains(client) || a.Allow != nil && !a.Allow.Contains(client) {
+	if a.Deny.contains(client, tlvs) || !a.Allow.isEmpty() && !a.Allow.contains(client, tlvs) {
 		return RejectedDenied
 	}
 	g := a.State

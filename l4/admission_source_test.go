@@ -32,9 +32,9 @@ func TestClientsCountBySource(t *testing.T) {
 	} {
 		for _, a := range []Admission{{MaxPerSource: 1}, {MaxRatePerSource: 1}} {
 			a.State = NewAdmissionState(a.MaxPerSource > 0, test.prefix)
-			first, why := a.acquire(netip.MustParseAddr(test.a), 0)
+			first, why := a.acquire(netip.MustParseAddr(test.a), nil, 0)
 			require.Equal(t, Admitted, why)
-			second, why := a.acquire(netip.MustParseAddr(test.b), 0)
+			second, why := a.acquire(netip.MustParseAddr(test.b), nil, 0)
 			require.Equal(t, test.same, why != Admitted, "%+v", test)
 			a.release(&first, netip.MustParseAddr(test.a))
 			a.release(&second, netip.MustParseAddr(test.b))
@@ -46,8 +46,8 @@ func TestClientsCountBySource(t *testing.T) {
 
 // A list that names an IPv4 client applies to the client's IPv4-mapped address in a PROXY header.
 func TestMappedClientIsDenied(t *testing.T) {
-	a := Admission{State: NewAdmissionState(false, 64), Deny: NewAddressSet([]netip.Prefix{netip.MustParsePrefix("10.0.0.0/8")}, false)}
-	_, why := a.acquire(netip.MustParseAddr("::ffff:10.0.0.1"), 0)
+	a := Admission{State: NewAdmissionState(false, 64), Deny: AccessList{Addresses: NewAddressSet([]netip.Prefix{netip.MustParsePrefix("10.0.0.0/8")}, false)}}
+	_, why := a.acquire(netip.MustParseAddr("::ffff:10.0.0.1"), nil, 0)
 	require.Equal(t, RejectedDenied, why)
 }
 
@@ -57,7 +57,7 @@ func TestRatePerSource(t *testing.T) {
 	one, two, three := netip.MustParseAddr("10.0.0.1"), netip.MustParseAddr("10.0.0.2"), netip.MustParseAddr("2001:db8::1")
 	admitted := func(ip netip.Addr, now time.Duration) (n int) {
 		for range 20 {
-			held, why := a.acquire(ip, now)
+			held, why := a.acquire(ip, nil, now)
 			if why == Admitted {
 				n++
 				a.release(&held, ip)
@@ -70,13 +70,13 @@ func TestRatePerSource(t *testing.T) {
 	require.Equal(t, 5, admitted(three, 0), "the listener's rate")
 	require.Equal(t, 1, admitted(one, 100*time.Millisecond))
 	require.Equal(t, 10, admitted(three, 500*time.Millisecond), "what the listener rejected is no use of the source's rate")
-	_, why := a.acquire(one, 100*time.Millisecond)
+	_, why := a.acquire(one, nil, 100*time.Millisecond)
 	require.Equal(t, RejectedRatePerSource, why)
-	held, why := a.acquire(one, 5*time.Second)
+	held, why := a.acquire(one, nil, 5*time.Second)
 	require.Equal(t, Admitted, why)
 	a.cancel(&held, one)
 	require.Equal(t, 10, admitted(one, 5*time.Second))
-	_, why = a.acquire(netip.Addr{}, 5*time.Second)
+	_, why = a.acquire(netip.Addr{}, nil, 5*time.Second)
 	require.Equal(t, Admitted, why, "a client of a unix socket has no source")
 }
 
@@ -89,14 +89,14 @@ func TestRatePerSourceDuringFlood(t *testing.T) {
 	for i := range 200_000 { // 10 s
 		now := time.Duration(i) * 50 * time.Microsecond
 		if i%10 == 0 {
-			if _, why := a.acquire(greedy, now); why == Admitted {
+			if _, why := a.acquire(greedy, nil, now); why == Admitted {
 				admitted++
 			}
 			continue
 		}
 		var ip [4]byte
 		binary.BigEndian.PutUint32(ip[:], random.Uint32())
-		if _, why := a.acquire(netip.AddrFrom4(ip), now); why == Admitted {
+		if _, why := a.acquire(netip.AddrFrom4(ip), nil, now); why == Admitted {
 			once++
 		}
 	}
@@ -114,7 +114,7 @@ func TestNewSourcePrefixRecounts(t *testing.T) {
 	clients := []netip.Addr{netip.MustParseAddr("2001:db8::1"), netip.MustParseAddr("2001:db8::2")}
 	var held []admissionClaim
 	for _, c := range clients {
-		claim, why := a.acquire(c, 0)
+		claim, why := a.acquire(c, nil, 0)
 		require.Equal(t, Admitted, why)
 		held = append(held, claim)
 	}
@@ -124,7 +124,7 @@ func TestNewSourcePrefixRecounts(t *testing.T) {
 		a.countSource(&held[i], c)
 	}
 	require.Equal(t, 1, g.Sources())
-	_, why := a.acquire(netip.MustParseAddr("2001:db8::3"), 0)
+	_, why := a.acquire(netip.MustParseAddr("2001:db8::3"), nil, 0)
 	require.Equal(t, RejectedPerSource, why)
 	for i, c := range clients {
 		a.release(&held[i], c)

@@ -67,7 +67,7 @@ func (m *model) enter(a *Admission, ip netip.Addr, now time.Duration) Rejection 
 	}
 	m.at = now
 	switch {
-	case a.Deny.Contains(ip), a.Allow != nil && !a.Allow.Contains(ip):
+	case a.Deny.Addresses.Contains(ip), a.Allow.Addresses != nil && !a.Allow.Addresses.Contains(ip):
 		return RejectedDenied
 	case a.MaxSessions > 0 && m.live >= a.MaxSessions:
 		return RejectedMaxSessions
@@ -112,10 +112,10 @@ func TestAdmissionMatchesModel(t *testing.T) {
 		if i%1000 == 0 {
 			a.MaxSessions = random.IntN(3) * 40
 			a.MaxPerSource = random.IntN(3) * 5
-			a.Deny = NewAddressSet(networks([]string{"10.0.0.0/32", "10.0.0.4/31", "192.0.2.0/24"}[random.IntN(3)]), random.IntN(2) == 0)
-			a.Allow = nil
+			a.Deny = AccessList{Addresses: NewAddressSet(networks([]string{"10.0.0.0/32", "10.0.0.4/31", "192.0.2.0/24"}[random.IntN(3)]), random.IntN(2) == 0)}
+			a.Allow = AccessList{}
 			if random.IntN(3) == 0 {
-				a.Allow = NewAddressSet(networks("10.0.0.0/28"), random.IntN(2) == 0)
+				a.Allow = AccessList{Addresses: NewAddressSet(networks("10.0.0.0/28"), random.IntN(2) == 0)}
 			}
 			if rate := []int{0, 1 << 9, 1 << 6}[random.IntN(3)]; rate != a.MaxSessionRate { // a new rate begins with a full bucket
 				a.MaxSessionRate = rate
@@ -138,7 +138,7 @@ func TestAdmissionMatchesModel(t *testing.T) {
 			ip = netip.AddrFrom4([4]byte{10, 0, 0, byte(n)})
 		}
 		want := m.enter(&a, ip, now)
-		held, got := a.acquire(ip, now)
+		held, got := a.acquire(ip, nil, now)
 		if want != got || (held == (admissionClaim{})) != (got != Admitted) {
 			t.Fatalf("round %d: want %v, got %v and %+v", i, want, got, held)
 		}
@@ -187,7 +187,7 @@ func TestAdmissionLimitsAreExactConcurrently(t *testing.T) {
 					continue
 				}
 				ip := netip.AddrFrom4([4]byte{10, 0, 0, byte(random.IntN(20))})
-				if held, why := a.acquire(ip, 0); why == Admitted {
+				if held, why := a.acquire(ip, nil, 0); why == Admitted {
 					u = append(u, client{ip, held})
 				}
 			}
@@ -200,10 +200,10 @@ func TestAdmissionLimitsAreExactConcurrently(t *testing.T) {
 	require.Zero(t, gate.Sessions())
 	require.Zero(t, gate.Sources())
 	for i := range limit {
-		_, why := a.acquire(netip.AddrFrom4([4]byte{10, 1, 0, byte(i)}), 0)
+		_, why := a.acquire(netip.AddrFrom4([4]byte{10, 1, 0, byte(i)}), nil, 0)
 		require.Equal(t, Admitted, why)
 	}
-	_, why := a.acquire(netip.AddrFrom4([4]byte{10, 2, 0, 0}), 0)
+	_, why := a.acquire(netip.AddrFrom4([4]byte{10, 2, 0, 0}), nil, 0)
 	require.Equal(t, RejectedMaxSessions, why)
 }
 
@@ -238,15 +238,15 @@ func TestAdmissionIsFastAndAllocatesNothing(t *testing.T) {
 		ip := netip.AddrFrom4([4]byte{byte(1 + random.IntN(9)), byte(random.Uint32()), byte(random.Uint32()), byte(random.Uint32())})
 		list[i] = netip.PrefixFrom(ip, 8+random.IntN(25)).Masked()
 	}
-	a := Admission{State: NewAdmissionState(true, 64), Deny: NewAddressSet(list, false), MaxSessions: 1, MaxPerSource: 1, MaxSessionRate: 1}
+	a := Admission{State: NewAdmissionState(true, 64), Deny: AccessList{Addresses: NewAddressSet(list, false)}, MaxSessions: 1, MaxPerSource: 1, MaxSessionRate: 1}
 	ip := netip.MustParseAddr("192.0.2.1")
-	held, _ := a.acquire(ip, 0)
+	held, _ := a.acquire(ip, nil, 0)
 	denied := list[7].Addr()
 	require.Zero(t, testing.AllocsPerRun(1000, func() {
-		if _, why := a.acquire(ip, 0); why != RejectedMaxSessions {
+		if _, why := a.acquire(ip, nil, 0); why != RejectedMaxSessions {
 			t.Fatal(why)
 		}
-		if _, why := a.acquire(denied, 0); why != RejectedDenied {
+		if _, why := a.acquire(denied, nil, 0); why != RejectedDenied {
 			t.Fatal(why)
 		}
 	}))
@@ -255,7 +255,7 @@ func TestAdmissionIsFastAndAllocatesNothing(t *testing.T) {
 	for range 10 {
 		begin := time.Now()
 		for range looks {
-			a.acquire(denied, 0)
+			a.acquire(denied, nil, 0)
 		}
 		quickest = min(quickest, time.Since(begin))
 	}
@@ -268,7 +268,7 @@ func BenchmarkAdmission(b *testing.B) {
 	ip := netip.MustParseAddr("192.0.2.1")
 	run := func(b *testing.B) {
 		for b.Loop() {
-			held, _ := a.acquire(ip, 0)
+			held, _ := a.acquire(ip, nil, 0)
 			a.release(&held, ip)
 		}
 	}
@@ -277,6 +277,6 @@ func BenchmarkAdmission(b *testing.B) {
 	b.Run("limits", run)
 	a.State, a.MaxPerSource = NewAdmissionState(true, 64), 10
 	b.Run("sources", run)
-	a.Deny = NewAddressSet(networks("10.0.0.0/8", "172.16.0.0/12"), false)
+	a.Deny = AccessList{Addresses: NewAddressSet(networks("10.0.0.0/8", "172.16.0.0/12"), false)}
 	b.Run("deny", run)
 }

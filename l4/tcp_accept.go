@@ -85,7 +85,7 @@ func (l *loop) admit(c *acceptedClient) Rejection {
 	case c.cameFrom.passes(c.ln):
 		why = RejectedLoop
 	case !c.set.AcceptProxy:
-		why = a.acquireReserved(&c.claim, c.addr.Addr(), l.now)
+		why = a.acquireReserved(&c.claim, c.addr.Addr(), nil, l.now)
 	case !c.set.trusts(c.addr.Addr()):
 		why = RejectedUntrusted
 	default: // session.admit checks the client that the PROXY header names

@@ -25,12 +25,16 @@ func TestAccept(t *testing.T) {
 		why    Rejection
 		reason Reason // of the session that began; none for a client without a session
 	}{
-		{"denied", func(s *Settings) { s.Admission.Deny = NewAddressSet(networks("127.0.0.0/8"), false) }, nil, RejectedDenied, ReasonNone},
-		{"not allowed", func(s *Settings) { s.Admission.Allow = NewAddressSet(networks("10.0.0.0/8"), false) }, nil, RejectedDenied, ReasonNone},
+		{"denied", func(s *Settings) {
+			s.Admission.Deny = AccessList{Addresses: NewAddressSet(networks("127.0.0.0/8"), false)}
+		}, nil, RejectedDenied, ReasonNone},
+		{"not allowed", func(s *Settings) {
+			s.Admission.Allow = AccessList{Addresses: NewAddressSet(networks("10.0.0.0/8"), false)}
+		}, nil, RejectedDenied, ReasonNone},
 		{"untrusted", func(s *Settings) { s.AcceptProxy = true }, nil, RejectedUntrusted, ReasonNone},
 		{"denied by header", func(s *Settings) {
 			proxied(s)
-			s.Admission.Deny = NewAddressSet(networks("192.0.2.1/32"), false)
+			s.Admission.Deny = AccessList{Addresses: NewAddressSet(networks("192.0.2.1/32"), false)}
 		}, header, RejectedDenied, ReasonDenied},
 		{"no header", proxied, []byte("GET / HTTP/1.1\r\n\r\n"), Admitted, ReasonNoHeader},
 	} {

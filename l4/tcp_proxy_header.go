@@ -101,7 +101,7 @@ func (s *session) admit(l *loop) {
 }
 
 func (s *session) acquireClaim(l *loop) Rejection {
-	return s.set.Admission.acquireReserved(&s.claim, s.clientAddr.get().Addr(), l.now)
+	return s.set.Admission.acquireReserved(&s.claim, s.clientAddr.get().Addr(), s.dialer.tlvs, l.now)
 }
 
 // admitted continues a session once its client has passed admission or failed it.

@@ -52,7 +52,7 @@ func TestAwaitedSessionsHoldSlots(t *testing.T) {
 	one, g := netip.MustParseAddr("10.0.0.1"), NewAdmissionState(false, 64)
 	a := Admission{State: g, MaxSessions: 3}
 	g.Await(3)
-	_, why := a.acquire(one, 0)
+	_, why := a.acquire(one, nil, 0)
 	require.Equal(t, RejectedMaxSessions, why)
 	arrived := a.acquireUnchecked(one)
 	require.Equal(t, 3, g.Sessions(), "it was counted before")
@@ -60,7 +60,7 @@ func TestAwaitedSessionsHoldSlots(t *testing.T) {
 	require.Equal(t, 3, g.Sessions(), "an old count changes nothing")
 	g.StillAwait(1)
 	require.Equal(t, 2, g.Sessions(), "one has ended there")
-	held, why := a.acquire(one, 0)
+	held, why := a.acquire(one, nil, 0)
 	require.Equal(t, Admitted, why)
 	g.StillAwait(0)
 	require.Equal(t, 2, g.Sessions())

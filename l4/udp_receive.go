@@ -244,7 +244,7 @@ func (u *udpSocket) findOrStart(l *loop, set *Settings, key *flowKey, header *he
 		}
 		return nil
 	}
-	held, why := u.admit(l, set, client)
+	held, why := u.admit(l, set, client, p.tlvs)
 	if why != Admitted {
 		if why != RejectedMaxFlows && why != RejectedProcessLimit || !u.addPending(l, key, header, p) {
 			u.reject(l, why, p.datagrams())
@@ -275,14 +275,14 @@ func (u *udpSocket) reject(l *loop, why Rejection, n int) {
 	u.drop(DropRejected, n)
 }
 
-// admit checks a new client. If the table is full, it evicts a flow of this socket.
-func (u *udpSocket) admit(l *loop, set *Settings, client netip.Addr) (admissionClaim, Rejection) {
+// admit checks a new client, with the TLVs of its PROXY header. If the table is full, it evicts a flow of this socket.
+func (u *udpSocket) admit(l *loop, set *Settings, client netip.Addr, tlvs []byte) (admissionClaim, Rejection) {
 	if u.draining || l.stopping {
 		return admissionClaim{}, RejectedStopping
 	}
 	a := &set.Admission
 	for {
-		held, why := a.acquire(client, l.now)
+		held, why := a.acquire(client, tlvs, l.now)
 		if why == Admitted {
 			if l.plane.acquireSession() {
 				return held, Admitted

@@ -51,9 +51,13 @@ func admission(ln *conf.Listener, state *l4.AdmissionState) l4.Admission {
 	return l4.Admission{
 		State: state, MaxSessions: ln.MaxSessions, MaxPerSource: perSource(ln), MaxSessionRate: ln.MaxSessionRate,
 		MaxRatePerSource: ln.MaxSessionRatePerSource,
-		Allow:            l4.NewAddressSet(ln.Allow.Networks, ln.Allow.Unix),
-		Deny:             l4.NewAddressSet(ln.Deny.Networks, ln.Deny.Unix),
+		Allow:            accessList(&ln.Allow),
+		Deny:             accessList(&ln.Deny),
 	}
+}
+
+func accessList(c *conf.Clients) l4.AccessList {
+	return l4.AccessList{Addresses: l4.NewAddressSet(c.Networks, c.Unix), Endpoints: l4.NewEndpointSet(c.Endpoints)}
 }
 
 // perSource returns the limit on sessions of one source; with udp, on flows.

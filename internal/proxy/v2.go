@@ -5,6 +5,7 @@ package proxy
 import (
 	"encoding/binary"
 	"hash/crc32"
+	"iter"
 	"net/netip"
 
 	"github.com/pires/go-proxyproto"
@@ -136,17 +137,25 @@ func checkTLVs(b []byte) (sum int, ok bool) {
 
 // TLV returns the value of the first TLV of a type, or false if there is none.
 func (h *Header) TLV(typ byte) (value []byte, ok bool) {
-	for b := h.TLVs; len(b) >= tlvHead; {
-		end := tlvHead + int(binary.BigEndian.Uint16(b[1:]))
-		if end > len(b) {
-			return nil, false
+	for t, value := range EachTLV(h.TLVs) {
+		if t == typ {
+			return value, true
 		}
-		if b[0] == typ {
-			return b[tlvHead:end], true
-		}
-		b = b[end:]
 	}
 	return nil, false
+}
+
+// EachTLV iterates over the types and values of TLVs, up to the first that is incomplete.
+func EachTLV(b []byte) iter.Seq2[byte, []byte] {
+	return func(yield func(byte, []byte) bool) {
+		for len(b) >= tlvHead {
+			end := tlvHead + int(binary.BigEndian.Uint16(b[1:]))
+			if end > len(b) || !yield(b[0], b[tlvHead:end]) {
+				return
+			}
+			b = b[end:]
+		}
+	}
 }
 
 // The CRC32c table, and the value that replaces the checksum while it is computed (section 2.2.3).
