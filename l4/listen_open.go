@@ -81,8 +81,16 @@ func (ln *Listener) listen(fd int32, set *Settings) errno {
 	if ln.udp {
 		return 0
 	}
-	return listenFD(fd, set.Backlog)
+	e := listenFD(fd, set.Backlog)
+	if e == 0 && ln.at.Path == "" {
+		setOption(fd, unix.IPPROTO_TCP, unix.TCP_QUICKACK, boolInt(!set.delaysAck())) // inherited, and reset by listen
+	}
+	return e
 }
+
+// delaysAck reports whether the kernel delays the acknowledgement of a client's first bytes (socket.acknowledge). What weir
+// only peeks at it acknowledges on arrival or not before the bytes are read.
+func (s *Settings) delaysAck() bool { return !s.AcceptProxy && (s.Routes == nil || !s.Routes.Hello) }
 
 // setInheritedOptions sets the options that accepted sockets inherit, which saves the calls for each session.
 func setInheritedOptions(fd int32, set *Settings) {

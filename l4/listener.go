@@ -216,7 +216,7 @@ func (ln *Listener) applySocketOptions(set *Settings) {
 		if ln.at.Path == "" {
 			setInheritedOptions(fd, set)
 		}
-		listenFD(fd, set.Backlog)
+		ln.listen(fd, set)
 	}
 	if ln.file != nil {
 		if err := set.UnixFile.apply(ln.at.Path); err != nil {
@@ -244,7 +244,8 @@ func (ln *Listener) Update(set *Settings) {
 	if old.WaitWhenFull {
 		ln.plane.resumeWaiting() // the limit may be higher
 	}
-	if old.Keepalive != set.Keepalive || old.UserTimeout != set.UserTimeout || old.Backlog != set.Backlog || old.UnixFile != set.UnixFile || old.Interface != set.Interface {
+	if old.Keepalive != set.Keepalive || old.UserTimeout != set.UserTimeout || old.Backlog != set.Backlog || old.UnixFile != set.UnixFile ||
+		old.Interface != set.Interface || old.delaysAck() != set.delaysAck() {
 		ln.applySocketOptions(set)
 	}
 	if !ln.udp && ln.plane.held.Load() > 0 {

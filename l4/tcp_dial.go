@@ -63,7 +63,8 @@ func (s *session) start(l *loop, c *acceptedClient) {
 	}
 	l.readClock()
 	s.startedAt, s.clientActiveAt, s.serverActiveAt = l.now, l.now, l.now
-	s.client = socket{fd: fd, nodelay: true, local: !c.addr.IsValid()} // TCP_NODELAY is inherited from the listen socket
+	local := !c.addr.IsValid()
+	s.client = socket{fd: fd, nodelay: true, ackDelayed: !local && c.set.delaysAck(), local: local} // as inherited
 	s.server = socket{fd: -1}
 	counters := s.counters(l)
 	store(&counters.Sessions, counters.Sessions+1)
@@ -173,7 +174,7 @@ func (s *session) tryConnect(l *loop, address int) errno {
 	}
 	s.server = socket{fd: fd, nodelay: d.target.isUnix(), local: d.target.isUnix()}
 	if (s.client.readable && s.set.Greeting != GreetingMySQL || d.target.sendProxy != 0) && !s.server.local {
-		// The first bytes follow at once and carry the last acknowledgement of the handshake.
+		// The first bytes follow at once and carry the last acknowledgement of the handshake (acknowledge).
 		setOption(fd, unix.IPPROTO_TCP, unix.TCP_QUICKACK, 0)
 		s.server.ackDelayed = true
 	}

@@ -83,7 +83,14 @@ func (s *session) startRelay(l *loop) {
 	s.serverCounts = targetOf(s.lease.Server()).counts(l)
 	s.connected.set(l.now - s.startedAt)
 	s.clientActiveAt, s.serverActiveAt = l.now, l.now
-	l.wheel.arm(&s.timer, l.now+keepaliveDelay)
+	if l.now-s.startedAt >= ackDelay {
+		s.client.acknowledge()
+	}
+	if s.client.ackDelayed || s.server.ackDelayed {
+		l.wheel.arm(&s.timer, l.now+ackDelay)
+	} else {
+		l.wheel.arm(&s.timer, l.now+keepaliveDelay)
+	}
 	s.relay(l)
 }
 

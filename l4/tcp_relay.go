@@ -13,6 +13,10 @@ import (
 // and every keepalive interval is much longer.
 const keepaliveDelay = 20 * time.Millisecond
 
+// ackDelay is how long a relay delays acknowledgements. A client that waits for one before it sends the rest of a request
+// (Nagle's algorithm), or a server of its answer, waits no longer than that; the kernel alone would delay it by 40 ms.
+const ackDelay = 5 * time.Millisecond
+
 // relay moves bytes in both directions, forwards FINs, and ends the session when both sides have closed.
 func (s *session) relay(l *loop) {
 	if s.dialer != nil {
@@ -116,6 +120,12 @@ func (s *session) failure() Reason {
 // relayExpired sets keepalive on a new session, looks for hosts that have vanished, and checks the deadlines of the
 // phase.
 func (s *session) relayExpired(l *loop) {
+	if s.client.ackDelayed || s.server.ackDelayed {
+		s.client.acknowledge()
+		s.server.acknowledge()
+		l.wheel.arm(&s.timer, l.now+keepaliveDelay-ackDelay)
+		return
+	}
 	look := l.now + silenceCheck
 	if s.has(keepaliveSet) {
 		look = s.checkSilence(l)

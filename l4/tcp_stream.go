@@ -20,7 +20,7 @@ type socket struct {
 	urgent     bool   // it has urgent data: a read stops there, so a short read does not mean empty
 	hasSent    bool   // later small writes need TCP_NODELAY
 	nodelay    bool   // TCP_NODELAY is set or not needed
-	ackDelayed bool   // TCP_QUICKACK is off until the first write
+	ackDelayed bool   // TCP_QUICKACK is off (acknowledge)
 	err        uint8  // errno of the failure, once read
 	headerSize uint16 // bytes of the PROXY header read before the stream
 }
@@ -296,12 +296,17 @@ func (s *socket) send(p []byte, flags int) (int, errno) {
 	}
 	n, e := sendBytes(s.fd, p, flags)
 	s.hasSent = true
+	s.wrote(n, len(p), e)
+	return n, e
+}
+
+// acknowledge makes the kernel send an acknowledgement that it delays, and delay those of later bytes less. Until then, the
+// first answers carry the acknowledgements, which saves a short session segments of their own.
+func (s *socket) acknowledge() {
 	if s.ackDelayed {
 		s.ackDelayed = false
 		setOption(s.fd, unix.IPPROTO_TCP, unix.TCP_QUICKACK, 1)
 	}
-	s.wrote(n, len(p), e)
-	return n, e
 }
 
 // sendBefore writes bytes that leave in the same segment as the send that follows at once.
