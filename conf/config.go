@@ -103,6 +103,8 @@ type Listener struct {
 	TCPKeepalive      time.Duration // 0 = off
 	TCPUserTimeout    time.Duration // 0 = the kernel's default
 	Backlog           int
+	DeferAccept       bool // accept a client when it has sent bytes, or after about a second
+	FastOpen          int  // clients that may wait with data in their SYN; 0 = none
 
 	Freebind  bool   // bind addresses that the host lacks
 	Interface string // accept only clients that arrive there; "" = any

@@ -76,6 +76,12 @@ func listenerKeys() []key[listenerDraft] {
 				"sides. 0 = 60 seconds for a host that sends nothing at all, and no limit for one that answers; at most "+showDuration(maxUserTimeout)+".").onlyFor("tcp"),
 		scalar("backlog", integerType(1, 1<<20), "4096", func(l *listenerDraft) *int { return &field(l).Backlog },
 			"Connections that may wait to be accepted; the kernel limits it to net.core.somaxconn.").onlyFor("tcp"),
+		scalar("defer_accept", booleanType(), "false", func(l *listenerDraft) *bool { return &field(l).DeferAccept },
+			"Accept a client when its first bytes have arrived, or after about a second (TCP_DEFER_ACCEPT): a client that only connects costs nothing. "+
+				"Not for protocols in which the server speaks first, such as MySQL.").withAliases("deferred", "defer-accept", "accept_filter").onlyFor("tcp"),
+		scalar("fast_open", integerType(0, 1<<20), "0", func(l *listenerDraft) *int { return &field(l).FastOpen },
+			"Clients that may send data with their SYN (TCP_FASTOPEN) before the handshake is complete, at a time; 0 = none. Needs "+
+				"net.ipv4.tcp_fastopen = 3. The network may repeat such a SYN, so the first bytes of a session can arrive twice: only for protocols that bear it.").withAliases("fastopen", "tfo", "tcp_fastopen").onlyFor("tcp"),
 		scalar("freebind", booleanType(), "false", func(l *listenerDraft) *bool { return &field(l).Freebind },
 			"Bind addresses that this host does not have yet (IP_FREEBIND): a standby in VRRP or BGP listens before it gets the address.").withAliases("transparent", "nonlocal", "ip_freebind"),
 		scalar("interface", orEmpty(interfaceType()), "", func(l *listenerDraft) *string { return &field(l).Interface },
@@ -158,7 +164,7 @@ func finishListener(d *decoder, n *tree.Node, l *listenerDraft) {
 	}
 	l.finishRoutes(d, n)
 	isIP := func(r listenRange) bool { return r.Path == "" }
-	for _, name := range []string{"freebind", "interface"} {
+	for _, name := range []string{"defer_accept", "fast_open", "freebind", "interface"} {
 		if at := n.Get(name); at != nil && len(l.ranges) > 0 && !slices.ContainsFunc(l.ranges, isIP) {
 			d.errorAtKey(at, "%s applies to IP addresses; this listener has only unix sockets", name)
 		}

@@ -37,6 +37,9 @@ func (d *decoder) linkReferences(all *draft) {
 			continue
 		}
 		d.linkLevels(l, c)
+		if at := l.node.Get("defer_accept"); l.DeferAccept && at != nil && c.Greeting == "mysql" {
+			d.errorAtKey(at, "the servers of cluster %s speak first (greeting = \"mysql\"): with defer_accept, clients wait a second for them", c.Name)
+		}
 	}
 	d.validateProxyHeaders(all, clusters)
 	d.validateHellos(all, clusters)

@@ -84,6 +84,8 @@ func (ln *Listener) listen(fd int32, set *Settings) errno {
 	e := listenFD(fd, set.Backlog)
 	if e == 0 && ln.at.Path == "" {
 		setOption(fd, unix.IPPROTO_TCP, unix.TCP_QUICKACK, boolInt(!set.delaysAck())) // inherited, and reset by listen
+		setOption(fd, unix.IPPROTO_TCP, unix.TCP_DEFER_ACCEPT, boolInt(set.DeferAccept))
+		setOption(fd, unix.IPPROTO_TCP, unix.TCP_FASTOPEN, set.FastOpen)
 	}
 	return e
 }

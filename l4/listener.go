@@ -244,8 +244,7 @@ func (ln *Listener) Update(set *Settings) {
 	if old.WaitWhenFull {
 		ln.plane.resumeWaiting() // the limit may be higher
 	}
-	if old.Keepalive != set.Keepalive || old.UserTimeout != set.UserTimeout || old.Backlog != set.Backlog || old.UnixFile != set.UnixFile ||
-		old.Interface != set.Interface || old.delaysAck() != set.delaysAck() {
+	if old.SocketOptions != set.SocketOptions || old.delaysAck() != set.delaysAck() {
 		ln.applySocketOptions(set)
 	}
 	if !ln.udp && ln.plane.held.Load() > 0 {

@@ -59,7 +59,7 @@ func startPlane(t *testing.T, clock *testClock, adjust func(*Settings), servers 
 	p.cluster = balance.New(balance.Spec{Name: "c", Levels: []balance.LevelSpec{level}}, 1, nil)
 	set := &Settings{
 		Name: "l", Cluster: p.cluster, ClusterName: "c", Records: RecordAll, Admission: Admission{State: NewAdmissionState(false, 64)},
-		ConnectTimeout: 10 * time.Second, HalfClose: 30 * time.Second, ProxyTimeout: 5 * time.Second, Backlog: 128,
+		ConnectTimeout: 10 * time.Second, HalfClose: 30 * time.Second, ProxyTimeout: 5 * time.Second, SocketOptions: SocketOptions{Backlog: 128},
 	}
 	if adjust != nil {
 		adjust(set)

@@ -66,15 +66,11 @@ type Settings struct {
 	ClientIdle      time.Duration
 	ServerIdle      time.Duration
 	HalfClose       time.Duration // > 0
-	Keepalive       time.Duration
-	UserTimeout     time.Duration
 	MaxAge          time.Duration // of a TCP session
 	AgeJitter       int           // percent of MaxAge, above or below
 	Closer          *Closer       // of the cluster; nil = no session is closed for its age
-	Backlog         int
-	UnixFile        UnixFile
-	Freebind        bool   // listen sockets: bind addresses that this host lacks
-	Interface       string // listen sockets: accept only clients that arrive there; "" = any
+	Freebind        bool          // bind addresses that this host lacks
+	SocketOptions
 
 	// UDP.
 	FlowTimeout time.Duration   // > 0
@@ -84,6 +80,17 @@ type Settings struct {
 	Requests    int             // datagrams of a client after which its flow is balanced again; 0 = any number
 	MaxFlowAge  time.Duration   // after which a flow is balanced again at its next datagram
 	EvictFlows  bool            // Admission.MaxSessions is max_flows: a new flow evicts an unanswered one
+}
+
+// SocketOptions are those of listen sockets that a reload changes, and those that accepted sockets inherit.
+type SocketOptions struct {
+	Keepalive   time.Duration
+	UserTimeout time.Duration
+	Backlog     int
+	DeferAccept bool // a client is accepted when it has sent bytes, or after about a second
+	FastOpen    int  // clients whose handshake may be incomplete when they send; 0 = none
+	UnixFile    UnixFile
+	Interface   string // accept only clients that arrive there; "" = any
 }
 
 // LevelName returns the name of a level in records.

@@ -17,7 +17,7 @@ type bind struct {
 
 // bindFlags are options of bind lines without which nothing is lost, with the number of their values.
 var bindFlags = map[string]int{
-	"name": 1, "id": 1, "process": 1, "thread": 1, "shards": 1, "nice": 1, "tfo": 0, "defer-accept": 0, "v4v6": 0, "v6only": 0, "level": 1,
+	"name": 1, "id": 1, "process": 1, "thread": 1, "shards": 1, "nice": 1, "v4v6": 0, "v6only": 0, "level": 1,
 	"severity-output": 1, "mptcp": 0, "no-quic": 0, "expose-fd": 1, "maxconn": 1, "gid": 1, "uid": 1,
 }
 
@@ -38,6 +38,12 @@ func (p *proxy) bind(l *line) {
 			continue
 		case "transparent":
 			b.options.set("freebind", "true")
+			continue
+		case "defer-accept":
+			b.options.set("defer_accept", "true")
+			continue
+		case "tfo":
+			b.options.set("fast_open", "256")
 			continue
 		case "ssl":
 			p.warn(l, "left out: weir passes TLS through and does not terminate it")

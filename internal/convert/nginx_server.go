@@ -165,6 +165,10 @@ func (s *nginxServer) listen(d *nginxconf.Directive) {
 		case "proxy_protocol":
 			l.options.set("accept_proxy", "true")
 			s.accepts = true
+		case "deferred":
+			l.options.set("defer_accept", "true")
+		case "fastopen":
+			l.options.set("fast_open", number(value))
 		case "backlog":
 			l.options.set("backlog", number(value))
 		case "so_keepalive":
@@ -176,7 +180,7 @@ func (s *nginxServer) listen(d *nginxconf.Directive) {
 		case "ssl":
 			s.n.warnHere(&s.notes, d, "left out: weir passes TLS through and does not terminate it")
 			return
-		case "reuseport", "bind", "ipv6only", "rcvbuf", "sndbuf", "fastopen", "deferred", "default_server", "multipath":
+		case "reuseport", "bind", "ipv6only", "rcvbuf", "sndbuf", "default_server", "multipath":
 		default:
 			s.n.warnHere(&s.notes, d, "option "+key+" has no counterpart")
 		}

@@ -173,7 +173,10 @@ func (r *reload) listenerSettings(ln *conf.Listener) *l4.Settings {
 	cfg := r.next.cfg
 	s := &l4.Settings{
 		Name: ln.Name, ClientIdle: ln.ClientIdleTimeout, HalfClose: ln.HalfCloseTimeout,
-		Keepalive: ln.TCPKeepalive, UserTimeout: ln.TCPUserTimeout, Backlog: ln.Backlog, UnixFile: unixFile(ln), Freebind: ln.Freebind, Interface: ln.Interface,
+		Freebind: ln.Freebind, SocketOptions: l4.SocketOptions{
+			Keepalive: ln.TCPKeepalive, UserTimeout: ln.TCPUserTimeout, Backlog: ln.Backlog, DeferAccept: ln.DeferAccept, FastOpen: ln.FastOpen,
+			UnixFile: unixFile(ln), Interface: ln.Interface,
+		},
 		FlowTimeout: ln.FlowTimeout, Drain: cfg.Runtime.DrainTimeout, Responses: ln.Responses,
 		Requests: ln.Requests, MaxFlowAge: ln.MaxFlowAge,
 	}

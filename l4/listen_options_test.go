@@ -73,3 +73,20 @@ func TestPeekedBytesAreAcknowledgedAtOnce(t *testing.T) {
 	p.ln.Update(&routed)
 	require.True(t, quickAck(t, p.ln.fds[0]))
 }
+
+// A reload sets the options of listen sockets.
+func TestListenOptionsFollowReload(t *testing.T) {
+	p := startPlane(t, nil, func(s *Settings) { s.DeferAccept, s.FastOpen = true, 16 })
+	options := func() [2]bool {
+		deferred, err := unix.GetsockoptInt(int(p.ln.fds[0]), unix.IPPROTO_TCP, unix.TCP_DEFER_ACCEPT)
+		require.NoError(t, err)
+		fast, err := unix.GetsockoptInt(int(p.ln.fds[0]), unix.IPPROTO_TCP, unix.TCP_FASTOPEN)
+		require.NoError(t, err)
+		return [2]bool{deferred > 0, fast > 0}
+	}
+	require.Equal(t, [2]bool{true, true}, options())
+	plain := *p.ln.Settings()
+	plain.DeferAccept, plain.FastOpen = false, 0
+	p.ln.Update(&plain)
+	require.Equal(t, [2]bool{}, options())
+}
