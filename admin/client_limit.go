@@ -10,7 +10,7 @@ import (
 	"net"
 	"net/http"
 	"sync"
-	"syscall" // looks into a socket
+	"syscall" // MSG_PEEK
 	"time"
 )
 
@@ -58,7 +58,7 @@ func (b *limitedListener) Accept() (net.Conn, error) {
 			time.Sleep(acceptPause)
 			continue
 		}
-		c := &limitedConn{Conn: conn, listener: b, tls: b.tls()}
+		c := &limitedConn{Conn: &lateConn{Conn: conn}, listener: b, tls: b.tls()}
 		if b.place(c) {
 			return c.secured(), nil
 		}
@@ -248,19 +248,12 @@ func (c *limitedConn) renew() {
 
 // hasUnread reports whether the client has sent bytes that were not read yet.
 func (c *limitedConn) hasUnread() (unread bool) {
-	raw, ok := c.Conn.(syscall.Conn)
-	if !ok {
-		return false
+	late, ok := c.Conn.(*lateConn)
+	n, err := 0, error(nil)
+	if ok { // Read would wait for the goroutine that reads
+		n, err = late.receive(make([]byte, 1), syscall.MSG_PEEK)
 	}
-	socket, err := raw.SyscallConn()
-	if err != nil {
-		return false
-	}
-	socket.Control(func(fd uintptr) { // Read would wait for the goroutine that reads
-		n, _, err := syscall.Recvfrom(int(fd), make([]byte, 1), syscall.MSG_PEEK|syscall.MSG_DONTWAIT)
-		unread = err == nil && n > 0
-	})
-	return unread
+	return err == nil && n > 0
 }
 
 // unlist removes the client from its list, and from the readers. The listener's mu must be held.
