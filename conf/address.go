@@ -15,6 +15,10 @@ func (e Address) String() string {
 	switch {
 	case e.Path != "":
 		return "unix:" + e.Path
+	case e.SamePort && e.Host != "":
+		return e.Host + " port=" + samePort
+	case e.SamePort:
+		return e.Addr.Addr().String() + " port=" + samePort
 	case e.Host != "":
 		return e.Host + ":" + strconv.Itoa(int(e.Port))
 	case e.Addr.IsValid():

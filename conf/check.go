@@ -40,7 +40,7 @@ func checkKeys() []key[checkDraft] {
 		onlyIn("tcp http redis mysql pgsql udp exec", scalar("initial", oneOf([]string{"up", "down"}, nil), "up", func(c *checkDraft) *string { return &c.Initial },
 			"whether a new server gets sessions before its first result: `up`, or `down` until the check has passed once.")),
 		scalar("port", integerType(0, 65535), "0", func(c *checkDraft) *int { return &c.Port },
-			"Port to check; 0 = the server's port. Required for agents."),
+			"Port to check; 0 = the server's port. Required for agents and for servers with `port = \"same\"`."),
 		scalar("address", orEmpty(hostType()), "", func(c *checkDraft) *string { return &c.Address },
 			"Host to check instead of the server's: an IP address or a host name, without a port.").withDefaultText("the server's own").withAliases("addr", "host"),
 		{

@@ -12,11 +12,12 @@ import (
 type checkedServers struct {
 	names map[string]bool // all names
 	unix  map[string]bool // names of unix sockets
+	same  map[string]bool // names of servers with port = "same"
 	order []string        // all names, in file order
 }
 
 func newCheckedServers(c *clusterDraft) checkedServers {
-	w := checkedServers{names: make(map[string]bool), unix: make(map[string]bool)}
+	w := checkedServers{names: make(map[string]bool), unix: make(map[string]bool), same: make(map[string]bool)}
 	for _, l := range c.levels {
 		for _, s := range l.servers {
 			w.names[s.Name] = true
@@ -24,9 +25,17 @@ func newCheckedServers(c *clusterDraft) checkedServers {
 			if s.Address.Path != "" {
 				w.unix[s.Name] = true
 			}
+			if s.Address.SamePort {
+				w.same[s.Name] = true
+			}
 		}
 	}
 	return w
+}
+
+// Tests reports whether the check may test a server at some time.
+func (c *Check) Tests(server string) bool {
+	return c.Servers != "list" || slices.Contains(c.ServerNames, server)
 }
 
 // of returns the servers that a check may test at some time.
@@ -59,6 +68,7 @@ func validateChecks(d *decoder, c *clusterDraft) {
 			validateServerNames(d, list, servers.names)
 		}
 		validateUnixSockets(d, k, &servers)
+		validateSamePort(d, k, &servers)
 		if k.Type == "agent" || k.Type == "agent_http" {
 			validateAgents(d, k, agents, servers.of(k))
 		}
@@ -81,6 +91,15 @@ func validateUnixSockets(d *decoder, k *checkDraft, servers *checkedServers) {
 		d.errorAt(k.node.Get("address"), "address requires port: unix sockets such as %q have none", names[i])
 	case k.Address == "" && (k.Type == "udp" || agent && k.Port != 0):
 		d.errorMissing(k.node, "address", "%s requires address: unix sockets such as %q have none", checkWithArticle(k.Type), names[i])
+	}
+}
+
+// validateSamePort rejects checks without a port of servers that have none.
+func validateSamePort(d *decoder, k *checkDraft, servers *checkedServers) {
+	names := servers.of(k)
+	i := slices.IndexFunc(names, func(name string) bool { return servers.same[name] })
+	if i >= 0 && k.Port == 0 && k.Type != "agent" && k.Type != "agent_http" { // agents always require one
+		d.errorMissing(k.node, "port", "%s", checkWithoutPortText(&k.Check, names[i]))
 	}
 }
 

@@ -66,12 +66,15 @@ type Hook struct {
 }
 
 // Address is an address to listen at or to connect to: a TCP or UDP address, a host name with a port, or a unix socket.
-// Exactly one of the three forms is set. The zero value is no address.
+// Exactly one of the three forms is set. The zero value is no address. With SamePort, the port is 0 and the form is not a unix
+// socket.
 type Address struct {
 	Addr netip.AddrPort // a literal address; IPv4-mapped IPv6 is unmapped
 	Host string         // a host name, with Port
 	Port uint16         // the port, in both of the forms above
 	Path string         // a unix socket
+
+	SamePort bool // servers: the port that the client connected to
 }
 
 // Listener is a set of addresses that accept clients, with one name and one set of limits.

@@ -234,9 +234,9 @@ func discoverURLType() valueType[string] {
 
 // discoverServerKey is the table of options of the servers found. It is decoded on top of the cluster's defaults.
 func discoverServerKey() key[discoverDraft] {
-	return table("server", "Options of every server found, as `{ max_fails = 2 }`: all keys of a server but `address` and `name`. What the provider gives for a server comes first.",
+	return table("server", "Options of every server found, as `{ max_fails = 2 }`: all keys of a server but `address`, `port` and `name`. What the provider gives for a server comes first.",
 		func(d *decoder, n *tree.Node, p *discoverDraft) {
-			for _, name := range []string{"address", "name"} {
+			for _, name := range []string{"address", "port", "name"} {
 				if own := n.Get(name); own != nil {
 					d.errorAtKey(own, "the provider gives the addresses and names of its servers")
 					n.Delete(name)

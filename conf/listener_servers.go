@@ -18,11 +18,11 @@ type serverError struct {
 
 // findServerErrors applies all rules.
 func findServerErrors(listeners []Listener, clusters []Cluster) []serverError {
-	return slices.Concat(findLoops(listeners, clusters), findUDPErrors(listeners, clusters))
+	return slices.Concat(findLoops(listeners, clusters), findUnusable(listeners, clusters))
 }
 
-// findUDPErrors finds servers that a udp listener cannot use.
-func findUDPErrors(listeners []Listener, clusters []Cluster) (found []serverError) {
+// findUnusable finds servers that a listener cannot use.
+func findUnusable(listeners []Listener, clusters []Cluster) (found []serverError) {
 	index := make(map[string]int, len(clusters)) // of the first cluster with a name
 	for j := range clusters {
 		if _, known := index[clusters[j].Name]; !known {
@@ -31,31 +31,37 @@ func findUDPErrors(listeners []Listener, clusters []Cluster) (found []serverErro
 	}
 	for i := range listeners {
 		l := &listeners[i]
-		if l.Protocol != "udp" {
-			continue
-		}
 		for _, name := range l.Clusters() {
 			if j, known := index[name]; known {
-				found = append(found, l.findUDPErrors(i, j, &clusters[j])...)
+				found = append(found, l.findUnusable(i, j, &clusters[j])...)
 			}
 		}
 	}
 	return found
 }
 
-// findUDPErrors finds servers of a cluster that the udp listener cannot use. i and j are the indexes of the two.
-func (l *Listener) findUDPErrors(i, j int, c *Cluster) (found []serverError) {
+// findUnusable finds servers of a cluster that the listener cannot use. i and j are the indexes of the two.
+func (l *Listener) findUnusable(i, j int, c *Cluster) (found []serverError) {
+	udp, portless := l.Protocol == "udp", !l.AcceptProxy && slices.ContainsFunc(l.Addresses, func(a Address) bool { return a.Path != "" })
+	if !udp && !portless {
+		return nil
+	}
 	for k, level := range c.Levels {
 		if !l.usesLevel(c.Name, k) {
 			continue
 		}
 		for n, s := range level.Servers {
 			e := serverError{listener: i, cluster: j, level: k, server: n, listenerKey: "cluster"}
-			if s.SendProxy == "v1" {
+			if udp && s.SendProxy == "v1" {
 				e.key, e.text = "send_proxy", fmt.Sprintf("PROXY v1 is TCP only; use v2: cluster %s serves the udp listener %s", c.Name, l.Name)
 				found = append(found, e)
 			}
-			if s.Address.Path != "" {
+			if portless && s.Address.SamePort {
+				e.key, e.rest = "address", " connect to none"
+				e.text = fmt.Sprintf("cluster %s: server %s has port = \"same\", and clients of the unix socket of listener %s", c.Name, s.Name, l.Name)
+				found = append(found, e)
+			}
+			if udp && s.Address.Path != "" {
 				e.key, e.rest = "address", " cannot reach"
 				e.text = fmt.Sprintf("cluster %s: server %s is a unix socket, which the udp listener %s", c.Name, s.Name, l.Name)
 				found = append(found, e)
@@ -65,12 +71,12 @@ func (l *Listener) findUDPErrors(i, j int, c *Cluster) (found []serverError) {
 	return found
 }
 
-// ValidateServers returns an error if a server points back to the listener that uses it, or if a udp listener cannot use
-// it. Load has validated a file; this is for a configuration with runtime changes.
+// ValidateServers returns an error if a server points back to the listener that uses it, if a listener cannot use it, or if a
+// check of it has no port. Load has validated a file; this is for a configuration with runtime changes.
 func (c *Config) ValidateServers() error {
 	found := findServerErrors(c.Listeners, c.Clusters)
 	if len(found) == 0 {
-		return nil
+		return c.validateSamePorts()
 	}
 	e := found[0]
 	text := e.text + e.rest

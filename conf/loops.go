@@ -3,6 +3,7 @@ package conf
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"net/netip"
 	"slices"
 	"strings"
@@ -32,6 +33,7 @@ type loopFinder struct {
 	clusters  []Cluster
 	users     map[string][]int // of a cluster: listeners of the protocol
 	sockets   listenSockets
+	hosts     map[netip.Addr]bool            // of sockets
 	addresses func(Address) []netip.AddrPort // of a server without a unix socket
 	own       func(netip.Addr) bool          // whether the host has an address
 }
@@ -60,6 +62,10 @@ func findLoopsOn(listeners []Listener, clusters []Cluster, addresses func(Addres
 			listeners: listeners, clusters: clusters, users: map[string][]int{},
 			sockets: listenSocketsOf(listeners, protocol), addresses: addresses, own: own,
 		}
+		f.hosts = make(map[netip.Addr]bool)
+		for at := range f.sockets {
+			f.hosts[at.Addr.Addr()] = true
+		}
 		for i, l := range listeners {
 			if l.Protocol == protocol {
 				for _, name := range l.Clusters() {
@@ -85,17 +91,20 @@ func (f *loopFinder) find(udp bool) (found []serverError) {
 		}
 		for j, level := range c.Levels {
 			for k, s := range level.Servers {
-				to, ok := f.reachedBy(s.Address)
-				if !ok {
-					continue
-				}
-				used := false
+				list := f.reachedBy(s.Address)
+				at := map[int]bool{} // the listeners that the server is
 				for _, user := range f.users[c.Name] {
-					if f.listeners[user].usesLevel(c.Name, j) {
-						next[user], used = append(next[user], to), true
+					if !f.listeners[user].usesLevel(c.Name, j) {
+						continue
+					}
+					if s.Address.SamePort {
+						list = f.reachedAtPorts(s.Address, user)
+					}
+					for _, to := range list {
+						next[user], at[to] = append(next[user], to), true
 					}
 				}
-				if used {
+				for _, to := range slices.Sorted(maps.Keys(at)) {
 					reached = append(reached, serverError{listener: to, cluster: i, level: j, server: k, key: "address", listenerKey: "address"})
 				}
 			}
@@ -188,26 +197,52 @@ func (l *Listener) usesLevel(cluster string, i int) bool {
 	})
 }
 
-// reachedBy returns the listener that a connection to an address certainly reaches: the one that has the address, or for
-// an address of the host the one that has all addresses at that port.
-func (f *loopFinder) reachedBy(to Address) (listener int, found bool) {
+// reachedBy returns the listener that a connection to a server certainly reaches, if its address has a port or a path.
+func (f *loopFinder) reachedBy(to Address) []int {
 	if to.Path != "" {
-		listener, found = f.sockets[Address{Path: to.Path}]
-		return listener, found
+		if i, found := f.sockets[Address{Path: to.Path}]; found {
+			return []int{i}
+		}
+		return nil
 	}
 	for _, at := range f.addresses(to) {
-		at = netip.AddrPortFrom(at.Addr().Unmap(), at.Port())
-		all := []netip.AddrPort{at}
-		if f.own(at.Addr()) {
-			if at.Addr().Is4() {
-				all = append(all, netip.AddrPortFrom(netip.IPv4Unspecified(), at.Port()))
-			}
-			all = append(all, allAddresses(at.Port()))
+		if i, found := f.listenerAt(at); found {
+			return []int{i}
 		}
-		for _, a := range all {
-			if i, ok := f.sockets[Address{Addr: a, Port: a.Port()}]; ok {
-				return i, true
+	}
+	return nil
+}
+
+// reachedAtPorts returns the listeners that sessions of a listener certainly reach through a server with port = "same".
+func (f *loopFinder) reachedAtPorts(to Address, user int) (list []int) {
+	for _, at := range f.addresses(to) {
+		ip := at.Addr().Unmap()
+		if !f.own(ip) && !f.hosts[ip] {
+			continue
+		}
+		for _, own := range f.listeners[user].Addresses {
+			if i, found := f.listenerAt(netip.AddrPortFrom(ip, own.Port)); found && !slices.Contains(list, i) {
+				list = append(list, i)
 			}
+		}
+	}
+	return list
+}
+
+// listenerAt returns the listener that a connection to an address certainly reaches: the one that has the address, or for
+// an address of the host the one that has all addresses at that port.
+func (f *loopFinder) listenerAt(at netip.AddrPort) (listener int, found bool) {
+	at = netip.AddrPortFrom(at.Addr().Unmap(), at.Port())
+	all := []netip.AddrPort{at}
+	if f.own(at.Addr()) {
+		if at.Addr().Is4() {
+			all = append(all, netip.AddrPortFrom(netip.IPv4Unspecified(), at.Port()))
+		}
+		all = append(all, allAddresses(at.Port()))
+	}
+	for _, a := range all {
+		if i, ok := f.sockets[Address{Addr: a, Port: a.Port()}]; ok {
+			return i, true
 		}
 	}
 	return 0, false
@@ -229,11 +264,11 @@ type FaultyServer struct {
 	Server  *Server
 }
 
-// FaultyServers iterates over the servers that lead back to a listener that uses them, and those that a udp listener cannot
+// FaultyServers iterates over the servers that lead back to a listener that uses them, and those that a listener cannot
 // use, with the reasons. addresses and own are as of ValidateLoops.
 func (c *Config) FaultyServers(addresses func(Address) []netip.AddrPort, own func(netip.Addr) bool) func(yield func(FaultyServer, error) bool) {
 	return func(yield func(FaultyServer, error) bool) {
-		for _, e := range slices.Concat(findLoopsOn(c.Listeners, c.Clusters, addresses, own), findUDPErrors(c.Listeners, c.Clusters)) {
+		for _, e := range slices.Concat(findLoopsOn(c.Listeners, c.Clusters, addresses, own), findUnusable(c.Listeners, c.Clusters)) {
 			k := &c.Clusters[e.cluster]
 			if !yield(FaultyServer{k.Name, &k.Levels[e.level].Servers[e.server]}, errors.New(e.text+e.rest)) {
 				return

@@ -33,8 +33,8 @@ func ParseServer(text []byte, c *Cluster) (s Server, level int, err error) {
 	finishServer(d, table, &s)
 	if len(d.errs) == 0 {
 		d.validateSameAsOtherLevels(table, &s, c)
-		if c.Topology.knowsNo(s.Address) {
-			d.errorAt(table, "server %s is a unix socket, which Sentinels do not know", tree.Quote(s.Name))
+		if why := c.Topology.refuses(s.Address); why != "" {
+			d.errorAt(table, "server %s %s", tree.Quote(s.Name), why)
 		}
 	}
 	return s, level, d.err()

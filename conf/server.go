@@ -11,10 +11,10 @@ import (
 
 func serverKeys() []key[Server] {
 	return []key[Server]{
-		scalar("address", serverAddressType(), "", func(s *Server) *Address { return &s.Address },
-			"Address to connect to: `\"10.0.0.1:6379\"`, `\"[::1]:6379\"`, `\"db1.example:6379\"` or `\"unix:/run/redis.sock\"`.").required().withAliases("addr", "host", "target"),
+		serverAddressKey(),
 		scalar("name", orEmpty(serverNameType()), "", func(s *Server) *string { return &s.Name },
 			"Unique in the level. The same name in another level is the same server.").withDefaultText("the address as written").withAliases("id"),
+		serverPortKey(),
 		scalar("weight", integerType(0, maxWeight), "1", func(s *Server) *int { return &s.Weight },
 			"Share of the sessions; 0 = used only if no other server of the level has a weight. May differ from level to level."),
 		scalar("max_fails", integerType(0, maxInt), "3", func(s *Server) *int { return &s.MaxFails },
@@ -143,6 +143,8 @@ func finishServer(d *decoder, n *tree.Node, s *Server) {
 	}
 	own := n.Get("source")
 	switch to := s.Address.Addr.Addr(); {
+	case s.Address.SamePort && s.Source.Client:
+		d.errorAt(written, "source = \"client\" requires a port in the address: replies are routed by it")
 	case s.Address.Path != "" && own != nil: // given here, not inherited
 		d.errorAt(own, "source does not apply to unix sockets")
 	case s.Address.Path != "":

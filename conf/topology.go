@@ -164,9 +164,9 @@ func sentinelsKey() key[topologyDraft] {
 
 // topologyServerKey is the table of options of discovered servers. It is decoded with the cluster's defaults, in decodeTopology.
 func topologyServerKey() key[topologyDraft] {
-	return onlyIn("sentinel", table("server", "options of the servers that are added by `discover`: all keys of a server but `address` and `name`.",
+	return onlyIn("sentinel", table("server", "options of the servers that are added by `discover`: all keys of a server but `address`, `port` and `name`.",
 		func(d *decoder, n *tree.Node, t *topologyDraft) {
-			for _, name := range []string{"address", "name"} {
+			for _, name := range []string{"address", "port", "name"} {
 				if own := n.Get(name); own != nil {
 					d.errorAtKey(own, "discovered servers have the addresses that the source gives, and these as their names")
 					n.Delete(name)
@@ -178,7 +178,7 @@ func topologyServerKey() key[topologyDraft] {
 
 // discoveredServerKeys returns the keys of a server that may be set for discovered servers.
 func discoveredServerKeys(keys []key[Server]) []key[Server] {
-	return slices.DeleteFunc(slices.Clone(keys), func(k key[Server]) bool { return k.name == "address" || k.name == "name" })
+	return slices.DeleteFunc(slices.Clone(keys), func(k key[Server]) bool { return k.name == "address" || k.name == "port" || k.name == "name" })
 }
 
 func decodeTopology(d *decoder, n *tree.Node, c *clusterDraft) {
@@ -257,15 +257,25 @@ func (t *Topology) Discovered(address string) (Server, error) {
 func validateTopology(d *decoder, c *clusterDraft) {
 	for i := range c.levels {
 		for j := range c.levels[i].servers {
-			if s := &c.levels[i].servers[j]; c.Topology.knowsNo(s.Address) {
-				d.errorAt(s.keyOrServer("address"), "server %s is a unix socket, which Sentinels do not know", tree.Quote(s.Name))
+			s := &c.levels[i].servers[j]
+			if why := c.Topology.refuses(s.Address); why != "" {
+				d.errorAt(s.keyOrServer("address"), "server %s %s", tree.Quote(s.Name), why)
 			}
 		}
 	}
 }
 
-// knowsNo reports whether the source cannot know a server with an address.
-func (t *Topology) knowsNo(a Address) bool { return t != nil && t.Type == "sentinel" && a.Path != "" }
+// refuses returns why a server cannot have an address, or "". t may be nil.
+func (t *Topology) refuses(a Address) string {
+	switch {
+	case t == nil:
+	case t.Type == "sentinel" && a.Path != "":
+		return "is a unix socket, which Sentinels do not know"
+	case a.SamePort:
+		return "has port = \"same\": a topology needs the port of each server"
+	}
+	return ""
+}
 
 // topologyDetails compares the topologies of a cluster.
 func (w *differ) topologyDetails(a, b *Topology) []Detail {

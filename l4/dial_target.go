@@ -29,6 +29,7 @@ type Target struct {
 	sendProxy uint8          // version of the PROXY header that connections begin with; 0 = none
 	proxyTLVs *proxy.TypeSet // passed on in it; nil = all
 
+	samePort bool // addrs and texts have no port: connections go to the port that their client wanted
 	departed bool // the server left before this process started: nothing dials it
 
 	skipped atomic.Uint64 // bit set of the addresses that sessions skip while another one is left
@@ -151,14 +152,49 @@ func (t *Target) addresses() int {
 	return len(t.addrs)
 }
 
-// find returns the index of an address of the target.
-func (t *Target) find(at netip.AddrPort) (int, bool) {
+// find returns the index of an address of the target, for a client that wanted a port.
+func (t *Target) find(at netip.AddrPort, wanted uint16) (int, bool) {
 	for i := range t.addresses() {
-		if t.addrs[i].ip() == at {
+		if t.at(i, wanted) == at {
 			return i, true
 		}
 	}
 	return 0, false
+}
+
+// at returns an address of the target, for a client that wanted a port. It is zero for a unix socket.
+func (t *Target) at(address int, wanted uint16) netip.AddrPort {
+	at := t.addrs[address].ip()
+	if t.samePort {
+		at = netip.AddrPortFrom(at.Addr(), wanted)
+	}
+	return at
+}
+
+// socketAddress returns what to connect to for a client that wanted a port. It returns an error if the client wanted none.
+func (t *Target) socketAddress(address int, wanted func() uint16) (*rawAddr, errno) {
+	to := &t.addrs[address]
+	if !t.samePort {
+		return to, 0
+	}
+	port, at := wanted(), *to
+	if port == 0 {
+		return nil, syscall.EDESTADDRREQ
+	}
+	at.setPort(port)
+	return &at, 0
+}
+
+// reachedAtClientPort reports whether UseClientPort was called. It is false for nil.
+func (t *Target) reachedAtClientPort() bool { return t != nil && t.samePort }
+
+// UseClientPort makes connections go to the port that their client wanted, instead of those of the addresses.
+func (t *Target) UseClientPort() {
+	t.samePort = true
+	for i := range t.addrs {
+		t.addrs[i].setPort(0)
+		t.texts[i] = t.addrs[i].ip().Addr().String()
+	}
 }
 
 func (t *Target) isUnix() bool { return t.addrs[0].family() == unix.AF_UNIX }

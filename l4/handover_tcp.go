@@ -449,6 +449,9 @@ func (l *loop) takeOver(t *sessionState, h *LocalBinding, lease balance.Lease, f
 		return
 	}
 	s.server = t.server.socket(fds[1])
+	if server := s.lease.Server(); server != nil && targetOf(server).reachedAtClientPort() {
+		s.setServerAddress(peerOf(s.server.fd))
+	}
 	fds = fds[2:]
 	fds = s.up.restore(l, &t.up, fds)
 	s.down.restore(l, &t.down, fds)

@@ -336,7 +336,7 @@ func (a *ReceivedFlows) Start() {
 // since the server left before this process started.
 func (f *flow) setTarget(target *Target) {
 	f.target = target
-	if at, has := target.find(peerOf(f.fd)); has && at < unknownAddress {
+	if at, has := target.find(peerOf(f.fd), f.wantedPort()); has && at < unknownAddress {
 		f.address = uint8(at)
 	}
 }
@@ -371,10 +371,10 @@ func (l *loop) takeOverFlow(t *flowState, h *LocalBinding, lease balance.Lease, 
 		f.server = serverEstablished
 	}
 	f.maxSegmentUp, f.maxSegmentDown, f.address = min(t.maxSegmentUp, l.maxSegment), min(t.maxSegmentDown, l.maxSegment), unknownAddress
-	f.setTarget(targetOf(lease.Server()))
 	if t.hasHeader {
 		f.header = &headerInfo{client: t.client, dest: t.dest, local: t.local, tlvs: slices.Clone(t.tlvs)}
 	}
+	f.setTarget(targetOf(lease.Server()))
 	f.frozen = true // until resume registers its socket
 	f.timer.owner = f
 	f.hash = u.table.hash(&f.key, f.headerClient())

@@ -406,7 +406,7 @@ func (l *loop) freeSession(s *session) {
 func (l *loop) recordSession(s *session, server *balance.Server, level int) {
 	if l.wantsRecord(s.set, s.end) {
 		r := s.record(l.now, s.clientAddr.get(), server, level, s.up.bytes, s.down.bytes, s.end)
-		r.SNI, r.Proxy = s.serverName(), s.proxyFacts()
+		r.SNI, r.Proxy, r.ServerAddress = s.serverName(), s.proxyFacts(), s.serverAddress()
 		l.plane.record(r)
 	}
 }

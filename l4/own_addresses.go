@@ -123,14 +123,26 @@ func isHostAddress(ip netip.Addr, scope uint32) bool {
 // empty set.
 type ServerAddresses map[netip.AddrPort]struct{}
 
-// Add adds an address.
+// Add adds an address. Port 0 stands for all ports of the listener (AddListenerPort).
 func (s ServerAddresses) Add(at netip.AddrPort) { s[plainAddress(at)] = struct{}{} }
+
+// AddListenerPort adds a port of the listener: servers may have the same.
+func (s ServerAddresses) AddListenerPort(port uint16) {
+	s[netip.AddrPortFrom(netip.Addr{}, port)] = struct{}{}
+}
 
 func (s ServerAddresses) has(at netip.AddrPort) bool {
 	if len(s) == 0 {
 		return false
 	}
-	_, found := s[plainAddress(at)]
+	at = plainAddress(at)
+	if _, found := s[at]; found {
+		return true
+	}
+	if _, same := s[netip.AddrPortFrom(at.Addr(), 0)]; !same {
+		return false
+	}
+	_, found := s[netip.AddrPortFrom(netip.Addr{}, at.Port())]
 	return found
 }
 

@@ -63,10 +63,7 @@ func (s *session) setProxyFacts(f *ProxyFacts) {
 	if f == nil {
 		return
 	}
-	if s.extra == nil {
-		s.extra = &extra{}
-	}
-	s.extra.proxy = f
+	s.withExtra().proxy = f
 }
 
 // proxyFacts returns the facts of the session's PROXY header, or none.

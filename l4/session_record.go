@@ -22,15 +22,18 @@ type sessionCore struct {
 
 // Record describes a session that has ended.
 type Record struct {
-	ID        uint64
-	Listener  string
-	Client    netip.AddrPort // zero on a unix socket
-	SNI       string         // the server name in the client's ClientHello; "" = none, or not read
-	Route     string         // that has chosen the cluster; "" = none
-	Proxy     ProxyFacts     // of the client's PROXY header
-	Cluster   string
-	Level     string // "" if no server was picked
-	Server    string // the last one picked; "" if none was
+	ID       uint64
+	Listener string
+	Client   netip.AddrPort // zero on a unix socket
+	SNI      string         // the server name in the client's ClientHello; "" = none, or not read
+	Route    string         // that has chosen the cluster; "" = none
+	Proxy    ProxyFacts     // of the client's PROXY header
+	Cluster  string
+	Level    string // "" if no server was picked
+	Server   string // the last one picked; "" if none was
+
+	ServerAddress netip.AddrPort // of a server that is reached at the client's port; zero = others
+
 	Attempts  int
 	Connect   time.Duration // from the accepted client to the connected server; negative = never
 	FirstByte time.Duration // from the accepted client to the server's first byte; negative = never

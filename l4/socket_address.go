@@ -43,6 +43,9 @@ func (a *rawAddr) setIP(ap netip.AddrPort, scope uint32) {
 	a.len = unix.SizeofSockaddrInet6
 }
 
+// setPort replaces the port of an IP address.
+func (a *rawAddr) setPort(port uint16) { binary.BigEndian.PutUint16(a.bytes()[2:], port) }
+
 // setPath stores the path of a unix socket; a leading @ means the abstract namespace. It reports false if the path is
 // too long.
 func (a *rawAddr) setPath(path string) bool {

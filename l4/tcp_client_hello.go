@@ -130,10 +130,7 @@ func (s *session) serverName() string {
 }
 
 func (s *session) setServerName(name string) {
-	switch {
-	case s.extra != nil:
-		s.extra.serverName = name
-	case name != "":
-		s.extra = &extra{serverName: name}
+	if s.extra != nil || name != "" {
+		s.withExtra().serverName = name
 	}
 }

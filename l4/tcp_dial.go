@@ -168,6 +168,13 @@ func (s *session) connectFrom(l *loop, address int, last errno) errno {
 func (s *session) tryConnect(l *loop, address int) errno {
 	d := s.dialer
 	d.address = address
+	to, e := d.target.socketAddress(address, s.wantedPort)
+	if e != 0 {
+		return e
+	}
+	if d.target.samePort {
+		s.setServerAddress(to.ip())
+	}
 	fd, e := d.target.openTCP(d.address, s.set, s.clientAddr.get().Addr())
 	if e != 0 {
 		return e
@@ -178,7 +185,7 @@ func (s *session) tryConnect(l *loop, address int) errno {
 		setOption(fd, unix.IPPROTO_TCP, unix.TCP_QUICKACK, 0)
 		s.server.ackDelayed = true
 	}
-	e = connectSocket(fd, &d.target.addrs[d.address])
+	e = connectSocket(fd, to)
 	if e != 0 && e != einprogress {
 		s.server.close(true)
 		if e == eagain && d.target.isUnix() {
@@ -186,7 +193,7 @@ func (s *session) tryConnect(l *loop, address int) errno {
 		}
 		return e
 	}
-	s.dialHop(l, &d.target.addrs[d.address])
+	s.dialHop(l, to)
 	if !l.register(s, serverSide, fd) {
 		s.server.close(true)
 		return syscall.ENOMEM

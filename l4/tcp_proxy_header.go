@@ -143,6 +143,19 @@ func (s *session) destination() netip.AddrPort {
 	return local.ip()
 }
 
+// wantedPort returns the port that the client wanted: that of its destination, or that of the listener if its header names
+// port 0. It is 0 for a client of a unix socket without a destination.
+func (s *session) wantedPort() uint16 {
+	if port := s.dialer.dest.Port(); port != 0 {
+		return port
+	}
+	var local rawAddr
+	if localAddr(s.client.fd, &local) != 0 {
+		return 0
+	}
+	return local.ip().Port()
+}
+
 // sendHeader sends the PROXY header that the server expects, as the first bytes and in one segment. If the client has
 // sent bytes already, they follow in the same segment.
 func (s *session) sendHeader(l *loop) {

@@ -6,6 +6,7 @@ package l4
 
 import (
 	"math"
+	"net/netip"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -57,6 +58,27 @@ const (
 type extra struct {
 	serverName string      // in the client's ClientHello; "" = none
 	proxy      *ProxyFacts // of the client's PROXY header; nil = none
+
+	serverAddress netip.AddrPort // of a server that is reached at the client's port
+}
+
+// withExtra returns the session's extra.
+func (s *session) withExtra() *extra {
+	if s.extra == nil {
+		s.extra = &extra{}
+	}
+	return s.extra
+}
+
+// setServerAddress keeps the address of the server for the session's record.
+func (s *session) setServerAddress(at netip.AddrPort) { s.withExtra().serverAddress = at }
+
+// serverAddress returns the argument of setServerAddress, or zero.
+func (s *session) serverAddress() netip.AddrPort {
+	if s.extra == nil {
+		return netip.AddrPort{}
+	}
+	return s.extra.serverAddress
 }
 
 // counters returns the loop's counters of the listener.

@@ -4,6 +4,7 @@ package l4
 
 import (
 	"math"
+	"net/netip"
 	"syscall"
 
 	"golang.org/x/sys/unix"
@@ -107,11 +108,15 @@ func (f *flow) tryConnect(l *loop, address int) errno {
 	if address >= unknownAddress { // more than f.address can hold
 		return syscall.EAFNOSUPPORT
 	}
+	to, e := f.target.socketAddress(address, f.wantedPort)
+	if e != 0 {
+		return e
+	}
 	fd, e := f.target.openUDP(address, f.client().Addr(), f.set.Responses > 0 && f.set.Responses <= fewResponses)
 	if e != 0 {
 		return e
 	}
-	if e = connectSocket(fd, &f.target.addrs[address]); e == 0 {
+	if e = connectSocket(fd, to); e == 0 {
 		e = epollControl(l.epfd, unix.EPOLL_CTL_ADD, fd, unix.EPOLLIN|unix.EPOLLET&math.MaxUint32, int32(f.slot)|flowBit, int32(uint32(f.id)))
 	}
 	if e != 0 {
@@ -159,6 +164,9 @@ func (f *flow) releaseFailed(l *loop, e errno) {
 // unknownAddress stands for an address that the target does not have any more.
 const unknownAddress = math.MaxUint8
 
+// serverAddress returns the address of the server.
+func (f *flow) serverAddress() netip.AddrPort { return f.target.at(int(f.address), f.wantedPort()) }
+
 // serverMoved reports whether the server has had another address for the drain time, so that the flow must follow: at
 // the old address, datagrams may be lost without an error.
 func (f *flow) serverMoved(l *loop) bool {
@@ -173,7 +181,7 @@ func (f *flow) serverMoved(l *loop) bool {
 		return false
 	}
 	if f.address != unknownAddress {
-		if _, has := now.find(f.target.addrs[f.address].ip()); has {
+		if _, has := now.find(f.serverAddress(), f.wantedPort()); has {
 			f.moveDeadline = 0
 			return false
 		}

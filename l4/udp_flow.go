@@ -224,7 +224,11 @@ func (f *flow) finish(l *loop, reason Reason) {
 	store(ended, *ended+1)
 	u.counters.Lifetime.add(l.now - f.startedAt)
 	if l.wantsRecord(f.set, end) {
-		l.plane.record(f.record(l.now, f.client(), server, level, f.bytesUp, f.bytesDown, end))
+		r := f.record(l.now, f.client(), server, level, f.bytesUp, f.bytesDown, end)
+		if f.target.reachedAtClientPort() && f.address < unknownAddress && int(f.address) < f.target.addresses() {
+			r.ServerAddress = f.serverAddress()
+		}
+		l.plane.record(r)
 	}
 	l.plane.releaseSession()
 	l.flows.release(f.slot)

@@ -4,6 +4,7 @@ package l4
 // leave through the same socket.
 
 import (
+	"cmp"
 	"net/netip"
 	"slices"
 	"sync/atomic"
@@ -317,6 +318,12 @@ func (u *udpSocket) evict(l *loop) bool {
 	}
 	f.finish(l, ReasonEvicted)
 	return true
+}
+
+// wantedPort returns the port that the client wanted: that of its destination, or that of the listener if its header names
+// port 0.
+func (f *flow) wantedPort() uint16 {
+	return cmp.Or(f.localAddress().Port(), f.socket.ln.at.Addr.Port())
 }
 
 // localAddress returns the address that the client sent to: the destination of its PROXY header, else of its datagram.

@@ -53,7 +53,7 @@ func TestEveryLineLeavesATrace(t *testing.T) {
 	for _, l := range []string{
 		"option independent-streams", "no-such-keyword at all", "stick-table type ip size 1k", "timeout what 1s", "balance uri", "tcp-request content set-var(x) src",
 		"acl x path_beg /a", "use_backend nowhere if TRUE", "option ldap-check", "tcp-check connect via-socks4", "http-check disable-on-404",
-		"server t 10.0.0.2:1 track a/b", "server u 10.0.0.2", "bind :2 ssl crt x", "log global", "option tcplog", "id 7",
+		"server t 10.0.0.2:1 track a/b", "server u 10.0.0.2:+1", "server v 10.0.0.2 check", "bind :2 ssl crt x", "log global", "option tcplog", "id 7",
 	} {
 		r, err := HAProxy("f.cfg", text+l+"\n")
 		require.NoError(t, err, l)

@@ -24,6 +24,16 @@ func (p *proxy) writeChecks(cluster string) {
 	agents.write(p.h, cluster, "agent", all)
 }
 
+// omitPortlessChecks leaves out checks of servers at the client's port that have no port of their own.
+func (p *proxy) omitPortlessChecks() {
+	for _, s := range p.servers {
+		if s.params.has("check") && strings.HasSuffix(s.address, clientPort) && p.checkOf(s).values["port"] == "" {
+			p.warn(s.line, "option check: a server without a port requires port")
+			delete(s.params.values, "check")
+		}
+	}
+}
+
 // checkOf returns the keys of the check of a server.
 func (p *proxy) checkOf(s *server) *table {
 	t, o := &table{}, &s.params

@@ -72,7 +72,7 @@ func readParams(words []string) params {
 
 // server translates a server line.
 func (p *proxy) server(l *line) {
-	address, reason := serverAddress(l.word(2))
+	address, reason := serverAddress(l.word(2), true)
 	if reason != "" {
 		p.warn(l, reason)
 		return
@@ -86,8 +86,9 @@ func (p *proxy) server(l *line) {
 	}
 }
 
-// serverAddress translates the address of a server, or says why it cannot.
-func serverAddress(a string) (address, reason string) {
+// serverAddress translates the address of a server, or says why it cannot. portless allows one without a port, which stands for
+// that of the client.
+func serverAddress(a string, portless bool) (address, reason string) {
 	switch {
 	case strings.HasPrefix(a, "/"):
 		return "unix:" + a, ""
@@ -107,8 +108,8 @@ func serverAddress(a string) (address, reason string) {
 	switch {
 	case host == "" || host == "*" || host == "0.0.0.0" || host == "[::]":
 		return "", "the address that the client wanted is no server"
-	case port == "" || port == "0":
-		return "", "the port that the client connected to has no counterpart: give the server a port"
+	case portless && (port == "" || port == "0"):
+		return host + clientPort, ""
 	case strings.HasPrefix(port, "+") || strings.HasPrefix(port, "-"):
 		return "", "a port relative to the client's has no counterpart"
 	case !validPorts(port) || strings.ContainsRune(port, '-'):
@@ -116,6 +117,9 @@ func serverAddress(a string) (address, reason string) {
 	}
 	return host + ":" + port, ""
 }
+
+// clientPort follows the address of a server that is reached at the port that the client connected to.
+const clientPort = " port=same"
 
 // dispatch translates "dispatch ADDRESS", which is one server.
 func (p *proxy) dispatch(l *line) {
@@ -188,6 +192,7 @@ func (s *server) options() (list []string) {
 // writeCluster writes the cluster of a backend or listen section.
 func (p *proxy) writeCluster() {
 	name := p.h.clusterOf[p.section.name]
+	p.omitPortlessChecks()
 	t := p.h.add(clusterHeader("[cluster.%s]", name))
 	t.notes, p.notes = p.notes, nil
 	p.setClusterTimeouts()

@@ -27,7 +27,7 @@ func (s *nginxServer) clusterFor(target string, udp bool) string {
 	}
 	upstream := n.upstreams[target]
 	if upstream == nil {
-		address, reason := serverAddress(target)
+		address, reason := serverAddress(target, false)
 		if reason != "" {
 			return ""
 		}
@@ -98,7 +98,7 @@ func (n *nginx) upstreamServer(cluster *table, d *nginxconf.Directive) (text str
 	a := d.Arg(0)
 	if !strings.HasPrefix(a, "unix:") {
 		var address string
-		if address, reason = serverAddress(a); reason != "" {
+		if address, reason = serverAddress(a, false); reason != "" {
 			return "", false, "no address with a port"
 		}
 		a = address

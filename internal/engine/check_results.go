@@ -6,7 +6,6 @@ import (
 	"log/slog"
 	"net"
 	"net/netip"
-	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -30,7 +29,7 @@ func checkJobs(c *conf.Cluster, known addresses, built Monitors, isNew func(*con
 					continue
 				}
 				seen[server.Name] = true
-				if check.Servers == "list" && !slices.Contains(check.ServerNames, server.Name) {
+				if !check.Tests(server.Name) {
 					continue
 				}
 				target, ok := checkTarget(c, check, &server, known)
@@ -51,7 +50,7 @@ func checkJobs(c *conf.Cluster, known addresses, built Monitors, isNew func(*con
 func checkTarget(c *conf.Cluster, check *conf.Check, server *conf.Server, known addresses) (checks.Target, bool) {
 	t := checks.Target{Cluster: c.Name, Server: server.Name}
 	at := server.Address
-	if check.Address == "" && (check.Port == 0 || check.Port == int(at.Port)) && !isAgent(check) {
+	if check.Address == "" && (check.Port == 0 || check.Port == int(at.Port) || at.SamePort) && !isAgent(check) {
 		t.SendProxy = server.SendProxy // other ports and agents are other services
 	}
 	if at.Path != "" && check.Address == "" {

@@ -3,7 +3,6 @@ package engine
 import (
 	"cmp"
 	"fmt"
-	"slices"
 	"time"
 
 	"weir/balance"
@@ -74,7 +73,7 @@ func wantedRole(c *conf.Cluster) balance.Wanted {
 func monitorsOf(c *conf.Cluster, server string) (list []balance.MonitorSpec) {
 	for i := range c.Checks {
 		check := &c.Checks[i]
-		if isAgent(check) || check.Servers == "list" && !slices.Contains(check.ServerNames, server) {
+		if isAgent(check) || !check.Tests(server) {
 			continue
 		}
 		list = append(list, balance.MonitorSpec{ID: check.ID, InitialDown: check.Initial == "down", OnlyDown: check.Servers == "down"})
@@ -115,7 +114,11 @@ func newTarget(server *conf.Server, known addresses) (*l4.Target, error) {
 	if path := server.Address.Path; path != "" {
 		return l4.NewUnixTarget(path)
 	}
-	return l4.NewTarget(known.of(server.Address), server.Source)
+	target, err := l4.NewTarget(known.of(server.Address), server.Source)
+	if err == nil && server.Address.SamePort {
+		target.UseClientPort()
+	}
+	return target, err
 }
 
 // serverStats returns the counters of a server: those of the running server, or of one that has left and still has

@@ -198,16 +198,22 @@ func (r *reload) listenerSettings(ln *conf.Listener) *l4.Settings {
 
 // serverAddresses returns the addresses of the servers of a listener's clusters, those of names included.
 func (r *reload) serverAddresses(ln *conf.Listener) l4.ServerAddresses {
-	list := l4.ServerAddresses{}
+	list, same := l4.ServerAddresses{}, false
 	for _, name := range ln.Clusters() {
 		for s := range r.next.cfg.Cluster(name).Servers() {
 			at := s.Address
+			same = same || at.SamePort
 			if at.Addr.IsValid() {
 				list.Add(at.Addr)
 			}
 			for _, ip := range r.next.addresses[at.Host] {
 				list.Add(netip.AddrPortFrom(ip, at.Port))
 			}
+		}
+	}
+	if same {
+		for _, at := range ln.Addresses {
+			list.AddListenerPort(at.Port)
 		}
 	}
 	return list

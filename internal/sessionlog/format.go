@@ -53,6 +53,9 @@ func appendText(b []byte, e *entry, s *timeFormatter) []byte {
 	b = textValue(append(b, " cluster="...), e.Cluster)
 	b = textValue(append(b, " cluster_level="...), e.Level)
 	b = textValue(append(b, " server="...), e.Server)
+	if e.ServerAddress.IsValid() {
+		b = e.ServerAddress.AppendTo(append(b, " server_address="...))
+	}
 	b = append(append(b, " phase="...), e.Phase.String()...)
 	b = strconv.AppendInt(append(b, " attempts="...), int64(e.Attempts), 10)
 	if e.Connect >= 0 {
@@ -87,6 +90,9 @@ func appendJSON(b []byte, e *entry, s *timeFormatter) []byte {
 	b = jsonValue(append(b, `,"cluster":`...), e.Cluster)
 	b = jsonValue(append(b, `,"cluster_level":`...), e.Level)
 	b = jsonValue(append(b, `,"server":`...), e.Server)
+	if e.ServerAddress.IsValid() {
+		b = append(e.ServerAddress.AppendTo(append(b, `,"server_address":"`...)), '"')
+	}
 	b = append(append(append(b, `,"phase":"`...), e.Phase.String()...), '"')
 	b = strconv.AppendInt(append(b, `,"attempts":`...), int64(e.Attempts), 10)
 	b = appendMSOrNull(append(b, `,"connect_ms":`...), e.Connect)
