@@ -105,6 +105,8 @@ type Listener struct {
 	HalfCloseTimeout  time.Duration // > 0
 	TCPKeepalive      time.Duration // 0 = off
 	TCPUserTimeout    time.Duration // 0 = the kernel's default
+	MaxRateUp         int64         // bytes per second of a session, client to server; 0 = no limit
+	MaxRateDown       int64         // likewise, server to client
 	Backlog           int
 	DeferAccept       bool // accept a client when it has sent bytes, or after about a second
 	FastOpen          int  // clients that may wait with data in their SYN; 0 = none

@@ -74,6 +74,11 @@ func listenerKeys() []key[listenerDraft] {
 		scalar("tcp_user_timeout", durationType(minDuration, maxUserTimeout, true), "0s", func(l *listenerDraft) *time.Duration { return &field(l).TCPUserTimeout },
 			"How long sent bytes may stay unacknowledged, or unread by a host that answers, before the session is ended; on both "+
 				"sides. 0 = 60 seconds for a host that sends nothing at all, and no limit for one that answers; at most "+showDuration(maxUserTimeout)+".").onlyFor("tcp"),
+		scalar("max_rate_up", byteRateType(), "0", func(l *listenerDraft) *int64 { return &field(l).MaxRateUp },
+			"Maximum number of bytes per second of each session from the client to the server: an integer, or a text such as `\"10M\"` with K, M "+
+				"or G (1,024 bytes and so on); 0 = no limit. See [below](#limits-of-the-rate).").withAliases("proxy_upload_rate", "upload_rate", "bwlim-in").onlyFor("tcp"),
+		scalar("max_rate_down", byteRateType(), "0", func(l *listenerDraft) *int64 { return &field(l).MaxRateDown },
+			"The same from the server to the client.").withAliases("proxy_download_rate", "download_rate", "limit_rate", "bwlim-out").onlyFor("tcp"),
 		scalar("backlog", integerType(1, 1<<20), "4096", func(l *listenerDraft) *int { return &field(l).Backlog },
 			"Connections that may wait to be accepted; the kernel limits it to net.core.somaxconn.").onlyFor("tcp"),
 		scalar("defer_accept", booleanType(), "false", func(l *listenerDraft) *bool { return &field(l).DeferAccept },

@@ -21,7 +21,8 @@
 //	relay         tcp_relay.go         Both directions (tcp_stream.go) move bytes on events. Small messages are copied
 //	                                   through the loop's scratch buffer; a stream that keeps filling it is spliced
 //	                                   through a pipe. At most one buffer or pipe holds what a socket did not take, and
-//	                                   nothing more is read meanwhile. A FIN is forwarded after every byte before it.
+//	                                   nothing more is read meanwhile. A FIN is forwarded after every byte before it. A
+//	                                   direction over its rate (tcp_rate.go) is not read until a timer wakes it.
 //	abort         tcp_abort.go         One side was reset, or the session is cut. Received bytes are delivered and
 //	                                   acknowledged first, within bounds; then both sides are reset. A reset is never
 //	                                   shown as a clean end, nor a clean end as a reset.

@@ -5,7 +5,7 @@ package l4
 //
 //     batch    format, bindings, sessions
 //     binding  address and name of the listener, cluster, level, server and its address, route, PROXY header that it gets;
-//              timeouts and records of its sessions
+//              timeouts, limits of the rate and records of its sessions
 //     session  binding, id, client, server name, facts of the PROXY header, times, state of both sockets, both streams with the bytes that wait in them
 //
 // The descriptors of a session are, in this order: the client's socket, the server's, then both ends of the pipe of
@@ -24,7 +24,7 @@ import (
 )
 
 // SessionFormat is the version of this encoding. Every change of the encoding changes it.
-const SessionFormat = 6
+const SessionFormat = 7
 
 // errBatch is wrapped by every decoding error.
 var errBatch = errors.New("handover: malformed sessions")
@@ -52,6 +52,7 @@ type Binding struct {
 	proxyTLVs proxy.TypeSet
 
 	clientIdle, serverIdle, halfClose, keepalive, userTimeout time.Duration
+	maxRateUp, maxRateDown                                    int64
 	records                                                   Records
 
 	Waiting bool // its sessions are held or queued; they have no server, and the settings of the listener in the new process
@@ -110,7 +111,8 @@ type streamState struct {
 	held         []byte // that the target did not take; at most one buffer
 	headerBytes  uint16 // part of held that is not from the source
 	pipe         bool
-	inPipe       int // bytes in the pipe
+	inPipe       int           // bytes in the pipe
+	bucketFull   time.Duration // when the bucket of the limit of its rate will be full
 }
 
 func (t *sessionState) descriptors() int {
@@ -192,6 +194,8 @@ func appendBindings(b []byte, bindings []Binding) []byte {
 		for _, d := range [...]time.Duration{x.clientIdle, x.serverIdle, x.halfClose, x.keepalive, x.userTimeout} {
 			b = binary.AppendVarint(b, int64(d))
 		}
+		b = binary.AppendUvarint(b, uint64(x.maxRateUp))
+		b = binary.AppendUvarint(b, uint64(x.maxRateDown))
 		b = append(b, byte(x.records))
 		b = binary.AppendUvarint(b, flags(x.Waiting))
 	}
@@ -227,6 +231,7 @@ func (t *sessionState) encode(b []byte) []byte {
 		b = binary.AppendUvarint(b, uint64(len(s.held)))
 		b = append(b, s.held...)
 		b = binary.AppendUvarint(b, uint64(s.headerBytes))
+		b = binary.AppendVarint(b, int64(s.bucketFull))
 	}
 	return b
 }
@@ -357,6 +362,7 @@ func (r *batchReader) bindings() (bindings []Binding) {
 		for _, d := range [...]*time.Duration{&x.clientIdle, &x.serverIdle, &x.halfClose, &x.keepalive, &x.userTimeout} {
 			*d = r.nonNegative("timeout")
 		}
+		x.maxRateUp, x.maxRateDown = int64(r.number(math.MaxInt64, "rate")), int64(r.number(math.MaxInt64, "rate"))
 		x.records = Records(r.number(uint64(RecordAll), "records"))
 		r.flags("binding", &x.Waiting)
 		bindings = append(bindings, x)
@@ -398,6 +404,7 @@ func (r *batchReader) session(bindings int) sessionState {
 		s.inPipe = int(r.number(pipeSize, "bytes in a pipe"))
 		s.held = r.bytes(r.number(scratchSize, "bytes held"), "bytes held")
 		s.headerBytes = uint16(r.number(uint64(len(s.held)), "lead"))
+		s.bucketFull = r.duration("bucket")
 		if s.inPipe > 0 && (!s.pipe || len(s.held) > 0) { // in both, their order would be unknown
 			r.fail("bytes in a pipe")
 		}

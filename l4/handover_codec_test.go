@@ -17,7 +17,7 @@ func randomBatch(r *rand.Rand) *sessionBatch {
 	for range 1 + r.IntN(3) {
 		p.bindings = append(p.bindings, Binding{
 			Address: "127.0.0.1:80", Listener: "l", Cluster: "c", Level: "1", Server: string(make([]byte, r.IntN(40))),
-			clientIdle: time.Duration(r.Int64N(1e12)), halfClose: 30 * time.Second, records: Records(r.IntN(3)),
+			clientIdle: time.Duration(r.Int64N(1e12)), halfClose: 30 * time.Second, maxRateUp: r.Int64N(1e12), maxRateDown: r.Int64N(2), records: Records(r.IntN(3)),
 		})
 	}
 	for range 1 + r.IntN(8) {
@@ -42,7 +42,7 @@ func randomBatch(r *rand.Rand) *sessionBatch {
 			continue
 		}
 		for _, s := range [...]*streamState{&t.up, &t.down} {
-			s.bytes, s.fullReads, s.eof = r.Uint64(), uint8(r.IntN(spliceAfter+1)), coin()
+			s.bytes, s.fullReads, s.eof, s.bucketFull = r.Uint64(), uint8(r.IntN(spliceAfter+1)), coin(), time.Duration(r.Int64())
 			switch r.IntN(3) {
 			case 0:
 				s.held = make([]byte, 1+r.IntN(scratchSize))

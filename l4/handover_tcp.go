@@ -97,7 +97,7 @@ func (l *loop) freezeSessions(slot *int) *HandoverBatch {
 		if s.phase == PhaseRelay {
 			s.endUnconfirmed(l)
 		}
-		t := s.state()
+		t := s.state(l)
 		if len(x.Descriptors)+t.descriptors() > maxDescriptors {
 			break
 		}
@@ -157,7 +157,7 @@ func (s *session) binding() Binding {
 	at := Binding{
 		Address: s.listener.at.String(), Listener: s.set.Name, Cluster: s.set.ClusterName, Route: s.set.Route,
 		clientIdle: s.set.ClientIdle, serverIdle: s.set.ServerIdle, halfClose: s.set.HalfClose,
-		keepalive: s.set.Keepalive, userTimeout: s.set.UserTimeout, records: s.set.Records,
+		keepalive: s.set.Keepalive, userTimeout: s.set.UserTimeout, maxRateUp: s.set.MaxRateUp, maxRateDown: s.set.MaxRateDown, records: s.set.Records,
 	}
 	if at.Waiting = s.waits(); at.Waiting {
 		return at
@@ -168,12 +168,13 @@ func (s *session) binding() Binding {
 	return at
 }
 
-func (s *session) state() sessionState {
+func (s *session) state(l *loop) sessionState {
 	t := sessionState{
 		id: s.id, clientAddr: s.clientAddr.get(), startedAt: s.startedAt, clientActiveAt: s.clientActiveAt, serverActiveAt: s.serverActiveAt, halfClosedAt: s.halfClosedAt,
 		serverName: s.serverName(), proxy: s.proxyFacts(), connected: s.connected, firstByte: s.firstByte, attemptCount: s.attemptCount, keepaliveSet: s.has(keepaliveSet), askedLast: s.has(askedLast),
 		client: s.client.state(), server: s.server.state(), up: s.up.state(), down: s.down.state(),
 	}
+	t.up.bucketFull, t.down.bucketFull = s.bucketsFull(l)
 	if d := s.dialer; s.waits() {
 		t.wait = &waitHandover{since: d.held.since, until: d.held.until, held: d.attempts.Held(), queueUntil: d.queueDeadline, queueNumber: d.attempts.QueueNumber(), dest: d.dest, proxyLocal: d.proxyLocal, tlvs: d.tlvs, refusal: d.greeting.refusal}
 	}
@@ -210,6 +211,7 @@ func (s *session) freeze(l *loop) {
 	s.end = Termination{} // a cut stores its reason here meanwhile
 	s.queued = false
 	l.wheel.stop(&s.timer)
+	s.stopPace(l)
 	l.forgetSilence(s)
 	s.flushBytes(l)
 	epollControl(l.epfd, unix.EPOLL_CTL_DEL, s.client.fd, 0, 0, 0)
@@ -408,8 +410,9 @@ func (set *Settings) withBinding(at *Binding, level int) *Settings {
 	s := *set
 	s.ClientIdle, s.ServerIdle, s.HalfClose = at.clientIdle, at.serverIdle, at.halfClose
 	s.Keepalive, s.UserTimeout, s.Records, s.Route = at.keepalive, at.userTimeout, at.records, at.Route
+	s.MaxRateUp, s.MaxRateDown = at.maxRateUp, at.maxRateDown
 	if s.ClientIdle == set.ClientIdle && s.ServerIdle == set.ServerIdle && s.HalfClose == set.HalfClose && s.Keepalive == set.Keepalive &&
-		s.UserTimeout == set.UserTimeout && s.Records == set.Records && s.Route == set.Route && set.LevelName(level) == at.Level {
+		s.UserTimeout == set.UserTimeout && s.MaxRateUp == set.MaxRateUp && s.MaxRateDown == set.MaxRateDown && s.Records == set.Records && s.Route == set.Route && set.LevelName(level) == at.Level {
 		return set
 	}
 	if at.Level != "" && s.LevelName(level) != at.Level {
@@ -456,6 +459,7 @@ func (l *loop) takeOver(t *sessionState, h *LocalBinding, lease balance.Lease, f
 	fds = s.up.restore(l, &t.up, fds)
 	s.down.restore(l, &t.down, fds)
 	s.flushedUp, s.flushedDown = s.up.bytes, s.down.bytes
+	s.adoptPace(l, t.up.bucketFull, t.down.bucketFull)
 	s.phase = PhaseHandover
 	if l.stopping {
 		s.finish(l, ReasonCutShutdown)

@@ -73,6 +73,7 @@ type loop struct {
 	dialers  dialerPool
 	hellos   []byte                // for a ClientHello that does not fit scratch; nil = there was none
 	silent   map[*session]silences // hosts that have not acknowledged bytes at the last look
+	pacer    *pacer                // nil until the first session whose rate is limited
 
 	// UDP, owned by the loop.
 	udp          *datagramBuffers // nil until the first UDP listener
@@ -167,6 +168,9 @@ func (l *loop) run() {
 		l.now = l.plane.Now()
 		l.detectPause()
 		l.handle(n)
+		if l.pacer != nil {
+			l.resumePaced()
+		}
 		l.expireTimers()
 		if len(l.pending) > 0 {
 			l.retryPending()
@@ -284,6 +288,11 @@ func (l *loop) pollTimeout(now time.Duration) int {
 	if at, ok := l.flowWheel.next(); ok && (wait < 0 || wait > at-now) {
 		wait = max(max(at, l.graceEnds)-now, 0)
 	}
+	if l.pacer != nil {
+		if at, ok := l.pacer.wheel.next(); ok && (wait < 0 || wait > at-now) {
+			wait = max(at-now, 0)
+		}
+	}
 	if rest := l.errorBackoff(); len(l.pausedSockets) > 0 && (wait < 0 || wait > rest) {
 		wait = rest
 	}
@@ -392,6 +401,7 @@ func (l *loop) newSession() *session {
 
 // freeSession frees the slot of a session whose sockets are closed and whose lease is released.
 func (l *loop) freeSession(s *session) {
+	s.unpace(l)
 	if s.queued { // still in the run queue: left to the garbage collector
 		l.sessions.detach(s.slot)
 		s.queued = false

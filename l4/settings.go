@@ -66,6 +66,8 @@ type Settings struct {
 	ClientIdle      time.Duration
 	ServerIdle      time.Duration
 	HalfClose       time.Duration // > 0
+	MaxRateUp       int64         // bytes per second of a TCP session, client to server; 0 = no limit
+	MaxRateDown     int64         // likewise, server to client
 	MaxAge          time.Duration // of a TCP session
 	AgeJitter       int           // percent of MaxAge, above or below
 	Closer          *Closer       // of the cluster; nil = no session is closed for its age

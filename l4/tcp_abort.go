@@ -22,6 +22,7 @@ const (
 // startAbort starts the abort.
 func (s *session) startAbort(l *loop, reason Reason) {
 	s.endUnconfirmed(l)
+	s.unpace(l)
 	s.end = Termination{s.phase, reason}
 	s.phase = PhaseAbort
 	s.extendAbort(l)

@@ -91,6 +91,7 @@ func (s *session) startRelay(l *loop) {
 	} else {
 		l.wheel.arm(&s.timer, l.now+keepaliveDelay)
 	}
+	s.pace(l)
 	s.relay(l)
 }
 
@@ -278,6 +279,7 @@ func (s *session) forwardKept(l *loop) {
 			return
 		}
 		g.sent = append(g.sent, l.scratch[:n]...)
+		s.chargeUp(l, n)
 		s.clientActiveAt, s.clientQueue = l.now, 0
 		s.facts |= askedLast
 		switch c := &s.client; {

@@ -40,8 +40,13 @@ func (s *session) relay(l *loop) {
 // that side.
 func (s *session) transfer(l *loop) transferResult {
 	upBytes, downBytes, askedAt := s.up.bytes, s.down.bytes, s.clientActiveAt
-	result := s.down.transfer(l, &s.server, &s.client)
-	result |= s.up.transfer(l, &s.client, &s.server)
+	var result transferResult
+	if p := s.pacing(l); p != nil {
+		result = p.transfer(l)
+	} else {
+		result = s.down.transfer(l, &s.server, &s.client, noLimit)
+		result |= s.up.transfer(l, &s.client, &s.server, noLimit)
+	}
 	if s.up.hasRead || s.down.bytes != downBytes {
 		s.clientActiveAt, s.clientQueue = l.now, 0
 	}
@@ -145,6 +150,7 @@ func (s *session) relayExpired(l *loop) {
 		return
 	}
 	s.watchAge(l)
+	s.notePause(l)
 	if at, _ := s.relayDeadline(); at > 0 {
 		s.checkProgress(l)
 		if at, reason := s.relayDeadline(); l.now >= at {

@@ -52,6 +52,7 @@ const (
 	askedLast                      // the last byte came from the client
 	expired                        // in loop.sweep: the session has reached its maximum age
 	lowWater                       // PhaseClientHello: the client's socket reports when it has enough bytes
+	paced                          // in loop.pacer: its rate is limited
 )
 
 // extra is what few sessions need.

@@ -77,15 +77,15 @@ func (st *stream) discard(l *loop) {
 	st.release(l)
 }
 
-// transfer moves bytes from src to dst until one of them would block, the stream ends or the budget is used up. Errors
-// are stored in their socket.
-func (st *stream) transfer(l *loop, src, dst *socket) transferResult {
+// transfer moves bytes from src to dst until one of them would block, the stream ends, limit bytes were read or the budget
+// is used up. Errors are stored in their socket.
+func (st *stream) transfer(l *loop, src, dst *socket, limit int) transferResult {
 	for budget := transferBudget; ; {
 		before := st.bytes
 		if st.holding() && !st.flush(l, dst) {
 			return blocked
 		}
-		if st.eof || st.stopped || !src.readable {
+		if st.eof || st.stopped || !src.readable || limit <= 0 {
 			break
 		}
 		if budget <= 0 {
@@ -102,9 +102,9 @@ func (st *stream) transfer(l *loop, src, dst *socket) transferResult {
 			}
 		}
 		if st.pipe != nil {
-			st.spliceIn(l, src)
+			limit -= st.spliceIn(l, src, limit)
 		} else {
-			st.copy(l, src, dst)
+			limit -= st.copy(l, src, dst, limit)
 		}
 		budget -= int(st.bytes-before) + 1024
 	}
@@ -120,24 +120,25 @@ func (st *stream) returnPipe(l *loop) {
 	}
 }
 
-// copy moves at most one scratch buffer.
-func (st *stream) copy(l *loop, src, dst *socket) {
-	n, e := recvBytes(src.fd, l.scratch[:])
+// copy moves at most one scratch buffer, of at most limit bytes, and returns how many it read.
+func (st *stream) copy(l *loop, src, dst *socket, limit int) int {
+	p := l.scratch[:min(limit, len(l.scratch))]
+	n, e := recvBytes(src.fd, p)
 	switch {
 	case e == eagain:
 		st.sourceEmpty(src)
-		return
+		return 0
 	case e != 0:
 		src.fail(e)
 		st.stopped = true
-		return
+		return 0
 	case n == 0:
 		st.sourceEnded(src)
-		return
+		return 0
 	}
 	st.hasRead = true
-	if n == len(l.scratch) {
-		if st.fullReads < spliceAfter {
+	if n == len(p) {
+		if n == len(l.scratch) && st.fullReads < spliceAfter {
 			st.fullReads++
 		}
 	} else {
@@ -160,7 +161,7 @@ func (st *stream) copy(l *loop, src, dst *socket) {
 		st.bytes += uint64(sent)
 		if e != 0 && e != eagain {
 			st.stopped = true
-			return
+			return n
 		}
 	}
 	if sent < n {
@@ -168,6 +169,7 @@ func (st *stream) copy(l *loop, src, dst *socket) {
 		b.to = copy(b.data[:], l.scratch[sent:n])
 		st.held = b
 	}
+	return n
 }
 
 // sourceEmpty notes that the source has no bytes now. A failed source never has more.
@@ -217,9 +219,9 @@ func (s *socket) inlineUrgent() {
 	setOption(s.fd, unix.SOL_SOCKET, unix.SO_OOBINLINE, 1)
 }
 
-// spliceIn moves bytes into the empty pipe.
-func (st *stream) spliceIn(l *loop, src *socket) {
-	n, e := spliceBytes(src.fd, st.pipe.w, spliceMax)
+// spliceIn moves at most limit bytes into the empty pipe, and returns how many.
+func (st *stream) spliceIn(l *loop, src *socket, limit int) int {
+	n, e := spliceBytes(src.fd, st.pipe.w, min(limit, spliceMax))
 	switch {
 	case e == eagain:
 		st.sourceEmpty(src)
@@ -240,6 +242,7 @@ func (st *stream) spliceIn(l *loop, src *socket) {
 			st.thinSplices, st.fullReads = 0, 0
 		}
 	}
+	return n
 }
 
 // flush writes held bytes and reports whether all were taken.

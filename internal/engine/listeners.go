@@ -173,7 +173,7 @@ func (r *reload) listenerSettings(ln *conf.Listener) *l4.Settings {
 	cfg := r.next.cfg
 	s := &l4.Settings{
 		Name: ln.Name, ClientIdle: ln.ClientIdleTimeout, HalfClose: ln.HalfCloseTimeout,
-		Freebind: ln.Freebind, SocketOptions: l4.SocketOptions{
+		Freebind: ln.Freebind, MaxRateUp: ln.MaxRateUp, MaxRateDown: ln.MaxRateDown, SocketOptions: l4.SocketOptions{
 			Keepalive: ln.TCPKeepalive, UserTimeout: ln.TCPUserTimeout, Backlog: ln.Backlog, DeferAccept: ln.DeferAccept, FastOpen: ln.FastOpen,
 			UnixFile: unixFile(ln), Interface: ln.Interface,
 		},

@@ -154,7 +154,7 @@ func (e *Engine) Ready() bool { return e.running.Load().cfg != nil && !e.publish
 func (s *snapshot) listener(ln *conf.Listener) []status.Listener {
 	var list []status.Listener
 	for _, at := range ln.Addresses {
-		entry := status.Listener{Name: ln.Name, Address: at.String(), Protocol: ln.Protocol, Cluster: ln.Cluster}
+		entry := status.Listener{Name: ln.Name, Address: at.String(), Protocol: ln.Protocol, Cluster: ln.Cluster, MaxRateUp: ln.MaxRateUp, MaxRateDown: ln.MaxRateDown}
 		if opened := s.listeners[listenerID(ln.Protocol, at)]; opened != nil {
 			entry.Routes = routeStatus(ln, opened.Settings())
 			c := opened.Counters()

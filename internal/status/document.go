@@ -55,6 +55,8 @@ type Listener struct {
 	Address       string  `json:"address"`
 	Protocol      string  `json:"protocol"`
 	Cluster       string  `json:"cluster"`
+	MaxRateUp     int64   `json:"max_rate_up,omitempty"` // bytes per second of each session; 0 = no limit
+	MaxRateDown   int64   `json:"max_rate_down,omitempty"`
 	Routes        []Route `json:"routes,omitempty"`  // in the order in which they are tried, then the default route
 	Sessions      int     `json:"sessions"`          // now
 	Waiting       int     `json:"waiting,omitempty"` // clients in the kernel's queue, with when_full = "wait"
