@@ -146,6 +146,12 @@ func (p *proxy) line(l *line) {
 	case "stick-table", "stick":
 		p.warn(l, "weir has no stick tables: balance = \"hash\" keeps a client at its server without one; limits per client are "+
 			"max_sessions_per_source and max_session_rate_per_source")
+	case "filter":
+		if strings.HasPrefix(second, "bwlim-") {
+			p.warn(l, "limits of the bytes per second of a session are max_rate_up and max_rate_down of a listener")
+		} else {
+			p.warn(l, "no counterpart")
+		}
 	case "dispatch":
 		p.dispatch(l)
 	case "email-alert":

@@ -20,6 +20,7 @@ type nginxServer struct {
 	proxies  []string // set_real_ip_from
 	pass     *nginxconf.Directive
 	checks   []*nginxconf.Directive
+	rates    []*nginxconf.Directive // limits of the rate
 	idle     time.Duration
 	udp      bool
 	accepts  bool // a listen line has proxy_protocol
@@ -64,8 +65,8 @@ func init() {
 			}
 		},
 		"proxy_requests":      func(s *nginxServer, d *nginxconf.Directive) { s.udpKey("requests", number(d.Arg(0))) },
-		"proxy_upload_rate":   (*nginxServer).rate,
-		"proxy_download_rate": (*nginxServer).rate,
+		"proxy_upload_rate":   func(s *nginxServer, d *nginxconf.Directive) { s.rate("max_rate_up", d) },
+		"proxy_download_rate": func(s *nginxServer, d *nginxconf.Directive) { s.rate("max_rate_down", d) },
 		"preread_timeout": func(s *nginxServer, d *nginxconf.Directive) {
 			if t, ok := period(d.Arg(0), time.Second); ok {
 				s.listener.set("preread_timeout", writeDuration(t))
@@ -98,10 +99,15 @@ func clusterTime(key string) func(*nginxServer, *nginxconf.Directive) {
 	}
 }
 
-// rate keeps a limit of the rate of a session, unless it is none.
-func (s *nginxServer) rate(d *nginxconf.Directive) {
-	if d.Arg(0) != "0" {
-		s.n.warnHere(&s.notes, d, "limits of a session's bytes per second have no counterpart")
+// rate translates a limit of the rate of a session, unless it is none.
+func (s *nginxServer) rate(key string, d *nginxconf.Directive) {
+	switch size := byteRate(d.Arg(0)); size {
+	case "":
+		s.n.warnHere(&s.notes, d, "a limit of the rate is the same for all sessions of a listener")
+	case quote("0"):
+	default:
+		s.listener.set(key, size)
+		s.rates = append(s.rates, d)
 	}
 }
 
@@ -235,6 +241,11 @@ func (s *nginxServer) writeListeners(udp bool) {
 		}
 		groups, addresses = append(groups, l), append(addresses, []string{l.address})
 	}
+	if udp && len(groups) > 0 {
+		for _, d := range s.rates {
+			n.warnHere(&s.notes, d, "udp listeners have no limit of the rate")
+		}
+	}
 	for i, l := range groups {
 		cluster, routes := s.target(udp)
 		if s.cluster.values["source"] == quote("client") {
@@ -252,7 +263,7 @@ func (s *nginxServer) writeListeners(udp bool) {
 		t.set("cluster", quote(cluster))
 		for _, k := range s.listener.keys {
 			key, onlyUDP := strings.CutPrefix(k, "udp ")
-			if onlyUDP && !udp || key == "preread_timeout" && !peeks(routes) {
+			if onlyUDP && !udp || udp && strings.HasPrefix(key, "max_rate_") || key == "preread_timeout" && !peeks(routes) {
 				continue
 			}
 			if udp && strings.HasPrefix(key, "max_sessions") {

@@ -1,6 +1,7 @@
 package convert
 
 import (
+	"errors"
 	"strconv"
 	"strings"
 	"time"
@@ -13,6 +14,22 @@ func number(s string) string {
 		return "0"
 	}
 	return strconv.Itoa(n)
+}
+
+// byteRate returns a size of nginx as a limit of a rate in TOML, or "" if it is not a constant. The units are the same. What
+// is more than weir takes is no limit.
+func byteRate(s string) string {
+	s = strings.ToUpper(s)
+	digits := strings.TrimRight(s, "KMG")
+	unit := map[string]uint64{"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30}[s[len(digits):]]
+	n, err := strconv.ParseUint(digits, 10, 64)
+	switch {
+	case unit == 0 || errors.Is(err, strconv.ErrSyntax):
+		return ""
+	case n == 0 || n > 1<<40/unit:
+		return quote("0")
+	}
+	return quote(s)
 }
 
 // period returns the duration of a time of HAProxy or nginx: digits and a unit, of which nginx allows several. Without a
