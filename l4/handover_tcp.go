@@ -12,7 +12,6 @@ import (
 	"maps"
 	"slices"
 	"sync/atomic"
-	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -134,23 +133,8 @@ func bindingIndex(list *[]Binding, seen map[Binding]int, b Binding) int {
 	return i
 }
 
-// refusalTime is how long after a connection is established a server may refuse it: those that do so do not wait for the client.
-const refusalTime = 3 * time.Second
-
 // waits reports whether the session is held or queued.
 func (s *session) waits() bool { return s.phase == PhaseHold || s.phase == PhaseQueue }
-
-// canHandOver reports whether the session waits, or relays and neither side has failed. The time in which the server may
-// refuse ends before.
-func (s *session) canHandOver(now time.Duration) bool {
-	if s.waits() {
-		return !s.client.failed
-	}
-	if d := s.dialer; s.phase == PhaseRelay && d != nil && (d.greeting.partial || now < d.attemptAt+d.greeting.took+refusalTime) {
-		return false
-	}
-	return s.phase == PhaseRelay && !s.client.failed && !s.server.failed && !s.up.stopped && !s.down.stopped
-}
 
 // binding returns what the session has in common with others.
 func (s *session) binding() Binding {

@@ -232,14 +232,24 @@ const (
 )
 
 // FinishUpgrade waits, for at most drain_timeout, until the remaining sessions have ended or moved, cuts the others and
-// closes the engine. It returns the number of sessions cut.
+// closes the engine. It returns the number of sessions cut. It waits longer for sessions that will move within a timeout of their
+// own: drain_timeout is for those that cannot.
 func (e *Engine) FinishUpgrade(stop context.Context) int {
 	ctx, cancel := context.WithTimeout(stop, e.running.Load().cfg.Runtime.DrainTimeout)
 	defer cancel()
 	tick := time.NewTicker(moveInterval)
 	defer tick.Stop()
 	left := e.plane.Sessions()
-	for sent := time.Now(); (e.plane.Sessions() > 0 || e.plane.PendingClients() > 0) && ctx.Err() == nil; {
+	remain := func() bool {
+		switch {
+		case e.plane.Sessions() == 0 && e.plane.PendingClients() == 0, stop.Err() != nil:
+			return false
+		case ctx.Err() == nil:
+			return true
+		}
+		return e.newProcess.takesSessions && e.plane.WillMove() > 0
+	}
+	for sent := time.Now(); remain(); {
 		if e.newProcess.takesSessions {
 			if _, err := e.moveSessions(e.newProcess.NewProcess); err != nil {
 				e.sessionsStay(err)
@@ -254,7 +264,7 @@ func (e *Engine) FinishUpgrade(stop context.Context) int {
 		select {
 		case <-tick.C:
 		case <-e.plane.Idle():
-		case <-ctx.Done():
+		case <-stop.Done():
 		}
 	}
 	cut := e.cutAll(stop)
