@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
-	"os"
 	"slices"
 	"strings"
 	"sync"
@@ -55,16 +54,7 @@ func (s *nameServer) start(t *testing.T, config string) *weirtest.Weir {
 // asker returns the options for that start.
 func (s *nameServer) asker(t *testing.T) weirtest.Options {
 	t.Helper()
-	dir := t.TempDir()
-	script := ""
-	for name, text := range map[string]string{
-		"resolv.conf": "nameserver 127.0.0.53\noptions timeout:1 attempts:2\n",
-		"hosts":       "127.0.0.1 localhost\n127.0.0.77 fixed.test\n",
-	} {
-		require.NoError(t, os.WriteFile(dir+"/"+name, []byte(text), 0o644))
-		script += fmt.Sprintf("mount --bind %s/%s /etc/%s && ", dir, name, name)
-	}
-	return weirtest.Options{Namespace: s.ns, Wrapper: []string{"unshare", "-m", "sh", "-c", script + `exec "$@"`, "sh"}}
+	return weirtest.Options{Namespace: s.ns, Wrapper: weirtest.WithResolver(t, "127.0.0.53", "127.0.0.77 fixed.test\n")}
 }
 
 // says sets the addresses of a name; without addresses the name does not exist.
