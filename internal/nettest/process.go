@@ -154,15 +154,13 @@ func (p Process) Threads(t testing.TB) int {
 	return n
 }
 
-// CPUTime returns the processor time used so far, user and system, in steps of 10 ms.
+// CPUTime returns the processor time used so far, user and system, by all threads.
 func (p Process) CPUTime(t testing.TB) time.Duration {
 	t.Helper()
-	fields := p.mustStat(t)
-	user, err := strconv.Atoi(fields[11])
-	require.NoError(t, err)
-	system, err := strconv.Atoi(fields[12])
-	require.NoError(t, err)
-	return time.Duration(user+system) * 10 * time.Millisecond // USER_HZ is 100 on every Linux that Go runs on
+	var used unix.Timespec
+	clock := ^int32(p)<<3 | 2 // clock_getcpuclockid(3): CPUCLOCK_SCHED of a process
+	require.NoError(t, unix.ClockGettime(clock, &used))
+	return time.Duration(used.Nano())
 }
 
 // SchedulingDelay returns how long the threads of the process, in total, were ready to run without a processor; 0 if
