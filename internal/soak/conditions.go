@@ -51,7 +51,9 @@ func (w *randomConfig) conditions() map[condition]bool {
 func (w *randomConfig) absent() map[string]bool {
 	gone := map[string]bool{}
 	for _, s := range w.servers {
-		gone[s.name] = true
+		if !s.found() { // the absence of those is in the log of their provider
+			gone[s.name] = true
+		}
 	}
 	for _, c := range w.clusters {
 		for _, level := range c.levels {

@@ -51,6 +51,9 @@ func (w *randomConfig) writeListener(b *strings.Builder, l *listener) {
 	}
 	fmt.Fprintf(b, "max_sessions = %d\nmax_sessions_per_source = %d\nmax_session_rate = %d\nmax_session_rate_per_source = %d\nsource_prefix_v6 = %d\nwhen_full = %q\n",
 		l.maxSessions, l.perSource, l.rate, l.ratePerSource, l.prefix, full)
+	for i := range l.routes {
+		w.writeRoute(b, &l.routes[i])
+	}
 }
 
 func (w *randomConfig) writeCluster(b *strings.Builder, c *cluster) {
@@ -68,7 +71,13 @@ func (w *randomConfig) writeCluster(b *strings.Builder, c *cluster) {
 	if c.greeting != "" {
 		fmt.Fprintf(b, "greeting = %q\n", c.greeting)
 	}
+	if c.discover != "" {
+		fmt.Fprintf(b, "[[cluster.%s.level]]\n[cluster.%[1]s.level.discover]\n%s", c.name, c.discover)
+	}
 	for _, level := range c.levels {
+		if c.discover != "" {
+			break
+		}
 		fmt.Fprintf(b, "[[cluster.%s.level]]\nservers = [", c.name)
 		for _, m := range level {
 			fmt.Fprintf(b, "{ name = %q, address = %q, weight = %d }, ", w.servers[m.server].name, w.servers[m.server].address, m.weight)

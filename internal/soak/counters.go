@@ -42,12 +42,16 @@ func (s *soak) checkCounters() {
 			j.reportLocked("bytes sent to servers by %s: %g, which is %g more than in the records; want at most %g", name, sent, repeated, most)
 		}
 		same("weir_sent_to_clients_bytes_total"+label, m["weir_sent_to_clients_bytes_total"+label], float64(j.down[name]))
-		rejected := 0.0
-		for key, v := range m {
-			if strings.HasPrefix(key, "weir_sessions_refused_total{") && strings.Contains(key, fmt.Sprintf("listener=%q", name)) {
-				rejected += v
+		sum := func(metric string) (sum float64) {
+			for key, v := range m {
+				if strings.HasPrefix(key, metric+"{") && strings.Contains(key, fmt.Sprintf("listener=%q", name)) {
+					sum += v
+				}
 			}
+			return sum
 		}
+		same("weir_route_sessions_total of "+name, sum("weir_route_sessions_total"), float64(j.routed[name]))
+		rejected := sum("weir_sessions_refused_total")
 		if name == flowsName { // a UDP client only sees that no reply came
 			if rejected > float64(j.tally.lost+j.tally.missing) {
 				j.reportLocked("%g flows were rejected, but only %d datagrams were lost", rejected, j.tally.lost+j.tally.missing)

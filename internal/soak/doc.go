@@ -11,11 +11,14 @@
 //	random_script.go    random scripts
 //	tcp_client.go       the client side of a session
 //	tcp_server.go       test servers, which can be killed
+//	client_hello.go     the ClientHello in front of a session
 //	greeting_server.go  servers that refuse sessions in their protocol
 //	child_server.go     a test server in a process of its own
 //	udp_echo.go         the same for UDP
 //	proxy_header.go     PROXY headers on both sides
 //	random_config.go    the configuration: mutate_config.go changes it, config_file.go writes it
+//	routes.go           routes of listeners, and which of them a session must have
+//	providers.go        what lists the servers of two clusters
 //	conditions.go       what a configuration explains while it is in force
 //	weir_process.go     the program under test: process and log; weir_api.go, weir_figures.go
 //	faults.go           faults of servers and of weir, upgrades

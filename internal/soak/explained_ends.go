@@ -2,10 +2,7 @@ package soak
 
 // Which faults explain which ends of sessions.
 
-import (
-	"fmt"
-	"time"
-)
+import "time"
 
 // closedGently are the reasons for which weir closes a session with a FIN at a quiet moment: every byte has arrived, and
 // more would have followed.
@@ -25,7 +22,9 @@ func (j *verifier) explains(p *clientResult, r *record) bool {
 	case "client_reset":
 		return p.outcome == outcomeGaveUp || j.gaveUpWaiting(p)
 	case "client_idle": // the client meant to go on in time
-		return s.pause > 0 && log.lasted(idleSlack/2, p.begun, p.ended, []string{soakName}, stalled)
+		return s.pause > 0 && log.stalledFor(idleSlack/2, p.begun, p.ended)
+	case "preread_timeout", "proxy_timeout": // so did this one
+		return log.stalledFor(idleSlack/2, p.begun, p.ended)
 	case "server_reset":
 		return s.serverReset != never || done(p.begun, killed, refusing)
 	case "cut_server_down":
@@ -56,7 +55,7 @@ func (j *verifier) explains(p *clientResult, r *record) bool {
 func (j *verifier) subjects(p *clientResult, r *record) []string {
 	all := []string{r.Server, r.Cluster, p.listener}
 	for _, at := range j.servers {
-		if fmt.Sprintf("c%d", at.cluster) == r.Cluster {
+		if clusterName(at.cluster) == r.Cluster {
 			all = append(all, at.name)
 		}
 	}

@@ -142,16 +142,7 @@ func (l *faultLog) shift(t time.Time, d time.Duration) time.Time {
 		if d < 0 {
 			from, to = moved, t
 		}
-		var idle time.Duration
-		for _, e := range l.entries {
-			end := e.to
-			if end.IsZero() {
-				end = now
-			}
-			if e.fault == suspended {
-				idle += max(0, min(end.Sub(from), to.Sub(from))-max(0, e.from.Sub(from)))
-			}
-		}
+		idle := l.total(from, to, now, suspended)
 		if d < 0 {
 			idle = -idle
 		}
@@ -161,6 +152,27 @@ func (l *faultLog) shift(t time.Time, d time.Duration) time.Time {
 		}
 		moved = next // the longer way may overlap with more suspensions
 	}
+}
+
+// total returns how long faults of a kind lasted between from and to. The caller holds mu.
+func (l *faultLog) total(from, to, now time.Time, f fault) (sum time.Duration) {
+	for _, e := range l.entries {
+		end := e.to
+		if end.IsZero() {
+			end = now
+		}
+		if e.fault == f {
+			sum += max(0, min(end.Sub(from), to.Sub(from))-max(0, e.from.Sub(from)))
+		}
+	}
+	return sum
+}
+
+// stalledFor reports whether this process did not run for d or more between from and to.
+func (l *faultLog) stalledFor(d time.Duration, from, to time.Time) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.total(from, to, to, stalled) >= d
 }
 
 // count returns the number of faults by kind.

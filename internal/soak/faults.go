@@ -20,19 +20,20 @@ type testServer interface {
 
 // faultInjector injects faults into weir and logs them.
 type faultInjector struct {
-	weir     *weirProcess
-	verifier *verifier
-	faultLog *faultLog
-	hosts    []testServer
-	names    []string // names of hosts
-	refusers []namedRefuser
-	first    *randomConfig
+	weir      *weirProcess
+	verifier  *verifier
+	faultLog  *faultLog
+	hosts     []testServer
+	names     []string // names of hosts
+	refusers  []namedRefuser
+	providers []*provider
+	first     *randomConfig
 
 	mu      sync.Mutex
 	current *randomConfig // the running configuration
 	open    map[condition]func()
 
-	reloads, changes, requests, hangUps, refusals atomic.Int64 // without rejected reloads
+	reloads, changes, requests, hangUps, refusals, listings, garbled atomic.Int64 // without rejected reloads
 }
 
 // How long a suspension lasts.

@@ -38,7 +38,8 @@ func (s *soak) clients(r *rand.Rand, length time.Duration, wild bool) {
 				id := s.lastID.Add(1)
 				to := s.flowListener(mine)
 				t, wrong := flow(ctx, mine, id, ports.next(), to.address, func(since time.Time, faults ...fault) bool {
-					return s.faults.faultLog.any(s.faults.faultLog.before(since, tolerance), time.Now(), append([]string{to.name}, s.verifier.echoes...), faults...)
+					return s.faults.faultLog.any(s.faults.faultLog.before(since, tolerance), time.Now(), append([]string{to.name}, s.verifier.echoes...), faults...) ||
+						s.faults.faultLog.stalledFor(replyTimeout/2, since, time.Now())
 				})
 				s.verifier.addFlow(id, t, wrong)
 			}
@@ -46,7 +47,7 @@ func (s *soak) clients(r *rand.Rand, length time.Duration, wild bool) {
 	}
 	work.Go(func() { s.faults.faultLog.watchStalls(ctx) })
 	if wild {
-		for _, do := range []func(context.Context, *rand.Rand){s.faults.killServers, s.faults.reloadRandomly, s.faults.overrideRandomly, s.faults.readStatus, s.faults.upgradeRandomly, s.faults.suspendRandomly, s.faults.refuseRandomly} {
+		for _, do := range []func(context.Context, *rand.Rand){s.faults.killServers, s.faults.reloadRandomly, s.faults.overrideRandomly, s.faults.readStatus, s.faults.upgradeRandomly, s.faults.suspendRandomly, s.faults.refuseRandomly, s.faults.changeProviders} {
 			mine := own()
 			work.Go(func() { do(ctx, mine) })
 		}
@@ -131,6 +132,9 @@ func (s *soak) session(ctx context.Context, r *rand.Rand, from *ports) clientRes
 		}
 		if sc.proxy = 0; l.acceptProxy {
 			sc.proxy = 1 + uint8(sc.id%2)
+		}
+		if sc.hello = (clientHello{}); l.name == s.faults.first.listeners[nameListener].name {
+			sc.hello = randomHello(r)
 		}
 		if p, err := sc.run(ctx, from.next(), l.name, l.address); err == nil {
 			return p

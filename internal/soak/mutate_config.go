@@ -11,7 +11,7 @@ import (
 // mutate makes one change and returns what it changed.
 func (w *randomConfig) mutate(r *rand.Rand) string {
 	c := &w.clusters[r.IntN(len(w.clusters))]
-	switch r.IntN(21) {
+	switch r.IntN(23) {
 	case 0, 1:
 		level := c.levels[r.IntN(2)]
 		if len(level) == 0 {
@@ -58,7 +58,7 @@ func (w *randomConfig) mutate(r *rand.Rand) string {
 		return "limit a listener"
 	case 8:
 		l := &w.listeners[permanentListeners+r.IntN(len(w.listeners)-permanentListeners)]
-		if w.clusters[l.cluster].greeting != "" {
+		if w.fixed(l) {
 			return "nothing"
 		}
 		l.present = !l.present
@@ -92,6 +92,9 @@ func (w *randomConfig) mutate(r *rand.Rand) string {
 		l := &w.flows[1+r.IntN(len(w.flows)-1)]
 		l.present = !l.present
 		return "add or remove a UDP listener"
+	case 20, 21:
+		w.listeners[sourceListener+r.IntN(listenerCount-sourceListener)].mutateRoutes(r)
+		return "routes"
 	case 19:
 		w.stopDelay = milliseconds(r, 0, 2000)
 		for i := range w.listeners {

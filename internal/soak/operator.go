@@ -28,13 +28,13 @@ func (k *faultInjector) overrideRandomly(ctx context.Context, r *rand.Rand) {
 			over := k.faultLog.begin(maint, at.name)
 			k.call(http.MethodPatch, path, fmt.Sprintf(`{"state": %q, "reason": "soak"}`, state))
 			sleep(ctx, r, 100*time.Millisecond, time.Second)
-			k.call(http.MethodPatch, path, `{"state": null}`)
+			k.clear(ctx, &at, path, `{"state": null}`)
 			over()
 		case 6:
 			over := k.faultLog.begin(maint, at.name)
 			k.call(http.MethodPatch, path, fmt.Sprintf(`{"state": "drain", "deadline": "%dms", "reason": "soak"}`, 100+r.IntN(1000)))
 			sleep(ctx, r, 500*time.Millisecond, 2*time.Second)
-			k.call(http.MethodPatch, path, `{"state": null}`)
+			k.clear(ctx, &at, path, `{"state": null}`)
 			over()
 		case 7:
 			k.call(http.MethodPost, fmt.Sprintf("/v1/clusters/c%d/rebalance", at.cluster), "", http.StatusConflict)
@@ -44,11 +44,18 @@ func (k *faultInjector) overrideRandomly(ctx context.Context, r *rand.Rand) {
 			over := k.faultLog.begin(limit, fmt.Sprintf("c%d", at.cluster))
 			k.call(http.MethodPatch, path, fmt.Sprintf(`{"max_sessions": %d}`, 1+r.IntN(5)))
 			sleep(ctx, r, 100*time.Millisecond, time.Second)
-			k.call(http.MethodPatch, path, `{"max_sessions": null}`)
+			k.clear(ctx, &at, path, `{"max_sessions": null}`)
 			over()
 		case 5:
 			k.call(http.MethodPatch, path, `{"weight": null}`)
 		}
+	}
+}
+
+// clear ends an override. That of a found server stays while its provider does not list it, and cannot be ended meanwhile.
+func (k *faultInjector) clear(ctx context.Context, at *serverAddr, path, body string) {
+	for k.call(http.MethodPatch, path, body) == http.StatusNotFound && at.found() && ctx.Err() == nil {
+		time.Sleep(50 * time.Millisecond)
 	}
 }
 
@@ -69,18 +76,24 @@ func (k *faultInjector) readStatus(ctx context.Context, r *rand.Rand) {
 	}
 }
 
-// call makes an API request. 404 is accepted, because a reload may have removed the server, and so are the given codes.
-func (k *faultInjector) call(method, path, body string, accepted ...int) {
+// call makes an API request. 404 is accepted, because the server may have been removed, and so are the given codes. It returns the
+// code of a request that has failed, or 0.
+func (k *faultInjector) call(method, path, body string, accepted ...int) (status int) {
 	k.requests.Add(1)
 	_, err := k.weir.call(method, path, body)
 	var no *statusError
-	if err != nil && !(errors.As(err, &no) && (no.status == http.StatusNotFound || slices.Contains(accepted, no.status))) {
+	if errors.As(err, &no) {
+		status = no.status
+	}
+	if err != nil && !(no != nil && (no.status == http.StatusNotFound || slices.Contains(accepted, no.status))) {
 		k.verifier.report("%s %s %s: %v", method, path, body, err)
 	}
+	return status
 }
 
-// restore ends all overrides and reloads the first configuration.
+// restore makes providers list all servers, ends all overrides and reloads the first configuration.
 func (k *faultInjector) restore() {
+	k.listAll()
 	for _, at := range k.first.servers {
 		path := fmt.Sprintf("/v1/clusters/c%d/servers/%s", at.cluster, url.PathEscape(at.name))
 		k.call(http.MethodPatch, path, `{"state": null, "weight": null, "max_sessions": null}`)

@@ -20,11 +20,14 @@ type randomConfig struct {
 	listeners   []listener
 }
 
-// The clusters by number. The servers of two of them speak a protocol in which they may refuse a session (greeting).
+// The clusters by number. The servers of two of them speak a protocol in which they may refuse a session (greeting), and
+// providers list those of the last two (discover).
 const (
 	redisCluster = 2
 	mysqlCluster = 3
-	clusterCount = 4
+	fileCluster  = 4
+	httpCluster  = 5
+	clusterCount = 6
 )
 
 // serverAddr is a server's address and the only cluster it may be in.
@@ -32,6 +35,9 @@ type serverAddr struct {
 	name, address string
 	cluster       int
 }
+
+// found reports whether a provider lists the server.
+func (a *serverAddr) found() bool { return a.cluster >= fileCluster }
 
 type cluster struct {
 	name        string
@@ -44,6 +50,7 @@ type cluster struct {
 	interval    int    // of the check, in milliseconds; 0 = no check
 	sendProxy   string // send_proxy
 	greeting    string
+	discover    string // keys of the provider of the servers; "" = none
 	hold        hold
 	closing     closing
 }
@@ -85,7 +92,8 @@ type listener struct {
 	ratePerSource int
 	prefix        int  // source_prefix_v6
 	wait          bool // when_full
-	mode          int  // unix_mode
+	routes        []route
+	mode          int // unix_mode
 }
 
 // onUnix reports whether the listener is a unix socket.
@@ -108,32 +116,49 @@ const drainTimeout = 2 * time.Second
 // flowsName is the name of the permanent UDP listener and of the cluster of the echo servers.
 const flowsName = "u"
 
-// permanentListeners is how many listeners are always present; so are those with a greeting. The last two of the others
-// accept PROXY headers, and the last one is a unix socket.
+// permanentListeners is how many listeners are always present; so are those with a greeting or routes.
 const permanentListeners = 2
 
 // permanent returns the names of the listeners that are always present.
 func (w *randomConfig) permanent() []string {
 	all := []string{flowsName}
 	for i, l := range w.listeners {
-		if i < permanentListeners || w.clusters[l.cluster].greeting != "" {
+		if i < permanentListeners || w.fixed(&l) {
 			all = append(all, l.name)
 		}
 	}
 	return all
 }
 
+// fixed reports whether a listener is always present because of what it does.
+func (w *randomConfig) fixed(l *listener) bool {
+	return w.clusters[l.cluster].greeting != "" || len(l.routes) > 0
+}
+
+// The listeners by number: two that are always present, two that come and go, and these.
+const (
+	proxyListener  = 4 // accepts PROXY headers
+	unixListener   = 5 // the same at a unix socket
+	redisListener  = 6
+	mysqlListener  = 7
+	sourceListener = 8 // has routes by source
+	nameListener   = 9 // has routes by sni
+	listenerCount  = 10
+)
+
 var methods = []string{"wrr", "rr", "least_sessions", "random", "first", "least_time", "hash", "maglev"}
 
 // newRandomConfig returns the configuration at the start and at the end: everything is present and nothing is limited.
-// The last two addresses are those of the clusters with a greeting, and the two before them expect PROXY headers.
 func newRandomConfig(admin string, servers []serverAddr, addresses []string) *randomConfig {
 	w := &randomConfig{admin: admin, servers: servers, stopDelay: firstStopDelay}
 	for i := range w.clusters {
-		w.clusters[i] = cluster{name: fmt.Sprintf("c%d", i), balance: methods[i], interval: 200}
+		w.clusters[i] = cluster{name: clusterName(i), balance: methods[i], interval: 200}
 	}
 	w.clusters[redisCluster].greeting, w.clusters[mysqlCluster].greeting = "redis", "mysql"
 	for i, s := range servers {
+		if s.found() {
+			continue
+		}
 		c := &w.clusters[s.cluster]
 		level := 0
 		if i%4 == 3 {
@@ -142,10 +167,18 @@ func newRandomConfig(admin string, servers []serverAddr, addresses []string) *ra
 		c.levels[level] = append(c.levels[level], member{i, 1})
 	}
 	for i, at := range addresses {
-		proxied, greets := i == len(addresses)-4 || i == len(addresses)-3, i >= len(addresses)-2
-		l := listener{name: fmt.Sprintf("l%d", i), address: at, cluster: i % 2, present: i < permanentListeners || proxied || greets, acceptProxy: proxied, prefix: 64, mode: 0o666}
-		if greets {
-			l.cluster = redisCluster + i - (len(addresses) - 2)
+		l := listener{name: fmt.Sprintf("l%d", i), address: at, cluster: i % 2, present: i < permanentListeners || i >= proxyListener, prefix: 64, mode: 0o666}
+		switch i {
+		case proxyListener, unixListener:
+			l.acceptProxy = true
+		case redisListener:
+			l.cluster = redisCluster
+		case mysqlListener:
+			l.cluster = mysqlCluster
+		case sourceListener:
+			l.routes = sourceRoutes()
+		case nameListener:
+			l.routes = nameRoutes()
 		}
 		w.listeners = append(w.listeners, l)
 	}
@@ -158,6 +191,9 @@ const firstStopDelay = 3 * time.Second
 func (w *randomConfig) clone() *randomConfig {
 	c := *w
 	c.listeners, c.flows = slices.Clone(w.listeners), slices.Clone(w.flows)
+	for i := range c.listeners {
+		c.listeners[i].routes = slices.Clone(w.listeners[i].routes)
+	}
 	for i := range c.clusters {
 		for j := range c.clusters[i].levels {
 			c.clusters[i].levels[j] = slices.Clone(w.clusters[i].levels[j])

@@ -42,6 +42,7 @@ func (k *faultInjector) reload(next *randomConfig, storm int) {
 			k.open[c] = k.faultLog.begin(c.fault, c.subject)
 		}
 	}
+	routes := k.verifier.routes.begin(next)
 	for i := range storm {
 		if err := k.weir.hangUp([]*randomConfig{next, k.current}[i%2].String()); err != nil {
 			k.verifier.report("SIGHUP: %v", err)
@@ -51,6 +52,7 @@ func (k *faultInjector) reload(next *randomConfig, storm int) {
 	if err := k.weir.reload(next.String()); err != nil {
 		k.verifier.report("reload: %v", err)
 	}
+	k.verifier.routes.endOthers(routes)
 	k.reloads.Add(1)
 	for c, over := range k.open {
 		if !want[c] {

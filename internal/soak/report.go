@@ -59,6 +59,7 @@ func (s *soak) report(before, after footprint) error {
 	row("reloads", "%d with %d changes", s.faults.reloads.Load(), s.faults.changes.Load())
 	row("reloads by SIGHUP in storms", "%d", s.faults.hangUps.Load())
 	row("times in which servers refused", "%d", s.faults.refusals.Load())
+	row("changes of found servers, answers that were garbage or late", "%d, %d", s.faults.listings.Load(), s.faults.garbled.Load())
 	row("upgrades", "%d", s.weir.upgrades)
 	row("suspensions of weir", "%d", done[suspended])
 	row("requests of the API", "%d", s.faults.requests.Load())

@@ -24,8 +24,9 @@ const minCheckTimeout = 100 * time.Millisecond
 type verifier struct {
 	faultLog     *faultLog
 	servers      []serverAddr
-	echoes       []string        // names of the UDP servers
-	flows        []string        // names of the UDP listeners
+	echoes       []string // names of the UDP servers
+	flows        []string // names of the UDP listeners
+	routes       routeLog
 	childServers map[string]bool // child servers: when killed, their kernel closes connections, which looks like a clean end
 
 	mu            sync.Mutex
@@ -35,6 +36,7 @@ type verifier struct {
 
 	outcomes     map[outcome]int
 	ends         map[string]map[string]int // records by listener and termination
+	routed       map[string]int            // records with a route, by listener
 	rejected     map[string]int            // rejected clients by listener
 	up, down     map[string]uint64         // bytes in records, by listener
 	bytes        uint64                    // bytes that clients have sent and received
@@ -48,7 +50,7 @@ type verifier struct {
 func newVerifier(l *faultLog, servers []serverAddr, childServers map[string]bool) *verifier {
 	return &verifier{
 		faultLog: l, servers: servers, childServers: childServers, records: map[string][]record{}, serverResults: map[uint64]serverResult{},
-		outcomes: map[outcome]int{}, ends: map[string]map[string]int{}, rejected: map[string]int{},
+		outcomes: map[outcome]int{}, ends: map[string]map[string]int{}, routed: map[string]int{}, rejected: map[string]int{},
 		up: map[string]uint64{}, down: map[string]uint64{}, slow: map[string]func(){}, rebalances: map[string]func(){},
 	}
 }
@@ -86,6 +88,9 @@ func (j *verifier) addRecord(r record) {
 		j.ends[r.Listener] = map[string]int{}
 	}
 	j.ends[r.Listener][r.end()]++
+	if r.Route != "" {
+		j.routed[r.Listener]++
+	}
 	j.up[r.Listener] += r.Up
 	j.down[r.Listener] += r.Down
 }

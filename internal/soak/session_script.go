@@ -41,11 +41,15 @@ type script struct {
 	chunk       uint32 // maximum size of a write
 
 	// Only for the client.
-	clientReset uint32 // after how many bytes up the client resets
-	pause       uint32 // milliseconds between the header and the first byte
-	slow        bool   // the client reads a little at a time
-	proxy       uint8  // version of the PROXY header that the client sends; 0 = none
-	greeting    string // protocol in which the servers may refuse
+	clientReset uint32      // after how many bytes up the client resets
+	pause       uint32      // milliseconds between the header and the first byte
+	slow        bool        // the client reads a little at a time
+	proxy       uint8       // version of the PROXY header that the client sends; 0 = none
+	greeting    string      // protocol in which the servers may refuse
+	hello       clientHello // sent before the header
+
+	// Only for the server.
+	helloSum uint32
 }
 
 const (
@@ -67,6 +71,7 @@ func (s *script) header() []byte {
 	binary.LittleEndian.PutUint32(b[24:], s.down)
 	binary.LittleEndian.PutUint32(b[28:], s.serverReset)
 	binary.LittleEndian.PutUint32(b[32:], s.chunk)
+	binary.LittleEndian.PutUint32(b[36:], helloSum(s.hello.bytes))
 	return b
 }
 
@@ -77,7 +82,7 @@ func parseHeader(b []byte) (script, error) {
 	return script{
 		id: binary.LittleEndian.Uint64(b[8:]), echo: b[16] == 1, order: order(b[17]),
 		up: binary.LittleEndian.Uint32(b[20:]), down: binary.LittleEndian.Uint32(b[24:]),
-		serverReset: binary.LittleEndian.Uint32(b[28:]), chunk: max(1, binary.LittleEndian.Uint32(b[32:])),
+		serverReset: binary.LittleEndian.Uint32(b[28:]), chunk: max(1, binary.LittleEndian.Uint32(b[32:])), helloSum: binary.LittleEndian.Uint32(b[36:]),
 	}, nil
 }
 

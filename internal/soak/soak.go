@@ -34,10 +34,9 @@ func Run(o Options) error {
 }
 
 const (
-	plainServers  = 8 // in the first two clusters
-	serverCount   = 14
-	listenerCount = 8 // including the unix socket
-	echoCount     = 3
+	plainServers = 8 // in the first two clusters
+	serverCount  = 20
+	echoCount    = 3
 )
 
 type soak struct {
@@ -62,7 +61,7 @@ func clusterOf(server int) int {
 	if server < plainServers {
 		return server / (plainServers / 2)
 	}
-	return redisCluster + (server-plainServers)/((serverCount-plainServers)/2)
+	return redisCluster + (server-plainServers)/((serverCount-plainServers)/(clusterCount-redisCluster))
 }
 
 func (s *soak) run(dir string) error {
@@ -74,7 +73,7 @@ func (s *soak) run(dir string) error {
 	for i := range listenerCount {
 		listen = append(listen, address(100+i, 7000))
 	}
-	listen[listenerCount-3] = unixPrefix + filepath.Join(dir, "listener.sock")
+	listen[unixListener] = unixPrefix + filepath.Join(dir, "listener.sock")
 	log := &faultLog{}
 	childServers := map[string]bool{}
 	first := newRandomConfig("unix:"+adminSocket(dir), places, listen)
@@ -119,7 +118,12 @@ func (s *soak) run(dir string) error {
 			return err
 		}
 	}
-	var err error
+	stop, err := s.startProviders(dir)
+	if err != nil {
+		return err
+	}
+	defer stop()
+	s.verifier.routes.begin(first)
 	if s.weir, err = launch(s.Binary, dir, first.String(), s.verifier.addRecord); err != nil {
 		return err
 	}

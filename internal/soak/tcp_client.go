@@ -13,6 +13,7 @@ import (
 	"net"
 	"net/netip"
 	"os"
+	"slices"
 	"strings"
 	"syscall"
 	"time"
@@ -113,18 +114,26 @@ func (s *script) write(ctx context.Context, c streamConn, read <-chan struct{}, 
 			return err
 		}
 	}
-	if _, err := c.Write(s.header()); err != nil {
-		return err
-	}
-	if s.pause > 0 {
-		wait := time.NewTimer(time.Duration(s.pause) * time.Millisecond)
+	pause := func(milliseconds uint32) {
+		if milliseconds == 0 {
+			return
+		}
+		wait := time.NewTimer(time.Duration(milliseconds) * time.Millisecond)
+		defer wait.Stop()
 		select {
 		case <-wait.C:
 		case <-ctx.Done(): // the run has ended
 		case <-read: // the session has ended
 		}
-		wait.Stop()
 	}
+	if _, err := c.Write(s.hello.bytes[:s.hello.cut]); err != nil {
+		return err
+	}
+	pause(s.hello.pause)
+	if _, err := c.Write(slices.Concat(s.hello.bytes[s.hello.cut:], s.header())); err != nil {
+		return err
+	}
+	pause(s.pause)
 	body, size := s.upStream(), s.sizes(1)
 	buf := make([]byte, s.chunk)
 	for *sent < s.up {

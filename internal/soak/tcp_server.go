@@ -136,32 +136,21 @@ func (s *tcpServer) serve(c *net.TCPConn, l *killSignal) {
 	_ = c.SetReadDeadline(time.Now().Add(ioTimeout))
 	in := bufio.NewReader(c)
 	v := serverResult{Server: s.index}
-	var err error
-	if v.From, err = readProxy(in); err != nil {
-		var bad corruption
-		if errors.As(err, &bad) {
-			v.Outcome, v.Detail = outcomeCorrupt, err.Error()
-			s.report(v)
-		}
+	var bad corruption
+	sc, n, err := readStart(in, &v)
+	switch {
+	case errors.As(err, &bad):
+		v.Outcome, v.Detail = outcomeCorrupt, err.Error()
+		s.report(v)
 		return
-	}
-	var head [headerSize]byte
-	n, err := io.ReadFull(in, head[:])
-	if err != nil {
+	case err != nil:
 		if n > 0 && !l.sent() && (errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF)) {
 			s.report(serverResult{Server: s.index, Outcome: outcomeEarly, Detail: fmt.Sprintf("a header of %d bytes", n)})
 		}
 		return
 	}
-	sc, err := parseHeader(head[:])
-	if err != nil {
-		v.Outcome, v.Detail = outcomeCorrupt, err.Error()
-		s.report(v)
-		return
-	}
 	v.ID = sc.id
 	err = s.runScript(c, in, &sc, &v)
-	var bad corruption
 	switch {
 	case l.sent():
 		v.Outcome = outcomeKilled
@@ -180,6 +169,27 @@ func (s *tcpServer) serve(c *net.TCPConn, l *killSignal) {
 		v.Detail = fmt.Sprintf("up %d of %d: %v", v.Up, sc.up, err)
 	}
 	s.report(v)
+}
+
+// readStart reads what comes before the stream of a session: a PROXY header, a ClientHello and the script. n is how many bytes
+// came after the PROXY header.
+func readStart(in *bufio.Reader, v *serverResult) (sc script, n int, err error) {
+	if v.From, err = readProxy(in); err != nil {
+		return sc, 0, err
+	}
+	hello, err := readHello(in)
+	if n = len(hello); err != nil {
+		return sc, n, err
+	}
+	var head [headerSize]byte
+	k, err := io.ReadFull(in, head[:])
+	if n += k; err != nil {
+		return sc, n, err
+	}
+	if sc, err = parseHeader(head[:]); err != nil {
+		return sc, n, corruption{err}
+	}
+	return sc, n, sc.checkHello(hello)
 }
 
 // runScript sends and receives at the same time, or echoes. An error of receive takes precedence.

@@ -53,9 +53,10 @@ func (j *verifier) unmatchedRecords() []record {
 
 func (p *clientResult) describe() string {
 	s := p.script
-	return fmt.Sprintf("session %d at %s from %s (%s, %v): echo %v, order %d, up %d, down %d, chunk %d, server reset %d, client reset %d, pause %d, slow %v: %s",
+	return fmt.Sprintf("session %d at %s from %s (%s, %v): echo %v, order %d, up %d, down %d, chunk %d, server reset %d, client reset %d, pause %d, slow %v, name %q, hello %d bytes, pause %d at %d: %s",
 		s.id, p.listener, p.client, p.begun.Format("15:04:05.000"), p.ended.Sub(p.begun).Round(time.Millisecond),
-		s.echo, s.order, s.up, s.down, s.chunk, s.serverReset, s.clientReset, s.pause, s.slow, p.detail)
+		s.echo, s.order, s.up, s.down, s.chunk, s.serverReset, s.clientReset, s.pause, s.slow,
+		s.hello.name, len(s.hello.bytes), s.hello.pause, s.hello.cut, p.detail)
 }
 
 // recordOf returns the record of a session: the one with its client address that overlaps with it in time.
@@ -107,6 +108,12 @@ func (j *verifier) verifyUnrecorded(p *clientResult) string {
 // verify returns what is wrong with a session, or "".
 func (j *verifier) verify(p *clientResult, r *record, v serverResult, serverDone bool) string {
 	s := &p.script
+	if why := j.verifyRoute(p, r); why != "" {
+		return why
+	}
+	if p.server >= 0 && j.servers[p.server].name != r.Server {
+		return "served by " + j.servers[p.server].name
+	}
 	done := func(from time.Time, faults ...fault) bool {
 		return j.faultLog.any(from, j.faultLog.after(p.ended, tolerance), []string{r.Server}, faults...)
 	}
@@ -139,7 +146,7 @@ func (j *verifier) verify(p *clientResult, r *record, v serverResult, serverDone
 	if serverDone && v.Outcome == outcomeEarly && !closedGently[r.Reason] {
 		return "the server received a truncation that looks like a clean end"
 	}
-	if serverDone && v.Outcome == outcomeEarly && r.Up != headerSize+uint64(v.Up) {
+	if serverDone && v.Outcome == outcomeEarly && r.Up != s.prefixSize()+uint64(v.Up) {
 		return "a gentle close with bytes on their way to the server"
 	}
 	if want := p.claimed; serverDone && v.From.IsValid() {
@@ -159,8 +166,8 @@ func (j *verifier) verify(p *clientResult, r *record, v serverResult, serverDone
 	}
 	if clean {
 		switch {
-		case r.Up != headerSize+uint64(s.up) || r.Down != uint64(greetingSize(s.greeting))+preambleSize+uint64(s.down):
-			return fmt.Sprintf("want %d bytes up and %d down", headerSize+s.up, uint32(greetingSize(s.greeting))+preambleSize+s.down)
+		case r.Up != s.prefixSize()+uint64(s.up) || r.Down != uint64(greetingSize(s.greeting))+preambleSize+uint64(s.down):
+			return fmt.Sprintf("want %d bytes up and %d down", s.prefixSize()+uint64(s.up), uint32(greetingSize(s.greeting))+preambleSize+s.down)
 		case serverDone && (v.Outcome != outcomeComplete || v.Up != s.up) && !done(p.begun, killed):
 			return "the server has another result"
 		case !serverDone && !done(p.begun, killed):

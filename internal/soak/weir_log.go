@@ -18,6 +18,8 @@ type record struct {
 	Listener string    `json:"listener"`
 	Cluster  string    `json:"cluster"`
 	Server   string    `json:"server"`
+	Route    string    `json:"route"`
+	SNI      string    `json:"sni"`
 	Phase    string    `json:"phase"` // of a session record
 	Up       uint64    `json:"bytes_up"`
 	Down     uint64    `json:"bytes_down"`
