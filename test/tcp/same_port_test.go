@@ -135,3 +135,22 @@ func TestSamePortServerIsNotTheListener(t *testing.T) {
 	require.Equal(t, 400, code)
 	require.Contains(t, text, "points back to listener l")
 }
+
+// A PROXY header can lead a server with port = "same" to the listener that its session came through. The session ends.
+func TestSamePortLoopThroughProxyHeader(t *testing.T) {
+	t.Parallel()
+	behind, front := nettest.ReserveOn(t, "127.0.0.9"), nettest.Reserve(t)
+	l := withListen(proxied("", "127.0.0.1 port=same"), behind)
+	l.More = weirtest.ListenerTables("front", front, behind+" send_proxy=v2")
+	a := weirtest.NewAPI(t)
+	w := weirtest.Start(t, a.AddTo(l.String()))
+	if c, err := nettest.TryDial(front); err == nil { // else it was reset at once
+		_, end := nettest.ReadToEnd(c, weirtest.Bound(10*time.Second))
+		require.NotEqual(t, nettest.Timeout, end)
+		c.Close()
+	}
+	w.WaitRecord(weirtest.Bound(10*time.Second), "the rejection", func(r weirtest.Record) bool {
+		return r.IsEvent("session_refused") && r.Text("reason") == "loop"
+	})
+	require.Less(t, rejections(a)["loop"], 3)
+}
