@@ -117,11 +117,11 @@ func (j *verifier) verify(p *clientResult, r *record, v serverResult, serverDone
 	done := func(from time.Time, faults ...fault) bool {
 		return j.faultLog.any(from, j.faultLog.after(p.ended, tolerance), []string{r.Server}, faults...)
 	}
+	if (p.outcome == outcomeEarly || p.outcome == outcomeReset && p.onUnix) && j.childServers[r.Server] && done(p.begun, killed) {
+		return "" // its kernel has closed the connections
+	}
 	switch p.outcome {
 	case outcomeEarly:
-		if j.childServers[r.Server] && done(p.begun, killed) {
-			return ""
-		}
 		if !closedGently[r.Reason] {
 			return "a truncation that looks like a clean end"
 		}
