@@ -41,7 +41,7 @@ var allowed = map[string][]string{
 	},
 	"internal/handover":   {"internal/reaper", "internal/state", "internal/status"},
 	"internal/hooks":      {"conf", "internal/printable", "internal/procgroup", "internal/status"},
-	"internal/nginxconf":  {}, // the syntax of nginx, for discovery and translation
+	"internal/nginxconf":  {"conf"}, // the syntax of nginx, for discovery and translation
 	"internal/nettest":    {},
 	"internal/overlay":    {"conf", "internal/state", "internal/status"},
 	"internal/printable":  {}, // text from outside reaches logs and terminals in one way

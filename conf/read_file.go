@@ -131,11 +131,11 @@ func (r reader) once(path string, pipes bool) (text []byte, stable bool, err err
 	return text, sameVersion(before, after), nil
 }
 
-// ReadFile reads a file that a configuration names, such as one with a password. It must be a regular file, which
-// cannot block, of at most limit bytes. A byte order mark at its start is not part of the text.
+// ReadFile reads a file that a configuration names, such as one with a password. It must be a regular file outside of /proc
+// and /sys, which cannot block, of at most limit bytes. A byte order mark at its start is not part of the text.
 func ReadFile(path string, limit int64) ([]byte, error) {
 	info, err := os.Stat(path)
-	if err == nil && !info.Mode().IsRegular() {
+	if err == nil && (!info.Mode().IsRegular() || ofKernel(path)) {
 		err = &fs.PathError{Op: "open", Path: path, Err: errSpecial}
 	}
 	if err != nil {

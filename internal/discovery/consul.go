@@ -43,9 +43,11 @@ func (c *consul) Ask(ctx context.Context) (a Answer, err error) {
 	return a, err
 }
 
-// Wait implements Notifier. A failure of a blocking query is left to the next question.
+// Wait implements Notifier. A failure of a blocking query is left to the next question. A Consul, or a proxy before it, that does
+// not block is asked once in minPause.
 func (c *consul) Wait(ctx context.Context) {
 	for c.index > 0 && ctx.Err() == nil {
+		next := time.Now().Add(minPause)
 		block := maxBlock
 		if deadline, ok := ctx.Deadline(); ok {
 			block = min(block, max(time.Until(deadline), time.Second))
@@ -61,6 +63,9 @@ func (c *consul) Wait(ctx context.Context) {
 			}
 			return
 		}
+		pause, cancel := context.WithDeadline(ctx, next)
+		<-pause.Done()
+		cancel()
 	}
 	<-ctx.Done()
 }

@@ -141,12 +141,13 @@ func Start(cfg *conf.Config, o Options) (*Engine, error) {
 	if err != nil {
 		return nil, err
 	}
+	var first *reload
 	err = e.locked(func() error {
-		r := e.newReload(cfg, e.running.Load().overlay, o.Monitors)
-		if err := r.merge(); err != nil {
+		first = e.newReload(cfg, e.running.Load().overlay, o.Monitors)
+		if err := first.merge(); err != nil {
 			return err
 		}
-		return r.install()
+		return first.install()
 	})
 	for id, a := range e.activated {
 		if err == nil {
@@ -160,7 +161,8 @@ func Start(cfg *conf.Config, o Options) (*Engine, error) {
 		return nil, err
 	}
 	if e.oldProcess == nil {
-		e.stateFile.Save() // first of all, so that a state file that cannot be written is logged early
+		first.firstAnswers()
+		e.stateFile.Save() // before anything changes, so that a state file that cannot be written is logged early
 		e.startBackground()
 	}
 	return e, nil

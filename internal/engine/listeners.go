@@ -148,7 +148,11 @@ func (r *reload) commitListeners() (left []*l4.Listener) {
 	maps.Copy(r.e.listeners, r.opened)
 	for id, ln := range r.opened {
 		r.e.drains.returned(ln)
-		ln.Start()
+		if len(r.unasked) > 0 {
+			r.unstarted = append(r.unstarted, ln)
+		} else {
+			ln.Start()
+		}
 		delete(r.e.retiredListeners, id)
 	}
 	r.pruneRetired()

@@ -90,6 +90,11 @@ func reloadedFiles(cfg *conf.Config) []string {
 	for _, path := range []string{cfg.Admin.TokenFile, cfg.Admin.ReadTokenFile, cfg.Admin.TLSCertFile, cfg.Admin.TLSKeyFile, cfg.Admin.TLSClientCAFile} {
 		add(path)
 	}
+	for c, i := range levelsWithProvider(cfg) {
+		for _, path := range []string{c.Levels[i].Discover.TokenFile, c.Levels[i].Discover.TLS.CAFile, c.Levels[i].Discover.TLS.CertFile, c.Levels[i].Discover.TLS.KeyFile} {
+			add(path)
+		}
+	}
 	for i := range cfg.Clusters {
 		for _, check := range cfg.Clusters[i].Checks {
 			add(check.Password.File)

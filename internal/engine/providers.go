@@ -33,7 +33,7 @@ type provider struct {
 	of          string // identifies the source, without its secrets
 
 	source  discovery.Provider
-	watcher *discovery.Watcher // set by the commit that creates the provider
+	watcher *discovery.Watcher // nil until the first question
 
 	mu sync.Mutex // guards what follows
 	answerState
@@ -132,7 +132,7 @@ func levelsWithProvider(cfg *conf.Config) func(yield func(*conf.Cluster, int) bo
 const maxFirstAnswer = lookupTimeout
 
 // prepareProviders sets the providers of the next configuration: running ones, if they stay the same, and others. It asks
-// the others if they have no answer of an earlier process or version, and at the start always.
+// the others if they have no answer of an earlier process or version. At the start, Start asks them all (firstAnswers).
 func (r *reload) prepareProviders(cfg *conf.Config) error {
 	r.next.providers = map[levelID]*provider{}
 	var errs conf.Errors
@@ -172,8 +172,28 @@ func (r *reload) prepareProviders(cfg *conf.Config) error {
 	if len(errs) > 0 {
 		return r.next.file.SortErrors(errs)
 	}
+	if r.old.cfg == nil && r.e.oldProcess == nil {
+		r.unasked = fresh
+		return nil
+	}
 	r.askFirst(fresh)
 	return nil
+}
+
+// firstAnswers asks the providers of the first configuration, puts their answers in force, and lets the listeners accept clients,
+// which have waited in the kernel. Programs and files of providers are used as runtime.user, so that comes after its change.
+func (r *reload) firstAnswers() {
+	if len(r.unasked) == 0 {
+		return
+	}
+	r.askFirst(r.unasked)
+	for _, p := range r.unasked {
+		r.e.watch(p)
+	}
+	r.e.logIfFailed("cannot apply the servers that providers have found", r.e.applyProvided(false))
+	for _, ln := range r.unstarted {
+		ln.Start()
+	}
 }
 
 // askFirst asks providers for their first answers, all at the same time.
@@ -375,10 +395,9 @@ func (r *reload) commitProviders() {
 		return
 	}
 	for _, p := range r.startProviders {
-		p.watcher = discovery.Start(discovery.Options{
-			Provider: p.source, Interval: p.spec.Interval, Timeout: p.spec.Timeout, Asked: p.asked,
-			Publish: func(result discovery.Result) { r.e.publishAnswer(p, result) },
-		})
+		if !slices.Contains(r.unasked, p) {
+			r.e.watch(p)
+		}
 	}
 	for id, p := range r.old.providers {
 		if r.next.providers[id] != p && p.watcher != nil {
@@ -388,6 +407,14 @@ func (r *reload) commitProviders() {
 	if len(r.next.providers) > 0 {
 		notify(r.e.membersChanged)
 	}
+}
+
+// watch starts the watcher of a provider.
+func (e *Engine) watch(p *provider) {
+	p.watcher = discovery.Start(discovery.Options{
+		Provider: p.source, Interval: p.spec.Interval, Timeout: p.spec.Timeout, Asked: p.asked,
+		Publish: func(result discovery.Result) { e.publishAnswer(p, result) },
+	})
 }
 
 // closeProviders ends all providers and waits for them.

@@ -38,6 +38,8 @@ type reload struct {
 	startTopologies func()                      // set by commitTopologies
 	keepProviders   bool                        // the running providers are used again, without reading their files
 	startProviders  []*provider                 // new ones
+	unasked         []*provider                 // of the first configuration, without an answer
+	unstarted       []*l4.Listener              // of the first configuration, while there are unasked providers
 	ownHosts        map[string]time.Duration    // host names of the configuration without providers; nil = all
 
 	savedTopologies map[string]*state.Topology  // of an earlier process, by cluster

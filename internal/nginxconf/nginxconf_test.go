@@ -46,13 +46,13 @@ func TestParse(t *testing.T) {
 
 func TestParseErrors(t *testing.T) {
 	for text, want := range map[string]string{
-		"a":                      "f:1: directive a is not ended by ; or a block",
+		"a":                      "f:1: a directive is not ended by ; or a block",
 		"a {\nb;":                "f:2: a block is not closed",
 		"a;\n}":                  "f:2: unexpected }",
 		";":                      "f:1: unexpected ;",
 		"{}":                     "f:1: unexpected {",
 		"a \"b\n":                `f:1: a quotation that begins with " has no end`,
-		"a {\nb }":               "f:2: directive b is not ended by ; or a block",
+		"a {\nb }":               "f:2: a directive is not ended by ; or a block",
 		"x_by_lua_block {\n{ }":  "f:1: a block is not closed",
 		strings.Repeat("a{", 40): "f:1: blocks are nested more than 32 deep",
 	} {
@@ -108,4 +108,18 @@ func FuzzParse(f *testing.F) {
 		}
 		visit(list)
 	})
+}
+
+// A file that is no configuration, such as a token, is not shown in the error.
+func TestErrorsDoNotShowOtherFiles(t *testing.T) {
+	dir := t.TempDir()
+	token := filepath.Join(dir, "token")
+	require.NoError(t, os.WriteFile(token, []byte("65e9272a5b7c\n"), 0o600))
+	main := filepath.Join(dir, "nginx.conf")
+	require.NoError(t, os.WriteFile(main, []byte("stream { include token; }"), 0o600))
+	_, err := ReadFile(main)
+	require.EqualError(t, err, main+":1: "+token+":1: a directive is not ended by ; or a block")
+	require.NoError(t, os.WriteFile(main, []byte("stream { include /proc/kmsg; }"), 0o600))
+	_, err = ReadFile(main)
+	require.EqualError(t, err, main+":1: open /proc/kmsg: not a regular file")
 }

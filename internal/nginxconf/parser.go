@@ -64,7 +64,8 @@ func (p *parser) block(depth int) ([]*Directive, error) {
 		case kind == tokenClose && depth == 0:
 			return nil, p.errorf(line, "unexpected }")
 		case d != nil:
-			return nil, p.errorf(d.Line, "directive %s is not ended by ; or a block", d.Name)
+			// Its name is not shown: the text may be no configuration, and hold a secret.
+			return nil, p.errorf(d.Line, "a directive is not ended by ; or a block")
 		case kind == tokenEnd && depth > 0:
 			return nil, p.errorf(line, "a block is not closed")
 		default:

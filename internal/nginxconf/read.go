@@ -3,12 +3,11 @@
 package nginxconf
 
 import (
-	"errors"
 	"fmt"
-	"io/fs"
-	"os"
 	"path/filepath"
 	"strings"
+
+	"weir/conf"
 )
 
 // Directive is a directive: a name, its arguments, and the directives of its block.
@@ -73,22 +72,11 @@ func (r *reader) file(path string, depth int) ([]*Directive, error) {
 	if depth > maxDepth {
 		return nil, fmt.Errorf("%s: includes are nested more than %d deep", path, maxDepth)
 	}
-	info, err := os.Stat(path)
-	switch {
-	case err != nil:
-		return nil, err
-	case !info.Mode().IsRegular():
-		return nil, &fs.PathError{Op: "read", Path: path, Err: errors.New("not a regular file")}
-	case info.Size() > int64(r.left):
-		return nil, fmt.Errorf("%s: the configuration is longer than %d bytes", path, maxBytes)
-	}
-	text, err := os.ReadFile(path)
+	text, err := conf.ReadFile(path, int64(r.left))
 	if err != nil {
 		return nil, err
 	}
-	if r.left -= len(text); r.left < 0 {
-		return nil, fmt.Errorf("%s: the configuration is longer than %d bytes", path, maxBytes)
-	}
+	r.left -= len(text)
 	list, err := Parse(path, string(text))
 	if err != nil {
 		return nil, err

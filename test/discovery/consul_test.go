@@ -30,6 +30,7 @@ type consul struct {
 	queries   []url.Values
 	token     string
 	path      string
+	impatient bool // a blocking query is answered at once
 }
 
 func newConsul(t *testing.T) *consul {
@@ -62,7 +63,7 @@ func (c *consul) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	c.mu.Lock()
 	c.queries = append(c.queries, q)
 	c.token, c.path = r.Header.Get("X-Consul-Token"), r.URL.Path
-	changed, same := c.changed, q.Get("index") == strconv.Itoa(c.index)
+	changed, same := c.changed, q.Get("index") == strconv.Itoa(c.index) && !c.impatient
 	c.mu.Unlock()
 	if same {
 		wait, err := time.ParseDuration(q.Get("wait"))
@@ -140,4 +141,21 @@ func TestConsulFails(t *testing.T) {
 	c.mu.Unlock()
 	c.set(200, instance(hosts["A"], 1, false, "passing"))
 	waitServers(a, addresses(hosts, "A")...)
+}
+
+// A Consul, or a proxy before it, that answers blocking queries at once is not asked without a pause.
+func TestConsulThatDoesNotBlockIsNotFlooded(t *testing.T) {
+	t.Parallel()
+	c := newConsul(t)
+	c.impatient = true
+	c.set(200, instance(weirtest.StartLetters(t, "A")["A"], 1, false, "passing"))
+	at, err := url.Parse(c.URL)
+	require.NoError(t, err)
+	began := time.Now()
+	w, listen, _ := weirtest.ServeAPI(t, found(fmt.Sprintf("type = \"consul\"\naddress = %q\nservice = \"db\"\ninterval = \"1h\"\n", at.Host)))
+	w.Baseline = nil // a query may be open
+	require.Equal(t, "A", weirtest.ReadSessions(t, listen, 1))
+	queries := func() int { c.mu.Lock(); defer c.mu.Unlock(); return len(c.queries) }
+	nettest.Wait(t, 20*time.Second, "six queries", func() bool { return queries() >= 6 })
+	require.LessOrEqual(t, queries(), 2+int(time.Since(began)/(200*time.Millisecond)))
 }
