@@ -189,3 +189,43 @@ func TestPacedSessionsUseLittleCPU(t *testing.T) {
 	t.Logf("%d sessions: %v of CPU time in %v", sessions, used, took)
 	require.Less(t, used, took/5)
 }
+
+// Each of a hundred sessions gets its rate within 5 % over a second and a half, after the burst, and the loops do not spin. On a
+// machine with other work only the limit is exact: a campaign requires both bounds.
+func TestRatesOfManySessions(t *testing.T) {
+	t.Parallel()
+	const sessions, rate, burst = 100, 200_000, 64 << 10
+	host := nettest.Start(t, func(_ context.Context, c *net.TCPConn) { io.Copy(c, nettest.Pattern(5)) })
+	w, addr := weirtest.Serve(t, weirtest.Config{Listener: fmt.Sprintf("max_rate_down = %d", rate), Levels: weirtest.OneLevel(host.Addr())})
+	cpu, began := w.Process().CPUTime(t), time.Now()
+	rates := make(chan float64, sessions)
+	for range sessions {
+		from := time.Now()
+		c := nettest.Dial(t, addr)
+		go func() {
+			defer nettest.Abort(c)
+			n, buf := 0, make([]byte, 256<<10)
+			for time.Since(from) < 1500*time.Millisecond {
+				got, err := c.Read(buf)
+				if n += got; err != nil {
+					rates <- 0
+					return
+				}
+			}
+			rates <- float64(n-burst) / time.Since(from).Seconds() / rate
+		}()
+	}
+	least, most := 2.0, 0.0
+	for range sessions {
+		r := <-rates
+		least, most = min(least, r), max(most, r)
+	}
+	used, took := w.Process().CPUTime(t)-cpu, time.Since(began)
+	t.Logf("%d sessions: %.3f to %.3f of the rate, %v of CPU time in %v", sessions, least, most, used, took)
+	require.Less(t, used, took/2)
+	require.LessOrEqual(t, most, 1.001)
+	if weirtest.Campaign() {
+		require.Greater(t, least, 0.95)
+	}
+	require.Positive(t, least)
+}
