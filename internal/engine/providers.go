@@ -52,6 +52,7 @@ type answerState struct {
 	keptEmpty  time.Time // since when empty answers are ignored; zero = they are not
 
 	err      string // of the last question; "" = it was answered
+	unusable string // why the answer after this one was not used; "" = there was none
 	failedAt time.Time
 	next     time.Time
 	asked    *discovery.Result // by the reload that created the provider; nil after its start
@@ -287,6 +288,9 @@ func (p *provider) accept(r *discovery.Result) (changed bool) {
 	p.questions++
 	p.next = r.Next
 	switch {
+	case errors.Is(r.Err, discovery.ErrUnchanged) && p.unusable != "":
+		p.failures, p.err = p.failures+1, p.unusable
+		return false
 	case errors.Is(r.Err, discovery.ErrUnchanged):
 		p.err, p.answeredAt = "", r.At
 		return false
@@ -302,19 +306,17 @@ func (p *provider) accept(r *discovery.Result) (changed bool) {
 	p.bad, p.badN, p.dropped = slices.Clone(r.Answer.Bad), r.Answer.BadN, r.Answer.Dropped
 	p.parse(r.Answer.Entries)
 	if len(p.servers) == 0 && p.badN > 0 {
-		p.answerState = before
-		p.bad, p.badN, p.failures = slices.Clone(r.Answer.Bad), max(r.Answer.BadN, 1), p.failures+1
-		p.parse(r.Answer.Entries) // for the reasons
 		bad, badN := p.bad, p.badN
-		p.entries, p.servers = before.entries, before.servers
-		p.bad, p.badN = bad, badN
+		p.answerState = before
+		p.bad, p.badN, p.failures = bad, badN, p.failures+1
 		if p.err == "" {
 			p.failedAt = r.At
 		}
-		p.err = fmt.Sprintf("none of %d entries can be used, the first one %q: %s", p.badN, p.bad[0].Entry, p.bad[0].Reason)
+		p.unusable = fmt.Sprintf("none of %d entries can be used, the first one %q: %s", p.badN, p.bad[0].Entry, p.bad[0].Reason)
+		p.err = p.unusable
 		return false
 	}
-	p.err, p.answeredAt, p.saved = "", r.At, false
+	p.err, p.unusable, p.answeredAt, p.saved = "", "", r.At, false
 	if len(p.servers) == 0 && len(before.servers) > 0 && p.spec.KeepOnEmpty {
 		p.entries, p.servers = before.entries, before.servers
 		if p.keptEmpty.IsZero() {
