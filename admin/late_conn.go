@@ -54,13 +54,17 @@ func (c *lateConn) CloseWrite() error {
 	return nil
 }
 
+// SyscallConn returns the socket.
+func (c *lateConn) SyscallConn() (syscall.RawConn, error) {
+	if raw, ok := c.Conn.(syscall.Conn); ok {
+		return raw.SyscallConn()
+	}
+	return nil, errors.ErrUnsupported
+}
+
 // receive receives what has arrived, without waiting.
 func (c *lateConn) receive(p []byte, flags int) (n int, err error) {
-	raw, ok := c.Conn.(syscall.Conn)
-	if !ok {
-		return 0, errors.ErrUnsupported
-	}
-	socket, err := raw.SyscallConn()
+	socket, err := c.SyscallConn()
 	if err != nil {
 		return 0, err
 	}
