@@ -225,12 +225,16 @@ func (r *reload) serverAddresses(ln *conf.Listener) l4.ServerAddresses {
 
 // setCluster sets what the settings of a session take from its cluster. levels are the indexes of those to try; nil = all.
 func (r *reload) setCluster(s *l4.Settings, cluster string, levels []int) {
-	c := r.next.cfg.Cluster(cluster)
-	s.Cluster, s.ClusterName, s.LevelNames, s.Hash = r.next.clusters[c.Name], c.Name, map[int]string{}, hashKey(c)
+	r.e.setCluster(s, r.next, cluster, levels)
+}
+
+func (e *Engine) setCluster(s *l4.Settings, of *runningState, cluster string, levels []int) {
+	c := of.cfg.Cluster(cluster)
+	s.Cluster, s.ClusterName, s.LevelNames, s.Hash = of.clusters[c.Name], c.Name, map[int]string{}, hashKey(c)
 	s.ConnectTimeout, s.TryTimeout, s.QueueTimeout, s.HoldTimeout = c.ConnectTimeout, c.TryTimeout, c.QueueTimeout, c.HoldTimeout
 	s.Greeting, s.GreetingTimeout = map[string]l4.Greeting{"mysql": l4.GreetingMySQL, "redis": l4.GreetingRedis}[c.Greeting], cmp.Or(c.GreetingTimeout, c.ConnectTimeout)
 	s.ServerIdle = c.ServerIdleTimeout
-	s.MaxAge, s.AgeJitter, s.Closer = c.MaxSessionAge, c.MaxSessionAgeJitter, r.e.closings.closer(c.Name)
+	s.MaxAge, s.AgeJitter, s.Closer = c.MaxSessionAge, c.MaxSessionAgeJitter, e.closings.closer(c.Name)
 	if typ, ok := c.ProxyTLV(); ok {
 		s.HashTLV, s.HashSubtype = typ, 0
 		if subtype, has := c.HashSubtype(); has {
@@ -238,10 +242,10 @@ func (r *reload) setCluster(s *l4.Settings, cluster string, levels []int) {
 		}
 	}
 	for _, i := range levels {
-		s.Levels = append(s.Levels, r.e.levels.key(c.Name, c.Levels[i].Name, i))
+		s.Levels = append(s.Levels, e.levels.key(c.Name, c.Levels[i].Name, i))
 	}
 	for i, level := range c.Levels {
-		s.LevelNames[r.e.levels.key(c.Name, level.Name, i)] = c.LevelName(i)
+		s.LevelNames[e.levels.key(c.Name, level.Name, i)] = c.LevelName(i)
 	}
 }
 

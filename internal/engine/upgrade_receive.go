@@ -222,7 +222,13 @@ func (d *departedObjects) bind(at l4.Binding, ln *l4.Listener, set *l4.Settings)
 	}
 	if b.Set.Cluster != b.Cluster { // the listener has left, or has another cluster now
 		set := *b.Set
-		set.Cluster, set.ClusterName, set.LevelNames = b.Cluster, at.Cluster, nil
+		set.Levels = nil
+		if running := d.engine.running.Load(); running.cfg.Cluster(at.Cluster) != nil {
+			d.engine.setCluster(&set, running, at.Cluster, nil)
+		} else {
+			set.MaxAge, set.Closer, set.LevelNames = 0, nil, nil
+		}
+		set.Cluster, set.ClusterName = b.Cluster, at.Cluster
 		b.Set = &set
 	}
 	b.Level = b.Set.LevelKey(at.Level)

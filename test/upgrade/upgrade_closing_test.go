@@ -2,6 +2,7 @@ package upgrade_test
 
 import (
 	"context"
+	"fmt"
 	"net"
 	"testing"
 	"time"
@@ -78,4 +79,28 @@ func TestGentleRemovalContinuesInNewProcess(t *testing.T) {
 			w.Baseline = nil // a listener has left
 		})
 	}
+}
+
+// A session of a listener that has another cluster now keeps the age limit of its own cluster, and gets none of the other one.
+func TestUpgradeKeepsAgeLimitOfOwnCluster(t *testing.T) {
+	t.Parallel()
+	echo := nettest.Start(t, nettest.Echo)
+	old, young := nettest.Reserve(t), nettest.Reserve(t)
+	const aged = "max_session_age = \"3s\"\nclose_quiet = \"10ms\"\n"
+	config := func(of, ofYoung string) string {
+		return "[admin]\nlisten = \"\"\n[log]\nformat = \"json\"\nsessions = \"all\"\n" +
+			fmt.Sprintf("[[listener]]\nname = \"old\"\naddress = %q\ncluster = %q\n[[listener]]\nname = \"young\"\naddress = %q\ncluster = %q\n", old, of, young, ofYoung) +
+			fmt.Sprintf("[cluster.aged]\n%s[[cluster.aged.level]]\nservers = [%q]\n[cluster.ageless]\n[[cluster.ageless.level]]\nservers = [%q]\n", aged, echo.Addr(), echo.Addr())
+	}
+	w := weirtest.Options{Program: weirtest.CopyProgram(t)}.Start(t, config("aged", "ageless"))
+	w.Baseline = nil
+	of, ofYoung := nettest.Dial(t, old), nettest.Dial(t, young)
+	require.NoError(t, weirtest.PingPong(of))
+	require.NoError(t, weirtest.PingPong(ofYoung))
+	w.Reload(config("ageless", "aged"))
+	w.Upgrade()
+	w.WaitRecord(weirtest.Bound(20*time.Second), "the end by age", func(r weirtest.Record) bool {
+		return r.Text("listener") == "old" && r.Text("reason") == "cut_age"
+	})
+	require.NoError(t, weirtest.PingPong(ofYoung))
 }
