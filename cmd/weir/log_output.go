@@ -47,6 +47,41 @@ type logDestination struct {
 	io.Writer
 	file *os.File // nil for standard error
 	path string
+	pipe bool
+}
+
+// atomicSize is how many bytes a pipe takes in one piece (PIPE_BUF).
+const atomicSize = 4096
+
+// Write writes lines, and returns how many bytes of whole writes were taken. A pipe gets whole lines in pieces that it takes at
+// once: in an upgrade, two processes write to it.
+func (d *logDestination) Write(lines []byte) (n int, err error) {
+	for d.pipe && len(lines)-n > atomicSize {
+		end := bytes.LastIndexByte(lines[n:n+atomicSize], '\n') + 1
+		if end == 0 { // a longer line
+			end = bytes.IndexByte(lines[n:], '\n') + 1
+		}
+		if end == 0 {
+			break
+		}
+		if _, err = d.Writer.Write(lines[n : n+end]); err != nil {
+			return n, err
+		}
+		n += end
+	}
+	if _, err = d.Writer.Write(lines[n:]); err != nil {
+		return n, err
+	}
+	return len(lines), nil
+}
+
+func isPipe(w io.Writer) bool {
+	f, ok := w.(*os.File)
+	if !ok {
+		return false
+	}
+	info, err := f.Stat()
+	return err == nil && info.Mode()&fs.ModeNamedPipe != 0
 }
 
 func (d *logDestination) close() {
@@ -99,9 +134,11 @@ func (o *logOutput) run() {
 		// Other errors are ignored: there is no place to report them.
 		for {
 			to := o.destination.Load()
-			if _, err := to.Write(lines); !errors.Is(err, os.ErrClosed) || to == o.destination.Load() {
+			n, err := to.Write(lines)
+			if !errors.Is(err, os.ErrClosed) || to == o.destination.Load() {
 				break
 			}
+			lines = lines[n:]
 		}
 		o.queued.Add(-size)
 	}
@@ -128,13 +165,13 @@ func (o *logOutput) prepare(spec conf.Log) (*logChange, error) {
 // open opens a log file, or standard error if path is empty. A pipe must have a reader: open does not wait for one.
 func (o *logOutput) open(path string) (*logDestination, error) {
 	if path == "" {
-		return &logDestination{Writer: o.stderr}, nil
+		return &logDestination{Writer: o.stderr, pipe: isPipe(o.stderr)}, nil
 	}
 	f, err := direntry.OpenFile(path, os.O_CREATE|os.O_APPEND|os.O_WRONLY|syscall.O_NONBLOCK, 0o640)
 	if err != nil {
 		return nil, err
 	}
-	return &logDestination{Writer: f, file: f, path: path}, nil
+	return &logDestination{Writer: f, file: f, path: path, pipe: isPipe(f)}, nil
 }
 
 // checkLogFile returns the error with which open would fail. It creates nothing and opens no pipe, whose reader would

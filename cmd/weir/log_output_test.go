@@ -51,3 +51,42 @@ func TestLogChangeWhileOldFileIsBlocked(t *testing.T) {
 	}
 	require.Equal(t, []int{len(full) - 1, len("second"), len("third")}, got)
 }
+
+// pieces records what is written.
+type pieces [][]byte
+
+func (p *pieces) Write(b []byte) (int, error) {
+	*p = append(*p, bytes.Clone(b))
+	return len(b), nil
+}
+
+// Lines of two processes at one pipe are not mixed: each write is of whole lines, and of at most as many bytes as a pipe takes at
+// once unless one line is longer.
+func TestPipeGetsWholeLines(t *testing.T) {
+	var text []byte
+	for n := range 400 {
+		text = append(append(text, bytes.Repeat([]byte{'a' + byte(n%26)}, n)...), '\n')
+	}
+	text = append(append(text, bytes.Repeat([]byte("l"), 3*atomicSize)...), "\nlast\nwithout an end"...)
+	var got pieces
+	n, err := (&logDestination{Writer: &got, pipe: true}).Write(text)
+	require.NoError(t, err)
+	require.Equal(t, len(text), n)
+	require.Equal(t, text, bytes.Join(got, nil))
+	require.Greater(t, len(got), 20)
+	for i, piece := range got[:len(got)-1] {
+		require.True(t, bytes.HasSuffix(piece, []byte("\n")), i)
+		require.True(t, len(piece) <= atomicSize || bytes.Count(piece, []byte("\n")) == 1, i)
+	}
+	got = nil
+	_, err = (&logDestination{Writer: &got}).Write(text)
+	require.NoError(t, err)
+	require.Len(t, got, 1)
+
+	r, w, err := os.Pipe()
+	require.NoError(t, err)
+	defer r.Close()
+	defer w.Close()
+	require.True(t, isPipe(w))
+	require.False(t, isPipe(&got))
+}
