@@ -6,6 +6,7 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"encoding/json"
+	"fmt"
 	"io"
 	"log/slog"
 	"net"
@@ -441,6 +442,35 @@ func TestCloseDoesNotWaitForIdleClients(t *testing.T) {
 	began := time.Now()
 	s.Close()
 	require.Less(t, nettest.Elapsed(began), closePatience*3/4)
+}
+
+// A client that has connected while the API closes, at an upgrade for example, is answered: it cannot know.
+func TestCloseAnswersClientThatHasJustConnected(t *testing.T) {
+	answered := 0
+	for range 20 {
+		at := unixAddress(filepath.Join(t.TempDir(), "a.sock"))
+		s := startServer(t, newFakeWeir(), conf.Admin{Listen: []conf.Address{at}, Explicit: true})
+		l := s.listeners[at.String()]
+		c, err := net.Dial("unix", at.Path)
+		require.NoError(t, err)
+		defer c.Close()
+		nettest.Wait(t, 5*time.Second, "the client", func() bool {
+			l.limited.mu.Lock()
+			defer l.limited.mu.Unlock()
+			return l.limited.count == 1
+		})
+		closed := make(chan struct{})
+		go func() { s.Close(); close(closed) }()
+		<-l.limited.done
+		fmt.Fprint(c, "GET /healthz HTTP/1.1\r\nHost: weir\r\n\r\n")
+		c.SetReadDeadline(time.Now().Add(5 * time.Second))
+		text, _ := io.ReadAll(c)
+		<-closed
+		if strings.HasPrefix(string(text), "HTTP/1.1 200 ") {
+			answered++
+		}
+	}
+	require.GreaterOrEqual(t, answered, 15) // a stall of the test leaves a client without its time
 }
 
 func TestStreamLimit(t *testing.T) {

@@ -148,15 +148,34 @@ func (b *limitedListener) signal() {
 
 // closeIdle closes the connections that do not work.
 func (b *limitedListener) closeIdle() {
-	b.mu.Lock()
-	var idle []*limitedConn
-	for _, l := range []*list.List{b.answered, b.fresh} {
-		for e := l.Front(); e != nil; e = e.Next() {
-			idle = append(idle, e.Value.(*limitedConn))
+	b.closeClients(b.answered)
+	b.closeClients(b.fresh)
+}
+
+// drain closes the clients that have been answered, and gives those that have just connected their time to send a request: they
+// cannot know that the listener is being closed.
+func (b *limitedListener) drain() {
+	for range graceTicks {
+		b.closeClients(b.answered)
+		b.mu.Lock()
+		none := b.fresh.Len() == 0
+		b.mu.Unlock()
+		if none {
+			return
 		}
+		time.Sleep(graceTick)
+	}
+	b.closeIdle()
+}
+
+func (b *limitedListener) closeClients(list *list.List) {
+	b.mu.Lock()
+	var clients []*limitedConn
+	for e := list.Front(); e != nil; e = e.Next() {
+		clients = append(clients, e.Value.(*limitedConn))
 	}
 	b.mu.Unlock()
-	for _, c := range idle {
+	for _, c := range clients {
 		c.Close()
 	}
 }

@@ -201,9 +201,10 @@ func (l *apiListener) stopListening() {
 	l.remove = func() {} // another process may have the file by the time of close
 }
 
-// close waits up to closePatience for current requests. It closes idle connections at once.
+// close stops accepting and waits up to closePatience for current requests, and for the first ones of new clients.
 func (l *apiListener) close() {
-	l.limited.closeIdle()
+	l.limited.Close()
+	l.limited.drain()
 	ctx, cancel := context.WithTimeout(context.Background(), closePatience)
 	defer cancel()
 	if l.server.Shutdown(ctx) != nil {

@@ -1,10 +1,12 @@
 package tcp_test
 
 import (
+	"errors"
 	"fmt"
 	"net"
 	"slices"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -106,9 +108,15 @@ func TestHashOnClientAddressAndPort(t *testing.T) {
 				_, port, _ := strings.Cut(nettest.ReserveOn(t, "127.1.9.9"), ":")
 				told := func(addr string) string {
 					d := net.Dialer{LocalAddr: tcpAddr(t, "127.1.9.9:"+port)}
-					c, err := d.Dial("tcp", addr)
+					var c net.Conn
+					var err error
+					// The port is free again when the kernel has ended the last connection, which a poller that looks at it delays.
+					nettest.Wait(t, 5*time.Second, "the client's port", func() bool {
+						c, err = d.Dial("tcp", addr)
+						return !errors.Is(err, syscall.EADDRINUSE)
+					})
 					require.NoError(t, err)
-					defer nettest.Abort(c.(*net.TCPConn)) // the port is free again at once
+					defer nettest.Abort(c.(*net.TCPConn))
 					data, _ := nettest.ReadToEnd(c, 5*time.Second)
 					return string(data)
 				}
