@@ -51,6 +51,10 @@ func (w *randomConfig) writeListener(b *strings.Builder, l *listener) {
 	}
 	fmt.Fprintf(b, "max_sessions = %d\nmax_sessions_per_source = %d\nmax_session_rate = %d\nmax_session_rate_per_source = %d\nsource_prefix_v6 = %d\nwhen_full = %q\n",
 		l.maxSessions, l.perSource, l.rate, l.ratePerSource, l.prefix, full)
+	fmt.Fprintf(b, "max_rate_up = %d\nmax_rate_down = %d\n", l.rateUp, l.rateDown)
+	if !l.onUnix() {
+		fmt.Fprintf(b, "fast_open = %d\n", l.fastOpen)
+	}
 	for i := range l.routes {
 		w.writeRoute(b, &l.routes[i])
 	}

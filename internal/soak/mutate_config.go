@@ -11,7 +11,7 @@ import (
 // mutate makes one change and returns what it changed.
 func (w *randomConfig) mutate(r *rand.Rand) string {
 	c := &w.clusters[r.IntN(len(w.clusters))]
-	switch r.IntN(23) {
+	switch r.IntN(24) {
 	case 0, 1:
 		level := c.levels[r.IntN(2)]
 		if len(level) == 0 {
@@ -103,12 +103,22 @@ func (w *randomConfig) mutate(r *rand.Rand) string {
 			}
 		}
 		return "stop_delay and unix_mode"
+	case 22:
+		l := &w.listeners[r.IntN(len(w.listeners))]
+		l.rateUp, l.rateDown, l.fastOpen = 0, 0, r.IntN(2)*100
+		if r.IntN(2) == 0 {
+			l.rateUp, l.rateDown = leastRate<<r.IntN(6), leastRate<<r.IntN(6)
+		}
+		return "limits of the rate"
 	default:
 		c.closeOnDown = r.IntN(2) == 0
 		c.interval = []int{0, 100, 200, 500}[r.IntN(4)]
 		return "checks"
 	}
 }
+
+// leastRate is the lowest limit of a session's rate, in bytes per second: the longest stream passes in five seconds.
+const leastRate = maxStream / 5
 
 // limit sets a random limit, or none.
 func (l *listener) limit(r *rand.Rand) {

@@ -94,6 +94,9 @@ type listener struct {
 	wait          bool // when_full
 	routes        []route
 	mode          int // unix_mode
+	rateUp        int // max_rate_up
+	rateDown      int // max_rate_down
+	fastOpen      int // fast_open
 }
 
 // onUnix reports whether the listener is a unix socket.
