@@ -12,6 +12,9 @@ var closedGently = map[string]bool{"cut_age": true, "cut_failback": true, "cut_r
 func (j *verifier) explains(p *clientResult, r *record) bool {
 	log, s := j.faultLog, &p.script
 	until := j.handledUntil(p)
+	if r.Time.After(until) {
+		until = r.Time
+	}
 	done := func(from time.Time, faults ...fault) bool { return log.any(from, until, []string{r.Server}, faults...) }
 	inCluster := func(faults ...fault) bool {
 		return log.any(log.before(p.begun, recoveryTime), until, []string{r.Cluster}, faults...)

@@ -117,8 +117,8 @@ func (w *randomConfig) mutate(r *rand.Rand) string {
 	}
 }
 
-// leastRate is the lowest limit of a session's rate, in bytes per second: the longest stream passes in five seconds.
-const leastRate = maxStream / 5
+// leastRate is the lowest limit of a session's rate, in bytes per second: the longest stream passes in one second.
+const leastRate = maxStream
 
 // limit sets a random limit, or none.
 func (l *listener) limit(r *rand.Rand) {

@@ -114,8 +114,12 @@ func (j *verifier) verify(p *clientResult, r *record, v serverResult, serverDone
 	if p.server >= 0 && j.servers[p.server].name != r.Server {
 		return "served by " + j.servers[p.server].name
 	}
+	ended := p.ended
+	if r.Time.After(ended) { // weir was still sending what the client had written
+		ended = r.Time
+	}
 	done := func(from time.Time, faults ...fault) bool {
-		return j.faultLog.any(from, j.faultLog.after(p.ended, tolerance), []string{r.Server}, faults...)
+		return j.faultLog.any(from, j.faultLog.after(ended, tolerance), []string{r.Server}, faults...)
 	}
 	if (p.outcome == outcomeEarly || p.outcome == outcomeReset && p.onUnix) && j.childServers[r.Server] && done(p.begun, killed) {
 		return "" // its kernel has closed the connections

@@ -158,6 +158,7 @@ func (p *weirProcess) upgrade() error {
 			return fmt.Errorf("process %d still runs 20 s after its upgrade", old)
 		}
 	}
+	p.http.CloseIdleConnections() // the old process has closed its own, and this one may not have noticed
 	return nil
 }
 
