@@ -5,7 +5,7 @@ export GOFLAGS = -buildvcs=false
 STATICCHECK = go tool -modfile=internal/tools/go.mod staticcheck
 GOVULNCHECK = go tool -modfile=internal/tools/go.mod govulncheck
 
-.PHONY: build test check deps vulncheck fuzz headers soak bench demo deb lintian clean campaign
+.PHONY: build test check deps vulncheck fuzz headers instances soak bench demo deb lintian clean campaign
 
 build:
 	CGO_ENABLED=0 go build -trimpath -o bin/weir ./cmd/weir
@@ -44,6 +44,10 @@ fuzz:
 # Compares ten million random PROXY headers with another implementation; takes about ten minutes.
 headers:
 	go test ./internal/proxy -run TestGenerated -headers 10000000 -timeout 1h -v
+
+# Lets 64 instances choose among 10,000 servers whose states they learn at different times; takes about half a minute.
+instances:
+	go test ./balance -run TestInstancesChooseSameServer -instances 64 -v
 
 # Runs all features together for MINUTES and accounts for every session; see internal/soak. SEED repeats a run's decisions.
 MINUTES = 10

@@ -3,6 +3,7 @@ package topology
 import (
 	"maps"
 	"math/rand/v2"
+	"slices"
 	"strconv"
 	"testing"
 
@@ -249,4 +250,29 @@ func FuzzGaleraFacts(f *testing.F) {
 			t.Fatalf("index %s of %d", strconv.Itoa(facts.index), facts.view.size)
 		}
 	})
+}
+
+// Instances that ask the same nodes in different orders, and come from different decisions, choose the same node for writers as
+// soon as the nodes agree about their membership.
+func TestInstancesChooseSameGaleraWriter(t *testing.T) {
+	r := rand.New(rand.NewPCG(64, 1))
+	for range 200 {
+		size := 1 + r.IntN(7)
+		var nodes []sqlNode
+		for i, index := range r.Perm(size) {
+			n := member("node"+strconv.Itoa(i), uuidA, 3, size, index)
+			if r.IntN(4) == 0 {
+				n = excludedNode(n.address, "it is a donor")
+			}
+			nodes = append(nodes, n)
+		}
+		writers := map[string]bool{}
+		for range 64 {
+			own := slices.Clone(nodes)
+			r.Shuffle(size, func(i, j int) { own[i], own[j] = own[j], own[i] })
+			d := decideGalera(own, nodes[r.IntN(size)].address, false, true)
+			writers[d.primary] = true
+		}
+		require.Len(t, writers, 1, "%v", nodes)
+	}
 }
