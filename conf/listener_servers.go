@@ -98,6 +98,10 @@ func (d *decoder) validateServers(all *draft) {
 				at = c.node.Get("send_proxy")
 			}
 		}
-		d.errorAt(at, "%s (%s)%s", e.text, line(l.node.Get(e.listenerKey), at), e.rest)
+		of := l.node.Get(e.listenerKey)
+		if e.listenerKey == "cluster" {
+			of = l.clusterReference(c.Name)
+		}
+		d.errorAt(at, "%s (%s)%s", e.text, line(of, at), e.rest)
 	}
 }

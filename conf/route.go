@@ -285,12 +285,35 @@ func (d *decoder) linkRoutes(all *draft, l *listenerDraft, clusters map[string]*
 			if clusters[name] != nil || d.incomplete || all.suggested(d, "cluster") {
 				continue
 			}
-			at := r.node.Get("cluster")
-			if split := r.node.Get("split"); split != nil && split.Get(name) != nil {
-				d.errorAtKey(split.Get(name), "listener %s: cluster %q not defined%s", l.Name, name, suggest(d, name, clusters))
-				continue
+			at := r.clusterReference(name)
+			if at.Parent == r.node {
+				d.errorAt(at, "listener %s: cluster %q not defined%s", l.Name, name, suggest(d, name, clusters))
+			} else {
+				d.errorAtKey(at, "listener %s: cluster %q not defined%s", l.Name, name, suggest(d, name, clusters))
 			}
-			d.errorAt(at, "listener %s: cluster %q not defined%s", l.Name, name, suggest(d, name, clusters))
 		}
 	}
+}
+
+// clusterReference returns the node that names a cluster that the route may choose.
+func (r *routeDraft) clusterReference(name string) *tree.Node {
+	if split := r.node.Get("split"); split != nil && split.Get(name) != nil {
+		return split.Get(name)
+	}
+	return r.node.Get("cluster")
+}
+
+// clusterReference returns the first node that names a cluster that the listener may choose.
+func (l *listenerDraft) clusterReference(name string) *tree.Node {
+	if l.Cluster == name {
+		return l.node.Get("cluster")
+	}
+	for i := range l.routes {
+		for own := range l.routes[i].Clusters() {
+			if own == name {
+				return l.routes[i].clusterReference(name)
+			}
+		}
+	}
+	return l.node
 }
