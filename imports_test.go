@@ -39,6 +39,9 @@ var allowed = map[string][]string{
 		"agentcheck", "balance", "checks", "conf", "internal/direntry", "internal/handover", "internal/hooks", "internal/overlay",
 		"internal/privileges", "internal/route", "internal/sessionlog", "internal/state", "internal/status", "internal/topology", "l4", "internal/discovery", "internal/printable",
 	},
+	"internal/fleet":           {"internal/printable"},
+	"internal/fleet/fleettest": {"internal/fleet"},
+
 	"internal/handover":   {"internal/reaper", "internal/state", "internal/status"},
 	"internal/hooks":      {"conf", "internal/printable", "internal/procgroup", "internal/status"},
 	"internal/nginxconf":  {"conf"}, // the syntax of nginx, for discovery and translation
