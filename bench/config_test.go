@@ -55,3 +55,14 @@ func TestWeirConfigIsValid(t *testing.T) {
 		require.Contains(t, haproxyConfig(checked), "timeout check 1s\n    default-server inter 2s fall 3 rise 2\n    server s1 127.1.0.1:2 check\n")
 	}
 }
+
+func TestMethodsOfBalanceRows(t *testing.T) {
+	f := forward{listen: "127.0.0.1:1", servers: loopbackRange(10, 2), threads: 2, methods: bestOfTwo}
+	require.Contains(t, haproxyConfig(f), "\n    balance random(2)\n")
+	require.Contains(t, nginxStreamConfig("/dir", "", f), "zone servers 64k;\n        random two least_conn;\n")
+	file := filepath.Join(t.TempDir(), "weir.toml")
+	require.NoError(t, os.WriteFile(file, []byte(weirConfig(f)), 0o600))
+	config, err := conf.Load(file)
+	require.NoError(t, err)
+	require.Equal(t, "least_time", config.Clusters[0].Balance)
+}

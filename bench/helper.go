@@ -24,6 +24,25 @@ func helpers() map[string]helper {
 			address := flags.String("listen", "", "address to accept at")
 			return func(io.Reader, io.Writer) error { return serveOpen(*address) }
 		},
+		"queue": func(flags *flag.FlagSet) func(io.Reader, io.Writer) error {
+			var q queueServers
+			first := flags.String("first", "", "address of the first server; the others have the next ones")
+			port := flags.Int("port", 0, "port of all servers")
+			servers := flags.Int("servers", 1, "how many")
+			flags.IntVar(&q.workers, "workers", 1, "sessions that a server works on at a time")
+			flags.DurationVar(&q.service, "service", 10*time.Millisecond, "mean time of one")
+			flags.Float64Var(&q.factor, "factor", 1, "by which the first server becomes slower")
+			return func(io.Reader, io.Writer) error { return q.serve(*first, *port, *servers) }
+		},
+		"arrivals": func(flags *flag.FlagSet) func(io.Reader, io.Writer) error {
+			var a arrivals
+			flags.StringVar(&a.target, "target", "", "address of the queue servers")
+			flags.IntVar(&a.perSecond, "per-second", 1, "sessions that begin each second, at random times")
+			flags.DurationVar(&a.slowAfter, "slow-after", time.Second, "when the first server becomes slow")
+			flags.DurationVar(&a.notice, "notice", time.Second, "time after that for which sessions do not count")
+			flags.DurationVar(&a.length, "for", 5*time.Second, "length of the run")
+			return func(_ io.Reader, out io.Writer) error { return a.run(out) }
+		},
 		"echo": func(flags *flag.FlagSet) func(io.Reader, io.Writer) error {
 			listen := flags.String("listen", "", "UDP address to listen at")
 			joined := flags.Bool("joined", false, "receive and send datagrams of one size together (GRO, GSO)")

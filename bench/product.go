@@ -31,14 +31,15 @@ type product struct {
 
 // forward is the task of a proxy: plain TCP forwarding, tuned, without logs.
 type forward struct {
-	listen    string   // host:port
-	servers   []string // host:port each
-	sessions  int      // the most sessions the load opens at one time
-	bulk      bool     // few long streams: splice where that has to be asked for
-	threads   int      // threads, workers or loops
-	udp       bool     // forward UDP instead of TCP
-	responses int      // of UDP, to each datagram, after which a flow is over; 0 = any number
-	checks    bool     // check every server, and log those that go down
+	listen    string       // host:port
+	servers   []string     // host:port each
+	sessions  int          // the most sessions the load opens at one time
+	bulk      bool         // few long streams: splice where that has to be asked for
+	threads   int          // threads, workers or loops
+	udp       bool         // forward UDP instead of TCP
+	responses int          // of UDP, to each datagram, after which a flow is over; 0 = any number
+	checks    bool         // check every server, and log those that go down
+	methods   *methodNames // how servers are chosen; nil = in turn
 }
 
 // peers are the products that weir is compared with.

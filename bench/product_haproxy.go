@@ -35,7 +35,12 @@ func haproxyConfig(f forward) string {
 		b.WriteString("    maxpipes 1800\n")
 	}
 	fmt.Fprintf(&b, "defaults\n    mode tcp\n    maxconn %d\n", maxconn)
-	b.WriteString("    timeout connect 5s\n    timeout client 10m\n    timeout server 10m\n    balance roundrobin\n")
+	b.WriteString("    timeout connect 5s\n    timeout client 10m\n    timeout server 10m\n")
+	method := "roundrobin"
+	if f.methods != nil {
+		method = f.methods.haproxy
+	}
+	fmt.Fprintf(&b, "    balance %s\n", method)
 	if f.bulk {
 		b.WriteString("    option splice-request\n    option splice-response\n")
 	}

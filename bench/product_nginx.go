@@ -65,6 +65,9 @@ func nginxStreamConfig(dir, module string, f forward) string {
 	}
 	b.WriteString(nginxHead(dir, "stream", f.threads))
 	b.WriteString("stream {\n    access_log off;\n    tcp_nodelay on;\n    upstream servers {\n")
+	if f.methods != nil {
+		fmt.Fprintf(&b, "        zone servers 64k;\n        %s;\n", f.methods.nginx) // one view for all workers
+	}
 	for _, server := range f.servers {
 		fmt.Fprintf(&b, "        server %s max_fails=0;\n", server)
 	}

@@ -41,6 +41,10 @@ func weirConfig(f forward) string {
 		level = "warn"
 		checks = fmt.Sprintf("\n[[cluster.c.check]]\ntype = \"tcp\"\ninterval = %q\ntimeout = %q\nfall = %d\nrise = 2\n", checkInterval, checkTimeout, checkFall)
 	}
+	method := ""
+	if f.methods != nil {
+		method = fmt.Sprintf("balance = %q\n", f.methods.weir)
+	}
 	udp := ""
 	if f.udp {
 		udp = fmt.Sprintf("protocol = \"udp\"\nresponses = %d\n", f.responses)
@@ -60,11 +64,11 @@ cluster = "c"
 [cluster.c]
 max_fails = 0
 protected = false
-
+%s
 [[cluster.c.level]]
 servers = [
 %s]
-%s`, f.threads, level, f.listen, udp, servers.String(), checks)
+%s`, f.threads, level, f.listen, udp, method, servers.String(), checks)
 }
 
 // binaryVersion returns the commit that a Go binary was built from.

@@ -19,14 +19,15 @@ type row struct {
 	point  int    // that number
 	kind   serverKind
 
-	clients   int  // connections that are active at one time
-	hogs      int  // processes that spin beside the run
-	threads   int  // threads, workers or loops of the proxy; 0 = the option
-	sessions  int  // the most sessions that are open at one time, idle ones included
-	servers   int  // servers in the cluster
-	responses int  // to each datagram, after which a flow is over; 0 = any number
-	direct    bool // whether a run without a proxy is meaningful
-	brief     bool // two thirds of the window are enough
+	clients   int          // connections that are active at one time
+	hogs      int          // processes that spin beside the run
+	threads   int          // threads, workers or loops of the proxy; 0 = the option
+	sessions  int          // the most sessions that are open at one time, idle ones included
+	servers   int          // servers in the cluster
+	responses int          // to each datagram, after which a flow is over; 0 = any number
+	direct    bool         // whether a run without a proxy is meaningful
+	brief     bool         // two thirds of the window are enough
+	methods   *methodNames // how servers are chosen; nil = in turn
 
 	drive func(context.Context, *trial) (values, error)
 }
@@ -38,6 +39,8 @@ func (r row) window(full time.Duration) time.Duration {
 		return 0
 	case r.family == familyChecks:
 		return checkWindow
+	case r.methods != nil:
+		return balanceWindow
 	case r.brief:
 		return max(time.Second, (full * 2 / 3).Round(time.Second))
 	}
@@ -75,6 +78,8 @@ const (
 	familyServers  = "servers"
 	familySessions = "sessions"
 	familyChecks   = "checks"
+	familyBalance  = "balance"     // one of ten servers becomes slow; peers use least connections
+	familyBalance2 = "balance-two" // the same; peers choose the better one of two at random
 
 	familyDatagrams = "udp-64"
 	familyLarge     = "udp-1200"
@@ -112,6 +117,8 @@ func families() []family {
 		{familyIdle, "Idle sessions", "sessions", []metric{metricMemory, metricDescriptors}, true},
 		{familyServers, "Short connections against servers in the cluster", "servers", []metric{metricRate, metricCPU}, true},
 		{familyChecks, "Checks of servers every 2 s, then all of them gone", "servers", []metric{metricCores, metricVerdict, metricVerdicts}, true},
+		{familyBalance, "Sessions while one of the servers is three times slower; peers use least connections", "servers", []metric{metricP50, metricP99, metricCPU}, false},
+		{familyBalance2, "Sessions while one of the servers is three times slower; peers choose the better of two", "servers", []metric{metricP50, metricP99, metricCPU}, false},
 		{familySessions, "Redis GET, 50 clients, beside idle sessions", "sessions", []metric{metricRate, metricCPU}, true},
 		{familyDatagrams, "UDP echo, 64 bytes, every answer followed by the next at once", "clients", []metric{metricRate, metricCPU, metricLost}, false},
 		{familyLarge, "UDP echo, 1,200 bytes, every answer followed by the next at once", "clients", []metric{metricRate, metricCPU, metricLost}, false},
@@ -202,6 +209,11 @@ func rows() []row {
 	add(familyFlows, []int{1000, 9000}, func(n int) row {
 		return row{kind: echoServer, sessions: n, servers: 1, drive: idleFlows}
 	})
+	for i, family := range []string{familyBalance, familyBalance2} {
+		add(family, []int{balanceScenario().servers}, func(n int) row {
+			return row{kind: queueServer, servers: n, sessions: 2000, methods: []*methodNames{leastConnections, bestOfTwo}[i], drive: balanceSessions}
+		})
+	}
 	add(familyChecks, []int{1000, 10000}, func(n int) row {
 		return row{kind: openServer, servers: n, drive: checkServers}
 	})

@@ -18,6 +18,7 @@ const (
 	noServer      serverKind = "pump"         // none: the load generator is the server as well
 	iperfServer   serverKind = "iperf3"       // iperf3 in server mode
 	openServer    serverKind = "open"         // this program's open subcommand, at every address: accepts and closes
+	queueServer   serverKind = "queue"        // this program's queue subcommand: few workers, one of the servers becomes slower
 )
 
 // datagrams reports whether it is a UDP server.
@@ -53,6 +54,8 @@ func serverCommand(kind serverKind, dir string, addresses []string, port, thread
 		return []string{self, "echo", "-joined", "-listen", addresses[0]}, nil
 	case openServer:
 		return []string{self, "open", "-listen", "0.0.0.0:" + strconv.Itoa(port)}, nil
+	case queueServer:
+		return queueCommand(self, addresses, port), nil
 	}
 	return nil, fmt.Errorf("unknown kind of server %q", kind)
 }

@@ -35,6 +35,8 @@ func targetOf(r row, m metric) (target, bool) {
 		return target{floor: 1.05, aim: 1.1}, true
 	case r.kind.streams() && m == metricBulkCPU:
 		return target{floor: 0.8, aim: 0.6}, true
+	case r.methods != nil && m == metricP99:
+		return target{floor: 0.6, aim: 0.6}, true
 	case r.family == familyIdle && m == metricMemory:
 		return target{floor: 512, aim: 448, absolute: true}, true
 	case r.family == familyIdle && m == metricDescriptors:

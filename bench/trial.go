@@ -70,7 +70,7 @@ func (t *trial) open(ctx context.Context, p product, threads int) error {
 	t.target = loopback(ports[1])
 	argv, err = p.command(t.dir, forward{
 		listen: t.target, servers: addresses, sessions: t.row.sessions, bulk: t.row.kind.streams(), threads: threads,
-		checks: t.row.family == familyChecks, udp: t.row.kind.datagrams(), responses: t.row.responses,
+		checks: t.row.family == familyChecks, udp: t.row.kind.datagrams(), responses: t.row.responses, methods: t.row.methods,
 	})
 	if err != nil {
 		return err
