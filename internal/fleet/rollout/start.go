@@ -1,0 +1,80 @@
+package rollout
+
+import (
+	"errors"
+	"fmt"
+	"time"
+)
+
+// Request is what an operator asks for.
+type Request struct {
+	By       string
+	Canaries int
+	Pause    time.Duration
+	Driver   Member // the node that was asked
+	At       time.Time
+}
+
+// ActiveError is returned when another roll-out is in progress.
+type ActiveError struct{ Record *Record }
+
+func (e *ActiveError) Error() string {
+	r := e.Record
+	return fmt.Sprintf("the roll-out of revision %d by %s is in progress (%s)", r.To, r.By, r.Phase)
+}
+
+// ErrNoPrevious is returned by Undo if there is no earlier revision.
+var ErrNoPrevious = errors.New("there is no earlier revision of the configuration")
+
+// Begin returns the record with which the roll-out of a new revision begins, whose number is Record.To. last is the record
+// in the store; nil = none.
+func Begin(last *Record, req Request) (*Record, error) {
+	r, err := next(last, req)
+	if err != nil {
+		return nil, err
+	}
+	r.Last++
+	r.To = r.Last
+	return r, nil
+}
+
+// Undo returns the record that leads back to the revision before the current one. During a roll-out it is the end of it, by
+// any operator.
+func Undo(last *Record, req Request) (*Record, error) {
+	if last != nil && last.Phase.Active() {
+		end := RolledBack
+		if last.Phase == Validating {
+			end = Refused
+		}
+		return last.finished(end, Reason{Text: "rolled back by " + req.By}, req.At), nil
+	}
+	r, err := next(last, req)
+	if err != nil {
+		return nil, err
+	}
+	if last == nil || last.Previous == last.Current() {
+		return nil, ErrNoPrevious
+	}
+	r.To = last.Previous
+	return r, nil
+}
+
+// next returns a record in the phase validating.
+func next(last *Record, req Request) (*Record, error) {
+	r := &Record{
+		ID: 1, Phase: Validating, Canaries: req.Canaries, Pause: req.Pause, Driver: req.Driver,
+		By: clip(req.By, maxText), Began: req.At, History: []Entry{},
+	}
+	switch {
+	case req.Canaries < 0 || req.Canaries > maxInStep:
+		return nil, fmt.Errorf("canary: want 0 to %d nodes, got %d", maxInStep, req.Canaries)
+	case req.Pause < 0 || req.Pause > maxPause:
+		return nil, fmt.Errorf("pause: want 0s to %s, got %s", maxPause, req.Pause)
+	case last == nil:
+		return r, nil
+	case last.Phase.Active():
+		return nil, &ActiveError{last}
+	}
+	r.ID, r.From, r.Previous, r.Last, r.History = last.ID+1, last.Current(), last.Previous, last.Last, last.History
+	return r, nil
+}
