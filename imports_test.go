@@ -40,6 +40,7 @@ var allowed = map[string][]string{
 		"internal/privileges", "internal/route", "internal/sessionlog", "internal/state", "internal/status", "internal/topology", "l4", "internal/discovery", "internal/printable",
 	},
 	"internal/fleet":           {"internal/printable"},
+	"internal/fleet/etcd":      {"internal/fleet", "internal/printable"},
 	"internal/fleet/fleettest": {"internal/fleet"},
 	"internal/fleet/rollout":   {"internal/fleet", "internal/printable"},
 
@@ -76,6 +77,8 @@ var reserved = map[string][]string{
 	"github.com/alicebob/miniredis/v2":         {"cmd/demo"},
 	"github.com/jackc/pgx/v5/pgconn":           {"checks"},
 	"github.com/jackc/pgx/v5/pgproto3":         {"checks"},
+	"go.etcd.io/etcd/client/v3":                {"internal/fleet/etcd"},
+	"google.golang.org/grpc":                   {"internal/fleet/etcd"},
 	"github.com/vishvananda/netlink":           {"internal/route"},
 	"github.com/BurntSushi/toml":               {"conf/internal/tree"},
 	"github.com/pelletier/go-toml/v2/unstable": {"conf/internal/tree"},

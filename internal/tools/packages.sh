@@ -14,6 +14,7 @@ want psql postgresql-client
 ls /usr/lib/postgresql/*/bin/postgres >/dev/null 2>&1 || missing="$missing postgresql"
 want patroni patroni
 want etcd etcd-server
+want etcdctl etcd-client
 want haproxy haproxy
 want nginx nginx
 [ -e /usr/lib/nginx/modules/ngx_stream_module.so ] || missing="$missing libnginx-mod-stream"
