@@ -43,6 +43,7 @@ var allowed = map[string][]string{
 	"internal/fleet/etcd":      {"internal/fleet", "internal/printable"},
 	"internal/fleet/fleettest": {"internal/fleet"},
 	"internal/fleet/rollout":   {"internal/fleet", "internal/printable"},
+	"internal/fleet/limits":    {"internal/fleet"},
 
 	"internal/handover":   {"internal/reaper", "internal/state", "internal/status"},
 	"internal/hooks":      {"conf", "internal/printable", "internal/procgroup", "internal/status"},
