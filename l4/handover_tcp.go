@@ -19,7 +19,7 @@ import (
 )
 
 // PauseAccept stops accepting without closing anything, and returns when no more clients are accepted. New clients wait
-// in the sockets' queues for the process that shares them, or for ResumeAccept.
+// in the sockets' queues for the process that shares them, or for ResumeAccept. So do those of listeners that are started meanwhile.
 func (p *Plane) PauseAccept() { p.runOnLoops((*loop).pauseAccept) }
 
 // ResumeAccept accepts again after PauseAccept.

@@ -45,7 +45,7 @@ func (l *loop) addListenSocket(ln *Listener, fd int32) {
 	l.lastListenSocket++
 	s.ln, s.fd, s.number = ln, fd, l.lastListenSocket
 	l.listenSockets[s.number] = s
-	if s.udp == nil || !l.plane.receivePaused.Load() {
+	if s.udp == nil && !l.acceptPaused || s.udp != nil && !l.plane.receivePaused.Load() {
 		l.watch(s)
 	}
 }
@@ -106,7 +106,7 @@ func (l *loop) resumePaused() {
 	}
 }
 
-// pauseAccept stops watching all listen sockets until resumeAccept. Clients wait in the sockets' queues for another
+// pauseAccept stops watching all listen sockets until resumeAccept, also TCP sockets that are added meanwhile. Clients wait in the sockets' queues for another
 // process that has the same sockets. Replies to UDP clients still leave.
 func (l *loop) pauseAccept() {
 	l.acceptPaused = true
@@ -119,7 +119,7 @@ func (l *loop) resumeAccept() {
 	l.acceptPaused = false
 	l.resumeWaiting()
 	for _, s := range l.listenSockets {
-		if !s.paused {
+		if !s.paused && (s.udp == nil || !l.plane.receivePaused.Load()) {
 			l.watch(s)
 		}
 	}

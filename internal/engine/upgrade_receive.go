@@ -92,6 +92,7 @@ func (e *Engine) TakeOver() error {
 	if p.Exited() {
 		departed.discardFlowListeners()
 	} else {
+		e.plane.PauseAccept() // the old process may still kill this one: no client may be in it
 		e.plane.PauseReceive()
 		departed.readDeadlines() // as they are now
 	}
@@ -116,7 +117,10 @@ func (e *Engine) TakeOver() error {
 	e.mu.Unlock()
 	e.startBackground()
 	p.Serving()
-	e.work.Go(func() { e.receiveHandover(departed) })
+	released := make(chan struct{}) // closed when the old process has given up accepting, or has ended
+	e.work.Go(func() { e.receiveHandover(departed, sync.OnceFunc(func() { close(released) })) })
+	<-released
+	e.plane.ResumeAccept()
 	return nil
 }
 
@@ -140,10 +144,12 @@ func (e *Engine) restoreTransferred(r *reload) {
 	}
 }
 
-// receiveHandover receives flows, sessions and counters until the old process has ended.
-func (e *Engine) receiveHandover(departed *departedObjects) {
+// receiveHandover receives flows, sessions and counters until the old process has ended. It calls release after the first message,
+// or at the end.
+func (e *Engine) receiveHandover(departed *departedObjects, release func()) {
 	p := e.oldProcess
 	defer p.Close()
+	defer release()
 	defer e.stopAwaiting()
 	flowsDone := sync.OnceFunc(func() {
 		e.plane.ResumeReceive()
@@ -152,6 +158,7 @@ func (e *Engine) receiveHandover(departed *departedObjects) {
 	defer flowsDone() // also if not all flows have arrived
 	defer context.AfterFunc(e.ctx, p.Interrupt)()
 	err := p.Receive(handover.Receiver{
+		Released: release,
 		Sessions: func(body []byte, descriptors []int32) (handover.Received, error) {
 			e.mu.Lock() // no reload between finding and using a binding
 			defer e.mu.Unlock()

@@ -8,6 +8,7 @@ import (
 	"net"
 	"os"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -53,6 +54,8 @@ type Conn struct {
 
 	sendMu sync.Mutex
 	broken error // of the first message that was not sent completely: no other can follow. Guarded by sendMu
+
+	interrupted atomic.Bool
 
 	// Used by the receiver only.
 	fds []int32 // received, but their message is not read yet
@@ -109,8 +112,32 @@ func (c *Conn) Close() {
 	c.fds = nil
 }
 
-// SetDeadline bounds all later sends and receives; the zero time removes the bound.
+// SetDeadline bounds all later sends and receives; the zero time removes the bound. What has arrived by the deadline is received
+// after it too: this process may not have run in time to read it.
 func (c *Conn) SetDeadline(t time.Time) { c.conn.SetDeadline(t) }
+
+// Interrupt makes the current and all later calls return.
+func (c *Conn) Interrupt() {
+	c.interrupted.Store(true)
+	c.conn.SetDeadline(time.Unix(1, 0))
+}
+
+// lateRead is the time to read what had arrived by a deadline.
+const lateRead = time.Second
+
+// hasUnread reports whether bytes have arrived that were not read, unless the connection is interrupted.
+func (c *Conn) hasUnread() (unread bool) {
+	socket, err := c.conn.SyscallConn()
+	if err != nil || c.interrupted.Load() {
+		return false
+	}
+	err = socket.Control(func(fd uintptr) {
+		fds := []unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}}
+		n, err := unix.Poll(fds, 0)
+		unread = err == nil && n > 0
+	})
+	return err == nil && unread
+}
 
 // Send sends a message. The descriptors stay the caller's, which may close them once Send has returned. After an error
 // every later Send fails.
@@ -200,6 +227,10 @@ func (c *Conn) read(p []byte) error {
 			if parseErr != nil {
 				return parseErr
 			}
+		}
+		if errors.Is(err, os.ErrDeadlineExceeded) && c.hasUnread() {
+			c.conn.SetReadDeadline(time.Now().Add(lateRead))
+			continue
 		}
 		if err != nil && !errors.Is(err, io.EOF) {
 			return err

@@ -5,6 +5,7 @@ import (
 	"io"
 	"os"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 	"golang.org/x/sys/unix"
@@ -86,4 +87,22 @@ func TestConnRejectsMalformedHeaders(t *testing.T) {
 	a.Close()
 	_, err = b.Receive()
 	require.ErrorIs(t, err, io.ErrUnexpectedEOF)
+}
+
+// A process that was stopped until the deadline of a reply was over still receives the reply that arrived in time.
+func TestConnReceivesWhatArrivedByDeadline(t *testing.T) {
+	ours, theirs := connPair(t)
+	body := bytes.Repeat([]byte("x"), 100<<10) // more than one read
+	require.NoError(t, theirs.Send(kindReady, body, nil))
+	ours.SetDeadline(time.Now().Add(-time.Second))
+	m, err := ours.Receive()
+	require.NoError(t, err)
+	require.Equal(t, body, m.Body)
+	ours.SetDeadline(time.Now().Add(-time.Second))
+	_, err = ours.Receive()
+	require.ErrorIs(t, err, os.ErrDeadlineExceeded)
+	require.NoError(t, theirs.Send(kindReady, body, nil))
+	ours.Interrupt()
+	_, err = ours.Receive()
+	require.ErrorIs(t, err, os.ErrDeadlineExceeded)
 }

@@ -9,7 +9,7 @@
 //	sockets, state         →
 //	                       ←   ready         configuration loaded, sockets bound; or failed, with the reason
 //	commit, with the state →                 the old process has stopped accepting
-//	                       ←   serving       the new process accepts
+//	                       ←   serving       the new process accepts from the next message on
 //	flows …                →                 a batch of UDP flows
 //	                       ←   received …
 //	confirm …              →                 the new process starts the batch; or returned: the old process keeps it
@@ -18,7 +18,8 @@
 //	counters               →                 what the old process has counted since; repeated, and sent last at exit
 //
 // Before serving, a failure of the new process changes nothing: the old process keeps its listen sockets until
-// everything that can move has moved, and resumes accepting. The old process closes the connection only after it has
+// everything that can move has moved, and resumes accepting. The new process has accepted no client then, also if serving
+// was on its way when the old process gave up and killed it. The old process closes the connection only after it has
 // killed the new process or sent everything. A closed connection therefore tells the new process that the old one has
 // died; it continues with what it has received.
 package handover

@@ -169,7 +169,7 @@ func (p *OldProcess) Ready(listeners []string) error {
 	return nil
 }
 
-// Serving reports that this process accepts clients, and closes the sockets that were not taken: their listeners have
+// Serving reports that this process will accept clients from the first message on that follows, and closes the sockets that were not taken: their listeners have
 // left the configuration, and the old process serves the clients in their queues.
 func (p *OldProcess) Serving() {
 	p.closeSockets()
@@ -187,6 +187,8 @@ type Received interface {
 
 // Receiver handles what the old process sends after the commit.
 type Receiver struct {
+	// Released is called at every message: the old process cannot resume accepting any more.
+	Released func()
 	// Sessions and Flows unpack a batch. The descriptors become those of the result or, with an error, stay the caller's.
 	Sessions, Flows func(body []byte, descriptors []int32) (Received, error)
 	FlowsDone       func() // all flows have arrived
@@ -204,6 +206,7 @@ func (p *OldProcess) Receive(r Receiver) error {
 		if err != nil {
 			return fmt.Errorf("invalid message from old process: %w", err)
 		}
+		r.Released()
 		switch m.Kind {
 		case kindSessions:
 			err = p.receiveBatch(&m, r.Sessions)
@@ -247,7 +250,7 @@ func (p *OldProcess) receiveBatch(m *Message, unpack func([]byte, []int32) (Rece
 }
 
 // Interrupt makes Receive return. It may be called by any goroutine.
-func (p *OldProcess) Interrupt() { p.conn.SetDeadline(time.Unix(1, 0)) }
+func (p *OldProcess) Interrupt() { p.conn.Interrupt() }
 
 // Fail tells the old process why this one does not take over, and closes the connection.
 func (p *OldProcess) Fail(reason error) {

@@ -105,6 +105,7 @@ func TestUpgradeTransfersSocketsStateAndBatches(t *testing.T) {
 	started, discarded, flowsDone, sessionBatches := 0, 0, 0, 0
 	var counters string
 	err = n.Receive(Receiver{
+		Released: func() {},
 		Sessions: func(body []byte, descriptors []int32) (Received, error) {
 			if sessionBatches++; sessionBatches > 1 {
 				return nil, errors.New("no memory")
