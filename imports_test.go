@@ -31,13 +31,13 @@ var allowed = map[string][]string{
 	"conf/internal/tree": {},
 
 	"internal/clienthello": {}, // bytes from outside, parsed and fuzzed apart from sockets
-	"internal/cli":         {"agentcheck", "conf", "internal/convert", "internal/status"},
+	"internal/cli":         {"agentcheck", "conf", "internal/convert", "internal/status", "internal/vip"},
 	"internal/convert":     {"internal/nginxconf", "internal/printable"},
 	"internal/direntry":    {},
 	"internal/discovery":   {"checks", "conf", "internal/nginxconf", "internal/printable", "internal/procgroup"}, // it has the TLS options of the checks
 	"internal/engine": {
 		"agentcheck", "balance", "checks", "conf", "internal/direntry", "internal/handover", "internal/hooks", "internal/overlay",
-		"internal/privileges", "internal/route", "internal/sessionlog", "internal/state", "internal/status", "internal/topology", "l4", "internal/discovery", "internal/printable",
+		"internal/privileges", "internal/route", "internal/sessionlog", "internal/state", "internal/status", "internal/topology", "internal/vip", "l4", "internal/discovery", "internal/printable",
 	},
 	"internal/fleet":           {"internal/printable"},
 	"internal/fleet/etcd":      {"internal/fleet", "internal/printable"},
@@ -60,6 +60,7 @@ var allowed = map[string][]string{
 	"internal/soak":       {},
 	"internal/state":      {"internal/direntry"},
 	"internal/status":     {},
+	"internal/vip":        {},
 	"internal/topology":   {"checks", "conf", "internal/printable"}, // it asks data stores with the clients of the checks
 	"internal/weirtest":   {"internal/nettest", "internal/status"},
 }
@@ -68,7 +69,7 @@ var allowed = map[string][]string{
 var reserved = map[string][]string{
 	// bench sends its own batches of datagrams: a load generator must cost less than the proxy that it measures.
 	"unsafe":                {"bench", "internal/privileges", "internal/reaper", "l4"},
-	"golang.org/x/sys/unix": {"bench", "internal/direntry", "internal/handover", "internal/nettest", "internal/privileges", "internal/reaper", "l4"},
+	"golang.org/x/sys/unix": {"bench", "internal/direntry", "internal/handover", "internal/nettest", "internal/privileges", "internal/reaper", "internal/vip", "l4"},
 	// cmd uses signals; admin, checks and bench compare errors; checks, bench, hooks, soak and weirtest kill what they
 	// started.
 	"syscall": {
@@ -80,7 +81,8 @@ var reserved = map[string][]string{
 	"github.com/jackc/pgx/v5/pgproto3":         {"checks"},
 	"go.etcd.io/etcd/client/v3":                {"internal/fleet/etcd"},
 	"google.golang.org/grpc":                   {"internal/fleet/etcd"},
-	"github.com/vishvananda/netlink":           {"internal/route"},
+	"github.com/vishvananda/netlink":           {"internal/route", "internal/vip"},
+	"github.com/vishvananda/netlink/nl":        {"internal/vip"},
 	"github.com/BurntSushi/toml":               {"conf/internal/tree"},
 	"github.com/pelletier/go-toml/v2/unstable": {"conf/internal/tree"},
 }

@@ -86,7 +86,25 @@ func (f *fakeWeir) Metrics() status.Metrics {
 	}
 }
 
-func (f *fakeWeir) Ready() bool { return f.ready }
+func (f *fakeWeir) CheckReady(cluster string) error {
+	switch {
+	case !f.ready:
+		return &status.RequestError{Kind: status.Unavailable, Text: "weir is stopping"}
+	case cluster != "" && cluster != "c":
+		return &status.RequestError{Kind: status.NotFound, Field: "cluster", Text: "no cluster " + cluster}
+	}
+	return nil
+}
+
+func (f *fakeWeir) DrainNode(by string, text []byte) (status.Node, error) {
+	f.setBy(by)
+	return status.Node{State: status.NodeDrain, By: by}, f.record("drain node " + string(text))
+}
+
+func (f *fakeWeir) ReadyNode(by string, text []byte) (status.Node, error) {
+	f.setBy(by)
+	return status.Node{State: status.NodeReady, By: by}, f.record("ready node " + string(text))
+}
 
 func (f *fakeWeir) ListSessions(filter status.SessionFilter) []status.Session {
 	f.record("sessions " + filter.Cluster)

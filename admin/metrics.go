@@ -53,6 +53,12 @@ func metricTable() []metric {
 	return []metric{
 		{"weir_build_info", gauge, "version", "Always 1. The version is a label.", func(f *family, s *snapshot) { f.value(1, s.Version) }},
 		{"weir_ready", gauge, "", "1 while clients are served, 0 while weir stops.", func(f *family, s *snapshot) { f.bool(s.Ready) }},
+		{"weir_node_drained", gauge, "", "1 while an operator has drained the node, else 0.", func(f *family, s *snapshot) { f.bool(s.Node.State == status.NodeDrain) }},
+		{"weir_vip_up", gauge, "address, interface", "1 while the interface has the address of a vip, else 0.", func(f *family, s *snapshot) {
+			for _, v := range s.VIPs {
+				f.bool(v.State == status.VIPUp, v.Address, v.Interface)
+			}
+		}},
 		{"weir_config_loaded_timestamp_seconds", gauge, "", "Unix time when the running configuration was loaded.", func(f *family, s *snapshot) { f.value(unixSeconds(s.Config.LoadedAt)) }},
 		{"weir_config_last_reload_successful", gauge, "", "0 if the last reload failed, else 1.", func(f *family, s *snapshot) { f.bool(s.Config.LastError == "") }},
 		{"weir_reloads_total", counter, "result", "Reloads, by result: success or failure.", func(f *family, s *snapshot) {

@@ -1,6 +1,6 @@
 package admin
 
-// Requests to the process: reload, plan, stop, upgrade.
+// Requests to the process: reload, plan, stop, upgrade, the state of the node.
 
 import (
 	"encoding/json"
@@ -85,6 +85,20 @@ func (s *Server) stop(w http.ResponseWriter, r *http.Request) {
 		return // the client is gone
 	}
 	writeJSON(w, http.StatusOK, cutCount{cut})
+}
+
+func (s *Server) drainNode(w http.ResponseWriter, r *http.Request) {
+	if text, ok := readBody(w, r, maxBody); ok {
+		n, err := s.weir.DrainNode(requester(r), text)
+		writeResult(w, http.StatusOK, n, err)
+	}
+}
+
+func (s *Server) readyNode(w http.ResponseWriter, r *http.Request) {
+	if text, ok := readBody(w, r, maxBody); ok {
+		n, err := s.weir.ReadyNode(requester(r), text)
+		writeResult(w, http.StatusOK, n, err)
+	}
 }
 
 // upgrade responds when the new process serves or has failed.

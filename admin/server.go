@@ -78,6 +78,8 @@ func (s *Server) endpoints() map[string]methods {
 		"/v1/plan":         {post: s.plan},
 		"/v1/stop":         {post: s.stop},
 		"/v1/upgrade":      {post: withoutBody(s.upgrade)},
+		"/v1/node/drain":   {post: s.drainNode},
+		"/v1/node/ready":   {post: s.readyNode},
 
 		"/v1/sessions":      {get: s.sessions},
 		"/v1/sessions/{id}": {del: withoutBody(s.cutSession)},

@@ -14,8 +14,11 @@ func (s *Server) healthy(w http.ResponseWriter, r *http.Request) {
 }
 
 func (s *Server) ready(w http.ResponseWriter, r *http.Request) {
-	if !s.weir.Ready() {
-		writeError(w, http.StatusServiceUnavailable, "", "weir is stopping")
+	if !checkParameters(w, r, "cluster") {
+		return
+	}
+	if err := s.weir.CheckReady(r.URL.Query().Get("cluster")); err != nil {
+		writeRequestError(w, err)
 		return
 	}
 	writeJSON(w, http.StatusOK, map[string]bool{"ready": true})

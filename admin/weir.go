@@ -16,8 +16,8 @@ type Weir interface {
 	Metrics() status.Metrics
 	// APIClients returns how many clients each address of the API may have at once.
 	APIClients() int
-	// Ready reports whether clients are served.
-	Ready() bool
+	// CheckReady returns nil if new clients should come here, else why not. With a cluster, it must be able to serve.
+	CheckReady(cluster string) error
 	// ListSessions returns the sessions that match the filter.
 	ListSessions(status.SessionFilter) []status.Session
 	// Events returns the events with an ID above after, and how many of them are no longer in the event log. With wait it
@@ -53,6 +53,11 @@ type Weir interface {
 	Failback(cluster string) error
 	// ResetTopology drops the epoch fence of the topology of a cluster, and asks its source again. by names who asks.
 	ResetTopology(by, cluster string) error
+
+	// DrainNode makes other hosts serve new clients; text may have a reason. by names who asks.
+	DrainNode(by string, text []byte) (status.Node, error)
+	// ReadyNode ends DrainNode.
+	ReadyNode(by string, text []byte) (status.Node, error)
 
 	// Reload reloads the configuration file.
 	Reload(ctx context.Context) error

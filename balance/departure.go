@@ -135,6 +135,13 @@ func (c *Cluster) find(name string) *Server {
 	return c.departed[name]
 }
 
+// HasEligible reports whether a session that may use any level could get a server.
+func (c *Cluster) HasEligible(now time.Duration) bool {
+	c.lock(now)
+	defer c.unlock()
+	return c.level >= 0
+}
+
 // Leases returns how many leases are out, including those on servers that have left.
 func (c *Cluster) Leases() int {
 	c.mu.Lock()

@@ -16,6 +16,7 @@ type Config struct {
 	Listeners []Listener   // in file order; at least one
 	Clusters  []Cluster    // in file order
 	Hooks     []Hook       // in file order
+	VIPs      []VIP        // in file order
 	Warnings  []Diagnostic // valid but unusual, such as a cluster that no listener uses
 	Notes     []Diagnostic // advice about what is valid and usual, for weir check
 
@@ -63,6 +64,14 @@ type Hook struct {
 	Exec    []string      // the program and its arguments
 	URL     string        // http or https; it may hold a secret
 	Timeout time.Duration // > 0
+}
+
+// VIP is an address that this host has only while weir can serve: while it runs and each of the clusters has an eligible server.
+type VIP struct {
+	Address   netip.Prefix  // of a host, not masked; unique by address
+	Interface string        // that gets the address
+	Clusters  []string      // empty = no cluster matters
+	Hold      time.Duration // how long all conditions hold before the address is added
 }
 
 // Address is an address to listen at or to connect to: a TCP or UDP address, a host name with a port, or a unix socket.

@@ -10,7 +10,7 @@ import (
 
 // Diff returns the plan that leads from the running to the wanted configuration. An object that keeps its identity is
 // changed, not removed and added: a listen socket is identified by protocol and address, a server by cluster and name,
-// a check by cluster and id, a hook by name. Either side may be nil: everything is added, or removed. Both must come
+// a check by cluster and id, a hook by name, a vip by address. Either side may be nil: everything is added, or removed. Both must come
 // from Load or Parse.
 func Diff(running, wanted *Config) Plan {
 	w := differ{schema: newSchema()}
@@ -28,6 +28,7 @@ func Diff(running, wanted *Config) Plan {
 	w.clusters(running, wanted)
 	w.listeners(running, wanted)
 	w.hooks(running, wanted)
+	w.vips(running, wanted)
 	w.steps = append(w.steps, w.removals...)
 	return Plan{Steps: w.steps}
 }

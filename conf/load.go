@@ -80,6 +80,7 @@ type draft struct {
 	listeners []listenerDraft
 	clusters  []clusterDraft
 	hooks     []hookDraft
+	vips      []vipDraft
 	include   []*tree.Node          // patterns
 	setOnce   map[string]*tree.Node // the keys of [runtime], [log] and [admin] that a file has set
 }
@@ -113,6 +114,7 @@ func rootKeys() []key[draft] {
 			decode:  decodeClusters,
 		},
 		tables("event", "Event hooks: programs and URLs that receive events.", decodeHook).withAliases("events", "hook", "hooks", "notify", "webhook"),
+		tables("vip", "Addresses of this host that exist only while weir can serve: see [below](#vip).", decodeVIP).withAliases("vips", "virtual_ipaddress", "vrrp_instance"),
 	}
 }
 
@@ -218,6 +220,9 @@ func (all *draft) config() *Config {
 	}
 	for _, h := range all.hooks {
 		c.Hooks = append(c.Hooks, h.Hook)
+	}
+	for _, v := range all.vips {
+		c.VIPs = append(c.VIPs, v.VIP)
 	}
 	return c
 }

@@ -23,17 +23,6 @@ type Override struct {
 const maxReason = 200
 
 func overrideKeys() []key[Override] {
-	reasonType := func() valueType[string] {
-		return textType("text", func(s string) error {
-			if len(s) > maxReason {
-				return fmt.Errorf("a reason has at most %d bytes, got %d", maxReason, len(s))
-			}
-			if strings.ContainsFunc(s, func(r rune) bool { return !unicode.IsPrint(r) }) {
-				return errors.New("a reason is one line of printable characters") // it reaches logs, hooks and terminals
-			}
-			return nil
-		})
-	}
 	return []key[Override]{
 		nullable("state", serverStateType(), "", func(p *Override) **string { return &p.State }),
 		nullable("weight", integerType(0, maxWeight), -1, func(p *Override) **int { return &p.Weight }),
@@ -41,6 +30,18 @@ func overrideKeys() []key[Override] {
 		nullable("deadline", positiveDuration(), 0, func(p *Override) **time.Duration { return &p.Deadline }),
 		scalar("reason", reasonType(), "", func(p *Override) *string { return &p.Reason }, "The reason, for other operators."),
 	}
+}
+
+func reasonType() valueType[string] {
+	return textType("text", func(s string) error {
+		if len(s) > maxReason {
+			return fmt.Errorf("a reason has at most %d bytes, got %d", maxReason, len(s))
+		}
+		if strings.ContainsFunc(s, func(r rune) bool { return !unicode.IsPrint(r) }) {
+			return errors.New("a reason is one line of printable characters") // it reaches logs, hooks and terminals
+		}
+		return nil
+	})
 }
 
 // nullable is a key whose value may be null, which is decoded as back.
@@ -91,6 +92,20 @@ func ParseStopRequest(text []byte) (now bool, err error) {
 // ParseRebalance parses {"dry_run": true}, {} or an empty text. The error is of type Errors.
 func ParseRebalance(text []byte) (dryRun bool, err error) {
 	return parseFlag(text, booleanKey("dry_run", "Only tell what would be closed."))
+}
+
+// ParseReason parses {"reason": "…"}, {} or an empty text. The error is of type Errors.
+func ParseReason(text []byte) (reason string, err error) {
+	if len(text) == 0 {
+		return "", nil
+	}
+	n, err := parseObject(text)
+	if err != nil {
+		return "", err
+	}
+	d := newDecoder()
+	decodeTable(d, n, []key[string]{scalar("reason", reasonType(), "", func(s *string) *string { return s }, "The reason, for other operators.")}, &reason)
+	return reason, d.err()
 }
 
 func booleanKey(name, doc string) key[bool] {

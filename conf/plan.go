@@ -35,6 +35,7 @@ const (
 	ObjectServer   Object = "server"
 	ObjectCheck    Object = "check"
 	ObjectEvent    Object = "event" // an event hook
+	ObjectVIP      Object = "vip"
 )
 
 // PlanStep is one action of a plan. Servers and checks of a cluster that is added or removed have no steps of their
@@ -43,7 +44,7 @@ type PlanStep struct {
 	Action  Action
 	Object  Object
 	Cluster string   // of a cluster, server or check
-	Name    string   // of a listener (the wanted one's, unless removed), cluster, server or event hook; the id of a check
+	Name    string   // of a listener (the wanted one's, unless removed), cluster, server or event hook; the id of a check; the address of a vip
 	Details []Detail // at least one if Action is Change
 	Note    string   // describes an object that is added or removed
 
@@ -93,7 +94,7 @@ func (s PlanStep) String() string {
 	switch s.Object {
 	case ObjectServer, ObjectCheck:
 		fmt.Fprintf(&b, " %s/%s", s.Cluster, s.Name)
-	case ObjectListener, ObjectCluster, ObjectEvent:
+	case ObjectListener, ObjectCluster, ObjectEvent, ObjectVIP:
 		b.WriteString(" " + s.Name)
 	}
 	if len(s.Addresses) > 0 {

@@ -41,6 +41,7 @@ func (d *decoder) linkReferences(all *draft) {
 			d.errorAtKey(at, "the servers of cluster %s speak first (greeting = \"mysql\"): with defer_accept, clients wait a second for them", c.Name)
 		}
 	}
+	d.linkVIPs(all, clusters)
 	d.validateProxyHeaders(all, clusters)
 	d.validateHellos(all, clusters)
 	d.validateAdminAddresses(all)

@@ -148,11 +148,12 @@ type schema struct {
 	topology []key[topologyDraft]
 	discover []key[discoverDraft]
 	event    []key[hookDraft]
+	vip      []key[vipDraft]
 }
 
 func newSchema() schema {
 	return schema{
 		root: rootKeys(), runtime: runtimeKeys(), log: logKeys(), admin: adminKeys(), listener: listenerKeys(), route: routeKeys(), cluster: clusterKeys(),
-		level: levelKeys(), server: serverKeys(), check: checkKeys(), step: stepKeys(), topology: topologyKeys(), discover: discoverKeys(), event: hookKeys(),
+		level: levelKeys(), server: serverKeys(), check: checkKeys(), step: stepKeys(), topology: topologyKeys(), discover: discoverKeys(), event: hookKeys(), vip: vipKeys(),
 	}
 }

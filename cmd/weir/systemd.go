@@ -147,8 +147,11 @@ func (m *serviceManager) status(e *engine.Engine) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	what := "serving"
-	if !e.Ready() {
+	switch {
+	case !e.Ready():
 		what = "draining"
+	case e.Drained():
+		what = "serving, node drained"
 	}
 	line := fmt.Sprintf("STATUS=%s, %d sessions", what, e.Sessions())
 	if m.problem != "" {

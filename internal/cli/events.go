@@ -114,9 +114,14 @@ func showEvent(w io.Writer, ev status.Event, _ string) error {
 		where += "/" + ev.Server
 	case ev.Listener != "":
 		where = "listener " + ev.Listener
+	case ev.Address != "":
+		where = ev.Address
 	}
 	change := ""
-	if ev.From != "" || ev.To != "" {
+	switch {
+	case ev.Address != "":
+		change = "on " + ev.To
+	case ev.From != "" || ev.To != "":
 		change = ev.From + " → " + ev.To
 	}
 	if ev.Epoch > 0 {

@@ -47,6 +47,7 @@ func showStatus(w io.Writer, doc status.Document) {
 		t.row(l.Name, address, l.Cluster, l.Sessions, l.SessionsTotal, size(l.BytesUp), size(l.BytesDown))
 	}
 	t.print(w, "")
+	showVIPs(w, &doc)
 	showRoutes(w, doc.Listeners)
 	affected := make(map[string]bool)
 	for _, t := range doc.Problems {

@@ -71,6 +71,9 @@ func (s *screen) head(width, height int) []string {
 		}
 		lines = append(lines, s.palette.severity(t.Severity, cut(text, width)))
 	}
+	if len(doc.VIPs) > 0 && len(lines) < most+2 {
+		lines = append(lines, cut(vipsText(doc.VIPs), width))
+	}
 	for i := range doc.Clusters {
 		c := &doc.Clusters[i]
 		if c.Topology != nil && len(lines) < most+2 {

@@ -92,6 +92,7 @@ type Engine struct {
 	memberHosts      memberHosts
 	clustersToCut    pendingSet[string] // whose servers have lost roles
 	failovers        failovers
+	vips             vips
 
 	resultsMu sync.RWMutex // held for reading while a check result is handled
 
@@ -180,7 +181,7 @@ func newEngine(cfg *conf.Config, o Options) (*Engine, error) {
 		clustersToCut: newPendingSet[string](), topologies: topologies{prepare: o.Topology},
 		serversToCut: newPendingSet[serverToCut](), serversToRecheck: newPendingSet[checks.Key](),
 		listeners: map[string]*l4.Listener{}, retiredClusters: map[string]*balance.Cluster{}, retiredListeners: map[string]*l4.Listener{},
-		closings: newClosings(o.Log), levels: levelKeys{}, retiredAdmissions: admissionStates{}, activated: map[string]*l4.ActivatedSocket{}, savedState: o.SavedState,
+		closings: newClosings(o.Log), levels: levelKeys{}, vips: newVIPs(), retiredAdmissions: admissionStates{}, activated: map[string]*l4.ActivatedSocket{}, savedState: o.SavedState,
 	}
 	e.ctx, e.cancel = context.WithCancel(context.Background())
 	if e.topologies.prepare == nil {
@@ -239,6 +240,9 @@ func newEngine(cfg *conf.Config, o Options) (*Engine, error) {
 
 // startBackground starts the background goroutines.
 func (e *Engine) startBackground() {
+	e.stepVIPs() // before clients come: what a killed process has left behind
+	e.work.Go(e.maintainVIPs)
+	e.work.Go(e.watchLoops)
 	e.work.Go(e.tickClusters)
 	e.work.Go(func() { e.stateFile.Run(e.ctx) })
 	e.work.Go(e.resolvePeriodically)
@@ -274,11 +278,12 @@ func notify(signal chan struct{}) {
 // Sessions returns the number of sessions.
 func (e *Engine) Sessions() int { return e.plane.Sessions() }
 
-// Stop ends readiness, waits for stop_delay, closes the listeners, drains the sessions for at most drain_timeout, cuts the
+// Stop ends readiness, removes the vips, waits for stop_delay, closes the listeners, drains the sessions for at most drain_timeout, cuts the
 // others, and closes everything. The end of ctx ends the delay and the drain. It returns the number of cut sessions.
 func (e *Engine) Stop(ctx context.Context) int {
 	defer context.AfterFunc(ctx, func() { e.hooks.ShortenDrain(cutTimeout) })()
 	e.published.stopping.Store(true)
+	e.settleVIPs()
 	delayed, cancel := context.WithTimeout(ctx, e.running.Load().cfg.Runtime.StopDelay)
 	<-delayed.Done()
 	cancel()

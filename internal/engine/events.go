@@ -21,6 +21,7 @@ func (e *Engine) handleEvent(ev balance.Event) {
 		return
 	}
 	ev.Reason = reasonOf(ev)
+	notify(e.vips.changed)
 	e.queueCut(ev)
 	if ev.Kind == balance.EventRebalanceBegin {
 		if b := e.running.Load().clusters[ev.Cluster]; b != nil {

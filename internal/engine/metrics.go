@@ -27,7 +27,7 @@ func histogram(count uint64, sum time.Duration, bounds []time.Duration, buckets 
 func (e *Engine) Metrics() status.Metrics {
 	s := e.snapshot()
 	m := status.Metrics{
-		Version: s.version, StartedAt: s.startedAt, Ready: e.Ready(), Config: s.lastReload(),
+		Version: s.version, StartedAt: s.startedAt, Ready: e.Ready(), Node: e.nodeState(), VIPs: e.vipStates(), Config: s.lastReload(),
 		MaxSessions: int(s.maxSessions.Load()), Hooks: e.hooks.Status(), Checks: s.checks.metrics(), ChecksSkipped: s.checks.skips(),
 		Events: s.eventLog.count(), RecordsDropped: e.sessionLog.Dropped(),
 		OpenDescriptors: openDescriptors(), MaxDescriptors: l4.DescriptorLimit(), Goroutines: runtime.NumGoroutine(),

@@ -17,7 +17,7 @@ type ownSockets struct {
 
 // ownSocketsOf returns the addresses of the listeners and of the API of a configuration.
 func ownSocketsOf(cfg *conf.Config) *ownSockets {
-	host := hostAddresses()
+	host := hostAddresses(cfg)
 	o := &ownSockets{
 		map[netip.AddrPort]string{}, map[uint16]string{}, func(ip netip.Addr) bool { return ip.IsLoopback() || host[ip] },
 	}

@@ -237,6 +237,7 @@ func (r *reload) commit() retired {
 	r.commitLimits()
 	notify(r.e.routesChanged)
 	notify(r.e.namesChanged)
+	notify(r.e.vips.changed)
 	r.startTopologies()
 	return left
 }

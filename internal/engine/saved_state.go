@@ -25,6 +25,7 @@ func (e *Engine) stateFor(upgrade bool) state.Snapshot {
 	if running.cfg == nil {
 		return m
 	}
+	m.Node = e.savedNode()
 	clock := e.clock()
 	clusters := running.overlay.Save()
 	for i := range running.cfg.Clusters {
@@ -148,6 +149,7 @@ func (r *reload) restoreState() {
 	for i := range r.jobs {
 		checkJobs[jobKey(&r.jobs[i])] = &r.jobs[i]
 	}
+	e.restoreNode(saved.Node)
 	servers := 0
 	r.savedTopologies = map[string]*state.Topology{}
 	for i := range saved.Clusters {

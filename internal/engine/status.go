@@ -26,6 +26,7 @@ type published struct {
 	maxSessions atomic.Int64
 	apiClients  atomic.Int64 // per address of the API
 	stopping    atomic.Bool
+	node        atomic.Pointer[status.Node] // immutable; nil = never changed
 	eventLog    eventLog
 	checks      checkCounters
 
@@ -102,7 +103,7 @@ func (e *Engine) Status() status.Document {
 	doc := status.Document{
 		Version: s.version, PID: os.Getpid(), StartedAt: s.startedAt, UptimeSeconds: time.Since(s.startedAt).Seconds(),
 		Config: s.lastReload(), Stopping: s.stopping.Load(), Sessions: e.plane.Sessions(), MaxSessions: int(s.maxSessions.Load()),
-		Listeners: []status.Listener{}, Clusters: []status.Cluster{}, Hooks: e.hooks.Status(),
+		Node: e.nodeState(), VIPs: e.vipStates(), Listeners: []status.Listener{}, Clusters: []status.Cluster{}, Hooks: e.hooks.Status(),
 	}
 	if list := s.failedLookups.Load(); list != nil {
 		for _, l := range *list {
@@ -146,9 +147,6 @@ func (e *Engine) Explain(cluster, server string) (status.Explanation, error) {
 	}
 	return x, nil
 }
-
-// Ready reports whether clients are served: from the first configuration on, until weir stops.
-func (e *Engine) Ready() bool { return e.running.Load().cfg != nil && !e.published.stopping.Load() }
 
 // listener returns the entries of a listener, one for each address.
 func (s *snapshot) listener(ln *conf.Listener) []status.Listener {

@@ -89,6 +89,7 @@ func (e *Engine) Upgrade(ctx context.Context, o UpgradeOptions) (status.Upgrade,
 		e.published.overrides.Lock()
 		e.published.handedOver.Store(false)
 		e.published.overrides.Unlock()
+		notify(e.vips.changed) // they are this process's again
 		p.Close()
 		return status.Upgrade{}, fmt.Errorf("the new process ended: %s; %d sessions moved to it are lost", p.State(), moved)
 	}
@@ -147,6 +148,7 @@ func (e *Engine) commitUpgrade(p *handover.NewProcess, o UpgradeOptions, disarm 
 		return err
 	}
 	e.published.handedOver.Store(true)
+	notify(e.vips.changed) // they are the new process's
 	return nil
 }
 

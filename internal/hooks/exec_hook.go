@@ -65,7 +65,7 @@ func optional[T any](p *T) string {
 // environ returns the variables of an event. Every variable is set, so none is inherited.
 func environ(ev *status.Event) []string {
 	env := []string{
-		"WEIR_EVENT=" + ev.Event, "WEIR_TIME=" + ev.Time.UTC().Format(time.RFC3339Nano), "WEIR_LISTENER=" + ev.Listener, "WEIR_CLUSTER=" + ev.Cluster, "WEIR_LEVEL=" + ev.Level,
+		"WEIR_EVENT=" + ev.Event, "WEIR_TIME=" + ev.Time.UTC().Format(time.RFC3339Nano), "WEIR_LISTENER=" + ev.Listener, "WEIR_ADDRESS=" + ev.Address, "WEIR_CLUSTER=" + ev.Cluster, "WEIR_LEVEL=" + ev.Level,
 		"WEIR_SERVER=" + ev.Server, "WEIR_FROM=" + ev.From, "WEIR_TO=" + ev.To, "WEIR_LAYER=" + ev.Layer, "WEIR_REASON=" + ev.Reason,
 		"WEIR_SOURCE=" + ev.Source, "WEIR_GTID=" + ev.GTID,
 		"WEIR_COUNT=" + number(ev.Count > 0, ev.Count), "WEIR_EPOCH=" + number(ev.Epoch > 0, ev.Epoch), "WEIR_DETECTED_MS=" + optional(ev.DetectedMS),

@@ -81,7 +81,7 @@ func (d Descriptors) Since(before Descriptors) []string {
 	return out
 }
 
-// Listening returns the number of listening TCP and unix sockets, and of unconnected UDP sockets. The kernel's tables are read
+// Listening returns the number of listening TCP and unix sockets, of unconnected UDP sockets, and of netlink sockets in a group. The kernel's tables are read
 // several times: a read beside changes by other processes can miss a socket.
 func (p Process) Listening() int {
 	inodes := map[string]bool{}
@@ -99,6 +99,7 @@ func (p Process) Listening() int {
 		read("udp", 9, 3, "07")
 		read("udp6", 9, 3, "07")
 		read("unix", 6, 3, "00010000")
+		read("netlink", 9, 3, "00000111") // links and addresses
 	}
 	n := 0
 	for _, link := range p.Descriptors() {

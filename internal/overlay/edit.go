@@ -142,6 +142,9 @@ func (o Overlay) RemoveCluster(running *conf.Config, name string) (Overlay, erro
 	if user := listenerOf(running, name); user != "" {
 		return nil, &status.RequestError{Kind: status.Conflict, Text: fmt.Sprintf("listener %s uses cluster %s", user, name)}
 	}
+	if user := vipOf(running, name); user != "" {
+		return nil, &status.RequestError{Kind: status.Conflict, Text: fmt.Sprintf("vip %s depends on cluster %s", user, name)}
+	}
 	next, edited := o.edit(name)
 	if edited.created {
 		delete(next, name)

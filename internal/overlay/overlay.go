@@ -58,7 +58,7 @@ func (o Overlay) Apply(file *conf.Config) (*conf.Config, Overlay, error) {
 			result.Clusters = append(result.Clusters, *own)
 			continue
 		}
-		if c.deleted && listenerOf(file, own.Name) == "" {
+		if c.deleted && listenerOf(file, own.Name) == "" && vipOf(file, own.Name) == "" {
 			kept[own.Name] = &changes{deleted: true}
 			continue
 		}
@@ -201,6 +201,16 @@ func listenerOf(cfg *conf.Config, cluster string) string {
 	for i := range cfg.Listeners {
 		if slices.Contains(cfg.Listeners[i].Clusters(), cluster) {
 			return cfg.Listeners[i].Name
+		}
+	}
+	return ""
+}
+
+// vipOf returns the address of a vip that depends on a cluster, or "".
+func vipOf(cfg *conf.Config, cluster string) string {
+	for i := range cfg.VIPs {
+		if slices.Contains(cfg.VIPs[i].Clusters, cluster) {
+			return cfg.VIPs[i].Address.String()
 		}
 	}
 	return ""

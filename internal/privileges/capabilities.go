@@ -19,14 +19,23 @@ var ErrNotRoot = errors.New("only root may change to another user")
 // ErrCgo is returned in builds with cgo: Go cannot make a system call on threads that it did not create.
 var ErrCgo = errors.New("a build with cgo cannot change its user: build with CGO_ENABLED=0")
 
-// Drop switches the process to user u for good and drops all capabilities except CAP_NET_BIND_SERVICE and, if
-// clientSource is set, CAP_NET_RAW and CAP_NET_ADMIN, which binding to client addresses and routing their replies need.
+// Needs are the rights that a process keeps, besides that to bind any port.
+type Needs struct {
+	ClientSource bool // to bind to the addresses of clients and to route their replies
+	Addresses    bool // to change the addresses of interfaces
+}
+
+// Drop switches the process to user u for good and drops all capabilities except CAP_NET_BIND_SERVICE, CAP_NET_RAW if clients'
+// addresses are used, and CAP_NET_ADMIN for both needs.
 // Capabilities that the process does not have are not gained, not even by its children. These inherit none; see Inherit.
 // A process that already runs as u must not have groups that u lacks, unless it can drop them.
-func Drop(u User, clientSource bool) error {
+func Drop(u User, needs Needs) error {
 	keep := uint64(1) << unix.CAP_NET_BIND_SERVICE
-	if clientSource {
-		keep |= 1<<unix.CAP_NET_RAW | 1<<unix.CAP_NET_ADMIN
+	if needs.ClientSource {
+		keep |= 1 << unix.CAP_NET_RAW
+	}
+	if needs.ClientSource || needs.Addresses {
+		keep |= 1 << unix.CAP_NET_ADMIN
 	}
 	// The last system call that needs CAP_SETPCAP comes first.
 	if err := limitBoundingSet(keep); err != nil {

@@ -123,6 +123,14 @@ const (
 )
 
 func (m *Snapshot) check() error {
+	if n := m.Node; n != nil {
+		if !slices.Contains([]string{"ready", "drain"}, n.State) {
+			return fmt.Errorf("node.state: want ready or drain, got %.20q", n.State)
+		}
+		if len(n.Reason) > maxText || len(n.By) > maxText {
+			return errors.New("node: too long")
+		}
+	}
 	seen := map[string]bool{}
 	for i := range m.Clusters {
 		c := &m.Clusters[i]

@@ -9,8 +9,17 @@ import (
 // passive records and runtime changes. Objects have their names of the configuration, times are wall-clock times, and
 // default values are left out.
 type Snapshot struct {
-	SavedAt  time.Time `json:"saved_at"` // the process was running then
+	SavedAt  time.Time `json:"saved_at"`       // the process was running then
+	Node     *Node     `json:"node,omitempty"` // nil = ready
 	Clusters []Cluster `json:"clusters"`
+}
+
+// Node is what an operator has set of the whole process.
+type Node struct {
+	State  string    `json:"state"` // ready or drain
+	Reason string    `json:"reason,omitempty"`
+	By     string    `json:"by,omitempty"` // who asked
+	At     time.Time `json:"at"`
 }
 
 // Cluster is the state of one cluster.

@@ -14,6 +14,8 @@ type Document struct {
 
 	Problems []Problem `json:"problems"` // worst first; set by FindProblems
 
+	Node      Node       `json:"node"`
+	VIPs      []VIP      `json:"vips,omitempty"`
 	Config    Config     `json:"config"`
 	StateFile *StateFile `json:"state_file,omitempty"` // nil without a state file
 	Listeners []Listener `json:"listeners"`

@@ -6,8 +6,9 @@ import "time"
 type Event struct {
 	ID       uint64    `json:"id"` // consecutive from 1, across upgrades
 	Time     time.Time `json:"time"`
-	Event    string    `json:"event"` // server_up, server_down, server_state, level_change, cluster_empty, cluster_back, reload, reload_failed, reload_stale, upgrade, upgrade_failed, primary_change, failover, session_refused, rebalance_begin, rebalance_end
+	Event    string    `json:"event"` // server_up, server_down, server_state, level_change, cluster_empty, cluster_back, reload, reload_failed, reload_stale, upgrade, upgrade_failed, primary_change, failover, session_refused, rebalance_begin, rebalance_end, vip_added, vip_removed, node_drained, node_ready
 	Listener string    `json:"listener,omitempty"`
+	Address  string    `json:"address,omitempty"` // of a vip
 	Cluster  string    `json:"cluster"`
 	Level    string    `json:"level"`
 	Server   string    `json:"server"`
@@ -15,7 +16,7 @@ type Event struct {
 	To       string    `json:"to"`
 	Layer    string    `json:"layer"`
 	Reason   string    `json:"reason"`
-	By       string    `json:"by,omitempty"` // who asked, for the layer override
+	By       string    `json:"by,omitempty"` // who asked, for the layer override and for a node
 
 	// Of primary_change and failover.
 	Source         string   `json:"source,omitempty"` // type of the topology

@@ -7,6 +7,8 @@ type Metrics struct {
 	Version       string
 	StartedAt     time.Time
 	Ready         bool
+	Node          Node
+	VIPs          []VIP
 	Config        Config
 	StateFile     *StateFile // nil without a state file
 	MaxSessions   int        // the limit in force

@@ -10,7 +10,7 @@ type Plan struct {
 // PlanStep is one action of a plan.
 type PlanStep struct {
 	Kind    string `json:"kind"`   // add, change or remove
-	Object  string `json:"object"` // runtime, log, admin, listener, cluster, server or check
+	Object  string `json:"object"` // runtime, log, admin, listener, cluster, server, check, event or vip
 	Cluster string `json:"cluster,omitempty"`
 	Name    string `json:"name,omitempty"`
 	Text    string `json:"text"`              // the step in one line

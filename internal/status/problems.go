@@ -41,6 +41,7 @@ func (d *Document) FindProblems() {
 	case d.MaxSessions > 0 && d.Sessions >= d.MaxSessions/10*9:
 		list = append(list, Problem{Severity: Warning, Text: fmt.Sprintf("%d of %d sessions in use", d.Sessions, d.MaxSessions)})
 	}
+	list = append(list, d.vipProblems()...)
 	if d.Config.LastError != "" {
 		list = append(list, Problem{Severity: Warning, Text: "last reload failed: the previous configuration is in force",
 			Reason: d.Config.LastError, Since: d.Config.LastErrorAt})
