@@ -56,9 +56,11 @@ type Cluster struct {
 
 	tablesStale bool // a table does not match the weights in force
 
-	leases leaseTable
-	queue  waitQueue
-	hold   holding
+	leases     leaseTable
+	partsUntil time.Duration // when the parts of SetParts end
+
+	queue waitQueue
+	hold  holding
 
 	notifying bool // a goroutine is making callbacks; it also makes those added meanwhile
 	events    []Event
@@ -72,7 +74,7 @@ type rng struct{ rand.PCG }
 // method. observe, which may be nil, is called once for each event, in order and without the lock. It must not block,
 // but may call the cluster.
 func New(spec Spec, seed uint64, observe func(Event)) *Cluster {
-	c := &Cluster{observe: observe, rng: &rng{}, nextTimer: never, level: -1}
+	c := &Cluster{observe: observe, rng: &rng{}, nextTimer: never, partsUntil: never, level: -1}
 	c.rng.Seed(seed, goldenRatio)
 	c.mu.Lock()
 	c.install(buildLevels(spec.clone(), c.rng, nil, nil))

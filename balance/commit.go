@@ -186,7 +186,7 @@ func (c *Cluster) addServer(spec *ServerSpec, later bool) *Server {
 		s = &Server{cluster: c, name: spec.Name}
 	}
 	delete(c.departed, spec.Name)
-	s.layers, s.passive = Layers{}, passiveHealth{}
+	s.layers, s.passive, s.part = Layers{}, passiveHealth{}, 0
 	s.agentPassed, s.agentFailing, s.outage = 0, 0, 0
 	s.merged, s.published, s.cause = Decision{}, Decision{}, Decision{}
 	s.since, s.mergedSince = neverPublished, 0

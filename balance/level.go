@@ -18,10 +18,11 @@ type level struct {
 	method picker
 
 	slots     []slot
-	eligible  int // slots with an eligible server
-	probation int // eligible ones on probation
-	busy      int // of those, with the deciding session in progress
-	full      int // eligible ones at their session limit
+	eligible  int  // slots with an eligible server
+	probation int  // eligible ones on probation
+	busy      int  // of those, with the deciding session in progress
+	full      int  // eligible ones at their session limit
+	refused   bool // since TakeUses a session has found servers only that are full
 
 	shares      *levelShares  // during a rebalance; else nil
 	usable      bool          // new sessions may be sent here

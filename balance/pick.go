@@ -59,6 +59,7 @@ func (c *Cluster) pick(t *Attempts) (Lease, error) {
 				return lease, nil
 			}
 			if c.hasFull(l, t) {
+				l.refused = true
 				if c.spec.Queue {
 					return Lease{}, ErrFull
 				}

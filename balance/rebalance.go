@@ -189,7 +189,7 @@ func (l *level) computeShares(base int, auto, full bool) *levelShares {
 			percent = fullPercent
 		}
 		k := len(members)
-		steps[k], limits[k] = int64(s.weight)*int64(percent), s.server.sessionLimit
+		steps[k], limits[k] = int64(s.weight)*int64(percent), max(0, s.server.sessionLimit)
 		members = append(members, i)
 	}
 	sh := &levelShares{share: make([]int, n), keep: make([]int, n)}

@@ -215,6 +215,7 @@ func (s *Server) deadline(slowStart time.Duration) time.Duration {
 // applyTimers applies timers that are due. The caller then calls publishChanges.
 func (c *Cluster) applyTimers() {
 	c.nextTimer = never
+	c.expireParts()
 	keep := c.timed[:0]
 	for _, s := range c.timed {
 		if s.inSlowStart {

@@ -44,8 +44,10 @@ type Server struct {
 	percent                   int           // of weight and max_sessions allowed by slow start
 	timed                     bool          // in Cluster.timed
 
-	sessionLimit   int // after slow start; 0 = no limit
+	sessionLimit   int // after slow start, at most part; 0 = no limit, negative = no sessions
+	part           int // of the limit on sessions, with Spec.Divided
 	sessions       int // leases out
+	peak           int // most sessions since TakeUses, with those elsewhere
 	elsewhere      int // sessions that the other process of an upgrade has; they count for sessionLimit
 	address        AddressID
 	addresses      addressIDs
@@ -108,7 +110,7 @@ func (s *Server) State() State {
 }
 
 // full reports whether the server is at its session limit.
-func (s *Server) full() bool { return s.sessionLimit > 0 && s.sessions+s.elsewhere >= s.sessionLimit }
+func (s *Server) full() bool { return s.sessionLimit != 0 && s.sessions+s.elsewhere >= s.sessionLimit }
 
 // busy reports whether the server is on probation and its deciding session is in progress.
 func (s *Server) busy() bool { return s.published.State == Probation && s.probationLease != leaseID{} }
@@ -125,7 +127,7 @@ func (s *Server) placementIn(l *level) placement {
 
 // updateSlots applies the server's state, session limit and weight to its slots.
 func (s *Server) updateSlots() {
-	s.sessionLimit = percentOf(s.layers.maxSessions(), s.percent)
+	s.sessionLimit = s.limit()
 	for _, p := range s.placements {
 		p.level.updateSlot(p.slot)
 	}
@@ -139,6 +141,7 @@ func (s *Server) changeSessions(n, elsewhere int) {
 	was := s.full()
 	s.sessions += n
 	s.elsewhere += elsewhere
+	s.peak = max(s.peak, s.sessions+s.elsewhere)
 	for _, p := range s.placements {
 		p.level.load[p.slot] = int64(s.sessions)
 		if s.full() != was {

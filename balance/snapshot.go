@@ -36,6 +36,7 @@ type ServerState struct {
 	Weight          int     // override, else configured × agent
 	EffectiveWeight float64 // Weight after back-off and slow start
 	MaxSessions     int     // after slow start; 0 = no limit
+	Part            int     // of MaxSessions, that this process may use; negative = all
 	Sessions        int     // leases out, over all levels
 	Picks, Failures uint64  // over all levels
 	ConnectTime     time.Duration
@@ -87,10 +88,13 @@ func (l *level) state(i int) ServerState {
 		Name: s.name, Address: slot.address,
 		State: s.published.State, Layer: s.published.Layer, Reason: s.published.Reason, Since: s.since, Probing: s.busy(),
 		Weight: s.layers.weight(slot.configured), EffectiveWeight: float64(l.step(i)) / unit,
-		MaxSessions: s.sessionLimit, Sessions: s.sessions,
+		MaxSessions: percentOf(s.layers.maxSessions(), s.percent), Part: -1, Sessions: s.sessions,
 		Picks: s.picks, Failures: s.failures, ConnectTime: time.Duration(s.times.connect.took),
 		Layers: s.layers,
 	}
 	state.Layers.Weight = slot.configured
+	if s.isDivided() {
+		state.Part = max(0, s.sessionLimit)
+	}
 	return state
 }

@@ -34,6 +34,9 @@ type Spec struct {
 	// level is skipped.
 	Queue bool
 
+	// Divided lets this process use only its parts of max_sessions (SetParts), at first nothing.
+	Divided bool
+
 	// MaxHeld limits the sessions that Hold makes wait; 0 = no limit.
 	MaxHeld int
 

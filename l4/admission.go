@@ -131,6 +131,9 @@ type AdmissionState struct {
 	rate     bucket
 	rates    atomic.Pointer[sourceRates] // nil until MaxRatePerSource is first used
 
+	// Parts of MaxSessionRate and MaxPerSource that this process may use, plus one; 0 = all.
+	ratePart, sourcePart atomic.Int64
+
 	prefix   atomic.Uint32 // bits of an IPv6 client's address that make its source
 	counting atomic.Bool   // new sessions are counted by source
 	// sources counts sessions by source. It holds only sources that have sessions, so it is never larger than the number
@@ -213,7 +216,7 @@ func (a *Admission) acquireReserved(held *admissionClaim, client netip.Addr, tlv
 	before, claim := *held, admissionClaim{session: true}
 	prefix := uint8(g.prefix.Load())
 	if client.IsValid() && g.counting.Load() {
-		if !g.sources.Load().acquire(sourceOf(client, prefix), a.MaxPerSource) {
+		if limit, some := partOf(a.MaxPerSource, &g.sourcePart); !some || !g.sources.Load().acquire(sourceOf(client, prefix), limit) {
 			a.releaseTo(&before, &claim, client)
 			return RejectedPerSource
 		}
@@ -223,10 +226,12 @@ func (a *Admission) acquireReserved(held *admissionClaim, client netip.Addr, tlv
 		a.releaseTo(&before, &claim, client)
 		return RejectedRatePerSource
 	}
-	if a.MaxSessionRate > 0 && !g.rate.take(now, a.MaxSessionRate) {
-		a.refundSource(client)
-		a.releaseTo(&before, &claim, client)
-		return RejectedRate
+	if a.MaxSessionRate > 0 {
+		if rate, some := partOf(a.MaxSessionRate, &g.ratePart); !some || !g.rate.take(now, rate) {
+			a.refundSource(client)
+			a.releaseTo(&before, &claim, client)
+			return RejectedRate
+		}
 	}
 	*held = claim
 	return Admitted
@@ -266,7 +271,9 @@ func (a *Admission) cancel(p *admissionClaim, client netip.Addr) {
 	a.release(p, client)
 	a.refundSource(client)
 	if a.MaxSessionRate > 0 {
-		a.State.rate.refund(a.MaxSessionRate)
+		if rate, some := partOf(a.MaxSessionRate, &a.State.ratePart); some {
+			a.State.rate.refund(rate)
+		}
 	}
 }
 
@@ -429,6 +436,19 @@ func (t *sources) release(key source) {
 	if len(s.counts) == 0 && s.peak > sourceKeepSize {
 		s.counts, s.peak = nil, 0
 	}
+}
+
+// most returns the number of sessions of the source that has most.
+func (t *sources) most() (most int) {
+	for i := range t.shards {
+		s := &t.shards[i]
+		s.mu.Lock()
+		for _, n := range s.counts {
+			most = max(most, int(n))
+		}
+		s.mu.Unlock()
+	}
+	return most
 }
 
 func (t *sources) size() int {
