@@ -66,7 +66,11 @@ func (d *Driver) Next(now time.Duration, at time.Time, v View) (*Record, time.Du
 	if r.Phase == Validating {
 		return d.countVotes(now, at, v), stepInterval
 	}
-	return d.watch(now, at, v), stepInterval
+	next := d.watch(now, at, v)
+	if left := d.applied + r.Pause - now; next == nil && d.applied >= 0 && left > 0 {
+		return nil, min(left, stepInterval)
+	}
+	return next, stepInterval
 }
 
 // takeOver returns the record with which this node replaces a driver that has left, or nil. What no canary has proven is

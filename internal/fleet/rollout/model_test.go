@@ -153,9 +153,12 @@ func (m *modelFleet) work(t require.TestingT, n *modelNode) {
 	}
 	report := n.follower.Report(n.instance())
 	report.Before, report.Applied, report.Now = Figures{Sessions: 100}, n.applied, n.figures
-	decoded, err := DecodeReport(fleet.Record{Value: report.Encode()})
-	require.NoError(t, err)
-	m.reports[n.name] = decoded
+	if task != (Task{}) {
+		decoded, err := DecodeReport(fleet.Record{Value: report.Encode()})
+		require.NoError(t, err)
+		report = decoded
+	}
+	m.reports[n.name] = report
 	view := View{Record: m.record, Live: m.live, Reports: m.reports}
 	if next, _ := n.driver.Next(m.now, time.Unix(0, int64(m.now)), view); next != nil {
 		m.commit(t, next, m.modified)

@@ -23,6 +23,9 @@ func (e *ActiveError) Error() string {
 	return fmt.Sprintf("the roll-out of revision %d by %s is in progress (%s)", r.To, r.By, r.Phase)
 }
 
+// ErrInvalid is returned for a request with a value out of range.
+var ErrInvalid = errors.New("invalid request")
+
 // ErrNoPrevious is returned by Undo if there is no earlier revision.
 var ErrNoPrevious = errors.New("there is no earlier revision of the configuration")
 
@@ -67,9 +70,9 @@ func next(last *Record, req Request) (*Record, error) {
 	}
 	switch {
 	case req.Canaries < 0 || req.Canaries > maxInStep:
-		return nil, fmt.Errorf("canary: want 0 to %d nodes, got %d", maxInStep, req.Canaries)
+		return nil, fmt.Errorf("%w: canary: want 0 to %d nodes, got %d", ErrInvalid, maxInStep, req.Canaries)
 	case req.Pause < 0 || req.Pause > maxPause:
-		return nil, fmt.Errorf("pause: want 0s to %s, got %s", maxPause, req.Pause)
+		return nil, fmt.Errorf("%w: pause: want 0s to %s, got %s", ErrInvalid, maxPause, req.Pause)
 	case last == nil:
 		return r, nil
 	case last.Phase.Active():
