@@ -16,9 +16,11 @@ const commitTimeout = 5 * time.Second
 
 // Options are what an Agent needs. Its functions are called by one goroutine.
 type Options struct {
-	Self   Member
-	Commit func(ctx context.Context, t fleet.Txn) (int64, error)
-	Log    *slog.Logger
+	Node     string
+	Instance string // of the process; unique
+	Store    fleet.Store
+	TTL      time.Duration // a node that is silent for so long has left
+	Log      *slog.Logger
 
 	// Validate returns the plan of a revision for this node; revision 0 is the file of the node and has no text.
 	Validate func(ctx context.Context, revision int, text []byte) (plan string, err error)
@@ -67,10 +69,10 @@ type sample struct {
 // NewAgent returns an agent, which Run starts.
 func NewAgent(o Options) *Agent {
 	a := &Agent{
-		o: o, began: time.Now(), follower: NewFollower(o.Self.Node, o.Runs), driver: NewDriver(o.Self), wake: make(chan struct{}, 1),
+		o: o, began: time.Now(), follower: NewFollower(o.Node, o.Runs), driver: NewDriver(Member{o.Node, o.Instance}), wake: make(chan struct{}, 1),
 		text: o.Text, emptyAt: -1,
 	}
-	a.report = a.follower.Report(o.Self.Instance)
+	a.report = a.follower.Report(o.Instance)
 	return a
 }
 
@@ -82,8 +84,11 @@ func (a *Agent) notify() {
 	}
 }
 
-// Run takes part until ctx ends.
+// Run takes part until ctx ends. Then the node leaves, if the store answers soon.
 func (a *Agent) Run(ctx context.Context) {
+	var following sync.WaitGroup
+	defer following.Wait()
+	following.Go(func() { a.followStore(ctx) })
 	for ctx.Err() == nil {
 		timer := time.NewTimer(a.work(ctx))
 		select {
@@ -105,19 +110,19 @@ func (a *Agent) work(ctx context.Context) time.Duration {
 	a.follow(ctx, now)
 	a.restore(ctx, now)
 	a.mu.Lock()
-	view, modified, lease := a.known.view(), a.known.modified, a.known.lease
+	view, modified, lease, own := a.known.view(), a.known.modified, a.known.lease, a.known.reports[a.o.Node]
 	usable, readable := a.known.usable(), a.known.stored && !a.known.unreadable
 	a.mu.Unlock()
 	a.note(view.Record)
 	active := view.Record != nil && view.Record.Phase.Active()
-	if usable {
-		a.writeReport(ctx, now, lease, len(view.Live), active)
+	if usable && (own.modified == 0 || own.Instance == a.o.Instance) { // else another process has the name of this node
+		a.writeReport(ctx, now, lease, own.modified, len(view.Live), active)
 	}
 	again := idleInterval
 	if active {
 		again = stepInterval
 	}
-	if usable && readable {
+	if usable && readable && own.Instance == a.o.Instance {
 		next, after := a.driver.Next(now, time.Now(), view)
 		if next != nil {
 			a.write(ctx, next, modified)
@@ -144,7 +149,7 @@ func (a *Agent) follow(ctx context.Context, now time.Duration) {
 			return
 		}
 		a.mu.Lock()
-		a.report = a.follower.Report(a.o.Self.Instance)
+		a.report = a.follower.Report(a.o.Instance)
 		a.mu.Unlock()
 	}
 }
@@ -162,7 +167,7 @@ func (a *Agent) vote(ctx context.Context, now time.Duration, r *Record) {
 
 // apply applies the wanted revision.
 func (a *Agent) apply(ctx context.Context, now time.Duration, r *Record) {
-	revision := r.Wanted(a.o.Self.Node)
+	revision := r.Wanted(a.o.Node)
 	text, err := a.textOf(revision)
 	if err == nil {
 		err = a.o.Apply(ctx, revision, text)
@@ -201,9 +206,9 @@ func (a *Agent) textOf(revision int) ([]byte, error) {
 }
 
 // writeReport writes the report: at once if the vote, the revision or a failure has changed, and each second of a roll-out.
-func (a *Agent) writeReport(ctx context.Context, now time.Duration, lease fleet.Lease, nodes int, active bool) {
-	r, last := a.follower.Report(a.o.Self.Instance), a.reported
-	same := lease == a.lease && r.Vote == last.Vote && r.Runs == last.Runs && r.Failure == last.Failure
+func (a *Agent) writeReport(ctx context.Context, now time.Duration, lease fleet.Lease, modified int64, nodes int, active bool) {
+	r, last := a.follower.Report(a.o.Instance), a.reported
+	same := modified > 0 && lease == a.lease && r.Vote == last.Vote && r.Runs == last.Runs && r.Failure == last.Failure
 	// A fleet makes at most a hundred writes of figures per second.
 	interval := max(stepInterval, time.Duration(nodes)*10*time.Millisecond)
 	if same && !(active && now >= a.reportAt+interval) {
@@ -212,7 +217,10 @@ func (a *Agent) writeReport(ctx context.Context, now time.Duration, lease fleet.
 	r.Before, r.Applied, r.Now = a.before, a.applied, a.o.Figures(true)
 	ctx, cancel := context.WithTimeout(ctx, commitTimeout)
 	defer cancel()
-	_, err := a.o.Commit(ctx, fleet.Txn{Put: []fleet.Put{{Key: fleet.Key(fleet.ConfigKey, reportsKey, a.o.Self.Node), Value: r.Encode(), Lease: lease}}})
+	key := fleet.Key(fleet.ConfigKey, reportsKey, a.o.Node)
+	_, err := a.o.Store.Commit(ctx, fleet.Txn{
+		If: []fleet.Condition{{Key: key, Modified: modified}}, Put: []fleet.Put{{Key: key, Value: r.Encode(), Lease: lease}},
+	})
 	if err == nil {
 		a.reported, a.reportAt, a.lease = r, now, lease
 	}
@@ -222,7 +230,7 @@ func (a *Agent) writeReport(ctx context.Context, now time.Duration, lease fleet.
 func (a *Agent) write(ctx context.Context, next *Record, modified int64) error {
 	ctx, cancel := context.WithTimeout(ctx, commitTimeout)
 	defer cancel()
-	_, err := a.o.Commit(ctx, fleet.Txn{
+	_, err := a.o.Store.Commit(ctx, fleet.Txn{
 		If:  []fleet.Condition{{Key: fleet.RolloutKey, Modified: modified}},
 		Put: []fleet.Put{{Key: fleet.RolloutKey, Value: next.Encode()}},
 	})

@@ -1,8 +1,6 @@
 package rollout
 
 import (
-	"maps"
-	"slices"
 	"strconv"
 
 	"weir/internal/fleet"
@@ -34,9 +32,14 @@ type records struct {
 	unreadable bool        // the record in the store is not the one above, because it cannot be read
 	modified   int64       // its revision in the store; 0 = there is none
 	revisions  map[int]fleet.Record
-	live       map[string]string // nodes that share the configuration, with their instances
-	reports    map[string]Report
+	reports    map[string]storedReport // of the nodes that share the configuration
 	problems   fleet.Problems
+}
+
+// storedReport is a report with its revision in the store.
+type storedReport struct {
+	Report
+	modified int64
 }
 
 // Bounds of what is kept.
@@ -45,14 +48,11 @@ const (
 	maxRevisions = 50
 )
 
-// ShareConfig is the word of a node record that makes its node part of roll-outs.
-const ShareConfig = "config"
-
-// Load takes the whole content of the store. lease is that of this node.
-func (a *Agent) Load(s fleet.Snapshot, lease fleet.Lease) {
+// load takes the whole content of the store. lease is that of this node.
+func (a *Agent) load(s fleet.Snapshot, lease fleet.Lease) {
 	a.mu.Lock()
 	k := &a.known
-	*k = records{loaded: true, lease: lease, record: k.record, revisions: map[int]fleet.Record{}, live: map[string]string{}, reports: map[string]Report{}}
+	*k = records{loaded: true, lease: lease, record: k.record, revisions: map[int]fleet.Record{}, reports: map[string]storedReport{}}
 	for _, r := range s.Records {
 		k.take(r)
 	}
@@ -60,8 +60,8 @@ func (a *Agent) Load(s fleet.Snapshot, lease fleet.Lease) {
 	a.notify()
 }
 
-// Apply takes a change of the store.
-func (a *Agent) Apply(c fleet.Change) {
+// take takes a change of the store.
+func (a *Agent) take(c fleet.Change) {
 	a.mu.Lock()
 	changed := false
 	for _, r := range c.Records {
@@ -76,8 +76,8 @@ func (a *Agent) Apply(c fleet.Change) {
 	}
 }
 
-// Away notes that the store cannot be used until the next Load.
-func (a *Agent) Away(err error) {
+// away notes that the store cannot be used until the next load.
+func (a *Agent) away(err error) {
 	a.mu.Lock()
 	a.known.away = err
 	a.mu.Unlock()
@@ -102,29 +102,13 @@ func (k *records) take(r fleet.Record) bool {
 		}
 		k.unreadable = err != nil
 		return true
-	case len(segments) == 2 && segments[0] == fleet.NodesKey:
-		var node struct {
-			Instance string   `json:"instance"`
-			Share    []string `json:"share"`
-		}
-		if fleet.Decode(r, fleet.MaxValue, &node) != nil { // reported by the fleet
-			return false
-		}
-		if !slices.Contains(node.Share, ShareConfig) {
-			return k.drop(r.Key)
-		}
-		before, known := k.live[segments[1]]
-		if instance := clip(node.Instance, maxName); instance != before && (known || len(k.live) < maxNodes) {
-			k.live[segments[1]] = instance
-			return true
-		}
-		return false
 	case len(segments) == 3 && segments[0] == fleet.ConfigKey && segments[1] == reportsKey:
 		var report Report
-		if report, err = DecodeReport(r); err == nil && (len(k.reports) < maxNodes || k.reports[segments[2]].Instance != "") {
-			k.reports[segments[2]] = report
+		before, known := k.reports[segments[2]]
+		if report, err = DecodeReport(r); err == nil && (known || len(k.reports) < maxNodes) {
+			k.reports[segments[2]] = storedReport{report, r.Modified}
 		}
-		return k.record != nil && k.record.Phase.Active()
+		return before.Instance != report.Instance || k.record != nil && k.record.Phase.Active()
 	}
 	if n, ok := revisionOf(r.Key); ok && (len(k.revisions) < maxRevisions || k.record != nil && k.record.Kept(n)) {
 		k.revisions[n] = r
@@ -144,27 +128,21 @@ func (k *records) drop(key string) bool {
 		return false
 	}
 	segments, _ := fleet.Segments(key)
-	switch {
-	case len(segments) == 2 && segments[0] == fleet.NodesKey:
-		_, known := k.live[segments[1]]
-		delete(k.live, segments[1])
-		return known
-	case len(segments) == 3 && segments[1] == reportsKey:
-		delete(k.reports, segments[2])
+	if len(segments) != 3 || segments[0] != fleet.ConfigKey || segments[1] != reportsKey {
+		return false
 	}
-	return false
+	delete(k.reports, segments[2])
+	return true
 }
 
 // usable reports whether this node can write.
 func (k *records) usable() bool { return k.loaded && k.away == nil && k.lease != nil }
 
-// view returns what the driver needs. Reports of an earlier life of a node do not count.
+// view returns what the driver needs. The nodes with a report are live: it has their lease.
 func (k *records) view() View {
-	v := View{Record: k.record, Live: maps.Clone(k.live), Reports: map[string]Report{}}
-	for node, instance := range k.live {
-		if report, ok := k.reports[node]; ok && report.Instance == instance {
-			v.Reports[node] = report
-		}
+	v := View{Record: k.record, Live: map[string]string{}, Reports: map[string]Report{}}
+	for node, report := range k.reports {
+		v.Live[node], v.Reports[node] = report.Instance, report.Report
 	}
 	return v
 }

@@ -21,7 +21,7 @@ func (a *Agent) Begin(ctx context.Context, req Request, text []byte) (*Record, e
 		if err != nil {
 			return nil, fleet.Txn{}, err
 		}
-		value, err := Revision{Text: string(text), By: r.By, Node: a.o.Self.Node, At: r.Began}.Encode()
+		value, err := Revision{Text: string(text), By: r.By, Node: a.o.Node, At: r.Began}.Encode()
 		if err != nil {
 			return nil, fleet.Txn{}, fmt.Errorf("%w: configuration too large: %w", ErrInvalid, err)
 		}
@@ -38,7 +38,7 @@ func (a *Agent) Undo(ctx context.Context, req Request) (*Record, error) {
 }
 
 func (a *Agent) complete(req Request) Request {
-	req.Driver, req.At = a.o.Self, time.Now()
+	req.Driver, req.At = Member{a.o.Node, a.o.Instance}, time.Now()
 	return req
 }
 
@@ -73,7 +73,7 @@ func (a *Agent) change(ctx context.Context, next func(last *Record) (*Record, fl
 	}
 	ctx, cancel := context.WithTimeout(ctx, commitTimeout)
 	defer cancel()
-	if _, err := a.o.Commit(ctx, t); err != nil {
+	if _, err := a.o.Store.Commit(ctx, t); err != nil {
 		return nil, err
 	}
 	return r, nil
@@ -86,6 +86,7 @@ type Status struct {
 	Failure  Failure
 	Nodes    []NodeStatus // live nodes that share the configuration, by name
 	Problems []fleet.Problem
+	NameUsed bool // another process has the name of this node, which takes no part
 }
 
 // NodeStatus is what a node has reported last.
@@ -104,5 +105,7 @@ func (a *Agent) Status() Status {
 		s.Nodes = append(s.Nodes, NodeStatus{node, v.Reports[node]})
 	}
 	s.Problems, _ = a.known.problems.List()
+	own := a.known.reports[a.o.Node]
+	s.NameUsed = own.modified > 0 && own.Instance != a.o.Instance
 	return s
 }

@@ -31,13 +31,13 @@ func (a *Agent) restore(ctx context.Context, now time.Duration) {
 	if r.Phase.Active() {
 		r = r.finished(RolledBack, Reason{Text: "the store has lost the roll-out"}, time.Now())
 	}
-	value, err := Revision{Text: string(text), By: "fleet", Node: a.o.Self.Node, At: time.Now()}.Encode()
+	value, err := Revision{Text: string(text), By: "fleet", Node: a.o.Node, At: time.Now()}.Encode()
 	if err != nil {
 		return
 	}
 	ctx, cancel := context.WithTimeout(ctx, commitTimeout)
 	defer cancel()
-	_, err = a.o.Commit(ctx, fleet.Txn{
+	_, err = a.o.Store.Commit(ctx, fleet.Txn{
 		If:  []fleet.Condition{{Key: fleet.RolloutKey}},
 		Put: []fleet.Put{{Key: fleet.RolloutKey, Value: r.Encode()}, {Key: RevisionKey(r.Current()), Value: value}},
 	})

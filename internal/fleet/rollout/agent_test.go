@@ -2,6 +2,7 @@ package rollout
 
 import (
 	"context"
+	"crypto/rand"
 	"fmt"
 	"log/slog"
 	"strings"
@@ -32,13 +33,8 @@ type testNode struct {
 func startNode(t *testing.T, server *fleettest.Server, name string) *testNode {
 	n := &testNode{client: server.Client()}
 	ctx, cancel := context.WithCancel(t.Context())
-	lease, err := n.client.Lease(ctx, 10*time.Second)
-	require.NoError(t, err)
-	self := Member{name, fmt.Sprint(lease.ID())}
-	_, err = n.client.Commit(ctx, fleet.Txn{Put: []fleet.Put{{Key: fleet.Key(fleet.NodesKey, name), Value: fmt.Appendf(nil, `{"v":1,"instance":%q,"share":["config"]}`, self.Instance), Lease: lease}}})
-	require.NoError(t, err)
 	n.agent = NewAgent(Options{
-		Self: self, Commit: n.client.Commit, Log: slog.New(slog.DiscardHandler),
+		Node: name, Instance: rand.Text(), Store: n.client, TTL: 10 * time.Second, Log: slog.New(slog.DiscardHandler),
 		Validate: func(_ context.Context, revision int, text []byte) (string, error) {
 			if strings.Contains(string(text), "invalid on "+name) {
 				return "", fmt.Errorf("revision %d, line 1: invalid", revision)
@@ -70,36 +66,16 @@ func startNode(t *testing.T, server *fleettest.Server, name string) *testNode {
 	})
 	var work sync.WaitGroup
 	work.Go(func() { n.agent.Run(ctx) })
-	work.Go(func() {
-		for ctx.Err() == nil {
-			if err := n.follow(ctx, lease); err != nil {
-				n.agent.Away(err)
-			}
-		}
-	})
 	n.stop = func() { cancel(); work.Wait() }
 	t.Cleanup(n.stop)
 	return n
 }
 
-// follow hands the store to the agent until something fails.
-func (n *testNode) follow(ctx context.Context, lease fleet.Lease) error {
-	all, err := n.client.Load(ctx)
-	if err != nil {
-		return err
+// waitNodes waits until every node knows all of them.
+func waitNodes(t *testing.T, nodes ...*testNode) {
+	for _, n := range nodes {
+		require.Eventually(t, func() bool { return len(n.agent.Status().Nodes) == len(nodes) }, 30*time.Second, 10*time.Millisecond)
 	}
-	changes, err := n.client.Watch(ctx, all.Revision)
-	if err != nil {
-		return err
-	}
-	n.agent.Load(all, lease)
-	for c := range changes {
-		if c.Err != nil {
-			return c.Err
-		}
-		n.agent.Apply(c)
-	}
-	return nil
 }
 
 // runsText reports what the node runs.
@@ -130,6 +106,7 @@ func finish(t *testing.T, id uint64, nodes ...*testNode) *Record {
 func TestAgentsRollOutRevisions(t *testing.T) {
 	server := fleettest.New()
 	a, b, c := startNode(t, server, "a"), startNode(t, server, "b"), startNode(t, server, "c")
+	waitNodes(t, a, b, c)
 	begin := func(n *testNode, text string) *Record {
 		var r *Record
 		require.Eventually(t, func() bool {
@@ -183,6 +160,7 @@ func TestAgentsRollOutRevisions(t *testing.T) {
 func TestAgentsFillAStoreThatHasLostItsData(t *testing.T) {
 	server := fleettest.New()
 	a, b := startNode(t, server, "a"), startNode(t, server, "b")
+	waitNodes(t, a, b)
 	var r *Record
 	require.Eventually(t, func() bool {
 		var err error
@@ -204,4 +182,8 @@ func TestAgentsFillAStoreThatHasLostItsData(t *testing.T) {
 	require.Equal(t, r.ID, finish(t, r.ID, a, b).ID)
 	_, text := b.runsText()
 	require.Equal(t, "good", text)
+
+	second := startNode(t, server, "b") // with another instance
+	require.Eventually(t, func() bool { return second.agent.Status().NameUsed }, 30*time.Second, 10*time.Millisecond)
+	require.Len(t, a.agent.Status().Nodes, 2)
 }
