@@ -222,3 +222,9 @@ var unixSockets = UnixSockets{
 		return l4.ChangeUnixFile(path, l4.UnixFile{Mode: mode, UID: uid, GID: gid})
 	},
 }
+
+func (f *fakeWeir) Shared(cluster, server string) string { return "" }
+
+func (f *fakeWeir) Fleet() (status.Fleet, error) { return status.Fleet{}, f.err }
+
+func (f *fakeWeir) FleetReset(ctx context.Context, by string) error { return f.err }

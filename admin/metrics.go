@@ -49,6 +49,15 @@ type metric struct {
 	write  func(f *family, s *snapshot)
 }
 
+// onFleet writes samples if there is a fleet.
+func onFleet(write func(f *family, s *snapshot)) func(f *family, s *snapshot) {
+	return func(f *family, s *snapshot) {
+		if s.Fleet != nil {
+			write(f, s)
+		}
+	}
+}
+
 func metricTable() []metric {
 	return []metric{
 		{"weir_build_info", gauge, "version", "Always 1. The version is a label.", func(f *family, s *snapshot) { f.value(1, s.Version) }},
@@ -70,6 +79,12 @@ func metricTable() []metric {
 				f.bool(s.StateFile.LastError == "")
 			}
 		}},
+		{"weir_fleet_connected", gauge, "", "1 while the store of the fleet can be used, else 0. Absent without [fleet], as all metrics of the fleet.", onFleet(func(f *family, s *snapshot) { f.bool(s.Fleet.Connected) })},
+		{"weir_fleet_nodes", gauge, "", "Live nodes of the fleet, with this one.", onFleet(func(f *family, s *snapshot) { f.value(float64(s.Fleet.Nodes)) })},
+		{"weir_fleet_pending_overrides", gauge, "", "Overrides that are not in the store yet.", onFleet(func(f *family, s *snapshot) { f.value(float64(s.Fleet.Pending)) })},
+		{"weir_fleet_ignored_records", gauge, "", "Records of the store that cannot be used.", onFleet(func(f *family, s *snapshot) { f.value(float64(s.Fleet.Ignored)) })},
+		{"weir_fleet_conflicts_total", counter, "", "Pending overrides that lost against one of another node.", onFleet(func(f *family, s *snapshot) { f.count(s.FleetConflicts) })},
+		{"weir_fleet_restores_total", counter, "", "Times that the store had lost its data and this node wrote them again.", onFleet(func(f *family, s *snapshot) { f.count(s.FleetRestores) })},
 
 		{"weir_sessions", gauge, "listener", "Current sessions.", perListener(func(l *status.ListenerMetrics) float64 { return float64(l.Sessions) })},
 		{"weir_clients_waiting", gauge, "listener", "Clients in the kernel's queue because a limit is reached (when_full).", perListener(func(l *status.ListenerMetrics) float64 { return float64(l.Waiting) })},

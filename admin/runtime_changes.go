@@ -3,8 +3,10 @@ package admin
 // Runtime changes: overrides, servers, clusters, sessions.
 
 import (
+	"encoding/json"
 	"net/http"
 	"strconv"
+
 	"weir/internal/status"
 )
 
@@ -25,8 +27,41 @@ func (s *Server) writeServer(w http.ResponseWriter, code int, cluster, server st
 func (s *Server) patchServer(w http.ResponseWriter, r *http.Request) {
 	if text, ok := readBody(w, r, maxBody); ok {
 		cluster, server := r.PathValue("cluster"), r.PathValue("server")
-		s.writeServer(w, http.StatusOK, cluster, server, s.weir.Override(requester(r), cluster, server, text))
+		err := s.weir.Override(requester(r), cluster, server, text)
+		shared := ""
+		if err == nil {
+			shared = s.shared(cluster, server, text)
+		}
+		if shared == status.SharedConflict {
+			err = &status.RequestError{Kind: status.Conflict, Text: "the server was changed on another node of the fleet at the same time; that override holds"}
+		}
+		var x status.Explanation
+		if err == nil {
+			x, err = s.weir.Explain(cluster, server)
+		}
+		x.Shared = shared
+		writeResult(w, http.StatusOK, x, err)
 	}
+}
+
+// shared returns what became of an override of a request in the fleet.
+func (s *Server) shared(cluster, server string, text []byte) string {
+	var p struct {
+		Local bool `json:"local"`
+	}
+	if json.Unmarshal(text, &p) == nil && p.Local {
+		return status.SharedLocal
+	}
+	return s.weir.Shared(cluster, server)
+}
+
+func (s *Server) fleet(w http.ResponseWriter, r *http.Request) {
+	x, err := s.weir.Fleet()
+	writeResult(w, http.StatusOK, x, err)
+}
+
+func (s *Server) resetFleet(w http.ResponseWriter, r *http.Request) {
+	writeNoContent(w, s.weir.FleetReset(r.Context(), requester(r)))
 }
 
 func (s *Server) feedback(w http.ResponseWriter, r *http.Request) {

@@ -81,6 +81,9 @@ func (s *Server) endpoints() map[string]methods {
 		"/v1/node/drain":   {post: s.drainNode},
 		"/v1/node/ready":   {post: s.readyNode},
 
+		"/v1/fleet":       {get: s.fleet},
+		"/v1/fleet/reset": {post: withoutBody(s.resetFleet)},
+
 		"/v1/sessions":      {get: s.sessions},
 		"/v1/sessions/{id}": {del: withoutBody(s.cutSession)},
 

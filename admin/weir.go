@@ -30,6 +30,9 @@ type Weir interface {
 
 	// Override changes the override of a server. by names who asks.
 	Override(by, cluster, server string, text []byte) error
+	// Shared waits for the store of the fleet, for a second at most, and returns what became of the last override of a server
+	// there, such as status.SharedWritten; "" without a fleet.
+	Shared(cluster, server string) string
 	// Feedback reports a failure or a success of a server.
 	Feedback(cluster, server string, text []byte) error
 	// CutServer cuts the sessions of a server and returns their number.
@@ -58,6 +61,10 @@ type Weir interface {
 	DrainNode(by string, text []byte) (status.Node, error)
 	// ReadyNode ends DrainNode.
 	ReadyNode(by string, text []byte) (status.Node, error)
+	// Fleet returns what this weir knows of its fleet.
+	Fleet() (status.Fleet, error)
+	// FleetReset removes all overrides of the fleet. by names who asks.
+	FleetReset(ctx context.Context, by string) error
 
 	// Reload reloads the configuration file.
 	Reload(ctx context.Context) error

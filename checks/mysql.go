@@ -34,7 +34,7 @@ type MySQL struct {
 // Monitor returns the monitor, or an error if the password cannot be read, the role or the TLS options are invalid, or
 // an option requires a user.
 func (o MySQL) Monitor() (Monitor, error) {
-	password, err := o.Password.read()
+	password, err := o.Password.Read()
 	if err != nil {
 		return nil, err
 	}

@@ -19,7 +19,7 @@ type MySQLClient struct {
 // NewMySQLClient returns a client with the login and the TLS options of a topology. It returns an OptionError if a file or
 // a variable of the environment cannot be read.
 func NewMySQLClient(spec conf.Topology) (*MySQLClient, error) {
-	password, err := Secret(spec.Password).read()
+	password, err := Secret(spec.Password).Read()
 	if err != nil {
 		return nil, err
 	}

@@ -27,7 +27,7 @@ type Redis struct {
 
 // Monitor returns the monitor, or an error if the password cannot be read or the role or the TLS options are invalid.
 func (o Redis) Monitor() (Monitor, error) {
-	password, err := o.Password.read()
+	password, err := o.Password.Read()
 	if err != nil {
 		return nil, err
 	}

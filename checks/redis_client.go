@@ -19,7 +19,7 @@ type RedisClient struct {
 // Client returns a client with the user, the password and the TLS options, or an error if one of them is invalid or
 // cannot be read. Other options are not used.
 func (o Redis) Client() (*RedisClient, error) {
-	password, err := o.Password.read()
+	password, err := o.Password.Read()
 	if err != nil {
 		return nil, err
 	}

@@ -27,8 +27,8 @@ func (Secret) GoString() string { return "(secret)" }
 // maxSecret limits the size of a password file.
 const maxSecret = 64 << 10
 
-// read returns the password, or an OptionError if the file cannot be read or the variable is not set.
-func (s Secret) read() (string, error) {
+// Read returns the password, or an OptionError if the file cannot be read or the variable is not set.
+func (s Secret) Read() (string, error) {
 	switch {
 	case s.File != "":
 		b, err := conf.ReadFile(s.File, maxSecret)

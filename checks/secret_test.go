@@ -15,7 +15,7 @@ func TestSecretFileEditedByAnyEditor(t *testing.T) {
 		"secret\n\n": "secret\n", "secret\r": "secret\r", " secret ": " secret ", "sec\ufeffret": "sec\ufeffret",
 	} {
 		require.NoError(t, os.WriteFile(path, []byte(text), 0o600))
-		got, err := Secret{File: path}.read()
+		got, err := Secret{File: path}.Read()
 		require.NoError(t, err)
 		require.Equal(t, want, got, "%q", text)
 	}

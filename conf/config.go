@@ -17,6 +17,7 @@ type Config struct {
 	Clusters  []Cluster    // in file order
 	Hooks     []Hook       // in file order
 	VIPs      []VIP        // in file order
+	Fleet     *Fleet       // nil = this weir is alone
 	Warnings  []Diagnostic // valid but unusual, such as a cluster that no listener uses
 	Notes     []Diagnostic // advice about what is valid and usual, for weir check
 

@@ -18,6 +18,7 @@ func Diff(running, wanted *Config) Plan {
 		processSteps(&w, ObjectRuntime, w.schema.runtime, running.Runtime, wanted.Runtime)
 		processSteps(&w, ObjectLog, w.schema.log, running.Log, wanted.Log)
 		processSteps(&w, ObjectAdmin, w.schema.admin, adminDraft{Admin: running.Admin}, adminDraft{Admin: wanted.Admin})
+		w.diffFleet(running.Fleet, wanted.Fleet)
 	}
 	if running == nil {
 		running = &Config{}

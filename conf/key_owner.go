@@ -16,7 +16,7 @@ func (d *decoder) keyOwners(name string) (kinds []string) {
 			kind string
 			keys []string
 		}{
-			{"the top level", keyNames(s.root)}, {"runtime", keyNames(s.runtime)}, {"log", keyNames(s.log)}, {"admin", keyNames(s.admin)},
+			{"the top level", keyNames(s.root)}, {"runtime", keyNames(s.runtime)}, {"log", keyNames(s.log)}, {"admin", keyNames(s.admin)}, {"fleet", keyNames(s.fleet)},
 			{"listener", keyNames(s.listener)}, {"route", keyNames(s.route)}, {"cluster", keyNames(s.cluster)}, {"level", keyNames(s.level)}, {"server", keyNames(s.server)},
 			{"check", keyNames(s.check)}, {"topology", keyNames(s.topology)}, {"discover", keyNames(s.discover)}, {"event", keyNames(s.event)}, {"vip", keyNames(s.vip)},
 		} {

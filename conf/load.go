@@ -77,12 +77,13 @@ type draft struct {
 	runtime   Runtime
 	log       Log
 	admin     adminDraft
+	fleet     fleetDraft
 	listeners []listenerDraft
 	clusters  []clusterDraft
 	hooks     []hookDraft
 	vips      []vipDraft
 	include   []*tree.Node          // patterns
-	setOnce   map[string]*tree.Node // the keys of [runtime], [log] and [admin] that a file has set
+	setOnce   map[string]*tree.Node // the keys of [runtime], [log], [admin] and [fleet] that a file has set
 }
 
 func rootKeys() []key[draft] {
@@ -102,6 +103,12 @@ func rootKeys() []key[draft] {
 			into.admin.Explicit = true
 			decodeOnce(d, n, d.schema.admin, &into.admin, into)
 		}).withAliases("api", "stats", "management"),
+		table("fleet", "What this weir shares with others.", func(d *decoder, n *tree.Node, into *draft) {
+			if into.fleet.node == nil {
+				into.fleet.node = n
+			}
+			decodeOnce(d, n, d.schema.fleet, &into.fleet, into)
+		}).withAliases("shared", "etcd", "peers"),
 		tables("listener", "Addresses that accept clients.", func(d *decoder, n *tree.Node, into *draft) {
 			l := listenerDraft{node: n}
 			decodeTable(d, n, d.schema.listener, &l)
@@ -138,6 +145,7 @@ func (d *decoder) file(name string, text []byte, into *draft) {
 		setDefaults(d.schema.runtime, &into.runtime)
 		setDefaults(d.schema.log, &into.log)
 		setDefaults(d.schema.admin, &into.admin)
+		setDefaults(d.schema.fleet, &into.fleet)
 	} else if n := root.Get("include"); n != nil {
 		d.errorAtKey(n, "only the main file may include files; %s is an included file", name)
 		root.Delete("include")
@@ -212,6 +220,9 @@ func (d *decoder) included(main, at string, patterns []*tree.Node) []string {
 // config returns the specification of a draft without errors.
 func (all *draft) config() *Config {
 	c := &Config{Runtime: all.runtime, Log: all.log, Admin: all.admin.Admin}
+	if all.fleet.node != nil {
+		c.Fleet = &all.fleet.Fleet
+	}
 	for _, l := range all.listeners {
 		c.Listeners = append(c.Listeners, l.Listener)
 	}

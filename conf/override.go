@@ -17,6 +17,7 @@ type Override struct {
 	MaxSessions *int           // nil = not mentioned; negative = cleared; 0 = no limit
 	Deadline    *time.Duration // of a drain, from now; nil = not mentioned; 0 = cleared
 	Reason      string
+	Local       bool // for this node of a fleet only
 }
 
 // maxReason limits the length of an operator's reason.
@@ -29,6 +30,7 @@ func overrideKeys() []key[Override] {
 		nullable("max_sessions", integerType(0, maxInt), -1, func(p *Override) **int { return &p.MaxSessions }),
 		nullable("deadline", positiveDuration(), 0, func(p *Override) **time.Duration { return &p.Deadline }),
 		scalar("reason", reasonType(), "", func(p *Override) *string { return &p.Reason }, "The reason, for other operators."),
+		scalar("local", booleanType(), "", func(p *Override) *bool { return &p.Local }, "Whether the override is for this node of a fleet only."),
 	}
 }
 

@@ -30,6 +30,7 @@ const (
 	ObjectRuntime  Object = "runtime"
 	ObjectLog      Object = "log"
 	ObjectAdmin    Object = "admin"
+	ObjectFleet    Object = "fleet"
 	ObjectListener Object = "listener"
 	ObjectCluster  Object = "cluster"
 	ObjectServer   Object = "server"

@@ -42,6 +42,9 @@ func (all *draft) positions() map[keyID]Diagnostic {
 		for _, key := range []string{"listen", "token_file", "read_token_file", "tls_cert_file", "tls_key_file", "tls_client_ca_file"} {
 			note("", "admin", key, root.Get("admin"))
 		}
+		for _, key := range []string{"node", "password_file", "password_env", "tls_ca_file", "tls_cert_file", "tls_key_file"} {
+			note("", "fleet", key, root.Get("fleet"))
+		}
 	}
 	for _, l := range all.listeners {
 		for _, key := range []string{"address", "unix_owner", "unix_group"} {
@@ -109,7 +112,7 @@ func (c *Config) HookError(name, key string, err error) Diagnostic {
 	return c.diagnosticFor(keyID{"", "event " + name, key}, "event "+name+": "+key, err)
 }
 
-// KeyError returns err with the position of a key of [runtime], [log] or [admin].
+// KeyError returns err with the position of a key of [runtime], [log], [admin] or [fleet].
 func (c *Config) KeyError(table, key string, err error) Diagnostic {
 	return c.diagnosticFor(keyID{"", table, key}, table+"."+key, err)
 }

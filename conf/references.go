@@ -46,6 +46,7 @@ func (d *decoder) linkReferences(all *draft) {
 	d.validateHellos(all, clusters)
 	d.validateAdminAddresses(all)
 	d.validateAdminAccess(all)
+	d.finishFleet(all)
 	d.validateServers(all)
 	d.advise(all, clusters)
 	for _, c := range all.clusters {

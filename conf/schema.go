@@ -138,6 +138,7 @@ type schema struct {
 	runtime  []key[Runtime]
 	log      []key[Log]
 	admin    []key[adminDraft]
+	fleet    []key[fleetDraft]
 	listener []key[listenerDraft]
 	route    []key[routeDraft]
 	cluster  []key[clusterDraft]
@@ -153,7 +154,7 @@ type schema struct {
 
 func newSchema() schema {
 	return schema{
-		root: rootKeys(), runtime: runtimeKeys(), log: logKeys(), admin: adminKeys(), listener: listenerKeys(), route: routeKeys(), cluster: clusterKeys(),
+		root: rootKeys(), runtime: runtimeKeys(), log: logKeys(), admin: adminKeys(), fleet: fleetKeys(), listener: listenerKeys(), route: routeKeys(), cluster: clusterKeys(),
 		level: levelKeys(), server: serverKeys(), check: checkKeys(), step: stepKeys(), topology: topologyKeys(), discover: discoverKeys(), event: hookKeys(), vip: vipKeys(),
 	}
 }

@@ -65,7 +65,7 @@ func NewRoot(p Program) *cobra.Command {
 	flags.add(root)
 	for _, c := range []*cobra.Command{
 		statusCommand(flags), sessionsCommand(flags), eventsCommand(flags), topCommand(flags), explainCommand(flags), serverCommand(flags),
-		sessionCommand(flags), failbackCommand(flags), rebalanceCommand(flags), topologyCommand(flags), discoverCommand(flags), reloadCommand(flags), planCommand(flags, p.Plan), nodeCommand(flags), upgradeCommand(flags), stopCommand(flags),
+		sessionCommand(flags), failbackCommand(flags), rebalanceCommand(flags), topologyCommand(flags), discoverCommand(flags), fleetCommand(flags), reloadCommand(flags), planCommand(flags, p.Plan), nodeCommand(flags), upgradeCommand(flags), stopCommand(flags),
 	} {
 		c.GroupID = groupClient
 		flags.add(c)

@@ -32,12 +32,15 @@ const serverHelp = `Sets an override on top of the configuration file, or adds o
   remove              remove it; its sessions drain
   restore             take back the removal of a server of the file
 
-Overrides survive reloads as long as the server exists.`
+Overrides survive reloads as long as the server exists. In a fleet that shares
+overrides they hold on all nodes; with --local, on this node only, until they are
+reset with --local.`
 
 // serverChange holds the flags of weir server.
 type serverChange struct {
 	*clientFlags
 	reason, level, deadline string
+	local                   bool
 }
 
 func serverCommand(flags *clientFlags) *cobra.Command {
@@ -65,6 +68,7 @@ func serverCommand(flags *clientFlags) *cobra.Command {
 	cmd.Flags().StringVar(&change.reason, "reason", "", "the reason, shown in weir status and weir explain")
 	cmd.Flags().StringVar(&change.deadline, "deadline", "", "with drain: close its sessions within this `duration`, such as 5m")
 	cmd.Flags().StringVar(&change.level, "level", "", "with add: the `level`, by name or number counted from 1 (default the first)")
+	cmd.Flags().BoolVar(&change.local, "local", false, "for this node of a fleet only")
 	return cmd
 }
 
@@ -105,6 +109,9 @@ func (s *serverChange) apply(cmd *cobra.Command, cluster, server, action string,
 		return done(cmd, s.clientFlags, http.MethodDelete, at, fmt.Sprintf("%s/%s: removed", cluster, server),
 			map[string]any{"cluster": cluster, "name": server, "removed": true})
 	}
+	if s.local {
+		patch["local"] = true
+	}
 	if s.reason != "" {
 		patch["reason"] = s.reason
 	}
@@ -130,6 +137,8 @@ func (s *serverChange) checkArguments(cmd *cobra.Command, action string, args []
 		return fmt.Errorf("unexpected flag --level: %s changes the server in all its levels; add takes a level", action)
 	case action != "drain" && cmd.Flags().Changed("deadline"):
 		return fmt.Errorf("unexpected flag --deadline: %s has no deadline; drain takes one", action)
+	case s.local && slices.Contains([]string{"kill-sessions", "add", "remove", "restore"}, action):
+		return fmt.Errorf("unexpected flag --local: %s changes this node only", action)
 	case cmd.Flags().Changed("reason") && slices.Contains([]string{"reset", "kill-sessions", "add", "remove", "restore"}, action):
 		return fmt.Errorf("unexpected flag --reason: %s takes no reason", action)
 	}
@@ -176,7 +185,20 @@ func showServer(w io.Writer, x status.Explanation) {
 	if x.Deadline != nil {
 		state += " until " + moment(*x.Deadline)
 	}
-	fmt.Fprintf(w, "%s/%s: %s, weight %d, %d sessions\n", x.Cluster, x.Name, state, x.Weight, x.Sessions)
+	fmt.Fprintf(w, "%s/%s: %s, weight %d, %d sessions%s\n", x.Cluster, x.Name, state, x.Weight, x.Sessions, sharedText(x.Shared))
+}
+
+// sharedText tells what became of an override in the fleet.
+func sharedText(shared string) string {
+	switch shared {
+	case status.SharedWritten:
+		return "; written to the fleet"
+	case status.SharedPending:
+		return "; pending: it holds here until the fleet's store can be reached"
+	case status.SharedLocal:
+		return "; on this node only"
+	}
+	return ""
 }
 
 // clusterAndServer splits CLUSTER/SERVER. The name of the server may contain slashes.

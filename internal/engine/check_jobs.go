@@ -23,7 +23,7 @@ type Monitors map[*conf.Check]checks.Monitor
 // programs and users. It returns the monitors, for Start or Reload, and all that is missing. It opens no socket.
 func Check(cfg *conf.Config) (Monitors, conf.Errors) {
 	monitors, errs := buildMonitors(cfg, nil)
-	return monitors, slices.Concat(checkUser(cfg), checkUnixFiles(cfg), errs, checkTopologies(cfg), checkProviders(cfg), checkZones(cfg), checkHooks(cfg))
+	return monitors, slices.Concat(checkUser(cfg), checkUnixFiles(cfg), errs, checkTopologies(cfg), checkProviders(cfg), checkZones(cfg), checkHooks(cfg), checkFleet(cfg))
 }
 
 // checkHooks returns the errors of the programs of hooks.

@@ -93,6 +93,7 @@ type Engine struct {
 	clustersToCut    pendingSet[string] // whose servers have lost roles
 	failovers        failovers
 	vips             vips
+	fleet            fleetLink
 
 	resultsMu sync.RWMutex // held for reading while a check result is handled
 
@@ -222,6 +223,7 @@ func newEngine(cfg *conf.Config, o Options) (*Engine, error) {
 		e.savedState = e.stateFile.Load(cfg.Runtime.StateFile)
 	}
 	if e.savedState != nil {
+		e.fleet.saved = e.savedState.Fleet
 		var lost error
 		if first.overlay, lost = overlay.Restore(e.savedState, cfg); lost != nil {
 			e.log.Warn("state: runtime changes lost", "error", lost)
@@ -252,6 +254,7 @@ func (e *Engine) startBackground() {
 	e.work.Go(func() { e.serversToRecheck.run(e.ctx, e.recheck) })
 	e.work.Go(func() { e.clustersToCut.run(e.ctx, e.cutRoleLost) })
 	e.work.Go(e.discover)
+	e.runFleet()
 }
 
 // ErrStopped is returned by changes after Stop.

@@ -5,12 +5,13 @@ import (
 
 	"weir/balance"
 	"weir/conf"
+	"weir/internal/fleet"
 	"weir/internal/overlay"
 	"weir/internal/status"
 )
 
 // Override changes the override of a server, given in JSON: {"state": "drain", "weight": null}. Null removes a value; a
-// missing key keeps it. by names who asks.
+// missing key keeps it. by names who asks. In a fleet that shares overrides it is shared, unless local is true.
 func (e *Engine) Override(by, cluster, server string, text []byte) error {
 	p, err := conf.ParseOverride(text)
 	if err != nil {
@@ -34,6 +35,14 @@ func (e *Engine) setOverride(by, cluster, server string, p conf.Override) error 
 		return err
 	}
 	o := b.Override(server)
+	m, key := e.sharing(), fleet.ServerKey(cluster, server)
+	if m != nil && !p.Local {
+		if said, local := m.Current(key); local { // the local override stays out of what is shared
+			if o, err = e.overrideOf(said, e.fleetNode()); err != nil {
+				return &status.RequestError{Kind: status.Conflict, Text: err.Error()}
+			}
+		}
+	}
 	if p.Reason != "" || p.State != nil { // a new state does not inherit the reason of the old one
 		o.Note = p.Reason
 	}
@@ -59,13 +68,27 @@ func (e *Engine) setOverride(by, cluster, server string, p conf.Override) error 
 		o.MaxSessions = orNil(*p.MaxSessions)
 	}
 	o.By = by
-	e.published.overrideBy.Store([2]string{cluster, server}, by)
+	if m != nil {
+		switch o, err = e.share(m, key, o, p.Local); {
+		case err == errHidden:
+			e.log.Info("override for other nodes", "cluster", cluster, "server", server, "state", deref(o.State), "by", by)
+			return nil
+		case err != nil:
+			return err
+		}
+	}
+	e.installOverride(b, cluster, server, o)
+	return nil
+}
+
+// installOverride puts an override in force. published.overrides is held.
+func (e *Engine) installOverride(b *balance.Cluster, cluster, server string, o balance.Override) {
+	e.published.overrideBy.Store([2]string{cluster, server}, o.By)
 	b.SetOverride(server, o, e.plane.Now())
 	e.closings.closeDraining(cluster, b.DrainDeadlines())
 	e.stateFile.Changed()
 	e.log.Info("override", "cluster", cluster, "server", server, "state", deref(o.State), "weight", deref(o.Weight),
-		"max_sessions", deref(o.MaxSessions), "reason", o.Note, "by", by)
-	return nil
+		"max_sessions", deref(o.MaxSessions), "reason", o.Note, "by", o.By)
 }
 
 // orNil returns a pointer to n, or nil if n is negative.

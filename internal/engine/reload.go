@@ -33,6 +33,7 @@ type reload struct {
 	opened    map[string]*l4.Listener // new listeners, bound and not started, by identity
 	// replacements have the sockets of listeners whose socket file was removed, bound and not started, by identity.
 	replacements    map[string]*l4.Listener
+	fleet           fleetSpec
 	sources         map[string]preparedTopology // that are used again, without reading their files; nil = none
 	topologies      map[string]preparedTopology // by cluster
 	startTopologies func()                      // set by commitTopologies
@@ -110,7 +111,7 @@ func (r *reload) merge() (err error) {
 
 // prepare builds and opens all that the configuration needs. On error it leaves nothing open.
 func (r *reload) prepare() error {
-	for _, step := range []func() error{r.buildMonitors, r.prepareTopologies, r.prepareClusters, r.planDescriptors, r.addReplyRoutes} {
+	for _, step := range []func() error{r.buildMonitors, r.prepareTopologies, r.readFleet, r.prepareClusters, r.planDescriptors, r.addReplyRoutes} {
 		if err := step(); err != nil {
 			return err
 		}
@@ -124,6 +125,15 @@ func (r *reload) prepare() error {
 		r.e.routes.Remove(r.newRoutes)
 	}
 	return err
+}
+
+// readFleet reads what [fleet] names.
+func (r *reload) readFleet() error {
+	var errs conf.Errors
+	if r.fleet, errs = prepareFleet(r.next.cfg); len(errs) > 0 {
+		return r.next.cfg.SortErrors(errs)
+	}
+	return nil
 }
 
 // buildMonitors builds the monitors that Check has not built. The hooks were tested there too.
@@ -239,6 +249,7 @@ func (r *reload) commit() retired {
 	notify(r.e.namesChanged)
 	notify(r.e.vips.changed)
 	r.startTopologies()
+	r.e.commitFleet(r.fleet)
 	return left
 }
 

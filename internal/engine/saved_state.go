@@ -21,7 +21,7 @@ func (e *Engine) SavedState() state.Snapshot { return e.stateFor(false) }
 // a verdict decides alone.
 func (e *Engine) stateFor(upgrade bool) state.Snapshot {
 	running := e.running.Load()
-	m := state.Snapshot{SavedAt: time.Now().UTC(), Clusters: []state.Cluster{}}
+	m := state.Snapshot{SavedAt: time.Now().UTC(), Clusters: []state.Cluster{}, Fleet: e.fleetState()}
 	if running.cfg == nil {
 		return m
 	}
@@ -59,15 +59,7 @@ func (e *Engine) stateFor(upgrade bool) state.Snapshot {
 // savedServer returns the state of one server, or nothing if it is the default.
 func (e *Engine) savedServer(running *runningState, c *conf.Cluster, b *balance.SavedServer, clock clock, upgrade bool) []state.Server {
 	s := state.Server{Name: b.Name, Address: b.Address, Since: clock.wall(b.Since)}
-	if o := b.Override; o.State != nil || o.Weight != nil || o.MaxSessions != nil {
-		s.Override = &state.Override{Weight: o.Weight, MaxSessions: o.MaxSessions, Reason: short(o.Note), By: short(o.By), At: clock.wall(b.OverrideAt)}
-		if o.State != nil {
-			s.Override.State = o.State.String()
-		}
-		if o.Deadline != 0 {
-			s.Override.Deadline = new(clock.wall(o.Deadline))
-		}
-	}
+	s.Override = e.savedOverride(b.Override, clock.wall(b.OverrideAt))
 	for i := range c.Checks {
 		key := checks.Key{Cluster: c.Name, Server: b.Name, Check: c.Checks[i].ID}
 		if j := running.jobs[key]; j != nil && j.agent != nil {

@@ -114,6 +114,7 @@ func (e *Engine) Status() status.Document {
 	}
 	if s.cfg != nil {
 		doc.StateFile = e.stateFileStatus(s.cfg.Runtime.StateFile)
+		doc.Fleet = e.fleetLinkStatus()
 		for i := range s.cfg.Listeners {
 			doc.Listeners = append(doc.Listeners, s.listener(&s.cfg.Listeners[i])...)
 		}

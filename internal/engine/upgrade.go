@@ -90,6 +90,7 @@ func (e *Engine) Upgrade(ctx context.Context, o UpgradeOptions) (status.Upgrade,
 		e.published.handedOver.Store(false)
 		e.published.overrides.Unlock()
 		notify(e.vips.changed) // they are this process's again
+		e.rejoinFleet()
 		p.Close()
 		return status.Upgrade{}, fmt.Errorf("the new process ended: %s; %d sessions moved to it are lost", p.State(), moved)
 	}
@@ -149,6 +150,7 @@ func (e *Engine) commitUpgrade(p *handover.NewProcess, o UpgradeOptions, disarm 
 	}
 	e.published.handedOver.Store(true)
 	notify(e.vips.changed) // they are the new process's
+	e.leaveFleet()
 	return nil
 }
 

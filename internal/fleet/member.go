@@ -399,7 +399,7 @@ const (
 func (m *Member) report(ctx context.Context) error {
 	info := m.o.Info()
 	info.Instance = m.instance
-	if time.Since(m.written.At) < reportInterval && info.sameState(m.written) {
+	if m.written != nil && time.Since(m.written.At) < reportInterval && info.sameState(m.written) {
 		return nil
 	}
 	m.mu.Lock()

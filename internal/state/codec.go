@@ -200,22 +200,8 @@ func (t *Topology) check() error {
 
 func (s *Server) check() error {
 	if o := s.Override; o != nil {
-		if !slices.Contains([]string{"", "ready", "drain", "maint"}, o.State) {
-			return fmt.Errorf("override.state: want ready, drain or maint, got %.20q", o.State)
-		}
-		for name, n := range map[string]*int{"weight": o.Weight, "max_sessions": o.MaxSessions} {
-			if n != nil && (*n < 0 || *n >= maxCount) {
-				return fmt.Errorf("override.%s: %d is out of range", name, *n)
-			}
-		}
-		if o.Deadline != nil && o.State != "drain" {
-			return errors.New("override.deadline: want the state drain")
-		}
-		if len(o.Reason) > maxText {
-			return errors.New("override.reason: too long")
-		}
-		if len(o.By) > maxText {
-			return errors.New("override.by: too long")
+		if err := o.Check(); err != nil {
+			return fmt.Errorf("override.%w", err)
 		}
 	}
 	if a := s.Agent; a != nil && (a.Check == "" || len(a.Reply) > maxText) {
@@ -249,6 +235,28 @@ func (s *Server) check() error {
 		case len(p.Reason) > maxText:
 			return errors.New("passive.reason: too long")
 		}
+	}
+	return nil
+}
+
+// Check returns an error if a value is not legal.
+func (o *Override) Check() error {
+	if !slices.Contains([]string{"", "ready", "drain", "maint"}, o.State) {
+		return fmt.Errorf("state: want ready, drain or maint, got %.20q", o.State)
+	}
+	for name, n := range map[string]*int{"weight": o.Weight, "max_sessions": o.MaxSessions} {
+		if n != nil && (*n < 0 || *n >= maxCount) {
+			return fmt.Errorf("%s: %d is out of range", name, *n)
+		}
+	}
+	if o.Deadline != nil && o.State != "drain" {
+		return errors.New("deadline: want the state drain")
+	}
+	if len(o.Reason) > maxText {
+		return errors.New("reason: too long")
+	}
+	if len(o.By) > maxText {
+		return errors.New("by: too long")
 	}
 	return nil
 }

@@ -12,6 +12,8 @@ type Snapshot struct {
 	SavedAt  time.Time `json:"saved_at"`       // the process was running then
 	Node     *Node     `json:"node,omitempty"` // nil = ready
 	Clusters []Cluster `json:"clusters"`
+
+	Fleet json.RawMessage `json:"fleet,omitempty"` // what the node knows of its fleet; see package fleet
 }
 
 // Node is what an operator has set of the whole process.

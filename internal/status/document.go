@@ -22,6 +22,8 @@ type Document struct {
 	Clusters  []Cluster  `json:"clusters"`
 	Hooks     []Hook     `json:"hooks"` // event hooks
 
+	Fleet *FleetLink `json:"fleet,omitempty"` // nil without [fleet]
+
 	FailedLookups []FailedLookup `json:"failed_lookups,omitempty"` // of host names whose last addresses stay in use
 }
 
@@ -189,5 +191,8 @@ type Layer struct {
 type Explanation struct {
 	Cluster string   `json:"cluster"`
 	Levels  []string `json:"levels"` // of the server
+
+	// Shared is what became of the override of the request in the fleet; "" without a fleet, and in answers to GET.
+	Shared string `json:"shared,omitempty"`
 	Server
 }

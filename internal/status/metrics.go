@@ -4,14 +4,19 @@ import "time"
 
 // Metrics holds the values of one scrape. Counters go on across upgrades and reloads while their object exists.
 type Metrics struct {
-	Version       string
-	StartedAt     time.Time
-	Ready         bool
-	Node          Node
-	VIPs          []VIP
-	Config        Config
-	StateFile     *StateFile // nil without a state file
-	MaxSessions   int        // the limit in force
+	Version     string
+	StartedAt   time.Time
+	Ready       bool
+	Node        Node
+	VIPs        []VIP
+	Config      Config
+	StateFile   *StateFile // nil without a state file
+	MaxSessions int        // the limit in force
+	Fleet       *FleetLink // nil without [fleet]
+
+	FleetConflicts uint64 // overrides that lost against one of another node
+	FleetRestores  uint64 // times that the store had lost its data
+
 	Listeners     []ListenerMetrics
 	Clusters      []ClusterMetrics
 	Checks        []CheckMetrics

@@ -60,6 +60,9 @@ func (d *Document) FindProblems() {
 	if f := d.StateFile; f != nil && f.SetAside != "" {
 		list = append(list, Problem{Severity: Note, Text: "state file was invalid at startup", Reason: "moved to " + f.SetAside})
 	}
+	if d.Fleet != nil {
+		list = append(list, d.Fleet.problems()...)
+	}
 	for i := range d.Hooks {
 		if h := &d.Hooks[i]; h.Failing {
 			list = append(list, Problem{Severity: Warning, Text: fmt.Sprintf("event hook %s fails: %d events dropped", h.Name, h.Dropped),

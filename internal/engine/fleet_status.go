@@ -1,0 +1,148 @@
+package engine
+
+import (
+	"cmp"
+	"crypto/sha256"
+	"encoding/json"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"time"
+
+	"weir/conf"
+	"weir/internal/fleet"
+	"weir/internal/printable"
+	"weir/internal/state"
+	"weir/internal/status"
+)
+
+// configID identifies what all nodes of a fleet should have in common: the listeners and clusters of the file.
+func (s *runningState) configID() string {
+	text, err := json.Marshal(struct {
+		Listeners []conf.Listener
+		Clusters  []conf.Cluster
+	}{s.file.Listeners, s.file.Clusters})
+	if err != nil {
+		return ""
+	}
+	sum := sha256.Sum256(text)
+	return fmt.Sprintf("%x", sum[:4]) // so short that it tells nothing about a password
+}
+
+// fleetLinkStatus returns how this weir is connected to its fleet; nil without one.
+func (e *Engine) fleetLinkStatus() *status.FleetLink {
+	m := e.fleet.member.Load()
+	if m == nil {
+		return nil
+	}
+	s := m.Brief()
+	l := e.linkOf(&s)
+	l.Nodes = m.NodeCount()
+	return &l
+}
+
+func (e *Engine) linkOf(s *fleet.MemberStatus) status.FleetLink {
+	e.fleet.mu.Lock()
+	defer e.fleet.mu.Unlock()
+	l := status.FleetLink{
+		Node: s.Node, Connected: s.Connected, Since: s.Since, Error: printable.Clip(s.LastError, printable.MaxLine), Pending: s.Pending, Share: []string{},
+		Nodes: len(s.Nodes), Ignored: len(s.Problems) + s.More + s.Omitted,
+	}
+	if e.fleet.spec.conf != nil {
+		l.Prefix, l.Share = e.fleet.spec.conf.Prefix, append(l.Share, e.fleet.spec.conf.Share...)
+	}
+	if len(s.Problems) > 0 {
+		l.FirstIgnored = s.Problems[0].Error()
+	}
+	return l
+}
+
+// Fleet returns what this weir knows of its fleet.
+func (e *Engine) Fleet() (status.Fleet, error) {
+	m := e.fleet.member.Load()
+	if m == nil {
+		return status.Fleet{}, &status.RequestError{Kind: status.NotFound, Text: "the configuration has no [fleet]"}
+	}
+	s := m.Status()
+	doc := status.Fleet{FleetLink: e.linkOf(&s), Members: []status.FleetNode{}, Overrides: []status.FleetOverride{}, Problems: []string{}}
+	doc.Disagreements = disagreements(s.Nodes)
+	now := time.Now()
+	for _, name := range slices.Sorted(maps.Keys(s.Nodes)) {
+		n := s.Nodes[name]
+		node := status.FleetNode{
+			Name: printable.Clip(name, printable.MaxQuote), Self: n.Instance == s.Instance, Version: printable.Clip(n.Version, printable.MaxQuote), Config: printable.Clip(n.Config, printable.MaxQuote),
+			UptimeSeconds: max(0, now.Sub(n.Started).Seconds()), At: n.At, Sessions: n.Sessions, API: n.API, ProblemCount: n.ProblemCount, Problems: []string{},
+		}
+		for _, text := range n.Problems[:min(len(n.Problems), fleet.MaxNodeProblems)] {
+			node.Problems = append(node.Problems, printable.Clip(text, printable.MaxQuote))
+		}
+		doc.Members = append(doc.Members, node)
+	}
+	for _, o := range s.Overrides {
+		doc.Overrides = append(doc.Overrides, overrideStatus(o))
+	}
+	for _, p := range s.Problems {
+		doc.Problems = append(doc.Problems, p.Error())
+	}
+	return doc, nil
+}
+
+func overrideStatus(o fleet.OverrideStatus) status.FleetOverride {
+	out := status.FleetOverride{Pending: o.Pending, Local: o.Local}
+	out.Cluster, out.Server, _ = fleet.ParseOverrideKey(o.Key)
+	out.Cluster, out.Server = printable.Clip(out.Cluster, printable.MaxQuote), printable.Clip(out.Server, printable.MaxQuote)
+	if o.Said == nil {
+		return out
+	}
+	out.Node, out.By, out.Reason = printable.Clip(o.Said.Node, printable.MaxQuote), printable.Clip(o.Said.By, printable.MaxQuote), printable.Clip(o.Said.Reason, printable.MaxQuote)
+	at := o.Said.At
+	out.At = &at
+	var v state.Override
+	if o.Said.Value == nil || json.Unmarshal(o.Said.Value, &v) != nil {
+		return out
+	}
+	var parts []string
+	if v.State != "" {
+		parts = append(parts, printable.Clip(v.State, printable.MaxQuote))
+	}
+	if v.Weight != nil {
+		parts = append(parts, fmt.Sprintf("weight %d", *v.Weight))
+	}
+	if v.MaxSessions != nil {
+		parts = append(parts, fmt.Sprintf("max_sessions %d", *v.MaxSessions))
+	}
+	out.Text = strings.Join(parts, ", ")
+	return out
+}
+
+// maxDisagreements bounds the list.
+const maxDisagreements = 200
+
+// disagreements returns the servers that have different states on nodes that have their cluster.
+func disagreements(nodes map[string]*fleet.NodeInfo) []status.Disagreement {
+	list := []status.Disagreement{}
+	servers := map[string]bool{}
+	for _, n := range nodes {
+		for name := range n.Servers {
+			servers[name] = true
+		}
+	}
+	for _, name := range slices.Sorted(maps.Keys(servers)) {
+		cluster, server, _ := strings.Cut(name, "/")
+		states, first, differ := map[string]string{}, "", false
+		for node, n := range nodes {
+			if _, has := slices.BinarySearch(n.Clusters, cluster); !has || n.More > 0 && n.Servers[name] == "" {
+				continue // the node does not say
+			}
+			state := printable.Clip(cmp.Or(n.Servers[name], "up"), printable.MaxQuote)
+			states[printable.Clip(node, printable.MaxQuote)] = state
+			differ = differ || first != "" && state != first
+			first = state
+		}
+		if differ && len(list) < maxDisagreements {
+			list = append(list, status.Disagreement{Cluster: printable.Clip(cluster, printable.MaxQuote), Server: printable.Clip(server, printable.MaxQuote), States: states})
+		}
+	}
+	return list
+}

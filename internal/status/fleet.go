@@ -1,0 +1,86 @@
+package status
+
+import (
+	"fmt"
+	"time"
+)
+
+// FleetLink is how this weir is connected to its fleet.
+type FleetLink struct {
+	Node      string    `json:"node"`
+	Prefix    string    `json:"prefix"`
+	Share     []string  `json:"share"`
+	Connected bool      `json:"connected"`
+	Since     time.Time `json:"since"`           // of connected
+	Error     string    `json:"error,omitempty"` // why it is not connected
+	Nodes     int       `json:"nodes"`           // live, with this one, when it was connected last
+	Pending   int       `json:"pending"`         // overrides that are not in the store yet
+	Ignored   int       `json:"ignored"`         // records of the store that cannot be used
+
+	FirstIgnored string `json:"first_ignored,omitempty"`
+}
+
+// Fleet is what this weir knows of its fleet.
+type Fleet struct {
+	FleetLink
+	Members       []FleetNode     `json:"members"`
+	Overrides     []FleetOverride `json:"overrides"`
+	Disagreements []Disagreement  `json:"disagreements"`
+	Problems      []string        `json:"problems"` // records of the store that cannot be used, the first ones
+}
+
+// FleetNode is a live node of a fleet. All but the name is what the node has told.
+type FleetNode struct {
+	Name          string    `json:"name"`
+	Self          bool      `json:"self"` // this weir
+	Version       string    `json:"version"`
+	Config        string    `json:"config"` // identifies the text of its configuration
+	UptimeSeconds float64   `json:"uptime_seconds"`
+	At            time.Time `json:"at"` // of the report, on the clock of the node
+	Sessions      int       `json:"sessions"`
+	API           []string  `json:"api,omitempty"` // TCP addresses of its API
+	Problems      []string  `json:"problems"`      // the worst ones
+	ProblemCount  int       `json:"problem_count"`
+}
+
+// FleetOverride is what an operator has set for the fleet, or for this node only.
+type FleetOverride struct {
+	Cluster string     `json:"cluster"`
+	Server  string     `json:"server,omitempty"` // "" = runtime changes of the cluster
+	Text    string     `json:"text"`             // such as "drain, weight 3"; "" = reset
+	Node    string     `json:"node,omitempty"`   // where it was set
+	By      string     `json:"by,omitempty"`
+	Reason  string     `json:"reason,omitempty"`
+	At      *time.Time `json:"at,omitempty"`
+	Pending bool       `json:"pending,omitempty"` // not in the store yet
+	Local   bool       `json:"local,omitempty"`   // this node has its own, which holds here
+}
+
+// Disagreement is a server that has different states on nodes that have its cluster.
+type Disagreement struct {
+	Cluster string            `json:"cluster"`
+	Server  string            `json:"server"`
+	States  map[string]string `json:"states"` // by node
+}
+
+// What became of an override of a request.
+const (
+	SharedWritten  = "written"  // it is in the store
+	SharedPending  = "pending"  // it holds here, and is written when the store can be reached
+	SharedConflict = "conflict" // the server was changed on another node at the same time, which holds
+	SharedLocal    = "local"    // it is for this node only
+)
+
+// problems returns what an operator should know of the fleet.
+func (l *FleetLink) problems() (list []Problem) {
+	if !l.Connected {
+		list = append(list, Problem{Severity: Warning, Text: "fleet not connected: overrides hold on this node only", Reason: l.Error, Since: &l.Since})
+	}
+	if l.Pending > 0 && !l.Connected {
+		list = append(list, Problem{Severity: Note, Text: fmt.Sprintf("%d overrides pending for the fleet", l.Pending)})
+	}
+	if l.Ignored > 0 {
+		list = append(list, Problem{Severity: Warning, Text: fmt.Sprintf("fleet: %d records of the store ignored", l.Ignored), Reason: l.FirstIgnored})
+	}
+	return list
+}
