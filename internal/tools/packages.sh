@@ -22,6 +22,8 @@ want dnsmasq dnsmasq-base
 want nft nftables
 want ip iproute2
 want strace strace
+want bird bird2
+[ -x /usr/lib/frr/bgpd ] || missing="$missing frr"
 want promtool prometheus
 want man man-db
 want adduser adduser

@@ -117,6 +117,24 @@ shows ActiveState inactive
 shows Result success
 [ ! -e /run/weir ] || fail "the runtime directory is left: $(ls -la /run/weir)"
 
+say address # follows the service, and a crash leaves none behind
+has_address() { ip address show lo | grep -q 10.9.9.9; }
+has_no_address() { ! has_address; }
+mkdir -p /etc/systemd/system/weir.service.d
+printf '[Service]\nRestart=no\nAmbientCapabilities=CAP_NET_ADMIN\nCapabilityBoundingSet=CAP_NET_ADMIN\n' >/etc/systemd/system/weir.service.d/vip.conf
+printf '[[vip]]\naddress = "10.9.9.9/32"\nhold = "0s"\n' >>/etc/weir/weir.toml
+systemctl daemon-reload
+systemctl start weir
+until_ok has_address
+kill -9 "$(pid)"
+until_ok has_no_address
+systemctl reset-failed weir
+systemctl start weir
+until_ok has_address
+systemctl stop weir
+has_no_address || fail "the address is left"
+cp /tmp/good /etc/weir/weir.toml
+
 say invalid # is not started over and over
 echo 'bad = 1' >>/etc/weir/weir.toml
 if systemctl start weir; then fail "an invalid file is accepted"; fi
