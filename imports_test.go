@@ -63,6 +63,7 @@ var allowed = map[string][]string{
 	"internal/vip":        {},
 	"internal/topology":   {"checks", "conf", "internal/printable"}, // it asks data stores with the clients of the checks
 	"internal/weirtest":   {"internal/nettest", "internal/status"},
+	"test/fleet":          {"internal/nettest", "internal/weirtest"}, // the bed; its tests are black-box tests
 }
 
 // reserved lists the only packages that may import a package. Test files may import any.
@@ -74,7 +75,7 @@ var reserved = map[string][]string{
 	// started.
 	"syscall": {
 		"admin", "bench", "checks", "cmd/demo", "cmd/weir", "internal/cli", "internal/direntry", "internal/handover",
-		"internal/nettest", "internal/privileges", "internal/procgroup", "internal/reaper", "internal/soak", "internal/weirtest", "l4",
+		"internal/nettest", "internal/privileges", "internal/procgroup", "internal/reaper", "internal/soak", "internal/weirtest", "l4", "test/fleet",
 	},
 	"github.com/alicebob/miniredis/v2":         {"cmd/demo"},
 	"github.com/jackc/pgx/v5/pgconn":           {"checks"},
