@@ -24,6 +24,18 @@ func (s *Server) writeServer(w http.ResponseWriter, code int, cluster, server st
 	writeResult(w, code, x, err)
 }
 
+// writeChange is writeServer for a runtime change of the cluster.
+func (s *Server) writeChange(w http.ResponseWriter, code int, cluster, server string, err error) {
+	var x status.Explanation
+	if err == nil {
+		x, err = s.weir.Explain(cluster, server)
+	}
+	if err == nil {
+		x.Shared = s.weir.Shared(cluster, "")
+	}
+	writeResult(w, code, x, err)
+}
+
 func (s *Server) patchServer(w http.ResponseWriter, r *http.Request) {
 	if text, ok := readBody(w, r, maxBody); ok {
 		cluster, server := r.PathValue("cluster"), r.PathValue("server")
@@ -75,7 +87,7 @@ func (s *Server) postServer(w http.ResponseWriter, r *http.Request) {
 	if text, ok := readBody(w, r, maxBody); ok {
 		cluster := r.PathValue("cluster")
 		server, err := s.weir.AddServer(cluster, text)
-		s.writeServer(w, http.StatusCreated, cluster, server, err)
+		s.writeChange(w, http.StatusCreated, cluster, server, err)
 	}
 }
 
@@ -85,7 +97,7 @@ func (s *Server) deleteServer(w http.ResponseWriter, r *http.Request) {
 
 func (s *Server) restoreServer(w http.ResponseWriter, r *http.Request) {
 	cluster, server := r.PathValue("cluster"), r.PathValue("server")
-	s.writeServer(w, http.StatusOK, cluster, server, s.weir.RestoreServer(cluster, server))
+	s.writeChange(w, http.StatusOK, cluster, server, s.weir.RestoreServer(cluster, server))
 }
 
 func (s *Server) putCluster(w http.ResponseWriter, r *http.Request) {

@@ -30,8 +30,8 @@ type Weir interface {
 
 	// Override changes the override of a server. by names who asks.
 	Override(by, cluster, server string, text []byte) error
-	// Shared waits for the store of the fleet, for a second at most, and returns what became of the last override of a server
-	// there, such as status.SharedWritten; "" without a fleet.
+	// Shared waits for the store of the fleet, for a second at most, and returns what became of the last override of a server,
+	// or with server = "" of the runtime changes of a cluster, such as status.SharedWritten; "" without a fleet.
 	Shared(cluster, server string) string
 	// Feedback reports a failure or a success of a server.
 	Feedback(cluster, server string, text []byte) error

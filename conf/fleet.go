@@ -115,7 +115,7 @@ func shareKey() key[fleetDraft] {
 	legal := oneOf(FleetShares(), map[string]string{"override": "overrides", "drains": "overrides"})
 	return key[fleetDraft]{
 		name: "share", typeText: "list", defaultText: `["overrides"]`, aliases: []string{"shares", "shared"},
-		doc: "What the nodes share. `overrides`: what operators set at run time about servers. Empty = only the list of nodes.",
+		doc: "What the nodes share. `overrides`: what operators set at run time: overrides of servers, and servers and clusters that are added, replaced or removed. Empty = only the list of nodes.",
 		decode: func(d *decoder, n *tree.Node, f *fleetDraft) {
 			f.Share = []string{}
 			for _, e := range d.list(n, "words such as [\"overrides\"]") {

@@ -77,6 +77,47 @@ func usesHost(n *tree.Node) string {
 	return ""
 }
 
+// SecretKey returns the path of the first key of a request, a server or a cluster in JSON, whose value may be secret: one that plans
+// hide; "" = none.
+func SecretKey(text []byte) string {
+	n, err := parseJSON(text)
+	if err != nil {
+		return ""
+	}
+	s := newSchema()
+	secret := map[string]bool{}
+	addSecrets(secret, s.cluster)
+	addSecrets(secret, s.level)
+	addSecrets(secret, s.server)
+	addSecrets(secret, s.check)
+	addSecrets(secret, s.step)
+	addSecrets(secret, s.topology)
+	addSecrets(secret, s.discover)
+	return secretKey(n, secret)
+}
+
+func addSecrets[T any](names map[string]bool, keys []key[T]) {
+	for _, k := range keys {
+		if k.secret {
+			names[k.name] = true
+		}
+	}
+}
+
+func secretKey(n *tree.Node, secret map[string]bool) string {
+	if secret[n.Name] {
+		return n.Path()
+	}
+	for _, list := range [][]*tree.Node{n.Keys, n.Items} {
+		for _, c := range list {
+			if path := secretKey(c, secret); path != "" {
+				return path
+			}
+		}
+	}
+	return ""
+}
+
 // findLevel returns the index of the level that a value names.
 func (d *decoder) findLevel(n *tree.Node, c *Cluster) int {
 	number := 0

@@ -179,7 +179,7 @@ func newEngine(cfg *conf.Config, o Options) (*Engine, error) {
 	e := &Engine{
 		log: o.Log, lookup: o.Lookup, skipLookups: o.SkipLookups, oldProcess: old, chown: o.Chown, hooks: hooks.New(o.Log), routes: route.Open(),
 		namesChanged: make(chan struct{}, 1), routesChanged: make(chan struct{}, 1), pacingBegan: make(chan struct{}, 1), membersChanged: make(chan struct{}, 1),
-		clustersToCut: newPendingSet[string](), topologies: topologies{prepare: o.Topology},
+		clustersToCut: newPendingSet[string](), fleet: fleetLink{clusters: newPendingSet[string]()}, topologies: topologies{prepare: o.Topology},
 		serversToCut: newPendingSet[serverToCut](), serversToRecheck: newPendingSet[checks.Key](),
 		listeners: map[string]*l4.Listener{}, retiredClusters: map[string]*balance.Cluster{}, retiredListeners: map[string]*l4.Listener{},
 		closings: newClosings(o.Log), levels: levelKeys{}, vips: newVIPs(), retiredAdmissions: admissionStates{}, activated: map[string]*l4.ActivatedSocket{}, savedState: o.SavedState,

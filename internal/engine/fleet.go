@@ -33,14 +33,16 @@ type fleetLink struct {
 	conflicts  atomic.Uint64
 	restores   atomic.Uint64
 	identified atomic.Pointer[identifiedConfig] // the last one
+	clusters   pendingSet[string]               // keys of clusters whose runtime changes the fleet has changed
 
-	mu      sync.Mutex // guards the fields below
-	spec    fleetSpec  // in force
-	saved   json.RawMessage
-	running bool          // background goroutines run
-	cancel  func()        // ends the member
-	done    chan struct{} // closed when the last member has ended
-	start   func()        // of the member, once background goroutines run
+	mu       sync.Mutex     // guards the fields below
+	spec     fleetSpec      // in force
+	problems fleet.Problems // of runtime changes that cannot be applied here
+	saved    json.RawMessage
+	running  bool          // background goroutines run
+	cancel   func()        // ends the member
+	done     chan struct{} // closed when the last member has ended
+	start    func()        // of the member, once background goroutines run
 }
 
 // identifiedConfig is a configuration with its configID.
@@ -121,13 +123,13 @@ func (s fleetSpec) same(other fleetSpec) bool {
 }
 
 // commitFleet puts [fleet] in force. It does not wait for the store.
-func (e *Engine) commitFleet(spec fleetSpec) {
+func (e *Engine) commitFleet(spec fleetSpec, old *runningState) {
 	l := &e.fleet
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if spec.same(l.spec) {
 		if m := l.member.Load(); m != nil {
-			e.reapplyFleet(m)
+			e.reapplyFleet(m, old)
 		}
 		return
 	}
@@ -138,7 +140,7 @@ func (e *Engine) commitFleet(spec fleetSpec) {
 		l.cancel()
 		l.cancel = nil
 	}
-	l.spec, l.start = spec, nil
+	l.spec, l.start, l.problems = spec, nil, fleet.Problems{}
 	l.member.Store(nil)
 	if spec.conf == nil {
 		l.saved = nil
@@ -175,6 +177,7 @@ func (e *Engine) runFleet() {
 	e.fleet.mu.Lock()
 	defer e.fleet.mu.Unlock()
 	e.fleet.running = true
+	e.work.Go(func() { e.fleet.clusters.run(e.ctx, e.applySharedClusters) })
 	if e.fleet.start != nil {
 		e.fleet.start()
 	}
@@ -195,7 +198,7 @@ func (e *Engine) rejoinFleet() {
 	spec := e.fleet.spec
 	e.fleet.spec = fleetSpec{}
 	e.fleet.mu.Unlock()
-	e.commitFleet(spec)
+	e.commitFleet(spec, e.running.Load())
 }
 
 // fleetState returns what a later process continues with; nil = nothing.

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"reflect"
+	"slices"
 	"time"
 
 	"weir/balance"
@@ -98,16 +99,24 @@ func (e *Engine) fleetNode() string {
 	return e.fleet.spec.node
 }
 
-// Shared waits a second at most for the store and returns what became of the last override of a server in the fleet:
-// written, pending or conflict; "" without a fleet.
+// Shared waits a second at most for the store and returns what became of the last override of a server in the fleet, or with
+// server = "" of the runtime changes of the cluster: written, pending, conflict, or local for changes that cannot be shared;
+// "" without a fleet.
 func (e *Engine) Shared(cluster, server string) string {
 	m := e.sharing()
 	if m == nil {
 		return ""
 	}
+	key := fleet.ServerKey(cluster, server)
+	if server == "" {
+		key = fleet.ClusterKey(cluster)
+		if _, local := m.Current(key); local {
+			return status.SharedLocal
+		}
+	}
 	ctx, cancel := context.WithTimeout(e.ctx, writtenWithin)
 	defer cancel()
-	return string(m.Wait(ctx, fleet.ServerKey(cluster, server)))
+	return string(m.Wait(ctx, key))
 }
 
 // applyFleet applies what the fleet says about objects. It is called by the member's goroutine.
@@ -118,7 +127,11 @@ func (e *Engine) applyFleet(keys []string) {
 	}
 	self := e.fleetNode()
 	for _, key := range keys {
-		if cluster, server, ok := fleet.ParseOverrideKey(key); ok && server != "" {
+		switch cluster, server, ok := fleet.ParseOverrideKey(key); {
+		case !ok:
+		case server == "":
+			e.fleet.clusters.add(key) // it may wait for look-ups
+		default:
 			e.applySharedServer(m, key, cluster, server, self)
 		}
 	}
@@ -160,6 +173,11 @@ func sameOverride(a, b balance.Override) bool {
 func (e *Engine) existingOverrides() map[string]fleet.Override {
 	list := map[string]fleet.Override{}
 	running := e.running.Load()
+	for name := range running.overlay {
+		if text := running.overlay.Shared(name); text != nil && unshareable(text) == nil {
+			list[fleet.ClusterKey(name)] = fleet.Override{At: time.Now().UTC(), Value: text}
+		}
+	}
 	for c, s := range running.cfg.Servers() {
 		if b := running.clusters[c.Name]; b != nil && b.Server(s.Name) != nil {
 			if shared := e.sharedOverride(b.Override(s.Name)); shared.Value != nil {
@@ -170,9 +188,13 @@ func (e *Engine) existingOverrides() map[string]fleet.Override {
 	return list
 }
 
-// reapplyFleet applies what the fleet says about servers that have come with a reload.
-func (e *Engine) reapplyFleet(m *fleet.Member) {
-	keys := m.Applied()
+// reapplyFleet applies what the fleet says about servers and clusters that have come with a reload. Runtime changes of a cluster
+// that the old configuration had are not applied again: the file may have superseded some.
+func (e *Engine) reapplyFleet(m *fleet.Member, old *runningState) {
+	keys := slices.DeleteFunc(m.Applied(), func(key string) bool {
+		cluster, server, _ := fleet.ParseOverrideKey(key)
+		return server == "" && old.cfg != nil && old.cfg.Cluster(cluster) != nil
+	})
 	e.work.Go(func() { e.applyFleet(keys) })
 }
 

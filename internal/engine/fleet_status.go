@@ -52,6 +52,9 @@ func (e *Engine) linkOf(s *fleet.MemberStatus) status.FleetLink {
 	if e.fleet.spec.conf != nil {
 		l.Prefix, l.Share = e.fleet.spec.conf.Prefix, append(l.Share, e.fleet.spec.conf.Share...)
 	}
+	rejected, more := e.fleet.problems.List()
+	s.Problems = append(rejected, s.Problems...)
+	l.Ignored += len(rejected) + more
 	if len(s.Problems) > 0 {
 		l.FirstIgnored = s.Problems[0].Error()
 	}
@@ -99,6 +102,10 @@ func overrideStatus(o fleet.OverrideStatus) status.FleetOverride {
 	at := o.Said.At
 	out.At = &at
 	var v state.Override
+	if out.Server == "" && o.Said.Value != nil {
+		out.Text = clusterText(o.Said.Value)
+		return out
+	}
 	if o.Said.Value == nil || json.Unmarshal(o.Said.Value, &v) != nil {
 		return out
 	}
@@ -114,6 +121,30 @@ func overrideStatus(o fleet.OverrideStatus) status.FleetOverride {
 	}
 	out.Text = strings.Join(parts, ", ")
 	return out
+}
+
+// clusterText describes runtime changes of a cluster.
+func clusterText(text json.RawMessage) string {
+	var v state.Cluster
+	if json.Unmarshal(text, &v) != nil {
+		return ""
+	}
+	var parts []string
+	switch {
+	case v.Deleted:
+		parts = append(parts, "removed")
+	case v.Created:
+		parts = append(parts, "created")
+	case v.Replacement != nil:
+		parts = append(parts, "replaced")
+	}
+	if n := len(v.Added); n > 0 {
+		parts = append(parts, fmt.Sprintf("%d servers added", n))
+	}
+	if n := len(v.Removed) + len(v.Withheld); n > 0 {
+		parts = append(parts, fmt.Sprintf("%d servers removed", n))
+	}
+	return strings.Join(parts, ", ")
 }
 
 // maxDisagreements bounds the list.

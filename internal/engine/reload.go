@@ -249,7 +249,7 @@ func (r *reload) commit() retired {
 	notify(r.e.namesChanged)
 	notify(r.e.vips.changed)
 	r.startTopologies()
-	r.e.commitFleet(r.fleet)
+	r.e.commitFleet(r.fleet, r.old)
 	return left
 }
 

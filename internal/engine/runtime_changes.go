@@ -65,7 +65,11 @@ func (e *Engine) changeOverlay(edit func(running, file *conf.Config, o overlay.O
 		if err := r.merge(); err != nil {
 			return err
 		}
-		return r.install()
+		if err := r.install(); err != nil {
+			return err
+		}
+		e.shareClusters(running.overlay)
+		return nil
 	})
 	var r *status.RequestError
 	switch {

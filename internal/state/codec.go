@@ -138,14 +138,15 @@ func (m *Snapshot) check() error {
 		if err := checkName(seen, c.Name); err != nil {
 			return fmt.Errorf("%s.name: %w", at, err)
 		}
-		if err := c.check(); err != nil {
+		if err := c.Check(); err != nil {
 			return fmt.Errorf("%s.%w", at, err)
 		}
 	}
 	return nil
 }
 
-func (c *Cluster) check() error {
+// Check returns an error if a value is not legal.
+func (c *Cluster) Check() error {
 	if c.Created && len(c.Replacement) == 0 {
 		return errors.New("created: without replacement")
 	}

@@ -76,6 +76,8 @@ full 10 health TestPatroniLeaderChanges "10 switch-overs and 10 deaths of a Patr
 full 24 discovery TestThousandServersChange "1,000 found servers that change ten times a second for two minutes"
 full 10 tcp TestRebalanceRedisPools "2,000 sessions of real Redis pools rebalanced"
 full 10 tcp TestRebalanceMariaDBPool "600 sessions of a real MariaDB pool rebalanced"
+full 20 fleet TestOverrideIsInForceSoon "100 overrides of a fleet: the time to the last of three nodes"
+full 20 fleet TestNodesAgreeAfterLeaderKills "1,000 overrides of a fleet with 20 kills of the leader of etcd"
 full 10 failover TestMariaDBSwitchOver "20 switch-overs by hand with 8 clients: nothing lost, no client fails to connect"
 full 20 failover TestMariaDBFailover "20 ends of a semi-synchronous primary with 6 clients: nothing lost, no client fails to connect"
 full 20 failover TestMariaDBTwoWritableServers "20 times two writable servers: the right one or none"

@@ -134,7 +134,8 @@ func TestOverrideHoldsOnAllNodes(t *testing.T) {
 	require.Contains(t, nodes[0].api.MustDo("GET /metrics", ""), "weir_fleet_connected 1\n")
 	require.Contains(t, nodes[0].api.MustDo("GET /metrics", ""), "weir_fleet_nodes 3\n")
 	for _, n := range nodes {
-		n.Baseline = n.DescriptorKinds() // with the connection to the store
+		n.Baseline = n.DescriptorKinds()
+		n.Baseline["socket"] = n.Process().Listening() + 1 // the connection to the store
 	}
 }
 
@@ -243,4 +244,31 @@ func TestOverrideInUpgradeAndReload(t *testing.T) {
 	require.Equal(t, "up", nodes[0].state(t, a.Addr()))
 	nodes[0].Reload(nodes[0].config)
 	waitState(t, a.Addr(), "maint", nodes...)
+}
+
+// TestRuntimeChangesHoldOnAllNodes checks servers and clusters that are added through the API, and that secrets stay.
+func TestRuntimeChangesHoldOnAllNodes(t *testing.T) {
+	etcd := nettest.StartEtcd(t, 1)
+	a, b := nettest.Start(t, nettest.Echo), nettest.Start(t, nettest.Echo)
+	nodes := startFleet(t, etcd, 2, a.Addr())
+	has := func(n *node, want string) func() bool {
+		return func() bool { return strings.Contains(n.api.MustDo("GET /v1/clusters", ""), want) }
+	}
+	require.Contains(t, nodes[0].command(t, "server", "c/new", "add", b.Addr()), "written to the fleet")
+	waitState(t, "new", "up", nodes...)
+	nodes[0].command(t, "server", "c/new", "drain")
+	waitState(t, "new", "drain", nodes...)
+	nodes[1].api.MustDo("PUT /v1/clusters/extra", `{"levels": [{"servers": ["127.0.0.1:1"]}]}`)
+	nettest.Wait(t, 60*time.Second, "the cluster on node 1", has(nodes[0], `"extra"`))
+	nodes[0].api.MustDo("DELETE /v1/clusters/extra", "")
+	nettest.Wait(t, 60*time.Second, "the cluster to leave node 2", func() bool { return !has(nodes[1], `"extra"`)() })
+
+	nodes[1].api.MustDo("PUT /v1/clusters/secret", `{"levels": [{"servers": ["127.0.0.1:1"]}], "checks": [{"type": "redis", "password": "the-password"}]}`)
+	nodes[0].command(t, "server", "c/new", "remove")
+	nettest.Wait(t, 60*time.Second, "the server to leave node 2", func() bool { return nodes[1].api.Server("new") == nil })
+	require.False(t, has(nodes[0], `"secret"`)())
+	require.NotContains(t, etcd.Ctl("get", "--prefix", "/"), "the-password")
+	etcd.Ctl("put", "/weir/test/overrides/cluster/hostile", `{"v":1,"node":"x","at":"2026-01-01T00:00:00Z","value":{"created":true,"replacement":{"levels":[{"servers":["127.0.0.1:1"]}],"checks":[{"type":"exec","command":["/bin/true"]}]}}}`)
+	nodes[0].waitFleet(t, "the record to be rejected", func(f status.Fleet) bool { return f.Ignored > 0 })
+	require.False(t, has(nodes[0], `"hostile"`)())
 }

@@ -1,0 +1,83 @@
+package engine
+
+import (
+	"encoding/json"
+	"errors"
+	"time"
+
+	"weir/internal/fleet"
+	"weir/internal/overlay"
+)
+
+// shareClusters tells the fleet about the clusters whose runtime changes differ from before. Changes with a value for this host
+// only, such as a password or the name of a file, stay local. mu is held.
+func (e *Engine) shareClusters(before overlay.Overlay) {
+	m := e.sharing()
+	if m == nil {
+		return
+	}
+	after := e.running.Load().overlay
+	for _, name := range before.Changed(after) {
+		key, text := fleet.ClusterKey(name), after.Shared(name)
+		err := unshareable(text)
+		if err == nil {
+			m.SetLocal(key, false)
+			_, err = m.Say(key, fleet.Override{At: time.Now().UTC(), Value: text})
+		}
+		if err != nil {
+			m.SetLocal(key, true)
+			e.log.Warn("fleet: runtime changes of the cluster stay on this node", "cluster", name, "error", err)
+		}
+	}
+}
+
+// unshareable returns an error if changes have a value for this host only.
+func unshareable(text json.RawMessage) error {
+	if key := overlay.Unshareable(text); key != "" {
+		return errors.New(key + " is for one host only")
+	}
+	return nil
+}
+
+// applySharedClusters applies what the fleet says about clusters.
+func (e *Engine) applySharedClusters(keys map[string]bool) {
+	m := e.sharing()
+	if m == nil || e.published.handedOver.Load() {
+		return
+	}
+	for key := range keys {
+		name, _, _ := fleet.ParseOverrideKey(key)
+		err := e.locked(func() error { return e.applySharedCluster(m, key, name) })
+		if errors.Is(err, ErrStopped) {
+			return
+		}
+		e.fleet.mu.Lock()
+		isNew := e.fleet.problems.Note(key, err)
+		e.fleet.mu.Unlock()
+		if isNew {
+			e.log.Warn("fleet: runtime changes of a cluster cannot be used", "cluster", name, "error", err)
+		}
+	}
+}
+
+// applySharedCluster applies what the fleet says about one cluster. mu is held.
+func (e *Engine) applySharedCluster(m *fleet.Member, key, name string) error {
+	said, local := m.Current(key)
+	if local || said == nil {
+		return nil
+	}
+	running := e.running.Load()
+	next, err := running.overlay.WithShared(name, said.Value, running.file)
+	if err != nil || len(running.overlay.Changed(next)) == 0 {
+		return err
+	}
+	r := e.newReload(running.file, next, nil)
+	if err := r.merge(); err != nil || len(running.overlay.Changed(r.next.overlay)) == 0 {
+		return err
+	}
+	if err := r.install(); err != nil {
+		return err
+	}
+	e.log.Info("fleet: runtime changes applied", "cluster", name, "node", said.Node)
+	return nil
+}
