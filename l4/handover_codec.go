@@ -20,11 +20,12 @@ import (
 	"net/netip"
 	"time"
 
+	"weir/internal/clienthello"
 	"weir/internal/proxy"
 )
 
 // SessionFormat is the version of this encoding. Every change of the encoding changes it.
-const SessionFormat = 7
+const SessionFormat = 8
 
 // errBatch is wrapped by every decoding error.
 var errBatch = errors.New("handover: malformed sessions")
@@ -95,6 +96,7 @@ type waitHandover struct {
 	proxyLocal   bool
 	tlvs         []byte
 	refusal      []byte // the last one of a server, which the client gets if none serves it
+	hello        []byte // what was read of the client: a ClientHello in pieces
 }
 
 // socketState is what events do not report again about a socket.
@@ -252,7 +254,9 @@ func (h *waitHandover) encode(b []byte) []byte {
 	b = binary.AppendUvarint(b, uint64(len(h.tlvs)))
 	b = append(b, h.tlvs...)
 	b = binary.AppendUvarint(b, uint64(len(h.refusal)))
-	return append(b, h.refusal...)
+	b = append(b, h.refusal...)
+	b = binary.AppendUvarint(b, uint64(len(h.hello)))
+	return append(b, h.hello...)
 }
 
 // batchReader decodes. The first error stops it.
@@ -427,5 +431,6 @@ func (r *batchReader) wait() *waitHandover {
 	r.flags("hold", &h.proxyLocal, &h.held)
 	h.tlvs = r.bytes(r.number(proxy.MaxV2, "TLVs"), "TLVs")
 	h.refusal = r.bytes(r.number(greetingWindow, "refusal"), "refusal")
+	h.hello = r.bytes(r.number(sentMax+clienthello.MaxStream, "ClientHello"), "ClientHello")
 	return h
 }

@@ -37,7 +37,7 @@ func randomBatch(r *rand.Rand) *sessionBatch {
 		}
 		if r.IntN(4) == 0 {
 			t.server, t.connected = socketState{}, 0
-			t.wait = &waitHandover{since: time.Duration(r.Int64()), until: time.Duration(r.Int64()), held: coin(), startedAt: time.Duration(r.Int64()), queueUntil: time.Duration(r.Int64()), queueNumber: r.Uint64(), dest: netip.MustParseAddrPort("[2001:db8::2]:1"), proxyLocal: coin(), tlvs: make([]byte, r.IntN(100)), refusal: make([]byte, r.IntN(100))}
+			t.wait = &waitHandover{since: time.Duration(r.Int64()), until: time.Duration(r.Int64()), held: coin(), startedAt: time.Duration(r.Int64()), queueUntil: time.Duration(r.Int64()), queueNumber: r.Uint64(), dest: netip.MustParseAddrPort("[2001:db8::2]:1"), proxyLocal: coin(), tlvs: make([]byte, r.IntN(100)), refusal: make([]byte, r.IntN(100)), hello: make([]byte, r.IntN(100))}
 			p.sessions = append(p.sessions, t)
 			continue
 		}

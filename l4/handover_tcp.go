@@ -160,7 +160,7 @@ func (s *session) state(l *loop) sessionState {
 	}
 	t.up.bucketFull, t.down.bucketFull = s.bucketsFull(l)
 	if d := s.dialer; s.waits() {
-		t.wait = &waitHandover{since: d.held.since, until: d.held.until, held: d.attempts.Held(), queueUntil: d.queueDeadline, queueNumber: d.attempts.QueueNumber(), dest: d.dest, proxyLocal: d.proxyLocal, tlvs: d.tlvs, refusal: d.greeting.refusal}
+		t.wait = &waitHandover{since: d.held.since, until: d.held.until, held: d.attempts.Held(), queueUntil: d.queueDeadline, queueNumber: d.attempts.QueueNumber(), dest: d.dest, proxyLocal: d.proxyLocal, tlvs: d.tlvs, refusal: d.greeting.refusal, hello: d.greeting.sent}
 	}
 	if s.phase == PhaseQueue {
 		t.wait.startedAt = s.dialer.startedAt

@@ -71,7 +71,6 @@ type loop struct {
 	runQueue []*session // sessions with work left
 	dirty    []*session // have bytes that are not counted yet; may hold a session twice, or one that has ended
 	dialers  dialerPool
-	hellos   []byte                // for a ClientHello that does not fit scratch; nil = there was none
 	silent   map[*session]silences // hosts that have not acknowledged bytes at the last look
 	pacer    *pacer                // nil until the first session whose rate is limited
 

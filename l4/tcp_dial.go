@@ -34,7 +34,8 @@ type dialer struct {
 }
 
 type dialerPool struct {
-	free []*dialer
+	free       []*dialer
+	helloBytes int // kept by the dialers in use, of ClientHellos
 }
 
 func (p *dialerPool) get() *dialer {
@@ -47,6 +48,7 @@ func (p *dialerPool) get() *dialer {
 }
 
 func (p *dialerPool) put(d *dialer) {
+	p.helloBytes -= d.greeting.hello
 	if len(p.free) < 256 {
 		*d = dialer{tlvs: d.tlvs[:0], greeting: greetingState{sent: d.greeting.sent[:0], refusal: d.greeting.refusal[:0]}}
 		p.free = append(p.free, d)

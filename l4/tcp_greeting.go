@@ -22,8 +22,9 @@ type greetingState struct {
 	retry    bool   // PhaseDial: the server has refused, and the next pick is in the run queue
 	accepted bool   // PhaseRelay: the server counts as connected
 	partial  bool   // the server has sent the beginning of what may be a refusal
-	sent     []byte // PhaseRelay: read from the client, of which sentTo bytes were taken by the server
+	sent     []byte // read from the client, of which sentTo bytes were taken by the server
 	sentTo   int
+	hello    int    // how much of sent was read before a server was picked: a ClientHello
 	refusal  []byte // the last one, as the server sent it
 	took     time.Duration
 }
@@ -50,6 +51,7 @@ func (s *session) established(l *loop) {
 		return
 	case NoGreeting:
 		s.accepted(l)
+		s.moveKept(l)
 		s.dropDialer(l)
 	}
 	s.startRelay(l)
@@ -92,7 +94,20 @@ func (s *session) startRelay(l *loop) {
 		l.wheel.arm(&s.timer, l.now+keepaliveDelay)
 	}
 	s.pace(l)
+	s.chargeHello(l)
 	s.relay(l)
+}
+
+// chargeHello counts a ClientHello that was read before the relay towards the client's rate.
+func (s *session) chargeHello(l *loop) {
+	n := 0
+	if b := s.up.held; b != nil {
+		n = b.to - b.from - int(s.up.headerBytes)
+	}
+	if s.dialer != nil {
+		n += s.dialer.greeting.hello
+	}
+	s.chargeUp(l, n)
 }
 
 // awaitGreeting waits for the first packet of a MySQL server, for at most greeting_timeout.
@@ -123,6 +138,7 @@ func (s *session) readGreeting(l *loop) {
 	case verdict == greetingServes:
 		s.dialer.greeting.awaited = false
 		s.accepted(l)
+		s.moveKept(l)
 		s.dropDialer(l)
 		s.startRelay(l)
 	case verdict == greetingRefuses:
@@ -325,14 +341,22 @@ func (s *session) endUnconfirmed(l *loop) {
 		return
 	}
 	s.accepted(l)
-	if rest := s.dialer.greeting.sent[s.dialer.greeting.sentTo:]; len(rest) > 0 {
-		if s.up.held == nil {
-			s.up.held = l.buffers.get()
-		}
-		b := s.up.held
-		b.to += copy(b.data[b.to:], rest)
-	}
+	s.moveKept(l)
 	s.dropDialer(l)
+}
+
+// moveKept moves what the server has not taken of the kept bytes to the stream, after the rest of a PROXY header.
+func (s *session) moveKept(l *loop) {
+	g := &s.dialer.greeting
+	rest := g.sent[g.sentTo:]
+	if len(rest) == 0 {
+		return
+	}
+	if s.up.held == nil {
+		s.up.held = l.buffers.get()
+	}
+	b := s.up.held
+	b.to += copy(b.data[b.to:], rest)
 }
 
 // takeRefusal returns the last refusal of a server, which the client gets if no server serves it, or nil.

@@ -162,14 +162,16 @@ func (s *session) takeOverWait(l *loop, t *waitHandover, h *LocalBinding) {
 		set.Cluster, set.ConnectTimeout, set.HoldTimeout = h.Cluster, departedConnectTimeout, t.until-t.since
 		s.set = &set
 	}
+	d := l.dialers.get()
+	s.dialer, s.phase = d, PhaseHandover
+	d.greeting.sent, d.greeting.hello = append(d.greeting.sent, t.hello...), len(t.hello)
+	l.dialers.helloBytes += len(t.hello) // also above the limit: the old process has kept them
 	s.set = s.routed(l, s.set)
 	if t.queueUntil > 0 && s.set.QueueTimeout == 0 { // it waits as long as it was promised
 		set := *s.set
 		set.QueueTimeout = max(t.queueUntil-l.now, 1)
 		s.set = &set
 	}
-	d := l.dialers.get()
-	s.dialer, s.phase = d, PhaseHandover
 	d.queueDeadline = t.queueUntil
 	d.attempts.AdoptQueueNumber(t.queueNumber)
 	d.startedAt, d.dest, d.proxyLocal, d.tlvs = cmp.Or(t.startedAt, l.now), t.dest, t.proxyLocal, append(d.tlvs, t.tlvs...)

@@ -52,11 +52,13 @@ func (s *session) readHeader(l *loop) {
 		return
 	case err == proxy.ErrIncomplete:
 		s.client.readable = false // until more arrives
+		s.awaitBytes(proxy.Need(window[:n]))
 		return
 	case err != nil:
 		s.finish(l, headerReason(err))
 		return
 	}
+	s.awaitNoMore()
 	// The same bytes are read into the same place: the TLVs of h still point to them.
 	if got, e := recvBytes(s.client.fd, window[:size]); e != 0 || got != size {
 		s.finish(l, ReasonClientReset)

@@ -51,7 +51,7 @@ const (
 	keepaliveSet facts = 1 << iota // keepalive is set on both sockets
 	askedLast                      // the last byte came from the client
 	expired                        // in loop.sweep: the session has reached its maximum age
-	lowWater                       // PhaseClientHello: the client's socket reports when it has enough bytes
+	lowWater                       // PhaseProxyHeader, PhaseClientHello: the client's socket reports when it has enough bytes
 	paced                          // in loop.pacer: its rate is limited
 )
 

@@ -12,8 +12,8 @@ var (
 const (
 	// MaxSize limits the handshake message, with its own header of four bytes and without the headers of records.
 	MaxSize = 16 << 10
-	// MaxStream is the most bytes of a stream that a ClientHello of MaxSize bytes takes: one byte per record.
-	MaxStream = MaxSize * (recordHeader + 1)
+	// MaxStream limits the bytes of the stream that it takes: a message of MaxSize bytes in 1,600 records.
+	MaxStream = MaxSize + 8<<10
 
 	recordHeader    = 5
 	messageHeader   = 4
@@ -40,7 +40,10 @@ type Hello struct {
 // Parse reads the ClientHello at the start of a stream, whose first bytes are in b. It may be split over records. Parse
 // overwrites b. With ErrIncomplete, the message is complete at the earliest when the stream has need bytes.
 func Parse(b []byte) (h Hello, need int, err error) {
-	size, need, err := measure(b)
+	size, need, err := measure(b[:min(len(b), MaxStream)])
+	if err == ErrIncomplete && need > MaxStream {
+		return Hello{}, 0, ErrTooLong
+	}
 	if err != nil {
 		return Hello{}, need, err
 	}

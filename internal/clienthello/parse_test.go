@@ -148,7 +148,7 @@ func TestSizeLimit(t *testing.T) {
 	padding := func(size int) string {
 		return message(nameExtension("a.example") + extension(21, strings.Repeat("p", size-len(message(nameExtension("a.example")+extension(21, "")))))) // RFC 7685
 	}
-	for _, size := range []int{1, 100, 1 << 14} {
+	for _, size := range []int{20, 100, 1 << 14} {
 		b := records(padding(MaxSize), size)
 		require.LessOrEqual(t, len(b), MaxStream)
 		h, _, err := parse(b)
@@ -158,11 +158,15 @@ func TestSizeLimit(t *testing.T) {
 		require.Equal(t, ErrIncomplete, err)
 		require.Equal(t, len(b), need)
 
-		_, _, err = parse(records(padding(MaxSize+1), size)[:5*4+4])
-		if size == 1 {
-			require.Equal(t, ErrTooLong, err)
-		}
 		_, _, err = parse(records(padding(MaxSize+1), size))
+		require.Equal(t, ErrTooLong, err)
+	}
+	// Records of one byte are accepted, unless there are very many of them.
+	_, _, err := parse(records(padding(MaxStream/6), 1))
+	require.NoError(t, err)
+	for _, n := range []int{1 << 20, MaxStream, MaxStream / 2} { // known to be too long before all has arrived
+		b := records(padding(MaxSize), 1)
+		_, _, err = parse(b[:min(n, len(b))])
 		require.Equal(t, ErrTooLong, err)
 	}
 }
@@ -176,6 +180,9 @@ func TestNeed(t *testing.T) {
 		for {
 			_, need, err := parse(b[:have])
 			if err == nil {
+				break
+			}
+			if len(b) > MaxStream && err == ErrTooLong {
 				break
 			}
 			require.Equal(t, ErrIncomplete, err)
@@ -202,7 +209,7 @@ func FuzzParse(f *testing.F) {
 			}
 			h.Offers("h2")
 		case errors.Is(err, ErrIncomplete):
-			if need <= len(b) || need > MaxStream+recordHeader {
+			if need <= len(b) || need > MaxStream {
 				t.Fatalf("%d of %d bytes needed", need, len(b))
 			}
 		}

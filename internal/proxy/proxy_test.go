@@ -348,3 +348,17 @@ func BenchmarkParseV2(b *testing.B) {
 		}
 	}
 }
+
+// What Need says of a beginning is the size of the whole header.
+func TestNeed(t *testing.T) {
+	h := Header{Version: 2, Transport: Stream, Source: netip.MustParseAddrPort("10.0.0.1:1"), Dest: netip.MustParseAddrPort("10.0.0.2:2")}
+	text := h.Append(nil)
+	for n := range len(text) {
+		want := len(text)
+		if n < 16 {
+			want = 0
+		}
+		require.Equal(t, want, Need(text[:n]))
+	}
+	require.Zero(t, Need([]byte("PROXY TCP4 10.0.0.1 10.0.0.2 1 2\r")))
+}

@@ -52,6 +52,14 @@ func family(b byte) (addresses int, over Transport, ok bool) {
 	return 0, Unspec, false
 }
 
+// Need returns how many bytes a header has whose beginning is b, if that is known: version 2 says so. 0 = not known.
+func Need(b []byte) int {
+	if len(b) < v2Fixed || string(b[:len(signature)]) != signature {
+		return 0
+	}
+	return v2Fixed + int(binary.BigEndian.Uint16(b[14:]))
+}
+
 func parseV2(b []byte) (h Header, size int, err error) {
 	for i := 0; i < len(signature) && i < len(b); i++ {
 		if b[i] != signature[i] {

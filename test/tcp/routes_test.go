@@ -120,7 +120,8 @@ func TestRoutesByHello(t *testing.T) {
 		{"records of a byte", "a", "route[0]", "db.example.com", clientHello("db.example.com", 300, 1)},
 		{"records of 100 bytes", "b", "by-protocol", "x.example", clientHello("x.example", 2000, 100, "postgresql")},
 		{"16 kB", "a", "route[0]", "db.example.com", clientHello("db.example.com", 16<<10, oneRecord)},
-		{"16 kB in records of a byte", "a", "route[0]", "db.example.com", clientHello("db.example.com", 16<<10, 1)},
+		{"4 kB in records of a byte", "a", "route[0]", "db.example.com", clientHello("db.example.com", 4000, 1)},
+		{"16 kB in small records", "a", "route[0]", "db.example.com", clientHello("db.example.com", 16<<10, 20)},
 		{"plain HTTP", "c", "default", "", []byte("GET / HTTP/1.1\r\nHost: db.example.com\r\n\r\n")},
 		{"an SSLv2 hello", "c", "default", "", []byte("\x80\x2e\x01\x00\x02\x00\x15\x00\x00\x00\x10")},
 		{"one byte", "c", "default", "", []byte("x")},
@@ -247,15 +248,16 @@ func TestPrereadTimeout(t *testing.T) {
 	require.Equal(t, "2", a.Metric(`weir_sessions_ended_total{listener="l",phase="client_hello",reason="preread_timeout"}`))
 }
 
-// A ClientHello above 16 kB ends the session; a client that ends its stream early goes to the default cluster.
+// A ClientHello above 16 kB, or one in very many records, ends the session; a client that ends its stream early goes to the default cluster.
 func TestLongAndTruncatedHellos(t *testing.T) {
 	t.Parallel()
 	w, addr, a := weirtest.ServeAPI(t, routed(t, nameRoutes, "abc"))
 	hello := clientHello("db.example.com", 0, oneRecord)
-	long := nettest.Dial(t, addr)
-	_, err := long.Write(clientHello("db.example.com", 16<<10+1, oneRecord))
-	require.NoError(t, err)
-	require.Equal(t, "client_hello client_hello_too_long", w.SessionRecord(long).Termination())
+	for _, hello := range [][]byte{clientHello("db.example.com", 16<<10+1, oneRecord), clientHello("db.example.com", 16<<10, 2)} {
+		long := nettest.Dial(t, addr)
+		long.Write(hello)
+		require.Equal(t, "client_hello client_hello_too_long", w.SessionRecord(long).Termination())
+	}
 
 	for _, n := range []int{0, 1, 40, len(hello) - 1} {
 		early := nettest.Dial(t, addr)
@@ -485,9 +487,14 @@ func planAgainst(t *testing.T, a weirtest.API, config weirtest.Config) string {
 	return a.MustDo("POST /v1/plan", a.AddTo(config.String()))
 }
 
-// A held session is routed again when the routes change: its ClientHello is still there.
+// A held session is routed again when the routes change: its ClientHello is still there, whether it came at once or in pieces.
 func TestHeldSessionIsRoutedAgain(t *testing.T) {
-	t.Parallel()
+	for name, first := range map[string]int{"at once": 0, "in pieces": 40} {
+		t.Run(name, func(t *testing.T) { t.Parallel(); testHeldSessionIsRoutedAgain(t, first) })
+	}
+}
+
+func testHeldSessionIsRoutedAgain(t *testing.T, first int) {
 	config := routed(t, nameRoutes, "bc")
 	config.Listen = nettest.Reserve(t)
 	config.More += "[cluster.a]\nhold_timeout = \"1m\"\n[[cluster.a.level]]\nservers = []\n"
@@ -495,7 +502,12 @@ func TestHeldSessionIsRoutedAgain(t *testing.T) {
 	w := weirtest.Start(t, a.AddTo(config.String()))
 	hello := clientHello("db.example.com", 0, oneRecord)
 	c := nettest.Dial(t, config.Listen)
-	_, err := c.Write(hello)
+	if first > 0 {
+		_, err := c.Write(hello[:first])
+		require.NoError(t, err)
+		a.WaitPhase(c, "client_hello")
+	}
+	_, err := c.Write(hello[first:])
 	require.NoError(t, err)
 	a.WaitPhase(c, "hold")
 	config.Listener = strings.Replace(nameRoutes, `cluster = "a"`, `cluster = "b"`, 1)

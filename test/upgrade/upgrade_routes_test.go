@@ -53,13 +53,16 @@ func TestRoutedSessionsSurviveUpgrade(t *testing.T) {
 		require.NoError(t, err)
 		require.Equal(t, sent, got)
 	}
-	relayed, halfway, waits := open(hello), open(hello[:40]), open(held)
+	relayed, halfway, waits := open(hello), open(hello[:40]), open(held[:50])
 	expect(relayed, "a", hello)
 	api.WaitPhase(halfway, "client_hello")
+	api.WaitPhase(waits, "client_hello")
+	_, err := waits.Write(held[50:]) // in pieces: weir has read it, and hands it over
+	require.NoError(t, err)
 	api.WaitPhase(waits, "hold")
 
 	r := w.SignalUpgrade("upgrade")
-	_, err := halfway.Write(hello[40:])
+	_, err = halfway.Write(hello[40:])
 	require.NoError(t, err)
 	expect(halfway, "a", hello)
 	w.WaitSuccessor(r.Int("pid"))
