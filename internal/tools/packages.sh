@@ -23,6 +23,7 @@ want nft nftables
 want ip iproute2
 want strace strace
 want bird bird2
+want keepalived keepalived
 [ -x /usr/lib/frr/bgpd ] || missing="$missing frr"
 want promtool prometheus
 want man man-db

@@ -42,7 +42,7 @@ type Node struct {
 	Weir   *weirtest.Weir // the running one
 }
 
-// New returns a bed in which routing daemons run and weir does not. daemons has that of each node: "bird" or "frr".
+// New returns a bed in which routing daemons run and weir does not. daemons has that of each node: "bird", "frr" or "none".
 func New(t *testing.T, daemons ...string) *Bed {
 	t.Helper()
 	b := &Bed{T: t, Client: nettest.NewNamespace(t), Router: nettest.NewNamespace(t), Servers: nettest.NewNamespace(t), dir: weirtest.ShortTempDir(t)}
@@ -56,6 +56,8 @@ func New(t *testing.T, daemons ...string) *Bed {
 	b.Router.Sysctl("ipv4/fib_multipath_hash_policy", "1") // addresses and ports
 	b.Router.Exec("nft", "add table ip sticky; add chain ip sticky before { type filter hook prerouting priority -150; }; "+
 		"add chain ip sticky after { type filter hook forward priority 0; }; add rule ip sticky before meta mark set ct mark")
+	// BIRD replaces a route by removing and adding it. A client whose packet comes between the two repeats it.
+	b.Router.Exec("ip", "route", "add", "blackhole", VIP+"/32", "metric", "1000")
 	for i := range daemons {
 		n := &Node{Namespace: nettest.NewNamespace(t), Bed: b, Number: i + 1, API: weirtest.NewAPI(t)}
 		b.Nodes = append(b.Nodes, n)
@@ -68,11 +70,15 @@ func New(t *testing.T, daemons ...string) *Bed {
 			b.startBIRD(n.Namespace, n.name(), n.birdConfig())
 		case "frr":
 			b.startFRR(n)
+		case "none":
 		default:
 			t.Fatalf("no routing daemon %q", daemons[i])
 		}
 	}
-	for _, n := range b.Nodes {
+	for i, n := range b.Nodes {
+		if daemons[i] == "none" {
+			continue
+		}
 		nettest.Wait(t, weirtest.Bound(patience), "the BGP session of "+n.name(), func() bool {
 			return strings.Contains(b.birdc("router", "show", "protocols", n.name()), "Established")
 		})

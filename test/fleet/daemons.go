@@ -16,12 +16,13 @@ import (
 	"weir/internal/weirtest"
 )
 
-// start runs a daemon in a namespace until the test ends. Its output is shown if the test fails.
+// start runs a daemon in a namespace until the test ends. Its output is shown if the test fails. The daemon changes its user and
+// starts children: all of them end with the PID namespace, also if the test is killed.
 func (b *Bed) start(ns *nettest.Namespace, name, program string, args ...string) {
 	b.T.Helper()
 	log, err := os.Create(filepath.Join(b.dir, name+".log"))
 	require.NoError(b.T, err)
-	cmd := exec.Command(program, args...)
+	cmd := exec.Command("unshare", append([]string{"--pid", "--fork", "--kill-child", "sh", "-c", `"$@" & wait`, "sh", program}, args...)...)
 	cmd.Stdout, cmd.Stderr = log, log
 	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	ns.Do(func() { err = cmd.Start() })

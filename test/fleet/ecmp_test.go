@@ -121,6 +121,9 @@ func TestDeath(t *testing.T) {
 		last := time.Duration(0)
 		for _, f := range failed {
 			last = max(last, f.Began.Sub(died))
+			if f.Began.Sub(died) > detected {
+				t.Logf("failed %v after the death: %v", f.Began.Sub(died), f.Err)
+			}
 		}
 		t.Logf("node %d dies: the router follows after %v; %s, the last that failed began after %v", n.Number, detected.Round(time.Millisecond), text, last.Round(time.Millisecond))
 		require.LessOrEqual(t, detected, weirtest.Bound(time.Second)) // BFD: 0.9 s
