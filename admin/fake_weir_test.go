@@ -228,3 +228,5 @@ func (f *fakeWeir) Shared(cluster, server string) string { return "" }
 func (f *fakeWeir) Fleet() (status.Fleet, error) { return status.Fleet{}, f.err }
 
 func (f *fakeWeir) FleetReset(ctx context.Context, by string) error { return f.err }
+
+func (f *fakeWeir) SetFleetNode(by, node, to string, text []byte) (string, error) { return "", f.err }

@@ -72,6 +72,20 @@ func (s *Server) fleet(w http.ResponseWriter, r *http.Request) {
 	writeResult(w, http.StatusOK, x, err)
 }
 
+// setFleetNode returns the handler that changes a node of the fleet to a state.
+func (s *Server) setFleetNode(to string) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
+		if text, ok := readBody(w, r, maxBody); ok {
+			node := r.PathValue("node")
+			shared, err := s.weir.SetFleetNode(requester(r), node, to, text)
+			if shared == status.SharedConflict {
+				err = &status.RequestError{Kind: status.Conflict, Text: "the node was changed on another node of the fleet at the same time; that holds"}
+			}
+			writeResult(w, http.StatusOK, status.FleetNodeChange{Node: node, State: to, Shared: shared}, err)
+		}
+	}
+}
+
 func (s *Server) resetFleet(w http.ResponseWriter, r *http.Request) {
 	writeNoContent(w, s.weir.FleetReset(r.Context(), requester(r)))
 }

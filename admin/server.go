@@ -9,6 +9,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"weir/internal/status"
 )
 
 // Server serves the API on the addresses that Prepare opens and Commit puts in use.
@@ -83,6 +85,9 @@ func (s *Server) endpoints() map[string]methods {
 
 		"/v1/fleet":       {get: s.fleet},
 		"/v1/fleet/reset": {post: withoutBody(s.resetFleet)},
+
+		"/v1/fleet/nodes/{node}/drain": {post: s.setFleetNode(status.NodeDrain)},
+		"/v1/fleet/nodes/{node}/ready": {post: s.setFleetNode(status.NodeReady)},
 
 		"/v1/sessions":      {get: s.sessions},
 		"/v1/sessions/{id}": {del: withoutBody(s.cutSession)},

@@ -63,6 +63,9 @@ type Weir interface {
 	ReadyNode(by string, text []byte) (status.Node, error)
 	// Fleet returns what this weir knows of its fleet.
 	Fleet() (status.Fleet, error)
+	// SetFleetNode drains a node of the fleet, or ends that; text may have a reason. by names who asks. It returns what became of it,
+	// as Shared does.
+	SetFleetNode(by, node, to string, text []byte) (shared string, err error)
 	// FleetReset removes all overrides of the fleet. by names who asks.
 	FleetReset(ctx context.Context, by string) error
 

@@ -16,23 +16,44 @@ import (
 const fleetHelp = `Several weirs with the same [fleet] share what operators set at run time.
 
 status shows the nodes of the fleet, the overrides, and the servers about whose state
-the nodes disagree. reset removes all overrides of the fleet, on every node.`
+the nodes disagree. drain and ready do on a node what weir node drain and ready do
+there. reset removes all overrides of the fleet, on every node.`
 
 func fleetCommand(flags *clientFlags) *cobra.Command {
+	verbs := []string{"status", "drain", "ready", "reset"}
+	var reason string
 	cmd := &cobra.Command{
-		Use: "fleet status|reset", Short: "Show or reset what several weirs share", Long: fleetHelp, Args: cobra.ExactArgs(1),
-		ValidArgs: []string{"status", "reset"},
+		Use: "fleet status|drain NODE|ready NODE|reset", Short: "Show or change what several weirs share", Long: fleetHelp, Args: cobra.MinimumNArgs(1),
+		ValidArgs: verbs,
 		RunE: func(cmd *cobra.Command, args []string) error {
-			switch args[0] {
-			case "status":
-				return request(cmd, flags, http.MethodGet, path("v1", "fleet"), nil, showFleet)
-			case "reset":
+			named := args[0] == status.NodeDrain || args[0] == status.NodeReady
+			switch {
+			case !slices.Contains(verbs, args[0]):
+				return fmt.Errorf("unknown action %q%s; want %s", args[0], didYouMean(args[0], verbs), strings.Join(verbs, ", "))
+			case named && len(args) < 2:
+				return fmt.Errorf("%s: want the name of a node; weir fleet status lists them", args[0])
+			case !named && len(args) > 1 || len(args) > 2:
+				return fmt.Errorf("unexpected argument %q", args[len(args)-1])
+			case !named && cmd.Flags().Changed("reason"):
+				return fmt.Errorf("unexpected flag --reason: %s takes no reason", args[0])
+			case named:
+				body := map[string]string{}
+				if reason != "" {
+					body["reason"] = reason
+				}
+				return request(cmd, flags, http.MethodPost, path("v1", "fleet", "nodes", args[1], args[0]), body, showNodeChange)
+			case args[0] == "reset":
 				return done(cmd, flags, http.MethodPost, path("v1", "fleet", "reset"), "all overrides of the fleet removed", map[string]any{"reset": true})
 			}
-			return fmt.Errorf("unknown action %q%s; want status or reset", args[0], didYouMean(args[0], []string{"status", "reset"}))
+			return request(cmd, flags, http.MethodGet, path("v1", "fleet"), nil, showFleet)
 		},
 	}
+	cmd.Flags().StringVar(&reason, "reason", "", "with drain and ready: the reason, shown in weir status of the node")
 	return cmd
+}
+
+func showNodeChange(w io.Writer, c status.FleetNodeChange) {
+	fmt.Fprintf(w, "node %s: %s%s\n", c.Node, c.State, sharedText(c.Shared))
 }
 
 func showFleet(w io.Writer, f status.Fleet) {
@@ -57,7 +78,7 @@ func showFleet(w io.Writer, f status.Fleet) {
 	if len(f.Overrides) > 0 {
 		fmt.Fprintln(w, "overrides:")
 	}
-	t = columns("SERVER", "OVERRIDE", "NODE", "BY", "AT", "REASON", "REMARK")
+	t = columns("OBJECT", "OVERRIDE", "NODE", "BY", "AT", "REASON", "REMARK")
 	for _, o := range f.Overrides {
 		at, remark := "", []string{}
 		if o.At != nil {
@@ -69,7 +90,14 @@ func showFleet(w io.Writer, f status.Fleet) {
 		if o.Local {
 			remark = append(remark, "local override here")
 		}
-		t.row(o.Cluster+"/"+o.Server, o.Text, o.Node, o.By, at, o.Reason, strings.Join(remark, ", "))
+		name := o.Cluster + "/" + o.Server
+		switch {
+		case o.Object != "":
+			name = "node " + o.Object
+		case o.Server == "":
+			name = o.Cluster
+		}
+		t.row(name, o.Text, o.Node, o.By, at, o.Reason, strings.Join(remark, ", "))
 	}
 	t.print(w, "  ")
 	if len(f.Disagreements) > 0 {

@@ -194,7 +194,7 @@ func sharedText(shared string) string {
 	case status.SharedWritten:
 		return "; written to the fleet"
 	case status.SharedPending:
-		return "; pending: it holds here until the fleet's store can be reached"
+		return "; pending: it reaches other nodes when the store of the fleet can be reached"
 	case status.SharedLocal:
 		return "; on this node only"
 	}

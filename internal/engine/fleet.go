@@ -163,7 +163,7 @@ func (e *Engine) commitFleet(spec fleetSpec, old *runningState) {
 			if before != nil {
 				<-before // two connections would dispute the name of the node
 			}
-			e.applyFleet(m.Applied())
+			e.applyFleet(m.Applied()) // what the state file has not, such as what was said to a process that was killed
 			m.Run(ctx)
 		})
 	}

@@ -114,6 +114,10 @@ func (e *Engine) Shared(cluster, server string) string {
 			return status.SharedLocal
 		}
 	}
+	return e.waitShared(m, key)
+}
+
+func (e *Engine) waitShared(m *fleet.Member, key string) string {
 	ctx, cancel := context.WithTimeout(e.ctx, writtenWithin)
 	defer cancel()
 	return string(m.Wait(ctx, key))
@@ -129,6 +133,7 @@ func (e *Engine) applyFleet(keys []string) {
 	for _, key := range keys {
 		switch cluster, server, ok := fleet.ParseOverrideKey(key); {
 		case !ok:
+			e.applySharedNode(m, key)
 		case server == "":
 			e.fleet.clusters.add(key) // it may wait for look-ups
 		default:
@@ -192,8 +197,8 @@ func (e *Engine) existingOverrides() map[string]fleet.Override {
 // that the old configuration had are not applied again: the file may have superseded some.
 func (e *Engine) reapplyFleet(m *fleet.Member, old *runningState) {
 	keys := slices.DeleteFunc(m.Applied(), func(key string) bool {
-		cluster, server, _ := fleet.ParseOverrideKey(key)
-		return server == "" && old.cfg != nil && old.cfg.Cluster(cluster) != nil
+		cluster, server, ok := fleet.ParseOverrideKey(key)
+		return !ok || server == "" && old.cfg != nil && old.cfg.Cluster(cluster) != nil
 	})
 	e.work.Go(func() { e.applyFleet(keys) })
 }

@@ -94,6 +94,9 @@ func (e *Engine) Fleet() (status.Fleet, error) {
 func overrideStatus(o fleet.OverrideStatus) status.FleetOverride {
 	out := status.FleetOverride{Pending: o.Pending, Local: o.Local}
 	out.Cluster, out.Server, _ = fleet.ParseOverrideKey(o.Key)
+	if node, ok := fleet.ParseNodeOverrideKey(o.Key); ok {
+		out.Object = printable.Clip(node, printable.MaxQuote)
+	}
 	out.Cluster, out.Server = printable.Clip(out.Cluster, printable.MaxQuote), printable.Clip(out.Server, printable.MaxQuote)
 	if o.Said == nil {
 		return out

@@ -28,12 +28,22 @@ func (e *Engine) setNode(by, to string, text []byte) (status.Node, error) {
 	if err != nil {
 		return status.Node{}, overlay.Invalid(err)
 	}
+	if err := e.changeNode(by, to, reason); err != nil {
+		return status.Node{}, err
+	}
+	e.shareNode(by, to, reason)
+	e.stateFile.Sync()
+	return e.nodeState(), nil
+}
+
+// changeNode changes the state of the node. When it returns, the vips have followed, unless the kernel needs more than a second.
+func (e *Engine) changeNode(by, to, reason string) error {
 	now := time.Now()
 	n := &status.Node{State: to, Reason: reason, By: by, Since: &now}
 	e.published.overrides.Lock()
 	if e.published.handedOver.Load() {
 		e.published.overrides.Unlock()
-		return status.Node{}, stopping()
+		return stopping()
 	}
 	before := e.nodeState()
 	e.published.node.Store(n)
@@ -45,8 +55,7 @@ func (e *Engine) setNode(by, to string, text []byte) (status.Node, error) {
 	}
 	e.settleVIPs()
 	e.stateFile.Changed()
-	e.stateFile.Sync()
-	return *n, nil
+	return nil
 }
 
 // nodeState returns the state of the node.

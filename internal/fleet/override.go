@@ -33,6 +33,7 @@ type Origin struct {
 const (
 	ServerObject  = "server"  // overrides/server/CLUSTER/SERVER
 	ClusterObject = "cluster" // overrides/cluster/CLUSTER
+	NodeObject    = "node"    // overrides/node/NODE
 )
 
 // ServerKey returns the key of the override of a server.
@@ -43,7 +44,26 @@ func ServerKey(cluster, server string) string {
 // ClusterKey returns the key of the runtime changes of a cluster.
 func ClusterKey(cluster string) string { return Key(OverridesKey, ClusterObject, cluster) }
 
-// ParseOverrideKey returns the object of a key; server is "" for a cluster.
+// NodeOverrideKey returns the key of the override of a node.
+func NodeOverrideKey(node string) string { return Key(OverridesKey, NodeObject, node) }
+
+// ParseNodeOverrideKey returns the node of a key.
+func ParseNodeOverrideKey(key string) (node string, ok bool) {
+	s, ok := Segments(key)
+	if !ok || len(s) != 3 || s[0] != OverridesKey || s[1] != NodeObject {
+		return "", false
+	}
+	return s[2], true
+}
+
+// isOverrideKey reports whether a key is that of an object.
+func isOverrideKey(key string) bool {
+	_, _, ok := ParseOverrideKey(key)
+	_, node := ParseNodeOverrideKey(key)
+	return ok || node
+}
+
+// ParseOverrideKey returns the cluster and the server of a key; server is "" for a cluster.
 func ParseOverrideKey(key string) (cluster, server string, ok bool) {
 	s, ok := Segments(key)
 	switch {
@@ -66,8 +86,8 @@ func DecodeOverride(r Record) (*Override, error) {
 	if err := Decode(r, MaxValue, &o); err != nil {
 		return nil, err
 	}
-	if _, _, ok := ParseOverrideKey(r.Key); !ok {
-		return nil, &Problem{r.Key, "not the key of a server or a cluster"}
+	if !isOverrideKey(r.Key) {
+		return nil, &Problem{r.Key, "not the key of a server, a cluster or a node"}
 	}
 	if err := o.check(); err != nil {
 		return nil, &Problem{r.Key, err.Error()}

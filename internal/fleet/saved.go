@@ -49,7 +49,7 @@ func (s *Overrides) Restore(prefix string, text json.RawMessage) error {
 
 // check validates an object of the state file.
 func (o *object) check(key string) error {
-	if _, _, ok := ParseOverrideKey(key); !ok || o == nil {
+	if !isOverrideKey(key) || o == nil {
 		return fmt.Errorf("%.64q: not an object", key)
 	}
 	for _, said := range []*Override{o.Shared, o.Pending} {

@@ -45,10 +45,11 @@ type FleetNode struct {
 
 // FleetOverride is what an operator has set for the fleet, or for this node only.
 type FleetOverride struct {
-	Cluster string     `json:"cluster"`
-	Server  string     `json:"server,omitempty"` // "" = runtime changes of the cluster
-	Text    string     `json:"text"`             // such as "drain, weight 3"; "" = reset
-	Node    string     `json:"node,omitempty"`   // where it was set
+	Cluster string     `json:"cluster,omitempty"` // "" = Object
+	Server  string     `json:"server,omitempty"`  // "" = runtime changes of the cluster
+	Object  string     `json:"object,omitempty"`  // the name of a node
+	Text    string     `json:"text"`              // such as "drain, weight 3"; "" = reset
+	Node    string     `json:"node,omitempty"`    // where it was set
 	By      string     `json:"by,omitempty"`
 	Reason  string     `json:"reason,omitempty"`
 	At      *time.Time `json:"at,omitempty"`
@@ -70,6 +71,13 @@ const (
 	SharedConflict = "conflict" // the server was changed on another node at the same time, which holds
 	SharedLocal    = "local"    // it is for this node only
 )
+
+// FleetNodeChange is the answer to a request that changes a node of the fleet.
+type FleetNodeChange struct {
+	Node   string `json:"node"`
+	State  string `json:"state"` // ready or drain
+	Shared string `json:"shared"`
+}
 
 // problems returns what an operator should know of the fleet.
 func (l *FleetLink) problems() (list []Problem) {

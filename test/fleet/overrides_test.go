@@ -129,6 +129,17 @@ func TestOverrideHoldsOnAllNodes(t *testing.T) {
 		require.Contains(t, table, want)
 	}
 	require.NotContains(t, table, "pending")
+	require.Contains(t, nodes[0].command(t, "fleet", "drain", "n2", "--reason", "new kernel"), "node n2: drain; written to the fleet")
+	drained := func(n *node) func() bool { return func() bool { return n.api.Get("node", "state") == "drain" } }
+	nettest.Wait(t, 60*time.Second, "n2 to be drained", drained(nodes[1]))
+	require.Contains(t, nodes[1].command(t, "status"), "new kernel")
+	require.False(t, drained(nodes[0])())
+	require.Contains(t, nodes[2].command(t, "fleet", "status"), "node n2")
+	nodes[1].command(t, "node", "ready") // takes it back for the fleet
+	nodes[2].waitFleet(t, "the drain to end", func(f status.Fleet) bool { return len(f.Overrides) == 1 })
+	code, text := nodes[0].api.RunCommand("fleet", "drain", "n9")
+	require.Equal(t, 1, code, text)
+	require.Contains(t, text, "no live node n9")
 	nodes[2].command(t, "fleet", "reset")
 	waitState(t, b.Addr(), "up", nodes...)
 	require.Contains(t, nodes[0].api.MustDo("GET /metrics", ""), "weir_fleet_connected 1\n")
