@@ -232,8 +232,9 @@ func (t Termination) Clean() bool {
 	return false
 }
 
-// expected reports whether log.sessions = "errors" omits the termination: clean ones, clients that leave before their
-// PROXY header, as port checks do, and evicted flows, which clients with forged addresses can cause in any number.
+// expected reports whether log.sessions = "errors" omits the termination: clean ones, clients that leave before a server is
+// picked for them, as port checks do, and evicted flows. Strangers can cause the latter in any number.
 func (t Termination) expected() bool {
-	return t.Clean() || t.Reason == ReasonEvicted || t == Termination{PhaseProxyHeader, ReasonClientReset}
+	early := t.Phase == PhaseAccept || t.Phase == PhaseProxyHeader || t.Phase == PhaseClientHello
+	return t.Clean() || t.Reason == ReasonEvicted || early && t.Reason == ReasonClientReset
 }
