@@ -32,7 +32,7 @@ func TestInstancesChooseSameServer(t *testing.T) {
 	const (
 		servers  = 10_000
 		keys     = 400
-		steps    = 12
+		steps    = 6
 		changes  = 60 // of servers' states in each step
 		maxDelay = 5 * time.Second
 	)
@@ -77,7 +77,7 @@ func TestInstancesChooseSameServer(t *testing.T) {
 						one.learns = append(one.learns, verdict{now + time.Duration(r.Int64N(int64(maxDelay))), s, down[s]})
 					}
 				}
-				if step%4 == 3 { // one restarts and learns the states at once
+				if step%3 == 2 { // one restarts and learns the states at once
 					all[r.IntN(len(all))] = start(down)
 				}
 				for _, one := range all {
