@@ -65,6 +65,7 @@ type Member struct {
 	lease      Lease
 	written    *NodeInfo // the last node record
 	nodeRecord int64     // its revision; 0 = none
+	nextWrite  time.Time // not before, because the store was full
 
 	mu        sync.Mutex // guards the fields below
 	overrides *Overrides
@@ -72,6 +73,7 @@ type Member struct {
 	connected bool
 	since     time.Time // of connected
 	lastError string
+	full      string // why the store takes no writes; "" = it does
 	nodes     map[string]*NodeInfo
 	problems  Problems // of node records
 	omitted   int
@@ -175,7 +177,7 @@ func (m *Member) Wait(ctx context.Context, key string) Written {
 			return IsConflict
 		}
 		return IsWritten
-	case !m.connected:
+	case !m.connected || m.full != "":
 		m.mu.Unlock()
 		return IsPending
 	}
@@ -399,7 +401,7 @@ const (
 func (m *Member) report(ctx context.Context) error {
 	info := m.o.Info()
 	info.Instance = m.instance
-	if m.written != nil && time.Since(m.written.At) < reportInterval && info.sameState(m.written) {
+	if m.written != nil && time.Since(m.written.At) < reportInterval && info.sameState(m.written) || time.Now().Before(m.nextWrite) {
 		return nil
 	}
 	m.mu.Lock()
@@ -410,12 +412,45 @@ func (m *Member) report(ctx context.Context) error {
 			return err
 		}
 	}
-	return m.put(ctx, Condition{nodeKey(m.o.Node), m.nodeRecord})
+	err := m.put(ctx, Condition{nodeKey(m.o.Node), m.nodeRecord})
+	if m.isFull(err) {
+		return nil
+	}
+	return err
+}
+
+// fullPause is the time until the next write to a store that is full.
+const fullPause = 5 * time.Second
+
+// isFull notes whether a write has failed because the store is full, and reports that.
+func (m *Member) isFull(err error) bool {
+	full := errors.Is(err, ErrFull)
+	if err != nil && !full {
+		return false
+	}
+	text := ""
+	if full {
+		text = err.Error()
+		m.nextWrite = time.Now().Add(fullPause)
+	}
+	m.mu.Lock()
+	changed := m.full != text
+	m.full = text
+	if full {
+		for key := range m.waiting {
+			m.answer(key, IsPending)
+		}
+	}
+	m.mu.Unlock()
+	if full && changed {
+		m.o.Log.Warn("fleet: store takes no writes", "error", text)
+	}
+	return full
 }
 
 // write writes what is pending.
 func (m *Member) write(ctx context.Context) error {
-	for m.SharesOverrides() {
+	for m.SharesOverrides() && !time.Now().Before(m.nextWrite) {
 		m.mu.Lock()
 		t, written := m.overrides.Next(rand.Text(), time.Now().UTC())
 		m.mu.Unlock()
@@ -424,6 +459,8 @@ func (m *Member) write(ctx context.Context) error {
 		}
 		revision, err := m.o.Store.Commit(ctx, t)
 		switch {
+		case m.isFull(err):
+			return nil
 		case err != nil:
 			return err
 		case written == nil:

@@ -1,6 +1,7 @@
 package fleet
 
 import (
+	"cmp"
 	"maps"
 	"slices"
 	"time"
@@ -12,7 +13,7 @@ type MemberStatus struct {
 	Instance  string
 	Connected bool
 	Since     time.Time // of Connected
-	LastError string    // "" = connected
+	LastError string    // "" = connected; while connected, why the store takes no writes
 	Pending   int       // overrides that are not written
 	Nodes     map[string]*NodeInfo
 	Overrides []OverrideStatus // by key
@@ -34,7 +35,7 @@ func (m *Member) Status() MemberStatus {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	s := MemberStatus{
-		Node: m.o.Node, Instance: m.instance, Connected: m.connected, Since: m.since, LastError: m.lastError,
+		Node: m.o.Node, Instance: m.instance, Connected: m.connected, Since: m.since, LastError: cmp.Or(m.lastError, m.full),
 		Pending: m.overrides.Unwritten(), Nodes: maps.Clone(m.nodes), Omitted: m.omitted,
 	}
 	for _, key := range slices.Sorted(maps.Keys(m.overrides.objects)) {
@@ -57,7 +58,7 @@ func (m *Member) Status() MemberStatus {
 func (m *Member) Brief() MemberStatus {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	s := MemberStatus{Node: m.o.Node, Connected: m.connected, Since: m.since, LastError: m.lastError, Pending: m.overrides.Unwritten(), Omitted: m.omitted}
+	s := MemberStatus{Node: m.o.Node, Connected: m.connected, Since: m.since, LastError: cmp.Or(m.lastError, m.full), Pending: m.overrides.Unwritten(), Omitted: m.omitted}
 	list, more := m.overrides.problems.List()
 	nodes, moreNodes := m.problems.List()
 	s.Problems, s.More = append(nodes, list...), more+moreNodes

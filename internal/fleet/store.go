@@ -29,6 +29,8 @@ var (
 	ErrConflict = errors.New("changed in the store meanwhile")
 	// ErrCompacted ends a watch whose next changes the store no longer has.
 	ErrCompacted = errors.New("the store has dropped the changes since then")
+	// ErrFull is returned for a write while the store has no space. Reads and leases go on.
+	ErrFull = errors.New("the store is full and takes no writes")
 	// ErrLeaseLost is returned for a write with a lease that has ended.
 	ErrLeaseLost = errors.New("lease lost")
 )

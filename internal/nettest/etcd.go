@@ -1,6 +1,7 @@
 package nettest
 
 import (
+	"encoding/json"
 	"fmt"
 	"os"
 	"os/exec"
@@ -129,6 +130,35 @@ func (c *Etcd) Ctl(args ...string) string {
 	out, err := etcdctl(strings.Join(c.URLs(), ","), args)
 	require.NoError(c.t, err, out)
 	return out
+}
+
+// Fill writes values until the servers have no more space. Start them with --quota-backend-bytes.
+func (c *Etcd) Fill() {
+	c.t.Helper()
+	value := strings.Repeat("x", 100_000)
+	for i := range 1000 {
+		out, err := etcdctl(strings.Join(c.URLs(), ","), []string{"put", fmt.Sprintf("/filler/%d", i), value})
+		if strings.Contains(out, "space exceeded") {
+			return
+		}
+		require.NoError(c.t, err, out)
+	}
+	c.t.Fatal("etcd is not full")
+}
+
+// Empty makes room again in servers that Fill has filled.
+func (c *Etcd) Empty() {
+	c.t.Helper()
+	c.Ctl("del", "--prefix", "/filler/")
+	var status []struct {
+		Status struct {
+			Header struct{ Revision int64 }
+		}
+	}
+	require.NoError(c.t, json.Unmarshal([]byte(c.Ctl("endpoint", "status", "-w", "json")), &status))
+	c.Ctl("compact", fmt.Sprint(status[0].Status.Header.Revision))
+	c.Ctl("defrag")
+	c.Ctl("alarm", "disarm")
 }
 
 func (m *EtcdMember) ctl(args ...string) (string, error) { return etcdctl(m.URL(), args) }

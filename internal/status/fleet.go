@@ -12,7 +12,7 @@ type FleetLink struct {
 	Share     []string  `json:"share"`
 	Connected bool      `json:"connected"`
 	Since     time.Time `json:"since"`           // of connected
-	Error     string    `json:"error,omitempty"` // why it is not connected
+	Error     string    `json:"error,omitempty"` // why it is not connected, or cannot write
 	Nodes     int       `json:"nodes"`           // live, with this one, when it was connected last
 	Pending   int       `json:"pending"`         // overrides that are not in the store yet
 	Ignored   int       `json:"ignored"`         // records of the store that cannot be used
@@ -84,7 +84,10 @@ func (l *FleetLink) problems() (list []Problem) {
 	if !l.Connected {
 		list = append(list, Problem{Severity: Warning, Text: "fleet not connected: overrides hold on this node only", Reason: l.Error, Since: &l.Since})
 	}
-	if l.Pending > 0 && !l.Connected {
+	if l.Connected && l.Error != "" {
+		list = append(list, Problem{Severity: Warning, Text: "fleet: overrides cannot be written", Reason: l.Error})
+	}
+	if l.Pending > 0 && l.Error != "" {
 		list = append(list, Problem{Severity: Note, Text: fmt.Sprintf("%d overrides pending for the fleet", l.Pending)})
 	}
 	if l.Ignored > 0 {

@@ -283,3 +283,21 @@ func TestRuntimeChangesHoldOnAllNodes(t *testing.T) {
 	nodes[0].waitFleet(t, "the record to be rejected", func(f status.Fleet) bool { return f.Ignored > 0 })
 	require.False(t, has(nodes[0], `"hostile"`)())
 }
+
+// TestFullStoreHasNoEffect checks that overrides hold while the store takes no writes, that the operator sees it, and that they
+// are written when there is room.
+func TestFullStoreHasNoEffect(t *testing.T) {
+	etcd := nettest.StartEtcd(t, 1, "--quota-backend-bytes=1000000")
+	a := nettest.Start(t, nettest.Echo)
+	nodes := startFleet(t, etcd, 2, a.Addr())
+	etcd.Fill()
+	require.Contains(t, nodes[0].command(t, "server", "c/"+a.Addr(), "weight", "5"), "pending")
+	require.Equal(t, "up 5", nodes[0].state(t, a.Addr()))
+	nodes[0].waitFleet(t, "the problem", func(f status.Fleet) bool { return f.Connected && strings.Contains(f.Error, "full") && f.Pending == 1 })
+	require.Contains(t, nodes[0].command(t, "status"), "overrides cannot be written")
+	text, end := weirtest.EchoOnce(t, nodes[0].listen)
+	require.NotEmpty(t, text, end)
+	etcd.Empty()
+	waitState(t, a.Addr(), "up 5", nodes...)
+	require.Len(t, nodes[0].Events("fleet_connected"), 1)
+}

@@ -34,7 +34,7 @@ func (s *Store) Lease(ctx context.Context, ttl time.Duration) (fleet.Lease, erro
 		if err == nil {
 			l.id = granted.ID
 		}
-		return err
+		return translate(err)
 	})
 	if err != nil {
 		return nil, err

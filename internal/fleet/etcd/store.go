@@ -141,7 +141,7 @@ func (s *Store) call(ctx context.Context, do func(ctx context.Context, c *client
 
 // isAnswer reports whether an error is what any endpoint answers.
 func isAnswer(err error) bool {
-	return errors.Is(err, fleet.ErrConflict) || errors.Is(err, fleet.ErrLeaseLost) || errors.Is(err, errTooLarge)
+	return errors.Is(err, fleet.ErrConflict) || errors.Is(err, fleet.ErrLeaseLost) || errors.Is(err, fleet.ErrFull) || errors.Is(err, errTooLarge)
 }
 
 var errTooLarge = errors.New("the response is too large")
@@ -168,6 +168,8 @@ func translate(err error) error {
 		return fleet.ErrLeaseLost
 	case errors.Is(err, rpctypes.ErrCompacted):
 		return fleet.ErrCompacted
+	case errors.Is(err, rpctypes.ErrNoSpace):
+		return fleet.ErrFull
 	case status.Code(err) == codes.ResourceExhausted && strings.Contains(err.Error(), "larger than max"):
 		return errTooLarge
 	}

@@ -14,8 +14,6 @@ import (
 // ErrUnavailable is the error of a client that is cut off.
 var ErrUnavailable = errors.New("store unavailable")
 
-var errFull = errors.New("database space exceeded")
-
 // watchCapacity is the number of changes that a watch holds for its reader. A watch whose reader is slower ends.
 const watchCapacity = 4096
 
@@ -159,7 +157,7 @@ func (c *Client) Commit(ctx context.Context, t fleet.Txn) (int64, error) {
 		}
 	}
 	if s.full && len(t.Put) > 0 {
-		return 0, errFull
+		return 0, fleet.ErrFull
 	}
 	seen := map[string]bool{}
 	for _, p := range t.Put {
