@@ -49,15 +49,10 @@ func (b *Bed) StartLoad(perSecond int) *Load {
 	}
 	l.work.Go(func() {
 		defer close(due)
-		tick := time.NewTicker(time.Second / time.Duration(perSecond))
-		defer tick.Stop()
-		for {
-			select {
-			case <-ctx.Done():
-				return
-			case at := <-tick.C:
-				due <- at
-			}
+		for n := 1; ctx.Err() == nil; n++ { // a machine that is late catches up
+			at := l.began.Add(time.Duration(n) * time.Second / time.Duration(perSecond))
+			time.Sleep(time.Until(at))
+			due <- at
 		}
 	})
 	b.T.Cleanup(func() { stop(); l.cut(); l.work.Wait() })
