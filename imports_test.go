@@ -36,7 +36,7 @@ var allowed = map[string][]string{
 	"internal/direntry":    {},
 	"internal/discovery":   {"checks", "conf", "internal/nginxconf", "internal/printable", "internal/procgroup"}, // it has the TLS options of the checks
 	"internal/engine": {
-		"agentcheck", "balance", "checks", "conf", "internal/direntry", "internal/fleet", "internal/fleet/etcd", "internal/handover", "internal/hooks", "internal/overlay",
+		"agentcheck", "balance", "checks", "conf", "internal/direntry", "internal/fleet", "internal/fleet/etcd", "internal/fleet/limits", "internal/handover", "internal/hooks", "internal/overlay",
 		"internal/privileges", "internal/route", "internal/sessionlog", "internal/state", "internal/status", "internal/topology", "internal/vip", "l4", "internal/discovery", "internal/printable",
 	},
 	"internal/fleet":           {"internal/printable"},

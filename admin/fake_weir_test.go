@@ -227,6 +227,8 @@ func (f *fakeWeir) Shared(cluster, server string) string { return "" }
 
 func (f *fakeWeir) Fleet() (status.Fleet, error) { return status.Fleet{}, f.err }
 
+func (f *fakeWeir) FleetForget(ctx context.Context, by, node string) error { return f.err }
+
 func (f *fakeWeir) FleetReset(ctx context.Context, by string) error { return f.err }
 
 func (f *fakeWeir) SetFleetNode(by, node, to string, text []byte) (string, error) { return "", f.err }

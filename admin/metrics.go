@@ -58,6 +58,16 @@ func onFleet(write func(f *family, s *snapshot)) func(f *family, s *snapshot) {
 	}
 }
 
+// eachLimit writes a sample for each limit that is shared.
+func eachLimit(value func(l *status.FleetLimit) int) func(f *family, s *snapshot) {
+	return func(f *family, s *snapshot) {
+		for i := range s.FleetLimits {
+			l := &s.FleetLimits[i]
+			f.value(float64(value(l)), l.Kind, l.Of())
+		}
+	}
+}
+
 func metricTable() []metric {
 	return []metric{
 		{"weir_build_info", gauge, "version", "Always 1. The version is a label.", func(f *family, s *snapshot) { f.value(1, s.Version) }},
@@ -85,6 +95,16 @@ func metricTable() []metric {
 		{"weir_fleet_ignored_records", gauge, "", "Records of the store that cannot be used.", onFleet(func(f *family, s *snapshot) { f.value(float64(s.Fleet.Ignored)) })},
 		{"weir_fleet_conflicts_total", counter, "", "Pending overrides that lost against one of another node.", onFleet(func(f *family, s *snapshot) { f.count(s.FleetConflicts) })},
 		{"weir_fleet_restores_total", counter, "", "Times that the store had lost its data and this node wrote them again.", onFleet(func(f *family, s *snapshot) { f.count(s.FleetRestores) })},
+
+		{"weir_fleet_limit", gauge, "kind, of", "Limits that the nodes of the fleet share, by kind (max_sessions, max_session_rate, max_sessions_per_source) and LISTENER or CLUSTER/SERVER.", eachLimit(func(l *status.FleetLimit) int { return l.Limit })},
+		{"weir_fleet_limit_part", gauge, "kind, of", "Part of the limit that this node may use.", eachLimit(func(l *status.FleetLimit) int { return l.Part })},
+		{"weir_fleet_limit_reserved", gauge, "kind, of", "Parts of the limit that are reserved for nodes that have left.", eachLimit(func(l *status.FleetLimit) int {
+			sum := 0
+			for _, n := range l.Reserved {
+				sum += n
+			}
+			return sum
+		})},
 
 		{"weir_sessions", gauge, "listener", "Current sessions.", perListener(func(l *status.ListenerMetrics) float64 { return float64(l.Sessions) })},
 		{"weir_clients_waiting", gauge, "listener", "Clients in the kernel's queue because a limit is reached (when_full).", perListener(func(l *status.ListenerMetrics) float64 { return float64(l.Waiting) })},

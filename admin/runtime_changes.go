@@ -90,6 +90,10 @@ func (s *Server) resetFleet(w http.ResponseWriter, r *http.Request) {
 	writeNoContent(w, s.weir.FleetReset(r.Context(), requester(r)))
 }
 
+func (s *Server) forgetNode(w http.ResponseWriter, r *http.Request) {
+	writeNoContent(w, s.weir.FleetForget(r.Context(), requester(r), r.PathValue("node")))
+}
+
 func (s *Server) feedback(w http.ResponseWriter, r *http.Request) {
 	if text, ok := readBody(w, r, maxBody); ok {
 		cluster, server := r.PathValue("cluster"), r.PathValue("server")

@@ -88,6 +88,7 @@ func (s *Server) endpoints() map[string]methods {
 
 		"/v1/fleet/nodes/{node}/drain": {post: s.setFleetNode(status.NodeDrain)},
 		"/v1/fleet/nodes/{node}/ready": {post: s.setFleetNode(status.NodeReady)},
+		"/v1/fleet/nodes/{node}":       {del: withoutBody(s.forgetNode)},
 
 		"/v1/sessions":      {get: s.sessions},
 		"/v1/sessions/{id}": {del: withoutBody(s.cutSession)},

@@ -68,6 +68,8 @@ type Weir interface {
 	SetFleetNode(by, node, to string, text []byte) (shared string, err error)
 	// FleetReset removes all overrides of the fleet. by names who asks.
 	FleetReset(ctx context.Context, by string) error
+	// FleetForget declares a node gone, so that its parts of limits pass to others. by names who asks.
+	FleetForget(ctx context.Context, by, node string) error
 
 	// Reload reloads the configuration file.
 	Reload(ctx context.Context) error

@@ -101,3 +101,13 @@ func (c *Cluster) TakeUses() (list []Use) {
 	}
 	return list
 }
+
+// Names returns the names of the servers, in no particular order.
+func (c *Cluster) Names() (list []string) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for name := range c.servers {
+		list = append(list, name)
+	}
+	return list
+}

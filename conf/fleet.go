@@ -23,10 +23,12 @@ type Fleet struct {
 	TLS       TLS      // On with https
 	Share     []string // some of FleetShares; sorted
 	TTL       time.Duration
+
+	LimitReserve time.Duration // of the parts of a silent node; 0 = for ever
 }
 
 // FleetShares lists what a fleet may share.
-func FleetShares() []string { return []string{"overrides"} }
+func FleetShares() []string { return []string{"limits", "overrides"} }
 
 // fleetDraft is the [fleet] table with the first of its nodes; nil = none.
 type fleetDraft struct {
@@ -65,6 +67,8 @@ func fleetKeys() []key[fleetDraft] {
 		shareKey(),
 		scalar("ttl", fleetTTLType(), "10s", func(f *fleetDraft) *time.Duration { return &f.TTL },
 			"A node that the store has not heard for so long has left the fleet.").withAliases("lease", "timeout", "lease_ttl"),
+		scalar("limit_reserve", limitReserveType(), "10m", func(f *fleetDraft) *time.Duration { return &f.LimitReserve },
+			"With `share = [\"limits\"]`: how long the parts of a node stay reserved for it while it is silent; 0 = until it returns or is forgotten.").withAliases("reserve", "limits_reserve"),
 	}
 }
 
@@ -112,10 +116,10 @@ func parseStoreURL(text string) (string, error) {
 }
 
 func shareKey() key[fleetDraft] {
-	legal := oneOf(FleetShares(), map[string]string{"override": "overrides", "drains": "overrides"})
+	legal := oneOf(FleetShares(), map[string]string{"override": "overrides", "drains": "overrides", "limit": "limits"})
 	return key[fleetDraft]{
 		name: "share", typeText: "list", defaultText: `["overrides"]`, aliases: []string{"shares", "shared"},
-		doc: "What the nodes share. `overrides`: what operators set at run time: overrides of servers, and servers and clusters that are added, replaced or removed. Empty = only the list of nodes.",
+		doc: "What the nodes share. `overrides`: what operators set at run time: overrides of servers, and servers and clusters that are added, replaced or removed. `limits`: `max_sessions` of servers, `max_sessions_per_source` and `max_session_rate`. Empty = only the list of nodes.",
 		decode: func(d *decoder, n *tree.Node, f *fleetDraft) {
 			f.Share = []string{}
 			for _, e := range d.list(n, "words such as [\"overrides\"]") {
@@ -177,6 +181,21 @@ func fleetTTLType() valueType[time.Duration] {
 			return 0, fmt.Errorf("want whole seconds from \"2s\" to \"5m\", got %s", n.Describe())
 		}
 		return d, nil
+	}
+	return k
+}
+
+// limitReserveType is a time that is much longer than a call of the store takes.
+func limitReserveType() valueType[time.Duration] {
+	k := durationOrZero()
+	parse := k.parse
+	k.text = "duration of at least 5s, or 0"
+	k.parse = func(n *tree.Node) (time.Duration, error) {
+		d, err := parse(n)
+		if err == nil && d != 0 && d < 5*time.Second {
+			return 0, fmt.Errorf("want at least \"5s\", or \"0s\", got %s", n.Describe())
+		}
+		return d, err
 	}
 	return k
 }

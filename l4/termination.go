@@ -82,6 +82,7 @@ const (
 	ReasonCutAge                  // max_session_age
 	ReasonCutFailback             // a better level has taken over, on_failback = "close"
 	ReasonCutRebalance            // the server had more sessions than its fair share
+	ReasonCutLimit                // the node has lost its part of the server's max_sessions in the fleet
 	ReasonCutListenerRemoved      // listener removed, drain_timeout expired
 	ReasonCutShutdown             // weir stopped, drain_timeout expired
 	ReasonCutOperator             // ended by an operator
@@ -156,6 +157,7 @@ var reasons = [reasonCount]struct {
 	ReasonCutAge:                  {"cut_age", inRelay},
 	ReasonCutFailback:             {"cut_failback", inRelay},
 	ReasonCutRebalance:            {"cut_rebalance", inRelay},
+	ReasonCutLimit:                {"cut_limit", inUnanswered | inRelay},
 	ReasonCutListenerRemoved:      {"cut_listener_removed", inAny},
 	ReasonCutShutdown:             {"cut_shutdown", inAny},
 	ReasonCutOperator:             {"cut_operator", inAny},
@@ -167,7 +169,7 @@ func (r Reason) String() string { return reasons[r].name }
 // ofServer reports whether the reason concerns only sessions connected to a server.
 func (r Reason) ofServer() bool {
 	switch r {
-	case ReasonCutServerDown, ReasonCutDemoted, ReasonCutServerRemoved, ReasonCutDrain, ReasonCutAge, ReasonCutFailback, ReasonCutRebalance:
+	case ReasonCutServerDown, ReasonCutDemoted, ReasonCutServerRemoved, ReasonCutDrain, ReasonCutAge, ReasonCutFailback, ReasonCutRebalance, ReasonCutLimit:
 		return true
 	}
 	return false
@@ -183,7 +185,7 @@ type Termination struct {
 }
 
 // terminationCount is the number of Terminations.
-const terminationCount = 92
+const terminationCount = 94
 
 // terminations holds every combination of phase and reason, by reason and then phase.
 var terminations = listTerminations()

@@ -17,16 +17,17 @@ const fleetHelp = `Several weirs with the same [fleet] share what operators set 
 
 status shows the nodes of the fleet, the overrides, and the servers about whose state
 the nodes disagree. drain and ready do on a node what weir node drain and ready do
-there. reset removes all overrides of the fleet, on every node.`
+there. reset removes all overrides of the fleet, on every node. forget frees the parts
+of limits that are reserved for a node that does not return and does not run.`
 
 func fleetCommand(flags *clientFlags) *cobra.Command {
-	verbs := []string{"status", "drain", "ready", "reset"}
+	verbs := []string{"status", "drain", "ready", "forget", "reset"}
 	var reason string
 	cmd := &cobra.Command{
-		Use: "fleet status|drain NODE|ready NODE|reset", Short: "Show or change what several weirs share", Long: fleetHelp, Args: cobra.MinimumNArgs(1),
+		Use: "fleet status|drain NODE|ready NODE|forget NODE|reset", Short: "Show or change what several weirs share", Long: fleetHelp, Args: cobra.MinimumNArgs(1),
 		ValidArgs: verbs,
 		RunE: func(cmd *cobra.Command, args []string) error {
-			named := args[0] == status.NodeDrain || args[0] == status.NodeReady
+			named := args[0] == status.NodeDrain || args[0] == status.NodeReady || args[0] == "forget"
 			switch {
 			case !slices.Contains(verbs, args[0]):
 				return fmt.Errorf("unknown action %q%s; want %s", args[0], didYouMean(args[0], verbs), strings.Join(verbs, ", "))
@@ -34,8 +35,10 @@ func fleetCommand(flags *clientFlags) *cobra.Command {
 				return fmt.Errorf("%s: want the name of a node; weir fleet status lists them", args[0])
 			case !named && len(args) > 1 || len(args) > 2:
 				return fmt.Errorf("unexpected argument %q", args[len(args)-1])
-			case !named && cmd.Flags().Changed("reason"):
+			case (!named || args[0] == "forget") && cmd.Flags().Changed("reason"):
 				return fmt.Errorf("unexpected flag --reason: %s takes no reason", args[0])
+			case args[0] == "forget":
+				return done(cmd, flags, http.MethodDelete, path("v1", "fleet", "nodes", args[1]), "parts of limits of node "+args[1]+" freed", map[string]any{"forgotten": args[1]})
 			case named:
 				body := map[string]string{}
 				if reason != "" {
@@ -110,7 +113,25 @@ func showFleet(w io.Writer, f status.Fleet) {
 		}
 		fmt.Fprintln(w, cut(fmt.Sprintf("  %s/%s: %s", d.Cluster, d.Server, strings.Join(states, ", ")), width))
 	}
+	showLimits(w, f.Limits)
 	for _, p := range f.Problems {
 		fmt.Fprintln(w, cut("ignored record "+p, width))
 	}
+}
+
+// showLimits shows how limits are divided.
+func showLimits(w io.Writer, list []status.FleetLimit) {
+	if len(list) == 0 {
+		return
+	}
+	fmt.Fprintln(w, "limits:")
+	t := columns("LIMIT", "OF", "TOTAL", "PART", "RESERVED FOR", "FREE")
+	for _, l := range list {
+		var reserved []string
+		for _, node := range slices.Sorted(maps.Keys(l.Reserved)) {
+			reserved = append(reserved, fmt.Sprintf("%s %d", node, l.Reserved[node]))
+		}
+		t.row(l.Kind, l.Of(), fmt.Sprint(l.Limit), fmt.Sprint(l.Part), strings.Join(reserved, ", "), fmt.Sprint(l.Free))
+	}
+	t.print(w, "  ")
 }

@@ -19,7 +19,7 @@ func (r *reload) balanceSpec(c *conf.Cluster) (balance.Spec, error) {
 	}
 	spec := balance.Spec{
 		Name: c.Name, Method: method, Try: c.Try, Protected: c.Protected, ManualFailback: c.Failback == "manual",
-		SlowStart: c.SlowStart, Queue: c.QueueTimeout > 0, MaxHeld: c.MaxHeld, ReleaseRate: c.ReleaseRate,
+		Divided: sharesLimits(r.next.cfg.Fleet), SlowStart: c.SlowStart, Queue: c.QueueTimeout > 0, MaxHeld: c.MaxHeld, ReleaseRate: c.ReleaseRate,
 		KeepAway: r.keepAway(c), AutoRebalance: c.Rebalance == "auto", Settle: c.CloseDeadline, Wanted: wantedRole(c),
 	}
 	for _, check := range c.Checks {

@@ -94,6 +94,7 @@ type Engine struct {
 	failovers        failovers
 	vips             vips
 	fleet            fleetLink
+	limits           fleetLimits
 
 	resultsMu sync.RWMutex // held for reading while a check result is handled
 
@@ -223,7 +224,7 @@ func newEngine(cfg *conf.Config, o Options) (*Engine, error) {
 		e.savedState = e.stateFile.Load(cfg.Runtime.StateFile)
 	}
 	if e.savedState != nil {
-		e.fleet.saved = e.savedState.Fleet
+		e.fleet.saved, e.limits.saved = e.savedState.Fleet, e.savedState.FleetLimits
 		var lost error
 		if first.overlay, lost = overlay.Restore(e.savedState, cfg); lost != nil {
 			e.log.Warn("state: runtime changes lost", "error", lost)

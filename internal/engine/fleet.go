@@ -21,6 +21,7 @@ import (
 	"weir/conf"
 	"weir/internal/fleet"
 	"weir/internal/fleet/etcd"
+	"weir/internal/fleet/limits"
 	"weir/internal/status"
 )
 
@@ -136,6 +137,7 @@ func (e *Engine) commitFleet(spec fleetSpec, old *runningState) {
 	if old := l.member.Load(); old != nil {
 		l.saved = old.Save()
 	}
+	e.stopLimits()
 	if l.cancel != nil {
 		l.cancel()
 		l.cancel = nil
@@ -152,6 +154,10 @@ func (e *Engine) commitFleet(spec fleetSpec, old *runningState) {
 		Apply: e.applyFleet, Info: e.nodeInfo, Event: e.fleetEvent, Changed: e.stateFile.Changed, Existing: e.existingOverrides,
 	})
 	l.member.Store(m)
+	var keeper *limits.Keeper
+	if sharesLimits(spec.conf) {
+		keeper = e.startLimits(spec, store, m)
+	}
 	before, done := l.done, make(chan struct{})
 	l.done = done
 	ctx, cancel := context.WithCancel(e.ctx)
@@ -162,6 +168,11 @@ func (e *Engine) commitFleet(spec fleetSpec, old *runningState) {
 			defer store.Close()
 			if before != nil {
 				<-before // two connections would dispute the name of the node
+			}
+			if keeper != nil {
+				kept := make(chan struct{})
+				go func() { defer close(kept); keeper.Run(ctx) }()
+				defer func() { <-kept }()
 			}
 			e.applyFleet(m.Applied()) // what the state file has not, such as what was said to a process that was killed
 			m.Run(ctx)

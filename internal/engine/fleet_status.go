@@ -39,6 +39,7 @@ func (e *Engine) fleetLinkStatus() *status.FleetLink {
 	s := m.Brief()
 	l := e.linkOf(&s)
 	l.Nodes = m.NodeCount()
+	e.addLimits(&l)
 	return &l
 }
 
@@ -69,6 +70,8 @@ func (e *Engine) Fleet() (status.Fleet, error) {
 	}
 	s := m.Status()
 	doc := status.Fleet{FleetLink: e.linkOf(&s), Members: []status.FleetNode{}, Overrides: []status.FleetOverride{}, Problems: []string{}}
+	doc.Limits = e.fleetLimitStatus()
+	e.addLimits(&doc.FleetLink)
 	doc.Disagreements = disagreements(s.Nodes)
 	now := time.Now()
 	for _, name := range slices.Sorted(maps.Keys(s.Nodes)) {

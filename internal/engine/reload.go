@@ -240,6 +240,8 @@ func (r *reload) commit() retired {
 	r.dropChecks(now)
 	r.e.published.checks.prune(r.next.jobs)
 	r.lowerLimit()
+	r.divideAdmission()
+	r.publishLimits()
 	left.listeners = r.commitListeners()
 	r.wakeHeld(now)
 	r.e.runner.Update(r.jobs)
@@ -250,6 +252,7 @@ func (r *reload) commit() retired {
 	notify(r.e.vips.changed)
 	r.startTopologies()
 	r.e.commitFleet(r.fleet, r.old)
+	r.divideAdmission() // a keeper that has ended may have set parts
 	return left
 }
 

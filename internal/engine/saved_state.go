@@ -21,7 +21,7 @@ func (e *Engine) SavedState() state.Snapshot { return e.stateFor(false) }
 // a verdict decides alone.
 func (e *Engine) stateFor(upgrade bool) state.Snapshot {
 	running := e.running.Load()
-	m := state.Snapshot{SavedAt: time.Now().UTC(), Clusters: []state.Cluster{}, Fleet: e.fleetState()}
+	m := state.Snapshot{SavedAt: time.Now().UTC(), Clusters: []state.Cluster{}, Fleet: e.fleetState(), FleetLimits: e.limitState()}
 	if running.cfg == nil {
 		return m
 	}

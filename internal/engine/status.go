@@ -192,6 +192,9 @@ func (s *snapshot) server(b *balance.Cluster, spec *conf.Cluster, level string, 
 		Weight: state.Weight, EffectiveWeight: state.EffectiveWeight, MaxSessions: state.MaxSessions, Sessions: state.Sessions,
 		ConnectMS: ms(state.ConnectTime), Since: s.startedAt,
 	}
+	if state.Part >= 0 {
+		entry.Part = new(state.Part)
+	}
 	if s.isDiscovered(spec.Name, state.Name) {
 		entry.Origin = status.OriginTopology
 	}

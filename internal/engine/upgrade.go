@@ -139,12 +139,14 @@ func (e *Engine) commitUpgrade(p *handover.NewProcess, o UpgradeOptions, disarm 
 	e.published.overrides.Lock()
 	defer e.published.overrides.Unlock()
 	e.setAccepting(o, false)
+	e.freezeLimits(true)
 	err := p.Commit(e.transferredState)
 	if err == nil && !disarm() {
 		err = ErrStopped
 	}
 	if err != nil {
 		p.Kill() // only one process may accept
+		e.freezeLimits(false)
 		e.setAccepting(o, true)
 		return err
 	}

@@ -49,10 +49,13 @@ const (
 )
 
 // What a fleet may share.
-const ShareOverrides = "overrides"
+const (
+	ShareOverrides = "overrides"
+	ShareLimits    = "limits"
+)
 
 // Shares lists what a fleet may share.
-func Shares() []string { return []string{ShareOverrides} }
+func Shares() []string { return []string{ShareLimits, ShareOverrides} }
 
 // Member is a node in its fleet. It keeps trying to reach the store. Its methods may be called by any goroutine; none of them
 // waits for the store, except Wait.

@@ -13,7 +13,8 @@ type Snapshot struct {
 	Node     *Node     `json:"node,omitempty"` // nil = ready
 	Clusters []Cluster `json:"clusters"`
 
-	Fleet json.RawMessage `json:"fleet,omitempty"` // what the node knows of its fleet; see package fleet
+	Fleet       json.RawMessage `json:"fleet,omitempty"`        // what the node knows of its fleet; see package fleet
+	FleetLimits json.RawMessage `json:"fleet_limits,omitempty"` // its parts of limits; see package limits
 }
 
 // Node is what an operator has set of the whole process.

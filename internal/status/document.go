@@ -161,6 +161,7 @@ type Server struct {
 	Weight          int        `json:"weight"`             // override, else configured weight × agent percentage
 	EffectiveWeight float64    `json:"effective_weight"`   // after slow start and failed attempts
 	MaxSessions     int        `json:"max_sessions"`       // after slow start; 0 = no limit
+	Part            *int       `json:"part,omitempty"`     // of MaxSessions, that this node of a fleet may use; nil = all
 	Sessions        int        `json:"sessions"`           // now
 	SessionsTotal   uint64     `json:"sessions_total"`
 	BytesUp         uint64     `json:"bytes_up"` // client to server

@@ -2,6 +2,7 @@ package status
 
 import (
 	"fmt"
+	"strings"
 	"time"
 )
 
@@ -18,6 +19,9 @@ type FleetLink struct {
 	Ignored   int       `json:"ignored"`         // records of the store that cannot be used
 
 	FirstIgnored string `json:"first_ignored,omitempty"`
+
+	PartsUntil *time.Time `json:"parts_until,omitempty"` // when this node must stop using its parts of limits unless the store is back; nil = never
+	Reserved   []string   `json:"reserved,omitempty"`    // nodes that have left and hold parts of limits
 }
 
 // Fleet is what this weir knows of its fleet.
@@ -26,7 +30,29 @@ type Fleet struct {
 	Members       []FleetNode     `json:"members"`
 	Overrides     []FleetOverride `json:"overrides"`
 	Disagreements []Disagreement  `json:"disagreements"`
-	Problems      []string        `json:"problems"` // records of the store that cannot be used, the first ones
+	Limits        []FleetLimit    `json:"limits,omitempty"` // that are divided
+	Problems      []string        `json:"problems"`         // records of the store that cannot be used, the first ones
+}
+
+// FleetLimit is the division of a limit among the nodes, as this node knows it.
+type FleetLimit struct {
+	Kind     string         `json:"kind"` // max_sessions, max_session_rate or max_sessions_per_source
+	Cluster  string         `json:"cluster,omitempty"`
+	Server   string         `json:"server,omitempty"`
+	Listener string         `json:"listener,omitempty"`
+	Limit    int            `json:"limit"`    // 0 = the server has left the configuration
+	Part     int            `json:"part"`     // that this node may use
+	Held     int            `json:"held"`     // reserved for this node
+	Reserved map[string]int `json:"reserved"` // for nodes that have left, by node
+	Free     int            `json:"free"`     // not held by any node
+}
+
+// Of returns what the limit is of: LISTENER or CLUSTER/SERVER.
+func (l *FleetLimit) Of() string {
+	if l.Server != "" {
+		return l.Cluster + "/" + l.Server
+	}
+	return l.Listener
 }
 
 // FleetNode is a live node of a fleet. All but the name is what the node has told.
@@ -89,6 +115,14 @@ func (l *FleetLink) problems() (list []Problem) {
 	}
 	if l.Pending > 0 && l.Error != "" {
 		list = append(list, Problem{Severity: Note, Text: fmt.Sprintf("%d overrides pending for the fleet", l.Pending)})
+	}
+	if l.PartsUntil != nil && !l.Connected {
+		list = append(list, Problem{Severity: Critical, Text: "fleet not connected: the parts of limits that are shared end at " + l.PartsUntil.Format(time.TimeOnly),
+			Reason: "limit_reserve"})
+	}
+	if len(l.Reserved) > 0 {
+		list = append(list, Problem{Severity: Note, Text: "fleet: parts of limits are reserved for nodes that have left: " + strings.Join(l.Reserved, ", "),
+			Reason: "weir fleet forget NODE frees them"})
 	}
 	if l.Ignored > 0 {
 		list = append(list, Problem{Severity: Warning, Text: fmt.Sprintf("fleet: %d records of the store ignored", l.Ignored), Reason: l.FirstIgnored})

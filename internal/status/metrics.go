@@ -14,8 +14,9 @@ type Metrics struct {
 	MaxSessions int        // the limit in force
 	Fleet       *FleetLink // nil without [fleet]
 
-	FleetConflicts uint64 // overrides that lost against one of another node
-	FleetRestores  uint64 // times that the store had lost its data
+	FleetLimits    []FleetLimit // that are divided
+	FleetConflicts uint64       // overrides that lost against one of another node
+	FleetRestores  uint64       // times that the store had lost its data
 
 	Listeners     []ListenerMetrics
 	Clusters      []ClusterMetrics

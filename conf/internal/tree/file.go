@@ -42,7 +42,7 @@ func (f *File) position(off int) (line, col int) {
 }
 
 // MaxMessage limits the text of one diagnostic, which may quote the file.
-const MaxMessage = 400
+const MaxMessage = 700
 
 // Diagnostic returns a diagnostic at an offset. Control characters in msg are escaped, so that it stays on one line.
 func (f *File) Diagnostic(off int, path, msg string) Diagnostic {

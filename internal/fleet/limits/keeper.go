@@ -45,6 +45,7 @@ type Keeper struct {
 	loading  bool
 	changes  <-chan fleet.Change
 	cancel   context.CancelFunc
+	gone     map[string]string // nodes that have been reported as gone
 
 	mu        sync.Mutex // guards the fields below
 	node      *Node
@@ -68,6 +69,9 @@ func NewKeeper(o KeeperOptions) *Keeper {
 	k.node = restore(options, o, o.Clock())
 	return k
 }
+
+// ApplySaved puts the parts of an earlier process in force. It is for a keeper that does not run.
+func (k *Keeper) ApplySaved() { k.step(false) }
 
 // connection is the result of an attempt to load the store.
 type connection struct {
@@ -192,7 +196,6 @@ func (k *Keeper) load(s fleet.Snapshot) {
 // change takes a change of the store.
 func (k *Keeper) change(c fleet.Change) {
 	k.mu.Lock()
-	before := k.node.gone()
 	for _, r := range c.Records {
 		k.noteLive(r.Key, true)
 	}
@@ -200,13 +203,21 @@ func (k *Keeper) change(c fleet.Change) {
 		k.noteLive(key, false)
 	}
 	k.node.Change(c, k.o.Clock())
-	after := k.node.gone()
 	k.mu.Unlock()
-	for name, why := range after {
-		if before[name] != why {
+	k.reportGone()
+}
+
+// reportGone reports the nodes that have been declared gone since the last call.
+func (k *Keeper) reportGone() {
+	k.mu.Lock()
+	now := k.node.gone()
+	k.mu.Unlock()
+	for name, why := range now {
+		if k.gone[name] != why {
 			k.o.Changed(Event{name, why})
 		}
 	}
+	k.gone = now
 }
 
 func (k *Keeper) noteLive(key string, live bool) {
@@ -247,8 +258,9 @@ func (k *Keeper) step(inFlight bool) *fleet.Txn {
 
 func (k *Keeper) done(r committed) {
 	k.mu.Lock()
-	defer k.mu.Unlock()
 	k.node.Done(r.revision, r.err, k.o.Clock())
+	k.mu.Unlock()
+	k.reportGone()
 	if r.err != nil && !errors.Is(r.err, fleet.ErrConflict) {
 		k.o.Log.Debug("fleet: limits cannot be written", "error", r.err)
 	}

@@ -24,6 +24,11 @@ const (
 
 var kindKeys = [...]string{Sessions: "server", Rate: "rate", PerSource: "source"}
 
+// Name returns the key of the configuration that sets limits of this kind.
+func (k Kind) Name() string {
+	return [...]string{Sessions: "max_sessions", Rate: "max_session_rate", PerSource: "max_sessions_per_source"}[k]
+}
+
 // ServerKey returns the key of the limit on the sessions of a server.
 func ServerKey(cluster, server string) string { return fleet.Key(kindKeys[Sessions], cluster, server) }
 

@@ -1,5 +1,11 @@
 package limits
 
+import (
+	"maps"
+	"slices"
+	"time"
+)
+
 // LimitStatus describes the division of a limit as a node knows it.
 type LimitStatus struct {
 	Limit    int            // as configured here
@@ -25,6 +31,22 @@ func (k *Keeper) Status() (list map[string]LimitStatus, connected bool) {
 		list[key] = s
 	}
 	return list, k.connected
+}
+
+// Brief returns the nodes that have left and hold parts, and when this node must stop using its parts unless another beat is
+// proven; 0 = never.
+func (k *Keeper) Brief() (reserved []string, deadline time.Duration) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	names := map[string]bool{}
+	for key, l := range k.node.limits {
+		for node, p := range k.node.view.of(l.record, key) {
+			if node != k.o.Node && p.Held > 0 && !k.live[node] {
+				names[node] = true
+			}
+		}
+	}
+	return slices.Sorted(maps.Keys(names)), k.node.deadline()
 }
 
 // gone returns the nodes that were declared gone, and why.
