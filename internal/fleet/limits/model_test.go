@@ -2,7 +2,9 @@ package limits
 
 import (
 	"context"
+	"flag"
 	"fmt"
+	"os"
 	"testing"
 	"time"
 
@@ -12,7 +14,15 @@ import (
 // TestSumNeverExceedsLimit runs fleets with random demand, partitions, late watches, lost replies, delayed requests, pauses,
 // deaths, restarts and clocks that differ. At each step no node may use more than the store says that it holds, and the
 // parts of a limit do not exceed it.
+//
+// A campaign and an explicit -rapid.checks run more fleets.
 func TestSumNeverExceedsLimit(t *testing.T) {
+	explicit := os.Getenv("WEIR_TEST_SCALE") != ""
+	flag.Visit(func(f *flag.Flag) { explicit = explicit || f.Name == "rapid.checks" })
+	if !explicit {
+		flag.Set("rapid.checks", "40")
+		defer flag.Set("rapid.checks", "100")
+	}
 	rapid.Check(t, func(t *rapid.T) {
 		keys := []string{ServerKey("c", "s"), ListenerKey(Rate, "l"), ListenerKey(PerSource, "l")}
 		w := newWorld(rapid.Uint64().Draw(t, "seed"), keys...)
