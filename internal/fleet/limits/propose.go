@@ -155,6 +155,7 @@ func (n *Node) draftRecord(d *draft, key string, limits []string, now time.Durat
 	}
 	change := known.missing
 	var gone []string
+	smaller := map[string]int{} // own parts, by limit
 	for limit, parts := range known.limits {
 		for node := range parts {
 			k := n.view.nodes[node]
@@ -163,6 +164,9 @@ func (n *Node) draftRecord(d *draft, key string, limits []string, now time.Durat
 			if passes || stale {
 				next[limit] = with(next[limit], node, nil)
 				change = true
+			}
+			if stale {
+				smaller[limit] = 0 // the limit may return before the result is known
 			}
 			if passes && !slices.Contains(gone, node) {
 				gone = append(gone, node)
@@ -173,7 +177,6 @@ func (n *Node) draftRecord(d *draft, key string, limits []string, now time.Durat
 			change = true
 		}
 	}
-	smaller := map[string]int{}
 	for _, limit := range limits {
 		l := n.limits[limit]
 		parts := next[limit]

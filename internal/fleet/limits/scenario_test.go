@@ -276,3 +276,22 @@ func TestGarbageIsReplaced(t *testing.T) {
 	problems, _ := w.nodes[0].node.view.problems.List()
 	require.Empty(t, problems)
 }
+
+// TestLimitReturnsWhileItsRemovalIsDelayed: a part whose removal may still arrive is not used.
+func TestLimitReturnsWhileItsRemovalIsDelayed(t *testing.T) {
+	w := fleetOf(t, 1, 0, 1)
+	s := w.nodes[0]
+	s.stick = true
+	s.setLimit(serverKey, 0)
+	w.pass(t, time.Second)
+	require.Len(t, w.stuck, 1)
+	s.client.Cut(true)
+	s.setLimit(serverKey, 1)
+	w.pass(t, time.Second)
+	require.Zero(t, s.may(serverKey))
+	w.ghost.Commit(context.Background(), w.stuck[0])
+	w.pass(t, time.Second)
+	s.client.Cut(false)
+	w.pass(t, 3*time.Second)
+	require.Equal(t, 1, s.may(serverKey))
+}
