@@ -281,11 +281,11 @@ func TestGarbageIsReplaced(t *testing.T) {
 func TestLimitReturnsWhileItsRemovalIsDelayed(t *testing.T) {
 	w := fleetOf(t, 1, 0, 1)
 	s := w.nodes[0]
+	s.client.Cut(true)
 	s.stick = true
 	s.setLimit(serverKey, 0)
 	w.pass(t, time.Second)
 	require.Len(t, w.stuck, 1)
-	s.client.Cut(true)
 	s.setLimit(serverKey, 1)
 	w.pass(t, time.Second)
 	require.Zero(t, s.may(serverKey))
