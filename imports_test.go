@@ -23,7 +23,7 @@ var allowed = map[string][]string{
 	"checks":        {"agentcheck", "conf", "internal/printable", "internal/procgroup"},
 	"cmd/demo":      {},
 	"cmd/soak":      {"internal/soak"},
-	"cmd/weir":      {"admin", "conf", "internal/cli", "internal/direntry", "internal/engine", "internal/reaper", "internal/status"},
+	"cmd/weir":      {"admin", "conf", "internal/cli", "internal/direntry", "internal/engine", "internal/fleet", "internal/fleet/rollout", "internal/reaper", "internal/status"},
 	"conf":          {"conf/internal/tree"},
 	"l4":            {"balance", "conf", "internal/clienthello", "internal/direntry", "internal/proxy"},
 	"packaging/man": {},

@@ -2,6 +2,7 @@ package admin
 
 import (
 	"context"
+	"fmt"
 	"io/fs"
 	"os"
 	"sync"
@@ -198,6 +199,20 @@ func (f *fakeWeir) Plan(_ string, text []byte, included []conf.SourceFile) (stat
 		return status.Plan{Steps: []status.PlanStep{}}, f.record("plan of the file")
 	}
 	return status.Plan{Steps: []status.PlanStep{}}, f.record("plan " + string(text))
+}
+
+func (f *fakeWeir) SharedConfig() (status.SharedConfig, error) {
+	return status.SharedConfig{Nodes: []status.SharedNode{}}, f.record("shared configuration")
+}
+
+func (f *fakeWeir) ApplyShared(_ context.Context, by, file string, text []byte, canaries int, pause time.Duration) (status.Rollout, error) {
+	f.setBy(by)
+	return status.Rollout{}, f.record(fmt.Sprintf("apply %s %s %d %s", file, text, canaries, pause))
+}
+
+func (f *fakeWeir) RollBackShared(_ context.Context, by string) (status.Rollout, error) {
+	f.setBy(by)
+	return status.Rollout{}, f.record("roll back")
 }
 
 func (f *fakeWeir) Upgrade(ctx context.Context) (status.Upgrade, error) {

@@ -84,6 +84,21 @@ func metricTable() []metric {
 			f.count(s.Config.Reloads-s.Config.Failed, "success")
 			f.count(s.Config.Failed, "failure")
 		}},
+		{"weir_config_revision", gauge, "", "Revision of the shared configuration that this node runs; 0 = its file. Absent unless it shares one.", func(f *family, s *snapshot) {
+			if c := s.SharedConfig; c != nil {
+				f.value(float64(c.Revision))
+			}
+		}},
+		{"weir_config_revision_applied", gauge, "", "0 if this node cannot run the revision in force, else 1. Absent unless it shares a configuration.", func(f *family, s *snapshot) {
+			if c := s.SharedConfig; c != nil {
+				f.bool(c.Error == "")
+			}
+		}},
+		{"weir_rollout_active", gauge, "", "1 during a roll-out of a shared configuration, else 0. Absent unless this node shares one.", func(f *family, s *snapshot) {
+			if c := s.SharedConfig; c != nil {
+				f.bool(c.Rollout != nil && c.Rollout.Active)
+			}
+		}},
 		{"weir_state_file_writable", gauge, "", "0 if the state file cannot be written, else 1. Absent without a state file.", func(f *family, s *snapshot) {
 			if s.StateFile != nil {
 				f.bool(s.StateFile.LastError == "")

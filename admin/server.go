@@ -83,8 +83,10 @@ func (s *Server) endpoints() map[string]methods {
 		"/v1/node/drain":   {post: s.drainNode},
 		"/v1/node/ready":   {post: s.readyNode},
 
-		"/v1/fleet":       {get: s.fleet},
-		"/v1/fleet/reset": {post: withoutBody(s.resetFleet)},
+		"/v1/fleet":                 {get: s.fleet},
+		"/v1/fleet/reset":           {post: withoutBody(s.resetFleet)},
+		"/v1/fleet/config":          {get: s.sharedConfig, post: s.applyShared},
+		"/v1/fleet/config/rollback": {post: withoutBody(s.rollbackShared)},
 
 		"/v1/fleet/nodes/{node}/drain": {post: s.setFleetNode(status.NodeDrain)},
 		"/v1/fleet/nodes/{node}/ready": {post: s.setFleetNode(status.NodeReady)},

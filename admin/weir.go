@@ -2,6 +2,7 @@ package admin
 
 import (
 	"context"
+	"time"
 
 	"weir/conf"
 	"weir/internal/status"
@@ -76,6 +77,12 @@ type Weir interface {
 	// Plan returns what a reload would do if file had the text; nil = the file on disk. included are the files that the text
 	// includes; nil = files of this host.
 	Plan(file string, text []byte, included []conf.SourceFile) (status.Plan, error)
+	// SharedConfig returns the configuration that this node shares with its fleet.
+	SharedConfig() (status.SharedConfig, error)
+	// ApplyShared begins the roll-out of a shared configuration. file stands for the text in messages; by names who asks.
+	ApplyShared(ctx context.Context, by, file string, text []byte, canaries int, pause time.Duration) (status.Rollout, error)
+	// RollBackShared ends the roll-out in progress, or begins one to the previous revision.
+	RollBackShared(ctx context.Context, by string) (status.Rollout, error)
 	// Upgrade hands over to a new process of the binary on disk.
 	Upgrade(ctx context.Context) (status.Upgrade, error)
 	// Stop drains, or with now cuts all sessions, ends the process and returns how many sessions were cut.

@@ -9,11 +9,12 @@ import (
 // Config is a whole configuration: validated, with defaults filled in and references checked. The same file gives the
 // same value on any machine. Host names are not resolved.
 type Config struct {
-	File      string // as given to Load
+	File      string  // as given to Load
+	Shared    *Shared // from which listeners and clusters are, instead of the file; nil = none
 	Runtime   Runtime
 	Log       Log
 	Admin     Admin
-	Listeners []Listener   // in file order; at least one
+	Listeners []Listener   // in file order; at least one, unless they come from the fleet
 	Clusters  []Cluster    // in file order
 	Hooks     []Hook       // in file order
 	VIPs      []VIP        // in file order

@@ -22,6 +22,8 @@ type decoder struct {
 	// reported both as unknown and as a missing address.
 	suggested map[*tree.Node]map[string]bool
 
+	shared *Shared // replaces listeners and clusters of the file; nil = none
+
 	owners map[string][]string // kinds of tables by key; see keyOwners
 
 	// Comparing names costs time, which a hostile file must not be able to use without limit.

@@ -18,7 +18,7 @@ import (
 func EventKinds() []string {
 	return []string{
 		"server_up", "server_down", "server_state", "level_change", "cluster_empty", "cluster_back", "reload", "reload_failed", "reload_stale", "upgrade", "upgrade_failed",
-		"primary_change", "failover", "session_refused", "rebalance_begin", "rebalance_end",
+		"primary_change", "failover", "session_refused", "rebalance_begin", "rebalance_end", "rollout_done", "rollout_failed",
 		"override_conflict", "fleet_restored", "fleet_connected", "fleet_unreachable", "limit_lost", "node_gone", "vip_added", "vip_removed", "node_drained", "node_ready",
 	}
 }

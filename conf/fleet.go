@@ -28,7 +28,16 @@ type Fleet struct {
 }
 
 // FleetShares lists what a fleet may share.
-func FleetShares() []string { return []string{"limits", "overrides"} }
+func FleetShares() []string { return []string{"config", "limits", "overrides"} }
+
+// SharesConfig reports whether listeners and clusters come from the fleet once it has a revision of them.
+func (c *Config) SharesConfig() bool {
+	return c.Fleet != nil && slices.Contains(c.Fleet.Share, "config")
+}
+
+func (all *draft) sharesConfig() bool {
+	return all.fleet.node != nil && slices.Contains(all.fleet.Share, "config")
+}
 
 // fleetDraft is the [fleet] table with the first of its nodes; nil = none.
 type fleetDraft struct {
@@ -116,10 +125,10 @@ func parseStoreURL(text string) (string, error) {
 }
 
 func shareKey() key[fleetDraft] {
-	legal := oneOf(FleetShares(), map[string]string{"override": "overrides", "drains": "overrides", "limit": "limits"})
+	legal := oneOf(FleetShares(), map[string]string{"override": "overrides", "drains": "overrides", "limit": "limits", "configuration": "config", "revisions": "config"})
 	return key[fleetDraft]{
 		name: "share", typeText: "list", defaultText: `["overrides"]`, aliases: []string{"shares", "shared"},
-		doc: "What the nodes share. `overrides`: what operators set at run time: overrides of servers, and servers and clusters that are added, replaced or removed. `limits`: `max_sessions` of servers, `max_sessions_per_source` and `max_session_rate`. Empty = only the list of nodes.",
+		doc: "What the nodes share. `overrides`: what operators set at run time: overrides of servers, and servers and clusters that are added, replaced or removed. `config`: listeners and clusters, see [below](#a-shared-configuration). `limits`: `max_sessions` of servers, `max_sessions_per_source` and `max_session_rate`. Empty = only the list of nodes.",
 		decode: func(d *decoder, n *tree.Node, f *fleetDraft) {
 			f.Share = []string{}
 			for _, e := range d.list(n, "words such as [\"overrides\"]") {

@@ -17,26 +17,43 @@ const MaxFileSize = tree.MaxFileSize
 // Load reads a configuration file, which must be a regular file, so that reading does not block, and the files that it
 // includes. The error is of type Errors and holds all errors. A file that changes while it is read is read again, up to
 // 20 times.
-func Load(path string) (*Config, error) {
+func Load(path string) (*Config, error) { return LoadWith(path, nil) }
+
+// LoadWith is Load with a shared configuration in place of the listeners and clusters of the files, unless it is nil.
+func LoadWith(path string, shared *Shared) (*Config, error) {
 	r := newReader()
 	text, err := r.read(path, false)
 	if err != nil {
 		return nil, Errors{{File: path, Msg: err.Error()}}
 	}
-	return parse(path, path, text, r, (*decoder).included)
+	return parse(path, path, text, shared, r, (*decoder).included)
 }
 
 // Parse is Load for a text. name stands for it in messages, and includes are relative to the directory of name.
 func Parse(name string, text []byte) (*Config, error) {
-	return parse(name, name, text, newReader(), (*decoder).included)
+	return parse(name, name, text, nil, newReader(), (*decoder).included)
 }
 
 // includer returns the files that patterns in the file main include. main stands at the path at.
 type includer func(d *decoder, main, at string, patterns []*tree.Node) []string
 
-// parse is Parse for a file that stands at the path at. r reads the files that included returns.
-func parse(name, at string, text []byte, r reader, included includer) (*Config, error) {
+// parse is Parse for a file that stands at the path at. shared replaces its listeners and clusters, unless it is nil or the
+// file does not share a configuration with the fleet that has it. r reads the files that included returns.
+func parse(name, at string, text []byte, shared *Shared, r reader, included includer) (*Config, error) {
+	c, err := parseWith(name, at, text, shared, r, included)
+	if err != nil || shared == nil || c.SharesConfig() && (shared.Prefix == "" || shared.Prefix == c.Fleet.Prefix) {
+		return c, err
+	}
+	if r.files != nil {
+		r.files.Included = nil
+	}
+	return parseWith(name, at, text, nil, r, included)
+}
+
+// parseWith is parse with shared in any case.
+func parseWith(name, at string, text []byte, shared *Shared, r reader, included includer) (*Config, error) {
 	d := newDecoder()
+	d.shared = shared
 	var all draft
 	d.file(name, text, &all)
 	size := 0
@@ -58,12 +75,15 @@ func parse(name, at string, text []byte, r reader, included includer) (*Config, 
 		}
 		d.file(path, text, &all)
 	}
+	if shared != nil {
+		d.decodeShared(shared, &all)
+	}
 	d.linkReferences(&all)
 	if len(d.errs) > 0 {
 		return nil, Errors(sortDiagnostics(d.errs, d.files))
 	}
 	c := all.config()
-	c.File = name
+	c.File, c.Shared = name, shared
 	c.named = d.named
 	c.positions = all.positions()
 	c.Warnings = sortDiagnostics(d.warnings, d.files)
@@ -132,15 +152,15 @@ func (all *draft) suggested(d *decoder, name string) bool {
 
 // file decodes one text into the draft.
 func (d *decoder) file(name string, text []byte, into *draft) {
-	f := &tree.File{Name: name, Text: bytes.TrimPrefix(text, []byte("\ufeff"))} // without the byte order mark that editors on Windows add
-	if len(f.Text) > 0 && f.Text[len(f.Text)-1] != '\n' {
-		f.Text = append(bytes.Clone(f.Text), '\n') // so that every syntax error is in a line
-	}
+	f := textFile(name, text)
 	d.files = append(d.files, f)
 	root, errs, incomplete := tree.ParseTOML(f)
 	d.errs = append(d.errs, errs...)
 	d.incomplete = d.incomplete || incomplete
 	into.roots = append(into.roots, root)
+	if d.shared != nil {
+		d.dropShared(root)
+	}
 	if len(into.roots) == 1 {
 		setDefaults(d.schema.runtime, &into.runtime)
 		setDefaults(d.schema.log, &into.log)
@@ -151,6 +171,15 @@ func (d *decoder) file(name string, text []byte, into *draft) {
 		root.Delete("include")
 	}
 	decodeTable(d, root, d.schema.root, into)
+}
+
+// textFile returns a text as a file.
+func textFile(name string, text []byte) *tree.File {
+	f := &tree.File{Name: name, Text: bytes.TrimPrefix(text, []byte("\ufeff"))} // without the byte order mark that editors on Windows add
+	if len(f.Text) > 0 && f.Text[len(f.Text)-1] != '\n' {
+		f.Text = append(bytes.Clone(f.Text), '\n') // so that every syntax error is in a line
+	}
+	return f
 }
 
 // decodeOnce decodes a table that may be split over files, each key only once.

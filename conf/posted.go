@@ -14,6 +14,7 @@ type Posted struct {
 	Path     string // stands for the text in messages; includes are relative to its directory
 	Text     []byte
 	Included []SourceFile // the files that the text includes; nil = they are on this host
+	Shared   *Shared      // replaces the listeners and clusters of the text; nil = none
 	Below    string       // without Included: the only directory from which files may be included
 }
 
@@ -35,7 +36,7 @@ type PlanRequest struct {
 // ParsePosted is Parse for a request. It reads no file outside of Below, so that its errors show no other file.
 func ParsePosted(p Posted) (*Config, error) {
 	if p.Included == nil {
-		return parse(p.Path, p.Path, p.Text, newReader(), includedBelow(p.Below))
+		return parse(p.Path, p.Path, p.Text, p.Shared, newReader(), includedBelow(p.Below))
 	}
 	r := newReader()
 	r.texts = make(map[string][]byte, len(p.Included))
@@ -43,7 +44,7 @@ func ParsePosted(p Posted) (*Config, error) {
 	for i, f := range p.Included {
 		paths[i], r.texts[f.Path] = f.Path, []byte(f.Text)
 	}
-	return parse(p.Path, p.Path, p.Text, r, func(*decoder, string, string, []*tree.Node) []string { return paths })
+	return parse(p.Path, p.Path, p.Text, p.Shared, r, func(*decoder, string, string, []*tree.Node) []string { return paths })
 }
 
 // maxPostedPatterns limits the patterns of a request, and so the time that they take.

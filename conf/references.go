@@ -55,8 +55,12 @@ func (d *decoder) linkReferences(all *draft) {
 		}
 	}
 	attempted := slices.ContainsFunc(all.roots, func(root *tree.Node) bool { return root.Get("listener") != nil })
-	if len(all.listeners) == 0 && !attempted && !d.incomplete && !all.suggested(d, "listener") {
-		d.errs = append(d.errs, d.files[0].Diagnostic(0, "", "no listener defined"))
+	if len(all.listeners) == 0 && !(all.sharesConfig() && d.shared == nil) && !attempted && !d.incomplete && !all.suggested(d, "listener") {
+		in := d.files[0]
+		if d.shared != nil {
+			in = d.files[len(d.files)-1]
+		}
+		d.errs = append(d.errs, in.Diagnostic(0, "", "no listener defined"))
 	}
 }
 

@@ -11,10 +11,11 @@ import (
 
 // Input is where a configuration is read from.
 type Input struct {
-	Path    string // of the main file; it stands for the file in messages
-	As      string // the path that the file is checked for: includes are relative to its directory; "" = Path
-	Text    []byte // the text of the main file, if it has been read already; else nil
-	Regular bool   // the main file must be a regular file, so that reading does not block
+	Path    string  // of the main file; it stands for the file in messages
+	As      string  // the path that the file is checked for: includes are relative to its directory; "" = Path
+	Text    []byte  // the text of the main file, if it has been read already; else nil
+	Shared  *Shared // replaces the listeners and clusters of the file; nil = none
+	Regular bool    // the main file must be a regular file, so that reading does not block
 }
 
 // Files are the files that a configuration was read from, in the versions that were read: the main file, those that it
@@ -153,7 +154,7 @@ func (in *Input) load(files *Files) (*Config, error) {
 		}
 	}
 	files.Main = text
-	return parse(in.Path, cmp.Or(in.As, in.Path), text, r, (*decoder).included)
+	return parse(in.Path, cmp.Or(in.As, in.Path), text, in.Shared, r, (*decoder).included)
 }
 
 // settler waits until files are no longer being written.

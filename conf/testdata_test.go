@@ -52,7 +52,7 @@ func TestGoodFiles(t *testing.T) {
 			c, err := Load(path)
 			require.NoError(t, err)
 			require.Equal(t, path, c.File)
-			require.NotEmpty(t, c.Listeners)
+			require.True(t, len(c.Listeners) > 0 || c.SharesConfig())
 			again, err := Load(path)
 			require.NoError(t, err)
 			require.Equal(t, c, again)

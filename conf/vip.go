@@ -121,7 +121,7 @@ func (d *decoder) linkVIPs(all *draft, clusters map[string]*clusterDraft) {
 				c := clusters[name]
 				switch {
 				case !slices.Contains(v.Clusters, name):
-				case c == nil && !d.incomplete && !all.suggested(d, "cluster"):
+				case c == nil && !d.incomplete && !all.suggested(d, "cluster") && (d.shared != nil || !all.sharesConfig()):
 					d.errorAt(e, "vip %s: cluster %q not defined%s", v.Address, name, suggest(d, name, clusters))
 				case c != nil && c.Protected:
 					d.notes = append(d.notes, e.File.Diagnostic(e.Offset, e.Path(),

@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"errors"
+	"time"
 
 	"weir/internal/engine"
 	"weir/internal/status"
@@ -32,6 +33,64 @@ func (o *operator) Reload(ctx context.Context) error {
 		return err
 	}
 	return engine.InvalidConfig(err)
+}
+
+// Status returns the status document.
+func (o *operator) Status() status.Document {
+	doc := o.Engine.Status()
+	if s := o.daemon.shared.Load(); s != nil {
+		doc.SharedConfig = new(s.status())
+		doc.FindProblems()
+	}
+	return doc
+}
+
+// Fleet returns what this weir knows of its fleet.
+func (o *operator) Fleet() (status.Fleet, error) {
+	f, err := o.Engine.Fleet()
+	if s := o.daemon.shared.Load(); err == nil && s != nil {
+		f.SharedConfig = new(s.status())
+		for _, p := range s.agent.Status().Problems {
+			f.Problems = append(f.Problems, p.Key+": "+p.Text)
+		}
+	}
+	return f, err
+}
+
+// Metrics returns the values of one scrape.
+func (o *operator) Metrics() status.Metrics {
+	m := o.Engine.Metrics()
+	if s := o.daemon.shared.Load(); s != nil {
+		m.SharedConfig = new(s.status())
+	}
+	return m
+}
+
+// SharedConfig returns the configuration that this node shares with its fleet.
+func (o *operator) SharedConfig() (status.SharedConfig, error) {
+	s := o.daemon.shared.Load()
+	if s == nil {
+		return status.SharedConfig{}, errNotShared
+	}
+	return s.status(), nil
+}
+
+// ApplyShared validates a shared configuration and begins its roll-out.
+func (o *operator) ApplyShared(ctx context.Context, by, file string, text []byte, canaries int, pause time.Duration) (status.Rollout, error) {
+	s := o.daemon.shared.Load()
+	if s == nil {
+		return status.Rollout{}, errNotShared
+	}
+	return s.begin(ctx, by, file, text, canaries, pause)
+}
+
+// RollBackShared ends the roll-out in progress, or returns to the previous revision.
+func (o *operator) RollBackShared(ctx context.Context, by string) (status.Rollout, error) {
+	s := o.daemon.shared.Load()
+	if s == nil {
+		return status.Rollout{}, errNotShared
+	}
+	return s.undo(ctx, by)
 }
 
 // Stop stops weir, as SIGTERM does, and returns the number of sessions cut. With now they are cut immediately, also by a

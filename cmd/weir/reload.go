@@ -15,6 +15,7 @@ import (
 // reload is a reload whose configuration is being read. That may take a while, because files that are being written are
 // waited for. The daemon's goroutine handles other requests meanwhile, and then applies the configuration.
 type reload struct {
+	shared   *conf.Shared // replaces the listeners and clusters of the file; nil = none
 	began    time.Time
 	waiters  []chan error // requests that wait for the result
 	finished func(error)  // notifies the service manager
@@ -47,11 +48,23 @@ func (d *daemon) requestReload(waiter chan error) {
 		d.reloadNext = append(waiters, d.reloadNext...)
 		return
 	}
+	d.startReload(d.engine.RunningShared(), waiters)
+}
+
+// sharedRequest is a request for a reload with another shared configuration; nil = with the listeners and clusters of the
+// file.
+type sharedRequest struct {
+	shared *conf.Shared
+	result chan error
+}
+
+// startReload starts to read the file for a reload with a shared configuration. No other reload may be in progress.
+func (d *daemon) startReload(shared *conf.Shared, waiters []chan error) {
 	ctx, cancel := context.WithCancel(d.signals.stopRequested)
 	r := &reload{began: time.Now(), waiters: waiters, finished: d.manager.reloading(d.engine), cancel: cancel, loaded: make(chan loadResult, 1)}
 	d.loading = r
 	go func() {
-		cfg, err := load(ctx, conf.Input{Path: d.file, Regular: true})
+		cfg, err := load(ctx, conf.Input{Path: d.file, Regular: true, Shared: shared})
 		r.loaded <- loadResult{cfg, err}
 	}()
 }

@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"os"
 	"runtime"
+	"sync/atomic"
 	"time"
 
 	sd "github.com/coreos/go-systemd/v22/daemon"
@@ -40,11 +41,15 @@ type daemon struct {
 
 	// Requests of the API. Each reload and upgrade request has a channel for its result.
 	reloads  chan chan error
+	shareds  chan sharedRequest
 	upgrades chan chan upgradeResult
 	stops    chan bool     // true to cut sessions immediately
 	stopping chan struct{} // closed when a stop begins
 	stopped  chan struct{} // closed when it is complete
 	cut      int           // sessions cut; valid when stopped is closed
+
+	started chan struct{}                // closed when engine is set
+	shared  atomic.Pointer[sharedConfig] // nil = this node shares none
 
 	// Owned by the goroutine that runs handleRequests.
 	upgrading      chan upgradeResult // the result of the current upgrade; nil if there is none
@@ -91,7 +96,7 @@ func runDaemon(ctx context.Context, file string, stderr io.Writer) int {
 	}
 	sig := receiveSignals(ctx)
 	defer sig.close()
-	cfg, err := load(sig.stopRequested, conf.Input{Path: file}, checkLog)
+	cfg, unusable, err := loadFirst(sig.stopRequested, file, old)
 	switch {
 	case errors.Is(err, context.Canceled):
 		fmt.Fprintln(stderr, "weir: stopped before the configuration was read")
@@ -110,13 +115,16 @@ func runDaemon(ctx context.Context, file string, stderr io.Writer) int {
 	log := out.logger()
 	loops := cmp.Or(cfg.Runtime.Loops, usableCPUs())
 	runtime.GOMAXPROCS(max(runtime.GOMAXPROCS(0), loops+spareProcs))
+	if unusable != nil {
+		log.Error("shared configuration not used: the file of this node is in force", "error", oneLine(unusable))
+	}
 	for _, w := range cfg.Warnings {
 		log.Warn("configuration warning", "warning", w.String())
 	}
 	d := &daemon{
 		file: file, program: program, out: out, log: log, api: admin.New(log, admin.UnixSockets{Listen: engine.ListenUnix, Change: engine.ChangeUnixFile}), signals: sig,
-		reloads: make(chan chan error), upgrades: make(chan chan upgradeResult), stops: make(chan bool),
-		stopping: make(chan struct{}), stopped: make(chan struct{}),
+		reloads: make(chan chan error), shareds: make(chan sharedRequest), upgrades: make(chan chan upgradeResult), stops: make(chan bool),
+		stopping: make(chan struct{}), stopped: make(chan struct{}), started: make(chan struct{}),
 	}
 	if d.announcer = announcer; announcer == nil {
 		d.supervisor = newSupervisor(log)
@@ -160,8 +168,11 @@ func (d *daemon) start(cfg loaded, old *engine.OldProcess, loops int) error {
 	d.engine, err = engine.Start(cfg.Config, engine.Options{
 		Monitors: cfg.monitors, Log: d.log, Sessions: d.out.enqueue, Version: version(), Loops: loops, Chown: func(uid, gid int) error {
 			return errors.Join(d.out.chown(uid, gid), api.Chown(uid, gid))
-		}, Activated: sockets, OldProcess: old, SkipLookups: d.signals.stopRequested,
+		}, Activated: sockets, RollOuts: d.rollOuts, OldProcess: old, SkipLookups: d.signals.stopRequested,
 	})
+	if err == nil {
+		close(d.started)
+	}
 	if err == nil && old != nil {
 		err = d.engine.TakeOver()
 	}

@@ -72,11 +72,17 @@ func (d *daemon) handleRequests(ctx context.Context) int {
 		if d.upgrading != nil {
 			signalled, requested, loaded = nil, nil, nil
 		}
+		shareds := d.shareds
+		if d.upgrading != nil || d.loading != nil {
+			shareds = nil
+		}
 		select {
 		case <-signalled:
 			d.requestReload(nil)
 		case result := <-requested:
 			d.requestReload(result)
+		case r := <-shareds:
+			d.startReload(r.shared, []chan error{r.result})
 		case r := <-loaded:
 			d.finishReload(r)
 		case <-d.staleCheck:

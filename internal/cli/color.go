@@ -46,7 +46,7 @@ var (
 	}
 	severityStyles = map[string]lipgloss.Style{"": green, status.Critical: alert, status.Warning: yellow, status.Note: blue}
 	eventStyles    = map[string]lipgloss.Style{
-		"cluster_empty": alert, "server_down": red, "reload_failed": red, "reload_stale": red, "upgrade_failed": red,
+		"cluster_empty": alert, "server_down": red, "reload_failed": red, "reload_stale": red, "upgrade_failed": red, "rollout_failed": red,
 		"level_change": yellow, "session_refused": yellow, "server_up": green, "cluster_back": green,
 	}
 )

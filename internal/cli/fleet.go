@@ -13,24 +13,26 @@ import (
 	"weir/internal/status"
 )
 
-const fleetHelp = `Several weirs with the same [fleet] share what operators set at run time.
+const fleetHelp = `Several weirs with the same [fleet] share what operators set at run time, and the
+configuration.
 
 status shows the nodes of the fleet, the overrides, and the servers about whose state
 the nodes disagree. drain and ready do on a node what weir node drain and ready do
 there. reset removes all overrides of the fleet, on every node. forget frees the parts
-of limits that are reserved for a node that does not return and does not run.`
+of limits that are reserved for a node that does not return and does not run. apply
+rolls a shared configuration out; rollback returns to the previous one.`
 
 func fleetCommand(flags *clientFlags) *cobra.Command {
 	verbs := []string{"status", "drain", "ready", "forget", "reset"}
 	var reason string
 	cmd := &cobra.Command{
-		Use: "fleet status|drain NODE|ready NODE|forget NODE|reset", Short: "Show or change what several weirs share", Long: fleetHelp, Args: cobra.MinimumNArgs(1),
+		Use: "fleet status|drain NODE|ready NODE|forget NODE|reset|apply|rollback", Short: "Show or change what several weirs share", Long: fleetHelp, Args: cobra.MinimumNArgs(1),
 		ValidArgs: verbs,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			named := args[0] == status.NodeDrain || args[0] == status.NodeReady || args[0] == "forget"
 			switch {
 			case !slices.Contains(verbs, args[0]):
-				return fmt.Errorf("unknown action %q%s; want %s", args[0], didYouMean(args[0], verbs), strings.Join(verbs, ", "))
+				return fmt.Errorf("unknown action %q%s; want %s", args[0], didYouMean(args[0], append(verbs, "apply", "rollback")), strings.Join(verbs, ", ")+", apply, rollback")
 			case named && len(args) < 2:
 				return fmt.Errorf("%s: want the name of a node; weir fleet status lists them", args[0])
 			case !named && len(args) > 1 || len(args) > 2:
@@ -52,6 +54,11 @@ func fleetCommand(flags *clientFlags) *cobra.Command {
 		},
 	}
 	cmd.Flags().StringVar(&reason, "reason", "", "with drain and ready: the reason, shown in weir status of the node")
+	for _, c := range fleetConfigCommands(flags) {
+		flags.add(c)
+		c.Args = withUsage(c.Args)
+		cmd.AddCommand(c)
+	}
 	return cmd
 }
 
@@ -114,6 +121,9 @@ func showFleet(w io.Writer, f status.Fleet) {
 		fmt.Fprintln(w, cut(fmt.Sprintf("  %s/%s: %s", d.Cluster, d.Server, strings.Join(states, ", ")), width))
 	}
 	showLimits(w, f.Limits)
+	if f.SharedConfig != nil {
+		showSharedConfig(w, f.SharedConfig, width)
+	}
 	for _, p := range f.Problems {
 		fmt.Fprintln(w, cut("ignored record "+p, width))
 	}

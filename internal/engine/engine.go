@@ -51,6 +51,10 @@ type Options struct {
 	// Topology prepares the source of a topology; nil = topology.Prepare.
 	Topology func(conf.Topology) (topology.Source, error)
 
+	// RollOuts takes part in the roll-outs of a fleet until ctx ends; nil = no part. It is called by another goroutine, maybe
+	// before Start returns.
+	RollOuts func(ctx context.Context, node FleetNode)
+
 	// OldProcess is the old process of an upgrade; nil = none. With one, Start only prepares, and TakeOver serves.
 	OldProcess *OldProcess
 }
@@ -67,8 +71,9 @@ type Engine struct {
 	oldProcess  *oldProcess // nil = none
 	chown       func(uid, gid int) error
 	lookup      lookupFunc
-	skipLookups context.Context // ends the look-ups that starts and reloads wait for
-	ctx         context.Context // of the background goroutines
+	rollOuts    func(context.Context, FleetNode) // nil = none
+	skipLookups context.Context                  // ends the look-ups that starts and reloads wait for
+	ctx         context.Context                  // of the background goroutines
 	cancel      context.CancelFunc
 	work        sync.WaitGroup // background goroutines
 
@@ -178,7 +183,7 @@ func newEngine(cfg *conf.Config, o Options) (*Engine, error) {
 		return nil, err
 	}
 	e := &Engine{
-		log: o.Log, lookup: o.Lookup, skipLookups: o.SkipLookups, oldProcess: old, chown: o.Chown, hooks: hooks.New(o.Log), routes: route.Open(),
+		log: o.Log, lookup: o.Lookup, rollOuts: o.RollOuts, skipLookups: o.SkipLookups, oldProcess: old, chown: o.Chown, hooks: hooks.New(o.Log), routes: route.Open(),
 		namesChanged: make(chan struct{}, 1), routesChanged: make(chan struct{}, 1), pacingBegan: make(chan struct{}, 1), membersChanged: make(chan struct{}, 1),
 		clustersToCut: newPendingSet[string](), fleet: fleetLink{clusters: newPendingSet[string]()}, topologies: topologies{prepare: o.Topology},
 		serversToCut: newPendingSet[serverToCut](), serversToRecheck: newPendingSet[checks.Key](),

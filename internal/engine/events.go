@@ -166,6 +166,9 @@ func (e *Engine) Reloaded(err error) {
 	e.published.eventLog.put(ev)
 }
 
+// RecordEvent puts an event of another package into the event log.
+func (e *Engine) RecordEvent(ev status.Event) { e.published.eventLog.put(ev) }
+
 // UpgradeFailed records why an upgrade failed.
 func (e *Engine) UpgradeFailed(err error) {
 	e.published.eventLog.put(status.Event{Time: time.Now(), Event: "upgrade_failed", Reason: err.Error()})

@@ -175,7 +175,10 @@ func (e *Engine) commitFleet(spec fleetSpec, old *runningState) {
 				defer func() { <-kept }()
 			}
 			e.applyFleet(m.Applied()) // what the state file has not, such as what was said to a process that was killed
+			var rollOuts sync.WaitGroup
+			rollOuts.Go(func() { e.shareConfig(ctx, spec, store) })
 			m.Run(ctx)
+			rollOuts.Wait()
 		})
 	}
 	if l.running {

@@ -9,7 +9,8 @@ import (
 	"weir/internal/status"
 )
 
-// Plan returns the plan of a reload with another text of the file; nil = the file on disk. Includes in the text are
+// Plan returns the plan of a reload with another text of the file; nil = the file on disk. A shared configuration stays in
+// force. Includes in the text are
 // relative to path; "" = the path of the file. included are the files that the text includes; nil = files of this host,
 // which must be below the directory of the running configuration's file. Plan changes and opens nothing.
 func (e *Engine) Plan(path string, text []byte, included []conf.SourceFile) (status.Plan, error) {
@@ -18,12 +19,23 @@ func (e *Engine) Plan(path string, text []byte, included []conf.SourceFile) (sta
 	var err error
 	switch {
 	case text == nil:
-		wanted, err = conf.Load(running.file.File)
+		wanted, err = conf.LoadWith(running.file.File, running.file.Shared)
 	default:
 		wanted, err = conf.ParsePosted(conf.Posted{
 			Path: cmp.Or(path, running.file.File), Text: text, Included: included, Below: filepath.Dir(running.file.File),
+			Shared: running.file.Shared,
 		})
 	}
+	return e.planTo(running, wanted, err)
+}
+
+// PlanFile returns the plan of a reload with a configuration that was loaded.
+func (e *Engine) PlanFile(file *conf.Config) (status.Plan, error) {
+	return e.planTo(e.running.Load(), file, nil)
+}
+
+// planTo returns the plan from the running configuration to that of a file, unless err is set.
+func (e *Engine) planTo(running *runningState, wanted *conf.Config, err error) (status.Plan, error) {
 	if err == nil {
 		wanted, _, err = running.overlay.Apply(wanted)
 	}

@@ -26,6 +26,9 @@ func (e *Engine) stateFor(upgrade bool) state.Snapshot {
 		return m
 	}
 	m.Node = e.savedNode()
+	if s := running.file.Shared; s != nil {
+		m.Shared = &state.Shared{Prefix: s.Prefix, Revision: s.Revision, Text: string(s.Text)}
+	}
 	clock := e.clock()
 	clusters := running.overlay.Save()
 	for i := range running.cfg.Clusters {

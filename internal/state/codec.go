@@ -120,6 +120,7 @@ const (
 	maxText    = 4096
 	maxCount   = 1 << 31
 	maxMembers = 1024
+	maxShared  = 1 << 20 // bytes
 )
 
 func (m *Snapshot) check() error {
@@ -130,6 +131,9 @@ func (m *Snapshot) check() error {
 		if len(n.Reason) > maxText || len(n.By) > maxText {
 			return errors.New("node: too long")
 		}
+	}
+	if s := m.Shared; s != nil && (s.Revision < 1 || s.Revision >= maxCount || len(s.Text) > maxShared || len(s.Prefix) > maxText) {
+		return fmt.Errorf("shared: want a revision and a text of at most %d bytes", maxShared)
 	}
 	seen := map[string]bool{}
 	for i := range m.Clusters {

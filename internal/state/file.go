@@ -71,6 +71,24 @@ func (f *File) Load(path string) *Snapshot {
 	return s
 }
 
+// Peek returns the content of the file at path, or nil if it is missing or cannot be decoded. It changes nothing.
+func Peek(path string) *Snapshot {
+	at, err := direntry.Find(path)
+	if err != nil {
+		return nil
+	}
+	defer at.Close()
+	text, err := readRegular(at)
+	if err != nil {
+		return nil
+	}
+	s, err := Decode(text)
+	if err != nil {
+		return nil
+	}
+	return &s
+}
+
 // read returns the content of the file at path, or nil if it is missing or cannot be decoded. The latter is logged and renamed; if it
 // should be renamed and cannot, read returns an error. writeMu is held.
 func (f *File) read(path string) (*Snapshot, error) {

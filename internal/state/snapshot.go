@@ -15,6 +15,14 @@ type Snapshot struct {
 
 	Fleet       json.RawMessage `json:"fleet,omitempty"`        // what the node knows of its fleet; see package fleet
 	FleetLimits json.RawMessage `json:"fleet_limits,omitempty"` // its parts of limits; see package limits
+	Shared      *Shared         `json:"shared,omitempty"`       // nil = none
+}
+
+// Shared is the revision of the configuration of a fleet that is in force.
+type Shared struct {
+	Prefix   string `json:"prefix"` // of the fleet
+	Revision int    `json:"revision"`
+	Text     string `json:"text"` // TOML
 }
 
 // Node is what an operator has set of the whole process.

@@ -24,6 +24,7 @@ type Document struct {
 
 	Fleet *FleetLink `json:"fleet,omitempty"` // nil without [fleet]
 
+	SharedConfig  *SharedConfig  `json:"shared_config,omitempty"`  // nil = the node shares none
 	FailedLookups []FailedLookup `json:"failed_lookups,omitempty"` // of host names whose last addresses stay in use
 }
 

@@ -6,7 +6,7 @@ import "time"
 type Event struct {
 	ID       uint64    `json:"id"` // consecutive from 1, across upgrades
 	Time     time.Time `json:"time"`
-	Event    string    `json:"event"` // server_up, server_down, server_state, level_change, cluster_empty, cluster_back, reload, reload_failed, reload_stale, upgrade, upgrade_failed, primary_change, failover, session_refused, rebalance_begin, rebalance_end, override_conflict, fleet_restored, fleet_connected, fleet_unreachable, limit_lost, node_gone, vip_added, vip_removed, node_drained, node_ready
+	Event    string    `json:"event"` // server_up, server_down, server_state, level_change, cluster_empty, cluster_back, reload, reload_failed, reload_stale, upgrade, upgrade_failed, primary_change, failover, session_refused, rebalance_begin, rebalance_end, rollout_done, rollout_failed, override_conflict, fleet_restored, fleet_connected, fleet_unreachable, limit_lost, node_gone, vip_added, vip_removed, node_drained, node_ready
 	Listener string    `json:"listener,omitempty"`
 	Address  string    `json:"address,omitempty"` // of a vip
 	Cluster  string    `json:"cluster"`

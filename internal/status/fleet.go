@@ -29,6 +29,7 @@ type Fleet struct {
 	FleetLink
 	Members       []FleetNode     `json:"members"`
 	Overrides     []FleetOverride `json:"overrides"`
+	SharedConfig  *SharedConfig   `json:"shared_config,omitempty"` // nil = the node shares none
 	Disagreements []Disagreement  `json:"disagreements"`
 	Limits        []FleetLimit    `json:"limits,omitempty"` // that are divided
 	Problems      []string        `json:"problems"`         // records of the store that cannot be used, the first ones

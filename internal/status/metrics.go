@@ -4,15 +4,16 @@ import "time"
 
 // Metrics holds the values of one scrape. Counters go on across upgrades and reloads while their object exists.
 type Metrics struct {
-	Version     string
-	StartedAt   time.Time
-	Ready       bool
-	Node        Node
-	VIPs        []VIP
-	Config      Config
-	StateFile   *StateFile // nil without a state file
-	MaxSessions int        // the limit in force
-	Fleet       *FleetLink // nil without [fleet]
+	Version      string
+	StartedAt    time.Time
+	Ready        bool
+	Node         Node
+	VIPs         []VIP
+	Config       Config
+	StateFile    *StateFile    // nil without a state file
+	SharedConfig *SharedConfig // nil = the node shares none
+	MaxSessions  int           // the limit in force
+	Fleet        *FleetLink    // nil without [fleet]
 
 	FleetLimits    []FleetLimit // that are divided
 	FleetConflicts uint64       // overrides that lost against one of another node

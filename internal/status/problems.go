@@ -69,6 +69,7 @@ func (d *Document) FindProblems() {
 				Reason: h.LastError, Since: h.LastErrorAt})
 		}
 	}
+	list = append(list, d.SharedConfig.problems()...)
 	waiting := map[string]int{}
 	for i := range d.Listeners {
 		waiting[d.Listeners[i].Name] += d.Listeners[i].Waiting

@@ -13,14 +13,19 @@ type Diagnostic struct {
 	Col  int
 	Path string // "" if no key is concerned, as in syntax errors
 	Msg  string
+
+	Revision int // of the shared configuration that File stands for; 0 = a file
 }
 
-// String formats the diagnostic as one line: weir.toml:12:3: listener[0].address: missing port in "10.0.0.1".
+// String formats the diagnostic as one line: weir.toml:12:3: listener[0].address: missing port in "10.0.0.1". A shared
+// configuration has its revision in place of the file: revision 7, line 12, column 3: …
 func (m Diagnostic) String() string {
 	var b strings.Builder
 	if m.File != "" {
 		b.WriteString(m.File)
-		if m.Line > 0 {
+		if m.Line > 0 && m.Revision > 0 {
+			fmt.Fprintf(&b, ", line %d, column %d", m.Line, m.Col)
+		} else if m.Line > 0 {
 			fmt.Fprintf(&b, ":%d:%d", m.Line, m.Col)
 		}
 		b.WriteString(": ")

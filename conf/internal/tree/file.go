@@ -14,7 +14,8 @@ type File struct {
 	Text  []byte
 	lines []int // the offset at which each line starts; computed on first use
 
-	JSON bool // a request in JSON, not a file
+	JSON     bool // a request in JSON, not a file
+	Revision int  // of a shared configuration; 0 = a file or a request
 }
 
 // Line returns the line of an offset, counted from 1.
@@ -54,5 +55,5 @@ func (f *File) Diagnostic(off int, path, msg string) Diagnostic {
 	if len(msg) > MaxMessage {
 		msg = strings.ToValidUTF8(msg[:MaxMessage], "") + "…"
 	}
-	return Diagnostic{File: f.Name, Line: line, Col: col, Path: path, Msg: msg}
+	return Diagnostic{File: f.Name, Revision: f.Revision, Line: line, Col: col, Path: path, Msg: msg}
 }

@@ -50,6 +50,7 @@ type Agent struct {
 	reportAt time.Duration
 	lease    fleet.Lease   // of the last report
 	active   uint64        // id of the roll-out in progress when the record was last read; 0 = none
+	compared int64         // revision in the store of the text that was compared with the one in force
 	emptyAt  time.Duration // since when the store has no record; -1 = it has one
 
 	wake chan struct{} // capacity 1
@@ -138,6 +139,7 @@ func (a *Agent) follow(ctx context.Context, now time.Duration) {
 	for ctx.Err() == nil {
 		a.mu.Lock()
 		r := a.known.record
+		a.compareText()
 		a.mu.Unlock()
 		task, _ := a.follower.Next(now, r)
 		switch {
@@ -151,6 +153,19 @@ func (a *Agent) follow(ctx context.Context, now time.Duration) {
 		a.mu.Lock()
 		a.report = a.follower.Report(a.o.Instance)
 		a.mu.Unlock()
+	}
+}
+
+// compareText makes the node apply the revision that it runs, if the store has another text under its number: that of another
+// history. mu is held.
+func (a *Agent) compareText() {
+	from, stored := a.known.revisions[a.follower.runs]
+	if !stored || from.Modified == a.compared {
+		return
+	}
+	a.compared = from.Modified
+	if r, err := DecodeRevision(from); err == nil && r.Text != string(a.text) {
+		a.follower.runs = otherText
 	}
 }
 

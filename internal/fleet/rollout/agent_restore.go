@@ -15,7 +15,7 @@ func (a *Agent) restore(ctx context.Context, now time.Duration) {
 	a.mu.Lock()
 	r, text, lost := a.known.record, a.text, a.known.usable() && !a.known.stored
 	a.mu.Unlock()
-	if !lost || a.follower.runs == 0 {
+	if !lost || a.follower.runs <= 0 {
 		a.emptyAt = -1
 		return
 	}

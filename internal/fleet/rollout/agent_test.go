@@ -29,12 +29,13 @@ type testNode struct {
 	ended   []Phase
 }
 
-// startNode starts a node whose configuration is bad if its text says so.
-func startNode(t *testing.T, server *fleettest.Server, name string) *testNode {
-	n := &testNode{client: server.Client()}
+// startNode starts a node whose configuration is bad if its text says so. runs is the revision that it knows, with a text.
+func startNode(t *testing.T, server *fleettest.Server, name string, runs ...string) *testNode {
+	n := &testNode{client: server.Client(), runs: len(runs), text: strings.Join(runs, "")}
 	ctx, cancel := context.WithCancel(t.Context())
 	n.agent = NewAgent(Options{
 		Node: name, Instance: rand.Text(), Store: n.client, TTL: 10 * time.Second, Log: slog.New(slog.DiscardHandler),
+		Runs: n.runs, Text: []byte(n.text),
 		Validate: func(_ context.Context, revision int, text []byte) (string, error) {
 			if strings.Contains(string(text), "invalid on "+name) {
 				return "", fmt.Errorf("revision %d, line 1: invalid", revision)
@@ -183,7 +184,11 @@ func TestAgentsFillAStoreThatHasLostItsData(t *testing.T) {
 	_, text := b.runsText()
 	require.Equal(t, "good", text)
 
+	c := startNode(t, server, "c", "text of another history")
+	finish(t, r.ID, a, b, c)
+	require.Eventually(t, func() bool { _, text := c.runsText(); return text == "good" }, 30*time.Second, 10*time.Millisecond)
+
 	second := startNode(t, server, "b") // with another instance
 	require.Eventually(t, func() bool { return second.agent.Status().NameUsed }, 30*time.Second, 10*time.Millisecond)
-	require.Len(t, a.agent.Status().Nodes, 2)
+	require.Len(t, a.agent.Status().Nodes, 3)
 }

@@ -5,6 +5,9 @@ import "time"
 // retryInterval is the time between two attempts of a node to run the revision in force.
 const retryInterval = 10 * time.Second
 
+// otherText is the revision of a node whose text is not in the store.
+const otherText = -1
+
 // Follower decides for one node what it has to do about the record. It is used by one goroutine.
 type Follower struct {
 	node string

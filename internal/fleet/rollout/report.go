@@ -64,7 +64,7 @@ func DecodeReport(from fleet.Record) (r Report, err error) {
 	if err = fleet.Decode(from, fleet.MaxValue, &r); err != nil {
 		return r, err
 	}
-	if r.Runs < 0 || len(r.Instance) > maxName {
+	if r.Runs < otherText || len(r.Instance) > maxName {
 		return r, &fleet.Problem{Key: from.Key, Text: "a value is out of range"}
 	}
 	return r, nil
