@@ -14,12 +14,11 @@ import (
 
 // containerfile is what a Containerfile says, as far as the one of weir needs it.
 type containerfile struct {
-	run        []string          // commands of the first stage
-	env        []string          // of the first stage
-	from       []string          // images of the stages
-	copied     string            // folder of the first stage that is the root of the second
-	image      map[string]string // other instructions of the second stage
-	entrypoint string
+	run    []string          // commands of the first stage
+	env    []string          // of the first stage
+	from   []string          // images of the stages
+	copied string            // folder of the first stage that is the root of the second
+	image  map[string]string // other instructions of the second stage
 }
 
 func readContainerfile(t *testing.T) *containerfile {

@@ -107,10 +107,9 @@ func (g *gate) forward(c net.Conn, to string) {
 
 // clients keep a number of sessions at a node, as far as it admits them.
 type clients struct {
-	want    atomic.Int64
-	stop    chan struct{}
-	work    sync.WaitGroup
-	serving atomic.Int64
+	want atomic.Int64
+	stop chan struct{}
+	work sync.WaitGroup
 }
 
 func startClients(t *testing.T, addr string, most int) *clients {
