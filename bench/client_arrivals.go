@@ -56,10 +56,11 @@ func (a arrivals) run(out io.Writer) error {
 			took := time.Since(began)
 			mu.Lock()
 			defer mu.Unlock()
+			if err == nil && counts {
+				err = times.RecordValue(int64(took))
+			}
 			if result.Sessions++; err != nil {
 				result.Failures++
-			} else if counts {
-				err = times.RecordValue(int64(took))
 			}
 		})
 	}

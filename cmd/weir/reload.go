@@ -15,7 +15,6 @@ import (
 // reload is a reload whose configuration is being read. That may take a while, because files that are being written are
 // waited for. The daemon's goroutine handles other requests meanwhile, and then applies the configuration.
 type reload struct {
-	shared   *conf.Shared // replaces the listeners and clusters of the file; nil = none
 	began    time.Time
 	waiters  []chan error // requests that wait for the result
 	finished func(error)  // notifies the service manager

@@ -139,7 +139,7 @@ func TestAgentsRollOutRevisions(t *testing.T) {
 	require.Equal(t, 1, end.Current(), end.Reason)
 
 	for range 12 {
-		end = finish(t, begin(a, "invalid on a").ID, a, b, c)
+		finish(t, begin(a, "invalid on a").ID, a, b, c)
 	}
 	snapshot, err := a.client.Load(t.Context())
 	require.NoError(t, err)
