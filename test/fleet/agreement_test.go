@@ -40,6 +40,7 @@ func TestOverrideIsInForceSoon(t *testing.T) {
 // TestNodesAgreeAfterLeaderKills sets overrides on all nodes while the leader of the store is killed. In the end all nodes
 // agree, and the last override of each server holds. make campaign sets 1,000 and kills 20 times.
 func TestNodesAgreeAfterLeaderKills(t *testing.T) {
+	t.Parallel()
 	etcd := nettest.StartEtcd(t, 3)
 	var servers []string
 	for range 9 {

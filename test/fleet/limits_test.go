@@ -172,6 +172,7 @@ func (n *node) part(t *testing.T) int { return n.fleet(t).Limits[0].Part }
 // TestSessionsOfServerStayBelowLimit: three nodes with random load share a limit, while nodes lose the store, are stopped,
 // reload and are upgraded. The server never has more sessions than the limit, and the load can use nearly all of it.
 func TestSessionsOfServerStayBelowLimit(t *testing.T) {
+	t.Parallel()
 	server := startCountingServer(t, 300*time.Millisecond)
 	nodes, gates := limitedFleet(t, server.Addr(), "30s")
 	var load []*clients
@@ -228,6 +229,7 @@ func TestSessionsOfServerStayBelowLimit(t *testing.T) {
 // TestPartOfLostNode: the part of a node that was killed stays reserved until limit_reserve has passed; a node without the
 // store ends its sessions before that.
 func TestPartOfLostNode(t *testing.T) {
+	t.Parallel()
 	server := startCountingServer(t, time.Minute)
 	nodes, gates := limitedFleet(t, server.Addr(), "6s")
 	var load []*clients
@@ -260,6 +262,7 @@ func TestPartOfLostNode(t *testing.T) {
 
 // TestForgottenNode: with limit_reserve = 0 the part of a killed node stays reserved until an operator frees it.
 func TestForgottenNode(t *testing.T) {
+	t.Parallel()
 	server := startCountingServer(t, time.Minute)
 	nodes, _ := limitedFleet(t, server.Addr(), "0s")
 	nodes[2].Kill()

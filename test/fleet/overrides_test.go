@@ -104,6 +104,7 @@ func (n *node) command(t *testing.T, args ...string) string {
 }
 
 func TestOverrideHoldsOnAllNodes(t *testing.T) {
+	t.Parallel()
 	etcd := nettest.StartEtcd(t, 1)
 	a, b := nettest.Start(t, nettest.Echo), nettest.Start(t, nettest.Echo)
 	nodes := startFleet(t, etcd, 3, a.Addr(), b.Addr())
@@ -152,6 +153,7 @@ func TestOverrideHoldsOnAllNodes(t *testing.T) {
 
 // TestFleetWithoutStore checks that nothing depends on the store: a start, an override, a restart, a reload and a stop.
 func TestFleetWithoutStore(t *testing.T) {
+	t.Parallel()
 	etcd := nettest.StartEtcd(t, 1)
 	a, b := nettest.Start(t, nettest.Echo), nettest.Start(t, nettest.Echo)
 	nodes := startFleet(t, etcd, 2, a.Addr(), b.Addr())
@@ -191,6 +193,7 @@ func TestFleetWithoutStore(t *testing.T) {
 // TestFrozenStoreHasNoEffect checks sessions, new connections, checks and a stop while the store does not answer, and what the
 // operator sees of values that are no records.
 func TestFrozenStoreHasNoEffect(t *testing.T) {
+	t.Parallel()
 	etcd := nettest.StartEtcd(t, 1)
 	a := nettest.Start(t, nettest.Echo)
 	n := startFleet(t, etcd, 1, a.Addr())[0]
@@ -220,6 +223,7 @@ func TestFrozenStoreHasNoEffect(t *testing.T) {
 
 // TestSecondNodeWithOneName checks that it serves alone and says why, and joins when the name is free.
 func TestSecondNodeWithOneName(t *testing.T) {
+	t.Parallel()
 	etcd := nettest.StartEtcd(t, 1)
 	a := nettest.Start(t, nettest.Echo)
 	first := startFleet(t, etcd, 1, a.Addr())[0]
@@ -235,6 +239,7 @@ func TestSecondNodeWithOneName(t *testing.T) {
 
 // TestOverrideInUpgradeAndReload checks that the new process continues as the same node, and that [fleet] can leave and return.
 func TestOverrideInUpgradeAndReload(t *testing.T) {
+	t.Parallel()
 	etcd := nettest.StartEtcd(t, 1)
 	a := nettest.Start(t, nettest.Echo)
 	nodes := startFleet(t, etcd, 2, a.Addr())
@@ -259,6 +264,7 @@ func TestOverrideInUpgradeAndReload(t *testing.T) {
 
 // TestRuntimeChangesHoldOnAllNodes checks servers and clusters that are added through the API, and that secrets stay.
 func TestRuntimeChangesHoldOnAllNodes(t *testing.T) {
+	t.Parallel()
 	etcd := nettest.StartEtcd(t, 1)
 	a, b := nettest.Start(t, nettest.Echo), nettest.Start(t, nettest.Echo)
 	nodes := startFleet(t, etcd, 2, a.Addr())
@@ -287,6 +293,7 @@ func TestRuntimeChangesHoldOnAllNodes(t *testing.T) {
 // TestFullStoreHasNoEffect checks that overrides hold while the store takes no writes, that the operator sees it, and that they
 // are written when there is room.
 func TestFullStoreHasNoEffect(t *testing.T) {
+	t.Parallel()
 	etcd := nettest.StartEtcd(t, 1, "--quota-backend-bytes=1000000")
 	a := nettest.Start(t, nettest.Echo)
 	nodes := startFleet(t, etcd, 2, a.Addr())
