@@ -91,6 +91,8 @@ func measure(b []byte) (size, need int, err error) {
 			missing := length - len(part) // of the record
 			if size > 0 {
 				missing = min(missing, size-have) + wireSize(size-have-missing)
+			} else { // the record may be longer than the message, whose size is not known yet
+				missing = min(missing, messageHeader-have)
 			}
 			return 0, max(len(b)+1, min(len(b)+missing, len(b)+maxRecord)), ErrIncomplete
 		}

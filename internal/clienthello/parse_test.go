@@ -195,6 +195,25 @@ func TestNeed(t *testing.T) {
 	})
 }
 
+// A record may hold more than the ClientHello. As long as the size of the message is not known, only its header is needed.
+func TestNeedOfRecordThatHoldsMore(t *testing.T) {
+	hello := message(nameExtension("a.example"))
+	b := records(hello+strings.Repeat("x", 12000), 1<<14)
+	for n := range recordHeader + messageHeader {
+		_, need, err := parse(b[:n])
+		require.Equal(t, ErrIncomplete, err)
+		require.LessOrEqual(t, need, recordHeader+messageHeader)
+	}
+	for n := recordHeader + messageHeader; n < recordHeader+len(hello); n++ {
+		_, need, err := parse(b[:n])
+		require.Equal(t, ErrIncomplete, err)
+		require.LessOrEqual(t, need, recordHeader+len(hello))
+	}
+	h, _, err := parse(b[:recordHeader+len(hello)])
+	require.NoError(t, err)
+	require.Equal(t, "a.example", string(h.ServerName))
+}
+
 func FuzzParse(f *testing.F) {
 	f.Add(goHello(f, &tls.Config{ServerName: "db.example.com", NextProtos: []string{"h2"}}), 7)
 	f.Add(records(message(nameExtension("a")), 3), 1)
