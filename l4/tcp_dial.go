@@ -49,11 +49,20 @@ func (p *dialerPool) get() *dialer {
 
 func (p *dialerPool) put(d *dialer) {
 	p.helloBytes -= d.greeting.hello
-	if len(p.free) < 256 {
-		*d = dialer{tlvs: d.tlvs[:0], greeting: greetingState{sent: d.greeting.sent[:0], refusal: d.greeting.refusal[:0]}}
+	if len(p.free) < maxFreeDialers {
+		sent := d.greeting.sent[:0]
+		if cap(sent) > maxFreeSent {
+			sent = nil
+		}
+		*d = dialer{tlvs: d.tlvs[:0], greeting: greetingState{sent: sent, refusal: d.greeting.refusal[:0]}}
 		p.free = append(p.free, d)
 	}
 }
+
+const (
+	maxFreeDialers = 256
+	maxFreeSent    = 4 << 10 // bytes of a client that a free dialer has room for
+)
 
 // start makes the session of an accepted client and registers its socket.
 func (s *session) start(l *loop, c *acceptedClient) {

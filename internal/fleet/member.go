@@ -53,9 +53,6 @@ const (
 	ShareLimits    = "limits"
 )
 
-// Shares lists what a fleet may share.
-func Shares() []string { return []string{ShareLimits, ShareOverrides} }
-
 // Member is a node in its fleet. It keeps trying to reach the store. Its methods may be called by any goroutine; none of them
 // waits for the store, except Wait.
 type Member struct {
