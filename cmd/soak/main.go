@@ -33,13 +33,24 @@ func run(args []string, stdout, stderr io.Writer) int {
 	length := flags.Duration("time", 10*time.Minute, "length of the run")
 	seed := flags.Uint64("seed", uint64(time.Now().UnixNano()), "`seed` of the random decisions")
 	clients := flags.Int("clients", 48, "concurrent clients")
+	logFile := flags.String("log", "", "`file` that receives weir's log without the records of sessions")
 	if flags.Parse(args) != nil {
 		return 1
+	}
+	log := io.Discard
+	if *logFile != "" {
+		f, err := os.Create(*logFile)
+		if err != nil {
+			fmt.Fprintln(stderr, "soak:", err)
+			return 1
+		}
+		defer f.Close()
+		log = f
 	}
 	self, err := os.Executable()
 	if err == nil {
 		err = soak.Run(soak.Options{
-			Binary: *weir, Child: []string{self, "server"}, Time: *length, Seed: *seed, Clients: *clients, Out: stdout,
+			Binary: *weir, Child: []string{self, "server"}, Time: *length, Seed: *seed, Clients: *clients, Out: stdout, Log: log,
 		})
 	}
 	if err != nil {

@@ -47,7 +47,12 @@ type faultLog struct {
 
 // begin adds a fault. The returned function ends it.
 func (l *faultLog) begin(d fault, subject string) (end func()) {
-	e := &faultEntry{fault: d, subject: subject, from: time.Now()}
+	return l.beginAt(time.Now(), d, subject)
+}
+
+// beginAt adds a fault that began at a time in the past.
+func (l *faultLog) beginAt(from time.Time, d fault, subject string) (end func()) {
+	e := &faultEntry{fault: d, subject: subject, from: from}
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.entries = append(l.entries, e)

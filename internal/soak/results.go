@@ -118,7 +118,7 @@ func (j *verifier) checkEvent(r *record) {
 		}
 	case r.Event == "rebalance_begin":
 		if j.rebalances[r.Cluster] == nil {
-			j.rebalances[r.Cluster] = j.faultLog.begin(rebalancing, r.Cluster)
+			j.rebalances[r.Cluster] = j.faultLog.beginAt(r.Time, rebalancing, r.Cluster)
 		}
 	case r.Event == "rebalance_end":
 		if over := j.rebalances[r.Cluster]; over != nil {
@@ -130,7 +130,7 @@ func (j *verifier) checkEvent(r *record) {
 		j.reportLocked("server %s went down by a check during a suspension of weir (%s)", r.Server, r.Reason)
 	case strings.Contains(r.Reason, "timed out"):
 		if j.slow[r.Server] == nil {
-			j.slow[r.Server] = j.faultLog.begin(slow, r.Server)
+			j.slow[r.Server] = j.faultLog.beginAt(r.Time, slow, r.Server)
 		}
 	case !j.faultLog.any(j.faultLog.before(r.Time, tolerance), r.Time, []string{r.Server}, killed, maint, absent, refusing):
 		j.reportLocked("server %s went down by %s (%s) without a fault", r.Server, r.Layer, r.Reason)

@@ -19,6 +19,7 @@ type Options struct {
 	Clients int           // concurrent clients
 	Pause   time.Duration // between two sessions of a client, on average
 	Out     io.Writer     // receives a line every ten seconds, and the report
+	Log     io.Writer     // receives the log of weir without the records of sessions
 }
 
 // Run runs the test, writes the report, and returns an error with the number of problems.
@@ -124,7 +125,7 @@ func (s *soak) run(dir string) error {
 	}
 	defer stop()
 	s.verifier.routes.begin(first)
-	if s.weir, err = launch(s.Binary, dir, first.String(), s.verifier.addRecord); err != nil {
+	if s.weir, err = launch(s.Binary, dir, first.String(), s.Log, s.verifier.addRecord); err != nil {
 		return err
 	}
 	defer s.weir.kill()

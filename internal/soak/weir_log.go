@@ -5,6 +5,7 @@ package soak
 import (
 	"bufio"
 	"encoding/json"
+	"fmt"
 	"io"
 	"strings"
 	"time"
@@ -43,32 +44,57 @@ func (r *record) begun() time.Time {
 	return r.Time.Add(-time.Duration(r.Millis * float64(time.Millisecond)))
 }
 
+// maxUnhandled limits the records that were read and not handled. weir drops records if its log is not read, so they are handled by
+// another goroutine, which may have to wait for the verification.
+const maxUnhandled = 1 << 16
+
+// readLog reads the log until its end, and returns when every record has been handled.
 func (p *weirProcess) readLog(r io.Reader) {
+	records, handled := make(chan record, maxUnhandled), make(chan struct{})
+	go func() {
+		defer close(handled)
+		for rec := range records {
+			p.onRecord(rec)
+		}
+	}()
 	lines := bufio.NewScanner(r)
 	lines.Buffer(nil, 1<<20)
 	for lines.Scan() {
-		var rec record
-		if err := json.Unmarshal(lines.Bytes(), &rec); err != nil {
-			p.mu.Lock()
-			p.otherLines = append(p.otherLines, lines.Text())
-			p.mu.Unlock()
-			continue
-		}
-		switch {
-		case rec.Msg == "session" || strings.HasPrefix(rec.Event, "server_") || strings.HasPrefix(rec.Event, "rebalance_"):
-			p.onRecord(rec)
-		case rec.Msg == "ready":
-			p.once.Do(func() { close(p.ready) })
-		case rec.Msg == "stopped":
-			p.mu.Lock()
-			p.stopMessages = append(p.stopMessages, lines.Text())
-			p.mu.Unlock()
-		case rec.Level == "ERROR" && rec.Event != "reload_failed": // expected: rejectInvalid
-			p.mu.Lock()
-			p.errors = append(p.errors, lines.Text())
-			p.mu.Unlock()
-		}
+		p.readLine(lines.Bytes(), records)
 	}
+	if err := lines.Err(); err != nil {
+		p.keep(&p.errors, "the log: "+err.Error())
+	}
+	close(records)
+	<-handled
+}
+
+// readLine handles one line of the log.
+func (p *weirProcess) readLine(line []byte, records chan<- record) {
+	var rec record
+	err := json.Unmarshal(line, &rec)
+	if rec.Msg != "session" && p.log != nil {
+		fmt.Fprintf(p.log, "%s\n", line)
+	}
+	switch {
+	case err != nil:
+		p.keep(&p.otherLines, string(line))
+	case rec.Msg == "session" || strings.HasPrefix(rec.Event, "server_") || strings.HasPrefix(rec.Event, "rebalance_"):
+		records <- rec
+	case rec.Msg == "ready":
+		p.once.Do(func() { close(p.ready) })
+	case rec.Msg == "stopped":
+		p.keep(&p.stopMessages, string(line))
+	case rec.Level == "ERROR" && rec.Event != "reload_failed": // expected: rejectInvalid
+		p.keep(&p.errors, string(line))
+	}
+}
+
+// keep appends a line to a list.
+func (p *weirProcess) keep(list *[]string, line string) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	*list = append(*list, line)
 }
 
 // errorLines returns the log lines that indicate a problem.

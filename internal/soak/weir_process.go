@@ -8,6 +8,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"net/http"
 	"os"
@@ -25,6 +26,7 @@ type weirProcess struct {
 	cmd          *exec.Cmd
 	ended        chan struct{}
 	http         *http.Client
+	log          io.Writer    // receives the other lines of the log
 	onRecord     func(record) // called for session records and server events, by one goroutine
 
 	ready chan struct{} // closed when weir is ready
@@ -41,9 +43,9 @@ type weirProcess struct {
 }
 
 // launch starts weir and waits until it is ready.
-func launch(binary, dir, config string, onRecord func(record)) (*weirProcess, error) {
+func launch(binary, dir, config string, log io.Writer, onRecord func(record)) (*weirProcess, error) {
 	p := &weirProcess{
-		file: filepath.Join(dir, "weir.toml"), socket: adminSocket(dir), ended: make(chan struct{}), ready: make(chan struct{}), onRecord: onRecord,
+		file: filepath.Join(dir, "weir.toml"), socket: adminSocket(dir), ended: make(chan struct{}), ready: make(chan struct{}), log: log, onRecord: onRecord,
 	}
 	if err := p.write(config); err != nil {
 		return nil, err
