@@ -139,7 +139,7 @@ func (c *Cluster) install(p *Prepared) (left []Departure) {
 			}
 			s.placements = append(s.placements, placement{l, j})
 			l.slots[j].server = s
-			l.load[j] = int64(s.sessions)
+			l.setLoad(j, s.sessions)
 			l.slots[j].weight = l.scaled(s.layers.weight(spec.Weight))
 			l.slots[j].backOffLoss = min(l.slots[j].backOffLoss, max(0, l.slots[j].weight-1))
 			l.setTimes(j, &s.times)

@@ -16,55 +16,54 @@ import (
 // A server without a measurement counts as fast as the fastest one, so that it is tried without receiving every
 // session. A measurement is halved with every halfLife since the last measurement or attempt: a server that was slow once
 // is tried again, by one session at a time.
+//
+// A pick compares at most maxCompared servers, so that its time does not grow with their number. They are spread over the
+// level, and each pick begins one server further on.
 type leastTime struct{}
 
 const (
 	halfLife       = 700 * time.Millisecond
 	newSampleShare = 0.1 // least share of a new measurement in the smoothed one
 	slowFrom       = 1.5
+	maxCompared    = 64
 )
 
 func (leastTime) pick(l *level, a pickInput) int {
+	l.some = l.running.spread(l.some[:0], maxCompared, l.turn)
+	l.turn++
 	answered := false // some server has answered: those that have not are not measured
-	for i, step := range l.steps {
-		answered = answered || step > 0 && l.times[i].answer.took > 0
+	for _, i := range l.some {
+		answered = answered || l.times[i].answer.took > 0
 	}
+	var times, scores [maxCompared]float64
 	fastest := math.Inf(1)
-	for i, step := range l.steps {
-		if took := l.times[i].current(a.now, answered); step > 0 && took > 0 {
-			fastest = min(fastest, took)
+	for k, i := range l.some {
+		if times[k] = l.times[i].current(a.now, answered); times[k] > 0 {
+			fastest = min(fastest, times[k])
 		}
 	}
 	if math.IsInf(fastest, 1) {
 		fastest = 1
 	}
-	score := func(i int, step int64) float64 {
-		took := fastest
-		if known := l.times[i].current(a.now, answered); known > 0 {
-			took = known
+	least := math.Inf(1)
+	for k, i := range l.some {
+		took := times[k]
+		if took == 0 {
+			took = fastest
 		}
-		return took * max(1, took/(slowFrom*fastest)) * float64(l.load[i]+1) / float64(step)
+		scores[k] = took * max(1, took/(slowFrom*fastest)) * float64(l.load[i]+1) / float64(l.steps[i])
+		least = min(least, scores[k])
 	}
-	best, least, ties := -1, math.Inf(1), 0
-	for i, step := range l.steps {
-		if step == 0 {
-			continue
-		}
-		if s := score(i, step); s < least {
-			best, least, ties = i, s, 1
-		} else if s == least {
-			ties++
+	tied := l.some[:0]
+	for k, i := range l.some {
+		if scores[k] == least {
+			tied = append(tied, i)
 		}
 	}
-	if ties == 1 {
-		return best
+	if len(tied) == 1 {
+		return int(tied[0])
 	}
-	return l.subset.next(best, func(i int) int64 {
-		if step := l.steps[i]; step > 0 && score(i, step) == least {
-			return step
-		}
-		return 0
-	})
+	return l.subset.next(tied, func(i int32) int64 { return l.steps[i] })
 }
 
 // serverTimes are the measured times of a server.

@@ -35,8 +35,11 @@ type level struct {
 	load      []int64 // leases of each slot's server
 	backedOff []int   // slots with a reduced weight after failures
 
-	wrr    *wrrState     // Wrr, Rr, Hash, Maglev
-	subset subsetWrr     // LeastSessions, LeastTime, and idle slots with any
+	wrr    *wrrState     // Wrr, Rr, LeastSessions, Hash, Maglev
+	byLoad bool          // wrr picks among the least loaded slots (LeastSessions)
+	subset subsetWrr     // LeastTime, and idle slots with any
+	some   []int32       // slots that a pick compares, during a pick
+	turn   int           // picks of LeastTime
 	tree   *tree         // Random
 	times  []serverTimes // LeastTime
 	table  *table        // Hash, Maglev
@@ -99,7 +102,11 @@ func (l *level) openOrClose(i int) {
 	l.total += step - l.steps[i]
 	l.steps[i] = step
 	if l.wrr != nil {
-		l.wrr.set(i, step)
+		load := int64(0)
+		if l.byLoad {
+			load = l.load[i]
+		}
+		l.wrr.set(i, step, load)
 	}
 	if l.tree != nil {
 		l.tree.set(i, step)
@@ -228,8 +235,8 @@ func newLevel(index int, spec LevelSpec, m Method, rnd *rng) *level {
 		load:    make([]int64, n),
 	}
 	switch m {
-	case Wrr, Rr, Hash, Maglev:
-		l.wrr = newWrrState(n)
+	case Wrr, Rr, LeastSessions, Hash, Maglev:
+		l.wrr, l.byLoad = newWrrState(n), m == LeastSessions
 	case Random:
 		l.tree = newTree(n)
 	case LeastTime:

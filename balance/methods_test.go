@@ -167,3 +167,81 @@ func TestTreeFindsSlotByCumulativeSum(t *testing.T) {
 		}
 	})
 }
+
+// Each part of the set gives one member, and every member has its turn.
+func TestSpreadOfMembers(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		size := rapid.IntRange(1, 400).Draw(t, "size")
+		set := newBitset(size)
+		var members []int32
+		for _, i := range rapid.SliceOfNDistinct(rapid.IntRange(0, size-1), 1, size, rapid.ID).Draw(t, "members") {
+			set.set(i, true)
+		}
+		for i := range size {
+			if set.has(i) {
+				members = append(members, int32(i))
+			}
+		}
+		most := rapid.IntRange(1, 70).Draw(t, "most")
+		seen := map[int32]bool{}
+		for turn := range (len(members) + most - 1) / most {
+			got := set.spread(nil, most, turn)
+			require.Len(t, got, min(most, len(members)))
+			for k, i := range got {
+				from, to := k*len(members)/len(got), (k+1)*len(members)/len(got)
+				require.Contains(t, members[from:to], i)
+				seen[i] = true
+			}
+		}
+		require.Len(t, seen, len(members))
+	})
+}
+
+// With more servers than a pick compares, the slow ones still get few sessions, and all fast ones get their share.
+func TestLeastTimeAmongManyServers(t *testing.T) {
+	const servers, slow = 1000, 300
+	c := newCluster(LeastTime, servers)
+	now := time.Duration(0)
+	type session struct {
+		lease Lease
+		took  time.Duration
+	}
+	var running []session
+	got := map[string]int{}
+	for i := range 60_000 {
+		now += 10 * time.Microsecond
+		lease, err := c.Pick(now, &Attempts{})
+		require.NoError(t, err)
+		s := session{lease, time.Millisecond}
+		if index := c.levels[0].indexOf(t, lease.Server()); index >= servers-slow {
+			s.took = 30 * time.Millisecond
+		}
+		lease.Established(now, s.took/10)
+		if i >= 20_000 {
+			got[lease.Server().Name()]++
+		}
+		running = append(running, s)
+		if len(running) > 200 {
+			lease := running[0].lease
+			lease.Answered(now, running[0].took)
+			lease.Done(now)
+			running = running[1:]
+		}
+	}
+	toSlow := 0
+	for i, s := range c.levels[0].slots {
+		n := got[s.server.Name()]
+		if i >= servers-slow {
+			toSlow += n
+		} else {
+			require.InDelta(t, 40_000*s.weight/1750, n, float64(40*s.weight), "%d", i)
+		}
+	}
+	require.Less(t, toSlow, 400, "one in a hundred")
+}
+
+func (l *level) indexOf(t *testing.T, s *Server) int {
+	p := s.placementIn(l)
+	require.NotNil(t, p.level)
+	return p.slot
+}

@@ -143,7 +143,7 @@ func (s *Server) changeSessions(n, elsewhere int) {
 	s.elsewhere += elsewhere
 	s.peak = max(s.peak, s.sessions+s.elsewhere)
 	for _, p := range s.placements {
-		p.level.load[p.slot] = int64(s.sessions)
+		p.level.setLoad(p.slot, s.sessions)
 		if s.full() != was {
 			p.level.updateSlot(p.slot)
 		}

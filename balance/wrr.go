@@ -12,161 +12,185 @@ type wrr struct{}
 
 func (wrr) pick(l *level, _ pickInput) int { return l.wrr.next() }
 
-// wrrState holds the counters of a level's smooth weighted round robin so that a pick need not walk over all servers. A
-// counter grows by the same step at every pick, so it is kept as the line start + step·picks. Lines with the same step
-// never cross: the order of slots with one step changes only when one of them is picked. They are kept in one heap per
-// step, ordered by start, and a pick compares the tops of the heaps. That takes O(log n) for n servers and a few
-// different weights, and picks exactly the server that a walk would pick.
+// wrrState holds the counters of a level's smooth weighted round robin so that a pick need not walk over all servers. Only the
+// open slots with the least load per step take part in a pick; the counters of the others do not change. Wrr sets no load, so
+// all take part.
+//
+// Slots with the same step and load form a group. Their counters grow by the same step at every pick of the group, so a
+// counter is kept as the line start + step·picks. These lines never cross: the order of a group's slots changes only when
+// one of them is picked. Each group is a heap ordered by start, and the groups are a heap ordered by load per step. A pick
+// compares the tops of the groups that have the least. That takes O(log n) for n servers and a few different weights, and
+// picks exactly the server that a walk would pick.
 type wrrState struct {
-	slots []wrrCounter
-	heaps []heap // some may be empty
-	picks int64
-	total int64 // sum of the steps of the open slots
+	slots  []wrrCounter
+	groups []wrrGroup // those in free are empty
+	free   []int32
+	byKey  map[wrrKey]int32 // the groups with members
+	least  indexedHeap      // the same, ordered by load per step
+	tied   []int32          // places in least, during next
 }
 
 // wrrCounter is the counter of one slot.
 type wrrCounter struct {
-	step  int64 // 0 = closed
-	start int64 // counter - step·picks
-	heap  int32 // index into heaps, while open
-	at    int32 // index into the heap
+	wrrKey
+	start int64 // counter - step·picks of the group
+	group int32 // index into groups, while open
+	at    int32 // place in the group
 }
 
-// heap holds the open slots of one step. The first is the next to be picked.
-type heap struct {
-	step int64
-	list []int32
+// wrrKey is what the slots of a group have in common. Step 0 means closed.
+type wrrKey struct{ step, load int64 }
+
+// wrrGroup holds the open slots of one key. The first is the next to be picked.
+type wrrGroup struct {
+	wrrKey
+	picks   int64
+	members indexedHeap
+	at      int32 // place in wrrState.least
 }
 
-func newWrrState(n int) *wrrState { return &wrrState{slots: make([]wrrCounter, n)} }
+// keptGroupSize bounds the room that a group without members keeps.
+const keptGroupSize = 256
+
+func newWrrState(n int) *wrrState {
+	return &wrrState{slots: make([]wrrCounter, n), byKey: map[wrrKey]int32{}}
+}
 
 // next picks among the open slots. At least one must be open.
 func (r *wrrState) next() int {
-	r.picks++
-	best, most := int32(-1), int64(math.MinInt64)
-	for i := range r.heaps {
-		if h := &r.heaps[i]; len(h.list) > 0 {
-			top := h.list[0]
-			if n := r.count(int(top)); n > most || n == most && top < best {
-				best, most = top, n
-			}
+	total := r.findTied()
+	best, most, overflow := int32(-1), int64(math.MinInt64), false
+	for _, place := range r.tied {
+		g := &r.groups[r.least.list[place]]
+		g.picks++
+		overflow = overflow || g.picks == math.MaxInt32
+		top := g.members.list[0]
+		if n := r.slots[top].start + g.step*g.picks; n > most || n == most && top < best {
+			best, most = top, n
 		}
 	}
 	t := &r.slots[best]
-	t.start -= r.total
-	r.down(&r.heaps[t.heap], int(t.at))
-	if r.picks == math.MaxInt32 {
+	t.start -= total
+	r.groups[t.group].members.down(slotOrder{r}, 0)
+	if overflow {
 		r.rebase(1)
 	}
 	return int(best)
 }
 
-// count returns a slot's counter. The counter of a closed slot does not change.
-func (r *wrrState) count(i int) int64 { return r.slots[i].start + r.slots[i].step*r.picks }
+// findTied fills tied with the groups that have the least load per step, and returns the sum of their slots' steps. Every parent
+// of such a group in the heap is one as well.
+func (r *wrrState) findTied() int64 {
+	list := r.least.list
+	first := r.groups[list[0]].wrrKey
+	r.tied = append(r.tied[:0], 0)
+	total := int64(0)
+	for i := 0; i < len(r.tied); i++ {
+		place := int(r.tied[i])
+		g := &r.groups[list[place]]
+		total += g.step * int64(len(g.members.list))
+		for child := 2*place + 1; child <= 2*place+2 && child < len(list); child++ {
+			if !first.less(r.groups[list[child]].wrrKey) {
+				r.tied = append(r.tied, int32(child))
+			}
+		}
+	}
+	return total
+}
 
-// set opens a slot with a step, changes the step of an open slot, or closes it with step 0. The counter is kept.
-func (r *wrrState) set(i int, step int64) {
+// less reports whether k has less load per step than other.
+func (k wrrKey) less(other wrrKey) bool { return k.load*other.step < other.load*k.step }
+
+// count returns a slot's counter. The counter of a closed slot does not change.
+func (r *wrrState) count(i int) int64 {
 	t := &r.slots[i]
-	if t.step == step {
+	if t.step == 0 {
+		return t.start
+	}
+	return t.start + t.step*r.groups[t.group].picks
+}
+
+// set opens a slot with a step, changes the step or the load of an open slot, or closes it with step 0. The counter is kept.
+func (r *wrrState) set(i int, step, load int64) {
+	t, key := &r.slots[i], wrrKey{step, load}
+	if t.wrrKey == key {
 		return
 	}
-	n := r.count(i)
+	t.start = r.count(i)
 	if t.step > 0 {
-		r.remove(i)
+		r.leave(t)
 	}
-	r.total += step - t.step
-	t.step, t.start = step, n-step*r.picks
+	t.wrrKey = key
 	if step > 0 {
-		r.insert(i)
+		r.join(int32(i))
 	}
 }
 
-// rebase multiplies all counters and restarts the count of picks.
+// rebase multiplies all counters and restarts the counts of picks.
 func (r *wrrState) rebase(by float64) {
 	for i := range r.slots {
 		r.slots[i].start = int64(float64(r.count(i)) * by)
 	}
-	r.picks = 0
-	for i := range r.heaps {
-		h := &r.heaps[i]
-		for at := len(h.list)/2 - 1; at >= 0; at-- {
-			r.down(h, at) // rounding may have produced ties
-		}
+	for i := range r.groups {
+		r.groups[i].picks = 0
+		r.groups[i].members.build(slotOrder{r}) // rounding may have produced ties
 	}
 }
 
-func (r *wrrState) insert(i int) {
-	t := &r.slots[i]
-	t.heap = r.heapOf(t.step)
-	h := &r.heaps[t.heap]
-	h.list = append(h.list, int32(i))
-	r.up(h, len(h.list)-1)
+// join adds a slot to the group of its key. Its start is its counter.
+func (r *wrrState) join(slot int32) {
+	t := &r.slots[slot]
+	id, ok := r.byKey[t.wrrKey]
+	if !ok {
+		id = r.newGroup(t.wrrKey)
+	}
+	g := &r.groups[id]
+	t.group = id
+	t.start -= t.step * g.picks
+	g.members.insert(slotOrder{r}, slot)
 }
 
-func (r *wrrState) remove(i int) {
-	t := &r.slots[i]
-	h, at, last := &r.heaps[t.heap], int(t.at), len(r.heaps[t.heap].list)-1
-	r.place(h, at, h.list[last])
-	h.list = h.list[:last]
-	if at < last {
-		r.down(h, at)
-		r.up(h, at)
+func (r *wrrState) newGroup(key wrrKey) int32 {
+	if len(r.free) == 0 {
+		r.groups = append(r.groups, wrrGroup{})
+		r.free = append(r.free, int32(len(r.groups)-1))
+	}
+	id := r.free[len(r.free)-1]
+	r.free = r.free[:len(r.free)-1]
+	r.groups[id].wrrKey, r.groups[id].picks = key, 0
+	r.byKey[key] = id
+	r.least.insert(groupOrder{r}, id)
+	return id
+}
+
+// leave removes a slot from its group.
+func (r *wrrState) leave(t *wrrCounter) {
+	g := &r.groups[t.group]
+	g.members.remove(slotOrder{r}, int(t.at))
+	if len(g.members.list) > 0 {
+		return
+	}
+	r.least.remove(groupOrder{r}, int(g.at))
+	delete(r.byKey, g.wrrKey)
+	r.free = append(r.free, t.group)
+	if cap(g.members.list) > keptGroupSize {
+		g.members.list = nil
 	}
 }
 
-// heapOf returns the heap of a step: the existing one, else an empty one, else a new one.
-func (r *wrrState) heapOf(step int64) int32 {
-	empty := -1
-	for i := range r.heaps {
-		if h := &r.heaps[i]; len(h.list) == 0 {
-			empty = i
-		} else if h.step == step {
-			return int32(i)
-		}
-	}
-	if empty < 0 {
-		empty = len(r.heaps)
-		r.heaps = append(r.heaps, heap{})
-	}
-	r.heaps[empty].step = step
-	return int32(empty)
-}
+// slotOrder orders the slots of a group: the next to be picked comes first.
+type slotOrder struct{ *wrrState }
 
-// before reports whether slot a is picked before slot b of the same step.
-func (r *wrrState) before(a, b int32) bool {
-	x, y := r.slots[a].start, r.slots[b].start
+func (o slotOrder) before(a, b int32) bool {
+	x, y := o.slots[a].start, o.slots[b].start
 	return x > y || x == y && a < b
 }
 
-func (r *wrrState) place(h *heap, at int, slot int32) {
-	h.list[at] = slot
-	r.slots[slot].at = int32(at)
-}
+func (o slotOrder) moved(slot, to int32) { o.slots[slot].at = to }
 
-func (r *wrrState) up(h *heap, at int) {
-	slot := h.list[at]
-	for at > 0 && r.before(slot, h.list[(at-1)/2]) {
-		r.place(h, at, h.list[(at-1)/2])
-		at = (at - 1) / 2
-	}
-	r.place(h, at, slot)
-}
+// groupOrder orders groups by load per step.
+type groupOrder struct{ *wrrState }
 
-func (r *wrrState) down(h *heap, at int) {
-	slot := h.list[at]
-	for {
-		child := 2*at + 1
-		if child >= len(h.list) {
-			break
-		}
-		if child+1 < len(h.list) && r.before(h.list[child+1], h.list[child]) {
-			child++
-		}
-		if !r.before(h.list[child], slot) {
-			break
-		}
-		r.place(h, at, h.list[child])
-		at = child
-	}
-	r.place(h, at, slot)
-}
+func (o groupOrder) before(a, b int32) bool { return o.groups[a].less(o.groups[b].wrrKey) }
+
+func (o groupOrder) moved(group, to int32) { o.groups[group].at = to }

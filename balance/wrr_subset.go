@@ -1,28 +1,22 @@
 package balance
 
-import "math"
-
 // subsetWrr is smooth weighted round robin by a plain walk. It is for picks in which only some open slots take part:
 // those that another method finds equal, or those without weight when no other is open.
 type subsetWrr []int64
 
-// next picks among the slots for which step is not zero. first must be the first of them. The counters of the others do
-// not change.
-func (c subsetWrr) next(first int, step func(i int) int64) int {
-	best, most, total := first, int64(math.MinInt64), int64(0)
-	for i := first; i < len(c); i++ {
+// next picks one of the slots, which are in order. The counters of the others do not change.
+func (c subsetWrr) next(slots []int32, step func(slot int32) int64) int {
+	best, total := slots[0], int64(0)
+	for _, i := range slots {
 		s := step(i)
-		if s == 0 {
-			continue
-		}
 		c[i] += s
 		total += s
-		if c[i] > most {
-			best, most = i, c[i]
+		if c[i] > c[best] {
+			best = i
 		}
 	}
 	c[best] -= total
-	return best
+	return int(best)
 }
 
 func (c subsetWrr) rebase(by float64) {
@@ -37,10 +31,6 @@ func (l *level) pickIdle(a pickInput) int {
 	if l.table != nil && a.keyed {
 		return l.rendezvous(a.hash, &l.idle)
 	}
-	return l.subset.next(l.idle.next(0), func(i int) int64 {
-		if l.idle.has(i) {
-			return unit
-		}
-		return 0
-	})
+	l.some = l.idle.spread(l.some[:0], l.idle.n, 0)
+	return l.subset.next(l.some, func(int32) int64 { return unit })
 }

@@ -162,13 +162,19 @@ func TestWrrReweighingDoesNotBurst(t *testing.T) {
 	require.InDelta(t, 1000, strings.Count(names, "D"), 2)
 }
 
-// walkingWrr is the reference implementation of smooth weighted round robin.
-type walkingWrr struct{ now, step []int64 }
+// walkingWrr is the reference implementation of smooth weighted round robin among the slots with the least load per step.
+type walkingWrr struct{ now, step, load []int64 }
 
 func (w *walkingWrr) next() int {
+	first := -1
+	for i, s := range w.step {
+		if s > 0 && (first < 0 || w.load[i]*w.step[first] < w.load[first]*s) {
+			first = i
+		}
+	}
 	best, total := -1, int64(0)
 	for i, s := range w.step {
-		if s == 0 {
+		if s == 0 || w.load[i]*w.step[first] != w.load[first]*s {
 			continue
 		}
 		w.now[i] += s
@@ -181,24 +187,36 @@ func (w *walkingWrr) next() int {
 	return best
 }
 
-// While slots open, close and change step, the heaps pick the same slot as a walk over all counters.
+// While slots open, close and change step and load, the heaps pick the same slot as a walk over all counters.
 func TestWrrHeapPicksSameAsWalk(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		n := rapid.IntRange(1, 40).Draw(t, "slots")
-		heaps, walk := newWrrState(n), &walkingWrr{make([]int64, n), make([]int64, n)}
+		loads := rapid.Int64Range(0, 5).Draw(t, "loads")
+		heaps, walk := newWrrState(n), &walkingWrr{make([]int64, n), make([]int64, n), make([]int64, n)}
 		open := 0
 		t.Repeat(map[string]func(*rapid.T){
 			"set": func(t *rapid.T) {
 				i := rapid.IntRange(0, n-1).Draw(t, "slot")
 				step := rapid.SampledFrom([]int64{0, 0, 1, 2, 3, 100, 256}).Draw(t, "step")
+				load := rapid.Int64Range(0, loads).Draw(t, "load")
 				open += count(step > 0) - count(walk.step[i] > 0)
-				heaps.set(i, step)
-				walk.step[i] = step
+				heaps.set(i, step, load)
+				walk.step[i], walk.load[i] = step, load
 			},
 			"next": func(t *rapid.T) {
 				for range rapid.IntRange(1, 20).Draw(t, "picks") {
 					if open > 0 {
 						require.Equal(t, walk.next(), heaps.next())
+					}
+				}
+			},
+			"pick and hold": func(t *rapid.T) {
+				for range rapid.IntRange(1, 20).Draw(t, "picks") {
+					if open > 0 && loads > 0 {
+						i := walk.next()
+						require.Equal(t, i, heaps.next())
+						walk.load[i]++
+						heaps.set(i, walk.step[i], walk.load[i])
 					}
 				}
 			},
@@ -210,12 +228,20 @@ func TestWrrHeapPicksSameAsWalk(t *testing.T) {
 				}
 			},
 			"": func(t *rapid.T) {
-				total := int64(0)
+				members, keys := 0, map[wrrKey]bool{}
 				for i, s := range walk.step {
 					require.Equal(t, walk.now[i], heaps.count(i))
-					total += s
+					if s > 0 {
+						keys[wrrKey{s, walk.load[i]}] = true
+					}
 				}
-				require.Equal(t, total, heaps.total)
+				for _, g := range heaps.groups {
+					members += len(g.members.list)
+				}
+				require.Equal(t, open, members)
+				require.Len(t, heaps.byKey, len(keys))
+				require.Len(t, heaps.least.list, len(keys))
+				require.Len(t, heaps.free, len(heaps.groups)-len(keys))
 			},
 		})
 	})

@@ -48,7 +48,7 @@ func clusterKeys() []key[clusterDraft] {
 		scalar("balance", oneOf(append(Methods(), ipHash), methodWords), "wrr", func(c *clusterDraft) *string { return &c.Balance },
 			"Balancing method: `wrr` smooth weighted round robin, `rr` the same without weights, `least_sessions` the fewest "+
 				"sessions per weight, `random` the better of two random servers, `first` the first server below its limit, `least_time` "+
-				"the shortest time to connect and to send the first byte of an answer, `hash` a weighted consistent ring, `maglev` a weighted Maglev table, `ip_hash` the same as "+
+				"the shortest time to connect and to send the first byte of an answer, among 64 servers in turn if there are more, `hash` a weighted consistent ring, `maglev` a weighted Maglev table, `ip_hash` the same as "+
 				"`hash` with `client_ip`.").withAliases("algorithm", "method", "lb", "policy"),
 		scalar("hash_key", hashKeyType(), "client_ip", func(c *clusterDraft) *string { return &c.HashKey },
 			"Key of `hash` and `maglev`: the address of the client, its address and port, the local address that it connected to, "+
