@@ -58,6 +58,7 @@ type Cluster struct {
 
 	leases     leaseTable
 	partsUntil time.Duration // when the parts of SetParts end
+	votesUntil time.Duration // when the votes of SetVotes end
 
 	queue waitQueue
 	hold  holding
@@ -74,7 +75,7 @@ type rng struct{ rand.PCG }
 // method. observe, which may be nil, is called once for each event, in order and without the lock. It must not block,
 // but may call the cluster.
 func New(spec Spec, seed uint64, observe func(Event)) *Cluster {
-	c := &Cluster{observe: observe, rng: &rng{}, nextTimer: never, partsUntil: never, level: -1}
+	c := &Cluster{observe: observe, rng: &rng{}, nextTimer: never, partsUntil: never, votesUntil: never, level: -1}
 	c.rng.Seed(seed, goldenRatio)
 	c.mu.Lock()
 	c.install(buildLevels(spec.clone(), c.rng, nil, nil))

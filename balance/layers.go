@@ -27,8 +27,10 @@ type Layers struct {
 	Reserve    bool // the primary of a cluster that prefers replicas, while a replica is up
 	RoleLost   bool // see Wanted.Lost
 
+	Votes Votes // of other instances
+
 	// When each layer was last set; 0 = never, negative = in an earlier process.
-	OverrideAt, AgentAt, PassiveAt, ResolverAt, TopologyAt time.Duration
+	OverrideAt, AgentAt, PassiveAt, ResolverAt, TopologyAt, VotesAt time.Duration
 }
 
 // Override is what an operator set at run time. Nil fields set nothing. The zero value removes the override.

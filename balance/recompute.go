@@ -216,6 +216,7 @@ func (s *Server) deadline(slowStart time.Duration) time.Duration {
 func (c *Cluster) applyTimers() {
 	c.nextTimer = never
 	c.expireParts()
+	c.expireVotes()
 	keep := c.timed[:0]
 	for _, s := range c.timed {
 		if s.inSlowStart {

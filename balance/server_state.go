@@ -8,7 +8,7 @@ type State uint8
 const (
 	Up         State = iota // serves
 	Probation               // was failing; serves one session at a time
-	Failing                 // out of service by passive health
+	Failing                 // out of service by passive health, or because only this instance finds it down
 	Full                    // a check was refused for want of room: no new sessions
 	Standby                 // it has another role than the one asked for: no new sessions
 	Down                    // out of service by an agent or a check
@@ -47,6 +47,7 @@ const (
 	ByPassive       Layer = "passive"
 	ByResolver      Layer = "resolver"
 	ByTopology      Layer = "topology"
+	ByFleet         Layer = "fleet"
 	ByProtection    Layer = "protection"
 )
 
@@ -72,7 +73,8 @@ type Decision struct {
 //	·          ·               unresolved  ·           ·       ·        ·          unresolved
 //	·          ·               ·           wrong role  ·       ·        ·          standby
 //	·          ·               ·           ·           down    ·        ·          down
-//	·          ·               ·           ·           ·       down     ·          down
+//	·          ·               ·           ·           ·       down     ·          down, or failing if a majority does not find it down
+//	·          ·               ·           ·           ·       not down ·          down if a majority finds it down
 //	·          ·               ·           ·           ·       standby  ·          standby
 //	·          ·               ·           ·           ·       full     ·          full
 //	·          ·               ·           ·           ·       ·        failing    failing
@@ -81,7 +83,7 @@ type Decision struct {
 //
 // Wanted.Serves decides which role is wrong. If the verdicts of several checks differ, down precedes standby, which
 // precedes full. An override of ready takes precedence over maint and drain of the configuration and the agent. It does not
-// change unresolved, the role, verdicts or passive health.
+// change unresolved, the role, verdicts or passive health. Votes.areMajority decides what a majority finds.
 func (l *Layers) State() Decision {
 	if l.Override.State != nil {
 		switch *l.Override.State {
@@ -116,7 +118,13 @@ func (l *Layers) State() Decision {
 	if l.Agent.Down {
 		return Decision{State: Down, Layer: ByAgent, Reason: l.Agent.Reason}
 	}
-	if v := l.deciding(); v != nil {
+	v := l.deciding()
+	switch says := l.FleetSays(); {
+	case says == Failing:
+		return Decision{State: Failing, Layer: ByFleet, Reason: l.VotesText() + "; " + v.Text()}
+	case says == Down && (v == nil || v.State != Down):
+		return Decision{State: Down, Layer: ByFleet, Reason: l.VotesText()}
+	case v != nil:
 		return Decision{State: v.State, Layer: ByChecks, Reason: v.Text(), Initial: v.Initial}
 	}
 	switch l.Passive {

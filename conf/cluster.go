@@ -130,6 +130,7 @@ func clusterKeys() []key[clusterDraft] {
 			withAliases("checks", "health_check", "healthcheck", "monitor", "monitors"),
 		table("topology", "Who is the primary, according to the data store. Servers without the role that the cluster asks for get no sessions.", decodeTopology).
 			withAliases("sentinel", "replication", "discovery"),
+		table("fleet", "What the nodes of a [fleet](#fleet) decide together.", decodeClusterFleet),
 	}
 }
 
@@ -140,6 +141,7 @@ type clusterDraft struct {
 	levels   []levelDraft
 	checks   []checkDraft
 	topology *topologyDraft // nil = none
+	fleet    *tree.Node     // [cluster.NAME.fleet]; nil = none
 
 	named      map[string]int // index by name of the named levels
 	incomplete bool           // part of it could not be parsed, so what seems missing may exist
@@ -168,6 +170,7 @@ func decodeCluster(d *decoder, n *tree.Node) clusterDraft {
 		d.errorAtKey(n, "%s", err)
 	}
 	setDefaults(d.schema.server, &c.Defaults)
+	setDefaults(d.schema.clusterFleet, &c.Fleet)
 	decodeTable(d, n, d.schema.cluster, &c)
 	if c.Balance == ipHash {
 		if k := n.Get("hash_key"); k != nil && c.HashKey != "" && c.HashKey != "client_ip" {

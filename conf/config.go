@@ -172,6 +172,7 @@ type Cluster struct {
 	Levels   []Level // at least one
 	Checks   []Check
 	Topology *Topology // nil = none
+	Fleet    ClusterFleet
 }
 
 // Level is a priority tier of a cluster.

@@ -134,7 +134,7 @@ func (w *differ) cluster(a, b *Cluster) {
 	}
 	w.add(PlanStep{
 		Action: Change, Object: ObjectCluster, Cluster: b.Name, Name: b.Name,
-		Details: slices.Concat(changes(w.schema.cluster, clusterDraft{Cluster: *a}, clusterDraft{Cluster: *b}), w.levels(a, b), w.topologyDetails(a.Topology, b.Topology)),
+		Details: slices.Concat(changes(w.schema.cluster, clusterDraft{Cluster: *a}, clusterDraft{Cluster: *b}), w.levels(a, b), w.topologyDetails(a.Topology, b.Topology), w.clusterFleetDetails(a.Fleet, b.Fleet)),
 	})
 	w.servers(a, b)
 	w.checks(a, b)

@@ -34,7 +34,7 @@ func TestDefaults(t *testing.T) {
 		}},
 		Clusters: []Cluster{{
 			Name: "web", Balance: "wrr", HashKey: "client_ip", ConnectTimeout: 2 * time.Second, Protected: true, OnDown: "keep",
-			Failback: "auto", OnFailback: "keep", CloseDeadline: 30 * time.Second, MaxSessionAgeJitter: 10, Rebalance: "off", MaxHeld: 1000, ResolveInterval: 10 * time.Second, Defaults: defaults,
+			Failback: "auto", OnFailback: "keep", CloseDeadline: 30 * time.Second, MaxSessionAgeJitter: 10, Rebalance: "off", MaxHeld: 1000, ResolveInterval: 10 * time.Second, Defaults: defaults, Fleet: ClusterFleet{Verdict: "own"},
 			Levels: []Level{{MinUp: 1, Servers: []Server{server}}},
 			Checks: []Check{{
 				Type: "tcp", ID: "tcp", Interval: 2 * time.Second, FastInterval: 2 * time.Second, DownInterval: 2 * time.Second,

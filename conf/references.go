@@ -47,6 +47,7 @@ func (d *decoder) linkReferences(all *draft) {
 	d.validateAdminAddresses(all)
 	d.validateAdminAccess(all)
 	d.finishFleet(all)
+	d.warnAloneQuorums(all)
 	d.validateServers(all)
 	d.advise(all, clusters)
 	for _, c := range all.clusters {

@@ -147,6 +147,9 @@ type schema struct {
 	check    []key[checkDraft]
 	step     []key[Step]
 	topology []key[topologyDraft]
+
+	clusterFleet []key[ClusterFleet]
+
 	discover []key[discoverDraft]
 	event    []key[hookDraft]
 	vip      []key[vipDraft]
@@ -155,6 +158,6 @@ type schema struct {
 func newSchema() schema {
 	return schema{
 		root: rootKeys(), runtime: runtimeKeys(), log: logKeys(), admin: adminKeys(), fleet: fleetKeys(), listener: listenerKeys(), route: routeKeys(), cluster: clusterKeys(),
-		level: levelKeys(), server: serverKeys(), check: checkKeys(), step: stepKeys(), topology: topologyKeys(), discover: discoverKeys(), event: hookKeys(), vip: vipKeys(),
+		level: levelKeys(), server: serverKeys(), check: checkKeys(), step: stepKeys(), topology: topologyKeys(), clusterFleet: clusterFleetKeys(), discover: discoverKeys(), event: hookKeys(), vip: vipKeys(),
 	}
 }

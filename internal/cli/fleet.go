@@ -118,7 +118,11 @@ func showFleet(w io.Writer, f status.Fleet) {
 		for _, node := range slices.Sorted(maps.Keys(d.States)) {
 			states = append(states, node+" "+d.States[node])
 		}
-		fmt.Fprintln(w, cut(fmt.Sprintf("  %s/%s: %s", d.Cluster, d.Server, strings.Join(states, ", ")), width))
+		text := fmt.Sprintf("  %s/%s: %s", d.Cluster, d.Server, strings.Join(states, ", "))
+		if d.Verdict != "" {
+			text += "; " + d.Verdict
+		}
+		fmt.Fprintln(w, cut(text, width))
 	}
 	showLimits(w, f.Limits)
 	if f.SharedConfig != nil {

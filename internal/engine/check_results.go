@@ -138,6 +138,9 @@ func (e *Engine) handleResult(r checks.Result) {
 	case r.State == checks.Passed:
 		c.SetCheckFailing(r.Server, r.Check, failuresSoFar(&r), now)
 	}
+	if r.Changed && running.quorum[r.Cluster] {
+		e.verdictsChanged()
+	}
 	if failing := r.Streak > 0; job.failing.Swap(failing) || failing || r.Changed {
 		e.stateFile.Changed()
 	}

@@ -140,7 +140,8 @@ type runningState struct {
 	found       foundServers // what became of them
 	clusters    map[string]*balance.Cluster
 	jobs        map[checks.Key]*job
-	expiring    []checks.Key // agent checks whose advice has a ttl
+	expiring    []checks.Key    // agent checks whose advice has a ttl
+	quorum      map[string]bool // clusters whose verdict the fleet decides
 }
 
 // Start runs a configuration. On error nothing is left running.

@@ -34,6 +34,7 @@ type fleetLink struct {
 	conflicts  atomic.Uint64
 	restores   atomic.Uint64
 	identified atomic.Pointer[identifiedConfig] // the last one
+	voting     sync.Mutex                       // held while votes are put in force
 	clusters   pendingSet[string]               // keys of clusters whose runtime changes the fleet has changed
 
 	mu       sync.Mutex     // guards the fields below
@@ -131,6 +132,7 @@ func (e *Engine) commitFleet(spec fleetSpec, old *runningState) {
 	if spec.same(l.spec) {
 		if m := l.member.Load(); m != nil {
 			e.reapplyFleet(m, old)
+			m.VerdictsChanged()
 		}
 		return
 	}
@@ -152,6 +154,7 @@ func (e *Engine) commitFleet(spec fleetSpec, old *runningState) {
 	m := fleet.NewMember(fleet.MemberOptions{
 		Node: spec.node, Prefix: spec.conf.Prefix, Store: store, Share: spec.conf.Share, TTL: spec.conf.TTL, Saved: l.saved, Log: e.log,
 		Apply: e.applyFleet, Info: e.nodeInfo, Event: e.fleetEvent, Changed: e.stateFile.Changed, Existing: e.existingOverrides,
+		Verdicts: e.ownVerdicts, Voted: e.applyVotes,
 	})
 	l.member.Store(m)
 	var keeper *limits.Keeper
@@ -213,6 +216,7 @@ func (e *Engine) rejoinFleet() {
 	e.fleet.spec = fleetSpec{}
 	e.fleet.mu.Unlock()
 	e.commitFleet(spec, e.running.Load())
+	e.applyVotes(nil)
 }
 
 // fleetState returns what a later process continues with; nil = nothing.

@@ -1,7 +1,6 @@
 package engine
 
 import (
-	"cmp"
 	"crypto/sha256"
 	"encoding/json"
 	"fmt"
@@ -72,7 +71,7 @@ func (e *Engine) Fleet() (status.Fleet, error) {
 	doc := status.Fleet{FleetLink: e.linkOf(&s), Members: []status.FleetNode{}, Overrides: []status.FleetOverride{}, Problems: []string{}}
 	doc.Limits = e.fleetLimitStatus()
 	e.addLimits(&doc.FleetLink)
-	doc.Disagreements = disagreements(s.Nodes)
+	doc.Disagreements = disagreements(s.Nodes, e.running.Load().splitVotes())
 	now := time.Now()
 	for _, name := range slices.Sorted(maps.Keys(s.Nodes)) {
 		n := s.Nodes[name]
@@ -151,35 +150,4 @@ func clusterText(text json.RawMessage) string {
 		parts = append(parts, fmt.Sprintf("%d servers removed", n))
 	}
 	return strings.Join(parts, ", ")
-}
-
-// maxDisagreements bounds the list.
-const maxDisagreements = 200
-
-// disagreements returns the servers that have different states on nodes that have their cluster.
-func disagreements(nodes map[string]*fleet.NodeInfo) []status.Disagreement {
-	list := []status.Disagreement{}
-	servers := map[string]bool{}
-	for _, n := range nodes {
-		for name := range n.Servers {
-			servers[name] = true
-		}
-	}
-	for _, name := range slices.Sorted(maps.Keys(servers)) {
-		cluster, server, _ := strings.Cut(name, "/")
-		states, first, differ := map[string]string{}, "", false
-		for node, n := range nodes {
-			if _, has := slices.BinarySearch(n.Clusters, cluster); !has || n.More > 0 && n.Servers[name] == "" {
-				continue // the node does not say
-			}
-			state := printable.Clip(cmp.Or(n.Servers[name], "up"), printable.MaxQuote)
-			states[printable.Clip(node, printable.MaxQuote)] = state
-			differ = differ || first != "" && state != first
-			first = state
-		}
-		if differ && len(list) < maxDisagreements {
-			list = append(list, status.Disagreement{Cluster: printable.Clip(cluster, printable.MaxQuote), Server: printable.Clip(server, printable.MaxQuote), States: states})
-		}
-	}
-	return list
 }

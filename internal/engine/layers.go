@@ -70,6 +70,13 @@ func layers(seen *balance.ServerState, by string, spec *conf.Server, agent *job,
 		}
 		add(balance.ByTopology, l)
 	}
+	if known.Votes.Nodes > 0 {
+		l := status.Layer{By: "nodes", Says: known.FleetSays().String(), Reason: known.VotesText(), At: clock.at(known.VotesAt)}
+		if seen.Layer == balance.ByFleet {
+			l.Reason = seen.Reason
+		}
+		add(balance.ByFleet, l)
+	}
 	if known.AgentAt != 0 {
 		l := agentLayer(&known.Agent, clock.at(known.AgentAt))
 		if agent != nil && agent.ttl > 0 {

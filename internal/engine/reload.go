@@ -52,7 +52,7 @@ type reload struct {
 func (e *Engine) newReload(file *conf.Config, changes overlay.Overlay, monitors Monitors) *reload {
 	old := e.running.Load()
 	return &reload{
-		e: e, old: old, next: &runningState{file: file, clusters: map[string]*balance.Cluster{}, discovered: old.discovered, provided: old.provided, found: old.found}, changes: changes, monitors: monitors,
+		e: e, old: old, next: &runningState{file: file, clusters: map[string]*balance.Cluster{}, quorum: map[string]bool{}, discovered: old.discovered, provided: old.provided, found: old.found}, changes: changes, monitors: monitors,
 		created: map[string]*balance.Cluster{}, prepared: map[string]*balance.Prepared{},
 		settings: map[string]*l4.Settings{}, opened: map[string]*l4.Listener{}, replacements: map[string]*l4.Listener{},
 	}
@@ -166,6 +166,9 @@ func (r *reload) prepareClusters() error {
 			r.created[c.Name] = b
 		}
 		r.next.clusters[c.Name] = b
+		if c.Fleet.Verdict == conf.VerdictQuorum {
+			r.next.quorum[c.Name] = true
+		}
 		running := r.old.clusters[c.Name]
 		firstJob := len(r.jobs)
 		r.jobs = append(r.jobs, checkJobs(c, r.next.addresses, r.next.monitors, func(server *conf.Server) bool {
@@ -252,6 +255,7 @@ func (r *reload) commit() retired {
 	notify(r.e.vips.changed)
 	r.startTopologies()
 	r.e.commitFleet(r.fleet, r.old)
+	r.e.applyVotes(nil)
 	r.divideAdmission() // a keeper that has ended may have set parts
 	return left
 }

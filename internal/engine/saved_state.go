@@ -138,6 +138,7 @@ func (r *reload) restoreState() {
 	if saved == nil {
 		return
 	}
+	r.restoreVotes()
 	e.savedState = nil
 	restorer := restorer{saved: saved, upgrade: e.oldProcess != nil, now: time.Now(), clock: e.clock()}
 	checkJobs := map[checks.Key]*checks.Job{}

@@ -12,6 +12,7 @@ const (
 	LimitsKey    = "limits"
 	ConfigKey    = "config"
 	RolloutKey   = "rollout"
+	VerdictsKey  = "verdicts" // verdicts/NODE/CLUSTER, with the lease of the node
 	IdentityKey  = "identity" // one record: which history the store has
 )
 

@@ -90,7 +90,7 @@ func (m *Member) serve(ctx context.Context) error {
 	if m.lease != nil {
 		select {
 		case <-m.lease.Lost():
-			m.lease, m.written = nil, nil
+			m.lease, m.written, m.writtenVerdicts = nil, nil, nil
 		default:
 		}
 	}
@@ -112,6 +112,9 @@ func (m *Member) serve(ctx context.Context) error {
 	defer tick.Stop()
 	for {
 		if err := m.write(ctx); err != nil {
+			return err
+		}
+		if err := m.writeVerdicts(ctx); err != nil {
 			return err
 		}
 		select {

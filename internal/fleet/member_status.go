@@ -46,7 +46,7 @@ func (m *Member) Status() MemberStatus {
 		}
 		s.Overrides = append(s.Overrides, OverrideStatus{key, said, o.Pending != nil, o.Local})
 	}
-	for _, p := range []*Problems{&m.problems, &m.overrides.problems} {
+	for _, p := range []*Problems{&m.problems, &m.overrides.problems, &m.board.problems} {
 		list, more := p.List()
 		s.Problems = append(s.Problems, list...)
 		s.More += more
@@ -59,9 +59,10 @@ func (m *Member) Brief() MemberStatus {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	s := MemberStatus{Node: m.o.Node, Connected: m.connected, Since: m.since, LastError: cmp.Or(m.lastError, m.full), Pending: m.overrides.Unwritten(), Omitted: m.omitted}
-	list, more := m.overrides.problems.List()
-	nodes, moreNodes := m.problems.List()
-	s.Problems, s.More = append(nodes, list...), more+moreNodes
+	for _, p := range []*Problems{&m.problems, &m.overrides.problems, &m.board.problems} {
+		list, more := p.List()
+		s.Problems, s.More = append(s.Problems, list...), s.More+more
+	}
 	return s
 }
 

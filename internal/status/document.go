@@ -177,7 +177,7 @@ type Server struct {
 
 // Layer is one layer of the state of a server. Layers are listed in order of precedence.
 type Layer struct {
-	Layer       string     `json:"layer"` // override, configuration, resolver, topology, agent, checks or passive
+	Layer       string     `json:"layer"` // override, configuration, resolver, topology, fleet, agent, checks or passive
 	By          string     `json:"by"`    // source: operator, the file, the id of a check …
 	Says        string     `json:"says"`  // the state it requests; "" = none
 	Weight      *int       `json:"weight,omitempty"`

@@ -84,11 +84,12 @@ type FleetOverride struct {
 	Local   bool       `json:"local,omitempty"`   // this node has its own, which holds here
 }
 
-// Disagreement is a server that has different states on nodes that have its cluster.
+// Disagreement is a server that has different states on nodes that have its cluster, or about which their verdicts differ.
 type Disagreement struct {
 	Cluster string            `json:"cluster"`
 	Server  string            `json:"server"`
-	States  map[string]string `json:"states"` // by node
+	States  map[string]string `json:"states"`            // by node
+	Verdict string            `json:"verdict,omitempty"` // in a cluster with verdict = "quorum": how many nodes find it down, if not all agree
 }
 
 // What became of an override of a request.
