@@ -4,6 +4,7 @@ package admin
 
 import (
 	"fmt"
+	"math"
 	"net/http"
 
 	"weir/internal/status"
@@ -27,7 +28,17 @@ func (s *Server) ready(w http.ResponseWriter, r *http.Request) {
 func (s *Server) getDashboard(w http.ResponseWriter, r *http.Request) { s.page.write(w, http.StatusOK) }
 
 func (s *Server) status(w http.ResponseWriter, r *http.Request) {
-	writeJSON(w, http.StatusOK, s.weir.Status())
+	if !checkParameters(w, r, "max_servers") {
+		return
+	}
+	most, err := parseUint(r.URL.Query().Get("max_servers"), math.MaxInt)
+	if err != nil {
+		writeError(w, http.StatusBadRequest, "max_servers", "want a number")
+		return
+	}
+	doc := s.weir.Status()
+	doc.OmitUp(int(most))
+	writeJSON(w, http.StatusOK, doc)
 }
 
 func (s *Server) clusters(w http.ResponseWriter, r *http.Request) {

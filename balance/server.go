@@ -48,6 +48,7 @@ type Server struct {
 	part           int // of the limit on sessions, with Spec.Divided
 	sessions       int // leases out
 	peak           int // most sessions since TakeUses, with those elsewhere
+	most           int // most sessions since the server exists
 	elsewhere      int // sessions that the other process of an upgrade has; they count for sessionLimit
 	address        AddressID
 	addresses      addressIDs
@@ -102,6 +103,20 @@ func (s *Server) Sessions() int {
 	return s.sessions
 }
 
+// SetMostSessions records that the server had as many sessions at one time in an earlier process.
+func (s *Server) SetMostSessions(n int) {
+	s.cluster.mu.Lock()
+	defer s.cluster.mu.Unlock()
+	s.most = max(s.most, n)
+}
+
+// MostSessions returns the most sessions that the server had at one time.
+func (s *Server) MostSessions() int {
+	s.cluster.mu.Lock()
+	defer s.cluster.mu.Unlock()
+	return s.most
+}
+
 // State returns the published state, as of the latest call to the cluster.
 func (s *Server) State() State {
 	s.cluster.mu.Lock()
@@ -142,6 +157,7 @@ func (s *Server) changeSessions(n, elsewhere int) {
 	s.sessions += n
 	s.elsewhere += elsewhere
 	s.peak = max(s.peak, s.sessions+s.elsewhere)
+	s.most = max(s.most, s.sessions)
 	for _, p := range s.placements {
 		p.level.setLoad(p.slot, s.sessions)
 		if s.full() != was {

@@ -38,6 +38,7 @@ type ServerState struct {
 	MaxSessions     int     // after slow start; 0 = no limit
 	Part            int     // of MaxSessions, that this process may use; negative = all
 	Sessions        int     // leases out, over all levels
+	MostSessions    int     // leases out at one time, over all levels
 	Picks, Failures uint64  // over all levels
 	ConnectTime     time.Duration
 	Layers          Layers
@@ -88,7 +89,7 @@ func (l *level) state(i int) ServerState {
 		Name: s.name, Address: slot.address,
 		State: s.published.State, Layer: s.published.Layer, Reason: s.published.Reason, Since: s.since, Probing: s.busy(),
 		Weight: s.layers.weight(slot.configured), EffectiveWeight: float64(l.step(i)) / unit,
-		MaxSessions: percentOf(s.layers.maxSessions(), s.percent), Part: -1, Sessions: s.sessions,
+		MaxSessions: percentOf(s.layers.maxSessions(), s.percent), Part: -1, Sessions: s.sessions, MostSessions: s.most,
 		Picks: s.picks, Failures: s.failures, ConnectTime: time.Duration(s.times.connect.took),
 		Layers: s.layers,
 	}

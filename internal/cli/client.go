@@ -176,7 +176,7 @@ func (c *client) open(ctx context.Context, method, path string, body []byte) (io
 	if res.StatusCode == http.StatusNotFound && (problem.Field == "cluster" || problem.Field == "server") {
 		problem.Error += c.suggest(ctx, problem.Field, path)
 	}
-	if problem.Field != "" && res.StatusCode != http.StatusNotFound && res.StatusCode != http.StatusUnprocessableEntity {
+	if problem.Field != "" && !strings.HasPrefix(problem.Error, problem.Field+" ") && res.StatusCode != http.StatusNotFound && res.StatusCode != http.StatusUnprocessableEntity {
 		problem.Error = problem.Field + ": " + problem.Error
 	}
 	return nil, ExitError{ExitUsage, fmt.Errorf("%s", problem.Error)}

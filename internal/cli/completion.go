@@ -5,6 +5,7 @@ package cli
 import (
 	"context"
 	"fmt"
+	"net"
 	"slices"
 	"strings"
 	"time"
@@ -53,6 +54,14 @@ func completeServers(flags *clientFlags) completion {
 	}))
 }
 
+func listenersOf(doc *status.Document) []string {
+	var names []string
+	for _, l := range doc.Listeners {
+		names = append(names, l.Name)
+	}
+	return names
+}
+
 func clustersOf(doc *status.Document) []string {
 	var names []string
 	for i := range doc.Clusters {
@@ -64,9 +73,11 @@ func clustersOf(doc *status.Document) []string {
 // serversOf returns the names of a cluster's servers, each once.
 func serversOf(c *status.Cluster) []string {
 	var names []string
+	seen := map[string]bool{}
 	for _, l := range c.Levels {
 		for _, s := range l.Servers {
-			if !slices.Contains(names, s.Name) {
+			if !seen[s.Name] {
+				seen[s.Name] = true
 				names = append(names, s.Name)
 			}
 		}
@@ -74,17 +85,25 @@ func serversOf(c *status.Cluster) []string {
 	return names
 }
 
+// addressesOf returns the addresses of a cluster's servers, and their hosts.
+func addressesOf(c *status.Cluster) []string {
+	var list []string
+	for _, l := range c.Levels {
+		for _, s := range l.Servers {
+			list = append(list, s.Address)
+			if host, _, err := net.SplitHostPort(s.Address); err == nil {
+				list = append(list, host)
+			}
+		}
+	}
+	return list
+}
+
 // completeFilters completes the flags of weir sessions.
 func completeFilters(cmd *cobra.Command, flags *clientFlags) {
 	for flag, names := range map[string]func(*status.Document) []string{
-		"cluster": clustersOf,
-		"listener": func(doc *status.Document) []string {
-			var names []string
-			for _, l := range doc.Listeners {
-				names = append(names, l.Name)
-			}
-			return names
-		},
+		"cluster":  clustersOf,
+		"listener": listenersOf,
 		"server": func(doc *status.Document) []string {
 			var names []string
 			for i := range doc.Clusters {

@@ -40,10 +40,9 @@ func showDiscoveries(w io.Writer, r status.DiscoveryReport) {
 }
 
 func showProvider(w io.Writer, cluster string, p *status.ProviderReport) {
-	width := widthOf(w)
-	fmt.Fprintln(w, cut(fmt.Sprintf("%s, level %s: %s", cluster, p.Level, discoveryText(&p.Discovery)), width))
+	printText(w, fmt.Sprintf("%s, level %s: %s", cluster, p.Level, discoveryText(&p.Discovery)), 4)
 	if p.Error != "" {
-		fmt.Fprintln(w, cut(fmt.Sprintf("  fails since %s: %s", moment(*p.FailingFrom), p.Error), width))
+		printText(w, fmt.Sprintf("  fails since %s: %s", moment(*p.FailingFrom), p.Error), 4)
 	}
 	if p.EmptySince != nil {
 		fmt.Fprintln(w, "  lists no server since "+moment(*p.EmptySince)+"; keep_on_empty keeps the last ones")
@@ -51,7 +50,7 @@ func showProvider(w io.Writer, cluster string, p *status.ProviderReport) {
 	if p.NextAt != nil {
 		fmt.Fprintf(w, "  next question in %s at the latest\n", age(max(0, time.Until(*p.NextAt).Seconds())))
 	}
-	t := columns("ADDRESS", "SERVER", "OPTIONS", "LABELS", "REMARK")
+	t := columns("!ADDRESS", "@SERVER", "OPTIONS", "LABELS", "~REMARK")
 	for _, e := range p.Entries {
 		t.row(e.Address, e.Server, pairs(e.Options), pairs(e.Labels), e.Reason)
 	}
@@ -60,13 +59,13 @@ func showProvider(w io.Writer, cluster string, p *status.ProviderReport) {
 		fmt.Fprintf(w, "  cannot be used: %d\n", p.BadEntries)
 	}
 	for _, b := range p.Bad {
-		fmt.Fprintln(w, cut(fmt.Sprintf("    %s: %s", b.Entry, b.Reason), width))
+		printText(w, fmt.Sprintf("    %s: %s", b.Entry, b.Reason), 4)
 	}
 	if p.Dropped > 0 {
 		fmt.Fprintf(w, "  beyond the limit, dropped: %d\n", p.Dropped)
 	}
 	for _, c := range p.Recent {
-		fmt.Fprintln(w, cut("  "+moment(c.At)+changeText(&c), width))
+		printText(w, "  "+moment(c.At)+changeText(&c), 4)
 	}
 }
 

@@ -13,6 +13,7 @@ import (
 	"reflect"
 	"strings"
 	"time"
+	"unicode/utf8"
 
 	"github.com/spf13/cobra"
 
@@ -108,14 +109,14 @@ var errStreamCut = errors.New("event stream interrupted")
 
 // showEvent prints an event in one line and its reason in others.
 func showEvent(w io.Writer, ev status.Event, _ string) error {
-	where := ev.Cluster
+	where := cell{text: plain(ev.Cluster)}
 	switch {
 	case ev.Server != "":
-		where += "/" + ev.Server
+		where = serverName{ev.Cluster, ev.Server}.cell()
 	case ev.Listener != "":
-		where = "listener " + ev.Listener
+		where.text = "listener " + ev.Listener
 	case ev.Address != "":
-		where = ev.Address
+		where.text = ev.Address
 	}
 	change := ""
 	switch {
@@ -142,13 +143,10 @@ func showEvent(w io.Writer, ev status.Event, _ string) error {
 	if ev.Count > 0 {
 		change = fmt.Sprintf("%d times", ev.Count)
 	}
-	line := fmt.Sprintf("%s  %-13s  %s", moment(ev.Time), ev.Event, where)
-	if change != "" {
-		line += "  " + change
-	}
-	line = strings.TrimRight(line, " ")
-	if _, err := fmt.Fprintln(w, paletteFor(w).event(ev.Event, cut(line, widthOf(w)))); err != nil {
-		return err
+	for _, line := range eventLines(fmt.Sprintf("%s  %-13s  ", moment(ev.Time), ev.Event), where, strings.TrimPrefix(change, ", "), widthOf(w)) {
+		if _, err := fmt.Fprintln(w, paletteFor(w).event(ev.Event, line)); err != nil {
+			return err
+		}
 	}
 	for i, reason := range strings.Split(ev.Reason, "\n") {
 		if i == 0 && ev.Layer != "" {
@@ -160,9 +158,26 @@ func showEvent(w io.Writer, ev status.Event, _ string) error {
 		if reason == "" {
 			continue
 		}
-		if _, err := fmt.Fprintln(w, cut("          "+reason, widthOf(w))); err != nil {
+		if _, err := fmt.Fprintln(w, cut(reasonIndent+reason, widthOf(w))); err != nil {
 			return err
 		}
 	}
 	return nil
 }
+
+// eventLines returns an event without its reason. If it is wider than the width, the name of the cluster is cut; if that is not
+// enough, the change follows in lines of its own.
+func eventLines(before string, where cell, change string, width int) []string {
+	whole := func(name string) string { return strings.TrimRight(before+name+"  "+change, " ") }
+	if line := whole(where.within(width - utf8.RuneCountInString(whole("")))); utf8.RuneCountInString(line) <= width {
+		return []string{line}
+	}
+	lines := []string{strings.TrimRight(before+where.within(width-utf8.RuneCountInString(before)), " ")}
+	if change == "" {
+		return lines
+	}
+	return append(lines, wrap(reasonIndent+change, len(reasonIndent), width, textLines)...)
+}
+
+// reasonIndent precedes what follows an event in lines of its own.
+const reasonIndent = "          "

@@ -3,6 +3,7 @@ package cli
 import (
 	"fmt"
 	"io"
+	"math"
 	"net/http"
 	"strings"
 
@@ -26,16 +27,21 @@ func explainCommand(flags *clientFlags) *cobra.Command {
 }
 
 func showExplanation(w io.Writer, x status.Explanation) {
-	fmt.Fprintf(w, "%s/%s at %s is %s since %s", x.Cluster, x.Name, x.Address, paletteFor(w).state(x.State), moment(x.Since))
+	head := fmt.Sprintf("%s/%s at %s is %s since %s", x.Cluster, x.Name, x.Address, x.State, moment(x.Since))
 	if x.Reason != "" {
-		fmt.Fprintf(w, ": %s", plain(x.Reason))
+		head += ": " + x.Reason
+	}
+	state := " is " + x.State + " since "
+	for _, line := range wrap(head, 2, widthOf(w), textLines) {
+		fmt.Fprintln(w, strings.Replace(line, state, " is "+paletteFor(w).state(x.State)+" since ", 1))
 	}
 	levels := "level"
 	if len(x.Levels) > 1 {
 		levels = "levels"
 	}
-	fmt.Fprintf(w, "\n%s %s, weight %d (%.3g in effect), %s, %d sessions\n\n", levels, strings.Join(x.Levels, ", "), x.Weight, x.EffectiveWeight,
-		limitText(x.MaxSessions), x.Sessions)
+	printText(w, fmt.Sprintf("%s %s, weight %d (%.3g in effect), %s, %d sessions", levels, strings.Join(x.Levels, ", "), x.Weight, x.EffectiveWeight,
+		limitText(x.MaxSessions), x.Sessions), 2)
+	fmt.Fprintln(w)
 	if x.Deadline != nil {
 		fmt.Fprintf(w, "its sessions are closed by %s\n\n", moment(*x.Deadline))
 	}
@@ -44,7 +50,7 @@ func showExplanation(w io.Writer, x status.Explanation) {
 
 // showLayers prints each layer in one line and its reason, never cut, in another. > marks the layer that decides.
 func showLayers(w io.Writer, layers []status.Layer) {
-	t := columns("LAYER", "SOURCE", "VALUE", "AT", "UNTIL")
+	t := columns("!LAYER", "SOURCE", "VALUE", "!AT", "!UNTIL")
 	for _, l := range layers {
 		at, until, name := "", "", l.Layer
 		if l.At != nil {
@@ -60,12 +66,13 @@ func showLayers(w io.Writer, layers []status.Layer) {
 		}
 		t.row(name, l.By, layerValue(&l), at, until)
 	}
+	width := widthOf(w)
 	var rows strings.Builder
-	t.printWithin(&rows, "", widthOf(w))
+	t.printWithin(&rows, "", width)
 	for i, row := range strings.Split(strings.TrimSuffix(rows.String(), "\n"), "\n") {
 		fmt.Fprintln(w, row)
 		if i > 0 && layers[i-1].Reason != "" {
-			fmt.Fprintln(w, "     ", plain(layers[i-1].Reason))
+			printWrapped(w, "      "+layers[i-1].Reason, 6, width, math.MaxInt)
 		}
 	}
 }

@@ -32,7 +32,7 @@ func fleetCommand(flags *clientFlags) *cobra.Command {
 			named := args[0] == status.NodeDrain || args[0] == status.NodeReady || args[0] == "forget"
 			switch {
 			case !slices.Contains(verbs, args[0]):
-				return fmt.Errorf("unknown action %q%s; want %s", args[0], didYouMean(args[0], append(verbs, "apply", "rollback")), strings.Join(verbs, ", ")+", apply, rollback")
+				return unknownAction(args[0], append(verbs, "apply", "rollback"))
 			case named && len(args) < 2:
 				return fmt.Errorf("%s: want the name of a node; weir fleet status lists them", args[0])
 			case !named && len(args) > 1 || len(args) > 2:
@@ -72,23 +72,23 @@ func showFleet(w io.Writer, f status.Fleet) {
 	if !f.Connected {
 		state = fmt.Sprintf("not connected since %s: %s", moment(f.Since), f.Error)
 	}
-	fmt.Fprintln(w, cut(fmt.Sprintf("node %s of fleet %s: %s", f.Node, f.Prefix, state), width))
-	t := columns("NODE", "VERSION", "CONFIG", "UPTIME", "SESSIONS", "PROBLEMS")
+	printText(w, fmt.Sprintf("node %s of fleet %s: %s", f.Node, f.Prefix, state), 4)
+	t := columns("@NODE", "VERSION", "CONFIG", ">UPTIME", ">SESSIONS", ">PROBLEMS", "~WORST")
 	for _, n := range f.Members {
-		name, problems := n.Name, fmt.Sprint(n.ProblemCount)
+		name, worst := n.Name, ""
 		if n.Self {
 			name += " (this)"
 		}
 		if len(n.Problems) > 0 {
-			problems += ": " + n.Problems[0]
+			worst = n.Problems[0]
 		}
-		t.row(name, n.Version, n.Config, age(n.UptimeSeconds), fmt.Sprint(n.Sessions), problems)
+		t.row(name, n.Version, n.Config, age(n.UptimeSeconds), n.Sessions, n.ProblemCount, worst)
 	}
 	t.print(w, "  ")
 	if len(f.Overrides) > 0 {
 		fmt.Fprintln(w, "overrides:")
 	}
-	t = columns("OBJECT", "OVERRIDE", "NODE", "BY", "AT", "REASON", "REMARK")
+	t = columns("@OBJECT", "!OVERRIDE", "NODE", "BY", "!AT", "REASON", "~REMARK")
 	for _, o := range f.Overrides {
 		at, remark := "", []string{}
 		if o.At != nil {
@@ -122,14 +122,14 @@ func showFleet(w io.Writer, f status.Fleet) {
 		if d.Verdict != "" {
 			text += "; " + d.Verdict
 		}
-		fmt.Fprintln(w, cut(text, width))
+		printText(w, text, 4)
 	}
 	showLimits(w, f.Limits)
 	if f.SharedConfig != nil {
 		showSharedConfig(w, f.SharedConfig, width)
 	}
 	for _, p := range f.Problems {
-		fmt.Fprintln(w, cut("ignored record "+p, width))
+		printText(w, "ignored record "+p, 4)
 	}
 }
 
@@ -139,7 +139,7 @@ func showLimits(w io.Writer, list []status.FleetLimit) {
 		return
 	}
 	fmt.Fprintln(w, "limits:")
-	t := columns("LIMIT", "OF", "TOTAL", "PART", "RESERVED FOR", "FREE")
+	t := columns("LIMIT", "@OF", ">TOTAL", ">PART", "RESERVED FOR", ">FREE")
 	for _, l := range list {
 		var reserved []string
 		for _, node := range slices.Sorted(maps.Keys(l.Reserved)) {

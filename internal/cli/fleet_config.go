@@ -166,11 +166,11 @@ func showSharedConfig(w io.Writer, c *status.SharedConfig, width int) {
 		fmt.Fprintln(w, "shared configuration: none yet; every node uses its file")
 		return
 	}
-	fmt.Fprintln(w, cut(fmt.Sprintf("shared configuration: %s; roll-out of %s by %s: %s", revisionName(r.Current), revisionName(r.To), r.By, phaseLine(r)), width))
+	printText(w, fmt.Sprintf("shared configuration: %s; roll-out of %s by %s: %s", revisionName(r.Current), revisionName(r.To), r.By, phaseLine(r)), 4)
 	if r.Reason != "" {
-		fmt.Fprintln(w, cut("  "+rolloutReason(r), width))
+		printText(w, "  "+rolloutReason(r), 4)
 	}
-	t := columns("NODE", "REVISION", "VOTE", "PROBLEM")
+	t := columns("@NODE", "!REVISION", "!VOTE", "~PROBLEM")
 	for _, n := range c.Nodes {
 		t.row(n.Node, revisionName(n.Revision), n.Vote, n.Error)
 	}

@@ -34,7 +34,7 @@ func nodeCommand(flags *clientFlags) *cobra.Command {
 			if len(args) == 0 {
 				return UsageError(cmd)
 			}
-			return fmt.Errorf("unknown action %q%s; want drain, ready or clean", args[0], didYouMean(args[0], verbs))
+			return unknownAction(args[0], verbs)
 		},
 	}
 	for verb, short := range map[string]string{
@@ -128,8 +128,8 @@ func showVIPs(w io.Writer, doc *status.Document) {
 		return
 	}
 	fmt.Fprintln(w)
-	t := columns("VIP", "INTERFACE", "STATE", "CLUSTERS", "REASON")
-	t.paint[2] = paletteFor(w).state
+	t := columns("!VIP", "!INTERFACE", "!STATE", "CLUSTERS", "~REASON")
+	t.painted("STATE", paletteFor(w).state)
 	for _, v := range doc.VIPs {
 		reason := v.Problem
 		if reason == "" {

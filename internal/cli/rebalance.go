@@ -28,18 +28,18 @@ func rebalanceCommand(flags *clientFlags) *cobra.Command {
 
 func showRebalance(w io.Writer, r status.Rebalance) {
 	total := 0
-	t := columns("LEVEL", "SERVER", ">SESSIONS", ">SHARE", ">SURPLUS")
+	t := columns("LEVEL", "@SERVER", ">SESSIONS", ">SHARE", ">SURPLUS")
 	for _, s := range r.Servers {
 		total += s.Sessions
 		t.row(s.Level, s.Server, s.Sessions, s.Share, s.Surplus)
 	}
 	switch {
 	case r.Surplus == 0:
-		fmt.Fprintf(w, "%s: no server is above its fair share; nothing to close\n", r.Cluster)
+		printText(w, fmt.Sprintf("%s: no server is above its fair share; nothing to close", r.Cluster), 2)
 	case r.DryRun:
-		fmt.Fprintf(w, "%s: would close %d of %d sessions\n", r.Cluster, r.Surplus, total)
+		printText(w, fmt.Sprintf("%s: would close %d of %d sessions", r.Cluster, r.Surplus, total), 2)
 	default:
-		fmt.Fprintf(w, "%s: closing %d of %d sessions\n", r.Cluster, r.Surplus, total)
+		printText(w, fmt.Sprintf("%s: closing %d of %d sessions", r.Cluster, r.Surplus, total), 2)
 	}
 	t.print(w, "  ")
 }

@@ -4,8 +4,10 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"strconv"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 
 	"weir/conf"
 	"weir/internal/status"
@@ -42,11 +44,7 @@ func NewRoot(p Program) *cobra.Command {
 		Args: cobra.ArbitraryArgs,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if len(args) > 0 {
-				var names []string
-				for _, c := range cmd.Commands() {
-					names = append(names, c.Name())
-				}
-				return fmt.Errorf("unknown command %q%s; run weir help for a list", args[0], didYouMean(args[0], names))
+				return unknownCommand(cmd, args[0])
 			}
 			fmt.Fprint(cmd.ErrOrStderr(), cmd.UsageString())
 			return Exit(ExitUsage)
@@ -71,11 +69,61 @@ func NewRoot(p Program) *cobra.Command {
 		flags.add(c)
 		root.AddCommand(c)
 	}
-	for _, c := range root.Commands() {
-		c.Args = withUsage(c.Args)
-	}
+	nameMistakes(root)
 	restrictShells(root)
 	return root
+}
+
+// nameMistakes makes the errors of all commands about arguments and flags name what is wrong.
+func nameMistakes(cmd *cobra.Command) {
+	cmd.SetFlagErrorFunc(flagError)
+	for _, c := range cmd.Commands() {
+		if c.Args != nil {
+			c.Args = withUsage(c.Args)
+		}
+		nameMistakes(c)
+	}
+}
+
+// unknownCommand returns the error about a command that does not exist.
+func unknownCommand(root *cobra.Command, word string) error {
+	var names []string
+	for _, c := range root.Commands() {
+		names = append(names, c.Name())
+	}
+	whole := map[string]string{"close": "weir session ID close"} // actions of commands
+	for _, verb := range serverVerbs() {
+		whole[verb] = "weir server CLUSTER/SERVER " + verb
+	}
+	near := conf.Nearest(word, names)
+	if near == "" {
+		near = whole[word]
+	}
+	if near == "" {
+		return fmt.Errorf("unknown command %q; run weir help for a list", word)
+	}
+	return fmt.Errorf("unknown command %q; did you mean %q? weir help lists all", word, near)
+}
+
+// flagError names the flag that was probably meant.
+func flagError(cmd *cobra.Command, err error) error {
+	var unknown *pflag.NotExistError
+	if !errors.As(err, &unknown) {
+		return err
+	}
+	word := unknown.GetSpecifiedName()
+	if shorts := unknown.GetSpecifiedShortnames(); shorts != "" {
+		if _, number := strconv.Atoi(shorts); number == nil {
+			return fmt.Errorf("unexpected argument \"-%s\": no number may be negative; usage: %s", shorts, cmd.UseLine())
+		}
+		return fmt.Errorf("unknown flag -%s; usage: %s", word, cmd.UseLine())
+	}
+	var names []string
+	cmd.Flags().VisitAll(func(f *pflag.Flag) { names = append(names, "--"+f.Name) })
+	if near := conf.Nearest("--"+word, names); near != "" {
+		return fmt.Errorf("unknown flag --%s; did you mean %s?", word, near)
+	}
+	return fmt.Errorf("unknown flag --%s; usage: %s", word, cmd.UseLine())
 }
 
 // withUsage adds the usage line to the error about too few or too many arguments.

@@ -3,6 +3,7 @@ package cli
 // weir server: overrides, and servers added and removed at run time.
 
 import (
+	"context"
 	"fmt"
 	"io"
 	"net/http"
@@ -106,8 +107,12 @@ func (s *serverChange) apply(cmd *cobra.Command, cluster, server, action string,
 	case "restore":
 		return request(cmd, s.clientFlags, http.MethodPost, at+"/restore", nil, showServer)
 	case "remove":
-		return done(cmd, s.clientFlags, http.MethodDelete, at, fmt.Sprintf("%s/%s: removed", cluster, server),
+		err := done(cmd, s.clientFlags, http.MethodDelete, at, fmt.Sprintf("%s/%s: removed", cluster, server),
 			map[string]any{"cluster": cluster, "name": server, "removed": true})
+		if err == nil {
+			s.warnOfLast(cmd, cluster, server)
+		}
+		return err
 	}
 	if s.local {
 		patch["local"] = true
@@ -115,7 +120,51 @@ func (s *serverChange) apply(cmd *cobra.Command, cluster, server, action string,
 	if s.reason != "" {
 		patch["reason"] = s.reason
 	}
-	return request(cmd, s.clientFlags, http.MethodPatch, at, patch, showServer)
+	err := request(cmd, s.clientFlags, http.MethodPatch, at, patch, showServer)
+	if err == nil && (action == "drain" || action == "maint") {
+		s.warnOfLast(cmd, cluster, server)
+	}
+	return err
+}
+
+// warnOfLast prints what the change means for a cluster that it has left without an eligible server, in all its levels or in
+// some. Documents have the number of eligible servers, so --json prints nothing.
+func (s *serverChange) warnOfLast(cmd *cobra.Command, cluster, server string) {
+	if s.json {
+		return
+	}
+	c, err := s.client()
+	if err != nil {
+		return
+	}
+	ctx, cancel := context.WithTimeout(cmd.Context(), requestTimeout)
+	defer cancel()
+	var doc status.Document
+	if _, err := c.do(ctx, http.MethodGet, "/v1/status?max_servers=0", nil, &doc); err != nil {
+		return // the change is made
+	}
+	for i := range doc.Clusters {
+		if of := &doc.Clusters[i]; of.Name == cluster {
+			for _, line := range lastText(of, server) {
+				printText(cmd.OutOrStdout(), line, 2)
+			}
+		}
+	}
+}
+
+// lastText returns a line if no server of a cluster is eligible, or one for each level of server that has no eligible one. A
+// server that was removed may have been in any level.
+func lastText(c *status.Cluster, server string) (lines []string) {
+	if c.Level == "" {
+		return []string{fmt.Sprintf("warning: it was the last eligible server of cluster %s: no server takes new sessions", c.Name)}
+	}
+	for _, l := range c.Levels {
+		was := func(s status.Server) bool { return s.Name == server }
+		if l.Eligible == 0 && (slices.ContainsFunc(l.Servers, was) || slices.Contains(c.Removed, server)) {
+			lines = append(lines, fmt.Sprintf("warning: level %s has no eligible server; level %s is in use", l.Name, c.Level))
+		}
+	}
+	return lines
 }
 
 // serverVerbs returns the actions of weir server.
@@ -128,7 +177,7 @@ func (s *serverChange) checkArguments(cmd *cobra.Command, action string, args []
 	takes := map[string]int{"weight": 1, "max_sessions": 1}[action]
 	switch {
 	case !slices.Contains(serverVerbs(), action):
-		return fmt.Errorf("unknown action %q%s; want %s", action, didYouMean(action, serverVerbs()), strings.Join(serverVerbs(), ", "))
+		return unknownAction(action, serverVerbs())
 	case action != "add" && len(args) > takes:
 		return fmt.Errorf("unexpected argument %q: %s takes %s", args[takes], action, map[int]string{0: "no argument", 1: "one number"}[takes])
 	case len(args) < takes:
@@ -151,6 +200,14 @@ func didYouMean(word string, names []string) string {
 		return fmt.Sprintf("; did you mean %q?", near)
 	}
 	return ""
+}
+
+// unknownAction returns the error about an action that a command does not have.
+func unknownAction(word string, verbs []string) error {
+	if near := didYouMean(word, verbs); near != "" {
+		return fmt.Errorf("unknown action %q%s", word, near)
+	}
+	return fmt.Errorf("unknown action %q; want %s", word, strings.Join(verbs, ", "))
 }
 
 // addBody returns the body of a request to add a server.

@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"errors"
 	"fmt"
 	"net/http"
 	"strconv"
@@ -24,10 +25,15 @@ func sessionCommand(flags *clientFlags) *cobra.Command {
 				return fmt.Errorf("want the ID of a session (weir sessions lists them), got %q", args[0])
 			}
 			if args[1] != "close" {
-				return fmt.Errorf("unknown action %q%s; want close", args[1], didYouMean(args[1], verbs))
+				return unknownAction(args[1], verbs)
 			}
-			return done(cmd, flags, http.MethodDelete, path("v1", "sessions", args[0]), fmt.Sprintf("session %d: closed", id),
+			err = done(cmd, flags, http.MethodDelete, path("v1", "sessions", args[0]), fmt.Sprintf("session %d: closed", id),
 				map[string]any{"id": id, "closed": true})
+			var exit ExitError
+			if errors.As(err, &exit) && exit.Code == ExitUsage {
+				return ExitError{ExitUsage, fmt.Errorf("session %d: %w; weir sessions lists the IDs", id, exit.Err)}
+			}
+			return err
 		},
 	}
 }

@@ -23,7 +23,7 @@ func topologyCommand(flags *clientFlags) *cobra.Command {
 		},
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if args[1] != "reset" {
-				return fmt.Errorf("topology: unknown action %q%s; want reset", args[1], didYouMean(args[1], []string{"reset"}))
+				return unknownAction(args[1], []string{"reset"})
 			}
 			return done(cmd, flags, http.MethodPost, path("v1", "clusters", args[0], "topology", "reset"), fmt.Sprintf("%s: topology reset", args[0]),
 				map[string]any{"cluster": args[0], "topology_reset": true})

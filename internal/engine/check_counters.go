@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"weir/checks"
+	"weir/conf"
 	"weir/internal/status"
 )
 
@@ -21,6 +22,7 @@ type checkCounters struct {
 
 type checkCounter struct {
 	passed, failed uint64
+	last           *status.LastCheck // immutable; nil = none by this process
 	took           time.Duration
 	buckets        [len(checkBounds)]uint64 // not cumulative
 }
@@ -48,6 +50,7 @@ func (t *checkCounters) count(r *checks.Result) {
 	} else {
 		c.failed++
 	}
+	c.last = &status.LastCheck{Check: r.Check, At: r.At.Round(time.Millisecond).UTC(), DurationMS: ms(r.Took), Passed: r.Pass}
 	c.took += r.Took
 	for i, bound := range checkBounds {
 		if r.Took <= bound {
@@ -75,6 +78,25 @@ func (t *checkCounters) skips() (list []status.ReasonCount) {
 		list = append(list, status.ReasonCount{Reason: reason, Count: t.skipped[reason]})
 	}
 	return list
+}
+
+// ofServer returns the number of failed runs of a server's checks, and the last run with a result; nil = none by this process.
+func (t *checkCounters) ofServer(spec *conf.Cluster, server string) (failures uint64, last *status.LastCheck) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	for i := range spec.Checks {
+		key := checks.Key{Cluster: spec.Name, Server: server, Check: spec.Checks[i].ID}
+		if c := t.counted[key]; c != nil {
+			failures += c.failed
+			if last == nil || last.At.Before(c.last.At) {
+				last = new(*c.last)
+			}
+		}
+		if old := t.baseline[key]; old != nil {
+			failures += old.failed
+		}
+	}
+	return failures, last
 }
 
 // prune drops the counters of checks that have left the configuration.

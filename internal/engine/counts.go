@@ -39,6 +39,7 @@ type serverCounts struct {
 	Cluster string            `json:"cluster"`
 	Server  string            `json:"server"`
 	Open    int               `json:"open"` // sessions now
+	Most    int               `json:"most"` // sessions at one time
 	Counts  l4.ServerCounters `json:"counts"`
 }
 
@@ -141,7 +142,7 @@ func (e *Engine) counts(listeners map[string]*l4.Listener) counts {
 		c.Held[name] = heldCountsOf(running.clusters[name])
 		for _, s := range serversOf(running.cfg, name, running.clusters[name]) {
 			if t, ok := s.Handle().(*l4.Target); ok {
-				c.Servers = append(c.Servers, serverCounts{name, s.Name(), s.Sessions(), t.Stats().Counters()})
+				c.Servers = append(c.Servers, serverCounts{name, s.Name(), s.Sessions(), s.MostSessions(), t.Stats().Counters()})
 			}
 		}
 	}
@@ -225,6 +226,7 @@ func (e *Engine) countFrom(c *counts, listeners map[string]*l4.Listener, running
 		if b := running.clusters[s.Cluster]; b != nil {
 			b.LowerElsewhere(s.Server, s.Open, e.plane.Now())
 			if server := b.Server(s.Server); server != nil {
+				server.SetMostSessions(s.Most)
 				if t, ok := server.Handle().(*l4.Target); ok {
 					t.Stats().SetBaseline(s.Counts)
 				}

@@ -1,6 +1,8 @@
 package engine
 
 import (
+	"net/netip"
+
 	"weir/internal/status"
 	"weir/l4"
 )
@@ -38,6 +40,8 @@ func (e *Engine) ListSessions(f status.SessionFilter) []status.Session {
 	}
 	var all []l4.SessionInfo
 	e.published.withLoops(func() { all = e.plane.List(limit) })
+	at, anyServer := e.running.Load().serversAt(f.Server), f
+	anyServer.Server = ""
 	list := []status.Session{}
 	for _, i := range all {
 		client := "unix"
@@ -46,7 +50,7 @@ func (e *Engine) ListSessions(f status.SessionFilter) []status.Session {
 		}
 		s := status.Session{ID: i.ID, Listener: i.Listener, Client: client, SNI: i.SNI, Route: i.Route, Cluster: i.Cluster, Level: i.Level, Server: i.Server,
 			Phase: i.Phase.String(), BytesUp: i.BytesUp, BytesDown: i.BytesDown, AgeSeconds: i.Age.Seconds()}
-		if f.Matches(&s) && len(list) < f.Limit {
+		if (f.Matches(&s) || at[serverID{s.Cluster, s.Server}] && anyServer.Matches(&s)) && len(list) < f.Limit {
 			list = append(list, s)
 		}
 	}
@@ -55,3 +59,28 @@ func (e *Engine) ListSessions(f status.SessionFilter) []status.Session {
 
 // maxListed bounds the memory of a session list.
 const maxListed = 1 << 18
+
+// serverID identifies a server.
+type serverID struct{ cluster, server string }
+
+// serversAt returns the servers with an address: host and port, the host alone, or an address that a host name resolves to.
+func (s *runningState) serversAt(text string) map[serverID]bool {
+	found := map[serverID]bool{}
+	if text == "" || s.cfg == nil {
+		return found
+	}
+	for i := range s.cfg.Clusters {
+		c := &s.cfg.Clusters[i]
+		for server := range c.Servers() {
+			at := &server.Address
+			matches := text == at.String() || text == at.Host || at.Addr.IsValid() && text == at.Addr.Addr().String()
+			for _, ip := range s.addresses[at.Host] {
+				matches = matches || text == ip.String() || text == netip.AddrPortFrom(ip, at.Port).String()
+			}
+			if matches {
+				found[serverID{c.Name, server.Name}] = true
+			}
+		}
+	}
+	return found
+}

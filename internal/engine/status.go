@@ -175,22 +175,28 @@ func (s *snapshot) cluster(spec *conf.Cluster) status.Cluster {
 		HeldSessions: state.Hold.Now, HeldTotal: state.Hold.Total, ReleasedTotal: state.Hold.Ended[balance.HoldConnected],
 		Closing: s.closings.status(spec.Name, s.clock), Levels: make([]status.Level, 0, len(state.Levels)), Topology: s.topology(spec, &state),
 	}
+	specs := make(map[string]*conf.Server) // a search for each server would take seconds with many
+	for server := range spec.Servers() {
+		if specs[server.Name] == nil {
+			specs[server.Name] = server
+		}
+	}
 	for _, l := range state.Levels {
 		level := status.Level{Name: l.Name, InUse: l.InUse, MinUp: l.MinUp, Eligible: l.Eligible, Impaired: l.Impaired, Servers: make([]status.Server, 0, len(l.Servers)), Discovery: s.discovery(levelID{spec.Name, l.Name})}
 		for i := range l.Servers {
-			level.Servers = append(level.Servers, s.server(b, spec, l.Name, &l.Servers[i]))
+			level.Servers = append(level.Servers, s.server(b, spec, l.Name, &l.Servers[i], specs[l.Servers[i].Name]))
 		}
 		c.Levels = append(c.Levels, level)
 	}
 	return c
 }
 
-// server returns the entry of a server in one level.
-func (s *snapshot) server(b *balance.Cluster, spec *conf.Cluster, level string, state *balance.ServerState) status.Server {
+// server returns the entry of a server in one level. of is its specification; it may be nil.
+func (s *snapshot) server(b *balance.Cluster, spec *conf.Cluster, level string, state *balance.ServerState, of *conf.Server) status.Server {
 	entry := status.Server{
 		Name: state.Name, Address: state.Address, State: state.State.String(), Origin: s.overlay.Origin(spec.Name, level, state.Name),
 		Weight: state.Weight, EffectiveWeight: state.EffectiveWeight, MaxSessions: state.MaxSessions, Sessions: state.Sessions,
-		ConnectMS: ms(state.ConnectTime), Since: s.startedAt,
+		SessionsPeak: state.MostSessions, ConnectMS: ms(state.ConnectTime), Since: s.startedAt,
 	}
 	if state.Part >= 0 {
 		entry.Part = new(state.Part)
@@ -213,6 +219,7 @@ func (s *snapshot) server(b *balance.Cluster, spec *conf.Cluster, level string, 
 	c := serverCounters(b, state.Name)
 	entry.SessionsTotal, entry.BytesUp, entry.BytesDown = c.Sessions, c.BytesUp, c.BytesDown
 	entry.Dials, entry.DialFailures, entry.Retries = c.Dials, c.DialFails, c.Retries
+	entry.CheckFailures, entry.LastCheck = s.published.checks.ofServer(spec, state.Name)
 	by := s.cfg.File
 	switch entry.Origin {
 	case status.OriginAPI:
@@ -222,8 +229,9 @@ func (s *snapshot) server(b *balance.Cluster, spec *conf.Cluster, level string, 
 	case status.OriginDiscovery:
 		by = "provider"
 	}
-	entry.Layers = layers(state, by, spec.Server(state.Name), s.agentCheck(spec, state.Name), s.skippedChecks(spec, state.Name), s.clock)
-	entry.NotChecked = s.notChecked(spec, state.Name)
+	skipped := s.skippedChecks(spec, state.Name)
+	entry.Layers = layers(state, by, of, s.agentCheck(spec, state.Name), skipped, s.clock)
+	entry.NotChecked = notChecked(skipped)
 	for _, l := range entry.Layers {
 		if l.Decides && entry.State != "up" {
 			entry.Reason = l.Reason
@@ -258,8 +266,7 @@ func (s *runningState) skippedChecks(c *conf.Cluster, server string) (list map[s
 }
 
 // notChecked returns the reason of the first check of a server that has not run for skipProblem rounds, or "".
-func (s *runningState) notChecked(c *conf.Cluster, server string) string {
-	skipped := s.skippedChecks(c, server)
+func notChecked(skipped map[string]*skippedRuns) string {
 	for _, id := range slices.Sorted(maps.Keys(skipped)) {
 		if skipped[id].count >= skipProblem {
 			return id + ": " + skipped[id].text()

@@ -145,6 +145,7 @@ type Level struct {
 	Eligible int      `json:"eligible"`           // number of eligible servers
 	Impaired bool     `json:"impaired,omitempty"` // below min_up for a reason other than standby servers and operators
 	Servers  []Server `json:"servers"`
+	Omitted  *Omitted `json:"omitted,omitempty"` // nil = Servers has all
 
 	Discovery *Discovery `json:"discovery,omitempty"` // nil without a provider
 }
@@ -164,6 +165,7 @@ type Server struct {
 	MaxSessions     int        `json:"max_sessions"`       // after slow start; 0 = no limit
 	Part            *int       `json:"part,omitempty"`     // of MaxSessions, that this node of a fleet may use; nil = all
 	Sessions        int        `json:"sessions"`           // now
+	SessionsPeak    int        `json:"sessions_peak"`      // most at one time since the process started or the server was added
 	SessionsTotal   uint64     `json:"sessions_total"`
 	BytesUp         uint64     `json:"bytes_up"` // client to server
 	BytesDown       uint64     `json:"bytes_down"`
@@ -171,8 +173,18 @@ type Server struct {
 	DialFailures    uint64     `json:"dial_failures"`
 	Retries         uint64     `json:"retries"`               // dials after the first of a session
 	ConnectMS       float64    `json:"connect_ms"`            // smoothed; 0 = never connected
+	CheckFailures   uint64     `json:"check_failures"`        // failed runs of all its checks
+	LastCheck       *LastCheck `json:"last_check,omitempty"`  // nil = no check of it has had a result
 	NotChecked      string     `json:"not_checked,omitempty"` // a check that this host could not run several times in a row, and why
 	Layers          []Layer    `json:"layers"`
+}
+
+// LastCheck is the last run of a check of a server that had a result.
+type LastCheck struct {
+	Check      string    `json:"check"` // its ID
+	At         time.Time `json:"at"`    // end of the run
+	DurationMS float64   `json:"duration_ms"`
+	Passed     bool      `json:"passed"`
 }
 
 // Layer is one layer of the state of a server. Layers are listed in order of precedence.

@@ -6,6 +6,7 @@ import (
 	"bufio"
 	"encoding/json"
 	"fmt"
+	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -24,11 +25,13 @@ func TestClientServer(t *testing.T) {
 	t.Parallel()
 	hostA, hostB, hostC := nettest.Start(t, nettest.SendText("A")), nettest.Start(t, nettest.SendText("B")), nettest.Start(t, nettest.SendText("C"))
 	w, addr, a := weirtest.ServeAPI(t, weirtest.Config{Levels: weirtest.OneLevel(hostA.Addr()+" name=A", hostB.Addr()+" name=B")})
-	require.Contains(t, a.MustRunCommand("server", "c/A", "drain", "--reason", "new kernel"), "c/A: drain")
+	out := a.MustRunCommand("server", "c/A", "drain", "--reason", "new kernel")
+	require.Contains(t, out, "c/A: drain")
+	require.NotContains(t, out, "warning")
 	require.Equal(t, "BB", weirtest.ReadSessions(t, addr, 2))
 	w.SignalReload("reload")
 	require.Equal(t, "BB", weirtest.ReadSessions(t, addr, 2))
-	out := a.MustRunCommand("explain", "c/A")
+	out = a.MustRunCommand("explain", "c/A")
 	require.Contains(t, out, "c/A at "+hostA.Addr()+" is drain")
 	require.Contains(t, out, "new kernel")
 	require.Contains(t, out, "> override")
@@ -42,6 +45,8 @@ func TestClientServer(t *testing.T) {
 	a.MustRunCommand("server", "c/A", "reset")
 	a.MustRunCommand("server", "c/B", "maint")
 	require.Equal(t, "AA", weirtest.ReadSessions(t, addr, 2))
+	require.Contains(t, a.MustRunCommand("server", "c/A", "drain"), "\nwarning: it was the last eligible server of cluster c: no server takes new sessions\n")
+	a.MustRunCommand("server", "c/A", "ready")
 	a.MustRunCommand("server", "c/B", "ready")
 
 	a.MustRunCommand("server", "c/C", "add", hostC.Addr(), "weight=2", "--level", "1")
@@ -118,7 +123,11 @@ func TestClientNamesMistakes(t *testing.T) {
 		{"statsu", `unknown command "statsu"; did you mean "status"?`},
 		{"session|x|close", `want the ID of a session (weir sessions lists them), got "x"`},
 		{"session|1|closed", `unknown action "closed"; did you mean "close"?`},
-		{"session|99999|close", "no such session"},
+		{"session|99999|close", "session 99999: no such session; weir sessions lists the IDs"},
+		{"drain|c/alpha", `did you mean "weir server CLUSTER/SERVER drain"?`},
+		{"server|c/alpha|weight|-1", `unexpected argument "-1"`},
+		{"status|--jsn", "unknown flag --jsn; did you mean --json?"},
+		{"node|drain|now", `unexpected argument "now"`},
 		{"failback|x", "no cluster x"},
 		{"failback|c|d", `unexpected argument "d"`},
 		{"status|a|b", `unexpected argument "b"`},
@@ -139,7 +148,22 @@ func TestClientSessions(t *testing.T) {
 	var list []map[string]any
 	require.NoError(t, json.Unmarshal([]byte(a.MustRunCommand("sessions", "--json", "--server", "A")), &list))
 	require.Len(t, list, 1)
-	require.JSONEq(t, "[]", a.MustRunCommand("sessions", "--json", "--server", "B"))
+	server, _, _ := net.SplitHostPort(host.Addr())
+	for _, name := range []string{"A", host.Addr(), server} {
+		require.Contains(t, a.MustRunCommand("sessions", "--server", name), c.LocalAddr().String(), "by name, address and host")
+	}
+	require.Contains(t, a.MustRunCommand("status", "c"), "PEAK")
+	require.EqualValues(t, 1, a.Server("A")["sessions_peak"])
+	for words, says := range map[string]string{
+		"--server B --json":      "no server B",
+		"--server B --cluster c": "cluster c has no server B",
+		"--cluster d":            "no cluster d",
+		"--listener ll":          "no listener ll",
+	} {
+		code, out := a.RunCommand(append([]string{"sessions"}, strings.Fields(words)...)...)
+		require.Equal(t, 1, code, words)
+		require.Contains(t, out, says, words)
+	}
 	require.Equal(t, "1 sessions cut\n", a.MustRunCommand("server", "c/A", "kill-sessions"))
 	_, end := nettest.ReadToEnd(c, 20*time.Second)
 	require.Equal(t, nettest.Reset, end)

@@ -16,8 +16,8 @@ import (
 )
 
 // A scrape of ten thousand servers is quick, also with several clients, while a session continues; promtool accepts the
-// result.
-func TestScrapeOfManyServers(t *testing.T) {
+// result. So is weir status, which shows few of them.
+func TestScrapeAndStatusOfManyServers(t *testing.T) {
 	t.Parallel()
 	host := nettest.Start(t, nettest.Echo)
 	many := []string{host.Addr() + " name=first weight=256"}
@@ -56,4 +56,17 @@ func TestScrapeOfManyServers(t *testing.T) {
 	promtool.Stdin = bytes.NewReader(text)
 	output, err := promtool.CombinedOutput()
 	require.NoError(t, err, "%s", output)
+
+	quickest = time.Hour
+	for range 3 {
+		before := w.Process().CPUTime(t)
+		cmd := exec.Command(weirtest.Binary, "status", "--admin", "unix:"+a.Socket)
+		output, err = cmd.Output()
+		require.NoError(t, err)
+		quickest = min(quickest, w.Process().CPUTime(t)-before+cmd.ProcessState.UserTime()+cmd.ProcessState.SystemTime())
+	}
+	require.Less(t, quickest, most)
+	require.Contains(t, string(output), "c: 10001 servers up, wrr, level 1 in use")
+	require.Contains(t, string(output), "(10001 of 10001)")
+	require.Less(t, bytes.Count(output, []byte("\n")), 20)
 }
