@@ -19,7 +19,7 @@ var allowed = map[string][]string{
 	"admin":         {"conf", "internal/direntry", "internal/status"},
 	"agentcheck":    {"internal/printable"},
 	"balance":       {},
-	"bench":         {"balance", "conf"}, // balance: a simulation of its methods
+	"bench":         {"balance", "conf", "internal/progress"}, // balance: a simulation of its methods
 	"checks":        {"agentcheck", "conf", "internal/printable", "internal/procgroup"},
 	"cmd/demo":      {},
 	"cmd/soak":      {"internal/soak"},
@@ -31,7 +31,7 @@ var allowed = map[string][]string{
 	"conf/internal/tree": {},
 
 	"internal/clienthello": {}, // bytes from outside, parsed and fuzzed apart from sockets
-	"internal/cli":         {"agentcheck", "conf", "internal/convert", "internal/status", "internal/vip"},
+	"internal/cli":         {"agentcheck", "conf", "internal/convert", "internal/progress", "internal/status", "internal/vip"},
 	"internal/convert":     {"internal/nginxconf", "internal/printable"},
 	"internal/direntry":    {},
 	"internal/discovery":   {"checks", "conf", "internal/nginxconf", "internal/printable", "internal/procgroup"}, // it has the TLS options of the checks
@@ -53,11 +53,12 @@ var allowed = map[string][]string{
 	"internal/printable":  {}, // text from outside reaches logs and terminals in one way
 	"internal/privileges": {},
 	"internal/procgroup":  {"internal/reaper"}, // exec checks and exec hooks: one way to run a program and kill what it started
+	"internal/progress":   {},                  // commands, the soak and the bench show what they wait for in one way
 	"internal/proxy":      {},
 	"internal/reaper":     {}, // the processes that PID 1 must wait for beside those that it has started
 	"internal/route":      {},
 	"internal/sessionlog": {"internal/status", "l4"},
-	"internal/soak":       {},
+	"internal/soak":       {"internal/progress"},
 	"internal/state":      {"internal/direntry"},
 	"internal/status":     {},
 	"internal/vip":        {},

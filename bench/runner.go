@@ -11,6 +11,8 @@ import (
 	"path/filepath"
 	"slices"
 	"time"
+
+	"weir/internal/progress"
 )
 
 // runner makes the runs of one invocation.
@@ -63,11 +65,14 @@ func (r *runner) estimate(jobs []job) time.Duration {
 // records that cannot be written end it early.
 func (r *runner) run(ctx context.Context) ([]record, error) {
 	jobs := r.jobs()
-	fmt.Fprintf(r.progress, "%d runs, about %v\n", len(jobs), r.estimate(jobs))
+	line := progress.New(r.progress, 0)
+	fmt.Fprintf(line, "%d runs, about %v\n", len(jobs), r.estimate(jobs))
 	var records []record
 	for i, j := range jobs {
 		begin := time.Now()
+		stop := line.Every(time.Second, func() string { return r.left(jobs[i:], i+1, len(jobs), time.Since(begin)) })
 		v, notes, err := r.runOne(ctx, j)
+		stop()
 		if ctx.Err() != nil {
 			return records, context.Cause(ctx)
 		}
@@ -82,9 +87,16 @@ func (r *runner) run(ctx context.Context) ([]record, error) {
 			return records, err
 		}
 		records = append(records, next)
-		fmt.Fprintf(r.progress, "[%d/%d] %s\n", i+1, len(jobs), next.line(j.row))
+		fmt.Fprintf(line, "[%d/%d] %s\n", i+1, len(jobs), next.line(j.row))
 	}
 	return records, nil
+}
+
+// left describes the first of the jobs that are left, which has run for a time, and how long all of them take.
+func (r *runner) left(jobs []job, number, of int, running time.Duration) string {
+	j := jobs[0]
+	return fmt.Sprintf("[%d/%d] %s, round %d of %d, %s: %s; about %s left", number, of, j.row.name, j.round, r.options.rounds, j.product.name,
+		running.Round(time.Second), progress.Seconds(max(r.estimate(jobs)-running, r.estimate(jobs[1:]))))
 }
 
 // runOne makes one run, leaving no process behind.

@@ -12,7 +12,8 @@ import (
 
 const rebalanceHelp = `Closes sessions of servers that have more than their fair share by weight: only the
 surplus, each at a quiet moment, at most close_rate per second. Until it is done, new
-sessions go to servers below their share. weir status shows the progress.`
+sessions go to servers below their share. On a terminal, or with --wait, it waits until
+that is done and shows what is left; weir status shows it, too.`
 
 func rebalanceCommand(flags *clientFlags) *cobra.Command {
 	cmd := &cobra.Command{
@@ -20,8 +21,14 @@ func rebalanceCommand(flags *clientFlags) *cobra.Command {
 		ValidArgsFunction: completeClusters(flags),
 	}
 	dryRun := cmd.Flags().Bool("dry-run", false, "show what would be closed, and close nothing")
+	wait := false
+	waitFlag(cmd, &wait, "wait until it is done (default on a terminal)")
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
-		return request(cmd, flags, http.MethodPost, path("v1", "clusters", args[0], "rebalance"), map[string]bool{"dry_run": *dryRun}, showRebalance)
+		r, err := requestWithin(requestTimeout, cmd, flags, http.MethodPost, path("v1", "clusters", args[0], "rebalance"), map[string]bool{"dry_run": *dryRun}, showRebalance)
+		if err == nil && r.Surplus > 0 && !r.DryRun && waits(cmd, wait) {
+			return followRebalance(cmd, flags, args[0])
+		}
+		return err
 	}
 	return cmd
 }

@@ -21,7 +21,8 @@ const serverHelp = `Sets an override on top of the configuration file, or adds o
 
   drain               no new sessions; existing sessions continue, with --deadline
                       at most that long: they are closed gently if close_rate or
-                      close_quiet is set, and the rest are reset at the deadline
+                      close_quiet is set, and the rest are reset at the deadline;
+                      then, on a terminal, or with --wait, waits for them to end
   maint               out of service, and not checked
   ready               in service, even if the file says drain or maint
   weight N            weight N, from 0 to 256
@@ -41,7 +42,7 @@ reset with --local.`
 type serverChange struct {
 	*clientFlags
 	reason, level, deadline string
-	local                   bool
+	local, wait             bool
 }
 
 func serverCommand(flags *clientFlags) *cobra.Command {
@@ -69,6 +70,7 @@ func serverCommand(flags *clientFlags) *cobra.Command {
 	cmd.Flags().StringVar(&change.reason, "reason", "", "the reason, shown in weir status and weir explain")
 	cmd.Flags().StringVar(&change.deadline, "deadline", "", "with drain: close its sessions within this `duration`, such as 5m")
 	cmd.Flags().StringVar(&change.level, "level", "", "with add: the `level`, by name or number counted from 1 (default the first)")
+	waitFlag(cmd, &change.wait, "with drain: wait until it has no sessions (default with --deadline on a terminal)")
 	cmd.Flags().BoolVar(&change.local, "local", false, "for this node of a fleet only")
 	return cmd
 }
@@ -123,6 +125,9 @@ func (s *serverChange) apply(cmd *cobra.Command, cluster, server, action string,
 	err := request(cmd, s.clientFlags, http.MethodPatch, at, patch, showServer)
 	if err == nil && (action == "drain" || action == "maint") {
 		s.warnOfLast(cmd, cluster, server)
+	}
+	if err == nil && action == "drain" && (s.wait || s.deadline != "" && waits(cmd, s.wait)) {
+		return s.followDrain(cmd, cluster, server)
 	}
 	return err
 }
@@ -184,6 +189,8 @@ func (s *serverChange) checkArguments(cmd *cobra.Command, action string, args []
 		return fmt.Errorf("%s: want a number", action)
 	case action != "add" && cmd.Flags().Changed("level"):
 		return fmt.Errorf("unexpected flag --level: %s changes the server in all its levels; add takes a level", action)
+	case action != "drain" && cmd.Flags().Changed("wait"):
+		return fmt.Errorf("unexpected flag --wait: %s has nothing to wait for; drain takes it", action)
 	case action != "drain" && cmd.Flags().Changed("deadline"):
 		return fmt.Errorf("unexpected flag --deadline: %s has no deadline; drain takes one", action)
 	case s.local && slices.Contains([]string{"kill-sessions", "add", "remove", "restore"}, action):

@@ -1,11 +1,14 @@
 package cli
 
 import (
+	"context"
 	"fmt"
 	"net/http"
 	"time"
 
 	"github.com/spf13/cobra"
+
+	"weir/internal/status"
 )
 
 func stopCommand(flags *clientFlags) *cobra.Command {
@@ -18,10 +21,16 @@ func stopCommand(flags *clientFlags) *cobra.Command {
 				return err
 			}
 			var n cutCount
+			stopLooking := func() {}
+			if !now {
+				stopLooking = waiting(cmd, flags, c.stopProgress(cmd.Context()))
+			}
+			defer stopLooking()
 			text, err := c.do(cmd.Context(), http.MethodPost, "/v1/stop", map[string]bool{"now": now}, &n)
 			if err != nil {
 				return err
 			}
+			stopLooking()
 			for deadline := time.Now().Add(5 * time.Second); time.Now().Before(deadline); time.Sleep(20 * time.Millisecond) {
 				if _, err := c.do(cmd.Context(), http.MethodGet, "/healthz", nil, nil); err != nil {
 					break // the process has exited or closed the API
@@ -42,4 +51,19 @@ func stopCommand(flags *clientFlags) *cobra.Command {
 	}
 	cmd.Flags().BoolVar(&now, "now", false, "cut sessions immediately instead of draining")
 	return cmd
+}
+
+// stopProgress returns a function that describes the stop in progress, or returns "" while no session is left.
+func (c *client) stopProgress(ctx context.Context) func() string {
+	var last status.Document
+	return func() string {
+		var doc status.Document
+		if c.look(ctx, "/v1/status?max_servers=0", &doc) {
+			last = doc
+		}
+		if last.Sessions == 0 {
+			return ""
+		}
+		return stopText(&last, time.Now())
+	}
 }

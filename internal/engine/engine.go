@@ -292,9 +292,11 @@ func (e *Engine) Sessions() int { return e.plane.Sessions() }
 // others, and closes everything. The end of ctx ends the delay and the drain. It returns the number of cut sessions.
 func (e *Engine) Stop(ctx context.Context) int {
 	defer context.AfterFunc(ctx, func() { e.hooks.ShortenDrain(cutTimeout) })()
+	runtime := &e.running.Load().cfg.Runtime
+	e.published.stopsAt.Store(new(time.Now().Add(runtime.StopDelay + runtime.DrainTimeout).Round(time.Millisecond).UTC()))
 	e.published.stopping.Store(true)
 	e.settleVIPs()
-	delayed, cancel := context.WithTimeout(ctx, e.running.Load().cfg.Runtime.StopDelay)
+	delayed, cancel := context.WithTimeout(ctx, runtime.StopDelay)
 	<-delayed.Done()
 	cancel()
 	e.mu.Lock()

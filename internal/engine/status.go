@@ -26,6 +26,7 @@ type published struct {
 	maxSessions atomic.Int64
 	apiClients  atomic.Int64 // per address of the API
 	stopping    atomic.Bool
+	stopsAt     atomic.Pointer[time.Time]   // immutable; nil = no stop has begun
 	node        atomic.Pointer[status.Node] // immutable; nil = never changed
 	eventLog    eventLog
 	checks      checkCounters
@@ -103,7 +104,7 @@ func (e *Engine) Status() status.Document {
 	doc := status.Document{
 		Version: s.version, PID: os.Getpid(), StartedAt: s.startedAt, UptimeSeconds: time.Since(s.startedAt).Seconds(),
 		Config: s.lastReload(), Stopping: s.stopping.Load(), Sessions: e.plane.Sessions(), MaxSessions: int(s.maxSessions.Load()),
-		Node: e.nodeState(), VIPs: e.vipStates(), Listeners: []status.Listener{}, Clusters: []status.Cluster{}, Hooks: e.hooks.Status(),
+		StopsAt: s.stopsAt.Load(), Node: e.nodeState(), VIPs: e.vipStates(), Listeners: []status.Listener{}, Clusters: []status.Cluster{}, Hooks: e.hooks.Status(),
 	}
 	if list := s.failedLookups.Load(); list != nil {
 		for _, l := range *list {

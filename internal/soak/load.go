@@ -63,6 +63,7 @@ func (s *soak) clients(r *rand.Rand, length time.Duration, wild bool) {
 	for n := 1; ; n++ {
 		select {
 		case <-ended:
+			s.live.Show("")
 			return
 		case <-gone: // the run is over
 			s.verifier.report("weir has ended")
@@ -72,6 +73,9 @@ func (s *soak) clients(r *rand.Rand, length time.Duration, wild bool) {
 			s.verifier.verifyEnded(now)
 			if wild && n%10 == 0 {
 				s.progress()
+			}
+			if wild {
+				s.live.Show(s.left(now))
 			}
 		}
 	}

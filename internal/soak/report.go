@@ -8,7 +8,17 @@ import (
 	"slices"
 	"text/tabwriter"
 	"time"
+
+	"weir/internal/progress"
 )
+
+// left describes what is left of the run.
+func (s *soak) left(now time.Time) string {
+	j := s.verifier
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	return fmt.Sprintf("%s left, %d clients, %d problems", progress.Seconds(s.ends.Sub(now)), s.Clients, j.problemCount)
+}
 
 func (s *soak) progress() {
 	j := s.verifier
@@ -18,8 +28,8 @@ func (s *soak) progress() {
 	for _, n := range j.outcomes {
 		total += n
 	}
-	fmt.Fprintf(s.Out, "%4.0fs  %d sessions, %d complete, %d MB, %d reloads, %d requests, %d problems\n",
-		time.Since(s.begun).Seconds(), total, j.outcomes[outcomeComplete], j.bytes>>20, s.faults.reloads.Load(), s.faults.requests.Load(), j.problemCount)
+	fmt.Fprintf(s.Out, "%4.0fs  %d sessions, %d complete, %d MB, %d reloads, %d requests, %d problems, %s left\n",
+		time.Since(s.begun).Seconds(), total, j.outcomes[outcomeComplete], j.bytes>>20, s.faults.reloads.Load(), s.faults.requests.Load(), j.problemCount, progress.Seconds(time.Until(s.ends)))
 	for ; s.shown < len(j.problems); s.shown++ {
 		fmt.Fprintln(s.Out, "WRONG:", j.problems[s.shown])
 	}

@@ -8,6 +8,8 @@ import (
 	"path/filepath"
 	"sync/atomic"
 	"time"
+
+	"weir/internal/progress"
 )
 
 // Options configure a run.
@@ -29,7 +31,8 @@ func Run(o Options) error {
 		return err
 	}
 	defer os.RemoveAll(dir)
-	s := &soak{Options: o, begun: time.Now(), overflowsBefore: overflows()}
+	s := &soak{Options: o, begun: time.Now(), overflowsBefore: overflows(), live: progress.New(o.Out, 0)}
+	s.Out = s.live
 	fmt.Fprintf(o.Out, "seed %d, %v, %d clients\n", o.Seed, o.Time, o.Clients)
 	return s.run(dir)
 }
@@ -43,12 +46,14 @@ const (
 type soak struct {
 	Options
 	begun           time.Time
-	overflowsBefore int // UDP overflows of this host before the run
+	ends            time.Time // of the load
+	overflowsBefore int       // UDP overflows of this host before the run
 	verifier        *verifier
 	faults          *faultInjector
 	weir            *weirProcess
 	lastID          atomic.Uint64
-	shown           int // problems that progress has written
+	shown           int            // problems that progress has written
+	live            *progress.Line // what Out shows below what it has received
 }
 
 // address returns an address in a loopback network that only this run uses.
@@ -140,6 +145,7 @@ func (s *soak) run(dir string) error {
 	if err != nil {
 		return err
 	}
+	s.ends = time.Now().Add(s.Time)
 	s.clients(rand.New(rand.NewPCG(s.Seed, 0)), s.Time, true)
 	select {
 	case <-s.weir.ended:
@@ -147,6 +153,8 @@ func (s *soak) run(dir string) error {
 		return s.report(before, before)
 	default:
 	}
+	s.live.Show("waiting until no session is left, at most 20s")
+	defer s.live.Show("")
 	s.faults.restore()
 	s.waitIdle()
 	s.waitRecords()

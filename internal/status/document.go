@@ -12,6 +12,8 @@ type Document struct {
 	Sessions      int       `json:"sessions"`
 	MaxSessions   int       `json:"max_sessions"` // the limit in force
 
+	StopsAt *time.Time `json:"stops_at,omitempty"` // while stopping: when the sessions that are left are cut
+
 	Problems []Problem `json:"problems"` // worst first; set by FindProblems
 
 	Node      Node       `json:"node"`
