@@ -36,7 +36,7 @@ var allowed = map[string][]string{
 	"internal/direntry":    {},
 	"internal/discovery":   {"checks", "conf", "internal/nginxconf", "internal/printable", "internal/procgroup"}, // it has the TLS options of the checks
 	"internal/engine": {
-		"agentcheck", "balance", "checks", "conf", "internal/direntry", "internal/fleet", "internal/fleet/etcd", "internal/fleet/limits", "internal/handover", "internal/hooks", "internal/overlay",
+		"agentcheck", "balance", "checks", "conf", "internal/direntry", "internal/fleet", "internal/fleet/etcd", "internal/fleet/limits", "internal/handover", "internal/history", "internal/hooks", "internal/overlay",
 		"internal/privileges", "internal/route", "internal/sessionlog", "internal/state", "internal/status", "internal/topology", "internal/vip", "l4", "internal/discovery", "internal/printable",
 	},
 	"internal/fleet":           {"internal/printable"},
@@ -46,6 +46,7 @@ var allowed = map[string][]string{
 	"internal/fleet/limits":    {"internal/fleet"},
 
 	"internal/handover":   {"internal/reaper", "internal/state", "internal/status"},
+	"internal/history":    {},
 	"internal/hooks":      {"conf", "internal/printable", "internal/procgroup", "internal/status"},
 	"internal/nginxconf":  {"conf"}, // the syntax of nginx, for discovery and translation
 	"internal/nettest":    {},

@@ -71,6 +71,16 @@ func (f *fakeWeir) Status() status.Document {
 	}}, Listeners: []status.Listener{{Name: "l", Address: "10.0.0.1:2", Protocol: "tcp", Cluster: "c"}}, Hooks: []status.Hook{{Name: "h", Kind: "exec"}}}
 }
 
+func (f *fakeWeir) History(cluster, server string, after time.Time) (status.History, error) {
+	since := ""
+	if !after.IsZero() {
+		if since = time.Since(after).Round(time.Minute).String(); time.Since(after) > 24*time.Hour {
+			since = "long ago"
+		}
+	}
+	return status.History{Cluster: cluster, Server: server, StepSeconds: 10, Times: []time.Time{}}, f.record(fmt.Sprintf("history of %s/%s since %s", cluster, server, since))
+}
+
 func (f *fakeWeir) Metrics() status.Metrics {
 	h := status.Histogram{Count: 1, Sum: 0.1, Buckets: map[float64]uint64{0.05: 0, 0.5: 1}}
 	return status.Metrics{

@@ -43,7 +43,7 @@ func TestOpenAPIListsAllEndpoints(t *testing.T) {
 func TestOpenAPIListsAllFields(t *testing.T) {
 	schemas := loadOpenAPI(t).Components.Schemas
 	named := map[reflect.Type]string{reflect.TypeFor[apiError](): "Error", reflect.TypeFor[cutCount](): "Cut"}
-	for _, root := range []any{status.Document{}, status.Session{}, status.Event{}, status.Plan{}, status.Upgrade{}, status.Rebalance{}} {
+	for _, root := range []any{status.Document{}, status.History{}, status.Session{}, status.Event{}, status.Plan{}, status.Upgrade{}, status.Rebalance{}} {
 		addStructs(reflect.TypeOf(root), named)
 	}
 	for v, name := range named {

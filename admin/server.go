@@ -75,6 +75,7 @@ func (s *Server) endpoints() map[string]methods {
 		"/metrics":         {get: s.metrics},
 		"/v1/openapi.yaml": {get: s.getOpenAPI},
 		"/v1/status":       {get: s.status},
+		"/v1/history":      {get: s.history},
 		"/v1/events":       {get: s.events},
 		"/v1/reload":       {post: withoutBody(s.reload)},
 		"/v1/plan":         {post: s.plan},

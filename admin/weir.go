@@ -13,6 +13,9 @@ import (
 type Weir interface {
 	// Status returns the status document.
 	Status() status.Document
+	// History returns what a server has done in the last hour, or a cluster if server is "", or all clusters if both are "". after,
+	// if it is not zero, omits the points until then.
+	History(cluster, server string, after time.Time) (status.History, error)
 	// Metrics returns the values of one scrape. It builds no Status.
 	Metrics() status.Metrics
 	// APIClients returns how many clients each address of the API may have at once.

@@ -134,7 +134,9 @@ type ServerStats struct {
 
 // serverCounts are one loop's counters, in a cache line.
 type serverCounts struct {
-	sessions, up, down, dials, fails, retries, connectNanos, _ uint64
+	sessions, up, down, dials, fails, retries, connectNanos uint64
+
+	dialTimes atomic.Pointer[DialTimes] // nil = no connection yet
 }
 
 // NewServerStats returns empty counters for the loops of the plane.

@@ -69,8 +69,7 @@ func (s *session) accepted(l *loop) {
 	s.endHold(balance.HoldConnected)
 	l.dialTime.add(took)
 	if c := d.target.counts(l); c != nil {
-		store(&c.sessions, c.sessions+1)
-		store(&c.connectNanos, c.connectNanos+uint64(took))
+		c.connected(took)
 	}
 }
 

@@ -13,6 +13,7 @@ import (
 	"weir/balance"
 	"weir/checks"
 	"weir/conf"
+	"weir/internal/history"
 	"weir/internal/hooks"
 	"weir/internal/overlay"
 	"weir/internal/route"
@@ -87,6 +88,7 @@ type Engine struct {
 	// Safe for concurrent use.
 	running          atomic.Pointer[runningState]
 	published        published
+	history          *history.History
 	origin           atomic.Pointer[time.Time] // of the clock; see clock
 	stateFile        *state.File
 	drains           drains
@@ -185,7 +187,7 @@ func newEngine(cfg *conf.Config, o Options) (*Engine, error) {
 	}
 	e := &Engine{
 		log: o.Log, lookup: o.Lookup, rollOuts: o.RollOuts, skipLookups: o.SkipLookups, oldProcess: old, chown: o.Chown, hooks: hooks.New(o.Log), routes: route.Open(),
-		namesChanged: make(chan struct{}, 1), routesChanged: make(chan struct{}, 1), pacingBegan: make(chan struct{}, 1), membersChanged: make(chan struct{}, 1),
+		history: newHistory(), namesChanged: make(chan struct{}, 1), routesChanged: make(chan struct{}, 1), pacingBegan: make(chan struct{}, 1), membersChanged: make(chan struct{}, 1),
 		clustersToCut: newPendingSet[string](), fleet: fleetLink{clusters: newPendingSet[string]()}, topologies: topologies{prepare: o.Topology},
 		serversToCut: newPendingSet[serverToCut](), serversToRecheck: newPendingSet[checks.Key](),
 		listeners: map[string]*l4.Listener{}, retiredClusters: map[string]*balance.Cluster{}, retiredListeners: map[string]*l4.Listener{},
@@ -261,6 +263,7 @@ func (e *Engine) startBackground() {
 	e.work.Go(func() { e.serversToRecheck.run(e.ctx, e.recheck) })
 	e.work.Go(func() { e.clustersToCut.run(e.ctx, e.cutRoleLost) })
 	e.work.Go(e.discover)
+	e.work.Go(e.keepHistory)
 	e.runFleet()
 }
 

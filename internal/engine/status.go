@@ -157,6 +157,9 @@ func (s *snapshot) listener(ln *conf.Listener) []status.Listener {
 		entry := status.Listener{Name: ln.Name, Address: at.String(), Protocol: ln.Protocol, Cluster: ln.Cluster, MaxRateUp: ln.MaxRateUp, MaxRateDown: ln.MaxRateDown}
 		if opened := s.listeners[listenerID(ln.Protocol, at)]; opened != nil {
 			entry.Routes = routeStatus(ln, opened.Settings())
+			if set := opened.Settings(); len(ln.Levels) > 0 {
+				entry.Level = s.clusters[ln.Cluster].LevelFor(set.Levels)
+			}
 			c := opened.Counters()
 			s.withLoops(func() { entry.Waiting = opened.Waiting() })
 			entry.Sessions, entry.SessionsTotal, entry.BytesUp, entry.BytesDown = max(0, c.Live), c.Sessions, c.BytesUp, c.BytesDown
@@ -172,7 +175,7 @@ func (s *snapshot) cluster(spec *conf.Cluster) status.Cluster {
 	state := b.Snapshot(s.now)
 	c := status.Cluster{
 		Name: spec.Name, Balance: spec.Balance, Origin: s.overlay.Origin(spec.Name, "", ""), Removed: s.overlay.Removed(spec.Name),
-		Level: state.Level, Held: state.Held, Empty: state.Empty, Sessions: state.Leases, Queue: state.Waiting,
+		Level: state.Level, Held: state.Held, Empty: state.Empty, OnDown: spec.OnDown, Sessions: state.Leases, Queue: state.Waiting,
 		HeldSessions: state.Hold.Now, HeldTotal: state.Hold.Total, ReleasedTotal: state.Hold.Ended[balance.HoldConnected],
 		Closing: s.closings.status(spec.Name, s.clock), Levels: make([]status.Level, 0, len(state.Levels)), Topology: s.topology(spec, &state),
 	}

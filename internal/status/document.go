@@ -62,6 +62,7 @@ type Listener struct {
 	Address       string  `json:"address"`
 	Protocol      string  `json:"protocol"`
 	Cluster       string  `json:"cluster"`
+	Level         string  `json:"level,omitempty"`       // in use for its clients, if it has levels of its own; "" = that of the cluster, or none
 	MaxRateUp     int64   `json:"max_rate_up,omitempty"` // bytes per second of each session; 0 = no limit
 	MaxRateDown   int64   `json:"max_rate_down,omitempty"`
 	Routes        []Route `json:"routes,omitempty"`  // in the order in which they are tried, then the default route
@@ -100,6 +101,7 @@ type Cluster struct {
 	Level         string   `json:"level"`             // in use; "" = no eligible server
 	Held          bool     `json:"held,omitempty"`    // the level stays in use because failback is manual
 	Empty         bool     `json:"empty"`             // no healthy server
+	OnDown        string   `json:"on_down"`           // what happens to the sessions of a server that is down or in maint: keep or close
 	Sessions      int      `json:"sessions"`          // of all servers, including removed ones
 	Queue         int      `json:"queue"`             // sessions in the queue
 	HeldSessions  int      `json:"held_sessions"`     // that wait while no server can serve them
