@@ -83,6 +83,8 @@ func (d *decoder) validateShared(n *tree.Node, programs bool) {
 		d.errorAt(n, "a shared configuration has no secrets such as those of this URL")
 	case (strings.HasSuffix(n.Name, "_file") || n.Name == "path" && parent == "discover") && text != "" && !filepath.IsAbs(text):
 		d.errorAt(n, "want an absolute path in a shared configuration, got %s", n.Describe())
+	case strings.HasPrefix(text, "unix:") && isWithin(n, "cluster") && !programs:
+		d.errorAt(n, "a shared configuration may have servers at unix sockets only with allow_programs = true in [admin] of the node")
 	case n.Name == "type" && text == "exec" && !programs:
 		d.errorAt(n, "a shared configuration may run programs only with allow_programs = true in [admin] of the node")
 	}
@@ -91,6 +93,16 @@ func (d *decoder) validateShared(n *tree.Node, programs bool) {
 			d.validateShared(c, programs)
 		}
 	}
+}
+
+// isWithin reports whether a node is below the table of the file with a name.
+func isWithin(n *tree.Node, table string) bool {
+	for ; n != nil; n = n.Parent {
+		if n.Parent != nil && n.Parent.Parent == nil && n.Name == table {
+			return true
+		}
+	}
+	return false
 }
 
 // secretWords are parts of the names of headers and URL parameters that hold secrets.

@@ -72,6 +72,8 @@ func TestSharedErrorsNameTheRevision(t *testing.T) {
 		"header line": {sharedText + "[[cluster.redis.check]]\ntype = \"http\"\nheaders = [\"authorization: x\"]\n", "no secrets such as this header"},
 		"url": {sharedText + "[cluster.redis.level.discover]\ntype = \"http\"\nurl = \"http://a:b@10.0.0.1/\"\n",
 			"revision 7, line 10, column 7: cluster.redis.level[0].discover.url: a shared configuration has no secrets such as those of this URL"},
+		"unix socket": {sharedText + "[[cluster.redis.level]]\nservers = [\"unix:/run/docker.sock\"]\n",
+			"a shared configuration may have servers at unix sockets only with allow_programs = true in [admin] of the node"},
 		"program": {sharedText + "[[cluster.redis.check]]\ntype = \"exec\"\ncommand = [\"/bin/true\"]\n",
 			"revision 7, line 9, column 8: cluster.redis.check[0].type: a shared configuration may run programs only with allow_programs = true in [admin] of the node"},
 	} {
@@ -89,7 +91,7 @@ func TestSharedTextThatIsNotStoredHasItsName(t *testing.T) {
 }
 
 func TestSharedProgramsNeedPermission(t *testing.T) {
-	text := sharedText + "[[cluster.redis.check]]\ntype = \"exec\"\ncommand = [\"/bin/true\"]\n"
+	text := sharedText + "[[cluster.redis.level]]\nservers = [\"unix:/run/redis.sock\"]\n[[cluster.redis.check]]\ntype = \"exec\"\ncommand = [\"/bin/true\"]\n"
 	_, err := parseShared(shareConfig+"[admin]\nallow_programs = true\n", text)
 	require.NoError(t, err)
 }

@@ -60,11 +60,14 @@ func (e *Engine) applySharedClusters(keys map[string]bool) {
 	}
 }
 
-// applySharedCluster applies what the fleet says about one cluster. mu is held.
+// applySharedCluster applies what the fleet says about one cluster. If it no longer says anything, the cluster is as in the file. mu is held.
 func (e *Engine) applySharedCluster(m *fleet.Member, key, name string) error {
 	said, local := m.Current(key)
-	if local || said == nil {
+	if local {
 		return nil
+	}
+	if said == nil {
+		said = &fleet.Override{}
 	}
 	running := e.running.Load()
 	next, err := running.overlay.WithShared(name, said.Value, running.file)

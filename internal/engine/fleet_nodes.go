@@ -70,13 +70,16 @@ func (e *Engine) shareNode(by, to, reason string) {
 	}
 }
 
-// applySharedNode applies what the fleet says about this node.
+// applySharedNode applies what the fleet says about this node. If it no longer says anything, a drain has ended.
 func (e *Engine) applySharedNode(m *fleet.Member, key string) {
 	said, _ := m.Current(key)
-	if node, _ := fleet.ParseNodeOverrideKey(key); node != e.fleetNode() || said == nil {
+	if node, _ := fleet.ParseNodeOverrideKey(key); node != e.fleetNode() {
 		return
 	}
 	to := status.NodeReady
+	if said == nil {
+		said = &fleet.Override{Node: e.fleetNode(), By: "reset of the fleet"}
+	}
 	if said.Value != nil {
 		var v nodeOverride
 		if err := json.Unmarshal(said.Value, &v); err != nil || v.State != status.NodeDrain {

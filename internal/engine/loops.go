@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"errors"
 	"net"
 	"net/netip"
 
@@ -17,7 +18,7 @@ func (r *reload) findLoops() error {
 		}
 		return ip.IsLoopback() || host[ip.WithZone("")]
 	}
-	return r.next.cfg.ValidateLoops(r.next.addresses.of, own)
+	return errors.Join(r.next.cfg.ValidateLoops(r.next.addresses.of, own), r.refuseOwnAPI())
 }
 
 // hostAddresses returns the addresses of this host, those of the configuration included; none if they cannot be read: l4 drops what circles.

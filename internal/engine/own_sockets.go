@@ -46,11 +46,17 @@ func withoutZone(at netip.AddrPort) netip.AddrPort {
 
 // refuse returns why a server from outside the file must not be at an address, or nil.
 func (o *ownSockets) refuse(at netip.AddrPort) error {
-	at = withoutZone(at)
-	ip := at.Addr()
+	ip := withoutZone(at).Addr()
 	if ip.IsUnspecified() || ip.IsMulticast() || ip == netip.AddrFrom4([4]byte{255, 255, 255, 255}) {
 		return fmt.Errorf("%s is not the address of one host", ip)
 	}
+	return o.refuseOwn(at)
+}
+
+// refuseOwn returns why a server must not be at an address at which weir itself listens, or nil.
+func (o *ownSockets) refuseOwn(at netip.AddrPort) error {
+	at = withoutZone(at)
+	ip := at.Addr()
 	name, found := o.names[at]
 	if !found && o.own(ip) {
 		name, found = o.all[at.Port()]

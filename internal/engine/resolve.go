@@ -174,7 +174,7 @@ func (r *reload) resolve() error {
 		}
 	}
 	if given != nil && len(unknown) == 0 {
-		return nil // l4 drops what circles now
+		return r.refuseOwnAPI() // l4 drops what circles now
 	}
 	if len(unknown) == 0 {
 		return r.findLoops()

@@ -64,6 +64,7 @@ type Member struct {
 	written    *NodeInfo // the last node record
 	nodeRecord int64     // its revision; 0 = none
 	nextWrite  time.Time // not before, because the store was full
+	nextClaim  time.Time // not before, because the record was overwritten
 
 	writtenVerdicts map[string]string // values by cluster
 	nextVerdicts    time.Time         // not before

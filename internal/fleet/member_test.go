@@ -209,3 +209,34 @@ func TestNameInUse(t *testing.T) {
 		require.True(t, second.Status().Connected)
 	})
 }
+
+// A program that is no node can take a node's name for a moment only: by a record without a lease, also for a node that starts, or
+// by overwriting that of a node.
+func TestRecordOfNodeIsForged(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := fleettest.New()
+		const forged = `{"v":1,"instance":"forged","version":"1","config":"","clusters":[]}`
+		s.Write("nodes/n1", forged)
+		n := join(t, s, "n1", nil)
+		pass(s, 2*time.Second)
+		require.True(t, n.Status().Connected)
+		for range 3 {
+			s.Write("nodes/n1", forged)
+			pass(s, 2*time.Second)
+			require.True(t, n.Status().Connected)
+			s.WriteLeased("nodes/n1", forged)
+			pass(s, 2*time.Second)
+			require.True(t, n.Status().Connected)
+		}
+		require.False(t, n.hasEvent(fleet.EventUnconnected))
+		for _, r := range s.Records() {
+			if r.Key == "nodes/n1" {
+				require.True(t, r.Leased)
+				require.NotContains(t, string(r.Value), "forged")
+			}
+		}
+		s.Write("nodes/n9", forged)
+		pass(s, time.Second)
+		require.NotContains(t, n.Status().Nodes, "n9")
+	})
+}

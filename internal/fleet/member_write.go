@@ -25,6 +25,11 @@ func (m *Member) claim(ctx context.Context, snapshot Snapshot) error {
 			case info.Instance == m.instance && m.lease != nil:
 				m.nodeRecord = r.Modified
 				return nil
+			case info.Instance != m.instance && info.Instance != previous && m.written != nil && m.lease != nil:
+				// Nodes write a record only if there is none: this is no node.
+				m.o.Log.Warn("fleet: the record of this node was overwritten; it is written again")
+				wait(ctx, time.Until(m.nextClaim))
+				m.nextClaim = time.Now().Add(reclaimPause)
 			case info.Instance != m.instance && info.Instance != previous:
 				return fmt.Errorf("node name %s is %w by another weir; this one serves without the fleet", m.o.Node, errNameInUse)
 			}
@@ -39,6 +44,9 @@ func (m *Member) claim(ctx context.Context, snapshot Snapshot) error {
 	}
 	return m.put(ctx, condition)
 }
+
+// reclaimPause is the time between two writes of a record that is overwritten.
+const reclaimPause = time.Second
 
 // put writes the node record.
 func (m *Member) put(ctx context.Context, condition Condition) error {

@@ -41,6 +41,9 @@ func decodeNode(r Record) (name string, info *NodeInfo, err error) {
 	if !ok || len(segments) != 2 || len(segments[1]) > maxText {
 		return "", nil, &Problem{r.Key, "not the key of a node"}
 	}
+	if !r.Leased {
+		return "", nil, &Problem{r.Key, "has no lease: no node has written it"}
+	}
 	info = &NodeInfo{}
 	if err := Decode(r, MaxValue, info); err != nil {
 		return "", nil, err

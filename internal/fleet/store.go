@@ -59,6 +59,7 @@ type Record struct {
 	Size     int    // bytes of the value in the store
 	Created  int64  // revision of the write that created the key
 	Modified int64  // revision of the last write
+	Leased   bool   // it ends with a lease
 }
 
 // Change is what one or more successive revisions have changed, always whole transactions.

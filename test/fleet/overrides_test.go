@@ -19,9 +19,10 @@ import (
 // node is a weir of a fleet.
 type node struct {
 	*weirtest.Weir
-	api    weirtest.API
-	listen string
-	config string
+	api        weirtest.API
+	apiAddress string // of the API over TCP
+	listen     string
+	config     string
 }
 
 // fleetOf returns n configurations of a fleet over the same servers. Each node has a state file.
@@ -30,11 +31,11 @@ func fleetOf(t *testing.T, etcd *nettest.Etcd, n int, servers ...string) (nodes 
 	for i := range n {
 		state, _ := weirtest.StateFile(t)
 		endpoints, _ := json.Marshal(etcd.URLs())
-		x := &node{api: weirtest.NewAPI(t), listen: nettest.Reserve(t)}
+		x := &node{api: weirtest.NewAPI(t), apiAddress: nettest.Reserve(t), listen: nettest.Reserve(t)}
 		x.config = x.api.AddTo(weirtest.Config{
 			Listen: x.listen, Runtime: state + "\nloops = 1", Levels: weirtest.OneLevel(servers...),
 			More: fmt.Sprintf("[fleet]\nendpoints = %s\nprefix = \"/weir/test\"\nnode = \"n%d\"\nttl = \"5s\"\n", endpoints, i+1),
-		}.String())
+		}.String(), x.apiAddress)
 		nodes = append(nodes, x)
 	}
 	return nodes
@@ -288,6 +289,25 @@ func TestRuntimeChangesHoldOnAllNodes(t *testing.T) {
 	etcd.Ctl("put", "/weir/test/overrides/cluster/hostile", `{"v":1,"node":"x","at":"2026-01-01T00:00:00Z","value":{"created":true,"replacement":{"levels":[{"servers":["127.0.0.1:1"]}],"checks":[{"type":"exec","command":["/bin/true"]}]}}}`)
 	nodes[0].waitFleet(t, "the record to be rejected", func(f status.Fleet) bool { return f.Ignored > 0 })
 	require.False(t, has(nodes[0], `"hostile"`)())
+
+	// The API of a node is no server that the fleet may add, also not by a name.
+	_, port, _ := strings.Cut(nodes[0].apiAddress, ":")
+	for i, at := range []string{nodes[0].apiAddress, "localhost:" + port} {
+		etcd.Ctl("put", fmt.Sprintf("/weir/test/overrides/cluster/own%d", i), `{"v":1,"node":"x","at":"2026-01-01T00:00:00Z","value":{"created":true,"replacement":{"levels":[{"servers":["`+at+`"]}]}}}`)
+		nodes[1].waitFleet(t, "the record", func(status.Fleet) bool { return has(nodes[1], fmt.Sprintf(`"own%d"`, i))() })
+		nodes[0].waitFleet(t, "the record to be rejected", func(f status.Fleet) bool { return f.Ignored > i+1 })
+		require.False(t, has(nodes[0], fmt.Sprintf(`"own%d"`, i))())
+	}
+
+	// A reset ends runtime changes and drains of nodes everywhere.
+	nodes[0].api.MustDo("PUT /v1/clusters/extra", `{"levels": [{"servers": ["127.0.0.1:1"]}]}`)
+	nodes[0].command(t, "fleet", "drain", "n2")
+	ready := func() bool { code, _ := nodes[1].api.Do("GET /readyz", ""); return code == 200 }
+	nettest.Wait(t, 60*time.Second, "the drain", func() bool { return !ready() && has(nodes[1], `"extra"`)() })
+	nodes[0].command(t, "fleet", "reset")
+	for _, n := range nodes {
+		nettest.Wait(t, 60*time.Second, "the reset", func() bool { return ready() && !has(n, `"extra"`)() && !has(n, `"own0"`)() })
+	}
 }
 
 // TestFullStoreHasNoEffect checks that overrides hold while the store takes no writes, that the operator sees it, and that they

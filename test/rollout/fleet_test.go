@@ -86,9 +86,12 @@ func startFleet(t *testing.T, ttl string) *testFleet {
 	return f
 }
 
+// apiAddress is the address of the API of each node in its namespace.
+const apiAddress = "127.0.0.1:6380"
+
 // file returns the file of the node.
 func (n *node) file() string {
-	return n.api.AddTo(fmt.Sprintf("[runtime]\nstate_file = %q\n[admin]\nlisten = \"\"\n[log]\nformat = \"json\"\n", n.state)) + fmt.Sprintf(
+	return n.api.AddTo(fmt.Sprintf("[runtime]\nstate_file = %q\n[admin]\nlisten = \"\"\n[log]\nformat = \"json\"\n", n.state), apiAddress) + fmt.Sprintf(
 		"[fleet]\nstore = \"etcd\"\nendpoints = [%q]\nprefix = \"/weir/test\"\nnode = %q\nshare = [\"config\"]\nttl = %q\n", n.f.store, n.name, n.f.ttl)
 }
 

@@ -77,7 +77,7 @@ func (s *Store) get(ctx context.Context, key string, options ...clientv3.OpOptio
 // record returns a record, and false if its key is not read.
 func (s *Store) record(kv *mvccpb.KeyValue) (fleet.Record, bool) {
 	key := strings.TrimPrefix(string(kv.Key), s.prefix)
-	r := fleet.Record{Key: key, Value: kv.Value, Size: len(kv.Value), Created: kv.CreateRevision, Modified: kv.ModRevision}
+	r := fleet.Record{Key: key, Value: kv.Value, Size: len(kv.Value), Created: kv.CreateRevision, Modified: kv.ModRevision, Leased: kv.Lease != 0}
 	if r.Size > fleet.MaxConfig {
 		r.Value = nil
 	}

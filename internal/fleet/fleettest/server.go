@@ -72,6 +72,13 @@ func (s *Server) Write(key, value string) {
 	s.commit([]fleet.Put{{Key: key, Value: []byte(value)}}, nil)
 }
 
+// WriteLeased writes a value with a lease that never ends.
+func (s *Server) WriteLeased(key, value string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.commit([]fleet.Put{{Key: key, Value: []byte(value), Lease: &lease{}}}, nil)
+}
+
 // Remove deletes the records whose keys have a prefix, as a foreign program may do.
 func (s *Server) Remove(prefix string) {
 	s.mu.Lock()
@@ -103,7 +110,7 @@ func (s *Server) commit(puts []fleet.Put, deletes []string) {
 			r.Created = old.Created
 		}
 		if l, ok := p.Lease.(*lease); ok {
-			r.lease = l.id
+			r.lease, r.Leased = l.id, true
 		}
 		s.records[p.Key] = r
 		change.Records = append(change.Records, r.Record)

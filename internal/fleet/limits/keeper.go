@@ -187,7 +187,7 @@ func (k *Keeper) load(s fleet.Snapshot) {
 	defer k.mu.Unlock()
 	clear(k.live)
 	for _, r := range s.Records {
-		k.noteLive(r.Key, true)
+		k.noteLive(r.Key, r.Leased)
 	}
 	k.connected = true
 	k.node.Load(s, k.o.Clock())
@@ -197,7 +197,7 @@ func (k *Keeper) load(s fleet.Snapshot) {
 func (k *Keeper) change(c fleet.Change) {
 	k.mu.Lock()
 	for _, r := range c.Records {
-		k.noteLive(r.Key, true)
+		k.noteLive(r.Key, r.Leased)
 	}
 	for _, key := range c.Deleted {
 		k.noteLive(key, false)

@@ -74,7 +74,7 @@ func keep(t *testing.T, store *fleettest.Server, began time.Time, name string, s
 		},
 		Changed: func(e Event) { n.mu.Lock(); defer n.mu.Unlock(); n.events = append(n.events, e) },
 	})
-	store.Write(fleet.Key(fleet.NodesKey, name), `{"v":1}`)
+	store.WriteLeased(fleet.Key(fleet.NodesKey, name), `{"v":1}`)
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan struct{})
 	go func() { defer close(done); n.Run(ctx) }()
@@ -136,7 +136,7 @@ func TestKeeperWithoutStore(t *testing.T) {
 		require.Equal(t, []Event{{"n0", goneSilent}}, nodes[1].events)
 		nodes[1] = keep(t, store, began, "n1", nil)
 		nodes[0].client.Cut(false)
-		store.Write(fleet.Key(fleet.NodesKey, "n0"), `{"v":1}`)
+		store.WriteLeased(fleet.Key(fleet.NodesKey, "n0"), `{"v":1}`)
 		nodes[1].set(0)
 		time.Sleep(5 * time.Second)
 		require.NotZero(t, nodes[0].part())

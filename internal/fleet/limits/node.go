@@ -77,6 +77,7 @@ type limit struct {
 	inForce [2]int        // the largest parts in force
 	full    time.Duration // until then the node needs more
 
+	repaired repaired
 	inputs   inputs
 	division division
 }
@@ -140,6 +141,7 @@ func (n *Node) follow(now time.Duration) {
 
 // noteHeld compares the own part of a limit with what it was.
 func (n *Node) noteHeld(key string, l *limit, now time.Duration) {
+	n.repair(key, l)
 	held := n.view.of(l.record, key)[n.o.Name].Held
 	if !n.loaded {
 		held = n.saved[key]
@@ -196,7 +198,7 @@ func (n *Node) SetReserve(reserve time.Duration) { n.o.Reserve = reserve.Truncat
 // it is this one.
 func (n *Node) Forget(name string) (fleet.Txn, bool) {
 	k := n.view.nodes[name]
-	if k == nil || k.missing || name == n.o.Name {
+	if k == nil || name == n.o.Name {
 		return fleet.Txn{}, false
 	}
 	record := k.record

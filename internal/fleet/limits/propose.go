@@ -94,6 +94,13 @@ func (n *Node) draftNodes(d *draft, now time.Duration) {
 			}
 		}
 	}
+	for node := range holds {
+		if n.view.nodes[node] == nil && node != n.o.Name {
+			// Its record was deleted, or it never had one. It gets the time of a node that has just become silent.
+			n.view.nodes[node] = &knownNode{record: nodeRecord{ReserveMS: n.o.Reserve.Milliseconds()}, missing: true, seen: now}
+			n.view.epoch++
+		}
+	}
 	for _, name := range slices.Sorted(maps.Keys(n.view.nodes)) {
 		if name == n.o.Name || d.isFull() {
 			continue

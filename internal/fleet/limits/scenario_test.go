@@ -295,3 +295,50 @@ func TestLimitReturnsWhileItsRemovalIsDelayed(t *testing.T) {
 	w.pass(t, 3*time.Second)
 	require.Equal(t, 1, s.may(serverKey))
 }
+
+// TestPartOfNodeThatDoesNotExist: a part whose node has no record passes to the others after the reserve, or when an operator forgets
+// the node, and stops no node from using what it has.
+func TestPartOfNodeThatDoesNotExist(t *testing.T) {
+	forged := `{"v":1,"limits":{"server/c/s":{"ghost":{"h":100,"l":100}}}}`
+	w := fleetOf(t, 3, 20*time.Second, 100)
+	for _, s := range w.nodes {
+		s.demand[serverKey] = 30
+	}
+	w.run(2*time.Second, func() {})
+	w.store.Write(partsKey(serverKey), forged)
+	w.run(15*time.Second, func() { require.Equal(t, []int{30, 30, 30}, w.inUse()) })
+	require.Contains(t, w.held(serverKey), "ghost")
+	w.run(15*time.Second, func() { require.Equal(t, []int{30, 30, 30}, w.inUse()) })
+	require.NotContains(t, w.held(serverKey), "ghost")
+	w.pass(t, 5*time.Second)
+	require.Equal(t, []int{34, 33, 33}, w.allowedTo())
+
+	w.store.Write(partsKey(serverKey), forged)
+	w.run(2*time.Second, func() {})
+	txn, ok := w.nodes[0].node.Forget("ghost")
+	require.True(t, ok)
+	_, err := w.nodes[0].client.Commit(context.Background(), txn)
+	require.NoError(t, err)
+	w.run(3*time.Second, func() {})
+	require.NotContains(t, w.held(serverKey), "ghost")
+	require.Equal(t, []int{34, 33, 33}, w.allowedTo())
+}
+
+// TestPartTakenByProgramThatIsNoNode: neither a part that is set to nothing nor one that is removed ends sessions.
+func TestPartTakenByProgramThatIsNoNode(t *testing.T) {
+	for _, forged := range []string{
+		`{"v":1,"limits":{"server/c/s":{"n0":{"h":0,"l":100},"n1":{"h":33,"l":100},"n2":{"h":33,"l":100}}}}`,
+		`{"v":1,"limits":{"server/c/s":{"n1":{"h":33,"l":100}}}}`,
+		`{"v":1,"limits":{}}`,
+	} {
+		w := fleetOf(t, 3, 20*time.Second, 100)
+		for _, s := range w.nodes {
+			s.demand[serverKey] = 30
+		}
+		w.pass(t, 2*time.Second)
+		w.store.Write(partsKey(serverKey), forged)
+		w.run(5*time.Second, func() { require.Equal(t, []int{30, 30, 30}, w.inUse()) })
+		w.pass(t, 5*time.Second)
+		require.Equal(t, []int{34, 33, 33}, []int{w.held(serverKey)["n0"].Held, w.held(serverKey)["n1"].Held, w.held(serverKey)["n2"].Held})
+	}
+}
