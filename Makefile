@@ -5,7 +5,7 @@ export GOFLAGS = -buildvcs=false
 STATICCHECK = go tool -modfile=internal/tools/go.mod staticcheck
 GOVULNCHECK = go tool -modfile=internal/tools/go.mod govulncheck
 
-.PHONY: build test check deps vulncheck fuzz headers instances soak bench demo deb lintian clean campaign
+.PHONY: build test check deps fleet-demo fleet-campaign vulncheck fuzz headers instances soak bench demo deb lintian clean campaign
 
 build:
 	CGO_ENABLED=0 go build -trimpath -o bin/weir ./cmd/weir
@@ -14,6 +14,12 @@ build:
 # Runs weir in front of three servers in two levels, to watch a failover. Needs only Go.
 demo: build
 	bin/demo
+
+# Runs three weirs, an etcd of three members, and BIRD with an ECMP router in network namespaces; the operator types commands.
+fleet-demo: deps
+	@mkdir -p bin
+	go test -c -o bin/fleet-demo ./test/fleet
+	cd test/fleet && ../../bin/fleet-demo -test.run '^TestDemo$$' -typed
 
 # Everything that must pass before a commit. Packages are tested one after the other: most tests wait for timers, and
 # parallel packages disturb their time measurements.
@@ -59,6 +65,14 @@ soak: build
 FACTOR = 1
 campaign: deps
 	sh internal/tools/campaign.sh "$(FACTOR)" "$(or $(TESTS),.)"
+
+# Runs what a fleet must reach at full size, on an otherwise idle machine: about a quarter of an hour. The whole output is in
+# bin/campaign, the summary in bin/campaign/fleet.txt.
+FLEETTESTS = ^TestOverrideIsInForceSoon|^TestNodesAgreeAfterLeaderKills|^TestStoreFaults|^TestSessionsOfServerStayBelowLimit|^TestDeath|^TestDrain|^TestRollOut
+fleet-campaign: deps
+	@mkdir -p bin/campaign
+	sh internal/tools/campaign.sh "$(FACTOR)" '$(FLEETTESTS)' >bin/campaign/fleet.txt 2>&1; \
+		status=$$?; cat bin/campaign/fleet.txt; exit $$status
 
 # Compares weir with HAProxy and nginx; takes about an hour for each congestion control on an otherwise idle machine.
 bench: deps build

@@ -65,7 +65,7 @@ var allowed = map[string][]string{
 	"internal/vip":        {},
 	"internal/topology":   {"checks", "conf", "internal/printable"}, // it asks data stores with the clients of the checks
 	"internal/weirtest":   {"internal/nettest", "internal/status"},
-	"test/fleet":          {"internal/nettest", "internal/weirtest"}, // the bed; its tests are black-box tests
+	"internal/fleetbed":   {"internal/nettest", "internal/status", "internal/weirtest"}, // test/fleet and the demonstration use it
 }
 
 // reserved lists the only packages that may import a package. Test files may import any.
@@ -77,7 +77,7 @@ var reserved = map[string][]string{
 	// started.
 	"syscall": {
 		"admin", "bench", "checks", "cmd/demo", "cmd/weir", "internal/cli", "internal/direntry", "internal/handover",
-		"internal/nettest", "internal/privileges", "internal/procgroup", "internal/reaper", "internal/soak", "internal/weirtest", "l4", "test/fleet",
+		"internal/nettest", "internal/privileges", "internal/procgroup", "internal/reaper", "internal/soak", "internal/fleetbed", "internal/weirtest", "l4",
 	},
 	"github.com/alicebob/miniredis/v2":         {"cmd/demo"},
 	"github.com/jackc/pgx/v5/pgconn":           {"checks"},

@@ -14,9 +14,10 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// Etcd is a cluster of real etcd servers on loopback. Its elections take about half a second.
+// Etcd is a cluster of real etcd servers. Its elections take about half a second.
 type Etcd struct {
 	t       testing.TB
+	ns      *Namespace // in which it runs; nil = that of the test
 	scheme  string
 	args    []string
 	peers   string
@@ -31,7 +32,7 @@ type EtcdMember struct {
 	p            *program
 }
 
-// StartEtcd starts a cluster of n servers with further arguments and waits until it serves. Arguments that begin with
+// StartEtcd starts a cluster of n servers on loopback with further arguments and waits until it serves. Arguments that begin with
 // --cert-file let clients connect with TLS.
 func StartEtcd(t testing.TB, n int, args ...string) *Etcd {
 	t.Helper()
@@ -41,15 +42,42 @@ func StartEtcd(t testing.TB, n int, args ...string) *Etcd {
 			c.scheme = "https"
 		}
 	}
-	var peers []string
-	for i := range n {
-		m := &EtcdMember{c: c, name: fmt.Sprintf("e%d", i+1), dir: t.TempDir(), client: Reserve(t), peer: Reserve(t)}
-		c.Members = append(c.Members, m)
-		peers = append(peers, m.name+"=http://"+m.peer)
+	for range n {
+		c.add(Reserve(t), Reserve(t))
 	}
-	c.peers = strings.Join(peers, ",")
 	c.Up()
 	return c
+}
+
+// StartEtcd starts a cluster in the namespace, with a server at the usual ports of each address, and waits until it serves.
+func (ns *Namespace) StartEtcd(addresses ...string) *Etcd {
+	ns.t.Helper()
+	c := &Etcd{t: ns.t, ns: ns, scheme: "http"}
+	for _, at := range addresses {
+		c.add(at+":2379", at+":2380")
+	}
+	c.Up()
+	return c
+}
+
+// add adds a member that does not run yet.
+func (c *Etcd) add(client, peer string) {
+	m := &EtcdMember{c: c, name: fmt.Sprintf("e%d", len(c.Members)+1), dir: c.t.TempDir(), client: client, peer: peer}
+	c.Members = append(c.Members, m)
+	if c.peers != "" {
+		c.peers += ","
+	}
+	c.peers += m.name + "=http://" + m.peer
+}
+
+// in runs f in the namespace of the cluster.
+func (c *Etcd) in(f func()) {
+	c.t.Helper()
+	if c.ns == nil {
+		f()
+		return
+	}
+	c.ns.Do(f)
 }
 
 // Up starts the members that do not run and waits until they serve.
@@ -69,10 +97,11 @@ func (c *Etcd) Up() {
 
 func (m *EtcdMember) start() {
 	m.c.t.Helper()
-	m.p = startProgram(m.c.t, "etcd", append([]string{"--name=" + m.name, "--data-dir=" + filepath.Join(m.dir, "data"), "--unsafe-no-fsync",
+	args := append([]string{"--name=" + m.name, "--data-dir=" + filepath.Join(m.dir, "data"), "--unsafe-no-fsync",
 		"--heartbeat-interval=50", "--election-timeout=500",
 		"--listen-client-urls=" + m.URL(), "--advertise-client-urls=" + m.URL(),
-		"--listen-peer-urls=http://" + m.peer, "--initial-advertise-peer-urls=http://" + m.peer, "--initial-cluster=" + m.c.peers}, m.c.args...)...)
+		"--listen-peer-urls=http://" + m.peer, "--initial-advertise-peer-urls=http://" + m.peer, "--initial-cluster=" + m.c.peers}, m.c.args...)
+	m.c.in(func() { m.p = startProgram(m.c.t, "etcd", args...) })
 }
 
 // URL returns the URL for clients.
@@ -127,7 +156,7 @@ func (c *Etcd) Leader() *EtcdMember {
 // Ctl runs etcdctl with all members as endpoints and returns its output.
 func (c *Etcd) Ctl(args ...string) string {
 	c.t.Helper()
-	out, err := etcdctl(strings.Join(c.URLs(), ","), args)
+	out, err := c.ctl(strings.Join(c.URLs(), ","), args)
 	require.NoError(c.t, err, out)
 	return out
 }
@@ -137,7 +166,7 @@ func (c *Etcd) Fill() {
 	c.t.Helper()
 	value := strings.Repeat("x", 100_000)
 	for i := range 1000 {
-		out, err := etcdctl(strings.Join(c.URLs(), ","), []string{"put", fmt.Sprintf("/filler/%d", i), value})
+		out, err := c.ctl(strings.Join(c.URLs(), ","), []string{"put", fmt.Sprintf("/filler/%d", i), value})
 		if strings.Contains(out, "space exceeded") {
 			return
 		}
@@ -161,11 +190,15 @@ func (c *Etcd) Empty() {
 	c.Ctl("alarm", "disarm")
 }
 
-func (m *EtcdMember) ctl(args ...string) (string, error) { return etcdctl(m.URL(), args) }
+func (m *EtcdMember) ctl(args ...string) (string, error) { return m.c.ctl(m.URL(), args) }
 
-func etcdctl(endpoints string, args []string) (string, error) {
+func (c *Etcd) ctl(endpoints string, args []string) (text string, err error) {
 	cmd := exec.Command("etcdctl", append([]string{"--endpoints=" + endpoints}, args...)...)
 	cmd.Env = append(os.Environ(), "ETCDCTL_API=3")
-	out, err := cmd.CombinedOutput()
-	return string(out), err
+	c.in(func() {
+		var out []byte
+		out, err = cmd.CombinedOutput()
+		text = string(out)
+	})
+	return text, err
 }

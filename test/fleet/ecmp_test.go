@@ -10,19 +10,19 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"weir/internal/fleetbed"
 	"weir/internal/weirtest"
-	"weir/test/fleet"
 )
 
 const rate = 220 // connections per second
 
 // sessionsOn opens sessions until each node has at least one, and returns them by node.
-func sessionsOn(t *testing.T, b *fleet.Bed) map[int][]net.Conn {
+func sessionsOn(t *testing.T, b *fleetbed.Bed) map[int][]net.Conn {
 	t.Helper()
 	on := map[int][]net.Conn{}
 	for tries := 0; len(on) < len(b.Nodes); tries++ {
 		require.Less(t, tries, 200, "the router uses only some of the nodes")
-		c := b.Client.Dial(fleet.VIP + ":" + fleet.Port)
+		c := b.Client.Dial(fleetbed.VIP + ":" + fleetbed.Port)
 		require.NoError(t, weirtest.PingPong(c))
 		for _, n := range b.Nodes {
 			if hasSession(n, c) {
@@ -34,7 +34,7 @@ func sessionsOn(t *testing.T, b *fleet.Bed) map[int][]net.Conn {
 }
 
 // hasSession reports whether a node serves a connection.
-func hasSession(n *fleet.Node, c net.Conn) bool {
+func hasSession(n *fleetbed.Node, c net.Conn) bool {
 	for _, s := range n.API.Sessions() {
 		if s.(map[string]any)["client"] == c.LocalAddr().String() {
 			return true
@@ -46,12 +46,12 @@ func hasSession(n *fleet.Node, c net.Conn) bool {
 // A graceful drain, BIRD and FRR: no connection of 200 and more per second fails, and every session continues.
 func TestDrain(t *testing.T) {
 	t.Parallel()
-	b := fleet.New(t, "bird", "bird", "frr")
+	b := fleetbed.New(t, "bird", "bird", "frr")
 	b.ServeAll()
 	sessions := sessionsOn(t, b)
 	load := b.StartLoad(rate)
 	load.Wait(rate)
-	for _, n := range []*fleet.Node{b.Nodes[0], b.Nodes[2]} { // BIRD, FRR
+	for _, n := range []*fleetbed.Node{b.Nodes[0], b.Nodes[2]} { // BIRD, FRR
 		n.API.MustRunCommand("node", "drain")
 		began := time.Now()
 		b.WaitNextHops(without(b, n)...)
@@ -88,7 +88,7 @@ func closeAll(sessions map[int][]net.Conn) {
 	}
 }
 
-func without(b *fleet.Bed, gone *fleet.Node) (nodes []*fleet.Node) {
+func without(b *fleetbed.Bed, gone *fleetbed.Node) (nodes []*fleetbed.Node) {
 	for _, n := range b.Nodes {
 		if n != gone {
 			nodes = append(nodes, n)
@@ -101,12 +101,12 @@ func without(b *fleet.Bed, gone *fleet.Node) (nodes []*fleet.Node) {
 // sessions on other nodes continue.
 func TestDeath(t *testing.T) {
 	t.Parallel()
-	b := fleet.New(t, "bird", "bird", "frr")
+	b := fleetbed.New(t, "bird", "bird", "frr")
 	b.ServeAll()
-	for i, die := range []func(n *fleet.Node){
-		func(n *fleet.Node) { n.Weir.Kill(); n.Clean() },
-		func(n *fleet.Node) { n.SetLink("down") },
-		func(n *fleet.Node) { n.Filter("drop") }, // only BFD finds it
+	for i, die := range []func(n *fleetbed.Node){
+		func(n *fleetbed.Node) { n.Weir.Kill(); n.Clean() },
+		func(n *fleetbed.Node) { n.SetLink("down") },
+		func(n *fleetbed.Node) { n.Filter("drop") }, // only BFD finds it
 	} {
 		n := b.Nodes[i]
 		sessions := sessionsOn(t, b)
@@ -157,7 +157,7 @@ func TestDeath(t *testing.T) {
 // A node that does not reach the servers loses the address, and gets it again.
 func TestNodeWithoutServers(t *testing.T) {
 	t.Parallel()
-	b := fleet.New(t, "bird", "frr")
+	b := fleetbed.New(t, "bird", "frr")
 	b.ServeAll()
 	for _, n := range b.Nodes {
 		n.Filter("ip saddr 10.0.100.2 drop")

@@ -7,15 +7,15 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"weir/internal/fleetbed"
 	"weir/internal/nettest"
 	"weir/internal/weirtest"
-	"weir/test/fleet"
 )
 
 // keepalived has the address while weir can serve: not while the node is drained, nor while the cluster has no eligible server.
 func TestKeepalived(t *testing.T) {
 	t.Parallel()
-	b := fleet.New(t, "none")
+	b := fleetbed.New(t, "none")
 	n := b.Nodes[0]
 	n.Serve(n.Config(""))
 	n.StartKeepalived()

@@ -1,4 +1,4 @@
-package fleet
+package fleetbed
 
 // The routing daemons. docs/several.md has the configurations of the nodes.
 

@@ -1,4 +1,4 @@
-package fleet
+package fleetbed
 
 import (
 	"context"
@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -105,6 +106,13 @@ func (l *Load) Wait(n int64) {
 		}
 		time.Sleep(5 * time.Millisecond)
 	}
+}
+
+// Failures returns the connections that have failed so far.
+func (l *Load) Failures() []Failure {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return slices.Clone(l.failures)
 }
 
 // lastPatience is how long Stop waits for connections. Those to a dead node would hang for long.

@@ -1,4 +1,4 @@
-package fleet
+package fleetbed
 
 import (
 	"path/filepath"
