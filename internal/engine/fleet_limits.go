@@ -49,15 +49,6 @@ type limitedListener struct {
 	open            []*l4.Listener
 }
 
-// countedListener is what a listener had counted at a time.
-type countedListener struct {
-	at        time.Duration
-	sessions  uint64
-	rates     [4]int // of the last intervals
-	rejected  uint64
-	perSource uint64
-}
-
 // sharesLimits reports whether the nodes of the fleet share limits.
 func sharesLimits(f *conf.Fleet) bool { return f != nil && slices.Contains(f.Share, fleet.ShareLimits) }
 
@@ -167,52 +158,6 @@ func (e *Engine) limitState() json.RawMessage {
 	return nil
 }
 
-// limitUsage returns what this node uses of all limits. counted is what the listeners had counted.
-func (e *Engine) limitUsage(counted map[string]countedListener) map[string]limits.Usage {
-	usage := map[string]limits.Usage{}
-	s := e.limits.shared.Load()
-	if s == nil {
-		return usage
-	}
-	for name, b := range s.clusters {
-		for _, u := range b.TakeUses() {
-			usage[limits.ServerKey(name, u.Server)] = limits.Usage{Limit: u.Limit, InUse: u.Sessions, Peak: u.Peak, Refused: u.Refused}
-		}
-	}
-	for i := range s.listeners {
-		e.listenerUsage(&s.listeners[i], counted, usage)
-	}
-	return usage
-}
-
-// listenerUsage adds what this node uses of the limits of a listener.
-func (e *Engine) listenerUsage(l *limitedListener, counted map[string]countedListener, usage map[string]limits.Usage) {
-	last := counted[l.name]
-	next := countedListener{at: e.plane.Now(), rates: last.rates}
-	for _, open := range l.open {
-		c := open.Counters()
-		next.sessions += c.Sessions
-		next.rejected += c.Rejected[l4.RejectedRate]
-		next.perSource += c.Rejected[l4.RejectedPerSource]
-	}
-	if took := next.at - last.at; took > 0 && next.sessions >= last.sessions {
-		copy(next.rates[1:], last.rates[:])
-		next.rates[0] = int(float64(next.sessions-last.sessions) / took.Seconds())
-	}
-	known := last.at > 0
-	counted[l.name] = next
-	if l.rate > 0 {
-		mean := 0
-		for _, r := range next.rates {
-			mean += r
-		}
-		usage[limits.ListenerKey(limits.Rate, l.name)] = limits.Usage{Limit: l.rate, Peak: mean / len(next.rates), Refused: known && next.rejected > last.rejected}
-	}
-	if l.perSource > 0 {
-		usage[limits.ListenerKey(limits.PerSource, l.name)] = limits.Usage{Limit: l.perSource, InUse: l.state.MostOfSource(), Refused: known && next.perSource > last.perSource}
-	}
-}
-
 // applyLimits puts parts in force.
 func (e *Engine) applyLimits(allowed map[string]limits.Allowed, deadline time.Duration) {
 	s := e.limits.shared.Load()
@@ -301,45 +246,4 @@ func (e *Engine) FleetForget(ctx context.Context, by, node string) error {
 	}
 	e.log.Info("fleet node forgotten", "node", printable.Clip(node, printable.MaxQuote), "by", by)
 	return nil
-}
-
-// addLimits adds what an operator should know about limits.
-func (e *Engine) addLimits(l *status.FleetLink) {
-	k := e.limits.keeper.Load()
-	if k == nil {
-		return
-	}
-	reserved, deadline := k.Brief()
-	for _, node := range reserved {
-		l.Reserved = append(l.Reserved, printable.Clip(node, printable.MaxQuote))
-	}
-	if deadline > 0 {
-		l.PartsUntil = new(e.clock().wall(deadline - e.plane.ClockOrigin()))
-	}
-}
-
-// fleetLimitStatus returns the division of all limits, by name; nil if limits are not shared.
-func (e *Engine) fleetLimitStatus() []status.FleetLimit {
-	k := e.limits.keeper.Load()
-	if k == nil {
-		return nil
-	}
-	all, _ := k.Status()
-	list := []status.FleetLimit{}
-	for _, key := range slices.Sorted(maps.Keys(all)) {
-		s := all[key]
-		l := status.FleetLimit{Limit: s.Limit, Part: s.Part, Held: s.Held, Free: s.Free, Reserved: map[string]int{}}
-		for node, n := range s.Reserved {
-			l.Reserved[printable.Clip(node, printable.MaxQuote)] = n
-		}
-		names, _ := fleet.Segments(key)
-		switch l.Kind = limits.KindOf(key).Name(); {
-		case len(names) == 3:
-			l.Cluster, l.Server = names[1], names[2]
-		case len(names) == 2:
-			l.Listener = names[1]
-		}
-		list = append(list, l)
-	}
-	return list
 }

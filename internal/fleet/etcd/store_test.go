@@ -6,6 +6,7 @@ import (
 	"crypto/x509"
 	"fmt"
 	"os"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -85,7 +86,7 @@ func TestRecordsOfRealEtcd(t *testing.T) {
 	require.NoError(t, err)
 	_, err = a.Commit(ctx, fleet.Txn{Put: []fleet.Put{{Key: "nodes/a", Value: []byte("{}"), Lease: lease}}})
 	require.NoError(t, err)
-	time.Sleep(3 * time.Second) // longer than the ttl: it is renewed
+	waitForEndOfLease(t, cluster, b) // which begins later and is not renewed
 	loaded, err = b.Load(ctx)
 	require.NoError(t, err)
 	require.Len(t, loaded.Records, 2)
@@ -97,6 +98,26 @@ func TestRecordsOfRealEtcd(t *testing.T) {
 	loaded, err = b.Load(ctx)
 	require.NoError(t, err)
 	require.Len(t, loaded.Records, 1)
+}
+
+// waitForEndOfLease takes a lease of 2 s that nothing renews, and waits until its record is gone.
+func waitForEndOfLease(t *testing.T, cluster *nettest.Etcd, s *Store) {
+	t.Helper()
+	id := strings.Fields(cluster.Ctl("lease", "grant", "2"))[1]
+	cluster.Ctl("put", "--lease="+id, "/weir/test/ends", "{}")
+	snapshot, err := s.Load(t.Context())
+	require.NoError(t, err)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	changes, err := s.Watch(ctx, snapshot.Revision)
+	require.NoError(t, err)
+	for c := range changes {
+		require.NoError(t, c.Err)
+		if slices.Contains(c.Deleted, "ends") {
+			return
+		}
+	}
+	t.Fatal("the lease does not end")
 }
 
 func TestHostileRecordsAreBounded(t *testing.T) {
