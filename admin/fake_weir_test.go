@@ -165,23 +165,35 @@ func (f *fakeWeir) CutSession(id uint64) error {
 	return f.record("cut 7")
 }
 
-func (f *fakeWeir) AddServer(cluster string, text []byte) (string, error) {
-	return "new", f.record("add " + cluster + " " + string(text))
+func (f *fakeWeir) AddServer(change status.RuntimeChange, cluster string, text []byte) (string, error) {
+	return "new", f.record(localWord(change) + "add " + cluster + " " + string(text))
 }
 
-func (f *fakeWeir) RemoveServer(cluster, server string) error {
-	return f.record("remove " + cluster + " " + server)
+func (f *fakeWeir) RemoveServer(change status.RuntimeChange, cluster, server string) error {
+	return f.record(localWord(change) + "remove " + cluster + " " + server)
 }
 
-func (f *fakeWeir) RestoreServer(cluster, server string) error {
-	return f.record("restore " + cluster + " " + server)
+func (f *fakeWeir) RestoreServer(change status.RuntimeChange, cluster, server string) error {
+	return f.record(localWord(change) + "restore " + cluster + " " + server)
 }
 
-func (f *fakeWeir) PutCluster(name string, text []byte) (bool, error) {
-	return name == "c", f.record("put " + name + " " + string(text))
+func (f *fakeWeir) PutCluster(change status.RuntimeChange, name string, text []byte) (bool, error) {
+	return name == "c", f.record(localWord(change) + "put " + name + " " + string(text))
 }
 
-func (f *fakeWeir) RemoveCluster(name string) error { return f.record("remove " + name) }
+func (f *fakeWeir) RemoveCluster(change status.RuntimeChange, name string) error {
+	return f.record(localWord(change) + "remove " + name)
+}
+
+// localWord marks a change for this node only.
+func localWord(change status.RuntimeChange) string {
+	if change.Local {
+		return "local "
+	}
+	return ""
+}
+
+func (f *fakeWeir) FollowFleet(by, cluster string) error { return f.record("follow " + cluster) }
 
 func (f *fakeWeir) Failback(name string) error { return f.record("failback " + name) }
 

@@ -24,6 +24,21 @@ func (s *Server) writeServer(w http.ResponseWriter, code int, cluster, server st
 	writeResult(w, code, x, err)
 }
 
+// runtimeChange returns who makes the change of a request, and whether it is for this node only: ?local=true. If the value is
+// invalid it writes the error and returns false.
+func runtimeChange(w http.ResponseWriter, r *http.Request) (c status.RuntimeChange, ok bool) {
+	c.By = requester(r)
+	switch r.URL.Query().Get("local") {
+	case "", "false":
+	case "true":
+		c.Local = true
+	default:
+		writeError(w, http.StatusBadRequest, "local", "want true or false")
+		return c, false
+	}
+	return c, true
+}
+
 // writeChange is writeServer for a runtime change of the cluster.
 func (s *Server) writeChange(w http.ResponseWriter, code int, cluster, server string, err error) {
 	var x status.Explanation
@@ -90,6 +105,10 @@ func (s *Server) resetFleet(w http.ResponseWriter, r *http.Request) {
 	writeNoContent(w, s.weir.FleetReset(r.Context(), requester(r)))
 }
 
+func (s *Server) followFleet(w http.ResponseWriter, r *http.Request) {
+	writeNoContent(w, s.weir.FollowFleet(requester(r), r.PathValue("cluster")))
+}
+
 func (s *Server) forgetNode(w http.ResponseWriter, r *http.Request) {
 	writeNoContent(w, s.weir.FleetForget(r.Context(), requester(r), r.PathValue("node")))
 }
@@ -102,28 +121,40 @@ func (s *Server) feedback(w http.ResponseWriter, r *http.Request) {
 }
 
 func (s *Server) postServer(w http.ResponseWriter, r *http.Request) {
+	change, valid := runtimeChange(w, r)
+	if !valid {
+		return
+	}
 	if text, ok := readBody(w, r, maxBody); ok {
 		cluster := r.PathValue("cluster")
-		server, err := s.weir.AddServer(cluster, text)
+		server, err := s.weir.AddServer(change, cluster, text)
 		s.writeChange(w, http.StatusCreated, cluster, server, err)
 	}
 }
 
 func (s *Server) deleteServer(w http.ResponseWriter, r *http.Request) {
-	writeNoContent(w, s.weir.RemoveServer(r.PathValue("cluster"), r.PathValue("server")))
+	if change, valid := runtimeChange(w, r); valid {
+		writeNoContent(w, s.weir.RemoveServer(change, r.PathValue("cluster"), r.PathValue("server")))
+	}
 }
 
 func (s *Server) restoreServer(w http.ResponseWriter, r *http.Request) {
-	cluster, server := r.PathValue("cluster"), r.PathValue("server")
-	s.writeChange(w, http.StatusOK, cluster, server, s.weir.RestoreServer(cluster, server))
+	if change, valid := runtimeChange(w, r); valid {
+		cluster, server := r.PathValue("cluster"), r.PathValue("server")
+		s.writeChange(w, http.StatusOK, cluster, server, s.weir.RestoreServer(change, cluster, server))
+	}
 }
 
 func (s *Server) putCluster(w http.ResponseWriter, r *http.Request) {
+	change, valid := runtimeChange(w, r)
+	if !valid {
+		return
+	}
 	text, ok := readBody(w, r, maxBody)
 	if !ok {
 		return
 	}
-	created, err := s.weir.PutCluster(r.PathValue("cluster"), text)
+	created, err := s.weir.PutCluster(change, r.PathValue("cluster"), text)
 	if err != nil {
 		writeRequestError(w, err)
 		return
@@ -138,7 +169,9 @@ func (s *Server) putCluster(w http.ResponseWriter, r *http.Request) {
 }
 
 func (s *Server) deleteCluster(w http.ResponseWriter, r *http.Request) {
-	writeNoContent(w, s.weir.RemoveCluster(r.PathValue("cluster")))
+	if change, valid := runtimeChange(w, r); valid {
+		writeNoContent(w, s.weir.RemoveCluster(change, r.PathValue("cluster")))
+	}
 }
 
 func (s *Server) failback(w http.ResponseWriter, r *http.Request) {

@@ -100,6 +100,7 @@ func (s *Server) endpoints() map[string]methods {
 		"/v1/clusters/{cluster}":           {get: s.cluster, put: s.putCluster, del: withoutBody(s.deleteCluster)},
 		"/v1/clusters/{cluster}/discover":  {get: s.discoveries},
 		"/v1/clusters/{cluster}/failback":  {post: withoutBody(s.failback)},
+		"/v1/clusters/{cluster}/follow":    {post: withoutBody(s.followFleet)},
 		"/v1/clusters/{cluster}/rebalance": {post: s.rebalance},
 		"/v1/clusters/{cluster}/servers":   {post: s.postServer},
 

@@ -45,15 +45,15 @@ type Weir interface {
 	CutSession(id uint64) error
 
 	// AddServer adds a server to a cluster and returns its name.
-	AddServer(cluster string, text []byte) (name string, err error)
+	AddServer(change status.RuntimeChange, cluster string, text []byte) (name string, err error)
 	// RemoveServer removes a server from a cluster. Its sessions drain.
-	RemoveServer(cluster, server string) error
+	RemoveServer(change status.RuntimeChange, cluster, server string) error
 	// RestoreServer takes back the removal of a server of the file.
-	RestoreServer(cluster, server string) error
+	RestoreServer(change status.RuntimeChange, cluster, server string) error
 	// PutCluster creates or replaces a cluster, and reports whether it is new.
-	PutCluster(name string, text []byte) (created bool, err error)
+	PutCluster(change status.RuntimeChange, name string, text []byte) (created bool, err error)
 	// RemoveCluster removes a cluster that no listener uses.
-	RemoveCluster(name string) error
+	RemoveCluster(change status.RuntimeChange, name string) error
 	// Rebalance closes the sessions of a cluster that are above the fair shares of its servers; text may ask for a dry run.
 	Rebalance(cluster string, text []byte) (status.Rebalance, error)
 	// Failback lets a better level of a cluster take over.
@@ -72,6 +72,8 @@ type Weir interface {
 	SetFleetNode(by, node, to string, text []byte) (shared string, err error)
 	// FleetReset removes all overrides of the fleet. by names who asks.
 	FleetReset(ctx context.Context, by string) error
+	// FollowFleet ends the runtime changes of a cluster that are for this node only. by names who asks.
+	FollowFleet(by, cluster string) error
 	// FleetForget declares a node gone, so that its parts of limits pass to others. by names who asks.
 	FleetForget(ctx context.Context, by, node string) error
 

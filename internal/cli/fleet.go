@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"maps"
@@ -18,27 +19,33 @@ configuration.
 
 status shows the nodes of the fleet, the overrides, and the servers about whose state
 the nodes disagree. drain and ready do on a node what weir node drain and ready do
-there. reset removes all overrides of the fleet, on every node. forget frees the parts
+there. reset removes all overrides of the fleet, on every node. follow ends the servers
+of a cluster that were added or removed with --local on this node. forget frees the parts
 of limits that are reserved for a node that does not return and does not run. apply
 rolls a shared configuration out; rollback returns to the previous one.`
 
 func fleetCommand(flags *clientFlags) *cobra.Command {
-	verbs := []string{"status", "drain", "ready", "forget", "reset"}
+	verbs := []string{"status", "drain", "ready", "follow", "forget", "reset"}
 	var reason string
 	cmd := &cobra.Command{
-		Use: "fleet status|drain NODE|ready NODE|forget NODE|reset|apply|rollback", Short: "Show or change what several weirs share", Long: fleetHelp, Args: cobra.MinimumNArgs(1),
+		Use: "fleet status|drain NODE|ready NODE|follow CLUSTER|forget NODE|reset|apply|rollback", Short: "Show or change what several weirs share", Long: fleetHelp, Args: cobra.MinimumNArgs(1),
 		ValidArgs: verbs,
 		RunE: func(cmd *cobra.Command, args []string) error {
-			named := args[0] == status.NodeDrain || args[0] == status.NodeReady || args[0] == "forget"
+			named := args[0] != "status" && args[0] != "reset"
+			takesReason := args[0] == status.NodeDrain || args[0] == status.NodeReady
 			switch {
 			case !slices.Contains(verbs, args[0]):
 				return unknownAction(args[0], append(verbs, "apply", "rollback"))
+			case args[0] == "follow" && len(args) < 2:
+				return errors.New("follow: want the name of a cluster")
 			case named && len(args) < 2:
 				return fmt.Errorf("%s: want the name of a node; weir fleet status lists them", args[0])
 			case !named && len(args) > 1 || len(args) > 2:
 				return fmt.Errorf("unexpected argument %q", args[len(args)-1])
-			case (!named || args[0] == "forget") && cmd.Flags().Changed("reason"):
+			case !takesReason && cmd.Flags().Changed("reason"):
 				return fmt.Errorf("unexpected flag --reason: %s takes no reason", args[0])
+			case args[0] == "follow":
+				return done(cmd, flags, http.MethodPost, path("v1", "clusters", args[1], "follow"), args[1]+": follows the fleet", map[string]any{"cluster": args[1], "follows": true})
 			case args[0] == "forget":
 				return done(cmd, flags, http.MethodDelete, path("v1", "fleet", "nodes", args[1]), "parts of limits of node "+args[1]+" freed", map[string]any{"forgotten": args[1]})
 			case named:

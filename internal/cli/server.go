@@ -35,8 +35,9 @@ const serverHelp = `Sets an override on top of the configuration file, or adds o
   restore             take back the removal of a server of the file
 
 Overrides survive reloads as long as the server exists. In a fleet that shares
-overrides they hold on all nodes; with --local, on this node only, until they are
-reset with --local.`
+overrides they hold on all nodes, and servers that are added or removed too. With
+--local they are for this node only: overrides until they are reset with --local, and
+added or removed servers of a cluster until weir fleet follow CLUSTER.`
 
 // serverChange holds the flags of weir server.
 type serverChange struct {
@@ -105,11 +106,11 @@ func (s *serverChange) apply(cmd *cobra.Command, cluster, server, action string,
 		if err != nil {
 			return err
 		}
-		return request(cmd, s.clientFlags, http.MethodPost, path("v1", "clusters", cluster, "servers"), body, showServer)
+		return request(cmd, s.clientFlags, http.MethodPost, path("v1", "clusters", cluster, "servers")+s.query(), body, showServer)
 	case "restore":
-		return request(cmd, s.clientFlags, http.MethodPost, at+"/restore", nil, showServer)
+		return request(cmd, s.clientFlags, http.MethodPost, at+"/restore"+s.query(), nil, showServer)
 	case "remove":
-		err := done(cmd, s.clientFlags, http.MethodDelete, at, fmt.Sprintf("%s/%s: removed", cluster, server),
+		err := done(cmd, s.clientFlags, http.MethodDelete, at+s.query(), fmt.Sprintf("%s/%s: removed", cluster, server),
 			map[string]any{"cluster": cluster, "name": server, "removed": true})
 		if err == nil {
 			s.warnOfLast(cmd, cluster, server)
@@ -172,6 +173,14 @@ func lastText(c *status.Cluster, server string) (lines []string) {
 	return lines
 }
 
+// query returns the query of a request that changes servers at run time.
+func (s *serverChange) query() string {
+	if s.local {
+		return "?local=true"
+	}
+	return ""
+}
+
 // serverVerbs returns the actions of weir server.
 func serverVerbs() []string {
 	return []string{"drain", "maint", "ready", "weight", "max_sessions", "reset", "kill-sessions", "add", "remove", "restore"}
@@ -193,7 +202,7 @@ func (s *serverChange) checkArguments(cmd *cobra.Command, action string, args []
 		return fmt.Errorf("unexpected flag --wait: %s has nothing to wait for; drain takes it", action)
 	case action != "drain" && cmd.Flags().Changed("deadline"):
 		return fmt.Errorf("unexpected flag --deadline: %s has no deadline; drain takes one", action)
-	case s.local && slices.Contains([]string{"kill-sessions", "add", "remove", "restore"}, action):
+	case s.local && action == "kill-sessions":
 		return fmt.Errorf("unexpected flag --local: %s changes this node only", action)
 	case cmd.Flags().Changed("reason") && slices.Contains([]string{"reset", "kill-sessions", "add", "remove", "restore"}, action):
 		return fmt.Errorf("unexpected flag --reason: %s takes no reason", action)

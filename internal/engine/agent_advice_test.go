@@ -13,6 +13,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"weir/internal/nettest"
+	"weir/internal/status"
 )
 
 // agentHost is an agent with a settable reply, and its check.
@@ -126,12 +127,12 @@ func TestAgentOfAddedServer(t *testing.T) {
 	_, a := startNamed(t, "A")
 	added, _ := startNamed(t, "B")
 	s := startScript(t, cluster("", a)+agent.check(""))
-	name, err := s.e.AddServer("c", fmt.Appendf(nil, `{"address": %q, "name": "B"}`, added.Addr()))
+	name, err := s.e.AddServer(status.RuntimeChange{}, "c", fmt.Appendf(nil, `{"address": %q, "name": "B"}`, added.Addr()))
 	require.NoError(t, err)
 	nettest.Wait(t, 5*time.Second, "the agent to be heard", func() bool { return s.state(name) == "drain by agent" && s.state("A") == "drain by agent" })
 	agent.Down()
-	require.NoError(t, s.e.RemoveServer("c", name))
-	_, err = s.e.AddServer("c", fmt.Appendf(nil, `{"address": %q, "name": "B"}`, added.Addr()))
+	require.NoError(t, s.e.RemoveServer(status.RuntimeChange{}, "c", name))
+	_, err = s.e.AddServer(status.RuntimeChange{}, "c", fmt.Appendf(nil, `{"address": %q, "name": "B"}`, added.Addr()))
 	require.NoError(t, err)
 	require.Equal(t, "up", s.state(name))
 	require.Equal(t, "drain by agent", s.state("A"))

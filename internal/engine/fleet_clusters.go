@@ -7,11 +7,49 @@ import (
 
 	"weir/internal/fleet"
 	"weir/internal/overlay"
+	"weir/internal/status"
 )
+
+// checkShared returns an error if a change is for the fleet, and an operator has said that those of the cluster are for this
+// node only.
+func (e *Engine) checkShared(change status.RuntimeChange, cluster string) error {
+	if m := e.sharing(); m == nil || change.Local || !m.IsKept(fleet.ClusterKey(cluster)) {
+		return nil
+	}
+	return &status.RequestError{Kind: status.Conflict, Text: "the runtime changes of cluster " + cluster +
+		" are for this node only: make this one local too, or let the cluster follow the fleet again with weir fleet follow " + cluster}
+}
+
+// FollowFleet ends the runtime changes of a cluster that are for this node only, and applies those of the fleet. by names who
+// asks.
+func (e *Engine) FollowFleet(by, cluster string) error {
+	m := e.sharing()
+	if m == nil {
+		return noFleet()
+	}
+	key := fleet.ClusterKey(cluster)
+	if _, local := m.Current(key); !local {
+		return &status.RequestError{Kind: status.Conflict, Text: "cluster " + cluster + " has no runtime changes for this node only"}
+	}
+	err := e.locked(func() error {
+		err := e.installShared(cluster, m.SetLocal(key, false))
+		if err != nil {
+			m.Keep(key)
+		}
+		return err
+	})
+	if err != nil {
+		return &status.RequestError{Kind: status.Unprocessable, Text: err.Error()}
+	}
+	e.log.Info("fleet: cluster follows the fleet", "cluster", cluster, "by", by)
+	e.stateFile.Changed()
+	e.stateFile.Sync()
+	return nil
+}
 
 // shareClusters tells the fleet about the clusters whose runtime changes differ from before. Changes with a value for this host
 // only, such as a password or the name of a file, stay local. mu is held.
-func (e *Engine) shareClusters(before overlay.Overlay) {
+func (e *Engine) shareClusters(before overlay.Overlay, change status.RuntimeChange) {
 	m := e.sharing()
 	if m == nil {
 		return
@@ -19,10 +57,14 @@ func (e *Engine) shareClusters(before overlay.Overlay) {
 	after := e.running.Load().overlay
 	for _, name := range before.Changed(after) {
 		key, text := fleet.ClusterKey(name), after.Shared(name)
+		if change.Local {
+			m.Keep(key)
+			continue
+		}
 		err := unshareable(text)
 		if err == nil {
 			m.SetLocal(key, false)
-			_, err = m.Say(key, fleet.Override{At: time.Now().UTC(), Value: text})
+			_, err = m.Say(key, fleet.Override{By: short(change.By), At: time.Now().UTC(), Value: text})
 		}
 		if err != nil {
 			m.SetLocal(key, true)
@@ -66,6 +108,11 @@ func (e *Engine) applySharedCluster(m *fleet.Member, key, name string) error {
 	if local {
 		return nil
 	}
+	return e.installShared(name, said)
+}
+
+// installShared applies runtime changes of one cluster, as the fleet has them; nil = none. mu is held.
+func (e *Engine) installShared(name string, said *fleet.Override) error {
 	if said == nil {
 		said = &fleet.Override{}
 	}

@@ -10,8 +10,8 @@ import (
 )
 
 // AddServer adds a server to a cluster, described as in the file, in JSON, and returns its name.
-func (e *Engine) AddServer(cluster string, text []byte) (name string, err error) {
-	err = e.changeOverlay(func(running, _ *conf.Config, o overlay.Overlay) (next overlay.Overlay, err error) {
+func (e *Engine) AddServer(change status.RuntimeChange, cluster string, text []byte) (name string, err error) {
+	err = e.changeOverlay(change, cluster, func(running, _ *conf.Config, o overlay.Overlay) (next overlay.Overlay, err error) {
 		next, name, err = o.AddServer(running, cluster, text)
 		return next, err
 	})
@@ -19,8 +19,8 @@ func (e *Engine) AddServer(cluster string, text []byte) (name string, err error)
 }
 
 // RemoveServer removes a server from all levels of a cluster. Its sessions drain.
-func (e *Engine) RemoveServer(cluster, server string) error {
-	return e.changeOverlay(func(running, _ *conf.Config, o overlay.Overlay) (overlay.Overlay, error) {
+func (e *Engine) RemoveServer(change status.RuntimeChange, cluster, server string) error {
+	return e.changeOverlay(change, cluster, func(running, _ *conf.Config, o overlay.Overlay) (overlay.Overlay, error) {
 		if e.running.Load().isDiscovered(cluster, server) {
 			return nil, &status.RequestError{Kind: status.Conflict, Field: "server",
 				Text: fmt.Sprintf("server %s of cluster %s was found by its topology, which would add it again; set maint instead", server, cluster)}
@@ -30,15 +30,15 @@ func (e *Engine) RemoveServer(cluster, server string) error {
 }
 
 // RestoreServer takes back the removal of a server.
-func (e *Engine) RestoreServer(cluster, server string) error {
-	return e.changeOverlay(func(running, _ *conf.Config, o overlay.Overlay) (overlay.Overlay, error) {
+func (e *Engine) RestoreServer(change status.RuntimeChange, cluster, server string) error {
+	return e.changeOverlay(change, cluster, func(running, _ *conf.Config, o overlay.Overlay) (overlay.Overlay, error) {
 		return o.RestoreServer(running, cluster, server)
 	})
 }
 
 // PutCluster creates or replaces a cluster, described as in the file, in JSON, and reports whether it is new.
-func (e *Engine) PutCluster(name string, text []byte) (created bool, err error) {
-	err = e.changeOverlay(func(running, file *conf.Config, o overlay.Overlay) (next overlay.Overlay, err error) {
+func (e *Engine) PutCluster(change status.RuntimeChange, name string, text []byte) (created bool, err error) {
+	err = e.changeOverlay(change, name, func(running, file *conf.Config, o overlay.Overlay) (next overlay.Overlay, err error) {
 		next, created, err = o.PutCluster(running, file, name, text)
 		return next, err
 	})
@@ -46,16 +46,19 @@ func (e *Engine) PutCluster(name string, text []byte) (created bool, err error) 
 }
 
 // RemoveCluster removes a cluster that no listener uses.
-func (e *Engine) RemoveCluster(name string) error {
-	return e.changeOverlay(func(running, _ *conf.Config, o overlay.Overlay) (overlay.Overlay, error) {
+func (e *Engine) RemoveCluster(change status.RuntimeChange, name string) error {
+	return e.changeOverlay(change, name, func(running, _ *conf.Config, o overlay.Overlay) (overlay.Overlay, error) {
 		return o.RemoveCluster(running, name)
 	})
 }
 
-// changeOverlay installs the configuration that follows from an edit of the overlay. On error nothing changes. When it
+// changeOverlay installs the configuration that follows from an edit of the overlay of a cluster. On error nothing changes. When it
 // returns nil, the state file has been written, or the attempt has failed.
-func (e *Engine) changeOverlay(edit func(running, file *conf.Config, o overlay.Overlay) (overlay.Overlay, error)) error {
+func (e *Engine) changeOverlay(change status.RuntimeChange, cluster string, edit func(running, file *conf.Config, o overlay.Overlay) (overlay.Overlay, error)) error {
 	err := e.locked(func() error {
+		if err := e.checkShared(change, cluster); err != nil {
+			return err
+		}
 		running := e.running.Load()
 		next, err := edit(running.cfg, running.file, running.overlay)
 		if err != nil {
@@ -68,7 +71,7 @@ func (e *Engine) changeOverlay(edit func(running, file *conf.Config, o overlay.O
 		if err := r.install(); err != nil {
 			return err
 		}
-		e.shareClusters(running.overlay)
+		e.shareClusters(running.overlay, change)
 		return nil
 	})
 	var r *status.RequestError

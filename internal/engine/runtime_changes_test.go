@@ -37,7 +37,7 @@ func (s *script) serverNames() string {
 }
 
 func (s *script) addServer(h *nettest.Host, name, more string) error {
-	got, err := s.e.AddServer("c", fmt.Appendf(nil, `{"address": %q, "name": %q%s}`, h.Addr(), name, more))
+	got, err := s.e.AddServer(status.RuntimeChange{}, "c", fmt.Appendf(nil, `{"address": %q, "name": %q%s}`, h.Addr(), name, more))
 	if err == nil {
 		require.Equal(s.t, name, got)
 	}
@@ -82,28 +82,28 @@ func TestAddServerErrors(t *testing.T) {
 	require.Equal(t, "level", r.Field)
 	r = requireRequestError(t, s.addServer(host, "B", `, "weight": "x"`))
 	require.Equal(t, status.RequestError{Field: "weight", Text: `want an integer from 0 to 256, got "x"`}, r)
-	_, err := s.e.AddServer("d", []byte(`"10.0.0.1:1"`))
+	_, err := s.e.AddServer(status.RuntimeChange{}, "d", []byte(`"10.0.0.1:1"`))
 	require.Equal(t, status.NotFound, requireRequestError(t, err).Kind)
-	_, err = s.e.AddServer("c", fmt.Appendf(nil, "%q", s.listen))
+	_, err = s.e.AddServer(status.RuntimeChange{}, "c", fmt.Appendf(nil, "%q", s.listen))
 	require.Contains(t, requireRequestError(t, err).Text, "points back to listener l")
-	_, err = s.e.AddServer("c", []byte(`"no.such.name:1"`))
+	_, err = s.e.AddServer(status.RuntimeChange{}, "c", []byte(`"no.such.name:1"`))
 	require.Equal(t, status.Unprocessable, requireRequestError(t, err).Kind)
 	require.Equal(t, "A|A", s.serverNames())
 
 	s.reload(cluster("", a) + fmt.Sprintf("[[listener]]\nname = \"u\"\naddress = %q\nprotocol = \"udp\"\ncluster = \"u\"\n"+
 		"[[cluster.u.level]]\nservers = []\n", nettest.ReserveDatagrams(t)))
-	_, err = s.e.AddServer("u", []byte(`"10.0.0.1:1 send_proxy=v1"`))
+	_, err = s.e.AddServer(status.RuntimeChange{}, "u", []byte(`"10.0.0.1:1 send_proxy=v1"`))
 	require.Contains(t, requireRequestError(t, err).Text, "PROXY v1 is TCP only; use v2: cluster u serves the udp listener u")
-	_, err = s.e.PutCluster("u", []byte(`{"levels": [{"servers": ["unix:/run/x.sock"]}]}`))
+	_, err = s.e.PutCluster(status.RuntimeChange{}, "u", []byte(`{"levels": [{"servers": ["unix:/run/x.sock"]}]}`))
 	r = requireRequestError(t, err)
 	require.Equal(t, status.Forbidden, r.Kind, "without allow_programs")
 	require.Equal(t, "levels[0].servers[0]", r.Field)
-	_, err = s.e.AddServer("u", []byte(`"10.0.0.1:1 send_proxy=v2"`))
+	_, err = s.e.AddServer(status.RuntimeChange{}, "u", []byte(`"10.0.0.1:1 send_proxy=v2"`))
 	require.NoError(t, err)
 
 	s.reload("[admin]\nlisten = \"\"\nallow_programs = true\n" + cluster("", a) + fmt.Sprintf("[[listener]]\nname = \"u\"\naddress = %q\nprotocol = \"udp\"\ncluster = \"u\"\n"+
 		"[[cluster.u.level]]\nservers = []\n", nettest.ReserveDatagrams(t)))
-	_, err = s.e.PutCluster("u", []byte(`{"levels": [{"servers": ["unix:/run/x.sock"]}]}`))
+	_, err = s.e.PutCluster(status.RuntimeChange{}, "u", []byte(`{"levels": [{"servers": ["unix:/run/x.sock"]}]}`))
 	require.Contains(t, requireRequestError(t, err).Text, "a unix socket, which the udp listener u cannot reach")
 }
 
@@ -117,7 +117,7 @@ func TestRemovedServer(t *testing.T) {
 	_, err := c.Write([]byte("x"))
 	require.NoError(t, err)
 	read(t, c, 1)
-	require.NoError(t, s.e.RemoveServer("c", "A"))
+	require.NoError(t, s.e.RemoveServer(status.RuntimeChange{}, "c", "A"))
 	require.Equal(t, "B", s.serverNames())
 	require.Equal(t, []string{"A"}, s.e.Status().Clusters[0].Removed)
 	_, err = c.Write([]byte("y"))
@@ -128,7 +128,7 @@ func TestRemovedServer(t *testing.T) {
 
 	s.reload(cluster("", a+", "+b))
 	require.Equal(t, "B", s.serverNames())
-	require.Equal(t, status.NotFound, requireRequestError(t, s.e.RemoveServer("c", "A")).Kind)
+	require.Equal(t, status.NotFound, requireRequestError(t, s.e.RemoveServer(status.RuntimeChange{}, "c", "A")).Kind)
 	s.reload(cluster("", b))
 	s.reload(cluster("", a+", "+b))
 	require.Equal(t, "AB", s.serverNames())
@@ -138,7 +138,7 @@ func TestRemovedAndAddedAgain(t *testing.T) {
 	t.Parallel()
 	host, a := startNamed(t, "A")
 	s := startScript(t, cluster("", a))
-	require.NoError(t, s.e.RemoveServer("c", "A"))
+	require.NoError(t, s.e.RemoveServer(status.RuntimeChange{}, "c", "A"))
 	require.Equal(t, "", s.serverNames())
 	require.Equal(t, "-", s.request())
 	require.NoError(t, s.addServer(host, "A", `, "weight": 4`))
@@ -147,7 +147,7 @@ func TestRemovedAndAddedAgain(t *testing.T) {
 	require.Equal(t, "A", s.request())
 	s.reload(cluster("try = 1", a))
 	require.Equal(t, "A+", s.serverNames(), "the removal stands, and so does the addition")
-	require.NoError(t, s.e.RemoveServer("c", "A"))
+	require.NoError(t, s.e.RemoveServer(status.RuntimeChange{}, "c", "A"))
 	require.Equal(t, "", s.serverNames())
 }
 
@@ -157,13 +157,13 @@ func TestPutCluster(t *testing.T) {
 	_, a := startNamed(t, "A")
 	host, _ := startNamed(t, "B")
 	s := startScript(t, cluster("balance = \"first\"", a))
-	created, err := s.e.PutCluster("c", fmt.Appendf(nil, `{"levels": [{"servers": [%q]}]}`, host.Addr()+" name=B"))
+	created, err := s.e.PutCluster(status.RuntimeChange{}, "c", fmt.Appendf(nil, `{"levels": [{"servers": [%q]}]}`, host.Addr()+" name=B"))
 	require.NoError(t, err)
 	require.False(t, created)
 	require.Equal(t, "B+", s.serverNames())
 	require.Equal(t, "first", s.e.Status().Clusters[0].Balance)
 	require.Equal(t, "BB", s.requests(2))
-	_, err = s.e.PutCluster("c", []byte(`{"levels": [{"servers": ["10.0.0.1"]}]}`))
+	_, err = s.e.PutCluster(status.RuntimeChange{}, "c", []byte(`{"levels": [{"servers": ["10.0.0.1"]}]}`))
 	require.Equal(t, "levels[0].servers[0].address", requireRequestError(t, err).Field)
 	require.Equal(t, "BB", s.requests(2))
 
@@ -173,9 +173,9 @@ func TestPutCluster(t *testing.T) {
 	require.Equal(t, "rr", s.e.Status().Clusters[0].Balance, "the file goes on to say the rest")
 	require.Equal(t, "B+", s.serverNames())
 	s.reload(cluster("balance = \"first\"\ntry = 1", a))
-	require.Equal(t, status.Conflict, requireRequestError(t, s.e.RemoveCluster("c")).Kind)
+	require.Equal(t, status.Conflict, requireRequestError(t, s.e.RemoveCluster(status.RuntimeChange{}, "c")).Kind)
 
-	_, err = s.e.PutCluster("c", fmt.Appendf(nil, `{"balance": "first", "try": 1, "levels": [{"servers": [%q]}]}`, a))
+	_, err = s.e.PutCluster(status.RuntimeChange{}, "c", fmt.Appendf(nil, `{"balance": "first", "try": 1, "levels": [{"servers": [%q]}]}`, a))
 	require.NoError(t, err)
 	require.Equal(t, "A", s.serverNames(), "what the file says is the file's")
 }
@@ -184,19 +184,19 @@ func TestCreatedCluster(t *testing.T) {
 	t.Parallel()
 	_, a := startNamed(t, "A")
 	s := startScript(t, cluster("", a))
-	created, err := s.e.PutCluster("new", []byte(`{"levels": [{"servers": ["10.0.0.1:1"]}]}`))
+	created, err := s.e.PutCluster(status.RuntimeChange{}, "new", []byte(`{"levels": [{"servers": ["10.0.0.1:1"]}]}`))
 	require.NoError(t, err)
 	require.True(t, created)
-	_, err = s.e.AddServer("new", []byte(`"10.0.0.2:1"`))
+	_, err = s.e.AddServer(status.RuntimeChange{}, "new", []byte(`"10.0.0.2:1"`))
 	require.NoError(t, err)
 	s.reload(cluster("try = 1", a))
 	doc := s.e.Status()
 	require.Equal(t, "new", doc.Clusters[1].Name)
 	require.Equal(t, status.OriginAPI, doc.Clusters[1].Origin)
 	require.Len(t, doc.Clusters[1].Levels[0].Servers, 2)
-	require.NoError(t, s.e.RemoveCluster("new"))
+	require.NoError(t, s.e.RemoveCluster(status.RuntimeChange{}, "new"))
 	require.Len(t, s.e.Status().Clusters, 1)
-	require.Equal(t, status.NotFound, requireRequestError(t, s.e.RemoveCluster("new")).Kind)
+	require.Equal(t, status.NotFound, requireRequestError(t, s.e.RemoveCluster(status.RuntimeChange{}, "new")).Kind)
 }
 
 // A listener that selects levels keeps those with the same names.
@@ -210,10 +210,10 @@ func TestPutClusterRemapsListenerLevels(t *testing.T) {
 	}
 	s := startScript(t, config())
 	require.Equal(t, "B", s.request())
-	_, err := s.e.PutCluster("c", fmt.Appendf(nil, `{"levels": [{"name": "two", "servers": [%q]}, {"name": "one", "servers": []}]}`, a))
+	_, err := s.e.PutCluster(status.RuntimeChange{}, "c", fmt.Appendf(nil, `{"levels": [{"name": "two", "servers": [%q]}, {"name": "one", "servers": []}]}`, a))
 	require.NoError(t, err)
 	require.Equal(t, "A", s.request())
-	_, err = s.e.PutCluster("c", fmt.Appendf(nil, `{"levels": [{"name": "one", "servers": [%q]}]}`, a))
+	_, err = s.e.PutCluster(status.RuntimeChange{}, "c", fmt.Appendf(nil, `{"levels": [{"name": "one", "servers": [%q]}]}`, a))
 	require.Equal(t, status.Conflict, requireRequestError(t, err).Kind)
 	require.Equal(t, "A", s.request())
 }
@@ -274,7 +274,7 @@ func TestStoppedEngineRejectsChanges(t *testing.T) {
 	require.True(t, s.e.Ready())
 	s.stop()
 	require.False(t, s.e.Ready())
-	_, err := s.e.AddServer("c", []byte(`"10.0.0.1:1"`))
+	_, err := s.e.AddServer(status.RuntimeChange{}, "c", []byte(`"10.0.0.1:1"`))
 	require.Equal(t, status.Unavailable, requireRequestError(t, err).Kind)
 	require.True(t, s.e.Status().Stopping)
 	require.Empty(t, s.e.ListSessions(status.SessionFilter{Limit: 1}), "and does not wait for loops that have ended")

@@ -268,15 +268,15 @@ servers = ["127.0.0.1:2 name=b"]
 
 func TestRestartKeepsRuntimeChanges(t *testing.T) {
 	s := startScript(t, savedConfig)
-	_, err := s.e.AddServer("c", []byte(`{"address": "127.0.0.1:4", "name": "x", "weight": 9}`))
+	_, err := s.e.AddServer(status.RuntimeChange{}, "c", []byte(`{"address": "127.0.0.1:4", "name": "x", "weight": 9}`))
 	require.NoError(t, err)
 	require.NoError(t, s.e.Override("user test", "c", "x", []byte(`{"state": "maint"}`)))
-	require.NoError(t, s.e.RemoveServer("c", "d"))
-	_, err = s.e.PutCluster("made", []byte(`{"balance": "rr", "levels": [{"servers": ["127.0.0.1:7"]}]}`))
+	require.NoError(t, s.e.RemoveServer(status.RuntimeChange{}, "c", "d"))
+	_, err = s.e.PutCluster(status.RuntimeChange{}, "made", []byte(`{"balance": "rr", "levels": [{"servers": ["127.0.0.1:7"]}]}`))
 	require.NoError(t, err)
-	_, err = s.e.AddServer("made", []byte(`"127.0.0.1:8"`))
+	_, err = s.e.AddServer(status.RuntimeChange{}, "made", []byte(`"127.0.0.1:8"`))
 	require.NoError(t, err)
-	_, err = s.e.PutCluster("made", []byte(`{"levels": [{"servers": ["127.0.0.1:9"]}]}`)) // keys that are left out keep their values
+	_, err = s.e.PutCluster(status.RuntimeChange{}, "made", []byte(`{"levels": [{"servers": ["127.0.0.1:9"]}]}`)) // keys that are left out keep their values
 	require.NoError(t, err)
 
 	s = s.restart(savedConfig)

@@ -406,7 +406,7 @@ func TestDiscover(t *testing.T) {
 	require.Contains(t, problems[s.listen], "points back to listener l")
 	require.NotEmpty(t, problems["10.0.0.1"])
 
-	require.ErrorContains(t, s.e.RemoveServer("c", at[1]), "found by its topology")
+	require.ErrorContains(t, s.e.RemoveServer(status.RuntimeChange{}, "c", at[1]), "found by its topology")
 	s.reload(config)
 	listed(sorted(at...)...)
 	requireOpen(t, onA)

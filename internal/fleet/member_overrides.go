@@ -38,6 +38,20 @@ func (m *Member) SetLocal(key string, local bool) *Override {
 	return m.overrides.SetLocal(key, local).Override
 }
 
+// Keep marks an object as local because an operator has asked for it, until SetLocal ends that.
+func (m *Member) Keep(key string) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.overrides.Keep(key)
+}
+
+// IsKept reports whether an operator has asked for an object to be local.
+func (m *Member) IsKept(key string) bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.overrides.IsKept(key)
+}
+
 // Current returns what the fleet says about an object, or nil, and whether the node has its own.
 func (m *Member) Current(key string) (said *Override, local bool) {
 	m.mu.Lock()

@@ -35,6 +35,7 @@ type object struct {
 	SeenIn  *Origin   `json:"seen_in,omitempty"` // the same in the history before that of the store; nil = none
 
 	Local bool `json:"local,omitempty"` // the node has its own
+	Kept  bool `json:"kept,omitempty"`  // because an operator has asked for it, so that nothing but that operator ends it
 }
 
 // Effect is what the node applies to an object.
@@ -109,11 +110,18 @@ func (s *Overrides) effect(key string) Effect {
 
 // SetLocal marks an object as local or not, and returns what the fleet says about it.
 func (s *Overrides) SetLocal(key string, local bool) Effect {
-	s.object(key).Local = local
+	o := s.object(key)
+	o.Local, o.Kept = local, o.Kept && local
 	e := s.effect(key)
 	s.forget(key)
 	return e
 }
+
+// Keep marks an object as local because an operator has asked for it.
+func (s *Overrides) Keep(key string) { s.object(key).Local, s.object(key).Kept = true, true }
+
+// IsKept reports whether an object is local because an operator has asked for it.
+func (s *Overrides) IsKept(key string) bool { return s.objects[key] != nil && s.objects[key].Kept }
 
 // IsLocal reports whether an object is local.
 func (s *Overrides) IsLocal(key string) bool { return s.objects[key] != nil && s.objects[key].Local }

@@ -100,6 +100,12 @@ const (
 	SharedLocal    = "local"    // it is for this node only
 )
 
+// RuntimeChange is who changes servers or clusters at run time, and for whom.
+type RuntimeChange struct {
+	By    string
+	Local bool // for this node of a fleet only
+}
+
 // FleetNodeChange is the answer to a request that changes a node of the fleet.
 type FleetNodeChange struct {
 	Node   string `json:"node"`
