@@ -36,6 +36,9 @@ func (m *Member) takeVerdicts(r Record) (cluster string) {
 	if !Under(r.Key, VerdictsKey) {
 		return ""
 	}
+	if node, own, ok := parseVerdictKey(r.Key); ok && node == m.o.Node && m.writtenVerdicts[own] != string(r.Value) {
+		delete(m.writtenVerdicts, own) // no node writes it: write it again
+	}
 	return m.board.take(r)
 }
 
@@ -159,7 +162,7 @@ func (m *Member) restoreVerdicts(saved savedMember) {
 	m.wasLive = map[string]bool{}
 	for cluster, nodes := range saved.Verdicts {
 		for node, v := range nodes {
-			if value, err := v.encode(); err == nil && m.board.take(Record{Key: VerdictKey(node, cluster), Value: value}) != "" {
+			if value, err := v.encode(); err == nil && m.board.take(Record{Key: VerdictKey(node, cluster), Value: value, Leased: true}) != "" {
 				m.wasLive[node] = true
 			}
 		}

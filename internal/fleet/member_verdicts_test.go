@@ -109,7 +109,11 @@ func TestVerdictsAreBounded(t *testing.T) {
 		}
 		pass(s, time.Second)
 		require.Equal(t, "[] of 1", n[0].votes("a"), "n9 is not alive")
-		require.Len(t, n[0].Status().Problems, 3)
+		require.Len(t, n[0].Status().Problems, 4)
+		s.Write("verdicts/n3/c", `{"v":1,"down":["a"]}`) // as of a foreign program
+		pass(s, 2*time.Second)
+		require.Equal(t, "[] of 1", n[0].votes("a"))
+		require.Len(t, n[0].Status().Problems, 4, "n3 has written it again")
 	})
 }
 

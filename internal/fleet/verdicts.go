@@ -60,6 +60,9 @@ func decodeVerdicts(r Record) (node, cluster string, v *Verdicts, err error) {
 	if !ok {
 		return "", "", nil, &Problem{r.Key, "not the key of a node and a cluster"}
 	}
+	if !r.Leased {
+		return "", "", nil, &Problem{r.Key, "has no lease: no node has written it"}
+	}
 	v = &Verdicts{}
 	if err := Decode(r, MaxValue, v); err != nil {
 		return "", "", nil, err
