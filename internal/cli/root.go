@@ -4,10 +4,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"strconv"
 
 	"github.com/spf13/cobra"
-	"github.com/spf13/pflag"
 
 	"weir/conf"
 	"weir/internal/status"
@@ -69,76 +67,10 @@ func NewRoot(p Program) *cobra.Command {
 		flags.add(c)
 		root.AddCommand(c)
 	}
+	root.SetHelpCommand(helpCommand())
 	nameMistakes(root)
 	restrictShells(root)
 	return root
-}
-
-// nameMistakes makes the errors of all commands about arguments and flags name what is wrong.
-func nameMistakes(cmd *cobra.Command) {
-	cmd.SetFlagErrorFunc(flagError)
-	for _, c := range cmd.Commands() {
-		if c.Args != nil {
-			c.Args = withUsage(c.Args)
-		}
-		nameMistakes(c)
-	}
-}
-
-// unknownCommand returns the error about a command that does not exist.
-func unknownCommand(root *cobra.Command, word string) error {
-	var names []string
-	for _, c := range root.Commands() {
-		names = append(names, c.Name())
-	}
-	whole := map[string]string{"close": "weir session ID close"} // actions of commands
-	for _, verb := range serverVerbs() {
-		whole[verb] = "weir server CLUSTER/SERVER " + verb
-	}
-	near := conf.Nearest(word, names)
-	if near == "" {
-		near = whole[word]
-	}
-	if near == "" {
-		return fmt.Errorf("unknown command %q; run weir help for a list", word)
-	}
-	return fmt.Errorf("unknown command %q; did you mean %q? weir help lists all", word, near)
-}
-
-// flagError names the flag that was probably meant.
-func flagError(cmd *cobra.Command, err error) error {
-	var unknown *pflag.NotExistError
-	if !errors.As(err, &unknown) {
-		return err
-	}
-	word := unknown.GetSpecifiedName()
-	if shorts := unknown.GetSpecifiedShortnames(); shorts != "" {
-		if _, number := strconv.Atoi(shorts); number == nil {
-			return fmt.Errorf("unexpected argument \"-%s\": no number may be negative; usage: %s", shorts, cmd.UseLine())
-		}
-		return fmt.Errorf("unknown flag -%s; usage: %s", word, cmd.UseLine())
-	}
-	var names []string
-	cmd.Flags().VisitAll(func(f *pflag.Flag) { names = append(names, "--"+f.Name) })
-	if near := conf.Nearest("--"+word, names); near != "" {
-		return fmt.Errorf("unknown flag --%s; did you mean %s?", word, near)
-	}
-	return fmt.Errorf("unknown flag --%s; usage: %s", word, cmd.UseLine())
-}
-
-// withUsage adds the usage line to the error about too few or too many arguments.
-func withUsage(check cobra.PositionalArgs) cobra.PositionalArgs {
-	return func(cmd *cobra.Command, args []string) error {
-		if check(cmd, args) == nil {
-			return nil
-		}
-		for i := len(args) - 1; i >= 0; i-- {
-			if check(cmd, args[:i]) == nil { // the arguments before args[i] are enough
-				return fmt.Errorf("unexpected argument %q; usage: %s", args[i], cmd.UseLine())
-			}
-		}
-		return fmt.Errorf("missing argument; usage: %s", cmd.UseLine())
-	}
 }
 
 func versionCommand(version string) *cobra.Command {

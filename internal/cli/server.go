@@ -13,7 +13,6 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"weir/conf"
 	"weir/internal/status"
 )
 
@@ -208,22 +207,6 @@ func (s *serverChange) checkArguments(cmd *cobra.Command, action string, args []
 		return fmt.Errorf("unexpected flag --reason: %s takes no reason", action)
 	}
 	return nil
-}
-
-// didYouMean returns the end of a message about an unknown word: `; did you mean "drain"?`, or "".
-func didYouMean(word string, names []string) string {
-	if near := conf.Nearest(word, names); near != "" {
-		return fmt.Sprintf("; did you mean %q?", near)
-	}
-	return ""
-}
-
-// unknownAction returns the error about an action that a command does not have.
-func unknownAction(word string, verbs []string) error {
-	if near := didYouMean(word, verbs); near != "" {
-		return fmt.Errorf("unknown action %q%s", word, near)
-	}
-	return fmt.Errorf("unknown action %q; want %s", word, strings.Join(verbs, ", "))
 }
 
 // addBody returns the body of a request to add a server.

@@ -3,6 +3,7 @@ package cli
 // weir status: the status document as tables.
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"maps"
@@ -24,6 +25,9 @@ func statusCommand(flags *clientFlags) *cobra.Command {
 	all := cmd.Flags().Bool("all", false, "show all servers of large clusters")
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		if len(args) == 1 {
+			if args[0] == "" {
+				return errors.New("want the name of a cluster, got \"\"")
+			}
 			return request(cmd, flags, http.MethodGet, path("v1", "clusters", args[0]), nil, showOneCluster)
 		}
 		at := "/v1/status"

@@ -194,7 +194,7 @@ func showServers(w io.Writer, c *status.Cluster, most int) {
 
 // showWork prints how long each server is in its state, its checks, sessions and dials.
 func showWork(w io.Writer, c *status.Cluster) {
-	fmt.Fprintln(w)
+	fmt.Fprintf(w, "\n  %d sessions, %d queued, %d held\n", c.Sessions, c.Queue, c.HeldSessions)
 	now, seen := nowOf(w), map[string]bool{}
 	t := columns("@SERVER", "?ADDRESS", ">FOR", ">CHECKED", ">TOOK", ">FAILED", ">PEAK", ">LIMIT", ">DIAL ERRORS", ">RETRIES")
 	for _, l := range c.Levels {

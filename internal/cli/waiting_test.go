@@ -2,7 +2,6 @@ package cli
 
 import (
 	"encoding/json"
-	"fmt"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -60,21 +59,4 @@ func TestWaitingTexts(t *testing.T) {
 	require.Equal(t, "c/a: 3 sessions left", drainText("c/a", &x, now))
 	x.Deadline = at(271 * time.Second)
 	require.Equal(t, "c/a: 3 sessions left, cut in 4m31s", drainText("c/a", &x, now))
-}
-
-// The flag is refused where there is nothing to wait for.
-func TestWaitFlag(t *testing.T) {
-	root := NewRoot(Program{Version: "test"})
-	root.SetArgs([]string{"server", "c/a", "maint", "--wait"})
-	require.EqualError(t, root.Execute(), "unexpected flag --wait: maint has nothing to wait for; drain takes it")
-	for word, says := range map[string]string{
-		"drain":  `did you mean "weir server CLUSTER/SERVER drain"?`,
-		"close":  `did you mean "weir session ID close"?`,
-		"evnets": `did you mean "events"?`,
-		"qqq":    `run weir help for a list`,
-	} {
-		root.SetArgs([]string{word})
-		require.ErrorContains(t, root.Execute(), fmt.Sprintf("unknown command %q", word))
-		require.ErrorContains(t, root.Execute(), says)
-	}
 }

@@ -172,8 +172,17 @@ func TestUpgradeKeepsState(t *testing.T) {
 	require.NoError(t, tail.Start())
 	t.Cleanup(func() { tail.Process.Kill(); tail.Wait() })
 
+	serverC := func(key string) any { return a.Get("clusters", 0, "levels", 0, "servers", 2, key) }
+	last := serverC("last_check").(map[string]any)
+	require.Equal(t, []any{"dead", false}, []any{last["check"], last["passed"]})
+	require.Contains(t, last, "duration_ms")
+	failures := serverC("check_failures")
+	require.GreaterOrEqual(t, failures, 2.0)
+
 	for i := range 3 {
 		w.Upgrade()
+		require.GreaterOrEqual(t, serverC("check_failures"), failures)
+		require.Positive(t, a.Get("clusters", 0, "levels", 0, "servers", 0, "sessions_peak"))
 		for j, state := range []string{"up", "drain", "down", "up"} {
 			require.Equal(t, state, a.ServerState(j), "server %d", j)
 		}
