@@ -15,7 +15,6 @@ import (
 	"net/http"
 	"net/url"
 	"os"
-	"reflect"
 	"slices"
 	"strconv"
 	"strings"
@@ -76,7 +75,7 @@ func (flags *clientFlags) client() (*client, error) {
 		line, _, _ := strings.Cut(string(text), "\n")
 		c.token = strings.TrimSpace(strings.TrimPrefix(line, "\ufeff"))
 	}
-	transport := &http.Transport{DisableKeepAlives: true, DisableCompression: true, DialContext: (&net.Dialer{Timeout: 5 * time.Second}).DialContext}
+	transport := &http.Transport{DisableKeepAlives: true, DisableCompression: true, MaxResponseHeaderBytes: 64 << 10, DialContext: (&net.Dialer{Timeout: 5 * time.Second}).DialContext}
 	if path, ok := strings.CutPrefix(c.address, "unix:"); ok {
 		c.base = "http://weir"
 		transport.DialContext = func(ctx context.Context, _, _ string) (net.Conn, error) {
@@ -207,40 +206,6 @@ func (c *client) suggest(ctx context.Context, field, path string) string {
 		}
 	}
 	return ""
-}
-
-// maxResponse bounds a response. The status of ten thousand servers has about 20 MB.
-const maxResponse = 256 << 20
-
-// do sends a request with body as JSON, unless it is nil, decodes the response into out unless that is nil, and returns its text.
-func (c *client) do(ctx context.Context, method, path string, body, out any) ([]byte, error) {
-	var encoded []byte
-	if body != nil {
-		var err error
-		if encoded, err = json.Marshal(body); err != nil {
-			return nil, err
-		}
-	}
-	response, err := c.open(ctx, method, path, encoded)
-	if err != nil {
-		return nil, err
-	}
-	defer response.Close()
-	text, err := io.ReadAll(io.LimitReader(response, maxResponse+1))
-	if err == nil && len(text) > maxResponse {
-		err = fmt.Errorf("larger than %d MB", maxResponse>>20)
-	}
-	text = plainJSON(text)
-	if err == nil && out != nil {
-		err = json.Unmarshal(text, out)
-	}
-	if out != nil {
-		makePlain(reflect.ValueOf(out))
-	}
-	if err != nil {
-		return nil, ExitError{ExitUnreachable, fmt.Errorf("invalid response from %s: %w", c.address, err)}
-	}
-	return text, nil
 }
 
 // request sends a request and prints the response: as JSON with --json, else with show.

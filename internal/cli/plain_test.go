@@ -4,7 +4,6 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
-	"io"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -50,20 +49,6 @@ func TestClientFollowsNoRedirect(t *testing.T) {
 		require.ErrorContains(t, err, "not a weir API")
 		require.False(t, reached)
 	}
-}
-
-// A response without an end is not read to memory's end.
-func TestClientBoundsResponses(t *testing.T) {
-	piece := strings.Repeat(" ", 1<<20)
-	c := clientOf(t, func(w http.ResponseWriter, _ *http.Request) {
-		for {
-			if _, err := io.WriteString(w, piece); err != nil {
-				return
-			}
-		}
-	})
-	_, err := c.do(context.Background(), http.MethodGet, "/v1/status", nil, nil)
-	require.ErrorContains(t, err, "larger than 256 MB")
 }
 
 // No text of a response controls the terminal, in a document, as JSON, in an event or in an error.
