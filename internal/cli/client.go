@@ -60,6 +60,7 @@ type client struct {
 	base    string // scheme and host of URLs
 	token   string
 	content string // type of request bodies; "" = none
+	limit   int    // of responses in bytes; 0 = maxResponse
 	seen    uint64 // the ID of the last event received; 0 = none
 	http    *http.Client
 }

@@ -4,6 +4,7 @@ package cli
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -18,14 +19,14 @@ const (
 	maxResponseObjects = 400_000
 )
 
-// readResponse reads a response. It uses at most about twice maxResponse of memory.
-func readResponse(r io.Reader) ([]byte, error) {
-	text, err := io.ReadAll(io.LimitReader(r, maxResponse+1))
+// readResponse reads a response of at most limit bytes. It uses at most about twice as much memory.
+func readResponse(r io.Reader, limit int) ([]byte, error) {
+	text, err := io.ReadAll(io.LimitReader(r, int64(limit)+1))
 	switch {
 	case err != nil:
 		return text, err
-	case len(text) > maxResponse:
-		return nil, fmt.Errorf("larger than %d MB", maxResponse>>20)
+	case len(text) > limit:
+		return nil, fmt.Errorf("larger than %d MB", limit>>20)
 	case bytes.Count(text, []byte("{")) > maxResponseObjects || bytes.Count(text, []byte(",")) > 10*maxResponseObjects:
 		return nil, fmt.Errorf("more than %d objects", maxResponseObjects)
 	}
@@ -46,7 +47,7 @@ func (c *client) do(ctx context.Context, method, path string, body, out any) ([]
 		return nil, err
 	}
 	defer response.Close()
-	text, err := readResponse(response)
+	text, err := readResponse(response, cmp.Or(c.limit, maxResponse))
 	text = plainJSON(text)
 	if err == nil && out != nil {
 		err = json.Unmarshal(text, out)

@@ -4,6 +4,7 @@ package cli
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -35,9 +36,9 @@ func TestRates(t *testing.T) {
 	require.False(t, r.known)
 	r.next(docOf(1, 12, 110, 50))
 	require.True(t, r.known)
-	require.Equal(t, rate{5, 50, 100}, r.now[a])
+	require.Equal(t, rate{5, 50, 100, 0}, r.now[a])
 	require.NotContains(t, r.now, rowKey{cluster: "c", server: "b"}, "a new server has no rate")
-	require.Equal(t, rate{30, 300, 600}, r.total)
+	require.Equal(t, rate{30, 300, 600, 0}, r.total)
 	r.next(docOf(1, 13, 0, 50)) // removed and added again
 	require.Equal(t, rate{}, r.now[a])
 	r.next(docOf(2, 1, 5000, 5000)) // another process
@@ -51,22 +52,27 @@ func TestOrders(t *testing.T) {
 	list[0].Sessions, list[1].Sessions, list[2].Sessions = 5, 9, 7
 	list[2].State = "down"
 	list[1].Reason = "Because"
-	r := &rates{now: map[rowKey]rate{{cluster: "c", server: "a"}: {1, 2, 9}, {cluster: "c", server: "b"}: {8, 3, 3}}}
+	r := &rates{now: map[rowKey]rate{{cluster: "c", server: "a"}: {1, 2, 9, 0}, {cluster: "c", server: "b"}: {8, 3, 3, 4}}}
 	names := func(filter, order string, bad bool) string {
 		text := ""
-		for _, row := range rowsOf(d, r, filter, order, bad) {
+		for _, row := range rowsOf(d, r, arrangement{filter: filter, order: slices.Index(orders(), order), badOnly: bad}) {
 			text += row.server
 		}
 		return text
 	}
-	for order, want := range map[string]string{"file": "abc", "state": "cab", "sessions": "bca", "new/s": "bac", "bytes/s": "abc", "name": "abc"} {
+	for order, want := range map[string]string{"file": "abc", "state": "cab", "sessions": "bca", "new/s": "bac", "bytes/s": "abc", "failures/s": "bac", "name": "abc"} {
 		require.Equal(t, want, names("", order, false), order)
 		require.Contains(t, orders(), order)
 	}
-	require.Len(t, orders(), 6)
+	require.Len(t, orders(), 7)
 	require.Equal(t, "c", names("", "file", true))
 	require.Equal(t, "b", names("because", "file", false))
 	require.Equal(t, "c", names("DOWN", "file", false))
+	require.Equal(t, "ac", names("!because", "file", false))
+	require.Equal(t, "c", names("c/ down !because", "file", false))
+	require.Empty(t, names("down because", "file", false))
+	reversed := rowsOf(d, r, arrangement{order: 2, reversed: true})
+	require.Equal(t, "a", reversed[0].server)
 }
 
 // The selected server stays selected wherever it moves. If it is gone, another is selected, and a pending question is not
@@ -94,7 +100,7 @@ func TestSelection(t *testing.T) {
 
 // The screen fits every terminal, whatever keys are pressed.
 func TestScreenFits(t *testing.T) {
-	keys := []string{"up", "down", "pgup", "pgdown", "home", "end", "s", "b", "/", "a", "ö", "backspace", "enter", "esc", "e", "?", "d", "r", "m", "z", "K", "y", "n", "space"}
+	keys := []string{"up", "down", "pgup", "pgdown", "home", "end", "s", "b", "/", "a", "ö", "backspace", "enter", "esc", "e", "?", "d", "r", "m", "z", "K", "y", "n", "space", "p", "f", "S", "left", "right", "q"}
 	rapid.Check(t, func(t *rapid.T) {
 		s := newScreen(false)
 		for i := range rapid.IntRange(1, 30).Draw(t, "steps") {
@@ -115,8 +121,18 @@ func TestScreenFits(t *testing.T) {
 			if rapid.Bool().Draw(t, "lost") {
 				s.disconnect(fmt.Errorf("no %s", rapid.String().Draw(t, "why")))
 			}
-			if s.press(rapid.SampledFrom(keys).Draw(t, "key")).kind == topQuit {
-				t.Fatal("only q and ctrl+c quit")
+			if rapid.Bool().Draw(t, "sessions") {
+				s.showSessions(s.selected, []status.Session{{ID: 1, Client: rapid.String().Draw(t, "client"), Phase: "relay"}}, nil)
+			}
+			if rapid.Bool().Draw(t, "fleet") {
+				d.Fleet = &status.FleetLink{}
+				f := fleetOf(rapid.String().Draw(t, "node"), rapid.String().Draw(t, "version"))
+				s.showFleet(f, nil, []nodeAnswer{{address: rapid.String().Draw(t, "address"), err: rapid.String().Draw(t, "failure")}})
+			}
+			key := rapid.SampledFrom(keys).Draw(t, "key")
+			inView := s.view != viewServers || s.help || s.typing || s.pending != nil
+			if quits := s.press(key).kind == topQuit; quits != (key == "q" && !inView) {
+				t.Fatal("only q in the list and ctrl+c quit")
 			}
 			width, height := rapid.IntRange(1, 200).Draw(t, "width"), rapid.IntRange(1, 60).Draw(t, "height")
 			lines := s.draw(width, height)

@@ -82,9 +82,10 @@ func (t *terminal) size() (width, height int) {
 }
 
 // stopProcess stops the process, as ctrl+z does, until SIGCONT. It is a tea.ExecCommand: the terminal is restored meanwhile.
-type stopProcess struct{}
+type stopProcess struct{ out *output }
 
-func (stopProcess) Run() error {
+func (p stopProcess) Run() error {
+	p.out.flush() // what restores the terminal
 	resumed := make(chan os.Signal, 1)
 	signal.Notify(resumed, syscall.SIGCONT)
 	defer signal.Stop(resumed)

@@ -3,29 +3,41 @@ package cli
 // The screen of weir top as lines of text.
 
 import (
-	"bytes"
 	"fmt"
-	"slices"
 	"strings"
-	"time"
-	"unicode/utf8"
+
+	"weir/internal/status"
 )
 
-const topKeys = "d drain  m maint  r ready  z reset  K kill  e explain  s sort  / filter  ? keys  q quit"
+// small reports whether lines are so few that only the most important are shown.
+func small(height int) bool { return height < 20 }
 
 // draw returns the screen as at most height lines of at most width characters.
 func (s *screen) draw(width, height int) []string {
-	lines := s.head(width, height)
-	foot := s.foot(width)
-	room := max(0, height-len(lines)-len(foot))
+	lines := s.head(width)
+	var foot []string
+	body := s.serversBody
 	switch {
 	case s.help:
-		lines = append(lines, clip(strings.Split(topHelp, "\n"), width, room)...)
-	case s.explain && s.at < len(s.rows):
-		lines = append(lines, clip(s.explanation(), width, room)...)
+		body = s.textBody("KEYS", helpLines)
+	case s.doc == nil:
+		body = func(int, int) []string { return nil }
+	case s.view == viewServer:
+		body = s.textBody("SERVER", s.serverLines)
+	case s.view == viewProblems:
+		body = s.textBody("PROBLEMS", s.problemLines)
+	case s.view == viewFleet:
+		body = s.textBody("FLEET", s.fleetLines)
 	default:
-		lines = append(lines, s.body(width, room)...)
+		lines = append(lines, s.problemSummary(width, height)...)
+		if !small(height) {
+			lines = append(lines, "")
+			foot = append(foot, s.about(width))
+		}
+		foot = append(foot, s.palette.render(blue, s.arrangementText(width)))
 	}
+	foot = append(foot, s.palette.render(bold, s.lastLine(width)))
+	lines = append(lines, body(width, max(0, height-len(lines)-len(foot)))...)
 	for len(lines) < height-len(foot) {
 		lines = append(lines, "")
 	}
@@ -33,208 +45,164 @@ func (s *screen) draw(width, height int) []string {
 	return lines[:min(len(lines), height)]
 }
 
-func clip(lines []string, width, room int) []string {
-	out := make([]string, 0, room)
-	for _, l := range lines[:min(len(lines), room)] {
-		out = append(out, cut(l, width))
+// head returns the summary of the process, and whether it is old.
+func (s *screen) head(width int) []string {
+	var lines []string
+	switch doc := s.doc; {
+	case doc == nil && s.lastError == "":
+		return []string{cut("waiting for the first response", width)}
+	case doc == nil:
+		return []string{s.palette.render(alert, cut("no response yet: "+s.lastError, width))}
+	default:
+		total := s.rates.total
+		version, _, _ := strings.Cut(doc.Version, " ")
+		parts := []part{{"weir " + version, 5}, {fmt.Sprintf("%d of %d sessions", doc.Sessions, doc.MaxSessions), 0}}
+		if s.rates.known {
+			parts = append(parts, part{perSecond(total.sessions) + " new/s", 1}, part{size(uint64(total.up)) + "/s to servers", 2},
+				part{size(uint64(total.down)) + "/s to clients", 3})
+		} else {
+			parts = append(parts, part{"– new/s", 1})
+		}
+		parts = append(parts, part{"up " + age(doc.UptimeSeconds), 4})
+		lines = append(lines, joinParts(parts, ", ", width))
 	}
-	return out
+	switch {
+	case s.lastError != "":
+		lines = append(lines, s.palette.render(alert, cut(fmt.Sprintf("no response since %s, showing old data: %s", moment(s.lostAt), s.lastError), width)))
+	case !s.askedAt.IsZero() && s.clock().Sub(s.askedAt) >= 2*topInterval:
+		lines = append(lines, s.palette.render(yellow, cut(fmt.Sprintf("no response for %d s, showing old data", int(s.clock().Sub(s.askedAt).Seconds())), width)))
+	}
+	return lines
 }
 
-// head returns the summary of the process and, in at most a quarter of the screen, the problems.
-func (s *screen) head(width, height int) []string {
-	doc, total := s.doc, "– new/s"
-	if s.rates.known {
-		total = fmt.Sprintf("%s new/s, %s/s up, %s/s down", perSecond(s.rates.total.sessions), size(uint64(s.rates.total.up)), size(uint64(s.rates.total.down)))
+// problemLine returns a problem in one line. A reason stands after the server that it is of.
+func problemLine(p *status.Problem) string {
+	text := strings.ToUpper(p.Severity) + "  "
+	if p.Cluster != "" {
+		text += p.Cluster + ": "
 	}
-	version, _, _ := strings.Cut(doc.Version, " ")
-	lines := []string{cut(fmt.Sprintf("weir %s, up %s, %d of %d sessions, %s", version, age(doc.UptimeSeconds), doc.Sessions, doc.MaxSessions, total), width)}
-	if s.lastError != "" {
-		lines = append(lines, s.palette.render(alert, cut(fmt.Sprintf("no response since %s, showing old data: %s", moment(s.lostAt), s.lastError), width)))
+	text += p.Text
+	if reason, _, _ := strings.Cut(p.Reason, "\n"); reason != "" {
+		if len(p.Servers) > 1 {
+			text += "; " + p.Servers[0]
+		}
+		text += ": " + reason
 	}
+	return text
+}
+
+// problemSummary returns the worst problems, addresses and topologies, in at most about a quarter of the screen.
+func (s *screen) problemSummary(width, height int) []string {
 	most := max(1, height/4)
-	if len(doc.Problems) == 0 {
+	if small(height) {
+		most = max(1, height/12)
+	}
+	var lines []string
+	list := s.doc.Problems
+	if len(list) == 0 {
 		lines = append(lines, s.palette.severity("", cut("no problems", width)))
 	}
-	for i, t := range doc.Problems {
-		if i == most-1 && len(doc.Problems) > most {
-			lines = append(lines, s.palette.severity(t.Severity, cut(fmt.Sprintf("%d more problems", len(doc.Problems)-i), width)))
+	for i := range list {
+		p := &list[i]
+		text := problemLine(p)
+		if i == most-1 && len(list) > most {
+			more := fmt.Sprintf("%d more problems", len(list)-i)
+			if i == 0 { // the only line shows the worst and their number
+				more = fmt.Sprintf("1 of %d: %s", len(list), text)
+			}
+			lines = append(lines, s.palette.severity(p.Severity, cut(more, width)))
 			break
 		}
-		text := strings.ToUpper(t.Severity) + "  "
-		if t.Cluster != "" {
-			text += t.Cluster + ": "
-		}
-		text += t.Text
-		if reason, _, _ := strings.Cut(t.Reason, "\n"); reason != "" {
-			text += ": " + reason
-		}
-		lines = append(lines, s.palette.severity(t.Severity, cut(text, width)))
+		lines = append(lines, s.palette.severity(p.Severity, cut(text, width)))
 	}
-	if len(doc.VIPs) > 0 && len(lines) < most+2 {
-		lines = append(lines, cut(vipsText(doc.VIPs), width))
+	if small(height) {
+		return lines
 	}
-	for i := range doc.Clusters {
-		c := &doc.Clusters[i]
-		if c.Topology != nil && len(lines) < most+2 {
+	if len(s.doc.VIPs) > 0 && len(lines) < most+1 {
+		lines = append(lines, cut(vipsText(s.doc.VIPs), width))
+	}
+	for i := range s.doc.Clusters {
+		c := &s.doc.Clusters[i]
+		if c.Topology != nil && len(lines) < most+1 {
 			lines = append(lines, cut(c.Name+": "+topologyText(c.Topology), width))
 		}
-		if c.Closing != nil && len(lines) < most+2 {
+		if c.Closing != nil && len(lines) < most+1 {
 			lines = append(lines, cut(c.Name+": "+closingText(c.Closing), width))
 		}
 	}
-	return append(lines, "")
+	return lines
 }
 
-// topColumn is a column of the table, wide characters wide.
-type topColumn struct {
-	head  string
-	wide  int
-	right bool
-	cell  func(*topRow) string
+// textBody returns the body of a view of text: a title and the lines that are scrolled to.
+func (s *screen) textBody(title string, of func(width int) []string) func(width, room int) []string {
+	return func(width, room int) []string {
+		all := of(width)
+		s.page = max(1, room-1)
+		s.scrolled = max(0, min(s.scrolled, len(all)-s.page))
+		last := min(len(all), s.scrolled+s.page)
+		if len(all) > s.page {
+			title += fmt.Sprintf(", lines %d to %d of %d", s.scrolled+1, last, len(all))
+		}
+		lines := []string{s.palette.render(bold, cut(title, width))}
+		for _, l := range all[s.scrolled:last] {
+			lines = append(lines, s.paint(cut(l, width)))
+		}
+		return lines[:min(len(lines), room)]
+	}
 }
 
-func (s *screen) columns(width int) []topColumn {
-	rated := func(of func(*topRow) float64, show func(float64) string) func(*topRow) string {
-		return func(r *topRow) string {
-			if !s.rates.known {
-				return "–"
-			}
-			return show(of(r))
+// paint colours a line that begins with a severity.
+func (s *screen) paint(line string) string {
+	first, _, _ := strings.Cut(line, " ")
+	if severity := strings.ToLower(first); first == strings.ToUpper(severity) && severity != "" {
+		if _, ok := severityStyles[severity]; ok {
+			return s.palette.severity(severity, line)
 		}
 	}
-	roles := slices.ContainsFunc(s.rows, func(r topRow) bool { return r.Role != "" })
-	names := width - 56
-	if roles {
-		names -= 8
-	}
-	bytes := func(f float64) string { return size(uint64(f)) }
-	list := []topColumn{
-		{"CLUSTER/SERVER", max(12, min(40, names)), false, func(r *topRow) string { return r.name() }},
-		{"LEVEL", 8, false, func(r *topRow) string {
-			if r.inUse {
-				return cut(r.level, 6) + " <"
-			}
-			return r.level
-		}},
-		{"STATE", 10, false, func(r *topRow) string { return r.State }},
-		{"WGHT", 4, true, func(r *topRow) string { return fmt.Sprint(r.Weight) }},
-		{"SESS", 6, true, func(r *topRow) string { return fmt.Sprint(r.Sessions) }},
-		{"NEW/S", 5, true, rated(func(r *topRow) float64 { return r.rate.sessions }, perSecond)},
-		{"UP/S", 5, true, rated(func(r *topRow) float64 { return r.rate.up }, bytes)},
-		{"DOWN/S", 6, true, rated(func(r *topRow) float64 { return r.rate.down }, bytes)},
-	}
-	if roles {
-		list = slices.Insert(list, 3, topColumn{"ROLE", 7, false, func(r *topRow) string { return r.Role }})
-	}
-	used := len(list)
-	for _, c := range list {
-		used += c.wide
-	}
-	if rest := width - used; rest >= 12 {
-		list = append(list, topColumn{"REASON", rest, false, func(r *topRow) string { return r.Reason }})
-	}
-	return list
+	return line
 }
 
-// body returns the table, scrolled so that the selected row is visible.
-func (s *screen) body(width, room int) []string {
-	columns := s.columns(width)
-	var head strings.Builder
-	for _, c := range columns {
-		head.WriteString(fit(c.head, c.wide, c.right) + " ")
+// about returns the state of the selected server.
+func (s *screen) about(width int) string {
+	r := s.row()
+	if r == nil {
+		return ""
 	}
-	lines := []string{s.palette.render(bold, cut(strings.TrimRight(head.String(), " "), width))}
-	s.page = max(1, room-1)
-	s.first = max(0, min(s.first, len(s.rows)-s.page, s.at))
-	s.first = max(s.first, s.at-s.page+1)
-	for i := s.first; i < min(len(s.rows), s.first+s.page); i++ {
-		lines = append(lines, s.line(&s.rows[i], columns, width, i == s.at))
+	text := fmt.Sprintf("%s at %s: %s", r.name(), r.Address, r.State)
+	if r.Role != "" {
+		text += ", " + r.Role
 	}
-	if len(s.rows) == 0 {
-		lines = append(lines, cut("no matching server", width))
+	if r.Reason != "" {
+		text += ", " + r.Reason
 	}
-	return lines[:min(len(lines), room)]
+	return cut(text, width)
 }
 
-func (s *screen) line(r *topRow, columns []topColumn, width int, selected bool) string {
-	var b strings.Builder
-	left := width
-	for _, c := range columns {
-		if left <= 0 {
-			break
-		}
-		text := fit(c.cell(r), min(c.wide, left), c.right)
-		left -= utf8.RuneCountInString(text) + 1
-		if c.head == "STATE" && !selected {
-			text = s.palette.state(text)
-		}
-		b.WriteString(text)
-		if left > 0 {
-			b.WriteByte(' ')
-		}
+// arrangementText returns how the rows are selected and sorted.
+func (s *screen) arrangementText(width int) string {
+	by := "by " + orders()[s.order]
+	if s.reversed {
+		by += " reversed"
 	}
-	if selected {
-		return reverse.Render(b.String())
-	}
-	return b.String()
-}
-
-// foot returns the state of the selected server, the settings of the table, and the question, message or keys.
-func (s *screen) foot(width int) []string {
-	about, last := "", topKeys
-	if s.at < len(s.rows) {
-		r := &s.rows[s.at]
-		about = fmt.Sprintf("%s at %s: %s", r.name(), r.Address, r.State)
-		if r.Role != "" {
-			about += ", " + r.Role
-		}
-		if r.Reason != "" {
-			about += ", " + r.Reason
-		}
-	}
-	view := []string{fmt.Sprintf("%d servers", len(s.rows)), "by " + orders()[s.order]}
+	parts := []part{{fmt.Sprintf("%d servers", len(s.rows)), 1}, {by, 2}}
 	if s.badOnly {
-		view = append(view, "only servers not up")
+		parts = append(parts, part{"only servers not up", 3})
 	}
 	if s.filter != "" || s.typing {
-		view = append(view, "matching "+s.filter)
+		parts = append(parts, part{"matching " + s.filter, 0})
 	}
+	return joinParts(parts, ", ", width)
+}
+
+// lastLine returns the question, the filter that is edited, the message, or the keys.
+func (s *screen) lastLine(width int) string {
 	switch {
 	case s.pending != nil:
-		last = s.question()
+		return cut(s.question(width), width)
 	case s.typing:
-		last = "filter: " + s.filter + "_   (enter: apply, esc: clear)"
-	case time.Since(s.messaged) < messageTime:
-		last = s.message
+		return joinParts([]part{{"filter: " + s.filter + "_", 0}, {"(enter: apply, esc: clear)", 1}}, "   ", width)
+	case s.clock().Sub(s.messaged) < messageTime:
+		return cut(s.message, width)
 	}
-	return []string{cut(about, width), s.palette.render(blue, cut(strings.Join(view, ", "), width)), s.palette.render(bold, cut(last, width))}
-}
-
-// explanation returns the layers of the selected server.
-func (s *screen) explanation() []string {
-	r := &s.rows[s.at]
-	var b bytes.Buffer
-	fmt.Fprintf(&b, "%s: %s since %s, %d sessions of %d, %d of %d dials failed\n\n", r.name(), r.State, moment(r.Since), r.Sessions, r.SessionsTotal, r.DialFailures, r.Dials)
-	showLayers(&b, r.Layers)
-	b.WriteString("\nesc: back")
-	return strings.Split(b.String(), "\n")
-}
-
-// fit cuts or pads text to wide characters.
-func fit(text string, wide int, right bool) string {
-	text = cut(text, wide)
-	pad := strings.Repeat(" ", max(0, wide-utf8.RuneCountInString(text)))
-	if right {
-		return pad + text
-	}
-	return text + pad
-}
-
-// perSecond formats a rate in at most five characters.
-func perSecond(f float64) string {
-	if f < 9.95 {
-		return fmt.Sprintf("%.1f", f)
-	}
-	return size(uint64(f + 0.5))
+	return s.keyLine(width)
 }

@@ -265,6 +265,9 @@ func (e *Engine) nodeInfo() fleet.NodeInfo {
 		Version: doc.Version, Started: doc.StartedAt.UTC(), Sessions: doc.Sessions, Config: e.fleet.configID(e.running.Load()),
 		ProblemCount: len(doc.Problems), Servers: map[string]string{}, Clusters: []string{},
 	}
+	if doc.Node.State == status.NodeDrain {
+		info.State, info.Reason = doc.Node.State, clip(doc.Node.Reason, fleet.MaxNodeText)
+	}
 	for _, p := range doc.Problems[:min(len(doc.Problems), fleet.MaxNodeProblems)] {
 		info.Problems = append(info.Problems, clip(p.Text, fleet.MaxNodeText))
 	}

@@ -78,6 +78,10 @@ func (e *Engine) Fleet() (status.Fleet, error) {
 		node := status.FleetNode{
 			Name: printable.Clip(name, printable.MaxQuote), Self: n.Instance == s.Instance, Version: printable.Clip(n.Version, printable.MaxQuote), Config: printable.Clip(n.Config, printable.MaxQuote),
 			UptimeSeconds: max(0, now.Sub(n.Started).Seconds()), At: n.At, Sessions: n.Sessions, API: n.API, ProblemCount: n.ProblemCount, Problems: []string{},
+			State: status.NodeReady,
+		}
+		if n.State == status.NodeDrain {
+			node.State, node.StateReason = n.State, printable.Clip(n.Reason, printable.MaxQuote)
 		}
 		for _, text := range n.Problems[:min(len(n.Problems), fleet.MaxNodeProblems)] {
 			node.Problems = append(node.Problems, printable.Clip(text, printable.MaxQuote))

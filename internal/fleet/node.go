@@ -13,7 +13,9 @@ type NodeInfo struct {
 	Started  time.Time `json:"started"`
 	At       time.Time `json:"at"` // of this record
 	Sessions int       `json:"sessions"`
-	API      []string  `json:"api,omitempty"` // TCP addresses of its API
+	State    string    `json:"state,omitempty"`        // "drain" while an operator has drained the node
+	Reason   string    `json:"state_reason,omitempty"` // of State
+	API      []string  `json:"api,omitempty"`          // TCP addresses of its API
 
 	Problems     []string `json:"problems,omitempty"` // the worst first, at most MaxNodeProblems
 	ProblemCount int      `json:"problem_count"`
@@ -48,7 +50,7 @@ func decodeNode(r Record) (name string, info *NodeInfo, err error) {
 	if err := Decode(r, MaxValue, info); err != nil {
 		return "", nil, err
 	}
-	for _, text := range []string{info.Instance, info.Version, info.Config} {
+	for _, text := range []string{info.Instance, info.Version, info.Config, info.State, info.Reason} {
 		if len(text) > maxText {
 			return "", nil, &Problem{r.Key, fmt.Sprintf("a text is longer than %d bytes", maxText)}
 		}

@@ -65,8 +65,10 @@ type FleetNode struct {
 	UptimeSeconds float64   `json:"uptime_seconds"`
 	At            time.Time `json:"at"` // of the report, on the clock of the node
 	Sessions      int       `json:"sessions"`
-	API           []string  `json:"api,omitempty"` // TCP addresses of its API
-	Problems      []string  `json:"problems"`      // the worst ones
+	State         string    `json:"state"`                  // ready or drain
+	StateReason   string    `json:"state_reason,omitempty"` // of drain
+	API           []string  `json:"api,omitempty"`          // TCP addresses of its API
+	Problems      []string  `json:"problems"`               // the worst ones
 	ProblemCount  int       `json:"problem_count"`
 }
 

@@ -171,7 +171,10 @@ func TestTop(t *testing.T) {
 	s.press("r")
 	s.shows("c/A: up")
 	s.press("e")
-	s.shows("  override ")
+	s.shows("c/A at " + host.Addr() + ": up for ")
+	s.shows("override (operator (user ")
+	s.shows("sessions         1  ")
+	s.shows(c.LocalAddr().String() + "  relay")
 	s.press("\x1b")
 	s.shows("CLUSTER/SERVER")
 	s.press("z")
@@ -192,14 +195,19 @@ func TestTop(t *testing.T) {
 	s.press("B")
 	s.shows("c/B at 127.0.0.1:1: maint")
 	s.press("?")
-	s.shows("s  sort")
+	s.shows("KEYS")
+	s.shows("filter by words")
 	s.press("?")
+	s.press("p")
+	s.shows("PROBLEMS")
+	s.shows("CRITICAL x: no healthy server: protection")
+	s.press("\x1b")
 
 	s.resize(40, 12)
 	nettest.Wait(t, 20*time.Second, "a screen of 40 columns and 12 lines", func() bool {
 		lines := s.lines()
-		return len(lines) == 12 && strings.HasSuffix(lines[0], "…") && strings.HasPrefix(lines[6], "c/B ") &&
-			strings.HasPrefix(lines[10], "2 servers, by state")
+		return len(lines) == 12 && strings.HasPrefix(lines[1], "1 of 2: CRITICAL  x: no healthy server") && strings.HasPrefix(lines[2], "CLUSTER/SERVER") &&
+			strings.HasPrefix(lines[4], "c/B ") && strings.HasPrefix(lines[10], "2 servers, by state") && strings.HasPrefix(lines[11], "q quit  ? keys")
 	})
 	s.resize(80, 24)
 
