@@ -56,6 +56,7 @@ func logKeys() []key[Log] {
 		scalar("file", pathType(), "", func(l *Log) *string { return &l.File },
 			"File to append to; empty = standard error. A relative path is relative to the working directory of the process.").withDefaultText("`\"\"`"),
 		scalar("sessions", oneOf([]string{"off", "errors", "all"}, nil), "errors", func(l *Log) *string { return &l.Sessions },
-			"Which ended sessions are logged: none, those that ended with an error, or all. Clients that reset the connection before a server is picked for them, as port checks do, are no errors."),
+			"Which ended sessions are logged, whatever `level` is: none, those that ended with an error, or all. Clients that reset the connection before a server is picked for them, as port checks do, are no errors. "+
+				"With `errors`, the records of one reason above 100 per second are summarised in one line."),
 	}
 }

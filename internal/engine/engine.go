@@ -207,7 +207,7 @@ func newEngine(cfg *conf.Config, o Options) (*Engine, error) {
 	e.published.config = status.Config{File: cfg.File, LoadedAt: e.published.startedAt}
 	e.published.eventLog.hooks = e.hooks
 	e.stateFile = state.NewFile(state.FileOptions{Path: e.stateFilePath, Snapshot: e.SavedState, Log: o.Log})
-	e.sessionLog = sessionlog.NewWriter(o.Sessions, func() bool { cfg := e.running.Load().cfg; return cfg != nil && cfg.Log.Format == "json" })
+	e.sessionLog = sessionlog.NewWriter(o.Sessions, e.sessionLogSettings)
 
 	first := &runningState{}
 	e.running.Store(first)

@@ -104,7 +104,7 @@ func TestWriterKeepsOrderAndCountsDroppedRecords(t *testing.T) {
 		}
 		got = append(got, strings.Split(strings.TrimSuffix(string(lines), "\n"), "\n")...)
 		return true
-	}, func() bool { return false })
+	}, func() Settings { return Settings{All: true} })
 	w.Write(l4.Record{ID: 1})
 	require.Eventually(t, func() bool { // taken from the queue; the log blocks
 		w.mu.Lock()
@@ -139,7 +139,7 @@ func ms(d time.Duration) float64 { return float64(d.Microseconds()) / 1000 }
 
 func BenchmarkWrite(b *testing.B) {
 	lines := 0
-	w := NewWriter(func([]byte) bool { lines++; return true }, func() bool { return true })
+	w := NewWriter(func([]byte) bool { lines++; return true }, func() Settings { return Settings{JSON: true, All: true} })
 	rec := l4.Record{
 		ID: 12345, Listener: "redis", Client: netip.MustParseAddrPort("192.0.2.1:54321"), Cluster: "redis", Level: "1", Server: "10.0.0.1:6379",
 		Attempts: 1, Connect: 123 * time.Microsecond, FirstByte: time.Millisecond, Duration: 12 * time.Second, BytesUp: 1234, BytesDown: 56789, Termination: l4.Termination{Phase: l4.PhaseRelay, Reason: l4.ReasonClientClosed},

@@ -9,10 +9,13 @@ import (
 )
 
 // Writer takes session records from event loops, gathers them for up to 25 ms and writes their lines together, so that a
-// record costs little compared with a short session. Records that do not fit are dropped and counted.
+// record costs little compared with a short session. Records that do not fit are dropped and counted. Unless every record
+// is wanted, those of one reason above 100 per second are summarised in one line.
 type Writer struct {
-	out  func(lines []byte) bool // takes whole lines, or returns false if it has no room; must not block
-	json func() bool             // reports whether the next lines are JSON
+	out      func(lines []byte) bool // takes whole lines, or returns false if it has no room; must not block
+	settings func() Settings         // of the next lines
+
+	limit limiter // of the goroutine
 
 	wake    chan struct{} // capacity 1: the queue is no longer empty
 	ending  chan struct{} // closed by Close
@@ -21,6 +24,12 @@ type Writer struct {
 
 	mu    sync.Mutex // held only to append a record or to swap the queue
 	queue []entry
+}
+
+// Settings are what a configuration wants of session records.
+type Settings struct {
+	JSON bool // lines are JSON, not text
+	All  bool // write every record, however many there are
 }
 
 // entry is a record and the time it was written.
@@ -39,9 +48,9 @@ const (
 )
 
 // NewWriter starts a Writer, which Close ends. out receives whole lines, returns false if it has no room for them, and
-// must not block; with a nil out every record is discarded. json reports whether the next lines are JSON.
-func NewWriter(out func(lines []byte) bool, json func() bool) *Writer {
-	w := &Writer{out: out, json: json, wake: make(chan struct{}, 1), ending: make(chan struct{})}
+// must not block; with a nil out every record is discarded. settings returns those of the next lines.
+func NewWriter(out func(lines []byte) bool, settings func() Settings) *Writer {
+	w := &Writer{out: out, settings: settings, wake: make(chan struct{}, 1), ending: make(chan struct{})}
 	if out != nil {
 		w.done.Go(w.run)
 	}
@@ -82,6 +91,7 @@ func (w *Writer) Close() {
 
 func (w *Writer) run() {
 	var spare []entry
+	var second <-chan time.Time // when the second has passed in which records were omitted
 	for more := true; more; {
 		select {
 		case <-w.wake:
@@ -91,46 +101,95 @@ func (w *Writer) run() {
 			case <-w.ending:
 			}
 			pause.Stop()
+		case <-second:
 		case <-w.ending:
 			more = false
 		}
-		spare = w.flush(spare)
+		spare = w.flush(spare, !more)
+		second = nil
+		if w.limit.omits() {
+			second = time.After(time.Until(w.limit.end()))
+		}
 	}
 }
 
-// flush writes the queued records and replaces the queue with spare, emptied. It returns the old queue for reuse.
-func (w *Writer) flush(spare []entry) []entry {
+// flush writes the queued records, and summaries of the seconds that have passed; the last one writes all summaries. It
+// replaces the queue with spare, emptied, and returns the old queue for reuse.
+func (w *Writer) flush(spare []entry, last bool) []entry {
 	w.mu.Lock()
 	batch := w.queue
 	w.queue = spare[:0]
 	w.mu.Unlock()
-	inJSON := w.json()
-	var lines []byte
-	var clock timeFormatter
-	n := 0
-	writeChunk := func() {
-		if n > 0 && !w.out(lines) {
-			w.dropped.Add(uint64(n))
-		}
-		lines, n = nil, 0
-	}
+	settings := w.settings()
+	c := chunk{w: w, json: settings.JSON}
 	for i := range batch {
-		if lines == nil {
-			lines = make([]byte, 0, chunkSize+1024)
+		e := &batch[i]
+		if w.limit.passed(e.at) {
+			c.summarise()
 		}
-		if inJSON {
-			lines = appendJSON(lines, &batch[i], &clock)
-		} else {
-			lines = appendText(lines, &batch[i], &clock)
-		}
-		if n++; len(lines) >= chunkSize {
-			writeChunk()
+		if settings.All || w.limit.admit(e) {
+			c.record(e)
 		}
 	}
-	writeChunk()
+	if last || w.limit.passed(time.Now()) {
+		c.summarise()
+	}
+	c.write()
 	clear(batch)
 	if cap(batch) > 64 && len(batch) < cap(batch)/8 { // release the memory of a burst
 		return nil
 	}
 	return batch
+}
+
+// chunk gathers lines until they are passed on.
+type chunk struct {
+	w     *Writer
+	json  bool
+	clock timeFormatter
+	lines []byte
+	n     int // lines
+}
+
+func (c *chunk) record(e *entry) {
+	c.begin()
+	if c.json {
+		c.lines = appendJSON(c.lines, e, &c.clock)
+	} else {
+		c.lines = appendText(c.lines, e, &c.clock)
+	}
+	c.end()
+}
+
+// summarise writes a line for each reason of which records were omitted.
+func (c *chunk) summarise() {
+	for _, s := range c.w.limit.take() {
+		c.begin()
+		if c.json {
+			c.lines = s.appendJSON(c.lines, &c.clock)
+		} else {
+			c.lines = s.appendText(c.lines, &c.clock)
+		}
+		c.end()
+	}
+}
+
+func (c *chunk) begin() {
+	if c.lines == nil {
+		c.lines = make([]byte, 0, chunkSize+1024)
+	}
+}
+
+func (c *chunk) end() {
+	if c.n++; len(c.lines) >= chunkSize {
+		c.write()
+	}
+}
+
+// write passes the lines on.
+func (c *chunk) write() {
+	if c.n > 0 && !c.w.out(c.lines) {
+		c.w.dropped.Add(uint64(c.n))
+	}
+	c.lines, c.n = nil, 0
 }

@@ -2,6 +2,8 @@ package cli_test
 
 import (
 	"encoding/json"
+	"fmt"
+	"net"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -87,4 +89,40 @@ func resetSession(t *testing.T, listen string) {
 	c := nettest.Dial(t, listen)
 	weirtest.ReadByte(t, c)
 	nettest.Abort(c)
+}
+
+// During an outage the log has at most 100 records of one reason in a second, and tells how many more there were.
+func TestOutageDoesNotFillTheLog(t *testing.T) {
+	t.Parallel()
+	l := weirtest.Config{Listen: nettest.Reserve(t), Levels: [][]string{{}}}
+	a := weirtest.NewAPI(t)
+	w := weirtest.Start(t, strings.Replace(a.AddTo(l.String()), `sessions = "all"`, `sessions = "errors"`, 1))
+	for range 1000 {
+		if c, err := net.Dial("tcp", l.Listen); err == nil { // else weir has closed it already
+			c.Close()
+		}
+	}
+	isRecord := func(r weirtest.Record) bool { return r.Text("msg") == "session" && r.Text("reason") == "no_server" }
+	isSummary := func(r weirtest.Record) bool {
+		return r.Text("msg") == "session records omitted" && r.Text("reason") == "no_server"
+	}
+	nettest.Wait(t, 15*time.Second, "a record or a summary of every session", func() bool {
+		ended := a.Metric(`weir_sessions_ended_total{listener="l",phase="dial",reason="no_server"}`)
+		n := len(w.Records(isRecord))
+		for _, r := range w.Records(isSummary) {
+			n += r.Int("count")
+		}
+		return n >= 900 && fmt.Sprint(n) == ended
+	})
+	seconds := map[string]int{}
+	for _, r := range w.Records(isRecord) {
+		seconds[r.Text("time")[:len("2006-01-02T15:04:05")]]++
+	}
+	for second, n := range seconds {
+		require.LessOrEqual(t, n, 101, second) // the clock of a record is read a little before it is counted
+	}
+	for _, r := range w.Records(isSummary) {
+		require.Equal(t, []any{"l"}, r["listeners"])
+		require.LessOrEqual(t, r.Text("first"), r.Text("last"))
+	}
 }
