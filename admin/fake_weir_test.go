@@ -87,7 +87,8 @@ func (f *fakeWeir) Metrics() status.Metrics {
 		Version: "test", DialDurations: h, Loops: []status.LoopMetrics{{}}, Hooks: []status.Hook{{Name: "h", Kind: "exec"}},
 		Listeners: []status.ListenerMetrics{{
 			Name: "l", Routes: []status.Route{{Name: "default", SessionsTotal: 7}}, Durations: h, Ended: []status.Ended{{Phase: "relay", Reason: "client_closed", Count: 2}},
-			Dropped: []status.ReasonCount{{Reason: "no_server", Count: 3}}, Rejected: []status.ReasonCount{{Reason: "denied", Count: 4}},
+			Datagrams: &status.DatagramCounts{Up: 8, Down: 9},
+			Dropped:   []status.ReasonCount{{Reason: "no_server", Count: 3}}, Rejected: []status.ReasonCount{{Reason: "denied", Count: 4}},
 		}},
 		Clusters: []status.ClusterMetrics{{
 			Name: "c", Level: "one", Closing: 5, Closed: []status.ClosedCount{{Cause: "age", Kind: "quiet", Count: 6}}, Servers: []status.ServerMetrics{{Name: "a", State: "up"}},

@@ -4,6 +4,7 @@ package admin
 
 import (
 	"net/http"
+	"runtime"
 	"strconv"
 	"time"
 
@@ -70,7 +71,9 @@ func eachLimit(value func(l *status.FleetLimit) int) func(f *family, s *snapshot
 
 func metricTable() []metric {
 	return []metric{
-		{"weir_build_info", gauge, "version", "Always 1. The version is a label.", func(f *family, s *snapshot) { f.value(1, s.Version) }},
+		{"weir_build_info", gauge, "version, go_version", "Always 1. The versions of weir and of the Go that built it are labels.", func(f *family, s *snapshot) {
+			f.value(1, s.Version, runtime.Version())
+		}},
 		{"weir_ready", gauge, "", "1 while clients are served, 0 while weir stops.", func(f *family, s *snapshot) { f.bool(s.Ready) }},
 		{"weir_node_drained", gauge, "", "1 while an operator has drained the node, else 0.", func(f *family, s *snapshot) { f.bool(s.Node.State == status.NodeDrain) }},
 		{"weir_vip_up", gauge, "address, interface", "1 while the interface has the address of a vip, else 0.", func(f *family, s *snapshot) {
@@ -140,6 +143,8 @@ func metricTable() []metric {
 		{"weir_session_duration_seconds", histogramType, "listener", "Duration of ended sessions.", eachListener(func(f *family, l *status.ListenerMetrics) { f.histogram(&l.Durations, l.Name) })},
 		{"weir_sent_to_servers_bytes_total", counter, "listener", "Bytes forwarded from clients to servers.", perListener(func(l *status.ListenerMetrics) float64 { return float64(l.BytesUp) })},
 		{"weir_sent_to_clients_bytes_total", counter, "listener", "Bytes forwarded from servers to clients.", perListener(func(l *status.ListenerMetrics) float64 { return float64(l.BytesDown) })},
+		{"weir_sent_to_servers_datagrams_total", counter, "listener", "Datagrams forwarded from clients to servers. Absent for TCP listeners.", perDatagrams(func(d *status.DatagramCounts) uint64 { return d.Up })},
+		{"weir_sent_to_clients_datagrams_total", counter, "listener", "Datagrams forwarded from servers to clients. Absent for TCP listeners.", perDatagrams(func(d *status.DatagramCounts) uint64 { return d.Down })},
 		{"weir_dial_duration_seconds", histogramType, "", "Duration of successful dials.", func(f *family, s *snapshot) { f.histogram(&s.DialDurations) }},
 
 		{"weir_cluster_level_in_use", gauge, "cluster, level", "1 for the level in use, else 0.", perLevel(func(l *status.LevelMetrics) float64 { return boolValue(l.InUse) })},
@@ -291,6 +296,15 @@ func eachServer(write func(f *family, cluster string, s *status.ServerMetrics)) 
 
 func perListener(value func(*status.ListenerMetrics) float64) func(*family, *snapshot) {
 	return eachListener(func(f *family, l *status.ListenerMetrics) { f.value(value(l), l.Name) })
+}
+
+// perDatagrams is for values of UDP listeners.
+func perDatagrams(value func(*status.DatagramCounts) uint64) func(*family, *snapshot) {
+	return eachListener(func(f *family, l *status.ListenerMetrics) {
+		if l.Datagrams != nil {
+			f.count(value(l.Datagrams), l.Name)
+		}
+	})
 }
 
 func perReason(counts func(*status.ListenerMetrics) []status.ReasonCount) func(*family, *snapshot) {

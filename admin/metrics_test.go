@@ -9,6 +9,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"runtime"
 	"strings"
 	"testing"
 
@@ -64,13 +65,15 @@ func TestScrapeHasAllMetrics(t *testing.T) {
 	}
 	require.Empty(t, found)
 	for _, line := range []string{
-		`weir_build_info{version="test"} 1`,
+		`weir_build_info{go_version="` + runtime.Version() + `",version="test"} 1`,
 		`weir_server_state{cluster="c",server="a",state="up"} 1`,
 		`weir_server_state{cluster="c",server="a",state="down"} 0`,
 		`weir_cluster_level_in_use{cluster="c",level="one"} 1`,
 		`weir_sessions_ended_total{listener="l",phase="relay",reason="client_closed"} 2`,
 		`weir_datagrams_dropped_total{listener="l",reason="no_server"} 3`,
 		`weir_sessions_refused_total{listener="l",reason="denied"} 4`,
+		`weir_sent_to_servers_datagrams_total{listener="l"} 8`,
+		`weir_sent_to_clients_datagrams_total{listener="l"} 9`,
 		`weir_dial_duration_seconds_bucket{le="0.5"} 1`,
 		`weir_dial_duration_seconds_bucket{le="+Inf"} 1`,
 		`weir_dial_duration_seconds_sum 0.1`,

@@ -56,8 +56,12 @@ type Counters struct {
 	BytesUp    uint64                   // client to server
 	BytesDown  uint64
 	Lifetime   Histogram
-	Rejected   [rejectionCount]uint64 // clients, by Rejection
-	Dropped    [dropCount]uint64      // datagrams, by Drop; those dropped by the kernel are at most a second old
+
+	DatagramsUp   uint64 // that the sockets to servers have taken
+	DatagramsDown uint64 // that the listener's socket has taken
+
+	Rejected [rejectionCount]uint64 // clients, by Rejection
+	Dropped  [dropCount]uint64      // datagrams, by Drop; those dropped by the kernel are at most a second old
 }
 
 func store(p *uint64, v uint64) { atomic.StoreUint64(p, v) }
@@ -76,6 +80,8 @@ func (c *Counters) merge(o *Counters) {
 	}
 	c.BytesUp += atomic.LoadUint64(&o.BytesUp)
 	c.BytesDown += atomic.LoadUint64(&o.BytesDown)
+	c.DatagramsUp += atomic.LoadUint64(&o.DatagramsUp)
+	c.DatagramsDown += atomic.LoadUint64(&o.DatagramsDown)
 	c.Lifetime.Merge(&o.Lifetime)
 	for i := range o.Rejected {
 		c.Rejected[i] += atomic.LoadUint64(&o.Rejected[i])

@@ -134,6 +134,7 @@ const (
 // sendBatch gathers datagrams that leave in one sendmmsg from one socket.
 type sendBatch struct {
 	n, sent   int // messages, and how many of them are sent or dropped
+	taken     int // datagrams that the socket has taken and that are not counted yet
 	pieces    int
 	addressed bool // messages carry destination and source address
 	messages  [batchMessages]batchMessage
@@ -233,6 +234,7 @@ func (o *sendBatch) send(fd int32) errno {
 		_, e := sendBytes(fd, data, 0)
 		if e == 0 {
 			o.sent = 1
+			o.taken++
 		}
 		return e
 	}
@@ -254,9 +256,20 @@ func (o *sendBatch) send(fd int32) errno {
 		if e != 0 {
 			return e
 		}
+		for i := range n {
+			o.taken += o.messages[o.sent+i].segments
+		}
 		o.sent += n
 	}
 	return 0
+}
+
+// countTaken adds the datagrams that the socket has taken to a counter of its listener.
+func (o *sendBatch) countTaken(c *uint64) {
+	if o.taken > 0 {
+		store(c, *c+uint64(o.taken))
+		o.taken = 0
+	}
 }
 
 // sendSingly sends the datagrams of the next message one by one. It returns how many datagrams and bytes the socket did
@@ -297,5 +310,6 @@ func (o *sendBatch) sendSingly(fd int32) (lost, bytes int, why errno) {
 		left -= min(m.size, left)
 	}
 	o.sent++
+	o.taken += m.segments - lost
 	return lost, bytes, why
 }

@@ -8,6 +8,8 @@ import (
 	"github.com/stretchr/testify/require"
 	"golang.org/x/sys/unix"
 	"pgregory.net/rapid"
+
+	"weir/internal/nettest"
 )
 
 // sentDatagrams returns the datagrams that the kernel makes of a send batch, by flow and in order.
@@ -81,6 +83,41 @@ func TestSendBatchKeepsBoundaries(t *testing.T) {
 		}
 		check(t, want, sentDatagrams(t, o, join), nil, 0)
 	})
+}
+
+// However datagrams are joined and sent, each one that the socket takes is counted, and no other.
+func TestSendBatchCountsDatagrams(t *testing.T) {
+	host := nettest.StartDatagrams(t, nettest.EchoDatagram)
+	c := nettest.DialDatagrams(t, "", host.Addr())
+	raw, err := c.SyscallConn()
+	require.NoError(t, err)
+	f := &flow{sessionCore: sessionCore{id: 1}}
+	joined, single := run{data: make([]byte, 450), size: 100}, run{data: make([]byte, 10)}
+	large := run{data: make([]byte, maxPayload+100)} // no socket takes it
+	for name, test := range map[string]struct {
+		runs []run
+		want int
+		send func(o *sendBatch, fd int32) errno
+	}{
+		"one":            {[]run{single}, 1, func(o *sendBatch, fd int32) errno { return o.send(fd) }},
+		"joined and one": {[]run{joined, {data: make([]byte, 200)}}, 6, func(o *sendBatch, fd int32) errno { return o.send(fd) }},
+		"one by one":     {[]run{joined}, 5, func(o *sendBatch, fd int32) errno { _, _, e := o.sendSingly(fd); return e }},
+		"before one too large": {[]run{joined, large, single}, 5, func(o *sendBatch, fd int32) errno {
+			require.Equal(t, unix.EMSGSIZE, o.send(fd))
+			return 0
+		}},
+	} {
+		o := new(sendBatch)
+		o.init(false)
+		for i := range test.runs {
+			o.add(f, &test.runs[i], anySegment, nil, false)
+		}
+		require.NoError(t, raw.Control(func(fd uintptr) { require.Zero(t, test.send(o, int32(fd)), name) }))
+		counter := uint64(3)
+		o.countTaken(&counter)
+		o.countTaken(&counter)
+		require.EqualValues(t, 3+test.want, counter, name)
+	}
 }
 
 // check compares the datagrams that were added with those that leave. The last few of one flow were not added.

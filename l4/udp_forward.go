@@ -140,6 +140,7 @@ func (f *flow) markDirty(l *loop) {
 // left; unsent datagrams are dropped then.
 func (f *flow) sendUp(l *loop) bool {
 	o := &l.udp.up
+	defer o.countTaken(&f.socket.counters.DatagramsUp)
 	for again := false; ; {
 		e := o.send(f.fd)
 		if e == 0 {

@@ -180,6 +180,10 @@ func (l *loop) flushReplies() {
 func (l *loop) sendReplies() {
 	m := l.udp
 	o := &m.down
+	if o.empty() {
+		return
+	}
+	defer o.countTaken(&m.downSocket.counters.DatagramsDown)
 	for again := false; !o.empty(); {
 		e := o.send(m.downSocket.fd)
 		if e == 0 {

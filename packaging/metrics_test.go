@@ -3,6 +3,7 @@ package packaging
 
 import (
 	"encoding/json"
+	"fmt"
 	"os"
 	"os/exec"
 	"regexp"
@@ -17,7 +18,7 @@ func exported(t *testing.T) map[string][]string {
 	text, err := os.ReadFile("../admin/README.md")
 	require.NoError(t, err)
 	metrics := map[string][]string{}
-	for _, m := range regexp.MustCompile("(?m)^\\| `(\\w+)` \\| (\\w+) \\| ([a-z, ]*) \\| .* \\|$").FindAllStringSubmatch(string(text), -1) {
+	for _, m := range regexp.MustCompile("(?m)^\\| `(\\w+)` \\| (\\w+) \\| ([a-z_, ]*) \\| .* \\|$").FindAllStringSubmatch(string(text), -1) {
 		labels := strings.FieldsFunc(m[3], func(r rune) bool { return r == ',' || r == ' ' })
 		metrics[m[1]] = labels
 		if m[2] == "histogram" {
@@ -74,6 +75,7 @@ func TestDashboard(t *testing.T) {
 	require.NoError(t, json.Unmarshal(text, &dashboard))
 	metrics := exported(t)
 	ids, taken := map[int]bool{}, map[[2]int]string{}
+	var exprs []string
 	for _, p := range dashboard.Panels {
 		require.False(t, ids[p.ID], "two panels %d", p.ID)
 		ids[p.ID] = true
@@ -87,9 +89,10 @@ func TestDashboard(t *testing.T) {
 		}
 		for _, target := range p.Targets {
 			require.NotZero(t, check(t, metrics, target.Expr), target.Expr)
-			parses(t, target.Expr)
+			exprs = append(exprs, target.Expr)
 		}
 	}
+	parse(t, exprs)
 	variables := map[string]bool{"__rate_interval": true}
 	for _, v := range dashboard.Templating.List {
 		variables[v.Name] = true
@@ -100,12 +103,14 @@ func TestDashboard(t *testing.T) {
 	}
 }
 
-// parses lets Prometheus's tool read an expression, with an interval in the place of the variable.
-func parses(t *testing.T, expr string) {
+// parse lets Prometheus's tool read expressions, with an interval in the place of the variable.
+func parse(t *testing.T, exprs []string) {
 	t.Helper()
-	rule := map[string]any{"groups": []any{map[string]any{"name": "g", "rules": []any{map[string]any{
-		"record": "x", "expr": strings.ReplaceAll(expr, "$__rate_interval", "5m"),
-	}}}}}
+	var rules []any
+	for i, expr := range exprs {
+		rules = append(rules, map[string]any{"record": fmt.Sprint("x", i), "expr": strings.ReplaceAll(expr, "$__rate_interval", "5m")})
+	}
+	rule := map[string]any{"groups": []any{map[string]any{"name": "g", "rules": rules}}}
 	text, err := json.Marshal(rule)
 	require.NoError(t, err)
 	path := t.TempDir() + "/rule.yml"
@@ -121,7 +126,7 @@ func promtool(t *testing.T, args ...string) {
 
 func TestAlertRules(t *testing.T) {
 	promtool(t, "check", "rules", "prometheus/weir.rules.yml")
-	promtool(t, "test", "rules", "prometheus/weir.rules.test.yml")
+	promtool(t, "test", "rules", "prometheus/weir.rules.test.yml", "prometheus/weir.rules.day.test.yml")
 	text, err := os.ReadFile("prometheus/weir.rules.yml")
 	require.NoError(t, err)
 	metrics := exported(t)

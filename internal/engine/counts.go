@@ -32,7 +32,11 @@ type listenerCounts struct {
 	BytesUp   uint64            `json:"bytes_up"`
 	BytesDown uint64            `json:"bytes_down"`
 	Lifetime  durations         `json:"lifetime"`
-	Routes    map[string]uint64 `json:"routes,omitempty"` // sessions that each has chosen, over all addresses of the listener
+
+	DatagramsUp   uint64 `json:"datagrams_up,omitempty"`
+	DatagramsDown uint64 `json:"datagrams_down,omitempty"`
+
+	Routes map[string]uint64 `json:"routes,omitempty"` // sessions that each has chosen, over all addresses of the listener
 }
 
 type serverCounts struct {
@@ -113,6 +117,7 @@ func (e *Engine) counts(listeners map[string]*l4.Listener) counts {
 	for id, ln := range listeners {
 		sum := ln.Counters()
 		l := listenerCounts{Sessions: sum.Sessions, Admitted: ln.Settings().Admission.State.Sessions(), BytesUp: sum.BytesUp, BytesDown: sum.BytesDown, Lifetime: durationsOf(&sum.Lifetime),
+			DatagramsUp: sum.DatagramsUp, DatagramsDown: sum.DatagramsDown,
 			Ended: map[string]uint64{}, Rejected: map[string]uint64{}, Dropped: map[string]uint64{}, Routes: map[string]uint64{}}
 		for route, stats := range ln.Settings().RouteCounts() {
 			l.Routes[route] = stats.Sessions()
@@ -201,7 +206,8 @@ func (e *Engine) countFrom(c *counts, listeners map[string]*l4.Listener, running
 		if ln == nil {
 			continue
 		}
-		sum := l4.Counters{Sessions: l.Sessions, BytesUp: l.BytesUp, BytesDown: l.BytesDown, Lifetime: l.Lifetime.histogram()}
+		sum := l4.Counters{Sessions: l.Sessions, BytesUp: l.BytesUp, BytesDown: l.BytesDown, Lifetime: l.Lifetime.histogram(),
+			DatagramsUp: l.DatagramsUp, DatagramsDown: l.DatagramsDown}
 		for i, end := range l4.Terminations() {
 			sum.Ended[i] = l.Ended[end.String()]
 		}

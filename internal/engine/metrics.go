@@ -87,6 +87,7 @@ func (s *snapshot) listenerMetrics(ln *conf.Listener, open map[string]*l4.Listen
 		for _, d := range l4.Drops() {
 			m.Dropped = append(m.Dropped, status.ReasonCount{Reason: d.String(), Count: sum.Dropped[d]})
 		}
+		m.Datagrams = &status.DatagramCounts{Up: sum.DatagramsUp, Down: sum.DatagramsDown}
 	}
 	return m
 }

@@ -45,9 +45,16 @@ type ListenerMetrics struct {
 	BytesDown     uint64
 	Routes        []Route // nil without routes
 	Ended         []Ended
-	Rejected      []ReasonCount // clients
-	Dropped       []ReasonCount // datagrams; nil for TCP
-	Durations     Histogram     // of ended sessions
+	Rejected      []ReasonCount   // clients
+	Dropped       []ReasonCount   // datagrams; nil for TCP
+	Datagrams     *DatagramCounts // that were forwarded; nil for TCP
+	Durations     Histogram       // of ended sessions
+}
+
+// DatagramCounts count datagrams that a UDP listener has forwarded.
+type DatagramCounts struct {
+	Up   uint64 // client to server
+	Down uint64
 }
 
 // Ended counts the sessions that ended for one reason in one phase.

@@ -30,7 +30,8 @@ func TestUpgradeMovesFlows(t *testing.T) {
 	}
 	a, b := nettest.StartDatagrams(t, answer("A")), nettest.StartDatagrams(t, answer("B"))
 	l := weirtest.Config{Listener: `flow_timeout = "8s"`, Levels: weirtest.OneLevel(a.Addr()+" name=A", b.Addr()+" name=B")}.UDP(t)
-	w := weirtest.Options{Program: weirtest.CopyProgram(t)}.Start(t, l.String())
+	api := weirtest.NewAPI(t)
+	w := weirtest.Options{Program: weirtest.CopyProgram(t)}.Start(t, api.AddTo(l.String()))
 	w.Baseline = nil // flows outlast their clients
 	stop := make(chan struct{})
 	var wg sync.WaitGroup
@@ -103,6 +104,10 @@ func TestUpgradeMovesFlows(t *testing.T) {
 	}
 	close(stop)
 	wg.Wait()
+	sent := fmt.Sprint(replies.Load())
+	for _, name := range []string{"servers", "clients"} {
+		require.Equal(t, sent, api.Metric(`weir_sent_to_`+name+`_datagrams_total{listener="l"}`), "the processes count together")
+	}
 	for _, r := range w.UpgradeRecords() {
 		require.GreaterOrEqual(t, r.Int("sessions_moved"), flows)
 		t.Logf("moved %d, left %d, in %v ms", r.Int("sessions_moved"), r.Int("sessions_left"), r["took_ms"])
