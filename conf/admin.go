@@ -122,7 +122,8 @@ func (d *decoder) validateAdminAccess(all *draft) {
 	}
 }
 
-// validateAdminAddresses requires a credential for addresses other than loopback, and rejects addresses of listeners.
+// validateAdminAddresses requires a credential for addresses other than loopback, warns about loopback addresses without one,
+// and rejects addresses of listeners.
 func (d *decoder) validateAdminAddresses(all *draft) {
 	type owned struct {
 		at   netip.AddrPort
@@ -142,7 +143,12 @@ func (d *decoder) validateAdminAddresses(all *draft) {
 			d.errorAt(a.node, "duplicate address %s: also used by listener %s (%s)", a.Address, l.Name, line(l.node.Get("address"), a.node))
 		}
 		credentials := all.admin.TokenFile + all.admin.ReadTokenFile + all.admin.TLSClientCAFile
-		if a.Path == "" && !a.Addr.Addr().IsLoopback() && credentials == "" && !d.incomplete {
+		switch {
+		case a.Path != "" || credentials != "" || d.incomplete:
+		case a.Addr.Addr().IsLoopback():
+			d.warn(a.node, "%s has no token: every user of this host can read status, events and metrics there; "+
+				"set read_token_file or token_file, or use a unix socket", a.Address)
+		default:
 			d.errorAt(a.node, "token_file is required: %s can be reached from other hosts", a.Address)
 		}
 	}

@@ -49,6 +49,8 @@ func TestSharedReplacesListenersAndClustersOfTheFile(t *testing.T) {
 		warnings = append(warnings, w.String())
 	}
 	require.Equal(t, []string{
+		"weir.toml:7:11: admin.listen[0]: 127.0.0.1:9280 has no token: every user of this host can read status, events and metrics there; " +
+			"set read_token_file or token_file, or use a unix socket",
 		"weir.toml:8:3: listener: not used: revision 7 of the shared configuration is in force",
 		"weir.toml:12:2: cluster: not used: revision 7 of the shared configuration is in force",
 	}, warnings)
@@ -103,7 +105,8 @@ func TestSharedOfAnotherFleetIsNotUsed(t *testing.T) {
 		require.NoError(t, err)
 		require.Equal(t, "old", c.Listeners[0].Cluster)
 		require.Nil(t, c.Shared)
-		require.Empty(t, c.Warnings)
+		require.Len(t, c.Warnings, 1)
+		require.Equal(t, "admin.listen[0]", c.Warnings[0].Path)
 	}
 }
 

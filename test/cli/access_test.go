@@ -75,7 +75,10 @@ func TestTCPWithoutTokenIsReadOnly(t *testing.T) {
 	t.Parallel()
 	tcp, a := nettest.Reserve(t), weirtest.NewAPI(t)
 	l := weirtest.Config{Listen: nettest.Reserve(t), Levels: weirtest.OneLevel("127.0.0.1:1 name=A", "127.0.0.1:2 name=B")}
-	weirtest.Start(t, a.AddTo(l.String(), tcp))
+	w := weirtest.Start(t, a.AddTo(l.String(), tcp))
+	w.WaitRecord(15*time.Second, "a warning", func(r weirtest.Record) bool {
+		return r.Text("msg") == "configuration warning" && strings.Contains(r.Text("warning"), tcp+" has no token: every user of this host can read")
+	})
 	before := a.MustDo("GET /v1/clusters/c", "")
 	for _, request := range everyChange() {
 		code, text := sendTCP(t, tcp, request, `{"state": "maint"}`, "")
