@@ -238,6 +238,11 @@ func (f *fakeWeir) RollBackShared(_ context.Context, by string) (status.Rollout,
 	return status.Rollout{}, f.record("roll back")
 }
 
+func (f *fakeWeir) ClearShared(_ context.Context, by string) (status.Rollout, error) {
+	f.setBy(by)
+	return status.Rollout{}, f.record("clear")
+}
+
 func (f *fakeWeir) Upgrade(ctx context.Context) (status.Upgrade, error) {
 	return status.Upgrade{PID: 2, Previous: 1}, f.record("upgrade")
 }

@@ -88,6 +88,9 @@ func (s *Server) endpoints() map[string]methods {
 		"/v1/fleet/reset":           {post: withoutBody(s.resetFleet)},
 		"/v1/fleet/config":          {get: s.sharedConfig, post: s.applyShared},
 		"/v1/fleet/config/rollback": {post: withoutBody(s.rollbackShared)},
+		"/v1/fleet/config/reset":    {post: withoutBody(s.resetShared)},
+
+		"/v1/fleet/clusters/{cluster}/follow": {post: withoutBody(s.followFleet)},
 
 		"/v1/fleet/nodes/{node}/drain": {post: s.setFleetNode(status.NodeDrain)},
 		"/v1/fleet/nodes/{node}/ready": {post: s.setFleetNode(status.NodeReady)},
@@ -100,7 +103,6 @@ func (s *Server) endpoints() map[string]methods {
 		"/v1/clusters/{cluster}":           {get: s.cluster, put: s.putCluster, del: withoutBody(s.deleteCluster)},
 		"/v1/clusters/{cluster}/discover":  {get: s.discoveries},
 		"/v1/clusters/{cluster}/failback":  {post: withoutBody(s.failback)},
-		"/v1/clusters/{cluster}/follow":    {post: withoutBody(s.followFleet)},
 		"/v1/clusters/{cluster}/rebalance": {post: s.rebalance},
 		"/v1/clusters/{cluster}/servers":   {post: s.postServer},
 

@@ -43,6 +43,11 @@ func (s *Server) applyShared(w http.ResponseWriter, r *http.Request) {
 	writeResult(w, http.StatusAccepted, rollout, err)
 }
 
+func (s *Server) resetShared(w http.ResponseWriter, r *http.Request) {
+	rollout, err := s.weir.ClearShared(r.Context(), requester(r))
+	writeResult(w, http.StatusAccepted, rollout, err)
+}
+
 func (s *Server) rollbackShared(w http.ResponseWriter, r *http.Request) {
 	rollout, err := s.weir.RollBackShared(r.Context(), requester(r))
 	writeResult(w, http.StatusAccepted, rollout, err)

@@ -88,6 +88,8 @@ type Weir interface {
 	ApplyShared(ctx context.Context, by, file string, text []byte, canaries int, pause time.Duration) (status.Rollout, error)
 	// RollBackShared ends the roll-out in progress, or begins one to the previous revision.
 	RollBackShared(ctx context.Context, by string) (status.Rollout, error)
+	// ClearShared begins the roll-out that returns all nodes to their files, and removes the shared configuration from the store.
+	ClearShared(ctx context.Context, by string) (status.Rollout, error)
 	// Upgrade hands over to a new process of the binary on disk.
 	Upgrade(ctx context.Context) (status.Upgrade, error)
 	// Stop drains, or with now cuts all sessions, ends the process and returns how many sessions were cut.

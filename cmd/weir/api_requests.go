@@ -93,6 +93,15 @@ func (o *operator) RollBackShared(ctx context.Context, by string) (status.Rollou
 	return s.undo(ctx, by)
 }
 
+// ClearShared returns all nodes to the listeners and clusters of their files, and removes the shared configuration from the store.
+func (o *operator) ClearShared(ctx context.Context, by string) (status.Rollout, error) {
+	s := o.daemon.shared.Load()
+	if s == nil {
+		return status.Rollout{}, errNotShared
+	}
+	return s.clear(ctx, by)
+}
+
 // Stop stops weir, as SIGTERM does, and returns the number of sessions cut. With now they are cut immediately, also by a
 // second request during a stop. The end of ctx ends only the wait.
 func (o *operator) Stop(ctx context.Context, now bool) (cut int, err error) {

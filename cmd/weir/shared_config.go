@@ -230,13 +230,18 @@ func (s *sharedConfig) undo(ctx context.Context, by string) (status.Rollout, err
 	return rolloutResult(s.agent.Undo(ctx, rollout.Request{By: by}))
 }
 
+// clear returns all nodes to their files.
+func (s *sharedConfig) clear(ctx context.Context, by string) (status.Rollout, error) {
+	return rolloutResult(s.agent.Clear(ctx, rollout.Request{By: by}))
+}
+
 // rolloutResult converts the result of a request.
 func rolloutResult(r *rollout.Record, err error) (status.Rollout, error) {
 	var active *rollout.ActiveError
 	switch {
 	case err == nil:
 		return *rolloutStatus(r), nil
-	case errors.As(err, &active), errors.Is(err, rollout.ErrNoPrevious), errors.Is(err, fleet.ErrConflict):
+	case errors.As(err, &active), errors.Is(err, rollout.ErrNoPrevious), errors.Is(err, rollout.ErrNone), errors.Is(err, fleet.ErrConflict):
 		return status.Rollout{}, &status.RequestError{Kind: status.Conflict, Text: err.Error()}
 	case errors.Is(err, rollout.ErrInvalid):
 		return status.Rollout{}, &status.RequestError{Kind: status.Invalid, Text: err.Error()}

@@ -19,7 +19,9 @@ configuration.
 
 status shows the nodes of the fleet, the overrides, and the servers about whose state
 the nodes disagree. drain and ready do on a node what weir node drain and ready do
-there. reset removes all overrides of the fleet, on every node. follow ends the servers
+there. reset removes all overrides of the fleet, on every node; with --config it
+removes the shared configuration instead, and all nodes return to the listeners and
+clusters of their files: a node whose file has none serves nothing then. follow ends the servers
 of a cluster that were added or removed with --local on this node. forget frees the parts
 of limits that are reserved for a node that does not return and does not run. apply
 rolls a shared configuration out; rollback returns to the previous one.`
@@ -27,6 +29,7 @@ rolls a shared configuration out; rollback returns to the previous one.`
 func fleetCommand(flags *clientFlags) *cobra.Command {
 	verbs := []string{"status", "drain", "ready", "follow", "forget", "reset"}
 	var reason string
+	var config bool
 	cmd := &cobra.Command{
 		Use: "fleet status|drain NODE|ready NODE|follow CLUSTER|forget NODE|reset|apply|rollback", Short: "Show or change what several weirs share", Long: fleetHelp, Args: cobra.MinimumNArgs(1),
 		ValidArgs: verbs,
@@ -44,8 +47,12 @@ func fleetCommand(flags *clientFlags) *cobra.Command {
 				return fmt.Errorf("unexpected argument %q", args[len(args)-1])
 			case !takesReason && cmd.Flags().Changed("reason"):
 				return fmt.Errorf("unexpected flag --reason: %s takes no reason", args[0])
+			case args[0] != "reset" && config:
+				return fmt.Errorf("unexpected flag --config: %s changes no configuration; reset takes it", args[0])
+			case config:
+				return rollOut(cmd, flags, "/v1/fleet/config/reset", nil)
 			case args[0] == "follow":
-				return done(cmd, flags, http.MethodPost, path("v1", "clusters", args[1], "follow"), args[1]+": follows the fleet", map[string]any{"cluster": args[1], "follows": true})
+				return done(cmd, flags, http.MethodPost, path("v1", "fleet", "clusters", args[1], "follow"), args[1]+": follows the fleet", map[string]any{"cluster": args[1], "follows": true})
 			case args[0] == "forget":
 				return done(cmd, flags, http.MethodDelete, path("v1", "fleet", "nodes", args[1]), "parts of limits of node "+args[1]+" freed", map[string]any{"forgotten": args[1]})
 			case named:
@@ -61,6 +68,7 @@ func fleetCommand(flags *clientFlags) *cobra.Command {
 		},
 	}
 	cmd.Flags().StringVar(&reason, "reason", "", "with drain and ready: the reason, shown in weir status of the node")
+	cmd.Flags().BoolVar(&config, "config", false, "with reset: remove the shared configuration instead of the overrides")
 	for _, c := range fleetConfigCommands(flags) {
 		flags.add(c)
 		c.Args = withUsage(c.Args)

@@ -71,6 +71,10 @@ func TestFleetAPIMatchesDescription(t *testing.T) {
 	}
 	c.holds(422, "POST /v1/fleet/config", `{"text": "what is this"}`)
 	rollout("POST /v1/fleet/config/rollback", "")
+	rollout("POST /v1/fleet/config/reset", "")
+	a.MustDo("POST /v1/clusters/c/servers?local=true", `{"address": "127.0.0.1:1", "name": "mine"}`)
+	c.holds(204, "POST /v1/fleet/clusters/c/follow", "")
+	c.holds(409, "POST /v1/fleet/clusters/c/follow", "")
 	c.holds(204, "POST /v1/fleet/reset", "")
 
 	for template, item := range doc.Paths.Map() {

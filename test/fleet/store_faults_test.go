@@ -75,7 +75,7 @@ func TestStoreFaultsHaveNoEffect(t *testing.T) {
 				return time.Since(began) >= lasts && now >= passed[i]+20 && load[i].Short.Load() >= short[i]+50
 			})
 			now, _ := n.checksPassed()
-			weirtest.RecordFigures(t, fault+"_checks", now-passed[i], fault+"_connections", load[i].Short.Load()-short[i], fault+"_lasted", nettest.Elapsed(began))
+			weirtest.RecordFigures(t, fault+"_checks", now-passed[i], fault+"_connections", load[i].Short.Load()-short[i], fault+"_lasted", time.Since(began))
 		}
 	}
 	frozen := time.Second

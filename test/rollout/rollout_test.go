@@ -66,6 +66,15 @@ func TestRollOut(t *testing.T) {
 	nettest.Wait(t, patience, "clients to be served", func() bool { return l.served.Load() > served+10 })
 	l.requireNoErrors(t, "c")
 	f.waitRevision(1, c)
+
+	out = b.api.MustRunCommand("fleet", "reset", "--config")
+	require.Contains(t, out, "the file of each node in force on 3 nodes")
+	f.waitRevision(0, a, b, c)
+	require.Contains(t, c.api.MustRunCommand("fleet", "status"), "shared configuration: the file of each node")
+	code, out = a.api.RunCommand("fleet", "rollback")
+	require.Equal(t, 1, code, out)
+	require.Contains(t, out, "there is no earlier revision")
+	require.Regexp(t, `revision \d in force on 3 nodes`, f.apply(a, config(f.host.Addr()), "--pause", "1s", "--canary", "0"))
 }
 
 // TestDriverDies kills the node that drives a roll-out while a second operator is refused, and then etcd.

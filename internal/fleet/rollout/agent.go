@@ -241,14 +241,18 @@ func (a *Agent) writeReport(ctx context.Context, now time.Duration, lease fleet.
 	}
 }
 
-// write replaces the record if it is the one that this node has read.
+// write replaces the record if it is the one that this node has read, and deletes the revisions that it does not keep.
 func (a *Agent) write(ctx context.Context, next *Record, modified int64) error {
+	a.mu.Lock()
+	t := fleet.Txn{
+		If:     []fleet.Condition{{Key: fleet.RolloutKey, Modified: modified}},
+		Put:    []fleet.Put{{Key: fleet.RolloutKey, Value: next.Encode()}},
+		Delete: a.known.dropped(next),
+	}
+	a.mu.Unlock()
 	ctx, cancel := context.WithTimeout(ctx, commitTimeout)
 	defer cancel()
-	_, err := a.o.Store.Commit(ctx, fleet.Txn{
-		If:  []fleet.Condition{{Key: fleet.RolloutKey, Modified: modified}},
-		Put: []fleet.Put{{Key: fleet.RolloutKey, Value: next.Encode()}},
-	})
+	_, err := a.o.Store.Commit(ctx, t)
 	return err
 }
 

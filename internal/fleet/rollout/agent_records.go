@@ -135,6 +135,16 @@ func (k *records) drop(key string) bool {
 	return true
 }
 
+// dropped returns the keys of the revisions that are not kept with a record.
+func (k *records) dropped(next *Record) (keys []string) {
+	for _, n := range sorted(k.revisions) {
+		if !next.Kept(n) {
+			keys = append(keys, RevisionKey(n))
+		}
+	}
+	return keys
+}
+
 // usable reports whether this node can write.
 func (k *records) usable() bool { return k.loaded && k.away == nil && k.lease != nil }
 

@@ -4,8 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"maps"
-	"slices"
 	"time"
 
 	"weir/internal/fleet"
@@ -37,6 +35,14 @@ func (a *Agent) Undo(ctx context.Context, req Request) (*Record, error) {
 	})
 }
 
+// Clear begins the roll-out that returns all nodes to their files, and removes the revisions from the store.
+func (a *Agent) Clear(ctx context.Context, req Request) (*Record, error) {
+	return a.change(ctx, func(last *Record) (*Record, fleet.Txn, error) {
+		r, err := Clear(last, a.complete(req))
+		return r, fleet.Txn{}, err
+	})
+}
+
 func (a *Agent) complete(req Request) Request {
 	req.Driver, req.At = Member{a.o.Node, a.o.Instance}, time.Now()
 	return req
@@ -49,7 +55,6 @@ func (a *Agent) change(ctx context.Context, next func(last *Record) (*Record, fl
 	if !a.known.stored {
 		last = nil
 	}
-	revisions := slices.Sorted(maps.Keys(a.known.revisions))
 	unreadable := a.known.unreadable
 	a.mu.Unlock()
 	switch {
@@ -66,11 +71,9 @@ func (a *Agent) change(ctx context.Context, next func(last *Record) (*Record, fl
 	}
 	t.If = append(t.If, fleet.Condition{Key: fleet.RolloutKey, Modified: modified})
 	t.Put = append(t.Put, fleet.Put{Key: fleet.RolloutKey, Value: r.Encode()})
-	for _, n := range revisions {
-		if !r.Kept(n) {
-			t.Delete = append(t.Delete, RevisionKey(n))
-		}
-	}
+	a.mu.Lock()
+	t.Delete = a.known.dropped(r)
+	a.mu.Unlock()
 	ctx, cancel := context.WithTimeout(ctx, commitTimeout)
 	defer cancel()
 	if _, err := a.o.Store.Commit(ctx, t); err != nil {

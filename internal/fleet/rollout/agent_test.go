@@ -151,6 +151,20 @@ func TestAgentsRollOutRevisions(t *testing.T) {
 	}
 	require.LessOrEqual(t, revisions, MaxHistory+2)
 
+	r, err = a.agent.Clear(t.Context(), Request{By: "ann"})
+	require.NoError(t, err)
+	end = finish(t, r.ID, a, b, c)
+	require.Equal(t, Done, end.Phase, end.Reason)
+	require.Zero(t, end.Current())
+	snapshot, err = a.client.Load(t.Context())
+	require.NoError(t, err)
+	for _, r := range snapshot.Records {
+		_, isRevision := revisionOf(r.Key)
+		require.False(t, isRevision, r.Key)
+	}
+	_, err = b.agent.Undo(t.Context(), Request{By: "bob"})
+	require.ErrorIs(t, err, ErrNoPrevious)
+
 	c.client.Cut(true)
 	require.Eventually(t, func() bool {
 		_, err := c.agent.Begin(t.Context(), Request{By: "ann"}, nil)
@@ -169,8 +183,8 @@ func TestAgentsFillAStoreThatHasLostItsData(t *testing.T) {
 		return err == nil
 	}, 30*time.Second, 10*time.Millisecond)
 	finish(t, r.ID, a, b)
-	server.Remove(fleet.RolloutKey)
 	server.Remove(RevisionKey(1))
+	server.Remove(fleet.RolloutKey) // last: without it, the nodes write both again
 	require.Eventually(t, func() bool {
 		found := 0
 		for _, r := range server.Records() {

@@ -268,6 +268,14 @@ func TestFleetAgreesAfterFailures(t *testing.T) {
 				}
 			},
 		}
+		disturb["reset"] = func(n *modelNode) {
+			if !n.up || !n.reachable {
+				return
+			}
+			if next, err := Clear(m.record, m.request(t, n)); err == nil {
+				m.commit(t, next, m.modified)
+			}
+		}
 		names := sorted(disturb)
 		for range rapid.IntRange(1, 25).Draw(t, "events") {
 			n := m.nodes[rapid.IntRange(0, len(m.nodes)-1).Draw(t, "node")]
@@ -275,11 +283,11 @@ func TestFleetAgreesAfterFailures(t *testing.T) {
 			m.absent = -1
 			for range rapid.IntRange(0, 80).Draw(t, "ticks") {
 				m.advance(t)
-			}
-			if m.record != nil {
-				phases[m.record.Phase]++
-				if m.record.Takeover {
-					takeovers++
+				if m.record != nil {
+					phases[m.record.Phase]++
+					if m.record.Takeover {
+						takeovers++
+					}
 				}
 			}
 		}

@@ -50,6 +50,7 @@ type Record struct {
 	Pause    time.Duration `json:"pause_ns"`          // how long each phase is watched
 	Driver   Member        `json:"driver"`
 	Takeover bool          `json:"takeover,omitempty"` // the driver has replaced one that has left
+	Clear    bool          `json:"clear,omitempty"`    // To is 0, and no revision is kept when it is done
 	By       string        `json:"by"`                 // the operator
 	Began    time.Time     `json:"began"`
 	Ended    time.Time     `json:"ended,omitzero"`
@@ -107,8 +108,11 @@ func (r *Record) Wanted(node string) int {
 	return r.From
 }
 
-// Kept returns the revisions whose texts have to stay in the store: the last MaxHistory and those in use.
+// Kept reports whether the text of a revision has to stay in the store: the last MaxHistory and those in use.
 func (r *Record) Kept(revision int) bool {
+	if r.Clear && r.Phase == Done {
+		return false
+	}
 	return revision > r.Last-MaxHistory || revision == r.From || revision == r.To || revision == r.Previous
 }
 
@@ -119,6 +123,9 @@ func (r *Record) finished(phase Phase, why Reason, at time.Time) *Record {
 	n.Targets, n.Watched = nil, nil
 	if phase == Done {
 		n.Previous = r.From
+	}
+	if phase == Done && r.Clear {
+		n.Previous = 0
 	}
 	n.History = append(slices.Clone(r.History), Entry{Revision: r.To, Phase: phase, By: r.By, Ended: at, Reason: n.Reason.String()})
 	if over := len(n.History) - MaxHistory; over > 0 {
@@ -148,6 +155,8 @@ func (r *Record) check() error {
 		return fmt.Errorf("phase: unknown phase %.20q", r.Phase)
 	case r.From < 0 || r.To < 0 || r.Previous < 0 || r.Last < max(r.From, r.To, r.Previous):
 		return errors.New("a revision is out of range")
+	case r.Clear && r.To != 0:
+		return errors.New("clear: want the revision 0")
 	case r.Canaries < 0 || r.Pause < 0 || r.Pause > maxPause:
 		return errors.New("canaries or pause is out of range")
 	case len(r.History) > MaxHistory || len(r.Targets) > maxInStep || len(r.Watched) > len(r.Targets):

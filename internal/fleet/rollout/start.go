@@ -62,6 +62,23 @@ func Undo(last *Record, req Request) (*Record, error) {
 	return r, nil
 }
 
+// ErrNone is returned by Clear if there is no shared configuration.
+var ErrNone = errors.New("the fleet has no shared configuration")
+
+// Clear returns the record with which the nodes return to their files. When it is done, no revision is kept: there is none to roll
+// back to.
+func Clear(last *Record, req Request) (*Record, error) {
+	if last == nil {
+		return nil, ErrNone
+	}
+	r, err := next(last, req)
+	if err != nil {
+		return nil, err
+	}
+	r.To, r.Clear = 0, true
+	return r, nil
+}
+
 // next returns a record in the phase validating.
 func next(last *Record, req Request) (*Record, error) {
 	r := &Record{
