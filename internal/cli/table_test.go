@@ -6,6 +6,7 @@ import (
 	"testing"
 	"unicode/utf8"
 
+	"github.com/creack/pty"
 	"github.com/stretchr/testify/require"
 )
 
@@ -40,4 +41,16 @@ func TestOutputThatIsNoTerminalIsNotCut(t *testing.T) {
 	n, err := read.Read(text)
 	require.NoError(t, err)
 	require.Contains(t, string(text[:n]), long)
+}
+
+// The width is that of the terminal at the time of the output.
+func TestWidthOfTerminal(t *testing.T) {
+	master, slave, err := pty.Open()
+	require.NoError(t, err)
+	defer master.Close()
+	defer slave.Close()
+	for size, want := range map[int]int{0: 80, 20: minWidth, 80: 80, 120: 120, 200: 200} {
+		require.NoError(t, pty.Setsize(master, &pty.Winsize{Rows: 24, Cols: uint16(size)}))
+		require.Equal(t, want, widthOf(slave))
+	}
 }
