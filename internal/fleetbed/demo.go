@@ -4,7 +4,6 @@ package fleetbed
 
 import (
 	"bufio"
-	"context"
 	"fmt"
 	"io"
 	"maps"
@@ -83,35 +82,39 @@ func (d *Demo) config(n *Node) string {
 // Run carries out the commands of in, one per line, until it ends or one of them is quit. Once a second it prints what clients see.
 func (d *Demo) Run(in io.Reader) {
 	fmt.Fprintf(d.out, "three weirs serve %s:%s; %d connections per second\n%s", VIP, Port, demoRate, demoHelp)
-	ctx, cancel := context.WithCancel(d.T.Context())
-	defer cancel()
-	lines := make(chan string)
-	go func() {
-		defer close(lines)
-		for scanner := bufio.NewScanner(in); scanner.Scan(); {
-			select {
-			case lines <- scanner.Text():
-			case <-ctx.Done():
-				return
-			}
-		}
-	}()
+	lines := readCommands(in)
 	tick := time.NewTicker(time.Second)
 	defer tick.Stop()
 	for {
 		select {
-		case line, ok := <-lines:
-			words := strings.Fields(line)
-			if !ok || len(words) > 0 && words[0] == "quit" {
+		case words, ok := <-lines:
+			if !ok {
 				return
 			}
-			if len(words) > 0 {
-				d.do(words)
-			}
+			d.do(words)
 		case <-tick.C:
 			d.report()
 		}
 	}
+}
+
+// readCommands returns a channel with the words of each line, which is closed at the end of in or at quit. It must be read to its
+// end.
+func readCommands(in io.Reader) <-chan []string {
+	commands := make(chan []string)
+	go func() {
+		defer close(commands)
+		for scanner := bufio.NewScanner(in); scanner.Scan(); {
+			words := strings.Fields(scanner.Text())
+			if len(words) > 0 && words[0] == "quit" {
+				return
+			}
+			if len(words) > 0 {
+				commands <- words
+			}
+		}
+	}()
+	return commands
 }
 
 // report prints one line about the last second.
