@@ -19,7 +19,10 @@ import (
 var morning = time.Date(2030, 1, 2, 8, 0, 0, 0, time.UTC)
 
 // estate returns the status of a weir with 200 servers in 4 clusters, some of them down, after seconds.
-func estate(seconds int) *status.Document {
+func estate(seconds int) *status.Document { return estateOf(seconds, 50) }
+
+// estateOf is estate with each servers in each cluster.
+func estateOf(seconds, each int) *status.Document {
 	d := &status.Document{
 		Version: "1.2.3 go1.26", PID: 1, StartedAt: morning, UptimeSeconds: float64(seconds), MaxSessions: 10_000, Node: status.Node{State: status.NodeReady},
 		Fleet: &status.FleetLink{Node: "edge-1", Connected: true},
@@ -27,7 +30,7 @@ func estate(seconds int) *status.Document {
 	for c, name := range []string{"orders", "payments-eu-west", "redis-sessions", "search"} {
 		cluster := status.Cluster{Name: name, Level: "dc1", Levels: []status.Level{{Name: "dc1", InUse: true, MinUp: 1}, {Name: "dc2", MinUp: 1}}}
 		var total status.Listener
-		for i := range 50 {
+		for i := range each {
 			n := uint64(seconds * (i%7 + c))
 			s := status.Server{
 				Name: fmt.Sprintf("app-%02d.prod.example.net", i), Address: fmt.Sprintf("10.%d.0.%d:8443", c, i+1), Origin: status.OriginFile,
@@ -40,12 +43,12 @@ func estate(seconds int) *status.Document {
 			if i%20 == 1 && c < 3 {
 				s.State, s.Sessions, s.Since = "down", 0, morning.Add(90*time.Second)
 				s.SessionsTotal, s.BytesUp, s.BytesDown, s.Dials, s.DialFailures = 0, 0, 0, uint64(seconds), uint64(seconds)
-				s.Reason = fmt.Sprintf("connect to %s: %s", s.Address, []string{"connection refused", "timeout after 1s", "no route to host"}[i/20])
+				s.Reason = fmt.Sprintf("connect to %s: %s", s.Address, []string{"connection refused", "timeout after 1s", "no route to host"}[i/20%3])
 				s.LastCheck.Passed, s.LastCheck.DurationMS, s.CheckFailures = false, 1000, uint64(seconds/2)
 				check.Says, check.Reason, check.Decides = "down", s.Reason, true
 			}
 			s.Layers = []status.Layer{{Layer: "configuration", By: "/etc/weir/weir.toml", Says: "ready", Decides: !check.Decides}, check, {Layer: "passive", By: "sessions", Says: "up"}}
-			level := &cluster.Levels[i/40]
+			level := &cluster.Levels[i*10/each/8]
 			level.Servers = append(level.Servers, s)
 			if s.State == "up" {
 				level.Eligible++
