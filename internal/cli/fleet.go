@@ -100,31 +100,7 @@ func showFleet(w io.Writer, f status.Fleet) {
 		t.row(name, n.Version, n.Config, age(n.UptimeSeconds), n.Sessions, n.ProblemCount, worst)
 	}
 	t.print(w, "  ")
-	if len(f.Overrides) > 0 {
-		fmt.Fprintln(w, "overrides:")
-	}
-	t = columns("@OBJECT", "!OVERRIDE", "NODE", "BY", "!AT", "REASON", "~REMARK")
-	for _, o := range f.Overrides {
-		at, remark := "", []string{}
-		if o.At != nil {
-			at = moment(*o.At)
-		}
-		if o.Pending {
-			remark = append(remark, "pending")
-		}
-		if o.Local {
-			remark = append(remark, "local override here")
-		}
-		name := o.Cluster + "/" + o.Server
-		switch {
-		case o.Object != "":
-			name = "node " + o.Object
-		case o.Server == "":
-			name = o.Cluster
-		}
-		t.row(name, o.Text, o.Node, o.By, at, o.Reason, strings.Join(remark, ", "))
-	}
-	t.print(w, "  ")
+	showFleetOverrides(w, f.Overrides)
 	if len(f.Disagreements) > 0 {
 		fmt.Fprintln(w, "nodes disagree about:")
 	}
@@ -146,6 +122,36 @@ func showFleet(w io.Writer, f status.Fleet) {
 	for _, p := range f.Problems {
 		printText(w, "ignored record "+p, 4)
 	}
+}
+
+// showFleetOverrides shows what operators have set.
+func showFleetOverrides(w io.Writer, list []status.FleetOverride) {
+	if len(list) == 0 {
+		return
+	}
+	fmt.Fprintln(w, "overrides:")
+	t := columns("@OBJECT", "!OVERRIDE", "NODE", "BY", "!AT", "REASON", "~REMARK")
+	for _, o := range list {
+		at, remark := "", []string{}
+		if o.At != nil {
+			at = moment(*o.At)
+		}
+		if o.Pending {
+			remark = append(remark, "pending")
+		}
+		if o.Local {
+			remark = append(remark, "local override here")
+		}
+		name := o.Cluster + "/" + o.Server
+		switch {
+		case o.Object != "":
+			name = "node " + o.Object
+		case o.Server == "":
+			name = o.Cluster
+		}
+		t.row(name, o.Text, o.Node, o.By, at, o.Reason, strings.Join(remark, ", "))
+	}
+	t.print(w, "  ")
 }
 
 // showLimits shows how limits are divided.
