@@ -4,7 +4,6 @@
 package main
 
 import (
-	"bufio"
 	"cmp"
 	"context"
 	"errors"
@@ -29,7 +28,10 @@ func main() {
 
 const configuration = `# Three servers in two levels: c serves only while both a and b are down.
 [log]
-level = "warn"
+file = "%s"
+
+[admin]
+listen = ["unix:%s", "%s"]
 
 [[listener]]
 name = "redis"
@@ -67,6 +69,7 @@ func run(args []string, stdin io.Reader, stdout, stderr io.Writer) int {
 	flags.SetOutput(stderr)
 	weir := flags.String("weir", "bin/weir", "the weir `binary`")
 	listen := flags.String("listen", "127.0.0.1:6380", "the `address` on which weir listens")
+	dashboard := flags.String("dashboard", "", "the loopback `address` of the dashboard; empty = a free port")
 	script := flags.Bool("script", false, "stop and start servers by a script, then exit")
 	step := flags.Duration("step", 3500*time.Millisecond, "the time between steps of the script")
 	if flags.Parse(args) != nil {
@@ -74,9 +77,10 @@ func run(args []string, stdin io.Reader, stdout, stderr io.Writer) int {
 	}
 	ctx, cancel := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
 	defer cancel()
-	d := &demo{listen: *listen, out: stdout}
+	d := &demo{listen: *listen, dashboard: *dashboard, out: stdout}
 	if err := d.start(*weir, stderr); err != nil {
 		fmt.Fprintln(stderr, "demo:", err)
+		d.copyLog(stderr)
 		d.stop()
 		return 1
 	}
@@ -87,18 +91,24 @@ func run(args []string, stdin io.Reader, stdout, stderr io.Writer) int {
 	} else {
 		d.printHelp()
 	}
-	return d.watch(ctx, commands)
+	return d.watch(ctx, commands, followReloads(ctx, d.socket()))
 }
 
 // demo is the servers and the weir process in front of them.
 type demo struct {
-	listen  string
-	out     io.Writer
-	servers []*server
-	dir     string
-	weir    *exec.Cmd
-	exited  chan error
+	listen    string
+	dashboard string // address
+	out       io.Writer
+	servers   []*server
+	dir       string
+	weir      *exec.Cmd
+	exited    chan error
 }
+
+// The files of the demonstration.
+func (d *demo) config() string { return filepath.Join(d.dir, "weir.toml") }
+func (d *demo) socket() string { return filepath.Join(d.dir, "admin.sock") }
+func (d *demo) log() string    { return filepath.Join(d.dir, "weir.log") }
 
 type server struct {
 	name, address string
@@ -136,12 +146,19 @@ func (d *demo) start(binary string, stderr io.Writer) error {
 	if d.dir, err = os.MkdirTemp("", "weir-demo-"); err != nil {
 		return err
 	}
-	file := filepath.Join(d.dir, "weir.toml")
-	text := fmt.Sprintf(configuration, d.listen, d.servers[0].address, d.servers[1].address, d.servers[2].address)
-	if err := os.WriteFile(file, []byte(text), 0o644); err != nil {
+	if d.dashboard == "" {
+		free, err := net.Listen("tcp", "127.0.0.1:0")
+		if err != nil {
+			return err
+		}
+		d.dashboard = free.Addr().String()
+		free.Close()
+	}
+	text := fmt.Sprintf(configuration, d.log(), d.socket(), d.dashboard, d.listen, d.servers[0].address, d.servers[1].address, d.servers[2].address)
+	if err := os.WriteFile(d.config(), []byte(text), 0o644); err != nil {
 		return err
 	}
-	d.weir = exec.Command(binary, "run", "-c", file)
+	d.weir = exec.Command(binary, "run", "-c", d.config())
 	d.weir.Stderr = stderr
 	if err := d.weir.Start(); err != nil {
 		d.weir = nil
@@ -202,15 +219,26 @@ In another terminal, if redis-cli is installed:
 
   redis-cli -h %s -p %s GET name
 
-The configuration is %s.
+The dashboard (read-only):   http://%s/
+Commands for this weir:      export WEIR_ADMIN=unix:%s
+                             weir status, weir top, weir server redis/a drain
+The configuration:           %s
 To reload it after a change: kill -HUP %d
+The log:                     %s
 
 `, d.listen, d.servers[0].address, d.servers[1].address, d.servers[2].address, host, port,
-		filepath.Join(d.dir, "weir.toml"), d.weir.Process.Pid)
+		d.dashboard, d.socket(), d.config(), d.weir.Process.Pid, d.log())
 }
 
-// watch prints every second which servers respond, if that changed, and carries out commands.
-func (d *demo) watch(ctx context.Context, commands <-chan string) int {
+// copyLog writes the log of a weir that did not start.
+func (d *demo) copyLog(to io.Writer) {
+	if text, err := os.ReadFile(d.log()); err == nil && d.dir != "" {
+		to.Write(text)
+	}
+}
+
+// watch prints every second which servers respond, if that changed, carries out commands and acknowledges reloads.
+func (d *demo) watch(ctx context.Context, commands, reloads <-chan string) int {
 	tick := time.NewTicker(time.Second)
 	defer tick.Stop()
 	last, failures := "", 0
@@ -230,19 +258,13 @@ func (d *demo) watch(ctx context.Context, commands <-chan string) int {
 				return 0
 			}
 			d.do(command)
+		case text := <-reloads:
+			fmt.Fprintf(d.out, "%s  %s\n", time.Now().Format("15:04:05"), text)
 		case <-tick.C:
-			var seen []string
-			for range 8 {
-				name, err := ask(d.listen)
-				if err != nil {
-					name = "error: " + err.Error()
-					failures++
-				}
-				seen = append(seen, name)
-			}
-			line := strings.Join(seen, " ")
+			line, failed := d.sample()
+			failures += failed
 			if line != last {
-				fmt.Fprintf(d.out, "%s  served by  %s\n", time.Now().Format("15:04:05"), line)
+				fmt.Fprintf(d.out, "%s  %s\n", time.Now().Format("15:04:05"), line)
 				last = line
 			}
 		}
@@ -272,54 +294,4 @@ func (d *demo) do(command string) {
 	if command != "" {
 		fmt.Fprintln(d.out, "          commands: stop a, start a (or b, c), quit")
 	}
-}
-
-// ask opens a session through weir and returns the name of the server that responds.
-func ask(address string) (string, error) {
-	conn, err := net.DialTimeout("tcp", address, time.Second)
-	if err != nil {
-		return "", err
-	}
-	defer conn.Close()
-	if err := conn.SetDeadline(time.Now().Add(2 * time.Second)); err != nil {
-		return "", err
-	}
-	if _, err := io.WriteString(conn, "*2\r\n$3\r\nGET\r\n$4\r\nname\r\n"); err != nil {
-		return "", err
-	}
-	r := bufio.NewReader(conn)
-	if _, err := r.ReadString('\n'); err != nil { // the length of the bulk string
-		return "", err
-	}
-	name, err := r.ReadString('\n')
-	return strings.TrimSpace(name), err
-}
-
-// readLines returns a channel of the lines of in, which is closed at its end.
-func readLines(in io.Reader) <-chan string {
-	c := make(chan string)
-	go func() {
-		defer close(c)
-		for s := bufio.NewScanner(in); s.Scan(); {
-			c <- strings.TrimSpace(s.Text())
-		}
-	}()
-	return c
-}
-
-// runScript returns a channel of commands for a failover through both levels and back.
-func runScript(ctx context.Context, step time.Duration) <-chan string {
-	c := make(chan string)
-	go func() {
-		defer close(c)
-		for _, command := range []string{"stop a", "stop b", "start a", "start b", "quit"} {
-			select {
-			case <-time.After(step):
-			case <-ctx.Done():
-				return
-			}
-			c <- command
-		}
-	}()
-	return c
 }
