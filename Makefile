@@ -5,7 +5,7 @@ export GOFLAGS = -buildvcs=false
 STATICCHECK = go tool -modfile=internal/tools/go.mod staticcheck
 GOVULNCHECK = go tool -modfile=internal/tools/go.mod govulncheck
 
-.PHONY: build test check deps fleet-demo fleet-campaign vulncheck fuzz headers instances soak bench demo deb lintian clean campaign
+.PHONY: build test check deps fleet-demo fleet-campaign vulncheck fuzz headers instances soak bench demo deb lintian package-upgrade alerts clean campaign
 
 build:
 	CGO_ENABLED=0 go build -trimpath -o bin/weir ./cmd/weir
@@ -90,7 +90,15 @@ deb:
 
 # Runs lintian on the package; not part of test.
 lintian: deb
-	lintian --tag-display-limit 0 --suppress-tags statically-linked-binary $(PACKAGE)/weir_*.deb
+	lintian --tag-display-limit 0 --fail-on error,warning $(PACKAGE)/weir_*.deb
+
+# Installs the package over a weir that runs under systemd, while its file is broken and after it is mended: no session is lost.
+package-upgrade:
+	go test ./packaging -count 1 -v -run 'TestPackage|TestUnit'
+
+# Runs the alerts in a real Prometheus: none may fire for ten minutes about a healthy cluster with roles, and for five after a failover.
+alerts: deps
+	go test ./test/health -count 1 -v -timeout 30m -run TestAlertsInPrometheus -alerts 10m
 
 clean:
 	rm -rf bin

@@ -25,6 +25,7 @@ want strace strace
 want bird bird2
 want keepalived keepalived
 [ -x /usr/lib/frr/bgpd ] || missing="$missing frr"
+want prometheus prometheus
 want promtool prometheus
 want man man-db
 want adduser adduser
