@@ -9,6 +9,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 	"github.com/stretchr/testify/require"
 
@@ -88,13 +89,26 @@ func TestManualIsComplete(t *testing.T) {
 	has := func(word string) {
 		require.Regexp(t, `[\x60 \[]`+regexp.QuoteMeta(word)+`[\x60 \]]`, string(text), word)
 	}
-	for _, cmd := range rootCommand().Commands() {
-		if cmd.Hidden {
-			continue
+	var all []*cobra.Command
+	var add func(cmd *cobra.Command)
+	add = func(cmd *cobra.Command) {
+		for _, c := range cmd.Commands() {
+			if !c.Hidden {
+				all = append(all, c)
+				add(c)
+			}
 		}
-		has("weir " + cmd.Name())
+	}
+	add(rootCommand())
+	for _, cmd := range all {
+		has(cmd.CommandPath())
+		if _, arguments, _ := strings.Cut(cmd.Use, " "); strings.Contains(arguments, "|") { // such as drain NODE|ready NODE
+			for _, m := range regexp.MustCompile(`(?:^|\|)([a-z][a-z_-]*)`).FindAllStringSubmatch(arguments, -1) {
+				require.Regexp(t, cmd.CommandPath()+`.*\b`+m[1]+`\b`, string(text), "%s %s", cmd.CommandPath(), m[1])
+			}
+		}
 		visit := func(f *pflag.Flag) {
-			if f.Name != "help" && f.Name != "config" && !f.Hidden {
+			if f.Name != "help" && f.Name != "config" && f.Name != "no-descriptions" && !f.Hidden { // the last one is cobra's
 				has("--" + f.Name)
 			}
 		}

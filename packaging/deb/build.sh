@@ -26,18 +26,37 @@ put 644 packaging/weir.service lib/systemd/system/weir.service
 put 644 packaging/weir.toml etc/weir/weir.toml
 put 644 packaging/weir.logrotate etc/logrotate.d/weir
 put 644 packaging/deb/copyright usr/share/doc/weir/copyright
+put 644 packaging/deb/lintian-overrides usr/share/lintian/overrides/weir
+# The documents, in folders as in the source tree, so that their links lead somewhere.
+for file in README.md docs/*.md conf/README.md admin/README.md admin/openapi.yaml packaging/kubernetes/README.md; do
+	put 644 "$file" "usr/share/doc/weir/$file"
+done
 put 644 packaging/prometheus/weir.rules.yml usr/share/doc/weir/examples/weir.rules.yml
 put 644 packaging/grafana/weir.json usr/share/doc/weir/examples/grafana.json
+for file in packaging/examples/* packaging/kubernetes/*.yaml packaging/Containerfile; do
+	put 644 "$file" "usr/share/doc/weir/examples/$(basename "$file")"
+done
 for page in weir.1 weir.toml.5; do
 	press "usr/share/man/man${page##*.}/$page.gz" <"$out/$page"
 done
-# The changelog in Debian's format: no nested lists, and a maintainer who signs it.
+# The changelog in Debian's format: no nested lists, lines of at most 80 characters, and a maintainer who signs it.
 awk -v by="$maintainer" -v at="$(date -R -u -d "@$SOURCE_DATE_EPOCH")" '
-	function sign() { if (open) printf "\n -- %s  %s\n\n", by, at; open = 1 }
+	function wrap(   n, i, words, line) {
+		n = split(entry, words, /[ \t]+/)
+		line = " "
+		for (i = 1; i <= n; i++) {
+			if (words[i] == "") continue
+			if (length(line) + 1 + length(words[i]) > 80) { print line; line = "   " }
+			line = line " " words[i]
+		}
+		if (entry != "") print line
+		entry = ""
+	}
+	function sign() { wrap(); if (open) printf "\n -- %s  %s\n\n", by, at; open = 1 }
 	/^## / { sign(); printf "weir (%s) unstable; urgency=medium\n\n", $2; next }
-	/^### / { printf "  [ %s ]\n", $2; next }
-	/^\* / { print "  " $0; next }
-	/^  / { print "  " $0 }
+	/^### / { wrap(); printf "  [ %s ]\n", $2; next }
+	/^\* / { wrap(); entry = $0; next }
+	/^  / { entry = entry " " $0 }
 	END { sign() }' CHANGELOG.md | press usr/share/doc/weir/changelog.gz
 for shell in bash:usr/share/bash-completion/completions/weir zsh:usr/share/zsh/vendor-completions/_weir fish:usr/share/fish/vendor_completions.d/weir.fish; do
 	mkdir -p "$root/$(dirname "${shell#*:}")"

@@ -46,6 +46,10 @@ for page in 1/weir.1 5/weir.toml.5; do
 	[ ! -s /tmp/complaints ] || fail "$page: $(cat /tmp/complaints)"
 done
 bash -n /usr/share/bash-completion/completions/weir
+for file in README.md docs/operating.md conf/README.md admin/openapi.yaml examples/redis-sentinel.toml examples/limits.conf examples/runit examples/weir.rules.yml examples/Containerfile; do
+	[ -s "/usr/share/doc/weir/$file" ] || fail "no $file"
+done
+for file in /usr/share/doc/weir/examples/*.toml; do weir check --syntax "$file"; done
 
 say unit
 systemd-analyze verify --man=no weir.service 2>/tmp/complaints || fail "$(cat /tmp/complaints)"
@@ -72,6 +76,15 @@ weir explain example/127.0.0.1:6379 | grep -q drain || fail "the drain is forgot
 weir stop
 wait $pid || fail "exit code $?: $(cat /tmp/log)"
 [ -s /var/lib/weir/state ] || fail "no state file"
+
+say supervised # without systemd, as the example for runit says
+sh /usr/share/doc/weir/examples/runit >/tmp/log 2>&1 &
+pid=$!
+until_ok weir status
+[ "$(stat -c %U "/proc/$pid")" = weir ] || fail "runs as $(stat -c %U "/proc/$pid")"
+grep -q '^CapEff:	0000000000000400' "/proc/$pid/status" || fail "$(grep Cap "/proc/$pid/status")"
+weir stop
+wait $pid || fail "exit code $?: $(cat /tmp/log)"
 
 say upgrade # the administrator's changes stay
 sed -i 's/name = "example"/name = "changed"/' /etc/weir/weir.toml

@@ -25,13 +25,13 @@ touch "$results/console"
 ln -s /results/console "$root/dev/console"
 mkdir "$root/results"
 mount --bind "$results" "$root/results"
-cp "$package" "$root/tmp/weir.deb"
+cp "$package" "$root/weir.deb"
 printf '#!/bin/sh\nexit 101\n' >"$root/usr/sbin/policy-rc.d"
 chmod +x "$root/usr/sbin/policy-rc.d"
 rm -f "$root/var/lib/man-db/auto-update"
 ip link set lo up
 
-chroot "$root" sh -c 'if dpkg -s weir >/dev/null 2>&1; then dpkg -P weir; fi; dpkg -i /tmp/weir.deb' >"$results/install" 2>&1
+chroot "$root" sh -c 'if dpkg -s weir >/dev/null 2>&1; then dpkg -P weir; fi; dpkg -i /weir.deb' >"$results/install" 2>&1
 # Nothing but weir and the test starts.
 rm -rf "$root"/etc/systemd/system/*.wants "$root"/etc/systemd/system/*.requires
 : >"$root/etc/machine-id"
@@ -96,6 +96,37 @@ shows NRestarts 0
 second=$(pid)
 systemctl reload weir
 shows MainPID "$second"
+
+say package # an upgrade of the package over a broken file ends no session
+redis-server --port 6379 --save '' --daemonize yes >/dev/null
+weir server example/127.0.0.1:6379 reset
+until_ok redis-cli -p 16379 ping
+mkfifo /tmp/commands
+redis-cli -p 16379 </tmp/commands >/tmp/replies &
+exec 3>/tmp/commands
+echo PING >&3
+replied() { [ "$(grep -c PONG /tmp/replies)" = "$1" ]; }
+until_ok replied 1
+echo 'bad = 1' >>/etc/weir/weir.toml
+dpkg -i /weir.deb >/tmp/dpkg 2>&1 || fail "dpkg: $(cat /tmp/dpkg)"
+grep -q 'not upgraded: the running weir continues' /tmp/dpkg || fail "no word of the refusal: $(cat /tmp/dpkg)"
+grep -q 'weir.toml:.*bad' /tmp/dpkg || fail "no cause: $(cat /tmp/dpkg)"
+shows ActiveState active
+shows MainPID "$second"
+shows NRestarts 0
+echo PING >&3
+until_ok replied 2
+cp /tmp/good /etc/weir/weir.toml
+dpkg -i /weir.deb >/tmp/dpkg 2>&1 || fail "dpkg: $(cat /tmp/dpkg)"
+if grep -q '^weir: ' /tmp/dpkg; then fail "an upgrade that succeeds complains: $(cat /tmp/dpkg)"; fi
+until_ok has_another_pid "$second"
+shows NRestarts 0
+second=$(pid)
+echo PING >&3
+until_ok replied 3
+exec 3>&-
+weir server example/127.0.0.1:6379 drain
+redis-cli -p 6379 shutdown nosave
 
 say crash # starts it again
 kill -9 "$second"
