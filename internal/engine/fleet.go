@@ -32,7 +32,8 @@ type fleetLink struct {
 	conflicts  atomic.Uint64
 	restores   atomic.Uint64
 	identified atomic.Pointer[identifiedConfig] // the last one
-	voting     sync.Mutex                       // held while votes are put in force
+	voting     sync.Mutex                       // held while votes are put in force; guards voted
+	voted      map[string]bool                  // clusters with votes
 	clusters   pendingSet[string]               // keys of clusters whose runtime changes the fleet has changed
 
 	mu       sync.Mutex     // guards the fields below

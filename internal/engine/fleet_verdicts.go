@@ -33,6 +33,9 @@ func (e *Engine) applyVotes(clusters []string) {
 	e.fleet.voting.Lock() // from read to write
 	defer e.fleet.voting.Unlock()
 	running := e.running.Load()
+	if e.fleet.voted == nil {
+		e.fleet.voted = map[string]bool{}
+	}
 	if clusters == nil {
 		for name := range running.clusters {
 			clusters = append(clusters, name)
@@ -41,8 +44,11 @@ func (e *Engine) applyVotes(clusters []string) {
 	m := e.fleet.member.Load()
 	for _, name := range clusters {
 		b := running.clusters[name]
-		if b == nil {
+		if b == nil || !running.quorum[name] && !e.fleet.voted[name] {
 			continue
+		}
+		if e.fleet.voted[name] = running.quorum[name]; !e.fleet.voted[name] {
+			delete(e.fleet.voted, name)
 		}
 		var votes fleet.Votes
 		var until time.Time

@@ -67,8 +67,12 @@ func decodeVerdicts(r Record) (node, cluster string, v *Verdicts, err error) {
 	if err := Decode(r, MaxValue, v); err != nil {
 		return "", "", nil, err
 	}
-	if len(v.Down) > MaxVerdicts || v.More < 0 || !slices.IsSorted(v.Down) {
-		return "", "", nil, &Problem{r.Key, fmt.Sprintf("down: want at most %d names, sorted", MaxVerdicts)}
+	ascending := true // a name that is there twice would count twice
+	for i := 1; i < len(v.Down); i++ {
+		ascending = ascending && v.Down[i-1] < v.Down[i]
+	}
+	if len(v.Down) > MaxVerdicts || v.More < 0 || !ascending {
+		return "", "", nil, &Problem{r.Key, fmt.Sprintf("down: want at most %d names, sorted, each once", MaxVerdicts)}
 	}
 	return node, cluster, v, nil
 }
