@@ -1,16 +1,16 @@
 // The page: polls the status once a second, draws it, and follows the event stream.
 
-const samples = 120; // points of the sparkline
 const eventsShown = 100;
-const state = { doc: null, rates: null, curve: [], events: [], lost: null };
+const page = { doc: null, rates: null, events: [], lost: null };
 
 function redraw() {
-  if (!state.doc) return;
-  const { doc, rates } = state;
+  if (!page.doc) return;
+  const { doc, rates } = page;
   showProcess(doc, rates);
   showProblems(doc);
   showClusters(doc, rates);
   keyed($("listeners").tBodies[0], doc.listeners, (l) => l.protocol + " " + l.address, makeListener, (tr, l) => showListener(tr, l, rates.listener(l)));
+  showAddresses(doc.vips || []);
   text($("config"), doc.config.file + ", loaded " + moment(doc.config.loaded_at) + ", " + say(doc.config.reloads, "reload") +
     (doc.config.reloads_failed ? ", " + doc.config.reloads_failed + " failed" : ""));
 }
@@ -23,23 +23,20 @@ function showProcess(doc, rates) {
   text($("rate"), rate(all.sessions));
   text($("up"), bytes(all.up));
   text($("down"), bytes(all.down));
-  const most = Math.max(1, ...state.curve);
-  const points = state.curve.map((y, i) => i + samples - state.curve.length + "," + (23 - (22 * y) / most).toFixed(1)).join(" ");
-  $("spark").firstElementChild.setAttribute("points", points);
   const count = doc.problems.filter((p) => p.severity !== "note").length;
-  document.title = (state.lost ? "? " : count ? "(" + count + ") " : "") + "weir " + location.host;
+  document.title = (page.lost ? "? " : count ? "(" + count + ") " : "") + "weir " + location.host;
 }
 
 // showProblems shows the problems at the top of the page. A lost connection to weir comes first.
 function showProblems(doc) {
   const list = doc ? [...doc.problems] : [];
-  if (state.notice) list.unshift({ severity: "warning", text: state.notice });
-  if (state.lost) {
-    list.unshift({ severity: "critical", text: "no response from weir", reason: state.lost.why + (doc ? ". The page shows the last state." : ""), since: state.lost.since });
+  if (page.notice) list.unshift({ severity: "warning", text: page.notice });
+  if (page.lost) {
+    list.unshift({ severity: "critical", text: "no response from weir", reason: page.lost.why + (doc ? ". The page shows the last page." : ""), since: page.lost.since });
   }
   if (list.length === 0) list.push({ severity: "ok", text: "No problems" });
   keyed($("problems"), list.map((t, i) => ({ ...t, i })), (t) => t.i, makeProblem, showProblem);
-  className(document.body, state.lost ? "lost" : "");
+  className(document.body, page.lost ? "lost" : "");
 }
 
 function makeProblem() {
@@ -63,17 +60,23 @@ function showProblem(e, t) {
 }
 
 function showNotice(message) {
-  state.notice = message;
-  showProblems(state.doc);
-  setTimeout(() => { if (state.notice === message) { state.notice = null; showProblems(state.doc); } }, 8000);
+  page.notice = message;
+  showProblems(page.doc);
+  setTimeout(() => { if (page.notice === message) { page.notice = null; showProblems(page.doc); } }, 8000);
 }
 
 function makeListener(l) {
   return el("tr", {}, el("td", {}, l.name, el("small")), ...[0, 0, 0, 0].map(() => el("td", { class: "n" })));
 }
 
+// levelOf returns the level in use for the clients of a listener, where it is not that of the cluster.
+function levelOf(l) {
+  const c = page.doc.clusters.find((c) => c.name === l.cluster);
+  return l.level && c && l.level !== c.level ? ", level " + l.level : "";
+}
+
 function showListener(tr, l, r) {
-  text(tr.children[0].lastChild, (l.protocol === "tcp" ? "" : l.protocol + " ") + l.address + " → " + l.cluster);
+  text(tr.children[0].lastChild, (l.protocol === "tcp" ? "" : l.protocol + " ") + l.address + " → " + l.cluster + levelOf(l));
   text(tr.children[1], l.sessions);
   text(tr.children[2], rate(r.sessions));
   text(tr.children[3], bytes(r.up));
@@ -81,7 +84,7 @@ function showListener(tr, l, r) {
 }
 
 function showEvents() {
-  const list = state.events.slice(-eventsShown).reverse();
+  const list = page.events.slice(-eventsShown).reverse();
   if (list.length) keyed($("events"), list, (ev) => ev.id, makeEvent, () => {});
 }
 
@@ -112,19 +115,17 @@ function refresh() {
 
 async function poll() {
   try {
-    const doc = await call("GET", "/v1/status", undefined, 5);
-    state.rates = new Rates(doc, state.rates);
-    state.doc = doc;
-    state.lost = null;
-    const now = state.rates.all(doc).sessions;
-    if (now !== undefined) state.curve = [...state.curve, now].slice(-samples);
+    const doc = await call("GET", statusPath(), undefined, 5);
+    page.rates = new Rates(doc, page.rates);
+    page.doc = doc;
+    page.lost = null;
   } catch (err) {
-    state.lost = state.lost || { since: new Date().toISOString(), why: err.message };
-    showProblems(state.doc);
+    page.lost = page.lost || { since: new Date().toISOString(), why: err.message };
+    showProblems(page.doc);
   }
   $("forget").hidden = !sessionStorage.getItem(tokenKey);
   redraw();
-  await refreshServer();
+  await Promise.all([refreshServer(), refreshCharts(), refreshFleet()]);
   showAccess();
 }
 
@@ -176,7 +177,7 @@ $("reload-now").addEventListener("click", () => act($("reload-now"), async () =>
   await call("POST", "/v1/reload");
   $("reload").close();
 }, $("reload-error")));
-$("filter").addEventListener("input", redraw);
+$("filter").addEventListener("input", () => { redraw(); refresh(); });
 $("forget").addEventListener("click", () => {
   sessionStorage.removeItem(tokenKey);
   location.reload();
@@ -185,8 +186,8 @@ document.addEventListener("visibilitychange", () => { if (!document.hidden) refr
 
 let soon = null; // timer: one redraw for events that arrive together
 watch();
-follow(() => { state.events = []; }, (ev) => {
-  state.events = [...state.events.slice(1 - eventsShown), ev];
+follow(() => { page.events = []; }, (ev) => {
+  page.events = [...page.events.slice(1 - eventsShown), ev];
   soon = soon || setTimeout(() => {
     soon = null;
     showEvents();

@@ -6,8 +6,10 @@ class Rates {
     this.at = doc.uptime_seconds;
     this.pid = doc.pid;
     this.servers = new Map();
+    this.clusters = new Map();
     this.listeners = new Map();
     for (const c of doc.clusters) {
+      this.clusters.set(c.name, this.counts(c));
       for (const l of c.levels) for (const s of l.servers) this.servers.set(c.name + "/" + s.name, this.counts(s));
     }
     for (const l of doc.listeners) this.listeners.set(l.protocol + " " + l.address, this.counts(l));
@@ -15,14 +17,14 @@ class Rates {
     if (this.before) this.before.before = null;
   }
 
-  counts(x) { return { sessions: x.sessions_total, up: x.bytes_up, down: x.bytes_down }; }
+  counts(x) { return { sessions: x.sessions_total, up: x.bytes_up, down: x.bytes_down, failures: x.dial_failures }; }
 
   // grown returns the growth of counters per second.
   grown(now, then) {
     if (!this.before || !now || !then) return {};
     const t = this.at - this.before.at;
     const per = (key) => Math.max(0, now[key] - then[key]) / t;
-    return { sessions: per("sessions"), up: per("up"), down: per("down") };
+    return { sessions: per("sessions"), up: per("up"), down: per("down"), failures: now.failures === undefined ? undefined : per("failures") };
   }
 
   sum(list) {
@@ -36,10 +38,7 @@ class Rates {
     return this.grown(this.servers.get(key), this.before && this.before.servers.get(key));
   }
 
-  cluster(c) {
-    const names = new Set(c.levels.flatMap((l) => l.servers.map((s) => s.name)));
-    return this.sum([...names].map((name) => this.server(c.name, name)));
-  }
+  cluster(c) { return this.grown(this.clusters.get(c.name), this.before && this.before.clusters.get(c.name)); }
 
   listener(l) {
     const key = l.protocol + " " + l.address;

@@ -12,8 +12,17 @@ function openServer(cluster, server) {
   $("reason").value = $("weight").value = "";
   disarm();
   if (!$("server").open) $("server").showModal();
+  if (serverCharts) serverCharts.close();
+  serverCharts = new Charts($("server-charts"), cluster, server);
+  refreshCharts();
   refreshServer();
 }
+
+$("server").addEventListener("close", () => {
+  if (serverCharts) serverCharts.close();
+  serverCharts = null;
+  $("server-charts").replaceChildren();
+});
 
 // refreshServer polls the server shown in the dialog.
 async function refreshServer() {
@@ -40,10 +49,10 @@ function showServer(x, sessions) {
     (x.max_sessions ? ", at most " + say(x.max_sessions, "session") : ""));
   if ($("weight").value === "" && document.activeElement !== $("weight")) $("weight").value = x.weight;
   $("kill").disabled = readOnly || x.sessions === 0;
-  if (!armed) text($("kill"), x.sessions === 0 ? "No sessions" : "Kill " + say(x.sessions, "session"));
+  if (armed.button !== $("kill")) text($("kill"), x.sessions === 0 ? "No sessions" : "Kill " + say(x.sessions, "session"));
   keyed($("layers").tBodies[0], x.layers.map((l, i) => ({ ...l, i })), (l) => l.i,
     () => el("tr", {}, el("td"), el("td"), el("td"), el("td")), showLayer);
-  text($("server-counts"), [say(x.sessions_total, "session") + " since startup", say(x.dials, "dial"), x.dial_failures + " failed",
+  text($("server-counts"), [say(x.sessions_total, "session") + " since startup", "at most " + x.sessions_peak + " at a time", say(x.dials, "dial"), x.dial_failures + " failed",
     x.retries + " retries", x.connect_ms ? "connects in " + x.connect_ms.toFixed(1) + " ms" : "",
     size(x.bytes_up) + " up, " + size(x.bytes_down) + " down"].filter(Boolean).join(" · "));
   text($("server-sessions-head"), sessions.length === 0 ? "No sessions" : "Sessions" + (sessions.length < x.sessions ? " (" + sessions.length + " of " + x.sessions + ")" : ""));
@@ -97,30 +106,50 @@ function serverAct(button, change) { return act(button, change, $("server-error"
 
 function patch(button, change) {
   const why = $("reason").value.trim();
-  return serverAct(button, () => call("PATCH", serverPath(shown.cluster, shown.server), why ? { ...change, reason: why } : change));
+  return serverAct(button, async () => {
+    await call("PATCH", serverPath(shown.cluster, shown.server), why ? { ...change, reason: why } : change);
+    $("reason").value = ""; // the next change has its own
+  });
 }
 
-// Killing sessions requires a second click within four seconds.
-let armed = null;
+// A change that ends sessions requires a second click within four seconds.
+const armed = { button: null, label: "", timer: 0 };
 
 function disarm() {
-  clearTimeout(armed);
-  armed = null;
+  clearTimeout(armed.timer);
+  if (armed.button) text(armed.button, armed.label);
+  armed.button = null;
+}
+
+// confirmed reports whether this is the second click. The first one shows the question on the button.
+function confirmed(button, question) {
+  const second = armed.button === button;
+  disarm();
+  if (second) return true;
+  Object.assign(armed, { button, label: button.textContent, timer: setTimeout(() => { disarm(); refreshServer(); }, 4000) });
+  text(button, question);
+  return false;
+}
+
+// cutBy returns how many sessions a change of the state ends: a server in maint loses its sessions with on_down = "close".
+function cutBy(state) {
+  const x = shown.explanation;
+  const cluster = page.doc && page.doc.clusters.find((c) => c.name === shown.cluster);
+  if (!x || !cluster || cluster.on_down !== "close" || x.state === "maint") return 0;
+  const inFile = x.layers.some((l) => l.layer === "configuration" && l.says === "maint");
+  return state === "maint" || state === "" && inFile ? x.sessions : 0;
 }
 
 function kill() {
-  if (!armed) {
-    text($("kill"), "Really? Click again");
-    armed = setTimeout(() => { disarm(); refreshServer(); }, 4000);
-    return;
-  }
-  disarm();
-  serverAct($("kill"), () => call("DELETE", serverPath(shown.cluster, shown.server) + "/sessions"));
+  if (confirmed($("kill"), "Really? Click again")) serverAct($("kill"), () => call("DELETE", serverPath(shown.cluster, shown.server) + "/sessions"));
 }
 
 for (const button of document.querySelectorAll("[data-state]")) {
   button.addEventListener("click", () => {
     const state = button.dataset.state;
+    const cut = cutBy(state);
+    if (cut > 0 && !confirmed(button, "Cuts " + say(cut, "session") + ". Click again")) return;
+    disarm();
     $("weight").value = "";
     patch(button, state ? { state } : { state: null, weight: null, max_sessions: null });
   });

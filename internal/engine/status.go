@@ -192,7 +192,29 @@ func (s *snapshot) cluster(spec *conf.Cluster) status.Cluster {
 		}
 		c.Levels = append(c.Levels, level)
 	}
+	addTotals(&c)
 	return c
+}
+
+// addTotals adds up the counters of the servers of a cluster, each once.
+func addTotals(c *status.Cluster) {
+	seen := map[string]bool{}
+	for i := range c.Levels {
+		for j := range c.Levels[i].Servers {
+			s := &c.Levels[i].Servers[j]
+			if len(c.Levels) > 1 {
+				if seen[s.Name] {
+					continue
+				}
+				seen[s.Name] = true
+			}
+			c.SessionsTotal += s.SessionsTotal
+			c.BytesUp += s.BytesUp
+			c.BytesDown += s.BytesDown
+			c.DialFailures += s.DialFailures
+			c.Retries += s.Retries
+		}
+	}
 }
 
 // server returns the entry of a server in one level. of is its specification; it may be nil.

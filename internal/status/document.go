@@ -97,12 +97,17 @@ const (
 type Cluster struct {
 	Name          string   `json:"name"`
 	Balance       string   `json:"balance"`
-	Origin        string   `json:"origin"`            // file or api
-	Level         string   `json:"level"`             // in use; "" = no eligible server
-	Held          bool     `json:"held,omitempty"`    // the level stays in use because failback is manual
-	Empty         bool     `json:"empty"`             // no healthy server
-	OnDown        string   `json:"on_down"`           // what happens to the sessions of a server that is down or in maint: keep or close
-	Sessions      int      `json:"sessions"`          // of all servers, including removed ones
+	Origin        string   `json:"origin"`         // file or api
+	Level         string   `json:"level"`          // in use; "" = no eligible server
+	Held          bool     `json:"held,omitempty"` // the level stays in use because failback is manual
+	Empty         bool     `json:"empty"`          // no healthy server
+	OnDown        string   `json:"on_down"`        // what happens to the sessions of a server that is down or in maint: keep or close
+	Sessions      int      `json:"sessions"`       // of all servers, including removed ones
+	SessionsTotal uint64   `json:"sessions_total"` // sum over its servers, as the next four
+	BytesUp       uint64   `json:"bytes_up"`       // client to server
+	BytesDown     uint64   `json:"bytes_down"`
+	DialFailures  uint64   `json:"dial_failures"`
+	Retries       uint64   `json:"retries"`
 	Queue         int      `json:"queue"`             // sessions in the queue
 	HeldSessions  int      `json:"held_sessions"`     // that wait while no server can serve them
 	HeldTotal     uint64   `json:"held_total"`        // sessions that have been held
