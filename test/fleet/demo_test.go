@@ -43,6 +43,9 @@ func wait(t *testing.T, what string, is func() bool) {
 
 // TestDemo runs the demonstration: with a script, or with -typed as make fleet-demo does.
 func TestDemo(t *testing.T) {
+	if !*typed {
+		t.Parallel()
+	}
 	b := fleetbed.New(t, "bird", "bird", "bird")
 	if *typed {
 		fleetbed.StartDemo(b, os.Stdout).Run(os.Stdin)
