@@ -98,6 +98,7 @@ func runTop(ctx context.Context, tty *terminal, m *topModel) error {
 	defer tty.lost(nil)
 	var p *tea.Program
 	m.ctx, m.out = ctx, newOutput(tty, func() { go p.Send(topDrained{}) })
+	m.out.drop = tty.drop
 	m.width, m.height = tty.size()
 	p = tea.NewProgram(m, tea.WithInput(tty), tea.WithOutput(m.out), tea.WithoutSignalHandler(),
 		tea.WithColorProfile(colorprofile.ANSI), tea.WithWindowSize(m.width, m.height))

@@ -37,6 +37,31 @@ func TestTopWithSlowAPI(t *testing.T) {
 	require.Contains(t, s.draw(80, 24)[1], "WARNING")
 }
 
+// After a response that took long, the next request waits.
+func TestTopSparesSlowAPI(t *testing.T) {
+	s := estateScreen()
+	now := s.clock()
+	s.clock = func() time.Time { return now }
+	m := &topModel{screen: s, ctx: t.Context()}
+	asks := func(after time.Duration) bool {
+		now = now.Add(after)
+		m.Update(topTick{})
+		return m.fetching
+	}
+	require.True(t, asks(time.Second))
+	now = now.Add(100 * time.Millisecond)
+	m.Update(topStatus{estate(305), nil})
+	require.True(t, asks(900*time.Millisecond))
+	now = now.Add(600 * time.Millisecond)
+	m.Update(topStatus{estate(306), nil})
+	require.False(t, asks(400*time.Millisecond))
+	require.False(t, asks(time.Second))
+	require.True(t, asks(time.Second))
+	now = now.Add(20 * time.Second)
+	m.Update(topStatus{nil, errors.New("timeout")})
+	require.True(t, asks(time.Second))
+}
+
 // Before the first response, the screen says so and takes keys.
 func TestTopBeforeFirstResponse(t *testing.T) {
 	m := &topModel{screen: newScreen(false), ctx: t.Context(), width: 40, height: 12, first: make(chan topStatus)}

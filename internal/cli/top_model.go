@@ -25,7 +25,9 @@ type topModel struct {
 	width, height int
 	last          tea.View // that was drawn
 	fetching      bool     // the status
-	looking       bool     // fetching what the view needs
+	asked         time.Time
+	took          time.Duration // of the latest response
+	looking       bool          // fetching what the view needs
 	ticks         int
 }
 
@@ -55,6 +57,13 @@ type (
 	topChanged string
 )
 
+// Requests for the status take at most a part of the time, 1 of topShare, so that a large weir is not kept busy by those who watch it. They are
+// at most topLongest apart.
+const (
+	topShare   = 5
+	topLongest = 5 * time.Second
+)
+
 func topTicks() tea.Cmd {
 	return tea.Tick(topInterval, func(time.Time) tea.Msg { return topTick{} })
 }
@@ -65,6 +74,7 @@ func (m *topModel) Init() tea.Cmd {
 		return topTicks()
 	}
 	m.fetching, m.askedAt = true, m.clock()
+	m.asked = m.askedAt
 	return tea.Batch(topTicks(), func() tea.Msg { return <-m.first })
 }
 
@@ -79,9 +89,12 @@ func (m *topModel) Update(msg tea.Msg) (tea.Model, tea.Cmd) {
 		m.paste(msg.Content)
 	case topTick:
 		m.ticks++
+		if m.clock().Sub(m.asked) < min(topShare*m.took, topLongest) {
+			return m, tea.Batch(topTicks(), m.look())
+		}
 		return m, tea.Batch(topTicks(), m.fetch(), m.look())
 	case topStatus:
-		m.fetching, m.askedAt = false, time.Time{}
+		m.fetching, m.askedAt, m.took = false, time.Time{}, m.clock().Sub(m.asked)
 		if msg.err != nil {
 			m.disconnect(msg.err)
 		} else {
@@ -117,6 +130,7 @@ func (m *topModel) fetch() tea.Cmd {
 		return nil
 	}
 	m.fetching, m.askedAt = true, m.clock()
+	m.asked = m.askedAt
 	return func() tea.Msg {
 		ctx, cancel := context.WithTimeout(m.ctx, requestTimeout)
 		defer cancel()

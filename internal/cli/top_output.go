@@ -15,6 +15,7 @@ const outputChunk = 512
 type output struct {
 	w       io.Writer
 	drained func() // is called when everything is written, if the owner has asked for it; must not wait
+	drop    func() // drops what the terminal has taken and not shown; nil = nothing
 
 	mu      sync.Mutex
 	changed *sync.Cond
@@ -86,6 +87,9 @@ func (o *output) discard() {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	o.waiting.Reset()
+	if o.drop != nil {
+		o.drop()
+	}
 }
 
 // flush waits until everything is written or the terminal is lost.

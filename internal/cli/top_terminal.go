@@ -72,6 +72,12 @@ func (t *terminal) Write(p []byte) (int, error) {
 	return n, err
 }
 
+// drop drops output that the kernel has not passed on: over a slow link, that can be the output of many seconds.
+func (t *terminal) drop() {
+	const tcflsh = 0x540b                                                                // TCFLSH of Linux; elsewhere it fails
+	syscall.Syscall(syscall.SYS_IOCTL, uintptr(t.fd), tcflsh, uintptr(syscall.TCOFLUSH)) // on failure the link shows it first
+}
+
 // size returns the size of the terminal, or 80×24 if the terminal does not know it.
 func (t *terminal) size() (width, height int) {
 	width, height, err := term.GetSize(t.fd)
