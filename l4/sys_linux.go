@@ -189,6 +189,23 @@ func localAddr(fd int32, to *rawAddr) errno {
 	return e
 }
 
+// originalDestination returns the destination that a connection had before netfilter redirected it, or none.
+func originalDestination(fd int32) ownAddress {
+	const soOriginalDst = 80 // SO_ORIGINAL_DST, IP6T_SO_ORIGINAL_DST
+	for _, level := range [...]uintptr{unix.SOL_IP, unix.SOL_IPV6} {
+		var at rawAddr
+		at.len = unix.SizeofSockaddrAny
+		_, _, e := syscall.RawSyscall6(unix.SYS_GETSOCKOPT, uintptr(fd), level, soOriginalDst, uintptr(unsafe.Pointer(&at.any)), uintptr(unsafe.Pointer(&at.len)), 0)
+		if e != 0 {
+			continue
+		}
+		if ip, port, _, ok := (*sockaddr)(at.bytes()).get(at.len); ok {
+			return makeOwnAddress(&ip, port)
+		}
+	}
+	return ownAddress{}
+}
+
 func openPipe() (r, w int32, e errno) {
 	var p [2]int32
 	_, _, e = syscall.RawSyscall(unix.SYS_PIPE2, uintptr(unsafe.Pointer(&p)), unix.O_NONBLOCK|unix.O_CLOEXEC, 0)

@@ -70,7 +70,7 @@ func (s *session) start(l *loop, c *acceptedClient) {
 	s.listener, s.set, s.claim = ln, c.set, c.claim
 	s.clientAddr.set(c.addr)
 	if c.cameFrom != nil {
-		s.setHop(l, c.cameFrom, -1)
+		s.setHop(l, c.cameFrom, -1, netip.AddrPort{})
 	}
 	l.readClock()
 	s.startedAt, s.clientActiveAt, s.serverActiveAt = l.now, l.now, l.now
