@@ -84,6 +84,7 @@ type Engine struct {
 	pacingBegan    chan struct{} // a cluster has begun to release held sessions one after the other
 	membersChanged chan struct{} // the servers that topologies list
 	unproven       unprovenEvents
+	noise          clusterNoise
 
 	// Safe for concurrent use.
 	running          atomic.Pointer[runningState]
@@ -367,6 +368,7 @@ func (e *Engine) close() {
 	e.closeProviders()
 	e.runner.Close()
 	e.drains.stop()
+	e.noise.close()
 	e.work.Wait()
 	e.published.closeLoops()
 	e.plane.Close()

@@ -37,6 +37,21 @@ func (e *Engine) handleEvent(ev balance.Event) {
 	if ev.Unproven && !e.unproven.allow(e.log, ev.Cluster, time.Now()) { // the status has it
 		return
 	}
+	if e.ofFoundServers(ev) && !e.noise.allow(e.log, ev, time.Now(), e.reportLate) {
+		return
+	}
+	e.report(ev)
+}
+
+// reportLate reports an event that was left out, unless the new process of an upgrade reports events.
+func (e *Engine) reportLate(ev balance.Event) {
+	if !e.published.handedOver.Load() {
+		e.report(ev)
+	}
+}
+
+// report puts an event into the event log and the log.
+func (e *Engine) report(ev balance.Event) {
 	e.published.eventLog.put(status.Event{ // which also sends it to hooks and event streams
 		Time: time.Now(), Event: string(ev.Kind), Cluster: ev.Cluster, Level: ev.Level, Server: ev.Server,
 		From: ev.From, To: ev.To, Layer: ev.Layer, Reason: ev.Reason, By: e.eventBy(ev),

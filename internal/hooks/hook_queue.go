@@ -17,8 +17,8 @@ import (
 )
 
 const (
-	// queueSize is how many events may wait for a hook. Beyond it the oldest are dropped, because the newest show the
-	// current state.
+	// queueSize is how many events may wait for a hook. Beyond it the oldest one of the cluster that has most is dropped: the newest
+	// show the current state, and one cluster does not crowd out the others.
 	queueSize = 1000
 	// maxAttempts is how often the delivery of an event is tried after temporary errors.
 	maxAttempts = 4
@@ -78,7 +78,7 @@ func (h *hook) enqueue(ev status.Event) {
 	wanted := !h.draining && (len(h.spec.On) == 0 || slices.Contains(h.spec.On, ev.Event))
 	if wanted {
 		if len(h.queue) >= queueSize {
-			h.queue = h.queue[1:]
+			h.queue = withoutOldestOfMost(h.queue)
 			h.drop(1, "queue full")
 		}
 		h.queue = append(h.queue, ev)
@@ -87,6 +87,21 @@ func (h *hook) enqueue(ev status.Event) {
 	if wanted {
 		h.wakeUp()
 	}
+}
+
+// withoutOldestOfMost removes the oldest event of the cluster that has most events in a queue.
+func withoutOldestOfMost(queue []status.Event) []status.Event {
+	n := map[string]int{}
+	most := queue[0].Cluster
+	for i := range queue {
+		cluster := queue[i].Cluster
+		if n[cluster]++; n[cluster] > n[most] {
+			most = cluster
+		}
+	}
+	at := slices.IndexFunc(queue, func(ev status.Event) bool { return ev.Cluster == most })
+	copy(queue[1:at+1], queue[:at])
+	return queue[1:]
 }
 
 // drop counts dropped events. why may contain text of a program or a server. The caller holds mu.

@@ -384,3 +384,32 @@ func TestCheckFindsMissingProgram(t *testing.T) {
 	require.NoError(t, Check(&conf.Hook{URL: "http://hook.example/"}))
 	require.ErrorContains(t, Check(&conf.Hook{Exec: []string{"/nonexistent/x"}}), "exec: ")
 }
+
+// A full queue drops the events of the cluster that has most of them.
+func TestFullQueueKeepsEventsOfOtherClusters(t *testing.T) {
+	h := newHook(conf.Hook{Name: "h"}, slog.New(slog.DiscardHandler))
+	h.enqueue(status.Event{Event: "cluster_empty", Cluster: "victim"})
+	for i := range 3 * queueSize {
+		h.enqueue(status.Event{Event: "cluster_back", Cluster: "noisy", Reason: fmt.Sprint(i)})
+		if i%100 == 0 {
+			h.enqueue(status.Event{Event: "reload"})
+		}
+	}
+	require.Len(t, h.queue, queueSize)
+	require.Equal(t, "victim", h.queue[0].Cluster)
+	reloads := 0
+	last := -1
+	for _, ev := range h.queue[1:] {
+		if ev.Cluster == "" {
+			reloads++
+			continue
+		}
+		var n int
+		_, err := fmt.Sscan(ev.Reason, &n)
+		require.NoError(t, err)
+		require.Greater(t, n, last, "in order")
+		last = n
+	}
+	require.Equal(t, 30, reloads)
+	require.Equal(t, 3*queueSize-1, last)
+}

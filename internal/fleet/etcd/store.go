@@ -39,6 +39,7 @@ type Store struct {
 	prefix string // with its slash
 	ctx    context.Context
 	cancel context.CancelFunc
+	dialer *dialer
 	work   sync.WaitGroup // leases that are renewed, watches, connections that close
 
 	mu     sync.Mutex // held while a connection is made, at most for Timeout
@@ -52,14 +53,15 @@ var silence = sync.OnceFunc(func() { grpclog.SetLoggerV2(grpclog.NewLoggerV2(io.
 // Open returns a Store. It does not connect; calls do.
 func Open(o Options) *Store {
 	silence()
-	s := &Store{o: o, prefix: o.Prefix + "/", next: rand.IntN(len(o.Endpoints))}
+	s := &Store{o: o, prefix: o.Prefix + "/", next: rand.IntN(len(o.Endpoints)), dialer: newDialer()}
 	s.ctx, s.cancel = context.WithCancel(context.Background())
 	return s
 }
 
-// Close closes the connection and waits for all goroutines.
+// Close closes the connection and waits for all goroutines. It waits for no answer of the store.
 func (s *Store) Close() error {
 	s.cancel()
+	s.dialer.close()
 	s.mu.Lock()
 	c := s.client
 	s.client = nil
@@ -86,7 +88,7 @@ func (s *Store) connection() (*clientv3.Client, error) {
 		Endpoints: []string{endpoint}, TLS: s.o.TLS, Username: s.o.User, Password: s.o.Password, Context: s.ctx,
 		DialTimeout: s.o.Timeout, Logger: zap.NewNop(), MaxCallRecvMsgSize: maxResponse, MaxCallSendMsgSize: maxRequest,
 		MaxUnaryRetries: 2, BackoffWaitBetween: 10 * time.Millisecond, // once more with a new token
-		DialOptions: []grpc.DialOption{grpc.WithChainUnaryInterceptor(failFast), grpc.WithChainStreamInterceptor(failFastStream), grpc.WithNoProxy()},
+		DialOptions: []grpc.DialOption{grpc.WithChainUnaryInterceptor(failFast), grpc.WithChainStreamInterceptor(failFastStream), grpc.WithNoProxy(), grpc.WithContextDialer(s.dialer.dial)},
 	})
 	if err != nil {
 		s.next++

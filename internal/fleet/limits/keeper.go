@@ -60,6 +60,7 @@ const (
 	minGap        = 50 * time.Millisecond  // between steps that changes of the store cause
 	reconnect     = 500 * time.Millisecond
 	commitTimeout = 3 * time.Second
+	leaveTime     = 200 * time.Millisecond // for the result of a commit, once the keeper ends
 )
 
 // NewKeeper returns a keeper that has the parts of an earlier process, if any.
@@ -175,9 +176,10 @@ func (k *Keeper) disconnect() {
 }
 
 func (k *Keeper) commit(ctx context.Context, t fleet.Txn) committed {
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), commitTimeout)
+	limited, cancel := context.WithTimeout(context.WithoutCancel(ctx), commitTimeout)
 	defer cancel()
-	revision, err := k.o.Store.Commit(ctx, t)
+	defer context.AfterFunc(ctx, func() { time.AfterFunc(leaveTime, cancel) })()
+	revision, err := k.o.Store.Commit(limited, t)
 	return committed{revision, err}
 }
 

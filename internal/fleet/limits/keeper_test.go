@@ -200,3 +200,38 @@ func TestKeeperWithoutName(t *testing.T) {
 		}
 	})
 }
+
+// A store that does not answer does not delay the end of a keeper.
+func TestKeeperEndsWithSilentStore(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		store := fleettest.New()
+		n := keep(t, store, time.Now(), "n0", nil)
+		time.Sleep(10 * time.Second)
+		silent := silentStore{n.client, make(chan struct{})}
+		n.stop()
+		n.o.Store = silent
+		ctx, cancel := context.WithCancel(context.Background())
+		done := make(chan struct{})
+		go func() { defer close(done); n.Run(ctx) }()
+		<-silent.asked
+		began := time.Now()
+		cancel()
+		<-done
+		require.LessOrEqual(t, time.Since(began), leaveTime)
+	})
+}
+
+// silentStore answers no commit.
+type silentStore struct {
+	*fleettest.Client
+	asked chan struct{}
+}
+
+func (s silentStore) Commit(ctx context.Context, _ fleet.Txn) (int64, error) {
+	select {
+	case s.asked <- struct{}{}:
+	default:
+	}
+	<-ctx.Done()
+	return 0, ctx.Err()
+}
