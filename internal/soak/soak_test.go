@@ -28,20 +28,23 @@ func TestMain(m *testing.M) {
 	os.Exit(nettest.Run(m))
 }
 
-// Under 40 seconds of random load and faults, every end of a session is explained.
+// Under 25 seconds of random load and faults, every end of a session is explained.
 func TestShortSoakFindsNoUnexplainedEnd(t *testing.T) {
-	binary := filepath.Join(t.TempDir(), "weir")
-	args := []string{"build", "-o", binary}
-	if raceEnabled {
-		args = append(args, "-race")
+	binary := os.Getenv("WEIR_TEST_BINARY")
+	if binary == "" {
+		binary = filepath.Join(t.TempDir(), "weir")
+		args := []string{"build", "-o", binary}
+		if raceEnabled {
+			args = append(args, "-race")
+		}
+		out, err := exec.Command("go", append(args, "weir/cmd/weir")...).CombinedOutput()
+		require.NoError(t, err, "%s", out)
 	}
-	out, err := exec.Command("go", append(args, "weir/cmd/weir")...).CombinedOutput()
-	require.NoError(t, err, "%s", out)
 	self, err := os.Executable()
 	require.NoError(t, err)
 	var report bytes.Buffer
 	err = Run(Options{
-		Binary: binary, Child: []string{self, "server"}, Time: 40 * time.Second, Seed: uint64(time.Now().UnixNano()),
+		Binary: binary, Child: []string{self, "server"}, Time: 25 * time.Second, Seed: uint64(time.Now().UnixNano()),
 		Clients: 12, Pause: 20 * time.Millisecond, Out: &report,
 	})
 	t.Log(report.String())

@@ -14,8 +14,12 @@ import (
 	"weir/internal/nettest"
 )
 
-// Binary is the path of the weir under test. Run builds it, with the race detector if the tests have it.
+// Binary is the path of the weir under test. Run builds it, with the race detector if the tests have it, unless WEIR_TEST_BINARY
+// names one that was built in this way.
 var Binary string
+
+// builds is the directory of what this process builds.
+var builds string
 
 // Scale multiplies the counts and volumes of the tests that are worth more at a larger size. WEIR_TEST_SCALE sets it.
 var Scale = 1.0
@@ -57,29 +61,32 @@ func Run(m *testing.M) int {
 		return 1
 	}
 	defer os.RemoveAll(dir)
-	Binary = filepath.Join(dir, "weir")
-	args := []string{"build", "-o", Binary}
-	if RaceEnabled {
-		args = append(args, "-race")
-	}
-	build := exec.Command("go", append(args, "weir/cmd/weir")...)
-	build.Stdout, build.Stderr = os.Stderr, os.Stderr
-	if err := build.Run(); err != nil {
-		fmt.Fprintln(os.Stderr, "building weir:", err)
-		return 1
+	builds = dir
+	if Binary = os.Getenv("WEIR_TEST_BINARY"); Binary == "" {
+		Binary = filepath.Join(dir, "weir")
+		args := []string{"build", "-o", Binary}
+		if RaceEnabled {
+			args = append(args, "-race")
+		}
+		build := exec.Command("go", append(args, "weir/cmd/weir")...)
+		build.Stdout, build.Stderr = os.Stderr, os.Stderr
+		if err := build.Run(); err != nil {
+			fmt.Fprintln(os.Stderr, "building weir:", err)
+			return 1
+		}
 	}
 	return nettest.Run(m)
 }
 
 // StaticProgram builds weir as it is shipped, without cgo: only such a build can change its user.
 var StaticProgram = sync.OnceValues(func() (string, error) {
-	file := filepath.Join(filepath.Dir(Binary), "weir-static")
+	file := filepath.Join(builds, "weir-static")
 	build := exec.Command("go", "build", "-trimpath", "-o", file, "weir/cmd/weir")
 	build.Env = append(os.Environ(), "CGO_ENABLED=0")
 	out, err := build.CombinedOutput()
 	if err != nil {
 		return "", fmt.Errorf("%w: %s", err, out)
 	}
-	os.Chmod(filepath.Dir(Binary), 0o755) // for the user that weir becomes
+	os.Chmod(builds, 0o755) // for the user that weir becomes
 	return file, nil
 })

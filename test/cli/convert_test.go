@@ -93,6 +93,7 @@ func TestConvertedConfigurationsBehaveAlike(t *testing.T) {
 		{"nginx/hash.conf", []string{"10.29.0.1:1", "10.29.0.2:1", "10.29.0.1:3", "10.29.0.1:4"}, crossed([]string{"127.0.0.1"}, "127.0.0.1:4"), false},
 	} {
 		t.Run(c.file, func(t *testing.T) {
+			t.Parallel()
 			ns, back := nettest.NewNamespace(t), nettest.NewNamespace(t)
 			ns.Connect(back, "172.31.0.1", "172.31.0.2")
 			ns.Exec("ip", "route", "add", "10.0.0.0/8", "via", "172.31.0.2")
