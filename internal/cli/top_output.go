@@ -22,6 +22,7 @@ type output struct {
 	waiting bytes.Buffer
 	writing bool
 	notify  bool // call drained
+	ending  bool // what is written restores the terminal
 	closed  bool
 	err     error
 }
@@ -82,10 +83,15 @@ func (o *output) run() {
 	o.changed.Broadcast()
 }
 
-// discard drops what waits: the program ends, and only what restores the terminal matters.
+// discard drops what waits: the program ends, and only what restores the terminal matters. That is written afterwards, so later
+// calls do nothing.
 func (o *output) discard() {
 	o.mu.Lock()
 	defer o.mu.Unlock()
+	if o.ending {
+		return
+	}
+	o.ending = true
 	o.waiting.Reset()
 	if o.drop != nil {
 		o.drop()
@@ -105,7 +111,7 @@ func (o *output) flush() {
 func (o *output) close() {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	o.closed = true
+	o.closed, o.ending = true, true
 	o.changed.Broadcast()
 	for o.err == nil {
 		o.changed.Wait()

@@ -50,8 +50,11 @@ func TestOutputDiscards(t *testing.T) {
 	o := newOutput(link, func() {})
 	o.Write([]byte(strings.Repeat("x", 100*outputChunk)))
 	link.tokens <- nil
+	dropped := 0
+	o.drop = func() { dropped++ }
 	o.discard()
 	o.Write([]byte("end"))
+	o.discard() // by the signal that follows the key
 	go func() {
 		for range 2 { // one chunk may be under way
 			select {
@@ -63,6 +66,9 @@ func TestOutputDiscards(t *testing.T) {
 	o.flush()
 	require.True(t, strings.HasSuffix(link.got.String(), "xend"))
 	require.LessOrEqual(t, link.got.Len(), 2*outputChunk+3)
+	o.close()
+	o.discard()
+	require.Equal(t, 1, dropped, "what restores the terminal may still be on its way")
 }
 
 // Nothing waits for a terminal that is lost.
