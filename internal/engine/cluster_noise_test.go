@@ -3,6 +3,8 @@ package engine
 import (
 	"fmt"
 	"log/slog"
+	"slices"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -16,8 +18,18 @@ import (
 func TestClusterNoise(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var c clusterNoise
+		var mu sync.Mutex
 		var reported []string
-		report := func(ev balance.Event) { reported = append(reported, ev.Cluster+" "+ev.Reason) }
+		report := func(ev balance.Event) {
+			mu.Lock()
+			defer mu.Unlock()
+			reported = append(reported, ev.Cluster+" "+ev.Reason)
+		}
+		list := func() []string {
+			mu.Lock()
+			defer mu.Unlock()
+			return slices.Clone(reported)
+		}
 		say := func(cluster string, n int) {
 			if ev := (balance.Event{Cluster: cluster, Reason: fmt.Sprint(n)}); c.allow(slog.New(slog.DiscardHandler), ev, time.Now(), report) {
 				report(ev)
@@ -28,19 +40,19 @@ func TestClusterNoise(t *testing.T) {
 			time.Sleep(100 * time.Millisecond)
 		}
 		say("quiet", 1)
-		require.Len(t, reported, maxNoise+1)
+		require.Len(t, list(), maxNoise+1)
 		time.Sleep(noiseLength)
 		synctest.Wait()
-		require.Len(t, reported, maxNoise+2)
-		require.Equal(t, "noisy 299", reported[maxNoise+1])
+		require.Len(t, list(), maxNoise+2)
+		require.Equal(t, "noisy 299", list()[maxNoise+1])
 		say("noisy", 300)
-		require.Equal(t, "noisy 300", reported[maxNoise+2], "a new window")
+		require.Equal(t, "noisy 300", list()[maxNoise+2], "a new window")
 		for n := range 100 {
 			say("noisy", n)
 		}
 		c.close()
 		time.Sleep(2 * noiseLength)
 		synctest.Wait()
-		require.Len(t, reported, 2*maxNoise+2)
+		require.Len(t, list(), 2*maxNoise+2)
 	})
 }
