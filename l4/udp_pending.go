@@ -3,10 +3,7 @@ package l4
 // New UDP clients that find the flow table full while the flows to evict belong to other loops: some of their datagrams
 // wait until the other loops have evicted flows.
 
-import (
-	"net/netip"
-	"slices"
-)
+import "slices"
 
 const (
 	maxPendingRuns      = 16 // pending runs of one socket; more are rejected at once
@@ -19,11 +16,35 @@ type pendingDatagrams struct {
 	header   *headerInfo // nil without accept_proxy
 	run      run
 	requests uint8
+	follows  bool // earlier datagrams of the client are pending, and need the slot
 }
 
-// isPending reports whether datagrams of a client are pending: later ones must not overtake them.
-func (u *udpSocket) isPending(key *flowKey, named netip.AddrPort) bool {
-	return slices.ContainsFunc(u.pending, func(n pendingDatagrams) bool { return n.key == *key && n.header.clientAddr() == named })
+// followPending keeps a run of a client whose earlier datagrams are pending: it must not overtake them, and it needs no
+// slot of its own, so it is kept even if there is nothing more to evict. It reports false if the client is not pending.
+func (u *udpSocket) followPending(l *loop, key *flowKey, header *headerInfo, p *run) bool {
+	named := header.clientAddr()
+	i := slices.IndexFunc(u.pending, func(n pendingDatagrams) bool { return n.key == *key && n.header.clientAddr() == named })
+	if i < 0 {
+		return false
+	}
+	if len(u.pending) < maxPendingRuns {
+		n := newPending(key, header, p)
+		n.requests, n.follows = u.pending[i].requests, true
+		u.pending = append(u.pending, n)
+	} else {
+		u.reject(l, RejectedMaxFlows, p.datagrams())
+	}
+	return true
+}
+
+func newPending(key *flowKey, header *headerInfo, p *run) pendingDatagrams {
+	n := pendingDatagrams{key: *key, run: run{data: slices.Clone(p.data), size: p.size, tlvs: slices.Clone(p.tlvs), next: -1}}
+	if header != nil {
+		copied := *header
+		copied.tlvs = nil
+		n.header = &copied
+	}
+	return n
 }
 
 // mayWait reports whether a new client's run may wait for the other loops.
@@ -36,12 +57,8 @@ func (u *udpSocket) addPending(l *loop, key *flowKey, header *headerInfo, p *run
 	if !u.mayWait(l) || u.ln.loopOfVictim() < 0 {
 		return false
 	}
-	n := pendingDatagrams{key: *key, run: run{data: slices.Clone(p.data), size: p.size, tlvs: slices.Clone(p.tlvs), next: -1}, requests: u.requests + 1}
-	if header != nil {
-		copied := *header
-		copied.tlvs = nil
-		n.header = &copied
-	}
+	n := newPending(key, header, p)
+	n.requests = u.requests + 1
 	u.pending = append(u.pending, n)
 	u.evictionsNeeded.Add(1)
 	if !u.evictionRequested {
@@ -128,7 +145,7 @@ func (u *udpSocket) admitPending(l *loop, state *AdmissionState, slots int) {
 	open := l.listenSockets[u.number] == &u.listenSocket
 	for i := range waited {
 		n := &waited[i]
-		if slots > 0 {
+		if slots > 0 && !n.follows {
 			slots--
 			state.sessions.Add(-1)
 		}

@@ -239,10 +239,7 @@ func (u *udpSocket) findOrStart(l *loop, set *Settings, key *flowKey, header *he
 	if named.IsValid() {
 		client = named.Addr()
 	}
-	if len(u.pending) > 0 && u.isPending(key, named) {
-		if !u.addPending(l, key, header, p) {
-			u.reject(l, RejectedMaxFlows, p.datagrams())
-		}
+	if len(u.pending) > 0 && u.followPending(l, key, header, p) {
 		return nil
 	}
 	held, why := u.admit(l, set, client, p.tlvs)
