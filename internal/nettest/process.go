@@ -81,25 +81,34 @@ func (d Descriptors) Since(before Descriptors) []string {
 	return out
 }
 
-// Listening returns the number of listening TCP and unix sockets, of unconnected UDP sockets, and of netlink sockets in a group. The kernel's tables are read
-// several times: a read beside changes by other processes can miss a socket.
+// Listening returns the number of listening TCP and unix sockets, of unconnected UDP sockets, and of netlink sockets in a
+// group. The kernel's tables are read several times: a read beside changes by other processes can miss a socket.
 func (p Process) Listening() int {
 	inodes := map[string]bool{}
-	read := func(name string, inode, state int, listens string) {
-		data, _ := os.ReadFile(fmt.Sprintf("/proc/%d/net/%s", int(p), name))
-		for line := range strings.Lines(string(data)) {
-			if f := strings.Fields(line); len(f) > max(inode, state) && f[state] == listens {
+	read := func(name string, inode, state int, listens string, first bool) {
+		file, err := os.Open(fmt.Sprintf("/proc/%d/net/%s", int(p), name))
+		if err != nil {
+			return
+		}
+		defer file.Close()
+		lines := bufio.NewScanner(file)
+		lines.Scan() // the titles
+		for lines.Scan() {
+			if f := strings.Fields(lines.Text()); len(f) > max(inode, state) && f[state] == listens {
 				inodes["socket:["+f[inode]+"]"] = true
+			} else if first {
+				return
 			}
 		}
 	}
 	for range 3 {
-		read("tcp", 9, 3, "0A")
-		read("tcp6", 9, 3, "0A")
-		read("udp", 9, 3, "07")
-		read("udp6", 9, 3, "07")
-		read("unix", 6, 3, "00010000")
-		read("netlink", 9, 3, "00000111") // links and addresses
+		// Sockets that listen come before all others, which can be tens of thousands.
+		read("tcp", 9, 3, "0A", true)
+		read("tcp6", 9, 3, "0A", true)
+		read("udp", 9, 3, "07", false)
+		read("udp6", 9, 3, "07", false)
+		read("unix", 6, 3, "00010000", false)
+		read("netlink", 9, 3, "00000111", false) // links and addresses
 	}
 	n := 0
 	for _, link := range p.Descriptors() {

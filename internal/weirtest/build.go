@@ -44,6 +44,10 @@ func Run(m *testing.M) int {
 	if f := flag.Lookup("test.parallel"); f.Value.String() == f.DefValue {
 		f.Value.Set("8")
 	}
+	// A program with the race detector sleeps for a second when it ends, unless it is told otherwise.
+	if os.Getenv("GORACE") == "" {
+		os.Setenv("GORACE", "exitcode=66 atexit_sleep_ms=50")
+	}
 	if text := os.Getenv("WEIR_TEST_SCALE"); text != "" {
 		var err error
 		if Scale, err = strconv.ParseFloat(text, 64); err != nil {

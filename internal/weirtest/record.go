@@ -57,13 +57,21 @@ func (w *Weir) WaitRecord(within time.Duration, what string, match func(Record) 
 	return found[0]
 }
 
-// SessionRecord waits for the record of a client connection's session.
+// SessionRecord waits for the record of a client connection's session. A record that it has returned for another
+// connection does not count: a port may be used again at once.
 func (w *Weir) SessionRecord(c net.Conn) Record {
 	w.T.Helper()
 	client := c.LocalAddr().String()
-	return w.WaitRecord(patience, "the session's record", func(r Record) bool {
-		return r.Termination() != "" && r.Text("client") == client
+	key := func(r Record) string { return client + " " + r.Text("time") }
+	r := w.WaitRecord(patience, "the session's record", func(r Record) bool {
+		if r.Termination() == "" || r.Text("client") != client {
+			return false
+		}
+		of, known := w.recordOf.Load(key(r))
+		return !known || of == c
 	})
+	w.recordOf.Store(key(r), c)
+	return r
 }
 
 // Warnings returns the records at warn and above, except those of events: servers may go down; and of checks that had no

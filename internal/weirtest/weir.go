@@ -41,6 +41,8 @@ type Weir struct {
 	Done     chan struct{} // closed when the process has ended
 	Baseline map[string]int
 
+	recordOf sync.Map // the connection for which SessionRecord returned a record, by client and time
+
 	mu         sync.Mutex
 	records    []Record
 	other      []string // lines that are no JSON
@@ -98,7 +100,7 @@ func (l Options) StartUnready(t *testing.T, config string) *Weir {
 	}
 	w.Cmd = exec.Command(args[0], args[1:]...)
 	// By default the race detector sleeps for a second before the exit.
-	w.Cmd.Env = append(append(os.Environ(), "GORACE=exitcode=66 atexit_sleep_ms=50", "GOTRACEBACK=all"), l.Env...)
+	w.Cmd.Env = append(append(os.Environ(), "GOTRACEBACK=all"), l.Env...)
 	w.Cmd.SysProcAttr = attr
 	var stderr io.ReadCloser
 	if l.Stderr != nil {

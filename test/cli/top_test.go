@@ -47,7 +47,7 @@ func startTop(t *testing.T, a weirtest.API) *topScreen {
 	s.before, err = term.GetState(int(slave.Fd()))
 	require.NoError(t, err)
 	s.cmd = exec.Command(weirtest.Binary, "top", "--admin", "unix:"+a.Socket)
-	s.cmd.Env = append(os.Environ(), "TERM=xterm-256color", "NO_COLOR=", "GORACE=exitcode=66")
+	s.cmd.Env = append(os.Environ(), "TERM=xterm-256color", "NO_COLOR=")
 	s.cmd.Stdin, s.cmd.Stdout, s.cmd.Stderr = slave, slave, slave
 	s.cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true, Setctty: true, Pdeathsig: syscall.SIGKILL}
 	require.NoError(t, s.cmd.Start())
