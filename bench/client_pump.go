@@ -1,6 +1,7 @@
 package main
 
 import (
+	"crypto/rand"
 	"encoding/json"
 	"errors"
 	"io"
@@ -10,6 +11,9 @@ import (
 
 // pumpBlock is what one write of the pump hands to the kernel, and the most that one read takes.
 const pumpBlock = 128 << 10
+
+// pumpPatience is how long the streams may take to begin, and to end after their time.
+const pumpPatience = 10 * time.Second
 
 // runPump is the pump subcommand: one process is both ends of a few streams, as in a test that runs in one program. The
 // bytes received count.
@@ -32,7 +36,7 @@ func runPump(out io.Writer, listen, target string, streams int, length time.Dura
 			return err
 		}
 		conns = append(conns, down)
-		up, err := ln.Accept()
+		up, err := acceptFrom(ln, down)
 		if err != nil {
 			return err
 		}
@@ -40,6 +44,9 @@ func runPump(out io.Writer, listen, target string, streams int, length time.Dura
 	}
 	begin := time.Now()
 	deadline := begin.Add(length)
+	for _, conn := range conns {
+		conn.SetDeadline(deadline.Add(pumpPatience))
+	}
 	received := make(chan uint64, streams)
 	for i := 0; i < len(conns); i += 2 {
 		go func() { ends <- pumpInto(conns[i+1], deadline) }() // ends at the deadline; received below
@@ -58,6 +65,31 @@ func runPump(out io.Writer, listen, target string, streams int, length time.Dura
 		return err
 	}
 	return json.NewEncoder(out).Encode(sum)
+}
+
+// acceptFrom accepts the connection that a proxy makes for down. The proxy may make others, such as for a client that only
+// looked whether it listens.
+func acceptFrom(ln net.Listener, down net.Conn) (net.Conn, error) {
+	deadline := time.Now().Add(pumpPatience)
+	down.SetDeadline(deadline)
+	ln.(*net.TCPListener).SetDeadline(deadline)
+	var mark [8]byte
+	rand.Read(mark[:])
+	if _, err := down.Write(mark[:]); err != nil {
+		return nil, err
+	}
+	for {
+		up, err := ln.Accept()
+		if err != nil {
+			return nil, err
+		}
+		up.SetDeadline(deadline)
+		var got [len(mark)]byte
+		if _, err := io.ReadFull(up, got[:]); err == nil && got == mark {
+			return up, nil
+		}
+		up.Close()
+	}
 }
 
 // pumpInto writes until a deadline, then closes the connection.
