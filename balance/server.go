@@ -19,20 +19,34 @@ type Server struct {
 	roleLost     atomic.Bool // see Wanted.Lost
 
 	// Guarded by Cluster.mu.
-	placements []placement // its slots; empty = the server has left the cluster
-	layers     Layers
-	passive    passiveHealth
-	monitors   []MonitorSpec
-	found      bool // ServerSpec.Found
-	external   bool // ServerSpec.External
-	worked     bool // a check has passed or a session has connected, at this address
+
+	// What every session reads or changes comes first: among thousands of servers, each cache line of one is a miss.
+	sessions       int // leases out
+	elsewhere      int // sessions that the other process of an upgrade has; they count for sessionLimit
+	sessionLimit   int // after slow start, at most part; 0 = no limit, negative = no sessions
+	peak           int // most sessions since TakeUses, with those elsewhere
+	most           int // most sessions since the server exists
+	picks          uint64
+	published      Decision // merged, or unstable
+	probationLease leaseID  // lease of the session that decides the probation; zero = none
+	address        AddressID
+	awaitsFirst    bool          // a decision has named it, and no session has connected since
+	worked         bool          // a check has passed or a session has connected, at this address
+	placements     []placement   // its slots; empty = the server has left the cluster
+	retryAt        time.Duration // when held sessions may try the server again; 0 = it has not refused one
+	passive        passiveHealth
+	times          serverTimes
+
+	layers   Layers
+	monitors []MonitorSpec
+	found    bool // ServerSpec.Found
+	external bool // ServerSpec.External
 
 	merged      Decision      // result of Layers.State
 	mergedSince time.Duration // start of merged.State
 	outage      uint64        // its number in the order of servers that health took out of service
 	// When the agent last reported the server not down, and when it began to report it down.
 	agentPassed, agentFailing time.Duration
-	published                 Decision      // merged, or unstable
 	since                     time.Duration // start of published.State, or neverPublished
 	cause                     Decision      // Layer and Reason of the latest change, for the event that follows
 	flapping                  bool          // was protected, and not up for minProtectedTime since
@@ -44,22 +58,11 @@ type Server struct {
 	percent                   int           // of weight and max_sessions allowed by slow start
 	timed                     bool          // in Cluster.timed
 
-	sessionLimit   int // after slow start, at most part; 0 = no limit, negative = no sessions
-	part           int // of the limit on sessions, with Spec.Divided
-	sessions       int // leases out
-	peak           int // most sessions since TakeUses, with those elsewhere
-	most           int // most sessions since the server exists
-	elsewhere      int // sessions that the other process of an upgrade has; they count for sessionLimit
-	address        AddressID
-	addresses      addressIDs
-	left           map[AddressID]uint64 // departures that last, by number
-	awaitsFirst    bool                 // a decision has named it, and no session has connected since
-	probationLease leaseID              // lease of the session that decides the probation; zero = none
-
-	retryAt         time.Duration // when held sessions may try the server again; 0 = it has not refused one
-	lastResort      uint64        // its number in the order of last resorts; 0 = never
-	picks, failures uint64
-	times           serverTimes
+	part       int // of the limit on sessions, with Spec.Divided
+	addresses  addressIDs
+	left       map[AddressID]uint64 // departures that last, by number
+	failures   uint64
+	lastResort uint64 // its number in the order of last resorts; 0 = never
 }
 
 // neverPublished is the start of a state that was never published. Times below zero are those of an earlier process.

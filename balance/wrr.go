@@ -71,11 +71,33 @@ func (r *wrrState) next() int {
 	}
 	t := &r.slots[best]
 	t.start -= total
-	r.groups[t.group].members.down(slotOrder{r}, 0)
+	r.sink(r.groups[t.group].members.list)
 	if overflow {
 		r.rebase(1)
 	}
 	return int(best)
+}
+
+// sink moves the first slot of a group to its place among the others. It is indexedHeap.down without the calls: every pick
+// does it, and with thousands of servers they took two fifths of its time.
+func (r *wrrState) sink(list []int32) {
+	slot := list[0]
+	start, at := r.slots[slot].start, 0
+	for child := 1; child < len(list); child = 2*at + 1 {
+		next := list[child]
+		first := r.slots[next].start
+		if child+1 < len(list) {
+			if other := list[child+1]; r.slots[other].start > first || r.slots[other].start == first && other < next {
+				child, next, first = child+1, other, r.slots[other].start
+			}
+		}
+		if first < start || first == start && next > slot {
+			break
+		}
+		list[at], r.slots[next].at = next, int32(at)
+		at = child
+	}
+	list[at], r.slots[slot].at = slot, int32(at)
 }
 
 // findTied fills tied with the groups that have the least load per step, and returns the sum of their slots' steps. Every parent
