@@ -16,6 +16,8 @@ import (
 const (
 	startTimeout = 20 * time.Second
 	stopTimeout  = 3 * time.Second
+	// probePatience is how long a probe waits for its end.
+	probePatience = 200 * time.Millisecond
 )
 
 // process is a server, a proxy or a long-running generator that this program started and will stop.
@@ -78,14 +80,19 @@ func (p *process) stop() {
 	<-p.ended
 }
 
-// waitListening returns once address accepts a connection.
+// waitListening returns once address accepts a connection, and the connection has ended there too: a proxy that has just
+// started, or its server, would otherwise still be occupied with it when the load begins. A server that does not end a
+// connection whose client has nothing to say gets probePatience.
 func (p *process) waitListening(ctx context.Context, address string) error {
 	return p.await(ctx, "listening on "+address, func() bool {
 		conn, err := net.DialTimeout("tcp4", address, time.Second)
 		if err != nil {
 			return false
 		}
-		_ = conn.Close()
+		defer conn.Close()
+		_ = conn.(*net.TCPConn).CloseWrite()
+		_ = conn.SetReadDeadline(time.Now().Add(probePatience))
+		_, _ = io.Copy(io.Discard, conn)
 		return true
 	})
 }

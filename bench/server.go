@@ -47,7 +47,7 @@ func serverCommand(kind serverKind, dir string, addresses []string, port, thread
 	case noServer:
 		return nil, nil
 	case iperfServer:
-		return []string{"iperf3", "-s", "-B", "127.0.0.1", "-p", strconv.Itoa(port)}, nil
+		return []string{"iperf3", "-s", "--forceflush", "-B", "127.0.0.1", "-p", strconv.Itoa(port)}, nil
 	case echoServer:
 		return []string{self, "echo", "-listen", addresses[0]}, nil
 	case joiningServer:

@@ -21,6 +21,7 @@ type trial struct {
 	server        *process      // nil if the load generator is the server as well
 	proxy         *process      // nil for a direct run
 	hogs          []*process
+	probes        int // made of the iperf3 server
 
 	notes notes // what drives the load fills in beside its values
 }
@@ -101,7 +102,11 @@ func (t *trial) wait(ctx context.Context, p *process, address string) error {
 	if t.row.kind.datagrams() {
 		return p.await(ctx, "answering at "+address, func() bool { return answers(address) })
 	}
-	return p.waitListening(ctx, address)
+	if err := p.waitListening(ctx, address); err != nil || t.row.kind != iperfServer {
+		return err
+	}
+	t.probes++ // a test for iperf3, which opens its socket again after each
+	return t.server.waitPrinted(ctx, fmt.Sprintf("(test #%d)", t.probes+1))
 }
 
 // close stops the proxy and the servers and removes the run's directory.
