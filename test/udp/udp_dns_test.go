@@ -3,14 +3,8 @@
 package udp_test
 
 import (
-	"bytes"
-	wire "encoding/binary"
-	"fmt"
-	"net"
-	"os/exec"
 	"strings"
 	"sync/atomic"
-	"syscall"
 	"testing"
 	"time"
 
@@ -20,57 +14,11 @@ import (
 	"weir/internal/weirtest"
 )
 
-// dnsmasq runs a DNS server with one name, until stop is called or the test ends.
-func dnsmasq(t *testing.T, addr, answer string) (stop func()) {
-	t.Helper()
-	ip, port, _ := net.SplitHostPort(addr)
-	cmd := exec.Command("dnsmasq", "--keep-in-foreground", "--conf-file=/dev/null", "--pid-file=", "--user=root", "--no-resolv", "--no-hosts",
-		"--bind-interfaces", "--listen-address="+ip, "--port="+port, "--address=/weir.test/"+answer, "--log-facility=/dev/null")
-	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
-	require.NoError(t, cmd.Start(), "install dnsmasq to run this test")
-	stop = func() {
-		cmd.Process.Kill()
-		cmd.Wait()
-	}
-	t.Cleanup(stop)
-	nettest.Wait(t, 10*time.Second, "dnsmasq", func() bool {
-		c, err := nettest.TryDialDatagrams("", addr)
-		require.NoError(t, err)
-		defer c.Close()
-		got, err := query(c, 1, 100*time.Millisecond)
-		return err == nil && got == answer
-	})
-	return stop
-}
-
-// query is a query for the address of weir.test.
-func query(c *net.UDPConn, id uint16, within time.Duration) (string, error) {
-	q := wire.BigEndian.AppendUint16(nil, id)
-	q = append(q, 1, 0, 0, 1, 0, 0, 0, 0, 0, 0)
-	q = append(q, "\x04weir\x04test\x00\x00\x01\x00\x01"...)
-	if _, err := c.Write(q); err != nil {
-		return "", err
-	}
-	c.SetReadDeadline(time.Now().Add(within))
-	b := make([]byte, 512)
-	n, err := c.Read(b)
-	for err == nil && n > 2 && wire.BigEndian.Uint16(b) != id { // too late, to an earlier one
-		n, err = c.Read(b)
-	}
-	if err != nil {
-		return "", err
-	}
-	if n < len(q)+4 || wire.BigEndian.Uint16(b) != id || !bytes.Equal(b[12:len(q)], q[12:]) {
-		return "", fmt.Errorf("an answer to something else: %x", b[:n])
-	}
-	return net.IP(b[n-4 : n]).String(), nil
-}
-
 func TestUDPRealDNS(t *testing.T) {
 	t.Parallel()
 	first, second := nettest.ReserveDatagrams(t), nettest.ReserveDatagrams(t)
-	stop := dnsmasq(t, first, "192.0.2.1")
-	dnsmasq(t, second, "192.0.2.2")
+	server := nettest.StartDNS(t, first, "192.0.2.1")
+	nettest.StartDNS(t, second, "192.0.2.2")
 	l := weirtest.Config{Levels: weirtest.OneLevel(first, second), Listener: "responses = 1\nflow_timeout = \"4s\"", Cluster: "max_fails = 2\nfail_timeout = \"500ms\"",
 		Checks: "[[cluster.c.check]]\ntype = \"udp\"\nsend = \"0x000101000001000000000000047765697204746573740000010001\"\nexpect = \"0xc0000202\"\ninterval = \"500ms\"\ntimeout = \"500ms\"\nservers = [\"" + second + "\"]\n"}.UDP(t)
 	_, addr := weirtest.ServeUDP(t, l)
@@ -88,7 +36,7 @@ func TestUDPRealDNS(t *testing.T) {
 					return nil
 				default:
 				}
-				answer, err := query(c.UDPConn, id, 3*time.Second)
+				answer, err := nettest.QueryDNS(c, id, 3*time.Second)
 				asked.Add(1)
 				switch {
 				case err == nil:
@@ -109,9 +57,9 @@ func TestUDPRealDNS(t *testing.T) {
 	more("answers of the first", &seen[1])
 	more("answers of the second", &seen[2])
 	require.Zero(t, lost.Load())
-	stop()
+	server.Kill()
 	more("answers of the second alone", &seen[2])
-	dnsmasq(t, first, "192.0.2.1")
+	server.Up()
 	more("answers of the first again", &seen[1])
 	close(done)
 	require.NoError(t, group.Wait())
