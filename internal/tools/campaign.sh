@@ -86,7 +86,7 @@ full 1 rollout TestRollOut "a configuration that breaks a cluster ends at the fi
 full 10 failover TestMariaDBSwitchOver "20 switch-overs by hand with 8 clients: nothing lost, no client fails to connect"
 full 20 failover TestMariaDBFailover "20 ends of a semi-synchronous primary with 6 clients: nothing lost, no client fails to connect"
 full 20 failover TestMariaDBTwoWritableServers "20 times two writable servers: the right one or none"
-full 20 failover TestGaleraHasOneWriter "20 times the end, the return, a desync and a rejection of Galera's writer: one writer"
+full 20 failover TestGalera/HasOneWriter "20 times the end, the return, a desync and a rejection of Galera's writer: one writer"
 full 20 failover TestScriptedFailovers "1,000 failovers with scripted Sentinels"
 full 100 tcp TestRoutesCostLittle "100,000 connections with sni routes and 100,000 without: the same processor time and rate within a tenth"
 for fault in planned kill_restart_1s kill_restart_5s kill_restart_8s stop_9s cut_one_sentinel cut_two_sentinels; do

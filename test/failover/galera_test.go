@@ -12,11 +12,17 @@ import (
 	"weir/internal/weirtest"
 )
 
-// Three real nodes of Galera behind two instances of weir: clients of both write to the same node, and after each change to
-// another one.
-func TestGaleraHasOneWriter(t *testing.T) {
+// Three real nodes of Galera, which take long to start, for two tests.
+func TestGalera(t *testing.T) {
 	g := nettest.StartGalera(t, 3)
 	g.Nodes[0].SQL(sqlUsers)
+	var ids atomic.Int64 // of rows
+	t.Run("Example", func(t *testing.T) { runGaleraExample(t, g, &ids) })
+	t.Run("HasOneWriter", func(t *testing.T) { requireOneWriter(t, g, &ids) })
+}
+
+// requireOneWriter runs two instances of weir: clients of both write to the same node, and after each change to another one.
+func requireOneWriter(t *testing.T, g *nettest.Galera, ids *atomic.Int64) {
 	var servers []string
 	for _, n := range g.Nodes {
 		servers = append(servers, n.Addr())
@@ -26,23 +32,8 @@ func TestGaleraHasOneWriter(t *testing.T) {
 	}
 	one, first := serveSQL(t, config)
 	two, second := serveSQL(t, config)
-	var ids atomic.Int64
-	clients := []*sqlWriters{startSQLWriters(t, one, first, 2, false, &ids), startSQLWriters(t, two, second, 2, false, &ids)}
+	clients := []*sqlWriters{startSQLWriters(t, one, first, 2, false, ids), startSQLWriters(t, two, second, 2, false, ids)}
 
-	// lowest returns the node with the lowest index but those left out.
-	lowest := func(without ...int) int {
-		t.Helper()
-		at, best := -1, ""
-		for i := range g.Nodes {
-			if slices.Contains(without, i) {
-				continue
-			}
-			if index := g.Status(i, "wsrep_local_index"); at < 0 || index < best {
-				at, best = i, index
-			}
-		}
-		return at
-	}
 	// waitWriter waits until the clients of both instances write to one node.
 	waitWriter := func(node int) {
 		t.Helper()
@@ -67,7 +58,7 @@ func TestGaleraHasOneWriter(t *testing.T) {
 		began := time.Now()
 		do()
 		done := time.Now()
-		node := lowest(without...)
+		node := lowestIndex(g, without...)
 		waitWriter(node)
 		took := time.Since(done)
 		t.Logf("%s: both at %s after %v, two nodes in use for %v", what, portOf(g.Nodes[node]), time.Since(began).Round(time.Millisecond), overlap(began).Round(time.Millisecond))
@@ -123,8 +114,22 @@ func TestGaleraHasOneWriter(t *testing.T) {
 		writes, _, failures := c.copy()
 		t.Logf("%d writes, %d statements failed", len(writes), len(failures))
 		c.requireConnects(t)
-		require.Zero(t, c.lost(g.Nodes[lowest(gone...)]))
+		require.Zero(t, c.lost(g.Nodes[lowestIndex(g, gone...)]))
 	}
+}
+
+// lowestIndex returns the node with the lowest index but those left out.
+func lowestIndex(g *nettest.Galera, without ...int) int {
+	at, best := -1, ""
+	for i := range g.Nodes {
+		if slices.Contains(without, i) {
+			continue
+		}
+		if index := g.Status(i, "wsrep_local_index"); at < 0 || index < best {
+			at, best = i, index
+		}
+	}
+	return at
 }
 
 // longestOverlap returns the longest time since a moment for which the clients of one instance have begun to write to a node
