@@ -5,7 +5,7 @@ export GOFLAGS = -buildvcs=false
 STATICCHECK = go tool -modfile=internal/tools/go.mod staticcheck
 GOVULNCHECK = go tool -modfile=internal/tools/go.mod govulncheck
 
-.PHONY: build test check deps fleet-demo fleet-campaign vulncheck fuzz headers instances soak bench demo deb lintian package-upgrade alerts clean campaign
+.PHONY: build test check deps fleet-demo fleet-campaign vulncheck fuzz headers instances soak bench demo deb lintian package-upgrade alerts half-day clean campaign
 
 build:
 	CGO_ENABLED=0 go build -trimpath -o bin/weir ./cmd/weir
@@ -100,6 +100,11 @@ package-upgrade:
 # Runs the alerts in a real Prometheus: none may fire for ten minutes about a healthy cluster with roles, and for five after a failover.
 alerts: deps
 	go test ./test/health -count 1 -v -timeout 30m -run TestAlertsInPrometheus -alerts 10m
+
+# Replays an operator's first half day with real servers, on an otherwise idle machine: about half an hour, a line for each step. The
+# whole output is in bin/half-day. STEPS is a regular expression that chooses steps.
+half-day: deps build
+	@sh internal/tools/half-day.sh '$(or $(STEPS),.)'
 
 clean:
 	rm -rf bin
