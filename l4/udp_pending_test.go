@@ -72,7 +72,7 @@ func TestDatagramsOfPendingClientStayTogether(t *testing.T) {
 		send(l, u, 3, "1")
 		send(l, u, 3, "2")
 		close(release)
-		for plane.loops[0].live.Load() == 2 { // this loop admits nobody before it returns from here
+		for plane.loops[0].live.Load() == 2 { // this loop admits no client before it returns from here
 			time.Sleep(time.Millisecond)
 		}
 		onLoop(0, func(*loop, *udpSocket) {}) // loop 0 has done all that it was asked for
