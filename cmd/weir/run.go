@@ -75,6 +75,8 @@ func runCommand() *cobra.Command {
 
 // runDaemon serves a configuration until a signal or a request stops it, and returns the exit code.
 func runDaemon(ctx context.Context, file string, stderr io.Writer) int {
+	sig := receiveSignals(ctx) // first: until then, SIGHUP ends the process
+	defer sig.close()
 	program, err := programPath()
 	if err != nil {
 		fmt.Fprintln(stderr, "weir: cannot determine path of the running binary, upgrades are disabled:", err)
@@ -94,8 +96,6 @@ func runDaemon(ctx context.Context, file string, stderr io.Writer) int {
 		}
 		return code
 	}
-	sig := receiveSignals(ctx)
-	defer sig.close()
 	cfg, unusable, err := loadFirst(sig.stopRequested, file, old)
 	switch {
 	case errors.Is(err, context.Canceled):

@@ -53,6 +53,15 @@ func (s *signals) receive(size int, kinds ...os.Signal) chan os.Signal {
 	return c
 }
 
+// ignoringReload calls start, which starts the new process of an upgrade. SIGHUP is ignored meanwhile: the new process inherits that until
+// it calls receiveSignals, and does not end at one that arrives before. Blocking it would not do, because the runtime of Go
+// unblocks it before any handler. Nothing is lost if the upgrade succeeds, because the new process reads the configuration afterwards.
+func (s *signals) ignoringReload(start func() error) error {
+	signal.Ignore(syscall.SIGHUP)
+	defer signal.Notify(s.reload, syscall.SIGHUP)
+	return start()
+}
+
 // close ends the handling of signals. They are still received and dropped, without a moment between: one that arrives while the
 // process exits would kill it and change its exit code.
 func (s *signals) close() {

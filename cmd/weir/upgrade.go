@@ -116,7 +116,7 @@ func (d *daemon) upgrade(ctx context.Context) (status.Upgrade, error) {
 		defer announcer.Close()
 	}
 	u, err := d.engine.Upgrade(ctx, engine.UpgradeOptions{
-		Command: func(descriptor int) *exec.Cmd { return d.newProcess(descriptor, announcer) }, Stays: d.supervisor != nil,
+		Command: func(descriptor int) *exec.Cmd { return d.newProcess(descriptor, announcer) }, During: d.signals.ignoringReload, Stays: d.supervisor != nil,
 		AdminSockets: sockets, PauseAdmin: d.api.PauseAccept, CloseAdmin: d.api.HandOver,
 	})
 	switch {

@@ -81,7 +81,9 @@ func parsePrefixes(texts []string) (list []netip.Prefix, err error) {
 func serveAgent(ctx context.Context, listen string, server agentcheck.Server, stdout, stderr io.Writer) int {
 	ctx, stop := signal.NotifyContext(ctx, syscall.SIGTERM, syscall.SIGINT)
 	defer stop()
-	signal.Ignore(syscall.SIGPIPE) // the reader of stdout or stderr may have exited
+	// SIGPIPE: the reader of stdout or stderr may have exited. The others ask for a reload, a log file or an upgrade, which an agent
+	// does not have; `pkill -HUP weir` must not end it.
+	signal.Ignore(syscall.SIGPIPE, syscall.SIGHUP, syscall.SIGUSR1, syscall.SIGUSR2)
 	var config net.ListenConfig
 	config.SetMultipathTCP(false)
 	l, err := config.Listen(ctx, "tcp", listen)

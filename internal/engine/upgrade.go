@@ -21,6 +21,8 @@ import (
 type UpgradeOptions struct {
 	// Command returns the command of the new process, which passes descriptor to AcceptUpgrade.
 	Command func(descriptor int) *exec.Cmd
+	// During calls start, which starts the new process: what it inherits then is the caller's to set.
+	During func(start func() error) error
 	// Stays reports that this process does not end before the new one, and waits for it.
 	Stays bool
 
@@ -37,8 +39,15 @@ type newProcess struct {
 
 // Upgrade transfers everything to a new process. An error means that nothing has changed and the engine continues.
 // Otherwise the new process serves, and the caller waits for the remaining sessions with FinishUpgrade. ctx cancels the
-// upgrade until the new process serves.
+// upgrade until the new process serves. An upgrade to this process is completed first.
 func (e *Engine) Upgrade(ctx context.Context, o UpgradeOptions) (status.Upgrade, error) {
+	if e.oldProcess != nil {
+		select {
+		case <-e.oldProcess.done:
+		case <-ctx.Done():
+			return status.Upgrade{}, fmt.Errorf("cancelled: %w", ErrStopped)
+		}
+	}
 	began := time.Now()
 	e.mu.Lock()
 	defer e.mu.Unlock()
@@ -49,7 +58,7 @@ func (e *Engine) Upgrade(ctx context.Context, o UpgradeOptions) (status.Upgrade,
 		cmd := o.Command(descriptor)
 		privileges.Inherit(cmd)
 		return cmd
-	}, hello(e.published.version))
+	}, hello(e.published.version), o.During)
 	if err != nil {
 		return status.Upgrade{}, err
 	}

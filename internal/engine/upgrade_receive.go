@@ -34,6 +34,7 @@ type oldProcess struct {
 	*OldProcess
 	state *transferredState // the last one received; nil = none
 	saved state.Snapshot    // of state
+	done  chan struct{}     // closed when it has transferred everything, or has ended
 }
 
 // decodeOldProcess returns p with its state decoded, or nil if there is no old process.
@@ -41,7 +42,7 @@ func decodeOldProcess(p *OldProcess) (*oldProcess, error) {
 	if p == nil {
 		return nil, nil
 	}
-	old := &oldProcess{OldProcess: p}
+	old := &oldProcess{OldProcess: p, done: make(chan struct{})}
 	return old, old.decodeState()
 }
 
@@ -148,6 +149,8 @@ func (e *Engine) restoreTransferred(r *reload) {
 // or at the end.
 func (e *Engine) receiveHandover(departed *departedObjects, release func()) {
 	p := e.oldProcess
+	done := sync.OnceFunc(func() { close(p.done) })
+	defer done()
 	defer p.Close()
 	defer release()
 	defer e.stopAwaiting()
@@ -175,6 +178,7 @@ func (e *Engine) receiveHandover(departed *departedObjects, release func()) {
 		},
 		FlowsDone: flowsDone,
 		Counters: func(body []byte) error {
+			defer done() // they come last
 			var c counts
 			if err := json.Unmarshal(body, &c); err != nil {
 				return err

@@ -7,6 +7,7 @@ import (
 	"os/exec"
 	"slices"
 	"sync"
+	"syscall" // signals
 	"time"
 
 	"weir/internal/reaper"
@@ -42,9 +43,13 @@ type Batch struct {
 	Return      func() // the old process continues them
 }
 
+// heldSignals ask for another log file and for an upgrade. Their default action ends a process that has just begun.
+var heldSignals = []syscall.Signal{syscall.SIGUSR1, syscall.SIGUSR2}
+
 // Start starts the new process. command returns its command, which finds its end of the connection at descriptor and its
-// own ExtraFiles at the next ones. self has the batch formats and the version of this process.
-func Start(command func(descriptor int) *exec.Cmd, self Hello) (*NewProcess, error) {
+// own ExtraFiles at the next ones. self has the batch formats and the version of this process. Signals in heldSignals wait until the new
+// process handles them. during calls the function that starts it.
+func Start(command func(descriptor int) *exec.Cmd, self Hello, during func(start func() error) error) (*NewProcess, error) {
 	conn, theirs, err := NewConn()
 	if err != nil {
 		return nil, err
@@ -53,7 +58,7 @@ func Start(command func(descriptor int) *exec.Cmd, self Hello) (*NewProcess, err
 	const firstExtraFile = 3
 	cmd := command(firstExtraFile)
 	cmd.ExtraFiles = slices.Concat([]*os.File{theirs}, cmd.ExtraFiles)
-	if err := reaper.Start(cmd); err != nil {
+	if err := during(func() error { return reaper.StartHolding(cmd, heldSignals...) }); err != nil {
 		conn.Close()
 		return nil, fmt.Errorf("cannot start the new process: %w", err)
 	}

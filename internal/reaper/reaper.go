@@ -17,8 +17,18 @@ var children struct {
 	ended func(pid int, status syscall.WaitStatus) // nil = orphans are not reaped
 }
 
-// Start starts cmd, which must be waited for with Wait. It returns the errors of exec.Cmd.Start unchanged.
-func Start(cmd *exec.Cmd) error {
+// Start starts cmd, which must be waited for with Wait. No signal is blocked in it. It returns the errors of exec.Cmd.Start unchanged.
+func Start(cmd *exec.Cmd) error { return StartHolding(cmd) }
+
+// StartHolding is Start with blocked signals: those that arrive wait until the program unblocks them, as signal.Notify does, instead
+// of ending a program that does not handle them yet. A program in Go unblocks all but SIGUSR1, SIGUSR2 and a few others at its start.
+func StartHolding(cmd *exec.Cmd, signals ...syscall.Signal) error {
+	restore := blockOnly(signals)
+	defer restore()
+	return start(cmd)
+}
+
+func start(cmd *exec.Cmd) error {
 	children.mu.Lock()
 	defer children.mu.Unlock()
 	if err := cmd.Start(); err != nil {

@@ -41,6 +41,9 @@ const successorEnv = "WEIR_TEST_SUCCESSOR"
 // runFailingSuccessor runs a new process that fails in the given way and otherwise follows the protocol, and returns
 // its exit code.
 func runFailingSuccessor(how string) int {
+	if signals, ok := strings.CutPrefix(how, signalsItself); ok {
+		return runSignalledSuccessor(signals)
+	}
 	descriptor, err := strconv.Atoi(os.Getenv("WEIR_HANDOVER"))
 	if err != nil {
 		return 100

@@ -55,7 +55,7 @@ func startNewProcess(t *testing.T, config weirtest.Config) *oldProcess {
 		cmd.Stderr = os.Stderr
 		cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 		return cmd
-	}, handover.Hello{Sessions: l4.SessionFormat, Flows: l4.FlowFormat, Version: "test"})
+	}, handover.Hello{Sessions: l4.SessionFormat, Flows: l4.FlowFormat, Version: "test"}, func(start func() error) error { return start() })
 	require.NoError(t, err)
 	o.NewProcess = p
 	t.Cleanup(func() {
