@@ -1,6 +1,7 @@
 package conf
 
 import (
+	"cmp"
 	"slices"
 
 	"weir/conf/internal/tree"
@@ -14,6 +15,8 @@ type checkedServers struct {
 	unix  map[string]bool // names of unix sockets
 	same  map[string]bool // names of servers with port = "same"
 	order []string        // all names, in file order
+
+	firstUnix, firstSame string // the first of unix and of same; "" = none
 }
 
 func newCheckedServers(c *clusterDraft) checkedServers {
@@ -24,9 +27,11 @@ func newCheckedServers(c *clusterDraft) checkedServers {
 			w.order = append(w.order, s.Name)
 			if s.Address.Path != "" {
 				w.unix[s.Name] = true
+				w.firstUnix = cmp.Or(w.firstUnix, s.Name)
 			}
 			if s.Address.SamePort {
 				w.same[s.Name] = true
+				w.firstSame = cmp.Or(w.firstSame, s.Name)
 			}
 		}
 	}
@@ -44,6 +49,17 @@ func (w *checkedServers) of(k *checkDraft) []string {
 		return k.ServerNames
 	}
 	return w.order
+}
+
+// firstOf returns the first server in set that a check may test at some time, or "". first is the first one in set.
+func (w *checkedServers) firstOf(k *checkDraft, set map[string]bool, first string) string {
+	if k.Servers != "list" {
+		return first // without a look at each server: checks and servers may be many
+	}
+	if i := slices.IndexFunc(k.ServerNames, func(name string) bool { return set[name] }); i >= 0 {
+		return k.ServerNames[i]
+	}
+	return ""
 }
 
 // validateChecks rejects duplicate ids and invalid references to servers.
@@ -82,36 +98,32 @@ func (c *clusterDraft) discovers() bool {
 
 // validateUnixSockets rejects checks that cannot reach a unix socket among their servers.
 func validateUnixSockets(d *decoder, k *checkDraft, servers *checkedServers) {
-	names := servers.of(k)
-	i := slices.IndexFunc(names, func(name string) bool { return servers.unix[name] })
+	name := servers.firstOf(k, servers.unix, servers.firstUnix)
 	agent := k.Type == "agent" || k.Type == "agent_http"
 	switch {
-	case i < 0:
+	case name == "":
 	case k.Address != "" && k.Port == 0 && !agent:
-		d.errorAt(k.node.Get("address"), "address requires port: unix sockets such as %q have none", names[i])
+		d.errorAt(k.node.Get("address"), "address requires port: unix sockets such as %q have none", name)
 	case k.Address == "" && (k.Type == "udp" || agent && k.Port != 0):
-		d.errorMissing(k.node, "address", "%s requires address: unix sockets such as %q have none", checkWithArticle(k.Type), names[i])
+		d.errorMissing(k.node, "address", "%s requires address: unix sockets such as %q have none", checkWithArticle(k.Type), name)
 	}
 }
 
 // validateSamePort rejects checks without a port of servers that have none.
 func validateSamePort(d *decoder, k *checkDraft, servers *checkedServers) {
-	names := servers.of(k)
-	i := slices.IndexFunc(names, func(name string) bool { return servers.same[name] })
-	if i >= 0 && k.Port == 0 && k.Type != "agent" && k.Type != "agent_http" { // agents always require one
-		d.errorMissing(k.node, "port", "%s", checkWithoutPortText(&k.Check, names[i]))
+	name := servers.firstOf(k, servers.same, servers.firstSame)
+	if name != "" && k.Port == 0 && k.Type != "agent" && k.Type != "agent_http" { // agents always require one
+		d.errorMissing(k.node, "port", "%s", checkWithoutPortText(&k.Check, name))
 	}
 }
 
 // validateAgents allows at most one agent for a server.
 func validateAgents(d *decoder, k *checkDraft, agents map[string]*checkDraft, names []string) {
-	reported := false
 	for _, name := range names {
-		old := agents[name]
-		if old != nil && old != k && !reported {
+		if old := agents[name]; old != nil && old != k {
 			d.errorAt(k.node, "server %s has two agent checks: %s (%s) and %s (%s)", tree.Quote(name),
 				old.ID, line(old.node, k.node), k.ID, line(k.node, k.node))
-			reported = true
+			return
 		}
 		agents[name] = k
 	}

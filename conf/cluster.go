@@ -154,6 +154,9 @@ func decodeClusters(d *decoder, n *tree.Node, into *draft) {
 		return
 	}
 	for _, c := range n.Keys {
+		if d.tooManyErrors() {
+			return
+		}
 		if c.Kind != tree.Table {
 			d.errorAt(c, "want a [%s] table, got %s", tablePath(c), gotTable(c))
 			d.markSuggested(n.Parent, "cluster")

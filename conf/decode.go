@@ -30,21 +30,27 @@ type decoder struct {
 	comparisons int
 }
 
-// Limits on errors.
+// Limits on the work for a text with many errors, which may come from a client of the API.
 const (
-	maxErrors      = 20 * maxDiagnostics // after this many, decoding stops
-	maxComparisons = 1 << 20             // name comparisons for suggestions
+	maxErrors      = 4 * maxDiagnostics // after this many, decoding stops
+	maxComparisons = 1 << 17            // name comparisons for suggestions
 )
 
-// tooManyErrors reports whether more errors were found than will be printed.
+// tooManyErrors reports whether so many errors were found that decoding stops.
 func (d *decoder) tooManyErrors() bool { return len(d.errs) >= maxErrors }
 
 // suggest returns the end of a message about an undefined name: the nearest of the names that exist.
 func suggest[V any](d *decoder, word string, names map[string]V) string {
-	if d.comparisons += len(names); d.comparisons > maxComparisons {
+	if !d.mayCompare(len(names)) {
 		return ""
 	}
 	return didYouMean(nearest(word, sortedKeys(names), nil))
+}
+
+// mayCompare reports whether a name may be compared with n others.
+func (d *decoder) mayCompare(n int) bool {
+	d.comparisons += n
+	return d.comparisons <= maxComparisons
 }
 
 func newDecoder() *decoder {
@@ -138,9 +144,10 @@ func decodePresent[T any](d *decoder, n *tree.Node, keys []key[T], into *T) {
 		}
 	}
 	if len(given) > 0 {
+		legal, words := keyNames(keys), keyWords(keys)
 		for _, c := range n.Keys {
 			if given[c.Name] == c && !d.tooManyErrors() {
-				d.unknown(n, c, keyNames(keys), keyWords(keys))
+				d.unknown(n, c, legal, words)
 			}
 		}
 	}
@@ -167,11 +174,19 @@ func (d *decoder) unknown(in, c *tree.Node, legal []string, words map[string]str
 	}
 	if owner != "" {
 		msg += "; it belongs to " + owner
-	} else if s := nearest(c.Name, legal, words); s != "" {
+	} else if s := d.nearest(c.Name, legal, words); s != "" {
 		msg += ", did you mean " + s + "?"
 		d.markSuggested(in, s)
 	}
 	d.errorAtKey(c, "%s", msg)
+}
+
+// nearest is the function nearest within the limit on comparisons. A word of another program costs none.
+func (d *decoder) nearest(word string, legal []string, words map[string]string) string {
+	if meant := words[word]; meant != "" || !d.mayCompare(len(legal)+len(words)) {
+		return meant
+	}
+	return nearest(word, legal, words)
 }
 
 // markSuggested records that a name was suggested for a key of a table.

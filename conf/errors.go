@@ -28,7 +28,8 @@ func (ms Errors) Error() string {
 // maxDiagnostics limits what one run reports, so that a large file of another format does not fill a terminal or a log.
 const maxDiagnostics = 500
 
-// sortDiagnostics sorts by file in loading order, then by position, removes duplicates and applies maxDiagnostics.
+// sortDiagnostics sorts by file in loading order, then by position, removes duplicates and applies maxDiagnostics. With maxErrors
+// there may be more.
 func sortDiagnostics(ms []Diagnostic, files []*tree.File) []Diagnostic {
 	rank := make(map[string]int, len(files))
 	for i, f := range files {
@@ -42,10 +43,14 @@ func sortDiagnostics(ms []Diagnostic, files []*tree.File) []Diagnostic {
 			strings.Compare(a.Path, b.Path),
 		)
 	})
+	atLeast := ""
+	if len(ms) >= maxErrors {
+		atLeast = "at least "
+	}
 	ms = slices.Compact(ms)
 	if over := len(ms) - maxDiagnostics; over > 0 {
 		last := ms[maxDiagnostics-1]
-		last.Path, last.Msg = "", fmt.Sprintf("and %d more errors", over+1)
+		last.Path, last.Msg = "", fmt.Sprintf("and %s%d more errors", atLeast, over+1)
 		ms = append(ms[:maxDiagnostics-1:maxDiagnostics-1], last)
 	}
 	return ms

@@ -16,13 +16,35 @@ type serverError struct {
 	text, rest                       string // the message; a file's has the line of the listener between the two
 }
 
-// findServerErrors applies all rules.
-func findServerErrors(listeners []Listener, clusters []Cluster) []serverError {
-	return slices.Concat(findLoops(listeners, clusters), findUnusable(listeners, clusters))
+// pairBudget limits the pairs of listeners and servers that are looked at, and so the time that a text with many of both takes. A
+// thousand listeners with a cluster of ten thousand servers need less.
+type pairBudget struct{ left int }
+
+const maxPairs = 1 << 24
+
+func newPairBudget() *pairBudget { return &pairBudget{maxPairs} }
+
+// take reports whether n more pairs may be looked at.
+func (b *pairBudget) take(n int) bool {
+	b.left -= n
+	return b.left >= 0
+}
+
+// errTooManyPairs is the error of a configuration whose listeners and servers were not all looked at.
+var errTooManyPairs = fmt.Errorf("too many listeners with too many servers: want at most %d pairs", maxPairs)
+
+// findServerErrors applies all rules, until there are more than maxErrors errors.
+func findServerErrors(listeners []Listener, clusters []Cluster) ([]serverError, error) {
+	pairs := newPairBudget()
+	found := slices.Concat(findLoops(listeners, clusters, pairs), findUnusable(listeners, clusters, pairs))
+	if pairs.left < 0 {
+		return found, errTooManyPairs
+	}
+	return found, nil
 }
 
 // findUnusable finds servers that a listener cannot use.
-func findUnusable(listeners []Listener, clusters []Cluster) (found []serverError) {
+func findUnusable(listeners []Listener, clusters []Cluster, pairs *pairBudget) (found []serverError) {
 	index := make(map[string]int, len(clusters)) // of the first cluster with a name
 	for j := range clusters {
 		if _, known := index[clusters[j].Name]; !known {
@@ -32,8 +54,8 @@ func findUnusable(listeners []Listener, clusters []Cluster) (found []serverError
 	for i := range listeners {
 		l := &listeners[i]
 		for _, name := range l.Clusters() {
-			if j, known := index[name]; known {
-				found = append(found, l.findUnusable(i, j, &clusters[j])...)
+			if j, known := index[name]; known && len(found) <= maxErrors {
+				found = append(found, l.findUnusable(i, j, &clusters[j], pairs)...)
 			}
 		}
 	}
@@ -41,12 +63,15 @@ func findUnusable(listeners []Listener, clusters []Cluster) (found []serverError
 }
 
 // findUnusable finds servers of a cluster that the listener cannot use. i and j are the indexes of the two.
-func (l *Listener) findUnusable(i, j int, c *Cluster) (found []serverError) {
+func (l *Listener) findUnusable(i, j int, c *Cluster, pairs *pairBudget) (found []serverError) {
 	udp, portless := l.Protocol == "udp", !l.AcceptProxy && slices.ContainsFunc(l.Addresses, func(a Address) bool { return a.Path != "" })
 	if !udp && !portless {
 		return nil
 	}
 	for k, level := range c.Levels {
+		if !pairs.take(l.references()+len(level.Servers)) || len(found) > maxErrors {
+			return found
+		}
 		if !l.usesLevel(c.Name, k) {
 			continue
 		}
@@ -74,9 +99,12 @@ func (l *Listener) findUnusable(i, j int, c *Cluster) (found []serverError) {
 // ValidateServers returns an error if a server points back to the listener that uses it, if a listener cannot use it, or if a
 // check of it has no port. Load has validated a file; this is for a configuration with runtime changes.
 func (c *Config) ValidateServers() error {
-	found := findServerErrors(c.Listeners, c.Clusters)
-	if len(found) == 0 {
+	found, err := findServerErrors(c.Listeners, c.Clusters)
+	switch {
+	case len(found) == 0 && err == nil:
 		return c.validateSamePorts()
+	case len(found) == 0:
+		return err
 	}
 	e := found[0]
 	text := e.text + e.rest
@@ -89,7 +117,14 @@ func (c *Config) ValidateServers() error {
 // validateServers reports the errors at the keys of the servers. A key that servers inherit is reported at the cluster.
 func (d *decoder) validateServers(all *draft) {
 	c := all.config()
-	for _, e := range findServerErrors(c.Listeners, c.Clusters) {
+	found, err := findServerErrors(c.Listeners, c.Clusters)
+	if err != nil {
+		d.errorAt(all.roots[0], "%s", err)
+	}
+	for _, e := range found {
+		if d.tooManyErrors() {
+			return
+		}
 		l, c := &all.listeners[e.listener], &all.clusters[e.cluster]
 		s := &c.levels[e.level].servers[e.server]
 		at := s.keyOrServer("address")

@@ -78,7 +78,9 @@ func parseWith(name, at string, text []byte, shared *Shared, r reader, included 
 	if shared != nil {
 		d.decodeShared(shared, &all)
 	}
-	d.linkReferences(&all)
+	if !d.tooManyErrors() {
+		d.linkReferences(&all)
+	}
 	if len(d.errs) > 0 {
 		return nil, Errors(sortDiagnostics(d.errs, d.files))
 	}

@@ -36,11 +36,12 @@ type loopFinder struct {
 	hosts     map[netip.Addr]bool            // of sockets
 	addresses func(Address) []netip.AddrPort // of a server without a unix socket
 	own       func(netip.Addr) bool          // whether the host has an address
+	pairs     *pairBudget
 }
 
 // findLoops finds the servers that certainly lead back to a listener that uses them, on any host.
-func findLoops(listeners []Listener, clusters []Cluster) []serverError {
-	return findLoopsOn(listeners, clusters, staticAddresses, netip.Addr.IsLoopback)
+func findLoops(listeners []Listener, clusters []Cluster, pairs *pairBudget) []serverError {
+	return findLoopsOn(listeners, clusters, staticAddresses, netip.Addr.IsLoopback, pairs)
 }
 
 // staticAddresses returns the addresses of a server that are the same on every host.
@@ -56,11 +57,11 @@ func staticAddresses(to Address) []netip.AddrPort {
 	return nil
 }
 
-func findLoopsOn(listeners []Listener, clusters []Cluster, addresses func(Address) []netip.AddrPort, own func(netip.Addr) bool) (found []serverError) {
+func findLoopsOn(listeners []Listener, clusters []Cluster, addresses func(Address) []netip.AddrPort, own func(netip.Addr) bool, pairs *pairBudget) (found []serverError) {
 	for _, protocol := range []string{"tcp", "udp"} {
 		f := &loopFinder{
 			listeners: listeners, clusters: clusters, users: map[string][]int{},
-			sockets: listenSocketsOf(listeners, protocol), addresses: addresses, own: own,
+			sockets: listenSocketsOf(listeners, protocol), addresses: addresses, own: own, pairs: pairs,
 		}
 		f.hosts = make(map[netip.Addr]bool)
 		for at := range f.sockets {
@@ -83,29 +84,36 @@ func findLoopsOn(listeners []Listener, clusters []Cluster, addresses func(Addres
 // find returns the servers that lead back to a listener; with udp, also those that are a listener.
 func (f *loopFinder) find(udp bool) (found []serverError) {
 	next := make([][]int, len(f.listeners)) // the listeners that the servers of each listener reach
-	var reached []serverError
+	type reachedListener struct {
+		serverError
+		users []int // listeners that use the level of the server
+	}
+	var reached []reachedListener
 	for i := range f.clusters {
 		c := &f.clusters[i]
-		if len(f.users[c.Name]) == 0 {
-			continue
-		}
 		for j, level := range c.Levels {
+			users := f.usersOf(c.Name, j)
+			if len(users) == 0 {
+				continue
+			}
 			for k, s := range level.Servers {
 				list := f.reachedBy(s.Address)
 				at := map[int]bool{} // the listeners that the server is
-				for _, user := range f.users[c.Name] {
-					if !f.listeners[user].usesLevel(c.Name, j) {
-						continue
-					}
+				for _, user := range users {
 					if s.Address.SamePort {
 						list = f.reachedAtPorts(s.Address, user)
+					} else if len(list) == 0 {
+						break
+					}
+					if !f.pairs.take(1 + len(list)) {
+						return nil
 					}
 					for _, to := range list {
 						next[user], at[to] = append(next[user], to), true
 					}
 				}
 				for _, to := range slices.Sorted(maps.Keys(at)) {
-					reached = append(reached, serverError{listener: to, cluster: i, level: j, server: k, key: "address", listenerKey: "address"})
+					reached = append(reached, reachedListener{serverError{listener: to, cluster: i, level: j, server: k, key: "address", listenerKey: "address"}, users})
 				}
 			}
 		}
@@ -114,23 +122,38 @@ func (f *loopFinder) find(udp bool) (found []serverError) {
 	for _, e := range reached {
 		c, l := &f.clusters[e.cluster], &f.listeners[e.listener]
 		server := fmt.Sprintf("cluster %s: server %s", c.Name, c.Levels[e.level].Servers[e.server].Name)
-		users := slices.DeleteFunc(slices.Clone(f.users[c.Name]), func(u int) bool { return !f.listeners[u].usesLevel(c.Name, e.level) })
-		back := slices.IndexFunc(users, func(u int) bool { return group[u] == group[e.listener] })
+		if !f.pairs.take(len(e.users)) || len(found) > maxErrors {
+			return found
+		}
+		back := slices.IndexFunc(e.users, func(u int) bool { return group[u] == group[e.listener] })
 		switch {
-		case slices.Contains(users, e.listener):
+		case slices.Contains(e.users, e.listener):
 			e.text = fmt.Sprintf("%s points back to listener %s", server, l.Name)
 		case back >= 0:
 			e.text = fmt.Sprintf("%s points to listener %s", server, l.Name)
-			e.rest = fmt.Sprintf(", whose servers lead back to listener %s", f.listeners[users[back]].Name)
+			e.rest = fmt.Sprintf(", whose servers lead back to listener %s", f.listeners[e.users[back]].Name)
 		case udp:
 			e.text = fmt.Sprintf("%s is the udp listener %s", server, l.Name)
 			e.rest = ": weir drops datagrams of its own sockets"
 		default:
 			continue
 		}
-		found = append(found, e)
+		found = append(found, e.serverError)
 	}
 	return found
+}
+
+// usersOf returns the listeners that use the level with index i of a cluster.
+func (f *loopFinder) usersOf(cluster string, i int) (users []int) {
+	for _, u := range f.users[cluster] {
+		if !f.pairs.take(f.listeners[u].references()) {
+			return nil
+		}
+		if f.listeners[u].usesLevel(cluster, i) {
+			users = append(users, u)
+		}
+	}
+	return users
 }
 
 // cycles numbers the strongly connected components of a graph: two nodes reach each other if they have the same number. It takes
@@ -197,6 +220,9 @@ func (l *Listener) usesLevel(cluster string, i int) bool {
 	})
 }
 
+// references returns how many references to levels and clusters usesLevel may look at.
+func (l *Listener) references() int { return 1 + len(l.Levels) + len(l.Routes) }
+
 // reachedBy returns the listener that a connection to a server certainly reaches, if its address has a port or a path.
 func (f *loopFinder) reachedBy(to Address) []int {
 	if to.Path != "" {
@@ -221,6 +247,9 @@ func (f *loopFinder) reachedAtPorts(to Address, user int) (list []int) {
 			continue
 		}
 		for _, own := range f.listeners[user].Addresses {
+			if !f.pairs.take(1 + len(list)) {
+				return list
+			}
 			if i, found := f.listenerAt(netip.AddrPortFrom(ip, own.Port)); found && !slices.Contains(list, i) {
 				list = append(list, i)
 			}
@@ -252,8 +281,12 @@ func (f *loopFinder) listenerAt(at netip.AddrPort) (listener int, found bool) {
 // addresses of a server, and own reports whether the host has an address.
 func (c *Config) ValidateLoops(addresses func(Address) []netip.AddrPort, own func(netip.Addr) bool) error {
 	var errs []error
-	for _, e := range findLoopsOn(c.Listeners, c.Clusters, addresses, own) {
+	pairs := newPairBudget()
+	for _, e := range findLoopsOn(c.Listeners, c.Clusters, addresses, own, pairs) {
 		errs = append(errs, fmt.Errorf("%s: %s%s", c.ListenerPosition(c.Listeners[e.listener].Name), e.text, e.rest))
+	}
+	if pairs.left < 0 {
+		errs = append(errs, errTooManyPairs)
 	}
 	return errors.Join(errs...)
 }
@@ -268,7 +301,8 @@ type FaultyServer struct {
 // use, with the reasons. addresses and own are as of ValidateLoops.
 func (c *Config) FaultyServers(addresses func(Address) []netip.AddrPort, own func(netip.Addr) bool) func(yield func(FaultyServer, error) bool) {
 	return func(yield func(FaultyServer, error) bool) {
-		for _, e := range slices.Concat(findLoopsOn(c.Listeners, c.Clusters, addresses, own), findUnusable(c.Listeners, c.Clusters)) {
+		pairs := newPairBudget()
+		for _, e := range slices.Concat(findLoopsOn(c.Listeners, c.Clusters, addresses, own, pairs), findUnusable(c.Listeners, c.Clusters, pairs)) {
 			k := &c.Clusters[e.cluster]
 			if !yield(FaultyServer{k.Name, &k.Levels[e.level].Servers[e.server]}, errors.New(e.text+e.rest)) {
 				return

@@ -55,11 +55,11 @@ func (r *Route) Clusters() iter.Seq[string] {
 
 // Clusters returns the clusters that may serve the clients of a listener, each once: its own, then those of its routes.
 func (l *Listener) Clusters() []string {
-	names := []string{l.Cluster}
+	names, seen := []string{l.Cluster}, map[string]bool{l.Cluster: true}
 	for i := range l.Routes {
 		for name := range l.Routes[i].Clusters() {
-			if !slices.Contains(names, name) {
-				names = append(names, name)
+			if !seen[name] {
+				names, seen[name] = append(names, name), true
 			}
 		}
 	}
@@ -149,6 +149,7 @@ func textList(name, what string, validate func(string) (string, error), field fu
 			if len(n.Items) == 0 {
 				d.errorAt(n, "empty list; omit %s for routes without this condition", name)
 			}
+			seen := make(map[string]bool)
 			for _, e := range n.Items {
 				s, ok := e.Value.(string)
 				if !ok {
@@ -159,10 +160,10 @@ func textList(name, what string, validate func(string) (string, error), field fu
 				switch {
 				case err != nil:
 					d.errorAt(e, "%s", err)
-				case slices.Contains(*field(into), text):
+				case seen[text]:
 					d.warn(e, "%s is listed twice", tree.Quote(s))
 				default:
-					*field(into) = append(*field(into), text)
+					*field(into), seen[text] = append(*field(into), text), true
 				}
 			}
 		},
@@ -282,6 +283,9 @@ func (d *decoder) linkRoutes(all *draft, l *listenerDraft, clusters map[string]*
 		r := &l.routes[i]
 		for name := range r.Clusters() {
 			used[name] = true
+			if d.tooManyErrors() {
+				return
+			}
 			if clusters[name] != nil || d.incomplete || all.suggested(d, "cluster") {
 				continue
 			}

@@ -8,8 +8,8 @@ import (
 	"strings"
 )
 
-// maxCovered limits the comparisons of one listener's routes, whose number grows with the square of the routes.
-const maxCovered = 1 << 20
+// maxCovered limits the comparisons of one listener's routes, whose number grows with the square of the routes and their conditions.
+const maxCovered = 1 << 22
 
 // warnCoveredRoutes warns about routes that can never match.
 func (d *decoder) warnCoveredRoutes(l *listenerDraft) {
@@ -44,7 +44,9 @@ func (l *listenerDraft) coveredBy(i int, budget *int) (by []int, covered bool) {
 		for _, protocol := range orAny(r.ALPN) {
 			for _, source := range sourcesOf(&r.Source) {
 				taker := slices.IndexFunc(l.routes[:i], func(e routeDraft) bool {
-					*budget--
+					if *budget -= 1 + len(e.SNI) + len(e.ALPN) + len(e.Source.Networks); *budget < 0 {
+						return false
+					}
 					return e.coversName(name) && e.coversProtocol(protocol) && e.coversSource(source)
 				})
 				if taker < 0 || *budget < 0 {

@@ -3,8 +3,10 @@ package conf
 // Servers with port = "same", which are reached at the port that the client connected to.
 
 import (
+	"cmp"
 	"fmt"
 	"net/netip"
+	"slices"
 	"strings"
 
 	"weir/conf/internal/tree"
@@ -65,16 +67,6 @@ func samePortAddressType() valueType[Address] {
 	return k
 }
 
-// checkWithoutPort returns the first check of a server that has no port to test, or nil.
-func (c *Cluster) checkWithoutPort(s *Server) *Check {
-	for i := range c.Checks {
-		if k := &c.Checks[i]; s.Address.SamePort && k.Port == 0 && k.Tests(s.Name) {
-			return k
-		}
-	}
-	return nil
-}
-
 // checkWithoutPortText says why a server with port = "same" cannot have a check.
 func checkWithoutPortText(k *Check, server string) string {
 	return fmt.Sprintf("check %s requires port: server %s has port = \"same\"", k.ID, tree.Quote(server))
@@ -82,9 +74,30 @@ func checkWithoutPortText(k *Check, server string) string {
 
 // validateSamePorts rejects checks that would have no port to test.
 func (c *Config) validateSamePorts() error {
-	for k, s := range c.Servers() {
-		if check := k.checkWithoutPort(s); check != nil {
-			return fmt.Errorf("cluster %s: %s", k.Name, checkWithoutPortText(check, s.Name))
+	for i := range c.Clusters {
+		k := &c.Clusters[i]
+		same, first := make(map[string]bool), "" // names of such servers
+		for s := range k.Servers() {
+			if s.Address.SamePort {
+				same[s.Name], first = true, cmp.Or(first, s.Name)
+			}
+		}
+		if first == "" {
+			continue
+		}
+		for j := range k.Checks {
+			check, server := &k.Checks[j], first
+			if check.Port != 0 {
+				continue
+			}
+			if check.Servers == "list" {
+				at := slices.IndexFunc(check.ServerNames, func(name string) bool { return same[name] })
+				if at < 0 {
+					continue
+				}
+				server = check.ServerNames[at]
+			}
+			return fmt.Errorf("cluster %s: %s", k.Name, checkWithoutPortText(check, server))
 		}
 	}
 	return nil

@@ -3,7 +3,6 @@ package conf
 import (
 	"fmt"
 	"net/netip"
-	"slices"
 	"strings"
 	"time"
 
@@ -49,14 +48,15 @@ func decodeVIP(d *decoder, n *tree.Node, into *draft) {
 
 func decodeClusterNames(d *decoder, n *tree.Node) []string {
 	var names []string
+	seen := make(map[string]bool)
 	for _, e := range d.list(n, "clusters such as [\"redis\"]") {
 		name, ok := read(d, e, nameType())
 		switch {
 		case !ok:
-		case slices.Contains(names, name):
+		case seen[name]:
 			d.errorAt(e, "%s is listed twice", name)
 		default:
-			names = append(names, name)
+			names, seen[name] = append(names, name), true
 		}
 	}
 	return names
@@ -116,11 +116,15 @@ func (d *decoder) linkVIPs(all *draft, clusters map[string]*clusterDraft) {
 			d.warn(n, "on lo, all addresses of %s are those of this host; want %s/%d", v.Address.Masked(), v.Address.Addr(), v.Address.Addr().BitLen())
 		}
 		if list := v.node.Get("clusters"); list != nil {
+			named := make(map[string]bool, len(v.Clusters))
+			for _, name := range v.Clusters {
+				named[name] = true
+			}
 			for _, e := range list.Items {
 				name, _ := e.Value.(string)
 				c := clusters[name]
 				switch {
-				case !slices.Contains(v.Clusters, name):
+				case !named[name]:
 				case c == nil && !d.incomplete && !all.suggested(d, "cluster") && (d.shared != nil || !all.sharesConfig()):
 					d.errorAt(e, "vip %s: cluster %q not defined%s", v.Address, name, suggest(d, name, clusters))
 				case c != nil && c.Protected:

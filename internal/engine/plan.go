@@ -86,10 +86,12 @@ func (e *Engine) wouldCut(running *runningState, wanted *conf.Config) func(conf.
 		}
 	}
 	for name, b := range running.clusters {
+		c := wanted.Cluster(name)
+		closes := c != nil && c.OnDown == "close"
 		for _, l := range b.Snapshot(e.plane.Now()).Levels {
 			for _, s := range l.Servers {
 				perServer[[2]string{name, s.Name}] = s.Sessions
-				if c := wanted.Cluster(name); c != nil && c.OnDown == "close" && s.Layers.Override.State == nil {
+				if closes && s.Layers.Override.State == nil {
 					closed[[2]string{name, s.Name}] = true
 				}
 			}

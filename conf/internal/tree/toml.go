@@ -54,7 +54,7 @@ func ParseTOML(f *File) (root *Node, errs []Diagnostic, incomplete bool) {
 		return &Node{File: f, Kind: Table}, []Diagnostic{f.Diagnostic(off, "", reason)}, true
 	}
 	s := locate(f)
-	budget := 64 << 20 // bytes to parse in all rounds together
+	budget := 16 << 20 // bytes to parse in all rounds together
 	for {
 		values, err := decodeText(s.clean)
 		if err == nil {

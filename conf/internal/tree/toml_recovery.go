@@ -16,7 +16,7 @@ import (
 const maxSyntaxErrors = 50
 
 // maxErrors limits the other errors, such as duplicate keys.
-const maxErrors = 10000
+const maxErrors = 2000
 
 // blank overwrites part of the text with spaces and keeps its lines.
 func (s *locator) blank(from, to int) {

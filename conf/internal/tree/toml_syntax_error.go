@@ -1,6 +1,7 @@
 package tree
 
 import (
+	"bytes"
 	"fmt"
 	"regexp"
 	"strings"
@@ -45,11 +46,10 @@ func describeError(text []byte, start, off int, reason string) (at int, msg stri
 	}
 	msg = describeReason(reason, text, start, off)
 	if bracket >= 0 {
-		f := File{Text: text}
 		open = unclosedBracket
-		from := f.Line(bracket)
-		if from != f.Line(off) {
-			msg += fmt.Sprintf(" (in the %s that opens on line %d)", bracketName(text[bracket]), from)
+		if bytes.IndexByte(text[bracket:max(bracket, off)], '\n') >= 0 {
+			line := bytes.Count(text[:bracket], []byte("\n")) + 1
+			msg += fmt.Sprintf(" (in the %s that opens on line %d)", bracketName(text[bracket]), line)
 		}
 	}
 	return off, msg, open
