@@ -207,7 +207,7 @@ func (s *Server) authorize(l *apiListener) http.Handler {
 		h.Set("Cache-Control", "no-store")
 		h.Set("X-Content-Type-Options", "nosniff")
 		h.Set("Cross-Origin-Resource-Policy", "same-origin")
-		conn := r.Context().Value(connKey{}).(*limitedConn)
+		conn := connOf(r)
 		var given *grant
 		if l.tcp && reads(r) {
 			var remove func()
@@ -249,6 +249,9 @@ func (s *Server) refuse(w http.ResponseWriter, r *http.Request, l *apiListener, 
 	out := http.NewResponseController(w)
 	out.SetReadDeadline(time.Unix(1, 0))
 	out.SetWriteDeadline(time.Now().Add(refusalTimeout))
+	if no.code == http.StatusServiceUnavailable {
+		h.Set("Retry-After", retryAfter)
+	}
 	if no.code == http.StatusUnauthorized {
 		h.Set("WWW-Authenticate", "Bearer")
 		if r.URL.Path == "/" && reads(r) {

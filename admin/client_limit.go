@@ -2,22 +2,19 @@ package admin
 
 import (
 	"container/list"
-	"context"
 	"crypto/tls"
 	"errors"
 	"io"
 	"log"
 	"net"
-	"net/http"
 	"sync"
-	"syscall" // MSG_PEEK
 	"time"
 )
 
 // limitedListener is a listener with a maximum number of clients. A client works while an authorized request of it is served,
 // until its response is written. At the limit, a new client replaces one that does not work: the one that has been answered
-// longest, else the one that has sent no complete request for longest. If all clients work, the new client is closed at once.
-// Clients that may only read never hold all places.
+// longest, else the one that has sent no complete request for longest, else one that may only read and does not read its
+// response, or takes long for it. If all clients work, the new client is closed at once. Clients that may only read never hold all places.
 type limitedListener struct {
 	net.Listener
 	limit func() int         // maximum number of clients; safe for concurrent use
@@ -28,14 +25,14 @@ type limitedListener struct {
 
 	mu       sync.Mutex
 	count    int        // guarded by mu, like all below
-	readers  int        // clients that work and may only read
+	reading  *list.List // of *limitedConn that work and may only read, oldest first
 	fresh    *list.List // of *limitedConn that have sent no complete request, oldest first
 	answered *list.List // of *limitedConn that wait for the next request or are being closed, oldest first
 	ticks    uint64     // counts intervals of graceTick during which a new client has waited
 }
 
 func limitClients(ln net.Listener, limit func() int, tls func() *tls.Config) *limitedListener {
-	return &limitedListener{Listener: ln, limit: limit, tls: tls, freed: make(chan struct{}, 1), done: make(chan struct{}), fresh: list.New(), answered: list.New()}
+	return &limitedListener{Listener: ln, limit: limit, tls: tls, freed: make(chan struct{}, 1), done: make(chan struct{}), reading: list.New(), fresh: list.New(), answered: list.New()}
 }
 
 const (
@@ -100,13 +97,16 @@ func (b *limitedListener) place(c *limitedConn) bool {
 // add adds a client, at the limit in place of another one. It reports false if there is no room, and whether there will be.
 func (b *limitedListener) add(c *limitedConn) (room, wait bool) {
 	b.mu.Lock()
-	var oldest *limitedConn
+	var oldest, slow *limitedConn
 	room = b.count < b.limit()
 	if e := b.answered.Front(); !room && e != nil {
 		oldest, room = e.Value.(*limitedConn), true
 	} else if !room && b.fresh.Len() > 0 {
 		oldest = b.oldestSilent()
 		room, wait = oldest != nil, oldest == nil
+	} else if !room {
+		slow = b.slowest()
+		room = slow != nil
 	}
 	if room {
 		b.count++
@@ -114,7 +114,10 @@ func (b *limitedListener) add(c *limitedConn) (room, wait bool) {
 		c.list, c.element = b.fresh, b.fresh.PushBack(c)
 	}
 	b.mu.Unlock()
-	if room && oldest != nil {
+	switch {
+	case slow != nil:
+		slow.cut()
+	case room && oldest != nil:
 		oldest.Close()
 	}
 	return room, wait
@@ -180,113 +183,6 @@ func (b *limitedListener) closeClients(list *list.List) {
 	}
 }
 
-// begin marks the client as working. It reports false if the client may only read and too many such clients work, or if the
-// client was closed.
-func (c *limitedConn) begin(may access) bool {
-	b := c.listener
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	if c.closed || may == readAccess && b.readers >= b.maxReaders() {
-		return false
-	}
-	c.unlist()
-	if c.reader = may == readAccess; c.reader {
-		b.readers++
-	}
-	return true
-}
-
-// end marks the response of a client that works as complete. The client is answered once net/http has written the response
-// out: when it waits for the next request (connState), or when nothing follows on the connection (CloseWrite). A client that
-// gave way before would lose the part that is still buffered.
-func (c *limitedConn) end() {
-	c.listener.mu.Lock()
-	defer c.listener.mu.Unlock()
-	c.ended = true
-}
-
-// connState is the ConnState of the http.Server.
-func connState(conn net.Conn, state http.ConnState) {
-	if c := limitedConnOf(conn); c != nil && state == http.StateIdle {
-		c.written()
-	}
-}
-
-// CloseWrite is called by net/http after the last response of a connection, before it waits for the client to close. With TLS
-// it is not called, and the client works until the connection is closed half a second later.
-func (c *limitedConn) CloseWrite() error {
-	c.written()
-	if half, ok := c.Conn.(interface{ CloseWrite() error }); ok {
-		return half.CloseWrite()
-	}
-	return nil
-}
-
-// written marks the client as answered if its response is complete.
-func (c *limitedConn) written() {
-	c.listener.mu.Lock()
-	ended := c.ended
-	c.listener.mu.Unlock()
-	if ended {
-		c.giveWay()
-	}
-}
-
-// giveWay marks the client as answered: the first one that a new client replaces.
-func (c *limitedConn) giveWay() {
-	b := c.listener
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	c.ended = false
-	c.unlist()
-	if !c.closed {
-		c.list, c.element = b.answered, b.answered.PushBack(c)
-		b.signal()
-	}
-}
-
-// Read gives a fresh client more time after its first bytes.
-func (c *limitedConn) Read(p []byte) (int, error) {
-	n, err := c.Conn.Read(p)
-	if n > 0 && !c.read {
-		c.read = true
-		c.listener.mu.Lock()
-		if !c.heard {
-			c.renew()
-		}
-		c.listener.mu.Unlock()
-	}
-	return n, err
-}
-
-// renew lets the time of a fresh client begin again, once. The listener's mu must be held.
-func (c *limitedConn) renew() {
-	c.heard = true
-	c.tick = c.listener.ticks
-}
-
-// hasUnread reports whether the client has sent bytes that were not read yet.
-func (c *limitedConn) hasUnread() (unread bool) {
-	late, ok := c.Conn.(*lateConn)
-	n, err := 0, error(nil)
-	if ok { // Read would wait for the goroutine that reads
-		n, err = late.receive(make([]byte, 1), syscall.MSG_PEEK)
-	}
-	return err == nil && n > 0
-}
-
-// unlist removes the client from its list, and from the readers. The listener's mu must be held.
-func (c *limitedConn) unlist() {
-	if c.list != nil {
-		c.list.Remove(c.element)
-		c.list, c.element = nil, nil
-	}
-	if c.reader {
-		c.listener.readers--
-		c.reader = false
-	}
-}
-
 func (b *limitedListener) remove(c *limitedConn) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -297,46 +193,6 @@ func (b *limitedListener) remove(c *limitedConn) {
 	c.unlist()
 	b.count--
 	b.signal()
-}
-
-// limitedConn is a client of a limitedListener.
-type limitedConn struct {
-	net.Conn
-	listener *limitedListener
-	tls      *tls.Config // under which it was accepted; nil = none; immutable
-	secure   *tls.Conn   // nil without TLS; immutable
-
-	list    *list.List // of the listener; nil while working; guarded by the listener's mu, like all below
-	element *list.Element
-	tick    uint64 // of the listener when the client was accepted, or its first bytes arrived
-	reader  bool   // works and may only read
-	heard   bool   // has sent bytes
-	ended   bool   // its response is complete, but may not be written out
-	closed  bool
-
-	read bool // has sent bytes; owned by the goroutine that reads
-}
-
-// connKey is the key of the *limitedConn in the context of a request.
-type connKey struct{}
-
-// withConn is the ConnContext of the http.Server.
-func withConn(ctx context.Context, conn net.Conn) context.Context {
-	return context.WithValue(ctx, connKey{}, limitedConnOf(conn))
-}
-
-// limitedConnOf returns the client of a connection, or nil.
-func limitedConnOf(conn net.Conn) *limitedConn {
-	if secure, ok := conn.(*tls.Conn); ok {
-		conn = secure.NetConn()
-	}
-	c, _ := conn.(*limitedConn)
-	return c
-}
-
-func (c *limitedConn) Close() error {
-	c.listener.remove(c)
-	return c.Conn.Close()
 }
 
 // discardLog discards the messages of net/http about misbehaving clients.

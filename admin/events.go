@@ -38,10 +38,12 @@ func (s *Server) events(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	if follow {
-		limit := int64(maxStreams)
-		if conn := r.Context().Value(connKey{}).(*limitedConn); conn.reader {
+		limit, conn := int64(maxStreams), connOf(r)
+		if conn.reader.Load() {
 			limit = maxReaderStreams
 		}
+		conn.streams.Store(true)
+		defer conn.streams.Store(false)
 		defer s.streams.Add(-1)
 		if s.streams.Add(1) > limit {
 			writeError(w, http.StatusServiceUnavailable, "", fmt.Sprintf("%d clients follow the event stream already", limit))

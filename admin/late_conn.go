@@ -54,6 +54,13 @@ func (c *lateConn) CloseWrite() error {
 	return nil
 }
 
+// dropUnread makes Close drop what the peer has not read, with a reset.
+func (c *lateConn) dropUnread() {
+	if tcp, ok := c.Conn.(*net.TCPConn); ok {
+		tcp.SetLinger(0)
+	}
+}
+
 // SyscallConn returns the socket.
 func (c *lateConn) SyscallConn() (syscall.RawConn, error) {
 	if raw, ok := c.Conn.(syscall.Conn); ok {

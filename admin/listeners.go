@@ -154,7 +154,7 @@ func (s *Server) openListener(at conf.Address) (*apiListener, error) {
 			if err != nil {
 				return nil, err
 			}
-			deferAccept(ln)
+			setOptions(ln)
 			return &apiListener{address: at.String(), tcp: at.Path == "", path: at.Path, ln: ln, remove: unlinkUnlessReplaced(at.Path), inherited: true}, nil
 		}
 	}
@@ -170,26 +170,34 @@ func (s *Server) openListener(at conf.Address) (*apiListener, error) {
 	if err != nil {
 		return nil, err
 	}
-	deferAccept(ln)
+	setOptions(ln)
 	if bound, ok := ln.Addr().(*net.TCPAddr); ok && bound.IP.To4() != nil && at.Addr.Addr().Is6() {
 		s.log.Warn("IPv6 is not available: listening at all IPv4 addresses", "address", at.String()) // package net does so
 	}
 	return &apiListener{address: at.String(), tcp: true, ln: ln, remove: func() {}}, nil
 }
 
-// deferSeconds is how long the kernel waits for the first bytes of a client.
-const deferSeconds = 3
+const (
+	// deferSeconds is how long the kernel waits for the first bytes of a client.
+	deferSeconds = 3
+	// unsentLimit is how many bytes the kernel holds of a response beside those that are on their way to the client.
+	unsentLimit = 64 << 10
+	// tcpNotSentLowat is TCP_NOTSENT_LOWAT of linux/tcp.h, which package syscall lacks.
+	tcpNotSentLowat = 25
+)
 
-// deferAccept makes the kernel keep a client of a TCP address until its first bytes have arrived (TCP_DEFER_ACCEPT): a client
-// that connects and sends nothing takes no place, and one that is slow to send loses none.
-func deferAccept(ln net.Listener) {
+// setOptions makes the kernel keep a client of a TCP address until its first bytes have arrived (TCP_DEFER_ACCEPT): a client
+// that connects and sends nothing takes no place, and one that is slow to send loses none. And it bounds what the kernel holds for a
+// client that does not read (TCP_NOTSENT_LOWAT): writes show whether a client reads, and memory is held where it is counted.
+func setOptions(ln net.Listener) {
 	tcp, ok := ln.(*net.TCPListener)
 	if !ok {
 		return
 	}
 	if socket, err := tcp.SyscallConn(); err == nil {
-		socket.Control(func(fd uintptr) { // without it, clients only take places earlier
+		socket.Control(func(fd uintptr) { // without them, clients only take places earlier and longer
 			syscall.SetsockoptInt(int(fd), syscall.IPPROTO_TCP, syscall.TCP_DEFER_ACCEPT, deferSeconds)
+			syscall.SetsockoptInt(int(fd), syscall.IPPROTO_TCP, tcpNotSentLowat, unsentLimit)
 		})
 	}
 }

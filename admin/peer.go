@@ -41,7 +41,7 @@ func (c *limitedConn) peer() string {
 }
 
 // requester names who sent a request.
-func requester(r *http.Request) string { return r.Context().Value(connKey{}).(*limitedConn).peer() }
+func requester(r *http.Request) string { return connOf(r).peer() }
 
 // unixPeer names the user that connected to a unix socket (SO_PEERCRED): user root.
 func unixPeer(conn net.Conn) string {

@@ -31,6 +31,9 @@ type Server struct {
 	missed   atomic.Uint64 // events that stream clients have missed
 	refusals refusals
 
+	readResponses *responsePool // of clients that may only read; immutable
+	fullResponses *responsePool // of the others; immutable
+
 	mu        sync.Mutex
 	listeners map[string]*apiListener // guarded by mu; by address
 }
@@ -38,7 +41,7 @@ type Server struct {
 // New returns a server without addresses. log must not block.
 func New(log *slog.Logger, sockets UnixSockets) *Server {
 	s := &Server{log: log, sockets: sockets, listeners: map[string]*apiListener{}, plans: make(chan struct{}, maxPlans),
-		page: newDashboard(), streamWriteTimeout: writeTimeout}
+		page: newDashboard(), streamWriteTimeout: writeTimeout, readResponses: newResponsePool(), fullResponses: newResponsePool()}
 	s.ctx, s.cancel = context.WithCancel(context.Background())
 	return s
 }
@@ -72,10 +75,10 @@ func (s *Server) endpoints() map[string]methods {
 		"/":                {get: s.getDashboard},
 		"/healthz":         {get: s.healthy},
 		"/readyz":          {get: s.ready},
-		"/metrics":         {get: s.metrics},
+		"/metrics":         {get: s.whole(s.metrics)},
 		"/v1/openapi.yaml": {get: s.getOpenAPI},
-		"/v1/status":       {get: s.status},
-		"/v1/history":      {get: s.history},
+		"/v1/status":       {get: s.whole(s.status)},
+		"/v1/history":      {get: s.whole(s.history)},
 		"/v1/events":       {get: s.events},
 		"/v1/reload":       {post: withoutBody(s.reload)},
 		"/v1/plan":         {post: s.plan},
@@ -84,9 +87,9 @@ func (s *Server) endpoints() map[string]methods {
 		"/v1/node/drain":   {post: s.drainNode},
 		"/v1/node/ready":   {post: s.readyNode},
 
-		"/v1/fleet":                 {get: s.fleet},
+		"/v1/fleet":                 {get: s.whole(s.fleet)},
 		"/v1/fleet/reset":           {post: withoutBody(s.resetFleet)},
-		"/v1/fleet/config":          {get: s.sharedConfig, post: s.applyShared},
+		"/v1/fleet/config":          {get: s.whole(s.sharedConfig), post: s.applyShared},
 		"/v1/fleet/config/rollback": {post: withoutBody(s.rollbackShared)},
 		"/v1/fleet/config/reset":    {post: withoutBody(s.resetShared)},
 
@@ -96,12 +99,12 @@ func (s *Server) endpoints() map[string]methods {
 		"/v1/fleet/nodes/{node}/ready": {post: s.setFleetNode(status.NodeReady)},
 		"/v1/fleet/nodes/{node}":       {del: withoutBody(s.forgetNode)},
 
-		"/v1/sessions":      {get: s.sessions},
+		"/v1/sessions":      {get: s.whole(s.sessions)},
 		"/v1/sessions/{id}": {del: withoutBody(s.cutSession)},
 
-		"/v1/clusters":                     {get: s.clusters},
-		"/v1/clusters/{cluster}":           {get: s.cluster, put: s.putCluster, del: withoutBody(s.deleteCluster)},
-		"/v1/clusters/{cluster}/discover":  {get: s.discoveries},
+		"/v1/clusters":                     {get: s.whole(s.clusters)},
+		"/v1/clusters/{cluster}":           {get: s.whole(s.cluster), put: s.putCluster, del: withoutBody(s.deleteCluster)},
+		"/v1/clusters/{cluster}/discover":  {get: s.whole(s.discoveries)},
 		"/v1/clusters/{cluster}/failback":  {post: withoutBody(s.failback)},
 		"/v1/clusters/{cluster}/rebalance": {post: s.rebalance},
 		"/v1/clusters/{cluster}/servers":   {post: s.postServer},
