@@ -310,6 +310,23 @@ func TestPlanOfManyKeysIsRefused(t *testing.T) {
 	require.Equal(t, 200, res.StatusCode, "ten thousand servers")
 }
 
+// A configuration to roll out has the limits of one to plan: a few of many keys took gigabytes at once.
+func TestRollOutHasLimitsOfPlan(t *testing.T) {
+	at := unixAddress(filepath.Join(t.TempDir(), "a.sock"))
+	f := newFakeWeir()
+	s := startServer(t, f, conf.Admin{Listen: []conf.Address{at}, Explicit: true})
+	apply := func(text string) int {
+		res, _ := request(t, httpClient(at), "POST /v1/fleet/config", fmt.Sprintf(`{"text": %q}`, text))
+		return res.StatusCode
+	}
+	require.Equal(t, 413, apply(strings.Repeat("[a]", maxMarks+1)))
+	s.plans <- struct{}{}
+	require.Equal(t, 503, apply("a = 1"))
+	require.Empty(t, f.lastCall())
+	<-s.plans
+	require.Equal(t, 202, apply("a = 1"))
+}
+
 func TestPlanLimit(t *testing.T) {
 	at := unixAddress(filepath.Join(t.TempDir(), "a.sock"))
 	s := startServer(t, newFakeWeir(), conf.Admin{Listen: []conf.Address{at}, Explicit: true})

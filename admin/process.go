@@ -29,20 +29,23 @@ func (s *Server) reload(w http.ResponseWriter, r *http.Request) {
 	writeJSON(w, http.StatusOK, s.weir.Status().Config)
 }
 
-func (s *Server) plan(w http.ResponseWriter, r *http.Request) {
+// beginPlan reserves the time and memory that a configuration in a request takes. If others have it, it writes the response and returns
+// false. Call end when the configuration is validated.
+func (s *Server) beginPlan(w http.ResponseWriter) (end func(), ok bool) {
 	select {
 	case s.plans <- struct{}{}:
-		defer func() { <-s.plans }()
+		return func() { <-s.plans }, true
 	default:
+		w.Header().Set("Retry-After", retryAfter)
 		writeError(w, http.StatusServiceUnavailable, "", fmt.Sprintf("%d plans are running already", maxPlans))
-		return
+		return nil, false
 	}
-	text, ok := readBody(w, r, maxFile)
-	if !ok {
-		return
-	}
+}
+
+// checkMarks rejects a configuration with more than maxMarks marks: it writes the response and returns false.
+func checkMarks(w http.ResponseWriter, text string) bool {
 	marks := 0
-	for _, c := range text {
+	for _, c := range []byte(text) {
 		switch c {
 		case '=', ',', '[', '{':
 			marks++
@@ -50,6 +53,19 @@ func (s *Server) plan(w http.ResponseWriter, r *http.Request) {
 	}
 	if marks > maxMarks {
 		writeError(w, http.StatusRequestEntityTooLarge, "", fmt.Sprintf("configuration too large: want at most %d keys and values", maxMarks))
+		return false
+	}
+	return true
+}
+
+func (s *Server) plan(w http.ResponseWriter, r *http.Request) {
+	end, ok := s.beginPlan(w)
+	if !ok {
+		return
+	}
+	defer end()
+	text, ok := readBody(w, r, maxFile)
+	if !ok || !checkMarks(w, string(text)) {
 		return
 	}
 	files := conf.PlanRequest{}

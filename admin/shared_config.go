@@ -39,6 +39,14 @@ func (s *Server) applyShared(w http.ResponseWriter, r *http.Request) {
 		writeError(w, http.StatusBadRequest, "pause", "want a duration such as \"30s\"")
 		return
 	}
+	if !checkMarks(w, req.Text) {
+		return
+	}
+	end, ok := s.beginPlan(w)
+	if !ok {
+		return
+	}
+	defer end()
 	rollout, err := s.weir.ApplyShared(r.Context(), requester(r), req.File, []byte(req.Text), req.Canary, pause)
 	writeResult(w, http.StatusAccepted, rollout, err)
 }
