@@ -3,7 +3,6 @@ package cli
 // Text of a response for a terminal: what answers at the address of the API may not be weir.
 
 import (
-	"bytes"
 	"fmt"
 	"reflect"
 	"strings"
@@ -44,7 +43,7 @@ func makePlain(v reflect.Value) {
 			v.SetMapIndex(key, value)
 		}
 	case reflect.String:
-		if !v.CanSet() {
+		if !v.CanSet() || isPlainASCII(v.String()) {
 			return
 		}
 		lines := strings.Split(v.String(), "\n")
@@ -55,25 +54,40 @@ func makePlain(v reflect.Value) {
 	}
 }
 
+// isPlainASCII reports whether a text consists of printable ASCII characters, as most texts of thousands of servers do.
+func isPlainASCII(s string) bool {
+	for i := range len(s) {
+		if s[i] < ' ' || s[i] > '~' {
+			return false
+		}
+	}
+	return true
+}
+
 // plainJSON escapes the characters of a JSON text that could control a terminal. The value of the text stays the same.
 func plainJSON(text []byte) []byte {
-	odd := func(r rune) bool { return r >= 0x7f && !unicode.IsPrint(r) || r == utf8.RuneError }
-	if bytes.IndexFunc(text, odd) < 0 {
+	var out []byte // nil = nothing is escaped so far
+	done := 0      // bytes of text that are in out
+	for i := 0; i < len(text); {
+		if text[i] < 0x7f { // most of a long text
+			i++
+			continue
+		}
+		r, n := utf8.DecodeRune(text[i:])
+		if !unicode.IsPrint(r) || r == utf8.RuneError {
+			out = append(out, text[done:i]...)
+			if r > 0xffff {
+				high, low := (r-0x10000)>>10+0xd800, (r-0x10000)&0x3ff+0xdc00
+				out = fmt.Appendf(out, "\\u%04x\\u%04x", high, low)
+			} else {
+				out = fmt.Appendf(out, "\\u%04x", r)
+			}
+			done = i + n
+		}
+		i += n
+	}
+	if out == nil {
 		return text
 	}
-	out := make([]byte, 0, len(text)+64)
-	for len(text) > 0 {
-		r, n := utf8.DecodeRune(text)
-		switch {
-		case !odd(r):
-			out = append(out, text[:n]...)
-		case r > 0xffff:
-			high, low := (r-0x10000)>>10+0xd800, (r-0x10000)&0x3ff+0xdc00
-			out = fmt.Appendf(out, "\\u%04x\\u%04x", high, low)
-		default:
-			out = fmt.Appendf(out, "\\u%04x", r)
-		}
-		text = text[n:]
-	}
-	return out
+	return append(out, text[done:]...)
 }

@@ -77,5 +77,6 @@ func TestResponsesAreMadePlain(t *testing.T) {
 		return nil
 	})
 	require.NoError(t, err)
+	require.Equal(t, `"a\u009bb\u007fc→d"`, string(plainJSON([]byte("\"a\u009bb\x7fc→d\""))))
 	require.JSONEq(t, `"😀\u00e9\u009b"`, string(plainJSON([]byte("\"😀é\u009b\""))))
 }
