@@ -36,5 +36,7 @@
 // flow (udp_flow_table.go) or starts one (udp_flow.go) after admission; if the table is full, the oldest unanswered flow
 // is evicted. A flow picks a server (udp_dial.go) and sends to it at once through a connected socket of its own
 // (udp_forward.go); after a refusal it picks the next server and sends its last unanswered datagram again (udp_resend.go).
-// Replies gather in a send batch (udp_reply.go, udp_batch.go) that leaves when the loop has handled all its events.
+// Replies gather in a send batch (udp_reply.go, udp_batch.go) that leaves when the loop has handled all its events. A busy
+// flow may be left to the kernel (udp_promote.go), which forwards its datagrams until the flow ends or leaves its server; the
+// loop reads what has passed (udp_promoted.go).
 package l4

@@ -178,6 +178,7 @@ func (l *loop) freezeFlows(slot *int, chosen func(*Listener) bool) *HandoverBatc
 			f.finish(l, noServerReason(f.lastFailure))
 			continue
 		}
+		f.demote(l, DemotedOff)
 		t := f.state()
 		t.binding = bindingIndex(&p.bindings, seen, f.binding())
 		f.frozen = true
@@ -237,7 +238,7 @@ func (f *flow) handOver(l *loop) {
 	u.table.unlist(f)
 	l.kept.drop(f)
 	l.attemptsPool.put(f.attempts)
-	f.disconnect()
+	f.disconnect(l)
 	f.lease.HandOver(l.now)
 	f.set.Admission.release(&f.claim, f.client().Addr())
 	l.plane.releaseSession()

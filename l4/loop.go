@@ -84,7 +84,8 @@ type loop struct {
 	attemptsPool attemptsPool
 	joinable     int        // datagrams of this round that arrived with another of their flow
 	header       headerInfo // of the datagram in progress
-	maxSegment   uint16     // the largest datagrams that the kernel joins and splits (GSO, GRO); 0 = none
+	promoted     promotedFlows
+	maxSegment   uint16 // the largest datagrams that the kernel joins and splits (GSO, GRO); 0 = none
 
 	events  [eventBatch]unix.EpollEvent
 	scratch [scratchSize]byte
@@ -106,7 +107,7 @@ type message struct {
 }
 
 func openLoop(p *Plane, index int) (*loop, errno) {
-	l := &loop{plane: p, index: index, epfd: -1, wakeFD: -1, listenSockets: map[int32]*listenSocket{}, silent: map[*session]silences{}, now: p.Now()}
+	l := &loop{plane: p, index: index, epfd: -1, wakeFD: -1, listenSockets: map[int32]*listenSocket{}, silent: map[*session]silences{}, promoted: promotedFlows{of: map[*flow]*promotedFlow{}}, now: p.Now()}
 	l.wheel.now = uint64(l.now / wheelTick)
 	l.sleptNanos.Store(int64(l.now)) // the time before the loop existed is not busy time
 	l.flowWheel.now = l.wheel.now
@@ -169,6 +170,9 @@ func (l *loop) run() {
 		l.handle(n)
 		if l.pacer != nil {
 			l.resumePaced()
+		}
+		if l.promoted.due(l.now) {
+			l.lookAtPromoted()
 		}
 		l.expireTimers()
 		if len(l.pending) > 0 {
@@ -303,6 +307,11 @@ func (l *loop) pollTimeout(now time.Duration) int {
 	}
 	if (len(l.pipes.free) > 0 || len(l.buffers.free) > 0 || len(l.dirty) > 0 || len(l.dirtyFlows) > 0) && (wait < 0 || wait > trimEvery) {
 		wait = trimEvery
+	}
+	if len(l.promoted.list) > 0 {
+		if rest := max(l.promoted.at+l.promoted.pause()-now, 0); wait < 0 || wait > rest {
+			wait = rest
+		}
 	}
 	if !l.sweep.idle() && (wait < 0 || wait > l.sweep.at-now) {
 		wait = max(l.sweep.at-now, 0)

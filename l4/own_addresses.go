@@ -24,15 +24,12 @@ func makeOwnAddress(ip *[16]byte, port uint16) (a ownAddress) {
 
 // ownAddressOf returns the local address of a socket, or none.
 func ownAddressOf(fd int32) ownAddress {
-	var at rawAddr
-	if localAddr(fd, &at) != 0 {
+	at := socketName(fd)
+	if !at.IsValid() {
 		return ownAddress{}
 	}
-	ip, port, _, ok := (*sockaddr)(at.bytes()).get(at.len)
-	if !ok {
-		return ownAddress{}
-	}
-	return makeOwnAddress(&ip, port)
+	ip := at.Addr().As16()
+	return makeOwnAddress(&ip, at.Port())
 }
 
 // listenerPorts holds the started listeners of one protocol by port.

@@ -12,6 +12,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"weir/conf"
+	"weir/internal/promotion"
 )
 
 // Options configures a Plane.
@@ -50,9 +51,10 @@ type Plane struct {
 	drainingMu sync.Mutex
 	draining   map[conf.Address]*Listener // stopped UDP listeners that still have flows; guarded by drainingMu
 
-	flowAddresses      ownAddresses  // of UDP sockets connected to servers
-	udpPorts, tcpPorts listenerPorts // of the started listeners
-	hops               hopTable      // of sessions that may have dialed a listener
+	kernel             atomic.Pointer[promotion.Kernel] // promotes sessions; nil = none does
+	flowAddresses      ownAddresses                     // of UDP sockets connected to servers
+	udpPorts, tcpPorts listenerPorts                    // of the started listeners
+	hops               hopTable                         // of sessions that may have dialed a listener
 
 	lastWarning atomic.Int64 // time of the last rate-limited warning
 	suppressed  atomic.Int64 // warnings not logged since

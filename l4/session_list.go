@@ -57,7 +57,9 @@ func (f *flow) identity() SessionIdentity {
 }
 
 func (f *flow) info(now time.Duration) SessionInfo {
-	return f.sessionCore.info(now, f.client(), f.bytesUp, f.bytesDown, f.phase())
+	i := f.sessionCore.info(now, f.client(), f.bytesUp, f.bytesDown, f.phase())
+	i.Promoted = f.promotion == promoted
+	return i
 }
 
 // List returns at most limit sessions, in no particular order.

@@ -76,6 +76,7 @@ type SessionInfo struct {
 	BytesUp   uint64
 	BytesDown uint64
 	Age       time.Duration
+	Promoted  bool // the kernel forwards it
 }
 
 func (c *sessionCore) info(now time.Duration, client netip.AddrPort, up, down uint64, phase Phase) SessionInfo {

@@ -72,6 +72,7 @@ type Settings struct {
 	AgeJitter       int           // percent of MaxAge, above or below
 	Closer          *Closer       // of the cluster; nil = no session is closed for its age
 	Freebind        bool          // bind addresses that this host lacks
+	Promote         *PromoteAfter // when the kernel forwards a session; nil = never
 	SocketOptions
 
 	// UDP.

@@ -189,6 +189,19 @@ func addrPort(ip *[16]byte, port uint16) netip.AddrPort {
 	return netip.AddrPortFrom(netip.AddrFrom16(*ip).Unmap(), port)
 }
 
+// socketName returns the local address and port of a socket; invalid if the kernel does not say.
+func socketName(fd int32) netip.AddrPort {
+	var at rawAddr
+	if localAddr(fd, &at) != 0 {
+		return netip.AddrPort{}
+	}
+	ip, port, _, ok := (*sockaddr)(at.bytes()).get(at.len)
+	if !ok {
+		return netip.AddrPort{}
+	}
+	return addrPort(&ip, port)
+}
+
 // overflows returns how many datagrams a socket has dropped because it was full (SK_MEMINFO_DROPS of SO_MEMINFO,
 // socket(7)).
 func overflows(fd int32) uint32 {

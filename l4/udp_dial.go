@@ -137,7 +137,7 @@ func (f *flow) tryConnect(l *loop, address int) errno {
 // nextServer leaves a server that has refused, and connects to its next address or to the next server. It reports
 // whether the flow has one. It sends nothing.
 func (f *flow) nextServer(l *loop, e errno) bool {
-	f.disconnect()
+	f.disconnect(l)
 	if f.connectFrom(l, int(f.address)+1) == 0 {
 		return true
 	}
@@ -195,7 +195,7 @@ func (f *flow) serverMoved(l *loop) bool {
 // reconnect connects to the server's current address, for datagrams that arrive from now on.
 func (f *flow) reconnect(l *loop) {
 	f.linger(l)
-	f.disconnect()
+	f.disconnect(l)
 	l.kept.drop(f)
 	f.unanswered, f.repliesLeft, f.server, f.requests = 0, 0, serverPending, 0
 	f.target = targetOf(f.lease.Server())
@@ -209,7 +209,7 @@ func (f *flow) reconnect(l *loop) {
 
 // releaseServer leaves a server that is out of service. The client's next datagram picks another.
 func (f *flow) releaseServer(l *loop) {
-	f.disconnect()
+	f.disconnect(l)
 	f.flushBytes(l)
 	f.lease.Done(l.now)
 	l.kept.drop(f)
@@ -219,7 +219,9 @@ func (f *flow) releaseServer(l *loop) {
 	f.unanswered, f.repliesLeft = 0, 0
 }
 
-func (f *flow) disconnect() {
+func (f *flow) disconnect(l *loop) {
+	f.demote(l, DemotedServer)
+	f.promotion = promotionOpen
 	if f.fd >= 0 {
 		f.countOverflow()
 		f.socket.ln.plane.flowAddresses.remove(f.local)

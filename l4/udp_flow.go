@@ -49,7 +49,7 @@ type flow struct {
 	overflowed  uint32 // replies lost in the kernel and counted
 	moves       uint32 // low half of Cluster.Moves when leaveAt was computed; 0 = never
 
-	touchedIndex int32 // in datagramBuffers.touched; negative = no runs in this batch
+	touchedIndex int16 // in datagramBuffers.touched; negative = no runs in this batch
 
 	maxSegmentUp, maxSegmentDown uint16 // the largest datagrams that may be joined in one send; 0 = none
 	address                      uint8  // index of the target's address in use, or unknownAddress
@@ -59,6 +59,7 @@ type flow struct {
 
 	stage       flowStage
 	server      serverStage
+	promotion   promotionState
 	inTable     bool // in the table, where the client's next datagram finds it
 	dirty       bool // in loop.dirtyFlows
 	mayOverflow bool // more replies were waiting than fit a batch
@@ -146,6 +147,7 @@ func (f *flow) expire(l *loop) {
 		f.finishLingering(l)
 		return
 	}
+	f.countPromoted(l)
 	end := f.activeAt + f.set.FlowTimeout
 	if l.now >= end && f.unanswered > 0 && f.fd >= 0 { // a reply may be in the socket
 		id := f.id
@@ -188,6 +190,7 @@ const finalReplyTimeout = time.Second
 // of a drain it changes its server with the client's next datagram. If its server was removed, outstanding replies are
 // awaited first; the client's next datagram picks another server.
 func (f *flow) cut(l *loop, reason Reason) {
+	f.countPromoted(l)
 	switch {
 	case f.frozen:
 	case reason.ofServer() && f.fd < 0:
@@ -196,6 +199,7 @@ func (f *flow) cut(l *loop, reason Reason) {
 	case reason == ReasonCutDrain: // replies to the old socket are still delivered, see rebalance
 		f.leaveAt, f.moves = max(l.now, 1), uint32(f.set.Cluster.Moves())
 	case reason == ReasonCutServerRemoved && f.unanswered > 0:
+		f.demote(l, DemotedServer)
 		f.pendingReason, f.moveDeadline = reason, l.now+finalReplyTimeout
 		l.flowWheel.arm(&f.timer, min(f.moveDeadline, f.activeAt+f.set.FlowTimeout))
 	default:
@@ -215,7 +219,8 @@ func (f *flow) finish(l *loop, reason Reason) {
 	u.table.unlist(f)
 	l.kept.drop(f)
 	l.attemptsPool.put(f.attempts)
-	f.disconnect()
+	f.demote(l, DemotedEnded)
+	f.disconnect(l)
 	f.flushBytes(l)
 	server, level := f.lease.Server(), f.lease.Level()
 	f.lease.Done(l.now)

@@ -18,7 +18,7 @@ func (f *flow) queueRun(m *datagramBuffers, p *run) {
 		runs.last = i
 		return
 	}
-	f.touchedIndex = int32(len(m.touched))
+	f.touchedIndex = int16(len(m.touched))
 	m.touched = append(m.touched, flowRuns{f, i, i})
 }
 

@@ -68,6 +68,7 @@ func (f *flow) linger(l *loop) {
 	if f.fd < 0 || l.stopping || !l.plane.acquireSession() {
 		return
 	}
+	f.demote(l, DemotedServer)
 	o, slot := l.flows.acquire()
 	l.lastID++
 	o.id, o.slot = l.lastID*uint64(len(l.plane.loops))+uint64(l.index), slot
@@ -91,7 +92,7 @@ func (f *flow) linger(l *loop) {
 func (f *flow) finishLingering(l *loop) {
 	l.flowWheel.stop(&f.timer)
 	l.lingering.remove(f)
-	f.disconnect()
+	f.disconnect(l)
 	f.flushBytes(l)
 	ln := f.socket.ln
 	l.plane.releaseSession()

@@ -87,7 +87,7 @@ func (f *flow) receiveReplies(l *loop) errno {
 				return 0
 			}
 		}
-		if n < asked {
+		if f.consider(l); n < asked {
 			return 0
 		}
 		f.mayOverflow = true
