@@ -59,6 +59,15 @@ func onFleet(write func(f *family, s *snapshot)) func(f *family, s *snapshot) {
 	}
 }
 
+// onPromotion writes samples where sessions may be promoted.
+func onPromotion(write func(f *family, p *status.Promotion)) func(f *family, s *snapshot) {
+	return func(f *family, s *snapshot) {
+		if s.Promotion != nil {
+			write(f, s.Promotion)
+		}
+	}
+}
+
 // eachLimit writes a sample for each limit that is shared.
 func eachLimit(value func(l *status.FleetLimit) int) func(f *family, s *snapshot) {
 	return func(f *family, s *snapshot) {
@@ -145,6 +154,16 @@ func metricTable() []metric {
 		{"weir_sent_to_clients_bytes_total", counter, "listener", "Bytes forwarded from servers to clients.", perListener(func(l *status.ListenerMetrics) float64 { return float64(l.BytesDown) })},
 		{"weir_sent_to_servers_datagrams_total", counter, "listener", "Datagrams forwarded from clients to servers. Absent for TCP listeners.", perDatagrams(func(d *status.DatagramCounts) uint64 { return d.Up })},
 		{"weir_sent_to_clients_datagrams_total", counter, "listener", "Datagrams forwarded from servers to clients. Absent for TCP listeners.", perDatagrams(func(d *status.DatagramCounts) uint64 { return d.Down })},
+		{"weir_promoted_sessions", gauge, "", "Sessions whose packets the kernel forwards. Absent without runtime.promote_interfaces.", onPromotion(func(f *family, p *status.Promotion) { f.value(float64(p.Sessions)) })},
+		{"weir_promotions_total", counter, "result, reason", "Sessions that the kernel has begun to forward (promoted), that weir relays although promote is auto (refused), or that the kernel forwards no longer (demoted), by reason. Absent without runtime.promote_interfaces.", onPromotion(func(f *family, p *status.Promotion) {
+			f.count(p.Promoted, "promoted", "busy")
+			for _, r := range p.Refused {
+				f.count(r.Count, "refused", r.Reason)
+			}
+			for _, r := range p.Demoted {
+				f.count(r.Count, "demoted", r.Reason)
+			}
+		})},
 		{"weir_dial_duration_seconds", histogramType, "", "Duration of successful dials.", func(f *family, s *snapshot) { f.histogram(&s.DialDurations) }},
 
 		{"weir_cluster_level_in_use", gauge, "cluster, level", "1 for the level in use, else 0.", perLevel(func(l *status.LevelMetrics) float64 { return boolValue(l.InUse) })},

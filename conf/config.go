@@ -28,12 +28,13 @@ type Config struct {
 
 // Runtime holds the settings of the process.
 type Runtime struct {
-	Loops        int           // event loops; 0 = one per CPU that the process may use. Cannot change while weir runs
-	MaxSessions  int           // whole process; 0 = as many as the descriptor limit allows
-	DrainTimeout time.Duration // how long sessions without a listener or server may continue before they are cut
-	StopDelay    time.Duration // how long listeners accept clients after a stop has begun
-	User         string        // user or user:group to run as; "" = no change. Cannot change while weir runs
-	StateFile    string        // keeps overrides, advice, verdicts and runtime changes across restarts; "" = none
+	Loops             int           // event loops; 0 = one per CPU that the process may use. Cannot change while weir runs
+	MaxSessions       int           // whole process; 0 = as many as the descriptor limit allows
+	DrainTimeout      time.Duration // how long sessions without a listener or server may continue before they are cut
+	StopDelay         time.Duration // how long listeners accept clients after a stop has begun
+	User              string        // user or user:group to run as; "" = no change. Cannot change while weir runs
+	StateFile         string        // keeps overrides, advice, verdicts and runtime changes across restarts; "" = none
+	PromoteInterfaces []string      // where the kernel may forward packets
 }
 
 // Log configures the log.
@@ -122,8 +123,10 @@ type Listener struct {
 	DeferAccept       bool // accept a client when it has sent bytes, or after about a second
 	FastOpen          int  // clients that may wait with data in their SYN; 0 = none
 
-	Freebind  bool   // bind addresses that the host lacks
-	Interface string // accept only clients that arrive there; "" = any
+	Freebind     bool   // bind addresses that the host lacks
+	Promote      string // off or auto
+	PromoteAfter PromoteAfter
+	Interface    string // accept only clients that arrive there; "" = any
 
 	// For unix sockets only.
 	UnixMode  fs.FileMode // permissions of the file

@@ -115,6 +115,9 @@ func listenerKeys() []key[listenerDraft] {
 				"see [below](#udp-listeners).").withAliases("udp_max_sessions").onlyFor("udp"),
 		scalar("max_flows_per_source", integerType(0, maxInt), "0", func(l *listenerDraft) *int { return &field(l).MaxFlowsPerSource },
 			"udp: maximum number of concurrent flows per source; 0 = no limit.").onlyFor("udp"),
+		scalar("promote", oneOf([]string{"off", "auto"}, nil), "off", func(l *listenerDraft) *string { return &field(l).Promote },
+			"udp: `auto` lets the kernel forward the datagrams of flows that have proved to be busy, at `runtime.promote_interfaces`: see [below](#promotion).").onlyFor("udp"),
+		promoteAfterKey().onlyFor("udp"),
 		tables("route", "Clients that another cluster serves, by TLS server name, protocol or address: see [below](#routes). The first route that matches applies.", decodeRoute).
 			withAliases("routes", "rule", "rules", "use_backend", "acl", "map"),
 	}

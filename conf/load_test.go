@@ -30,7 +30,7 @@ func TestDefaults(t *testing.T) {
 		Admin:   Admin{Listen: []Address{{Path: "/run/weir/admin.sock"}}},
 		Listeners: []Listener{{
 			Name: "a", Addresses: []Address{{Addr: netip.MustParseAddrPort("[::]:80"), Port: 80}}, Protocol: "tcp", Cluster: "web",
-			ProxyTimeout: 5 * time.Second, PrereadTimeout: 5 * time.Second, HalfCloseTimeout: 30 * time.Second, TCPKeepalive: 60 * time.Second, Backlog: 4096, FlowTimeout: 30 * time.Second, SourcePrefixV6: 64, WhenFull: "reject", UnixMode: 0o666,
+			ProxyTimeout: 5 * time.Second, PrereadTimeout: 5 * time.Second, HalfCloseTimeout: 30 * time.Second, TCPKeepalive: 60 * time.Second, Backlog: 4096, FlowTimeout: 30 * time.Second, Promote: "off", PromoteAfter: PromoteAfter{Requests: 32, Bytes: 4 << 20, Age: 100 * time.Millisecond}, SourcePrefixV6: 64, WhenFull: "reject", UnixMode: 0o666,
 		}},
 		Clusters: []Cluster{{
 			Name: "web", Balance: "wrr", HashKey: "client_ip", ConnectTimeout: 2 * time.Second, Protected: true, OnDown: "keep",

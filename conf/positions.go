@@ -36,8 +36,9 @@ func (all *draft) positions() map[keyID]Diagnostic {
 		}
 	}
 	for _, root := range all.roots {
-		note("", "runtime", "user", root.Get("runtime"))
-		note("", "runtime", "loops", root.Get("runtime"))
+		for _, key := range []string{"user", "loops", "promote_interfaces"} {
+			note("", "runtime", key, root.Get("runtime"))
+		}
 		note("", "log", "file", root.Get("log"))
 		for _, key := range []string{"listen", "token_file", "read_token_file", "tls_cert_file", "tls_key_file", "tls_client_ca_file"} {
 			note("", "admin", key, root.Get("admin"))

@@ -40,7 +40,7 @@ func TestReadmeTables(t *testing.T) {
 	s := newSchema()
 	tables := map[string]string{
 		"root": rows(s.root), "runtime": rows(s.runtime), "log": rows(s.log), "admin": rows(s.admin), "fleet": rows(s.fleet), "listener": rows(s.listener), "route": rows(s.route), "cluster": rows(s.cluster),
-		"level": rows(s.level), "server": rows(s.server), "check": rows(s.check), "step": rows(s.step), "topology": rows(s.topology), "cluster_fleet": rows(s.clusterFleet), "discover": rows(s.discover), "event": rows(s.event), "vip": rows(s.vip),
+		"level": rows(s.level), "server": rows(s.server), "check": rows(s.check), "step": rows(s.step), "topology": rows(s.topology), "cluster_fleet": rows(s.clusterFleet), "discover": rows(s.discover), "event": rows(s.event), "vip": rows(s.vip), "promote": rows(s.promote),
 	}
 	text, err := os.ReadFile("README.md")
 	require.NoError(t, err)

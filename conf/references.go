@@ -43,6 +43,7 @@ func (d *decoder) linkReferences(all *draft) {
 	}
 	d.linkVIPs(all, clusters)
 	d.validateProxyHeaders(all, clusters)
+	d.validatePromotion(all)
 	d.validateHellos(all, clusters)
 	d.validateAdminAddresses(all)
 	d.validateAdminAccess(all)

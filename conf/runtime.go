@@ -29,6 +29,7 @@ func runtimeKeys() []key[Runtime] {
 			"User to run as once all addresses are bound: a name or number, `\"weir\"`, or with a group, `\"weir:proxy\"`. Empty = "+
 				"the user that starts weir. Cannot change while weir runs.").
 			withDefaultText("`\"\"`").fixedBecause("the user is fixed for the life of the process; restart it"),
+		promoteInterfacesKey(),
 		scalar("state_file", pathType(), "", func(r *Runtime) *string { return &r.StateFile },
 			"File that keeps overrides, advice, verdicts and runtime changes across restarts; empty = none. A relative path is "+
 				"relative to the working directory of the process.").withDefaultText("`\"\"`").withAliases("server_state_file", "journal"),

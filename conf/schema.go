@@ -153,11 +153,12 @@ type schema struct {
 	discover []key[discoverDraft]
 	event    []key[hookDraft]
 	vip      []key[vipDraft]
+	promote  []key[PromoteAfter]
 }
 
 func newSchema() schema {
 	return schema{
 		root: rootKeys(), runtime: runtimeKeys(), log: logKeys(), admin: adminKeys(), fleet: fleetKeys(), listener: listenerKeys(), route: routeKeys(), cluster: clusterKeys(),
-		level: levelKeys(), server: serverKeys(), check: checkKeys(), step: stepKeys(), topology: topologyKeys(), clusterFleet: clusterFleetKeys(), discover: discoverKeys(), event: hookKeys(), vip: vipKeys(),
+		level: levelKeys(), server: serverKeys(), check: checkKeys(), step: stepKeys(), topology: topologyKeys(), clusterFleet: clusterFleetKeys(), discover: discoverKeys(), event: hookKeys(), vip: vipKeys(), promote: promoteKeys(),
 	}
 }

@@ -40,6 +40,27 @@ func byteRateType() valueType[int64] {
 	}
 }
 
+// positiveSizeType is a number of bytes: an integer, or a text with a unit such as "4M".
+func positiveSizeType() valueType[int64] {
+	return valueType[int64]{
+		text: "bytes",
+		parse: func(n *tree.Node) (int64, error) {
+			v, ok := n.Value.(int64)
+			if s, text := n.Value.(string); text {
+				v, ok = parseSize(s)
+			}
+			switch {
+			case !ok:
+				return 0, fmt.Errorf("want bytes such as 500000 or \"4M\", got %s", n.Describe())
+			case v < 1 || v > maxByteRate:
+				return 0, fmt.Errorf("must be ≥ 1 and ≤ %s, got %s", showSize(maxByteRate), n.Describe())
+			}
+			return v, nil
+		},
+		show: showSize,
+	}
+}
+
 // parseSize parses digits and a unit: K, M or G, which count 1,024 of the unit before, or none. Sizes that are too large
 // become the largest one.
 func parseSize(s string) (int64, bool) {

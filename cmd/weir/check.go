@@ -126,6 +126,7 @@ func check(ctx context.Context, in conf.Input, syntax bool, stdout, stderr io.Wr
 	warnings := cfg.Warnings
 	if !syntax {
 		warnings = append(warnings, engine.ProviderWarnings(ctx, cfg.Config)...)
+		warnings = append(warnings, engine.PromotionWarnings(cfg.Config)...)
 	}
 	for _, w := range warnings {
 		fmt.Fprintln(stderr, "warning:", w)

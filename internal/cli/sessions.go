@@ -98,16 +98,24 @@ func showSessions(w io.Writer, list []status.Session) {
 	}
 	t := columns("!ID", "!CLIENT", "@SERVER", "!PHASE", ">TO SERVER", ">TO CLIENT", ">AGE")
 	for _, s := range list {
-		t.row(s.ID, s.Client, serverName{s.Cluster, s.Server}, s.Phase, size(s.BytesUp), size(s.BytesDown), age(s.AgeSeconds))
+		t.row(s.ID, s.Client, serverName{s.Cluster, s.Server}, phaseText(&s), size(s.BytesUp), size(s.BytesDown), age(s.AgeSeconds))
 	}
 	t.print(w, "")
+}
+
+// phaseText is the phase of a session; one whose packets the kernel forwards says so.
+func phaseText(s *status.Session) string {
+	if s.Forward == "kernel" {
+		return s.Phase + " (kernel)"
+	}
+	return s.Phase
 }
 
 // showRoutedSessions is showSessions if some of the sessions have a route or a server name.
 func showRoutedSessions(w io.Writer, list []status.Session) {
 	t := columns("!ID", "!CLIENT", "ROUTE", "SNI", "@SERVER", "!PHASE", ">?TO SERVER", ">?TO CLIENT", ">AGE")
 	for _, s := range list {
-		t.row(s.ID, s.Client, cmp.Or(s.Route, "-"), cmp.Or(s.SNI, "-"), serverName{s.Cluster, s.Server}, s.Phase, size(s.BytesUp), size(s.BytesDown), age(s.AgeSeconds))
+		t.row(s.ID, s.Client, cmp.Or(s.Route, "-"), cmp.Or(s.SNI, "-"), serverName{s.Cluster, s.Server}, phaseText(&s), size(s.BytesUp), size(s.BytesDown), age(s.AgeSeconds))
 	}
 	t.print(w, "")
 }

@@ -70,6 +70,7 @@ func showDocument(w io.Writer, doc status.Document, all bool) {
 	}
 	t.print(w, "")
 	showVIPs(w, &doc)
+	showPromotion(w, doc.Promotion)
 	showRoutes(w, doc.Listeners)
 	showClusters(w, &doc, all)
 	showHooks(w, doc.Hooks)
@@ -99,6 +100,32 @@ func showRoutes(w io.Writer, listeners []status.Listener) {
 	if slices.Contains(slices.Collect(maps.Values(shown)), true) {
 		fmt.Fprintln(w)
 		t.print(w, "")
+	}
+}
+
+// showPromotion prints what the kernel forwards.
+func showPromotion(w io.Writer, p *status.Promotion) {
+	if p == nil {
+		return
+	}
+	where := "no interface"
+	if len(p.Interfaces) > 0 {
+		where = strings.Join(p.Interfaces, ", ")
+	}
+	fmt.Fprintf(w, "\npromotion at %s: the kernel forwards %d sessions, %d since the start\n", where, p.Sessions, p.Promoted)
+	for _, list := range []struct {
+		what    string
+		reasons []status.ReasonCount
+	}{{"not promoted", p.Refused}, {"no longer", p.Demoted}} {
+		var texts []string
+		for _, r := range list.reasons {
+			if r.Count > 0 {
+				texts = append(texts, fmt.Sprintf("%s %d", r.Reason, r.Count))
+			}
+		}
+		if texts != nil {
+			printText(w, list.what+": "+strings.Join(texts, ", "), 2)
+		}
 	}
 }
 

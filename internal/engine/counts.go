@@ -21,6 +21,7 @@ type counts struct {
 	Reloads     uint64                    `json:"reloads"`
 	Failed      uint64                    `json:"reloads_failed"` // of those
 	Open        int                       `json:"open"`           // sessions and flows now
+	Promotions  promotionCounts           `json:"promotions"`
 }
 
 type listenerCounts struct {
@@ -151,7 +152,7 @@ func (e *Engine) counts(listeners map[string]*l4.Listener) counts {
 			}
 		}
 	}
-	c.Closed = e.closings.counts()
+	c.Closed, c.Promotions = e.closings.counts(), e.promotionCounts()
 	var dials l4.Histogram
 	if old := e.published.baseline.Load(); old != nil {
 		c.RecordsLost += old.RecordsLost

@@ -101,6 +101,7 @@ type Engine struct {
 	clustersToCut    pendingSet[string] // whose servers have lost roles
 	failovers        failovers
 	vips             vips
+	promotion        kernelPromotion
 	fleet            fleetLink
 	limits           fleetLimits
 
@@ -192,7 +193,7 @@ func newEngine(cfg *conf.Config, o Options) (*Engine, error) {
 		clustersToCut: newPendingSet[string](), fleet: fleetLink{clusters: newPendingSet[string]()}, topologies: topologies{prepare: o.Topology},
 		serversToCut: newPendingSet[serverToCut](), serversToRecheck: newPendingSet[checks.Key](),
 		listeners: map[string]*l4.Listener{}, retiredClusters: map[string]*balance.Cluster{}, retiredListeners: map[string]*l4.Listener{},
-		closings: newClosings(o.Log), levels: levelKeys{}, vips: newVIPs(), retiredAdmissions: admissionStates{}, activated: map[string]*l4.ActivatedSocket{}, savedState: o.SavedState,
+		closings: newClosings(o.Log), levels: levelKeys{}, vips: newVIPs(), promotion: kernelPromotion{changed: make(chan struct{}, 1)}, retiredAdmissions: admissionStates{}, activated: map[string]*l4.ActivatedSocket{}, savedState: o.SavedState,
 	}
 	e.ctx, e.cancel = context.WithCancel(context.Background())
 	if e.topologies.prepare == nil {
@@ -254,6 +255,7 @@ func newEngine(cfg *conf.Config, o Options) (*Engine, error) {
 func (e *Engine) startBackground() {
 	e.stepVIPs() // before clients come: what a killed process has left behind
 	e.work.Go(e.maintainVIPs)
+	e.work.Go(e.followNetwork)
 	e.work.Go(e.watchLoops)
 	e.work.Go(e.tickClusters)
 	e.work.Go(func() { e.stateFile.Run(e.ctx) })
@@ -372,6 +374,7 @@ func (e *Engine) close() {
 	e.work.Wait()
 	e.published.closeLoops()
 	e.plane.Close()
+	e.promotion.close()
 	e.hooks.Close() // after the last event
 	e.routes.Close()
 	e.sessionLog.Close()

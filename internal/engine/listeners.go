@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io/fs"
 	"maps"
+	"math"
 	"net"
 	"net/netip"
 	"os"
@@ -194,6 +195,10 @@ func (r *reload) listenerSettings(ln *conf.Listener) *l4.Settings {
 	if ln.Protocol == "udp" {
 		s.Servers = r.serverAddresses(ln)
 		limitFlows(s, ln, cfg, r.budget.effective(cfg))
+	}
+	if ln.Promote == "auto" && len(cfg.Runtime.PromoteInterfaces) > 0 {
+		after := ln.PromoteAfter
+		s.Promote = &l4.PromoteAfter{Requests: uint32(min(after.Requests, math.MaxUint32)), Bytes: uint64(after.Bytes), Age: after.Age}
 	}
 	r.addRoutes(s, ln)
 	r.setCluster(s, ln.Cluster, ln.Levels)

@@ -35,7 +35,7 @@ func (e *Engine) Metrics() status.Metrics {
 	if s.cfg != nil {
 		m.StateFile = e.stateFileStatus(s.cfg.Runtime.StateFile)
 		m.Fleet, m.FleetConflicts, m.FleetRestores = e.fleetLinkStatus(), e.fleet.conflicts.Load(), e.fleet.restores.Load()
-		m.FleetLimits = e.fleetLimitStatus()
+		m.FleetLimits, m.Promotion = e.fleetLimitStatus(), e.promotionStatus()
 		for i := range s.cfg.Listeners {
 			m.Listeners = append(m.Listeners, s.listenerMetrics(&s.cfg.Listeners[i], s.listeners))
 		}

@@ -46,7 +46,7 @@ func (e *Engine) dropPrivileges(cfg *conf.Config, listeners map[string]*l4.Liste
 			}
 		}
 	}
-	if err := privileges.Drop(u, privileges.Needs{ClientSource: usesClientSource(cfg), Addresses: len(cfg.VIPs) > 0}); err != nil {
+	if err := privileges.Drop(u, privileges.Needs{ClientSource: usesClientSource(cfg), Addresses: len(cfg.VIPs) > 0, Promotion: promotes(cfg)}); err != nil {
 		return wrap(err)
 	}
 	var unreadable []error

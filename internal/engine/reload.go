@@ -118,6 +118,7 @@ func (r *reload) prepare() error {
 	}
 	err := r.openListeners()
 	if err == nil && r.old.cfg == nil {
+		r.e.loadPromotion(r.next.cfg, r.budget.effective(r.next.cfg))
 		err = r.e.dropPrivileges(r.next.cfg, r.opened)
 	}
 	if err != nil {
@@ -245,6 +246,7 @@ func (r *reload) commit() retired {
 	r.lowerLimit()
 	r.divideAdmission()
 	r.publishLimits()
+	r.commitPromotion()
 	left.listeners = r.commitListeners()
 	r.wakeHeld(now)
 	r.e.runner.Update(r.jobs)

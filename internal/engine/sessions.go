@@ -49,7 +49,10 @@ func (e *Engine) ListSessions(f status.SessionFilter) []status.Session {
 			client = i.Client.String()
 		}
 		s := status.Session{ID: i.ID, Listener: i.Listener, Client: client, SNI: i.SNI, Route: i.Route, Cluster: i.Cluster, Level: i.Level, Server: i.Server,
-			Phase: i.Phase.String(), BytesUp: i.BytesUp, BytesDown: i.BytesDown, AgeSeconds: i.Age.Seconds()}
+			Phase: i.Phase.String(), BytesUp: i.BytesUp, BytesDown: i.BytesDown, AgeSeconds: i.Age.Seconds(), Forward: "user"}
+		if i.Promoted {
+			s.Forward = "kernel"
+		}
 		if (f.Matches(&s) || at[serverID{s.Cluster, s.Server}] && anyServer.Matches(&s)) && len(list) < f.Limit {
 			list = append(list, s)
 		}

@@ -115,7 +115,7 @@ func (e *Engine) Status() status.Document {
 	}
 	if s.cfg != nil {
 		doc.StateFile = e.stateFileStatus(s.cfg.Runtime.StateFile)
-		doc.Fleet = e.fleetLinkStatus()
+		doc.Fleet, doc.Promotion = e.fleetLinkStatus(), e.promotionStatus()
 		for i := range s.cfg.Listeners {
 			doc.Listeners = append(doc.Listeners, s.listener(&s.cfg.Listeners[i])...)
 		}

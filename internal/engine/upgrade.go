@@ -94,6 +94,7 @@ func (e *Engine) Upgrade(ctx context.Context, o UpgradeOptions) (status.Upgrade,
 	}
 	if err != nil && p.Exited() { // the sessions that were not moved are still here
 		e.setAccepting(o, true)
+		e.handOverPromotion(false)
 		e.forgetElsewhere()
 		e.published.overrides.Lock()
 		e.published.handedOver.Store(false)
@@ -139,7 +140,7 @@ func (e *Engine) listenSockets(admin map[string]*os.File) (sockets []handover.So
 		}
 		sockets = append(sockets, handover.Socket{Kind: handover.AdminSocket, Name: address, Descriptors: []int32{fd}})
 	}
-	return sockets, nil
+	return append(sockets, e.promotionSockets()...), nil
 }
 
 // commitUpgrade stops accepting and resumes if the new process does not take over. disarm stops ctx from killing the new
@@ -148,6 +149,7 @@ func (e *Engine) commitUpgrade(p *handover.NewProcess, o UpgradeOptions, disarm 
 	e.published.overrides.Lock()
 	defer e.published.overrides.Unlock()
 	e.setAccepting(o, false)
+	e.handOverPromotion(true)
 	e.freezeLimits(true)
 	err := p.Commit(e.transferredState)
 	if err == nil && !disarm() {
@@ -156,6 +158,7 @@ func (e *Engine) commitUpgrade(p *handover.NewProcess, o UpgradeOptions, disarm 
 	if err != nil {
 		p.Kill() // only one process may accept
 		e.freezeLimits(false)
+		e.handOverPromotion(false)
 		e.setAccepting(o, true)
 		return err
 	}

@@ -51,6 +51,8 @@ type Hello struct {
 const (
 	ListenerSocket = "listener"
 	AdminSocket    = "admin"
+	// PromotionDescriptor is no socket but a descriptor of the program and its tables that forward packets in the kernel.
+	PromotionDescriptor = "promotion"
 )
 
 // socketEntry names the owner of the next descriptors of a sockets message. The sockets of a listener may be spread over

@@ -127,6 +127,20 @@ func (p *OldProcess) take(kind, name string) []int32 {
 	return fds
 }
 
+// Descriptors returns the descriptors of a kind by name, one for each, which become the caller's.
+func (p *OldProcess) Descriptors(kind string) map[string]int32 {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	all := map[string]int32{}
+	for key, fds := range p.sockets {
+		if key[0] == kind && len(fds) == 1 {
+			all[key[1]] = fds[0]
+			delete(p.sockets, key)
+		}
+	}
+	return all
+}
+
 // HasPort reports whether sockets of a listener with this port were received and not taken.
 func (p *OldProcess) HasPort(port uint16) bool {
 	p.mu.Lock()

@@ -109,6 +109,7 @@ func (p Process) Listening() int {
 		read("udp6", 9, 3, "07", false)
 		read("unix", 6, 3, "00010000", false)
 		read("netlink", 9, 3, "00000111", false) // links and addresses
+		read("netlink", 9, 3, "000405d1", false) // and routes and rules
 	}
 	n := 0
 	for _, link := range p.Descriptors() {

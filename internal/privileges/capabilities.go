@@ -23,10 +23,11 @@ var ErrCgo = errors.New("a build with cgo cannot change its user: build with CGO
 type Needs struct {
 	ClientSource bool // to bind to the addresses of clients and to route their replies
 	Addresses    bool // to change the addresses of interfaces
+	Promotion    bool // to attach a program to interfaces
 }
 
 // Drop switches the process to user u for good and drops all capabilities except CAP_NET_BIND_SERVICE, CAP_NET_RAW if clients'
-// addresses are used, and CAP_NET_ADMIN for both needs.
+// addresses are used, and CAP_NET_ADMIN for each of the needs.
 // Capabilities that the process does not have are not gained, not even by its children. These inherit none; see Inherit.
 // A process that already runs as u must not have groups that u lacks, unless it can drop them.
 func Drop(u User, needs Needs) error {
@@ -34,7 +35,7 @@ func Drop(u User, needs Needs) error {
 	if needs.ClientSource {
 		keep |= 1 << unix.CAP_NET_RAW
 	}
-	if needs.ClientSource || needs.Addresses {
+	if needs.ClientSource || needs.Addresses || needs.Promotion {
 		keep |= 1 << unix.CAP_NET_ADMIN
 	}
 	// The last system call that needs CAP_SETPCAP comes first.

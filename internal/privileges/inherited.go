@@ -46,17 +46,24 @@ const rootCapabilities = 1<<unix.CAP_NET_BIND_SERVICE | 1<<unix.CAP_NET_ADMIN | 
 	1<<unix.CAP_CHOWN | 1<<unix.CAP_DAC_OVERRIDE | 1<<unix.CAP_DAC_READ_SEARCH | 1<<unix.CAP_FOWNER | 1<<unix.CAP_FSETID |
 	1<<unix.CAP_KILL | 1<<unix.CAP_SETUID | 1<<unix.CAP_SETGID | 1<<unix.CAP_SETPCAP | 1<<unix.CAP_SYS_RESOURCE | 1<<unix.CAP_SYS_NICE
 
-// Limit drops the capabilities that a process without runtime.user does not need, for itself and its children. A build
-// with cgo keeps them.
+// loadCapabilities are those that load programs into the kernel. They are needed at the start only.
+const loadCapabilities = 1<<unix.CAP_BPF | 1<<unix.CAP_PERFMON
+
+// Limit drops the capabilities that a process without runtime.user does not need, for itself and its children. A process that is
+// not root keeps those that it was given, except those that load programs. A build with cgo keeps them.
 func Limit() error {
 	permitted, err := permittedCapabilities()
 	if err != nil {
 		return err
 	}
-	if err := limitBoundingSet(rootCapabilities); err != nil || os.Geteuid() != 0 || permitted&^rootCapabilities == 0 {
+	keep := uint64(rootCapabilities)
+	if os.Geteuid() != 0 {
+		keep = ^uint64(loadCapabilities)
+	}
+	if err := limitBoundingSet(rootCapabilities); err != nil || permitted&^keep == 0 {
 		return ignoreCgo(err)
 	}
-	return ignoreCgo(setCapabilities(permitted & rootCapabilities))
+	return ignoreCgo(setCapabilities(permitted & keep))
 }
 
 func ignoreCgo(err error) error {

@@ -24,7 +24,8 @@ type Document struct {
 	Clusters  []Cluster  `json:"clusters"`
 	Hooks     []Hook     `json:"hooks"` // event hooks
 
-	Fleet *FleetLink `json:"fleet,omitempty"` // nil without [fleet]
+	Fleet     *FleetLink `json:"fleet,omitempty"`     // nil without [fleet]
+	Promotion *Promotion `json:"promotion,omitempty"` // nil without runtime.promote_interfaces
 
 	SharedConfig  *SharedConfig  `json:"shared_config,omitempty"`  // nil = the node shares none
 	FailedLookups []FailedLookup `json:"failed_lookups,omitempty"` // of host names whose last addresses stay in use

@@ -14,6 +14,7 @@ type Metrics struct {
 	SharedConfig *SharedConfig // nil = the node shares none
 	MaxSessions  int           // the limit in force
 	Fleet        *FleetLink    // nil without [fleet]
+	Promotion    *Promotion    // nil without runtime.promote_interfaces
 
 	FleetLimits    []FleetLimit // that are divided
 	FleetConflicts uint64       // overrides that lost against one of another node
@@ -65,8 +66,8 @@ type Ended struct {
 
 // ReasonCount counts events that have one reason.
 type ReasonCount struct {
-	Reason string
-	Count  uint64
+	Reason string `json:"reason"`
+	Count  uint64 `json:"count"`
 }
 
 // ClusterMetrics describe a cluster.

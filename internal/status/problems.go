@@ -42,6 +42,7 @@ func (d *Document) FindProblems() {
 		list = append(list, Problem{Severity: Warning, Text: fmt.Sprintf("%d of %d sessions in use", d.Sessions, d.MaxSessions)})
 	}
 	list = append(list, d.vipProblems()...)
+	list = append(list, d.Promotion.problems()...)
 	if d.Config.LastError != "" {
 		list = append(list, Problem{Severity: Warning, Text: "last reload failed: the previous configuration is in force",
 			Reason: d.Config.LastError, Since: d.Config.LastErrorAt})

@@ -14,6 +14,7 @@ type Session struct {
 	BytesUp    uint64  `json:"bytes_up"`
 	BytesDown  uint64  `json:"bytes_down"`
 	AgeSeconds float64 `json:"age_seconds"`
+	Forward    string  `json:"forward"` // what forwards its packets: user (weir) or kernel
 }
 
 // SessionFilter selects sessions. Empty fields select all.
