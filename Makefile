@@ -101,7 +101,7 @@ package-upgrade:
 alerts: deps
 	go test ./test/health -count 1 -v -timeout 30m -run TestAlertsInPrometheus -alerts 10m
 
-# Replays an operator's first half day with real servers, on an otherwise idle machine: about half an hour, a line for each step. The
+# Replays an operator's first half day with real servers, on an otherwise idle machine: about 20 minutes, a line for each step. The
 # whole output is in bin/half-day. STEPS is a regular expression that chooses steps.
 half-day: deps build
 	@sh internal/tools/half-day.sh '$(or $(STEPS),.)'

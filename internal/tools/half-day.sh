@@ -1,6 +1,6 @@
 #!/bin/sh
 # Replays an operator's first half day with real servers, through the built program: start, three recipes, mistakes in files, failover,
-# drain, upgrade, an upgrade of the package over a broken file, alerts, screens, and 10,000 servers. About half an hour. Prints a line
+# drain, upgrade, an upgrade of the package over a broken file, alerts, screens, and 10,000 servers. About 20 minutes. Prints a line
 # for each step; the whole output of each is in bin/half-day/STEP.log. A step that fails shows the end of its output; the others still
 # run. An argument, a regular expression, chooses steps:
 #     internal/tools/half-day.sh recipe

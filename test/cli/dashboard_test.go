@@ -207,12 +207,12 @@ func TestDashboard(t *testing.T) {
 		p.until(rows + " === 1")
 		if weirtest.Campaign() { // an idle machine
 			var took []float64
-			for range 3 {
+			for range 10 {
 				p.do(chromedp.Reload())
 				p.until(rows + " === 1")
 				took = append(took, p.eval("performance.now()").(float64))
 			}
-			require.LessOrEqual(t, slices.Min(took), 300.0, "milliseconds from the navigation to the servers, with a poll of this test")
+			require.LessOrEqual(t, slices.Min(took), 300.0, "milliseconds from the navigation to the servers, the best of ten")
 		}
 		require.Less(t, len(a.MustDo("GET /v1/status?max_servers=0", "")), 20_000, "the page loads only what it lists")
 		p.says("#read-only", "token")
