@@ -142,7 +142,7 @@ func (h *Host) accept(ln net.Listener) {
 		if err != nil {
 			return
 		}
-		h.accepted.Add(1)
+		n := h.accepted.Add(1)
 		conn := c.(*net.TCPConn)
 		h.mu.Lock()
 		if h.closed {
@@ -153,13 +153,20 @@ func (h *Host) accept(ln net.Listener) {
 		h.conns[conn] = struct{}{}
 		h.wg.Add(1)
 		h.mu.Unlock()
-		go h.serve(conn)
+		go h.serve(conn, n)
 	}
 }
 
-func (h *Host) serve(c *net.TCPConn) {
+// acceptedNumber is the key of a connection's number in its handler's context.
+type acceptedNumber struct{}
+
+// AcceptedNumber returns the number of a handler's connection: 1 is the first that the host has accepted. Handlers of later
+// connections may run earlier.
+func AcceptedNumber(ctx context.Context) int { return int(ctx.Value(acceptedNumber{}).(int64)) }
+
+func (h *Host) serve(c *net.TCPConn, number int64) {
 	defer h.wg.Done()
-	h.handler(h.ctx, c)
+	h.handler(context.WithValue(h.ctx, acceptedNumber{}, number), c)
 	h.mu.Lock()
 	delete(h.conns, c)
 	h.mu.Unlock()

@@ -3,7 +3,9 @@ package tcp_test
 import (
 	"context"
 	"fmt"
+	"maps"
 	"net"
+	"slices"
 	"strings"
 	"sync"
 	"syscall"
@@ -16,31 +18,38 @@ import (
 	"weir/internal/weirtest"
 )
 
-// arrivals is a server that records the first byte of each session and when it came.
+// arrivals is a server that records the first byte of each session, and when it came.
 type arrivals struct {
 	mu    sync.Mutex
-	order string
+	first map[int]string // by the number of the accepted connection
 	times []time.Time
 }
 
-func (a *arrivals) handle(_ context.Context, c *net.TCPConn) {
+func (a *arrivals) handle(ctx context.Context, c *net.TCPConn) {
 	defer c.Close()
 	b := make([]byte, 1)
 	if _, err := c.Read(b); err != nil {
 		return
 	}
 	a.mu.Lock()
-	a.order += string(b)
+	if a.first == nil {
+		a.first = map[int]string{}
+	}
+	a.first[nettest.AcceptedNumber(ctx)] = string(b)
 	a.times = append(a.times, time.Now())
 	a.mu.Unlock()
 	c.Write(b)
 	nettest.Echo(context.Background(), c)
 }
 
-func (a *arrivals) sessions() string {
+// sessions returns the first bytes in the order in which the sessions were accepted.
+func (a *arrivals) sessions() (text string) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	return a.order
+	for _, n := range slices.Sorted(maps.Keys(a.first)) {
+		text += a.first[n]
+	}
+	return text
 }
 
 // heldClient opens a session, sends text, and returns when it is held.
