@@ -18,12 +18,12 @@ import (
 func TestHeldSessionsMoveToNewProcess(t *testing.T) {
 	t.Parallel()
 	var mu sync.Mutex
-	order := "" // of the sessions' first bytes
+	order := map[int]string{} // the first bytes of sessions, by the number of the accepted connection
 	host := nettest.Start(t, func(ctx context.Context, c *net.TCPConn) {
 		b := make([]byte, 1)
 		if _, err := c.Read(b); err == nil {
 			mu.Lock()
-			order += string(b)
+			order[nettest.AcceptedNumber(ctx)] = string(b)
 			mu.Unlock()
 			c.Write(b)
 		}
@@ -56,7 +56,7 @@ func TestHeldSessionsMoveToNewProcess(t *testing.T) {
 		require.Equal(t, fmt.Sprint(i), weirtest.ReadByte(t, c))
 	}
 	mu.Lock()
-	require.Equal(t, "01234", order)
+	require.Equal(t, map[int]string{1: "0", 2: "1", 3: "2", 4: "3", 5: "4"}, order)
 	mu.Unlock()
 	require.Equal(t, "5", a.Metric(`weir_sessions_held_ended_total{cluster="c",outcome="connected"}`))
 	require.NoError(t, weirtest.PingPong(nettest.Dial(t, config.Listen)))
