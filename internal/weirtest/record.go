@@ -33,23 +33,37 @@ func (r Record) IsEvent(event string) bool { return r.Text("event") == event || 
 
 // Records returns the records so far that match.
 func (w *Weir) Records(match func(Record) bool) []Record {
+	found, _ := w.recordsFrom(0, match)
+	return found
+}
+
+// recordsFrom returns the records from a number on that match, and the number of the next record. The reader of the log goes on
+// meanwhile: while it does not read, weir drops lines.
+func (w *Weir) recordsFrom(n int, match func(Record) bool) (found []Record, next int) {
 	w.mu.Lock()
-	defer w.mu.Unlock()
-	var out []Record
-	for _, r := range w.records {
+	all := w.records
+	w.mu.Unlock()
+	for _, r := range all[n:] {
 		if match(r) {
-			out = append(out, r)
+			found = append(found, r)
 		}
 	}
-	return out
+	return found, len(all)
 }
 
 // WaitRecord waits for a record and returns the first that matches.
 func (w *Weir) WaitRecord(within time.Duration, what string, match func(Record) bool) Record {
 	w.T.Helper()
+	return w.waitRecordFrom(0, within, what, match)
+}
+
+// waitRecordFrom is WaitRecord among the records from a number on. It looks at each record once.
+func (w *Weir) waitRecordFrom(n int, within time.Duration, what string, match func(Record) bool) Record {
+	w.T.Helper()
 	var found []Record
 	nettest.Wait(w.T, within, what, func() bool {
-		if found = w.Records(match); len(found) == 0 && w.HasExited() {
+		exited := w.HasExited() // before the look at the records: the last ones are in by then
+		if found, n = w.recordsFrom(n, match); len(found) == 0 && exited {
 			w.T.Fatalf("weir ended while waiting for %s", what)
 		}
 		return len(found) > 0

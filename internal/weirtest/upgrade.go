@@ -67,15 +67,10 @@ func (w *Weir) SuccessorCount() int {
 // SignalUpgrade sends SIGUSR2 and waits for the outcome.
 func (w *Weir) SignalUpgrade(outcome string) Record {
 	w.T.Helper()
-	over := func(r Record) bool { return r.Text("event") == "upgrade" || r.Text("event") == "upgrade_failed" }
-	before := len(w.Records(over))
+	_, next := w.recordsFrom(0, func(Record) bool { return false })
 	w.Signal(syscall.SIGUSR2)
-	var r Record
-	nettest.Wait(w.T, 30*time.Second, "the upgrade's outcome", func() bool {
-		if all := w.Records(over); len(all) > before {
-			r = all[before]
-		}
-		return r != nil
+	r := w.waitRecordFrom(next, 30*time.Second, "the upgrade's outcome", func(r Record) bool {
+		return r.Text("event") == "upgrade" || r.Text("event") == "upgrade_failed"
 	})
 	require.Equal(w.T, outcome, r.Text("event"), "%v", r)
 	return r
