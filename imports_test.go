@@ -37,7 +37,7 @@ var allowed = map[string][]string{
 	"internal/discovery":   {"checks", "conf", "internal/nginxconf", "internal/printable", "internal/procgroup"}, // it has the TLS options of the checks
 	"internal/engine": {
 		"agentcheck", "balance", "checks", "conf", "internal/direntry", "internal/fleet", "internal/fleet/etcd", "internal/fleet/limits", "internal/handover", "internal/history", "internal/hooks", "internal/overlay",
-		"internal/privileges", "internal/promotion", "internal/route", "internal/sessionlog", "internal/state", "internal/status", "internal/topology", "internal/vip", "l4", "internal/discovery", "internal/printable",
+		"internal/netwatch", "internal/privileges", "internal/promotion", "internal/route", "internal/sessionlog", "internal/state", "internal/status", "internal/topology", "internal/vip", "l4", "internal/discovery", "internal/printable",
 	},
 	"internal/fleet":           {"internal/printable"},
 	"internal/fleet/etcd":      {"internal/fleet", "internal/printable"},
@@ -55,7 +55,8 @@ var allowed = map[string][]string{
 	"internal/privileges": {},
 	"internal/procgroup":  {"internal/reaper"}, // exec checks and exec hooks: one way to run a program and kill what it started
 	"internal/progress":   {},                  // commands, the soak and the bench show what they wait for in one way
-	"internal/promotion":  {},                  // the kernel's part of forwarding: program, tables, interfaces
+	"internal/netwatch":   {},
+	"internal/promotion":  {}, // the kernel's part of forwarding: program, tables, interfaces
 	"internal/proxy":      {},
 	"internal/reaper":     {}, // the processes that PID 1 must wait for beside those that it has started
 	"internal/route":      {},
@@ -73,7 +74,7 @@ var allowed = map[string][]string{
 var reserved = map[string][]string{
 	// bench sends its own batches of datagrams: a load generator must cost less than the proxy that it measures.
 	"unsafe":                {"bench", "internal/privileges", "internal/promotion", "internal/reaper", "l4"},
-	"golang.org/x/sys/unix": {"bench", "internal/direntry", "internal/handover", "internal/nettest", "internal/privileges", "internal/promotion", "internal/reaper", "internal/vip", "l4"},
+	"golang.org/x/sys/unix": {"bench", "internal/direntry", "internal/handover", "internal/nettest", "internal/netwatch", "internal/privileges", "internal/promotion", "internal/reaper", "internal/vip", "l4"},
 	// cmd uses signals; admin, checks and bench compare errors; checks, bench, hooks, soak and weirtest kill what they
 	// started.
 	"syscall": {
@@ -88,7 +89,7 @@ var reserved = map[string][]string{
 	"github.com/cilium/ebpf":                   {"internal/promotion"},
 	"github.com/cilium/ebpf/link":              {"internal/promotion"},
 	"github.com/vishvananda/netlink":           {"internal/promotion", "internal/route", "internal/vip"},
-	"github.com/vishvananda/netlink/nl":        {"internal/promotion", "internal/vip"},
+	"github.com/vishvananda/netlink/nl":        {"internal/netwatch", "internal/vip"},
 	"github.com/BurntSushi/toml":               {"conf/internal/tree"},
 	"github.com/pelletier/go-toml/v2/unstable": {"conf/internal/tree"},
 }

@@ -20,30 +20,15 @@ var sizeUnits = []struct {
 }{{"G", 1 << 30}, {"M", 1 << 20}, {"K", 1 << 10}}
 
 // byteRateType is a number of bytes per second: an integer, or a text with a unit such as "10M".
-func byteRateType() valueType[int64] {
-	return valueType[int64]{
-		text: "bytes per second",
-		parse: func(n *tree.Node) (int64, error) {
-			v, ok := n.Value.(int64)
-			if s, text := n.Value.(string); text {
-				v, ok = parseSize(s)
-			}
-			switch {
-			case !ok:
-				return 0, fmt.Errorf("want bytes per second such as 500000 or \"10M\", got %s", n.Describe())
-			case v < 0 || v > maxByteRate:
-				return 0, fmt.Errorf("must be ≥ 0 and ≤ %s, got %s", showSize(maxByteRate), n.Describe())
-			}
-			return v, nil
-		},
-		show: showSize,
-	}
-}
+func byteRateType() valueType[int64] { return sizeType("bytes per second", "10M", 0) }
 
 // positiveSizeType is a number of bytes: an integer, or a text with a unit such as "4M".
-func positiveSizeType() valueType[int64] {
+func positiveSizeType() valueType[int64] { return sizeType("bytes", "4M", 1) }
+
+// sizeType is a number of at least least, with a unit if it is a text.
+func sizeType(what, example string, least int64) valueType[int64] {
 	return valueType[int64]{
-		text: "bytes",
+		text: what,
 		parse: func(n *tree.Node) (int64, error) {
 			v, ok := n.Value.(int64)
 			if s, text := n.Value.(string); text {
@@ -51,9 +36,9 @@ func positiveSizeType() valueType[int64] {
 			}
 			switch {
 			case !ok:
-				return 0, fmt.Errorf("want bytes such as 500000 or \"4M\", got %s", n.Describe())
-			case v < 1 || v > maxByteRate:
-				return 0, fmt.Errorf("must be ≥ 1 and ≤ %s, got %s", showSize(maxByteRate), n.Describe())
+				return 0, fmt.Errorf("want %s such as 500000 or %q, got %s", what, example, n.Describe())
+			case v < least || v > maxByteRate:
+				return 0, fmt.Errorf("must be ≥ %d and ≤ %s, got %s", least, showSize(maxByteRate), n.Describe())
 			}
 			return v, nil
 		},

@@ -13,6 +13,7 @@ import (
 
 	"weir/conf"
 	"weir/internal/handover"
+	"weir/internal/netwatch"
 	"weir/internal/promotion"
 	"weir/internal/status"
 	"weir/l4"
@@ -92,7 +93,7 @@ func (r *reload) commitPromotion() {
 		return
 	}
 	if p.stopWatch == nil {
-		stop, err := promotion.WatchNetwork(func() { notify(p.changed) })
+		stop, err := netwatch.Routes(func() { notify(p.changed) })
 		if err != nil {
 			_ = p.kernel.Attach(nil)
 			p.report(e, err.Error())

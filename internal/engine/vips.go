@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"weir/conf"
+	"weir/internal/netwatch"
 	"weir/internal/status"
 	"weir/internal/vip"
 )
@@ -129,7 +130,7 @@ func (e *Engine) stepVIPs() time.Duration {
 func (v *vips) watch(e *Engine, on bool) {
 	switch {
 	case on && v.stop == nil:
-		stop, err := vip.Watch(func() { v.dirty.Store(true); notify(v.changed) })
+		stop, err := netwatch.Addresses(func() { v.dirty.Store(true); notify(v.changed) })
 		if err != nil {
 			e.log.Warn("vip: changes by other programs are noticed late", "error", err)
 			stop = func() {}

@@ -1,14 +1,11 @@
 package promotion
 
-// Routes and interfaces of this host, and their changes.
+// Routes and interfaces of this host.
 
 import (
-	"errors"
-	"fmt"
 	"net/netip"
 
 	"github.com/vishvananda/netlink"
-	"github.com/vishvananda/netlink/nl"
 	"golang.org/x/sys/unix"
 )
 
@@ -48,26 +45,4 @@ func isForwardable(routeType int) bool {
 // HasScope reports whether an address is valid on one interface only, or names no host.
 func HasScope(at netip.Addr) bool {
 	return !at.IsValid() || at.IsUnspecified() || at.IsLinkLocalUnicast() || at.IsMulticast() || at.Zone() != ""
-}
-
-// WatchNetwork calls changed after each change of interfaces, addresses, routes and rules of this host, until stop is called, which waits for
-// its end. changed must not block.
-func WatchNetwork(changed func()) (stop func(), err error) {
-	s, err := nl.Subscribe(unix.NETLINK_ROUTE, unix.RTNLGRP_LINK, unix.RTNLGRP_IPV4_IFADDR, unix.RTNLGRP_IPV6_IFADDR,
-		unix.RTNLGRP_IPV4_ROUTE, unix.RTNLGRP_IPV6_ROUTE, unix.RTNLGRP_IPV4_RULE, unix.RTNLGRP_IPV6_RULE)
-	if err != nil {
-		return nil, fmt.Errorf("watch routes: %w", err)
-	}
-	done := make(chan struct{})
-	go func() {
-		defer close(done)
-		for {
-			_, _, err := s.Receive()
-			if err != nil && !errors.Is(err, unix.ENOBUFS) { // changes were lost: it is enough to know that there were some
-				return
-			}
-			changed()
-		}
-	}()
-	return func() { s.Close(); <-done }, nil
 }

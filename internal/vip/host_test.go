@@ -11,6 +11,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"weir/internal/nettest"
+	"weir/internal/netwatch"
 )
 
 func TestMain(m *testing.M) { os.Exit(nettest.Run(m)) }
@@ -150,7 +151,7 @@ func TestWatch(t *testing.T) {
 	var stop func()
 	ns.Do(func() {
 		var err error
-		stop, err = Watch(func() {
+		stop, err = netwatch.Addresses(func() {
 			select {
 			case changes <- struct{}{}:
 			default:

@@ -157,24 +157,3 @@ func named(err error) error {
 	}
 	return err
 }
-
-// Watch calls changed after each change of addresses or interfaces of this host, until stop is called, which waits for its end.
-// changed must not block.
-func Watch(changed func()) (stop func(), err error) {
-	s, err := nl.Subscribe(unix.NETLINK_ROUTE, unix.RTNLGRP_LINK, unix.RTNLGRP_IPV4_IFADDR, unix.RTNLGRP_IPV6_IFADDR)
-	if err != nil {
-		return nil, fmt.Errorf("watch addresses: %w", err)
-	}
-	done := make(chan struct{})
-	go func() {
-		defer close(done)
-		for {
-			_, _, err := s.Receive()
-			if err != nil && !errors.Is(err, unix.ENOBUFS) { // changes were lost: it is enough to know that there were some
-				return
-			}
-			changed()
-		}
-	}()
-	return func() { s.Close(); <-done }, nil
-}
