@@ -297,7 +297,7 @@ func TestSentinelMembers(t *testing.T) {
 		"lists of before the failover do not mention the old primary, and the primary is no replica")
 	require.Equal(t, []string{"a 1:6379 replica", "b 2:6379 primary", "b2 2:6379 primary"}, get("B8 B8 B8", lists("A", "As_down", "A")))
 	list, _ := members(&d, votesOf("B8 B8 B8"), lists("As_down", "As_down", ""), 2, servers)
-	require.Equal(t, "sentinel: replica is s_down", list[0].Reason)
+	require.Equal(t, "replica is s_down", list[0].Reason)
 	require.Equal(t, "sentinel: primary is 10.0.0.2:6379, epoch 8", list[1].Reason)
 }
 

@@ -87,7 +87,7 @@ func members(d *decision, votes []vote, lists []listing, quorum int, servers []S
 			add(k.target, Replica, source)
 			continue
 		}
-		add(k.target, Other, "sentinel: replica is "+strings.Join(slices.Sorted(maps.Keys(k.down)), " or "))
+		add(k.target, Other, "replica is "+strings.Join(slices.Sorted(maps.Keys(k.down)), " or "))
 	}
 	list = unique(list)
 	dropped += max(0, len(list)-MaxMembers)

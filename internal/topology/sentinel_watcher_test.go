@@ -378,7 +378,7 @@ func TestSentinelServersAndRoles(t *testing.T) {
 	})
 	source := "sentinel: primary is 10.0.0.1:6379, epoch 7"
 	v := w.wait("the roles", func(v View) bool { return len(v.Members) == 3 && v.Members[2].Role == Other })
-	require.Equal(t, []Member{{"", addrA, Primary, source}, {"two", addrB, Replica, source}, {"", addrC, Other, "sentinel: replica is s_down, disconnected"}}, v.Members)
+	require.Equal(t, []Member{{"", addrA, Primary, source}, {"two", addrB, Replica, source}, {"", addrC, Other, "replica is s_down, disconnected"}}, v.Members)
 	require.Equal(t, "the primary 10.0.0.1:6379 is not a server of the cluster", v.Problem)
 	for _, f := range list { // the lists of before hold
 		s := nettest.SentinelAt(addrA, 7)
